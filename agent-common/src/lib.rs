@@ -1,0 +1,2 @@
+//! What the eBPF programs and the agent share.
+#![no_std]

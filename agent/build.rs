@@ -1,0 +1,3 @@
+//! Builds and embeds the eBPF object.
+
+fn main() {}

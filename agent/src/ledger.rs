@@ -1,0 +1,121 @@
+//! The balance sheet: what every stage took, gave and lost, and the identities that tie them.
+//!
+//! Each stage owns its counters as plain numbers and hands them over when a ledger record is due.
+//! The shapes here are those of the `dns.ledger/1` record, written and read back with the same types.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Packets by the reason for which they were turned away.
+pub type Reasons = BTreeMap<String, u64>;
+
+/// What the eBPF programs of one hook counted (or, in replay, what the file reader did).
+/// Identity 1: `seen = submitted + lost_ring_full + sampled_out + Σ skipped`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Kernel {
+    /// Packets that matched the ports.
+    pub seen: u64,
+    /// Packets handed to the ring.
+    pub submitted: u64,
+    /// Packets for which the ring had no room.
+    pub lost_ring_full: u64,
+    /// Packets left out by sampling.
+    pub sampled_out: u64,
+    /// Packets that matched the ports and cannot carry a DNS message, by reason.
+    pub skipped: Reasons,
+    /// Packets handed over with fewer octets than they had on the wire.
+    pub clipped: u64,
+}
+
+/// Identity 2: `submitted = received + in_ring`; `sequence_gaps` equals the kernel's losses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ring {
+    /// Records that the kernel put into the ring, all hooks together.
+    pub submitted: u64,
+    /// Records that the agent took out.
+    pub received: u64,
+    /// Records that wait in the ring.
+    pub in_ring: u64,
+    /// Numbers missing in the per-CPU sequences of the records received.
+    pub sequence_gaps: u64,
+}
+
+/// Identity 3: `received = decoded_packets + Σ malformed + held`; `messages = queries + responses`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Decode {
+    /// Packets taken from the ring.
+    pub received: u64,
+    /// Packets understood to their last octet: messages, parts of messages, TCP control, errors.
+    pub decoded_packets: u64,
+    /// Packets that were not DNS, by reason.
+    pub malformed: Reasons,
+    /// TCP segments and IP fragments that wait for what completes them.
+    pub held: u64,
+    /// DNS messages found.
+    pub messages: u64,
+    /// Of these, queries.
+    pub queries: u64,
+    /// Of these, responses.
+    pub responses: u64,
+}
+
+/// Identity 4: `queries = answered + timeout + icmp_error + evicted + open + retransmitted`;
+/// `responses = answered + late + duplicate + orphan`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pairing {
+    /// Queries taken.
+    pub queries: u64,
+    /// Responses taken.
+    pub responses: u64,
+    /// Queries whose response came in time.
+    pub answered: u64,
+    /// Queries without a response within the query timeout.
+    pub timeout: u64,
+    /// Queries for which ICMP told that they cannot arrive.
+    pub icmp_error: u64,
+    /// Queries pushed out of the full table.
+    pub evicted: u64,
+    /// Queries that still wait.
+    pub open: u64,
+    /// Queries sent again before an answer, folded into the first.
+    pub retransmitted: u64,
+    /// Responses after their timeout record was written.
+    pub late: u64,
+    /// Further responses to answered queries.
+    pub duplicate: u64,
+    /// Responses to no query seen.
+    pub orphan: u64,
+}
+
+/// Identity 5: `records = delivered + spooled + in_flight + filtered + Σ dropped`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Delivery {
+    /// Records made for this sink and stream.
+    pub records: u64,
+    /// Records that the broker acknowledged, or that the file took.
+    pub delivered: u64,
+    /// Records on disk, waiting for the broker.
+    pub spooled: u64,
+    /// Records on their way.
+    pub in_flight: u64,
+    /// Records that the configuration keeps from this sink.
+    pub filtered: u64,
+    /// Records given up, by reason.
+    pub dropped: Reasons,
+}
+
+/// The counters of all stages at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Counters {
+    /// By hook: `cgroup`, `socket`, `icmp`, `replay`.
+    pub kernel: BTreeMap<String, Kernel>,
+    /// The ring between kernel and agent.
+    pub ring: Ring,
+    /// Packets to messages.
+    pub decode: Decode,
+    /// Messages to transactions.
+    pub pairing: Pairing,
+    /// By sink (`stdout`, `file`, `kafka`, `null`; a second one of a kind is `file_2`), then stream.
+    pub delivery: BTreeMap<String, BTreeMap<String, Delivery>>,
+}

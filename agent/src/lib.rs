@@ -1,0 +1,11 @@
+//! dnscribe: every DNS message at the socket, with its process, exactly accounted for.
+//!
+//! Data flows one way: [`capture`] → [`decode`] → [`pair`] → [`sink`]; every stage reports to the
+//! [`ledger`] what it took and what it gave. Each stage imports only from its left.
+
+pub mod capture;
+pub mod decode;
+pub mod ledger;
+pub mod pair;
+pub mod sink;
+pub mod time;

@@ -1,0 +1,3 @@
+//! The `dnscribe` binary.
+
+fn main() {}

@@ -1,0 +1,181 @@
+//! The last room: records leave.
+//!
+//! A record is rendered once and put into a [`Batch`]; whole batches travel to the sinks' own
+//! threads over bounded queues. No sink can make the pipeline wait: where a queue is full the
+//! batch's records are dropped and counted.
+
+use crate::ledger::Delivery;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What kind of record: each stream has its own topic and schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// `dns.message/1`.
+    Messages,
+    /// `dns.transaction/1`.
+    Transactions,
+    /// `dns.lookup/1`.
+    Lookups,
+    /// `dns.window/1`.
+    Metrics,
+    /// `dns.alert/1`.
+    Alerts,
+    /// `dns.dlq/1`.
+    Dlq,
+    /// `dns.ledger/1`.
+    Ledger,
+}
+
+impl Stream {
+    /// Every stream, in the order of the contract.
+    pub const ALL: [Self; 7] = [
+        Self::Messages,
+        Self::Transactions,
+        Self::Lookups,
+        Self::Metrics,
+        Self::Alerts,
+        Self::Dlq,
+        Self::Ledger,
+    ];
+
+    /// The stream's name, as `--stream` and the ledger spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Transactions => "transactions",
+            Self::Lookups => "lookups",
+            Self::Metrics => "metrics",
+            Self::Alerts => "alerts",
+            Self::Dlq => "dlq",
+            Self::Ledger => "ledger",
+        }
+    }
+
+    /// The schema of the stream's records.
+    #[must_use]
+    pub const fn schema(self) -> &'static str {
+        match self {
+            Self::Messages => "dns.message/1",
+            Self::Transactions => "dns.transaction/1",
+            Self::Lookups => "dns.lookup/1",
+            Self::Metrics => "dns.window/1",
+            Self::Alerts => "dns.alert/1",
+            Self::Dlq => "dns.dlq/1",
+            Self::Ledger => "dns.ledger/1",
+        }
+    }
+}
+
+/// Rendered records, one after the other in one buffer.
+///
+/// Of each record the buffer holds its rendering (JSON or text, the newline included), then its
+/// partitioning key.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+/// Where in its batch a record stands.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    stream: Stream,
+    event_id: u128,
+    line_end: usize,
+    key_end: usize,
+}
+
+/// One record in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rendered<'a> {
+    /// The record's stream.
+    pub stream: Stream,
+    /// Unique for ever; prints as 32 hex digits.
+    pub event_id: u128,
+    /// The rendering, with its newline.
+    pub line: &'a [u8],
+    /// The partitioning key.
+    pub key: &'a [u8],
+}
+
+impl Batch {
+    /// Appends a record: `render` writes the line with its newline, `key` the partitioning key.
+    pub fn push(
+        &mut self,
+        stream: Stream,
+        event_id: u128,
+        render: impl FnOnce(&mut Vec<u8>),
+        key: impl FnOnce(&mut Vec<u8>),
+    ) {
+        render(&mut self.bytes);
+        let line_end = self.bytes.len();
+        key(&mut self.bytes);
+        self.entries.push(Entry { stream, event_id, line_end, key_end: self.bytes.len() });
+    }
+
+    /// The records, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Rendered<'_>> {
+        let mut start = 0;
+        self.entries.iter().map(move |entry| {
+            let line = &self.bytes[start..entry.line_end];
+            let key = &self.bytes[entry.line_end..entry.key_end];
+            start = entry.key_end;
+            Rendered { stream: entry.stream, event_id: entry.event_id, line, key }
+        })
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Octets held.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// A place that records go to, fed in batches. Implementations own a thread and a bounded queue.
+pub trait Sink: Send {
+    /// The sink's name in the ledger.
+    fn name(&self) -> &str;
+
+    /// Takes a batch. Never waits, never fails: what cannot be taken is counted as dropped.
+    fn offer(&mut self, batch: &Arc<Batch>);
+
+    /// Waits until everything offered is delivered or dropped, for `limit` at most. What is still
+    /// on its way then stays in flight.
+    fn flush(&mut self, limit: Duration);
+
+    /// Gives up what is still in flight, counts it as dropped (`shutdown`), ends the thread.
+    fn close(&mut self);
+
+    /// This moment's counters by stream name, every stream of the sink, zeros included. Holds
+    /// identity 5 at every call.
+    fn counters(&self) -> BTreeMap<String, Delivery>;
+
+    /// Why the sink can take nothing any more, once it has failed for good.
+    fn failure(&self) -> Option<Failure>;
+}
+
+/// A sink's end before its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The reader of the pipe went away: a quiet end, not an error.
+    PipeClosed,
+    /// What went wrong, as a sentence for the operator.
+    Broken(String),
+}
