@@ -1,6 +1,8 @@
 //! The first room: where packets come from. Live capture and file replay differ here and nowhere
 //! else; both hand [`Packet`]s to the decoder.
 
+pub mod ports;
+
 use crate::time::Timestamp;
 use std::net::SocketAddr;
 

@@ -1,5 +1,7 @@
 //! The second room: packets become DNS messages.
 
+pub mod dns;
+
 use crate::capture::{Origin, Sight, Task, Transport};
 use crate::time::Timestamp;
 use std::net::SocketAddr;
@@ -34,4 +36,128 @@ pub struct Envelope {
     pub src: SocketAddr,
     /// Receiver.
     pub dst: SocketAddr,
+}
+
+/// Why a packet holds no DNS message that can be read. The names stand in the ledger and in dead
+/// letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Malformed {
+    /// An IPv4 or IPv6 header, or one of its extensions, that is cut off or contradicts itself.
+    IpHeader,
+    /// A UDP header that is cut off, or whose length is below 8 or beyond the packet.
+    UdpHeader,
+    /// A TCP header that is cut off or whose data offset is impossible.
+    TcpHeader,
+    /// IP fragments that overlap, or that cannot belong to one datagram.
+    FragmentConflict,
+    /// IP fragments whose rest did not come in time or found no room.
+    FragmentIncomplete,
+    /// Octets of a TCP stream that cannot be placed in a message: capture began in mid stream.
+    TcpMidstream,
+    /// Octets of a TCP stream around others that were never captured.
+    TcpGap,
+    /// The beginning of a message whose TCP stream ended, was reset, or found no room.
+    TcpIncomplete,
+    /// Less than a DNS header's twelve octets.
+    DnsHeader,
+    /// A question section that cannot be read: label, pointer or count out of bounds.
+    DnsQuestion,
+    /// An answer, authority or additional record that runs out of the message, or whose owner
+    /// name cannot be read.
+    DnsRecord,
+}
+
+impl Malformed {
+    /// Every reason.
+    pub const ALL: [Self; 11] = [
+        Self::IpHeader,
+        Self::UdpHeader,
+        Self::TcpHeader,
+        Self::FragmentConflict,
+        Self::FragmentIncomplete,
+        Self::TcpMidstream,
+        Self::TcpGap,
+        Self::TcpIncomplete,
+        Self::DnsHeader,
+        Self::DnsQuestion,
+        Self::DnsRecord,
+    ];
+
+    /// The reason's name in the ledger and in dead letters.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IpHeader => "ip_header",
+            Self::UdpHeader => "udp_header",
+            Self::TcpHeader => "tcp_header",
+            Self::FragmentConflict => "fragment_conflict",
+            Self::FragmentIncomplete => "fragment_incomplete",
+            Self::TcpMidstream => "tcp_midstream",
+            Self::TcpGap => "tcp_gap",
+            Self::TcpIncomplete => "tcp_incomplete",
+            Self::DnsHeader => "dns_header",
+            Self::DnsQuestion => "dns_question",
+            Self::DnsRecord => "dns_record",
+        }
+    }
+}
+
+/// One DNS message with its envelope.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Who sent it to whom, when, how.
+    pub envelope: Envelope,
+    /// What it says.
+    pub dns: dns::Dns,
+    /// Octets of the message on the wire, without TCP's length prefix.
+    pub wire_bytes: u32,
+    /// Octets of the message that were captured.
+    pub captured_bytes: u32,
+    /// Whether fewer octets were captured than stood on the wire.
+    pub clipped: bool,
+    /// The captured octets, where they are to be kept.
+    pub wire: Option<Box<[u8]>>,
+}
+
+/// A query that cannot arrive, as ICMP (type 3 of RFC 792, type 1 of RFC 4443) told.
+#[derive(Clone, Debug)]
+pub struct Unreachable {
+    /// The packet that told it.
+    pub id: MessageId,
+    /// When.
+    pub ts: Timestamp,
+    /// See [`crate::capture::Packet::scope`].
+    pub scope: u64,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// Who had asked.
+    pub client: SocketAddr,
+    /// Who was not reached.
+    pub server: SocketAddr,
+    /// The id of the query, where the ICMP message quotes it; else any query between the two
+    /// may be meant.
+    pub query_id: Option<u16>,
+}
+
+/// A packet, or part of a stream, that is not DNS.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// Who sent it to whom, as far as that can be told.
+    pub envelope: Envelope,
+    /// Why it cannot be read.
+    pub reason: Malformed,
+    /// The octets that could not be read: of the message where its transport could be, else of
+    /// the IP packet.
+    pub bytes: Vec<u8>,
+}
+
+/// What the decoder gives.
+#[derive(Clone, Debug)]
+pub enum Decoded {
+    /// A DNS message.
+    Message(Box<Message>),
+    /// A query that cannot arrive.
+    Unreachable(Unreachable),
+    /// What could not be read.
+    DeadLetter(Box<DeadLetter>),
 }
