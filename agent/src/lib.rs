@@ -5,7 +5,9 @@
 
 pub mod capture;
 pub mod decode;
+pub mod enrich;
 pub mod ledger;
 pub mod pair;
+pub mod record;
 pub mod sink;
 pub mod time;
