@@ -50,6 +50,17 @@ pub enum Transport {
     Tcp,
 }
 
+impl Transport {
+    /// `udp` or `tcp`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 /// One captured packet, or what the kernel said of one.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {

@@ -4,7 +4,7 @@ use super::{
     AnswerFields, ContainerFields, DlqRecord, EdeFields, EdnsFields, EventId, MessageRecord,
     Namespace, ProcessFields, QuestionFields, TransactionRecord, registrable,
 };
-use crate::capture::{Sight, Transport};
+use crate::capture::Sight;
 use crate::decode::dns::{
     Answer, Dns, Edns, Question, class_name, opcode_name, rcode_name, type_name,
 };
@@ -85,7 +85,7 @@ impl Identity {
             cpu: envelope.id.origin.cpu,
             vantage: Vantage::of(envelope.sight, response).name(),
             direction: direction(envelope.sight),
-            transport: transport(envelope.transport),
+            transport: envelope.transport.name(),
             src_ip: envelope.src.ip(),
             src_port: envelope.src.port(),
             dst_ip: envelope.dst.ip(),
@@ -134,7 +134,7 @@ impl Identity {
             node: &self.node,
             region: self.region.as_deref(),
             vantage: transaction.vantage.name(),
-            transport: transport(first.envelope.transport),
+            transport: first.envelope.transport.name(),
             client_ip: client.ip(),
             client_port: client.port(),
             server_ip: server.ip(),
@@ -182,7 +182,7 @@ impl Identity {
             seq: envelope.id.origin.seq,
             cpu: envelope.id.origin.cpu,
             direction: direction(envelope.sight),
-            transport: transport(envelope.transport),
+            transport: envelope.transport.name(),
             src_ip: envelope.src.ip(),
             src_port: envelope.src.port(),
             dst_ip: envelope.dst.ip(),
@@ -214,14 +214,6 @@ fn direction(sight: Sight) -> Option<&'static str> {
         Sight::Egress => Some("egress"),
         Sight::Ingress => Some("ingress"),
         Sight::Loopback | Sight::Passive => None,
-    }
-}
-
-/// As records spell it.
-pub(super) const fn transport(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
     }
 }
 

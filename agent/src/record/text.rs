@@ -1,6 +1,6 @@
 //! Transactions as lines for a terminal.
 
-use super::build::{summary, transport};
+use super::build::summary;
 use super::{ProcessFields, TransactionRecord};
 use crate::pair::Transaction;
 use std::fmt::Write;
@@ -28,8 +28,7 @@ fn write_line(
         (status, _) => status.to_owned(),
     };
     let latency = record.latency_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.3} ms"));
-    let transport =
-        transaction.subject().map_or("-", |message| transport(message.envelope.transport));
+    let transport = record.transport;
     let client = std::net::SocketAddr::new(record.client_ip, record.client_port);
     let server = std::net::SocketAddr::new(record.server_ip, record.server_port);
     let (qtype, qname) = record
