@@ -6,6 +6,7 @@
 pub mod capture;
 pub mod decode;
 pub mod ledger;
+pub mod net;
 pub mod pair;
 pub mod sink;
 pub mod time;
