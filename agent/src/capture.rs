@@ -2,6 +2,7 @@
 //! else; both hand [`Packet`]s to the decoder.
 
 pub mod ports;
+pub mod replay;
 
 use crate::time::Timestamp;
 use std::net::SocketAddr;
