@@ -9,6 +9,7 @@ pub mod enrich;
 pub mod ledger;
 pub mod net;
 pub mod pair;
+pub mod pipeline;
 pub mod record;
 pub mod sink;
 pub mod time;
