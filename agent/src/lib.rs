@@ -7,6 +7,7 @@ pub mod capture;
 pub mod decode;
 pub mod enrich;
 pub mod ledger;
+pub mod metrics;
 pub mod net;
 pub mod pair;
 pub mod pipeline;

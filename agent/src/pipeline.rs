@@ -21,12 +21,16 @@ pub type Taken = (BTreeMap<String, Kernel>, Ring);
 /// Time between two ledger records.
 pub const LEDGER_EVERY: Duration = Duration::from_secs(10);
 
+/// What waits is looked through this often, by the capture's clock.
+const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+
 /// Decoder, pairing and output, with their state.
 pub struct Pipeline {
     decoder: Decoder,
     pairer: Pairer,
     output: Output,
     last_packet: Timestamp,
+    next_expiry: Timestamp,
     next_ledger: Timestamp,
 }
 
@@ -40,19 +44,25 @@ impl Pipeline {
             pairer: Pairer::new(pairing),
             output,
             last_packet: epoch,
+            next_expiry: epoch.plus(EXPIRE_EVERY),
             next_ledger: epoch.plus(LEDGER_EVERY),
         }
     }
 
     /// Takes one packet through all rooms.
     pub fn observe(&mut self, packet: &Packet<'_>) {
+        // The clock may step back, and then expiry must not sleep until it has caught up.
+        if packet.ts >= self.next_expiry || packet.ts < self.last_packet {
+            self.expire(packet.ts);
+        }
+        self.last_packet = packet.ts;
         let Self { decoder, pairer, output, .. } = self;
         decoder.observe(packet, &mut |decoded| route(decoded, pairer, output));
-        self.last_packet = packet.ts;
     }
 
     /// Lets time pass: what has waited too long is given up.
     pub fn expire(&mut self, now: Timestamp) {
+        self.next_expiry = now.plus(EXPIRE_EVERY);
         let Self { decoder, pairer, output, .. } = self;
         decoder.expire(now, &mut |decoded| route(decoded, pairer, output));
         pairer.expire(now, &mut |transaction| output.transaction(transaction));

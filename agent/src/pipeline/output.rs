@@ -1,6 +1,7 @@
 //! Records are rendered here, once, and handed to the sinks.
 
 use super::fallback::Fallback;
+use crate::capture;
 use crate::decode::{DeadLetter, Message};
 use crate::enrich::{Enricher, Known};
 use crate::ledger::{Counters, Delivery};
@@ -12,7 +13,6 @@ use crate::record::{
 };
 use crate::sink::{Batch, Failure, Gauge, Look, Sink, Stream};
 use crate::time::Timestamp;
-use crate::capture;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -87,7 +87,14 @@ impl Output {
             let server = if response { message.envelope.src } else { message.envelope.dst };
             let resolver = self.identity.resolver(server.ip());
             let id = record.event_id;
-            push(&mut self.batches, &self.sinks, Stream::Messages, id, &record, resolver.as_bytes());
+            push(
+                &mut self.batches,
+                &self.sinks,
+                Stream::Messages,
+                id,
+                &record,
+                resolver.as_bytes(),
+            );
             self.offer_full();
         }
     }
@@ -201,9 +208,10 @@ impl Output {
     /// The sinks that have failed for good, and how many there are in all.
     #[must_use]
     pub fn failures(&self) -> (Vec<(String, Failure)>, usize) {
-        let failed = self.sinks.iter().filter_map(|sink| {
-            sink.failure().map(|failure| (sink.name().to_owned(), failure))
-        });
+        let failed = self
+            .sinks
+            .iter()
+            .filter_map(|sink| sink.failure().map(|failure| (sink.name().to_owned(), failure)));
         (failed.collect(), self.sinks.len())
     }
 

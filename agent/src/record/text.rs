@@ -22,11 +22,9 @@ fn write_line(
 ) -> std::fmt::Result {
     let time = record.ts.to_string();
     let time = time.get(11..26).unwrap_or(&time);
-    let outcome = match (record.status, record.rcode.as_deref()) {
-        ("answered", Some(rcode)) => rcode.to_owned(),
-        (status, Some(rcode)) if status != "timeout" => format!("{status} {rcode}"),
-        (status, _) => status.to_owned(),
-    };
+    let rcode = record.rcode.as_deref();
+    let answered = record.status == "answered";
+    let outcome = rcode.filter(|_| answered).unwrap_or(record.status);
     let latency = record.latency_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.3} ms"));
     let transport = record.transport;
     let client = std::net::SocketAddr::new(record.client_ip, record.client_port);
@@ -37,13 +35,16 @@ fn write_line(
         .map_or(("-", "-"), |question| (question.qtype.as_ref(), question.qname));
     write!(
         text,
-        "{time} {:<7} {transport} {:>21} > {:<21} {outcome:<9} {latency:>11}  {qtype:<5} {qname}",
+        "{time} {:<7} {transport} {:>21} > {:<21} {outcome:<10} {latency:>11}  {qtype:<5} {qname}",
         record.vantage,
         client.to_string(),
         server.to_string(),
     )?;
     if record.flags.contains(&"tc") {
         write!(text, " truncated")?;
+    }
+    if let Some(rcode) = rcode.filter(|rcode| !answered && *rcode != "NOERROR") {
+        write!(text, " {rcode}")?;
     }
     if record.retries > 0 {
         write!(text, " retries={}", record.retries)?;
