@@ -31,8 +31,9 @@ struct Found {
 #[derive(Deserialize)]
 struct GoldenMessage {
     frame: u64,
-    qr: u8,
-    id: u16,
+    /// Left out where the message is shorter than a header.
+    qr: Option<u8>,
+    id: Option<u16>,
     malformed: bool,
 }
 
@@ -108,7 +109,11 @@ fn compare(corpus: &Path, name: &str, summary: &GoldenSummary) -> Result<Compari
         ..Comparison::default()
     };
     for message in golden {
-        let found = Found { frame: message.frame, response: message.qr == 1, id: message.id };
+        let (Some(qr), Some(id)) = (message.qr, message.id) else {
+            refused.retain(|found| found.frame != message.frame);
+            continue;
+        };
+        let found = Found { frame: message.frame, response: qr == 1, id };
         let is_there =
             take(&mut messages, found) || (message.malformed && take(&mut refused, found));
         if !is_there {

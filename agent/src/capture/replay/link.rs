@@ -134,11 +134,15 @@ fn ppp(frame: &[u8], mut at: usize) -> Option<(Next, usize)> {
     matches!(protocol, 0x0021 | 0x0057).then_some((Next::Ip, at))
 }
 
-/// The families of the BSDs, Linux and Windows; which host wrote the file cannot be known.
+/// The families of the BSDs, Linux and Windows; which host wrote the file cannot be known. Some
+/// write an EtherType into the second half instead.
 fn loopback(frame: &[u8]) -> Option<Next> {
     let family = *frame.first_chunk::<4>()?;
     let family = u32::from_le_bytes(family).min(u32::from_be_bytes(family));
-    matches!(family, 2 | 10 | 23 | 24 | 26 | 28 | 30).then_some(Next::Ip)
+    if matches!(family, 2 | 10 | 23 | 24 | 26 | 28 | 30) {
+        return Some(Next::Ip);
+    }
+    Some(Next::EtherType(be16(frame, 2)?))
 }
 
 /// The packet among the attributes of a netfilter log message, which stand in the byte order of
