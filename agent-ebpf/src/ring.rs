@@ -84,15 +84,16 @@ fn put<const N: usize>(
     // SAFETY: `at` is the reserved room, of the size of a `Slot<N>`.
     let (header, octets) = unsafe { (&raw mut (*at).header, &raw mut (*at).octets) };
     let mut captured = opaque(wanted);
-    if captured == 0 || captured > N as u32 {
+    if captured == 0 || captured > N as u64 {
         captured = 0;
     } else {
         // SAFETY: `octets` has room for `N` octets, and `captured` is not above that.
-        let failed = unsafe { bpf_skb_load_bytes(skb.cast(), start, octets.cast(), captured) };
+        let failed = unsafe { bpf_skb_load_bytes(skb.cast(), start, octets.cast(), captured as u32) };
         if failed != 0 {
             captured = 0;
         }
     }
+    let captured = captured as u32;
     fill(header, KIND_PACKET, seq, wire, captured, context);
     counters.add(context.hook, Counter::Submitted);
     if captured < wire {
@@ -156,9 +157,10 @@ fn wakeup() -> u64 {
 /// The same number, of which the compiler knows nothing: it must not drop the bounds check after
 /// it, which the verifier needs to see.
 #[inline(always)]
-fn opaque(number: u32) -> u32 {
+fn opaque(number: u32) -> u64 {
     let mut slot = u64::from(number);
-    // SAFETY: no instruction at all.
-    unsafe { core::arch::asm!("/* {0} */", inout(reg) slot, options(nomem, nostack)) };
-    slot as u32
+    // SAFETY: a move of a register onto itself. Without an instruction, the verifier would find two
+    // line numbers for the next one, which it refuses.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) slot, options(nomem, nostack)) };
+    slot
 }

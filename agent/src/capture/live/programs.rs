@@ -210,10 +210,14 @@ fn explain(error: &ProgramError) -> (String, String) {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
+            // After the complaint stand statistics.
             let last = log
                 .lines()
                 .rev()
-                .find(|line| !line.is_empty() && !line.starts_with("processed "))
+                .find(|line| {
+                    let statistics = ["processed ", "stack depth ", "verification time "];
+                    !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start))
+                })
                 .map_or_else(String::new, |line| format!(" ({line})"));
             let reason = format!("{io_error}{last}");
             (log, reason)
