@@ -4,8 +4,14 @@
 //! [`ledger`] what it took and what it gave. Each stage imports only from its left.
 
 pub mod capture;
+pub mod check;
+pub mod cli;
+pub mod config;
 pub mod decode;
+pub mod exit;
 pub mod ledger;
+pub mod log;
+pub mod metrics;
 pub mod pair;
 pub mod sink;
 pub mod time;

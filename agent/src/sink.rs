@@ -12,7 +12,7 @@ mod tally;
 mod threaded;
 mod writer;
 
-pub use open::{OpenWith, SinkError, open};
+pub use open::{OpenWith, SinkError, open, probe_file};
 pub use spec::{KafkaConfig, Look, SinkSpec, StreamSet};
 
 use crate::ledger::Delivery;
