@@ -181,7 +181,7 @@ impl TransactionMetrics {
 mod tests {
     use super::*;
 
-    fn seen(resolver: &str, status: &'static str) -> Seen<'_> {
+    fn seen<'a>(resolver: &'a str, status: &'static str) -> Seen<'a> {
         Seen {
             vantage: "client",
             transport: "udp",
