@@ -1,5 +1,7 @@
 //! `dnscribe check`: would `run` work on this host?
 
+#![forbid(unsafe_code)]
+
 use crate::config::value::Output;
 use crate::config::{Config, ConfigError};
 use crate::metrics::BindError;

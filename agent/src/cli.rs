@@ -1,5 +1,7 @@
 //! The command line.
 
+#![forbid(unsafe_code)]
+
 use crate::capture::ports::PortSet;
 use crate::config::layer::{CaptureLayer, KafkaLayer, Layer, LogLayer, MetricsLayer, PairingLayer};
 use crate::config::value::{Broker, Hook, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span};
@@ -59,8 +61,12 @@ pub struct CommonArgs {
     #[arg(long, value_name = "LIST")]
     pub stream: Option<StreamSet>,
 
-    /// Send records to stdout, file:PATH, kafka or null; may be repeated
-    #[arg(long, value_name = "DEST")]
+    /// Where records go; may be repeated.
+    #[arg(
+        long,
+        value_name = "DEST",
+        help = "Send records to stdout, file:PATH, kafka or null; may be repeated"
+    )]
     pub sink: Vec<SinkSpec>,
 
     /// Find Kafka at these brokers: HOST:PORT,...

@@ -4,6 +4,8 @@
 //! [`Config::load`] either gives a configuration that makes sense or says in one sentence what
 //! does not, and where.
 
+#![forbid(unsafe_code)]
+
 pub mod layer;
 mod shape;
 mod source;
@@ -14,6 +16,7 @@ use crate::sink::{KafkaConfig, OpenWith, SinkSpec, StreamSet};
 use layer::{Layer, Over};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -31,7 +34,7 @@ pub enum Purpose {
 }
 
 /// What the configuration is made from. Kept for reloading it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sources {
     /// Whose defaults apply.
     pub purpose: Purpose,
@@ -41,6 +44,16 @@ pub struct Sources {
     pub environment: Vec<(OsString, OsString)>,
     /// What the flags say.
     pub flags: Layer,
+}
+
+/// Leaves the environment and the flags out: they may hold secrets.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("purpose", &self.purpose)
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The configuration in force.
@@ -151,6 +164,9 @@ pub enum ConfigError {
     /// A Kafka sink, and nowhere to find Kafka.
     #[error("sink kafka needs brokers: give --brokers HOST:PORT or kafka.brokers")]
     NoBrokers,
+    /// librdkafka does not take one of `kafka.options`.
+    #[error("{0}")]
+    KafkaOption(String),
     /// An address with two names.
     #[error("resolvers: {address} is both \"{first}\" and \"{second}\": keep one of them")]
     TwoNames {
@@ -184,10 +200,9 @@ impl Config {
     pub fn open_with(&self) -> OpenWith<'_> {
         use crate::sink::Look;
         let stdout = match self.output {
-            Output::Json => Look::Json,
             Output::Text => Look::Text,
             Output::Auto if std::io::stdout().is_terminal() => Look::Text,
-            Output::Auto => Look::Json,
+            Output::Json | Output::Auto => Look::Json,
         };
         OpenWith { streams: self.streams, stdout, node: &self.node, kafka: &self.kafka }
     }
@@ -199,6 +214,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         topics: layer.kafka.topics.into_iter().map(|(key, topic)| (key, topic.0)).collect(),
         options: layer.kafka.options,
     };
+    crate::sink::kafka::validate(&kafka).map_err(ConfigError::KafkaOption)?;
     let sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
     let node = layer.node.map_or_else(|| default_node(purpose), |node| node.0);
     let pairing = PairingConfig {

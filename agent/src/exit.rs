@@ -1,5 +1,7 @@
 //! How the program ends when it does not end well: one sentence, the remedy, the exit code.
 
+#![forbid(unsafe_code)]
+
 use crate::config::ConfigError;
 use crate::metrics::BindError;
 use crate::sink::SinkError;

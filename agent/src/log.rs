@@ -1,5 +1,7 @@
 //! Log lines, on stderr.
 
+#![forbid(unsafe_code)]
+
 use crate::config::LogConfig;
 use crate::config::value::{LogFormat, LogLevel};
 use std::io::{self, IsTerminal};

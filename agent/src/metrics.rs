@@ -3,6 +3,8 @@
 //! The numbers belong to the pipeline's thread, which hands them out when it is asked: a scrape
 //! becomes a [`Request`] that the pipeline finds with [`Requests::try_next`] and answers.
 
+#![forbid(unsafe_code)]
+
 pub mod process;
 pub mod render;
 pub mod text;

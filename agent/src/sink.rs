@@ -4,6 +4,8 @@
 //! threads over bounded queues. No sink can make the pipeline wait: where a queue is full the
 //! batch's records are dropped and counted.
 
+#![forbid(unsafe_code)]
+
 pub mod kafka;
 pub mod null;
 mod open;

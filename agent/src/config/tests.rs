@@ -176,13 +176,13 @@ fn empty_sections_say_nothing() {
 
 #[test]
 fn higher_layers_win() {
-    let yaml = "version: 1\nnode: file\nregion: file\npairing:\n  query_timeout: 1s\nkafka:\n  brokers: [f:1]\n  options:\n    a: file\n    b: file\n";
+    let yaml = "version: 1\nnode: file\nregion: file\npairing:\n  query_timeout: 1s\nkafka:\n  brokers: [f:1]\n  options:\n    client.id: file\n    client.rack: file\n";
     let variables = [
         ("DNSCRIBE_NODE", "env"),
         ("DNSCRIBE_PAIRING__QUERY_TIMEOUT", "2s"),
         ("DNSCRIBE_KAFKA__BROKERS", "e:1, e:2"),
         ("DNSCRIBE_KAFKA__OPTIONS__SASL_PASSWORD", "p\"s: w"),
-        ("DNSCRIBE_KAFKA__OPTIONS__B", "env"),
+        ("DNSCRIBE_KAFKA__OPTIONS__CLIENT_RACK", "env"),
         ("DNSCRIBE_CAPTURE__PORTS", "5353"),
         ("DNSCRIBE_METRICS__LISTEN", "off"),
         ("DNSCRIBE_LOG", "debug"),
@@ -203,7 +203,10 @@ fn higher_layers_win() {
     assert_eq!(config.kafka.brokers, ["e:1", "e:2"]);
     assert_eq!(config.sinks, [SinkSpec::Kafka]);
     let options: Vec<_> = config.kafka.options.iter().map(|(k, v)| (&**k, &**v)).collect();
-    assert_eq!(options, [("a", "file"), ("b", "env"), ("sasl.password", "p\"s: w")]);
+    assert_eq!(
+        options,
+        [("client.id", "file"), ("client.rack", "env"), ("sasl.password", "p\"s: w")]
+    );
     assert_eq!((config.capture.ports.to_string(), config.metrics_listen), ("5353".into(), None));
 }
 
@@ -244,4 +247,20 @@ fn a_missing_file_is_named() {
     };
     let told = Config::load(&sources).unwrap_err().to_string();
     assert!(told.contains("/nowhere/dnscribe.yaml") && told.contains("No such file"), "{told}");
+}
+
+#[test]
+fn options_must_be_known_to_librdkafka() {
+    let told = complaint("version: 1\nkafka:\n  options:\n    linger: 5\n");
+    assert!(told.starts_with("kafka.options: linger: "), "{told}");
+    let told = complaint("version: 1\nkafka:\n  options:\n    acks: hunter2\n");
+    assert!(told.starts_with("kafka.options: acks: "), "{told}");
+}
+
+#[test]
+fn sources_keep_secrets() {
+    let environment = vec![("DNSCRIBE_KAFKA__OPTIONS__SASL_PASSWORD".into(), "hunter2".into())];
+    let flags = Layer::default();
+    let sources = Sources { purpose: Purpose::Live, file: None, environment, flags };
+    assert!(!format!("{sources:?}").contains("hunter2"));
 }

@@ -17,14 +17,14 @@ pub(super) fn write(page: &mut Page) {
     // Numbers as in proc_pid_stat(5), from 1.
     let virtual_bytes = field(&stat, 23);
     let resident_bytes = field(&stat, 24).map(|pages| pages * page_bytes);
-    let start = field(&stat, 22).and_then(|since_boot| Some(boot_time()? + since_boot / ticks));
+    let started = field(&stat, 22).and_then(|since_boot| Some(boot_time()? + since_boot / ticks));
     gauge("process_resident_memory_bytes", "Resident memory size in bytes.", resident_bytes);
     gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", virtual_bytes);
     gauge("process_threads", "Number of threads.", field(&stat, 20));
     gauge(
         "process_start_time_seconds",
         "Start time of the process since unix epoch in seconds.",
-        start,
+        started,
     );
     gauge("process_open_fds", "Number of open file descriptors.", open_fds());
     gauge("process_max_fds", "Maximum number of open file descriptors.", max_fds());
