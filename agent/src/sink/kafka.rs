@@ -9,6 +9,7 @@ mod reports;
 mod settings;
 
 pub use probe::probe_brokers;
+pub use settings::validate;
 
 use super::tally::{Reason, Tally};
 use super::threaded::{Back, Bounds, Next, Taken, Threaded};

@@ -40,6 +40,14 @@ pub(super) fn producer(config: &KafkaConfig) -> ClientConfig {
     client
 }
 
+/// Whether librdkafka knows every setting and takes its value; a sentence without secrets if not.
+pub fn validate(config: &KafkaConfig) -> Result<(), String> {
+    if config.options.is_empty() {
+        return Ok(());
+    }
+    producer(config).create_native_config().map(drop).map_err(|error| explain(&error))
+}
+
 /// An error in one sentence, without the value of a secret setting.
 pub(super) fn explain(error: &KafkaError) -> String {
     match error {
