@@ -194,4 +194,6 @@ fn be16(bytes: &[u8], at: usize) -> u16 {
 }
 
 #[cfg(test)]
+pub(crate) mod craft;
+#[cfg(test)]
 mod tests;

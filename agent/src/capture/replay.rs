@@ -96,8 +96,6 @@ impl Replay {
             Link::try_from(link).map_err(Problem::UnknownLink)?;
         }
         let mut packets = 0;
-        // Fragments of one file do not complete those of another.
-        self.admission.forget();
         while let Some(frame) = reader.next()? {
             packets += 1;
             let link = Link::try_from(frame.link).map_err(Problem::UnknownLink)?;

@@ -80,6 +80,8 @@ pub(super) struct Stream {
     scratch: Vec<u8>,
 }
 
+/// Memory for copies that a stream keeps, in octets.
+const MAX_SCRATCH: usize = 1024;
 /// Place of a stream's first octet.
 const ORIGIN: u64 = 1 << 40;
 
@@ -180,7 +182,8 @@ impl Stream {
     ) {
         self.last_seen = self.last_seen.max(carrier.ts);
         let (at, _) = self.place(seq);
-        let length = u64::from(segment.payload_wire);
+        // What a reset carries is a text for people (RFC 9293, 3.5.3).
+        let length = if segment.flags.rst { 0 } else { u64::from(segment.payload_wire) };
         if segment.flags.fin {
             self.fin = Some(at + length);
         }
@@ -325,7 +328,7 @@ impl Stream {
         let wire_bytes = u32::try_from(end - self.next - PREFIX).unwrap_or(u32::MAX);
         let captured = bytes.get(2..).unwrap_or_default();
         self.emit(end, Octets { captured, wire_bytes }, out);
-        self.scratch = bytes;
+        self.reuse(bytes);
         self.consume(end, None, out);
         true
     }
@@ -340,6 +343,13 @@ impl Stream {
             self.message_end = length.map(|length| self.next + PREFIX + u64::from(length));
         }
         self.message_end
+    }
+
+    /// Keeps memory for the next copy, but not so much that it adds up over many streams.
+    fn reuse(&mut self, bytes: Vec<u8>) {
+        if bytes.capacity() <= MAX_SCRATCH {
+            self.scratch = bytes;
+        }
     }
 
     /// Gives the message whose octets lie before `end`, in the name of the packet that completed
