@@ -3,6 +3,8 @@
 //! Below capture and decode, because file replay filters by ports as the kernel does. Nothing here
 //! allocates, verifies checksums (offload leaves them blank) or trusts a length.
 
+#![forbid(unsafe_code)]
+
 mod icmp;
 mod transport;
 

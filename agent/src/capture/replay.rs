@@ -4,6 +4,8 @@
 //! first odd block and knows only decimal clocks, the other is not released. Only framing is
 //! needed, in constant memory, with every length bounded before it is believed.
 
+#![forbid(unsafe_code)]
+
 mod admission;
 mod format;
 mod link;

@@ -1,5 +1,7 @@
 //! TCP reassembly (RFC 9293, as far as a bystander can): the streams, bounded in number and bytes.
 
+#![forbid(unsafe_code)]
+
 mod buffer;
 mod framing;
 mod stream;
