@@ -5,8 +5,12 @@
 
 pub mod capture;
 pub mod decode;
+pub mod enrich;
 pub mod ledger;
+pub mod metrics;
 pub mod net;
 pub mod pair;
+pub mod pipeline;
+pub mod record;
 pub mod sink;
 pub mod time;

@@ -1,3 +1,77 @@
 //! `cargo xtask`: every developer command.
 
-fn main() {}
+mod bench;
+mod bless;
+mod build;
+mod ci;
+mod demo;
+mod kafka;
+mod lab;
+mod lint;
+mod process;
+mod run;
+mod say;
+mod schemas;
+mod setup;
+mod test;
+mod toolchain;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Every developer command of dnscribe.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building needs (`--test`: what the tests need, too)
+    Setup(setup::Args),
+    /// Build the release binary, its eBPF programs embedded
+    Build,
+    /// Set up, build, and run the agent on this host
+    Run(run::Args),
+    /// Set up and run every test, the privileged and end-to-end ones included
+    Test(test::Args),
+    /// Check format, lints, licences and schemas
+    Lint,
+    /// Measure, as JSON lines
+    Bench(bench::Args),
+    /// A DNS lab in network namespaces for the dev loop
+    Lab(lab::Args),
+    /// Lab, load and live records in one command
+    Demo(demo::Args),
+    /// A real Apache Kafka broker for the dev loop
+    Kafka(kafka::Args),
+    /// Rewrite the goldens from what the code gives now
+    Bless,
+    /// Everything that continuous integration runs
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup(args) => setup::main(args),
+        Command::Build => build::main(),
+        Command::Run(args) => run::main(&args),
+        Command::Test(args) => test::main(&args),
+        Command::Lint => lint::main(),
+        Command::Bench(args) => bench::main(&args),
+        Command::Lab(args) => lab::main(&args),
+        Command::Demo(args) => demo::main(&args),
+        Command::Kafka(args) => kafka::main(&args),
+        Command::Bless => bless::main(),
+        Command::Ci => ci::main(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::progress(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

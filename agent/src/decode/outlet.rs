@@ -92,7 +92,7 @@ impl Outlet<'_> {
         };
         match decoded {
             Ok(dns) => {
-                if dns.response {
+                if dns.flags.response() {
                     self.tally.responses += 1;
                 } else {
                     self.tally.queries += 1;

@@ -1,0 +1,1 @@
+//! What `dnscribe check` asks of the host.

@@ -1,0 +1,1 @@
+//! What the privileged tests need besides the interface.

@@ -1,0 +1,196 @@
+//! The agent as a child process: started, watched, ended, and what it wrote.
+
+use crate::{environment, ledger, shell};
+use anyhow::{Context as _, Result, bail};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How long the agent may take until every hook is attached.
+const READY: Duration = Duration::from_secs(30);
+/// How long it may take to end after SIGTERM: the drain timeout and some more.
+const END: Duration = Duration::from_secs(30);
+
+/// The agent while it runs. Dropping it kills it.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    admin: SocketAddr,
+    lines: Arc<Mutex<Vec<Value>>>,
+    readers: Option<(JoinHandle<Result<()>>, JoinHandle<String>)>,
+}
+
+/// What the agent left when it ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Every record that it wrote to its standard output, in order.
+    pub records: Vec<Value>,
+    /// Its standard error: log, progress and the summary.
+    pub stderr: String,
+}
+
+impl Agent {
+    /// Starts `dnscribe run` with these arguments, JSON on its standard output, and waits until
+    /// every hook is attached.
+    pub fn run(arguments: &[&str]) -> Result<Self> {
+        Self::start(Command::new(environment::binary()?).arg("run").args(arguments))
+    }
+
+    /// As [`Agent::run`], of a command to which only the listen address is to be added.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let admin = free_address()?;
+        command.args(["--output", "json", "--metrics-listen", &admin.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(command)))?;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut stderr = child.stderr.take().context("no standard error")?;
+        let kept = Arc::clone(&lines);
+        let records = thread::spawn(move || read_records(stdout, &kept));
+        let log = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What came before a failing read is still worth showing.
+            let _ = stderr.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        let mut agent = Self { child, admin, lines, readers: Some((records, log)) };
+        agent.await_ready()?;
+        Ok(agent)
+    }
+
+    /// The agent's process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The records written so far.
+    #[must_use]
+    pub fn records(&self) -> Vec<Value> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until the records written so far satisfy a condition, then returns them.
+    pub fn wait_for(
+        &self,
+        what: &str,
+        limit: Duration,
+        enough: impl Fn(&[Value]) -> bool,
+    ) -> Result<Vec<Value>> {
+        shell::wait_for(what, limit, || {
+            let records = self.records();
+            Ok(enough(&records).then_some(records))
+        })
+    }
+
+    /// The text of an administrative page, such as `/metrics`, with its status code.
+    pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        get(self.admin, path)
+    }
+
+    /// Asks the agent to end and waits until it has.
+    pub fn terminate(self) -> Result<Finished> {
+        self.end(Signal::TERM)
+    }
+
+    /// Kills the agent, as a crash does.
+    pub fn kill(self) -> Result<Finished> {
+        self.end(Signal::KILL)
+    }
+
+    /// Sends the agent a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        shell::signal(&self.child, signal)
+    }
+
+    fn end(mut self, signal: Signal) -> Result<Finished> {
+        shell::signal(&self.child, signal)?;
+        let status = shell::wait(&mut self.child, END)?;
+        let (records, log) = self.readers.take().context("already read")?;
+        let stderr = log.join().unwrap_or_default();
+        match records.join() {
+            // A killed agent may end in mid line.
+            Ok(_) if signal == Signal::KILL => {}
+            Ok(read) => read.with_context(|| stderr.clone())?,
+            Err(_) => bail!("the reader of the records failed"),
+        }
+        Ok(Finished { status, records: self.records(), stderr })
+    }
+
+    fn await_ready(&mut self) -> Result<()> {
+        let admin = self.admin;
+        let child = &mut self.child;
+        let ready = shell::wait_for("the agent to be ready", READY, || {
+            if let Some(status) = child.try_wait()? {
+                bail!("the agent ended at its start ({status})");
+            }
+            Ok(get(admin, "/readyz").is_ok_and(|(code, _)| code == 200).then_some(()))
+        });
+        if ready.is_err() {
+            shell::end(&mut self.child);
+            let log = self.readers.take().and_then(|(_, log)| log.join().ok());
+            return ready.with_context(|| log.unwrap_or_default());
+        }
+        ready
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        shell::end(&mut self.child);
+    }
+}
+
+impl Finished {
+    /// The records of one schema, such as `dns.transaction/1`.
+    pub fn of<'a>(&'a self, schema: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.records.iter().filter(move |record| record["schema"] == schema)
+    }
+
+    /// The last ledger record; it must be marked as final and balance.
+    pub fn final_ledger(&self) -> Result<&Value> {
+        let last = self.of("dns.ledger/1").last();
+        let last = last.with_context(|| format!("no ledger record; {}", self.stderr))?;
+        if last["final"] != Value::Bool(true) {
+            bail!("the last ledger record is not final: {last}");
+        }
+        ledger::verify(last)?;
+        Ok(last)
+    }
+}
+
+/// A loopback address on which nobody listens.
+pub fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    listener.local_addr().context("no address")
+}
+
+fn read_records(stdout: impl Read, lines: &Mutex<Vec<Value>>) -> Result<()> {
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("the agent's standard output")?;
+        let record = serde_json::from_str(&line)
+            .with_context(|| format!("not a record on standard output: {line}"))?;
+        lines.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+    }
+    Ok(())
+}
+
+/// A GET over HTTP/1.1: status code and body.
+fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    let code = head.split_whitespace().nth(1).context("no status code")?.parse()?;
+    Ok((code, body.to_owned()))
+}

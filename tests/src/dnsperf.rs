@@ -1,0 +1,176 @@
+//! Load by dnsperf, and what it reported.
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What to ask, and how fast. Bounded in count and in time.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Queries to send; each asks for a name of its own.
+    pub queries: u32,
+    /// Queries per second at most; `None` for as fast as answers come.
+    pub qps: Option<u32>,
+    /// TCP instead of UDP.
+    pub tcp: bool,
+    /// Sockets that dnsperf asks from.
+    pub clients: u32,
+    /// Queries under way at most.
+    pub outstanding: u32,
+    /// Suffix of the names, `nN.SUFFIX`. The lab answers everything under `wild.example.com`.
+    pub suffix: String,
+    /// Questions to ask in turn, as `NAME TYPE`, instead of those names.
+    pub questions: Vec<String>,
+    /// How long dnsperf waits for an answer.
+    pub timeout: Duration,
+    /// When dnsperf stops, finished or not.
+    pub limit: Duration,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            queries: 1000,
+            qps: None,
+            tcp: false,
+            clients: 4,
+            outstanding: 100,
+            suffix: "wild.example.com".to_owned(),
+            questions: Vec::new(),
+            timeout: Duration::from_secs(5),
+            limit: Duration::from_secs(60),
+        }
+    }
+}
+
+/// dnsperf's own account of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Perf {
+    /// Queries sent.
+    pub sent: u64,
+    /// Queries answered in time.
+    pub completed: u64,
+    /// Queries given up.
+    pub lost: u64,
+    /// Length of the run in seconds.
+    pub run_time_seconds: f64,
+    /// Queries completed per second.
+    pub qps: f64,
+    /// Mean time from query to response, in seconds.
+    pub mean_latency_seconds: f64,
+    /// Standard deviation of that time, in seconds.
+    pub latency_stddev_seconds: f64,
+}
+
+impl Load {
+    /// A load of every kind of question that the lab has an answer to, or none.
+    #[must_use]
+    pub fn mixed() -> Self {
+        let questions = [
+            "www.example.com A",
+            "www.example.com AAAA",
+            "example.com MX",
+            "alias.example.com A",
+            "many.example.com A",
+            "brief.example.com A",
+            "no-such-name.example.com A",
+            "v6only.example.com A",
+            "svc.example.com HTTPS",
+            "_dns._udp.example.com SRV",
+            "example.com TXT",
+            "no-such-zone.com A",
+        ];
+        Self { questions: questions.map(Into::into).into(), ..Self::default() }
+    }
+
+    /// dnsperf's data file: one question a line.
+    #[must_use]
+    pub fn data(&self) -> String {
+        let mut data = String::new();
+        let mut questions = self.questions.iter().cycle();
+        for number in 0..self.queries {
+            // Writing to a string cannot fail.
+            let _ = match questions.next() {
+                Some(question) => writeln!(data, "{question}"),
+                None => writeln!(data, "n{number}.{} A", self.suffix),
+            };
+        }
+        data
+    }
+
+    /// The command line that sends this load to a server.
+    #[must_use]
+    pub fn command(&self, server: std::net::IpAddr, port: u16, names: &Path) -> Vec<String> {
+        let mut words: Vec<String> = ["dnsperf", "-n", "1", "-T", "1", "-s"].map(Into::into).into();
+        words.push(server.to_string());
+        words.extend(["-p".into(), port.to_string()]);
+        words.extend(["-d".into(), names.display().to_string()]);
+        words.extend(["-m".into(), if self.tcp { "tcp" } else { "udp" }.into()]);
+        words.extend(["-c".into(), self.clients.to_string()]);
+        words.extend(["-q".into(), self.outstanding.to_string()]);
+        words.extend(["-t".into(), self.timeout.as_secs().max(1).to_string()]);
+        words.extend(["-l".into(), self.limit.as_secs().max(1).to_string()]);
+        if let Some(qps) = self.qps {
+            words.extend(["-Q".into(), qps.to_string()]);
+        }
+        words
+    }
+}
+
+impl Perf {
+    /// Reads dnsperf's closing statistics.
+    pub fn parse(report: &str) -> Result<Self> {
+        Ok(Self {
+            sent: figure(report, "Queries sent:")?,
+            completed: figure(report, "Queries completed:")?,
+            lost: figure(report, "Queries lost:")?,
+            run_time_seconds: figure(report, "Run time (s):")?,
+            qps: figure(report, "Queries per second:")?,
+            mean_latency_seconds: figure(report, "Average Latency (s):")?,
+            latency_stddev_seconds: figure(report, "Latency StdDev (s):")?,
+        })
+    }
+}
+
+/// The figure that follows a label in dnsperf's report.
+fn figure<T: FromStr>(report: &str, label: &str) -> Result<T> {
+    report
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(label))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .with_context(|| format!("no `{label}` in dnsperf's report:\n{report}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_read() {
+        let perf = Perf::parse(
+            "Statistics:\n\n  Queries sent:         1000\n  Queries completed:    998 (99.80%)\n  \
+             Queries lost:         2 (0.20%)\n\n  Response codes:       NOERROR 998 (100.00%)\n  \
+             Run time (s):         0.050000\n  Queries per second:   19960.0\n\n  \
+             Average Latency (s):  0.000133 (min 0.000042, max 0.000911)\n  \
+             Latency StdDev (s):   0.000021\n",
+        )
+        .unwrap();
+        assert_eq!((perf.sent, perf.completed, perf.lost), (1000, 998, 2));
+        assert!((perf.mean_latency_seconds - 0.000_133).abs() < 1e-12);
+        assert!((perf.qps - 19960.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_report_without_figures_is_an_error() {
+        assert!(Perf::parse("Status: Sending queries").is_err());
+    }
+
+    #[test]
+    fn each_query_has_a_name_of_its_own() {
+        let load = Load { queries: 3, suffix: "t.example.com".into(), ..Load::default() };
+        assert_eq!(load.data(), "n0.t.example.com A\nn1.t.example.com A\nn2.t.example.com A\n");
+    }
+}

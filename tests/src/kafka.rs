@@ -1,0 +1,167 @@
+//! A real Apache Kafka broker: one process in `KRaft` mode, on loopback ports of its own.
+//!
+//! It comes from Maven Central (`java` and `mvn` needed) and is kept under `target/kafka`; where
+//! those two are missing and a container engine is there, from the image `apache/kafka`.
+
+mod artefacts;
+mod config;
+mod runtime;
+
+use crate::shell;
+use anyhow::{Context as _, Result, bail};
+use config::Ports;
+use runtime::{Process, Runtime};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The version that tests and the dev loop run.
+pub const VERSION: &str = "4.1.1";
+/// How long the broker may take to start, on a busy machine.
+const START: Duration = Duration::from_secs(90);
+/// How long it may take to stop in good order.
+const STOP: Duration = Duration::from_secs(30);
+/// What the broker logs once it takes requests.
+const READY: &str = "Kafka Server started";
+
+/// A broker. Dropping it kills it and leaves its folder, unless it was [`Broker::detach`]ed.
+#[derive(Debug)]
+pub struct Broker {
+    folder: PathBuf,
+    ports: Ports,
+    runtime: Runtime,
+    process: Option<Process>,
+}
+
+/// A broker that outlived its maker, as noted in its folder.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    bootstrap: String,
+    process: Process,
+}
+
+impl Broker {
+    /// Gets Kafka where it is not there yet, formats a data folder below `folder`, starts a
+    /// broker, and waits until it takes requests.
+    pub fn up(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let folder = folder.canonicalize()?;
+        let ports = Ports::free()?;
+        let runtime = Runtime::find()?;
+        let mut broker = Self { folder, ports, runtime, process: None };
+        broker.runtime.format(&broker.folder, broker.ports)?;
+        broker.start()?;
+        Ok(broker)
+    }
+
+    /// The address that clients connect to.
+    #[must_use]
+    pub fn bootstrap(&self) -> String {
+        self.ports.bootstrap()
+    }
+
+    /// What the broker wrote of its doings.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Creates a topic.
+    pub fn create_topic(&self, name: &str, partitions: u32) -> Result<()> {
+        let words = ["--create", "--topic", name, "--partitions", &partitions.to_string()];
+        self.runtime.topics(&self.bootstrap(), &words).map(drop)
+    }
+
+    /// Stops the broker in good order; its data stays.
+    pub fn stop(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(mut process) => process.stop(STOP),
+            None => Ok(()),
+        }
+    }
+
+    /// Kills the broker without a warning, as a crash does; its data stays.
+    pub fn kill(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(mut process) => process.kill(),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts the broker again with the data and on the ports that it had; stops it first where
+    /// it runs.
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.start()
+    }
+
+    /// Leaves the broker running after this process; [`Broker::down`] ends it.
+    pub fn detach(mut self) -> Result<String> {
+        let process = self.process.take().context("the broker does not run")?;
+        let note = Note { bootstrap: self.bootstrap(), process };
+        fs::write(self.folder.join("up.json"), serde_json::to_vec(&note)?)?;
+        Ok(note.bootstrap)
+    }
+
+    /// The address of the broker that was left running with this folder, if one runs.
+    #[must_use]
+    pub fn running(folder: &Path) -> Option<String> {
+        let note: Note = serde_json::from_slice(&fs::read(folder.join("up.json")).ok()?).ok()?;
+        note.process.runs().then_some(note.bootstrap)
+    }
+
+    /// Ends the broker that was left running with this folder and removes its data; whether
+    /// there was one.
+    pub fn down(folder: &Path) -> Result<bool> {
+        let file = folder.join("up.json");
+        let Ok(text) = fs::read(&file) else { return Ok(false) };
+        let mut note: Note = serde_json::from_slice(&text).context("an unreadable up.json")?;
+        let ran = note.process.runs();
+        if ran {
+            note.process.stop(STOP)?;
+        }
+        note.process.discard();
+        fs::remove_dir_all(folder).context("cannot remove the broker's data")?;
+        Ok(ran)
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let log = fs::File::create(self.log_file())?;
+        self.process = Some(self.runtime.start(&self.folder, self.ports, log)?);
+        shell::wait_for("Kafka's start", START, || {
+            if let Some(process) = &mut self.process
+                && !process.alive()?
+            {
+                bail!("Kafka ended at its start");
+            }
+            let log = fs::read_to_string(self.folder.join("broker.log")).unwrap_or_default();
+            Ok(log.contains(READY).then_some(()))
+        })
+        .with_context(|| last_lines(&self.log()))
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.join("broker.log")
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // Fails only where it has ended by itself.
+            let _ = process.kill();
+            process.discard();
+        }
+    }
+}
+
+fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+/// Gets Kafka's program files where they are not there yet, so that tests need not.
+pub fn prepare() -> Result<()> {
+    Runtime::find().map(drop)
+}

@@ -1,0 +1,75 @@
+//! The broker's ports and properties.
+
+use anyhow::{Context as _, Result};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+
+/// Two loopback ports, one for clients and one for the controller.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    client: u16,
+    controller: u16,
+}
+
+impl Ports {
+    /// Two ports that nobody listens on, below those that the kernel gives to clients, so that
+    /// they are still free when the broker starts again.
+    pub fn free() -> Result<Self> {
+        let start = 20_000 + (std::process::id() % 5000) * 2;
+        (0..5000_u32)
+            .map(|step| 20_000 + (start - 20_000 + step * 2) % 10_000)
+            .filter_map(|port| u16::try_from(port).ok())
+            .map(|client| Self { client, controller: client + 1 })
+            .find(|ports| [ports.client, ports.controller].into_iter().all(is_free))
+            .context("no two free ports between 20000 and 30000")
+    }
+
+    /// The address that clients connect to.
+    pub fn bootstrap(self) -> String {
+        format!("127.0.0.1:{}", self.client)
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// The broker's properties but for its data folder: a single node with small internal topics.
+pub fn properties(ports: Ports) -> Vec<(&'static str, String)> {
+    let (client, controller) = (ports.client, ports.controller);
+    let mut properties = vec![
+        ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
+        (
+            "listeners",
+            format!("PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}"),
+        ),
+        ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{client}")),
+    ];
+    let fixed = [
+        ("process.roles", "broker,controller"),
+        ("node.id", "1"),
+        ("controller.listener.names", "CONTROLLER"),
+        ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"),
+        ("offsets.topic.replication.factor", "1"),
+        ("offsets.topic.num.partitions", "1"),
+        ("transaction.state.log.replication.factor", "1"),
+        ("transaction.state.log.min.isr", "1"),
+        ("transaction.state.log.num.partitions", "1"),
+        ("share.coordinator.state.topic.replication.factor", "1"),
+        ("share.coordinator.state.topic.min.isr", "1"),
+        ("group.initial.rebalance.delay.ms", "0"),
+        ("num.partitions", "3"),
+        ("auto.create.topics.enable", "true"),
+    ];
+    properties.extend(fixed.map(|(key, value)| (key, value.to_owned())));
+    properties
+}
+
+/// The properties as the file that the broker reads.
+pub fn file(ports: Ports, folder: &Path) -> String {
+    properties(ports)
+        .into_iter()
+        .fold(format!("log.dirs={}\n", folder.join("data").display()), |file, (key, value)| {
+            file + key + "=" + &value + "\n"
+        })
+}

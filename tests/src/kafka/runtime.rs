@@ -1,0 +1,200 @@
+//! What runs the broker: Java on this host, or a container engine.
+
+use super::config::{self, Ports};
+use super::{VERSION, artefacts};
+use crate::shell;
+use anyhow::{Context as _, Result, bail};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+/// A cluster id, as good as any other for a cluster of one.
+const CLUSTER: &str = "ZG5zY3JpYmUtdGVzdHMtMQ";
+
+/// How brokers are run on this host.
+#[derive(Debug)]
+pub enum Runtime {
+    /// Java, with the jars in this folder.
+    Java(PathBuf),
+    /// A container engine, by the name of its command.
+    Container(&'static str),
+}
+
+/// A broker's process.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Process {
+    /// A Java process, by its number; a child of this process where `child` is there.
+    Java {
+        /// Process id.
+        pid: u32,
+        /// The handle on it, in the process that started it.
+        #[serde(skip)]
+        child: Option<Child>,
+    },
+    /// A container, by its engine and name.
+    Container {
+        /// Command of the engine.
+        engine: String,
+        /// Name of the container.
+        name: String,
+    },
+}
+
+impl Runtime {
+    /// Java where it is there, else a container engine that answers.
+    pub fn find() -> Result<Self> {
+        if shell::which("java").is_some() && shell::which("mvn").is_some() {
+            return artefacts::libraries().map(Self::Java);
+        }
+        ["docker", "podman"]
+            .into_iter()
+            .find(|engine| shell::run(&[engine, "info"]).is_ok())
+            .map(Self::Container)
+            .context(
+                "Kafka needs java (17 or later) and mvn, or a running docker or podman; on Debian \
+                 and Ubuntu: apt-get install default-jre-headless maven",
+            )
+    }
+
+    /// Prepares an empty data folder.
+    pub fn format(&self, folder: &Path, ports: Ports) -> Result<()> {
+        let Self::Java(libraries) = self else { return Ok(()) };
+        let properties = folder.join("server.properties");
+        fs::write(&properties, config::file(ports, folder))?;
+        let _ = fs::remove_dir_all(folder.join("data"));
+        let mut format = java(libraries, "64m");
+        format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"]).arg(properties);
+        shell::output(&mut format).context("cannot format Kafka's data folder").map(drop)
+    }
+
+    /// Starts the broker in the background, its log in `log`.
+    pub fn start(&self, folder: &Path, ports: Ports, log: fs::File) -> Result<Process> {
+        match self {
+            Self::Java(libraries) => {
+                let mut command = java(libraries, "512m");
+                command.arg("kafka.Kafka").arg(folder.join("server.properties"));
+                command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+                // Ctrl-C on the terminal is for whoever holds the broker, not for the broker.
+                std::os::unix::process::CommandExt::process_group(&mut command, 0);
+                let child = command.spawn().context("cannot start java")?;
+                Ok(Process::Java { pid: child.id(), child: Some(child) })
+            }
+            Self::Container(engine) => container(engine, ports, log),
+        }
+    }
+
+    /// Runs Kafka's topic command.
+    pub fn topics(&self, bootstrap: &str, words: &[&str]) -> Result<Output> {
+        let mut command = match self {
+            Self::Java(libraries) => {
+                let mut command = java(libraries, "128m");
+                command.arg("org.apache.kafka.tools.TopicCommand");
+                command
+            }
+            Self::Container(engine) => {
+                let mut command = Command::new(engine);
+                command.args(["exec", &name(bootstrap), "/opt/kafka/bin/kafka-topics.sh"]);
+                command
+            }
+        };
+        shell::output(command.args(["--bootstrap-server", bootstrap]).args(words))
+    }
+}
+
+fn java(libraries: &Path, heap: &str) -> Command {
+    let mut command = Command::new("java");
+    command.arg(format!("-Xmx{heap}"));
+    // What makes a short-lived, small broker start fast.
+    command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
+    command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=info");
+    command.arg("-cp").arg(libraries.join("*"));
+    command
+}
+
+fn name(bootstrap: &str) -> String {
+    format!("dnscribe-kafka-{}", bootstrap.rsplit(':').next().unwrap_or_default())
+}
+
+fn container(engine: &str, ports: Ports, log: fs::File) -> Result<Process> {
+    let name = name(&ports.bootstrap());
+    let exists = shell::run(&[engine, "container", "inspect", &name]).is_ok();
+    if exists {
+        shell::run(&[engine, "start", &name])?;
+    } else {
+        let mut run = Command::new(engine);
+        run.args(["run", "--detach", "--network", "host", "--name", &name]);
+        run.args(["--env", &format!("CLUSTER_ID={CLUSTER}")]);
+        for (key, value) in config::properties(ports) {
+            let key = key.replace('.', "_").to_uppercase();
+            run.args(["--env", &format!("KAFKA_{key}={value}")]);
+        }
+        shell::output(run.arg(format!("apache/kafka:{VERSION}")))?;
+    }
+    let mut follow = Command::new(engine);
+    follow.args(["logs", "--follow", "--since", "0s", &name]);
+    follow.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    follow.spawn().context("cannot follow the container's log")?;
+    Ok(Process::Container { engine: engine.to_owned(), name })
+}
+
+impl Process {
+    /// Whether a child of this process still runs.
+    pub fn alive(&mut self) -> Result<bool> {
+        match self {
+            Self::Java { child: Some(child), .. } => Ok(child.try_wait()?.is_none()),
+            other => Ok(other.runs()),
+        }
+    }
+
+    /// Whether the broker runs, whoever started it.
+    pub fn runs(&self) -> bool {
+        match self {
+            Self::Java { pid, .. } => fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.contains("kafka.Kafka")),
+            Self::Container { engine, name } => {
+                let format = "--format={{.State.Running}}";
+                shell::run(&[engine, "container", "inspect", format, name])
+                    .is_ok_and(|output| output.stdout.starts_with(b"true"))
+            }
+        }
+    }
+
+    /// Asks the broker to stop and waits for its end.
+    pub fn stop(&mut self, limit: Duration) -> Result<()> {
+        self.end(Signal::TERM, "stop", limit)
+    }
+
+    /// Kills the broker and waits for its end.
+    pub fn kill(&mut self) -> Result<()> {
+        self.end(Signal::KILL, "kill", Duration::from_secs(10))
+    }
+
+    /// Removes what a stopped broker leaves outside its folder.
+    pub fn discard(&self) {
+        if let Self::Container { engine, name } = self {
+            // It may be gone already.
+            let _ = shell::run(&[engine, "rm", "--force", "--volumes", name]);
+        }
+    }
+
+    fn end(&mut self, signal: Signal, verb: &str, limit: Duration) -> Result<()> {
+        match self {
+            Self::Java { child: Some(child), .. } => {
+                shell::signal(child, signal)?;
+                shell::wait(child, limit).map(drop)
+            }
+            Self::Java { pid, child: None } => {
+                let pid = *pid;
+                if !self.runs() {
+                    bail!("process {pid} is no broker");
+                }
+                shell::signal_pid(pid, signal)?;
+                shell::wait_for("Kafka's end", limit, || Ok((!self.runs()).then_some(())))
+            }
+            Self::Container { engine, name } => shell::run(&[engine, verb, name]).map(drop),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The lab's namespaces, bridge and addresses, and who owns which lab.
+
+use super::Host;
+use crate::shell;
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Last octet of an address of the server's host where nothing listens.
+pub const CLOSED: u8 = 7;
+/// The namespace that holds the bridge; its creation claims the slot.
+const SWITCH: &str = "switch";
+/// In place of the owner's pid, for a lab that outlives its maker.
+const KEPT: &str = "kept";
+const FOLDER: &str = "/run/dnscribe-lab";
+const PREFIX: &str = "dnscribe-";
+
+/// The namespace of one host of one lab.
+pub fn namespace(slot: u8, host: &str) -> String {
+    format!("{PREFIX}{slot}-{host}")
+}
+
+/// Where a lab keeps its files.
+pub fn folder(slot: u8) -> PathBuf {
+    Path::new(FOLDER).join(slot.to_string())
+}
+
+/// An address in the lab's network.
+pub const fn ipv4(slot: u8, number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 18, slot, number)
+}
+
+/// An IPv6 address in the lab's network.
+pub const fn ipv6(slot: u8, number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, slot as u16, 0, 0, 0, number as u16)
+}
+
+/// Takes a free slot: two labs cannot create the same namespace, so the kernel arbitrates.
+pub fn claim() -> Result<u8> {
+    fs::create_dir_all(FOLDER)
+        .with_context(|| format!("cannot make {FOLDER}: the lab needs root"))?;
+    for slot in 0..=u8::MAX {
+        let name = namespace(slot, SWITCH);
+        if Path::new("/run/netns").join(&name).exists() {
+            continue;
+        }
+        match shell::run(&["ip", "netns", "add", &name]) {
+            Ok(_) => return own(slot),
+            Err(error) if format!("{error:#}").contains("File exists") => {}
+            Err(error) => return Err(error.context("network namespaces need root")),
+        }
+    }
+    bail!("256 labs are up already; `cargo xtask lab down` removes those left behind")
+}
+
+fn own(slot: u8) -> Result<u8> {
+    let folder = folder(slot);
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("owner"), std::process::id().to_string())?;
+    Ok(slot)
+}
+
+/// Hands a lab over from its maker to whoever says `down`.
+pub fn mark_kept(slot: u8) -> Result<()> {
+    fs::write(folder(slot).join("owner"), KEPT).context("cannot mark the lab as kept")
+}
+
+/// The slot of the kept lab, if there is one.
+pub fn kept() -> Result<Option<u8>> {
+    Ok(slots()?.into_iter().find(|slot| owner(*slot).as_deref() == Some(KEPT)))
+}
+
+/// Creates the hosts, the bridge, and the links between them.
+pub fn build(slot: u8) -> Result<()> {
+    let switch = namespace(slot, SWITCH);
+    ip(&["-n", &switch, "link", "add", "bridge0", "type", "bridge", "forward_delay", "0"])?;
+    ip(&["-n", &switch, "link", "set", "bridge0", "up"])?;
+    for host in Host::ALL {
+        connect(slot, host, &switch)?;
+    }
+    let server = namespace(slot, Host::Server.name());
+    let closed = format!("{}/24", ipv4(slot, CLOSED));
+    ip(&["-n", &server, "address", "add", &closed, "dev", "eth0"])?;
+    // The server's host does not forward, so what is routed to it for others vanishes silently.
+    let client = namespace(slot, Host::Client.name());
+    let (beyond, via) = (format!("198.19.{slot}.0/24"), ipv4(slot, Host::Server.number()));
+    ip(&["-n", &client, "route", "add", &beyond, "via", &via.to_string()])
+}
+
+fn connect(slot: u8, host: Host, switch: &str) -> Result<()> {
+    let name = namespace(slot, host.name());
+    ip(&["netns", "add", &name])?;
+    ip(&["-n", &name, "link", "set", "lo", "up"])?;
+    let port = host.name();
+    let pair = ["link", "add", "eth0", "netns", &name, "type", "veth", "peer", "name", port];
+    ip(&[&pair[..], &["netns", switch]].concat())?;
+    ip(&["-n", switch, "link", "set", port, "master", "bridge0", "up"])?;
+    let v4 = format!("{}/24", ipv4(slot, host.number()));
+    ip(&["-n", &name, "address", "add", &v4, "dev", "eth0"])?;
+    let v6 = format!("{}/64", ipv6(slot, host.number()));
+    // A host may be without IPv6; the lab is then too.
+    let _ = ip(&["-n", &name, "address", "add", &v6, "dev", "eth0", "nodad"]);
+    ip(&["-n", &name, "link", "set", "eth0", "up"])
+}
+
+fn ip(words: &[&str]) -> Result<()> {
+    shell::output(Command::new("ip").args(words)).map(drop)
+}
+
+/// Removes what processes that are gone left behind.
+pub fn clean_orphans() {
+    // A lab of another user, say, cannot be removed; that is no reason not to start another.
+    let _ = clean(false);
+}
+
+/// Removes labs whose owner is gone, and `with_kept` the kept ones too; returns how many.
+pub fn clean(with_kept: bool) -> Result<usize> {
+    let mut removed = 0;
+    for slot in slots()? {
+        let orphan = match owner(slot).as_deref() {
+            Some(KEPT) => with_kept,
+            Some(pid) => !Path::new("/proc").join(pid).exists(),
+            // Between the claim and the note of its owner.
+            None => false,
+        };
+        if orphan {
+            remove(slot);
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Ends whatever runs in a lab's namespaces, then removes them and the lab's files.
+pub fn remove(slot: u8) {
+    for host in Host::ALL {
+        end_processes(&namespace(slot, host.name()));
+    }
+    for host in Host::ALL.map(Host::name).iter().chain([&SWITCH]) {
+        // Each may be missing where the lab was only half built.
+        let _ = ip(&["netns", "delete", &namespace(slot, host)]);
+    }
+    let _ = fs::remove_dir_all(folder(slot));
+}
+
+fn end_processes(namespace: &str) {
+    let pids = || {
+        shell::run(&["ip", "netns", "pids", namespace])
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .unwrap_or_default()
+    };
+    let told: Vec<u32> = pids().split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    for pid in &told {
+        // A process may end between the list and the signal.
+        let _ = shell::signal_pid(*pid, rustix::process::Signal::KILL);
+    }
+    let _ = shell::wait_for("a namespace to empty", Duration::from_secs(2), || {
+        Ok(pids().trim().is_empty().then_some(()))
+    });
+}
+
+fn owner(slot: u8) -> Option<String> {
+    fs::read_to_string(folder(slot).join("owner")).ok()
+}
+
+fn slots() -> Result<Vec<u8>> {
+    if !Path::new(FOLDER).exists() {
+        return Ok(Vec::new());
+    }
+    let mut slots = Vec::new();
+    for entry in fs::read_dir(FOLDER)? {
+        slots.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u8>().ok()));
+    }
+    slots.sort_unstable();
+    Ok(slots)
+}

@@ -1,0 +1,205 @@
+//! An independent reading of `dns.ledger/1`: the five identities, recomputed from the JSON alone,
+//! without the agent's own types.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Map, Value};
+
+/// Every identity of a ledger record that does not close, each as a sentence; an empty list means
+/// that the record balances. A missing or negative counter is an error.
+pub fn violations(record: &Value) -> Result<Vec<String>> {
+    ensure!(record["schema"] == "dns.ledger/1", "not a ledger record: {record}");
+    let mut found = Vec::new();
+    let mut submitted = 0;
+    let mut lost = 0;
+    for (hook, kernel) in object(record, "kernel")? {
+        let [seen, sent, ring_full, sampled, skipped] = [
+            count(kernel, "seen")?,
+            count(kernel, "submitted")?,
+            count(kernel, "lost_ring_full")?,
+            count(kernel, "sampled_out")?,
+            reasons(kernel, "skipped")?,
+        ];
+        submitted += sent;
+        lost += ring_full;
+        let sum = sent + ring_full + sampled + skipped;
+        close(&mut found, &format!("kernel.{hook}: seen"), seen, sum);
+    }
+    ring(&mut found, record, submitted, lost)?;
+    decode(&mut found, record)?;
+    pairing(&mut found, record)?;
+    delivery(&mut found, record)?;
+    if record["balanced"] != Value::Bool(found.is_empty()) {
+        found.push(format!(
+            "`balanced` is {}, recomputed {}",
+            record["balanced"],
+            found.is_empty()
+        ));
+    }
+    Ok(found)
+}
+
+/// An error that names every identity of the record that does not close.
+pub fn verify(record: &Value) -> Result<()> {
+    let violations = violations(record)?;
+    if violations.is_empty() {
+        return Ok(());
+    }
+    bail!("the ledger does not balance: {}\n{record:#}", violations.join("; "))
+}
+
+/// A counter by its path, such as `["pairing", "answered"]`.
+pub fn counter(record: &Value, path: &[&str]) -> Result<u64> {
+    let (name, above) = path.split_last().context("an empty path")?;
+    count(above.iter().fold(record, |value, key| &value[*key]), name)
+}
+
+/// Everything that was lost or dropped anywhere, one sum.
+pub fn losses(record: &Value) -> Result<u64> {
+    let mut sum = 0;
+    for kernel in object(record, "kernel")?.values() {
+        sum += count(kernel, "lost_ring_full")?;
+    }
+    for streams in object(record, "delivery")?.values() {
+        for delivery in streams.as_object().context("delivery.<sink> is no object")?.values() {
+            sum += reasons(delivery, "dropped")?;
+        }
+    }
+    Ok(sum + count(&record["pairing"], "evicted")?)
+}
+
+fn ring(found: &mut Vec<String>, record: &Value, submitted: u64, lost: u64) -> Result<()> {
+    let ring = &record["ring"];
+    close(found, "ring: submitted by the hooks", submitted, count(ring, "submitted")?);
+    let taken = count(ring, "received")? + count(ring, "in_ring")?;
+    close(found, "ring: submitted", count(ring, "submitted")?, taken);
+    let gaps = count(ring, "sequence_gaps")?;
+    // Gaps behind the last record received cannot be seen yet; at the end every one can but
+    // those after the very last record of a CPU.
+    if gaps > lost {
+        found.push(format!("ring: {gaps} sequence gaps, more than {lost} counted as lost"));
+    }
+    Ok(())
+}
+
+fn decode(found: &mut Vec<String>, record: &Value) -> Result<()> {
+    let decode = &record["decode"];
+    let received = count(decode, "received")?;
+    close(
+        found,
+        "decode: received from the ring",
+        received,
+        counter(record, &["ring", "received"])?,
+    );
+    let sum =
+        count(decode, "decoded_packets")? + reasons(decode, "malformed")? + count(decode, "held")?;
+    close(found, "decode: received", received, sum);
+    let halves = count(decode, "queries")? + count(decode, "responses")?;
+    close(found, "decode: messages", count(decode, "messages")?, halves);
+    Ok(())
+}
+
+fn pairing(found: &mut Vec<String>, record: &Value) -> Result<()> {
+    let pairing = &record["pairing"];
+    let sum = |names: &[&str]| {
+        names.iter().try_fold(0, |sum, name| Ok::<u64, anyhow::Error>(sum + count(pairing, name)?))
+    };
+    for kind in ["queries", "responses"] {
+        let decoded = counter(record, &["decode", kind])?;
+        close(found, &format!("pairing: {kind} decoded"), decoded, count(pairing, kind)?);
+    }
+    let ends = ["answered", "timeout", "icmp_error", "evicted", "open", "retransmitted"];
+    close(found, "pairing: queries", count(pairing, "queries")?, sum(&ends)?);
+    let ends = ["answered", "late", "duplicate", "orphan"];
+    close(found, "pairing: responses", count(pairing, "responses")?, sum(&ends)?);
+    Ok(())
+}
+
+fn delivery(found: &mut Vec<String>, record: &Value) -> Result<()> {
+    for (sink, streams) in object(record, "delivery")? {
+        for (stream, delivery) in streams.as_object().context("delivery.<sink> is no object")? {
+            let sum = count(delivery, "delivered")?
+                + count(delivery, "spooled")?
+                + count(delivery, "in_flight")?
+                + count(delivery, "filtered")?
+                + reasons(delivery, "dropped")?;
+            let name = format!("delivery.{sink}.{stream}: records");
+            close(found, &name, count(delivery, "records")?, sum);
+        }
+    }
+    Ok(())
+}
+
+fn close(found: &mut Vec<String>, what: &str, left: u64, right: u64) {
+    if left != right {
+        found.push(format!("{what} {left} ≠ {right}"));
+    }
+}
+
+fn count(value: &Value, name: &str) -> Result<u64> {
+    value[name].as_u64().with_context(|| format!("no counter `{name}` in {value}"))
+}
+
+fn reasons(value: &Value, name: &str) -> Result<u64> {
+    object(value, name)?
+        .iter()
+        .map(|(reason, count)| count.as_u64().with_context(|| format!("{name}.{reason}: {count}")))
+        .sum()
+}
+
+fn object<'a>(value: &'a Value, name: &str) -> Result<&'a Map<String, Value>> {
+    value[name].as_object().with_context(|| format!("no `{name}` in {value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn balanced() -> Value {
+        json!({
+            "schema": "dns.ledger/1", "balanced": true, "final": true,
+            "kernel": { "cgroup": { "seen": 10, "submitted": 8, "lost_ring_full": 1,
+                "sampled_out": 0, "skipped": { "fragment": 1 }, "clipped": 0 } },
+            "ring": { "submitted": 8, "received": 8, "in_ring": 0, "sequence_gaps": 1 },
+            "decode": { "received": 8, "decoded_packets": 7, "malformed": { "short": 1 },
+                "held": 0, "messages": 7, "queries": 4, "responses": 3 },
+            "pairing": { "queries": 4, "responses": 3, "answered": 2, "timeout": 1,
+                "icmp_error": 0, "evicted": 0, "open": 0, "retransmitted": 1, "late": 0,
+                "duplicate": 1, "orphan": 0 },
+            "delivery": { "stdout": { "transactions": { "records": 4, "delivered": 3,
+                "spooled": 0, "in_flight": 0, "filtered": 0, "dropped": { "queue_full": 1 } } } },
+        })
+    }
+
+    #[test]
+    fn a_balanced_record_passes() {
+        verify(&balanced()).unwrap();
+        assert_eq!(losses(&balanced()).unwrap(), 2);
+    }
+
+    #[test]
+    fn each_counter_that_is_off_by_one_is_found() {
+        let pointers = [
+            "/kernel/cgroup/seen",
+            "/ring/received",
+            "/decode/decoded_packets",
+            "/decode/messages",
+            "/pairing/answered",
+            "/pairing/orphan",
+            "/delivery/stdout/transactions/delivered",
+        ];
+        for pointer in pointers {
+            let mut record = balanced();
+            let counter = record.pointer_mut(pointer).unwrap();
+            *counter = json!(counter.as_u64().unwrap() + 1);
+            assert!(!violations(&record).unwrap().is_empty(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn a_missing_counter_is_an_error() {
+        let mut record = balanced();
+        record["pairing"].as_object_mut().unwrap().remove("late");
+        assert!(violations(&record).is_err());
+    }
+}

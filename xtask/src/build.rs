@@ -1,0 +1,19 @@
+//! `build`: the release binary, its eBPF programs embedded. Needs no root.
+
+use crate::process::cargo;
+use anyhow::Result;
+use dnscribe_tests::{environment, shell};
+use std::path::PathBuf;
+
+/// Runs the command.
+pub fn main() -> Result<()> {
+    let binary = release()?;
+    crate::say::progress(&format!("built {}", binary.display()));
+    Ok(())
+}
+
+/// Builds the release binary and returns where it is.
+pub fn release() -> Result<PathBuf> {
+    shell::pass_through(cargo().args(["build", "--release", "--package", "dnscribe"]))?;
+    Ok(environment::target().join("release/dnscribe"))
+}

@@ -1,0 +1,94 @@
+//! `lab`: the DNS lab of the tests, for the dev loop.
+
+use crate::process::become_root;
+use crate::{say, setup};
+use anyhow::{Context as _, Result};
+use dnscribe_tests::dnsperf::Load;
+use dnscribe_tests::lab::{Host, Lab};
+use std::time::Duration;
+
+/// What to do with the lab.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Action {
+    /// Start a client, a resolver and an authoritative server in namespaces of their own
+    Up,
+    /// Remove every lab that no process owns
+    Down,
+    /// Send queries from the client to the resolver
+    Load(LoadArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct LoadArgs {
+    /// Queries to send
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    queries: u32,
+    /// Queries per second; as fast as answers come where not given
+    #[arg(long)]
+    qps: Option<u32>,
+    /// TCP instead of UDP
+    #[arg(long)]
+    tcp: bool,
+    /// Questions of many kinds instead of A for names of their own
+    #[arg(long)]
+    mixed: bool,
+}
+
+/// Runs the command.
+pub fn main(args: &Args) -> Result<()> {
+    match &args.action {
+        Action::Up => up(),
+        Action::Down => down(),
+        Action::Load(load) => send(load),
+    }
+}
+
+fn up() -> Result<()> {
+    setup::main(setup::Args { test: true })?;
+    become_root("the lab")?;
+    let lab = match Lab::kept()? {
+        Some(lab) => {
+            say::progress("the lab is up already");
+            lab
+        }
+        None => Lab::up()?.keep()?,
+    };
+    let client = lab.namespace(Host::Client);
+    say::result(&format!("resolver {} · server {}", lab.resolver_addr(), lab.server_addr()));
+    say::result(&format!(
+        "try: sudo ip netns exec {client} dig @{} www.example.com",
+        lab.resolver_addr()
+    ));
+    say::result("     cargo xtask lab load --qps 100 --mixed");
+    Ok(())
+}
+
+fn down() -> Result<()> {
+    become_root("the lab")?;
+    match Lab::down_all()? {
+        0 => say::progress("no lab is up"),
+        count => say::progress(&format!("{count} lab(s) removed")),
+    }
+    Ok(())
+}
+
+fn send(args: &LoadArgs) -> Result<()> {
+    become_root("the lab")?;
+    let lab = Lab::kept()?.context("no lab is up: `cargo xtask lab up` starts one")?;
+    let base = if args.mixed { Load::mixed() } else { Load::default() };
+    let perf = lab.dnsperf(&Load {
+        queries: args.queries,
+        qps: args.qps,
+        tcp: args.tcp,
+        limit: Duration::from_secs(600),
+        ..base
+    })?;
+    say::result(&serde_json::to_string(&perf)?);
+    Ok(())
+}

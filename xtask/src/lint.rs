@@ -1,0 +1,69 @@
+//! `lint`: format, lints, licences, and schemas that agree with the code.
+
+use crate::process::{cargo, first_line, run_bounded};
+use crate::{say, schemas};
+use anyhow::{Context as _, Result, bail};
+use dnscribe_tests::{environment, shell};
+use std::time::Duration;
+
+/// The cargo-deny that the project is checked with.
+const DENY_VERSION: &str = "0.20.2";
+/// How long fetching the database of advisories may take.
+const ADVISORIES_LIMIT: Duration = Duration::from_secs(60);
+
+type Check = fn() -> Result<()>;
+
+/// Runs the command: every check, and then an error that names those that failed.
+pub fn main() -> Result<()> {
+    let checks: [(&str, Check); 5] = [
+        ("format", format),
+        ("format of the eBPF programs", format_ebpf),
+        ("clippy", clippy),
+        ("dependencies", dependencies),
+        ("schemas", schemas::check),
+    ];
+    let mut failed = Vec::new();
+    for (name, check) in checks {
+        say::progress(&format!("lint: {name}"));
+        if let Err(error) = check() {
+            say::progress(&format!("lint: {name}: {error:#}"));
+            failed.push(name);
+        }
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn format() -> Result<()> {
+    shell::pass_through(cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn format_ebpf() -> Result<()> {
+    let manifest = environment::workspace().join("agent-ebpf/Cargo.toml");
+    shell::pass_through(cargo().args(["fmt", "--check", "--manifest-path"]).arg(manifest))
+}
+
+fn clippy() -> Result<()> {
+    let words = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    shell::pass_through(cargo().args(words))
+}
+
+fn dependencies() -> Result<()> {
+    if first_line("cargo-deny", &["--version"])
+        .is_none_or(|version| !version.contains(DENY_VERSION))
+    {
+        say::progress(&format!("lint: building cargo-deny {DENY_VERSION}, some minutes, once"));
+        let words = ["install", "cargo-deny", "--version", DENY_VERSION, "--locked", "--force"];
+        shell::pass_through(cargo().args(words)).context("cannot install cargo-deny")?;
+    }
+    shell::pass_through(cargo().args(["deny", "check", "bans", "licenses", "sources"]))?;
+    if let Err(error) = run_bounded(cargo().args(["deny", "fetch", "db"]), ADVISORIES_LIMIT) {
+        say::progress(&format!(
+            "lint: advisories NOT checked: their database cannot be fetched here ({error:#})"
+        ));
+        return Ok(());
+    }
+    shell::pass_through(cargo().args(["deny", "check", "advisories"]))
+}

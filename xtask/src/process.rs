@@ -1,0 +1,70 @@
+//! Starting programs: cargo in the workspace, and others as root.
+
+use anyhow::{Context as _, Result, bail};
+use dnscribe_tests::{environment, shell};
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The cargo that runs this, in the workspace's root.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(environment::workspace());
+    // Set for xtask itself; for what it builds they are wrong.
+    for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A command as root: by itself where this process is, else through sudo with this environment.
+pub fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
+    if is_root() {
+        return Ok(Command::new(program));
+    }
+    if shell::which("sudo").is_none() {
+        bail!("this needs root, and there is no sudo: run it as root");
+    }
+    let mut command = Command::new("sudo");
+    command.args(["--preserve-env", "--"]).arg(program);
+    Ok(command)
+}
+
+/// Runs the same command again as root, in place of this process; returns where it is root.
+pub fn become_root(why: &str) -> Result<()> {
+    if is_root() {
+        return Ok(());
+    }
+    crate::say::progress(&format!("{why} needs root: using sudo"));
+    let program = std::env::current_exe().context("cannot find this program")?;
+    Err(as_root(program)?.args(std::env::args_os().skip(1)).exec()).context("cannot start sudo")
+}
+
+/// Runs a command and kills it when it takes longer than `limit`: on some networks a download
+/// is not refused but hangs.
+pub fn run_bounded(command: &mut Command, limit: Duration) -> Result<()> {
+    let shown = shell::shown(command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    let status = shell::wait(&mut child, limit).with_context(|| format!("`{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// The first line that a command prints, where it succeeds.
+pub fn first_line(program: &str, words: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(words).stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.lines().next().unwrap_or_default().to_owned())
+}

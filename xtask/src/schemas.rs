@@ -1,0 +1,77 @@
+//! `schemas/`: what `dnscribe schema` prints, one file per record.
+
+use crate::build;
+use anyhow::{Context as _, Result, bail};
+use dnscribe_tests::{environment, shell};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// An error that names every file that is stale, missing, or there without a schema.
+pub fn check() -> Result<()> {
+    let printed = printed()?;
+    let stored = stored()?;
+    let stale: Vec<&str> = printed
+        .keys()
+        .chain(stored.keys())
+        .filter(|name| printed.get(*name) != stored.get(*name))
+        .map(String::as_str)
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    if !stale.is_empty() {
+        bail!("not what the code prints (`cargo xtask bless` rewrites): {}", stale.join(", "));
+    }
+    Ok(())
+}
+
+/// Makes the files what the code prints.
+pub fn write() -> Result<()> {
+    let printed = printed()?;
+    fs::create_dir_all(folder())?;
+    for name in stored()?.keys().filter(|name| !printed.contains_key(*name)) {
+        fs::remove_file(folder().join(name))?;
+    }
+    for (name, text) in printed {
+        fs::write(folder().join(name), text)?;
+    }
+    Ok(())
+}
+
+/// By file name: `dns.transaction/1` is in `dns.transaction-1.json`.
+fn printed() -> Result<BTreeMap<String, Vec<u8>>> {
+    let binary = build::release()?;
+    let list = shell::output(Command::new(&binary).arg("schema"))?;
+    let list = String::from_utf8(list.stdout).context("the list of schemas")?;
+    let mut printed = BTreeMap::new();
+    for name in list.lines().filter_map(|line| line.split_whitespace().next()) {
+        let schema = shell::output(Command::new(&binary).args(["schema", name]))?.stdout;
+        printed.insert(format!("{}.json", name.replace('/', "-")), schema);
+    }
+    if printed.is_empty() {
+        bail!("`dnscribe schema` lists no schema");
+    }
+    Ok(printed)
+}
+
+fn stored() -> Result<BTreeMap<String, Vec<u8>>> {
+    let folder = folder();
+    let mut stored = BTreeMap::new();
+    let entries =
+        fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries {
+        let file = entry?.path();
+        if file.extension() == Some(OsStr::new("json"))
+            && let Some(name) = file.file_name().and_then(OsStr::to_str)
+        {
+            stored.insert(name.to_owned(), fs::read(&file)?);
+        }
+    }
+    Ok(stored)
+}
+
+fn folder() -> PathBuf {
+    Path::new(&environment::workspace()).join("schemas")
+}

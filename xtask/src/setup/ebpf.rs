@@ -1,0 +1,110 @@
+//! What builds the eBPF programs: a compiler and bpf-linker.
+
+use super::packages::{apt, debian, has};
+use crate::process::{cargo, first_line, run_bounded};
+use crate::say;
+use crate::toolchain::{self, LINKER_VERSION, LLVM};
+use anyhow::{Context as _, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long a download may take before the next way is tried.
+pub const DOWNLOAD_LIMIT: Duration = Duration::from_secs(240);
+/// The nightly to install: the last known to build with this LLVM (rustc 1.97, LLVM 22).
+const NIGHTLY: &str = "nightly-2026-05-20";
+/// Debian's rustc with `core` for BPF.
+const COMPILER_PACKAGES: &[&str] = &["rustc-web", "libstd-rust-web-dev-bpf"];
+
+/// Installs the compiler and bpf-linker where they are missing; whether it did anything.
+pub fn install() -> Result<bool> {
+    let mut installed = false;
+    if toolchain::compiler().is_none() {
+        install_compiler()?;
+        installed = true;
+    }
+    if !toolchain::has_linker() {
+        install_linker()?;
+        installed = true;
+    }
+    if installed && let Some(compiler) = toolchain::compiler() {
+        say::progress(&format!("setup: eBPF programs are built by {compiler}"));
+    }
+    Ok(installed)
+}
+
+fn install_compiler() -> Result<()> {
+    say::progress(&format!("setup: installing {NIGHTLY} with rust-src, for the eBPF programs"));
+    let mut rustup = Command::new("rustup");
+    rustup.args(["toolchain", "install", NIGHTLY, "--no-self-update", "--profile", "minimal"]);
+    rustup.args(["--component", "rust-src"]);
+    let nightly = run_bounded(&mut rustup, DOWNLOAD_LIMIT);
+    if toolchain::compiler().is_some() {
+        return Ok(());
+    }
+    let why = nightly.err().map_or_else(String::new, |error| format!(" ({error:#})"));
+    say::progress(&format!("setup: no nightly to be had here{why}"));
+    if debian() {
+        apt("the eBPF programs", COMPILER_PACKAGES)
+            .context("neither rustup's nightly nor Debian's rustc with core for BPF")?;
+    }
+    if toolchain::compiler().is_some() {
+        return Ok(());
+    }
+    bail!(
+        "building the eBPF programs needs a nightly Rust with its library sources: \
+         `rustup toolchain install {NIGHTLY} --component rust-src`"
+    )
+}
+
+fn install_linker() -> Result<()> {
+    if llvm_prefix().is_none() && debian() {
+        let llvm = format!("llvm-{LLVM}-dev");
+        let polly = format!("libpolly-{LLVM}-dev");
+        let packages = [llvm.as_str(), polly.as_str(), "libzstd-dev", "zlib1g-dev"];
+        if let Err(error) = apt("bpf-linker", &packages) {
+            say::progress(&format!("setup: {error:#}"));
+        }
+    }
+    if let Some(prefix) = llvm_prefix() {
+        return build_linker(&prefix);
+    }
+    if has("cargo-binstall") {
+        say::progress(&format!(
+            "setup: installing bpf-linker {LINKER_VERSION} with cargo-binstall"
+        ));
+        let package = format!("bpf-linker@{LINKER_VERSION}");
+        return run_bounded(cargo().args(["binstall", "-y", &package]), DOWNLOAD_LIMIT);
+    }
+    bail!(
+        "bpf-linker {LINKER_VERSION} is needed to build the eBPF programs. Install it with \
+         `cargo binstall bpf-linker@{LINKER_VERSION}`, or install the development files of LLVM \
+         {LLVM} (Debian llvm-{LLVM}-dev, Fedora llvm{LLVM}-devel) and run `cargo xtask setup` again"
+    )
+}
+
+fn build_linker(prefix: &Path) -> Result<()> {
+    say::progress(&format!("setup: building bpf-linker {LINKER_VERSION}, about a minute"));
+    let mut install = cargo();
+    install.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"]);
+    install.args(["--no-default-features", "--features", &format!("llvm-{LLVM}")]);
+    install.env("LLVM_PREFIX", prefix).env("LIBRARY_PATH", prefix.join("lib"));
+    dnscribe_tests::shell::pass_through(&mut install).context("cannot build bpf-linker")
+}
+
+/// Where the development files of the right LLVM are.
+fn llvm_prefix() -> Option<PathBuf> {
+    let known = [format!("/usr/lib/llvm-{LLVM}"), format!("/usr/lib64/llvm{LLVM}")];
+    let told = [format!("llvm-config-{LLVM}"), "llvm-config".to_owned()]
+        .into_iter()
+        .filter(|program| {
+            first_line(program, &["--version"])
+                .is_some_and(|version| version.starts_with(&format!("{LLVM}.")))
+        })
+        .filter_map(|program| first_line(&program, &["--prefix"]));
+    known
+        .into_iter()
+        .chain(told)
+        .map(PathBuf::from)
+        .find(|prefix| prefix.join("include/llvm-c/Core.h").is_file())
+}

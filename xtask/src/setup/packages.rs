@@ -1,0 +1,145 @@
+//! What comes from the distribution's packages.
+
+use super::names;
+use crate::process::{as_root, first_line};
+use crate::say;
+use anyhow::{Context as _, Result, bail};
+use dnscribe_tests::shell;
+use std::fs;
+use std::process::Stdio;
+
+/// Something needed, how to see whether it is there, and where it comes from.
+pub struct Need {
+    /// Whether it is there.
+    pub present: fn() -> bool,
+    /// Packages of Debian and Ubuntu.
+    pub debian: &'static str,
+    /// Packages of Fedora and its kin.
+    pub fedora: &'static str,
+    /// Packages of Arch Linux.
+    pub arch: &'static str,
+}
+
+const fn need(
+    present: fn() -> bool,
+    debian: &'static str,
+    fedora: &'static str,
+    arch: &'static str,
+) -> Need {
+    Need { present, debian, fedora, arch }
+}
+
+/// What building needs: librdkafka is built from its bundled source and speaks TLS.
+pub const BUILD: &[Need] = &[
+    need(|| has("cc"), "gcc libc6-dev", "gcc", "gcc"),
+    need(|| has("c++"), "g++", "gcc-c++", "gcc"),
+    need(|| has("make"), "make", "make", "make"),
+    need(|| has("pkg-config"), "pkg-config", "pkgconf", "pkgconf"),
+    need(|| library("openssl"), "libssl-dev", "openssl-devel", "openssl"),
+    need(|| library("zlib"), "zlib1g-dev", "zlib-devel", "zlib"),
+    need(|| library("libzstd"), "libzstd-dev", "libzstd-devel", "zstd"),
+];
+
+/// What the tests need: DNS programs for the lab, and Java with Maven for Kafka.
+pub const TEST: &[Need] = &[
+    need(|| has("ip"), "iproute2", "iproute", "iproute2"),
+    need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
+    need(|| has("dnsperf"), "dnsperf", "dnsperf", "dnsperf"),
+    need(|| has("unbound"), "unbound", "unbound", "unbound"),
+    need(|| has("knotd"), "knot", "knot", "knot"),
+    need(|| has("tshark"), "tshark", "wireshark-cli", "wireshark-cli"),
+    need(|| has("bpftool"), "bpftool", "bpftool", "bpf"),
+    need(|| has("java"), "default-jre-headless", "java-21-openjdk-headless", "jre-openjdk"),
+    need(|| has("mvn"), "maven", "maven", "maven"),
+];
+
+/// Installs packages with no daemon of theirs started: the lab starts its own, and port 53 is not
+/// theirs to take. A policy-rc.d that is there already stays as it is.
+const INSTALL: &str = r#"
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod +x "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+apt-get install -y -q --no-install-recommends "$@"
+if [ -d /run/systemd/system ]; then
+    for daemon in unbound knot named; do
+        case " $* " in *" $daemon "*) systemctl disable --now "$daemon" || true ;; esac
+    done
+fi
+"#;
+
+/// Whether a program is there.
+pub fn has(program: &str) -> bool {
+    shell::which(program).is_some()
+}
+
+fn library(name: &str) -> bool {
+    first_line("pkg-config", &["--modversion", name]).is_some()
+}
+
+/// Those of the needs that are not met.
+pub fn missing(needs: &'static [Need]) -> Vec<&'static Need> {
+    needs.iter().filter(|need| !(need.present)()).collect()
+}
+
+/// Installs what is missing for a purpose, or says what to install; whether it did anything.
+pub fn install(purpose: &str, needs: &[&Need]) -> Result<bool> {
+    if needs.is_empty() {
+        return Ok(false);
+    }
+    if !debian() {
+        let (list, with) = match family().as_str() {
+            "arch" => (names(needs, |need| need.arch), "pacman -S"),
+            "fedora" => (names(needs, |need| need.fedora), "dnf install"),
+            _ => (names(needs, |need| need.debian), "(Debian's names; find your own)"),
+        };
+        bail!("{purpose} needs these packages, please install them: {with} {list}");
+    }
+    let packages = names(needs, |need| need.debian);
+    apt(purpose, &packages.split(' ').collect::<Vec<_>>())?;
+    let still: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).copied().collect();
+    if !still.is_empty() {
+        bail!("apt-get succeeded, yet still missing: {}", names(&still, |need| need.debian));
+    }
+    Ok(true)
+}
+
+/// Installs packages with apt-get, as root.
+pub fn apt(purpose: &str, packages: &[&str]) -> Result<()> {
+    let how = if crate::process::is_root() { "" } else { " with sudo" };
+    say::progress(&format!("setup: apt-get install{how}, for {purpose}: {}", packages.join(" ")));
+    let mut command = as_root("sh")?;
+    command.args(["-ec", INSTALL, "sh"]).args(packages).stdin(Stdio::null());
+    // Standard output is for results.
+    command.stdout(std::io::stderr());
+    let status = command.status().context("cannot start apt-get")?;
+    if !status.success() {
+        bail!("apt-get could not install {} ({status})", packages.join(" "));
+    }
+    Ok(())
+}
+
+/// Whether packages come from apt-get here.
+pub fn debian() -> bool {
+    family() == "debian" && has("apt-get")
+}
+
+/// The family of this distribution: `debian`, `fedora`, `arch`, or its own name.
+fn family() -> String {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let words: Vec<&str> = release
+        .lines()
+        .filter_map(|line| line.strip_prefix("ID=").or_else(|| line.strip_prefix("ID_LIKE=")))
+        .flat_map(|value| value.trim_matches('"').split(' '))
+        .collect();
+    ["debian", "fedora", "arch"]
+        .into_iter()
+        .find(|family| words.contains(family))
+        .or_else(|| words.first().copied())
+        .unwrap_or("unknown")
+        .to_owned()
+}
