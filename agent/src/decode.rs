@@ -167,3 +167,6 @@ pub enum Decoded {
     /// What could not be read.
     DeadLetter(Box<DeadLetter>),
 }
+
+#[cfg(test)]
+mod tests;

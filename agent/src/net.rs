@@ -3,6 +3,8 @@
 //! Below capture and decode, because file replay filters by ports as the kernel does. Nothing here
 //! allocates, verifies checksums (offload leaves them blank) or trusts a length.
 
+#![forbid(unsafe_code)]
+
 mod icmp;
 mod transport;
 
@@ -193,5 +195,7 @@ fn be16(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |two| u16::from_be_bytes(*two))
 }
 
+#[cfg(test)]
+pub(crate) mod craft;
 #[cfg(test)]
 mod tests;

@@ -157,7 +157,7 @@ impl Ours {
         match decoded {
             Decoded::Message(message) => self.messages.push(Found {
                 frame: message.envelope.id.origin.seq,
-                response: message.dns.response,
+                response: message.dns.flags.response(),
                 id: message.dns.id,
             }),
             Decoded::Unreachable(_) => self.unreachable += 1,

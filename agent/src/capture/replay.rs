@@ -4,6 +4,8 @@
 //! first odd block and knows only decimal clocks, the other is not released. Only framing is
 //! needed, in constant memory, with every length bounded before it is believed.
 
+#![forbid(unsafe_code)]
+
 mod admission;
 mod format;
 mod link;
@@ -96,8 +98,6 @@ impl Replay {
             Link::try_from(link).map_err(Problem::UnknownLink)?;
         }
         let mut packets = 0;
-        // Fragments of one file do not complete those of another.
-        self.admission.forget();
         while let Some(frame) = reader.next()? {
             packets += 1;
             let link = Link::try_from(frame.link).map_err(Problem::UnknownLink)?;

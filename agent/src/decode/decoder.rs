@@ -1,5 +1,7 @@
 //! Packets in, messages out: the second room's door.
 
+#![forbid(unsafe_code)]
+
 use super::fragment::Fragments;
 use super::outlet::{Carrier, Flow, Octets, Outlet, Tally};
 use super::tcp::Streams;

@@ -1,5 +1,7 @@
 //! IP reassembly (RFC 791, 3.2; RFC 8200, 4.5). Overlapping fragments are refused (RFC 5722).
 
+#![forbid(unsafe_code)]
+
 use super::Malformed;
 use super::outlet::{Carrier, Flow, Outlet};
 use crate::capture::{Sight, Transport};

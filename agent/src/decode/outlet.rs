@@ -1,5 +1,7 @@
 //! What leaves the decoder, and the count of it.
 
+#![forbid(unsafe_code)]
+
 use super::dns::Dns;
 use super::{DeadLetter, Decoded, Envelope, Malformed, Message, MessageId};
 use crate::capture::{Origin, Packet, Sight, Task, Transport};

@@ -1,5 +1,7 @@
 //! TCP reassembly (RFC 9293, as far as a bystander can): the streams, bounded in number and bytes.
 
+#![forbid(unsafe_code)]
+
 mod buffer;
 mod framing;
 mod stream;
@@ -52,7 +54,7 @@ struct Turn {
 #[derive(Debug)]
 pub(super) struct Streams {
     entries: HashMap<Key, Entry, foldhash::fast::RandomState>,
-    max_streams: usize,
+    capacity: usize,
     max_cost: usize,
     cost: usize,
     held: u64,
@@ -64,10 +66,10 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(max_streams: usize, max_cost: usize) -> Self {
+    pub(super) fn new(capacity: usize, max_cost: usize) -> Self {
         Self {
             entries: HashMap::default(),
-            max_streams: max_streams.max(1),
+            capacity: capacity.max(1),
             max_cost,
             cost: 0,
             held: 0,
@@ -119,13 +121,13 @@ impl Streams {
 
     /// Gives up what has waited too long, and forgets silent streams.
     pub(super) fn expire(&mut self, now: Timestamp, out: &mut Outlet<'_>) {
-        while let Some(turn) = self.holding.pop_front_if(|turn| turn.due <= now) {
+        while let Some(turn) = due(&mut self.holding, now) {
             if self.is_current(&turn) {
                 self.with(&turn.key, out, |stream, out| stream.expire(now, out));
                 self.requeue(&turn.key, now);
             }
         }
-        while let Some(turn) = self.idle.pop_front_if(|turn| turn.due <= now) {
+        while let Some(turn) = due(&mut self.idle, now) {
             let due = self.current(&turn).map(|stream| stream.last_seen().plus(IDLE));
             match due {
                 Some(due) if due > now => self.idle.push_back(Turn { due, ..turn }),
@@ -172,7 +174,7 @@ impl Streams {
     }
 
     fn open(&mut self, key: Key, seq: u32, syn: bool, now: Timestamp, out: &mut Outlet<'_>) {
-        if self.entries.len() >= self.max_streams {
+        if self.entries.len() >= self.capacity {
             self.evict(out);
         }
         let flow = Flow { transport: Transport::Tcp, src: key.src, dst: key.dst };
@@ -233,13 +235,22 @@ impl Streams {
             }
         }
         // Turns of streams long gone.
-        while self.idle.len() > 2 * self.max_streams.max(self.entries.len()) {
-            let Some(turn) = self.idle.pop_front() else { return };
-            if self.is_current(&turn) {
-                self.idle.push_back(turn);
+        let most = 2 * self.capacity;
+        while self.idle.len() > most || self.holding.len() > most {
+            for queue in [&mut self.idle, &mut self.holding] {
+                let Some(turn) = queue.pop_front() else { continue };
+                if self.entries.get(&turn.key).is_some_and(|entry| entry.born == turn.born) {
+                    queue.push_back(turn);
+                }
             }
         }
     }
+}
+
+/// The turn in front, if it is due.
+fn due(queue: &mut VecDeque<Turn>, now: Timestamp) -> Option<Turn> {
+    queue.front().filter(|turn| turn.due <= now)?;
+    queue.pop_front()
 }
 
 #[cfg(test)]

@@ -44,11 +44,6 @@ impl Admission {
         }
     }
 
-    /// Forgets the fragments that wait for their first one.
-    pub(super) fn forget(&mut self) {
-        self.fragments = Fragments::default();
-    }
-
     /// Hands the packet to `each` if a hook would have, together with fragments that waited for it.
     pub(super) fn offer(
         &mut self,

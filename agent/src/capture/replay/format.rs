@@ -39,7 +39,11 @@ impl Reader {
         source.fill(24)?;
         let start = source.available();
         let format = match start.first_chunk::<4>() {
-            None if start.is_empty() => return Err(Problem::Empty),
+            None if start.is_empty() => {
+                return Err(source
+                    .cut_off()
+                    .map_or(Problem::Empty, |what| Problem::Damaged { offset: 0, what }));
+            }
             Some([0x0a, 0x0d, 0x0d, 0x0a]) => Format::PcapNg(pcapng::Section::default()),
             Some(magic) if pcap::is_magic(*magic) => {
                 let header = pcap::Header::read(start)?;

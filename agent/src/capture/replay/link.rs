@@ -50,13 +50,13 @@ impl TryFrom<u32> for Link {
 
 /// What the octets at a place in the frame are.
 enum Next {
-    /// An EtherType (IEEE 802.3, 3.2.6) and what it announces.
+    /// An `EtherType` (IEEE 802.3, 3.2.6) and what it announces.
     EtherType(u16),
     /// LLC with SNAP (IEEE 802.2).
     Llc,
     /// PPP, with or without HDLC's address and control (RFC 1661, 1662).
     Ppp,
-    /// A PPPoE session header (RFC 2516).
+    /// A `PPPoE` session header (RFC 2516).
     PppOverEthernet,
     Ip,
 }
@@ -135,7 +135,7 @@ fn ppp(frame: &[u8], mut at: usize) -> Option<(Next, usize)> {
 }
 
 /// The families of the BSDs, Linux and Windows; which host wrote the file cannot be known. Some
-/// write an EtherType into the second half instead.
+/// write an `EtherType` into the second half instead.
 fn loopback(frame: &[u8]) -> Option<Next> {
     let family = *frame.first_chunk::<4>()?;
     let family = u32::from_le_bytes(family).min(u32::from_be_bytes(family));

@@ -1,10 +1,11 @@
 //! One direction of a TCP connection: segments in, messages out.
 
 mod recover;
+mod settle;
 
 use super::buffer::Buffer;
 use crate::decode::Malformed;
-use crate::decode::outlet::{Carrier, Flow, MAX_LETTER, Octets, Outlet};
+use crate::decode::outlet::{Carrier, Flow, Octets, Outlet};
 use crate::net::TcpSegment;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
@@ -80,6 +81,8 @@ pub(super) struct Stream {
     scratch: Vec<u8>,
 }
 
+/// Memory for copies that a stream keeps, in octets.
+const MAX_SCRATCH: usize = 1024;
 /// Place of a stream's first octet.
 const ORIGIN: u64 = 1 << 40;
 
@@ -180,7 +183,8 @@ impl Stream {
     ) {
         self.last_seen = self.last_seen.max(carrier.ts);
         let (at, _) = self.place(seq);
-        let length = u64::from(segment.payload_wire);
+        // What a reset carries is a text for people (RFC 9293, 3.5.3).
+        let length = if segment.flags.rst { 0 } else { u64::from(segment.payload_wire) };
         if segment.flags.fin {
             self.fin = Some(at + length);
         }
@@ -325,7 +329,7 @@ impl Stream {
         let wire_bytes = u32::try_from(end - self.next - PREFIX).unwrap_or(u32::MAX);
         let captured = bytes.get(2..).unwrap_or_default();
         self.emit(end, Octets { captured, wire_bytes }, out);
-        self.scratch = bytes;
+        self.reuse(bytes);
         self.consume(end, None, out);
         true
     }
@@ -342,89 +346,11 @@ impl Stream {
         self.message_end
     }
 
-    /// Gives the message whose octets lie before `end`, in the name of the packet that completed
-    /// it: the one at hand, or else the last of those that it lies in.
-    fn emit(&mut self, end: u64, octets: Octets<'_>, out: &mut Outlet<'_>) {
-        let last = self.buffer.packets(self.next, end).max();
-        let Some(serial) = self.current.or(last) else { return };
-        let Some(mut held) = self.held.get(&serial).copied() else { return };
-        let mut carrier = held.carrier;
-        for packet in self.buffer.packets(self.next, end) {
-            if carrier.task.is_some() && carrier.cgroup_id != 0 {
-                break;
-            }
-            if let Some(earlier) = self.held.get(&packet).map(|held| held.carrier) {
-                carrier.task = carrier.task.or(earlier.task);
-                if carrier.cgroup_id == 0 {
-                    carrier.cgroup_id = earlier.cgroup_id;
-                }
-            }
+    /// Keeps memory for the next copy, but not so much that it adds up over many streams.
+    fn reuse(&mut self, bytes: Vec<u8>) {
+        if bytes.capacity() <= MAX_SCRATCH {
+            self.scratch = bytes;
         }
-        let result = out.message(&carrier, &self.flow, octets, &mut held.given);
-        self.anchored = true;
-        self.judge(result, &mut held);
-        self.held.insert(serial, held);
-    }
-
-    /// Moves on to `to`; packets whose last octet lies before it settle.
-    fn consume(&mut self, to: u64, verdict: Option<Malformed>, out: &mut Outlet<'_>) {
-        while let Some(part) = self.buffer.take(to, None) {
-            self.release(part.packet, part.octets, verdict, out);
-        }
-        self.move_to(to);
-    }
-
-    fn move_to(&mut self, to: u64) {
-        self.next = to;
-        self.message_end = None;
-        self.covered = self.buffer.covered(self.covered.max(to));
-    }
-
-    fn release(
-        &mut self,
-        serial: u64,
-        octets: u64,
-        verdict: Option<Malformed>,
-        out: &mut Outlet<'_>,
-    ) {
-        if let Some(held) = self.held.get_mut(&serial) {
-            held.octets = held.octets.saturating_sub(octets);
-            held.verdict = held.verdict.or(verdict);
-        }
-        if self.current != Some(serial) {
-            self.settle(serial, out);
-        }
-    }
-
-    fn settle(&mut self, serial: u64, out: &mut Outlet<'_>) {
-        if self.held.get(&serial).is_some_and(|held| held.octets == 0)
-            && let Some(held) = self.held.remove(&serial)
-        {
-            self.packets -= held.packets;
-            out.tally.settle(held.packets, held.verdict);
-        }
-    }
-
-    /// Gives up the octets before `to`, with a dead letter if there are any.
-    fn give_up(&mut self, to: u64, reason: Malformed, out: &mut Outlet<'_>) {
-        let mut bytes = Vec::new();
-        let mut first = None;
-        loop {
-            let into = (bytes.len() < MAX_LETTER).then_some(&mut bytes);
-            let Some(part) = self.buffer.take(to, into) else { break };
-            if first.is_none() {
-                // In the name of the packet that they begin in, while that is still held.
-                first = self.held.get(&part.packet).map(|held| (held.carrier, held.given));
-                if let Some(held) = self.held.get_mut(&part.packet) {
-                    held.given += 1;
-                }
-            }
-            self.release(part.packet, part.octets, Some(reason), out);
-        }
-        if let Some((carrier, mut given)) = first {
-            out.letter(&carrier, &self.flow, reason, &bytes, &mut given);
-        }
-        self.move_to(to);
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) const HEADER_BYTES: usize = 24;
 pub(super) struct Header {
     endian: Endian,
     nanos_per_tick: u64,
-    record_header: usize,
+    before_packet: usize,
     pub(super) link: u32,
 }
 
@@ -34,7 +34,7 @@ fn variant(magic: [u8; 4]) -> Option<(Endian, u64, usize)> {
 impl Header {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
         let variant = bytes.first_chunk::<4>().copied().and_then(variant);
-        let (Some((endian, nanos_per_tick, record_header)), true) =
+        let (Some((endian, nanos_per_tick, before_packet)), true) =
             (variant, bytes.len() >= HEADER_BYTES)
         else {
             return Err(Problem::Damaged { offset: 0, what: "its header is cut off" });
@@ -45,11 +45,11 @@ impl Header {
         }
         // The upper bits tell of a frame check sequence, which does no harm behind an IP packet.
         let link = endian.u32(bytes, 20) & 0x0fff_ffff;
-        Ok(Self { endian, nanos_per_tick, record_header, link: link & 0xffff })
+        Ok(Self { endian, nanos_per_tick, before_packet, link: link & 0xffff })
     }
 
     pub(super) fn find(&mut self, source: &mut Source) -> Result<Option<Found>, Problem> {
-        if !source.fill(self.record_header)? {
+        if !source.fill(self.before_packet)? {
             return Ok(None);
         }
         let header = source.available();
@@ -59,7 +59,7 @@ impl Header {
             let offset = source.position();
             return Err(Problem::Damaged { offset, what: "a packet's length is impossible" });
         }
-        let record = self.record_header + size(captured);
+        let record = self.before_packet + size(captured);
         if !source.fill(record)? {
             return Ok(None);
         }
@@ -70,7 +70,7 @@ impl Header {
             link: self.link,
             wire_bytes,
             record,
-            data: self.record_header..record,
+            data: self.before_packet..record,
         }))
     }
 }

@@ -25,7 +25,7 @@ impl Stream {
         let to = self.covered.min(self.next + SEARCH_BYTES);
         self.buffer.copy(self.next, to, &mut bytes);
         let changed = self.search_in(&bytes, to, reason, out);
-        self.scratch = bytes;
+        self.reuse(bytes);
         changed
     }
 
@@ -110,7 +110,7 @@ impl Stream {
         let mut bytes = std::mem::take(&mut self.scratch);
         self.buffer.copy_within(place, SEARCH_BYTES, &mut bytes);
         let judgement = framing::judge(&bytes, false);
-        self.scratch = bytes;
+        self.reuse(bytes);
         judgement != Judgement::No
     }
 
