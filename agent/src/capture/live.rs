@@ -94,7 +94,7 @@ pub struct Live {
 
 /// What keeps the programs attached.
 struct Attached {
-    _programs: Loaded,
+    programs: Loaded,
     _taps: Vec<OwnedFd>,
 }
 
@@ -185,7 +185,7 @@ impl Live {
         Ok(Self {
             ring: ring::Ring::new(records, config).map_err(internal_error)?,
             counters,
-            attached: Some(Attached { _programs: loaded, _taps: taps }),
+            attached: Some(Attached { programs: loaded, _taps: taps }),
             hook,
             description,
             received: Vec::new(),
