@@ -1,10 +1,10 @@
 //! Who is running.
 
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
-    bpf_get_current_uid_gid, bpf_probe_read_kernel,
-};
 use crate::settings;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+    bpf_probe_read_kernel,
+};
 use core::ffi::c_void;
 use dnscribe_common::globals::{Setting, TASK_BTF, TASK_HELPERS};
 use dnscribe_common::owner::Owner;

@@ -1,6 +1,8 @@
 //! The eBPF programs in the running kernel: verifier, verdicts on crafted packets, exact loss
 //! counts, and the tasks behind real packets. Needs privilege.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests, which fail by panicking")]
+
 #[path = "kernel/frames.rs"]
 mod frames;
 #[path = "kernel/host.rs"]
@@ -72,7 +74,11 @@ fn crafted() -> Vec<(&'static str, Vec<u8>, Fate)> {
         ("another protocol", v4(47, &[], 0, &query), NotSeen),
         ("ports cut off", v4(UDP, &[], 0, &query)[..22].to_vec(), NotSeen),
         ("ports cut off, IPv6", v6(UDP, &query)[..42].to_vec(), NotSeen),
-        ("impossible header length", [&[0x41][..], &v4(UDP, &[], 0, &query)[1..]].concat(), NotSeen),
+        (
+            "impossible header length",
+            [&[0x41][..], &v4(UDP, &[], 0, &query)[1..]].concat(),
+            NotSeen,
+        ),
         ("garbage", vec![0xff; 64], NotSeen),
         ("zeros", vec![0; 64], NotSeen),
     ]
@@ -129,11 +135,8 @@ fn every_packet_passes_and_is_counted() {
                     got.push(bytes.to_vec());
                 }
             });
-            let expected: Vec<Vec<u8>> = if moved && emitted == 1 {
-                vec![ip_of(&frame).to_vec()]
-            } else {
-                Vec::new()
-            };
+            let expected: Vec<Vec<u8>> =
+                if moved && emitted == 1 { vec![ip_of(&frame).to_vec()] } else { Vec::new() };
             assert_eq!(got, expected, "{program}: {what}");
         }
     }
@@ -228,12 +231,14 @@ fn long_packets_are_clipped_and_counted() {
     }
 }
 
+/// More than the smallest ring takes.
+const TRIES: u32 = 10_000;
+
 #[test]
 fn a_full_ring_loses_exactly_what_it_counts() {
     if !privileged() {
         return;
     }
-    const TRIES: u32 = 10_000;
     for (program, _, tap, hook) in PROGRAMS {
         let mut bench =
             Bench::load(&LiveOptions { ring_bytes: 4096 * 4, ..options() }, tap).expect("loads");

@@ -25,6 +25,7 @@ use dnscribe_common::record::{self, Header, Record, SocketError};
 use dnscribe_common::{owner, record::FLAG_TASK};
 use programs::Loaded;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -143,7 +144,8 @@ impl Live {
             loaded.settings.describe()
         );
         for (entry, reason) in &loaded.refused {
-            description.push_str(&format!("; without {} ({reason})", entry.loses));
+            // Writing to a string cannot fail.
+            let _ = write!(description, "; without {} ({reason})", entry.loses);
         }
         fill_owners(&mut loaded);
         Self::new(loaded, Vec::new(), Hook::Cgroup, description)
@@ -284,11 +286,7 @@ fn fill_owners(loaded: &mut Loaded) {
     }
 }
 
-fn packet<'a>(
-    record: &Record<'a>,
-    clock: &Clock,
-    locals: Option<&mut tap::Locals>,
-) -> Packet<'a> {
+fn packet<'a>(record: &Record<'a>, clock: &Clock, locals: Option<&mut tap::Locals>) -> Packet<'a> {
     let header = &record.header;
     let body = match record.body {
         record::Body::Packet(bytes) => Body::Ip { bytes, wire_bytes: header.wire_bytes },

@@ -7,11 +7,8 @@ const ETHERNET: usize = 14;
 
 /// Puts an Ethernet header before an IP packet, as it arrives for this host.
 pub fn ethernet(ip: &[u8]) -> Vec<u8> {
-    let kind: [u8; 2] = if ip.first().is_some_and(|first| first >> 4 == 6) {
-        [0x86, 0xdd]
-    } else {
-        [0x08, 0x00]
-    };
+    let kind: [u8; 2] =
+        if ip.first().is_some_and(|first| first >> 4 == 6) { [0x86, 0xdd] } else { [0x08, 0x00] };
     [&[0_u8; 12][..], &kind, ip].concat()
 }
 

@@ -115,8 +115,7 @@ fn memlock() -> Probe {
     let matters = version(&release).is_some_and(|version| version < (5, 11));
     let limit = getrlimit(Resource::Memlock).current;
     let shown = limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{bytes} octets"));
-    let detail =
-        if matters { shown } else { format!("{shown}; of no matter since Linux 5.11") };
+    let detail = if matters { shown } else { format!("{shown}; of no matter since Linux 5.11") };
     let ok = !matters || limit.is_none();
     Probe::new("memlock", false, ok, detail, "raise it: ulimit -l unlimited, or LimitMEMLOCK=")
 }
@@ -140,9 +139,12 @@ fn load(options: &LiveOptions, entries: &[Entry]) -> Vec<Probe> {
             let page = ring::page_bytes();
             let detail = format!("{detail}, pages of {page}; {}", loaded.settings.describe());
             let mut probes = vec![Probe::new("ring buffer", true, true, detail, "")];
-            probes.extend(loaded.entries.iter().map(|entry| {
-                Probe::new(entry.name, entry.required, true, "loads".into(), "")
-            }));
+            probes.extend(
+                loaded
+                    .entries
+                    .iter()
+                    .map(|entry| Probe::new(entry.name, entry.required, true, "loads".into(), "")),
+            );
             probes.extend(loaded.refused.iter().map(|(entry, reason)| {
                 let detail = format!("{reason}; capture goes without {}", entry.loses);
                 Probe::new(entry.name, false, false, detail, "use a later kernel, with BTF")

@@ -213,7 +213,8 @@ fn explain(error: &ProgramError) -> (String, String) {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             let complaint = complaint(&log);
-            let words = if complaint.is_empty() { String::new() } else { format!(" ({complaint})") };
+            let words =
+                if complaint.is_empty() { String::new() } else { format!(" ({complaint})") };
             let reason = format!("{io_error}{words}");
             (complaint.to_owned(), reason)
         }
@@ -226,14 +227,9 @@ fn explain(error: &ProgramError) -> (String, String) {
 fn complaint(log: &str) -> &str {
     const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
     let helper = |line: &&str| line.contains("unknown func") || line.contains("cannot use helper");
-    let telling = |line: &&str| {
-        !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start))
-    };
-    log.lines()
-        .find(helper)
-        .or_else(|| log.lines().rev().find(telling))
-        .unwrap_or_default()
-        .trim()
+    let telling =
+        |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));
+    log.lines().find(helper).or_else(|| log.lines().rev().find(telling)).unwrap_or_default().trim()
 }
 
 /// An error with all its causes.
@@ -277,7 +273,8 @@ mod tests {
 program of this type cannot use helper bpf_get_netns_cookie#122\n\
 processed 14 insns (limit 1000000)\n\n";
         assert!(complaint(log).ends_with("bpf_get_netns_cookie#122"));
-        let log = "1: (bf) r1 = r2\nR3 min value is outside\nverification time 5 usec\nstack depth 8\n";
+        let log =
+            "1: (bf) r1 = r2\nR3 min value is outside\nverification time 5 usec\nstack depth 8\n";
         assert_eq!(complaint(log), "R3 min value is outside");
         assert_eq!(complaint(""), "");
     }

@@ -56,7 +56,8 @@ impl Bench {
     /// Names of the programs that the kernel took.
     #[must_use]
     pub fn programs(&self) -> Vec<&'static str> {
-        self.loaded().map(|loaded| loaded.entries.iter().map(|entry| entry.name).collect())
+        self.loaded()
+            .map(|loaded| loaded.entries.iter().map(|entry| entry.name).collect())
             .unwrap_or_default()
     }
 
