@@ -99,6 +99,12 @@ impl Settings {
         self.socket_errors
     }
 
+    /// Whether `cgroup_skb` itself can tell the current task.
+    #[must_use]
+    pub fn knows_sender(&self) -> bool {
+        self.get(Setting::Task) != TASK_NONE
+    }
+
     /// Does without what the verifier complained of, if there is such a thing; `false` where
     /// nothing is left to do without. `log` is the verifier's.
     pub fn degrade(&mut self, hook_program: bool, log: &str) -> bool {

@@ -77,6 +77,14 @@ impl Bench {
     /// # Errors
     /// Where the kernel refuses: the frame is too short, or the program is not there.
     pub fn run(&self, program: &str, frame: &[u8], repeat: u32) -> io::Result<u32> {
+        self.time(program, frame, repeat).map(|(returned, _)| returned)
+    }
+
+    /// As [`Bench::run`], with the mean time of a run in nanoseconds.
+    ///
+    /// # Errors
+    /// As [`Bench::run`].
+    pub fn time(&self, program: &str, frame: &[u8], repeat: u32) -> io::Result<(u32, u32)> {
         let loaded = self.loaded().ok_or_else(|| io::Error::other("detached"))?;
         let program = loaded.ebpf.program(program).ok_or_else(|| io::Error::other("no program"))?;
         let fd = match program {
@@ -105,7 +113,11 @@ impl Bench {
                 size_of::<TestRun>(),
             )
         };
-        if result == 0 { Ok(attributes.retval) } else { Err(io::Error::last_os_error()) }
+        if result == 0 {
+            Ok((attributes.retval, attributes.duration))
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     fn loaded(&self) -> Option<&Loaded> {
