@@ -238,9 +238,12 @@ impl Live {
         })
     }
 
-    /// Detaches everything. What the ring holds can still be drained.
+    /// Detaches everything, and returns when no program runs any more: the ring then holds all that
+    /// there will ever be, and can still be drained.
     pub fn detach(&mut self) {
-        self.attached = None;
+        if self.attached.take().is_some() {
+            await_programs();
+        }
     }
 
     /// The programs' counters by hook, and the ring's. Each CPU is read until its numbers add up,
@@ -265,6 +268,18 @@ impl Live {
     #[must_use]
     pub fn ring_used_bytes(&self) -> u64 {
         self.ring.used_bytes()
+    }
+}
+
+/// Waits for the programs that were running on other CPUs when they were detached. They run as RCU
+/// readers, and this system call returns after a grace period.
+fn await_programs() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result != 0 {
+        // Not offered with nohz_full CPUs; a program takes microseconds.
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

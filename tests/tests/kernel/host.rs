@@ -2,9 +2,11 @@
 
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe::capture::{Body, Sight, Task};
+use dnscribe::ledger::Ring;
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Whether this test may load programs. Says so where it may not, and fails in CI.
@@ -133,6 +135,100 @@ fn names_the_task_behind_a_packet() {
     assert_eq!(ring.received, ring.submitted);
     assert_eq!(ring.sequence_gaps, 0);
     assert_eq!(kernel["icmp"].submitted, 1);
+}
+
+#[test]
+fn the_identities_hold_at_every_moment() {
+    if !privileged() {
+        return;
+    }
+    let (server, port) = server();
+    let mut live = open(HookChoice::Cgroup, port);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+                while !stop.load(Ordering::Relaxed) {
+                    // The server never reads: what its socket has no room for was captured all
+                    // the same.
+                    client.send_to(&[7; 100], ("127.0.0.1", port)).ok();
+                }
+            });
+        }
+        let end = Instant::now() + Duration::from_secs(2);
+        let mut rounds = 0;
+        while Instant::now() < end {
+            // Too slow on purpose, so that the ring overflows.
+            live.drain(50, &mut |_| ());
+            assert_balance(&live);
+            rounds += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(rounds > 10, "{rounds}");
+    });
+    drop(server);
+    live.detach();
+    while live.drain(1_000, &mut |_| ()) > 0 {}
+    let ring = assert_balance(&live);
+    assert!(ring.sequence_gaps > 0, "the ring never overflowed: {ring:?}");
+    assert_eq!((ring.in_ring, live.ring_used_bytes()), (0, 0));
+}
+
+fn assert_balance(live: &Live) -> Ring {
+    let (kernel, ring) = live.counters();
+    let (mut submitted, mut lost) = (0, 0);
+    for (hook, kernel) in &kernel {
+        let skipped: u64 = kernel.skipped.values().sum();
+        let outcomes = kernel.submitted + kernel.lost_ring_full + kernel.sampled_out + skipped;
+        assert_eq!(kernel.seen, outcomes, "{hook}: {kernel:?}");
+        submitted += kernel.submitted;
+        lost += kernel.lost_ring_full;
+    }
+    assert_eq!(ring.submitted, submitted);
+    assert_eq!(ring.submitted, ring.received + ring.in_ring);
+    assert_eq!(ring.sequence_gaps, lost);
+    ring
+}
+
+#[test]
+fn a_first_packet_wakes_the_reader() {
+    if !privileged() {
+        return;
+    }
+    let (_server, port) = server();
+    let mut live = open(HookChoice::Cgroup, port);
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    // The reader asks for no wakeups under load, and must ask for them again afterwards.
+    for _ in 0..20 {
+        for _ in 0..1_000 {
+            client.send_to(b"load", ("127.0.0.1", port)).ok();
+        }
+        live.wait(Duration::from_millis(1)).expect("waits");
+        while live.drain(1_000, &mut |_| ()) > 0 {}
+    }
+    let end = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < end {
+        live.wait(Duration::from_millis(10)).expect("waits");
+        while live.drain(1_000, &mut |_| ()) > 0 {}
+    }
+    let quickest = (0..10)
+        .map(|_| {
+            let sender = client.try_clone().expect("a copy");
+            let sending = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(30));
+                let sent = Instant::now();
+                sender.send_to(b"first", ("127.0.0.1", port)).ok();
+                sent
+            });
+            live.wait(Duration::from_millis(200)).expect("waits");
+            let woken = Instant::now();
+            let sent = sending.join().expect("sends");
+            while live.drain(1_000, &mut |_| ()) > 0 {}
+            woken.checked_duration_since(sent).unwrap_or(Duration::MAX)
+        })
+        .min();
+    assert!(quickest.is_some_and(|took| took < Duration::from_millis(20)), "{quickest:?}");
 }
 
 #[test]
