@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -38,12 +38,17 @@ pub fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
 
 /// Runs the same command again as root, in place of this process; returns where it is root.
 pub fn become_root(why: &str) -> Result<()> {
+    become_root_with(why, std::env::args_os().skip(1))
+}
+
+/// As [`become_root`], with other arguments.
+pub fn become_root_with(why: &str, arguments: impl Iterator<Item = OsString>) -> Result<()> {
     if is_root() {
         return Ok(());
     }
     crate::say::progress(&format!("{why} needs root: using sudo"));
     let program = std::env::current_exe().context("cannot find this program")?;
-    Err(as_root(program)?.args(std::env::args_os().skip(1)).exec()).context("cannot start sudo")
+    Err(as_root(program)?.args(arguments).exec()).context("cannot start sudo")
 }
 
 /// Runs a command and kills it when it takes longer than `limit`: on some networks a download
