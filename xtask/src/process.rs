@@ -7,6 +7,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// Marks the process that [`become_root`] starts.
+const ELEVATED: &str = "DNSCRIBE_XTASK_ELEVATED";
+
 /// The cargo that runs this, in the workspace's root.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -48,7 +51,14 @@ pub fn become_root_with(why: &str, arguments: impl Iterator<Item = OsString>) ->
     }
     crate::say::progress(&format!("{why} needs root: using sudo"));
     let program = std::env::current_exe().context("cannot find this program")?;
-    Err(as_root(program)?.args(arguments).exec()).context("cannot start sudo")
+    let mut again = as_root(program)?;
+    Err(again.args(arguments).env(ELEVATED, "1").exec()).context("cannot start sudo")
+}
+
+/// Whether this process is [`become_root`]'s: what comes before that call, setting up and
+/// building, was done as the user.
+pub fn elevated() -> bool {
+    std::env::var_os(ELEVATED).is_some()
 }
 
 /// Runs a command and kills it when it takes longer than `limit`: on some networks a download
