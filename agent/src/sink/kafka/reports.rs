@@ -3,6 +3,7 @@
 use super::super::tally::Reason;
 use super::super::threaded::Shared;
 use super::super::{Failure, Gauge};
+use super::settings::essence;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -97,7 +98,7 @@ impl ClientContext for Reports {
                 self.warn_once(reason);
             }
             Some(Code::BrokerTransportFailure | Code::Resolve) => {
-                *self.trouble() = Some(reason.to_owned());
+                *self.trouble() = Some(essence(reason).to_owned());
             }
             _ => debug!(reason, "librdkafka reports an error"),
         }
