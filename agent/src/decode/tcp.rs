@@ -84,6 +84,11 @@ impl Streams {
         self.held
     }
 
+    /// Memory that they use, in octets, roughly.
+    pub(super) fn cost(&self) -> usize {
+        self.cost
+    }
+
     /// Takes a segment; `packets`: the number of packets that it came in.
     pub(super) fn segment(
         &mut self,
