@@ -6,6 +6,9 @@ mod toolchain;
 use std::env;
 use std::path::{Path, PathBuf};
 
+/// Names an object that was built elsewhere, for packagers without the toolchain.
+const PREBUILT: &str = "DNSCRIBE_EBPF_PREBUILT";
+
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let root = manifest.parent().unwrap_or(Path::new(".")).to_path_buf();
@@ -27,18 +30,36 @@ fn main() {
 
 /// Builds the programs and gives the path of the object.
 fn object(programs: &Path, target: &Path) -> Result<PathBuf, String> {
-    let toolchain = toolchain::find().map_err(|missing| missing.to_string())?;
+    println!("cargo::rerun-if-env-changed={PREBUILT}");
+    if let Some(object) = env::var_os(PREBUILT) {
+        let object = PathBuf::from(object);
+        println!("cargo::rerun-if-changed={}", object.display());
+        return if object.is_file() {
+            Ok(object)
+        } else {
+            Err(format!("{PREBUILT} names no file: {}", object.display()))
+        };
+    }
     let architecture = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_else(|_| "x86_64".into());
     let little = env::var("CARGO_CFG_TARGET_ENDIAN").is_ok_and(|endian| endian == "little");
     let triple = if little { "bpfel-unknown-none" } else { "bpfeb-unknown-none" };
-    let output = toolchain
-        .build(programs, target, triple, &architecture)
-        .output()
-        .map_err(|error| format!("cannot start cargo to build the eBPF programs: {error}"))?;
-    if output.status.success() {
-        return Ok(target.join(triple).join("release/dnscribe-ebpf"));
+    let mut words = String::new();
+    for toolchain in toolchain::find().map_err(|missing| missing.to_string())? {
+        let output = toolchain
+            .build(programs, target, triple, &architecture)
+            .output()
+            .map_err(|error| format!("cannot start cargo for the eBPF programs: {error}"))?;
+        if output.status.success() {
+            return Ok(target.join(triple).join("release/dnscribe-ebpf"));
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let linking = said.contains("linking with");
+        words = format!("the eBPF programs do not build with {toolchain}:\n{said}");
+        if !linking {
+            break;
+        }
     }
-    // Cargo prints what a build script says on stderr once the script fails.
-    eprintln!("{}", String::from_utf8_lossy(&output.stderr));
-    Err(format!("the eBPF programs do not build with {toolchain}; the compiler's words are below"))
+    // Cargo shows what a build script says on stderr once the script fails.
+    eprintln!("{words}");
+    Err("the eBPF programs do not build; the compiler's words are below".into())
 }

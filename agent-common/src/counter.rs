@@ -126,9 +126,7 @@ mod tests {
     fn every_counter_has_a_place_of_its_own() {
         let mut taken = [false; WORDS];
         for hook in Hook::ALL {
-            for counter in
-                Counter::OUTCOMES.into_iter().chain([Counter::Seen, Counter::Clipped])
-            {
+            for counter in Counter::OUTCOMES.into_iter().chain([Counter::Seen, Counter::Clipped]) {
                 let place = &mut taken[counter.index(hook)];
                 assert!(!*place, "{hook:?} {counter:?}");
                 *place = true;

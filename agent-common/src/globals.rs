@@ -52,6 +52,8 @@ pub enum Setting {
     /// Whether the `cgroup_sock` and `cgroup_sock_addr` programs may ask for the current task by
     /// helper: a `TASK_` constant.
     HookTask = 21,
+    /// Offset of `task_struct.group_leader`; 0 where threads are called by their own names.
+    TaskLeader = 22,
 }
 
 /// Number of settings.

@@ -12,9 +12,7 @@ mod ring;
 mod settings;
 mod task;
 
-use aya_ebpf::macros::{
-    cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, socket_filter,
-};
+use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, socket_filter};
 use aya_ebpf::programs::{RawTracePointContext, SkBuffContext, SockAddrContext, SockContext};
 use hook::cgroup_skb::{Egress, Ingress};
 

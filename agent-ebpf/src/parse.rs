@@ -27,9 +27,8 @@ pub enum Verdict {
 pub fn load<const N: usize>(skb: *mut __sk_buff, offset: u32) -> Option<[u8; N]> {
     let mut octets = [0u8; N];
     // SAFETY: the buffer has room for `N` octets.
-    let failed = unsafe {
-        bpf_skb_load_bytes(skb.cast(), offset, (&raw mut octets).cast(), N as u32)
-    };
+    let failed =
+        unsafe { bpf_skb_load_bytes(skb.cast(), offset, (&raw mut octets).cast(), N as u32) };
     (failed == 0).then_some(octets)
 }
 

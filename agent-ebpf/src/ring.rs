@@ -88,7 +88,8 @@ fn put<const N: usize>(
         captured = 0;
     } else {
         // SAFETY: `octets` has room for `N` octets, and `captured` is not above that.
-        let failed = unsafe { bpf_skb_load_bytes(skb.cast(), start, octets.cast(), captured as u32) };
+        let failed =
+            unsafe { bpf_skb_load_bytes(skb.cast(), start, octets.cast(), captured as u32) };
         if failed != 0 {
             captured = 0;
         }

@@ -1,10 +1,10 @@
 //! Who is running.
 
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
-    bpf_get_current_uid_gid, bpf_probe_read_kernel,
-};
 use crate::settings;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+    bpf_probe_read_kernel,
+};
 use core::ffi::c_void;
 use dnscribe_common::globals::{Setting, TASK_BTF, TASK_HELPERS};
 use dnscribe_common::owner::Owner;
@@ -23,12 +23,26 @@ pub fn current(how: Setting) -> Option<Owner> {
 
 #[inline(always)]
 fn by_helpers(owner: &mut Owner) {
-    // SAFETY: helpers without conditions; the buffer is 16 octets long.
-    unsafe {
-        owner.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-        owner.uid = bpf_get_current_uid_gid() as u32;
-        bpf_get_current_comm((&raw mut owner.comm).cast(), 16);
+    // SAFETY: a helper without conditions.
+    let ids = unsafe { bpf_get_current_pid_tgid() };
+    owner.pid = (ids >> 32) as u32;
+    // SAFETY: as above.
+    owner.uid = unsafe { bpf_get_current_uid_gid() } as u32;
+    // A thread may have a name of its own, which says little: dig's are called isc-net-0000.
+    if settings::get(Setting::TaskLeader) != 0 && owner.pid != ids as u32 {
+        // SAFETY: as above.
+        owner.comm = leader_name(unsafe { bpf_get_current_task() });
+    } else {
+        // SAFETY: the buffer is 16 octets long.
+        unsafe { bpf_get_current_comm((&raw mut owner.comm).cast(), 16) };
     }
+}
+
+/// The name of a task's process.
+#[inline(always)]
+fn leader_name(task: u64) -> [u8; 16] {
+    let leader: u64 = read(task, Setting::TaskLeader);
+    read(leader, Setting::TaskComm)
 }
 
 #[inline(always)]
@@ -36,7 +50,7 @@ fn by_btf(owner: &mut Owner) {
     // SAFETY: a helper without conditions.
     let task = unsafe { bpf_get_current_task() };
     owner.pid = read(task, Setting::TaskTgid);
-    owner.comm = read(task, Setting::TaskComm);
+    owner.comm = leader_name(task);
     let cred: u64 = read(task, Setting::TaskCred);
     owner.uid = read(cred, Setting::CredUid);
 }

@@ -45,32 +45,38 @@ impl fmt::Display for Toolchain {
     }
 }
 
-/// The toolchain to use: Debian's where it is complete, since it need not build `core`, else a
-/// rustup nightly.
+/// The toolchains to use, the best first: Debian's where it is complete, since it need not build
+/// `core`, then a rustup nightly. The next one is worth trying where linking fails: no one tells
+/// which LLVM bpf-linker was built with.
 ///
 /// # Errors
 /// What is missing, in words for whoever has to install it.
-pub fn find() -> Result<Toolchain, Missing> {
+pub fn find() -> Result<Vec<Toolchain>, Missing> {
     let linker = linker();
-    let compiler = debian().or_else(nightly);
-    match (linker, compiler) {
-        (Some(linker), Some((rustc, cargo, build_core))) => {
-            Ok(Toolchain { rustc, cargo, linker, build_core })
-        }
-        (linker, compiler) => {
-            let mut missing = Vec::new();
-            if linker.is_none() {
-                missing.push("bpf-linker, in PATH or in cargo's bin directory".into());
-            }
-            if compiler.is_none() {
-                missing.push(format!(
-                    "a Rust compiler for BPF (a rustup nightly with rust-src, or {DEBIAN_RUSTC} \
-                     with {DEBIAN_CORE})"
-                ));
-            }
-            Err(Missing(missing))
-        }
+    let compilers: Vec<_> = debian().into_iter().chain(nightly()).collect();
+    let mut missing = Vec::new();
+    if compilers.is_empty() {
+        missing.push(format!(
+            "a Rust compiler for BPF (a rustup nightly with rust-src, or {DEBIAN_RUSTC} with \
+             {DEBIAN_CORE})"
+        ));
     }
+    let Some(linker) = linker else {
+        missing.insert(0, "bpf-linker, in PATH or in cargo's bin directory".into());
+        return Err(Missing(missing));
+    };
+    if compilers.is_empty() {
+        return Err(Missing(missing));
+    }
+    Ok(compilers
+        .into_iter()
+        .map(|(rustc, cargo, build_core)| Toolchain {
+            rustc,
+            cargo,
+            linker: linker.clone(),
+            build_core,
+        })
+        .collect())
 }
 
 /// Where bpf-linker is, if anywhere.

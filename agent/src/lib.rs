@@ -4,9 +4,15 @@
 //! [`ledger`] what it took and what it gave. Each stage imports only from its left.
 
 pub mod capture;
+pub mod check;
+pub mod cli;
+pub mod command;
+pub mod config;
 pub mod decode;
 pub mod enrich;
+pub mod exit;
 pub mod ledger;
+pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod pair;

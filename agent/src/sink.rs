@@ -4,6 +4,8 @@
 //! threads over bounded queues. No sink can make the pipeline wait: where a queue is full the
 //! batch's records are dropped and counted.
 
+#![forbid(unsafe_code)]
+
 pub mod kafka;
 pub mod null;
 mod open;
@@ -12,7 +14,7 @@ mod tally;
 mod threaded;
 mod writer;
 
-pub use open::{OpenWith, SinkError, open};
+pub use open::{OpenWith, SinkError, open, probe_file};
 pub use spec::{KafkaConfig, Look, SinkSpec, StreamSet};
 
 use crate::ledger::Delivery;

@@ -1,10 +1,82 @@
-//! `bench`: measurements, as JSON lines.
+//! `bench`: measurements, as JSON lines: one per repetition, then a summary. What counts are the
+//! ratios within a run; absolute figures are the machine's.
 
-/// What to measure.
+mod e2e;
+mod pcap;
+mod pipeline;
+mod usage;
+
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// What to measure, and how often.
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+pub struct Args {
+    /// Which benchmark; all of them where not given
+    name: Option<Name>,
+    /// Repetitions: of `e2e` each is bare, agent, agent, bare
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
+    repetitions: u32,
+    /// Queries of each repetition (`e2e`), or messages of the capture (`pipeline`)
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1000..=5_000_000))]
+    count: u32,
+    /// The agent to measure, instead of one built now
+    #[arg(long)]
+    binary: Option<PathBuf>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    /// knot and dnsperf on loopback, flat out, without and with the agent
+    E2e,
+    /// A generated capture through `dnscribe replay`
+    Pipeline,
+}
 
 /// Runs the command.
-pub fn main(_: &Args) -> anyhow::Result<()> {
+pub fn main(args: &Args) -> Result<()> {
+    let wanted = |name| args.name.is_none_or(|only| only == name);
+    crate::setup::main(crate::setup::Args { test: true })?;
+    let binary = match &args.binary {
+        Some(binary) => binary.clone(),
+        None => crate::build::release()?,
+    };
+    if wanted(Name::Pipeline) {
+        pipeline::main(&binary, args.repetitions, args.count)?;
+    }
+    if wanted(Name::E2e) {
+        let again = [
+            "bench".to_owned(),
+            "e2e".to_owned(),
+            format!("--repetitions={}", args.repetitions),
+            format!("--count={}", args.count),
+            format!("--binary={}", binary.display()),
+        ];
+        crate::process::become_root_with("capturing", again.map(Into::into).into_iter())?;
+        e2e::main(&binary, args.repetitions, args.count)?;
+    }
     Ok(())
+}
+
+/// The middle one of some measurements; the mean of the middle two where they are even in number.
+fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    match (values.len(), values.len() / 2) {
+        (0, _) => f64::NAN,
+        (count, middle) if count % 2 == 1 => values[middle],
+        (_, middle) => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert!((median([3.0, 1.0, 2.0]) - 2.0).abs() < 1e-12);
+        assert!((median([4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-12);
+        assert!(median([]).is_nan());
+    }
 }

@@ -1,6 +1,6 @@
 //! `build`: the release binary, its eBPF programs embedded. Needs no root.
 
-use crate::process::cargo;
+use crate::process::{cargo, elevated};
 use anyhow::Result;
 use dnscribe_tests::{environment, shell};
 use std::path::PathBuf;
@@ -14,6 +14,8 @@ pub fn main() -> Result<()> {
 
 /// Builds the release binary and returns where it is.
 pub fn release() -> Result<PathBuf> {
-    shell::pass_through(cargo().args(["build", "--release", "--package", "dnscribe"]))?;
+    if !elevated() {
+        shell::pass_through(cargo().args(["build", "--release", "--package", "dnscribe"]))?;
+    }
     Ok(environment::target().join("release/dnscribe"))
 }

@@ -2,10 +2,13 @@
 
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+/// Marks the process that [`become_root`] starts.
+const ELEVATED: &str = "DNSCRIBE_XTASK_ELEVATED";
 
 /// The cargo that runs this, in the workspace's root.
 pub fn cargo() -> Command {
@@ -38,12 +41,24 @@ pub fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
 
 /// Runs the same command again as root, in place of this process; returns where it is root.
 pub fn become_root(why: &str) -> Result<()> {
+    become_root_with(why, std::env::args_os().skip(1))
+}
+
+/// As [`become_root`], with other arguments.
+pub fn become_root_with(why: &str, arguments: impl Iterator<Item = OsString>) -> Result<()> {
     if is_root() {
         return Ok(());
     }
     crate::say::progress(&format!("{why} needs root: using sudo"));
     let program = std::env::current_exe().context("cannot find this program")?;
-    Err(as_root(program)?.args(std::env::args_os().skip(1)).exec()).context("cannot start sudo")
+    let mut again = as_root(program)?;
+    Err(again.args(arguments).env(ELEVATED, "1").exec()).context("cannot start sudo")
+}
+
+/// Whether this process is [`become_root`]'s: what comes before that call, setting up and
+/// building, was done as the user.
+pub fn elevated() -> bool {
+    std::env::var_os(ELEVATED).is_some()
 }
 
 /// Runs a command and kills it when it takes longer than `limit`: on some networks a download

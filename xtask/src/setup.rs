@@ -18,6 +18,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn main(args: Args) -> Result<()> {
+    if crate::process::elevated() {
+        return Ok(());
+    }
     let mut installed = packages::install("building", &packages::missing(packages::BUILD))?;
     installed |= ebpf::install()?;
     installed |= components()?;

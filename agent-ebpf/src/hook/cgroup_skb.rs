@@ -98,7 +98,8 @@ fn judge<const UPPER: usize>(
         // SAFETY: only called for places that were compared with `end`.
         unsafe { *((start + UPPER + at) as *const u8) }
     };
-    if !maps::port_is_ours(be16(octet(2), octet(3))) && !maps::port_is_ours(be16(octet(0), octet(1)))
+    if !maps::port_is_ours(be16(octet(2), octet(3)))
+        && !maps::port_is_ours(be16(octet(0), octet(1)))
     {
         return Some(Verdict::NotOurs);
     }

@@ -14,8 +14,11 @@ pub fn towards(address: *mut bpf_sock_addr) {
     if !maps::port_is_ours(port) {
         return;
     }
-    if let Some(owner) = task::current(Setting::HookTask) {
-        // SAFETY: as above.
-        maps::set_owner(unsafe { bpf_get_socket_cookie(address.cast()) }, &owner);
+    let Some(owner) = task::current(Setting::HookTask) else { return };
+    // SAFETY: as above.
+    let cookie = unsafe { bpf_get_socket_cookie(address.cast()) };
+    // Looking up is cheaper than replacing, and most often nothing changes.
+    if maps::owner(cookie).is_none_or(|known| known.pid != owner.pid || known.uid != owner.uid) {
+        maps::set_owner(cookie, &owner);
     }
 }

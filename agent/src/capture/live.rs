@@ -19,12 +19,14 @@ use super::{Body, Origin, Packet, Sight, Task, Transport};
 use crate::ledger;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
+pub use cgroup::here as cgroup2_mount;
 use clock::Clock;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::record::{self, Header, Record, SocketError};
 use dnscribe_common::{owner, record::FLAG_TASK};
 use programs::Loaded;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -94,7 +96,7 @@ pub struct Live {
 
 /// What keeps the programs attached.
 struct Attached {
-    _programs: Loaded,
+    programs: Loaded,
     _taps: Vec<OwnedFd>,
 }
 
@@ -143,7 +145,8 @@ impl Live {
             loaded.settings.describe()
         );
         for (entry, reason) in &loaded.refused {
-            description.push_str(&format!("; without {} ({reason})", entry.loses));
+            // Writing to a string cannot fail.
+            let _ = write!(description, "; without {} ({reason})", entry.loses);
         }
         fill_owners(&mut loaded);
         Self::new(loaded, Vec::new(), Hook::Cgroup, description)
@@ -185,7 +188,7 @@ impl Live {
         Ok(Self {
             ring: ring::Ring::new(records, config).map_err(internal_error)?,
             counters,
-            attached: Some(Attached { _programs: loaded, _taps: taps }),
+            attached: Some(Attached { programs: loaded, _taps: taps }),
             hook,
             description,
             received: Vec::new(),
@@ -236,9 +239,12 @@ impl Live {
         })
     }
 
-    /// Detaches everything. What the ring holds can still be drained.
+    /// Detaches everything, and returns when no program runs any more: the ring then holds all that
+    /// there will ever be, and can still be drained.
     pub fn detach(&mut self) {
-        self.attached = None;
+        if self.attached.take().is_some() {
+            await_programs();
+        }
     }
 
     /// The programs' counters by hook, and the ring's. Each CPU is read until its numbers add up,
@@ -266,6 +272,18 @@ impl Live {
     }
 }
 
+/// Waits for the programs that were running on other CPUs when they were detached. They run as RCU
+/// readers, and this system call returns after a grace period.
+fn await_programs() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result != 0 {
+        // Not offered with nohz_full CPUs; a program takes microseconds.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Sockets that exist already, without overwriting what the programs learnt since they are attached.
 fn fill_owners(loaded: &mut Loaded) {
     const NO_OVERWRITE: u64 = 1;
@@ -284,11 +302,7 @@ fn fill_owners(loaded: &mut Loaded) {
     }
 }
 
-fn packet<'a>(
-    record: &Record<'a>,
-    clock: &Clock,
-    locals: Option<&mut tap::Locals>,
-) -> Packet<'a> {
+fn packet<'a>(record: &Record<'a>, clock: &Clock, locals: Option<&mut tap::Locals>) -> Packet<'a> {
     let header = &record.header;
     let body = match record.body {
         record::Body::Packet(bytes) => Body::Ip { bytes, wire_bytes: header.wire_bytes },

@@ -167,22 +167,26 @@ impl Threaded {
         let sender = self.sender.as_ref().ok_or(Reason::Shutdown)?;
         let size = batch.size_bytes();
         let before = self.shared.queued_bytes.fetch_add(size, Ordering::Relaxed);
-        let sent = if !self.has_bytes_for(before, size) {
-            Err(Reason::QueueFull)
+        let sent = if self.has_bytes_for(before, size) {
+            sender.try_send(Arc::clone(batch)).map_err(|error| self.refused(&error))
         } else {
-            sender.try_send(Arc::clone(batch)).map_err(|error| match error {
-                TrySendError::Full(_) => Reason::QueueFull,
-                TrySendError::Disconnected(_) => {
-                    let broken = format!("sink {}: its thread has ended", self.name);
-                    self.shared.fail(Failure::Broken(broken), Reason::WriteError);
-                    Reason::WriteError
-                }
-            })
+            Err(Reason::QueueFull)
         };
         if sent.is_err() {
             self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
         }
         sent
+    }
+
+    fn refused<T>(&self, error: &TrySendError<T>) -> Reason {
+        match error {
+            TrySendError::Full(_) => Reason::QueueFull,
+            TrySendError::Disconnected(_) => {
+                let broken = format!("sink {}: its thread has ended", self.name);
+                self.shared.fail(Failure::Broken(broken), Reason::WriteError);
+                Reason::WriteError
+            }
+        }
     }
 
     /// A batch beyond the bound by itself passes when it is alone.

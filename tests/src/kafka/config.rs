@@ -58,6 +58,9 @@ pub fn properties(ports: Ports) -> Vec<(&'static str, String)> {
         ("share.coordinator.state.topic.replication.factor", "1"),
         ("share.coordinator.state.topic.min.isr", "1"),
         ("group.initial.rebalance.delay.ms", "0"),
+        // A killed broker comes back only once the session that it had has ended.
+        ("broker.session.timeout.ms", "2000"),
+        ("broker.heartbeat.interval.ms", "500"),
         ("num.partitions", "3"),
         ("auto.create.topics.enable", "true"),
     ];

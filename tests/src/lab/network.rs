@@ -33,9 +33,10 @@ pub const fn ipv4(slot: u8, number: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, slot, number)
 }
 
-/// An IPv6 address in the lab's network.
-pub const fn ipv6(slot: u8, number: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, 0, slot as u16, 0, 0, 0, number as u16)
+/// An IPv6 address in the lab's network; its last digits read as those of the IPv4 address.
+pub fn ipv6(slot: u8, number: u8) -> Ipv6Addr {
+    let digits = u16::from(number / 10 * 16 + number % 10);
+    Ipv6Addr::new(0x2001, 0xdb8, 0, u16::from(slot), 0, 0, 0, digits)
 }
 
 /// Takes a free slot: two labs cannot create the same namespace, so the kernel arbitrates.

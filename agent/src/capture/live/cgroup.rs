@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// The mount point of cgroup2, from the text of `/proc/self/mountinfo` (see proc_pid_mountinfo(5)).
+/// The mount point of cgroup2, from the text of `/proc/self/mountinfo` (manual page
+/// `proc_pid_mountinfo`).
 #[must_use]
 pub fn mount_point(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
@@ -33,15 +34,12 @@ fn unescape(text: &str) -> String {
     while let Some((before, after)) = rest.split_once('\\') {
         out.push_str(before);
         let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code {
-            Some(code) => {
-                out.push(char::from(code));
-                rest = after.get(3..).unwrap_or("");
-            }
-            None => {
-                out.push('\\');
-                rest = after;
-            }
+        if let Some(code) = code {
+            out.push(char::from(code));
+            rest = after.get(3..).unwrap_or("");
+        } else {
+            out.push('\\');
+            rest = after;
         }
     }
     out.push_str(rest);
@@ -72,7 +70,10 @@ mod tests {
 
     #[test]
     fn knows_when_there_is_none() {
-        assert_eq!(mount_point("32 30 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
+        assert_eq!(
+            mount_point("32 30 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"),
+            None
+        );
         assert_eq!(mount_point(""), None);
         assert_eq!(mount_point("garbage - cgroup2"), None);
     }

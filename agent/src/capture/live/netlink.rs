@@ -87,12 +87,8 @@ fn dump(
     body: &[u8],
     each: &mut dyn FnMut(&[u8]),
 ) -> io::Result<()> {
-    let link: OwnedFd = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        protocol,
-    )?;
+    let link: OwnedFd =
+        socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
     sockopt::set_socket_timeout(&link, sockopt::Timeout::Recv, Some(Duration::from_secs(2)))?;
     let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
     let mut request = length.to_ne_bytes().to_vec();

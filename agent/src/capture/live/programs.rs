@@ -116,6 +116,10 @@ pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCap
     let mode = CgroupAttachMode::Single;
     let mut attached = Vec::new();
     for entry in std::mem::take(&mut loaded.entries) {
+        if entry.name.starts_with("sendmsg") && loaded.settings.knows_sender() {
+            // The packet itself tells, and this would cost every datagram a quarter microsecond.
+            continue;
+        }
         let result = match loaded.ebpf.program_mut(entry.name) {
             Some(Program::CgroupSkb(program)) => {
                 let way = if entry.name == "cgroup_ingress" {
@@ -205,25 +209,31 @@ fn lift_memlock() {
     let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
 }
 
-/// The verifier's words, and the reason in one line.
+/// The line with the verifier's complaint, and the reason in one line. The log holds every
+/// instruction that was checked, helpers that are there included, so that it must not be searched
+/// as a whole.
 fn explain(error: &ProgramError) -> (String, String) {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            // After the complaint stand statistics.
-            let last = log
-                .lines()
-                .rev()
-                .find(|line| {
-                    let statistics = ["processed ", "stack depth ", "verification time "];
-                    !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start))
-                })
-                .map_or_else(String::new, |line| format!(" ({line})"));
-            let reason = format!("{io_error}{last}");
-            (log, reason)
+            let complaint = complaint(&log);
+            let words =
+                if complaint.is_empty() { String::new() } else { format!(" ({complaint})") };
+            let reason = format!("{io_error}{words}");
+            (complaint.to_owned(), reason)
         }
         other => (String::new(), chain(other)),
     }
+}
+
+/// Helpers that are not there are named in a line of their own; else the last line says it, but
+/// for statistics.
+fn complaint(log: &str) -> &str {
+    const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+    let helper = |line: &&str| line.contains("unknown func") || line.contains("cannot use helper");
+    let telling =
+        |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));
+    log.lines().find(helper).or_else(|| log.lines().rev().find(telling)).unwrap_or_default().trim()
 }
 
 /// An error with all its causes.
@@ -253,4 +263,32 @@ fn source_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std
 
 fn is_permission(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::PermissionDenied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_complaint_in_a_log() {
+        let log = "\
+12: (85) call bpf_get_current_comm#16\n\
+14: (85) call bpf_get_netns_cookie#122\n\
+program of this type cannot use helper bpf_get_netns_cookie#122\n\
+processed 14 insns (limit 1000000)\n\n";
+        assert!(complaint(log).ends_with("bpf_get_netns_cookie#122"));
+        let log =
+            "1: (bf) r1 = r2\nR3 min value is outside\nverification time 5 usec\nstack depth 8\n";
+        assert_eq!(complaint(log), "R3 min value is outside");
+        assert_eq!(complaint(""), "");
+    }
+
+    #[test]
+    fn refuses_rings_of_odd_sizes() {
+        for bad in [0, 1, 4095, 4097, 3 << 20] {
+            let error = check_ring_bytes(bad).unwrap_err();
+            assert!(error.remedy.contains("power of two"), "{bad}");
+        }
+        assert!(check_ring_bytes(32 << 20).is_ok());
+    }
 }

@@ -15,11 +15,12 @@ pub struct Settings {
 }
 
 /// Fields that the programs read by offset.
-const FIELDS: [(Setting, &str, &[&str]); 16] = [
+const FIELDS: [(Setting, &str, &[&str]); 17] = [
     (Setting::SockOwned, "sock", &["sk_lock", "owned"]),
     (Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
     (Setting::NetCookie, "net", &["net_cookie"]),
     (Setting::TaskTgid, "task_struct", &["tgid"]),
+    (Setting::TaskLeader, "task_struct", &["group_leader"]),
     (Setting::TaskComm, "task_struct", &["comm"]),
     (Setting::TaskCred, "task_struct", &["cred"]),
     (Setting::CredUid, "cred", &["uid"]),
@@ -59,8 +60,16 @@ impl Settings {
         }
         // Where IPv6 is not built in, its fields are missing, and never asked for.
         let has = |wanted: &[Setting]| wanted.iter().all(|setting| found.contains(setting));
-        settings.task_by_btf =
-            has(&[Setting::TaskTgid, Setting::TaskComm, Setting::TaskCred, Setting::CredUid]);
+        if !has(&[Setting::TaskLeader, Setting::TaskComm]) {
+            settings.set(Setting::TaskLeader, 0);
+        }
+        settings.task_by_btf = has(&[
+            Setting::TaskTgid,
+            Setting::TaskLeader,
+            Setting::TaskComm,
+            Setting::TaskCred,
+            Setting::CredUid,
+        ]);
         settings.netns_by_btf = has(&[Setting::SockNet, Setting::NetCookie]);
         settings.socket_errors = settings.netns_by_btf
             && has(&[
@@ -90,6 +99,12 @@ impl Settings {
         self.socket_errors
     }
 
+    /// Whether `cgroup_skb` itself can tell the current task.
+    #[must_use]
+    pub fn knows_sender(&self) -> bool {
+        self.get(Setting::Task) != TASK_NONE
+    }
+
     /// Does without what the verifier complained of, if there is such a thing; `false` where
     /// nothing is left to do without. `log` is the verifier's.
     pub fn degrade(&mut self, hook_program: bool, log: &str) -> bool {
@@ -99,6 +114,12 @@ impl Settings {
             self.set(Setting::Netns, next);
         } else if log.contains("bpf_skb_cgroup_id") && self.get(Setting::CgroupId) != 0 {
             self.set(Setting::CgroupId, 0);
+        } else if log.contains("bpf_get_current_task")
+            && self.get(task) == TASK_HELPERS
+            && self.get(Setting::TaskLeader) != 0
+        {
+            self.set(Setting::TaskLeader, 0);
+            self.task_by_btf = false;
         } else if log.contains("bpf_get_current_") && self.get(task) == TASK_HELPERS {
             self.set(task, if self.task_by_btf { TASK_BTF } else { TASK_NONE });
         } else if log.contains("bpf_get_current_task") && self.get(task) == TASK_BTF {
@@ -106,6 +127,9 @@ impl Settings {
         } else if log.contains("bpf_probe_read_kernel") && self.reads_memory() {
             // Without CAP_PERFMON, or under lockdown.
             self.set(Setting::SockOwned, 0);
+            self.set(Setting::TaskLeader, 0);
+            self.task_by_btf = false;
+            self.netns_by_btf = false;
             for (setting, by_btf, none) in
                 [(Setting::Netns, NETNS_BTF, NETNS_NONE), (task, TASK_BTF, TASK_NONE)]
             {
@@ -138,6 +162,7 @@ impl Settings {
 
     fn reads_memory(&self) -> bool {
         self.get(Setting::SockOwned) != 0
+            || self.get(Setting::TaskLeader) != 0
             || self.get(Setting::Netns) == NETNS_BTF
             || self.get(Setting::Task) == TASK_BTF
             || self.get(Setting::HookTask) == TASK_BTF

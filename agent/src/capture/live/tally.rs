@@ -47,7 +47,11 @@ pub fn settled<E>(mut read: impl FnMut() -> Result<Vec<PerCpu>, E>) -> Result<Ve
             std::thread::sleep(Duration::from_micros(200));
         }
     }
-    Ok(settled.into_iter().zip(latest).map(|(kept, now)| kept.unwrap_or_else(|| close(now))).collect())
+    Ok(settled
+        .into_iter()
+        .zip(latest)
+        .map(|(kept, now)| kept.unwrap_or_else(|| close(now)))
+        .collect())
 }
 
 /// Takes a packet without an outcome for not seen yet.

@@ -1,10 +1,11 @@
 //! Whether Kafka can be reached, for `dnscribe check`.
 
-use super::super::{KafkaConfig, Stream};
+use super::super::{KafkaConfig, StreamSet};
 use super::settings;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,17 +58,17 @@ pub fn probe_brokers(config: &KafkaConfig, timeout: Duration) -> Result<String, 
         let why = trouble.take().unwrap_or_else(|| settings::explain(&error));
         format!("no answer from {} within {timeout:?}: {why}", config.brokers.join(", "))
     })?;
-    let topics: BTreeSet<&str> = metadata.topics().iter().map(|topic| topic.name()).collect();
-    let missing: Vec<&str> = Stream::ALL
-        .into_iter()
+    let topics: BTreeSet<&str> = metadata.topics().iter().map(MetadataTopic::name).collect();
+    let missing: Vec<&str> = StreamSet::STORED
+        .iter()
         .map(|stream| config.topic(stream))
         .filter(|topic| !topics.contains(topic))
         .collect();
     let brokers = metadata.brokers().len();
     let noun = if brokers == 1 { "broker" } else { "brokers" };
-    let mut found = format!("{brokers} {noun}, {} topics", topics.len());
-    if !missing.is_empty() {
-        found += &format!("; not there yet: {}", missing.join(", "));
-    }
-    Ok(found)
+    let found = format!("{brokers} {noun}, {} topics", topics.len());
+    Ok(match missing.as_slice() {
+        [] => found,
+        topics => format!("{found}; not there yet: {}", topics.join(", ")),
+    })
 }

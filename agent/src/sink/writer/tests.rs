@@ -180,9 +180,9 @@ fn a_reader_that_stands_still_holds_nothing_up() {
     sink.close();
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert!(dropped(&sink, "shutdown") > 0);
-    let mut read = Vec::new();
-    reader.read_to_end(&mut read).unwrap();
-    let lines = read.iter().filter(|octet| **octet == b'\n').count() as u64;
+    let mut read = String::new();
+    reader.read_to_string(&mut read).unwrap();
+    let lines = read.matches('\n').count() as u64;
     let (records, delivered, lost) = totals(&sink);
     assert_eq!((records, delivered + lost, delivered), (offered, offered, lines));
 }

@@ -1,0 +1,95 @@
+//! However the agent ends: traffic flows, and nothing stays attached.
+
+use crate::support::{SOON, agent, attached, lab};
+use dnscribe_tests::dnsperf::{Load, Perf};
+use dnscribe_tests::lab::Host;
+use dnscribe_tests::{environment, shell};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// Four seconds of traffic.
+fn load(suffix: &str) -> Load {
+    Load {
+        queries: 8000,
+        qps: Some(2000),
+        suffix: format!("{suffix}.wild.example.com"),
+        ..Load::default()
+    }
+}
+
+#[test]
+fn sigterm_under_load_ends_in_good_order() {
+    let Some((lab, _alone)) = lab() else { return };
+    let before = attached();
+    let agent = agent(&[]);
+    let ours: Vec<u32> = attached().difference(&before).copied().collect();
+    assert!(!ours.is_empty(), "nothing is attached while it runs");
+    let queries = lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load("term")).unwrap();
+    thread::sleep(Duration::from_secs(1));
+    let end = agent.terminate().unwrap();
+    let now = attached();
+
+    assert_eq!(end.status.code(), Some(0), "{}", end.stderr);
+    end.final_ledger().unwrap();
+    assert!(ours.iter().all(|program| !now.contains(program)), "still attached");
+    let report = queries.wait_with_output().unwrap().stdout;
+    let perf = Perf::parse(&String::from_utf8(report).unwrap()).unwrap();
+    assert_eq!((perf.completed, perf.lost), (8000, 0), "traffic was disturbed");
+}
+
+#[test]
+fn after_sigkill_nothing_is_attached_and_traffic_goes_on() {
+    let Some((lab, _alone)) = lab() else { return };
+    let before = attached();
+    let agent = agent(&[]);
+    let ours: Vec<u32> = attached().difference(&before).copied().collect();
+    let queries = lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load("kill")).unwrap();
+    thread::sleep(Duration::from_secs(1));
+    agent.kill().unwrap();
+    shell::wait_for("the kernel to detach", SOON, || {
+        let now = attached();
+        Ok(ours.iter().all(|program| !now.contains(program)).then_some(()))
+    })
+    .unwrap();
+    let report = queries.wait_with_output().unwrap().stdout;
+    let perf = Perf::parse(&String::from_utf8(report).unwrap()).unwrap();
+    assert_eq!((perf.completed, perf.lost), (8000, 0), "traffic was disturbed");
+}
+
+#[test]
+fn a_duration_ends_the_run_by_itself() {
+    let Some((_lab, _alone)) = lab() else { return };
+    let run = ["run", "--duration", "1s", "--stream", "ledger", "--output", "json"];
+    let listen = dnscribe_tests::agent::free_address().unwrap().to_string();
+    let output = Command::new(environment::binary().unwrap())
+        .args(run)
+        .args(["--metrics-listen", &listen])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let last = String::from_utf8(output.stdout).unwrap();
+    let record = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    dnscribe_tests::ledger::verify(&record).unwrap();
+}
+
+#[test]
+fn a_closed_pipe_is_a_quiet_end() {
+    let Some((lab, _alone)) = lab() else { return };
+    let listen = dnscribe_tests::agent::free_address().unwrap().to_string();
+    let mut child = Command::new(environment::binary().unwrap())
+        .args(["run", "--output", "json", "--metrics-listen", &listen])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let status = shell::wait_for("its end", Duration::from_secs(20), || {
+        lab.dig(&["www.example.com"])?;
+        Ok(child.try_wait()?)
+    });
+    if status.is_err() {
+        shell::end(&mut child);
+    }
+    assert_eq!(status.unwrap().code(), Some(0));
+}

@@ -1,0 +1,9 @@
+//! End to end: real resolvers in network namespaces, the agent on this host, and what it says of
+//! their traffic. Needs root.
+#![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
+
+mod ending;
+mod load;
+mod outcomes;
+mod processes;
+mod support;

@@ -1,0 +1,107 @@
+//! How a query can end.
+
+use crate::support::{Client, SOON, agent, is, lab, transaction};
+use dnscribe_tests::ledger::counter;
+use std::time::Duration;
+
+#[test]
+fn silence_is_a_timeout() {
+    let Some((lab, _alone)) = lab() else { return };
+    let agent = agent(&["--query-timeout", "1s"]);
+    let mut client = Client::start(&lab, "connected", lab.blackhole_addr());
+    assert_eq!(client.ask("silence.wild.example.com").1, "timeout");
+    let seen = transaction(&agent, &lab, "silence.wild.example.com");
+    assert_eq!(seen["status"], "timeout", "{seen}");
+    assert!(seen.get("rcode").is_none());
+    assert!(seen.get("latency_ms").is_none());
+    assert_eq!(seen["process"]["pid"], client.pid());
+    let end = agent.terminate().unwrap();
+    assert_eq!(counter(end.final_ledger().unwrap(), &["pairing", "open"]).unwrap(), 0);
+}
+
+#[test]
+fn a_closed_port_is_an_icmp_error() {
+    let Some((lab, _alone)) = lab() else { return };
+    let agent = agent(&[]);
+    let mut client = Client::start(&lab, "connected", lab.closed_addr());
+    assert_eq!(client.ask("refused.wild.example.com").1, "refused");
+    let seen = transaction(&agent, &lab, "refused.wild.example.com");
+    assert_eq!(seen["status"], "icmp_error", "{seen}");
+    assert!(seen.get("rcode").is_none());
+    agent.terminate().unwrap().final_ledger().unwrap();
+}
+
+#[test]
+fn what_waits_at_the_end_is_open() {
+    let Some((lab, _alone)) = lab() else { return };
+    let agent = agent(&["--query-timeout", "30s"]);
+    let mut client = Client::start(&lab, "connected", lab.blackhole_addr());
+    assert_eq!(client.ask("waiting.wild.example.com").1, "timeout");
+    let end = agent.terminate().unwrap();
+    let name = "waiting.wild.example.com";
+    let seen = end.records.iter().find(|record| is(record, "client", lab.client_addr(), name));
+    assert_eq!(seen.unwrap()["status"], "open");
+    assert!(counter(end.final_ledger().unwrap(), &["pairing", "open"]).unwrap() >= 1);
+}
+
+#[test]
+fn a_truncated_answer_is_followed_by_the_whole_one_over_tcp() {
+    let Some((lab, _alone)) = lab() else { return };
+    let agent = agent(&[]);
+    let answer = lab.dig(&["big.example.com", "TXT"]).unwrap();
+    assert!(answer.contains("0123456789abcdef"), "{answer}");
+    let wanted =
+        |record: &serde_json::Value| is(record, "client", lab.client_addr(), "big.example.com");
+    let records = agent
+        .wait_for("both transactions", SOON, |records| {
+            records.iter().filter(|record| wanted(record)).count() >= 2
+        })
+        .unwrap();
+    let of = |transport: &str| {
+        let found = records.iter().find(|r| wanted(r) && r["transport"] == transport);
+        found.unwrap_or_else(|| panic!("no {transport}")).clone()
+    };
+    let truncated = |record: &serde_json::Value| {
+        record["flags"].as_array().unwrap().iter().any(|flag| flag == "tc")
+    };
+    let (udp, tcp) = (of("udp"), of("tcp"));
+    assert!(truncated(&udp), "{udp}");
+    assert_eq!(udp["status"], "answered");
+    assert!(!truncated(&tcp), "{tcp}");
+    assert_eq!(tcp["answer_count"], 12);
+    assert!(tcp["response_bytes"].as_u64().unwrap() > 2000);
+    assert_eq!(tcp["process"]["pid"], udp["process"]["pid"]);
+}
+
+#[test]
+fn a_name_that_is_not_there_is_answered_nxdomain() {
+    let Some((lab, _alone)) = lab() else { return };
+    let agent = agent(&[]);
+    lab.dig(&["no-such-name.example.com"]).unwrap();
+    let seen = transaction(&agent, &lab, "no-such-name.example.com");
+    assert_eq!((&seen["status"], &seen["rcode"]), (&"answered".into(), &"NXDOMAIN".into()));
+    assert_eq!(seen["answer_count"], 0);
+    assert!(seen["latency_ms"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn ipv6_is_seen_as_ipv4_is() {
+    let Some((lab, _alone)) = lab() else { return };
+    let agent = agent(&[]);
+    let resolver = lab.address_v6(dnscribe_tests::lab::Host::Resolver);
+    let client = lab.address_v6(dnscribe_tests::lab::Host::Client);
+    let at = format!("@{resolver}");
+    let words = ["dig", "+tries=2", &at, "six.wild.example.com", "AAAA"];
+    lab.exec(dnscribe_tests::lab::Host::Client, &words).unwrap();
+    let wanted = |record: &serde_json::Value| {
+        is(record, "client", client.into(), "six.wild.example.com")
+            && record["status"] == "answered"
+    };
+    let records =
+        agent.wait_for("the transaction", SOON, |records| records.iter().any(wanted)).unwrap();
+    let seen = records.iter().find(|record| wanted(record)).unwrap();
+    assert_eq!(seen["answers"][0]["data"], "2001:db8::200");
+    assert_eq!(seen["server_ip"], resolver.to_string());
+    std::thread::sleep(Duration::from_millis(100));
+    agent.terminate().unwrap().final_ledger().unwrap();
+}

@@ -1,0 +1,71 @@
+//! Reading a topic from its beginning to its end.
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A record as it stands on its topic.
+pub struct Record {
+    pub key: Vec<u8>,
+    pub headers: BTreeMap<String, String>,
+    pub value: Value,
+}
+
+/// Every record of a topic, in the order of its partitions; none where there is no such topic.
+pub fn consume(bootstrap: &str, topic: &str) -> Vec<Record> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "dnscribe-tests")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    let (partitions, mut left) = extent(&consumer, topic);
+    consumer.assign(&partitions).unwrap();
+    let mut records = Vec::new();
+    let start = Instant::now();
+    while left > 0 {
+        assert!(start.elapsed() < TIMEOUT, "{left} records of {topic} do not come");
+        if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+            records.push(read(&message.unwrap()));
+            left -= 1;
+        }
+    }
+    records
+}
+
+/// The topic's partitions from their beginnings, and the records in them.
+fn extent(consumer: &BaseConsumer, topic: &str) -> (TopicPartitionList, i64) {
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap();
+    let mut partitions = TopicPartitionList::new();
+    let mut count = 0;
+    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT).unwrap();
+        partitions.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+        count += high - low;
+    }
+    (partitions, count)
+}
+
+fn read(message: &BorrowedMessage<'_>) -> Record {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let headers = message
+        .headers()
+        .map(|headers| {
+            headers
+                .iter()
+                .map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default())))
+                .collect()
+        })
+        .unwrap_or_default();
+    Record {
+        key: message.key().unwrap_or_default().to_vec(),
+        headers,
+        value: serde_json::from_slice(message.payload().unwrap()).unwrap(),
+    }
+}

@@ -1,0 +1,110 @@
+//! A capture to measure with, always the same: queries and their responses between a few clients
+//! and resolvers, over UDP, as raw IP packets.
+
+use anyhow::{Context as _, Result};
+use std::io::{self, Write};
+
+/// Link type of packets that begin with their IP header.
+const LINKTYPE_RAW: u32 = 101;
+/// Nanoseconds from a query to its response, and to the next query.
+const STEP_NS: u64 = 5_000;
+/// Capture time of the first packet, in seconds since 1970.
+const EPOCH_SECONDS: u64 = 1_700_000_000;
+/// Different names asked for.
+const NAMES: u32 = 10_000;
+
+/// Writes a pcap file (nanoseconds) of this many DNS messages.
+pub fn write(mut out: impl Write, messages: u32) -> Result<()> {
+    let header: [u32; 6] = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, LINKTYPE_RAW];
+    for word in header {
+        out.write_all(&word.to_le_bytes())?;
+    }
+    for number in 0..messages {
+        let dns = message(number / 2, number % 2 == 1)?;
+        let packet = packet(number / 2, number % 2 == 1, &dns)?;
+        record(&mut out, u64::from(number) * STEP_NS, &packet)?;
+    }
+    out.flush().context("cannot write the capture")
+}
+
+fn record(out: &mut impl Write, at_ns: u64, packet: &[u8]) -> Result<()> {
+    let length = u32::try_from(packet.len())?;
+    let seconds = u32::try_from(EPOCH_SECONDS + at_ns / 1_000_000_000)?;
+    let nanoseconds = u32::try_from(at_ns % 1_000_000_000)?;
+    for word in [seconds, nanoseconds, length, length] {
+        out.write_all(&word.to_le_bytes())?;
+    }
+    out.write_all(packet).map_err(io::Error::into)
+}
+
+/// An IPv4 and a UDP header before a message. Checksums of UDP are optional (RFC 768).
+fn packet(exchange: u32, response: bool, dns: &[u8]) -> Result<Vec<u8>> {
+    let [.., high, low] = (exchange % 250 + 1).to_be_bytes();
+    let client = ([198, 18, high, low], 1024 + u16::try_from(exchange / 3 % 60_000)?);
+    let resolver = ([198, 19, 0, u8::try_from(exchange % 3 + 1)?], 53_u16);
+    let (from, to) = if response { (resolver, client) } else { (client, resolver) };
+    let udp_length = u16::try_from(8 + dns.len())?;
+    let mut packet = vec![0x45, 0];
+    packet.extend((20 + udp_length).to_be_bytes());
+    packet.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
+    packet.extend(from.0);
+    packet.extend(to.0);
+    let checksum = checksum(&packet);
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet.extend(from.1.to_be_bytes());
+    packet.extend(to.1.to_be_bytes());
+    packet.extend(udp_length.to_be_bytes());
+    packet.extend([0, 0]);
+    packet.extend(dns);
+    Ok(packet)
+}
+
+/// The checksum of an IPv4 header (RFC 1071).
+fn checksum(header: &[u8]) -> u16 {
+    let mut sum: u32 =
+        header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let [.., high, low] = sum.to_be_bytes();
+    !u16::from_be_bytes([high, low])
+}
+
+/// A query with EDNS for an A record, or its response with one answer.
+fn message(exchange: u32, response: bool) -> Result<Vec<u8>> {
+    let [.., high, low] = exchange.to_be_bytes();
+    let flags = if response { [0x81, 0x80] } else { [0x01, 0x00] };
+    let mut dns = vec![high, low, flags[0], flags[1], 0, 1, 0, u8::from(response), 0, 0, 0, 1];
+    let name = exchange % NAMES;
+    let labels = [format!("host-{name}"), format!("zone-{}", name % 100), "com".to_owned()];
+    for label in labels {
+        dns.push(u8::try_from(label.len())?);
+        dns.extend(label.as_bytes());
+    }
+    dns.extend([0, 0, 1, 0, 1]);
+    if response {
+        dns.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 192, 0, 2, 1]);
+    }
+    dns.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0]);
+    Ok(dns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_with_its_checksum_sums_to_nothing() {
+        let packet = packet(7, false, &message(7, false).unwrap()).unwrap();
+        assert_eq!(checksum(&packet[..20]), 0);
+    }
+
+    #[test]
+    fn the_same_capture_comes_every_time() {
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        write(&mut one, 1000).unwrap();
+        write(&mut two, 1000).unwrap();
+        assert_eq!(one, two);
+        assert_eq!(&one[..4], [0x4d, 0x3c, 0xb2, 0xa1]);
+    }
+}
