@@ -90,6 +90,7 @@ fn agrees_with_tshark() -> Result<()> {
         comparisons.insert(name.as_str(), compare(&corpus, name, summary).context(name.clone())?);
     }
     check_reasons(&comparisons)?;
+    check_derived(&corpus)?;
     check_page(&root.join("docs/conformance.md"), &page(&comparisons))
 }
 
@@ -196,6 +197,24 @@ fn check_reasons(comparisons: &BTreeMap<&str, Comparison>) -> Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "captures that compare otherwise than expected:\n{wrong}");
+    Ok(())
+}
+
+/// What was made of a capture, by cutting, shuffling, clipping or wrapping it, has its messages.
+fn check_derived(corpus: &Path) -> Result<()> {
+    let ids = |name: &str| -> Result<Vec<(bool, u16)>> {
+        let ours = replay(&corpus.join("pcap").join(name), name)?;
+        let mut ids: Vec<_> =
+            ours.messages.iter().map(|found| (found.response, found.id)).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    };
+    for (source, derived) in reasons::DERIVED {
+        let wanted = ids(source)?;
+        for name in *derived {
+            ensure!(ids(name)? == wanted, "{name}: other messages than {source}");
+        }
+    }
     Ok(())
 }
 
