@@ -151,14 +151,15 @@ fn wakeup() -> u64 {
 
 /// The number, between 1 and `N`. As assembly, because the verifier of Linux 6.1 must see the bounds
 /// of the very register that goes to the helper, and the compiler would check a copy of it, or drop
-/// the check, which it knows to be superfluous.
+/// the check, which it knows to be superfluous. That `!= 0` makes a lower bound is known to Linux 6.8
+/// and later; `> 0` to all.
 #[inline(always)]
 fn bounded<const N: usize>(number: u32) -> u64 {
     let mut number = u64::from(number);
     // SAFETY: computes on a register.
     unsafe {
         core::arch::asm!(
-            "if {number} != 0 goto +1",
+            "if {number} > 0 goto +1",
             "{number} = 1",
             "if {number} <= {most} goto +1",
             "{number} = {most}",
