@@ -1,3 +1,65 @@
-//! Builds and embeds the eBPF object.
+//! Builds the eBPF programs and names the object in `DNSCRIBE_EBPF_OBJECT` for the agent to embed.
 
-fn main() {}
+#[path = "build/toolchain.rs"]
+mod toolchain;
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// Names an object that was built elsewhere, for packagers without the toolchain.
+const PREBUILT: &str = "DNSCRIBE_EBPF_PREBUILT";
+
+fn main() {
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let root = manifest.parent().unwrap_or(Path::new(".")).to_path_buf();
+    for place in ["src", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", root.join("agent-ebpf").join(place).display());
+    }
+    println!("cargo::rerun-if-changed={}", root.join("agent-common/src").display());
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build/toolchain.rs");
+
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    match object(&root.join("agent-ebpf"), &out.join("target")) {
+        Ok(object) => {
+            println!("cargo::rustc-env=DNSCRIBE_EBPF_OBJECT={}", object.display());
+        }
+        Err(problem) => println!("cargo::error={problem}"),
+    }
+}
+
+/// Builds the programs and gives the path of the object.
+fn object(programs: &Path, target: &Path) -> Result<PathBuf, String> {
+    println!("cargo::rerun-if-env-changed={PREBUILT}");
+    if let Some(object) = env::var_os(PREBUILT) {
+        let object = PathBuf::from(object);
+        println!("cargo::rerun-if-changed={}", object.display());
+        return if object.is_file() {
+            Ok(object)
+        } else {
+            Err(format!("{PREBUILT} names no file: {}", object.display()))
+        };
+    }
+    let architecture = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_else(|_| "x86_64".into());
+    let little = env::var("CARGO_CFG_TARGET_ENDIAN").is_ok_and(|endian| endian == "little");
+    let triple = if little { "bpfel-unknown-none" } else { "bpfeb-unknown-none" };
+    let mut words = String::new();
+    for toolchain in toolchain::find().map_err(|missing| missing.to_string())? {
+        let output = toolchain
+            .build(programs, target, triple, &architecture)
+            .output()
+            .map_err(|error| format!("cannot start cargo for the eBPF programs: {error}"))?;
+        if output.status.success() {
+            return Ok(target.join(triple).join("release/dnscribe-ebpf"));
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let linking = said.contains("linking with");
+        words = format!("the eBPF programs do not build with {toolchain}:\n{said}");
+        if !linking {
+            break;
+        }
+    }
+    // Cargo shows what a build script says on stderr once the script fails.
+    eprintln!("{words}");
+    Err("the eBPF programs do not build; the compiler's words are below".into())
+}

@@ -1,2 +1,25 @@
-//! What the eBPF programs and the agent share.
+//! What the eBPF programs and the agent share: the ring record, the counters, the maps' values.
+//!
+//! Everything is in the byte order of the host, since both sides run on the same machine; addresses
+//! alone are in network order, as octets.
 #![no_std]
+#![forbid(unsafe_code)]
+
+pub mod counter;
+pub mod globals;
+pub mod owner;
+pub mod record;
+
+/// Words of 64 ports each in the map `PORTS`; port `p` is bit `p % 64` of word `p / 64`.
+pub const PORT_WORDS: u32 = 1024;
+
+/// Index in the map `CONFIG` of the word that, where not 0, keeps programs from waking the reader
+/// at each record (`BPF_RB_NO_WAKEUP`); the reader then polls.
+pub const CONFIG_QUIET: u32 = 0;
+/// Words in the map `CONFIG`.
+pub const CONFIG_WORDS: u32 = 1;
+
+/// Entries in the map of socket owners. The least recently used make room.
+pub const OWNERS: u32 = 65_536;
+/// Fragmented datagrams remembered at a time.
+pub const FRAGMENTS: u32 = 4_096;

@@ -1,7 +1,9 @@
 //! The first room: where packets come from. Live capture and file replay differ here and nowhere
 //! else; both hand [`Packet`]s to the decoder.
 
+pub mod live;
 pub mod ports;
+pub mod replay;
 
 use crate::time::Timestamp;
 use std::net::SocketAddr;
@@ -48,6 +50,17 @@ pub enum Transport {
     Udp,
     /// A byte stream, each message after a length of two octets (RFC 1035, 4.2.2).
     Tcp,
+}
+
+impl Transport {
+    /// `udp` or `tcp`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
 /// One captured packet, or what the kernel said of one.

@@ -1,6 +1,12 @@
 //! The second room: packets become DNS messages.
 
+mod decoder;
 pub mod dns;
+mod fragment;
+mod outlet;
+mod tcp;
+
+pub use decoder::{Decoder, DecoderOptions};
 
 use crate::capture::{Origin, Sight, Task, Transport};
 use crate::time::Timestamp;
@@ -161,3 +167,6 @@ pub enum Decoded {
     /// What could not be read.
     DeadLetter(Box<DeadLetter>),
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,11 @@
 //! Each stage owns its counters as plain numbers and hands them over when a ledger record is due.
 //! The shapes here are those of the `dns.ledger/1` record, written and read back with the same types.
 
+mod identity;
+pub mod verify;
+
+pub use identity::Imbalance;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -4,8 +4,19 @@
 //! [`ledger`] what it took and what it gave. Each stage imports only from its left.
 
 pub mod capture;
+pub mod check;
+pub mod cli;
+pub mod command;
+pub mod config;
 pub mod decode;
+pub mod enrich;
+pub mod exit;
 pub mod ledger;
+pub mod log;
+pub mod metrics;
+pub mod net;
 pub mod pair;
+pub mod pipeline;
+pub mod record;
 pub mod sink;
 pub mod time;

@@ -4,6 +4,19 @@
 //! threads over bounded queues. No sink can make the pipeline wait: where a queue is full the
 //! batch's records are dropped and counted.
 
+#![forbid(unsafe_code)]
+
+pub mod kafka;
+pub mod null;
+mod open;
+pub mod spec;
+mod tally;
+mod threaded;
+mod writer;
+
+pub use open::{OpenWith, SinkError, open, probe_file};
+pub use spec::{KafkaConfig, Look, SinkSpec, StreamSet};
+
 use crate::ledger::Delivery;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,6 +66,20 @@ impl Stream {
             Self::Alerts => "alerts",
             Self::Dlq => "dlq",
             Self::Ledger => "ledger",
+        }
+    }
+
+    /// The Kafka topic of the stream unless the configuration names another.
+    #[must_use]
+    pub const fn default_topic(self) -> &'static str {
+        match self {
+            Self::Messages => "dns.raw",
+            Self::Transactions => "dns.normalized",
+            Self::Lookups => "dns.lookups",
+            Self::Metrics => "dns.metrics",
+            Self::Alerts => "dns.alerts",
+            Self::Dlq => "dns.dlq",
+            Self::Ledger => "dns.ledger",
         }
     }
 
@@ -153,8 +180,19 @@ pub trait Sink: Send {
     /// The sink's name in the ledger.
     fn name(&self) -> &str;
 
+    /// Whether records of the stream are this sink's. Others in a batch are passed over, uncounted.
+    fn wants(&self, stream: Stream) -> bool;
+
+    /// How the records of the batches offered must be rendered.
+    fn look(&self) -> Look;
+
     /// Takes a batch. Never waits, never fails: what cannot be taken is counted as dropped.
     fn offer(&mut self, batch: &Arc<Batch>);
+
+    /// Waits until `batch`, offered next, would find room, for `limit` at most, and says whether it
+    /// would. For replay, which can wait for its sinks; live capture never does. A sink that has
+    /// failed has room: it drops at once.
+    fn wait_for_room(&self, batch: &Batch, limit: Duration) -> bool;
 
     /// Waits until everything offered is delivered or dropped, for `limit` at most. What is still
     /// on its way then stays in flight.
@@ -169,6 +207,24 @@ pub trait Sink: Send {
 
     /// Why the sink can take nothing any more, once it has failed for good.
     fn failure(&self) -> Option<Failure>;
+
+    /// What else the sink measures, for `/metrics`.
+    fn gauges(&self) -> Vec<Gauge> {
+        Vec::new()
+    }
+}
+
+/// A number of the sink's own, beside the ledger's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gauge {
+    /// Metric name, such as `dnscribe_kafka_queue_bytes`.
+    pub name: &'static str,
+    /// One sentence for the HELP line.
+    pub help: &'static str,
+    /// Whether the number only ever rises (a Prometheus counter).
+    pub counter: bool,
+    /// The number now.
+    pub value: f64,
 }
 
 /// A sink's end before its time.

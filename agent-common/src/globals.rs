@@ -1,0 +1,74 @@
+//! What the agent tells the programs before they are loaded, in the global `SETTINGS`.
+//!
+//! The verifier knows these values as constants and leaves out the branches that they rule out, so
+//! a helper that a kernel does not offer is never met.
+
+/// Places in `SETTINGS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Setting {
+    /// Octets captured of a packet at most.
+    Snap = 0,
+    /// How programs learn of the current task: a `TASK_` constant.
+    Task = 1,
+    /// How `cgroup_skb` learns the network namespace: a `NETNS_` constant.
+    Netns = 2,
+    /// Whether `bpf_skb_cgroup_id` is there.
+    CgroupId = 3,
+    /// Offset of `sock.sk_lock.owned`; 0 where unknown.
+    SockOwned = 4,
+    /// Offset of `sock.__sk_common.skc_net`.
+    SockNet = 5,
+    /// Offset of `net.net_cookie`.
+    NetCookie = 6,
+    /// Offset of `task_struct.tgid`.
+    TaskTgid = 7,
+    /// Offset of `task_struct.comm`.
+    TaskComm = 8,
+    /// Offset of `task_struct.cred`.
+    TaskCred = 9,
+    /// Offset of `cred.uid`.
+    CredUid = 10,
+    /// Offset of `sock.__sk_common.skc_family`.
+    SockFamily = 11,
+    /// Offset of `sock.__sk_common.skc_dport`.
+    SockRemotePort = 12,
+    /// Offset of `sock.__sk_common.skc_num`.
+    SockLocalPort = 13,
+    /// Offset of `sock.__sk_common.skc_daddr`.
+    SockRemote4 = 14,
+    /// Offset of `sock.__sk_common.skc_rcv_saddr`.
+    SockLocal4 = 15,
+    /// Offset of `sock.__sk_common.skc_v6_daddr`.
+    SockRemote6 = 16,
+    /// Offset of `sock.__sk_common.skc_v6_rcv_saddr`.
+    SockLocal6 = 17,
+    /// Offset of `sock.sk_err`.
+    SockError = 18,
+    /// Offset of `sock.sk_protocol`.
+    SockProtocol = 19,
+    /// Offset of `sock.__sk_common.skc_cookie`.
+    SockCookie = 20,
+    /// Whether the `cgroup_sock` and `cgroup_sock_addr` programs may ask for the current task by
+    /// helper: a `TASK_` constant.
+    HookTask = 21,
+    /// Offset of `task_struct.group_leader`; 0 where threads are called by their own names.
+    TaskLeader = 22,
+}
+
+/// Number of settings.
+pub const SETTINGS: usize = 24;
+
+/// The current task cannot be told.
+pub const TASK_NONE: u32 = 0;
+/// `bpf_get_current_pid_tgid`, `_uid_gid` and `_comm`.
+pub const TASK_HELPERS: u32 = 1;
+/// `bpf_get_current_task`, read with the offsets from the kernel's BTF.
+pub const TASK_BTF: u32 = 2;
+
+/// The network namespace cannot be told.
+pub const NETNS_NONE: u32 = 0;
+/// `bpf_get_netns_cookie`.
+pub const NETNS_HELPER: u32 = 1;
+/// Read from the socket with the offsets from the kernel's BTF.
+pub const NETNS_BTF: u32 = 2;

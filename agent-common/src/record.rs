@@ -1,0 +1,293 @@
+//! What the programs write into the ring: a [`Header`], then the packet's octets from its IP header
+//! on, or a [`SocketError`].
+//!
+//! A record is as long as the smallest [size class](CLASSES) that holds the packet, because the
+//! verifier wants to know sizes; octets after [`Header::captured_bytes`] mean nothing.
+
+/// Room for packet octets in a record, by size class. The largest holds any IP packet.
+pub const CLASSES: [usize; 6] = [176, 560, 1_520, 4_176, 16_384, 65_536];
+
+/// Octets before the packet.
+pub const HEADER_BYTES: usize = 80;
+/// Octets of a [`SocketError`].
+pub const SOCKET_ERROR_BYTES: usize = 48;
+
+/// [`Header::kind`]: an IP packet follows.
+pub const KIND_PACKET: u8 = 1;
+/// [`Header::kind`]: a [`SocketError`] follows.
+pub const KIND_SOCKET_ERROR: u8 = 2;
+
+/// [`Header::direction`]: out of a socket of this host.
+pub const DIRECTION_EGRESS: u8 = 1;
+/// [`Header::direction`]: to a socket of this host.
+pub const DIRECTION_INGRESS: u8 = 2;
+/// [`Header::direction`]: seen on an interface; [`Header::packet_type`] tells more.
+pub const DIRECTION_TAP: u8 = 3;
+
+/// [`Header::flags`]: `pid`, `uid` and `comm` are known.
+pub const FLAG_TASK: u32 = 1;
+
+/// Before every record. Written by the programs field by field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Header {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub ktime_ns: u64,
+    /// The record's number on its CPU, from 1, those that found no room included.
+    pub seq: u64,
+    /// Cookie of the network namespace; 0 where the kernel does not tell.
+    pub netns_cookie: u64,
+    /// cgroup2 id of the socket's cgroup; 0 where unknown.
+    pub cgroup_id: u64,
+    /// The CPU that wrote the record.
+    pub cpu: u32,
+    /// Thread group id of the task, if [`FLAG_TASK`].
+    pub pid: u32,
+    /// User id of the task, if [`FLAG_TASK`].
+    pub uid: u32,
+    /// Interface index; 0 where the packet has none yet.
+    pub ifindex: u32,
+    /// Length of the packet from its IP header on.
+    pub wire_bytes: u32,
+    /// How many octets follow.
+    pub captured_bytes: u32,
+    /// Name of the task, if [`FLAG_TASK`].
+    pub comm: [u8; 16],
+    /// One of the `KIND_` constants.
+    pub kind: u8,
+    /// One of the `DIRECTION_` constants.
+    pub direction: u8,
+    /// [`crate::counter::Hook`] as a number.
+    pub hook: u8,
+    /// Tap: `PACKET_HOST` and so on of `linux/if_packet.h`.
+    pub packet_type: u8,
+    /// The `FLAG_` constants.
+    pub flags: u32,
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<Header>() == HEADER_BYTES && align_of::<Header>() == 8);
+    assert!(offset_of!(Header, seq) == 8);
+    assert!(offset_of!(Header, netns_cookie) == 16);
+    assert!(offset_of!(Header, cgroup_id) == 24);
+    assert!(offset_of!(Header, cpu) == 32);
+    assert!(offset_of!(Header, pid) == 36);
+    assert!(offset_of!(Header, uid) == 40);
+    assert!(offset_of!(Header, ifindex) == 44);
+    assert!(offset_of!(Header, wire_bytes) == 48);
+    assert!(offset_of!(Header, captured_bytes) == 52);
+    assert!(offset_of!(Header, comm) == 56);
+    assert!(offset_of!(Header, kind) == 72);
+    assert!(offset_of!(Header, direction) == 73);
+    assert!(offset_of!(Header, hook) == 74);
+    assert!(offset_of!(Header, packet_type) == 75);
+    assert!(offset_of!(Header, flags) == 76);
+};
+
+/// An error that ICMP brought to a UDP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SocketError {
+    /// The socket's address; IPv4 in the first four octets.
+    pub local: [u8; 16],
+    /// The peer's address; IPv4 in the first four octets.
+    pub remote: [u8; 16],
+    /// Positive errno.
+    pub errno: i32,
+    /// The socket's port, host order.
+    pub local_port: u16,
+    /// The peer's port, host order.
+    pub remote_port: u16,
+    /// 4 or 6.
+    pub version: u8,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub pad: [u8; 6],
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<SocketError>() == SOCKET_ERROR_BYTES);
+    assert!(offset_of!(SocketError, remote) == 16);
+    assert!(offset_of!(SocketError, errno) == 32);
+    assert!(offset_of!(SocketError, local_port) == 36);
+    assert!(offset_of!(SocketError, remote_port) == 38);
+    assert!(offset_of!(SocketError, version) == 40);
+    assert!(offset_of!(SocketError, protocol) == 41);
+};
+
+/// A record whose header has been checked against its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The header.
+    pub header: Header,
+    /// What follows it.
+    pub body: Body<'a>,
+}
+
+/// What follows the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// An IP packet's captured octets.
+    Packet(&'a [u8]),
+    /// A socket's error.
+    SocketError(SocketError),
+}
+
+/// Why octets are not a record. Cannot happen unless program and agent are of different builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadRecord {
+    /// Shorter than its header, or than what the header says follows.
+    Short,
+    /// A kind that this agent does not know.
+    Kind(u8),
+}
+
+impl core::fmt::Display for BadRecord {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Short => f.write_str("ring record shorter than it says"),
+            Self::Kind(kind) => write!(f, "ring record of unknown kind {kind}"),
+        }
+    }
+}
+
+impl core::error::Error for BadRecord {}
+
+impl<'a> TryFrom<&'a [u8]> for Record<'a> {
+    type Error = BadRecord;
+
+    fn try_from(octets: &'a [u8]) -> Result<Self, BadRecord> {
+        let (head, rest) = octets.split_first_chunk().ok_or(BadRecord::Short)?;
+        let header = Header::from(head);
+        let body = match header.kind {
+            KIND_PACKET => {
+                let captured = usize::try_from(header.captured_bytes).unwrap_or(usize::MAX);
+                Body::Packet(rest.get(..captured).ok_or(BadRecord::Short)?)
+            }
+            KIND_SOCKET_ERROR => {
+                let (error, _) = rest.split_first_chunk().ok_or(BadRecord::Short)?;
+                Body::SocketError(SocketError::from(error))
+            }
+            kind => return Err(BadRecord::Kind(kind)),
+        };
+        Ok(Self { header, body })
+    }
+}
+
+/// `N` octets from a place that is known to lie inside; the compiler folds this into a load.
+fn octets<const N: usize, const FROM: usize>(from: &[u8; FROM], at: usize) -> [u8; N] {
+    let mut out = [0; N];
+    for (place, octet) in out.iter_mut().zip(from.iter().skip(at)) {
+        *place = *octet;
+    }
+    out
+}
+
+impl From<&[u8; HEADER_BYTES]> for Header {
+    fn from(from: &[u8; HEADER_BYTES]) -> Self {
+        let word = |at| u64::from_ne_bytes(octets(from, at));
+        let half = |at| u32::from_ne_bytes(octets(from, at));
+        let [kind, direction, hook, packet_type] = octets(from, 72);
+        Self {
+            ktime_ns: word(0),
+            seq: word(8),
+            netns_cookie: word(16),
+            cgroup_id: word(24),
+            cpu: half(32),
+            pid: half(36),
+            uid: half(40),
+            ifindex: half(44),
+            wire_bytes: half(48),
+            captured_bytes: half(52),
+            comm: octets(from, 56),
+            kind,
+            direction,
+            hook,
+            packet_type,
+            flags: half(76),
+        }
+    }
+}
+
+impl From<&[u8; SOCKET_ERROR_BYTES]> for SocketError {
+    fn from(from: &[u8; SOCKET_ERROR_BYTES]) -> Self {
+        let [version, protocol] = octets(from, 40);
+        Self {
+            local: octets(from, 0),
+            remote: octets(from, 16),
+            errno: i32::from_ne_bytes(octets(from, 32)),
+            local_port: u16::from_ne_bytes(octets(from, 36)),
+            remote_port: u16::from_ne_bytes(octets(from, 38)),
+            version,
+            protocol,
+            pad: [0; 6],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Octet n of the record is n, so that every field shows where it was read.
+    fn counting() -> [u8; 256] {
+        core::array::from_fn(|place| u8::try_from(place).unwrap())
+    }
+
+    fn packet(captured: u32) -> [u8; 256] {
+        let mut octets = counting();
+        octets[52..56].copy_from_slice(&captured.to_ne_bytes());
+        octets[72] = KIND_PACKET;
+        octets
+    }
+
+    #[test]
+    fn reads_every_field_from_its_place() {
+        let octets = packet(7);
+        let record = Record::try_from(&octets[..]).unwrap();
+        let header = record.header;
+        assert_eq!(header.ktime_ns, u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7]));
+        assert_eq!(header.seq.to_ne_bytes()[0], 8);
+        assert_eq!(header.netns_cookie.to_ne_bytes()[0], 16);
+        assert_eq!(header.cgroup_id.to_ne_bytes()[7], 31);
+        assert_eq!(header.cpu.to_ne_bytes()[0], 32);
+        assert_eq!(header.pid.to_ne_bytes()[0], 36);
+        assert_eq!(header.uid.to_ne_bytes()[0], 40);
+        assert_eq!(header.ifindex.to_ne_bytes()[0], 44);
+        assert_eq!(header.wire_bytes.to_ne_bytes()[0], 48);
+        assert_eq!(header.comm[0], 56);
+        assert_eq!((header.direction, header.hook, header.packet_type), (73, 74, 75));
+        assert_eq!(header.flags.to_ne_bytes()[3], 79);
+        assert_eq!(record.body, Body::Packet(&[80, 81, 82, 83, 84, 85, 86]));
+    }
+
+    #[test]
+    fn reads_a_socket_error() {
+        let mut octets = counting();
+        octets[72] = KIND_SOCKET_ERROR;
+        let record = Record::try_from(&octets[..]).unwrap();
+        let Body::SocketError(error) = record.body else { panic!("{record:?}") };
+        assert_eq!((error.local[0], error.remote[0]), (80, 96));
+        assert_eq!(error.errno.to_ne_bytes()[0], 112);
+        assert_eq!(error.local_port.to_ne_bytes(), [116, 117]);
+        assert_eq!(error.remote_port.to_ne_bytes(), [118, 119]);
+        assert_eq!((error.version, error.protocol), (120, 121));
+    }
+
+    #[test]
+    fn refuses_what_is_cut_off_or_unknown() {
+        let octets = packet(176);
+        assert!(Record::try_from(&octets[..]).is_ok());
+        for length in 0..octets.len() {
+            assert_eq!(Record::try_from(&octets[..length]), Err(BadRecord::Short), "{length}");
+        }
+        assert_eq!(Record::try_from(&packet(177)[..]), Err(BadRecord::Short));
+        assert_eq!(Record::try_from(&packet(u32::MAX)[..]), Err(BadRecord::Short));
+        let mut octets = packet(0);
+        octets[72] = 9;
+        assert_eq!(Record::try_from(&octets[..]), Err(BadRecord::Kind(9)));
+    }
+}

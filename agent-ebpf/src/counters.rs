@@ -1,0 +1,55 @@
+//! The only place that writes counters.
+//!
+//! Additions are atomic although the counters are per CPU: a softirq may interrupt a program that
+//! runs for a task, and run the same program on the same CPU. The sequence needs the old value back
+//! (`BPF_FETCH`), which needs Linux 5.12. They are written as assembly since `core` offers no
+//! `fetch_add` for a target without compare-and-swap.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
+use core::arch::asm;
+use dnscribe_common::counter::{Counter, Hook, SEQUENCE, WORDS};
+
+#[map]
+static COUNTERS: PerCpuArray<[u64; WORDS]> = PerCpuArray::with_max_entries(1, 0);
+
+/// This CPU's counters.
+#[derive(Clone, Copy)]
+pub struct Counters(*mut u64);
+
+impl Counters {
+    #[inline(always)]
+    pub fn this_cpu() -> Option<Self> {
+        COUNTERS.get_ptr_mut(0).map(|words| Self(words.cast()))
+    }
+
+    #[inline(always)]
+    pub fn add(self, hook: Hook, counter: Counter) {
+        // SAFETY: the index is below `WORDS`, the map's value is aligned to 8 octets, and programs
+        // access it in no other way.
+        unsafe {
+            asm!(
+                "lock *(u64 *)({word} + 0) += {one}",
+                word = in(reg) self.0.add(counter.index(hook)),
+                one = in(reg) 1u64,
+                options(nostack),
+            );
+        }
+    }
+
+    /// The number of the next record, from 1.
+    #[inline(always)]
+    pub fn next_sequence(self) -> u64 {
+        let mut number = 1u64;
+        // SAFETY: as in `add`.
+        unsafe {
+            asm!(
+                "{number} = atomic_fetch_add((u64 *)({word} + 0), {number})",
+                word = in(reg) self.0.add(SEQUENCE),
+                number = inout(reg) number,
+                options(nostack),
+            );
+        }
+        number + 1
+    }
+}

@@ -1,0 +1,7 @@
+//! One file per kind of attachment.
+
+pub mod cgroup_skb;
+pub mod cgroup_sock;
+pub mod sock_addr;
+pub mod socket_error;
+pub mod tap;

@@ -1,0 +1,204 @@
+//! `cgroup_skb`, both ways: every packet of every socket below the cgroup.
+
+use crate::counters::Counters;
+use crate::maps;
+use crate::parse::{self, TCP, UDP, Verdict, be16};
+use crate::ring::{self, Context};
+use crate::settings;
+use crate::task;
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::{
+    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_skb_cgroup_id,
+};
+use dnscribe_common::counter::{Counter, Hook};
+use dnscribe_common::globals::{NETNS_BTF, NETNS_HELPER, Setting};
+use dnscribe_common::owner::Owner;
+use dnscribe_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS};
+
+/// Which way the packets go.
+pub trait Way {
+    const EGRESS: bool;
+}
+
+/// Towards the network.
+pub struct Egress;
+/// From the network.
+pub struct Ingress;
+
+impl Way for Egress {
+    const EGRESS: bool = true;
+}
+impl Way for Ingress {
+    const EGRESS: bool = false;
+}
+
+#[inline(always)]
+pub fn observe<W: Way>(skb: *mut __sk_buff) {
+    let verdict = match short_way(skb) {
+        Some(verdict) => verdict,
+        None => parse::classify(skb, 0, false),
+    };
+    if verdict == Verdict::NotOurs {
+        return;
+    }
+    let Some(counters) = Counters::this_cpu() else { return };
+    counters.add(Hook::Cgroup, Counter::Seen);
+    match verdict {
+        Verdict::Emit(protocol) => emit::<W>(counters, skb, protocol),
+        _ => counters.add(Hook::Cgroup, Counter::TcpNoPayload),
+    }
+}
+
+/// Direct access to the packets that are nearly all: no options, no extension headers, no
+/// fragments. `None` sends the rest the long way.
+#[inline(always)]
+fn short_way(skb: *mut __sk_buff) -> Option<Verdict> {
+    // SAFETY: the kernel hands a valid context.
+    let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    if start + 28 > end {
+        return None;
+    }
+    let octet = |at: usize| {
+        // SAFETY: only called below for places that were compared with `end`.
+        unsafe { *((start + at) as *const u8) }
+    };
+    let first = octet(0);
+    let (protocol, upper, claimed) = if first == 0x45 {
+        if be16(octet(6), octet(7)) & 0x3fff != 0 {
+            return None;
+        }
+        (octet(9), 20usize, u32::from(be16(octet(2), octet(3))))
+    } else if first >> 4 == 6 {
+        (octet(6), 40, u32::from(be16(octet(4), octet(5))) + 40)
+    } else {
+        return None;
+    };
+    if protocol != UDP && protocol != TCP {
+        // IPv6 extension headers may hide what we look for; anything else is not ours.
+        return if upper == 40 { None } else { Some(Verdict::NotOurs) };
+    }
+    if upper == 20 {
+        judge::<20>(start, end, protocol, claimed)
+    } else {
+        judge::<40>(start, end, protocol, claimed)
+    }
+}
+
+#[inline(always)]
+fn judge<const UPPER: usize>(
+    start: usize,
+    end: usize,
+    protocol: u8,
+    claimed: u32,
+) -> Option<Verdict> {
+    if start + UPPER + 4 > end {
+        return None;
+    }
+    let octet = |at: usize| {
+        // SAFETY: only called for places that were compared with `end`.
+        unsafe { *((start + UPPER + at) as *const u8) }
+    };
+    if !maps::port_is_ours(be16(octet(2), octet(3)))
+        && !maps::port_is_ours(be16(octet(0), octet(1)))
+    {
+        return Some(Verdict::NotOurs);
+    }
+    if protocol == TCP {
+        // A length of 0 belongs to super-packets: the long way asks the buffer.
+        if start + UPPER + 14 > end || claimed <= UPPER as u32 {
+            return None;
+        }
+        if !parse::tcp_may_carry(octet(12), octet(13), claimed - UPPER as u32) {
+            return Some(Verdict::TcpNoPayload);
+        }
+    }
+    Some(Verdict::Emit(protocol))
+}
+
+#[inline(always)]
+fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8) {
+    // SAFETY: the kernel hands a valid context; the helpers are allowed for it.
+    let (wire, ifindex, cookie) =
+        unsafe { ((*skb).len, (*skb).ifindex, bpf_get_socket_cookie(skb.cast())) };
+    let cgroup_id = if settings::get(Setting::CgroupId) != 0 {
+        // SAFETY: as above; the branch is there only where the kernel offers the helper.
+        unsafe { bpf_skb_cgroup_id(skb) }
+    } else {
+        0
+    };
+    let context = Context {
+        hook: Hook::Cgroup,
+        direction: if W::EGRESS { DIRECTION_EGRESS } else { DIRECTION_INGRESS },
+        packet_type: 0,
+        ifindex,
+        netns_cookie: netns(skb),
+        cgroup_id,
+        task: if W::EGRESS { sender(skb, protocol, cookie) } else { maps::owner(cookie) },
+    };
+    ring::packet(counters, skb, 0, wire, &context);
+}
+
+#[inline(always)]
+fn netns(skb: *mut __sk_buff) -> u64 {
+    match settings::get(Setting::Netns) {
+        // SAFETY: the branch is there only where the kernel offers the helper here.
+        NETNS_HELPER => unsafe { bpf_get_netns_cookie(skb.cast()) },
+        NETNS_BTF => match socket_address(skb) {
+            0 => 0,
+            socket => {
+                let net: u64 = task::read(socket, Setting::SockNet);
+                task::read(net, Setting::NetCookie)
+            }
+        },
+        _ => 0,
+    }
+}
+
+/// The task that sends. UDP goes out in the sender's own context. A TCP segment may also leave
+/// from a softirq, when an acknowledgement makes room, and whoever was interrupted is not to blame:
+/// a task has the socket locked (`sk_lock.owned`), a softirq has not.
+#[inline(always)]
+fn sender(skb: *mut __sk_buff, protocol: u8, cookie: u64) -> Option<Owner> {
+    let known = maps::owner(cookie);
+    let trusted = protocol != TCP || known.is_none() || is_locked_by_task(skb);
+    if !trusted {
+        return known;
+    }
+    if protocol == TCP && known.is_none() && !may_take_current(skb) {
+        return None;
+    }
+    let Some(current) = task::current(Setting::Task) else { return known };
+    let same = match &known {
+        Some(known) => known.pid == current.pid && known.uid == current.uid,
+        None => false,
+    };
+    if !same {
+        maps::set_owner(cookie, &current);
+    }
+    Some(current)
+}
+
+#[inline(always)]
+fn is_locked_by_task(skb: *mut __sk_buff) -> bool {
+    if settings::get(Setting::SockOwned) == 0 {
+        return false;
+    }
+    match socket_address(skb) {
+        0 => false,
+        socket => task::read::<i32>(socket, Setting::SockOwned) != 0,
+    }
+}
+
+/// Where the kernel does not tell who holds the lock, an accepted connection's first segment
+/// names its owner as best it can.
+#[inline(always)]
+fn may_take_current(skb: *mut __sk_buff) -> bool {
+    settings::get(Setting::SockOwned) == 0 || is_locked_by_task(skb)
+}
+
+#[inline(always)]
+fn socket_address(skb: *mut __sk_buff) -> u64 {
+    // SAFETY: the kernel hands a valid context.
+    let socket = unsafe { (*skb).__bindgen_anon_2.sk };
+    if socket.is_null() { 0 } else { task::address_of(socket) }
+}

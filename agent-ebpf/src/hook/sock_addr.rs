@@ -1,0 +1,24 @@
+//! `cgroup/connect4`, `connect6`, `sendmsg4`, `sendmsg6`: someone turns to a port of ours.
+
+use crate::maps;
+use crate::task;
+use aya_ebpf::bindings::bpf_sock_addr;
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use dnscribe_common::globals::Setting;
+
+/// Notes who uses the socket from here on, if it is towards one of our ports.
+#[inline(always)]
+pub fn towards(address: *mut bpf_sock_addr) {
+    // SAFETY: the kernel hands a valid context.
+    let port = u16::from_be(unsafe { (*address).user_port } as u16);
+    if !maps::port_is_ours(port) {
+        return;
+    }
+    let Some(owner) = task::current(Setting::HookTask) else { return };
+    // SAFETY: as above.
+    let cookie = unsafe { bpf_get_socket_cookie(address.cast()) };
+    // Looking up is cheaper than replacing, and most often nothing changes.
+    if maps::owner(cookie).is_none_or(|known| known.pid != owner.pid || known.uid != owner.uid) {
+        maps::set_owner(cookie, &owner);
+    }
+}

@@ -1,0 +1,88 @@
+//! The tracepoint `sock:inet_sk_error_report` (Linux 5.14) in its raw form, which hands over the
+//! socket itself, and with it the network namespace that the formatted one leaves out.
+
+use crate::counters::Counters;
+use crate::maps;
+use crate::parse::UDP;
+use crate::ring::{self, Context};
+use crate::task::read;
+use dnscribe_common::counter::{Counter, Hook};
+use dnscribe_common::globals::Setting;
+use dnscribe_common::record::{DIRECTION_INGRESS, SocketError};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// What `icmp_err_convert` and `icmpv6_err_convert` make of "unreachable", in their various codes:
+/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/icmp.c#L137>. Not among them `EMSGSIZE`,
+/// which only asks for smaller packets.
+const EACCES: i32 = 13;
+const ENONET: i32 = 64;
+const ENOPROTOOPT: i32 = 92;
+const EOPNOTSUPP: i32 = 95;
+const ENETUNREACH: i32 = 101;
+const ECONNREFUSED: i32 = 111;
+const EHOSTDOWN: i32 = 112;
+const EHOSTUNREACH: i32 = 113;
+
+#[inline(always)]
+pub fn observe(socket: *const core::ffi::c_void) {
+    let socket = socket as u64;
+    let [protocol, _] = read::<[u8; 2]>(socket, Setting::SockProtocol);
+    let local_port: u16 = read(socket, Setting::SockLocalPort);
+    let remote_port = u16::from_be(read(socket, Setting::SockRemotePort));
+    if protocol != UDP || !(maps::port_is_ours(remote_port) || maps::port_is_ours(local_port)) {
+        return;
+    }
+    let errno: i32 = read(socket, Setting::SockError);
+    if !matches!(
+        errno,
+        EACCES
+            | ENONET
+            | ENOPROTOOPT
+            | EOPNOTSUPP
+            | ENETUNREACH
+            | ECONNREFUSED
+            | EHOSTDOWN
+            | EHOSTUNREACH
+    ) {
+        return;
+    }
+    let (mut local, mut remote) = ([0u8; 16], [0u8; 16]);
+    let version = match read::<u16>(socket, Setting::SockFamily) {
+        AF_INET => {
+            local[..4].copy_from_slice(&read::<[u8; 4]>(socket, Setting::SockLocal4));
+            remote[..4].copy_from_slice(&read::<[u8; 4]>(socket, Setting::SockRemote4));
+            4
+        }
+        AF_INET6 => {
+            local = read(socket, Setting::SockLocal6);
+            remote = read(socket, Setting::SockRemote6);
+            6
+        }
+        _ => return,
+    };
+    let Some(counters) = Counters::this_cpu() else { return };
+    counters.add(Hook::Icmp, Counter::Seen);
+    let net: u64 = read(socket, Setting::SockNet);
+    let context = Context {
+        hook: Hook::Icmp,
+        direction: DIRECTION_INGRESS,
+        packet_type: 0,
+        ifindex: 0,
+        netns_cookie: read(net, Setting::NetCookie),
+        cgroup_id: 0,
+        task: maps::owner(read(socket, Setting::SockCookie)),
+    };
+    let error = SocketError {
+        local,
+        remote,
+        errno,
+        local_port,
+        remote_port,
+        version,
+        protocol,
+        pad: [0; 6],
+    };
+    ring::socket_error(counters, &error, &context);
+}

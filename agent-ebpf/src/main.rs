@@ -1,0 +1,91 @@
+//! The eBPF programs: entry points only. Each observes, and returns "pass" whatever it met.
+#![no_std]
+#![no_main]
+// For the atomic additions and for what the verifier must see; aya-ebpf needs the same feature.
+#![feature(asm_experimental_arch)]
+
+mod counters;
+mod hook;
+mod maps;
+mod parse;
+mod ring;
+mod settings;
+mod task;
+
+use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, socket_filter};
+use aya_ebpf::programs::{RawTracePointContext, SkBuffContext, SockAddrContext, SockContext};
+use hook::cgroup_skb::{Egress, Ingress};
+
+/// What every cgroup program returns: let it through.
+const PASS: i32 = 1;
+
+#[cgroup_skb(ingress)]
+fn cgroup_ingress(ctx: SkBuffContext) -> i32 {
+    hook::cgroup_skb::observe::<Ingress>(ctx.skb.skb);
+    PASS
+}
+
+#[cgroup_skb(egress)]
+fn cgroup_egress(ctx: SkBuffContext) -> i32 {
+    hook::cgroup_skb::observe::<Egress>(ctx.skb.skb);
+    PASS
+}
+
+#[cgroup_sock(sock_create)]
+fn sock_create(ctx: SockContext) -> i32 {
+    hook::cgroup_sock::create(ctx.sock);
+    PASS
+}
+
+#[cgroup_sock(sock_release)]
+fn sock_release(ctx: SockContext) -> i32 {
+    hook::cgroup_sock::release(ctx.sock);
+    PASS
+}
+
+#[cgroup_sock_addr(connect4)]
+fn connect4(ctx: SockAddrContext) -> i32 {
+    hook::sock_addr::towards(ctx.sock_addr);
+    PASS
+}
+
+#[cgroup_sock_addr(connect6)]
+fn connect6(ctx: SockAddrContext) -> i32 {
+    hook::sock_addr::towards(ctx.sock_addr);
+    PASS
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    hook::sock_addr::towards(ctx.sock_addr);
+    PASS
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    hook::sock_addr::towards(ctx.sock_addr);
+    PASS
+}
+
+#[raw_tracepoint(tracepoint = "inet_sk_error_report")]
+fn socket_error(ctx: RawTracePointContext) -> i32 {
+    hook::socket_error::observe(ctx.arg(0));
+    0
+}
+
+/// Returns 0: the packet socket keeps nothing, all goes through the ring.
+#[socket_filter]
+fn tap(ctx: SkBuffContext) -> i64 {
+    hook::tap::observe(ctx.skb.skb);
+    0
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,141 @@
+//! IPv4 and IPv6 headers, options, extension headers and fragments (RFC 791, RFC 8200).
+
+use super::transport::{self, TCP, UDP};
+use super::{Verdict, be16, icmp, load};
+use crate::maps::{self, FragmentKey};
+use aya_ebpf::bindings::__sk_buff;
+
+/// Extension headers looked through at most; more than this is not sent by anyone honest.
+const EXTENSIONS: usize = 8;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+const MOBILITY: u8 = 135;
+
+/// The upper layer of a packet.
+struct Upper {
+    protocol: u8,
+    at: u32,
+    /// Where the IP packet ends, by its header.
+    end: u32,
+    fragment: Fragment,
+}
+
+#[derive(PartialEq, Eq)]
+enum Fragment {
+    Whole,
+    First,
+    Later,
+}
+
+/// The verdict on the packet whose IP header is at `at`. ICMP is looked into only where `icmp`.
+#[inline(always)]
+pub fn classify(skb: *mut __sk_buff, at: u32, icmp: bool) -> Verdict {
+    let Some([first]) = load::<1>(skb, at) else { return Verdict::NotOurs };
+    let mut key = FragmentKey { src: [0; 16], dst: [0; 16], id: 0, protocol: 0 };
+    let upper = match first >> 4 {
+        4 => version_4(skb, at, &mut key),
+        6 => version_6(skb, at, &mut key),
+        _ => None,
+    };
+    let Some(upper) = upper else { return Verdict::NotOurs };
+    if upper.fragment == Fragment::Later {
+        return if maps::fragment_is_ours(&key) {
+            Verdict::Emit(upper.protocol)
+        } else {
+            Verdict::NotOurs
+        };
+    }
+    let verdict = match upper.protocol {
+        UDP | TCP => transport::judge(skb, upper.protocol, upper.at, upper.end),
+        icmp::ICMP | icmp::ICMP6 if icmp => icmp::judge(skb, upper.protocol, upper.at),
+        _ => Verdict::NotOurs,
+    };
+    if upper.fragment == Fragment::First && verdict != Verdict::NotOurs {
+        maps::remember_fragment(&key);
+        // Its payload is elsewhere, so that the length here says nothing.
+        return Verdict::Emit(upper.protocol);
+    }
+    verdict
+}
+
+#[inline(always)]
+fn version_4(skb: *mut __sk_buff, at: u32, key: &mut FragmentKey) -> Option<Upper> {
+    let head = load::<20>(skb, at)?;
+    let length = u32::from(head[0] & 15) * 4;
+    if length < 20 {
+        return None;
+    }
+    let protocol = head[9];
+    let place = be16(head[6], head[7]);
+    let fragment = match (place & 0x1fff, place & 0x2000) {
+        (0, 0) => Fragment::Whole,
+        (0, _) => Fragment::First,
+        _ => Fragment::Later,
+    };
+    if fragment != Fragment::Whole {
+        key.src[..4].copy_from_slice(&head[12..16]);
+        key.dst[..4].copy_from_slice(&head[16..20]);
+        key.id = u32::from(be16(head[4], head[5]));
+        key.protocol = u32::from(protocol);
+    }
+    let end = packet_end(skb, at, u32::from(be16(head[2], head[3])));
+    Some(Upper { protocol, at: at + length, end, fragment })
+}
+
+#[inline(always)]
+fn version_6(skb: *mut __sk_buff, at: u32, key: &mut FragmentKey) -> Option<Upper> {
+    let head = load::<8>(skb, at)?;
+    let claimed = match be16(head[4], head[5]) {
+        0 => 0,
+        payload => u32::from(payload) + 40,
+    };
+    let end = packet_end(skb, at, claimed);
+    let mut fragment = Fragment::Whole;
+    let mut next = head[6];
+    let mut place = at + 40;
+    for _ in 0..EXTENSIONS {
+        match next {
+            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | AUTHENTICATION => {
+                let [after, length] = load::<2>(skb, place)?;
+                place += match next {
+                    AUTHENTICATION => (u32::from(length) + 2) * 4,
+                    _ => (u32::from(length) + 1) * 8,
+                };
+                next = after;
+            }
+            FRAGMENT => {
+                let [after, _, high, low, a, b, c, d] = load::<8>(skb, place)?;
+                fragment = match (be16(high, low) >> 3, low & 1) {
+                    // An atomic fragment (RFC 6946).
+                    (0, 0) => Fragment::Whole,
+                    (0, _) => Fragment::First,
+                    _ => Fragment::Later,
+                };
+                key.src = load::<16>(skb, at + 8)?;
+                key.dst = load::<16>(skb, at + 24)?;
+                key.id = u32::from_be_bytes([a, b, c, d]);
+                key.protocol = u32::from(FRAGMENT);
+                place += 8;
+                next = after;
+                if fragment == Fragment::Later {
+                    break;
+                }
+            }
+            _ => break,
+        }
+    }
+    Some(Upper { protocol: next, at: place, end, fragment })
+}
+
+/// Where the packet ends: as its header claims, so that Ethernet padding is no payload, or with
+/// the buffer where the header claims nothing (jumbograms, offloaded super-packets).
+#[inline(always)]
+fn packet_end(skb: *mut __sk_buff, at: u32, claimed: u32) -> u32 {
+    // SAFETY: the kernel hands a valid context.
+    let length = unsafe { (*skb).len };
+    if claimed == 0 { length } else { (at + claimed).min(length) }
+}

@@ -1,0 +1,167 @@
+//! The only place that writes the ring.
+
+use crate::counters::Counters;
+use crate::maps;
+use crate::settings;
+use aya_ebpf::bindings::{__sk_buff, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::generated::{
+    bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_skb_load_bytes,
+};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::RingBuf;
+use core::mem::MaybeUninit;
+use dnscribe_common::counter::{Counter, Hook};
+use dnscribe_common::globals::Setting;
+use dnscribe_common::owner::Owner;
+use dnscribe_common::record::{
+    CLASSES, FLAG_TASK, Header, KIND_PACKET, KIND_SOCKET_ERROR, SocketError,
+};
+
+/// The agent sets the size before it loads.
+#[map]
+static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// What is known of a packet besides its octets.
+pub struct Context {
+    pub hook: Hook,
+    pub direction: u8,
+    pub packet_type: u8,
+    pub ifindex: u32,
+    pub netns_cookie: u64,
+    pub cgroup_id: u64,
+    pub task: Option<Owner>,
+}
+
+/// A record with room for `N` octets.
+#[repr(C)]
+struct Slot<const N: usize> {
+    header: Header,
+    octets: [u8; N],
+}
+
+/// A record of a socket's error.
+#[repr(C)]
+struct ErrorSlot {
+    header: Header,
+    error: SocketError,
+}
+
+/// Sends `wire` octets of the packet, from `start` on, in the smallest record that holds them.
+#[inline(always)]
+pub fn packet(counters: Counters, skb: *mut __sk_buff, start: u32, wire: u32, context: &Context) {
+    let wanted = wire.min(settings::get(Setting::Snap)).min(CLASSES[5] as u32);
+    let class = |index: usize| wanted <= CLASSES[index] as u32;
+    if class(0) {
+        put::<{ CLASSES[0] }>(counters, skb, start, wire, wanted, context);
+    } else if class(1) {
+        put::<{ CLASSES[1] }>(counters, skb, start, wire, wanted, context);
+    } else if class(2) {
+        put::<{ CLASSES[2] }>(counters, skb, start, wire, wanted, context);
+    } else if class(3) {
+        put::<{ CLASSES[3] }>(counters, skb, start, wire, wanted, context);
+    } else if class(4) {
+        put::<{ CLASSES[4] }>(counters, skb, start, wire, wanted, context);
+    } else {
+        put::<{ CLASSES[5] }>(counters, skb, start, wire, wanted, context);
+    }
+}
+
+#[inline(always)]
+fn put<const N: usize>(
+    counters: Counters,
+    skb: *mut __sk_buff,
+    start: u32,
+    wire: u32,
+    wanted: u32,
+    context: &Context,
+) {
+    let seq = counters.next_sequence();
+    let Some(mut slot) = RING.reserve::<Slot<N>>(0) else {
+        counters.add(context.hook, Counter::LostRingFull);
+        return;
+    };
+    let at: *mut Slot<N> = MaybeUninit::as_mut_ptr(&mut slot);
+    // SAFETY: `at` is the reserved room, of the size of a `Slot<N>`.
+    let (header, octets) = unsafe { (&raw mut (*at).header, &raw mut (*at).octets) };
+    let mut captured = opaque(wanted);
+    if captured == 0 || captured > N as u64 {
+        captured = 0;
+    } else {
+        // SAFETY: `octets` has room for `N` octets, and `captured` is not above that.
+        let failed =
+            unsafe { bpf_skb_load_bytes(skb.cast(), start, octets.cast(), captured as u32) };
+        if failed != 0 {
+            captured = 0;
+        }
+    }
+    let captured = captured as u32;
+    fill(header, KIND_PACKET, seq, wire, captured, context);
+    counters.add(context.hook, Counter::Submitted);
+    if captured < wire {
+        counters.add(context.hook, Counter::Clipped);
+    }
+    slot.submit(wakeup());
+}
+
+/// Sends a socket's error.
+#[inline(always)]
+pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) {
+    let seq = counters.next_sequence();
+    let Some(mut slot) = RING.reserve::<ErrorSlot>(0) else {
+        counters.add(context.hook, Counter::LostRingFull);
+        return;
+    };
+    let at: *mut ErrorSlot = MaybeUninit::as_mut_ptr(&mut slot);
+    // SAFETY: `at` is the reserved room, of the size of an `ErrorSlot`.
+    unsafe {
+        fill(&raw mut (*at).header, KIND_SOCKET_ERROR, seq, 0, 0, context);
+        (&raw mut (*at).error).write(SocketError { pad: [0; 6], ..*error });
+    }
+    counters.add(context.hook, Counter::Submitted);
+    slot.submit(wakeup());
+}
+
+/// Writes every octet of the header: what the ring holds before is old records, not zeros.
+#[inline(always)]
+fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: &Context) {
+    let nobody = Owner { pid: 0, uid: 0, comm: [0; 16] };
+    let (task, flags) = match context.task {
+        Some(task) => (task, FLAG_TASK),
+        None => (nobody, 0),
+    };
+    // SAFETY: the caller reserved the room.
+    unsafe {
+        (&raw mut (*at).ktime_ns).write(bpf_ktime_get_ns());
+        (&raw mut (*at).seq).write(seq);
+        (&raw mut (*at).netns_cookie).write(context.netns_cookie);
+        (&raw mut (*at).cgroup_id).write(context.cgroup_id);
+        (&raw mut (*at).cpu).write(bpf_get_smp_processor_id());
+        (&raw mut (*at).pid).write(task.pid);
+        (&raw mut (*at).uid).write(task.uid);
+        (&raw mut (*at).ifindex).write(context.ifindex);
+        (&raw mut (*at).wire_bytes).write(wire);
+        (&raw mut (*at).captured_bytes).write(captured);
+        (&raw mut (*at).comm).write(task.comm);
+        (&raw mut (*at).kind).write(kind);
+        (&raw mut (*at).direction).write(context.direction);
+        (&raw mut (*at).hook).write(context.hook as u8);
+        (&raw mut (*at).packet_type).write(context.packet_type);
+        (&raw mut (*at).flags).write(flags);
+    }
+}
+
+#[inline(always)]
+fn wakeup() -> u64 {
+    if maps::reader_polls() { u64::from(BPF_RB_NO_WAKEUP) } else { 0 }
+}
+
+/// The same number, of which the compiler knows nothing: it must not drop the bounds check after
+/// it, which the verifier needs to see.
+#[inline(always)]
+fn opaque(number: u32) -> u64 {
+    let mut slot = u64::from(number);
+    // SAFETY: a move of a register onto itself. Without an instruction, the verifier would find two
+    // line numbers for the next one, which it refuses.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) slot, options(nomem, nostack)) };
+    slot
+}

@@ -1,0 +1,13 @@
+//! What the agent set before loading. Read as volatile, or the compiler would fold the zeros in.
+
+use dnscribe_common::globals::{SETTINGS as COUNT, Setting};
+
+#[unsafe(no_mangle)]
+static SETTINGS: [u32; COUNT] = [0; COUNT];
+
+#[inline(always)]
+pub fn get(setting: Setting) -> u32 {
+    let all = &raw const SETTINGS;
+    // SAFETY: every `Setting` is below `COUNT`; the verifier checks the access again.
+    unsafe { all.cast::<u32>().add(setting as usize).read_volatile() }
+}

@@ -1,0 +1,360 @@
+//! Live capture: the eBPF programs and the ring, the only place that knows aya.
+
+mod backfill;
+mod btf;
+mod cgroup;
+mod clock;
+mod netlink;
+pub mod probe;
+mod programs;
+mod ring;
+mod settings;
+mod tally;
+mod tap;
+#[doc(hidden)]
+pub mod testing;
+
+use super::ports::PortSet;
+use super::{Body, Origin, Packet, Sight, Task, Transport};
+use crate::ledger;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::Program;
+use clock::Clock;
+use dnscribe_common::counter::{Hook, PerCpu, WORDS};
+use dnscribe_common::record::{self, Header, Record, SocketError};
+use dnscribe_common::{owner, record::FLAG_TASK};
+use programs::Loaded;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+use tally::Received;
+
+/// Where to capture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HookChoice {
+    /// `cgroup` where this host can, unless interfaces are named; else `socket`.
+    #[default]
+    Auto,
+    /// Every socket of a cgroup, by `cgroup_skb`; Linux 5.12.
+    Cgroup,
+    /// Interfaces, by `AF_PACKET`.
+    Socket,
+}
+
+/// What to capture.
+#[derive(Clone, Debug)]
+pub struct LiveOptions {
+    /// Where.
+    pub hook: HookChoice,
+    /// The cgroup whose sockets count, absolute or relative to the cgroup2 mount; its root if none.
+    pub cgroup: Option<PathBuf>,
+    /// Interfaces for hook `socket`; all if none.
+    pub interfaces: Vec<String>,
+    /// The ports of DNS.
+    pub ports: PortSet,
+    /// Size of the ring in octets: a power of two, a page or more. 32 MiB is a good choice.
+    pub ring_bytes: u32,
+    /// Octets captured of a packet from its IP header on; from 1 to 65536, values beyond are taken
+    /// for the nearest.
+    pub snap_bytes: u32,
+}
+
+/// This host cannot capture: what is wrong, and what would help. Exit code 3.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{problem}: {remedy}")]
+pub struct CannotCapture {
+    /// What is wrong.
+    pub problem: String,
+    /// What would help.
+    pub remedy: String,
+}
+
+impl CannotCapture {
+    fn new(problem: String, remedy: &str) -> Self {
+        Self { problem, remedy: remedy.to_owned() }
+    }
+}
+
+/// A running capture. Dropping it detaches everything, and so does the end of the process,
+/// however it comes.
+pub struct Live {
+    attached: Option<Attached>,
+    hook: Hook,
+    description: String,
+    ring: ring::Ring,
+    counters: PerCpuArray<MapData, [u64; WORDS]>,
+    received: Vec<Received>,
+    clock: Clock,
+    locals: Option<tap::Locals>,
+}
+
+/// What keeps the programs attached.
+struct Attached {
+    programs: Loaded,
+    _taps: Vec<OwnedFd>,
+}
+
+impl Live {
+    /// Loads and attaches the programs, and looks up who owns the sockets that are there already.
+    ///
+    /// # Errors
+    /// Where this host cannot capture as asked, with the remedy.
+    pub fn open(options: &LiveOptions) -> Result<Self, CannotCapture> {
+        match options.hook {
+            HookChoice::Cgroup => Self::open_cgroup(options, ""),
+            HookChoice::Socket => Self::open_socket(options, ""),
+            HookChoice::Auto if !options.interfaces.is_empty() => {
+                Self::open_socket(options, ", since an interface is named")
+            }
+            HookChoice::Auto => Self::open_cgroup(options, ", the best that this host offers")
+                .or_else(|cause| {
+                    if options.cgroup.is_some() {
+                        return Err(cause);
+                    }
+                    let why = format!(", since hook cgroup does not work here ({})", cause.problem);
+                    Self::open_socket(options, &why).map_err(|_| cause)
+                }),
+        }
+    }
+
+    fn open_cgroup(options: &LiveOptions, why: &str) -> Result<Self, CannotCapture> {
+        let mount = cgroup::here().ok_or_else(|| {
+            CannotCapture::new(
+                "no cgroup2 file system is mounted".into(),
+                "mount one (mount -t cgroup2 none /sys/fs/cgroup), or use --hook socket",
+            )
+        })?;
+        let directory = cgroup::directory(&mount, options.cgroup.as_deref());
+        let group = File::open(&directory).map_err(|error| {
+            CannotCapture::new(
+                format!("cannot open cgroup {}: {error}", directory.display()),
+                &format!("name a directory below {}", mount.display()),
+            )
+        })?;
+        let mut loaded = programs::load(options, &programs::CGROUP)?;
+        programs::attach_cgroup(&mut loaded, &group)?;
+        let mut description = format!(
+            "hook cgroup{why}, attached at {}; {}",
+            directory.display(),
+            loaded.settings.describe()
+        );
+        for (entry, reason) in &loaded.refused {
+            // Writing to a string cannot fail.
+            let _ = write!(description, "; without {} ({reason})", entry.loses);
+        }
+        fill_owners(&mut loaded);
+        Self::new(loaded, Vec::new(), Hook::Cgroup, description)
+    }
+
+    fn open_socket(options: &LiveOptions, why: &str) -> Result<Self, CannotCapture> {
+        if options.cgroup.is_some() {
+            return Err(CannotCapture::new(
+                "hook socket knows no cgroups".into(),
+                "leave out --cgroup, or use --hook cgroup",
+            ));
+        }
+        let loaded = programs::load(options, &programs::SOCKET)?;
+        let Some(Program::SocketFilter(filter)) = loaded.ebpf.program("tap") else {
+            return Err(internal("no program tap"));
+        };
+        let taps = tap::open(filter, &options.interfaces)?;
+        let on = if options.interfaces.is_empty() {
+            "every interface".to_owned()
+        } else {
+            format!("interface {}", options.interfaces.join(", "))
+        };
+        let description = format!("hook socket{why}, attached to {on}");
+        Self::new(loaded, taps, Hook::Socket, description)
+    }
+
+    fn new(
+        mut loaded: Loaded,
+        taps: Vec<OwnedFd>,
+        hook: Hook,
+        description: String,
+    ) -> Result<Self, CannotCapture> {
+        let mut take = |name: &str| {
+            loaded.ebpf.take_map(name).ok_or_else(|| internal(&format!("no map {name}")))
+        };
+        let records = RingBuf::try_from(take("RING")?).map_err(internal_error)?;
+        let config = Array::try_from(take("CONFIG")?).map_err(internal_error)?;
+        let counters = PerCpuArray::try_from(take("COUNTERS")?).map_err(internal_error)?;
+        Ok(Self {
+            ring: ring::Ring::new(records, config).map_err(internal_error)?,
+            counters,
+            attached: Some(Attached { programs: loaded, _taps: taps }),
+            hook,
+            description,
+            received: Vec::new(),
+            clock: Clock::new(),
+            locals: (hook == Hook::Socket).then(tap::Locals::new),
+        })
+    }
+
+    /// `cgroup` or `socket`.
+    #[must_use]
+    pub fn hook(&self) -> &'static str {
+        self.hook.name()
+    }
+
+    /// A sentence: what was picked, why, and where it is attached.
+    #[must_use]
+    pub fn describe(&self) -> &str {
+        &self.description
+    }
+
+    /// Returns when the ring may hold something, at the latest after `limit`. At high rates the
+    /// programs wake nobody, and this sleeps for two milliseconds at a time.
+    ///
+    /// # Errors
+    /// Where waiting itself fails.
+    pub fn wait(&mut self, limit: Duration) -> io::Result<()> {
+        self.ring.wait(limit)
+    }
+
+    /// Hands over packets straight from the ring, `max` at most, and gives their number. Fewer than
+    /// `max` means that the ring is empty.
+    pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
+        let Self { ring, received, clock, locals, .. } = self;
+        ring.drain(max, |octets| match Record::try_from(octets) {
+            Ok(record) => {
+                let cpu = usize::try_from(record.header.cpu).unwrap_or(0);
+                if received.len() <= cpu {
+                    received.resize(cpu + 1, Received::default());
+                }
+                if let Some(received) = received.get_mut(cpu) {
+                    received.note(record.header.seq);
+                }
+                each(&packet(&record, clock, locals.as_mut()));
+            }
+            // Programs and agent come from one build, so that this cannot be. Should it be all the
+            // same, the record counts as received on no CPU, and the ledger shows the imbalance.
+            Err(error) => tracing::error!(%error, "unreadable record"),
+        })
+    }
+
+    /// Detaches everything, and returns when no program runs any more: the ring then holds all that
+    /// there will ever be, and can still be drained.
+    pub fn detach(&mut self) {
+        if self.attached.take().is_some() {
+            await_programs();
+        }
+    }
+
+    /// The programs' counters by hook, and the ring's. Each CPU is read until its numbers add up,
+    /// and nothing can be received meanwhile, so that the identities of both hold exactly.
+    pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
+        self.clock.check();
+        let cpus = tally::settled(|| self.read_counters()).unwrap_or_else(|error| {
+            // Reading a map of our own fails for want of memory at most.
+            tracing::error!(%error, "cannot read the counters");
+            Vec::new()
+        });
+        let hooks: &[Hook] =
+            if self.hook == Hook::Cgroup { &[Hook::Cgroup, Hook::Icmp] } else { &[Hook::Socket] };
+        (tally::of_hooks(&cpus, hooks), tally::of_ring(&cpus, &self.received))
+    }
+
+    fn read_counters(&self) -> Result<Vec<PerCpu>, aya::maps::MapError> {
+        Ok(self.counters.get(&0, 0)?.iter().map(|words| PerCpu(*words)).collect())
+    }
+
+    /// Octets that wait in the ring, with the kernel's own headers.
+    #[must_use]
+    pub fn ring_used_bytes(&self) -> u64 {
+        self.ring.used_bytes()
+    }
+}
+
+/// Waits for the programs that were running on other CPUs when they were detached. They run as RCU
+/// readers, and this system call returns after a grace period.
+fn await_programs() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result != 0 {
+        // Not offered with nohz_full CPUs; a program takes microseconds.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sockets that exist already, without overwriting what the programs learnt since they are attached.
+fn fill_owners(loaded: &mut Loaded) {
+    const NO_OVERWRITE: u64 = 1;
+    let Some(map) = loaded.ebpf.map_mut("OWNERS") else { return };
+    let Ok(mut map) = HashMap::<_, u64, [u64; owner::OWNER_BYTES / 8]>::try_from(map) else {
+        return;
+    };
+    for (cookie, owner) in backfill::owners() {
+        let bytes = owner.to_bytes();
+        let mut words = [0; owner::OWNER_BYTES / 8];
+        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(chunk.try_into().unwrap_or_default());
+        }
+        // Fails where the programs were first.
+        let _ = map.insert(cookie, words, NO_OVERWRITE);
+    }
+}
+
+fn packet<'a>(record: &Record<'a>, clock: &Clock, locals: Option<&mut tap::Locals>) -> Packet<'a> {
+    let header = &record.header;
+    let body = match record.body {
+        record::Body::Packet(bytes) => Body::Ip { bytes, wire_bytes: header.wire_bytes },
+        record::Body::SocketError(error) => socket_error(&error),
+    };
+    let sight = sight(header, &body, locals);
+    Packet {
+        ts: clock.wall(header.ktime_ns),
+        origin: Origin { cpu: header.cpu, seq: header.seq },
+        scope: match sight {
+            Sight::Passive => u64::from(header.ifindex),
+            _ => header.netns_cookie,
+        },
+        sight,
+        task: (header.flags & FLAG_TASK != 0).then_some(Task {
+            pid: header.pid,
+            uid: header.uid,
+            comm: header.comm,
+        }),
+        cgroup_id: header.cgroup_id,
+        body,
+    }
+}
+
+fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::Locals>) -> Sight {
+    match (header.direction, body, locals) {
+        (record::DIRECTION_EGRESS, ..) => Sight::Egress,
+        (record::DIRECTION_TAP, Body::Ip { bytes, .. }, Some(locals)) => {
+            locals.sight(header.ifindex, header.packet_type, bytes)
+        }
+        (record::DIRECTION_TAP, ..) => Sight::Passive,
+        _ => Sight::Ingress,
+    }
+}
+
+fn socket_error(error: &SocketError) -> Body<'static> {
+    let address = |octets: [u8; 16]| match (error.version, octets) {
+        (4, [a, b, c, d, ..]) => IpAddr::from([a, b, c, d]),
+        // A socket of both versions has its IPv4 peers mapped (RFC 4291, 2.5.5.2).
+        _ => Ipv6Addr::from(octets).to_canonical(),
+    };
+    Body::SocketError {
+        transport: if error.protocol == 6 { Transport::Tcp } else { Transport::Udp },
+        local: SocketAddr::new(address(error.local), error.local_port),
+        remote: SocketAddr::new(address(error.remote), error.remote_port),
+        errno: error.errno,
+    }
+}
+
+fn internal(what: &str) -> CannotCapture {
+    CannotCapture::new(what.to_owned(), "this is a bug; please report it")
+}
+
+fn internal_error(error: impl std::fmt::Display) -> CannotCapture {
+    internal(&error.to_string())
+}

@@ -1,0 +1,125 @@
+//! Owners of sockets that are older than the agent: `sock_diag` knows cookie and inode, `/proc`
+//! knows inode and process.
+
+use super::netlink::{self, Socket};
+use dnscribe_common::owner::Owner;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Network namespaces visited at most.
+const NAMESPACES: usize = 1_024;
+/// Owners put into the map at most: half of it, the rest is for sockets to come.
+const LIMIT: usize = (dnscribe_common::OWNERS / 2) as usize;
+
+const FAMILIES: [u8; 2] = [2, 10];
+const PROTOCOLS: [u8; 2] = [17, 6];
+
+/// The owners of the host's sockets, as far as this process may look.
+pub fn owners() -> Vec<(u64, Owner)> {
+    let (by_inode, namespaces) = processes();
+    // A thread may enter a namespace, and there is no need to find the way back.
+    let dumped = std::thread::Builder::new()
+        .name("backfill".into())
+        .spawn(move || every_namespace(&namespaces))
+        .map(|thread| thread.join().unwrap_or_default())
+        .unwrap_or_default();
+    dumped
+        .into_iter()
+        .filter_map(|socket| {
+            let owner = by_inode.get(&u64::from(socket.inode))?;
+            Some((socket.cookie, Owner { uid: owner.uid, ..*owner }))
+        })
+        .take(LIMIT)
+        .collect()
+}
+
+fn every_namespace(namespaces: &[File]) -> Vec<Socket> {
+    let mut found = every_kind();
+    for namespace in namespaces {
+        let entered =
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network));
+        if entered.is_ok() {
+            found.extend(every_kind());
+        }
+    }
+    found
+}
+
+fn every_kind() -> Vec<Socket> {
+    PROTOCOLS
+        .iter()
+        .flat_map(|&protocol| FAMILIES.iter().map(move |&family| (family, protocol)))
+        .flat_map(|(family, protocol)| netlink::sockets(family, protocol).unwrap_or_default())
+        .collect()
+}
+
+/// Processes by the inodes of their sockets, and the network namespaces other than our own.
+fn processes() -> (HashMap<u64, Owner>, Vec<File>) {
+    let mut by_inode = HashMap::new();
+    let mut namespaces = Vec::new();
+    let mut known: HashSet<u64> = inode(Path::new("/proc/self/ns/net")).into_iter().collect();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let directory = entry.path();
+        let namespace = directory.join("ns/net");
+        if namespaces.len() < NAMESPACES
+            && inode(&namespace).is_some_and(|inode| known.insert(inode))
+        {
+            namespaces.extend(File::open(namespace));
+        }
+        let mut owner = None;
+        for socket in sockets_of(&directory) {
+            let owner = owner.get_or_insert_with(|| read_owner(&directory, pid));
+            // A socket that many processes hold belongs to the first, the one that made it.
+            by_inode.entry(socket).or_insert(*owner);
+        }
+    }
+    (by_inode, namespaces)
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|metadata| metadata.ino())
+}
+
+/// Inodes of a process's sockets: links such as `socket:[4711]`.
+fn sockets_of(process: &Path) -> impl Iterator<Item = u64> {
+    fs::read_dir(process.join("fd")).into_iter().flatten().flatten().filter_map(|entry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    })
+}
+
+fn read_owner(process: &Path, pid: u32) -> Owner {
+    let mut comm = [0; 16];
+    let name = fs::read(process.join("comm")).unwrap_or_default();
+    let name = name.strip_suffix(b"\n").unwrap_or(&name);
+    // The last octet stays NUL.
+    for (place, octet) in comm.iter_mut().take(15).zip(name) {
+        *place = *octet;
+    }
+    let uid = fs::metadata(process).map_or(0, |metadata| metadata.uid());
+    Owner { pid, uid, comm }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn finds_own_sockets() {
+        let _own = UdpSocket::bind("127.0.0.1:0").unwrap();
+        if netlink::sockets(2, 17).is_err() {
+            eprintln!("skipped, because this kernel has no udp_diag");
+            return;
+        }
+        let own = owners().into_iter().filter(|(_, owner)| owner.pid == std::process::id());
+        assert!(own.count() >= 1);
+    }
+}

@@ -1,0 +1,233 @@
+//! Where the fields of kernel structs are: just enough of BTF to answer that.
+//!
+//! Format: <https://www.kernel.org/doc/html/latest/bpf/btf.html>.
+
+use std::io;
+use std::path::Path;
+
+/// Where the kernel describes its types (Linux 5.2, `CONFIG_DEBUG_INFO_BTF`).
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+const MAGIC: u16 = 0xeb9f;
+const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
+const KIND_TYPEDEF: u32 = 8;
+const KIND_CONST: u32 = 10;
+/// How deep anonymous members and typedefs may nest.
+const DEPTH: u32 = 16;
+
+/// A kernel's types.
+pub struct Btf {
+    types: Vec<u8>,
+    strings: Vec<u8>,
+    /// Where each type begins in `types`; id 1 is the first.
+    places: Vec<usize>,
+}
+
+struct Type {
+    name: u32,
+    kind: u32,
+    bitfields: bool,
+    members: usize,
+    /// Size, or the id of the type referred to.
+    refers: u32,
+    /// Where the members begin.
+    tail: usize,
+}
+
+impl Btf {
+    /// Reads the running kernel's.
+    pub fn of_kernel() -> io::Result<Self> {
+        Self::parse(&std::fs::read(Path::new(KERNEL_BTF))?)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not BTF"))
+    }
+
+    /// Reads BTF in this host's byte order; `None` where it is something else or cut off.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let magic = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
+        if magic != MAGIC {
+            return None;
+        }
+        let header = number(bytes, 4)?;
+        let part = |start: usize, length: usize| {
+            let from = place(header)?.checked_add(place(number(bytes, start)?)?)?;
+            bytes.get(from..from.checked_add(place(number(bytes, length)?)?)?)
+        };
+        let mut btf = Self {
+            types: part(8, 12)?.to_vec(),
+            strings: part(16, 20)?.to_vec(),
+            places: Vec::new(),
+        };
+        let mut at = 0;
+        while at < btf.types.len() {
+            btf.places.push(at);
+            at = btf.type_at(at)?.end()?;
+        }
+        Some(btf)
+    }
+
+    /// Octets from the beginning of a struct to a member of it, of a member of that, and so on;
+    /// anonymous structs and unions between are looked through.
+    #[must_use]
+    pub fn offset(&self, name: &str, path: &[&str]) -> Option<u32> {
+        let mut current = self.places.iter().find_map(|&at| {
+            let of = self.type_at(at)?;
+            (of.kind == KIND_STRUCT && of.members > 0 && self.is_named(of.name, name)).then_some(of)
+        })?;
+        let mut bits = 0;
+        for (step, member) in path.iter().enumerate() {
+            let (at, id) = self.member(&current, member, 0)?;
+            bits += at;
+            if step + 1 < path.len() {
+                current = self.resolve(id)?;
+            }
+        }
+        (bits % 8 == 0).then_some(bits / 8)
+    }
+
+    /// Bit offset and type of a member.
+    fn member(&self, of: &Type, name: &str, depth: u32) -> Option<(u32, u32)> {
+        if depth > DEPTH || !matches!(of.kind, KIND_STRUCT | KIND_UNION) {
+            return None;
+        }
+        (0..of.members).find_map(|index| {
+            let at = of.tail + index * 12;
+            let (label, id) = (number(&self.types, at)?, number(&self.types, at + 4)?);
+            let raw = number(&self.types, at + 8)?;
+            let bits = if of.bitfields { raw & 0x00ff_ffff } else { raw };
+            if label == 0 {
+                let (inner, id) = self.member(&self.resolve(id)?, name, depth + 1)?;
+                return Some((bits + inner, id));
+            }
+            self.is_named(label, name).then_some((bits, id))
+        })
+    }
+
+    /// The type behind typedefs and qualifiers.
+    fn resolve(&self, mut id: u32) -> Option<Type> {
+        for _ in 0..DEPTH {
+            let of = self.type_at(*self.places.get(place(id)?.checked_sub(1)?)?)?;
+            match of.kind {
+                KIND_TYPEDEF..=KIND_CONST => id = of.refers,
+                _ => return Some(of),
+            }
+        }
+        None
+    }
+
+    fn type_at(&self, at: usize) -> Option<Type> {
+        let info = number(&self.types, at + 4)?;
+        Some(Type {
+            name: number(&self.types, at)?,
+            kind: info >> 24 & 31,
+            bitfields: info >> 31 == 1,
+            members: place(info & 0xffff)?,
+            refers: number(&self.types, at + 8)?,
+            tail: at + 12,
+        })
+    }
+
+    fn is_named(&self, at: u32, name: &str) -> bool {
+        place(at)
+            .and_then(|at| self.strings.get(at..))
+            .and_then(|rest| rest.strip_prefix(name.as_bytes()))
+            .is_some_and(|rest| rest.first() == Some(&0))
+    }
+}
+
+impl Type {
+    /// Where the next type begins.
+    fn end(&self) -> Option<usize> {
+        let tail = match self.kind {
+            // Integers, variables, declaration tags.
+            1 | 14 | 17 => 4,
+            // Arrays.
+            3 => 12,
+            // Structs, unions, sections, 64-bit enums.
+            KIND_STRUCT | KIND_UNION | 15 | 19 => self.members * 12,
+            // Enums, function prototypes.
+            6 | 13 => self.members * 8,
+            // Pointers, forwards, typedefs, qualifiers, functions, floats, type tags.
+            2 | 7..=12 | 16 | 18 => 0,
+            _ => return None,
+        };
+        Some(self.tail + tail)
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+fn place(number: u32) -> Option<usize> {
+    usize::try_from(number).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `struct lock { int spin; int owned; }` and
+    /// `struct sock { int a; union { struct { int b; lock_t lock; }; }; }`.
+    fn sample() -> Vec<u8> {
+        let strings = b"\0int\0lock\0spin\0owned\0lock_t\0sock\0a\0b\0";
+        let name = |text: &str| {
+            let needle = [&[0], text.as_bytes(), &[0]].concat();
+            let at = strings.windows(needle.len()).position(|window| window == needle).unwrap();
+            u32::try_from(at + 1).unwrap()
+        };
+        let aggregate = |kind: u32, members: u32| kind << 24 | members;
+        #[rustfmt::skip]
+        let types: Vec<u32> = vec![
+            name("int"), 1 << 24, 4, 32,                                        // 1
+            name("lock"), aggregate(4, 2), 8,                                   // 2
+                name("spin"), 1, 0, name("owned"), 1, 32,
+            name("lock_t"), 8 << 24, 2,                                         // 3
+            0, aggregate(4, 2), 12, name("b"), 1, 0, name("lock"), 3, 32,       // 4
+            0, aggregate(5, 1), 12, 0, 4, 0,                                    // 5
+            name("sock"), aggregate(4, 2), 16, name("a"), 1, 0, 0, 5, 32,       // 6
+        ];
+        let types: Vec<u8> = types.into_iter().flat_map(u32::to_ne_bytes).collect();
+        let lengths = [types.len(), strings.len()].map(|length| u32::try_from(length).unwrap());
+        let mut bytes = MAGIC.to_ne_bytes().to_vec();
+        bytes.extend([1, 0]);
+        for word in [24, 0, lengths[0], lengths[0], lengths[1]] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(types);
+        bytes.extend(strings);
+        bytes
+    }
+
+    #[test]
+    fn finds_members_through_anonymous_ones_and_typedefs() {
+        let btf = Btf::parse(&sample()).unwrap();
+        assert_eq!(btf.offset("sock", &["a"]), Some(0));
+        assert_eq!(btf.offset("sock", &["b"]), Some(4));
+        assert_eq!(btf.offset("sock", &["lock", "owned"]), Some(12));
+        assert_eq!(btf.offset("sock", &["owned"]), None);
+        assert_eq!(btf.offset("socket", &["a"]), None);
+    }
+
+    #[test]
+    fn survives_what_is_cut_off() {
+        let whole = sample();
+        for length in 0..whole.len() {
+            let _ = Btf::parse(&whole[..length]);
+        }
+        assert!(Btf::parse(b"ELF").is_none());
+    }
+
+    #[test]
+    fn reads_the_running_kernel() {
+        if !Path::new(KERNEL_BTF).exists() {
+            eprintln!("skipped, because this kernel has no BTF");
+            return;
+        }
+        let btf = Btf::of_kernel().unwrap();
+        assert!(btf.offset("sock", &["sk_lock", "owned"]).unwrap() > 0);
+        assert!(btf.offset("task_struct", &["comm"]).unwrap() > 0);
+        assert!(btf.offset("sock_common", &["skc_dport"]).unwrap() > 0);
+    }
+}

@@ -1,0 +1,94 @@
+//! Finds the cgroup2 mount, which on hybrid hosts is not where one would think.
+
+use std::path::{Path, PathBuf};
+
+/// The mount point of cgroup2, from the text of `/proc/self/mountinfo` (manual page
+/// `proc_pid_mountinfo`).
+#[must_use]
+pub fn mount_point(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let kind = filesystem.split(' ').next()?;
+        let point = mount.split(' ').nth(4)?;
+        (kind == "cgroup2").then(|| PathBuf::from(unescape(point)))
+    })
+}
+
+/// The mount point of cgroup2 on this host.
+#[must_use]
+pub fn here() -> Option<PathBuf> {
+    mount_point(&std::fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
+/// The directory to attach to: `wanted` as it is where absolute, below the mount where relative;
+/// the mount itself where nothing is wanted.
+#[must_use]
+pub fn directory(mount: &Path, wanted: Option<&Path>) -> PathBuf {
+    wanted.map_or_else(|| mount.to_path_buf(), |wanted| mount.join(wanted))
+}
+
+/// Blanks and the like stand as three octal digits.
+fn unescape(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.push_str(before);
+        let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        if let Some(code) = code {
+            out.push(char::from(code));
+            rest = after.get(3..).unwrap_or("");
+        } else {
+            out.push('\\');
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+24 29 0:22 / /sys rw,nosuid shared:7 - sysfs sysfs rw
+30 24 0:26 / /sys/fs/cgroup ro,nosuid shared:9 - tmpfs tmpfs ro,mode=755
+31 30 0:27 / /sys/fs/cgroup/unified rw,nosuid shared:10 - cgroup2 cgroup2 rw,nsdelegate
+32 30 0:28 / /sys/fs/cgroup/systemd rw shared:11 - cgroup cgroup rw,xattr,name=systemd
+";
+
+    #[test]
+    fn finds_the_mount_of_a_hybrid_host() {
+        assert_eq!(mount_point(HYBRID).unwrap(), Path::new("/sys/fs/cgroup/unified"));
+    }
+
+    #[test]
+    fn finds_the_mount_of_a_unified_host() {
+        let unified = "25 20 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
+        assert_eq!(mount_point(unified).unwrap(), Path::new("/sys/fs/cgroup"));
+    }
+
+    #[test]
+    fn knows_when_there_is_none() {
+        assert_eq!(
+            mount_point("32 30 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"),
+            None
+        );
+        assert_eq!(mount_point(""), None);
+        assert_eq!(mount_point("garbage - cgroup2"), None);
+    }
+
+    #[test]
+    fn undoes_escapes() {
+        let blank = "1 2 0:3 / /mnt/a\\040b\\x rw - cgroup2 none rw\n";
+        assert_eq!(mount_point(blank).unwrap(), Path::new("/mnt/a b\\x"));
+    }
+
+    #[test]
+    fn takes_paths_absolute_and_relative() {
+        let mount = Path::new("/cg");
+        assert_eq!(directory(mount, None), Path::new("/cg"));
+        assert_eq!(directory(mount, Some(Path::new("kubepods"))), Path::new("/cg/kubepods"));
+        assert_eq!(directory(mount, Some(Path::new("/else/where"))), Path::new("/else/where"));
+    }
+}

@@ -1,0 +1,70 @@
+//! From the clock of the programs to the time of day.
+
+use crate::time::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+use std::cell::Cell;
+
+/// How far the offset may be off before a new one is taken, in nanoseconds: less is measuring
+/// noise and slewing, more is a step of the clock, or a drift that has added up.
+const TOLERANCE_NS: u64 = 1_000_000;
+
+/// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`.
+pub struct Clock {
+    offset_ns: Cell<u64>,
+}
+
+impl Clock {
+    /// Measures.
+    pub fn new() -> Self {
+        Self { offset_ns: Cell::new(measure()) }
+    }
+
+    /// Measures again, and adopts the new offset if it differs by more than a millisecond.
+    pub fn check(&self) {
+        let now = measure();
+        if now.abs_diff(self.offset_ns.get()) > TOLERANCE_NS {
+            self.offset_ns.set(now);
+        }
+    }
+
+    /// The time of day at which the monotonic clock showed `ktime_ns`.
+    pub fn wall(&self, ktime_ns: u64) -> Timestamp {
+        Timestamp::from_nanos(ktime_ns.saturating_add(self.offset_ns.get()))
+    }
+}
+
+/// The best of a few measurements: the one between whose monotonic readings least time passed.
+fn measure() -> u64 {
+    (0..5)
+        .map(|_| {
+            let before = now(ClockId::Monotonic);
+            let wall = now(ClockId::Realtime);
+            let after = now(ClockId::Monotonic);
+            let took = after.saturating_sub(before);
+            (took, wall.saturating_sub(before + took / 2))
+        })
+        .min()
+        .map_or(0, |(_, offset)| offset)
+}
+
+fn now(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn agrees_with_the_time_of_day() {
+        let clock = Clock::new();
+        let wall = clock.wall(now(ClockId::Monotonic));
+        assert!(Timestamp::now().since(wall) < Duration::from_millis(100));
+        clock.offset_ns.set(5);
+        clock.check();
+        assert!(clock.offset_ns.get() > 5);
+    }
+}

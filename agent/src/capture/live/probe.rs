@@ -1,0 +1,191 @@
+//! What `dnscribe check` asks of the host: everything that capture needs, with remedies.
+
+use super::btf::KERNEL_BTF;
+use super::programs::{self, Entry, PRIVILEGE};
+use super::{CannotCapture, HookChoice, LiveOptions, cgroup, ring};
+use caps::{CapSet, Capability};
+use std::path::Path;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What.
+    pub name: &'static str,
+    /// Whether it is as it should be.
+    pub ok: bool,
+    /// Whether capture is impossible if it is not.
+    pub required: bool,
+    /// What was found.
+    pub detail: String,
+    /// What would help, if it is not.
+    pub remedy: Option<String>,
+}
+
+impl Probe {
+    fn new(name: &'static str, required: bool, ok: bool, detail: String, remedy: &str) -> Self {
+        let remedy = (!ok).then(|| remedy.to_owned());
+        Self { name, ok, required, detail, remedy }
+    }
+}
+
+/// Looks at everything that capture with these options needs. Programs are loaded and let go of
+/// again; nothing is attached. With [`HookChoice::Auto`], a hook is required only where the other
+/// cannot do.
+#[must_use]
+pub fn probe(options: &LiveOptions) -> Vec<Probe> {
+    let may_cgroup = match options.hook {
+        HookChoice::Auto => options.interfaces.is_empty(),
+        HookChoice::Cgroup => true,
+        HookChoice::Socket => false,
+    };
+    let may_socket = options.hook != HookChoice::Cgroup && options.cgroup.is_none();
+    let mut probes = vec![kernel(), btf(), capabilities(may_socket && !may_cgroup), memlock()];
+    let mut hooks = Vec::new();
+    if may_cgroup {
+        let mut found = vec![cgroup_mount(options)];
+        found.extend(load(options, &programs::CGROUP));
+        hooks.push(found);
+    }
+    if may_socket {
+        hooks.push(load(options, &programs::SOCKET));
+    }
+    let works = |hook: &[Probe]| hook.iter().all(|probe| probe.ok || !probe.required);
+    let some_works = hooks.iter().any(|hook| works(hook));
+    for hook in &mut hooks {
+        if some_works && !works(hook) {
+            for probe in hook.iter_mut() {
+                probe.required = false;
+            }
+        }
+        probes.append(hook);
+    }
+    probes
+}
+
+fn kernel() -> Probe {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let ok = version(&release).is_none_or(|version| version >= (5, 12));
+    Probe::new("kernel", true, ok, format!("Linux {release}"), "Linux 5.12 or later is needed")
+}
+
+/// The first two numbers of a release such as `6.1.0-18-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn btf() -> Probe {
+    let ok = Path::new(KERNEL_BTF).exists();
+    let detail = if ok {
+        format!("{KERNEL_BTF} is there")
+    } else {
+        format!("no {KERNEL_BTF}: no ICMP errors, and senders are known less exactly")
+    };
+    Probe::new("btf", false, ok, detail, "use a kernel with CONFIG_DEBUG_INFO_BTF=y")
+}
+
+fn capabilities(packet_socket: bool) -> Probe {
+    let mut needed = vec![Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
+    if packet_socket {
+        needed.push(Capability::CAP_NET_RAW);
+    }
+    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
+    // CAP_SYS_ADMIN stands for the first two, as it did before there were these.
+    let admin = held.contains(&Capability::CAP_SYS_ADMIN);
+    let replaced = |wanted: &Capability| {
+        admin && matches!(wanted, Capability::CAP_BPF | Capability::CAP_PERFMON)
+    };
+    let missing: Vec<String> = needed
+        .iter()
+        .filter(|wanted| !held.contains(wanted) && !replaced(wanted))
+        .map(ToString::to_string)
+        .collect();
+    let detail = if missing.is_empty() {
+        "all that is needed".to_owned()
+    } else {
+        format!("missing {}", missing.join(", "))
+    };
+    Probe::new("capabilities", true, missing.is_empty(), detail, PRIVILEGE)
+}
+
+/// Since Linux 5.11, maps count against the memory cgroup instead.
+fn memlock() -> Probe {
+    use rustix::process::{Resource, getrlimit};
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let matters = version(&release).is_some_and(|version| version < (5, 11));
+    let limit = getrlimit(Resource::Memlock).current;
+    let shown = limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{bytes} octets"));
+    let detail = if matters { shown } else { format!("{shown}; of no matter since Linux 5.11") };
+    let ok = !matters || limit.is_none();
+    Probe::new("memlock", false, ok, detail, "raise it: ulimit -l unlimited, or LimitMEMLOCK=")
+}
+
+fn cgroup_mount(options: &LiveOptions) -> Probe {
+    let name = "cgroup2";
+    let Some(mount) = cgroup::here() else {
+        let remedy = "mount one (mount -t cgroup2 none /sys/fs/cgroup), or use --hook socket";
+        return Probe::new(name, true, false, "not mounted".into(), remedy);
+    };
+    let directory = cgroup::directory(&mount, options.cgroup.as_deref());
+    let detail = format!("{}, capture at {}", mount.display(), directory.display());
+    Probe::new(name, true, directory.is_dir(), detail, "name an existing directory below the mount")
+}
+
+/// Loads the programs of one hook: a line for the maps, and one for each program.
+fn load(options: &LiveOptions, entries: &[Entry]) -> Vec<Probe> {
+    match programs::load(options, entries) {
+        Ok(loaded) => {
+            let detail = format!("{} octets", options.ring_bytes);
+            let page = ring::page_bytes();
+            let detail = format!("{detail}, pages of {page}; {}", loaded.settings.describe());
+            let mut probes = vec![Probe::new("ring buffer", true, true, detail, "")];
+            probes.extend(
+                loaded
+                    .entries
+                    .iter()
+                    .map(|entry| Probe::new(entry.name, entry.required, true, "loads".into(), "")),
+            );
+            probes.extend(loaded.refused.iter().map(|(entry, reason)| {
+                let detail = format!("{reason}; capture goes without {}", entry.loses);
+                Probe::new(entry.name, false, false, detail, "use a later kernel, with BTF")
+            }));
+            probes
+        }
+        Err(CannotCapture { problem, remedy }) => {
+            let name = entries
+                .iter()
+                .find(|entry| problem.contains(&format!("program {}:", entry.name)))
+                .map_or("ring buffer", |entry| entry.name);
+            vec![Probe::new(name, true, false, problem, &remedy)]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_releases() {
+        assert_eq!(version("6.1.0-18-amd64"), Some((6, 1)));
+        assert_eq!(version("5.4-rc1"), Some((5, 4)));
+        assert_eq!(version("unknown"), None);
+    }
+
+    #[test]
+    fn every_failure_has_a_remedy() {
+        let options = LiveOptions {
+            hook: HookChoice::Auto,
+            cgroup: Some("no/such/cgroup".into()),
+            interfaces: Vec::new(),
+            ports: crate::capture::ports::PortSet::default(),
+            ring_bytes: 4097,
+            snap_bytes: 1_500,
+        };
+        let probes = probe(&options);
+        assert!(probes.iter().any(|probe| !probe.ok && probe.required));
+        for probe in probes {
+            assert_eq!(probe.ok, probe.remedy.is_none(), "{probe:?}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The embedded programs: loading them as the kernel takes them, attaching, letting go.
+
+use super::btf::Btf;
+use super::settings::Settings;
+use super::{CannotCapture, LiveOptions, ring};
+use aya::maps::{Array, MapData};
+use aya::programs::links::CgroupAttachMode;
+use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
+use aya::{Ebpf, EbpfLoader};
+use dnscribe_common::record::CLASSES;
+use std::fs::File;
+
+/// The programs, as the build script made them.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("DNSCRIBE_EBPF_OBJECT"));
+
+/// A program of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name in the object.
+    pub name: &'static str,
+    /// Whether capture is impossible without it.
+    pub required: bool,
+    /// What is missing where it is not there.
+    pub loses: &'static str,
+}
+
+const fn entry(name: &'static str, required: bool, loses: &'static str) -> Entry {
+    Entry { name, required, loses }
+}
+
+/// Programs of hook `cgroup`.
+pub const CGROUP: [Entry; 9] = [
+    entry("cgroup_ingress", true, "packets to sockets of this host"),
+    entry("cgroup_egress", true, "packets from sockets of this host"),
+    entry("sock_create", false, "owners of sockets that only receive"),
+    entry("sock_release", false, "early removal of owners of closed sockets"),
+    entry("connect4", false, "owners of sockets connected over IPv4"),
+    entry("connect6", false, "owners of sockets connected over IPv6"),
+    entry("sendmsg4", false, "owners of unconnected IPv4 sockets"),
+    entry("sendmsg6", false, "owners of unconnected IPv6 sockets"),
+    entry(SOCKET_ERROR, false, "ICMP errors (Linux 5.14 and BTF)"),
+];
+/// The one program of hook `socket`.
+pub const SOCKET: [Entry; 1] = [entry("tap", true, "packets on interfaces")];
+/// The program on the tracepoint.
+pub const SOCKET_ERROR: &str = "socket_error";
+
+/// The object with the programs of one hook loaded.
+pub struct Loaded {
+    /// The object.
+    pub ebpf: Ebpf,
+    /// The programs that the kernel took.
+    pub entries: Vec<Entry>,
+    /// The programs that it did not, and why.
+    pub refused: Vec<(Entry, String)>,
+    /// What the programs were told.
+    pub settings: Settings,
+}
+
+/// Loads programs, doing without what this kernel does not offer.
+pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCapture> {
+    check_ring_bytes(options.ring_bytes)?;
+    lift_memlock();
+    let largest = CLASSES.last().copied().and_then(|class| u32::try_from(class).ok());
+    let snap_bytes = options.snap_bytes.clamp(1, largest.unwrap_or(u32::MAX));
+    let btf = Btf::of_kernel().ok();
+    let mut settings = Settings::best(snap_bytes, btf.as_ref());
+    let mut refused: Vec<(Entry, String)> = Vec::new();
+    if !settings.has_socket_errors() {
+        let tracepoint = wanted.iter().filter(|entry| entry.name == SOCKET_ERROR);
+        refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
+    }
+    loop {
+        let mut ebpf = object(options, &settings)?;
+        let entries: Vec<Entry> = wanted
+            .iter()
+            .filter(|entry| refused.iter().all(|(other, _)| other != *entry))
+            .copied()
+            .collect();
+        let Some((entry, error)) = load_all(&mut ebpf, &entries) else {
+            set_ports(&mut ebpf, options)?;
+            return Ok(Loaded { ebpf, entries, refused, settings });
+        };
+        let (log, reason) = explain(&error);
+        let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap");
+        if settings.degrade(is_hook, &log) {
+            continue;
+        }
+        if entry.required {
+            return Err(cannot_load(entry, &reason));
+        }
+        refused.push((entry, reason));
+    }
+}
+
+/// Loads one program after the other; gives the first that the kernel refuses.
+fn load_all(ebpf: &mut Ebpf, entries: &[Entry]) -> Option<(Entry, ProgramError)> {
+    entries.iter().find_map(|entry| {
+        let loaded = match ebpf.program_mut(entry.name)? {
+            Program::CgroupSkb(program) => program.load(),
+            Program::CgroupSock(program) => program.load(),
+            Program::CgroupSockAddr(program) => program.load(),
+            Program::RawTracePoint(program) => program.load(),
+            Program::SocketFilter(program) => program.load(),
+            _ => Ok(()),
+        };
+        loaded.err().map(|error| (*entry, error))
+    })
+}
+
+/// Attaches the programs of hook `cgroup` to a cgroup. The links are the process's own, and go
+/// with it however it ends. Gives the programs that could not be attached although they may be
+/// missing, with the reasons.
+pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCapture> {
+    // With links, `Single` lets other programs stand beside; `AllowMultiple` is refused.
+    let mode = CgroupAttachMode::Single;
+    let mut attached = Vec::new();
+    for entry in std::mem::take(&mut loaded.entries) {
+        if entry.name.starts_with("sendmsg") && loaded.settings.knows_sender() {
+            // The packet itself tells, and this would cost every datagram a quarter microsecond.
+            continue;
+        }
+        let result = match loaded.ebpf.program_mut(entry.name) {
+            Some(Program::CgroupSkb(program)) => {
+                let way = if entry.name == "cgroup_ingress" {
+                    CgroupSkbAttachType::Ingress
+                } else {
+                    CgroupSkbAttachType::Egress
+                };
+                program.attach(cgroup, way, mode).map(drop)
+            }
+            Some(Program::CgroupSock(program)) => program.attach(cgroup, mode).map(drop),
+            Some(Program::CgroupSockAddr(program)) => program.attach(cgroup, mode).map(drop),
+            Some(Program::RawTracePoint(program)) => {
+                program.attach("inet_sk_error_report").map(drop)
+            }
+            _ => Ok(()),
+        };
+        match result {
+            Ok(()) => attached.push(entry),
+            Err(error) if entry.required => {
+                return Err(CannotCapture::new(
+                    format!("cannot attach program {}: {}", entry.name, explain(&error).1),
+                    "see `dnscribe check`, or use --hook socket",
+                ));
+            }
+            Err(error) => loaded.refused.push((entry, explain(&error).1)),
+        }
+    }
+    loaded.entries = attached;
+    Ok(())
+}
+
+fn object(options: &LiveOptions, settings: &Settings) -> Result<Ebpf, CannotCapture> {
+    EbpfLoader::new()
+        // The programs need no relocation against the kernel's types, and reading those is slow.
+        .btf(None)
+        .override_global("SETTINGS", settings.words(), true)
+        .map_max_entries("RING", options.ring_bytes)
+        .load(OBJECT)
+        .map_err(|error| {
+            let denied = source_of(&error).is_some_and(is_permission);
+            let problem = format!("the kernel refuses the maps: {}", chain(&error));
+            CannotCapture::new(problem, if denied { PRIVILEGE } else { "see `dnscribe check`" })
+        })
+}
+
+fn set_ports(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
+    let internal = |what: String| CannotCapture::new(what, "this is a bug; please report it");
+    let map = ebpf.map_mut("PORTS").ok_or_else(|| internal("no map PORTS".into()))?;
+    let mut ports: Array<&mut MapData, u64> =
+        Array::try_from(map).map_err(|error| internal(chain(&error)))?;
+    let mut words = std::collections::BTreeMap::<u32, u64>::new();
+    for port in options.ports.iter() {
+        *words.entry(u32::from(port) / 64).or_default() |= 1 << (port % 64);
+    }
+    for (index, word) in words {
+        ports.set(index, word, 0).map_err(|error| internal(chain(&error)))?;
+    }
+    Ok(())
+}
+
+/// What the remedy for a lack of privilege is.
+pub const PRIVILEGE: &str = "run as root, or give the binary CAP_BPF, CAP_PERFMON and \
+                             CAP_NET_ADMIN (and CAP_NET_RAW for hook socket)";
+
+fn cannot_load(entry: Entry, reason: &str) -> CannotCapture {
+    let denied = reason.contains("Operation not permitted") || reason.contains("ermission denied");
+    CannotCapture::new(
+        format!("the kernel refuses program {}: {reason}", entry.name),
+        if denied { PRIVILEGE } else { "Linux 5.12 or later is needed; see `dnscribe check`" },
+    )
+}
+
+fn check_ring_bytes(bytes: u32) -> Result<(), CannotCapture> {
+    let page = u32::try_from(ring::page_bytes()).unwrap_or(4096);
+    if bytes.is_power_of_two() && bytes >= page {
+        return Ok(());
+    }
+    Err(CannotCapture::new(
+        format!("a ring of {bytes} octets is not possible"),
+        &format!("give a power of two, {page} or more, such as 33554432 (32 MiB)"),
+    ))
+}
+
+/// Before Linux 5.11, maps count against this limit. Failing is fine later on.
+fn lift_memlock() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+}
+
+/// The line with the verifier's complaint, and the reason in one line. The log holds every
+/// instruction that was checked, helpers that are there included, so that it must not be searched
+/// as a whole.
+fn explain(error: &ProgramError) -> (String, String) {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let complaint = complaint(&log);
+            let words =
+                if complaint.is_empty() { String::new() } else { format!(" ({complaint})") };
+            let reason = format!("{io_error}{words}");
+            (complaint.to_owned(), reason)
+        }
+        other => (String::new(), chain(other)),
+    }
+}
+
+/// Helpers that are not there are named in a line of their own; else the last line says it, but
+/// for statistics.
+fn complaint(log: &str) -> &str {
+    const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+    let helper = |line: &&str| line.contains("unknown func") || line.contains("cannot use helper");
+    let telling =
+        |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));
+    log.lines().find(helper).or_else(|| log.lines().rev().find(telling)).unwrap_or_default().trim()
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn source_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref() {
+            return Some(io);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn is_permission(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::PermissionDenied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_complaint_in_a_log() {
+        let log = "\
+12: (85) call bpf_get_current_comm#16\n\
+14: (85) call bpf_get_netns_cookie#122\n\
+program of this type cannot use helper bpf_get_netns_cookie#122\n\
+processed 14 insns (limit 1000000)\n\n";
+        assert!(complaint(log).ends_with("bpf_get_netns_cookie#122"));
+        let log =
+            "1: (bf) r1 = r2\nR3 min value is outside\nverification time 5 usec\nstack depth 8\n";
+        assert_eq!(complaint(log), "R3 min value is outside");
+        assert_eq!(complaint(""), "");
+    }
+
+    #[test]
+    fn refuses_rings_of_odd_sizes() {
+        for bad in [0, 1, 4095, 4097, 3 << 20] {
+            let error = check_ring_bytes(bad).unwrap_err();
+            assert!(error.remedy.contains("power of two"), "{bad}");
+        }
+        assert!(check_ring_bytes(32 << 20).is_ok());
+    }
+}

@@ -1,0 +1,163 @@
+//! Takes records from the ring, and decides whether the programs shall wake the reader.
+
+use aya::maps::{Array, MapData, RingBuf};
+use dnscribe_common::CONFIG_QUIET;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Records per second from which on the reader polls.
+const BUSY_RATE: u128 = 20_000;
+/// How often the rate is looked at.
+const RATE_WINDOW: Duration = Duration::from_millis(20);
+/// How long a polling reader sleeps.
+const NAP: Duration = Duration::from_millis(2);
+/// How long it goes on polling after it asked for wakeups: a program may have read the old wish.
+const COOLING: Duration = Duration::from_millis(100);
+/// The longest sleep in one go. Wakeups make it unnecessary, but nothing depends on one.
+const LONGEST: Duration = Duration::from_millis(250);
+
+/// The reader's end of the ring.
+pub struct Ring {
+    records: RingBuf<MapData>,
+    config: Array<MapData, u64>,
+    positions: Positions,
+    quiet: bool,
+    more: bool,
+    poll_until: Instant,
+    window_start: Instant,
+    window_records: u128,
+}
+
+impl Ring {
+    /// Takes over the maps.
+    pub fn new(records: RingBuf<MapData>, config: Array<MapData, u64>) -> io::Result<Self> {
+        let positions = Positions::map(&records)?;
+        let now = Instant::now();
+        Ok(Self {
+            records,
+            config,
+            positions,
+            quiet: false,
+            more: false,
+            poll_until: now,
+            window_start: now,
+            window_records: 0,
+        })
+    }
+
+    /// Hands over records, oldest first, `max` at most. Gives their number.
+    pub fn drain(&mut self, max: usize, mut each: impl FnMut(&[u8])) -> usize {
+        let mut taken = 0;
+        while taken < max
+            && let Some(record) = self.records.next()
+        {
+            each(&record);
+            taken += 1;
+        }
+        self.more = taken == max;
+        self.window_records += taken as u128;
+        taken
+    }
+
+    /// Octets in the ring, headers and padding included.
+    pub fn used_bytes(&self) -> u64 {
+        self.positions.used()
+    }
+
+    /// Returns when the ring may hold something, or `limit` is over.
+    pub fn wait(&mut self, limit: Duration) -> io::Result<()> {
+        self.choose_mode();
+        if self.more || (self.used_bytes() > 0 && !self.quiet) {
+            return Ok(());
+        }
+        if self.quiet || Instant::now() < self.poll_until {
+            std::thread::sleep(NAP.min(limit));
+            return Ok(());
+        }
+        let longest = limit.min(LONGEST);
+        let timeout = Timespec::try_from(longest).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&self.records, PollFlags::IN)], Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Above the rate where wakeups cost more than they bring, asks the programs to leave them.
+    fn choose_mode(&mut self) {
+        let now = Instant::now();
+        let passed = now.duration_since(self.window_start);
+        if passed < RATE_WINDOW {
+            return;
+        }
+        let busy = self.window_records * 1_000 / passed.as_millis().max(1) >= BUSY_RATE;
+        self.window_start = now;
+        self.window_records = 0;
+        if busy == self.quiet {
+            return;
+        }
+        if self.config.set(CONFIG_QUIET, u64::from(busy), 0).is_ok() {
+            self.quiet = busy;
+            self.poll_until = now + COOLING;
+        }
+    }
+}
+
+/// Octets of a page of memory.
+pub fn page_bytes() -> usize {
+    // SAFETY: no condition.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// The reader's and the writers' positions, which the kernel shares for reading.
+struct Positions {
+    pages: NonNull<u8>,
+    page: usize,
+}
+
+// SAFETY: the pages are this value's own mapping, and are only read, atomically.
+unsafe impl Send for Positions {}
+
+impl Positions {
+    /// Maps the page with the reader's position and the next one with the writers'.
+    fn map(ring: &RingBuf<MapData>) -> io::Result<Self> {
+        let page = page_bytes();
+        // SAFETY: a new mapping, which touches nothing that exists.
+        let pages = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                page * 2,
+                libc::PROT_READ,
+                libc::MAP_SHARED,
+                ring.as_raw_fd(),
+                0,
+            )
+        };
+        if pages == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let pages = NonNull::new(pages.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { pages, page })
+    }
+
+    fn used(&self) -> u64 {
+        let at = |offset: usize| {
+            // SAFETY: both positions are aligned words at the beginning of their mapped pages; the
+            // kernel writes them atomically.
+            unsafe { AtomicU64::from_ptr(self.pages.as_ptr().add(offset).cast()) }
+                .load(Ordering::Acquire)
+        };
+        let consumer = at(0);
+        at(self.page).saturating_sub(consumer)
+    }
+}
+
+impl Drop for Positions {
+    fn drop(&mut self) {
+        // SAFETY: the mapping of `map`, to which no reference is left.
+        unsafe { libc::munmap(self.pages.as_ptr().cast(), self.page * 2) };
+    }
+}

@@ -1,0 +1,198 @@
+//! What the programs are told before they are loaded, from best to least as the kernel takes it.
+
+use super::btf::Btf;
+use dnscribe_common::globals::{
+    NETNS_BTF, NETNS_HELPER, NETNS_NONE, SETTINGS, Setting, TASK_BTF, TASK_HELPERS, TASK_NONE,
+};
+
+/// Values of the global `SETTINGS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    words: [u32; SETTINGS],
+    task_by_btf: bool,
+    netns_by_btf: bool,
+    socket_errors: bool,
+}
+
+/// Fields that the programs read by offset.
+const FIELDS: [(Setting, &str, &[&str]); 17] = [
+    (Setting::SockOwned, "sock", &["sk_lock", "owned"]),
+    (Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
+    (Setting::NetCookie, "net", &["net_cookie"]),
+    (Setting::TaskTgid, "task_struct", &["tgid"]),
+    (Setting::TaskLeader, "task_struct", &["group_leader"]),
+    (Setting::TaskComm, "task_struct", &["comm"]),
+    (Setting::TaskCred, "task_struct", &["cred"]),
+    (Setting::CredUid, "cred", &["uid"]),
+    (Setting::SockFamily, "sock", &["__sk_common", "skc_family"]),
+    (Setting::SockRemotePort, "sock", &["__sk_common", "skc_dport"]),
+    (Setting::SockLocalPort, "sock", &["__sk_common", "skc_num"]),
+    (Setting::SockRemote4, "sock", &["__sk_common", "skc_daddr"]),
+    (Setting::SockLocal4, "sock", &["__sk_common", "skc_rcv_saddr"]),
+    (Setting::SockRemote6, "sock", &["__sk_common", "skc_v6_daddr"]),
+    (Setting::SockLocal6, "sock", &["__sk_common", "skc_v6_rcv_saddr"]),
+    (Setting::SockError, "sock", &["sk_err"]),
+    (Setting::SockProtocol, "sock", &["sk_protocol"]),
+];
+
+impl Settings {
+    /// The best that could be, given the kernel's types.
+    #[must_use]
+    pub fn best(snap_bytes: u32, btf: Option<&Btf>) -> Self {
+        let mut settings = Self {
+            words: [0; SETTINGS],
+            task_by_btf: false,
+            netns_by_btf: false,
+            socket_errors: false,
+        };
+        settings.set(Setting::Snap, snap_bytes);
+        settings.set(Setting::Task, TASK_HELPERS);
+        settings.set(Setting::HookTask, TASK_HELPERS);
+        settings.set(Setting::Netns, NETNS_HELPER);
+        settings.set(Setting::CgroupId, 1);
+        let Some(btf) = btf else { return settings };
+        let mut found = Vec::new();
+        for (setting, of, path) in FIELDS {
+            if let Some(offset) = btf.offset(of, path) {
+                settings.set(setting, offset);
+                found.push(setting);
+            }
+        }
+        // Where IPv6 is not built in, its fields are missing, and never asked for.
+        let has = |wanted: &[Setting]| wanted.iter().all(|setting| found.contains(setting));
+        if !has(&[Setting::TaskLeader, Setting::TaskComm]) {
+            settings.set(Setting::TaskLeader, 0);
+        }
+        settings.task_by_btf = has(&[
+            Setting::TaskTgid,
+            Setting::TaskLeader,
+            Setting::TaskComm,
+            Setting::TaskCred,
+            Setting::CredUid,
+        ]);
+        settings.netns_by_btf = has(&[Setting::SockNet, Setting::NetCookie]);
+        settings.socket_errors = settings.netns_by_btf
+            && has(&[
+                Setting::SockFamily,
+                Setting::SockRemotePort,
+                Setting::SockLocalPort,
+                Setting::SockRemote4,
+                Setting::SockLocal4,
+                Setting::SockError,
+                Setting::SockProtocol,
+            ]);
+        if let Some(cookie) = btf.offset("sock", &["__sk_common", "skc_cookie"]) {
+            settings.set(Setting::SockCookie, cookie);
+        }
+        settings
+    }
+
+    /// The words for the programs.
+    #[must_use]
+    pub fn words(&self) -> &[u32; SETTINGS] {
+        &self.words
+    }
+
+    /// Whether the fields that the tracepoint program reads are known.
+    #[must_use]
+    pub fn has_socket_errors(&self) -> bool {
+        self.socket_errors
+    }
+
+    /// Whether `cgroup_skb` itself can tell the current task.
+    #[must_use]
+    pub fn knows_sender(&self) -> bool {
+        self.get(Setting::Task) != TASK_NONE
+    }
+
+    /// Does without what the verifier complained of, if there is such a thing; `false` where
+    /// nothing is left to do without. `log` is the verifier's.
+    pub fn degrade(&mut self, hook_program: bool, log: &str) -> bool {
+        let task = if hook_program { Setting::HookTask } else { Setting::Task };
+        if log.contains("bpf_get_netns_cookie") && self.get(Setting::Netns) == NETNS_HELPER {
+            let next = if self.netns_by_btf { NETNS_BTF } else { NETNS_NONE };
+            self.set(Setting::Netns, next);
+        } else if log.contains("bpf_skb_cgroup_id") && self.get(Setting::CgroupId) != 0 {
+            self.set(Setting::CgroupId, 0);
+        } else if log.contains("bpf_get_current_task")
+            && self.get(task) == TASK_HELPERS
+            && self.get(Setting::TaskLeader) != 0
+        {
+            self.set(Setting::TaskLeader, 0);
+            self.task_by_btf = false;
+        } else if log.contains("bpf_get_current_") && self.get(task) == TASK_HELPERS {
+            self.set(task, if self.task_by_btf { TASK_BTF } else { TASK_NONE });
+        } else if log.contains("bpf_get_current_task") && self.get(task) == TASK_BTF {
+            self.set(task, TASK_NONE);
+        } else if log.contains("bpf_probe_read_kernel") && self.reads_memory() {
+            // Without CAP_PERFMON, or under lockdown.
+            self.set(Setting::SockOwned, 0);
+            self.set(Setting::TaskLeader, 0);
+            self.task_by_btf = false;
+            self.netns_by_btf = false;
+            for (setting, by_btf, none) in
+                [(Setting::Netns, NETNS_BTF, NETNS_NONE), (task, TASK_BTF, TASK_NONE)]
+            {
+                if self.get(setting) == by_btf {
+                    self.set(setting, none);
+                }
+            }
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// What the settings amount to, for the log.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let task = match self.get(Setting::Task) {
+            TASK_HELPERS => "helpers",
+            TASK_BTF => "task_struct",
+            _ => "socket owners only",
+        };
+        let netns = match self.get(Setting::Netns) {
+            NETNS_HELPER => "helper",
+            NETNS_BTF => "struct net",
+            _ => "unknown",
+        };
+        let lock = if self.get(Setting::SockOwned) == 0 { "unknown" } else { "sk_lock" };
+        format!("sender by {task}, TCP context by {lock}, network namespace by {netns}")
+    }
+
+    fn reads_memory(&self) -> bool {
+        self.get(Setting::SockOwned) != 0
+            || self.get(Setting::TaskLeader) != 0
+            || self.get(Setting::Netns) == NETNS_BTF
+            || self.get(Setting::Task) == TASK_BTF
+            || self.get(Setting::HookTask) == TASK_BTF
+    }
+
+    fn get(&self, setting: Setting) -> u32 {
+        self.words.get(setting as usize).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, setting: Setting, value: u32) {
+        if let Some(word) = self.words.get_mut(setting as usize) {
+            *word = value;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn does_without_one_thing_after_the_other() {
+        let mut settings = Settings::best(1_000, None);
+        assert!(settings.degrade(false, "unknown func bpf_get_netns_cookie#122"));
+        assert_eq!(settings.get(Setting::Netns), NETNS_NONE);
+        assert!(!settings.degrade(false, "unknown func bpf_get_netns_cookie#122"));
+        assert!(settings.degrade(true, "cannot use helper bpf_get_current_comm#16"));
+        assert_eq!(settings.get(Setting::HookTask), TASK_NONE);
+        assert_eq!(settings.get(Setting::Task), TASK_HELPERS);
+        assert!(settings.degrade(false, "unknown func bpf_skb_cgroup_id#79"));
+        assert!(!settings.degrade(false, "R1 invalid mem access"));
+    }
+}

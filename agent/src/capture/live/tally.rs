@@ -1,0 +1,159 @@
+//! Reads the programs' counters so that they add up, and proves the losses from the sequences.
+
+use crate::ledger;
+use dnscribe_common::counter::{Counter, Hook, PerCpu};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Rereads of one CPU's counters without a pause, and then with one.
+const EAGER: u32 = 1_000;
+/// Rereads before a packet that hangs between being seen and its outcome is left for next time: a
+/// preempted program may stay there for long.
+const PATIENT: u32 = 1_200;
+
+/// What came out of the ring, of one CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Records.
+    pub records: u64,
+    /// The highest number among them.
+    pub highest: u64,
+}
+
+impl Received {
+    /// Takes note of a record.
+    pub fn note(&mut self, seq: u64) {
+        self.records += 1;
+        self.highest = self.highest.max(seq);
+    }
+}
+
+/// Reads until each CPU's counters add up. `read` gives all CPUs' counters at once.
+pub fn settled<E>(mut read: impl FnMut() -> Result<Vec<PerCpu>, E>) -> Result<Vec<PerCpu>, E> {
+    let mut settled: Vec<Option<PerCpu>> = Vec::new();
+    let mut latest = Vec::new();
+    for attempt in 0..PATIENT {
+        latest = read()?;
+        settled.resize(latest.len(), None);
+        for (kept, now) in settled.iter_mut().zip(&latest) {
+            if kept.is_none() && now.is_settled() {
+                *kept = Some(*now);
+            }
+        }
+        if settled.iter().all(Option::is_some) {
+            break;
+        }
+        if attempt > EAGER {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+    Ok(settled
+        .into_iter()
+        .zip(latest)
+        .map(|(kept, now)| kept.unwrap_or_else(|| close(now)))
+        .collect())
+}
+
+/// Takes a packet without an outcome for not seen yet.
+fn close(mut cpu: PerCpu) -> PerCpu {
+    let mut tried = 0;
+    for hook in Hook::ALL {
+        let outcomes = cpu.outcomes(hook);
+        tried += cpu.get(hook, Counter::Submitted) + cpu.get(hook, Counter::LostRingFull);
+        if let Some(seen) = cpu.0.get_mut(Counter::Seen.index(hook)) {
+            *seen = outcomes;
+        }
+    }
+    if let Some(sequence) = cpu.0.get_mut(dnscribe_common::counter::SEQUENCE) {
+        *sequence = tried;
+    }
+    cpu
+}
+
+/// One hook's counters, all CPUs together.
+pub fn of_hook(cpus: &[PerCpu], hook: Hook) -> ledger::Kernel {
+    let sum = |counter| cpus.iter().map(|cpu| cpu.get(hook, counter)).sum();
+    ledger::Kernel {
+        seen: sum(Counter::Seen),
+        submitted: sum(Counter::Submitted),
+        lost_ring_full: sum(Counter::LostRingFull),
+        sampled_out: sum(Counter::SampledOut),
+        skipped: Counter::SKIPPED
+            .iter()
+            .map(|&(counter, reason)| (reason.to_owned(), sum(counter)))
+            .collect(),
+        clipped: sum(Counter::Clipped),
+    }
+}
+
+/// The hooks' counters by name.
+pub fn of_hooks(cpus: &[PerCpu], hooks: &[Hook]) -> BTreeMap<String, ledger::Kernel> {
+    hooks.iter().map(|&hook| (hook.name().to_owned(), of_hook(cpus, hook))).collect()
+}
+
+/// The ring's side. Gaps, per CPU: of the numbers up to the highest received, those that did not
+/// come; and of the numbers given since, those that do not wait in the ring. Records may leave the
+/// ring out of order (a softirq interrupts a program between its number and its reservation), which
+/// moves a number from one part to the other and leaves the sum alone.
+pub fn of_ring(cpus: &[PerCpu], received: &[Received]) -> ledger::Ring {
+    let mut ring = ledger::Ring::default();
+    let mut gaps: i128 = 0;
+    for (index, cpu) in cpus.iter().enumerate() {
+        let got = received.get(index).copied().unwrap_or_default();
+        let submitted = cpu.submitted();
+        let waiting = i128::from(submitted) - i128::from(got.records);
+        let before = i128::from(got.highest) - i128::from(got.records);
+        let since = i128::from(cpu.sequence()) - i128::from(got.highest) - waiting;
+        gaps += before + since;
+        ring.submitted += submitted;
+        ring.received += got.records;
+    }
+    ring.in_ring = ring.submitted.saturating_sub(ring.received);
+    ring.sequence_gaps = u64::try_from(gaps).unwrap_or(0);
+    ring
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dnscribe_common::counter::{SEQUENCE, WORDS};
+
+    fn cpu(seen: u64, submitted: u64, lost: u64, sequence: u64) -> PerCpu {
+        let mut words = [0; WORDS];
+        words[Counter::Seen.index(Hook::Cgroup)] = seen;
+        words[Counter::Submitted.index(Hook::Cgroup)] = submitted;
+        words[Counter::LostRingFull.index(Hook::Cgroup)] = lost;
+        words[SEQUENCE] = sequence;
+        PerCpu(words)
+    }
+
+    #[test]
+    fn reads_until_it_adds_up() {
+        let mut reads = [cpu(5, 4, 0, 4), cpu(6, 6, 0, 6)].into_iter();
+        let got = settled(|| Ok::<_, ()>(vec![reads.next().unwrap()])).unwrap();
+        assert_eq!(got, [cpu(6, 6, 0, 6)]);
+    }
+
+    #[test]
+    fn leaves_a_packet_that_hangs_for_later() {
+        let got = settled(|| Ok::<_, ()>(vec![cpu(9, 4, 2, 7)])).unwrap();
+        assert_eq!(got, [cpu(6, 4, 2, 6)]);
+        assert!(got[0].is_settled());
+    }
+
+    #[test]
+    fn finds_the_losses_wherever_they_are() {
+        // Numbers 1 to 10; 3, 4 and 9 were lost; 1, 2 and 5 were taken, 6, 7, 8 and 10 wait.
+        let mut got = Received::default();
+        for seq in [1, 5, 2] {
+            got.note(seq);
+        }
+        let ring = of_ring(&[cpu(10, 7, 3, 10)], &[got]);
+        assert_eq!(ring, ledger::Ring { submitted: 7, received: 3, in_ring: 4, sequence_gaps: 3 });
+        for seq in [6, 7, 8, 10] {
+            got.note(seq);
+        }
+        let ring = of_ring(&[cpu(10, 7, 3, 10)], &[got]);
+        assert_eq!(ring, ledger::Ring { submitted: 7, received: 7, in_ring: 0, sequence_gaps: 3 });
+    }
+}

@@ -1,0 +1,218 @@
+//! Hook `socket`: packet sockets on interfaces, and how a packet seen there relates to this host.
+
+use super::netlink;
+use super::{CannotCapture, programs};
+use crate::capture::Sight;
+use aya::programs::SocketFilter;
+use std::collections::HashSet;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Of `linux/if_packet.h`.
+const PACKET_HOST: u8 = 0;
+const PACKET_BROADCAST: u8 = 1;
+const PACKET_MULTICAST: u8 = 2;
+const PACKET_OUTGOING: u8 = 4;
+/// The loopback interface is the first of every network namespace.
+const LOOPBACK: u32 = 1;
+
+/// How old the list of addresses may grow.
+const REFRESH: Duration = Duration::from_secs(5);
+/// How soon it is read again when an address is not on it.
+const REFRESH_ON_MISS: Duration = Duration::from_millis(500);
+
+/// Opens a packet socket for each interface, all of them where none is named, with the filter
+/// attached before the first packet can arrive.
+pub fn open(filter: &SocketFilter, interfaces: &[String]) -> Result<Vec<OwnedFd>, CannotCapture> {
+    if interfaces.is_empty() || interfaces.iter().any(|name| name == "any") {
+        return Ok(vec![open_one(filter, None)?]);
+    }
+    interfaces.iter().map(|name| open_one(filter, Some(name))).collect()
+}
+
+fn open_one(filter: &SocketFilter, interface: Option<&str>) -> Result<OwnedFd, CannotCapture> {
+    let index = interface.map(index_of).transpose()?.unwrap_or(0);
+    let name = interface.unwrap_or("any");
+    let failed = |what: &str, error: &io::Error| {
+        let denied = error.kind() == io::ErrorKind::PermissionDenied;
+        CannotCapture::new(
+            format!("cannot {what} on interface {name}: {error}"),
+            if denied { programs::PRIVILEGE } else { "see `dnscribe check`" },
+        )
+    };
+    let socket = packet_socket().map_err(|error| failed("open a packet socket", &error))?;
+    filter
+        .attach(&socket)
+        .map_err(|error| failed("attach the filter", &io::Error::other(error.to_string())))?;
+    bind(&socket, index).map_err(|error| failed("capture", &error))?;
+    if index != 0 {
+        // A mirror port's packets are for others. Not every interface can, and then there are none.
+        let _ = promiscuous(&socket, index);
+    }
+    Ok(socket)
+}
+
+fn index_of(name: &str) -> Result<i32, CannotCapture> {
+    let text = std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex"));
+    text.ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
+        CannotCapture::new(
+            format!("there is no interface {name}"),
+            &format!("use one of {}, or any", names().join(", ")),
+        )
+    })
+}
+
+/// The interfaces that exist, by name.
+fn names() -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().join("ifindex").exists())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Protocol 0 receives nothing until it is bound.
+fn packet_socket() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn bind(socket: &OwnedFd, index: i32) -> io::Result<()> {
+    let every = u16::try_from(libc::ETH_P_ALL).unwrap_or(3).to_be();
+    let address = libc::sockaddr_ll {
+        sll_family: u16::try_from(libc::AF_PACKET).unwrap_or(17),
+        sll_protocol: every,
+        sll_ifindex: index,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let length = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or(0);
+    // SAFETY: address and length belong together.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn promiscuous(socket: &OwnedFd, index: i32) -> io::Result<()> {
+    let request = libc::packet_mreq {
+        mr_ifindex: index,
+        mr_type: u16::try_from(libc::PACKET_MR_PROMISC).unwrap_or(1),
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    let length = libc::socklen_t::try_from(size_of_val(&request)).unwrap_or(0);
+    // SAFETY: value and length belong together.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const request).cast(),
+            length,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// This host's addresses, in the agent's network namespace.
+pub struct Locals {
+    addresses: HashSet<IpAddr>,
+    read: Instant,
+}
+
+impl Locals {
+    /// Reads the list.
+    pub fn new() -> Self {
+        Self { addresses: read(), read: Instant::now() }
+    }
+
+    /// How a packet relates to this host. Loopback packets are reported once, when they arrive.
+    pub fn sight(&mut self, ifindex: u32, packet_type: u8, ip: &[u8]) -> Sight {
+        if ifindex == LOOPBACK {
+            return Sight::Loopback;
+        }
+        let Some((source, destination)) = addresses_of(ip) else { return Sight::Passive };
+        match packet_type {
+            PACKET_OUTGOING if self.contains(source) => Sight::Egress,
+            PACKET_HOST if self.contains(destination) => Sight::Ingress,
+            PACKET_BROADCAST | PACKET_MULTICAST => Sight::Ingress,
+            _ => Sight::Passive,
+        }
+    }
+
+    fn contains(&mut self, address: IpAddr) -> bool {
+        let age = self.read.elapsed();
+        if age > REFRESH || (age > REFRESH_ON_MISS && !self.addresses.contains(&address)) {
+            *self = Self::new();
+        }
+        self.addresses.contains(&address)
+    }
+}
+
+fn read() -> HashSet<IpAddr> {
+    netlink::addresses().unwrap_or_default().into_iter().collect()
+}
+
+/// Source and destination of an IP packet.
+fn addresses_of(ip: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    match ip.first()? >> 4 {
+        4 => Some((four(ip.get(12..16)?)?, four(ip.get(16..20)?)?)),
+        6 => Some((sixteen(ip.get(8..24)?)?, sixteen(ip.get(24..40)?)?)),
+        _ => None,
+    }
+}
+
+fn four(octets: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(octets).ok().map(IpAddr::from)
+}
+
+fn sixteen(octets: &[u8]) -> Option<IpAddr> {
+    <[u8; 16]>::try_from(octets).ok().map(IpAddr::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0];
+        packet.extend(source);
+        packet.extend(destination);
+        packet
+    }
+
+    #[test]
+    fn tells_which_way_a_packet_goes() {
+        let mut locals = Locals {
+            addresses: HashSet::from([IpAddr::from([10, 0, 0, 1])]),
+            read: Instant::now(),
+        };
+        let (own, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        let (out, back) = (packet(own, other), packet(other, own));
+        assert_eq!(locals.sight(2, PACKET_OUTGOING, &out), Sight::Egress);
+        assert_eq!(locals.sight(2, PACKET_HOST, &back), Sight::Ingress);
+        assert_eq!(locals.sight(2, PACKET_OUTGOING, &back), Sight::Passive);
+        assert_eq!(locals.sight(2, 3, &back), Sight::Passive);
+        assert_eq!(locals.sight(LOOPBACK, PACKET_HOST, &out), Sight::Loopback);
+        assert_eq!(locals.sight(2, PACKET_HOST, &[0x45]), Sight::Passive);
+    }
+
+    #[test]
+    fn names_the_interfaces_that_exist() {
+        assert!(names().contains(&"lo".to_owned()));
+        let error = index_of("nosuch0").unwrap_err().to_string();
+        assert!(error.contains("nosuch0") && error.contains("lo"), "{error}");
+    }
+}

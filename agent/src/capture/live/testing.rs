@@ -1,0 +1,126 @@
+//! What the privileged tests need besides the interface: programs that are loaded and attached to
+//! nothing, run on packets of the test's making.
+
+use super::programs::{self, Loaded};
+use super::{CannotCapture, Hook, Live, LiveOptions, fill_owners};
+use aya::programs::Program;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Programs that run only when asked.
+pub struct Bench {
+    /// The reader's end, with the counters.
+    pub live: Live,
+}
+
+/// The beginning of `union bpf_attr` for `BPF_PROG_TEST_RUN`.
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    pad: u32,
+}
+
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
+
+impl Bench {
+    /// Loads the programs of hook `cgroup` or, with `tap`, of hook `socket`.
+    ///
+    /// # Errors
+    /// As [`Live::open`].
+    pub fn load(options: &LiveOptions, tap: bool) -> Result<Self, CannotCapture> {
+        let (entries, hook) = if tap {
+            (&programs::SOCKET[..], Hook::Socket)
+        } else {
+            (&programs::CGROUP[..], Hook::Cgroup)
+        };
+        let mut loaded = programs::load(options, entries)?;
+        fill_owners(&mut loaded);
+        Ok(Self { live: Live::new(loaded, Vec::new(), hook, String::new())? })
+    }
+
+    /// Names of the programs that the kernel took.
+    #[must_use]
+    pub fn programs(&self) -> Vec<&'static str> {
+        self.loaded()
+            .map(|loaded| loaded.entries.iter().map(|entry| entry.name).collect())
+            .unwrap_or_default()
+    }
+
+    /// Programs that it did not take, with reasons.
+    #[must_use]
+    pub fn refused(&self) -> Vec<(&'static str, String)> {
+        self.loaded()
+            .map(|loaded| {
+                loaded.refused.iter().map(|(entry, why)| (entry.name, why.clone())).collect()
+            })
+            .unwrap_or_default()
+    }
+
+    /// Runs a program on an Ethernet frame, whose header is not shown to it, `repeat` times. Gives
+    /// what it returned the last time.
+    ///
+    /// # Errors
+    /// Where the kernel refuses: the frame is too short, or the program is not there.
+    pub fn run(&self, program: &str, frame: &[u8], repeat: u32) -> io::Result<u32> {
+        self.time(program, frame, repeat).map(|(returned, _)| returned)
+    }
+
+    /// As [`Bench::run`], with the mean time of a run in nanoseconds.
+    ///
+    /// # Errors
+    /// As [`Bench::run`].
+    pub fn time(&self, program: &str, frame: &[u8], repeat: u32) -> io::Result<(u32, u32)> {
+        let loaded = self.loaded().ok_or_else(|| io::Error::other("detached"))?;
+        let program = loaded.ebpf.program(program).ok_or_else(|| io::Error::other("no program"))?;
+        let fd = match program {
+            Program::CgroupSkb(program) => program.fd(),
+            Program::SocketFilter(program) => program.fd(),
+            _ => return Err(io::Error::other("not a program for packets")),
+        };
+        let fd = fd.map_err(io::Error::other)?.as_fd().as_raw_fd();
+        let mut out = vec![0_u8; frame.len() + 256];
+        let size = |length: usize| u32::try_from(length).map_err(io::Error::other);
+        let mut attributes = TestRun {
+            prog_fd: u32::try_from(fd).map_err(io::Error::other)?,
+            data_size_in: size(frame.len())?,
+            data_size_out: size(out.len())?,
+            data_in: frame.as_ptr() as u64,
+            data_out: out.as_mut_ptr() as u64,
+            repeat,
+            ..TestRun::default()
+        };
+        // SAFETY: the pointers and lengths in `attributes` belong together and outlive the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_PROG_TEST_RUN,
+                &raw mut attributes,
+                size_of::<TestRun>(),
+            )
+        };
+        if result == 0 {
+            Ok((attributes.retval, attributes.duration))
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    fn loaded(&self) -> Option<&Loaded> {
+        self.live.attached.as_ref().map(|attached| &attached.programs)
+    }
+}

@@ -1,0 +1,119 @@
+use super::*;
+use crate::capture::{Origin, Sight};
+use crate::net::craft::{self, ACK, FIN, RST, SYN, query};
+use crate::time::Timestamp;
+use std::time::Duration;
+
+const CLIENT: &str = "192.0.2.1:1024";
+const SERVER: &str = "192.0.2.53:53";
+
+struct Bench {
+    admission: Admission,
+    now: Timestamp,
+    seq: u64,
+    through: Vec<u64>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let admission = Admission::new(PortSet::default());
+        Self { admission, now: Timestamp::from_nanos(1), seq: 0, through: Vec::new() }
+    }
+
+    fn offer(&mut self, bytes: &[u8]) {
+        self.seq += 1;
+        let packet = Packet {
+            ts: self.now,
+            origin: Origin { cpu: 0, seq: self.seq },
+            scope: 0,
+            sight: Sight::Passive,
+            task: None,
+            cgroup_id: 0,
+            body: Body::Ip { bytes, wire_bytes: u32::try_from(bytes.len()).unwrap() },
+        };
+        let flow = self.admission.offer(&packet, &mut |packet| {
+            self.through.push(packet.origin.seq);
+            ControlFlow::Continue(())
+        });
+        assert!(flow.is_continue());
+        let counters = self.admission.counters();
+        assert_eq!(counters.seen, counters.submitted + counters.skipped[TCP_NO_PAYLOAD]);
+    }
+
+    fn fragments(id: u16, server: &str) -> Vec<Vec<u8>> {
+        craft::fragments(&craft::udp(CLIENT, server, &query(1, "fragments")), id, 16)
+    }
+}
+
+#[test]
+fn ports_decide() {
+    let mut bench = Bench::new();
+    bench.offer(&craft::udp(CLIENT, SERVER, b"x"));
+    bench.offer(&craft::udp(SERVER, CLIENT, b"x"));
+    bench.offer(&craft::udp(CLIENT, "192.0.2.2:54", b"x"));
+    bench.offer(b"not IP");
+    assert_eq!((bench.through.as_slice(), bench.admission.seen), ([1, 2].as_slice(), 2));
+}
+
+#[test]
+fn segments_without_payload_are_skipped() {
+    let mut bench = Bench::new();
+    for flags in [SYN, ACK, FIN | ACK, RST] {
+        bench.offer(&craft::tcp(CLIENT, SERVER, 1, flags, b""));
+    }
+    bench.offer(&craft::tcp(CLIENT, SERVER, 1, ACK, b"x"));
+    assert_eq!(bench.through, [1, 3, 4, 5]);
+    assert_eq!(bench.admission.counters().skipped[TCP_NO_PAYLOAD], 1);
+}
+
+#[test]
+fn quotes_of_either_port_are_seen() {
+    let mut bench = Bench::new();
+    for (src, dst) in [(CLIENT, SERVER), (SERVER, CLIENT), (CLIENT, "192.0.2.2:54")] {
+        let mut payload = vec![3, 3, 0, 0, 0, 0, 0, 0];
+        payload.extend(craft::udp(src, dst, b"x"));
+        let addresses = ("192.0.2.9".parse().unwrap(), "192.0.2.1".parse().unwrap());
+        bench.offer(&craft::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
+    }
+    assert_eq!(bench.through, [1, 2]);
+}
+
+#[test]
+fn fragments_wait_for_the_first() {
+    let mut bench = Bench::new();
+    let parts = Bench::fragments(5, SERVER);
+    assert_eq!(parts.len(), 3);
+    bench.offer(&parts[2]);
+    assert_eq!(bench.admission.seen, 0, "neither seen nor counted");
+    bench.offer(&parts[0]);
+    bench.offer(&parts[1]);
+    assert_eq!(bench.through, [1, 2, 3]);
+    let others = Bench::fragments(6, "192.0.2.2:54");
+    for place in [1, 0, 2] {
+        bench.offer(&others[place]);
+    }
+    assert_eq!(bench.admission.seen, 3);
+}
+
+#[test]
+fn fragments_do_not_wait_for_ever() {
+    let mut bench = Bench::new();
+    let parts = Bench::fragments(5, SERVER);
+    bench.offer(&parts[2]);
+    bench.now = bench.now.plus(Duration::from_secs(31));
+    bench.offer(&parts[0]);
+    assert_eq!(bench.through, [2]);
+}
+
+#[test]
+fn fragments_that_wait_are_bounded() {
+    let mut bench = Bench::new();
+    for id in 0..20_000 {
+        bench.offer(&Bench::fragments(id, SERVER)[1]);
+    }
+    for id in 0..20_000 {
+        bench.offer(&Bench::fragments(id, SERVER)[0]);
+    }
+    let released = bench.admission.seen - 20_000;
+    assert!(released <= 8192, "{released}");
+}

@@ -1,0 +1,91 @@
+use super::*;
+use proptest::prelude::*;
+
+const MAC: [u8; 12] = [2; 12];
+const IP: &[u8] = b"\x45 the packet";
+
+fn found(link: u32, parts: &[&[u8]]) -> Option<Vec<u8>> {
+    let frame = parts.concat();
+    let range = Link::try_from(link).unwrap().header(&frame)?;
+    Some(frame[range].to_vec())
+}
+
+fn finds(link: u32, parts: &[&[u8]]) {
+    let with_ip = [parts, &[IP]].concat();
+    assert_eq!(found(link, &with_ip).as_deref(), Some(IP), "{link}: {parts:02x?}");
+}
+
+#[test]
+fn ethernet_and_its_tags() {
+    finds(1, &[&MAC, &[8, 0]]);
+    finds(1, &[&MAC, &[0x86, 0xdd]]);
+    finds(1, &[&MAC, &[0x81, 0, 0, 9, 8, 0]]);
+    finds(1, &[&MAC, &[0x88, 0xa8, 0, 9, 0x81, 0, 0, 1, 8, 0]]);
+    finds(1, &[&MAC, &[0x91, 0, 0, 9, 0x81, 0, 0, 1, 8, 0]]);
+    finds(1, &[&MAC, &[0x81, 0, 0, 9, 0x88, 0x64, 0x11, 0, 0, 1, 0, 40, 0, 0x21]]);
+    finds(1, &[&MAC, &[0, 40, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0]]);
+    assert_eq!(found(1, &[&MAC, &[8, 6], IP]), None, "ARP");
+    assert_eq!(found(1, &[&MAC, &[0x88, 0x64, 0x11, 9, 0, 1, 0, 40, 0, 0x21], IP]), None);
+}
+
+#[test]
+fn loopback_in_both_orders() {
+    for family in [2, 10, 23, 24, 28, 30] {
+        finds(0, &[&[family, 0, 0, 0]]);
+        finds(0, &[&[0, 0, 0, family]]);
+        finds(108, &[&[0, 0, 0, family]]);
+    }
+    assert_eq!(found(0, &[&[7, 0, 0, 0], IP]), None);
+}
+
+#[test]
+fn headers_of_other_links() {
+    for raw in [12, 14, 101, 228, 229] {
+        finds(raw, &[]);
+    }
+    finds(113, &[&[0; 14], &[8, 0]]);
+    finds(113, &[&[0; 14], &[0x81, 0, 0, 9, 8, 0]]);
+    finds(276, &[&[8, 0], &[0; 18]]);
+    finds(9, &[&[0xff, 3, 0, 0x21]]);
+    finds(9, &[&[0x21]]);
+    finds(50, &[&[0xff, 3, 0, 0x57]]);
+    finds(51, &[&[0x11, 0, 0, 1, 0, 40, 0, 0x21]]);
+    finds(104, &[&[0x0f, 0, 8, 0]]);
+    for unknown in [2, 147, 65_535] {
+        assert_eq!(Link::try_from(unknown), Err(unknown));
+    }
+}
+
+#[test]
+fn netfilter_logs() {
+    let length = u8::try_from(IP.len() + 4).unwrap();
+    finds(239, &[&[2, 0, 0, 1, 6, 0, 10, 0, 1, 1, 0, 0, length, 0, 9, 0]]);
+    finds(239, &[&[2, 0, 0, 1, 0, 6, 0, 10, 1, 1, 0, 0, 0, length, 0, 9]]);
+    assert_eq!(found(239, &[&[2, 0, 0, 1, 0, 0, 0, 0], IP]), None);
+}
+
+#[test]
+fn wireless_frames() {
+    let llc = [0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
+    finds(105, &[&[0x08, 1], &[0; 22], &llc]);
+    finds(105, &[&[0x88, 1], &[0; 24], &llc]);
+    finds(105, &[&[0x88, 0x83], &[0; 34], &llc]);
+    assert_eq!(found(105, &[&[0x08, 0x41], &[0; 22], &llc, IP]), None, "encrypted");
+    assert_eq!(found(105, &[&[0x48, 1], &[0; 22], &llc, IP]), None, "no data");
+    finds(127, &[&[0, 0, 8, 0, 0, 0, 0, 0], &[0x08, 1], &[0; 22], &llc]);
+    let with_checksum = [0, 0, 9, 0, 2, 0, 0, 0, 0x10];
+    let frame = [with_checksum.as_slice(), &[0x08, 1], &[0; 22], &llc, IP, &[1, 2, 3, 4]];
+    assert_eq!(found(127, &frame).as_deref(), Some(IP));
+}
+
+proptest! {
+    #[test]
+    fn no_frame_panics(
+        link in prop::sample::select(vec![0u32, 1, 9, 12, 51, 104, 105, 113, 127, 239, 276]),
+        frame in prop::collection::vec(any::<u8>(), 0..120),
+    ) {
+        if let Some(range) = Link::try_from(link).unwrap().header(&frame) {
+            prop_assert!(range.start < range.end && range.end <= frame.len());
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Where the octets of a capture file come from, and what can be wrong with them.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// A capture file that cannot be replayed. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {problem}")]
+pub struct InputError {
+    pub(super) name: String,
+    pub(super) problem: Problem,
+}
+
+#[derive(Debug)]
+pub(super) enum Problem {
+    Open(io::Error),
+    Read(io::Error),
+    Empty,
+    NotACapture(Vec<u8>),
+    Version(u16, u16),
+    UnknownLink(u32),
+    Damaged { offset: u64, what: &'static str },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(error) => {
+                write!(f, "cannot be opened ({error}); give a capture file, or - for stdin")
+            }
+            Self::Read(error) => write!(f, "cannot be read ({error}); capture or copy it again"),
+            Self::Empty => f.write_str("is empty; give a pcap or pcapng file"),
+            Self::NotACapture(start) => write!(
+                f,
+                "is not a capture file (it begins with {}); pcap and pcapng are supported, plain \
+                 or compressed with gzip or zstd",
+                hex(start)
+            ),
+            Self::Version(major, minor) => write!(
+                f,
+                "has version {major}.{minor} of its format, which is not supported; convert it \
+                 with editcap"
+            ),
+            Self::UnknownLink(link) => write!(
+                f,
+                "holds packets of link type {link}; supported are {}",
+                super::link::SUPPORTED
+            ),
+            Self::Damaged { offset, what } => write!(
+                f,
+                "is damaged at octet {offset} ({what}); packets before that were replayed, \
+                 capture or copy the file again for the rest"
+            ),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+/// The input's name in messages.
+pub(super) fn name(input: &Path) -> String {
+    if input == Path::new("-") { "standard input".into() } else { input.display().to_string() }
+}
+
+/// Decompressed octets with a window over those not yet consumed.
+pub(super) struct Source {
+    input: Box<dyn Read>,
+    window: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Octets consumed so far.
+    position: u64,
+    /// Why the input ended before it should have, if it did.
+    cut_off: Option<&'static str>,
+}
+
+/// A compressed file inside a compressed file is taken for an accident.
+const MAX_LAYERS: usize = 2;
+const FIRST_WINDOW: usize = 256 * 1024;
+
+impl Source {
+    pub(super) fn open(input: &Path) -> Result<Self, Problem> {
+        if input == Path::new("-") {
+            return Self::new(Box::new(io::stdin()));
+        }
+        let file = File::open(input).map_err(Problem::Open)?;
+        Self::new(Box::new(file))
+    }
+
+    pub(super) fn new(input: Box<dyn Read>) -> Result<Self, Problem> {
+        let mut source = Self::plain(input);
+        for _ in 0..MAX_LAYERS {
+            source.fill(4)?;
+            let unpacked: Box<dyn Read> = match source.available() {
+                [0x1f, 0x8b, ..] => {
+                    Box::new(flate2::read::MultiGzDecoder::new(source.into_reader()))
+                }
+                [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+                    let reader = source.into_reader();
+                    Box::new(zstd::stream::read::Decoder::new(reader).map_err(Problem::Read)?)
+                }
+                _ => break,
+            };
+            source = Self::plain(unpacked);
+        }
+        Ok(source)
+    }
+
+    fn plain(input: Box<dyn Read>) -> Self {
+        Self { input, window: vec![0; FIRST_WINDOW], start: 0, end: 0, position: 0, cut_off: None }
+    }
+
+    /// The octets read but not consumed, and the rest of the input behind them.
+    fn into_reader(self) -> impl Read {
+        let read = self.window.get(self.start..self.end).unwrap_or_default().to_vec();
+        io::Cursor::new(read).chain(self.input)
+    }
+
+    /// Makes at least `want` octets available, fewer only at the end of the input.
+    pub(super) fn fill(&mut self, want: usize) -> Result<bool, Problem> {
+        while self.end - self.start < want && self.cut_off.is_none() {
+            if self.start > 0 {
+                self.window.copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            }
+            if self.window.len() < want {
+                self.window.resize(want.next_power_of_two(), 0);
+            }
+            match self.input.read(&mut self.window[self.end..]) {
+                Ok(0) => break,
+                Ok(count) => self.end += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A compressed file that was cut off: what could be unpacked counts.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    self.cut_off = Some("its compressed data end early");
+                }
+                Err(error) => return Err(Problem::Read(error)),
+            }
+        }
+        Ok(self.end - self.start >= want)
+    }
+
+    pub(super) fn available(&self) -> &[u8] {
+        self.window.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub(super) fn consume(&mut self, count: usize) {
+        let count = count.min(self.end - self.start);
+        self.start += count;
+        self.position += u64::try_from(count).unwrap_or(0);
+    }
+
+    /// Consumes `count` octets and gives them; they stay in place until the next [`Self::fill`].
+    pub(super) fn take(&mut self, count: usize) -> &[u8] {
+        let start = self.start;
+        self.consume(count);
+        self.window.get(start..self.start).unwrap_or_default()
+    }
+
+    /// Octets consumed so far, for messages.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(super) fn cut_off(&self) -> Option<&'static str> {
+        self.cut_off
+    }
+}

@@ -1,0 +1,238 @@
+use super::*;
+use crate::net::craft::{self, query};
+use std::io::{Cursor, Write};
+
+const ETHERNET: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+
+fn frame(id: u16) -> Vec<u8> {
+    [ETHERNET.as_slice(), &craft::udp("192.0.2.1:1024", "192.0.2.53:53", &query(id, "www"))]
+        .concat()
+}
+
+#[derive(Clone, Copy)]
+struct Order(bool);
+
+impl Order {
+    fn u16(self, number: u16) -> [u8; 2] {
+        if self.0 { number.to_be_bytes() } else { number.to_le_bytes() }
+    }
+
+    fn u32(self, number: u32) -> [u8; 4] {
+        if self.0 { number.to_be_bytes() } else { number.to_le_bytes() }
+    }
+}
+
+fn pcap_header(order: Order, magic: u32, link: u32) -> Vec<u8> {
+    let mut file = order.u32(magic).to_vec();
+    file.extend([order.u16(2), order.u16(4)].concat());
+    file.extend([0, 0, 262_144, link].map(|word| order.u32(word)).concat());
+    file
+}
+
+fn pcap(order: Order, magic: u32, frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = pcap_header(order, magic, 1);
+    for frame in frames {
+        let length = u32::try_from(frame.len()).unwrap();
+        file.extend([1000, 7, length, length].map(|word| order.u32(word)).concat());
+        if magic == 0xa1b2_cd34 {
+            file.extend([0; 8]);
+        }
+        file.extend(frame);
+    }
+    file
+}
+
+fn block(order: Order, kind: u32, body: &[u8]) -> Vec<u8> {
+    let mut body = body.to_vec();
+    body.resize(body.len().next_multiple_of(4), 0);
+    let length = order.u32(u32::try_from(body.len() + 12).unwrap());
+    [order.u32(kind).as_slice(), &length, &body, &length].concat()
+}
+
+fn section(order: Order) -> Vec<u8> {
+    let mut body = order.u32(0x1a2b_3c4d).to_vec();
+    body.extend([order.u16(1), order.u16(0)].concat());
+    body.extend([0xff; 8]);
+    block(order, 0x0a0d_0d0a, &body)
+}
+
+fn interface(order: Order, link: u16, resolution: u8) -> Vec<u8> {
+    let mut body = [order.u16(link), [0, 0]].concat();
+    body.extend(order.u32(0));
+    body.extend([order.u16(9), order.u16(1)].concat());
+    body.extend([resolution, 0, 0, 0, 0, 0, 0, 0]);
+    block(order, 1, &body)
+}
+
+fn enhanced(order: Order, interface: u32, ticks: u64, frame: &[u8]) -> Vec<u8> {
+    let (high, low) = (ticks >> 32, ticks & 0xffff_ffff);
+    let length = u32::try_from(frame.len()).unwrap();
+    let (high, low) = (u32::try_from(high).unwrap(), u32::try_from(low).unwrap());
+    let mut body = [interface, high, low, length, length].map(|word| order.u32(word)).concat();
+    body.extend(frame);
+    block(order, 6, &body)
+}
+
+/// Times in nanoseconds and frame numbers of the packets handed over.
+type Seen = Vec<(u64, u64)>;
+
+fn replay(file: Vec<u8>) -> (Result<FileSummary, InputError>, Seen) {
+    let mut replay = Replay::new(PortSet::default());
+    let mut seen = Seen::new();
+    let summary = replay.stream("test", Box::new(Cursor::new(file)), &mut |packet| {
+        seen.push((packet.ts.as_nanos(), packet.origin.seq));
+        ControlFlow::Continue(())
+    });
+    (summary, seen)
+}
+
+const BOTH: [Order; 2] = [Order(false), Order(true)];
+
+#[test]
+fn pcap_in_all_variants() {
+    for order in BOTH {
+        for (magic, nanos) in [(0xa1b2_c3d4, 7000), (0xa1b2_3c4d, 7), (0xa1b2_cd34, 7000)] {
+            let (summary, seen) = replay(pcap(order, magic, &[frame(1), frame(2)]));
+            assert_eq!(summary.unwrap(), FileSummary { packets: 2, warning: None });
+            let ts = 1_000_000_000_000 + nanos;
+            assert_eq!(seen, [(ts, 1), (ts, 2)], "{magic:x}");
+        }
+    }
+}
+
+#[test]
+fn pcapng_with_interfaces_of_their_own_clocks() {
+    let mut file = Vec::new();
+    for order in BOTH {
+        file.extend(section(order));
+        file.extend(interface(order, 1, 6));
+        file.extend(interface(order, 101, 9));
+        file.extend(block(order, 0x0bad, b"of no known kind"));
+        file.extend(enhanced(order, 0, 5_000_000, &frame(1)));
+        file.extend(enhanced(order, 1, 6_000_000_000, &frame(2)[14..]));
+        let length = u32::try_from(frame(3).len()).unwrap();
+        file.extend(block(order, 3, &[order.u32(length).as_slice(), &frame(3)].concat()));
+    }
+    let (summary, seen) = replay(file);
+    assert_eq!(summary.unwrap(), FileSummary { packets: 6, warning: None });
+    let second = 1_000_000_000;
+    let times = [5, 6, 6, 5, 6, 6];
+    assert_eq!(seen, (1..).zip(times).map(|(seq, ts)| (ts * second, seq)).collect::<Seen>());
+}
+
+#[test]
+fn compressed_files() {
+    let file = pcap(Order(false), 0xa1b2_c3d4, &[frame(1), frame(2)]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&file).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let zstd = zstd::encode_all(file.as_slice(), 1).unwrap();
+    for packed in [&gzip, &zstd] {
+        let (summary, seen) = replay(packed.clone());
+        assert_eq!((summary.unwrap().warning, seen.len()), (None, 2));
+    }
+    let (summary, seen) = replay(gzip[..gzip.len() - 1].to_vec());
+    assert!(summary.unwrap().warning.unwrap().contains("cut off") && seen.len() == 2);
+    // zstd unpacks by blocks, of which this file has but one.
+    let (summary, _) = replay(zstd[..zstd.len() - 1].to_vec());
+    assert!(summary.unwrap_err().to_string().contains("compressed data end early"));
+}
+
+#[test]
+fn a_file_that_ends_in_mid_packet_gives_its_whole_packets() {
+    let frames = [frame(1), frame(2)];
+    let whole = pcap(Order(false), 0xa1b2_c3d4, &frames);
+    for cut in 1..frame(2).len() + 16 {
+        let (summary, seen) = replay(whole[..whole.len() - cut].to_vec());
+        let warning = summary.unwrap().warning.unwrap();
+        assert!(warning.contains("mid packet"), "{warning}");
+        assert_eq!(seen.len(), 1);
+    }
+    let mut file = section(Order(false));
+    file.extend(interface(Order(false), 1, 6));
+    file.extend(enhanced(Order(false), 0, 1, &frame(1)));
+    let (summary, seen) = replay(file[..file.len() - 1].to_vec());
+    assert!(summary.unwrap().warning.is_some() && seen.is_empty());
+}
+
+#[test]
+fn says_what_is_wrong_with_a_file() {
+    let text = |file: Vec<u8>| replay(file).0.unwrap_err().to_string();
+    assert!(text(Vec::new()).contains("is empty"));
+    assert!(text(b"GET / HTTP/1.1".to_vec()).contains("not a capture file (it begins with 47 45"));
+    let unknown = text(pcap_header(Order(true), 0xa1b2_c3d4, 147));
+    assert!(unknown.contains("link type 147") && unknown.contains("Ethernet (1)"), "{unknown}");
+    let mut huge = pcap_header(Order(false), 0xa1b2_c3d4, 1);
+    huge.extend([0xff; 16]);
+    assert!(text(huge).contains("damaged at octet 24"));
+    assert!(text(pcap_header(Order(false), 0xa1b2_c3d4, 1)[..20].to_vec()).contains("damaged"));
+    let mut orphan = section(Order(false));
+    orphan.extend(enhanced(Order(false), 3, 1, &frame(1)));
+    assert!(text(orphan).contains("an interface not described"));
+    let missing = Replay::new(PortSet::default())
+        .file(Path::new("/nonexistent.pcap"), &mut |_| ControlFlow::Continue(()))
+        .unwrap_err();
+    assert!(missing.to_string().starts_with("/nonexistent.pcap: cannot be opened"));
+}
+
+#[test]
+fn stops_when_told_and_numbers_files() {
+    let file = pcap(Order(false), 0xa1b2_c3d4, &[frame(1), frame(2)]);
+    let mut replay = Replay::new(PortSet::default());
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let input = Box::new(Cursor::new(file.clone()));
+        replay
+            .stream("test", input, &mut |packet| {
+                seen.push((packet.origin.cpu, packet.origin.seq));
+                ControlFlow::Break(())
+            })
+            .unwrap();
+    }
+    assert_eq!(seen, [(0, 1), (1, 1)]);
+    let (kernel, ring) = replay.counters();
+    assert_eq!((kernel["replay"].seen, ring.received), (2, 2));
+}
+
+#[test]
+fn wire_length_is_the_captures_word() {
+    let mut file = pcap_header(Order(false), 0xa1b2_c3d4, 1);
+    let frame = frame(1);
+    let captured = u32::try_from(frame.len() - 10).unwrap();
+    file.extend([0, 0, captured, captured + 30].map(u32::to_le_bytes).concat());
+    file.extend(&frame[..frame.len() - 10]);
+    let mut replay = Replay::new(PortSet::default());
+    let mut lengths = Vec::new();
+    replay
+        .stream("test", Box::new(Cursor::new(file)), &mut |packet| {
+            if let Body::Ip { bytes, wire_bytes } = packet.body {
+                lengths.push((bytes.len(), wire_bytes));
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(lengths, [(frame.len() - 24, captured + 30 - 14)]);
+    assert_eq!(replay.counters().0["replay"].clipped, 1);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_file_panics(
+        start in 0usize..4,
+        damage in proptest::collection::vec((0usize..400, proptest::num::u8::ANY), 0..8),
+    ) {
+        let mut ng = section(Order(false));
+        ng.extend(interface(Order(false), 1, 6));
+        ng.extend(enhanced(Order(false), 0, 1, &frame(1)));
+        let mut file = match start {
+            0 => pcap(Order(false), 0xa1b2_c3d4, &[frame(1), frame(2)]),
+            1 => pcap(Order(true), 0xa1b2_3c4d, &[frame(1), frame(2)]),
+            _ => ng,
+        };
+        for (at, octet) in damage {
+            let length = file.len();
+            file[at % length] = octet;
+        }
+        let _ = replay(file);
+    }
+}

@@ -1,0 +1,377 @@
+//! The command line.
+
+#![forbid(unsafe_code)]
+
+use crate::capture::ports::PortSet;
+use crate::config::layer::{CaptureLayer, KafkaLayer, Layer, LogLayer, MetricsLayer, PairingLayer};
+use crate::config::value::{Broker, Hook, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span};
+use crate::config::{Purpose, Sources};
+use crate::sink::{SinkSpec, StreamSet};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Every DNS message at the socket, with its process, exactly accounted for.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "dnscribe",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  dnscribe run                                      Show this host's DNS transactions
+  dnscribe run --brokers kafka-1:9092               Stream them to Kafka
+  dnscribe replay traffic.pcapng.gz -o json | jq .  Read a capture file
+  dnscribe check                                    Ask whether `run` would work here
+
+Exit codes: 0 success, 1 failed while running, 2 bad usage, configuration or input file,
+3 this host cannot capture."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Capture live DNS on this host and stream records until stopped
+    Run(RunArgs),
+    /// Send capture files through the same pipeline, in capture time
+    Replay(ReplayArgs),
+    /// Validate the configuration and ask whether `run` would work on this host
+    Check(CheckArgs),
+    /// Work with the ledger
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Print the JSON Schema of a record, or list the schemas
+    Schema(SchemaArgs),
+}
+
+/// Flags of all that makes records.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CommonArgs {
+    /// Read the configuration from this YAML file
+    #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+
+    /// Give every sink these streams: messages, transactions, lookups, metrics, alerts, dlq, ledger
+    #[arg(long, value_name = "LIST")]
+    pub stream: Option<StreamSet>,
+
+    /// Where records go; may be repeated.
+    #[arg(
+        long,
+        value_name = "DEST",
+        help = "Send records to stdout, file:PATH, kafka or null; may be repeated"
+    )]
+    pub sink: Vec<SinkSpec>,
+
+    /// Find Kafka at these brokers: HOST:PORT,...
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub brokers: Vec<Broker>,
+
+    /// Look for DNS on these ports [default: 53]
+    #[arg(long, value_name = "LIST")]
+    pub port: Option<PortSet>,
+
+    /// Serve /metrics, /healthz and /readyz here, or "off" [default: 127.0.0.1:9353; replay: off]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics_listen: Option<Listen>,
+
+    /// Let a query wait this long for its response [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub query_timeout: Option<PositiveSpan>,
+
+    /// Write log lines as text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// Say more on stderr; twice for every step
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Flags of live capture.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CaptureArgs {
+    /// Attach at this hook: auto, cgroup or socket [default: auto]
+    #[arg(long, value_name = "HOOK")]
+    pub hook: Option<Hook>,
+
+    /// Watch this cgroup: absolute, or relative to the cgroup2 mount [default: its root]
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+
+    /// Listen on this interface with hook socket; may be repeated [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub interface: Vec<String>,
+}
+
+/// The look of stdout.
+#[derive(Clone, Debug, Default, Args)]
+pub struct OutputArgs {
+    /// Write stdout as text, json, or auto: text on a terminal [default: auto]
+    #[arg(short, long, value_name = "LOOK")]
+    pub output: Option<Output>,
+}
+
+/// `dnscribe run`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(after_help = "\
+Examples:
+  dnscribe run --duration 30s
+  dnscribe run --sink file:/var/log/dns.ndjson --stream transactions,ledger
+  dnscribe run --config /etc/dnscribe.yaml --brokers kafka-1:9092,kafka-2:9092
+  dnscribe run --hook socket --interface eth0 --port 53,5353")]
+pub struct RunArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
+    pub capture: CaptureArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
+    pub output: OutputArgs,
+
+    /// Stop after this time, such as 30s [default: run until stopped]
+    #[arg(long, value_name = "DURATION")]
+    pub duration: Option<PositiveSpan>,
+
+    /// Let the end take this long at most [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    pub drain_timeout: Option<Span>,
+}
+
+/// `dnscribe replay`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(after_help = "\
+Examples:
+  dnscribe replay traffic.pcap
+  dnscribe replay monday.pcapng.zst tuesday.pcapng.zst --stream transactions,ledger -o json
+  tcpdump -w - port 53 | dnscribe replay -")]
+pub struct ReplayArgs {
+    /// Capture files: pcap or pcapng, plain, .gz or .zst; - is stdin
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
+    pub output: OutputArgs,
+}
+
+/// `dnscribe check`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
+    pub capture: CaptureArgs,
+
+    /// Print the findings as text or json [default: text]
+    #[arg(short, long, value_name = "LOOK")]
+    pub output: Option<Output>,
+}
+
+/// `dnscribe ledger`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Read ledger and data records back and see whether every identity closes
+    #[command(after_help = "\
+Examples:
+  dnscribe ledger verify dns.ndjson
+  dnscribe ledger verify --brokers kafka-1:9092")]
+    Verify(VerifyArgs),
+}
+
+/// `dnscribe ledger verify`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct VerifyArgs {
+    /// Files of records as NDJSON; - is stdin
+    #[arg(value_name = "FILE", required_unless_present = "brokers", conflicts_with = "brokers")]
+    pub files: Vec<PathBuf>,
+
+    /// Read the topics of these brokers instead: HOST:PORT,...
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub brokers: Vec<Broker>,
+
+    /// Take topics and kafka.options from this YAML file
+    #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+}
+
+/// `dnscribe schema`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SchemaArgs {
+    /// The schema to print, such as dns.transaction/1; a list of all without it
+    pub name: Option<String>,
+}
+
+fn some<T>(list: &[T]) -> Option<Vec<T>>
+where
+    T: Clone,
+{
+    (!list.is_empty()).then(|| list.to_vec())
+}
+
+impl CommonArgs {
+    /// The flags as a layer of configuration.
+    #[must_use]
+    pub fn layer(&self) -> Layer {
+        Layer {
+            streams: self.stream,
+            sinks: some(&self.sink),
+            capture: CaptureLayer { ports: self.port.clone(), ..CaptureLayer::default() },
+            pairing: PairingLayer { query_timeout: self.query_timeout, ..PairingLayer::default() },
+            kafka: KafkaLayer { brokers: some(&self.brokers), ..KafkaLayer::default() },
+            metrics: MetricsLayer { listen: self.metrics_listen },
+            log: LogLayer { format: self.log_format, level: level(self.verbose) },
+            ..Layer::default()
+        }
+    }
+
+    fn sources(&self, purpose: Purpose, flags: Layer) -> Sources {
+        let file = self.config.clone().filter(|path| !path.as_os_str().is_empty());
+        Sources { purpose, file, environment: std::env::vars_os().collect(), flags }
+    }
+}
+
+/// What `-v` says of the log level.
+const fn level(verbose: u8) -> Option<LogLevel> {
+    match verbose {
+        0 => None,
+        1 => Some(LogLevel::Debug),
+        _ => Some(LogLevel::Trace),
+    }
+}
+
+impl CaptureArgs {
+    fn add_to(&self, layer: &mut Layer) {
+        layer.capture.hook = self.hook;
+        layer.capture.cgroup.clone_from(&self.cgroup);
+        layer.capture.interfaces = some(&self.interface);
+    }
+}
+
+impl RunArgs {
+    /// What the configuration is made from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let mut layer = self.common.layer();
+        self.capture.add_to(&mut layer);
+        layer.output = self.output.output;
+        layer.duration = self.duration;
+        layer.drain_timeout = self.drain_timeout;
+        self.common.sources(Purpose::Live, layer)
+    }
+}
+
+impl ReplayArgs {
+    /// What the configuration is made from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let layer = Layer { output: self.output.output, ..self.common.layer() };
+        self.common.sources(Purpose::Replay, layer)
+    }
+}
+
+impl CheckArgs {
+    /// What the configuration is made from: that of `run`.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let mut layer = self.common.layer();
+        self.capture.add_to(&mut layer);
+        self.common.sources(Purpose::Live, layer)
+    }
+}
+
+impl VerifyArgs {
+    /// What the configuration is made from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let common = CommonArgs {
+            config: self.config.clone(),
+            brokers: self.brokers.clone(),
+            ..CommonArgs::default()
+        };
+        common.sources(Purpose::Replay, common.layer())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use std::time::Duration;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("dnscribe").chain(line.split(' ')))
+    }
+
+    #[test]
+    fn is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_flags_into_the_top_layer() {
+        let line = "run --stream transactions,ledger --sink stdout --sink file:/x --brokers a:1,b:2 \
+                    --port 53,5353 --metrics-listen off --query-timeout 1s -o json -vv --hook cgroup \
+                    --cgroup x --interface eth0 --interface eth1 --duration 30s --drain-timeout 0s \
+                    --log-format json";
+        let Command::Run(run) = parse(line).unwrap().command else { panic!() };
+        let layer = run.sources().flags;
+        assert_eq!(layer.sinks.unwrap().len(), 2);
+        assert_eq!(layer.kafka.brokers.unwrap().len(), 2);
+        assert_eq!(layer.capture.ports.unwrap().to_string(), "53,5353");
+        assert_eq!(layer.metrics.listen, Some(Listen(None)));
+        assert_eq!(layer.pairing.query_timeout.unwrap().0, Duration::from_secs(1));
+        assert_eq!((layer.output, layer.log.level), (Some(Output::Json), Some(LogLevel::Trace)));
+        assert_eq!(layer.capture.interfaces.unwrap(), ["eth0", "eth1"]);
+        assert_eq!(layer.drain_timeout, Some(Span(Duration::ZERO)));
+        assert!(layer.streams.is_some() && layer.duration.is_some());
+    }
+
+    #[test]
+    fn says_the_remedy_and_exits_2() {
+        for (line, remedy) in [
+            ("run --port domain", "numbers from 1 to 65535"),
+            ("run --stream raw", "choose from messages"),
+            ("run --sink kafak", "file:PATH"),
+            ("run --query-timeout 5", "such as 5s"),
+            ("run --hook kprobe", "auto cgroup socket"),
+            ("run --metrics-listen 9353", "127.0.0.1:9353"),
+            ("replay", "FILE"),
+            ("ledger verify", "FILE"),
+            ("ledger verify x --brokers a:1", "cannot be used with"),
+            ("run --nonsense", "--nonsense"),
+            ("nonsense", "nonsense"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(remedy), "{line}: {error}");
+        }
+        assert_eq!(parse("--version").unwrap_err().exit_code(), 0);
+        assert_eq!(parse("run --help").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn other_commands() {
+        assert!(
+            matches!(parse("replay - a.pcap").unwrap().command, Command::Replay(args) if args.files.len() == 2)
+        );
+        assert!(
+            matches!(parse("schema dns.dlq/1").unwrap().command, Command::Schema(args) if args.name.is_some())
+        );
+        assert!(
+            matches!(parse("check -o json").unwrap().command, Command::Check(args) if args.output == Some(Output::Json))
+        );
+    }
+}

@@ -1,0 +1,24 @@
+//! The commands: each takes its arguments and ends well or with an [`Exit`].
+
+mod check;
+mod replay;
+mod run;
+mod schema;
+mod session;
+mod signals;
+mod summary;
+mod verify;
+
+use crate::cli::{Cli, Command, LedgerCommand};
+use crate::exit::Exit;
+
+/// Does what the command line says.
+pub fn execute(cli: &Cli) -> Result<(), Exit> {
+    match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Replay(args) => replay::replay(args),
+        Command::Check(args) => check::check(args),
+        Command::Ledger(LedgerCommand::Verify(args)) => verify::verify(args),
+        Command::Schema(args) => schema::schema(args),
+    }
+}

@@ -1,0 +1,114 @@
+//! `dnscribe replay`: capture files through the same pipeline, in capture time.
+
+use super::session::{Blueprint, Verdict, Watch, close};
+use super::signals::Signals;
+use crate::capture::Packet;
+use crate::capture::replay::{InputError, Replay};
+use crate::cli::ReplayArgs;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::pipeline::{Pipeline, Taken};
+use crate::sink::{self, Sink};
+use crate::time::Timestamp;
+use crate::{log, metrics};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// Packets between two looks at signals, sinks and metrics requests.
+const LOOK_EVERY: u32 = 1024;
+
+/// How long sinks may take before a ledger record is written without them.
+const BARRIER: Duration = Duration::from_secs(600);
+
+/// Replays the files in the order given.
+pub(super) fn replay(args: &ReplayArgs) -> Result<(), Exit> {
+    let sources = args.sources();
+    let config = Config::load(&sources)?;
+    log::init(&config.log);
+    let signals = Signals::listen()?;
+    let endpoint = config.metrics_listen.map(metrics::Server::start).transpose()?;
+    let sinks = sink::open(&config.sinks, &config.open_with())?;
+    let mut reader = Replay::new(config.capture.ports.clone());
+    let mut session = Session {
+        config: &config,
+        sinks: Some(sinks),
+        pipeline: None,
+        watch: Watch::default(),
+        signals,
+        endpoint,
+        since_look: 0,
+    };
+    let mut failure = None;
+    for file in &args.files {
+        match reader.file(file, &mut |packet, taken| session.packet(packet, taken)) {
+            Ok(summary) => {
+                if let Some(warning) = summary.warning {
+                    tracing::warn!("{}: {warning}", file.display());
+                }
+            }
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+        if session.signals.stop() {
+            break;
+        }
+    }
+    session.end(reader.first_packet(), reader.counters())?;
+    failure.map_or(Ok(()), |error: InputError| Err(error.into()))
+}
+
+struct Session<'a> {
+    config: &'a Config,
+    sinks: Option<Vec<Box<dyn Sink>>>,
+    pipeline: Option<Pipeline>,
+    watch: Watch,
+    signals: Signals,
+    endpoint: Option<metrics::Server>,
+    since_look: u32,
+}
+
+impl Session<'_> {
+    fn packet(&mut self, packet: &Packet<'_>, taken: &dyn Fn() -> (Taken, Timestamp)) -> ControlFlow<()> {
+        if self.pipeline.is_none() {
+            let (_, epoch) = taken();
+            self.pipeline = self.begin(epoch);
+        }
+        let Some(pipeline) = &mut self.pipeline else { return ControlFlow::Break(()) };
+        pipeline.observe(packet);
+        if pipeline.ledger_due(packet.ts) {
+            // The same file must give the same ledger: nothing may be on its way.
+            pipeline.flush_batches();
+            pipeline.output().flush(BARRIER);
+            pipeline.write_ledger(taken().0, packet.ts, false);
+        }
+        self.since_look += 1;
+        if self.since_look < LOOK_EVERY {
+            return ControlFlow::Continue(());
+        }
+        self.since_look = 0;
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.answer(|| pipeline.exposition(taken().0, 0));
+        }
+        if self.signals.stop() || self.watch.look(pipeline.output()) != Verdict::GoOn {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn begin(&mut self, epoch: Timestamp) -> Option<Pipeline> {
+        let sinks = self.sinks.take()?;
+        let config = self.config;
+        Some(Blueprint { config, epoch, enricher: None, wait_for_sinks: true }.build(sinks))
+    }
+
+    fn end(mut self, first: Option<Timestamp>, taken: Taken) -> Result<(), Exit> {
+        let pipeline = self.pipeline.take().or_else(|| self.begin(first.unwrap_or_default()));
+        let Some(mut pipeline) = pipeline else { return Ok(()) };
+        let now = pipeline.last_packet();
+        pipeline.finish(now);
+        pipeline.output().flush(BARRIER);
+        close(pipeline, taken, now, BARRIER, &mut self.watch).map(|_| ())
+    }
+}

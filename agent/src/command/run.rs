@@ -1,0 +1,172 @@
+//! `dnscribe run`: live capture until told to stop.
+
+use super::session::{Blueprint, Verdict, Watch, close, pairing};
+use super::signals::Signals;
+use crate::capture::live::{Live, LiveOptions, cgroup2_mount};
+use crate::cli::RunArgs;
+use crate::config::{Config, Sources};
+use crate::enrich::Enricher;
+use crate::exit::Exit;
+use crate::metrics::Server;
+use crate::pipeline::Pipeline;
+use crate::sink;
+use crate::time::Timestamp;
+use crate::{log, metrics};
+use std::time::{Duration, Instant};
+
+/// Longest sleep: signals, timers and metrics requests are looked at this often.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Packets taken from the ring between two looks at anything else.
+const DRAIN: usize = 16_384;
+
+/// After so long without a packet the operator is told what is watched.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Captures until a signal, the duration's end, or the last sink's.
+pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
+    let sources = args.sources();
+    let config = Config::load(&sources)?;
+    log::init(&config.log);
+    let signals = Signals::listen()?;
+    let endpoint = config.metrics_listen.map(metrics::Server::start).transpose()?;
+    let sinks = sink::open(&config.sinks, &config.open_with())?;
+    let epoch = Timestamp::now();
+    let live = Live::open(&LiveOptions::from(&config.capture))?;
+    tracing::info!("{}", live.describe());
+    let enricher = Some(Enricher::new(cgroup2_mount().as_deref()));
+    let pipeline =
+        Blueprint { config: &config, epoch, enricher, wait_for_sinks: false }.build(sinks);
+    if let Some(endpoint) = &endpoint {
+        tracing::info!("metrics at http://{}/metrics", endpoint.address());
+        endpoint.ready();
+    }
+    let run = Run {
+        end: config.duration.map(|duration| Instant::now() + duration),
+        config,
+        sources,
+        live,
+        pipeline,
+        watch: Watch::default(),
+        signals,
+        endpoint,
+    };
+    run.until_the_end()
+}
+
+struct Run {
+    config: Config,
+    sources: Sources,
+    live: Live,
+    pipeline: Pipeline,
+    watch: Watch,
+    signals: Signals,
+    endpoint: Option<Server>,
+    end: Option<Instant>,
+}
+
+impl Run {
+    fn until_the_end(mut self) -> Result<(), Exit> {
+        let started = Instant::now();
+        let mut silent = true;
+        while !self.over() {
+            let taken = self.turn()?;
+            silent &= taken == 0;
+            if silent && started.elapsed() >= SILENCE {
+                silent = false;
+                self.hint();
+            }
+        }
+        self.stop()
+    }
+
+    /// Waits for packets, takes them, and does what is due. Gives the number of packets taken.
+    fn turn(&mut self) -> Result<usize, Exit> {
+        let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
+        self.live.wait(self.pause()).map_err(failed)?;
+        // What is still in the ring when time is judged would be judged unfairly: only when the
+        // ring was emptied may the clock, as it stood before, say that a query's time is over.
+        let before = Timestamp::now();
+        let Self { live, pipeline, .. } = self;
+        let taken = live.drain(DRAIN, &mut |packet| pipeline.observe(packet));
+        if taken < DRAIN {
+            pipeline.expire(before);
+            pipeline.flush_batches();
+        }
+        let now = Timestamp::now();
+        if pipeline.ledger_due(now) {
+            pipeline.flush_batches();
+            pipeline.write_ledger(live.counters(), now, false);
+        }
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.answer(|| pipeline.exposition(live.counters(), live.ring_used_bytes()));
+        }
+        if self.signals.reload() {
+            self.reload();
+        }
+        Ok(taken)
+    }
+
+    fn pause(&self) -> Duration {
+        self.end.map_or(PAUSE, |end| end.saturating_duration_since(Instant::now()).min(PAUSE))
+    }
+
+    fn over(&mut self) -> bool {
+        self.signals.stop()
+            || self.end.is_some_and(|end| Instant::now() >= end)
+            || self.watch.look(self.pipeline.output()) != Verdict::GoOn
+    }
+
+    /// Detaches, drains the ring, writes what waits, flushes the sinks and says the balance.
+    fn stop(self) -> Result<(), Exit> {
+        let Self { mut live, mut pipeline, mut watch, endpoint, config, .. } = self;
+        let limit = config.drain_timeout;
+        let end = Instant::now() + limit;
+        if let Some(endpoint) = &endpoint {
+            endpoint.stopping();
+        }
+        live.detach();
+        while live.drain(DRAIN, &mut |packet| pipeline.observe(packet)) > 0
+            && Instant::now() < end
+        {}
+        let now = Timestamp::now();
+        pipeline.finish(now);
+        let left = end.saturating_duration_since(Instant::now());
+        close(pipeline, live.counters(), now, left, &mut watch).map(|_| ())
+    }
+
+    /// Adopts what can be changed while running; a configuration that is wrong changes nothing.
+    fn reload(&mut self) {
+        let new = match Config::load(&self.sources) {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::error!("the configuration stays as it was: {error}");
+                return;
+            }
+        };
+        self.pipeline.reconfigure(pairing(&new));
+        self.pipeline.output().name_resolvers(new.resolvers.clone().into_iter().collect());
+        let adopted = Config {
+            pairing: new.pairing.clone(),
+            resolvers: new.resolvers.clone(),
+            ..self.config.clone()
+        };
+        if adopted == new {
+            tracing::info!("configuration reloaded");
+        } else {
+            tracing::warn!(
+                "configuration reloaded: pairing and resolvers are in force, the other changes \
+                 wait for a restart"
+            );
+        }
+        self.config = adopted;
+    }
+
+    fn hint(&self) {
+        let ports = &self.config.capture.ports;
+        tracing::info!(
+            "no DNS yet on port {ports}: {}; make a query with, for example, `dig example.com`",
+            self.live.describe()
+        );
+    }
+}

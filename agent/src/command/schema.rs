@@ -1,0 +1,20 @@
+//! `dnscribe schema`: the records' JSON Schemas.
+
+use super::summary::print;
+use crate::cli::SchemaArgs;
+use crate::exit::Exit;
+use crate::record;
+
+/// Prints one schema, or the names of all.
+pub(super) fn schema(args: &SchemaArgs) -> Result<(), Exit> {
+    let Some(name) = &args.name else {
+        let names: Vec<&str> = record::schema_names().collect();
+        return print(&format!("{}\n", names.join("\n")));
+    };
+    let Some(schema) = record::json_schema(name) else {
+        let names: Vec<&str> = record::schema_names().collect();
+        return Err(Exit::usage(format!("there is no schema \"{name}\""))
+            .with_remedy(format!("choose from {}", names.join(", "))));
+    };
+    print(&format!("{schema:#}\n"))
+}

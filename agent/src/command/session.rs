@@ -1,0 +1,117 @@
+//! What `run` and `replay` share: a configured pipeline with its sinks, from start to summary.
+
+use super::summary::balance;
+use crate::config::Config;
+use crate::decode::DecoderOptions;
+use crate::enrich::Enricher;
+use crate::exit::Exit;
+use crate::ledger::Counters;
+use crate::pair::PairOptions;
+use crate::pipeline::{Output, OutputOptions, Pipeline, Taken};
+use crate::record::Identity;
+use crate::sink::{Failure, Sink};
+use crate::time::Timestamp;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// How a pipeline is made from the configuration.
+pub(super) struct Blueprint<'a> {
+    pub(super) config: &'a Config,
+    pub(super) epoch: Timestamp,
+    pub(super) enricher: Option<Enricher>,
+    pub(super) wait_for_sinks: bool,
+}
+
+impl Blueprint<'_> {
+    pub(super) fn build(self, sinks: Vec<Box<dyn Sink>>) -> Pipeline {
+        let config = self.config;
+        let resolvers = config.resolvers.clone().into_iter().collect();
+        let (node, region) = (config.node.clone(), config.region.clone());
+        let options = OutputOptions {
+            identity: Identity::new(node, region, self.epoch, resolvers),
+            enricher: self.enricher,
+            wait_for_sinks: self.wait_for_sinks,
+        };
+        let decoder = DecoderOptions {
+            ports: config.capture.ports.clone(),
+            keep_wire: config.messages_wire,
+            ..DecoderOptions::default()
+        };
+        Pipeline::new(decoder, pairing(config), Output::new(options, sinks))
+    }
+}
+
+/// The bounds of pairing that the configuration sets.
+pub(super) fn pairing(config: &Config) -> PairOptions {
+    PairOptions {
+        query_timeout: config.pairing.query_timeout,
+        max_transactions: config.pairing.max_transactions,
+    }
+}
+
+/// Notices sinks that fail for good.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    told: BTreeSet<String>,
+}
+
+/// What the sinks' failures mean for the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Records have somewhere to go.
+    GoOn,
+    /// The reader of stdout went away, and there is no other sink: a quiet end.
+    Quiet,
+    /// No sink is left.
+    NoneLeft,
+}
+
+impl Watch {
+    /// Names each sink that has failed, once; says whether any is left.
+    pub(super) fn look(&mut self, output: &Output) -> Verdict {
+        let (failures, all) = output.failures();
+        for (name, failure) in &failures {
+            if let Failure::Broken(reason) = failure
+                && self.told.insert(name.clone())
+            {
+                tracing::error!(sink = %name, "{reason}; its records are dropped and counted from here on");
+            }
+        }
+        if failures.len() < all {
+            Verdict::GoOn
+        } else if failures.iter().all(|(_, failure)| *failure == Failure::PipeClosed) {
+            Verdict::Quiet
+        } else {
+            Verdict::NoneLeft
+        }
+    }
+}
+
+/// Ends a pipeline: everything delivered or counted as dropped, the final ledger record written,
+/// the summary on stderr.
+pub(super) fn close(
+    mut pipeline: Pipeline,
+    taken: Taken,
+    now: Timestamp,
+    limit: Duration,
+    watch: &mut Watch,
+) -> Result<Counters, Exit> {
+    let end = Instant::now() + limit;
+    let left = || end.saturating_duration_since(Instant::now());
+    pipeline.output().flush(left());
+    pipeline.write_ledger(taken.clone(), now, true);
+    pipeline.output().flush(left());
+    pipeline.output().close();
+    let counters = pipeline.counters(taken);
+    match watch.look(pipeline.output()) {
+        Verdict::GoOn => {}
+        // Whoever closed the pipe does not want the summary either.
+        Verdict::Quiet => return Ok(counters),
+        Verdict::NoneLeft => {
+            eprint!("{}", balance(&counters));
+            return Err(Exit::failed("no sink is left that takes records"));
+        }
+    }
+    eprint!("{}", balance(&counters));
+    Ok(counters)
+}

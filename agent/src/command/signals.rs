@@ -1,0 +1,42 @@
+//! What the operator signals.
+
+use crate::exit::Exit;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Flags that signals raise.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Signals {
+    stop: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Listens for SIGTERM and SIGINT (stop; a second one ends at once) and SIGHUP (reload).
+    pub(super) fn listen() -> Result<Self, Exit> {
+        let signals = Self::default();
+        let register = || -> std::io::Result<()> {
+            for signal in [SIGTERM, SIGINT] {
+                // In this order: the first signal finds the flag down, the second finds it up.
+                let up = Arc::clone(&signals.stop);
+                signal_hook::flag::register_conditional_shutdown(signal, 1, up)?;
+                signal_hook::flag::register(signal, Arc::clone(&signals.stop))?;
+            }
+            signal_hook::flag::register(SIGHUP, Arc::clone(&signals.reload))?;
+            Ok(())
+        };
+        register().map_err(|error| Exit::failed(format!("cannot listen for signals: {error}")))?;
+        Ok(signals)
+    }
+
+    /// Whether it is time to stop.
+    pub(super) fn stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Whether a reload was asked for since the last call.
+    pub(super) fn reload(&self) -> bool {
+        self.reload.swap(false, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,110 @@
+//! What commands print beside records: text on stdout where it is the command's result, the
+//! balance on stderr at the end of a run.
+
+use crate::exit::Exit;
+use crate::ledger::{Counters, Reasons};
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
+
+/// Writes a command's result to stdout; a reader that went away is no error.
+pub(super) fn print(text: &str) -> Result<(), Exit> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Exit::failed(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The balance of a run, for people.
+pub(super) fn balance(counters: &Counters) -> String {
+    let mut text = String::from("summary\n");
+    // Writing to a String cannot fail.
+    let _ = write_balance(&mut text, counters);
+    text
+}
+
+fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
+    for (hook, kernel) in &counters.kernel {
+        writeln!(
+            text,
+            "  kernel {hook:<8} seen {} = submitted {} + lost_ring_full {} + sampled_out {}{}",
+            kernel.seen,
+            kernel.submitted,
+            kernel.lost_ring_full,
+            kernel.sampled_out,
+            reasons("skipped", &kernel.skipped),
+        )?;
+    }
+    let ring = &counters.ring;
+    writeln!(
+        text,
+        "  ring            submitted {} = received {} + in_ring {}; sequence_gaps {}",
+        ring.submitted, ring.received, ring.in_ring, ring.sequence_gaps
+    )?;
+    let decode = &counters.decode;
+    writeln!(
+        text,
+        "  decode          received {} = decoded_packets {} + held {}{}; messages {} = queries {} + responses {}",
+        decode.received,
+        decode.decoded_packets,
+        decode.held,
+        reasons("malformed", &decode.malformed),
+        decode.messages,
+        decode.queries,
+        decode.responses
+    )?;
+    let pairing = &counters.pairing;
+    writeln!(
+        text,
+        "  pairing         queries {} = answered {} + timeout {} + icmp_error {} + evicted {} + open {} + retransmitted {}",
+        pairing.queries,
+        pairing.answered,
+        pairing.timeout,
+        pairing.icmp_error,
+        pairing.evicted,
+        pairing.open,
+        pairing.retransmitted
+    )?;
+    writeln!(
+        text,
+        "                  responses {} = answered {} + late {} + duplicate {} + orphan {}",
+        pairing.responses, pairing.answered, pairing.late, pairing.duplicate, pairing.orphan
+    )?;
+    for (sink, streams) in &counters.delivery {
+        for (stream, delivery) in streams.iter().filter(|(_, delivery)| delivery.records > 0) {
+            writeln!(
+                text,
+                "  {sink:<8} {stream:<13} records {} = delivered {} + spooled {} + in_flight {} + filtered {}{}",
+                delivery.records,
+                delivery.delivered,
+                delivery.spooled,
+                delivery.in_flight,
+                delivery.filtered,
+                reasons("dropped", &delivery.dropped),
+            )?;
+        }
+    }
+    let imbalances = counters.imbalances();
+    for imbalance in &imbalances {
+        writeln!(text, "  {imbalance}")?;
+    }
+    let verdict = if imbalances.is_empty() { "every identity closes" } else { "NOT BALANCED" };
+    writeln!(text, "  {verdict}")
+}
+
+/// ` + name 3 (reason 2, other 1)`, zeros left out.
+fn reasons(name: &str, reasons: &Reasons) -> String {
+    let sum: u64 = reasons.values().sum();
+    let parts: Vec<String> = reasons
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
+    if parts.is_empty() {
+        format!(" + {name} 0")
+    } else {
+        format!(" + {name} {sum} ({})", parts.join(", "))
+    }
+}

@@ -1,0 +1,292 @@
+//! The configuration: defaults, then a YAML file, then the environment, then flags; each wins over
+//! what is before it.
+//!
+//! [`Config::load`] either gives a configuration that makes sense or says in one sentence what
+//! does not, and where.
+
+#![forbid(unsafe_code)]
+
+pub mod layer;
+mod shape;
+mod source;
+pub mod value;
+
+use crate::capture::ports::PortSet;
+use crate::sink::{KafkaConfig, OpenWith, SinkSpec, StreamSet};
+use layer::{Layer, Over};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::IsTerminal;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+use value::{Hook, Listen, LogFormat, LogLevel, Output};
+
+/// For which command the configuration is: defaults differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `run`, and `check`, which asks whether `run` would work.
+    Live,
+    /// `replay`: the node is `replay`, and metrics are served only where a flag or the environment
+    /// asks for it.
+    Replay,
+}
+
+/// What the configuration is made from. Kept for reloading it.
+#[derive(Clone)]
+pub struct Sources {
+    /// Whose defaults apply.
+    pub purpose: Purpose,
+    /// The file, if any.
+    pub file: Option<PathBuf>,
+    /// All environment variables.
+    pub environment: Vec<(OsString, OsString)>,
+    /// What the flags say.
+    pub flags: Layer,
+}
+
+/// Leaves the environment and the flags out: they may hold secrets.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("purpose", &self.purpose)
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This host's name in records.
+    pub node: String,
+    /// Where this host is.
+    pub region: Option<String>,
+    /// What is captured and how.
+    pub capture: CaptureConfig,
+    /// How queries meet their responses.
+    pub pairing: PairingConfig,
+    /// The streams that every sink gets; each kind's default where absent.
+    pub streams: Option<StreamSet>,
+    /// Where records go; at least one.
+    pub sinks: Vec<SinkSpec>,
+    /// How stdout looks.
+    pub output: Output,
+    /// How to reach Kafka; with brokers where a sink needs them.
+    pub kafka: KafkaConfig,
+    /// Names of resolvers by address (IPv4-mapped IPv6 addresses as IPv4).
+    pub resolvers: BTreeMap<IpAddr, String>,
+    /// Where `/metrics` is served, if at all.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Whether message records hold the message's octets.
+    pub messages_wire: bool,
+    /// What is logged.
+    pub log: LogConfig,
+    /// How long the end may take.
+    pub drain_timeout: Duration,
+    /// How long to run; for ever where absent.
+    pub duration: Option<Duration>,
+}
+
+/// What is captured and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureConfig {
+    /// Where programs are attached.
+    pub hook: Hook,
+    /// The cgroup to watch, absolute or relative to the cgroup2 mount; its root where absent.
+    pub cgroup: Option<PathBuf>,
+    /// Interfaces for hook `socket`; all where empty.
+    pub interfaces: Vec<String>,
+    /// The ports of DNS.
+    pub ports: PortSet,
+    /// The ring's size: a power of two.
+    pub ring_bytes: u32,
+    /// Octets captured of a packet at most: 128 to 65536.
+    pub snap_bytes: u32,
+}
+
+/// How queries meet their responses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairingConfig {
+    /// How long a query waits for its response; more than none.
+    pub query_timeout: Duration,
+    /// How many queries wait at most; at least one.
+    pub max_transactions: usize,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How log lines look.
+    pub format: LogFormat,
+    /// From which importance on.
+    pub level: LogLevel,
+}
+
+/// Why there is no configuration. Never tells a secret.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: std::sync::Arc<std::io::Error>,
+    },
+    /// Something in the file is wrong.
+    #[error("{}: line {line}, column {column}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: u64,
+        /// From 1.
+        column: u64,
+        /// What is wrong, with the key.
+        message: String,
+    },
+    /// The file does not say which version of the format it has.
+    #[error("{}: line 1, column 1: version is missing: write \"version: 1\"", path.display())]
+    NoVersion {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A `DNSCRIBE_` variable is wrong.
+    #[error("environment variable {name}: {message}")]
+    Environment {
+        /// The variable.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A Kafka sink, and nowhere to find Kafka.
+    #[error("sink kafka needs brokers: give --brokers HOST:PORT or kafka.brokers")]
+    NoBrokers,
+    /// librdkafka does not take one of `kafka.options`.
+    #[error("{0}")]
+    KafkaOption(String),
+    /// An address with two names.
+    #[error("resolvers: {address} is both \"{first}\" and \"{second}\": keep one of them")]
+    TwoNames {
+        /// The address.
+        address: IpAddr,
+        /// One name.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// More than one sink on stdout.
+    #[error("sink stdout is given twice: records would be mixed; keep one of them")]
+    TwoStdouts,
+}
+
+impl Config {
+    /// Reads all sources.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let mut file = sources.file.as_deref().map(source::file).transpose()?.unwrap_or_default();
+        if sources.purpose == Purpose::Replay {
+            // A file is written for `run`, whose endpoint may well be up while something is replayed.
+            file.metrics.listen = Some(Listen(None));
+        }
+        let environment = source::environment(sources.environment.iter().cloned())?;
+        let layer = sources.flags.clone().over(environment).over(file);
+        resolve(layer, sources.purpose)
+    }
+
+    /// What [`crate::sink::open`] wants, with stdout as the terminal has it.
+    #[must_use]
+    pub fn open_with(&self) -> OpenWith<'_> {
+        use crate::sink::Look;
+        let stdout = match self.output {
+            Output::Text => Look::Text,
+            Output::Auto if std::io::stdout().is_terminal() => Look::Text,
+            Output::Json | Output::Auto => Look::Json,
+        };
+        OpenWith { streams: self.streams, stdout, node: &self.node, kafka: &self.kafka }
+    }
+}
+
+fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
+    let kafka = KafkaConfig {
+        brokers: layer.kafka.brokers.unwrap_or_default().into_iter().map(|one| one.0).collect(),
+        topics: layer.kafka.topics.into_iter().map(|(key, topic)| (key, topic.0)).collect(),
+        options: layer.kafka.options,
+    };
+    crate::sink::kafka::validate(&kafka).map_err(ConfigError::KafkaOption)?;
+    let sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
+    let node = layer.node.map_or_else(|| default_node(purpose), |node| node.0);
+    let pairing = PairingConfig {
+        query_timeout: layer.pairing.query_timeout.map_or(Duration::from_secs(5), |span| span.0),
+        max_transactions: layer.pairing.max_transactions.map_or(500_000, |count| count.0),
+    };
+    let capture = CaptureConfig {
+        hook: layer.capture.hook.unwrap_or(Hook::Auto),
+        cgroup: layer.capture.cgroup,
+        interfaces: layer.capture.interfaces.unwrap_or_default(),
+        ports: layer.capture.ports.unwrap_or_default(),
+        ring_bytes: layer.capture.ring_bytes.map_or(16 << 20, |size| size.0),
+        snap_bytes: layer.capture.snap_bytes.map_or(65_536, |size| size.0),
+    };
+    let log = LogConfig {
+        format: layer.log.format.unwrap_or(LogFormat::Text),
+        level: layer.log.level.unwrap_or(LogLevel::Info),
+    };
+    Ok(Config {
+        node,
+        region: layer.region.map(|region| region.0),
+        capture,
+        pairing,
+        streams: layer.streams,
+        sinks,
+        output: layer.output.unwrap_or(Output::Auto),
+        kafka,
+        resolvers: resolvers(layer.resolvers)?,
+        metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
+        messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
+        log,
+        drain_timeout: layer.drain_timeout.map_or(Duration::from_secs(10), |span| span.0),
+        duration: layer.duration.map(|span| span.0),
+    })
+}
+
+fn default_node(purpose: Purpose) -> String {
+    match purpose {
+        Purpose::Replay => "replay".to_owned(),
+        Purpose::Live => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+    }
+}
+
+/// Where nothing is said, records go to Kafka if it is known, else to stdout.
+fn sinks(given: Vec<SinkSpec>, kafka: &KafkaConfig) -> Result<Vec<SinkSpec>, ConfigError> {
+    if given.is_empty() {
+        let known = !kafka.brokers.is_empty();
+        return Ok(vec![if known { SinkSpec::Kafka } else { SinkSpec::Stdout }]);
+    }
+    if given.contains(&SinkSpec::Kafka) && kafka.brokers.is_empty() {
+        return Err(ConfigError::NoBrokers);
+    }
+    if given.iter().filter(|sink| **sink == SinkSpec::Stdout).count() > 1 {
+        return Err(ConfigError::TwoStdouts);
+    }
+    Ok(given)
+}
+
+fn resolvers(
+    by_name: BTreeMap<value::Name, Vec<IpAddr>>,
+) -> Result<BTreeMap<IpAddr, String>, ConfigError> {
+    let mut by_address = BTreeMap::new();
+    for (value::Name(name), addresses) in by_name {
+        for address in addresses.iter().map(IpAddr::to_canonical) {
+            let before = by_address.insert(address, name.clone());
+            if let Some(first) = before.filter(|first| *first != name) {
+                return Err(ConfigError::TwoNames { address, first, second: name });
+            }
+        }
+    }
+    Ok(by_address)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! One layer of configuration: what a file, the environment or the flags say, and nothing else.
+
+use super::shape::{items, joined, map, section, text};
+use super::value::{
+    Broker, Count, Hook, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan, RingBytes,
+    SnapBytes, Span, Switch, Topic, Version,
+};
+use crate::capture::ports::PortSet;
+use crate::sink::{SinkSpec, Stream, StreamSet};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Makes a section of the layer: its reading, with unknown keys refused, and its merging.
+macro_rules! layer {
+    ($(#[$about:meta])* $name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Clone, Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name { $($(#[$attribute])* pub $field: $type),+ }
+
+        impl Over for $name {
+            fn over(self, lower: Self) -> Self {
+                Self { $($field: self.$field.over(lower.$field)),+ }
+            }
+        }
+    };
+}
+
+/// What is said in both of two layers goes to the higher.
+pub trait Over {
+    /// `self` where it says something, else `lower`.
+    #[must_use]
+    fn over(self, lower: Self) -> Self;
+}
+
+impl<T> Over for Option<T> {
+    fn over(self, lower: Self) -> Self {
+        self.or(lower)
+    }
+}
+
+impl<K: Ord, V> Over for BTreeMap<K, V> {
+    fn over(self, mut lower: Self) -> Self {
+        lower.extend(self);
+        lower
+    }
+}
+
+layer! {
+    /// All of it.
+    Layer {
+        /// Of the format; must be there in a file.
+        #[serde(deserialize_with = "text")]
+        version: Option<Version>,
+        /// This host's name in records.
+        #[serde(deserialize_with = "text")]
+        node: Option<Name>,
+        /// Where this host is.
+        #[serde(deserialize_with = "text")]
+        region: Option<Name>,
+        /// What is captured and how.
+        #[serde(deserialize_with = "section")]
+        capture: CaptureLayer,
+        /// How queries meet their responses.
+        #[serde(deserialize_with = "section")]
+        pairing: PairingLayer,
+        /// The streams that every sink gets.
+        #[serde(deserialize_with = "joined")]
+        streams: Option<StreamSet>,
+        /// Where records go.
+        #[serde(deserialize_with = "items")]
+        sinks: Option<Vec<SinkSpec>>,
+        /// How stdout looks.
+        #[serde(deserialize_with = "text")]
+        output: Option<Output>,
+        /// How to reach Kafka.
+        #[serde(deserialize_with = "section")]
+        kafka: KafkaLayer,
+        /// Addresses of resolvers by name.
+        #[serde(deserialize_with = "map")]
+        resolvers: BTreeMap<Name, Vec<IpAddr>>,
+        /// The metrics endpoint.
+        #[serde(deserialize_with = "section")]
+        metrics: MetricsLayer,
+        /// What message records hold.
+        #[serde(deserialize_with = "section")]
+        messages: MessagesLayer,
+        /// What is logged.
+        #[serde(deserialize_with = "section")]
+        log: LogLayer,
+        /// How long the end may take.
+        #[serde(deserialize_with = "text")]
+        drain_timeout: Option<Span>,
+        /// How long to run.
+        #[serde(deserialize_with = "text")]
+        duration: Option<PositiveSpan>,
+    }
+}
+
+layer! {
+    /// Section `capture`.
+    CaptureLayer {
+        /// Where programs are attached.
+        #[serde(deserialize_with = "text")]
+        hook: Option<Hook>,
+        /// The cgroup to watch.
+        #[serde(deserialize_with = "text")]
+        cgroup: Option<PathBuf>,
+        /// The interfaces to listen on.
+        #[serde(deserialize_with = "items")]
+        interfaces: Option<Vec<String>>,
+        /// The ports of DNS.
+        #[serde(deserialize_with = "joined")]
+        ports: Option<PortSet>,
+        /// The ring's size.
+        #[serde(deserialize_with = "text")]
+        ring_bytes: Option<RingBytes>,
+        /// Octets captured of a packet at most.
+        #[serde(deserialize_with = "text")]
+        snap_bytes: Option<SnapBytes>,
+    }
+}
+
+layer! {
+    /// Section `pairing`.
+    PairingLayer {
+        /// How long a query waits for its response.
+        #[serde(deserialize_with = "text")]
+        query_timeout: Option<PositiveSpan>,
+        /// How many queries wait at most.
+        #[serde(deserialize_with = "text")]
+        max_transactions: Option<Count>,
+    }
+}
+
+layer! {
+    /// Section `kafka`.
+    KafkaLayer {
+        /// Where Kafka is.
+        #[serde(deserialize_with = "items")]
+        brokers: Option<Vec<Broker>>,
+        /// Topics by stream.
+        #[serde(deserialize_with = "map")]
+        topics: BTreeMap<Stream, Topic>,
+        /// Settings for librdkafka.
+        #[serde(deserialize_with = "map")]
+        options: BTreeMap<String, String>,
+    }
+}
+
+layer! {
+    /// Section `metrics`.
+    MetricsLayer {
+        /// Where `/metrics` is served.
+        #[serde(deserialize_with = "text")]
+        listen: Option<Listen>,
+    }
+}
+
+layer! {
+    /// Section `messages`.
+    MessagesLayer {
+        /// Whether message records hold the message's octets.
+        #[serde(deserialize_with = "text")]
+        wire: Option<Switch>,
+    }
+}
+
+layer! {
+    /// Section `log`.
+    LogLayer {
+        /// How log lines look.
+        #[serde(deserialize_with = "text")]
+        format: Option<LogFormat>,
+        /// What is logged.
+        #[serde(deserialize_with = "text")]
+        level: Option<LogLevel>,
+    }
+}
+
+/// Says nothing: a layer may hold secrets.
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layer").finish_non_exhaustive()
+    }
+}

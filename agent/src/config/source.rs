@@ -1,0 +1,135 @@
+//! Where layers come from: a YAML file, the environment.
+
+use super::ConfigError;
+use super::layer::{Layer, Over};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+/// Variables with our prefix that are not settings.
+const NOT_SETTINGS: [&str; 5] =
+    ["DNSCRIBE_BIN", "DNSCRIBE_BLESS", "DNSCRIBE_CONFIG", "DNSCRIBE_CORPUS", "DNSCRIBE_LOG"];
+
+/// A message of the parser, and the line and column where it found fault.
+struct Fault {
+    message: String,
+    place: Option<(u64, u64)>,
+}
+
+fn parse(yaml: &str) -> Result<Layer, Fault> {
+    // Snippets would show neighbouring lines, passwords too.
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    let layer: Option<Layer> =
+        serde_saphyr::from_str_with_options(yaml, options).map_err(|error| {
+            let place = error.location().map(|place| (place.line(), place.column()));
+            let message = error.without_snippet().to_string();
+            let message = match place {
+                Some((line, column)) => message
+                    .trim_end_matches(&format!(" at line {line}, column {column}"))
+                    .replace("unknown field", "unknown key"),
+                None => message,
+            };
+            Fault { message, place }
+        })?;
+    Ok(layer.unwrap_or_default())
+}
+
+/// Reads a file.
+pub(super) fn file(path: &Path) -> Result<Layer, ConfigError> {
+    let yaml = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+        path: path.to_path_buf(),
+        error: error.into(),
+    })?;
+    let layer = parse(&yaml).map_err(|fault| {
+        let (line, column) = fault.place.unwrap_or((1, 1));
+        let key = key_at(&yaml, usize::try_from(line).unwrap_or(1));
+        let key = if key.is_empty() { key } else { format!("{key}: ") };
+        let message = format!("{key}{}", fault.message);
+        ConfigError::File { path: path.to_path_buf(), line, column, message }
+    })?;
+    if layer.version.is_none() {
+        return Err(ConfigError::NoVersion { path: path.to_path_buf() });
+    }
+    Ok(layer)
+}
+
+/// The full name of the key at a line of block style YAML, such as `kafka.brokers`.
+fn key_at(yaml: &str, line: usize) -> String {
+    let mut keys = Vec::new();
+    let mut indent = usize::MAX;
+    for text in yaml.lines().take(line).collect::<Vec<_>>().into_iter().rev() {
+        let trimmed = text.trim_start_matches([' ', '-']);
+        let own = text.len() - trimmed.len();
+        let split = trimmed.split_once(": ").map(|(key, _)| key);
+        let Some(key) = split.or_else(|| trimmed.trim_end().strip_suffix(':')) else { continue };
+        let is_key = !key.is_empty() && !key.contains(['#', '[', '{', ' ', '"', '\'']);
+        if is_key && own < indent {
+            // An item's dash may stand at its list's own indentation.
+            indent = own;
+            keys.push(key);
+        }
+    }
+    keys.reverse();
+    keys.join(".")
+}
+
+/// Reads the environment: `DNSCRIBE_KAFKA__BROKERS` is `kafka.brokers`. Empty variables say nothing.
+pub(super) fn environment(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Layer, ConfigError> {
+    let mut all = Layer::default();
+    for (name, value) in variables {
+        let Some(name) = setting_name(&name) else { continue };
+        let fail = |message: String| ConfigError::Environment { name: name.clone(), message };
+        let value = value.into_string().map_err(|_| fail("its value is not UTF-8".into()))?;
+        if value.is_empty() {
+            continue;
+        }
+        let yaml = nest(&name, &value);
+        let layer = parse(&yaml).map_err(|fault| fail(fault.message))?;
+        all = layer.over(all);
+    }
+    Ok(all)
+}
+
+fn setting_name(name: &OsStr) -> Option<String> {
+    let name = name.to_string_lossy();
+    let ours = name.starts_with("DNSCRIBE_") && !NOT_SETTINGS.contains(&name.as_ref());
+    ours.then(|| name.into_owned())
+}
+
+/// The variable as YAML in flow style. In the names of librdkafka's settings, `_` stands for a dot.
+fn nest(name: &str, value: &str) -> String {
+    let path: Vec<String> =
+        name.trim_start_matches("DNSCRIBE_").split("__").map(str::to_ascii_lowercase).collect();
+    let quote = |text: &str| serde_json::Value::from(text).to_string();
+    let is_option = path.first().is_some_and(|key| key == "kafka")
+        && path.get(1).is_some_and(|key| key == "options");
+    path.iter().enumerate().rev().fold(quote(value), |inner, (depth, key)| {
+        let key = if is_option && depth == 2 { key.replace('_', ".") } else { key.clone() };
+        format!("{{{}: {inner}}}", quote(&key))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_key_of_a_line() {
+        let yaml = "version: 1\nkafka:\n  # no: key\n  brokers:\n    - a:9092\n  options:\n    x: 1\nnode: y\n";
+        assert_eq!(key_at(yaml, 1), "version");
+        assert_eq!(key_at(yaml, 6), "kafka.options");
+        assert_eq!(key_at(yaml, 7), "kafka.options.x");
+        assert_eq!(key_at(yaml, 8), "node");
+        assert_eq!(key_at("", 1), "");
+    }
+
+    #[test]
+    fn nests_variables() {
+        assert_eq!(nest("DNSCRIBE_NODE", "a\"b"), r#"{"node": "a\"b"}"#);
+        assert_eq!(
+            nest("DNSCRIBE_KAFKA__OPTIONS__SASL_PASSWORD", "x"),
+            r#"{"kafka": {"options": {"sasl.password": "x"}}}"#
+        );
+    }
+}

@@ -1,0 +1,266 @@
+use super::*;
+use crate::sink::Stream;
+use std::fs;
+
+/// A configuration from a file's text, variables and flags.
+fn load(
+    yaml: Option<&str>,
+    variables: &[(&str, &str)],
+    flags: Layer,
+    purpose: Purpose,
+) -> Result<Config, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = yaml.map(|yaml| {
+        let path = dir.path().join("dnscribe.yaml");
+        fs::write(&path, yaml).unwrap();
+        path
+    });
+    let environment =
+        variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    Config::load(&Sources { purpose, file, environment, flags })
+}
+
+fn from_file(yaml: &str) -> Result<Config, ConfigError> {
+    load(Some(yaml), &[], Layer::default(), Purpose::Live)
+}
+
+fn complaint(yaml: &str) -> String {
+    let told = from_file(yaml).unwrap_err().to_string();
+    told.split_once("dnscribe.yaml: ").map_or(told.clone(), |(_, rest)| rest.to_owned())
+}
+
+const FULL: &str = r#"
+version: 1
+node: edge-1
+region: eu
+capture:
+  hook: socket
+  cgroup: system.slice
+  interfaces: [eth0, eth1]
+  ports: [53, 5353]
+  ring_bytes: 32MiB
+  snap_bytes: 4096
+pairing:
+  query_timeout: 1m30s
+  max_transactions: 1_000
+streams: [transactions, ledger]
+sinks:
+  - kafka
+  - file:/var/log/dns.ndjson
+output: json
+kafka:
+  brokers:
+    - kafka-1:9092
+    - kafka-2:9092
+  topics:
+    transactions: my.dns
+  options:
+    linger.ms: 5
+    sasl.password: hunter2
+    enable.ssl.certificate.verification: true
+resolvers:
+  office: [192.0.2.53, "2001:db8::53"]
+  home: ::ffff:192.0.2.1
+metrics:
+  listen: 0.0.0.0:9000
+messages:
+  wire: true
+log:
+  format: json
+  level: debug
+drain_timeout: 2s
+duration: 100ms
+"#;
+
+#[test]
+fn reads_every_key() {
+    let config = from_file(FULL).unwrap();
+    assert_eq!((config.node.as_str(), config.region.as_deref()), ("edge-1", Some("eu")));
+    assert_eq!(config.capture.hook, Hook::Socket);
+    assert_eq!(config.capture.interfaces, ["eth0", "eth1"]);
+    assert_eq!(config.capture.ports.to_string(), "53,5353");
+    assert_eq!((config.capture.ring_bytes, config.capture.snap_bytes), (32 << 20, 4096));
+    assert_eq!(config.pairing.query_timeout, Duration::from_secs(90));
+    assert_eq!(config.pairing.max_transactions, 1000);
+    assert!(config.streams.is_some_and(|set| set.contains(Stream::Ledger)));
+    assert_eq!(config.sinks, [SinkSpec::Kafka, SinkSpec::File("/var/log/dns.ndjson".into())]);
+    assert_eq!(config.kafka.brokers, ["kafka-1:9092", "kafka-2:9092"]);
+    assert_eq!(config.kafka.topic(Stream::Transactions), "my.dns");
+    assert_eq!(config.kafka.topic(Stream::Ledger), "dns.ledger");
+    assert_eq!(config.kafka.options["linger.ms"], "5");
+    assert_eq!(config.kafka.options["enable.ssl.certificate.verification"], "true");
+    let home: IpAddr = "192.0.2.1".parse().unwrap();
+    assert_eq!((config.resolvers.len(), config.resolvers[&home].as_str()), (3, "home"));
+    assert_eq!(config.metrics_listen, Some("0.0.0.0:9000".parse().unwrap()));
+    assert!(config.messages_wire && config.output == Output::Json);
+    assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug });
+    assert_eq!(config.drain_timeout, Duration::from_secs(2));
+    assert_eq!(config.duration, Some(Duration::from_millis(100)));
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn says_where_and_what_is_wrong() {
+    let cases = [
+        (
+            "version: 1\nkafka:\n  broker: [a]\n",
+            "line 3, column 3: kafka.broker: unknown key `broker`, expected one of brokers, topics, options",
+        ),
+        (
+            "version: 1\npairing:\n\n  query_timeout: soon\n",
+            "line 4, column 18: pairing.query_timeout: \"soon\" is not a duration: give a number with its unit, such as 5s or 1m30s",
+        ),
+        (
+            "version: 1\nsinks:\n  - stdout\n  - kafak\n",
+            "line 4, column 5: sinks: \"kafak\" is not a sink: choose from stdout, file:PATH, kafka, null",
+        ),
+        (
+            "version: 2\n",
+            "line 1, column 10: version: \"2\" is not a version that this dnscribe reads: give 1",
+        ),
+        ("node: x\n", "line 1, column 1: version is missing: write \"version: 1\""),
+        ("", "line 1, column 1: version is missing: write \"version: 1\""),
+        ("version: 1\nnode: [a]\n", "line 2, column 7: node: expected string scalar"),
+        (
+            "version: 1\nresolvers:\n  a: [192.0.2.1, 192.0.2.256]\n",
+            "line 3, column 18: resolvers.a: invalid IP address syntax",
+        ),
+        (
+            "version: 1\nkafka:\n  topics:\n    raw: x\n",
+            "line 4, column 5: kafka.topics.raw: \"raw\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger",
+        ),
+        (
+            "version: 1\nresolvers:\n  a: 192.0.2.1\n  b: 192.0.2.1\n",
+            "resolvers: 192.0.2.1 is both \"a\" and \"b\": keep one of them",
+        ),
+        (
+            "version: 1\nsinks: [kafka]\n",
+            "sink kafka needs brokers: give --brokers HOST:PORT or kafka.brokers",
+        ),
+    ];
+    for (yaml, expected) in cases {
+        assert_eq!(complaint(yaml), expected, "{yaml}");
+    }
+    for yaml in ["version: 1\nversion: 1\n", "version: 1\nnode: x\nnode: y\n"] {
+        assert!(complaint(yaml).contains("duplicate"), "{}", complaint(yaml));
+    }
+    // Ports are judged together, so the place is that of the list.
+    let ports = complaint("version: 1\ncapture:\n  ports: [53, 70000]\n");
+    assert!(ports.contains("line 3") && ports.contains("\"70000\" is not a port"), "{ports}");
+    let top = complaint("version: 1\nnod: x\n");
+    assert!(top.starts_with("line 2, column 1: nod: unknown key `nod`"), "{top}");
+    assert!(top.contains("version, node, region, capture, pairing"), "{top}");
+}
+
+#[test]
+fn errors_never_tell_secrets() {
+    let lines =
+        ["sasl.password: [hunter2]", "sasl.password: {hunter2: 1}", "sasl.password: \"hunter2"];
+    for line in lines {
+        let yaml = format!("version: 1\nkafka:\n  options:\n    {line}\n  brokers: 5\n");
+        let told = from_file(&yaml).unwrap_err();
+        assert!(!format!("{told} {told:?}").contains("hunter2"), "{told}");
+    }
+}
+
+#[test]
+fn empty_sections_say_nothing() {
+    let config =
+        from_file("version: 1\nkafka:\n  # brokers: [a]\ncapture: {}\nsinks:\nresolvers:\nnode:\n")
+            .unwrap();
+    assert_eq!(config.sinks, [SinkSpec::Stdout]);
+    assert_eq!(config.capture.ports.to_string(), "53");
+    assert_eq!(config.metrics_listen, Listen::DEFAULT.0);
+    assert!(!config.node.is_empty() && config.node != "replay");
+}
+
+#[test]
+fn higher_layers_win() {
+    let yaml = "version: 1\nnode: file\nregion: file\npairing:\n  query_timeout: 1s\nkafka:\n  brokers: [f:1]\n  options:\n    client.id: file\n    client.rack: file\n";
+    let variables = [
+        ("DNSCRIBE_NODE", "env"),
+        ("DNSCRIBE_PAIRING__QUERY_TIMEOUT", "2s"),
+        ("DNSCRIBE_KAFKA__BROKERS", "e:1, e:2"),
+        ("DNSCRIBE_KAFKA__OPTIONS__SASL_PASSWORD", "p\"s: w"),
+        ("DNSCRIBE_KAFKA__OPTIONS__CLIENT_RACK", "env"),
+        ("DNSCRIBE_CAPTURE__PORTS", "5353"),
+        ("DNSCRIBE_METRICS__LISTEN", "off"),
+        ("DNSCRIBE_LOG", "debug"),
+        ("DNSCRIBE_CONFIG", "elsewhere"),
+        ("DNSCRIBE_REGION", ""),
+        ("HOME", "/"),
+    ];
+    let flags = Layer {
+        pairing: layer::PairingLayer {
+            query_timeout: Some("3s".parse().unwrap()),
+            ..Default::default()
+        },
+        ..Layer::default()
+    };
+    let config = load(Some(yaml), &variables, flags, Purpose::Live).unwrap();
+    assert_eq!((config.node.as_str(), config.region.as_deref()), ("env", Some("file")));
+    assert_eq!(config.pairing.query_timeout, Duration::from_secs(3));
+    assert_eq!(config.kafka.brokers, ["e:1", "e:2"]);
+    assert_eq!(config.sinks, [SinkSpec::Kafka]);
+    let options: Vec<_> = config.kafka.options.iter().map(|(k, v)| (&**k, &**v)).collect();
+    assert_eq!(
+        options,
+        [("client.id", "file"), ("client.rack", "env"), ("sasl.password", "p\"s: w")]
+    );
+    assert_eq!((config.capture.ports.to_string(), config.metrics_listen), ("5353".into(), None));
+}
+
+#[test]
+fn wrong_variables_are_named() {
+    let told = |name, value| {
+        let loaded = load(None, &[(name, value)], Layer::default(), Purpose::Live);
+        loaded.unwrap_err().to_string()
+    };
+    let unknown = told("DNSCRIBE_BROKERS", "a:1");
+    assert!(
+        unknown.starts_with("environment variable DNSCRIBE_BROKERS: unknown key `brokers`"),
+        "{unknown}"
+    );
+    let nested = told("DNSCRIBE_KAFKA__BROKER", "a:1");
+    assert!(nested.contains("DNSCRIBE_KAFKA__BROKER: unknown key `broker`"), "{nested}");
+    assert!(told("DNSCRIBE_DURATION", "x").contains("DNSCRIBE_DURATION: \"x\" is not a duration"));
+    assert!(told("DNSCRIBE_KAFKA", "x").contains("DNSCRIBE_KAFKA: "));
+}
+
+#[test]
+fn replay_serves_metrics_only_when_asked() {
+    let yaml = Some("version: 1\nmetrics:\n  listen: 0.0.0.0:9000\n");
+    let config = load(yaml, &[], Layer::default(), Purpose::Replay).unwrap();
+    assert_eq!((config.metrics_listen, config.node.as_str()), (None, "replay"));
+    let asked = [("DNSCRIBE_METRICS__LISTEN", "127.0.0.1:1")];
+    let config = load(yaml, &asked, Layer::default(), Purpose::Replay).unwrap();
+    assert_eq!(config.metrics_listen, Some("127.0.0.1:1".parse().unwrap()));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let sources = Sources {
+        purpose: Purpose::Live,
+        file: Some("/nowhere/dnscribe.yaml".into()),
+        environment: Vec::new(),
+        flags: Layer::default(),
+    };
+    let told = Config::load(&sources).unwrap_err().to_string();
+    assert!(told.contains("/nowhere/dnscribe.yaml") && told.contains("No such file"), "{told}");
+}
+
+#[test]
+fn options_must_be_known_to_librdkafka() {
+    let told = complaint("version: 1\nkafka:\n  options:\n    linger: 5\n");
+    assert!(told.starts_with("kafka.options: linger: "), "{told}");
+    let told = complaint("version: 1\nkafka:\n  options:\n    acks: hunter2\n");
+    assert!(told.starts_with("kafka.options: acks: "), "{told}");
+}
+
+#[test]
+fn sources_keep_secrets() {
+    let environment = vec![("DNSCRIBE_KAFKA__OPTIONS__SASL_PASSWORD".into(), "hunter2".into())];
+    let flags = Layer::default();
+    let sources = Sources { purpose: Purpose::Live, file: None, environment, flags };
+    assert!(!format!("{sources:?}").contains("hunter2"));
+}

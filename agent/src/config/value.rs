@@ -1,0 +1,369 @@
+//! Single values of the configuration, the same in files, environment variables and flags.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Why something is not a value of its kind: a sentence that says what to give.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadValue(String);
+
+impl BadValue {
+    fn new(given: &str, not: &str, remedy: &str) -> Self {
+        Self(format!("\"{given}\" is not {not}: give {remedy}"))
+    }
+}
+
+/// A length of time: `5s`, `100ms`, `1m30s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let bad =
+            || BadValue::new(text, "a duration", "a number with its unit, such as 5s or 1m30s");
+        let span: jiff::SignedDuration = text.parse().map_err(|_| bad())?;
+        Duration::try_from(span).map(Self).map_err(|_| bad())
+    }
+}
+
+/// A length of time that is longer than none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PositiveSpan(pub Duration);
+
+impl FromStr for PositiveSpan {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text.parse()? {
+            Span(Duration::ZERO) => Err(BadValue::new(text, "a positive duration", "at least 1ms")),
+            Span(duration) => Ok(Self(duration)),
+        }
+    }
+}
+
+/// A name that identifies something: not empty, no control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name(pub String);
+
+impl FromStr for Name {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        if text.is_empty() || text.chars().any(char::is_control) {
+            return Err(BadValue::new(text, "a name", "at least one visible character"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The topic of a stream: what Kafka takes as a topic's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic(pub String);
+
+impl FromStr for Topic {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let legal = |octet: u8| octet.is_ascii_alphanumeric() || b"._-".contains(&octet);
+        if text.is_empty()
+            || text.len() > 249
+            || !text.bytes().all(legal)
+            || matches!(text, "." | "..")
+        {
+            let remedy = "1 to 249 of the characters a-z A-Z 0-9 . _ -";
+            return Err(BadValue::new(text, "a topic name", remedy));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A broker: `HOST:PORT`, `HOST`, or either with a protocol (`SSL://HOST:PORT`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker(pub String);
+
+impl FromStr for Broker {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let bad = || BadValue::new(text, "a broker", "HOST:PORT, such as kafka-1:9092");
+        let address = text.split_once("://").map_or(text, |(_, address)| address);
+        let (host, port) = match address.rsplit_once(':') {
+            // An IPv6 address without a port.
+            Some(_) if address.ends_with(']') => (address, None),
+            Some((host, port)) => (host, Some(port)),
+            None => (address, None),
+        };
+        let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+        let host_is_good = !host.is_empty() && !host.contains([' ', '/', ',']);
+        if port_is_good && host_is_good { Ok(Self(text.to_owned())) } else { Err(bad()) }
+    }
+}
+
+/// Where `/metrics` is served: `ADDR:PORT`, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen(pub Option<SocketAddr>);
+
+impl Listen {
+    /// 127.0.0.1:9353.
+    pub const DEFAULT: Self =
+        Self(Some(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9353)));
+}
+
+impl FromStr for Listen {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let address = match text.strip_prefix("localhost:") {
+            Some(port) => &format!("127.0.0.1:{port}"),
+            None => text,
+        };
+        address.parse().map(|address| Self(Some(address))).map_err(|_| {
+            BadValue::new(
+                text,
+                "an address to listen on",
+                "ADDR:PORT, such as 127.0.0.1:9353, or off",
+            )
+        })
+    }
+}
+
+/// Reads a number of octets: `65536`, `64KiB`, `16MiB`.
+fn octets(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit: u64 = match text.get(digits.len()..)? {
+        "" | "B" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        _ => return None,
+    };
+    digits.trim_end().parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// The ring's size in octets: a power of two, as the kernel wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingBytes(pub u32);
+
+impl FromStr for RingBytes {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        octets(text)
+            .filter(|size| size.is_power_of_two() && (64 << 10..=1 << 30).contains(size))
+            .and_then(|size| u32::try_from(size).ok())
+            .map(Self)
+            .ok_or_else(|| {
+                BadValue::new(
+                    text,
+                    "a ring size",
+                    "a power of two from 64KiB to 1GiB, such as 16MiB",
+                )
+            })
+    }
+}
+
+/// Octets captured of a packet at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapBytes(pub u32);
+
+impl FromStr for SnapBytes {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        octets(text)
+            .filter(|size| (128..=65_536).contains(size))
+            .and_then(|size| u32::try_from(size).ok())
+            .map(Self)
+            .ok_or_else(|| {
+                BadValue::new(text, "a snap length", "from 128 to 65536 octets, such as 4096")
+            })
+    }
+}
+
+/// How many of something a table holds: at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count(pub usize);
+
+impl FromStr for Count {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text.replace('_', "").parse() {
+            Ok(count) if count > 0 => Ok(Self(count)),
+            _ => Err(BadValue::new(text, "a number of entries", "1 or more, such as 100000")),
+        }
+    }
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch(pub bool);
+
+impl FromStr for Switch {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "true" => Ok(Self(true)),
+            "false" => Ok(Self(false)),
+            _ => Err(BadValue::new(text, "true or false", "one of them")),
+        }
+    }
+}
+
+/// The version of the configuration's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version;
+
+impl FromStr for Version {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "1" => Ok(Self),
+            _ => Err(BadValue::new(text, "a version that this dnscribe reads", "1")),
+        }
+    }
+}
+
+/// Makes an enum that is written as one of a few words.
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident: $what:literal { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$doc])* $variant),+ }
+
+        impl $name {
+            /// The word for it.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadValue;
+
+            fn from_str(text: &str) -> Result<Self, BadValue> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(BadValue::new(text, $what, concat!("one of", $(" ", $word),+))),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+    };
+}
+
+words! {
+    /// Where the programs are attached.
+    Hook: "a hook" {
+        /// The first that works: cgroup, then socket.
+        Auto = "auto",
+        /// `cgroup_skb` at a cgroup2 (Linux 5.8).
+        Cgroup = "cgroup",
+        /// `AF_PACKET` on interfaces.
+        Socket = "socket",
+    }
+}
+
+words! {
+    /// How stdout looks.
+    Output: "a look" {
+        /// Text on a terminal, else JSON.
+        Auto = "auto",
+        /// One aligned readable line per record.
+        Text = "text",
+        /// One JSON object per record.
+        Json = "json",
+    }
+}
+
+words! {
+    /// How log lines look.
+    LogFormat: "a log format" {
+        /// For people.
+        Text = "text",
+        /// For machines.
+        Json = "json",
+    }
+}
+
+words! {
+    /// From which importance on log lines are written.
+    LogLevel: "a log level" {
+        /// Failures only.
+        Error = "error",
+        /// And what an operator should look at.
+        Warn = "warn",
+        /// And what happens.
+        Info = "info",
+        /// And how.
+        Debug = "debug",
+        /// And every step.
+        Trace = "trace",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_durations() {
+        for (text, millis) in
+            [("5s", 5000), ("100ms", 100), ("1m30s", 90_000), ("0s", 0), ("2h", 7_200_000)]
+        {
+            assert_eq!(text.parse(), Ok(Span(Duration::from_millis(millis))), "{text}");
+        }
+        for bad in ["5", "", "-5s", "5 parsecs", "s"] {
+            let why = bad.parse::<Span>().unwrap_err().to_string();
+            assert!(why.contains("5s"), "{why}");
+        }
+        assert!("0s".parse::<PositiveSpan>().is_err());
+    }
+
+    #[test]
+    fn reads_sizes() {
+        assert_eq!("16MiB".parse(), Ok(RingBytes(16 << 20)));
+        assert_eq!("65536".parse(), Ok(RingBytes(65_536)));
+        assert!("100000".parse::<RingBytes>().is_err() && "2GiB".parse::<RingBytes>().is_err());
+        assert!("99999999999GiB".parse::<RingBytes>().is_err());
+        assert_eq!("4096".parse(), Ok(SnapBytes(4096)));
+        assert!("12".parse::<SnapBytes>().is_err() && "x".parse::<SnapBytes>().is_err());
+    }
+
+    #[test]
+    fn reads_addresses() {
+        assert_eq!("off".parse(), Ok(Listen(None)));
+        assert_eq!("localhost:9353".parse(), Ok(Listen::DEFAULT));
+        assert!("[::]:1".parse::<Listen>().is_ok() && "9353".parse::<Listen>().is_err());
+        for good in ["kafka:9092", "kafka", "[::1]:9092", "[::1]", "SASL_SSL://k:9093"] {
+            assert!(good.parse::<Broker>().is_ok(), "{good}");
+        }
+        for bad in ["", ":9092", "kafka:", "kafka:0", "kafka:x", "a b:1"] {
+            assert!(bad.parse::<Broker>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn reads_words() {
+        assert_eq!("socket".parse(), Ok(Hook::Socket));
+        let why = "kprobe".parse::<Hook>().unwrap_err().to_string();
+        assert_eq!(why, "\"kprobe\" is not a hook: give one of auto cgroup socket");
+        assert!("dns/raw".parse::<Topic>().is_err() && "dns.raw".parse::<Topic>().is_ok());
+    }
+}

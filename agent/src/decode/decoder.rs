@@ -1,0 +1,279 @@
+//! Packets in, messages out: the second room's door.
+
+#![forbid(unsafe_code)]
+
+use super::fragment::Fragments;
+use super::outlet::{Carrier, Flow, Octets, Outlet, Tally};
+use super::tcp::Streams;
+use super::{Decoded, Malformed, MessageId, Unreachable};
+use crate::capture::ports::PortSet;
+use crate::capture::{Body, Packet, Transport};
+use crate::ledger;
+use crate::net::{self, BadHeader, Ip, protocol};
+use crate::time::Timestamp;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// What the decoder is told.
+#[derive(Clone, Debug)]
+pub struct DecoderOptions {
+    /// The ports on which DNS is looked for.
+    pub ports: PortSet,
+    /// Whether messages keep the octets that they were read from.
+    pub keep_wire: bool,
+    /// Most memory for TCP octets that wait, in octets.
+    pub tcp_memory_bytes: usize,
+    /// Most directions of TCP connections remembered.
+    pub tcp_streams: usize,
+    /// Most memory for IP fragments that wait, in octets.
+    pub fragment_memory_bytes: usize,
+    /// Most datagrams in fragments remembered.
+    pub fragment_datagrams: usize,
+}
+
+impl Default for DecoderOptions {
+    fn default() -> Self {
+        Self {
+            ports: PortSet::default(),
+            keep_wire: false,
+            tcp_memory_bytes: 64 * 1024 * 1024,
+            tcp_streams: 65_536,
+            fragment_memory_bytes: 16 * 1024 * 1024,
+            fragment_datagrams: 8192,
+        }
+    }
+}
+
+/// Turns packets into DNS messages. A pure state machine: time comes with the packets and with
+/// [`Self::expire`]. After every call, each packet taken is either decoded, malformed or held.
+#[derive(Debug)]
+pub struct Decoder {
+    ports: PortSet,
+    keep_wire: bool,
+    tally: Tally,
+    fragments: Fragments,
+    streams: Streams,
+}
+
+impl Decoder {
+    /// A decoder that has seen nothing.
+    #[must_use]
+    pub fn new(options: DecoderOptions) -> Self {
+        Self {
+            ports: options.ports,
+            keep_wire: options.keep_wire,
+            tally: Tally::default(),
+            fragments: Fragments::new(options.fragment_datagrams, options.fragment_memory_bytes),
+            streams: Streams::new(options.tcp_streams, options.tcp_memory_bytes),
+        }
+    }
+
+    /// Takes a packet and gives what it completes.
+    pub fn observe(&mut self, packet: &Packet<'_>, each: &mut dyn FnMut(Decoded)) {
+        self.tally.received += 1;
+        let carrier = Carrier::from(packet);
+        let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
+        let (bytes, wire_bytes) = match packet.body {
+            Body::Ip { bytes, wire_bytes } => (bytes, wire_bytes),
+            Body::SocketError { transport, local, remote, errno: _ } => {
+                if self.ports.contains(remote.port()) {
+                    let flow = Flow { transport, src: local, dst: remote };
+                    unreachable(&carrier, flow, None, &mut out);
+                }
+                out.tally.settle(1, None);
+                return;
+            }
+        };
+        let ip = match net::ip(bytes, wire_bytes) {
+            Ok(ip) => ip,
+            Err(bad) => {
+                let nobody = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+                refuse(&carrier, (nobody, nobody), bad.into(), bytes, 1, &mut out);
+                return;
+            }
+        };
+        match ip.fragment {
+            None => {
+                let mut room = Room { ports: &self.ports, streams: &mut self.streams };
+                room.packet(&ip, carrier, 1, &mut out);
+            }
+            Some(fragment) => {
+                let Some(whole) = self.fragments.take(&ip, fragment, carrier, &mut out) else {
+                    return;
+                };
+                let mut room = Room { ports: &self.ports, streams: &mut self.streams };
+                let (payload, wire) = (whole.payload.as_slice(), whole.payload_wire);
+                let addresses = (ip.src, ip.dst);
+                match reassembled(&ip, whole.protocol, payload, wire) {
+                    Ok(ip) => room.packet(&ip, carrier, whole.packets, &mut out),
+                    Err(bad) => {
+                        refuse(&carrier, addresses, bad.into(), payload, whole.packets, &mut out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives up fragments and segments that have waited too long at `now`, a time of the
+    /// capture's clock. To be called about once a second of it.
+    pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(Decoded)) {
+        let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
+        self.fragments.expire(now, &mut out);
+        self.streams.expire(now, &mut out);
+    }
+
+    /// The capture has ended: messages behind TCP octets that never came are given. Segments and
+    /// fragments without their rest stay held.
+    pub fn finish(&mut self, each: &mut dyn FnMut(Decoded)) {
+        let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
+        self.streams.finish(&mut out);
+    }
+
+    /// The counters; identity 3 holds: `received = decoded_packets + Σ malformed + held`.
+    #[must_use]
+    pub fn counters(&self) -> ledger::Decode {
+        let counts = Malformed::ALL.iter().zip(self.tally.malformed);
+        ledger::Decode {
+            received: self.tally.received,
+            decoded_packets: self.tally.decoded,
+            malformed: counts.map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
+            held: self.fragments.held() + self.streams.held(),
+            messages: self.tally.queries + self.tally.responses,
+            queries: self.tally.queries,
+            responses: self.tally.responses,
+        }
+    }
+}
+
+impl From<BadHeader> for Malformed {
+    fn from(bad: BadHeader) -> Self {
+        match bad {
+            BadHeader::Ip => Self::IpHeader,
+            BadHeader::Udp => Self::UdpHeader,
+            BadHeader::Tcp => Self::TcpHeader,
+        }
+    }
+}
+
+/// What whole IP packets meet, from the wire or from fragments.
+struct Room<'a> {
+    ports: &'a PortSet,
+    streams: &'a mut Streams,
+}
+
+impl Room<'_> {
+    /// Decodes an IP packet that came in `packets` packets.
+    fn packet(&mut self, ip: &Ip<'_>, carrier: Carrier, packets: u64, out: &mut Outlet<'_>) {
+        let bad = match ip.protocol {
+            protocol::UDP => self.datagram(ip, &carrier, packets, out).err(),
+            protocol::TCP => self.segment(ip, carrier, packets, out).err(),
+            _ => {
+                if let Some(quote) = net::quoted(ip)
+                    && self.ports.contains(quote.dst.port())
+                {
+                    let transport = if quote.tcp { Transport::Tcp } else { Transport::Udp };
+                    let flow = Flow { transport, src: quote.src, dst: quote.dst };
+                    unreachable(&carrier, flow, quote.first_two, out);
+                }
+                out.tally.settle(packets, None);
+                None
+            }
+        };
+        if let Some(bad) = bad {
+            refuse(&carrier, (ip.src, ip.dst), bad.into(), ip.payload, packets, out);
+        }
+    }
+
+    fn datagram(
+        &mut self,
+        ip: &Ip<'_>,
+        carrier: &Carrier,
+        packets: u64,
+        out: &mut Outlet<'_>,
+    ) -> Result<(), BadHeader> {
+        let udp = net::udp(ip.payload, ip.payload_wire)?;
+        let verdict = if self.is_dns(udp.src_port, udp.dst_port) {
+            let flow = Flow {
+                transport: Transport::Udp,
+                src: SocketAddr::new(ip.src, udp.src_port),
+                dst: SocketAddr::new(ip.dst, udp.dst_port),
+            };
+            let octets = Octets { captured: udp.payload, wire_bytes: udp.payload_wire };
+            out.message(carrier, &flow, octets, &mut 0).err()
+        } else {
+            None
+        };
+        out.tally.settle(packets, verdict);
+        Ok(())
+    }
+
+    fn segment(
+        &mut self,
+        ip: &Ip<'_>,
+        carrier: Carrier,
+        packets: u64,
+        out: &mut Outlet<'_>,
+    ) -> Result<(), BadHeader> {
+        let segment = net::tcp(ip.payload, ip.payload_wire)?;
+        if self.is_dns(segment.src_port, segment.dst_port) {
+            self.streams.segment((ip.src, ip.dst), &segment, carrier, packets, out);
+        } else {
+            out.tally.settle(packets, None);
+        }
+        Ok(())
+    }
+
+    fn is_dns(&self, src: u16, dst: u16) -> bool {
+        self.ports.contains(dst) || self.ports.contains(src)
+    }
+}
+
+/// The IP packet that fragments made, behind what extension headers its first one went on with.
+fn reassembled<'a>(
+    fragment: &Ip<'_>,
+    protocol: u8,
+    payload: &'a [u8],
+    payload_wire: u32,
+) -> Result<Ip<'a>, BadHeader> {
+    let (src, dst) = (fragment.src, fragment.dst);
+    let whole = Ip { src, dst, protocol, payload, payload_wire, fragment: None };
+    if src.is_ipv4() {
+        return Ok(whole);
+    }
+    let inner = net::extensions(protocol, payload, payload_wire)?;
+    if inner.fragment.is_some() {
+        return Err(BadHeader::Ip);
+    }
+    let net::Inner { protocol, payload, payload_wire, fragment: _ } = inner;
+    Ok(Ip { protocol, payload, payload_wire, ..whole })
+}
+
+/// Ends the way of packets whose headers cannot be read.
+fn refuse(
+    carrier: &Carrier,
+    (src, dst): (IpAddr, IpAddr),
+    reason: Malformed,
+    bytes: &[u8],
+    packets: u64,
+    out: &mut Outlet<'_>,
+) {
+    let transport = if reason == Malformed::TcpHeader { Transport::Tcp } else { Transport::Udp };
+    let flow = Flow { transport, src: SocketAddr::new(src, 0), dst: SocketAddr::new(dst, 0) };
+    out.tally.settle(packets, Some(reason));
+    out.letter(carrier, &flow, reason, bytes, &mut 0);
+}
+
+/// Tells that what `flow` asks for cannot arrive.
+fn unreachable(carrier: &Carrier, flow: Flow, query_id: Option<u16>, out: &mut Outlet<'_>) {
+    (out.each)(Decoded::Unreachable(Unreachable {
+        id: MessageId { origin: carrier.origin, index: 0 },
+        ts: carrier.ts,
+        scope: carrier.scope,
+        transport: flow.transport,
+        client: flow.src,
+        server: flow.dst,
+        query_id,
+    }));
+}
+
+#[cfg(test)]
+mod tests;

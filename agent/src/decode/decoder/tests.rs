@@ -1,0 +1,110 @@
+use crate::capture::{Body, Transport};
+use crate::decode::tests::{Bench, CLIENT, SERVER};
+use crate::decode::{Decoded, Malformed, Unreachable};
+use crate::net::{craft, protocol};
+
+fn unreachable(bench: &Bench) -> &Unreachable {
+    match bench.given.as_slice() {
+        [Decoded::Unreachable(unreachable)] => unreachable,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn gives_datagrams() {
+    let mut bench = Bench::default();
+    for (src, dst) in [(CLIENT, SERVER), ("[2001:db8::1]:1024", "[2001:db8::53]:53")] {
+        bench.see(&craft::udp(src, dst, &craft::query(9, "www")));
+        let Some(Decoded::Message(message)) = bench.given.pop() else { panic!() };
+        assert_eq!(message.envelope.src, src.parse().unwrap());
+        assert_eq!(message.envelope.dst, dst.parse().unwrap());
+        assert_eq!((message.dns.id, message.clipped), (9, false));
+    }
+    assert_eq!(bench.decoder.counters().queries, 2);
+}
+
+#[test]
+fn tells_what_is_no_dns() {
+    let mut bench = Bench::default();
+    bench.see(b"");
+    bench.see(&[0x45; 12]);
+    let mut datagram = craft::udp(CLIENT, SERVER, b"0123456789abcdef");
+    datagram[25] = 7;
+    bench.see(&datagram);
+    bench.see(&craft::udp(CLIENT, SERVER, b"0123456789a"));
+    bench.see(&craft::ip("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap(), 6, b"\0\x35"));
+    let reasons = [
+        (Malformed::IpHeader, 2),
+        (Malformed::UdpHeader, 1),
+        (Malformed::TcpHeader, 1),
+        (Malformed::DnsHeader, 1),
+    ];
+    for (reason, count) in reasons {
+        assert_eq!(bench.malformed(reason), count, "{reason:?}");
+    }
+    assert_eq!(bench.letters().len(), 5);
+    assert_eq!(bench.letters()[3], (Malformed::DnsHeader, b"0123456789a".as_slice()));
+}
+
+#[test]
+fn other_ports_are_not_for_us() {
+    let mut bench = Bench::default();
+    bench.see(&craft::udp(CLIENT, "192.0.2.2:54", &craft::query(9, "www")));
+    bench.see(&craft::tcp(CLIENT, "192.0.2.2:54", 1, craft::ACK, b"abc"));
+    assert!(bench.given.is_empty());
+    assert_eq!(bench.decoder.counters().decoded_packets, 2);
+}
+
+#[test]
+fn clipped_datagrams_tell_their_length() {
+    let mut bench = Bench::default();
+    let query = craft::query(9, "www");
+    bench.see_clipped(&craft::udp(CLIENT, SERVER, &query), 28 + 20);
+    let Some(Decoded::Message(message)) = bench.given.pop() else { panic!() };
+    assert!(message.clipped);
+    assert_eq!((message.captured_bytes, message.wire_bytes), (20, query.len().try_into().unwrap()));
+}
+
+#[test]
+fn icmp_names_the_query() {
+    let quoted = craft::udp(CLIENT, SERVER, &craft::query(0xabcd, "www"));
+    for (captured, id) in [(quoted.len(), Some(0xabcd)), (28, None)] {
+        let mut payload = vec![3, 3, 0, 0, 0, 0, 0, 0];
+        payload.extend(&quoted[..captured]);
+        let addresses = ("192.0.2.53".parse().unwrap(), "192.0.2.1".parse().unwrap());
+        let mut bench = Bench::default();
+        bench.see(&craft::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
+        let told = unreachable(&bench);
+        assert_eq!(told.client, CLIENT.parse().unwrap());
+        assert_eq!(told.server, SERVER.parse().unwrap());
+        assert_eq!((told.query_id, told.transport), (id, Transport::Udp));
+    }
+}
+
+#[test]
+fn icmp_about_a_response_fails_no_query() {
+    let mut payload = vec![3, 3, 0, 0, 0, 0, 0, 0];
+    payload.extend(craft::udp(SERVER, CLIENT, &craft::query(1, "www")));
+    let addresses = ("192.0.2.1".parse().unwrap(), "192.0.2.53".parse().unwrap());
+    let mut bench = Bench::default();
+    bench.see(&craft::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
+    assert!(bench.given.is_empty());
+    assert_eq!(bench.decoder.counters().decoded_packets, 1);
+}
+
+#[test]
+fn socket_errors_name_any_query() {
+    let mut bench = Bench::default();
+    let error = |remote: &str| Body::SocketError {
+        transport: Transport::Udp,
+        local: CLIENT.parse().unwrap(),
+        remote: remote.parse().unwrap(),
+        errno: 111,
+    };
+    bench.see_body(error("192.0.2.53:54"), None);
+    assert!(bench.given.is_empty());
+    bench.see_body(error(SERVER), None);
+    assert_eq!(unreachable(&bench).server, SERVER.parse().unwrap());
+    assert_eq!(unreachable(&bench).query_id, None);
+    assert_eq!(bench.decoder.counters().decoded_packets, 2);
+}

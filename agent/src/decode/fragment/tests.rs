@@ -1,0 +1,127 @@
+use crate::decode::tests::{Bench, CLIENT, SERVER};
+use crate::decode::{Decoded, DecoderOptions, Malformed};
+use crate::net::craft::{self, query};
+use proptest::prelude::*;
+
+fn long_query() -> Vec<u8> {
+    let mut message = query(7, "fragments");
+    message.extend(0..100u8);
+    message
+}
+
+fn parts(size: usize) -> Vec<Vec<u8>> {
+    craft::fragments(&craft::udp(CLIENT, SERVER, &long_query()), 5, size)
+}
+
+#[test]
+fn all_fragments_share_their_datagrams_fate() {
+    let mut bench = Bench::default();
+    for part in parts(24) {
+        bench.see(&part);
+    }
+    let counters = bench.decoder.counters();
+    assert_eq!((counters.decoded_packets, counters.held), (6, 0));
+    assert_eq!((bench.messages(), bench.places()), (vec![long_query()], vec![(6, 0)]));
+    let mut bench = Bench::default();
+    for part in craft::fragments(&craft::udp(CLIENT, SERVER, b"short, no?"), 5, 8) {
+        bench.see(&part);
+    }
+    assert_eq!((bench.malformed(Malformed::DnsHeader), bench.held()), (3, 0));
+    assert_eq!(bench.letters(), [(Malformed::DnsHeader, b"short, no?".as_slice())]);
+}
+
+#[test]
+fn what_stays_incomplete_is_given_up() {
+    let mut bench = Bench::default();
+    for part in &parts(24)[1..] {
+        bench.see(part);
+    }
+    bench.wait(30);
+    assert_eq!(bench.held(), 5);
+    bench.wait(1);
+    assert_eq!((bench.malformed(Malformed::FragmentIncomplete), bench.held()), (5, 0));
+    assert_eq!(bench.letters().len(), 1);
+}
+
+#[test]
+fn overlaps_are_refused() {
+    let mut bench = Bench::default();
+    let parts = parts(24);
+    bench.see(&parts[0]);
+    bench.see(&parts[0]);
+    assert_eq!(bench.held(), 2, "the same once more is no overlap");
+    let mut other = parts[1].clone();
+    other[7] -= 1;
+    bench.see(&other);
+    assert_eq!((bench.malformed(Malformed::FragmentConflict), bench.held()), (3, 0));
+    for part in &parts[1..] {
+        bench.see(part);
+    }
+    assert_eq!((bench.malformed(Malformed::FragmentConflict), bench.held()), (8, 0));
+    assert!(bench.messages().is_empty());
+}
+
+#[test]
+fn impossible_fragments_are_refused() {
+    let packet = craft::udp(CLIENT, SERVER, &long_query());
+    for word in [0x3fff, 0x1fff] {
+        let mut fragment = packet.clone();
+        fragment[6..8].copy_from_slice(&u16::to_be_bytes(word));
+        let mut bench = Bench::default();
+        bench.see(&fragment);
+        assert_eq!(bench.malformed(Malformed::FragmentConflict), 1, "{word:x}");
+    }
+}
+
+#[test]
+fn clipped_fragments_give_a_clipped_message() {
+    let mut bench = Bench::default();
+    let parts = parts(80);
+    bench.see(&parts[0]);
+    bench.see_clipped(&parts[1], 30);
+    let Decoded::Message(message) = &bench.given[0] else { panic!() };
+    assert!(message.clipped);
+    assert_eq!(message.wire_bytes, u32::try_from(long_query().len()).unwrap());
+    assert_eq!(message.captured_bytes, 80 - 8 + 10);
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut bench = Bench::new(DecoderOptions {
+        fragment_memory_bytes: 10_000,
+        fragment_datagrams: 50,
+        ..DecoderOptions::default()
+    });
+    for id in 0..1000 {
+        let packet = craft::udp(CLIENT, SERVER, &long_query());
+        bench.see(&craft::fragments(&packet, id, 80)[0]);
+        assert!(bench.held() <= 50);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_order_gives_the_same_datagram(
+        size in 1usize..12,
+        shuffle in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
+        repeat in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let mut parts = parts(size * 8);
+        for (place, with) in shuffle.iter().enumerate() {
+            let (one, other) = (place % parts.len(), with.index(parts.len()));
+            parts.swap(one, other);
+        }
+        let last = parts.pop().unwrap();
+        for place in repeat {
+            if !parts.is_empty() {
+                parts.push(parts[place.index(parts.len())].clone());
+            }
+        }
+        let mut bench = Bench::default();
+        for part in parts.iter().chain([&last]) {
+            bench.see(part);
+        }
+        prop_assert_eq!(bench.messages(), [long_query()]);
+        prop_assert_eq!(bench.held(), 0);
+    }
+}

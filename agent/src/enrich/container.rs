@@ -1,0 +1,204 @@
+//! Containers, by the names that runtimes give their cgroups.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Digits of a container id.
+const ID_DIGITS: usize = 64;
+
+/// Cgroups remembered at most; then all are forgotten and read anew.
+const MAX_CGROUPS: usize = 1 << 14;
+
+/// The tree of cgroups is not walked more often than this, whatever ids are asked for.
+const WALK_PAUSE: Duration = Duration::from_secs(1);
+
+/// What runs a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// Docker.
+    Docker,
+    /// containerd.
+    Containerd,
+    /// CRI-O.
+    CriO,
+    /// Podman.
+    Podman,
+}
+
+impl Runtime {
+    /// As records spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Containerd => "containerd",
+            Self::CriO => "cri-o",
+            Self::Podman => "podman",
+        }
+    }
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// 64 hex digits.
+    pub id: String,
+    /// Absent where the path does not tell.
+    pub runtime: Option<Runtime>,
+}
+
+impl Container {
+    /// The innermost container that a cgroup's path names:
+    /// `…/docker-ID.scope`, `…/cri-containerd-ID.scope`, `…/crio-ID.scope`, `…/libpod-ID.scope`
+    /// (systemd driver), `/docker/ID`, `/kubepods/…/ID` (cgroupfs driver).
+    #[must_use]
+    pub fn of_cgroup_path(path: &str) -> Option<Self> {
+        let mut parents = path;
+        while let Some((rest, name)) = parents.rsplit_once('/') {
+            if let Some(container) = Self::of_cgroup_name(name, rest) {
+                return Some(container);
+            }
+            parents = rest;
+        }
+        None
+    }
+
+    fn of_cgroup_name(name: &str, parents: &str) -> Option<Self> {
+        let name = name.strip_suffix(".scope").unwrap_or(name);
+        // containerd's own naming is `namespace:prefix:ID`.
+        let (prefix, id) = match name.rsplit_once(['-', ':']) {
+            Some((prefix, id)) => (prefix, id),
+            None => ("", name),
+        };
+        let is_id = id.len() == ID_DIGITS && id.bytes().all(|octet| octet.is_ascii_hexdigit());
+        let runtime = match prefix.rsplit(':').next().unwrap_or(prefix) {
+            "docker" => Some(Runtime::Docker),
+            "cri-containerd" | "nerdctl" => Some(Runtime::Containerd),
+            "crio" => Some(Runtime::CriO),
+            "libpod" => Some(Runtime::Podman),
+            // Conmon watches the container from a cgroup of its own and is not in it.
+            "crio-conmon" | "libpod-conmon" => return None,
+            _ if parents.ends_with("/docker") => Some(Runtime::Docker),
+            _ if parents.contains("libpod") => Some(Runtime::Podman),
+            _ => None,
+        };
+        is_id.then(|| Self { id: id.to_ascii_lowercase(), runtime })
+    }
+}
+
+/// Containers by cgroup2 id, which is the inode number of the cgroup's directory.
+#[derive(Debug, Default)]
+pub(super) struct Containers {
+    mount: Option<PathBuf>,
+    known: HashMap<u64, Option<Arc<Container>>>,
+    walked: Option<Instant>,
+}
+
+impl Containers {
+    pub(super) fn new(mount: Option<&Path>) -> Self {
+        Self { mount: mount.map(Into::into), ..Self::default() }
+    }
+
+    /// The container of a cgroup; `pid` is a process that may be in it.
+    pub(super) fn get(&mut self, cgroup_id: u64, pid: Option<u32>) -> Option<Arc<Container>> {
+        if cgroup_id == 0 {
+            return None;
+        }
+        if let Some(known) = self.known.get(&cgroup_id) {
+            return known.clone();
+        }
+        if self.known.len() >= MAX_CGROUPS {
+            self.known.clear();
+        }
+        let mount = self.mount.clone()?;
+        if let Some(path) = pid.and_then(|pid| cgroup_of(pid, &mount, cgroup_id)) {
+            let container = Container::of_cgroup_path(&path).map(Arc::new);
+            self.known.insert(cgroup_id, container.clone());
+            return container;
+        }
+        if self.walked.is_none_or(|walked| walked.elapsed() >= WALK_PAUSE) {
+            self.walk(&mount);
+            self.walked = Some(Instant::now());
+            // One that is not in the tree is gone: no need to look again.
+            self.known.entry(cgroup_id).or_insert(None);
+        }
+        self.known.get(&cgroup_id).cloned().flatten()
+    }
+
+    fn walk(&mut self, top: &Path) {
+        let mut directories = vec![top.to_path_buf()];
+        while let Some(directory) = directories.pop() {
+            let Ok(metadata) = fs::metadata(&directory) else { continue };
+            let container = Container::of_cgroup_path(&directory.to_string_lossy());
+            self.known.insert(metadata.ino(), container.map(Arc::new));
+            // A cgroup that goes away meanwhile is no error.
+            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+            let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|t| t.is_dir());
+            directories.extend(entries.filter(is_directory).map(|entry| entry.path()));
+        }
+    }
+}
+
+/// The cgroup2 path of a process, if that is the cgroup with this id.
+fn cgroup_of(pid: u32, mount: &Path, cgroup_id: u64) -> Option<String> {
+    let lines = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = lines.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let directory = mount.join(path);
+    (fs::metadata(&directory).ok()?.ino() == cgroup_id)
+        .then(|| directory.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn knows_the_naming_of_each_runtime() {
+        for (path, runtime) in [
+            (format!("0::/system.slice/docker-{ID}.scope"), Some(Runtime::Docker)),
+            (format!("4:memory:/docker/{ID}"), Some(Runtime::Docker)),
+            (
+                format!("/kubepods.slice/kubepods-podaa.slice/cri-containerd-{ID}.scope"),
+                Some(Runtime::Containerd),
+            ),
+            (format!("/kubepods/besteffort/podaa/{ID}"), None),
+            (format!("/kubepods-podaa.slice:cri-containerd:{ID}"), Some(Runtime::Containerd)),
+            (format!("/kubepods.slice/crio-{ID}.scope"), Some(Runtime::CriO)),
+            (format!("/machine.slice/libpod-{ID}.scope/container"), Some(Runtime::Podman)),
+            (format!("/system.slice/docker-{ID}.scope/init.scope"), Some(Runtime::Docker)),
+        ] {
+            let container = Container::of_cgroup_path(&path).unwrap();
+            assert_eq!((container.id.as_str(), container.runtime), (ID, runtime), "{path}");
+        }
+    }
+
+    #[test]
+    fn takes_nothing_else_for_a_container() {
+        for path in [
+            "0::/".to_owned(),
+            "0::/user.slice/user-0.slice/session-1.scope".to_owned(),
+            format!("0::/system.slice/docker-{}.scope", &ID[1..]),
+            format!("0::/system.slice/docker-{}g.scope", &ID[1..]),
+            format!("/machine.slice/libpod-conmon-{ID}.scope"),
+        ] {
+            assert_eq!(Container::of_cgroup_path(&path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn finds_the_container_of_a_cgroup_id_in_the_tree() {
+        let tree = tempfile::tempdir().unwrap();
+        let scope = tree.path().join(format!("system.slice/docker-{ID}.scope"));
+        fs::create_dir_all(&scope).unwrap();
+        let id = fs::metadata(&scope).unwrap().ino();
+        let mut containers = Containers::new(Some(tree.path()));
+        assert_eq!(containers.get(id, None).unwrap().id, ID);
+        assert_eq!(containers.get(1, None), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! How the program ends when it does not end well: one sentence, the remedy, the exit code.
+
+#![forbid(unsafe_code)]
+
+use crate::config::ConfigError;
+use crate::metrics::BindError;
+use crate::sink::SinkError;
+use std::fmt;
+use std::process::ExitCode;
+
+/// A failed end, with the contract's exit code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    code: u8,
+    message: String,
+    remedy: Option<String>,
+}
+
+impl Exit {
+    /// Exit code 1: it failed while running.
+    #[must_use]
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { code: 1, message: message.into(), remedy: None }
+    }
+
+    /// Exit code 2: bad usage, unknown schema name, bad config or input file.
+    #[must_use]
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { code: 2, message: message.into(), remedy: None }
+    }
+
+    /// Exit code 3: this host cannot capture.
+    #[must_use]
+    pub fn cannot_capture(message: impl Into<String>) -> Self {
+        Self { code: 3, message: message.into(), remedy: None }
+    }
+
+    /// The same with what the operator can do about it.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// The process's exit code: 1, 2 or 3.
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// Says it on stderr and gives the exit code, for `main`.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        eprintln!("{self}");
+        ExitCode::from(self.code)
+    }
+}
+
+/// `error: MESSAGE`, and the remedy on a line of its own.
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "\n  remedy: {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Exit {}
+
+impl From<ConfigError> for Exit {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<SinkError> for Exit {
+    fn from(error: SinkError) -> Self {
+        match error {
+            // librdkafka was not pleased with `kafka.options`.
+            SinkError::Kafka(_) => Self::usage(error.to_string()),
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<BindError> for Exit {
+    fn from(error: BindError) -> Self {
+        Self::failed(error.to_string()).with_remedy(BindError::REMEDY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_the_remedy() {
+        let exit = Exit::cannot_capture("not permitted").with_remedy("run as root");
+        assert_eq!(exit.to_string(), "error: not permitted\n  remedy: run as root");
+        assert_eq!([exit.code(), Exit::usage("").code(), Exit::failed("").code()], [3, 2, 1]);
+    }
+}

@@ -1,0 +1,175 @@
+//! The whole page: the ledger's counters and what else there is, under the contract's names.
+
+use super::process;
+use super::text::{Kind, Page};
+use super::transactions::TransactionMetrics;
+use crate::ledger::{Counters, Delivery};
+use crate::sink::Gauge;
+use std::collections::BTreeMap;
+
+/// Which program this is.
+#[derive(Clone, Copy, Debug)]
+pub struct Build {
+    /// The version.
+    pub version: &'static str,
+    /// The source's revision; empty where unknown.
+    pub revision: &'static str,
+}
+
+/// All that a page is made from.
+pub struct Snapshot<'a> {
+    /// The balance at this moment.
+    pub counters: &'a Counters,
+    /// Transactions and messages so far.
+    pub transactions: &'a TransactionMetrics,
+    /// Octets in the ring that wait to be read; absent where there is no ring.
+    pub ring_used_bytes: Option<u64>,
+    /// Octets on disk that wait for Kafka.
+    pub spool_bytes: u64,
+    /// The sinks' own numbers, with the sinks' names.
+    pub gauges: &'a [(String, Vec<Gauge>)],
+    /// Which program this is.
+    pub build: Build,
+}
+
+/// The page in Prometheus' text format.
+#[must_use]
+pub fn render(snapshot: &Snapshot<'_>) -> String {
+    let mut page = Page::default();
+    snapshot.transactions.write(&mut page);
+    packets(&mut page, snapshot.counters);
+    if let Some(bytes) = snapshot.ring_used_bytes {
+        gauge(&mut page, "dnscribe_ring_used_bytes", "Octets in the ring, waiting.", bytes);
+    }
+    records(&mut page, snapshot.counters);
+    dropped(&mut page, snapshot.counters);
+    gauge(&mut page, "dnscribe_spool_bytes", "Octets on disk, waiting.", snapshot.spool_bytes);
+    gauge(
+        &mut page,
+        "dnscribe_pairing_open",
+        "Queries that wait for their response.",
+        snapshot.counters.pairing.open,
+    );
+    sinks(&mut page, snapshot.gauges);
+    let name = "dnscribe_build_info";
+    page.family(name, "Which dnscribe this is.", Kind::Gauge);
+    let labels = &[("version", snapshot.build.version), ("revision", snapshot.build.revision)];
+    page.count(name, labels, 1);
+    process::write(&mut page);
+    page.into_text()
+}
+
+fn gauge(page: &mut Page, name: &str, help: &str, value: u64) {
+    page.family(name, help, Kind::Gauge);
+    page.count(name, &[], value);
+}
+
+fn packets(page: &mut Page, counters: &Counters) {
+    let name = "dnscribe_packets_total";
+    page.family(name, "Packets on the DNS ports by what became of them.", Kind::Counter);
+    for (hook, kernel) in &counters.kernel {
+        let outcomes = [
+            ("submitted", kernel.submitted),
+            ("lost_ring_full", kernel.lost_ring_full),
+            ("sampled_out", kernel.sampled_out),
+            ("skipped", kernel.skipped.values().sum()),
+        ];
+        for (outcome, count) in outcomes {
+            page.count(name, &[("hook", hook), ("outcome", outcome)], count);
+        }
+    }
+    // Not an outcome: these packets were submitted, in part.
+    let name = "dnscribe_clipped_packets_total";
+    page.family(name, "Packets captured with fewer octets than they had.", Kind::Counter);
+    for (hook, kernel) in &counters.kernel {
+        page.count(name, &[("hook", hook)], kernel.clipped);
+    }
+}
+
+/// The deliveries of all sinks by stream.
+fn by_stream(counters: &Counters) -> BTreeMap<&str, Vec<&Delivery>> {
+    let mut streams: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
+    for (stream, delivery) in counters.delivery.values().flatten() {
+        streams.entry(stream).or_default().push(delivery);
+    }
+    streams
+}
+
+/// What one delivery contributes to a family.
+type Count = fn(&Delivery) -> u64;
+
+fn records(page: &mut Page, counters: &Counters) {
+    const OUTCOMES: [(&str, Count); 3] = [
+        ("delivered", |delivery| delivery.delivered),
+        ("filtered", |delivery| delivery.filtered),
+        ("dropped", |delivery| delivery.dropped.values().sum()),
+    ];
+    const WAITING: [(&str, Count); 2] =
+        [("spooled", |delivery| delivery.spooled), ("in_flight", |delivery| delivery.in_flight)];
+    let streams = by_stream(counters);
+    let name = "dnscribe_records_total";
+    page.family(name, "Records by what became of them, all sinks together.", Kind::Counter);
+    write_records(page, &streams, name, "outcome", &OUTCOMES);
+    let name = "dnscribe_records_waiting";
+    page.family(name, "Records on their way, all sinks together.", Kind::Gauge);
+    write_records(page, &streams, name, "place", &WAITING);
+}
+
+fn write_records(
+    page: &mut Page,
+    streams: &BTreeMap<&str, Vec<&Delivery>>,
+    name: &str,
+    label: &str,
+    outcomes: &[(&str, Count)],
+) {
+    for (stream, deliveries) in streams {
+        for (outcome, count) in outcomes {
+            let sum = deliveries.iter().map(|delivery| count(delivery)).sum();
+            page.count(name, &[("stream", stream), (label, outcome)], sum);
+        }
+    }
+}
+
+fn dropped(page: &mut Page, counters: &Counters) {
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut add = |stage, reason, count| *sums.entry((stage, reason)).or_default() += count;
+    for kernel in counters.kernel.values() {
+        add("kernel", "ring_full", kernel.lost_ring_full);
+        add("kernel", "sampled_out", kernel.sampled_out);
+    }
+    for (reason, count) in &counters.decode.malformed {
+        add("decode", reason, *count);
+    }
+    add("pairing", "evicted", counters.pairing.evicted);
+    for delivery in counters.delivery.values().flat_map(BTreeMap::values) {
+        for (reason, count) in &delivery.dropped {
+            add("delivery", reason, *count);
+        }
+    }
+    let name = "dnscribe_dropped_total";
+    page.family(name, "What was lost or given up, by stage and reason.", Kind::Counter);
+    for ((stage, reason), count) in sums {
+        page.count(name, &[("stage", stage), ("reason", reason)], count);
+    }
+}
+
+/// The sinks' own numbers, by family.
+fn sinks(page: &mut Page, gauges: &[(String, Vec<Gauge>)]) {
+    let mut families: BTreeMap<&str, Vec<(&str, &Gauge)>> = BTreeMap::new();
+    for (sink, own) in gauges {
+        for gauge in own {
+            families.entry(gauge.name).or_default().push((sink, gauge));
+        }
+    }
+    for (name, samples) in families {
+        let Some((_, first)) = samples.first() else { continue };
+        let kind = if first.counter { Kind::Counter } else { Kind::Gauge };
+        page.family(name, first.help, kind);
+        for (sink, gauge) in &samples {
+            page.value(name, &[("sink", sink)], gauge.value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

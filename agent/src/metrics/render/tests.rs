@@ -1,0 +1,116 @@
+use super::super::transactions::Seen;
+use super::*;
+use crate::ledger::Kernel;
+use std::process::{Command, Stdio};
+
+fn reasons(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+}
+
+fn page() -> String {
+    let mut counters = Counters::default();
+    let kernel = Kernel {
+        seen: 10,
+        submitted: 6,
+        lost_ring_full: 1,
+        sampled_out: 1,
+        skipped: reasons(&[("fragment", 1), ("other", 1)]),
+        clipped: 2,
+    };
+    counters.kernel.insert("cgroup".into(), kernel);
+    counters.decode.malformed = reasons(&[("ip_header", 3)]);
+    counters.pairing.evicted = 4;
+    counters.pairing.open = 5;
+    let delivery = |delivered, full| Delivery {
+        records: delivered + full + 1,
+        delivered,
+        in_flight: 1,
+        dropped: reasons(&[("queue_full", full)]),
+        ..Delivery::default()
+    };
+    for (sink, delivered) in [("file", 7), ("kafka", 8)] {
+        let streams = [("transactions".to_owned(), delivery(delivered, 2))].into();
+        counters.delivery.insert(sink.into(), streams);
+    }
+    let mut transactions = TransactionMetrics::default();
+    transactions.message("query", "udp");
+    transactions.transaction(&Seen {
+        vantage: "client",
+        transport: "udp",
+        resolver: "a \"resolver\"\\",
+        qtype: "A",
+        status: "answered",
+        rcode: "NOERROR",
+        latency_seconds: Some(0.003),
+    });
+    let gauges = ["kafka", "kafka_2"].map(|sink| {
+        let name = "dnscribe_kafka_queue_bytes";
+        let own = vec![Gauge { name, help: "Octets.", counter: false, value: 9.0 }];
+        (sink.to_owned(), own)
+    });
+    render(&Snapshot {
+        counters: &counters,
+        transactions: &transactions,
+        ring_used_bytes: Some(64),
+        spool_bytes: 0,
+        gauges: &gauges,
+        build: Build { version: "0.1.0", revision: "" },
+    })
+}
+
+#[test]
+fn has_the_names_of_the_contract() {
+    let page = page();
+    for line in [
+        "dnscribe_packets_total{hook=\"cgroup\",outcome=\"submitted\"} 6",
+        "dnscribe_packets_total{hook=\"cgroup\",outcome=\"skipped\"} 2",
+        "dnscribe_clipped_packets_total{hook=\"cgroup\"} 2",
+        "dnscribe_ring_used_bytes 64",
+        "dnscribe_records_total{stream=\"transactions\",outcome=\"delivered\"} 15",
+        "dnscribe_records_total{stream=\"transactions\",outcome=\"dropped\"} 4",
+        "dnscribe_records_waiting{stream=\"transactions\",place=\"in_flight\"} 2",
+        "dnscribe_dropped_total{stage=\"kernel\",reason=\"ring_full\"} 1",
+        "dnscribe_dropped_total{stage=\"decode\",reason=\"ip_header\"} 3",
+        "dnscribe_dropped_total{stage=\"pairing\",reason=\"evicted\"} 4",
+        "dnscribe_dropped_total{stage=\"delivery\",reason=\"queue_full\"} 4",
+        "dnscribe_kafka_queue_bytes{sink=\"kafka_2\"} 9",
+        "dnscribe_spool_bytes 0",
+        "dnscribe_build_info{version=\"0.1.0\",revision=\"\"} 1",
+        "dns_messages_total{qr=\"query\",transport=\"udp\"} 1",
+    ] {
+        assert!(page.lines().any(|other| other == line), "{line}\n{page}");
+    }
+}
+
+#[test]
+fn each_family_stands_once_with_its_header() {
+    let page = page();
+    let mut families = std::collections::BTreeSet::new();
+    let mut current = "";
+    for line in page.lines() {
+        if let Some(header) = line.strip_prefix("# TYPE ") {
+            current = header.split(' ').next().unwrap();
+            assert!(families.insert(current), "{current} twice");
+        } else if !line.starts_with('#') {
+            assert!(line.starts_with(current), "{line} under {current}");
+        }
+    }
+}
+
+#[test]
+fn promtool_is_content() {
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else {
+        eprintln!("skipped, because promtool is not installed");
+        return;
+    };
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), page().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stdout));
+}

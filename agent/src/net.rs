@@ -1,0 +1,201 @@
+//! Headers of IP, UDP, TCP and ICMP, as far as DNS needs them (RFC 791, 8200, 768, 9293, 792, 4443).
+//!
+//! Below capture and decode, because file replay filters by ports as the kernel does. Nothing here
+//! allocates, verifies checksums (offload leaves them blank) or trusts a length.
+
+#![forbid(unsafe_code)]
+
+mod icmp;
+mod transport;
+
+pub use icmp::{Quote, quoted};
+pub use transport::{TcpFlags, TcpSegment, UdpDatagram, ports, tcp, udp};
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// IP protocol numbers (IANA).
+pub mod protocol {
+    /// RFC 792.
+    pub const ICMP: u8 = 1;
+    /// RFC 9293.
+    pub const TCP: u8 = 6;
+    /// RFC 768.
+    pub const UDP: u8 = 17;
+    /// RFC 4443.
+    pub const ICMPV6: u8 = 58;
+}
+
+/// Which header cannot be read: it is cut off or contradicts itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadHeader {
+    /// IPv4, IPv6 or an extension header.
+    Ip,
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+}
+
+/// Where a fragment belongs (RFC 791, 3.2; RFC 8200, 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fragment {
+    /// Identification, common to a datagram's fragments.
+    pub id: u32,
+    /// Where the payload begins in the datagram's payload, in octets.
+    pub offset: u32,
+    /// Whether more fragments follow.
+    pub more: bool,
+}
+
+/// An IP packet: addresses and payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ip<'a> {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// What the payload is; in an IPv6 fragment what follows the fragment header, perhaps one more
+    /// extension: see [`extensions`].
+    pub protocol: u8,
+    /// The captured octets of the payload, without link-layer padding.
+    pub payload: &'a [u8],
+    /// Length of the payload on the wire, in octets; `payload` is shorter where it was clipped.
+    pub payload_wire: u32,
+    /// Set in fragments, not in whole packets (nor in IPv6 "atomic" fragments, RFC 6946).
+    pub fragment: Option<Fragment>,
+}
+
+impl Ip<'_> {
+    /// Whether this is a fragment other than the first, that has no transport header.
+    #[must_use]
+    pub fn is_later_fragment(&self) -> bool {
+        self.fragment.is_some_and(|fragment| fragment.offset != 0)
+    }
+}
+
+/// Reads an IP packet. `wire_bytes` is its length on the wire as the capture tells, link-layer
+/// padding perhaps included.
+pub fn ip(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
+    match bytes.first().map(|first| first >> 4) {
+        Some(4) => ipv4(bytes, wire_bytes),
+        Some(6) => ipv6(bytes, wire_bytes),
+        _ => Err(BadHeader::Ip),
+    }
+}
+
+fn ipv4(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
+    let header = bytes.first_chunk::<20>().ok_or(BadHeader::Ip)?;
+    let header_len = usize::from(header[0] & 0x0f) * 4;
+    // Segmentation offload leaves the total length 0; then the capture's word is all there is.
+    let claimed = match u32::from(be16(header, 2)) {
+        0 => wire_bytes,
+        length => length.min(wire_bytes),
+    };
+    let payload_wire = below(claimed, header_len)?;
+    if header_len < 20 {
+        return Err(BadHeader::Ip);
+    }
+    let offset_word = be16(header, 6);
+    let (offset, more) = (u32::from(offset_word & 0x1fff) * 8, offset_word & 0x2000 != 0);
+    Ok(Ip {
+        src: Ipv4Addr::new(header[12], header[13], header[14], header[15]).into(),
+        dst: Ipv4Addr::new(header[16], header[17], header[18], header[19]).into(),
+        protocol: header[9],
+        payload: cut(bytes.get(header_len..).ok_or(BadHeader::Ip)?, payload_wire),
+        payload_wire,
+        fragment: (offset != 0 || more).then(|| Fragment {
+            id: u32::from(be16(header, 4)),
+            offset,
+            more,
+        }),
+    })
+}
+
+fn ipv6(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
+    let (header, rest) = bytes.split_first_chunk::<40>().ok_or(BadHeader::Ip)?;
+    let available = below(wire_bytes, 40)?;
+    // 0: a jumbogram (RFC 2675) or segmentation offload.
+    let payload_wire = match u32::from(be16(header, 4)) {
+        0 => available,
+        length => length.min(available),
+    };
+    let (src, rest_of_header) = header[8..].split_first_chunk::<16>().ok_or(BadHeader::Ip)?;
+    let dst = rest_of_header.first_chunk::<16>().ok_or(BadHeader::Ip)?;
+    let inner = extensions(header[6], cut(rest, payload_wire), payload_wire)?;
+    Ok(Ip {
+        src: Ipv6Addr::from(*src).into(),
+        dst: Ipv6Addr::from(*dst).into(),
+        protocol: inner.protocol,
+        payload: inner.payload,
+        payload_wire: inner.payload_wire,
+        fragment: inner.fragment,
+    })
+}
+
+/// What stands behind a chain of IPv6 extension headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Inner<'a> {
+    /// The first header that is no extension.
+    pub protocol: u8,
+    /// The captured octets from it on.
+    pub payload: &'a [u8],
+    /// Their number on the wire.
+    pub payload_wire: u32,
+    /// Set if the chain holds a fragment header; the walk stops behind it.
+    pub fragment: Option<Fragment>,
+}
+
+/// Walks the IPv6 extension headers (RFC 8200, 4) that begin with `next`. Datagrams put together
+/// from fragments need this too: their first fragment may go on with further extensions.
+pub fn extensions(next: u8, payload: &[u8], payload_wire: u32) -> Result<Inner<'_>, BadHeader> {
+    const FRAGMENT: u8 = 44;
+    const AUTHENTICATION: u8 = 51;
+    let mut at = Inner { protocol: next, payload, payload_wire, fragment: None };
+    loop {
+        let length = match at.protocol {
+            // Hop-by-hop, routing, destination options, mobility, HIP, shim6.
+            0 | 43 | 60 | 135 | 139 | 140 => {
+                (usize::from(*at.payload.get(1).ok_or(BadHeader::Ip)?) + 1) * 8
+            }
+            AUTHENTICATION => (usize::from(*at.payload.get(1).ok_or(BadHeader::Ip)?) + 2) * 4,
+            FRAGMENT => 8,
+            _ => return Ok(at),
+        };
+        let header = at.payload.get(..length).ok_or(BadHeader::Ip)?;
+        if at.protocol == FRAGMENT {
+            let offset_word = be16(header, 2);
+            let (offset, more) = (u32::from(offset_word & 0xfff8), offset_word & 1 != 0);
+            if offset != 0 || more {
+                let id = u32::from(be16(header, 4)) << 16 | u32::from(be16(header, 6));
+                at.fragment = Some(Fragment { id, offset, more });
+            }
+        }
+        at.protocol = header[0];
+        at.payload = &at.payload[length..];
+        at.payload_wire = below(at.payload_wire, length)?;
+        // All fragments of a datagram must carry the same protocol, so the walk stops behind the
+        // fragment header; the rest of the chain is walked once the datagram is whole.
+        if at.fragment.is_some() {
+            return Ok(at);
+        }
+    }
+}
+
+fn below(total: u32, header: usize) -> Result<u32, BadHeader> {
+    u32::try_from(header).ok().and_then(|header| total.checked_sub(header)).ok_or(BadHeader::Ip)
+}
+
+/// The captured octets, at most `wire` of them.
+fn cut(bytes: &[u8], wire: u32) -> &[u8] {
+    usize::try_from(wire).ok().and_then(|wire| bytes.get(..wire)).unwrap_or(bytes)
+}
+
+/// Two octets at `at`; 0 where there are none.
+fn be16(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |two| u16::from_be_bytes(*two))
+}
+
+#[cfg(test)]
+pub(crate) mod craft;
+#[cfg(test)]
+mod tests;

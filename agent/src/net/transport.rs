@@ -1,0 +1,107 @@
+//! UDP (RFC 768) and TCP (RFC 9293) headers.
+
+use super::{BadHeader, Ip, be16, cut, extensions, protocol};
+
+/// A UDP datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpDatagram<'a> {
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// The captured octets of the payload.
+    pub payload: &'a [u8],
+    /// Length of the payload on the wire by the UDP header, in octets.
+    pub payload_wire: u32,
+}
+
+/// The flags that matter to reassembly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the header's bits")]
+pub struct TcpFlags {
+    /// First segment of a connection's direction; takes one sequence number.
+    pub syn: bool,
+    /// Last segment; takes one sequence number.
+    pub fin: bool,
+    /// The connection is no more.
+    pub rst: bool,
+    /// The acknowledgement number counts.
+    pub ack: bool,
+}
+
+/// A TCP segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpSegment<'a> {
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// Sequence number of the SYN, or else of the first payload octet.
+    pub seq: u32,
+    /// Flags.
+    pub flags: TcpFlags,
+    /// The captured octets of the payload.
+    pub payload: &'a [u8],
+    /// Length of the payload on the wire, in octets.
+    pub payload_wire: u32,
+}
+
+/// Source and destination port of a UDP or TCP packet; `None` for other protocols, for fragments
+/// but the first, and where the ports are not captured.
+#[must_use]
+pub fn ports(ip: &Ip<'_>) -> Option<(u16, u16)> {
+    if ip.is_later_fragment() {
+        return None;
+    }
+    let (protocol, payload) = match ip.protocol {
+        protocol::UDP | protocol::TCP => (ip.protocol, ip.payload),
+        // A first fragment whose fragment header is followed by a further extension.
+        other if ip.fragment.is_some() && ip.src.is_ipv6() => {
+            let inner = extensions(other, ip.payload, ip.payload_wire).ok()?;
+            (inner.protocol, inner.payload)
+        }
+        _ => return None,
+    };
+    let four = payload.first_chunk::<4>()?;
+    matches!(protocol, protocol::UDP | protocol::TCP).then(|| (be16(four, 0), be16(four, 2)))
+}
+
+/// Reads a UDP header. `payload_wire` is the length of `bytes` on the wire.
+pub fn udp(bytes: &[u8], payload_wire: u32) -> Result<UdpDatagram<'_>, BadHeader> {
+    let (header, payload) = bytes.split_first_chunk::<8>().ok_or(BadHeader::Udp)?;
+    let length = u32::from(be16(header, 4));
+    if length < 8 || length > payload_wire {
+        return Err(BadHeader::Udp);
+    }
+    Ok(UdpDatagram {
+        src_port: be16(header, 0),
+        dst_port: be16(header, 2),
+        payload: cut(payload, length - 8),
+        payload_wire: length - 8,
+    })
+}
+
+/// Reads a TCP header. `payload_wire` is the length of `bytes` on the wire.
+pub fn tcp(bytes: &[u8], payload_wire: u32) -> Result<TcpSegment<'_>, BadHeader> {
+    let header = bytes.first_chunk::<20>().ok_or(BadHeader::Tcp)?;
+    let header_len = u32::from(header[12] >> 4) * 4;
+    let payload_wire = payload_wire.checked_sub(header_len).ok_or(BadHeader::Tcp)?;
+    if header_len < 20 {
+        return Err(BadHeader::Tcp);
+    }
+    // Options may be clipped; the octets behind them are then missing, their number is known.
+    let payload = usize::try_from(header_len).ok().and_then(|len| bytes.get(len..));
+    Ok(TcpSegment {
+        src_port: be16(header, 0),
+        dst_port: be16(header, 2),
+        seq: u32::from(be16(header, 4)) << 16 | u32::from(be16(header, 6)),
+        flags: TcpFlags {
+            fin: header[13] & 0x01 != 0,
+            syn: header[13] & 0x02 != 0,
+            rst: header[13] & 0x04 != 0,
+            ack: header[13] & 0x10 != 0,
+        },
+        payload: payload.unwrap_or_default(),
+        payload_wire,
+    })
+}

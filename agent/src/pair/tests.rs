@@ -1,0 +1,224 @@
+use super::*;
+use crate::capture::{Origin, Transport};
+use crate::decode::dns::{Answer, Counts, Dns, Flags, Question};
+use crate::decode::{Envelope, MessageId};
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+fn at(ms: u64) -> Timestamp {
+    Timestamp::from_nanos(1_000_000_000_000 + ms * 1_000_000)
+}
+
+fn client(port: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], port))
+}
+
+fn server() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 53], 53))
+}
+
+fn message(ms: u64, id: u16, qname: Option<&str>, response: bool) -> Box<Message> {
+    let (src, dst) = if response { (server(), client(4000)) } else { (client(4000), server()) };
+    let question =
+        qname.map(|qname| Question { qname: qname.into(), qname_case: None, qtype: 1, qclass: 1 });
+    Box::new(Message {
+        envelope: Envelope {
+            id: MessageId { origin: Origin { cpu: 0, seq: ms }, index: 0 },
+            ts: at(ms),
+            scope: 0,
+            sight: Sight::Passive,
+            task: None,
+            cgroup_id: 0,
+            transport: Transport::Udp,
+            src,
+            dst,
+        },
+        dns: Dns {
+            id,
+            flags: Flags(if response { 0x8000 } else { 0 }),
+            counts: Counts::default(),
+            question,
+            ..Dns::default()
+        },
+        wire_bytes: 30,
+        captured_bytes: 30,
+        clipped: false,
+        wire: None,
+    })
+}
+
+fn query(ms: u64, id: u16, qname: &str) -> Box<Message> {
+    message(ms, id, Some(qname), false)
+}
+
+fn response(ms: u64, id: u16, qname: &str) -> Box<Message> {
+    message(ms, id, Some(qname), true)
+}
+
+/// Runs messages through a pairer; the statuses in order, with latency in ms and retries.
+fn run(pairer: &mut Pairer, messages: Vec<Box<Message>>) -> Vec<(Status, Option<u128>, u32, bool)> {
+    let mut seen = Vec::new();
+    for message in messages {
+        pairer.observe(message, &mut |t| {
+            seen.push((t.status, t.latency().map(|l| l.as_millis()), t.retries, t.conflict));
+        });
+    }
+    seen
+}
+
+fn balanced(c: &ledger::Pairing) -> bool {
+    c.queries == c.answered + c.timeout + c.icmp_error + c.evicted + c.open + c.retransmitted
+        && c.responses == c.answered + c.late + c.duplicate + c.orphan
+}
+
+#[test]
+fn a_response_in_time_answers_its_query() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let seen = run(&mut pairer, vec![query(0, 7, "a.test"), response(12, 7, "a.test")]);
+    assert_eq!(seen, [(Status::Answered, Some(12), 0, false)]);
+}
+
+#[test]
+fn retransmissions_are_folded_and_latency_runs_from_the_first() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let messages =
+        vec![query(0, 7, "a.test"), query(1000, 7, "a.test"), response(1500, 7, "a.test")];
+    assert_eq!(run(&mut pairer, messages), [(Status::Answered, Some(1500), 1, false)]);
+    assert_eq!(pairer.counters().retransmitted, 1);
+}
+
+#[test]
+fn a_late_response_is_late_by_the_packets_clock() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let messages =
+        vec![query(0, 7, "a.test"), response(5001, 7, "a.test"), response(5002, 7, "a.test")];
+    let seen = run(&mut pairer, messages);
+    let statuses: Vec<_> = seen.iter().map(|seen| seen.0).collect();
+    assert_eq!(statuses, [Status::Timeout, Status::Late, Status::Late]);
+    assert_eq!(seen[1].1, Some(5001));
+    let at_the_limit = vec![query(9000, 8, "a.test"), response(14_000, 8, "a.test")];
+    assert_eq!(run(&mut pairer, at_the_limit), [(Status::Answered, Some(5000), 0, false)]);
+}
+
+#[test]
+fn a_query_sent_again_after_its_timeout_is_another() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let messages =
+        vec![query(0, 7, "a.test"), query(5001, 7, "a.test"), response(5002, 7, "a.test")];
+    let seen = run(&mut pairer, messages);
+    assert_eq!(seen, [(Status::Timeout, None, 0, false), (Status::Answered, Some(1), 0, false)]);
+}
+
+#[test]
+fn further_responses_are_duplicates_and_may_conflict() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let mut other = response(3, 7, "a.test");
+    let data = "192.0.2.66".into();
+    other.dns.answers.push(Answer { name: "a.test".into(), rtype: 1, ttl_seconds: 1, data });
+    let messages =
+        vec![query(0, 7, "a.test"), response(1, 7, "a.test"), response(2, 7, "a.test"), other];
+    assert_eq!(
+        run(&mut pairer, messages)[1..],
+        [(Status::Duplicate, Some(2), 0, false), (Status::Duplicate, Some(3), 0, true)]
+    );
+}
+
+#[test]
+fn the_question_is_part_of_the_key_but_may_be_missing() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let messages = vec![query(0, 7, "a.test"), response(1, 7, "b.test"), message(2, 7, None, true)];
+    let statuses: Vec<_> = run(&mut pairer, messages).iter().map(|seen| seen.0).collect();
+    assert_eq!(statuses, [Status::Orphan, Status::Answered]);
+}
+
+#[test]
+fn a_full_table_evicts_the_oldest() {
+    let options = PairOptions { max_transactions: 2, ..PairOptions::default() };
+    let mut pairer = Pairer::new(options);
+    let messages =
+        vec![query(0, 1, "a"), query(100, 2, "a"), query(200, 3, "a"), response(201, 1, "a")];
+    let mut seen = Vec::new();
+    for message in messages {
+        pairer.observe(message, &mut |t| seen.push((t.status, t.query.map(|q| q.dns.id))));
+    }
+    assert_eq!(seen, [(Status::Evicted, Some(1)), (Status::Late, Some(1))]);
+    assert!(balanced(&pairer.counters()));
+}
+
+#[test]
+fn icmp_ends_the_query_it_quotes_or_the_oldest() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    run(&mut pairer, vec![query(0, 1, "a"), query(1, 2, "a"), query(2, 3, "a")]);
+    let mut seen = Vec::new();
+    for query_id in [Some(2), None, Some(9)] {
+        let error = Unreachable {
+            id: MessageId::default(),
+            ts: at(3),
+            scope: 0,
+            transport: Transport::Udp,
+            client: client(4000),
+            server: server(),
+            query_id,
+        };
+        pairer.unreachable(&error, &mut |t| seen.push((t.status, t.query.map(|q| q.dns.id))));
+    }
+    assert_eq!(seen, [(Status::IcmpError, Some(2)), (Status::IcmpError, Some(1))]);
+}
+
+#[test]
+fn what_waits_at_the_end_is_open_or_timed_out() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    run(&mut pairer, vec![query(0, 1, "a"), query(4000, 2, "a")]);
+    let mut seen = Vec::new();
+    pairer.finish(at(5001), &mut |t| seen.push(t.status));
+    assert_eq!(seen, [Status::Timeout, Status::Open]);
+    assert_eq!(pairer.counters().open, 1);
+    assert!(balanced(&pairer.counters()));
+}
+
+#[test]
+fn a_flood_with_one_id_costs_no_walk() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let names: Vec<String> = (0..20_000).map(|n| format!("{n}.test")).collect();
+    let queries = names.iter().map(|name| query(0, 7, name)).collect();
+    assert!(run(&mut pairer, queries).is_empty());
+    let answers = names.iter().map(|name| response(1, 7, name)).collect();
+    assert_eq!(run(&mut pairer, answers).len(), 20_000);
+}
+
+proptest! {
+    /// Whatever comes in whatever order: nothing is lost, nothing is counted twice.
+    #[test]
+    fn conserves_queries_and_responses(
+        events in proptest::collection::vec((0_u64..400, 0_u16..4, 0_u8..3, 0_u8..5), 0..300),
+        max_transactions in 1_usize..6,
+    ) {
+        let mut pairer = Pairer::new(PairOptions { max_transactions, ..PairOptions::default() });
+        let mut given: HashMap<Status, u64> = HashMap::new();
+        let mut now = 0;
+        for (step, id, name, kind) in events {
+            now += step * 10;
+            let name = ["a", "b", "c"][usize::from(name)];
+            let mut count = |t: &Transaction<'_>| *given.entry(t.status).or_default() += 1;
+            match kind {
+                0 | 1 => pairer.observe(query(now, id, name), &mut count),
+                2 | 3 => pairer.observe(response(now, id, name), &mut count),
+                _ => pairer.observe(message(now, id, None, true), &mut count),
+            }
+            prop_assert!(balanced(&pairer.counters()), "{:?}", pairer.counters());
+            prop_assert!(pairer.counters().open as usize <= max_transactions);
+        }
+        pairer.finish(at(now), &mut |t| *given.entry(t.status).or_default() += 1);
+        let counters = pairer.counters();
+        let of = |status| given.get(&status).copied().unwrap_or_default();
+        prop_assert!(balanced(&counters));
+        prop_assert_eq!(of(Status::Answered), counters.answered);
+        prop_assert_eq!(of(Status::Timeout), counters.timeout);
+        prop_assert_eq!(of(Status::Evicted), counters.evicted);
+        prop_assert_eq!(of(Status::Open), counters.open);
+        prop_assert_eq!(of(Status::Late), counters.late);
+        prop_assert_eq!(of(Status::Duplicate), counters.duplicate);
+        prop_assert_eq!(of(Status::Orphan), counters.orphan);
+    }
+}

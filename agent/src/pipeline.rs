@@ -1,0 +1,138 @@
+//! The rooms in a row: packets in, records out, every unit counted.
+//!
+//! One thread owns it all; nothing here waits for a sink unless told to (replay).
+
+mod fallback;
+mod output;
+
+pub use output::{Output, OutputOptions};
+
+use crate::capture::Packet;
+use crate::decode::{Decoded, Decoder, DecoderOptions};
+use crate::ledger::{Counters, Kernel, Ring};
+use crate::pair::{PairOptions, Pairer};
+use crate::time::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What the kernel and the ring between it and the agent counted; in replay, the file reader.
+pub type Taken = (BTreeMap<String, Kernel>, Ring);
+
+/// Time between two ledger records.
+pub const LEDGER_EVERY: Duration = Duration::from_secs(10);
+
+/// What waits is looked through this often, by the capture's clock.
+const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+
+/// Decoder, pairing and output, with their state.
+pub struct Pipeline {
+    decoder: Decoder,
+    pairer: Pairer,
+    output: Output,
+    last_packet: Timestamp,
+    next_expiry: Timestamp,
+    next_ledger: Timestamp,
+}
+
+impl Pipeline {
+    /// An empty pipeline, whose first ledger record is due [`LEDGER_EVERY`] after the epoch.
+    #[must_use]
+    pub fn new(decoder: DecoderOptions, pairing: PairOptions, output: Output) -> Self {
+        let epoch = output.epoch();
+        Self {
+            decoder: Decoder::new(decoder),
+            pairer: Pairer::new(pairing),
+            output,
+            last_packet: epoch,
+            next_expiry: epoch.plus(EXPIRE_EVERY),
+            next_ledger: epoch.plus(LEDGER_EVERY),
+        }
+    }
+
+    /// Takes one packet through all rooms.
+    pub fn observe(&mut self, packet: &Packet<'_>) {
+        // The clock may step back, and then expiry must not sleep until it has caught up.
+        if packet.ts >= self.next_expiry || packet.ts < self.last_packet {
+            self.expire(packet.ts);
+        }
+        self.last_packet = packet.ts;
+        let Self { decoder, pairer, output, .. } = self;
+        decoder.observe(packet, &mut |decoded| route(decoded, pairer, output));
+    }
+
+    /// Lets time pass: what has waited too long is given up.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.next_expiry = now.plus(EXPIRE_EVERY);
+        let Self { decoder, pairer, output, .. } = self;
+        decoder.expire(now, &mut |decoded| route(decoded, pairer, output));
+        pairer.expire(now, &mut |transaction| output.transaction(transaction));
+    }
+
+    /// Sends what was rendered to the sinks.
+    pub fn flush_batches(&mut self) {
+        self.output.offer();
+    }
+
+    /// When the newest packet passed; the epoch before the first.
+    #[must_use]
+    pub const fn last_packet(&self) -> Timestamp {
+        self.last_packet
+    }
+
+    /// Whether a ledger record is due at `now`.
+    #[must_use]
+    pub fn ledger_due(&self, now: Timestamp) -> bool {
+        now >= self.next_ledger
+    }
+
+    /// Writes a ledger record.
+    pub fn write_ledger(&mut self, taken: Taken, now: Timestamp, last: bool) -> Counters {
+        self.next_ledger = now.plus(LEDGER_EVERY);
+        let counters = self.counters(taken);
+        self.output.ledger(&counters, now, last);
+        counters
+    }
+
+    /// The counters of all rooms.
+    #[must_use]
+    pub fn counters(&self, (kernel, ring): Taken) -> Counters {
+        Counters {
+            kernel,
+            ring,
+            decode: self.decoder.counters(),
+            pairing: self.pairer.counters(),
+            delivery: self.output.delivery(),
+        }
+    }
+
+    /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given.
+    pub fn finish(&mut self, now: Timestamp) {
+        let Self { decoder, pairer, output, .. } = self;
+        decoder.finish(&mut |decoded| route(decoded, pairer, output));
+        pairer.finish(now, &mut |transaction| output.transaction(transaction));
+        self.output.offer();
+    }
+
+    /// The room of the records and sinks.
+    pub const fn output(&mut self) -> &mut Output {
+        &mut self.output
+    }
+
+    /// Adopts new bounds for pairing.
+    pub fn reconfigure(&mut self, pairing: PairOptions) {
+        self.pairer.reconfigure(pairing);
+    }
+}
+
+fn route(decoded: Decoded, pairer: &mut Pairer, output: &mut Output) {
+    match decoded {
+        Decoded::Message(message) => {
+            output.message(&message);
+            pairer.observe(message, &mut |transaction| output.transaction(transaction));
+        }
+        Decoded::Unreachable(error) => {
+            pairer.unreachable(&error, &mut |transaction| output.transaction(transaction));
+        }
+        Decoded::DeadLetter(letter) => output.dead_letter(&letter),
+    }
+}

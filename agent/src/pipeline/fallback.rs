@@ -1,0 +1,75 @@
+//! Joins a TCP transaction with the truncated UDP transaction that it follows (RFC 7766, 5).
+
+use crate::capture::Transport;
+use crate::decode::Message;
+use crate::pair::{Status, Transaction, Vantage};
+use crate::record::EventId;
+use crate::time::Timestamp;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Truncated transactions remembered at most.
+const MAX_TRUNCATED: usize = 4096;
+
+/// A client that turns to TCP does so at once; later than this it is another lookup.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Same hosts, same question; the port and the id differ.
+type Key = (u64, Vantage, IpAddr, IpAddr, Box<str>, u16, u16);
+
+/// The truncated UDP transactions of the last seconds.
+#[derive(Debug, Default)]
+pub(super) struct Fallback {
+    truncated: HashMap<Key, (Timestamp, EventId)>,
+    order: VecDeque<(Timestamp, Key)>,
+}
+
+impl Fallback {
+    /// Remembers a truncated UDP transaction; for one over TCP, names the one that it follows.
+    pub(super) fn join(&mut self, transaction: &Transaction<'_>, id: EventId) -> Option<EventId> {
+        let query = transaction.query?;
+        match query.envelope.transport {
+            Transport::Udp => {
+                let response = transaction.response?;
+                if transaction.status == Status::Answered && response.dns.flags.truncated() {
+                    self.remember(key(transaction.vantage, query)?, response.envelope.ts, id);
+                }
+                None
+            }
+            Transport::Tcp if self.truncated.is_empty() => None,
+            Transport::Tcp => {
+                let (since, id) = self.truncated.remove(&key(transaction.vantage, query)?)?;
+                (query.envelope.ts.since(since) <= LIMIT).then_some(id)
+            }
+        }
+    }
+
+    fn remember(&mut self, key: Key, now: Timestamp, id: EventId) {
+        while self.order.front().is_some_and(|(since, _)| {
+            self.order.len() >= MAX_TRUNCATED || now.since(*since) > LIMIT
+        }) {
+            if let Some((since, old)) = self.order.pop_front()
+                && self.truncated.get(&old).is_some_and(|(newest, _)| *newest == since)
+            {
+                self.truncated.remove(&old);
+            }
+        }
+        self.order.push_back((now, key.clone()));
+        self.truncated.insert(key, (now, id));
+    }
+}
+
+fn key(vantage: Vantage, query: &Message) -> Option<Key> {
+    let question = query.dns.question.as_ref()?;
+    let envelope = &query.envelope;
+    Some((
+        envelope.scope,
+        vantage,
+        envelope.src.ip(),
+        envelope.dst.ip(),
+        question.qname.clone(),
+        question.qtype,
+        question.qclass,
+    ))
+}

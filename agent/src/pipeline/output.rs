@@ -1,0 +1,334 @@
+//! Records are rendered here, once, and handed to the sinks.
+
+use super::fallback::Fallback;
+use crate::capture;
+use crate::decode::{DeadLetter, Message};
+use crate::enrich::{Enricher, Known};
+use crate::ledger::{Counters, Delivery};
+use crate::metrics::TransactionMetrics;
+use crate::pair::{Transaction, Vantage};
+use crate::record::{
+    ContainerFields, Context, EventId, Identity, LedgerRecord, ProcessFields, TransactionRecord,
+    line,
+};
+use crate::sink::{Batch, Failure, Gauge, Look, Sink, Stream};
+use crate::time::Timestamp;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use xxhash_rust::xxh3::Xxh3;
+
+/// A batch goes to the sinks when it has grown to this, or when the pipeline pauses.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// How long a sink may take before replay asks whether it is still alive.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What the output needs beside its sinks.
+#[derive(Debug)]
+pub struct OutputOptions {
+    /// Who writes.
+    pub identity: Identity,
+    /// Looks up executables and containers; none in replay.
+    pub enricher: Option<Enricher>,
+    /// Wait for sinks that are full, as replay can, instead of dropping.
+    pub wait_for_sinks: bool,
+}
+
+/// Renders records and feeds the sinks.
+pub struct Output {
+    identity: Identity,
+    enricher: Option<Enricher>,
+    wait_for_sinks: bool,
+    sinks: Vec<Box<dyn Sink>>,
+    batches: [(Look, Batch); 2],
+    fallback: Fallback,
+    metrics: TransactionMetrics,
+    ledgers: u64,
+}
+
+impl Output {
+    /// An output to these sinks.
+    #[must_use]
+    pub fn new(options: OutputOptions, sinks: Vec<Box<dyn Sink>>) -> Self {
+        Self {
+            identity: options.identity,
+            enricher: options.enricher,
+            wait_for_sinks: options.wait_for_sinks,
+            sinks,
+            batches: [(Look::Json, Batch::default()), (Look::Text, Batch::default())],
+            fallback: Fallback::default(),
+            metrics: TransactionMetrics::default(),
+            ledgers: 0,
+        }
+    }
+
+    /// When the capture began.
+    #[must_use]
+    pub const fn epoch(&self) -> Timestamp {
+        self.identity.epoch
+    }
+
+    /// Takes a message: its record, its metric, and a look at its process while that lives.
+    pub(super) fn message(&mut self, message: &Message) {
+        let response = message.dns.flags.response();
+        let qr = if response { "response" } else { "query" };
+        self.metrics.message(qr, message.envelope.transport.name());
+        let wanted = self.wanted(Stream::Messages);
+        if response && !wanted {
+            return;
+        }
+        let known = self.known(message);
+        if wanted {
+            let context = context(message, &known);
+            let record = self.identity.message(message, context);
+            let server = if response { message.envelope.src } else { message.envelope.dst };
+            let resolver = self.identity.resolver(server.ip());
+            let id = record.event_id;
+            push(
+                &mut self.batches,
+                &self.sinks,
+                Stream::Messages,
+                id,
+                &record,
+                resolver.as_bytes(),
+            );
+            self.offer_full();
+        }
+    }
+
+    /// Takes a transaction: its record and its metrics.
+    pub(super) fn transaction(&mut self, transaction: &Transaction<'_>) {
+        let Some(subject) = transaction.subject() else { return };
+        let id = self.identity.namespace().message(subject.envelope.id);
+        let tcp_fallback_of = self.fallback.join(transaction, id);
+        let actor = actor(transaction);
+        let known = actor.map(|message| self.known(message)).unwrap_or_default();
+        let context = actor.map(|message| context(message, &known)).unwrap_or_default();
+        let context = Context { tcp_fallback_of, ..context };
+        let Some(record) = self.identity.transaction(transaction, context) else { return };
+        self.metrics.transaction(
+            record.vantage,
+            record.transport,
+            &record.resolver,
+            record.question.as_ref().map_or("", |question| &question.qtype),
+            record.status,
+            record.rcode.as_deref().unwrap_or(""),
+            record.latency_ms.map(|ms| ms / 1e3),
+        );
+        push_transaction(&mut self.batches, &self.sinks, transaction, &record);
+        self.offer_full();
+    }
+
+    /// Takes what could not be read.
+    pub(super) fn dead_letter(&mut self, letter: &DeadLetter) {
+        if !self.wanted(Stream::Dlq) {
+            return;
+        }
+        let task = letter.envelope.task.as_ref();
+        let known = look_up(&mut self.enricher, task, letter.envelope.cgroup_id);
+        let context = Context {
+            process: task.map(|task| process(task, &known)),
+            container: container(&known),
+            tcp_fallback_of: None,
+        };
+        let record = self.identity.dead_letter(letter, context);
+        let key = self.identity.node.as_bytes();
+        push(&mut self.batches, &self.sinks, Stream::Dlq, record.event_id, &record, key);
+        self.offer_full();
+    }
+
+    /// Takes the balance.
+    pub(super) fn ledger(&mut self, counters: &Counters, now: Timestamp, last: bool) {
+        self.ledgers += 1;
+        if self.wanted(Stream::Ledger) {
+            let identity = &self.identity;
+            let id = identity.namespace().ledger(self.ledgers);
+            let record = LedgerRecord {
+                schema: Stream::Ledger.schema().to_owned(),
+                event_id: id.to_string(),
+                ts: now.to_string(),
+                node: identity.node.clone(),
+                region: identity.region.clone(),
+                epoch: identity.epoch.to_string(),
+                uptime_seconds: now.since(identity.epoch).as_secs_f64(),
+                is_final: last,
+                balanced: counters.balanced(),
+                counters: counters.clone(),
+            };
+            let key = identity.node.as_bytes();
+            push(&mut self.batches, &self.sinks, Stream::Ledger, id, &record, key);
+        }
+        self.offer();
+    }
+
+    /// Sends what was rendered to the sinks.
+    pub(super) fn offer(&mut self) {
+        for (look, batch) in &mut self.batches {
+            if batch.is_empty() {
+                continue;
+            }
+            let batch = Arc::new(std::mem::take(batch));
+            for sink in self.sinks.iter_mut().filter(|sink| sink.look() == *look) {
+                while self.wait_for_sinks && !sink.wait_for_room(&batch, PATIENCE) {}
+                sink.offer(&batch);
+            }
+        }
+    }
+
+    fn offer_full(&mut self) {
+        if self.batches.iter().any(|(_, batch)| batch.size_bytes() >= BATCH_BYTES) {
+            self.offer();
+        }
+    }
+
+    /// Waits until the sinks have delivered or dropped all, for `limit` at most.
+    pub fn flush(&mut self, limit: Duration) {
+        let end = std::time::Instant::now() + limit;
+        for sink in &mut self.sinks {
+            sink.flush(end.saturating_duration_since(std::time::Instant::now()));
+        }
+    }
+
+    /// Ends the sinks; what they still hold is dropped and counted.
+    pub fn close(&mut self) {
+        for sink in &mut self.sinks {
+            sink.close();
+        }
+    }
+
+    /// What the sinks counted, by sink and stream.
+    #[must_use]
+    pub fn delivery(&self) -> BTreeMap<String, BTreeMap<String, Delivery>> {
+        self.sinks.iter().map(|sink| (sink.name().to_owned(), sink.counters())).collect()
+    }
+
+    /// The sinks that have failed for good, and how many there are in all.
+    #[must_use]
+    pub fn failures(&self) -> (Vec<(String, Failure)>, usize) {
+        let failed = self
+            .sinks
+            .iter()
+            .filter_map(|sink| sink.failure().map(|failure| (sink.name().to_owned(), failure)));
+        (failed.collect(), self.sinks.len())
+    }
+
+    /// What the sinks measure beside the ledger.
+    #[must_use]
+    pub fn gauges(&self) -> Vec<Gauge> {
+        self.sinks.iter().flat_map(|sink| sink.gauges()).collect()
+    }
+
+    /// Transactions by what dashboards ask for.
+    #[must_use]
+    pub const fn metrics(&self) -> &TransactionMetrics {
+        &self.metrics
+    }
+
+    /// Adopts new names of resolvers.
+    pub fn name_resolvers(&mut self, resolvers: HashMap<IpAddr, String>) {
+        self.identity.resolvers = resolvers;
+    }
+
+    fn wanted(&self, stream: Stream) -> bool {
+        self.sinks.iter().any(|sink| sink.wants(stream))
+    }
+
+    fn known(&mut self, message: &Message) -> Known {
+        let envelope = &message.envelope;
+        look_up(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id)
+    }
+}
+
+fn look_up(enricher: &mut Option<Enricher>, task: Option<&capture::Task>, cgroup: u64) -> Known {
+    enricher.as_mut().map(|enricher| enricher.known(task, cgroup)).unwrap_or_default()
+}
+
+/// The message whose task is the transaction's process: at the server the response, elsewhere the
+/// query; where that task is unknown, the other's.
+fn actor<'a>(transaction: &Transaction<'a>) -> Option<&'a Message> {
+    let (first, second) = match transaction.vantage {
+        Vantage::Server => (transaction.response, transaction.query),
+        Vantage::Client | Vantage::Passive => (transaction.query, transaction.response),
+    };
+    let knows_task = |message: &&Message| message.envelope.task.is_some();
+    first.filter(knows_task).or_else(|| second.filter(knows_task)).or(first).or(second)
+}
+
+fn context<'a>(message: &Message, known: &'a Known) -> Context<'a> {
+    Context {
+        process: message.envelope.task.as_ref().map(|task| process(task, known)),
+        container: container(known),
+        tcp_fallback_of: None,
+    }
+}
+
+fn process<'a>(task: &capture::Task, known: &'a Known) -> ProcessFields<'a> {
+    let comm = task.comm.split(|octet| *octet == 0).next().unwrap_or_default();
+    ProcessFields {
+        pid: task.pid,
+        uid: task.uid,
+        comm: String::from_utf8_lossy(comm).into_owned().into(),
+        exe: known.exe.as_deref(),
+    }
+}
+
+fn container(known: &Known) -> Option<ContainerFields<'_>> {
+    known.container.as_ref().map(|container| ContainerFields {
+        id: &container.id,
+        runtime: container.runtime.map(crate::enrich::Runtime::name),
+    })
+}
+
+fn push_transaction(
+    batches: &mut [(Look, Batch); 2],
+    sinks: &[Box<dyn Sink>],
+    transaction: &Transaction<'_>,
+    record: &TransactionRecord<'_>,
+) {
+    let mut hash = Xxh3::new();
+    hash.update(record.resolver.as_bytes());
+    hash.update(&[0]);
+    hash.update(record.zone.unwrap_or("").as_bytes());
+    let hash = format!("{:016x}", hash.digest());
+    let stream = Stream::Transactions;
+    for (look, batch) in batches {
+        if sinks.iter().any(|sink| sink.look() == *look && sink.wants(stream)) {
+            let render = |out: &mut Vec<u8>| match look {
+                Look::Json => json(out, record),
+                Look::Text => line(out, transaction, record),
+            };
+            batch.push(stream, record.event_id.0, render, |out| out.extend(hash.as_bytes()));
+        }
+    }
+}
+
+/// Appends a record, as JSON in either look: only transactions have a line of their own.
+fn push(
+    batches: &mut [(Look, Batch); 2],
+    sinks: &[Box<dyn Sink>],
+    stream: Stream,
+    id: EventId,
+    record: &impl Serialize,
+    key: &[u8],
+) {
+    for (look, batch) in batches {
+        if sinks.iter().any(|sink| sink.look() == *look && sink.wants(stream)) {
+            batch.push(stream, id.0, |out| json(out, record), |out| out.extend(key));
+        }
+    }
+}
+
+/// One line of JSON.
+fn json(out: &mut Vec<u8>, record: &impl Serialize) {
+    let start = out.len();
+    // Records have string keys and no failing parts, and memory does not refuse a write.
+    if let Err(error) = serde_json::to_writer(&mut *out, record) {
+        tracing::error!(%error, "a record could not be rendered");
+        out.truncate(start);
+        out.extend(b"{}");
+    }
+    out.push(b'\n');
+}

@@ -1,0 +1,54 @@
+//! JSON Schemas of the records.
+
+use super::{DlqRecord, LedgerRecord, MessageRecord, TransactionRecord};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Value, json};
+
+/// The schemas that there are.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(name, _)| *name)
+}
+
+/// The JSON Schema (2020-12) of a record, by its name (`dns.transaction/1`).
+#[must_use]
+pub fn json_schema(name: &str) -> Option<Value> {
+    let (name, generate) = ALL.iter().find(|(known, _)| *known == name)?;
+    let mut schema = generate();
+    let fields = schema.as_object_mut()?;
+    fields.insert("title".into(), json!(name));
+    if let Some(tag) = fields.get_mut("properties").and_then(|p| p.get_mut("schema")) {
+        *tag = json!({ "const": name });
+    }
+    Some(schema)
+}
+
+type Generate = fn() -> Value;
+
+const ALL: [(&str, Generate); 4] = [
+    ("dns.message/1", generate::<MessageRecord<'static>>),
+    ("dns.transaction/1", generate::<TransactionRecord<'static>>),
+    ("dns.dlq/1", generate::<DlqRecord<'static>>),
+    ("dns.ledger/1", generate::<LedgerRecord>),
+];
+
+fn generate<T: JsonSchema>() -> Value {
+    // What is written, not what is read: a field that is left out when empty is not required.
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    SchemaGenerator::new(settings).into_root_schema_for::<T>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_is_one_and_names_itself() {
+        for name in names() {
+            let schema = json_schema(name).unwrap();
+            assert!(jsonschema::meta::is_valid(&schema), "{name}");
+            assert_eq!(schema["title"], *name);
+            assert_eq!(schema["properties"]["schema"]["const"], *name);
+        }
+        assert_eq!(json_schema("dns.message/2"), None);
+    }
+}

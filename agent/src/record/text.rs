@@ -1,0 +1,65 @@
+//! Transactions as lines for a terminal.
+
+use super::build::summary;
+use super::{ProcessFields, TransactionRecord};
+use crate::pair::Transaction;
+use std::fmt::Write;
+
+/// One aligned line: time, status or rcode, latency, transport, ends, question, answers, process.
+/// Ends with a newline; holds no control characters, for names are escaped.
+pub fn line(out: &mut Vec<u8>, transaction: &Transaction<'_>, record: &TransactionRecord<'_>) {
+    let mut text = String::with_capacity(160);
+    // Writing to a String cannot fail.
+    let _ = write_line(&mut text, transaction, record);
+    out.extend(text.trim_end().as_bytes());
+    out.push(b'\n');
+}
+
+fn write_line(
+    text: &mut String,
+    transaction: &Transaction<'_>,
+    record: &TransactionRecord<'_>,
+) -> std::fmt::Result {
+    let time = record.ts.to_string();
+    let time = time.get(11..26).unwrap_or(&time);
+    let rcode = record.rcode.as_deref();
+    let answered = record.status == "answered";
+    let outcome = rcode.filter(|_| answered).unwrap_or(record.status);
+    let latency = record.latency_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.3} ms"));
+    let transport = record.transport;
+    let client = std::net::SocketAddr::new(record.client_ip, record.client_port);
+    let server = std::net::SocketAddr::new(record.server_ip, record.server_port);
+    let (qtype, qname) = record
+        .question
+        .as_ref()
+        .map_or(("-", "-"), |question| (question.qtype.as_ref(), question.qname));
+    write!(
+        text,
+        "{time} {:<7} {transport} {:>21} > {:<21} {outcome:<10} {latency:>11}  {qtype:<5} {qname}",
+        record.vantage,
+        client.to_string(),
+        server.to_string(),
+    )?;
+    if record.flags.contains(&"tc") {
+        write!(text, " truncated")?;
+    }
+    if let Some(rcode) = rcode.filter(|rcode| !answered && *rcode != "NOERROR") {
+        write!(text, " {rcode}")?;
+    }
+    if record.retries > 0 {
+        write!(text, " retries={}", record.retries)?;
+    }
+    if record.conflict == Some(true) {
+        write!(text, " conflict")?;
+    }
+    if let Some(response) = transaction.response.filter(|r| !r.dns.answers.is_empty()) {
+        write!(text, "  {}", summary(&response.dns))?;
+    }
+    if let Some(ProcessFields { pid, comm, .. }) = &record.process {
+        write!(text, "  {}[{pid}]", comm.escape_default())?;
+    }
+    if let Some(container) = &record.container {
+        write!(text, " {}", container.id.get(..12).unwrap_or(container.id))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! What librdkafka tells: deliveries, errors, log lines, statistics.
+
+use super::super::tally::Reason;
+use super::super::threaded::Shared;
+use super::super::{Failure, Gauge};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::statistics::Statistics;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tracing::{debug, error, info, warn};
+
+/// The context of the producer. A record's opaque is its stream's number.
+pub(super) struct Reports {
+    shared: Arc<Shared>,
+    unreachable: AtomicBool,
+    stats: Arc<Stats>,
+}
+
+impl Reports {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, unreachable: AtomicBool::new(false), stats: Arc::default() }
+    }
+
+    pub(super) fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// Says it once until records arrive again.
+    fn warn_once(&self, reason: &str) {
+        if !self.unreachable.swap(true, Ordering::Relaxed) {
+            warn!(reason, "Kafka cannot be reached; records wait for it");
+        }
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, stream: usize) {
+        let outcome = match result {
+            Ok(_) => {
+                if self.unreachable.load(Ordering::Relaxed) {
+                    self.unreachable.store(false, Ordering::Relaxed);
+                    info!("Kafka is reached again");
+                }
+                Ok(())
+            }
+            Err((error, _)) => Err(reason(error.rdkafka_error_code())),
+        };
+        self.shared.tally.settle_one(stream, outcome);
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                error!(facility, "librdkafka: {message}");
+            }
+            // Connection trouble is told once, by `error`; librdkafka repeats it at each attempt.
+            _ if matches!(facility, "FAIL" | "ERROR") => debug!(facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+                warn!(facility, "librdkafka: {message}");
+            }
+            _ => debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.stats.take(&statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        use RDKafkaErrorCode as Code;
+        match error.rdkafka_error_code() {
+            Some(Code::Fatal) => {
+                let broken = format!("the Kafka producer has failed for good: {reason}");
+                self.shared.fail(Failure::Broken(broken), Reason::BrokerError);
+            }
+            Some(Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::Resolve) => {
+                self.warn_once(reason);
+            }
+            _ => debug!(reason, "librdkafka reports an error"),
+        }
+    }
+}
+
+/// Why a record did not arrive, in the ledger's words.
+pub(super) fn reason(code: Option<RDKafkaErrorCode>) -> Reason {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Some(Code::MessageTimedOut | Code::RequestTimedOut) => Reason::MessageTimedOut,
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge) => {
+            Reason::MessageTooLarge
+        }
+        Some(
+            Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::InvalidTopic,
+        ) => Reason::UnknownTopic,
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::Authentication
+            | Code::SaslAuthenticationFailed,
+        ) => Reason::NotAuthorised,
+        Some(Code::InvalidRecord | Code::PolicyViolation | Code::InvalidTimestamp) => {
+            Reason::Rejected
+        }
+        Some(Code::PurgeQueue | Code::PurgeInflight) => Reason::Shutdown,
+        _ => Reason::BrokerError,
+    }
+}
+
+/// The last statistics that librdkafka gave, every 5 s.
+#[derive(Default)]
+pub(super) struct Stats {
+    queue_records: AtomicU64,
+    queue_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
+    requests: AtomicU64,
+    request_errors: AtomicU64,
+    request_retries: AtomicU64,
+    request_timeouts: AtomicU64,
+    brokers_up: AtomicU64,
+    rtt_p99_us: AtomicU64,
+}
+
+impl Stats {
+    fn take(&self, statistics: &Statistics) {
+        let set = |cell: &AtomicU64, value: u64| cell.store(value, Ordering::Relaxed);
+        let brokers = statistics.brokers.values();
+        let up = brokers.clone().filter(|broker| broker.nodeid >= 0 && broker.state == "UP");
+        let rtt = brokers.clone().filter_map(|broker| broker.rtt.as_ref()).map(|rtt| rtt.p99);
+        set(&self.queue_records, statistics.msg_cnt);
+        set(&self.queue_bytes, statistics.msg_size);
+        set(&self.sent_bytes, u64::try_from(statistics.tx_bytes).unwrap_or(0));
+        set(&self.requests, u64::try_from(statistics.tx).unwrap_or(0));
+        set(&self.request_errors, brokers.clone().map(|broker| broker.txerrs).sum());
+        set(&self.request_retries, brokers.clone().map(|broker| broker.txretries).sum());
+        set(&self.request_timeouts, brokers.clone().map(|broker| broker.req_timeouts).sum());
+        set(&self.brokers_up, up.count() as u64);
+        set(&self.rtt_p99_us, rtt.max().and_then(|p99| u64::try_from(p99).ok()).unwrap_or(0));
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are floats")]
+    pub(super) fn gauges(&self) -> Vec<Gauge> {
+        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as f64;
+        let gauge = |name, help, value| Gauge { name, help, counter: false, value };
+        let counter = |name, help, value| Gauge { name, help, counter: true, value };
+        vec![
+            gauge(
+                "dnscribe_kafka_queue_records",
+                "Records in librdkafka's queue.",
+                read(&self.queue_records),
+            ),
+            gauge(
+                "dnscribe_kafka_queue_bytes",
+                "Octets in librdkafka's queue.",
+                read(&self.queue_bytes),
+            ),
+            gauge(
+                "dnscribe_kafka_brokers_up",
+                "Brokers with a working connection.",
+                read(&self.brokers_up),
+            ),
+            gauge(
+                "dnscribe_kafka_rtt_p99_seconds",
+                "Round trip to the slowest broker, 99th percentile of the last 5 s.",
+                read(&self.rtt_p99_us) / 1e6,
+            ),
+            counter("dnscribe_kafka_sent_bytes_total", "Octets sent.", read(&self.sent_bytes)),
+            counter("dnscribe_kafka_requests_total", "Requests sent.", read(&self.requests)),
+            counter(
+                "dnscribe_kafka_request_errors_total",
+                "Requests that could not be sent.",
+                read(&self.request_errors),
+            ),
+            counter(
+                "dnscribe_kafka_request_retries_total",
+                "Requests sent again.",
+                read(&self.request_retries),
+            ),
+            counter(
+                "dnscribe_kafka_request_timeouts_total",
+                "Requests without an answer in time.",
+                read(&self.request_timeouts),
+            ),
+        ]
+    }
+}

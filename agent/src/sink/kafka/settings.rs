@@ -1,0 +1,67 @@
+//! librdkafka's settings, and its errors without the secrets in them.
+
+use super::super::KafkaConfig;
+use super::super::spec::is_secret;
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+
+/// Ours, before the user's `kafka.options`. What is not here is librdkafka's default;
+/// `message.timeout.ms` is 5 minutes.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("acks", "all"),
+    ("client.id", "dnscribe"),
+    ("client.software.name", "dnscribe"),
+    ("client.software.version", env!("CARGO_PKG_VERSION")),
+    ("compression.type", "zstd"),
+    ("enable.idempotence", "true"),
+    ("linger.ms", "50"),
+    ("log.connection.close", "false"),
+    // Java's partitioner, so that records meet those of other producers by key.
+    ("partitioner", "murmur2_random"),
+    ("queue.buffering.max.kbytes", "131072"),
+    ("queue.buffering.max.messages", "200000"),
+    ("socket.keepalive.enable", "true"),
+    ("socket.nagle.disable", "true"),
+    ("statistics.interval.ms", "5000"),
+];
+
+/// The settings of a producer.
+pub(super) fn producer(config: &KafkaConfig) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    for (key, value) in DEFAULTS {
+        client.set(*key, *value);
+    }
+    client.set("bootstrap.servers", config.brokers.join(","));
+    for (key, value) in &config.options {
+        client.set(key, value);
+    }
+    client.set_log_level(RDKafkaLogLevel::Info);
+    client
+}
+
+/// Whether librdkafka knows every setting and takes its value; a sentence without secrets if not.
+pub fn validate(config: &KafkaConfig) -> Result<(), String> {
+    if config.options.is_empty() {
+        return Ok(());
+    }
+    producer(config).create_native_config().map(drop).map_err(|error| explain(&error))
+}
+
+/// An error in one sentence, without the value of a secret setting.
+pub(super) fn explain(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, _, key, _) if is_secret(key) => {
+            format!("kafka.options: the value of {key} is not valid")
+        }
+        KafkaError::ClientConfig(_, reason, key, _) => {
+            format!("kafka.options: {key}: {}", reason.trim_end_matches('.'))
+        }
+        // The user's settings are judged together only when the client is made.
+        KafkaError::ClientCreation(reason) => reason.clone(),
+        other => match other.rdkafka_error_code() {
+            Some(code) => code.to_string(),
+            None => other.to_string(),
+        },
+    }
+}

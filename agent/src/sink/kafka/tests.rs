@@ -1,0 +1,216 @@
+use super::super::{Batch, Failure, Sink};
+use super::*;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientConfig, TopicPartitionList};
+use std::time::Instant;
+
+fn streams() -> StreamSet {
+    [Stream::Transactions, Stream::Ledger].into_iter().collect()
+}
+
+fn config(brokers: &str, options: &[(&str, &str)]) -> KafkaConfig {
+    let options = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    let topics = [(Stream::Ledger, "accounts".to_owned())].into();
+    KafkaConfig { brokers: vec![brokers.into()], topics, options }
+}
+
+fn batch(count: u32) -> Arc<Batch> {
+    let mut batch = Batch::default();
+    for number in 0..count {
+        let stream = [Stream::Transactions, Stream::Ledger, Stream::Metrics][number as usize % 3];
+        batch.push(
+            stream,
+            u128::from(number) + (0xAB << 120),
+            |out| out.extend_from_slice(format!("{{\"n\":{number}}}\n").as_bytes()),
+            |out| out.extend_from_slice(b"key"),
+        );
+    }
+    Arc::new(batch)
+}
+
+/// (records, delivered, in flight) of all streams, once identity 5 has been looked at.
+fn totals(sink: &dyn Sink) -> (u64, u64, u64) {
+    let mut totals = (0, 0, 0);
+    let counters = sink.counters();
+    assert_eq!(counters.keys().collect::<Vec<_>>(), ["ledger", "transactions"]);
+    for delivery in counters.values() {
+        assert_eq!(delivery.dropped.len(), REASONS.len());
+        let dropped: u64 = delivery.dropped.values().sum();
+        assert_eq!(delivery.records, delivery.delivered + delivery.in_flight + dropped);
+        totals.0 += delivery.records;
+        totals.1 += delivery.delivered;
+        totals.2 += delivery.in_flight;
+    }
+    totals
+}
+
+fn dropped(sink: &dyn Sink, reason: &str) -> u64 {
+    sink.counters().values().map(|delivery| delivery.dropped[reason]).sum()
+}
+
+/// The first record of the topic.
+fn first_of(brokers: &str, topic: &str) -> rdkafka::message::OwnedMessage {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "test")
+        .set("auto.offset.reset", "earliest")
+        .create()
+        .unwrap();
+    let mut all = TopicPartitionList::new();
+    for partition in 0..4 {
+        all.add_partition_offset(topic, partition, rdkafka::Offset::Beginning).unwrap();
+    }
+    consumer.assign(&all).unwrap();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) {
+            return message.detach();
+        }
+    }
+    panic!("nothing in {topic}");
+}
+
+#[test]
+fn records_arrive_with_key_headers_and_topic() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    let config = config(&brokers, &[]);
+    let mut sink = open("kafka".into(), streams(), "node-1", &config).unwrap();
+    for _ in 0..10 {
+        sink.offer(&batch(300));
+    }
+    assert_eq!(totals(&sink).0, 2000);
+    sink.flush(Duration::from_secs(20));
+    assert_eq!(totals(&sink), (2000, 2000, 0));
+    let message = first_of(&brokers, "accounts");
+    assert_eq!(message.payload(), Some(b"{\"n\":1}".as_slice()));
+    assert_eq!(message.key(), Some(b"key".as_slice()));
+    let headers: Vec<_> = message.headers().unwrap().iter().collect();
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|header| (header.key, std::str::from_utf8(header.value.unwrap()).unwrap()))
+        .collect();
+    assert_eq!(
+        headers,
+        [
+            ("schema", "dns.ledger/1"),
+            ("node", "node-1"),
+            ("event_id", "ab000000000000000000000000000001"),
+        ]
+    );
+    sink.close();
+    assert_eq!((totals(&sink), sink.failure()), ((2000, 2000, 0), None));
+    let found = probe_brokers(&config, Duration::from_secs(10)).unwrap();
+    assert!(found.starts_with("1 broker, "), "{found}");
+    assert!(!sink.gauges().is_empty());
+}
+
+#[test]
+fn an_unreachable_broker_holds_nothing_up() {
+    let config = config("127.0.0.1:1", &[("queue.buffering.max.messages", "50")]);
+    let bounds = Bounds { batches: 3, bytes: 1 << 20 };
+    let mut sink = open_bounded("kafka".into(), streams(), "n", &config, bounds).unwrap();
+    let start = Instant::now();
+    for _ in 0..100 {
+        sink.offer(&batch(30));
+        totals(&sink);
+    }
+    assert!(start.elapsed() < Duration::from_secs(1));
+    sink.flush(Duration::from_millis(300));
+    assert!(totals(&sink).2 > 50 && dropped(&sink, "queue_full") > 1500);
+    let start = Instant::now();
+    sink.close();
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert_eq!(totals(&sink), (2000, 0, 0));
+    assert_eq!(dropped(&sink, "shutdown") + dropped(&sink, "queue_full"), 2000);
+    assert_eq!(sink.failure(), None);
+}
+
+#[test]
+fn a_record_has_its_time() {
+    let config = config("127.0.0.1:1", &[("message.timeout.ms", "100"), ("linger.ms", "5")]);
+    let mut sink = open("kafka".into(), streams(), "n", &config).unwrap();
+    sink.offer(&batch(3));
+    sink.flush(Duration::from_secs(10));
+    assert_eq!((totals(&sink), dropped(&sink, "message_timed_out")), ((2, 0, 0), 2));
+}
+
+#[test]
+fn refusals_are_counted_by_reason() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster
+        .topic_error("accounts", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        .unwrap();
+    let brokers = cluster.bootstrap_servers();
+    let config = config(&brokers, &[("message.max.bytes", "1000")]);
+    let mut sink = open("kafka".into(), streams(), "n", &config).unwrap();
+    sink.offer(&batch(3));
+    let mut large = Batch::default();
+    large.push(Stream::Transactions, 1, |out| out.resize(5000, b'x'), |_| ());
+    sink.offer(&Arc::new(large));
+    sink.flush(Duration::from_secs(20));
+    assert_eq!(dropped(&sink, "message_too_large"), 1);
+    assert_eq!(dropped(&sink, "not_authorised"), 1);
+    assert_eq!(totals(&sink), (3, 1, 0));
+}
+
+#[test]
+fn waits_for_a_broker_that_comes_back() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    let fast = [("reconnect.backoff.max.ms", "200"), ("retry.backoff.ms", "50")];
+    let mut sink = open("kafka".into(), streams(), "n", &config(&brokers, &fast)).unwrap();
+    sink.offer(&batch(3));
+    sink.flush(Duration::from_secs(20));
+    cluster.broker_down(1).unwrap();
+    sink.offer(&batch(3));
+    sink.flush(Duration::from_millis(500));
+    assert_eq!(totals(&sink), (4, 2, 2));
+    cluster.broker_up(1).unwrap();
+    sink.flush(Duration::from_secs(20));
+    assert_eq!(totals(&sink), (4, 4, 0));
+}
+
+#[test]
+fn secrets_stay_out_of_errors() {
+    let options = [("sasl.oauthbearer.client.secret", "hunter2"), ("acks", "hunter2")];
+    for option in options {
+        let config = config("127.0.0.1:1", &[option]);
+        let error = open("kafka".into(), streams(), "n", &config).err().map(|e| e.to_string());
+        assert!(option.0 == "sasl.oauthbearer.client.secret" || error.is_some());
+        let told = format!("{error:?}");
+        assert!(option.0 == "acks" || !told.contains("hunter2"), "{told}");
+    }
+    let config = config("127.0.0.1:1", &[("ssl.key.pem", "hunter2"), ("nonsense", "x")]);
+    let error = open("kafka".into(), streams(), "n", &config).err().unwrap().to_string();
+    assert!(error.contains("kafka.options") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn an_unreachable_broker_is_explained() {
+    let why = probe_brokers(&config("127.0.0.1:1", &[]), Duration::from_secs(2)).unwrap_err();
+    assert!(why.contains("127.0.0.1:1") && why.contains("refused"), "{why}");
+    assert!(probe_brokers(&KafkaConfig::default(), Duration::ZERO).is_err());
+}
+
+#[test]
+fn a_fatal_error_ends_the_sink() {
+    let mut sink = {
+        let shared = Threaded::shared(Tally::new(streams(), REASONS));
+        shared.fail(Failure::Broken("over".into()), Reason::BrokerError);
+        Threaded::start("kafka".into(), Look::Json, Bounds::default(), shared, |back| {
+            back.drop_all(Reason::BrokerError);
+        })
+        .unwrap()
+    };
+    sink.offer(&batch(3));
+    assert_eq!((totals(&sink), dropped(&sink, "broker_error")), ((2, 0, 0), 2));
+}
+
+#[test]
+fn writes_hex() {
+    assert_eq!(hex(0x0123_4567_89AB_CDEF, &mut [0; 32]), b"00000000000000000123456789abcdef");
+}

@@ -1,0 +1,61 @@
+//! `--sink null`: records are counted and forgotten. For measuring, and for metrics alone.
+
+use super::tally::{Reason, Tally};
+use super::{Batch, Failure, Look, Sink, Stream, StreamSet};
+use crate::ledger::Delivery;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The sink that counts only.
+pub struct Null {
+    name: String,
+    tally: Tally,
+}
+
+impl Null {
+    /// A null sink for `streams`.
+    #[must_use]
+    pub fn new(name: String, streams: StreamSet) -> Self {
+        const REASONS: &[Reason] = &[Reason::Shutdown];
+        Self { name, tally: Tally::new(streams, REASONS) }
+    }
+}
+
+impl Sink for Null {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wants(&self, stream: Stream) -> bool {
+        self.tally.streams().contains(stream)
+    }
+
+    fn look(&self) -> Look {
+        Look::Json
+    }
+
+    fn offer(&mut self, batch: &Arc<Batch>) {
+        let share = self.tally.share(batch);
+        self.tally.offered(&share);
+        self.tally.delivered(&share);
+    }
+
+    fn wait_for_room(&self, _batch: &Batch, _limit: Duration) -> bool {
+        true
+    }
+
+    fn flush(&mut self, _limit: Duration) {}
+
+    fn close(&mut self) {
+        self.tally.seal();
+    }
+
+    fn counters(&self) -> BTreeMap<String, Delivery> {
+        self.tally.counters()
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        None
+    }
+}

@@ -1,0 +1,180 @@
+//! One sink's side of identity 5, exact at every moment.
+
+use super::{Batch, Stream, StreamSet};
+use crate::ledger::Delivery;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Why a sink gave a record up. The names stand in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    QueueFull,
+    Shutdown,
+    WriteError,
+    PipeClosed,
+    MessageTimedOut,
+    MessageTooLarge,
+    UnknownTopic,
+    NotAuthorised,
+    Rejected,
+    BrokerError,
+}
+
+impl Reason {
+    const COUNT: usize = 10;
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Shutdown => "shutdown",
+            Self::WriteError => "write_error",
+            Self::PipeClosed => "pipe_closed",
+            Self::MessageTimedOut => "message_timed_out",
+            Self::MessageTooLarge => "message_too_large",
+            Self::UnknownTopic => "unknown_topic",
+            Self::NotAuthorised => "not_authorised",
+            Self::Rejected => "rejected",
+            Self::BrokerError => "broker_error",
+        }
+    }
+}
+
+/// A number for each stream.
+pub(super) type PerStream = [u64; Stream::ALL.len()];
+
+#[derive(Clone, Copy, Default)]
+struct Cell {
+    records: u64,
+    delivered: u64,
+    dropped: [u64; Reason::COUNT],
+}
+
+impl Cell {
+    fn in_flight(&self) -> u64 {
+        self.records - self.delivered - self.dropped.iter().sum::<u64>()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    cells: [Cell; Stream::ALL.len()],
+    /// Set once the sink is closed: what arrives later than the last judgement changes nothing.
+    sealed: bool,
+}
+
+/// The counters. A lock rather than atomics: readers see all of them at one moment, and it is held
+/// for a few additions only.
+pub(super) struct Tally {
+    streams: StreamSet,
+    reasons: &'static [Reason],
+    state: Mutex<State>,
+}
+
+impl Tally {
+    /// For a sink that takes `streams` and may drop for `reasons`.
+    pub(super) fn new(streams: StreamSet, reasons: &'static [Reason]) -> Self {
+        Self { streams, reasons, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn streams(&self) -> StreamSet {
+        self.streams
+    }
+
+    /// How many records of the batch are the sink's, by stream.
+    pub(super) fn share(&self, batch: &Batch) -> PerStream {
+        let mut share = PerStream::default();
+        for record in batch.iter().filter(|record| self.streams.contains(record.stream)) {
+            share[record.stream as usize] += 1;
+        }
+        share
+    }
+
+    /// Records offered: in flight from now on.
+    pub(super) fn offered(&self, share: &PerStream) {
+        let mut state = self.state();
+        for (cell, count) in state.cells.iter_mut().zip(share) {
+            cell.records += count;
+        }
+        if state.sealed {
+            drop_in_flight(&mut state);
+        }
+    }
+
+    /// Records in flight that arrived.
+    pub(super) fn delivered(&self, share: &PerStream) {
+        self.settle(share, |cell| &mut cell.delivered);
+    }
+
+    /// Records in flight that are given up.
+    pub(super) fn dropped(&self, share: &PerStream, reason: Reason) {
+        self.settle(share, |cell| &mut cell.dropped[reason as usize]);
+    }
+
+    /// One record in flight that arrived, or was given up.
+    pub(super) fn settle_one(&self, stream: usize, outcome: Result<(), Reason>) {
+        let mut state = self.state();
+        if state.sealed {
+            return;
+        }
+        if let Some(cell) = state.cells.get_mut(stream) {
+            match outcome {
+                Ok(()) => cell.delivered += 1,
+                Err(reason) => cell.dropped[reason as usize] += 1,
+            }
+        }
+    }
+
+    fn settle(&self, share: &PerStream, counter: impl Fn(&mut Cell) -> &mut u64) {
+        let mut state = self.state();
+        if state.sealed {
+            return;
+        }
+        for (cell, count) in state.cells.iter_mut().zip(share) {
+            *counter(cell) += count;
+        }
+    }
+
+    /// Gives up all that is in flight, for good: it counts as dropped in the shutdown.
+    pub(super) fn seal(&self) {
+        let mut state = self.state();
+        state.sealed = true;
+        drop_in_flight(&mut state);
+    }
+
+    /// Records on their way, all streams together.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.state().cells.iter().map(Cell::in_flight).sum()
+    }
+
+    /// This moment's counters by stream name.
+    pub(super) fn counters(&self) -> BTreeMap<String, Delivery> {
+        let cells = self.state().cells;
+        let named = self.streams.iter().map(|stream| {
+            let cell = cells[stream as usize];
+            let dropped = self
+                .reasons
+                .iter()
+                .map(|reason| (reason.name().to_owned(), cell.dropped[*reason as usize]))
+                .collect();
+            let delivery = Delivery {
+                records: cell.records,
+                delivered: cell.delivered,
+                in_flight: cell.in_flight(),
+                dropped,
+                ..Delivery::default()
+            };
+            (stream.name().to_owned(), delivery)
+        });
+        named.collect()
+    }
+}
+
+fn drop_in_flight(state: &mut State) {
+    for cell in &mut state.cells {
+        cell.dropped[Reason::Shutdown as usize] += cell.in_flight();
+    }
+}

@@ -1,0 +1,280 @@
+//! What the sinks with a thread share: the bounded queue in front of it, its counters, its end.
+
+use super::tally::{PerStream, Reason, Tally};
+use super::{Batch, Failure, Gauge, Look, Sink, Stream};
+use crate::ledger::Delivery;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long a thread may take to end before it is left to itself, stuck in the kernel.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How much may wait in front of the thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) batches: usize,
+    pub(super) bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { batches: 1024, bytes: 64 << 20 }
+    }
+}
+
+/// What the two sides of the queue share.
+pub(super) struct Shared {
+    pub(super) tally: Tally,
+    queued_bytes: AtomicUsize,
+    stop: AtomicBool,
+    flushing: AtomicBool,
+    failure: OnceLock<(Failure, Reason)>,
+}
+
+impl Shared {
+    /// Whether the thread must end now.
+    pub(super) fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody waits for all to arrive.
+    pub(super) fn flushing(&self) -> bool {
+        self.flushing.load(Ordering::Relaxed)
+    }
+
+    /// The sink's end: all that is offered from now on is dropped for `reason`.
+    pub(super) fn fail(&self, failure: Failure, reason: Reason) {
+        // A second failure is a consequence of the first.
+        let _ = self.failure.set((failure, reason));
+    }
+
+    /// Why what is offered must be dropped, once the sink has failed.
+    pub(super) fn failed(&self) -> Option<Reason> {
+        self.failure.get().map(|(_, reason)| *reason)
+    }
+}
+
+/// The thread's side of the queue.
+pub(super) struct Back {
+    receiver: Receiver<Arc<Batch>>,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What the thread does next.
+pub(super) enum Next {
+    /// Delivers a batch.
+    Batch(Taken),
+    /// Looks after other things.
+    Idle,
+    /// Ends.
+    Stop,
+}
+
+/// A batch taken from the queue; its octets count as queued until it is dropped.
+pub(super) struct Taken {
+    pub(super) batch: Arc<Batch>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.shared.queued_bytes.fetch_sub(self.batch.size_bytes(), Ordering::Relaxed);
+    }
+}
+
+impl Back {
+    /// Waits for a batch, for `limit` at most.
+    pub(super) fn next(&self, limit: Duration) -> Next {
+        let received = self.receiver.recv_timeout(limit);
+        match received {
+            _ if self.shared.stopping() => Next::Stop,
+            Ok(batch) => Next::Batch(Taken { batch, shared: Arc::clone(&self.shared) }),
+            Err(RecvTimeoutError::Timeout) => Next::Idle,
+            Err(RecvTimeoutError::Disconnected) => Next::Stop,
+        }
+    }
+
+    /// After a failure: drops what still comes, until the sink is closed.
+    pub(super) fn drop_all(&self, reason: Reason) {
+        loop {
+            match self.next(Duration::from_secs(1)) {
+                Next::Batch(taken) => {
+                    let tally = &self.shared.tally;
+                    tally.dropped(&tally.share(&taken.batch), reason);
+                }
+                Next::Idle => {}
+                Next::Stop => return,
+            }
+        }
+    }
+}
+
+/// A sink with a thread of its own.
+pub(super) struct Threaded {
+    name: String,
+    look: Look,
+    bounds: Bounds,
+    shared: Arc<Shared>,
+    sender: Option<Sender<Arc<Batch>>>,
+    thread: Option<JoinHandle<()>>,
+    gauges: Box<dyn Fn() -> Vec<Gauge> + Send>,
+}
+
+impl Threaded {
+    /// The two sides' common ground, made first so that callbacks can hold it.
+    pub(super) fn shared(tally: Tally) -> Arc<Shared> {
+        Arc::new(Shared {
+            tally,
+            queued_bytes: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            flushing: AtomicBool::new(false),
+            failure: OnceLock::new(),
+        })
+    }
+
+    /// Starts the thread.
+    pub(super) fn start(
+        name: String,
+        look: Look,
+        bounds: Bounds,
+        shared: Arc<Shared>,
+        work: impl FnOnce(&Back) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (sender, receiver) = crossbeam_channel::bounded(bounds.batches);
+        let back = Back { receiver, shared: Arc::clone(&shared) };
+        let thread =
+            thread::Builder::new().name(format!("sink-{name}")).spawn(move || work(&back))?;
+        let (sender, thread) = (Some(sender), Some(thread));
+        Ok(Self { name, look, bounds, shared, sender, thread, gauges: Box::new(Vec::new) })
+    }
+
+    /// The sink with numbers of its own.
+    pub(super) fn with_gauges(mut self, gauges: impl Fn() -> Vec<Gauge> + Send + 'static) -> Self {
+        self.gauges = Box::new(gauges);
+        self
+    }
+
+    /// Puts the batch into the queue, or says why it cannot be there.
+    fn enqueue(&self, batch: &Arc<Batch>) -> Result<(), Reason> {
+        if let Some(reason) = self.shared.failed() {
+            return Err(reason);
+        }
+        let sender = self.sender.as_ref().ok_or(Reason::Shutdown)?;
+        let size = batch.size_bytes();
+        let before = self.shared.queued_bytes.fetch_add(size, Ordering::Relaxed);
+        let sent = if self.has_bytes_for(before, size) {
+            sender.try_send(Arc::clone(batch)).map_err(|error| self.refused(&error))
+        } else {
+            Err(Reason::QueueFull)
+        };
+        if sent.is_err() {
+            self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    fn refused<T>(&self, error: &TrySendError<T>) -> Reason {
+        match error {
+            TrySendError::Full(_) => Reason::QueueFull,
+            TrySendError::Disconnected(_) => {
+                let broken = format!("sink {}: its thread has ended", self.name);
+                self.shared.fail(Failure::Broken(broken), Reason::WriteError);
+                Reason::WriteError
+            }
+        }
+    }
+
+    /// A batch beyond the bound by itself passes when it is alone.
+    fn has_bytes_for(&self, queued: usize, size: usize) -> bool {
+        queued == 0 || queued.saturating_add(size) <= self.bounds.bytes
+    }
+
+    fn has_room_for(&self, batch: &Batch) -> bool {
+        let queued = self.shared.queued_bytes.load(Ordering::Relaxed);
+        let full = self.sender.as_ref().is_some_and(Sender::is_full);
+        self.shared.failed().is_some() || (!full && self.has_bytes_for(queued, batch.size_bytes()))
+    }
+}
+
+/// Asks again and again, for `limit` at most, until the answer is yes.
+fn wait_until(limit: Duration, yes: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    let mut pause = Duration::from_micros(50);
+    while !yes() {
+        let Some(left) = limit.checked_sub(start.elapsed()) else { return false };
+        thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(5));
+    }
+    true
+}
+
+impl Sink for Threaded {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wants(&self, stream: Stream) -> bool {
+        self.shared.tally.streams().contains(stream)
+    }
+
+    fn look(&self) -> Look {
+        self.look
+    }
+
+    fn offer(&mut self, batch: &Arc<Batch>) {
+        let share = self.shared.tally.share(batch);
+        if share == PerStream::default() {
+            return;
+        }
+        self.shared.tally.offered(&share);
+        if let Err(reason) = self.enqueue(batch) {
+            self.shared.tally.dropped(&share, reason);
+        }
+    }
+
+    fn wait_for_room(&self, batch: &Batch, limit: Duration) -> bool {
+        wait_until(limit, || self.has_room_for(batch))
+    }
+
+    fn flush(&mut self, limit: Duration) {
+        self.shared.flushing.store(true, Ordering::Relaxed);
+        wait_until(limit, || self.shared.tally.in_flight() == 0);
+        self.shared.flushing.store(false, Ordering::Relaxed);
+    }
+
+    fn close(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.sender = None;
+        if let Some(thread) = self.thread.take()
+            && wait_until(FAREWELL, || thread.is_finished())
+            && thread.join().is_err()
+        {
+            let broken = format!("sink {}: its thread failed", self.name);
+            self.shared.fail(Failure::Broken(broken), Reason::WriteError);
+        }
+        self.shared.tally.seal();
+    }
+
+    fn counters(&self) -> BTreeMap<String, Delivery> {
+        self.shared.tally.counters()
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.shared.failure.get().map(|(failure, _)| failure.clone())
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        (self.gauges)()
+    }
+}
+
+impl Drop for Threaded {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,251 @@
+use super::super::{OpenWith, Sink, SinkSpec, Stream, open as open_sinks};
+use super::*;
+use proptest::prelude::*;
+use std::fs;
+use std::io::Read;
+use std::process::Command;
+
+const STREAMS: [Stream; 3] = [Stream::Transactions, Stream::Ledger, Stream::Messages];
+
+/// A batch of records of the given sizes; a record's first field is its number.
+fn batch(sizes: &[(usize, usize)], number: &mut u64) -> Arc<Batch> {
+    let mut batch = Batch::default();
+    for (stream, size) in sizes {
+        *number += 1;
+        let line = format!("{number} {}\n", "x".repeat(*size));
+        batch.push(
+            STREAMS[stream % STREAMS.len()],
+            u128::from(*number),
+            |out| out.extend_from_slice(line.as_bytes()),
+            |out| out.extend_from_slice(b"key\nwith a newline"),
+        );
+    }
+    Arc::new(batch)
+}
+
+fn two_streams() -> StreamSet {
+    [Stream::Transactions, Stream::Ledger].into_iter().collect()
+}
+
+/// Everything offered is accounted for: (records, delivered, dropped) of both streams together.
+fn totals(sink: &dyn Sink) -> (u64, u64, u64) {
+    let counters = sink.counters();
+    assert_eq!(counters.keys().collect::<Vec<_>>(), ["ledger", "transactions"]);
+    let mut totals = (0, 0, 0);
+    for delivery in counters.values() {
+        let dropped: u64 = delivery.dropped.values().sum();
+        let reasons = ["pipe_closed", "queue_full", "shutdown", "write_error"];
+        assert_eq!(delivery.dropped.keys().collect::<Vec<_>>(), reasons);
+        assert_eq!(delivery.records, delivery.delivered + delivery.in_flight + dropped);
+        totals.0 += delivery.records;
+        totals.1 += delivery.delivered;
+        totals.2 += dropped;
+    }
+    totals
+}
+
+fn dropped(sink: &dyn Sink, reason: &str) -> u64 {
+    sink.counters().values().map(|delivery| delivery.dropped[reason]).sum()
+}
+
+/// A sink that writes into a pipe, like stdout does.
+fn piped(bounds: Bounds) -> (Threaded, io::PipeReader) {
+    let (reader, writer) = io::pipe().unwrap();
+    let file = File::from(std::os::fd::OwnedFd::from(writer));
+    let shared = Threaded::shared(Tally::new(two_streams(), REASONS));
+    let work = move |back: &Back| Writer::new(file, "stdout".into(), true).run(back);
+    (Threaded::start("stdout".into(), Look::Json, bounds, shared, work).unwrap(), reader)
+}
+
+#[test]
+fn appends_whole_batches_to_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out.ndjson");
+    fs::write(&path, "before\n").unwrap();
+    let mut sink = file("file".into(), two_streams(), &path).unwrap();
+    let mut number = 0;
+    sink.offer(&batch(&[(0, 5), (2, 5), (1, 0)], &mut number));
+    sink.offer(&batch(&[(2, 5)], &mut number));
+    sink.flush(Duration::from_secs(5));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "before\n1 xxxxx\n3 \n");
+    assert_eq!(totals(&sink), (2, 2, 0));
+    assert!(sink.wants(Stream::Ledger) && !sink.wants(Stream::Messages));
+    sink.close();
+    sink.offer(&batch(&[(0, 5)], &mut number));
+    assert_eq!((totals(&sink), dropped(&sink, "shutdown")), ((3, 2, 1), 1));
+}
+
+#[test]
+fn new_files_are_not_for_everyone() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("new");
+    drop(file("file".into(), two_streams(), &path).unwrap());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
+}
+
+#[test]
+fn names_sinks_and_says_what_cannot_be_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| SinkSpec::File(dir.path().join(name));
+    let kafka = super::super::KafkaConfig::default();
+    let with = OpenWith { streams: None, stdout: Look::Json, node: "n", kafka: &kafka };
+    let specs = [path("a"), SinkSpec::Null, path("b")];
+    let sinks = open_sinks(&specs, &with).unwrap();
+    assert_eq!(
+        sinks.iter().map(|sink| sink.name()).collect::<Vec<_>>(),
+        ["file", "null", "file_2"]
+    );
+    assert_eq!(sinks[0].counters().len(), 5);
+    assert_eq!(sinks[1].counters().keys().collect::<Vec<_>>(), ["transactions"]);
+    let error = open_sinks(&[path("no/such/dir")], &with).err().unwrap().to_string();
+    assert!(error.contains("no/such/dir") && error.contains("No such file"), "{error}");
+}
+
+#[test]
+fn a_full_device_ends_the_sink() {
+    let mut sink = file("file".into(), two_streams(), Path::new("/dev/full")).unwrap();
+    let mut number = 0;
+    sink.offer(&batch(&[(0, 5), (1, 5)], &mut number));
+    sink.flush(Duration::from_secs(5));
+    sink.offer(&batch(&[(0, 5)], &mut number));
+    sink.flush(Duration::from_secs(5));
+    assert_eq!((totals(&sink), dropped(&sink, "write_error")), ((3, 0, 3), 3));
+    let Some(Failure::Broken(reason)) = sink.failure() else { panic!("no failure") };
+    assert!(reason.contains("/dev/full") && reason.contains("No space left"), "{reason}");
+}
+
+#[test]
+fn a_full_disk_leaves_whole_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+        .arg(dir.path())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !mounted {
+        assert!(std::env::var_os("CI").is_none(), "cannot mount a tmpfs");
+        eprintln!("skipped, because mounting a tmpfs is not permitted");
+        return;
+    }
+    let path = dir.path().join("out");
+    let mut sink = file("file".into(), two_streams(), &path).unwrap();
+    let mut number = 0;
+    for _ in 0..100 {
+        sink.offer(&batch(&[(0, 700), (1, 333), (2, 10)], &mut number));
+    }
+    sink.flush(Duration::from_secs(5));
+    let written = fs::read_to_string(&path).unwrap();
+    let (records, delivered, lost) = totals(&sink);
+    let failure = sink.failure();
+    drop(sink);
+    let unmounted = Command::new("umount").arg(dir.path()).status();
+    assert!(unmounted.is_ok_and(|status| status.success()));
+    assert_eq!((records, delivered + lost), (200, 200));
+    assert!(written.ends_with('\n') && written.len() > 50_000, "{}", written.len());
+    assert_eq!(written.lines().count() as u64, delivered);
+    assert!(matches!(failure, Some(Failure::Broken(reason)) if reason.contains("No space left")));
+}
+
+#[test]
+fn a_closed_pipe_is_a_quiet_end() {
+    let (mut sink, reader) = piped(Bounds::default());
+    drop(reader);
+    sink.offer(&batch(&[(0, 5)], &mut 0));
+    sink.flush(Duration::from_secs(5));
+    assert_eq!(sink.failure(), Some(Failure::PipeClosed));
+    assert_eq!((totals(&sink), dropped(&sink, "pipe_closed")), ((1, 0, 1), 1));
+}
+
+#[test]
+fn a_reader_that_stands_still_holds_nothing_up() {
+    let (mut sink, mut reader) = piped(Bounds { batches: 2, bytes: 1 << 20 });
+    let mut number = 0;
+    let mut offered = 50;
+    loop {
+        let batch = batch(&[(0, 30_000)], &mut number);
+        if !sink.wait_for_room(&batch, Duration::from_millis(200)) {
+            break;
+        }
+        sink.offer(&batch);
+        offered += 1;
+    }
+    let start = std::time::Instant::now();
+    for _ in 0..50 {
+        sink.offer(&batch(&[(0, 30_000)], &mut number));
+    }
+    assert!(start.elapsed() < Duration::from_secs(1));
+    sink.flush(Duration::from_millis(100));
+    assert_eq!(dropped(&sink, "queue_full"), 50);
+    sink.close();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(dropped(&sink, "shutdown") > 0);
+    let mut read = String::new();
+    reader.read_to_string(&mut read).unwrap();
+    let lines = read.matches('\n').count() as u64;
+    let (records, delivered, lost) = totals(&sink);
+    assert_eq!((records, delivered + lost, delivered), (offered, offered, lines));
+}
+
+#[test]
+fn bounds_hold_by_octets_too() {
+    let (mut sink, _reader) = piped(Bounds { batches: 1000, bytes: 100_000 });
+    let mut number = 0;
+    // The first is beyond the bound by itself and passes, being alone.
+    sink.offer(&batch(&[(0, 300_000)], &mut number));
+    assert_eq!(dropped(&sink, "queue_full"), 0);
+    sink.offer(&batch(&[(0, 1)], &mut number));
+    assert_eq!(dropped(&sink, "queue_full"), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever is offered to whatever reader: at the end, what was delivered is what was read,
+    /// in order, and the rest was dropped for a reason.
+    #[test]
+    fn every_record_is_delivered_or_dropped(
+        batches in prop::collection::vec(
+            prop::collection::vec((0_usize..3, 0_usize..6000), 0..8), 0..40),
+        depth in 1_usize..8,
+        read_limit in prop::option::of(0_u64..200_000),
+        wait in any::<bool>(),
+    ) {
+        let (mut sink, reader) = piped(Bounds { batches: depth, bytes: 40_000 });
+        let reading = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            let _ = reader.take(read_limit.unwrap_or(u64::MAX)).read_to_end(&mut read);
+            read
+        });
+        let (mut number, mut offered) = (0, 0);
+        for sizes in &batches {
+            let batch = batch(sizes, &mut number);
+            if wait {
+                prop_assert!(sink.wait_for_room(&batch, Duration::from_secs(5)));
+            }
+            sink.offer(&batch);
+            offered += sizes.iter().filter(|(stream, _)| stream % 3 < 2).count() as u64;
+            prop_assert_eq!(totals(&sink).0, offered);
+        }
+        sink.flush(Duration::from_secs(5));
+        sink.close();
+        let read = String::from_utf8(reading.join().unwrap()).unwrap();
+        let (records, delivered, lost) = totals(&sink);
+        prop_assert_eq!(records, offered);
+        prop_assert_eq!(delivered + lost, offered);
+        let whole = read.matches('\n').count() as u64;
+        if read_limit.is_none() {
+            prop_assert_eq!(whole, delivered);
+            prop_assert!(!wait || lost == 0);
+        } else {
+            // What the pipe still held when its reader left was written, but not read.
+            prop_assert!(whole <= delivered);
+        }
+        let numbers: Vec<u64> = read
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .map(|line| line.split(' ').next().unwrap().parse().unwrap())
+            .collect();
+        prop_assert!(numbers.is_sorted());
+    }
+}

@@ -1,0 +1,267 @@
+//! The eBPF programs in the running kernel: verifier, verdicts on crafted packets, exact loss
+//! counts, and the tasks behind real packets. Needs privilege.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests, which fail by panicking")]
+
+#[path = "kernel/frames.rs"]
+mod frames;
+#[path = "kernel/host.rs"]
+mod host;
+
+use dnscribe::capture::Body;
+use dnscribe::capture::live::testing::Bench;
+use dnscribe::capture::live::{HookChoice, LiveOptions};
+use dnscribe::ledger::Kernel;
+use frames::{PORT, QUERY, ethernet, ip_of, tagged, tcp, udp, v4, v6};
+use host::privileged;
+
+const UDP: u8 = 17;
+const TCP: u8 = 6;
+const ACK: u8 = 16;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+
+/// Program, what it returns, whether it is the interface tap, and the name of its counters.
+const PROGRAMS: [(&str, u32, bool, &str); 3] = [
+    ("cgroup_ingress", 1, false, "cgroup"),
+    ("cgroup_egress", 1, false, "cgroup"),
+    ("tap", 0, true, "socket"),
+];
+
+fn options() -> LiveOptions {
+    LiveOptions {
+        hook: HookChoice::Auto,
+        cgroup: None,
+        interfaces: Vec::new(),
+        ports: vec![PORT].try_into().expect("a port"),
+        ring_bytes: 1 << 20,
+        snap_bytes: 65_536,
+    }
+}
+
+/// What a packet is expected to come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    NotSeen,
+    Emitted,
+    NoPayload,
+}
+
+fn crafted() -> Vec<(&'static str, Vec<u8>, Fate)> {
+    use Fate::{Emitted, NoPayload, NotSeen};
+    let query = udp(PORT, QUERY);
+    let destination_options = [&[UDP, 0, 1, 4, 0, 0, 0, 0][..], &query].concat();
+    let chain = [&[60, 0, 1, 4, 0, 0, 0, 0][..], &destination_options].concat();
+    let endless: Vec<u8> = [60, 0, 1, 4, 0, 0, 0, 0].repeat(32);
+    let long_chain = v6(60, &endless);
+    vec![
+        ("UDP over IPv4", v4(UDP, &[], 0x4000, &query), Emitted),
+        ("UDP over IPv6", v6(UDP, &query), Emitted),
+        ("UDP without payload", v4(UDP, &[], 0, &udp(PORT, &[])), Emitted),
+        ("IPv4 options", v4(UDP, &[1; 8], 0, &query), Emitted),
+        ("as many options as there may be", v4(UDP, &[1; 40], 0, &query), Emitted),
+        ("destination options", v6(60, &destination_options), Emitted),
+        ("hop-by-hop, then destination options", v6(0, &chain), Emitted),
+        ("endless extension headers", long_chain, NotSeen),
+        ("TCP with payload", v4(TCP, &[], 0, &tcp(PORT, ACK, 5, QUERY)), Emitted),
+        ("TCP SYN", v6(TCP, &tcp(PORT, SYN, 10, &[])), Emitted),
+        ("TCP RST", v4(TCP, &[], 0, &tcp(PORT, RST, 5, &[])), Emitted),
+        ("TCP ACK", v4(TCP, &[], 0, &tcp(PORT, ACK, 8, &[])), NoPayload),
+        ("TCP ACK over IPv6", v6(TCP, &tcp(PORT, ACK, 5, &[])), NoPayload),
+        ("TCP ACK with options", v4(TCP, &[1; 4], 0, &tcp(PORT, ACK, 5, &[])), NoPayload),
+        ("another port", v4(UDP, &[], 0, &udp(PORT + 1, QUERY)), NotSeen),
+        ("another port over IPv6", v6(UDP, &udp(PORT + 64, QUERY)), NotSeen),
+        ("another protocol", v4(47, &[], 0, &query), NotSeen),
+        ("ports cut off", v4(UDP, &[], 0, &query)[..22].to_vec(), NotSeen),
+        ("ports cut off, IPv6", v6(UDP, &query)[..42].to_vec(), NotSeen),
+        (
+            "impossible header length",
+            [&[0x41][..], &v4(UDP, &[], 0, &query)[1..]].concat(),
+            NotSeen,
+        ),
+        ("garbage", vec![0xff; 64], NotSeen),
+        ("zeros", vec![0; 64], NotSeen),
+    ]
+}
+
+fn counters(bench: &Bench, hook: &str) -> Kernel {
+    bench.live.counters().0.remove(hook).expect("counters of the hook")
+}
+
+fn assert_balance(kernel: &Kernel) {
+    let skipped: u64 = kernel.skipped.values().sum();
+    assert_eq!(
+        kernel.seen,
+        kernel.submitted + kernel.lost_ring_full + kernel.sampled_out + skipped,
+        "{kernel:?}"
+    );
+}
+
+#[test]
+fn the_verifier_takes_every_program() {
+    if !privileged() {
+        return;
+    }
+    for (tap, count) in [(false, 9), (true, 1)] {
+        let bench = Bench::load(&options(), tap).expect("loads");
+        assert_eq!(bench.refused(), [], "this kernel offers everything");
+        assert_eq!(bench.programs().len(), count);
+    }
+}
+
+#[test]
+fn every_packet_passes_and_is_counted() {
+    if !privileged() {
+        return;
+    }
+    for (program, pass, tap, hook) in PROGRAMS {
+        let mut bench = Bench::load(&options(), tap).expect("loads");
+        for (what, ip, fate) in crafted() {
+            let before = counters(&bench, hook);
+            let frame = ethernet(&ip);
+            let returned = bench.run(program, &frame, 1);
+            let returned = returned.unwrap_or_else(|error| panic!("{program}: {what}: {error}"));
+            assert_eq!(returned, pass, "{program}: {what}");
+            let after = counters(&bench, hook);
+            assert_balance(&after);
+            let moved = Fate::NotSeen != fate;
+            assert_eq!(after.seen - before.seen, u64::from(moved), "{program}: {what}");
+            let emitted = u64::from(fate == Fate::Emitted);
+            assert_eq!(after.submitted - before.submitted, emitted, "{program}: {what}");
+            let mut got = Vec::new();
+            bench.live.drain(10, &mut |packet| {
+                if let Body::Ip { bytes, wire_bytes } = packet.body {
+                    assert_eq!(wire_bytes as usize, bytes.len(), "{program}: {what}");
+                    got.push(bytes.to_vec());
+                }
+            });
+            let expected: Vec<Vec<u8>> =
+                if moved && emitted == 1 { vec![ip_of(&frame).to_vec()] } else { Vec::new() };
+            assert_eq!(got, expected, "{program}: {what}");
+        }
+    }
+}
+
+#[test]
+fn fragments_follow_their_first() {
+    if !privileged() {
+        return;
+    }
+    let query = udp(PORT, &[7; 1_000]);
+    let first_4 = v4(UDP, &[], 0x2000, &query);
+    let later_4 = v4(UDP, &[], 0x0010, &[7; 64]);
+    let header_6 = |offset: u16, more: u8| {
+        let [high, low] = (offset << 3 | u16::from(more)).to_be_bytes();
+        vec![UDP, 0, high, low, 9, 9, 9, 9]
+    };
+    let first_6 = v6(44, &[header_6(0, 1), query.clone()].concat());
+    let later_6 = v6(44, &[header_6(4, 0), vec![7; 64]].concat());
+    let other_first = v4(UDP, &[], 0x2000, &udp(PORT + 1, &[7; 64]));
+    for (program, pass, tap, hook) in PROGRAMS {
+        for (first, later) in [(&first_4, &later_4), (&first_6, &later_6)] {
+            let bench = Bench::load(&options(), tap).expect("loads");
+            let seen = |ip: &[u8]| {
+                assert_eq!(bench.run(program, &ethernet(ip), 1).expect("runs"), pass);
+                counters(&bench, hook).seen
+            };
+            assert_eq!(seen(&other_first), 0, "{program}");
+            assert_eq!(seen(later), 0, "{program}: its first part is not known");
+            assert_eq!(seen(first), 1, "{program}");
+            assert_eq!(seen(later), 2, "{program}");
+        }
+    }
+}
+
+#[test]
+fn the_tap_looks_into_tags_and_unreachables() {
+    if !privileged() {
+        return;
+    }
+    let mut bench = Bench::load(&options(), true).expect("loads");
+    let query = v4(UDP, &[], 0, &udp(PORT, QUERY));
+    let unreachable = |quoted: &[u8]| {
+        let mut icmp = vec![3, 3, 0, 0, 0, 0, 0, 0];
+        icmp.extend(&quoted[..28]);
+        v4(1, &[], 0, &icmp)
+    };
+    let ours = unreachable(&query);
+    let other = unreachable(&v4(UDP, &[], 0, &udp(PORT + 1, QUERY)));
+    let quoted_6 = v6(UDP, &udp(PORT, QUERY));
+    let ours_6 = v6(58, &[&[1, 4, 0, 0, 0, 0, 0, 0][..], &quoted_6].concat());
+    let echo = v4(1, &[], 0, &[&[8, 0, 0, 0, 0, 0, 0, 0][..], &query].concat());
+    for (what, frame, emitted) in [
+        ("tag", tagged(&query), Some(query.clone())),
+        ("unreachable", ethernet(&ours), Some(ours.clone())),
+        ("unreachable over IPv6", ethernet(&ours_6), Some(ours_6.clone())),
+        ("another's unreachable", ethernet(&other), None),
+        ("echo request", ethernet(&echo), None),
+    ] {
+        assert_eq!(bench.run("tap", &frame, 1).expect("runs"), 0, "{what}");
+        let mut got = None;
+        bench.live.drain(10, &mut |packet| {
+            if let Body::Ip { bytes, .. } = packet.body {
+                got = Some(bytes.to_vec());
+            }
+        });
+        assert_eq!(got, emitted, "{what}");
+    }
+}
+
+#[test]
+fn long_packets_are_clipped_and_counted() {
+    if !privileged() {
+        return;
+    }
+    for snap in [1, 100, 176, 177, 1_520, 1_521] {
+        let mut bench =
+            Bench::load(&LiveOptions { snap_bytes: snap, ..options() }, false).expect("loads");
+        let ip = v4(UDP, &[], 0, &udp(PORT, &[7; 1_493]));
+        assert_eq!(ip.len(), 1_521);
+        bench.run("cgroup_egress", &ethernet(&ip), 1).expect("runs");
+        let kernel = counters(&bench, "cgroup");
+        assert_eq!((kernel.submitted, kernel.clipped), (1, u64::from(snap < 1_521)), "{snap}");
+        let taken = bench.live.drain(10, &mut |packet| match packet.body {
+            Body::Ip { bytes, wire_bytes } => {
+                assert_eq!(bytes, &ip[..snap as usize]);
+                assert_eq!(wire_bytes, 1_521);
+            }
+            Body::SocketError { .. } => panic!("no error was made"),
+        });
+        assert_eq!(taken, 1);
+    }
+}
+
+/// More than the smallest ring takes.
+const TRIES: u32 = 10_000;
+
+#[test]
+fn a_full_ring_loses_exactly_what_it_counts() {
+    if !privileged() {
+        return;
+    }
+    for (program, _, tap, hook) in PROGRAMS {
+        let mut bench =
+            Bench::load(&LiveOptions { ring_bytes: 4096 * 4, ..options() }, tap).expect("loads");
+        let frame = ethernet(&v4(UDP, &[], 0, &udp(PORT, QUERY)));
+        bench.run(program, &frame, TRIES).expect("runs");
+        let (mut kernel, ring) = bench.live.counters();
+        let kernel_before = kernel.remove(hook).expect("counters");
+        assert_balance(&kernel_before);
+        assert_eq!(kernel_before.seen, u64::from(TRIES), "{program}");
+        assert!(kernel_before.submitted > 0 && kernel_before.lost_ring_full > 0, "{program}");
+        assert_eq!(ring.in_ring, kernel_before.submitted);
+        assert_eq!(ring.sequence_gaps, kernel_before.lost_ring_full);
+
+        // Some room again, so that a record after the gap tells of it.
+        assert_eq!(bench.live.drain(5, &mut |_| ()), 5);
+        bench.run(program, &frame, 10).expect("runs");
+        while bench.live.drain(1_000, &mut |_| ()) > 0 {}
+        let (mut kernel, ring) = bench.live.counters();
+        let kernel = kernel.remove(hook).expect("counters");
+        assert_balance(&kernel);
+        assert_eq!(kernel.seen, u64::from(TRIES) + 10);
+        assert_eq!((ring.received, ring.in_ring), (kernel.submitted, 0));
+        assert_eq!(ring.sequence_gaps, kernel.lost_ring_full, "{program}");
+        assert_eq!(bench.live.ring_used_bytes(), 0);
+    }
+}

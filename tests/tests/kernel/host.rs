@@ -1,0 +1,276 @@
+//! Capture of what this host really sends.
+
+use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
+use dnscribe::capture::{Body, Sight, Task};
+use dnscribe::ledger::Ring;
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Whether this test may load programs. Says so where it may not, and fails in CI.
+pub fn privileged() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "CI must run this test with privilege"
+        );
+        eprintln!("skipped, because loading eBPF programs needs root");
+    }
+    root
+}
+
+/// What the tests look at, of a packet.
+#[derive(Clone, Debug)]
+struct Seen {
+    sight: Sight,
+    task: Option<Task>,
+    cgroup_id: u64,
+    payload: Vec<u8>,
+    error: Option<i32>,
+}
+
+fn open(hook: HookChoice, port: u16) -> Live {
+    let options = LiveOptions {
+        hook,
+        cgroup: None,
+        interfaces: Vec::new(),
+        ports: vec![port].try_into().expect("a port"),
+        ring_bytes: 1 << 20,
+        snap_bytes: 65_536,
+    };
+    Live::open(&options).expect("opens")
+}
+
+/// Drains until `count` packets came, or two seconds are over.
+fn collect(live: &mut Live, count: usize) -> Vec<Seen> {
+    let end = Instant::now() + Duration::from_secs(2);
+    let mut seen = Vec::new();
+    while seen.len() < count && Instant::now() < end {
+        live.wait(Duration::from_millis(50)).expect("waits");
+        live.drain(100, &mut |packet| {
+            let (payload, error) = match packet.body {
+                Body::Ip { bytes, .. } => (bytes.get(28..).unwrap_or_default().to_vec(), None),
+                Body::SocketError { errno, .. } => (Vec::new(), Some(errno)),
+            };
+            seen.push(Seen {
+                sight: packet.sight,
+                task: packet.task,
+                cgroup_id: packet.cgroup_id,
+                payload,
+                error,
+            });
+        });
+    }
+    seen
+}
+
+fn comm(task: &Task) -> String {
+    String::from_utf8_lossy(&task.comm).trim_end_matches('\0').to_owned()
+}
+
+fn own_comm() -> String {
+    std::fs::read_to_string("/proc/self/comm").expect("a name").trim().to_owned()
+}
+
+fn server() -> (UdpSocket, u16) {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("an address").port();
+    (server, port)
+}
+
+fn assert_sent_by(seen: &[Seen], payload: &[u8], pid: u32, name: &str) {
+    let egress = seen
+        .iter()
+        .find(|seen| seen.sight == Sight::Egress && seen.payload == payload)
+        .unwrap_or_else(|| panic!("no {payload:?} among {seen:?}"));
+    let task = egress.task.expect("a task");
+    assert_eq!((task.pid, comm(&task)), (pid, name.to_owned()));
+    assert_eq!(task.uid, rustix::process::geteuid().as_raw());
+    assert!(egress.cgroup_id > 0);
+}
+
+#[test]
+fn names_the_task_behind_a_packet() {
+    if !privileged() {
+        return;
+    }
+    // Made before the agent starts: backfilled.
+    let (server, port) = server();
+    let mut live = open(HookChoice::Cgroup, port);
+    assert_eq!(live.hook(), "cgroup");
+    let pid = std::process::id();
+
+    let connected = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    connected.connect(("127.0.0.1", port)).expect("connects");
+    connected.send(b"connected").expect("sends");
+    let seen = collect(&mut live, 2);
+    assert_sent_by(&seen, b"connected", pid, &own_comm());
+    let ingress = seen.iter().find(|seen| seen.sight == Sight::Ingress).expect("arrives");
+    assert_eq!(ingress.task.expect("the server's owner").pid, pid);
+
+    let unconnected = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    unconnected.send_to(b"unconnected", ("127.0.0.1", port)).expect("sends");
+    assert_sent_by(&collect(&mut live, 2), b"unconnected", pid, &own_comm());
+
+    // No hook tells of a write to a socket that someone else connected; the packet itself does.
+    let mut child = Command::new("sh")
+        .args(["-c", "printf child >&0"])
+        .stdin(Stdio::from(OwnedFd::from(connected.try_clone().expect("a copy"))))
+        .spawn()
+        .expect("a shell");
+    child.wait().expect("ends");
+    assert_sent_by(&collect(&mut live, 2), b"child", child.id(), "sh");
+
+    drop(server);
+    connected.send(b"nobody").expect("sends");
+    let seen = collect(&mut live, 2);
+    assert!(seen.iter().any(|seen| seen.error == Some(111)), "{seen:?}");
+
+    live.detach();
+    connected.send(b"after").ok();
+    let (kernel, ring) = live.counters();
+    assert_eq!(ring.received, ring.submitted);
+    assert_eq!(ring.sequence_gaps, 0);
+    assert_eq!(kernel["icmp"].submitted, 1);
+}
+
+#[test]
+fn the_identities_hold_at_every_moment() {
+    if !privileged() {
+        return;
+    }
+    let (server, port) = server();
+    let mut live = open(HookChoice::Cgroup, port);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+                while !stop.load(Ordering::Relaxed) {
+                    // The server never reads: what its socket has no room for was captured all
+                    // the same.
+                    client.send_to(&[7; 100], ("127.0.0.1", port)).ok();
+                }
+            });
+        }
+        let end = Instant::now() + Duration::from_secs(2);
+        let mut rounds = 0;
+        while Instant::now() < end {
+            // Too slow on purpose, so that the ring overflows.
+            live.drain(50, &mut |_| ());
+            assert_balance(&live);
+            rounds += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(rounds > 10, "{rounds}");
+    });
+    drop(server);
+    live.detach();
+    while live.drain(1_000, &mut |_| ()) > 0 {}
+    let ring = assert_balance(&live);
+    assert!(ring.sequence_gaps > 0, "the ring never overflowed: {ring:?}");
+    assert_eq!((ring.in_ring, live.ring_used_bytes()), (0, 0));
+}
+
+fn assert_balance(live: &Live) -> Ring {
+    let (kernel, ring) = live.counters();
+    let (mut submitted, mut lost) = (0, 0);
+    for (hook, kernel) in &kernel {
+        let skipped: u64 = kernel.skipped.values().sum();
+        let outcomes = kernel.submitted + kernel.lost_ring_full + kernel.sampled_out + skipped;
+        assert_eq!(kernel.seen, outcomes, "{hook}: {kernel:?}");
+        submitted += kernel.submitted;
+        lost += kernel.lost_ring_full;
+    }
+    assert_eq!(ring.submitted, submitted);
+    assert_eq!(ring.submitted, ring.received + ring.in_ring);
+    assert_eq!(ring.sequence_gaps, lost);
+    ring
+}
+
+#[test]
+fn a_first_packet_wakes_the_reader() {
+    if !privileged() {
+        return;
+    }
+    let (_server, port) = server();
+    let mut live = open(HookChoice::Cgroup, port);
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    // The reader asks for no wakeups under load, and must ask for them again afterwards.
+    for _ in 0..20 {
+        for _ in 0..1_000 {
+            client.send_to(b"load", ("127.0.0.1", port)).ok();
+        }
+        live.wait(Duration::from_millis(1)).expect("waits");
+        while live.drain(1_000, &mut |_| ()) > 0 {}
+    }
+    let end = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < end {
+        live.wait(Duration::from_millis(10)).expect("waits");
+        while live.drain(1_000, &mut |_| ()) > 0 {}
+    }
+    let quickest = (0..10)
+        .map(|_| {
+            let sender = client.try_clone().expect("a copy");
+            let sending = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(30));
+                let sent = Instant::now();
+                sender.send_to(b"first", ("127.0.0.1", port)).ok();
+                sent
+            });
+            live.wait(Duration::from_millis(200)).expect("waits");
+            let woken = Instant::now();
+            let sent = sending.join().expect("sends");
+            while live.drain(1_000, &mut |_| ()) > 0 {}
+            woken.checked_duration_since(sent).unwrap_or(Duration::MAX)
+        })
+        .min();
+    assert!(quickest.is_some_and(|took| took < Duration::from_millis(20)), "{quickest:?}");
+}
+
+#[test]
+fn folds_the_two_views_of_loopback() {
+    if !privileged() {
+        return;
+    }
+    let (_server, port) = server();
+    let mut live = open(HookChoice::Socket, port);
+    assert_eq!(live.hook(), "socket");
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    client.send_to(b"once", ("127.0.0.1", port)).expect("sends");
+    let seen = collect(&mut live, 2);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!((seen[0].sight, &seen[0].payload[..]), (Sight::Loopback, &b"once"[..]));
+    let (kernel, ring) = live.counters();
+    let socket = &kernel["socket"];
+    assert_eq!((socket.seen, socket.submitted, socket.skipped["loopback_copy"]), (2, 1, 1));
+    assert_eq!((ring.received, ring.in_ring, ring.sequence_gaps), (1, 0, 0));
+}
+
+#[test]
+fn says_what_is_wrong_and_what_would_help() {
+    if !privileged() {
+        return;
+    }
+    let base = LiveOptions {
+        hook: HookChoice::Auto,
+        cgroup: None,
+        interfaces: Vec::new(),
+        ports: vec![5390].try_into().expect("a port"),
+        ring_bytes: 1 << 20,
+        snap_bytes: 1_500,
+    };
+    let refused = |options: &LiveOptions| match Live::open(options) {
+        Ok(_) => panic!("opened"),
+        Err(error) => error.to_string(),
+    };
+    let interface = refused(&LiveOptions { interfaces: vec!["nosuch0".into()], ..base.clone() });
+    assert!(interface.contains("nosuch0") && interface.contains("lo"), "{interface}");
+    let cgroup = refused(&LiveOptions { cgroup: Some("no/such".into()), ..base.clone() });
+    assert!(cgroup.contains("no/such"), "{cgroup}");
+    let ring = refused(&LiveOptions { ring_bytes: 5_000, ..base });
+    assert!(ring.contains("power of two"), "{ring}");
+}
