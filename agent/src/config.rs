@@ -226,7 +226,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         cgroup: layer.capture.cgroup,
         interfaces: layer.capture.interfaces.unwrap_or_default(),
         ports: layer.capture.ports.unwrap_or_default(),
-        ring_bytes: layer.capture.ring_bytes.map_or(16 << 20, |size| size.0),
+        ring_bytes: layer.capture.ring_bytes.map_or(32 << 20, |size| size.0),
         snap_bytes: layer.capture.snap_bytes.map_or(65_536, |size| size.0),
     };
     let log = LogConfig {

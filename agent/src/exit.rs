@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::capture::replay::InputError;
 use crate::config::ConfigError;
 use crate::metrics::BindError;
 use crate::sink::SinkError;
@@ -82,6 +83,12 @@ impl From<SinkError> for Exit {
             SinkError::Kafka(_) => Self::usage(error.to_string()),
             _ => Self::failed(error.to_string()),
         }
+    }
+}
+
+impl From<InputError> for Exit {
+    fn from(error: InputError) -> Self {
+        Self::usage(error.to_string())
     }
 }
 

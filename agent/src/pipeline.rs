@@ -10,6 +10,7 @@ pub use output::{Output, OutputOptions};
 use crate::capture::Packet;
 use crate::decode::{Decoded, Decoder, DecoderOptions};
 use crate::ledger::{Counters, Kernel, Ring};
+use crate::metrics::{self, Build, Snapshot};
 use crate::pair::{PairOptions, Pairer};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
@@ -103,6 +104,19 @@ impl Pipeline {
             pairing: self.pairer.counters(),
             delivery: self.output.delivery(),
         }
+    }
+
+    /// The page for `/metrics`; `ring_used_bytes` where there is a ring.
+    #[must_use]
+    pub fn exposition(&self, taken: Taken, ring_used_bytes: Option<u64>) -> String {
+        metrics::render(&Snapshot {
+            counters: &self.counters(taken),
+            transactions: self.output.metrics(),
+            ring_used_bytes,
+            spool_bytes: 0,
+            gauges: &self.output.gauges(),
+            build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
+        })
     }
 
     /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given.

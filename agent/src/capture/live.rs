@@ -19,6 +19,7 @@ use super::{Body, Origin, Packet, Sight, Task, Transport};
 use crate::ledger;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
+pub use cgroup::here as cgroup2_mount;
 use clock::Clock;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::record::{self, Header, Record, SocketError};

@@ -16,6 +16,7 @@ pub use source::InputError;
 use super::ports::PortSet;
 use super::{Body, Origin, Packet, Sight};
 use crate::ledger;
+use crate::time::Timestamp;
 use admission::Admission;
 use format::{Frame, Reader};
 use link::Link;
@@ -46,6 +47,31 @@ pub struct FileSummary {
 pub struct Replay {
     admission: Admission,
     files: u32,
+    first_packet: Option<Timestamp>,
+}
+
+/// What takes packets, and breaks when it wants no more.
+pub type Each<'a> = dyn FnMut(&Packet<'_>, &Passed<'_>) -> ControlFlow<()> + 'a;
+
+/// How far the reader is when it hands a packet over, that packet counted.
+#[derive(Debug)]
+pub struct Passed<'a> {
+    admission: &'a Admission,
+    first_packet: Timestamp,
+}
+
+impl Passed<'_> {
+    /// See [`Replay::counters`].
+    #[must_use]
+    pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
+        counters(self.admission)
+    }
+
+    /// When the first packet passed, of any kind.
+    #[must_use]
+    pub const fn first_packet(&self) -> Timestamp {
+        self.first_packet
+    }
 }
 
 impl Replay {
@@ -58,18 +84,14 @@ impl Replay {
     /// See [`Self::new`].
     #[must_use]
     pub fn with_options(options: ReplayOptions) -> Self {
-        Self { admission: Admission::new(options.ports), files: 0 }
+        Self { admission: Admission::new(options.ports), files: 0, first_packet: None }
     }
 
     /// Hands the packets of a file that may carry DNS to `each`, in the file's order, until it
     /// breaks. `input` is a path, or `-` for standard input. Errors: the file cannot be read, is
     /// no capture, is damaged, or holds packets of an unknown link type; the packets before that
     /// were handed over.
-    pub fn file(
-        &mut self,
-        input: &Path,
-        each: &mut dyn FnMut(&Packet<'_>) -> ControlFlow<()>,
-    ) -> Result<FileSummary, InputError> {
+    pub fn file(&mut self, input: &Path, each: &mut Each<'_>) -> Result<FileSummary, InputError> {
         let name = source::name(input);
         let summary = Source::open(input).and_then(|source| self.packets(source, each));
         self.files += 1;
@@ -81,18 +103,14 @@ impl Replay {
         &mut self,
         name: &str,
         input: Box<dyn std::io::Read>,
-        each: &mut dyn FnMut(&Packet<'_>) -> ControlFlow<()>,
+        each: &mut Each<'_>,
     ) -> Result<FileSummary, InputError> {
         let summary = Source::new(input).and_then(|source| self.packets(source, each));
         self.files += 1;
         summary.map_err(|problem| InputError { name: name.into(), problem })
     }
 
-    fn packets(
-        &mut self,
-        source: Source,
-        each: &mut dyn FnMut(&Packet<'_>) -> ControlFlow<()>,
-    ) -> Result<FileSummary, Problem> {
+    fn packets(&mut self, source: Source, each: &mut Each<'_>) -> Result<FileSummary, Problem> {
         let mut reader = Reader::new(source)?;
         if let Some(link) = reader.link() {
             Link::try_from(link).map_err(Problem::UnknownLink)?;
@@ -100,10 +118,14 @@ impl Replay {
         let mut packets = 0;
         while let Some(frame) = reader.next()? {
             packets += 1;
+            let first_packet = *self.first_packet.get_or_insert(frame.ts);
             let link = Link::try_from(frame.link).map_err(Problem::UnknownLink)?;
             let origin = Origin { cpu: self.files, seq: packets };
             let Some(packet) = packet(&frame, link, origin) else { continue };
-            if self.admission.offer(&packet, each).is_break() {
+            let pass = &mut |packet: &Packet<'_>, admission: &Admission| {
+                each(packet, &Passed { admission, first_packet })
+            };
+            if self.admission.offer(&packet, pass).is_break() {
                 break;
             }
         }
@@ -113,11 +135,21 @@ impl Replay {
     /// The counters of hook `replay`, and those of the ring that replay does not need.
     #[must_use]
     pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
-        let kernel = self.admission.counters();
-        let (submitted, received) = (kernel.submitted, kernel.submitted);
-        let ring = ledger::Ring { submitted, received, ..ledger::Ring::default() };
-        (BTreeMap::from([("replay".to_owned(), kernel)]), ring)
+        counters(&self.admission)
     }
+
+    /// When the first packet of the first file passed, of any kind.
+    #[must_use]
+    pub const fn first_packet(&self) -> Option<Timestamp> {
+        self.first_packet
+    }
+}
+
+fn counters(admission: &Admission) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
+    let kernel = admission.counters();
+    let (submitted, received) = (kernel.submitted, kernel.submitted);
+    let ring = ledger::Ring { submitted, received, ..ledger::Ring::default() };
+    (BTreeMap::from([("replay".to_owned(), kernel)]), ring)
 }
 
 /// The IP packet inside a frame, if there is one.

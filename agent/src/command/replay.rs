@@ -1,16 +1,16 @@
 //! `dnscribe replay`: capture files through the same pipeline, in capture time.
 
-use super::session::{Blueprint, Verdict, Watch, close};
+use super::session::{Blueprint, Endpoint, Verdict, Watch, close};
 use super::signals::Signals;
 use crate::capture::Packet;
-use crate::capture::replay::{InputError, Replay};
+use crate::capture::replay::{InputError, Passed, Replay};
 use crate::cli::ReplayArgs;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::log;
 use crate::pipeline::{Pipeline, Taken};
 use crate::sink::{self, Sink};
 use crate::time::Timestamp;
-use crate::{log, metrics};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ const BARRIER: Duration = Duration::from_secs(600);
 pub(super) fn replay(args: &ReplayArgs) -> Result<(), Exit> {
     let sources = args.sources();
     let config = Config::load(&sources)?;
-    log::init(&config.log);
+    log::start(config.log);
     let signals = Signals::listen()?;
-    let endpoint = config.metrics_listen.map(metrics::Server::start).transpose()?;
+    let endpoint = Endpoint::start(&config)?;
     let sinks = sink::open(&config.sinks, &config.open_with())?;
     let mut reader = Replay::new(config.capture.ports.clone());
     let mut session = Session {
@@ -40,7 +40,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Exit> {
     };
     let mut failure = None;
     for file in &args.files {
-        match reader.file(file, &mut |packet, taken| session.packet(packet, taken)) {
+        match reader.file(file, &mut |packet, passed| session.packet(packet, passed)) {
             Ok(summary) => {
                 if let Some(warning) = summary.warning {
                     tracing::warn!("{}: {warning}", file.display());
@@ -65,15 +65,15 @@ struct Session<'a> {
     pipeline: Option<Pipeline>,
     watch: Watch,
     signals: Signals,
-    endpoint: Option<metrics::Server>,
+    endpoint: Endpoint,
     since_look: u32,
 }
 
 impl Session<'_> {
-    fn packet(&mut self, packet: &Packet<'_>, taken: &dyn Fn() -> (Taken, Timestamp)) -> ControlFlow<()> {
+    fn packet(&mut self, packet: &Packet<'_>, source: &Passed<'_>) -> ControlFlow<()> {
+        let taken = || source.counters();
         if self.pipeline.is_none() {
-            let (_, epoch) = taken();
-            self.pipeline = self.begin(epoch);
+            self.pipeline = self.begin(source.first_packet());
         }
         let Some(pipeline) = &mut self.pipeline else { return ControlFlow::Break(()) };
         pipeline.observe(packet);
@@ -81,16 +81,14 @@ impl Session<'_> {
             // The same file must give the same ledger: nothing may be on its way.
             pipeline.flush_batches();
             pipeline.output().flush(BARRIER);
-            pipeline.write_ledger(taken().0, packet.ts, false);
+            pipeline.write_ledger(taken(), packet.ts, false);
         }
         self.since_look += 1;
         if self.since_look < LOOK_EVERY {
             return ControlFlow::Continue(());
         }
         self.since_look = 0;
-        if let Some(endpoint) = &self.endpoint {
-            endpoint.answer(|| pipeline.exposition(taken().0, 0));
-        }
+        self.endpoint.answer(|| pipeline.exposition(taken(), None));
         if self.signals.stop() || self.watch.look(pipeline.output()) != Verdict::GoOn {
             return ControlFlow::Break(());
         }

@@ -1,17 +1,16 @@
 //! `dnscribe run`: live capture until told to stop.
 
-use super::session::{Blueprint, Verdict, Watch, close, pairing};
+use super::session::{Blueprint, Endpoint, Verdict, Watch, close, live_options, pairing};
 use super::signals::Signals;
-use crate::capture::live::{Live, LiveOptions, cgroup2_mount};
+use crate::capture::live::{Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
 use crate::exit::Exit;
-use crate::metrics::Server;
+use crate::log;
 use crate::pipeline::Pipeline;
 use crate::sink;
 use crate::time::Timestamp;
-use crate::{log, metrics};
 use std::time::{Duration, Instant};
 
 /// Longest sleep: signals, timers and metrics requests are looked at this often.
@@ -27,20 +26,17 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
     let sources = args.sources();
     let config = Config::load(&sources)?;
-    log::init(&config.log);
+    log::start(config.log);
     let signals = Signals::listen()?;
-    let endpoint = config.metrics_listen.map(metrics::Server::start).transpose()?;
+    let endpoint = Endpoint::start(&config)?;
     let sinks = sink::open(&config.sinks, &config.open_with())?;
     let epoch = Timestamp::now();
-    let live = Live::open(&LiveOptions::from(&config.capture))?;
+    let live = Live::open(&live_options(&config.capture))?;
     tracing::info!("{}", live.describe());
     let enricher = Some(Enricher::new(cgroup2_mount().as_deref()));
     let pipeline =
         Blueprint { config: &config, epoch, enricher, wait_for_sinks: false }.build(sinks);
-    if let Some(endpoint) = &endpoint {
-        tracing::info!("metrics at http://{}/metrics", endpoint.address());
-        endpoint.ready();
-    }
+    endpoint.set_ready(Ok(()));
     let run = Run {
         end: config.duration.map(|duration| Instant::now() + duration),
         config,
@@ -61,7 +57,7 @@ struct Run {
     pipeline: Pipeline,
     watch: Watch,
     signals: Signals,
-    endpoint: Option<Server>,
+    endpoint: Endpoint,
     end: Option<Instant>,
 }
 
@@ -98,9 +94,8 @@ impl Run {
             pipeline.flush_batches();
             pipeline.write_ledger(live.counters(), now, false);
         }
-        if let Some(endpoint) = &self.endpoint {
-            endpoint.answer(|| pipeline.exposition(live.counters(), live.ring_used_bytes()));
-        }
+        let page = || pipeline.exposition(live.counters(), Some(live.ring_used_bytes()));
+        self.endpoint.answer(page);
         if self.signals.reload() {
             self.reload();
         }
@@ -122,13 +117,11 @@ impl Run {
         let Self { mut live, mut pipeline, mut watch, endpoint, config, .. } = self;
         let limit = config.drain_timeout;
         let end = Instant::now() + limit;
-        if let Some(endpoint) = &endpoint {
-            endpoint.stopping();
-        }
+        endpoint.set_ready(Err("stopping".to_owned()));
         live.detach();
-        while live.drain(DRAIN, &mut |packet| pipeline.observe(packet)) > 0
-            && Instant::now() < end
-        {}
+        while live.drain(DRAIN, &mut |packet| pipeline.observe(packet)) > 0 && Instant::now() < end
+        {
+        }
         let now = Timestamp::now();
         pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());

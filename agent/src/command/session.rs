@@ -1,11 +1,14 @@
 //! What `run` and `replay` share: a configured pipeline with its sinks, from start to summary.
 
 use super::summary::balance;
-use crate::config::Config;
+use crate::capture::live::{CannotCapture, HookChoice, LiveOptions};
+use crate::config::value::Hook;
+use crate::config::{CaptureConfig, Config};
 use crate::decode::DecoderOptions;
 use crate::enrich::Enricher;
 use crate::exit::Exit;
 use crate::ledger::Counters;
+use crate::metrics::{Requests, Server};
 use crate::pair::PairOptions;
 use crate::pipeline::{Output, OutputOptions, Pipeline, Taken};
 use crate::record::Identity;
@@ -38,6 +41,49 @@ impl Blueprint<'_> {
             ..DecoderOptions::default()
         };
         Pipeline::new(decoder, pairing(config), Output::new(options, sinks))
+    }
+}
+
+/// `/metrics` and its neighbours, where they are served.
+pub(super) struct Endpoint(Option<(Server, Requests)>);
+
+impl Endpoint {
+    pub(super) fn start(config: &Config) -> Result<Self, Exit> {
+        let started = config.metrics_listen.map(Server::start).transpose()?;
+        if let Some((server, _)) = &started {
+            tracing::info!("metrics at http://{}/metrics", server.address());
+        }
+        Ok(Self(started))
+    }
+
+    pub(super) fn set_ready(&self, ready: Result<(), String>) {
+        if let Some((server, _)) = &self.0 {
+            server.set_ready(ready);
+        }
+    }
+
+    /// Answers the scrapes that wait.
+    pub(super) fn answer(&self, page: impl Fn() -> String) {
+        let Some((_, requests)) = &self.0 else { return };
+        while let Some(request) = requests.try_next() {
+            request.answer(page());
+        }
+    }
+}
+
+/// What live capture is told by the configuration.
+pub(super) fn live_options(capture: &CaptureConfig) -> LiveOptions {
+    LiveOptions {
+        hook: match capture.hook {
+            Hook::Auto => HookChoice::Auto,
+            Hook::Cgroup => HookChoice::Cgroup,
+            Hook::Socket => HookChoice::Socket,
+        },
+        cgroup: capture.cgroup.clone(),
+        interfaces: capture.interfaces.clone(),
+        ports: capture.ports.clone(),
+        ring_bytes: capture.ring_bytes,
+        snap_bytes: capture.snap_bytes,
     }
 }
 
@@ -114,4 +160,10 @@ pub(super) fn close(
     }
     eprint!("{}", balance(&counters));
     Ok(counters)
+}
+
+impl From<CannotCapture> for Exit {
+    fn from(CannotCapture { problem, remedy }: CannotCapture) -> Self {
+        Self::cannot_capture(problem).with_remedy(remedy)
+    }
 }

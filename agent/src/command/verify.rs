@@ -16,7 +16,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<(), Exit> {
     let mut verifier = Verifier::default();
     let sink = if args.files.is_empty() {
         let config = Config::load(&args.sources())?;
-        log::init(&config.log);
+        log::start(config.log);
         kafka::read_back(&config.kafka, &mut |record, place| verifier.record(record, place))
             .map_err(Exit::failed)?;
         Some("kafka")

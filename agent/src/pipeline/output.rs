@@ -5,7 +5,7 @@ use crate::capture;
 use crate::decode::{DeadLetter, Message};
 use crate::enrich::{Enricher, Known};
 use crate::ledger::{Counters, Delivery};
-use crate::metrics::TransactionMetrics;
+use crate::metrics::{Seen, TransactionMetrics};
 use crate::pair::{Transaction, Vantage};
 use crate::record::{
     ContainerFields, Context, EventId, Identity, LedgerRecord, ProcessFields, TransactionRecord,
@@ -109,15 +109,15 @@ impl Output {
         let context = actor.map(|message| context(message, &known)).unwrap_or_default();
         let context = Context { tcp_fallback_of, ..context };
         let Some(record) = self.identity.transaction(transaction, context) else { return };
-        self.metrics.transaction(
-            record.vantage,
-            record.transport,
-            &record.resolver,
-            record.question.as_ref().map_or("", |question| &question.qtype),
-            record.status,
-            record.rcode.as_deref().unwrap_or(""),
-            record.latency_ms.map(|ms| ms / 1e3),
-        );
+        self.metrics.transaction(&Seen {
+            vantage: record.vantage,
+            transport: record.transport,
+            resolver: &record.resolver,
+            qtype: record.question.as_ref().map_or("", |question| &question.qtype),
+            status: record.status,
+            rcode: record.rcode.as_deref().unwrap_or(""),
+            latency_seconds: transaction.latency().map(|latency| latency.as_secs_f64()),
+        });
         push_transaction(&mut self.batches, &self.sinks, transaction, &record);
         self.offer_full();
     }
@@ -217,8 +217,8 @@ impl Output {
 
     /// What the sinks measure beside the ledger.
     #[must_use]
-    pub fn gauges(&self) -> Vec<Gauge> {
-        self.sinks.iter().flat_map(|sink| sink.gauges()).collect()
+    pub fn gauges(&self) -> Vec<(String, Vec<Gauge>)> {
+        self.sinks.iter().map(|sink| (sink.name().to_owned(), sink.gauges())).collect()
     }
 
     /// Transactions by what dashboards ask for.

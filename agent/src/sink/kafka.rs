@@ -5,10 +5,12 @@
 //! rdkafka type leaves this module.
 
 mod probe;
+mod read_back;
 mod reports;
 mod settings;
 
 pub use probe::probe_brokers;
+pub use read_back::read_back;
 pub use settings::validate;
 
 use super::tally::{Reason, Tally};

@@ -48,7 +48,7 @@ impl Admission {
     pub(super) fn offer(
         &mut self,
         packet: &Packet<'_>,
-        each: &mut dyn FnMut(&Packet<'_>) -> ControlFlow<()>,
+        each: &mut dyn FnMut(&Packet<'_>, &Self) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let Body::Ip { bytes, wire_bytes } = packet.body else { return ControlFlow::Continue(()) };
         let Ok(ip) = net::ip(bytes, wire_bytes) else { return ControlFlow::Continue(()) };
@@ -104,7 +104,7 @@ impl Admission {
         &mut self,
         fate: &Fate,
         packet: &Packet<'_>,
-        each: &mut dyn FnMut(&Packet<'_>) -> ControlFlow<()>,
+        each: &mut dyn FnMut(&Packet<'_>, &Self) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         match fate {
             Fate::Pass => return ControlFlow::Continue(()),
@@ -122,7 +122,7 @@ impl Admission {
         {
             self.clipped += 1;
         }
-        each(packet)
+        each(packet, self)
     }
 
     pub(super) fn counters(&self) -> ledger::Kernel {

@@ -40,6 +40,20 @@ pub(super) fn producer(config: &KafkaConfig) -> ClientConfig {
     client
 }
 
+/// The settings of a consumer that reads whole topics and leaves no trace.
+pub(super) fn consumer(config: &KafkaConfig) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", config.brokers.join(","));
+    for (key, value) in &config.options {
+        client.set(key, value);
+    }
+    client.set("group.id", "dnscribe-verify");
+    client.set("enable.auto.commit", "false");
+    client.set("enable.partition.eof", "true");
+    client.set_log_level(RDKafkaLogLevel::Warning);
+    client
+}
+
 /// Whether librdkafka knows every setting and takes its value; a sentence without secrets if not.
 pub fn validate(config: &KafkaConfig) -> Result<(), String> {
     if config.options.is_empty() {

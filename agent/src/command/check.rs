@@ -1,0 +1,33 @@
+//! `dnscribe check`: would `run` work on this host?
+
+use super::session::live_options;
+use super::summary::print;
+use crate::capture::live::probe;
+use crate::check::{Probe, check as look};
+use crate::cli::CheckArgs;
+use crate::config::Config;
+use crate::config::value::Output;
+use crate::exit::Exit;
+use std::process::exit;
+
+/// Prints what was found, and ends with the exit code that `run` would end with.
+pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
+    let loaded = Config::load(&args.sources());
+    let report = look(loaded.as_ref(), |config| {
+        let probes = probe::probe(&live_options(&config.capture)).into_iter();
+        probes.map(Probe::from).collect()
+    });
+    print(&report.render(args.output.unwrap_or(Output::Text)))?;
+    match report.exit_code() {
+        0 => Ok(()),
+        // The report has said everything.
+        code => exit(i32::from(code)),
+    }
+}
+
+impl From<probe::Probe> for Probe {
+    fn from(found: probe::Probe) -> Self {
+        let probe::Probe { name, ok, required, detail, remedy } = found;
+        Self { name, ok, required, detail, remedy }
+    }
+}
