@@ -17,9 +17,9 @@ pub struct Args {
     /// Repetitions: of `e2e` each is bare, agent, agent, bare
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     repetitions: u32,
-    /// Queries of each repetition (`e2e`), or messages of the capture (`pipeline`)
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1000..=5_000_000))]
-    count: u32,
+    /// Queries of each repetition (`e2e`: 200000), or messages of the capture (`pipeline`: 1000000)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=5_000_000))]
+    count: Option<u32>,
     /// The agent to measure, instead of one built now
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -42,18 +42,19 @@ pub fn main(args: &Args) -> Result<()> {
         None => crate::build::release()?,
     };
     if wanted(Name::Pipeline) {
-        pipeline::main(&binary, args.repetitions, args.count)?;
+        pipeline::main(&binary, args.repetitions, args.count.unwrap_or(1_000_000))?;
     }
     if wanted(Name::E2e) {
+        let count = args.count.unwrap_or(200_000);
         let again = [
             "bench".to_owned(),
             "e2e".to_owned(),
             format!("--repetitions={}", args.repetitions),
-            format!("--count={}", args.count),
+            format!("--count={count}"),
             format!("--binary={}", binary.display()),
         ];
         crate::process::become_root_with("capturing", again.map(Into::into).into_iter())?;
-        e2e::main(&binary, args.repetitions, args.count)?;
+        e2e::main(&binary, args.repetitions, count)?;
     }
     Ok(())
 }

@@ -14,6 +14,8 @@ mod say;
 mod schemas;
 mod setup;
 mod test;
+#[path = "../../agent/build/toolchain.rs"]
+#[expect(dead_code, reason = "the build script uses the rest")]
 mod toolchain;
 
 use clap::{Parser, Subcommand};

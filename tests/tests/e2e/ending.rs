@@ -44,6 +44,7 @@ fn after_sigkill_nothing_is_attached_and_traffic_goes_on() {
     let before = attached();
     let agent = agent(&[]);
     let ours: Vec<u32> = attached().difference(&before).copied().collect();
+    assert!(!ours.is_empty(), "nothing is attached while it runs");
     let queries = lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load("kill")).unwrap();
     thread::sleep(Duration::from_secs(1));
     agent.kill().unwrap();

@@ -3,7 +3,7 @@
 
 use super::{median, usage};
 use crate::say;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use dnscribe_tests::agent::{Agent, Finished};
 use dnscribe_tests::dnsperf::{Load, Perf};
 use dnscribe_tests::lab::{Host, Lab};
@@ -119,6 +119,7 @@ fn final_ledger(records: &Path, end: &Finished) -> Result<Value> {
 
 /// Seconds for each million of something.
 pub fn per_million(seconds: f64, count: u64) -> Result<f64> {
+    ensure!(count > 0, "nothing was seen: there is no cost to measure");
     let count = u32::try_from(count).context("too many to measure")?;
     Ok(seconds / f64::from(count) * 1e6)
 }

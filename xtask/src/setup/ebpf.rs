@@ -2,8 +2,7 @@
 
 use super::packages::{apt, debian, has};
 use crate::process::{cargo, first_line, run_bounded};
-use crate::say;
-use crate::toolchain::{self, LINKER_VERSION, LLVM};
+use crate::{say, toolchain};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,26 +10,39 @@ use std::time::Duration;
 
 /// How long a download may take before the next way is tried.
 pub const DOWNLOAD_LIMIT: Duration = Duration::from_secs(240);
+/// The version of bpf-linker that the project is built with.
+const LINKER_VERSION: &str = "0.13.0";
+/// The LLVM that bpf-linker is built with; it reads what a compiler with this or an older one
+/// writes.
+const LLVM: u32 = 22;
 /// The nightly to install: the last known to build with this LLVM (rustc 1.97, LLVM 22).
 const NIGHTLY: &str = "nightly-2026-05-20";
 /// Debian's rustc with `core` for BPF.
 const COMPILER_PACKAGES: &[&str] = &["rustc-web", "libstd-rust-web-dev-bpf"];
 
-/// Installs the compiler and bpf-linker where they are missing; whether it did anything.
+/// Installs bpf-linker and a compiler where they are missing; whether it did anything.
 pub fn install() -> Result<bool> {
     let mut installed = false;
-    if toolchain::compiler().is_none() {
-        install_compiler()?;
-        installed = true;
-    }
-    if !toolchain::has_linker() {
+    if !has_linker() {
         install_linker()?;
         installed = true;
     }
-    if installed && let Some(compiler) = toolchain::compiler() {
-        say::progress(&format!("setup: eBPF programs are built by {compiler}"));
+    if toolchain::find().is_err() {
+        install_compiler()?;
+        installed = true;
+    }
+    if installed && let Some(first) = toolchain::find().ok().and_then(|all| all.into_iter().next())
+    {
+        say::progress(&format!("setup: eBPF programs are built by {first}"));
     }
     Ok(installed)
+}
+
+/// Whether the right bpf-linker is there and runs: it may have outlived the LLVM that it needs.
+fn has_linker() -> bool {
+    toolchain::linker()
+        .and_then(|file| first_line(file.to_str()?, &["--version"]))
+        .is_some_and(|line| line.trim() == format!("bpf-linker {LINKER_VERSION}"))
 }
 
 fn install_compiler() -> Result<()> {
@@ -39,7 +51,7 @@ fn install_compiler() -> Result<()> {
     rustup.args(["toolchain", "install", NIGHTLY, "--no-self-update", "--profile", "minimal"]);
     rustup.args(["--component", "rust-src"]);
     let nightly = run_bounded(&mut rustup, DOWNLOAD_LIMIT);
-    if toolchain::compiler().is_some() {
+    if toolchain::find().is_ok() {
         return Ok(());
     }
     let why = nightly.err().map_or_else(String::new, |error| format!(" ({error:#})"));
@@ -48,7 +60,7 @@ fn install_compiler() -> Result<()> {
         apt("the eBPF programs", COMPILER_PACKAGES)
             .context("neither rustup's nightly nor Debian's rustc with core for BPF")?;
     }
-    if toolchain::compiler().is_some() {
+    if toolchain::find().is_ok() {
         return Ok(());
     }
     bail!(
