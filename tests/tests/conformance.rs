@@ -10,7 +10,7 @@ mod reasons;
 use anyhow::{Context, Result, bail, ensure};
 use dnscribe::capture::Packet;
 use dnscribe::capture::ports::PortSet;
-use dnscribe::capture::replay::Replay;
+use dnscribe::capture::replay::{Passed, Replay};
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions, Malformed};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -135,7 +135,7 @@ fn replay(path: &Path, name: &str) -> Result<Ours> {
         Decoder::new(DecoderOptions { ports: ports.clone(), ..DecoderOptions::default() });
     let mut replay = Replay::new(ports);
     let mut ours = Ours::default();
-    let mut each = |packet: &Packet<'_>| {
+    let mut each = |packet: &Packet<'_>, _: &Passed<'_>| {
         decoder.expire(packet.ts, &mut |decoded| ours.note(decoded));
         decoder.observe(packet, &mut |decoded| ours.note(decoded));
         let counters = decoder.counters();
