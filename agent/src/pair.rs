@@ -249,7 +249,7 @@ impl Pairer {
 
     fn query(&mut self, message: Box<Message>, each: &mut dyn FnMut(&Transaction<'_>)) {
         let key = Key::of(&message);
-        let hash = self.hasher.hash_one(&key);
+        let hash = self.hasher.hash_one(key);
         let ts = message.envelope.ts;
         if let Some(slot) = self.table.find(hash, &key) {
             match self.table.get_mut(slot) {
@@ -324,7 +324,7 @@ impl Pairer {
             return self.table.oldest(&Ends::of(response), response.dns.id);
         }
         let key = Key::of(response);
-        self.table.find(self.hasher.hash_one(&key), &key)
+        self.table.find(self.hasher.hash_one(key), &key)
     }
 
     fn evict(&mut self, now: Timestamp, each: &mut dyn FnMut(&Transaction<'_>)) {

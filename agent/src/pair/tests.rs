@@ -57,7 +57,10 @@ fn response(ms: u64, id: u16, qname: &str) -> Box<Message> {
 }
 
 /// Runs messages through a pairer; the statuses in order, with latency in ms and retries.
-fn run(pairer: &mut Pairer, messages: Vec<Box<Message>>) -> Vec<(Status, Option<u128>, u32, bool)> {
+fn run(
+    pairer: &mut Pairer,
+    messages: impl IntoIterator<Item = Box<Message>>,
+) -> Vec<(Status, Option<u128>, u32, bool)> {
     let mut seen = Vec::new();
     for message in messages {
         pairer.observe(message, &mut |t| {
@@ -181,9 +184,9 @@ fn what_waits_at_the_end_is_open_or_timed_out() {
 fn a_flood_with_one_id_costs_no_walk() {
     let mut pairer = Pairer::new(PairOptions::default());
     let names: Vec<String> = (0..20_000).map(|n| format!("{n}.test")).collect();
-    let queries = names.iter().map(|name| query(0, 7, name)).collect();
+    let queries = names.iter().map(|name| query(0, 7, name));
     assert!(run(&mut pairer, queries).is_empty());
-    let answers = names.iter().map(|name| response(1, 7, name)).collect();
+    let answers = names.iter().map(|name| response(1, 7, name));
     assert_eq!(run(&mut pairer, answers).len(), 20_000);
 }
 
@@ -207,7 +210,7 @@ proptest! {
                 _ => pairer.observe(message(now, id, None, true), &mut count),
             }
             prop_assert!(balanced(&pairer.counters()), "{:?}", pairer.counters());
-            prop_assert!(pairer.counters().open as usize <= max_transactions);
+            prop_assert!(pairer.counters().open <= max_transactions as u64);
         }
         pairer.finish(at(now), &mut |t| *given.entry(t.status).or_default() += 1);
         let counters = pairer.counters();

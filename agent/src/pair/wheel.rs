@@ -90,7 +90,6 @@ impl<T: Copy> Wheel<T> {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "less than TICKS")]
 const fn index(tick: u64) -> usize {
     (tick % TICKS) as usize
 }

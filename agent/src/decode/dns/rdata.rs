@@ -60,9 +60,9 @@ fn known(message: &[u8], data_at: usize, data: &[u8], rtype: u16) -> Option<Stri
 }
 
 /// Character strings, each in quotes, octets outside 0x20 to 0x7E as `\DDD`.
-fn strings(txt: &TXT) -> String {
+fn strings(data: &TXT) -> String {
     let mut text = String::new();
-    for string in &txt.txt_data {
+    for string in &data.txt_data {
         if !text.is_empty() {
             text.push(' ');
         }

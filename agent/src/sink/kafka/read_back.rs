@@ -4,6 +4,7 @@ use super::super::{KafkaConfig, Stream};
 use super::settings;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -59,7 +60,7 @@ fn ends(
     for stream in Stream::ALL {
         let name = config.topic(stream);
         let topics = metadata.topics().iter().filter(|topic| topic.name() == name);
-        for partition in topics.flat_map(|topic| topic.partitions()) {
+        for partition in topics.flat_map(MetadataTopic::partitions) {
             let (low, high) = consumer.fetch_watermarks(name, partition.id(), PATIENCE)?;
             if high > low {
                 ends.insert((name.to_owned(), partition.id()), high);
