@@ -130,7 +130,7 @@ pub struct TransactionRecord<'a> {
     /// The port asked.
     pub server_port: u16,
     /// The server's configured name, else its address.
-    pub resolver: Cow<'a, str>,
+    pub resolver: &'a str,
     /// The header's id.
     pub id: u16,
     /// Mnemonic.

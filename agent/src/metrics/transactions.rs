@@ -3,6 +3,7 @@
 use super::text::{Histogram, Kind, Labels, Page};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 /// Label sets of a family beyond which new ones become `other`.
@@ -21,7 +22,7 @@ const BOUNDS: &[f64] = &[
 ];
 
 /// What the metrics want to know of a transaction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Seen<'a> {
     /// client, server, passive.
     pub vantage: &'static str,
@@ -30,11 +31,11 @@ pub struct Seen<'a> {
     /// The resolver's name or address.
     pub resolver: &'a str,
     /// Mnemonic.
-    pub qtype: &'a str,
+    pub qtype: Cow<'static, str>,
     /// answered, timeout, ...
     pub status: &'static str,
     /// Mnemonic; empty without a response.
-    pub rcode: &'a str,
+    pub rcode: Cow<'static, str>,
     /// From the query to the response, in seconds; absent where one of them is.
     pub latency_seconds: Option<f64>,
 }
@@ -122,7 +123,7 @@ impl TransactionMetrics {
     /// Counts a transaction.
     pub fn transaction(&mut self, seen: &Seen<'_>) {
         let fixed = [seen.vantage, seen.transport, seen.status];
-        let varying = [seen.resolver, seen.qtype, seen.rcode];
+        let varying = [seen.resolver, &*seen.qtype, &*seen.rcode];
         *self.transactions.at(fixed, varying, || 0) += 1;
         let Some(latency) = seen.latency_seconds else { return };
         let new = || Histogram::new(BOUNDS);
@@ -175,9 +176,9 @@ mod tests {
             vantage: "client",
             transport: "udp",
             resolver,
-            qtype: "A",
+            qtype: "A".into(),
             status,
-            rcode: "NOERROR",
+            rcode: "NOERROR".into(),
             latency_seconds: Some(0.001),
         }
     }
@@ -187,7 +188,11 @@ mod tests {
         let mut metrics = TransactionMetrics::default();
         metrics.transaction(&seen("r", "answered"));
         metrics.transaction(&seen("r", "answered"));
-        metrics.transaction(&Seen { latency_seconds: None, rcode: "", ..seen("r", "timeout") });
+        metrics.transaction(&Seen {
+            latency_seconds: None,
+            rcode: "".into(),
+            ..seen("r", "timeout")
+        });
         metrics.message("query", "udp");
         let mut page = Page::default();
         metrics.write(&mut page);

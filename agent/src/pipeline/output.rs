@@ -2,6 +2,7 @@
 
 use super::fallback::Fallback;
 use crate::capture;
+use crate::decode::dns::{rcode_name, type_name};
 use crate::decode::{DeadLetter, Message};
 use crate::enrich::{Enricher, Known};
 use crate::ledger::{Counters, Delivery};
@@ -11,9 +12,10 @@ use crate::record::{
     ContainerFields, Context, EventId, Identity, LedgerRecord, ProcessFields, TransactionRecord,
     line,
 };
-use crate::sink::{Batch, Failure, Gauge, Look, Sink, Stream};
+use crate::sink::{Batch, Failure, Gauge, Look, Sink, Stream, StreamSet};
 use crate::time::Timestamp;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,6 +24,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// A batch goes to the sinks when it has grown to this, or when the pipeline pauses.
 const BATCH_BYTES: usize = 64 << 10;
+
+/// The same in records, of which some sinks want none of the octets.
+const BATCH_RECORDS: usize = 4096;
 
 /// How long a sink may take before replay asks whether it is still alive.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -37,13 +42,22 @@ pub struct OutputOptions {
     pub wait_for_sinks: bool,
 }
 
+/// What collects for the sinks of one look.
+#[derive(Debug)]
+struct Tray {
+    look: Look,
+    /// The streams that any of those sinks wants.
+    streams: StreamSet,
+    batch: Batch,
+}
+
 /// Renders records and feeds the sinks.
 pub struct Output {
     identity: Identity,
     enricher: Option<Enricher>,
     wait_for_sinks: bool,
     sinks: Vec<Box<dyn Sink>>,
-    batches: [(Look, Batch); 2],
+    trays: Vec<Tray>,
     fallback: Fallback,
     metrics: TransactionMetrics,
     ledgers: u64,
@@ -57,8 +71,8 @@ impl Output {
             identity: options.identity,
             enricher: options.enricher,
             wait_for_sinks: options.wait_for_sinks,
+            trays: trays(&sinks),
             sinks,
-            batches: [(Look::Json, Batch::default()), (Look::Text, Batch::default())],
             fallback: Fallback::default(),
             metrics: TransactionMetrics::default(),
             ledgers: 0,
@@ -80,21 +94,14 @@ impl Output {
         if response && !wanted {
             return;
         }
-        let known = self.known(message);
+        let known = look_up_sender(&mut self.enricher, message);
         if wanted {
             let context = context(message, &known);
             let record = self.identity.message(message, context);
             let server = if response { message.envelope.src } else { message.envelope.dst };
             let resolver = self.identity.resolver(server.ip());
             let id = record.event_id;
-            push(
-                &mut self.batches,
-                &self.sinks,
-                Stream::Messages,
-                id,
-                &record,
-                resolver.as_bytes(),
-            );
+            push(&mut self.trays, Stream::Messages, id, &record, resolver.as_bytes());
             self.offer_full();
         }
     }
@@ -104,21 +111,24 @@ impl Output {
         let Some(subject) = transaction.subject() else { return };
         let id = self.identity.namespace().message(subject.envelope.id);
         let tcp_fallback_of = self.fallback.join(transaction, id);
-        let actor = actor(transaction);
-        let known = actor.map(|message| self.known(message)).unwrap_or_default();
-        let context = actor.map(|message| context(message, &known)).unwrap_or_default();
-        let context = Context { tcp_fallback_of, ..context };
-        let Some(record) = self.identity.transaction(transaction, context) else { return };
-        self.metrics.transaction(&Seen {
-            vantage: record.vantage,
-            transport: record.transport,
-            resolver: &record.resolver,
-            qtype: record.question.as_ref().map_or("", |question| &question.qtype),
-            status: record.status,
-            rcode: record.rcode.as_deref().unwrap_or(""),
-            latency_seconds: transaction.latency().map(|latency| latency.as_secs_f64()),
-        });
-        push_transaction(&mut self.batches, &self.sinks, transaction, &record);
+        let server =
+            if subject.dns.flags.response() { subject.envelope.src } else { subject.envelope.dst };
+        let resolver = self.identity.resolver(server.ip());
+        self.metrics.transaction(&seen(transaction, &resolver));
+        if !self.trays.iter().any(|tray| tray.renders(Stream::Transactions)) {
+            for tray in &mut self.trays {
+                tray.count(Stream::Transactions, id);
+            }
+        } else {
+            let actor = actor(transaction);
+            let known = actor.map(|message| look_up_sender(&mut self.enricher, message));
+            let known = known.unwrap_or_default();
+            let context = actor.map(|message| context(message, &known)).unwrap_or_default();
+            let context = Context { tcp_fallback_of, ..context };
+            if let Some(record) = self.identity.transaction(transaction, &resolver, context) {
+                push_transaction(&mut self.trays, transaction, &record);
+            }
+        }
         self.offer_full();
     }
 
@@ -136,7 +146,7 @@ impl Output {
         };
         let record = self.identity.dead_letter(letter, context);
         let key = self.identity.node.as_bytes();
-        push(&mut self.batches, &self.sinks, Stream::Dlq, record.event_id, &record, key);
+        push(&mut self.trays, Stream::Dlq, record.event_id, &record, key);
         self.offer_full();
     }
 
@@ -159,19 +169,19 @@ impl Output {
                 counters: counters.clone(),
             };
             let key = identity.node.as_bytes();
-            push(&mut self.batches, &self.sinks, Stream::Ledger, id, &record, key);
+            push(&mut self.trays, Stream::Ledger, id, &record, key);
         }
         self.offer();
     }
 
     /// Sends what was rendered to the sinks.
     pub(super) fn offer(&mut self) {
-        for (look, batch) in &mut self.batches {
-            if batch.is_empty() {
+        for tray in &mut self.trays {
+            if tray.batch.is_empty() {
                 continue;
             }
-            let batch = Arc::new(std::mem::take(batch));
-            for sink in self.sinks.iter_mut().filter(|sink| sink.look() == *look) {
+            let batch = Arc::new(std::mem::take(&mut tray.batch));
+            for sink in self.sinks.iter_mut().filter(|sink| sink.look() == tray.look) {
                 while self.wait_for_sinks && !sink.wait_for_room(&batch, PATIENCE) {}
                 sink.offer(&batch);
             }
@@ -179,7 +189,7 @@ impl Output {
     }
 
     fn offer_full(&mut self) {
-        if self.batches.iter().any(|(_, batch)| batch.size_bytes() >= BATCH_BYTES) {
+        if self.trays.iter().any(Tray::is_full) {
             self.offer();
         }
     }
@@ -233,13 +243,50 @@ impl Output {
     }
 
     fn wanted(&self, stream: Stream) -> bool {
-        self.sinks.iter().any(|sink| sink.wants(stream))
+        self.trays.iter().any(|tray| tray.streams.contains(stream))
+    }
+}
+
+impl Tray {
+    /// Whether records of the stream are to be rendered for it.
+    fn renders(&self, stream: Stream) -> bool {
+        self.look != Look::Blank && self.streams.contains(stream)
     }
 
-    fn known(&mut self, message: &Message) -> Known {
-        let envelope = &message.envelope;
-        look_up(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id)
+    /// Adds a record as JSON, if it is wanted.
+    fn add(&mut self, stream: Stream, id: EventId, record: &impl Serialize, key: &[u8]) {
+        if self.renders(stream) {
+            self.batch.push(stream, id.0, |out| json(out, record), |out| out.extend(key));
+        } else {
+            self.count(stream, id);
+        }
     }
+
+    /// Adds a record of which nothing is rendered, if it is wanted.
+    fn count(&mut self, stream: Stream, id: EventId) {
+        if self.streams.contains(stream) {
+            self.batch.push(stream, id.0, |_| {}, |_| {});
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.batch.size_bytes() >= BATCH_BYTES || self.batch.len() >= BATCH_RECORDS
+    }
+}
+
+fn trays(sinks: &[Box<dyn Sink>]) -> Vec<Tray> {
+    let looks = [Look::Json, Look::Text, Look::Blank];
+    let all = looks.map(|look| {
+        let sinks = || sinks.iter().filter(move |sink| sink.look() == look);
+        let wanted = |stream: &Stream| sinks().any(|sink| sink.wants(*stream));
+        let streams = Stream::ALL.into_iter().filter(wanted).collect();
+        sinks().next().map(|_| Tray { look, streams, batch: Batch::default() })
+    });
+    all.into_iter().flatten().collect()
+}
+
+fn look_up_sender(enricher: &mut Option<Enricher>, message: &Message) -> Known {
+    look_up(enricher, message.envelope.task.as_ref(), message.envelope.cgroup_id)
 }
 
 fn look_up(enricher: &mut Option<Enricher>, task: Option<&capture::Task>, cgroup: u64) -> Known {
@@ -282,42 +329,56 @@ fn container(known: &Known) -> Option<ContainerFields<'_>> {
     })
 }
 
-fn push_transaction(
-    batches: &mut [(Look, Batch); 2],
-    sinks: &[Box<dyn Sink>],
-    transaction: &Transaction<'_>,
-    record: &TransactionRecord<'_>,
-) {
+/// What metrics want to know.
+fn seen<'a>(transaction: &Transaction<'a>, resolver: &'a str) -> Seen<'a> {
+    let question = transaction
+        .query
+        .and_then(|query| query.dns.question.as_ref())
+        .or_else(|| transaction.response.and_then(|response| response.dns.question.as_ref()));
+    Seen {
+        vantage: transaction.vantage.name(),
+        transport: transaction.subject().map_or("", |message| message.envelope.transport.name()),
+        resolver,
+        qtype: question.map_or(Cow::Borrowed(""), |question| type_name(question.qtype)),
+        status: transaction.status.name(),
+        rcode: transaction
+            .response
+            .map_or(Cow::Borrowed(""), |response| rcode_name(response.dns.rcode())),
+        latency_seconds: transaction.latency().map(|latency| latency.as_secs_f64()),
+    }
+}
+
+/// Hash of resolver and zone: records of one zone at one resolver stay in order in one partition.
+fn partition_key(record: &TransactionRecord<'_>) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(record.resolver.as_bytes());
     hash.update(&[0]);
     hash.update(record.zone.unwrap_or("").as_bytes());
-    let hash = format!("{:016x}", hash.digest());
+    hash.digest()
+}
+
+fn push_transaction(
+    trays: &mut [Tray],
+    transaction: &Transaction<'_>,
+    record: &TransactionRecord<'_>,
+) {
     let stream = Stream::Transactions;
-    for (look, batch) in batches {
-        if sinks.iter().any(|sink| sink.look() == *look && sink.wants(stream)) {
-            let render = |out: &mut Vec<u8>| match look {
-                Look::Json => json(out, record),
-                Look::Text => line(out, transaction, record),
-            };
-            batch.push(stream, record.event_id.0, render, |out| out.extend(hash.as_bytes()));
+    let hash = format!("{:016x}", partition_key(record));
+    for tray in trays {
+        if tray.look != Look::Text {
+            tray.add(stream, record.event_id, record, hash.as_bytes());
+        } else if tray.streams.contains(stream) {
+            let render = |out: &mut Vec<u8>| line(out, transaction, record);
+            tray.batch.push(stream, record.event_id.0, render, |out| out.extend(hash.as_bytes()));
         }
     }
 }
 
-/// Appends a record, as JSON in either look: only transactions have a line of their own.
-fn push(
-    batches: &mut [(Look, Batch); 2],
-    sinks: &[Box<dyn Sink>],
-    stream: Stream,
-    id: EventId,
-    record: &impl Serialize,
-    key: &[u8],
-) {
-    for (look, batch) in batches {
-        if sinks.iter().any(|sink| sink.look() == *look && sink.wants(stream)) {
-            batch.push(stream, id.0, |out| json(out, record), |out| out.extend(key));
-        }
+/// Adds a record to the trays that want it, as JSON in either look: only transactions have a line
+/// of their own.
+fn push(trays: &mut [Tray], stream: Stream, id: EventId, record: &impl Serialize, key: &[u8]) {
+    for tray in trays {
+        tray.add(stream, id, record, key);
     }
 }
 

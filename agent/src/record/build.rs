@@ -112,11 +112,13 @@ impl Identity {
         }
     }
 
-    /// `dns.transaction/1`; none for a transaction without a message.
+    /// `dns.transaction/1`; none for a transaction without a message. `resolver` is what
+    /// [`Self::resolver`] says of its server.
     #[must_use]
     pub fn transaction<'a>(
         &'a self,
         transaction: &Transaction<'a>,
+        resolver: &'a str,
         context: Context<'a>,
     ) -> Option<TransactionRecord<'a>> {
         let subject = transaction.subject()?;
@@ -140,7 +142,7 @@ impl Identity {
             client_port: client.port(),
             server_ip: server.ip(),
             server_port: server.port(),
-            resolver: self.resolver(server.ip()),
+            resolver,
             id: first.dns.id,
             opcode: opcode_name(first.dns.flags.opcode()),
             question: asked.map(question),

@@ -32,7 +32,7 @@ impl Sink for Null {
     }
 
     fn look(&self) -> Look {
-        Look::Json
+        Look::Blank
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {

@@ -167,6 +167,8 @@ pub enum Look {
     Json,
     /// One aligned readable line.
     Text,
+    /// Nothing at all: records are only counted.
+    Blank,
 }
 
 /// How to reach Kafka, and what goes where.

@@ -38,9 +38,9 @@ fn page() -> String {
         vantage: "client",
         transport: "udp",
         resolver: "a \"resolver\"\\",
-        qtype: "A",
+        qtype: "A".into(),
         status: "answered",
-        rcode: "NOERROR",
+        rcode: "NOERROR".into(),
         latency_seconds: Some(0.003),
     });
     let gauges = ["kafka", "kafka_2"].map(|sink| {
