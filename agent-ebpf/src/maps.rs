@@ -48,6 +48,15 @@ pub fn owner(cookie: u64) -> Option<Owner> {
     OWNERS.get_ptr(cookie).map(|owner| unsafe { *owner })
 }
 
+/// Compares by words: the derived comparison goes through the names octet by octet.
+#[inline(always)]
+pub fn differ(one: &Owner, other: &Owner) -> bool {
+    // SAFETY: an `Owner` is three aligned words without padding.
+    let [one, other] =
+        [one, other].map(|owner| unsafe { *core::ptr::from_ref(owner).cast::<[u64; 3]>() });
+    one[0] != other[0] || one[1] != other[1] || one[2] != other[2]
+}
+
 #[inline(always)]
 pub fn set_owner(cookie: u64, owner: &Owner) {
     // A full map evicts, so that this fails for want of memory only; then the owner stays unknown.

@@ -18,7 +18,7 @@ pub fn towards(address: *mut bpf_sock_addr) {
     // SAFETY: as above.
     let cookie = unsafe { bpf_get_socket_cookie(address.cast()) };
     // Looking up is cheaper than replacing, and most often nothing changes.
-    if maps::owner(cookie).is_none_or(|known| known.pid != owner.pid || known.uid != owner.uid) {
+    if maps::owner(cookie).is_none_or(|known| maps::differ(&known, &owner)) {
         maps::set_owner(cookie, &owner);
     }
 }
