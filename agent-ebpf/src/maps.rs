@@ -48,13 +48,27 @@ pub fn owner(cookie: u64) -> Option<Owner> {
     OWNERS.get_ptr(cookie).map(|owner| unsafe { *owner })
 }
 
-/// Compares by words: the derived comparison goes through the names octet by octet.
 #[inline(always)]
-pub fn differ(one: &Owner, other: &Owner) -> bool {
-    // SAFETY: an `Owner` is three aligned words without padding.
-    let [one, other] =
-        [one, other].map(|owner| unsafe { *core::ptr::from_ref(owner).cast::<[u64; 3]>() });
-    one[0] != other[0] || one[1] != other[1] || one[2] != other[2]
+pub fn has_owner(cookie: u64) -> bool {
+    OWNERS.get_ptr(cookie).is_some()
+}
+
+/// Notes the owner if it is not the one known already: looking up is cheaper than replacing, and
+/// most often nothing changes.
+#[inline(always)]
+pub fn refresh_owner(cookie: u64, owner: &Owner) {
+    if let Some(known) = OWNERS.get_ptr(cookie) {
+        let (known, owner) = (known.cast::<u64>(), core::ptr::from_ref(owner).cast::<u64>());
+        // By words, since the derived comparison goes through the names octet by octet.
+        // SAFETY: an `Owner` is three aligned words without padding.
+        let same = unsafe {
+            *known == *owner && *known.add(1) == *owner.add(1) && *known.add(2) == *owner.add(2)
+        };
+        if same {
+            return;
+        }
+    }
+    set_owner(cookie, owner);
 }
 
 #[inline(always)]

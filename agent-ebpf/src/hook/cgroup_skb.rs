@@ -160,22 +160,18 @@ fn netns(skb: *mut __sk_buff) -> u64 {
 /// tell, the first segment of an accepted connection names its owner as best it can.
 #[inline(always)]
 fn sender(skb: *mut __sk_buff, protocol: u8, cookie: u64) -> Option<Owner> {
-    let known = maps::owner(cookie);
     let is_sender = if protocol != TCP {
         true
     } else if settings::get(Setting::SockOwned) != 0 {
         is_locked_by_task(skb)
     } else {
-        known.is_none()
+        !maps::has_owner(cookie)
     };
-    if !is_sender {
-        return known;
+    if is_sender && let Some(current) = task::current(Setting::Task) {
+        maps::refresh_owner(cookie, &current);
+        return Some(current);
     }
-    let Some(current) = task::current(Setting::Task) else { return known };
-    if known.is_none_or(|known| maps::differ(&known, &current)) {
-        maps::set_owner(cookie, &current);
-    }
-    Some(current)
+    maps::owner(cookie)
 }
 
 #[inline(always)]
