@@ -4,8 +4,9 @@
 //! A record is as long as the smallest [size class](CLASSES) that holds the packet, because the
 //! verifier wants to know sizes; octets after [`Header::captured_bytes`] mean nothing.
 
-/// Room for packet octets in a record, by size class. The largest holds any IP packet.
-pub const CLASSES: [usize; 6] = [176, 560, 1_520, 4_176, 16_384, 65_536];
+/// Room for packet octets in a record, by size class. Most queries fit into the first, most
+/// responses into the first two; the largest holds any IP packet.
+pub const CLASSES: [usize; 7] = [112, 240, 576, 1_520, 4_176, 16_384, 65_536];
 
 /// Octets before the packet.
 pub const HEADER_BYTES: usize = 80;

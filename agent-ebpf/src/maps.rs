@@ -49,6 +49,29 @@ pub fn owner(cookie: u64) -> Option<Owner> {
 }
 
 #[inline(always)]
+pub fn has_owner(cookie: u64) -> bool {
+    OWNERS.get_ptr(cookie).is_some()
+}
+
+/// Notes the owner if it is not the one known already: looking up is cheaper than replacing, and
+/// most often nothing changes.
+#[inline(always)]
+pub fn refresh_owner(cookie: u64, owner: &Owner) {
+    if let Some(known) = OWNERS.get_ptr(cookie) {
+        let (known, owner) = (known.cast::<u64>(), core::ptr::from_ref(owner).cast::<u64>());
+        // By words, since the derived comparison goes through the names octet by octet.
+        // SAFETY: an `Owner` is three aligned words without padding.
+        let same = unsafe {
+            *known == *owner && *known.add(1) == *owner.add(1) && *known.add(2) == *owner.add(2)
+        };
+        if same {
+            return;
+        }
+    }
+    set_owner(cookie, owner);
+}
+
+#[inline(always)]
 pub fn set_owner(cookie: u64, owner: &Owner) {
     // A full map evicts, so that this fails for want of memory only; then the owner stays unknown.
     let _ = OWNERS.insert(cookie, owner, 0);

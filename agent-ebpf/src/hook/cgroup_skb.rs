@@ -156,44 +156,30 @@ fn netns(skb: *mut __sk_buff) -> u64 {
 
 /// The task that sends. UDP goes out in the sender's own context. A TCP segment may also leave
 /// from a softirq, when an acknowledgement makes room, and whoever was interrupted is not to blame:
-/// a task has the socket locked (`sk_lock.owned`), a softirq has not.
+/// a task has the socket locked (`sk_lock.owned`), a softirq has not. Where the kernel does not
+/// tell, the first segment of an accepted connection names its owner as best it can.
 #[inline(always)]
 fn sender(skb: *mut __sk_buff, protocol: u8, cookie: u64) -> Option<Owner> {
-    let known = maps::owner(cookie);
-    let trusted = protocol != TCP || known.is_none() || is_locked_by_task(skb);
-    if !trusted {
-        return known;
-    }
-    if protocol == TCP && known.is_none() && !may_take_current(skb) {
-        return None;
-    }
-    let Some(current) = task::current(Setting::Task) else { return known };
-    let same = match &known {
-        Some(known) => known.pid == current.pid && known.uid == current.uid,
-        None => false,
+    let is_sender = if protocol != TCP {
+        true
+    } else if settings::get(Setting::SockOwned) != 0 {
+        is_locked_by_task(skb)
+    } else {
+        !maps::has_owner(cookie)
     };
-    if !same {
-        maps::set_owner(cookie, &current);
+    if is_sender && let Some(current) = task::current(Setting::Task) {
+        maps::refresh_owner(cookie, &current);
+        return Some(current);
     }
-    Some(current)
+    maps::owner(cookie)
 }
 
 #[inline(always)]
 fn is_locked_by_task(skb: *mut __sk_buff) -> bool {
-    if settings::get(Setting::SockOwned) == 0 {
-        return false;
-    }
     match socket_address(skb) {
         0 => false,
         socket => task::read::<i32>(socket, Setting::SockOwned) != 0,
     }
-}
-
-/// Where the kernel does not tell who holds the lock, an accepted connection's first segment
-/// names its owner as best it can.
-#[inline(always)]
-fn may_take_current(skb: *mut __sk_buff) -> bool {
-    settings::get(Setting::SockOwned) == 0 || is_locked_by_task(skb)
 }
 
 #[inline(always)]

@@ -17,8 +17,5 @@ pub fn towards(address: *mut bpf_sock_addr) {
     let Some(owner) = task::current(Setting::HookTask) else { return };
     // SAFETY: as above.
     let cookie = unsafe { bpf_get_socket_cookie(address.cast()) };
-    // Looking up is cheaper than replacing, and most often nothing changes.
-    if maps::owner(cookie).is_none_or(|known| known.pid != owner.pid || known.uid != owner.uid) {
-        maps::set_owner(cookie, &owner);
-    }
+    maps::refresh_owner(cookie, &owner);
 }

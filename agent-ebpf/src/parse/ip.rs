@@ -34,11 +34,12 @@ enum Fragment {
 /// The verdict on the packet whose IP header is at `at`. ICMP is looked into only where `icmp`.
 #[inline(always)]
 pub fn classify(skb: *mut __sk_buff, at: u32, icmp: bool) -> Verdict {
-    let Some([first]) = load::<1>(skb, at) else { return Verdict::NotOurs };
+    // Both versions have this much before anything else.
+    let Some(head) = load::<20>(skb, at) else { return Verdict::NotOurs };
     let mut key = FragmentKey { src: [0; 16], dst: [0; 16], id: 0, protocol: 0 };
-    let upper = match first >> 4 {
-        4 => version_4(skb, at, &mut key),
-        6 => version_6(skb, at, &mut key),
+    let upper = match head[0] >> 4 {
+        4 => version_4(skb, at, &head, &mut key),
+        6 => version_6(skb, at, &head, &mut key),
         _ => None,
     };
     let Some(upper) = upper else { return Verdict::NotOurs };
@@ -63,8 +64,12 @@ pub fn classify(skb: *mut __sk_buff, at: u32, icmp: bool) -> Verdict {
 }
 
 #[inline(always)]
-fn version_4(skb: *mut __sk_buff, at: u32, key: &mut FragmentKey) -> Option<Upper> {
-    let head = load::<20>(skb, at)?;
+fn version_4(
+    skb: *mut __sk_buff,
+    at: u32,
+    head: &[u8; 20],
+    key: &mut FragmentKey,
+) -> Option<Upper> {
     let length = u32::from(head[0] & 15) * 4;
     if length < 20 {
         return None;
@@ -87,8 +92,12 @@ fn version_4(skb: *mut __sk_buff, at: u32, key: &mut FragmentKey) -> Option<Uppe
 }
 
 #[inline(always)]
-fn version_6(skb: *mut __sk_buff, at: u32, key: &mut FragmentKey) -> Option<Upper> {
-    let head = load::<8>(skb, at)?;
+fn version_6(
+    skb: *mut __sk_buff,
+    at: u32,
+    head: &[u8; 20],
+    key: &mut FragmentKey,
+) -> Option<Upper> {
     let claimed = match be16(head[4], head[5]) {
         0 => 0,
         payload => u32::from(payload) + 40,

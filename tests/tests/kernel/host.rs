@@ -4,7 +4,7 @@ use dnscribe::capture::live::testing::has_socket_diagnosis;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe::capture::{Body, Sight, Task};
 use dnscribe::ledger::Ring;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
@@ -269,6 +269,58 @@ fn a_first_packet_wakes_the_reader() {
         })
         .min();
     assert!(quickest.is_some_and(|took| took < Duration::from_millis(20)), "{quickest:?}");
+}
+
+/// What [`nothing_outlives_the_agent`] starts and kills.
+#[test]
+#[ignore = "a part of another test"]
+fn holds_on_until_killed() {
+    let _live = open(HookChoice::Cgroup, 5389);
+    println!("attached");
+    std::thread::sleep(Duration::from_secs(30));
+}
+
+#[test]
+fn nothing_outlives_the_agent() {
+    if !privileged() {
+        return;
+    }
+    if Command::new("bpftool").arg("version").output().is_err() {
+        eprintln!("skipped, because there is no bpftool to list links with");
+        return;
+    }
+    let mut agent = Command::new(std::env::current_exe().expect("a path"))
+        .args(["--exact", "host::holds_on_until_killed", "--ignored", "--nocapture"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let attached = BufReader::new(agent.stdout.take().expect("a pipe"))
+        .lines()
+        .any(|line| line.is_ok_and(|line| line.ends_with("attached")));
+    let links = links_of(agent.id());
+    agent.kill().expect("kills");
+    agent.wait().expect("ends");
+    assert!(attached);
+    assert!(links.len() >= 2, "{links:?}");
+    // The kernel lets go of them in the background.
+    std::thread::sleep(Duration::from_millis(200));
+    for link in links {
+        let found = Command::new("bpftool").args(["link", "show", "id", &link]).output();
+        assert!(!found.expect("runs").status.success(), "link {link} is still there");
+    }
+}
+
+/// Ids of the links that a process holds.
+fn links_of(pid: u32) -> Vec<String> {
+    std::fs::read_dir(format!("/proc/{pid}/fdinfo"))
+        .expect("a process")
+        .flatten()
+        .filter_map(|entry| {
+            let info = std::fs::read_to_string(entry.path()).ok()?;
+            let id = info.lines().find_map(|line| line.strip_prefix("link_id:"))?;
+            Some(id.trim().to_owned())
+        })
+        .collect()
 }
 
 #[test]

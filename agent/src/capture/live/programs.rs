@@ -185,10 +185,15 @@ pub const PRIVILEGE: &str = "run as root, or give the binary CAP_BPF, CAP_PERFMO
                              CAP_NET_ADMIN (and CAP_NET_RAW for hook socket)";
 
 fn cannot_load(entry: Entry, reason: &str) -> CannotCapture {
-    let denied = reason.contains("Operation not permitted") || reason.contains("ermission denied");
+    // The verifier's own refusals are EACCES.
+    let denied = reason.contains("Operation not permitted");
     CannotCapture::new(
         format!("the kernel refuses program {}: {reason}", entry.name),
-        if denied { PRIVILEGE } else { "Linux 5.12 or later is needed; see `dnscribe check`" },
+        if denied {
+            PRIVILEGE
+        } else {
+            "Linux 5.12 or later is needed; if this is one, please report it with this message"
+        },
     )
 }
 
