@@ -83,16 +83,10 @@ fn put<const N: usize>(
     let at: *mut Slot<N> = MaybeUninit::as_mut_ptr(&mut slot);
     // SAFETY: `at` is the reserved room, of the size of a `Slot<N>`.
     let (header, octets) = unsafe { (&raw mut (*at).header, &raw mut (*at).octets) };
-    let mut captured = opaque(wanted);
-    if captured == 0 || captured > N as u64 {
+    let mut captured = bounded::<N>(wanted);
+    // SAFETY: `octets` has room for `N` octets, and `captured` is not above that.
+    if unsafe { bpf_skb_load_bytes(skb.cast(), start, octets.cast(), captured as u32) } != 0 {
         captured = 0;
-    } else {
-        // SAFETY: `octets` has room for `N` octets, and `captured` is not above that.
-        let failed =
-            unsafe { bpf_skb_load_bytes(skb.cast(), start, octets.cast(), captured as u32) };
-        if failed != 0 {
-            captured = 0;
-        }
     }
     let captured = captured as u32;
     fill(header, KIND_PACKET, seq, wire, captured, context);
@@ -155,13 +149,24 @@ fn wakeup() -> u64 {
     if maps::reader_polls() { u64::from(BPF_RB_NO_WAKEUP) } else { 0 }
 }
 
-/// The same number, of which the compiler knows nothing: it must not drop the bounds check after
-/// it, which the verifier needs to see.
+/// The number, between 1 and `N`. As assembly, because the verifier of Linux 6.1 must see the bounds
+/// of the very register that goes to the helper, and the compiler would check a copy of it, or drop
+/// the check, which it knows to be superfluous. That `!= 0` makes a lower bound is known to Linux 6.8
+/// and later; `> 0` to all.
 #[inline(always)]
-fn opaque(number: u32) -> u64 {
-    let mut slot = u64::from(number);
-    // SAFETY: a move of a register onto itself. Without an instruction, the verifier would find two
-    // line numbers for the next one, which it refuses.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) slot, options(nomem, nostack)) };
-    slot
+fn bounded<const N: usize>(number: u32) -> u64 {
+    let mut number = u64::from(number);
+    // SAFETY: computes on a register.
+    unsafe {
+        core::arch::asm!(
+            "if {number} > 0 goto +1",
+            "{number} = 1",
+            "if {number} <= {most} goto +1",
+            "{number} = {most}",
+            number = inout(reg) number,
+            most = const N,
+            options(nomem, nostack),
+        );
+    }
+    number
 }

@@ -6,73 +6,91 @@ use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel,
 };
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use dnscribe_common::globals::{Setting, TASK_BTF, TASK_HELPERS};
 use dnscribe_common::owner::Owner;
 
 /// The current task, if the kernel lets this kind of program ask. Never the idle task.
 #[inline(always)]
 pub fn current(how: Setting) -> Option<Owner> {
-    let mut owner = Owner { pid: 0, uid: 0, comm: [0; 16] };
-    match settings::get(how) {
-        TASK_HELPERS => by_helpers(&mut owner),
-        TASK_BTF => by_btf(&mut owner),
-        _ => {}
-    }
-    (owner.pid != 0).then_some(owner)
+    // Not zeroed first, which would be a loop: every field is written where `true` comes back.
+    let mut owner = MaybeUninit::<Owner>::uninit();
+    let told = match settings::get(how) {
+        TASK_HELPERS => by_helpers(owner.as_mut_ptr()),
+        TASK_BTF => by_btf(owner.as_mut_ptr()),
+        _ => false,
+    };
+    // SAFETY: see above.
+    told.then(|| unsafe { owner.assume_init() })
 }
 
 #[inline(always)]
-fn by_helpers(owner: &mut Owner) {
+fn by_helpers(owner: *mut Owner) -> bool {
     // SAFETY: a helper without conditions.
     let ids = unsafe { bpf_get_current_pid_tgid() };
-    owner.pid = (ids >> 32) as u32;
-    // SAFETY: as above.
-    owner.uid = unsafe { bpf_get_current_uid_gid() } as u32;
-    // A thread may have a name of its own, which says little: dig's are called isc-net-0000.
-    if settings::get(Setting::TaskLeader) != 0 && owner.pid != ids as u32 {
-        // SAFETY: as above.
-        owner.comm = leader_name(unsafe { bpf_get_current_task() });
-    } else {
-        // SAFETY: the buffer is 16 octets long.
-        unsafe { bpf_get_current_comm((&raw mut owner.comm).cast(), 16) };
+    let pid = (ids >> 32) as u32;
+    if pid == 0 {
+        return false;
     }
+    // SAFETY: `owner` is room for an `Owner`, the name 16 octets of it; helpers without conditions.
+    unsafe {
+        (&raw mut (*owner).pid).write(pid);
+        (&raw mut (*owner).uid).write(bpf_get_current_uid_gid() as u32);
+        // A thread may have a name of its own, which says little: dig's are called isc-net-0000.
+        if settings::get(Setting::TaskLeader) != 0 && pid != ids as u32 {
+            leader_name(bpf_get_current_task(), &raw mut (*owner).comm);
+        } else {
+            bpf_get_current_comm((&raw mut (*owner).comm).cast(), 16);
+        }
+    }
+    true
+}
+
+#[inline(always)]
+fn by_btf(owner: *mut Owner) -> bool {
+    // SAFETY: a helper without conditions.
+    let task = unsafe { bpf_get_current_task() };
+    let pid: u32 = read(task, Setting::TaskTgid);
+    if pid == 0 {
+        return false;
+    }
+    let cred: u64 = read(task, Setting::TaskCred);
+    // SAFETY: `owner` is room for an `Owner`.
+    unsafe {
+        (&raw mut (*owner).pid).write(pid);
+        (&raw mut (*owner).uid).write(read(cred, Setting::CredUid));
+        leader_name(task, &raw mut (*owner).comm);
+    }
+    true
 }
 
 /// The name of a task's process.
 #[inline(always)]
-fn leader_name(task: u64) -> [u8; 16] {
+fn leader_name(task: u64, into: *mut [u8; 16]) {
     let leader: u64 = read(task, Setting::TaskLeader);
-    read(leader, Setting::TaskComm)
-}
-
-#[inline(always)]
-fn by_btf(owner: &mut Owner) {
-    // SAFETY: a helper without conditions.
-    let task = unsafe { bpf_get_current_task() };
-    owner.pid = read(task, Setting::TaskTgid);
-    owner.comm = leader_name(task);
-    let cred: u64 = read(task, Setting::TaskCred);
-    owner.uid = read(cred, Setting::CredUid);
+    read_into(leader, Setting::TaskComm, into);
 }
 
 /// Reads a field of a kernel object; zeros where the address is not mapped.
 #[inline(always)]
-pub fn read<T: Zero>(object: u64, field: Setting) -> T {
-    read_at(object + u64::from(settings::get(field)))
+pub fn read<T: Plain>(object: u64, field: Setting) -> T {
+    let mut value = MaybeUninit::uninit();
+    read_into(object, field, value.as_mut_ptr());
+    // SAFETY: the helper wrote every octet, and any octets are a `T`.
+    unsafe { value.assume_init() }
 }
 
 #[inline(always)]
-fn read_at<T: Zero>(address: u64) -> T {
-    let mut value = T::ZERO;
-    // SAFETY: the helper copes with any address, and zeroes `value` where it fails.
+fn read_into<T: Plain>(object: u64, field: Setting, into: *mut T) {
+    let address = object + u64::from(settings::get(field));
+    // SAFETY: the helper copes with any address, and zeroes `into` where it fails.
     unsafe {
         bpf_probe_read_kernel(
-            (&raw mut value).cast(),
+            into.cast(),
             size_of::<T>() as u32,
             address as usize as *const c_void,
         );
     }
-    value
 }
 
 /// The address of a socket as a plain number: the verifier refuses arithmetic on the pointer that
@@ -86,23 +104,11 @@ pub fn address_of<T>(socket: *mut T) -> u64 {
     address
 }
 
-/// Plain data with an all-zero value.
-pub trait Zero {
-    const ZERO: Self;
-}
+/// Data of which any octets are a value.
+pub trait Plain: Copy {}
 
-impl Zero for u16 {
-    const ZERO: Self = 0;
-}
-impl Zero for u32 {
-    const ZERO: Self = 0;
-}
-impl Zero for i32 {
-    const ZERO: Self = 0;
-}
-impl Zero for u64 {
-    const ZERO: Self = 0;
-}
-impl<const N: usize> Zero for [u8; N] {
-    const ZERO: Self = [0; N];
-}
+impl Plain for u16 {}
+impl Plain for u32 {}
+impl Plain for i32 {}
+impl Plain for u64 {}
+impl<const N: usize> Plain for [u8; N] {}

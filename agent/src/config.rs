@@ -274,11 +274,11 @@ fn sinks(given: Vec<SinkSpec>, kafka: &KafkaConfig) -> Result<Vec<SinkSpec>, Con
 }
 
 fn resolvers(
-    by_name: BTreeMap<value::Name, Vec<IpAddr>>,
+    by_name: BTreeMap<value::Name, Vec<value::Address>>,
 ) -> Result<BTreeMap<IpAddr, String>, ConfigError> {
     let mut by_address = BTreeMap::new();
     for (value::Name(name), addresses) in by_name {
-        for address in addresses.iter().map(IpAddr::to_canonical) {
+        for value::Address(address) in addresses {
             let before = by_address.insert(address, name.clone());
             if let Some(first) = before.filter(|first| *first != name) {
                 return Err(ConfigError::TwoNames { address, first, second: name });

@@ -10,7 +10,7 @@ mod reasons;
 use anyhow::{Context, Result, bail, ensure};
 use dnscribe::capture::Packet;
 use dnscribe::capture::ports::PortSet;
-use dnscribe::capture::replay::Replay;
+use dnscribe::capture::replay::{Passed, Replay};
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions, Malformed};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -90,6 +90,7 @@ fn agrees_with_tshark() -> Result<()> {
         comparisons.insert(name.as_str(), compare(&corpus, name, summary).context(name.clone())?);
     }
     check_reasons(&comparisons)?;
+    check_derived(&corpus)?;
     check_page(&root.join("docs/conformance.md"), &page(&comparisons))
 }
 
@@ -134,7 +135,7 @@ fn replay(path: &Path, name: &str) -> Result<Ours> {
         Decoder::new(DecoderOptions { ports: ports.clone(), ..DecoderOptions::default() });
     let mut replay = Replay::new(ports);
     let mut ours = Ours::default();
-    let mut each = |packet: &Packet<'_>| {
+    let mut each = |packet: &Packet<'_>, _: &Passed<'_>| {
         decoder.expire(packet.ts, &mut |decoded| ours.note(decoded));
         decoder.observe(packet, &mut |decoded| ours.note(decoded));
         let counters = decoder.counters();
@@ -196,6 +197,24 @@ fn check_reasons(comparisons: &BTreeMap<&str, Comparison>) -> Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "captures that compare otherwise than expected:\n{wrong}");
+    Ok(())
+}
+
+/// What was made of a capture, by cutting, shuffling, clipping or wrapping it, has its messages.
+fn check_derived(corpus: &Path) -> Result<()> {
+    let ids = |name: &str| -> Result<Vec<(bool, u16)>> {
+        let ours = replay(&corpus.join("pcap").join(name), name)?;
+        let mut ids: Vec<_> =
+            ours.messages.iter().map(|found| (found.response, found.id)).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    };
+    for (source, derived) in reasons::DERIVED {
+        let wanted = ids(source)?;
+        for name in *derived {
+            ensure!(ids(name)? == wanted, "{name}: other messages than {source}");
+        }
+    }
     Ok(())
 }
 

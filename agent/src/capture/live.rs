@@ -359,3 +359,31 @@ fn internal(what: &str) -> CannotCapture {
 fn internal_error(error: impl std::fmt::Display) -> CannotCapture {
     internal(&error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn may_move_to_another_thread() {
+        fn is_send<T: Send>() {}
+        is_send::<Live>();
+    }
+
+    #[test]
+    fn a_mapped_address_is_an_ipv4_one() {
+        let error = SocketError {
+            local: Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1]).octets(),
+            remote: Ipv6Addr::LOCALHOST.octets(),
+            errno: 111,
+            local_port: 5,
+            remote_port: 53,
+            version: 6,
+            protocol: 17,
+            pad: [0; 6],
+        };
+        let Body::SocketError { local, remote, .. } = socket_error(&error) else { panic!() };
+        assert_eq!(local.to_string(), "127.0.0.1:5");
+        assert_eq!(remote.to_string(), "[::1]:53");
+    }
+}

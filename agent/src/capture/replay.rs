@@ -1,8 +1,9 @@
 //! Capture files as a source of packets: pcap and pcapng, plain or compressed.
 //!
-//! The file formats are read here rather than by a crate: of the two at hand, one stops at the
-//! first odd block and knows only decimal clocks, the other is not released. Only framing is
-//! needed, in constant memory, with every length bounded before it is believed.
+//! The file formats are read here rather than by a crate: pcap-parser 0.17 knows no clocks of
+//! binary resolution, reads `if_tsoffset` in one byte order only and takes a damaged block for the
+//! file's end; pcap-file 3 is not released. Only framing is needed, in constant memory, with every
+//! length bounded before it is believed.
 
 #![forbid(unsafe_code)]
 

@@ -2,15 +2,14 @@
 
 use super::shape::{items, joined, map, section, text};
 use super::value::{
-    Broker, Count, Hook, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan, RingBytes,
-    SnapBytes, Span, Switch, Topic, Version,
+    Address, Broker, Count, Hook, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan,
+    RingBytes, SnapBytes, Span, Switch, Topic, Version,
 };
 use crate::capture::ports::PortSet;
 use crate::sink::{SinkSpec, Stream, StreamSet};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Makes a section of the layer: its reading, with unknown keys refused, and its merging.
@@ -81,7 +80,7 @@ layer! {
         kafka: KafkaLayer,
         /// Addresses of resolvers by name.
         #[serde(deserialize_with = "map")]
-        resolvers: BTreeMap<Name, Vec<IpAddr>>,
+        resolvers: BTreeMap<Name, Vec<Address>>,
         /// The metrics endpoint.
         #[serde(deserialize_with = "section")]
         metrics: MetricsLayer,

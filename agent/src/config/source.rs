@@ -23,14 +23,25 @@ fn parse(yaml: &str) -> Result<Layer, Fault> {
             let place = error.location().map(|place| (place.line(), place.column()));
             let message = error.without_snippet().to_string();
             let message = match place {
-                Some((line, column)) => message
-                    .trim_end_matches(&format!(" at line {line}, column {column}"))
-                    .replace("unknown field", "unknown key"),
-                None => message,
+                Some((line, column)) => {
+                    message.trim_end_matches(&format!(" at line {line}, column {column}"))
+                }
+                None => &message,
             };
-            Fault { message, place }
+            Fault { message: plain(message), place }
         })?;
     Ok(layer.unwrap_or_default())
+}
+
+/// The parser's message in the operator's words.
+fn plain(message: &str) -> String {
+    const WORDS: [(&str, &str); 4] = [
+        ("unknown field", "unknown key"),
+        ("expected string scalar", "expected a single value"),
+        ("expected mapping start", "expected a section of keys"),
+        (", set DuplicateKeyPolicy in Options if acceptable", ""),
+    ];
+    WORDS.iter().fold(message.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
 }
 
 /// Reads a file.

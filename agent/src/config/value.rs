@@ -1,7 +1,7 @@
 //! Single values of the configuration, the same in files, environment variables and flags.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -104,14 +104,27 @@ impl FromStr for Broker {
     }
 }
 
+/// The address of a resolver; an IPv4-mapped one as IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub IpAddr);
+
+impl FromStr for Address {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let bad =
+            |_| BadValue::new(text, "an IP address", "one such as 192.0.2.53 or 2001:db8::53");
+        text.parse().map_err(bad).map(|address: IpAddr| Self(address.to_canonical()))
+    }
+}
+
 /// Where `/metrics` is served: `ADDR:PORT`, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen(pub Option<SocketAddr>);
 
 impl Listen {
     /// 127.0.0.1:9353.
-    pub const DEFAULT: Self =
-        Self(Some(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9353)));
+    pub const DEFAULT: Self = Self(Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9353)));
 }
 
 impl FromStr for Listen {

@@ -128,6 +128,13 @@ impl Decoder {
         self.streams.finish(&mut out);
     }
 
+    /// Memory used for packets that wait for others, in octets, roughly; never more than the
+    /// options allow.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.fragments.cost() + self.streams.cost()
+    }
+
     /// The counters; identity 3 holds: `received = decoded_packets + Σ malformed + held`.
     #[must_use]
     pub fn counters(&self) -> ledger::Decode {

@@ -155,6 +155,11 @@ impl Fragments {
         self.held
     }
 
+    /// Memory that they use, in octets, roughly.
+    pub(super) fn cost(&self) -> usize {
+        self.cost
+    }
+
     /// Takes a fragment; gives the datagram that it completes.
     pub(super) fn take(
         &mut self,

@@ -84,6 +84,11 @@ impl Streams {
         self.held
     }
 
+    /// Memory that they use, in octets, roughly.
+    pub(super) fn cost(&self) -> usize {
+        self.cost
+    }
+
     /// Takes a segment; `packets`: the number of packets that it came in.
     pub(super) fn segment(
         &mut self,
@@ -106,7 +111,7 @@ impl Streams {
             if syn { entry.stream.is_opened_by(seq) } else { entry.stream.is_near(seq) }
         });
         if !same {
-            if !syn && segment.payload_wire == 0 {
+            if segment.flags.rst || (!syn && segment.payload_wire == 0) {
                 // Nothing to read, and no stream to end.
                 out.tally.settle(packets, None);
                 return;

@@ -58,34 +58,29 @@ impl<const F: usize, const V: usize, T> Family<F, V, T> {
     }
 
     /// The series of these labels, or of `other` in place of the varying ones where there are too
-    /// many. Allocates only for new series.
+    /// many: room stays for `other` with each of the few fixed label sets. Allocates only for new
+    /// series.
     fn at(
         &mut self,
         fixed: [&'static str; F],
-        varying: [&str; V],
+        mut varying: [&str; V],
         new: impl FnOnce() -> T,
-    ) -> Option<&mut T> {
-        let mut varying = varying;
-        let mut hash = self.hasher.hash_one((fixed, varying));
-        // Room stays for `other` with each of the few fixed label sets.
-        if self.find(hash, fixed, varying).is_none() && self.series.len() >= self.limit {
+    ) -> &mut T {
+        let hasher = &self.hasher;
+        let mut hash = hasher.hash_one((fixed, varying));
+        if self.series.len() >= self.limit
+            && self.series.find(hash, |series| is(series, fixed, varying)).is_none()
+        {
             varying = [OTHER; V];
-            hash = self.hasher.hash_one((fixed, varying));
+            hash = hasher.hash_one((fixed, varying));
         }
-        if self.find(hash, fixed, varying).is_none() {
-            let series = Series { fixed, varying: varying.map(Box::from), value: new() };
-            let hasher = &self.hasher;
-            self.series.insert_unique(hash, series, |series| {
-                hasher.hash_one((series.fixed, series.varying.each_ref().map(|label| &**label)))
-            });
-        }
-        self.series
-            .find_mut(hash, |series| is(series, fixed, varying))
-            .map(|found| &mut found.value)
-    }
-
-    fn find(&self, hash: u64, fixed: [&str; F], varying: [&str; V]) -> Option<&Series<F, V, T>> {
-        self.series.find(hash, |series| is(series, fixed, varying))
+        let same = |series: &Series<F, V, T>| is(series, fixed, varying);
+        let rehash = |series: &Series<F, V, T>| {
+            hasher.hash_one((series.fixed, series.varying.each_ref().map(|label| &**label)))
+        };
+        let entry = self.series.entry(hash, same, rehash);
+        let series = || Series { fixed, varying: varying.map(Box::from), value: new() };
+        &mut entry.or_insert_with(series).into_mut().value
     }
 
     /// All series, in the order of their labels.
@@ -128,21 +123,15 @@ impl TransactionMetrics {
     pub fn transaction(&mut self, seen: &Seen<'_>) {
         let fixed = [seen.vantage, seen.transport, seen.status];
         let varying = [seen.resolver, seen.qtype, seen.rcode];
-        if let Some(count) = self.transactions.at(fixed, varying, || 0) {
-            *count += 1;
-        }
+        *self.transactions.at(fixed, varying, || 0) += 1;
         let Some(latency) = seen.latency_seconds else { return };
         let new = || Histogram::new(BOUNDS);
-        if let Some(histogram) = self.durations.at([seen.vantage], [seen.resolver], new) {
-            histogram.observe(latency);
-        }
+        self.durations.at([seen.vantage], [seen.resolver], new).observe(latency);
     }
 
     /// Counts a message: `qr` is query or response.
     pub fn message(&mut self, qr: &'static str, transport: &'static str) {
-        if let Some(count) = self.messages.at([qr, transport], [], || 0) {
-            *count += 1;
-        }
+        *self.messages.at([qr, transport], [], || 0) += 1;
     }
 
     /// Writes the three families.

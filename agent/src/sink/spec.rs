@@ -191,8 +191,16 @@ impl KafkaConfig {
 /// Whether a librdkafka setting holds something that must not be shown.
 #[must_use]
 pub fn is_secret(option: &str) -> bool {
-    const MARKS: [&str; 7] =
-        ["password", "secret", "key.pem", "ssl_key", "token", "jaas", "oauthbearer.config"];
+    const MARKS: [&str; 8] = [
+        "pass",
+        "secret",
+        "key.pem",
+        "ssl_key",
+        "private.key",
+        "token",
+        "jaas",
+        "oauthbearer.config",
+    ];
     MARKS.iter().any(|mark| option.contains(mark))
 }
 

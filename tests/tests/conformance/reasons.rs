@@ -53,3 +53,29 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("zeek/icmp-destunreach-udp.pcap", QUOTED_RESPONSE),
     ("zeek/vxlan-triple-v2.pcap", TUNNEL),
 ];
+
+/// Captures, and those made of them that must give the same messages.
+pub const DERIVED: &[(&str, &[&str])] = &[
+    (
+        "dnscap/dnso1tcp.pcap",
+        &[
+            "made/tcp-midstream-boundary.pcap",
+            "made/tcp-out-of-order.pcap",
+            "made/tcp-pipelined-reordered.pcap",
+            "made/tcp-qinq.pcap",
+            "made/tcp-retransmit-overlap.pcap",
+            "made/tcp-seq-wrap.pcap",
+            "made/tcp-snaplen-80.pcap",
+        ],
+    ),
+    (
+        "dnscap/dns.pcap",
+        &[
+            "dnscap/frags.pcap",
+            "dnscap/vlan11.pcap",
+            "made/udp-0x20.pcap",
+            "made/udp-fragments-reversed.pcap",
+            "made/udp-snaplen-64.pcap",
+        ],
+    ),
+];

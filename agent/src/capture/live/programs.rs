@@ -216,6 +216,7 @@ fn explain(error: &ProgramError) -> (String, String) {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
+            tracing::debug!(%error, "the verifier refuses a program");
             let complaint = complaint(&log);
             let words =
                 if complaint.is_empty() { String::new() } else { format!(" ({complaint})") };

@@ -2,7 +2,7 @@
 //! nothing, run on packets of the test's making.
 
 use super::programs::{self, Loaded};
-use super::{CannotCapture, Hook, Live, LiveOptions, fill_owners};
+use super::{CannotCapture, Hook, Live, LiveOptions, fill_owners, netlink};
 use aya::programs::Program;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -36,6 +36,12 @@ struct TestRun {
 }
 
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+
+/// Whether the kernel tells of the sockets that are there (`CONFIG_INET_UDP_DIAG`, or its module).
+#[must_use]
+pub fn has_socket_diagnosis() -> bool {
+    netlink::sockets(2, 17).is_ok()
+}
 
 impl Bench {
     /// Loads the programs of hook `cgroup` or, with `tap`, of hook `socket`.

@@ -79,7 +79,7 @@ type Seen = Vec<(u64, u64)>;
 fn replay(file: Vec<u8>) -> (Result<FileSummary, InputError>, Seen) {
     let mut replay = Replay::new(PortSet::default());
     let mut seen = Seen::new();
-    let summary = replay.stream("test", Box::new(Cursor::new(file)), &mut |packet| {
+    let summary = replay.stream("test", Box::new(Cursor::new(file)), &mut |packet, _| {
         seen.push((packet.ts.as_nanos(), packet.origin.seq));
         ControlFlow::Continue(())
     });
@@ -170,7 +170,7 @@ fn says_what_is_wrong_with_a_file() {
     orphan.extend(enhanced(Order(false), 3, 1, &frame(1)));
     assert!(text(orphan).contains("an interface not described"));
     let missing = Replay::new(PortSet::default())
-        .file(Path::new("/nonexistent.pcap"), &mut |_| ControlFlow::Continue(()))
+        .file(Path::new("/nonexistent.pcap"), &mut |_, _| ControlFlow::Continue(()))
         .unwrap_err();
     assert!(missing.to_string().starts_with("/nonexistent.pcap: cannot be opened"));
 }
@@ -183,7 +183,7 @@ fn stops_when_told_and_numbers_files() {
     for _ in 0..2 {
         let input = Box::new(Cursor::new(file.clone()));
         replay
-            .stream("test", input, &mut |packet| {
+            .stream("test", input, &mut |packet, _| {
                 seen.push((packet.origin.cpu, packet.origin.seq));
                 ControlFlow::Break(())
             })
@@ -204,7 +204,7 @@ fn wire_length_is_the_captures_word() {
     let mut replay = Replay::new(PortSet::default());
     let mut lengths = Vec::new();
     replay
-        .stream("test", Box::new(Cursor::new(file)), &mut |packet| {
+        .stream("test", Box::new(Cursor::new(file)), &mut |packet, _| {
             if let Body::Ip { bytes, wire_bytes } = packet.body {
                 lengths.push((bytes.len(), wire_bytes));
             }

@@ -53,6 +53,10 @@ fn keep_alives_and_resets_say_nothing() {
     assert_eq!(bench.messages(), queries(2));
     bench.segment(0, RST, b"go away");
     assert_eq!(bench.decoder.counters().decoded_packets, 5);
+    bench.segment(1 << 30, RST, b"forged");
+    let at = 10 + u32::try_from(bytes.len()).unwrap();
+    bench.segment(at, ACK, &stream(&queries(1)));
+    assert_eq!(bench.messages().len(), 3, "a reset from elsewhere ends nothing");
 }
 
 #[test]
@@ -273,7 +277,29 @@ proptest! {
             at = end;
         }
         prop_assert!(wanted.iter().all(|message| bench.messages().contains(message)));
+        prop_assert!(bench.messages().iter().all(|message| messages.contains(message)));
         bench.wait(100);
         prop_assert_eq!(bench.held(), 0);
+    }
+
+    #[test]
+    fn joining_anywhere_invents_no_message(
+        count in 2u16..12,
+        size in 20usize..400,
+        from in any::<prop::sample::Index>(),
+    ) {
+        let messages = queries(count);
+        let bytes = stream(&messages);
+        let from = from.index(bytes.len());
+        let mut bench = Bench::default();
+        for (at, segment) in (from..).step_by(size).zip(bytes[from..].chunks(size)) {
+            bench.segment(10 + u32::try_from(at).unwrap(), ACK, segment);
+        }
+        bench.finish();
+        let given = bench.messages();
+        prop_assert!(messages.ends_with(&given), "{given:?}");
+        if size >= 150 && bytes.len() - from > 2 * size {
+            prop_assert!(!given.is_empty(), "a segment of this size holds a whole message");
+        }
     }
 }

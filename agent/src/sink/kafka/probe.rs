@@ -33,7 +33,7 @@ impl ClientContext for Trouble {
     fn error(&self, error: KafkaError, reason: &str) {
         // That all brokers are down says less than what was before it.
         if error.rdkafka_error_code() != Some(rdkafka::types::RDKafkaErrorCode::AllBrokersDown) {
-            self.note(reason);
+            self.note(settings::essence(reason));
         }
     }
 }

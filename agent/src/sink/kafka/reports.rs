@@ -3,33 +3,47 @@
 use super::super::tally::Reason;
 use super::super::threaded::Shared;
 use super::super::{Failure, Gauge};
+use super::settings::essence;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{debug, error, info, warn};
 
 /// The context of the producer. A record's opaque is its stream's number.
 pub(super) struct Reports {
     shared: Arc<Shared>,
     unreachable: AtomicBool,
+    /// The last trouble with one broker: that all are down says less.
+    trouble: Mutex<Option<String>>,
     stats: Arc<Stats>,
 }
 
 impl Reports {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, unreachable: AtomicBool::new(false), stats: Arc::default() }
+        Self {
+            shared,
+            unreachable: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            stats: Arc::default(),
+        }
     }
 
     pub(super) fn stats(&self) -> Arc<Stats> {
         Arc::clone(&self.stats)
     }
 
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says it once until records arrive again.
     fn warn_once(&self, reason: &str) {
+        let trouble = self.trouble().take();
+        let reason = trouble.as_deref().unwrap_or(reason);
         if !self.unreachable.swap(true, Ordering::Relaxed) {
             warn!(reason, "Kafka cannot be reached; records wait for it");
         }
@@ -80,8 +94,11 @@ impl ClientContext for Reports {
                 let broken = format!("the Kafka producer has failed for good: {reason}");
                 self.shared.fail(Failure::Broken(broken), Reason::BrokerError);
             }
-            Some(Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::Resolve) => {
+            Some(Code::AllBrokersDown | Code::Authentication | Code::SSL) => {
                 self.warn_once(reason);
+            }
+            Some(Code::BrokerTransportFailure | Code::Resolve) => {
+                *self.trouble() = Some(essence(reason).to_owned());
             }
             _ => debug!(reason, "librdkafka reports an error"),
         }

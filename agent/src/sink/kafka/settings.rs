@@ -62,6 +62,11 @@ pub fn validate(config: &KafkaConfig) -> Result<(), String> {
     producer(config).create_native_config().map(drop).map_err(|error| explain(&error))
 }
 
+/// librdkafka's words without its own state and statistics, which it appends in parentheses.
+pub(super) fn essence(reason: &str) -> &str {
+    reason.split_once(" (after ").map_or(reason, |(essence, _)| essence)
+}
+
 /// An error in one sentence, without the value of a secret setting.
 pub(super) fn explain(error: &KafkaError) -> String {
     match error {

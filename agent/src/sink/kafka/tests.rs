@@ -196,6 +196,46 @@ fn an_unreachable_broker_is_explained() {
     assert!(probe_brokers(&KafkaConfig::default(), Duration::ZERO).is_err());
 }
 
+/// What is logged while `work` runs on this thread.
+fn logged(work: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let bytes = lines.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn trouble_is_told_once() {
+    use rdkafka::client::ClientContext;
+    let shared = Threaded::shared(Tally::new(streams(), REASONS));
+    let reports = Reports::new(Arc::clone(&shared));
+    let error = |code, reason| reports.error(KafkaError::Global(code), reason);
+    let told = logged(|| {
+        for _ in 0..100 {
+            error(RDKafkaErrorCode::BrokerTransportFailure, "k:9092: Connection refused");
+            error(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        }
+    });
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.contains("WARN") && told.contains("Connection refused"), "{told}");
+    error(RDKafkaErrorCode::Fatal, "out of order sequence number");
+    assert_eq!(shared.failed(), Some(Reason::BrokerError));
+}
+
 #[test]
 fn a_fatal_error_ends_the_sink() {
     let mut sink = {

@@ -31,7 +31,7 @@ impl Bench {
             cgroup_id: 0,
             body: Body::Ip { bytes, wire_bytes: u32::try_from(bytes.len()).unwrap() },
         };
-        let flow = self.admission.offer(&packet, &mut |packet| {
+        let flow = self.admission.offer(&packet, &mut |packet, _| {
             self.through.push(packet.origin.seq);
             ControlFlow::Continue(())
         });
