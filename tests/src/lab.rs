@@ -5,8 +5,11 @@
 //! so labs run side by side; dropping one removes it. The addresses are those that RFC 2544 and
 //! RFC 3849 set aside for benchmarks and documentation.
 
+mod capture;
 mod network;
 mod zones;
+
+pub use capture::Capture;
 
 use crate::dnsperf::{Load, Perf};
 use crate::shell;

@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// Every identity of a ledger record that does not close, each as a sentence; an empty list means
 /// that the record balances. A missing or negative counter is an error.
@@ -55,16 +56,23 @@ pub fn counter(record: &Value, path: &[&str]) -> Result<u64> {
 
 /// Everything that was lost or dropped anywhere, one sum.
 pub fn losses(record: &Value) -> Result<u64> {
-    let mut sum = 0;
-    for kernel in object(record, "kernel")?.values() {
-        sum += count(kernel, "lost_ring_full")?;
+    Ok(loss_places(record)?.values().sum())
+}
+
+/// What was lost or dropped, by the place where; places without a loss are left out.
+pub fn loss_places(record: &Value) -> Result<BTreeMap<String, u64>> {
+    let mut places = BTreeMap::new();
+    for (hook, kernel) in object(record, "kernel")? {
+        places.insert(format!("kernel.{hook}.lost_ring_full"), count(kernel, "lost_ring_full")?);
     }
-    for streams in object(record, "delivery")?.values() {
-        for delivery in streams.as_object().context("delivery.<sink> is no object")?.values() {
-            sum += reasons(delivery, "dropped")?;
+    for (sink, streams) in object(record, "delivery")? {
+        for (stream, delivery) in streams.as_object().context("delivery.<sink> is no object")? {
+            places.insert(format!("delivery.{sink}.{stream}"), reasons(delivery, "dropped")?);
         }
     }
-    Ok(sum + count(&record["pairing"], "evicted")?)
+    places.insert("pairing.evicted".to_owned(), counter(record, &["pairing", "evicted"])?);
+    places.retain(|_, lost| *lost > 0);
+    Ok(places)
 }
 
 fn ring(found: &mut Vec<String>, record: &Value, submitted: u64, lost: u64) -> Result<()> {
@@ -175,6 +183,7 @@ mod tests {
     fn a_balanced_record_passes() {
         verify(&balanced()).unwrap();
         assert_eq!(losses(&balanced()).unwrap(), 2);
+        assert_eq!(loss_places(&balanced()).unwrap()["delivery.stdout.transactions"], 1);
     }
 
     #[test]

@@ -3,6 +3,10 @@
 use anyhow::{Context as _, Result};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How many pairs of ports this process has asked for.
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Two loopback ports, one for clients and one for the controller.
 #[derive(Clone, Copy, Debug)]
@@ -15,9 +19,10 @@ impl Ports {
     /// Two ports that nobody listens on, below those that the kernel gives to clients, so that
     /// they are still free when the broker starts again.
     pub fn free() -> Result<Self> {
-        let start = 20_000 + (std::process::id() % 5000) * 2;
+        // Neither two processes nor two threads try the same ones first.
+        let first = std::process::id().wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 5000;
         (0..5000_u32)
-            .map(|step| 20_000 + (start - 20_000 + step * 2) % 10_000)
+            .map(|step| 20_000 + (first + step) % 5000 * 2)
             .filter_map(|port| u16::try_from(port).ok())
             .map(|client| Self { client, controller: client + 1 })
             .find(|ports| [ports.client, ports.controller].into_iter().all(is_free))

@@ -79,7 +79,7 @@ pub fn write_resolver(folder: &Path, slot: u8) -> Result<()> {
          access-control: 0.0.0.0/0 allow\n  access-control: ::0/0 allow\n  \
          module-config: \"iterator\"\n  do-not-query-localhost: no\n  root-hints: \"{hints}\"\n  \
          edns-buffer-size: 1232\n  num-threads: 1\n  outgoing-range: 4096\n  \
-         num-queries-per-thread: 2048\n  so-rcvbuf: 0\nremote-control:\n  control-enable: no\n",
+         num-queries-per-thread: 2048\n  incoming-num-tcp: 512\n  so-rcvbuf: 0\nremote-control:\n  control-enable: no\n",
         folder = folder.display(),
         hints = hints.display(),
     );

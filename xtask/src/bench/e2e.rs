@@ -9,6 +9,7 @@ use dnscribe_tests::dnsperf::{Load, Perf};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::ledger;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
@@ -27,7 +28,7 @@ const TAIL_BYTES: u64 = 256 * 1024;
 struct Cost {
     cpu_seconds_per_million: f64,
     rss_peak_bytes: u64,
-    losses: u64,
+    losses: BTreeMap<String, u64>,
 }
 
 /// Runs the benchmark and prints its lines.
@@ -58,7 +59,7 @@ pub fn main(binary: &Path, repetitions: u32, queries: u32) -> Result<()> {
         "cpu_seconds_per_million_messages":
             median(costs.iter().map(|cost| cost.cpu_seconds_per_million)),
         "rss_peak_bytes": costs.iter().map(|cost| cost.rss_peak_bytes).max(),
-        "losses": costs.iter().map(|cost| cost.losses).sum::<u64>(),
+        "losses": costs.iter().flat_map(|cost| cost.losses.values()).sum::<u64>(),
     });
     say::result(&summary.to_string());
     Ok(())
@@ -72,7 +73,7 @@ fn line(repetition: u32, perf: &Perf, cost: Option<&Cost>) -> Value {
     if let Some(cost) = cost {
         line["cpu_seconds_per_million_messages"] = cost.cpu_seconds_per_million.into();
         line["rss_peak_bytes"] = cost.rss_peak_bytes.into();
-        line["losses"] = cost.losses.into();
+        line["losses"] = json!(cost.losses);
     }
     line
 }
@@ -95,7 +96,7 @@ fn with_agent(binary: &Path, lab: &Lab, load: impl Fn() -> Result<Perf>) -> Resu
     let cost = Cost {
         cpu_seconds_per_million: per_million(cpu, messages)?,
         rss_peak_bytes,
-        losses: ledger::losses(&last)?,
+        losses: ledger::loss_places(&last)?,
     };
     Ok((perf, cost))
 }

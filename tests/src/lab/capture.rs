@@ -1,0 +1,64 @@
+//! A second pair of eyes: what dumpcap sees on a host of the lab, and when.
+
+use super::{Host, Lab};
+use crate::shell;
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// How long the kernel may keep the last packets to itself before dumpcap has them.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// dumpcap at work. Dropping it ends it.
+#[derive(Debug)]
+pub struct Capture {
+    dumpcap: Child,
+    file: PathBuf,
+}
+
+impl Lab {
+    /// Starts to capture the DNS packets on a host's interface, and returns once it has begun.
+    pub fn capture(&self, host: Host) -> Result<Capture> {
+        let file = self.folder().join(format!("{}.pcapng", host.name()));
+        let path = file.display().to_string();
+        let words = ["dumpcap", "-q", "-i", "eth0", "-B", "64", "-f", "port 53", "-w", &path];
+        let mut command = self.command(host, &words);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let dumpcap = command.spawn().context("cannot start dumpcap")?;
+        let capture = Capture { dumpcap, file };
+        // It opens its file once the socket is there.
+        shell::wait_for("dumpcap's start", Duration::from_secs(10), || {
+            Ok(fs::metadata(&capture.file).is_ok_and(|file| file.len() > 0).then_some(()))
+        })?;
+        Ok(capture)
+    }
+}
+
+impl Capture {
+    /// Ends the capture; the seconds from query to response of every pair of packets, as tshark
+    /// finds them.
+    pub fn latencies(mut self) -> Result<Vec<f64>> {
+        thread::sleep(SETTLE);
+        shell::signal(&self.dumpcap, Signal::INT)?;
+        shell::wait(&mut self.dumpcap, Duration::from_secs(10))?;
+        let mut tshark = Command::new("tshark");
+        tshark.arg("-r").arg(&self.file).args(["-Y", "dns.time", "-T", "fields", "-e", "dns.time"]);
+        let output = shell::output(&mut tshark)?;
+        String::from_utf8(output.stdout)?
+            .split_whitespace()
+            // One packet may hold several responses.
+            .flat_map(|times| times.split(','))
+            .map(|time| time.parse().with_context(|| format!("tshark's time {time}")))
+            .collect()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        shell::end(&mut self.dumpcap);
+    }
+}
