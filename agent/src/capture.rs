@@ -39,7 +39,7 @@ pub struct Task {
     pub pid: u32,
     /// User id in the initial user namespace.
     pub uid: u32,
-    /// The thread's name, NUL padded.
+    /// The process's name (that of its first thread), NUL padded.
     pub comm: [u8; 16],
 }
 

@@ -344,7 +344,7 @@ pub struct ProcessFields<'a> {
     pub pid: u32,
     /// User id.
     pub uid: u32,
-    /// The thread's name.
+    /// The process's name.
     pub comm: Cow<'a, str>,
     /// The executable's path; absent where the process was gone before it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -115,11 +115,7 @@ impl Output {
             if subject.dns.flags.response() { subject.envelope.src } else { subject.envelope.dst };
         let resolver = self.identity.resolver(server.ip());
         self.metrics.transaction(&seen(transaction, &resolver));
-        if !self.trays.iter().any(|tray| tray.renders(Stream::Transactions)) {
-            for tray in &mut self.trays {
-                tray.count(Stream::Transactions, id);
-            }
-        } else {
+        if self.trays.iter().any(|tray| tray.renders(Stream::Transactions)) {
             let actor = actor(transaction);
             let known = actor.map(|message| look_up_sender(&mut self.enricher, message));
             let known = known.unwrap_or_default();
@@ -128,6 +124,8 @@ impl Output {
             if let Some(record) = self.identity.transaction(transaction, &resolver, context) {
                 push_transaction(&mut self.trays, transaction, &record);
             }
+        } else {
+            self.trays.iter_mut().for_each(|tray| tray.count(Stream::Transactions, id));
         }
         self.offer_full();
     }
