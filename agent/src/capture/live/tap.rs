@@ -239,6 +239,7 @@ mod tests {
         let error_about = |server: [u8; 4]| {
             let mut quoted = packet(client, server);
             quoted.extend([0x80, 0, 0, 53, 0, 8, 0, 0]);
+            quoted[3] = 28;
             let mut error = packet(own, client);
             error[9] = net::protocol::ICMP;
             error.extend([3, 1, 0, 0, 0, 0, 0, 0]);
