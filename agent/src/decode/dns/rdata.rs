@@ -1,5 +1,8 @@
 //! Record data as text, as master files write it (RFC 1035, 5; RFC 3597 for what is unknown).
 
+mod dnssec;
+mod service;
+
 use super::name;
 use hickory_proto::rr::rdata::TXT;
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -27,6 +30,9 @@ fn known(message: &[u8], data_at: usize, data: &[u8], rtype: u16) -> Option<Stri
     if rtype == DNAME {
         return Name::read(&mut decoder).ok().map(|target| name::presentation(&target));
     }
+    if let Some(text) = dnssec::presentation(upto, data_at, rtype) {
+        return Some(text);
+    }
     let length = Restrict::new(u16::try_from(data.len()).ok()?);
     // SPF (RFC 7208) has TXT's format.
     let read_as = RecordType::from(if rtype == SPF { u16::from(RecordType::TXT) } else { rtype });
@@ -53,6 +59,9 @@ fn known(message: &[u8], data_at: usize, data: &[u8], rtype: u16) -> Option<Stri
             soa.expire.cast_unsigned(),
             soa.minimum
         )),
+        RData::NAPTR(naptr) => Some(service::naptr(&naptr)),
+        RData::SVCB(svcb) => Some(service::svcb(&svcb)),
+        RData::HTTPS(https) => Some(service::svcb(&https)),
         RData::TXT(txt) => Some(strings(&txt)),
         RData::NULL(_) | RData::Unknown { .. } | RData::Update0(_) | RData::OPT(_) => None,
         other => Some(other.to_string()),
@@ -66,20 +75,25 @@ fn strings(data: &TXT) -> String {
         if !text.is_empty() {
             text.push(' ');
         }
-        text.push('"');
-        for &octet in string {
-            match octet {
-                b'"' | b'\\' => {
-                    text.push('\\');
-                    text.push(char::from(octet));
-                }
-                0x20..=0x7E => text.push(char::from(octet)),
-                _ => name::push_decimal(&mut text, octet),
-            }
-        }
-        text.push('"');
+        push_string(&mut text, string);
     }
     text
+}
+
+/// One character string.
+fn push_string(text: &mut String, octets: &[u8]) {
+    text.push('"');
+    for &octet in octets {
+        match octet {
+            b'"' | b'\\' => {
+                text.push('\\');
+                text.push(char::from(octet));
+            }
+            0x20..=0x7E => text.push(char::from(octet)),
+            _ => name::push_decimal(text, octet),
+        }
+    }
+    text.push('"');
 }
 
 /// `\# LENGTH HEX` (RFC 3597, 5).
