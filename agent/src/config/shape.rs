@@ -52,7 +52,10 @@ impl<'de, T: FromStr<Err: Display>> Visitor<'de> for List<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<T>, A::Error> {
         let mut items = Vec::new();
-        while let Some(Text(item)) = sequence.next_element()? {
+        while let Some(item) = sequence.next_element::<Option<Text<T>>>()? {
+            // YAML's null, where the word is meant: there is a sink of this name.
+            let null = || "null".parse().map(Text).map_err(de::Error::custom);
+            let Text(item) = item.map_or_else(null, Ok)?;
             items.push(item);
         }
         Ok(items)

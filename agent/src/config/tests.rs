@@ -73,6 +73,14 @@ duration: 100ms
 "#;
 
 #[test]
+fn the_null_sink_needs_no_quotes() {
+    let config = from_file("version: 1\nsinks: [null, stdout]\n").unwrap();
+    assert_eq!(config.sinks, [SinkSpec::Null, SinkSpec::Stdout]);
+    let told = complaint("version: 1\ncapture: {ports: [53, null]}\n");
+    assert!(told.starts_with("line 2, column 18: capture"), "{told}");
+}
+
+#[test]
 fn reads_every_key() {
     let config = from_file(FULL).unwrap();
     assert_eq!((config.node.as_str(), config.region.as_deref()), ("edge-1", Some("eu")));
