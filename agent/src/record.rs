@@ -42,11 +42,13 @@ pub struct MessageRecord<'a> {
     /// The CPU that captured it; in replay the number of the file, from 0.
     pub cpu: u32,
     /// `client`, `server` or `passive`.
+    #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: &'static str,
     /// `ingress` or `egress`; absent where the packet passed by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<&'static str>,
     /// `udp` or `tcp`.
+    #[schemars(extend("enum" = ["udp", "tcp"]))]
     pub transport: &'static str,
     /// Sender.
     pub src_ip: IpAddr,
@@ -59,6 +61,7 @@ pub struct MessageRecord<'a> {
     /// The header's id.
     pub id: u16,
     /// `query` or `response`.
+    #[schemars(extend("enum" = ["query", "response"]))]
     pub qr: &'static str,
     /// Mnemonic.
     pub opcode: &'static str,
@@ -118,8 +121,10 @@ pub struct TransactionRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<&'a str>,
     /// `client`, `server` or `passive`.
+    #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: &'static str,
     /// `udp` or `tcp`.
+    #[schemars(extend("enum" = ["udp", "tcp"]))]
     pub transport: &'static str,
     /// Who asked.
     pub client_ip: IpAddr,
@@ -145,6 +150,9 @@ pub struct TransactionRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<&'a str>,
     /// `answered`, `timeout`, `late`, `icmp_error`, `duplicate`, `orphan`, `evicted` or `open`.
+    #[schemars(extend("enum" = [
+        "answered", "timeout", "late", "icmp_error", "duplicate", "orphan", "evicted", "open"
+    ]))]
     pub status: &'static str,
     /// Mnemonic, extended; absent without a response.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,6 +237,7 @@ pub struct DlqRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<&'static str>,
     /// `udp` or `tcp`.
+    #[schemars(extend("enum" = ["udp", "tcp"]))]
     pub transport: &'static str,
     /// Sender.
     pub src_ip: IpAddr,
