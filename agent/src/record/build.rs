@@ -264,13 +264,20 @@ fn differing<'a>(
     query.and_then(&field).filter(|value| shown.and_then(&field) != Some(*value))
 }
 
-/// The answers' data in one line, for readers.
+/// The answers' data in one line, for readers: the first few, each cut to what a line can bear.
 pub(super) fn summary(dns: &Dns) -> String {
     const SHOWN: usize = 3;
-    let mut text: Vec<&str> = dns.answers.iter().take(SHOWN).map(|a| &*a.data).collect();
-    let more = format!("+{}", dns.answers.len().saturating_sub(SHOWN));
-    if dns.answers.len() > SHOWN {
-        text.push(&more);
+    const WIDTH: usize = 60;
+    let mut text = String::new();
+    for answer in dns.answers.iter().take(SHOWN) {
+        // Presentation form is ASCII but for what hickory-proto renders of its own.
+        let cut = answer.data.char_indices().nth(WIDTH).map(|(at, _)| at);
+        text.extend([answer.data.get(..cut.unwrap_or(answer.data.len())).unwrap_or_default()]);
+        text.push_str(if cut.is_some() { "… " } else { " " });
     }
-    text.join(" ")
+    let more = dns.answers.len().saturating_sub(SHOWN);
+    if more > 0 {
+        text.extend(["+".to_owned(), more.to_string()]);
+    }
+    text.trim_end().to_owned()
 }
