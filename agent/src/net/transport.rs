@@ -17,7 +17,6 @@ pub struct UdpDatagram<'a> {
 
 /// The flags that matter to reassembly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "they are the header's bits")]
 pub struct TcpFlags {
     /// First segment of a connection's direction; takes one sequence number.
     pub syn: bool,
