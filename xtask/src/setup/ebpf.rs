@@ -2,7 +2,8 @@
 
 use super::packages::{apt, debian, has};
 use crate::process::{cargo, first_line, run_bounded};
-use crate::{say, toolchain};
+use crate::say;
+use crate::toolchain::{self, NIGHTLY};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,8 +16,6 @@ const LINKER_VERSION: &str = "0.13.0";
 /// The LLVM that bpf-linker is built with; it reads what a compiler with this or an older one
 /// writes.
 const LLVM: u32 = 22;
-/// The nightly to install: the last known to build with this LLVM (rustc 1.97, LLVM 22).
-const NIGHTLY: &str = "nightly-2026-05-20";
 /// Debian's rustc with `core` for BPF.
 const COMPILER_PACKAGES: &[&str] = &["rustc-web", "libstd-rust-web-dev-bpf"];
 
