@@ -1,5 +1,6 @@
 //! `lab`: the DNS lab of the tests, for the dev loop.
 
+use crate::interrupt::Interrupt;
 use crate::process::become_root;
 use crate::{say, setup};
 use anyhow::{Context as _, Result};
@@ -57,7 +58,12 @@ fn up() -> Result<()> {
             say::progress("the lab is up already");
             lab
         }
-        None => Lab::up()?.keep()?,
+        None => {
+            let interrupt = Interrupt::listen()?;
+            let lab = Lab::up()?;
+            interrupt.check()?;
+            lab.keep()?
+        }
     };
     let client = lab.namespace(Host::Client);
     say::result(&format!("resolver {} · server {}", lab.resolver_addr(), lab.server_addr()));

@@ -15,6 +15,8 @@ type Check = fn() -> Result<()>;
 
 /// Runs the command: every check, and then an error that names those that failed.
 pub fn main() -> Result<()> {
+    crate::setup::main(crate::setup::Args::default())?;
+    crate::setup::components()?;
     let checks: [(&str, Check); 5] = [
         ("format", format),
         ("format of the eBPF programs", format_ebpf),

@@ -1,8 +1,9 @@
 //! What builds the eBPF programs: a compiler and bpf-linker.
 
-use super::packages::{apt, debian, has};
+use super::packages::{Need, apt, debian, has, need};
 use crate::process::{cargo, first_line, run_bounded};
-use crate::{say, toolchain};
+use crate::say;
+use crate::toolchain::{self, NIGHTLY};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,10 +16,28 @@ const LINKER_VERSION: &str = "0.13.0";
 /// The LLVM that bpf-linker is built with; it reads what a compiler with this or an older one
 /// writes.
 const LLVM: u32 = 22;
-/// The nightly to install: the last known to build with this LLVM (rustc 1.97, LLVM 22).
-const NIGHTLY: &str = "nightly-2026-05-20";
 /// Debian's rustc with `core` for BPF.
 const COMPILER_PACKAGES: &[&str] = &["rustc-web", "libstd-rust-web-dev-bpf"];
+
+/// What building bpf-linker needs, where it has to be built.
+pub const LINKER: &[Need] = &[need(
+    || has_linker() || has("cargo-binstall") || llvm_prefix().is_some(),
+    "llvm-22-dev",
+    "llvm22-devel",
+    "llvm22",
+)];
+
+/// What does in place of LLVM's packages, if they are among what is missing.
+pub fn instead(needs: &[&Need]) -> String {
+    if needs.iter().any(|need| need.fedora == LINKER[0].fedora) {
+        format!(
+            "\nIn place of LLVM {LLVM} (llvm-devel, llvm where that is the version), bpf-linker \
+             itself will do: cargo binstall bpf-linker@{LINKER_VERSION}"
+        )
+    } else {
+        String::new()
+    }
+}
 
 /// Installs bpf-linker and a compiler where they are missing; whether it did anything.
 pub fn install() -> Result<bool> {
