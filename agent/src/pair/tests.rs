@@ -150,6 +150,15 @@ fn a_full_table_evicts_the_oldest() {
 }
 
 #[test]
+fn a_full_table_times_nothing_out() {
+    let options = PairOptions { max_transactions: 2, ..PairOptions::default() };
+    let mut pairer = Pairer::new(options);
+    run(&mut pairer, (1..=9).map(|id| query(0, id, "a")).collect());
+    let counters = pairer.counters();
+    assert_eq!((counters.evicted, counters.timeout, counters.open), (7, 0, 2));
+}
+
+#[test]
 fn icmp_ends_the_query_it_quotes_or_the_oldest() {
     let mut pairer = Pairer::new(PairOptions::default());
     run(&mut pairer, vec![query(0, 1, "a"), query(1, 2, "a"), query(2, 3, "a")]);

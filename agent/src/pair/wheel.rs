@@ -20,12 +20,21 @@ pub(super) struct Wheel<T> {
     next: u64,
     /// Timers whose tick has passed, the next to ring last.
     due: Vec<T>,
+    /// Timers of the place that room was made in last, the next to ring last; not due yet.
+    first: Vec<(u64, T)>,
+    /// Timers in `places`.
     set: usize,
 }
 
 impl<T> Default for Wheel<T> {
     fn default() -> Self {
-        Self { places: (0..TICKS).map(|_| Vec::new()).collect(), next: 0, due: Vec::new(), set: 0 }
+        Self {
+            places: (0..TICKS).map(|_| Vec::new()).collect(),
+            next: 0,
+            due: Vec::new(),
+            first: Vec::new(),
+            set: 0,
+        }
     }
 }
 
@@ -49,8 +58,16 @@ impl<T: Copy> Wheel<T> {
         }
         // After a turn every place has been seen, however far the clock jumped.
         self.next = self.next.max(now.saturating_sub(TICKS));
+        if let Some((_, rings)) = self.first.pop_if(|(tick, _)| *tick < now) {
+            return Some(rings);
+        }
         while self.due.is_empty() && self.next < now {
-            self.collect(self.next, now);
+            let Self { places, due, set, .. } = self;
+            if let Some(place) = places.get_mut(index(self.next)) {
+                due.extend(take(place, now).map(|(_, rings)| rings));
+                due.reverse();
+                *set -= due.len();
+            }
             self.next += 1;
         }
         self.due.pop()
@@ -58,36 +75,36 @@ impl<T: Copy> Wheel<T> {
 
     /// The timer that would ring first, whatever the time; for making room.
     pub(super) fn pop_first(&mut self) -> Option<T> {
+        if let Some(rings) = self.due.pop() {
+            return Some(rings);
+        }
         let mut tick = self.next;
-        while self.due.is_empty() && self.set > 0 && tick < self.next + TICKS {
-            self.collect(tick, tick + 1);
+        while self.first.is_empty() && self.set > 0 && tick < self.next + TICKS {
+            let Self { places, first, set, .. } = self;
+            if let Some(place) = places.get_mut(index(tick)) {
+                first.extend(take(place, tick + 1));
+                first.reverse();
+                *set -= first.len();
+            }
             tick += 1;
         }
-        self.due.pop().or_else(|| {
+        let first = self.first.pop().or_else(|| {
             // Every timer is more than a turn away: none is worth more than another.
             let place = self.places.iter_mut().find(|place| !place.is_empty())?;
             self.set -= 1;
-            place.pop().map(|(_, rings)| rings)
-        })
-    }
-
-    /// Moves the timers of one place that ring before the tick `end` into `due`, which is empty.
-    fn collect(&mut self, tick: u64, end: u64) {
-        let Self { places, due, set, .. } = self;
-        let Some(place) = places.get_mut(index(tick)) else { return };
-        place.retain(|&(at, rings)| {
-            if at < end {
-                due.push(rings);
-            }
-            at >= end
+            place.pop()
         });
-        due.reverse();
-        *set -= due.len();
+        first.map(|(_, rings)| rings)
     }
 
     fn place(&mut self, tick: u64) -> &mut Vec<(u64, T)> {
         &mut self.places[index(tick)]
     }
+}
+
+/// Takes out the timers of a place that ring before the tick `end`, in order.
+fn take<T>(place: &mut Vec<(u64, T)>, end: u64) -> impl Iterator<Item = (u64, T)> {
+    place.extract_if(.., move |(tick, _)| *tick < end)
 }
 
 const fn index(tick: u64) -> usize {
@@ -117,6 +134,20 @@ mod tests {
         assert_eq!(ring(&mut wheel, 260), [100, 200]);
         assert_eq!(ring(&mut wheel, 59_999), [300]);
         assert_eq!(ring(&mut wheel, 60_100), [60_000]);
+    }
+
+    #[test]
+    fn making_room_rings_nothing_else_before_its_time() {
+        let mut wheel = Wheel::default();
+        for ms in [5000, 5001, 5002, 6000] {
+            wheel.insert(at(ms), ms);
+        }
+        assert_eq!(wheel.pop_first(), Some(5000));
+        assert_eq!(ring(&mut wheel, 10), Vec::<u64>::new());
+        assert_eq!(wheel.pop_first(), Some(5001));
+        assert_eq!(ring(&mut wheel, 5100), [5002]);
+        assert_eq!(ring(&mut wheel, 6100), [6000]);
+        assert_eq!(wheel.pop_first(), None);
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Identity {
             seq: envelope.id.origin.seq,
             cpu: envelope.id.origin.cpu,
             vantage: Vantage::of(envelope.sight, response).name(),
-            direction: direction(envelope.sight),
+            direction: direction(envelope.sight, Some(response)),
             transport: envelope.transport.name(),
             src_ip: envelope.src.ip(),
             src_port: envelope.src.port(),
@@ -188,7 +188,7 @@ impl Identity {
             reason: letter.reason.name(),
             seq: envelope.id.origin.seq,
             cpu: envelope.id.origin.cpu,
-            direction: direction(envelope.sight),
+            direction: direction(envelope.sight, None),
             transport: envelope.transport.name(),
             src_ip: envelope.src.ip(),
             src_port: envelope.src.port(),
@@ -222,11 +222,13 @@ fn question_of(message: &Message) -> Option<&Question> {
     message.dns.question.as_ref()
 }
 
-fn direction(sight: Sight) -> Option<&'static str> {
-    match sight {
-        Sight::Egress => Some("egress"),
-        Sight::Ingress => Some("ingress"),
-        Sight::Loopback | Sight::Passive => None,
+/// Which way a packet went; on loopback, which is folded into the client's view, as the client
+/// saw it, where it is known whether it held a response.
+fn direction(sight: Sight, response: Option<bool>) -> Option<&'static str> {
+    match (sight, response) {
+        (Sight::Egress, _) | (Sight::Loopback, Some(false)) => Some("egress"),
+        (Sight::Ingress, _) | (Sight::Loopback, Some(true)) => Some("ingress"),
+        (Sight::Loopback, None) | (Sight::Passive, _) => None,
     }
 }
 

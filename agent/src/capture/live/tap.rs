@@ -3,8 +3,10 @@
 use super::netlink;
 use super::{CannotCapture, programs};
 use crate::capture::Sight;
+use crate::net;
 use aya::programs::SocketFilter;
 use std::collections::HashSet;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -55,8 +57,11 @@ fn open_one(filter: &SocketFilter, interface: Option<&str>) -> Result<OwnedFd, C
 }
 
 fn index_of(name: &str) -> Result<i32, CannotCapture> {
-    let text = std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex"));
-    text.ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
+    // Not from /sys, which may show another network namespace than the one the agent is in.
+    let text = CString::new(name).unwrap_or_default();
+    // SAFETY: a text with its NUL, that lives until the call returns.
+    let index = unsafe { libc::if_nametoindex(text.as_ptr()) };
+    i32::try_from(index).ok().filter(|index| *index != 0).ok_or_else(|| {
         CannotCapture::new(
             format!("there is no interface {name}"),
             &format!("use one of {}, or any", names().join(", ")),
@@ -66,13 +71,22 @@ fn index_of(name: &str) -> Result<i32, CannotCapture> {
 
 /// The interfaces that exist, by name.
 fn names() -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir("/sys/class/net")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.path().join("ifindex").exists())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
+    // SAFETY: no arguments; the list is freed below.
+    let list = unsafe { libc::if_nameindex() };
+    let mut names = Vec::new();
+    let mut at = list;
+    // SAFETY: the list ends with an entry whose name is null.
+    while let Some(entry) = unsafe { at.as_ref() }.filter(|entry| !entry.if_name.is_null()) {
+        // SAFETY: every other entry has a name that ends with NUL.
+        let name = unsafe { CStr::from_ptr(entry.if_name) };
+        names.push(name.to_string_lossy().into_owned());
+        // SAFETY: this was not the last entry.
+        at = unsafe { at.add(1) };
+    }
+    if !list.is_null() {
+        // SAFETY: made by if_nameindex, and nothing of it is kept.
+        unsafe { libc::if_freenameindex(list) };
+    }
     names.sort();
     names
 }
@@ -145,11 +159,19 @@ impl Locals {
         }
         let Some((source, destination)) = addresses_of(ip) else { return Sight::Passive };
         match packet_type {
+            // A router's word on a query that it could not forward: that query is not its own.
+            PACKET_OUTGOING if self.tells_of_another(ip) => Sight::Passive,
             PACKET_OUTGOING if self.contains(source) => Sight::Egress,
             PACKET_HOST if self.contains(destination) => Sight::Ingress,
             PACKET_BROADCAST | PACKET_MULTICAST => Sight::Ingress,
             _ => Sight::Passive,
         }
+    }
+
+    /// Whether the packet is an ICMP error about one that was for another host.
+    fn tells_of_another(&mut self, ip: &[u8]) -> bool {
+        let quote = net::ip(ip, u32::MAX).ok().and_then(|ip| net::quoted(&ip));
+        quote.is_some_and(|quote| !self.contains(quote.dst.ip()))
     }
 
     fn contains(&mut self, address: IpAddr) -> bool {
@@ -207,6 +229,25 @@ mod tests {
         assert_eq!(locals.sight(2, 3, &back), Sight::Passive);
         assert_eq!(locals.sight(LOOPBACK, PACKET_HOST, &out), Sight::Loopback);
         assert_eq!(locals.sight(2, PACKET_HOST, &[0x45]), Sight::Passive);
+    }
+
+    #[test]
+    fn a_routers_word_on_anothers_query_is_passive() {
+        let (own, client, gone) = ([10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]);
+        let mut locals =
+            Locals { addresses: HashSet::from([IpAddr::from(own)]), read: Instant::now() };
+        let error_about = |server: [u8; 4]| {
+            let mut quoted = packet(client, server);
+            quoted.extend([0x80, 0, 0, 53, 0, 8, 0, 0]);
+            let mut error = packet(own, client);
+            error[9] = net::protocol::ICMP;
+            error.extend([3, 1, 0, 0, 0, 0, 0, 0]);
+            error.extend(quoted);
+            error[3] = u8::try_from(error.len()).unwrap();
+            error
+        };
+        assert_eq!(locals.sight(2, PACKET_OUTGOING, &error_about(gone)), Sight::Passive);
+        assert_eq!(locals.sight(2, PACKET_OUTGOING, &error_about(own)), Sight::Egress);
     }
 
     #[test]
