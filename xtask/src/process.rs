@@ -7,8 +7,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Marks the process that [`become_root`] starts.
-const ELEVATED: &str = "DNSCRIBE_XTASK_ELEVATED";
+/// Marks the process that [`become_root`] starts. The agent refuses `DNSCRIBE_…` that it does not
+/// know.
+const ELEVATED: &str = "XTASK_ELEVATED";
 
 /// The cargo that runs this, in the workspace's root.
 pub fn cargo() -> Command {
