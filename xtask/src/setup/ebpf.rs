@@ -31,8 +31,8 @@ pub const LINKER: &[Need] = &[need(
 pub fn instead(needs: &[&Need]) -> String {
     if needs.iter().any(|need| need.fedora == LINKER[0].fedora) {
         format!(
-            "\nIn place of LLVM {LLVM} (llvm-devel, llvm where that is the version), bpf-linker \
-             itself will do: cargo binstall bpf-linker@{LINKER_VERSION}"
+            "\nLLVM {LLVM} is plain llvm-devel or llvm where that is the version. In its place \
+             bpf-linker itself will do: cargo binstall bpf-linker@{LINKER_VERSION}"
         )
     } else {
         String::new()
