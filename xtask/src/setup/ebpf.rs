@@ -1,7 +1,7 @@
 //! What builds the eBPF programs: a compiler and bpf-linker.
 
 use super::packages::{Need, apt, debian, has, need};
-use crate::process::{cargo, first_line, run_bounded};
+use crate::process::{cargo, first_line, install_tool, run_bounded};
 use crate::say;
 use crate::toolchain::{self, NIGHTLY};
 use anyhow::{Context as _, Result, bail};
@@ -116,8 +116,7 @@ fn install_linker() -> Result<()> {
 
 fn build_linker(prefix: &Path) -> Result<()> {
     say::progress(&format!("setup: building bpf-linker {LINKER_VERSION}, about a minute"));
-    let mut install = cargo();
-    install.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"]);
+    let mut install = install_tool("bpf-linker", LINKER_VERSION);
     install.args(["--no-default-features", "--features", &format!("llvm-{LLVM}")]);
     install.env("LLVM_PREFIX", prefix).env("LIBRARY_PATH", prefix.join("lib"));
     dnscribe_tests::shell::pass_through(&mut install).context("cannot build bpf-linker")
