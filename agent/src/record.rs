@@ -70,9 +70,15 @@ pub struct MessageRecord<'a> {
     pub rcode: Option<Cow<'static, str>>,
     /// Those of aa tc rd ra ad cd that are set.
     pub flags: Vec<&'static str>,
-    /// The question.
-    #[serde(flatten)]
-    pub question: Option<QuestionFields<'a>>,
+    /// Name asked for: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qname: Option<&'a str>,
+    /// Type asked for: mnemonic; `TYPE65280` for a type without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qtype: Option<Cow<'static, str>>,
+    /// Class asked for: mnemonic; `CLASS32` for a class without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qclass: Option<Cow<'static, str>>,
     /// QDCOUNT.
     pub question_count: u16,
     /// ANCOUNT.
@@ -140,9 +146,15 @@ pub struct TransactionRecord<'a> {
     pub id: u16,
     /// Mnemonic.
     pub opcode: &'static str,
-    /// The question.
-    #[serde(flatten)]
-    pub question: Option<QuestionFields<'a>>,
+    /// Name asked for: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qname: Option<&'a str>,
+    /// Type asked for: mnemonic; `TYPE65280` for a type without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qtype: Option<Cow<'static, str>>,
+    /// Class asked for: mnemonic; `CLASS32` for a class without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qclass: Option<Cow<'static, str>>,
     /// The name as the query wrote it, where that is not all lower case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qname_case: Option<&'a str>,
@@ -286,17 +298,6 @@ pub struct LedgerRecord {
     /// What every stage counted.
     #[serde(flatten)]
     pub counters: Counters,
-}
-
-/// The question of a message.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct QuestionFields<'a> {
-    /// Lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
-    pub qname: &'a str,
-    /// Mnemonic; `TYPE65280` for a type without one.
-    pub qtype: Cow<'static, str>,
-    /// Mnemonic; `CLASS32` for a class without one.
-    pub qclass: Cow<'static, str>,
 }
 
 /// One record of an answer section.

@@ -2,7 +2,7 @@
 
 use super::{
     AnswerFields, ContainerFields, DlqRecord, EdeFields, EdnsFields, EventId, MessageRecord,
-    Namespace, ProcessFields, QuestionFields, TransactionRecord, registrable,
+    Namespace, ProcessFields, TransactionRecord, registrable,
 };
 use crate::capture::Sight;
 use crate::decode::dns::{
@@ -96,7 +96,9 @@ impl Identity {
             opcode: opcode_name(dns.flags.opcode()),
             rcode: response.then(|| rcode_name(dns.rcode())),
             flags: dns.flags.names().collect(),
-            question: dns.question.as_ref().map(question),
+            qname: dns.question.as_ref().map(|question| &*question.qname),
+            qtype: dns.question.as_ref().map(|question| type_name(question.qtype)),
+            qclass: dns.question.as_ref().map(|question| class_name(question.qclass)),
             question_count: dns.counts.question,
             answer_count: dns.counts.answer,
             authority_count: dns.counts.authority,
@@ -145,7 +147,9 @@ impl Identity {
             resolver,
             id: first.dns.id,
             opcode: opcode_name(first.dns.flags.opcode()),
-            question: asked.map(question),
+            qname: asked.map(|question| &*question.qname),
+            qtype: asked.map(|question| type_name(question.qtype)),
+            qclass: asked.map(|question| class_name(question.qclass)),
             qname_case: query.and_then(question_of).and_then(|q| q.qname_case.as_deref()),
             zone: asked.and_then(|question| registrable(&question.qname)),
             status: transaction.status.name(),
@@ -223,14 +227,6 @@ fn direction(sight: Sight) -> Option<&'static str> {
         Sight::Egress => Some("egress"),
         Sight::Ingress => Some("ingress"),
         Sight::Loopback | Sight::Passive => None,
-    }
-}
-
-fn question(question: &Question) -> QuestionFields<'_> {
-    QuestionFields {
-        qname: &question.qname,
-        qtype: type_name(question.qtype),
-        qclass: class_name(question.qclass),
     }
 }
 
