@@ -71,28 +71,15 @@ struct Compiler {
 /// What is missing, in words for whoever has to install it.
 pub fn find() -> Result<Vec<Toolchain>, Missing> {
     let linker = linker();
-    let linked = linker.as_deref().and_then(linked_llvm);
+    let llvm = linker.as_deref().and_then(linked_llvm);
     let (fit, unfit): (Vec<_>, Vec<_>) =
-        debian().into_iter().chain(nightlies()).partition(|compiler| fits(compiler, linked));
+        debian().into_iter().chain(nightlies()).partition(|compiler| fits(compiler, llvm));
     let mut missing = Vec::new();
     if linker.is_none() {
         missing.push("bpf-linker, in PATH or in cargo's bin directory".into());
     }
     if fit.is_empty() {
-        let mut compiler = format!(
-            "a Rust compiler for BPF (a rustup nightly with rust-src, or {DEBIAN_RUSTC} with \
-             {DEBIAN_CORE})"
-        );
-        if !unfit.is_empty() {
-            let found: Vec<String> = unfit.iter().map(ToString::to_string).collect();
-            let wanted =
-                linked.map_or_else(String::new, |llvm| format!(" and LLVM {llvm} or older"));
-            compiler += &format!(
-                " with Rust 1.{OLDEST} or newer{wanted}; there is only {}",
-                found.join(", ")
-            );
-        }
-        missing.push(compiler);
+        missing.push(wanted(&unfit, llvm));
     }
     let Some(linker) = linker.filter(|_| missing.is_empty()) else {
         return Err(Missing(missing));
@@ -108,11 +95,26 @@ pub fn find() -> Result<Vec<Toolchain>, Missing> {
         .collect())
 }
 
+/// What compiler there is not, and why those that there are will not do.
+fn wanted(unfit: &[Compiler], llvm: Option<u32>) -> String {
+    let wanted = format!(
+        "a Rust compiler for BPF (a rustup nightly with rust-src, or {DEBIAN_RUSTC} with \
+         {DEBIAN_CORE})"
+    );
+    if unfit.is_empty() {
+        return wanted;
+    }
+    let found: Vec<String> = unfit.iter().map(ToString::to_string).collect();
+    let old =
+        llvm.map_or_else(String::new, |llvm| format!(" with bpf-linker's LLVM {llvm} or older"));
+    format!("{wanted}, Rust 1.{OLDEST} or newer{old}; there is only {}", found.join(", "))
+}
+
 /// Whether a compiler is new enough for the programs, and old enough for bpf-linker's LLVM. What
 /// is not known is not held against it.
-fn fits(compiler: &Compiler, linked: Option<u32>) -> bool {
+fn fits(compiler: &Compiler, llvm: Option<u32>) -> bool {
     compiler.release.is_none_or(|release| release >= OLDEST)
-        && compiler.llvm.zip(linked).is_none_or(|(written, read)| written <= read)
+        && compiler.llvm.zip(llvm).is_none_or(|(written, read)| written <= read)
 }
 
 /// The major version of the LLVM that a bpf-linker loads; none where it has LLVM inside.

@@ -1,7 +1,7 @@
 //! What builds the eBPF programs: a compiler and bpf-linker.
 
 use super::packages::{Need, apt, debian, has, need};
-use crate::process::{cargo, first_line, run_bounded};
+use crate::process::{cargo, first_line, install_tool, run_bounded};
 use crate::say;
 use crate::toolchain::{self, NIGHTLY};
 use anyhow::{Context as _, Result, bail};
@@ -31,8 +31,8 @@ pub const LINKER: &[Need] = &[need(
 pub fn instead(needs: &[&Need]) -> String {
     if needs.iter().any(|need| need.fedora == LINKER[0].fedora) {
         format!(
-            "\nIn place of LLVM {LLVM} (llvm-devel, llvm where that is the version), bpf-linker \
-             itself will do: cargo binstall bpf-linker@{LINKER_VERSION}"
+            "\nLLVM {LLVM} is plain llvm-devel or llvm where that is the version. In its place \
+             bpf-linker itself will do: cargo binstall bpf-linker@{LINKER_VERSION}"
         )
     } else {
         String::new()
@@ -116,8 +116,7 @@ fn install_linker() -> Result<()> {
 
 fn build_linker(prefix: &Path) -> Result<()> {
     say::progress(&format!("setup: building bpf-linker {LINKER_VERSION}, about a minute"));
-    let mut install = cargo();
-    install.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"]);
+    let mut install = install_tool("bpf-linker", LINKER_VERSION);
     install.args(["--no-default-features", "--features", &format!("llvm-{LLVM}")]);
     install.env("LLVM_PREFIX", prefix).env("LIBRARY_PATH", prefix.join("lib"));
     dnscribe_tests::shell::pass_through(&mut install).context("cannot build bpf-linker")

@@ -99,8 +99,8 @@ pub fn install(purpose: &str, needs: &[&Need]) -> Result<bool> {
             _ => (names(needs, |need| need.debian), "by Debian's names, yours may differ:"),
         };
         bail!(
-            "{purpose} needs packages that are yours to install, then run this again:\n  {with} \
-             {list}{}",
+            "packages for {purpose} are missing; please install them, then run this again:\n  \
+             {with} {list}{}",
             super::ebpf::instead(needs)
         );
     }
