@@ -53,17 +53,14 @@ pub fn main(args: &Args) -> Result<()> {
 fn up() -> Result<()> {
     setup::main(setup::Args { test: true })?;
     become_root("the lab")?;
-    let lab = match Lab::kept()? {
-        Some(lab) => {
-            say::progress("the lab is up already");
-            lab
-        }
-        None => {
-            let interrupt = Interrupt::listen()?;
-            let lab = Lab::up()?;
-            interrupt.check()?;
-            lab.keep()?
-        }
+    let lab = if let Some(lab) = Lab::kept()? {
+        say::progress("the lab is up already");
+        lab
+    } else {
+        let interrupt = Interrupt::listen()?;
+        let lab = Lab::up()?;
+        interrupt.check()?;
+        lab.keep()?
     };
     let client = lab.namespace(Host::Client);
     say::result(&format!("resolver {} · server {}", lab.resolver_addr(), lab.server_addr()));
