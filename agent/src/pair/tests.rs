@@ -153,7 +153,7 @@ fn a_full_table_evicts_the_oldest() {
 fn a_full_table_times_nothing_out() {
     let options = PairOptions { max_transactions: 2, ..PairOptions::default() };
     let mut pairer = Pairer::new(options);
-    run(&mut pairer, (1..=9).map(|id| query(0, id, "a")).collect());
+    run(&mut pairer, (1..=9).map(|id| query(0, id, "a")));
     let counters = pairer.counters();
     assert_eq!((counters.evicted, counters.timeout, counters.open), (7, 0, 2));
 }
