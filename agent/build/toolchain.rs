@@ -4,6 +4,7 @@
 //! prebuilt one, and a rustup nightly with `rust-src` can build it. Either links with bpf-linker,
 //! whose LLVM must be no older than the compiler's.
 
+use std::cmp::Reverse;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -14,6 +15,11 @@ use std::process::Command;
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// Debian's prebuilt `core`.
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
+/// The nightly to install, and the first to try: the last known to build with the LLVM that
+/// `setup` gives bpf-linker (rustc 1.97, LLVM 22).
+pub const NIGHTLY: &str = "nightly-2026-05-20";
+/// The oldest compiler that knows the programs' language: minor version.
+const OLDEST: u32 = 90;
 
 /// Everything that building the programs takes.
 #[derive(Clone, Debug)]
@@ -45,38 +51,82 @@ impl fmt::Display for Toolchain {
     }
 }
 
+/// A compiler that may do.
+#[derive(Clone, Debug)]
+struct Compiler {
+    rustc: PathBuf,
+    cargo: PathBuf,
+    build_core: bool,
+    /// Its minor version, as 97 in 1.97, and the major version of its LLVM, where it tells them.
+    release: Option<u32>,
+    llvm: Option<u32>,
+}
+
 /// The toolchains to use, the best first: Debian's where it is complete, since it need not build
-/// `core`, then a rustup nightly. The next one is worth trying where linking fails: no one tells
-/// which LLVM bpf-linker was built with.
+/// `core`, then rustup's nightlies, the pinned one before others. Compilers whose LLVM is newer
+/// than bpf-linker's are left out. The next one is worth trying where linking fails: a bpf-linker
+/// with LLVM inside does not tell which.
 ///
 /// # Errors
 /// What is missing, in words for whoever has to install it.
 pub fn find() -> Result<Vec<Toolchain>, Missing> {
     let linker = linker();
-    let compilers: Vec<_> = debian().into_iter().chain(nightly()).collect();
+    let llvm = linker.as_deref().and_then(linked_llvm);
+    let (fit, unfit): (Vec<_>, Vec<_>) =
+        debian().into_iter().chain(nightlies()).partition(|compiler| fits(compiler, llvm));
     let mut missing = Vec::new();
-    if compilers.is_empty() {
-        missing.push(format!(
-            "a Rust compiler for BPF (a rustup nightly with rust-src, or {DEBIAN_RUSTC} with \
-             {DEBIAN_CORE})"
-        ));
+    if linker.is_none() {
+        missing.push("bpf-linker, in PATH or in cargo's bin directory".into());
     }
-    let Some(linker) = linker else {
-        missing.insert(0, "bpf-linker, in PATH or in cargo's bin directory".into());
+    if fit.is_empty() {
+        missing.push(wanted(&unfit, llvm));
+    }
+    let Some(linker) = linker.filter(|_| missing.is_empty()) else {
         return Err(Missing(missing));
     };
-    if compilers.is_empty() {
-        return Err(Missing(missing));
-    }
-    Ok(compilers
+    Ok(fit
         .into_iter()
-        .map(|(rustc, cargo, build_core)| Toolchain {
+        .map(|Compiler { rustc, cargo, build_core, .. }| Toolchain {
             rustc,
             cargo,
             linker: linker.clone(),
             build_core,
         })
         .collect())
+}
+
+/// What compiler there is not, and why those that there are will not do.
+fn wanted(unfit: &[Compiler], llvm: Option<u32>) -> String {
+    let wanted = format!(
+        "a Rust compiler for BPF (a rustup nightly with rust-src, or {DEBIAN_RUSTC} with \
+         {DEBIAN_CORE})"
+    );
+    if unfit.is_empty() {
+        return wanted;
+    }
+    let found: Vec<String> = unfit.iter().map(ToString::to_string).collect();
+    let old =
+        llvm.map_or_else(String::new, |llvm| format!(" with bpf-linker's LLVM {llvm} or older"));
+    format!("{wanted}, Rust 1.{OLDEST} or newer{old}; there is only {}", found.join(", "))
+}
+
+/// Whether a compiler is new enough for the programs, and old enough for bpf-linker's LLVM. What
+/// is not known is not held against it.
+fn fits(compiler: &Compiler, llvm: Option<u32>) -> bool {
+    compiler.release.is_none_or(|release| release >= OLDEST)
+        && compiler.llvm.zip(llvm).is_none_or(|(written, read)| written <= read)
+}
+
+/// The major version of the LLVM that a bpf-linker loads; none where it has LLVM inside.
+fn linked_llvm(linker: &Path) -> Option<u32> {
+    loaded_llvm(&words(Command::new("ldd").arg(linker))?)
+}
+
+/// From `libLLVM.so.22.1 => …` or `libLLVM-19.so.1 => …`.
+fn loaded_llvm(libraries: &str) -> Option<u32> {
+    let (_, after) = libraries.split_once("libLLVM")?;
+    let digits = after.trim_start_matches(['-', '.', 's', 'o']);
+    digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// Where bpf-linker is, if anywhere.
@@ -95,34 +145,61 @@ fn outer_cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
 
-fn debian() -> Option<(PathBuf, PathBuf, bool)> {
+fn debian() -> Option<Compiler> {
     let has_core = Path::new(DEBIAN_CORE)
         .read_dir()
         .ok()?
         .flatten()
         .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"));
     (has_core && Path::new(DEBIAN_RUSTC).is_file())
-        .then(|| (DEBIAN_RUSTC.into(), outer_cargo(), false))
+        .then(|| Compiler::new(DEBIAN_RUSTC.into(), outer_cargo(), false))
 }
 
-fn nightly() -> Option<(PathBuf, PathBuf, bool)> {
-    let listed = words(Command::new("rustup").args(["toolchain", "list"]))?;
-    listed
+/// Every rustup nightly with `rust-src`: the pinned one first, then the newest.
+fn nightlies() -> Vec<Compiler> {
+    let listed = words(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
+    let mut found: Vec<(bool, Compiler)> = listed
         .lines()
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| name.starts_with("nightly"))
-        .find_map(|name| {
-            let tool = |tool| {
-                words(Command::new("rustup").args(["which", "--toolchain", name, tool]))
-                    .map(|path| PathBuf::from(path.trim()))
-            };
-            let (rustc, cargo) = (tool("rustc")?, tool("cargo")?);
-            let sysroot = rustc.parent()?.parent()?;
-            sysroot
-                .join("lib/rustlib/src/rust/library/core/src/lib.rs")
-                .is_file()
-                .then_some((rustc, cargo, true))
-        })
+        .filter_map(|name| Some((!name.starts_with(NIGHTLY), nightly(name)?)))
+        .collect();
+    found.sort_by_key(|(other, compiler)| (*other, Reverse(compiler.release)));
+    found.into_iter().map(|(_, compiler)| compiler).collect()
+}
+
+fn nightly(name: &str) -> Option<Compiler> {
+    let tool = |tool| {
+        words(Command::new("rustup").args(["which", "--toolchain", name, tool]))
+            .map(|path| PathBuf::from(path.trim()))
+    };
+    let (rustc, cargo) = (tool("rustc")?, tool("cargo")?);
+    let core = rustc.parent()?.parent()?.join("lib/rustlib/src/rust/library/core/src/lib.rs");
+    core.is_file().then(|| Compiler::new(rustc, cargo, true))
+}
+
+impl Compiler {
+    fn new(rustc: PathBuf, cargo: PathBuf, build_core: bool) -> Self {
+        let told = words(Command::new(&rustc).arg("-vV")).unwrap_or_default();
+        let (release, llvm) = versions(&told);
+        Self { rustc, cargo, build_core, release, llvm }
+    }
+}
+
+impl fmt::Display for Compiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = |version: Option<u32>| version.map_or_else(|| "?".into(), |v| v.to_string());
+        write!(f, "{} (1.{}, LLVM {})", self.rustc.display(), known(self.release), known(self.llvm))
+    }
+}
+
+/// From what `rustc -vV` prints: its minor version, and its LLVM's major one.
+fn versions(told: &str) -> (Option<u32>, Option<u32>) {
+    let part = |name: &str, index: usize| {
+        let version = told.lines().find_map(|line| line.strip_prefix(name))?;
+        version.trim().split('.').nth(index)?.parse().ok()
+    };
+    (part("release:", 1), part("LLVM version:", 0))
 }
 
 /// What a command says, if it succeeds.
@@ -170,5 +247,40 @@ impl Toolchain {
             command.arg("-Zbuild-std=core");
         }
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compiler(release: u32, llvm: Option<u32>) -> Compiler {
+        let (rustc, cargo) = ("rustc".into(), "cargo".into());
+        Compiler { rustc, cargo, build_core: true, release: Some(release), llvm }
+    }
+
+    #[test]
+    fn a_compiler_may_not_be_newer_than_the_linker() {
+        assert!(fits(&compiler(97, Some(22)), Some(22)));
+        assert!(fits(&compiler(95, Some(21)), Some(22)));
+        assert!(!fits(&compiler(99, Some(23)), Some(22)));
+        assert!(fits(&compiler(99, Some(23)), None));
+        assert!(fits(&compiler(99, None), Some(22)));
+        assert!(!fits(&compiler(80, Some(18)), Some(22)));
+    }
+
+    #[test]
+    fn the_versions_of_a_compiler_are_read() {
+        let told = "rustc 1.97.0-nightly (e50aa6fba 2026-05-19)\nrelease: 1.97.0-nightly\n\
+                    LLVM version: 22.1.4\n";
+        assert_eq!(versions(told), (Some(97), Some(22)));
+        assert_eq!(versions(""), (None, None));
+    }
+
+    #[test]
+    fn the_llvm_that_a_linker_loads_is_read() {
+        assert_eq!(loaded_llvm("\tlibLLVM.so.22.1 => /usr/lib/libLLVM.so.22.1"), Some(22));
+        assert_eq!(loaded_llvm("\tlibLLVM-19.so.1 => /lib/libLLVM-19.so.1"), Some(19));
+        assert_eq!(loaded_llvm("\tlibc.so.6 => /lib/libc.so.6"), None);
     }
 }

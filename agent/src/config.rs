@@ -219,7 +219,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
     let node = layer.node.map_or_else(|| default_node(purpose), |node| node.0);
     let pairing = PairingConfig {
         query_timeout: layer.pairing.query_timeout.map_or(Duration::from_secs(5), |span| span.0),
-        max_transactions: layer.pairing.max_transactions.map_or(500_000, |count| count.0),
+        max_transactions: layer.pairing.max_transactions.map_or(1 << 18, |count| count.0),
     };
     let capture = CaptureConfig {
         hook: layer.capture.hook.unwrap_or(Hook::Auto),

@@ -302,7 +302,9 @@ impl Pairer {
         let Some(entry) = self.table.get_mut(slot) else { return };
         let (status, conflict) = match entry.state {
             State::Waiting => (Status::Answered, false),
-            State::Answered { digest: first } => (Status::Duplicate, first != digest),
+            State::Answered { digest: first } => {
+                (Status::Duplicate, first != digest && !is_transfer(message))
+            }
             State::Failed => (Status::Late, false),
         };
         each(&Transaction { response: Some(message), conflict, ..entry.transaction(status) });
@@ -363,6 +365,12 @@ impl Pairer {
         });
         self.hasher.hash_one((response.dns.rcode(), records))
     }
+}
+
+/// Whether the message is of a zone transfer (AXFR, IXFR), which may take many messages, each with
+/// other records (RFC 5936, 2.2).
+fn is_transfer(message: &Message) -> bool {
+    message.dns.question.as_ref().is_some_and(|question| matches!(question.qtype, 251 | 252))
 }
 
 fn remember(

@@ -42,11 +42,13 @@ pub struct MessageRecord<'a> {
     /// The CPU that captured it; in replay the number of the file, from 0.
     pub cpu: u32,
     /// `client`, `server` or `passive`.
+    #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: &'static str,
     /// `ingress` or `egress`; absent where the packet passed by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<&'static str>,
     /// `udp` or `tcp`.
+    #[schemars(extend("enum" = ["udp", "tcp"]))]
     pub transport: &'static str,
     /// Sender.
     pub src_ip: IpAddr,
@@ -59,6 +61,7 @@ pub struct MessageRecord<'a> {
     /// The header's id.
     pub id: u16,
     /// `query` or `response`.
+    #[schemars(extend("enum" = ["query", "response"]))]
     pub qr: &'static str,
     /// Mnemonic.
     pub opcode: &'static str,
@@ -67,9 +70,15 @@ pub struct MessageRecord<'a> {
     pub rcode: Option<Cow<'static, str>>,
     /// Those of aa tc rd ra ad cd that are set.
     pub flags: Vec<&'static str>,
-    /// The question.
-    #[serde(flatten)]
-    pub question: Option<QuestionFields<'a>>,
+    /// Name asked for: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qname: Option<&'a str>,
+    /// Type asked for: mnemonic; `TYPE65280` for a type without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qtype: Option<Cow<'static, str>>,
+    /// Class asked for: mnemonic; `CLASS32` for a class without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qclass: Option<Cow<'static, str>>,
     /// QDCOUNT.
     pub question_count: u16,
     /// ANCOUNT.
@@ -118,8 +127,10 @@ pub struct TransactionRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<&'a str>,
     /// `client`, `server` or `passive`.
+    #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: &'static str,
     /// `udp` or `tcp`.
+    #[schemars(extend("enum" = ["udp", "tcp"]))]
     pub transport: &'static str,
     /// Who asked.
     pub client_ip: IpAddr,
@@ -135,9 +146,15 @@ pub struct TransactionRecord<'a> {
     pub id: u16,
     /// Mnemonic.
     pub opcode: &'static str,
-    /// The question.
-    #[serde(flatten)]
-    pub question: Option<QuestionFields<'a>>,
+    /// Name asked for: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qname: Option<&'a str>,
+    /// Type asked for: mnemonic; `TYPE65280` for a type without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qtype: Option<Cow<'static, str>>,
+    /// Class asked for: mnemonic; `CLASS32` for a class without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qclass: Option<Cow<'static, str>>,
     /// The name as the query wrote it, where that is not all lower case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qname_case: Option<&'a str>,
@@ -145,6 +162,9 @@ pub struct TransactionRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<&'a str>,
     /// `answered`, `timeout`, `late`, `icmp_error`, `duplicate`, `orphan`, `evicted` or `open`.
+    #[schemars(extend("enum" = [
+        "answered", "timeout", "late", "icmp_error", "duplicate", "orphan", "evicted", "open"
+    ]))]
     pub status: &'static str,
     /// Mnemonic, extended; absent without a response.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,6 +249,7 @@ pub struct DlqRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<&'static str>,
     /// `udp` or `tcp`.
+    #[schemars(extend("enum" = ["udp", "tcp"]))]
     pub transport: &'static str,
     /// Sender.
     pub src_ip: IpAddr,
@@ -277,17 +298,6 @@ pub struct LedgerRecord {
     /// What every stage counted.
     #[serde(flatten)]
     pub counters: Counters,
-}
-
-/// The question of a message.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct QuestionFields<'a> {
-    /// Lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
-    pub qname: &'a str,
-    /// Mnemonic; `TYPE65280` for a type without one.
-    pub qtype: Cow<'static, str>,
-    /// Mnemonic; `CLASS32` for a class without one.
-    pub qclass: Cow<'static, str>,
 }
 
 /// One record of an answer section.

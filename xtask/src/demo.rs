@@ -1,12 +1,16 @@
 //! `demo`: a lab, mixed load, and the agent's live records, in one command.
 
+use crate::interrupt::Interrupt;
 use crate::process::become_root;
 use crate::{build, say, setup};
 use anyhow::{Result, bail};
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::shell;
-use std::process::Command;
+use rustix::process::Signal;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
 use std::time::Duration;
 
 /// How long and how much to show.
@@ -26,20 +30,45 @@ pub fn main(args: &Args) -> Result<()> {
     let binary = build::release()?;
     become_root("capturing")?;
     say::progress("demo: starting a client, a resolver and a server in namespaces");
+    let interrupt = Interrupt::listen()?;
     let lab = Lab::up()?;
+    interrupt.check()?;
     let seconds = format!("{}s", args.seconds);
-    let mut agent = Command::new(binary).args(["run", "--duration", &seconds]).spawn()?;
+    let mut run = Command::new(binary);
+    run.args(["run", "--duration", &seconds]);
+    // In a group of its own: a second signal would cut its summary short, and Ctrl-C reaches all.
+    let mut agent = run.process_group(0).spawn()?;
     let load = Load {
         queries: args.seconds * args.qps,
         qps: Some(args.qps),
         limit: Duration::from_secs(args.seconds.into()),
         ..Load::mixed()
     };
-    let mut questions = lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load)?;
-    let status = agent.wait()?;
-    shell::end(&mut questions);
+    let status = match lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load) {
+        Ok(mut questions) => {
+            let status = wait(&mut agent, &interrupt);
+            shell::end(&mut questions);
+            status
+        }
+        Err(error) => Err(error),
+    };
+    shell::end(&mut agent);
+    let status = status?;
     if !status.success() {
         bail!("the agent failed ({status})");
     }
     Ok(())
+}
+
+/// Waits for the agent's end, and hands on what asks this process to end.
+fn wait(agent: &mut Child, interrupt: &Interrupt) -> Result<ExitStatus> {
+    loop {
+        if let Some(status) = agent.try_wait()? {
+            return Ok(status);
+        }
+        if interrupt.take() {
+            shell::signal(agent, Signal::TERM)?;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
 }

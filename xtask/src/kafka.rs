@@ -1,5 +1,6 @@
 //! `kafka`: a real broker for the dev loop.
 
+use crate::interrupt::Interrupt;
 use crate::{say, setup};
 use anyhow::Result;
 use dnscribe_tests::environment;
@@ -33,7 +34,11 @@ pub fn main(args: &Args) -> Result<()> {
             }
             setup::main(setup::Args { test: true })?;
             let start = Instant::now();
-            let bootstrap = Broker::up(&folder)?.detach()?;
+            say::progress("starting Kafka; the first time its program files are fetched");
+            let interrupt = Interrupt::listen()?;
+            let broker = Broker::up(&folder)?;
+            interrupt.check()?;
+            let bootstrap = broker.detach()?;
             say::progress(&format!("the broker is up after {:.1?}", start.elapsed()));
             say::result(&bootstrap);
         }

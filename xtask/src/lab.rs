@@ -1,5 +1,6 @@
 //! `lab`: the DNS lab of the tests, for the dev loop.
 
+use crate::interrupt::Interrupt;
 use crate::process::become_root;
 use crate::{say, setup};
 use anyhow::{Context as _, Result};
@@ -52,12 +53,14 @@ pub fn main(args: &Args) -> Result<()> {
 fn up() -> Result<()> {
     setup::main(setup::Args { test: true })?;
     become_root("the lab")?;
-    let lab = match Lab::kept()? {
-        Some(lab) => {
-            say::progress("the lab is up already");
-            lab
-        }
-        None => Lab::up()?.keep()?,
+    let lab = if let Some(lab) = Lab::kept()? {
+        say::progress("the lab is up already");
+        lab
+    } else {
+        let interrupt = Interrupt::listen()?;
+        let lab = Lab::up()?;
+        interrupt.check()?;
+        lab.keep()?
     };
     let client = lab.namespace(Host::Client);
     say::result(&format!("resolver {} · server {}", lab.resolver_addr(), lab.server_addr()));

@@ -1,6 +1,6 @@
 //! `lint`: format, lints, licences, and schemas that agree with the code.
 
-use crate::process::{cargo, first_line, run_bounded};
+use crate::process::{cargo, first_line, install_tool, run_bounded};
 use crate::{say, schemas};
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
@@ -15,6 +15,8 @@ type Check = fn() -> Result<()>;
 
 /// Runs the command: every check, and then an error that names those that failed.
 pub fn main() -> Result<()> {
+    crate::setup::main(crate::setup::Args::default())?;
+    crate::setup::components()?;
     let checks: [(&str, Check); 5] = [
         ("format", format),
         ("format of the eBPF programs", format_ebpf),
@@ -55,8 +57,8 @@ fn dependencies() -> Result<()> {
         .is_none_or(|version| !version.contains(DENY_VERSION))
     {
         say::progress(&format!("lint: building cargo-deny {DENY_VERSION}, some minutes, once"));
-        let words = ["install", "cargo-deny", "--version", DENY_VERSION, "--locked", "--force"];
-        shell::pass_through(cargo().args(words)).context("cannot install cargo-deny")?;
+        let mut install = install_tool("cargo-deny", DENY_VERSION);
+        shell::pass_through(&mut install).context("cannot install cargo-deny")?;
     }
     shell::pass_through(cargo().args(["deny", "check", "bans", "licenses", "sources"]))?;
     if let Err(error) = run_bounded(cargo().args(["deny", "fetch", "db"]), ADVISORIES_LIMIT) {

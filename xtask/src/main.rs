@@ -5,6 +5,7 @@ mod bless;
 mod build;
 mod ci;
 mod demo;
+mod interrupt;
 mod kafka;
 mod lab;
 mod lint;

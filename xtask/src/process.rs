@@ -7,8 +7,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Marks the process that [`become_root`] starts.
-const ELEVATED: &str = "DNSCRIBE_XTASK_ELEVATED";
+/// Marks the process that [`become_root`] starts. The agent refuses `DNSCRIBE_…` that it does not
+/// know.
+const ELEVATED: &str = "XTASK_ELEVATED";
 
 /// The cargo that runs this, in the workspace's root.
 pub fn cargo() -> Command {
@@ -18,6 +19,16 @@ pub fn cargo() -> Command {
     for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
         command.env_remove(name);
     }
+    command
+}
+
+/// What installs a tool from its source. Waiting for it costs more than it saves by being fast:
+/// its own release profile, link-time optimisation and all, is set aside.
+pub fn install_tool(name: &str, version: &str) -> Command {
+    let mut command = cargo();
+    command.args(["install", name, "--version", version, "--locked", "--force"]);
+    let quick = [("OPT_LEVEL", "1"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")];
+    command.envs(quick.map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)));
     command
 }
 

@@ -21,20 +21,26 @@ pub fn main(args: Args) -> Result<()> {
     if crate::process::elevated() {
         return Ok(());
     }
-    let mut installed = packages::install("building", &packages::missing(packages::BUILD))?;
-    installed |= ebpf::install()?;
-    installed |= components()?;
+    let mut missing = packages::missing(packages::BUILD);
+    let mut purpose = "building";
     if args.test {
-        installed |= packages::install("the tests", &packages::missing(packages::TEST))?;
+        missing.extend(packages::missing(packages::TEST));
+        purpose = "building and testing";
     }
+    if !packages::debian() {
+        // Told all at once; on Debian these come from more than one place.
+        missing.extend(packages::missing(ebpf::LINKER));
+    }
+    let mut installed = packages::install(purpose, &missing)?;
+    installed |= ebpf::install()?;
     if !installed {
         say::progress("setup: everything is there");
     }
     Ok(())
 }
 
-/// rustfmt and clippy, for `lint`.
-fn components() -> Result<bool> {
+/// Adds rustfmt and clippy where rustup's profile left them out, for `lint`.
+pub fn components() -> Result<()> {
     let missing: Vec<&str> = ["rustfmt", "clippy"]
         .into_iter()
         .filter(|name| {
@@ -43,13 +49,12 @@ fn components() -> Result<bool> {
         })
         .collect();
     if missing.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     say::progress(&format!("setup: adding {} to the Rust toolchain", missing.join(" and ")));
     let mut command = std::process::Command::new("rustup");
     command.args(["component", "add"]).args(&missing);
-    crate::process::run_bounded(&mut command, ebpf::DOWNLOAD_LIMIT)?;
-    Ok(true)
+    crate::process::run_bounded(&mut command, ebpf::DOWNLOAD_LIMIT)
 }
 
 /// What packages to name on a distribution that setup cannot install on.

@@ -55,8 +55,14 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Exit> {
             break;
         }
     }
-    session.end(reader.first_packet(), reader.counters())?;
-    failure.map_or(Ok(()), |error: InputError| Err(error.into()))
+    match failure {
+        // Nothing was replayed: the error alone is worth telling.
+        Some(error) if reader.first_packet().is_none() => Err(error.into()),
+        failure => {
+            session.end(reader.first_packet(), reader.counters())?;
+            failure.map_or(Ok(()), |error: InputError| Err(error.into()))
+        }
+    }
 }
 
 struct Session<'a> {

@@ -33,6 +33,18 @@ struct Key {
     dst: SocketAddr,
 }
 
+impl Key {
+    /// The other direction, at the same point of capture.
+    fn reverse(&self) -> Self {
+        let sight = match self.sight {
+            Sight::Egress => Sight::Ingress,
+            Sight::Ingress => Sight::Egress,
+            sight @ (Sight::Loopback | Sight::Passive) => sight,
+        };
+        Self { scope: self.scope, sight, src: self.dst, dst: self.src }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     stream: Stream,
@@ -118,6 +130,10 @@ impl Streams {
             }
             self.remove(&key, out);
             self.open(key, seq, syn, carrier.ts, out);
+        }
+        // First what this segment answers: a query behind a hole comes before its response.
+        if let Some(ack) = segment.ack {
+            self.with(&key.reverse(), out, |stream, out| stream.acknowledged(ack, out));
         }
         self.with(&key, out, |stream, out| stream.segment(segment, seq, carrier, packets, out));
         self.enqueue(&key, carrier.ts);

@@ -1,6 +1,6 @@
 //! UDP (RFC 768) and TCP (RFC 9293) headers.
 
-use super::{BadHeader, Ip, be16, cut, extensions, protocol};
+use super::{BadHeader, Ip, be16, be32, cut, extensions, protocol};
 
 /// A UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,6 @@ pub struct UdpDatagram<'a> {
 
 /// The flags that matter to reassembly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "they are the header's bits")]
 pub struct TcpFlags {
     /// First segment of a connection's direction; takes one sequence number.
     pub syn: bool,
@@ -25,8 +24,6 @@ pub struct TcpFlags {
     pub fin: bool,
     /// The connection is no more.
     pub rst: bool,
-    /// The acknowledgement number counts.
-    pub ack: bool,
 }
 
 /// A TCP segment.
@@ -38,6 +35,8 @@ pub struct TcpSegment<'a> {
     pub dst_port: u16,
     /// Sequence number of the SYN, or else of the first payload octet.
     pub seq: u32,
+    /// The next sequence number that the sender expects from the other side, where it says so.
+    pub ack: Option<u32>,
     /// Flags.
     pub flags: TcpFlags,
     /// The captured octets of the payload.
@@ -94,12 +93,12 @@ pub fn tcp(bytes: &[u8], payload_wire: u32) -> Result<TcpSegment<'_>, BadHeader>
     Ok(TcpSegment {
         src_port: be16(header, 0),
         dst_port: be16(header, 2),
-        seq: u32::from(be16(header, 4)) << 16 | u32::from(be16(header, 6)),
+        seq: be32(header, 4),
+        ack: (header[13] & 0x10 != 0).then(|| be32(header, 8)),
         flags: TcpFlags {
             fin: header[13] & 0x01 != 0,
             syn: header[13] & 0x02 != 0,
             rst: header[13] & 0x04 != 0,
-            ack: header[13] & 0x10 != 0,
         },
         payload: payload.unwrap_or_default(),
         payload_wire,

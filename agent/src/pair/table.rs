@@ -4,9 +4,10 @@ use super::key::{Ends, Key};
 use super::{Status, Transaction, Vantage};
 use crate::decode::Message;
 use crate::time::Timestamp;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as MapEntry;
+use hashbrown::hash_table::Entry as TableEntry;
+use std::hash::BuildHasher;
 
 /// How many transactions between two ends are looked at for a response without a question: no
 /// honest exchange has so many under way, and a flood must not buy more work than this.
@@ -57,29 +58,30 @@ impl Entry {
 }
 
 /// A place in the slab. Entries between the same ends form a chain, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Place {
     generation: u32,
-    hash: u64,
-    previous: Option<u32>,
-    next: Option<u32>,
+    /// Of the entry's key.
+    key_hash: u64,
+    /// Of the entry's ends.
+    ends_hash: u64,
+    /// The entry before in the chain; for the first one, the last of the chain.
+    previous: u32,
+    /// The entry behind in the chain; for the last one, itself.
+    next: u32,
     entry: Option<Entry>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Chain {
-    first: u32,
-    last: u32,
-}
-
-/// A slab of entries with two indices: by key, and by ends.
+/// A slab of entries with two indices, which hold places only: by key, and by ends, where the first
+/// entry of each chain stands.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     places: Vec<Place>,
     free: Vec<u32>,
     by_key: HashTable<u32>,
-    by_ends: HashMap<Ends, Chain, foldhash::fast::RandomState>,
+    by_ends: HashTable<u32>,
     waiting: usize,
+    hasher: RandomState,
 }
 
 impl Table {
@@ -127,25 +129,28 @@ impl Table {
     }
 
     /// Adds an entry whose key is not in the table.
-    pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> Slot {
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place::default());
-            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
-        });
+    pub(super) fn insert(&mut self, key_hash: u64, entry: Entry) -> Slot {
+        let ends_hash = self.hasher.hash_one(Ends::of(&entry.query));
         self.waiting += usize::from(entry.state == State::Waiting);
-        let ends = Ends::of(&entry.query);
-        let previous = self.append_to_chain(ends, at);
-        let Self { places, by_key, .. } = self;
-        if let Some(place) = places.get_mut(at as usize) {
-            *place = Place {
-                generation: place.generation.wrapping_add(1),
-                hash,
-                previous,
-                next: None,
-                entry: Some(entry),
-            };
+        let at =
+            self.free.pop().unwrap_or_else(|| u32::try_from(self.places.len()).unwrap_or(u32::MAX));
+        let mut place = Place {
+            generation: 0,
+            key_hash,
+            ends_hash,
+            previous: at,
+            next: at,
+            entry: Some(entry),
+        };
+        if let Some(free) = self.places.get_mut(at as usize) {
+            place.generation = free.generation.wrapping_add(1);
+            *free = place;
+        } else {
+            self.places.push(place);
         }
-        by_key.insert_unique(hash, at, |&at| places[at as usize].hash);
+        self.append_to_chain(at);
+        let places = &self.places;
+        self.by_key.insert_unique(key_hash, at, |&at| places[at as usize].key_hash);
         self.slot_at(at)
     }
 
@@ -160,14 +165,13 @@ impl Table {
     /// Takes an entry out, if it is still there.
     pub(super) fn forget(&mut self, slot: Slot) {
         let Some(entry) = self.get(slot) else { return };
-        let (ends, waited) = (Ends::of(&entry.query), entry.state == State::Waiting);
-        self.waiting -= usize::from(waited);
+        self.waiting -= usize::from(entry.state == State::Waiting);
         let at = slot.place;
-        let hash = self.places[at as usize].hash;
+        let hash = self.places[at as usize].key_hash;
         if let Ok(found) = self.by_key.find_entry(hash, |&other| other == at) {
             found.remove();
         }
-        self.unlink(&ends, at);
+        self.unlink(at);
         self.places[at as usize].entry = None;
         self.free.push(at);
     }
@@ -196,45 +200,62 @@ impl Table {
     }
 
     fn chain(&self, ends: &Ends) -> impl Iterator<Item = (u32, &Entry)> {
-        let mut next = self.by_ends.get(ends).map(|chain| chain.first);
+        let hash = self.hasher.hash_one(ends);
+        let same = |at: &u32| self.entry_at(*at).is_some_and(|e| Ends::of(&e.query) == *ends);
+        let mut next = self.by_ends.find(hash, same).copied();
         std::iter::from_fn(move || {
             let at = next?;
             let place = self.places.get(at as usize)?;
-            next = place.next;
+            next = (place.next != at).then_some(place.next);
             place.entry.as_ref().map(|entry| (at, entry))
         })
     }
 
-    fn append_to_chain(&mut self, ends: Ends, at: u32) -> Option<u32> {
-        match self.by_ends.entry(ends) {
-            MapEntry::Vacant(vacant) => {
-                vacant.insert(Chain { first: at, last: at });
-                None
+    /// Puts a place, which is a chain of its own, behind the chain of its ends, if there is one.
+    fn append_to_chain(&mut self, at: u32) {
+        let Self { places, by_ends, .. } = self;
+        let ends_of = |at: u32| places[at as usize].entry.as_ref().map(|e| Ends::of(&e.query));
+        let (hash, ends) = (places[at as usize].ends_hash, ends_of(at));
+        let same = |other: &u32| ends_of(*other) == ends;
+        match by_ends.entry(hash, same, |&at| places[at as usize].ends_hash) {
+            TableEntry::Vacant(vacant) => {
+                vacant.insert(at);
             }
-            MapEntry::Occupied(mut occupied) => {
-                let last = std::mem::replace(&mut occupied.get_mut().last, at);
-                self.places[last as usize].next = Some(at);
-                Some(last)
+            TableEntry::Occupied(occupied) => {
+                let first = *occupied.get();
+                let last = std::mem::replace(&mut places[first as usize].previous, at);
+                places[last as usize].next = at;
+                places[at as usize].previous = last;
             }
         }
     }
 
-    fn unlink(&mut self, ends: &Ends, at: u32) {
-        let place = &mut self.places[at as usize];
-        let (previous, next) = (place.previous.take(), place.next.take());
-        if let Some(previous) = previous {
-            self.places[previous as usize].next = next;
-        }
-        if let Some(next) = next {
-            self.places[next as usize].previous = previous;
-        }
-        match (previous, next, self.by_ends.get_mut(ends)) {
-            (None, None, _) => {
-                self.by_ends.remove(ends);
+    /// Takes a place out of its chain.
+    fn unlink(&mut self, at: u32) {
+        let Self { places, by_ends, .. } = self;
+        let Place { ends_hash, previous, next, .. } = places[at as usize];
+        let Ok(mut first) = by_ends.find_entry(ends_hash, |&first| first == at) else {
+            // Not the first: there is one before it.
+            places[previous as usize].next = if next == at { previous } else { next };
+            let behind = if next == at { self.first_of(at) } else { Some(next) };
+            if let Some(behind) = behind {
+                self.places[behind as usize].previous = previous;
             }
-            (None, Some(next), Some(chain)) => chain.first = next,
-            (Some(previous), None, Some(chain)) => chain.last = previous,
-            _ => {}
+            return;
+        };
+        if next == at {
+            first.remove();
+        } else {
+            *first.get_mut() = next;
+            places[next as usize].previous = previous;
         }
+    }
+
+    /// The first place of the chain that `at` is in.
+    fn first_of(&self, at: u32) -> Option<u32> {
+        let place = self.places.get(at as usize)?;
+        let ends = place.entry.as_ref().map(|entry| Ends::of(&entry.query))?;
+        let same = |at: &u32| self.entry_at(*at).is_some_and(|e| Ends::of(&e.query) == ends);
+        self.by_ends.find(place.ends_hash, same).copied()
     }
 }

@@ -234,3 +234,35 @@ proptest! {
         prop_assert_eq!(of(Status::Orphan), counters.orphan);
     }
 }
+
+proptest! {
+    /// The chains of the table against a list that is searched from the front.
+    #[test]
+    fn the_oldest_between_two_ends_is_found(
+        steps in proptest::collection::vec((any::<bool>(), 0_u16..4, 0_u16..3, 0_usize..20), 0..200),
+    ) {
+        let mut table = Table::default();
+        let mut model: Vec<(Slot, u16, u16)> = Vec::new();
+        for (number, (add, port, id, victim)) in (0_u64..).zip(steps) {
+            if add {
+                let mut query = query(number, id, "a.test");
+                query.envelope.src = client(port);
+                let slot = table.insert(number, Entry::waiting(query, at(number)));
+                model.push((slot, port, id));
+            } else if !model.is_empty() {
+                let (slot, ..) = model.remove(victim % model.len());
+                table.forget(slot);
+            }
+            for port in 0..4 {
+                let mut probe = query(0, 0, "a.test");
+                probe.envelope.src = client(port);
+                let ends = Ends::of(&probe);
+                for id in [None, Some(0), Some(1), Some(2)] {
+                    let first = model.iter().find(|(_, p, i)| *p == port && id.is_none_or(|id| id == *i));
+                    prop_assert_eq!(table.oldest_waiting(&ends, id), first.map(|(slot, ..)| *slot));
+                }
+            }
+            prop_assert_eq!(table.waiting(), model.len());
+        }
+    }
+}

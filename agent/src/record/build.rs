@@ -2,7 +2,7 @@
 
 use super::{
     AnswerFields, ContainerFields, DlqRecord, EdeFields, EdnsFields, EventId, MessageRecord,
-    Namespace, ProcessFields, QuestionFields, TransactionRecord, registrable,
+    Namespace, ProcessFields, TransactionRecord, registrable,
 };
 use crate::capture::Sight;
 use crate::decode::dns::{
@@ -96,7 +96,9 @@ impl Identity {
             opcode: opcode_name(dns.flags.opcode()),
             rcode: response.then(|| rcode_name(dns.rcode())),
             flags: dns.flags.names().collect(),
-            question: dns.question.as_ref().map(question),
+            qname: dns.question.as_ref().map(|question| &*question.qname),
+            qtype: dns.question.as_ref().map(|question| type_name(question.qtype)),
+            qclass: dns.question.as_ref().map(|question| class_name(question.qclass)),
             question_count: dns.counts.question,
             answer_count: dns.counts.answer,
             authority_count: dns.counts.authority,
@@ -145,7 +147,9 @@ impl Identity {
             resolver,
             id: first.dns.id,
             opcode: opcode_name(first.dns.flags.opcode()),
-            question: asked.map(question),
+            qname: asked.map(|question| &*question.qname),
+            qtype: asked.map(|question| type_name(question.qtype)),
+            qclass: asked.map(|question| class_name(question.qclass)),
             qname_case: query.and_then(question_of).and_then(|q| q.qname_case.as_deref()),
             zone: asked.and_then(|question| registrable(&question.qname)),
             status: transaction.status.name(),
@@ -228,14 +232,6 @@ fn direction(sight: Sight, response: Option<bool>) -> Option<&'static str> {
     }
 }
 
-fn question(question: &Question) -> QuestionFields<'_> {
-    QuestionFields {
-        qname: &question.qname,
-        qtype: type_name(question.qtype),
-        qclass: class_name(question.qclass),
-    }
-}
-
 fn answer(answer: &Answer) -> AnswerFields<'_> {
     AnswerFields {
         name: &answer.name,
@@ -266,13 +262,20 @@ fn differing<'a>(
     query.and_then(&field).filter(|value| shown.and_then(&field) != Some(*value))
 }
 
-/// The answers' data in one line, for readers.
+/// The answers' data in one line, for readers: the first few, each cut to what a line can bear.
 pub(super) fn summary(dns: &Dns) -> String {
     const SHOWN: usize = 3;
-    let mut text: Vec<&str> = dns.answers.iter().take(SHOWN).map(|a| &*a.data).collect();
-    let more = format!("+{}", dns.answers.len().saturating_sub(SHOWN));
-    if dns.answers.len() > SHOWN {
-        text.push(&more);
+    const WIDTH: usize = 60;
+    let mut text = String::new();
+    for answer in dns.answers.iter().take(SHOWN) {
+        // Presentation form is ASCII but for what hickory-proto renders of its own.
+        let cut = answer.data.char_indices().nth(WIDTH).map(|(at, _)| at);
+        text.extend([answer.data.get(..cut.unwrap_or(answer.data.len())).unwrap_or_default()]);
+        text.push_str(if cut.is_some() { "… " } else { " " });
     }
-    text.join(" ")
+    let more = dns.answers.len().saturating_sub(SHOWN);
+    if more > 0 {
+        text.extend(["+".to_owned(), more.to_string()]);
+    }
+    text.trim_end().to_owned()
 }

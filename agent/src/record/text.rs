@@ -29,10 +29,7 @@ fn write_line(
     let transport = record.transport;
     let client = std::net::SocketAddr::new(record.client_ip, record.client_port);
     let server = std::net::SocketAddr::new(record.server_ip, record.server_port);
-    let (qtype, qname) = record
-        .question
-        .as_ref()
-        .map_or(("-", "-"), |question| (question.qtype.as_ref(), question.qname));
+    let (qtype, qname) = (record.qtype.as_deref().unwrap_or("-"), record.qname.unwrap_or("-"));
     write!(
         text,
         "{time} {:<7} {transport} {:>21} > {:<21} {outcome:<10} {latency:>11}  {qtype:<5} {qname}",

@@ -1,8 +1,9 @@
 //! What builds the eBPF programs: a compiler and bpf-linker.
 
-use super::packages::{apt, debian, has};
-use crate::process::{cargo, first_line, run_bounded};
-use crate::{say, toolchain};
+use super::packages::{Need, apt, debian, has, need};
+use crate::process::{cargo, first_line, install_tool, run_bounded};
+use crate::say;
+use crate::toolchain::{self, NIGHTLY};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,10 +16,28 @@ const LINKER_VERSION: &str = "0.13.0";
 /// The LLVM that bpf-linker is built with; it reads what a compiler with this or an older one
 /// writes.
 const LLVM: u32 = 22;
-/// The nightly to install: the last known to build with this LLVM (rustc 1.97, LLVM 22).
-const NIGHTLY: &str = "nightly-2026-05-20";
 /// Debian's rustc with `core` for BPF.
 const COMPILER_PACKAGES: &[&str] = &["rustc-web", "libstd-rust-web-dev-bpf"];
+
+/// What building bpf-linker needs, where it has to be built.
+pub const LINKER: &[Need] = &[need(
+    || has_linker() || has("cargo-binstall") || llvm_prefix().is_some(),
+    "llvm-22-dev",
+    "llvm22-devel",
+    "llvm22",
+)];
+
+/// What does in place of LLVM's packages, if they are among what is missing.
+pub fn instead(needs: &[&Need]) -> String {
+    if needs.iter().any(|need| need.fedora == LINKER[0].fedora) {
+        format!(
+            "\nLLVM {LLVM} is plain llvm-devel or llvm where that is the version. In its place \
+             bpf-linker itself will do: cargo binstall bpf-linker@{LINKER_VERSION}"
+        )
+    } else {
+        String::new()
+    }
+}
 
 /// Installs bpf-linker and a compiler where they are missing; whether it did anything.
 pub fn install() -> Result<bool> {
@@ -97,8 +116,7 @@ fn install_linker() -> Result<()> {
 
 fn build_linker(prefix: &Path) -> Result<()> {
     say::progress(&format!("setup: building bpf-linker {LINKER_VERSION}, about a minute"));
-    let mut install = cargo();
-    install.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"]);
+    let mut install = install_tool("bpf-linker", LINKER_VERSION);
     install.args(["--no-default-features", "--features", &format!("llvm-{LLVM}")]);
     install.env("LLVM_PREFIX", prefix).env("LIBRARY_PATH", prefix.join("lib"));
     dnscribe_tests::shell::pass_through(&mut install).context("cannot build bpf-linker")

@@ -20,7 +20,7 @@ pub struct Need {
     pub arch: &'static str,
 }
 
-const fn need(
+pub const fn need(
     present: fn() -> bool,
     debian: &'static str,
     fedora: &'static str,
@@ -63,8 +63,9 @@ if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -y -q --no-install-recommends "$@"
+bounds='-o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20'
+timeout 180 apt-get update -q $bounds || echo 'setup: going on with the package lists of before'
+apt-get install -y -q --no-install-recommends $bounds "$@"
 if [ -d /run/systemd/system ]; then
     for daemon in unbound knot named; do
         case " $* " in *" $daemon "*) systemctl disable --now "$daemon" || true ;; esac
@@ -95,9 +96,13 @@ pub fn install(purpose: &str, needs: &[&Need]) -> Result<bool> {
         let (list, with) = match family().as_str() {
             "arch" => (names(needs, |need| need.arch), "pacman -S"),
             "fedora" => (names(needs, |need| need.fedora), "dnf install"),
-            _ => (names(needs, |need| need.debian), "(Debian's names; find your own)"),
+            _ => (names(needs, |need| need.debian), "by Debian's names, yours may differ:"),
         };
-        bail!("{purpose} needs these packages, please install them: {with} {list}");
+        bail!(
+            "packages for {purpose} are missing; please install them, then run this again:\n  \
+             {with} {list}{}",
+            super::ebpf::instead(needs)
+        );
     }
     let packages = names(needs, |need| need.debian);
     apt(purpose, &packages.split(' ').collect::<Vec<_>>())?;
@@ -118,7 +123,11 @@ pub fn apt(purpose: &str, packages: &[&str]) -> Result<()> {
     command.stdout(std::io::stderr());
     let status = command.status().context("cannot start apt-get")?;
     if !status.success() {
-        bail!("apt-get could not install {} ({status})", packages.join(" "));
+        bail!(
+            "apt-get could not install {} ({status}): see above. Without a network, install them \
+             by other means and run this again",
+            packages.join(" ")
+        );
     }
     Ok(())
 }

@@ -112,6 +112,23 @@ fn a_hole_is_skipped_after_a_while() {
 }
 
 #[test]
+fn a_hole_that_the_other_side_has_had_is_skipped_at_once() {
+    let messages = queries(3);
+    let bytes = stream(&messages);
+    let first = stream(&messages[..1]).len();
+    let at = |place: usize| 10 + u32::try_from(place).unwrap();
+    let mut bench = Bench::default();
+    bench.segment(9, SYN, b"");
+    bench.segment(at(first), ACK, &bytes[first..]);
+    assert!(bench.messages().is_empty());
+    let mut answer = craft::tcp(SERVER, CLIENT, 500, ACK, &stream(&queries(1)));
+    answer[28..32].copy_from_slice(&at(bytes.len()).to_be_bytes());
+    bench.see(&answer);
+    // What it answers comes before it.
+    assert_eq!(bench.messages(), [&messages[1..], &messages[..1]].concat());
+}
+
+#[test]
 fn a_hole_in_a_message_of_known_length_costs_only_that() {
     let mut large = query(1, "large");
     large.extend([0; 3000]);

@@ -3,6 +3,7 @@
 use super::super::{KafkaConfig, Stream};
 use super::settings;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
@@ -34,7 +35,15 @@ pub fn read_back(
     while !ends.is_empty() {
         let message = match consumer.poll(PATIENCE) {
             None => return Err(format!("{brokers} gave no record within {PATIENCE:?}")),
-            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => continue,
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                // The last offsets of a partition may hold no record: compacted, or of no use here.
+                let positions = consumer.position().map_err(failed)?;
+                ends.retain(|(topic, partition), end| {
+                    let place = positions.find_partition(topic, *partition);
+                    place.and_then(|place| place.offset().to_raw()).is_none_or(|at| at < *end)
+                });
+                continue;
+            }
             Some(message) => message.map_err(failed)?,
         };
         let place = (message.topic().to_owned(), message.partition());
@@ -54,7 +63,7 @@ pub fn read_back(
 fn ends(
     consumer: &BaseConsumer,
     config: &KafkaConfig,
-) -> Result<HashMap<(String, i32), i64>, rdkafka::error::KafkaError> {
+) -> Result<HashMap<(String, i32), i64>, KafkaError> {
     let metadata = consumer.fetch_metadata(None, PATIENCE)?;
     let mut ends = HashMap::new();
     for stream in Stream::ALL {

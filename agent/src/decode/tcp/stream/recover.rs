@@ -128,6 +128,15 @@ impl Stream {
         }
     }
 
+    /// The other side has had all octets before the sequence number `ack`: holes among them were
+    /// lost to the capture alone, and nobody will send them again.
+    pub(in crate::decode::tcp) fn acknowledged(&mut self, ack: u32, out: &mut Outlet<'_>) {
+        let (place, near) = self.place(ack);
+        while near && self.covered < place && self.has_hole() {
+            self.skip_hole(out);
+        }
+    }
+
     /// Gives what lies behind holes: nothing more will come.
     pub(in crate::decode::tcp) fn finish(&mut self, out: &mut Outlet<'_>) {
         while self.has_hole() {

@@ -1,0 +1,64 @@
+//! Replay of the project's own capture gives the records in `tests/goldens`, to the octet, under any
+//! name and in any packing.
+
+use anyhow::{Context, Result, ensure};
+use dnscribe_tests::{environment, shell};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const STREAMS: [&str; 2] = ["--stream", "messages,transactions,dlq,ledger"];
+
+fn folder() -> PathBuf {
+    environment::workspace().join("tests/goldens")
+}
+
+fn replay(capture: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
+    let mut command = Command::new(environment::binary()?);
+    command.arg("replay").arg(capture).args(arguments).stderr(Stdio::null());
+    Ok(shell::output(&mut command)?.stdout)
+}
+
+fn compare(name: &str, found: &[u8]) -> Result<()> {
+    let path = folder().join(name);
+    if std::env::var_os("DNSCRIBE_BLESS").is_some() {
+        return fs::write(&path, found).with_context(|| path.display().to_string());
+    }
+    let golden = fs::read(&path).with_context(|| path.display().to_string())?;
+    let lines = |octets: &[u8]| -> Vec<String> {
+        String::from_utf8_lossy(octets).lines().map(str::to_owned).collect()
+    };
+    for (number, (found, golden)) in lines(found).iter().zip(&lines(&golden)).enumerate() {
+        ensure!(found == golden, "{name}:{}\n golden {golden}\n  found {found}", number + 1);
+    }
+    ensure!(found == golden, "{name}: {} octets, not {}", found.len(), golden.len());
+    Ok(())
+}
+
+#[test]
+fn golden_records() -> Result<()> {
+    compare("lab.ndjson", &replay(&folder().join("lab.pcap"), &STREAMS)?)
+}
+
+#[test]
+fn golden_text() -> Result<()> {
+    compare("lab.txt", &replay(&folder().join("lab.pcap"), &["-o", "text"])?)
+}
+
+#[test]
+fn any_name_and_packing_gives_the_same() -> Result<()> {
+    let capture = folder().join("lab.pcap");
+    let expected = replay(&capture, &STREAMS)?;
+    let elsewhere = tempfile::tempdir()?;
+    let copy = elsewhere.path().join("other.name");
+    fs::copy(&capture, &copy)?;
+    ensure!(replay(&copy, &STREAMS)? == expected, "another name, another output");
+    shell::run(&["gzip", "--keep", &copy.display().to_string()])?;
+    let packed = elsewhere.path().join("other.name.gz");
+    ensure!(replay(&packed, &STREAMS)? == expected, "gzip, another output");
+    let mut stdin = Command::new(environment::binary()?);
+    stdin.args(["replay", "-"]).args(STREAMS).stderr(Stdio::null());
+    let piped = stdin.stdin(fs::File::open(&packed)?).output()?;
+    ensure!(piped.status.success() && piped.stdout == expected, "standard input, another output");
+    Ok(())
+}
