@@ -5,6 +5,7 @@
 
 mod artefacts;
 mod config;
+mod orphans;
 mod runtime;
 
 use crate::shell;
@@ -22,6 +23,8 @@ pub const VERSION: &str = "4.1.1";
 const START: Duration = Duration::from_secs(90);
 /// How long it may take to stop in good order.
 const STOP: Duration = Duration::from_secs(30);
+/// In the folder of a broker that was left running: what there is to know of it.
+const NOTE: &str = "up.json";
 /// What the broker logs once it takes requests.
 const READY: &str = "Kafka Server started";
 
@@ -47,6 +50,8 @@ impl Broker {
     pub fn up(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let folder = folder.canonicalize()?;
+        orphans::end();
+        orphans::own(&folder)?;
         let ports = Ports::free()?;
         let runtime = Runtime::find()?;
         let mut broker = Self { folder, ports, runtime, process: None };
@@ -100,21 +105,21 @@ impl Broker {
     pub fn detach(mut self) -> Result<String> {
         let process = self.process.take().context("the broker does not run")?;
         let note = Note { bootstrap: self.bootstrap(), process };
-        fs::write(self.folder.join("up.json"), serde_json::to_vec(&note)?)?;
+        fs::write(self.folder.join(NOTE), serde_json::to_vec(&note)?)?;
         Ok(note.bootstrap)
     }
 
     /// The address of the broker that was left running with this folder, if one runs.
     #[must_use]
     pub fn running(folder: &Path) -> Option<String> {
-        let note: Note = serde_json::from_slice(&fs::read(folder.join("up.json")).ok()?).ok()?;
+        let note: Note = serde_json::from_slice(&fs::read(folder.join(NOTE)).ok()?).ok()?;
         note.process.runs().then_some(note.bootstrap)
     }
 
     /// Ends the broker that was left running with this folder and removes its data; whether
     /// there was one.
     pub fn down(folder: &Path) -> Result<bool> {
-        let file = folder.join("up.json");
+        let file = folder.join(NOTE);
         let Ok(text) = fs::read(&file) else { return Ok(false) };
         let mut note: Note = serde_json::from_slice(&text).context("an unreadable up.json")?;
         let ran = note.process.runs();
