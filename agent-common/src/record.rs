@@ -5,8 +5,9 @@
 //! verifier wants to know sizes; octets after [`Header::captured_bytes`] mean nothing.
 
 /// Room for packet octets in a record, by size class. Most queries fit into the first, most
-/// responses into the first two; the largest holds any IP packet.
-pub const CLASSES: [usize; 7] = [112, 240, 576, 1_520, 4_176, 16_384, 65_536];
+/// responses into the first two; the last but one holds any IP packet, and the last the two segments
+/// that TCP hands down in one at least, where an interface takes segments of 64 KiB, as loopback does.
+pub const CLASSES: [usize; 8] = [112, 240, 576, 1_520, 4_176, 16_384, 65_536, 131_072];
 
 /// Octets before the packet.
 pub const HEADER_BYTES: usize = 80;

@@ -49,7 +49,7 @@ struct ErrorSlot {
 /// Sends `wire` octets of the packet, from `start` on, in the smallest record that holds them.
 #[inline(always)]
 pub fn packet(counters: Counters, skb: *mut __sk_buff, start: u32, wire: u32, context: &Context) {
-    let wanted = wire.min(settings::get(Setting::Snap)).min(CLASSES[6] as u32);
+    let wanted = wire.min(settings::get(Setting::Snap)).min(CLASSES[7] as u32);
     let class = |index: usize| wanted <= CLASSES[index] as u32;
     if class(0) {
         put::<{ CLASSES[0] }>(counters, skb, start, wire, wanted, context);
@@ -63,8 +63,10 @@ pub fn packet(counters: Counters, skb: *mut __sk_buff, start: u32, wire: u32, co
         put::<{ CLASSES[4] }>(counters, skb, start, wire, wanted, context);
     } else if class(5) {
         put::<{ CLASSES[5] }>(counters, skb, start, wire, wanted, context);
-    } else {
+    } else if class(6) {
         put::<{ CLASSES[6] }>(counters, skb, start, wire, wanted, context);
+    } else {
+        put::<{ CLASSES[7] }>(counters, skb, start, wire, wanted, context);
     }
 }
 

@@ -102,7 +102,7 @@ pub struct CaptureConfig {
     pub ports: PortSet,
     /// The ring's size: a power of two.
     pub ring_bytes: u32,
-    /// Octets captured of a packet at most: 128 to 65536.
+    /// Octets captured of a packet at most: 128 to 131072.
     pub snap_bytes: u32,
 }
 
@@ -227,7 +227,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         interfaces: layer.capture.interfaces.unwrap_or_default(),
         ports: layer.capture.ports.unwrap_or_default(),
         ring_bytes: layer.capture.ring_bytes.map_or(32 << 20, |size| size.0),
-        snap_bytes: layer.capture.snap_bytes.map_or(65_536, |size| size.0),
+        snap_bytes: layer.capture.snap_bytes.map_or(131_072, |size| size.0),
     };
     let log = LogConfig {
         format: layer.log.format.unwrap_or(LogFormat::Text),

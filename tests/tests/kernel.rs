@@ -35,7 +35,7 @@ fn options() -> LiveOptions {
         interfaces: Vec::new(),
         ports: vec![PORT].try_into().expect("a port"),
         ring_bytes: 1 << 20,
-        snap_bytes: 65_536,
+        snap_bytes: 131_072,
     }
 }
 

@@ -75,7 +75,7 @@ pub struct LiveOptions {
     pub ports: PortSet,
     /// Size of the ring in octets: a power of two, a page or more. 32 MiB is a good choice.
     pub ring_bytes: u32,
-    /// Octets captured of a packet from its IP header on; from 1 to 65536, values beyond are taken
+    /// Octets captured of a packet from its IP header on; from 1 to 131072, values beyond are taken
     /// for the nearest.
     pub snap_bytes: u32,
 }

@@ -192,11 +192,11 @@ impl FromStr for SnapBytes {
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
         octets(text)
-            .filter(|size| (128..=65_536).contains(size))
+            .filter(|size| (128..=131_072).contains(size))
             .and_then(|size| u32::try_from(size).ok())
             .map(Self)
             .ok_or_else(|| {
-                BadValue::new(text, "a snap length", "from 128 to 65536 octets, such as 4096")
+                BadValue::new(text, "a snap length", "from 128 to 131072 octets, such as 4096")
             })
     }
 }

@@ -41,7 +41,7 @@ fn open(hook: HookChoice, port: u16) -> Live {
         interfaces: Vec::new(),
         ports: vec![port].try_into().expect("a port"),
         ring_bytes: 1 << 20,
-        snap_bytes: 65_536,
+        snap_bytes: 131_072,
     };
     Live::open(&options).expect("opens")
 }
