@@ -6,8 +6,14 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 /// Variables with our prefix that are not settings.
-const NOT_SETTINGS: [&str; 5] =
-    ["DNSCRIBE_BIN", "DNSCRIBE_BLESS", "DNSCRIBE_CONFIG", "DNSCRIBE_CORPUS", "DNSCRIBE_LOG"];
+const NOT_SETTINGS: [&str; 6] = [
+    "DNSCRIBE_BIN",
+    "DNSCRIBE_BLESS",
+    "DNSCRIBE_CONFIG",
+    "DNSCRIBE_CORPUS",
+    "DNSCRIBE_EBPF_PREBUILT",
+    "DNSCRIBE_LOG",
+];
 
 /// A message of the parser, and the line and column where it found fault.
 struct Fault {
