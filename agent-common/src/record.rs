@@ -27,7 +27,7 @@ pub const DIRECTION_INGRESS: u8 = 2;
 pub const DIRECTION_TAP: u8 = 3;
 
 /// [`Header::flags`]: `pid`, `uid` and `comm` are known.
-pub const FLAG_TASK: u32 = 1;
+pub const FLAG_TASK: u16 = 1;
 
 /// Before every record. Written by the programs field by field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,10 @@ pub struct Header {
     /// Tap: `PACKET_HOST` and so on of `linux/if_packet.h`.
     pub packet_type: u8,
     /// The `FLAG_` constants.
-    pub flags: u32,
+    pub flags: u16,
+    /// Where a program handed several UDP datagrams to the kernel in one (`UDP_SEGMENT`, Linux 4.18):
+    /// octets of payload of each but the last. 0 elsewhere.
+    pub datagram_bytes: u16,
 }
 
 const _: () = {
@@ -85,6 +88,7 @@ const _: () = {
     assert!(offset_of!(Header, hook) == 74);
     assert!(offset_of!(Header, packet_type) == 75);
     assert!(offset_of!(Header, flags) == 76);
+    assert!(offset_of!(Header, datagram_bytes) == 78);
 };
 
 /// An error that ICMP brought to a UDP socket.
@@ -209,7 +213,8 @@ impl From<&[u8; HEADER_BYTES]> for Header {
             direction,
             hook,
             packet_type,
-            flags: half(76),
+            flags: u16::from_ne_bytes(octets(from, 76)),
+            datagram_bytes: u16::from_ne_bytes(octets(from, 78)),
         }
     }
 }
@@ -262,7 +267,8 @@ mod tests {
         assert_eq!(header.wire_bytes.to_ne_bytes()[0], 48);
         assert_eq!(header.comm[0], 56);
         assert_eq!((header.direction, header.hook, header.packet_type), (73, 74, 75));
-        assert_eq!(header.flags.to_ne_bytes()[3], 79);
+        assert_eq!(header.flags.to_ne_bytes(), [76, 77]);
+        assert_eq!(header.datagram_bytes.to_ne_bytes(), [78, 79]);
         assert_eq!(record.body, Body::Packet(&[80, 81, 82, 83, 84, 85, 86]));
     }
 

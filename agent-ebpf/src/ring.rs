@@ -26,6 +26,7 @@ pub struct Context {
     pub hook: Hook,
     pub direction: u8,
     pub packet_type: u8,
+    pub datagram_bytes: u16,
     pub ifindex: u32,
     pub netns_cookie: u64,
     pub cgroup_id: u64,
@@ -145,6 +146,7 @@ fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: 
         (&raw mut (*at).hook).write(context.hook as u8);
         (&raw mut (*at).packet_type).write(context.packet_type);
         (&raw mut (*at).flags).write(flags);
+        (&raw mut (*at).datagram_bytes).write(context.datagram_bytes);
     }
 }
 

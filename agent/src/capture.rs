@@ -77,6 +77,9 @@ pub struct Packet<'a> {
     pub sight: Sight,
     /// The task that sent it (egress) or that owns the receiving socket (ingress), if known.
     pub task: Option<Task>,
+    /// Where the kernel passed several UDP datagrams on in one packet: octets of payload of each but
+    /// the last. 0 elsewhere.
+    pub datagram_bytes: u16,
     /// The cgroup2 id (inode) of the socket's cgroup; 0 where unknown.
     pub cgroup_id: u64,
     /// What was captured.

@@ -118,8 +118,8 @@ fn judge<const UPPER: usize>(
 #[inline(always)]
 fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8) {
     // SAFETY: the kernel hands a valid context; the helpers are allowed for it.
-    let (wire, ifindex, cookie) =
-        unsafe { ((*skb).len, (*skb).ifindex, bpf_get_socket_cookie(skb.cast())) };
+    let (wire, ifindex, segment, cookie) =
+        unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size, bpf_get_socket_cookie(skb.cast())) };
     let cgroup_id = if settings::get(Setting::CgroupId) != 0 {
         // SAFETY: as above; the branch is there only where the kernel offers the helper.
         unsafe { bpf_skb_cgroup_id(skb) }
@@ -130,6 +130,7 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8) {
         hook: Hook::Cgroup,
         direction: if W::EGRESS { DIRECTION_EGRESS } else { DIRECTION_INGRESS },
         packet_type: 0,
+        datagram_bytes: if protocol == UDP { segment as u16 } else { 0 },
         ifindex,
         netns_cookie: netns(skb),
         cgroup_id,

@@ -69,6 +69,7 @@ pub fn observe(socket: *const core::ffi::c_void) {
         hook: Hook::Icmp,
         direction: DIRECTION_INGRESS,
         packet_type: 0,
+        datagram_bytes: 0,
         ifindex: 0,
         netns_cookie: read(net, Setting::NetCookie),
         cgroup_id: 0,

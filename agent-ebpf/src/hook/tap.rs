@@ -2,7 +2,7 @@
 //! header. There is no direct access to packets here.
 
 use crate::counters::Counters;
-use crate::parse::{self, Verdict, be16, load};
+use crate::parse::{self, UDP, Verdict, be16, load};
 use crate::ring::{self, Context};
 use aya_ebpf::bindings::__sk_buff;
 use dnscribe_common::counter::{Counter, Hook};
@@ -21,8 +21,14 @@ const LOOPBACK: u32 = 1;
 #[inline(always)]
 pub fn observe(skb: *mut __sk_buff) {
     // SAFETY: the kernel hands a valid context.
-    let (length, ethertype, packet_type, ifindex) = unsafe {
-        ((*skb).len, u16::from_be((*skb).protocol as u16), (*skb).pkt_type, (*skb).ifindex)
+    let (length, ethertype, packet_type, ifindex, segment) = unsafe {
+        (
+            (*skb).len,
+            u16::from_be((*skb).protocol as u16),
+            (*skb).pkt_type,
+            (*skb).ifindex,
+            (*skb).gso_size,
+        )
     };
     let Some(start) = network_header(skb, ethertype, packet_type) else { return };
     let verdict = parse::classify(skb, start, true);
@@ -41,6 +47,7 @@ pub fn observe(skb: *mut __sk_buff) {
         hook: Hook::Socket,
         direction: DIRECTION_TAP,
         packet_type: packet_type as u8,
+        datagram_bytes: if verdict == Verdict::Emit(UDP) { segment as u16 } else { 0 },
         ifindex,
         netns_cookie: 0,
         cgroup_id: 0,

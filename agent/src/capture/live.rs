@@ -337,6 +337,7 @@ fn packet<'a>(record: &Record<'a>, clock: &Clock, locals: Option<&mut tap::Local
             uid: header.uid,
             comm: header.comm,
         }),
+        datagram_bytes: header.datagram_bytes,
         cgroup_id: header.cgroup_id,
         body,
     }

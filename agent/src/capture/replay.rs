@@ -165,6 +165,7 @@ fn packet<'a>(frame: &Frame<'a>, link: Link, origin: Origin) -> Option<Packet<'a
         scope: 0,
         sight: Sight::Passive,
         task: None,
+        datagram_bytes: 0,
         cgroup_id: 0,
         body: Body::Ip { bytes, wire_bytes: wire_bytes.saturating_sub(behind) },
     })

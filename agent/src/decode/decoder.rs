@@ -204,8 +204,9 @@ impl Room<'_> {
                 src: SocketAddr::new(ip.src, udp.src_port),
                 dst: SocketAddr::new(ip.dst, udp.dst_port),
             };
-            let octets = Octets { captured: udp.payload, wire_bytes: udp.payload_wire };
-            out.message(carrier, &flow, octets, &mut 0).err()
+            datagrams(&udp, u32::from(carrier.datagram_bytes), |octets, index| {
+                out.message(carrier, &flow, octets, index).err()
+            })
         } else {
             None
         };
@@ -231,6 +232,29 @@ impl Room<'_> {
 
     fn is_dns(&self, src: u16, dst: u16) -> bool {
         self.ports.contains(dst) || self.ports.contains(src)
+    }
+}
+
+/// Hands over each datagram of a packet: one, or as many as were bundled (`each` octets and a rest),
+/// with the index of its message. Gives the first verdict against one.
+fn datagrams<'a>(
+    udp: &net::UdpDatagram<'a>,
+    each: u32,
+    mut hand: impl FnMut(Octets<'a>, &mut u32) -> Option<Malformed>,
+) -> Option<Malformed> {
+    let each = if each == 0 { udp.payload_wire } else { each };
+    let (mut rest, mut wire, mut index) = (udp.payload, udp.payload_wire, 0);
+    let mut verdict = None;
+    loop {
+        let wire_bytes = wire.min(each);
+        let here = usize::try_from(wire_bytes).unwrap_or(usize::MAX).min(rest.len());
+        let (captured, behind) = rest.split_at(here);
+        let bad = hand(Octets { captured, wire_bytes }, &mut index);
+        verdict = verdict.or(bad);
+        (rest, wire) = (behind, wire - wire_bytes);
+        if wire == 0 {
+            return verdict;
+        }
     }
 }
 

@@ -19,13 +19,14 @@ pub(super) struct Carrier {
     pub scope: u64,
     pub sight: Sight,
     pub task: Option<Task>,
+    pub datagram_bytes: u16,
     pub cgroup_id: u64,
 }
 
 impl From<&Packet<'_>> for Carrier {
     fn from(packet: &Packet<'_>) -> Self {
-        let Packet { ts, origin, scope, sight, task, cgroup_id, body: _ } = *packet;
-        Self { ts, origin, scope, sight, task, cgroup_id }
+        let Packet { ts, origin, scope, sight, task, datagram_bytes, cgroup_id, body: _ } = *packet;
+        Self { ts, origin, scope, sight, task, datagram_bytes, cgroup_id }
     }
 }
 

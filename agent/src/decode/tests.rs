@@ -16,6 +16,7 @@ pub(super) struct Bench {
     pub given: Vec<Decoded>,
     pub now: Timestamp,
     pub seq: u64,
+    pub datagram_bytes: u16,
 }
 
 impl Default for Bench {
@@ -27,7 +28,13 @@ impl Default for Bench {
 impl Bench {
     pub fn new(options: DecoderOptions) -> Self {
         let decoder = Decoder::new(DecoderOptions { keep_wire: true, ..options });
-        Self { decoder, given: Vec::new(), now: Timestamp::from_nanos(1), seq: 0 }
+        Self {
+            decoder,
+            given: Vec::new(),
+            now: Timestamp::from_nanos(1),
+            seq: 0,
+            datagram_bytes: 0,
+        }
     }
 
     /// Shows an IP packet.
@@ -50,6 +57,7 @@ impl Bench {
             scope: 0,
             sight: Sight::Passive,
             task,
+            datagram_bytes: self.datagram_bytes,
             cgroup_id: 0,
             body,
         };

@@ -24,6 +24,26 @@ fn gives_datagrams() {
 }
 
 #[test]
+fn takes_bundled_datagrams_apart() {
+    let queries = [craft::query(1, "one"), craft::query(2, "two"), craft::query(3, "x")];
+    let mut bench = Bench::default();
+    bench.datagram_bytes = u16::try_from(queries[0].len()).unwrap();
+    bench.see(&craft::udp(CLIENT, SERVER, &queries.concat()));
+    assert_eq!(bench.messages(), queries);
+    assert_eq!(bench.places(), [(1, 0), (1, 1), (1, 2)]);
+    // One that is no DNS, and a rest that the capture clipped.
+    let packet = craft::udp(
+        CLIENT,
+        SERVER,
+        &[&queries[0], b"not dns but of a length.".as_slice(), &queries[2]].concat(),
+    );
+    bench.see_clipped(&packet, packet.len() - 4);
+    let counters = bench.decoder.counters();
+    assert_eq!((counters.received, counters.decoded_packets, counters.queries), (2, 1, 5));
+    assert_eq!(bench.malformed(Malformed::DnsQuestion), 1);
+}
+
+#[test]
 fn tells_what_is_no_dns() {
     let mut bench = Bench::default();
     bench.see(b"");

@@ -57,6 +57,7 @@ impl Kept {
             scope: 0,
             sight: Sight::Passive,
             task: None,
+            datagram_bytes: 0,
             cgroup_id: 0,
             body: Body::Ip { bytes: &self.bytes, wire_bytes: self.wire_bytes },
         }

@@ -28,6 +28,7 @@ impl Bench {
             scope: 0,
             sight: Sight::Passive,
             task: None,
+            datagram_bytes: 0,
             cgroup_id: 0,
             body: Body::Ip { bytes, wire_bytes: u32::try_from(bytes.len()).unwrap() },
         };
