@@ -26,8 +26,8 @@ fn gives_datagrams() {
 #[test]
 fn takes_bundled_datagrams_apart() {
     let queries = [craft::query(1, "one"), craft::query(2, "two"), craft::query(3, "x")];
-    let mut bench = Bench::default();
-    bench.datagram_bytes = u16::try_from(queries[0].len()).unwrap();
+    let datagram_bytes = u16::try_from(queries[0].len()).unwrap();
+    let mut bench = Bench { datagram_bytes, ..Bench::default() };
     bench.see(&craft::udp(CLIENT, SERVER, &queries.concat()));
     assert_eq!(bench.messages(), queries);
     assert_eq!(bench.places(), [(1, 0), (1, 1), (1, 2)]);
