@@ -12,6 +12,7 @@ mod source;
 pub mod value;
 
 use crate::capture::ports::PortSet;
+use crate::pair::PairOptions;
 use crate::sink::{KafkaConfig, OpenWith, SinkSpec, StreamSet};
 use layer::{Layer, Over};
 use std::collections::BTreeMap;
@@ -66,7 +67,7 @@ pub struct Config {
     /// What is captured and how.
     pub capture: CaptureConfig,
     /// How queries meet their responses.
-    pub pairing: PairingConfig,
+    pub pairing: PairOptions,
     /// The streams that every sink gets; each kind's default where absent.
     pub streams: Option<StreamSet>,
     /// Where records go; at least one.
@@ -104,15 +105,6 @@ pub struct CaptureConfig {
     pub ring_bytes: u32,
     /// Octets captured of a packet at most: 128 to 131072.
     pub snap_bytes: u32,
-}
-
-/// How queries meet their responses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PairingConfig {
-    /// How long a query waits for its response; more than none.
-    pub query_timeout: Duration,
-    /// How many queries wait at most; at least one.
-    pub max_transactions: usize,
 }
 
 /// What is logged.
@@ -217,9 +209,13 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
     crate::sink::kafka::validate(&kafka).map_err(ConfigError::KafkaOption)?;
     let sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
     let node = layer.node.map_or_else(|| default_node(purpose), |node| node.0);
-    let pairing = PairingConfig {
-        query_timeout: layer.pairing.query_timeout.map_or(Duration::from_secs(5), |span| span.0),
-        max_transactions: layer.pairing.max_transactions.map_or(1 << 18, |count| count.0),
+    let default = PairOptions::default();
+    let pairing = PairOptions {
+        query_timeout: layer.pairing.query_timeout.map_or(default.query_timeout, |span| span.0),
+        max_transactions: layer
+            .pairing
+            .max_transactions
+            .map_or(default.max_transactions, |count| count.0),
     };
     let capture = CaptureConfig {
         hook: layer.capture.hook.unwrap_or(Hook::Auto),

@@ -125,6 +125,16 @@ pub struct Message {
     pub wire: Option<Box<[u8]>>,
 }
 
+impl Message {
+    /// Client and server of the exchange that the message belongs to: a query goes from the one
+    /// to the other, a response back.
+    #[must_use]
+    pub const fn ends(&self) -> (SocketAddr, SocketAddr) {
+        let Envelope { src, dst, .. } = self.envelope;
+        if self.dns.flags.response() { (dst, src) } else { (src, dst) }
+    }
+}
+
 /// A query that cannot arrive, as ICMP (type 3 of RFC 792, type 1 of RFC 4443) told.
 #[derive(Clone, Debug)]
 pub struct Unreachable {

@@ -9,6 +9,7 @@ mod table;
 mod wheel;
 
 use crate::capture::Sight;
+use crate::decode::dns::Question;
 use crate::decode::{Message, Unreachable};
 use crate::ledger;
 use crate::time::Timestamp;
@@ -120,6 +121,13 @@ impl<'a> Transaction<'a> {
             Status::Late | Status::Duplicate | Status::Orphan => self.response,
             _ => self.query,
         }
+    }
+
+    /// What was asked: as the query has it, else as the response repeats it.
+    #[must_use]
+    pub fn question(&self) -> Option<&'a Question> {
+        let of = |message: &'a Message| message.dns.question.as_ref();
+        self.query.and_then(of).or_else(|| self.response.and_then(of))
     }
 
     /// From the first query to the response.

@@ -12,12 +12,13 @@ use dnscribe::capture::Packet;
 use dnscribe::capture::ports::PortSet;
 use dnscribe::capture::replay::{Passed, Replay};
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions, Malformed};
+use dnscribe_tests::environment;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A DNS message, as far as two decoders must agree on it: the frame that completed it, whether
 /// it is a response, its id.
@@ -74,15 +75,7 @@ impl Comparison {
 
 #[test]
 fn agrees_with_tshark() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
-    let corpus = std::env::var_os("DNSCRIBE_CORPUS")
-        .map_or_else(|| root.join("../shared/corpus"), PathBuf::from);
-    if !corpus.join("golden/summary.json").exists() {
-        let what = format!("skipped, because there is no corpus in {}", corpus.display());
-        ensure!(std::env::var_os("CI").is_none(), "{what}: set DNSCRIBE_CORPUS");
-        println!("{what}");
-        return Ok(());
-    }
+    let Some(corpus) = environment::corpus() else { return Ok(()) };
     let summaries: BTreeMap<String, GoldenSummary> =
         serde_json::from_str(&fs::read_to_string(corpus.join("golden/summary.json"))?)?;
     let mut comparisons = BTreeMap::new();
@@ -91,7 +84,7 @@ fn agrees_with_tshark() -> Result<()> {
     }
     check_reasons(&comparisons)?;
     check_derived(&corpus)?;
-    check_page(&root.join("docs/conformance.md"), &page(&comparisons))
+    check_page(&environment::workspace().join("docs/conformance.md"), &page(&comparisons))
 }
 
 fn compare(corpus: &Path, name: &str, summary: &GoldenSummary) -> Result<Comparison> {

@@ -26,13 +26,6 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-/// What replay is told.
-#[derive(Clone, Debug, Default)]
-pub struct ReplayOptions {
-    /// The ports on which DNS is looked for.
-    pub ports: PortSet,
-}
-
 /// What one file held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileSummary {
@@ -79,13 +72,7 @@ impl Replay {
     /// A reader that looks for DNS on `ports`.
     #[must_use]
     pub fn new(ports: PortSet) -> Self {
-        Self::with_options(ReplayOptions { ports })
-    }
-
-    /// See [`Self::new`].
-    #[must_use]
-    pub fn with_options(options: ReplayOptions) -> Self {
-        Self { admission: Admission::new(options.ports), files: 0, first_packet: None }
+        Self { admission: Admission::new(ports), files: 0, first_packet: None }
     }
 
     /// Hands the packets of a file that may carry DNS to `each`, in the file's order, until it

@@ -1,15 +1,14 @@
 //! `dnscribe replay`: capture files through the same pipeline, in capture time.
 
-use super::session::{Blueprint, Endpoint, Verdict, Watch, close};
+use super::session::{Blueprint, Endpoint, Start, Verdict, Watch, close};
 use super::signals::Signals;
 use crate::capture::Packet;
 use crate::capture::replay::{InputError, Passed, Replay};
 use crate::cli::ReplayArgs;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::log;
 use crate::pipeline::{Pipeline, Taken};
-use crate::sink::{self, Sink};
+use crate::sink::Sink;
 use crate::time::Timestamp;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -22,12 +21,7 @@ const BARRIER: Duration = Duration::from_secs(600);
 
 /// Replays the files in the order given.
 pub(super) fn replay(args: &ReplayArgs) -> Result<(), Exit> {
-    let sources = args.sources();
-    let config = Config::load(&sources)?;
-    log::start(config.log);
-    let signals = Signals::listen()?;
-    let endpoint = Endpoint::start(&config)?;
-    let sinks = sink::open(&config.sinks, &config.open_with())?;
+    let Start { config, signals, endpoint, sinks, .. } = Start::new(args.sources())?;
     let mut reader = Replay::new(config.capture.ports.clone());
     let mut session = Session {
         config: &config,
@@ -113,6 +107,6 @@ impl Session<'_> {
         let now = pipeline.last_packet();
         pipeline.finish(now);
         pipeline.output().flush(BARRIER);
-        close(pipeline, taken, now, BARRIER, &mut self.watch).map(|_| ())
+        close(pipeline, taken, now, BARRIER, &mut self.watch)
     }
 }

@@ -1,15 +1,13 @@
 //! `dnscribe run`: live capture until told to stop.
 
-use super::session::{Blueprint, Endpoint, Verdict, Watch, close, live_options, pairing};
+use super::session::{Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
 use super::signals::Signals;
 use crate::capture::live::{Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
 use crate::exit::Exit;
-use crate::log;
 use crate::pipeline::Pipeline;
-use crate::sink;
 use crate::time::Timestamp;
 use std::time::{Duration, Instant};
 
@@ -24,12 +22,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// Captures until a signal, the duration's end, or the last sink's.
 pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
-    let sources = args.sources();
-    let config = Config::load(&sources)?;
-    log::start(config.log);
-    let signals = Signals::listen()?;
-    let endpoint = Endpoint::start(&config)?;
-    let sinks = sink::open(&config.sinks, &config.open_with())?;
+    let Start { sources, config, signals, endpoint, sinks } = Start::new(args.sources())?;
     let epoch = Timestamp::now();
     let live = Live::open(&live_options(&config.capture))?;
     tracing::info!("{}", live.describe());
@@ -125,7 +118,7 @@ impl Run {
         let now = Timestamp::now();
         pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());
-        close(pipeline, live.counters(), now, left, &mut watch).map(|_| ())
+        close(pipeline, live.counters(), now, left, &mut watch)
     }
 
     /// Adopts what can be changed while running; a configuration that is wrong changes nothing.
@@ -137,10 +130,10 @@ impl Run {
                 return;
             }
         };
-        self.pipeline.reconfigure(pairing(&new));
+        self.pipeline.reconfigure(new.pairing);
         self.pipeline.output().name_resolvers(new.resolvers.clone().into_iter().collect());
         let adopted = Config {
-            pairing: new.pairing.clone(),
+            pairing: new.pairing,
             resolvers: new.resolvers.clone(),
             ..self.config.clone()
         };

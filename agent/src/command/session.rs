@@ -1,21 +1,42 @@
 //! What `run` and `replay` share: a configured pipeline with its sinks, from start to summary.
 
+use super::signals::Signals;
 use super::summary::balance;
 use crate::capture::live::{CannotCapture, HookChoice, LiveOptions};
 use crate::config::value::Hook;
-use crate::config::{CaptureConfig, Config};
+use crate::config::{CaptureConfig, Config, Sources};
 use crate::decode::DecoderOptions;
 use crate::enrich::Enricher;
 use crate::exit::Exit;
-use crate::ledger::Counters;
+use crate::log;
 use crate::metrics::{Requests, Server};
-use crate::pair::PairOptions;
 use crate::pipeline::{Output, OutputOptions, Pipeline, Taken};
 use crate::record::Identity;
-use crate::sink::{Failure, Sink};
+use crate::sink::{self, Failure, Sink};
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+
+/// What is there before the first packet.
+pub(super) struct Start {
+    pub(super) sources: Sources,
+    pub(super) config: Config,
+    pub(super) signals: Signals,
+    pub(super) endpoint: Endpoint,
+    pub(super) sinks: Vec<Box<dyn Sink>>,
+}
+
+impl Start {
+    /// Reads the configuration, starts logging, listens for signals and scrapes, opens the sinks.
+    pub(super) fn new(sources: Sources) -> Result<Self, Exit> {
+        let config = Config::load(&sources)?;
+        log::start(config.log);
+        let signals = Signals::listen()?;
+        let endpoint = Endpoint::start(&config)?;
+        let sinks = sink::open(&config.sinks, &config.open_with())?;
+        Ok(Self { sources, config, signals, endpoint, sinks })
+    }
+}
 
 /// How a pipeline is made from the configuration.
 pub(super) struct Blueprint<'a> {
@@ -40,7 +61,7 @@ impl Blueprint<'_> {
             keep_wire: config.messages_wire,
             ..DecoderOptions::default()
         };
-        Pipeline::new(decoder, pairing(config), Output::new(options, sinks))
+        Pipeline::new(decoder, config.pairing, Output::new(options, sinks))
     }
 }
 
@@ -84,14 +105,6 @@ pub(super) fn live_options(capture: &CaptureConfig) -> LiveOptions {
         ports: capture.ports.clone(),
         ring_bytes: capture.ring_bytes,
         snap_bytes: capture.snap_bytes,
-    }
-}
-
-/// The bounds of pairing that the configuration sets.
-pub(super) fn pairing(config: &Config) -> PairOptions {
-    PairOptions {
-        query_timeout: config.pairing.query_timeout,
-        max_transactions: config.pairing.max_transactions,
     }
 }
 
@@ -141,7 +154,7 @@ pub(super) fn close(
     now: Timestamp,
     limit: Duration,
     watch: &mut Watch,
-) -> Result<Counters, Exit> {
+) -> Result<(), Exit> {
     let end = Instant::now() + limit;
     let left = || end.saturating_duration_since(Instant::now());
     pipeline.output().flush(left());
@@ -152,14 +165,14 @@ pub(super) fn close(
     match watch.look(pipeline.output()) {
         Verdict::GoOn => {}
         // Whoever closed the pipe does not want the summary either.
-        Verdict::Quiet => return Ok(counters),
+        Verdict::Quiet => return Ok(()),
         Verdict::NoneLeft => {
             eprint!("{}", balance(&counters));
             return Err(Exit::failed("no sink is left that takes records"));
         }
     }
     eprint!("{}", balance(&counters));
-    Ok(counters)
+    Ok(())
 }
 
 impl From<CannotCapture> for Exit {

@@ -19,12 +19,10 @@ pub(super) struct Ends {
 impl Ends {
     pub(super) fn of(message: &Message) -> Self {
         let envelope = &message.envelope;
-        let response = message.dns.flags.response();
-        let (client, server) =
-            if response { (envelope.dst, envelope.src) } else { (envelope.src, envelope.dst) };
+        let (client, server) = message.ends();
         Self {
             scope: envelope.scope,
-            vantage: Vantage::of(envelope.sight, response),
+            vantage: Vantage::of(envelope.sight, message.dns.flags.response()),
             transport: envelope.transport,
             client,
             server,

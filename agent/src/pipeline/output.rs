@@ -98,7 +98,7 @@ impl Output {
         if wanted {
             let context = context(message, &known);
             let record = self.identity.message(message, context);
-            let server = if response { message.envelope.src } else { message.envelope.dst };
+            let (_, server) = message.ends();
             let resolver = self.identity.resolver(server.ip());
             let id = record.event_id;
             push(&mut self.trays, Stream::Messages, id, &record, resolver.as_bytes());
@@ -111,8 +111,7 @@ impl Output {
         let Some(subject) = transaction.subject() else { return };
         let id = self.identity.namespace().message(subject.envelope.id);
         let tcp_fallback_of = self.fallback.join(transaction, id);
-        let server =
-            if subject.dns.flags.response() { subject.envelope.src } else { subject.envelope.dst };
+        let (_, server) = subject.ends();
         let resolver = self.identity.resolver(server.ip());
         self.metrics.transaction(&seen(transaction, &resolver));
         if self.trays.iter().any(|tray| tray.renders(Stream::Transactions)) {
@@ -329,10 +328,7 @@ fn container(known: &Known) -> Option<ContainerFields<'_>> {
 
 /// What metrics want to know.
 fn seen<'a>(transaction: &Transaction<'a>, resolver: &'a str) -> Seen<'a> {
-    let question = transaction
-        .query
-        .and_then(|query| query.dns.question.as_ref())
-        .or_else(|| transaction.response.and_then(|response| response.dns.question.as_ref()));
+    let question = transaction.question();
     Seen {
         vantage: transaction.vantage.name(),
         transport: transaction.subject().map_or("", |message| message.envelope.transport.name()),

@@ -5,9 +5,7 @@ use super::{
     Namespace, ProcessFields, TransactionRecord, registrable,
 };
 use crate::capture::Sight;
-use crate::decode::dns::{
-    Answer, Dns, Edns, Question, class_name, opcode_name, rcode_name, type_name,
-};
+use crate::decode::dns::{Answer, Dns, Edns, class_name, opcode_name, rcode_name, type_name};
 use crate::decode::{DeadLetter, Message};
 use crate::pair::{Transaction, Vantage};
 use crate::sink::Stream;
@@ -16,7 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Who writes the records.
@@ -126,8 +124,8 @@ impl Identity {
         let subject = transaction.subject()?;
         let (query, response) = (transaction.query, transaction.response);
         let first = query.or(response)?;
-        let (client, server) = ends(first);
-        let asked = query.and_then(question_of).or_else(|| response.and_then(question_of));
+        let (client, server) = first.ends();
+        let asked = transaction.question();
         let answered = response.map(|response| &response.dns);
         let last = answered.unwrap_or(&first.dns);
         let query_edns = query.and_then(|query| query.dns.edns.as_ref());
@@ -150,7 +148,9 @@ impl Identity {
             qname: asked.map(|question| &*question.qname),
             qtype: asked.map(|question| type_name(question.qtype)),
             qclass: asked.map(|question| class_name(question.qclass)),
-            qname_case: query.and_then(question_of).and_then(|q| q.qname_case.as_deref()),
+            qname_case: query
+                .and_then(|query| query.dns.question.as_ref())
+                .and_then(|question| question.qname_case.as_deref()),
             zone: asked.and_then(|question| registrable(&question.qname)),
             status: transaction.status.name(),
             rcode: answered.map(|dns| rcode_name(dns.rcode())),
@@ -206,20 +206,6 @@ impl Identity {
 #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days, and far finer than a clock")]
 fn milliseconds(latency: Duration) -> f64 {
     latency.as_nanos() as f64 / 1e6
-}
-
-/// Client and server of the exchange that a message belongs to.
-fn ends(message: &Message) -> (SocketAddr, SocketAddr) {
-    let envelope = &message.envelope;
-    if message.dns.flags.response() {
-        (envelope.dst, envelope.src)
-    } else {
-        (envelope.src, envelope.dst)
-    }
-}
-
-fn question_of(message: &Message) -> Option<&Question> {
-    message.dns.question.as_ref()
 }
 
 /// Which way a packet went; on loopback, which is folded into the client's view, as the client
