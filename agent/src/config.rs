@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod layer;
+mod registry;
 mod shape;
 mod source;
 pub mod value;
@@ -159,6 +160,9 @@ pub enum ConfigError {
     /// librdkafka does not take one of `kafka.options`.
     #[error("{0}")]
     KafkaOption(String),
+    /// Formats and the schema registry do not fit together.
+    #[error("{0}")]
+    Registry(String),
     /// An address with two names.
     #[error("resolvers: {address} is both \"{first}\" and \"{second}\": keep one of them")]
     TwoNames {
@@ -205,8 +209,12 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         brokers: layer.kafka.brokers.unwrap_or_default().into_iter().map(|one| one.0).collect(),
         topics: layer.kafka.topics.into_iter().map(|(key, topic)| (key, topic.0)).collect(),
         options: layer.kafka.options,
+        format: layer.kafka.format.unwrap_or_default(),
+        formats: layer.kafka.formats,
+        registry: registry::resolve(layer.kafka.registry)?,
     };
     crate::sink::kafka::validate(&kafka).map_err(ConfigError::KafkaOption)?;
+    registry::validate(&kafka)?;
     let sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
     let node = layer.node.map_or_else(|| default_node(purpose), |node| node.0);
     let default = PairOptions::default();

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod format;
 pub mod kafka;
 pub mod null;
 mod open;
@@ -14,6 +15,7 @@ mod tally;
 mod threaded;
 mod writer;
 
+pub use format::{Format, Login, Password, RegistryConfig};
 pub use open::{OpenWith, SinkError, open, probe_file};
 pub use spec::{KafkaConfig, Look, SinkSpec, StreamSet};
 

@@ -1,12 +1,13 @@
 //! One layer of configuration: what a file, the environment or the flags say, and nothing else.
 
+use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
     Address, Broker, Count, Hook, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan,
     RingBytes, SnapBytes, Span, Switch, Topic, Version,
 };
 use crate::capture::ports::PortSet;
-use crate::sink::{SinkSpec, Stream, StreamSet};
+use crate::sink::{Format, SinkSpec, Stream, StreamSet};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -147,6 +148,39 @@ layer! {
         /// Settings for librdkafka.
         #[serde(deserialize_with = "map")]
         options: BTreeMap<String, String>,
+        /// How records look.
+        #[serde(deserialize_with = "text")]
+        format: Option<Format>,
+        /// How the records of a stream look.
+        #[serde(deserialize_with = "map")]
+        formats: BTreeMap<Stream, Format>,
+        /// Where schemas are kept.
+        #[serde(deserialize_with = "section")]
+        registry: RegistryLayer,
+    }
+}
+
+layer! {
+    /// Section `kafka.registry`.
+    RegistryLayer {
+        /// Where it is.
+        #[serde(deserialize_with = "text")]
+        url: Option<Url>,
+        /// Who we are.
+        #[serde(deserialize_with = "text")]
+        username: Option<Name>,
+        /// Our password.
+        #[serde(deserialize_with = "text")]
+        password: Option<Secret>,
+        /// The file with our password.
+        #[serde(deserialize_with = "text")]
+        password_file: Option<PathBuf>,
+        /// The certificates to trust.
+        #[serde(deserialize_with = "text")]
+        ca_file: Option<PathBuf>,
+        /// How long it may take.
+        #[serde(deserialize_with = "text")]
+        timeout: Option<PositiveSpan>,
     }
 }
 

@@ -139,7 +139,7 @@ macro_rules! leaf_entry {
     };
 }
 
-leaf_entry!(String, super::value::Topic);
+leaf_entry!(String, super::value::Topic, crate::sink::Format);
 
 impl<T: FromStr<Err: Display>> Entry for Vec<T> {
     fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {

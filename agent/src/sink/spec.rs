@@ -1,6 +1,6 @@
 //! What the user says about sinks: where to, which streams, how they look.
 
-use super::Stream;
+use super::{Format, RegistryConfig, Stream};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -180,6 +180,12 @@ pub struct KafkaConfig {
     pub topics: BTreeMap<Stream, String>,
     /// Settings passed through to librdkafka; they win over dnscribe's own.
     pub options: BTreeMap<String, String>,
+    /// How records look.
+    pub format: Format,
+    /// Formats of streams that differ from `format`.
+    pub formats: BTreeMap<Stream, Format>,
+    /// Where schemas are kept; there where a format needs it.
+    pub registry: Option<RegistryConfig>,
 }
 
 impl KafkaConfig {
@@ -187,6 +193,12 @@ impl KafkaConfig {
     #[must_use]
     pub fn topic(&self, stream: Stream) -> &str {
         self.topics.get(&stream).map_or(stream.default_topic(), String::as_str)
+    }
+
+    /// The format of a stream.
+    #[must_use]
+    pub fn format(&self, stream: Stream) -> Format {
+        self.formats.get(&stream).copied().unwrap_or(self.format)
     }
 }
 
@@ -218,6 +230,9 @@ impl fmt::Debug for KafkaConfig {
             .field("brokers", &self.brokers)
             .field("topics", &self.topics)
             .field("options", &options)
+            .field("format", &self.format)
+            .field("formats", &self.formats)
+            .field("registry", &self.registry)
             .finish()
     }
 }

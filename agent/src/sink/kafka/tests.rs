@@ -14,7 +14,7 @@ fn streams() -> StreamSet {
 fn config(brokers: &str, options: &[(&str, &str)]) -> KafkaConfig {
     let options = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let topics = [(Stream::Ledger, "accounts".to_owned())].into();
-    KafkaConfig { brokers: vec![brokers.into()], topics, options }
+    KafkaConfig { brokers: vec![brokers.into()], topics, options, ..KafkaConfig::default() }
 }
 
 fn batch(count: u32) -> Arc<Batch> {
