@@ -97,6 +97,12 @@ fn around(config: &Config) -> Vec<Probe> {
         let found = kafka::probe_brokers(&config.kafka, KAFKA_PATIENCE)
             .map_err(|why| (why, remedy.to_owned()));
         probes.push(Probe::required("kafka", found));
+        let streams = config.streams.unwrap_or(SinkSpec::Kafka.default_streams());
+        if let Some(found) = kafka::probe_registry(&config.kafka, streams) {
+            let remedy = "see that the registry runs and lets this client in, and what it has under \
+                          these subjects; then kafka.registry and kafka.formats";
+            probes.push(Probe::required("registry", found.map_err(|why| (why, remedy.to_owned()))));
+        }
     }
     for sink in &config.sinks {
         if let SinkSpec::File(path) = sink {
@@ -215,6 +221,22 @@ mod tests {
         let report = check(Ok(&config), |_| Vec::new());
         assert_eq!(report.exit_code(), 1);
         assert!(report.render(Output::Text).contains("fail  file"), "{report:?}");
+    }
+
+    #[test]
+    fn a_registry_that_is_not_there_fails() {
+        let mut config = config(&["kafka"]);
+        config.kafka.format = crate::sink::Format::Avro;
+        config.kafka.registry = Some(crate::sink::RegistryConfig {
+            url: "http://127.0.0.1:1".into(),
+            login: None,
+            ca_file: None,
+            timeout: Duration::from_secs(1),
+        });
+        let text = check(Ok(&config), |_| Vec::new()).render(Output::Text);
+        let line = text.lines().find(|line| line.starts_with("fail  registry")).unwrap();
+        assert!(line.contains("http://127.0.0.1:1: ") && line.contains("remedy: see"), "{line}");
+        assert!(line.contains("refused"), "{line}");
     }
 
     #[test]

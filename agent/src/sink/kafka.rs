@@ -4,11 +4,13 @@
 //! then the sink's bounded queue fills, and what does not fit there is dropped and counted. No
 //! rdkafka type leaves this module.
 
+mod encode;
 mod probe;
 mod read_back;
 mod reports;
 mod settings;
 
+pub use encode::probe_registry;
 pub use probe::probe_brokers;
 pub use read_back::read_back;
 pub use settings::validate;

@@ -1,6 +1,7 @@
 //! Reading topics back, for `dnscribe ledger verify`.
 
 use super::super::{KafkaConfig, Stream};
+use super::encode::{Decoder, Undecodable};
 use super::settings;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -15,7 +16,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Hands the records of all configured topics, from the oldest kept to the newest at the time of
-/// the call, to `each`, with the place of each: topic, partition and offset.
+/// the call, to `each`, as JSON, with the place of each: topic, partition and offset.
 ///
 /// # Errors
 /// A sentence, where Kafka cannot be reached or stops answering.
@@ -32,6 +33,7 @@ pub fn read_back(
         assignment.add_partition_offset(topic, *partition, Offset::Beginning).map_err(failed)?;
     }
     consumer.assign(&assignment).map_err(failed)?;
+    let mut decoder = Decoder::new(config);
     while !ends.is_empty() {
         let message = match consumer.poll(PATIENCE) {
             None => return Err(format!("{brokers} gave no record within {PATIENCE:?}")),
@@ -50,7 +52,13 @@ pub fn read_back(
         let Some(&end) = ends.get(&place) else { continue };
         if message.offset() < end {
             let at = format!("{}/{} at {}", place.0, place.1, message.offset());
-            each(message.payload().unwrap_or_default(), &at);
+            let payload = message.payload().unwrap_or_default();
+            match decoder.decode(payload) {
+                Ok(line) => each(line, &at),
+                Err(Undecodable::Registry(why)) => return Err(why),
+                // No record will be found in it; the place says why.
+                Err(Undecodable::Record(why)) => each(payload, &format_args!("{at} ({why})")),
+            }
         }
         if message.offset() + 1 >= end {
             ends.remove(&place);
