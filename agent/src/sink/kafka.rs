@@ -18,6 +18,7 @@ pub use settings::validate;
 use super::tally::{Reason, Tally};
 use super::threaded::{Back, Bounds, Next, Taken, Threaded};
 use super::{KafkaConfig, Look, Rendered, SinkError, Stream, StreamSet};
+use encode::Encoder;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
@@ -39,6 +40,9 @@ const REASONS: &[Reason] = &[
 
 /// How long to wait for room in librdkafka's queue before asking again.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long to wait before asking the schema registry again.
+const PREPARE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Starts a producer. Does not wait for a broker: records wait for it.
 pub(super) fn open(
@@ -64,7 +68,8 @@ fn open_bounded(
         .create_with_context(reports)
         .map_err(|error| SinkError::Kafka(settings::explain(&error)))?;
     let topics = Stream::ALL.map(|stream| config.topic(stream).to_owned());
-    let sender = Sender { producer, topics, node: node.to_owned() };
+    let encoder = Encoder::new(config, streams).map_err(SinkError::Kafka)?;
+    let mut sender = Sender { producer, topics, node: node.to_owned(), encoder };
     let thread = name.clone();
     Threaded::start(name, Look::Json, bounds, shared, move |back| sender.run(back))
         .map(|sink| sink.with_gauges(move || stats.gauges()))
@@ -76,14 +81,26 @@ struct Sender {
     producer: ThreadedProducer<Reports>,
     topics: [String; Stream::ALL.len()],
     node: String,
+    encoder: Encoder,
 }
 
 impl Sender {
-    fn run(&self, back: &Back) {
+    fn run(&mut self, back: &Back) {
+        let mut told = false;
         loop {
             if let Some(reason) = back.shared.failed() {
                 back.drop_all(reason);
                 break;
+            }
+            if !self.encoder.ready()
+                && !back.shared.stopping()
+                && let Err(why) = self.encoder.prepare()
+            {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(why, "records wait for their schemas");
+                }
+                thread::sleep(PREPARE_PAUSE);
+                continue;
             }
             match back.next(Duration::from_millis(100)) {
                 Next::Batch(taken) => self.send_batch(&taken, back),
@@ -100,7 +117,7 @@ impl Sender {
         let _ = self.producer.flush(Duration::from_millis(500));
     }
 
-    fn send_batch(&self, taken: &Taken, back: &Back) {
+    fn send_batch(&mut self, taken: &Taken, back: &Back) {
         let tally = &back.shared.tally;
         for rendered in taken.batch.iter().filter(|record| tally.streams().contains(record.stream))
         {
@@ -116,7 +133,7 @@ impl Sender {
     }
 
     /// Hands one record to librdkafka; waits while its queue is full.
-    fn send(&self, rendered: &Rendered<'_>, back: &Back) -> Sent {
+    fn send(&mut self, rendered: &Rendered<'_>, back: &Back) -> Sent {
         let mut id = [0; 32];
         let headers = OwnedHeaders::new_with_capacity(3)
             .insert(Header { key: "schema", value: Some(rendered.stream.schema()) })
@@ -124,6 +141,13 @@ impl Sender {
             .insert(Header { key: "event_id", value: Some(hex(rendered.event_id, &mut id)) });
         let stream = rendered.stream as usize;
         let line = rendered.line.strip_suffix(b"\n").unwrap_or(rendered.line);
+        let line = match self.encoder.encode(rendered.stream, line) {
+            Ok(payload) => payload,
+            Err(why) => {
+                tracing::debug!(%why, "a record cannot be encoded");
+                return Sent::Refused(Reason::Rejected);
+            }
+        };
         let mut record: BaseRecord<'_, [u8], [u8], usize> =
             BaseRecord::with_opaque_to(&self.topics[stream], stream).payload(line).headers(headers);
         if !rendered.key.is_empty() {
