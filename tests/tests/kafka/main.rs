@@ -2,6 +2,7 @@
 //! and stays so when the broker dies meanwhile. Needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+mod avro;
 mod broker;
 mod consume;
 
