@@ -13,8 +13,9 @@ pub mod value;
 
 use crate::capture::ports::PortSet;
 use crate::pair::PairOptions;
+use crate::sink::spool::{SpoolConfig, WhenFull};
 use crate::sink::{KafkaConfig, OpenWith, SinkSpec, StreamSet};
-use layer::{Layer, Over};
+use layer::{Layer, Over, SpoolLayer};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -76,6 +77,8 @@ pub struct Config {
     pub output: Output,
     /// How to reach Kafka; with brokers where a sink needs them.
     pub kafka: KafkaConfig,
+    /// Where records wait while Kafka is away; in memory only where absent.
+    pub spool: Option<SpoolConfig>,
     /// Names of resolvers by address (IPv4-mapped IPv6 addresses as IPv4).
     pub resolvers: BTreeMap<IpAddr, String>,
     /// Where `/metrics` is served, if at all.
@@ -183,7 +186,10 @@ impl Config {
             file.metrics.listen = Some(Listen(None));
         }
         let environment = source::environment(sources.environment.iter().cloned())?;
-        let layer = sources.flags.clone().over(environment).over(file);
+        let mut layer = sources.flags.clone().over(environment).over(file);
+        if layer.spool.directory.is_none() {
+            layer.spool.directory = Some(default_spool(&sources.environment));
+        }
         resolve(layer, sources.purpose)
     }
 
@@ -196,7 +202,14 @@ impl Config {
             Output::Auto if std::io::stdout().is_terminal() => Look::Text,
             Output::Json | Output::Auto => Look::Json,
         };
-        OpenWith { streams: self.streams, stdout, node: &self.node, kafka: &self.kafka }
+        OpenWith {
+            streams: self.streams,
+            stdout,
+            node: &self.node,
+            region: self.region.as_deref(),
+            kafka: &self.kafka,
+            spool: self.spool.as_ref(),
+        }
     }
 }
 
@@ -238,6 +251,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         sinks,
         output: layer.output.unwrap_or(Output::Auto),
         kafka,
+        spool: spool(layer.spool, purpose),
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
         messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
@@ -252,6 +266,24 @@ fn default_node(purpose: Purpose) -> String {
         Purpose::Replay => "replay".to_owned(),
         Purpose::Live => rustix::system::uname().nodename().to_string_lossy().into_owned(),
     }
+}
+
+/// A service manager's directory for what must outlive the service, else the usual one.
+fn default_spool(environment: &[(OsString, OsString)]) -> PathBuf {
+    let given = environment.iter().find(|(name, _)| name == "STATE_DIRECTORY");
+    let base = given.map_or_else(|| PathBuf::from("/var/lib/dnscribe"), |(_, path)| path.into());
+    base.join("spool")
+}
+
+/// Replay needs none: it can wait for Kafka, and can be run again.
+fn spool(layer: SpoolLayer, purpose: Purpose) -> Option<SpoolConfig> {
+    let wanted = purpose == Purpose::Live && layer.enabled.is_none_or(|enabled| enabled.0);
+    wanted.then(|| SpoolConfig {
+        directory: layer.directory.unwrap_or_default(),
+        max_bytes: layer.max_bytes.map_or(1 << 30, |size| size.0),
+        max_age: layer.max_age.map_or(Duration::from_secs(72 * 3600), |span| span.0),
+        when_full: layer.when_full.unwrap_or(WhenFull::DropOldest),
+    })
 }
 
 /// Where nothing is said, records go to Kafka if it is known, else to stdout.

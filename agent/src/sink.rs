@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod null;
 mod open;
 pub mod spec;
+pub mod spool;
 mod tally;
 mod threaded;
 mod writer;
@@ -149,11 +150,24 @@ impl Batch {
     pub fn iter(&self) -> impl Iterator<Item = Rendered<'_>> {
         let mut start = 0;
         self.entries.iter().map(move |entry| {
-            let line = &self.bytes[start..entry.line_end];
-            let key = &self.bytes[entry.line_end..entry.key_end];
+            let rendered = self.rendered(start, entry);
             start = entry.key_end;
-            Rendered { stream: entry.stream, event_id: entry.event_id, line, key }
+            rendered
         })
+    }
+
+    /// The record at a place, counted from 0.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Rendered<'_>> {
+        let entry = self.entries.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |before| self.entries[before].key_end);
+        Some(self.rendered(start, entry))
+    }
+
+    fn rendered(&self, start: usize, entry: &Entry) -> Rendered<'_> {
+        let line = &self.bytes[start..entry.line_end];
+        let key = &self.bytes[entry.line_end..entry.key_end];
+        Rendered { stream: entry.stream, event_id: entry.event_id, line, key }
     }
 
     /// Number of records.
@@ -205,8 +219,19 @@ pub trait Sink: Send {
     /// identity 5 at every call.
     fn counters(&self) -> BTreeMap<String, Delivery>;
 
+    /// The same of records that an earlier capture left behind, which are not of this capture's
+    /// balance; none where there were none.
+    fn recovered(&self) -> Option<BTreeMap<String, Delivery>> {
+        None
+    }
+
     /// Why the sink can take nothing any more, once it has failed for good.
     fn failure(&self) -> Option<Failure>;
+
+    /// Octets of records that wait on disk.
+    fn spool_bytes(&self) -> u64 {
+        0
+    }
 
     /// What else the sink measures, for `/metrics`.
     fn gauges(&self) -> Vec<Gauge> {

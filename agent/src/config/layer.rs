@@ -2,10 +2,11 @@
 
 use super::shape::{items, joined, map, section, text};
 use super::value::{
-    Address, Broker, Count, Hook, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan,
+    Address, Broker, Count, DiskBytes, Hook, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan,
     RingBytes, SnapBytes, Span, Switch, Topic, Version,
 };
 use crate::capture::ports::PortSet;
+use crate::sink::spool::WhenFull;
 use crate::sink::{SinkSpec, Stream, StreamSet};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -78,6 +79,9 @@ layer! {
         /// How to reach Kafka.
         #[serde(deserialize_with = "section")]
         kafka: KafkaLayer,
+        /// Where records wait while Kafka is away.
+        #[serde(deserialize_with = "section")]
+        spool: SpoolLayer,
         /// Addresses of resolvers by name.
         #[serde(deserialize_with = "map")]
         resolvers: BTreeMap<Name, Vec<Address>>,
@@ -147,6 +151,27 @@ layer! {
         /// Settings for librdkafka.
         #[serde(deserialize_with = "map")]
         options: BTreeMap<String, String>,
+    }
+}
+
+layer! {
+    /// Section `spool`.
+    SpoolLayer {
+        /// Whether there is a spool.
+        #[serde(deserialize_with = "text")]
+        enabled: Option<Switch>,
+        /// Where it is.
+        #[serde(deserialize_with = "text")]
+        directory: Option<PathBuf>,
+        /// Octets on disk at most.
+        #[serde(deserialize_with = "text")]
+        max_bytes: Option<DiskBytes>,
+        /// Age of records at most.
+        #[serde(deserialize_with = "text")]
+        max_age: Option<PositiveSpan>,
+        /// Which records go when it is full.
+        #[serde(deserialize_with = "text")]
+        when_full: Option<WhenFull>,
     }
 }
 

@@ -183,6 +183,20 @@ impl FromStr for RingBytes {
     }
 }
 
+/// Octets on disk: at least 1 MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskBytes(pub u64);
+
+impl FromStr for DiskBytes {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        octets(text).filter(|size| *size >= 1 << 20).map(Self).ok_or_else(|| {
+            BadValue::new(text, "a size on disk", "1MiB or more, such as 10GiB")
+        })
+    }
+}
+
 /// Octets captured of a packet at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapBytes(pub u32);

@@ -10,8 +10,19 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 /// 128 bits, printed as 32 hex digits; a pure function of node, capture epoch, CPU, sequence and
 /// index within the packet, so that a resend or a second replay carries the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EventId(pub u128);
+
+impl EventId {
+    /// The id of the dead letter that a record becomes which nobody takes: of the same capture.
+    #[must_use]
+    pub fn of_dead_letter(self) -> Self {
+        const CAPTURE: u128 = 0xFFFF_FFFF << 96;
+        const SEED: u64 = 0x646C_7100;
+        let hash = xxh3_128_with_seed(&self.0.to_be_bytes(), SEED);
+        Self(self.0 & CAPTURE | hash & !CAPTURE)
+    }
+}
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

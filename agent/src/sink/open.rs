@@ -1,6 +1,7 @@
 //! From what the user wants to sinks that run.
 
 use super::null::Null;
+use super::spool::SpoolConfig;
 use super::{KafkaConfig, Look, Sink, SinkSpec, StreamSet, kafka, writer};
 use std::collections::BTreeMap;
 use std::io;
@@ -15,8 +16,12 @@ pub struct OpenWith<'a> {
     pub stdout: Look,
     /// The node's name, for the headers of Kafka records.
     pub node: &'a str,
+    /// The node's region, for the records that a sink makes itself.
+    pub region: Option<&'a str>,
     /// How to reach Kafka.
     pub kafka: &'a KafkaConfig,
+    /// Where records wait for Kafka; in memory only where absent.
+    pub spool: Option<&'a SpoolConfig>,
 }
 
 /// Why a sink cannot be opened.
@@ -73,7 +78,10 @@ fn open_one(
     Ok(match spec {
         SinkSpec::Stdout => Box::new(writer::stdout(name, streams, with.stdout)?),
         SinkSpec::File(path) => Box::new(writer::file(name, streams, path)?),
-        SinkSpec::Kafka => Box::new(kafka::open(name, streams, with.node, with.kafka)?),
+        SinkSpec::Kafka => {
+            let OpenWith { node, region, kafka: config, spool, .. } = *with;
+            Box::new(kafka::open(name, streams, kafka::With { node, region, config, spool })?)
+        }
         SinkSpec::Null => Box::new(Null::new(name, streams)),
     })
 }

@@ -6,7 +6,7 @@ use crate::ledger::Delivery;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -33,6 +33,7 @@ pub(super) struct Shared {
     queued_bytes: AtomicUsize,
     stop: AtomicBool,
     flushing: AtomicBool,
+    draining: AtomicBool,
     failure: OnceLock<(Failure, Reason)>,
 }
 
@@ -45,6 +46,15 @@ impl Shared {
     /// Whether somebody waits for all to arrive.
     pub(super) fn flushing(&self) -> bool {
         self.flushing.load(Ordering::Relaxed)
+    }
+
+    /// Says whether what waits on disk is on its way to where it belongs.
+    pub(super) fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// The sink's end: all that is offered from now on is dropped for `reason`.
@@ -99,6 +109,11 @@ impl Back {
         }
     }
 
+    /// What is left in the queue.
+    pub(super) fn rest(&self) -> impl Iterator<Item = Arc<Batch>> {
+        self.receiver.try_iter()
+    }
+
     /// After a failure: drops what still comes, until the sink is closed.
     pub(super) fn drop_all(&self, reason: Reason) {
         loop {
@@ -123,6 +138,15 @@ pub(super) struct Threaded {
     sender: Option<Sender<Arc<Batch>>>,
     thread: Option<JoinHandle<()>>,
     gauges: Box<dyn Fn() -> Vec<Gauge> + Send>,
+    spool: Option<Spool>,
+}
+
+/// What a sink with a spool shows of it.
+pub(super) struct Spool {
+    /// What earlier captures left behind.
+    pub(super) recovered: Arc<Tally>,
+    /// Octets on disk.
+    pub(super) bytes: Arc<AtomicU64>,
 }
 
 impl Threaded {
@@ -133,6 +157,7 @@ impl Threaded {
             queued_bytes: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             flushing: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             failure: OnceLock::new(),
         })
     }
@@ -150,12 +175,19 @@ impl Threaded {
         let thread =
             thread::Builder::new().name(format!("sink-{name}")).spawn(move || work(&back))?;
         let (sender, thread) = (Some(sender), Some(thread));
-        Ok(Self { name, look, bounds, shared, sender, thread, gauges: Box::new(Vec::new) })
+        let gauges = Box::new(Vec::new);
+        Ok(Self { name, look, bounds, shared, sender, thread, gauges, spool: None })
     }
 
     /// The sink with numbers of its own.
     pub(super) fn with_gauges(mut self, gauges: impl Fn() -> Vec<Gauge> + Send + 'static) -> Self {
         self.gauges = Box::new(gauges);
+        self
+    }
+
+    /// The sink with a spool.
+    pub(super) fn with_spool(mut self, spool: Spool) -> Self {
+        self.spool = Some(spool);
         self
     }
 
@@ -243,7 +275,8 @@ impl Sink for Threaded {
 
     fn flush(&mut self, limit: Duration) {
         self.shared.flushing.store(true, Ordering::Relaxed);
-        wait_until(limit, || self.shared.tally.in_flight() == 0);
+        let shared = &self.shared;
+        wait_until(limit, || shared.tally.in_flight() == 0 && !shared.draining());
         self.shared.flushing.store(false, Ordering::Relaxed);
     }
 
@@ -262,6 +295,15 @@ impl Sink for Threaded {
 
     fn counters(&self) -> BTreeMap<String, Delivery> {
         self.shared.tally.counters()
+    }
+
+    fn recovered(&self) -> Option<BTreeMap<String, Delivery>> {
+        let tally = self.spool.as_ref().map(|spool| &spool.recovered);
+        tally.filter(|tally| !tally.is_empty()).map(|tally| tally.counters())
+    }
+
+    fn spool_bytes(&self) -> u64 {
+        self.spool.as_ref().map_or(0, |spool| spool.bytes.load(Ordering::Relaxed))
     }
 
     fn failure(&self) -> Option<Failure> {

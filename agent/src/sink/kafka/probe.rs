@@ -51,7 +51,7 @@ pub fn probe_brokers(config: &KafkaConfig, timeout: Duration) -> Result<String, 
         return Err("no broker is configured".into());
     }
     let trouble = Trouble::default();
-    let producer: ThreadedProducer<Trouble> = settings::producer(config)
+    let producer: ThreadedProducer<Trouble> = settings::producer(config, false)
         .create_with_context(trouble.clone())
         .map_err(|error| settings::explain(&error))?;
     let metadata = producer.client().fetch_metadata(None, timeout).map_err(|error| {

@@ -1,8 +1,8 @@
 //! What librdkafka tells: deliveries, errors, log lines, statistics.
 
+use super::super::Gauge;
 use super::super::tally::Reason;
-use super::super::threaded::Shared;
-use super::super::{Failure, Gauge};
+use super::flight::{Flight, Outcome};
 use super::settings::essence;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -13,58 +13,83 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{debug, error, info, warn};
 
-/// The context of the producer. A record's opaque is its stream's number.
-pub(super) struct Reports {
-    shared: Arc<Shared>,
+/// The state of the connection, as far as librdkafka tells it; outlives each producer.
+#[derive(Default)]
+pub(super) struct Health {
     unreachable: AtomicBool,
     /// The last trouble with one broker: that all are down says less.
     trouble: Mutex<Option<String>>,
-    stats: Arc<Stats>,
+    /// Why the producer can do nothing any more.
+    fatal: Mutex<Option<String>>,
+    pub(super) stats: Stats,
 }
 
-impl Reports {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            unreachable: AtomicBool::new(false),
-            trouble: Mutex::default(),
-            stats: Arc::default(),
-        }
+impl Health {
+    /// Whether no broker can be reached, as far as is known.
+    pub(super) fn is_down(&self) -> bool {
+        self.unreachable.load(Ordering::Relaxed)
     }
 
-    pub(super) fn stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.stats)
+    /// Why the producer must be replaced, told once.
+    pub(super) fn take_fatal(&self) -> Option<String> {
+        lock(&self.fatal).take()
     }
 
-    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The producer cannot be used.
+    pub(super) fn set_fatal(&self, reason: String) {
+        *lock(&self.fatal) = Some(reason);
     }
 
     /// Says it once until records arrive again.
     fn warn_once(&self, reason: &str) {
-        let trouble = self.trouble().take();
+        let trouble = lock(&self.trouble).take();
         let reason = trouble.as_deref().unwrap_or(reason);
         if !self.unreachable.swap(true, Ordering::Relaxed) {
             warn!(reason, "Kafka cannot be reached; records wait for it");
         }
     }
+
+    fn arrived(&self) {
+        if self.unreachable.load(Ordering::Relaxed) {
+            self.unreachable.store(false, Ordering::Relaxed);
+            info!("Kafka is reached again");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The context of a producer. A record's opaque is its number in the flight.
+pub(super) struct Reports {
+    pub(super) flight: Arc<Flight>,
+    pub(super) health: Arc<Health>,
 }
 
 impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, stream: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let outcome = match result {
             Ok(_) => {
-                if self.unreachable.load(Ordering::Relaxed) {
-                    self.unreachable.store(false, Ordering::Relaxed);
-                    info!("Kafka is reached again");
-                }
-                Ok(())
+                self.health.arrived();
+                Outcome::Delivered
             }
-            Err((error, _)) => Err(reason(error.rdkafka_error_code())),
+            Err((error, _)) => judge(error.rdkafka_error_code()),
         };
-        self.shared.tally.settle_one(stream, outcome);
+        self.flight.settle(number, outcome);
+    }
+}
+
+/// What an error means for the record. A producer that ends gives its records back.
+fn judge(code: Option<RDKafkaErrorCode>) -> Outcome {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Some(Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::State) => {
+            Outcome::Returned
+        }
+        code => Outcome::Refused(reason(code)),
     }
 }
 
@@ -84,21 +109,20 @@ impl ClientContext for Reports {
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.stats.take(&statistics);
+        self.health.stats.take(&statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             Some(Code::Fatal) => {
-                let broken = format!("the Kafka producer has failed for good: {reason}");
-                self.shared.fail(Failure::Broken(broken), Reason::BrokerError);
+                self.health.set_fatal(essence(reason).to_owned());
             }
             Some(Code::AllBrokersDown | Code::Authentication | Code::SSL) => {
-                self.warn_once(reason);
+                self.health.warn_once(reason);
             }
             Some(Code::BrokerTransportFailure | Code::Resolve) => {
-                *self.trouble() = Some(essence(reason).to_owned());
+                *lock(&self.health.trouble) = Some(essence(reason).to_owned());
             }
             _ => debug!(reason, "librdkafka reports an error"),
         }
@@ -129,7 +153,6 @@ pub(super) fn reason(code: Option<RDKafkaErrorCode>) -> Reason {
         Some(Code::InvalidRecord | Code::PolicyViolation | Code::InvalidTimestamp) => {
             Reason::Rejected
         }
-        Some(Code::PurgeQueue | Code::PurgeInflight) => Reason::Shutdown,
         _ => Reason::BrokerError,
     }
 }

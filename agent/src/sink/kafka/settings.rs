@@ -6,8 +6,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
-/// Ours, before the user's `kafka.options`. What is not here is librdkafka's default;
-/// `message.timeout.ms` is 5 minutes.
+/// Ours, before the user's `kafka.options`. What is not here is librdkafka's default.
 const DEFAULTS: &[(&str, &str)] = &[
     ("acks", "all"),
     ("client.id", "dnscribe"),
@@ -21,17 +20,21 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("partitioner", "murmur2_random"),
     ("queue.buffering.max.kbytes", "131072"),
     ("queue.buffering.max.messages", "200000"),
+    // A broker that is back should not wait long for the records.
+    ("reconnect.backoff.max.ms", "2000"),
     ("socket.keepalive.enable", "true"),
     ("socket.nagle.disable", "true"),
     ("statistics.interval.ms", "5000"),
 ];
 
-/// The settings of a producer.
-pub(super) fn producer(config: &KafkaConfig) -> ClientConfig {
+/// The settings of a producer. `for_ever`: a record waits for its broker without a limit, for
+/// there is a disk that takes the others; else for 5 minutes.
+pub(super) fn producer(config: &KafkaConfig, for_ever: bool) -> ClientConfig {
     let mut client = ClientConfig::new();
     for (key, value) in DEFAULTS {
         client.set(*key, *value);
     }
+    client.set("message.timeout.ms", if for_ever { "0" } else { "300000" });
     client.set("bootstrap.servers", config.brokers.join(","));
     for (key, value) in &config.options {
         client.set(key, value);
@@ -59,7 +62,7 @@ pub fn validate(config: &KafkaConfig) -> Result<(), String> {
     if config.options.is_empty() {
         return Ok(());
     }
-    producer(config).create_native_config().map(drop).map_err(|error| explain(&error))
+    producer(config, false).create_native_config().map(drop).map_err(|error| explain(&error))
 }
 
 /// librdkafka's words without its own state and statistics, which it appends in parentheses.

@@ -1,11 +1,13 @@
-use super::super::{Batch, Failure, Sink};
+use super::super::{Batch, Sink};
+use super::reports::Reports;
 use super::*;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, TopicPartitionList};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 fn streams() -> StreamSet {
     [Stream::Transactions, Stream::Ledger].into_iter().collect()
@@ -15,6 +17,16 @@ fn config(brokers: &str, options: &[(&str, &str)]) -> KafkaConfig {
     let options = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let topics = [(Stream::Ledger, "accounts".to_owned())].into();
     KafkaConfig { brokers: vec![brokers.into()], topics, options }
+}
+
+/// A sink without a disk.
+fn open(config: &KafkaConfig) -> Result<Threaded, SinkError> {
+    open_bounded(config, Bounds::default())
+}
+
+fn open_bounded(config: &KafkaConfig, bounds: Bounds) -> Result<Threaded, SinkError> {
+    let with = With { node: "node-1", region: None, config, spool: None };
+    super::open_bounded("kafka".into(), streams(), with, bounds)
 }
 
 fn batch(count: u32) -> Arc<Batch> {
@@ -78,7 +90,7 @@ fn records_arrive_with_key_headers_and_topic() {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
     let config = config(&brokers, &[]);
-    let mut sink = open("kafka".into(), streams(), "node-1", &config).unwrap();
+    let mut sink = open(&config).unwrap();
     for _ in 0..10 {
         sink.offer(&batch(300));
     }
@@ -112,7 +124,7 @@ fn records_arrive_with_key_headers_and_topic() {
 fn an_unreachable_broker_holds_nothing_up() {
     let config = config("127.0.0.1:1", &[("queue.buffering.max.messages", "50")]);
     let bounds = Bounds { batches: 3, bytes: 1 << 20 };
-    let mut sink = open_bounded("kafka".into(), streams(), "n", &config, bounds).unwrap();
+    let mut sink = open_bounded(&config, bounds).unwrap();
     let start = Instant::now();
     for _ in 0..100 {
         sink.offer(&batch(30));
@@ -132,7 +144,7 @@ fn an_unreachable_broker_holds_nothing_up() {
 #[test]
 fn a_record_has_its_time() {
     let config = config("127.0.0.1:1", &[("message.timeout.ms", "100"), ("linger.ms", "5")]);
-    let mut sink = open("kafka".into(), streams(), "n", &config).unwrap();
+    let mut sink = open(&config).unwrap();
     sink.offer(&batch(3));
     sink.flush(Duration::from_secs(10));
     assert_eq!((totals(&sink), dropped(&sink, "message_timed_out")), ((2, 0, 0), 2));
@@ -146,7 +158,7 @@ fn refusals_are_counted_by_reason() {
         .unwrap();
     let brokers = cluster.bootstrap_servers();
     let config = config(&brokers, &[("message.max.bytes", "1000")]);
-    let mut sink = open("kafka".into(), streams(), "n", &config).unwrap();
+    let mut sink = open(&config).unwrap();
     sink.offer(&batch(3));
     let mut large = Batch::default();
     large.push(Stream::Transactions, 1, |out| out.resize(5000, b'x'), |_| ());
@@ -162,7 +174,7 @@ fn waits_for_a_broker_that_comes_back() {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
     let fast = [("reconnect.backoff.max.ms", "200"), ("retry.backoff.ms", "50")];
-    let mut sink = open("kafka".into(), streams(), "n", &config(&brokers, &fast)).unwrap();
+    let mut sink = open(&config(&brokers, &fast)).unwrap();
     sink.offer(&batch(3));
     sink.flush(Duration::from_secs(20));
     cluster.broker_down(1).unwrap();
@@ -179,13 +191,13 @@ fn secrets_stay_out_of_errors() {
     let options = [("sasl.oauthbearer.client.secret", "hunter2"), ("acks", "hunter2")];
     for option in options {
         let config = config("127.0.0.1:1", &[option]);
-        let error = open("kafka".into(), streams(), "n", &config).err().map(|e| e.to_string());
+        let error = open(&config).err().map(|e| e.to_string());
         assert!(option.0 == "sasl.oauthbearer.client.secret" || error.is_some());
         let told = format!("{error:?}");
         assert!(option.0 == "acks" || !told.contains("hunter2"), "{told}");
     }
     let config = config("127.0.0.1:1", &[("ssl.key.pem", "hunter2"), ("nonsense", "x")]);
-    let error = open("kafka".into(), streams(), "n", &config).err().unwrap().to_string();
+    let error = open(&config).err().unwrap().to_string();
     assert!(error.contains("kafka.options") && !error.contains("hunter2"), "{error}");
 }
 
@@ -218,11 +230,17 @@ fn logged(work: impl FnOnce()) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+fn reports() -> Reports {
+    let own = Threaded::shared(Tally::new(streams(), REASONS));
+    let recovered = Arc::new(Tally::new(streams(), REASONS));
+    let flight = Arc::new(Flight::new(Tallies { own, recovered }));
+    Reports { flight, health: Arc::default() }
+}
+
 #[test]
 fn trouble_is_told_once() {
     use rdkafka::client::ClientContext;
-    let shared = Threaded::shared(Tally::new(streams(), REASONS));
-    let reports = Reports::new(Arc::clone(&shared));
+    let reports = reports();
     let error = |code, reason| reports.error(KafkaError::Global(code), reason);
     let told = logged(|| {
         for _ in 0..100 {
@@ -232,25 +250,9 @@ fn trouble_is_told_once() {
     });
     assert_eq!(told.lines().count(), 1, "{told}");
     assert!(told.contains("WARN") && told.contains("Connection refused"), "{told}");
+    assert!(reports.health.is_down());
     error(RDKafkaErrorCode::Fatal, "out of order sequence number");
-    assert_eq!(shared.failed(), Some(Reason::BrokerError));
-}
-
-#[test]
-fn a_fatal_error_ends_the_sink() {
-    let mut sink = {
-        let shared = Threaded::shared(Tally::new(streams(), REASONS));
-        shared.fail(Failure::Broken("over".into()), Reason::BrokerError);
-        Threaded::start("kafka".into(), Look::Json, Bounds::default(), shared, |back| {
-            back.drop_all(Reason::BrokerError);
-        })
-        .unwrap()
-    };
-    sink.offer(&batch(3));
-    assert_eq!((totals(&sink), dropped(&sink, "broker_error")), ((2, 0, 0), 2));
-}
-
-#[test]
-fn writes_hex() {
-    assert_eq!(hex(0x0123_4567_89AB_CDEF, &mut [0; 32]), b"00000000000000000123456789abcdef");
+    let fatal = reports.health.take_fatal();
+    assert_eq!(fatal.as_deref(), Some("out of order sequence number"));
+    assert_eq!(reports.health.take_fatal(), None);
 }
