@@ -146,6 +146,17 @@ impl Batch {
         self.entries.push(Entry { stream, event_id, line_end, key_end: self.bytes.len() });
     }
 
+    /// Appends the records of another batch.
+    pub fn extend(&mut self, other: &Self) {
+        let shift = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.entries.extend(other.entries.iter().map(|entry| Entry {
+            line_end: entry.line_end + shift,
+            key_end: entry.key_end + shift,
+            ..*entry
+        }));
+    }
+
     /// The records, in order.
     pub fn iter(&self) -> impl Iterator<Item = Rendered<'_>> {
         let mut start = 0;

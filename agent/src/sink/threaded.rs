@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How long a thread may take to end before it is left to itself, stuck in the kernel.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How much may wait in front of the thread.
+/// How much may wait in front of the thread. On a quiet host batches are small and many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) batches: usize,
@@ -23,7 +23,7 @@ pub(super) struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { batches: 1024, bytes: 64 << 20 }
+        Self { batches: 16_384, bytes: 64 << 20 }
     }
 }
 
@@ -109,9 +109,10 @@ impl Back {
         }
     }
 
-    /// What is left in the queue.
-    pub(super) fn rest(&self) -> impl Iterator<Item = Arc<Batch>> {
-        self.receiver.try_iter()
+    /// What is in the queue already.
+    pub(super) fn ready(&self) -> impl Iterator<Item = Taken> {
+        let shared = &self.shared;
+        self.receiver.try_iter().map(|batch| Taken { batch, shared: Arc::clone(shared) })
     }
 
     /// After a failure: drops what still comes, until the sink is closed.

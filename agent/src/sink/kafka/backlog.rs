@@ -173,14 +173,15 @@ impl Backlog {
             return;
         }
         let Some(spool) = &mut self.spool else { return };
-        for exposed in self.flight.exposed() {
+        let all = self.flight.exposed();
+        for exposed in &all {
             for stream in Stream::ALL {
                 let mut records = exposed.of(stream).peekable();
                 if records.peek().is_none() {
                     continue;
                 }
                 match spool.append(stream, &mut records, true, SystemTime::now()) {
-                    Ok(frame) if self.flight.house(&exposed, stream, frame) => {}
+                    Ok(frame) if self.flight.house(exposed, stream, frame) => {}
                     Ok(frame) => spool.settle(frame),
                     Err(_) => {
                         self.next_insurance = now + SYNC_EVERY;
@@ -189,6 +190,7 @@ impl Backlog {
                 }
             }
         }
+        self.flight.insured(&all);
         self.account_gone();
     }
 

@@ -122,6 +122,8 @@ struct State {
     records: u64,
     bytes: usize,
     last_delivery: Instant,
+    /// The batches before this one have been put on disk too, as far as they had to be.
+    insured: u64,
     done: Vec<FrameId>,
     dead: Vec<Dead>,
 }
@@ -188,6 +190,7 @@ impl Flight {
             records: 0,
             bytes: 0,
             last_delivery: Instant::now(),
+            insured: 0,
             done: Vec::new(),
             dead: Vec::new(),
         };
@@ -307,11 +310,14 @@ impl Flight {
         now.saturating_duration_since(oldest.since.max(state.last_delivery))
     }
 
-    /// The batches of which something is in memory only.
+    /// The batches of which something is in memory only, but for those that [`Self::insured`]
+    /// has been told of.
     pub(super) fn exposed(&self) -> Vec<Exposed> {
         let state = self.state();
+        let before = state.insured.saturating_sub(state.first);
         let numbered = (state.first..).zip(&state.pending);
         numbered
+            .skip(usize::try_from(before).unwrap_or(usize::MAX))
             .filter(|(_, pending)| pending.is_exposed())
             .map(|(number, pending)| Exposed {
                 number,
@@ -321,6 +327,14 @@ impl Flight {
                 homes: pending.cargo.homes,
             })
             .collect()
+    }
+
+    /// All that was exposed has been put on disk. What loses its place there later, to make room,
+    /// is not put there again.
+    pub(super) fn insured(&self, upto: &[Exposed]) {
+        if let Some(last) = upto.last() {
+            self.state().insured = last.number + 1;
+        }
     }
 
     /// The exposed records of a stream stand in this frame now. False where all have been settled

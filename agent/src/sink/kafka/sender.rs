@@ -5,7 +5,7 @@
 //! a partition never sees a younger record before an older one of its stream.
 
 use super::super::tally::Reason;
-use super::super::threaded::{Back, Next};
+use super::super::threaded::{Back, Next, Taken};
 use super::super::{Batch, KafkaConfig, SinkError, Stream, StreamSet};
 use super::backlog::Backlog;
 use super::dead_letter::DeadLetters;
@@ -35,6 +35,11 @@ const IDLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Frames from disk between two looks at the queue: more than one, so that the disk gets emptied.
 const FRAMES: usize = 4;
+
+/// Small batches are put together until they have so many octets or records.
+const GATHER_BYTES: usize = 64 << 10;
+/// See [`GATHER_BYTES`].
+const GATHER_RECORDS: usize = 4096;
 
 /// Between two producers.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -89,7 +94,7 @@ impl Sender {
                 (false, _) => FULL_PAUSE,
             };
             match back.next(pause) {
-                Next::Batch(taken) => self.take(&taken.batch),
+                Next::Batch(taken) => self.take(&gather(taken, back)),
                 Next::Idle if back.shared.flushing() && !self.away => {
                     self.link.hurry(IDLE_PAUSE);
                 }
@@ -240,15 +245,33 @@ impl Sender {
     fn end(mut self, back: &Back) {
         if self.backlog.is_there() {
             let streams = self.parts.flight.tallies().own.tally.streams();
-            for batch in back.rest() {
+            while let Some(first) = back.ready().next() {
                 // What the disk refuses is still in flight, and dropped in the shutdown.
-                self.backlog.put(&batch, streams);
+                self.backlog.put(&gather(first, back), streams);
             }
             self.backlog.insure(Instant::now());
         }
         self.link.give_up();
         self.backlog.close();
     }
+}
+
+/// Makes one batch of small ones that wait in the queue.
+fn gather(first: Taken, back: &Back) -> Arc<Batch> {
+    let fits = |batch: &Batch| batch.size_bytes() < GATHER_BYTES && batch.len() < GATHER_RECORDS;
+    let mut more = back.ready();
+    let Some(second) = fits(&first.batch).then(|| more.next()).flatten() else {
+        return Arc::clone(&first.batch);
+    };
+    let mut all = Batch::default();
+    all.extend(&first.batch);
+    all.extend(&second.batch);
+    while fits(&all)
+        && let Some(next) = more.next()
+    {
+        all.extend(&next.batch);
+    }
+    Arc::new(all)
 }
 
 fn link(parts: &Parts, for_ever: bool) -> Result<Link, String> {
