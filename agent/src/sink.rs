@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod null;
 mod open;
 pub mod spec;
+pub mod spool;
 mod tally;
 mod threaded;
 mod writer;
