@@ -2,8 +2,8 @@
 
 use super::shape::{items, joined, map, section, text};
 use super::value::{
-    Address, Broker, Count, DiskBytes, Hook, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan,
-    RingBytes, SnapBytes, Span, Switch, Topic, Version,
+    Address, Broker, Count, DiskBytes, Hook, Listen, LogFormat, LogLevel, Name, Output,
+    PositiveSpan, RingBytes, SnapBytes, Span, Switch, Topic, Version,
 };
 use crate::capture::ports::PortSet;
 use crate::sink::spool::WhenFull;

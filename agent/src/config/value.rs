@@ -191,9 +191,10 @@ impl FromStr for DiskBytes {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        octets(text).filter(|size| *size >= 1 << 20).map(Self).ok_or_else(|| {
-            BadValue::new(text, "a size on disk", "1MiB or more, such as 10GiB")
-        })
+        octets(text)
+            .filter(|size| *size >= 1 << 20)
+            .map(Self)
+            .ok_or_else(|| BadValue::new(text, "a size on disk", "1MiB or more, such as 10GiB"))
     }
 }
 

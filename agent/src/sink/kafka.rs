@@ -84,13 +84,8 @@ fn open_bounded(
     let health = Arc::new(Health::default());
     let gauges = Arc::new(BacklogGauges::default());
     let With { node, region, config, spool } = with;
-    let backlog = Backlog::new(
-        spool,
-        &config.brokers,
-        node,
-        Arc::clone(&flight),
-        Arc::clone(&gauges),
-    );
+    let backlog =
+        Backlog::new(spool, &config.brokers, node, Arc::clone(&flight), Arc::clone(&gauges));
     let node: Arc<str> = node.into();
     let dead_letters = DeadLetters {
         node: Arc::clone(&node),
@@ -98,7 +93,8 @@ fn open_bounded(
         wanted: streams.contains(Stream::Dlq),
         told: BTreeSet::new(),
     };
-    let parts = Parts { config: config.clone(), node, flight, health: Arc::clone(&health), dead_letters };
+    let parts =
+        Parts { config: config.clone(), node, flight, health: Arc::clone(&health), dead_letters };
     let sender = Sender::new(parts, backlog)?;
     let thread = name.clone();
     let bytes = Arc::clone(&gauges.bytes);

@@ -145,14 +145,11 @@ impl Backlog {
                 continue;
             }
             let records = &mut batch.iter().filter(|record| record.stream == stream);
-            let appended = match &mut self.spool {
-                Some(spool) => spool.append(stream, records, false, now),
-                None => {
-                    refused.push((stream, Reason::SpoolError));
-                    continue;
-                }
+            let Some(spool) = &mut self.spool else {
+                refused.push((stream, Reason::SpoolError));
+                continue;
             };
-            match appended {
+            match spool.append(stream, records, false, now) {
                 Ok(_) => self.flight.tallies().own.tally.spooled(stream, count),
                 Err(error) => {
                     refused.push((stream, reason(&error)));

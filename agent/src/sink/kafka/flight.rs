@@ -117,13 +117,13 @@ impl Pending {
 
 struct State {
     /// The number of the first batch.
-    first: u64,
+    first: usize,
     pending: VecDeque<Pending>,
     records: u64,
     bytes: usize,
     last_delivery: Instant,
     /// The batches before this one have been put on disk too, as far as they had to be.
-    insured: u64,
+    insured: usize,
     done: Vec<FrameId>,
     dead: Vec<Dead>,
 }
@@ -137,15 +137,14 @@ pub(super) struct Flight {
 /// Where the sender stands: the next record to hand over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cursor {
-    batch: u64,
+    batch: usize,
     pub(super) index: usize,
 }
 
 impl Cursor {
     /// The record's number, for librdkafka to give back.
     pub(super) fn number(self) -> usize {
-        // Asserted above: 64 bits.
-        (self.batch << INDEX_BITS) as usize | self.index
+        self.batch << INDEX_BITS | self.index
     }
 
     pub(super) fn next_batch(self) -> Self {
@@ -164,7 +163,7 @@ pub(super) struct ToSend {
 /// A batch of which a crash would lose something.
 pub(super) struct Exposed {
     pub(super) batch: Arc<Batch>,
-    number: u64,
+    number: usize,
     streams: StreamSet,
     settled: Bits,
     homes: [Option<FrameId>; Stream::ALL.len()],
@@ -243,7 +242,7 @@ impl Flight {
     /// Whether nothing stands behind the cursor.
     pub(super) fn is_past_end(&self, cursor: Cursor) -> bool {
         let state = self.state();
-        cursor.batch >= state.first + state.pending.len() as u64
+        cursor.batch >= state.first + state.pending.len()
     }
 
     /// The place of the first batch: all that is unsettled is behind it.
@@ -253,7 +252,7 @@ impl Flight {
 
     /// What became of a record. A second word about the same record changes nothing.
     pub(super) fn settle(&self, number: usize, outcome: Outcome) {
-        let (batch, index) = (number as u64 >> INDEX_BITS, number & ((1 << INDEX_BITS) - 1));
+        let (batch, index) = (number >> INDEX_BITS, number & ((1 << INDEX_BITS) - 1));
         let mut state = self.state();
         if outcome == Outcome::Returned {
             return;
@@ -280,7 +279,8 @@ impl Flight {
             whole_bytes: record.line.len(),
         });
         pending.left[stream as usize] -= 1;
-        let done = pending.cargo.homes[stream as usize].filter(|_| pending.left[stream as usize] == 0);
+        let done =
+            pending.cargo.homes[stream as usize].filter(|_| pending.left[stream as usize] == 0);
         state.records -= 1;
         state.done.extend(done);
         state.dead.extend(dead);
@@ -317,7 +317,7 @@ impl Flight {
         let before = state.insured.saturating_sub(state.first);
         let numbered = (state.first..).zip(&state.pending);
         numbered
-            .skip(usize::try_from(before).unwrap_or(usize::MAX))
+            .skip(before)
             .filter(|(_, pending)| pending.is_exposed())
             .map(|(number, pending)| Exposed {
                 number,
@@ -387,8 +387,8 @@ impl Flight {
 }
 
 impl State {
-    fn offset(&self, batch: u64) -> Option<usize> {
-        batch.checked_sub(self.first).and_then(|offset| usize::try_from(offset).ok())
+    fn offset(&self, batch: usize) -> Option<usize> {
+        batch.checked_sub(self.first)
     }
 
     fn forget_done(&mut self) {

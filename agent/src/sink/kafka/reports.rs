@@ -100,7 +100,9 @@ impl ClientContext for Reports {
                 error!(facility, "librdkafka: {message}");
             }
             // Connection trouble is told once, by `error`; librdkafka repeats it at each attempt.
-            _ if matches!(facility, "FAIL" | "ERROR" | "GETPID") => debug!(facility, "librdkafka: {message}"),
+            _ if matches!(facility, "FAIL" | "ERROR" | "GETPID") => {
+                debug!(facility, "librdkafka: {message}");
+            }
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
                 warn!(facility, "librdkafka: {message}");
             }

@@ -4,16 +4,16 @@
 //! librdkafka at once. Else they are appended to the spool and come back from it in order, so that
 //! a partition never sees a younger record before an older one of its stream.
 
+use super::super::tally::Place;
 use super::super::tally::Reason;
 use super::super::threaded::{Back, Next, Taken};
 use super::super::{Batch, KafkaConfig, SinkError, Stream, StreamSet};
 use super::backlog::Backlog;
+use super::bits::Bits;
 use super::dead_letter::DeadLetters;
 use super::flight::{Cargo, Cursor, Flight, Origin, Outcome, ToSend};
 use super::link::{Link, Sent};
 use super::reports::{Health, Reports};
-use super::super::tally::Place;
-use super::bits::Bits;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -94,7 +94,7 @@ impl Sender {
                 (false, _) => FULL_PAUSE,
             };
             match back.next(pause) {
-                Next::Batch(taken) => self.take(&gather(taken, back)),
+                Next::Batch(taken) => self.take(&gather(&taken, back)),
                 Next::Idle if back.shared.flushing() && !self.away => {
                     self.link.hurry(IDLE_PAUSE);
                 }
@@ -201,7 +201,8 @@ impl Sender {
         }
         // What the disk does not take may still find room in memory, if that leaves all in order.
         if self.caught_up() && self.has_room() {
-            return self.send_directly(batch, refused.into_iter().map(|(stream, _)| stream).collect());
+            return self
+                .send_directly(batch, refused.into_iter().map(|(stream, _)| stream).collect());
         }
         for (stream, reason) in refused {
             self.drop_all(batch, stream, reason);
@@ -247,7 +248,7 @@ impl Sender {
             let streams = self.parts.flight.tallies().own.tally.streams();
             while let Some(first) = back.ready().next() {
                 // What the disk refuses is still in flight, and dropped in the shutdown.
-                self.backlog.put(&gather(first, back), streams);
+                self.backlog.put(&gather(&first, back), streams);
             }
             self.backlog.insure(Instant::now());
         }
@@ -257,7 +258,7 @@ impl Sender {
 }
 
 /// Makes one batch of small ones that wait in the queue.
-fn gather(first: Taken, back: &Back) -> Arc<Batch> {
+fn gather(first: &Taken, back: &Back) -> Arc<Batch> {
     let fits = |batch: &Batch| batch.size_bytes() < GATHER_BYTES && batch.len() < GATHER_RECORDS;
     let mut more = back.ready();
     let Some(second) = fits(&first.batch).then(|| more.next()).flatten() else {

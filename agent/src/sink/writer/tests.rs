@@ -89,7 +89,14 @@ fn names_sinks_and_says_what_cannot_be_opened() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| SinkSpec::File(dir.path().join(name));
     let kafka = super::super::KafkaConfig::default();
-    let with = OpenWith { streams: None, stdout: Look::Json, node: "n", region: None, kafka: &kafka, spool: None };
+    let with = OpenWith {
+        streams: None,
+        stdout: Look::Json,
+        node: "n",
+        region: None,
+        kafka: &kafka,
+        spool: None,
+    };
     let specs = [path("a"), SinkSpec::Null, path("b")];
     let sinks = open_sinks(&specs, &with).unwrap();
     assert_eq!(
