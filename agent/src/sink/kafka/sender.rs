@@ -27,6 +27,9 @@ const MAX_BYTES: usize = 64 << 20;
 /// Kafka counts as away when it has had records for so long and has acknowledged none.
 const STALL: Duration = Duration::from_secs(1);
 
+/// So many records go to the producer from disk while Kafka is away, to find out when it is back.
+const AWAY_RECORDS: u64 = 1000;
+
 /// How long to wait for room before asking again.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
@@ -40,6 +43,9 @@ const FRAMES: usize = 4;
 const GATHER_BYTES: usize = 64 << 10;
 /// See [`GATHER_BYTES`].
 const GATHER_RECORDS: usize = 4096;
+
+/// While Kafka is away a small batch waits so long for others: the disk likes them larger.
+const LINGER: Duration = Duration::from_millis(20);
 
 /// Between two producers.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -94,7 +100,10 @@ impl Sender {
                 (false, _) => FULL_PAUSE,
             };
             match back.next(pause) {
-                Next::Batch(taken) => self.take(&gather(&taken, back)),
+                Next::Batch(taken) => {
+                    let linger = if self.away { LINGER } else { Duration::ZERO };
+                    self.take(&gather(&taken, back, linger));
+                }
                 Next::Idle if back.shared.flushing() && !self.away => {
                     self.link.hurry(IDLE_PAUSE);
                 }
@@ -156,7 +165,7 @@ impl Sender {
                 }
                 continue;
             }
-            if !self.has_room() {
+            if !self.has_room() || self.away && self.parts.flight.load().0 >= AWAY_RECORDS {
                 return false;
             }
             match self.backlog.next() {
@@ -248,7 +257,7 @@ impl Sender {
             let streams = self.parts.flight.tallies().own.tally.streams();
             while let Some(first) = back.ready().next() {
                 // What the disk refuses is still in flight, and dropped in the shutdown.
-                self.backlog.put(&gather(&first, back), streams);
+                self.backlog.put(&gather(&first, back, Duration::ZERO), streams);
             }
             self.backlog.insure(Instant::now());
         }
@@ -257,9 +266,12 @@ impl Sender {
     }
 }
 
-/// Makes one batch of small ones that wait in the queue.
-fn gather(first: &Taken, back: &Back) -> Arc<Batch> {
+/// Makes one batch of small ones that wait in the queue, or come while it lingers.
+fn gather(first: &Taken, back: &Back, linger: Duration) -> Arc<Batch> {
     let fits = |batch: &Batch| batch.size_bytes() < GATHER_BYTES && batch.len() < GATHER_RECORDS;
+    if fits(&first.batch) {
+        thread::sleep(linger);
+    }
     let mut more = back.ready();
     let Some(second) = fits(&first.batch).then(|| more.next()).flatten() else {
         return Arc::clone(&first.batch);
