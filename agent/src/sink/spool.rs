@@ -19,10 +19,10 @@ mod durable;
 mod folder;
 mod format;
 mod payload;
+mod queue;
 mod recover;
 mod room;
 mod scan;
-mod shelf;
 
 pub use config::{BadWhenFull, SpoolConfig, WhenFull};
 
@@ -32,8 +32,8 @@ use append::Active;
 use folder::Slot;
 use format::FRAME_HEADER;
 use payload::Packer;
+use queue::{Queue, State};
 use room::IMPORTANCE;
-use shelf::{Shelf, State};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -51,7 +51,7 @@ pub struct Spool {
     node: Arc<str>,
     slot: Slot,
     /// By stream.
-    shelves: [Shelf; 7],
+    queues: [Queue; 7],
     /// By stream: the segment that is appended to.
     active: [Option<Active>; 7],
     /// The segment that was read last, unless it is being written.
@@ -63,7 +63,7 @@ pub struct Spool {
     unsynced: BTreeSet<(Stream, u64)>,
     /// Whether a spent segment could not be removed.
     leftovers: bool,
-    /// xxh3-64 of the checkpoint on disk.
+    /// xxh3-64 of the checkpoint on disk; 0 where an earlier process wrote it.
     checkpointed: Option<u64>,
 }
 
@@ -212,11 +212,11 @@ impl Spool {
     #[expect(clippy::should_implement_trait, reason = "appending between two calls brings more")]
     pub fn next(&mut self) -> Option<Unsent> {
         for stream in IMPORTANCE {
-            while let Some((segment, frame)) = self.shelves[stream as usize].next_waiting() {
+            while let Some((segment, frame)) = self.queues[stream as usize].next_waiting() {
                 let id = FrameId { stream, segment, frame };
                 match self.read(id) {
                     Ok(unsent) => {
-                        self.shelves[stream as usize].send(segment, frame);
+                        self.queues[stream as usize].send(segment, frame);
                         return Some(unsent);
                     }
                     Err(Unreadable::Corrupt) => self.lose(id, GoneReason::Corrupt),
@@ -234,13 +234,13 @@ impl Spool {
     /// Whether [`Spool::next`] has something to hand out.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
-        self.shelves.iter().any(Shelf::has_waiting)
+        self.queues.iter().any(Queue::has_waiting)
     }
 
     /// All records of the frame are delivered or given up: forgets it. A segment that holds nothing
     /// more is removed. A frame that is unknown or gone is passed over.
     pub fn settle(&mut self, id: FrameId) {
-        let finished = self.shelves[id.stream as usize].finish(id.segment, id.frame);
+        let finished = self.queues[id.stream as usize].finish(id.segment, id.frame);
         if finished.is_some_and(|finished| finished.spent) {
             self.discard(id.stream, id.segment);
         }
@@ -251,8 +251,8 @@ impl Spool {
         self.sweep();
         let Some(limit) = now.checked_sub(self.max_age).map(nanos) else { return };
         for stream in Stream::ALL {
-            while let Some((segment, frame)) = self.shelves[stream as usize].oldest()
-                && self.shelves[stream as usize]
+            while let Some((segment, frame)) = self.queues[stream as usize].oldest()
+                && self.queues[stream as usize]
                     .frame(segment, frame)
                     .is_some_and(|frame| frame.header.time_ns < limit)
             {
@@ -277,19 +277,19 @@ impl Spool {
     /// none, but for those that an earlier process wrote down as settled.
     #[must_use]
     pub fn records(&self) -> PerStream {
-        self.shelves.each_ref().map(Shelf::records)
+        self.queues.each_ref().map(Queue::records)
     }
 
     /// When the oldest of these records was appended.
     #[must_use]
     pub fn oldest(&self) -> Option<SystemTime> {
-        let oldest = self.shelves.iter().filter_map(Shelf::oldest_ns).min()?;
+        let oldest = self.queues.iter().filter_map(Queue::oldest_ns).min()?;
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(oldest))
     }
 
     fn read(&mut self, id: FrameId) -> Result<Unsent, Unreadable> {
-        let shelf = &self.shelves[id.stream as usize];
-        let segment = shelf.segment(id.segment).ok_or(Unreadable::Corrupt)?;
+        let queue = &self.queues[id.stream as usize];
+        let segment = queue.segment(id.segment).ok_or(Unreadable::Corrupt)?;
         let frame = segment.frames.get(id.frame).ok_or(Unreadable::Corrupt)?;
         let active = self.active[id.stream as usize].as_ref();
         let file = match (active.filter(|active| active.name == id.segment), &mut self.reader) {
@@ -318,7 +318,7 @@ impl Spool {
 
     /// Gives a frame up.
     fn lose(&mut self, id: FrameId, reason: GoneReason) {
-        let finished = self.shelves[id.stream as usize].finish(id.segment, id.frame);
+        let finished = self.queues[id.stream as usize].finish(id.segment, id.frame);
         let Some(finished) = finished else { return };
         self.gone.push(Gone {
             id,
@@ -348,7 +348,7 @@ impl Spool {
         self.slot.remove(stream, name)?;
         self.close(stream, name);
         self.unsynced.remove(&(stream, name));
-        let Some(segment) = self.shelves[stream as usize].remove(name) else { return Ok(()) };
+        let Some(segment) = self.queues[stream as usize].remove(name) else { return Ok(()) };
         self.bytes -= segment.bytes;
         let left = segment.frames.iter().enumerate();
         let left = left.filter(|(_, frame)| frame.state != State::Done);

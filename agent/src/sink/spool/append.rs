@@ -1,9 +1,9 @@
 //! Appending, and the room for it.
 
 use super::format::{FRAME_HEADER, FrameHeader, segment_header_bytes, write_segment_header};
-use super::payload::Unpackable;
+use super::payload::{Unpackable, empty};
+use super::queue::{Frame, Segment, State};
 use super::room::{Incoming, victims};
-use super::shelf::{Frame, Segment, State};
 use super::{FrameId, Refused, Spool, nanos};
 use crate::sink::{Rendered, Stream};
 use std::fs::File;
@@ -64,14 +64,14 @@ impl Spool {
         if excess == 0 {
             return Ok(());
         }
-        let victims = victims(&self.shelves, incoming, self.when_full, excess);
+        let victims = victims(&self.queues, incoming, self.when_full, excess);
         let victims = victims.ok_or(Refused::Full)?;
         if really { self.evict_all(victims).map_err(Refused::Io) } else { Ok(()) }
     }
 
     /// Frees as much on a full disk, by policy; says whether it did.
     fn free(&mut self, incoming: Incoming, bytes: u64) -> Result<bool, Refused> {
-        let Some(victims) = victims(&self.shelves, incoming, self.when_full, bytes) else {
+        let Some(victims) = victims(&self.queues, incoming, self.when_full, bytes) else {
             return Ok(false);
         };
         self.evict_all(victims).map_err(Refused::Io)?;
@@ -90,7 +90,7 @@ impl Spool {
         }
         let (name, offset) = match (&self.active[stream as usize], bytes) {
             (Some(active), Some(bytes)) => {
-                self.out.clear();
+                empty(&mut self.out);
                 header.write(bytes, &mut self.out);
                 self.out.extend_from_slice(self.packer.payload());
                 let written = active.file.write_all_at(&self.out, bytes);
@@ -104,8 +104,8 @@ impl Spool {
             _ => self.begin(stream, header)?,
         };
         let frame = Frame { offset, header, state, settled: None };
-        let shelf = &mut self.shelves[stream as usize];
-        let place = shelf.push(name, frame).ok_or(ErrorKind::NotFound)?;
+        let queue = &mut self.queues[stream as usize];
+        let place = queue.push(name, frame).ok_or(ErrorKind::NotFound)?;
         self.bytes += header.frame_bytes();
         self.unsynced.insert((stream, name));
         Ok(FrameId { stream, segment: name, frame: place })
@@ -114,14 +114,14 @@ impl Spool {
     /// Octets of the segment that is being written, where there is one.
     fn active_bytes(&self, stream: Stream) -> Option<u64> {
         let active = self.active[stream as usize].as_ref()?;
-        Some(self.shelves[stream as usize].segment(active.name)?.bytes)
+        Some(self.queues[stream as usize].segment(active.name)?.bytes)
     }
 
     /// Begins a segment, with its first frame in the same write; its name and the frame's offset.
     fn begin(&mut self, stream: Stream, header: FrameHeader) -> io::Result<(u64, u64)> {
-        let shelf = &mut self.shelves[stream as usize];
-        let name = shelf.new_name(header.time_ns);
-        self.out.clear();
+        let queue = &mut self.queues[stream as usize];
+        let name = queue.new_name(header.time_ns);
+        empty(&mut self.out);
         write_segment_header(&self.node, &mut self.out);
         let offset = self.out.len() as u64;
         header.write(offset, &mut self.out);
@@ -134,7 +134,7 @@ impl Spool {
             }
             return Err(error);
         }
-        shelf.insert(name, Segment::new(Arc::clone(&self.node), true, offset, Vec::new()));
+        queue.insert(name, Segment::new(Arc::clone(&self.node), true, offset, Vec::new()));
         self.bytes += offset;
         self.active[stream as usize] = Some(Active { name, file });
         Ok((name, offset))

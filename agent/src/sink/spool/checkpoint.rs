@@ -42,26 +42,11 @@ impl Mark {
         settled.resize(records as usize, false);
         settled.contains(&true).then(|| settled.into())
     }
-
-    /// Takes over what `other` knows of the same segment.
-    fn merge(&mut self, other: Self) {
-        either(&mut self.done, &other.done);
-        for (frame, settled) in other.partial {
-            either(self.partial.entry(frame).or_default(), &settled);
-        }
-    }
 }
 
 impl Checkpoint {
     pub(super) fn mark(&self, stream: Stream, segment: u64) -> Option<&Mark> {
         self.segments.get(&(stream as u8, segment))
-    }
-
-    /// Takes over what `other` knows.
-    pub(super) fn merge(&mut self, other: Self) {
-        for (segment, mark) in other.segments {
-            self.segments.entry(segment).or_default().merge(mark);
-        }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

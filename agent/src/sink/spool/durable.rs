@@ -1,7 +1,7 @@
 //! What has to be on disk beside the records.
 
 use super::checkpoint::{Checkpoint, Mark, either};
-use super::shelf::{Segment, State};
+use super::queue::{Segment, State};
 use super::{FrameId, Spool};
 use crate::sink::Stream;
 use std::collections::BTreeSet;
@@ -21,14 +21,14 @@ impl Spool {
         self.sweep();
         let mut checkpoint = Checkpoint::default();
         for stream in Stream::ALL {
-            for (name, segment) in self.shelves[stream as usize].segments() {
+            for (name, segment) in self.queues[stream as usize].segments() {
                 if segment.is_marked() {
                     checkpoint.segments.insert((stream as u8, name), mark(segment));
                 }
             }
         }
         for (id, settled) in partial {
-            let frame = self.shelves[id.stream as usize].frame(id.segment, id.frame);
+            let frame = self.queues[id.stream as usize].frame(id.segment, id.frame);
             let Some(frame) = frame.filter(|frame| frame.state != State::Done) else { continue };
             let settled = &settled[..settled.len().min(frame.header.records as usize)];
             if let Ok(place) = u32::try_from(id.frame)
@@ -79,7 +79,7 @@ impl Spool {
             return;
         }
         for stream in Stream::ALL {
-            let segments = self.shelves[stream as usize].segments();
+            let segments = self.queues[stream as usize].segments();
             let spent: Vec<u64> =
                 segments.filter(|(_, segment)| segment.is_spent()).map(|(name, _)| name).collect();
             for name in spent {

@@ -149,6 +149,10 @@ impl Slot {
         }
     }
 
+    pub(super) fn has_checkpoint(&self) -> bool {
+        self.checkpoint_path().exists()
+    }
+
     /// Replaces the checkpoint: a reader meets the old one or the new one.
     pub(super) fn write_checkpoint(&self, octets: &[u8]) -> io::Result<()> {
         let temporary = self.path.join("checkpoint.new");

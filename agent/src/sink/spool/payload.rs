@@ -121,11 +121,15 @@ impl Packer {
     }
 
     fn shrink(&mut self) {
-        for buffer in [&mut self.raw, &mut self.packed] {
-            buffer.clear();
-            buffer.shrink_to(KEPT);
-        }
+        empty(&mut self.raw);
+        empty(&mut self.packed);
     }
+}
+
+/// Empties a buffer that is used again, and gives back what is seldom needed.
+pub(super) fn empty(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.shrink_to(KEPT);
 }
 
 /// The octets of something that has been bounded.

@@ -5,8 +5,8 @@ use super::checkpoint::Checkpoint;
 use super::folder::Slot;
 use super::format::segment_header_bytes;
 use super::payload::Packer;
+use super::queue::{Queue, Segment};
 use super::scan::{Found, Scan, scan};
-use super::shelf::{Segment, Shelf};
 use super::{PerStream, Recovered, Spool, SpoolConfig, SpoolError};
 use crate::sink::Stream;
 use std::collections::BTreeSet;
@@ -14,7 +14,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
-use xxhash_rust::xxh3::xxh3_64;
 
 const MIN_SEGMENT_BYTES: u64 = 64 << 10;
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;
@@ -36,8 +35,7 @@ impl Spool {
             return Err(SpoolError::Node);
         }
         let slot = Slot::take(&config.directory, destination)?;
-        let octets = slot.read_checkpoint().map_err(SpoolError::at(slot.path()))?;
-        let mut marks = octets.as_deref().and_then(Checkpoint::decode).unwrap_or_default();
+        let mut marks = known(&slot);
         adopt(&slot, &mut marks).map_err(SpoolError::at(slot.path()))?;
         let mut spool = Self {
             max_bytes: config.max_bytes,
@@ -45,8 +43,9 @@ impl Spool {
             when_full: config.when_full,
             segment_bytes: (config.max_bytes / 32).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES),
             node: node.into(),
+            checkpointed: slot.has_checkpoint().then_some(0),
             slot,
-            shelves: <[Shelf; 7]>::default(),
+            queues: <[Queue; 7]>::default(),
             active: <[Option<Active>; 7]>::default(),
             reader: None,
             packer: Packer::new().map_err(SpoolError::Zstd)?,
@@ -55,7 +54,6 @@ impl Spool {
             gone: Vec::new(),
             unsynced: BTreeSet::new(),
             leftovers: false,
-            checkpointed: octets.as_deref().map(xxh3_64),
         };
         let recovered = spool.recover(&marks, now)?;
         Ok((spool, recovered))
@@ -65,8 +63,8 @@ impl Spool {
         let mut recovered = Recovered::default();
         // A name that only a checkpoint still knows must not come again.
         for (stream, name) in marks.segments.keys() {
-            if let Some(shelf) = self.shelves.get_mut(usize::from(*stream)) {
-                shelf.used(*name);
+            if let Some(queue) = self.queues.get_mut(usize::from(*stream)) {
+                queue.used(*name);
             }
         }
         for stream in Stream::ALL {
@@ -119,7 +117,7 @@ impl Spool {
         };
         let spent = segment.is_spent();
         self.bytes += segment.bytes;
-        self.shelves[stream as usize].insert(name, segment);
+        self.queues[stream as usize].insert(name, segment);
         if spent {
             self.discard(stream, name);
         }
@@ -141,22 +139,30 @@ fn cut(path: &Path, length: u64, found: &Found) -> u64 {
     }
 }
 
+/// What a slot's checkpoint says. Without it more is sent again, never less.
+fn known(slot: &Slot) -> Checkpoint {
+    match slot.read_checkpoint() {
+        Ok(octets) => octets.as_deref().and_then(Checkpoint::decode).unwrap_or_default(),
+        Err(error) => {
+            let path = slot.path().display();
+            tracing::warn!(%path, %error, "cannot read the spool's checkpoint: what it spares is sent again");
+            Checkpoint::default()
+        }
+    }
+}
+
 /// Takes over the segments of slots whose agents are dead.
 fn adopt(slot: &Slot, marks: &mut Checkpoint) -> io::Result<()> {
-    let mut names: Vec<BTreeSet<u64>> = Vec::new();
+    let mut taken = BTreeSet::new();
     for stream in Stream::ALL {
-        names.push(slot.segments(stream)?.into_iter().collect());
+        taken.extend(slot.segments(stream)?.into_iter().map(|name| (stream as u8, name)));
     }
-    // What is known of segments that are gone must not be taken for what comes under their names.
-    marks.segments.retain(|(stream, name), _| {
-        names.get(usize::from(*stream)).is_some_and(|names| names.contains(name))
-    });
     for dead in slot.abandoned()? {
-        if let Err(error) = adopt_one(slot, &dead, &mut names, marks) {
-            tracing::warn!(
-                path = %dead.path().display(), %error,
-                "cannot take over what a dead agent left in its spool; it stays there"
-            );
+        // What is known of segments that are gone must not be taken for what comes under their names.
+        taken.extend(marks.segments.keys());
+        if let Err(error) = adopt_one(slot, &dead, &mut taken, marks) {
+            let path = dead.path().display();
+            tracing::warn!(%path, %error, "cannot take over what a dead agent left in the spool; it stays there");
         }
     }
     Ok(())
@@ -165,31 +171,30 @@ fn adopt(slot: &Slot, marks: &mut Checkpoint) -> io::Result<()> {
 fn adopt_one(
     slot: &Slot,
     dead: &Slot,
-    names: &mut [BTreeSet<u64>],
+    taken: &mut BTreeSet<(u8, u64)>,
     marks: &mut Checkpoint,
 ) -> io::Result<()> {
-    let octets = dead.read_checkpoint()?;
-    let mut known = octets.as_deref().and_then(Checkpoint::decode).unwrap_or_default();
-    let mut moves = Vec::new();
+    let mut known = known(dead);
     let mut moved = Checkpoint::default();
+    let mut renames = Vec::new();
     for stream in Stream::ALL {
-        let taken = &mut names[stream as usize];
+        let number = stream as u8;
         for name in dead.segments(stream)? {
-            let to = (name..).find(|to| !taken.contains(to)).unwrap_or(name);
-            taken.insert(to);
-            moves.push((stream, name, to));
-            if let Some(mark) = known.segments.remove(&(stream as u8, name)) {
-                moved.segments.insert((stream as u8, to), mark);
-            }
+            let to = (name..=u64::MAX).find(|to| taken.insert((number, *to))).unwrap_or(name);
+            renames.push((stream, name, to));
+            let mark = known.segments.remove(&(number, name));
+            moved.segments.extend(mark.map(|mark| ((number, to), mark)));
         }
     }
-    if moves.is_empty() {
+    if renames.is_empty() {
         return Ok(());
     }
-    // First what is settled, then the segments: a crash between costs nothing.
-    marks.merge(moved);
-    slot.write_checkpoint(&marks.encode())?;
-    for (stream, name, to) in moves {
+    // First what is settled, then the segments, so that a crash between costs little.
+    marks.segments.append(&mut moved.segments);
+    if let Err(error) = slot.write_checkpoint(&marks.encode()) {
+        tracing::warn!(path = %slot.path().display(), %error, "cannot write the spool's checkpoint");
+    }
+    for (stream, name, to) in renames {
         slot.receive(dead, stream, name, to)?;
     }
     dead.remove_checkpoint()

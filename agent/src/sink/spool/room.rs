@@ -6,7 +6,7 @@
 //! insurance copy never displaces what is nowhere else.
 
 use super::WhenFull;
-use super::shelf::{Segment, Shelf};
+use super::queue::{Queue, Segment};
 use crate::sink::Stream;
 
 /// The streams, most important first.
@@ -31,14 +31,14 @@ pub(super) struct Incoming {
 /// The segments to remove, in order, so that at least `goal` octets become free; nothing where that
 /// many cannot become free.
 pub(super) fn victims(
-    shelves: &[Shelf; 7],
+    queues: &[Queue; 7],
     incoming: Incoming,
     policy: WhenFull,
     goal: u64,
 ) -> Option<Vec<(Stream, u64)>> {
     let mut freed = 0;
     let mut victims = Vec::new();
-    for (stream, name, segment) in candidates(shelves, incoming, policy) {
+    for (stream, name, segment) in candidates(queues, incoming, policy) {
         if freed >= goal {
             break;
         }
@@ -50,7 +50,7 @@ pub(super) fn victims(
 
 /// All that may go, in the order in which it goes.
 fn candidates(
-    shelves: &[Shelf; 7],
+    queues: &[Queue; 7],
     incoming: Incoming,
     policy: WhenFull,
 ) -> impl Iterator<Item = (Stream, u64, &Segment)> {
@@ -65,22 +65,22 @@ fn candidates(
     let in_memory = least_first()
         .map(|(stream, _)| (stream, true))
         .chain(copies_too.then_some(own))
-        .flat_map(|(stream, oldest)| segments(shelves, stream, oldest))
+        .flat_map(|(stream, oldest)| segments(queues, stream, oldest))
         .filter(|(_, _, segment)| !segment.has_waiting());
     let only_here = least_first()
         .chain((policy == WhenFull::DropOldest).then_some(own))
         .filter(move |_| !incoming.sent)
-        .flat_map(|(stream, oldest)| segments(shelves, stream, oldest))
+        .flat_map(|(stream, oldest)| segments(queues, stream, oldest))
         .filter(|(_, _, segment)| segment.has_waiting());
     in_memory.chain(only_here)
 }
 
 fn segments(
-    shelves: &[Shelf; 7],
+    queues: &[Queue; 7],
     stream: Stream,
     oldest_first: bool,
 ) -> impl Iterator<Item = (Stream, u64, &Segment)> {
-    let mut left = shelves[stream as usize].segments();
+    let mut left = queues[stream as usize].segments();
     std::iter::from_fn(move || if oldest_first { left.next() } else { left.next_back() })
         .map(move |(name, segment)| (stream, name, segment))
 }

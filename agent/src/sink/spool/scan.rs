@@ -2,7 +2,7 @@
 
 use super::checkpoint::Mark;
 use super::format::{FRAME_HEADER, FrameHeader, SegmentHeader, read_segment_header, read_whole};
-use super::shelf::{Frame, State};
+use super::queue::{Frame, State};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;

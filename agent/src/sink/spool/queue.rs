@@ -103,7 +103,7 @@ pub(super) struct Finished {
 
 /// One stream's segments, oldest first.
 #[derive(Default)]
-pub(super) struct Shelf {
+pub(super) struct Queue {
     segments: BTreeMap<u64, Segment>,
     records: u64,
     waiting: usize,
@@ -113,7 +113,7 @@ pub(super) struct Shelf {
     newest: u64,
 }
 
-impl Shelf {
+impl Queue {
     pub(super) fn segments(&self) -> impl DoubleEndedIterator<Item = (u64, &Segment)> {
         self.segments.iter().map(|(name, segment)| (*name, segment))
     }
