@@ -25,6 +25,7 @@ mod room;
 mod scan;
 
 pub use config::{BadWhenFull, SpoolConfig, WhenFull};
+pub use durable::Unsynced;
 
 use super::tally::PerStream;
 use super::{Batch, Stream};

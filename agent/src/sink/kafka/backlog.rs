@@ -1,12 +1,14 @@
 //! What waits on disk, seen from the sender: the spool, and every record of it in the balance.
 
-use super::super::spool::{GoneReason, Refused, Spool, SpoolConfig, Unsent};
+use super::super::spool::{GoneReason, Refused, Spool, SpoolConfig, Unsent, Unsynced};
 use super::super::tally::{Place, Reason};
 use super::super::{Batch, Gauge, Stream, StreamSet};
 use super::bits::Bits;
 use super::flight::{Cargo, Flight, Origin};
+use crossbeam_channel::Sender;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{info, warn};
 
@@ -26,6 +28,7 @@ pub(super) struct Backlog {
     spool: Option<Spool>,
     flight: Arc<Flight>,
     gauges: Arc<BacklogGauges>,
+    syncer: Syncer,
     next_sync: Instant,
     next_checkpoint: Instant,
     next_open: Instant,
@@ -70,6 +73,7 @@ impl Backlog {
             spool: None,
             flight,
             gauges,
+            syncer: Syncer::default(),
             next_sync: now,
             next_checkpoint: now,
             next_open: now,
@@ -105,6 +109,8 @@ impl Backlog {
                 }
                 self.spool = Some(spool);
                 self.ailing = false;
+                // Opening drops what is too old.
+                self.account_gone();
             }
             Err(error) if !self.ailing => {
                 self.ailing = true;
@@ -224,12 +230,9 @@ impl Backlog {
         }
         if now >= self.next_sync {
             self.next_sync = now + SYNC_EVERY;
-            let synced = spool.sync();
+            self.syncer.sync(spool);
             self.gauges.bytes.store(spool.bytes(), Ordering::Relaxed);
             *self.gauges.oldest.lock().unwrap_or_else(PoisonError::into_inner) = spool.oldest();
-            if let Err(error) = synced {
-                self.complain(&error.to_string());
-            }
         }
         if now >= self.next_checkpoint {
             self.next_checkpoint = now + CHECKPOINT_EVERY;
@@ -286,6 +289,38 @@ impl Backlog {
             warn!("the spool cannot be written to: {error}");
         }
     }
+}
+
+/// Waits for the disk in a thread of its own: an old disk may take seconds, and records come on.
+#[derive(Default)]
+struct Syncer(Option<Sender<Unsynced>>);
+
+impl Syncer {
+    /// Has synced what is not, unless the disk is still busy with what was before.
+    fn sync(&mut self, spool: &mut Spool) {
+        if self.0.as_ref().is_some_and(Sender::is_full) {
+            return;
+        }
+        let Some(unsynced) = spool.take_unsynced() else { return };
+        let sender = self.0.get_or_insert_with(start_syncer);
+        // A thread that could not start is told of where it was to start.
+        let _ = sender.try_send(unsynced);
+    }
+}
+
+fn start_syncer() -> Sender<Unsynced> {
+    let (sender, receiver) = crossbeam_channel::bounded::<Unsynced>(1);
+    let work = move || {
+        for unsynced in receiver {
+            if let Err(error) = unsynced.sync() {
+                warn!(%error, "what is in the spool might not survive a power cut");
+            }
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("spool-sync".into()).spawn(work) {
+        warn!(%error, "cannot start a thread that syncs the spool");
+    }
+    sender
 }
 
 impl BacklogGauges {

@@ -170,7 +170,8 @@ impl Sender {
             }
             match self.backlog.next() {
                 Some(cargo) => self.parts.flight.add(cargo, Instant::now()),
-                None => return true,
+                // It may be that the disk cannot be read now: that is no reason to spin.
+                None => return !self.backlog.has_unsent(),
             }
         }
         true

@@ -7,7 +7,7 @@ use crate::sink::Stream;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 impl Spool {
@@ -50,27 +50,27 @@ impl Spool {
         Ok(())
     }
 
+    /// What was appended since the last call, to be synced where waiting does no harm; nothing
+    /// where there is nothing.
+    pub fn take_unsynced(&mut self) -> Option<Unsynced> {
+        if self.unsynced.is_empty() {
+            return None;
+        }
+        let mut folders = BTreeSet::from([self.slot.path().to_owned()]);
+        let files = std::mem::take(&mut self.unsynced).into_iter().map(|(stream, name)| {
+            folders.insert(self.slot.stream_path(stream));
+            self.slot.segment_path(stream, name)
+        });
+        let files = files.collect();
+        Some(Unsynced { files, folders })
+    }
+
     /// Waits until what was appended since the last call would survive the host.
     ///
     /// # Errors
-    /// Some of it might not; the next call tries again.
+    /// Some of it might not.
     pub fn sync(&mut self) -> io::Result<()> {
-        let mut folders = BTreeSet::from([self.slot.path().to_owned()]);
-        let mut failed = None;
-        self.unsynced.retain(|(stream, name)| {
-            folders.insert(self.slot.stream_path(*stream));
-            let result = sync_data(&self.slot.segment_path(*stream, *name));
-            let again = result.is_err();
-            failed = failed.take().or(result.err());
-            again
-        });
-        if folders.len() > 1 {
-            for folder in folders {
-                let result = File::open(folder).and_then(|folder| folder.sync_all());
-                failed = failed.or(result.err());
-            }
-        }
-        failed.map_or(Ok(()), Err)
+        self.take_unsynced().map_or(Ok(()), |unsynced| unsynced.sync())
     }
 
     /// Tries again to remove segments that could not be removed.
@@ -86,6 +86,27 @@ impl Spool {
                 self.discard(stream, name);
             }
         }
+    }
+}
+
+/// Files and folders that a power cut could still undo.
+#[derive(Debug)]
+pub struct Unsynced {
+    files: Vec<PathBuf>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Unsynced {
+    /// Waits until all of it would survive the host.
+    ///
+    /// # Errors
+    /// The first of them. Trying again would not help: after a failure the kernel takes what it
+    /// could not write for written.
+    pub fn sync(&self) -> io::Result<()> {
+        let files = self.files.iter().map(|file| sync_data(file));
+        let folders =
+            self.folders.iter().map(|folder| File::open(folder).and_then(|open| open.sync_all()));
+        files.chain(folders).fold(Ok(()), io::Result::and)
     }
 }
 
