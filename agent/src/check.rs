@@ -5,6 +5,7 @@
 use crate::config::value::Output;
 use crate::config::{Config, ConfigError};
 use crate::metrics::BindError;
+use crate::sink::spool::SpoolConfig;
 use crate::sink::{SinkSpec, kafka, probe_file};
 use serde::Serialize;
 use std::fmt::Write;
@@ -97,6 +98,7 @@ fn around(config: &Config) -> Vec<Probe> {
         let found = kafka::probe_brokers(&config.kafka, KAFKA_PATIENCE)
             .map_err(|why| (why, remedy.to_owned()));
         probes.push(Probe::required("kafka", found));
+        probes.extend(config.spool.as_ref().map(spool));
     }
     for sink in &config.sinks {
         if let SinkSpec::File(path) = sink {
@@ -115,6 +117,14 @@ fn around(config: &Config) -> Vec<Probe> {
         probes.push(Probe::required("metrics", found));
     }
     probes
+}
+
+/// Without a spool `run` works too, as long as Kafka does.
+fn spool(config: &SpoolConfig) -> Probe {
+    let remedy = "name a directory that this user can write with spool.directory, with room for \
+                  spool.max_bytes; else records wait for Kafka in memory only";
+    let found = config.probe().map_err(|why| (why, remedy.to_owned()));
+    Probe { required: false, ..Probe::required("spool", found) }
 }
 
 impl Report {

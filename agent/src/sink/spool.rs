@@ -19,6 +19,7 @@ mod durable;
 mod folder;
 mod format;
 mod payload;
+mod probe;
 mod queue;
 mod recover;
 mod room;
