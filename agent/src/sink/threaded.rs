@@ -48,7 +48,7 @@ impl Shared {
         self.flushing.load(Ordering::Relaxed)
     }
 
-    /// Says whether what waits on disk is on its way to where it belongs.
+    /// Says whether records wait on disk.
     pub(super) fn set_draining(&self, draining: bool) {
         self.draining.store(draining, Ordering::Relaxed);
     }

@@ -129,7 +129,7 @@ impl Sender {
             self.backlog.insure(now);
         }
         self.backlog.tend(now);
-        back.shared.set_draining(!away && !self.backlog.is_empty());
+        back.shared.set_draining(!self.backlog.is_empty());
         for letters in self.parts.dead_letters.batches(&self.parts.flight.take_dead()) {
             let letters = Arc::new(letters);
             let tally = &back.shared.tally;

@@ -14,6 +14,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// More agents than this for one destination on one host are a mistake.
@@ -21,6 +23,12 @@ const MAX_SLOTS: u32 = 256;
 
 /// Octets of a destination that a folder's name shows.
 const SHOWN: usize = 40;
+
+/// A lock outlives its agent for the moment in which a program that the agent was starting still
+/// holds a copy of it: it is tried so many times.
+const LOCK_TRIES: u32 = 20;
+/// Between two of them.
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A slot, locked until dropped.
 pub(super) struct Slot {
@@ -77,11 +85,14 @@ impl Slot {
             Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(&file)?,
             opened => opened?,
         };
-        match lock.try_lock() {
-            Ok(()) => Ok(Some(Self { path: path.to_owned(), _lock: lock })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
+        for _ in 0..LOCK_TRIES {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Some(Self { path: path.to_owned(), _lock: lock })),
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
         }
+        Ok(None)
     }
 
     pub(super) fn path(&self) -> &Path {
