@@ -194,6 +194,10 @@ pub trait Sink: Send {
     /// failed has room: it drops at once.
     fn wait_for_room(&self, batch: &Batch, limit: Duration) -> bool;
 
+    /// Between two records, leaves what is open for what now has its name. For files, which others
+    /// move away and then signal it; nothing to others.
+    fn reopen(&mut self) {}
+
     /// Waits until everything offered is delivered or dropped, for `limit` at most. What is still
     /// on its way then stays in flight.
     fn flush(&mut self, limit: Duration);

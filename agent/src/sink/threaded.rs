@@ -33,6 +33,7 @@ pub(super) struct Shared {
     queued_bytes: AtomicUsize,
     stop: AtomicBool,
     flushing: AtomicBool,
+    reopen: AtomicBool,
     failure: OnceLock<(Failure, Reason)>,
 }
 
@@ -45,6 +46,11 @@ impl Shared {
     /// Whether somebody waits for all to arrive.
     pub(super) fn flushing(&self) -> bool {
         self.flushing.load(Ordering::Relaxed)
+    }
+
+    /// Whether reopening was asked for since the last call.
+    pub(super) fn reopen_asked(&self) -> bool {
+        self.reopen.swap(false, Ordering::Relaxed)
     }
 
     /// The sink's end: all that is offered from now on is dropped for `reason`.
@@ -133,6 +139,7 @@ impl Threaded {
             queued_bytes: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             flushing: AtomicBool::new(false),
+            reopen: AtomicBool::new(false),
             failure: OnceLock::new(),
         })
     }
@@ -239,6 +246,10 @@ impl Sink for Threaded {
 
     fn wait_for_room(&self, batch: &Batch, limit: Duration) -> bool {
         wait_until(limit, || self.has_room_for(batch))
+    }
+
+    fn reopen(&mut self) {
+        self.shared.reopen.store(true, Ordering::Relaxed);
     }
 
     fn flush(&mut self, limit: Duration) {
