@@ -2,8 +2,8 @@
 
 use super::shape::{items, joined, map, section, text};
 use super::value::{
-    Address, Broker, Count, Hook, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan,
-    RingBytes, SnapBytes, Span, Switch, Topic, Version,
+    Address, Broker, Compress, Count, Hook, Listen, LogFormat, LogLevel, Name, Output,
+    PositiveSpan, RingBytes, RotateBytes, RotateEvery, SnapBytes, Span, Switch, Topic, Version,
 };
 use crate::capture::ports::PortSet;
 use crate::sink::{SinkSpec, Stream, StreamSet};
@@ -66,7 +66,7 @@ layer! {
         /// How queries meet their responses.
         #[serde(deserialize_with = "section")]
         pairing: PairingLayer,
-        /// The streams that every sink gets.
+        /// The streams of every sink of which no more is said.
         #[serde(deserialize_with = "joined")]
         streams: Option<StreamSet>,
         /// Where records go.
@@ -78,6 +78,9 @@ layer! {
         /// How to reach Kafka.
         #[serde(deserialize_with = "section")]
         kafka: KafkaLayer,
+        /// How files are written.
+        #[serde(deserialize_with = "section")]
+        file: FileLayer,
         /// Addresses of resolvers by name.
         #[serde(deserialize_with = "map")]
         resolvers: BTreeMap<Name, Vec<Address>>,
@@ -141,12 +144,36 @@ layer! {
         /// Where Kafka is.
         #[serde(deserialize_with = "items")]
         brokers: Option<Vec<Broker>>,
+        /// The streams that go there.
+        #[serde(deserialize_with = "joined")]
+        streams: Option<StreamSet>,
         /// Topics by stream.
         #[serde(deserialize_with = "map")]
         topics: BTreeMap<Stream, Topic>,
         /// Settings for librdkafka.
         #[serde(deserialize_with = "map")]
         options: BTreeMap<String, String>,
+    }
+}
+
+layer! {
+    /// Section `file`.
+    FileLayer {
+        /// The streams that go there.
+        #[serde(deserialize_with = "joined")]
+        streams: Option<StreamSet>,
+        /// How large a file may grow.
+        #[serde(deserialize_with = "text")]
+        rotate_bytes: Option<RotateBytes>,
+        /// How old a file may grow.
+        #[serde(deserialize_with = "text")]
+        rotate_every: Option<RotateEvery>,
+        /// How many rotated files are kept.
+        #[serde(deserialize_with = "text")]
+        keep: Option<Count>,
+        /// What rotated files are compressed with.
+        #[serde(deserialize_with = "text")]
+        compress: Option<Compress>,
     }
 }
 

@@ -1,16 +1,20 @@
 //! From what the user wants to sinks that run.
 
 use super::null::Null;
-use super::{KafkaConfig, Look, Sink, SinkSpec, StreamSet, kafka, writer};
+use super::{KafkaConfig, Look, Rotation, Sink, SinkSpec, StreamChoice, kafka, writer};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the sinks are opened with.
 #[derive(Clone, Debug)]
 pub struct OpenWith<'a> {
-    /// The streams that every sink gets; each kind's default where absent.
-    pub streams: Option<StreamSet>,
+    /// The streams of each.
+    pub streams: StreamChoice,
+    /// When files are rotated.
+    pub rotation: Rotation,
     /// How stdout looks.
     pub stdout: Look,
     /// The node's name, for the headers of Kafka records.
@@ -31,6 +35,14 @@ pub enum SinkError {
     /// The file cannot be opened or made.
     #[error("cannot open {} for appending: {error}", path.display())]
     File {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// A file that is to be rotated stands where none can be listed, made or renamed.
+    #[error("cannot rotate {}: its directory cannot be read and written: {error}", path.display())]
+    Directory {
         /// The file.
         path: PathBuf,
         /// The system's error.
@@ -69,19 +81,37 @@ fn open_one(
     name: String,
     with: &OpenWith<'_>,
 ) -> Result<Box<dyn Sink>, SinkError> {
-    let streams = with.streams.unwrap_or(spec.default_streams());
+    let streams = with.streams.of(spec);
     Ok(match spec {
         SinkSpec::Stdout => Box::new(writer::stdout(name, streams, with.stdout)?),
-        SinkSpec::File(path) => Box::new(writer::file(name, streams, path)?),
+        SinkSpec::File(path) => Box::new(writer::file(name, streams, path, with.rotation)?),
         SinkSpec::Kafka => Box::new(kafka::open(name, streams, with.node, with.kafka)?),
         SinkSpec::Null => Box::new(Null::new(name, streams)),
     })
 }
 
-/// Whether a file sink could be opened at `path`; leaves no new file behind.
-pub fn probe_file(path: &std::path::Path) -> Result<(), SinkError> {
+/// Whether a file sink could be opened at `path`, and rotated if it is to be; leaves no new file
+/// behind.
+pub fn probe_file(path: &Path, rotation: Rotation) -> Result<(), SinkError> {
     let existed = path.symlink_metadata().is_ok();
-    writer::open(path)
-        .and_then(|_| if existed { Ok(()) } else { std::fs::remove_file(path) })
-        .map_err(|error| SinkError::File { path: path.to_path_buf(), error })
+    let regular = writer::open(path)
+        .and_then(|file| Ok(file.metadata()?.is_file()))
+        .and_then(|regular| if existed { Ok(()) } else { fs::remove_file(path) }.map(|()| regular))
+        .map_err(|error| SinkError::File { path: path.to_path_buf(), error })?;
+    if !rotation.is_on() || !regular {
+        return Ok(());
+    }
+    // Rotated files stand beside the file itself, wherever links to it are.
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    accessat(CWD, directory(&real), wanted, AtFlags::EACCESS)
+        .map_err(|error| SinkError::Directory { path: path.to_path_buf(), error: error.into() })
+}
+
+/// The directory in which a path stands.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
