@@ -13,7 +13,7 @@ pub mod value;
 
 use crate::capture::ports::PortSet;
 use crate::pair::PairOptions;
-use crate::sink::{KafkaConfig, OpenWith, Rotation, SinkSpec, StreamChoice};
+use crate::sink::{KafkaConfig, OpenWith, Rotation, SinkSpec, StreamChoice, same_place};
 use layer::{FileLayer, Layer, Over};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -174,6 +174,17 @@ pub enum ConfigError {
     /// More than one sink on stdout.
     #[error("sink stdout is given twice: records would be mixed; keep one of them")]
     TwoStdouts,
+    /// Two sinks on one file.
+    #[error(
+        "sinks file:{} and file:{} are the same file: records would be in it twice; keep one of them",
+        first.display(), second.display()
+    )]
+    TwoOfAFile {
+        /// One path.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
     /// What becomes of rotated files, and no rotation.
     #[error("file.{0} is for rotated files: give file.rotate_bytes or file.rotate_every too")]
     NothingRotates(&'static str),
@@ -288,6 +299,13 @@ fn sinks(given: Vec<SinkSpec>, kafka: &KafkaConfig) -> Result<Vec<SinkSpec>, Con
     }
     if given.iter().filter(|sink| **sink == SinkSpec::Stdout).count() > 1 {
         return Err(ConfigError::TwoStdouts);
+    }
+    let files = || given.iter().filter_map(SinkSpec::file);
+    for (number, first) in files().enumerate() {
+        if let Some(second) = files().skip(number + 1).find(|second| same_place(first, second)) {
+            let (first, second) = (first.to_path_buf(), second.to_path_buf());
+            return Err(ConfigError::TwoOfAFile { first, second });
+        }
     }
     Ok(given)
 }

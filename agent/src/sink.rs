@@ -14,7 +14,7 @@ mod tally;
 mod threaded;
 mod writer;
 
-pub use open::{OpenWith, SinkError, open, probe_file};
+pub use open::{OpenWith, SinkError, open, probe_file, same_place};
 pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet};
 
 use crate::ledger::Delivery;

@@ -273,6 +273,21 @@ fn rotation_is_off_unless_asked_for_and_by_age_only_live() {
 }
 
 #[test]
+fn two_sinks_on_one_file_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
+    let load = |one: &str, other: &str| {
+        from_file(&format!("version: 1\nsinks: [\"file:{}\", \"file:{}\"]\n", at(one), at(other)))
+    };
+    for other in ["a", "./a", "link"] {
+        let told = load("a", other).unwrap_err().to_string();
+        assert!(told.contains("are the same file") && told.contains("keep one"), "{told}");
+    }
+    assert_eq!(load("a", "b").unwrap().sinks.len(), 2);
+}
+
+#[test]
 fn wrong_variables_are_named() {
     let told = |name, value| {
         let loaded = load(None, &[(name, value)], Layer::default(), Purpose::Live);

@@ -4,8 +4,10 @@ use super::null::Null;
 use super::{KafkaConfig, Look, Rotation, Sink, SinkSpec, StreamChoice, kafka, writer};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What the sinks are opened with.
@@ -108,10 +110,55 @@ pub fn probe_file(path: &Path, rotation: Rotation) -> Result<(), SinkError> {
         .map_err(|error| SinkError::Directory { path: path.to_path_buf(), error: error.into() })
 }
 
+/// Whether two paths lead to the same file, through links too; one that is yet to be made counts.
+#[must_use]
+pub fn same_place(one: &Path, other: &Path) -> bool {
+    one == other || matches!((place(one), place(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// The device and inode of a file or, before it is made, those of its directory, and its name.
+fn place(path: &Path) -> io::Result<(u64, u64, Option<OsString>)> {
+    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    match fs::metadata(path) {
+        Ok(file) => Ok((file.dev(), file.ino(), None)),
+        Err(error) if missing(&error) => {
+            if let Ok(target) = fs::read_link(path) {
+                return place(&directory(path).join(target));
+            }
+            let directory = fs::metadata(directory(path))?;
+            Ok((directory.dev(), directory.ino(), path.file_name().map(Into::into)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The directory in which a path stands.
 fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn knows_a_file_under_other_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("sub")).unwrap();
+        assert!(same_place(&at("new"), &at("sub/../new")), "not yet made");
+        assert!(!same_place(&at("new"), &at("sub/new")) && !same_place(&at("new"), &at("old")));
+        symlink("new", at("link")).unwrap();
+        symlink("link", at("link_2")).unwrap();
+        assert!(same_place(&at("link_2"), &at("new")), "a link to nothing yet");
+        fs::write(at("new"), "").unwrap();
+        assert!(same_place(&at("link"), &at("new")));
+        fs::hard_link(at("new"), at("hard")).unwrap();
+        assert!(same_place(&at("hard"), &at("link_2")));
+        assert!(same_place(&at("no/such"), &at("no/such")), "the same words");
     }
 }
