@@ -85,8 +85,10 @@ impl Rotating {
         match make_like(&real, file) {
             Ok(next) => Ok((next, rotated)),
             Err(error) => {
-                // Where this fails too, the missing name is noticed and the file reopened.
-                fs::rename(&rotated, &real)?;
+                if let Err(error) = fs::rename(&rotated, &real) {
+                    // The missing name will be noticed, and the file reopened.
+                    tracing::warn!(file = %rotated.display(), %error, "still written to");
+                }
                 Err(error)
             }
         }

@@ -201,6 +201,28 @@ fn a_rotation_that_fails_stops_nothing() {
 }
 
 #[test]
+fn in_a_directory_that_cannot_be_written_the_file_grows_on() {
+    // Of this thread, and of those that it starts: root obeys permissions from here on.
+    caps::drop(None, caps::CapSet::Effective, caps::Capability::CAP_DAC_OVERRIDE).unwrap();
+    let mut bench = Bench::new(by_size(20));
+    let allow = |mode| fs::Permissions::from_mode(mode);
+    fs::set_permissions(bench.dir.path(), allow(0o555)).unwrap();
+    let refused = crate::sink::probe_file(&bench.at("out"), by_size(20)).unwrap_err().to_string();
+    assert!(
+        refused.contains("cannot rotate") && refused.contains("Permission denied"),
+        "{refused}"
+    );
+    crate::sink::probe_file(&bench.at("out"), Rotation::default()).unwrap();
+    bench.write(&[10, 10]);
+    assert_eq!((bench.numbers("out"), bench.rotated().len()), (vec![1, 2], 0));
+    fs::set_permissions(bench.dir.path(), allow(0o755)).unwrap();
+    bench.reopen();
+    bench.write(&[10]);
+    assert_eq!((bench.numbers(&bench.rotated()[0]), bench.numbers("out")), (vec![1, 2], vec![3]));
+    assert_eq!(totals(&bench.sink), (3, 3, 0));
+}
+
+#[test]
 fn what_is_no_regular_file_is_left_alone() {
     let mut null = sink(Path::new("/dev/null"), by_size(1));
     null.offer(&batch(&[(0, 5), (0, 5)], &mut 0));
