@@ -154,8 +154,9 @@ impl Writer {
             self.target.cut(written - last_end);
         }
         let (failure, reason) = self.judge(&error);
-        tally.dropped(&rest, reason);
+        // In this order: who finds nothing in flight any more finds the reason too.
         shared.fail(failure, reason);
+        tally.dropped(&rest, reason);
         Err(reason)
     }
 
