@@ -102,9 +102,15 @@ fn around(config: &Config) -> Vec<Probe> {
     }
     for sink in &config.sinks {
         if let SinkSpec::File(path) = sink {
-            let remedy = "make its directory, and let this user write there";
-            let found = probe_file(path)
-                .map(|()| format!("{} can be written", path.display()))
+            let remedy = if config.rotation.is_on() {
+                "make its directory, and let this user write there; or leave out \
+                 file.rotate_bytes and file.rotate_every"
+            } else {
+                "make its directory, and let this user write there"
+            };
+            let rotated = if config.rotation.is_on() { " and rotated" } else { "" };
+            let found = probe_file(path, config.rotation)
+                .map(|()| format!("{} can be written{rotated}", path.display()))
                 .map_err(|error| (error.to_string(), remedy.to_owned()));
             probes.push(Probe::required("file", found));
         }

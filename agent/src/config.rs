@@ -14,8 +14,8 @@ pub mod value;
 use crate::capture::ports::PortSet;
 use crate::pair::PairOptions;
 use crate::sink::spool::{SpoolConfig, WhenFull};
-use crate::sink::{KafkaConfig, OpenWith, SinkSpec, StreamSet};
-use layer::{Layer, Over, SpoolLayer};
+use crate::sink::{KafkaConfig, OpenWith, Rotation, SinkSpec, StreamChoice, same_place};
+use layer::{FileLayer, Layer, Over, SpoolLayer};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -23,7 +23,7 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use value::{Hook, Listen, LogFormat, LogLevel, Output};
+use value::{Compress, Hook, Listen, LogFormat, LogLevel, Output};
 
 /// For which command the configuration is: defaults differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +69,8 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// How queries meet their responses.
     pub pairing: PairOptions,
-    /// The streams that every sink gets; each kind's default where absent.
-    pub streams: Option<StreamSet>,
+    /// The streams of the sinks.
+    pub streams: StreamChoice,
     /// Where records go; at least one.
     pub sinks: Vec<SinkSpec>,
     /// How stdout looks.
@@ -79,6 +79,8 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// Where records wait while Kafka is away; in memory only where absent.
     pub spool: Option<SpoolConfig>,
+    /// When the files of file sinks are rotated.
+    pub rotation: Rotation,
     /// Names of resolvers by address (IPv4-mapped IPv6 addresses as IPv4).
     pub resolvers: BTreeMap<IpAddr, String>,
     /// Where `/metrics` is served, if at all.
@@ -175,6 +177,20 @@ pub enum ConfigError {
     /// More than one sink on stdout.
     #[error("sink stdout is given twice: records would be mixed; keep one of them")]
     TwoStdouts,
+    /// Two sinks on one file.
+    #[error(
+        "sinks file:{} and file:{} are the same file: records would be in it twice; keep one of them",
+        first.display(), second.display()
+    )]
+    TwoOfAFile {
+        /// One path.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// What becomes of rotated files, and no rotation.
+    #[error("file.{0} is for rotated files: give file.rotate_bytes or file.rotate_every too")]
+    NothingRotates(&'static str),
 }
 
 impl Config {
@@ -186,7 +202,13 @@ impl Config {
             file.metrics.listen = Some(Listen(None));
         }
         let environment = source::environment(sources.environment.iter().cloned())?;
-        let mut layer = sources.flags.clone().over(environment).over(file);
+        let mut below = environment.over(file);
+        if sources.flags.streams.is_some() {
+            // `--stream` is meant for this run, and for every sink of it.
+            below.kafka.streams = None;
+            below.file.streams = None;
+        }
+        let mut layer = sources.flags.clone().over(below);
         if layer.spool.directory.is_none() {
             layer.spool.directory = Some(default_spool(&sources.environment));
         }
@@ -207,6 +229,7 @@ impl Config {
             stdout,
             node: &self.node,
             region: self.region.as_deref(),
+            rotation: self.rotation,
             kafka: &self.kafka,
             spool: self.spool.as_ref(),
         }
@@ -214,6 +237,11 @@ impl Config {
 }
 
 fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
+    let streams = StreamChoice {
+        general: layer.streams,
+        kafka: layer.kafka.streams,
+        file: layer.file.streams,
+    };
     let kafka = KafkaConfig {
         brokers: layer.kafka.brokers.unwrap_or_default().into_iter().map(|one| one.0).collect(),
         topics: layer.kafka.topics.into_iter().map(|(key, topic)| (key, topic.0)).collect(),
@@ -247,11 +275,12 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         region: layer.region.map(|region| region.0),
         capture,
         pairing,
-        streams: layer.streams,
+        streams,
         sinks,
         output: layer.output.unwrap_or(Output::Auto),
         kafka,
         spool: spool(layer.spool, purpose),
+        rotation: rotation(&layer.file, purpose)?,
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
         messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
@@ -298,7 +327,31 @@ fn sinks(given: Vec<SinkSpec>, kafka: &KafkaConfig) -> Result<Vec<SinkSpec>, Con
     if given.iter().filter(|sink| **sink == SinkSpec::Stdout).count() > 1 {
         return Err(ConfigError::TwoStdouts);
     }
+    let files = || given.iter().filter_map(SinkSpec::file);
+    for (number, first) in files().enumerate() {
+        if let Some(second) = files().skip(number + 1).find(|second| same_place(first, second)) {
+            let (first, second) = (first.to_path_buf(), second.to_path_buf());
+            return Err(ConfigError::TwoOfAFile { first, second });
+        }
+    }
     Ok(given)
+}
+
+/// In replay the wall clock decides nothing.
+fn rotation(file: &FileLayer, purpose: Purpose) -> Result<Rotation, ConfigError> {
+    let compress = file.compress == Some(Compress::Zstd);
+    if file.rotate_bytes.is_none() && file.rotate_every.is_none() {
+        let given = [("keep", file.keep.is_some()), ("compress", compress)];
+        if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
+            return Err(ConfigError::NothingRotates(key));
+        }
+    }
+    Ok(Rotation {
+        bytes: file.rotate_bytes.map(|size| size.0),
+        every: file.rotate_every.filter(|_| purpose == Purpose::Live).map(|span| span.0),
+        keep: file.keep.map(|count| count.0),
+        compress,
+    })
 }
 
 fn resolvers(

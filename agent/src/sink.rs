@@ -15,8 +15,8 @@ mod tally;
 mod threaded;
 mod writer;
 
-pub use open::{OpenWith, SinkError, open, probe_file};
-pub use spec::{KafkaConfig, Look, SinkSpec, StreamSet};
+pub use open::{OpenWith, SinkError, open, probe_file, same_place};
+pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet};
 
 use crate::ledger::Delivery;
 use serde::{Deserialize, Serialize};
@@ -218,6 +218,10 @@ pub trait Sink: Send {
     /// would. For replay, which can wait for its sinks; live capture never does. A sink that has
     /// failed has room: it drops at once.
     fn wait_for_room(&self, batch: &Batch, limit: Duration) -> bool;
+
+    /// Between two records, leaves what is open for what now has its name. For files, which others
+    /// move away and then signal it; nothing to others.
+    fn reopen(&mut self) {}
 
     /// Waits until everything offered is delivered or dropped, for `limit` at most. What is still
     /// on its way then stays in flight.

@@ -2,8 +2,8 @@
 
 use super::shape::{items, joined, map, section, text};
 use super::value::{
-    Address, Broker, Count, DiskBytes, Hook, Listen, LogFormat, LogLevel, Name, Output,
-    PositiveSpan, RingBytes, SnapBytes, Span, Switch, Topic, Version,
+    Address, Broker, Compress, Count, DiskBytes, Hook, Listen, LogFormat, LogLevel, Name, Output,
+    PositiveSpan, RingBytes, RotateBytes, RotateEvery, SnapBytes, Span, Switch, Topic, Version,
 };
 use crate::capture::ports::PortSet;
 use crate::sink::spool::WhenFull;
@@ -67,7 +67,7 @@ layer! {
         /// How queries meet their responses.
         #[serde(deserialize_with = "section")]
         pairing: PairingLayer,
-        /// The streams that every sink gets.
+        /// The streams of every sink of which no more is said.
         #[serde(deserialize_with = "joined")]
         streams: Option<StreamSet>,
         /// Where records go.
@@ -82,6 +82,9 @@ layer! {
         /// Where records wait while Kafka is away.
         #[serde(deserialize_with = "section")]
         spool: SpoolLayer,
+        /// How files are written.
+        #[serde(deserialize_with = "section")]
+        file: FileLayer,
         /// Addresses of resolvers by name.
         #[serde(deserialize_with = "map")]
         resolvers: BTreeMap<Name, Vec<Address>>,
@@ -145,6 +148,9 @@ layer! {
         /// Where Kafka is.
         #[serde(deserialize_with = "items")]
         brokers: Option<Vec<Broker>>,
+        /// The streams that go there.
+        #[serde(deserialize_with = "joined")]
+        streams: Option<StreamSet>,
         /// Topics by stream.
         #[serde(deserialize_with = "map")]
         topics: BTreeMap<Stream, Topic>,
@@ -172,6 +178,27 @@ layer! {
         /// Which records go when it is full.
         #[serde(deserialize_with = "text")]
         when_full: Option<WhenFull>,
+    }
+}
+
+layer! {
+    /// Section `file`.
+    FileLayer {
+        /// The streams that go there.
+        #[serde(deserialize_with = "joined")]
+        streams: Option<StreamSet>,
+        /// How large a file may grow.
+        #[serde(deserialize_with = "text")]
+        rotate_bytes: Option<RotateBytes>,
+        /// How old a file may grow.
+        #[serde(deserialize_with = "text")]
+        rotate_every: Option<RotateEvery>,
+        /// How many rotated files are kept.
+        #[serde(deserialize_with = "text")]
+        keep: Option<Count>,
+        /// What rotated files are compressed with.
+        #[serde(deserialize_with = "text")]
+        compress: Option<Compress>,
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::sink::Stream;
+use crate::sink::{Rotation, Stream};
 use std::fs;
 
 /// A configuration from a file's text, variables and flags.
@@ -44,6 +44,12 @@ pairing:
   query_timeout: 1m30s
   max_transactions: 1_000
 streams: [transactions, ledger]
+file:
+  streams: [transactions, dlq]
+  rotate_bytes: 100MiB
+  rotate_every: 24h
+  keep: 10
+  compress: zstd
 sinks:
   - kafka
   - file:/var/log/dns.ndjson
@@ -54,6 +60,7 @@ kafka:
     - kafka-2:9092
   topics:
     transactions: my.dns
+  streams: messages
   options:
     linger.ms: 5
     sasl.password: hunter2
@@ -90,7 +97,13 @@ fn reads_every_key() {
     assert_eq!((config.capture.ring_bytes, config.capture.snap_bytes), (32 << 20, 4096));
     assert_eq!(config.pairing.query_timeout, Duration::from_secs(90));
     assert_eq!(config.pairing.max_transactions, 1000);
-    assert!(config.streams.is_some_and(|set| set.contains(Stream::Ledger)));
+    let streams = |sink: &str| config.streams.of(&sink.parse().unwrap());
+    assert_eq!(format!("{:?}", streams("kafka")), "{\"messages\"}");
+    assert_eq!(format!("{:?}", streams("file:x")), "{\"transactions\", \"dlq\"}");
+    assert_eq!(format!("{:?}", streams("stdout")), "{\"transactions\", \"ledger\"}");
+    let every = Some(Duration::from_secs(86_400));
+    let rotation = Rotation { bytes: Some(100 << 20), every, keep: Some(10), compress: true };
+    assert_eq!(config.rotation, rotation);
     assert_eq!(config.sinks, [SinkSpec::Kafka, SinkSpec::File("/var/log/dns.ndjson".into())]);
     assert_eq!(config.kafka.brokers, ["kafka-1:9092", "kafka-2:9092"]);
     assert_eq!(config.kafka.topic(Stream::Transactions), "my.dns");
@@ -112,7 +125,7 @@ fn says_where_and_what_is_wrong() {
     let cases = [
         (
             "version: 1\nkafka:\n  broker: [a]\n",
-            "line 3, column 3: kafka.broker: unknown key `broker`, expected one of brokers, topics, options",
+            "line 3, column 3: kafka.broker: unknown key `broker`, expected one of brokers, streams, topics, options",
         ),
         (
             "version: 1\npairing:\n\n  query_timeout: soon\n",
@@ -140,6 +153,18 @@ fn says_where_and_what_is_wrong() {
         (
             "version: 1\nresolvers:\n  a: 192.0.2.1\n  b: 192.0.2.1\n",
             "resolvers: 192.0.2.1 is both \"a\" and \"b\": keep one of them",
+        ),
+        (
+            "version: 1\nfile: {keep: 3}\n",
+            "file.keep is for rotated files: give file.rotate_bytes or file.rotate_every too",
+        ),
+        (
+            "version: 1\nfile: {compress: zstd}\n",
+            "file.compress is for rotated files: give file.rotate_bytes or file.rotate_every too",
+        ),
+        (
+            "version: 1\nfile:\n  rotate_bytes: 100\n",
+            "line 3, column 17: file.rotate_bytes: \"100\" is not a file size: give at least 64KiB, such as 100MiB",
         ),
         (
             "version: 1\nsinks: [kafka]\n",
@@ -217,6 +242,49 @@ fn higher_layers_win() {
         [("client.id", "file"), ("client.rack", "env"), ("sasl.password", "p\"s: w")]
     );
     assert_eq!((config.capture.ports.to_string(), config.metrics_listen), ("5353".into(), None));
+}
+
+#[test]
+fn the_flag_for_streams_beats_what_is_said_of_one_kind() {
+    let yaml = "version: 1\nstreams: dlq\nfile: {streams: messages}\n";
+    let variables = [("DNSCRIBE_KAFKA__STREAMS", "ledger"), ("DNSCRIBE_STREAMS", "alerts")];
+    let [kafka, file, null] = ["kafka", "file:x", "null"].map(|sink| sink.parse().unwrap());
+    let config = load(Some(yaml), &variables, Layer::default(), Purpose::Live).unwrap();
+    let shown = [&kafka, &file, &null].map(|sink| format!("{:?}", config.streams.of(sink)));
+    assert_eq!(shown, ["{\"ledger\"}", "{\"messages\"}", "{\"alerts\"}"]);
+    let flags = Layer { streams: Some("transactions".parse().unwrap()), ..Layer::default() };
+    let config = load(Some(yaml), &variables, flags, Purpose::Live).unwrap();
+    for sink in [&kafka, &file, &null] {
+        assert_eq!(format!("{:?}", config.streams.of(sink)), "{\"transactions\"}");
+    }
+}
+
+#[test]
+fn rotation_is_off_unless_asked_for_and_by_age_only_live() {
+    assert_eq!(from_file("version: 1\n").unwrap().rotation, Rotation::default());
+    let yaml = "version: 1\nfile: {rotate_every: 1h, rotate_bytes: 1MiB, compress: none}\n";
+    let live = from_file(yaml).unwrap().rotation;
+    assert_eq!(live.every, Some(Duration::from_secs(3600)));
+    let replay = load(Some(yaml), &[], Layer::default(), Purpose::Replay).unwrap().rotation;
+    assert_eq!(replay, Rotation { every: None, ..live });
+    let variables = [("DNSCRIBE_FILE__ROTATE_BYTES", "1MiB"), ("DNSCRIBE_FILE__KEEP", "2")];
+    let config = load(None, &variables, Layer::default(), Purpose::Live).unwrap();
+    assert_eq!((config.rotation.bytes, config.rotation.keep), (Some(1 << 20), Some(2)));
+}
+
+#[test]
+fn two_sinks_on_one_file_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
+    let load = |one: &str, other: &str| {
+        from_file(&format!("version: 1\nsinks: [\"file:{}\", \"file:{}\"]\n", at(one), at(other)))
+    };
+    for other in ["a", "./a", "link"] {
+        let told = load("a", other).unwrap_err().to_string();
+        assert!(told.contains("are the same file") && told.contains("keep one"), "{told}");
+    }
+    assert_eq!(load("a", "b").unwrap().sinks.len(), 2);
 }
 
 #[test]

@@ -346,6 +346,9 @@ words! {
     }
 }
 
+mod file;
+pub use file::{Compress, RotateBytes, RotateEvery};
+
 #[cfg(test)]
 mod tests {
     use super::*;

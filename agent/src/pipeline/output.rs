@@ -248,6 +248,13 @@ impl Output {
         &self.metrics
     }
 
+    /// Has the sinks reopen their files.
+    pub fn reopen(&mut self) {
+        for sink in &mut self.sinks {
+            sink.reopen();
+        }
+    }
+
     /// Adopts new names of resolvers.
     pub fn name_resolvers(&mut self, resolvers: HashMap<IpAddr, String>) {
         self.identity.resolvers = resolvers;

@@ -3,8 +3,9 @@
 use super::Stream;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// A set of streams.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -113,6 +114,15 @@ impl SinkSpec {
         }
     }
 
+    /// The path of a file sink.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Stdout | Self::Kafka | Self::Null => None,
+        }
+    }
+
     /// The streams that such a sink gets unless told otherwise.
     #[must_use]
     pub const fn default_streams(&self) -> StreamSet {
@@ -120,6 +130,52 @@ impl SinkSpec {
             Self::Stdout | Self::Null => StreamSet::SHOWN,
             Self::File(_) | Self::Kafka => StreamSet::STORED,
         }
+    }
+}
+
+/// The streams that the sinks get, where the user says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamChoice {
+    /// Those of every sink of which no more is said.
+    pub general: Option<StreamSet>,
+    /// Those of Kafka.
+    pub kafka: Option<StreamSet>,
+    /// Those of files.
+    pub file: Option<StreamSet>,
+}
+
+impl StreamChoice {
+    /// The streams of a sink: its kind's own, else the general ones, else the kind's default.
+    #[must_use]
+    pub fn of(&self, sink: &SinkSpec) -> StreamSet {
+        let own = match sink {
+            SinkSpec::Kafka => self.kafka,
+            SinkSpec::File(_) => self.file,
+            SinkSpec::Stdout | SinkSpec::Null => None,
+        };
+        own.or(self.general).unwrap_or(sink.default_streams())
+    }
+}
+
+/// When a file sink leaves its file for a new one, and what becomes of the old ones. Never, and
+/// nothing, unless told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// Before a record with which the file would have more octets than these.
+    pub bytes: Option<u64>,
+    /// When the file is this old by the wall clock, and not empty.
+    pub every: Option<Duration>,
+    /// How many rotated files are kept; all where absent.
+    pub keep: Option<usize>,
+    /// Whether rotated files are compressed with zstd.
+    pub compress: bool,
+}
+
+impl Rotation {
+    /// Whether files are rotated at all.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.bytes.is_some() || self.every.is_some()
     }
 }
 
@@ -242,6 +298,19 @@ mod tests {
         assert_eq!(format!("{set:?}"), "{\"transactions\", \"ledger\"}");
         assert_eq!("".parse::<StreamSet>(), Err(BadStreams::Empty));
         assert!("raw".parse::<StreamSet>().is_err());
+    }
+
+    #[test]
+    fn the_more_special_streams_win() {
+        let (kafka, file) = (SinkSpec::Kafka, SinkSpec::File("/x".into()));
+        let only = |stream| Some(StreamSet::EMPTY.with(stream));
+        let mut choice = StreamChoice::default();
+        assert_eq!([choice.of(&kafka), choice.of(&file)], [StreamSet::STORED; 2]);
+        choice.general = only(Stream::Dlq);
+        choice.file = only(Stream::Messages);
+        assert_eq!(Some(choice.of(&kafka)), only(Stream::Dlq));
+        assert_eq!(Some(choice.of(&SinkSpec::Stdout)), only(Stream::Dlq));
+        assert_eq!(Some(choice.of(&file)), only(Stream::Messages));
     }
 
     #[test]

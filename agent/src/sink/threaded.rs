@@ -34,6 +34,7 @@ pub(super) struct Shared {
     stop: AtomicBool,
     flushing: AtomicBool,
     draining: AtomicBool,
+    reopen: AtomicBool,
     failure: OnceLock<(Failure, Reason)>,
 }
 
@@ -55,6 +56,11 @@ impl Shared {
 
     fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether reopening was asked for since the last call.
+    pub(super) fn reopen_asked(&self) -> bool {
+        self.reopen.swap(false, Ordering::Relaxed)
     }
 
     /// The sink's end: all that is offered from now on is dropped for `reason`.
@@ -159,6 +165,7 @@ impl Threaded {
             stop: AtomicBool::new(false),
             flushing: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            reopen: AtomicBool::new(false),
             failure: OnceLock::new(),
         })
     }
@@ -272,6 +279,10 @@ impl Sink for Threaded {
 
     fn wait_for_room(&self, batch: &Batch, limit: Duration) -> bool {
         wait_until(limit, || self.has_room_for(batch))
+    }
+
+    fn reopen(&mut self) {
+        self.shared.reopen.store(true, Ordering::Relaxed);
     }
 
     fn flush(&mut self, limit: Duration) {
