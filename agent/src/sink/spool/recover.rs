@@ -105,7 +105,8 @@ impl Spool {
         let segment = match found {
             Scan::Foreign => return Err(SpoolError::Newer { path }),
             Scan::Torn => {
-                recovered.torn_bytes += length;
+                // Of an empty file at least the header is lost: silence would hide it.
+                recovered.torn_bytes += length.max(1);
                 Segment::new("".into(), false, length, Vec::new())
             }
             Scan::Intact(found) => {
