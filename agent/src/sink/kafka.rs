@@ -10,7 +10,7 @@ mod reports;
 mod settings;
 
 pub use probe::probe_brokers;
-pub use read_back::read_back;
+pub use read_back::{Gap, read_back};
 pub use settings::validate;
 
 use super::tally::{Reason, Tally};
