@@ -284,8 +284,8 @@ impl Claim<'_> {
         if distinct < least {
             report.problems.add(|| {
                 format!(
-                    "{}: the ledger says that {} delivered {least}, {distinct} are there: {} are \
-                     missing{hint}",
+                    "{}: the ledger says that {} delivered {least}, {distinct} are there: \
+                     {} missing{hint}",
                     what(),
                     self.sink,
                     least - distinct

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read as _};
 
 /// A line beyond this is not one of ours: Kafka takes no record of this size, and whatever has no
 /// line ends must not fill the memory.
-const MAX_LINE_BYTES: usize = 64 << 20;
+const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// Reads newline-delimited JSON; empty lines are passed over.
 ///
@@ -28,7 +28,7 @@ pub fn read_ndjson(
             Err(error) => return Err(error),
         }
         if line.len() == MAX_LINE_BYTES {
-            let problem = format!("line {number} is longer than 64 MiB: this is not NDJSON");
+            let problem = format!("line {number} is longer than 16 MiB: this is not NDJSON");
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
         let last = line.last() != Some(&b'\n');

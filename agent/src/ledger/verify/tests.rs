@@ -138,7 +138,7 @@ fn closes_where_all_is_there_and_counts_duplicates() {
 fn finds_what_is_missing() {
     let ledger = |delivered| FIRST.ledger(1, true, &[("file", delivery(delivered, 0, 0, 0))]);
     let report = verify(&[FIRST.transactions(1), vec![ledger(2)]].concat());
-    assert!(says(&report.problems, "1 are missing"), "{report}");
+    assert!(says(&report.problems, "1 missing"), "{report}");
     assert!(!verify(&FIRST.transactions(1)).closes(), "no ledger");
     let report = verify(&[FIRST.transactions(3), vec![ledger(2)]].concat());
     assert!(says(&report.problems, "accounts for 2"), "{report}");
@@ -210,7 +210,7 @@ fn what_is_spooled_may_be_missing_until_a_later_run_has_emptied_the_spool() {
     let ledgers = |spooled, dropped| [first.clone(), second(spooled, dropped)];
     assert!(topics(8, &ledgers(0, 0)).closes());
     assert!(topics(8, &ledgers(0, 0)).notes.is_empty());
-    assert!(says(&topics(7, &ledgers(0, 0)).problems, "1 are missing"));
+    assert!(says(&topics(7, &ledgers(0, 0)).problems, "1 missing"));
     assert!(topics(7, &ledgers(1, 0)).closes(), "one still waits");
     assert!(topics(7, &ledgers(0, 1)).closes(), "one was dropped");
     assert!(!topics(6, &ledgers(0, 1)).closes());

@@ -2,7 +2,9 @@
 
 use super::super::{KafkaConfig, Stream};
 use super::settings;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::metadata::Metadata;
@@ -26,6 +28,23 @@ const POLL: Duration = Duration::from_secs(1);
 /// partition and offset). A break ends the reading.
 pub type Each<'a> = dyn FnMut(&[u8], Option<&[u8]>, &dyn Display) -> ControlFlow<()> + 'a;
 
+/// librdkafka's words are for whoever asks for them: what matters comes as an error of a call.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        tracing::debug!(?level, "librdkafka: {message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!("librdkafka: {error}: {}", settings::essence(reason));
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+type Reader = BaseConsumer<Quiet>;
+
 /// Why not every record of a stream could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
@@ -43,7 +62,7 @@ pub struct Gap {
 pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, String> {
     let brokers = config.brokers.join(", ");
     let failed = |error| format!("cannot read from {brokers}: {}", settings::explain(&error));
-    let consumer: BaseConsumer = settings::consumer(config).create().map_err(failed)?;
+    let consumer: Reader = settings::consumer(config).create_with_context(Quiet).map_err(failed)?;
     let metadata = consumer.fetch_metadata(None, ANSWER).map_err(failed)?;
     let mut gaps = Vec::new();
     let mut topics = Vec::new();
@@ -96,7 +115,7 @@ struct Partition {
 impl Topic {
     /// The topic as it is now; none where it is not there.
     fn find(
-        consumer: &BaseConsumer,
+        consumer: &Reader,
         metadata: &Metadata,
         stream: Stream,
         name: &str,
@@ -119,11 +138,7 @@ impl Topic {
 
     /// Reads all partitions to their ends. Topics are read one after the other, since a partition
     /// that says where it ends does not say of which topic it is.
-    fn read(
-        &mut self,
-        consumer: &BaseConsumer,
-        each: &mut Each<'_>,
-    ) -> Result<ControlFlow<()>, String> {
+    fn read(&mut self, consumer: &Reader, each: &mut Each<'_>) -> Result<ControlFlow<()>, String> {
         let failed = |error| settings::explain(&error);
         consumer.assign(&self.unread().map_err(failed)?).map_err(failed)?;
         let mut last = Instant::now();

@@ -43,9 +43,12 @@ pub(super) fn producer(config: &KafkaConfig) -> ClientConfig {
 /// The settings of a consumer that reads whole topics and leaves no trace.
 pub(super) fn consumer(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
-    // What waits to be read must fit into memory, however large the topics are.
-    client.set("queued.max.messages.kbytes", "32768");
+    // What waits to be read must fit into memory, however large the topics are and however well
+    // they are compressed; where there is no room, the default is to pause for a second.
+    client.set("queued.max.messages.kbytes", "16384");
+    client.set("fetch.message.max.bytes", "262144");
     client.set("fetch.max.bytes", "16777216");
+    client.set("fetch.queue.backoff.ms", "20");
     client.set("check.crcs", "true");
     client.set("bootstrap.servers", config.brokers.join(","));
     for (key, value) in &config.options {
