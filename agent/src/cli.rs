@@ -187,24 +187,44 @@ pub enum LedgerCommand {
     #[command(after_help = "\
 Examples:
   dnscribe ledger verify dns.ndjson
-  dnscribe ledger verify --brokers kafka-1:9092")]
+  dnscribe ledger verify dns.ndjson.1.zst dns.ndjson --sink file -o json
+  dnscribe ledger verify --brokers kafka-1:9092 --temp /var/tmp
+
+Exit codes: 0 the balance closes, 1 it does not, 2 bad usage or a file that cannot be read.")]
     Verify(VerifyArgs),
 }
 
 /// `dnscribe ledger verify`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct VerifyArgs {
-    /// Files of records as NDJSON; - is stdin
-    #[arg(value_name = "FILE", required_unless_present = "brokers", conflicts_with = "brokers")]
+    /// Files of records as NDJSON, plain, .gz or .zst; - is stdin
+    #[arg(
+        value_name = "FILE",
+        required_unless_present_any = ["brokers", "config"],
+        conflicts_with = "brokers"
+    )]
     pub files: Vec<PathBuf>,
 
-    /// Read the topics of these brokers instead: HOST:PORT,...
+    /// Read the topics of these brokers instead: HOST:PORT,... [default: those of the configuration]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub brokers: Vec<Broker>,
 
-    /// Take topics and kafka.options from this YAML file
+    /// Take brokers, topics and kafka.options from this YAML file
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
+
+    /// Compare with what the ledger says of this sink [default: kafka; of files: the sink that
+    /// delivered most]
+    #[arg(long, value_name = "NAME")]
+    pub sink: Option<String>,
+
+    /// Keep what does not fit into memory in this folder [default: $TMPDIR, else /tmp]
+    #[arg(long, value_name = "DIR")]
+    pub temp: Option<PathBuf>,
+
+    /// Print the balance as text or json [default: text]
+    #[arg(short, long, value_name = "LOOK")]
+    pub output: Option<Output>,
 }
 
 /// `dnscribe schema`.
@@ -360,6 +380,17 @@ mod tests {
         }
         assert_eq!(parse("--version").unwrap_err().exit_code(), 0);
         assert_eq!(parse("run --help").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn verify_reads_files_or_topics() {
+        for line in ["ledger verify a -", "ledger verify --brokers b:1", "ledger verify --config c"]
+        {
+            let Command::Ledger(LedgerCommand::Verify(args)) = parse(line).unwrap().command else {
+                panic!("{line}");
+            };
+            assert_eq!(args.files.is_empty(), line.contains("--"), "{line}");
+        }
     }
 
     #[test]

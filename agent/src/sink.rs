@@ -235,7 +235,7 @@ pub trait Sink: Send {
     fn counters(&self) -> BTreeMap<String, Delivery>;
 
     /// The same of records that an earlier capture left behind, which are not of this capture's
-    /// balance; none where there were none.
+    /// balance; nothing for a sink without a spool.
     fn recovered(&self) -> Option<BTreeMap<String, Delivery>> {
         None
     }

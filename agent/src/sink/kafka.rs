@@ -22,7 +22,7 @@ mod sender;
 mod settings;
 
 pub use probe::probe_brokers;
-pub use read_back::read_back;
+pub use read_back::{Gap, read_back};
 pub use settings::validate;
 
 use super::spool::SpoolConfig;

@@ -200,11 +200,6 @@ impl Tally {
         drop_in_flight(&mut state);
     }
 
-    /// Whether there has been no record at all.
-    pub(super) fn is_empty(&self) -> bool {
-        self.state().cells.iter().all(|cell| cell.records == 0)
-    }
-
     /// Records on their way, all streams together.
     pub(super) fn in_flight(&self) -> u64 {
         self.state().cells.iter().map(Cell::in_flight).sum()

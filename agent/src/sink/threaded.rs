@@ -310,8 +310,7 @@ impl Sink for Threaded {
     }
 
     fn recovered(&self) -> Option<BTreeMap<String, Delivery>> {
-        let tally = self.spool.as_ref().map(|spool| &spool.recovered);
-        tally.filter(|tally| !tally.is_empty()).map(|tally| tally.counters())
+        self.spool.as_ref().map(|spool| spool.recovered.counters())
     }
 
     fn spool_bytes(&self) -> u64 {

@@ -4,6 +4,8 @@
 
 mod broker;
 mod consume;
+mod reading;
+mod replay;
 
 use consume::{Record, consume};
 use dnscribe_tests::agent::Agent;

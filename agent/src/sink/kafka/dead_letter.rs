@@ -57,7 +57,7 @@ impl DeadLetters {
     fn record(&self, dead: &Dead) -> DlqRecord<'_> {
         let original = EventId(dead.event_id);
         DlqRecord {
-            event_id: original.of_dead_letter(),
+            event_id: original.of_dead_letter(dead.stream),
             ts: Timestamp::now(),
             stage: if dead.reason == Reason::NotEncodable { "encode" } else { "deliver" },
             reason: dead.reason.name(),

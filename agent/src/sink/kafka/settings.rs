@@ -46,10 +46,19 @@ pub(super) fn producer(config: &KafkaConfig, for_ever: bool) -> ClientConfig {
 /// The settings of a consumer that reads whole topics and leaves no trace.
 pub(super) fn consumer(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
+    // What waits to be read must fit into memory, however large the topics are and however well
+    // they are compressed; where there is no room, the default is to pause for a second.
+    client.set("queued.max.messages.kbytes", "16384");
+    client.set("fetch.message.max.bytes", "262144");
+    client.set("fetch.max.bytes", "16777216");
+    client.set("fetch.queue.backoff.ms", "20");
+    client.set("check.crcs", "true");
     client.set("bootstrap.servers", config.brokers.join(","));
     for (key, value) in &config.options {
         client.set(key, value);
     }
+    // Where retention overtakes the reader, what is left counts; the gap is noticed.
+    client.set("auto.offset.reset", "earliest");
     client.set("group.id", "dnscribe-verify");
     client.set("enable.auto.commit", "false");
     client.set("enable.partition.eof", "true");
