@@ -92,10 +92,9 @@ fn names(sinks: &[SinkSpec]) -> String {
 fn around(config: &Config) -> Vec<Probe> {
     let mut probes = Vec::new();
     if config.sinks.contains(&SinkSpec::Kafka) {
-        let remedy = "see that the brokers run, are reachable from here and let this client in; \
-                      then --brokers, kafka.brokers and kafka.options";
-        let found = kafka::probe_brokers(&config.kafka, KAFKA_PATIENCE)
-            .map_err(|why| (why, remedy.to_owned()));
+        let streams = config.streams.unwrap_or(SinkSpec::Kafka.default_streams());
+        let found = kafka::probe_brokers(&config.kafka, streams, KAFKA_PATIENCE)
+            .map_err(|why| (why.problem, why.remedy));
         probes.push(Probe::required("kafka", found));
     }
     for sink in &config.sinks {
@@ -223,6 +222,6 @@ mod tests {
         let report = check(Ok(&config), |_| Vec::new());
         assert_eq!(report.exit_code(), 1);
         let text = report.render(Output::Text);
-        assert!(text.contains("127.0.0.1:1") && text.contains("remedy: see that"), "{text}");
+        assert!(text.contains("127.0.0.1:1") && text.contains("refused"), "{text}");
     }
 }

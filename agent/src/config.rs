@@ -7,14 +7,15 @@
 #![forbid(unsafe_code)]
 
 pub mod layer;
+mod secret;
 mod shape;
 mod source;
 pub mod value;
 
 use crate::capture::ports::PortSet;
 use crate::pair::PairOptions;
-use crate::sink::{KafkaConfig, OpenWith, SinkSpec, StreamSet};
-use layer::{Layer, Over};
+use crate::sink::{KafkaConfig, OpenWith, SinkSpec, StreamSet, TopicCreation};
+use layer::{KafkaLayer, Layer, Over};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -156,6 +157,22 @@ pub enum ConfigError {
     /// A Kafka sink, and nowhere to find Kafka.
     #[error("sink kafka needs brokers: give --brokers HOST:PORT or kafka.brokers")]
     NoBrokers,
+    /// A file of `kafka.option_files` gives no value.
+    #[error("kafka.option_files.{option}: cannot take its value from {}: {why}", path.display())]
+    OptionFile {
+        /// librdkafka's setting.
+        option: String,
+        /// The file.
+        path: PathBuf,
+        /// Why not, without its content.
+        why: String,
+    },
+    /// A setting of librdkafka by two ways.
+    #[error("{option} is in kafka.options and in kafka.option_files: keep one of them")]
+    TwoValues {
+        /// librdkafka's setting.
+        option: String,
+    },
     /// librdkafka does not take one of `kafka.options`.
     #[error("{0}")]
     KafkaOption(String),
@@ -201,12 +218,7 @@ impl Config {
 }
 
 fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
-    let kafka = KafkaConfig {
-        brokers: layer.kafka.brokers.unwrap_or_default().into_iter().map(|one| one.0).collect(),
-        topics: layer.kafka.topics.into_iter().map(|(key, topic)| (key, topic.0)).collect(),
-        options: layer.kafka.options,
-    };
-    crate::sink::kafka::validate(&kafka).map_err(ConfigError::KafkaOption)?;
+    let kafka = kafka(layer.kafka)?;
     let sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
     let node = layer.node.map_or_else(|| default_node(purpose), |node| node.0);
     let default = PairOptions::default();
@@ -252,6 +264,33 @@ fn default_node(purpose: Purpose) -> String {
         Purpose::Replay => "replay".to_owned(),
         Purpose::Live => rustix::system::uname().nodename().to_string_lossy().into_owned(),
     }
+}
+
+fn kafka(layer: KafkaLayer) -> Result<KafkaConfig, ConfigError> {
+    let mut kafka = KafkaConfig {
+        brokers: layer.brokers.unwrap_or_default().into_iter().map(|one| one.0).collect(),
+        topics: layer.topics.into_iter().map(|(key, topic)| (key, topic.0)).collect(),
+        options: layer.options,
+        hidden: layer.option_files.keys().cloned().collect(),
+        creation: TopicCreation {
+            partitions: layer.partitions.into_iter().map(|(key, count)| (key, count.0)).collect(),
+            retention: layer.retention.into_iter().map(|(key, span)| (key, span.0)).collect(),
+            replication_factor: layer.replication_factor.map(|factor| factor.0),
+        },
+    };
+    for (option, path) in layer.option_files {
+        if kafka.options.contains_key(&option) {
+            return Err(ConfigError::TwoValues { option });
+        }
+        let value = secret::read(&path).map_err(|why| ConfigError::OptionFile {
+            option: option.clone(),
+            path,
+            why,
+        })?;
+        kafka.options.insert(option, value);
+    }
+    crate::sink::kafka::validate(&kafka).map_err(ConfigError::KafkaOption)?;
+    Ok(kafka)
 }
 
 /// Where nothing is said, records go to Kafka if it is known, else to stdout.

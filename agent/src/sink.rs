@@ -15,7 +15,7 @@ mod threaded;
 mod writer;
 
 pub use open::{OpenWith, SinkError, open, probe_file};
-pub use spec::{KafkaConfig, Look, SinkSpec, StreamSet};
+pub use spec::{KafkaConfig, Look, SinkSpec, StreamSet, TopicCreation};
 
 use crate::ledger::Delivery;
 use serde::{Deserialize, Serialize};

@@ -4,11 +4,13 @@
 //! then the sink's bounded queue fills, and what does not fit there is dropped and counted. No
 //! rdkafka type leaves this module.
 
+mod diagnose;
 mod probe;
 mod read_back;
 mod reports;
 mod settings;
 
+pub use diagnose::Diagnosis;
 pub use probe::probe_brokers;
 pub use read_back::read_back;
 pub use settings::validate;
@@ -56,11 +58,11 @@ fn open_bounded(
     bounds: Bounds,
 ) -> Result<Threaded, SinkError> {
     let shared = Threaded::shared(Tally::new(streams, REASONS));
-    let reports = Reports::new(Arc::clone(&shared));
+    let reports = Reports::new(Arc::clone(&shared), config);
     let stats = reports.stats();
     let producer: ThreadedProducer<Reports> = settings::producer(config)
         .create_with_context(reports)
-        .map_err(|error| SinkError::Kafka(settings::explain(&error)))?;
+        .map_err(|error| SinkError::Kafka(settings::explain(config, &error)))?;
     let topics = Stream::ALL.map(|stream| config.topic(stream).to_owned());
     let sender = Sender { producer, topics, node: node.to_owned() };
     let thread = name.clone();

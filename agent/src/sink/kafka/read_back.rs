@@ -24,7 +24,8 @@ pub fn read_back(
     each: &mut dyn FnMut(&[u8], &dyn Display),
 ) -> Result<(), String> {
     let brokers = config.brokers.join(", ");
-    let failed = |error| format!("cannot read from {brokers}: {}", settings::explain(&error));
+    let failed =
+        |error| format!("cannot read from {brokers}: {}", settings::explain(config, &error));
     let consumer: BaseConsumer = settings::consumer(config).create().map_err(failed)?;
     let mut ends = ends(&consumer, config).map_err(failed)?;
     let mut assignment = TopicPartitionList::new();

@@ -2,7 +2,8 @@
 
 use super::super::tally::Reason;
 use super::super::threaded::Shared;
-use super::super::{Failure, Gauge};
+use super::super::{Failure, Gauge, KafkaConfig};
+use super::diagnose::{Diagnosis, diagnose};
 use super::settings::essence;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -11,22 +12,29 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tracing::{debug, error, info, warn};
+use std::thread;
+use std::time::Duration;
+use tracing::{Dispatch, debug, dispatcher, error, info, warn};
+
+/// How long it may take to find out why Kafka cannot be reached.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The context of the producer. A record's opaque is its stream's number.
 pub(super) struct Reports {
     shared: Arc<Shared>,
-    unreachable: AtomicBool,
+    config: KafkaConfig,
+    unreachable: Arc<AtomicBool>,
     /// The last trouble with one broker: that all are down says less.
     trouble: Mutex<Option<String>>,
     stats: Arc<Stats>,
 }
 
 impl Reports {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, config: &KafkaConfig) -> Self {
         Self {
             shared,
-            unreachable: AtomicBool::new(false),
+            config: config.clone(),
+            unreachable: Arc::default(),
             trouble: Mutex::default(),
             stats: Arc::default(),
         }
@@ -40,12 +48,29 @@ impl Reports {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says it once until records arrive again.
-    fn warn_once(&self, reason: &str) {
+    /// Says it once until records arrive again: why, and what would help. What librdkafka said
+    /// may be nothing but that no broker is left.
+    fn warn_once(&self, said: Option<&str>) {
         let trouble = self.trouble().take();
-        let reason = trouble.as_deref().unwrap_or(reason);
-        if !self.unreachable.swap(true, Ordering::Relaxed) {
-            warn!(reason, "Kafka cannot be reached; records wait for it");
+        if self.unreachable.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let said = said.map(|words| essence(words).to_owned()).or(trouble);
+        let (config, unreachable) = (self.config.clone(), Arc::clone(&self.unreachable));
+        // The caller's subscriber, which may be its thread's own.
+        let dispatch = dispatcher::get_default(Dispatch::clone);
+        // librdkafka waits for its callbacks, and looking into it takes time.
+        let tell = move || match diagnose(&config, said.as_deref(), PATIENCE) {
+            Some(Diagnosis { problem: reason, remedy }) => {
+                dispatcher::with_default(&dispatch, || {
+                    warn!(reason, remedy, "Kafka cannot be reached; records wait for it");
+                });
+            }
+            // The last broker closed a connection and takes new ones: no trouble.
+            None => unreachable.store(false, Ordering::Relaxed),
+        };
+        if let Err(error) = thread::Builder::new().name("kafka-trouble".into()).spawn(tell) {
+            warn!(reason = %error, "Kafka cannot be reached; records wait for it");
         }
     }
 }
@@ -94,9 +119,9 @@ impl ClientContext for Reports {
                 let broken = format!("the Kafka producer has failed for good: {reason}");
                 self.shared.fail(Failure::Broken(broken), Reason::BrokerError);
             }
-            Some(Code::AllBrokersDown | Code::Authentication | Code::SSL) => {
-                self.warn_once(reason);
-            }
+            Some(Code::Authentication | Code::SSL) => self.warn_once(Some(reason)),
+            // That all are down says less than what was before it.
+            Some(Code::AllBrokersDown) => self.warn_once(None),
             Some(Code::BrokerTransportFailure | Code::Resolve) => {
                 *self.trouble() = Some(essence(reason).to_owned());
             }

@@ -1,10 +1,11 @@
 //! librdkafka's settings, and its errors without the secrets in them.
 
 use super::super::KafkaConfig;
-use super::super::spec::is_secret;
+use super::diagnose::{self, Diagnosis};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 
 /// Ours, before the user's `kafka.options`. What is not here is librdkafka's default;
 /// `message.timeout.ms` is 5 minutes.
@@ -59,7 +60,7 @@ pub fn validate(config: &KafkaConfig) -> Result<(), String> {
     if config.options.is_empty() {
         return Ok(());
     }
-    producer(config).create_native_config().map(drop).map_err(|error| explain(&error))
+    producer(config).create_native_config().map(drop).map_err(|error| explain(config, &error))
 }
 
 /// librdkafka's words without its own state and statistics, which it appends in parentheses.
@@ -67,17 +68,33 @@ pub(super) fn essence(reason: &str) -> &str {
     reason.split_once(" (after ").map_or(reason, |(essence, _)| essence)
 }
 
+/// Why there is no client.
+pub(super) fn cannot_start(config: &KafkaConfig, error: &KafkaError) -> Diagnosis {
+    diagnose::settings(config)
+        .unwrap_or_else(|| Diagnosis::new(explain(config, error), "correct kafka.options"))
+}
+
 /// An error in one sentence, without the value of a secret setting.
-pub(super) fn explain(error: &KafkaError) -> String {
+pub(super) fn explain(config: &KafkaConfig, error: &KafkaError) -> String {
+    let place = |key: &str| {
+        if config.hidden.contains(key) { "kafka.option_files" } else { "kafka.options" }
+    };
     match error {
-        KafkaError::ClientConfig(_, _, key, _) if is_secret(key) => {
-            format!("kafka.options: the value of {key} is not valid")
+        // Its value may be in the reason.
+        KafkaError::ClientConfig(code, _, key, _)
+            if config.hides(key) && *code != RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN =>
+        {
+            format!("{}: the value of {key} is not valid", place(key))
         }
         KafkaError::ClientConfig(_, reason, key, _) => {
-            format!("kafka.options: {key}: {}", reason.trim_end_matches('.'))
+            format!("{}: {key}: {}", place(key), reason.trim_end_matches('.'))
         }
+        KafkaError::Nul(_) => "kafka.options: a value has a NUL octet: remove it".to_owned(),
         // The user's settings are judged together only when the client is made.
-        KafkaError::ClientCreation(reason) => reason.clone(),
+        KafkaError::ClientCreation(reason) => match diagnose::settings(config) {
+            Some(unusable) => format!("kafka.options: {unusable}"),
+            None => reason.clone(),
+        },
         other => match other.rdkafka_error_code() {
             Some(code) => code.to_string(),
             None => other.to_string(),
