@@ -9,6 +9,7 @@ mod probe;
 mod read_back;
 mod reports;
 mod settings;
+pub mod topics;
 
 pub use diagnose::Diagnosis;
 pub use probe::probe_brokers;
