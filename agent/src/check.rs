@@ -94,10 +94,16 @@ fn names(sinks: &[SinkSpec]) -> String {
 
 fn around(config: &Config, create_topics: bool) -> Vec<Probe> {
     let mut probes = Vec::new();
+    if create_topics {
+        let found = if config.sinks.contains(&SinkSpec::Kafka) {
+            topics(config)
+        } else {
+            let remedy = "give --brokers, or leave --create-topics out";
+            Err(("there is no Kafka sink to make topics for".to_owned(), remedy.to_owned()))
+        };
+        probes.push(Probe::required("topics", found));
+    }
     if config.sinks.contains(&SinkSpec::Kafka) {
-        if create_topics {
-            probes.push(Probe::required("topics", topics(config)));
-        }
         let streams = config.streams.unwrap_or(SinkSpec::Kafka.default_streams());
         let found = kafka::probe_brokers(&config.kafka, streams, KAFKA_PATIENCE)
             .map_err(|why| (why.problem, why.remedy));

@@ -154,7 +154,7 @@ fn replay(config: &Path) -> Output {
 fn for_each<T: Send>(cases: Vec<T>, work: impl Fn(T) + Sync) {
     let left = Mutex::new(cases);
     thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..6 {
             scope.spawn(|| {
                 loop {
                     let case = left.lock().unwrap().pop();

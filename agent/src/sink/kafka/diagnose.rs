@@ -87,7 +87,7 @@ pub(super) fn settings(config: &KafkaConfig) -> Option<Diagnosis> {
     if config.mechanism() == Some("GSSAPI") {
         return Some(Diagnosis::new(
             "SASL mechanism GSSAPI (Kerberos), which is librdkafka's default, is not built in",
-            "set sasl.mechanism to PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER",
+            "set sasl.mechanism to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
         ));
     }
     Tls::of(config)?.context().err()
@@ -101,6 +101,10 @@ fn look(config: &KafkaConfig, trouble: Option<&str>) -> Option<Finding> {
         return lasting(refusal);
     }
     let tls = Tls::of(config);
+    if config.has_tls() && tls.is_none() {
+        // Keys in hardware: only librdkafka knows how.
+        return None;
+    }
     let context = match tls.as_ref().map(Tls::context).transpose() {
         Ok(context) => context,
         Err(unusable) => return lasting(unusable),

@@ -2,7 +2,7 @@
 
 use super::super::{KafkaConfig, StreamSet};
 use super::diagnose::{Diagnosis, diagnose, diagnose_lasting};
-use super::settings::{self, essence};
+use super::settings::{self, essence, without_secrets};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -26,13 +26,15 @@ enum News {
 
 /// Remembers the last trouble, and tells of the end of the last broker.
 #[derive(Clone)]
-pub(super) struct Listener {
+struct Asking {
+    config: KafkaConfig,
     last: Arc<Mutex<Option<String>>>,
     news: Sender<News>,
 }
 
-impl ClientContext for Listener {
+impl ClientContext for Asking {
     fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        let message = without_secrets(&self.config, message);
         tracing::debug!(?level, "librdkafka: {message}");
     }
 
@@ -43,12 +45,12 @@ impl ClientContext for Listener {
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 let _ = self.news.send(News::Gone(last.clone()));
             }
-            _ => *last = Some(essence(reason).to_owned()),
+            _ => *last = Some(essence(&self.config, reason)),
         }
     }
 }
 
-impl ProducerContext for Listener {
+impl ProducerContext for Asking {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _result: &rdkafka::producer::DeliveryResult<'_>, (): ()) {}
@@ -87,9 +89,9 @@ pub(super) fn metadata(config: &KafkaConfig, timeout: Duration) -> Result<Metada
         return Err(Diagnosis::new("no broker is configured", remedy));
     }
     let (sender, receiver) = mpsc::channel();
-    let context = Listener { last: Arc::default(), news: sender.clone() };
+    let context = Asking { config: config.clone(), last: Arc::default(), news: sender.clone() };
     let last = Arc::clone(&context.last);
-    let producer: ThreadedProducer<Listener> = settings::producer(config)
+    let producer: ThreadedProducer<Asking> = settings::producer(config)
         .create_with_context(context)
         .map_err(|error| settings::cannot_start(config, &error))?;
     // Of its own, because it cannot be told to stop once it is clear that there will be none.

@@ -4,7 +4,7 @@ use super::super::tally::Reason;
 use super::super::threaded::Shared;
 use super::super::{Failure, Gauge, KafkaConfig};
 use super::diagnose::{Diagnosis, diagnose};
-use super::settings::essence;
+use super::settings::{essence, without_secrets};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -55,7 +55,7 @@ impl Reports {
         if self.unreachable.swap(true, Ordering::Relaxed) {
             return;
         }
-        let said = said.map(|words| essence(words).to_owned()).or(trouble);
+        let said = said.map(|words| essence(&self.config, words)).or(trouble);
         let (config, unreachable) = (self.config.clone(), Arc::clone(&self.unreachable));
         // The caller's subscriber, which may be its thread's own.
         let dispatch = dispatcher::get_default(Dispatch::clone);
@@ -95,6 +95,7 @@ impl ProducerContext for Reports {
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let message = without_secrets(&self.config, message);
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 error!(facility, "librdkafka: {message}");
@@ -123,9 +124,12 @@ impl ClientContext for Reports {
             // That all are down says less than what was before it.
             Some(Code::AllBrokersDown) => self.warn_once(None),
             Some(Code::BrokerTransportFailure | Code::Resolve) => {
-                *self.trouble() = Some(essence(reason).to_owned());
+                *self.trouble() = Some(essence(&self.config, reason));
             }
-            _ => debug!(reason, "librdkafka reports an error"),
+            _ => {
+                let reason = essence(&self.config, reason);
+                debug!(reason, "librdkafka reports an error");
+            }
         }
     }
 }

@@ -63,9 +63,23 @@ pub fn validate(config: &KafkaConfig) -> Result<(), String> {
     producer(config).create_native_config().map(drop).map_err(|error| explain(config, &error))
 }
 
-/// librdkafka's words without its own state and statistics, which it appends in parentheses.
-pub(super) fn essence(reason: &str) -> &str {
-    reason.split_once(" (after ").map_or(reason, |(essence, _)| essence)
+/// librdkafka's words without its own state and statistics, which it appends in parentheses, and
+/// without secrets.
+pub(super) fn essence(config: &KafkaConfig, words: &str) -> String {
+    let words = words.split_once(" (after ").map_or(words, |(essence, _)| essence);
+    without_secrets(config, words)
+}
+
+/// librdkafka's words without the values that must not be shown.
+pub(super) fn without_secrets(config: &KafkaConfig, words: &str) -> String {
+    // It quotes the rest of `sasl.oauthbearer.config` from where it does not understand it.
+    let words = words.split_once(" beginning at: ").map_or(words, |(before, _)| before);
+    let hidden = config.options.iter().filter(|(name, _)| config.hides(name));
+    hidden
+        .map(|(_, value)| value.as_str())
+        // What is shorter is in any text.
+        .filter(|value| value.len() >= 4)
+        .fold(words.to_owned(), |words, value| words.replace(value, "***"))
 }
 
 /// Why there is no client.
@@ -93,7 +107,7 @@ pub(super) fn explain(config: &KafkaConfig, error: &KafkaError) -> String {
         // The user's settings are judged together only when the client is made.
         KafkaError::ClientCreation(reason) => match diagnose::settings(config) {
             Some(unusable) => format!("kafka.options: {unusable}"),
-            None => reason.clone(),
+            None => without_secrets(config, reason),
         },
         other => match other.rdkafka_error_code() {
             Some(code) => code.to_string(),

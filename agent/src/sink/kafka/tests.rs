@@ -190,6 +190,23 @@ fn secrets_stay_out_of_errors() {
 }
 
 #[test]
+fn secrets_stay_out_of_the_words_of_librdkafka() {
+    let options = [
+        ("sasl.password", "hunter2"),
+        ("sasl.oauthbearer.config", "principal=x hunter3"),
+        ("client.rack", "rack-9"),
+    ];
+    let mut config = config("k:1", &options);
+    config.hidden = std::collections::BTreeSet::from(["client.rack".to_owned()]);
+    let told = |words| settings::essence(&config, words);
+    assert_eq!(told("k:1/1: no user hunter2 in rack-9 (after 3ms)"), "k:1/1: no user *** in ***");
+    let words = "Unrecognized sasl.oauthbearer.config beginning at: hunter3";
+    assert_eq!(told(words), "Unrecognized sasl.oauthbearer.config");
+    let words = "sasl.username and sasl.password must be set";
+    assert_eq!(told(words), words);
+}
+
+#[test]
 fn an_unreachable_broker_is_explained() {
     let probe = |config| probe_brokers(&config, streams(), Duration::from_secs(1)).unwrap_err();
     let why = probe(config("127.0.0.1:1", &[])).problem;

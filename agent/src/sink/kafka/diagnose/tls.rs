@@ -67,15 +67,34 @@ struct Identity {
     source: String,
 }
 
+impl Identity {
+    fn add_to(self, builder: &mut SslContextBuilder) -> Result<(), Diagnosis> {
+        let Self { certificates, key, source } = self;
+        let mut certificates = certificates.into_iter();
+        let own = certificates.next().map_or(Ok(()), |own| builder.set_certificate(&own));
+        own.and_then(|()| certificates.try_for_each(|issuer| builder.add_extra_chain_cert(issuer)))
+            .map_err(|error| {
+                let problem = format!("{source}: the certificate cannot be used: {error}");
+                Diagnosis::new(problem, "have another one issued")
+            })?;
+        builder.set_private_key(&key).map_err(|_| {
+            let problem = format!("{source}: the key does not belong to the certificate");
+            Diagnosis::new(problem, "name certificate and key of the same pair")
+        })
+    }
+}
+
 /// The settings of a client that speaks TLS.
 pub(super) struct Tls<'a> {
     config: &'a KafkaConfig,
 }
 
 impl<'a> Tls<'a> {
-    /// Of a configuration with TLS.
+    /// Of a configuration with TLS, its keys being in files.
     pub(super) fn of(config: &'a KafkaConfig) -> Option<Self> {
-        config.has_tls().then_some(Self { config })
+        let elsewhere = ["ssl.engine.location", "ssl.engine.id", "ssl.providers"];
+        let in_files = elsewhere.iter().all(|name| config.option(name).is_none());
+        (config.has_tls() && in_files).then_some(Self { config })
     }
 
     /// What a handshake needs; where a file does not give it, why not.
@@ -84,21 +103,7 @@ impl<'a> Tls<'a> {
         let mut builder = SslContext::builder(SslMethod::tls_client()).map_err(internal)?;
         self.add_authorities(&mut builder)?;
         if let Some(identity) = self.identity()? {
-            let Identity { certificates, key, source } = identity;
-            let mut certificates = certificates.into_iter();
-            let add = |builder: &mut SslContextBuilder| {
-                if let Some(own) = certificates.next() {
-                    builder.set_certificate(&own)?;
-                }
-                for issuer in certificates {
-                    builder.add_extra_chain_cert(issuer)?;
-                }
-                builder.set_private_key(&key)
-            };
-            add(&mut builder).map_err(|_| {
-                let problem = format!("{source}: the key does not belong to the certificate");
-                Diagnosis::new(problem, "name certificate and key of the same pair")
-            })?;
+            identity.add_to(&mut builder)?;
         }
         Ok(builder.build())
     }
