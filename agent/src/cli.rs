@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod kafka;
+
+pub use kafka::{InitArgs, KafkaCommand};
+
 use crate::capture::ports::PortSet;
 use crate::config::layer::{CaptureLayer, KafkaLayer, Layer, LogLayer, MetricsLayer, PairingLayer};
 use crate::config::value::{Broker, Hook, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span};
@@ -46,6 +50,9 @@ pub enum Command {
     /// Work with the ledger
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Work with Kafka
+    #[command(subcommand)]
+    Kafka(KafkaCommand),
     /// Print the JSON Schema of a record, or list the schemas
     Schema(SchemaArgs),
 }
@@ -174,6 +181,10 @@ pub struct CheckArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub capture: CaptureArgs,
+
+    /// Make the Kafka topics that are missing first, as `kafka init` does
+    #[arg(long)]
+    pub create_topics: bool,
 
     /// Print the findings as text or json [default: text]
     #[arg(short, long, value_name = "LOOK")]
@@ -370,6 +381,7 @@ mod tests {
             ("run --metrics-listen 9353", "127.0.0.1:9353"),
             ("replay", "FILE"),
             ("ledger verify", "FILE"),
+            ("kafka init --partitions 0", "such as 12"),
             ("ledger verify x --brokers a:1", "cannot be used with"),
             ("run --nonsense", "--nonsense"),
             ("nonsense", "nonsense"),
@@ -398,6 +410,13 @@ mod tests {
         assert!(
             matches!(parse("replay - a.pcap").unwrap().command, Command::Replay(args) if args.files.len() == 2)
         );
+        let line = "kafka init --brokers a:1 --partitions 2 --replication-factor 3 --dry-run";
+        let Command::Kafka(KafkaCommand::Init(init)) = parse(line).unwrap().command else {
+            panic!()
+        };
+        let layer = init.sources().flags.kafka;
+        assert_eq!((layer.partitions.len(), layer.replication_factor.unwrap().0), (7, 3));
+        assert!(init.mode().dry_run && !init.mode().alter);
         assert!(
             matches!(parse("schema dns.dlq/1").unwrap().command, Command::Schema(args) if args.name.is_some())
         );

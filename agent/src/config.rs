@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod layer;
+mod secret;
 mod shape;
 mod source;
 pub mod value;
@@ -14,8 +15,10 @@ pub mod value;
 use crate::capture::ports::PortSet;
 use crate::pair::PairOptions;
 use crate::sink::spool::{SpoolConfig, WhenFull};
-use crate::sink::{KafkaConfig, OpenWith, Rotation, SinkSpec, StreamChoice, same_place};
-use layer::{FileLayer, Layer, Over, SpoolLayer};
+use crate::sink::{
+    KafkaConfig, OpenWith, Rotation, SinkSpec, StreamChoice, TopicCreation, same_place,
+};
+use layer::{FileLayer, KafkaLayer, Layer, Over, SpoolLayer};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -161,6 +164,22 @@ pub enum ConfigError {
     /// A Kafka sink, and nowhere to find Kafka.
     #[error("sink kafka needs brokers: give --brokers HOST:PORT or kafka.brokers")]
     NoBrokers,
+    /// A file of `kafka.option_files` gives no value.
+    #[error("kafka.option_files.{option}: cannot take its value from {}: {why}", path.display())]
+    OptionFile {
+        /// librdkafka's setting.
+        option: String,
+        /// The file.
+        path: PathBuf,
+        /// Why not, without its content.
+        why: String,
+    },
+    /// A setting of librdkafka by two ways.
+    #[error("{option} is in kafka.options and in kafka.option_files: keep one of them")]
+    TwoValues {
+        /// librdkafka's setting.
+        option: String,
+    },
     /// librdkafka does not take one of `kafka.options`.
     #[error("{0}")]
     KafkaOption(String),
@@ -242,12 +261,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         kafka: layer.kafka.streams,
         file: layer.file.streams,
     };
-    let kafka = KafkaConfig {
-        brokers: layer.kafka.brokers.unwrap_or_default().into_iter().map(|one| one.0).collect(),
-        topics: layer.kafka.topics.into_iter().map(|(key, topic)| (key, topic.0)).collect(),
-        options: layer.kafka.options,
-    };
-    crate::sink::kafka::validate(&kafka).map_err(ConfigError::KafkaOption)?;
+    let kafka = kafka(layer.kafka)?;
     let sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
     let node = layer.node.map_or_else(|| default_node(purpose), |node| node.0);
     let default = PairOptions::default();
@@ -313,6 +327,33 @@ fn spool(layer: SpoolLayer, purpose: Purpose) -> Option<SpoolConfig> {
         max_age: layer.max_age.map_or(Duration::from_secs(72 * 3600), |span| span.0),
         when_full: layer.when_full.unwrap_or(WhenFull::DropOldest),
     })
+}
+
+fn kafka(layer: KafkaLayer) -> Result<KafkaConfig, ConfigError> {
+    let mut kafka = KafkaConfig {
+        brokers: layer.brokers.unwrap_or_default().into_iter().map(|one| one.0).collect(),
+        topics: layer.topics.into_iter().map(|(key, topic)| (key, topic.0)).collect(),
+        options: layer.options,
+        hidden: layer.option_files.keys().cloned().collect(),
+        creation: TopicCreation {
+            partitions: layer.partitions.into_iter().map(|(key, count)| (key, count.0)).collect(),
+            retention: layer.retention.into_iter().map(|(key, span)| (key, span.0)).collect(),
+            replication_factor: layer.replication_factor.map(|factor| factor.0),
+        },
+    };
+    for (option, path) in layer.option_files {
+        if kafka.options.contains_key(&option) {
+            return Err(ConfigError::TwoValues { option });
+        }
+        let value = secret::read(&path).map_err(|why| ConfigError::OptionFile {
+            option: option.clone(),
+            path,
+            why,
+        })?;
+        kafka.options.insert(option, value);
+    }
+    crate::sink::kafka::validate(&kafka).map_err(ConfigError::KafkaOption)?;
+    Ok(kafka)
 }
 
 /// Where nothing is said, records go to Kafka if it is known, else to stdout.

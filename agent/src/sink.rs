@@ -16,7 +16,7 @@ mod threaded;
 mod writer;
 
 pub use open::{OpenWith, SinkError, open, probe_file, same_place};
-pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet};
+pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet, TopicCreation};
 
 use crate::ledger::Delivery;
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,8 @@
 use super::shape::{items, joined, map, section, text};
 use super::value::{
     Address, Broker, Compress, Count, DiskBytes, Hook, Listen, LogFormat, LogLevel, Name, Output,
-    PositiveSpan, RingBytes, RotateBytes, RotateEvery, SnapBytes, Span, Switch, Topic, Version,
+    Partitions, PositiveSpan, Replicas, Retention, RingBytes, RotateBytes, RotateEvery, SnapBytes,
+    Span, Switch, Topic, Version,
 };
 use crate::capture::ports::PortSet;
 use crate::sink::spool::WhenFull;
@@ -157,6 +158,18 @@ layer! {
         /// Settings for librdkafka.
         #[serde(deserialize_with = "map")]
         options: BTreeMap<String, String>,
+        /// Files whose content is the value of a setting for librdkafka.
+        #[serde(deserialize_with = "map")]
+        option_files: BTreeMap<String, PathBuf>,
+        /// Partitions of topics to be made, by stream.
+        #[serde(deserialize_with = "map")]
+        partitions: BTreeMap<Stream, Partitions>,
+        /// How long topics to be made keep their records, by stream.
+        #[serde(deserialize_with = "map")]
+        retention: BTreeMap<Stream, Retention>,
+        /// Copies of each partition of topics to be made.
+        #[serde(deserialize_with = "text")]
+        replication_factor: Option<Replicas>,
     }
 }
 

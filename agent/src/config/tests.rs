@@ -65,6 +65,10 @@ kafka:
     linger.ms: 5
     sasl.password: hunter2
     enable.ssl.certificate.verification: true
+  partitions: { transactions: 24 }
+  retention:
+    ledger: 3d
+  replication_factor: 3
 resolvers:
   office: [192.0.2.53, "2001:db8::53"]
   home: ::ffff:192.0.2.1
@@ -110,6 +114,10 @@ fn reads_every_key() {
     assert_eq!(config.kafka.topic(Stream::Ledger), "dns.ledger");
     assert_eq!(config.kafka.options["linger.ms"], "5");
     assert_eq!(config.kafka.options["enable.ssl.certificate.verification"], "true");
+    let creation = &config.kafka.creation;
+    assert_eq!(creation.partitions, [(Stream::Transactions, 24)].into());
+    assert_eq!(creation.retention, [(Stream::Ledger, Duration::from_secs(72 * 60 * 60))].into());
+    assert_eq!(creation.replication_factor, Some(3));
     let home: IpAddr = "192.0.2.1".parse().unwrap();
     assert_eq!((config.resolvers.len(), config.resolvers[&home].as_str()), (3, "home"));
     assert_eq!(config.metrics_listen, Some("0.0.0.0:9000".parse().unwrap()));
@@ -125,7 +133,7 @@ fn says_where_and_what_is_wrong() {
     let cases = [
         (
             "version: 1\nkafka:\n  broker: [a]\n",
-            "line 3, column 3: kafka.broker: unknown key `broker`, expected one of brokers, streams, topics, options",
+            "line 3, column 3: kafka.broker: unknown key `broker`, expected one of brokers, streams, topics, options, option_files, partitions, retention, replication_factor",
         ),
         (
             "version: 1\npairing:\n\n  query_timeout: soon\n",
@@ -332,6 +340,43 @@ fn options_must_be_known_to_librdkafka() {
     assert!(told.starts_with("kafka.options: linger: "), "{told}");
     let told = complaint("version: 1\nkafka:\n  options:\n    acks: hunter2\n");
     assert!(told.starts_with("kafka.options: acks: "), "{told}");
+}
+
+#[test]
+fn options_may_come_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("password");
+    fs::write(&path, "hunter2\n").unwrap();
+    let path = path.display().to_string();
+    let config =
+        from_file(&format!("version: 1\nkafka:\n  option_files: {{sasl.password: {path}}}\n"));
+    let config = config.unwrap();
+    assert_eq!(config.kafka.options["sasl.password"], "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    // Any setting, by the environment too; hidden whatever it is.
+    let variables = [("DNSCRIBE_KAFKA__OPTION_FILES__CLIENT_RACK", path.as_str())];
+    let config = load(None, &variables, Layer::default(), Purpose::Live).unwrap();
+    assert_eq!(config.kafka.options["client.rack"], "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    let told = complaint("version: 1\nkafka: {option_files: {sasl.password: /nowhere/x}}\n");
+    assert!(told.starts_with("kafka.option_files.sasl.password: "), "{told}");
+    assert!(told.contains("/nowhere/x: No such file"), "{told}");
+    let twice = format!(
+        "version: 1\nkafka: {{options: {{sasl.password: a}}, option_files: {{sasl.password: {path}}}}}"
+    );
+    let told = complaint(&twice);
+    assert_eq!(
+        told,
+        "sasl.password is in kafka.options and in kafka.option_files: keep one of them"
+    );
+    for (option, words) in [("acks", "the value of acks is not valid"), ("sasl.pasword", "No such")]
+    {
+        let told = complaint(&format!("version: 1\nkafka: {{option_files: {{{option}: {path}}}}}"));
+        assert!(told.starts_with("kafka.option_files: ") && told.contains(option), "{told}");
+        assert!(told.contains(words) && !told.contains("hunter2"), "{told}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@
 mod backlog;
 mod bits;
 mod dead_letter;
+mod diagnose;
 mod flight;
 mod link;
 mod probe;
@@ -20,7 +21,9 @@ mod read_back;
 mod reports;
 mod sender;
 mod settings;
+pub mod topics;
 
+pub use diagnose::Diagnosis;
 pub use probe::probe_brokers;
 pub use read_back::{Gap, read_back};
 pub use settings::validate;
@@ -81,7 +84,7 @@ fn open_bounded(
     let recovered = Arc::new(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
     let tallies = Tallies { own: Arc::clone(&shared), recovered: Arc::clone(&recovered) };
     let flight = Arc::new(Flight::new(tallies));
-    let health = Arc::new(Health::default());
+    let health = Arc::new(Health::new(with.config));
     let gauges = Arc::new(BacklogGauges::default());
     let With { node, region, config, spool } = with;
     let backlog =

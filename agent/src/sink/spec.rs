@@ -1,7 +1,7 @@
 //! What the user says about sinks: where to, which streams, how they look.
 
 use super::Stream;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -234,8 +234,13 @@ pub struct KafkaConfig {
     pub brokers: Vec<String>,
     /// Topics that differ from [`Stream::default_topic`].
     pub topics: BTreeMap<Stream, String>,
-    /// Settings passed through to librdkafka; they win over dnscribe's own.
+    /// Settings passed through to librdkafka; they win over dnscribe's own. The content of
+    /// `kafka.option_files` is among them.
     pub options: BTreeMap<String, String>,
+    /// Those of them that came from files: not to be shown, whatever they are.
+    pub hidden: BTreeSet<String>,
+    /// How topics are made.
+    pub creation: TopicCreation,
 }
 
 impl KafkaConfig {
@@ -244,6 +249,23 @@ impl KafkaConfig {
     pub fn topic(&self, stream: Stream) -> &str {
         self.topics.get(&stream).map_or(stream.default_topic(), String::as_str)
     }
+
+    /// Whether a setting's value must not be shown.
+    #[must_use]
+    pub fn hides(&self, option: &str) -> bool {
+        is_secret(option) || self.hidden.contains(option)
+    }
+}
+
+/// How topics are made, where it differs from the defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicCreation {
+    /// Partitions by stream.
+    pub partitions: BTreeMap<Stream, u16>,
+    /// How long records are kept, by stream.
+    pub retention: BTreeMap<Stream, Duration>,
+    /// Copies of each partition; as the brokers have it where absent.
+    pub replication_factor: Option<u16>,
 }
 
 /// Whether a librdkafka setting holds something that must not be shown.
@@ -268,12 +290,14 @@ impl fmt::Debug for KafkaConfig {
         let options: BTreeMap<&str, &str> = self
             .options
             .iter()
-            .map(|(key, value)| (key.as_str(), if is_secret(key) { "***" } else { value }))
+            .map(|(key, value)| (key.as_str(), if self.hides(key) { "***" } else { value }))
             .collect();
         f.debug_struct("KafkaConfig")
             .field("brokers", &self.brokers)
             .field("topics", &self.topics)
             .field("options", &options)
+            .field("hidden", &self.hidden)
+            .field("creation", &self.creation)
             .finish()
     }
 }
@@ -321,8 +345,11 @@ mod tests {
             ("sasl.oauthbearer.client.secret", "hunter2"),
             ("sasl.username", "me"),
         ];
-        let options = options.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let shown = format!("{:?}", KafkaConfig { options, ..KafkaConfig::default() });
-        assert!(shown.contains("me") && !shown.contains("hunter2"), "{shown}");
+        let mut options: BTreeMap<_, _> =
+            options.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        options.insert("client.rack".into(), "hunter2".into());
+        let hidden = BTreeSet::from(["client.rack".to_owned()]);
+        let shown = format!("{:?}", KafkaConfig { options, hidden, ..KafkaConfig::default() });
+        assert!(shown.contains("\"me\"") && !shown.contains("hunter2"), "{shown}");
     }
 }

@@ -1,11 +1,13 @@
 //! The agent against a real Kafka broker: what was asked is on the topics, once, accounted for,
-//! and stays so when the broker dies meanwhile. Needs root.
+//! and stays so when the broker dies meanwhile. What captures needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 mod broker;
 mod consume;
 mod reading;
 mod replay;
+mod security;
+mod topics;
 
 use consume::{Record, consume};
 use dnscribe_tests::agent::Agent;

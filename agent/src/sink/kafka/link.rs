@@ -38,7 +38,7 @@ impl Link {
     ) -> Result<Self, String> {
         let producer = settings::producer(config, for_ever)
             .create_with_context(reports)
-            .map_err(|error| settings::explain(&error))?;
+            .map_err(|error| settings::explain(config, &error))?;
         Ok(Self { producer, topics: Stream::ALL.map(|stream| config.topic(stream).to_owned()) })
     }
 

@@ -1,7 +1,7 @@
 //! Reading topics back, for `dnscribe ledger verify`.
 
 use super::super::{KafkaConfig, Stream};
-use super::settings;
+use super::{probe, settings};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -29,15 +29,16 @@ const POLL: Duration = Duration::from_secs(1);
 pub type Each<'a> = dyn FnMut(&[u8], Option<&[u8]>, &dyn Display) -> ControlFlow<()> + 'a;
 
 /// librdkafka's words are for whoever asks for them: what matters comes as an error of a call.
-struct Quiet;
+struct Quiet(KafkaConfig);
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        let message = settings::without_secrets(&self.0, message);
         tracing::debug!(?level, "librdkafka: {message}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!("librdkafka: {error}: {}", settings::essence(reason));
+        tracing::debug!("librdkafka: {error}: {}", settings::essence(&self.0, reason));
     }
 }
 
@@ -61,9 +62,13 @@ pub struct Gap {
 /// A sentence, where Kafka cannot be reached or stops answering.
 pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, String> {
     let brokers = config.brokers.join(", ");
-    let failed = |error| format!("cannot read from {brokers}: {}", settings::explain(&error));
-    let consumer: Reader = settings::consumer(config).create_with_context(Quiet).map_err(failed)?;
-    let metadata = consumer.fetch_metadata(None, ANSWER).map_err(failed)?;
+    let failed =
+        |error| format!("cannot read from {brokers}: {}", settings::explain(config, &error));
+    let metadata = probe::metadata(config, ANSWER)
+        .map_err(|why| format!("cannot read from {brokers}: {why}"))?;
+    let context = Quiet(config.clone());
+    let consumer: Reader =
+        settings::consumer(config).create_with_context(context).map_err(failed)?;
     let mut gaps = Vec::new();
     let mut topics = Vec::new();
     // The end of the ledger is looked at first: what it says was delivered lies before the ends of
@@ -139,7 +144,7 @@ impl Topic {
     /// Reads all partitions to their ends. Topics are read one after the other, since a partition
     /// that says where it ends does not say of which topic it is.
     fn read(&mut self, consumer: &Reader, each: &mut Each<'_>) -> Result<ControlFlow<()>, String> {
-        let failed = |error| settings::explain(&error);
+        let failed = |error| settings::explain(&consumer.context().0, &error);
         consumer.assign(&self.unread().map_err(failed)?).map_err(failed)?;
         let mut last = Instant::now();
         let mut trouble = None;

@@ -1,9 +1,11 @@
 //! What librdkafka tells: deliveries, errors, log lines, statistics.
 
 use super::super::Gauge;
+use super::super::KafkaConfig;
 use super::super::tally::Reason;
+use super::diagnose::{Diagnosis, diagnose};
 use super::flight::{Flight, Outcome};
-use super::settings::essence;
+use super::settings::{essence, without_secrets};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -11,12 +13,17 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tracing::{debug, error, info, warn};
+use std::thread;
+use std::time::Duration;
+use tracing::{Dispatch, debug, dispatcher, error, info, warn};
+
+/// How long it may take to find out why Kafka cannot be reached.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The state of the connection, as far as librdkafka tells it; outlives each producer.
-#[derive(Default)]
 pub(super) struct Health {
-    unreachable: AtomicBool,
+    config: KafkaConfig,
+    unreachable: Arc<AtomicBool>,
     /// The last trouble with one broker: that all are down says less.
     trouble: Mutex<Option<String>>,
     /// Why the producer can do nothing any more.
@@ -25,6 +32,16 @@ pub(super) struct Health {
 }
 
 impl Health {
+    pub(super) fn new(config: &KafkaConfig) -> Self {
+        Self {
+            config: config.clone(),
+            unreachable: Arc::default(),
+            trouble: Mutex::default(),
+            fatal: Mutex::default(),
+            stats: Stats::default(),
+        }
+    }
+
     /// Whether no broker can be reached, as far as is known.
     pub(super) fn is_down(&self) -> bool {
         self.unreachable.load(Ordering::Relaxed)
@@ -40,12 +57,29 @@ impl Health {
         *lock(&self.fatal) = Some(reason);
     }
 
-    /// Says it once until records arrive again.
-    fn warn_once(&self, reason: &str) {
+    /// Says it once until records arrive again: why, and what would help. What librdkafka said
+    /// may be nothing but that no broker is left.
+    fn warn_once(&self, said: Option<&str>) {
         let trouble = lock(&self.trouble).take();
-        let reason = trouble.as_deref().unwrap_or(reason);
-        if !self.unreachable.swap(true, Ordering::Relaxed) {
-            warn!(reason, "Kafka cannot be reached; records wait for it");
+        if self.unreachable.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let said = said.map(|words| essence(&self.config, words)).or(trouble);
+        let (config, unreachable) = (self.config.clone(), Arc::clone(&self.unreachable));
+        // The caller's subscriber, which may be its thread's own.
+        let dispatch = dispatcher::get_default(Dispatch::clone);
+        // librdkafka waits for its callbacks, and looking into it takes time.
+        let tell = move || match diagnose(&config, said.as_deref(), PATIENCE) {
+            Some(Diagnosis { problem: reason, remedy }) => {
+                dispatcher::with_default(&dispatch, || {
+                    warn!(reason, remedy, "Kafka cannot be reached; records wait for it");
+                });
+            }
+            // The last broker closed a connection and takes new ones: no trouble.
+            None => unreachable.store(false, Ordering::Relaxed),
+        };
+        if let Err(error) = thread::Builder::new().name("kafka-trouble".into()).spawn(tell) {
+            warn!(reason = %error, "Kafka cannot be reached; records wait for it");
         }
     }
 
@@ -95,6 +129,7 @@ fn judge(code: Option<RDKafkaErrorCode>) -> Outcome {
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let message = without_secrets(&self.health.config, message);
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 error!(facility, "librdkafka: {message}");
@@ -118,15 +153,18 @@ impl ClientContext for Reports {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             Some(Code::Fatal) => {
-                self.health.set_fatal(essence(reason).to_owned());
+                self.health.set_fatal(essence(&self.health.config, reason));
             }
-            Some(Code::AllBrokersDown | Code::Authentication | Code::SSL) => {
-                self.health.warn_once(reason);
-            }
+            Some(Code::Authentication | Code::SSL) => self.health.warn_once(Some(reason)),
+            // That all are down says less than what was before it.
+            Some(Code::AllBrokersDown) => self.health.warn_once(None),
             Some(Code::BrokerTransportFailure | Code::Resolve) => {
-                *lock(&self.health.trouble) = Some(essence(reason).to_owned());
+                *lock(&self.health.trouble) = Some(essence(&self.health.config, reason));
             }
-            _ => debug!(reason, "librdkafka reports an error"),
+            _ => {
+                let reason = essence(&self.health.config, reason);
+                debug!(reason, "librdkafka reports an error");
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ fn streams() -> StreamSet {
 fn config(brokers: &str, options: &[(&str, &str)]) -> KafkaConfig {
     let options = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let topics = [(Stream::Ledger, "accounts".to_owned())].into();
-    KafkaConfig { brokers: vec![brokers.into()], topics, options }
+    KafkaConfig { brokers: vec![brokers.into()], topics, options, ..KafkaConfig::default() }
 }
 
 /// A sink without a disk.
@@ -115,7 +115,7 @@ fn records_arrive_with_key_headers_and_topic() {
     );
     sink.close();
     assert_eq!((totals(&sink), sink.failure()), ((2000, 2000, 0), None));
-    let found = probe_brokers(&config, Duration::from_secs(10)).unwrap();
+    let found = probe_brokers(&config, streams(), Duration::from_secs(10)).unwrap();
     assert!(found.starts_with("1 broker, "), "{found}");
     assert!(!sink.gauges().is_empty());
 }
@@ -202,10 +202,28 @@ fn secrets_stay_out_of_errors() {
 }
 
 #[test]
+fn secrets_stay_out_of_the_words_of_librdkafka() {
+    let options = [
+        ("sasl.password", "hunter2"),
+        ("sasl.oauthbearer.config", "principal=x hunter3"),
+        ("client.rack", "rack-9"),
+    ];
+    let mut config = config("k:1", &options);
+    config.hidden = BTreeSet::from(["client.rack".to_owned()]);
+    let told = |words| settings::essence(&config, words);
+    assert_eq!(told("k:1/1: no user hunter2 in rack-9 (after 3ms)"), "k:1/1: no user *** in ***");
+    let words = "Unrecognized sasl.oauthbearer.config beginning at: hunter3";
+    assert_eq!(told(words), "Unrecognized sasl.oauthbearer.config");
+    let words = "sasl.username and sasl.password must be set";
+    assert_eq!(told(words), words);
+}
+
+#[test]
 fn an_unreachable_broker_is_explained() {
-    let why = probe_brokers(&config("127.0.0.1:1", &[]), Duration::from_secs(2)).unwrap_err();
+    let probe = |config| probe_brokers(&config, streams(), Duration::from_secs(1)).unwrap_err();
+    let why = probe(config("127.0.0.1:1", &[])).problem;
     assert!(why.contains("127.0.0.1:1") && why.contains("refused"), "{why}");
-    assert!(probe_brokers(&KafkaConfig::default(), Duration::ZERO).is_err());
+    assert_eq!(probe(KafkaConfig::default()).problem, "no broker is configured");
 }
 
 /// What is logged while `work` runs on this thread.
@@ -234,7 +252,7 @@ fn reports() -> Reports {
     let own = Threaded::shared(Tally::new(streams(), REASONS));
     let recovered = Arc::new(Tally::new(streams(), REASONS));
     let flight = Arc::new(Flight::new(Tallies { own, recovered }));
-    Reports { flight, health: Arc::default() }
+    Reports { flight, health: Arc::new(Health::new(&config("127.0.0.1:1", &[]))) }
 }
 
 #[test]
@@ -244,13 +262,16 @@ fn trouble_is_told_once() {
     let error = |code, reason| reports.error(KafkaError::Global(code), reason);
     let told = logged(|| {
         for _ in 0..100 {
-            error(RDKafkaErrorCode::BrokerTransportFailure, "k:9092: Connection refused");
+            error(RDKafkaErrorCode::BrokerTransportFailure, "127.0.0.1:1/1: Connection refused");
             error(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
         }
+        // Looked into by a thread of its own.
+        std::thread::sleep(Duration::from_secs(1));
     });
     assert_eq!(told.lines().count(), 1, "{told}");
     assert!(told.contains("WARN") && told.contains("Connection refused"), "{told}");
     assert!(reports.health.is_down());
+    assert!(told.contains("remedy="), "{told}");
     error(RDKafkaErrorCode::Fatal, "out of order sequence number");
     let fatal = reports.health.take_fatal();
     assert_eq!(fatal.as_deref(), Some("out of order sequence number"));

@@ -303,7 +303,11 @@ impl Model {
             .collect();
         let whole = places.values().filter(|(_, end)| *end <= length).map(|(_, end)| *end).max();
         let header = format::segment_header_bytes(NODE) as u64;
-        expected.torn_bytes = length - whole.unwrap_or(if length < header { 0 } else { header });
+        expected.torn_bytes = match whole {
+            Some(whole) => length - whole,
+            None if length < header => length.max(1),
+            None => length - header,
+        };
         self.frames.retain(|frame| {
             if (frame.stream(), frame.id.segment) != (stream, name) {
                 return true;
