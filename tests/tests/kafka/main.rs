@@ -136,7 +136,7 @@ fn a_broker_that_dies_and_comes_back_loses_nothing() {
     let records = consume(&bench.broker.bootstrap(), TRANSACTIONS);
     for vantage in ["client", "server"] {
         let seen = between(&records, &bench.lab, vantage, suffix);
-        assert_eq!(ids(&seen).len() as u64, perf.completed, "{vantage}");
+        assert_eq!(ids(&seen).len() as u64, perf.completed, "{vantage}: {}", end.stderr);
     }
     let last = end.final_ledger().unwrap();
     assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");

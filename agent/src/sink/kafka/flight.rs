@@ -271,7 +271,9 @@ impl Flight {
             _ => Ok(()),
         };
         self.tallies.of(origin).settle_at(place, stream, 1, result);
-        let dead = result.err().map(|reason| Dead {
+        // A record for which nobody was there would find nobody as a dead letter either.
+        let refused = result.err().filter(|reason| *reason != Reason::MessageTimedOut);
+        let dead = refused.map(|reason| Dead {
             stream,
             event_id: record.event_id,
             reason,

@@ -104,7 +104,7 @@ impl Sender {
                     let linger = if self.away { LINGER } else { Duration::ZERO };
                     self.take(&gather(&taken, back, linger));
                 }
-                Next::Idle if back.shared.flushing() && !self.away => {
+                Next::Idle if back.shared.flushing() && self.caught_up() && !self.away => {
                     self.link.hurry(IDLE_PAUSE);
                 }
                 Next::Idle => {}
