@@ -5,6 +5,8 @@
 use crate::config::value::Output;
 use crate::config::{Config, ConfigError};
 use crate::metrics::BindError;
+use crate::sink::kafka::topics::{Mode, Outcome, create_topics};
+use crate::sink::spool::SpoolConfig;
 use crate::sink::{SinkSpec, kafka, probe_file};
 use serde::Serialize;
 use std::fmt::Write;
@@ -63,9 +65,11 @@ pub struct Report {
 }
 
 /// Looks at the configuration, then with `host` at what capturing needs, then at what is around:
-/// Kafka, files, the metrics port. Without a configuration nothing else is looked at.
+/// Kafka, files, the metrics port. Without a configuration nothing else is looked at. Topics are
+/// made only where asked for.
 pub fn check(
     loaded: Result<&Config, &ConfigError>,
+    create_topics: bool,
     host: impl FnOnce(&Config) -> Vec<Probe>,
 ) -> Report {
     match loaded {
@@ -74,7 +78,7 @@ pub fn check(
             Report {
                 config: Probe::required("config", Ok(detail)),
                 host: host(config),
-                around: around(config),
+                around: around(config, create_topics),
             }
         }
         Err(error) => {
@@ -89,26 +93,40 @@ fn names(sinks: &[SinkSpec]) -> String {
     sinks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn around(config: &Config) -> Vec<Probe> {
+fn around(config: &Config, create_topics: bool) -> Vec<Probe> {
     let mut probes = Vec::new();
+    if create_topics {
+        let found = if config.sinks.contains(&SinkSpec::Kafka) {
+            topics(config)
+        } else {
+            let remedy = "give --brokers, or leave --create-topics out";
+            Err(("there is no Kafka sink to make topics for".to_owned(), remedy.to_owned()))
+        };
+        probes.push(Probe::required("topics", found));
+    }
     if config.sinks.contains(&SinkSpec::Kafka) {
-        let remedy = "see that the brokers run, are reachable from here and let this client in; \
-                      then --brokers, kafka.brokers and kafka.options";
-        let found = kafka::probe_brokers(&config.kafka, KAFKA_PATIENCE)
-            .map_err(|why| (why, remedy.to_owned()));
+        let streams = config.streams.of(&SinkSpec::Kafka);
+        let found = kafka::probe_brokers(&config.kafka, streams, KAFKA_PATIENCE)
+            .map_err(|why| (why.problem, why.remedy));
         probes.push(Probe::required("kafka", found));
-        let streams = config.streams.unwrap_or(SinkSpec::Kafka.default_streams());
         if let Some(found) = kafka::probe_registry(&config.kafka, streams) {
             let remedy = "see that the registry runs and lets this client in, and what it has under \
                           these subjects; then kafka.registry and kafka.formats";
             probes.push(Probe::required("registry", found.map_err(|why| (why, remedy.to_owned()))));
         }
+        probes.extend(config.spool.as_ref().map(spool));
     }
     for sink in &config.sinks {
         if let SinkSpec::File(path) = sink {
-            let remedy = "make its directory, and let this user write there";
-            let found = probe_file(path)
-                .map(|()| format!("{} can be written", path.display()))
+            let remedy = if config.rotation.is_on() {
+                "make its directory, and let this user write there; or leave out \
+                 file.rotate_bytes and file.rotate_every"
+            } else {
+                "make its directory, and let this user write there"
+            };
+            let rotated = if config.rotation.is_on() { " and rotated" } else { "" };
+            let found = probe_file(path, config.rotation)
+                .map(|()| format!("{} can be written{rotated}", path.display()))
                 .map_err(|error| (error.to_string(), remedy.to_owned()));
             probes.push(Probe::required("file", found));
         }
@@ -121,6 +139,35 @@ fn around(config: &Config) -> Vec<Probe> {
         probes.push(Probe::required("metrics", found));
     }
     probes
+}
+
+/// Without a spool `run` works too, as long as Kafka does.
+fn spool(config: &SpoolConfig) -> Probe {
+    let remedy = "name a directory that this user can write with spool.directory, with room for \
+                  spool.max_bytes; else records wait for Kafka in memory only";
+    let found = config.probe().map_err(|why| (why, remedy.to_owned()));
+    Probe { required: false, ..Probe::required("spool", found) }
+}
+
+/// Makes the missing topics: how many, or why not.
+fn topics(config: &Config) -> Result<String, (String, String)> {
+    let topics =
+        create_topics(&config.kafka, Mode::default()).map_err(|why| (why.problem, why.remedy))?;
+    for topic in &topics {
+        if let (Some(problem), Some(remedy)) = (&topic.problem, &topic.remedy) {
+            return Err((problem.clone(), remedy.clone()));
+        }
+    }
+    let count = |outcome| topics.iter().filter(|topic| topic.outcome == outcome).count();
+    let (created, differ) = (count(Outcome::Created), count(Outcome::Differs));
+    Ok(match differ {
+        0 => format!("{} topics, {created} created", topics.len()),
+        _ => format!(
+            "{} topics, {created} created, {differ} other than wanted (`dnscribe kafka init` says \
+             how)",
+            topics.len()
+        ),
+    })
 }
 
 impl Report {
@@ -197,7 +244,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         let config = config(&[&format!("file:{}", path.display())]);
-        let report = check(Ok(&config), |_| vec![probe(true, true), probe(false, false)]);
+        let report = check(Ok(&config), false, |_| vec![probe(true, true), probe(false, false)]);
         assert_eq!(report.exit_code(), 0);
         assert!(!path.exists(), "check leaves nothing behind");
         let text = report.render(Output::Auto);
@@ -214,11 +261,11 @@ mod tests {
     #[test]
     fn the_exit_code_tells_what_is_wrong() {
         let bad = ConfigError::NoBrokers;
-        let report = check(Err(&bad), |_| panic!("not without a configuration"));
+        let report = check(Err(&bad), false, |_| panic!("not without a configuration"));
         assert_eq!(report.exit_code(), 2);
         let config = config(&["file:/no/such/place"]);
-        assert_eq!(check(Ok(&config), |_| vec![probe(false, true)]).exit_code(), 3);
-        let report = check(Ok(&config), |_| Vec::new());
+        assert_eq!(check(Ok(&config), false, |_| vec![probe(false, true)]).exit_code(), 3);
+        let report = check(Ok(&config), false, |_| Vec::new());
         assert_eq!(report.exit_code(), 1);
         assert!(report.render(Output::Text).contains("fail  file"), "{report:?}");
     }
@@ -233,7 +280,7 @@ mod tests {
             ca_file: None,
             timeout: Duration::from_secs(1),
         });
-        let text = check(Ok(&config), |_| Vec::new()).render(Output::Text);
+        let text = check(Ok(&config), false, |_| Vec::new()).render(Output::Text);
         let line = text.lines().find(|line| line.starts_with("fail  registry")).unwrap();
         assert!(line.contains("http://127.0.0.1:1: ") && line.contains("remedy: see"), "{line}");
         assert!(line.contains("refused"), "{line}");
@@ -242,9 +289,9 @@ mod tests {
     #[test]
     fn kafka_that_is_not_there_fails() {
         let config = config(&["kafka"]);
-        let report = check(Ok(&config), |_| Vec::new());
+        let report = check(Ok(&config), false, |_| Vec::new());
         assert_eq!(report.exit_code(), 1);
         let text = report.render(Output::Text);
-        assert!(text.contains("127.0.0.1:1") && text.contains("remedy: see that"), "{text}");
+        assert!(text.contains("127.0.0.1:1") && text.contains("refused"), "{text}");
     }
 }

@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod kafka;
+
+pub use kafka::{InitArgs, KafkaCommand};
+
 use crate::capture::ports::PortSet;
 use crate::config::layer::{CaptureLayer, KafkaLayer, Layer, LogLayer, MetricsLayer, PairingLayer};
 use crate::config::value::{Broker, Hook, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span};
@@ -46,6 +50,9 @@ pub enum Command {
     /// Work with the ledger
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Work with Kafka
+    #[command(subcommand)]
+    Kafka(KafkaCommand),
     /// Print the JSON Schema or the Avro schema of a record, or list the schemas
     Schema(SchemaArgs),
 }
@@ -175,6 +182,10 @@ pub struct CheckArgs {
     #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub capture: CaptureArgs,
 
+    /// Make the Kafka topics that are missing first, as `kafka init` does
+    #[arg(long)]
+    pub create_topics: bool,
+
     /// Print the findings as text or json [default: text]
     #[arg(short, long, value_name = "LOOK")]
     pub output: Option<Output>,
@@ -187,24 +198,44 @@ pub enum LedgerCommand {
     #[command(after_help = "\
 Examples:
   dnscribe ledger verify dns.ndjson
-  dnscribe ledger verify --brokers kafka-1:9092")]
+  dnscribe ledger verify dns.ndjson.1.zst dns.ndjson --sink file -o json
+  dnscribe ledger verify --brokers kafka-1:9092 --temp /var/tmp
+
+Exit codes: 0 the balance closes, 1 it does not, 2 bad usage or a file that cannot be read.")]
     Verify(VerifyArgs),
 }
 
 /// `dnscribe ledger verify`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct VerifyArgs {
-    /// Files of records as NDJSON; - is stdin
-    #[arg(value_name = "FILE", required_unless_present = "brokers", conflicts_with = "brokers")]
+    /// Files of records as NDJSON, plain, .gz or .zst; - is stdin
+    #[arg(
+        value_name = "FILE",
+        required_unless_present_any = ["brokers", "config"],
+        conflicts_with = "brokers"
+    )]
     pub files: Vec<PathBuf>,
 
-    /// Read the topics of these brokers instead: HOST:PORT,...
+    /// Read the topics of these brokers instead: HOST:PORT,... [default: those of the configuration]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub brokers: Vec<Broker>,
 
-    /// Take topics and kafka.options from this YAML file
+    /// Take brokers, topics and kafka.options from this YAML file
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
+
+    /// Compare with what the ledger says of this sink [default: kafka; of files: the sink that
+    /// delivered most]
+    #[arg(long, value_name = "NAME")]
+    pub sink: Option<String>,
+
+    /// Keep what does not fit into memory in this folder [default: $TMPDIR, else /tmp]
+    #[arg(long, value_name = "DIR")]
+    pub temp: Option<PathBuf>,
+
+    /// Print the balance as text or json [default: text]
+    #[arg(short, long, value_name = "LOOK")]
+    pub output: Option<Output>,
 }
 
 /// `dnscribe schema`.
@@ -354,6 +385,7 @@ mod tests {
             ("run --metrics-listen 9353", "127.0.0.1:9353"),
             ("replay", "FILE"),
             ("ledger verify", "FILE"),
+            ("kafka init --partitions 0", "such as 12"),
             ("ledger verify x --brokers a:1", "cannot be used with"),
             ("run --nonsense", "--nonsense"),
             ("nonsense", "nonsense"),
@@ -367,10 +399,28 @@ mod tests {
     }
 
     #[test]
+    fn verify_reads_files_or_topics() {
+        for line in ["ledger verify a -", "ledger verify --brokers b:1", "ledger verify --config c"]
+        {
+            let Command::Ledger(LedgerCommand::Verify(args)) = parse(line).unwrap().command else {
+                panic!("{line}");
+            };
+            assert_eq!(args.files.is_empty(), line.contains("--"), "{line}");
+        }
+    }
+
+    #[test]
     fn other_commands() {
         assert!(
             matches!(parse("replay - a.pcap").unwrap().command, Command::Replay(args) if args.files.len() == 2)
         );
+        let line = "kafka init --brokers a:1 --partitions 2 --replication-factor 3 --dry-run";
+        let Command::Kafka(KafkaCommand::Init(init)) = parse(line).unwrap().command else {
+            panic!()
+        };
+        let layer = init.sources().flags.kafka;
+        assert_eq!((layer.partitions.len(), layer.replication_factor.unwrap().0), (7, 3));
+        assert!(init.mode().dry_run && !init.mode().alter);
         assert!(
             matches!(parse("schema dns.dlq/1").unwrap().command, Command::Schema(args) if args.name.is_some())
         );

@@ -1,6 +1,7 @@
 //! The commands: each takes its arguments and ends well or with an [`Exit`].
 
 mod check;
+mod kafka;
 mod replay;
 mod run;
 mod schema;
@@ -9,7 +10,7 @@ mod signals;
 mod summary;
 mod verify;
 
-use crate::cli::{Cli, Command, LedgerCommand};
+use crate::cli::{Cli, Command, KafkaCommand, LedgerCommand};
 use crate::exit::Exit;
 
 /// Does what the command line says.
@@ -19,6 +20,7 @@ pub fn execute(cli: &Cli) -> Result<(), Exit> {
         Command::Replay(args) => replay::replay(args),
         Command::Check(args) => check::check(args),
         Command::Ledger(LedgerCommand::Verify(args)) => verify::verify(args),
+        Command::Kafka(KafkaCommand::Init(args)) => kafka::init(args),
         Command::Schema(args) => schema::schema(args),
     }
 }

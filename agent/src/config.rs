@@ -8,14 +8,18 @@
 
 pub mod layer;
 mod registry;
+mod secret;
 mod shape;
 mod source;
 pub mod value;
 
 use crate::capture::ports::PortSet;
 use crate::pair::PairOptions;
-use crate::sink::{KafkaConfig, OpenWith, SinkSpec, StreamSet};
-use layer::{Layer, Over};
+use crate::sink::spool::{SpoolConfig, WhenFull};
+use crate::sink::{
+    KafkaConfig, OpenWith, Rotation, SinkSpec, StreamChoice, TopicCreation, same_place,
+};
+use layer::{FileLayer, KafkaLayer, Layer, Over, SpoolLayer};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -23,7 +27,7 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use value::{Hook, Listen, LogFormat, LogLevel, Output};
+use value::{Compress, Hook, Listen, LogFormat, LogLevel, Output};
 
 /// For which command the configuration is: defaults differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,14 +73,18 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// How queries meet their responses.
     pub pairing: PairOptions,
-    /// The streams that every sink gets; each kind's default where absent.
-    pub streams: Option<StreamSet>,
+    /// The streams of the sinks.
+    pub streams: StreamChoice,
     /// Where records go; at least one.
     pub sinks: Vec<SinkSpec>,
     /// How stdout looks.
     pub output: Output,
     /// How to reach Kafka; with brokers where a sink needs them.
     pub kafka: KafkaConfig,
+    /// Where records wait while Kafka is away; in memory only where absent.
+    pub spool: Option<SpoolConfig>,
+    /// When the files of file sinks are rotated.
+    pub rotation: Rotation,
     /// Names of resolvers by address (IPv4-mapped IPv6 addresses as IPv4).
     pub resolvers: BTreeMap<IpAddr, String>,
     /// Where `/metrics` is served, if at all.
@@ -157,6 +165,22 @@ pub enum ConfigError {
     /// A Kafka sink, and nowhere to find Kafka.
     #[error("sink kafka needs brokers: give --brokers HOST:PORT or kafka.brokers")]
     NoBrokers,
+    /// A file of `kafka.option_files` gives no value.
+    #[error("kafka.option_files.{option}: cannot take its value from {}: {why}", path.display())]
+    OptionFile {
+        /// librdkafka's setting.
+        option: String,
+        /// The file.
+        path: PathBuf,
+        /// Why not, without its content.
+        why: String,
+    },
+    /// A setting of librdkafka by two ways.
+    #[error("{option} is in kafka.options and in kafka.option_files: keep one of them")]
+    TwoValues {
+        /// librdkafka's setting.
+        option: String,
+    },
     /// librdkafka does not take one of `kafka.options`.
     #[error("{0}")]
     KafkaOption(String),
@@ -176,6 +200,20 @@ pub enum ConfigError {
     /// More than one sink on stdout.
     #[error("sink stdout is given twice: records would be mixed; keep one of them")]
     TwoStdouts,
+    /// Two sinks on one file.
+    #[error(
+        "sinks file:{} and file:{} are the same file: records would be in it twice; keep one of them",
+        first.display(), second.display()
+    )]
+    TwoOfAFile {
+        /// One path.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// What becomes of rotated files, and no rotation.
+    #[error("file.{0} is for rotated files: give file.rotate_bytes or file.rotate_every too")]
+    NothingRotates(&'static str),
 }
 
 impl Config {
@@ -187,7 +225,16 @@ impl Config {
             file.metrics.listen = Some(Listen(None));
         }
         let environment = source::environment(sources.environment.iter().cloned())?;
-        let layer = sources.flags.clone().over(environment).over(file);
+        let mut below = environment.over(file);
+        if sources.flags.streams.is_some() {
+            // `--stream` is meant for this run, and for every sink of it.
+            below.kafka.streams = None;
+            below.file.streams = None;
+        }
+        let mut layer = sources.flags.clone().over(below);
+        if layer.spool.directory.is_none() {
+            layer.spool.directory = Some(default_spool(&sources.environment));
+        }
         resolve(layer, sources.purpose)
     }
 
@@ -200,21 +247,25 @@ impl Config {
             Output::Auto if std::io::stdout().is_terminal() => Look::Text,
             Output::Json | Output::Auto => Look::Json,
         };
-        OpenWith { streams: self.streams, stdout, node: &self.node, kafka: &self.kafka }
+        OpenWith {
+            streams: self.streams,
+            stdout,
+            node: &self.node,
+            region: self.region.as_deref(),
+            rotation: self.rotation,
+            kafka: &self.kafka,
+            spool: self.spool.as_ref(),
+        }
     }
 }
 
 fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
-    let kafka = KafkaConfig {
-        brokers: layer.kafka.brokers.unwrap_or_default().into_iter().map(|one| one.0).collect(),
-        topics: layer.kafka.topics.into_iter().map(|(key, topic)| (key, topic.0)).collect(),
-        options: layer.kafka.options,
-        format: layer.kafka.format.unwrap_or_default(),
-        formats: layer.kafka.formats,
-        registry: registry::resolve(layer.kafka.registry)?,
+    let streams = StreamChoice {
+        general: layer.streams,
+        kafka: layer.kafka.streams,
+        file: layer.file.streams,
     };
-    crate::sink::kafka::validate(&kafka).map_err(ConfigError::KafkaOption)?;
-    registry::validate(&kafka)?;
+    let kafka = kafka(layer.kafka)?;
     let sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
     let node = layer.node.map_or_else(|| default_node(purpose), |node| node.0);
     let default = PairOptions::default();
@@ -242,10 +293,12 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         region: layer.region.map(|region| region.0),
         capture,
         pairing,
-        streams: layer.streams,
+        streams,
         sinks,
         output: layer.output.unwrap_or(Output::Auto),
         kafka,
+        spool: spool(layer.spool, purpose),
+        rotation: rotation(&layer.file, purpose)?,
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
         messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
@@ -262,6 +315,55 @@ fn default_node(purpose: Purpose) -> String {
     }
 }
 
+/// A service manager's directory for what must outlive the service, else the usual one.
+fn default_spool(environment: &[(OsString, OsString)]) -> PathBuf {
+    let given = environment.iter().find(|(name, _)| name == "STATE_DIRECTORY");
+    let base = given.map_or_else(|| PathBuf::from("/var/lib/dnscribe"), |(_, path)| path.into());
+    base.join("spool")
+}
+
+/// Replay needs none: it can wait for Kafka, and can be run again.
+fn spool(layer: SpoolLayer, purpose: Purpose) -> Option<SpoolConfig> {
+    let wanted = purpose == Purpose::Live && layer.enabled.is_none_or(|enabled| enabled.0);
+    wanted.then(|| SpoolConfig {
+        directory: layer.directory.unwrap_or_default(),
+        max_bytes: layer.max_bytes.map_or(1 << 30, |size| size.0),
+        max_age: layer.max_age.map_or(Duration::from_secs(72 * 3600), |span| span.0),
+        when_full: layer.when_full.unwrap_or(WhenFull::DropOldest),
+    })
+}
+
+fn kafka(layer: KafkaLayer) -> Result<KafkaConfig, ConfigError> {
+    let mut kafka = KafkaConfig {
+        brokers: layer.brokers.unwrap_or_default().into_iter().map(|one| one.0).collect(),
+        topics: layer.topics.into_iter().map(|(key, topic)| (key, topic.0)).collect(),
+        options: layer.options,
+        hidden: layer.option_files.keys().cloned().collect(),
+        creation: TopicCreation {
+            partitions: layer.partitions.into_iter().map(|(key, count)| (key, count.0)).collect(),
+            retention: layer.retention.into_iter().map(|(key, span)| (key, span.0)).collect(),
+            replication_factor: layer.replication_factor.map(|factor| factor.0),
+        },
+        format: layer.format.unwrap_or_default(),
+        formats: layer.formats,
+        registry: registry::resolve(layer.registry)?,
+    };
+    for (option, path) in layer.option_files {
+        if kafka.options.contains_key(&option) {
+            return Err(ConfigError::TwoValues { option });
+        }
+        let value = secret::read(&path).map_err(|why| ConfigError::OptionFile {
+            option: option.clone(),
+            path,
+            why,
+        })?;
+        kafka.options.insert(option, value);
+    }
+    crate::sink::kafka::validate(&kafka).map_err(ConfigError::KafkaOption)?;
+    registry::validate(&kafka)?;
+    Ok(kafka)
+}
+
 /// Where nothing is said, records go to Kafka if it is known, else to stdout.
 fn sinks(given: Vec<SinkSpec>, kafka: &KafkaConfig) -> Result<Vec<SinkSpec>, ConfigError> {
     if given.is_empty() {
@@ -274,7 +376,31 @@ fn sinks(given: Vec<SinkSpec>, kafka: &KafkaConfig) -> Result<Vec<SinkSpec>, Con
     if given.iter().filter(|sink| **sink == SinkSpec::Stdout).count() > 1 {
         return Err(ConfigError::TwoStdouts);
     }
+    let files = || given.iter().filter_map(SinkSpec::file);
+    for (number, first) in files().enumerate() {
+        if let Some(second) = files().skip(number + 1).find(|second| same_place(first, second)) {
+            let (first, second) = (first.to_path_buf(), second.to_path_buf());
+            return Err(ConfigError::TwoOfAFile { first, second });
+        }
+    }
     Ok(given)
+}
+
+/// In replay the wall clock decides nothing.
+fn rotation(file: &FileLayer, purpose: Purpose) -> Result<Rotation, ConfigError> {
+    let compress = file.compress == Some(Compress::Zstd);
+    if file.rotate_bytes.is_none() && file.rotate_every.is_none() {
+        let given = [("keep", file.keep.is_some()), ("compress", compress)];
+        if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
+            return Err(ConfigError::NothingRotates(key));
+        }
+    }
+    Ok(Rotation {
+        bytes: file.rotate_bytes.map(|size| size.0),
+        every: file.rotate_every.filter(|_| purpose == Purpose::Live).map(|span| span.0),
+        keep: file.keep.map(|count| count.0),
+        compress,
+    })
 }
 
 fn resolvers(

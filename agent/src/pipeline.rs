@@ -113,7 +113,7 @@ impl Pipeline {
             counters: &self.counters(taken),
             transactions: self.output.metrics(),
             ring_used_bytes,
-            spool_bytes: 0,
+            spool_bytes: self.output.spool_bytes(),
             gauges: &self.output.gauges(),
             build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
         })

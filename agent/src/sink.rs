@@ -11,13 +11,14 @@ pub mod kafka;
 pub mod null;
 mod open;
 pub mod spec;
+pub mod spool;
 mod tally;
 mod threaded;
 mod writer;
 
 pub use format::{Format, Login, Password, RegistryConfig};
-pub use open::{OpenWith, SinkError, open, probe_file};
-pub use spec::{KafkaConfig, Look, SinkSpec, StreamSet};
+pub use open::{OpenWith, SinkError, open, probe_file, same_place};
+pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet, TopicCreation};
 
 use crate::ledger::Delivery;
 use serde::{Deserialize, Serialize};
@@ -147,15 +148,39 @@ impl Batch {
         self.entries.push(Entry { stream, event_id, line_end, key_end: self.bytes.len() });
     }
 
+    /// Appends the records of another batch.
+    pub fn extend(&mut self, other: &Self) {
+        let shift = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.entries.extend(other.entries.iter().map(|entry| Entry {
+            line_end: entry.line_end + shift,
+            key_end: entry.key_end + shift,
+            ..*entry
+        }));
+    }
+
     /// The records, in order.
     pub fn iter(&self) -> impl Iterator<Item = Rendered<'_>> {
         let mut start = 0;
         self.entries.iter().map(move |entry| {
-            let line = &self.bytes[start..entry.line_end];
-            let key = &self.bytes[entry.line_end..entry.key_end];
+            let rendered = self.rendered(start, entry);
             start = entry.key_end;
-            Rendered { stream: entry.stream, event_id: entry.event_id, line, key }
+            rendered
         })
+    }
+
+    /// The record at a place, counted from 0.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Rendered<'_>> {
+        let entry = self.entries.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |before| self.entries[before].key_end);
+        Some(self.rendered(start, entry))
+    }
+
+    fn rendered(&self, start: usize, entry: &Entry) -> Rendered<'_> {
+        let line = &self.bytes[start..entry.line_end];
+        let key = &self.bytes[entry.line_end..entry.key_end];
+        Rendered { stream: entry.stream, event_id: entry.event_id, line, key }
     }
 
     /// Number of records.
@@ -196,6 +221,10 @@ pub trait Sink: Send {
     /// failed has room: it drops at once.
     fn wait_for_room(&self, batch: &Batch, limit: Duration) -> bool;
 
+    /// Between two records, leaves what is open for what now has its name. For files, which others
+    /// move away and then signal it; nothing to others.
+    fn reopen(&mut self) {}
+
     /// Waits until everything offered is delivered or dropped, for `limit` at most. What is still
     /// on its way then stays in flight.
     fn flush(&mut self, limit: Duration);
@@ -207,8 +236,19 @@ pub trait Sink: Send {
     /// identity 5 at every call.
     fn counters(&self) -> BTreeMap<String, Delivery>;
 
+    /// The same of records that an earlier capture left behind, which are not of this capture's
+    /// balance; nothing for a sink without a spool.
+    fn recovered(&self) -> Option<BTreeMap<String, Delivery>> {
+        None
+    }
+
     /// Why the sink can take nothing any more, once it has failed for good.
     fn failure(&self) -> Option<Failure>;
+
+    /// Octets of records that wait on disk.
+    fn spool_bytes(&self) -> u64 {
+        0
+    }
 
     /// What else the sink measures, for `/metrics`.
     fn gauges(&self) -> Vec<Gauge> {

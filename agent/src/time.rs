@@ -1,6 +1,7 @@
 //! Points in time, as the records carry them.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Nanoseconds since the Unix epoch, UTC. Good until the year 2554.
@@ -54,6 +55,22 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Reads RFC 3339 with any offset; refuses times before 1970 and after 2554.
+impl FromStr for Timestamp {
+    type Err = BadTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, BadTimestamp> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| BadTimestamp(text.into()))?;
+        let nanos = u64::try_from(time.as_nanosecond());
+        nanos.map(Self).map_err(|_| BadTimestamp(text.into()))
+    }
+}
+
+/// Why something is not a time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not an RFC 3339 time, such as 2026-11-20T07:30:00Z")]
+pub struct BadTimestamp(String);
+
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -86,6 +103,17 @@ mod tests {
             "2018-09-21T19:23:48.343603000Z"
         );
         assert!(Timestamp::from_nanos(u64::MAX).to_string().starts_with("2554-"));
+    }
+
+    #[test]
+    fn reads_what_it_prints() {
+        for nanos in [0, 1, 1_537_557_828_343_603_000, u64::MAX] {
+            let time = Timestamp::from_nanos(nanos);
+            assert_eq!(time.to_string().parse(), Ok(time));
+        }
+        for wrong in ["", "now", "1969-12-31T23:59:59Z", "9999-01-01T00:00:00Z"] {
+            assert!(wrong.parse::<Timestamp>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

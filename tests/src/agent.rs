@@ -23,6 +23,8 @@ pub struct Agent {
     admin: SocketAddr,
     lines: Arc<Mutex<Vec<Value>>>,
     readers: Option<(JoinHandle<Result<()>>, JoinHandle<String>)>,
+    /// A spool of its own, where the command does not name one.
+    _spool: Option<tempfile::TempDir>,
 }
 
 /// What the agent left when it ended.
@@ -46,6 +48,7 @@ impl Agent {
     /// As [`Agent::run`], of a command to which only the listen address is to be added.
     pub fn start(command: &mut Command) -> Result<Self> {
         let admin = free_address()?;
+        let spool = own_spool(command)?;
         command.args(["--output", "json", "--metrics-listen", &admin.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
@@ -61,7 +64,7 @@ impl Agent {
             let _ = stderr.read_to_end(&mut bytes);
             String::from_utf8_lossy(&bytes).into_owned()
         });
-        let mut agent = Self { child, admin, lines, readers: Some((records, log)) };
+        let mut agent = Self { child, admin, lines, readers: Some((records, log)), _spool: spool };
         agent.await_ready()?;
         Ok(agent)
     }
@@ -165,6 +168,17 @@ impl Finished {
         ledger::verify(last)?;
         Ok(last)
     }
+}
+
+/// Keeps agents of different tests out of each other's records.
+fn own_spool(command: &mut Command) -> Result<Option<tempfile::TempDir>> {
+    const VARIABLE: &str = "DNSCRIBE_SPOOL__DIRECTORY";
+    if command.get_envs().any(|(name, _)| name == VARIABLE) {
+        return Ok(None);
+    }
+    let spool = tempfile::tempdir().context("cannot make a directory for the spool")?;
+    command.env(VARIABLE, spool.path());
+    Ok(Some(spool))
 }
 
 /// A loopback address on which nobody listens.

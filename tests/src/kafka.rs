@@ -4,14 +4,18 @@
 //! those two are missing and a container engine is there, from the image `apache/kafka`.
 
 mod artefacts;
+pub mod certificates;
 mod config;
 mod orphans;
 mod runtime;
+pub mod security;
 
 use crate::shell;
 use anyhow::{Context as _, Result, bail};
 use config::Ports;
+pub use runtime::Tool;
 use runtime::{Process, Runtime};
+use security::{Door, PASSWORD, Security, USER};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,6 +37,7 @@ const READY: &str = "Kafka Server started";
 pub struct Broker {
     folder: PathBuf,
     ports: Ports,
+    properties: Vec<(String, String)>,
     runtime: Runtime,
     process: Option<Process>,
 }
@@ -48,14 +53,39 @@ impl Broker {
     /// Gets Kafka where it is not there yet, formats a data folder below `folder`, starts a
     /// broker, and waits until it takes requests.
     pub fn up(folder: &Path) -> Result<Self> {
+        Self::with(folder, |ports| Ok(config::listeners(ports, &[])))
+    }
+
+    /// As [`Broker::up`], with guarded doors beside the open one. [`USER`] may come in by PLAIN.
+    pub fn secured(folder: &Path, security: &Security) -> Result<Self> {
+        Self::with(folder, |ports| security.properties(ports))
+    }
+
+    /// Lets [`USER`] in by SCRAM too, to a [`Broker::secured`].
+    pub fn add_scram(&self) -> Result<()> {
+        // The broker takes one credential of a user at a time.
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            let credential = format!("{mechanism}=[password={PASSWORD}]");
+            let user = ["--entity-type", "users", "--entity-name", USER];
+            let words = [&["--alter", "--add-config", &credential], &user[..]].concat();
+            self.tool(Tool::Configs, &words)?;
+        }
+        Ok(())
+    }
+
+    fn with(
+        folder: &Path,
+        more: impl FnOnce(Ports) -> Result<Vec<(String, String)>>,
+    ) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let folder = folder.canonicalize()?;
         orphans::end();
         orphans::own(&folder)?;
         let ports = Ports::free()?;
         let runtime = Runtime::find()?;
-        let mut broker = Self { folder, ports, runtime, process: None };
-        broker.runtime.format(&broker.folder, broker.ports)?;
+        let properties = [config::properties(), more(ports)?].concat();
+        let mut broker = Self { folder, ports, properties, runtime, process: None };
+        broker.runtime.format(&broker.folder, &broker.properties)?;
         broker.start()?;
         Ok(broker)
     }
@@ -64,6 +94,12 @@ impl Broker {
     #[must_use]
     pub fn bootstrap(&self) -> String {
         self.ports.bootstrap()
+    }
+
+    /// The port of a guarded door, of a [`Broker::secured`].
+    #[must_use]
+    pub const fn door(&self, door: Door) -> u16 {
+        self.ports.door(door)
     }
 
     /// What the broker wrote of its doings.
@@ -75,7 +111,13 @@ impl Broker {
     /// Creates a topic.
     pub fn create_topic(&self, name: &str, partitions: u32) -> Result<()> {
         let words = ["--create", "--topic", name, "--partitions", &partitions.to_string()];
-        self.runtime.topics(&self.bootstrap(), &words).map(drop)
+        self.tool(Tool::Topics, &words).map(drop)
+    }
+
+    /// Runs one of Kafka's own commands against this broker; its standard output.
+    pub fn tool(&self, tool: Tool, words: &[&str]) -> Result<String> {
+        let output = self.runtime.tool(tool, &self.bootstrap(), words)?;
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Stops the broker in good order; its data stays.
@@ -133,7 +175,8 @@ impl Broker {
 
     fn start(&mut self) -> Result<()> {
         let log = fs::File::create(self.log_file())?;
-        self.process = Some(self.runtime.start(&self.folder, self.ports, log)?);
+        self.process =
+            Some(self.runtime.start(&self.folder, &self.bootstrap(), &self.properties, log)?);
         shell::wait_for("Kafka's start", START, || {
             if let Some(process) = &mut self.process
                 && !process.alive()?

@@ -13,7 +13,7 @@ use std::process::exit;
 /// Prints what was found, and ends with the exit code that `run` would end with.
 pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
     let loaded = Config::load(&args.sources());
-    let report = look(loaded.as_ref(), |config| {
+    let report = look(loaded.as_ref(), args.create_topics, |config| {
         let probes = probe::probe(&live_options(&config.capture)).into_iter();
         probes.map(Probe::from).collect()
     });

@@ -89,6 +89,9 @@ impl Session<'_> {
         }
         self.since_look = 0;
         self.endpoint.answer(|| pipeline.exposition(taken(), None));
+        if self.signals.reload() {
+            pipeline.output().reopen();
+        }
         if self.signals.stop() || self.watch.look(pipeline.output()) != Verdict::GoOn {
             return ControlFlow::Break(());
         }

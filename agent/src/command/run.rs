@@ -121,8 +121,10 @@ impl Run {
         close(pipeline, live.counters(), now, left, &mut watch)
     }
 
-    /// Adopts what can be changed while running; a configuration that is wrong changes nothing.
+    /// Has files reopened and adopts what can be changed while running; a configuration that is
+    /// wrong changes nothing, and files are reopened all the same.
     fn reload(&mut self) {
+        self.pipeline.output().reopen();
         let new = match Config::load(&self.sources) {
             Ok(new) => new,
             Err(error) => {

@@ -17,6 +17,9 @@ use crate::time::Timestamp;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+/// The part of the time for the end in which records may still arrive.
+const PATIENCE: f32 = 0.8;
+
 /// What is there before the first packet.
 pub(super) struct Start {
     pub(super) sources: Sources,
@@ -157,7 +160,8 @@ pub(super) fn close(
 ) -> Result<(), Exit> {
     let end = Instant::now() + limit;
     let left = || end.saturating_duration_since(Instant::now());
-    pipeline.output().flush(left());
+    // The last ledger record and the sinks' own ends have their share of the time.
+    pipeline.output().flush(limit.mul_f32(PATIENCE).min(left()));
     pipeline.write_ledger(taken.clone(), now, true);
     pipeline.output().flush(left());
     pipeline.output().close();

@@ -13,7 +13,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Listens for SIGTERM and SIGINT (stop; a second one ends at once) and SIGHUP (reload).
+    /// Listens for SIGTERM and SIGINT (stop; a second one ends at once) and SIGHUP (reload, reopen files).
     pub(super) fn listen() -> Result<Self, Exit> {
         let signals = Self::default();
         let register = || -> std::io::Result<()> {

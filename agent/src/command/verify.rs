@@ -2,36 +2,77 @@
 
 use super::summary::print;
 use crate::cli::VerifyArgs;
-use crate::config::Config;
+use crate::config::value::{LogFormat, LogLevel, Output};
+use crate::config::{Config, LogConfig};
 use crate::exit::Exit;
-use crate::ledger::verify::{Verifier, read_ndjson};
+use crate::ledger::verify::{MEMORY_BYTES, Room, TempError, Verifier, read_ndjson};
 use crate::log;
 use crate::sink::kafka;
+use crate::unpack::unpacked;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Time between two lines that say how far reading is.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// Records between two looks at the clock.
+const LOOK_EVERY: u64 = 4096;
 
 /// Reads the records back, prints the balance, fails where it does not close.
 pub(super) fn verify(args: &VerifyArgs) -> Result<(), Exit> {
-    let mut verifier = Verifier::default();
+    let temp = args.temp.clone().unwrap_or_else(std::env::temp_dir);
+    if !temp.is_dir() {
+        let problem = format!("{} is no folder for temporary files", temp.display());
+        return Err(Exit::usage(problem).with_remedy("give one that is there: --temp DIR"));
+    }
+    let mut verifier = Verifier::new(Room { temp, memory_bytes: MEMORY_BYTES });
+    let mut progress = Progress::start();
     let sink = if args.files.is_empty() {
-        let config = Config::load(&args.sources())?;
-        log::start(config.log);
-        kafka::read_back(&config.kafka, &mut |record, place| verifier.record(record, place))
-            .map_err(Exit::failed)?;
-        Some("kafka")
+        read_topics(&mut verifier, &mut progress, args)?;
+        Some(args.sink.as_deref().unwrap_or("kafka"))
     } else {
+        log::start(LogConfig { format: LogFormat::Text, level: LogLevel::Info });
         for path in &args.files {
-            read_file(&mut verifier, path)?;
+            read_file(&mut verifier, &mut progress, path)?;
         }
-        None
+        args.sink.as_deref()
     };
-    let report = verifier.report(sink);
-    print(&report.to_string())?;
+    let report = verifier
+        .report(sink)
+        .map_err(|error| Exit::failed(error.to_string()).with_remedy(TempError::REMEDY))?;
+    match args.output {
+        Some(Output::Json) => print(&format!("{}\n", report.to_json()))?,
+        _ => print(&report.to_string())?,
+    }
     if report.closes() { Ok(()) } else { Err(Exit::failed("the balance does not close")) }
 }
 
-fn read_file(verifier: &mut Verifier, path: &Path) -> Result<(), Exit> {
+fn read_topics(
+    verifier: &mut Verifier,
+    progress: &mut Progress,
+    args: &VerifyArgs,
+) -> Result<(), Exit> {
+    let config = Config::load(&args.sources())?;
+    if config.kafka.brokers.is_empty() {
+        let problem = "there is neither a file nor a broker to read from";
+        return Err(Exit::usage(problem).with_remedy("name a FILE, --brokers or kafka.brokers"));
+    }
+    log::start(config.log);
+    let gaps = kafka::read_back(&config.kafka, &mut |record, event_id, place| {
+        progress.step(place);
+        verifier.record(record, event_id, place)
+    })
+    .map_err(Exit::failed)?;
+    for gap in gaps {
+        verifier.incomplete(gap.stream, gap.what);
+    }
+    Ok(())
+}
+
+fn read_file(verifier: &mut Verifier, progress: &mut Progress, path: &Path) -> Result<(), Exit> {
     let name = path.display().to_string();
     let input: Box<dyn Read> = if path == Path::new("-") {
         Box::new(std::io::stdin())
@@ -40,6 +81,37 @@ fn read_file(verifier: &mut Verifier, path: &Path) -> Result<(), Exit> {
             .map_err(|error| Exit::usage(format!("cannot open {name}: {error}")))?;
         Box::new(file)
     };
-    read_ndjson(verifier, &name, &mut BufReader::with_capacity(1 << 20, input))
+    unpacked(input)
+        .and_then(|input| {
+            let mut input = BufReader::with_capacity(1 << 20, input);
+            read_ndjson(verifier, &name, &mut input, |line| {
+                progress.step(&format_args!("{name}:{line}"));
+            })
+        })
         .map_err(|error| Exit::usage(format!("cannot read {name}: {error}")))
+}
+
+/// Says on stderr how far reading is, where it takes long.
+struct Progress {
+    begin: Instant,
+    said: Instant,
+    records: u64,
+}
+
+impl Progress {
+    fn start() -> Self {
+        let now = Instant::now();
+        Self { begin: now, said: now, records: 0 }
+    }
+
+    fn step(&mut self, place: &dyn Display) {
+        self.records += 1;
+        if !self.records.is_multiple_of(LOOK_EVERY) || self.said.elapsed() < SAY_EVERY {
+            return;
+        }
+        self.said = Instant::now();
+        let elapsed = self.begin.elapsed().as_secs().max(1);
+        let (records, each) = (self.records, self.records / elapsed);
+        tracing::info!("{records} records read, {each} a second, now at {place}");
+    }
 }

@@ -3,10 +3,12 @@
 use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
-    Address, Broker, Count, Hook, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan,
-    RingBytes, SnapBytes, Span, Switch, Topic, Version,
+    Address, Broker, Compress, Count, DiskBytes, Hook, Listen, LogFormat, LogLevel, Name, Output,
+    Partitions, PositiveSpan, Replicas, Retention, RingBytes, RotateBytes, RotateEvery, SnapBytes,
+    Span, Switch, Topic, Version,
 };
 use crate::capture::ports::PortSet;
+use crate::sink::spool::WhenFull;
 use crate::sink::{Format, SinkSpec, Stream, StreamSet};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -67,7 +69,7 @@ layer! {
         /// How queries meet their responses.
         #[serde(deserialize_with = "section")]
         pairing: PairingLayer,
-        /// The streams that every sink gets.
+        /// The streams of every sink of which no more is said.
         #[serde(deserialize_with = "joined")]
         streams: Option<StreamSet>,
         /// Where records go.
@@ -79,6 +81,12 @@ layer! {
         /// How to reach Kafka.
         #[serde(deserialize_with = "section")]
         kafka: KafkaLayer,
+        /// Where records wait while Kafka is away.
+        #[serde(deserialize_with = "section")]
+        spool: SpoolLayer,
+        /// How files are written.
+        #[serde(deserialize_with = "section")]
+        file: FileLayer,
         /// Addresses of resolvers by name.
         #[serde(deserialize_with = "map")]
         resolvers: BTreeMap<Name, Vec<Address>>,
@@ -142,12 +150,27 @@ layer! {
         /// Where Kafka is.
         #[serde(deserialize_with = "items")]
         brokers: Option<Vec<Broker>>,
+        /// The streams that go there.
+        #[serde(deserialize_with = "joined")]
+        streams: Option<StreamSet>,
         /// Topics by stream.
         #[serde(deserialize_with = "map")]
         topics: BTreeMap<Stream, Topic>,
         /// Settings for librdkafka.
         #[serde(deserialize_with = "map")]
         options: BTreeMap<String, String>,
+        /// Files whose content is the value of a setting for librdkafka.
+        #[serde(deserialize_with = "map")]
+        option_files: BTreeMap<String, PathBuf>,
+        /// Partitions of topics to be made, by stream.
+        #[serde(deserialize_with = "map")]
+        partitions: BTreeMap<Stream, Partitions>,
+        /// How long topics to be made keep their records, by stream.
+        #[serde(deserialize_with = "map")]
+        retention: BTreeMap<Stream, Retention>,
+        /// Copies of each partition of topics to be made.
+        #[serde(deserialize_with = "text")]
+        replication_factor: Option<Replicas>,
         /// How records look.
         #[serde(deserialize_with = "text")]
         format: Option<Format>,
@@ -181,6 +204,48 @@ layer! {
         /// How long it may take.
         #[serde(deserialize_with = "text")]
         timeout: Option<PositiveSpan>,
+    }
+}
+
+layer! {
+    /// Section `spool`.
+    SpoolLayer {
+        /// Whether there is a spool.
+        #[serde(deserialize_with = "text")]
+        enabled: Option<Switch>,
+        /// Where it is.
+        #[serde(deserialize_with = "text")]
+        directory: Option<PathBuf>,
+        /// Octets on disk at most.
+        #[serde(deserialize_with = "text")]
+        max_bytes: Option<DiskBytes>,
+        /// Age of records at most.
+        #[serde(deserialize_with = "text")]
+        max_age: Option<PositiveSpan>,
+        /// Which records go when it is full.
+        #[serde(deserialize_with = "text")]
+        when_full: Option<WhenFull>,
+    }
+}
+
+layer! {
+    /// Section `file`.
+    FileLayer {
+        /// The streams that go there.
+        #[serde(deserialize_with = "joined")]
+        streams: Option<StreamSet>,
+        /// How large a file may grow.
+        #[serde(deserialize_with = "text")]
+        rotate_bytes: Option<RotateBytes>,
+        /// How old a file may grow.
+        #[serde(deserialize_with = "text")]
+        rotate_every: Option<RotateEvery>,
+        /// How many rotated files are kept.
+        #[serde(deserialize_with = "text")]
+        keep: Option<Count>,
+        /// What rotated files are compressed with.
+        #[serde(deserialize_with = "text")]
+        compress: Option<Compress>,
     }
 }
 

@@ -6,6 +6,7 @@ use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visi
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Something read from its text.
@@ -139,7 +140,14 @@ macro_rules! leaf_entry {
     };
 }
 
-leaf_entry!(String, super::value::Topic, crate::sink::Format);
+leaf_entry!(
+    String,
+    PathBuf,
+    super::value::Partitions,
+    super::value::Retention,
+    super::value::Topic,
+    crate::sink::Format
+);
 
 impl<T: FromStr<Err: Display>> Entry for Vec<T> {
     fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {

@@ -15,6 +15,10 @@ const NOT_SETTINGS: [&str; 6] = [
     "DNSCRIBE_LOG",
 ];
 
+/// The settings of librdkafka that are spelled with `_`, not dots; its others of this kind cannot be
+/// given as text.
+const WITH_UNDERSCORE: [&str; 2] = ["enabled_events", "log_level"];
+
 /// A message of the parser, and the line and column where it found fault.
 struct Fault {
     message: String,
@@ -120,9 +124,10 @@ fn nest(name: &str, value: &str) -> String {
         name.trim_start_matches("DNSCRIBE_").split("__").map(str::to_ascii_lowercase).collect();
     let quote = |text: &str| serde_json::Value::from(text).to_string();
     let is_option = path.first().is_some_and(|key| key == "kafka")
-        && path.get(1).is_some_and(|key| key == "options");
+        && path.get(1).is_some_and(|key| key == "options" || key == "option_files");
     path.iter().enumerate().rev().fold(quote(value), |inner, (depth, key)| {
-        let key = if is_option && depth == 2 { key.replace('_', ".") } else { key.clone() };
+        let is_name = is_option && depth == 2 && !WITH_UNDERSCORE.contains(&key.as_str());
+        let key = if is_name { key.replace('_', ".") } else { key.clone() };
         format!("{{{}: {inner}}}", quote(&key))
     })
 }
@@ -147,6 +152,14 @@ mod tests {
         assert_eq!(
             nest("DNSCRIBE_KAFKA__OPTIONS__SASL_PASSWORD", "x"),
             r#"{"kafka": {"options": {"sasl.password": "x"}}}"#
+        );
+        assert_eq!(
+            nest("DNSCRIBE_KAFKA__OPTION_FILES__ENABLE_SSL_CERTIFICATE_VERIFICATION", "/x"),
+            r#"{"kafka": {"option_files": {"enable.ssl.certificate.verification": "/x"}}}"#
+        );
+        assert_eq!(
+            nest("DNSCRIBE_KAFKA__OPTIONS__LOG_LEVEL", "7"),
+            r#"{"kafka": {"options": {"log_level": "7"}}}"#
         );
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::sink::{Format, Login, Password, Stream};
+use crate::sink::{Format, Login, Password, Rotation, Stream};
 use std::fs;
 
 /// A configuration from a file's text, variables and flags.
@@ -44,6 +44,12 @@ pairing:
   query_timeout: 1m30s
   max_transactions: 1_000
 streams: [transactions, ledger]
+file:
+  streams: [transactions, dlq]
+  rotate_bytes: 100MiB
+  rotate_every: 24h
+  keep: 10
+  compress: zstd
 sinks:
   - kafka
   - file:/var/log/dns.ndjson
@@ -54,10 +60,15 @@ kafka:
     - kafka-2:9092
   topics:
     transactions: my.dns
+  streams: messages
   options:
     linger.ms: 5
     sasl.password: hunter2
     enable.ssl.certificate.verification: true
+  partitions: { transactions: 24 }
+  retention:
+    ledger: 3d
+  replication_factor: 3
   format: avro
   formats:
     dlq: json
@@ -99,13 +110,23 @@ fn reads_every_key() {
     assert_eq!((config.capture.ring_bytes, config.capture.snap_bytes), (32 << 20, 4096));
     assert_eq!(config.pairing.query_timeout, Duration::from_secs(90));
     assert_eq!(config.pairing.max_transactions, 1000);
-    assert!(config.streams.is_some_and(|set| set.contains(Stream::Ledger)));
+    let streams = |sink: &str| config.streams.of(&sink.parse().unwrap());
+    assert_eq!(format!("{:?}", streams("kafka")), "{\"messages\"}");
+    assert_eq!(format!("{:?}", streams("file:x")), "{\"transactions\", \"dlq\"}");
+    assert_eq!(format!("{:?}", streams("stdout")), "{\"transactions\", \"ledger\"}");
+    let every = Some(Duration::from_secs(86_400));
+    let rotation = Rotation { bytes: Some(100 << 20), every, keep: Some(10), compress: true };
+    assert_eq!(config.rotation, rotation);
     assert_eq!(config.sinks, [SinkSpec::Kafka, SinkSpec::File("/var/log/dns.ndjson".into())]);
     assert_eq!(config.kafka.brokers, ["kafka-1:9092", "kafka-2:9092"]);
     assert_eq!(config.kafka.topic(Stream::Transactions), "my.dns");
     assert_eq!(config.kafka.topic(Stream::Ledger), "dns.ledger");
     assert_eq!(config.kafka.options["linger.ms"], "5");
     assert_eq!(config.kafka.options["enable.ssl.certificate.verification"], "true");
+    let creation = &config.kafka.creation;
+    assert_eq!(creation.partitions, [(Stream::Transactions, 24)].into());
+    assert_eq!(creation.retention, [(Stream::Ledger, Duration::from_secs(72 * 60 * 60))].into());
+    assert_eq!(creation.replication_factor, Some(3));
     assert_eq!(config.kafka.format(Stream::Transactions), Format::Avro);
     assert_eq!(config.kafka.format(Stream::Dlq), Format::Json);
     let registry = config.kafka.registry.as_ref().unwrap();
@@ -129,7 +150,7 @@ fn says_where_and_what_is_wrong() {
     let cases = [
         (
             "version: 1\nkafka:\n  broker: [a]\n",
-            "line 3, column 3: kafka.broker: unknown key `broker`, expected one of brokers, topics, options, format, formats, registry",
+            "line 3, column 3: kafka.broker: unknown key `broker`, expected one of brokers, streams, topics, options, option_files, partitions, retention, replication_factor, format, formats, registry",
         ),
         (
             "version: 1\npairing:\n\n  query_timeout: soon\n",
@@ -157,6 +178,18 @@ fn says_where_and_what_is_wrong() {
         (
             "version: 1\nresolvers:\n  a: 192.0.2.1\n  b: 192.0.2.1\n",
             "resolvers: 192.0.2.1 is both \"a\" and \"b\": keep one of them",
+        ),
+        (
+            "version: 1\nfile: {keep: 3}\n",
+            "file.keep is for rotated files: give file.rotate_bytes or file.rotate_every too",
+        ),
+        (
+            "version: 1\nfile: {compress: zstd}\n",
+            "file.compress is for rotated files: give file.rotate_bytes or file.rotate_every too",
+        ),
+        (
+            "version: 1\nfile:\n  rotate_bytes: 100\n",
+            "line 3, column 17: file.rotate_bytes: \"100\" is not a file size: give at least 64KiB, such as 100MiB",
         ),
         (
             "version: 1\nsinks: [kafka]\n",
@@ -237,6 +270,49 @@ fn higher_layers_win() {
 }
 
 #[test]
+fn the_flag_for_streams_beats_what_is_said_of_one_kind() {
+    let yaml = "version: 1\nstreams: dlq\nfile: {streams: messages}\n";
+    let variables = [("DNSCRIBE_KAFKA__STREAMS", "ledger"), ("DNSCRIBE_STREAMS", "alerts")];
+    let [kafka, file, null] = ["kafka", "file:x", "null"].map(|sink| sink.parse().unwrap());
+    let config = load(Some(yaml), &variables, Layer::default(), Purpose::Live).unwrap();
+    let shown = [&kafka, &file, &null].map(|sink| format!("{:?}", config.streams.of(sink)));
+    assert_eq!(shown, ["{\"ledger\"}", "{\"messages\"}", "{\"alerts\"}"]);
+    let flags = Layer { streams: Some("transactions".parse().unwrap()), ..Layer::default() };
+    let config = load(Some(yaml), &variables, flags, Purpose::Live).unwrap();
+    for sink in [&kafka, &file, &null] {
+        assert_eq!(format!("{:?}", config.streams.of(sink)), "{\"transactions\"}");
+    }
+}
+
+#[test]
+fn rotation_is_off_unless_asked_for_and_by_age_only_live() {
+    assert_eq!(from_file("version: 1\n").unwrap().rotation, Rotation::default());
+    let yaml = "version: 1\nfile: {rotate_every: 1h, rotate_bytes: 1MiB, compress: none}\n";
+    let live = from_file(yaml).unwrap().rotation;
+    assert_eq!(live.every, Some(Duration::from_secs(3600)));
+    let replay = load(Some(yaml), &[], Layer::default(), Purpose::Replay).unwrap().rotation;
+    assert_eq!(replay, Rotation { every: None, ..live });
+    let variables = [("DNSCRIBE_FILE__ROTATE_BYTES", "1MiB"), ("DNSCRIBE_FILE__KEEP", "2")];
+    let config = load(None, &variables, Layer::default(), Purpose::Live).unwrap();
+    assert_eq!((config.rotation.bytes, config.rotation.keep), (Some(1 << 20), Some(2)));
+}
+
+#[test]
+fn two_sinks_on_one_file_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
+    let load = |one: &str, other: &str| {
+        from_file(&format!("version: 1\nsinks: [\"file:{}\", \"file:{}\"]\n", at(one), at(other)))
+    };
+    for other in ["a", "./a", "link"] {
+        let told = load("a", other).unwrap_err().to_string();
+        assert!(told.contains("are the same file") && told.contains("keep one"), "{told}");
+    }
+    assert_eq!(load("a", "b").unwrap().sinks.len(), 2);
+}
+
+#[test]
 fn wrong_variables_are_named() {
     let told = |name, value| {
         let loaded = load(None, &[(name, value)], Layer::default(), Purpose::Live);
@@ -281,6 +357,43 @@ fn options_must_be_known_to_librdkafka() {
     assert!(told.starts_with("kafka.options: linger: "), "{told}");
     let told = complaint("version: 1\nkafka:\n  options:\n    acks: hunter2\n");
     assert!(told.starts_with("kafka.options: acks: "), "{told}");
+}
+
+#[test]
+fn options_may_come_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("password");
+    fs::write(&path, "hunter2\n").unwrap();
+    let path = path.display().to_string();
+    let config =
+        from_file(&format!("version: 1\nkafka:\n  option_files: {{sasl.password: {path}}}\n"));
+    let config = config.unwrap();
+    assert_eq!(config.kafka.options["sasl.password"], "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    // Any setting, by the environment too; hidden whatever it is.
+    let variables = [("DNSCRIBE_KAFKA__OPTION_FILES__CLIENT_RACK", path.as_str())];
+    let config = load(None, &variables, Layer::default(), Purpose::Live).unwrap();
+    assert_eq!(config.kafka.options["client.rack"], "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    let told = complaint("version: 1\nkafka: {option_files: {sasl.password: /nowhere/x}}\n");
+    assert!(told.starts_with("kafka.option_files.sasl.password: "), "{told}");
+    assert!(told.contains("/nowhere/x: No such file"), "{told}");
+    let twice = format!(
+        "version: 1\nkafka: {{options: {{sasl.password: a}}, option_files: {{sasl.password: {path}}}}}"
+    );
+    let told = complaint(&twice);
+    assert_eq!(
+        told,
+        "sasl.password is in kafka.options and in kafka.option_files: keep one of them"
+    );
+    for (option, words) in [("acks", "the value of acks is not valid"), ("sasl.pasword", "No such")]
+    {
+        let told = complaint(&format!("version: 1\nkafka: {{option_files: {{{option}: {path}}}}}"));
+        assert!(told.starts_with("kafka.option_files: ") && told.contains(option), "{told}");
+        assert!(told.contains(words) && !told.contains("hunter2"), "{told}");
+    }
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! Single values of the configuration, the same in files, environment variables and flags.
 
+mod kafka;
+
+pub use kafka::{Broker, Partitions, Replicas, Retention, Topic};
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -58,49 +62,6 @@ impl FromStr for Name {
             return Err(BadValue::new(text, "a name", "at least one visible character"));
         }
         Ok(Self(text.to_owned()))
-    }
-}
-
-/// The topic of a stream: what Kafka takes as a topic's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topic(pub String);
-
-impl FromStr for Topic {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let legal = |octet: u8| octet.is_ascii_alphanumeric() || b"._-".contains(&octet);
-        if text.is_empty()
-            || text.len() > 249
-            || !text.bytes().all(legal)
-            || matches!(text, "." | "..")
-        {
-            let remedy = "1 to 249 of the characters a-z A-Z 0-9 . _ -";
-            return Err(BadValue::new(text, "a topic name", remedy));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-/// A broker: `HOST:PORT`, `HOST`, or either with a protocol (`SSL://HOST:PORT`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker(pub String);
-
-impl FromStr for Broker {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let bad = || BadValue::new(text, "a broker", "HOST:PORT, such as kafka-1:9092");
-        let address = text.split_once("://").map_or(text, |(_, address)| address);
-        let (host, port) = match address.rsplit_once(':') {
-            // An IPv6 address without a port.
-            Some(_) if address.ends_with(']') => (address, None),
-            Some((host, port)) => (host, Some(port)),
-            None => (address, None),
-        };
-        let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-        let host_is_good = !host.is_empty() && !host.contains([' ', '/', ',']);
-        if port_is_good && host_is_good { Ok(Self(text.to_owned())) } else { Err(bad()) }
     }
 }
 
@@ -180,6 +141,21 @@ impl FromStr for RingBytes {
                     "a power of two from 64KiB to 1GiB, such as 16MiB",
                 )
             })
+    }
+}
+
+/// Octets on disk: at least 1 MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskBytes(pub u64);
+
+impl FromStr for DiskBytes {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        octets(text)
+            .filter(|size| *size >= 1 << 20)
+            .map(Self)
+            .ok_or_else(|| BadValue::new(text, "a size on disk", "1MiB or more, such as 10GiB"))
     }
 }
 
@@ -331,6 +307,9 @@ words! {
     }
 }
 
+mod file;
+pub use file::{Compress, RotateBytes, RotateEvery};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,12 +343,6 @@ mod tests {
         assert_eq!("off".parse(), Ok(Listen(None)));
         assert_eq!("localhost:9353".parse(), Ok(Listen::DEFAULT));
         assert!("[::]:1".parse::<Listen>().is_ok() && "9353".parse::<Listen>().is_err());
-        for good in ["kafka:9092", "kafka", "[::1]:9092", "[::1]", "SASL_SSL://k:9093"] {
-            assert!(good.parse::<Broker>().is_ok(), "{good}");
-        }
-        for bad in ["", ":9092", "kafka:", "kafka:0", "kafka:x", "a b:1"] {
-            assert!(bad.parse::<Broker>().is_err(), "{bad}");
-        }
     }
 
     #[test]
@@ -377,6 +350,5 @@ mod tests {
         assert_eq!("socket".parse(), Ok(Hook::Socket));
         let why = "kprobe".parse::<Hook>().unwrap_err().to_string();
         assert_eq!(why, "\"kprobe\" is not a hook: give one of auto cgroup socket");
-        assert!("dns/raw".parse::<Topic>().is_err() && "dns.raw".parse::<Topic>().is_ok());
     }
 }

@@ -1,294 +1,289 @@
 //! `dnscribe ledger verify`: reads records back and recomputes the balance.
 //!
 //! Two questions: does every identity hold in every ledger record, and are the records that the
-//! last ledger record says were delivered really there? The data are read as a stream; only event
-//! ids are kept, 16 octets each.
+//! newest ledger record of each capture says were delivered really there? A capture is one run of
+//! one node, named by its epoch; an event id begins with a tag of both, so that each record finds
+//! its ledger.
+//!
+//! Memory is bounded however many records there are: of each record an entry of some twenty octets
+//! is kept, beyond a bound in temporary files. Only the newest ledger record of each
+//! capture is kept whole.
 
-use super::Counters;
-use crate::record::LedgerRecord;
+mod balance;
+mod ndjson;
+mod report;
+mod sort;
+mod status;
+
+pub use ndjson::read_ndjson;
+pub use report::{Findings, Line, Report};
+pub use sort::MEMORY_BYTES;
+
+use crate::record::{EventId, LedgerRecord, Namespace};
 use crate::sink::Stream;
+use crate::time::Timestamp;
+use balance::{Epoch, Found, Node};
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashSet};
+use sort::{Entry, Sorter};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 /// One node's capture, by node and epoch.
-type Capture = (String, String);
+type Capture = (String, Timestamp);
 
-/// What was found of one stream.
-#[derive(Debug, Default)]
-struct Found {
-    records: u64,
-    ids: HashSet<u128, foldhash::fast::RandomState>,
+/// Why not every record of a stream could be read.
+type Incomplete = BTreeMap<Stream, Vec<String>>;
+
+/// Where the verifier may put what does not fit into memory.
+#[derive(Clone, Debug)]
+pub struct Room {
+    /// The folder for temporary files. They have no names and vanish with the process.
+    pub temp: PathBuf,
+    /// Octets of memory for the entries of records; at least one entry.
+    pub memory_bytes: usize,
 }
 
-/// What was found of one node.
-#[derive(Debug, Default)]
-struct Node {
-    streams: BTreeMap<&'static str, Found>,
-    statuses: BTreeMap<String, u64>,
+/// Why the balance cannot be drawn: the temporary files.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot keep what was read in {}: {source}", folder.display())]
+pub struct TempError {
+    folder: PathBuf,
+    source: io::Error,
+}
+
+impl TempError {
+    /// What the operator can do about it.
+    pub const REMEDY: &'static str =
+        "give a folder with room for some 25 octets per record: --temp DIR";
 }
 
 /// Collects records and balances them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Verifier {
-    nodes: BTreeMap<String, Node>,
-    last: BTreeMap<Capture, LedgerRecord>,
+    folder: PathBuf,
+    nodes: HashMap<String, u32, foldhash::fast::RandomState>,
+    sorter: Sorter,
+    newest: BTreeMap<Capture, LedgerRecord>,
     ledgers: u64,
-    problems: Vec<String>,
+    failure: Option<io::Error>,
+    notes: Findings,
+    problems: Findings,
+    incomplete: Incomplete,
 }
 
-/// The part of a record that every stream has.
+/// The part of a record that every stream has, and the status that transactions have.
 #[derive(Deserialize)]
-struct Head {
-    schema: String,
-    event_id: String,
-    node: String,
-    status: Option<String>,
+struct Head<'a> {
+    #[serde(borrow)]
+    schema: Cow<'a, str>,
+    #[serde(borrow)]
+    event_id: Cow<'a, str>,
+    #[serde(borrow)]
+    node: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Option<Text<'a>>,
 }
+
+/// Text that is copied only where it is escaped; serde borrows in an `Option` only so.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Verifier {
-    /// Takes one record, a JSON object; `place` says where it stood, for messages.
-    pub fn record(&mut self, line: &[u8], place: &dyn fmt::Display) {
-        if let Err(problem) = self.take(line) {
-            self.problems.push(format!("{place}: {problem}"));
+    /// A verifier that has read nothing.
+    #[must_use]
+    pub fn new(room: Room) -> Self {
+        Self {
+            folder: room.temp.clone(),
+            nodes: HashMap::default(),
+            sorter: Sorter::new(room),
+            newest: BTreeMap::new(),
+            ledgers: 0,
+            failure: None,
+            notes: Findings::default(),
+            problems: Findings::default(),
+            incomplete: Incomplete::new(),
         }
     }
 
-    fn take(&mut self, line: &[u8]) -> Result<(), String> {
-        let head: Head =
+    /// Takes one record, a JSON object, with the event id that came beside it, where one did;
+    /// `place` says where it stood, for messages.
+    ///
+    /// Breaks where no more can be taken; [`Self::report`] then says why.
+    pub fn record(
+        &mut self,
+        line: &[u8],
+        beside: Option<&[u8]>,
+        place: &dyn fmt::Display,
+    ) -> ControlFlow<()> {
+        let entry = match self.read(line, beside, place) {
+            Ok(entry) => entry,
+            Err(problem) => {
+                self.problems.add(|| format!("{place}: {problem}"));
+                return ControlFlow::Continue(());
+            }
+        };
+        match self.sorter.push(entry) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failure = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// Takes note of something that the reader of the report should know.
+    pub fn note(&mut self, note: &dyn fmt::Display) {
+        self.notes.add(|| note.to_string());
+    }
+
+    /// Takes note that not every record of a stream could be read, and why, to be said where some
+    /// are missing.
+    pub fn incomplete(&mut self, stream: Stream, why: String) {
+        self.incomplete.entry(stream).or_default().push(why);
+    }
+
+    fn read(
+        &mut self,
+        line: &[u8],
+        beside: Option<&[u8]>,
+        place: &dyn fmt::Display,
+    ) -> Result<Entry, String> {
+        let head: Head<'_> =
             serde_json::from_slice(line).map_err(|error| format!("not a record: {error}"))?;
         let stream = Stream::ALL
             .into_iter()
             .find(|stream| stream.schema() == head.schema)
             .ok_or_else(|| format!("unknown schema \"{}\"", head.schema))?;
-        let id = u128::from_str_radix(&head.event_id, 16)
-            .map_err(|_| format!("event_id \"{}\" is not 32 hex digits", head.event_id))?;
-        let node = self.nodes.entry(head.node).or_default();
-        let found = node.streams.entry(stream.name()).or_default();
-        found.records += 1;
-        let first_copy = found.ids.insert(id);
-        if let (Stream::Transactions, Some(status), true) = (stream, head.status, first_copy) {
-            *node.statuses.entry(status).or_default() += 1;
+        let id: EventId = head.event_id.parse().map_err(|error| format!("{error}"))?;
+        if let Some(beside) = beside.filter(|beside| *beside != head.event_id.as_bytes()) {
+            let beside = String::from_utf8_lossy(beside);
+            return Err(format!("event_id is {id}, but {beside} in the header"));
         }
+        let node = self.node(&head.node)?;
+        let status = head.status.and_then(|status| status::number(&status.0));
         if stream == Stream::Ledger {
-            let record: LedgerRecord = serde_json::from_slice(line)
-                .map_err(|error| format!("not a ledger record: {error}"))?;
-            self.ledger(record);
+            self.ledger(line, id, place)?;
+        }
+        Ok(Entry::new(id, node, stream, status))
+    }
+
+    fn node(&mut self, name: &str) -> Result<u32, String> {
+        if let Some(number) = self.nodes.get(name) {
+            return Ok(*number);
+        }
+        let number = u32::try_from(self.nodes.len()).map_err(|_| "too many nodes".to_owned())?;
+        self.nodes.insert(name.to_owned(), number);
+        Ok(number)
+    }
+
+    fn ledger(&mut self, line: &[u8], id: EventId, place: &dyn fmt::Display) -> Result<(), String> {
+        let record: LedgerRecord = serde_json::from_slice(line)
+            .map_err(|error| format!("not a ledger record: {error}"))?;
+        let epoch: Timestamp = record.epoch.parse().map_err(|error| format!("epoch {error}"))?;
+        if id.tag() != Namespace::new(&record.node, epoch).tag() {
+            return Err(format!("event_id {id} is not one of this node and epoch"));
+        }
+        self.ledgers += 1;
+        let imbalances = record.counters.imbalances();
+        for imbalance in &imbalances {
+            self.problems.add(|| format!("{place}: {imbalance}"));
+        }
+        if record.balanced != imbalances.is_empty() {
+            self.problems.add(|| format!("{place}: `balanced` says {}", record.balanced));
+        }
+        let capture = (record.node.clone(), epoch);
+        let newest = self.newest.get(&capture);
+        if newest.is_none_or(|newest| newest.uptime_seconds <= record.uptime_seconds) {
+            self.newest.insert(capture, record);
         }
         Ok(())
     }
 
-    fn ledger(&mut self, record: LedgerRecord) {
-        self.ledgers += 1;
-        let imbalances = record.counters.imbalances();
-        let place = format!("ledger of {} at {}", record.node, record.ts);
-        self.problems.extend(imbalances.iter().map(|imbalance| format!("{place}: {imbalance}")));
-        if record.balanced != imbalances.is_empty() {
-            self.problems.push(format!("{place}: `balanced` says {}", record.balanced));
-        }
-        let capture = (record.node.clone(), record.epoch.clone());
-        let newest = self.last.get(&capture);
-        if newest.is_none_or(|newest| newest.uptime_seconds <= record.uptime_seconds) {
-            self.last.insert(capture, record);
-        }
-    }
-
     /// The balance, once everything was read; `sink` names the sink that the records came from,
     /// if it is known.
-    #[must_use]
-    pub fn report(mut self, sink: Option<&str>) -> Report {
-        if self.ledgers == 0 {
-            self.problems.push("no ledger record was found: nothing to verify against".into());
+    pub fn report(mut self, sink: Option<&str>) -> Result<Report, TempError> {
+        let folder = std::mem::take(&mut self.folder);
+        if let Some(source) = self.failure.take() {
+            return Err(TempError { folder, source });
         }
-        let mut lines = Vec::new();
-        for (name, node) in &self.nodes {
-            let ledgers: Vec<&LedgerRecord> =
-                self.last.values().filter(|ledger| ledger.node == *name).collect();
-            node.balance(name, &ledgers, sink, &mut lines, &mut self.problems);
-        }
-        Report { ledgers: self.ledgers, lines, problems: self.problems }
+        self.balance(sink).map_err(|source| TempError { folder, source })
     }
-}
 
-impl Node {
-    fn balance(
-        &self,
-        name: &str,
-        ledgers: &[&LedgerRecord],
-        sink: Option<&str>,
-        lines: &mut Vec<Line>,
-        problems: &mut Vec<String>,
-    ) {
-        let complete = !ledgers.is_empty() && ledgers.iter().all(|ledger| ledger.is_final);
-        for stream in Stream::ALL {
-            let found = self.streams.get(stream.name());
-            let distinct = found.map_or(0, |found| found.ids.len() as u64);
-            let records = found.map_or(0, |found| found.records);
-            let claimed = claimed(ledgers, sink, stream);
-            // A ledger record counts what was delivered before it, so never itself.
-            let own = if stream == Stream::Ledger { ledgers.len() as u64 } else { 0 };
-            let Some(delivered) = claimed.map(|claimed| claimed + own) else { continue };
-            lines.push(Line {
-                node: name.to_owned(),
-                stream: stream.name(),
-                delivered,
-                records,
-                distinct,
-            });
-            // Records after the last ledger record are no contradiction while the capture runs.
-            let closes = if complete { distinct == delivered } else { distinct >= delivered };
-            if !closes {
-                problems.push(format!(
-                    "{name}: {}: the ledger says {delivered} delivered, {distinct} are there",
-                    stream.name()
-                ));
+    fn balance(mut self, sink: Option<&str>) -> io::Result<Report> {
+        self.check_names(sink);
+        let captures = self.captures();
+        let mut found = vec![Found::default(); self.newest.len()];
+        let mut unknown: BTreeMap<u32, Found> = BTreeMap::new();
+        self.sorter.distinct(&mut |entry, copies| {
+            let place = captures.get(&(entry.node(), entry.id().tag()));
+            match place.and_then(|place| found.get_mut(*place)) {
+                Some(found) => found.add(entry, copies),
+                None => unknown.entry(entry.node()).or_default().add(entry, copies),
+            }
+        })?;
+        let mut report = Report {
+            ledgers: self.ledgers,
+            lines: Vec::new(),
+            notes: self.notes,
+            problems: self.problems,
+        };
+        let mut found = found.into_iter();
+        let mut epochs: BTreeMap<&str, Vec<Epoch<'_>>> = BTreeMap::new();
+        for ((node, _), ledger) in &self.newest {
+            let found = found.next().unwrap_or_default();
+            epochs.entry(node).or_default().push(Epoch { ledger, found });
+        }
+        let nodes: BTreeMap<&String, u32> =
+            self.nodes.iter().map(|(name, number)| (name, *number)).collect();
+        for (name, number) in nodes {
+            let node = Node {
+                name,
+                epochs: epochs.remove(name.as_str()).unwrap_or_default(),
+                unknown: unknown.remove(&number).unwrap_or_default(),
+            };
+            node.balance(sink, &self.incomplete, &mut report);
+        }
+        Ok(report)
+    }
+
+    /// The places of the captures in `newest`, by number of the node and tag.
+    fn captures(&mut self) -> HashMap<(u32, u32), usize, foldhash::fast::RandomState> {
+        let mut places = HashMap::default();
+        for (place, ((node, epoch), ledger)) in self.newest.iter().enumerate() {
+            let Some(number) = self.nodes.get(node) else { continue };
+            let tag = Namespace::new(node, *epoch).tag();
+            if places.insert((*number, tag), place).is_some() {
+                self.problems.add(|| {
+                    format!(
+                        "{node}: the event ids of epoch {} begin as those of another epoch do; \
+                         the two cannot be told apart",
+                        ledger.epoch
+                    )
+                });
             }
         }
-        if complete && claimed(ledgers, sink, Stream::Transactions).is_some() {
-            self.balance_statuses(name, ledgers, sink, problems);
-        }
+        places
     }
 
-    /// Where every transaction was delivered, their statuses are those that pairing counted.
-    fn balance_statuses(
-        &self,
-        name: &str,
-        ledgers: &[&LedgerRecord],
-        sink: Option<&str>,
-        problems: &mut Vec<String>,
-    ) {
-        let lossless = ledgers.iter().all(|ledger| {
-            deliveries(&ledger.counters, sink, Stream::Transactions)
-                .any(|delivery| delivery.delivered == delivery.records)
-        });
-        if !lossless {
+    fn check_names(&mut self, sink: Option<&str>) {
+        if self.ledgers == 0 {
+            self.problems.add(|| "no ledger record was found: nothing to verify against".into());
             return;
         }
-        for (status, counted) in statuses(ledgers) {
-            let found = self.statuses.get(status).copied().unwrap_or_default();
-            if found != counted {
-                problems.push(format!(
-                    "{name}: pairing.{status} is {counted}, {found} such transactions are there"
-                ));
-            }
+        let names: BTreeSet<&str> = self
+            .newest
+            .values()
+            .flat_map(|ledger| ledger.counters.delivery.keys().map(String::as_str))
+            .collect();
+        if let Some(sink) = sink.filter(|sink| !names.contains(sink)) {
+            let names = Vec::from_iter(names).join(", ");
+            self.problems.add(|| format!("no ledger record has a sink {sink}, only: {names}"));
         }
     }
-}
-
-fn statuses(ledgers: &[&LedgerRecord]) -> [(&'static str, u64); 8] {
-    let sum = |field: fn(&super::Pairing) -> u64| {
-        ledgers.iter().map(|ledger| field(&ledger.counters.pairing)).sum()
-    };
-    [
-        ("answered", sum(|p| p.answered)),
-        ("timeout", sum(|p| p.timeout)),
-        ("late", sum(|p| p.late)),
-        ("icmp_error", sum(|p| p.icmp_error)),
-        ("duplicate", sum(|p| p.duplicate)),
-        ("orphan", sum(|p| p.orphan)),
-        ("evicted", sum(|p| p.evicted)),
-        ("open", sum(|p| p.open)),
-    ]
-}
-
-/// What the last ledger records say was delivered of a stream; none where no sink had it.
-///
-/// Without a sink's name the records may be those of any sink: the one that claims most is meant,
-/// for each of several sinks gets a copy of its own.
-fn claimed(ledgers: &[&LedgerRecord], sink: Option<&str>, stream: Stream) -> Option<u64> {
-    ledgers
-        .iter()
-        .filter_map(|ledger| {
-            deliveries(&ledger.counters, sink, stream).map(|delivery| delivery.delivered).max()
-        })
-        .reduce(|sum, delivered| sum + delivered)
-}
-
-fn deliveries<'a>(
-    counters: &'a Counters,
-    sink: Option<&'a str>,
-    stream: Stream,
-) -> impl Iterator<Item = &'a super::Delivery> {
-    counters
-        .delivery
-        .iter()
-        .filter(move |(name, _)| sink.is_none_or(|sink| sink == *name))
-        .filter_map(move |(_, streams)| streams.get(stream.name()))
-}
-
-/// One stream of one node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// The node.
-    pub node: String,
-    /// The stream.
-    pub stream: &'static str,
-    /// Records that the ledger says were delivered.
-    pub delivered: u64,
-    /// Records that are there.
-    pub records: u64,
-    /// Records that are there, duplicates once.
-    pub distinct: u64,
-}
-
-/// The balance.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// Ledger records read.
-    pub ledgers: u64,
-    /// Streams, by node.
-    pub lines: Vec<Line>,
-    /// What does not close.
-    pub problems: Vec<String>,
-}
-
-impl Report {
-    /// Whether everything closes.
-    #[must_use]
-    pub fn closes(&self) -> bool {
-        self.problems.is_empty()
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<20} {:<13} {:>12} {:>12} {:>12}",
-            "node", "stream", "delivered", "found", "duplicates"
-        )?;
-        for line in &self.lines {
-            let Line { node, stream, delivered, records, distinct } = line;
-            let duplicates = records - distinct;
-            writeln!(f, "{node:<20} {stream:<13} {delivered:>12} {distinct:>12} {duplicates:>12}")?;
-        }
-        for problem in &self.problems {
-            writeln!(f, "does not close: {problem}")?;
-        }
-        let verdict =
-            if self.closes() { "the balance closes" } else { "the balance does not close" };
-        writeln!(f, "{} ledger records read: {verdict}", self.ledgers)
-    }
-}
-
-/// Reads newline-delimited JSON; empty lines are passed over.
-pub fn read_ndjson(
-    verifier: &mut Verifier,
-    name: &str,
-    input: &mut dyn std::io::BufRead,
-) -> std::io::Result<()> {
-    let mut line = Vec::new();
-    for number in 1_u64.. {
-        line.clear();
-        if input.read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
-        let text = line.trim_ascii();
-        if !text.is_empty() {
-            verifier.record(text, &format_args!("{name}:{number}"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -206,10 +206,18 @@ impl Output {
         }
     }
 
-    /// What the sinks counted, by sink and stream.
+    /// What the sinks counted, by sink and stream; what an earlier capture left to a sink stands
+    /// under a name of its own.
     #[must_use]
     pub fn delivery(&self) -> BTreeMap<String, BTreeMap<String, Delivery>> {
-        self.sinks.iter().map(|sink| (sink.name().to_owned(), sink.counters())).collect()
+        let mut delivery = BTreeMap::new();
+        for sink in &self.sinks {
+            delivery.insert(sink.name().to_owned(), sink.counters());
+            if let Some(recovered) = sink.recovered() {
+                delivery.insert(format!("{}_recovered", sink.name()), recovered);
+            }
+        }
+        delivery
     }
 
     /// The sinks that have failed for good, and how many there are in all.
@@ -228,10 +236,23 @@ impl Output {
         self.sinks.iter().map(|sink| (sink.name().to_owned(), sink.gauges())).collect()
     }
 
+    /// Octets that wait on disk.
+    #[must_use]
+    pub fn spool_bytes(&self) -> u64 {
+        self.sinks.iter().map(|sink| sink.spool_bytes()).sum()
+    }
+
     /// Transactions by what dashboards ask for.
     #[must_use]
     pub const fn metrics(&self) -> &TransactionMetrics {
         &self.metrics
+    }
+
+    /// Has the sinks reopen their files.
+    pub fn reopen(&mut self) {
+        for sink in &mut self.sinks {
+            sink.reopen();
+        }
     }
 
     /// Adopts new names of resolvers.

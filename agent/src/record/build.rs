@@ -179,25 +179,23 @@ impl Identity {
     pub fn dead_letter<'a>(&'a self, letter: &DeadLetter, context: Context<'a>) -> DlqRecord<'a> {
         let envelope = &letter.envelope;
         DlqRecord {
-            schema: Stream::Dlq.schema(),
             event_id: self.namespace.message(envelope.id),
             ts: envelope.ts,
-            node: &self.node,
-            region: self.region.as_deref(),
             stage: "decode",
             reason: letter.reason.name(),
-            seq: envelope.id.origin.seq,
-            cpu: envelope.id.origin.cpu,
+            seq: Some(envelope.id.origin.seq),
+            cpu: Some(envelope.id.origin.cpu),
             direction: direction(envelope.sight, None),
-            transport: envelope.transport.name(),
-            src_ip: envelope.src.ip(),
-            src_port: envelope.src.port(),
-            dst_ip: envelope.dst.ip(),
-            dst_port: envelope.dst.port(),
+            transport: Some(envelope.transport.name()),
+            src_ip: Some(envelope.src.ip()),
+            src_port: Some(envelope.src.port()),
+            dst_ip: Some(envelope.dst.ip()),
+            dst_port: Some(envelope.dst.port()),
             bytes: BASE64.encode(&letter.bytes),
             captured_bytes: u32::try_from(letter.bytes.len()).unwrap_or(u32::MAX),
             process: context.process,
             container: context.container,
+            ..DlqRecord::new(&self.node, self.region.as_deref())
         }
     }
 }

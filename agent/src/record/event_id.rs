@@ -1,16 +1,24 @@
 //! Names for events that hold for ever.
 
 use crate::decode::MessageId;
+use crate::sink::Stream;
 use crate::time::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
+
+/// Bits of an id behind its tag.
+const HASH_BITS: u32 = 96;
 
 /// 128 bits, printed as 32 hex digits; a pure function of node, capture epoch, CPU, sequence and
 /// index within the packet, so that a resend or a second replay carries the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+///
+/// The first 32 bits (8 digits) are the [`Namespace::tag`] of node and epoch, the other 96 a hash
+/// of all. A record thus says which capture it belongs to, though only the ledger names the epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EventId(pub u128);
 
 impl fmt::Display for EventId {
@@ -18,6 +26,41 @@ impl fmt::Display for EventId {
         write!(f, "{:032x}", self.0)
     }
 }
+
+impl EventId {
+    /// The tag of the namespace that the id is from.
+    #[must_use]
+    pub const fn tag(self) -> u32 {
+        // What is left after the shift fits.
+        (self.0 >> HASH_BITS) as u32
+    }
+
+    /// The id of the dead letter that a record of a stream becomes when nobody takes it: of the
+    /// same capture. Records of two streams may share an id, their dead letters may not.
+    #[must_use]
+    pub fn of_dead_letter(self, stream: Stream) -> Self {
+        const HASH: u128 = (1 << HASH_BITS) - 1;
+        let hash = xxh3_128_with_seed(&self.0.to_be_bytes(), 1 + stream as u64);
+        Self(self.0 & !HASH | hash & HASH)
+    }
+}
+
+/// Exactly 32 hex digits.
+impl FromStr for EventId {
+    type Err = BadEventId;
+
+    fn from_str(text: &str) -> Result<Self, BadEventId> {
+        // A sign would be read too.
+        let digits = Some(text).filter(|text| text.len() == 32 && !text.starts_with('+'));
+        let id = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+        id.map(Self).ok_or_else(|| BadEventId(text.into()))
+    }
+}
+
+/// Why something is not an event id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("event_id \"{0}\" is not 32 hex digits")]
+pub struct BadEventId(String);
 
 impl Serialize for EventId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -50,6 +93,13 @@ impl Namespace {
         Self(xxh3_64_with_seed(node.as_bytes(), epoch.as_nanos()))
     }
 
+    /// What all ids of this namespace begin with: a hash of node and epoch alone.
+    #[must_use]
+    pub const fn tag(self) -> u32 {
+        // What is left after the shift fits.
+        (self.0 >> 32) as u32
+    }
+
     /// The id of a message, or of what the message stands for.
     #[must_use]
     pub fn message(self, id: MessageId) -> EventId {
@@ -67,7 +117,8 @@ impl Namespace {
         octets[..4].copy_from_slice(&cpu.to_le_bytes());
         octets[4..12].copy_from_slice(&seq.to_le_bytes());
         octets[12..].copy_from_slice(&index.to_le_bytes());
-        EventId(xxh3_128_with_seed(&octets, self.0))
+        let hash = xxh3_128_with_seed(&octets, self.0) & ((1 << HASH_BITS) - 1);
+        EventId(u128::from(self.tag()) << HASH_BITS | hash)
     }
 }
 
@@ -88,5 +139,27 @@ mod tests {
             [id("b", 1, 0, 1, 0), id("a", 2, 0, 1, 0), id("a", 1, 1, 1, 0), id("a", 1, 0, 2, 0)];
         assert!(!others.contains(&first) && first != id("a", 1, 0, 1, 1));
         assert_eq!(first.to_string().len(), 32);
+        assert_eq!(first.to_string().parse(), Ok(first));
+    }
+
+    #[test]
+    fn begins_with_the_tag_of_its_namespace() {
+        let namespace = |node, epoch| Namespace::new(node, Timestamp::from_nanos(epoch));
+        let here = namespace("a", 1);
+        for seq in 0..100 {
+            let message = here.message(MessageId { origin: Origin { cpu: 3, seq }, index: 1 });
+            assert_eq!([message.tag(), here.ledger(seq).tag()], [here.tag(); 2]);
+            assert!(message.to_string().starts_with(&format!("{:08x}", here.tag())));
+        }
+        assert!(here.tag() != namespace("b", 1).tag() && here.tag() != namespace("a", 2).tag());
+    }
+
+    #[test]
+    fn reads_32_hex_digits_and_nothing_else() {
+        for wrong in ["", "1", "+0000000000000000000000000000001", &"0".repeat(33), &"g".repeat(32)]
+        {
+            assert!(wrong.parse::<EventId>().is_err(), "{wrong}");
+        }
+        assert_eq!("F".repeat(32).parse(), Ok(EventId(u128::MAX)));
     }
 }

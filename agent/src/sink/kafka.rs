@@ -1,31 +1,46 @@
 //! Kafka: an idempotent producer whose delivery reports drive the ledger.
 //!
-//! The sink's own thread hands records to librdkafka and waits where librdkafka's queue is full;
-//! then the sink's bounded queue fills, and what does not fit there is dropped and counted. No
-//! rdkafka type leaves this module.
+//! ```text
+//!  queue ─▶ sender ─┬──────────────▶ flight ─▶ librdkafka ─▶ broker
+//!                   └─▶ spool ──────▶   ▲                      │
+//!                       (disk)          └──── reports ◀────────┘
+//! ```
+//!
+//! The sink's own thread, the sender, hands records to librdkafka; while Kafka is away, or slower
+//! than the records come, they go to the spool and come back from it in order. No rdkafka type
+//! leaves this module.
 
+mod backlog;
+mod bits;
+mod dead_letter;
+mod diagnose;
 mod encode;
+mod flight;
+mod link;
 mod probe;
 mod read_back;
 mod reports;
+mod sender;
 mod settings;
+pub mod topics;
 
+pub use diagnose::Diagnosis;
 pub use encode::probe_registry;
 pub use probe::probe_brokers;
-pub use read_back::read_back;
+pub use read_back::{Gap, read_back};
 pub use settings::validate;
 
+use super::spool::SpoolConfig;
 use super::tally::{Reason, Tally};
-use super::threaded::{Back, Bounds, Next, Taken, Threaded};
-use super::{KafkaConfig, Look, Rendered, SinkError, Stream, StreamSet};
-use encode::Encoder;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
-use reports::Reports;
+use super::threaded::{Bounds, Spool, Threaded};
+use super::{KafkaConfig, Look, SinkError, Stream, StreamSet};
+use backlog::{Backlog, BacklogGauges};
+use dead_letter::DeadLetters;
+use flight::{Flight, Tallies};
+use reports::Health;
+use sender::{Parts, Sender};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 const REASONS: &[Reason] = &[
     Reason::QueueFull,
@@ -33,160 +48,65 @@ const REASONS: &[Reason] = &[
     Reason::MessageTooLarge,
     Reason::UnknownTopic,
     Reason::NotAuthorised,
+    Reason::NotEncodable,
     Reason::Rejected,
     Reason::BrokerError,
+    Reason::SpoolFull,
+    Reason::SpoolExpired,
+    Reason::SpoolCorrupt,
+    Reason::SpoolError,
     Reason::Shutdown,
 ];
 
-/// How long to wait for room in librdkafka's queue before asking again.
-const FULL_PAUSE: Duration = Duration::from_millis(5);
+/// Who writes, and how Kafka and the disk are to be used.
+#[derive(Clone, Copy)]
+pub(super) struct With<'a> {
+    pub(super) node: &'a str,
+    pub(super) region: Option<&'a str>,
+    pub(super) config: &'a KafkaConfig,
+    pub(super) spool: Option<&'a SpoolConfig>,
+}
 
-/// How long to wait before asking the schema registry again.
-const PREPARE_PAUSE: Duration = Duration::from_millis(500);
-
-/// Starts a producer. Does not wait for a broker: records wait for it.
+/// Starts a sink. Does not wait for a broker: records do.
 pub(super) fn open(
     name: String,
     streams: StreamSet,
-    node: &str,
-    config: &KafkaConfig,
+    with: With<'_>,
 ) -> Result<Threaded, SinkError> {
-    open_bounded(name, streams, node, config, Bounds::default())
+    open_bounded(name, streams, with, Bounds::default())
 }
 
 fn open_bounded(
     name: String,
     streams: StreamSet,
-    node: &str,
-    config: &KafkaConfig,
+    with: With<'_>,
     bounds: Bounds,
 ) -> Result<Threaded, SinkError> {
     let shared = Threaded::shared(Tally::new(streams, REASONS));
-    let reports = Reports::new(Arc::clone(&shared));
-    let stats = reports.stats();
-    let producer: ThreadedProducer<Reports> = settings::producer(config)
-        .create_with_context(reports)
-        .map_err(|error| SinkError::Kafka(settings::explain(&error)))?;
-    let topics = Stream::ALL.map(|stream| config.topic(stream).to_owned());
-    let encoder = Encoder::new(config, streams).map_err(SinkError::Kafka)?;
-    let mut sender = Sender { producer, topics, node: node.to_owned(), encoder };
+    let recovered = Arc::new(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
+    let tallies = Tallies { own: Arc::clone(&shared), recovered: Arc::clone(&recovered) };
+    let flight = Arc::new(Flight::new(tallies));
+    let health = Arc::new(Health::new(with.config));
+    let gauges = Arc::new(BacklogGauges::default());
+    let With { node, region, config, spool } = with;
+    let backlog =
+        Backlog::new(spool, &config.brokers, node, Arc::clone(&flight), Arc::clone(&gauges));
+    let node: Arc<str> = node.into();
+    let dead_letters = DeadLetters {
+        node: Arc::clone(&node),
+        region: region.map(str::to_owned),
+        wanted: streams.contains(Stream::Dlq),
+        told: BTreeSet::new(),
+    };
+    let parts =
+        Parts { config: config.clone(), node, flight, health: Arc::clone(&health), dead_letters };
+    let sender = Sender::new(parts, backlog)?;
     let thread = name.clone();
-    Threaded::start(name, Look::Json, bounds, shared, move |back| sender.run(back))
-        .map(|sink| sink.with_gauges(move || stats.gauges()))
-        .map_err(|error| SinkError::Thread { name: thread, error })
-}
-
-/// The thread's state.
-struct Sender {
-    producer: ThreadedProducer<Reports>,
-    topics: [String; Stream::ALL.len()],
-    node: String,
-    encoder: Encoder,
-}
-
-impl Sender {
-    fn run(&mut self, back: &Back) {
-        let mut told = false;
-        loop {
-            if let Some(reason) = back.shared.failed() {
-                back.drop_all(reason);
-                break;
-            }
-            if !self.encoder.ready()
-                && !back.shared.stopping()
-                && let Err(why) = self.encoder.prepare()
-            {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(why, "records wait for their schemas");
-                }
-                thread::sleep(PREPARE_PAUSE);
-                continue;
-            }
-            match back.next(Duration::from_millis(100)) {
-                Next::Batch(taken) => self.send_batch(&taken, back),
-                // Does not wait for the linger time.
-                Next::Idle if back.shared.flushing() => {
-                    let _ = self.producer.flush(Duration::from_millis(100));
-                }
-                Next::Idle => {}
-                Next::Stop => break,
-            }
-        }
-        // What has not arrived reports itself as purged now, and counts as dropped in shutdown.
-        self.producer.purge(PurgeConfig::default().queue().inflight());
-        let _ = self.producer.flush(Duration::from_millis(500));
-    }
-
-    fn send_batch(&mut self, taken: &Taken, back: &Back) {
-        let tally = &back.shared.tally;
-        for rendered in taken.batch.iter().filter(|record| tally.streams().contains(record.stream))
-        {
-            match self.send(&rendered, back) {
-                Sent::Taken => {}
-                Sent::Refused(reason) => {
-                    tally.settle_one(rendered.stream as usize, Err(reason));
-                }
-                // Closing the sink counts the rest.
-                Sent::Stopped => return,
-            }
-        }
-    }
-
-    /// Hands one record to librdkafka; waits while its queue is full.
-    fn send(&mut self, rendered: &Rendered<'_>, back: &Back) -> Sent {
-        let mut id = [0; 32];
-        let headers = OwnedHeaders::new_with_capacity(3)
-            .insert(Header { key: "schema", value: Some(rendered.stream.schema()) })
-            .insert(Header { key: "node", value: Some(self.node.as_str()) })
-            .insert(Header { key: "event_id", value: Some(hex(rendered.event_id, &mut id)) });
-        let stream = rendered.stream as usize;
-        let line = rendered.line.strip_suffix(b"\n").unwrap_or(rendered.line);
-        let line = match self.encoder.encode(rendered.stream, line) {
-            Ok(payload) => payload,
-            Err(why) => {
-                tracing::debug!(%why, "a record cannot be encoded");
-                return Sent::Refused(Reason::Rejected);
-            }
-        };
-        let mut record: BaseRecord<'_, [u8], [u8], usize> =
-            BaseRecord::with_opaque_to(&self.topics[stream], stream).payload(line).headers(headers);
-        if !rendered.key.is_empty() {
-            record = record.key(rendered.key);
-        }
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => return Sent::Taken,
-                Err((error, _)) if code(&error) != Some(RDKafkaErrorCode::QueueFull) => {
-                    return Sent::Refused(reports::reason(code(&error)));
-                }
-                Err(_) if back.shared.stopping() => return Sent::Stopped,
-                Err((_, refused)) => {
-                    record = refused;
-                    thread::sleep(FULL_PAUSE);
-                }
-            }
-        }
-    }
-}
-
-/// What became of a record.
-enum Sent {
-    Taken,
-    Refused(Reason),
-    Stopped,
-}
-
-fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
-    error.rdkafka_error_code()
-}
-
-/// 32 lower-case hex digits.
-fn hex(id: u128, digits: &mut [u8; 32]) -> &[u8] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, octet) in digits.as_chunks_mut::<2>().0.iter_mut().zip(id.to_be_bytes()) {
-        *pair = [DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]];
-    }
-    digits
+    let bytes = Arc::clone(&gauges.bytes);
+    let sink = Threaded::start(name, Look::Json, bounds, shared, move |back| sender.run(back))
+        .map_err(|error| SinkError::Thread { name: thread, error })?;
+    let sink = if spool.is_some() { sink.with_spool(Spool { recovered, bytes }) } else { sink };
+    Ok(sink.with_gauges(move || [health.stats.gauges(), gauges.gauges()].concat()))
 }
 
 #[cfg(test)]

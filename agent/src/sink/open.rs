@@ -1,22 +1,33 @@
 //! From what the user wants to sinks that run.
 
 use super::null::Null;
-use super::{KafkaConfig, Look, Sink, SinkSpec, StreamSet, kafka, writer};
+use super::spool::SpoolConfig;
+use super::{KafkaConfig, Look, Rotation, Sink, SinkSpec, StreamChoice, kafka, writer};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// What the sinks are opened with.
 #[derive(Clone, Debug)]
 pub struct OpenWith<'a> {
-    /// The streams that every sink gets; each kind's default where absent.
-    pub streams: Option<StreamSet>,
+    /// The streams of each.
+    pub streams: StreamChoice,
+    /// When files are rotated.
+    pub rotation: Rotation,
     /// How stdout looks.
     pub stdout: Look,
     /// The node's name, for the headers of Kafka records.
     pub node: &'a str,
+    /// The node's region, for the records that a sink makes itself.
+    pub region: Option<&'a str>,
     /// How to reach Kafka.
     pub kafka: &'a KafkaConfig,
+    /// Where records wait for Kafka; in memory only where absent.
+    pub spool: Option<&'a SpoolConfig>,
 }
 
 /// Why a sink cannot be opened.
@@ -31,6 +42,14 @@ pub enum SinkError {
     /// The file cannot be opened or made.
     #[error("cannot open {} for appending: {error}", path.display())]
     File {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// A file that is to be rotated stands where none can be listed, made or renamed.
+    #[error("cannot rotate {}: its directory cannot be read and written: {error}", path.display())]
+    Directory {
         /// The file.
         path: PathBuf,
         /// The system's error.
@@ -69,19 +88,85 @@ fn open_one(
     name: String,
     with: &OpenWith<'_>,
 ) -> Result<Box<dyn Sink>, SinkError> {
-    let streams = with.streams.unwrap_or(spec.default_streams());
+    let streams = with.streams.of(spec);
     Ok(match spec {
         SinkSpec::Stdout => Box::new(writer::stdout(name, streams, with.stdout)?),
-        SinkSpec::File(path) => Box::new(writer::file(name, streams, path)?),
-        SinkSpec::Kafka => Box::new(kafka::open(name, streams, with.node, with.kafka)?),
+        SinkSpec::File(path) => Box::new(writer::file(name, streams, path, with.rotation)?),
+        SinkSpec::Kafka => {
+            let OpenWith { node, region, kafka: config, spool, .. } = *with;
+            Box::new(kafka::open(name, streams, kafka::With { node, region, config, spool })?)
+        }
         SinkSpec::Null => Box::new(Null::new(name, streams)),
     })
 }
 
-/// Whether a file sink could be opened at `path`; leaves no new file behind.
-pub fn probe_file(path: &std::path::Path) -> Result<(), SinkError> {
+/// Whether a file sink could be opened at `path`, and rotated if it is to be; leaves no new file
+/// behind.
+pub fn probe_file(path: &Path, rotation: Rotation) -> Result<(), SinkError> {
     let existed = path.symlink_metadata().is_ok();
-    writer::open(path)
-        .and_then(|_| if existed { Ok(()) } else { std::fs::remove_file(path) })
-        .map_err(|error| SinkError::File { path: path.to_path_buf(), error })
+    let regular = writer::open(path)
+        .and_then(|file| Ok(file.metadata()?.is_file()))
+        .and_then(|regular| if existed { Ok(()) } else { fs::remove_file(path) }.map(|()| regular))
+        .map_err(|error| SinkError::File { path: path.to_path_buf(), error })?;
+    if !rotation.is_on() || !regular {
+        return Ok(());
+    }
+    // Rotated files stand beside the file itself, wherever links to it are.
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    accessat(CWD, directory(&real), wanted, AtFlags::EACCESS)
+        .map_err(|error| SinkError::Directory { path: path.to_path_buf(), error: error.into() })
+}
+
+/// Whether two paths lead to the same file, through links too; one that is yet to be made counts.
+#[must_use]
+pub fn same_place(one: &Path, other: &Path) -> bool {
+    one == other || matches!((place(one), place(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// The device and inode of a file or, before it is made, those of its directory, and its name.
+fn place(path: &Path) -> io::Result<(u64, u64, Option<OsString>)> {
+    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    match fs::metadata(path) {
+        Ok(file) => Ok((file.dev(), file.ino(), None)),
+        Err(error) if missing(&error) => {
+            if let Ok(target) = fs::read_link(path) {
+                return place(&directory(path).join(target));
+            }
+            let directory = fs::metadata(directory(path))?;
+            Ok((directory.dev(), directory.ino(), path.file_name().map(Into::into)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The directory in which a path stands.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn knows_a_file_under_other_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("sub")).unwrap();
+        assert!(same_place(&at("new"), &at("sub/../new")), "not yet made");
+        assert!(!same_place(&at("new"), &at("sub/new")) && !same_place(&at("new"), &at("old")));
+        symlink("new", at("link")).unwrap();
+        symlink("link", at("link_2")).unwrap();
+        assert!(same_place(&at("link_2"), &at("new")), "a link to nothing yet");
+        fs::write(at("new"), "").unwrap();
+        assert!(same_place(&at("link"), &at("new")));
+        fs::hard_link(at("new"), at("hard")).unwrap();
+        assert!(same_place(&at("hard"), &at("link_2")));
+        assert!(same_place(&at("no/such"), &at("no/such")), "the same words");
+    }
 }

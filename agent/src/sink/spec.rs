@@ -1,10 +1,11 @@
 //! What the user says about sinks: where to, which streams, how they look.
 
 use super::{Format, RegistryConfig, Stream};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// A set of streams.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -113,6 +114,15 @@ impl SinkSpec {
         }
     }
 
+    /// The path of a file sink.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Stdout | Self::Kafka | Self::Null => None,
+        }
+    }
+
     /// The streams that such a sink gets unless told otherwise.
     #[must_use]
     pub const fn default_streams(&self) -> StreamSet {
@@ -120,6 +130,52 @@ impl SinkSpec {
             Self::Stdout | Self::Null => StreamSet::SHOWN,
             Self::File(_) | Self::Kafka => StreamSet::STORED,
         }
+    }
+}
+
+/// The streams that the sinks get, where the user says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamChoice {
+    /// Those of every sink of which no more is said.
+    pub general: Option<StreamSet>,
+    /// Those of Kafka.
+    pub kafka: Option<StreamSet>,
+    /// Those of files.
+    pub file: Option<StreamSet>,
+}
+
+impl StreamChoice {
+    /// The streams of a sink: its kind's own, else the general ones, else the kind's default.
+    #[must_use]
+    pub fn of(&self, sink: &SinkSpec) -> StreamSet {
+        let own = match sink {
+            SinkSpec::Kafka => self.kafka,
+            SinkSpec::File(_) => self.file,
+            SinkSpec::Stdout | SinkSpec::Null => None,
+        };
+        own.or(self.general).unwrap_or(sink.default_streams())
+    }
+}
+
+/// When a file sink leaves its file for a new one, and what becomes of the old ones. Never, and
+/// nothing, unless told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// Before a record with which the file would have more octets than these.
+    pub bytes: Option<u64>,
+    /// When the file is this old by the wall clock, and not empty.
+    pub every: Option<Duration>,
+    /// How many rotated files are kept; all where absent.
+    pub keep: Option<usize>,
+    /// Whether rotated files are compressed with zstd.
+    pub compress: bool,
+}
+
+impl Rotation {
+    /// Whether files are rotated at all.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.bytes.is_some() || self.every.is_some()
     }
 }
 
@@ -178,8 +234,13 @@ pub struct KafkaConfig {
     pub brokers: Vec<String>,
     /// Topics that differ from [`Stream::default_topic`].
     pub topics: BTreeMap<Stream, String>,
-    /// Settings passed through to librdkafka; they win over dnscribe's own.
+    /// Settings passed through to librdkafka; they win over dnscribe's own. The content of
+    /// `kafka.option_files` is among them.
     pub options: BTreeMap<String, String>,
+    /// Those of them that came from files: not to be shown, whatever they are.
+    pub hidden: BTreeSet<String>,
+    /// How topics are made.
+    pub creation: TopicCreation,
     /// How records look.
     pub format: Format,
     /// Formats of streams that differ from `format`.
@@ -200,6 +261,23 @@ impl KafkaConfig {
     pub fn format(&self, stream: Stream) -> Format {
         self.formats.get(&stream).copied().unwrap_or(self.format)
     }
+
+    /// Whether a setting's value must not be shown.
+    #[must_use]
+    pub fn hides(&self, option: &str) -> bool {
+        is_secret(option) || self.hidden.contains(option)
+    }
+}
+
+/// How topics are made, where it differs from the defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicCreation {
+    /// Partitions by stream.
+    pub partitions: BTreeMap<Stream, u16>,
+    /// How long records are kept, by stream.
+    pub retention: BTreeMap<Stream, Duration>,
+    /// Copies of each partition; as the brokers have it where absent.
+    pub replication_factor: Option<u16>,
 }
 
 /// Whether a librdkafka setting holds something that must not be shown.
@@ -224,12 +302,14 @@ impl fmt::Debug for KafkaConfig {
         let options: BTreeMap<&str, &str> = self
             .options
             .iter()
-            .map(|(key, value)| (key.as_str(), if is_secret(key) { "***" } else { value }))
+            .map(|(key, value)| (key.as_str(), if self.hides(key) { "***" } else { value }))
             .collect();
         f.debug_struct("KafkaConfig")
             .field("brokers", &self.brokers)
             .field("topics", &self.topics)
             .field("options", &options)
+            .field("hidden", &self.hidden)
+            .field("creation", &self.creation)
             .field("format", &self.format)
             .field("formats", &self.formats)
             .field("registry", &self.registry)
@@ -260,6 +340,19 @@ mod tests {
     }
 
     #[test]
+    fn the_more_special_streams_win() {
+        let (kafka, file) = (SinkSpec::Kafka, SinkSpec::File("/x".into()));
+        let only = |stream| Some(StreamSet::EMPTY.with(stream));
+        let mut choice = StreamChoice::default();
+        assert_eq!([choice.of(&kafka), choice.of(&file)], [StreamSet::STORED; 2]);
+        choice.general = only(Stream::Dlq);
+        choice.file = only(Stream::Messages);
+        assert_eq!(Some(choice.of(&kafka)), only(Stream::Dlq));
+        assert_eq!(Some(choice.of(&SinkSpec::Stdout)), only(Stream::Dlq));
+        assert_eq!(Some(choice.of(&file)), only(Stream::Messages));
+    }
+
+    #[test]
     fn keeps_secrets() {
         let options = [
             ("sasl.password", "hunter2"),
@@ -267,8 +360,11 @@ mod tests {
             ("sasl.oauthbearer.client.secret", "hunter2"),
             ("sasl.username", "me"),
         ];
-        let options = options.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let shown = format!("{:?}", KafkaConfig { options, ..KafkaConfig::default() });
-        assert!(shown.contains("me") && !shown.contains("hunter2"), "{shown}");
+        let mut options: BTreeMap<_, _> =
+            options.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        options.insert("client.rack".into(), "hunter2".into());
+        let hidden = BTreeSet::from(["client.rack".to_owned()]);
+        let shown = format!("{:?}", KafkaConfig { options, hidden, ..KafkaConfig::default() });
+        assert!(shown.contains("\"me\"") && !shown.contains("hunter2"), "{shown}");
     }
 }

@@ -18,12 +18,26 @@ pub(super) enum Reason {
     NotAuthorised,
     Rejected,
     BrokerError,
+    NotEncodable,
+    SpoolFull,
+    SpoolExpired,
+    SpoolCorrupt,
+    SpoolError,
+}
+
+/// Where a record is that has not arrived yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In memory only.
+    Memory,
+    /// On disk, and perhaps in memory too.
+    Disk,
 }
 
 impl Reason {
-    const COUNT: usize = 10;
+    const COUNT: usize = 15;
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
             Self::Shutdown => "shutdown",
@@ -35,6 +49,11 @@ impl Reason {
             Self::NotAuthorised => "not_authorised",
             Self::Rejected => "rejected",
             Self::BrokerError => "broker_error",
+            Self::NotEncodable => "not_encodable",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolExpired => "spool_expired",
+            Self::SpoolCorrupt => "spool_corrupt",
+            Self::SpoolError => "spool_error",
         }
     }
 }
@@ -46,12 +65,19 @@ pub(super) type PerStream = [u64; Stream::ALL.len()];
 struct Cell {
     records: u64,
     delivered: u64,
+    spooled: u64,
     dropped: [u64; Reason::COUNT],
 }
 
 impl Cell {
     fn in_flight(&self) -> u64 {
-        self.records - self.delivered - self.dropped.iter().sum::<u64>()
+        self.records - self.delivered - self.spooled - self.dropped.iter().sum::<u64>()
+    }
+
+    fn leave(&mut self, place: Place, count: u64) {
+        if place == Place::Disk {
+            self.spooled -= count;
+        }
     }
 }
 
@@ -114,17 +140,46 @@ impl Tally {
         self.settle(share, |cell| &mut cell.dropped[reason as usize]);
     }
 
-    /// One record in flight that arrived, or was given up.
-    pub(super) fn settle_one(&self, stream: usize, outcome: Result<(), Reason>) {
+    /// Records of one stream that arrived, or were given up, wherever they were till now.
+    pub(super) fn settle_at(
+        &self,
+        place: Place,
+        stream: Stream,
+        count: u64,
+        outcome: Result<(), Reason>,
+    ) {
         let mut state = self.state();
-        if state.sealed {
+        // Once sealed, what was in memory has been judged.
+        if state.sealed && place == Place::Memory {
             return;
         }
-        if let Some(cell) = state.cells.get_mut(stream) {
-            match outcome {
-                Ok(()) => cell.delivered += 1,
-                Err(reason) => cell.dropped[reason as usize] += 1,
-            }
+        let cell = &mut state.cells[stream as usize];
+        cell.leave(place, count);
+        match outcome {
+            Ok(()) => cell.delivered += count,
+            Err(reason) => cell.dropped[reason as usize] += count,
+        }
+    }
+
+    /// Records in flight that are on disk from now on.
+    pub(super) fn spooled(&self, stream: Stream, count: u64) {
+        let mut state = self.state();
+        if !state.sealed {
+            state.cells[stream as usize].spooled += count;
+        }
+    }
+
+    /// Records on disk that are in memory only from now on.
+    pub(super) fn unspooled(&self, stream: Stream, count: u64) {
+        self.state().cells[stream as usize].spooled -= count;
+    }
+
+    /// Records that were found on disk.
+    pub(super) fn found(&self, found: &PerStream) {
+        let mut state = self.state();
+        for (cell, count) in state.cells.iter_mut().zip(found) {
+            cell.records += count;
+            cell.spooled += count;
         }
     }
 
@@ -163,9 +218,10 @@ impl Tally {
             let delivery = Delivery {
                 records: cell.records,
                 delivered: cell.delivered,
+                spooled: cell.spooled,
                 in_flight: cell.in_flight(),
+                filtered: 0,
                 dropped,
-                ..Delivery::default()
             };
             (stream.name().to_owned(), delivery)
         });

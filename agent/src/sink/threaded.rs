@@ -6,7 +6,7 @@ use crate::ledger::Delivery;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How long a thread may take to end before it is left to itself, stuck in the kernel.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How much may wait in front of the thread.
+/// How much may wait in front of the thread. On a quiet host batches are small and many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) batches: usize,
@@ -23,7 +23,7 @@ pub(super) struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { batches: 1024, bytes: 64 << 20 }
+        Self { batches: 16_384, bytes: 64 << 20 }
     }
 }
 
@@ -33,6 +33,8 @@ pub(super) struct Shared {
     queued_bytes: AtomicUsize,
     stop: AtomicBool,
     flushing: AtomicBool,
+    draining: AtomicBool,
+    reopen: AtomicBool,
     failure: OnceLock<(Failure, Reason)>,
 }
 
@@ -45,6 +47,20 @@ impl Shared {
     /// Whether somebody waits for all to arrive.
     pub(super) fn flushing(&self) -> bool {
         self.flushing.load(Ordering::Relaxed)
+    }
+
+    /// Says whether records wait on disk.
+    pub(super) fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether reopening was asked for since the last call.
+    pub(super) fn reopen_asked(&self) -> bool {
+        self.reopen.swap(false, Ordering::Relaxed)
     }
 
     /// The sink's end: all that is offered from now on is dropped for `reason`.
@@ -99,6 +115,12 @@ impl Back {
         }
     }
 
+    /// What is in the queue already.
+    pub(super) fn ready(&self) -> impl Iterator<Item = Taken> {
+        let shared = &self.shared;
+        self.receiver.try_iter().map(|batch| Taken { batch, shared: Arc::clone(shared) })
+    }
+
     /// After a failure: drops what still comes, until the sink is closed.
     pub(super) fn drop_all(&self, reason: Reason) {
         loop {
@@ -123,6 +145,15 @@ pub(super) struct Threaded {
     sender: Option<Sender<Arc<Batch>>>,
     thread: Option<JoinHandle<()>>,
     gauges: Box<dyn Fn() -> Vec<Gauge> + Send>,
+    spool: Option<Spool>,
+}
+
+/// What a sink with a spool shows of it.
+pub(super) struct Spool {
+    /// What earlier captures left behind.
+    pub(super) recovered: Arc<Tally>,
+    /// Octets on disk.
+    pub(super) bytes: Arc<AtomicU64>,
 }
 
 impl Threaded {
@@ -133,6 +164,8 @@ impl Threaded {
             queued_bytes: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             flushing: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            reopen: AtomicBool::new(false),
             failure: OnceLock::new(),
         })
     }
@@ -150,12 +183,19 @@ impl Threaded {
         let thread =
             thread::Builder::new().name(format!("sink-{name}")).spawn(move || work(&back))?;
         let (sender, thread) = (Some(sender), Some(thread));
-        Ok(Self { name, look, bounds, shared, sender, thread, gauges: Box::new(Vec::new) })
+        let gauges = Box::new(Vec::new);
+        Ok(Self { name, look, bounds, shared, sender, thread, gauges, spool: None })
     }
 
     /// The sink with numbers of its own.
     pub(super) fn with_gauges(mut self, gauges: impl Fn() -> Vec<Gauge> + Send + 'static) -> Self {
         self.gauges = Box::new(gauges);
+        self
+    }
+
+    /// The sink with a spool.
+    pub(super) fn with_spool(mut self, spool: Spool) -> Self {
+        self.spool = Some(spool);
         self
     }
 
@@ -241,9 +281,14 @@ impl Sink for Threaded {
         wait_until(limit, || self.has_room_for(batch))
     }
 
+    fn reopen(&mut self) {
+        self.shared.reopen.store(true, Ordering::Relaxed);
+    }
+
     fn flush(&mut self, limit: Duration) {
         self.shared.flushing.store(true, Ordering::Relaxed);
-        wait_until(limit, || self.shared.tally.in_flight() == 0);
+        let shared = &self.shared;
+        wait_until(limit, || shared.tally.in_flight() == 0 && !shared.draining());
         self.shared.flushing.store(false, Ordering::Relaxed);
     }
 
@@ -262,6 +307,14 @@ impl Sink for Threaded {
 
     fn counters(&self) -> BTreeMap<String, Delivery> {
         self.shared.tally.counters()
+    }
+
+    fn recovered(&self) -> Option<BTreeMap<String, Delivery>> {
+        self.spool.as_ref().map(|spool| spool.recovered.counters())
+    }
+
+    fn spool_bytes(&self) -> u64 {
+        self.spool.as_ref().map_or(0, |spool| spool.bytes.load(Ordering::Relaxed))
     }
 
     fn failure(&self) -> Option<Failure> {

@@ -1,21 +1,27 @@
 //! stdout and files: lines, whole ones.
 //!
 //! A regular file holds whole records at every moment that a reader can meet: what a failed write
-//! left of a record is cut away again. To pipes and terminals octets go in portions that cannot
-//! block, so that a reader that stands still can be left.
+//! left of a record is cut away again, and a new file begins between two records. To pipes and
+//! terminals octets go in portions that cannot block, so that a reader that stands still can be
+//! left.
+
+mod keeper;
+mod series;
+mod target;
 
 use super::tally::{PerStream, Reason, Tally};
 use super::threaded::{Back, Bounds, Next, Shared, Threaded};
-use super::{Batch, Failure, Look, SinkError, StreamSet};
+use super::{Batch, Failure, Look, Rotation, SinkError, StreamSet};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use target::Target;
+pub(super) use target::open;
 
 const REASONS: &[Reason] =
     &[Reason::QueueFull, Reason::WriteError, Reason::PipeClosed, Reason::Shutdown];
@@ -26,37 +32,35 @@ const PORTION: usize = 4096;
 /// How long to wait for a slow reader before looking whether the sink is being closed.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
+/// How long a file that is to be reopened or is too old may wait for it while no records come.
+const IDLE: Duration = Duration::from_millis(100);
+
 /// Opens stdout as a sink.
 pub(super) fn stdout(name: String, streams: StreamSet, look: Look) -> Result<Threaded, SinkError> {
     let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
     let file = file.map_err(|error| SinkError::Stdout { error })?;
-    start(name, streams, look, file, "stdout".into(), true)
+    start(name, streams, look, Writer::new(Target::unnamed(file, "stdout".into()), true))
 }
 
 /// Opens a file as a sink, to be appended to; makes it (mode 0640) where there is none.
-pub(super) fn file(name: String, streams: StreamSet, path: &Path) -> Result<Threaded, SinkError> {
-    let file = open(path).map_err(|error| SinkError::File { path: path.to_path_buf(), error })?;
-    start(name, streams, Look::Json, file, path.display().to_string(), false)
-}
-
-/// Opens a file as the file sink does. A named pipe without a reader is an error (`ENXIO`) rather
-/// than a wait.
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
-    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)
+pub(super) fn file(
+    name: String,
+    streams: StreamSet,
+    path: &Path,
+    rotation: Rotation,
+) -> Result<Threaded, SinkError> {
+    start(name, streams, Look::Json, Writer::new(Target::at(path, rotation)?, false))
 }
 
 fn start(
     name: String,
     streams: StreamSet,
     look: Look,
-    file: File,
-    label: String,
-    pipe_may_close: bool,
+    mut writer: Writer,
 ) -> Result<Threaded, SinkError> {
     let thread = name.clone();
     let shared = Threaded::shared(Tally::new(streams, REASONS));
-    let work = move |back: &Back| Writer::new(file, label, pipe_may_close).run(back);
+    let work = move |back: &Back| writer.run(back);
     Threaded::start(name, look, Bounds::default(), shared, work)
         .map_err(|error| SinkError::Thread { name: thread, error })
 }
@@ -79,6 +83,15 @@ impl Lines {
         }
     }
 
+    /// Where the longest run of whole lines ends that begins at `start` and has `room` octets at
+    /// most; at least the first line's end. A line must begin at `start`.
+    fn run_end(&self, start: usize, room: usize) -> usize {
+        let limit = start.saturating_add(room);
+        let beyond = self.ends.partition_point(|(end, _)| *end <= limit);
+        let first = self.ends.partition_point(|(end, _)| *end <= start);
+        self.ends[first..].get(beyond.saturating_sub(first + 1)).map_or(start, |(end, _)| *end)
+    }
+
     /// The lines that lie within the first `written` octets, those that do not, and where the
     /// last whole one ends.
     fn split(&self, written: usize) -> (PerStream, PerStream, usize) {
@@ -97,29 +110,30 @@ impl Lines {
 
 /// The thread's state.
 struct Writer {
-    file: File,
-    label: String,
+    target: Target,
     pipe_may_close: bool,
-    regular: bool,
     lines: Lines,
 }
 
 impl Writer {
-    fn new(file: File, label: String, pipe_may_close: bool) -> Self {
-        let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
-        Self { file, label, pipe_may_close, regular, lines: Lines::default() }
+    fn new(target: Target, pipe_may_close: bool) -> Self {
+        Self { target, pipe_may_close, lines: Lines::default() }
     }
 
     fn run(&mut self, back: &Back) {
         loop {
-            match back.next(Duration::from_secs(1)) {
+            let next = back.next(IDLE);
+            if back.shared.reopen_asked() {
+                self.target.reopen();
+            }
+            match next {
                 Next::Batch(taken) => {
                     if let Err(reason) = self.deliver(&taken.batch, &back.shared) {
                         drop(taken);
                         return back.drop_all(reason);
                     }
                 }
-                Next::Idle => {}
+                Next::Idle => self.target.rotate_if_old(),
                 Next::Stop => return,
             }
         }
@@ -129,27 +143,47 @@ impl Writer {
     fn deliver(&mut self, batch: &Arc<Batch>, shared: &Shared) -> Result<(), Reason> {
         let tally = &shared.tally;
         self.lines.gather(batch, tally.streams());
+        self.target.follow_its_name();
+        self.target.rotate_if_old();
         let (written, outcome) = self.write(shared);
         let (whole, rest, last_end) = self.lines.split(written);
         tally.delivered(&whole);
         // Without an error the rest is what closing the sink leaves: that counts it.
         let Err(error) = outcome else { return Ok(()) };
-        if self.regular && written > last_end {
-            self.cut(written - last_end);
+        if written > last_end {
+            self.target.cut(written - last_end);
         }
         let (failure, reason) = self.judge(&error);
-        tally.dropped(&rest, reason);
+        // In this order: who finds nothing in flight any more finds the reason too.
         shared.fail(failure, reason);
+        tally.dropped(&rest, reason);
         Err(reason)
     }
 
-    /// Writes the lines gathered: how many octets went out, and what ended it before the last.
+    /// Writes the lines gathered, each into one file: how many octets went out, and what ended it
+    /// before the last.
     fn write(&mut self, shared: &Shared) -> (usize, io::Result<()>) {
-        let mut written = 0;
-        while written < self.lines.bytes.len() {
-            let mut portion = &self.lines.bytes[written..];
-            if !self.regular {
-                if !writable(&self.file) {
+        let mut start = 0;
+        while start < self.lines.bytes.len() {
+            let first = self.lines.run_end(start, 0) - start;
+            let room = self.target.room_for(first);
+            let end = self.lines.run_end(start, room);
+            let (written, outcome) = self.write_run(start..end, shared);
+            if outcome.is_err() || written < end {
+                return (written, outcome);
+            }
+            start = end;
+        }
+        (start, Ok(()))
+    }
+
+    /// Writes lines into the file that is open.
+    fn write_run(&mut self, run: Range<usize>, shared: &Shared) -> (usize, io::Result<()>) {
+        let mut written = run.start;
+        while written < run.end {
+            let mut portion = &self.lines.bytes[written..run.end];
+            if !self.target.regular() {
+                if !writable(self.target.file()) {
                     if shared.stopping() {
                         break;
                     }
@@ -157,7 +191,7 @@ impl Writer {
                 }
                 portion = &portion[..portion.len().min(PORTION)];
             }
-            match self.file.write(portion) {
+            match self.target.write(portion) {
                 Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
                 Ok(count) => written += count,
                 Err(error) if is_passing(&error) => {}
@@ -167,28 +201,14 @@ impl Writer {
         (written, Ok(()))
     }
 
-    /// Takes back the last `excess` octets, the beginning of a record, unless somebody else has
-    /// written behind them.
-    fn cut(&mut self, excess: usize) {
-        let cut = || -> io::Result<()> {
-            let end = self.file.stream_position()?;
-            if self.file.metadata()?.len() != end {
-                return Ok(());
-            }
-            let whole = end.saturating_sub(excess as u64);
-            self.file.set_len(whole)?;
-            self.file.seek(SeekFrom::Start(whole)).map(drop)
-        };
-        if let Err(error) = { cut }() {
-            tracing::warn!(file = self.label, %error, "the last line of the file is not whole");
-        }
-    }
-
     fn judge(&self, error: &io::Error) -> (Failure, Reason) {
         if error.kind() == ErrorKind::BrokenPipe && self.pipe_may_close {
             return (Failure::PipeClosed, Reason::PipeClosed);
         }
-        (Failure::Broken(format!("cannot write to {}: {error}", self.label)), Reason::WriteError)
+        (
+            Failure::Broken(format!("cannot write to {}: {error}", self.target.label())),
+            Reason::WriteError,
+        )
     }
 }
 

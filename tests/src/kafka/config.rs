@@ -1,37 +1,45 @@
 //! The broker's ports and properties.
 
+use super::security::Door;
 use anyhow::{Context as _, Result};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many pairs of ports this process has asked for.
+/// How many blocks of ports this process has asked for.
 static NEXT: AtomicU32 = AtomicU32::new(0);
+/// Ports in a block: clients, the controller, and each [`Door`].
+const BLOCK: u16 = 8;
 
-/// Two loopback ports, one for clients and one for the controller.
+/// Loopback ports: one for clients, one for the controller, more for guarded doors.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
-    client: u16,
-    controller: u16,
+    first: u16,
 }
 
 impl Ports {
-    /// Two ports that nobody listens on, below those that the kernel gives to clients, so that
-    /// they are still free when the broker starts again.
+    /// Ports that nobody listens on, below those that the kernel gives to clients, so that they
+    /// are still free when the broker starts again.
     pub fn free() -> Result<Self> {
+        const BLOCKS: u32 = 10_000 / BLOCK as u32;
         // Neither two processes nor two threads try the same ones first.
-        let first = std::process::id().wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 5000;
-        (0..5000_u32)
-            .map(|step| 20_000 + (first + step) % 5000 * 2)
+        let start = std::process::id().wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % BLOCKS;
+        (0..BLOCKS)
+            .map(|step| 20_000 + (start + step) % BLOCKS * u32::from(BLOCK))
             .filter_map(|port| u16::try_from(port).ok())
-            .map(|client| Self { client, controller: client + 1 })
-            .find(|ports| [ports.client, ports.controller].into_iter().all(is_free))
-            .context("no two free ports between 20000 and 30000")
+            .map(|first| Self { first })
+            .find(|ports| (0..BLOCK).all(|step| is_free(ports.first + step)))
+            .context("no free ports between 20000 and 30000")
     }
 
     /// The address that clients connect to.
     pub fn bootstrap(self) -> String {
-        format!("127.0.0.1:{}", self.client)
+        format!("127.0.0.1:{}", self.first)
+    }
+
+    /// The port of a guarded listener.
+    pub const fn door(self, door: Door) -> u16 {
+        self.first + 2 + door as u16
     }
 }
 
@@ -39,22 +47,46 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// The broker's properties but for its data folder: a single node with small internal topics.
-pub fn properties(ports: Ports) -> Vec<(&'static str, String)> {
-    let (client, controller) = (ports.client, ports.controller);
-    let mut properties = vec![
-        ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
-        (
-            "listeners",
-            format!("PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}"),
-        ),
-        ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{client}")),
-    ];
+/// Where a broker listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Listener {
+    /// Name.
+    pub name: &'static str,
+    /// `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
+    pub protocol: &'static str,
+    /// Port on 127.0.0.1.
+    pub port: u16,
+}
+
+/// The broker's listeners: the open one, the controller's, and the given.
+pub fn listeners(ports: Ports, more: &[Listener]) -> Vec<(String, String)> {
+    let open = |name, port| Listener { name, protocol: "PLAINTEXT", port };
+    let controller = open("CONTROLLER", ports.first + 1);
+    let clients = [&[open("PLAINTEXT", ports.first)], more].concat();
+    let all = [&clients[..], &[controller]].concat();
+    let addresses = |listeners: &[Listener]| {
+        let addresses =
+            listeners.iter().map(|one| format!("{}://127.0.0.1:{}", one.name, one.port));
+        addresses.collect::<Vec<_>>().join(",")
+    };
+    let protocols = all.iter().map(|one| format!("{}:{}", one.name, one.protocol));
+    [
+        ("controller.quorum.voters", format!("1@127.0.0.1:{}", controller.port)),
+        ("listeners", addresses(&all)),
+        ("advertised.listeners", addresses(&clients)),
+        ("listener.security.protocol.map", protocols.collect::<Vec<_>>().join(",")),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .to_vec()
+}
+
+/// The broker's properties but for its listeners and its data folder: a single node with small
+/// internal topics.
+pub fn properties() -> Vec<(String, String)> {
     let fixed = [
         ("process.roles", "broker,controller"),
         ("node.id", "1"),
         ("controller.listener.names", "CONTROLLER"),
-        ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"),
         ("offsets.topic.replication.factor", "1"),
         ("offsets.topic.num.partitions", "1"),
         ("transaction.state.log.replication.factor", "1"),
@@ -69,15 +101,14 @@ pub fn properties(ports: Ports) -> Vec<(&'static str, String)> {
         ("num.partitions", "3"),
         ("auto.create.topics.enable", "true"),
     ];
-    properties.extend(fixed.map(|(key, value)| (key, value.to_owned())));
-    properties
+    fixed.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec()
 }
 
 /// The properties as the file that the broker reads.
-pub fn file(ports: Ports, folder: &Path) -> String {
-    properties(ports)
-        .into_iter()
-        .fold(format!("log.dirs={}\n", folder.join("data").display()), |file, (key, value)| {
-            file + key + "=" + &value + "\n"
-        })
+pub fn file(properties: &[(String, String)], folder: &Path) -> String {
+    let data = format!("log.dirs={}\n", folder.join("data").display());
+    properties.iter().fold(data, |file, (key, value)| {
+        // Java's properties may hold what PEM needs: lines.
+        file + key + "=" + &value.replace('\\', "\\\\").replace('\n', "\\n") + "\n"
+    })
 }

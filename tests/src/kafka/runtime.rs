@@ -1,6 +1,6 @@
 //! What runs the broker: Java on this host, or a container engine.
 
-use super::config::{self, Ports};
+use super::config;
 use super::{VERSION, artefacts};
 use crate::shell;
 use anyhow::{Context as _, Result, bail};
@@ -60,10 +60,10 @@ impl Runtime {
     }
 
     /// Prepares an empty data folder.
-    pub fn format(&self, folder: &Path, ports: Ports) -> Result<()> {
+    pub fn format(&self, folder: &Path, setup: &[(String, String)]) -> Result<()> {
         let Self::Java(libraries) = self else { return Ok(()) };
         let properties = folder.join("server.properties");
-        fs::write(&properties, config::file(ports, folder))?;
+        fs::write(&properties, config::file(setup, folder))?;
         let _ = fs::remove_dir_all(folder.join("data"));
         let mut format = java(libraries, "64m");
         format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"]).arg(properties);
@@ -71,7 +71,13 @@ impl Runtime {
     }
 
     /// Starts the broker in the background, its log in `log`.
-    pub fn start(&self, folder: &Path, ports: Ports, log: fs::File) -> Result<Process> {
+    pub fn start(
+        &self,
+        folder: &Path,
+        bootstrap: &str,
+        setup: &[(String, String)],
+        log: fs::File,
+    ) -> Result<Process> {
         match self {
             Self::Java(libraries) => {
                 let mut command = java(libraries, "512m");
@@ -82,25 +88,50 @@ impl Runtime {
                 let child = command.spawn().context("cannot start java")?;
                 Ok(Process::Java { pid: child.id(), child: Some(child) })
             }
-            Self::Container(engine) => container(engine, ports, log),
+            Self::Container(engine) => container(engine, bootstrap, setup, log),
         }
     }
 
-    /// Runs Kafka's topic command.
-    pub fn topics(&self, bootstrap: &str, words: &[&str]) -> Result<Output> {
+    /// Runs one of Kafka's own commands.
+    pub fn tool(&self, tool: Tool, bootstrap: &str, words: &[&str]) -> Result<Output> {
         let mut command = match self {
             Self::Java(libraries) => {
                 let mut command = java(libraries, "128m");
-                command.arg("org.apache.kafka.tools.TopicCommand");
+                command.arg(tool.class());
                 command
             }
             Self::Container(engine) => {
                 let mut command = Command::new(engine);
-                command.args(["exec", &name(bootstrap), "/opt/kafka/bin/kafka-topics.sh"]);
+                command.args(["exec", &name(bootstrap), tool.script()]);
                 command
             }
         };
         shell::output(command.args(["--bootstrap-server", bootstrap]).args(words))
+    }
+}
+
+/// A command that comes with Kafka.
+#[derive(Clone, Copy, Debug)]
+pub enum Tool {
+    /// Makes and describes topics.
+    Topics,
+    /// Sets and describes what topics and users are configured with.
+    Configs,
+}
+
+impl Tool {
+    const fn class(self) -> &'static str {
+        match self {
+            Self::Topics => "org.apache.kafka.tools.TopicCommand",
+            Self::Configs => "kafka.admin.ConfigCommand",
+        }
+    }
+
+    const fn script(self) -> &'static str {
+        match self {
+            Self::Topics => "/opt/kafka/bin/kafka-topics.sh",
+            Self::Configs => "/opt/kafka/bin/kafka-configs.sh",
+        }
     }
 }
 
@@ -118,8 +149,13 @@ fn name(bootstrap: &str) -> String {
     format!("dnscribe-kafka-{}", bootstrap.rsplit(':').next().unwrap_or_default())
 }
 
-fn container(engine: &str, ports: Ports, log: fs::File) -> Result<Process> {
-    let name = name(&ports.bootstrap());
+fn container(
+    engine: &str,
+    bootstrap: &str,
+    setup: &[(String, String)],
+    log: fs::File,
+) -> Result<Process> {
+    let name = name(bootstrap);
     let exists = shell::run(&[engine, "container", "inspect", &name]).is_ok();
     if exists {
         shell::run(&[engine, "start", &name])?;
@@ -127,8 +163,9 @@ fn container(engine: &str, ports: Ports, log: fs::File) -> Result<Process> {
         let mut run = Command::new(engine);
         run.args(["run", "--detach", "--network", "host", "--name", &name]);
         run.args(["--env", &format!("CLUSTER_ID={CLUSTER}")]);
-        for (key, value) in config::properties(ports) {
-            let key = key.replace('.', "_").to_uppercase();
+        for (key, value) in setup {
+            // As the image reads it back.
+            let key = key.replace('-', "___").replace('.', "_").to_uppercase();
             run.args(["--env", &format!("KAFKA_{key}={value}")]);
         }
         shell::output(run.arg(format!("apache/kafka:{VERSION}")))?;

@@ -6,4 +6,5 @@ mod ending;
 mod load;
 mod outcomes;
 mod processes;
+mod reopening;
 mod support;

@@ -1,10 +1,14 @@
 //! The agent against a real Kafka broker: what was asked is on the topics, once, accounted for,
-//! and stays so when the broker dies meanwhile. Needs root.
+//! and stays so when the broker dies meanwhile. What captures needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 mod avro;
 mod broker;
 mod consume;
+mod reading;
+mod replay;
+mod security;
+mod topics;
 
 use consume::{Record, consume};
 use dnscribe_tests::agent::Agent;
@@ -133,7 +137,7 @@ fn a_broker_that_dies_and_comes_back_loses_nothing() {
     let records = consume(&bench.broker.bootstrap(), TRANSACTIONS);
     for vantage in ["client", "server"] {
         let seen = between(&records, &bench.lab, vantage, suffix);
-        assert_eq!(ids(&seen).len() as u64, perf.completed, "{vantage}");
+        assert_eq!(ids(&seen).len() as u64, perf.completed, "{vantage}: {}", end.stderr);
     }
     let last = end.final_ledger().unwrap();
     assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");

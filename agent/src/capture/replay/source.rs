@@ -1,5 +1,6 @@
 //! Where the octets of a capture file come from, and what can be wrong with them.
 
+use crate::unpack::{MAX_LAYERS, Packing};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -78,8 +79,6 @@ pub(super) struct Source {
     cut_off: Option<&'static str>,
 }
 
-/// A compressed file inside a compressed file is taken for an accident.
-const MAX_LAYERS: usize = 2;
 const FIRST_WINDOW: usize = 256 * 1024;
 
 impl Source {
@@ -94,17 +93,9 @@ impl Source {
     pub(super) fn new(input: Box<dyn Read>) -> Result<Self, Problem> {
         let mut source = Self::plain(input);
         for _ in 0..MAX_LAYERS {
-            source.fill(4)?;
-            let unpacked: Box<dyn Read> = match source.available() {
-                [0x1f, 0x8b, ..] => {
-                    Box::new(flate2::read::MultiGzDecoder::new(source.into_reader()))
-                }
-                [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-                    let reader = source.into_reader();
-                    Box::new(zstd::stream::read::Decoder::new(reader).map_err(Problem::Read)?)
-                }
-                _ => break,
-            };
+            source.fill(Packing::MARK_BYTES)?;
+            let Some(packing) = Packing::of(source.available()) else { break };
+            let unpacked = packing.unpack(source.into_reader()).map_err(Problem::Read)?;
             source = Self::plain(unpacked);
         }
         Ok(source)

@@ -1,65 +1,71 @@
 //! Whether Kafka can be reached, for `dnscribe check`.
 
 use super::super::{KafkaConfig, StreamSet};
-use super::settings;
+use super::diagnose::{Diagnosis, diagnose, diagnose_lasting};
+use super::settings::{self, essence, without_secrets};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use std::collections::BTreeSet;
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-/// Remembers the last trouble.
-#[derive(Clone, Default)]
-struct Trouble(Arc<Mutex<Option<String>>>);
+/// How long it may take to find out why there is no answer.
+const WHY: Duration = Duration::from_secs(5);
 
-impl Trouble {
-    fn note(&self, text: &str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
-    }
-
-    fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
+/// What librdkafka tells while the brokers are asked.
+enum News {
+    Metadata(Box<Result<Metadata, KafkaError>>),
+    /// Every broker is gone, and this was the last word on one, if there was any.
+    Gone(Option<String>),
 }
 
-impl ClientContext for Trouble {
+/// Remembers the last trouble, and tells of the end of the last broker.
+#[derive(Clone)]
+struct Asking {
+    config: KafkaConfig,
+    last: Arc<Mutex<Option<String>>>,
+    news: Sender<News>,
+}
+
+impl ClientContext for Asking {
     fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        let message = without_secrets(&self.config, message);
         tracing::debug!(?level, "librdkafka: {message}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // That all brokers are down says less than what was before it.
-        if error.rdkafka_error_code() != Some(rdkafka::types::RDKafkaErrorCode::AllBrokersDown) {
-            self.note(settings::essence(reason));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match error.rdkafka_error_code() {
+            // Nobody listens any more once the answer is there.
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                let _ = self.news.send(News::Gone(last.clone()));
+            }
+            _ => *last = Some(essence(&self.config, reason)),
         }
     }
 }
 
-impl ProducerContext for Trouble {
+impl ProducerContext for Asking {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _result: &rdkafka::producer::DeliveryResult<'_>, (): ()) {}
 }
 
-/// Asks the brokers for the cluster's metadata, for `timeout` at most: what was found, or why it
-/// cannot be had, each in a sentence without secrets.
-pub fn probe_brokers(config: &KafkaConfig, timeout: Duration) -> Result<String, String> {
-    if config.brokers.is_empty() {
-        return Err("no broker is configured".into());
-    }
-    let trouble = Trouble::default();
-    let producer: ThreadedProducer<Trouble> = settings::producer(config)
-        .create_with_context(trouble.clone())
-        .map_err(|error| settings::explain(&error))?;
-    let metadata = producer.client().fetch_metadata(None, timeout).map_err(|error| {
-        let why = trouble.take().unwrap_or_else(|| settings::explain(&error));
-        format!("no answer from {} within {timeout:?}: {why}", config.brokers.join(", "))
-    })?;
+/// Asks the brokers for the cluster's metadata, for `timeout` at most: what was found, the topics
+/// that are missing of `streams` included, or why it cannot be had.
+pub fn probe_brokers(
+    config: &KafkaConfig,
+    streams: StreamSet,
+    timeout: Duration,
+) -> Result<String, Diagnosis> {
+    let metadata = metadata(config, timeout)?;
     let topics: BTreeSet<&str> = metadata.topics().iter().map(MetadataTopic::name).collect();
-    let missing: Vec<&str> = StreamSet::STORED
+    let missing: Vec<&str> = streams
         .iter()
         .map(|stream| config.topic(stream))
         .filter(|topic| !topics.contains(topic))
@@ -69,6 +75,48 @@ pub fn probe_brokers(config: &KafkaConfig, timeout: Duration) -> Result<String, 
     let found = format!("{brokers} {noun}, {} topics", topics.len());
     Ok(match missing.as_slice() {
         [] => found,
-        topics => format!("{found}; not there yet: {}", topics.join(", ")),
+        topics => format!(
+            "{found}; not there yet: {} (`dnscribe kafka init` makes them)",
+            topics.join(", ")
+        ),
     })
+}
+
+/// The cluster's metadata, or why it cannot be had.
+pub(super) fn metadata(config: &KafkaConfig, timeout: Duration) -> Result<Metadata, Diagnosis> {
+    if config.brokers.is_empty() {
+        let remedy = "give --brokers HOST:PORT or kafka.brokers";
+        return Err(Diagnosis::new("no broker is configured", remedy));
+    }
+    let (sender, receiver) = mpsc::channel();
+    let context = Asking { config: config.clone(), last: Arc::default(), news: sender.clone() };
+    let last = Arc::clone(&context.last);
+    let producer: ThreadedProducer<Asking> = settings::producer(config, false)
+        .create_with_context(context)
+        .map_err(|error| settings::cannot_start(config, &error))?;
+    // Of its own, because it cannot be told to stop once it is clear that there will be none.
+    let ask = move || {
+        let metadata = producer.client().fetch_metadata(None, timeout);
+        let _ = sender.send(News::Metadata(Box::new(metadata)));
+    };
+    let started = thread::Builder::new().name("kafka-probe".into()).spawn(ask);
+    started.map_err(|error| Diagnosis::vague(format!("cannot start a thread: {error}")))?;
+    let end = Instant::now() + timeout + Duration::from_secs(1);
+    loop {
+        let why = match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(News::Metadata(answer)) => match *answer {
+                Ok(metadata) => return Ok(metadata),
+                Err(_) => last.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            },
+            // librdkafka tries again until the time is over, and need not where nothing will change.
+            Ok(News::Gone(why)) => match diagnose_lasting(config, why.as_deref(), WHY) {
+                Some(lasting) => return Err(lasting),
+                None => continue,
+            },
+            Err(_) => None,
+        };
+        return Err(diagnose(config, why.as_deref(), WHY).unwrap_or_else(|| {
+            Diagnosis::vague(format!("the brokers gave no metadata within {timeout:?}"))
+        }));
+    }
 }

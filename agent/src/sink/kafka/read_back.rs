@@ -2,87 +2,266 @@
 
 use super::super::{KafkaConfig, Stream};
 use super::encode::{Decoder, Undecodable};
-use super::settings;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use super::{probe, settings};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::metadata::Metadata;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::time::Duration;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
-/// How long a broker may take to answer, and to give the next record.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a broker may take to say what there is.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// How long it may take to give the next record; long enough for a broker to restart meanwhile.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long to wait for a record at a time.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What a record is handed to: its value, the event id among its headers, and its place (topic,
+/// partition and offset). A break ends the reading.
+pub type Each<'a> = dyn FnMut(&[u8], Option<&[u8]>, &dyn Display) -> ControlFlow<()> + 'a;
+
+/// librdkafka's words are for whoever asks for them: what matters comes as an error of a call.
+struct Quiet(KafkaConfig);
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        let message = settings::without_secrets(&self.0, message);
+        tracing::debug!(?level, "librdkafka: {message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!("librdkafka: {error}: {}", settings::essence(&self.0, reason));
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+type Reader = BaseConsumer<Quiet>;
+
+/// Why not every record of a stream could be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The stream.
+    pub stream: Stream,
+    /// What is not there and why, as a sentence.
+    pub what: String,
+}
 
 /// Hands the records of all configured topics, from the oldest kept to the newest at the time of
-/// the call, to `each`, as JSON, with the place of each: topic, partition and offset.
+/// the call, to `each`, as JSON; gives what is no longer there or never was.
 ///
 /// # Errors
 /// A sentence, where Kafka cannot be reached or stops answering.
-pub fn read_back(
-    config: &KafkaConfig,
-    each: &mut dyn FnMut(&[u8], &dyn Display),
-) -> Result<(), String> {
+pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, String> {
     let brokers = config.brokers.join(", ");
-    let failed = |error| format!("cannot read from {brokers}: {}", settings::explain(&error));
-    let consumer: BaseConsumer = settings::consumer(config).create().map_err(failed)?;
-    let mut ends = ends(&consumer, config).map_err(failed)?;
-    let mut assignment = TopicPartitionList::new();
-    for (topic, partition) in ends.keys() {
-        assignment.add_partition_offset(topic, *partition, Offset::Beginning).map_err(failed)?;
-    }
-    consumer.assign(&assignment).map_err(failed)?;
+    let failed =
+        |error| format!("cannot read from {brokers}: {}", settings::explain(config, &error));
+    let metadata = probe::metadata(config, ANSWER)
+        .map_err(|why| format!("cannot read from {brokers}: {why}"))?;
+    let context = Quiet(config.clone());
+    let consumer: Reader =
+        settings::consumer(config).create_with_context(context).map_err(failed)?;
     let mut decoder = Decoder::new(config);
-    while !ends.is_empty() {
-        let message = match consumer.poll(PATIENCE) {
-            None => return Err(format!("{brokers} gave no record within {PATIENCE:?}")),
-            Some(Err(KafkaError::PartitionEOF(_))) => {
-                // The last offsets of a partition may hold no record: compacted, or of no use here.
-                let positions = consumer.position().map_err(failed)?;
-                ends.retain(|(topic, partition), end| {
-                    let place = positions.find_partition(topic, *partition);
-                    place.and_then(|place| place.offset().to_raw()).is_none_or(|at| at < *end)
-                });
-                continue;
-            }
-            Some(message) => message.map_err(failed)?,
-        };
-        let place = (message.topic().to_owned(), message.partition());
-        let Some(&end) = ends.get(&place) else { continue };
-        if message.offset() < end {
-            let at = format!("{}/{} at {}", place.0, place.1, message.offset());
-            let payload = message.payload().unwrap_or_default();
-            match decoder.decode(payload) {
-                Ok(line) => each(line, &at),
-                Err(Undecodable::Registry(why)) => return Err(why),
-                // No record will be found in it; the place says why.
-                Err(Undecodable::Record(why)) => each(payload, &format_args!("{at} ({why})")),
-            }
+    let mut gaps = Vec::new();
+    let mut topics = Vec::new();
+    // The end of the ledger is looked at first: what it says was delivered lies before the ends of
+    // the other topics then, though records arrive all the time.
+    for stream in Stream::ALL.into_iter().rev() {
+        let name = config.topic(stream);
+        // Streams may share a topic.
+        if topics.iter().any(|topic: &Topic| topic.name == name) {
+            continue;
         }
-        if message.offset() + 1 >= end {
-            ends.remove(&place);
+        match Topic::find(&consumer, &metadata, stream, name).map_err(failed)? {
+            Some(topic) => topics.push(topic),
+            None => gaps.push(Gap { stream, what: format!("there is no topic {name}") }),
         }
     }
-    Ok(())
+    let offsets: i64 = topics.iter().map(Topic::offsets).sum();
+    tracing::info!("reading {offsets} offsets of {} topics from {brokers}", topics.len());
+    for mut topic in topics {
+        let flow = topic.read(&consumer, &mut decoder, each);
+        let flow =
+            flow.map_err(|why| format!("cannot read {} from {brokers}: {why}", topic.name))?;
+        topic.gaps(&mut gaps);
+        if flow.is_break() {
+            break;
+        }
+    }
+    Ok(gaps)
 }
 
-/// Where the partitions end that are not empty.
-fn ends(
-    consumer: &BaseConsumer,
-    config: &KafkaConfig,
-) -> Result<HashMap<(String, i32), i64>, KafkaError> {
-    let metadata = consumer.fetch_metadata(None, PATIENCE)?;
-    let mut ends = HashMap::new();
-    for stream in Stream::ALL {
-        let name = config.topic(stream);
-        let topics = metadata.topics().iter().filter(|topic| topic.name() == name);
-        for partition in topics.flat_map(MetadataTopic::partitions) {
-            let (low, high) = consumer.fetch_watermarks(name, partition.id(), PATIENCE)?;
-            if high > low {
-                ends.insert((name.to_owned(), partition.id()), high);
+/// A topic and how far it was read.
+struct Topic {
+    stream: Stream,
+    name: String,
+    partitions: BTreeMap<i32, Partition>,
+}
+
+/// What is in a partition and how much of it was read.
+struct Partition {
+    /// The oldest offset that is kept.
+    begin: i64,
+    /// Behind the newest at the time of the call.
+    end: i64,
+    /// Records handed on.
+    records: i64,
+    /// Whether the end was reached.
+    done: bool,
+}
+
+impl Topic {
+    /// The topic as it is now; none where it is not there.
+    fn find(
+        consumer: &Reader,
+        metadata: &Metadata,
+        stream: Stream,
+        name: &str,
+    ) -> Result<Option<Self>, KafkaError> {
+        let Some(found) = metadata.topics().iter().find(|topic| topic.name() == name) else {
+            return Ok(None);
+        };
+        let mut partitions = BTreeMap::new();
+        for partition in found.partitions() {
+            let (begin, end) = consumer.fetch_watermarks(name, partition.id(), ANSWER)?;
+            let state = Partition { begin, end, records: 0, done: end <= begin };
+            partitions.insert(partition.id(), state);
+        }
+        Ok(Some(Self { stream, name: name.to_owned(), partitions }))
+    }
+
+    fn offsets(&self) -> i64 {
+        self.partitions.values().map(|partition| partition.end - partition.begin).sum()
+    }
+
+    /// Reads all partitions to their ends. Topics are read one after the other, since a partition
+    /// that says where it ends does not say of which topic it is.
+    fn read(
+        &mut self,
+        consumer: &Reader,
+        decoder: &mut Decoder,
+        each: &mut Each<'_>,
+    ) -> Result<ControlFlow<()>, String> {
+        let failed = |error| settings::explain(&consumer.context().0, &error);
+        consumer.assign(&self.unread().map_err(failed)?).map_err(failed)?;
+        let mut last = Instant::now();
+        let mut trouble = None;
+        while self.partitions.values().any(|partition| !partition.done) {
+            match consumer.poll(POLL) {
+                Some(Ok(message)) => {
+                    if self.take(&message, decoder, each)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(id))) => {
+                    self.partitions.entry(id).and_modify(|partition| partition.done = true);
+                }
+                Some(Err(error)) if is_final(&error) => return Err(failed(error)),
+                // librdkafka goes on trying.
+                other => {
+                    if let Some(Err(error)) = other {
+                        tracing::debug!("reading {}: {error}", self.name);
+                        trouble = Some(failed(error));
+                    }
+                    if last.elapsed() > PATIENCE {
+                        let why = trouble.map(|why| format!(" ({why})")).unwrap_or_default();
+                        return Err(format!("no record came within {PATIENCE:?}{why}"));
+                    }
+                    continue;
+                }
+            }
+            last = Instant::now();
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The partitions that have records, from their beginnings.
+    fn unread(&self) -> Result<TopicPartitionList, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (id, partition) in self.partitions.iter().filter(|(_, partition)| !partition.done) {
+            list.add_partition_offset(&self.name, *id, Offset::Offset(partition.begin))?;
+        }
+        Ok(list)
+    }
+
+    fn take(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        decoder: &mut Decoder,
+        each: &mut Each<'_>,
+    ) -> Result<ControlFlow<()>, String> {
+        let (id, offset) = (message.partition(), message.offset());
+        let Some(partition) = self.partitions.get_mut(&id) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        partition.done |= offset + 1 >= partition.end;
+        // What arrived after the call, and what was deleted from a compacted topic.
+        let (true, Some(value)) = (offset < partition.end, message.payload()) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        partition.records += 1;
+        let (id_header, at) = (event_id(message), format_args!("{}/{id} at {offset}", self.name));
+        match decoder.decode(value) {
+            Ok(line) => Ok(each(line, id_header, &at)),
+            Err(Undecodable::Registry(why)) => Err(why),
+            // No record will be found in it; the place says why.
+            Err(Undecodable::Record(why)) => {
+                Ok(each(value, id_header, &format_args!("{at} ({why})")))
             }
         }
     }
-    Ok(ends)
+
+    /// What was not there of what should have been.
+    fn gaps(&self, gaps: &mut Vec<Gap>) {
+        for (id, Partition { begin, end, records, done }) in &self.partitions {
+            let mut add = |what| gaps.push(Gap { stream: self.stream, what });
+            if *begin > 0 {
+                add(format!(
+                    "{}/{id} begins at offset {begin}: what was before is gone (retention), and \
+                     captures of that time cannot close",
+                    self.name
+                ));
+            }
+            let none = end - begin - records;
+            if *done && none > 0 {
+                add(format!(
+                    "{}/{id}: {none} of the offsets {begin} to {} hold no record (compacted, \
+                     deleted meanwhile, or marks of transactions)",
+                    self.name,
+                    end - 1
+                ));
+            }
+        }
+    }
+}
+
+/// Whether trying again is of no use.
+fn is_final(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::Authentication
+                | Code::ClusterAuthorizationFailed
+                | Code::Fatal
+                | Code::SaslAuthenticationFailed
+                | Code::TopicAuthorizationFailed
+                | Code::UnknownPartition
+                | Code::UnknownTopic
+                | Code::UnknownTopicOrPartition
+        )
+    )
+}
+
+fn event_id<'a>(message: &'a BorrowedMessage<'_>) -> Option<&'a [u8]> {
+    message.headers()?.iter().find(|header| header.key == "event_id")?.value
 }

@@ -1,9 +1,11 @@
 //! What librdkafka tells: deliveries, errors, log lines, statistics.
 
+use super::super::Gauge;
+use super::super::KafkaConfig;
 use super::super::tally::Reason;
-use super::super::threaded::Shared;
-use super::super::{Failure, Gauge};
-use super::settings::essence;
+use super::diagnose::{Diagnosis, diagnose};
+use super::flight::{Flight, Outcome};
+use super::settings::{essence, without_secrets};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -11,71 +13,131 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tracing::{debug, error, info, warn};
+use std::thread;
+use std::time::Duration;
+use tracing::{Dispatch, debug, dispatcher, error, info, warn};
 
-/// The context of the producer. A record's opaque is its stream's number.
-pub(super) struct Reports {
-    shared: Arc<Shared>,
-    unreachable: AtomicBool,
+/// How long it may take to find out why Kafka cannot be reached.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The state of the connection, as far as librdkafka tells it; outlives each producer.
+pub(super) struct Health {
+    config: KafkaConfig,
+    unreachable: Arc<AtomicBool>,
     /// The last trouble with one broker: that all are down says less.
     trouble: Mutex<Option<String>>,
-    stats: Arc<Stats>,
+    /// Why the producer can do nothing any more.
+    fatal: Mutex<Option<String>>,
+    pub(super) stats: Stats,
 }
 
-impl Reports {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+impl Health {
+    pub(super) fn new(config: &KafkaConfig) -> Self {
         Self {
-            shared,
-            unreachable: AtomicBool::new(false),
+            config: config.clone(),
+            unreachable: Arc::default(),
             trouble: Mutex::default(),
-            stats: Arc::default(),
+            fatal: Mutex::default(),
+            stats: Stats::default(),
         }
     }
 
-    pub(super) fn stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.stats)
+    /// Whether no broker can be reached, as far as is known.
+    pub(super) fn is_down(&self) -> bool {
+        self.unreachable.load(Ordering::Relaxed)
     }
 
-    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Why the producer must be replaced, told once.
+    pub(super) fn take_fatal(&self) -> Option<String> {
+        lock(&self.fatal).take()
     }
 
-    /// Says it once until records arrive again.
-    fn warn_once(&self, reason: &str) {
-        let trouble = self.trouble().take();
-        let reason = trouble.as_deref().unwrap_or(reason);
-        if !self.unreachable.swap(true, Ordering::Relaxed) {
-            warn!(reason, "Kafka cannot be reached; records wait for it");
+    /// The producer cannot be used.
+    pub(super) fn set_fatal(&self, reason: String) {
+        *lock(&self.fatal) = Some(reason);
+    }
+
+    /// Says it once until records arrive again: why, and what would help. What librdkafka said
+    /// may be nothing but that no broker is left.
+    fn warn_once(&self, said: Option<&str>) {
+        let trouble = lock(&self.trouble).take();
+        if self.unreachable.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let said = said.map(|words| essence(&self.config, words)).or(trouble);
+        let (config, unreachable) = (self.config.clone(), Arc::clone(&self.unreachable));
+        // The caller's subscriber, which may be its thread's own.
+        let dispatch = dispatcher::get_default(Dispatch::clone);
+        // librdkafka waits for its callbacks, and looking into it takes time.
+        let tell = move || match diagnose(&config, said.as_deref(), PATIENCE) {
+            Some(Diagnosis { problem: reason, remedy }) => {
+                dispatcher::with_default(&dispatch, || {
+                    warn!(reason, remedy, "Kafka cannot be reached; records wait for it");
+                });
+            }
+            // The last broker closed a connection and takes new ones: no trouble.
+            None => unreachable.store(false, Ordering::Relaxed),
+        };
+        if let Err(error) = thread::Builder::new().name("kafka-trouble".into()).spawn(tell) {
+            warn!(reason = %error, "Kafka cannot be reached; records wait for it");
         }
     }
+
+    fn arrived(&self) {
+        if self.unreachable.load(Ordering::Relaxed) {
+            self.unreachable.store(false, Ordering::Relaxed);
+            info!("Kafka is reached again");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The context of a producer. A record's opaque is its number in the flight.
+pub(super) struct Reports {
+    pub(super) flight: Arc<Flight>,
+    pub(super) health: Arc<Health>,
 }
 
 impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, stream: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let outcome = match result {
             Ok(_) => {
-                if self.unreachable.load(Ordering::Relaxed) {
-                    self.unreachable.store(false, Ordering::Relaxed);
-                    info!("Kafka is reached again");
-                }
-                Ok(())
+                self.health.arrived();
+                Outcome::Delivered
             }
-            Err((error, _)) => Err(reason(error.rdkafka_error_code())),
+            Err((error, _)) => judge(error.rdkafka_error_code()),
         };
-        self.shared.tally.settle_one(stream, outcome);
+        self.flight.settle(number, outcome);
+    }
+}
+
+/// What an error means for the record. A producer that ends gives its records back.
+fn judge(code: Option<RDKafkaErrorCode>) -> Outcome {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Some(Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::State) => {
+            Outcome::Returned
+        }
+        code => Outcome::Refused(reason(code)),
     }
 }
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let message = without_secrets(&self.health.config, message);
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 error!(facility, "librdkafka: {message}");
             }
             // Connection trouble is told once, by `error`; librdkafka repeats it at each attempt.
-            _ if matches!(facility, "FAIL" | "ERROR") => debug!(facility, "librdkafka: {message}"),
+            _ if matches!(facility, "FAIL" | "ERROR" | "GETPID") => {
+                debug!(facility, "librdkafka: {message}");
+            }
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
                 warn!(facility, "librdkafka: {message}");
             }
@@ -84,23 +146,25 @@ impl ClientContext for Reports {
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.stats.take(&statistics);
+        self.health.stats.take(&statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             Some(Code::Fatal) => {
-                let broken = format!("the Kafka producer has failed for good: {reason}");
-                self.shared.fail(Failure::Broken(broken), Reason::BrokerError);
+                self.health.set_fatal(essence(&self.health.config, reason));
             }
-            Some(Code::AllBrokersDown | Code::Authentication | Code::SSL) => {
-                self.warn_once(reason);
-            }
+            Some(Code::Authentication | Code::SSL) => self.health.warn_once(Some(reason)),
+            // That all are down says less than what was before it.
+            Some(Code::AllBrokersDown) => self.health.warn_once(None),
             Some(Code::BrokerTransportFailure | Code::Resolve) => {
-                *self.trouble() = Some(essence(reason).to_owned());
+                *lock(&self.health.trouble) = Some(essence(&self.health.config, reason));
             }
-            _ => debug!(reason, "librdkafka reports an error"),
+            _ => {
+                let reason = essence(&self.health.config, reason);
+                debug!(reason, "librdkafka reports an error");
+            }
         }
     }
 }
@@ -129,7 +193,6 @@ pub(super) fn reason(code: Option<RDKafkaErrorCode>) -> Reason {
         Some(Code::InvalidRecord | Code::PolicyViolation | Code::InvalidTimestamp) => {
             Reason::Rejected
         }
-        Some(Code::PurgeQueue | Code::PurgeInflight) => Reason::Shutdown,
         _ => Reason::BrokerError,
     }
 }

@@ -1,11 +1,13 @@
-use super::super::{Batch, Failure, Sink};
+use super::super::{Batch, Sink};
+use super::reports::Reports;
 use super::*;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, TopicPartitionList};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 fn streams() -> StreamSet {
     [Stream::Transactions, Stream::Ledger].into_iter().collect()
@@ -15,6 +17,16 @@ fn config(brokers: &str, options: &[(&str, &str)]) -> KafkaConfig {
     let options = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let topics = [(Stream::Ledger, "accounts".to_owned())].into();
     KafkaConfig { brokers: vec![brokers.into()], topics, options, ..KafkaConfig::default() }
+}
+
+/// A sink without a disk.
+fn open(config: &KafkaConfig) -> Result<Threaded, SinkError> {
+    open_bounded(config, Bounds::default())
+}
+
+fn open_bounded(config: &KafkaConfig, bounds: Bounds) -> Result<Threaded, SinkError> {
+    let with = With { node: "node-1", region: None, config, spool: None };
+    super::open_bounded("kafka".into(), streams(), with, bounds)
 }
 
 fn batch(count: u32) -> Arc<Batch> {
@@ -78,7 +90,7 @@ fn records_arrive_with_key_headers_and_topic() {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
     let config = config(&brokers, &[]);
-    let mut sink = open("kafka".into(), streams(), "node-1", &config).unwrap();
+    let mut sink = open(&config).unwrap();
     for _ in 0..10 {
         sink.offer(&batch(300));
     }
@@ -103,7 +115,7 @@ fn records_arrive_with_key_headers_and_topic() {
     );
     sink.close();
     assert_eq!((totals(&sink), sink.failure()), ((2000, 2000, 0), None));
-    let found = probe_brokers(&config, Duration::from_secs(10)).unwrap();
+    let found = probe_brokers(&config, streams(), Duration::from_secs(10)).unwrap();
     assert!(found.starts_with("1 broker, "), "{found}");
     assert!(!sink.gauges().is_empty());
 }
@@ -112,7 +124,7 @@ fn records_arrive_with_key_headers_and_topic() {
 fn an_unreachable_broker_holds_nothing_up() {
     let config = config("127.0.0.1:1", &[("queue.buffering.max.messages", "50")]);
     let bounds = Bounds { batches: 3, bytes: 1 << 20 };
-    let mut sink = open_bounded("kafka".into(), streams(), "n", &config, bounds).unwrap();
+    let mut sink = open_bounded(&config, bounds).unwrap();
     let start = Instant::now();
     for _ in 0..100 {
         sink.offer(&batch(30));
@@ -132,7 +144,7 @@ fn an_unreachable_broker_holds_nothing_up() {
 #[test]
 fn a_record_has_its_time() {
     let config = config("127.0.0.1:1", &[("message.timeout.ms", "100"), ("linger.ms", "5")]);
-    let mut sink = open("kafka".into(), streams(), "n", &config).unwrap();
+    let mut sink = open(&config).unwrap();
     sink.offer(&batch(3));
     sink.flush(Duration::from_secs(10));
     assert_eq!((totals(&sink), dropped(&sink, "message_timed_out")), ((2, 0, 0), 2));
@@ -146,7 +158,7 @@ fn refusals_are_counted_by_reason() {
         .unwrap();
     let brokers = cluster.bootstrap_servers();
     let config = config(&brokers, &[("message.max.bytes", "1000")]);
-    let mut sink = open("kafka".into(), streams(), "n", &config).unwrap();
+    let mut sink = open(&config).unwrap();
     sink.offer(&batch(3));
     let mut large = Batch::default();
     large.push(Stream::Transactions, 1, |out| out.resize(5000, b'x'), |_| ());
@@ -162,7 +174,7 @@ fn waits_for_a_broker_that_comes_back() {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
     let fast = [("reconnect.backoff.max.ms", "200"), ("retry.backoff.ms", "50")];
-    let mut sink = open("kafka".into(), streams(), "n", &config(&brokers, &fast)).unwrap();
+    let mut sink = open(&config(&brokers, &fast)).unwrap();
     sink.offer(&batch(3));
     sink.flush(Duration::from_secs(20));
     cluster.broker_down(1).unwrap();
@@ -179,21 +191,39 @@ fn secrets_stay_out_of_errors() {
     let options = [("sasl.oauthbearer.client.secret", "hunter2"), ("acks", "hunter2")];
     for option in options {
         let config = config("127.0.0.1:1", &[option]);
-        let error = open("kafka".into(), streams(), "n", &config).err().map(|e| e.to_string());
+        let error = open(&config).err().map(|e| e.to_string());
         assert!(option.0 == "sasl.oauthbearer.client.secret" || error.is_some());
         let told = format!("{error:?}");
         assert!(option.0 == "acks" || !told.contains("hunter2"), "{told}");
     }
     let config = config("127.0.0.1:1", &[("ssl.key.pem", "hunter2"), ("nonsense", "x")]);
-    let error = open("kafka".into(), streams(), "n", &config).err().unwrap().to_string();
+    let error = open(&config).err().unwrap().to_string();
     assert!(error.contains("kafka.options") && !error.contains("hunter2"), "{error}");
 }
 
 #[test]
+fn secrets_stay_out_of_the_words_of_librdkafka() {
+    let options = [
+        ("sasl.password", "hunter2"),
+        ("sasl.oauthbearer.config", "principal=x hunter3"),
+        ("client.rack", "rack-9"),
+    ];
+    let mut config = config("k:1", &options);
+    config.hidden = BTreeSet::from(["client.rack".to_owned()]);
+    let told = |words| settings::essence(&config, words);
+    assert_eq!(told("k:1/1: no user hunter2 in rack-9 (after 3ms)"), "k:1/1: no user *** in ***");
+    let words = "Unrecognized sasl.oauthbearer.config beginning at: hunter3";
+    assert_eq!(told(words), "Unrecognized sasl.oauthbearer.config");
+    let words = "sasl.username and sasl.password must be set";
+    assert_eq!(told(words), words);
+}
+
+#[test]
 fn an_unreachable_broker_is_explained() {
-    let why = probe_brokers(&config("127.0.0.1:1", &[]), Duration::from_secs(2)).unwrap_err();
+    let probe = |config| probe_brokers(&config, streams(), Duration::from_secs(1)).unwrap_err();
+    let why = probe(config("127.0.0.1:1", &[])).problem;
     assert!(why.contains("127.0.0.1:1") && why.contains("refused"), "{why}");
-    assert!(probe_brokers(&KafkaConfig::default(), Duration::ZERO).is_err());
+    assert_eq!(probe(KafkaConfig::default()).problem, "no broker is configured");
 }
 
 /// What is logged while `work` runs on this thread.
@@ -218,39 +248,32 @@ fn logged(work: impl FnOnce()) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+fn reports() -> Reports {
+    let own = Threaded::shared(Tally::new(streams(), REASONS));
+    let recovered = Arc::new(Tally::new(streams(), REASONS));
+    let flight = Arc::new(Flight::new(Tallies { own, recovered }));
+    Reports { flight, health: Arc::new(Health::new(&config("127.0.0.1:1", &[]))) }
+}
+
 #[test]
 fn trouble_is_told_once() {
     use rdkafka::client::ClientContext;
-    let shared = Threaded::shared(Tally::new(streams(), REASONS));
-    let reports = Reports::new(Arc::clone(&shared));
+    let reports = reports();
     let error = |code, reason| reports.error(KafkaError::Global(code), reason);
     let told = logged(|| {
         for _ in 0..100 {
-            error(RDKafkaErrorCode::BrokerTransportFailure, "k:9092: Connection refused");
+            error(RDKafkaErrorCode::BrokerTransportFailure, "127.0.0.1:1/1: Connection refused");
             error(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
         }
+        // Looked into by a thread of its own.
+        std::thread::sleep(Duration::from_secs(1));
     });
     assert_eq!(told.lines().count(), 1, "{told}");
     assert!(told.contains("WARN") && told.contains("Connection refused"), "{told}");
+    assert!(reports.health.is_down());
+    assert!(told.contains("remedy="), "{told}");
     error(RDKafkaErrorCode::Fatal, "out of order sequence number");
-    assert_eq!(shared.failed(), Some(Reason::BrokerError));
-}
-
-#[test]
-fn a_fatal_error_ends_the_sink() {
-    let mut sink = {
-        let shared = Threaded::shared(Tally::new(streams(), REASONS));
-        shared.fail(Failure::Broken("over".into()), Reason::BrokerError);
-        Threaded::start("kafka".into(), Look::Json, Bounds::default(), shared, |back| {
-            back.drop_all(Reason::BrokerError);
-        })
-        .unwrap()
-    };
-    sink.offer(&batch(3));
-    assert_eq!((totals(&sink), dropped(&sink, "broker_error")), ((2, 0, 0), 2));
-}
-
-#[test]
-fn writes_hex() {
-    assert_eq!(hex(0x0123_4567_89AB_CDEF, &mut [0; 32]), b"00000000000000000123456789abcdef");
+    let fatal = reports.health.take_fatal();
+    assert_eq!(fatal.as_deref(), Some("out of order sequence number"));
+    assert_eq!(reports.health.take_fatal(), None);
 }

@@ -1,14 +1,14 @@
-use super::super::{OpenWith, Sink, SinkSpec, Stream, open as open_sinks};
+use super::super::{OpenWith, Sink, SinkSpec, Stream, StreamChoice, open as open_sinks};
 use super::*;
 use proptest::prelude::*;
 use std::fs;
 use std::io::Read;
 use std::process::Command;
 
-const STREAMS: [Stream; 3] = [Stream::Transactions, Stream::Ledger, Stream::Messages];
+pub(super) const STREAMS: [Stream; 3] = [Stream::Transactions, Stream::Ledger, Stream::Messages];
 
 /// A batch of records of the given sizes; a record's first field is its number.
-fn batch(sizes: &[(usize, usize)], number: &mut u64) -> Arc<Batch> {
+pub(super) fn batch(sizes: &[(usize, usize)], number: &mut u64) -> Arc<Batch> {
     let mut batch = Batch::default();
     for (stream, size) in sizes {
         *number += 1;
@@ -23,12 +23,12 @@ fn batch(sizes: &[(usize, usize)], number: &mut u64) -> Arc<Batch> {
     Arc::new(batch)
 }
 
-fn two_streams() -> StreamSet {
+pub(super) fn two_streams() -> StreamSet {
     [Stream::Transactions, Stream::Ledger].into_iter().collect()
 }
 
 /// Everything offered is accounted for: (records, delivered, dropped) of both streams together.
-fn totals(sink: &dyn Sink) -> (u64, u64, u64) {
+pub(super) fn totals(sink: &dyn Sink) -> (u64, u64, u64) {
     let counters = sink.counters();
     assert_eq!(counters.keys().collect::<Vec<_>>(), ["ledger", "transactions"]);
     let mut totals = (0, 0, 0);
@@ -44,7 +44,7 @@ fn totals(sink: &dyn Sink) -> (u64, u64, u64) {
     totals
 }
 
-fn dropped(sink: &dyn Sink, reason: &str) -> u64 {
+pub(super) fn dropped(sink: &dyn Sink, reason: &str) -> u64 {
     sink.counters().values().map(|delivery| delivery.dropped[reason]).sum()
 }
 
@@ -53,7 +53,8 @@ fn piped(bounds: Bounds) -> (Threaded, io::PipeReader) {
     let (reader, writer) = io::pipe().unwrap();
     let file = File::from(std::os::fd::OwnedFd::from(writer));
     let shared = Threaded::shared(Tally::new(two_streams(), REASONS));
-    let work = move |back: &Back| Writer::new(file, "stdout".into(), true).run(back);
+    let target = Target::unnamed(file, "stdout".into());
+    let work = move |back: &Back| Writer::new(target, true).run(back);
     (Threaded::start("stdout".into(), Look::Json, bounds, shared, work).unwrap(), reader)
 }
 
@@ -62,7 +63,7 @@ fn appends_whole_batches_to_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out.ndjson");
     fs::write(&path, "before\n").unwrap();
-    let mut sink = file("file".into(), two_streams(), &path).unwrap();
+    let mut sink = file("file".into(), two_streams(), &path, Rotation::default()).unwrap();
     let mut number = 0;
     sink.offer(&batch(&[(0, 5), (2, 5), (1, 0)], &mut number));
     sink.offer(&batch(&[(2, 5)], &mut number));
@@ -80,7 +81,7 @@ fn new_files_are_not_for_everyone() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new");
-    drop(file("file".into(), two_streams(), &path).unwrap());
+    drop(file("file".into(), two_streams(), &path, Rotation::default()).unwrap());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
 }
 
@@ -89,7 +90,15 @@ fn names_sinks_and_says_what_cannot_be_opened() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| SinkSpec::File(dir.path().join(name));
     let kafka = super::super::KafkaConfig::default();
-    let with = OpenWith { streams: None, stdout: Look::Json, node: "n", kafka: &kafka };
+    let with = OpenWith {
+        streams: StreamChoice::default(),
+        rotation: Rotation::default(),
+        stdout: Look::Json,
+        node: "n",
+        region: None,
+        kafka: &kafka,
+        spool: None,
+    };
     let specs = [path("a"), SinkSpec::Null, path("b")];
     let sinks = open_sinks(&specs, &with).unwrap();
     assert_eq!(
@@ -104,7 +113,8 @@ fn names_sinks_and_says_what_cannot_be_opened() {
 
 #[test]
 fn a_full_device_ends_the_sink() {
-    let mut sink = file("file".into(), two_streams(), Path::new("/dev/full")).unwrap();
+    let mut sink =
+        file("file".into(), two_streams(), Path::new("/dev/full"), Rotation::default()).unwrap();
     let mut number = 0;
     sink.offer(&batch(&[(0, 5), (1, 5)], &mut number));
     sink.flush(Duration::from_secs(5));
@@ -129,7 +139,7 @@ fn a_full_disk_leaves_whole_records() {
         return;
     }
     let path = dir.path().join("out");
-    let mut sink = file("file".into(), two_streams(), &path).unwrap();
+    let mut sink = file("file".into(), two_streams(), &path, Rotation::default()).unwrap();
     let mut number = 0;
     for _ in 0..100 {
         sink.offer(&batch(&[(0, 700), (1, 333), (2, 10)], &mut number));
@@ -196,6 +206,25 @@ fn bounds_hold_by_octets_too() {
     assert_eq!(dropped(&sink, "queue_full"), 0);
     sink.offer(&batch(&[(0, 1)], &mut number));
     assert_eq!(dropped(&sink, "queue_full"), 1);
+}
+
+#[test]
+fn a_full_disk_fails_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out");
+    let open = |path: &Path| file("file".into(), two_streams(), path, Rotation::default());
+    let mut sinks = [open(Path::new("/dev/full")).unwrap(), open(&path).unwrap()];
+    let mut number = 0;
+    for _ in 0..10 {
+        let batch = batch(&[(0, 5), (1, 5)], &mut number);
+        for sink in &mut sinks {
+            sink.offer(&batch);
+            sink.flush(Duration::from_secs(5));
+        }
+    }
+    assert_eq!(sinks.each_ref().map(|sink| totals(sink)), [(20, 0, 20), (20, 20, 0)]);
+    assert_eq!(sinks.each_ref().map(|sink| sink.failure().is_some()), [true, false]);
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 20);
 }
 
 proptest! {

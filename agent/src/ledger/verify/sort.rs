@@ -1,0 +1,317 @@
+//! Telling duplicates in bounded memory: an external merge sort of small entries, one per record.
+//!
+//! Entries collect in memory; when the bound is reached they are sorted and written to a temporary
+//! file, a run. Reading all runs side by side gives equal entries one after the other. No number
+//! of duplicates and no choice of ids can make it need more memory, as it could with a table per
+//! share of the ids.
+
+use super::Room;
+use crate::record::EventId;
+use crate::sink::Stream;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::path::PathBuf;
+
+/// Octets of memory for entries unless told otherwise.
+pub const MEMORY_BYTES: usize = 64 << 20;
+
+/// So many runs are merged into one, which bounds open files and read buffers.
+const FAN_IN: usize = 64;
+
+/// Of each run that is read or written.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Octets of an entry in a run.
+const ENTRY_BYTES: usize = 22;
+
+/// No status.
+const NONE: u8 = u8::MAX;
+
+/// What is kept of a record. Sorts by event: event id, node, stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entry {
+    // In octets, the first the highest: a u128 would be aligned to 16 octets and the entry take 32.
+    id: [u8; 16],
+    node: u32,
+    stream: u8,
+    status: u8,
+}
+
+impl Entry {
+    pub(super) fn new(id: EventId, node: u32, stream: Stream, status: Option<u8>) -> Self {
+        let id = id.0.to_be_bytes();
+        Self { id, node, stream: stream as u8, status: status.unwrap_or(NONE) }
+    }
+
+    pub(super) fn id(&self) -> EventId {
+        EventId(u128::from_be_bytes(self.id))
+    }
+
+    /// The node's number.
+    pub(super) const fn node(&self) -> u32 {
+        self.node
+    }
+
+    /// The place of the stream in [`Stream::ALL`].
+    pub(super) fn stream(&self) -> usize {
+        usize::from(self.stream)
+    }
+
+    /// The number of the status; beyond all numbers where there is none.
+    pub(super) fn status(&self) -> usize {
+        usize::from(self.status)
+    }
+
+    /// Whether both are copies of one record.
+    fn same_event(&self, other: &Self) -> bool {
+        (self.id, self.node, self.stream) == (other.id, other.node, other.stream)
+    }
+
+    fn to_octets(self) -> [u8; ENTRY_BYTES] {
+        let mut octets = [0; ENTRY_BYTES];
+        octets[..16].copy_from_slice(&self.id);
+        octets[16..20].copy_from_slice(&self.node.to_le_bytes());
+        octets[20..].copy_from_slice(&[self.stream, self.status]);
+        octets
+    }
+
+    fn read(input: &mut impl Read) -> io::Result<Self> {
+        let (mut id, mut node, mut kind) = ([0; 16], [0; 4], [0; 2]);
+        input.read_exact(&mut id)?;
+        input.read_exact(&mut node)?;
+        input.read_exact(&mut kind)?;
+        let [stream, status] = kind;
+        Ok(Self { id, node: u32::from_le_bytes(node), stream, status })
+    }
+}
+
+/// Takes entries in any order and gives each event once.
+#[derive(Debug)]
+pub(super) struct Sorter {
+    temp: PathBuf,
+    capacity: usize,
+    buffer: Vec<Entry>,
+    /// Runs by how often their entries were merged; fewer than [`FAN_IN`] in each place.
+    levels: Vec<Vec<Run>>,
+}
+
+/// Sorted entries in a file without a name, from its beginning.
+#[derive(Debug)]
+struct Run {
+    file: File,
+    entries: u64,
+}
+
+impl Sorter {
+    pub(super) fn new(room: Room) -> Self {
+        let capacity = (room.memory_bytes / size_of::<Entry>()).max(1);
+        Self { temp: room.temp, capacity, buffer: Vec::new(), levels: Vec::new() }
+    }
+
+    /// Takes an entry.
+    pub(super) fn push(&mut self, entry: Entry) -> io::Result<()> {
+        if self.buffer.len() == self.capacity {
+            self.spill()?;
+        }
+        self.buffer.push(entry);
+        Ok(())
+    }
+
+    /// Hands each event to `each`, with the number of its copies. Where these differ in status, the
+    /// lowest stands, so that the order in which they came decides nothing.
+    pub(super) fn distinct(mut self, each: &mut dyn FnMut(&Entry, u64)) -> io::Result<()> {
+        let mut last: Option<(Entry, u64)> = None;
+        let mut take = |entry: Entry| {
+            match &mut last {
+                Some((event, copies)) if event.same_event(&entry) => *copies += 1,
+                _ => {
+                    if let Some((event, copies)) = last.replace((entry, 1)) {
+                        each(&event, copies);
+                    }
+                }
+            }
+            Ok(())
+        };
+        if self.levels.is_empty() {
+            self.buffer.sort_unstable();
+            self.buffer.into_iter().try_for_each(take)?;
+        } else {
+            self.spill()?;
+            self.buffer = Vec::new();
+            merge(self.levels.into_iter().flatten(), &mut take)?;
+        }
+        if let Some((event, copies)) = last {
+            each(&event, copies);
+        }
+        Ok(())
+    }
+
+    /// Writes what is in memory as a run.
+    fn spill(&mut self) -> io::Result<()> {
+        self.buffer.sort_unstable();
+        let mut writer = RunWriter::new(&self.temp)?;
+        for entry in self.buffer.drain(..) {
+            writer.write(entry)?;
+        }
+        let mut run = writer.finish()?;
+        for level in 0.. {
+            if level == self.levels.len() {
+                self.levels.push(Vec::new());
+            }
+            self.levels[level].push(run);
+            if self.levels[level].len() < FAN_IN {
+                break;
+            }
+            let mut writer = RunWriter::new(&self.temp)?;
+            merge(self.levels[level].drain(..), &mut |entry| writer.write(entry))?;
+            run = writer.finish()?;
+        }
+        Ok(())
+    }
+}
+
+/// Hands the entries of all runs to `each` in order.
+fn merge(
+    runs: impl Iterator<Item = Run>,
+    each: &mut dyn FnMut(Entry) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut readers: Vec<RunReader> = runs.map(RunReader::new).collect();
+    let mut heap = BinaryHeap::with_capacity(readers.len());
+    for (place, reader) in readers.iter_mut().enumerate() {
+        if let Some(entry) = reader.next()? {
+            heap.push(Reverse((entry, place)));
+        }
+    }
+    while let Some(mut lowest) = heap.peek_mut() {
+        let Reverse((entry, place)) = *lowest;
+        each(entry)?;
+        match readers[place].next()? {
+            Some(entry) => *lowest = Reverse((entry, place)),
+            None => drop(PeekMut::pop(lowest)),
+        }
+    }
+    Ok(())
+}
+
+struct RunWriter {
+    output: BufWriter<File>,
+    entries: u64,
+}
+
+impl RunWriter {
+    fn new(folder: &PathBuf) -> io::Result<Self> {
+        let file = tempfile::tempfile_in(folder)?;
+        Ok(Self { output: BufWriter::with_capacity(BUFFER_BYTES, file), entries: 0 })
+    }
+
+    fn write(&mut self, entry: Entry) -> io::Result<()> {
+        self.entries += 1;
+        self.output.write_all(&entry.to_octets())
+    }
+
+    fn finish(self) -> io::Result<Run> {
+        let mut file = self.output.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.rewind()?;
+        Ok(Run { file, entries: self.entries })
+    }
+}
+
+struct RunReader {
+    input: BufReader<File>,
+    left: u64,
+}
+
+impl RunReader {
+    fn new(run: Run) -> Self {
+        Self { input: BufReader::with_capacity(BUFFER_BYTES, run.file), left: run.entries }
+    }
+
+    fn next(&mut self) -> io::Result<Option<Entry>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        Entry::read(&mut self.input).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn room(memory_bytes: usize) -> Room {
+        Room { temp: std::env::temp_dir(), memory_bytes }
+    }
+
+    /// Few ids, so that duplicates are many; few kinds.
+    fn entry() -> impl Strategy<Value = Entry> {
+        let id = prop_oneof![0_u128..50, any::<u128>(), Just(u128::MAX)];
+        (id, 0_u32..3, 0..Stream::ALL.len(), proptest::option::of(0_u8..8)).prop_map(
+            |(id, node, stream, status)| Entry::new(EventId(id), node, Stream::ALL[stream], status),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn counts_as_a_table_does(
+            entries in proptest::collection::vec(entry(), 0..400),
+            capacity in 1_usize..40,
+        ) {
+            let mut expected: HashMap<_, (u8, u64)> = HashMap::new();
+            let mut sorter = Sorter::new(room(capacity * size_of::<Entry>()));
+            for entry in entries {
+                let key = (entry.id, entry.node, entry.stream);
+                let (status, copies) = expected.entry(key).or_insert((entry.status, 0));
+                *status = entry.status.min(*status);
+                *copies += 1;
+                sorter.push(entry).unwrap();
+            }
+            let mut found = HashMap::new();
+            sorter.distinct(&mut |entry, copies| {
+                let key = (entry.id, entry.node, entry.stream);
+                assert_eq!(found.insert(key, (entry.status, copies)), None, "an event twice");
+            }).unwrap();
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn entries_survive_a_file(entry in entry()) {
+            prop_assert_eq!(Entry::read(&mut &entry.to_octets()[..]).unwrap(), entry);
+            prop_assert_eq!(Entry::new(entry.id(), 0, Stream::Dlq, None).id, entry.id);
+        }
+    }
+
+    #[test]
+    fn memory_stays_bounded_by_more_runs_than_one_merge_takes() {
+        let mut sorter = Sorter::new(room(1));
+        let runs = FAN_IN * FAN_IN + FAN_IN + 1;
+        for number in 0..runs {
+            let id = EventId((number / 2) as u128);
+            sorter.push(Entry::new(id, 0, Stream::Messages, None)).unwrap();
+            assert!(sorter.levels.iter().all(|level| level.len() < FAN_IN));
+        }
+        assert_eq!(sorter.levels.len(), 3);
+        let (mut events, mut copies) = (0, 0);
+        sorter
+            .distinct(&mut |_, more| {
+                events += 1;
+                copies += more;
+            })
+            .unwrap();
+        assert_eq!((events, copies), (runs.div_ceil(2), runs as u64));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error() {
+        let temp = PathBuf::from("/nonexistent");
+        let mut sorter = Sorter::new(Room { temp, memory_bytes: 1 });
+        let entry = Entry::new(EventId(1), 0, Stream::Messages, None);
+        sorter.push(entry).unwrap();
+        assert!(sorter.push(entry).is_err());
+    }
+}

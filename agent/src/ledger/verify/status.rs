@@ -1,0 +1,27 @@
+//! The statuses of transactions, as numbers in tables, and what pairing counted of each.
+
+use crate::ledger::Pairing;
+
+/// How many there are.
+pub(super) const COUNT: usize = ALL.len();
+
+/// A status with its counter.
+type Status = (&'static str, fn(&Pairing) -> u64);
+
+/// Every status that a transaction can have.
+pub(super) const ALL: [Status; 8] = [
+    ("answered", |pairing| pairing.answered),
+    ("timeout", |pairing| pairing.timeout),
+    ("late", |pairing| pairing.late),
+    ("icmp_error", |pairing| pairing.icmp_error),
+    ("duplicate", |pairing| pairing.duplicate),
+    ("orphan", |pairing| pairing.orphan),
+    ("evicted", |pairing| pairing.evicted),
+    ("open", |pairing| pairing.open),
+];
+
+/// The place of a status in [`ALL`].
+pub(super) fn number(name: &str) -> Option<u8> {
+    let place = ALL.iter().position(|(status, _)| *status == name)?;
+    u8::try_from(place).ok()
+}

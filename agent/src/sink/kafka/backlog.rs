@@ -1,0 +1,353 @@
+//! What waits on disk, seen from the sender: the spool, and every record of it in the balance.
+
+use super::super::spool::{GoneReason, Refused, Spool, SpoolConfig, Unsent, Unsynced};
+use super::super::tally::{Place, Reason};
+use super::super::{Batch, Gauge, Stream, StreamSet};
+use super::bits::Bits;
+use super::flight::{Cargo, Flight, Origin};
+use crossbeam_channel::Sender;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+use tracing::{info, warn};
+
+/// Between two looks at age, and two notes of what is settled.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+
+/// Between two writings of the page cache to the disk; also before a disk that refused is tried
+/// again for insurance.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// Before a spool that could not be opened is tried again.
+const REOPEN_EVERY: Duration = Duration::from_secs(30);
+
+/// The spool of a sink, if it has one.
+pub(super) struct Backlog {
+    settings: Option<Settings>,
+    spool: Option<Spool>,
+    flight: Arc<Flight>,
+    gauges: Arc<BacklogGauges>,
+    syncer: Syncer,
+    next_sync: Instant,
+    next_checkpoint: Instant,
+    next_open: Instant,
+    next_insurance: Instant,
+    /// Whether the last write failed: each trouble is told once.
+    ailing: bool,
+}
+
+struct Settings {
+    config: SpoolConfig,
+    destination: String,
+    node: String,
+}
+
+/// What `/metrics` shows of the spool.
+#[derive(Default)]
+pub(super) struct BacklogGauges {
+    pub(super) bytes: Arc<AtomicU64>,
+    torn_bytes: AtomicU64,
+    oldest: Mutex<Option<SystemTime>>,
+}
+
+impl Backlog {
+    /// Opens the spool where one is configured. A disk that refuses is told and tried again later.
+    pub(super) fn new(
+        config: Option<&SpoolConfig>,
+        brokers: &[String],
+        node: &str,
+        flight: Arc<Flight>,
+        gauges: Arc<BacklogGauges>,
+    ) -> Self {
+        let mut brokers = brokers.to_vec();
+        brokers.sort_unstable();
+        let settings = config.map(|config| Settings {
+            config: config.clone(),
+            destination: brokers.join(","),
+            node: node.to_owned(),
+        });
+        let now = Instant::now();
+        let mut backlog = Self {
+            settings,
+            spool: None,
+            flight,
+            gauges,
+            syncer: Syncer::default(),
+            next_sync: now,
+            next_checkpoint: now,
+            next_open: now,
+            next_insurance: now,
+            ailing: false,
+        };
+        backlog.open(now);
+        backlog
+    }
+
+    fn open(&mut self, now: Instant) {
+        let Some(Settings { config, destination, node }) = &self.settings else { return };
+        self.next_open = now + REOPEN_EVERY;
+        match Spool::open(config, destination, node, SystemTime::now()) {
+            Ok((spool, recovered)) => {
+                let tally = &self.flight.tallies().recovered;
+                tally.found(&recovered.records);
+                tally.found(&recovered.torn_records);
+                for stream in Stream::ALL {
+                    let torn = recovered.torn_records[stream as usize];
+                    tally.settle_at(Place::Disk, stream, torn, Err(Reason::SpoolCorrupt));
+                }
+                let found: u64 = recovered.records.iter().sum();
+                let directory = config.directory.display();
+                if found > 0 {
+                    info!(records = found, "{directory} holds records of an earlier run for Kafka");
+                }
+                if recovered.torn_bytes > 0 {
+                    let records: u64 = recovered.torn_records.iter().sum();
+                    let bytes = recovered.torn_bytes;
+                    warn!(bytes, records, "the end of the spool in {directory} was torn");
+                    self.gauges.torn_bytes.fetch_add(bytes, Ordering::Relaxed);
+                }
+                self.spool = Some(spool);
+                self.ailing = false;
+                // Opening drops what is too old.
+                self.account_gone();
+            }
+            Err(error) if !self.ailing => {
+                self.ailing = true;
+                warn!("no spool, records wait for Kafka in memory only: {error}");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Whether records can be put on disk.
+    pub(super) fn is_there(&self) -> bool {
+        self.spool.is_some()
+    }
+
+    /// Whether records should go to disk, even if they cannot now.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.settings.is_some()
+    }
+
+    /// Whether there are records on disk that the producer has not got yet.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.spool.as_ref().is_some_and(Spool::has_unsent)
+    }
+
+    /// Whether there is anything on disk.
+    pub(super) fn is_empty(&self) -> bool {
+        self.spool.as_ref().is_none_or(|spool| spool.records() == [0; Stream::ALL.len()])
+    }
+
+    /// Puts a batch's records on disk, to be sent later. Gives the streams whose records are not
+    /// there.
+    pub(super) fn put(&mut self, batch: &Batch, streams: StreamSet) -> Vec<(Stream, Reason)> {
+        let now = SystemTime::now();
+        let mut refused = Vec::new();
+        for stream in streams.iter() {
+            let count = batch.iter().filter(|record| record.stream == stream).count() as u64;
+            if count == 0 {
+                continue;
+            }
+            let records = &mut batch.iter().filter(|record| record.stream == stream);
+            let Some(spool) = &mut self.spool else {
+                refused.push((stream, Reason::SpoolError));
+                continue;
+            };
+            match spool.append(stream, records, false, now) {
+                Ok(_) => self.flight.tallies().own.tally.spooled(stream, count),
+                Err(error) => {
+                    refused.push((stream, reason(&error)));
+                    self.complain(&error.to_string());
+                }
+            }
+            self.account_gone();
+        }
+        if refused.is_empty() {
+            self.ailing = false;
+        }
+        refused
+    }
+
+    /// Puts what is in memory only on disk too, in case of a crash.
+    pub(super) fn insure(&mut self, now: Instant) {
+        if now < self.next_insurance {
+            return;
+        }
+        let Some(spool) = &mut self.spool else { return };
+        let all = self.flight.exposed();
+        for exposed in &all {
+            for stream in Stream::ALL {
+                let mut records = exposed.of(stream).peekable();
+                if records.peek().is_none() {
+                    continue;
+                }
+                match spool.append(stream, &mut records, true, SystemTime::now()) {
+                    Ok(frame) if self.flight.house(exposed, stream, frame) => {}
+                    Ok(frame) => spool.settle(frame),
+                    Err(_) => {
+                        self.next_insurance = now + SYNC_EVERY;
+                        return self.account_gone();
+                    }
+                }
+            }
+        }
+        self.flight.insured(&all);
+        self.account_gone();
+    }
+
+    /// The next records from disk.
+    pub(super) fn next(&mut self) -> Option<Cargo> {
+        let next = self.spool.as_mut().and_then(Spool::next);
+        self.account_gone();
+        let Unsent { id, stream, own, node, batch, settled: before } = next?;
+        let mut settled = Bits::new(batch.len());
+        for (index, _) in before.iter().enumerate().filter(|(_, settled)| **settled) {
+            settled.add(index);
+        }
+        let mut homes = [None; Stream::ALL.len()];
+        homes[stream as usize] = Some(id);
+        Some(Cargo {
+            batch: Arc::new(batch),
+            node,
+            origin: if own { Origin::Own } else { Origin::Recovered },
+            streams: StreamSet::from_iter([stream]),
+            homes,
+            settled,
+        })
+    }
+
+    /// Forgets what has arrived, drops what is too old, and has the disk remember.
+    pub(super) fn tend(&mut self, now: Instant) {
+        if self.spool.is_none() && now >= self.next_open {
+            self.open(now);
+        }
+        let done = self.flight.take_done();
+        let Some(spool) = &mut self.spool else { return };
+        for frame in done {
+            spool.settle(frame);
+        }
+        if now >= self.next_sync {
+            self.next_sync = now + SYNC_EVERY;
+            self.syncer.sync(spool);
+            self.gauges.bytes.store(spool.bytes(), Ordering::Relaxed);
+            *self.gauges.oldest.lock().unwrap_or_else(PoisonError::into_inner) = spool.oldest();
+        }
+        if now >= self.next_checkpoint {
+            self.next_checkpoint = now + CHECKPOINT_EVERY;
+            if let Some(spool) = &mut self.spool {
+                spool.expire(SystemTime::now());
+            }
+            self.account_gone();
+            self.checkpoint();
+        }
+    }
+
+    /// Notes what has arrived, for the next run.
+    pub(super) fn checkpoint(&mut self) {
+        let Some(spool) = &mut self.spool else { return };
+        let partial = self.flight.partial();
+        let partial: Vec<(_, &[bool])> =
+            partial.iter().map(|(frame, settled)| (*frame, settled.as_slice())).collect();
+        if let Err(error) = spool.checkpoint(&partial) {
+            self.complain(&error.to_string());
+        }
+    }
+
+    /// The last words: everything that is known, on the disk itself.
+    pub(super) fn close(&mut self) {
+        self.tend(Instant::now());
+        self.checkpoint();
+        if let Some(Err(error)) = self.spool.as_mut().map(Spool::sync) {
+            self.complain(&error.to_string());
+        }
+    }
+
+    /// Counts what the spool had to let go.
+    fn account_gone(&mut self) {
+        let Some(spool) = &mut self.spool else { return };
+        for gone in spool.take_gone() {
+            if gone.sent {
+                self.flight.unhouse(gone.id, gone.stream);
+                continue;
+            }
+            let reason = match gone.reason {
+                GoneReason::Full => Reason::SpoolFull,
+                GoneReason::Expired => Reason::SpoolExpired,
+                GoneReason::Corrupt => Reason::SpoolCorrupt,
+            };
+            let origin = if gone.own { Origin::Own } else { Origin::Recovered };
+            let tally = self.flight.tallies().of(origin);
+            tally.settle_at(Place::Disk, gone.stream, gone.records, Err(reason));
+        }
+    }
+
+    fn complain(&mut self, error: &str) {
+        if !self.ailing {
+            self.ailing = true;
+            warn!("the spool cannot be written to: {error}");
+        }
+    }
+}
+
+/// Waits for the disk in a thread of its own: an old disk may take seconds, and records come on.
+#[derive(Default)]
+struct Syncer(Option<Sender<Unsynced>>);
+
+impl Syncer {
+    /// Has synced what is not, unless the disk is still busy with what was before.
+    fn sync(&mut self, spool: &mut Spool) {
+        if self.0.as_ref().is_some_and(Sender::is_full) {
+            return;
+        }
+        let Some(unsynced) = spool.take_unsynced() else { return };
+        let sender = self.0.get_or_insert_with(start_syncer);
+        // A thread that could not start is told of where it was to start.
+        let _ = sender.try_send(unsynced);
+    }
+}
+
+fn start_syncer() -> Sender<Unsynced> {
+    let (sender, receiver) = crossbeam_channel::bounded::<Unsynced>(1);
+    let work = move || {
+        for unsynced in receiver {
+            if let Err(error) = unsynced.sync() {
+                warn!(%error, "what is in the spool might not survive a power cut");
+            }
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("spool-sync".into()).spawn(work) {
+        warn!(%error, "cannot start a thread that syncs the spool");
+    }
+    sender
+}
+
+impl BacklogGauges {
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are floats")]
+    pub(super) fn gauges(&self) -> Vec<Gauge> {
+        let oldest = *self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = oldest.and_then(|oldest| oldest.elapsed().ok()).unwrap_or_default();
+        vec![
+            Gauge {
+                name: "dnscribe_spool_oldest_seconds",
+                help: "Age of the oldest records in the spool.",
+                counter: false,
+                value: age.as_secs_f64(),
+            },
+            Gauge {
+                name: "dnscribe_spool_torn_bytes_total",
+                help: "Octets that were found torn or corrupt when the spool was opened.",
+                counter: true,
+                value: self.torn_bytes.load(Ordering::Relaxed) as f64,
+            },
+        ]
+    }
+}
+
+fn reason(refused: &Refused) -> Reason {
+    match refused {
+        Refused::Full => Reason::SpoolFull,
+        _ => Reason::SpoolError,
+    }
+}

@@ -1,0 +1,88 @@
+//! Records that no broker takes become dead letters: stage, reason and the octets themselves.
+
+use super::super::{Batch, Stream};
+use super::flight::Dead;
+use crate::record::{DlqRecord, EventId};
+use crate::sink::tally::Reason;
+use crate::time::Timestamp;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tracing::{error, warn};
+
+/// Dead letters in a batch at most: of the largest records this makes some 10 MB.
+const BATCH: usize = 128;
+
+/// Writes dead letters.
+pub(super) struct DeadLetters {
+    pub(super) node: Arc<str>,
+    pub(super) region: Option<String>,
+    /// Whether the sink has a stream for them.
+    pub(super) wanted: bool,
+    /// Streams and reasons that have been told.
+    pub(super) told: BTreeSet<(Stream, &'static str)>,
+}
+
+impl DeadLetters {
+    /// The dead letters of these records. A dead letter that nobody takes is only counted.
+    pub(super) fn batches(&mut self, dead: &[Dead]) -> Vec<Batch> {
+        for dead in dead {
+            self.tell(dead);
+        }
+        if !self.wanted {
+            return Vec::new();
+        }
+        let letters: Vec<&Dead> = dead.iter().filter(|dead| dead.stream != Stream::Dlq).collect();
+        letters.chunks(BATCH).map(|dead| self.batch(dead)).collect()
+    }
+
+    fn batch(&self, dead: &[&Dead]) -> Batch {
+        let mut batch = Batch::default();
+        for dead in dead {
+            let record = self.record(dead);
+            let render = |out: &mut Vec<u8>| {
+                // Strings and numbers only, and memory does not refuse a write.
+                if let Err(error) = serde_json::to_writer(&mut *out, &record) {
+                    error!(%error, "a dead letter could not be rendered");
+                }
+                out.push(b'\n');
+            };
+            let key = |out: &mut Vec<u8>| out.extend(self.node.as_bytes());
+            batch.push(Stream::Dlq, record.event_id.0, render, key);
+        }
+        batch
+    }
+
+    fn record(&self, dead: &Dead) -> DlqRecord<'_> {
+        let original = EventId(dead.event_id);
+        DlqRecord {
+            event_id: original.of_dead_letter(dead.stream),
+            ts: Timestamp::now(),
+            stage: if dead.reason == Reason::NotEncodable { "encode" } else { "deliver" },
+            reason: dead.reason.name(),
+            stream: Some(dead.stream.name()),
+            record_event_id: Some(original),
+            bytes: BASE64.encode(&dead.bytes),
+            captured_bytes: count(dead.bytes.len()),
+            record_bytes: Some(count(dead.whole_bytes)),
+            ..DlqRecord::new(&self.node, self.region.as_deref())
+        }
+    }
+
+    fn tell(&mut self, dead: &Dead) {
+        let reason = dead.reason.name();
+        if self.told.insert((dead.stream, reason)) {
+            let stream = dead.stream.name();
+            let fate = match (dead.stream, self.wanted) {
+                (Stream::Dlq, _) | (_, false) => "they are counted as dropped",
+                (_, true) => "they are counted as dropped and go to the stream dlq",
+            };
+            warn!(stream, reason, "Kafka refuses records; {fate}");
+        }
+    }
+}
+
+fn count(octets: usize) -> u32 {
+    u32::try_from(octets).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,408 @@
+//! Records on their way: handed to librdkafka, or next in line for it, and not settled yet.
+//!
+//! Batches stay here, in order, until the broker has acknowledged each of their records. So a
+//! producer that has failed can be replaced and the new one given what the old one left, and what
+//! a broker that does not answer leaves in memory can be put on disk too.
+
+use super::super::tally::{PerStream, Place, Reason, Tally};
+use super::super::{Batch, Stream, StreamSet};
+use super::bits::Bits;
+use crate::sink::spool::FrameId;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Of a refused record the dead letter holds no more octets than this.
+pub(super) const DEAD_BYTES: usize = 64 << 10;
+
+/// No batch has more records: a record's place in its batch fits into so many bits.
+const INDEX_BITS: u32 = 16;
+
+const _: () = assert!(usize::BITS == 64, "a record's number is a batch's number and a place");
+
+/// Whose balance a record belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This capture's.
+    Own,
+    /// An earlier capture's, which left it in the spool.
+    Recovered,
+}
+
+/// The tallies of both origins.
+#[derive(Clone)]
+pub(super) struct Tallies {
+    pub(super) own: Arc<super::super::threaded::Shared>,
+    pub(super) recovered: Arc<Tally>,
+}
+
+impl Tallies {
+    pub(super) fn of(&self, origin: Origin) -> &Tally {
+        match origin {
+            Origin::Own => &self.own.tally,
+            Origin::Recovered => &self.recovered,
+        }
+    }
+}
+
+/// What librdkafka says of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The broker has it.
+    Delivered,
+    /// It was given back unsent: it stays on its way.
+    Returned,
+    /// Nobody will take it.
+    Refused(Reason),
+}
+
+/// A record that nobody takes.
+#[derive(Clone, Debug)]
+pub(super) struct Dead {
+    pub(super) stream: Stream,
+    pub(super) event_id: u128,
+    pub(super) reason: Reason,
+    /// Its beginning, and how long it was.
+    pub(super) bytes: Vec<u8>,
+    pub(super) whole_bytes: usize,
+}
+
+/// One batch on its way.
+pub(super) struct Cargo {
+    pub(super) batch: Arc<Batch>,
+    pub(super) node: Arc<str>,
+    pub(super) origin: Origin,
+    /// The streams of the batch that are meant; records of others are none of ours.
+    pub(super) streams: StreamSet,
+    /// The frame on disk that holds the records of a stream.
+    pub(super) homes: [Option<FrameId>; Stream::ALL.len()],
+    /// Records that need not be sent.
+    pub(super) settled: Bits,
+}
+
+struct Pending {
+    cargo: Cargo,
+    /// What was settled when the frames were written, which hold the rest.
+    left_out: Bits,
+    left: PerStream,
+    since: Instant,
+}
+
+impl Pending {
+    fn is_done(&self) -> bool {
+        self.left == PerStream::default()
+    }
+
+    /// Whether anything of it would be lost in a crash.
+    fn is_exposed(&self) -> bool {
+        self.left.iter().zip(&self.cargo.homes).any(|(left, home)| *left > 0 && home.is_none())
+    }
+
+    fn place(&self, stream: Stream) -> Place {
+        match self.cargo.homes[stream as usize] {
+            Some(_) => Place::Disk,
+            None => Place::Memory,
+        }
+    }
+
+    /// Which records of the stream's frame are settled.
+    fn settled_in_frame(&self, stream: Stream) -> Vec<bool> {
+        let records = self.cargo.batch.iter().enumerate();
+        records
+            .filter(|(index, record)| record.stream == stream && !self.left_out.has(*index))
+            .map(|(index, _)| self.cargo.settled.has(index))
+            .collect()
+    }
+}
+
+struct State {
+    /// The number of the first batch.
+    first: usize,
+    pending: VecDeque<Pending>,
+    records: u64,
+    bytes: usize,
+    last_delivery: Instant,
+    /// The batches before this one have been put on disk too, as far as they had to be.
+    insured: usize,
+    done: Vec<FrameId>,
+    dead: Vec<Dead>,
+}
+
+/// The records on their way. Shared by the sender and by librdkafka's reports.
+pub(super) struct Flight {
+    state: Mutex<State>,
+    tallies: Tallies,
+}
+
+/// Where the sender stands: the next record to hand over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cursor {
+    batch: usize,
+    pub(super) index: usize,
+}
+
+impl Cursor {
+    /// The record's number, for librdkafka to give back.
+    pub(super) fn number(self) -> usize {
+        self.batch << INDEX_BITS | self.index
+    }
+
+    pub(super) fn next_batch(self) -> Self {
+        Self { batch: self.batch + 1, index: 0 }
+    }
+}
+
+/// A batch to be handed over.
+pub(super) struct ToSend {
+    pub(super) batch: Arc<Batch>,
+    pub(super) node: Arc<str>,
+    pub(super) streams: StreamSet,
+    pub(super) settled: Bits,
+}
+
+/// A batch of which a crash would lose something.
+pub(super) struct Exposed {
+    pub(super) batch: Arc<Batch>,
+    number: usize,
+    streams: StreamSet,
+    settled: Bits,
+    homes: [Option<FrameId>; Stream::ALL.len()],
+}
+
+impl Exposed {
+    /// The records of a stream that are neither settled nor on disk, by place.
+    pub(super) fn of(&self, stream: Stream) -> impl Iterator<Item = super::super::Rendered<'_>> {
+        let wanted = self.streams.contains(stream) && self.homes[stream as usize].is_none();
+        let all = self.batch.iter().enumerate();
+        all.filter(move |(index, record)| {
+            wanted && record.stream == stream && !self.settled.has(*index)
+        })
+        .map(|(_, record)| record)
+    }
+}
+
+impl Flight {
+    pub(super) fn new(tallies: Tallies) -> Self {
+        let state = State {
+            first: 0,
+            pending: VecDeque::new(),
+            records: 0,
+            bytes: 0,
+            last_delivery: Instant::now(),
+            insured: 0,
+            done: Vec::new(),
+            dead: Vec::new(),
+        };
+        Self { state: Mutex::new(state), tallies }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) const fn tallies(&self) -> &Tallies {
+        &self.tallies
+    }
+
+    /// Puts a batch behind the others.
+    pub(super) fn add(&self, cargo: Cargo, now: Instant) {
+        let mut left = PerStream::default();
+        for (index, record) in cargo.batch.iter().enumerate() {
+            if cargo.streams.contains(record.stream) && !cargo.settled.has(index) {
+                left[record.stream as usize] += 1;
+            }
+        }
+        let mut state = self.state();
+        if state.pending.is_empty() {
+            // Nobody has waited for a delivery till now.
+            state.last_delivery = now;
+        }
+        state.records += left.iter().sum::<u64>();
+        state.bytes += cargo.batch.size_bytes();
+        let left_out = Bits::new(cargo.batch.len());
+        state.pending.push_back(Pending { cargo, left_out, left, since: now });
+        state.forget_done();
+    }
+
+    /// The batch at the cursor, or the first after it that is still there; none at the end.
+    pub(super) fn at(&self, cursor: &mut Cursor) -> Option<ToSend> {
+        let state = self.state();
+        if cursor.batch < state.first {
+            *cursor = Cursor { batch: state.first, index: 0 };
+        }
+        let pending = state.pending.get(state.offset(cursor.batch)?)?;
+        Some(ToSend {
+            batch: Arc::clone(&pending.cargo.batch),
+            node: Arc::clone(&pending.cargo.node),
+            streams: pending.cargo.streams,
+            settled: pending.cargo.settled.clone(),
+        })
+    }
+
+    /// Whether nothing stands behind the cursor.
+    pub(super) fn is_past_end(&self, cursor: Cursor) -> bool {
+        let state = self.state();
+        cursor.batch >= state.first + state.pending.len()
+    }
+
+    /// The place of the first batch: all that is unsettled is behind it.
+    pub(super) fn start(&self) -> Cursor {
+        Cursor { batch: self.state().first, index: 0 }
+    }
+
+    /// What became of a record. A second word about the same record changes nothing.
+    pub(super) fn settle(&self, number: usize, outcome: Outcome) {
+        let (batch, index) = (number >> INDEX_BITS, number & ((1 << INDEX_BITS) - 1));
+        let mut state = self.state();
+        if outcome == Outcome::Returned {
+            return;
+        }
+        state.last_delivery = Instant::now();
+        let Some(offset) = state.offset(batch) else { return };
+        let Some(pending) = state.pending.get_mut(offset) else { return };
+        let Some(record) = pending.cargo.batch.get(index) else { return };
+        if !pending.cargo.settled.add(index) {
+            return;
+        }
+        let stream = record.stream;
+        let (origin, place) = (pending.cargo.origin, pending.place(stream));
+        let result = match outcome {
+            Outcome::Refused(reason) => Err(reason),
+            _ => Ok(()),
+        };
+        self.tallies.of(origin).settle_at(place, stream, 1, result);
+        // A record for which nobody was there would find nobody as a dead letter either.
+        let refused = result.err().filter(|reason| *reason != Reason::MessageTimedOut);
+        let dead = refused.map(|reason| Dead {
+            stream,
+            event_id: record.event_id,
+            reason,
+            bytes: record.line[..record.line.len().min(DEAD_BYTES)].to_vec(),
+            whole_bytes: record.line.len(),
+        });
+        pending.left[stream as usize] -= 1;
+        let done =
+            pending.cargo.homes[stream as usize].filter(|_| pending.left[stream as usize] == 0);
+        state.records -= 1;
+        state.done.extend(done);
+        state.dead.extend(dead);
+        state.forget_done();
+    }
+
+    /// Frames all of whose records are settled, since the last call.
+    pub(super) fn take_done(&self) -> Vec<FrameId> {
+        std::mem::take(&mut self.state().done)
+    }
+
+    /// Records that nobody takes, since the last call.
+    pub(super) fn take_dead(&self) -> Vec<Dead> {
+        std::mem::take(&mut self.state().dead)
+    }
+
+    /// Records and octets on their way.
+    pub(super) fn load(&self) -> (u64, usize) {
+        let state = self.state();
+        (state.records, state.bytes)
+    }
+
+    /// How long there has been something on its way and no word of any record.
+    pub(super) fn silence(&self, now: Instant) -> Duration {
+        let state = self.state();
+        let Some(oldest) = state.pending.front() else { return Duration::ZERO };
+        now.saturating_duration_since(oldest.since.max(state.last_delivery))
+    }
+
+    /// The batches of which something is in memory only, but for those that [`Self::insured`]
+    /// has been told of.
+    pub(super) fn exposed(&self) -> Vec<Exposed> {
+        let state = self.state();
+        let before = state.insured.saturating_sub(state.first);
+        let numbered = (state.first..).zip(&state.pending);
+        numbered
+            .skip(before)
+            .filter(|(_, pending)| pending.is_exposed())
+            .map(|(number, pending)| Exposed {
+                number,
+                batch: Arc::clone(&pending.cargo.batch),
+                streams: pending.cargo.streams,
+                settled: pending.cargo.settled.clone(),
+                homes: pending.cargo.homes,
+            })
+            .collect()
+    }
+
+    /// All that was exposed has been put on disk. What loses its place there later, to make room,
+    /// is not put there again.
+    pub(super) fn insured(&self, upto: &[Exposed]) {
+        if let Some(last) = upto.last() {
+            self.state().insured = last.number + 1;
+        }
+    }
+
+    /// The exposed records of a stream stand in this frame now. False where all have been settled
+    /// meanwhile: nobody needs the frame.
+    pub(super) fn house(&self, exposed: &Exposed, stream: Stream, frame: FrameId) -> bool {
+        let mut state = self.state();
+        let offset = state.offset(exposed.number);
+        let Some(pending) = offset.and_then(|offset| state.pending.get_mut(offset)) else {
+            return false;
+        };
+        let left = pending.left[stream as usize];
+        if left == 0 {
+            return false;
+        }
+        for (index, record) in exposed.batch.iter().enumerate() {
+            if record.stream == stream && exposed.settled.has(index) {
+                pending.left_out.add(index);
+            }
+        }
+        pending.cargo.homes[stream as usize] = Some(frame);
+        self.tallies.of(pending.cargo.origin).spooled(stream, left);
+        true
+    }
+
+    /// The frame is no longer on disk: its records are in memory only.
+    pub(super) fn unhouse(&self, frame: FrameId, stream: Stream) {
+        let mut state = self.state();
+        let home = |pending: &&mut Pending| pending.cargo.homes[stream as usize] == Some(frame);
+        if let Some(pending) = state.pending.iter_mut().find(home) {
+            pending.cargo.homes[stream as usize] = None;
+            let left = pending.left[stream as usize];
+            self.tallies.of(pending.cargo.origin).unspooled(stream, left);
+        }
+    }
+
+    /// The frames on disk whose records are partly settled, and which of them are.
+    pub(super) fn partial(&self) -> Vec<(FrameId, Vec<bool>)> {
+        let state = self.state();
+        let mut partial = Vec::new();
+        for pending in &state.pending {
+            for stream in Stream::ALL {
+                let home = pending.cargo.homes[stream as usize];
+                if let Some(frame) = home.filter(|_| pending.left[stream as usize] > 0) {
+                    partial.push((frame, pending.settled_in_frame(stream)));
+                }
+            }
+        }
+        partial
+    }
+}
+
+impl State {
+    fn offset(&self, batch: usize) -> Option<usize> {
+        batch.checked_sub(self.first)
+    }
+
+    fn forget_done(&mut self) {
+        while self.pending.front().is_some_and(Pending::is_done) {
+            if let Some(done) = self.pending.pop_front() {
+                self.bytes -= done.cargo.batch.size_bytes();
+            }
+            self.first += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "flight/tests.rs"]
+mod tests;

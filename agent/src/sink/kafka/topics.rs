@@ -1,0 +1,324 @@
+//! Making the streams' topics, for `dnscribe kafka init` and `dnscribe check --create-topics`.
+//!
+//! What is there already is compared and left alone unless altering was asked for.
+
+mod plan;
+
+pub use plan::{Retention, Wish};
+
+use super::super::KafkaConfig;
+use super::diagnose::Diagnosis;
+use super::{probe, settings};
+use plan::{CLEANUP, RETENTION};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic,
+    ResourceSpecifier, TopicReplication,
+};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::metadata::{Metadata, MetadataTopic};
+use rdkafka::types::RDKafkaErrorCode;
+use serde::Serialize;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long the brokers may take for each request.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a new topic may take until every broker knows it.
+const SPREAD: Duration = Duration::from_secs(10);
+
+/// How far to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Change topics that are there and differ.
+    pub alter: bool,
+    /// Only let the brokers say whether they would.
+    pub dry_run: bool,
+}
+
+/// What became of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was made.
+    Created,
+    /// It was there and is as wanted.
+    Exists,
+    /// It was there, differs, and was left alone.
+    Differs,
+    /// It was there, differed, and was changed.
+    Altered,
+    /// The brokers refused.
+    Failed,
+}
+
+/// One way in which a topic differs from what is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// `partitions`, `replication_factor`, `retention.ms` or `cleanup.policy`.
+    pub setting: &'static str,
+    /// What the topic has.
+    pub found: String,
+    /// What it should have.
+    pub wanted: String,
+    /// Whether it can be changed: partitions only ever grow, replicas stay.
+    pub alterable: bool,
+}
+
+/// A topic, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TopicReport {
+    /// What is wanted.
+    #[serde(flatten)]
+    pub wish: Wish,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How it differed.
+    pub differences: Vec<Difference>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// What would help.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl TopicReport {
+    fn new(wish: Wish, outcome: Outcome, differences: Vec<Difference>) -> Self {
+        Self { wish, outcome, differences, problem: None, remedy: None }
+    }
+
+    fn failed(wish: Wish, differences: Vec<Difference>, why: Diagnosis) -> Self {
+        let Diagnosis { problem, remedy } = why;
+        Self {
+            wish,
+            outcome: Outcome::Failed,
+            differences,
+            problem: Some(problem),
+            remedy: Some(remedy),
+        }
+    }
+}
+
+/// Makes the topics of every stream that are missing.
+///
+/// # Errors
+/// Where Kafka cannot be reached at all. What it refuses of single topics is in their reports.
+pub fn create_topics(config: &KafkaConfig, mode: Mode) -> Result<Vec<TopicReport>, Diagnosis> {
+    let metadata = probe::metadata(config, PATIENCE)?;
+    let client = settings::producer(config, false)
+        .create::<AdminClient<DefaultClientContext>>()
+        .map_err(|error| settings::cannot_start(config, &error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| Diagnosis::vague(format!("cannot wait for Kafka: {error}")))?;
+    let brokers = metadata.brokers().len();
+    let admin = Admin { client, runtime, mode, brokers };
+    let wishes = plan::wishes(config);
+    let reports = wishes.into_iter().map(|wish| match found(&metadata, &wish.topic) {
+        None => admin.create(wish),
+        Some(topic) => admin.compare(wish, topic),
+    });
+    let reports: Vec<_> = reports.collect();
+    if !mode.dry_run {
+        admin.wait_for(&reports);
+    }
+    Ok(reports)
+}
+
+/// The topic, if it is there.
+fn found<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
+    metadata.topics().iter().find(|topic| topic.name() == name && !topic.partitions().is_empty())
+}
+
+struct Admin {
+    client: AdminClient<DefaultClientContext>,
+    runtime: tokio::runtime::Runtime,
+    mode: Mode,
+    brokers: usize,
+}
+
+impl Admin {
+    fn options(&self) -> AdminOptions {
+        AdminOptions::new()
+            .request_timeout(Some(PATIENCE))
+            .operation_timeout(Some(PATIENCE))
+            .validate_only(self.mode.dry_run)
+    }
+
+    fn create(&self, wish: Wish) -> TopicReport {
+        let replicas = wish.replication_factor.map_or(-1, i32::from);
+        let partitions = i32::from(wish.partitions);
+        let mut topic = NewTopic::new(&wish.topic, partitions, TopicReplication::Fixed(replicas));
+        let configured = wish.topic_settings();
+        for (key, value) in &configured {
+            topic = topic.set(key, value);
+        }
+        let answer = self.runtime.block_on(self.client.create_topics([&topic], &self.options()));
+        match answer.map(only) {
+            Ok(Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)))) => {
+                // Somebody else made it meanwhile.
+                TopicReport::new(wish, Outcome::Exists, Vec::new())
+            }
+            Ok(Some(Err((_, code)))) => {
+                let why = self.refused(&wish, "make", code);
+                TopicReport::failed(wish, Vec::new(), why)
+            }
+            Err(error) => {
+                let why = failed(&wish, "make", &error);
+                TopicReport::failed(wish, Vec::new(), why)
+            }
+            Ok(_) => TopicReport::new(wish, Outcome::Created, Vec::new()),
+        }
+    }
+
+    fn compare(&self, wish: Wish, topic: &MetadataTopic) -> TopicReport {
+        let configured = match self.describe(&wish) {
+            Ok(configured) => configured,
+            Err(why) => return TopicReport::failed(wish, Vec::new(), why),
+        };
+        let differences = differences(&wish, topic, &configured);
+        if differences.is_empty() {
+            return TopicReport::new(wish, Outcome::Exists, differences);
+        }
+        if !self.mode.alter || !differences.iter().any(|difference| difference.alterable) {
+            return TopicReport::new(wish, Outcome::Differs, differences);
+        }
+        match self.alter(&wish, &differences, &configured) {
+            Ok(()) => TopicReport::new(wish, Outcome::Altered, differences),
+            Err(why) => TopicReport::failed(wish, differences, why),
+        }
+    }
+
+    fn describe(&self, wish: &Wish) -> Result<ConfigResource, Diagnosis> {
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        let place = ResourceSpecifier::Topic(&wish.topic);
+        let answer = self.runtime.block_on(self.client.describe_configs([&place], &options));
+        match answer.map(only) {
+            Ok(Some(Ok(configured))) => Ok(configured),
+            Ok(Some(Err(code))) => Err(self.refused(wish, "look at", code)),
+            Ok(None) => Err(Diagnosis::vague(format!("no answer on topic {}", wish.topic))),
+            Err(error) => Err(failed(wish, "look at", &error)),
+        }
+    }
+
+    fn alter(
+        &self,
+        wish: &Wish,
+        differences: &[Difference],
+        configured: &ConfigResource,
+    ) -> Result<(), Diagnosis> {
+        let differs =
+            |setting| differences.iter().any(|one| one.alterable && one.setting == setting);
+        if differs(RETENTION) || differs(CLEANUP) {
+            // The request resets what it does not name, so it names what the topic has of its own.
+            let kept = configured.entries.iter().filter(|entry| {
+                entry.source == ConfigSource::DynamicTopic
+                    && entry.name != RETENTION
+                    && entry.name != CLEANUP
+            });
+            let mut change = AlterConfig::new(ResourceSpecifier::Topic(&wish.topic));
+            for entry in kept {
+                change = change.set(&entry.name, entry.value.as_deref().unwrap_or_default());
+            }
+            let retention = wish.retention.millis();
+            change = change.set(RETENTION, &retention).set(CLEANUP, wish.cleanup_policy);
+            let answer =
+                self.runtime.block_on(self.client.alter_configs([&change], &self.options()));
+            match answer.map(only) {
+                Ok(Some(Err((_, code)))) => return Err(self.refused(wish, "alter", code)),
+                Err(error) => return Err(failed(wish, "alter", &error)),
+                Ok(_) => {}
+            }
+        }
+        if differs("partitions") {
+            let change = NewPartitions::new(&wish.topic, usize::from(wish.partitions));
+            let answer =
+                self.runtime.block_on(self.client.create_partitions([&change], &self.options()));
+            match answer.map(only) {
+                Ok(Some(Err((_, code)))) => return Err(self.refused(wish, "alter", code)),
+                Err(error) => return Err(failed(wish, "alter", &error)),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Why the brokers refuse something, in words.
+    fn refused(&self, wish: &Wish, what: &str, code: RDKafkaErrorCode) -> Diagnosis {
+        use RDKafkaErrorCode as Code;
+        let topic = &wish.topic;
+        match code {
+            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => Diagnosis::new(
+                format!("this client is not authorised to {what} topic {topic}"),
+                "let its user Create, Describe, DescribeConfigs (and, with --alter, Alter and \
+                 AlterConfigs) the topic, or have an administrator make it",
+            ),
+            Code::InvalidReplicationFactor => {
+                let wanted = wish
+                    .replication_factor
+                    .map_or_else(|| "the brokers' default".to_owned(), |factor| factor.to_string());
+                Diagnosis::new(
+                    format!(
+                        "cannot {what} topic {topic}: replication factor {wanted} with {} brokers",
+                        self.brokers
+                    ),
+                    "give a --replication-factor of at most the number of brokers",
+                )
+            }
+            code => Diagnosis::new(
+                format!("the brokers refuse to {what} topic {topic}: {code}"),
+                "see the broker's log and its policies",
+            ),
+        }
+    }
+
+    /// Waits until every topic that was made is known, so that a producer finds them all.
+    fn wait_for(&self, reports: &[TopicReport]) {
+        let made = || reports.iter().filter(|report| report.outcome == Outcome::Created);
+        let start = Instant::now();
+        while start.elapsed() < SPREAD && made().next().is_some() {
+            let metadata = self.client.inner().fetch_metadata(None, PATIENCE);
+            let known = |report: &TopicReport| {
+                metadata.as_ref().is_ok_and(|all| found(all, &report.wish.topic).is_some())
+            };
+            if made().all(known) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// The answer on the one thing that was asked for.
+fn only<T>(answers: Vec<T>) -> Option<T> {
+    answers.into_iter().next()
+}
+
+fn failed(wish: &Wish, what: &str, error: &KafkaError) -> Diagnosis {
+    Diagnosis::vague(format!("cannot {what} topic {}: {error}", wish.topic))
+}
+
+fn differences(wish: &Wish, topic: &MetadataTopic, configured: &ConfigResource) -> Vec<Difference> {
+    let value = |name| {
+        let entry = configured.get(name).and_then(|entry| entry.value.as_deref());
+        entry.unwrap_or_default().to_owned()
+    };
+    let mut differences = Vec::new();
+    let mut compare = |setting, found: String, wanted: String, alterable| {
+        if found != wanted {
+            differences.push(Difference { setting, found, wanted, alterable });
+        }
+    };
+    let partitions = topic.partitions().len();
+    let wanted = usize::from(wish.partitions);
+    compare("partitions", partitions.to_string(), wanted.to_string(), partitions < wanted);
+    if let (Some(wanted), Some(first)) = (wish.replication_factor, topic.partitions().first()) {
+        let found = first.replicas().len().to_string();
+        compare("replication_factor", found, wanted.to_string(), false);
+    }
+    compare(RETENTION, value(RETENTION), wish.retention.millis(), true);
+    let found = plan::sorted(&value(CLEANUP));
+    compare(CLEANUP, found, plan::sorted(wish.cleanup_policy), true);
+    differences
+}

@@ -1,0 +1,159 @@
+//! Appending, and the room for it.
+
+use super::format::{FRAME_HEADER, FrameHeader, segment_header_bytes, write_segment_header};
+use super::payload::{Unpackable, empty};
+use super::queue::{Frame, Segment, State};
+use super::room::{Incoming, victims};
+use super::{FrameId, Refused, Spool, nanos};
+use crate::sink::{Rendered, Stream};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A segment that is being written.
+pub(super) struct Active {
+    pub name: u64,
+    pub file: File,
+}
+
+impl Spool {
+    /// Appends records of one stream as one frame, making room by policy first; what had to go for
+    /// it is in [`Spool::take_gone`]. `sent`: the producer has them already, and this copy is
+    /// insurance against a crash: [`Spool::next`] does not hand it out.
+    ///
+    /// What is appended survives the process at once, and the host from the next [`Spool::sync`] on.
+    ///
+    /// # Errors
+    /// The records are not on disk; those that were before still are, but for what is in
+    /// [`Spool::take_gone`]. The next call tries anew.
+    pub fn append(
+        &mut self,
+        stream: Stream,
+        records: &mut dyn Iterator<Item = Rendered<'_>>,
+        sent: bool,
+        now: SystemTime,
+    ) -> Result<FrameId, Refused> {
+        let incoming = Incoming { stream, sent };
+        // Spares packing what cannot be stored anyway.
+        self.make_room(incoming, FRAME_HEADER as u64, false)?;
+        let time_ns = nanos(now);
+        let header = self.packer.pack(records, time_ns).map_err(|error| match error {
+            Unpackable::Empty => Refused::Empty,
+            Unpackable::TooLarge => Refused::TooLarge,
+            Unpackable::Io(error) => Refused::Io(error),
+        })?;
+        let bytes = header.frame_bytes() + segment_header_bytes(&self.node) as u64;
+        self.make_room(incoming, bytes, true)?;
+        let state = if sent { State::Sent } else { State::Waiting };
+        match self.write(stream, header, state) {
+            // The disk is fuller than it should be: less fits than was allowed.
+            Err(error) if is_full(&error) && self.free(incoming, bytes)? => {
+                self.write(stream, header, state)
+            }
+            written => written,
+        }
+        .map_err(Refused::Io)
+    }
+
+    /// Makes sure that `bytes` more stay below the limit; only asks whether they would where not
+    /// `really`.
+    fn make_room(&mut self, incoming: Incoming, bytes: u64, really: bool) -> Result<(), Refused> {
+        let excess = (self.bytes + bytes).saturating_sub(self.max_bytes);
+        if excess == 0 {
+            return Ok(());
+        }
+        let victims = victims(&self.queues, incoming, self.when_full, excess);
+        let victims = victims.ok_or(Refused::Full)?;
+        if really { self.evict_all(victims).map_err(Refused::Io) } else { Ok(()) }
+    }
+
+    /// Frees as much on a full disk, by policy; says whether it did.
+    fn free(&mut self, incoming: Incoming, bytes: u64) -> Result<bool, Refused> {
+        let Some(victims) = victims(&self.queues, incoming, self.when_full, bytes) else {
+            return Ok(false);
+        };
+        self.evict_all(victims).map_err(Refused::Io)?;
+        Ok(true)
+    }
+
+    fn evict_all(&mut self, victims: Vec<(Stream, u64)>) -> io::Result<()> {
+        victims.into_iter().try_for_each(|(stream, name)| self.remove(stream, name))
+    }
+
+    /// Writes what the packer holds as a frame of the stream's active segment.
+    fn write(&mut self, stream: Stream, header: FrameHeader, state: State) -> io::Result<FrameId> {
+        let bytes = self.active_bytes(stream);
+        if bytes.is_some_and(|bytes| bytes + header.frame_bytes() > self.segment_bytes) {
+            self.active[stream as usize] = None;
+        }
+        let (name, offset) = match (&self.active[stream as usize], bytes) {
+            (Some(active), Some(bytes)) => {
+                empty(&mut self.out);
+                header.write(bytes, &mut self.out);
+                self.out.extend_from_slice(self.packer.payload());
+                let written = active.file.write_all_at(&self.out, bytes);
+                let name = active.name;
+                if let Err(error) = written {
+                    self.cut_back(stream, bytes);
+                    return Err(error);
+                }
+                (name, bytes)
+            }
+            _ => self.begin(stream, header)?,
+        };
+        let frame = Frame { offset, header, state, settled: None };
+        let queue = &mut self.queues[stream as usize];
+        let place = queue.push(name, frame).ok_or(ErrorKind::NotFound)?;
+        self.bytes += header.frame_bytes();
+        self.unsynced.insert((stream, name));
+        Ok(FrameId { stream, segment: name, frame: place })
+    }
+
+    /// Octets of the segment that is being written, where there is one.
+    fn active_bytes(&self, stream: Stream) -> Option<u64> {
+        let active = self.active[stream as usize].as_ref()?;
+        Some(self.queues[stream as usize].segment(active.name)?.bytes)
+    }
+
+    /// Begins a segment, with its first frame in the same write; its name and the frame's offset.
+    fn begin(&mut self, stream: Stream, header: FrameHeader) -> io::Result<(u64, u64)> {
+        let queue = &mut self.queues[stream as usize];
+        let name = queue.new_name(header.time_ns);
+        empty(&mut self.out);
+        write_segment_header(&self.node, &mut self.out);
+        let offset = self.out.len() as u64;
+        header.write(offset, &mut self.out);
+        self.out.extend_from_slice(self.packer.payload());
+        let file = self.slot.create(stream, name)?;
+        if let Err(error) = file.write_all_at(&self.out, 0) {
+            if let Err(error) = self.slot.remove(stream, name) {
+                let path = self.slot.segment_path(stream, name);
+                tracing::warn!(path = %path.display(), %error, "cannot remove a segment that could not be written");
+            }
+            return Err(error);
+        }
+        queue.insert(name, Segment::new(Arc::clone(&self.node), true, offset, Vec::new()));
+        self.bytes += offset;
+        self.active[stream as usize] = Some(Active { name, file });
+        Ok((name, offset))
+    }
+
+    /// Cuts away what a failed write left behind `bytes`; where that fails too, nothing more is
+    /// written to the segment.
+    fn cut_back(&mut self, stream: Stream, bytes: u64) {
+        let Some(active) = &self.active[stream as usize] else { return };
+        let clean = active.file.metadata().is_ok_and(|file| file.len() == bytes);
+        if !clean && let Err(error) = active.file.set_len(bytes) {
+            let path = self.slot.segment_path(stream, active.name);
+            tracing::warn!(path = %path.display(), %error, "cannot cut back a segment; a new one begins");
+            self.active[stream as usize] = None;
+        }
+    }
+}
+
+/// Whether there is no room on the disk, or no more is allowed.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,218 @@
+//! The spool's folders: one per destination, in it a slot per running agent, in that a folder per
+//! stream.
+//!
+//! ```text
+//! <directory>/<destination>/destination            the brokers, for people
+//! <directory>/<destination>/<slot>/lock            locked while an agent uses the slot
+//! <directory>/<destination>/<slot>/checkpoint
+//! <directory>/<destination>/<slot>/<stream>/<unix nanoseconds, 20 digits>.seg
+//! ```
+
+use super::SpoolError;
+use crate::sink::Stream;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// More agents than this for one destination on one host are a mistake.
+const MAX_SLOTS: u32 = 256;
+
+/// Octets of a destination that a folder's name shows.
+const SHOWN: usize = 40;
+
+/// A lock outlives its agent for the moment in which a program that the agent was starting still
+/// holds a copy of it: it is tried so many times.
+const LOCK_TRIES: u32 = 20;
+/// Between two of them.
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+/// A slot, locked until dropped.
+pub(super) struct Slot {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Slot {
+    /// Takes the first free slot of the destination.
+    pub(super) fn take(directory: &Path, destination: &str) -> Result<Self, SpoolError> {
+        let home = directory.join(folder_name(destination));
+        make_folder(&home).map_err(SpoolError::at(&home))?;
+        let note = home.join("destination");
+        if !note.exists()
+            && let Err(error) = write_file(&note, format!("{destination}\n").as_bytes())
+        {
+            tracing::debug!(path = %note.display(), %error, "cannot note the spool's destination");
+        }
+        for number in 0..MAX_SLOTS {
+            let path = home.join(number.to_string());
+            if let Some(slot) = Self::lock(&path).map_err(SpoolError::at(&path))? {
+                return Ok(slot);
+            }
+        }
+        Err(SpoolError::Busy { path: home })
+    }
+
+    /// The slots of dead agents with the same destination, locked.
+    pub(super) fn abandoned(&self) -> io::Result<Vec<Self>> {
+        let Some(home) = self.path.parent() else { return Ok(Vec::new()) };
+        let mut abandoned = Vec::new();
+        for entry in fs::read_dir(home)? {
+            let path = entry?.path();
+            let number = path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+            if path == self.path || number.is_none() || !path.is_dir() {
+                continue;
+            }
+            match Self::lock(&path) {
+                Ok(slot) => abandoned.extend(slot),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "cannot look into a slot of the spool");
+                }
+            }
+        }
+        Ok(abandoned)
+    }
+
+    /// Locks a slot; nothing where another agent has it.
+    fn lock(path: &Path) -> io::Result<Option<Self>> {
+        make_folder(path)?;
+        let file = path.join("lock");
+        let lock = match create_options().create(true).truncate(false).open(&file) {
+            // What is stored can be sent even from a disk that cannot be written any more.
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(&file)?,
+            opened => opened?,
+        };
+        for _ in 0..LOCK_TRIES {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Some(Self { path: path.to_owned(), _lock: lock })),
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn stream_path(&self, stream: Stream) -> PathBuf {
+        self.path.join(stream.name())
+    }
+
+    pub(super) fn segment_path(&self, stream: Stream, name: u64) -> PathBuf {
+        self.stream_path(stream).join(format!("{name:020}.seg"))
+    }
+
+    /// The names of a stream's segments, oldest first.
+    pub(super) fn segments(&self, stream: Stream) -> io::Result<Vec<u64>> {
+        let entries = match fs::read_dir(self.stream_path(stream)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry?.file_name().to_str().and_then(segment_name));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Makes a segment, for writing and reading.
+    pub(super) fn create(&self, stream: Stream, name: u64) -> io::Result<File> {
+        let path = self.segment_path(stream, name);
+        let open = || create_options().create_new(true).open(&path);
+        match open() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                make_folder(&self.stream_path(stream))?;
+                open()
+            }
+            opened => opened,
+        }
+    }
+
+    /// Removes a segment; one that is not there is removed already.
+    pub(super) fn remove(&self, stream: Stream, name: u64) -> io::Result<()> {
+        gone_is_fine(fs::remove_file(self.segment_path(stream, name)))
+    }
+
+    /// Moves a segment of another slot here, under a name that is free.
+    pub(super) fn receive(
+        &self,
+        from: &Self,
+        stream: Stream,
+        name: u64,
+        to: u64,
+    ) -> io::Result<()> {
+        make_folder(&self.stream_path(stream))?;
+        fs::rename(from.segment_path(stream, name), self.segment_path(stream, to))
+    }
+
+    /// The checkpoint's octets, where there is one.
+    pub(super) fn read_checkpoint(&self) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.checkpoint_path()) {
+            Ok(octets) => Ok(Some(octets)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn has_checkpoint(&self) -> bool {
+        self.checkpoint_path().exists()
+    }
+
+    /// Replaces the checkpoint: a reader meets the old one or the new one.
+    pub(super) fn write_checkpoint(&self, octets: &[u8]) -> io::Result<()> {
+        let temporary = self.path.join("checkpoint.new");
+        write_file(&temporary, octets)?;
+        fs::rename(temporary, self.checkpoint_path())
+    }
+
+    pub(super) fn remove_checkpoint(&self) -> io::Result<()> {
+        gone_is_fine(fs::remove_file(self.checkpoint_path()))
+    }
+
+    fn checkpoint_path(&self) -> PathBuf {
+        self.path.join("checkpoint")
+    }
+}
+
+/// Readable for people, and different for each destination.
+fn folder_name(destination: &str) -> String {
+    let shown = destination.chars().take(SHOWN);
+    let shown = shown.map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' });
+    format!("{}-{:016x}", shown.collect::<String>(), xxh3_64(destination.as_bytes()))
+}
+
+fn segment_name(file: &str) -> Option<u64> {
+    let digits = file.strip_suffix(".seg").filter(|digits| digits.len() == 20)?;
+    // One more is always to be had.
+    digits.parse().ok().filter(|name| *name < u64::MAX / 2)
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn create_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+fn write_file(path: &Path, octets: &[u8]) -> io::Result<()> {
+    create_options().create(true).truncate(true).open(path)?.write_all(octets)
+}
+
+fn gone_is_fine(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

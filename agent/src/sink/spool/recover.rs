@@ -1,0 +1,202 @@
+//! Opening: what earlier processes left is found, and taken over.
+
+use super::append::Active;
+use super::checkpoint::Checkpoint;
+use super::folder::Slot;
+use super::format::segment_header_bytes;
+use super::payload::Packer;
+use super::queue::{Queue, Segment};
+use super::scan::{Found, Scan, scan};
+use super::{PerStream, Recovered, Spool, SpoolConfig, SpoolError};
+use crate::sink::Stream;
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+const MIN_SEGMENT_BYTES: u64 = 64 << 10;
+const MAX_SEGMENT_BYTES: u64 = 8 << 20;
+
+impl Spool {
+    /// Takes a slot for `destination` (the brokers as text), and whatever dead agents left for the
+    /// same destination. `node` is the name that records appended from now on go by.
+    ///
+    /// # Errors
+    /// Where the folder cannot be used: missing and not to be made, not permitted, unreadable.
+    /// Records that were stored stay where they are.
+    pub fn open(
+        config: &SpoolConfig,
+        destination: &str,
+        node: &str,
+        now: SystemTime,
+    ) -> Result<(Self, Recovered), SpoolError> {
+        if segment_header_bytes(node) > usize::from(u16::MAX) {
+            return Err(SpoolError::Node);
+        }
+        let slot = Slot::take(&config.directory, destination)?;
+        let mut marks = known(&slot);
+        adopt(&slot, &mut marks).map_err(SpoolError::at(slot.path()))?;
+        let mut spool = Self {
+            max_bytes: config.max_bytes,
+            max_age: config.max_age,
+            when_full: config.when_full,
+            segment_bytes: (config.max_bytes / 32).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES),
+            node: node.into(),
+            checkpointed: slot.has_checkpoint().then_some(0),
+            slot,
+            queues: <[Queue; 7]>::default(),
+            active: <[Option<Active>; 7]>::default(),
+            reader: None,
+            packer: Packer::new().map_err(SpoolError::Zstd)?,
+            out: Vec::new(),
+            bytes: 0,
+            gone: Vec::new(),
+            unsynced: BTreeSet::new(),
+            leftovers: false,
+        };
+        let recovered = spool.recover(&marks, now)?;
+        Ok((spool, recovered))
+    }
+
+    fn recover(&mut self, marks: &Checkpoint, now: SystemTime) -> Result<Recovered, SpoolError> {
+        let mut recovered = Recovered::default();
+        // A name that only a checkpoint still knows must not come again.
+        for (stream, name) in marks.segments.keys() {
+            if let Some(queue) = self.queues.get_mut(usize::from(*stream)) {
+                queue.used(*name);
+            }
+        }
+        for stream in Stream::ALL {
+            let folder = self.slot.stream_path(stream);
+            let names = self.slot.segments(stream).map_err(SpoolError::at(&folder))?;
+            for (place, name) in names.iter().enumerate() {
+                let newest = place + 1 == names.len();
+                self.load(stream, *name, newest, marks, &mut recovered)?;
+            }
+        }
+        recovered.records = self.records();
+        // What is corrupt has been counted; a next process need not count it again.
+        if recovered.torn_records != PerStream::default()
+            && let Err(error) = self.checkpoint(&[])
+        {
+            tracing::warn!(path = %self.slot.path().display(), %error, "cannot write the spool's checkpoint");
+        }
+        self.expire(now);
+        Ok(recovered)
+    }
+
+    /// Loads one segment.
+    fn load(
+        &mut self,
+        stream: Stream,
+        name: u64,
+        newest: bool,
+        marks: &Checkpoint,
+        recovered: &mut Recovered,
+    ) -> Result<(), SpoolError> {
+        let path = self.slot.segment_path(stream, name);
+        let look = || {
+            let file = File::open(&path)?;
+            let length = file.metadata()?.len();
+            Ok((length, scan(&file, length, newest, marks.mark(stream, name))?))
+        };
+        let (length, found) = look().map_err(SpoolError::at(&path))?;
+        let segment = match found {
+            Scan::Foreign => return Err(SpoolError::Newer { path }),
+            Scan::Torn => {
+                // Of an empty file at least the header is lost: silence would hide it.
+                recovered.torn_bytes += length.max(1);
+                Segment::new("".into(), false, length, Vec::new())
+            }
+            Scan::Intact(found) => {
+                recovered.torn_bytes += found.torn_bytes;
+                recovered.torn_records[stream as usize] += found.torn_records;
+                let bytes = cut(&path, length, &found);
+                Segment::new(found.node, false, bytes, found.frames)
+            }
+        };
+        let spent = segment.is_spent();
+        self.bytes += segment.bytes;
+        self.queues[stream as usize].insert(name, segment);
+        if spent {
+            self.discard(stream, name);
+        }
+        Ok(())
+    }
+}
+
+/// Cuts off what is torn, so that it is counted once; the octets that remain.
+fn cut(path: &Path, length: u64, found: &Found) -> u64 {
+    if found.end == length {
+        return length;
+    }
+    match OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(found.end)) {
+        Ok(()) => found.end,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "cannot cut off the torn end of a segment");
+            length
+        }
+    }
+}
+
+/// What a slot's checkpoint says. Without it more is sent again, never less.
+fn known(slot: &Slot) -> Checkpoint {
+    match slot.read_checkpoint() {
+        Ok(octets) => octets.as_deref().and_then(Checkpoint::decode).unwrap_or_default(),
+        Err(error) => {
+            let path = slot.path().display();
+            tracing::warn!(%path, %error, "cannot read the spool's checkpoint: what it spares is sent again");
+            Checkpoint::default()
+        }
+    }
+}
+
+/// Takes over the segments of slots whose agents are dead.
+fn adopt(slot: &Slot, marks: &mut Checkpoint) -> io::Result<()> {
+    let mut taken = BTreeSet::new();
+    for stream in Stream::ALL {
+        taken.extend(slot.segments(stream)?.into_iter().map(|name| (stream as u8, name)));
+    }
+    for dead in slot.abandoned()? {
+        // What is known of segments that are gone must not be taken for what comes under their names.
+        taken.extend(marks.segments.keys());
+        if let Err(error) = adopt_one(slot, &dead, &mut taken, marks) {
+            let path = dead.path().display();
+            tracing::warn!(%path, %error, "cannot take over what a dead agent left in the spool; it stays there");
+        }
+    }
+    Ok(())
+}
+
+fn adopt_one(
+    slot: &Slot,
+    dead: &Slot,
+    taken: &mut BTreeSet<(u8, u64)>,
+    marks: &mut Checkpoint,
+) -> io::Result<()> {
+    let mut known = known(dead);
+    let mut moved = Checkpoint::default();
+    let mut renames = Vec::new();
+    for stream in Stream::ALL {
+        let number = stream as u8;
+        for name in dead.segments(stream)? {
+            let to = (name..=u64::MAX).find(|to| taken.insert((number, *to))).unwrap_or(name);
+            renames.push((stream, name, to));
+            let mark = known.segments.remove(&(number, name));
+            moved.segments.extend(mark.map(|mark| ((number, to), mark)));
+        }
+    }
+    if renames.is_empty() {
+        return Ok(());
+    }
+    // First what is settled, then the segments, so that a crash between costs little.
+    marks.segments.append(&mut moved.segments);
+    if let Err(error) = slot.write_checkpoint(&marks.encode()) {
+        tracing::warn!(path = %slot.path().display(), %error, "cannot write the spool's checkpoint");
+    }
+    for (stream, name, to) in renames {
+        slot.receive(dead, stream, name, to)?;
+    }
+    dead.remove_checkpoint()
+}

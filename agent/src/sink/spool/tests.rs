@@ -1,0 +1,403 @@
+//! The spool from outside: one behaviour per test. `model` drives it at random, `damage` spoils its
+//! files, `disk` fills the disk under it.
+
+mod damage;
+mod disk;
+mod model;
+
+use super::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use tempfile::TempDir;
+
+const NODE: &str = "node-1";
+const BROKERS: &str = "kafka-1:9092,kafka-2:9092";
+
+/// A config with room for `max_bytes`.
+fn config(dir: &Path, max_bytes: u64) -> SpoolConfig {
+    SpoolConfig {
+        directory: dir.to_owned(),
+        max_bytes,
+        max_age: Duration::from_secs(3600),
+        when_full: WhenFull::DropOldest,
+    }
+}
+
+fn time(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
+}
+
+/// Opens a spool that nobody uses.
+fn open(config: &SpoolConfig) -> (Spool, Recovered) {
+    released(&config.directory);
+    Spool::open(config, BROKERS, NODE, time(0)).unwrap()
+}
+
+/// Waits until no slot is locked any more: a program that another test is starting holds a copy of
+/// every lock until it runs.
+fn released(dir: &Path) {
+    for lock in files(dir, |path| path.ends_with("lock")) {
+        let lock = File::open(lock).unwrap();
+        let free = (0..1000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            lock.try_lock().is_ok()
+        });
+        assert!(free, "a spool is still open");
+    }
+}
+
+/// Where the checkpoint of the first slot stands.
+fn checkpoint_path(dir: &Path) -> PathBuf {
+    released(dir);
+    Slot::take(dir, BROKERS).unwrap().path().join("checkpoint")
+}
+
+/// Records whose content follows from their ids and cannot be compressed much.
+fn batch(stream: Stream, ids: impl IntoIterator<Item = u128>, bytes: usize) -> Batch {
+    let mut batch = Batch::default();
+    for id in ids {
+        let mut state = u64::try_from(id).unwrap() << 1 | 1;
+        let line = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_be_bytes()[0]
+        });
+        let line: Vec<u8> = line.take(bytes).chain([b'\n']).collect();
+        let key = format!("key {id}");
+        batch.push(stream, id, |to| to.extend(line), |to| to.extend(key.as_bytes()));
+    }
+    batch
+}
+
+fn append(
+    spool: &mut Spool,
+    batch: &Batch,
+    sent: bool,
+    now: SystemTime,
+) -> Result<FrameId, Refused> {
+    let stream = batch.iter().next().unwrap().stream;
+    spool.append(stream, &mut batch.iter(), sent, now)
+}
+
+/// Appends one record of `bytes`.
+fn put(spool: &mut Spool, stream: Stream, id: u128, bytes: usize) -> Result<FrameId, Refused> {
+    append(spool, &batch(stream, [id], bytes), false, time(1))
+}
+
+/// The ids of everything that is handed out.
+fn drain(spool: &mut Spool) -> Vec<u128> {
+    let mut ids = Vec::new();
+    while let Some(unsent) = spool.next() {
+        let settled = unsent.settled.iter().copied().chain(std::iter::repeat(false));
+        let left = unsent.batch.iter().zip(settled).filter(|(_, settled)| !settled);
+        ids.extend(left.map(|(record, _)| record.event_id));
+    }
+    ids
+}
+
+/// All segments, by path.
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    files(dir, |path| path.extension().is_some_and(|extension| extension == "seg"))
+}
+
+fn files(dir: &Path, wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if wanted(&path) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn bytes_on_disk(dir: &Path) -> u64 {
+    segments(dir).iter().map(|path| path.metadata().unwrap().len()).sum()
+}
+
+fn only(stream: Stream, records: u64) -> PerStream {
+    let mut all = PerStream::default();
+    all[stream as usize] = records;
+    all
+}
+
+#[test]
+fn gives_back_what_it_was_given_most_important_first() {
+    let dir = TempDir::new().unwrap();
+    let (mut spool, recovered) = open(&config(dir.path(), 1 << 20));
+    assert_eq!(recovered, Recovered::default());
+    assert!(!spool.has_unsent() && spool.next().is_none() && spool.oldest().is_none());
+    let transactions = batch(Stream::Transactions, 1..4, 300);
+    let first = append(&mut spool, &transactions, false, time(5)).unwrap();
+    put(&mut spool, Stream::Messages, 10, 10).unwrap();
+    put(&mut spool, Stream::Ledger, 20, 10).unwrap();
+    put(&mut spool, Stream::Transactions, 4, 10).unwrap();
+    assert_eq!(spool.records()[Stream::Transactions as usize], 4);
+    assert_eq!(spool.oldest(), Some(time(1)));
+    assert_eq!(spool.bytes(), bytes_on_disk(dir.path()));
+
+    assert_eq!(spool.next().unwrap().stream, Stream::Ledger);
+    let unsent = spool.next().unwrap();
+    assert_eq!((unsent.id, unsent.own, &*unsent.node), (first, true, NODE));
+    assert!(unsent.batch.iter().eq(transactions.iter()) && unsent.settled.is_empty());
+    assert_eq!(drain(&mut spool), [4, 10]);
+    assert!(!spool.has_unsent() && spool.take_gone().is_empty());
+    assert_eq!(spool.records().iter().sum::<u64>(), 6);
+}
+
+#[test]
+fn a_settled_frame_leaves_no_file() {
+    let dir = TempDir::new().unwrap();
+    let (mut spool, _) = open(&config(dir.path(), 1 << 20));
+    let first = put(&mut spool, Stream::Alerts, 1, 10).unwrap();
+    let second = put(&mut spool, Stream::Alerts, 2, 10).unwrap();
+    spool.settle(second);
+    spool.settle(second);
+    assert_eq!(spool.records(), only(Stream::Alerts, 1));
+    assert_eq!(segments(dir.path()).len(), 1);
+    spool.settle(first);
+    assert_eq!((spool.bytes(), spool.records()), (0, PerStream::default()));
+    assert!(segments(dir.path()).is_empty() && spool.take_gone().is_empty());
+    put(&mut spool, Stream::Alerts, 3, 10).unwrap();
+    spool.settle(first);
+    assert_eq!(drain(&mut spool), [3]);
+}
+
+#[test]
+fn insurance_is_for_the_next_process_only() {
+    let dir = TempDir::new().unwrap();
+    let config = config(dir.path(), 1 << 20);
+    let (mut spool, _) = open(&config);
+    append(&mut spool, &batch(Stream::Metrics, 1..3, 10), true, time(1)).unwrap();
+    put(&mut spool, Stream::Metrics, 3, 10).unwrap();
+    assert_eq!(drain(&mut spool), [3]);
+    drop(spool);
+    let (mut spool, recovered) = open(&config);
+    assert_eq!(recovered, Recovered { records: only(Stream::Metrics, 3), ..Recovered::default() });
+    let unsent = spool.next().unwrap();
+    assert!(!unsent.own && unsent.batch.len() == 2);
+    assert_eq!(drain(&mut spool), [3]);
+}
+
+#[test]
+fn a_checkpoint_spares_what_is_settled() {
+    let dir = TempDir::new().unwrap();
+    let config = config(dir.path(), 1 << 20);
+    let (mut spool, _) = open(&config);
+    let done = put(&mut spool, Stream::Dlq, 1, 10).unwrap();
+    let part = append(&mut spool, &batch(Stream::Dlq, 2..6, 10), false, time(1)).unwrap();
+    spool.settle(done);
+    spool.checkpoint(&[(part, &[true, false, true, false]), (done, &[true])]).unwrap();
+    drop(spool);
+
+    let (mut spool, recovered) = open(&config);
+    assert_eq!(recovered.records, only(Stream::Dlq, 2));
+    let unsent = spool.next().unwrap();
+    assert_eq!(unsent.settled, [true, false, true, false]);
+    // Remembered without being told again, and added to.
+    spool.checkpoint(&[(unsent.id, &[false, true])]).unwrap();
+    spool.checkpoint(&[]).unwrap();
+    spool.checkpoint(&[(unsent.id, &[false, true])]).unwrap();
+    drop(spool);
+    let (mut spool, _) = open(&config);
+    assert_eq!(drain(&mut spool), [5]);
+    drop(spool);
+
+    // Lost, it costs duplicates and no record.
+    fs::remove_file(checkpoint_path(dir.path())).unwrap();
+    let (mut spool, _) = open(&config);
+    assert_eq!(drain(&mut spool), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn every_agent_has_a_slot_and_the_dead_are_heard() {
+    let dir = TempDir::new().unwrap();
+    let config = config(dir.path(), 1 << 20);
+    let (mut first, _) = open(&config);
+    let (mut second, _) = Spool::open(&config, BROKERS, "node-2", time(0)).unwrap();
+    let settled = put(&mut second, Stream::Messages, 1, 10).unwrap();
+    let part = append(&mut second, &batch(Stream::Messages, 2..4, 10), true, time(1)).unwrap();
+    put(&mut first, Stream::Messages, 4, 10).unwrap();
+    second.settle(settled);
+    second.checkpoint(&[(part, &[true])]).unwrap();
+    assert_ne!(first.slot.path(), second.slot.path());
+    // Both have a segment of the same name.
+    assert_eq!(drain(&mut first), [4]);
+    drop(second);
+    drop(first);
+    released(dir.path());
+
+    let (mut other, _) = Spool::open(&config, "elsewhere:9092", NODE, time(0)).unwrap();
+    assert!(other.next().is_none());
+    drop(other);
+    let (mut third, recovered) = Spool::open(&config, BROKERS, "node-3", time(0)).unwrap();
+    assert_eq!(recovered.records, only(Stream::Messages, 2));
+    let nodes: Vec<_> = std::iter::from_fn(|| third.next()).map(|unsent| unsent.node).collect();
+    assert_eq!(nodes.iter().map(|node| &**node).collect::<Vec<_>>(), [NODE, "node-2"]);
+    drop(third);
+    // What was known of them moved with them.
+    let (mut fourth, _) = open(&config);
+    assert_eq!(drain(&mut fourth), [4, 3]);
+}
+
+#[test]
+fn nobody_else_may_look() {
+    let dir = TempDir::new().unwrap();
+    let (mut spool, _) = open(&config(&dir.path().join("spool"), 1 << 20));
+    let done = put(&mut spool, Stream::Messages, 1, 10).unwrap();
+    put(&mut spool, Stream::Messages, 2, 10).unwrap();
+    spool.settle(done);
+    spool.checkpoint(&[]).unwrap();
+    spool.sync().unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let slot = spool.slot.path();
+    let home = slot.parent().unwrap();
+    for folder in [home.parent().unwrap(), home, slot, &slot.join("messages")] {
+        assert_eq!(mode(folder), 0o700, "{}", folder.display());
+    }
+    let files = [home.join("destination"), slot.join("lock"), slot.join("checkpoint")];
+    for file in files.iter().chain(&segments(dir.path())) {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+    }
+    assert_eq!(fs::read_to_string(&files[0]).unwrap().trim_end(), BROKERS);
+    assert!(home.file_name().unwrap().to_str().unwrap().starts_with("kafka-1-9092"));
+}
+
+#[test]
+fn the_least_important_goes_first() {
+    let dir = TempDir::new().unwrap();
+    let (mut spool, _) = open(&config(dir.path(), 100_000));
+    put(&mut spool, Stream::Ledger, 1, 30_000).unwrap();
+    put(&mut spool, Stream::Messages, 2, 30_000).unwrap();
+    put(&mut spool, Stream::Transactions, 3, 30_000).unwrap();
+    put(&mut spool, Stream::Alerts, 4, 30_000).unwrap();
+    let gone = spool.take_gone();
+    assert_eq!(gone.len(), 1);
+    assert_eq!((gone[0].stream, gone[0].reason), (Stream::Messages, GoneReason::Full));
+    assert_eq!((gone[0].records, gone[0].sent, gone[0].own), (1, false, true));
+    put(&mut spool, Stream::Ledger, 5, 30_000).unwrap();
+    assert_eq!(spool.take_gone()[0].stream, Stream::Transactions);
+    // Nothing stored matters less.
+    for stream in [Stream::Messages, Stream::Transactions, Stream::Metrics] {
+        assert!(matches!(put(&mut spool, stream, 6, 30_000), Err(Refused::Full)), "{stream:?}");
+    }
+    // What could never fit displaces nothing.
+    assert!(matches!(put(&mut spool, Stream::Ledger, 7, 100_000), Err(Refused::Full)));
+    assert!(spool.take_gone().is_empty() && spool.bytes() <= 100_000);
+    assert_eq!(drain(&mut spool), [1, 5, 4]);
+}
+
+#[test]
+fn within_a_stream_the_policy_decides() {
+    for (when_full, left) in [(WhenFull::DropOldest, [9, 3, 4]), (WhenFull::DropNewest, [9, 0, 1])]
+    {
+        let dir = TempDir::new().unwrap();
+        let (mut spool, _) = open(&SpoolConfig { when_full, ..config(dir.path(), 150_000) });
+        let refused =
+            (0..5).filter(|id| put(&mut spool, Stream::Messages, *id, 40_000).is_err()).count();
+        assert_eq!(refused + spool.take_gone().len(), 2, "{when_full}");
+        // A less important victim goes by the same policy.
+        put(&mut spool, Stream::Ledger, 9, 40_000).unwrap();
+        let gone = spool.take_gone();
+        assert_eq!(gone.len(), 1);
+        assert_eq!(drain(&mut spool), left);
+    }
+}
+
+#[test]
+fn copies_of_what_is_in_memory_go_before_what_is_nowhere_else() {
+    let dir = TempDir::new().unwrap();
+    let (mut spool, _) = open(&config(dir.path(), 150_000));
+    put(&mut spool, Stream::Messages, 1, 40_000).unwrap();
+    append(&mut spool, &batch(Stream::Transactions, [2], 40_000), true, time(1)).unwrap();
+    append(&mut spool, &batch(Stream::Ledger, [3], 40_000), true, time(1)).unwrap();
+    put(&mut spool, Stream::Transactions, 4, 40_000).unwrap();
+    let gone = spool.take_gone();
+    assert_eq!((gone.len(), gone[0].stream, gone[0].sent), (1, Stream::Transactions, true));
+    // A copy displaces only copies, and a message never a copy of the ledger.
+    let copy = batch(Stream::Metrics, [5], 40_000);
+    assert!(matches!(append(&mut spool, &copy, true, time(1)), Err(Refused::Full)));
+    put(&mut spool, Stream::Messages, 6, 40_000).unwrap();
+    let gone = spool.take_gone();
+    assert_eq!((gone.len(), gone[0].stream, gone[0].sent), (1, Stream::Messages, false));
+    assert_eq!(drain(&mut spool), [4, 6]);
+}
+
+#[test]
+fn the_old_expires_by_its_own_time() {
+    let dir = TempDir::new().unwrap();
+    let (mut spool, _) = open(&config(dir.path(), 1 << 20));
+    for (id, seconds) in [(1, 0), (2, 100), (3, 200)] {
+        let batch = batch(Stream::Lookups, [id], 10);
+        append(&mut spool, &batch, id == 1, time(seconds)).unwrap();
+    }
+    spool.expire(time(3600 + 150));
+    let gone = spool.take_gone();
+    assert_eq!(gone.iter().map(|gone| gone.sent).collect::<Vec<_>>(), [true, false]);
+    assert!(gone.iter().all(|gone| gone.reason == GoneReason::Expired));
+    assert_eq!(spool.oldest(), Some(time(200)));
+    assert_eq!(drain(&mut spool), [3]);
+    spool.expire(time(10_000));
+    assert_eq!((spool.take_gone().len(), spool.bytes(), spool.oldest()), (1, 0, None));
+}
+
+#[test]
+fn order_survives_a_clock_that_is_set_back() {
+    let dir = TempDir::new().unwrap();
+    let config = config(dir.path(), 1 << 20);
+    for (id, seconds) in [(1, 300), (2, 200), (3, 100)] {
+        let (mut spool, _) = open(&config);
+        append(&mut spool, &batch(Stream::Lookups, [id], 10), false, time(seconds)).unwrap();
+    }
+    assert_eq!(drain(&mut open(&config).0), [1, 2, 3]);
+}
+
+#[test]
+fn refuses_what_it_cannot_hold() {
+    let dir = TempDir::new().unwrap();
+    let config = config(dir.path(), 1 << 30);
+    let (mut spool, _) = open(&config);
+    let none = spool.append(Stream::Dlq, &mut std::iter::empty(), false, time(1));
+    assert!(matches!(none, Err(Refused::Empty)));
+    assert!(matches!(put(&mut spool, Stream::Dlq, 1, 65 << 20), Err(Refused::TooLarge)));
+    put(&mut spool, Stream::Dlq, 2, 20 << 20).unwrap();
+    assert_eq!(drain(&mut spool), [2]);
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Spool::open(&SpoolConfig { directory: file, ..config.clone() }, "", "", time(0));
+    assert!(error.err().unwrap().to_string().contains("make it readable and writable"));
+    assert!(Spool::open(&config, "", &"n".repeat(70_000), time(0)).is_err());
+}
+
+#[test]
+fn leaves_a_newer_version_alone() {
+    let dir = TempDir::new().unwrap();
+    let config = config(dir.path(), 1 << 20);
+    put(&mut open(&config).0, Stream::Dlq, 1, 10).unwrap();
+    let path = segments(dir.path()).remove(0);
+    let mut octets = fs::read(&path).unwrap();
+    octets[8] = 2;
+    let header = format::segment_header_bytes(NODE);
+    let hash = xxhash_rust::xxh3::xxh3_64(&octets[..header - 8]);
+    octets[header - 8..header].copy_from_slice(&hash.to_le_bytes());
+    fs::write(&path, &octets).unwrap();
+    let error = Spool::open(&config, BROKERS, NODE, time(0)).err().unwrap();
+    assert!(error.to_string().contains("newer dnscribe"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), octets);
+}
+
+#[test]
+fn reads_policies() {
+    for policy in [WhenFull::DropOldest, WhenFull::DropNewest] {
+        assert_eq!(policy.to_string().parse(), Ok(policy));
+    }
+    assert_eq!(WhenFull::default(), WhenFull::DropOldest);
+    assert!("drop".parse::<WhenFull>().unwrap_err().to_string().contains("drop_newest"));
+}

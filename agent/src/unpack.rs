@@ -1,0 +1,93 @@
+//! Compressed input: what it is packed with shows in its first octets, whatever its name.
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, Cursor, Read};
+
+/// A compressed file inside a compressed file is taken for an accident.
+pub const MAX_LAYERS: usize = 2;
+
+/// What octets are packed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// gzip (RFC 1952), several members in a row included.
+    Gzip,
+    /// zstd (RFC 8878), several frames in a row included.
+    Zstd,
+}
+
+impl Packing {
+    /// How many octets [`Packing::of`] needs to see.
+    pub const MARK_BYTES: usize = 4;
+
+    /// By the octets that the input begins with; none where it is plain.
+    #[must_use]
+    pub const fn of(start: &[u8]) -> Option<Self> {
+        match start {
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            // Frames, and those that a decoder is to skip.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    /// A reader of what is packed in `packed`.
+    pub fn unpack(self, packed: impl Read + 'static) -> io::Result<Box<dyn Read>> {
+        Ok(match self {
+            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
+            Self::Zstd => Box::new(zstd::stream::read::Decoder::new(packed)?),
+        })
+    }
+}
+
+/// A reader of what is in `input`, packed or plain.
+pub fn unpacked(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
+    for _ in 0..MAX_LAYERS {
+        let mut start = Vec::with_capacity(Packing::MARK_BYTES);
+        input.by_ref().take(Packing::MARK_BYTES as u64).read_to_end(&mut start)?;
+        let packing = Packing::of(&start);
+        let whole = Cursor::new(start).chain(input);
+        match packing {
+            Some(packing) => input = packing.unpack(whole)?,
+            None => return Ok(Box::new(whole)),
+        }
+    }
+    Ok(input)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn read(input: Vec<u8>) -> Vec<u8> {
+        let mut found = Vec::new();
+        unpacked(Box::new(Cursor::new(input))).unwrap().read_to_end(&mut found).unwrap();
+        found
+    }
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(plain).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    #[test]
+    fn gives_what_was_packed() {
+        for plain in [&b""[..], b"{}", b"{\"schema\":1}\n"] {
+            let zstd = zstd::encode_all(plain, 1).unwrap();
+            for packed in [plain.to_vec(), gzip(plain), zstd.clone(), gzip(&zstd)] {
+                assert_eq!(read(packed), plain);
+            }
+            assert_eq!(read([zstd.as_slice(), &zstd].concat()), [plain, plain].concat());
+        }
+    }
+
+    #[test]
+    fn says_where_packed_octets_end_early() {
+        let packed = gzip(&[7; 100]);
+        let cut = Cursor::new(packed[..packed.len() - 1].to_vec());
+        let error = unpacked(Box::new(cut)).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

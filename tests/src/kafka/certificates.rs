@@ -1,0 +1,150 @@
+//! Certificates for tests: an authority, and what it signs.
+
+use anyhow::Result;
+use openssl::asn1::Asn1Time;
+use openssl::bn::{BigNum, MsbOption};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::symm::Cipher;
+use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
+use openssl::x509::{X509, X509Builder, X509Name, X509NameBuilder};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Who signs.
+pub struct Authority {
+    name: X509Name,
+    key: PKey<Private>,
+    certificate: X509,
+}
+
+/// A certificate with its key, both as PEM.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// The key, as PKCS #8.
+    pub key: String,
+}
+
+/// From when to when a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validity {
+    /// Now.
+    Current,
+    /// Until yesterday.
+    Expired,
+}
+
+impl Authority {
+    /// An authority that nobody knows yet.
+    pub fn new(name: &str) -> Result<Self> {
+        let (name, key) = (common_name(name)?, new_key()?);
+        let mut builder = builder(&name, &name, &key, Validity::Current)?;
+        builder.append_extension(BasicConstraints::new().critical().ca().build()?)?;
+        builder.sign(&key, MessageDigest::sha256())?;
+        Ok(Self { name, key, certificate: builder.build() })
+    }
+
+    /// The authority's own certificate as PEM.
+    pub fn pem(&self) -> Result<String> {
+        Ok(String::from_utf8(self.certificate.to_pem()?)?)
+    }
+
+    /// A certificate for a server with these names and addresses.
+    pub fn server(&self, names: &[&str], validity: Validity) -> Result<Identity> {
+        self.issue("broker", validity, None, |builder| {
+            let mut extension = SubjectAlternativeName::new();
+            for name in names {
+                let is_address = name.parse::<IpAddr>().is_ok();
+                if is_address {
+                    extension.ip(name)
+                } else {
+                    extension.dns(name)
+                };
+            }
+            let context = builder.x509v3_context(Some(&self.certificate), None);
+            builder.append_extension(extension.build(&context)?)?;
+            Ok(builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?)
+        })
+    }
+
+    /// A certificate for a client, its key encrypted where there is a password.
+    pub fn client(
+        &self,
+        name: &str,
+        validity: Validity,
+        password: Option<&str>,
+    ) -> Result<Identity> {
+        self.issue(name, validity, password, |builder| {
+            Ok(builder.append_extension(ExtendedKeyUsage::new().client_auth().build()?)?)
+        })
+    }
+
+    fn issue(
+        &self,
+        name: &str,
+        validity: Validity,
+        password: Option<&str>,
+        extend: impl FnOnce(&mut X509Builder) -> Result<()>,
+    ) -> Result<Identity> {
+        let key = new_key()?;
+        let mut builder = builder(&common_name(name)?, &self.name, &key, validity)?;
+        extend(&mut builder)?;
+        builder.sign(&self.key, MessageDigest::sha256())?;
+        let key = match password {
+            Some(password) => {
+                key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), password.as_bytes())?
+            }
+            None => key.private_key_to_pem_pkcs8()?,
+        };
+        Ok(Identity {
+            certificate: String::from_utf8(builder.build().to_pem()?)?,
+            key: String::from_utf8(key)?,
+        })
+    }
+}
+
+fn new_key() -> Result<PKey<Private>> {
+    let curve = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    Ok(PKey::from_ec_key(EcKey::generate(&curve)?)?)
+}
+
+fn common_name(name: &str) -> Result<X509Name> {
+    let mut builder = X509NameBuilder::new()?;
+    builder.append_entry_by_nid(Nid::COMMONNAME, name)?;
+    Ok(builder.build())
+}
+
+fn builder(
+    subject: &X509Name,
+    issuer: &X509Name,
+    key: &PKey<Private>,
+    validity: Validity,
+) -> Result<X509Builder> {
+    let now = SystemTime::now();
+    let end = match validity {
+        Validity::Current => now + 30 * DAY,
+        Validity::Expired => now - DAY,
+    };
+    let mut serial = BigNum::new()?;
+    serial.rand(120, MsbOption::MAYBE_ZERO, false)?;
+    let mut builder = X509::builder()?;
+    builder.set_version(2)?;
+    builder.set_serial_number(&*serial.to_asn1_integer()?)?;
+    builder.set_subject_name(subject)?;
+    builder.set_issuer_name(issuer)?;
+    builder.set_pubkey(key)?;
+    builder.set_not_before(&*time(now - 10 * DAY)?)?;
+    builder.set_not_after(&*time(end)?)?;
+    Ok(builder)
+}
+
+fn time(at: SystemTime) -> Result<Asn1Time> {
+    let seconds = at.duration_since(UNIX_EPOCH)?.as_secs();
+    Ok(Asn1Time::from_unix(seconds.try_into()?)?)
+}

@@ -1,0 +1,122 @@
+//! File sinks, through the binary: rotation in replay, one sink that fails among others, paths
+//! that are refused.
+
+use anyhow::{Context as _, Result, ensure};
+use dnscribe_tests::{environment, ledger};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Replays the project's capture twelve times in a row, to these files: some 300 KiB.
+fn replay(files: &[&Path], variables: &[(&str, &str)]) -> Result<Output> {
+    let capture = environment::workspace().join("tests/goldens/lab.pcap");
+    let mut command = Command::new(environment::binary()?);
+    command.arg("replay").args([&capture; 12]).args(["--stream", "messages,transactions,ledger"]);
+    for file in files {
+        command.arg("--sink").arg(format!("file:{}", file.display()));
+    }
+    command.envs(variables.iter().copied()).output().context("cannot run the agent")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The files of a directory, the one still written to last.
+fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
+    let mut files = entries.collect::<Result<Vec<_>>>()?;
+    files.sort_by_key(|path| (path.ends_with("out"), path.clone()));
+    Ok(files)
+}
+
+fn last_record(path: &Path) -> Result<Value> {
+    let text = fs::read_to_string(path)?;
+    Ok(serde_json::from_str(text.lines().last().context("no record")?)?)
+}
+
+#[test]
+fn rotation_in_replay_cuts_the_same_octets_in_the_same_places() -> Result<()> {
+    let whole = tempfile::tempdir()?;
+    ensure!(replay(&[&whole.path().join("out")], &[])?.status.success());
+    let whole = fs::read(whole.path().join("out"))?;
+    let mut cuts = Vec::new();
+    // A file's age counts for nothing here.
+    let size = ("DNSCRIBE_FILE__ROTATE_BYTES", "64KiB");
+    for variables in [vec![size], vec![size, ("DNSCRIBE_FILE__ROTATE_EVERY", "1s")]] {
+        let cut = tempfile::tempdir()?;
+        let output = replay(&[&cut.path().join("out")], &variables)?;
+        ensure!(output.status.success(), "{}", stderr(&output));
+        let parts = files(cut.path())?.iter().map(fs::read).collect::<Result<Vec<_>, _>>()?;
+        ensure!(parts.len() > 2 && parts.iter().all(|part| part.len() <= 64 << 10));
+        ensure!(parts.iter().all(|part| part.ends_with(b"\n")), "a record is in two files");
+        ensure!(parts.concat() == whole, "other records than in one file");
+        cuts.push(parts);
+    }
+    ensure!(cuts[0] == cuts[1], "other places");
+    Ok(())
+}
+
+#[test]
+fn compressed_files_are_read_by_zstd_and_the_ledger_closes() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let out = directory.path().join("out");
+    let variables = [("DNSCRIBE_FILE__ROTATE_BYTES", "64KiB"), ("DNSCRIBE_FILE__COMPRESS", "zstd")];
+    let output = replay(&[&out], &variables)?;
+    ensure!(output.status.success(), "{}", stderr(&output));
+    let parts = files(directory.path())?;
+    let (last, rotated) = parts.split_last().context("no files")?;
+    ensure!(
+        rotated.len() > 1 && rotated.iter().all(|path| path.extension() == Some("zst".as_ref()))
+    );
+    let unpacked = Command::new("zstd").args(["-dc", "--"]).args(rotated).output()?;
+    ensure!(unpacked.status.success(), "{}", stderr(&unpacked));
+    let joined = directory.path().join("joined");
+    fs::write(&joined, [unpacked.stdout, fs::read(last)?].concat())?;
+    let verified =
+        Command::new(environment::binary()?).args(["ledger", "verify"]).arg(joined).output()?;
+    ensure!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_ends_its_own_sink_only() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let (full, out) = (Path::new("/dev/full"), directory.path().join("out"));
+    let output = replay(&[full, &out], &[])?;
+    ensure!(output.status.code() == Some(0), "{}", stderr(&output));
+    let told: Vec<String> =
+        stderr(&output).lines().filter(|line| line.contains("/dev/full")).map(Into::into).collect();
+    ensure!(told.len() == 1 && told[0].contains("No space left"), "{told:?}");
+    let last = last_record(&out)?;
+    ensure!(last["final"] == true);
+    ledger::verify(&last)?;
+    for stream in ["messages", "transactions"] {
+        let count = |sink: &str, path: &[&str]| {
+            ledger::counter(&last, &[&["delivery", sink, stream], path].concat())
+        };
+        let records = count("file", &["records"])?;
+        ensure!(records > 0 && count("file", &["dropped", "write_error"])? == records);
+        ensure!(count("file_2", &["delivered"])? == records);
+    }
+    // And where there is no other sink, the run has failed.
+    let alone = replay(&[full], &[])?;
+    ensure!(alone.status.code() == Some(1), "{}", stderr(&alone));
+    ensure!(stderr(&alone).contains("no sink is left"), "{}", stderr(&alone));
+    Ok(())
+}
+
+#[test]
+fn one_file_for_two_sinks_is_refused() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let (out, link) = (directory.path().join("out"), directory.path().join("link"));
+    std::os::unix::fs::symlink("out", &link)?;
+    for paths in [[&out, &out], [&out, &link]] {
+        let output = replay(&paths.map(PathBuf::as_path), &[])?;
+        ensure!(output.status.code() == Some(2), "{}", stderr(&output));
+        ensure!(stderr(&output).contains("are the same file"), "{}", stderr(&output));
+        ensure!(!out.exists(), "refused, and yet made");
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Replay to Kafka twice: the same event ids, so that a consumer that removes duplicates sees one
+//! copy, and `ledger verify` closes and counts the rest. Needs no root.
+
+use crate::consume::consume;
+use crate::{LEDGER, TRANSACTIONS};
+use dnscribe_tests::kafka::Broker;
+use dnscribe_tests::{environment, shell};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::process::{Command, Output};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_second_replay_adds_nothing_but_duplicates() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::up(folder.path()).unwrap();
+    replay(&broker);
+    let once = verify(&broker, 0);
+    replay(&broker);
+    let twice = verify(&broker, 0);
+
+    assert_eq!(column(&once, "found"), column(&twice, "found"));
+    assert!(column(&once, "duplicates").iter().all(|(_, copies)| *copies == 0), "{once:#}");
+    assert_eq!(column(&twice, "duplicates"), column(&twice, "found"), "{twice:#}");
+    let streams: Vec<&str> = column(&twice, "found").iter().map(|(stream, _)| *stream).collect();
+    assert_eq!(streams, ["messages", "transactions", "dlq", "ledger"]);
+    for topic in ["dns.raw", TRANSACTIONS, "dns.dlq", LEDGER] {
+        let records = consume(&broker.bootstrap(), topic);
+        let ids: BTreeSet<&str> =
+            records.iter().map(|record| record.value["event_id"].as_str().unwrap()).collect();
+        assert_eq!(records.len(), 2 * ids.len(), "{topic}");
+    }
+
+    forget(&broker, TRANSACTIONS);
+    let report = verify(&broker, 1);
+    let problems = report["problems"]["shown"].to_string();
+    assert!(problems.contains("dns.normalized/0 begins at offset"), "{report:#}");
+}
+
+/// Sends the lab's capture to the broker.
+pub fn replay(broker: &Broker) {
+    let mut command = Command::new(environment::binary().unwrap());
+    command.arg("replay").arg(environment::workspace().join("tests/goldens/lab.pcap"));
+    command.args(["--sink", "kafka", "--brokers", &broker.bootstrap()]);
+    shell::output(command.args(["--stream", "messages,transactions,dlq,ledger"])).unwrap();
+}
+
+/// `ledger verify` of the broker's topics, which prints JSON.
+pub fn verification(broker: &Broker) -> Command {
+    let mut command = Command::new(environment::binary().unwrap());
+    command.args(["ledger", "verify", "-o", "json", "--brokers", &broker.bootstrap()]);
+    command
+}
+
+/// What it says when it ends with this code.
+fn verify(broker: &Broker, code: i32) -> Value {
+    let Output { status, stdout, stderr } = verification(broker).output().unwrap();
+    assert_eq!(status.code(), Some(code), "{}", String::from_utf8_lossy(&stderr));
+    serde_json::from_slice(&stdout).unwrap()
+}
+
+/// A number of each stream.
+pub fn column<'a>(report: &'a Value, name: &str) -> Vec<(&'a str, u64)> {
+    let lines = report["streams"].as_array().unwrap();
+    lines
+        .iter()
+        .map(|line| (line["stream"].as_str().unwrap(), line[name].as_u64().unwrap()))
+        .collect()
+}
+
+/// Deletes all records of a topic but the newest of each partition, as retention does.
+fn forget(broker: &Broker, topic: &str) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", broker.bootstrap());
+    let consumer: BaseConsumer = config.create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap();
+    let mut offsets = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT).unwrap();
+        let keep = Offset::Offset((high - 1).max(low));
+        offsets.add_partition_offset(topic, partition.id(), keep).unwrap();
+    }
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let deleted = wait_for(admin.delete_records(&offsets, &AdminOptions::new())).unwrap();
+    for partition in deleted.elements() {
+        partition.error().unwrap();
+    }
+}
+
+/// Runs a future to its end, which needs no executor where it is the only one.
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
