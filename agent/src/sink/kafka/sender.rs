@@ -11,13 +11,14 @@ use super::super::{Batch, KafkaConfig, SinkError, Stream, StreamSet};
 use super::backlog::Backlog;
 use super::bits::Bits;
 use super::dead_letter::DeadLetters;
+use super::encode::{Encoder, NotEncoded};
 use super::flight::{Cargo, Cursor, Flight, Origin, Outcome, ToSend};
 use super::link::{Link, Sent};
 use super::reports::{Health, Reports};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// How much may be on its way at once: more waits on disk, or in the queue.
 const MAX_RECORDS: u64 = 100_000;
@@ -47,6 +48,9 @@ const GATHER_RECORDS: usize = 4096;
 /// While Kafka is away a small batch waits so long for others: the disk likes them larger.
 const LINGER: Duration = Duration::from_millis(20);
 
+/// Between two questions to the schema registry, while it is away.
+const REGISTER_EVERY: Duration = Duration::from_secs(1);
+
 /// Between two producers.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
@@ -67,6 +71,10 @@ pub(super) struct Sender {
     backlog: Backlog,
     cursor: Cursor,
     next_link: Instant,
+    encoder: Encoder,
+    next_register: Instant,
+    /// Whether it was said that the registry is away.
+    unregistered: bool,
     away: bool,
 }
 
@@ -76,8 +84,21 @@ impl Sender {
         let for_ever = backlog.is_wanted();
         let link = link(&parts, for_ever).map_err(SinkError::Kafka)?;
         let cursor = Cursor::default();
-        let next_link = Instant::now();
-        Ok(Self { parts, for_ever, link, backlog, cursor, next_link, away: false })
+        let streams = parts.flight.tallies().own.tally.streams();
+        let encoder = Encoder::new(&parts.config, streams).map_err(SinkError::Kafka)?;
+        let now = Instant::now();
+        Ok(Self {
+            parts,
+            for_ever,
+            link,
+            backlog,
+            cursor,
+            next_link: now,
+            encoder,
+            next_register: now,
+            unregistered: false,
+            away: false,
+        })
     }
 
     /// Works until the sink is closed.
@@ -116,7 +137,9 @@ impl Sender {
 
     /// Everything that is due at times.
     fn look_after(&mut self, now: Instant, back: &Back) {
-        let away = self.parts.health.is_down() || self.parts.flight.silence(now) > STALL;
+        let away = !self.register(now)
+            || self.parts.health.is_down()
+            || self.parts.flight.silence(now) > STALL;
         if away != self.away && self.backlog.is_there() {
             if away {
                 warn!("Kafka does not take records; they go to the spool");
@@ -136,6 +159,26 @@ impl Sender {
             tally.offered(&tally.share(&letters));
             self.take(&letters);
         }
+    }
+
+    /// Asks the registry for the schemas' ids that are missing; whether all are known.
+    fn register(&mut self, now: Instant) -> bool {
+        if self.encoder.ready() {
+            return true;
+        }
+        if now >= self.next_register {
+            let prepared = self.encoder.prepare();
+            // Each is said once.
+            if prepared.is_err() != self.unregistered {
+                match &prepared {
+                    Ok(()) => info!("the schema registry has our schemas"),
+                    Err(why) => warn!("records wait for their schemas: {why}"),
+                }
+            }
+            self.unregistered = prepared.is_err();
+            self.next_register = Instant::now() + REGISTER_EVERY;
+        }
+        self.encoder.ready()
     }
 
     /// Replaces a producer that can do nothing any more; the new one gets what is on its way.
@@ -177,7 +220,8 @@ impl Sender {
         true
     }
 
-    /// Hands over the batch from the cursor on; false where librdkafka is full before its end.
+    /// Hands over the batch from the cursor on; false where librdkafka is full before its end, or a
+    /// schema is not registered yet.
     fn hand_over(&mut self, ToSend { batch, node, streams, settled }: &ToSend) -> bool {
         for (index, record) in batch.iter().enumerate().skip(self.cursor.index) {
             if !streams.contains(record.stream) || settled.has(index) {
@@ -185,7 +229,16 @@ impl Sender {
             }
             self.cursor.index = index;
             let number = self.cursor.number();
-            let payload = record.line.strip_suffix(b"\n").unwrap_or(record.line);
+            let line = record.line.strip_suffix(b"\n").unwrap_or(record.line);
+            let payload = match self.encoder.encode(record.stream, line) {
+                Ok(payload) => payload,
+                Err(NotEncoded::NotYet) => return false,
+                Err(NotEncoded::Never(why)) => {
+                    debug!("a record cannot be encoded: {why}");
+                    self.parts.flight.settle(number, Outcome::Refused(Reason::NotEncodable));
+                    continue;
+                }
+            };
             match self.link.send(&record, payload, node, number) {
                 Sent::Taken => {}
                 Sent::Full => return false,

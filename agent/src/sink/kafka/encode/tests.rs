@@ -1,13 +1,18 @@
 //! Our octets against those who read Avro for a living, and back.
 
+use super::super::{With, open};
 use super::read::{BadAvro, read};
 use super::registry::tests::{Listener, config};
 use super::write::write;
 use super::*;
+use crate::sink::{Batch, Sink as _};
 use apache_avro::reader::datum::GenericDatumReader;
 use proptest::prelude::*;
+use rdkafka::mocking::MockCluster;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 const GOLDEN: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/lab.ndjson"));
@@ -232,6 +237,27 @@ fn a_record_waits_for_its_id_and_comes_back() {
     let asked = listener.asked();
     assert!(asked[1].starts_with("POST /subjects/accounts-value/versions "), "{asked:?}");
     assert!(asked[2].starts_with("GET /schemas/ids/258 ") && asked.len() == 3, "{asked:?}");
+}
+
+#[test]
+fn what_cannot_be_encoded_is_a_dead_letter() {
+    let cluster = MockCluster::new(1).unwrap();
+    let listener = Listener::start(vec![(200, json!({ "id": 1 }).to_string())]);
+    let brokers = vec![cluster.bootstrap_servers()];
+    let config = KafkaConfig { brokers, ..avro(&listener.url) };
+    let with = With { node: "n", region: None, config: &config, spool: None };
+    let streams = [Stream::Ledger, Stream::Dlq].into_iter().collect();
+    let mut sink = open("kafka".into(), streams, with).unwrap();
+    let mut batch = Batch::default();
+    batch.push(Stream::Ledger, 1, |out| out.extend_from_slice(b"{\"n\":1}\n"), |_| ());
+    sink.offer(&Arc::new(batch));
+    let start = Instant::now();
+    while sink.counters()["dlq"].delivered == 0 && start.elapsed() < Duration::from_secs(20) {
+        sink.flush(Duration::from_millis(100));
+    }
+    let counters = sink.counters();
+    assert_eq!(counters["ledger"].dropped["not_encodable"], 1, "{counters:?}");
+    assert_eq!(counters["dlq"].delivered, 1, "{counters:?}");
 }
 
 #[test]
