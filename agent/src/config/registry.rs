@@ -2,6 +2,7 @@
 
 use super::ConfigError;
 use super::layer::RegistryLayer;
+use super::secret;
 use crate::record;
 use crate::sink::{Format, KafkaConfig, Login, Password, RegistryConfig};
 use std::convert::Infallible;
@@ -60,8 +61,11 @@ pub(super) fn resolve(layer: RegistryLayer) -> Result<Option<RegistryConfig>, Co
     let wrong = |what: &str| Err(ConfigError::Registry(format!("kafka.registry: {what}")));
     let password = match (layer.password, layer.password_file) {
         (Some(_), Some(_)) => return wrong("both password and password_file: keep one of them"),
-        (Some(Secret(password)), None) => Some(Password::Given(password)),
-        (None, Some(file)) => Some(Password::File(file)),
+        (Some(Secret(password)), None) => Some(Password(password)),
+        (None, Some(file)) => match secret::read(&file) {
+            Ok(password) => Some(Password(password)),
+            Err(why) => return wrong(&format!("password_file {}: {why}", file.display())),
+        },
         (None, None) => None,
     };
     let login = match (layer.username, password) {

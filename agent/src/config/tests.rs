@@ -131,7 +131,7 @@ fn reads_every_key() {
     assert_eq!(config.kafka.format(Stream::Dlq), Format::Json);
     let registry = config.kafka.registry.as_ref().unwrap();
     assert_eq!(registry.url, "https://registry:8081");
-    let password = Password::Given("hunter2".into());
+    let password = Password("hunter2".into());
     assert_eq!(registry.login, Some(Login { username: "me".into(), password }));
     assert_eq!(registry.ca_file.as_deref(), Some("/etc/ca.pem".as_ref()));
     assert_eq!(registry.timeout, Duration::from_secs(1));
@@ -428,6 +428,10 @@ fn formats_and_their_registry_fit_together() {
             "kafka.registry: both password and password_file: keep one of them",
         ),
         (
+            "kafka: {registry: {username: me, password_file: /nowhere/x}}",
+            "kafka.registry: password_file /nowhere/x: No such file or directory (os error 2)",
+        ),
+        (
             "kafka: {registry: {timeout: 1s}}",
             "kafka.registry: url is missing: give one such as http://registry:8081",
         ),
@@ -437,16 +441,18 @@ fn formats_and_their_registry_fit_together() {
     }
     let told = complaint("version: 1\nkafka: {registry: {url: 'http://me:hunter2@a'}}\n");
     assert!(told.starts_with("line 2, column 25: ") && !told.contains("hunter2"), "{told}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, "hunter2\n").unwrap();
     let variables = [
         ("DNSCRIBE_KAFKA__FORMATS__LEDGER", "avro"),
         ("DNSCRIBE_KAFKA__REGISTRY__URL", "http://registry"),
         ("DNSCRIBE_KAFKA__REGISTRY__USERNAME", "me"),
-        ("DNSCRIBE_KAFKA__REGISTRY__PASSWORD_FILE", "/run/secrets/registry"),
+        ("DNSCRIBE_KAFKA__REGISTRY__PASSWORD_FILE", file.path().to_str().unwrap()),
     ];
     let config = load(None, &variables, Layer::default(), Purpose::Live).unwrap();
     assert_eq!(config.kafka.format(Stream::Ledger), Format::Avro);
     let login = config.kafka.registry.unwrap().login.unwrap();
-    assert_eq!(login.password, Password::File("/run/secrets/registry".into()));
+    assert_eq!(login.password, Password("hunter2".into()));
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl Subject {
 }
 
 impl Encoder {
-    /// For a sink that gets `streams`. Reads the files that `kafka.registry` names; asks the
+    /// For a sink that gets `streams`. Reads the certificates that `kafka.registry` names; asks the
     /// registry nothing yet.
     pub(super) fn new(config: &KafkaConfig, streams: StreamSet) -> Result<Self, String> {
         let subjects = Subject::all(config, Stream::ALL.into_iter().collect())?;

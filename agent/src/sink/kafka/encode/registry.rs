@@ -1,6 +1,6 @@
 //! The schema registry: Confluent's interface, as far as a producer and a reader need it.
 
-use crate::sink::format::{Login, Password, RegistryConfig};
+use crate::sink::format::{Login, RegistryConfig};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -34,7 +34,7 @@ struct Answer {
 }
 
 impl Registry {
-    /// Reads the files that the configuration names; asks the registry nothing yet.
+    /// Reads the certificates to trust; asks the registry nothing yet.
     pub(super) fn new(config: &RegistryConfig) -> Result<Self, String> {
         let roots = match &config.ca_file {
             Some(path) => RootCerts::new_with_certs(&certificates(path)?),
@@ -259,16 +259,8 @@ fn elsewhere(here: &Uri, location: &HeaderValue) -> Option<Uri> {
 }
 
 fn authorization(login: &Login) -> Result<HeaderValue, String> {
-    let password = match &login.password {
-        Password::Given(password) => password.clone(),
-        Password::File(path) => std::fs::read_to_string(path)
-            .map_err(|error| {
-                format!("cannot read kafka.registry.password_file {}: {error}", path.display())
-            })?
-            .trim_end_matches(['\r', '\n'])
-            .to_owned(),
-    };
-    let basic = format!("Basic {}", STANDARD.encode(format!("{}:{password}", login.username)));
+    let basic = format!("{}:{}", login.username, login.password.0);
+    let basic = format!("Basic {}", STANDARD.encode(basic));
     let mut value = HeaderValue::from_str(&basic)
         .map_err(|_| "kafka.registry.username cannot be sent".to_owned())?;
     value.set_sensitive(true);
