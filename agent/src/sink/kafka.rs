@@ -39,6 +39,7 @@ use reports::Health;
 use sender::{Parts, Sender};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 const REASONS: &[Reason] = &[
     Reason::QueueFull,
@@ -62,6 +63,7 @@ pub(super) struct With<'a> {
     pub(super) node: &'a str,
     pub(super) region: Option<&'a str>,
     pub(super) config: &'a KafkaConfig,
+    pub(super) patience: Option<Duration>,
     pub(super) spool: Option<&'a SpoolConfig>,
 }
 
@@ -86,7 +88,7 @@ fn open_bounded(
     let flight = Arc::new(Flight::new(tallies));
     let health = Arc::new(Health::new(with.config));
     let gauges = Arc::new(BacklogGauges::default());
-    let With { node, region, config, spool } = with;
+    let With { node, region, config, patience, spool } = with;
     let backlog =
         Backlog::new(spool, &config.brokers, node, Arc::clone(&flight), Arc::clone(&gauges));
     let node: Arc<str> = node.into();
@@ -96,8 +98,14 @@ fn open_bounded(
         wanted: streams.contains(Stream::Dlq),
         told: BTreeSet::new(),
     };
-    let parts =
-        Parts { config: config.clone(), node, flight, health: Arc::clone(&health), dead_letters };
+    let parts = Parts {
+        config: config.clone(),
+        node,
+        flight,
+        health: Arc::clone(&health),
+        dead_letters,
+        patience,
+    };
     let sender = Sender::new(parts, backlog)?;
     let thread = name.clone();
     let bytes = Arc::clone(&gauges.bytes);

@@ -7,10 +7,11 @@
 use super::super::tally::Place;
 use super::super::tally::Reason;
 use super::super::threaded::{Back, Next, Taken};
-use super::super::{Batch, KafkaConfig, SinkError, Stream, StreamSet};
+use super::super::{Batch, Failure, KafkaConfig, SinkError, Stream, StreamSet};
 use super::backlog::Backlog;
 use super::bits::Bits;
 use super::dead_letter::DeadLetters;
+use super::diagnose::diagnose;
 use super::flight::{Cargo, Cursor, Flight, Origin, Outcome, ToSend};
 use super::link::{Link, Sent};
 use super::reports::{Health, Reports};
@@ -47,6 +48,12 @@ const GATHER_RECORDS: usize = 4096;
 /// While Kafka is away a small batch waits so long for others: the disk likes them larger.
 const LINGER: Duration = Duration::from_millis(20);
 
+/// Between two words on whether Kafka takes records.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+/// How long it may take to find out why Kafka cannot be reached.
+const DIAGNOSIS: Duration = Duration::from_secs(5);
+
 /// Between two producers.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
@@ -57,6 +64,8 @@ pub(super) struct Parts {
     pub(super) flight: Arc<Flight>,
     pub(super) health: Arc<Health>,
     pub(super) dead_letters: DeadLetters,
+    /// How long no record at all may arrive from the start; for ever where absent.
+    pub(super) patience: Option<Duration>,
 }
 
 /// The thread's state.
@@ -68,6 +77,8 @@ pub(super) struct Sender {
     cursor: Cursor,
     next_link: Instant,
     away: bool,
+    next_word: Instant,
+    told_away: bool,
 }
 
 impl Sender {
@@ -76,8 +87,18 @@ impl Sender {
         let for_ever = backlog.is_wanted();
         let link = link(&parts, for_ever).map_err(SinkError::Kafka)?;
         let cursor = Cursor::default();
-        let next_link = Instant::now();
-        Ok(Self { parts, for_ever, link, backlog, cursor, next_link, away: false })
+        let now = Instant::now();
+        Ok(Self {
+            parts,
+            for_ever,
+            link,
+            backlog,
+            cursor,
+            next_link: now,
+            away: false,
+            next_word: now,
+            told_away: false,
+        })
     }
 
     /// Works until the sink is closed.
@@ -85,6 +106,9 @@ impl Sender {
         loop {
             let now = Instant::now();
             self.renew(now);
+            if self.is_hopeless(now) {
+                return self.give_up(back);
+            }
             self.look_after(now, back);
             let fed = self.feed();
             if !self.takes_more() {
@@ -118,11 +142,7 @@ impl Sender {
     fn look_after(&mut self, now: Instant, back: &Back) {
         let away = self.parts.health.is_down() || self.parts.flight.silence(now) > STALL;
         if away != self.away && self.backlog.is_there() {
-            if away {
-                warn!("Kafka does not take records; they go to the spool");
-            } else {
-                info!("Kafka takes records; the spool is being emptied");
-            }
+            self.tell(away, now);
         }
         self.away = away;
         if away {
@@ -135,6 +155,35 @@ impl Sender {
             let tally = &back.shared.tally;
             tally.offered(&tally.share(&letters));
             self.take(&letters);
+        }
+    }
+
+    fn is_hopeless(&self, now: Instant) -> bool {
+        let flight = &self.parts.flight;
+        self.parts
+            .patience
+            .is_some_and(|limit| flight.silence(now) > limit && !flight.has_reached())
+    }
+
+    /// Ends the sink before its time: nobody is there who would take the records.
+    fn give_up(&self, back: &Back) {
+        let reason = Reason::BrokerError;
+        let why = diagnose(&self.parts.config, None, DIAGNOSIS);
+        let why = why.map_or_else(|| "no record was taken".to_owned(), |why| why.to_string());
+        back.shared.fail(Failure::Broken(format!("Kafka cannot be reached: {why}")), reason);
+        self.link.give_up();
+        self.parts.flight.abandon(reason);
+        back.drop_all(reason);
+    }
+
+    /// Says where records go from now on; of a broker that comes and goes not every time.
+    fn tell(&mut self, away: bool, now: Instant) {
+        if away && now >= self.next_word {
+            self.next_word = now + TELL_EVERY;
+            self.told_away = true;
+            warn!("Kafka does not take records; they go to the spool");
+        } else if !away && std::mem::take(&mut self.told_away) {
+            info!("Kafka takes records; the spool is being emptied");
         }
     }
 

@@ -25,7 +25,7 @@ fn open(config: &KafkaConfig) -> Result<Threaded, SinkError> {
 }
 
 fn open_bounded(config: &KafkaConfig, bounds: Bounds) -> Result<Threaded, SinkError> {
-    let with = With { node: "node-1", region: None, config, spool: None };
+    let with = With { node: "node-1", region: None, config, patience: None, spool: None };
     super::open_bounded("kafka".into(), streams(), with, bounds)
 }
 
