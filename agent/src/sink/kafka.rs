@@ -73,15 +73,16 @@ pub(super) fn open(
     streams: StreamSet,
     with: With<'_>,
 ) -> Result<Threaded, SinkError> {
-    open_bounded(name, streams, with, Bounds::default())
+    assemble(name, streams, with, Bounds::default()).map(|(sink, _)| sink)
 }
 
-fn open_bounded(
+/// The sink, and what is known of Kafka's state.
+fn assemble(
     name: String,
     streams: StreamSet,
     with: With<'_>,
     bounds: Bounds,
-) -> Result<Threaded, SinkError> {
+) -> Result<(Threaded, Arc<Health>), SinkError> {
     let shared = Threaded::shared(Tally::new(streams, REASONS));
     let recovered = Arc::new(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
     let tallies = Tallies { own: Arc::clone(&shared), recovered: Arc::clone(&recovered) };
@@ -112,7 +113,8 @@ fn open_bounded(
     let sink = Threaded::start(name, Look::Json, bounds, shared, move |back| sender.run(back))
         .map_err(|error| SinkError::Thread { name: thread, error })?;
     let sink = if spool.is_some() { sink.with_spool(Spool { recovered, bytes }) } else { sink };
-    Ok(sink.with_gauges(move || [health.stats.gauges(), gauges.gauges()].concat()))
+    let seen = Arc::clone(&health);
+    Ok((sink.with_gauges(move || [seen.stats.gauges(), gauges.gauges()].concat()), health))
 }
 
 #[cfg(test)]
