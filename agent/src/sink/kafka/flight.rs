@@ -335,14 +335,15 @@ impl Flight {
         self.state().reached
     }
 
-    /// The batches of which something is in memory only, but for those that [`Self::insured`]
-    /// has been told of.
-    pub(super) fn exposed(&self) -> Vec<Exposed> {
+    /// The batches of this age of which something is in memory only, but for those that
+    /// [`Self::insured`] has been told of.
+    pub(super) fn exposed(&self, age: Duration, now: Instant) -> Vec<Exposed> {
         let state = self.state();
         let before = state.insured.saturating_sub(state.first);
         let numbered = (state.first..).zip(&state.pending);
         numbered
             .skip(before)
+            .take_while(|(_, pending)| now.saturating_duration_since(pending.since) >= age)
             .filter(|(_, pending)| pending.is_exposed())
             .map(|(number, pending)| Exposed {
                 number,

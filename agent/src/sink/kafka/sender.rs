@@ -31,6 +31,9 @@ const STALL: Duration = Duration::from_secs(1);
 /// So many records go to the producer from disk while Kafka is away, to find out when it is back.
 const AWAY_RECORDS: u64 = 1000;
 
+/// What has waited for its acknowledgement for so long is put on disk too.
+const MAX_EXPOSURE: Duration = Duration::from_secs(5);
+
 /// How long to wait for room before asking again.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
@@ -145,9 +148,10 @@ impl Sender {
             self.tell(away, now);
         }
         self.away = away;
-        if away {
-            self.backlog.insure(now);
-        }
+        self.backlog.note_away(away);
+        // Of several brokers one may be away while the others answer.
+        let exposure = if away { Duration::ZERO } else { MAX_EXPOSURE };
+        self.backlog.insure(exposure, now);
         self.backlog.tend(now);
         back.shared.set_draining(!self.backlog.is_empty());
         for letters in self.parts.dead_letters.batches(&self.parts.flight.take_dead()) {
@@ -309,7 +313,7 @@ impl Sender {
                 // What the disk refuses is still in flight, and dropped in the shutdown.
                 self.backlog.put(&gather(&first, back, Duration::ZERO), streams);
             }
-            self.backlog.insure(Instant::now());
+            self.backlog.insure(Duration::ZERO, Instant::now());
         }
         self.link.give_up();
         self.backlog.close();
