@@ -186,6 +186,8 @@ impl Sender {
             self.next_word = now + TELL_EVERY;
             self.told_away = true;
             warn!("Kafka does not take records; they go to the spool");
+            // Where librdkafka has said nothing, somebody should find out.
+            self.parts.health.warn_once(None);
         } else if !away && std::mem::take(&mut self.told_away) {
             info!("Kafka takes records; the spool is being emptied");
         }
