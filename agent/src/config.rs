@@ -29,6 +29,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 use value::{Compress, Hook, Listen, LogFormat, LogLevel, Output};
 
+/// Whoever replays a file sits before it, and need not wait longer for a wrong address.
+const REPLAY_PATIENCE: Duration = Duration::from_secs(30);
+
 /// For which command the configuration is: defaults differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -81,6 +84,9 @@ pub struct Config {
     pub output: Output,
     /// How to reach Kafka; with brokers where a sink needs them.
     pub kafka: KafkaConfig,
+    /// How long Kafka may be out of reach from the start until its sink gives up; for ever where
+    /// absent.
+    pub kafka_patience: Option<Duration>,
     /// Where records wait while Kafka is away; in memory only where absent.
     pub spool: Option<SpoolConfig>,
     /// When the files of file sinks are rotated.
@@ -254,6 +260,7 @@ impl Config {
             region: self.region.as_deref(),
             rotation: self.rotation,
             kafka: &self.kafka,
+            kafka_patience: self.kafka_patience,
             spool: self.spool.as_ref(),
         }
     }
@@ -297,6 +304,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         sinks,
         output: layer.output.unwrap_or(Output::Auto),
         kafka,
+        kafka_patience: (purpose == Purpose::Replay).then_some(REPLAY_PATIENCE),
         spool: spool(layer.spool, purpose),
         rotation: rotation(&layer.file, purpose)?,
         resolvers: resolvers(layer.resolvers)?,

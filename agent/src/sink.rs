@@ -225,9 +225,9 @@ pub trait Sink: Send {
     /// move away and then signal it; nothing to others.
     fn reopen(&mut self) {}
 
-    /// Waits until everything offered is delivered or dropped, for `limit` at most. What is still
-    /// on its way then stays in flight.
-    fn flush(&mut self, limit: Duration);
+    /// Waits until everything offered is delivered or dropped, for `limit` at most, and says whether
+    /// it is. What is still on its way then stays in flight.
+    fn flush(&mut self, limit: Duration) -> bool;
 
     /// Gives up what is still in flight, counts it as dropped (`shutdown`), ends the thread.
     fn close(&mut self);
