@@ -131,10 +131,7 @@ impl Sender {
         self.backlog.tend(now);
         back.shared.set_draining(!self.backlog.is_empty());
         for letters in self.parts.dead_letters.batches(&self.parts.flight.take_dead()) {
-            let letters = Arc::new(letters);
-            let tally = &back.shared.tally;
-            tally.offered(&tally.share(&letters));
-            self.take(&letters);
+            self.take(&Arc::new(letters));
         }
     }
 
