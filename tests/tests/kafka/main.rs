@@ -2,12 +2,20 @@
 //! and stays so when the broker dies meanwhile. What captures needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+mod bad_disk;
 mod broker;
 mod consume;
+mod dead_letters;
+mod frozen;
+mod full_spool;
+mod kills;
+mod live;
+mod outage;
 mod reading;
 mod replay;
 mod security;
 mod topics;
+mod torn;
 
 use consume::{Record, consume};
 use dnscribe_tests::agent::Agent;
@@ -32,7 +40,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 struct Bench {
     lab: Lab,
     broker: Broker,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -43,7 +51,7 @@ fn bench() -> Option<Bench> {
     let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::up(folder.path()).unwrap();
-    Some(Bench { lab: Lab::up().unwrap(), broker, _folder: folder, _alone: alone })
+    Some(Bench { lab: Lab::up().unwrap(), broker, folder, _alone: alone })
 }
 
 /// Records to the broker, and the ledger to standard output too.
