@@ -7,4 +7,5 @@ pub mod environment;
 pub mod kafka;
 pub mod lab;
 pub mod ledger;
+pub mod pcap;
 pub mod shell;

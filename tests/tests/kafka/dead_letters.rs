@@ -2,7 +2,7 @@
 //! where even those are refused. Needs no root.
 
 use crate::consume::{Record, consume};
-use crate::replay::verification;
+use crate::replay::{STREAMS, verification};
 use crate::security::{Guarded, stranger};
 use crate::{LEDGER, TRANSACTIONS};
 use base64::Engine as _;
@@ -54,7 +54,7 @@ fn replay(command: &mut Command) -> Replayed {
     let spool = tempfile::tempdir().unwrap();
     command.arg("replay").arg(environment::workspace().join("tests/goldens/lab.pcap"));
     command.args(["--sink", "kafka", "--sink", "stdout", "--output", "json"]);
-    command.args(["--stream", "messages,transactions,dlq,ledger"]);
+    command.args(["--stream", STREAMS]);
     command.env("DNSCRIBE_SPOOL__DIRECTORY", spool.path());
     let output = shell::output(command).unwrap();
     let mut records: BTreeMap<String, Vec<Value>> = BTreeMap::new();

@@ -5,12 +5,14 @@
 mod bad_disk;
 mod broker;
 mod consume;
+mod consumers;
 mod dead_letters;
 mod frozen;
 mod full_spool;
 mod kills;
 mod live;
 mod outage;
+mod partitions;
 mod reading;
 mod replay;
 mod security;

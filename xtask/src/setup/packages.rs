@@ -40,7 +40,8 @@ pub const BUILD: &[Need] = &[
     need(|| library("libzstd"), "libzstd-dev", "libzstd-devel", "zstd"),
 ];
 
-/// What the tests need: DNS programs for the lab, and Java with Maven for Kafka.
+/// What the tests need: DNS programs for the lab, Java with Maven for Kafka, and a Kafka client that
+/// is neither ours nor Kafka's.
 pub const TEST: &[Need] = &[
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
     need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
@@ -51,6 +52,7 @@ pub const TEST: &[Need] = &[
     need(|| has("bpftool"), "bpftool", "bpftool", "bpf"),
     need(|| has("java"), "default-jre-headless", "java-21-openjdk-headless", "jre-openjdk"),
     need(|| has("mvn"), "maven", "maven", "maven"),
+    need(|| has("kcat"), "kcat", "kcat", "kcat"),
 ];
 
 /// Installs packages with no daemon of theirs started: the lab starts its own, and port 53 is not
