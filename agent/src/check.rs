@@ -109,6 +109,11 @@ fn around(config: &Config, create_topics: bool) -> Vec<Probe> {
         let found = kafka::probe_brokers(&config.kafka, streams, KAFKA_PATIENCE)
             .map_err(|why| (why.problem, why.remedy));
         probes.push(Probe::required("kafka", found));
+        if let Some(found) = kafka::probe_registry(&config.kafka, streams) {
+            let remedy = "see that the registry runs and lets this client in, and what it has under \
+                          these subjects; then kafka.registry and kafka.formats";
+            probes.push(Probe::required("registry", found.map_err(|why| (why, remedy.to_owned()))));
+        }
         probes.extend(config.spool.as_ref().map(spool));
     }
     for sink in &config.sinks {
@@ -263,6 +268,22 @@ mod tests {
         let report = check(Ok(&config), false, |_| Vec::new());
         assert_eq!(report.exit_code(), 1);
         assert!(report.render(Output::Text).contains("fail  file"), "{report:?}");
+    }
+
+    #[test]
+    fn a_registry_that_is_not_there_fails() {
+        let mut config = config(&["kafka"]);
+        config.kafka.format = crate::sink::Format::Avro;
+        config.kafka.registry = Some(crate::sink::RegistryConfig {
+            url: "http://127.0.0.1:1".into(),
+            login: None,
+            ca_file: None,
+            timeout: Duration::from_secs(1),
+        });
+        let text = check(Ok(&config), false, |_| Vec::new()).render(Output::Text);
+        let line = text.lines().find(|line| line.starts_with("fail  registry")).unwrap();
+        assert!(line.contains("http://127.0.0.1:1: ") && line.contains("remedy: see"), "{line}");
+        assert!(line.contains("refused"), "{line}");
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub enum Command {
     /// Work with Kafka
     #[command(subcommand)]
     Kafka(KafkaCommand),
-    /// Print the JSON Schema of a record, or list the schemas
+    /// Print the JSON Schema or the Avro schema of a record, or list the schemas
     Schema(SchemaArgs),
 }
 
@@ -243,6 +243,10 @@ pub struct VerifyArgs {
 pub struct SchemaArgs {
     /// The schema to print, such as dns.transaction/1; a list of all without it
     pub name: Option<String>,
+
+    /// Print the Avro schema, as the schema registry gets it, instead of the JSON Schema
+    #[arg(long, requires = "name")]
+    pub avro: bool,
 }
 
 fn some<T>(list: &[T]) -> Option<Vec<T>>

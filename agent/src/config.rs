@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod layer;
+mod registry;
 mod secret;
 mod shape;
 mod source;
@@ -27,6 +28,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use value::{Compress, Hook, Listen, LogFormat, LogLevel, Output};
+
+/// Whoever replays a file sits before it, and need not wait longer for a wrong address.
+const REPLAY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// For which command the configuration is: defaults differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +84,9 @@ pub struct Config {
     pub output: Output,
     /// How to reach Kafka; with brokers where a sink needs them.
     pub kafka: KafkaConfig,
+    /// How long Kafka may be out of reach from the start until its sink gives up; for ever where
+    /// absent.
+    pub kafka_patience: Option<Duration>,
     /// Where records wait while Kafka is away; in memory only where absent.
     pub spool: Option<SpoolConfig>,
     /// When the files of file sinks are rotated.
@@ -183,6 +190,9 @@ pub enum ConfigError {
     /// librdkafka does not take one of `kafka.options`.
     #[error("{0}")]
     KafkaOption(String),
+    /// Formats and the schema registry do not fit together.
+    #[error("{0}")]
+    Registry(String),
     /// An address with two names.
     #[error("resolvers: {address} is both \"{first}\" and \"{second}\": keep one of them")]
     TwoNames {
@@ -250,6 +260,7 @@ impl Config {
             region: self.region.as_deref(),
             rotation: self.rotation,
             kafka: &self.kafka,
+            kafka_patience: self.kafka_patience,
             spool: self.spool.as_ref(),
         }
     }
@@ -293,6 +304,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         sinks,
         output: layer.output.unwrap_or(Output::Auto),
         kafka,
+        kafka_patience: (purpose == Purpose::Replay).then_some(REPLAY_PATIENCE),
         spool: spool(layer.spool, purpose),
         rotation: rotation(&layer.file, purpose)?,
         resolvers: resolvers(layer.resolvers)?,
@@ -340,6 +352,9 @@ fn kafka(layer: KafkaLayer) -> Result<KafkaConfig, ConfigError> {
             retention: layer.retention.into_iter().map(|(key, span)| (key, span.0)).collect(),
             replication_factor: layer.replication_factor.map(|factor| factor.0),
         },
+        format: layer.format.unwrap_or_default(),
+        formats: layer.formats,
+        registry: registry::resolve(layer.registry)?,
     };
     for (option, path) in layer.option_files {
         if kafka.options.contains_key(&option) {
@@ -353,6 +368,7 @@ fn kafka(layer: KafkaLayer) -> Result<KafkaConfig, ConfigError> {
         kafka.options.insert(option, value);
     }
     crate::sink::kafka::validate(&kafka).map_err(ConfigError::KafkaOption)?;
+    registry::validate(&kafka)?;
     Ok(kafka)
 }
 

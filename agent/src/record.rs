@@ -3,12 +3,14 @@
 //! One flat JSON object per record; fields that have nothing to say are left out. The JSON Schemas
 //! (`dnscribe schema`, `schemas/`) are generated from these types.
 
+mod avro;
 mod build;
 mod event_id;
 mod schema;
 mod text;
 mod zone;
 
+pub use avro::avro_schema;
 pub use build::{Context, Identity};
 pub use event_id::{EventId, Namespace};
 pub use schema::{json_schema, names as schema_names};

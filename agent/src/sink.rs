@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod format;
 pub mod kafka;
 pub mod null;
 mod open;
@@ -15,6 +16,7 @@ mod tally;
 mod threaded;
 mod writer;
 
+pub use format::{Format, Login, Password, RegistryConfig};
 pub use open::{OpenWith, SinkError, open, probe_file, same_place};
 pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet, TopicCreation};
 
@@ -223,9 +225,9 @@ pub trait Sink: Send {
     /// move away and then signal it; nothing to others.
     fn reopen(&mut self) {}
 
-    /// Waits until everything offered is delivered or dropped, for `limit` at most. What is still
-    /// on its way then stays in flight.
-    fn flush(&mut self, limit: Duration);
+    /// Waits until everything offered is delivered or dropped, for `limit` at most, and says whether
+    /// it is. What is still on its way then stays in flight.
+    fn flush(&mut self, limit: Duration) -> bool;
 
     /// Gives up what is still in flight, counts it as dropped (`shutdown`), ends the thread.
     fn close(&mut self);

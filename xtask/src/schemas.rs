@@ -1,4 +1,4 @@
-//! `schemas/`: what `dnscribe schema` prints, one file per record.
+//! `schemas/`: what `dnscribe schema` prints, two files per record.
 
 use crate::build;
 use anyhow::{Context as _, Result, bail};
@@ -40,15 +40,21 @@ pub fn write() -> Result<()> {
     Ok(())
 }
 
-/// By file name: `dns.transaction/1` is in `dns.transaction-1.json`.
+/// The endings of the files, and what makes `dnscribe schema` print them.
+const KINDS: [(&str, &[&str]); 2] = [("json", &[]), ("avsc", &["--avro"])];
+
+/// By file name: `dns.transaction/1` is in `dns.transaction-1.json` and `dns.transaction-1.avsc`.
 fn printed() -> Result<BTreeMap<String, Vec<u8>>> {
     let binary = build::release()?;
     let list = shell::output(Command::new(&binary).arg("schema"))?;
     let list = String::from_utf8(list.stdout).context("the list of schemas")?;
     let mut printed = BTreeMap::new();
     for name in list.lines().filter_map(|line| line.split_whitespace().next()) {
-        let schema = shell::output(Command::new(&binary).args(["schema", name]))?.stdout;
-        printed.insert(format!("{}.json", name.replace('/', "-")), schema);
+        for (ending, words) in KINDS {
+            let mut print = Command::new(&binary);
+            let schema = shell::output(print.args(["schema", name]).args(words))?.stdout;
+            printed.insert(format!("{}.{ending}", name.replace('/', "-")), schema);
+        }
     }
     if printed.is_empty() {
         bail!("`dnscribe schema` lists no schema");
@@ -63,9 +69,8 @@ fn stored() -> Result<BTreeMap<String, Vec<u8>>> {
         fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for entry in entries {
         let file = entry?.path();
-        if file.extension() == Some(OsStr::new("json"))
-            && let Some(name) = file.file_name().and_then(OsStr::to_str)
-        {
+        let ours = KINDS.iter().any(|(ending, _)| file.extension() == Some(OsStr::new(ending)));
+        if ours && let Some(name) = file.file_name().and_then(OsStr::to_str) {
             stored.insert(name.to_owned(), fs::read(&file)?);
         }
     }

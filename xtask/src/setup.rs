@@ -11,7 +11,8 @@ use packages::Need;
 /// What to set up.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct Args {
-    /// Also install what the tests need: DNS servers and tools, Java and Maven for Kafka
+    /// Also install what the tests need: DNS servers and tools, Java and Maven for Kafka and the
+    /// schema registry, Python for a client of theirs
     #[arg(long)]
     pub test: bool,
 }
@@ -33,6 +34,10 @@ pub fn main(args: Args) -> Result<()> {
     }
     let mut installed = packages::install(purpose, &missing)?;
     installed |= ebpf::install()?;
+    if args.test {
+        dnscribe_tests::registry::prepare()?;
+        dnscribe_tests::confluent::prepare()?;
+    }
     if !installed {
         say::progress("setup: everything is there");
     }

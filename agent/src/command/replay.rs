@@ -101,7 +101,8 @@ impl Session<'_> {
     fn begin(&mut self, epoch: Timestamp) -> Option<Pipeline> {
         let sinks = self.sinks.take()?;
         let config = self.config;
-        Some(Blueprint { config, epoch, enricher: None, wait_for_sinks: true }.build(sinks))
+        let wait_for_sinks = Some(self.signals.stop_flag());
+        Some(Blueprint { config, epoch, enricher: None, wait_for_sinks }.build(sinks))
     }
 
     fn end(mut self, first: Option<Timestamp>, taken: Taken) -> Result<(), Exit> {
@@ -109,7 +110,10 @@ impl Session<'_> {
         let Some(mut pipeline) = pipeline else { return Ok(()) };
         let now = pipeline.last_packet();
         pipeline.finish(now);
-        pipeline.output().flush(BARRIER);
-        close(pipeline, taken, now, BARRIER, &mut self.watch)
+        let limit = if self.signals.stop() { self.config.drain_timeout } else { BARRIER };
+        pipeline.output().flush(limit);
+        // Whoever asks for the end meanwhile gets it soon.
+        let limit = if self.signals.stop() { self.config.drain_timeout } else { BARRIER };
+        close(pipeline, taken, now, limit, &mut self.watch)
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
     tracing::info!("{}", live.describe());
     let enricher = Some(Enricher::new(cgroup2_mount().as_deref()));
     let pipeline =
-        Blueprint { config: &config, epoch, enricher, wait_for_sinks: false }.build(sinks);
+        Blueprint { config: &config, epoch, enricher, wait_for_sinks: None }.build(sinks);
     endpoint.set_ready(Ok(()));
     let run = Run {
         end: config.duration.map(|duration| Instant::now() + duration),

@@ -1,4 +1,4 @@
-//! `dnscribe schema`: the records' JSON Schemas.
+//! `dnscribe schema`: the records' JSON and Avro schemas.
 
 use super::summary::print;
 use crate::cli::SchemaArgs;
@@ -11,7 +11,8 @@ pub(super) fn schema(args: &SchemaArgs) -> Result<(), Exit> {
         let names: Vec<&str> = record::schema_names().collect();
         return print(&format!("{}\n", names.join("\n")));
     };
-    let Some(schema) = record::json_schema(name) else {
+    let schema = if args.avro { record::avro_schema(name) } else { record::json_schema(name) };
+    let Some(schema) = schema else {
         let names: Vec<&str> = record::schema_names().collect();
         return Err(Exit::usage(format!("there is no schema \"{name}\""))
             .with_remedy(format!("choose from {}", names.join(", "))));

@@ -15,6 +15,8 @@ use crate::record::Identity;
 use crate::sink::{self, Failure, Sink};
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// The part of the time for the end in which records may still arrive.
@@ -46,7 +48,8 @@ pub(super) struct Blueprint<'a> {
     pub(super) config: &'a Config,
     pub(super) epoch: Timestamp,
     pub(super) enricher: Option<Enricher>,
-    pub(super) wait_for_sinks: bool,
+    /// See [`OutputOptions::wait_for_sinks`].
+    pub(super) wait_for_sinks: Option<Arc<AtomicBool>>,
 }
 
 impl Blueprint<'_> {

@@ -35,6 +35,11 @@ impl Signals {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// What is set when it is time to stop.
+    pub(super) fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
     /// Whether a reload was asked for since the last call.
     pub(super) fn reload(&self) -> bool {
         self.reload.swap(false, Ordering::Relaxed)

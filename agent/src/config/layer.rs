@@ -1,5 +1,6 @@
 //! One layer of configuration: what a file, the environment or the flags say, and nothing else.
 
+use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
     Address, Broker, Compress, Count, DiskBytes, Hook, Listen, LogFormat, LogLevel, Name, Output,
@@ -8,7 +9,7 @@ use super::value::{
 };
 use crate::capture::ports::PortSet;
 use crate::sink::spool::WhenFull;
-use crate::sink::{SinkSpec, Stream, StreamSet};
+use crate::sink::{Format, SinkSpec, Stream, StreamSet};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -170,6 +171,39 @@ layer! {
         /// Copies of each partition of topics to be made.
         #[serde(deserialize_with = "text")]
         replication_factor: Option<Replicas>,
+        /// How records look.
+        #[serde(deserialize_with = "text")]
+        format: Option<Format>,
+        /// How the records of a stream look.
+        #[serde(deserialize_with = "map")]
+        formats: BTreeMap<Stream, Format>,
+        /// Where schemas are kept.
+        #[serde(deserialize_with = "section")]
+        registry: RegistryLayer,
+    }
+}
+
+layer! {
+    /// Section `kafka.registry`.
+    RegistryLayer {
+        /// Where it is.
+        #[serde(deserialize_with = "text")]
+        url: Option<Url>,
+        /// Who we are.
+        #[serde(deserialize_with = "text")]
+        username: Option<Name>,
+        /// Our password.
+        #[serde(deserialize_with = "text")]
+        password: Option<Secret>,
+        /// The file with our password.
+        #[serde(deserialize_with = "text")]
+        password_file: Option<PathBuf>,
+        /// The certificates to trust.
+        #[serde(deserialize_with = "text")]
+        ca_file: Option<PathBuf>,
+        /// How long it may take.
+        #[serde(deserialize_with = "text")]
+        timeout: Option<PositiveSpan>,
     }
 }
 

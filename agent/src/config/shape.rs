@@ -145,7 +145,8 @@ leaf_entry!(
     PathBuf,
     super::value::Partitions,
     super::value::Retention,
-    super::value::Topic
+    super::value::Topic,
+    crate::sink::Format
 );
 
 impl<T: FromStr<Err: Display>> Entry for Vec<T> {

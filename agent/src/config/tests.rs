@@ -1,5 +1,5 @@
 use super::*;
-use crate::sink::{Rotation, Stream};
+use crate::sink::{Format, Login, Password, Rotation, Stream};
 use std::fs;
 
 /// A configuration from a file's text, variables and flags.
@@ -69,6 +69,15 @@ kafka:
   retention:
     ledger: 3d
   replication_factor: 3
+  format: avro
+  formats:
+    dlq: json
+  registry:
+    url: https://registry:8081/
+    username: me
+    password: hunter2
+    ca_file: /etc/ca.pem
+    timeout: 1s
 resolvers:
   office: [192.0.2.53, "2001:db8::53"]
   home: ::ffff:192.0.2.1
@@ -118,6 +127,14 @@ fn reads_every_key() {
     assert_eq!(creation.partitions, [(Stream::Transactions, 24)].into());
     assert_eq!(creation.retention, [(Stream::Ledger, Duration::from_secs(72 * 60 * 60))].into());
     assert_eq!(creation.replication_factor, Some(3));
+    assert_eq!(config.kafka.format(Stream::Transactions), Format::Avro);
+    assert_eq!(config.kafka.format(Stream::Dlq), Format::Json);
+    let registry = config.kafka.registry.as_ref().unwrap();
+    assert_eq!(registry.url, "https://registry:8081");
+    let password = Password("hunter2".into());
+    assert_eq!(registry.login, Some(Login { username: "me".into(), password }));
+    assert_eq!(registry.ca_file.as_deref(), Some("/etc/ca.pem".as_ref()));
+    assert_eq!(registry.timeout, Duration::from_secs(1));
     let home: IpAddr = "192.0.2.1".parse().unwrap();
     assert_eq!((config.resolvers.len(), config.resolvers[&home].as_str()), (3, "home"));
     assert_eq!(config.metrics_listen, Some("0.0.0.0:9000".parse().unwrap()));
@@ -133,7 +150,7 @@ fn says_where_and_what_is_wrong() {
     let cases = [
         (
             "version: 1\nkafka:\n  broker: [a]\n",
-            "line 3, column 3: kafka.broker: unknown key `broker`, expected one of brokers, streams, topics, options, option_files, partitions, retention, replication_factor",
+            "line 3, column 3: kafka.broker: unknown key `broker`, expected one of brokers, streams, topics, options, option_files, partitions, retention, replication_factor, format, formats, registry",
         ),
         (
             "version: 1\npairing:\n\n  query_timeout: soon\n",
@@ -377,6 +394,65 @@ fn options_may_come_from_files() {
         assert!(told.starts_with("kafka.option_files: ") && told.contains(option), "{told}");
         assert!(told.contains(words) && !told.contains("hunter2"), "{told}");
     }
+}
+
+#[test]
+fn formats_and_their_registry_fit_together() {
+    let cases = [
+        (
+            "kafka: {format: xml}",
+            "line 2, column 17: kafka: \"xml\" is not a format: choose from json, avro",
+        ),
+        (
+            "kafka: {format: avro}",
+            "Kafka records in Avro need a schema registry: give kafka.registry.url, such as http://registry:8081",
+        ),
+        (
+            "kafka: {formats: {ledger: avro}}",
+            "Kafka records in Avro need a schema registry: give kafka.registry.url, such as http://registry:8081",
+        ),
+        (
+            "kafka: {formats: {metrics: avro}}",
+            "kafka.formats.metrics: this dnscribe makes no dns.window/1 records, and has no Avro schema for them: leave it out",
+        ),
+        (
+            "kafka: {registry: {username: me}}",
+            "kafka.registry: username without its password: give password_file too",
+        ),
+        (
+            "kafka: {registry: {url: 'http://a', password: hunter2}}",
+            "kafka.registry: a password without its username: give username too",
+        ),
+        (
+            "kafka: {registry: {password: hunter2, password_file: /x}}",
+            "kafka.registry: both password and password_file: keep one of them",
+        ),
+        (
+            "kafka: {registry: {username: me, password_file: /nowhere/x}}",
+            "kafka.registry: password_file /nowhere/x: No such file or directory (os error 2)",
+        ),
+        (
+            "kafka: {registry: {timeout: 1s}}",
+            "kafka.registry: url is missing: give one such as http://registry:8081",
+        ),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(complaint(&format!("version: 1\n{line}\n")), expected, "{line}");
+    }
+    let told = complaint("version: 1\nkafka: {registry: {url: 'http://me:hunter2@a'}}\n");
+    assert!(told.starts_with("line 2, column 25: ") && !told.contains("hunter2"), "{told}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, "hunter2\n").unwrap();
+    let variables = [
+        ("DNSCRIBE_KAFKA__FORMATS__LEDGER", "avro"),
+        ("DNSCRIBE_KAFKA__REGISTRY__URL", "http://registry"),
+        ("DNSCRIBE_KAFKA__REGISTRY__USERNAME", "me"),
+        ("DNSCRIBE_KAFKA__REGISTRY__PASSWORD_FILE", file.path().to_str().unwrap()),
+    ];
+    let config = load(None, &variables, Layer::default(), Purpose::Live).unwrap();
+    assert_eq!(config.kafka.format(Stream::Ledger), Format::Avro);
+    let login = config.kafka.registry.unwrap().login.unwrap();
+    assert_eq!(login.password, Password("hunter2".into()));
 }
 
 #[test]

@@ -19,7 +19,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::Xxh3;
 
 /// A batch goes to the sinks when it has grown to this, or when the pipeline pauses.
@@ -38,8 +39,8 @@ pub struct OutputOptions {
     pub identity: Identity,
     /// Looks up executables and containers; none in replay.
     pub enricher: Option<Enricher>,
-    /// Wait for sinks that are full, as replay can, instead of dropping.
-    pub wait_for_sinks: bool,
+    /// Wait for sinks that are full, as replay can, instead of dropping, until this is set.
+    pub wait_for_sinks: Option<Arc<AtomicBool>>,
 }
 
 /// What collects for the sinks of one look.
@@ -55,7 +56,7 @@ struct Tray {
 pub struct Output {
     identity: Identity,
     enricher: Option<Enricher>,
-    wait_for_sinks: bool,
+    wait_for_sinks: Option<Arc<AtomicBool>>,
     sinks: Vec<Box<dyn Sink>>,
     trays: Vec<Tray>,
     fallback: Fallback,
@@ -179,7 +180,10 @@ impl Output {
             }
             let batch = Arc::new(std::mem::take(&mut tray.batch));
             for sink in self.sinks.iter_mut().filter(|sink| sink.look() == tray.look) {
-                while self.wait_for_sinks && !sink.wait_for_room(&batch, PATIENCE) {}
+                while let Some(stop) = &self.wait_for_sinks
+                    && !stop.load(Ordering::Relaxed)
+                    && !sink.wait_for_room(&batch, PATIENCE)
+                {}
                 sink.offer(&batch);
             }
         }
@@ -191,11 +195,17 @@ impl Output {
         }
     }
 
-    /// Waits until the sinks have delivered or dropped all, for `limit` at most.
+    /// Waits until the sinks have delivered or dropped all, for `limit` at most; where sinks are
+    /// waited for, no longer than until a stop is asked for meanwhile.
     pub fn flush(&mut self, limit: Duration) {
-        let end = std::time::Instant::now() + limit;
+        let end = Instant::now() + limit;
+        let stop = self.wait_for_sinks.clone().filter(|stop| !stop.load(Ordering::Relaxed));
+        let stopped = || stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
         for sink in &mut self.sinks {
-            sink.flush(end.saturating_duration_since(std::time::Instant::now()));
+            while !sink.flush(end.saturating_duration_since(Instant::now()).min(PATIENCE))
+                && Instant::now() < end
+                && !stopped()
+            {}
         }
     }
 

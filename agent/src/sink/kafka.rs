@@ -14,6 +14,7 @@ mod backlog;
 mod bits;
 mod dead_letter;
 mod diagnose;
+mod encode;
 mod flight;
 mod link;
 mod probe;
@@ -24,6 +25,7 @@ mod settings;
 pub mod topics;
 
 pub use diagnose::Diagnosis;
+pub use encode::probe_registry;
 pub use probe::probe_brokers;
 pub use read_back::{Gap, read_back};
 pub use settings::validate;
@@ -39,6 +41,7 @@ use reports::Health;
 use sender::{Parts, Sender};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 const REASONS: &[Reason] = &[
     Reason::QueueFull,
@@ -62,6 +65,7 @@ pub(super) struct With<'a> {
     pub(super) node: &'a str,
     pub(super) region: Option<&'a str>,
     pub(super) config: &'a KafkaConfig,
+    pub(super) patience: Option<Duration>,
     pub(super) spool: Option<&'a SpoolConfig>,
 }
 
@@ -71,22 +75,23 @@ pub(super) fn open(
     streams: StreamSet,
     with: With<'_>,
 ) -> Result<Threaded, SinkError> {
-    open_bounded(name, streams, with, Bounds::default())
+    assemble(name, streams, with, Bounds::default()).map(|(sink, _)| sink)
 }
 
-fn open_bounded(
+/// The sink, and what is known of Kafka's state.
+fn assemble(
     name: String,
     streams: StreamSet,
     with: With<'_>,
     bounds: Bounds,
-) -> Result<Threaded, SinkError> {
+) -> Result<(Threaded, Arc<Health>), SinkError> {
     let shared = Threaded::shared(Tally::new(streams, REASONS));
     let recovered = Arc::new(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
     let tallies = Tallies { own: Arc::clone(&shared), recovered: Arc::clone(&recovered) };
     let flight = Arc::new(Flight::new(tallies));
     let health = Arc::new(Health::new(with.config));
     let gauges = Arc::new(BacklogGauges::default());
-    let With { node, region, config, spool } = with;
+    let With { node, region, config, patience, spool } = with;
     let backlog =
         Backlog::new(spool, &config.brokers, node, Arc::clone(&flight), Arc::clone(&gauges));
     let node: Arc<str> = node.into();
@@ -96,15 +101,22 @@ fn open_bounded(
         wanted: streams.contains(Stream::Dlq),
         told: BTreeSet::new(),
     };
-    let parts =
-        Parts { config: config.clone(), node, flight, health: Arc::clone(&health), dead_letters };
+    let parts = Parts {
+        config: config.clone(),
+        node,
+        flight,
+        health: Arc::clone(&health),
+        dead_letters,
+        patience,
+    };
     let sender = Sender::new(parts, backlog)?;
     let thread = name.clone();
     let bytes = Arc::clone(&gauges.bytes);
     let sink = Threaded::start(name, Look::Json, bounds, shared, move |back| sender.run(back))
         .map_err(|error| SinkError::Thread { name: thread, error })?;
     let sink = if spool.is_some() { sink.with_spool(Spool { recovered, bytes }) } else { sink };
-    Ok(sink.with_gauges(move || [health.stats.gauges(), gauges.gauges()].concat()))
+    let seen = Arc::clone(&health);
+    Ok((sink.with_gauges(move || [seen.stats.gauges(), gauges.gauges()].concat()), health))
 }
 
 #[cfg(test)]

@@ -45,7 +45,9 @@ impl Sink for Null {
         true
     }
 
-    fn flush(&mut self, _limit: Duration) {}
+    fn flush(&mut self, _limit: Duration) -> bool {
+        true
+    }
 
     fn close(&mut self) {
         self.tally.seal();

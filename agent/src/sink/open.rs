@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What the sinks are opened with.
 #[derive(Clone, Debug)]
@@ -26,6 +27,9 @@ pub struct OpenWith<'a> {
     pub region: Option<&'a str>,
     /// How to reach Kafka.
     pub kafka: &'a KafkaConfig,
+    /// How long Kafka may be out of reach from the start until its sink gives up; for ever where
+    /// absent.
+    pub kafka_patience: Option<Duration>,
     /// Where records wait for Kafka; in memory only where absent.
     pub spool: Option<&'a SpoolConfig>,
 }
@@ -93,8 +97,10 @@ fn open_one(
         SinkSpec::Stdout => Box::new(writer::stdout(name, streams, with.stdout)?),
         SinkSpec::File(path) => Box::new(writer::file(name, streams, path, with.rotation)?),
         SinkSpec::Kafka => {
-            let OpenWith { node, region, kafka: config, spool, .. } = *with;
-            Box::new(kafka::open(name, streams, kafka::With { node, region, config, spool })?)
+            let OpenWith { node, region, kafka: config, kafka_patience: patience, spool, .. } =
+                *with;
+            let with = kafka::With { node, region, config, patience, spool };
+            Box::new(kafka::open(name, streams, with)?)
         }
         SinkSpec::Null => Box::new(Null::new(name, streams)),
     })

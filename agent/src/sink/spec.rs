@@ -1,6 +1,6 @@
 //! What the user says about sinks: where to, which streams, how they look.
 
-use super::Stream;
+use super::{Format, RegistryConfig, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -241,6 +241,12 @@ pub struct KafkaConfig {
     pub hidden: BTreeSet<String>,
     /// How topics are made.
     pub creation: TopicCreation,
+    /// How records look.
+    pub format: Format,
+    /// Formats of streams that differ from `format`.
+    pub formats: BTreeMap<Stream, Format>,
+    /// Where schemas are kept; there where a format needs it.
+    pub registry: Option<RegistryConfig>,
 }
 
 impl KafkaConfig {
@@ -248,6 +254,12 @@ impl KafkaConfig {
     #[must_use]
     pub fn topic(&self, stream: Stream) -> &str {
         self.topics.get(&stream).map_or(stream.default_topic(), String::as_str)
+    }
+
+    /// The format of a stream.
+    #[must_use]
+    pub fn format(&self, stream: Stream) -> Format {
+        self.formats.get(&stream).copied().unwrap_or(self.format)
     }
 
     /// Whether a setting's value must not be shown.
@@ -298,6 +310,9 @@ impl fmt::Debug for KafkaConfig {
             .field("options", &options)
             .field("hidden", &self.hidden)
             .field("creation", &self.creation)
+            .field("format", &self.format)
+            .field("formats", &self.formats)
+            .field("registry", &self.registry)
             .finish()
     }
 }

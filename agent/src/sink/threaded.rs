@@ -285,11 +285,12 @@ impl Sink for Threaded {
         self.shared.reopen.store(true, Ordering::Relaxed);
     }
 
-    fn flush(&mut self, limit: Duration) {
+    fn flush(&mut self, limit: Duration) -> bool {
         self.shared.flushing.store(true, Ordering::Relaxed);
         let shared = &self.shared;
-        wait_until(limit, || shared.tally.in_flight() == 0 && !shared.draining());
+        let settled = wait_until(limit, || shared.tally.in_flight() == 0 && !shared.draining());
         self.shared.flushing.store(false, Ordering::Relaxed);
+        settled
     }
 
     fn close(&mut self) {

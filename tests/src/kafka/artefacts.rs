@@ -1,7 +1,7 @@
 //! Kafka's program files, from Maven Central.
 
 use super::VERSION;
-use crate::{environment, shell};
+use crate::{cache, shell};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,30 +9,16 @@ use std::process::Command;
 
 /// The folder with Kafka's jars, filled where it is not there yet.
 pub fn libraries() -> Result<PathBuf> {
-    let cache = environment::target().join("kafka");
-    let libraries = cache.join(VERSION);
-    if libraries.is_dir() {
-        return Ok(libraries);
-    }
-    fs::create_dir_all(&cache)?;
-    let lock = fs::File::create(cache.join("lock"))?;
-    lock.lock().context("cannot lock the Kafka cache")?;
-    // Another process may have filled it meanwhile.
-    if !libraries.is_dir() {
-        fetch(&cache, &libraries)?;
-    }
-    Ok(libraries)
+    cache::folder("kafka", VERSION, fetch)
 }
 
-fn fetch(cache: &Path, libraries: &Path) -> Result<()> {
-    let scratch = tempfile::tempdir_in(cache)?;
-    fs::write(scratch.path().join("pom.xml"), pom())?;
-    let output = format!("-DoutputDirectory={}", scratch.path().join("jars").display());
+fn fetch(scratch: &Path) -> Result<()> {
+    fs::write(scratch.join("pom.xml"), pom())?;
+    let output = format!("-DoutputDirectory={}", scratch.join("ready").display());
     let words = ["-B", "-q", "dependency:copy-dependencies", "-DincludeScope=runtime", &output];
-    shell::output(Command::new("mvn").args(words).current_dir(scratch.path()))
-        .context("cannot get Kafka from Maven Central")?;
-    // Into its place in one step, so that a half-filled folder never counts.
-    fs::rename(scratch.path().join("jars"), libraries).context("cannot store Kafka")
+    shell::output(Command::new("mvn").args(words).current_dir(scratch))
+        .context("cannot get Kafka from Maven Central")
+        .map(drop)
 }
 
 fn pom() -> String {

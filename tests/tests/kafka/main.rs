@@ -2,6 +2,7 @@
 //! and stays so when the broker dies meanwhile. What captures needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+mod avro;
 mod bad_disk;
 mod broker;
 mod consume;

@@ -40,8 +40,8 @@ pub const BUILD: &[Need] = &[
     need(|| library("libzstd"), "libzstd-dev", "libzstd-devel", "zstd"),
 ];
 
-/// What the tests need: DNS programs for the lab, Java with Maven for Kafka, and a Kafka client that
-/// is neither ours nor Kafka's.
+/// What the tests need: DNS programs for the lab, Java with Maven for Kafka and the registry, Python
+/// for a client of theirs, and a Kafka client that is neither theirs nor ours.
 pub const TEST: &[Need] = &[
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
     need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
@@ -53,6 +53,8 @@ pub const TEST: &[Need] = &[
     need(|| has("java"), "default-jre-headless", "java-21-openjdk-headless", "jre-openjdk"),
     need(|| has("mvn"), "maven", "maven", "maven"),
     need(|| has("kcat"), "kcat", "kcat", "kcat"),
+    need(|| has("setpriv"), "util-linux", "util-linux", "util-linux"),
+    need(venv, "python3-venv", "python3", "python"),
 ];
 
 /// Installs packages with no daemon of theirs started: the lab starts its own, and port 53 is not
@@ -78,6 +80,12 @@ fi
 /// Whether a program is there.
 pub fn has(program: &str) -> bool {
     shell::which(program).is_some()
+}
+
+/// Whether Python can make environments: on Debian that is a package of its own.
+fn venv() -> bool {
+    let modules = "import ensurepip, venv; print('there')";
+    first_line("python3", &["-c", modules]).is_some()
 }
 
 fn library(name: &str) -> bool {

@@ -6,7 +6,7 @@ use super::super::{Batch, Gauge, Stream, StreamSet};
 use super::bits::Bits;
 use super::flight::{Cargo, Flight, Origin};
 use crossbeam_channel::Sender;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -47,6 +47,7 @@ struct Settings {
 #[derive(Default)]
 pub(super) struct BacklogGauges {
     pub(super) bytes: Arc<AtomicU64>,
+    away: AtomicBool,
     torn_bytes: AtomicU64,
     oldest: Mutex<Option<SystemTime>>,
 }
@@ -120,6 +121,11 @@ impl Backlog {
         }
     }
 
+    /// Notes for `/metrics` whether Kafka takes records.
+    pub(super) fn note_away(&self, away: bool) {
+        self.gauges.away.store(away, Ordering::Relaxed);
+    }
+
     /// Whether records can be put on disk.
     pub(super) fn is_there(&self) -> bool {
         self.spool.is_some()
@@ -170,13 +176,13 @@ impl Backlog {
         refused
     }
 
-    /// Puts what is in memory only on disk too, in case of a crash.
-    pub(super) fn insure(&mut self, now: Instant) {
+    /// Puts what has been in memory only for so long on disk too, in case of a crash.
+    pub(super) fn insure(&mut self, age: Duration, now: Instant) {
         if now < self.next_insurance {
             return;
         }
         let Some(spool) = &mut self.spool else { return };
-        let all = self.flight.exposed();
+        let all = self.flight.exposed(age, now);
         for exposed in &all {
             for stream in Stream::ALL {
                 let mut records = exposed.of(stream).peekable();
@@ -329,6 +335,12 @@ impl BacklogGauges {
         let oldest = *self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
         let age = oldest.and_then(|oldest| oldest.elapsed().ok()).unwrap_or_default();
         vec![
+            Gauge {
+                name: "dnscribe_kafka_away",
+                help: "1 while Kafka does not take records, else 0.",
+                counter: false,
+                value: f64::from(u8::from(self.away.load(Ordering::Relaxed))),
+            },
             Gauge {
                 name: "dnscribe_spool_oldest_seconds",
                 help: "Age of the oldest records in the spool.",

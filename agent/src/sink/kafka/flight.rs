@@ -122,6 +122,8 @@ struct State {
     records: u64,
     bytes: usize,
     last_delivery: Instant,
+    /// Whether there has been any delivery.
+    reached: bool,
     /// The batches before this one have been put on disk too, as far as they had to be.
     insured: usize,
     done: Vec<FrameId>,
@@ -189,6 +191,7 @@ impl Flight {
             records: 0,
             bytes: 0,
             last_delivery: Instant::now(),
+            reached: false,
             insured: 0,
             done: Vec::new(),
             dead: Vec::new(),
@@ -258,6 +261,7 @@ impl Flight {
             return;
         }
         state.last_delivery = Instant::now();
+        state.reached |= outcome == Outcome::Delivered;
         let Some(offset) = state.offset(batch) else { return };
         let Some(pending) = state.pending.get_mut(offset) else { return };
         let Some(record) = pending.cargo.batch.get(index) else { return };
@@ -304,6 +308,20 @@ impl Flight {
         }
     }
 
+    /// Gives up all that is on its way.
+    pub(super) fn abandon(&self, reason: Reason) {
+        let mut state = self.state();
+        for pending in std::mem::take(&mut state.pending) {
+            for stream in Stream::ALL {
+                let left = pending.left[stream as usize];
+                let tally = self.tallies.of(pending.cargo.origin);
+                tally.settle_at(pending.place(stream), stream, left, Err(reason));
+            }
+            state.first += 1;
+        }
+        (state.records, state.bytes) = (0, 0);
+    }
+
     /// Frames all of whose records are settled, since the last call.
     pub(super) fn take_done(&self) -> Vec<FrameId> {
         std::mem::take(&mut self.state().done)
@@ -327,14 +345,20 @@ impl Flight {
         now.saturating_duration_since(oldest.since.max(state.last_delivery))
     }
 
-    /// The batches of which something is in memory only, but for those that [`Self::insured`]
-    /// has been told of.
-    pub(super) fn exposed(&self) -> Vec<Exposed> {
+    /// Whether the broker has ever taken a record.
+    pub(super) fn has_reached(&self) -> bool {
+        self.state().reached
+    }
+
+    /// The batches of this age of which something is in memory only, but for those that
+    /// [`Self::insured`] has been told of.
+    pub(super) fn exposed(&self, age: Duration, now: Instant) -> Vec<Exposed> {
         let state = self.state();
         let before = state.insured.saturating_sub(state.first);
         let numbered = (state.first..).zip(&state.pending);
         numbered
             .skip(before)
+            .take_while(|(_, pending)| now.saturating_duration_since(pending.since) >= age)
             .filter(|(_, pending)| pending.is_exposed())
             .map(|(number, pending)| Exposed {
                 number,

@@ -1,6 +1,7 @@
 //! Reading topics back, for `dnscribe ledger verify`.
 
 use super::super::{KafkaConfig, Stream};
+use super::encode::{Decoder, Undecodable};
 use super::{probe, settings};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -56,7 +57,7 @@ pub struct Gap {
 }
 
 /// Hands the records of all configured topics, from the oldest kept to the newest at the time of
-/// the call, to `each`; gives what is no longer there or never was.
+/// the call, to `each`, as JSON; gives what is no longer there or never was.
 ///
 /// # Errors
 /// A sentence, where Kafka cannot be reached or stops answering.
@@ -69,6 +70,7 @@ pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, 
     let context = Quiet(config.clone());
     let consumer: Reader =
         settings::consumer(config).create_with_context(context).map_err(failed)?;
+    let mut decoder = Decoder::new(config);
     let mut gaps = Vec::new();
     let mut topics = Vec::new();
     // The end of the ledger is looked at first: what it says was delivered lies before the ends of
@@ -87,7 +89,7 @@ pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, 
     let offsets: i64 = topics.iter().map(Topic::offsets).sum();
     tracing::info!("reading {offsets} offsets of {} topics from {brokers}", topics.len());
     for mut topic in topics {
-        let flow = topic.read(&consumer, each);
+        let flow = topic.read(&consumer, &mut decoder, each);
         let flow =
             flow.map_err(|why| format!("cannot read {} from {brokers}: {why}", topic.name))?;
         topic.gaps(&mut gaps);
@@ -143,7 +145,12 @@ impl Topic {
 
     /// Reads all partitions to their ends. Topics are read one after the other, since a partition
     /// that says where it ends does not say of which topic it is.
-    fn read(&mut self, consumer: &Reader, each: &mut Each<'_>) -> Result<ControlFlow<()>, String> {
+    fn read(
+        &mut self,
+        consumer: &Reader,
+        decoder: &mut Decoder,
+        each: &mut Each<'_>,
+    ) -> Result<ControlFlow<()>, String> {
         let failed = |error| settings::explain(&consumer.context().0, &error);
         consumer.assign(&self.unread().map_err(failed)?).map_err(failed)?;
         let mut last = Instant::now();
@@ -151,7 +158,7 @@ impl Topic {
         while self.partitions.values().any(|partition| !partition.done) {
             match consumer.poll(POLL) {
                 Some(Ok(message)) => {
-                    if self.take(&message, each).is_break() {
+                    if self.take(&message, decoder, each)?.is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }
@@ -186,18 +193,31 @@ impl Topic {
         Ok(list)
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>, each: &mut Each<'_>) -> ControlFlow<()> {
+    fn take(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        decoder: &mut Decoder,
+        each: &mut Each<'_>,
+    ) -> Result<ControlFlow<()>, String> {
         let (id, offset) = (message.partition(), message.offset());
         let Some(partition) = self.partitions.get_mut(&id) else {
-            return ControlFlow::Continue(());
+            return Ok(ControlFlow::Continue(()));
         };
         partition.done |= offset + 1 >= partition.end;
         // What arrived after the call, and what was deleted from a compacted topic.
         let (true, Some(value)) = (offset < partition.end, message.payload()) else {
-            return ControlFlow::Continue(());
+            return Ok(ControlFlow::Continue(()));
         };
         partition.records += 1;
-        each(value, event_id(message), &format_args!("{}/{id} at {offset}", self.name))
+        let (id_header, at) = (event_id(message), format_args!("{}/{id} at {offset}", self.name));
+        match decoder.decode(value) {
+            Ok(line) => Ok(each(line, id_header, &at)),
+            Err(Undecodable::Registry(why)) => Err(why),
+            // No record will be found in it; the place says why.
+            Err(Undecodable::Record(why)) => {
+                Ok(each(value, id_header, &format_args!("{at} ({why})")))
+            }
+        }
     }
 
     /// What was not there of what should have been.

@@ -59,7 +59,7 @@ impl Health {
 
     /// Says it once until records arrive again: why, and what would help. What librdkafka said
     /// may be nothing but that no broker is left.
-    fn warn_once(&self, said: Option<&str>) {
+    pub(super) fn warn_once(&self, said: Option<&str>) {
         let trouble = lock(&self.trouble).take();
         if self.unreachable.swap(true, Ordering::Relaxed) {
             return;
@@ -135,7 +135,7 @@ impl ClientContext for Reports {
                 error!(facility, "librdkafka: {message}");
             }
             // Connection trouble is told once, by `error`; librdkafka repeats it at each attempt.
-            _ if matches!(facility, "FAIL" | "ERROR" | "GETPID") => {
+            _ if matches!(facility, "FAIL" | "ERROR" | "GETPID" | "REQTMOUT") => {
                 debug!(facility, "librdkafka: {message}");
             }
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {

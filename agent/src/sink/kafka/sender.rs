@@ -7,17 +7,19 @@
 use super::super::tally::Place;
 use super::super::tally::Reason;
 use super::super::threaded::{Back, Next, Taken};
-use super::super::{Batch, KafkaConfig, SinkError, Stream, StreamSet};
+use super::super::{Batch, Failure, KafkaConfig, SinkError, Stream, StreamSet};
 use super::backlog::Backlog;
 use super::bits::Bits;
 use super::dead_letter::DeadLetters;
+use super::diagnose::diagnose;
+use super::encode::{Encoder, NotEncoded};
 use super::flight::{Cargo, Cursor, Flight, Origin, Outcome, ToSend};
 use super::link::{Link, Sent};
 use super::reports::{Health, Reports};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// How much may be on its way at once: more waits on disk, or in the queue.
 const MAX_RECORDS: u64 = 100_000;
@@ -29,6 +31,9 @@ const STALL: Duration = Duration::from_secs(1);
 
 /// So many records go to the producer from disk while Kafka is away, to find out when it is back.
 const AWAY_RECORDS: u64 = 1000;
+
+/// What has waited for its acknowledgement for so long is put on disk too.
+const MAX_EXPOSURE: Duration = Duration::from_secs(5);
 
 /// How long to wait for room before asking again.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
@@ -47,6 +52,15 @@ const GATHER_RECORDS: usize = 4096;
 /// While Kafka is away a small batch waits so long for others: the disk likes them larger.
 const LINGER: Duration = Duration::from_millis(20);
 
+/// Between two questions to the schema registry, while it is away.
+const REGISTER_EVERY: Duration = Duration::from_secs(1);
+
+/// Between two words on whether Kafka takes records.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+/// How long it may take to find out why Kafka cannot be reached.
+const DIAGNOSIS: Duration = Duration::from_secs(5);
+
 /// Between two producers.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
@@ -57,6 +71,8 @@ pub(super) struct Parts {
     pub(super) flight: Arc<Flight>,
     pub(super) health: Arc<Health>,
     pub(super) dead_letters: DeadLetters,
+    /// How long no record at all may arrive from the start; for ever where absent.
+    pub(super) patience: Option<Duration>,
 }
 
 /// The thread's state.
@@ -67,7 +83,13 @@ pub(super) struct Sender {
     backlog: Backlog,
     cursor: Cursor,
     next_link: Instant,
+    encoder: Encoder,
+    next_register: Instant,
+    /// Why schemas are not registered yet, once that was asked for in vain.
+    unregistered: Option<String>,
     away: bool,
+    next_word: Instant,
+    told_away: bool,
 }
 
 impl Sender {
@@ -76,8 +98,23 @@ impl Sender {
         let for_ever = backlog.is_wanted();
         let link = link(&parts, for_ever).map_err(SinkError::Kafka)?;
         let cursor = Cursor::default();
-        let next_link = Instant::now();
-        Ok(Self { parts, for_ever, link, backlog, cursor, next_link, away: false })
+        let streams = parts.flight.tallies().own.tally.streams();
+        let encoder = Encoder::new(&parts.config, streams).map_err(SinkError::Kafka)?;
+        let now = Instant::now();
+        Ok(Self {
+            parts,
+            for_ever,
+            link,
+            backlog,
+            cursor,
+            next_link: now,
+            encoder,
+            next_register: now,
+            unregistered: None,
+            away: false,
+            next_word: now,
+            told_away: false,
+        })
     }
 
     /// Works until the sink is closed.
@@ -85,6 +122,9 @@ impl Sender {
         loop {
             let now = Instant::now();
             self.renew(now);
+            if self.is_hopeless(now) {
+                return self.give_up(back);
+            }
             self.look_after(now, back);
             let fed = self.feed();
             if !self.takes_more() {
@@ -116,22 +156,77 @@ impl Sender {
 
     /// Everything that is due at times.
     fn look_after(&mut self, now: Instant, back: &Back) {
-        let away = self.parts.health.is_down() || self.parts.flight.silence(now) > STALL;
+        let away = !self.register(now)
+            || self.parts.health.is_down()
+            || self.parts.flight.silence(now) > STALL;
         if away != self.away && self.backlog.is_there() {
-            if away {
-                warn!("Kafka does not take records; they go to the spool");
-            } else {
-                info!("Kafka takes records; the spool is being emptied");
-            }
+            self.tell(away, now);
         }
         self.away = away;
-        if away {
-            self.backlog.insure(now);
-        }
+        self.backlog.note_away(away);
+        // Of several brokers one may be away while the others answer.
+        let exposure = if away { Duration::ZERO } else { MAX_EXPOSURE };
+        self.backlog.insure(exposure, now);
         self.backlog.tend(now);
         back.shared.set_draining(!self.backlog.is_empty());
         for letters in self.parts.dead_letters.batches(&self.parts.flight.take_dead()) {
             self.take(&Arc::new(letters));
+        }
+    }
+
+    /// Asks the registry for the schemas' ids that are missing; whether all are known.
+    fn register(&mut self, now: Instant) -> bool {
+        if self.encoder.ready() {
+            return true;
+        }
+        if now >= self.next_register {
+            let prepared = self.encoder.prepare();
+            // Each is said once.
+            if prepared.is_err() != self.unregistered.is_some() {
+                match &prepared {
+                    Ok(()) => info!("the schema registry has our schemas"),
+                    Err(why) => warn!("records wait for their schemas: {why}"),
+                }
+            }
+            self.unregistered = prepared.err();
+            self.next_register = Instant::now() + REGISTER_EVERY;
+        }
+        self.encoder.ready()
+    }
+
+    fn is_hopeless(&self, now: Instant) -> bool {
+        let flight = &self.parts.flight;
+        self.parts
+            .patience
+            .is_some_and(|limit| flight.silence(now) > limit && !flight.has_reached())
+    }
+
+    /// Ends the sink before its time: nobody is there who would take the records.
+    fn give_up(&self, back: &Back) {
+        let reason = Reason::BrokerError;
+        let why = self.unregistered.clone().unwrap_or_else(|| {
+            let why = diagnose(&self.parts.config, None, DIAGNOSIS);
+            let why = why.map_or_else(|| "no record was taken".to_owned(), |why| why.to_string());
+            format!("Kafka cannot be reached: {why}")
+        });
+        back.shared.fail(Failure::Broken(why), reason);
+        self.link.give_up();
+        self.parts.flight.abandon(reason);
+        back.drop_all(reason);
+    }
+
+    /// Says where records go from now on; of a broker that comes and goes not every time.
+    fn tell(&mut self, away: bool, now: Instant) {
+        if away && now >= self.next_word {
+            self.next_word = now + TELL_EVERY;
+            self.told_away = true;
+            warn!("Kafka does not take records; they go to the spool");
+            // Where librdkafka has said nothing, somebody should find out.
+            if self.unregistered.is_none() {
+                self.parts.health.warn_once(None);
+            }
+        } else if !away && std::mem::take(&mut self.told_away) {
+            info!("Kafka takes records; the spool is being emptied");
         }
     }
 
@@ -174,7 +269,8 @@ impl Sender {
         true
     }
 
-    /// Hands over the batch from the cursor on; false where librdkafka is full before its end.
+    /// Hands over the batch from the cursor on; false where librdkafka is full before its end, or a
+    /// schema is not registered yet.
     fn hand_over(&mut self, ToSend { batch, node, streams, settled }: &ToSend) -> bool {
         for (index, record) in batch.iter().enumerate().skip(self.cursor.index) {
             if !streams.contains(record.stream) || settled.has(index) {
@@ -182,7 +278,16 @@ impl Sender {
             }
             self.cursor.index = index;
             let number = self.cursor.number();
-            let payload = record.line.strip_suffix(b"\n").unwrap_or(record.line);
+            let line = record.line.strip_suffix(b"\n").unwrap_or(record.line);
+            let payload = match self.encoder.encode(record.stream, line) {
+                Ok(payload) => payload,
+                Err(NotEncoded::NotYet) => return false,
+                Err(NotEncoded::Never(why)) => {
+                    debug!("a record cannot be encoded: {why}");
+                    self.parts.flight.settle(number, Outcome::Refused(Reason::NotEncodable));
+                    continue;
+                }
+            };
             match self.link.send(&record, payload, node, number) {
                 Sent::Taken => {}
                 Sent::Full => return false,
@@ -257,7 +362,7 @@ impl Sender {
                 // What the disk refuses is still in flight, and dropped in the shutdown.
                 self.backlog.put(&gather(&first, back, Duration::ZERO), streams);
             }
-            self.backlog.insure(Instant::now());
+            self.backlog.insure(Duration::ZERO, Instant::now());
         }
         self.link.give_up();
         self.backlog.close();

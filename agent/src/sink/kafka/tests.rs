@@ -9,6 +9,8 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, TopicPartitionList};
 use std::time::{Duration, Instant};
 
+mod spooling;
+
 fn streams() -> StreamSet {
     [Stream::Transactions, Stream::Ledger].into_iter().collect()
 }
@@ -25,8 +27,8 @@ fn open(config: &KafkaConfig) -> Result<Threaded, SinkError> {
 }
 
 fn open_bounded(config: &KafkaConfig, bounds: Bounds) -> Result<Threaded, SinkError> {
-    let with = With { node: "node-1", region: None, config, spool: None };
-    super::open_bounded("kafka".into(), streams(), with, bounds)
+    let with = With { node: "node-1", region: None, config, patience: None, spool: None };
+    assemble("kafka".into(), streams(), with, bounds).map(|(sink, _)| sink)
 }
 
 fn batch(count: u32) -> Arc<Batch> {

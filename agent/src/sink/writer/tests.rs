@@ -97,6 +97,7 @@ fn names_sinks_and_says_what_cannot_be_opened() {
         node: "n",
         region: None,
         kafka: &kafka,
+        kafka_patience: None,
         spool: None,
     };
     let specs = [path("a"), SinkSpec::Null, path("b")];

@@ -1,0 +1,169 @@
+//! How records look on Kafka: the last thing that happens to a record before librdkafka has it.
+//!
+//! Everywhere before, and in the spool, a record is its JSON line. Avro is made from that line, so
+//! that the registry is needed only here, and a record that waited on disk gets the schema of the
+//! day on which it leaves.
+
+mod decode;
+mod read;
+mod registry;
+mod shape;
+mod write;
+
+pub(super) use decode::{Decoder, Undecodable};
+
+use crate::record;
+use crate::sink::format::Format;
+use crate::sink::{KafkaConfig, Stream, StreamSet};
+use registry::Registry;
+use shape::Shape;
+use std::time::Instant;
+
+/// The first octet of a framed record.
+const MAGIC: u8 = 0;
+/// Octets before the record: the magic one and the schema's id.
+const FRAME: usize = 5;
+
+/// Encodes the records of one sink.
+pub(super) struct Encoder {
+    formats: [Format; Stream::ALL.len()],
+    registry: Option<Registry>,
+    /// The streams in Avro, as far as there are records of them.
+    subjects: Vec<Subject>,
+    /// The streams of which there will be records.
+    wanted: StreamSet,
+    buffer: Vec<u8>,
+}
+
+/// A stream's schema, and where it stands in the registry.
+struct Subject {
+    stream: Stream,
+    /// `TOPIC-value`: the registry's `TopicNameStrategy`.
+    name: String,
+    schema: String,
+    shape: Shape,
+    /// The registry's number for the schema, once it is known.
+    id: Option<u32>,
+}
+
+impl Subject {
+    /// None where there is no record type for the stream yet, and so no schema.
+    fn of(stream: Stream, config: &KafkaConfig) -> Option<Result<Self, String>> {
+        let schema = record::avro_schema(stream.schema())?;
+        let name = format!("{}-value", config.topic(stream));
+        let shape = Shape::of(&schema);
+        let schema = schema.to_string();
+        Some(shape.map(|shape| Self { stream, name, schema, shape, id: None }))
+    }
+
+    /// Those of a sink's streams that are in Avro.
+    fn all(config: &KafkaConfig, streams: StreamSet) -> Result<Vec<Self>, String> {
+        let avro = streams.iter().filter(|stream| config.format(*stream) == Format::Avro);
+        avro.filter_map(|stream| Self::of(stream, config)).collect()
+    }
+
+    fn is_missing(&self, wanted: StreamSet) -> bool {
+        wanted.contains(self.stream) && self.id.is_none()
+    }
+}
+
+impl Encoder {
+    /// For a sink that gets `streams`. Reads the certificates that `kafka.registry` names; asks the
+    /// registry nothing yet.
+    pub(super) fn new(config: &KafkaConfig, streams: StreamSet) -> Result<Self, String> {
+        let subjects = Subject::all(config, Stream::ALL.into_iter().collect())?;
+        let registry = match &config.registry {
+            Some(registry) if !subjects.is_empty() => Some(Registry::new(registry)?),
+            _ => None,
+        };
+        let formats = Stream::ALL.map(|stream| config.format(stream));
+        Ok(Self { formats, registry, subjects, wanted: streams, buffer: Vec::new() })
+    }
+
+    /// Whether every schema has its id, so that every record of the sink's streams can be encoded.
+    pub(super) fn ready(&self) -> bool {
+        self.subjects.iter().all(|subject| !subject.is_missing(self.wanted))
+    }
+
+    /// Registers what is not registered yet, within `kafka.registry.timeout` for all of it. An
+    /// error says in one sentence why that is not possible now; asking again later may help.
+    pub(super) fn prepare(&mut self) -> Result<(), String> {
+        let wanted = self.wanted;
+        let missing = self.subjects.iter_mut().filter(|subject| subject.is_missing(wanted));
+        let mut deadline: Option<Instant> = None;
+        for subject in missing {
+            let registry = self.registry.as_ref().ok_or(NO_REGISTRY)?;
+            let deadline = *deadline.get_or_insert_with(|| registry.deadline());
+            subject.id = Some(registry.register(&subject.name, &subject.schema, deadline)?);
+        }
+        Ok(())
+    }
+
+    /// A record as its topic wants it, from its JSON line without the newline.
+    pub(super) fn encode<'a>(
+        &'a mut self,
+        stream: Stream,
+        line: &'a [u8],
+    ) -> Result<&'a [u8], NotEncoded> {
+        if self.formats[stream as usize] == Format::Json {
+            return Ok(line);
+        }
+        let subject = self.subjects.iter().find(|subject| subject.stream == stream);
+        let subject = subject
+            .ok_or_else(|| NotEncoded::Never(format!("{} has no Avro schema", stream.schema())))?;
+        let Some(id) = subject.id else {
+            // A spool may hold records of streams that the sink gets no more.
+            self.wanted = self.wanted.with(stream);
+            return Err(NotEncoded::NotYet);
+        };
+        self.buffer.clear();
+        self.buffer.push(MAGIC);
+        self.buffer.extend_from_slice(&id.to_be_bytes());
+        write::write(&subject.shape, line, &mut self.buffer).map_err(NotEncoded::Never)?;
+        Ok(&self.buffer)
+    }
+}
+
+/// Why a record is not encoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotEncoded {
+    /// Its schema has no id yet: [`Encoder::prepare`] is to be called.
+    #[error("its schema is not registered yet")]
+    NotYet,
+    /// It cannot be had in its stream's format; a sentence.
+    #[error("{0}")]
+    Never(String),
+}
+
+const NO_REGISTRY: &str = "no schema registry is configured: give kafka.registry.url";
+
+/// Whether the registry, if one is needed, would take the schemas of `streams`: what was found, or
+/// why not. Registers nothing.
+#[must_use]
+pub fn probe_registry(config: &KafkaConfig, streams: StreamSet) -> Option<Result<String, String>> {
+    let subjects = match Subject::all(config, streams) {
+        Ok(subjects) if subjects.is_empty() => return None,
+        Ok(subjects) => subjects,
+        Err(why) => return Some(Err(why)),
+    };
+    Some(probe(config, &subjects))
+}
+
+fn probe(config: &KafkaConfig, subjects: &[Subject]) -> Result<String, String> {
+    let registry = Registry::new(config.registry.as_ref().ok_or(NO_REGISTRY)?)?;
+    let deadline = registry.deadline();
+    for subject in subjects {
+        if !registry.compatible(&subject.name, &subject.schema, deadline)? {
+            return Err(format!(
+                "{} holds another schema under subject {}, with which ours is not compatible",
+                registry.url(),
+                subject.name
+            ));
+        }
+    }
+    let names: Vec<&str> = subjects.iter().map(|subject| subject.name.as_str()).collect();
+    Ok(format!("{} takes the schemas of {}", registry.url(), names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests;

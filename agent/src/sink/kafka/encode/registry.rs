@@ -1,0 +1,289 @@
+//! The schema registry: Confluent's interface, as far as a producer and a reader need it.
+
+use crate::sink::format::{Login, RegistryConfig};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
+use ureq::http::{Method, Request, StatusCode, Uri};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
+
+const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+/// How often in a row a registry may send us elsewhere.
+const REDIRECTS: usize = 5;
+/// Octets of an answer that are read at most.
+const ANSWER_LIMIT: u64 = 4 << 20;
+/// Characters of a complaint that are repeated at most.
+const COMPLAINT_LIMIT: usize = 300;
+
+/// A client of a registry.
+pub(super) struct Registry {
+    agent: ureq::Agent,
+    url: String,
+    authorization: Option<HeaderValue>,
+    timeout: Duration,
+}
+
+/// What a registry answered.
+struct Answer {
+    status: StatusCode,
+    body: Vec<u8>,
+}
+
+impl Registry {
+    /// Reads the certificates to trust; asks the registry nothing yet.
+    pub(super) fn new(config: &RegistryConfig) -> Result<Self, String> {
+        let roots = match &config.ca_file {
+            Some(path) => RootCerts::new_with_certs(&certificates(path)?),
+            None => RootCerts::PlatformVerifier,
+        };
+        let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(roots).build();
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            // Followed here: a registry behind a redirect wants the same question again, not a GET.
+            .max_redirects(0)
+            // No proxy stands between us and the brokers either.
+            .proxy(None)
+            .tls_config(tls)
+            .user_agent(concat!("dnscribe/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self {
+            agent: agent.into(),
+            url: config.url.clone(),
+            authorization: config.login.as_ref().map(authorization).transpose()?,
+            timeout: config.timeout,
+        })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// When what is asked from now on must be answered.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// The id of a schema under a subject, which is made where it is not there yet.
+    pub(super) fn register(
+        &self,
+        subject: &str,
+        schema: &str,
+        deadline: Instant,
+    ) -> Result<u32, String> {
+        #[derive(Deserialize)]
+        struct Registered {
+            id: u32,
+        }
+        let path = format!("/subjects/{subject}/versions");
+        let answer =
+            self.ask(&Method::POST, &path, Some(&json!({ "schema": schema })), deadline)?;
+        if answer.status == StatusCode::CONFLICT {
+            return Err(format!(
+                "the schema registry {} does not take our schema as a version of subject \
+                 {subject}: {}",
+                self.url,
+                answer.complaint()
+            ));
+        }
+        let registered: Registered = self.understand(&answer)?;
+        Ok(registered.id)
+    }
+
+    /// The schema with an id; none where the registry knows no such id.
+    pub(super) fn schema(&self, id: u32) -> Result<Option<Value>, String> {
+        #[derive(Deserialize)]
+        struct Stored {
+            schema: String,
+        }
+        let answer =
+            self.ask(&Method::GET, &format!("/schemas/ids/{id}"), None, self.deadline())?;
+        if answer.knows_no_such_thing() {
+            return Ok(None);
+        }
+        let stored: Stored = self.understand(&answer)?;
+        serde_json::from_str(&stored.schema).map(Some).map_err(|error| {
+            format!("schema {id} of the registry {} is no JSON: {error}", self.url)
+        })
+    }
+
+    /// Whether a schema could be registered under a subject. Registers nothing.
+    pub(super) fn compatible(
+        &self,
+        subject: &str,
+        schema: &str,
+        deadline: Instant,
+    ) -> Result<bool, String> {
+        #[derive(Deserialize)]
+        struct Verdict {
+            is_compatible: bool,
+        }
+        let path = format!("/compatibility/subjects/{subject}/versions/latest");
+        let answer =
+            self.ask(&Method::POST, &path, Some(&json!({ "schema": schema })), deadline)?;
+        if answer.knows_no_such_thing() {
+            // A first version is compatible with all that are not there.
+            return Ok(true);
+        }
+        let verdict: Verdict = self.understand(&answer)?;
+        Ok(verdict.is_compatible)
+    }
+
+    fn understand<'a, T: Deserialize<'a>>(&self, answer: &'a Answer) -> Result<T, String> {
+        if !answer.status.is_success() {
+            let remedy = match answer.status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    "; see kafka.registry.username and password"
+                }
+                StatusCode::NOT_FOUND => "; see kafka.registry.url",
+                _ => "",
+            };
+            let (status, complaint) = (answer.status.as_u16(), answer.complaint());
+            return Err(format!(
+                "the schema registry {} answers {status}: {complaint}{remedy}",
+                self.url
+            ));
+        }
+        serde_json::from_slice(&answer.body).map_err(|error| {
+            format!("{} does not answer as a schema registry does ({error})", self.url)
+        })
+    }
+
+    /// Asks, and goes where the registry sends us.
+    fn ask(
+        &self,
+        method: &Method,
+        path: &str,
+        question: Option<&Value>,
+        deadline: Instant,
+    ) -> Result<Answer, String> {
+        let failed = |why: &dyn std::fmt::Display| {
+            format!("no answer from the schema registry {}: {why}", self.url)
+        };
+        let question = question.map(Value::to_string).unwrap_or_default();
+        let first: Uri = format!("{}{path}", self.url).parse().map_err(|why| failed(&why))?;
+        let mut place = first.clone();
+        for _ in 0..=REDIRECTS {
+            let ours = same_origin(&first, &place);
+            let request = self.request(method, &place, &question, ours).map_err(|e| failed(&e))?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            // ureq takes none at all for no limit.
+            let left = left.max(Duration::from_millis(1));
+            let request = self.agent.configure_request(request).timeout_global(Some(left)).build();
+            let mut response = self.agent.run(request).map_err(|error| failed(&error))?;
+            let status = response.status();
+            if let (true, Some(next)) = (status.is_redirection(), response.headers().get(LOCATION))
+            {
+                place =
+                    elsewhere(&place, next).ok_or_else(|| failed(&"it redirects to nowhere"))?;
+                continue;
+            }
+            let body = response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec();
+            return Ok(Answer { status, body: body.map_err(|error| failed(&error))? });
+        }
+        Err(failed(&"it redirects without end"))
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        place: &Uri,
+        question: &str,
+        ours: bool,
+    ) -> Result<Request<Vec<u8>>, ureq::http::Error> {
+        let mut request = Request::builder().method(method).uri(place).header(ACCEPT, MEDIA_TYPE);
+        if let Some(authorization) = self.authorization.as_ref().filter(|_| ours) {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if !question.is_empty() {
+            request = request.header(CONTENT_TYPE, MEDIA_TYPE);
+        }
+        request.body(question.as_bytes().to_vec())
+    }
+}
+
+/// What a registry says is wrong.
+#[derive(Deserialize)]
+struct Complaint {
+    error_code: u32,
+    message: String,
+}
+
+impl Answer {
+    /// Whether a registry has not what was asked for; something else that listens there says 404
+    /// without the registry's own codes.
+    fn knows_no_such_thing(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+            && serde_json::from_slice(&self.body)
+                .is_ok_and(|complaint: Complaint| (40_400..40_500).contains(&complaint.error_code))
+    }
+
+    /// What the registry says is wrong, in one line.
+    fn complaint(&self) -> String {
+        let said = match serde_json::from_slice(&self.body) {
+            Ok(Complaint { message, .. }) => message,
+            Err(_) => String::from_utf8_lossy(&self.body).into_owned(),
+        };
+        let words: Vec<&str> = said.split_whitespace().collect();
+        let line = words.join(" ");
+        match line.char_indices().nth(COMPLAINT_LIMIT) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None if line.is_empty() => "it does not say why".into(),
+            None => line,
+        }
+    }
+}
+
+/// Whether a password for the one may be told to the other: the same host, no less protected.
+fn same_origin(first: &Uri, other: &Uri) -> bool {
+    let ports_agree = first.port_u16() == other.port_u16();
+    first.host() == other.host()
+        && match (first.scheme_str(), other.scheme_str()) {
+            (Some("http"), Some("https")) => true,
+            (one, another) => one == another && ports_agree,
+        }
+}
+
+/// Where a `Location` leads from `here`.
+fn elsewhere(here: &Uri, location: &HeaderValue) -> Option<Uri> {
+    let location = location.to_str().ok()?;
+    let next: Uri = if location.starts_with('/') {
+        format!("{}://{}{location}", here.scheme_str()?, here.authority()?).parse().ok()?
+    } else {
+        location.parse().ok()?
+    };
+    matches!(next.scheme_str(), Some("http" | "https")).then_some(next)
+}
+
+fn authorization(login: &Login) -> Result<HeaderValue, String> {
+    let basic = format!("{}:{}", login.username, login.password.0);
+    let basic = format!("Basic {}", STANDARD.encode(basic));
+    let mut value = HeaderValue::from_str(&basic)
+        .map_err(|_| "kafka.registry.username cannot be sent".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
+    let name = path.display();
+    let pem = std::fs::read(path)
+        .map_err(|error| format!("cannot read kafka.registry.ca_file {name}: {error}"))?;
+    let certificates: Vec<_> = ureq::tls::parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        })
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("kafka.registry.ca_file {name} is not PEM: {error}"))?;
+    if certificates.is_empty() {
+        return Err(format!("kafka.registry.ca_file {name} holds no certificate"));
+    }
+    Ok(certificates)
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,247 @@
+//! From the JSON line of a record to Avro's octets, in one pass and without anything in between.
+
+use super::shape::{Field, Shape};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+/// Appends the record to `out`. Its fields must stand in the schema's order, as they do where both
+/// come from the same type; what is left out must be optional, what is not in the schema is an error.
+pub(super) fn write(shape: &Shape, line: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    let mut json = serde_json::Deserializer::from_slice(line);
+    Writer { shape, out }
+        .deserialize(&mut json)
+        .and_then(|()| json.end())
+        .map_err(|error| format!("not a record of its schema: {error}"))
+}
+
+/// Writes one value.
+struct Writer<'a> {
+    shape: &'a Shape,
+    out: &'a mut Vec<u8>,
+}
+
+impl Writer<'_> {
+    /// Of a value that is there: says so, where it might not be.
+    fn present(self) -> Self {
+        match self.shape {
+            Shape::Optional(shape) => {
+                long(1, self.out);
+                Self { shape, out: self.out }
+            }
+            _ => self,
+        }
+    }
+
+    fn mismatch<E: de::Error>(&self, found: &str) -> E {
+        E::custom(format_args!("{found} where the schema has {:?}", Kind(self.shape)))
+    }
+
+    /// Writes items and then, before them, how many: JSON tells only at their end.
+    fn block<E>(
+        out: &mut Vec<u8>,
+        items: impl FnOnce(&mut Vec<u8>) -> Result<i64, E>,
+    ) -> Result<(), E> {
+        let start = out.len();
+        let count = items(out)?;
+        if count > 0 {
+            let end = out.len();
+            long(count, out);
+            let width = out.len() - end;
+            out[start..].rotate_right(width);
+        }
+        long(0, out);
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Writer<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Writer<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", Kind(self.shape))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        match self.shape {
+            Shape::Optional(_) => {
+                long(0, self.out);
+                Ok(())
+            }
+            _ => Err(self.mismatch("null")),
+        }
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<(), E> {
+        let writer = self.present();
+        match writer.shape {
+            Shape::Boolean => {
+                writer.out.push(u8::from(value));
+                Ok(())
+            }
+            _ => Err(writer.mismatch("a boolean")),
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
+        let writer = self.present();
+        match writer.shape {
+            Shape::Long => {
+                long(value, writer.out);
+                Ok(())
+            }
+            _ => Err(writer.mismatch("an integer")),
+        }
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
+        match i64::try_from(value) {
+            Ok(value) => self.visit_i64(value),
+            Err(_) => Err(E::custom(format_args!("{value} is more than Avro's long holds"))),
+        }
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<(), E> {
+        let writer = self.present();
+        match writer.shape {
+            Shape::Double => {
+                writer.out.extend_from_slice(&value.to_le_bytes());
+                Ok(())
+            }
+            _ => Err(writer.mismatch("a number with a fraction")),
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<(), E> {
+        let writer = self.present();
+        match writer.shape {
+            Shape::Text => {
+                text(value, writer.out);
+                Ok(())
+            }
+            _ => Err(writer.mismatch("a string")),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let writer = self.present();
+        let Shape::Array(shape) = writer.shape else { return Err(writer.mismatch("an array")) };
+        Self::block(writer.out, |out| {
+            let mut count = 0;
+            while items.next_element_seed(Writer { shape, out })?.is_some() {
+                count += 1;
+            }
+            Ok(count)
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let writer = self.present();
+        match writer.shape {
+            Shape::Record(fields) => record(fields, writer.out, entries),
+            Shape::Map(shape) => Self::block(writer.out, |out| {
+                let mut count = 0;
+                while entries.next_key_seed(Writer { shape: &Shape::Text, out })?.is_some() {
+                    entries.next_value_seed(Writer { shape, out })?;
+                    count += 1;
+                }
+                Ok(count)
+            }),
+            _ => Err(writer.mismatch("an object")),
+        }
+    }
+}
+
+fn record<'de, A: MapAccess<'de>>(
+    fields: &[Field],
+    out: &mut Vec<u8>,
+    mut entries: A,
+) -> Result<(), A::Error> {
+    let mut left = fields;
+    while let Some(place) = entries.next_key_seed(PlaceIn(left))? {
+        let (before, rest) = left.split_at(place);
+        leave_out(before, out)?;
+        let Some((field, rest)) = rest.split_first() else { break };
+        entries.next_value_seed(Writer { shape: &field.shape, out })?;
+        left = rest;
+    }
+    leave_out(left, out)
+}
+
+fn leave_out<E: de::Error>(fields: &[Field], out: &mut Vec<u8>) -> Result<(), E> {
+    for field in fields {
+        match field.shape {
+            Shape::Optional(_) => long(0, out),
+            _ => return Err(E::custom(format_args!("field \"{}\" is missing", field.name))),
+        }
+    }
+    Ok(())
+}
+
+/// Reads a field's name as its place among the fields to come.
+struct PlaceIn<'a>(&'a [Field]);
+
+impl<'de> DeserializeSeed<'de> for PlaceIn<'_> {
+    type Value = usize;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for PlaceIn<'_> {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a field")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<usize, E> {
+        self.0.iter().position(|field| field.name == name).ok_or_else(|| {
+            E::custom(format_args!("field \"{name}\" is not in the schema, or out of its order"))
+        })
+    }
+}
+
+/// A shape's name, for messages.
+struct Kind<'a>(&'a Shape);
+
+impl fmt::Debug for Kind<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Shape::Boolean => "boolean",
+            Shape::Long => "long",
+            Shape::Double => "double",
+            Shape::Text => "string",
+            Shape::Optional(shape) => return Kind(shape).fmt(f),
+            Shape::Array(_) => "array",
+            Shape::Map(_) => "map",
+            Shape::Record(_) => "record",
+        })
+    }
+}
+
+/// An integer in zigzag coding, seven bits an octet, the lowest first.
+fn long(value: i64, out: &mut Vec<u8>) {
+    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    while rest >= 0x80 {
+        #[expect(clippy::cast_possible_truncation, reason = "the lowest seven bits are meant")]
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "less than 0x80")]
+    out.push(rest as u8);
+}
+
+fn text(value: &str, out: &mut Vec<u8>) {
+    // No slice is longer than isize::MAX.
+    long(value.len().cast_signed() as i64, out);
+    out.extend_from_slice(value.as_bytes());
+}

@@ -1,0 +1,33 @@
+//! Programs that tests use and others wrote, kept below the target folder.
+
+use crate::environment;
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The folder `NAME/VERSION` below the target folder. Where it is not there yet, `fill` is given an
+/// empty folder, and what it leaves in a folder `ready` there becomes it.
+pub fn folder(
+    name: &str,
+    version: &str,
+    fill: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let cache = environment::target().join(name);
+    let folder = cache.join(version);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    fs::create_dir_all(&cache)?;
+    let lock = fs::File::create(cache.join("lock"))?;
+    lock.lock().with_context(|| format!("cannot lock {}", cache.display()))?;
+    // Another process may have filled it meanwhile.
+    if !folder.is_dir() {
+        eprintln!("getting {name} {version} for the tests, once");
+        let scratch = tempfile::tempdir_in(&cache)?;
+        fill(scratch.path())?;
+        // Into its place in one step, so that a half-filled folder never counts.
+        fs::rename(scratch.path().join("ready"), &folder)
+            .with_context(|| format!("cannot store {}", folder.display()))?;
+    }
+    Ok(folder)
+}

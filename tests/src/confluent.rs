@@ -1,0 +1,56 @@
+//! Confluent's own client for Kafka and its schema registry: a reader of our Avro that nobody here
+//! wrote. It is a Python package, kept with what it needs under `target/confluent`.
+
+use crate::{cache, environment, shell};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Changes whenever `tests/consumers/requirements.txt` does.
+const VERSION: &str = "2.16.0-1";
+
+/// Runs `tests/consumers/avro.py` with these words and the lines given, to its end; the JSON lines
+/// that it prints.
+pub fn avro(words: &[&str], lines: &[Value]) -> Result<Vec<Value>> {
+    let mut command = Command::new(python()?);
+    command.arg(consumers().join("avro.py")).args(words);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child =
+        command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+    let mut input = child.stdin.take().context("no standard input")?;
+    for line in lines {
+        writeln!(input, "{line}")?;
+    }
+    drop(input);
+    let output = child.wait_with_output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "`{}`: {errors}", shell::shown(&command));
+    let text = String::from_utf8(output.stdout).context("the client's output")?;
+    text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// Installs the client where it is not there yet, so that tests need not.
+pub fn prepare() -> Result<()> {
+    python().map(drop)
+}
+
+fn consumers() -> PathBuf {
+    environment::workspace().join("tests/consumers")
+}
+
+fn python() -> Result<PathBuf> {
+    Ok(cache::folder("confluent", VERSION, install)?.join("bin/python"))
+}
+
+fn install(scratch: &Path) -> Result<()> {
+    let ready = scratch.join("ready");
+    shell::output(Command::new("python3").args(["-m", "venv"]).arg(&ready))
+        .context("cannot make a Python environment; on Debian and Ubuntu: python3-venv")?;
+    // Only what others have built: a compiler run would take long and need more than is there.
+    let words = ["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement"];
+    let mut install = Command::new(ready.join("bin/python"));
+    install.args(words).arg(consumers().join("requirements.txt"));
+    shell::output(&mut install).context("cannot get Confluent's client from PyPI").map(drop)
+}

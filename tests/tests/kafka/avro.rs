@@ -1,0 +1,255 @@
+//! Avro with a schema registry: what the agent writes is what Confluent's own client reads, and
+//! what `ledger verify` reads. Needs no root.
+
+use crate::consume::consume;
+use dnscribe_tests::kafka::Broker;
+use dnscribe_tests::registry::Registry;
+use dnscribe_tests::{confluent, environment, shell};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// Streams with records, and their topics.
+const TOPICS: [(&str, &str); 4] = [
+    ("dns.message/1", "dns.raw"),
+    ("dns.transaction/1", "dns.normalized"),
+    ("dns.dlq/1", "dns.dlq"),
+    ("dns.ledger/1", "dns.ledger"),
+];
+const STREAMS: &str = "messages,transactions,dlq,ledger";
+
+struct Bench {
+    broker: Broker,
+    registry: Registry,
+    folder: tempfile::TempDir,
+}
+
+fn bench() -> Bench {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::up(folder.path()).unwrap();
+    let registry = Registry::new(folder.path()).unwrap();
+    Bench { broker, registry, folder }
+}
+
+impl Bench {
+    /// The agent, every stream of its Kafka sink in Avro.
+    fn agent(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(environment::binary().unwrap());
+        command.args(words).args(["--brokers", &self.broker.bootstrap()]);
+        command.env("DNSCRIBE_KAFKA__FORMAT", "avro");
+        command.env("DNSCRIBE_KAFKA__REGISTRY__URL", self.registry.url());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn replay(&self) -> Command {
+        self.agent(&["replay", &capture(), "--sink", "kafka", "--stream", STREAMS])
+    }
+
+    fn consume(&self, topic: &str, schema: Option<&Value>) -> Vec<Value> {
+        let schema = schema.map(Value::to_string);
+        let mut words = vec!["consume", topic];
+        let (bootstrap, registry) = (self.broker.bootstrap(), self.registry.url());
+        words.splice(1..1, [bootstrap.as_str(), &registry]);
+        words.extend(schema.as_deref());
+        confluent::avro(&words, &[]).unwrap()
+    }
+
+    /// Asks the registry something about a subject.
+    fn ask(&self, what: &str, subject: &str, word: &str) -> Vec<Value> {
+        confluent::avro(&[what, &self.registry.url(), subject, word], &[]).unwrap()
+    }
+
+    fn verify(&self) -> Command {
+        self.agent(&["ledger", "verify"])
+    }
+}
+
+fn capture() -> String {
+    let file = environment::workspace().join("tests/goldens/lab.pcap");
+    file.to_str().unwrap().to_owned()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The records of a schema in JSON, from a second replay, by their ids.
+fn expected(schema: &str) -> BTreeMap<String, Value> {
+    let mut replay = Command::new(environment::binary().unwrap());
+    replay.args(["replay", &capture(), "--stream", STREAMS, "--output", "json"]);
+    let output = shell::output(&mut replay).unwrap().stdout;
+    let lines = String::from_utf8(output).unwrap();
+    let records = lines.lines().map(|line| serde_json::from_str(line).unwrap());
+    by_id(records.filter(|record: &Value| record["schema"] == schema))
+}
+
+fn by_id(records: impl Iterator<Item = Value>) -> BTreeMap<String, Value> {
+    let id = |record: &Value| record["event_id"].as_str().unwrap().to_owned();
+    records.map(|record| (id(&record), record)).collect()
+}
+
+/// Without what is null: in JSON it is left out.
+fn present(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key, present(value)))
+            .collect::<Map<_, _>>()
+            .into(),
+        Value::Array(items) => items.into_iter().map(present).collect(),
+        other => other,
+    }
+}
+
+fn values(records: Vec<Value>) -> BTreeMap<String, Value> {
+    by_id(records.into_iter().map(|mut record| present(record["value"].take())))
+}
+
+#[test]
+fn confluents_client_reads_every_stream() {
+    let mut bench = bench();
+    bench.registry.start().unwrap();
+    shell::output(&mut bench.replay()).unwrap();
+    let subjects = confluent::avro(&["subjects", &bench.registry.url()], &[]).unwrap();
+    let topics = TOPICS.map(|(_, topic)| json!(format!("{topic}-value")));
+    assert_eq!(subjects.len(), topics.len(), "{subjects:?}");
+    assert!(topics.iter().all(|topic| subjects.contains(topic)), "{subjects:?}");
+
+    for (schema, topic) in TOPICS {
+        let records = bench.consume(topic, None);
+        let latest =
+            confluent::avro(&["latest", &bench.registry.url(), &format!("{topic}-value")], &[]);
+        let latest = latest.unwrap().remove(0);
+        assert_eq!(latest["schema"]["version"], 1, "{latest}");
+        let mut expected = expected(schema);
+        assert!(!records.is_empty() && records.len() == expected.len(), "{topic}");
+        for record in &records {
+            assert_eq!((&record["magic"], &record["id"]), (&json!(0), &latest["id"]), "{record}");
+            assert_eq!(record["headers"]["schema"], schema);
+            assert_eq!(record["headers"]["event_id"], record["value"]["event_id"]);
+        }
+        let mut found = values(records);
+        if schema == "dns.ledger/1" {
+            // One replay went to Kafka, the other to standard output.
+            for ledger in found.values_mut().chain(expected.values_mut()) {
+                let delivery = ledger.as_object_mut().unwrap().remove("delivery").unwrap();
+                let streams = delivery.as_object().unwrap().values().next().unwrap();
+                assert!(streams["transactions"]["records"].as_u64() > Some(0), "{delivery}");
+            }
+        }
+        assert_eq!(found, expected, "{topic}");
+    }
+
+    let verified = shell::output(&mut bench.verify()).unwrap();
+    let balance = String::from_utf8(verified.stdout).unwrap();
+    assert!(balance.ends_with("the balance closes\n"), "{balance}");
+    let mut blind = bench.verify();
+    blind.env_remove("DNSCRIBE_KAFKA__FORMAT").env_remove("DNSCRIBE_KAFKA__REGISTRY__URL");
+    let blind = blind.output().unwrap();
+    assert!(!blind.status.success() && errors(&blind).contains("kafka.registry.url"), "{blind:?}");
+}
+
+/// The schema with one field more, in its middle.
+fn with_field(schema: &Value, field: Value) -> Value {
+    let mut schema = schema.clone();
+    schema["fields"].as_array_mut().unwrap().insert(5, field);
+    schema
+}
+
+#[test]
+fn readers_and_writers_of_two_versions_understand_each_other() {
+    const SUBJECT: &str = "dns.normalized-value";
+    let mut bench = bench();
+    bench.registry.start().unwrap();
+    shell::output(&mut bench.replay()).unwrap();
+    let file = environment::workspace().join("schemas/dns.transaction-1.avsc");
+    let one: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let optional = json!({ "name": "one_more", "type": ["null", "string"], "default": null });
+    let two = with_field(&one, optional);
+    let required = with_field(&one, json!({ "name": "one_more", "type": "string" }));
+
+    bench.ask("demand", SUBJECT, "FULL");
+    let refused = bench.ask("register", SUBJECT, &required.to_string()).remove(0);
+    assert_eq!(refused["status"], 409, "{refused}");
+    let first = bench.ask("register", SUBJECT, &one.to_string()).remove(0);
+    let second = bench.ask("register", SUBJECT, &two.to_string()).remove(0);
+    assert!(first["id"].is_u64() && second["id"].is_u64() && first != second, "{second}");
+
+    let mut expected = expected("dns.transaction/1");
+    let mut newer = expected.values().next().unwrap().clone();
+    newer["event_id"] = json!("f".repeat(32));
+    let older = newer.clone();
+    newer["one_more"] = json!("new");
+    let (bootstrap, url) = (bench.broker.bootstrap(), bench.registry.url());
+    let produce = ["produce", &bootstrap, &url, "dns.normalized", &two.to_string()];
+    confluent::avro(&produce, std::slice::from_ref(&newer)).unwrap();
+
+    let read = bench.consume("dns.normalized", Some(&one));
+    let ids: Vec<_> = [&first, &second].map(|found| found["id"].clone()).into();
+    for id in &ids {
+        assert!(read.iter().any(|record| record["id"] == *id), "{id}");
+    }
+    expected.insert("f".repeat(32), older);
+    assert_eq!(values(read), expected, "a reader of version 1 misses nothing that it knows");
+    expected.insert("f".repeat(32), newer);
+    let read = bench.consume("dns.normalized", Some(&two));
+    assert_eq!(values(read), expected, "a reader of version 2 reads both");
+
+    // This agent is older than the newest version now, and goes on all the same.
+    shell::output(&mut bench.replay()).unwrap();
+    let again = bench.consume("dns.normalized", None);
+    assert_eq!(again.len(), 2 * expected.len() - 1);
+    assert_eq!(again.iter().filter(|record| record["id"] == second["id"]).count(), 1);
+    let latest = confluent::avro(&["latest", &bench.registry.url(), SUBJECT], &[]).unwrap();
+    assert_eq!(latest[0]["schema"], two);
+}
+
+#[test]
+fn check_says_what_the_registry_has_against_it() {
+    let mut bench = bench();
+    let probe = |bench: &Bench| {
+        let output = bench.agent(&["check", "-o", "json", "--sink", "kafka"]).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let probes = report["probes"].as_array().unwrap();
+        probes.iter().find(|probe| probe["name"] == "registry").unwrap().clone()
+    };
+    let away = probe(&bench);
+    assert!(away["ok"] == false && away["remedy"].is_string(), "{away}");
+    assert!(away["detail"].as_str().unwrap().contains("refused"), "{away}");
+    bench.registry.start().unwrap();
+    let fresh = probe(&bench);
+    assert_eq!(fresh["ok"], true, "{fresh}");
+    let other = json!({ "type": "record", "name": "Other", "fields": [
+        { "name": "x", "type": "long" }
+    ]});
+    bench.ask("register", "dns.normalized-value", &other.to_string());
+    bench.ask("demand", "dns.normalized-value", "FULL");
+    let taken = probe(&bench);
+    let detail = taken["detail"].as_str().unwrap();
+    assert!(
+        taken["ok"] == false && detail.contains("under subject dns.normalized-value"),
+        "{taken}"
+    );
+    let subjects = confluent::avro(&["subjects", &bench.registry.url()], &[]).unwrap();
+    assert_eq!(subjects, ["dns.normalized-value"], "check leaves nothing behind");
+}
+
+#[test]
+fn records_wait_for_a_registry_that_is_away() {
+    let mut bench = bench();
+    let mut replay = bench.replay();
+    replay.stderr(std::fs::File::create(bench.folder.path().join("stderr")).unwrap());
+    let mut replay = replay.env("DNSCRIBE_DRAIN_TIMEOUT", "60s").spawn().unwrap();
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(replay.try_wait().unwrap(), None, "nothing can be encoded yet");
+    assert!(consume(&bench.broker.bootstrap(), "dns.normalized").is_empty());
+    bench.registry.start().unwrap();
+    let status = shell::wait(&mut replay, Duration::from_secs(60)).unwrap();
+    let told = std::fs::read_to_string(bench.folder.path().join("stderr")).unwrap();
+    assert!(status.success(), "{told}");
+    assert_eq!(values(bench.consume("dns.normalized", None)), expected("dns.transaction/1"));
+}
