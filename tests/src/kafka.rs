@@ -56,6 +56,15 @@ impl Broker {
         Self::with(folder, |ports| Ok(config::listeners(ports, &[])))
     }
 
+    /// As [`Broker::up`], with these properties instead of ours.
+    pub fn configured(folder: &Path, properties: &[(&str, &str)]) -> Result<Self> {
+        // The last word counts.
+        let own = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Self::with(folder, |ports| {
+            Ok(config::listeners(ports, &[]).into_iter().chain(own).collect())
+        })
+    }
+
     /// As [`Broker::up`], with guarded doors beside the open one. [`USER`] may come in by PLAIN.
     pub fn secured(folder: &Path, security: &Security) -> Result<Self> {
         Self::with(folder, |ports| security.properties(ports))
@@ -114,6 +123,14 @@ impl Broker {
         self.tool(Tool::Topics, &words).map(drop)
     }
 
+    /// Lets a user that the authoriser of a [`Broker::secured`] lets do nothing write to a topic.
+    pub fn let_write(&self, user: &str, topic: &str) -> Result<()> {
+        let user = format!("User:{user}");
+        let may = ["--operation", "Write", "--operation", "Describe", "--topic", topic];
+        let words = [&["--add", "--allow-principal", &user], &may[..]].concat();
+        self.tool(Tool::Acls, &words).map(drop)
+    }
+
     /// Runs one of Kafka's own commands against this broker; its standard output.
     pub fn tool(&self, tool: Tool, words: &[&str]) -> Result<String> {
         let output = self.runtime.tool(tool, &self.bootstrap(), words)?;
@@ -134,6 +151,16 @@ impl Broker {
             Some(mut process) => process.kill(),
             None => Ok(()),
         }
+    }
+
+    /// Stops the broker in mid step: it keeps its connections and answers nobody.
+    pub fn freeze(&self) -> Result<()> {
+        self.process.as_ref().context("the broker does not run")?.freeze()
+    }
+
+    /// Lets a frozen broker go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.process.as_ref().context("the broker does not run")?.thaw()
     }
 
     /// Starts the broker again with the data and on the ports that it had; stops it first where

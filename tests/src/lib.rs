@@ -10,5 +10,6 @@ pub mod environment;
 pub mod kafka;
 pub mod lab;
 pub mod ledger;
+pub mod pcap;
 pub mod registry;
 pub mod shell;

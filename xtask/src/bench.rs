@@ -2,7 +2,6 @@
 //! ratios within a run; absolute figures are the machine's.
 
 mod e2e;
-mod pcap;
 mod pipeline;
 mod usage;
 

@@ -117,6 +117,10 @@ pub enum Tool {
     Topics,
     /// Sets and describes what topics and users are configured with.
     Configs,
+    /// Says who may do what.
+    Acls,
+    /// Prints what is on a topic.
+    Consumer,
 }
 
 impl Tool {
@@ -124,6 +128,8 @@ impl Tool {
         match self {
             Self::Topics => "org.apache.kafka.tools.TopicCommand",
             Self::Configs => "kafka.admin.ConfigCommand",
+            Self::Acls => "org.apache.kafka.tools.AclCommand",
+            Self::Consumer => "org.apache.kafka.tools.consumer.ConsoleConsumer",
         }
     }
 
@@ -131,6 +137,8 @@ impl Tool {
         match self {
             Self::Topics => "/opt/kafka/bin/kafka-topics.sh",
             Self::Configs => "/opt/kafka/bin/kafka-configs.sh",
+            Self::Acls => "/opt/kafka/bin/kafka-acls.sh",
+            Self::Consumer => "/opt/kafka/bin/kafka-console-consumer.sh",
         }
     }
 }
@@ -207,6 +215,23 @@ impl Process {
     /// Kills the broker and waits for its end.
     pub fn kill(&mut self) -> Result<()> {
         self.end(Signal::KILL, "kill", Duration::from_secs(10))
+    }
+
+    /// Stops the broker in mid step.
+    pub fn freeze(&self) -> Result<()> {
+        self.interrupt(Signal::STOP, "pause")
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.interrupt(Signal::CONT, "unpause")
+    }
+
+    fn interrupt(&self, signal: Signal, verb: &str) -> Result<()> {
+        match self {
+            Self::Java { pid, .. } => shell::signal_pid(*pid, signal),
+            Self::Container { engine, name } => shell::run(&[engine, verb, name]).map(drop),
+        }
     }
 
     /// Removes what a stopped broker leaves outside its folder.

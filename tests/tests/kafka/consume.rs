@@ -8,17 +8,28 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// How long the next record may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A record as it stands on its topic.
 pub struct Record {
+    pub partition: i32,
     pub key: Vec<u8>,
     pub headers: BTreeMap<String, String>,
     pub value: Value,
 }
 
-/// Every record of a topic, in the order of its partitions; none where there is no such topic.
+/// Every record of a topic, each partition's in its order; none where there is no such topic.
 pub fn consume(bootstrap: &str, topic: &str) -> Vec<Record> {
+    consume_as(bootstrap, topic, read)
+}
+
+/// As [`consume`], keeping what is wanted of each record: some topics are too large to keep whole.
+pub fn consume_as<T>(
+    bootstrap: &str,
+    topic: &str,
+    read: impl Fn(&BorrowedMessage<'_>) -> T,
+) -> Vec<T> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "dnscribe-tests")
@@ -28,11 +39,12 @@ pub fn consume(bootstrap: &str, topic: &str) -> Vec<Record> {
     let (partitions, mut left) = extent(&consumer, topic);
     consumer.assign(&partitions).unwrap();
     let mut records = Vec::new();
-    let start = Instant::now();
+    let mut last = Instant::now();
     while left > 0 {
-        assert!(start.elapsed() < TIMEOUT, "{left} records of {topic} do not come");
+        assert!(last.elapsed() < TIMEOUT, "{left} records of {topic} do not come");
         if let Some(message) = consumer.poll(Duration::from_millis(100)) {
             records.push(read(&message.unwrap()));
+            last = Instant::now();
             left -= 1;
         }
     }
@@ -64,6 +76,7 @@ fn read(message: &BorrowedMessage<'_>) -> Record {
         })
         .unwrap_or_default();
     Record {
+        partition: message.partition(),
         key: message.key().unwrap_or_default().to_vec(),
         headers,
         value: serde_json::from_slice(message.payload().unwrap()).unwrap(),

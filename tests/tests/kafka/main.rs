@@ -3,12 +3,22 @@
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 mod avro;
+mod bad_disk;
 mod broker;
 mod consume;
+mod consumers;
+mod dead_letters;
+mod frozen;
+mod full_spool;
+mod kills;
+mod live;
+mod outage;
+mod partitions;
 mod reading;
 mod replay;
 mod security;
 mod topics;
+mod torn;
 
 use consume::{Record, consume};
 use dnscribe_tests::agent::Agent;
@@ -33,7 +43,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 struct Bench {
     lab: Lab,
     broker: Broker,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -44,7 +54,7 @@ fn bench() -> Option<Bench> {
     let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::up(folder.path()).unwrap();
-    Some(Bench { lab: Lab::up().unwrap(), broker, _folder: folder, _alone: alone })
+    Some(Bench { lab: Lab::up().unwrap(), broker, folder, _alone: alone })
 }
 
 /// Records to the broker, and the ledger to standard output too.

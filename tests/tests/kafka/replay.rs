@@ -18,6 +18,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
+/// Every stream that there is today.
+pub const STREAMS: &str = "messages,transactions,dlq,ledger";
+
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[test]
@@ -52,7 +55,7 @@ pub fn replay(broker: &Broker) {
     let mut command = Command::new(environment::binary().unwrap());
     command.arg("replay").arg(environment::workspace().join("tests/goldens/lab.pcap"));
     command.args(["--sink", "kafka", "--brokers", &broker.bootstrap()]);
-    shell::output(command.args(["--stream", "messages,transactions,dlq,ledger"])).unwrap();
+    shell::output(command.args(["--stream", STREAMS])).unwrap();
 }
 
 /// `ledger verify` of the broker's topics, which prints JSON.

@@ -2,9 +2,10 @@
 //! its records made and thrown away.
 
 use super::e2e::per_million;
-use super::{median, pcap, usage};
+use super::{median, usage};
 use crate::say;
 use anyhow::{Context as _, Result, bail};
+use dnscribe_tests::pcap;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::json;
 use std::fs::File;
@@ -19,6 +20,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// When a replay that does not end is given up.
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// Zones in the capture.
+const ZONES: u32 = 100;
+
 /// What one replay took.
 struct Took {
     wall_seconds: f64,
@@ -30,7 +34,7 @@ struct Took {
 pub fn main(binary: &Path, repetitions: u32, messages: u32) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let capture = folder.path().join("capture.pcap");
-    pcap::write(BufWriter::new(File::create(&capture)?), messages)?;
+    pcap::write(BufWriter::new(File::create(&capture)?), messages, ZONES)?;
     // The first brings program and capture into memory and is not counted.
     replay(binary, &capture)?;
     let mut all = Vec::new();

@@ -41,7 +41,7 @@ pub const BUILD: &[Need] = &[
 ];
 
 /// What the tests need: DNS programs for the lab, Java with Maven for Kafka and the registry, Python
-/// for a client of theirs.
+/// for a client of theirs, and a Kafka client that is neither theirs nor ours.
 pub const TEST: &[Need] = &[
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
     need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
@@ -52,6 +52,7 @@ pub const TEST: &[Need] = &[
     need(|| has("bpftool"), "bpftool", "bpftool", "bpf"),
     need(|| has("java"), "default-jre-headless", "java-21-openjdk-headless", "jre-openjdk"),
     need(|| has("mvn"), "maven", "maven", "maven"),
+    need(|| has("kcat"), "kcat", "kcat", "kcat"),
     need(|| has("setpriv"), "util-linux", "util-linux", "util-linux"),
     need(venv, "python3-venv", "python3", "python"),
 ];

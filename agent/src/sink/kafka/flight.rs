@@ -274,9 +274,14 @@ impl Flight {
             Outcome::Refused(reason) => Err(reason),
             _ => Ok(()),
         };
-        self.tallies.of(origin).settle_at(place, stream, 1, result);
         // A record for which nobody was there would find nobody as a dead letter either.
         let refused = result.err().filter(|reason| *reason != Reason::MessageTimedOut);
+        if refused.is_some() && stream != Stream::Dlq {
+            // Before the record is settled: whoever waits for all to arrive waits for the dead
+            // letter too.
+            self.offer_dead_letter();
+        }
+        self.tallies.of(origin).settle_at(place, stream, 1, result);
         let dead = refused.map(|reason| Dead {
             stream,
             event_id: record.event_id,
@@ -291,6 +296,16 @@ impl Flight {
         state.done.extend(done);
         state.dead.extend(dead);
         state.forget_done();
+    }
+
+    /// Counts a dead letter as in flight, where this sink takes any.
+    fn offer_dead_letter(&self) {
+        let tally = &self.tallies.own.tally;
+        if tally.streams().contains(Stream::Dlq) {
+            let mut one = PerStream::default();
+            one[Stream::Dlq as usize] = 1;
+            tally.offered(&one);
+        }
     }
 
     /// Gives up all that is on its way.
@@ -312,7 +327,7 @@ impl Flight {
         std::mem::take(&mut self.state().done)
     }
 
-    /// Records that nobody takes, since the last call.
+    /// Records that nobody takes, since the last call. Their dead letters count as in flight.
     pub(super) fn take_dead(&self) -> Vec<Dead> {
         std::mem::take(&mut self.state().dead)
     }

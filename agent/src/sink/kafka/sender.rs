@@ -170,10 +170,7 @@ impl Sender {
         self.backlog.tend(now);
         back.shared.set_draining(!self.backlog.is_empty());
         for letters in self.parts.dead_letters.batches(&self.parts.flight.take_dead()) {
-            let letters = Arc::new(letters);
-            let tally = &back.shared.tally;
-            tally.offered(&tally.share(&letters));
-            self.take(&letters);
+            self.take(&Arc::new(letters));
         }
     }
 
@@ -372,25 +369,30 @@ impl Sender {
     }
 }
 
-/// Makes one batch of small ones that wait in the queue, or come while it lingers.
+/// Makes one batch of small ones that wait in the queue; where that is still a small one, waits a
+/// little for more.
 fn gather(first: &Taken, back: &Back, linger: Duration) -> Arc<Batch> {
-    let fits = |batch: &Batch| batch.size_bytes() < GATHER_BYTES && batch.len() < GATHER_RECORDS;
-    if fits(&first.batch) {
+    let mut all = Arc::clone(&first.batch);
+    fill(&mut all, back);
+    if is_small(&all) && !linger.is_zero() {
         thread::sleep(linger);
+        fill(&mut all, back);
     }
-    let mut more = back.ready();
-    let Some(second) = fits(&first.batch).then(|| more.next()).flatten() else {
-        return Arc::clone(&first.batch);
-    };
-    let mut all = Batch::default();
-    all.extend(&first.batch);
-    all.extend(&second.batch);
-    while fits(&all)
-        && let Some(next) = more.next()
+    all
+}
+
+fn is_small(batch: &Batch) -> bool {
+    batch.size_bytes() < GATHER_BYTES && batch.len() < GATHER_RECORDS
+}
+
+/// Adds batches from the queue while there are any.
+fn fill(all: &mut Arc<Batch>, back: &Back) {
+    let mut ready = back.ready();
+    while is_small(all)
+        && let Some(next) = ready.next()
     {
-        all.extend(&next.batch);
+        Arc::make_mut(all).extend(&next.batch);
     }
-    Arc::new(all)
 }
 
 fn link(parts: &Parts, for_ever: bool) -> Result<Link, String> {

@@ -81,6 +81,22 @@ fn a_refused_record_is_a_dead_letter_once() {
 }
 
 #[test]
+fn a_dead_letter_is_in_flight_before_its_record_is_settled() {
+    let streams = [STREAM, Stream::Dlq].into_iter().collect();
+    let own = Threaded::shared(Tally::new(streams, REASONS));
+    let recovered = Arc::new(Tally::new(streams, REASONS));
+    let flight = Flight::new(Tallies { own, recovered });
+    add(&flight, 1);
+    let in_flight = || flight.tallies.own.tally.counters()["dlq"].in_flight;
+    flight.settle(numbers(&flight)[0], Outcome::Refused(Reason::UnknownTopic));
+    assert_eq!((in_flight(), total(&flight, |delivery| delivery.in_flight)), (1, 1));
+    add(&flight, 1);
+    flight.settle(numbers(&flight)[0], Outcome::Refused(Reason::MessageTimedOut));
+    assert_eq!(in_flight(), 1);
+    assert_eq!(flight.take_dead().len(), 1);
+}
+
+#[test]
 fn silence_begins_with_the_first_record() {
     let flight = flight();
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! A capture to measure with, always the same: queries and their responses between a few clients
+//! A capture to measure and test with, always the same: queries and their responses between a few clients
 //! and resolvers, over UDP, as raw IP packets.
 
 use anyhow::{Context as _, Result};
@@ -13,14 +13,14 @@ const EPOCH_SECONDS: u64 = 1_700_000_000;
 /// Different names asked for.
 const NAMES: u32 = 10_000;
 
-/// Writes a pcap file (nanoseconds) of this many DNS messages.
-pub fn write(mut out: impl Write, messages: u32) -> Result<()> {
+/// Writes a pcap file (nanoseconds) of this many DNS messages about names in so many zones.
+pub fn write(mut out: impl Write, messages: u32, zones: u32) -> Result<()> {
     let header: [u32; 6] = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, LINKTYPE_RAW];
     for word in header {
         out.write_all(&word.to_le_bytes())?;
     }
     for number in 0..messages {
-        let dns = message(number / 2, number % 2 == 1)?;
+        let dns = message(number / 2, zones, number % 2 == 1)?;
         let packet = packet(number / 2, number % 2 == 1, &dns)?;
         record(&mut out, u64::from(number) * STEP_NS, &packet)?;
     }
@@ -71,12 +71,12 @@ fn checksum(header: &[u8]) -> u16 {
 }
 
 /// A query with EDNS for an A record, or its response with one answer.
-fn message(exchange: u32, response: bool) -> Result<Vec<u8>> {
+fn message(exchange: u32, zones: u32, response: bool) -> Result<Vec<u8>> {
     let [.., high, low] = exchange.to_be_bytes();
     let flags = if response { [0x81, 0x80] } else { [0x01, 0x00] };
     let mut dns = vec![high, low, flags[0], flags[1], 0, 1, 0, u8::from(response), 0, 0, 0, 1];
     let name = exchange % NAMES;
-    let labels = [format!("host-{name}"), format!("zone-{}", name % 100), "com".to_owned()];
+    let labels = [format!("host-{name}"), format!("zone-{}", name % zones), "com".to_owned()];
     for label in labels {
         dns.push(u8::try_from(label.len())?);
         dns.extend(label.as_bytes());
@@ -95,15 +95,15 @@ mod tests {
 
     #[test]
     fn a_header_with_its_checksum_sums_to_nothing() {
-        let packet = packet(7, false, &message(7, false).unwrap()).unwrap();
+        let packet = packet(7, false, &message(7, 100, false).unwrap()).unwrap();
         assert_eq!(checksum(&packet[..20]), 0);
     }
 
     #[test]
     fn the_same_capture_comes_every_time() {
         let (mut one, mut two) = (Vec::new(), Vec::new());
-        write(&mut one, 1000).unwrap();
-        write(&mut two, 1000).unwrap();
+        write(&mut one, 1000, 100).unwrap();
+        write(&mut two, 1000, 100).unwrap();
         assert_eq!(one, two);
         assert_eq!(&one[..4], [0x4d, 0x3c, 0xb2, 0xa1]);
     }

@@ -1,0 +1,119 @@
+//! Spools on disks that are full or read-only: the agent goes on, says so once, keeps in memory
+//! what it can and counts the rest, and spools again once the disk lets it.
+
+use crate::live::{self, Scrape};
+use crate::{Bench, bench};
+use dnscribe_tests::agent::Agent;
+use dnscribe_tests::{ledger, shell};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Records that may be in memory at a time, and a batch; what comes on top is for the disk.
+const IN_MEMORY: u64 = 105_000;
+
+/// A small file system in memory. Dropping it unmounts it.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(folder: &Path, name: &str, options: &str) -> Self {
+        let disk = folder.join(name);
+        fs::create_dir(&disk).unwrap();
+        let place = disk.display().to_string();
+        shell::run(&["mount", "-t", "tmpfs", "-o", options, "tmpfs", &place]).unwrap();
+        Self(disk)
+    }
+
+    fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        shell::run(&["mount", "-o", &options, &self.0.display().to_string()]).unwrap();
+    }
+
+    /// Takes all room that is left.
+    fn fill(&self) {
+        let file = fs::File::create(self.0.join("filling")).unwrap();
+        while std::io::Write::write_all(&mut &file, &[0; 4096]).is_ok() {}
+    }
+
+    fn clear(&self) {
+        fs::remove_file(self.0.join("filling")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Whoever still uses it is ending.
+        let _ = shell::run(&["umount", "--lazy", &self.0.display().to_string()]);
+    }
+}
+
+fn run(bench: &Bench, disk: &Disk, streams: &str, topic: &str) -> Agent {
+    let directory = disk.0.join("spool").display().to_string();
+    let settings = [
+        ("KAFKA__STREAMS", streams),
+        ("KAFKA__TOPICS__TRANSACTIONS", topic),
+        ("SPOOL__DIRECTORY", &directory),
+    ];
+    live::run(&bench.broker.bootstrap(), &settings)
+}
+
+fn spools(scrape: &Scrape) -> bool {
+    scrape.records("transactions", "spooled") > 0
+}
+
+fn warnings(log: &str, words: &str) -> usize {
+    log.lines().filter(|line| line.contains(" WARN ") && line.contains(words)).count()
+}
+
+#[test]
+fn a_disk_that_refuses_is_waited_for() {
+    let Some(mut bench) = bench() else { return };
+    let folder = bench.folder.path().to_owned();
+    let full = Disk::mount(&folder, "full", "size=16m");
+    let read_only = Disk::mount(&folder, "read-only", "ro");
+    full.fill();
+    let messages = run(&bench, &full, "messages,transactions,ledger", "full.transactions");
+    let transactions = run(&bench, &read_only, "transactions,ledger", "read-only.transactions");
+
+    // Kafka takes what the disks would not.
+    live::finish(live::start(&bench.lab, &live::load(1, "before")));
+    for agent in [&messages, &transactions] {
+        live::wait_for(agent, "deliveries", Duration::from_secs(10), |scrape| {
+            scrape.records("transactions", "delivered") >= u64::from(2 * live::QPS)
+        });
+    }
+    bench.broker.kill().unwrap();
+    live::finish(live::start(&bench.lab, &live::load(8, "meanwhile")));
+    let scrape = Scrape::of(&messages);
+    assert!(scrape.dropped("spool_error") > 0, "it was to be more than memory holds");
+    let kept =
+        scrape.records("messages", "in_flight") + scrape.records("transactions", "in_flight");
+    assert!(kept <= IN_MEMORY && kept > IN_MEMORY / 2, "{kept} are kept in memory");
+    let scrape = Scrape::of(&transactions);
+    assert_eq!(scrape.records("transactions", "dropped"), 0, "memory had room");
+    assert!(!spools(&scrape));
+
+    // The disks recover before Kafka does.
+    full.clear();
+    read_only.remount("rw");
+    for agent in [&messages, &transactions] {
+        live::wait_for(agent, "records on disk", Duration::from_secs(40), spools);
+    }
+    bench.broker.restart().unwrap();
+    for (agent, topic) in [(messages, "full"), (transactions, "read-only")] {
+        let end = agent.terminate().unwrap();
+        assert!(end.status.success(), "{}", end.stderr);
+        let last = end.final_ledger().unwrap();
+        let of = |path: &[&str]| {
+            let path = [&["delivery", "kafka", "transactions"], path].concat();
+            ledger::counter(last, &path).unwrap()
+        };
+        let dropped = of(&["dropped", "spool_error"]);
+        assert_eq!(of(&["delivered"]) + dropped, of(&["records"]), "{topic}: {last:#}");
+        assert_eq!(dropped > 0, topic == "full", "{topic}: {last:#}");
+        let told = ["the spool cannot be written to", "no spool, records wait"]
+            .map(|words| warnings(&end.stderr, words));
+        assert_eq!(told.iter().sum::<usize>(), 1, "{topic}: {}", end.stderr);
+        eprintln!("{topic}: {}", end.stderr);
+    }
+}

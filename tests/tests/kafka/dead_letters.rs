@@ -1,0 +1,164 @@
+//! Records that the broker refuses for good become dead letters that hold them, or are counted
+//! where even those are refused. Needs no root.
+
+use crate::consume::{Record, consume};
+use crate::replay::{STREAMS, verification};
+use crate::security::{Guarded, stranger};
+use crate::{LEDGER, TRANSACTIONS};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use dnscribe_tests::kafka::security::{Door, STRANGER};
+use dnscribe_tests::kafka::{Broker, Tool};
+use dnscribe_tests::{environment, ledger, shell};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// Where dead letters go.
+const DEAD_LETTERS: &str = "dns.dlq";
+
+/// What a replay left.
+struct Replayed {
+    /// By schema: the records of its standard output.
+    records: BTreeMap<String, Vec<Value>>,
+    log: String,
+}
+
+impl Replayed {
+    fn of(&self, schema: &str) -> &[Value] {
+        &self.records[schema]
+    }
+
+    /// What was dropped of a stream on its way to Kafka, by reason; the whole of its records.
+    fn dropped(&self, stream: &str) -> (BTreeMap<String, u64>, u64) {
+        let last = self.of("dns.ledger/1").last().unwrap();
+        ledger::verify(last).unwrap();
+        let counters = &last["delivery"]["kafka"][stream];
+        let dropped: BTreeMap<String, u64> =
+            serde_json::from_value(counters["dropped"].clone()).unwrap();
+        let dropped: BTreeMap<_, _> = dropped.into_iter().filter(|(_, count)| *count > 0).collect();
+        let arrived = counters["delivered"].as_u64().unwrap();
+        let records = counters["records"].as_u64().unwrap();
+        assert_eq!(arrived + dropped.values().sum::<u64>(), records, "{last:#}");
+        (dropped, records)
+    }
+
+    /// How often the log warns with these words.
+    fn warnings(&self, words: &str) -> usize {
+        self.log.lines().filter(|line| line.contains(" WARN ") && line.contains(words)).count()
+    }
+}
+
+/// Replays the golden capture to Kafka and standard output, all streams.
+fn replay(command: &mut Command) -> Replayed {
+    let spool = tempfile::tempdir().unwrap();
+    command.arg("replay").arg(environment::workspace().join("tests/goldens/lab.pcap"));
+    command.args(["--sink", "kafka", "--sink", "stdout", "--output", "json"]);
+    command.args(["--stream", STREAMS]);
+    command.env("DNSCRIBE_SPOOL__DIRECTORY", spool.path());
+    let output = shell::output(command).unwrap();
+    let mut records: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        records.entry(record["schema"].as_str().unwrap().to_owned()).or_default().push(record);
+    }
+    Replayed { records, log: String::from_utf8(output.stderr).unwrap() }
+}
+
+fn to(broker: &Broker) -> Command {
+    let mut command = Command::new(environment::binary().unwrap());
+    command.env("DNSCRIBE_KAFKA__BROKERS", broker.bootstrap());
+    command
+}
+
+/// The dead letters of refused records hold those records, and say why.
+fn check_letters(letters: &[Record], stream: &str, reason: &str, refused: &[Value]) {
+    let mut found: Vec<&Value> = letters.iter().map(|letter| &letter.value).collect();
+    found.retain(|letter| letter["stage"] == "deliver" && letter["stream"] == stream);
+    assert_eq!(found.len(), refused.len());
+    for letter in found {
+        assert_eq!(letter["reason"], reason, "{letter:#}");
+        let octets = BASE64.decode(letter["bytes"].as_str().unwrap()).unwrap();
+        assert_eq!(letter["record_bytes"], octets.len(), "{letter:#}");
+        let record: Value = serde_json::from_slice(&octets).unwrap();
+        assert_eq!(record["event_id"], letter["record_event_id"], "{letter:#}");
+        assert!(refused.contains(&record), "{letter:#}");
+    }
+}
+
+fn verify(broker: &Broker) {
+    shell::output(&mut verification(broker)).unwrap();
+}
+
+#[test]
+fn what_is_too_large_for_its_topic_is_a_dead_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::up(folder.path()).unwrap();
+    let words = ["--create", "--topic", TRANSACTIONS, "--config", "max.message.bytes=100"];
+    broker.tool(Tool::Topics, &words).unwrap();
+    let replayed = replay(&mut to(&broker));
+    let (dropped, records) = replayed.dropped("transactions");
+    assert_eq!(dropped, BTreeMap::from([("message_too_large".to_owned(), records)]));
+    assert_eq!(replayed.dropped("messages").0, BTreeMap::new());
+    let letters = consume(&broker.bootstrap(), DEAD_LETTERS);
+    let refused = replayed.of("dns.transaction/1");
+    check_letters(&letters, "transactions", "message_too_large", refused);
+    // Those of packets that are not DNS are there too.
+    assert!(letters.iter().any(|letter| letter.value["stage"] == "decode"));
+    assert_eq!(replayed.warnings("Kafka refuses records"), 1, "{}", replayed.log);
+    verify(&broker);
+}
+
+#[test]
+fn what_has_no_topic_is_a_dead_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker =
+        Broker::configured(folder.path(), &[("auto.create.topics.enable", "false")]).unwrap();
+    for topic in [TRANSACTIONS, DEAD_LETTERS, LEDGER] {
+        broker.create_topic(topic, 1).unwrap();
+    }
+    // How long librdkafka waits for a topic that may be being made.
+    let wait = ("DNSCRIBE_KAFKA__OPTIONS__TOPIC_METADATA_PROPAGATION_MAX_MS", "1000");
+    let replayed = replay(to(&broker).envs([wait]));
+    let (dropped, records) = replayed.dropped("messages");
+    assert_eq!(dropped, BTreeMap::from([("unknown_topic".to_owned(), records)]));
+    assert_eq!(replayed.dropped("transactions").0, BTreeMap::new());
+    let letters = consume(&broker.bootstrap(), DEAD_LETTERS);
+    check_letters(&letters, "messages", "unknown_topic", replayed.of("dns.message/1"));
+    assert_eq!(replayed.warnings("Kafka refuses records"), 1, "{}", replayed.log);
+    verify(&broker);
+}
+
+#[test]
+fn what_may_not_be_written_is_a_dead_letter_or_counted() {
+    let guarded = Guarded::up();
+    let broker = &guarded.broker;
+    for topic in ["dns.raw", TRANSACTIONS, DEAD_LETTERS, LEDGER] {
+        broker.create_topic(topic, 1).unwrap();
+    }
+    let config = guarded.config("stranger", &guarded.address(Some(Door::Sasl)), &stranger());
+    let to_stranger = || {
+        let mut command = Command::new(environment::binary().unwrap());
+        command.env("DNSCRIBE_CONFIG", &config);
+        command
+    };
+    // Even the dead letters are refused.
+    for topic in [TRANSACTIONS, LEDGER] {
+        broker.let_write(STRANGER, topic).unwrap();
+    }
+    let replayed = replay(&mut to_stranger());
+    for stream in ["messages", "dlq"] {
+        let (dropped, records) = replayed.dropped(stream);
+        assert_eq!(dropped, BTreeMap::from([("not_authorised".to_owned(), records)]), "{stream}");
+    }
+    assert_eq!(consume(&broker.bootstrap(), DEAD_LETTERS).len(), 0);
+    assert_eq!(replayed.warnings("Kafka refuses records"), 2, "{}", replayed.log);
+
+    broker.let_write(STRANGER, DEAD_LETTERS).unwrap();
+    let replayed = replay(&mut to_stranger());
+    let (dropped, records) = replayed.dropped("messages");
+    assert_eq!(dropped, BTreeMap::from([("not_authorised".to_owned(), records)]));
+    let letters = consume(&broker.bootstrap(), DEAD_LETTERS);
+    check_letters(&letters, "messages", "not_authorised", replayed.of("dns.message/1"));
+    verify(broker);
+}

@@ -1,0 +1,218 @@
+//! What the tests of a live agent beside a real broker share: starting it, its metrics, and the
+//! little that is kept of very many records.
+
+use crate::consume::consume_as;
+use crate::replay::{column, verification};
+use crate::{LEDGER, TRANSACTIONS, consume};
+use dnscribe_tests::agent::Agent;
+use dnscribe_tests::dnsperf::{Load, Perf};
+use dnscribe_tests::kafka::Broker;
+use dnscribe_tests::lab::{Host, Lab};
+use dnscribe_tests::{environment, ledger, shell};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use serde::Deserialize;
+use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+/// `dnscribe run` to these brokers, the ledger to standard output too. What it is to do more is
+/// said in environment variables, without `DNSCRIBE_`.
+pub fn run(brokers: &str, settings: &[(&str, &str)]) -> Agent {
+    run_to("kafka,stdout", brokers, settings)
+}
+
+/// As [`run`], to these sinks.
+pub fn run_to(sinks: &str, brokers: &str, settings: &[(&str, &str)]) -> Agent {
+    let mut command = Command::new(environment::binary().unwrap());
+    command.args(["run", "--brokers", brokers]);
+    command.env("DNSCRIBE_SINKS", sinks).env("DNSCRIBE_STREAMS", "ledger");
+    for (name, value) in settings {
+        command.env(format!("DNSCRIBE_{name}"), value);
+    }
+    Agent::start(&mut command).unwrap()
+}
+
+/// Makes all topics as an operator does.
+pub fn make_topics(broker: &Broker) {
+    let mut command = Command::new(environment::binary().unwrap());
+    command.args(["kafka", "init", "--brokers", &broker.bootstrap()]);
+    shell::output(&mut command).unwrap();
+}
+
+/// A page of `/metrics`.
+pub struct Scrape(String);
+
+impl Scrape {
+    pub fn of(agent: &Agent) -> Self {
+        let (code, page) = agent.get("/metrics").unwrap();
+        assert_eq!(code, 200, "{page}");
+        Self(page)
+    }
+
+    /// The sum of a family's samples that have all these labels, written as on the page.
+    pub fn sum(&self, family: &str, labels: &[&str]) -> u64 {
+        let samples = self.0.lines().filter_map(|line| line.strip_prefix(family));
+        let samples = samples.filter(|rest| rest.starts_with(['{', ' ']));
+        let mut wanted = samples
+            .filter(|rest| labels.iter().all(|label| rest.contains(label)))
+            .map(|rest| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .peekable();
+        assert!(wanted.peek().is_some(), "no {family} {labels:?} in\n{}", self.0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters")]
+        let sum = wanted.sum::<f64>() as u64;
+        sum
+    }
+
+    /// Records of a stream: `delivered`, `dropped`, `spooled` or `in_flight`, all sinks together.
+    pub fn records(&self, stream: &str, state: &str) -> u64 {
+        let (family, label) = match state {
+            "spooled" | "in_flight" => ("dnscribe_records_waiting", "place"),
+            _ => ("dnscribe_records_total", "outcome"),
+        };
+        let [stream, state] = [format!("stream=\"{stream}\""), format!("{label}=\"{state}\"")];
+        self.sum(family, &[&stream, &state])
+    }
+
+    /// What was given up on the way to the sinks, for a reason.
+    pub fn dropped(&self, reason: &str) -> u64 {
+        let reason = format!("reason=\"{reason}\"");
+        self.sum("dnscribe_dropped_total", &["stage=\"delivery\"", &reason])
+    }
+}
+
+/// Waits until a page of `/metrics` is as wanted, and gives it.
+pub fn wait_for(
+    agent: &Agent,
+    what: &str,
+    limit: Duration,
+    yes: impl Fn(&Scrape) -> bool,
+) -> Scrape {
+    shell::wait_for(what, limit, || {
+        let scrape = Scrape::of(agent);
+        Ok(yes(&scrape).then_some(scrape))
+    })
+    .unwrap()
+}
+
+/// Queries a second of [`load`]: each is a transaction at the client and one at the server.
+pub const QPS: u32 = 2500;
+
+/// The load of so many seconds on the lab's authoritative server, for names in many zones, so that
+/// there are many keys. None is there, which is an answer as well.
+pub fn load(seconds: u64, name: &str) -> Load {
+    Load {
+        queries: u32::try_from(seconds).unwrap() * QPS,
+        qps: Some(QPS),
+        questions: (0..100).map(|zone| format!("www.{name}-{zone}.com A")).collect(),
+        limit: Duration::from_secs(2 * seconds),
+        ..Load::default()
+    }
+}
+
+/// Starts a [`load`] and returns at once.
+pub fn start(lab: &Lab, load: &Load) -> Child {
+    lab.start_dnsperf(Host::Client, lab.server_addr(), load).unwrap()
+}
+
+/// Waits for the load's end; what dnsperf says.
+pub fn finish(queries: Child) -> Perf {
+    let report = queries.wait_with_output().unwrap().stdout;
+    Perf::parse(&String::from_utf8(report).unwrap()).unwrap()
+}
+
+/// The little that is kept of a transaction on its topic.
+pub struct Brief {
+    pub partition: i32,
+    pub event_id: u128,
+    pub ts: String,
+    /// Where it was seen, if it was answered and is of the lab's client and a [`load`]'s names.
+    pub vantage: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    event_id: Cow<'a, str>,
+    #[serde(borrow)]
+    ts: Cow<'a, str>,
+    #[serde(borrow)]
+    vantage: Cow<'a, str>,
+    #[serde(borrow)]
+    client_ip: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(borrow, default)]
+    qname: Cow<'a, str>,
+}
+
+/// Every copy of every transaction, in its partition's order.
+pub fn transactions(broker: &Broker, lab: &Lab, name: &str) -> Vec<Brief> {
+    let name = format!("www.{name}-");
+    let client = lab.client_addr().to_string();
+    consume_as(&broker.bootstrap(), TRANSACTIONS, |message: &BorrowedMessage<'_>| {
+        let fields: Fields<'_> = serde_json::from_slice(message.payload().unwrap()).unwrap();
+        let ours = fields.client_ip == client
+            && fields.status == "answered"
+            && fields.qname.starts_with(&name);
+        Brief {
+            partition: message.partition(),
+            event_id: number(&fields.event_id),
+            ts: fields.ts.into_owned(),
+            vantage: ours.then(|| fields.vantage.into_owned()),
+        }
+    })
+}
+
+/// An event id as a number.
+pub fn number(event_id: &str) -> u128 {
+    u128::from_str_radix(event_id, 16).unwrap()
+}
+
+/// The node and epoch that an event id is from.
+pub fn tag(event_id: u128) -> u128 {
+    event_id >> 96
+}
+
+/// Distinct transactions of the load, seen at one vantage.
+pub fn seen(records: &[Brief], vantage: &str) -> u64 {
+    let ours = records.iter().filter(|record| record.vantage.as_deref() == Some(vantage));
+    ours.map(|record| record.event_id).collect::<HashSet<_>>().len() as u64
+}
+
+/// The event ids in a file sink's file, in its order.
+pub fn ids_in(file: &Path) -> Vec<u128> {
+    fs::read_to_string(file).unwrap().lines().map(|line| id_in(line.as_bytes())).collect()
+}
+
+/// The event id of a record.
+pub fn id_in(record: &[u8]) -> u128 {
+    let record: Id<'_> = serde_json::from_slice(record).unwrap();
+    number(&record.event_id)
+}
+
+#[derive(Deserialize)]
+struct Id<'a> {
+    #[serde(borrow)]
+    event_id: Cow<'a, str>,
+}
+
+/// `ledger verify` closes, and every ledger record balances; the verification's report.
+pub fn proof(broker: &Broker) -> Value {
+    let records = consume(&broker.bootstrap(), LEDGER);
+    assert!(!records.is_empty());
+    for record in &records {
+        ledger::verify(&record.value).unwrap();
+    }
+    let output = shell::output(&mut verification(broker)).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Copies of transactions beyond the first, by `ledger verify`.
+pub fn duplicates(report: &Value) -> u64 {
+    let all = column(report, "duplicates").into_iter();
+    all.filter(|(stream, _)| *stream == "transactions").map(|(_, copies)| copies).sum()
+}

@@ -1,0 +1,91 @@
+//! Spool files that a power cut has torn and a bad disk has changed: the next run delivers the
+//! rest and says what was lost.
+
+use crate::bench;
+use crate::live::{self, Scrape};
+use dnscribe_tests::ledger;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[test]
+fn a_torn_spool_costs_what_was_torn_and_no_more() {
+    let Some(mut bench) = bench() else { return };
+    live::make_topics(&bench.broker);
+    bench.broker.kill().unwrap();
+    let spool = bench.folder.path().join("spool");
+    let directory = spool.display().to_string();
+    let settings = [
+        ("KAFKA__STREAMS", "transactions,ledger"),
+        ("SPOOL__DIRECTORY", &directory),
+        // Small segments, so that there are some.
+        ("SPOOL__MAX_BYTES", "4MiB"),
+    ];
+    let agent = live::run(&bench.broker.bootstrap(), &settings);
+    // Until there is a ledger record.
+    live::finish(live::start(&bench.lab, &live::load(11, "torn")));
+    let scrape = live::wait_for(&agent, "records on disk", Duration::from_secs(5), |scrape| {
+        scrape.records("transactions", "in_flight") == 0
+    });
+    let spooled = scrape.records("transactions", "spooled");
+    agent.kill().unwrap();
+
+    let segments = segments(&spool);
+    assert!(segments.len() >= 3, "{segments:?}");
+    let newest = segments.last().unwrap();
+    let file = File::options().write(true).open(newest).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    flip(&segments[1]);
+
+    bench.broker.restart().unwrap();
+    let agent = live::run(&bench.broker.bootstrap(), &settings);
+    let torn = Scrape::of(&agent).sum("dnscribe_spool_torn_bytes_total", &[]);
+    assert!(torn > 0);
+    let end = agent.terminate().unwrap();
+    assert!(end.status.success(), "{}", end.stderr);
+    let last = end.final_ledger().unwrap();
+    let of = |path: &[&str]| {
+        let path = [&["delivery", "kafka_recovered", "transactions"], path].concat();
+        ledger::counter(last, &path).unwrap()
+    };
+    let corrupt = of(&["dropped", "spool_corrupt"]);
+    assert!(corrupt > 0, "{last:#}");
+    assert_eq!(of(&["delivered"]) + corrupt, of(&["records"]), "{last:#}");
+    // No more than two segments are gone.
+    let least = spooled - 2 * spooled / segments.len() as u64;
+    assert!(of(&["delivered"]) >= least, "{} of {spooled}", of(&["delivered"]));
+    let records = live::transactions(&bench.broker, &bench.lab, "torn");
+    let own = ["delivery", "kafka", "transactions", "delivered"];
+    let own = ledger::counter(last, &own).unwrap();
+    assert_eq!(records.len() as u64, of(&["delivered"]) + own);
+    // What the spool lost is known, so it may be missing.
+    assert_eq!(live::duplicates(&live::proof(&bench.broker)), 0);
+}
+
+/// The segments with transactions, oldest first.
+fn segments(spool: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![spool.to_owned()];
+    let mut segments = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.parent().unwrap().ends_with("transactions") {
+                segments.push(path);
+            }
+        }
+    }
+    segments.sort_unstable();
+    segments
+}
+
+/// Changes one bit in the middle of a file.
+fn flip(path: &Path) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let middle = file.metadata().unwrap().len() / 2;
+    let mut octet = [0];
+    file.read_exact_at(&mut octet, middle).unwrap();
+    file.write_all_at(&[octet[0] ^ 1], middle).unwrap();
+}
