@@ -16,6 +16,7 @@ use super::encode::{Encoder, NotEncoded};
 use super::flight::{Cargo, Cursor, Flight, Origin, Outcome, ToSend};
 use super::link::{Link, Sent};
 use super::reports::{Health, Reports};
+use super::settings::without_secrets;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -58,6 +59,9 @@ const REGISTER_EVERY: Duration = Duration::from_secs(1);
 /// Between two words on whether Kafka takes records.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
+/// Between two words on why producers fail.
+const TELL_FATAL_EVERY: Duration = Duration::from_secs(300);
+
 /// How long it may take to find out why Kafka cannot be reached.
 const DIAGNOSIS: Duration = Duration::from_secs(5);
 
@@ -89,6 +93,7 @@ pub(super) struct Sender {
     unregistered: Option<String>,
     away: bool,
     next_word: Instant,
+    next_fatal_word: Instant,
     told_away: bool,
 }
 
@@ -113,6 +118,7 @@ impl Sender {
             unregistered: None,
             away: false,
             next_word: now,
+            next_fatal_word: now,
             told_away: false,
         })
     }
@@ -169,6 +175,11 @@ impl Sender {
         self.backlog.insure(exposure, now);
         self.backlog.tend(now);
         back.shared.set_draining(!self.backlog.is_empty());
+        self.bury();
+    }
+
+    /// Has dead letters sent for what nobody takes.
+    fn bury(&mut self) {
         for letters in self.parts.dead_letters.batches(&self.parts.flight.take_dead()) {
             self.take(&Arc::new(letters));
         }
@@ -235,9 +246,15 @@ impl Sender {
         if now < self.next_link {
             return;
         }
-        let Some(reason) = self.parts.health.take_fatal() else { return };
+        let told = self.parts.health.take_fatal();
+        let Some(reason) = self.link.fatal().or(told) else { return };
         self.next_link = now + RENEW_EVERY;
-        warn!(reason, "the Kafka producer has failed; another one takes over");
+        // The next one may fail in the same way, until somebody has looked after it.
+        if now >= self.next_fatal_word {
+            self.next_fatal_word = now + TELL_FATAL_EVERY;
+            let reason = without_secrets(&self.parts.config, &reason);
+            warn!(reason, "the Kafka producer has failed; another one takes over");
+        }
         self.link.give_up();
         match link(&self.parts, self.for_ever) {
             Ok(link) => {
@@ -356,6 +373,7 @@ impl Sender {
 
     /// What has not arrived goes to disk; where there is none, closing the sink counts it.
     fn end(mut self, back: &Back) {
+        self.bury();
         if self.backlog.is_there() {
             let streams = self.parts.flight.tallies().own.tally.streams();
             while let Some(first) = back.ready().next() {
