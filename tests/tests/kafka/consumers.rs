@@ -80,7 +80,7 @@ fn console_consumer(broker: &Broker, topic: &str, count: usize) -> Vec<Printed> 
 fn read(text: &str) -> Vec<Printed> {
     let line = |line: &str| {
         let parts: Vec<&str> = line.split('\t').collect();
-        let [headers, key, value] = parts[..] else { panic!("{line}") };
+        let [headers, key, value] = <[&str; 3]>::try_from(parts).unwrap();
         Printed { headers: headers.into(), key: key.into(), value: value.into() }
     };
     text.lines().map(line).collect()

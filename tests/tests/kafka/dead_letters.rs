@@ -2,17 +2,20 @@
 //! where even those are refused. Needs no root.
 
 use crate::consume::{Record, consume};
+use crate::live;
 use crate::replay::{STREAMS, verification};
 use crate::security::{Guarded, stranger};
 use crate::{LEDGER, TRANSACTIONS};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use dnscribe_tests::agent::Agent;
 use dnscribe_tests::kafka::security::{Door, STRANGER};
 use dnscribe_tests::kafka::{Broker, Tool};
 use dnscribe_tests::{environment, ledger, shell};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::time::Duration;
 
 /// Where dead letters go.
 const DEAD_LETTERS: &str = "dns.dlq";
@@ -161,4 +164,29 @@ fn what_may_not_be_written_is_a_dead_letter_or_counted() {
     let letters = consume(&broker.bootstrap(), DEAD_LETTERS);
     check_letters(&letters, "messages", "not_authorised", replayed.of("dns.message/1"));
     verify(broker);
+}
+
+/// The first thing that a producer asks for is refused for good: another one must take over.
+#[test]
+fn a_right_that_is_granted_later_is_noticed() {
+    if !environment::privileged() {
+        return;
+    }
+    let guarded = Guarded::up();
+    let broker = &guarded.broker;
+    broker.create_topic(LEDGER, 1).unwrap();
+    let config = guarded.config("stranger", &guarded.address(Some(Door::Sasl)), &stranger());
+    let mut command = Command::new(environment::binary().unwrap());
+    command.args(["run", "--sink", "kafka", "--sink", "stdout", "--stream", "ledger"]);
+    let agent = Agent::start(command.env("DNSCRIBE_CONFIG", &config)).unwrap();
+    broker.let_write(STRANGER, LEDGER).unwrap();
+    live::wait_for(&agent, "a delivery", Duration::from_secs(30), |scrape| {
+        scrape.records("ledger", "in_flight") + scrape.records("ledger", "spooled") == 0
+            && scrape.records("ledger", "delivered") >= 2
+    });
+    let end = agent.terminate().unwrap();
+    assert!(!consume(&broker.bootstrap(), LEDGER).is_empty());
+    let told = end.stderr.matches("the Kafka producer has failed; another one takes over").count();
+    assert_eq!(told, 1, "{}", end.stderr);
+    assert!(end.stderr.contains("grant the user the right"), "{}", end.stderr);
 }

@@ -22,15 +22,13 @@ mod torn;
 
 use consume::{Record, consume};
 use dnscribe_tests::agent::Agent;
-use dnscribe_tests::dnsperf::{Load, Perf};
+use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::kafka::Broker;
-use dnscribe_tests::lab::{Host, Lab};
+use dnscribe_tests::lab::Lab;
 use dnscribe_tests::{environment, ledger, shell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 /// Where transactions go.
 const TRANSACTIONS: &str = "dns.normalized";
@@ -125,32 +123,6 @@ fn check_envelopes(records: &[Record]) {
         assert_eq!(&record.key, key, "one resolver and zone, one key");
         assert!(!record.key.is_empty());
     }
-}
-
-#[test]
-fn a_broker_that_dies_and_comes_back_loses_nothing() {
-    let Some(mut bench) = bench() else { return };
-    let suffix = "crash.wild.example.com";
-    let agent = agent(&bench.broker, &[]);
-    let load = Load { queries: 8000, qps: Some(1000), suffix: suffix.into(), ..Load::default() };
-    let resolver = bench.lab.resolver_addr();
-    let queries = bench.lab.start_dnsperf(Host::Client, resolver, &load).unwrap();
-    thread::sleep(Duration::from_secs(2));
-    bench.broker.kill().unwrap();
-    thread::sleep(Duration::from_secs(3));
-    bench.broker.restart().unwrap();
-    let report = queries.wait_with_output().unwrap().stdout;
-    let perf = Perf::parse(&String::from_utf8(report).unwrap()).unwrap();
-    let end = agent.terminate().unwrap();
-    assert!(end.status.success(), "{}", end.stderr);
-
-    let records = consume(&bench.broker.bootstrap(), TRANSACTIONS);
-    for vantage in ["client", "server"] {
-        let seen = between(&records, &bench.lab, vantage, suffix);
-        assert_eq!(ids(&seen).len() as u64, perf.completed, "{vantage}: {}", end.stderr);
-    }
-    let last = end.final_ledger().unwrap();
-    assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");
 }
 
 #[test]

@@ -40,8 +40,8 @@ fn a_torn_spool_costs_what_was_torn_and_no_more() {
 
     bench.broker.restart().unwrap();
     let agent = live::run(&bench.broker.bootstrap(), &settings);
-    let torn = Scrape::of(&agent).sum("dnscribe_spool_torn_bytes_total", &[]);
-    assert!(torn > 0);
+    let octets = Scrape::of(&agent).sum("dnscribe_spool_torn_bytes_total", &[]);
+    assert!(octets > 0);
     let end = agent.terminate().unwrap();
     assert!(end.status.success(), "{}", end.stderr);
     let last = end.final_ledger().unwrap();
@@ -53,8 +53,8 @@ fn a_torn_spool_costs_what_was_torn_and_no_more() {
     assert!(corrupt > 0, "{last:#}");
     assert_eq!(of(&["delivered"]) + corrupt, of(&["records"]), "{last:#}");
     // No more than two segments are gone.
-    let at_least = spooled - 2 * spooled / segments.len() as u64;
-    assert!(of(&["delivered"]) >= at_least, "{} of {spooled}", of(&["delivered"]));
+    let rest = spooled - 2 * spooled / segments.len() as u64;
+    assert!(of(&["delivered"]) >= rest, "{} of {spooled}", of(&["delivered"]));
     let records = live::transactions(&bench.broker, &bench.lab, "torn");
     let own = ["delivery", "kafka", "transactions", "delivered"];
     let own = ledger::counter(last, &own).unwrap();

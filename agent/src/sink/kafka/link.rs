@@ -71,6 +71,18 @@ impl Link {
         }
     }
 
+    /// Why this producer will never send anything again, if that is so. librdkafka does not tell
+    /// its error callback of every such reason, of missing rights for one.
+    pub(super) fn fatal(&self) -> Option<String> {
+        let (code, reason) = self.producer.client().fatal_error()?;
+        Some(match code {
+            RDKafkaErrorCode::ClusterAuthorizationFailed => {
+                format!("{reason}; grant the user the right to write to the topics")
+            }
+            _ => reason,
+        })
+    }
+
     /// Has what waits sent without waiting for more to go with it.
     pub(super) fn hurry(&self, limit: Duration) {
         // What does not arrive in time stays on its way.

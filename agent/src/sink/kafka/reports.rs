@@ -131,12 +131,13 @@ impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let message = without_secrets(&self.health.config, message);
         match level {
+            // Connection trouble is told once, by `error`; librdkafka repeats it at each attempt.
+            // And whoever replaces a producer that has failed tells why.
+            _ if matches!(facility, "FAIL" | "ERROR" | "GETPID" | "REQTMOUT" | "FATAL") => {
+                debug!(facility, "librdkafka: {message}");
+            }
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 error!(facility, "librdkafka: {message}");
-            }
-            // Connection trouble is told once, by `error`; librdkafka repeats it at each attempt.
-            _ if matches!(facility, "FAIL" | "ERROR" | "GETPID" | "REQTMOUT") => {
-                debug!(facility, "librdkafka: {message}");
             }
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
                 warn!(facility, "librdkafka: {message}");

@@ -18,6 +18,7 @@ use super::encode::NotEncoded;
 use super::flight::{Cargo, Cursor, Flight, Origin, Outcome, ToSend};
 use super::link::{Link, Sent};
 use super::reports::{Health, Reports};
+use super::settings::without_secrets;
 use gather::gather;
 use schemas::Schemas;
 use std::sync::Arc;
@@ -54,6 +55,9 @@ const LINGER: Duration = Duration::from_millis(20);
 /// Between two words on whether Kafka takes records.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
+/// Between two words on why producers fail.
+const TELL_FATAL_EVERY: Duration = Duration::from_secs(300);
+
 /// How long it may take to find out why Kafka cannot be reached.
 const DIAGNOSIS: Duration = Duration::from_secs(5);
 
@@ -82,6 +86,7 @@ pub(super) struct Sender {
     schemas: Schemas,
     away: bool,
     next_word: Instant,
+    next_fatal_word: Instant,
     told_away: bool,
 }
 
@@ -104,6 +109,7 @@ impl Sender {
             schemas,
             away: false,
             next_word: now,
+            next_fatal_word: now,
             told_away: false,
         })
     }
@@ -160,6 +166,11 @@ impl Sender {
         self.backlog.insure(exposure, now);
         self.backlog.tend(now);
         back.shared.set_draining(!self.backlog.is_empty());
+        self.bury();
+    }
+
+    /// Has dead letters sent for what nobody takes.
+    fn bury(&mut self) {
         for letters in self.parts.dead_letters.batches(&self.parts.flight.take_dead()) {
             self.take(&Arc::new(letters));
         }
@@ -207,9 +218,15 @@ impl Sender {
         if now < self.next_link {
             return;
         }
-        let Some(reason) = self.parts.health.take_fatal() else { return };
+        let told = self.parts.health.take_fatal();
+        let Some(reason) = self.link.fatal().or(told) else { return };
         self.next_link = now + RENEW_EVERY;
-        warn!(reason, "the Kafka producer has failed; another one takes over");
+        // The next one may fail in the same way, until somebody has looked after it.
+        if now >= self.next_fatal_word {
+            self.next_fatal_word = now + TELL_FATAL_EVERY;
+            let reason = without_secrets(&self.parts.config, &reason);
+            warn!(reason, "the Kafka producer has failed; another one takes over");
+        }
         self.link.give_up();
         match link(&self.parts, self.for_ever) {
             Ok(link) => {
@@ -328,6 +345,7 @@ impl Sender {
 
     /// What has not arrived goes to disk; where there is none, closing the sink counts it.
     fn end(mut self, back: &Back) {
+        self.bury();
         if self.backlog.is_there() {
             let streams = self.parts.flight.tallies().own.tally.streams();
             while let Some(first) = back.ready().next() {
