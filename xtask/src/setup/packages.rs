@@ -41,7 +41,7 @@ pub const BUILD: &[Need] = &[
 ];
 
 /// What the tests need: DNS programs for the lab, Java with Maven for Kafka and the registry, Python
-/// for a client of theirs.
+/// for a client of theirs, another producer to measure ours by.
 pub const TEST: &[Need] = &[
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
     need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
@@ -54,6 +54,7 @@ pub const TEST: &[Need] = &[
     need(|| has("mvn"), "maven", "maven", "maven"),
     need(|| has("setpriv"), "util-linux", "util-linux", "util-linux"),
     need(venv, "python3-venv", "python3", "python"),
+    need(|| has("kcat"), "kcat", "kcat", "kcat"),
 ];
 
 /// Installs packages with no daemon of theirs started: the lab starts its own, and port 53 is not
