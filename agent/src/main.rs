@@ -3,6 +3,12 @@
 use clap::Parser;
 use dnscribe::{cli::Cli, command};
 use std::process::ExitCode;
+use tikv_jemallocator::Jemalloc;
+
+/// librdkafka allocates several times per record in one thread and frees in another, which glibc's
+/// allocator is slow at. This one takes the place of `malloc` in the whole process, C included.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     match command::execute(&Cli::parse()) {

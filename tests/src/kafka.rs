@@ -19,6 +19,7 @@ use security::{Door, PASSWORD, Security, USER};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// The version that tests and the dev loop run.
@@ -135,6 +136,20 @@ impl Broker {
     pub fn tool(&self, tool: Tool, words: &[&str]) -> Result<String> {
         let output = self.runtime.tool(tool, &self.bootstrap(), words)?;
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Kafka's own producer benchmark, on this host: the command without its words.
+    pub fn producer_performance(&self) -> Result<Command> {
+        self.runtime.producer_performance()
+    }
+
+    /// The broker's process, where it runs on this host without a container.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        match self.process {
+            Some(Process::Java { pid, .. }) => Some(pid),
+            _ => None,
+        }
     }
 
     /// Stops the broker in good order; its data stays.

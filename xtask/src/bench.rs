@@ -2,7 +2,9 @@
 //! ratios within a run; absolute figures are the machine's.
 
 mod e2e;
+mod kafka;
 mod pipeline;
+mod timed;
 mod usage;
 
 use anyhow::Result;
@@ -13,10 +15,11 @@ use std::path::PathBuf;
 pub struct Args {
     /// Which benchmark; all of them where not given
     name: Option<Name>,
-    /// Repetitions: of `e2e` each is bare, agent, agent, bare
+    /// Repetitions: of `e2e` each is bare, agent, agent, bare; of `kafka` each producer comes twice
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     repetitions: u32,
-    /// Queries of each repetition (`e2e`: 200000), or messages of the capture (`pipeline`: 1000000)
+    /// Queries of each repetition (`e2e`: 200000), or messages of the capture (`pipeline`: 1000000,
+    /// `kafka`: 2000000, two for each record)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=5_000_000))]
     count: Option<u32>,
     /// The agent to measure, instead of one built now
@@ -30,6 +33,8 @@ enum Name {
     E2e,
     /// A generated capture through `dnscribe replay`
     Pipeline,
+    /// The Kafka sink beside kcat and Kafka's own producer, at one broker
+    Kafka,
 }
 
 /// Runs the command.
@@ -42,6 +47,10 @@ pub fn main(args: &Args) -> Result<()> {
     };
     if wanted(Name::Pipeline) {
         pipeline::main(&binary, args.repetitions, args.count.unwrap_or(1_000_000))?;
+    }
+    if wanted(Name::Kafka) {
+        let sink = crate::build::example("kafka_sink")?;
+        kafka::main(&binary, &sink, args.repetitions, args.count.unwrap_or(2_000_000))?;
     }
     if wanted(Name::E2e) {
         let count = args.count.unwrap_or(200_000);

@@ -19,3 +19,10 @@ pub fn release() -> Result<PathBuf> {
     }
     Ok(environment::target().join("release/dnscribe"))
 }
+
+/// Builds an example of the agent as a release and returns where it is.
+pub fn example(name: &str) -> Result<PathBuf> {
+    let words = ["build", "--release", "--package", "dnscribe", "--example", name];
+    shell::pass_through(cargo().args(words))?;
+    Ok(environment::target().join("release/examples").join(name))
+}

@@ -108,6 +108,20 @@ impl Runtime {
         };
         shell::output(command.args(["--bootstrap-server", bootstrap]).args(words))
     }
+
+    /// Kafka's own producer benchmark, with what its script gives to Java.
+    pub fn producer_performance(&self) -> Result<Command> {
+        let Self::Java(libraries) = self else {
+            bail!("a program in a container is not measured: install java and mvn");
+        };
+        let mut command = Command::new("java");
+        command.args(["-Xmx512M", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]);
+        command.args(["-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"]);
+        command.args(["-XX:MaxInlineLevel=15", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]);
+        command.arg("-cp").arg(libraries.join("*"));
+        command.arg("org.apache.kafka.tools.ProducerPerformance");
+        Ok(command)
+    }
 }
 
 /// A command that comes with Kafka.

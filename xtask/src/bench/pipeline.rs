@@ -2,33 +2,19 @@
 //! its records made and thrown away.
 
 use super::e2e::per_million;
-use super::{median, usage};
+use super::median;
+use super::timed::{self, Took};
 use crate::say;
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use dnscribe_tests::pcap;
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::json;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
-
-/// How often the memory of the process is looked at.
-const LOOK: Duration = Duration::from_millis(10);
-/// When a replay that does not end is given up.
-const LIMIT: Duration = Duration::from_secs(300);
+use std::process::{Command, Stdio};
 
 /// Zones in the capture.
 const ZONES: u32 = 100;
-
-/// What one replay took.
-struct Took {
-    wall_seconds: f64,
-    cpu_seconds: f64,
-    rss_peak_bytes: u64,
-}
 
 /// Runs the benchmark and prints its lines.
 pub fn main(binary: &Path, repetitions: u32, messages: u32) -> Result<()> {
@@ -63,36 +49,5 @@ pub fn main(binary: &Path, repetitions: u32, messages: u32) -> Result<()> {
 fn replay(binary: &Path, capture: &Path) -> Result<Took> {
     let mut command = Command::new(binary);
     command.arg("replay").arg(capture).args(["--sink", "null"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let start = Instant::now();
-    let mut child = command.spawn().context("cannot start the agent")?;
-    let watched = watch(&child, start);
-    if watched.is_err() {
-        dnscribe_tests::shell::end(&mut child);
-    }
-    let took = watched?;
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("dnscribe replay failed ({status})");
-    }
-    Ok(took)
-}
-
-/// Watches a process to its end without reaping it, so that its CPU time can still be read.
-fn watch(child: &Child, start: Instant) -> Result<Took> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-    let mut rss_peak_bytes = 0;
-    while waitid(WaitId::Pid(pid), look)?.is_none() {
-        rss_peak_bytes = usage::peak_bytes(child.id()).unwrap_or(0).max(rss_peak_bytes);
-        if start.elapsed() > LIMIT {
-            bail!("the replay does not end");
-        }
-        thread::sleep(LOOK);
-    }
-    Ok(Took {
-        wall_seconds: start.elapsed().as_secs_f64(),
-        cpu_seconds: usage::cpu_seconds(child.id())?,
-        rss_peak_bytes,
-    })
+    timed::run(command.stdout(Stdio::null()).stderr(Stdio::null()))
 }
