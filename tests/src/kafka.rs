@@ -26,7 +26,7 @@ pub const VERSION: &str = "4.1.1";
 /// How long the broker may take to start, on a busy machine.
 const START: Duration = Duration::from_secs(90);
 /// How long it may take to stop in good order.
-const STOP: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(60);
 /// In the folder of a broker that was left running: what there is to know of it.
 const NOTE: &str = "up.json";
 /// What the broker logs once it takes requests.

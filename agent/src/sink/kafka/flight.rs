@@ -4,10 +4,16 @@
 //! producer that has failed can be replaced and the new one given what the old one left, and what
 //! a broker that does not answer leaves in memory can be put on disk too.
 
-use super::super::tally::{PerStream, Place, Reason, Tally};
-use super::super::{Batch, Stream, StreamSet};
+mod cargo;
+
+pub(super) use cargo::{Cargo, Cursor, Dead, Exposed, Origin, Outcome, ToSend};
+
+use super::super::Stream;
+use super::super::tally::{PerStream, Reason, Tally};
+use super::super::threaded::Shared;
 use super::bits::Bits;
 use crate::sink::spool::FrameId;
+use cargo::Pending;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,24 +21,10 @@ use std::time::{Duration, Instant};
 /// Of a refused record the dead letter holds no more octets than this.
 pub(super) const DEAD_BYTES: usize = 64 << 10;
 
-/// No batch has more records: a record's place in its batch fits into so many bits.
-const INDEX_BITS: u32 = 16;
-
-const _: () = assert!(usize::BITS == 64, "a record's number is a batch's number and a place");
-
-/// Whose balance a record belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// This capture's.
-    Own,
-    /// An earlier capture's, which left it in the spool.
-    Recovered,
-}
-
 /// The tallies of both origins.
 #[derive(Clone)]
 pub(super) struct Tallies {
-    pub(super) own: Arc<super::super::threaded::Shared>,
+    pub(super) own: Arc<Shared>,
     pub(super) recovered: Arc<Tally>,
 }
 
@@ -42,76 +34,6 @@ impl Tallies {
             Origin::Own => &self.own.tally,
             Origin::Recovered => &self.recovered,
         }
-    }
-}
-
-/// What librdkafka says of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The broker has it.
-    Delivered,
-    /// It was given back unsent: it stays on its way.
-    Returned,
-    /// Nobody will take it.
-    Refused(Reason),
-}
-
-/// A record that nobody takes.
-#[derive(Clone, Debug)]
-pub(super) struct Dead {
-    pub(super) stream: Stream,
-    pub(super) event_id: u128,
-    pub(super) reason: Reason,
-    /// Its beginning, and how long it was.
-    pub(super) bytes: Vec<u8>,
-    pub(super) whole_bytes: usize,
-}
-
-/// One batch on its way.
-pub(super) struct Cargo {
-    pub(super) batch: Arc<Batch>,
-    pub(super) node: Arc<str>,
-    pub(super) origin: Origin,
-    /// The streams of the batch that are meant; records of others are none of ours.
-    pub(super) streams: StreamSet,
-    /// The frame on disk that holds the records of a stream.
-    pub(super) homes: [Option<FrameId>; Stream::ALL.len()],
-    /// Records that need not be sent.
-    pub(super) settled: Bits,
-}
-
-struct Pending {
-    cargo: Cargo,
-    /// What was settled when the frames were written, which hold the rest.
-    left_out: Bits,
-    left: PerStream,
-    since: Instant,
-}
-
-impl Pending {
-    fn is_done(&self) -> bool {
-        self.left == PerStream::default()
-    }
-
-    /// Whether anything of it would be lost in a crash.
-    fn is_exposed(&self) -> bool {
-        self.left.iter().zip(&self.cargo.homes).any(|(left, home)| *left > 0 && home.is_none())
-    }
-
-    fn place(&self, stream: Stream) -> Place {
-        match self.cargo.homes[stream as usize] {
-            Some(_) => Place::Disk,
-            None => Place::Memory,
-        }
-    }
-
-    /// Which records of the stream's frame are settled.
-    fn settled_in_frame(&self, stream: Stream) -> Vec<bool> {
-        let records = self.cargo.batch.iter().enumerate();
-        records
-            .filter(|(index, record)| record.stream == stream && !self.left_out.has(*index))
-            .map(|(index, _)| self.cargo.settled.has(index))
-            .collect()
     }
 }
 
@@ -134,53 +56,6 @@ struct State {
 pub(super) struct Flight {
     state: Mutex<State>,
     tallies: Tallies,
-}
-
-/// Where the sender stands: the next record to hand over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cursor {
-    batch: usize,
-    pub(super) index: usize,
-}
-
-impl Cursor {
-    /// The record's number, for librdkafka to give back.
-    pub(super) fn number(self) -> usize {
-        self.batch << INDEX_BITS | self.index
-    }
-
-    pub(super) fn next_batch(self) -> Self {
-        Self { batch: self.batch + 1, index: 0 }
-    }
-}
-
-/// A batch to be handed over.
-pub(super) struct ToSend {
-    pub(super) batch: Arc<Batch>,
-    pub(super) node: Arc<str>,
-    pub(super) streams: StreamSet,
-    pub(super) settled: Bits,
-}
-
-/// A batch of which a crash would lose something.
-pub(super) struct Exposed {
-    pub(super) batch: Arc<Batch>,
-    number: usize,
-    streams: StreamSet,
-    settled: Bits,
-    homes: [Option<FrameId>; Stream::ALL.len()],
-}
-
-impl Exposed {
-    /// The records of a stream that are neither settled nor on disk, by place.
-    pub(super) fn of(&self, stream: Stream) -> impl Iterator<Item = super::super::Rendered<'_>> {
-        let wanted = self.streams.contains(stream) && self.homes[stream as usize].is_none();
-        let all = self.batch.iter().enumerate();
-        all.filter(move |(index, record)| {
-            wanted && record.stream == stream && !self.settled.has(*index)
-        })
-        .map(|(_, record)| record)
-    }
 }
 
 impl Flight {
@@ -255,7 +130,7 @@ impl Flight {
 
     /// What became of a record. A second word about the same record changes nothing.
     pub(super) fn settle(&self, number: usize, outcome: Outcome) {
-        let (batch, index) = (number >> INDEX_BITS, number & ((1 << INDEX_BITS) - 1));
+        let Cursor { batch, index } = Cursor::of(number);
         let mut state = self.state();
         if outcome == Outcome::Returned {
             return;

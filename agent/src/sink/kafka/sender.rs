@@ -4,19 +4,23 @@
 //! librdkafka at once. Else they are appended to the spool and come back from it in order, so that
 //! a partition never sees a younger record before an older one of its stream.
 
-use super::super::tally::Place;
-use super::super::tally::Reason;
-use super::super::threaded::{Back, Next, Taken};
+mod gather;
+mod schemas;
+
+use super::super::tally::{Place, Reason};
+use super::super::threaded::{Back, Next};
 use super::super::{Batch, Failure, KafkaConfig, SinkError, Stream, StreamSet};
 use super::backlog::Backlog;
 use super::bits::Bits;
 use super::dead_letter::DeadLetters;
 use super::diagnose::diagnose;
-use super::encode::{Encoder, NotEncoded};
+use super::encode::NotEncoded;
 use super::flight::{Cargo, Cursor, Flight, Origin, Outcome, ToSend};
 use super::link::{Link, Sent};
 use super::reports::{Health, Reports};
 use super::settings::without_secrets;
+use gather::gather;
+use schemas::Schemas;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -45,16 +49,8 @@ const IDLE_PAUSE: Duration = Duration::from_millis(100);
 /// Frames from disk between two looks at the queue: more than one, so that the disk gets emptied.
 const FRAMES: usize = 4;
 
-/// Small batches are put together until they have so many octets or records.
-const GATHER_BYTES: usize = 64 << 10;
-/// See [`GATHER_BYTES`].
-const GATHER_RECORDS: usize = 4096;
-
 /// While Kafka is away a small batch waits so long for others: the disk likes them larger.
 const LINGER: Duration = Duration::from_millis(20);
-
-/// Between two questions to the schema registry, while it is away.
-const REGISTER_EVERY: Duration = Duration::from_secs(1);
 
 /// Between two words on whether Kafka takes records.
 const TELL_EVERY: Duration = Duration::from_secs(30);
@@ -87,10 +83,7 @@ pub(super) struct Sender {
     backlog: Backlog,
     cursor: Cursor,
     next_link: Instant,
-    encoder: Encoder,
-    next_register: Instant,
-    /// Why schemas are not registered yet, once that was asked for in vain.
-    unregistered: Option<String>,
+    schemas: Schemas,
     away: bool,
     next_word: Instant,
     next_fatal_word: Instant,
@@ -104,7 +97,7 @@ impl Sender {
         let link = link(&parts, for_ever).map_err(SinkError::Kafka)?;
         let cursor = Cursor::default();
         let streams = parts.flight.tallies().own.tally.streams();
-        let encoder = Encoder::new(&parts.config, streams).map_err(SinkError::Kafka)?;
+        let schemas = Schemas::new(&parts.config, streams).map_err(SinkError::Kafka)?;
         let now = Instant::now();
         Ok(Self {
             parts,
@@ -113,9 +106,7 @@ impl Sender {
             backlog,
             cursor,
             next_link: now,
-            encoder,
-            next_register: now,
-            unregistered: None,
+            schemas,
             away: false,
             next_word: now,
             next_fatal_word: now,
@@ -162,7 +153,7 @@ impl Sender {
 
     /// Everything that is due at times.
     fn look_after(&mut self, now: Instant, back: &Back) {
-        let away = !self.register(now)
+        let away = !self.schemas.register(now)
             || self.parts.health.is_down()
             || self.parts.flight.silence(now) > STALL;
         if away != self.away && self.backlog.is_there() {
@@ -185,26 +176,6 @@ impl Sender {
         }
     }
 
-    /// Asks the registry for the schemas' ids that are missing; whether all are known.
-    fn register(&mut self, now: Instant) -> bool {
-        if self.encoder.ready() {
-            return true;
-        }
-        if now >= self.next_register {
-            let prepared = self.encoder.prepare();
-            // Each is said once.
-            if prepared.is_err() != self.unregistered.is_some() {
-                match &prepared {
-                    Ok(()) => info!("the schema registry has our schemas"),
-                    Err(why) => warn!("records wait for their schemas: {why}"),
-                }
-            }
-            self.unregistered = prepared.err();
-            self.next_register = Instant::now() + REGISTER_EVERY;
-        }
-        self.encoder.ready()
-    }
-
     fn is_hopeless(&self, now: Instant) -> bool {
         let flight = &self.parts.flight;
         self.parts
@@ -215,7 +186,8 @@ impl Sender {
     /// Ends the sink before its time: nobody is there who would take the records.
     fn give_up(&self, back: &Back) {
         let reason = Reason::BrokerError;
-        let why = self.unregistered.clone().unwrap_or_else(|| {
+        let missing = self.schemas.missing().map(str::to_owned);
+        let why = missing.unwrap_or_else(|| {
             let why = diagnose(&self.parts.config, None, DIAGNOSIS);
             let why = why.map_or_else(|| "no record was taken".to_owned(), |why| why.to_string());
             format!("Kafka cannot be reached: {why}")
@@ -233,7 +205,7 @@ impl Sender {
             self.told_away = true;
             warn!("Kafka does not take records; they go to the spool");
             // Where librdkafka has said nothing, somebody should find out.
-            if self.unregistered.is_none() {
+            if self.schemas.missing().is_none() {
                 self.parts.health.warn_once(None);
             }
         } else if !away && std::mem::take(&mut self.told_away) {
@@ -296,7 +268,7 @@ impl Sender {
             self.cursor.index = index;
             let number = self.cursor.number();
             let line = record.line.strip_suffix(b"\n").unwrap_or(record.line);
-            let payload = match self.encoder.encode(record.stream, line) {
+            let payload = match self.schemas.encode(record.stream, line) {
                 Ok(payload) => payload,
                 Err(NotEncoded::NotYet) => return false,
                 Err(NotEncoded::Never(why)) => {
@@ -384,32 +356,6 @@ impl Sender {
         }
         self.link.give_up();
         self.backlog.close();
-    }
-}
-
-/// Makes one batch of small ones that wait in the queue; where that is still a small one, waits a
-/// little for more.
-fn gather(first: &Taken, back: &Back, linger: Duration) -> Arc<Batch> {
-    let mut all = Arc::clone(&first.batch);
-    fill(&mut all, back);
-    if is_small(&all) && !linger.is_zero() {
-        thread::sleep(linger);
-        fill(&mut all, back);
-    }
-    all
-}
-
-fn is_small(batch: &Batch) -> bool {
-    batch.size_bytes() < GATHER_BYTES && batch.len() < GATHER_RECORDS
-}
-
-/// Adds batches from the queue while there are any.
-fn fill(all: &mut Arc<Batch>, back: &Back) {
-    let mut ready = back.ready();
-    while is_small(all)
-        && let Some(next) = ready.next()
-    {
-        Arc::make_mut(all).extend(&next.batch);
     }
 }
 

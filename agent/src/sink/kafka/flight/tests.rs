@@ -3,7 +3,7 @@ use super::super::super::threaded::{Bounds, Threaded};
 use super::super::REASONS;
 use super::*;
 use crate::ledger::Delivery;
-use crate::sink::Look;
+use crate::sink::{Batch, Look, StreamSet};
 use proptest::prelude::*;
 
 const STREAM: Stream = Stream::Transactions;

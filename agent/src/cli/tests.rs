@@ -1,0 +1,83 @@
+use super::*;
+use clap::CommandFactory;
+use std::time::Duration;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("dnscribe").chain(line.split(' ')))
+}
+
+#[test]
+fn is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn reads_flags_into_the_top_layer() {
+    let line = "run --stream transactions,ledger --sink stdout --sink file:/x --brokers a:1,b:2 \
+                --port 53,5353 --metrics-listen off --query-timeout 1s -o json -vv --hook cgroup \
+                --cgroup x --interface eth0 --interface eth1 --duration 30s --drain-timeout 0s \
+                --log-format json";
+    let Command::Run(run) = parse(line).unwrap().command else { panic!() };
+    let layer = run.sources().flags;
+    assert_eq!(layer.sinks.unwrap().len(), 2);
+    assert_eq!(layer.kafka.brokers.unwrap().len(), 2);
+    assert_eq!(layer.capture.ports.unwrap().to_string(), "53,5353");
+    assert_eq!(layer.metrics.listen, Some(Listen(None)));
+    assert_eq!(layer.pairing.query_timeout.unwrap().0, Duration::from_secs(1));
+    assert_eq!((layer.output, layer.log.level), (Some(Output::Json), Some(LogLevel::Trace)));
+    assert_eq!(layer.capture.interfaces.unwrap(), ["eth0", "eth1"]);
+    assert_eq!(layer.drain_timeout, Some(Span(Duration::ZERO)));
+    assert!(layer.streams.is_some() && layer.duration.is_some());
+}
+
+#[test]
+fn says_the_remedy_and_exits_2() {
+    for (line, remedy) in [
+        ("run --port domain", "numbers from 1 to 65535"),
+        ("run --stream raw", "choose from messages"),
+        ("run --sink kafak", "file:PATH"),
+        ("run --query-timeout 5", "such as 5s"),
+        ("run --hook kprobe", "auto cgroup socket"),
+        ("run --metrics-listen 9353", "127.0.0.1:9353"),
+        ("replay", "FILE"),
+        ("ledger verify", "FILE"),
+        ("kafka init --partitions 0", "such as 12"),
+        ("ledger verify x --brokers a:1", "cannot be used with"),
+        ("run --nonsense", "--nonsense"),
+        ("nonsense", "nonsense"),
+    ] {
+        let error = parse(line).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}");
+        assert!(error.to_string().contains(remedy), "{line}: {error}");
+    }
+    assert_eq!(parse("--version").unwrap_err().exit_code(), 0);
+    assert_eq!(parse("run --help").unwrap_err().exit_code(), 0);
+}
+
+#[test]
+fn verify_reads_files_or_topics() {
+    for line in ["ledger verify a -", "ledger verify --brokers b:1", "ledger verify --config c"] {
+        let Command::Ledger(LedgerCommand::Verify(args)) = parse(line).unwrap().command else {
+            panic!("{line}");
+        };
+        assert_eq!(args.files.is_empty(), line.contains("--"), "{line}");
+    }
+}
+
+#[test]
+fn other_commands() {
+    assert!(
+        matches!(parse("replay - a.pcap").unwrap().command, Command::Replay(args) if args.files.len() == 2)
+    );
+    let line = "kafka init --brokers a:1 --partitions 2 --replication-factor 3 --dry-run";
+    let Command::Kafka(KafkaCommand::Init(init)) = parse(line).unwrap().command else { panic!() };
+    let layer = init.sources().flags.kafka;
+    assert_eq!((layer.partitions.len(), layer.replication_factor.unwrap().0), (7, 3));
+    assert!(init.mode().dry_run && !init.mode().alter);
+    assert!(
+        matches!(parse("schema dns.dlq/1").unwrap().command, Command::Schema(args) if args.name.is_some())
+    );
+    assert!(
+        matches!(parse("check -o json").unwrap().command, Command::Check(args) if args.output == Some(Output::Json))
+    );
+}
