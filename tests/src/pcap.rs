@@ -1,5 +1,5 @@
-//! A capture to measure and test with, always the same: queries and their responses between a few clients
-//! and resolvers, over UDP, as raw IP packets.
+//! A capture to measure and test with, always the same: queries and their responses between a few
+//! clients and resolvers, over UDP, as raw IP packets.
 
 use anyhow::{Context as _, Result};
 use std::io::{self, Write};

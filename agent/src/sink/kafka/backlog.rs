@@ -109,7 +109,7 @@ impl Backlog {
                     self.gauges.torn_bytes.fetch_add(bytes, Ordering::Relaxed);
                 }
                 self.spool = Some(spool);
-                self.ailing = false;
+                self.recover();
                 // Opening drops what is too old.
                 self.account_gone();
             }
@@ -171,7 +171,7 @@ impl Backlog {
             self.account_gone();
         }
         if refused.is_empty() {
-            self.ailing = false;
+            self.recover();
         }
         refused
     }
@@ -286,6 +286,12 @@ impl Backlog {
             let origin = if gone.own { Origin::Own } else { Origin::Recovered };
             let tally = self.flight.tallies().of(origin);
             tally.settle_at(Place::Disk, gone.stream, gone.records, Err(reason));
+        }
+    }
+
+    fn recover(&mut self) {
+        if std::mem::take(&mut self.ailing) {
+            info!("the spool can be written to again");
         }
     }
 
