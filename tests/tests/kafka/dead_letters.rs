@@ -145,6 +145,9 @@ fn what_may_not_be_written_is_a_dead_letter_or_counted() {
         command.env("DNSCRIBE_CONFIG", &config);
         command
     };
+    let check = to_stranger().args(["check", "--sink", "kafka"]).output().unwrap();
+    let told = String::from_utf8(check.stdout).unwrap();
+    assert!(told.contains("not authorised for topic dns.normalized"), "{told}");
     // Even the dead letters are refused.
     for topic in [TRANSACTIONS, LEDGER] {
         broker.let_write(STRANGER, topic).unwrap();

@@ -5,9 +5,11 @@ use super::diagnose::{Diagnosis, diagnose, diagnose_lasting};
 use super::settings::{self, essence, without_secrets};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaRespErr;
 use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +52,8 @@ impl ClientContext for Asking {
     }
 }
 
+impl ConsumerContext for Asking {}
+
 impl ProducerContext for Asking {
     type DeliveryOpaque = ();
 
@@ -70,6 +74,12 @@ pub fn probe_brokers(
         .map(|stream| config.topic(stream))
         .filter(|topic| !topics.contains(topic))
         .collect();
+    let forbidden = forbidden(config, &missing, timeout)?;
+    if !forbidden.is_empty() {
+        let remedy = "have the broker let this client's user describe and write it";
+        let topics = forbidden.join(", ");
+        return Err(Diagnosis::new(format!("not authorised for topic {topics}"), remedy));
+    }
     let brokers = metadata.brokers().len();
     let noun = if brokers == 1 { "broker" } else { "brokers" };
     let found = format!("{brokers} {noun}, {} topics", topics.len());
@@ -80,6 +90,30 @@ pub fn probe_brokers(
             topics.join(", ")
         ),
     })
+}
+
+/// Topics that the broker does not list because this client may not know of them. They are asked
+/// for as a consumer does: a producer's question would make those that are not there.
+fn forbidden<'a>(
+    config: &KafkaConfig,
+    topics: &[&'a str],
+    timeout: Duration,
+) -> Result<Vec<&'a str>, Diagnosis> {
+    if topics.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (news, _) = mpsc::channel();
+    let context = Asking { config: config.clone(), last: Arc::default(), news };
+    let consumer: BaseConsumer<Asking> = settings::consumer(config)
+        .create_with_context(context)
+        .map_err(|error| settings::cannot_start(config, &error))?;
+    let refused = Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    let forbidden = topics.iter().copied().filter(|topic| {
+        // Whatever else it says of one topic, the brokers have answered as a whole.
+        let found = consumer.fetch_metadata(Some(topic), timeout).ok();
+        found.is_some_and(|found| found.topics().iter().any(|topic| topic.error() == refused))
+    });
+    Ok(forbidden.collect())
 }
 
 /// The cluster's metadata, or why it cannot be had.

@@ -34,6 +34,9 @@ const MAX_BYTES: usize = 64 << 20;
 /// Kafka counts as away when it has had records for so long and has acknowledged none.
 const STALL: Duration = Duration::from_secs(1);
 
+/// The same before the first acknowledgement, which takes connecting, logging in and more.
+const FIRST_STALL: Duration = Duration::from_secs(3);
+
 /// So many records go to the producer from disk while Kafka is away, to find out when it is back.
 const AWAY_RECORDS: u64 = 1000;
 
@@ -155,7 +158,7 @@ impl Sender {
     fn look_after(&mut self, now: Instant, back: &Back) {
         let away = !self.schemas.register(now)
             || self.parts.health.is_down()
-            || self.parts.flight.silence(now) > STALL;
+            || self.parts.flight.silence(now) > self.patience();
         if away != self.away && self.backlog.is_there() {
             self.tell(away, now);
         }
@@ -174,6 +177,11 @@ impl Sender {
         for letters in self.parts.dead_letters.batches(&self.parts.flight.take_dead()) {
             self.take(&Arc::new(letters));
         }
+    }
+
+    /// How long Kafka may be silent before it counts as away.
+    fn patience(&self) -> Duration {
+        if self.parts.flight.has_reached() { STALL } else { FIRST_STALL }
     }
 
     fn is_hopeless(&self, now: Instant) -> bool {
