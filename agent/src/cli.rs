@@ -12,7 +12,7 @@ use crate::config::value::{Broker, Hook, Listen, LogFormat, LogLevel, Output, Po
 use crate::config::{Purpose, Sources};
 use crate::sink::{SinkSpec, StreamSet};
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Every DNS message at the socket, with its process, exactly accounted for.
 #[derive(Clone, Debug, Parser)]
@@ -257,6 +257,12 @@ where
 }
 
 impl CommonArgs {
+    /// What a command says that only has to find Kafka.
+    fn of_kafka(config: Option<&Path>, brokers: &[Broker]) -> Self {
+        let config = config.map(Path::to_path_buf);
+        Self { config, brokers: brokers.to_vec(), ..Self::default() }
+    }
+
     /// The flags as a layer of configuration.
     #[must_use]
     pub fn layer(&self) -> Layer {
@@ -331,11 +337,7 @@ impl VerifyArgs {
     /// What the configuration is made from.
     #[must_use]
     pub fn sources(&self) -> Sources {
-        let common = CommonArgs {
-            config: self.config.clone(),
-            brokers: self.brokers.clone(),
-            ..CommonArgs::default()
-        };
+        let common = CommonArgs::of_kafka(self.config.as_deref(), &self.brokers);
         common.sources(Purpose::Replay, common.layer())
     }
 }

@@ -148,6 +148,17 @@ impl Batch {
         self.entries.push(Entry { stream, event_id, line_end, key_end: self.bytes.len() });
     }
 
+    /// Appends a record as a line of JSON.
+    pub fn push_json(
+        &mut self,
+        stream: Stream,
+        event_id: u128,
+        record: &impl Serialize,
+        key: &[u8],
+    ) {
+        self.push(stream, event_id, |out| json(out, record), |out| out.extend(key));
+    }
+
     /// Appends the records of another batch.
     pub fn extend(&mut self, other: &Self) {
         let shift = self.bytes.len();
@@ -200,6 +211,18 @@ impl Batch {
     pub fn size_bytes(&self) -> usize {
         self.bytes.len()
     }
+}
+
+/// One line of JSON.
+fn json(out: &mut Vec<u8>, record: &impl Serialize) {
+    let start = out.len();
+    // Records have string keys and no failing parts, and memory does not refuse a write.
+    if let Err(error) = serde_json::to_writer(&mut *out, record) {
+        tracing::error!(%error, "a record could not be rendered");
+        out.truncate(start);
+        out.extend(b"{}");
+    }
+    out.push(b'\n');
 }
 
 /// A place that records go to, fed in batches. Implementations own a thread and a bounded queue.
@@ -267,6 +290,20 @@ pub struct Gauge {
     pub counter: bool,
     /// The number now.
     pub value: f64,
+}
+
+impl Gauge {
+    /// A number that rises and falls.
+    #[must_use]
+    pub const fn level(name: &'static str, help: &'static str, value: f64) -> Self {
+        Self { name, help, counter: false, value }
+    }
+
+    /// A number that only ever rises.
+    #[must_use]
+    pub const fn total(name: &'static str, help: &'static str, value: f64) -> Self {
+        Self { name, help, counter: true, value }
+    }
 }
 
 /// A sink's end before its time.

@@ -60,11 +60,7 @@ impl InitArgs {
     /// What the configuration is made from.
     #[must_use]
     pub fn sources(&self) -> Sources {
-        let common = CommonArgs {
-            config: self.config.clone(),
-            brokers: self.brokers.clone(),
-            ..CommonArgs::default()
-        };
+        let common = CommonArgs::of_kafka(self.config.as_deref(), &self.brokers);
         let mut layer = common.layer();
         let partitions = self.partitions.iter();
         layer.kafka = KafkaLayer {

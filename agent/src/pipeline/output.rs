@@ -284,7 +284,7 @@ impl Tray {
     /// Adds a record as JSON, if it is wanted.
     fn add(&mut self, stream: Stream, id: EventId, record: &impl Serialize, key: &[u8]) {
         if self.renders(stream) {
-            self.batch.push(stream, id.0, |out| json(out, record), |out| out.extend(key));
+            self.batch.push_json(stream, id.0, record, key);
         } else {
             self.count(stream, id);
         }
@@ -405,16 +405,4 @@ fn push(trays: &mut [Tray], stream: Stream, id: EventId, record: &impl Serialize
     for tray in trays {
         tray.add(stream, id, record, key);
     }
-}
-
-/// One line of JSON.
-fn json(out: &mut Vec<u8>, record: &impl Serialize) {
-    let start = out.len();
-    // Records have string keys and no failing parts, and memory does not refuse a write.
-    if let Err(error) = serde_json::to_writer(&mut *out, record) {
-        tracing::error!(%error, "a record could not be rendered");
-        out.truncate(start);
-        out.extend(b"{}");
-    }
-    out.push(b'\n');
 }

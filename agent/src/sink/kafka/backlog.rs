@@ -242,9 +242,7 @@ impl Backlog {
         }
         if now >= self.next_checkpoint {
             self.next_checkpoint = now + CHECKPOINT_EVERY;
-            if let Some(spool) = &mut self.spool {
-                spool.expire(SystemTime::now());
-            }
+            spool.expire(SystemTime::now());
             self.account_gone();
             self.checkpoint();
         }
@@ -341,24 +339,21 @@ impl BacklogGauges {
         let oldest = *self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
         let age = oldest.and_then(|oldest| oldest.elapsed().ok()).unwrap_or_default();
         vec![
-            Gauge {
-                name: "dnscribe_kafka_away",
-                help: "1 while Kafka does not take records, else 0.",
-                counter: false,
-                value: f64::from(u8::from(self.away.load(Ordering::Relaxed))),
-            },
-            Gauge {
-                name: "dnscribe_spool_oldest_seconds",
-                help: "Age of the oldest records in the spool.",
-                counter: false,
-                value: age.as_secs_f64(),
-            },
-            Gauge {
-                name: "dnscribe_spool_torn_bytes_total",
-                help: "Octets that were found torn or corrupt when the spool was opened.",
-                counter: true,
-                value: self.torn_bytes.load(Ordering::Relaxed) as f64,
-            },
+            Gauge::level(
+                "dnscribe_kafka_away",
+                "1 while Kafka does not take records, else 0.",
+                f64::from(u8::from(self.away.load(Ordering::Relaxed))),
+            ),
+            Gauge::level(
+                "dnscribe_spool_oldest_seconds",
+                "Age of the oldest records in the spool.",
+                age.as_secs_f64(),
+            ),
+            Gauge::total(
+                "dnscribe_spool_torn_bytes_total",
+                "Octets that were found torn or corrupt when the spool was opened.",
+                self.torn_bytes.load(Ordering::Relaxed) as f64,
+            ),
         ]
     }
 }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tracing::{error, warn};
+use tracing::warn;
 
 /// Dead letters in a batch at most: of the largest records this makes some 10 MB.
 const BATCH: usize = 128;
@@ -41,15 +41,7 @@ impl DeadLetters {
         let mut batch = Batch::default();
         for dead in dead {
             let record = self.record(dead);
-            let render = |out: &mut Vec<u8>| {
-                // Strings and numbers only, and memory does not refuse a write.
-                if let Err(error) = serde_json::to_writer(&mut *out, &record) {
-                    error!(%error, "a dead letter could not be rendered");
-                }
-                out.push(b'\n');
-            };
-            let key = |out: &mut Vec<u8>| out.extend(self.node.as_bytes());
-            batch.push(Stream::Dlq, record.event_id.0, render, key);
+            batch.push_json(Stream::Dlq, record.event_id.0, &record, self.node.as_bytes());
         }
         batch
     }

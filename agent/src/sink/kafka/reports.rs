@@ -232,42 +232,40 @@ impl Stats {
     #[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are floats")]
     pub(super) fn gauges(&self) -> Vec<Gauge> {
         let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as f64;
-        let gauge = |name, help, value| Gauge { name, help, counter: false, value };
-        let counter = |name, help, value| Gauge { name, help, counter: true, value };
         vec![
-            gauge(
+            Gauge::level(
                 "dnscribe_kafka_queue_records",
                 "Records in librdkafka's queue.",
                 read(&self.queue_records),
             ),
-            gauge(
+            Gauge::level(
                 "dnscribe_kafka_queue_bytes",
                 "Octets in librdkafka's queue.",
                 read(&self.queue_bytes),
             ),
-            gauge(
+            Gauge::level(
                 "dnscribe_kafka_brokers_up",
                 "Brokers with a working connection.",
                 read(&self.brokers_up),
             ),
-            gauge(
+            Gauge::level(
                 "dnscribe_kafka_rtt_p99_seconds",
                 "Round trip to the slowest broker, 99th percentile of the last 5 s.",
                 read(&self.rtt_p99_us) / 1e6,
             ),
-            counter("dnscribe_kafka_sent_bytes_total", "Octets sent.", read(&self.sent_bytes)),
-            counter("dnscribe_kafka_requests_total", "Requests sent.", read(&self.requests)),
-            counter(
+            Gauge::total("dnscribe_kafka_sent_bytes_total", "Octets sent.", read(&self.sent_bytes)),
+            Gauge::total("dnscribe_kafka_requests_total", "Requests sent.", read(&self.requests)),
+            Gauge::total(
                 "dnscribe_kafka_request_errors_total",
                 "Requests that could not be sent.",
                 read(&self.request_errors),
             ),
-            counter(
+            Gauge::total(
                 "dnscribe_kafka_request_retries_total",
                 "Requests sent again.",
                 read(&self.request_retries),
             ),
-            counter(
+            Gauge::total(
                 "dnscribe_kafka_request_timeouts_total",
                 "Requests without an answer in time.",
                 read(&self.request_timeouts),
