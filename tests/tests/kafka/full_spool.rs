@@ -16,7 +16,10 @@ use std::time::Duration;
 /// Records of a segment at most: where a segment has made room, a few messages may find some.
 const SEGMENT: u64 = 3000;
 /// Transactions at the end of the load, and their fate.
-const LAST: usize = 100;
+const LAST: usize = 1000;
+/// Of them, those that a full spool may still take: a batch of few records fits where none of many
+/// does.
+const SLACK: usize = LAST / 10;
 
 #[test]
 fn a_full_spool_gives_up_the_least_important_first() {
@@ -43,7 +46,8 @@ fn a_full_spool_gives_up_the_least_important_first() {
         let all = live::ids_in(&reference);
         let last = &all[made - LAST..made];
         let kept = last.iter().filter(|id| arrived.contains(id)).count();
-        assert_eq!(kept, if keeps_newest { LAST } else { 0 }, "{policy}");
+        let expected = if keeps_newest { LAST..=LAST } else { 0..=SLACK };
+        assert!(expected.contains(&kept), "{policy}: {kept} of the last {LAST} were kept");
     }
     live::proof(&bench.broker);
 }
