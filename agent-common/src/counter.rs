@@ -55,21 +55,28 @@ pub enum Counter {
     LoopbackCopy = 5,
     /// Packets handed over with fewer octets than they had. Not an outcome, these are submitted.
     Clipped = 6,
+    /// Skipped: fragments of encrypted DNS. Neither TLS nor QUIC lets itself be fragmented, and no
+    /// fragment but the first can be told from others.
+    EncryptedFragment = 7,
 }
 
 impl Counter {
     /// Exactly one of these is raised for each packet seen.
-    pub const OUTCOMES: [Self; 5] = [
+    pub const OUTCOMES: [Self; 6] = [
         Self::Submitted,
         Self::LostRingFull,
         Self::SampledOut,
         Self::TcpNoPayload,
         Self::LoopbackCopy,
+        Self::EncryptedFragment,
     ];
 
     /// Reasons to skip a packet, with their names in the ledger.
-    pub const SKIPPED: [(Self, &'static str); 2] =
-        [(Self::TcpNoPayload, "tcp_no_payload"), (Self::LoopbackCopy, "loopback_copy")];
+    pub const SKIPPED: [(Self, &'static str); 3] = [
+        (Self::TcpNoPayload, "tcp_no_payload"),
+        (Self::LoopbackCopy, "loopback_copy"),
+        (Self::EncryptedFragment, "encrypted_fragment"),
+    ];
 
     /// Where this counter of that hook stands among a CPU's words.
     #[must_use]

@@ -10,8 +10,24 @@ pub mod globals;
 pub mod owner;
 pub mod record;
 
-/// Words of 64 ports each in the map `PORTS`; port `p` is bit `p % 64` of word `p / 64`.
-pub const PORT_WORDS: u32 = 1024;
+/// Words of 32 ports each in the map `PORTS`; the class of port `p` is the two bits of word `p / 32`
+/// from bit `p % 32 * 2` on: one of the `PORT_` constants, 0 for a port that is not watched.
+pub const PORT_WORDS: u32 = 2048;
+/// Class of a port where DNS is read.
+pub const PORT_DNS: u64 = 1;
+/// Class of a port where all is encrypted DNS: 853.
+pub const PORT_ENCRYPTED: u64 = 2;
+/// Class of a port where what goes to and from an address in the map `RESOLVERS` is encrypted DNS, and
+/// nothing else: 443.
+pub const PORT_HTTPS: u64 = 3;
+
+/// Entries in the map of resolvers' prefixes, at most.
+pub const RESOLVERS: u32 = 1024;
+
+/// Octets captured of an encrypted payload that may be a handshake, at most. A `ClientHello` with
+/// post-quantum key shares has about 1,800, what a server sends first some thousands, of which the
+/// first hundred are readable.
+pub const HANDSHAKE_BYTES: u32 = 4096;
 
 /// Index in the map `CONFIG` of the word that, where not 0, keeps programs from waking the reader
 /// at each record (`BPF_RB_NO_WAKEUP`); the reader then polls.

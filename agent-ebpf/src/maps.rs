@@ -1,9 +1,13 @@
 //! The maps other than ring and counters, and the questions asked of them.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, LruHashMap};
+use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::maps::{Array, LpmTrie, LruHashMap};
 use dnscribe_common::owner::Owner;
-use dnscribe_common::{CONFIG_QUIET, CONFIG_WORDS, FRAGMENTS, OWNERS as OWNERS_MAX, PORT_WORDS};
+use dnscribe_common::{
+    CONFIG_QUIET, CONFIG_WORDS, FRAGMENTS, OWNERS as OWNERS_MAX, PORT_WORDS,
+    RESOLVERS as RESOLVERS_MAX,
+};
 
 #[map]
 static PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
@@ -17,6 +21,10 @@ static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(OWNERS_MAX,
 #[map]
 static FRAGMENT: LruHashMap<FragmentKey, u8> = LruHashMap::with_max_entries(FRAGMENTS, 0);
 
+/// Prefixes of addresses, IPv4 ones as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
+#[map]
+static RESOLVERS: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(RESOLVERS_MAX, 0);
+
 /// What the fragments of one datagram have in common (RFC 791, 3.2; RFC 8200, 4.5).
 #[repr(C)]
 pub struct FragmentKey {
@@ -26,13 +34,19 @@ pub struct FragmentKey {
     pub protocol: u32,
 }
 
-/// Whether the port, in host order, is one of ours.
+/// The class of a port, in host order: one of the `PORT_` constants, or 0.
 #[inline(always)]
-pub fn port_is_ours(port: u16) -> bool {
-    match PORTS.get(u32::from(port >> 6)) {
-        Some(word) => word >> (port & 63) & 1 == 1,
-        None => false,
+pub fn port_class(port: u16) -> u64 {
+    match PORTS.get(u32::from(port >> 5)) {
+        Some(word) => word >> ((port & 31) << 1) & 3,
+        None => 0,
     }
+}
+
+/// Whether the address, as the map has it, is one of the resolvers'.
+#[inline(always)]
+pub fn is_resolver(address: &[u8; 16]) -> bool {
+    RESOLVERS.get(Key::new(128, *address)).is_some()
 }
 
 /// Whether the reader polls and wants no wakeups.

@@ -27,6 +27,8 @@ pub struct Context {
     pub direction: u8,
     pub packet_type: u8,
     pub datagram_bytes: u16,
+    /// Octets that may be told at most, whatever the snap length.
+    pub most: u32,
     pub ifindex: u32,
     pub netns_cookie: u64,
     pub cgroup_id: u64,
@@ -50,7 +52,8 @@ struct ErrorSlot {
 /// Sends `wire` octets of the packet, from `start` on, in the smallest record that holds them.
 #[inline(always)]
 pub fn packet(counters: Counters, skb: *mut __sk_buff, start: u32, wire: u32, context: &Context) {
-    let wanted = wire.min(settings::get(Setting::Snap)).min(CLASSES[7] as u32);
+    let told = wire.min(context.most);
+    let wanted = told.min(settings::get(Setting::Snap)).min(CLASSES[7] as u32);
     let class = |index: usize| wanted <= CLASSES[index] as u32;
     if class(0) {
         put::<{ CLASSES[0] }>(counters, skb, start, wire, wanted, context);
@@ -96,7 +99,7 @@ fn put<const N: usize>(
     let captured = captured as u32;
     fill(header, KIND_PACKET, seq, wire, captured, context);
     counters.add(context.hook, Counter::Submitted);
-    if captured < wire {
+    if captured < wire.min(context.most) {
         counters.add(context.hook, Counter::Clipped);
     }
     slot.submit(wakeup());

@@ -1,6 +1,7 @@
 //! The first room: where packets come from. Live capture and file replay differ here and nowhere
 //! else; both hand [`Packet`]s to the decoder.
 
+pub mod encrypted;
 pub mod live;
 pub mod ports;
 pub mod replay;

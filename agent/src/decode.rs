@@ -4,9 +4,11 @@ mod decoder;
 pub mod dns;
 mod fragment;
 mod outlet;
+mod sealed;
 mod tcp;
 
 pub use decoder::{Decoder, DecoderOptions};
+pub use sealed::{Content, Sealed};
 
 use crate::capture::{Origin, Sight, Task, Transport};
 use crate::time::Timestamp;
@@ -172,8 +174,10 @@ pub struct DeadLetter {
 pub enum Decoded {
     /// A DNS message.
     Message(Box<Message>),
-    /// A query that cannot arrive.
+    /// A query, or a connection attempt of encrypted DNS, that cannot arrive.
     Unreachable(Unreachable),
+    /// A packet of encrypted DNS.
+    Sealed(Box<Sealed>),
     /// What could not be read.
     DeadLetter(Box<DeadLetter>),
 }

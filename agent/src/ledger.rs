@@ -93,6 +93,37 @@ pub struct Pairing {
     pub orphan: u64,
 }
 
+/// Connections of encrypted DNS, each counted once:
+/// `connections = closed + reset + refused + timeout + handshake_failed + idle + evicted + open`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Connections {
+    /// Packets taken.
+    pub packets: u64,
+    /// Of these, packets that belong to no connection: after the end of one, or the end of one that
+    /// began before the capture.
+    pub stray: u64,
+    /// Connections found.
+    pub connections: u64,
+    /// Ended in order.
+    pub closed: u64,
+    /// Broken off.
+    pub reset: u64,
+    /// Attempts that the server's host turned away.
+    pub refused: u64,
+    /// Attempts that nobody answered.
+    pub timeout: u64,
+    /// Ended before the handshake did.
+    pub handshake_failed: u64,
+    /// Silent for too long.
+    pub idle: u64,
+    /// Pushed out of the full table.
+    pub evicted: u64,
+    /// Not over.
+    pub open: u64,
+    /// Reports of connections that went on.
+    pub interim: u64,
+}
+
 /// Identity 5: `records = delivered + spooled + in_flight + filtered + Σ dropped`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Delivery {
@@ -121,6 +152,9 @@ pub struct Counters {
     pub decode: Decode,
     /// Messages to transactions.
     pub pairing: Pairing,
+    /// Packets to connections; there where encrypted DNS is looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<Connections>,
     /// By sink (`stdout`, `file`, `kafka`, `null`; a second one of a kind is `file_2`), then stream.
     pub delivery: BTreeMap<String, BTreeMap<String, Delivery>>,
 }

@@ -6,19 +6,18 @@
 
 mod key;
 mod table;
-mod wheel;
 
 use crate::capture::Sight;
 use crate::decode::dns::Question;
 use crate::decode::{Message, Unreachable};
 use crate::ledger;
 use crate::time::Timestamp;
+use crate::wheel::Wheel;
 use key::{Ends, Key};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 use table::{Entry, Slot, State, Table};
-use wheel::Wheel;
 
 /// From which side of the exchange the packets were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

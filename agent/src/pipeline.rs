@@ -8,6 +8,7 @@ mod output;
 pub use output::{Output, OutputOptions};
 
 use crate::capture::Packet;
+use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
 use crate::ledger::{Counters, Kernel, Ring};
 use crate::metrics::{self, Build, Snapshot};
@@ -29,6 +30,7 @@ const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 pub struct Pipeline {
     decoder: Decoder,
     pairer: Pairer,
+    connections: Option<Connections>,
     output: Output,
     last_packet: Timestamp,
     next_expiry: Timestamp,
@@ -43,11 +45,19 @@ impl Pipeline {
         Self {
             decoder: Decoder::new(decoder),
             pairer: Pairer::new(pairing),
+            connections: None,
             output,
             last_packet: epoch,
             next_expiry: epoch.plus(EXPIRE_EVERY),
             next_ledger: epoch.plus(LEDGER_EVERY),
         }
+    }
+
+    /// The same with a room for encrypted DNS, whose packets the decoder must have been told to give.
+    #[must_use]
+    pub fn with_connections(mut self, connections: Option<Connections>) -> Self {
+        self.connections = connections;
+        self
     }
 
     /// Takes one packet through all rooms.
@@ -57,16 +67,19 @@ impl Pipeline {
             self.expire(packet.ts);
         }
         self.last_packet = packet.ts;
-        let Self { decoder, pairer, output, .. } = self;
-        decoder.observe(packet, &mut |decoded| route(decoded, pairer, output));
+        let Self { decoder, pairer, connections, output, .. } = self;
+        decoder.observe(packet, &mut |decoded| route(decoded, pairer, connections, output));
     }
 
     /// Lets time pass: what has waited too long is given up.
     pub fn expire(&mut self, now: Timestamp) {
         self.next_expiry = now.plus(EXPIRE_EVERY);
-        let Self { decoder, pairer, output, .. } = self;
-        decoder.expire(now, &mut |decoded| route(decoded, pairer, output));
+        let Self { decoder, pairer, connections, output, .. } = self;
+        decoder.expire(now, &mut |decoded| route(decoded, pairer, connections, output));
         pairer.expire(now, &mut |transaction| output.transaction(transaction));
+        if let Some(connections) = connections {
+            connections.expire(now, &mut |report| output.connection(report));
+        }
     }
 
     /// Sends what was rendered to the sinks.
@@ -102,6 +115,7 @@ impl Pipeline {
             ring,
             decode: self.decoder.counters(),
             pairing: self.pairer.counters(),
+            connections: self.connections.as_ref().map(Connections::counters),
             delivery: self.output.delivery(),
         }
     }
@@ -121,9 +135,12 @@ impl Pipeline {
 
     /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given.
     pub fn finish(&mut self, now: Timestamp) {
-        let Self { decoder, pairer, output, .. } = self;
-        decoder.finish(&mut |decoded| route(decoded, pairer, output));
+        let Self { decoder, pairer, connections, output, .. } = self;
+        decoder.finish(&mut |decoded| route(decoded, pairer, connections, output));
         pairer.finish(now, &mut |transaction| output.transaction(transaction));
+        if let Some(connections) = connections {
+            connections.finish(now, &mut |report| output.connection(report));
+        }
         self.output.offer();
     }
 
@@ -132,19 +149,39 @@ impl Pipeline {
         &mut self.output
     }
 
-    /// Adopts new bounds for pairing.
-    pub fn reconfigure(&mut self, pairing: PairOptions) {
+    /// Adopts new bounds for pairing and for connections.
+    pub fn reconfigure(&mut self, pairing: PairOptions, connecting: ConnectionOptions) {
         self.pairer.reconfigure(pairing);
+        if let Some(connections) = &mut self.connections {
+            connections.reconfigure(connecting);
+        }
     }
 }
 
-fn route(decoded: Decoded, pairer: &mut Pairer, output: &mut Output) {
+fn route(
+    decoded: Decoded,
+    pairer: &mut Pairer,
+    connections: &mut Option<Connections>,
+    output: &mut Output,
+) {
     match decoded {
         Decoded::Message(message) => {
             output.message(&message);
             pairer.observe(message, &mut |transaction| output.transaction(transaction));
         }
+        Decoded::Sealed(sealed) => {
+            output.glance(&sealed);
+            if let Some(connections) = connections {
+                connections.observe(&sealed, &mut |report| output.connection(report));
+            }
+        }
         Decoded::Unreachable(error) => {
+            if let Some(connections) = connections
+                && connections.is_meant(&error)
+            {
+                connections.unreachable(&error, &mut |report| output.connection(report));
+                return;
+            }
             pairer.unreachable(&error, &mut |transaction| output.transaction(transaction));
         }
         Decoded::DeadLetter(letter) => output.dead_letter(&letter),

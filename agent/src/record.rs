@@ -5,6 +5,7 @@
 
 mod avro;
 mod build;
+mod connection;
 mod dlq;
 mod event_id;
 mod fields;
@@ -17,6 +18,7 @@ mod zone;
 
 pub use avro::avro_schema;
 pub use build::{Context, Identity};
+pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;
 pub use event_id::{EventId, Namespace};
 pub use fields::{AnswerFields, ContainerFields, EdeFields, EdnsFields, ProcessFields};

@@ -30,6 +30,7 @@ const PROGRAMS: [(&str, u32, bool, &str); 3] = [
 
 fn options() -> LiveOptions {
     LiveOptions {
+        encrypted: None,
         hook: HookChoice::Auto,
         cgroup: None,
         interfaces: Vec::new(),

@@ -2,7 +2,7 @@
 
 use crate::counters::Counters;
 use crate::maps;
-use crate::parse::{self, TCP, UDP, Verdict, be16};
+use crate::parse::{self, Fate, TCP, UDP, Verdict, be16};
 use crate::ring::{self, Context};
 use crate::settings;
 use crate::task;
@@ -10,6 +10,7 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
     bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_skb_cgroup_id,
 };
+use dnscribe_common::PORT_DNS;
 use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::globals::{NETNS_BTF, NETNS_HELPER, Setting};
 use dnscribe_common::owner::Owner;
@@ -38,13 +39,14 @@ pub fn observe<W: Way>(skb: *mut __sk_buff) {
         Some(verdict) => verdict,
         None => parse::classify(skb, 0, false),
     };
-    if verdict == Verdict::NotOurs {
+    if verdict.fate == Fate::NotOurs {
         return;
     }
     let Some(counters) = Counters::this_cpu() else { return };
     counters.add(Hook::Cgroup, Counter::Seen);
-    match verdict {
-        Verdict::Emit(protocol) => emit::<W>(counters, skb, protocol),
+    match verdict.fate {
+        Fate::Emit => emit::<W>(counters, skb, verdict.protocol, verdict.end),
+        Fate::EncryptedFragment => counters.add(Hook::Cgroup, Counter::EncryptedFragment),
         _ => counters.add(Hook::Cgroup, Counter::TcpNoPayload),
     }
 }
@@ -75,7 +77,7 @@ fn short_way(skb: *mut __sk_buff) -> Option<Verdict> {
     };
     if protocol != UDP && protocol != TCP {
         // IPv6 extension headers may hide what we look for; anything else is not ours.
-        return if upper == 40 { None } else { Some(Verdict::NotOurs) };
+        return if upper == 40 { None } else { Some(Verdict::NOT_OURS) };
     }
     if upper == 20 {
         judge::<20>(start, end, protocol, claimed)
@@ -98,10 +100,16 @@ fn judge<const UPPER: usize>(
         // SAFETY: only called for places that were compared with `end`.
         unsafe { *((start + UPPER + at) as *const u8) }
     };
-    if !maps::port_is_ours(be16(octet(2), octet(3)))
-        && !maps::port_is_ours(be16(octet(0), octet(1)))
-    {
-        return Some(Verdict::NotOurs);
+    let dst = maps::port_class(be16(octet(2), octet(3)));
+    if dst != PORT_DNS {
+        let src = maps::port_class(be16(octet(0), octet(1)));
+        if src | dst == 0 {
+            return Some(Verdict::NOT_OURS);
+        }
+        if src != PORT_DNS {
+            // Encrypted, perhaps.
+            return None;
+        }
     }
     if protocol == TCP {
         // A length of 0 belongs to super-packets: the long way asks the buffer.
@@ -109,14 +117,14 @@ fn judge<const UPPER: usize>(
             return None;
         }
         if !parse::tcp_may_carry(octet(12), octet(13), claimed - UPPER as u32) {
-            return Some(Verdict::TcpNoPayload);
+            return Some(Verdict::TCP_NO_PAYLOAD);
         }
     }
-    Some(Verdict::Emit(protocol))
+    Some(Verdict::emit(protocol))
 }
 
 #[inline(always)]
-fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8) {
+fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8, most: u32) {
     // SAFETY: the kernel hands a valid context; the helpers are allowed for it.
     let (wire, ifindex, segment, cookie) =
         unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size, bpf_get_socket_cookie(skb.cast())) };
@@ -131,6 +139,7 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8) {
         direction: if W::EGRESS { DIRECTION_EGRESS } else { DIRECTION_INGRESS },
         packet_type: 0,
         datagram_bytes: if protocol == UDP { segment as u16 } else { 0 },
+        most,
         ifindex,
         netns_cookie: netns(skb),
         cgroup_id,

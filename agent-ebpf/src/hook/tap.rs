@@ -2,7 +2,7 @@
 //! header. There is no direct access to packets here.
 
 use crate::counters::Counters;
-use crate::parse::{self, UDP, Verdict, be16, load};
+use crate::parse::{self, Fate, UDP, be16, load};
 use crate::ring::{self, Context};
 use aya_ebpf::bindings::__sk_buff;
 use dnscribe_common::counter::{Counter, Hook};
@@ -32,7 +32,7 @@ pub fn observe(skb: *mut __sk_buff) {
     };
     let Some(start) = network_header(skb, ethertype, packet_type) else { return };
     let verdict = parse::classify(skb, start, true);
-    if verdict == Verdict::NotOurs {
+    if verdict.fate == Fate::NotOurs {
         return;
     }
     let Some(counters) = Counters::this_cpu() else { return };
@@ -40,14 +40,19 @@ pub fn observe(skb: *mut __sk_buff) {
     if ifindex == LOOPBACK && packet_type == PACKET_OUTGOING {
         return counters.add(Hook::Socket, Counter::LoopbackCopy);
     }
-    if verdict == Verdict::TcpNoPayload {
-        return counters.add(Hook::Socket, Counter::TcpNoPayload);
+    match verdict.fate {
+        Fate::Emit => {}
+        Fate::EncryptedFragment => {
+            return counters.add(Hook::Socket, Counter::EncryptedFragment);
+        }
+        _ => return counters.add(Hook::Socket, Counter::TcpNoPayload),
     }
     let context = Context {
         hook: Hook::Socket,
         direction: DIRECTION_TAP,
         packet_type: packet_type as u8,
-        datagram_bytes: if verdict == Verdict::Emit(UDP) { segment as u16 } else { 0 },
+        datagram_bytes: if verdict.protocol == UDP { segment as u16 } else { 0 },
+        most: verdict.end - start,
         ifindex,
         netns_cookie: 0,
         cgroup_id: 0,

@@ -1,6 +1,6 @@
 //! ICMP destination unreachable, and the packet that it quotes (RFC 792; RFC 4443, 3.1).
 
-use super::transport::{TCP, UDP, ports_are_ours};
+use super::transport::{TCP, UDP, Watched, watched};
 use super::{Verdict, be16, load};
 use aya_ebpf::bindings::__sk_buff;
 
@@ -16,14 +16,14 @@ const FRAGMENT_HEADER: u8 = 44;
 /// The verdict on an ICMP header at `at`.
 #[inline(always)]
 pub fn judge(skb: *mut __sk_buff, protocol: u8, at: u32) -> Verdict {
-    let Some([kind]) = load::<1>(skb, at) else { return Verdict::NotOurs };
+    let Some([kind]) = load::<1>(skb, at) else { return Verdict::NOT_OURS };
     let quoted = at + HEADER;
     let ours = match (protocol, kind) {
         (ICMP, UNREACHABLE_4) => quotes_ours_4(skb, quoted),
         (ICMP6, UNREACHABLE_6) => quotes_ours_6(skb, quoted),
         _ => false,
     };
-    if ours { Verdict::Emit(protocol) } else { Verdict::NotOurs }
+    if ours { Verdict::emit(protocol) } else { Verdict::NOT_OURS }
 }
 
 #[inline(always)]
@@ -34,7 +34,7 @@ fn quotes_ours_4(skb: *mut __sk_buff, at: u32) -> bool {
         && length >= 20
         && be16(head[6], head[7]) & 0x1fff == 0
         && (head[9] == UDP || head[9] == TCP)
-        && ports_are_ours(skb, at + length)
+        && watched(skb, at, at + length) != Watched::Not
 }
 
 /// Other extension headers than one for fragments are not looked through here: what a host sends
@@ -54,5 +54,5 @@ fn quotes_ours_6(skb: *mut __sk_buff, at: u32) -> bool {
         }
         (next, upper) = (after, upper + 8);
     }
-    (next == UDP || next == TCP) && ports_are_ours(skb, upper)
+    (next == UDP || next == TCP) && watched(skb, at, upper) != Watched::Not
 }

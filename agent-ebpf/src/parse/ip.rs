@@ -1,7 +1,7 @@
 //! IPv4 and IPv6 headers, options, extension headers and fragments (RFC 791, RFC 8200).
 
 use super::transport::{self, TCP, UDP};
-use super::{Verdict, be16, icmp, load};
+use super::{Fate, Verdict, be16, icmp, load};
 use crate::maps::{self, FragmentKey};
 use aya_ebpf::bindings::__sk_buff;
 
@@ -35,30 +35,33 @@ enum Fragment {
 #[inline(always)]
 pub fn classify(skb: *mut __sk_buff, at: u32, icmp: bool) -> Verdict {
     // Both versions have this much before anything else.
-    let Some(head) = load::<20>(skb, at) else { return Verdict::NotOurs };
+    let Some(head) = load::<20>(skb, at) else { return Verdict::NOT_OURS };
     let mut key = FragmentKey { src: [0; 16], dst: [0; 16], id: 0, protocol: 0 };
     let upper = match head[0] >> 4 {
         4 => version_4(skb, at, &head, &mut key),
         6 => version_6(skb, at, &head, &mut key),
         _ => None,
     };
-    let Some(upper) = upper else { return Verdict::NotOurs };
+    let Some(upper) = upper else { return Verdict::NOT_OURS };
     if upper.fragment == Fragment::Later {
         return if maps::fragment_is_ours(&key) {
-            Verdict::Emit(upper.protocol)
+            Verdict::emit(upper.protocol)
         } else {
-            Verdict::NotOurs
+            Verdict::NOT_OURS
         };
     }
     let verdict = match upper.protocol {
-        UDP | TCP => transport::judge(skb, upper.protocol, upper.at, upper.end),
+        UDP | TCP => transport::judge(skb, at, upper.protocol, upper.at, upper.end),
         icmp::ICMP | icmp::ICMP6 if icmp => icmp::judge(skb, upper.protocol, upper.at),
-        _ => Verdict::NotOurs,
+        _ => Verdict::NOT_OURS,
     };
-    if upper.fragment == Fragment::First && verdict != Verdict::NotOurs {
+    if upper.fragment == Fragment::First && verdict.fate != Fate::NotOurs {
+        if verdict.is_encrypted() {
+            return Verdict::ENCRYPTED_FRAGMENT;
+        }
         maps::remember_fragment(&key);
         // Its payload is elsewhere, so that the length here says nothing.
-        return Verdict::Emit(upper.protocol);
+        return Verdict::emit(upper.protocol);
     }
     verdict
 }

@@ -29,6 +29,7 @@ mod tap;
 #[doc(hidden)]
 pub mod testing;
 
+use super::encrypted::Encrypted;
 use super::ports::PortSet;
 use super::{Body, Origin, Packet, Sight, Task, Transport};
 use crate::ledger;
@@ -73,6 +74,8 @@ pub struct LiveOptions {
     pub interfaces: Vec<String>,
     /// The ports of DNS.
     pub ports: PortSet,
+    /// Where encrypted DNS is looked for, if it is.
+    pub encrypted: Option<Encrypted>,
     /// Size of the ring in octets: a power of two, a page or more. 32 MiB is a good choice.
     pub ring_bytes: u32,
     /// Octets captured of a packet from its IP header on; from 1 to 131072, values beyond are taken

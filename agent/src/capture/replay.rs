@@ -14,6 +14,7 @@ mod source;
 
 pub use source::InputError;
 
+use super::encrypted::Encrypted;
 use super::ports::PortSet;
 use super::{Body, Origin, Packet, Sight};
 use crate::ledger;
@@ -73,6 +74,13 @@ impl Replay {
     #[must_use]
     pub fn new(ports: PortSet) -> Self {
         Self { admission: Admission::new(ports), files: 0, first_packet: None }
+    }
+
+    /// The same reader, that hands over encrypted DNS too.
+    #[must_use]
+    pub fn with_encrypted(mut self, encrypted: Option<Encrypted>) -> Self {
+        self.admission.watch(encrypted);
+        self
     }
 
     /// Hands the packets of a file that may carry DNS to `each`, in the file's order, until it

@@ -132,10 +132,11 @@ impl Run {
                 return;
             }
         };
-        self.pipeline.reconfigure(new.pairing);
+        self.pipeline.reconfigure(new.pairing, new.connecting);
         self.pipeline.output().name_resolvers(new.resolvers.clone().into_iter().collect());
         let adopted = Config {
             pairing: new.pairing,
+            connecting: new.connecting,
             resolvers: new.resolvers.clone(),
             ..self.config.clone()
         };

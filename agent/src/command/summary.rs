@@ -72,6 +72,21 @@ fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
         "                  responses {} = answered {} + late {} + duplicate {} + orphan {}",
         pairing.responses, pairing.answered, pairing.late, pairing.duplicate, pairing.orphan
     )?;
+    if let Some(connections) = &counters.connections {
+        writeln!(
+            text,
+            "  connections     found {} = closed {} + idle {} + reset {} + refused {} + timeout {} + handshake_failed {} + evicted {} + open {}",
+            connections.connections,
+            connections.closed,
+            connections.idle,
+            connections.reset,
+            connections.refused,
+            connections.timeout,
+            connections.handshake_failed,
+            connections.evicted,
+            connections.open
+        )?;
+    }
     for (sink, streams) in &counters.delivery {
         for (stream, delivery) in streams.iter().filter(|(_, delivery)| delivery.records > 0) {
             writeln!(

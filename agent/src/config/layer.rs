@@ -7,6 +7,7 @@ use super::value::{
     Partitions, PositiveSpan, Replicas, Retention, RingBytes, RotateBytes, RotateEvery, SnapBytes,
     Span, Switch, Topic, Version,
 };
+use crate::capture::encrypted::Prefix;
 use crate::capture::ports::PortSet;
 use crate::sink::spool::WhenFull;
 use crate::sink::{Format, SinkSpec, Stream, StreamSet};
@@ -69,6 +70,9 @@ layer! {
         /// How queries meet their responses.
         #[serde(deserialize_with = "section")]
         pairing: PairingLayer,
+        /// Where encrypted DNS is looked for.
+        #[serde(deserialize_with = "section")]
+        encrypted: EncryptedLayer,
         /// The streams of every sink of which no more is said.
         #[serde(deserialize_with = "joined")]
         streams: Option<StreamSet>,
@@ -129,6 +133,33 @@ layer! {
         /// Octets captured of a packet at most.
         #[serde(deserialize_with = "text")]
         snap_bytes: Option<SnapBytes>,
+    }
+}
+
+layer! {
+    /// Section `encrypted`.
+    EncryptedLayer {
+        /// The ports of DNS over TLS and QUIC.
+        #[serde(deserialize_with = "joined")]
+        ports: Option<PortSet>,
+        /// The ports of DNS over HTTPS.
+        #[serde(deserialize_with = "joined")]
+        https_ports: Option<PortSet>,
+        /// The addresses of resolvers that offer DNS over HTTPS.
+        #[serde(deserialize_with = "items")]
+        resolvers: Option<Vec<Prefix>>,
+        /// How long a connection may be silent.
+        #[serde(deserialize_with = "text")]
+        idle_timeout: Option<PositiveSpan>,
+        /// The same of QUIC.
+        #[serde(deserialize_with = "text")]
+        quic_idle_timeout: Option<PositiveSpan>,
+        /// How often a connection that goes on is reported.
+        #[serde(deserialize_with = "text")]
+        report_every: Option<PositiveSpan>,
+        /// How many connections are followed at most.
+        #[serde(deserialize_with = "text")]
+        max_connections: Option<Count>,
     }
 }
 

@@ -5,7 +5,8 @@
 use super::fragment::Fragments;
 use super::outlet::{Carrier, Flow, Octets, Outlet, Tally};
 use super::tcp::Streams;
-use super::{Decoded, Malformed, MessageId, Unreachable};
+use super::{Decoded, Malformed, MessageId, Unreachable, sealed};
+use crate::capture::encrypted::Encrypted;
 use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet, Transport};
 use crate::ledger;
@@ -18,6 +19,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub struct DecoderOptions {
     /// The ports on which DNS is looked for.
     pub ports: PortSet,
+    /// Where encrypted DNS is looked for, if it is.
+    pub encrypted: Option<Encrypted>,
     /// Whether messages keep the octets that they were read from.
     pub keep_wire: bool,
     /// Most memory for TCP octets that wait, in octets.
@@ -34,6 +37,7 @@ impl Default for DecoderOptions {
     fn default() -> Self {
         Self {
             ports: PortSet::default(),
+            encrypted: None,
             keep_wire: false,
             tcp_memory_bytes: 64 * 1024 * 1024,
             tcp_streams: 65_536,
@@ -48,6 +52,7 @@ impl Default for DecoderOptions {
 #[derive(Debug)]
 pub struct Decoder {
     ports: PortSet,
+    encrypted: Option<Encrypted>,
     keep_wire: bool,
     tally: Tally,
     fragments: Fragments,
@@ -60,6 +65,7 @@ impl Decoder {
     pub fn new(options: DecoderOptions) -> Self {
         Self {
             ports: options.ports,
+            encrypted: options.encrypted,
             keep_wire: options.keep_wire,
             tally: Tally::default(),
             fragments: Fragments::new(options.fragment_datagrams, options.fragment_memory_bytes),
@@ -75,7 +81,7 @@ impl Decoder {
         let (bytes, wire_bytes) = match packet.body {
             Body::Ip { bytes, wire_bytes } => (bytes, wire_bytes),
             Body::SocketError { transport, local, remote, errno: _ } => {
-                if self.ports.contains(remote.port()) {
+                if self.ports.contains(remote.port()) || offers(self.encrypted.as_ref(), remote) {
                     let flow = Flow { transport, src: local, dst: remote };
                     unreachable(&carrier, flow, None, &mut out);
                 }
@@ -93,14 +99,16 @@ impl Decoder {
         };
         match ip.fragment {
             None => {
-                let mut room = Room { ports: &self.ports, streams: &mut self.streams };
+                let Self { ports, encrypted, streams, .. } = self;
+                let mut room = Room { ports, encrypted: encrypted.as_ref(), streams };
                 room.packet(&ip, carrier, 1, &mut out);
             }
             Some(fragment) => {
                 let Some(whole) = self.fragments.take(&ip, fragment, carrier, &mut out) else {
                     return;
                 };
-                let mut room = Room { ports: &self.ports, streams: &mut self.streams };
+                let Self { ports, encrypted, streams, .. } = self;
+                let mut room = Room { ports, encrypted: encrypted.as_ref(), streams };
                 let (payload, wire) = (whole.payload.as_slice(), whole.payload_wire);
                 let addresses = (ip.src, ip.dst);
                 match reassembled(&ip, whole.protocol, payload, wire) {
@@ -164,6 +172,7 @@ impl From<BadHeader> for Malformed {
 /// What whole IP packets meet, from the wire or from fragments.
 struct Room<'a> {
     ports: &'a PortSet,
+    encrypted: Option<&'a Encrypted>,
     streams: &'a mut Streams,
 }
 
@@ -175,7 +184,7 @@ impl Room<'_> {
             protocol::TCP => self.segment(ip, carrier, packets, out).err(),
             _ => {
                 if let Some(quote) = net::quoted(ip)
-                    && self.ports.contains(quote.dst.port())
+                    && (self.ports.contains(quote.dst.port()) || offers(self.encrypted, quote.dst))
                 {
                     let transport = if quote.tcp { Transport::Tcp } else { Transport::Udp };
                     let flow = Flow { transport, src: quote.src, dst: quote.dst };
@@ -186,7 +195,8 @@ impl Room<'_> {
             }
         };
         if let Some(bad) = bad {
-            refuse(&carrier, (ip.src, ip.dst), bad.into(), ip.payload, packets, out);
+            let bytes = if self.is_sealed(ip) { header(ip.payload) } else { ip.payload };
+            refuse(&carrier, (ip.src, ip.dst), bad.into(), bytes, packets, out);
         }
     }
 
@@ -208,6 +218,10 @@ impl Room<'_> {
                 out.message(carrier, &flow, octets, index).err()
             })
         } else {
+            if self.is_sealed(ip) {
+                let sealed = sealed::datagram(ip, &udp, carrier);
+                (out.each)(Decoded::Sealed(Box::new(sealed)));
+            }
             None
         };
         out.tally.settle(packets, verdict);
@@ -226,13 +240,36 @@ impl Room<'_> {
             self.streams.segment((ip.src, ip.dst), &segment, carrier, packets, out);
         } else {
             out.tally.settle(packets, None);
+            if self.is_sealed(ip) {
+                let sealed = sealed::segment(ip, &segment, &carrier);
+                (out.each)(Decoded::Sealed(Box::new(sealed)));
+            }
         }
         Ok(())
+    }
+
+    /// Whether the packet is of encrypted DNS.
+    fn is_sealed(&self, ip: &Ip<'_>) -> bool {
+        let (Some(encrypted), Some((src, dst))) = (self.encrypted, net::ports(ip)) else {
+            return false;
+        };
+        !self.is_dns(src, dst)
+            && encrypted.is_between(SocketAddr::new(ip.src, src), SocketAddr::new(ip.dst, dst))
     }
 
     fn is_dns(&self, src: u16, dst: u16) -> bool {
         self.ports.contains(dst) || self.ports.contains(src)
     }
+}
+
+/// Whether the server offers encrypted DNS.
+fn offers(encrypted: Option<&Encrypted>, server: SocketAddr) -> bool {
+    encrypted.is_some_and(|encrypted| encrypted.service(server).is_some())
+}
+
+/// The first octets of a transport header, and of what follows nothing.
+fn header(payload: &[u8]) -> &[u8] {
+    payload.get(..8).unwrap_or(payload)
 }
 
 /// Hands over each datagram of a packet: one, or as many as were bundled (`each` octets and a rest),

@@ -131,7 +131,7 @@ impl Outlet<'_> {
     }
 }
 
-fn envelope(carrier: &Carrier, flow: &Flow, index: &mut u32) -> Envelope {
+pub(super) fn envelope(carrier: &Carrier, flow: &Flow, index: &mut u32) -> Envelope {
     let id = MessageId { origin: carrier.origin, index: *index };
     *index += 1;
     Envelope {

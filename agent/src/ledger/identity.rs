@@ -1,6 +1,6 @@
 //! The identities that every ledger record fulfils.
 
-use super::{Counters, Decode, Delivery, Kernel, Pairing, Reasons, Ring};
+use super::{Connections, Counters, Decode, Delivery, Kernel, Pairing, Reasons, Ring};
 use std::fmt;
 
 /// An identity that does not hold.
@@ -43,6 +43,9 @@ impl Counters {
         collect(&mut found, "ring", &self.ring_sides());
         collect(&mut found, "decode", &self.decode.sides(&self.ring));
         collect(&mut found, "pairing", &self.pairing.sides(&self.decode));
+        if let Some(connections) = &self.connections {
+            collect(&mut found, "connections", &[connections.sides()]);
+        }
         for (sink, streams) in &self.delivery {
             for (stream, delivery) in streams {
                 let place = format!("delivery.{sink}.{stream}");
@@ -111,6 +114,25 @@ impl Pairing {
             ),
             ("responses = answered + late + duplicate + orphan", self.responses, responses),
         ]
+    }
+}
+
+impl Connections {
+    fn sides(&self) -> Sides {
+        let right = self.closed
+            + self.reset
+            + self.refused
+            + self.timeout
+            + self.handshake_failed
+            + self.idle
+            + self.evicted
+            + self.open;
+        (
+            "connections = closed + reset + refused + timeout + handshake_failed + idle + evicted \
+             + open",
+            self.connections,
+            right,
+        )
     }
 }
 

@@ -50,6 +50,14 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
         "Queries that wait for their response.",
         snapshot.counters.pairing.open,
     );
+    if let Some(connections) = snapshot.counters.connections {
+        gauge(
+            &mut page,
+            "dnscribe_connections_open",
+            "Connections of encrypted DNS that are not over.",
+            connections.open,
+        );
+    }
     sinks(&mut page, snapshot.gauges);
     let name = "dnscribe_build_info";
     page.family(name, "Which dnscribe this is.", Kind::Gauge);
@@ -141,6 +149,9 @@ fn dropped(page: &mut Page, counters: &Counters) {
         add("decode", reason, *count);
     }
     add("pairing", "evicted", counters.pairing.evicted);
+    if let Some(connections) = counters.connections {
+        add("connections", "evicted", connections.evicted);
+    }
     for delivery in counters.delivery.values().flat_map(BTreeMap::values) {
         for (reason, count) in &delivery.dropped {
             add("delivery", reason, *count);

@@ -2,8 +2,9 @@
 
 use super::fallback::Fallback;
 use crate::capture;
+use crate::connection::Report;
 use crate::decode::dns::{rcode_name, type_name};
-use crate::decode::{DeadLetter, Message};
+use crate::decode::{DeadLetter, Message, Sealed};
 use crate::enrich::{Enricher, Known};
 use crate::ledger::{Counters, Delivery};
 use crate::metrics::{Seen, TransactionMetrics};
@@ -127,6 +128,37 @@ impl Output {
         } else {
             self.trays.iter_mut().for_each(|tray| tray.count(Stream::Transactions, id));
         }
+        self.offer_full();
+    }
+
+    /// Takes a packet of encrypted DNS: a look at its process while that lives.
+    pub(super) fn glance(&mut self, sealed: &Sealed) {
+        let envelope = &sealed.envelope;
+        if envelope.task.is_some() {
+            look_up(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);
+        }
+    }
+
+    /// Takes a report of a connection: its record and its metrics.
+    pub(super) fn connection(&mut self, report: &Report<'_>) {
+        let connection = report.connection;
+        let resolver = self.identity.resolver(connection.server.ip());
+        if report.is_final {
+            self.metrics.connection(report, &resolver);
+        }
+        if !self.wanted(Stream::Connections) {
+            return;
+        }
+        let task = connection.task.as_ref();
+        let known = look_up(&mut self.enricher, task, connection.cgroup_id);
+        let context = Context {
+            process: task.map(|task| process(task, &known)),
+            container: container(&known),
+            tcp_fallback_of: None,
+        };
+        let record = self.identity.connection(report, &resolver, context);
+        let (id, key) = (record.event_id, resolver.as_bytes());
+        push(&mut self.trays, Stream::Connections, id, &record, key);
         self.offer_full();
     }
 

@@ -202,7 +202,7 @@ impl Identity {
 
 /// The nearest number to the exact value: dividing once rounds once.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days, and far finer than a clock")]
-fn milliseconds(latency: Duration) -> f64 {
+pub(super) fn milliseconds(latency: Duration) -> f64 {
     latency.as_nanos() as f64 / 1e6
 }
 

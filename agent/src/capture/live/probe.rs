@@ -175,6 +175,7 @@ mod tests {
     #[test]
     fn every_failure_has_a_remedy() {
         let options = LiveOptions {
+            encrypted: None,
             hook: HookChoice::Auto,
             cgroup: Some("no/such/cgroup".into()),
             interfaces: Vec::new(),

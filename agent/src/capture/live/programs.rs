@@ -3,11 +3,14 @@
 use super::btf::Btf;
 use super::settings::Settings;
 use super::{CannotCapture, LiveOptions, ring};
+use crate::capture::encrypted::Encrypted;
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, MapData};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use dnscribe_common::record::CLASSES;
+use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS};
 use std::fs::File;
 
 /// The programs, as the build script made them.
@@ -79,6 +82,7 @@ pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCap
             .collect();
         let Some((entry, error)) = load_all(&mut ebpf, &entries) else {
             set_ports(&mut ebpf, options)?;
+            set_resolvers(&mut ebpf, options)?;
             return Ok(Loaded { ebpf, entries, refused, settings });
         };
         let (log, reason) = explain(&error);
@@ -166,18 +170,40 @@ fn object(options: &LiveOptions, settings: &Settings) -> Result<Ebpf, CannotCapt
 }
 
 fn set_ports(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
-    let internal = |what: String| CannotCapture::new(what, "this is a bug; please report it");
     let map = ebpf.map_mut("PORTS").ok_or_else(|| internal("no map PORTS".into()))?;
     let mut ports: Array<&mut MapData, u64> =
         Array::try_from(map).map_err(|error| internal(chain(&error)))?;
     let mut words = std::collections::BTreeMap::<u32, u64>::new();
-    for port in options.ports.iter() {
-        *words.entry(u32::from(port) / 64).or_default() |= 1 << (port % 64);
+    let mut add = |port: u16, class: u64| {
+        *words.entry(u32::from(port) / 32).or_default() |= class << (port % 32 * 2);
+    };
+    options.ports.iter().for_each(|port| add(port, PORT_DNS));
+    if let Some(encrypted) = &options.encrypted {
+        // No port is in two of the sets.
+        encrypted.ports().iter().for_each(|port| add(*port, PORT_ENCRYPTED));
+        encrypted.https_ports().iter().for_each(|port| add(*port, PORT_HTTPS));
     }
     for (index, word) in words {
         ports.set(index, word, 0).map_err(|error| internal(chain(&error)))?;
     }
     Ok(())
+}
+
+fn set_resolvers(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
+    let map = ebpf.map_mut("RESOLVERS").ok_or_else(|| internal("no map RESOLVERS".into()))?;
+    let mut resolvers: LpmTrie<&mut MapData, [u8; 16], u8> =
+        LpmTrie::try_from(map).map_err(|error| internal(chain(&error)))?;
+    for prefix in options.encrypted.iter().flat_map(Encrypted::resolvers) {
+        let (bits, address) = prefix.mapped();
+        resolvers
+            .insert(&Key::new(bits, address), 1, 0)
+            .map_err(|error| internal(chain(&error)))?;
+    }
+    Ok(())
+}
+
+fn internal(what: String) -> CannotCapture {
+    CannotCapture::new(what, "this is a bug; please report it")
 }
 
 /// What the remedy for a lack of privilege is.

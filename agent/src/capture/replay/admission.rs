@@ -3,24 +3,30 @@
 
 mod fragments;
 
+use crate::capture::encrypted::Encrypted;
 use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet};
 use crate::ledger;
 use crate::net::{self, Ip, protocol};
 use fragments::{Datagram, Fragments, Verdict};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 /// The reason under which TCP segments without payload are skipped.
 const TCP_NO_PAYLOAD: &str = "tcp_no_payload";
+/// The reason under which fragments of encrypted DNS are skipped.
+const ENCRYPTED_FRAGMENT: &str = "encrypted_fragment";
 
 /// Identity 1 holds at every moment: `seen = submitted + skipped`.
 #[derive(Debug)]
 pub(super) struct Admission {
     ports: PortSet,
+    encrypted: Option<Encrypted>,
     fragments: Fragments,
     seen: u64,
     submitted: u64,
     no_payload: u64,
+    encrypted_fragment: u64,
     clipped: u64,
 }
 
@@ -29,6 +35,8 @@ enum Fate {
     Pass,
     /// For us, but nothing in it.
     Skip,
+    /// Encrypted, and but a part of a packet.
+    SkipFragment,
     Submit,
 }
 
@@ -36,12 +44,19 @@ impl Admission {
     pub(super) fn new(ports: PortSet) -> Self {
         Self {
             ports,
+            encrypted: None,
             fragments: Fragments::default(),
             seen: 0,
             submitted: 0,
             no_payload: 0,
+            encrypted_fragment: 0,
             clipped: 0,
         }
+    }
+
+    /// Lets encrypted DNS in.
+    pub(super) fn watch(&mut self, encrypted: Option<Encrypted>) {
+        self.encrypted = encrypted;
     }
 
     /// Hands the packet to `each` if a hook would have, together with fragments that waited for it.
@@ -56,7 +71,10 @@ impl Admission {
         let Some(fragment) = ip.fragment else { return self.settle(&fate, packet, each) };
         let datagram = Datagram::of(&ip, fragment);
         if fragment.offset == 0 {
-            let verdict = if matches!(fate, Fate::Pass) { Verdict::Pass } else { Verdict::Submit };
+            let verdict = match fate {
+                Fate::Pass | Fate::SkipFragment => Verdict::Pass,
+                Fate::Skip | Fate::Submit => Verdict::Submit,
+            };
             for kept in self.fragments.decide(datagram, verdict, packet.ts) {
                 self.settle(&Fate::Submit, &kept.packet(), each)?;
             }
@@ -76,8 +94,8 @@ impl Admission {
         if matches!(ip.protocol, protocol::ICMP | protocol::ICMPV6) {
             return match net::quoted(ip) {
                 Some(quote)
-                    if self.ports.contains(quote.src.port())
-                        || self.ports.contains(quote.dst.port()) =>
+                    if self.is_dns(quote.src.port(), quote.dst.port())
+                        || self.is_encrypted(quote.src, quote.dst) =>
                 {
                     Fate::Submit
                 }
@@ -85,8 +103,13 @@ impl Admission {
             };
         }
         let Some((src, dst)) = net::ports(ip) else { return Fate::Pass };
-        if !self.ports.contains(src) && !self.ports.contains(dst) {
-            return Fate::Pass;
+        if !self.is_dns(src, dst) {
+            if !self.is_encrypted(SocketAddr::new(ip.src, src), SocketAddr::new(ip.dst, dst)) {
+                return Fate::Pass;
+            }
+            if ip.fragment.is_some() {
+                return Fate::SkipFragment;
+            }
         }
         if ip.protocol != protocol::TCP || ip.fragment.is_some() {
             return Fate::Submit;
@@ -100,6 +123,14 @@ impl Admission {
         }
     }
 
+    fn is_dns(&self, src: u16, dst: u16) -> bool {
+        self.ports.contains(src) || self.ports.contains(dst)
+    }
+
+    fn is_encrypted(&self, src: SocketAddr, dst: SocketAddr) -> bool {
+        self.encrypted.as_ref().is_some_and(|encrypted| encrypted.is_between(src, dst))
+    }
+
     fn settle(
         &mut self,
         fate: &Fate,
@@ -111,6 +142,11 @@ impl Admission {
             Fate::Skip => {
                 self.seen += 1;
                 self.no_payload += 1;
+                return ControlFlow::Continue(());
+            }
+            Fate::SkipFragment => {
+                self.seen += 1;
+                self.encrypted_fragment += 1;
                 return ControlFlow::Continue(());
             }
             Fate::Submit => {}
@@ -129,10 +165,18 @@ impl Admission {
         ledger::Kernel {
             seen: self.seen,
             submitted: self.submitted,
-            skipped: [(TCP_NO_PAYLOAD.to_owned(), self.no_payload)].into(),
+            skipped: self.skipped(),
             clipped: self.clipped,
             ..ledger::Kernel::default()
         }
+    }
+
+    fn skipped(&self) -> ledger::Reasons {
+        let mut skipped = ledger::Reasons::from([(TCP_NO_PAYLOAD.to_owned(), self.no_payload)]);
+        if self.encrypted.is_some() {
+            skipped.insert(ENCRYPTED_FRAGMENT.to_owned(), self.encrypted_fragment);
+        }
+        skipped
     }
 }
 

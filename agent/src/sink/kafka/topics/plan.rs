@@ -99,6 +99,7 @@ const fn defaults(stream: Stream) -> (u16, u64) {
         Stream::Dlq => (3, 7),
         // In one order, whatever node; a record each 10 s and node.
         Stream::Ledger => (1, 90),
+        Stream::Connections => (6, 7),
     }
 }
 
