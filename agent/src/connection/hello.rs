@@ -1,5 +1,6 @@
 //! What `ClientHello` and `ServerHello` say (RFC 8446, 4.1; RFC 5246, 7.4.1).
 
+use std::fmt::Write as _;
 use tls_parser::{
     TlsExtension, parse_tls_client_hello_extension, parse_tls_handshake_client_hello,
     parse_tls_handshake_server_hello, parse_tls_server_hello_extension,
@@ -147,7 +148,8 @@ fn shown(name: &[u8]) -> Option<Box<str>> {
         match octet {
             b'\\' => text.push_str("\\\\"),
             0x21..=0x7e => text.push(char::from(octet.to_ascii_lowercase())),
-            _ => text.push_str(&format!("\\{octet:03}")),
+            // Writing to a string cannot fail.
+            _ => drop(write!(text, "\\{octet:03}")),
         }
     }
     Some(text.into())

@@ -134,8 +134,7 @@ impl Keys {
         crypter.pad(false);
         let mut block = [0; SAMPLE_BYTES * 2];
         crypter.update(sample, &mut block)?;
-        let [a, b, c, d, e, ..] = block;
-        Ok([a, b, c, d, e])
+        Ok(block.first_chunk().copied().unwrap_or_default())
     }
 }
 

@@ -12,8 +12,8 @@ const VERSIONS: [Version; 2] = [Version::V1, Version::V2];
 const SERVER_INITIAL: &str = "cf000000010008f067a5502a4262b5004075c0d95a482cd0991cd25b0aac406a5816b6394100f37a1c69797554780bb38cc5a99f5ede4cf73c3ec2493a1839b3dbcba3f6ea46c5b7684df3548e7ddeb9c3bf9c73cc3f3bded74b562bfb19fb84022f8ef4cdd93795d77d06edbb7aaf2f58891850abbdca3d20398c276456cbc42158407dd074ee";
 
 fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).unwrap() as u8).collect();
-    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    let octet = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(octet).collect()
 }
 
 fn at(ms: u64) -> Timestamp {
@@ -35,8 +35,12 @@ fn hello() -> Vec<u8> {
 }
 
 fn answer(version: Version) -> Vec<u8> {
+    answer_to(version, ID)
+}
+
+fn answer_to(version: Version, id: &[u8]) -> Vec<u8> {
     let frames = [&[2, 0, 0, 0, 0][..], &crypto(0, &server_hello(TLS13, false))].concat();
-    initial(version, ID, false, 0, &frames)
+    initial(version, id, false, 0, &frames)
 }
 
 #[test]
@@ -88,11 +92,12 @@ fn a_retry_brings_another_id() {
     let mut retry = vec![0xf0, 0, 0, 0, 1, 0, 5];
     retry.extend(b"newid and a token, and a tag of 16 octets");
     let (handshake, _) = converse(&[
-        (Side::Client, initial(Version::V1, ID, true, 0, &[1])),
+        (Side::Client, initial(Version::V1, ID, true, 0, &crypto(0, &hello()))),
         (Side::Server, retry),
         (Side::Client, initial(Version::V1, b"newid", true, 1, &crypto(0, &hello()))),
+        (Side::Server, answer_to(Version::V1, b"newid")),
     ]);
-    assert!(handshake.client.is_some());
+    assert!(handshake.client.is_some() && handshake.server.is_some());
 }
 
 #[test]
