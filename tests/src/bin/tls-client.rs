@@ -1,6 +1,6 @@
 //! A client of DNS over TLS whose connections a test counts.
 //!
-//! `tls-client many COUNT ADDRESS:PORT NAME` makes so many connections one after the other, asks one
+//! `tls-client many COUNT ADDRESS:PORT NAME` makes so many connections, some at a time, asks one
 //! question over each, and says how many were answered. `tls-client hold ADDRESS:PORT NAME` makes
 //! one, asks, says `ready`, and keeps it until its standard input ends. `NAME` is the server's.
 
@@ -8,10 +8,13 @@ use anyhow::{Context as _, Result, bail};
 use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 /// How long anything is waited for.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// Connections at a time: each waits for a delayed acknowledgement of 40 ms.
+const AT_A_TIME: usize = 20;
 /// The protocol's name (RFC 7858 has none; IANA registered this one).
 const ALPN: &[u8] = b"\x03dot";
 /// A query for the address of `www.example.com`, after its length.
@@ -23,17 +26,19 @@ fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match *words.as_slice() {
         ["many", count, server, name] => {
-            let mut answered = 0;
-            for _ in 0..count.parse::<u32>()? {
-                let mut stream = connect(server, name)?;
-                answered += u32::from(ask(&mut stream).is_ok());
-                // The server may have been first.
-                let _ = stream.shutdown();
-            }
+            let count: usize = count.parse()?;
+            let connector = &connector()?;
+            let answered: usize = thread::scope(|scope| {
+                let threads: Vec<_> = (0..AT_A_TIME)
+                    .map(|first| (first..count).step_by(AT_A_TIME).count())
+                    .map(|share| scope.spawn(move || many(connector, share, server, name)))
+                    .collect();
+                threads.into_iter().filter_map(|thread| thread.join().ok()).sum()
+            });
             say(&answered.to_string())
         }
         ["hold", server, name] => {
-            let mut stream = connect(server, name)?;
+            let mut stream = connect(&connector()?, server, name)?;
             ask(&mut stream)?;
             say("ready")?;
             io::stdin().read_to_end(&mut Vec::new())?;
@@ -43,14 +48,30 @@ fn main() -> Result<()> {
     }
 }
 
-fn connect(server: &str, name: &str) -> Result<SslStream<TcpStream>> {
-    let address: SocketAddr = server.parse().context("ADDRESS:PORT")?;
-    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+/// How many of so many connections were answered.
+fn many(connector: &SslConnector, count: usize, server: &str, name: &str) -> usize {
+    let answered = |_: &usize| {
+        let Ok(mut stream) = connect(connector, server, name) else { return false };
+        let is_answered = ask(&mut stream).is_ok();
+        // The server may have been first.
+        let _ = stream.shutdown();
+        is_answered
+    };
+    (0..count).filter(answered).count()
+}
+
+fn connector() -> Result<SslConnector> {
     let mut builder = SslConnector::builder(SslMethod::tls())?;
     builder.set_verify(SslVerifyMode::NONE);
     builder.set_alpn_protos(ALPN)?;
-    Ok(builder.build().connect(name, stream)?)
+    Ok(builder.build())
+}
+
+fn connect(connector: &SslConnector, server: &str, name: &str) -> Result<SslStream<TcpStream>> {
+    let address: SocketAddr = server.parse().context("ADDRESS:PORT")?;
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    Ok(connector.connect(name, stream)?)
 }
 
 fn ask(stream: &mut SslStream<TcpStream>) -> Result<()> {

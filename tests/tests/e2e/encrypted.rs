@@ -35,7 +35,7 @@ impl Tls {
              use-syslog: no\n  logfile: \"{folder}/log\"\n  interface: {address}@{PORT}\n  \
              interface: {address}@{HTTPS}\n  tls-port: {PORT}\n  https-port: {HTTPS}\n  \
              tls-service-key: key.pem\n  tls-service-pem: cert.pem\n  module-config: \"iterator\"\n  \
-             access-control: 0.0.0.0/0 allow\n  num-threads: 1\n  incoming-num-tcp: 512\n  \
+             access-control: 0.0.0.0/0 allow\n  num-threads: 1\n  incoming-num-tcp: 512\n  tcp-idle-timeout: 120000\n  \
              local-zone: \"com.\" static\n  local-data: \"www.example.com. A 192.0.2.80\"\n\
              remote-control:\n  control-enable: no\n"
         );
@@ -122,7 +122,6 @@ fn a_connection_is_told_of_at_both_its_ends() {
     assert_eq!(client["client_bytes"], server["client_bytes"]);
     let end = agent.terminate().unwrap();
     let ledger = end.final_ledger().unwrap();
-    assert_eq!(counter(ledger, &["decode", "messages"]).unwrap_or(0) % 1, 0);
     assert!(counter(ledger, &["connections", "closed"]).unwrap() >= 2);
 }
 
@@ -174,13 +173,13 @@ fn many_short_ones_are_all_there_and_a_long_one_is_open() {
     let resolver = lab.resolver_addr();
     let agent = agent(&lab, &[]);
     let (program, at) = (env!("CARGO_BIN_EXE_tls-client"), format!("{resolver}:{PORT}"));
+    let count = MANY.to_string();
+    let done = lab.exec(Host::Client, &[program, "many", &count, &at, SERVER_NAME]).unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), count, "{done:?}");
     let mut held = lab.spawn(Host::Client, &[program, "hold", &at, SERVER_NAME]).unwrap();
     let mut line = String::new();
     BufReader::new(held.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
-    let count = MANY.to_string();
-    let done = lab.exec(Host::Client, &[program, "many", &count, &at, SERVER_NAME]).unwrap();
-    assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), count, "{done:?}");
     let finished = |records: &[Value]| {
         let over = |record: &&Value| is(record, "client", resolver) && record["status"] != "open";
         records.iter().filter(over).count() == MANY
