@@ -9,6 +9,7 @@ mod frames;
 mod host;
 
 use dnscribe::capture::Body;
+use dnscribe::capture::encrypted::{Encrypted, Prefix};
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::live::{HookChoice, LiveOptions};
 use dnscribe::ledger::Kernel;
@@ -264,5 +265,82 @@ fn a_full_ring_loses_exactly_what_it_counts() {
         assert_eq!((ring.received, ring.in_ring), (kernel.submitted, 0));
         assert_eq!(ring.sequence_gaps, kernel.lost_ring_full, "{program}");
         assert_eq!(bench.live.ring_used_bytes(), 0);
+    }
+}
+
+/// A record of TLS application data, and the beginning of a hello.
+const SEALED: [u8; 400] = {
+    let mut octets = [9; 400];
+    [octets[0], octets[1], octets[2]] = [23, 3, 3];
+    octets
+};
+const HELLO: [u8; 600] = {
+    let mut octets = [9; 600];
+    [octets[0], octets[1], octets[2]] = [22, 3, 1];
+    octets
+};
+
+#[test]
+fn encrypted_dns_is_told_by_its_readable_octets() {
+    use Fate::{Emitted, NoPayload, NotSeen};
+    if !privileged() {
+        return;
+    }
+    let ports = options().ports;
+    let resolvers =
+        ["192.0.2.0/24", "2001:db8::/64"].map(|prefix| prefix.parse().expect("a prefix"));
+    let encrypted = |resolvers: &[Prefix]| {
+        Some(Encrypted::new(&ports, &[PORT, 853], &[443], resolvers.iter().copied()))
+    };
+    let segment = |port: u16, flags: u8, payload: &[u8]| tcp(port, flags, 8, payload);
+    let quic = |first: u8| [&[first][..], &[9; 1199]].concat();
+    let cases = [
+        ("SYN", v4(TCP, &[], 0, &segment(853, SYN, &[])), Emitted, 52),
+        ("ACK", v4(TCP, &[], 0, &segment(853, ACK, &[])), NoPayload, 0),
+        ("application data", v4(TCP, &[], 0, &segment(853, ACK, &SEALED)), Emitted, 57),
+        ("options too", v4(TCP, &[1; 8], 0, &segment(853, ACK, &SEALED)), Emitted, 65),
+        ("over IPv6", v6(TCP, &segment(853, ACK, &SEALED)), Emitted, 77),
+        ("a hello", v4(TCP, &[], 0, &segment(853, ACK, &HELLO)), Emitted, 652),
+        ("QUIC, long header", v4(UDP, &[], 0, &udp(853, &quic(0xc3))), Emitted, 1228),
+        ("QUIC, short header", v4(UDP, &[], 0, &udp(853, &quic(0x43))), Emitted, 29),
+        ("HTTPS", v4(TCP, &[], 0, &segment(443, ACK, &SEALED)), Emitted, 57),
+        ("HTTPS over IPv6", v6(TCP, &segment(443, ACK, &SEALED)), Emitted, 77),
+        ("another port", v4(TCP, &[], 0, &segment(444, ACK, &SEALED)), NotSeen, 0),
+        // Plain DNS by its port stays what it is.
+        ("DNS", v4(TCP, &[], 0, &segment(PORT, ACK, &SEALED)), Emitted, 452),
+    ];
+    for (program, pass, tap, hook) in PROGRAMS {
+        let with = LiveOptions { encrypted: encrypted(&resolvers), ..options() };
+        let mut bench = Bench::load(&with, tap).expect("loads");
+        for (what, ip, fate, octets) in &cases {
+            let before = counters(&bench, hook);
+            assert_eq!(
+                bench.run(program, &ethernet(ip), 1).expect("runs"),
+                pass,
+                "{program}: {what}"
+            );
+            let after = counters(&bench, hook);
+            assert_balance(&after);
+            assert_eq!(after.seen - before.seen, u64::from(*fate != NotSeen), "{program}: {what}");
+            assert_eq!(after.clipped, 0, "{program}: {what}");
+            let mut got = 0;
+            bench.live.drain(10, &mut |packet| {
+                if let Body::Ip { bytes, wire_bytes } = packet.body {
+                    assert_eq!(wire_bytes as usize, ip.len(), "{program}: {what}");
+                    assert_eq!(bytes, &ip[..bytes.len()], "{program}: {what}");
+                    got = bytes.len();
+                }
+            });
+            assert_eq!(got, *octets, "{program}: {what}");
+        }
+        let fragment = v4(UDP, &[], 0x2000, &udp(853, &quic(0xc3)));
+        assert_eq!(bench.run(program, &ethernet(&fragment), 1).expect("runs"), pass);
+        assert_eq!(counters(&bench, hook).skipped["encrypted_fragment"], 1, "{program}");
+        // Elsewhere HTTPS is nobody's business.
+        let elsewhere = ["198.51.100.0/24".parse().expect("a prefix")];
+        let without = LiveOptions { encrypted: encrypted(&elsewhere), ..options() };
+        let bench = Bench::load(&without, tap).expect("loads");
+        bench.run(program, &ethernet(&cases[8].1), 1).expect("runs");
+        assert_eq!(counters(&bench, hook).seen, 0, "{program}");
     }
 }

@@ -92,3 +92,120 @@ fn seal(
         Flow { transport, src: SocketAddr::new(ip.src, src), dst: SocketAddr::new(ip.dst, dst) };
     Sealed { envelope: envelope(carrier, &flow, &mut 0), content }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::encrypted::Encrypted;
+    use crate::capture::ports::PortSet;
+    use crate::capture::{Body, Origin};
+    use crate::decode::tests::Bench;
+    use crate::decode::{Decoded, DecoderOptions};
+    use crate::net::craft::{self, ACK, SYN};
+    use proptest::prelude::*;
+
+    const CLIENT: &str = "192.0.2.1:1024";
+    const SERVER: &str = "192.0.2.53:853";
+    const SECRET: &[u8] = b"\x17\x03\x03\x00\x20 what nobody may read of it ...";
+
+    fn bench() -> Bench {
+        let encrypted =
+            Encrypted::new(&PortSet::default(), &[853], &[443], ["192.0.2.53".parse().unwrap()]);
+        Bench::new(DecoderOptions { encrypted: Some(encrypted), ..DecoderOptions::default() })
+    }
+
+    fn contents(bench: &Bench) -> Vec<&Content> {
+        bench
+            .given
+            .iter()
+            .map(|decoded| match decoded {
+                Decoded::Sealed(sealed) => &sealed.content,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn keeps_what_is_readable() {
+        let mut bench = bench();
+        bench.see(&craft::tcp(CLIENT, SERVER, 7, SYN, b""));
+        bench.see(&craft::tcp(CLIENT, SERVER, 8, ACK, &[22; 5000]));
+        bench.see(&craft::tcp("192.0.2.53:443", CLIENT, 9, ACK, SECRET));
+        bench.see(&craft::udp(CLIENT, SERVER, &[0xc3; 1200]));
+        bench.see(&craft::udp(CLIENT, SERVER, &[0x43; 1200]));
+        let kept: Vec<(usize, u32)> = contents(&bench)
+            .into_iter()
+            .map(|content| match content {
+                Content::Segment { payload, payload_wire, .. }
+                | Content::Datagram { payload, payload_wire, .. } => (payload.len(), *payload_wire),
+            })
+            .collect();
+        let secret = u32::try_from(SECRET.len()).unwrap();
+        assert_eq!(kept, [(0, 0), (4096, 5000), (5, secret), (1200, 1200), (1, 1200)]);
+        assert!(matches!(
+            contents(&bench)[0],
+            Content::Segment { seq: 7, ack: false, flags: TcpFlags { syn: true, .. }, .. }
+        ));
+        let counters = bench.decoder.counters();
+        assert_eq!((counters.decoded_packets, counters.messages, counters.held), (5, 0, 0));
+    }
+
+    #[test]
+    fn errors_of_attempts_are_told() {
+        let mut bench = bench();
+        let mut icmp = vec![3, 3, 0, 0, 0, 0, 0, 0];
+        icmp.extend(craft::udp(CLIENT, SERVER, b"x"));
+        let (from, to) = ("192.0.2.9".parse().unwrap(), "192.0.2.1".parse().unwrap());
+        bench.see(&craft::ip(from, to, crate::net::protocol::ICMP, &icmp));
+        let error = Body::SocketError {
+            transport: Transport::Tcp,
+            local: CLIENT.parse().unwrap(),
+            remote: SERVER.parse().unwrap(),
+            errno: 113,
+        };
+        bench.see_body(error, None);
+        let told: Vec<(Transport, Origin)> = bench
+            .given
+            .iter()
+            .map(|decoded| match decoded {
+                Decoded::Unreachable(error) => (error.transport, error.id.origin),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(told.len(), 2);
+        assert_eq!([told[0].0, told[1].0], [Transport::Udp, Transport::Tcp]);
+    }
+
+    proptest! {
+        /// Whatever is wrong with a packet, no dead letter and no message has a part of what is
+        /// encrypted.
+        #[test]
+        fn nothing_of_it_leaks(
+            place in 20_usize..60, octet: u8, cut in 0_usize..90, tcp: bool, https: bool,
+        ) {
+            let server = if https { "192.0.2.53:443" } else { SERVER };
+            let mut packet = if tcp {
+                craft::tcp(CLIENT, server, 1, ACK, SECRET)
+            } else {
+                craft::udp(CLIENT, server, SECRET)
+            };
+            // Another port is another service.
+            prop_assume!(!(20..24).contains(&place));
+            if let Some(at) = packet.get_mut(place) {
+                *at = octet;
+            }
+            let mut bench = bench();
+            bench.see_clipped(&packet, cut);
+            for decoded in &bench.given {
+                match decoded {
+                    Decoded::DeadLetter(letter) => {
+                        prop_assert!(!letter.bytes.windows(6).any(|part| part == b"nobody"));
+                        prop_assert!(!letter.bytes.windows(4).any(|part| part == b"what"));
+                    }
+                    Decoded::Sealed(_) => {}
+                    other => prop_assert!(false, "{other:?}"),
+                }
+            }
+        }
+    }
+}
