@@ -155,6 +155,8 @@ impl Ours {
                 id: message.dns.id,
             }),
             Decoded::Unreachable(_) => self.unreachable += 1,
+            // None is looked for.
+            Decoded::Sealed(_) => {}
             Decoded::DeadLetter(letter) => {
                 let dns = [Malformed::DnsHeader, Malformed::DnsQuestion, Malformed::DnsRecord];
                 if let ([high, low, flags, ..], true) =

@@ -64,7 +64,9 @@ fn tsharks() -> Result<All> {
     // What is sent again counts once; what ICMP quotes is no packet.
     tshark.args(["-Y", "not icmp and not tcp.analysis.retransmission", "-T", "fields"]);
     tshark.args(["-d", "udp.port==853,quic", "-d", "udp.port==8853,quic", "-E", "occurrence=f"]);
-    FIELDS.iter().for_each(|field| drop(tshark.args(["-e", field])));
+    for field in FIELDS {
+        tshark.args(["-e", field]);
+    }
     let mut all = All::new();
     let mut begun: BTreeMap<u64, f64> = BTreeMap::new();
     for line in String::from_utf8(shell::output(&mut tshark)?.stdout)?.lines() {

@@ -144,7 +144,7 @@ impl Run {
             tracing::info!("configuration reloaded");
         } else {
             tracing::warn!(
-                "configuration reloaded: pairing and resolvers are in force, the other changes \
+                "configuration reloaded: pairing, times of connections and resolvers are in force, the other changes \
                  wait for a restart"
             );
         }

@@ -423,3 +423,8 @@ proptest! {
         prop_assert!(ids.windows(2).all(|pair| pair[0] != pair[1]));
     }
 }
+
+#[test]
+fn takes_as_much_memory_as_is_documented() {
+    assert!(size_of::<Connection>() <= 600, "{}", size_of::<Connection>());
+}

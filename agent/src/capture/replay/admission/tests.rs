@@ -126,12 +126,16 @@ fn encrypted_dns_is_seen_where_it_is_looked_for() {
         craft::udp(CLIENT, "192.0.2.53:853", b"x"),
     ];
     let mut bench = Bench::new();
-    tls.iter().for_each(|packet| bench.offer(packet));
+    for packet in &tls {
+        bench.offer(packet);
+    }
     assert_eq!(bench.admission.seen, 0);
     let resolvers = ["192.0.2.53".parse().unwrap()];
     let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], resolvers);
     bench.admission.watch(Some(encrypted));
-    tls.iter().for_each(|packet| bench.offer(packet));
+    for packet in &tls {
+        bench.offer(packet);
+    }
     bench.offer(&craft::tcp(CLIENT, "192.0.2.53:443", 1, SYN, b""));
     bench.offer(&craft::tcp("192.0.2.53:443", CLIENT, 1, ACK, b"x"));
     assert_eq!(bench.through, [3, 4, 5, 6]);
