@@ -113,6 +113,8 @@ pub struct Answer {
     pub name: Box<str>,
     /// TYPE.
     pub rtype: u16,
+    /// CLASS; of an OPT the sender's UDP payload size.
+    pub class: u16,
     /// TTL in seconds.
     pub ttl_seconds: u32,
     /// The data in presentation form, names without their last dot; unknown data as `\# 2 ABCD`.
@@ -229,6 +231,7 @@ impl<'a> RawRecord<'a> {
         Answer {
             name: name::presentation(&self.name).into_boxed_str(),
             rtype: self.rtype,
+            class: self.class,
             ttl_seconds: self.ttl_seconds,
             data: rdata::presentation(message, self.data_at, self.data, self.rtype).into(),
         }

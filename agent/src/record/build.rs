@@ -200,6 +200,9 @@ impl Identity {
     }
 }
 
+/// The class of the Internet (RFC 1035, 3.2.4).
+const CLASS_IN: u16 = 1;
+
 /// The nearest number to the exact value: dividing once rounds once.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days, and far finer than a clock")]
 fn milliseconds(latency: Duration) -> f64 {
@@ -220,6 +223,7 @@ fn answer(answer: &Answer) -> AnswerFields<'_> {
     AnswerFields {
         name: &answer.name,
         rtype: type_name(answer.rtype),
+        class: (answer.class != CLASS_IN).then(|| class_name(answer.class)),
         ttl: answer.ttl_seconds,
         data: &answer.data,
     }

@@ -12,6 +12,9 @@ pub struct AnswerFields<'a> {
     /// Mnemonic.
     #[serde(rename = "type")]
     pub rtype: Cow<'static, str>,
+    /// Mnemonic, where it is another than `IN`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<Cow<'static, str>>,
     /// Seconds.
     pub ttl: u32,
     /// Presentation form.
