@@ -4,12 +4,14 @@
 mod icmp;
 mod ip;
 mod transport;
+pub mod tunnel;
 
 pub use ip::classify;
 pub use transport::{TCP, UDP, tcp_may_carry};
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use dnscribe_common::layers::Octets;
 
 /// What to do about a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,18 @@ pub enum Verdict {
     Emit(u8),
     /// Ours, but a TCP segment that carries nothing.
     TcpNoPayload,
+    /// Perhaps ours: more headers one in the other than are looked through.
+    TooDeep,
+}
+
+/// A packet whose octets the shared walk reads.
+pub struct Skb(pub *mut __sk_buff);
+
+impl Octets for Skb {
+    #[inline(always)]
+    fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        load(self.0, at)
+    }
 }
 
 /// Octets of the packet from `offset` on; `None` where it ends before.

@@ -36,7 +36,7 @@ impl Way for Ingress {
 pub fn observe<W: Way>(skb: *mut __sk_buff) {
     let verdict = match short_way(skb) {
         Some(verdict) => verdict,
-        None => parse::classify(skb, 0, false),
+        None => parse::classify(skb, 0),
     };
     if verdict == Verdict::NotOurs {
         return;
@@ -135,6 +135,7 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8) {
         netns_cookie: netns(skb),
         cgroup_id,
         task: if W::EGRESS { sender(skb, protocol, cookie) } else { maps::owner(cookie) },
+        tunnelled: false,
     };
     ring::packet(counters, skb, 0, wire, &context);
 }

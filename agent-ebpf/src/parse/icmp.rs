@@ -1,6 +1,6 @@
 //! ICMP destination unreachable, and the packet that it quotes (RFC 792; RFC 4443, 3.1).
 
-use super::transport::{TCP, UDP, ports_are_ours};
+use super::transport::{self, TCP, UDP};
 use super::{Verdict, be16, load};
 use aya_ebpf::bindings::__sk_buff;
 
@@ -55,4 +55,9 @@ fn quotes_ours_6(skb: *mut __sk_buff, at: u32) -> bool {
         (next, upper) = (after, upper + 8);
     }
     (next == UDP || next == TCP) && ports_are_ours(skb, upper)
+}
+
+#[inline(always)]
+fn ports_are_ours(skb: *mut __sk_buff, at: u32) -> bool {
+    transport::ports(skb, at).is_some_and(transport::are_ours)
 }

@@ -1,7 +1,7 @@
 //! IPv4 and IPv6 headers, options, extension headers and fragments (RFC 791, RFC 8200).
 
 use super::transport::{self, TCP, UDP};
-use super::{Verdict, be16, icmp, load};
+use super::{Verdict, be16, load};
 use crate::maps::{self, FragmentKey};
 use aya_ebpf::bindings::__sk_buff;
 
@@ -14,53 +14,74 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 const MOBILITY: u8 = 135;
+const HOST_IDENTITY: u8 = 139;
+const SHIM6: u8 = 140;
 
 /// The upper layer of a packet.
-struct Upper {
-    protocol: u8,
-    at: u32,
+pub struct Upper {
+    pub protocol: u8,
+    pub at: u32,
     /// Where the IP packet ends, by its header.
-    end: u32,
-    fragment: Fragment,
+    pub end: u32,
+    pub fragment: Fragment,
 }
 
-#[derive(PartialEq, Eq)]
-enum Fragment {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fragment {
     Whole,
     First,
     Later,
 }
 
-/// The verdict on the packet whose IP header is at `at`. ICMP is looked into only where `icmp`.
+/// The verdict on the packet whose IP header is at `at`, where neither tunnels nor ICMP matter.
 #[inline(always)]
-pub fn classify(skb: *mut __sk_buff, at: u32, icmp: bool) -> Verdict {
-    // Both versions have this much before anything else.
-    let Some(head) = load::<20>(skb, at) else { return Verdict::NotOurs };
-    let mut key = FragmentKey { src: [0; 16], dst: [0; 16], id: 0, protocol: 0 };
-    let upper = match head[0] >> 4 {
-        4 => version_4(skb, at, &head, &mut key),
-        6 => version_6(skb, at, &head, &mut key),
-        _ => None,
-    };
-    let Some(upper) = upper else { return Verdict::NotOurs };
+pub fn classify(skb: *mut __sk_buff, at: u32) -> Verdict {
+    let mut key = FragmentKey::default();
+    let Some(upper) = upper(skb, at, &mut key) else { return Verdict::NotOurs };
     if upper.fragment == Fragment::Later {
-        return if maps::fragment_is_ours(&key) {
-            Verdict::Emit(upper.protocol)
-        } else {
-            Verdict::NotOurs
+        return match maps::known_fragment(&key) {
+            Some(_) => Verdict::Emit(upper.protocol),
+            None => Verdict::NotOurs,
         };
     }
     let verdict = match upper.protocol {
-        UDP | TCP => transport::judge(skb, upper.protocol, upper.at, upper.end),
-        icmp::ICMP | icmp::ICMP6 if icmp => icmp::judge(skb, upper.protocol, upper.at),
+        UDP | TCP => transport::judge(skb, &upper).0,
         _ => Verdict::NotOurs,
     };
-    if upper.fragment == Fragment::First && verdict != Verdict::NotOurs {
-        maps::remember_fragment(&key);
-        // Its payload is elsewhere, so that the length here says nothing.
-        return Verdict::Emit(upper.protocol);
+    settle(verdict, &upper, &key, false)
+}
+
+/// What a verdict means to the other fragments of the datagram.
+#[inline(always)]
+pub fn settle(verdict: Verdict, upper: &Upper, key: &FragmentKey, tunnelled: bool) -> Verdict {
+    if upper.fragment != Fragment::First {
+        return verdict;
     }
-    verdict
+    match verdict {
+        Verdict::NotOurs | Verdict::TooDeep => {
+            // The identification may have been another datagram's, which was ours.
+            maps::forget_fragment(key);
+            verdict
+        }
+        _ => {
+            maps::remember_fragment(key, tunnelled);
+            // Its payload is elsewhere, so that the length here says nothing.
+            Verdict::Emit(upper.protocol)
+        }
+    }
+}
+
+/// Finds the upper layer of the packet whose IP header is at `at`, and fills `key` in if it is a
+/// fragment.
+#[inline(always)]
+pub fn upper(skb: *mut __sk_buff, at: u32, key: &mut FragmentKey) -> Option<Upper> {
+    // Both versions have this much before anything else.
+    let head = load::<20>(skb, at)?;
+    match head[0] >> 4 {
+        4 => version_4(skb, at, &head, key),
+        6 => version_6(skb, at, &head, key),
+        _ => None,
+    }
 }
 
 #[inline(always)]
@@ -108,7 +129,8 @@ fn version_6(
     let mut place = at + 40;
     for _ in 0..EXTENSIONS {
         match next {
-            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | AUTHENTICATION => {
+            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6
+            | AUTHENTICATION => {
                 let [after, length] = load::<2>(skb, place)?;
                 place += match next {
                     AUTHENTICATION => (u32::from(length) + 2) * 4,

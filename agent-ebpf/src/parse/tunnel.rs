@@ -1,0 +1,185 @@
+//! Packets in packets, for the interface tap: the ports that count are the innermost.
+//!
+//! Each run of a program walks to one IP packet; where another is in it, the next run is a tail
+//! call. How far the walk is stands in a map, read and written as volatile. So the verifier knows
+//! nothing of one step in the next, and need not follow every way through all the headers.
+
+use super::ip::{self, Fragment};
+use super::transport::{self, TCP, UDP};
+use super::{Skb, Verdict, icmp};
+use crate::maps::{self, FragmentKey};
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
+use dnscribe_common::layers::{self, HEADERS, LEVELS, Place};
+
+/// Nothing interrupts the tap for itself: it runs with softirqs off, or in one.
+#[map]
+static WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
+
+/// How far the walk is.
+#[repr(C)]
+struct Walk {
+    kind: u32,
+    at: u32,
+    /// IP headers met.
+    levels: u32,
+    /// Where the outermost of them begins.
+    start: u32,
+    /// Whether `around` is set.
+    fragmented: u32,
+    /// The datagram in fragments whose first holds a tunnel.
+    around: FragmentKey,
+}
+
+/// What came of a packet.
+pub struct Judged {
+    pub verdict: Verdict,
+    /// Where the outermost IP header begins.
+    pub start: u32,
+    /// Whether the ports were found in a tunnel.
+    pub tunnelled: bool,
+}
+
+/// The walk of the packet at hand.
+#[inline(always)]
+pub fn walk() -> Option<Cursor> {
+    WALK.get_ptr_mut(0).map(Cursor)
+}
+
+/// Walks to the next IP packet and through it; gives the verdict and whether that comes from
+/// within a tunnel, or nothing where another packet is in this one.
+#[inline(always)]
+pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
+    for _ in 0..HEADERS {
+        let place = walk.place();
+        if place.is_ip() {
+            break;
+        }
+        match layers::below_ip(&Skb(skb), place) {
+            Some(next) => walk.go(next),
+            None => return Some((Verdict::NotOurs, false)),
+        }
+    }
+    let place = walk.place();
+    let tunnelled = walk.enter(place.at);
+    if !place.is_ip() {
+        return Some((Verdict::TooDeep, tunnelled));
+    }
+    let mut key = FragmentKey::default();
+    let Some(upper) = ip::upper(skb, place.at, &mut key) else {
+        return Some((Verdict::NotOurs, tunnelled));
+    };
+    if upper.fragment == Fragment::Later {
+        return Some(match maps::known_fragment(&key) {
+            Some(within) => (Verdict::Emit(upper.protocol), tunnelled || within),
+            None => (Verdict::NotOurs, tunnelled),
+        });
+    }
+    let (verdict, within) = match upper.protocol {
+        UDP | TCP => match transport::judge(skb, &upper) {
+            (Verdict::NotOurs, (src, dst)) if upper.protocol == UDP => {
+                (Verdict::NotOurs, layers::over_udp(&Skb(skb), src, dst, upper.at + 8))
+            }
+            (verdict, _) => (verdict, None),
+        },
+        icmp::ICMP | icmp::ICMP6 => (icmp::judge(skb, upper.protocol, upper.at), None),
+        protocol => (Verdict::NotOurs, layers::over_ip(&Skb(skb), protocol, upper.at)),
+    };
+    if let Some(next) = within {
+        if upper.fragment == Fragment::First {
+            walk.is_in(&key);
+        }
+        walk.go(next);
+        return None;
+    }
+    Some((ip::settle(verdict, &upper, &key, tunnelled), tunnelled))
+}
+
+/// The walk in its map.
+#[derive(Clone, Copy)]
+pub struct Cursor(*mut Walk);
+
+impl Cursor {
+    /// Begins with a packet whose outermost header is at `place`.
+    #[inline(always)]
+    pub fn begin(self, place: Place) {
+        self.go(place);
+        // SAFETY: the map's value, which lives as long as the program runs; the same below.
+        unsafe {
+            (&raw mut (*self.0).levels).write_volatile(0);
+            (&raw mut (*self.0).start).write_volatile(0);
+            (&raw mut (*self.0).fragmented).write_volatile(0);
+        }
+    }
+
+    #[inline(always)]
+    fn place(self) -> Place {
+        // SAFETY: as in `begin`.
+        unsafe {
+            Place::new(
+                (&raw const (*self.0).kind).read_volatile() as u16,
+                (&raw const (*self.0).at).read_volatile(),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn go(self, place: Place) {
+        // SAFETY: as in `begin`.
+        unsafe {
+            (&raw mut (*self.0).kind).write_volatile(u32::from(place.kind));
+            (&raw mut (*self.0).at).write_volatile(place.at);
+        }
+    }
+
+    /// Notes an IP header, and tells whether it is in another packet.
+    #[inline(always)]
+    fn enter(self, at: u32) -> bool {
+        // SAFETY: as in `begin`.
+        unsafe {
+            let levels = (&raw const (*self.0).levels).read_volatile();
+            (&raw mut (*self.0).levels).write_volatile(levels + 1);
+            if levels == 0 {
+                (&raw mut (*self.0).start).write_volatile(at);
+            }
+            levels > 0
+        }
+    }
+
+    /// Notes the fragments that what follows is in. Of several, one in the other, the outermost are
+    /// remembered, besides the innermost.
+    #[inline(always)]
+    fn is_in(self, key: &FragmentKey) {
+        // SAFETY: as in `begin`.
+        unsafe {
+            if (&raw const (*self.0).fragmented).read_volatile() == 0 {
+                (&raw mut (*self.0).fragmented).write_volatile(1);
+                key.copy_to(&raw mut (*self.0).around);
+            }
+        }
+    }
+
+    /// Whether there may be another step.
+    #[inline(always)]
+    pub fn may_go_on(self) -> bool {
+        // SAFETY: as in `begin`.
+        unsafe { (&raw const (*self.0).levels).read_volatile() < LEVELS as u32 }
+    }
+
+    #[inline(always)]
+    pub fn end(self, verdict: Verdict, tunnelled: bool) -> Judged {
+        // SAFETY: as in `begin`.
+        unsafe {
+            if (&raw const (*self.0).fragmented).read_volatile() != 0 {
+                let around = &*(&raw const (*self.0).around);
+                match verdict {
+                    Verdict::NotOurs | Verdict::TooDeep => maps::forget_fragment(around),
+                    _ => maps::remember_fragment(around, true),
+                }
+            }
+            let start = (&raw const (*self.0).start).read_volatile();
+            Judged { verdict, start, tunnelled }
+        }
+    }
+}
