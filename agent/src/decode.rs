@@ -1,12 +1,13 @@
 //! The second room: packets become DNS messages.
 
+mod clock;
 mod decoder;
 pub mod dns;
 mod fragment;
 mod outlet;
 mod tcp;
 
-pub use decoder::{Decoder, DecoderOptions};
+pub use decoder::{Decoder, DecoderOptions, TCP_STREAM_BYTES};
 
 use crate::capture::{Origin, Sight, Task, Transport};
 use crate::time::Timestamp;
@@ -58,7 +59,8 @@ pub enum Malformed {
     FragmentConflict,
     /// IP fragments whose rest did not come in time or found no room.
     FragmentIncomplete,
-    /// Octets of a TCP stream that cannot be placed in a message: capture began in mid stream.
+    /// Octets of a TCP stream that cannot be placed in a message: capture began in mid stream, or
+    /// they lie behind the stream's end.
     TcpMidstream,
     /// Octets of a TCP stream around others that were never captured.
     TcpGap,

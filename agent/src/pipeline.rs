@@ -127,6 +127,12 @@ impl Pipeline {
         self.output.offer();
     }
 
+    /// Memory used by packets that wait for others, in octets: see [`Decoder::memory_bytes`].
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.decoder.memory_bytes()
+    }
+
     /// The room of the records and sinks.
     pub const fn output(&mut self) -> &mut Output {
         &mut self.output

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::clock::SteadyClock;
 use super::fragment::Fragments;
 use super::outlet::{Carrier, Flow, Octets, Outlet, Tally};
 use super::tcp::Streams;
@@ -13,6 +14,9 @@ use crate::net::{self, BadHeader, Ip, protocol};
 use crate::time::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+/// What a direction of a TCP connection takes while none of its octets wait, in octets.
+pub const TCP_STREAM_BYTES: usize = super::tcp::STREAM_BYTES;
+
 /// What the decoder is told.
 #[derive(Clone, Debug)]
 pub struct DecoderOptions {
@@ -22,7 +26,7 @@ pub struct DecoderOptions {
     pub keep_wire: bool,
     /// Most memory for TCP octets that wait, in octets.
     pub tcp_memory_bytes: usize,
-    /// Most directions of TCP connections remembered.
+    /// Most directions of TCP connections remembered; each takes [`TCP_STREAM_BYTES`].
     pub tcp_streams: usize,
     /// Most memory for IP fragments that wait, in octets.
     pub fragment_memory_bytes: usize,
@@ -43,6 +47,18 @@ impl Default for DecoderOptions {
     }
 }
 
+/// The outlet of a decoder, which borrows some of its fields and leaves the others alone.
+macro_rules! outlet {
+    ($decoder:ident, $each:ident) => {
+        Outlet {
+            tally: &mut $decoder.tally,
+            keep_wire: $decoder.keep_wire,
+            scratch: &mut $decoder.scratch,
+            each: $each,
+        }
+    };
+}
+
 /// Turns packets into DNS messages. A pure state machine: time comes with the packets and with
 /// [`Self::expire`]. After every call, each packet taken is either decoded, malformed or held.
 #[derive(Debug)]
@@ -50,6 +66,8 @@ pub struct Decoder {
     ports: PortSet,
     keep_wire: bool,
     tally: Tally,
+    clock: SteadyClock,
+    scratch: Vec<u8>,
     fragments: Fragments,
     streams: Streams,
 }
@@ -62,6 +80,8 @@ impl Decoder {
             ports: options.ports,
             keep_wire: options.keep_wire,
             tally: Tally::default(),
+            clock: SteadyClock::default(),
+            scratch: Vec::new(),
             fragments: Fragments::new(options.fragment_datagrams, options.fragment_memory_bytes),
             streams: Streams::new(options.tcp_streams, options.tcp_memory_bytes),
         }
@@ -70,8 +90,8 @@ impl Decoder {
     /// Takes a packet and gives what it completes.
     pub fn observe(&mut self, packet: &Packet<'_>, each: &mut dyn FnMut(Decoded)) {
         self.tally.received += 1;
-        let carrier = Carrier::from(packet);
-        let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
+        let carrier = Carrier::new(packet, self.clock.read(packet.ts));
+        let mut out = outlet!(self, each);
         let (bytes, wire_bytes) = match packet.body {
             Body::Ip { bytes, wire_bytes } => (bytes, wire_bytes),
             Body::SocketError { transport, local, remote, errno: _ } => {
@@ -116,7 +136,8 @@ impl Decoder {
     /// Gives up fragments and segments that have waited too long at `now`, a time of the
     /// capture's clock. To be called about once a second of it.
     pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(Decoded)) {
-        let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
+        let now = self.clock.read(now);
+        let mut out = outlet!(self, each);
         self.fragments.expire(now, &mut out);
         self.streams.expire(now, &mut out);
     }
@@ -124,7 +145,7 @@ impl Decoder {
     /// The capture has ended: messages behind TCP octets that never came are given. Segments and
     /// fragments without their rest stay held.
     pub fn finish(&mut self, each: &mut dyn FnMut(Decoded)) {
-        let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
+        let mut out = outlet!(self, each);
         self.streams.finish(&mut out);
     }
 
@@ -147,6 +168,7 @@ impl Decoder {
             messages: self.tally.queries + self.tally.responses,
             queries: self.tally.queries,
             responses: self.tally.responses,
+            evicted_streams: self.streams.evicted(),
         }
     }
 }

@@ -176,7 +176,7 @@ impl Fragments {
             id: fragment.id,
             protocol: if ip.src.is_ipv4() { ip.protocol } else { 0 },
         };
-        self.expire(carrier.ts, out);
+        self.expire(carrier.steady, out);
         self.open(key, carrier, out);
         let entry = self.entries.get_mut(&key)?;
         entry.packets += 1;
@@ -236,7 +236,7 @@ impl Fragments {
             refused: false,
         };
         self.entries.insert(key, entry);
-        self.order.push_back((carrier.ts, key, self.births));
+        self.order.push_back((carrier.steady, key, self.births));
     }
 
     fn remove(&mut self, key: &Key) -> Option<Entry> {

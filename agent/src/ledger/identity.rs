@@ -147,6 +147,7 @@ mod tests {
             messages: 4,
             queries: 2,
             responses: 2,
+            evicted_streams: 0,
         };
         counters.pairing = Pairing {
             queries: 2,
