@@ -1,7 +1,14 @@
+mod histories;
+mod model;
+
+use super::key::Ends;
+use super::table::{Entry, Slot, Table};
 use super::*;
 use crate::capture::{Origin, Transport};
 use crate::decode::dns::{Answer, Counts, Dns, Flags, Question};
-use crate::decode::{Envelope, MessageId};
+use crate::decode::{Envelope, Message, MessageId, Unreachable};
+use crate::ledger;
+use crate::time::Timestamp;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::net::SocketAddr;
