@@ -84,6 +84,12 @@ pub(super) fn is_announcement(response: &Message) -> bool {
     response.is_mdns() && is_to_group(response)
 }
 
+/// Whether a host that asks whether a name is free, and then takes it, answers itself (RFC 6762, 8.1:
+/// a probe says in its authority section what it wants to have).
+pub(super) fn is_own_probe(query: &Message, response: &Message) -> bool {
+    query.dns.counts.authority > 0 && query.envelope.src == response.envelope.src
+}
+
 /// Calls `each` with the questions that the response's records answer: by type, and `ANY`.
 pub(super) fn answered(response: &Message, mut each: impl FnMut(Asked<'_>)) {
     /// The decoder keeps no class of records; mDNS has one only.

@@ -55,8 +55,8 @@ impl Pairer {
         ledger::Pairing { open: self.table.waiting() as u64, ..self.counters }
     }
 
-    /// Octets of memory that the table takes, roughly; never more than
-    /// [`PairOptions::memory_limit_bytes`] after a query.
+    /// Octets of memory that the table takes, roughly: within [`PairOptions::memory_limit_bytes`], but
+    /// for the first messages of zone transfers under way, which are few.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.table.bytes() + Established::BYTES
@@ -149,9 +149,9 @@ impl Pairer {
         }
         // The octets were for the record of the message, which has been written.
         message.wire = None;
-        self.make_room(ts, each);
-        let deadline = ts.plus(self.options.query_timeout);
-        self.table.insert(hash, Entry::waiting(message, deadline));
+        let entry = Entry::waiting(message, ts.plus(self.options.query_timeout));
+        self.make_room(entry.cost(), ts, each);
+        self.table.insert(hash, entry);
     }
 
     fn response(&mut self, message: Box<Message>, each: Each<'_>) {
@@ -239,7 +239,9 @@ impl Pairer {
         let mut answered = None;
         multicast::answered(message, |asked| {
             for (slot, entry) in self.table.asked(message, group, asked) {
-                let wanted = ts <= entry.deadline && to.is_none_or(|to| to == entry.query.ends().0);
+                let wanted = ts <= entry.deadline
+                    && to.is_none_or(|to| to == entry.query.ends().0)
+                    && !multicast::is_own_probe(&entry.query, message);
                 match entry.state {
                     State::Waiting if wanted && !waiting.contains(&slot) => waiting.push(slot),
                     State::Answered(_) if wanted => answered = Some(slot),
@@ -339,14 +341,15 @@ impl Pairer {
         remember(&mut self.answered, &mut self.table, now, slot);
     }
 
-    /// Makes room for one more query: within the number that may wait, and within the memory.
-    fn make_room(&mut self, now: Timestamp, each: Each<'_>) {
+    /// Makes room for one more query of so many octets: within the number that may wait, and within
+    /// the memory.
+    fn make_room(&mut self, bytes: usize, now: Timestamp, each: Each<'_>) {
         while self.table.waiting() >= self.options.max_transactions {
             if !self.evict(now, each) {
                 break;
             }
         }
-        while self.memory_bytes() >= self.options.memory_limit_bytes() {
+        while self.memory_bytes() + bytes > self.options.memory_limit_bytes() {
             let has_room = forget_oldest(&mut self.failed, &mut self.table)
                 || forget_oldest(&mut self.answered, &mut self.table)
                 || self.evict(now, each);

@@ -69,7 +69,7 @@ impl Entry {
     }
 
     /// Octets of memory, what the table needs to find it included; roughly.
-    fn cost(&self) -> usize {
+    pub(super) fn cost(&self) -> usize {
         let first = match &self.state {
             State::Transferring(running) => size_of::<Running>() + running.first.memory_bytes(),
             _ => 0,
@@ -163,20 +163,19 @@ impl Table {
     }
 
     /// The transaction that a response without a question belongs to, between these ends with this
-    /// id: the zone transfer under way, else the oldest query that waits, else the newest of those
-    /// remembered.
+    /// id: the oldest zone transfer under way, else the oldest query that waits, else the newest of
+    /// those remembered.
     pub(super) fn nameless(&self, ends: &Ends, id: u16) -> Option<Slot> {
-        let mut waiting = None;
-        let mut remembered = None;
+        let (mut transfer, mut waiting, mut remembered) = (None, None, None);
         for (at, entry) in self.kin(&Kin::between(ends, id)) {
             match entry.state {
                 _ if Ends::of(&entry.query) != *ends => {}
-                State::Transferring(_) => return Some(self.slot_at(at)),
+                State::Transferring(_) => transfer = Some(at),
                 State::Waiting => waiting = Some(at),
                 State::Answered(_) | State::Failed => remembered = remembered.or(Some(at)),
             }
         }
-        waiting.or(remembered).map(|at| self.slot_at(at))
+        transfer.or(waiting).or(remembered).map(|at| self.slot_at(at))
     }
 
     /// The oldest query that waits between the ends, with this id if one is given.

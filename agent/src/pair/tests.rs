@@ -1,6 +1,9 @@
+mod floods;
 mod histories;
 mod model;
+mod multicast;
 
+use super::established::Established;
 use super::key::Ends;
 use super::table::{Entry, Slot, Table};
 use super::*;
@@ -10,7 +13,7 @@ use crate::decode::{Envelope, Message, MessageId, Unreachable};
 use crate::ledger;
 use crate::time::Timestamp;
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
 fn at(ms: u64) -> Timestamp {

@@ -243,7 +243,7 @@ fn sorted(mut steps: Vec<Vec<Outcome>>) -> Vec<Vec<Outcome>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2500, ..ProptestConfig::default() })]
 
     #[test]
     fn the_model_agrees(history in history(), max_transactions in 1_usize..8) {
