@@ -70,12 +70,14 @@ pub struct Decode {
 }
 
 /// Identity 4: `queries = answered + timeout + icmp_error + evicted + open + retransmitted`;
-/// `responses = answered + late + duplicate + orphan`.
+/// `responses = answered + late + duplicate + orphan`. With decode:
+/// `decode.responses + shared = responses + continued`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pairing {
     /// Queries taken.
     pub queries: u64,
-    /// Responses taken.
+    /// Responses taken: a zone transfer of many messages is one, and a response to several queries is
+    /// as many.
     pub responses: u64,
     /// Queries whose response came in time.
     pub answered: u64,
@@ -95,6 +97,12 @@ pub struct Pairing {
     pub duplicate: u64,
     /// Responses to no query seen.
     pub orphan: u64,
+    /// Messages of zone transfers behind the first one of each: of the response that it counts for.
+    #[serde(default)]
+    pub continued: u64,
+    /// Further queries that a response to all answered (mDNS), each of them one more response.
+    #[serde(default)]
+    pub shared: u64,
 }
 
 /// Identity 5: `records = delivered + spooled + in_flight + filtered + Σ dropped`.

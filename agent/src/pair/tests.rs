@@ -1,9 +1,19 @@
+mod floods;
+mod histories;
+mod model;
+mod multicast;
+
+use super::established::Established;
+use super::key::Ends;
+use super::table::{Entry, Slot, Table};
 use super::*;
 use crate::capture::{Origin, Transport};
 use crate::decode::dns::{Answer, Counts, Dns, Flags, Question};
-use crate::decode::{Envelope, MessageId};
+use crate::decode::{Envelope, Message, MessageId, Unreachable};
+use crate::ledger;
+use crate::time::Timestamp;
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
 fn at(ms: u64) -> Timestamp {

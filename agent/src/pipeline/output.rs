@@ -112,7 +112,7 @@ impl Output {
         let Some(subject) = transaction.subject() else { return };
         let id = self.identity.namespace().message(subject.envelope.id);
         let tcp_fallback_of = self.fallback.join(transaction, id);
-        let (_, server) = subject.ends();
+        let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = self.identity.resolver(server.ip());
         self.metrics.transaction(&seen(transaction, &resolver));
         if self.trays.iter().any(|tray| tray.renders(Stream::Transactions)) {

@@ -96,7 +96,7 @@ impl Identity {
             flags: dns.flags.names().collect(),
             qname: dns.question.as_ref().map(|question| &*question.qname),
             qtype: dns.question.as_ref().map(|question| type_name(question.qtype)),
-            qclass: dns.question.as_ref().map(|question| class_name(question.qclass)),
+            qclass: dns.question.as_ref().map(|question| class_name(message.class_of(question))),
             question_count: dns.counts.question,
             answer_count: dns.counts.answer,
             authority_count: dns.counts.authority,
@@ -128,6 +128,7 @@ impl Identity {
         let asked = transaction.question();
         let answered = response.map(|response| &response.dns);
         let last = answered.unwrap_or(&first.dns);
+        let transfer = transaction.transfer.as_ref();
         let query_edns = query.and_then(|query| query.dns.edns.as_ref());
         let edns_shown = answered.and_then(|dns| dns.edns.as_ref()).or(query_edns);
         Some(TransactionRecord {
@@ -147,7 +148,7 @@ impl Identity {
             opcode: opcode_name(first.dns.flags.opcode()),
             qname: asked.map(|question| &*question.qname),
             qtype: asked.map(|question| type_name(question.qtype)),
-            qclass: asked.map(|question| class_name(question.qclass)),
+            qclass: asked.map(|question| class_name(first.class_of(question))),
             qname_case: query
                 .and_then(|query| query.dns.question.as_ref())
                 .and_then(|question| question.qname_case.as_deref()),
@@ -167,7 +168,22 @@ impl Identity {
             query_ecs: differing(query_edns, edns_shown, |edns| edns.ecs.as_deref()),
             query_cookie: differing(query_edns, edns_shown, |edns| edns.cookie.as_deref()),
             query_bytes: query.map(|query| query.wire_bytes),
-            response_bytes: response.map(|response| response.wire_bytes),
+            response_bytes: transfer
+                .map(|transfer| transfer.bytes)
+                .or_else(|| response.map(|response| response.wire_bytes.into())),
+            transfer_messages: transfer.map(|transfer| transfer.messages),
+            transfer_records: transfer.map(|transfer| transfer.records),
+            transfer_ms: transfer.map(|transfer| milliseconds(transfer.duration)),
+            transfer_complete: transfer.map(|transfer| transfer.complete),
+            responder_ip: response
+                .map(|response| response.ends().1.ip())
+                .filter(|responder| *responder != server.ip()),
+            orphan_reason: transaction.stray.map(|stray| stray.reason.name()),
+            resembles: transaction
+                .stray
+                .and_then(|stray| stray.resembles)
+                .map(|query| self.namespace.message(query)),
+            rejected_responses: Some(transaction.rejected).filter(|rejected| *rejected > 0),
             tcp_fallback_of: context.tcp_fallback_of,
             process: context.process,
             container: context.container,
