@@ -9,6 +9,7 @@ mod tcp;
 pub use decoder::{Decoder, DecoderOptions};
 
 use crate::capture::{Origin, Sight, Task, Transport};
+use crate::net::Cause;
 use crate::time::Timestamp;
 use std::net::SocketAddr;
 
@@ -153,6 +154,8 @@ pub struct Unreachable {
     /// The id of the query, where the ICMP message quotes it; else any query between the two
     /// may be meant.
     pub query_id: Option<u16>,
+    /// Why it cannot arrive.
+    pub cause: Cause,
 }
 
 /// A packet, or part of a stream, that is not DNS.

@@ -12,6 +12,7 @@ use crate::capture::Sight;
 use crate::decode::dns::Question;
 use crate::decode::{Message, Unreachable};
 use crate::ledger;
+use crate::net::Cause;
 use crate::time::Timestamp;
 use key::{Ends, Key};
 use std::collections::VecDeque;
@@ -110,6 +111,8 @@ pub struct Transaction<'a> {
     pub retries: u32,
     /// A duplicate that answers differently from the first response.
     pub conflict: bool,
+    /// What ICMP said of the query, where that ended it.
+    pub icmp: Option<Cause>,
 }
 
 impl<'a> Transaction<'a> {
@@ -217,7 +220,10 @@ impl Pairer {
         });
         if let Some(slot) = found {
             self.counters.icmp_error += 1;
-            self.fail(slot, Status::IcmpError, error.ts, each);
+            let mut tell = |transaction: &Transaction<'_>| {
+                each(&Transaction { icmp: Some(error.cause), ..*transaction });
+            };
+            self.fail(slot, Status::IcmpError, error.ts, &mut tell);
         }
     }
 
@@ -294,6 +300,7 @@ impl Pairer {
                 response: Some(message),
                 retries: 0,
                 conflict: false,
+                icmp: None,
             });
             return;
         };

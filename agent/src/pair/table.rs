@@ -53,6 +53,7 @@ impl Entry {
             response: None,
             retries: self.retries,
             conflict: false,
+            icmp: None,
         }
     }
 }

@@ -98,7 +98,18 @@ fn icmp_names_the_query() {
         assert_eq!(told.client, CLIENT.parse().unwrap());
         assert_eq!(told.server, SERVER.parse().unwrap());
         assert_eq!((told.query_id, told.transport), (id, Transport::Udp));
+        assert_eq!(told.cause.name, "port_unreachable");
     }
+}
+
+#[test]
+fn icmp_that_asks_for_smaller_packets_fails_no_query() {
+    let mut payload = vec![3, 4, 0, 0, 0, 0, 2, 64];
+    payload.extend(craft::udp(CLIENT, SERVER, &craft::query(1, "www")));
+    let addresses = ("192.0.2.53".parse().unwrap(), "192.0.2.1".parse().unwrap());
+    let mut bench = Bench::default();
+    bench.see(&craft::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
+    assert!(bench.given.is_empty());
 }
 
 #[test]
@@ -126,5 +137,6 @@ fn socket_errors_name_any_query() {
     bench.see_body(error(SERVER), None);
     assert_eq!(unreachable(&bench).server, SERVER.parse().unwrap());
     assert_eq!(unreachable(&bench).query_id, None);
+    assert_eq!(unreachable(&bench).cause.code, Some((3, 3)));
     assert_eq!(bench.decoder.counters().decoded_packets, 2);
 }
