@@ -23,3 +23,6 @@ pub const CONFIG_WORDS: u32 = 1;
 pub const OWNERS: u32 = 65_536;
 /// Fragmented datagrams remembered at a time.
 pub const FRAGMENTS: u32 = 4_096;
+
+/// The mark (`SO_MARK`) of the agent's raw sockets: what they are given is for the programs to see.
+pub const ICMP_MARK: u32 = 0x646e_7363;

@@ -5,6 +5,7 @@ mod icmp;
 mod ip;
 mod transport;
 
+pub use icmp::ICMP;
 pub use ip::classify;
 pub use transport::{TCP, UDP, tcp_may_carry};
 

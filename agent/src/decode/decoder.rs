@@ -74,8 +74,8 @@ impl Decoder {
         let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
         let (bytes, wire_bytes) = match packet.body {
             Body::Ip { bytes, wire_bytes } => (bytes, wire_bytes),
-            Body::SocketError { transport, local, remote, errno } => {
-                if self.ports.contains(remote.port()) {
+            Body::SocketError { transport, local, remote, errno, seen } => {
+                if !seen && self.ports.contains(remote.port()) {
                     let flow = Flow { transport, src: local, dst: remote };
                     let cause = Cause::of_errno(remote.is_ipv6(), errno);
                     unreachable(&carrier, flow, None, cause, &mut out);

@@ -72,7 +72,7 @@ fn other_ports_are_not_for_us() {
     bench.see(&craft::udp(CLIENT, "192.0.2.2:54", &craft::query(9, "www")));
     bench.see(&craft::tcp(CLIENT, "192.0.2.2:54", 1, craft::ACK, b"abc"));
     assert!(bench.given.is_empty());
-    assert_eq!(bench.decoder.counters().decoded_packets, 2);
+    assert_eq!(bench.decoder.counters().decoded_packets, 3);
 }
 
 #[test]
@@ -126,15 +126,17 @@ fn icmp_about_a_response_fails_no_query() {
 #[test]
 fn socket_errors_name_any_query() {
     let mut bench = Bench::default();
-    let error = |remote: &str| Body::SocketError {
+    let error = |remote: &str, seen: bool| Body::SocketError {
         transport: Transport::Udp,
         local: CLIENT.parse().unwrap(),
         remote: remote.parse().unwrap(),
         errno: 111,
+        seen,
     };
-    bench.see_body(error("192.0.2.53:54"), None);
+    bench.see_body(error("192.0.2.53:54", false), None);
+    bench.see_body(error(SERVER, true), None);
     assert!(bench.given.is_empty());
-    bench.see_body(error(SERVER), None);
+    bench.see_body(error(SERVER, false), None);
     assert_eq!(unreachable(&bench).server, SERVER.parse().unwrap());
     assert_eq!(unreachable(&bench).query_id, None);
     assert_eq!(unreachable(&bench).cause.code, Some((3, 3)));
