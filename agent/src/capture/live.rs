@@ -429,9 +429,7 @@ mod tests {
             protocol: 17,
             pad: [0; 6],
         };
-        let Body::SocketError { local, remote, .. } = socket_error(&error, false) else {
-            panic!()
-        };
+        let Body::SocketError { local, remote, .. } = socket_error(&error, false) else { panic!() };
         assert_eq!(local.to_string(), "127.0.0.1:5");
         assert_eq!(remote.to_string(), "[::1]:53");
     }

@@ -45,7 +45,7 @@ const NAMES_6: [&str; 9] = [
 
 /// ICMP "destination unreachable".
 pub(super) const TYPE_4: u8 = 3;
-/// ICMPv6 "destination unreachable".
+/// The same in IPv6.
 pub(super) const TYPE_6: u8 = 1;
 
 impl Cause {

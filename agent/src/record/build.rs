@@ -1,8 +1,8 @@
 //! Messages, transactions and dead letters become records.
 
 use super::{
-    AnswerFields, ContainerFields, DlqRecord, EdeFields, EdnsFields, EventId, IcmpFields, MessageRecord,
-    Namespace, ProcessFields, TransactionRecord, registrable,
+    AnswerFields, ContainerFields, DlqRecord, EdeFields, EdnsFields, EventId, IcmpFields,
+    MessageRecord, Namespace, ProcessFields, TransactionRecord, registrable,
 };
 use crate::capture::Sight;
 use crate::decode::dns::{Answer, Dns, Edns, class_name, opcode_name, rcode_name, type_name};

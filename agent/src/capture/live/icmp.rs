@@ -35,16 +35,8 @@ const ICMP_FILTER: libc::c_int = 1;
 const ALL_BUT_UNREACHABLE: u32 = !(1 << 3);
 /// Of `linux/icmpv6.h`, for `IPPROTO_ICMPV6`: the same in 256 bits.
 const ICMPV6_FILTER: libc::c_int = 1;
-const ALL_BUT_UNREACHABLE_6: [u32; 8] = [
-    !(1 << 1),
-    u32::MAX,
-    u32::MAX,
-    u32::MAX,
-    u32::MAX,
-    u32::MAX,
-    u32::MAX,
-    u32::MAX,
-];
+const ALL_BUT_UNREACHABLE_6: [u32; 8] =
+    [!(1 << 1), u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX];
 
 /// Cookies of the namespaces that are listened in.
 type Covered = Arc<Mutex<HashSet<u64>>>;
