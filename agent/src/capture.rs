@@ -108,5 +108,7 @@ pub enum Body<'a> {
         remote: SocketAddr,
         /// The socket's error as a positive errno (`ECONNREFUSED`, `EHOSTUNREACH`, ...).
         errno: i32,
+        /// Whether the ICMP packet itself is seen too.
+        seen: bool,
     },
 }

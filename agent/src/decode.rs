@@ -10,6 +10,7 @@ mod tcp;
 pub use decoder::{Decoder, DecoderOptions, TCP_STREAM_BYTES};
 
 use crate::capture::{Origin, Sight, Task, Transport};
+use crate::net::Cause;
 use crate::time::Timestamp;
 use std::net::SocketAddr;
 
@@ -143,8 +144,7 @@ impl Message {
     #[must_use]
     pub const fn is_mdns(&self) -> bool {
         let Envelope { src, dst, transport, .. } = &self.envelope;
-        matches!(transport, Transport::Udp)
-            && (dst.port() == MDNS_PORT || src.port() == MDNS_PORT)
+        matches!(transport, Transport::Udp) && (dst.port() == MDNS_PORT || src.port() == MDNS_PORT)
     }
 
     /// The class that a question of this message asks for. In multicast DNS the upper bit of QCLASS
@@ -192,6 +192,8 @@ pub struct Unreachable {
     /// The id of the query, where the ICMP message quotes it; else any query between the two
     /// may be meant.
     pub query_id: Option<u16>,
+    /// Why it cannot arrive.
+    pub cause: Cause,
 }
 
 /// A packet, or part of a stream, that is not DNS.

@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod cause;
 mod icmp;
 mod transport;
 
+pub use cause::Cause;
 pub use icmp::{Quote, quoted};
 pub use transport::{TcpFlags, TcpSegment, UdpDatagram, ports, tcp, udp};
 

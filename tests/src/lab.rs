@@ -6,10 +6,12 @@
 //! RFC 3849 set aside for benchmarks and documentation.
 
 mod capture;
+mod hazards;
 mod network;
 mod zones;
 
 pub use capture::Capture;
+pub use hazards::{Fate, inside};
 
 use crate::dnsperf::{Load, Perf};
 use crate::shell;

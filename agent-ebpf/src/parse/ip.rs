@@ -1,5 +1,6 @@
 //! IPv4 and IPv6 headers, options, extension headers and fragments (RFC 791, RFC 8200).
 
+use super::icmp;
 use super::transport::{self, TCP, UDP};
 use super::{Verdict, be16, load};
 use crate::maps::{self, FragmentKey};
@@ -33,9 +34,10 @@ pub enum Fragment {
     Later,
 }
 
-/// The verdict on the packet whose IP header is at `at`, where neither tunnels nor ICMP matter.
+/// The verdict on the packet whose IP header is at `at`, where tunnels do not matter, and ICMP only
+/// where `icmp` says so.
 #[inline(always)]
-pub fn classify(skb: *mut __sk_buff, at: u32) -> Verdict {
+pub fn classify(skb: *mut __sk_buff, at: u32, icmp: bool) -> Verdict {
     let mut key = FragmentKey::default();
     let Some(upper) = upper(skb, at, &mut key) else { return Verdict::NotOurs };
     if upper.fragment == Fragment::Later {
@@ -46,6 +48,7 @@ pub fn classify(skb: *mut __sk_buff, at: u32) -> Verdict {
     }
     let verdict = match upper.protocol {
         UDP | TCP => transport::judge(skb, &upper).0,
+        icmp::ICMP | icmp::ICMP6 if icmp => icmp::judge(skb, upper.protocol, upper.at),
         _ => Verdict::NotOurs,
     };
     settle(verdict, &upper, &key, false)

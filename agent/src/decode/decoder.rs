@@ -10,7 +10,7 @@ use super::{Decoded, Malformed, MessageId, Unreachable};
 use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet, Transport};
 use crate::ledger;
-use crate::net::{self, BadHeader, Ip, protocol};
+use crate::net::{self, BadHeader, Cause, Ip, protocol};
 use crate::time::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -94,10 +94,11 @@ impl Decoder {
         let mut out = outlet!(self, each);
         let (bytes, wire_bytes) = match packet.body {
             Body::Ip { bytes, wire_bytes } => (bytes, wire_bytes),
-            Body::SocketError { transport, local, remote, errno: _ } => {
-                if self.ports.contains(remote.port()) {
+            Body::SocketError { transport, local, remote, errno, seen } => {
+                if !seen && self.ports.contains(remote.port()) {
                     let flow = Flow { transport, src: local, dst: remote };
-                    unreachable(&carrier, flow, None, &mut out);
+                    let cause = Cause::of_errno(remote.is_ipv6(), errno);
+                    unreachable(&carrier, flow, None, cause, &mut out);
                 }
                 out.tally.settle(1, None);
                 return;
@@ -198,10 +199,11 @@ impl Room<'_> {
             _ => {
                 if let Some(quote) = net::quoted(ip)
                     && self.ports.contains(quote.dst.port())
+                    && quote.cause.is_final()
                 {
                     let transport = if quote.tcp { Transport::Tcp } else { Transport::Udp };
                     let flow = Flow { transport, src: quote.src, dst: quote.dst };
-                    unreachable(&carrier, flow, quote.first_two, out);
+                    unreachable(&carrier, flow, quote.first_two, quote.cause, out);
                 }
                 out.tally.settle(packets, None);
                 None
@@ -316,7 +318,13 @@ fn refuse(
 }
 
 /// Tells that what `flow` asks for cannot arrive.
-fn unreachable(carrier: &Carrier, flow: Flow, query_id: Option<u16>, out: &mut Outlet<'_>) {
+fn unreachable(
+    carrier: &Carrier,
+    flow: Flow,
+    query_id: Option<u16>,
+    cause: Cause,
+    out: &mut Outlet<'_>,
+) {
     (out.each)(Decoded::Unreachable(Unreachable {
         id: MessageId { origin: carrier.origin, index: 0 },
         ts: carrier.ts,
@@ -325,6 +333,7 @@ fn unreachable(carrier: &Carrier, flow: Flow, query_id: Option<u16>, out: &mut O
         client: flow.src,
         server: flow.dst,
         query_id,
+        cause,
     }));
 }
 

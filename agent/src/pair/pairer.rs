@@ -81,7 +81,10 @@ impl Pairer {
             self.table.oldest_waiting(&ends, error.query_id)
         });
         if let Some(slot) = found {
-            self.fail(slot, Status::IcmpError, error.ts, each);
+            let mut tell = |transaction: &Transaction<'_>| {
+                each(&Transaction { icmp: Some(error.cause), ..*transaction });
+            };
+            self.fail(slot, Status::IcmpError, error.ts, &mut tell);
         }
     }
 
@@ -288,13 +291,20 @@ impl Pairer {
             response: Some(message),
             retries: 0,
             conflict: false,
+            icmp: None,
             rejected: 0,
             transfer: None,
             stray: Some(Stray { reason, resembles }),
         });
     }
 
-    fn begin_transfer(&mut self, slot: Slot, status: Status, message: Box<Message>, each: Each<'_>) {
+    fn begin_transfer(
+        &mut self,
+        slot: Slot,
+        status: Status,
+        message: Box<Message>,
+        each: Each<'_>,
+    ) {
         let ts = message.envelope.ts;
         let Some(entry) = self.table.get(slot) else { return };
         match transfer::begin(&entry.query, message, status) {

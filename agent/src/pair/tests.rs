@@ -11,6 +11,7 @@ use crate::capture::{Origin, Transport};
 use crate::decode::dns::{Answer, Counts, Dns, Flags, Question};
 use crate::decode::{Envelope, Message, MessageId, Unreachable};
 use crate::ledger;
+use crate::net::Cause;
 use crate::time::Timestamp;
 use proptest::prelude::*;
 use std::collections::{HashMap, VecDeque};
@@ -188,8 +189,12 @@ fn icmp_ends_the_query_it_quotes_or_the_oldest() {
             client: client(4000),
             server: server(),
             query_id,
+            cause: Cause::of_code(false, 3),
         };
-        pairer.unreachable(&error, &mut |t| seen.push((t.status, t.query.map(|q| q.dns.id))));
+        pairer.unreachable(&error, &mut |t| {
+            assert_eq!(t.icmp, Some(error.cause));
+            seen.push((t.status, t.query.map(|q| q.dns.id)));
+        });
     }
     assert_eq!(seen, [(Status::IcmpError, Some(2)), (Status::IcmpError, Some(1))]);
 }

@@ -181,6 +181,7 @@ mod tests {
         let mut progress = Progress::new(incremental);
         let record = |serial: &u32| Answer {
             name: "example.test".into(),
+            class: 1,
             rtype: if *serial == 0 { 1 } else { SOA },
             ttl_seconds: 1,
             data: format!("ns host\\.master {serial} 1 1 1 1").into(),
@@ -188,7 +189,8 @@ mod tests {
         let step = |records: &&[u32]| {
             let answers: Vec<_> = records.iter().map(record).collect();
             let answer = u16::try_from(answers.len()).unwrap();
-            let dns = Dns { counts: Counts { answer, ..Counts::default() }, answers, ..Dns::default() };
+            let dns =
+                Dns { counts: Counts { answer, ..Counts::default() }, answers, ..Dns::default() };
             progress.take(&dns)
         };
         messages.iter().map(step).collect()

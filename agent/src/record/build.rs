@@ -1,12 +1,13 @@
 //! Messages, transactions and dead letters become records.
 
 use super::{
-    AnswerFields, ContainerFields, DlqRecord, EdeFields, EdnsFields, EventId, MessageRecord,
-    Namespace, ProcessFields, TransactionRecord, registrable,
+    AnswerFields, ContainerFields, DlqRecord, EdeFields, EdnsFields, EventId, IcmpFields,
+    MessageRecord, Namespace, ProcessFields, TransactionRecord, registrable,
 };
 use crate::capture::Sight;
 use crate::decode::dns::{Answer, Dns, Edns, class_name, opcode_name, rcode_name, type_name};
 use crate::decode::{DeadLetter, Message};
+use crate::net::Cause;
 use crate::pair::{Transaction, Vantage};
 use crate::sink::Stream;
 use crate::time::Timestamp;
@@ -158,6 +159,7 @@ impl Identity {
             latency_ms: transaction.latency().map(milliseconds),
             retries: transaction.retries,
             conflict: transaction.conflict.then_some(true),
+            icmp: transaction.icmp.map(icmp),
             flags: last.flags.names().collect(),
             answers: last.answers.iter().map(answer).collect(),
             answer_count: answered.map(|dns| dns.counts.answer),
@@ -243,6 +245,11 @@ fn answer(answer: &Answer) -> AnswerFields<'_> {
         ttl: answer.ttl_seconds,
         data: &answer.data,
     }
+}
+
+fn icmp(cause: Cause) -> IcmpFields {
+    let (kind, code) = cause.code.unzip();
+    IcmpFields { kind, code, name: cause.name }
 }
 
 fn edns(edns: &Edns) -> EdnsFields<'_> {

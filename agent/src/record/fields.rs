@@ -54,6 +54,20 @@ pub struct EdeFields<'a> {
     pub text: &'a str,
 }
 
+/// Why a query could not arrive (RFC 792, 1122, 1812; RFC 4443, 3.1).
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct IcmpFields {
+    /// ICMP's type: 3 in IPv4, 1 in IPv6; absent where the kernel told an error that stands for
+    /// several codes.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<u8>,
+    /// ICMP's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
+    /// What they mean: `port_unreachable`, `host_unreachable`, `admin_prohibited` and so on.
+    pub name: &'static str,
+}
+
 /// A process.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ProcessFields<'a> {

@@ -1,6 +1,6 @@
 //! `dns.transaction/1`.
 
-use super::{AnswerFields, ContainerFields, EdnsFields, EventId, ProcessFields};
+use super::{AnswerFields, ContainerFields, EdnsFields, EventId, IcmpFields, ProcessFields};
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -73,6 +73,9 @@ pub struct TransactionRecord<'a> {
     /// True on a duplicate that answers differently.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflict: Option<bool>,
+    /// Why the query could not arrive, where ICMP told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<IcmpFields>,
     /// Those of aa tc rd ra ad cd that are set in the response, else in the query.
     pub flags: Vec<&'static str>,
     /// The records of the answer section.

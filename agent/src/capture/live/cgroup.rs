@@ -20,6 +20,13 @@ pub fn here() -> Option<PathBuf> {
     mount_point(&std::fs::read_to_string("/proc/self/mountinfo").ok()?)
 }
 
+/// The path of this process's cgroup below the mount.
+#[must_use]
+pub fn of_self() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("0::")).map(Into::into)
+}
+
 /// The directory to attach to: `wanted` as it is where absolute, below the mount where relative;
 /// the mount itself where nothing is wanted.
 #[must_use]

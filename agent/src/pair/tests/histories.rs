@@ -17,11 +17,26 @@ enum Twist {
 
 #[derive(Clone, Debug)]
 enum Event {
-    Query { client: u8, port: u16, server: u8, id: u16, name: u8, kind: u8 },
+    Query {
+        client: u8,
+        port: u16,
+        server: u8,
+        id: u16,
+        name: u8,
+        kind: u8,
+    },
     /// The query before so many events is sent again.
     Again(usize),
-    Response { to: usize, twist: Twist, says: u8, copies: u8 },
-    Icmp { to: usize, quotes_id: bool },
+    Response {
+        to: usize,
+        twist: Twist,
+        says: u8,
+        copies: u8,
+    },
+    Icmp {
+        to: usize,
+        quotes_id: bool,
+    },
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -35,7 +50,14 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Twist::OtherClientPort),
     ];
     let query = (0..2_u8, 0..2_u16, 0..2_u8, 0..3_u16, 0..3_u8, 0..4_u8).prop_map(
-        |(client, port, server, id, name, kind)| Event::Query { client, port, server, id, name, kind },
+        |(client, port, server, id, name, kind)| Event::Query {
+            client,
+            port,
+            server,
+            id,
+            name,
+            kind,
+        },
     );
     prop_oneof![
         5 => query,
@@ -101,6 +123,7 @@ fn respond(query: &Message, twist: Twist, says: u8) -> Message {
         .iter()
         .map(|(rtype, data)| Answer {
             name: "a".into(),
+            class: 1,
             rtype: *rtype,
             ttl_seconds: u32::from(says),
             data: (*data).into(),
@@ -145,6 +168,7 @@ fn packets(history: &[(u64, u64, Event)]) -> Vec<Result<Message, Unreachable>> {
                         transport: query.envelope.transport,
                         client: query.envelope.src,
                         server: query.envelope.dst,
+                        cause: Cause::of_code(false, 3),
                         query_id: quotes_id.then_some(query.dns.id),
                     })
                 })

@@ -234,7 +234,13 @@ impl Model {
             let victim = self.victim();
             self.fail(victim, Status::Evicted, now, out);
         }
-        self.known.push(Known { query, fate: Fate::Waiting, retries: 0, rejected: 0, spared: None });
+        self.known.push(Known {
+            query,
+            fate: Fate::Waiting,
+            retries: 0,
+            rejected: 0,
+            spared: None,
+        });
     }
 
     /// The oldest between hosts that have not met; those older than it are spared. Else the one that
@@ -374,7 +380,8 @@ impl Model {
             let same_question =
                 question(response).is_none() || question(response) == question(&known.query);
             let same_source = its_server.ip() == server.ip();
-            let same_ports = (its_client.port(), its_server.port()) == (client.port(), server.port());
+            let same_ports =
+                (its_client.port(), its_server.port()) == (client.port(), server.port());
             let same_client_port = its_client.port() == client.port();
             let reason = match (same_id, same_question, same_source, same_ports) {
                 (true, true, false, _) if same_client_port => OrphanReason::WrongSource,
