@@ -196,15 +196,21 @@ impl Pairer {
         ledger::Pairing { open: self.table.waiting() as u64, ..self.counters }
     }
 
-    /// Takes a message; gives the transactions that it ends.
-    pub fn observe(&mut self, message: Box<Message>, each: &mut dyn FnMut(&Transaction<'_>)) {
+    /// Takes a message; gives the transactions that it ends. True where it began one: a query that
+    /// is not the same one sent again.
+    pub fn observe(
+        &mut self,
+        message: Box<Message>,
+        each: &mut dyn FnMut(&Transaction<'_>),
+    ) -> bool {
         self.expire(message.envelope.ts, each);
         if message.dns.flags.response() {
             self.counters.responses += 1;
             self.response(&message, each);
+            false
         } else {
             self.counters.queries += 1;
-            self.query(message, each);
+            self.query(message, each)
         }
     }
 
@@ -255,7 +261,7 @@ impl Pairer {
         }
     }
 
-    fn query(&mut self, message: Box<Message>, each: &mut dyn FnMut(&Transaction<'_>)) {
+    fn query(&mut self, message: Box<Message>, each: &mut dyn FnMut(&Transaction<'_>)) -> bool {
         let key = Key::of(&message);
         let hash = self.hasher.hash_one(key);
         let ts = message.envelope.ts;
@@ -264,7 +270,7 @@ impl Pairer {
                 Some(entry) if matches!(entry.state, State::Waiting) && ts <= entry.deadline => {
                     entry.retries += 1;
                     self.counters.retransmitted += 1;
-                    return;
+                    return false;
                 }
                 Some(entry) if matches!(entry.state, State::Waiting) => {
                     self.counters.timeout += 1;
@@ -281,6 +287,7 @@ impl Pairer {
         let deadline = ts.plus(self.options.query_timeout);
         let slot = self.table.insert(hash, Entry::waiting(message, deadline));
         self.wheel.insert(deadline, slot);
+        true
     }
 
     fn response(&mut self, message: &Message, each: &mut dyn FnMut(&Transaction<'_>)) {

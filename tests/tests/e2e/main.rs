@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 mod ending;
+mod joining;
 mod load;
 mod outcomes;
 mod processes;
