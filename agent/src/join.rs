@@ -35,17 +35,19 @@ pub enum Match {
     Question,
     /// The resolver asks for the target of a CNAME of the name that it was asked for.
     Cname,
+    /// The resolver asks again what it has just answered: it renews its cache.
+    Prefetch,
     /// The resolver asks about that name's own zone or one above it: name minimisation, delegations,
     /// keys.
     Ancestor,
-    /// No other query waited at that process.
+    /// No other query waited at that process, and for this one it had asked before.
     Only,
 }
 
 impl Match {
     /// Every way to match.
-    pub const ALL: [Self; 5] =
-        [Self::Exchange, Self::Question, Self::Cname, Self::Ancestor, Self::Only];
+    pub const ALL: [Self; 6] =
+        [Self::Exchange, Self::Question, Self::Cname, Self::Prefetch, Self::Ancestor, Self::Only];
 
     /// As records spell it.
     #[must_use]
@@ -54,6 +56,7 @@ impl Match {
             Self::Exchange => "exchange",
             Self::Question => "question",
             Self::Cname => "cname",
+            Self::Prefetch => "prefetch",
             Self::Ancestor => "ancestor",
             Self::Only => "only",
         }

@@ -206,7 +206,8 @@ impl Asks {
     pub(super) fn fed(&mut self, id: MessageId, by: Match, target: Option<Name>) {
         let Some(ask) = self.asks.get_mut(&id) else { return };
         ask.fed = Some(ask.fed.map_or(by, |surest| surest.min(by)));
-        if let Some(target) = target {
+        // What is not surely this lookup's must not lead it elsewhere.
+        if let Some(target) = target.filter(|_| by <= Match::Cname) {
             ask.target = Some(Box::new(target));
         }
         ask.idle = true;

@@ -1,6 +1,6 @@
 //! What resolvers ask others, and for which of the queries that wait they do.
 
-use super::asks::Asks;
+use super::asks::{Ask, Asks};
 use super::name::Name;
 use super::note::{Query, Question, Resolver};
 use super::recent::Recent;
@@ -10,12 +10,16 @@ use crate::decode::{Message, MessageId};
 use crate::time::Timestamp;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// Upstream queries with a parent under way at a time.
 const MAX_FLIGHTS: usize = 1 << 15;
 
 /// Upstream questions of which is remembered who asked and when an answer came.
 const REMEMBERED: usize = 1 << 13;
+
+/// A resolver that renews what it has answered from its cache does so at once.
+const PREFETCH: Duration = Duration::from_secs(1);
 
 /// Aliases remembered.
 const ALIASES: usize = 1 << 12;
@@ -34,6 +38,8 @@ pub(super) struct Upstream {
     asked: Recent<Question, Parent>,
     /// When a question was last answered.
     answered: Recent<Question, Timestamp>,
+    /// The query with a question that was last answered by the resolver itself, and when.
+    settled: Recent<Question, (MessageId, Timestamp)>,
     /// Names by the targets that their CNAMEs point to.
     aliases: Recent<(Resolver, u64), u64>,
 }
@@ -44,6 +50,7 @@ impl Default for Upstream {
             flights: HashMap::default(),
             asked: Recent::new(REMEMBERED),
             answered: Recent::new(REMEMBERED),
+            settled: Recent::new(REMEMBERED),
             aliases: Recent::new(ALIASES),
         }
     }
@@ -72,34 +79,50 @@ impl Upstream {
     fn parent(&self, query: &Query, question: &Question, asks: &mut Asks) -> Option<Parent> {
         // Nobody asks itself: what goes where the parent came to is another client's query.
         let elsewhere = |asks: &Asks, parent: &Parent| {
-            asks.get(parent.id).is_some_and(|ask| ask.server != query.server)
+            asks.get(parent.id).is_none_or(|ask| ask.server != query.server)
         };
         let exact = asks.waiting_with(question).map(|ask| Parent::new(ask.id, Match::Question));
         let found = exact
             .or_else(|| self.asked.get(question).copied().filter(|old| asks.get(old.id).is_some()))
-            .or_else(|| self.alias_of(question, asks))
+            .or_else(|| self.alias_of(question, asks, query.ts))
+            .or_else(|| self.just_settled(question, query.ts))
             .or_else(|| {
                 let ask = asks.leading_through(question.who, &query.name)?;
                 Some(Parent::new(ask.id, Match::Ancestor))
             })
             .or_else(|| {
-                let ask = asks.only(question.who)?;
+                // One that has asked nobody yet may be about to be answered from the cache.
+                let ask = asks.only(question.who).filter(|ask| ask.sent)?;
                 let process = matches!(question.who, Resolver::Process(_));
                 process.then(|| Parent::new(ask.id, Match::Only))
             });
         found.filter(|parent| elsewhere(asks, parent))
     }
 
-    /// The query that waits for a name whose CNAME points, over others or not, to the one asked for.
-    fn alias_of(&self, question: &Question, asks: &Asks) -> Option<Parent> {
+    /// The query that waits for a name whose CNAME points, over others or not, to the one asked for;
+    /// or that was just answered and is renewed.
+    fn alias_of(&self, question: &Question, asks: &Asks, now: Timestamp) -> Option<Parent> {
         let mut alias = *question;
         for _ in 0..MAX_CHAIN {
             alias.name = *self.aliases.get(&(question.who, alias.name))?;
-            if let Some(ask) = asks.waiting_with(&alias) {
-                return Some(Parent::new(ask.id, Match::Cname));
+            let waiting = asks.waiting_with(&alias).map(|ask| ask.id);
+            let renewed = || self.just_settled(&alias, now).map(|parent| parent.id);
+            if let Some(id) = waiting.or_else(renewed) {
+                return Some(Parent::new(id, Match::Cname));
             }
         }
         None
+    }
+
+    /// A query that was answered just before.
+    fn just_settled(&self, question: &Question, now: Timestamp) -> Option<Parent> {
+        let (id, since) = self.settled.get(question)?;
+        (now.since(*since) <= PREFETCH).then(|| Parent::new(*id, Match::Prefetch))
+    }
+
+    /// A resolver has answered a query.
+    pub(super) fn settled(&mut self, ask: &Ask, now: Timestamp) {
+        self.settled.insert(ask.question, (ask.id, now));
     }
 
     /// A resolver's query was answered: whoever waits for that has it.

@@ -129,6 +129,9 @@ impl Views {
         let mut links = Links::default();
         let client = if let Some(ask) = self.asks.remove(id) {
             links.cache = self.verdict(&ask, transaction);
+            if let Some(response) = transaction.response {
+                self.upstream.settled(&ask, response.envelope.ts);
+            }
             ask.client
         } else {
             self.early.remove(&id).and_then(|ask| ask.client)

@@ -116,9 +116,10 @@ pub struct TransactionRecord<'a> {
     pub parent_event_id: Option<EventId>,
     /// How that is known, the surest first: `exchange` (the same query at its client's socket),
     /// `question` (the resolver asks what it was asked), `cname` (for the target of a CNAME of that
-    /// name), `ancestor` (about a zone that the name is in), `only` (nothing else waited there).
+    /// name), `prefetch` (it asks again what it has just answered), `ancestor` (about a zone that
+    /// the name is in), `only` (nothing else waited there).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["exchange", "question", "cname", "ancestor", "only"]))]
+    #[schemars(extend("enum" = ["exchange", "question", "cname", "prefetch", "ancestor", "only"]))]
     pub parent_match: Option<&'static str>,
     /// Where a resolver of this host had the answer from, inferred from what it asked others
     /// meanwhile: `hit` (nothing was needed), `miss`, `stale` (it says so), `local` (its own data).
