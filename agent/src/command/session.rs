@@ -67,7 +67,7 @@ impl Blueprint<'_> {
             keep_wire: config.messages_wire,
             ..DecoderOptions::default()
         };
-        Pipeline::new(decoder, config.pairing, Output::new(options, sinks))
+        Pipeline::new(decoder, config.pairing, config.joining, Output::new(options, sinks))
     }
 }
 

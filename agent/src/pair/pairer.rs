@@ -62,14 +62,16 @@ impl Pairer {
         self.table.bytes() + Established::BYTES
     }
 
-    /// Takes a message; gives the transactions that it ends.
-    pub fn observe(&mut self, message: Box<Message>, each: Each<'_>) {
+    /// Takes a message; gives the transactions that it ends. True where it began one: a query that
+    /// is not the same one sent again.
+    pub fn observe(&mut self, message: Box<Message>, each: Each<'_>) -> bool {
         self.expire(message.envelope.ts, each);
         if message.dns.flags.response() {
             self.response(message, each);
+            false
         } else {
             self.counters.queries += 1;
-            self.query(message, each);
+            self.query(message, each)
         }
     }
 
@@ -130,7 +132,7 @@ impl Pairer {
         }
     }
 
-    fn query(&mut self, mut message: Box<Message>, each: Each<'_>) {
+    fn query(&mut self, mut message: Box<Message>, each: Each<'_>) -> bool {
         let key = Key::of(&message);
         let hash = self.table.hash(&key);
         let ts = message.envelope.ts;
@@ -139,7 +141,7 @@ impl Pairer {
                 Some(entry) if entry.is_waiting() && ts <= entry.deadline => {
                     entry.retries += 1;
                     self.counters.retransmitted += 1;
-                    return;
+                    return false;
                 }
                 Some(entry) if entry.is_waiting() => self.fail(slot, Status::Timeout, ts, each),
                 Some(Entry { state: State::Transferring(_), .. }) => {
@@ -155,6 +157,7 @@ impl Pairer {
         let entry = Entry::waiting(message, ts.plus(self.options.query_timeout));
         self.make_room(entry.cost(), ts, each);
         self.table.insert(hash, entry);
+        true
     }
 
     fn response(&mut self, message: Box<Message>, each: Each<'_>) {

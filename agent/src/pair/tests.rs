@@ -238,7 +238,7 @@ proptest! {
                 0 | 1 => pairer.observe(query(now, id, name), &mut count),
                 2 | 3 => pairer.observe(response(now, id, name), &mut count),
                 _ => pairer.observe(message(now, id, None, true), &mut count),
-            }
+            };
             prop_assert!(balanced(&pairer.counters()), "{:?}", pairer.counters());
             prop_assert!(pairer.counters().open <= max_transactions as u64);
         }

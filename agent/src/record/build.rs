@@ -1,12 +1,13 @@
 //! Messages, transactions and dead letters become records.
 
 use super::{
-    AnswerFields, ContainerFields, DlqRecord, EdeFields, EdnsFields, EventId, IcmpFields,
-    MessageRecord, Namespace, ProcessFields, TransactionRecord, registrable,
+    AnswerFields, ContainerFields, DlqRecord, EdeFields, EdnsFields, IcmpFields, MessageRecord,
+    Namespace, ProcessFields, TransactionRecord, registrable,
 };
 use crate::capture::Sight;
 use crate::decode::dns::{Answer, Dns, Edns, class_name, opcode_name, rcode_name, type_name};
 use crate::decode::{DeadLetter, Message};
+use crate::join::{Cache, Links};
 use crate::net::Cause;
 use crate::pair::{Transaction, Vantage};
 use crate::sink::Stream;
@@ -39,8 +40,8 @@ pub struct Context<'a> {
     pub process: Option<ProcessFields<'a>>,
     /// The container of that process.
     pub container: Option<ContainerFields<'a>>,
-    /// The truncated UDP transaction that this one follows.
-    pub tcp_fallback_of: Option<EventId>,
+    /// The transactions that this one belongs to.
+    pub links: Links,
 }
 
 impl Identity {
@@ -131,6 +132,7 @@ impl Identity {
         let last = answered.unwrap_or(&first.dns);
         let transfer = transaction.transfer.as_ref();
         let query_edns = query.and_then(|query| query.dns.edns.as_ref());
+        let named = |id| self.namespace.message(id);
         let edns_shown = answered.and_then(|dns| dns.edns.as_ref()).or(query_edns);
         Some(TransactionRecord {
             schema: Stream::Transactions.schema(),
@@ -186,7 +188,10 @@ impl Identity {
                 .and_then(|stray| stray.resembles)
                 .map(|query| self.namespace.message(query)),
             rejected_responses: Some(transaction.rejected).filter(|rejected| *rejected > 0),
-            tcp_fallback_of: context.tcp_fallback_of,
+            tcp_fallback_of: context.links.tcp_fallback_of.map(named),
+            parent_event_id: context.links.parent.map(|parent| named(parent.id)),
+            parent_match: context.links.parent.map(|parent| parent.by.name()),
+            cache: context.links.cache.map(Cache::name),
             process: context.process,
             container: context.container,
         })

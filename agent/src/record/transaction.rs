@@ -146,6 +146,23 @@ pub struct TransactionRecord<'a> {
     /// hosts whose truncated response this one follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_fallback_of: Option<EventId>,
+    /// The `event_id` of the transaction that caused this one, where both are seen: at a resolver
+    /// of its client's, upstream of a resolver of the query that it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_event_id: Option<EventId>,
+    /// How that is known, the surest first: `exchange` (the same query at its client's socket),
+    /// `question` (the resolver asks what it was asked), `cname` (for the target of a CNAME of that
+    /// name), `prefetch` (it asks again what it has just answered), `ancestor` (about a zone that
+    /// the name is in), `only` (nothing else waited there).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["exchange", "question", "cname", "prefetch", "ancestor", "only"]))]
+    pub parent_match: Option<&'static str>,
+    /// Where a resolver of this host had the answer from, inferred from what it asked others
+    /// meanwhile: `hit` (nothing was needed), `miss`, `stale` (it says so), `local` (its own data).
+    /// Absent where that cannot be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["hit", "miss", "stale", "local"]))]
+    pub cache: Option<&'static str>,
     /// The process that sent the query; at the server, the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessFields<'a>>,

@@ -4,6 +4,7 @@
 
 mod ending;
 mod failures;
+mod joining;
 mod load;
 mod outcomes;
 mod processes;

@@ -1,0 +1,110 @@
+//! What joining keeps of a query.
+
+use super::name::Name;
+use crate::capture::{Sight, Transport};
+use crate::decode::{Envelope, Message, MessageId};
+use crate::time::Timestamp;
+use std::net::{IpAddr, SocketAddr};
+
+/// Who answers some queries and sends others to find the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Resolver {
+    /// A process of this host.
+    Process(u32),
+    /// This host, where its processes cannot be told apart.
+    Host,
+    /// A host that others see from outside, under one of its addresses.
+    Address(IpAddr),
+}
+
+impl Resolver {
+    /// Whose socket a message left from.
+    pub(super) const fn sending(envelope: &Envelope) -> Self {
+        Self::at(envelope, envelope.src.ip())
+    }
+
+    /// Whose socket a message arrives at.
+    pub(super) const fn receiving(envelope: &Envelope) -> Self {
+        Self::at(envelope, envelope.dst.ip())
+    }
+
+    const fn at(envelope: &Envelope, address: IpAddr) -> Self {
+        match (envelope.sight, &envelope.task) {
+            (Sight::Passive, _) => Self::Address(address),
+            (_, Some(task)) => Self::Process(task.pid),
+            (_, None) => Self::Host,
+        }
+    }
+}
+
+/// What is asked of somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    pub(super) who: Resolver,
+    pub(super) name: u64,
+    pub(super) qtype: u16,
+    pub(super) qclass: u16,
+}
+
+/// A query as both of its ends know it, whatever stands between them does to the server's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Exchange {
+    pub(super) transport: Transport,
+    pub(super) client: SocketAddr,
+    pub(super) id: u16,
+    pub(super) name: u64,
+    pub(super) qtype: u16,
+    pub(super) qclass: u16,
+}
+
+/// A query, as far as joining needs it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Query {
+    pub(super) id: MessageId,
+    pub(super) ts: Timestamp,
+    pub(super) scope: u64,
+    pub(super) exchange: Exchange,
+    pub(super) server: SocketAddr,
+    pub(super) name: Name,
+    /// Who asks, where the query was seen leaving.
+    pub(super) asking: Option<Resolver>,
+    /// Who is asked, where the query was seen arriving.
+    pub(super) asked: Option<Resolver>,
+}
+
+impl Query {
+    /// Of a query with a question.
+    pub(super) fn of(message: &Message) -> Option<Self> {
+        let question = message.dns.question.as_ref()?;
+        if message.dns.flags.response() {
+            return None;
+        }
+        let envelope = &message.envelope;
+        let name = Name::of(&question.qname);
+        let leaves = !matches!(envelope.sight, Sight::Ingress);
+        let arrives = !matches!(envelope.sight, Sight::Egress);
+        Some(Self {
+            id: envelope.id,
+            ts: envelope.ts,
+            scope: envelope.scope,
+            exchange: Exchange {
+                transport: envelope.transport,
+                client: envelope.src,
+                id: message.dns.id,
+                name: name.whole,
+                qtype: question.qtype,
+                qclass: question.qclass,
+            },
+            server: envelope.dst,
+            name,
+            asking: leaves.then(|| Resolver::sending(envelope)),
+            asked: arrives.then(|| Resolver::receiving(envelope)),
+        })
+    }
+
+    /// What the query asks, as a question to or of somebody.
+    pub(super) const fn question(&self, who: Resolver) -> Question {
+        let Exchange { name, qtype, qclass, .. } = self.exchange;
+        Question { who, name, qtype, qclass }
+    }
+}
