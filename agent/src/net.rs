@@ -7,9 +7,11 @@
 
 mod icmp;
 mod transport;
+mod tunnel;
 
 pub use icmp::{Quote, quoted};
 pub use transport::{TcpFlags, TcpSegment, UdpDatagram, ports, tcp, udp};
+pub use tunnel::{Within, within};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -65,11 +67,22 @@ pub struct Ip<'a> {
     pub fragment: Option<Fragment>,
 }
 
-impl Ip<'_> {
+impl<'a> Ip<'a> {
     /// Whether this is a fragment other than the first, that has no transport header.
     #[must_use]
     pub fn is_later_fragment(&self) -> bool {
         self.fragment.is_some_and(|fragment| fragment.offset != 0)
+    }
+
+    /// The upper layer: the payload, but in a first fragment behind the extension headers that may
+    /// follow the fragment header.
+    fn upper(&self) -> Option<Inner<'a>> {
+        let Self { protocol, payload, payload_wire, .. } = *self;
+        match self.fragment {
+            Some(fragment) if fragment.offset != 0 => None,
+            Some(_) if self.src.is_ipv6() => extensions(protocol, payload, payload_wire).ok(),
+            _ => Some(Inner { protocol, payload, payload_wire, fragment: None }),
+        }
     }
 }
 

@@ -160,12 +160,14 @@ impl Fragments {
         self.cost
     }
 
-    /// Takes a fragment; gives the datagram that it completes.
+    /// Takes a fragment that came in `packets` packets, more than one where it came in fragments
+    /// itself; gives the datagram that it completes.
     pub(super) fn take(
         &mut self,
         ip: &Ip<'_>,
         fragment: Fragment,
         carrier: Carrier,
+        packets: u64,
         out: &mut Outlet<'_>,
     ) -> Option<Whole> {
         let key = Key {
@@ -179,8 +181,8 @@ impl Fragments {
         self.expire(carrier.ts, out);
         self.open(key, carrier, out);
         let entry = self.entries.get_mut(&key)?;
-        entry.packets += 1;
-        self.held += 1;
+        entry.packets += packets;
+        self.held += packets;
         let before = entry.cost;
         let added =
             !entry.refused && entry.add(fragment, ip.protocol, ip.payload, ip.payload_wire).is_ok();
