@@ -22,6 +22,8 @@ static WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
 struct Walk {
     kind: u32,
     at: u32,
+    /// Where the packet that this is in ends.
+    end: u32,
     /// IP headers met.
     levels: u32,
     /// Where the outermost of them begins.
@@ -51,12 +53,13 @@ pub fn walk() -> Option<Cursor> {
 /// within a tunnel, or nothing where another packet is in this one.
 #[inline(always)]
 pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
+    let packet = Skb::whole(skb).until(walk.limit());
     for _ in 0..HEADERS {
         let place = walk.place();
         if place.is_ip() {
             break;
         }
-        match layers::below_ip(&Skb(skb), place) {
+        match layers::below_ip(&packet, place) {
             Some(next) => walk.go(next),
             None => return Some((Verdict::NotOurs, false)),
         }
@@ -67,7 +70,7 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
         return Some((Verdict::TooDeep, tunnelled));
     }
     let mut key = FragmentKey::default();
-    let Some(upper) = ip::upper(skb, place.at, &mut key) else {
+    let Some(upper) = ip::upper(packet, place.at, &mut key) else {
         return Some((Verdict::NotOurs, tunnelled));
     };
     if upper.fragment == Fragment::Later {
@@ -76,21 +79,23 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
             None => (Verdict::NotOurs, tunnelled),
         });
     }
+    let packet = packet.until(upper.end);
     let (verdict, within) = match upper.protocol {
-        UDP | TCP => match transport::judge(skb, &upper) {
+        UDP | TCP => match transport::judge(packet, &upper) {
             (Verdict::NotOurs, (src, dst)) if upper.protocol == UDP => {
-                (Verdict::NotOurs, layers::over_udp(&Skb(skb), src, dst, upper.at + 8))
+                (Verdict::NotOurs, layers::over_udp(&packet, src, dst, upper.at + 8))
             }
             (verdict, _) => (verdict, None),
         },
-        icmp::ICMP | icmp::ICMP6 => (icmp::judge(skb, upper.protocol, upper.at), None),
-        protocol => (Verdict::NotOurs, layers::over_ip(&Skb(skb), protocol, upper.at)),
+        icmp::ICMP | icmp::ICMP6 => (icmp::judge(packet, upper.protocol, upper.at), None),
+        protocol => (Verdict::NotOurs, layers::over_ip(&packet, protocol, upper.at)),
     };
     if let Some(next) = within {
         if upper.fragment == Fragment::First {
             walk.is_in(&key);
         }
         walk.go(next);
+        walk.stop_at(upper.end);
         return None;
     }
     Some((ip::settle(verdict, &upper, &key, tunnelled), tunnelled))
@@ -103,8 +108,9 @@ pub struct Cursor(*mut Walk);
 impl Cursor {
     /// Begins with a packet whose outermost header is at `place`.
     #[inline(always)]
-    pub fn begin(self, place: Place) {
+    pub fn begin(self, skb: *mut __sk_buff, place: Place) {
         self.go(place);
+        self.stop_at(Skb::whole(skb).end);
         // SAFETY: the map's value, which lives as long as the program runs; the same below.
         unsafe {
             (&raw mut (*self.0).levels).write_volatile(0);
@@ -131,6 +137,18 @@ impl Cursor {
             (&raw mut (*self.0).kind).write_volatile(u32::from(place.kind));
             (&raw mut (*self.0).at).write_volatile(place.at);
         }
+    }
+
+    #[inline(always)]
+    fn stop_at(self, end: u32) {
+        // SAFETY: as in `begin`.
+        unsafe { (&raw mut (*self.0).end).write_volatile(end) };
+    }
+
+    #[inline(always)]
+    fn limit(self) -> u32 {
+        // SAFETY: as in `begin`.
+        unsafe { (&raw const (*self.0).end).read_volatile() }
     }
 
     /// Notes an IP header, and tells whether it is in another packet.
