@@ -12,7 +12,7 @@ mod tunnels;
 
 use dnscribe::capture::Body;
 use dnscribe::capture::live::testing::Bench;
-use dnscribe::capture::live::{HookChoice, LiveOptions};
+use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe::ledger::Kernel;
 use frames::{PORT, QUERY, ethernet, ip_of, tagged, tcp, udp, v4, v6};
 use host::privileged;
@@ -87,7 +87,11 @@ fn crafted() -> Vec<(&'static str, Vec<u8>, Fate)> {
 }
 
 fn counters(bench: &Bench, hook: &str) -> Kernel {
-    bench.live.counters().0.remove(hook).expect("counters of the hook")
+    counters_of(&bench.live, hook)
+}
+
+fn counters_of(live: &Live, hook: &str) -> Kernel {
+    live.counters().0.remove(hook).expect("counters of the hook")
 }
 
 fn assert_balance(kernel: &Kernel) {

@@ -1,5 +1,8 @@
 //! The interface tap and packets within packets: what it admits is what file replay admits.
 
+#[path = "tunnels/device.rs"]
+mod device;
+
 use super::frames::{
     PORT, QUERY, encapsulations, ethernet, ethernet_of, fragments, tagged, tcp, udp, v4, v6, vxlan,
 };
