@@ -72,6 +72,10 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
     let (length, packet_type, ifindex, segment) =
         unsafe { ((*skb).len, (*skb).pkt_type, (*skb).ifindex, (*skb).gso_size) };
     let Some(counters) = Counters::this_cpu() else { return };
+    if judged.early > 0 {
+        counters.add_many(Hook::Socket, Counter::Seen, judged.early);
+        counters.add_many(Hook::Socket, Counter::FragmentEarly, judged.early);
+    }
     counters.add(Hook::Socket, Counter::Seen);
     if ifindex == LOOPBACK && packet_type == PACKET_OUTGOING {
         return counters.add(Hook::Socket, Counter::LoopbackCopy);

@@ -30,6 +30,8 @@ struct Walk {
     start: u32,
     /// Whether `around` is set.
     fragmented: u32,
+    /// Fragments of ours that came before the first ones in this packet.
+    early: u64,
     /// The datagram in fragments whose first holds a tunnel.
     around: FragmentKey,
 }
@@ -41,6 +43,8 @@ pub struct Judged {
     pub start: u32,
     /// Whether the ports were found in a tunnel.
     pub tunnelled: bool,
+    /// Fragments of ours that came too early for it to be known.
+    pub early: u64,
 }
 
 /// The walk of the packet at hand.
@@ -76,7 +80,10 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
     if upper.fragment == Fragment::Later {
         return Some(match maps::known_fragment(&key) {
             Some(within) => (Verdict::Emit(upper.protocol), tunnelled || within),
-            None => (Verdict::NotOurs, tunnelled),
+            None => {
+                maps::note_early(&key);
+                (Verdict::NotOurs, tunnelled)
+            }
         });
     }
     let packet = packet.until(upper.end);
@@ -98,7 +105,11 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
         walk.stop_at(upper.end);
         return None;
     }
-    Some((ip::settle(verdict, &upper, &key, tunnelled), tunnelled))
+    let verdict = ip::settle(verdict, &upper, &key, tunnelled);
+    if upper.fragment == Fragment::First && matches!(verdict, Verdict::Emit(_)) {
+        walk.add_early(maps::take_early(&key));
+    }
+    Some((verdict, tunnelled))
 }
 
 /// The walk in its map.
@@ -116,6 +127,7 @@ impl Cursor {
             (&raw mut (*self.0).levels).write_volatile(0);
             (&raw mut (*self.0).start).write_volatile(0);
             (&raw mut (*self.0).fragmented).write_volatile(0);
+            (&raw mut (*self.0).early).write_volatile(0);
         }
     }
 
@@ -178,6 +190,15 @@ impl Cursor {
         }
     }
 
+    #[inline(always)]
+    fn add_early(self, count: u64) {
+        // SAFETY: as in `begin`.
+        unsafe {
+            let early = (&raw const (*self.0).early).read_volatile();
+            (&raw mut (*self.0).early).write_volatile(early + count);
+        }
+    }
+
     /// Whether there may be another step.
     #[inline(always)]
     pub fn may_go_on(self) -> bool {
@@ -193,11 +214,15 @@ impl Cursor {
                 let around = &*(&raw const (*self.0).around);
                 match verdict {
                     Verdict::NotOurs | Verdict::TooDeep => maps::forget_fragment(around),
-                    _ => maps::remember_fragment(around, true),
+                    _ => {
+                        maps::remember_fragment(around, true);
+                        self.add_early(maps::take_early(around));
+                    }
                 }
             }
             let start = (&raw const (*self.0).start).read_volatile();
-            Judged { verdict, start, tunnelled }
+            let early = (&raw const (*self.0).early).read_volatile();
+            Judged { verdict, start, tunnelled, early }
         }
     }
 }

@@ -18,9 +18,15 @@ use std::ops::ControlFlow;
 /// What a hook says of packets: seen, submitted, and skipped by reason.
 type Told = (u64, u64, u64, u64);
 
+/// Without fragments that came before their first: replay keeps them, the tap only counts them.
 fn told(kernel: &Kernel) -> Told {
     let skipped = |reason: &str| kernel.skipped.get(reason).copied().unwrap_or(0);
-    (kernel.seen, kernel.submitted, skipped("tcp_no_payload"), skipped("tunnel_depth"))
+    (
+        kernel.seen - skipped("fragment_early"),
+        kernel.submitted,
+        skipped("tcp_no_payload"),
+        skipped("tunnel_depth"),
+    )
 }
 
 /// The tap, and file replay beside it.
