@@ -17,6 +17,9 @@ pub const LEVELS: usize = 5;
 /// anyone honest.
 pub const HEADERS: usize = 16;
 
+/// IPv6 extension headers looked through at most.
+pub const EXTENSIONS: usize = 8;
+
 /// IPv4; IPv6 is taken for the same, since the packet's first octet tells (RFC 791, 8200).
 pub const IP: u16 = 0x0800;
 /// IPv6.

@@ -18,8 +18,10 @@ static CONFIG: Array<u64> = Array::with_max_entries(CONFIG_WORDS, 0);
 static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(OWNERS_MAX, 0);
 
 #[map]
-static FRAGMENT: LruHashMap<FragmentKey, KnownFragment> =
-    LruHashMap::with_max_entries(FRAGMENTS, 0);
+static FRAGMENT: LruHashMap<FragmentKey, Note> = LruHashMap::with_max_entries(FRAGMENTS, 0);
+
+#[map]
+static EARLY: LruHashMap<FragmentKey, Note> = LruHashMap::with_max_entries(FRAGMENTS, 0);
 
 /// What the fragments of one datagram have in common (RFC 791, 3.2; RFC 8200, 4.5).
 #[derive(Default)]
@@ -47,13 +49,28 @@ impl FragmentKey {
     }
 }
 
-/// What the first fragment of a datagram of ours left.
+/// What a fragment left for the others of its datagram.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct KnownFragment {
+struct Note {
     since_ns: u64,
-    /// Whether our ports are in a tunnel.
-    tunnelled: u64,
+    /// Of a first fragment of ours: whether our ports are in a tunnel. Of those that came before
+    /// the first: their number.
+    value: u64,
+}
+
+impl Note {
+    #[inline(always)]
+    fn new(value: u64) -> Self {
+        // SAFETY: no condition.
+        Self { since_ns: unsafe { bpf_ktime_get_ns() }, value }
+    }
+
+    #[inline(always)]
+    fn is_fresh(&self) -> bool {
+        // SAFETY: no condition.
+        unsafe { bpf_ktime_get_ns() }.saturating_sub(self.since_ns) <= FRAGMENT_LIFETIME_NS
+    }
 }
 
 /// Whether the port, in host order, is one of ours.
@@ -114,11 +131,8 @@ pub fn forget_owner(cookie: u64) {
 
 #[inline(always)]
 pub fn remember_fragment(key: &FragmentKey, tunnelled: bool) {
-    // SAFETY: no condition.
-    let since_ns = unsafe { bpf_ktime_get_ns() };
-    let known = KnownFragment { since_ns, tunnelled: u64::from(tunnelled) };
     // A full map evicts, so that this fails for want of memory only.
-    let _ = FRAGMENT.insert(key, known, 0);
+    let _ = FRAGMENT.insert(key, Note::new(u64::from(tunnelled)), 0);
 }
 
 /// The datagram with this key is no longer one of ours.
@@ -132,8 +146,27 @@ pub fn forget_fragment(key: &FragmentKey) {
 pub fn known_fragment(key: &FragmentKey) -> Option<bool> {
     // SAFETY: another CPU may replace the entry while it is copied; the worst is a mixture of two
     // datagrams of ours.
-    let known = FRAGMENT.get_ptr(key).map(|known| unsafe { *known })?;
-    // SAFETY: no condition.
-    let age = unsafe { bpf_ktime_get_ns() }.saturating_sub(known.since_ns);
-    if age <= FRAGMENT_LIFETIME_NS { Some(known.tunnelled != 0) } else { None }
+    let note = FRAGMENT.get_ptr(key).map(|note| unsafe { *note })?;
+    if note.is_fresh() { Some(note.value != 0) } else { None }
+}
+
+/// Counts a fragment whose datagram may prove to be ours.
+#[inline(always)]
+pub fn note_early(key: &FragmentKey) {
+    // SAFETY: as in `known_fragment`; two CPUs that count at once may count one.
+    let before = EARLY.get_ptr(key).map(|note| unsafe { *note });
+    let count = match before {
+        Some(note) if note.is_fresh() => note.value,
+        _ => 0,
+    };
+    let _ = EARLY.insert(key, Note::new(count + 1), 0);
+}
+
+/// How many fragments came before this first one, which is ours; 0 when asked again.
+#[inline(always)]
+pub fn take_early(key: &FragmentKey) -> u64 {
+    // SAFETY: as in `known_fragment`.
+    let Some(note) = EARLY.get_ptr(key).map(|note| unsafe { *note }) else { return 0 };
+    let _ = EARLY.remove(key);
+    if note.is_fresh() { note.value } else { 0 }
 }

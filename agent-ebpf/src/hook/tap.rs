@@ -3,14 +3,14 @@
 
 use crate::counters::Counters;
 use crate::parse::tunnel::{self, Cursor, Judged};
-use crate::parse::{UDP, Verdict, load};
+use crate::parse::{Skb, UDP, Verdict};
 use crate::ring::{self, Context};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::SkBuffContext;
 use dnscribe_common::counter::{Counter, Hook};
-use dnscribe_common::layers::{IP, Place};
+use dnscribe_common::layers::{IP, Octets, Place};
 use dnscribe_common::record::DIRECTION_TAP;
 
 const ETH_P_8021Q: u16 = 0x8100;
@@ -33,7 +33,7 @@ pub fn observe(ctx: &SkBuffContext) {
     let (ethertype, packet_type) =
         unsafe { (u16::from_be((*skb).protocol as u16), (*skb).pkt_type) };
     let Some(walk) = tunnel::walk() else { return };
-    walk.begin(network_header(skb, ethertype, packet_type));
+    walk.begin(skb, network_header(skb, ethertype, packet_type));
     go_on(ctx, walk);
 }
 
@@ -72,6 +72,10 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
     let (length, packet_type, ifindex, segment) =
         unsafe { ((*skb).len, (*skb).pkt_type, (*skb).ifindex, (*skb).gso_size) };
     let Some(counters) = Counters::this_cpu() else { return };
+    if judged.early > 0 {
+        counters.add_many(Hook::Socket, Counter::Seen, judged.early);
+        counters.add_many(Hook::Socket, Counter::FragmentEarly, judged.early);
+    }
     counters.add(Hook::Socket, Counter::Seen);
     if ifindex == LOOPBACK && packet_type == PACKET_OUTGOING {
         return counters.add(Hook::Socket, Counter::LoopbackCopy);
@@ -101,7 +105,7 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
 #[inline(always)]
 fn network_header(skb: *mut __sk_buff, ethertype: u16, packet_type: u32) -> Place {
     let is_tag = matches!(ethertype, ETH_P_8021Q | ETH_P_8021AD);
-    let kind = match load::<1>(skb, 0) {
+    let kind = match Skb::whole(skb).load::<1>(0) {
         Some([first])
             if is_tag && packet_type == PACKET_OUTGOING && matches!(first >> 4, 4 | 6) =>
         {

@@ -22,12 +22,16 @@ static WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
 struct Walk {
     kind: u32,
     at: u32,
+    /// Where the packet that this is in ends.
+    end: u32,
     /// IP headers met.
     levels: u32,
     /// Where the outermost of them begins.
     start: u32,
     /// Whether `around` is set.
     fragmented: u32,
+    /// Fragments of ours that came before the first ones in this packet.
+    early: u64,
     /// The datagram in fragments whose first holds a tunnel.
     around: FragmentKey,
 }
@@ -39,6 +43,8 @@ pub struct Judged {
     pub start: u32,
     /// Whether the ports were found in a tunnel.
     pub tunnelled: bool,
+    /// Fragments of ours that came too early for it to be known.
+    pub early: u64,
 }
 
 /// The walk of the packet at hand.
@@ -51,12 +57,13 @@ pub fn walk() -> Option<Cursor> {
 /// within a tunnel, or nothing where another packet is in this one.
 #[inline(always)]
 pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
+    let packet = Skb::whole(skb).until(walk.limit());
     for _ in 0..HEADERS {
         let place = walk.place();
         if place.is_ip() {
             break;
         }
-        match layers::below_ip(&Skb(skb), place) {
+        match layers::below_ip(&packet, place) {
             Some(next) => walk.go(next),
             None => return Some((Verdict::NotOurs, false)),
         }
@@ -67,33 +74,42 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
         return Some((Verdict::TooDeep, tunnelled));
     }
     let mut key = FragmentKey::default();
-    let Some(upper) = ip::upper(skb, place.at, &mut key) else {
+    let Some(upper) = ip::upper(packet, place.at, &mut key) else {
         return Some((Verdict::NotOurs, tunnelled));
     };
     if upper.fragment == Fragment::Later {
         return Some(match maps::known_fragment(&key) {
             Some(within) => (Verdict::Emit(upper.protocol), tunnelled || within),
-            None => (Verdict::NotOurs, tunnelled),
+            None => {
+                maps::note_early(&key);
+                (Verdict::NotOurs, tunnelled)
+            }
         });
     }
+    let packet = packet.until(upper.end);
     let (verdict, within) = match upper.protocol {
-        UDP | TCP => match transport::judge(skb, &upper) {
+        UDP | TCP => match transport::judge(packet, &upper) {
             (Verdict::NotOurs, (src, dst)) if upper.protocol == UDP => {
-                (Verdict::NotOurs, layers::over_udp(&Skb(skb), src, dst, upper.at + 8))
+                (Verdict::NotOurs, layers::over_udp(&packet, src, dst, upper.at + 8))
             }
             (verdict, _) => (verdict, None),
         },
-        icmp::ICMP | icmp::ICMP6 => (icmp::judge(skb, upper.protocol, upper.at), None),
-        protocol => (Verdict::NotOurs, layers::over_ip(&Skb(skb), protocol, upper.at)),
+        icmp::ICMP | icmp::ICMP6 => (icmp::judge(packet, upper.protocol, upper.at), None),
+        protocol => (Verdict::NotOurs, layers::over_ip(&packet, protocol, upper.at)),
     };
     if let Some(next) = within {
         if upper.fragment == Fragment::First {
             walk.is_in(&key);
         }
         walk.go(next);
+        walk.stop_at(upper.end);
         return None;
     }
-    Some((ip::settle(verdict, &upper, &key, tunnelled), tunnelled))
+    let verdict = ip::settle(verdict, &upper, &key, tunnelled);
+    if upper.fragment == Fragment::First && matches!(verdict, Verdict::Emit(_)) {
+        walk.add_early(maps::take_early(&key));
+    }
+    Some((verdict, tunnelled))
 }
 
 /// The walk in its map.
@@ -103,13 +119,15 @@ pub struct Cursor(*mut Walk);
 impl Cursor {
     /// Begins with a packet whose outermost header is at `place`.
     #[inline(always)]
-    pub fn begin(self, place: Place) {
+    pub fn begin(self, skb: *mut __sk_buff, place: Place) {
         self.go(place);
+        self.stop_at(Skb::whole(skb).end);
         // SAFETY: the map's value, which lives as long as the program runs; the same below.
         unsafe {
             (&raw mut (*self.0).levels).write_volatile(0);
             (&raw mut (*self.0).start).write_volatile(0);
             (&raw mut (*self.0).fragmented).write_volatile(0);
+            (&raw mut (*self.0).early).write_volatile(0);
         }
     }
 
@@ -131,6 +149,18 @@ impl Cursor {
             (&raw mut (*self.0).kind).write_volatile(u32::from(place.kind));
             (&raw mut (*self.0).at).write_volatile(place.at);
         }
+    }
+
+    #[inline(always)]
+    fn stop_at(self, end: u32) {
+        // SAFETY: as in `begin`.
+        unsafe { (&raw mut (*self.0).end).write_volatile(end) };
+    }
+
+    #[inline(always)]
+    fn limit(self) -> u32 {
+        // SAFETY: as in `begin`.
+        unsafe { (&raw const (*self.0).end).read_volatile() }
     }
 
     /// Notes an IP header, and tells whether it is in another packet.
@@ -160,6 +190,15 @@ impl Cursor {
         }
     }
 
+    #[inline(always)]
+    fn add_early(self, count: u64) {
+        // SAFETY: as in `begin`.
+        unsafe {
+            let early = (&raw const (*self.0).early).read_volatile();
+            (&raw mut (*self.0).early).write_volatile(early + count);
+        }
+    }
+
     /// Whether there may be another step.
     #[inline(always)]
     pub fn may_go_on(self) -> bool {
@@ -175,11 +214,15 @@ impl Cursor {
                 let around = &*(&raw const (*self.0).around);
                 match verdict {
                     Verdict::NotOurs | Verdict::TooDeep => maps::forget_fragment(around),
-                    _ => maps::remember_fragment(around, true),
+                    _ => {
+                        maps::remember_fragment(around, true);
+                        self.add_early(maps::take_early(around));
+                    }
                 }
             }
             let start = (&raw const (*self.0).start).read_volatile();
-            Judged { verdict, start, tunnelled }
+            let early = (&raw const (*self.0).early).read_volatile();
+            Judged { verdict, start, tunnelled, early }
         }
     }
 }

@@ -151,7 +151,7 @@ mod tests {
             messages: 4,
             queries: 2,
             responses: 2,
-            evicted_streams: 0,
+            ..Decode::default()
         };
         counters.pairing = Pairing {
             queries: 2,
