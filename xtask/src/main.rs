@@ -5,6 +5,7 @@ mod bless;
 mod build;
 mod ci;
 mod demo;
+mod fuzz;
 mod interrupt;
 mod kafka;
 mod lab;
@@ -50,6 +51,8 @@ enum Command {
     Demo(demo::Args),
     /// A real Apache Kafka broker for the dev loop
     Kafka(kafka::Args),
+    /// Feed mutated octets to everything that reads octets of others
+    Fuzz(fuzz::Args),
     /// Rewrite the goldens from what the code gives now
     Bless,
     /// Everything that continuous integration runs
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Lab(args) => lab::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Kafka(args) => kafka::main(&args),
+        Command::Fuzz(args) => fuzz::main(&args),
         Command::Bless => bless::main(),
         Command::Ci => ci::main(),
     };
