@@ -152,6 +152,7 @@ impl Rig {
     ///
     /// # Panics
     /// Where something does.
+    #[expect(clippy::must_use_candidate, reason = "called for its checks")]
     pub fn end(mut self) -> Counters {
         self.pipeline.write_ledger(self.taken(), self.now, false);
         self.check();

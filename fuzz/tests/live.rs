@@ -1,4 +1,5 @@
 //! Hostile packets through the kernel: a raw socket in the lab, the agent on this host. Needs root.
+#![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 use dnscribe_tests::agent::{Agent, Finished};
 use dnscribe_tests::lab::{Host, Lab};

@@ -56,17 +56,14 @@ pub fn main(args: &Args) -> Result<()> {
     for target in targets(args.target.as_deref())? {
         let folder = environment::target().join("fuzz").join(target);
         let mut fuzz = fuzzer(&program, target, &folder)?;
-        match &args.minimise {
-            Some(input) => {
-                let input = fs::canonicalize(input)
-                    .with_context(|| format!("cannot find {}", input.display()))?;
-                fuzz.args(["-minimize_crash=1", &format!("-max_total_time={}", args.seconds)]);
-                fuzz.arg(input);
-            }
-            None => {
-                say::progress(&format!("fuzz: {target}, {} s", args.seconds));
-                fuzz.arg(format!("-max_total_time={}", args.seconds)).arg(folder.join("corpus"));
-            }
+        let seconds = format!("-max_total_time={}", args.seconds);
+        if let Some(input) = &args.minimise {
+            let input = fs::canonicalize(input)
+                .with_context(|| format!("cannot find {}", input.display()))?;
+            fuzz.args(["-minimize_crash=1", &seconds]).arg(input);
+        } else {
+            say::progress(&format!("fuzz: {target}, {} s", args.seconds));
+            fuzz.arg(seconds).arg(folder.join("corpus"));
         }
         run(fuzz, target, &folder)?;
     }

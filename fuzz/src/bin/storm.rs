@@ -104,7 +104,7 @@ impl Storm {
 
 /// An address and port of 198.18.0.0/15, which is for benchmarks (RFC 2544).
 fn stranger(random: &mut Random) -> SocketAddr {
-    let [a, b, c, d, ..] = random.next().to_be_bytes();
+    let [a, b, c, d, ..] = random.draw().to_be_bytes();
     let port = 1024 + u16::try_from(random.below(60_000)).unwrap_or_default();
     SocketAddr::from(([198, 18 + (a & 1), b, c.max(d & 1)], port))
 }
