@@ -130,7 +130,7 @@ impl Rig {
         self.packets
     }
 
-    /// Checks what must hold after every packet.
+    /// Checks what must hold after every packet: the identities, and the bounds.
     ///
     /// # Panics
     /// Where it does not.
@@ -139,13 +139,22 @@ impl Rig {
         let counters = self.pipeline.counters(self.taken());
         let imbalances = counters.imbalances();
         assert!(imbalances.is_empty(), "{imbalances:?}");
-        let most = self.bounds.decoder.tcp_memory_bytes + self.bounds.decoder.fragment_memory_bytes;
-        let used = self.pipeline.waiting_bytes();
-        assert!(used <= most, "{used} octets wait, {most} may");
+        self.check_memory();
         let open = counters.pairing.open;
         let most = self.bounds.pairing.max_transactions;
         assert!(open <= most as u64, "{open} queries wait, {most} may");
         counters
+    }
+
+    /// Checks that no more octets wait than may.
+    ///
+    /// # Panics
+    /// Where more do.
+    pub fn check_memory(&self) {
+        let options = &self.bounds.decoder;
+        let most = options.tcp_memory_bytes + options.fragment_memory_bytes;
+        let used = self.pipeline.waiting_bytes();
+        assert!(used <= most, "{used} octets wait, {most} may");
     }
 
     /// Ends the capture, and checks that nothing waits for ever.
