@@ -90,30 +90,26 @@ pub fn tcp(src: SocketAddr, dst: SocketAddr, header: Segment, payload: &[u8]) ->
 
 /// An IP packet; addresses of two families give an IPv6 packet with mapped addresses.
 fn ip(src: SocketAddr, dst: SocketAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
-    match (src, dst) {
-        (SocketAddr::V4(src), SocketAddr::V4(dst)) => {
-            let mut packet = vec![0x45, 0];
-            packet.extend(length(payload.len() + 20).to_be_bytes());
-            packet.extend([0, 1, 0, 0, 64, protocol, 0, 0]);
-            packet.extend(src.ip().octets());
-            packet.extend(dst.ip().octets());
-            packet.extend(payload);
-            packet
-        }
-        _ => {
-            let octets = |address: SocketAddr| match address {
-                SocketAddr::V4(v4) => v4.ip().to_ipv6_mapped().octets(),
-                SocketAddr::V6(v6) => v6.ip().octets(),
-            };
-            let mut packet = vec![0x60, 0, 0, 0];
-            packet.extend(length(payload.len()).to_be_bytes());
-            packet.extend([protocol, 64]);
-            packet.extend(octets(src));
-            packet.extend(octets(dst));
-            packet.extend(payload);
-            packet
-        }
+    if let (SocketAddr::V4(src), SocketAddr::V4(dst)) = (src, dst) {
+        let mut packet = vec![0x45, 0];
+        packet.extend(length(payload.len() + 20).to_be_bytes());
+        packet.extend([0, 1, 0, 0, 64, protocol, 0, 0]);
+        packet.extend(src.ip().octets());
+        packet.extend(dst.ip().octets());
+        packet.extend(payload);
+        return packet;
     }
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend(length(payload.len()).to_be_bytes());
+    packet.extend([protocol, 64]);
+    for address in [src, dst] {
+        packet.extend(match address {
+            SocketAddr::V4(v4) => v4.ip().to_ipv6_mapped().octets(),
+            SocketAddr::V6(v6) => v6.ip().octets(),
+        });
+    }
+    packet.extend(payload);
+    packet
 }
 
 fn length(octets: usize) -> u16 {

@@ -12,7 +12,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -22,7 +22,7 @@ impl Random {
     /// A number below `most`, 0 where that is 0.
     pub fn below(&mut self, most: usize) -> usize {
         let most = u64::try_from(most).unwrap_or(u64::MAX).max(1);
-        usize::try_from((self.next() >> 8) % most).unwrap_or(0)
+        usize::try_from((self.draw() >> 8) % most).unwrap_or(0)
     }
 
     /// One of `items`.
@@ -37,7 +37,7 @@ pub fn damage(octets: &mut Vec<u8>, from: usize, random: &mut Random) {
     for _ in 0..random.below(4) {
         let Some(room) = octets.len().checked_sub(from).filter(|room| *room > 0) else { return };
         let at = from + random.below(room);
-        let [low, high, ..] = random.next().to_be_bytes();
+        let [low, high, ..] = random.draw().to_be_bytes();
         match random.below(8) {
             0..=2 => octets[at] ^= 1 << (low & 7),
             3 => octets[at] = low,

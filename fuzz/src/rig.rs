@@ -132,7 +132,7 @@ impl Rig {
         self.packets
     }
 
-    /// Checks what must hold after every packet.
+    /// Checks what must hold after every packet: the identities, and the bounds.
     ///
     /// # Panics
     /// Where it does not.
@@ -141,19 +141,29 @@ impl Rig {
         let counters = self.pipeline.counters(self.taken());
         let imbalances = counters.imbalances();
         assert!(imbalances.is_empty(), "{imbalances:?}");
-        let most = self.bounds.decoder.tcp_memory_bytes + self.bounds.decoder.fragment_memory_bytes;
-        let used = self.pipeline.waiting_bytes();
-        assert!(used <= most, "{used} octets wait, {most} may");
+        self.check_memory();
         let open = counters.pairing.open;
         let most = self.bounds.pairing.max_transactions;
         assert!(open <= most as u64, "{open} queries wait, {most} may");
         counters
     }
 
+    /// Checks that no more octets wait than may.
+    ///
+    /// # Panics
+    /// Where more do.
+    pub fn check_memory(&self) {
+        let options = &self.bounds.decoder;
+        let most = options.tcp_memory_bytes + options.fragment_memory_bytes;
+        let used = self.pipeline.waiting_bytes();
+        assert!(used <= most, "{used} octets wait, {most} may");
+    }
+
     /// Ends the capture, and checks that nothing waits for ever.
     ///
     /// # Panics
     /// Where something does.
+    #[expect(clippy::must_use_candidate, reason = "called for its checks")]
     pub fn end(mut self) -> Counters {
         self.pipeline.write_ledger(self.taken(), self.now, false);
         self.check();

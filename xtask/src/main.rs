@@ -6,6 +6,7 @@ mod build;
 mod ci;
 mod conformance;
 mod demo;
+mod fuzz;
 mod interrupt;
 mod kafka;
 mod lab;
@@ -53,6 +54,8 @@ enum Command {
     Demo(demo::Args),
     /// A real Apache Kafka broker for the dev loop
     Kafka(kafka::Args),
+    /// Feed mutated octets to everything that reads octets of others
+    Fuzz(fuzz::Args),
     /// Rewrite the goldens from what the code gives now
     Bless,
     /// Everything that continuous integration runs
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Lab(args) => lab::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Kafka(args) => kafka::main(&args),
+        Command::Fuzz(args) => fuzz::main(&args),
         Command::Bless => bless::main(),
         Command::Ci => ci::main(),
     };

@@ -43,9 +43,9 @@ struct Key {
 }
 
 impl Key {
-    /// The two streams that the direction may have.
-    fn both(self) -> [Self; 2] {
-        [false, true].map(|second| Self { second, ..self })
+    /// The direction's second stream.
+    fn second(self) -> Self {
+        Self { second: true, ..self }
     }
 
     /// The other direction, at the same point of capture.
@@ -82,6 +82,8 @@ pub(super) struct Streams {
     cost: usize,
     held: u64,
     births: u64,
+    /// Streams that are the second of their direction: few.
+    seconds: usize,
     /// Streams that made room for others.
     evicted: u64,
     /// Each stream once, about in the order in which they fell silent.
@@ -99,6 +101,7 @@ impl Streams {
             cost: 0,
             held: 0,
             births: 0,
+            seconds: 0,
             evicted: 0,
             idle: Turns::default(),
             holding: Turns::default(),
@@ -148,7 +151,7 @@ impl Streams {
         let key = found.unwrap_or_else(|| self.open(key, seq, syn, carrier.steady, out));
         // First what this segment answers: a query behind a hole comes before its response.
         if let Some(ack) = segment.ack {
-            for answered in key.reverse().both() {
+            for answered in self.slots(key.reverse()) {
                 self.with(&answered, out, |stream, out| stream.acknowledged(ack, out));
             }
         }
@@ -161,11 +164,17 @@ impl Streams {
         self.bound(out);
     }
 
+    /// Where the streams of a direction are, if there are any.
+    fn slots(&self, key: Key) -> impl Iterator<Item = Key> + use<> {
+        let second = (self.seconds > 0).then(|| key.second());
+        std::iter::once(key).chain(second)
+    }
+
     /// The stream that a segment belongs to: of the two that a direction may have the one that
     /// expects it sooner.
     fn find(&mut self, key: Key, seq: u32, syn: bool) -> Option<Key> {
         let mut best = None;
-        for key in key.both() {
+        for key in self.slots(key) {
             let Some(Entry { stream, .. }) = self.entries.get_mut(&key) else { continue };
             let distance =
                 if syn { stream.is_opened_by(seq).then_some(0) } else { stream.distance(seq) };
@@ -183,19 +192,18 @@ impl Streams {
     /// Where a direction's new stream goes: where none is, or only one that has ended; else in place
     /// of the one that never gave a message, or that was silent longer.
     fn vacancy(&self, key: Key) -> Key {
-        let [first, second] = key.both();
         let used = |key: &Key| {
             let entry = self.entries.get(key).filter(|entry| !entry.stream.is_over());
             entry.map(|entry| (entry.stream.is_proven(), entry.stream.last_seen()))
         };
-        // None, no use, is less than any.
-        let free = used(&first).is_none() || used(&first) < used(&second);
-        if free { first } else { second }
+        let Some(first) = used(&key) else { return key };
+        let second = used(&key.second());
+        if second.is_some_and(|second| first < second) { key } else { key.second() }
     }
 
     /// A reset ends both directions.
     fn reset_reverse(&mut self, reverse: Key, ack: Option<u32>, out: &mut Outlet<'_>) {
-        for key in reverse.both() {
+        for key in self.slots(reverse) {
             self.with(&key, out, |stream, out| {
                 if ack.is_none_or(|ack| stream.distance(ack).is_some()) {
                     stream.abandon(Malformed::TcpIncomplete, out);
@@ -271,6 +279,7 @@ impl Streams {
         let born = self.births;
         let stream = Box::new(Stream::new(flow, seq, syn));
         self.entries.insert(key, Entry { stream, born, queued: false });
+        self.seconds += usize::from(key.second);
         self.idle.push(Turn { due: now.plus(IDLE), key, born }, false);
         key
     }
@@ -298,7 +307,8 @@ impl Streams {
 
     fn remove(&mut self, key: &Key, out: &mut Outlet<'_>) {
         self.with(key, out, |stream, out| stream.abandon(Malformed::TcpIncomplete, out));
-        self.entries.remove(key);
+        let removed = self.entries.remove(key).is_some();
+        self.seconds -= usize::from(removed && key.second);
     }
 
     fn enqueue(&mut self, key: &Key, now: Timestamp) {

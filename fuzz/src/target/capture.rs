@@ -19,9 +19,9 @@ pub fn run(data: &[u8]) {
     let input = Box::new(Cursor::new(data.to_vec()));
     let result = replay.stream("fuzz", input, &mut |packet, passed| {
         rig.replay(packet);
-        let (kernel, ring) = passed.counters();
-        assert_eq!(ring.received, rig.packets());
-        assert!(kernel.values().all(|hook| hook.seen >= hook.submitted));
+        let (hooks, taken) = passed.counters();
+        assert_eq!(taken.received, rig.packets());
+        assert!(hooks.values().all(|hook| hook.seen >= hook.submitted));
         if rig.packets() < MAX_PACKETS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     if let Err(error) = result {

@@ -150,6 +150,9 @@ impl Buffer {
             chunk.skip += taken;
             chunk.length -= octets;
             self.chunks.insert(to, chunk);
+        } else if self.chunks.is_empty() {
+            // An emptied map keeps a node, and there may be one for each of many thousand streams.
+            self.chunks = BTreeMap::new();
         }
         Some(Part { packet, octets })
     }

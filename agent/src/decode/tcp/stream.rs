@@ -31,6 +31,16 @@ enum Sync {
     Refused(Malformed),
 }
 
+/// How the stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Unknown,
+    /// A FIN told that it does at this place.
+    Fin(u64),
+    /// A reset ended it, and nothing came since.
+    Reset,
+}
+
 /// A packet some of whose octets wait.
 #[derive(Clone, Copy, Debug)]
 struct Held {
@@ -59,10 +69,7 @@ pub(super) struct Stream {
     covered: u64,
     /// Where the message that begins at `next` ends, if known.
     message_end: Option<u64>,
-    /// Where the stream ends, once a FIN told.
-    fin: Option<u64>,
-    /// Whether a reset ended it, and nothing came since.
-    reset: bool,
+    ending: Ending,
     sync: Sync,
     /// Whether a message or a SYN was seen.
     anchored: bool,
@@ -97,8 +104,7 @@ impl Stream {
             next: ORIGIN,
             covered: ORIGIN,
             message_end: None,
-            fin: None,
-            reset: false,
+            ending: Ending::Unknown,
             sync: if from_syn { Sync::Framed } else { Sync::Searching(Malformed::TcpMidstream) },
             anchored: from_syn,
             joined: !from_syn,
@@ -126,12 +132,20 @@ impl Stream {
 
     /// Whether it has ended, and nothing of it waits.
     pub(super) fn is_over(&self) -> bool {
-        (self.reset || self.is_sealed()) && !self.holds()
+        (self.ending == Ending::Reset || self.is_sealed()) && !self.holds()
     }
 
     /// Whether all octets up to its FIN are here.
     fn is_sealed(&self) -> bool {
-        self.fin.is_some_and(|fin| self.covered >= fin)
+        self.fin().is_some_and(|fin| self.covered >= fin)
+    }
+
+    /// Where the stream ends, if a FIN told.
+    fn fin(&self) -> Option<u64> {
+        match self.ending {
+            Ending::Fin(at) => Some(at),
+            Ending::Unknown | Ending::Reset => None,
+        }
     }
 
     /// Packets that wait.
@@ -172,7 +186,9 @@ impl Stream {
         if length == 0 {
             out.tally.settle(packets, None);
         } else {
-            self.reset = false;
+            if self.ending == Ending::Reset {
+                self.ending = Ending::Unknown;
+            }
             let held = Held { carrier, packets, octets: 0, verdict: None, given: 0 };
             if self.in_order(at, segment) {
                 self.direct(segment.payload, held, out);
@@ -180,7 +196,8 @@ impl Stream {
                 self.store(at, length, segment.payload, held, out);
             }
         }
-        if self.fin.is_some_and(|fin| self.covered >= fin && self.next < fin) && !self.has_hole() {
+        if self.fin().is_some_and(|fin| self.covered >= fin && self.next < fin) && !self.has_hole()
+        {
             self.abandon(Malformed::TcpIncomplete, out);
         }
         false
@@ -190,7 +207,7 @@ impl Stream {
     fn in_order(&self, at: u64, segment: &TcpSegment<'_>) -> bool {
         self.sync == Sync::Framed
             && at == self.next
-            && self.fin.is_none_or(|fin| at < fin)
+            && self.fin().is_none_or(|fin| at < fin)
             && self.buffer.is_empty()
             && u32::try_from(segment.payload.len()).is_ok_and(|len| len == segment.payload_wire)
     }

@@ -4,7 +4,7 @@
 //! little: what lies too far from what is expected is not this stream's, and only an exact reset
 //! counts (RFC 5961, 3.2).
 
-use super::{MAX_OCTETS, Stream, Sync};
+use super::{Ending, MAX_OCTETS, Stream, Sync};
 use crate::decode::Malformed;
 use crate::decode::outlet::Outlet;
 
@@ -65,16 +65,16 @@ impl Stream {
     pub(super) fn take_fin(&mut self, fin: u64) {
         let seen = self.buffer.end().unwrap_or(self.next).max(self.next);
         if fin >= seen && !self.is_sealed() {
-            self.fin = Some(fin);
+            self.ending = Ending::Fin(fin);
         }
     }
 
     /// Whether octets lie behind the stream's end. An end that not all octets before it have shown
     /// to be one gives way.
     pub(super) fn is_behind_end(&mut self, at: u64, end: u64) -> bool {
-        let Some(fin) = self.fin.filter(|fin| end > *fin) else { return false };
+        let Some(fin) = self.fin().filter(|fin| end > *fin) else { return false };
         if self.covered < fin {
-            self.fin = None;
+            self.ending = Ending::Unknown;
             return false;
         }
         at >= fin
@@ -88,7 +88,7 @@ impl Stream {
         let exact = at == self.covered || Some(at) == self.buffer.end() || behind_fin;
         if exact {
             self.abandon(Malformed::TcpIncomplete, out);
-            self.reset = true;
+            self.ending = Ending::Reset;
         }
         exact
     }

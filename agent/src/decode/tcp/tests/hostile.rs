@@ -4,6 +4,7 @@ use super::{queries, stream};
 use crate::decode::Malformed;
 use crate::decode::tests::{Bench, CLIENT, SERVER};
 use crate::net::craft::{self, ACK, FIN, RST, SYN, framed, query};
+use proptest::prelude::*;
 
 /// A connection whose client has sent its SYN: the next octet is 10.
 fn opened() -> Bench {
@@ -261,4 +262,30 @@ fn a_clock_set_back_makes_nothing_wait_longer() {
     bench.wait(0);
     bench.wait(40);
     assert_eq!((bench.malformed(Malformed::TcpIncomplete), bench.held()), (1, 0));
+}
+
+proptest! {
+    #[test]
+    fn what_is_forged_far_away_costs_nothing(
+        count in 1u16..12,
+        start in any::<u32>(),
+        sizes in prop::collection::vec(1usize..200, 1..20),
+        forged in prop::collection::vec((any::<u8>(), 300_000u32..4_000_000_000, 0usize..40), 0..60),
+    ) {
+        let messages = queries(count);
+        let bytes = stream(&messages);
+        let mut bench = Bench::default();
+        bench.segment(start.wrapping_sub(1), SYN, b"");
+        let (mut at, mut sizes, mut forged) = (0, sizes.iter().cycle(), forged.iter().cycle());
+        while at < bytes.len() {
+            let here = start.wrapping_add(u32::try_from(at).unwrap());
+            if let Some((flags, away, length)) = forged.next() {
+                bench.segment(here.wrapping_add(*away), flags & 0x17, &vec![0x55; *length]);
+            }
+            let to = (at + sizes.next().unwrap()).min(bytes.len());
+            bench.segment(here, ACK, &bytes[at..to]);
+            at = to;
+        }
+        prop_assert_eq!(bench.messages(), messages);
+    }
 }
