@@ -19,7 +19,10 @@ pub use avro::avro_schema;
 pub use build::{Context, Identity};
 pub use dlq::DlqRecord;
 pub use event_id::{EventId, Namespace};
-pub use fields::{AnswerFields, ContainerFields, EdeFields, EdnsFields, ProcessFields};
+pub use fields::{
+    AnswerFields, ContainerFields, DsoFields, EdeFields, EdnsFields, OptionFields, ProcessFields,
+    QuestionFields,
+};
 pub use ledger::LedgerRecord;
 pub use message::MessageRecord;
 pub use schema::{json_schema, names as schema_names};
