@@ -8,6 +8,7 @@ mod build;
 mod dlq;
 mod event_id;
 mod fields;
+mod idn;
 mod ledger;
 mod message;
 mod schema;
@@ -23,6 +24,7 @@ pub use fields::{
     AnswerFields, ContainerFields, DsoFields, EdeFields, EdnsFields, OptionFields, ProcessFields,
     QuestionFields,
 };
+pub use idn::unicode;
 pub use ledger::LedgerRecord;
 pub use message::MessageRecord;
 pub use schema::{json_schema, names as schema_names};

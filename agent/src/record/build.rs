@@ -2,7 +2,7 @@
 
 use super::{
     AnswerFields, ContainerFields, DlqRecord, DsoFields, EdnsFields, EventId, MessageRecord,
-    Namespace, ProcessFields, QuestionFields, TransactionRecord, registrable,
+    Namespace, ProcessFields, QuestionFields, TransactionRecord, registrable, unicode,
 };
 use crate::capture::Sight;
 use crate::decode::dns::{
@@ -32,6 +32,8 @@ pub struct Identity {
     /// Names of resolvers by address.
     pub resolvers: HashMap<IpAddr, String>,
     namespace: Namespace,
+    /// Whether names in other scripts are shown in Unicode, too.
+    unicode: bool,
 }
 
 /// What other rooms know of an event.
@@ -55,7 +57,17 @@ impl Identity {
         resolvers: HashMap<IpAddr, String>,
     ) -> Self {
         let namespace = Namespace::new(&node, epoch);
-        Self { node, region, epoch, resolvers, namespace }
+        Self { node, region, epoch, resolvers, namespace, unicode: false }
+    }
+
+    /// Shows names in other scripts in Unicode, too, or does not.
+    #[must_use]
+    pub fn with_unicode(self, unicode: bool) -> Self {
+        Self { unicode, ..self }
+    }
+
+    fn unicode(&self, question: &Question) -> Option<String> {
+        self.unicode.then(|| unicode(&question.qname)).flatten()
     }
 
     /// The names of this capture's events.
@@ -98,6 +110,7 @@ impl Identity {
             rcode: response.then(|| rcode_name(dns.rcode())),
             flags: dns.flags.names().collect(),
             qname: dns.question.as_ref().map(|question| &*question.qname),
+            qname_unicode: dns.question.as_ref().and_then(|question| self.unicode(question)),
             qname_case: dns.question.as_ref().and_then(|question| question.qname_case.as_deref()),
             qtype: dns.question.as_ref().map(|question| type_name(question.qtype)),
             qclass: dns.question.as_ref().map(|question| class_name(question.qclass)),
@@ -155,6 +168,7 @@ impl Identity {
             qname: asked.map(|question| &*question.qname),
             qtype: asked.map(|question| type_name(question.qtype)),
             qclass: asked.map(|question| class_name(question.qclass)),
+            qname_unicode: asked.and_then(|question| self.unicode(question)),
             qname_case: query
                 .and_then(|query| query.dns.question.as_ref())
                 .and_then(|question| question.qname_case.as_deref()),

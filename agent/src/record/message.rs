@@ -60,6 +60,9 @@ pub struct MessageRecord<'a> {
     /// Name asked for: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qname: Option<&'a str>,
+    /// The name in Unicode, with `records.idn: true`, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qname_unicode: Option<String>,
     /// The name as it was written, where that is not all lower case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qname_case: Option<&'a str>,
