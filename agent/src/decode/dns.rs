@@ -23,6 +23,10 @@ use reader::Reader;
 /// The record type of EDNS (RFC 6891).
 const OPT: u16 = 41;
 
+/// The classes that stand for no and for any class (RFC 2136, 1.3; RFC 1035, 3.2.5).
+const CLASS_NONE: u16 = 254;
+const CLASS_ANY: u16 = 255;
+
 /// Octets of a DNS header (RFC 1035, 4.1.1).
 const HEADER_BYTES: usize = 12;
 
@@ -253,13 +257,22 @@ impl<'a> RawRecord<'a> {
         Some(Self { name, rtype, class, ttl_seconds, data_at, data })
     }
 
+    /// Whether this is UPDATE's way to speak of records without their data (RFC 2136, 2.4 and 2.5).
+    const fn speaks_of_others(&self) -> bool {
+        matches!(self.class, CLASS_NONE | CLASS_ANY) && self.data.is_empty()
+    }
+
     fn answer(&self, message: &[u8]) -> Answer {
         Answer {
             name: self.name.text().into(),
             rtype: self.rtype,
             class: self.class,
             ttl_seconds: self.ttl_seconds,
-            data: rdata::presentation(message, self.data_at, self.data, self.rtype).into(),
+            data: if self.speaks_of_others() {
+                Box::default()
+            } else {
+                rdata::presentation(message, self.data_at, self.data, self.rtype).into()
+            },
         }
     }
 }

@@ -113,7 +113,7 @@ fn ede_name(code: u16) -> Option<&'static str> {
 }
 
 /// By INFO-CODE.
-const EDE_NAMES: [&str; 31] = [
+const EDE_NAMES: [&str; 36] = [
     "Other Error",
     "Unsupported DNSKEY Algorithm",
     "Unsupported DS Digest Type",
@@ -145,6 +145,11 @@ const EDE_NAMES: [&str; 31] = [
     "Unable to conform to policy",
     "Synthesized",
     "Invalid Query Type",
+    "Rate Limited",
+    "Over Quota",
+    "Negative Trust Anchor",
+    "New Delegation Only",
+    "Blocked by Upstream DNS Server",
 ];
 
 fn extended_error(data: &[u8]) -> Option<ExtendedError> {

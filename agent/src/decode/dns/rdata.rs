@@ -15,9 +15,6 @@ pub(super) use special::padded;
 /// The data of one record of which `data` are the octets, and `data_at` their place in `message`.
 /// Data that does not fit its type is shown as unknown data.
 pub(super) fn presentation(message: &[u8], data_at: usize, data: &[u8], rtype: u16) -> String {
-    if data.is_empty() {
-        return String::new();
-    }
     known(message, data_at, data.len(), rtype).unwrap_or_else(|| unknown(data))
 }
 

@@ -116,7 +116,7 @@ const FORMS: &[(u16, Form)] = &[
         [labels, 0] => Some(format!("{labels} 0 {}", reader.u32()?)),
         [labels, kind] => Some(format!("{labels} {kind} {}", hex(reader.take_rest()))),
     }),
-    // MQTYPE-QUERY, MQTYPE-RESPONSE: record types.
+    // MQTYPE-QUERY, MQTYPE-RESPONSE (RFC 10029): record types.
     (20, |reader| Some(list(words(reader)?.map(type_name)))),
     (21, |reader| Some(list(words(reader)?.map(type_name)))),
 ];

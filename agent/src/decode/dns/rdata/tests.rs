@@ -210,7 +210,9 @@ fn octets_of_unknown_types_are_shown_as_they_are() {
     assert_eq!(shown(65280, &[0, 0xAB]), "\\# 2 00ab");
     assert_eq!(shown(10, b"null"), "\\# 4 6e756c6c");
     assert_eq!(shown(41, &[0, 3, 0, 0]), "\\# 4 00030000");
-    assert_eq!(shown(1, &[]), "", "as UPDATE has it");
+    assert_eq!(shown(1, &[]), "\\# 0");
+    assert_eq!(shown(65280, &[]), "\\# 0");
+    assert_eq!(shown(42, &[]), "", "a list may be empty");
 }
 
 #[test]
