@@ -45,6 +45,9 @@ pub struct TransactionRecord<'a> {
     /// Name asked for: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qname: Option<&'a str>,
+    /// The name in Unicode, with `records.idn: true`, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qname_unicode: Option<String>,
     /// Type asked for: mnemonic; `TYPE65280` for a type without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qtype: Option<Cow<'static, str>>,

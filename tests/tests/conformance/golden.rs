@@ -80,6 +80,8 @@ struct Edns {
     #[serde(rename = "do")]
     dnssec_ok: bool,
     version: u8,
+    #[serde(default)]
+    options: Vec<u16>,
     ecs: Option<Ecs>,
     cookie: Option<Cookie>,
     ede: Option<Ede>,
@@ -212,6 +214,7 @@ impl Edns {
         fields.set("edns.udp_size", self.udp_size);
         fields.set("edns.do", self.dnssec_ok);
         fields.set("edns.version", self.version);
+        fields.set("edns.options", format!("{:?}", self.options));
         fields.set("edns.nsid", self.nsid.as_deref().unwrap_or_default());
         let ecs = self.ecs.as_ref();
         let subnet = ecs.and_then(|ecs| Some(format!("{}/{}", ecs.addr.as_ref()?, ecs.source)));

@@ -138,6 +138,10 @@ fn edns(fields: &mut Fields, edns: &Value) {
     for name in ["udp_size", "do", "version", "ecs", "nsid", "cookie"] {
         fields.set(&format!("edns.{name}"), text(&edns[name]));
     }
+    let none = Vec::new();
+    let options = edns["options"].as_array().unwrap_or(&none).iter();
+    let codes: Vec<u64> = options.filter_map(|option| option["code"].as_u64()).collect();
+    fields.set("edns.options", format!("{codes:?}"));
     let ede = &edns["ede"];
     let shown = ede.is_object().then(|| format!("{} {}", text(&ede["code"]), text(&ede["text"])));
     fields.set("edns.ede", shown.unwrap_or_default());
