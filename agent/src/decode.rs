@@ -141,8 +141,7 @@ impl Message {
     #[must_use]
     pub const fn is_mdns(&self) -> bool {
         let Envelope { src, dst, transport, .. } = &self.envelope;
-        matches!(transport, Transport::Udp)
-            && (dst.port() == MDNS_PORT || src.port() == MDNS_PORT)
+        matches!(transport, Transport::Udp) && (dst.port() == MDNS_PORT || src.port() == MDNS_PORT)
     }
 
     /// The class that a question of this message asks for. In multicast DNS the upper bit of QCLASS
@@ -155,11 +154,10 @@ impl Message {
     /// Octets of memory that the message takes, roughly.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let text = |text: &Box<str>| text.len();
         let question = self.dns.question.as_ref().map_or(0, |question| {
-            text(&question.qname) + question.qname_case.as_ref().map_or(0, text)
+            question.qname.len() + question.qname_case.as_ref().map_or(0, |name| name.len())
         });
-        let answers = self.dns.answers.iter().map(|answer| text(&answer.name) + text(&answer.data));
+        let answers = self.dns.answers.iter().map(|answer| answer.name.len() + answer.data.len());
         let wire = self.wire.as_ref().map_or(0, |wire| wire.len());
         // What else was read, EDNS options mostly, is at most hexadecimal of what was captured.
         let rest = 2 * usize::try_from(self.captured_bytes).unwrap_or(usize::MAX);

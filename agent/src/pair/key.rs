@@ -82,12 +82,9 @@ impl<'a> Line<'a> {
     pub(super) fn of(query: &'a Message) -> Self {
         let ends = Ends::of(query);
         match multicast::asks_everyone(query) {
-            Some(group) => Self::Asked {
-                scope: ends.scope,
-                vantage: ends.vantage,
-                group,
-                asked: asked(query),
-            },
+            Some(group) => {
+                Self::Asked { scope: ends.scope, vantage: ends.vantage, group, asked: asked(query) }
+            }
             None => Self::Between(ends),
         }
     }

@@ -294,7 +294,13 @@ impl Pairer {
         });
     }
 
-    fn begin_transfer(&mut self, slot: Slot, status: Status, message: Box<Message>, each: Each<'_>) {
+    fn begin_transfer(
+        &mut self,
+        slot: Slot,
+        status: Status,
+        message: Box<Message>,
+        each: Each<'_>,
+    ) {
         let ts = message.envelope.ts;
         let Some(entry) = self.table.get(slot) else { return };
         match transfer::begin(&entry.query, message, status) {

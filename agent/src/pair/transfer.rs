@@ -188,7 +188,8 @@ mod tests {
         let step = |records: &&[u32]| {
             let answers: Vec<_> = records.iter().map(record).collect();
             let answer = u16::try_from(answers.len()).unwrap();
-            let dns = Dns { counts: Counts { answer, ..Counts::default() }, answers, ..Dns::default() };
+            let dns =
+                Dns { counts: Counts { answer, ..Counts::default() }, answers, ..Dns::default() };
             progress.take(&dns)
         };
         messages.iter().map(step).collect()

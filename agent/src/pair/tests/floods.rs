@@ -33,11 +33,11 @@ fn flood(source: impl Fn(u32) -> u32, server: u8) -> (usize, usize) {
         pairer.observe(query.clone(), &mut |_| {});
         pairer.observe(reply_to(&query, number), &mut |_| {});
     }
-    let (mut asked, mut paired) = (0, 0);
+    let (mut asked, mut met) = (0, 0);
     let mut under_way = VecDeque::new();
     for step in 0..5 * PER_SECOND {
         let us = 1000 + step * (1_000_000 / PER_SECOND);
-        let mut each = |t: &Transaction<'_>| paired += usize::from(t.status == Status::Answered);
+        let mut each = |t: &Transaction<'_>| met += usize::from(t.status == Status::Answered);
         pairer.observe(spoofed(us, source(u32::try_from(step).unwrap()), server), &mut each);
         if step % 20 == 0 {
             let mut query = spoofed(us, friend(step / 20), 53);
@@ -53,7 +53,7 @@ fn flood(source: impl Fn(u32) -> u32, server: u8) -> (usize, usize) {
     }
     let counters = pairer.counters();
     assert!(balanced(&counters) && counters.evicted > 4 * TABLE as u64, "{counters:?}");
-    (asked - under_way.len(), paired)
+    (asked - under_way.len(), met)
 }
 
 #[test]
@@ -75,7 +75,8 @@ fn the_table_stays_within_its_memory() {
     let limit = options.memory_limit_bytes();
     assert_eq!(limit, 16 << 20);
     let mut pairer = Pairer::new(options);
-    let filler = Answer { name: "a".into(), rtype: 16, ttl_seconds: 0, data: "x".repeat(900).into() };
+    let filler =
+        Answer { name: "a".into(), rtype: 16, ttl_seconds: 0, data: "x".repeat(900).into() };
     let mut greatest = 0;
     for number in 0..30_000 {
         let mut query = spoofed(u64::from(number), number, 53);

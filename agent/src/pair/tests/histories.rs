@@ -17,11 +17,26 @@ enum Twist {
 
 #[derive(Clone, Debug)]
 enum Event {
-    Query { client: u8, port: u16, server: u8, id: u16, name: u8, kind: u8 },
+    Query {
+        client: u8,
+        port: u16,
+        server: u8,
+        id: u16,
+        name: u8,
+        kind: u8,
+    },
     /// The query before so many events is sent again.
     Again(usize),
-    Response { to: usize, twist: Twist, says: u8, copies: u8 },
-    Icmp { to: usize, quotes_id: bool },
+    Response {
+        to: usize,
+        twist: Twist,
+        says: u8,
+        copies: u8,
+    },
+    Icmp {
+        to: usize,
+        quotes_id: bool,
+    },
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -35,7 +50,14 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Twist::OtherClientPort),
     ];
     let query = (0..2_u8, 0..2_u16, 0..2_u8, 0..3_u16, 0..3_u8, 0..4_u8).prop_map(
-        |(client, port, server, id, name, kind)| Event::Query { client, port, server, id, name, kind },
+        |(client, port, server, id, name, kind)| Event::Query {
+            client,
+            port,
+            server,
+            id,
+            name,
+            kind,
+        },
     );
     prop_oneof![
         5 => query,
@@ -238,7 +260,9 @@ fn options(max_transactions: usize) -> PairOptions {
 /// Timers that ring in the same tick ring in the order in which they were set, which the model
 /// does not know.
 fn sorted(mut steps: Vec<Vec<Outcome>>) -> Vec<Vec<Outcome>> {
-    steps.iter_mut().for_each(|step| step.sort());
+    for step in &mut steps {
+        step.sort();
+    }
     steps
 }
 

@@ -47,7 +47,7 @@ impl Outcome {
 enum Fate {
     Waiting,
     Transferring { status: Status, messages: Vec<Message>, timer: Timestamp },
-    Answered { first: Message, since: Timestamp },
+    Answered { first: Box<Message>, since: Timestamp },
     Failed { since: Timestamp },
 }
 
@@ -74,8 +74,11 @@ fn tick(time: Timestamp) -> u64 {
     time.as_nanos() >> 24
 }
 
-/// Rcode and records, as a set; nothing for what was cut short.
-fn said(response: &Message) -> Option<(u16, Vec<(String, u16, String)>)> {
+/// Rcode and records.
+type Said = (u16, Vec<(String, u16, String)>);
+
+/// Rcode and records in any order; nothing for what was cut short.
+fn said(response: &Message) -> Option<Said> {
     let mut records: Vec<_> = response
         .dns
         .answers
@@ -179,7 +182,7 @@ impl Model {
         let Fate::Transferring { status, messages, .. } = &known.fate else { return };
         out.push(known.outcome(*status, messages.first(), false));
         known.fate = match status {
-            Status::Answered => Fate::Answered { first: messages[0].clone(), since: now },
+            Status::Answered => Fate::Answered { first: Box::new(messages[0].clone()), since: now },
             _ => Fate::Failed { since: now },
         };
     }
@@ -234,7 +237,13 @@ impl Model {
             let victim = self.victim();
             self.fail(victim, Status::Evicted, now, out);
         }
-        self.known.push(Known { query, fate: Fate::Waiting, retries: 0, rejected: 0, spared: None });
+        self.known.push(Known {
+            query,
+            fate: Fate::Waiting,
+            retries: 0,
+            rejected: 0,
+            spared: None,
+        });
     }
 
     /// The oldest between hosts that have not met; those older than it are spared. Else the one that
@@ -306,7 +315,7 @@ impl Model {
                 let comparable = !is_transfer || refused;
                 let conflict = comparable && before.is_some() && after.is_some() && before != after;
                 if before.is_none() && !is_transfer {
-                    *first = response.clone();
+                    **first = response.clone();
                 }
                 out.push(known.outcome(Status::Duplicate, Some(&response), conflict));
                 return;
@@ -336,7 +345,7 @@ impl Model {
         }
         out.push(known.outcome(status, Some(&response), false));
         if status == Status::Answered {
-            known.fate = Fate::Answered { first: response, since: now };
+            known.fate = Fate::Answered { first: Box::new(response), since: now };
         }
     }
 
@@ -374,7 +383,8 @@ impl Model {
             let same_question =
                 question(response).is_none() || question(response) == question(&known.query);
             let same_source = its_server.ip() == server.ip();
-            let same_ports = (its_client.port(), its_server.port()) == (client.port(), server.port());
+            let same_ports =
+                (its_client.port(), its_server.port()) == (client.port(), server.port());
             let same_client_port = its_client.port() == client.port();
             let reason = match (same_id, same_question, same_source, same_ports) {
                 (true, true, false, _) if same_client_port => OrphanReason::WrongSource,

@@ -26,7 +26,7 @@ fn mdns(ms: u64, src: &str, dst: &str, qname: Option<&str>, records: &[&str]) ->
 /// Statuses, the query's sender, the response's sender.
 fn outcomes(
     pairer: &mut Pairer,
-    messages: Vec<Box<Message>>,
+    messages: impl IntoIterator<Item = Box<Message>>,
 ) -> Vec<(Status, Option<String>, Option<String>)> {
     let mut seen = Vec::new();
     let sender = |message: &Message| message.envelope.src.ip().to_string();
@@ -39,7 +39,11 @@ fn outcomes(
     seen
 }
 
-fn outcome(status: Status, query: &str, response: &str) -> (Status, Option<String>, Option<String>) {
+fn outcome(
+    status: Status,
+    query: &str,
+    response: &str,
+) -> (Status, Option<String>, Option<String>) {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     (status, some(query), some(response))
 }
@@ -115,14 +119,16 @@ fn a_host_that_takes_a_name_does_not_answer_its_own_probe() {
 
 #[test]
 fn unicast_responses_to_a_group_repeat_id_and_question() {
-    for (group, port) in
-        [(MDNS, 5353), ("[ff02::fb]:5353", 5353), ("224.0.0.252:5355", 5355), ("[ff02::1:3]:5355", 5355)]
-    {
+    for (group, port) in [
+        (MDNS, 5353),
+        ("[ff02::fb]:5353", 5353),
+        ("224.0.0.252:5355", 5355),
+        ("[ff02::1:3]:5355", 5355),
+    ] {
         let mut pairer = Pairer::new(PairOptions::default());
-        let ip = |host: u16| match group.starts_with('[') {
-            true => format!("[fe80::{host}]"),
-            false => format!("10.0.0.{host}"),
-        };
+        let is_v6 = group.starts_with('[');
+        let ip =
+            |host: u16| if is_v6 { format!("[fe80::{host}]") } else { format!("10.0.0.{host}") };
         let asker = format!("{}:50000", ip(1));
         let send = |ms, id, src: &str, dst: &str, response| {
             let mut message = message(ms, id, Some("printer"), response);
