@@ -4,6 +4,8 @@
 
 mod fallback;
 mod output;
+#[cfg(test)]
+mod tests;
 
 pub use output::{Output, OutputOptions};
 

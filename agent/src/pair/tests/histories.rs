@@ -267,7 +267,7 @@ fn sorted(mut steps: Vec<Vec<Outcome>>) -> Vec<Vec<Outcome>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn the_model_agrees(history in history(), max_transactions in 1_usize..8) {
