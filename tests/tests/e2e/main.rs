@@ -8,3 +8,4 @@ mod outcomes;
 mod processes;
 mod reopening;
 mod support;
+mod transfers;
