@@ -44,7 +44,7 @@ impl Server {
         let config = folder.join("knot.conf").display().to_string();
         let knotd = lab.spawn(Host::Client, &["knotd", "-c", &config]).unwrap();
         let server = Self { knotd, folder };
-        server.await_serial(lab, 1);
+        await_serial(lab, 1);
         server
     }
 
@@ -52,20 +52,16 @@ impl Server {
         write_zone(&self.folder, serial, hosts);
         let config = self.folder.join("knot.conf").display().to_string();
         shell::run(&["knotc", "-c", &config, "zone-reload", "large.test"]).unwrap();
-        self.await_serial(lab, serial);
+        await_serial(lab, serial);
     }
+}
 
-    fn await_serial(&self, lab: &Lab, serial: u32) {
-        let found = shell::wait_for("the zone", Duration::from_secs(60), || {
-            let answer = dig(lab, &["SOA", "+short", "+time=1", "+retry=0"]);
-            Ok(answer
-                .split_whitespace()
-                .nth(2)
-                .is_some_and(|s| s == serial.to_string())
-                .then_some(()))
-        });
-        found.unwrap();
-    }
+fn await_serial(lab: &Lab, serial: u32) {
+    let found = shell::wait_for("the zone", Duration::from_secs(60), || {
+        let answer = dig(lab, &["SOA", "+short", "+time=1", "+retry=0"]);
+        Ok(answer.split_whitespace().nth(2).is_some_and(|s| s == serial.to_string()).then_some(()))
+    });
+    found.unwrap();
 }
 
 fn write_zone(folder: &Path, serial: u32, hosts: u32) {
@@ -90,7 +86,7 @@ fn dig(lab: &Lab, words: &[&str]) -> String {
 fn told(answer: &str) -> [u64; 3] {
     let line = answer.lines().find(|line| line.starts_with(";; Received")).unwrap();
     let numbers: Vec<u64> = line.split([' ', '(']).filter_map(|word| word.parse().ok()).collect();
-    numbers.try_into().unwrap_or_else(|_| panic!("{line}"))
+    numbers.try_into().unwrap()
 }
 
 /// The transaction of each vantage for a qtype, and that they say what kdig said.
