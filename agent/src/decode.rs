@@ -157,11 +157,10 @@ impl Message {
     /// Octets of memory that the message takes, roughly.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let text = |text: &Box<str>| text.len();
         let question = self.dns.question.as_ref().map_or(0, |question| {
-            text(&question.qname) + question.qname_case.as_ref().map_or(0, text)
+            question.qname.len() + question.qname_case.as_ref().map_or(0, |name| name.len())
         });
-        let answers = self.dns.answers.iter().map(|answer| text(&answer.name) + text(&answer.data));
+        let answers = self.dns.answers.iter().map(|answer| answer.name.len() + answer.data.len());
         let wire = self.wire.as_ref().map_or(0, |wire| wire.len());
         // What else was read, EDNS options mostly, is at most hexadecimal of what was captured.
         let rest = 2 * usize::try_from(self.captured_bytes).unwrap_or(usize::MAX);

@@ -104,11 +104,18 @@ pub struct Pairing {
     /// Responses to no query seen.
     pub orphan: u64,
     /// Messages of zone transfers behind the first one of each: of the response that it counts for.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "never")]
     pub continued: u64,
     /// Further queries that a response to all answered (mDNS), each of them one more response.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "never")]
     pub shared: u64,
+}
+
+/// Every counter is written; the schemas call those optional that came after the first release of
+/// theirs, for records of before lack them.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn never(_: &u64) -> bool {
+    false
 }
 
 /// Identity 5: `records = delivered + spooled + in_flight + filtered + Σ dropped`.

@@ -11,6 +11,7 @@ mod list;
 mod multicast;
 mod pairer;
 mod resemblance;
+mod response;
 mod table;
 mod transaction;
 mod transfer;

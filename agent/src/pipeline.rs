@@ -3,6 +3,8 @@
 //! One thread owns it all; nothing here waits for a sink unless told to (replay).
 
 mod output;
+#[cfg(test)]
+mod tests;
 
 pub use output::{Output, OutputOptions};
 

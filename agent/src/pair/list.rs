@@ -50,7 +50,7 @@ impl Links {
         }
         self.0[at as usize] = Link { before: list.last, behind: NONE };
         match list.last() {
-            Some(end) => self.0[end as usize].behind = at,
+            Some(tail) => self.0[tail as usize].behind = at,
             None => list.first = at,
         }
         list.last = at;

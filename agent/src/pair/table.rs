@@ -279,15 +279,18 @@ impl Table {
     /// before the last one.
     pub(super) fn begin_transfer(&mut self, slot: Slot, running: Box<Running>) {
         self.end(slot, State::Transferring(running), None);
-        let at = slot.place;
-        if let Some(entry) = self.get(slot) {
-            let cost = entry.cost();
-            let place = &mut self.places[at as usize];
-            self.bytes = self.bytes - place.cost + cost;
-            place.cost = cost;
+        if self.get(slot).is_some() {
+            self.weigh(slot.place);
             self.transfers += 1;
-            self.enter(at, Age::Transfers);
+            self.enter(slot.place, Age::Transfers);
         }
+    }
+
+    /// What an entry costs has changed.
+    fn weigh(&mut self, at: u32) {
+        let place = &mut self.places[at as usize];
+        let cost = place.entry.as_ref().map_or(0, Entry::cost);
+        self.bytes = self.bytes - std::mem::replace(&mut place.cost, cost) + cost;
     }
 
     /// The query waits no more; what became of it is remembered from `now` on, if it has ended.
@@ -298,6 +301,9 @@ impl Table {
         // Who answers a question put to all is not the only one who may.
         let stays_in_line = multicast::asks_everyone(&entry.query).is_some();
         self.leave(slot.place, &was, stays_in_line);
+        if matches!(was, State::Transferring(_)) {
+            self.weigh(slot.place);
+        }
     }
 
     /// Takes an entry out, if it is still there.

@@ -10,3 +10,4 @@ mod outcomes;
 mod processes;
 mod reopening;
 mod support;
+mod transfers;

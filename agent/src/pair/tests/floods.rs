@@ -33,11 +33,11 @@ fn flood(source: impl Fn(u32) -> u32, server: u8) -> (usize, usize) {
         pairer.observe(query.clone(), &mut |_| {});
         pairer.observe(reply_to(&query, number), &mut |_| {});
     }
-    let (mut asked, mut answered) = (0, 0);
+    let (mut asked, mut met) = (0, 0);
     let mut under_way = VecDeque::new();
     for step in 0..5 * PER_SECOND {
         let us = 1000 + step * (1_000_000 / PER_SECOND);
-        let mut each = |t: &Transaction<'_>| answered += usize::from(t.status == Status::Answered);
+        let mut each = |t: &Transaction<'_>| met += usize::from(t.status == Status::Answered);
         pairer.observe(spoofed(us, source(u32::try_from(step).unwrap()), server), &mut each);
         if step % 20 == 0 {
             let mut query = spoofed(us, friend(step / 20), 53);
@@ -53,7 +53,7 @@ fn flood(source: impl Fn(u32) -> u32, server: u8) -> (usize, usize) {
     }
     let counters = pairer.counters();
     assert!(balanced(&counters) && counters.evicted > 4 * TABLE as u64, "{counters:?}");
-    (asked - under_way.len(), answered)
+    (asked - under_way.len(), met)
 }
 
 #[test]
@@ -120,6 +120,42 @@ fn what_is_remembered_is_given_up_before_queries_are_evicted() {
     let counters = pairer.counters();
     assert_eq!((counters.answered, counters.evicted), (12_000, 0));
     assert!(pairer.memory_bytes() <= options.memory_limit_bytes());
+}
+
+#[test]
+fn transfers_under_way_are_few_and_keep_little() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let record = |rtype, data: &str| Answer {
+        name: "zone.test".into(),
+        rtype,
+        ttl_seconds: 1,
+        data: data.into(),
+    };
+    let mut ended = Vec::new();
+    for id in 0..300 {
+        let mut query = query(u64::from(id), id, "zone.test");
+        query.envelope.transport = Transport::Tcp;
+        query.dns.question.as_mut().unwrap().qtype = 252;
+        pairer.observe(query.clone(), &mut |_| {});
+        let mut first = reply_to(&query, 1000 * u64::from(id));
+        first.dns.answers = vec![record(1, "192.0.2.1"); 3000];
+        first.dns.answers[0] = record(6, "ns m 1 2 3 4 5");
+        pairer.observe(first, &mut |t| {
+            let transfer = t.transfer.unwrap();
+            assert_eq!(t.response.unwrap().dns.answers.len(), 100);
+            ended.push((t.query.unwrap().dns.id, transfer.messages, transfer.complete));
+        });
+    }
+    let expected: Vec<_> = (0..44).map(|id| (id, 1, false)).collect();
+    assert_eq!(ended, expected, "the oldest make room");
+    assert!(pairer.memory_bytes() < 256 * 20_000 + Established::BYTES, "{}", pairer.memory_bytes());
+    // Silence ends the others.
+    let mut silent = 0;
+    pairer.expire(at(60_000), &mut |t| silent += u32::from(t.transfer.is_some()));
+    assert_eq!(silent, 256);
+    assert!(balanced(&pairer.counters()));
+    pairer.expire(at(200_000), &mut |_| {});
+    assert_eq!(pairer.memory_bytes(), Established::BYTES);
 }
 
 #[test]

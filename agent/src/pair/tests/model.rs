@@ -47,7 +47,7 @@ impl Outcome {
 enum Fate {
     Waiting,
     Transferring { status: Status, messages: Vec<Message>, timer: Timestamp },
-    Answered { first: Message, since: Timestamp },
+    Answered { first: Box<Message>, since: Timestamp },
     Failed { since: Timestamp },
 }
 
@@ -74,8 +74,11 @@ fn tick(time: Timestamp) -> u64 {
     time.as_nanos() >> 24
 }
 
-/// Rcode and records, as a set; nothing for what was cut short.
-fn said(response: &Message) -> Option<(u16, Vec<(String, u16, String)>)> {
+/// Rcode and records.
+type Said = (u16, Vec<(String, u16, String)>);
+
+/// Rcode and records in any order; nothing for what was cut short.
+fn said(response: &Message) -> Option<Said> {
     let mut records: Vec<_> = response
         .dns
         .answers
@@ -179,7 +182,7 @@ impl Model {
         let Fate::Transferring { status, messages, .. } = &known.fate else { return };
         out.push(known.outcome(*status, messages.first(), false));
         known.fate = match status {
-            Status::Answered => Fate::Answered { first: messages[0].clone(), since: now },
+            Status::Answered => Fate::Answered { first: Box::new(messages[0].clone()), since: now },
             _ => Fate::Failed { since: now },
         };
     }
@@ -277,6 +280,7 @@ impl Model {
                 latency: None,
                 retries: 0,
                 conflict: false,
+                icmp: None,
                 rejected: 0,
                 transfer: None,
                 stray: Some((reason, resembles)),
@@ -312,7 +316,7 @@ impl Model {
                 let comparable = !is_transfer || refused;
                 let conflict = comparable && before.is_some() && after.is_some() && before != after;
                 if before.is_none() && !is_transfer {
-                    *first = response.clone();
+                    **first = response.clone();
                 }
                 out.push(known.outcome(Status::Duplicate, Some(&response), conflict));
                 return;
@@ -342,7 +346,7 @@ impl Model {
         }
         out.push(known.outcome(status, Some(&response), false));
         if status == Status::Answered {
-            known.fate = Fate::Answered { first: response, since: now };
+            known.fate = Fate::Answered { first: Box::new(response), since: now };
         }
     }
 

@@ -27,7 +27,7 @@ fn mdns(ms: u64, src: &str, dst: &str, qname: Option<&str>, records: &[&str]) ->
 /// Statuses, the query's sender, the response's sender.
 fn outcomes(
     pairer: &mut Pairer,
-    messages: Vec<Box<Message>>,
+    messages: impl IntoIterator<Item = Box<Message>>,
 ) -> Vec<(Status, Option<String>, Option<String>)> {
     let mut seen = Vec::new();
     let sender = |message: &Message| message.envelope.src.ip().to_string();
@@ -127,10 +127,9 @@ fn unicast_responses_to_a_group_repeat_id_and_question() {
         ("[ff02::1:3]:5355", 5355),
     ] {
         let mut pairer = Pairer::new(PairOptions::default());
-        let ip = |host: u16| match group.starts_with('[') {
-            true => format!("[fe80::{host}]"),
-            false => format!("10.0.0.{host}"),
-        };
+        let is_v6 = group.starts_with('[');
+        let ip =
+            |host: u16| if is_v6 { format!("[fe80::{host}]") } else { format!("10.0.0.{host}") };
         let asker = format!("{}:50000", ip(1));
         let send = |ms, id, src: &str, dst: &str, response| {
             let mut message = message(ms, id, Some("printer"), response);
