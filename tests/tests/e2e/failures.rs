@@ -65,10 +65,11 @@ fn every_failure_has_its_name() {
     let timeout = format!("{}s", TIMEOUT.as_secs());
     let options = ["--stream", "transactions,ledger", "--query-timeout", &timeout];
     let tap = [&options[..], &["--hook", "socket", "--interface", "eth0"]].concat();
-    let cgroup = Agent::run(&[&options[..], &["--hook", "cgroup"]].concat()).unwrap();
     let client = Agent::run_on(&lab, Host::Client, &tap).unwrap();
     let server = Agent::run_on(&lab, Host::Server, &tap).unwrap();
     let capture = lab.capture_of(Host::Client, "port 53 or icmp or icmp6").unwrap();
+    // Last: then both hosts have a process, by which their namespaces are found.
+    let cgroup = Agent::run(&[&options[..], &["--hook", "cgroup"]].concat()).unwrap();
 
     play_all(&lab);
 

@@ -22,7 +22,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// How often namespaces are looked for without a reason.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long between two looks at least.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Network namespaces listened in at most.
