@@ -123,7 +123,7 @@ pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) 
 /// Writes every octet of the header: what the ring holds before is old records, not zeros.
 #[inline(always)]
 fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: &Context) {
-    let nobody = Owner { pid: 0, uid: 0, comm: [0; 16] };
+    let nobody = Owner { pid: 0, uid: 0, start_ns: 0, comm: [0; 16] };
     let (task, flags) = match context.task {
         Some(task) => (task, FLAG_TASK),
         None => (nobody, 0),
@@ -134,6 +134,7 @@ fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: 
         (&raw mut (*at).seq).write(seq);
         (&raw mut (*at).netns_cookie).write(context.netns_cookie);
         (&raw mut (*at).cgroup_id).write(context.cgroup_id);
+        (&raw mut (*at).start_ns).write(task.start_ns);
         (&raw mut (*at).cpu).write(bpf_get_smp_processor_id());
         (&raw mut (*at).pid).write(task.pid);
         (&raw mut (*at).uid).write(task.uid);
