@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(header.pid.to_ne_bytes()[0], 44);
         assert_eq!(header.uid.to_ne_bytes()[0], 48);
         assert_eq!(header.ifindex.to_ne_bytes()[0], 52);
-        assert_eq!(header.wire_bytes.to_ne_bytes()[0], 48);
+        assert_eq!(header.wire_bytes.to_ne_bytes()[0], 56);
         assert_eq!(header.comm[0], 64);
         assert_eq!((header.direction, header.hook, header.packet_type), (81, 82, 83));
         assert_eq!(header.flags.to_ne_bytes(), [84, 85]);
