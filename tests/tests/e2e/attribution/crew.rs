@@ -68,8 +68,12 @@ pub struct Crew<'a> {
 impl<'a> Crew<'a> {
     pub fn new(lab: &'a Lab) -> Self {
         let suffix = format!("{}.who.example", lab.namespace(Host::Client));
-        let other = lab.folder().join("dns-other");
-        fs::copy(WORKER, &other).unwrap();
+        let folder = lab.folder().join("other");
+        fs::create_dir_all(&folder).unwrap();
+        let other = folder.join("dns-other");
+        for copy in [&other, &folder.join("dns-worker")] {
+            fs::copy(WORKER, copy).unwrap();
+        }
         let servers = SERVERS.iter().flat_map(|(fate, _, kind)| {
             [false, true].map(|ipv6| (lab.hazard(*fate, ipv6).to_string(), *kind))
         });
@@ -284,27 +288,30 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// One process after the other with the same pid: names, executables differ.
+    /// One process after the other with the same pid, of another executable: one that is known well
+    /// before it ends, and one that is gone before it can be looked up; with the same name, and with
+    /// another.
     fn pid_again(&mut self) {
-        let other = self.other.display().to_string();
         let server = self.at(Fate::Aside, false).to_string();
-        let ask = ["ask", "udp", "pid-again"];
         let suffix = self.wanted.suffix.clone();
-        let rest = [suffix.as_str(), "1", "leave", &server];
-        for (first, second) in [(WORKER, other.as_str()), (other.as_str(), WORKER)] {
-            let words = |program| [&[program], &ask[..], &rest[..]].concat();
-            let pid = self.spawn("pid-again", 1, &words(first));
-            let (_, mut child) = self.workers.pop().unwrap();
-            assert!(shell::wait(&mut child, LIMIT).unwrap().success());
-            self.spawn_as(pid, &words(second));
+        for (count, how) in [(20, "wait"), (1, "leave")] {
+            for name in ["dns-worker", "dns-other"] {
+                let second = self.lab.folder().join("other").join(name).display().to_string();
+                let number = count.to_string();
+                let rest = ["ask", "udp", "pid-again", &suffix, &number, how, &server];
+                let pid = self.spawn("pid-again", count, &[&[WORKER], &rest[..]].concat());
+                let (_, mut child) = self.workers.pop().unwrap();
+                assert!(shell::wait(&mut child, LIMIT).unwrap().success());
+                self.spawn_as(pid, count, &[&[second.as_str()], &rest[..]].concat());
+            }
         }
     }
 
     /// Starts a process until it has this pid; every attempt asks.
-    fn spawn_as(&mut self, pid: u32, words: &[&str]) {
+    fn spawn_as(&mut self, pid: u32, count: usize, words: &[&str]) {
         for _ in 0..ATTEMPTS {
             fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
-            let got = self.spawn("pid-again", 1, words);
+            let got = self.spawn("pid-again", count, words);
             let (_, child) = self.workers.last_mut().unwrap();
             assert!(shell::wait(child, LIMIT).unwrap().success());
             self.workers.pop();
