@@ -7,10 +7,11 @@
 
 mod capture;
 mod hazards;
+pub mod latency;
 mod network;
 mod zones;
 
-pub use capture::Capture;
+pub use capture::{Capture, dns_times};
 pub use hazards::{Fate, inside};
 
 use crate::dnsperf::{Load, Perf};

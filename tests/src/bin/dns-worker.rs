@@ -276,6 +276,7 @@ fn reply(query: &[u8]) -> Vec<u8> {
 }
 
 fn ready() -> Result<()> {
-    println!("ready");
-    io::stdout().flush().context("standard output")
+    let mut out = io::stdout();
+    writeln!(out, "ready")?;
+    out.flush().context("standard output")
 }

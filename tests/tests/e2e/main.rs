@@ -5,6 +5,7 @@
 mod attribution;
 mod ending;
 mod failures;
+mod latency;
 mod load;
 mod outcomes;
 mod processes;
