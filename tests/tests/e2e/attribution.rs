@@ -69,9 +69,8 @@ fn clients(end: &Finished, wanted: &Wanted) -> (BTreeMap<String, Tally>, BTreeSe
     for record in end.of("dns.transaction/1").filter(|record| record["vantage"] == "client") {
         let qname = record["qname"].as_str().unwrap_or_default();
         let Some(words) = qname.strip_suffix(&format!(".{}", wanted.suffix)) else { continue };
-        let [_, pid, comm, exe, role] = words.split('.').collect::<Vec<_>>()[..] else {
-            panic!("a strange name: {qname}")
-        };
+        let words: Vec<&str> = words.split('.').collect();
+        let [pid, comm, exe, role] = words[1..].try_into().unwrap();
         asked.insert(format!("{} {qname}", record["qtype"].as_str().unwrap_or_default()));
         let process = &record["process"];
         let tally = tallies.entry(role.to_owned()).or_default();
@@ -83,7 +82,7 @@ fn clients(end: &Finished, wanted: &Wanted) -> (BTreeMap<String, Tally>, BTreeSe
         };
         compare("pid", format!("p{}", process["pid"]), pid);
         compare("comm", format!("c{}", process["comm"].as_str().unwrap_or_default()), comm);
-        compare("uid", process["uid"].to_string(), &wanted.uid(role).to_string());
+        compare("uid", process["uid"].to_string(), &Wanted::uid(role).to_string());
         compare("container", record["container"].to_string(), &wanted.container(role).to_string());
         match process["exe"].as_str() {
             Some(path) => compare("exe", worker::mark(path), exe),

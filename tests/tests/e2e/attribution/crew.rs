@@ -44,7 +44,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    pub fn uid(&self, role: &str) -> u32 {
+    pub fn uid(role: &str) -> u32 {
         if role == "nobody" { NOBODY } else { 0 }
     }
 
@@ -83,7 +83,7 @@ impl<'a> Crew<'a> {
             servers: servers.collect(),
             containers: BTreeMap::new(),
         };
-        let mount = cgroup2_mount().expect("cgroup2 is mounted");
+        let mount = cgroup2_mount().unwrap();
         let cgroups = mount.join(lab.namespace(Host::Client));
         let (servers, workers, early) = (Vec::new(), Vec::new(), Vec::new());
         Self { lab, wanted, servers, workers, early, cgroups, other }
@@ -257,11 +257,9 @@ impl<'a> Crew<'a> {
         const CHILDREN: usize = 3;
         let address: SocketAddr = server.parse().unwrap();
         let mark = worker::mark(&fs::canonicalize("/bin/bash").unwrap().to_string_lossy());
-        let rest: String = ["cbash", &mark, "fork"]
-            .into_iter()
-            .chain(self.wanted.suffix.split('.'))
-            .map(|label| format!("\\x{:02x}{label}", label.len()))
-            .collect();
+        let labels = ["cbash", &mark, "fork"].into_iter().chain(self.wanted.suffix.split('.'));
+        let rest = labels
+            .fold(String::new(), |rest, label| format!("{rest}\\x{:02x}{label}", label.len()));
         let script = format!(
             "exec 3<>/dev/udp/{}/{PORT}\n\
              for n in 1 2 {CHILDREN}; do (\n\
@@ -309,17 +307,15 @@ impl<'a> Crew<'a> {
 
     /// Starts a process until it has this pid; every attempt asks.
     fn spawn_as(&mut self, pid: u32, count: usize, words: &[&str]) {
-        for _ in 0..ATTEMPTS {
+        let had = (0..ATTEMPTS).any(|_| {
             fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
             let got = self.spawn("pid-again", count, words);
             let (_, child) = self.workers.last_mut().unwrap();
             assert!(shell::wait(child, LIMIT).unwrap().success());
             self.workers.pop();
-            if got == pid {
-                return;
-            }
-        }
-        panic!("pid {pid} could not be had again");
+            got == pid
+        });
+        assert!(had, "pid {pid} could not be had again");
     }
 }
 
