@@ -142,6 +142,7 @@ impl<'a> Crew<'a> {
             self.forks(&two);
             self.digs(&one);
         }
+        self.getent();
         self.pid_again();
     }
 
@@ -284,6 +285,22 @@ impl<'a> Crew<'a> {
             let script = format!("exec dig @{} +tries=1 {how} +time=5 {name}", address.ip());
             self.spawn(role, 1, &[before, &["sh", "-c", &script]].concat());
         }
+    }
+
+    /// The C library's own resolver, which sends two queries in one call (`sendmmsg`).
+    fn getent(&mut self) {
+        let config = self.lab.folder().join("resolv.conf");
+        let server = self.lab.hazard(Fate::Scripted, false);
+        fs::write(&config, format!("nameserver {server}\noptions timeout:5 attempts:1\n")).unwrap();
+        let program = fs::canonicalize("/usr/bin/getent").unwrap();
+        let mark = worker::mark(&program.to_string_lossy());
+        // In a mount namespace of its own, as all commands in a host of the lab.
+        let script = format!(
+            "mount --bind {} /etc/resolv.conf && exec getent ahosts q0.p$$.cgetent.{mark}.getent.{}",
+            config.display(),
+            self.wanted.suffix
+        );
+        self.spawn("getent", 2, &["sh", "-c", &script]);
     }
 
     /// One process after the other with the same pid, of another executable: one that is known well
