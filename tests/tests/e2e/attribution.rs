@@ -3,6 +3,7 @@
 
 mod crew;
 
+use crate::apart::Apart;
 use crate::support::{agent, lab};
 use crew::{Crew, Wanted};
 use dnscribe_tests::agent::Finished;
@@ -24,10 +25,11 @@ struct Tally {
 fn every_transaction_is_attributed_and_none_wrongly() {
     let Some((lab, _alone)) = lab() else { return };
     lab.add_hazards().unwrap();
-    let mut crew = Crew::new(&lab);
+    let apart = Apart::enter(&lab);
+    let mut crew = Crew::new(&lab, apart.directory());
     crew.serve();
     crew.open_early();
-    let agent = agent(&["--hook", "cgroup", "--query-timeout", "2s"]);
+    let agent = agent(&[&apart.options()[..], &["--query-timeout", "2s"]].concat());
     crew.work();
     let wanted = crew.finish();
     let end = agent.terminate().unwrap();

@@ -1,5 +1,6 @@
 //! How long queries took: the agent's word against tshark's, query by query, on the same packets.
 
+use crate::apart::Apart;
 use crate::support::{agent, lab};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::dnsperf::Load;
@@ -20,7 +21,8 @@ const REPLAY_SECONDS: f64 = 1e-6;
 fn latencies_are_those_of_the_packets() {
     let Some((lab, _alone)) = lab() else { return };
     let suffix = "latency.wild.example.com";
-    let cgroup = agent(&["--hook", "cgroup"]);
+    let apart = Apart::enter(&lab);
+    let cgroup = agent(&apart.options());
     let options = ["--stream", "transactions", "--hook", "socket", "--interface", "eth0"];
     let socket = Agent::run_on(&lab, Host::Client, &options).unwrap();
     let capture = lab.capture(Host::Client).unwrap();

@@ -1,7 +1,6 @@
 //! The processes: how they are started, and what is to be said of them.
 
 use crate::support::Client;
-use dnscribe::capture::live::cgroup2_mount;
 use dnscribe_tests::lab::{Fate, Host, Lab};
 use dnscribe_tests::scripted::PORT;
 use dnscribe_tests::{shell, worker};
@@ -10,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -66,7 +65,8 @@ pub struct Crew<'a> {
 }
 
 impl<'a> Crew<'a> {
-    pub fn new(lab: &'a Lab) -> Self {
+    /// `cgroups` is where the cgroups of containers are made.
+    pub fn new(lab: &'a Lab, cgroups: PathBuf) -> Self {
         let suffix = format!("{}.who.example", lab.namespace(Host::Client));
         let folder = lab.folder().join("other");
         fs::create_dir_all(&folder).unwrap();
@@ -83,8 +83,6 @@ impl<'a> Crew<'a> {
             servers: servers.collect(),
             containers: BTreeMap::new(),
         };
-        let mount = cgroup2_mount().unwrap();
-        let cgroups = mount.join(lab.namespace(Host::Client));
         let (servers, workers, early) = (Vec::new(), Vec::new(), Vec::new());
         Self { lab, wanted, servers, workers, early, cgroups, other }
     }
@@ -344,17 +342,5 @@ impl Drop for Crew<'_> {
             drop(child.stdin.take());
             shell::end(child);
         }
-        remove(&self.cgroups);
     }
-}
-
-/// Removes cgroups, the innermost first.
-fn remove(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove(&entry.path());
-        }
-    }
-    // Fails while a process in it ends; the lab removes processes, and an empty cgroup costs nothing.
-    let _ = fs::remove_dir(directory);
 }
