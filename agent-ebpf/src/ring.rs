@@ -125,7 +125,7 @@ pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) 
 /// volatile, or the compiler would make a loop over octets of the zeros that stand side by side.
 #[inline(always)]
 fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: &Context) {
-    let nobody = Owner { pid: 0, uid: 0, comm: [0; 16] };
+    let nobody = Owner { pid: 0, uid: 0, start_ns: 0, comm: [0; 16] };
     let (task, flags) = match context.task {
         Some(task) => (task, FLAG_TASK),
         None => (nobody, 0),
@@ -137,6 +137,7 @@ fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: 
         (&raw mut (*at).seq).write_volatile(seq);
         (&raw mut (*at).netns_cookie).write_volatile(context.netns_cookie);
         (&raw mut (*at).cgroup_id).write_volatile(context.cgroup_id);
+        (&raw mut (*at).start_ns).write_volatile(task.start_ns);
         (&raw mut (*at).cpu).write_volatile(bpf_get_smp_processor_id());
         (&raw mut (*at).pid).write_volatile(task.pid);
         (&raw mut (*at).uid).write_volatile(task.uid);

@@ -7,11 +7,12 @@
 
 mod capture;
 mod hazards;
+pub mod latency;
 mod network;
 mod stutter;
 mod zones;
 
-pub use capture::Capture;
+pub use capture::{Capture, dns_times};
 pub use hazards::{Fate, inside};
 pub use stutter::Stutter;
 

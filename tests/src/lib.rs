@@ -15,3 +15,4 @@ pub mod registry;
 pub mod scripted;
 pub mod shell;
 pub mod wire;
+pub mod worker;

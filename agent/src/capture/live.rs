@@ -23,6 +23,7 @@ mod clock;
 mod icmp;
 mod netlink;
 pub mod probe;
+pub mod process;
 mod programs;
 mod ring;
 mod settings;
@@ -36,7 +37,7 @@ use super::{Body, Origin, Packet, Sight, Task, Transport};
 use crate::ledger;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
-pub use cgroup::here as cgroup2_mount;
+pub use cgroup::{here as cgroup2_mount, of_id as cgroup_of_id};
 use clock::Clock;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::owner;
@@ -372,6 +373,7 @@ fn packet<'a>(
         task: (header.flags & FLAG_TASK != 0).then_some(Task {
             pid: header.pid,
             uid: header.uid,
+            start_ns: header.start_ns,
             comm: header.comm,
         }),
         datagram_bytes: header.datagram_bytes,

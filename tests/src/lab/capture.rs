@@ -4,8 +4,9 @@ use super::{Host, Lab};
 use crate::shell;
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -66,6 +67,21 @@ impl Capture {
             .map(|time| time.parse().with_context(|| format!("tshark's time {time}")))
             .collect()
     }
+}
+
+/// The seconds from query to response by name, as tshark finds them in a capture file in which each
+/// name is asked for once, over UDP.
+pub fn dns_times(file: &Path) -> Result<BTreeMap<String, f64>> {
+    let mut tshark = Command::new("tshark");
+    tshark.arg("-r").arg(file).args(["-Y", "dns.time && udp", "-T", "fields"]);
+    tshark.args(["-e", "dns.qry.name", "-e", "dns.time"]);
+    let text = String::from_utf8(shell::output(&mut tshark)?.stdout)?;
+    text.lines()
+        .map(|line| {
+            let (name, time) = line.split_once('\t').with_context(|| format!("tshark: {line}"))?;
+            Ok((name.to_owned(), time.parse()?))
+        })
+        .collect()
 }
 
 impl Drop for Capture {

@@ -5,6 +5,7 @@
 mod play;
 mod scenarios;
 
+use crate::apart::Apart;
 use crate::support::lab;
 use anyhow::Context as _;
 use dnscribe_tests::agent::{Agent, Finished};
@@ -62,13 +63,15 @@ impl Witness {
 fn every_failure_has_its_name() {
     let Some((lab, _alone)) = lab() else { return };
     lab.add_hazards().unwrap();
+    let apart = Apart::enter(&lab);
     let timeout = format!("{}s", TIMEOUT.as_secs());
     let options = ["--stream", "transactions,ledger", "--query-timeout", &timeout];
     let tap = [&options[..], &["--hook", "socket", "--interface", "eth0"]].concat();
-    let cgroup = Agent::run(&[&options[..], &["--hook", "cgroup"]].concat()).unwrap();
     let client = Agent::run_on(&lab, Host::Client, &tap).unwrap();
     let server = Agent::run_on(&lab, Host::Server, &tap).unwrap();
     let capture = lab.capture_of(Host::Client, "port 53 or icmp or icmp6").unwrap();
+    // Last: then both hosts have a process, by which their namespaces are found.
+    let cgroup = Agent::run(&[&options[..], &apart.options()].concat()).unwrap();
 
     play_all(&lab);
 

@@ -22,7 +22,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// How often namespaces are looked for without a reason.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long between two looks at least.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Network namespaces listened in at most.
@@ -53,6 +53,10 @@ pub struct Listeners {
 
 impl Listeners {
     /// Listens in every network namespace that has a process; comes back when it does.
+    ///
+    /// # Errors
+    /// Where it cannot in any: this needs `CAP_NET_RAW`, and for others than its own namespace
+    /// `CAP_SYS_ADMIN`.
     pub fn start() -> io::Result<Self> {
         let covered = Covered::default();
         let (wake, woken) = sync_channel(1);
@@ -60,13 +64,17 @@ impl Listeners {
         let shared = Arc::clone(&covered);
         let thread = thread::Builder::new().name("icmp".into()).spawn(move || {
             let mut sockets = HashMap::new();
-            look(&mut sockets, &shared);
+            let failed = look(&mut sockets, &shared).filter(|_| sockets.is_empty());
+            let works = failed.is_none();
             // Fails where nobody waits any more.
-            let _ = ready.send(());
-            watch(&woken, &mut sockets, &shared);
+            let _ = ready.send(failed);
+            if works {
+                watch(&woken, &mut sockets, &shared);
+            }
         })?;
-        // Fails where the thread is gone, and then nothing is covered.
-        let _ = begun.recv();
+        if let Some(error) = begun.recv().map_err(io::Error::other)? {
+            return Err(error);
+        }
         Ok(Self {
             covered,
             seen: HashSet::new(),
@@ -125,28 +133,34 @@ fn watch(woken: &Receiver<()>, sockets: &mut HashMap<u64, Pair>, covered: &Cover
     loop {
         match woken.recv_timeout(LOOK_EVERY) {
             Err(RecvTimeoutError::Disconnected) => return,
-            Ok(()) | Err(RecvTimeoutError::Timeout) => look(sockets, covered),
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {
+                // Of what fails, most are processes that have just ended; the rest is tried again.
+                let _ = look(sockets, covered);
+            }
         }
         thread::sleep(PAUSE);
     }
 }
 
 /// Opens sockets in new namespaces and closes those in namespaces that no process is in any more: an
-/// open socket would keep them for ever.
-fn look(sockets: &mut HashMap<u64, Pair>, covered: &Covered) {
+/// open socket would keep them for ever. Gives the last error, if there was one.
+fn look(sockets: &mut HashMap<u64, Pair>, covered: &Covered) -> Option<io::Error> {
+    let mut failed = None;
     let there = namespaces();
     sockets.retain(|inode, _| there.contains_key(inode));
     for (inode, path) in there {
-        if sockets.len() < MAX_NAMESPACES
-            && !sockets.contains_key(&inode)
-            // Mostly a process that has just ended.
-            && let Ok(pair) = open(&path)
-        {
-            sockets.insert(inode, pair);
+        if sockets.len() < MAX_NAMESPACES && !sockets.contains_key(&inode) {
+            match open(&path) {
+                Ok(pair) => {
+                    sockets.insert(inode, pair);
+                }
+                Err(error) => failed = Some(error),
+            }
         }
     }
     let cookies = sockets.values().filter_map(|pair| pair.cookie).collect();
     *covered.lock().unwrap_or_else(PoisonError::into_inner) = cookies;
+    failed
 }
 
 /// The network namespaces of all processes by inode, each with a path that leads there.
@@ -163,9 +177,12 @@ fn namespaces() -> HashMap<u64, PathBuf> {
     found
 }
 
-fn open(namespace: &Path) -> io::Result<Pair> {
-    let namespace = File::open(namespace)?;
-    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+fn open(path: &Path) -> io::Result<Pair> {
+    let namespace = File::open(path)?;
+    let there = fs::metadata("/proc/thread-self/ns/net")?.ino() == namespace.metadata()?.ino();
+    if !there {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+    }
     let four = raw(libc::AF_INET, libc::IPPROTO_ICMP)?;
     set(&four, libc::SOL_RAW, ICMP_FILTER, &ALL_BUT_UNREACHABLE)?;
     let six = raw(libc::AF_INET6, libc::IPPROTO_ICMPV6)?;

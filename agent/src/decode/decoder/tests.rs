@@ -77,7 +77,7 @@ fn other_ports_are_not_for_us() {
     bench.see(&craft::udp(CLIENT, "192.0.2.2:54", &craft::query(9, "www")));
     bench.see(&craft::tcp(CLIENT, "192.0.2.2:54", 1, craft::ACK, b"abc"));
     assert!(bench.given.is_empty());
-    assert_eq!(bench.decoder.counters().decoded_packets, 3);
+    assert_eq!(bench.decoder.counters().decoded_packets, 2);
 }
 
 #[test]
@@ -246,5 +246,5 @@ fn socket_errors_name_any_query() {
     assert_eq!(unreachable(&bench).server, SERVER.parse().unwrap());
     assert_eq!(unreachable(&bench).query_id, None);
     assert_eq!(unreachable(&bench).cause.code, Some((3, 3)));
-    assert_eq!(bench.decoder.counters().decoded_packets, 2);
+    assert_eq!(bench.decoder.counters().decoded_packets, 3);
 }
