@@ -17,6 +17,7 @@ mod fallback;
 mod name;
 mod note;
 mod recent;
+mod twins;
 mod upstream;
 mod views;
 

@@ -6,6 +6,9 @@ use crate::decode::{Envelope, Message, MessageId};
 use crate::time::Timestamp;
 use std::net::{IpAddr, SocketAddr};
 
+/// RD (RFC 1035, 4.1.1).
+const RECURSION_DESIRED: u16 = 0x100;
+
 /// Who answers some queries and sends others to find the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Resolver {
@@ -18,6 +21,14 @@ pub(super) enum Resolver {
 }
 
 impl Resolver {
+    /// Whether two addresses may be one host's, once over IPv4 and once over IPv6.
+    pub(super) const fn may_be(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Address(one), Self::Address(other)) => one.is_ipv4() != other.is_ipv4(),
+            _ => false,
+        }
+    }
+
     /// Whose socket a message left from.
     pub(super) const fn sending(envelope: &Envelope) -> Self {
         Self::at(envelope, envelope.src.ip())
@@ -66,6 +77,8 @@ pub(super) struct Query {
     pub(super) exchange: Exchange,
     pub(super) server: SocketAddr,
     pub(super) name: Name,
+    /// Whether the answer is to be complete (RD), as clients want it.
+    pub(super) recursion_desired: bool,
     /// Who asks, where the query was seen leaving.
     pub(super) asking: Option<Resolver>,
     /// Who is asked, where the query was seen arriving.
@@ -97,6 +110,7 @@ impl Query {
             },
             server: envelope.dst,
             name,
+            recursion_desired: message.dns.flags.0 & RECURSION_DESIRED != 0,
             asking: leaves.then(|| Resolver::sending(envelope)),
             asked: arrives.then(|| Resolver::receiving(envelope)),
         })

@@ -5,6 +5,7 @@ use super::cache;
 use super::clients::Clients;
 use super::note::{Query, Question, Resolver};
 use super::recent::Recent;
+use super::twins::Twins;
 use super::upstream::Upstream;
 use super::{Cache, Joined, Links, Match, Parent};
 use crate::capture::Sight;
@@ -30,6 +31,7 @@ const VERDICTS: usize = 1 << 12;
 pub(super) struct Views {
     clients: Clients,
     servers: Recent<Resolver, ()>,
+    twins: Twins,
     early: Recent<MessageId, Ask>,
     asks: Asks,
     upstream: Upstream,
@@ -43,6 +45,7 @@ impl Default for Views {
         Self {
             clients: Clients::default(),
             servers: Recent::new(SERVERS),
+            twins: Twins::default(),
             early: Recent::new(EARLY),
             asks: Asks::default(),
             upstream: Upstream::default(),
@@ -70,6 +73,10 @@ impl Views {
         if query.asked.is_none() {
             self.clients.sent(query);
         }
+        if !self.asks.knows(who) && self.servers.get(&who).is_none() {
+            self.twins.leaves(query, who);
+        }
+        let who = self.twins.of(who);
         if !self.asks.knows(who) {
             if self.servers.get(&who).is_none() {
                 return;
@@ -89,6 +96,7 @@ impl Views {
         if client.is_some() {
             self.count(Match::Exchange);
         }
+        self.twins.arrives(query, who);
         let ask = Ask::new(query, who, client);
         if self.asks.knows(who) {
             self.insert(ask);
@@ -163,7 +171,7 @@ impl Views {
     /// What a resolver asked has ended; the query that it was for.
     fn upstream_ended(&mut self, id: MessageId, transaction: &Transaction<'_>) -> Option<Parent> {
         let query = transaction.query?;
-        let who = Resolver::sending(&query.envelope);
+        let who = self.twins.of(Resolver::sending(&query.envelope));
         if !self.asks.knows(who) {
             return None;
         }

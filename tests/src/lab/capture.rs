@@ -39,14 +39,20 @@ impl Lab {
 }
 
 impl Capture {
-    /// Ends the capture; the seconds from query to response of every pair of packets, as tshark
-    /// finds them.
-    pub fn latencies(mut self) -> Result<Vec<f64>> {
+    /// Ends the capture, and names its file, which goes with the lab.
+    pub fn finish(mut self) -> Result<PathBuf> {
         thread::sleep(SETTLE);
         shell::signal(&self.dumpcap, Signal::INT)?;
         shell::wait(&mut self.dumpcap, Duration::from_secs(10))?;
+        Ok(self.file.clone())
+    }
+
+    /// Ends the capture; the seconds from query to response of every pair of packets, as tshark
+    /// finds them.
+    pub fn latencies(self) -> Result<Vec<f64>> {
+        let file = self.finish()?;
         let mut tshark = Command::new("tshark");
-        tshark.arg("-r").arg(&self.file).args(["-Y", "dns.time", "-T", "fields", "-e", "dns.time"]);
+        tshark.arg("-r").arg(&file).args(["-Y", "dns.time", "-T", "fields", "-e", "dns.time"]);
         let output = shell::output(&mut tshark)?;
         String::from_utf8(output.stdout)?
             .split_whitespace()
