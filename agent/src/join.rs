@@ -187,6 +187,12 @@ impl Joiner {
     pub fn joined(&self) -> Joined {
         self.views.as_ref().map(|views| views.joined()).unwrap_or_default()
     }
+
+    /// Queries that wait, and upstream queries under way, whichever are more.
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
+        self.views.as_ref().map_or(0, |views| views.waiting())
+    }
 }
 
 #[cfg(test)]

@@ -229,6 +229,11 @@ impl Asks {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.asks.len()
+    }
+
     /// Takes out of a list of the idle those that are so no more. Each is paid for by its entry.
     fn tidy(&mut self, who: Resolver) {
         let Self { asks, resolvers, .. } = self;

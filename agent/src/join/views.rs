@@ -60,6 +60,11 @@ impl Views {
         self.joined
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.asks.len().max(self.upstream.len())
+    }
+
     pub(super) fn begin(&mut self, query: &Query) {
         if let Some(who) = query.asking {
             self.leaves(query, who);
