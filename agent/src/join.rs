@@ -164,8 +164,7 @@ impl Joiner {
     /// What joining needs of a query; pairing takes the rest.
     #[must_use]
     pub fn note(&self, message: &Message) -> Option<Note> {
-        self.views.as_ref()?;
-        Query::of(message).map(Note)
+        self.views.as_ref()?.note(message).map(Note)
     }
 
     /// A query has begun a transaction: it is not one that is sent again.

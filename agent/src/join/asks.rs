@@ -43,20 +43,21 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    pub(super) fn new(query: &Query, who: Resolver, client: Option<MessageId>) -> Self {
-        Self {
+    /// None of a query whose name was not looked at.
+    pub(super) fn new(query: &Query, who: Resolver, client: Option<MessageId>) -> Option<Self> {
+        Some(Self {
             id: query.id,
             since: query.ts,
             question: query.question(who),
             server: query.server,
-            name: query.name,
+            name: query.name?,
             target: None,
             client,
             idle: true,
             listed: false,
             sent: false,
             fed: None,
-        }
+        })
     }
 
     /// Whether a resolver may have to ask for `name` in order to answer this: its own name or that
@@ -97,8 +98,13 @@ pub(super) struct Asks {
 }
 
 impl Asks {
+    /// Whether no resolver is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.resolvers.is_empty()
+    }
+
     pub(super) fn knows(&self, who: Resolver) -> bool {
-        !self.resolvers.is_empty() && self.resolvers.contains_key(&who)
+        !self.is_empty() && self.resolvers.contains_key(&who)
     }
 
     /// Somebody who is asked asks others. False where there is no room for one more resolver.

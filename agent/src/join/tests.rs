@@ -436,3 +436,21 @@ fn when_off_only_tcp_after_truncation_is_joined() {
     assert!(bench.ended.values().all(|(_, links)| *links == Links::default()));
     assert_eq!(bench.joiner.joined(), Joined::default());
 }
+
+#[test]
+fn a_server_that_asks_nobody_for_long_may_still_turn_out_to_be_a_resolver() {
+    let mut bench = Bench::new();
+    for _ in 0..2000 {
+        let (left, arrived) = bench.ask(4000, "www.example.com", A);
+        bench.reply(4000, "www.example.com", A, |_| ());
+        assert_eq!(bench.parent(arrived), Some((left, Match::Exchange)));
+    }
+    bench.warm_up();
+    bench.warm_up();
+    let (left, arrived) = bench.ask(4001, "www.example.com", A);
+    let sent = bench.send(5000, "www.example.com", A);
+    bench.receive(5000, "www.example.com", A, None);
+    bench.reply(4001, "www.example.com", A, |_| ());
+    assert_eq!(bench.parent(arrived), Some((left, Match::Exchange)));
+    assert_eq!(bench.parent(sent), Some((arrived, Match::Question)));
+}

@@ -1,7 +1,8 @@
 //! Hosts that are seen from outside and ask under another address than they are asked under.
 
-use super::note::{Query, Question, Resolver};
+use super::note::{Query, Question, RECURSION_DESIRED, Resolver};
 use super::recent::Recent;
+use crate::decode::Message;
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -27,6 +28,12 @@ impl Default for Twins {
 }
 
 impl Twins {
+    /// Whether a query may show that its sender is another address of a resolver.
+    pub(super) fn may_be_found(&self, who: Resolver, message: &Message) -> bool {
+        let address = matches!(who, Resolver::Address(_)) && !self.asked.is_unused();
+        address && message.dns.flags.0 & RECURSION_DESIRED == 0
+    }
+
     /// A query arrives at a host that is seen from outside.
     pub(super) fn arrives(&mut self, query: &Query, who: Resolver) {
         if query.recursion_desired && matches!(who, Resolver::Address(_)) {
