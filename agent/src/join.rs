@@ -17,6 +17,7 @@ mod fallback;
 mod name;
 mod note;
 mod recent;
+mod twins;
 mod upstream;
 mod views;
 
@@ -163,8 +164,7 @@ impl Joiner {
     /// What joining needs of a query; pairing takes the rest.
     #[must_use]
     pub fn note(&self, message: &Message) -> Option<Note> {
-        self.views.as_ref()?;
-        Query::of(message).map(Note)
+        self.views.as_ref()?.note(message).map(Note)
     }
 
     /// A query has begun a transaction: it is not one that is sent again.
@@ -185,6 +185,12 @@ impl Joiner {
     #[must_use]
     pub fn joined(&self) -> Joined {
         self.views.as_ref().map(|views| views.joined()).unwrap_or_default()
+    }
+
+    /// Queries that wait, and upstream queries under way, whichever are more.
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
+        self.views.as_ref().map_or(0, |views| views.waiting())
     }
 }
 

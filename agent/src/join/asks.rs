@@ -43,20 +43,21 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    pub(super) fn new(query: &Query, who: Resolver, client: Option<MessageId>) -> Self {
-        Self {
+    /// None of a query whose name was not looked at.
+    pub(super) fn new(query: &Query, who: Resolver, client: Option<MessageId>) -> Option<Self> {
+        Some(Self {
             id: query.id,
             since: query.ts,
             question: query.question(who),
             server: query.server,
-            name: query.name,
+            name: query.name?,
             target: None,
             client,
             idle: true,
             listed: false,
             sent: false,
             fed: None,
-        }
+        })
     }
 
     /// Whether a resolver may have to ask for `name` in order to answer this: its own name or that
@@ -91,14 +92,19 @@ struct State {
 /// The queries that wait at resolvers, bounded.
 #[derive(Debug, Default)]
 pub(super) struct Asks {
-    asks: HashMap<MessageId, Ask, RandomState>,
+    waiting: HashMap<MessageId, Ask, RandomState>,
     questions: HashMap<Question, Waiting, RandomState>,
     resolvers: HashMap<Resolver, State, RandomState>,
 }
 
 impl Asks {
+    /// Whether no resolver is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.resolvers.is_empty()
+    }
+
     pub(super) fn knows(&self, who: Resolver) -> bool {
-        !self.resolvers.is_empty() && self.resolvers.contains_key(&who)
+        !self.is_empty() && self.resolvers.contains_key(&who)
     }
 
     /// Somebody who is asked asks others. False where there is no room for one more resolver.
@@ -116,19 +122,20 @@ impl Asks {
     /// Takes a query that waits at a known resolver from now on. False where there is no room.
     pub(super) fn insert(&mut self, mut ask: Ask) -> bool {
         let Some(state) = self.resolvers.get_mut(&ask.question.who) else { return false };
-        if self.asks.len() >= MAX_WAITING {
+        if self.waiting.len() >= MAX_WAITING {
             return false;
         }
         let id = ask.id;
         let waiting = self.questions.entry(ask.question);
         let waiting = waiting.or_insert(Waiting { count: 0, first: id, last: id });
-        if !self.asks.contains_key(&waiting.first) {
-            waiting.first = if self.asks.contains_key(&waiting.last) { waiting.last } else { id };
+        if !self.waiting.contains_key(&waiting.first) {
+            waiting.first =
+                if self.waiting.contains_key(&waiting.last) { waiting.last } else { id };
         }
         waiting.count += 1;
         waiting.last = id;
         // Behind a query that is under way this one has nothing to ask.
-        ask.idle = !self.asks.get(&waiting.first).is_some_and(|first| first.sent);
+        ask.idle = !self.waiting.get(&waiting.first).is_some_and(|first| first.sent);
         ask.listed = ask.idle;
         if ask.listed {
             state.idle.push_back(id);
@@ -138,7 +145,7 @@ impl Asks {
         state.ids = exclusive_or(state.ids, id);
         let crowded = state.idle.len() > 2 * state.waiting.max(MAX_WALK);
         let who = ask.question.who;
-        self.asks.insert(id, ask);
+        self.waiting.insert(id, ask);
         if crowded {
             self.tidy(who);
         }
@@ -146,15 +153,15 @@ impl Asks {
     }
 
     pub(super) fn get(&self, id: MessageId) -> Option<&Ask> {
-        self.asks.get(&id)
+        self.waiting.get(&id)
     }
 
     /// The query waits no more.
     pub(super) fn remove(&mut self, id: MessageId) -> Option<Ask> {
-        if self.asks.is_empty() {
+        if self.waiting.is_empty() {
             return None;
         }
-        let ask = self.asks.remove(&id)?;
+        let ask = self.waiting.remove(&id)?;
         if let Some(waiting) = self.questions.get_mut(&ask.question) {
             waiting.count -= 1;
             if waiting.count == 0 {
@@ -174,7 +181,7 @@ impl Asks {
     /// The query that waits with this question: the first, or, where that has been answered, the last.
     pub(super) fn waiting_with(&self, question: &Question) -> Option<&Ask> {
         let waiting = self.questions.get(question)?;
-        self.asks.get(&waiting.first).or_else(|| self.asks.get(&waiting.last))
+        self.waiting.get(&waiting.first).or_else(|| self.waiting.get(&waiting.last))
     }
 
     /// The idle query at a resolver that leads through a name, if all that do ask for the same
@@ -182,7 +189,7 @@ impl Asks {
     pub(super) fn leading_through(&mut self, who: Resolver, name: &Name) -> Option<&Ask> {
         self.tidy(who);
         let state = self.resolvers.get(&who).filter(|state| state.idle.len() <= MAX_WALK)?;
-        let idle = state.idle.iter().filter_map(|id| self.asks.get(id));
+        let idle = state.idle.iter().filter_map(|id| self.waiting.get(id));
         let mut fitting = idle.filter(|ask| ask.leads_through(name));
         let first = fitting.next()?;
         fitting.all(|ask| ask.name.whole == first.name.whole).then_some(first)
@@ -191,12 +198,12 @@ impl Asks {
     /// The only query that waits at a resolver.
     pub(super) fn only(&self, who: Resolver) -> Option<&Ask> {
         let state = self.resolvers.get(&who).filter(|state| state.waiting == 1)?;
-        self.asks.get(&state.ids)
+        self.waiting.get(&state.ids)
     }
 
     /// An upstream query was sent for it.
     pub(super) fn sent(&mut self, id: MessageId) {
-        if let Some(ask) = self.asks.get_mut(&id) {
+        if let Some(ask) = self.waiting.get_mut(&id) {
             ask.sent = true;
             ask.idle = false;
         }
@@ -204,7 +211,7 @@ impl Asks {
 
     /// An upstream query of its was answered, and may have led to another name.
     pub(super) fn fed(&mut self, id: MessageId, by: Match, target: Option<Name>) {
-        let Some(ask) = self.asks.get_mut(&id) else { return };
+        let Some(ask) = self.waiting.get_mut(&id) else { return };
         ask.fed = Some(ask.fed.map_or(by, |surest| surest.min(by)));
         // What is not surely this lookup's must not lead it elsewhere.
         if let Some(target) = target.filter(|_| by <= Match::Cname) {
@@ -229,12 +236,17 @@ impl Asks {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Takes out of a list of the idle those that are so no more. Each is paid for by its entry.
     fn tidy(&mut self, who: Resolver) {
-        let Self { asks, resolvers, .. } = self;
+        let Self { waiting, resolvers, .. } = self;
         let Some(state) = resolvers.get_mut(&who) else { return };
         state.idle.retain(|id| {
-            asks.get_mut(id).is_some_and(|ask| {
+            waiting.get_mut(id).is_some_and(|ask| {
                 ask.listed = ask.idle;
                 ask.idle
             })

@@ -42,6 +42,11 @@ pub(super) struct Clients {
 }
 
 impl Clients {
+    /// Whether no query was ever seen to leave.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     pub(super) fn sent(&mut self, query: &Query) {
         if self.groups.is_empty() {
             self.groups.resize(GROUPS, Group::default());

@@ -21,6 +21,11 @@ pub(super) struct Name {
 }
 
 impl Name {
+    /// The number of a name in lower case.
+    pub(super) fn whole_of(lower: &str) -> u64 {
+        xxh3_64(lower.as_bytes())
+    }
+
     /// Reads a name as records spell it: no trailing dot, root `.`, `\.` for a dot in a label.
     pub(super) fn of(presentation: &str) -> Self {
         let upper = presentation.bytes().any(|octet| octet.is_ascii_uppercase());

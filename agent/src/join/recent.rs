@@ -20,6 +20,11 @@ impl<K: Hash + Eq, V: Clone> Recent<K, V> {
         Self { places: Vec::new(), size }
     }
 
+    /// Whether there was never an entry.
+    pub(super) const fn is_unused(&self) -> bool {
+        self.places.is_empty()
+    }
+
     pub(super) fn insert(&mut self, key: K, value: V) {
         if self.places.is_empty() {
             self.places.resize_with(self.size, || None);

@@ -87,7 +87,7 @@ impl Upstream {
             .or_else(|| self.alias_of(question, asks, query.ts))
             .or_else(|| self.just_settled(question, query.ts))
             .or_else(|| {
-                let ask = asks.leading_through(question.who, &query.name)?;
+                let ask = asks.leading_through(question.who, query.name.as_ref()?)?;
                 Some(Parent::new(ask.id, Match::Ancestor))
             })
             .or_else(|| {

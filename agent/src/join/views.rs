@@ -3,12 +3,13 @@
 use super::asks::{Ask, Asks};
 use super::cache;
 use super::clients::Clients;
-use super::note::{Query, Question, Resolver};
+use super::note::{Concerned, Query, Question, Resolver};
 use super::recent::Recent;
+use super::twins::Twins;
 use super::upstream::Upstream;
 use super::{Cache, Joined, Links, Match, Parent};
 use crate::capture::Sight;
-use crate::decode::MessageId;
+use crate::decode::{Message, MessageId};
 use crate::pair::{Status, Transaction};
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -16,21 +17,29 @@ use std::time::Duration;
 /// Servers remembered that were not seen to ask anybody.
 const SERVERS: usize = 1 << 10;
 
+/// A server that was asked so often and asked nobody is likely to be no resolver, and should cost
+/// no more than that. Should it ask one day, it is one from then on.
+const QUIET: u32 = 1 << 10;
+
 /// Their queries remembered, for the moment at which one of them does.
 const EARLY: usize = 1 << 8;
 
 /// Older ones are answered or given up.
 const EARLY_LIMIT: Duration = Duration::from_secs(5);
 
-/// Answers of local resolvers on their way to their clients.
-const VERDICTS: usize = 1 << 12;
+/// Answers of local servers on their way to their clients.
+const ANSWERS: usize = 1 << 12;
 
 /// Clients' queries, resolvers' queries, and upstream queries.
 #[derive(Debug)]
 pub(super) struct Views {
     clients: Clients,
-    servers: Recent<Resolver, ()>,
+    /// How often a server was asked.
+    servers: Recent<Resolver, u32>,
+    twins: Twins,
     early: Recent<MessageId, Ask>,
+    /// The clients' queries by those that arrived at servers of whom no more is known.
+    arrived: Recent<MessageId, MessageId>,
     asks: Asks,
     upstream: Upstream,
     /// By the client's query.
@@ -43,10 +52,12 @@ impl Default for Views {
         Self {
             clients: Clients::default(),
             servers: Recent::new(SERVERS),
+            twins: Twins::default(),
             early: Recent::new(EARLY),
+            arrived: Recent::new(ANSWERS),
             asks: Asks::default(),
             upstream: Upstream::default(),
-            verdicts: Recent::new(VERDICTS),
+            verdicts: Recent::new(ANSWERS),
             joined: Joined::default(),
         }
     }
@@ -55,6 +66,39 @@ impl Default for Views {
 impl Views {
     pub(super) const fn joined(&self) -> Joined {
         self.joined
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.asks.len().max(self.upstream.len())
+    }
+
+    /// What is worth knowing of a query, if anything is.
+    pub(super) fn note(&self, message: &Message) -> Option<Query> {
+        if message.dns.flags.response() {
+            return None;
+        }
+        let Concerned { asking, asked, .. } = Concerned::of(&message.envelope);
+        let asks = asking.is_some_and(|who| self.may_resolve(who, message));
+        let quiet = asked.is_some_and(|who| self.is_quiet(who));
+        let sight = message.envelope.sight;
+        let concerned = Concerned {
+            // What leaves a client of this host may arrive at a server of this host.
+            asking: asking.filter(|_| asks || sight == Sight::Egress),
+            asked: asked.filter(|_| !quiet || sight == Sight::Ingress && !self.clients.is_empty()),
+            resolver: asks || asked.is_some() && !quiet,
+        };
+        concerned.asking.or(concerned.asked).and_then(|_| Query::of(message, &concerned))
+    }
+
+    fn may_resolve(&self, who: Resolver, message: &Message) -> bool {
+        self.asks.knows(self.twins.of(who))
+            || self.servers.get(&who).is_some()
+            || self.twins.may_be_found(who, message)
+    }
+
+    fn is_quiet(&self, who: Resolver) -> bool {
+        !self.asks.knows(who) && self.servers.get(&who).is_some_and(|times| *times >= QUIET)
     }
 
     pub(super) fn begin(&mut self, query: &Query) {
@@ -67,9 +111,13 @@ impl Views {
     }
 
     fn leaves(&mut self, query: &Query, who: Resolver) {
-        if query.asked.is_none() {
+        if query.sight == Sight::Egress {
             self.clients.sent(query);
         }
+        if !self.asks.knows(who) && self.servers.get(&who).is_none() {
+            self.twins.leaves(query, who);
+        }
+        let who = self.twins.of(who);
         if !self.asks.knows(who) {
             if self.servers.get(&who).is_none() {
                 return;
@@ -85,15 +133,21 @@ impl Views {
     }
 
     fn arrives(&mut self, query: &Query, who: Resolver) {
-        let client = query.asking.is_none().then(|| self.clients.arrived(query)).flatten();
+        let arrives = query.sight == Sight::Ingress;
+        let client = arrives.then(|| self.clients.arrived(query)).flatten();
         if client.is_some() {
             self.count(Match::Exchange);
         }
-        let ask = Ask::new(query, who, client);
+        if let Some(client) = client.filter(|_| !self.asks.knows(who)) {
+            self.arrived.insert(query.id, client);
+        }
+        let Some(ask) = Ask::new(query, who, client) else { return };
+        self.twins.arrives(query, who);
         if self.asks.knows(who) {
             self.insert(ask);
         } else {
-            self.servers.insert(who, ());
+            let times = self.servers.get(&who).map_or(0, |times| *times);
+            self.servers.insert(who, times + 1);
             self.early.insert(query.id, ask);
         }
     }
@@ -134,7 +188,8 @@ impl Views {
             }
             ask.client
         } else {
-            self.early.remove(&id).and_then(|ask| ask.client)
+            self.early.remove(&id);
+            self.arrived.remove(&id)
         };
         links.parent = client.map(|client| Parent::new(client, Match::Exchange));
         if query.envelope.sight != Sight::Ingress {
@@ -163,7 +218,10 @@ impl Views {
     /// What a resolver asked has ended; the query that it was for.
     fn upstream_ended(&mut self, id: MessageId, transaction: &Transaction<'_>) -> Option<Parent> {
         let query = transaction.query?;
-        let who = Resolver::sending(&query.envelope);
+        if self.asks.is_empty() {
+            return None;
+        }
+        let who = self.twins.of(Resolver::sending(&query.envelope));
         if !self.asks.knows(who) {
             return None;
         }

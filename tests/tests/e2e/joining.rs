@@ -2,13 +2,15 @@
 
 use crate::support::{SOON, agent, is, lab};
 use dnscribe::time::Timestamp;
-use dnscribe_tests::agent::Finished;
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::lab::{Host, Lab};
+use dnscribe_tests::{environment, shell};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::env;
 use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// Names that are asked for, of each kind.
@@ -67,7 +69,8 @@ fn the_cache_is_inferred_as_unbound_counts_it() {
     let counted = || ["hits", "miss"].map(|what| statistic(&lab, what));
     let before = counted();
     let logged = lab.log(Host::Resolver).unwrap().len();
-    let queries = env::var("JOIN_QUERIES").map_or(12_000, |count| count.parse().unwrap());
+    let queries = env::var("JOIN_QUERIES").map_or(8_000, |count| count.parse().unwrap());
+    let capture = lab.capture(Host::Resolver).unwrap();
     let load = Load {
         queries,
         qps: Some(env::var("JOIN_QPS").map_or(2500, |qps| qps.parse().unwrap())),
@@ -81,13 +84,29 @@ fn the_cache_is_inferred_as_unbound_counts_it() {
     assert!(perf.completed > u64::from(queries) * 9 / 10, "{perf:?}");
     let after = counted();
     let end = agent.terminate().unwrap();
+    let outside = replay(&capture.finish().unwrap());
     let replies = replies(&lab.log(Host::Resolver).unwrap()[logged..], &lab);
-    let seen = compare(&end, &lab, replies);
+    let live: Vec<&Value> = end.of("dns.transaction/1").collect();
+    let seen = compare(&live, ["client", "server"], &lab, replies.clone());
     let [hits, misses] = [after[0] - before[0], after[1] - before[1]];
     eprintln!("unbound: {hits} hits, {misses} misses; inferred: {seen:?}");
     assert!(seen.coverage() >= COVERAGE, "{seen:?}");
     assert!(seen.agreement() >= AGREEMENT, "{seen:?}");
-    links(&end, &lab);
+    links(&live, "client", &lab);
+    // The same from outside, without processes.
+    let outside: Vec<&Value> = outside.iter().collect();
+    let seen = compare(&outside, ["passive", "passive"], &lab, replies);
+    eprintln!("from a capture: {seen:?}");
+    assert!(seen.coverage() >= COVERAGE && seen.agreement() >= AGREEMENT, "{seen:?}");
+    links(&outside, "passive", &lab);
+}
+
+/// What replay makes of a capture.
+fn replay(capture: &Path) -> Vec<Value> {
+    let mut command = Command::new(environment::binary().unwrap());
+    let output = shell::output(command.arg("replay").arg(capture).args(["-o", "json"])).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Inferred verdicts by what unbound logged: hit and miss.
@@ -138,9 +157,9 @@ fn replies(log: &str, lab: &Lab) -> HashMap<Question, Vec<bool>> {
 struct Upstream(HashMap<String, Vec<(Timestamp, Timestamp)>>);
 
 impl Upstream {
-    fn of(end: &Finished, lab: &Lab) -> Self {
+    fn of(records: &[&Value], vantage: &str, lab: &Lab) -> Self {
         let mut asked: HashMap<String, Vec<_>> = HashMap::new();
-        let upstream = end.of("dns.transaction/1").filter(|r| r["vantage"] == "client");
+        let upstream = records.iter().filter(|r| r["vantage"] == vantage);
         for record in upstream.filter(|r| of_resolver(r, lab) && r["status"] == "answered") {
             let name = record["qname"].as_str().unwrap().to_owned();
             asked.entry(name).or_default().push((began(record), ended(record)));
@@ -158,18 +177,25 @@ impl Upstream {
     }
 }
 
-fn compare(end: &Finished, lab: &Lab, mut replies: HashMap<Question, Vec<bool>>) -> Seen {
+/// Compares the resolver's transactions, given the vantages of what it asks and of what it is asked.
+fn compare(
+    records: &[&Value],
+    [asking, asked]: [&str; 2],
+    lab: &Lab,
+    mut replies: HashMap<Question, Vec<bool>>,
+) -> Seen {
     let client = lab.client_addr().to_string();
-    let mut answered: Vec<&Value> = end
-        .of("dns.transaction/1")
-        .filter(|r| r["vantage"] == "server" && r["client_ip"] == client)
+    let mut answered: Vec<&Value> = records
+        .iter()
+        .copied()
+        .filter(|r| r["vantage"] == asked && r["client_ip"] == client)
         .filter(|r| r["status"] == "answered" && r["qname"] != "first.wild.example.com")
         .collect();
     answered.sort_by_key(|r| ended(r));
     for of_one in replies.values_mut() {
         of_one.reverse();
     }
-    let upstream = Upstream::of(end, lab);
+    let upstream = Upstream::of(records, asking, lab);
     let mut seen = Seen::default();
     let mut wrong = BTreeMap::new();
     for record in answered {
@@ -206,19 +232,18 @@ fn ended(record: &Value) -> Timestamp {
 }
 
 /// What the resolver asked for belongs to what it was asked.
-fn links(end: &Finished, lab: &Lab) {
-    let transactions = || end.of("dns.transaction/1");
-    let by_id: HashMap<&str, &Value> =
-        transactions().filter_map(|r| Some((r["event_id"].as_str()?, r))).collect();
+fn links(records: &[&Value], vantage: &str, lab: &Lab) {
+    let id = |record: &&Value| record["event_id"].as_str().unwrap().to_owned();
+    let by_id: HashMap<String, &Value> = records.iter().map(|r| (id(r), *r)).collect();
     let mut matches: BTreeMap<&str, u64> = BTreeMap::new();
-    for record in transactions().filter(|r| r["vantage"] == "client" && of_resolver(r, lab)) {
+    for record in records.iter().filter(|r| r["vantage"] == vantage && of_resolver(r, lab)) {
         let by = record["parent_match"].as_str().unwrap_or("none");
         *matches.entry(by).or_default() += 1;
         if by == "none" {
             continue;
         }
         let parent = by_id[record["parent_event_id"].as_str().unwrap()];
-        assert_eq!(parent["vantage"], "server", "{record} {parent}");
+        assert!(parent["vantage"] != "client", "{record} {parent}");
         assert_eq!(parent["process"]["pid"], record["process"]["pid"]);
         assert!(parent["ts"].as_str() <= record["ts"].as_str());
         let name = record["qname"].as_str().unwrap();
