@@ -4,22 +4,33 @@
 mod icmp;
 mod ip;
 mod transport;
+pub mod tunnel;
 
+pub use icmp::ICMP;
 pub use ip::classify;
 pub use transport::{TCP, UDP, mapped, tcp_may_carry};
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use dnscribe_common::layers::Octets;
+use dnscribe_common::record::{HANDSHAKE_ROOM, HEADERS_ROOM, TUNNELLED_HEADERS_ROOM};
 
-/// What to do about a packet. Not an enum with fields: where it has none, the compiler would leave
-/// registers unwritten that the verifier then sees read.
+/// What to do about a packet. Not an enum with fields: where a variant has none, the compiler would
+/// leave registers unwritten that the verifier then sees read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     pub fate: Fate,
     /// The IP protocol number of a packet that is ours.
     pub protocol: u8,
-    /// Where in the buffer ends what may be told of it.
-    pub end: u32,
+    /// Whether it is encrypted DNS, or to become it with what is asked.
+    pub is_encrypted: bool,
+    /// Where its payload begins then. Never compared: the verifier would tell ways through the headers
+    /// apart by it.
+    pub payload: u32,
+    /// Whether something is still to be asked of the addresses: see [`transport::Watched`].
+    pub asks: bool,
+    /// What. Never compared either.
+    pub ask: u32,
 }
 
 /// What becomes of a packet.
@@ -31,6 +42,8 @@ pub enum Fate {
     Emit,
     /// Ours, but a TCP segment that carries nothing.
     TcpNoPayload,
+    /// Perhaps ours: more headers one in the other than are looked through.
+    TooDeep,
     /// Encrypted DNS in fragments.
     EncryptedFragment,
 }
@@ -38,38 +51,72 @@ pub enum Fate {
 impl Verdict {
     pub const NOT_OURS: Self = Self::of(Fate::NotOurs);
     pub const TCP_NO_PAYLOAD: Self = Self::of(Fate::TcpNoPayload);
-    pub const ENCRYPTED_FRAGMENT: Self = Self::of(Fate::EncryptedFragment);
+    pub const TOO_DEEP: Self = Self::of(Fate::TooDeep);
 
     const fn of(fate: Fate) -> Self {
-        Self { fate, protocol: 0, end: u32::MAX }
+        Self { fate, protocol: 0, is_encrypted: false, payload: 0, asks: false, ask: 0 }
     }
 
-    /// All of a packet may be told.
     #[inline(always)]
     pub const fn emit(protocol: u8) -> Self {
-        Self { fate: Fate::Emit, protocol, end: u32::MAX }
+        Self { fate: Fate::Emit, protocol, ..Self::NOT_OURS }
     }
 
-    /// Encrypted DNS, of which only what lies before `end` may be told.
+    /// How many octets of a packet of ours are of use; nothing where its addresses say that it is none.
+    /// Asked once, at the end, and answered in sizes of records: on each way through the headers, and
+    /// for each place of a payload, it would be too much for the verifier.
     #[inline(always)]
-    pub const fn encrypted(protocol: u8, end: u32) -> Self {
-        Self { fate: Fate::Emit, protocol, end }
-    }
-
-    #[inline(always)]
-    pub const fn is_encrypted(&self) -> bool {
-        self.end != u32::MAX
+    pub fn of_use(&self, packet: Skb, tunnelled: bool) -> Option<u32> {
+        if self.asks && !transport::is_resolver(packet, self.ask) {
+            return None;
+        }
+        Some(if !self.is_encrypted {
+            u32::MAX
+        } else if transport::may_be_readable(packet, self.protocol, self.payload) {
+            HANDSHAKE_ROOM
+        } else if tunnelled {
+            TUNNELLED_HEADERS_ROOM
+        } else {
+            HEADERS_ROOM
+        })
     }
 }
 
-/// Octets of the packet from `offset` on; `None` where it ends before.
-#[inline(always)]
-pub fn load<const N: usize>(skb: *mut __sk_buff, offset: u32) -> Option<[u8; N]> {
-    let mut octets = [0u8; N];
-    // SAFETY: the buffer has room for `N` octets.
-    let failed =
-        unsafe { bpf_skb_load_bytes(skb.cast(), offset, (&raw mut octets).cast(), N as u32) };
-    (failed == 0).then_some(octets)
+/// A packet, or one within it.
+#[derive(Clone, Copy)]
+pub struct Skb {
+    skb: *mut __sk_buff,
+    /// Where it ends: what follows is padding, or belongs to the packet around it.
+    end: u32,
+}
+
+impl Skb {
+    /// The packet as it is.
+    #[inline(always)]
+    pub fn whole(skb: *mut __sk_buff) -> Self {
+        // SAFETY: the kernel hands a valid context.
+        Self { skb, end: unsafe { (*skb).len } }
+    }
+
+    /// A packet within it.
+    #[inline(always)]
+    pub fn until(self, end: u32) -> Self {
+        Self { end, ..self }
+    }
+}
+
+impl Octets for Skb {
+    #[inline(always)]
+    fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        if at + N as u32 > self.end {
+            return None;
+        }
+        let mut octets = [0u8; N];
+        // SAFETY: the buffer has room for `N` octets.
+        let failed =
+            unsafe { bpf_skb_load_bytes(self.skb.cast(), at, (&raw mut octets).cast(), N as u32) };
+        (failed == 0).then_some(octets)
+    }
 }
 
 /// Two octets in network order.

@@ -19,6 +19,7 @@ pub use error::ConfigError;
 use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT};
 use crate::capture::ports::PortSet;
 use crate::connection::ConnectionOptions;
+use crate::join::Joining;
 use crate::pair::PairOptions;
 use crate::sink::spool::{SpoolConfig, WhenFull};
 use crate::sink::{
@@ -32,7 +33,7 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use value::{Compress, Hook, Listen, LogFormat, LogLevel, Output};
+use value::{Compress, Hook, Join, Listen, LogFormat, LogLevel, Output};
 
 /// Whoever replays a file sits before it, and need not wait longer for a wrong address.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(30);
@@ -86,6 +87,8 @@ pub struct Config {
     pub pairing: PairOptions,
     /// Times and bounds of connections of encrypted DNS.
     pub connecting: ConnectionOptions,
+    /// Whether the transactions of one lookup at a resolver are joined.
+    pub joining: Joining,
     /// The streams of the sinks.
     pub streams: StreamChoice,
     /// Where records go; at least one.
@@ -107,6 +110,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Whether message records hold the message's octets.
     pub messages_wire: bool,
+    /// Whether records hold internationalised names in Unicode, too.
+    pub records_idn: bool,
     /// What is logged.
     pub log: LogConfig,
     /// How long the end may take.
@@ -216,6 +221,10 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         ring_bytes: layer.capture.ring_bytes.map_or(32 << 20, |size| size.0),
         snap_bytes: layer.capture.snap_bytes.map_or(131_072, |size| size.0),
     };
+    let joining = match layer.join {
+        None | Some(Join::Auto) => Joining::Auto,
+        Some(Join::Off) => Joining::Off,
+    };
     let log = LogConfig {
         format: layer.log.format.unwrap_or(LogFormat::Text),
         level: layer.log.level.unwrap_or(LogLevel::Info),
@@ -226,6 +235,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         capture,
         pairing,
         connecting: connecting(&layer.encrypted, pairing.query_timeout),
+        joining,
         streams,
         sinks,
         output: layer.output.unwrap_or(Output::Auto),
@@ -236,6 +246,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
         messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
+        records_idn: layer.records.idn.is_some_and(|idn| idn.0),
         log,
         drain_timeout: layer.drain_timeout.map_or(Duration::from_secs(10), |span| span.0),
         duration: layer.duration.map(|span| span.0),

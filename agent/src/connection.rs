@@ -14,6 +14,7 @@ mod quic;
 mod table;
 mod tcp;
 mod tls;
+mod wheel;
 
 pub use handshake::Handshake;
 pub use hello::{ClientHello, ServerHello};

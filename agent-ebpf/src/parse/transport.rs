@@ -1,9 +1,10 @@
 //! UDP and TCP headers (RFC 768, RFC 9293).
 
-use super::{Verdict, be16, load};
+use super::ip::Upper;
+use super::{Fate, Skb, Verdict, be16};
 use crate::maps;
-use aya_ebpf::bindings::__sk_buff;
-use dnscribe_common::{HANDSHAKE_BYTES, PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS};
+use dnscribe_common::layers::Octets;
+use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS};
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
@@ -12,48 +13,54 @@ const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
 
-/// Octets of a TLS record's header (RFC 8446, 5.1).
-const TLS_HEADER: u32 = 5;
 /// A TLS record of application data.
 const APPLICATION_DATA: u8 = 23;
 /// The first bit of a QUIC packet with a long header (RFC 9000, 17.2): of the handshake.
 const LONG_HEADER: u8 = 0x80;
 
-/// What the ports say.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Watched {
-    Not,
-    Dns,
-    Encrypted,
+/// Source and destination port.
+pub type Ports = (u16, u16);
+
+/// The ports at `at`.
+#[inline(always)]
+pub fn ports(packet: Skb, at: u32) -> Option<Ports> {
+    let [a, b, c, d] = packet.load(at)?;
+    Some((be16(a, b), be16(c, d)))
 }
 
-/// What the ports at `at` say of a packet whose IP header is at `ip`. DNS wins, and addresses are
-/// looked at only where a port asks for it.
+/// What the ports say: whether the packet may be ours, whether it is encrypted, and what to ask of
+/// its addresses, if anything: twice where its IP header begins, plus two, plus one if the destination
+/// is meant.
+pub struct Watched {
+    pub may_be_ours: bool,
+    pub is_encrypted: bool,
+    pub asks: bool,
+    pub ask: u32,
+}
+
+/// What the ports say of a packet. DNS wins. Where both ports are those of HTTPS, the destination
+/// counts.
 #[inline(always)]
-pub fn watched(skb: *mut __sk_buff, ip: u32, at: u32) -> Watched {
-    let Some([a, b, c, d]) = load::<4>(skb, at) else { return Watched::Not };
-    let (src, dst) = (maps::port_class(be16(a, b)), maps::port_class(be16(c, d)));
+pub fn watched(upper: &Upper, (src, dst): Ports) -> Watched {
+    let (src, dst) = (maps::port_class(src), maps::port_class(dst));
     if src == PORT_DNS || dst == PORT_DNS {
-        return Watched::Dns;
+        return Watched { may_be_ours: true, is_encrypted: false, asks: false, ask: 0 };
     }
-    if src == PORT_ENCRYPTED || dst == PORT_ENCRYPTED {
-        return Watched::Encrypted;
+    Watched {
+        may_be_ours: src | dst != 0,
+        is_encrypted: true,
+        asks: src != PORT_ENCRYPTED && dst != PORT_ENCRYPTED,
+        ask: (upper.ip + 1) << 1 | u32::from(dst == PORT_HTTPS),
     }
-    let (from, to) = (src == PORT_HTTPS, dst == PORT_HTTPS);
-    if (to && is_resolver(skb, ip, true)) || (from && is_resolver(skb, ip, false)) {
-        return Watched::Encrypted;
-    }
-    Watched::Not
 }
 
-/// Whether the destination, or else the source, is one of the resolvers.
+/// Whether the address that is asked for is one of the resolvers.
 #[inline(always)]
-fn is_resolver(skb: *mut __sk_buff, ip: u32, destination: bool) -> bool {
-    let address = match load::<1>(skb, ip) {
-        Some([first]) if first >> 4 == 4 => {
-            load::<4>(skb, ip + if destination { 16 } else { 12 }).map(mapped)
-        }
-        _ => load::<16>(skb, ip + if destination { 24 } else { 8 }),
+pub fn is_resolver(packet: Skb, ask: u32) -> bool {
+    let (ip, destination) = ((ask >> 1) - 1, ask & 1);
+    let address = match packet.load::<1>(ip) {
+        Some([first]) if first >> 4 == 4 => packet.load::<4>(ip + 12 + destination * 4).map(mapped),
+        _ => packet.load::<16>(ip + 8 + destination * 16),
     };
     address.is_some_and(|address| maps::is_resolver(&address))
 }
@@ -64,43 +71,50 @@ pub fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
-/// Whether a TCP segment tells anything: payload, or that a stream begins or ends. `data_offset`
-/// and `flags` are the octets 12 and 13 of its header, `room` the octets of header and payload.
+/// Whether a TCP segment tells anything: payload, or that a stream begins or ends; or a header that
+/// is longer than there is room for, or shorter than a header, which is for userspace to refuse.
+/// `data_offset` and `flags` are the octets 12 and 13 of the header, `room` the octets of header
+/// and payload.
 #[inline(always)]
 pub fn tcp_may_carry(data_offset: u8, flags: u8, room: u32) -> bool {
-    flags & (FIN | SYN | RST) != 0 || room > u32::from(data_offset >> 4) * 4
+    let header = u32::from(data_offset >> 4) * 4;
+    flags & (FIN | SYN | RST) != 0 || header < 20 || room != header
 }
 
-/// The verdict on a UDP or TCP header at `at`, in a packet whose IP header is at `ip` and that ends
-/// at `end`.
+/// The verdict on a UDP or TCP header, and its ports, 0 where there are none.
 #[inline(always)]
-pub fn judge(skb: *mut __sk_buff, ip: u32, protocol: u8, at: u32, end: u32) -> Verdict {
-    let watched = watched(skb, ip, at);
-    if watched == Watched::Not {
-        return Verdict::NOT_OURS;
+pub fn judge(packet: Skb, upper: &Upper) -> (Verdict, Ports) {
+    let Some(ports) = ports(packet, upper.at) else { return (Verdict::NOT_OURS, (0, 0)) };
+    let watched = watched(upper, ports);
+    if !watched.may_be_ours {
+        return (Verdict::NOT_OURS, ports);
     }
-    let mut payload = at + 8;
-    if protocol == TCP
-        && let Some([data_offset, flags]) = load::<2>(skb, at + 12)
+    let mut payload = upper.at + 8;
+    let mut verdict = Verdict {
+        is_encrypted: watched.is_encrypted,
+        asks: watched.asks,
+        ask: watched.ask,
+        ..Verdict::emit(upper.protocol)
+    };
+    if upper.protocol == TCP
+        && let Some([data_offset, flags]) = packet.load(upper.at + 12)
     {
-        if !tcp_may_carry(data_offset, flags, end.saturating_sub(at)) {
-            return Verdict::TCP_NO_PAYLOAD;
+        if !tcp_may_carry(data_offset, flags, upper.end.saturating_sub(upper.at)) {
+            verdict.fate = Fate::TcpNoPayload;
         }
-        payload = at + u32::from(data_offset >> 4) * 4;
+        payload = upper.at + u32::from(data_offset >> 4) * 4;
     }
-    if watched == Watched::Dns {
-        return Verdict::emit(protocol);
-    }
-    Verdict::encrypted(protocol, payload + readable(skb, protocol, payload))
+    verdict.payload = payload;
+    (verdict, ports)
 }
 
-/// How many octets of an encrypted payload may be readable. What begins as a record of application
-/// data, or with a short header, is not; the rest may be a handshake, or go on with one.
+/// Whether an encrypted payload may be of a handshake. What begins as a record of application data,
+/// or with a short header, is not; the rest may be, or go on with one.
 #[inline(always)]
-fn readable(skb: *mut __sk_buff, protocol: u8, payload: u32) -> u32 {
-    match (protocol, load::<2>(skb, payload)) {
-        (TCP, Some([APPLICATION_DATA, 3])) => TLS_HEADER,
-        (UDP, Some([first, _])) if first & LONG_HEADER == 0 => 1,
-        _ => HANDSHAKE_BYTES,
+pub fn may_be_readable(packet: Skb, protocol: u8, payload: u32) -> bool {
+    match (protocol, packet.load::<2>(payload)) {
+        (TCP, Some([first, version])) => first != APPLICATION_DATA || version != 3,
+        (UDP, Some([first, _])) => first & LONG_HEADER != 0,
+        _ => false,
     }
 }

@@ -8,7 +8,7 @@ use crate::decode::{Content, Sealed, Unreachable};
 use crate::ledger;
 use crate::pair::Vantage;
 use crate::time::Timestamp;
-use crate::wheel::Wheel;
+use super::wheel::Wheel;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -203,6 +203,7 @@ fn unreachable(transport: Transport) -> Unreachable {
         client: CLIENT.parse().unwrap(),
         server: SERVER.parse().unwrap(),
         query_id: None,
+        cause: crate::net::Cause::of_errno(false, 113),
     }
 }
 

@@ -162,6 +162,7 @@ mod tests {
             local: CLIENT.parse().unwrap(),
             remote: SERVER.parse().unwrap(),
             errno: 113,
+            seen: false,
         };
         bench.see_body(error, None);
         let told: Vec<(Transport, Origin)> = bench

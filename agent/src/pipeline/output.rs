@@ -1,11 +1,11 @@
 //! Records are rendered here, once, and handed to the sinks.
 
-use super::fallback::Fallback;
 use crate::capture;
 use crate::connection::Report;
 use crate::decode::dns::{rcode_name, type_name};
 use crate::decode::{DeadLetter, Message, Sealed};
 use crate::enrich::{Enricher, Known};
+use crate::join::Links;
 use crate::ledger::{Counters, Delivery};
 use crate::metrics::{Seen, TransactionMetrics};
 use crate::pair::{Transaction, Vantage};
@@ -60,7 +60,6 @@ pub struct Output {
     wait_for_sinks: Option<Arc<AtomicBool>>,
     sinks: Vec<Box<dyn Sink>>,
     trays: Vec<Tray>,
-    fallback: Fallback,
     metrics: TransactionMetrics,
     ledgers: u64,
 }
@@ -75,7 +74,6 @@ impl Output {
             wait_for_sinks: options.wait_for_sinks,
             trays: trays(&sinks),
             sinks,
-            fallback: Fallback::default(),
             metrics: TransactionMetrics::default(),
             ledgers: 0,
         }
@@ -109,11 +107,10 @@ impl Output {
     }
 
     /// Takes a transaction: its record and its metrics.
-    pub(super) fn transaction(&mut self, transaction: &Transaction<'_>) {
+    pub(super) fn transaction(&mut self, transaction: &Transaction<'_>, links: &Links) {
         let Some(subject) = transaction.subject() else { return };
         let id = self.identity.namespace().message(subject.envelope.id);
-        let tcp_fallback_of = self.fallback.join(transaction, id);
-        let (_, server) = subject.ends();
+        let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = self.identity.resolver(server.ip());
         self.metrics.transaction(&seen(transaction, &resolver));
         if self.trays.iter().any(|tray| tray.renders(Stream::Transactions)) {
@@ -121,7 +118,7 @@ impl Output {
             let known = actor.map(|message| look_up_sender(&mut self.enricher, message));
             let known = known.unwrap_or_default();
             let context = actor.map(|message| context(message, &known)).unwrap_or_default();
-            let context = Context { tcp_fallback_of, ..context };
+            let context = Context { links: *links, ..context };
             if let Some(record) = self.identity.transaction(transaction, &resolver, context) {
                 push_transaction(&mut self.trays, transaction, &record);
             }
@@ -154,7 +151,7 @@ impl Output {
         let context = Context {
             process: task.map(|task| process(task, &known)),
             container: container(&known),
-            tcp_fallback_of: None,
+            links: Links::default(),
         };
         let record = self.identity.connection(report, &resolver, context);
         let (id, key) = (record.event_id, resolver.as_bytes());
@@ -172,7 +169,7 @@ impl Output {
         let context = Context {
             process: task.map(|task| process(task, &known)),
             container: container(&known),
-            tcp_fallback_of: None,
+            links: Links::default(),
         };
         let record = self.identity.dead_letter(letter, context);
         let key = self.identity.node.as_bytes();
@@ -368,7 +365,7 @@ fn context<'a>(message: &Message, known: &'a Known) -> Context<'a> {
     Context {
         process: message.envelope.task.as_ref().map(|task| process(task, known)),
         container: container(known),
-        tcp_fallback_of: None,
+        links: Links::default(),
     }
 }
 

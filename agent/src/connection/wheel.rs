@@ -14,7 +14,7 @@ const TICKS: u64 = 1 << 10;
 /// of the ticks. One that is further away than a turn stays in its place for as many turns as it
 /// needs.
 #[derive(Debug)]
-pub(crate) struct Wheel<T> {
+pub(super) struct Wheel<T> {
     places: Vec<Vec<(u64, T)>>,
     /// The first tick that has not passed.
     next: u64,
@@ -40,14 +40,14 @@ impl<T> Default for Wheel<T> {
 
 impl<T: Copy> Wheel<T> {
     /// Sets a timer.
-    pub(crate) fn insert(&mut self, deadline: Timestamp, rings: T) {
+    pub(super) fn insert(&mut self, deadline: Timestamp, rings: T) {
         let tick = deadline.as_nanos() >> TICK_BITS;
         self.place(tick).push((tick, rings));
         self.set += 1;
     }
 
     /// The next timer that rings at `now`.
-    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<T> {
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<T> {
         let now = now.as_nanos() >> TICK_BITS;
         if now < self.next {
             // The clock stepped back: timers may be set for ticks that seemed past.
@@ -74,7 +74,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// The timer that would ring first, whatever the time; for making room.
-    pub(crate) fn pop_first(&mut self) -> Option<T> {
+    pub(super) fn pop_first(&mut self) -> Option<T> {
         if let Some(rings) = self.due.pop() {
             return Some(rings);
         }
