@@ -32,6 +32,8 @@ struct Walk {
     fragmented: u32,
     /// Fragments of ours that came before the first ones in this packet.
     early: u64,
+    /// Of the verdict: passed through here too, so that the verifier forgets how it came about.
+    verdict: [u32; 4],
     /// The datagram in fragments whose first holds a tunnel.
     around: FragmentKey,
 }
@@ -225,6 +227,19 @@ impl Cursor {
                     }
                 }
             }
+            let Verdict { protocol, is_encrypted, payload, asks, ask, fate } = verdict;
+            let words =
+                [u32::from(protocol), payload, ask, u32::from(is_encrypted) | u32::from(asks) << 1];
+            (&raw mut (*self.0).verdict).write_volatile(words);
+            let [protocol, payload, ask, flags] = (&raw const (*self.0).verdict).read_volatile();
+            let verdict = Verdict {
+                fate,
+                protocol: protocol as u8,
+                is_encrypted: flags & 1 != 0,
+                payload,
+                asks: flags & 2 != 0,
+                ask,
+            };
             let start = (&raw const (*self.0).start).read_volatile();
             let early = (&raw const (*self.0).early).read_volatile();
             Judged { verdict, start, tunnelled, early }

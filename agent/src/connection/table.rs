@@ -1,6 +1,7 @@
 //! The bounded table of connections.
 
 use super::tls::Side;
+use super::wheel::Wheel;
 use super::{Connection, ConnectionOptions, Ends, Outcome, Protocol, Report, Status};
 use crate::capture::encrypted::Encrypted;
 use crate::capture::{Sight, Transport};
@@ -8,7 +9,6 @@ use crate::decode::{Content, Sealed, Unreachable};
 use crate::ledger;
 use crate::pair::Vantage;
 use crate::time::Timestamp;
-use super::wheel::Wheel;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -102,8 +102,8 @@ impl Decoder {
         let (bytes, wire_bytes) = match packet.body {
             Body::Ip { bytes, wire_bytes } => (bytes, wire_bytes),
             Body::SocketError { transport, local, remote, errno, seen } => {
-                let is_ours = self.ports.contains(remote.port())
-                    || offers(self.encrypted.as_ref(), remote);
+                let is_ours =
+                    self.ports.contains(remote.port()) || offers(self.encrypted.as_ref(), remote);
                 if !seen && is_ours {
                     let flow = Flow { transport, src: local, dst: remote };
                     let cause = Cause::of_errno(remote.is_ipv6(), errno);

@@ -2,9 +2,9 @@
 //! their traffic. Needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
-mod encrypted;
 mod apart;
 mod attribution;
+mod encrypted;
 mod ending;
 mod failures;
 mod joining;
