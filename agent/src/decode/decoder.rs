@@ -185,7 +185,7 @@ impl Room<'_> {
         let (packets, level) = course;
         let ours = net::ports(ip).is_some_and(|(src, dst)| self.is_dns(src, dst));
         let bad = match ip.protocol {
-            protocol::UDP if ours => self.datagram(ip, &carrier, packets, out).err(),
+            protocol::UDP if ours => datagram(ip, &carrier, packets, out).err(),
             protocol::TCP if ours => self.segment(ip, carrier, packets, out).err(),
             protocol::UDP | protocol::TCP if net::ports(ip).is_none() => {
                 Some(if ip.protocol == protocol::UDP { BadHeader::Udp } else { BadHeader::Tcp })
@@ -230,26 +230,6 @@ impl Room<'_> {
         unreachable(carrier, flow, quote.first_two, out);
     }
 
-    fn datagram(
-        &mut self,
-        ip: &Ip<'_>,
-        carrier: &Carrier,
-        packets: u64,
-        out: &mut Outlet<'_>,
-    ) -> Result<(), BadHeader> {
-        let udp = net::udp(ip)?;
-        let flow = Flow {
-            transport: Transport::Udp,
-            src: SocketAddr::new(ip.src, udp.src_port),
-            dst: SocketAddr::new(ip.dst, udp.dst_port),
-        };
-        let verdict = datagrams(&udp, u32::from(carrier.datagram_bytes), |octets, index| {
-            out.message(carrier, &flow, octets, index).err()
-        });
-        out.tally.settle(packets, verdict);
-        Ok(())
-    }
-
     fn segment(
         &mut self,
         ip: &Ip<'_>,
@@ -265,6 +245,26 @@ impl Room<'_> {
     fn is_dns(&self, src: u16, dst: u16) -> bool {
         self.ports.contains(dst) || self.ports.contains(src)
     }
+}
+
+/// Decodes what a UDP packet on our ports carries.
+fn datagram(
+    ip: &Ip<'_>,
+    carrier: &Carrier,
+    packets: u64,
+    out: &mut Outlet<'_>,
+) -> Result<(), BadHeader> {
+    let udp = net::udp(ip)?;
+    let flow = Flow {
+        transport: Transport::Udp,
+        src: SocketAddr::new(ip.src, udp.src_port),
+        dst: SocketAddr::new(ip.dst, udp.dst_port),
+    };
+    let verdict = datagrams(&udp, u32::from(carrier.datagram_bytes), |octets, index| {
+        out.message(carrier, &flow, octets, index).err()
+    });
+    out.tally.settle(packets, verdict);
+    Ok(())
 }
 
 /// Hands over each datagram of a packet: one, or as many as were bundled (`each` octets and a rest),

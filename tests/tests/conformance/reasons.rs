@@ -68,6 +68,7 @@ pub const DERIVED: &[(&str, &[&str])] = &[
             "made/udp-0x20.pcap",
             "made/udp-fragments-reversed.pcap",
             "made/udp-snaplen-64.pcap",
+            "made/udp-vxlan.pcap",
         ],
     ),
 ];
