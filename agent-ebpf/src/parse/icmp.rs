@@ -4,6 +4,7 @@ use super::ip::{self, Fragment};
 use super::transport::{self, TCP, UDP};
 use super::{Skb, Verdict};
 use crate::maps::FragmentKey;
+use core::mem::MaybeUninit;
 use dnscribe_common::layers::Octets;
 
 pub const ICMP: u8 = 1;
@@ -29,8 +30,9 @@ pub fn judge(packet: Skb, protocol: u8, at: u32) -> Verdict {
 
 #[inline(always)]
 fn quotes_ours(packet: Skb, at: u32) -> bool {
-    let mut unused = FragmentKey::default();
-    let Some(upper) = ip::upper(packet, at, &mut unused) else { return false };
+    let mut place = MaybeUninit::uninit();
+    let unused = FragmentKey::empty(&mut place);
+    let Some(upper) = ip::upper(packet, at, unused) else { return false };
     upper.fragment != Fragment::Later
         && (upper.protocol == UDP || upper.protocol == TCP)
         && transport::ports(packet.until(upper.end), upper.at).is_some_and(transport::are_ours)

@@ -3,6 +3,7 @@
 use super::transport::{self, TCP, UDP};
 use super::{Skb, Verdict, be16};
 use crate::maps::{self, FragmentKey};
+use core::mem::MaybeUninit;
 use dnscribe_common::layers::{EXTENSIONS, Octets};
 
 const HOP_BY_HOP: u8 = 0;
@@ -33,10 +34,11 @@ pub enum Fragment {
 /// The verdict on an IP packet where neither tunnels nor ICMP matter.
 #[inline(always)]
 pub fn classify(packet: Skb) -> Verdict {
-    let mut key = FragmentKey::default();
-    let Some(upper) = upper(packet, 0, &mut key) else { return Verdict::NotOurs };
+    let mut place = MaybeUninit::uninit();
+    let key = FragmentKey::empty(&mut place);
+    let Some(upper) = upper(packet, 0, key) else { return Verdict::NotOurs };
     if upper.fragment == Fragment::Later {
-        return match maps::known_fragment(&key) {
+        return match maps::known_fragment(key) {
             Some(_) => Verdict::Emit(upper.protocol),
             None => Verdict::NotOurs,
         };
@@ -45,7 +47,7 @@ pub fn classify(packet: Skb) -> Verdict {
         UDP | TCP => transport::judge(packet.until(upper.end), &upper).0,
         _ => Verdict::NotOurs,
     };
-    settle(verdict, &upper, &key, false)
+    settle(verdict, &upper, key, false)
 }
 
 /// What a verdict means to the other fragments of the datagram.

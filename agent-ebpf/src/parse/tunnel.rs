@@ -11,6 +11,7 @@ use crate::maps::{self, FragmentKey};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
+use core::mem::MaybeUninit;
 use dnscribe_common::layers::{self, HEADERS, LEVELS, Place};
 
 /// Nothing interrupts the tap for itself: it runs with softirqs off, or in one.
@@ -73,15 +74,16 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
     if !place.is_ip() {
         return Some((Verdict::TooDeep, tunnelled));
     }
-    let mut key = FragmentKey::default();
-    let Some(upper) = ip::upper(packet, place.at, &mut key) else {
+    let mut key = MaybeUninit::uninit();
+    let key = FragmentKey::empty(&mut key);
+    let Some(upper) = ip::upper(packet, place.at, key) else {
         return Some((Verdict::NotOurs, tunnelled));
     };
     if upper.fragment == Fragment::Later {
-        return Some(match maps::known_fragment(&key) {
+        return Some(match maps::known_fragment(key) {
             Some(within) => (Verdict::Emit(upper.protocol), tunnelled || within),
             None => {
-                maps::note_early(&key);
+                maps::note_early(key);
                 (Verdict::NotOurs, tunnelled)
             }
         });
@@ -99,15 +101,15 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
     };
     if let Some(next) = within {
         if upper.fragment == Fragment::First {
-            walk.is_in(&key);
+            walk.is_in(key);
         }
         walk.go(next);
         walk.stop_at(upper.end);
         return None;
     }
-    let verdict = ip::settle(verdict, &upper, &key, tunnelled);
+    let verdict = ip::settle(verdict, &upper, key, tunnelled);
     if upper.fragment == Fragment::First && matches!(verdict, Verdict::Emit(_)) {
-        walk.add_early(maps::take_early(&key));
+        walk.add_early(maps::take_early(key));
     }
     Some((verdict, tunnelled))
 }
