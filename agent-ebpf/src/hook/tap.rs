@@ -61,7 +61,7 @@ fn go_on(ctx: &SkBuffContext, walk: Cursor) {
         }
     };
     let judged = walk.end(verdict, tunnelled);
-    if verdict != Verdict::NotOurs {
+    if judged.verdict != Verdict::NotOurs {
         count(skb, &judged);
     }
 }

@@ -208,12 +208,19 @@ impl Cursor {
         unsafe { (&raw const (*self.0).levels).read_volatile() < LEVELS as u32 }
     }
 
+    /// What the verdict on the innermost packet means to the whole, and to the other fragments of
+    /// what is around it.
     #[inline(always)]
     pub fn end(self, verdict: Verdict, tunnelled: bool) -> Judged {
+        let mut verdict = verdict;
         // SAFETY: as in `begin`.
         unsafe {
             if (&raw const (*self.0).fragmented).read_volatile() != 0 {
                 let around = &*(&raw const (*self.0).around);
+                if verdict == Verdict::TcpNoPayload {
+                    // Its rest will be handed over, and would wait for this in vain.
+                    verdict = Verdict::Emit(TCP);
+                }
                 match verdict {
                     Verdict::NotOurs | Verdict::TooDeep => maps::forget_fragment(around),
                     _ => {

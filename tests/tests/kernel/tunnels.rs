@@ -162,6 +162,8 @@ fn fragments_in_tunnels_and_tunnels_in_fragments() {
     // The same identification once more, and now the datagram is another's.
     show("the same name again", &fragments(&vxlan(&other), 2, 128), 0);
     show("the same name again, in a tunnel", &wrap(fragments(&other, 1, 128)), 0);
+    let padded = [v4(TCP, &[], 0, &tcp(PORT, ACK, 5, &[])), vec![0; 60]].concat();
+    show("a tunnel around nothing", &fragments(&vxlan(&padded), 6, 80), 1);
     for (id, part) in (10..).zip(fragments(&inner, 5, 128)) {
         show("a fragment in fragments", &fragments(&vxlan(&part), id, 64), 1);
     }
