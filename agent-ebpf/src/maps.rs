@@ -66,8 +66,8 @@ impl FragmentKey {
 #[repr(C)]
 struct Note {
     since_ns: u64,
-    /// Of a first fragment of ours: whether our ports are in a tunnel. Of those that came before
-    /// the first: their number.
+    /// Of a first fragment of ours: whether our ports are in a tunnel that the datagram is. Of those
+    /// that came before the first: their number.
     value: u64,
 }
 
@@ -141,6 +141,8 @@ pub fn forget_owner(cookie: u64) {
     let _ = OWNERS.remove(cookie);
 }
 
+/// Remembers a first fragment of ours, and whether our ports are in a tunnel that the datagram is:
+/// not in one that it is in, since it may be met both within and without.
 #[inline(always)]
 pub fn remember_fragment(key: &FragmentKey, tunnelled: bool) {
     // A full map evicts, so that this fails for want of memory only.
@@ -153,7 +155,7 @@ pub fn forget_fragment(key: &FragmentKey) {
     let _ = FRAGMENT.remove(key);
 }
 
-/// Whether the first fragment was ours, and then whether our ports are in a tunnel.
+/// Whether the first fragment was ours, and then whether our ports are in a tunnel that this is.
 #[inline(always)]
 pub fn known_fragment(key: &FragmentKey) -> Option<bool> {
     // SAFETY: another CPU may replace the entry while it is copied; the worst is a mixture of two

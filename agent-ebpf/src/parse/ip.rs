@@ -47,12 +47,12 @@ pub fn classify(packet: Skb) -> Verdict {
         UDP | TCP => transport::judge(packet.until(upper.end), &upper).0,
         _ => Verdict::NotOurs,
     };
-    settle(verdict, &upper, key, false)
+    settle(verdict, &upper, key)
 }
 
 /// What a verdict means to the other fragments of the datagram.
 #[inline(always)]
-pub fn settle(verdict: Verdict, upper: &Upper, key: &FragmentKey, tunnelled: bool) -> Verdict {
+pub fn settle(verdict: Verdict, upper: &Upper, key: &FragmentKey) -> Verdict {
     if upper.fragment != Fragment::First {
         return verdict;
     }
@@ -63,7 +63,7 @@ pub fn settle(verdict: Verdict, upper: &Upper, key: &FragmentKey, tunnelled: boo
             verdict
         }
         _ => {
-            maps::remember_fragment(key, tunnelled);
+            maps::remember_fragment(key, false);
             // Its payload is elsewhere, so that the length here says nothing.
             Verdict::Emit(upper.protocol)
         }

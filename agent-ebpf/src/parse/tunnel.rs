@@ -107,7 +107,7 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
         walk.stop_at(upper.end);
         return None;
     }
-    let verdict = ip::settle(verdict, &upper, key, tunnelled);
+    let verdict = ip::settle(verdict, &upper, key);
     if upper.fragment == Fragment::First && matches!(verdict, Verdict::Emit(_)) {
         walk.add_early(maps::take_early(key));
     }

@@ -169,6 +169,25 @@ fn fragments_in_tunnels_and_tunnels_in_fragments() {
     }
 }
 
+/// As at a tunnel's end, where a packet is seen on the tunnel's interface and on the wire.
+#[test]
+fn the_same_fragments_without_and_within() {
+    if !privileged() {
+        return;
+    }
+    let mut bench = Bench::load(&options(), true).expect("loads");
+    let mut sight = |packet: &[u8]| {
+        bench.run("tap", &ethernet(packet), 1).expect("runs");
+        let mut sight = None;
+        bench.live.drain(10, &mut |packet| sight = Some(packet.sight));
+        sight
+    };
+    for part in fragments(&v4(UDP, &[], 0, &udp(PORT, &[7; 300])), 1, 128) {
+        assert_eq!(sight(&part), Some(Sight::Loopback));
+        assert_eq!(sight(&vxlan(&part)), Some(Sight::Passive));
+    }
+}
+
 /// Damaged and cut off at random, always in the same way: the kernel's programs and replay must
 /// agree on every frame.
 #[test]
