@@ -119,9 +119,12 @@ pub fn refresh_owner(cookie: u64, owner: &Owner) {
     if let Some(known) = OWNERS.get_ptr(cookie) {
         let (known, owner) = (known.cast::<u64>(), core::ptr::from_ref(owner).cast::<u64>());
         // By words, since the derived comparison goes through the names octet by octet.
-        // SAFETY: an `Owner` is three aligned words without padding.
+        // SAFETY: an `Owner` is four aligned words without padding.
         let same = unsafe {
-            *known == *owner && *known.add(1) == *owner.add(1) && *known.add(2) == *owner.add(2)
+            *known == *owner
+                && *known.add(1) == *owner.add(1)
+                && *known.add(2) == *owner.add(2)
+                && *known.add(3) == *owner.add(3)
         };
         if same {
             return;

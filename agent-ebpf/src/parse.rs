@@ -6,6 +6,7 @@ mod ip;
 mod transport;
 pub mod tunnel;
 
+pub use icmp::ICMP;
 pub use ip::classify;
 pub use transport::{TCP, UDP, tcp_may_carry};
 

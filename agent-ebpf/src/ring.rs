@@ -125,9 +125,9 @@ pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) 
 /// volatile, or the compiler would make a loop over octets of the zeros that stand side by side.
 #[inline(always)]
 fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: &Context) {
-    let (pid, uid, [front, back], flags) = match &context.task {
-        Some(task) => (task.pid, task.uid, words(&task.comm), FLAG_TASK),
-        None => (0, 0, [0; 2], 0),
+    let (pid, uid, start_ns, [front, back], flags) = match &context.task {
+        Some(task) => (task.pid, task.uid, task.start_ns, words(&task.comm), FLAG_TASK),
+        None => (0, 0, 0, [0; 2], 0),
     };
     let flags = flags | if context.tunnelled { FLAG_TUNNEL } else { 0 };
     // SAFETY: the caller reserved the room.
@@ -136,6 +136,7 @@ fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: 
         (&raw mut (*at).seq).write_volatile(seq);
         (&raw mut (*at).netns_cookie).write_volatile(context.netns_cookie);
         (&raw mut (*at).cgroup_id).write_volatile(context.cgroup_id);
+        (&raw mut (*at).start_ns).write_volatile(start_ns);
         (&raw mut (*at).cpu).write_volatile(bpf_get_smp_processor_id());
         (&raw mut (*at).pid).write_volatile(pid);
         (&raw mut (*at).uid).write_volatile(uid);

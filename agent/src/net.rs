@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod cause;
 mod icmp;
 mod transport;
 mod tunnel;
 
+pub use cause::Cause;
 pub use icmp::{Quote, quoted};
 pub use transport::{TcpFlags, TcpSegment, UdpDatagram, ports, tcp, udp};
 pub use tunnel::{Within, within};

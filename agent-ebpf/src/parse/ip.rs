@@ -1,5 +1,6 @@
 //! IPv4 and IPv6 headers, options, extension headers and fragments (RFC 791, RFC 8200).
 
+use super::icmp;
 use super::transport::{self, TCP, UDP};
 use super::{Skb, Verdict, be16};
 use crate::maps::{self, FragmentKey};
@@ -31,9 +32,9 @@ pub enum Fragment {
     Later,
 }
 
-/// The verdict on an IP packet where neither tunnels nor ICMP matter.
+/// The verdict on an IP packet where tunnels do not matter, and ICMP only where `icmp` says so.
 #[inline(always)]
-pub fn classify(packet: Skb) -> Verdict {
+pub fn classify(packet: Skb, icmp: bool) -> Verdict {
     let mut place = MaybeUninit::uninit();
     let key = FragmentKey::empty(&mut place);
     let Some(upper) = upper(packet, 0, key) else { return Verdict::NotOurs };
@@ -45,6 +46,7 @@ pub fn classify(packet: Skb) -> Verdict {
     }
     let verdict = match upper.protocol {
         UDP | TCP => transport::judge(packet.until(upper.end), &upper).0,
+        icmp::ICMP | icmp::ICMP6 if icmp => icmp::judge(packet, upper.protocol, upper.at),
         _ => Verdict::NotOurs,
     };
     settle(verdict, &upper, key)

@@ -74,11 +74,17 @@ fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
         pairing.open,
         pairing.retransmitted
     )?;
-    writeln!(
+    write!(
         text,
         "                  responses {} = answered {} + late {} + duplicate {} + orphan {}",
         pairing.responses, pairing.answered, pairing.late, pairing.duplicate, pairing.orphan
     )?;
+    for (name, count) in [("continued", pairing.continued), ("shared", pairing.shared)] {
+        if count > 0 {
+            write!(text, "; {name} {count}")?;
+        }
+    }
+    writeln!(text)?;
     for (sink, streams) in &counters.delivery {
         for (stream, delivery) in streams.iter().filter(|(_, delivery)| delivery.records > 0) {
             writeln!(

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::clock::SteadyClock;
 use super::fragment::Fragments;
 use super::outlet::{Carrier, Flow, Octets, Outlet, Tally};
 use super::tcp::Streams;
@@ -9,10 +10,13 @@ use super::{Decoded, Malformed, MessageId, Unreachable};
 use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet, Transport};
 use crate::ledger;
-use crate::net::{self, BadHeader, Ip, Within, protocol};
+use crate::net::{self, BadHeader, Cause, Ip, Within, protocol};
 use crate::time::Timestamp;
 use dnscribe_common::layers::LEVELS;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// What a direction of a TCP connection takes while none of its octets wait, in octets.
+pub const TCP_STREAM_BYTES: usize = super::tcp::STREAM_BYTES;
 
 /// What the decoder is told.
 #[derive(Clone, Debug)]
@@ -23,7 +27,7 @@ pub struct DecoderOptions {
     pub keep_wire: bool,
     /// Most memory for TCP octets that wait, in octets.
     pub tcp_memory_bytes: usize,
-    /// Most directions of TCP connections remembered.
+    /// Most directions of TCP connections remembered; each takes [`TCP_STREAM_BYTES`].
     pub tcp_streams: usize,
     /// Most memory for IP fragments that wait, in octets.
     pub fragment_memory_bytes: usize,
@@ -44,6 +48,18 @@ impl Default for DecoderOptions {
     }
 }
 
+/// The outlet of a decoder, which borrows some of its fields and leaves the others alone.
+macro_rules! outlet {
+    ($decoder:ident, $each:ident) => {
+        Outlet {
+            tally: &mut $decoder.tally,
+            keep_wire: $decoder.keep_wire,
+            scratch: &mut $decoder.scratch,
+            each: $each,
+        }
+    };
+}
+
 /// Turns packets into DNS messages. A pure state machine: time comes with the packets and with
 /// [`Self::expire`]. After every call, each packet taken is either decoded, malformed or held.
 #[derive(Debug)]
@@ -51,6 +67,8 @@ pub struct Decoder {
     ports: PortSet,
     keep_wire: bool,
     tally: Tally,
+    clock: SteadyClock,
+    scratch: Vec<u8>,
     fragments: Fragments,
     streams: Streams,
 }
@@ -63,6 +81,8 @@ impl Decoder {
             ports: options.ports,
             keep_wire: options.keep_wire,
             tally: Tally::default(),
+            clock: SteadyClock::default(),
+            scratch: Vec::new(),
             fragments: Fragments::new(options.fragment_datagrams, options.fragment_memory_bytes),
             streams: Streams::new(options.tcp_streams, options.tcp_memory_bytes),
         }
@@ -71,14 +91,15 @@ impl Decoder {
     /// Takes a packet and gives what it completes.
     pub fn observe(&mut self, packet: &Packet<'_>, each: &mut dyn FnMut(Decoded)) {
         self.tally.received += 1;
-        let carrier = Carrier::from(packet);
-        let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
+        let carrier = Carrier::new(packet, self.clock.read(packet.ts));
+        let mut out = outlet!(self, each);
         let (bytes, wire_bytes) = match packet.body {
             Body::Ip { bytes, wire_bytes } => (bytes, wire_bytes),
-            Body::SocketError { transport, local, remote, errno: _ } => {
-                if self.ports.contains(remote.port()) {
+            Body::SocketError { transport, local, remote, errno, seen } => {
+                if !seen && self.ports.contains(remote.port()) {
                     let flow = Flow { transport, src: local, dst: remote };
-                    unreachable(&carrier, flow, None, &mut out);
+                    let cause = Cause::of_errno(remote.is_ipv6(), errno);
+                    unreachable(&carrier, flow, None, cause, &mut out);
                 }
                 out.tally.settle(1, None);
                 return;
@@ -91,7 +112,8 @@ impl Decoder {
     /// Gives up fragments and segments that have waited too long at `now`, a time of the
     /// capture's clock. To be called about once a second of it.
     pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(Decoded)) {
-        let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
+        let now = self.clock.read(now);
+        let mut out = outlet!(self, each);
         self.fragments.expire(now, &mut out);
         self.streams.expire(now, &mut out);
     }
@@ -99,7 +121,7 @@ impl Decoder {
     /// The capture has ended: messages behind TCP octets that never came are given. Segments and
     /// fragments without their rest stay held.
     pub fn finish(&mut self, each: &mut dyn FnMut(Decoded)) {
-        let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
+        let mut out = outlet!(self, each);
         self.streams.finish(&mut out);
     }
 
@@ -122,6 +144,7 @@ impl Decoder {
             messages: self.tally.queries + self.tally.responses,
             queries: self.tally.queries,
             responses: self.tally.responses,
+            evicted_streams: self.streams.evicted(),
             icmp_about_queries: self.tally.icmp_about_queries,
             icmp_about_responses: self.tally.icmp_about_responses,
         }
@@ -225,9 +248,13 @@ impl Room<'_> {
             return;
         }
         out.tally.icmp_about_queries += 1;
+        // Of some errors, such as that a packet is too long for a link, the sender thinks of a remedy.
+        if !quote.cause.is_final() {
+            return;
+        }
         let transport = if quote.tcp { Transport::Tcp } else { Transport::Udp };
         let flow = Flow { transport, src: quote.src, dst: quote.dst };
-        unreachable(carrier, flow, quote.first_two, out);
+        unreachable(carrier, flow, quote.first_two, quote.cause, out);
     }
 
     fn segment(
@@ -333,7 +360,13 @@ fn refuse(
 }
 
 /// Tells that what `flow` asks for cannot arrive.
-fn unreachable(carrier: &Carrier, flow: Flow, query_id: Option<u16>, out: &mut Outlet<'_>) {
+fn unreachable(
+    carrier: &Carrier,
+    flow: Flow,
+    query_id: Option<u16>,
+    cause: Cause,
+    out: &mut Outlet<'_>,
+) {
     (out.each)(Decoded::Unreachable(Unreachable {
         id: MessageId { origin: carrier.origin, index: 0 },
         ts: carrier.ts,
@@ -342,6 +375,7 @@ fn unreachable(carrier: &Carrier, flow: Flow, query_id: Option<u16>, out: &mut O
         client: flow.src,
         server: flow.dst,
         query_id,
+        cause,
     }));
 }
 

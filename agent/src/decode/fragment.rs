@@ -192,7 +192,7 @@ impl Fragments {
             id: fragment.id,
             protocol: if ip.src.is_ipv4() { ip.protocol } else { 0 },
         };
-        self.expire(carrier.ts, out);
+        self.expire(carrier.steady, out);
         self.open(key, carrier, out);
         let entry = self.entries.get_mut(&key)?;
         entry.packets += packets;
@@ -253,7 +253,7 @@ impl Fragments {
             refused: false,
         };
         self.entries.insert(key, entry);
-        self.order.push_back((carrier.ts, key, self.births));
+        self.order.push_back((carrier.steady, key, self.births));
         // Datagrams that became whole leave their places behind, at most as many as may wait.
         if self.order.len() > 2 * self.max_datagrams {
             let entries = &self.entries;

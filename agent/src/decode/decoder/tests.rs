@@ -103,7 +103,18 @@ fn icmp_names_the_query() {
         assert_eq!(told.client, CLIENT.parse().unwrap());
         assert_eq!(told.server, SERVER.parse().unwrap());
         assert_eq!((told.query_id, told.transport), (id, Transport::Udp));
+        assert_eq!(told.cause.name, "port_unreachable");
     }
+}
+
+#[test]
+fn icmp_that_asks_for_smaller_packets_fails_no_query() {
+    let mut payload = vec![3, 4, 0, 0, 0, 0, 2, 64];
+    payload.extend(craft::udp(CLIENT, SERVER, &craft::query(1, "www")));
+    let addresses = ("192.0.2.53".parse().unwrap(), "192.0.2.1".parse().unwrap());
+    let mut bench = Bench::default();
+    bench.see(&craft::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
+    assert!(bench.given.is_empty());
 }
 
 #[test]
@@ -221,16 +232,19 @@ fn long_packets_are_read_whole() {
 #[test]
 fn socket_errors_name_any_query() {
     let mut bench = Bench::default();
-    let error = |remote: &str| Body::SocketError {
+    let error = |remote: &str, seen: bool| Body::SocketError {
         transport: Transport::Udp,
         local: CLIENT.parse().unwrap(),
         remote: remote.parse().unwrap(),
         errno: 111,
+        seen,
     };
-    bench.see_body(error("192.0.2.53:54"), None);
+    bench.see_body(error("192.0.2.53:54", false), None);
+    bench.see_body(error(SERVER, true), None);
     assert!(bench.given.is_empty());
-    bench.see_body(error(SERVER), None);
+    bench.see_body(error(SERVER, false), None);
     assert_eq!(unreachable(&bench).server, SERVER.parse().unwrap());
     assert_eq!(unreachable(&bench).query_id, None);
-    assert_eq!(bench.decoder.counters().decoded_packets, 2);
+    assert_eq!(unreachable(&bench).cause.code, Some((3, 3)));
+    assert_eq!(bench.decoder.counters().decoded_packets, 3);
 }
