@@ -167,6 +167,21 @@ fn counts_that_promise_too_much_are_malformed() {
 }
 
 #[test]
+fn a_truncated_response_may_end_in_mid_record() {
+    let mut bytes = response();
+    bytes.truncate(47);
+    assert_eq!(Dns::decode(&bytes, false), Err(Malformed::DnsRecord));
+    bytes[2] |= 2;
+    let dns = Dns::decode(&bytes, false).unwrap();
+    assert!(dns.flags.truncated() && dns.question.is_some());
+    assert_eq!((dns.counts.answer, dns.answers.len(), dns.edns), (1, 0, None));
+    // The question must be whole all the same, and a query has nothing to truncate.
+    assert_eq!(Dns::decode(&bytes[..20], false), Err(Malformed::DnsQuestion));
+    bytes[2] &= 0x7F;
+    assert_eq!(Dns::decode(&bytes, false), Err(Malformed::DnsRecord));
+}
+
+#[test]
 fn a_pointer_into_the_header_is_a_pointer_back() {
     // Id 0: the header begins with what reads as the root.
     let mut bytes = header(0, [1, 0, 0, 0]);
