@@ -167,7 +167,7 @@ const fn tunnel(capture: &'static str) -> Reason {
     because(
         capture,
         &[],
-        &["missing", "latency", "transactions.*", "icmp_quoted", "zeek *"],
+        &["missing", "latency", "transactions.*", "icmp_quoted", "zeek *", "arkime *"],
         TUNNEL,
     )
 }
