@@ -1,14 +1,16 @@
 //! The second room: packets become DNS messages.
 
+mod clock;
 mod decoder;
 pub mod dns;
 mod fragment;
 mod outlet;
 mod tcp;
 
-pub use decoder::{Decoder, DecoderOptions};
+pub use decoder::{Decoder, DecoderOptions, TCP_STREAM_BYTES};
 
 use crate::capture::{Origin, Sight, Task, Transport};
+use crate::net::Cause;
 use crate::time::Timestamp;
 use std::net::SocketAddr;
 
@@ -58,7 +60,8 @@ pub enum Malformed {
     FragmentConflict,
     /// IP fragments whose rest did not come in time or found no room.
     FragmentIncomplete,
-    /// Octets of a TCP stream that cannot be placed in a message: capture began in mid stream.
+    /// Octets of a TCP stream that cannot be placed in a message: capture began in mid stream, or
+    /// they lie behind the stream's end.
     TcpMidstream,
     /// Octets of a TCP stream around others that were never captured.
     TcpGap,
@@ -188,6 +191,8 @@ pub struct Unreachable {
     /// The id of the query, where the ICMP message quotes it; else any query between the two
     /// may be meant.
     pub query_id: Option<u16>,
+    /// Why it cannot arrive.
+    pub cause: Cause,
 }
 
 /// A packet, or part of a stream, that is not DNS.

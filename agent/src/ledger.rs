@@ -63,6 +63,16 @@ pub struct Decode {
     pub queries: u64,
     /// Of these, responses.
     pub responses: u64,
+    /// Directions of TCP connections that were forgotten to make room for others; packets of theirs
+    /// that waited are malformed.
+    #[serde(default)]
+    pub evicted_streams: u64,
+    /// ICMP errors about queries that came in packets.
+    #[serde(default)]
+    pub icmp_about_queries: u64,
+    /// ICMP errors about responses: no query failed, and no transaction tells of it.
+    #[serde(default)]
+    pub icmp_about_responses: u64,
 }
 
 /// Identity 4: `queries = answered + timeout + icmp_error + evicted + open + retransmitted`;

@@ -55,6 +55,13 @@ fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
         decode.queries,
         decode.responses
     )?;
+    let (queries, responses) = (decode.icmp_about_queries, decode.icmp_about_responses);
+    if queries + responses > 0 {
+        writeln!(
+            text,
+            "                  icmp_about_queries {queries}, icmp_about_responses {responses}"
+        )?;
+    }
     let pairing = &counters.pairing;
     writeln!(
         text,

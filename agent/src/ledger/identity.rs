@@ -151,6 +151,7 @@ mod tests {
             messages: 4,
             queries: 2,
             responses: 2,
+            ..Decode::default()
         };
         counters.pairing = Pairing {
             queries: 2,

@@ -58,14 +58,16 @@ impl Pairer {
         self.table.bytes() + Established::BYTES
     }
 
-    /// Takes a message; gives the transactions that it ends.
-    pub fn observe(&mut self, message: Box<Message>, each: Each<'_>) {
+    /// Takes a message; gives the transactions that it ends. True where it began one: a query that
+    /// is not the same one sent again.
+    pub fn observe(&mut self, message: Box<Message>, each: Each<'_>) -> bool {
         self.expire(message.envelope.ts, each);
         if message.dns.flags.response() {
             self.response(message, each);
+            false
         } else {
             self.counters.queries += 1;
-            self.query(message, each);
+            self.query(message, each)
         }
     }
 
@@ -77,7 +79,10 @@ impl Pairer {
             self.table.oldest_waiting(&ends, error.query_id)
         });
         if let Some(slot) = found {
-            self.fail(slot, Status::IcmpError, error.ts, each);
+            let mut tell = |transaction: &Transaction<'_>| {
+                each(&Transaction { icmp: Some(error.cause), ..*transaction });
+            };
+            self.fail(slot, Status::IcmpError, error.ts, &mut tell);
         }
     }
 
@@ -123,7 +128,7 @@ impl Pairer {
         }
     }
 
-    fn query(&mut self, mut message: Box<Message>, each: Each<'_>) {
+    fn query(&mut self, mut message: Box<Message>, each: Each<'_>) -> bool {
         let key = Key::of(&message);
         let hash = self.table.hash(&key);
         let ts = message.envelope.ts;
@@ -132,7 +137,7 @@ impl Pairer {
                 Some(entry) if entry.is_waiting() && ts <= entry.deadline => {
                     entry.retries += 1;
                     self.counters.retransmitted += 1;
-                    return;
+                    return false;
                 }
                 Some(entry) if entry.is_waiting() => self.fail(slot, Status::Timeout, ts, each),
                 Some(Entry { state: State::Transferring(_), .. }) => {
@@ -148,6 +153,7 @@ impl Pairer {
         let entry = Entry::waiting(message, ts.plus(self.options.query_timeout));
         self.make_room(entry.cost(), ts, each);
         self.table.insert(hash, entry);
+        true
     }
 
     /// Makes room for one more query of so many octets: within the number that may wait, and within

@@ -144,6 +144,7 @@ impl Pairer {
             response: Some(message),
             retries: 0,
             conflict: false,
+            icmp: None,
             rejected: 0,
             transfer: None,
             stray: Some(Stray { reason, resembles }),

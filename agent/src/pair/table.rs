@@ -61,6 +61,7 @@ impl Entry {
             rejected: self.rejected,
             transfer: None,
             stray: None,
+            icmp: None,
         }
     }
 

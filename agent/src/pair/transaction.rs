@@ -3,6 +3,7 @@
 use super::{Status, Transfer, Vantage};
 use crate::decode::dns::Question;
 use crate::decode::{Message, MessageId};
+use crate::net::Cause;
 use std::time::Duration;
 
 /// One query with its outcome, or a response that answers none.
@@ -20,6 +21,8 @@ pub struct Transaction<'a> {
     pub retries: u32,
     /// A duplicate that answers differently from the first response.
     pub conflict: bool,
+    /// What ICMP said of the query, where that ended it.
+    pub icmp: Option<Cause>,
     /// Responses that resembled the one that the query waited for, and were not it. Each of them is
     /// an orphan of its own.
     pub rejected: u32,

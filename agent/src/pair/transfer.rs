@@ -181,6 +181,7 @@ mod tests {
         let mut progress = Progress::new(incremental);
         let record = |serial: &u32| Answer {
             name: "example.test".into(),
+            class: 1,
             rtype: if *serial == 0 { 1 } else { SOA },
             ttl_seconds: 1,
             data: format!("ns host\\.master {serial} 1 1 1 1").into(),

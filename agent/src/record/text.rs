@@ -46,6 +46,9 @@ fn write_line(
     if record.retries > 0 {
         write!(text, " retries={}", record.retries)?;
     }
+    if let Some(icmp) = &record.icmp {
+        write!(text, " {}", icmp.name)?;
+    }
     if record.conflict == Some(true) {
         write!(text, " conflict")?;
     }

@@ -1,6 +1,6 @@
 //! `dns.transaction/1`.
 
-use super::{AnswerFields, ContainerFields, EdnsFields, EventId, ProcessFields};
+use super::{AnswerFields, ContainerFields, EdnsFields, EventId, IcmpFields, ProcessFields};
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -45,6 +45,9 @@ pub struct TransactionRecord<'a> {
     /// Name asked for: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qname: Option<&'a str>,
+    /// The name in Unicode, with `records.idn: true`, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qname_unicode: Option<String>,
     /// Type asked for: mnemonic; `TYPE65280` for a type without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qtype: Option<Cow<'static, str>>,
@@ -73,6 +76,9 @@ pub struct TransactionRecord<'a> {
     /// True on a duplicate that answers differently.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflict: Option<bool>,
+    /// Why the query could not arrive, where ICMP told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<IcmpFields>,
     /// Those of aa tc rd ra ad cd that are set in the response, else in the query.
     pub flags: Vec<&'static str>,
     /// The records of the answer section.
@@ -143,6 +149,23 @@ pub struct TransactionRecord<'a> {
     /// hosts whose truncated response this one follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_fallback_of: Option<EventId>,
+    /// The `event_id` of the transaction that caused this one, where both are seen: at a resolver
+    /// of its client's, upstream of a resolver of the query that it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_event_id: Option<EventId>,
+    /// How that is known, the surest first: `exchange` (the same query at its client's socket),
+    /// `question` (the resolver asks what it was asked), `cname` (for the target of a CNAME of that
+    /// name), `prefetch` (it asks again what it has just answered), `ancestor` (about a zone that
+    /// the name is in), `only` (nothing else waited there).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["exchange", "question", "cname", "prefetch", "ancestor", "only"]))]
+    pub parent_match: Option<&'static str>,
+    /// Where a resolver of this host had the answer from, inferred from what it asked others
+    /// meanwhile: `hit` (nothing was needed), `miss`, `stale` (it says so), `local` (its own data).
+    /// Absent where that cannot be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["hit", "miss", "stale", "local"]))]
+    pub cache: Option<&'static str>,
     /// The process that sent the query; at the server, the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessFields<'a>>,

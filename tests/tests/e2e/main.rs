@@ -2,7 +2,12 @@
 //! their traffic. Needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+mod apart;
+mod attribution;
 mod ending;
+mod failures;
+mod joining;
+mod latency;
 mod load;
 mod outcomes;
 mod processes;

@@ -75,8 +75,13 @@ fn the_table_stays_within_its_memory() {
     let limit = options.memory_limit_bytes();
     assert_eq!(limit, 16 << 20);
     let mut pairer = Pairer::new(options);
-    let filler =
-        Answer { name: "a".into(), rtype: 16, ttl_seconds: 0, data: "x".repeat(900).into() };
+    let filler = Answer {
+        name: "a".into(),
+        class: 1,
+        rtype: 16,
+        ttl_seconds: 0,
+        data: "x".repeat(900).into(),
+    };
     let mut greatest = 0;
     for number in 0..30_000 {
         let mut query = spoofed(u64::from(number), number, 53);
@@ -99,8 +104,13 @@ fn what_is_remembered_is_given_up_before_queries_are_evicted() {
     let options = PairOptions { max_transactions: 1 << 14, ..PairOptions::default() };
     let mut pairer = Pairer::new(options);
     let mut big = query(0, 1, "a");
-    big.dns.answers =
-        vec![Answer { name: "a".into(), rtype: 16, ttl_seconds: 0, data: "x".repeat(2000).into() }];
+    big.dns.answers = vec![Answer {
+        name: "a".into(),
+        class: 1,
+        rtype: 16,
+        ttl_seconds: 0,
+        data: "x".repeat(2000).into(),
+    }];
     for number in 0..12_000_u16 {
         let mut query = big.clone();
         query.dns.id = number;
@@ -117,6 +127,7 @@ fn transfers_under_way_are_few_and_keep_little() {
     let mut pairer = Pairer::new(PairOptions::default());
     let record = |rtype, data: &str| Answer {
         name: "zone.test".into(),
+        class: 1,
         rtype,
         ttl_seconds: 1,
         data: data.into(),

@@ -123,6 +123,7 @@ fn respond(query: &Message, twist: Twist, says: u8) -> Message {
         .iter()
         .map(|(rtype, data)| Answer {
             name: "a".into(),
+            class: 1,
             rtype: *rtype,
             ttl_seconds: u32::from(says),
             data: (*data).into(),
@@ -167,6 +168,7 @@ fn packets(history: &[(u64, u64, Event)]) -> Vec<Result<Message, Unreachable>> {
                         transport: query.envelope.transport,
                         client: query.envelope.src,
                         server: query.envelope.dst,
+                        cause: Cause::of_code(false, 3),
                         query_id: quotes_id.then_some(query.dns.id),
                     })
                 })

@@ -15,6 +15,7 @@ fn mdns(ms: u64, src: &str, dst: &str, qname: Option<&str>, records: &[&str]) ->
     }
     let record = |name: &&str| Answer {
         name: (*name).into(),
+        class: 1,
         rtype: PTR,
         ttl_seconds: 120,
         data: format!("{src}.local").into(),
