@@ -1,7 +1,7 @@
 use super::*;
 use crate::capture::{Origin, Sight, Task, Transport};
 use crate::decode::Envelope;
-use crate::decode::dns::{Answer, Counts, Dns, Edns, ExtendedError, Flags, Question};
+use crate::decode::dns::{Answer, Counts, Dns, Edns, Flags, Question, TypedOctets};
 use crate::pair::{PairOptions, Pairer, Status};
 use crate::time::Timestamp;
 use std::collections::HashMap;
@@ -153,7 +153,8 @@ fn message(seen: &Seen<'_>, now_us: u64) -> Box<Message> {
         ttl_seconds: 60,
         data: target.into(),
     });
-    let ede = seen.stale.then(|| ExtendedError { code: 3, text: "".into() });
+    let stale = TypedOctets { code: 15, length: 2, octets: [0, 3].into() };
+    let edns = seen.stale.then(|| Edns { options: vec![stale], ..Edns::default() });
     Box::new(Message {
         envelope: Envelope {
             id: MessageId { origin: Origin { cpu: 0, seq: now_us }, index: 0 },
@@ -177,7 +178,7 @@ fn message(seen: &Seen<'_>, now_us: u64) -> Box<Message> {
                 qclass: 1,
             }),
             answers: answers.into_iter().collect(),
-            edns: ede.map(|ede| Edns { ede: Some(ede), ..Edns::default() }),
+            edns,
             ..Dns::default()
         },
         wire_bytes: 30,

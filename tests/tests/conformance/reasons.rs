@@ -80,14 +80,14 @@ pub const ALL: &[Reason] = &[
     because(
         "dnscap/dnso1tcp-bighole.pcap",
         &[],
-        &["message", "transactions.answered", "transactions.orphan"],
+        &["extra", "transactions.answered", "transactions.orphan"],
         "after a lost segment tshark waits for ever; here the stream goes on: all 39 queries whose \
          octets were captured, one of them without its length prefix",
     ),
     because(
         "dnscap/do1t-nosyn-1nolen.pcap",
         &[],
-        &["message", "transactions.answered", "transactions.orphan"],
+        &["extra", "transactions.answered", "transactions.orphan"],
         "two queries that tshark misses: one whose length prefix came before the capture began, \
          one whose length and body came in two segments",
     ),
@@ -100,7 +100,7 @@ pub const ALL: &[Reason] = &[
     because(
         "made/tcp-snaplen-80.pcap",
         &[],
-        &["message", "transactions.*"],
+        &["missing", "extra", "transactions.*"],
         "where length and body came in two segments, tshark takes the clipped body's first octets \
          for the length; the ids here are those of the unclipped capture",
     ),
@@ -115,7 +115,7 @@ pub const ALL: &[Reason] = &[
     because(
         "pcapplusplus/dns_over_tcp.pcapng",
         &[],
-        &["message", "transactions.orphan"],
+        &["extra", "transactions.orphan"],
         "the segment resent came 48 years later by the capture's clock: another connection, not a \
          retransmission",
     ),
@@ -192,3 +192,25 @@ pub const DERIVED: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_explains_no_more_than_it_says() {
+        let difference = |frame: u64, field: &str| Difference {
+            frame,
+            field: field.to_owned(),
+            expected: String::new(),
+            found: String::new(),
+        };
+        let reason = because("a.pcap", &[2, 3], &["latency", "edns.*"], "why");
+        assert!(reason.explains(&difference(2, "latency")));
+        assert!(reason.explains(&difference(3, "edns.ecs")));
+        assert!(!reason.explains(&difference(4, "latency")));
+        assert!(!reason.explains(&difference(2, "latency of another")));
+        assert!(!reason.explains(&difference(2, "qname")));
+        assert_eq!(reason.what(), "latency, edns.* of 2 frames");
+    }
+}
