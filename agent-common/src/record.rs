@@ -28,6 +28,8 @@ pub const DIRECTION_TAP: u8 = 3;
 
 /// [`Header::flags`]: `pid`, `uid` and `comm` are known.
 pub const FLAG_TASK: u16 = 1;
+/// [`Header::flags`]: the ports were found in a tunnel.
+pub const FLAG_TUNNEL: u16 = 2;
 
 /// Before every record. Written by the programs field by field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,8 @@ pub struct Agent {
     child: Child,
     admin: SocketAddr,
     lines: Arc<Mutex<Vec<Value>>>,
-    readers: Option<(JoinHandle<Result<()>>, JoinHandle<String>)>,
+    log: Arc<Mutex<String>>,
+    readers: Option<(JoinHandle<Result<()>>, JoinHandle<()>)>,
     /// The network namespace that it runs in, if not ours.
     namespace: Option<PathBuf>,
     /// A spool of its own, where the command does not name one.
@@ -71,17 +72,14 @@ impl Agent {
             command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(command)))?;
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stdout = child.stdout.take().context("no standard output")?;
-        let mut stderr = child.stderr.take().context("no standard error")?;
+        let stderr = child.stderr.take().context("no standard error")?;
         let kept = Arc::clone(&lines);
         let records = thread::spawn(move || read_records(stdout, &kept));
-        let log = thread::spawn(move || {
-            let mut bytes = Vec::new();
-            // What came before a failing read is still worth showing.
-            let _ = stderr.read_to_end(&mut bytes);
-            String::from_utf8_lossy(&bytes).into_owned()
-        });
-        let mut agent =
-            Self { child, admin, lines, readers: Some((records, log)), namespace, _spool: spool };
+        let log = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&log);
+        let words = thread::spawn(move || read_log(stderr, &kept));
+        let readers = Some((records, words));
+        let mut agent = Self { child, admin, lines, log, readers, namespace, _spool: spool };
         agent.await_ready()?;
         Ok(agent)
     }
@@ -111,6 +109,12 @@ impl Agent {
         })
     }
 
+    /// What it has written to its standard error so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The text of an administrative page, such as `/metrics`, with its status code.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
         get(self.admin, self.namespace.as_deref(), path)
@@ -135,7 +139,9 @@ impl Agent {
         shell::signal(&self.child, signal)?;
         let status = shell::wait(&mut self.child, END)?;
         let (records, log) = self.readers.take().context("already read")?;
-        let stderr = log.join().unwrap_or_default();
+        // What came before a failing read is still worth showing.
+        let _ = log.join();
+        let stderr = self.log();
         match records.join() {
             // A killed agent may end in mid line.
             Ok(_) if signal == Signal::KILL => {}
@@ -156,8 +162,8 @@ impl Agent {
         });
         if ready.is_err() {
             shell::end(&mut self.child);
-            let log = self.readers.take().and_then(|(_, log)| log.join().ok());
-            return ready.with_context(|| log.unwrap_or_default());
+            let _ = self.readers.take().map(|(_, log)| log.join());
+            return ready.with_context(|| self.log());
         }
         ready
     }
@@ -202,6 +208,16 @@ fn own_spool(command: &mut Command) -> Result<Option<tempfile::TempDir>> {
 pub fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     listener.local_addr().context("no address")
+}
+
+fn read_log(stderr: impl Read, log: &Mutex<String>) {
+    let mut stderr = BufReader::new(stderr);
+    let mut line = Vec::new();
+    while stderr.read_until(b'\n', &mut line).is_ok_and(|octets| octets > 0) {
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.push_str(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
 }
 
 fn read_records(stdout: impl Read, lines: &Mutex<Vec<Value>>) -> Result<()> {

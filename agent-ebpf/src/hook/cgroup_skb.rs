@@ -2,7 +2,7 @@
 
 use crate::counters::Counters;
 use crate::maps;
-use crate::parse::{self, ICMP, TCP, UDP, Verdict, be16};
+use crate::parse::{self, ICMP, Skb, TCP, UDP, Verdict, be16};
 use crate::ring::{self, Context};
 use crate::settings;
 use crate::task;
@@ -37,7 +37,7 @@ impl Way for Ingress {
 pub fn observe<W: Way>(skb: *mut __sk_buff) {
     let verdict = match short_way(skb) {
         Some(verdict) => verdict,
-        None => parse::classify(skb, 0, !W::EGRESS && is_for_us(skb)),
+        None => parse::classify(Skb::whole(skb), !W::EGRESS && is_for_us(skb)),
     };
     if verdict == Verdict::NotOurs {
         return;
@@ -153,6 +153,7 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8) {
         netns_cookie: netns(skb),
         cgroup_id,
         task: if W::EGRESS { sender(skb, protocol, cookie) } else { maps::owner(cookie) },
+        tunnelled: false,
     };
     ring::packet(counters, skb, 0, wire, &context);
 }

@@ -40,8 +40,9 @@ use aya::programs::Program;
 pub use cgroup::{here as cgroup2_mount, of_id as cgroup_of_id};
 use clock::Clock;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
+use dnscribe_common::owner;
 use dnscribe_common::record::{self, Header, Record, SocketError};
-use dnscribe_common::{owner, record::FLAG_TASK};
+use dnscribe_common::record::{FLAG_TASK, FLAG_TUNNEL};
 use programs::Loaded;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -163,10 +164,7 @@ impl Live {
             directory.display(),
             loaded.settings.describe()
         );
-        for (entry, reason) in &loaded.refused {
-            // Writing to a string cannot fail.
-            let _ = write!(description, "; without {} ({reason})", entry.loses);
-        }
+        without(&loaded, &mut description);
         let listeners = listeners(&mount, &directory).inspect_err(|reason| {
             let _ = write!(description, "; ICMP errors of connected sockets only ({reason})");
         });
@@ -193,7 +191,8 @@ impl Live {
         } else {
             format!("interface {}", options.interfaces.join(", "))
         };
-        let description = format!("hook socket{why}, attached to {on}");
+        let mut description = format!("hook socket{why}, attached to {on}");
+        without(&loaded, &mut description);
         Self::new(loaded, taps, Hook::Socket, description)
     }
 
@@ -301,6 +300,14 @@ impl Live {
     }
 }
 
+/// Adds what the kernel would not load.
+fn without(loaded: &Loaded, description: &mut String) {
+    for (entry, reason) in &loaded.refused {
+        // Writing to a string cannot fail.
+        let _ = write!(description, "; without {} ({reason})", entry.loses);
+    }
+}
+
 /// Waits for the programs that were running on other CPUs when they were detached. They run as RCU
 /// readers, and this system call returns after a grace period.
 fn await_programs() {
@@ -378,6 +385,9 @@ fn packet<'a>(
 fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::Locals>) -> Sight {
     match (header.direction, body, locals) {
         (record::DIRECTION_EGRESS, ..) => Sight::Egress,
+        // Whoever holds the tunnel's end carries another's packet. Where it is this host's own, it
+        // was seen on the tunnel's interface already, and must not count twice for the same.
+        _ if header.flags & FLAG_TUNNEL != 0 => Sight::Passive,
         (record::DIRECTION_TAP, Body::Ip { bytes, .. }, Some(locals)) => {
             locals.sight(header.ifindex, header.packet_type, bytes)
         }

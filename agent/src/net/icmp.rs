@@ -17,6 +17,8 @@ pub struct Quote {
     pub first_two: Option<u16>,
     /// Why it did not arrive.
     pub cause: Cause,
+    /// Whether a DNS message in UDP is a response, if so much of it is quoted.
+    pub is_response: Option<bool>,
 }
 
 /// The packet that `packet` quotes, if that is an ICMP destination-unreachable message (type 3 in
@@ -45,12 +47,13 @@ pub fn quoted(packet: &Ip<'_>) -> Option<Quote> {
     if inner.is_later_fragment() {
         return None;
     }
-    let payload = inner.payload.get(8..10).filter(|_| !tcp);
+    let payload = inner.payload.get(8..).filter(|_| !tcp).unwrap_or_default();
     Some(Quote {
         tcp,
         src: SocketAddr::new(inner.src, be16(ports, 0)),
         dst: SocketAddr::new(inner.dst, be16(ports, 2)),
-        first_two: payload.map(|two| be16(two, 0)),
+        first_two: payload.first_chunk::<2>().map(|id| u16::from_be_bytes(*id)),
+        is_response: payload.get(2).map(|flags| flags & 0x80 != 0),
         cause,
     })
 }
