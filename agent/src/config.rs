@@ -17,6 +17,7 @@ pub mod value;
 pub use error::ConfigError;
 
 use crate::capture::ports::PortSet;
+use crate::join::Joining;
 use crate::pair::PairOptions;
 use crate::sink::spool::{SpoolConfig, WhenFull};
 use crate::sink::{
@@ -30,7 +31,7 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use value::{Compress, Hook, Listen, LogFormat, LogLevel, Output};
+use value::{Compress, Hook, Join, Listen, LogFormat, LogLevel, Output};
 
 /// Whoever replays a file sits before it, and need not wait longer for a wrong address.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(30);
@@ -79,6 +80,8 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// How queries meet their responses.
     pub pairing: PairOptions,
+    /// Whether the transactions of one lookup at a resolver are joined.
+    pub joining: Joining,
     /// The streams of the sinks.
     pub streams: StreamChoice,
     /// Where records go; at least one.
@@ -100,6 +103,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Whether message records hold the message's octets.
     pub messages_wire: bool,
+    /// Whether records hold internationalised names in Unicode, too.
+    pub records_idn: bool,
     /// What is logged.
     pub log: LogConfig,
     /// How long the end may take.
@@ -203,6 +208,10 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         ring_bytes: layer.capture.ring_bytes.map_or(32 << 20, |size| size.0),
         snap_bytes: layer.capture.snap_bytes.map_or(131_072, |size| size.0),
     };
+    let joining = match layer.join {
+        None | Some(Join::Auto) => Joining::Auto,
+        Some(Join::Off) => Joining::Off,
+    };
     let log = LogConfig {
         format: layer.log.format.unwrap_or(LogFormat::Text),
         level: layer.log.level.unwrap_or(LogLevel::Info),
@@ -212,6 +221,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         region: layer.region.map(|region| region.0),
         capture,
         pairing,
+        joining,
         streams,
         sinks,
         output: layer.output.unwrap_or(Output::Auto),
@@ -222,6 +232,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
         messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
+        records_idn: layer.records.idn.is_some_and(|idn| idn.0),
         log,
         drain_timeout: layer.drain_timeout.map_or(Duration::from_secs(10), |span| span.0),
         duration: layer.duration.map(|span| span.0),

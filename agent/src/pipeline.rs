@@ -2,16 +2,18 @@
 //!
 //! One thread owns it all; nothing here waits for a sink unless told to (replay).
 
-mod fallback;
 mod output;
+#[cfg(test)]
+mod tests;
 
 pub use output::{Output, OutputOptions};
 
 use crate::capture::Packet;
 use crate::decode::{Decoded, Decoder, DecoderOptions};
+use crate::join::{Joiner, Joining};
 use crate::ledger::{Counters, Kernel, Ring};
 use crate::metrics::{self, Build, Snapshot};
-use crate::pair::{PairOptions, Pairer};
+use crate::pair::{PairOptions, Pairer, Transaction};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,10 +27,11 @@ pub const LEDGER_EVERY: Duration = Duration::from_secs(10);
 /// What waits is looked through this often, by the capture's clock.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 
-/// Decoder, pairing and output, with their state.
+/// Decoder, pairing, joining and output, with their state.
 pub struct Pipeline {
     decoder: Decoder,
     pairer: Pairer,
+    joiner: Joiner,
     output: Output,
     last_packet: Timestamp,
     next_expiry: Timestamp,
@@ -38,11 +41,17 @@ pub struct Pipeline {
 impl Pipeline {
     /// An empty pipeline, whose first ledger record is due [`LEDGER_EVERY`] after the epoch.
     #[must_use]
-    pub fn new(decoder: DecoderOptions, pairing: PairOptions, output: Output) -> Self {
+    pub fn new(
+        decoder: DecoderOptions,
+        pairing: PairOptions,
+        joining: Joining,
+        output: Output,
+    ) -> Self {
         let epoch = output.epoch();
         Self {
             decoder: Decoder::new(decoder),
             pairer: Pairer::new(pairing),
+            joiner: Joiner::new(joining),
             output,
             last_packet: epoch,
             next_expiry: epoch.plus(EXPIRE_EVERY),
@@ -57,16 +66,16 @@ impl Pipeline {
             self.expire(packet.ts);
         }
         self.last_packet = packet.ts;
-        let Self { decoder, pairer, output, .. } = self;
-        decoder.observe(packet, &mut |decoded| route(decoded, pairer, output));
+        let Self { decoder, pairer, joiner, output, .. } = self;
+        decoder.observe(packet, &mut |decoded| route(decoded, pairer, joiner, output));
     }
 
     /// Lets time pass: what has waited too long is given up.
     pub fn expire(&mut self, now: Timestamp) {
         self.next_expiry = now.plus(EXPIRE_EVERY);
-        let Self { decoder, pairer, output, .. } = self;
-        decoder.expire(now, &mut |decoded| route(decoded, pairer, output));
-        pairer.expire(now, &mut |transaction| output.transaction(transaction));
+        let Self { decoder, pairer, joiner, output, .. } = self;
+        decoder.expire(now, &mut |decoded| route(decoded, pairer, joiner, output));
+        pairer.expire(now, &mut |transaction| give(transaction, joiner, output));
     }
 
     /// Sends what was rendered to the sinks.
@@ -112,6 +121,7 @@ impl Pipeline {
         metrics::render(&Snapshot {
             counters: &self.counters(taken),
             transactions: self.output.metrics(),
+            joined: &self.joiner.joined(),
             ring_used_bytes,
             spool_bytes: self.output.spool_bytes(),
             gauges: &self.output.gauges(),
@@ -121,9 +131,9 @@ impl Pipeline {
 
     /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given.
     pub fn finish(&mut self, now: Timestamp) {
-        let Self { decoder, pairer, output, .. } = self;
-        decoder.finish(&mut |decoded| route(decoded, pairer, output));
-        pairer.finish(now, &mut |transaction| output.transaction(transaction));
+        let Self { decoder, pairer, joiner, output, .. } = self;
+        decoder.finish(&mut |decoded| route(decoded, pairer, joiner, output));
+        pairer.finish(now, &mut |transaction| give(transaction, joiner, output));
         self.output.offer();
     }
 
@@ -144,15 +154,25 @@ impl Pipeline {
     }
 }
 
-fn route(decoded: Decoded, pairer: &mut Pairer, output: &mut Output) {
+fn route(decoded: Decoded, pairer: &mut Pairer, joiner: &mut Joiner, output: &mut Output) {
     match decoded {
         Decoded::Message(message) => {
             output.message(&message);
-            pairer.observe(message, &mut |transaction| output.transaction(transaction));
+            let note = joiner.note(&message);
+            let began =
+                pairer.observe(message, &mut |transaction| give(transaction, joiner, output));
+            if let Some(note) = note.filter(|_| began) {
+                joiner.begin(&note);
+            }
         }
         Decoded::Unreachable(error) => {
-            pairer.unreachable(&error, &mut |transaction| output.transaction(transaction));
+            pairer.unreachable(&error, &mut |transaction| give(transaction, joiner, output));
         }
         Decoded::DeadLetter(letter) => output.dead_letter(&letter),
     }
+}
+
+fn give(transaction: &Transaction<'_>, joiner: &mut Joiner, output: &mut Output) {
+    let links = joiner.end(transaction);
+    output.transaction(transaction, &links);
 }

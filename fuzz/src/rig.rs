@@ -2,6 +2,7 @@
 
 use dnscribe::capture::{Body, Origin, Packet, Sight};
 use dnscribe::decode::DecoderOptions;
+use dnscribe::join::Joining;
 use dnscribe::ledger::{Counters, Delivery, Kernel, Ring};
 use dnscribe::pair::PairOptions;
 use dnscribe::pipeline::{Output, OutputOptions, Pipeline, Taken};
@@ -82,7 +83,8 @@ impl Rig {
         let sink = Reader::new(reading);
         let records = Arc::clone(&sink.records);
         let output = Output::new(options, vec![Box::new(sink)]);
-        let pipeline = Pipeline::new(bounds.decoder.clone(), bounds.pairing, output);
+        let pipeline =
+            Pipeline::new(bounds.decoder.clone(), bounds.pairing, Joining::default(), output);
         Self { pipeline, bounds, now: epoch, packets: 0, records }
     }
 

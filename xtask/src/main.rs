@@ -4,6 +4,7 @@ mod bench;
 mod bless;
 mod build;
 mod ci;
+mod conformance;
 mod demo;
 mod fuzz;
 mod interrupt;
@@ -43,6 +44,8 @@ enum Command {
     Test(test::Args),
     /// Check format, lints, licences and schemas
     Lint,
+    /// Compare every capture of the corpus with what other programs find in it
+    Conformance(conformance::Args),
     /// Measure, as JSON lines
     Bench(bench::Args),
     /// A DNS lab in network namespaces for the dev loop
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
         Command::Lint => lint::main(),
+        Command::Conformance(args) => conformance::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Lab(args) => lab::main(&args),
         Command::Demo(args) => demo::main(&args),

@@ -3,9 +3,9 @@
 use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
-    Address, Broker, Compress, Count, DiskBytes, Hook, Listen, LogFormat, LogLevel, Name, Output,
-    Partitions, PositiveSpan, Replicas, Retention, RingBytes, RotateBytes, RotateEvery, SnapBytes,
-    Span, Switch, Topic, Version,
+    Address, Broker, Compress, Count, DiskBytes, Hook, Join, Listen, LogFormat, LogLevel, Name,
+    Output, Partitions, PositiveSpan, Replicas, Retention, RingBytes, RotateBytes, RotateEvery,
+    SnapBytes, Span, Switch, Topic, Version,
 };
 use crate::capture::ports::PortSet;
 use crate::sink::spool::WhenFull;
@@ -69,6 +69,9 @@ layer! {
         /// How queries meet their responses.
         #[serde(deserialize_with = "section")]
         pairing: PairingLayer,
+        /// Whether the transactions of one lookup are joined.
+        #[serde(deserialize_with = "text")]
+        join: Option<Join>,
         /// The streams of every sink of which no more is said.
         #[serde(deserialize_with = "joined")]
         streams: Option<StreamSet>,
@@ -96,6 +99,9 @@ layer! {
         /// What message records hold.
         #[serde(deserialize_with = "section")]
         messages: MessagesLayer,
+        /// What every record holds.
+        #[serde(deserialize_with = "section")]
+        records: RecordsLayer,
         /// What is logged.
         #[serde(deserialize_with = "section")]
         log: LogLayer,
@@ -264,6 +270,15 @@ layer! {
         /// Whether message records hold the message's octets.
         #[serde(deserialize_with = "text")]
         wire: Option<Switch>,
+    }
+}
+
+layer! {
+    /// Section `records`.
+    RecordsLayer {
+        /// Whether names in other scripts stand there in Unicode, too.
+        #[serde(deserialize_with = "text")]
+        idn: Option<Switch>,
     }
 }
 

@@ -56,6 +56,10 @@ pub(super) struct Tally {
     pub malformed: [u64; Malformed::ALL.len()],
     pub queries: u64,
     pub responses: u64,
+    /// ICMP errors about queries; these are told.
+    pub icmp_about_queries: u64,
+    /// ICMP errors about responses.
+    pub icmp_about_responses: u64,
 }
 
 impl Tally {

@@ -1,10 +1,10 @@
 //! Records are rendered here, once, and handed to the sinks.
 
-use super::fallback::Fallback;
 use crate::capture;
 use crate::decode::dns::{rcode_name, type_name};
 use crate::decode::{DeadLetter, Message};
 use crate::enrich::{Enricher, Known};
+use crate::join::Links;
 use crate::ledger::{Counters, Delivery};
 use crate::metrics::{Seen, TransactionMetrics};
 use crate::pair::{Transaction, Vantage};
@@ -59,7 +59,6 @@ pub struct Output {
     wait_for_sinks: Option<Arc<AtomicBool>>,
     sinks: Vec<Box<dyn Sink>>,
     trays: Vec<Tray>,
-    fallback: Fallback,
     metrics: TransactionMetrics,
     ledgers: u64,
 }
@@ -74,7 +73,6 @@ impl Output {
             wait_for_sinks: options.wait_for_sinks,
             trays: trays(&sinks),
             sinks,
-            fallback: Fallback::default(),
             metrics: TransactionMetrics::default(),
             ledgers: 0,
         }
@@ -108,11 +106,10 @@ impl Output {
     }
 
     /// Takes a transaction: its record and its metrics.
-    pub(super) fn transaction(&mut self, transaction: &Transaction<'_>) {
+    pub(super) fn transaction(&mut self, transaction: &Transaction<'_>, links: &Links) {
         let Some(subject) = transaction.subject() else { return };
         let id = self.identity.namespace().message(subject.envelope.id);
-        let tcp_fallback_of = self.fallback.join(transaction, id);
-        let (_, server) = subject.ends();
+        let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = self.identity.resolver(server.ip());
         self.metrics.transaction(&seen(transaction, &resolver));
         if self.trays.iter().any(|tray| tray.renders(Stream::Transactions)) {
@@ -120,7 +117,7 @@ impl Output {
             let known = actor.map(|message| look_up_sender(&mut self.enricher, message));
             let known = known.unwrap_or_default();
             let context = actor.map(|message| context(message, &known)).unwrap_or_default();
-            let context = Context { tcp_fallback_of, ..context };
+            let context = Context { links: *links, ..context };
             if let Some(record) = self.identity.transaction(transaction, &resolver, context) {
                 push_transaction(&mut self.trays, transaction, &record);
             }
@@ -140,7 +137,7 @@ impl Output {
         let context = Context {
             process: task.map(|task| process(task, &known)),
             container: container(&known),
-            tcp_fallback_of: None,
+            links: Links::default(),
         };
         let record = self.identity.dead_letter(letter, context);
         let key = self.identity.node.as_bytes();
@@ -336,7 +333,7 @@ fn context<'a>(message: &Message, known: &'a Known) -> Context<'a> {
     Context {
         process: message.envelope.task.as_ref().map(|task| process(task, known)),
         container: container(known),
-        tcp_fallback_of: None,
+        links: Links::default(),
     }
 }
 

@@ -126,7 +126,10 @@ impl<'a> Step<'a> {
         let (local, remote) = self.ends();
         let transport = if self.number & 1 == 0 { Transport::Udp } else { Transport::Tcp };
         let errno = i32::from(self.number >> 1);
-        rig.show_body(Body::SocketError { transport, local, remote, errno }, Place::passing(&[]));
+        rig.show_body(
+            Body::SocketError { transport, local, remote, errno, seen: false },
+            Place::passing(&[]),
+        );
     }
 }
 

@@ -182,6 +182,11 @@ fn a_right_that_is_granted_later_is_noticed() {
     let mut command = Command::new(environment::binary().unwrap());
     command.args(["run", "--sink", "kafka", "--sink", "stdout", "--stream", "ledger"]);
     let agent = Agent::start(command.env("DNSCRIBE_CONFIG", &config)).unwrap();
+    let failed = "the Kafka producer has failed; another one takes over";
+    shell::wait_for("the refusal", Duration::from_secs(30), || {
+        Ok(agent.log().contains(failed).then_some(()))
+    })
+    .unwrap();
     broker.let_write(STRANGER, LEDGER).unwrap();
     live::wait_for(&agent, "a delivery", Duration::from_secs(30), |scrape| {
         scrape.records("ledger", "in_flight") + scrape.records("ledger", "spooled") == 0
@@ -189,7 +194,6 @@ fn a_right_that_is_granted_later_is_noticed() {
     });
     let end = agent.terminate().unwrap();
     assert!(!consume(&broker.bootstrap(), LEDGER).is_empty());
-    let told = end.stderr.matches("the Kafka producer has failed; another one takes over").count();
-    assert_eq!(told, 1, "{}", end.stderr);
+    assert_eq!(end.stderr.matches(failed).count(), 1, "{}", end.stderr);
     assert!(end.stderr.contains("grant the user the right"), "{}", end.stderr);
 }
