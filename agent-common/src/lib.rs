@@ -7,6 +7,7 @@
 
 pub mod counter;
 pub mod globals;
+pub mod layers;
 pub mod owner;
 pub mod record;
 
@@ -23,3 +24,9 @@ pub const CONFIG_WORDS: u32 = 1;
 pub const OWNERS: u32 = 65_536;
 /// Fragmented datagrams remembered at a time.
 pub const FRAGMENTS: u32 = 4_096;
+/// How long the fragments of a datagram are taken for one, by the clock of the capture: what Linux
+/// gives them (`net.ipv4.ipfrag_time`).
+pub const FRAGMENT_LIFETIME_NS: u64 = 30_000_000_000;
+
+/// The mark (`SO_MARK`) of the agent's raw sockets: what they are given is for the programs to see.
+pub const ICMP_MARK: u32 = 0x646e_7363;

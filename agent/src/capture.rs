@@ -39,6 +39,9 @@ pub struct Task {
     pub pid: u32,
     /// User id in the initial user namespace.
     pub uid: u32,
+    /// When the process started, in nanoseconds of `CLOCK_BOOTTIME`; 0 where unknown. With the pid it
+    /// names the process for ever.
+    pub start_ns: u64,
     /// The process's name (that of its first thread), NUL padded.
     pub comm: [u8; 16],
 }
@@ -108,5 +111,7 @@ pub enum Body<'a> {
         remote: SocketAddr,
         /// The socket's error as a positive errno (`ECONNREFUSED`, `EHOSTUNREACH`, ...).
         errno: i32,
+        /// Whether the ICMP packet itself is seen too.
+        seen: bool,
     },
 }

@@ -103,6 +103,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Whether message records hold the message's octets.
     pub messages_wire: bool,
+    /// Whether records hold internationalised names in Unicode, too.
+    pub records_idn: bool,
     /// What is logged.
     pub log: LogConfig,
     /// How long the end may take.
@@ -230,6 +232,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
         messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
+        records_idn: layer.records.idn.is_some_and(|idn| idn.0),
         log,
         drain_timeout: layer.drain_timeout.map_or(Duration::from_secs(10), |span| span.0),
         duration: layer.duration.map(|span| span.0),

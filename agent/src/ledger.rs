@@ -63,15 +63,27 @@ pub struct Decode {
     pub queries: u64,
     /// Of these, responses.
     pub responses: u64,
+    /// Directions of TCP connections that were forgotten to make room for others; packets of theirs
+    /// that waited are malformed.
+    #[serde(default)]
+    pub evicted_streams: u64,
+    /// ICMP errors about queries that came in packets.
+    #[serde(default)]
+    pub icmp_about_queries: u64,
+    /// ICMP errors about responses: no query failed, and no transaction tells of it.
+    #[serde(default)]
+    pub icmp_about_responses: u64,
 }
 
 /// Identity 4: `queries = answered + timeout + icmp_error + evicted + open + retransmitted`;
-/// `responses = answered + late + duplicate + orphan`.
+/// `responses = answered + late + duplicate + orphan`. With decode:
+/// `decode.responses + shared = responses + continued`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pairing {
     /// Queries taken.
     pub queries: u64,
-    /// Responses taken.
+    /// Responses taken: a zone transfer of many messages is one, and a response to several queries is
+    /// as many.
     pub responses: u64,
     /// Queries whose response came in time.
     pub answered: u64,
@@ -91,6 +103,19 @@ pub struct Pairing {
     pub duplicate: u64,
     /// Responses to no query seen.
     pub orphan: u64,
+    /// Messages of zone transfers behind the first one of each: of the response that it counts for.
+    #[serde(default, skip_serializing_if = "never")]
+    pub continued: u64,
+    /// Further queries that a response to all answered (mDNS), each of them one more response.
+    #[serde(default, skip_serializing_if = "never")]
+    pub shared: u64,
+}
+
+/// Every counter is written; the schemas call those optional that came after the first release of
+/// theirs, for records of before lack them.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn never(_: &u64) -> bool {
+    false
 }
 
 /// Identity 5: `records = delivered + spooled + in_flight + filtered + Σ dropped`.

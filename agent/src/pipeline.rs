@@ -3,6 +3,8 @@
 //! One thread owns it all; nothing here waits for a sink unless told to (replay).
 
 mod output;
+#[cfg(test)]
+mod tests;
 
 pub use output::{Output, OutputOptions};
 
@@ -133,6 +135,12 @@ impl Pipeline {
         decoder.finish(&mut |decoded| route(decoded, pairer, joiner, output));
         pairer.finish(now, &mut |transaction| give(transaction, joiner, output));
         self.output.offer();
+    }
+
+    /// Memory used by packets that wait for others, in octets: see [`Decoder::memory_bytes`].
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.decoder.memory_bytes()
     }
 
     /// The room of the records and sinks.

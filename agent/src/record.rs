@@ -8,6 +8,7 @@ mod build;
 mod dlq;
 mod event_id;
 mod fields;
+mod idn;
 mod ledger;
 mod message;
 mod schema;
@@ -19,7 +20,11 @@ pub use avro::avro_schema;
 pub use build::{Context, Identity};
 pub use dlq::DlqRecord;
 pub use event_id::{EventId, Namespace};
-pub use fields::{AnswerFields, ContainerFields, EdeFields, EdnsFields, ProcessFields};
+pub use fields::{
+    AnswerFields, ContainerFields, DsoFields, EdeFields, EdnsFields, IcmpFields, OptionFields,
+    ProcessFields, QuestionFields,
+};
+pub use idn::unicode;
 pub use ledger::LedgerRecord;
 pub use message::MessageRecord;
 pub use schema::{json_schema, names as schema_names};

@@ -6,11 +6,14 @@
 //! RFC 3849 set aside for benchmarks and documentation.
 
 mod capture;
+mod hazards;
+pub mod latency;
 mod network;
 mod stutter;
 mod zones;
 
-pub use capture::Capture;
+pub use capture::{Capture, dns_times};
+pub use hazards::{Fate, inside};
 pub use stutter::Stutter;
 
 use crate::dnsperf::{Load, Perf};

@@ -2,14 +2,15 @@
 
 use crate::counters::Counters;
 use crate::maps;
-use crate::parse::{self, TCP, UDP, Verdict, be16};
+use crate::parse::{self, ICMP, Skb, TCP, UDP, Verdict, be16};
 use crate::ring::{self, Context};
 use crate::settings;
 use crate::task;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
-    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_skb_cgroup_id,
+    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_cgroup_id,
 };
+use dnscribe_common::ICMP_MARK;
 use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::globals::{NETNS_BTF, NETNS_HELPER, Setting};
 use dnscribe_common::owner::Owner;
@@ -36,7 +37,7 @@ impl Way for Ingress {
 pub fn observe<W: Way>(skb: *mut __sk_buff) {
     let verdict = match short_way(skb) {
         Some(verdict) => verdict,
-        None => parse::classify(skb, 0, false),
+        None => parse::classify(Skb::whole(skb), !W::EGRESS && is_for_us(skb)),
     };
     if verdict == Verdict::NotOurs {
         return;
@@ -74,8 +75,10 @@ fn short_way(skb: *mut __sk_buff) -> Option<Verdict> {
         return None;
     };
     if protocol != UDP && protocol != TCP {
-        // IPv6 extension headers may hide what we look for; anything else is not ours.
-        return if upper == 40 { None } else { Some(Verdict::NotOurs) };
+        // IPv6 extension headers may hide what we look for, ICMP may tell of it; anything else is not
+        // ours.
+        let long = upper == 40 || protocol == ICMP;
+        return if long { None } else { Some(Verdict::NotOurs) };
     }
     if upper == 20 {
         judge::<20>(start, end, protocol, claimed)
@@ -115,6 +118,21 @@ fn judge<const UPPER: usize>(
     Some(Verdict::Emit(protocol))
 }
 
+/// Whether the socket is one of the raw sockets by which the agent has ICMP errors shown. Those of
+/// others show the same once more.
+#[inline(always)]
+fn is_for_us(skb: *mut __sk_buff) -> bool {
+    // SAFETY: the kernel hands a valid context; the helper gives a socket or null.
+    unsafe {
+        let socket = (*skb).__bindgen_anon_2.sk;
+        if socket.is_null() {
+            return false;
+        }
+        let socket = bpf_sk_fullsock(socket);
+        !socket.is_null() && (*socket).mark == ICMP_MARK
+    }
+}
+
 #[inline(always)]
 fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8) {
     // SAFETY: the kernel hands a valid context; the helpers are allowed for it.
@@ -135,6 +153,7 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8) {
         netns_cookie: netns(skb),
         cgroup_id,
         task: if W::EGRESS { sender(skb, protocol, cookie) } else { maps::owner(cookie) },
+        tunnelled: false,
     };
     ring::packet(counters, skb, 0, wire, &context);
 }

@@ -74,6 +74,7 @@ pub fn observe(socket: *const core::ffi::c_void) {
         netns_cookie: read(net, Setting::NetCookie),
         cgroup_id: 0,
         task: maps::owner(read(socket, Setting::SockCookie)),
+        tunnelled: false,
     };
     let error = SocketError {
         local,

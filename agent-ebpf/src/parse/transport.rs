@@ -1,8 +1,9 @@
 //! UDP and TCP headers (RFC 768, RFC 9293).
 
-use super::{Verdict, be16, load};
+use super::ip::Upper;
+use super::{Skb, Verdict, be16};
 use crate::maps;
-use aya_ebpf::bindings::__sk_buff;
+use dnscribe_common::layers::Octets;
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
@@ -11,33 +12,44 @@ const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
 
-/// Whether one of the ports at `at` is ours.
+/// Source and destination port.
+pub type Ports = (u16, u16);
+
+/// The ports at `at`.
 #[inline(always)]
-pub fn ports_are_ours(skb: *mut __sk_buff, at: u32) -> bool {
-    match load::<4>(skb, at) {
-        Some([a, b, c, d]) => maps::port_is_ours(be16(c, d)) || maps::port_is_ours(be16(a, b)),
-        None => false,
-    }
+pub fn ports(packet: Skb, at: u32) -> Option<Ports> {
+    let [a, b, c, d] = packet.load(at)?;
+    Some((be16(a, b), be16(c, d)))
 }
 
-/// Whether a TCP segment tells anything: payload, or that a stream begins or ends. `data_offset`
-/// and `flags` are the octets 12 and 13 of its header, `room` the octets of header and payload.
+/// Whether one of the ports is ours.
+#[inline(always)]
+pub fn are_ours((src, dst): Ports) -> bool {
+    maps::port_is_ours(dst) || maps::port_is_ours(src)
+}
+
+/// Whether a TCP segment tells anything: payload, or that a stream begins or ends; or a header that
+/// is longer than there is room for, or shorter than a header, which is for userspace to refuse.
+/// `data_offset` and `flags` are the octets 12 and 13 of the header, `room` the octets of header
+/// and payload.
 #[inline(always)]
 pub fn tcp_may_carry(data_offset: u8, flags: u8, room: u32) -> bool {
-    flags & (FIN | SYN | RST) != 0 || room > u32::from(data_offset >> 4) * 4
+    let header = u32::from(data_offset >> 4) * 4;
+    flags & (FIN | SYN | RST) != 0 || header < 20 || room != header
 }
 
-/// The verdict on a UDP or TCP header at `at`, in a packet that ends at `end`.
+/// The verdict on a UDP or TCP header, and its ports, 0 where there are none.
 #[inline(always)]
-pub fn judge(skb: *mut __sk_buff, protocol: u8, at: u32, end: u32) -> Verdict {
-    if !ports_are_ours(skb, at) {
-        return Verdict::NotOurs;
+pub fn judge(packet: Skb, upper: &Upper) -> (Verdict, Ports) {
+    let Some(ports) = ports(packet, upper.at) else { return (Verdict::NotOurs, (0, 0)) };
+    if !are_ours(ports) {
+        return (Verdict::NotOurs, ports);
     }
-    if protocol == TCP
-        && let Some([data_offset, flags]) = load::<2>(skb, at + 12)
-        && !tcp_may_carry(data_offset, flags, end.saturating_sub(at))
+    if upper.protocol == TCP
+        && let Some([data_offset, flags]) = packet.load(upper.at + 12)
+        && !tcp_may_carry(data_offset, flags, upper.end.saturating_sub(upper.at))
     {
-        return Verdict::TcpNoPayload;
+        return (Verdict::TcpNoPayload, ports);
     }
-    Verdict::Emit(protocol)
+    (Verdict::Emit(upper.protocol), ports)
 }

@@ -110,11 +110,14 @@ impl Run {
         let Self { mut live, mut pipeline, mut watch, endpoint, config, .. } = self;
         let limit = config.drain_timeout;
         let end = Instant::now() + limit;
+        // A ring so full that the time does not suffice must leave some for the sinks, and for the
+        // last ledger record, that tells of what is still in it.
+        let drained = Instant::now() + limit / 2;
         endpoint.set_ready(Err("stopping".to_owned()));
         live.detach();
-        while live.drain(DRAIN, &mut |packet| pipeline.observe(packet)) > 0 && Instant::now() < end
-        {
-        }
+        while live.drain(DRAIN, &mut |packet| pipeline.observe(packet)) > 0
+            && Instant::now() < drained
+        {}
         let now = Timestamp::now();
         pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());

@@ -58,7 +58,8 @@ impl Blueprint<'_> {
         let resolvers = config.resolvers.clone().into_iter().collect();
         let (node, region) = (config.node.clone(), config.region.clone());
         let options = OutputOptions {
-            identity: Identity::new(node, region, self.epoch, resolvers),
+            identity: Identity::new(node, region, self.epoch, resolvers)
+                .with_unicode(config.records_idn),
             enricher: self.enricher,
             wait_for_sinks: self.wait_for_sinks,
         };

@@ -99,6 +99,9 @@ layer! {
         /// What message records hold.
         #[serde(deserialize_with = "section")]
         messages: MessagesLayer,
+        /// What every record holds.
+        #[serde(deserialize_with = "section")]
+        records: RecordsLayer,
         /// What is logged.
         #[serde(deserialize_with = "section")]
         log: LogLayer,
@@ -267,6 +270,15 @@ layer! {
         /// Whether message records hold the message's octets.
         #[serde(deserialize_with = "text")]
         wire: Option<Switch>,
+    }
+}
+
+layer! {
+    /// Section `records`.
+    RecordsLayer {
+        /// Whether names in other scripts stand there in Unicode, too.
+        #[serde(deserialize_with = "text")]
+        idn: Option<Switch>,
     }
 }
 

@@ -85,6 +85,8 @@ metrics:
   listen: 0.0.0.0:9000
 messages:
   wire: true
+records:
+  idn: true
 log:
   format: json
   level: debug
@@ -138,7 +140,7 @@ fn reads_every_key() {
     let home: IpAddr = "192.0.2.1".parse().unwrap();
     assert_eq!((config.resolvers.len(), config.resolvers[&home].as_str()), (3, "home"));
     assert_eq!(config.metrics_listen, Some("0.0.0.0:9000".parse().unwrap()));
-    assert!(config.messages_wire && config.output == Output::Json);
+    assert!(config.messages_wire && config.records_idn && config.output == Output::Json);
     assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug });
     assert_eq!(config.drain_timeout, Duration::from_secs(2));
     assert_eq!(config.duration, Some(Duration::from_millis(100)));

@@ -149,6 +149,7 @@ fn query(from: SocketAddr, to: SocketAddr, id: u16, qname: &str) -> Seen<'_> {
 fn message(seen: &Seen<'_>, now_us: u64) -> Box<Message> {
     let answers = seen.cname.map(|target| Answer {
         name: seen.qname.into(),
+        class: 1,
         rtype: 5,
         ttl_seconds: 60,
         data: target.into(),
@@ -160,7 +161,7 @@ fn message(seen: &Seen<'_>, now_us: u64) -> Box<Message> {
             ts: Timestamp::from_nanos(1_000_000_000_000_000 + now_us * 1000),
             scope: 0,
             sight: seen.sight,
-            task: seen.pid.map(|pid| Task { pid, uid: 0, comm: [0; 16] }),
+            task: seen.pid.map(|pid| Task { pid, uid: 0, start_ns: 0, comm: [0; 16] }),
             cgroup_id: 0,
             transport: Transport::Udp,
             src: seen.from,

@@ -103,7 +103,11 @@ impl Pairing {
         let responses = self.answered + self.late + self.duplicate + self.orphan;
         [
             ("queries = decode.queries", self.queries, decode.queries),
-            ("responses = decode.responses", self.responses, decode.responses),
+            (
+                "responses + continued = decode.responses + shared",
+                self.responses + self.continued,
+                decode.responses + self.shared,
+            ),
             (
                 "queries = answered + timeout + icmp_error + evicted + open + retransmitted",
                 self.queries,
@@ -147,6 +151,7 @@ mod tests {
             messages: 4,
             queries: 2,
             responses: 2,
+            ..Decode::default()
         };
         counters.pairing = Pairing {
             queries: 2,

@@ -109,7 +109,7 @@ impl Output {
     pub(super) fn transaction(&mut self, transaction: &Transaction<'_>, links: &Links) {
         let Some(subject) = transaction.subject() else { return };
         let id = self.identity.namespace().message(subject.envelope.id);
-        let (_, server) = subject.ends();
+        let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = self.identity.resolver(server.ip());
         self.metrics.transaction(&seen(transaction, &resolver));
         if self.trays.iter().any(|tray| tray.renders(Stream::Transactions)) {

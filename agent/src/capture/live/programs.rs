@@ -3,7 +3,7 @@
 use super::btf::Btf;
 use super::settings::Settings;
 use super::{CannotCapture, LiveOptions, ring};
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
@@ -40,8 +40,11 @@ pub const CGROUP: [Entry; 9] = [
     entry("sendmsg6", false, "owners of unconnected IPv6 sockets"),
     entry(SOCKET_ERROR, false, "ICMP errors (Linux 5.14 and BTF)"),
 ];
-/// The one program of hook `socket`.
-pub const SOCKET: [Entry; 1] = [entry("tap", true, "packets on interfaces")];
+/// Programs of hook `socket`.
+pub const SOCKET: [Entry; 2] =
+    [entry("tap", true, "packets on interfaces"), entry(WITHIN, false, "packets in tunnels")];
+/// The program that `tap` calls for a packet within a packet.
+const WITHIN: &str = "tap_within";
 /// The program on the tracepoint.
 pub const SOCKET_ERROR: &str = "socket_error";
 
@@ -79,10 +82,13 @@ pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCap
             .collect();
         let Some((entry, error)) = load_all(&mut ebpf, &entries) else {
             set_ports(&mut ebpf, options)?;
+            if entries.iter().any(|entry| entry.name == WITHIN) {
+                set_within(&mut ebpf)?;
+            }
             return Ok(Loaded { ebpf, entries, refused, settings });
         };
         let (log, reason) = explain(&error);
-        let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap");
+        let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | WITHIN);
         if settings.degrade(is_hook, &log) {
             continue;
         }
@@ -178,6 +184,20 @@ fn set_ports(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture
         ports.set(index, word, 0).map_err(|error| internal(chain(&error)))?;
     }
     Ok(())
+}
+
+/// Puts the program for packets within packets where `tap` finds it.
+fn set_within(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
+    let internal = |what: String| CannotCapture::new(what, "this is a bug; please report it");
+    let fd = match ebpf.program(WITHIN) {
+        Some(Program::SocketFilter(program)) => program.fd().map_err(|error| chain(&error)),
+        _ => Err(format!("no program {WITHIN}")),
+    };
+    let fd = fd.map_err(internal)?.try_clone().map_err(|error| internal(chain(&error)))?;
+    let map = ebpf.map_mut("WITHIN").ok_or_else(|| internal("no map WITHIN".into()))?;
+    let mut calls: ProgramArray<&mut MapData> =
+        ProgramArray::try_from(map).map_err(|error| internal(chain(&error)))?;
+    calls.set(0, &fd, 0).map_err(|error| internal(chain(&error)))
 }
 
 /// What the remedy for a lack of privilege is.
