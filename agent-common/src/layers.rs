@@ -5,6 +5,8 @@
 //! named by an `EtherType` (IEEE 802.3, 3.2.6): VLAN tags, GRE and GENEVE carry one anyway, and
 //! there are numbers for Ethernet, PPP and MPLS too.
 
+#![expect(clippy::inline_always, reason = "the verifier follows one program, without calls")]
+
 mod link;
 mod tunnel;
 

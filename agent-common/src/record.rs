@@ -11,12 +11,17 @@ pub const CLASSES: [usize; 8] = [112, 240, 576, 1_520, 4_176, 16_384, 65_536, 13
 
 /// Octets told of a packet of encrypted DNS that carries application data, at most: a record of the
 /// first class, which holds its headers.
-pub const HEADERS_ROOM: u32 = CLASSES[0] as u32;
+pub const HEADERS_ROOM: u32 = room(0);
 /// The same of one in a tunnel.
-pub const TUNNELLED_HEADERS_ROOM: u32 = CLASSES[1] as u32;
+pub const TUNNELLED_HEADERS_ROOM: u32 = room(1);
 /// The same of one that may be of a handshake. A `ClientHello` with post-quantum key shares has about
 /// 1,800 octets; what a server sends first some thousands, of which the first hundred are readable.
-pub const HANDSHAKE_ROOM: u32 = CLASSES[4] as u32;
+pub const HANDSHAKE_ROOM: u32 = room(4);
+
+#[expect(clippy::cast_possible_truncation, reason = "no class is near the bound of an `u32`")]
+const fn room(class: usize) -> u32 {
+    CLASSES[class] as u32
+}
 
 /// Octets before the packet.
 pub const HEADER_BYTES: usize = 88;

@@ -12,6 +12,7 @@ pub use transport::{TCP, UDP, mapped, tcp_may_carry};
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use core::mem::MaybeUninit;
 use dnscribe_common::layers::Octets;
 use dnscribe_common::record::{HANDSHAKE_ROOM, HEADERS_ROOM, TUNNELLED_HEADERS_ROOM};
 
@@ -111,11 +112,15 @@ impl Octets for Skb {
         if at + N as u32 > self.end {
             return None;
         }
-        let mut octets = [0u8; N];
-        // SAFETY: the buffer has room for `N` octets.
-        let failed =
-            unsafe { bpf_skb_load_bytes(self.skb.cast(), at, (&raw mut octets).cast(), N as u32) };
-        (failed == 0).then_some(octets)
+        // Not zeroed first: for that the compiler calls a function that goes octet by octet.
+        let mut octets = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the buffer has room for `N` octets, and the helper writes all of them, zeros where
+        // it fails.
+        unsafe {
+            let place = octets.as_mut_ptr().cast();
+            let failed = bpf_skb_load_bytes(self.skb.cast(), at, place, N as u32);
+            if failed == 0 { Some(octets.assume_init()) } else { None }
+        }
     }
 }
 

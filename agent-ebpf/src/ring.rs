@@ -128,10 +128,9 @@ pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) 
 /// volatile, or the compiler would make a loop over octets of the zeros that stand side by side.
 #[inline(always)]
 fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: &Context) {
-    let nobody = Owner { pid: 0, uid: 0, start_ns: 0, comm: [0; 16] };
-    let (task, flags) = match context.task {
-        Some(task) => (task, FLAG_TASK),
-        None => (nobody, 0),
+    let (pid, uid, start_ns, [front, back], flags) = match &context.task {
+        Some(task) => (task.pid, task.uid, task.start_ns, words(&task.comm), FLAG_TASK),
+        None => (0, 0, 0, [0; 2], 0),
     };
     let flags = flags | if context.tunnelled { FLAG_TUNNEL } else { 0 };
     // SAFETY: the caller reserved the room.
@@ -140,14 +139,16 @@ fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: 
         (&raw mut (*at).seq).write_volatile(seq);
         (&raw mut (*at).netns_cookie).write_volatile(context.netns_cookie);
         (&raw mut (*at).cgroup_id).write_volatile(context.cgroup_id);
-        (&raw mut (*at).start_ns).write_volatile(task.start_ns);
+        (&raw mut (*at).start_ns).write_volatile(start_ns);
         (&raw mut (*at).cpu).write_volatile(bpf_get_smp_processor_id());
-        (&raw mut (*at).pid).write_volatile(task.pid);
-        (&raw mut (*at).uid).write_volatile(task.uid);
+        (&raw mut (*at).pid).write_volatile(pid);
+        (&raw mut (*at).uid).write_volatile(uid);
         (&raw mut (*at).ifindex).write_volatile(context.ifindex);
         (&raw mut (*at).wire_bytes).write_volatile(wire);
         (&raw mut (*at).captured_bytes).write_volatile(captured);
-        (&raw mut (*at).comm).write_volatile(task.comm);
+        let comm = (&raw mut (*at).comm).cast::<u64>();
+        comm.write_volatile(front);
+        comm.add(1).write_volatile(back);
         (&raw mut (*at).kind).write_volatile(kind);
         (&raw mut (*at).direction).write_volatile(context.direction);
         (&raw mut (*at).hook).write_volatile(context.hook as u8);
@@ -155,6 +156,13 @@ fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: 
         (&raw mut (*at).flags).write_volatile(flags);
         (&raw mut (*at).datagram_bytes).write_volatile(context.datagram_bytes);
     }
+}
+
+/// The name as two words.
+#[inline(always)]
+fn words(name: &[u8; 16]) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = *name;
+    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest)]
 }
 
 #[inline(always)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// The agent's memory under any of these floods, in MiB: its tables' bounds (ARCHITECTURE.md) and what
 /// it has without any traffic.
-const MEMORY_MIB: u64 = 1024;
+const MEMORY_MIB: u64 = 512;
 
 /// How long the agent may take for what the ring holds, on a slow machine without optimisation.
 const DRAINED: Duration = Duration::from_secs(120);

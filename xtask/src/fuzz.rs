@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 /// Inputs of each target in a short run: its seeds and mutations of them.
 const SHORT: [(&str, u32); 6] = [
@@ -65,26 +65,27 @@ pub fn main(args: &Args) -> Result<()> {
             say::progress(&format!("fuzz: {target}, {} s", args.seconds));
             fuzz.arg(seconds).arg(folder.join("corpus"));
         }
-        run(fuzz, target, &folder)?;
+        judge(fuzz.status().context("cannot start the fuzzer")?, target, &folder)?;
     }
     Ok(())
 }
 
-/// The same inputs every time, from an empty corpus and its seeds.
+/// The same inputs every time, from an empty corpus and its seeds; silent where nothing is found.
 pub fn short(target: Option<&str>) -> Result<()> {
     let program = build()?;
     for target in targets(target)? {
-        let scratch = tempfile::tempdir().context("cannot make a folder for the corpus")?;
+        // What it finds must outlive the corpus.
+        let folder = environment::target().join("fuzz").join(target);
+        let corpus = tempfile::tempdir().context("cannot make a folder for the corpus")?;
         let runs = SHORT.iter().find(|(name, _)| *name == target).map_or(1000, |(_, runs)| *runs);
         say::progress(&format!("fuzz: {target}, {runs} inputs"));
-        let mut fuzz = fuzzer(&program, target, scratch.path())?;
-        fuzz.args(["-seed=1", &format!("-runs={runs}"), "-verbosity=0", "-print_final_stats=1"]);
-        fuzz.arg(scratch.path().join("corpus"));
-        // What it finds must outlive the folder.
-        let found = environment::target().join("fuzz").join(target);
-        fs::create_dir_all(found.join("found"))?;
-        fuzz.arg(format!("-artifact_prefix={}/", found.join("found").display()));
-        run(fuzz, target, &found)?;
+        let mut fuzz = fuzzer(&program, target, &folder)?;
+        fuzz.env("FUZZ_SEEDS", corpus.path()).args(["-seed=1", &format!("-runs={runs}")]);
+        let output = fuzz.arg(corpus.path()).output().context("cannot start the fuzzer")?;
+        if !output.status.success() {
+            say::progress(&String::from_utf8_lossy(&output.stderr));
+        }
+        judge(output.status, target, &folder)?;
     }
     Ok(())
 }
@@ -126,8 +127,7 @@ fn fuzzer(program: &Path, target: &str, folder: &Path) -> Result<Command> {
     Ok(fuzz)
 }
 
-fn run(mut fuzz: Command, target: &str, folder: &Path) -> Result<()> {
-    let status = fuzz.status().context("cannot start the fuzzer")?;
+fn judge(status: ExitStatus, target: &str, folder: &Path) -> Result<()> {
     if !status.success() {
         let found = folder.join("found");
         bail!("{target}: the fuzzer has found something, see {}; {RECIPE}", found.display());

@@ -61,7 +61,7 @@ fn go_on(ctx: &SkBuffContext, walk: Cursor) {
         }
     };
     let judged = walk.end(verdict, tunnelled);
-    if verdict.fate != Fate::NotOurs {
+    if judged.verdict.fate != Fate::NotOurs {
         count(skb, &judged);
     }
 }
@@ -110,13 +110,10 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
 /// (`vlan_tci`); of a packet on its way out it skips them all, though it still names them.
 #[inline(always)]
 fn network_header(skb: *mut __sk_buff, ethertype: u16, packet_type: u32) -> Place {
-    let is_tag = matches!(ethertype, ETH_P_8021Q | ETH_P_8021AD);
-    let kind = match Skb::whole(skb).load::<1>(0) {
-        Some([first])
-            if is_tag && packet_type == PACKET_OUTGOING && matches!(first >> 4, 4 | 6) =>
-        {
-            IP
-        }
+    let skips_tags =
+        packet_type == PACKET_OUTGOING && matches!(ethertype, ETH_P_8021Q | ETH_P_8021AD);
+    let kind = match skips_tags.then(|| Skb::whole(skb).load::<1>(0)) {
+        Some(Some([first])) if matches!(first >> 4, 4 | 6) => IP,
         _ => ethertype,
     };
     Place::new(kind, 0)

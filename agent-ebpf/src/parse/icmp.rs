@@ -4,6 +4,7 @@ use super::ip::{self, Fragment};
 use super::transport::{self, TCP, UDP};
 use super::{Skb, Verdict};
 use crate::maps::FragmentKey;
+use core::mem::MaybeUninit;
 use dnscribe_common::layers::Octets;
 
 pub const ICMP: u8 = 1;
@@ -31,8 +32,9 @@ pub fn judge(packet: Skb, protocol: u8, at: u32) -> Verdict {
 /// What is to be asked of the quoted addresses, if the quoted ports may be ours.
 #[inline(always)]
 fn quotes_ours(packet: Skb, at: u32) -> Option<(bool, u32)> {
-    let mut unused = FragmentKey::default();
-    let upper = ip::upper(packet, at, &mut unused)?;
+    let mut place = MaybeUninit::uninit();
+    let unused = FragmentKey::empty(&mut place);
+    let upper = ip::upper(packet, at, unused)?;
     if upper.fragment == Fragment::Later || (upper.protocol != UDP && upper.protocol != TCP) {
         return None;
     }

@@ -4,6 +4,7 @@ use super::icmp;
 use super::transport::{self, TCP, UDP};
 use super::{Fate, Skb, Verdict, be16};
 use crate::maps::{self, FragmentKey};
+use core::mem::MaybeUninit;
 use dnscribe_common::layers::{EXTENSIONS, Octets};
 
 const HOP_BY_HOP: u8 = 0;
@@ -36,10 +37,11 @@ pub enum Fragment {
 /// The verdict on an IP packet where tunnels do not matter, and ICMP only where `icmp` says so.
 #[inline(always)]
 pub fn classify(packet: Skb, icmp: bool) -> Verdict {
-    let mut key = FragmentKey::default();
-    let Some(upper) = upper(packet, 0, &mut key) else { return Verdict::NOT_OURS };
+    let mut place = MaybeUninit::uninit();
+    let key = FragmentKey::empty(&mut place);
+    let Some(upper) = upper(packet, 0, key) else { return Verdict::NOT_OURS };
     if upper.fragment == Fragment::Later {
-        return match maps::known_fragment(&key) {
+        return match maps::known_fragment(key) {
             Some(_) => Verdict::emit(upper.protocol),
             None => Verdict::NOT_OURS,
         };
@@ -49,12 +51,12 @@ pub fn classify(packet: Skb, icmp: bool) -> Verdict {
         icmp::ICMP | icmp::ICMP6 if icmp => icmp::judge(packet, upper.protocol, upper.at),
         _ => Verdict::NOT_OURS,
     };
-    settle(verdict, &upper, &key, false)
+    settle(verdict, &upper, key)
 }
 
 /// What a verdict means to the other fragments of the datagram.
 #[inline(always)]
-pub fn settle(verdict: Verdict, upper: &Upper, key: &FragmentKey, tunnelled: bool) -> Verdict {
+pub fn settle(verdict: Verdict, upper: &Upper, key: &FragmentKey) -> Verdict {
     if upper.fragment != Fragment::First {
         return verdict;
     }
@@ -69,7 +71,7 @@ pub fn settle(verdict: Verdict, upper: &Upper, key: &FragmentKey, tunnelled: boo
             Verdict { fate: Fate::EncryptedFragment, ..verdict }
         }
         _ => {
-            maps::remember_fragment(key, tunnelled);
+            maps::remember_fragment(key, false);
             // Its payload is elsewhere, so that the length here says nothing.
             Verdict::emit(upper.protocol)
         }

@@ -15,6 +15,8 @@ const RST: u8 = 4;
 
 /// A TLS record of application data.
 const APPLICATION_DATA: u8 = 23;
+/// The first octet of the version in a TLS record (RFC 8446, 5.1).
+const TLS: u8 = 3;
 /// The first bit of a QUIC packet with a long header (RFC 9000, 17.2): of the handshake.
 const LONG_HEADER: u8 = 0x80;
 
@@ -109,12 +111,14 @@ pub fn judge(packet: Skb, upper: &Upper) -> (Verdict, Ports) {
 }
 
 /// Whether an encrypted payload may be of a handshake. What begins as a record of application data,
-/// or with a short header, is not; the rest may be, or go on with one.
+/// or with a short header, is not; the rest may be, or go on with one. Octets that are not there stand
+/// as what is not, at once: asked of an `Option`, the compiler leaves unset what the verifier sees read.
 #[inline(always)]
 pub fn may_be_readable(packet: Skb, protocol: u8, payload: u32) -> bool {
-    match (protocol, packet.load::<2>(payload)) {
-        (TCP, Some([first, version])) => first != APPLICATION_DATA || version != 3,
-        (UDP, Some([first, _])) => first & LONG_HEADER != 0,
+    let [first, version] = packet.load(payload).unwrap_or([APPLICATION_DATA, TLS]);
+    match protocol {
+        TCP => first != APPLICATION_DATA || version != TLS,
+        UDP => first & LONG_HEADER != 0,
         _ => false,
     }
 }

@@ -11,6 +11,7 @@ use crate::maps::{self, FragmentKey};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
+use core::mem::MaybeUninit;
 use dnscribe_common::layers::{self, HEADERS, LEVELS, Place};
 
 /// Nothing interrupts the tap for itself: it runs with softirqs off, or in one.
@@ -75,15 +76,16 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
     if !place.is_ip() {
         return Some((Verdict::TOO_DEEP, tunnelled));
     }
-    let mut key = FragmentKey::default();
-    let Some(upper) = ip::upper(packet, place.at, &mut key) else {
+    let mut key = MaybeUninit::uninit();
+    let key = FragmentKey::empty(&mut key);
+    let Some(upper) = ip::upper(packet, place.at, key) else {
         return Some((Verdict::NOT_OURS, tunnelled));
     };
     if upper.fragment == Fragment::Later {
-        return Some(match maps::known_fragment(&key) {
+        return Some(match maps::known_fragment(key) {
             Some(within) => (Verdict::emit(upper.protocol), tunnelled || within),
             None => {
-                maps::note_early(&key);
+                maps::note_early(key);
                 (Verdict::NOT_OURS, tunnelled)
             }
         });
@@ -101,15 +103,15 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
     };
     if let Some(next) = within {
         if upper.fragment == Fragment::First {
-            walk.is_in(&key);
+            walk.is_in(key);
         }
         walk.go(next);
         walk.stop_at(upper.end);
         return None;
     }
-    let verdict = ip::settle(verdict, &upper, &key, tunnelled);
+    let verdict = ip::settle(verdict, &upper, key);
     if upper.fragment == Fragment::First && verdict.fate == Fate::Emit {
-        walk.add_early(maps::take_early(&key));
+        walk.add_early(maps::take_early(key));
     }
     Some((verdict, tunnelled))
 }
@@ -208,13 +210,19 @@ impl Cursor {
         unsafe { (&raw const (*self.0).levels).read_volatile() < LEVELS as u32 }
     }
 
+    /// What the verdict on the innermost packet means to the whole, and to the other fragments of
+    /// what is around it.
     #[inline(always)]
-    pub fn end(self, mut verdict: Verdict, tunnelled: bool) -> Judged {
+    pub fn end(self, verdict: Verdict, tunnelled: bool) -> Judged {
+        let mut verdict = verdict;
         // SAFETY: as in `begin`.
         unsafe {
             if (&raw const (*self.0).fragmented).read_volatile() != 0 {
                 let around = &*(&raw const (*self.0).around);
-                if verdict.is_encrypted {
+                if verdict.fate == Fate::TcpNoPayload && !verdict.is_encrypted {
+                    // Its rest will be handed over, and would wait for this in vain.
+                    verdict = Verdict::emit(TCP);
+                } else if verdict.is_encrypted {
                     verdict.fate = Fate::EncryptedFragment;
                 }
                 match verdict.fate {

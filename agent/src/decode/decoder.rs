@@ -219,10 +219,10 @@ impl Room<'_> {
         let ours = net::ports(ip).is_some_and(|(src, dst)| self.is_dns(src, dst));
         let is_sealed = !ours && self.is_sealed(ip);
         let bad = match ip.protocol {
-            protocol::UDP if ours => self.datagram(ip, &carrier, packets, out).err(),
+            protocol::UDP if ours => datagram(ip, &carrier, packets, out).err(),
             protocol::TCP if ours => self.segment(ip, carrier, packets, out).err(),
             protocol::UDP | protocol::TCP if is_sealed => {
-                self.sealed(ip, &carrier, packets, out).err()
+                sealed::packet(ip, &carrier, packets, out).err()
             }
             protocol::UDP | protocol::TCP if net::ports(ip).is_none() => {
                 Some(if ip.protocol == protocol::UDP { BadHeader::Udp } else { BadHeader::Tcp })
@@ -277,26 +277,6 @@ impl Room<'_> {
         unreachable(carrier, flow, quote.first_two, quote.cause, out);
     }
 
-    fn datagram(
-        &mut self,
-        ip: &Ip<'_>,
-        carrier: &Carrier,
-        packets: u64,
-        out: &mut Outlet<'_>,
-    ) -> Result<(), BadHeader> {
-        let udp = net::udp(ip)?;
-        let flow = Flow {
-            transport: Transport::Udp,
-            src: SocketAddr::new(ip.src, udp.src_port),
-            dst: SocketAddr::new(ip.dst, udp.dst_port),
-        };
-        let verdict = datagrams(&udp, u32::from(carrier.datagram_bytes), |octets, index| {
-            out.message(carrier, &flow, octets, index).err()
-        });
-        out.tally.settle(packets, verdict);
-        Ok(())
-    }
-
     fn segment(
         &mut self,
         ip: &Ip<'_>,
@@ -306,24 +286,6 @@ impl Room<'_> {
     ) -> Result<(), BadHeader> {
         let segment = net::tcp(ip.payload, ip.payload_wire)?;
         self.streams.segment((ip.src, ip.dst), &segment, carrier, packets, out);
-        Ok(())
-    }
-
-    /// Tells of a packet of encrypted DNS.
-    fn sealed(
-        &self,
-        ip: &Ip<'_>,
-        carrier: &Carrier,
-        packets: u64,
-        out: &mut Outlet<'_>,
-    ) -> Result<(), BadHeader> {
-        let sealed = if ip.protocol == protocol::UDP {
-            sealed::datagram(ip, &net::udp(ip)?, carrier)
-        } else {
-            sealed::segment(ip, &net::tcp(ip.payload, ip.payload_wire)?, carrier)
-        };
-        out.tally.settle(packets, None);
-        (out.each)(Decoded::Sealed(Box::new(sealed)));
         Ok(())
     }
 
@@ -348,6 +310,26 @@ fn offers(encrypted: Option<&Encrypted>, server: SocketAddr) -> bool {
 /// The first octets of a transport header, and of what follows nothing.
 fn header(payload: &[u8]) -> &[u8] {
     payload.get(..8).unwrap_or(payload)
+}
+
+/// Decodes what a UDP packet on our ports carries.
+fn datagram(
+    ip: &Ip<'_>,
+    carrier: &Carrier,
+    packets: u64,
+    out: &mut Outlet<'_>,
+) -> Result<(), BadHeader> {
+    let udp = net::udp(ip)?;
+    let flow = Flow {
+        transport: Transport::Udp,
+        src: SocketAddr::new(ip.src, udp.src_port),
+        dst: SocketAddr::new(ip.dst, udp.dst_port),
+    };
+    let verdict = datagrams(&udp, u32::from(carrier.datagram_bytes), |octets, index| {
+        out.message(carrier, &flow, octets, index).err()
+    });
+    out.tally.settle(packets, verdict);
+    Ok(())
 }
 
 /// Hands over each datagram of a packet: one, or as many as were bundled (`each` octets and a rest),

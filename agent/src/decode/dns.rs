@@ -137,7 +137,8 @@ pub struct Answer {
 
 impl Dns {
     /// Reads a message. `clipped`: octets are missing at its end because the capture cut them
-    /// off; what can be read then counts, and nothing is malformed but a cut header.
+    /// off; what can be read then counts, and nothing is malformed but a cut header. Of a response
+    /// that is truncated (TC) in mid record, the records before that count.
     ///
     /// # Errors
     /// [`Malformed::DnsHeader`], [`Malformed::DnsQuestion`] or [`Malformed::DnsRecord`]: the first
@@ -147,6 +148,8 @@ impl Dns {
         let mut reader = Reader::new(bytes, HEADER_BYTES);
         let body = dns.questions(&mut reader).and_then(|()| dns.records(&mut reader, bytes));
         match body {
+            // Some servers truncate in mid record: what TC announces is no surprise.
+            Err(Malformed::DnsRecord) if dns.flags.response() && dns.flags.truncated() => {}
             Err(reason) if !clipped => return Err(reason),
             Err(_) => {}
             Ok(()) if dns.flags.opcode() == dso::OPCODE => {

@@ -2,10 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::Envelope;
-use super::outlet::{Carrier, Flow, envelope};
+use super::outlet::{Carrier, Flow, Outlet, envelope};
+use super::{Decoded, Envelope};
 use crate::capture::Transport;
-use crate::net::{Ip, TcpFlags, TcpSegment, UdpDatagram};
+use crate::net::{self, BadHeader, Ip, TcpFlags, TcpSegment, UdpDatagram, protocol};
 use dnscribe_common::HANDSHAKE_BYTES;
 use std::net::SocketAddr;
 
@@ -53,8 +53,25 @@ pub enum Content {
     },
 }
 
+/// Tells of a UDP or TCP packet of encrypted DNS.
+pub(super) fn packet(
+    ip: &Ip<'_>,
+    carrier: &Carrier,
+    packets: u64,
+    out: &mut Outlet<'_>,
+) -> Result<(), BadHeader> {
+    let sealed = if ip.protocol == protocol::UDP {
+        datagram(ip, &net::udp(ip)?, carrier)
+    } else {
+        segment(ip, &net::tcp(ip.payload, ip.payload_wire)?, carrier)
+    };
+    out.tally.settle(packets, None);
+    (out.each)(Decoded::Sealed(Box::new(sealed)));
+    Ok(())
+}
+
 /// A segment with its envelope.
-pub(super) fn segment(ip: &Ip<'_>, segment: &TcpSegment<'_>, carrier: &Carrier) -> Sealed {
+fn segment(ip: &Ip<'_>, segment: &TcpSegment<'_>, carrier: &Carrier) -> Sealed {
     let payload = segment.payload;
     let most =
         if payload.starts_with(&APPLICATION_DATA) { TLS_HEADER } else { HANDSHAKE_BYTES as usize };
@@ -69,7 +86,7 @@ pub(super) fn segment(ip: &Ip<'_>, segment: &TcpSegment<'_>, carrier: &Carrier) 
 }
 
 /// A datagram with its envelope.
-pub(super) fn datagram(ip: &Ip<'_>, udp: &UdpDatagram<'_>, carrier: &Carrier) -> Sealed {
+fn datagram(ip: &Ip<'_>, udp: &UdpDatagram<'_>, carrier: &Carrier) -> Sealed {
     let payload = udp.payload;
     let is_long = payload.first().is_some_and(|first| first & LONG_HEADER != 0);
     let most = if is_long { HANDSHAKE_BYTES as usize } else { 1 };
@@ -156,7 +173,7 @@ mod tests {
         let mut icmp = vec![3, 3, 0, 0, 0, 0, 0, 0];
         icmp.extend(craft::udp(CLIENT, SERVER, b"x"));
         let (from, to) = ("192.0.2.9".parse().unwrap(), "192.0.2.1".parse().unwrap());
-        bench.see(&craft::ip(from, to, crate::net::protocol::ICMP, &icmp));
+        bench.see(&craft::ip(from, to, protocol::ICMP, &icmp));
         let error = Body::SocketError {
             transport: Transport::Tcp,
             local: CLIENT.parse().unwrap(),

@@ -5,6 +5,7 @@ use super::note::Resolver;
 use super::upstream::Upstream;
 use super::{Cache, Match};
 use crate::decode::Message;
+use crate::decode::dns::Edns;
 use crate::pair::{Status, Transaction};
 use std::time::Duration;
 
@@ -44,13 +45,8 @@ pub(super) fn verdict(
     let rcode = response.dns.rcode();
     let flags = response.dns.flags.0;
     let answers = &response.dns.answers;
-    if response
-        .dns
-        .edns
-        .as_ref()
-        .and_then(|e| e.ede.as_ref())
-        .is_some_and(|e| STALE.contains(&e.code))
-    {
+    let error = response.dns.edns.as_ref().and_then(Edns::ede);
+    if error.is_some_and(|error| STALE.contains(&error.code)) {
         return Some(Cache::Stale);
     }
     if ask.fed.is_some() || upstream.answered_since(&ask.question, answers, ask.since) {

@@ -29,14 +29,17 @@ impl Resolver {
         }
     }
 
+    /// Who asks, where a query was seen leaving, and who is asked, where it was seen arriving.
+    pub(super) fn of_query(envelope: &Envelope) -> (Option<Self>, Option<Self>) {
+        let leaves = envelope.sight != Sight::Ingress;
+        let arrives = envelope.sight != Sight::Egress;
+        let asked = || Self::at(envelope, envelope.dst.ip());
+        (leaves.then(|| Self::sending(envelope)), arrives.then(asked))
+    }
+
     /// Whose socket a message left from.
     pub(super) const fn sending(envelope: &Envelope) -> Self {
         Self::at(envelope, envelope.src.ip())
-    }
-
-    /// Whose socket a message arrives at.
-    pub(super) const fn receiving(envelope: &Envelope) -> Self {
-        Self::at(envelope, envelope.dst.ip())
     }
 
     const fn at(envelope: &Envelope, address: IpAddr) -> Self {
@@ -77,19 +80,6 @@ pub(super) struct Concerned {
     pub(super) asked: Option<Resolver>,
     /// Whether one of them is a resolver, or may be.
     pub(super) resolver: bool,
-}
-
-impl Concerned {
-    /// Whoever can be told from where a query was seen.
-    pub(super) fn of(envelope: &Envelope) -> Self {
-        let leaves = !matches!(envelope.sight, Sight::Ingress);
-        let arrives = !matches!(envelope.sight, Sight::Egress);
-        Self {
-            asking: leaves.then(|| Resolver::sending(envelope)),
-            asked: arrives.then(|| Resolver::receiving(envelope)),
-            resolver: false,
-        }
-    }
 }
 
 /// A query, as far as joining needs it.

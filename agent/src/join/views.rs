@@ -30,6 +30,28 @@ const EARLY_LIMIT: Duration = Duration::from_secs(5);
 /// Answers of local servers on their way to their clients.
 const ANSWERS: usize = 1 << 12;
 
+/// New resolvers in a second at most: each costs a look through the early queries, and from outside
+/// anybody can pretend to be one.
+const PROMOTIONS: u32 = 256;
+
+/// How many resolvers were new in this second.
+#[derive(Debug, Default)]
+struct Promotions {
+    second: u64,
+    count: u32,
+}
+
+impl Promotions {
+    fn allow(&mut self, now: Timestamp) -> bool {
+        let second = now.as_nanos() / 1_000_000_000;
+        if second != self.second {
+            *self = Self { second, count: 0 };
+        }
+        self.count += 1;
+        self.count <= PROMOTIONS
+    }
+}
+
 /// Clients' queries, resolvers' queries, and upstream queries.
 #[derive(Debug)]
 pub(super) struct Views {
@@ -40,6 +62,7 @@ pub(super) struct Views {
     early: Recent<MessageId, Ask>,
     /// The clients' queries by those that arrived at servers of whom no more is known.
     arrived: Recent<MessageId, MessageId>,
+    promotions: Promotions,
     asks: Asks,
     upstream: Upstream,
     /// By the client's query.
@@ -55,6 +78,7 @@ impl Default for Views {
             twins: Twins::default(),
             early: Recent::new(EARLY),
             arrived: Recent::new(ANSWERS),
+            promotions: Promotions::default(),
             asks: Asks::default(),
             upstream: Upstream::default(),
             verdicts: Recent::new(ANSWERS),
@@ -78,7 +102,7 @@ impl Views {
         if message.dns.flags.response() {
             return None;
         }
-        let Concerned { asking, asked, .. } = Concerned::of(&message.envelope);
+        let (asking, asked) = Resolver::of_query(&message.envelope);
         let asks = asking.is_some_and(|who| self.may_resolve(who, message));
         let quiet = asked.is_some_and(|who| self.is_quiet(who));
         let sight = message.envelope.sight;
@@ -154,7 +178,7 @@ impl Views {
 
     /// A server asks others: it is a resolver, and what it was asked of late is what it asks for.
     fn promote(&mut self, who: Resolver, now: Timestamp) {
-        if !self.asks.promote(who, now) {
+        if !self.promotions.allow(now) || !self.asks.promote(who, now) {
             self.joined.overflowed += 1;
             return;
         }

@@ -80,7 +80,7 @@ impl Entry {
 }
 
 /// A place with its shares of the indices and links.
-const PLACE_BYTES: usize = size_of::<Place>() + 96;
+const PLACE_BYTES: usize = size_of::<Place>() + 128;
 
 /// A place in the slab.
 #[derive(Debug)]
@@ -159,7 +159,11 @@ impl Table {
     }
 
     pub(super) fn find(&self, hash: u64, key: &Key<'_>) -> Option<Slot> {
-        let same = |at: &u32| self.entry_at(*at).is_some_and(|e| Key::of(&e.query) == *key);
+        let same = |at: &u32| {
+            let place = &self.places[*at as usize];
+            place.key_hash == hash
+                && place.entry.as_ref().is_some_and(|entry| Key::of(&entry.query) == *key)
+        };
         self.by_key.find(hash, same).map(|at| self.slot_at(*at))
     }
 
@@ -200,25 +204,29 @@ impl Table {
     ) -> impl Iterator<Item = (Slot, &Entry)> {
         let line = Line::of_record(response, group, asked);
         let hash = self.hasher.hash_one(line);
-        let chain = self.lines.find(hash, |at| self.line_of(at) == Some(line));
-        let mut newest: Vec<u32> = self.lines.newest_first(chain).take(MAX_WALK).collect();
+        let walk = self.lines.newest_first(self.lines.find(hash)).take(MAX_WALK);
+        let mut newest: Vec<_> = walk
+            .filter_map(|at| Some((self.slot_at(at), self.entry_at(at)?)))
+            .filter(|(_, entry)| Line::of(&entry.query) == line)
+            .collect();
         newest.reverse();
-        newest.into_iter().filter_map(|at| Some((self.slot_at(at), self.entry_at(at)?)))
+        newest.into_iter()
     }
 
     /// The transactions of the same client and id, newest first; [`MAX_WALK`] at most.
     pub(super) fn kin(&self, kin: &Kin) -> impl Iterator<Item = (u32, &Entry)> {
-        let chain = self.kin.find(self.hasher.hash_one(kin), |at| self.kin_of(at) == Some(*kin));
+        let chain = self.kin.find(self.hasher.hash_one(kin));
         let walk = self.kin.newest_first(chain).take(MAX_WALK);
         walk.filter_map(|at| Some((at, self.entry_at(at)?)))
+            .filter(|(_, entry)| Kin::of(&entry.query) == *kin)
     }
 
     /// The queries of a line, oldest first; [`MAX_WALK`] at most.
     pub(super) fn line(&self, line: &Line<'_>) -> impl Iterator<Item = (u32, &Entry)> {
         let hash = self.hasher.hash_one(line);
-        let chain = self.lines.find(hash, |at| self.line_of(at).as_ref() == Some(line));
-        let walk = self.lines.oldest_first(chain).take(MAX_WALK);
+        let walk = self.lines.oldest_first(self.lines.find(hash)).take(MAX_WALK);
         walk.filter_map(|at| Some((at, self.entry_at(at)?)))
+            .filter(|(_, entry)| Line::of(&entry.query) == *line)
     }
 
     /// The oldest query of an age.
@@ -379,14 +387,9 @@ impl Table {
     fn index(&mut self, at: u32) {
         let Self { places, by_key, lines, kin, .. } = self;
         let Place { key_hash, line_hash, kin_hash, .. } = places[at as usize];
-        let query = |at: u32| places[at as usize].entry.as_ref().map(|entry| &*entry.query);
         by_key.insert_unique(key_hash, at, |&at| places[at as usize].key_hash);
-        let line = query(at).map(Line::of);
-        let same_line = |other| query(other).map(Line::of) == line;
-        lines.push(line_hash, at, same_line, |at| places[at as usize].line_hash);
-        let own = query(at).map(Kin::of);
-        let same_kin = |other| query(other).map(Kin::of) == own;
-        kin.push(kin_hash, at, same_kin, |at| places[at as usize].kin_hash);
+        lines.push(line_hash, at);
+        kin.push(kin_hash, at);
     }
 
     pub(super) fn slot_at(&self, at: u32) -> Slot {
@@ -396,13 +399,5 @@ impl Table {
 
     fn entry_at(&self, at: u32) -> Option<&Entry> {
         self.places.get(at as usize)?.entry.as_ref()
-    }
-
-    fn line_of(&self, at: u32) -> Option<Line<'_>> {
-        self.entry_at(at).map(|entry| Line::of(&entry.query))
-    }
-
-    fn kin_of(&self, at: u32) -> Option<Kin> {
-        self.entry_at(at).map(|entry| Kin::of(&entry.query))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::capture::{Body, Origin, Sight};
+use crate::join::Joining;
 use crate::ledger::Delivery;
 use crate::net::{craft, protocol};
 use crate::record::Identity;
@@ -159,7 +160,7 @@ fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCase
     let identity = Identity::new("node".into(), None, EPOCH, HashMap::new());
     let options = OutputOptions { identity, enricher: None, wait_for_sinks: None };
     let output = Output::new(options, vec![Box::new(keeper)]);
-    let mut pipeline = Pipeline::new(decoding(), PAIRING, output);
+    let mut pipeline = Pipeline::new(decoding(), PAIRING, Joining::Auto, output);
     let (mut now, mut seq) = (EPOCH, 0);
     for (which, captured, pause) in steps {
         seq += 1;

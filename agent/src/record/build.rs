@@ -190,8 +190,8 @@ impl Identity {
             additional_count: answered.map(|dns| dns.counts.additional),
             min_ttl_seconds: answered.and_then(|dns| dns.min_ttl_seconds),
             edns: edns_shown.map(EdnsFields::of),
-            query_ecs: differing(query_edns, edns_shown, |edns| edns.ecs.as_deref()),
-            query_cookie: differing(query_edns, edns_shown, |edns| edns.cookie.as_deref()),
+            query_ecs: differing(query_edns, edns_shown, Edns::ecs),
+            query_cookie: differing(query_edns, edns_shown, Edns::cookie),
             query_bytes: query.map(|query| query.wire_bytes),
             response_bytes: transfer
                 .map(|transfer| transfer.bytes)
@@ -291,12 +291,14 @@ fn dso(tlv: &TypedOctets) -> DsoFields {
 }
 
 /// The query's value, where the EDNS shown has another or none.
-fn differing<'a>(
-    query: Option<&'a Edns>,
-    shown: Option<&'a Edns>,
-    field: impl Fn(&'a Edns) -> Option<&'a str>,
-) -> Option<&'a str> {
-    query.and_then(&field).filter(|value| shown.and_then(&field) != Some(*value))
+fn differing(
+    query: Option<&Edns>,
+    shown: Option<&Edns>,
+    field: impl Fn(&Edns) -> Option<String>,
+) -> Option<String> {
+    // Where there is no response, the query is what is shown.
+    let query = query.filter(|query| shown.is_none_or(|shown| !std::ptr::eq(*query, shown)))?;
+    field(query).filter(|value| shown.and_then(field).as_ref() != Some(value))
 }
 
 /// The answers' data in one line, for readers: the first few, each cut to what a line can bear.

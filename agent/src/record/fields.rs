@@ -34,16 +34,16 @@ pub struct EdnsFields<'a> {
     pub version: u8,
     /// Client subnet, `198.51.100.0/24`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ecs: Option<&'a str>,
+    pub ecs: Option<String>,
     /// Extended DNS error.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ede: Option<EdeFields<'a>>,
+    pub ede: Option<EdeFields>,
     /// Name server identifier, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub nsid: Option<&'a str>,
+    pub nsid: Option<String>,
     /// Cookie, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cookie: Option<&'a str>,
+    pub cookie: Option<String>,
     /// True where compact answers are welcome (RFC 9824).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub co: Option<bool>,
@@ -72,10 +72,10 @@ impl<'a> EdnsFields<'a> {
             udp_size: edns.udp_size,
             dnssec_ok: edns.dnssec_ok(),
             version: edns.version,
-            ecs: edns.ecs.as_deref(),
-            ede: edns.ede.as_ref().map(|ede| EdeFields { code: ede.code, text: &ede.text }),
-            nsid: edns.nsid.as_deref(),
-            cookie: edns.cookie.as_deref(),
+            ecs: edns.ecs(),
+            ede: edns.ede().map(|ede| EdeFields { code: ede.code, text: ede.text }),
+            nsid: edns.nsid(),
+            cookie: edns.cookie(),
             co: (edns.flags & 0x4000 != 0).then_some(true),
             z: (unnamed != 0).then_some(unnamed),
             owner: edns.owner.as_deref(),
@@ -139,11 +139,11 @@ pub struct QuestionFields<'a> {
 
 /// An extended DNS error (RFC 8914).
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct EdeFields<'a> {
+pub struct EdeFields {
     /// INFO-CODE.
     pub code: u16,
     /// EXTRA-TEXT.
-    pub text: &'a str,
+    pub text: String,
 }
 
 /// Why a query could not arrive (RFC 792, 1122, 1812; RFC 4443, 3.1).

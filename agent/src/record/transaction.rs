@@ -102,10 +102,10 @@ pub struct TransactionRecord<'a> {
     pub edns: Option<EdnsFields<'a>>,
     /// The query's client subnet, where it differs from the response's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub query_ecs: Option<&'a str>,
+    pub query_ecs: Option<String>,
     /// The query's cookie, where it differs from the response's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub query_cookie: Option<&'a str>,
+    pub query_cookie: Option<String>,
     /// Octets of the query's DNS message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_bytes: Option<u32>,

@@ -13,7 +13,10 @@ pub fn run(data: &[u8]) {
     let clipped = Dns::decode(data, true);
     assert_eq!(clipped.is_ok(), data.len() >= HEADER_BYTES, "a clipped message needs its header");
     let Ok(dns) = Dns::decode(data, false) else { return };
+    // What lies behind a message is its own only where nothing of it was cut off.
+    let clipped = clipped.map(|clipped| Dns { trailing_bytes: dns.trailing_bytes, ..clipped });
     assert_eq!(Ok(&dns), clipped.as_ref(), "what is whole reads the same where it may be clipped");
+    assert!(dns.trailing_bytes <= data.len() - HEADER_BYTES);
     assert_eq!(dns.answers.len(), usize::from(dns.counts.answer), "every answer is there");
     let shown: usize = dns.answers.iter().map(|one| one.name.len() + one.data.len()).sum();
     let most = (data.len() / 11 + 1) * SHOWN_PER_RECORD + 4 * data.len();

@@ -30,6 +30,10 @@ impl Lab {
     /// As [`Self::capture`], of the packets that a filter lets pass.
     pub fn capture_of(&self, host: Host, filter: &str) -> Result<Capture> {
         let file = self.folder().join(format!("{}.pcapng", host.name()));
+        // One of before would be taken for a sign that this one has begun.
+        if file.exists() {
+            fs::remove_file(&file)?;
+        }
         let path = file.display().to_string();
         let words = ["dumpcap", "-q", "-i", "eth0", "-B", "64", "-f", filter, "-w", &path];
         let mut command = self.command(host, &words);

@@ -82,12 +82,12 @@ impl Comparison {
                 self.refused(message, refused.remove(place));
             } else {
                 readable.push(message);
-                self.one_sided(message.frame, "message", wanted, None);
+                self.one_sided(message.frame, "missing", wanted, None);
             }
         }
         for record in waiting {
             let header = ours::identity(record)?;
-            self.one_sided(ours::frame(record)?, "message", None, Some(header));
+            self.one_sided(ours::frame(record)?, "extra", None, Some(header));
         }
         for refused in refused {
             self.one_sided(refused.frame, "refused", None, refused.header);

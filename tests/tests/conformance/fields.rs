@@ -54,3 +54,30 @@ pub fn moment(text: &str) -> Result<i128> {
     let digits = format!("{seconds}{fraction:0<9}");
     digits.parse().with_context(|| format!("not a time: {text}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_side_alone_is_a_difference() {
+        let mut expected = Fields::default();
+        expected.set("id", 7);
+        expected.set("rcode", "");
+        let mut found = Fields::default();
+        found.set("rcode", "NOERROR");
+        found.set("only ours", "x");
+        let (equal, differences) = expected.compare(3, &found);
+        let fields: Vec<&str> = differences.iter().map(|one| one.field.as_str()).collect();
+        assert_eq!((equal, fields), (0, vec!["id", "rcode"]));
+        found.set("id", "7");
+        assert_eq!(expected.compare(3, &found).0, 1);
+    }
+
+    #[test]
+    fn both_ways_to_write_a_time_are_the_same() {
+        assert_eq!(moment("0.25").unwrap(), moment("1970-01-01T00:00:00.25Z").unwrap());
+        assert_eq!(moment("12").unwrap(), 12_000_000_000);
+        assert!(moment("soon").is_err() && moment("1.0000000001").is_err());
+    }
+}

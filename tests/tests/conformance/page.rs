@@ -15,7 +15,8 @@ tshark makes of it. *Messages*: ours / tshark's, and how many of them both call 
 every message. *Outcomes*: how many queries were answered, unanswered and retransmitted, how many
 responses were orphans and duplicates, by a plain model of the pairing key. *Latencies*: of the pairs
 that tshark makes, to the nanosecond. *Peers*: statements of other programs about the capture that
-hold for ours. What differs is explained below the table.
+hold for ours. What differs is explained below the table; *missing* are messages that only tshark
+has, *extra* those that only ours has.
 
 ";
 

@@ -1,7 +1,6 @@
 //! What other programs find in a capture: statements, and whether ours confirms them.
 //!
-//! Left out is what counts other things than messages (nDPI's packets, Arkime's sessions), and the
-//! Parquet file of dns-probe.
+//! Left out are nDPI's, which count packets, and dns-probe's Parquet file.
 
 #[path = "peers/dnscap.rs"]
 mod dnscap;
@@ -57,6 +56,7 @@ pub fn compare(corpus: &Path, name: &str, ours: &Ours) -> Result<(usize, Vec<Dif
     let subject = Subject { peer: &corpus.join("peer"), source, file, ours };
     let mut tally = Tally::default();
     match source {
+        "arkime" => listed::arkime(&subject, &mut tally)?,
         "compactor" => listed::compactor(&subject, &mut tally)?,
         "dnscap" => dnscap::compare(&subject, &mut tally)?,
         "nmsg" => listed::nmsg(&subject, &mut tally)?,

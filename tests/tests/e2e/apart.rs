@@ -2,8 +2,10 @@
 
 use dnscribe::capture::live::cgroup2_mount;
 use dnscribe_tests::lab::{Host, Lab};
+use dnscribe_tests::shell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// This process, and what it starts, in a cgroup of its own. Dropping it leads back.
 pub struct Apart {
@@ -38,9 +40,17 @@ impl Apart {
 
 impl Drop for Apart {
     fn drop(&mut self) {
-        // What cannot be left or removed costs nothing but its name.
-        let _ = move_to(&self.before);
-        remove(&self.directory());
+        if move_to(&self.before).is_err() {
+            return;
+        }
+        let directory = self.directory();
+        // Heirs of servers may still be there. Before Linux 5.14 they end with the lab.
+        let _ = fs::write(directory.join("cgroup.kill"), "1");
+        // What cannot be removed costs nothing but its name.
+        let _ = shell::wait_for("a cgroup to empty", Duration::from_secs(2), || {
+            remove(&directory);
+            Ok((!directory.exists()).then_some(()))
+        });
     }
 }
 
@@ -56,6 +66,6 @@ fn remove(directory: &Path) {
             remove(&entry.path());
         }
     }
-    // Fails while a process in it ends.
+    // Fails while a process in it ends; then it is tried again.
     let _ = fs::remove_dir(directory);
 }

@@ -180,6 +180,7 @@ fn tell(record: &Value, witness: Witness, scenario: &Scenario) -> String {
     words.extend(word("vantage").filter(|vantage| vantage != witness.vantage()));
     words.extend(word("transport").filter(|transport| transport == "tcp"));
     words.extend(word("status"));
+    words.extend(word("orphan_reason"));
     words.extend(word("rcode").filter(|rcode| rcode != "NOERROR"));
     if let Some(name) = record["icmp"]["name"].as_str() {
         words.push(format!("{name}({},{})", record["icmp"]["type"], record["icmp"]["code"]));

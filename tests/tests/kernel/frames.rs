@@ -112,7 +112,7 @@ pub fn encapsulations(ip: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let over_udp = |port: u16, payload: &[u8]| over_4(17, &udp(port, payload));
     let ppp = if is_6 { [0, 0x57] } else { [0, 0x21] };
     let in_ip = if is_6 { 41 } else { 4 };
-    let pptp = [0x30, 0x81, 0x88, 0x0b, 0, 40, 0, 1, 0, 0, 0, 9, 0, 0, 0, 8, 0xff, 3];
+    let numbered = [0x30, 0x81, 0x88, 0x0b, 0, 40, 0, 1, 0, 0, 0, 9, 0, 0, 0, 8, 0xff, 3];
     let gtp = [0x34, 255, 0, 40, 0, 0, 0, 1, 0, 9, 0, 0x85, 1, 0, 9, 0];
     let erspan = [0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 0, 0, 1, 0, 0, 0, 0];
     let label = [0, 1, 1, 9];
@@ -130,7 +130,7 @@ pub fn encapsulations(ip: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("GRE", over_4(47, &join(&[&[0, 0], &kind, ip]))),
         ("GRE with everything", over_6(47, &join(&[&[0xb0, 0], &kind, &[7; 12], ip]))),
         ("bridging over GRE", over_4(47, &join(&[&[0x20, 0, 0x65, 0x58, 0, 0, 0, 7], &frame]))),
-        ("PPTP", over_4(47, &join(&[&pptp, &ppp, ip]))),
+        ("PPTP", over_4(47, &join(&[&numbered, &ppp, ip]))),
         ("ERSPAN", over_4(47, &join(&[&erspan, &frame]))),
         ("EtherIP", over_4(97, &join(&[&[0x30, 0], &frame]))),
         ("MPLS in IP", over_4(137, &join(&[&label, ip]))),

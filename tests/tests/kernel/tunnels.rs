@@ -162,8 +162,29 @@ fn fragments_in_tunnels_and_tunnels_in_fragments() {
     // The same identification once more, and now the datagram is another's.
     show("the same name again", &fragments(&vxlan(&other), 2, 128), 0);
     show("the same name again, in a tunnel", &wrap(fragments(&other, 1, 128)), 0);
+    let padded = [v4(TCP, &[], 0, &tcp(PORT, ACK, 5, &[])), vec![0; 60]].concat();
+    show("a tunnel around nothing", &fragments(&vxlan(&padded), 6, 80), 1);
     for (id, part) in (10..).zip(fragments(&inner, 5, 128)) {
         show("a fragment in fragments", &fragments(&vxlan(&part), id, 64), 1);
+    }
+}
+
+/// As at a tunnel's end, where a packet is seen on the tunnel's interface and on the wire.
+#[test]
+fn the_same_fragments_without_and_within() {
+    if !privileged() {
+        return;
+    }
+    let mut bench = Bench::load(&options(), true).expect("loads");
+    let mut sight = |packet: &[u8]| {
+        bench.run("tap", &ethernet(packet), 1).expect("runs");
+        let mut sight = None;
+        bench.live.drain(10, &mut |packet| sight = Some(packet.sight));
+        sight
+    };
+    for part in fragments(&v4(UDP, &[], 0, &udp(PORT, &[7; 300])), 1, 128) {
+        assert_eq!(sight(&part), Some(Sight::Loopback));
+        assert_eq!(sight(&vxlan(&part)), Some(Sight::Passive));
     }
 }
 

@@ -125,7 +125,8 @@ impl Drop for Listeners {
 
 /// The two sockets of a namespace, and its cookie.
 struct Pair {
-    _sockets: [OwnedFd; 2],
+    _four: OwnedFd,
+    _six: Option<OwnedFd>,
     cookie: Option<u64>,
 }
 
@@ -185,9 +186,11 @@ fn open(path: &Path) -> io::Result<Pair> {
     }
     let four = raw(libc::AF_INET, libc::IPPROTO_ICMP)?;
     set(&four, libc::SOL_RAW, ICMP_FILTER, &ALL_BUT_UNREACHABLE)?;
-    let six = raw(libc::AF_INET6, libc::IPPROTO_ICMPV6)?;
-    set(&six, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &ALL_BUT_UNREACHABLE_6)?;
-    Ok(Pair { cookie: cookie(&four), _sockets: [four, six] })
+    // A host may be without IPv6.
+    let six = raw(libc::AF_INET6, libc::IPPROTO_ICMPV6).and_then(|six| {
+        set(&six, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &ALL_BUT_UNREACHABLE_6).map(|()| six)
+    });
+    Ok(Pair { cookie: cookie(&four), _four: four, _six: six.ok() })
 }
 
 /// A raw socket that keeps nothing.

@@ -26,15 +26,7 @@ pub struct Edns {
     pub owner: Option<Box<str>>,
     /// OPT records in the message: one is allowed, the first counts.
     pub records: u16,
-    /// Client subnet as `address/prefix` with the source prefix length (RFC 7871).
-    pub ecs: Option<Box<str>>,
-    /// The first extended DNS error (RFC 8914).
-    pub ede: Option<ExtendedError>,
-    /// Name server identifier, hexadecimal (RFC 5001); empty in a query that asks for it.
-    pub nsid: Option<Box<str>>,
-    /// Cookie, client's and server's part together, hexadecimal (RFC 7873).
-    pub cookie: Option<Box<str>>,
-    /// Every option, in the message's order; those above too, and those that make no sense.
+    /// Every option, in the message's order; those too that make no sense.
     pub options: Vec<TypedOctets>,
 }
 
@@ -44,7 +36,7 @@ pub struct ExtendedError {
     /// INFO-CODE.
     pub code: u16,
     /// EXTRA-TEXT; octets that are not UTF-8 are replaced.
-    pub text: Box<str>,
+    pub text: String,
 }
 
 const NSID: u16 = 3;
@@ -55,7 +47,7 @@ const EXTENDED_ERROR: u16 = 15;
 impl Edns {
     pub(super) fn read(record: &RawRecord<'_>) -> Self {
         let [rcode_high, version, f0, f1] = record.ttl_seconds.to_be_bytes();
-        let mut edns = Self {
+        Self {
             udp_size: record.class,
             rcode_high,
             version,
@@ -63,14 +55,7 @@ impl Edns {
             owner: (!record.name.is_root()).then(|| record.name.text().into()),
             records: 1,
             options: TypedOctets::all(record.data),
-            ..Self::default()
-        };
-        let options = std::mem::take(&mut edns.options);
-        for option in options.iter().filter(|option| option.is_whole()) {
-            edns.note(option.code, &option.octets);
         }
-        edns.options = options;
-        edns
     }
 
     /// DO: DNSSEC records are welcome (RFC 3225).
@@ -79,14 +64,34 @@ impl Edns {
         self.flags & 0x8000 != 0
     }
 
-    fn note(&mut self, code: u16, data: &[u8]) {
-        match code {
-            NSID if self.nsid.is_none() => self.nsid = Some(hex(data).into()),
-            COOKIE if self.cookie.is_none() => self.cookie = Some(hex(data).into()),
-            CLIENT_SUBNET if self.ecs.is_none() => self.ecs = subnet(data).map(Into::into),
-            EXTENDED_ERROR if self.ede.is_none() => self.ede = extended_error(data),
-            _ => {}
-        }
+    /// Client subnet as `address/prefix` with the source prefix length (RFC 7871).
+    #[must_use]
+    pub fn ecs(&self) -> Option<String> {
+        self.whole(CLIENT_SUBNET).find_map(subnet)
+    }
+
+    /// The first extended DNS error (RFC 8914).
+    #[must_use]
+    pub fn ede(&self) -> Option<ExtendedError> {
+        self.whole(EXTENDED_ERROR).find_map(extended_error)
+    }
+
+    /// Name server identifier, hexadecimal (RFC 5001); empty in a query that asks for it.
+    #[must_use]
+    pub fn nsid(&self) -> Option<String> {
+        self.whole(NSID).next().map(hex)
+    }
+
+    /// Cookie, client's and server's part together, hexadecimal (RFC 7873).
+    #[must_use]
+    pub fn cookie(&self) -> Option<String> {
+        self.whole(COOKIE).next().map(hex)
+    }
+
+    /// The data of the options with this code.
+    fn whole(&self, code: u16) -> impl Iterator<Item = &[u8]> {
+        let options = self.options.iter();
+        options.filter(move |option| option.code == code && option.is_whole()).map(|o| &*o.octets)
     }
 }
 
@@ -155,6 +160,6 @@ const EDE_NAMES: [&str; 36] = [
 fn extended_error(data: &[u8]) -> Option<ExtendedError> {
     let (&code, text) = data.split_first_chunk()?;
     // A NUL at the end is common and says nothing.
-    let text = String::from_utf8_lossy(text).trim_end_matches('\0').into();
+    let text = String::from_utf8_lossy(text).trim_end_matches('\0').to_owned();
     Some(ExtendedError { code: u16::from_be_bytes(code), text })
 }

@@ -33,10 +33,10 @@ fn reads_every_section() {
     assert_eq!(dns.rcode(), 19);
     let edns = dns.edns.unwrap();
     assert_eq!((edns.udp_size, edns.version, edns.dnssec_ok()), (1232, 0, true));
-    assert_eq!(edns.ecs.as_deref(), Some("198.51.100.0/24"));
-    assert_eq!(edns.ede, Some(ExtendedError { code: 9, text: "no".into() }));
-    assert_eq!(edns.cookie.as_deref(), Some("0102030405060708"));
-    assert_eq!(edns.nsid, None);
+    assert_eq!(edns.ecs().as_deref(), Some("198.51.100.0/24"));
+    assert_eq!(edns.ede(), Some(ExtendedError { code: 9, text: "no".into() }));
+    assert_eq!(edns.cookie().as_deref(), Some("0102030405060708"));
+    assert_eq!(edns.nsid(), None);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn shows_an_opt_that_is_not_as_it_should_be() {
     assert_eq!((edns.owner.as_deref(), edns.flags), (Some("x"), 0x4001));
     let past_the_end = b"\0\0\x29\x04\xD0\0\0\0\0\0\x06\0\x03\0\x09ns";
     let edns = additional(1, past_the_end).unwrap().edns.unwrap();
-    assert_eq!((edns.nsid, edns.options.len()), (None, 1));
+    assert_eq!((edns.nsid(), edns.options.len()), (None, 1));
     assert_eq!(edns.options[0].option_text().as_deref(), Some("\\# 2 6e73"));
     let out_of_the_message = b"\0\0\x29\x04\xD0\0\0\0\0\0\x06\0\x03\0\x09";
     assert_eq!(additional(1, out_of_the_message), Err(Malformed::DnsRecord));
@@ -147,7 +147,7 @@ fn names_extended_rcodes() {
     assert_eq!(rcode_name(additional(1, badvers).unwrap().rcode()), "BADVERS");
     let twice = b"\0\0\x29\x04\xD0\0\0\0\0\0\x0C\0\x0F\0\x02\0\x16\0\x0F\0\x02\0\x17";
     let edns = additional(1, twice).unwrap().edns.unwrap();
-    assert_eq!(edns.ede.unwrap().code, 22, "the first");
+    assert_eq!(edns.ede().unwrap().code, 22, "the first");
     let texts: Vec<_> = edns.options.iter().filter_map(TypedOctets::option_text).collect();
     assert_eq!(texts, ["22 (No Reachable Authority)", "23 (Network Error)"]);
 }
@@ -164,6 +164,21 @@ fn counts_that_promise_too_much_are_malformed() {
         bytes.extend(b"\x01a\0\0\x01\0\x01");
         assert_eq!(Dns::decode(&bytes, false), Err(reason), "{counts:?}");
     }
+}
+
+#[test]
+fn a_truncated_response_may_end_in_mid_record() {
+    let mut bytes = response();
+    bytes.truncate(47);
+    assert_eq!(Dns::decode(&bytes, false), Err(Malformed::DnsRecord));
+    bytes[2] |= 2;
+    let dns = Dns::decode(&bytes, false).unwrap();
+    assert!(dns.flags.truncated() && dns.question.is_some());
+    assert_eq!((dns.counts.answer, dns.answers.len(), dns.edns), (1, 0, None));
+    // The question must be whole all the same, and a query has nothing to truncate.
+    assert_eq!(Dns::decode(&bytes[..20], false), Err(Malformed::DnsQuestion));
+    bytes[2] &= 0x7F;
+    assert_eq!(Dns::decode(&bytes, false), Err(Malformed::DnsRecord));
 }
 
 #[test]

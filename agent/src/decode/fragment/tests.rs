@@ -107,13 +107,19 @@ fn memory_is_bounded() {
 #[test]
 fn what_became_whole_leaves_nothing_behind() {
     let mut fragments = Fragments::new(50, 10_000);
-    let (mut tally, mut scrap) = (Tally::default(), |_| ());
+    let (mut tally, mut scratch, mut scrap) = (Tally::default(), Vec::new(), |_| ());
     for id in 0..2000 {
         let packet = craft::udp(CLIENT, SERVER, &long_query());
         for part in craft::fragments(&packet, id, 80) {
             let ip = net::ip(&part, u32::try_from(part.len()).unwrap()).unwrap();
-            let mut out = Outlet { tally: &mut tally, keep_wire: false, each: &mut scrap };
-            let carrier = Carrier::from(&packet_of(&part));
+            let mut out = Outlet {
+                tally: &mut tally,
+                keep_wire: false,
+                scratch: &mut scratch,
+                each: &mut scrap,
+            };
+            let packet = packet_of(&part);
+            let carrier = Carrier::new(&packet, packet.ts);
             fragments.take(&ip, ip.fragment.unwrap(), carrier, 1, &mut out);
         }
         assert!(fragments.order.len() <= 101, "{}", fragments.order.len());

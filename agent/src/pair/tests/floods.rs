@@ -127,6 +127,7 @@ fn transfers_under_way_are_few_and_keep_little() {
     let mut pairer = Pairer::new(PairOptions::default());
     let record = |rtype, data: &str| Answer {
         name: "zone.test".into(),
+        class: 1,
         rtype,
         ttl_seconds: 1,
         data: data.into(),

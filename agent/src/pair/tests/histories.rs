@@ -143,6 +143,7 @@ fn respond(query: &Message, twist: Twist, says: u8) -> Message {
 }
 
 /// The packets of a history: messages and ICMP errors, numbered.
+#[expect(clippy::result_large_err, reason = "an ICMP error is a packet like others here")]
 fn packets(history: &[(u64, u64, Event)]) -> Vec<Result<Message, Unreachable>> {
     let mut asked: Vec<Message> = Vec::new();
     let mut packets = Vec::new();

@@ -280,7 +280,6 @@ impl Model {
                 latency: None,
                 retries: 0,
                 conflict: false,
-                icmp: None,
                 rejected: 0,
                 transfer: None,
                 stray: Some((reason, resembles)),

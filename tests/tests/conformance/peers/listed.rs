@@ -1,4 +1,4 @@
-//! Expected results that are few: Packetbeat's, pktvisor's, nmsg's, compactor's.
+//! Expected results that are few: Arkime's, Packetbeat's, pktvisor's, nmsg's, compactor's.
 
 use super::{Subject, Tally, absolute, list};
 use crate::conformance::fields::moment;
@@ -11,6 +11,47 @@ fn read(subject: &Subject<'_>, file: &str) -> Result<Option<Value>> {
     let path = subject.peer.join(subject.source).join(file);
     let whole: Value = serde_json::from_str(&fs::read_to_string(path)?)?;
     Ok(whole["expected"].get(subject.file).cloned())
+}
+
+/// What its sessions say of the questions in them. Its counts of answers are left out: they take in
+/// other sections.
+pub fn arkime(subject: &Subject<'_>, tally: &mut Tally) -> Result<()> {
+    let path = subject.peer.join(format!("arkime/{}.test.json", subject.file));
+    let Ok(sessions) = fs::read_to_string(path) else { return Ok(()) };
+    let sessions: Value = serde_json::from_str(&sessions)?;
+    for session in list(&sessions, "sessions3") {
+        let body = &session["body"];
+        let ends = ["source", "destination"].map(|end| &body[end]);
+        for question in list(body, "dns") {
+            // It shows names in Unicode only.
+            if question["queryHost"].as_str().is_some_and(str::is_ascii) {
+                arkime_question(subject, tally, ends, question);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn arkime_question(subject: &Subject<'_>, tally: &mut Tally, ends: [&Value; 2], question: &Value) {
+    // A session whose response was seen first has its ends the other way round.
+    let [one, other] = ends;
+    let is_it = |ours: &&Value| {
+        [(one, other), (other, one)].into_iter().any(|(client, server)| {
+            ours["client_ip"] == client["ip"]
+                && ours["client_port"] == client["port"]
+                && ours["server_ip"] == server["ip"]
+        }) && ours["qname"] == question["queryHost"]
+            && ours["qtype"] == question["qt"]
+            && ours["rcode"].is_null() == question["status"].is_null()
+    };
+    let Some(ours) = subject.ours.transactions.iter().find(is_it) else {
+        return tally.check("arkime question", question, "");
+    };
+    tally.check("arkime opcode", text(&question["opcode"]), text(&ours["opcode"]));
+    tally.check("arkime qc", text(&question["qc"]), text(&ours["qclass"]));
+    if let Some(status) = question["status"].as_str() {
+        tally.check("arkime status", status.replace("NOTIMPL", "NOTIMP"), text(&ours["rcode"]));
+    }
 }
 
 /// Its transactions, as its tests expect them. Its `ext_rcode` is left out: it reads the OPT

@@ -67,11 +67,11 @@ pub const SCENARIOS: &[Scenario] = &[
     udp("formerr", |stage| one(stage, "formerr"), |_, _, _| &["answered FORMERR"]),
     udp("tc-alone", |stage| one(stage, "truncated"), |_, _, _| &["answered tc"]),
     udp("tc-then-tcp", truncated_then_tcp, |_, _, _| &["answered tc", "tcp answered fallback"]),
-    udp("wrong-id", |stage| one(stage, "wrongid"), |_, _, _| &["timeout", "orphan"]),
+    udp("wrong-id", |stage| one(stage, "wrongid"), |_, _, _| &["timeout", "orphan wrong_id"]),
     udp("wrong-source", |stage| unheard(stage, "aside"), wrong_source),
     udp("duplicate", |stage| two_answers(stage, "twice"), |_, _, _| &["answered", "duplicate"]),
     udp("race", |stage| two_answers(stage, "race"), |_, _, _| &["answered", "duplicate conflict"]),
-    udp("other-port", other_port, |_, _, _| &["timeout", "orphan"]),
+    udp("other-port", other_port, |_, _, _| &["timeout", "orphan wrong_port"]),
     udp("id-reuse", id_reuse, |_, _, _| &["answered", "answered", "answered", "answered"]),
     udp("restart", restart, restarted),
     tcp("tcp-refused", tcp_refused, |_, _, _| &[]),
@@ -123,7 +123,7 @@ fn wrong_source(witness: Witness, _: bool, connected: bool) -> &'static [&'stati
     match (witness, connected) {
         // The kernel has no socket for it.
         (Witness::CgroupClient, true) => &["timeout"],
-        _ => &["timeout", "orphan"],
+        _ => &["timeout", "orphan wrong_source"],
     }
 }
 

@@ -113,7 +113,7 @@ fn headers_of_rarer_links() {
 #[test]
 fn too_many_headers_are_told_apart_from_nothing() {
     let tags = |count: usize| {
-        [&MAC[..], &[0x81, 0].repeat(1), &[0, 9, 0x81, 0].repeat(count), &[0, 9, 8, 0], IP].concat()
+        [&MAC[..], &[0x81, 0][..], &[0, 9, 0x81, 0].repeat(count), &[0, 9, 8, 0], IP].concat()
     };
     let inside = |frame: &[u8]| Link::try_from(1).unwrap().inside(frame);
     assert!(matches!(inside(&tags(14)), Inside::Ip(_)));

@@ -77,7 +77,7 @@ impl Stream {
             self.ending = Ending::Unknown;
             return false;
         }
-        at >= fin
+        at.max(self.next) >= fin
     }
 
     /// Takes a reset; whether it counts: only the next octet expected, or the one behind all that
