@@ -20,6 +20,9 @@ const MEMORY: Duration = Duration::from_secs(70);
 /// Ends remembered at most.
 const MOST_REMEMBERED: usize = 1 << 16;
 
+/// Timers that may be set for nothing, beyond as many as are set for connections.
+const SPARE_TIMERS: usize = 1 << 14;
+
 /// What tells connections apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -76,6 +79,12 @@ impl Connections {
     #[must_use]
     pub fn counters(&self) -> ledger::Connections {
         ledger::Connections { open: self.live as u64, ..self.counters }
+    }
+
+    /// Timers that are set, some for nothing.
+    #[cfg(test)]
+    pub(super) fn timers(&self) -> usize {
+        self.wheel.len()
     }
 
     /// Adopts new times and bounds.
@@ -264,7 +273,18 @@ impl Connections {
         // It is not known yet what it waits for: the first packet will tell.
         let first = sealed.envelope.ts.plus(self.options.answer_timeout);
         self.wheel.insert(deadline.min(first), (key, self.turns));
+        self.sweep();
         true
+    }
+
+    /// Takes back the timers of connections that are over, once they are most of all.
+    fn sweep(&mut self) {
+        let Self { wheel, places, live, .. } = self;
+        if wheel.len() > 2 * *live + SPARE_TIMERS {
+            wheel.keep(|(key, turn)| {
+                matches!(places.get(key), Some((found, Place::Live(_))) if found == turn)
+            });
+        }
     }
 
     fn make_room(&mut self, now: Timestamp, each: &mut dyn FnMut(&Report<'_>)) {

@@ -295,6 +295,23 @@ fn the_full_table_gives_one_up() {
 }
 
 #[test]
+fn connections_that_are_over_leave_few_timers() {
+    let mut bench = Bench::new(ConnectionOptions::default());
+    for port in 1..=40_000 {
+        let client = format!("192.0.2.1:{port}");
+        bench.now_ms = 1;
+        bench.tcp(&client, SERVER, 1, SYN, b"");
+        bench.tcp(SERVER, &client, 1, RST, b"");
+    }
+    assert_eq!(bench.statuses(), vec![Status::Refused; 40_000]);
+    assert!(bench.connections.timers() < 20_000, "{}", bench.connections.timers());
+    bench.tcp("192.0.2.1:50000", SERVER, 1, SYN, b"");
+    bench.expire(60_000);
+    assert_eq!(bench.statuses().last(), Some(&Status::Timeout));
+    assert_eq!(bench.connections.timers(), 0);
+}
+
+#[test]
 fn the_task_is_who_sends() {
     let mut bench = Bench::new(ConnectionOptions::default());
     bench.sight = Sight::Ingress;

@@ -1,4 +1,9 @@
 //! A hashed timer wheel: O(1) to set a timer, timers never cancelled but checked when they ring.
+//!
+//! Not the wheel of queries (`pair/wheel.rs`), which takes timers back: that one is laid over a table of
+//! numbered places, one timer for each, and cannot tell which rings first. Connections have no such
+//! places, and a full table ends the one that rings first. What the timers of connections that are over
+//! take is bounded by [`Wheel::keep`].
 
 use crate::time::Timestamp;
 
@@ -97,6 +102,21 @@ impl<T: Copy> Wheel<T> {
         first.map(|(_, rings)| rings)
     }
 
+    /// Timers that are set or wait to be popped.
+    pub(super) fn len(&self) -> usize {
+        self.set + self.due.len() + self.first.len()
+    }
+
+    /// Takes back every timer that is not wanted; in O(timers).
+    pub(super) fn keep(&mut self, mut wanted: impl FnMut(&T) -> bool) {
+        for place in &mut self.places {
+            place.retain(|(_, rings)| wanted(rings));
+        }
+        self.set = self.places.iter().map(Vec::len).sum();
+        self.due.retain(&mut wanted);
+        self.first.retain(|(_, rings)| wanted(rings));
+    }
+
     fn place(&mut self, tick: u64) -> &mut Vec<(u64, T)> {
         &mut self.places[index(tick)]
     }
@@ -148,6 +168,21 @@ mod tests {
         assert_eq!(ring(&mut wheel, 5100), [5002]);
         assert_eq!(ring(&mut wheel, 6100), [6000]);
         assert_eq!(wheel.pop_first(), None);
+    }
+
+    #[test]
+    fn what_is_not_kept_does_not_ring() {
+        let mut wheel = Wheel::default();
+        for ms in [100, 101, 300, 301, 60_000, 60_001] {
+            wheel.insert(at(ms), ms);
+        }
+        assert_eq!(wheel.pop_due(at(200)), Some(100));
+        assert_eq!(wheel.pop_first(), Some(101));
+        assert_eq!(wheel.pop_first(), Some(300));
+        wheel.keep(|ms| ms % 2 == 0);
+        assert_eq!(wheel.len(), 1);
+        assert_eq!(ring(&mut wheel, 70_000), [60_000]);
+        assert_eq!(wheel.len(), 0);
     }
 
     #[test]
