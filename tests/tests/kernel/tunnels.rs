@@ -6,7 +6,9 @@ mod device;
 use super::frames::{
     PORT, QUERY, encapsulations, ethernet, ethernet_of, fragments, tagged, tcp, udp, v4, v6, vxlan,
 };
-use super::{ACK, TCP, UDP, assert_balance, counters, options, privileged};
+use super::{ACK, SYN, TCP, UDP, assert_balance, counters, options, privileged};
+use dnscribe::capture::encrypted::Encrypted;
+use dnscribe::capture::live::LiveOptions;
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::replay::{Passed, Replay};
 use dnscribe::capture::{Body, Packet, Sight};
@@ -38,8 +40,13 @@ struct Both {
 
 impl Both {
     fn new() -> Self {
-        let bench = Bench::load(&options(), true).expect("loads");
-        Self { bench, replay: Replay::new(options().ports), frames: 0 }
+        Self::with(&options())
+    }
+
+    fn with(options: &LiveOptions) -> Self {
+        let bench = Bench::load(options, true).expect("loads");
+        let replay = Replay::new(options.ports.clone()).with_encrypted(options.encrypted.clone());
+        Self { bench, replay, frames: 0 }
     }
 
     /// Shows a frame to both, which must come to the same; gives that.
@@ -192,12 +199,9 @@ fn the_same_fragments_without_and_within() {
 /// agree on every frame.
 #[test]
 fn tap_and_replay_agree_on_any_frame() {
-    const ROUNDS: usize = 25;
     if !privileged() {
         return;
     }
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut both = Both::new();
     let packets = [
         v4(UDP, &[], 0, &udp(PORT, QUERY)),
         v6(UDP, &udp(PORT, QUERY)),
@@ -210,9 +214,48 @@ fn tap_and_replay_agree_on_any_frame() {
         ),
         tagged(&v4(UDP, &[1; 8], 0, &udp(PORT, QUERY)))[14..].to_vec(),
     ];
+    agree_on_any(&mut Both::new(), &packets);
+}
+
+/// The same where encrypted DNS is looked for, whole and in fragments.
+#[test]
+fn tap_and_replay_agree_on_encrypted_dns() {
+    if !privileged() {
+        return;
+    }
+    let ports = options().ports;
+    let resolvers = ["192.0.2.2", "2001:db8::2"].map(|one| one.parse().expect("an address"));
+    let encrypted = Encrypted::new(&ports, &[853], &[443], resolvers);
+    let mut both = Both::with(&LiveOptions { encrypted: Some(encrypted), ..options() });
+    let hello = [22, 3, 1, 0, 200].repeat(60);
+    let long = v4(UDP, &[], 0, &udp(853, &hello));
+    let quoted = v4(TCP, &[], 0, &tcp(443, SYN, 5, &[]));
+    let packets = [
+        v4(TCP, &[], 0, &tcp(853, SYN, 10, &[])),
+        v4(TCP, &[], 0, &tcp(853, ACK, 8, &[])),
+        v6(TCP, &tcp(853, ACK, 8, &hello)),
+        v4(TCP, &[1; 8], 0, &tcp(443, ACK, 5, &hello)),
+        v6(UDP, &udp(443, &hello)),
+        v4(UDP, &[], 0x2000, &udp(853, &hello)),
+        v4(1, &[], 0, &[&[3, 3, 0, 0, 0, 0, 0, 0][..], &quoted].concat()),
+        v4(TCP, &[], 0, &tcp(444, ACK, 5, &hello)),
+    ];
+    agree_on_any(&mut both, &packets);
+    for parts in [fragments(&long, 1, 128), fragments(&vxlan(&long), 2, 128)] {
+        for (place, part) in parts.iter().enumerate() {
+            let seen = u64::from(place == 0);
+            assert_eq!(both.see("a fragment", &ethernet(part)), (seen, 0, 0, 0), "{place}");
+        }
+    }
+}
+
+/// Shows both the packets in every tunnel, most of them damaged.
+fn agree_on_any(both: &mut Both, packets: &[Vec<u8>]) {
+    const ROUNDS: usize = 25;
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut seen = 0;
     for round in 0..ROUNDS {
-        for packet in &packets {
+        for packet in packets {
             for (what, mut frame) in encapsulations(packet) {
                 for _ in 0..random.below(4) {
                     // Header fields are where most of the meaning is.
