@@ -59,11 +59,16 @@ impl Drop for Tls {
 }
 
 fn agent(lab: &Lab, more: &[&str]) -> Agent {
+    let config = config(lab);
+    Agent::run(&[&["--stream", "connections,ledger", "--config", &config], more].concat()).unwrap()
+}
+
+/// The path of a configuration that knows the lab's resolver.
+fn config(lab: &Lab) -> String {
     let config = lab.folder().join("encrypted.yaml");
     fs::write(&config, format!("version: 1\nencrypted:\n  resolvers: [{}]\n", lab.resolver_addr()))
         .unwrap();
-    let config = config.display().to_string();
-    Agent::run(&[&["--stream", "connections,ledger", "--config", &config], more].concat()).unwrap()
+    config.display().to_string()
 }
 
 fn is(record: &Value, vantage: &str, server: IpAddr) -> bool {
@@ -160,6 +165,50 @@ fn https_counts_at_the_resolvers_addresses_only() {
     let seen = connection(&agent, "client", resolver);
     assert_eq!((&seen["protocol"], &seen["alpn"][0]), (&"doh".into(), &"h2".into()), "{seen}");
     assert_eq!(seen["process"]["pid"], pid);
+    let end = agent.terminate().unwrap();
+    end.final_ledger().unwrap();
+    assert!(!end.records.iter().any(|record| is(record, "client", lab.server_addr())));
+}
+
+#[test]
+fn the_tap_tells_the_same_but_for_processes() {
+    let Some((lab, _alone)) = lab() else { return };
+    let _tls = Tls::start(&lab);
+    let resolver = lab.resolver_addr();
+    let config = config(&lab);
+    let tap = ["--hook", "socket", "--interface", "eth0", "--config", &config];
+    let options = [&["--stream", "connections,ledger"], &tap[..]].concat();
+    let agent = Agent::run_on(&lab, Host::Client, &options).unwrap();
+    kdig(&lab, lab.server_addr(), &["+https", "+timeout=1"]);
+    kdig(&lab, resolver, &["+https", "+tls-sni=dns.lab.example", "+timeout=5"]);
+    kdig(&lab, resolver, &["+tls", "+tls-sni=dns.lab.example"]);
+    let closed = |records: &[Value], protocol: &str| {
+        let wanted = |record: &&Value| {
+            is(record, "client", resolver)
+                && record["protocol"] == protocol
+                && record["final"] == true
+        };
+        records.iter().find(wanted).cloned()
+    };
+    let protocols = ["doh", "dot"];
+    let records = agent
+        .wait_for("both connections", SOON * 2, |records| {
+            protocols.iter().all(|protocol| closed(records, protocol).is_some())
+        })
+        .unwrap();
+    for protocol in protocols {
+        let seen = closed(&records, protocol).unwrap();
+        assert_eq!(
+            (&seen["sni"], &seen["status"]),
+            (&SERVER_NAME.into(), &"closed".into()),
+            "{seen}"
+        );
+        assert_eq!(seen["tls_version"], "TLSv1.3", "{seen}");
+        assert!(seen["handshake_ms"].is_number() && seen.get("process").is_none(), "{seen}");
+        for bytes in ["client_bytes", "server_bytes"] {
+            assert!(seen[bytes].as_u64().unwrap() > 300, "{seen}");
+        }
+    }
     let end = agent.terminate().unwrap();
     end.final_ledger().unwrap();
     assert!(!end.records.iter().any(|record| is(record, "client", lab.server_addr())));
