@@ -77,7 +77,7 @@ pub struct Decode {
 
 /// Identity 4: `queries = answered + timeout + icmp_error + evicted + open + retransmitted`;
 /// `responses = answered + late + duplicate + orphan`. With decode:
-/// `decode.responses + shared = responses + continued`.
+/// `decode.queries = queries + one_way`; `decode.responses + shared = responses + continued`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pairing {
     /// Queries taken.
@@ -109,6 +109,9 @@ pub struct Pairing {
     /// Further queries that a response to all answered (mDNS), each of them one more response.
     #[serde(default, skip_serializing_if = "never")]
     pub shared: u64,
+    /// DSO messages that ask for no response (RFC 8490, 5.4.1): seen, and no transaction.
+    #[serde(default, skip_serializing_if = "never")]
+    pub one_way: u64,
 }
 
 /// Every counter is written; the schemas call those optional that came after the first release of

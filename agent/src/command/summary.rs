@@ -79,7 +79,12 @@ fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
         "                  responses {} = answered {} + late {} + duplicate {} + orphan {}",
         pairing.responses, pairing.answered, pairing.late, pairing.duplicate, pairing.orphan
     )?;
-    for (name, count) in [("continued", pairing.continued), ("shared", pairing.shared)] {
+    let beside = [
+        ("continued", pairing.continued),
+        ("shared", pairing.shared),
+        ("one_way", pairing.one_way),
+    ];
+    for (name, count) in beside {
         if count > 0 {
             write!(text, "; {name} {count}")?;
         }

@@ -136,6 +136,12 @@ pub struct Answer {
 }
 
 impl Dns {
+    /// Whether it is a DSO message to which no response belongs (RFC 8490, 5.4.1).
+    #[must_use]
+    pub const fn is_one_way(&self) -> bool {
+        self.id == 0 && !self.flags.response() && self.flags.opcode() == dso::OPCODE
+    }
+
     /// Reads a message. `clipped`: octets are missing at its end because the capture cut them
     /// off; what can be read then counts, and nothing is malformed but a cut header. Of a response
     /// that is truncated (TC) in mid record, the records before that count.

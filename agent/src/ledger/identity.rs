@@ -105,7 +105,7 @@ impl Pairing {
             + self.retransmitted;
         let responses = self.answered + self.late + self.duplicate + self.orphan;
         [
-            ("queries = decode.queries", self.queries, decode.queries),
+            ("queries + one_way = decode.queries", self.queries + self.one_way, decode.queries),
             (
                 "responses + continued = decode.responses + shared",
                 self.responses + self.continued,

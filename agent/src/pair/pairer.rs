@@ -65,6 +65,9 @@ impl Pairer {
         if message.dns.flags.response() {
             self.response(message, each);
             false
+        } else if message.dns.is_one_way() {
+            self.counters.one_way += 1;
+            false
         } else {
             self.counters.queries += 1;
             self.query(message, each)

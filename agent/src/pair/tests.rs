@@ -94,6 +94,20 @@ fn a_response_in_time_answers_its_query() {
 }
 
 #[test]
+fn a_message_that_wants_no_response_is_no_transaction() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let mut keepalive = query(0, 0, ".");
+    keepalive.dns.question = None;
+    keepalive.dns.flags = Flags(6 << 11);
+    let mut subscribe = keepalive.clone();
+    subscribe.dns.id = 1;
+    assert_eq!(run(&mut pairer, vec![keepalive, subscribe]), []);
+    let counters = pairer.counters();
+    assert!(balanced(&counters));
+    assert_eq!((counters.one_way, counters.queries, counters.open), (1, 1, 1));
+}
+
+#[test]
 fn retransmissions_are_folded_and_latency_runs_from_the_first() {
     let mut pairer = Pairer::new(PairOptions::default());
     let messages =
