@@ -22,6 +22,7 @@ mod cgroup;
 mod clock;
 mod icmp;
 mod netlink;
+mod option;
 pub mod probe;
 pub mod process;
 mod programs;

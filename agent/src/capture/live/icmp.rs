@@ -7,10 +7,10 @@
 //! since this process is in the cgroup. Each namespace with a process in it gets two, that let nothing
 //! but "unreachable" pass and keep nothing of that.
 
+use super::option::set;
 use dnscribe_common::ICMP_MARK;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::{HashMap, HashSet};
-use std::ffi::c_void;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -208,14 +208,6 @@ fn raw(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
     set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)?;
     set(&socket, libc::SOL_SOCKET, libc::SO_MARK, &ICMP_MARK)?;
     Ok(socket)
-}
-
-fn set<T>(socket: &OwnedFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
-    let value: *const c_void = std::ptr::from_ref(value).cast();
-    // SAFETY: value and length belong together, and outlive the call.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, length) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The cookie of a socket's network namespace (Linux 5.14).

@@ -1,7 +1,7 @@
 //! Hook `socket`: packet sockets on interfaces, and how a packet seen there relates to this host.
 
 use super::netlink;
-use super::{CannotCapture, programs};
+use super::{CannotCapture, option, programs};
 use crate::capture::Sight;
 use crate::net;
 use aya::programs::SocketFilter;
@@ -126,18 +126,7 @@ fn promiscuous(socket: &OwnedFd, index: i32) -> io::Result<()> {
         mr_alen: 0,
         mr_address: [0; 8],
     };
-    let length = libc::socklen_t::try_from(size_of_val(&request)).unwrap_or(0);
-    // SAFETY: value and length belong together.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_ADD_MEMBERSHIP,
-            (&raw const request).cast(),
-            length,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    option::set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
 }
 
 /// This host's addresses, in the agent's network namespace.
