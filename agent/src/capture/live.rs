@@ -23,6 +23,7 @@ mod clock;
 mod icmp;
 mod netlink;
 mod option;
+mod packet;
 pub mod probe;
 pub mod process;
 mod programs;
@@ -33,9 +34,9 @@ mod tap;
 #[doc(hidden)]
 pub mod testing;
 
+use super::Packet;
 use super::encrypted::Encrypted;
 use super::ports::PortSet;
-use super::{Body, Origin, Packet, Sight, Task, Transport};
 use crate::ledger;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
@@ -43,14 +44,12 @@ pub use cgroup::{here as cgroup2_mount, of_id as cgroup_of_id};
 use clock::Clock;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::owner;
-use dnscribe_common::record::{self, Header, Record, SocketError};
-use dnscribe_common::record::{FLAG_TASK, FLAG_TUNNEL};
+use dnscribe_common::record::Record;
 use programs::Loaded;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -262,7 +261,7 @@ impl Live {
                 if let Some(listeners) = listeners {
                     listeners.note(record.header.netns_cookie);
                 }
-                each(&packet(&record, clock, locals.as_mut(), listeners.as_ref()));
+                each(&packet::packet(&record, clock, locals.as_mut(), listeners.as_ref()));
             }
             // Programs and agent come from one build, so that this cannot be. Should it be all the
             // same, the record counts as received on no CPU, and the ledger shows the imbalance.
@@ -351,70 +350,6 @@ fn listeners(mount: &Path, directory: &Path) -> Result<icmp::Listeners, String> 
     icmp::Listeners::start().map_err(|error| error.to_string())
 }
 
-fn packet<'a>(
-    record: &Record<'a>,
-    clock: &Clock,
-    locals: Option<&mut tap::Locals>,
-    listeners: Option<&icmp::Listeners>,
-) -> Packet<'a> {
-    let header = &record.header;
-    let body = match record.body {
-        record::Body::Packet(bytes) => Body::Ip { bytes, wire_bytes: header.wire_bytes },
-        record::Body::SocketError(error) => {
-            let covers = |listeners: &icmp::Listeners| listeners.covers(header.netns_cookie);
-            socket_error(&error, listeners.is_some_and(covers))
-        }
-    };
-    let sight = sight(header, &body, locals);
-    Packet {
-        ts: clock.wall(header.ktime_ns),
-        origin: Origin { cpu: header.cpu, seq: header.seq },
-        scope: match sight {
-            Sight::Passive => u64::from(header.ifindex),
-            _ => header.netns_cookie,
-        },
-        sight,
-        task: (header.flags & FLAG_TASK != 0).then_some(Task {
-            pid: header.pid,
-            uid: header.uid,
-            start_ns: header.start_ns,
-            comm: header.comm,
-        }),
-        datagram_bytes: header.datagram_bytes,
-        cgroup_id: header.cgroup_id,
-        body,
-    }
-}
-
-fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::Locals>) -> Sight {
-    match (header.direction, body, locals) {
-        (record::DIRECTION_EGRESS, ..) => Sight::Egress,
-        // Whoever holds the tunnel's end carries another's packet. Where it is this host's own, it
-        // was seen on the tunnel's interface already, and must not count twice for the same.
-        _ if header.flags & FLAG_TUNNEL != 0 => Sight::Passive,
-        (record::DIRECTION_TAP, Body::Ip { bytes, .. }, Some(locals)) => {
-            locals.sight(header.ifindex, header.packet_type, bytes)
-        }
-        (record::DIRECTION_TAP, ..) => Sight::Passive,
-        _ => Sight::Ingress,
-    }
-}
-
-fn socket_error(error: &SocketError, seen: bool) -> Body<'static> {
-    let address = |octets: [u8; 16]| match (error.version, octets) {
-        (4, [a, b, c, d, ..]) => IpAddr::from([a, b, c, d]),
-        // A socket of both versions has its IPv4 peers mapped (RFC 4291, 2.5.5.2).
-        _ => Ipv6Addr::from(octets).to_canonical(),
-    };
-    Body::SocketError {
-        transport: if error.protocol == 6 { Transport::Tcp } else { Transport::Udp },
-        local: SocketAddr::new(address(error.local), error.local_port),
-        remote: SocketAddr::new(address(error.remote), error.remote_port),
-        errno: error.errno,
-        seen,
-    }
-}
-
 fn internal(what: &str) -> CannotCapture {
     CannotCapture::new(what.to_owned(), "this is a bug; please report it")
 }
@@ -431,22 +366,5 @@ mod tests {
     fn may_move_to_another_thread() {
         fn is_send<T: Send>() {}
         is_send::<Live>();
-    }
-
-    #[test]
-    fn a_mapped_address_is_an_ipv4_one() {
-        let error = SocketError {
-            local: Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1]).octets(),
-            remote: Ipv6Addr::LOCALHOST.octets(),
-            errno: 111,
-            local_port: 5,
-            remote_port: 53,
-            version: 6,
-            protocol: 17,
-            pad: [0; 6],
-        };
-        let Body::SocketError { local, remote, .. } = socket_error(&error, false) else { panic!() };
-        assert_eq!(local.to_string(), "127.0.0.1:5");
-        assert_eq!(remote.to_string(), "[::1]:53");
     }
 }
