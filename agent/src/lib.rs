@@ -21,3 +21,4 @@ pub mod record;
 pub mod sink;
 pub mod time;
 pub mod unpack;
+pub mod window;

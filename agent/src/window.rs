@@ -1,0 +1,3 @@
+//! Numbers of a span of time, computed where the transactions are: a fourth room.
+
+pub mod sketch;
