@@ -7,6 +7,6 @@ mod distinct;
 mod quantiles;
 mod top;
 
-pub use distinct::Distinct;
+pub use distinct::{Distinct, Estimate, Hashed};
 pub use quantiles::Quantiles;
 pub use top::{Ranked, Top};

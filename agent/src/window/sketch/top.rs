@@ -5,10 +5,6 @@
 
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 
-/// Slots of the sketch's table; three quarters of them hold values. A value with more than
-/// 3.5 / 128 = 2.7 % of the weight is never missed.
-const SLOTS: usize = 128;
-
 /// Counts the most frequent values.
 #[derive(Clone, Debug)]
 pub struct Top(FrequentItemsSketch<String>);
@@ -24,13 +20,14 @@ pub struct Ranked {
     pub upper: u64,
 }
 
-impl Default for Top {
-    fn default() -> Self {
-        Self(created())
-    }
-}
-
 impl Top {
+    /// An empty sketch whose table has 2^`lg_slots` slots, from 2^3 to 2^30, of which three quarters
+    /// hold values. A value with more than `3.5 / 2^lg_slots` of the weight is never missed.
+    #[must_use]
+    pub fn new(lg_slots: u8) -> Self {
+        Self(created(1 << lg_slots.clamp(3, 30)))
+    }
+
     /// Counts a value once more.
     pub fn add(&mut self, value: &str) {
         self.0.update_ref(value);
@@ -71,8 +68,8 @@ impl Top {
     clippy::expect_used,
     reason = "the only error is a size out of bounds, and ours is a constant"
 )]
-fn created() -> FrequentItemsSketch<String> {
-    FrequentItemsSketch::new(SLOTS).expect("SLOTS is a power of two from 8 on")
+fn created(slots: usize) -> FrequentItemsSketch<String> {
+    FrequentItemsSketch::new(slots).expect("a power of two from 8 to 2^30")
 }
 
 #[cfg(test)]
@@ -82,7 +79,7 @@ mod tests {
     use std::collections::HashMap;
 
     fn of(values: &[u32]) -> Top {
-        let mut top = Top::default();
+        let mut top = Top::new(7);
         values.iter().for_each(|value| top.add(&value.to_string()));
         top
     }
