@@ -5,16 +5,18 @@
 //! `ts`. A pane is closed when the capture's clock has passed its end by the allowed lateness, since a
 //! query's outcome is known only after it; what comes later still is counted as late.
 
+pub mod bounds;
 mod counts;
 mod event;
 mod group;
-mod histogram;
+
 pub mod sketch;
 mod tally;
 
 pub use counts::Counts;
 pub use event::{Event, Measured, entropy};
 pub use group::{Group, Grouping, Groups};
+
 pub use tally::{Tally, Tops};
 
 use crate::time::Timestamp;

@@ -1,5 +1,7 @@
 //! Messages, transactions and dead letters become records.
 
+mod window;
+
 use super::{
     AnswerFields, ContainerFields, DlqRecord, EdeFields, EdnsFields, EventId, MessageRecord,
     Namespace, ProcessFields, TransactionRecord, registrable,

@@ -1,6 +1,6 @@
 //! What windows want to know of a transaction, and what is computed of it once for all groups.
 
-use super::histogram::{ENTROPY, LABEL_LENGTHS, bucket};
+use super::bounds::{ENTROPY, LABEL_LENGTHS, bucket};
 use super::sketch::Hashed;
 use crate::pair::{Status, Vantage};
 use crate::time::Timestamp;
@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 /// A transaction as the windows see it. Fields are named as in `dns.transaction/1`.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is counted for itself")]
 pub struct Event<'a> {
     /// The record's `ts`.
     pub ts: Timestamp,

@@ -1,9 +1,9 @@
 //! What a window counts of one group of transactions. Tallies merge: that of two spans, or of two
 //! nodes, is the sum of theirs.
 
+use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL, bucket};
 use super::counts::Counts;
 use super::event::{Event, Measured};
-use super::histogram::{ENTROPY, LABEL_LENGTHS, MIN_TTL, bucket};
 use super::sketch::{Distinct, Quantiles, Top};
 use crate::pair::Status;
 
