@@ -87,7 +87,7 @@ fn run(all: &[Given]) -> (Vec<Told>, Windows) {
     (told, windows)
 }
 
-fn of<'a>(told: &'a [Told], length: u64, step: u64) -> impl Iterator<Item = &'a Told> {
+fn of(told: &[Told], length: u64, step: u64) -> impl Iterator<Item = &Told> {
     told.iter().filter(move |told| {
         told.span.length.as_secs() == length && told.span.step.as_secs() == step
     })

@@ -179,7 +179,9 @@ mod tests {
 
     fn of(values: &[f64]) -> Quantiles {
         let mut sketch = Quantiles::default();
-        values.iter().for_each(|value| sketch.add(*value));
+        for value in values {
+            sketch.add(*value);
+        }
         sketch
     }
 
@@ -204,7 +206,6 @@ mod tests {
             merged.merge(&of(&other));
             let whole = of(&[one, other].concat());
             prop_assert_eq!(merged.quantile(0.5), whole.quantile(0.5));
-            prop_assert_eq!(merged.serialize().len() > 0, true);
             prop_assert_eq!((merged.count(), merged.max()), (whole.count(), whole.max()));
         }
     }

@@ -80,7 +80,9 @@ mod tests {
 
     fn of(values: &[u32]) -> Top {
         let mut top = Top::new(7);
-        values.iter().for_each(|value| top.add(&value.to_string()));
+        for value in values {
+            top.add(&value.to_string());
+        }
         top
     }
 
