@@ -4,7 +4,7 @@
 //! CPU's counters of all hooks and its sequence together.
 
 /// Words per hook.
-const STRIDE: usize = 8;
+const STRIDE: usize = 16;
 /// Where a CPU's record sequence stands: how many records it tried to put into the ring.
 pub const SEQUENCE: usize = Hook::ALL.len() * STRIDE;
 /// Words of one CPU.
@@ -41,7 +41,7 @@ impl Hook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Counter {
-    /// Packets that matched the ports; raised before any outcome.
+    /// Packets that matched the ports, or whose ports lie too deep; raised before any outcome.
     Seen = 0,
     /// Packets handed to the ring; raised before the record becomes visible.
     Submitted = 1,
@@ -55,21 +55,36 @@ pub enum Counter {
     LoopbackCopy = 5,
     /// Packets handed over with fewer octets than they had. Not an outcome, these are submitted.
     Clipped = 6,
+    /// Skipped: more tunnels or other headers, one in the other, than are looked through.
+    TunnelDepth = 7,
+    /// Skipped: fragments that came before the first of their datagram, which alone tells the ports.
+    FragmentEarly = 8,
+    /// Skipped: fragments of encrypted DNS. Neither TLS nor QUIC lets itself be fragmented, and no
+    /// fragment but the first can be told from others.
+    EncryptedFragment = 9,
 }
 
 impl Counter {
     /// Exactly one of these is raised for each packet seen.
-    pub const OUTCOMES: [Self; 5] = [
+    pub const OUTCOMES: [Self; 8] = [
         Self::Submitted,
         Self::LostRingFull,
         Self::SampledOut,
         Self::TcpNoPayload,
         Self::LoopbackCopy,
+        Self::TunnelDepth,
+        Self::FragmentEarly,
+        Self::EncryptedFragment,
     ];
 
     /// Reasons to skip a packet, with their names in the ledger.
-    pub const SKIPPED: [(Self, &'static str); 2] =
-        [(Self::TcpNoPayload, "tcp_no_payload"), (Self::LoopbackCopy, "loopback_copy")];
+    pub const SKIPPED: [(Self, &'static str); 5] = [
+        (Self::TcpNoPayload, "tcp_no_payload"),
+        (Self::LoopbackCopy, "loopback_copy"),
+        (Self::TunnelDepth, "tunnel_depth"),
+        (Self::FragmentEarly, "fragment_early"),
+        (Self::EncryptedFragment, "encrypted_fragment"),
+    ];
 
     /// Where this counter of that hook stands among a CPU's words.
     #[must_use]

@@ -54,6 +54,8 @@ pub enum Setting {
     HookTask = 21,
     /// Offset of `task_struct.group_leader`; 0 where threads are called by their own names.
     TaskLeader = 22,
+    /// Offset of `task_struct.start_boottime` (Linux 5.5); 0 where unknown.
+    TaskStart = 23,
 }
 
 /// Number of settings.

@@ -7,11 +7,26 @@
 
 pub mod counter;
 pub mod globals;
+pub mod layers;
 pub mod owner;
 pub mod record;
 
-/// Words of 64 ports each in the map `PORTS`; port `p` is bit `p % 64` of word `p / 64`.
-pub const PORT_WORDS: u32 = 1024;
+/// Words of 32 ports each in the map `PORTS`; the class of port `p` is the two bits of word `p / 32`
+/// from bit `p % 32 * 2` on: one of the `PORT_` constants, 0 for a port that is not watched.
+pub const PORT_WORDS: u32 = 2048;
+/// Class of a port where DNS is read.
+pub const PORT_DNS: u64 = 1;
+/// Class of a port where all is encrypted DNS: 853.
+pub const PORT_ENCRYPTED: u64 = 2;
+/// Class of a port where what goes to and from an address in the map `RESOLVERS` is encrypted DNS, and
+/// nothing else: 443.
+pub const PORT_HTTPS: u64 = 3;
+
+/// Entries in the map of resolvers' prefixes, at most.
+pub const RESOLVERS: u32 = 1024;
+
+/// Octets kept of an encrypted payload that may be a handshake, at most.
+pub const HANDSHAKE_BYTES: u32 = 4096;
 
 /// Index in the map `CONFIG` of the word that, where not 0, keeps programs from waking the reader
 /// at each record (`BPF_RB_NO_WAKEUP`); the reader then polls.
@@ -23,3 +38,9 @@ pub const CONFIG_WORDS: u32 = 1;
 pub const OWNERS: u32 = 65_536;
 /// Fragmented datagrams remembered at a time.
 pub const FRAGMENTS: u32 = 4_096;
+/// How long the fragments of a datagram are taken for one, by the clock of the capture: what Linux
+/// gives them (`net.ipv4.ipfrag_time`).
+pub const FRAGMENT_LIFETIME_NS: u64 = 30_000_000_000;
+
+/// The mark (`SO_MARK`) of the agent's raw sockets: what they are given is for the programs to see.
+pub const ICMP_MARK: u32 = 0x646e_7363;

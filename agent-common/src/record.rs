@@ -9,8 +9,22 @@
 /// that TCP hands down in one at least, where an interface takes segments of 64 KiB, as loopback does.
 pub const CLASSES: [usize; 8] = [112, 240, 576, 1_520, 4_176, 16_384, 65_536, 131_072];
 
+/// Octets told of a packet of encrypted DNS that carries application data, at most: a record of the
+/// first class, which holds its headers.
+pub const HEADERS_ROOM: u32 = room(0);
+/// The same of one in a tunnel.
+pub const TUNNELLED_HEADERS_ROOM: u32 = room(1);
+/// The same of one that may be of a handshake. A `ClientHello` with post-quantum key shares has about
+/// 1,800 octets; what a server sends first some thousands, of which the first hundred are readable.
+pub const HANDSHAKE_ROOM: u32 = room(4);
+
+#[expect(clippy::cast_possible_truncation, reason = "no class is near the bound of an `u32`")]
+const fn room(class: usize) -> u32 {
+    CLASSES[class] as u32
+}
+
 /// Octets before the packet.
-pub const HEADER_BYTES: usize = 80;
+pub const HEADER_BYTES: usize = 88;
 /// Octets of a [`SocketError`].
 pub const SOCKET_ERROR_BYTES: usize = 48;
 
@@ -28,6 +42,8 @@ pub const DIRECTION_TAP: u8 = 3;
 
 /// [`Header::flags`]: `pid`, `uid` and `comm` are known.
 pub const FLAG_TASK: u16 = 1;
+/// [`Header::flags`]: the ports were found in a tunnel.
+pub const FLAG_TUNNEL: u16 = 2;
 
 /// Before every record. Written by the programs field by field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +57,9 @@ pub struct Header {
     pub netns_cookie: u64,
     /// cgroup2 id of the socket's cgroup; 0 where unknown.
     pub cgroup_id: u64,
+    /// When the task's process started, in nanoseconds of `CLOCK_BOOTTIME`, if [`FLAG_TASK`]; 0 where
+    /// unknown.
+    pub start_ns: u64,
     /// The CPU that wrote the record.
     pub cpu: u32,
     /// Thread group id of the task, if [`FLAG_TASK`].
@@ -76,19 +95,20 @@ const _: () = {
     assert!(offset_of!(Header, seq) == 8);
     assert!(offset_of!(Header, netns_cookie) == 16);
     assert!(offset_of!(Header, cgroup_id) == 24);
-    assert!(offset_of!(Header, cpu) == 32);
-    assert!(offset_of!(Header, pid) == 36);
-    assert!(offset_of!(Header, uid) == 40);
-    assert!(offset_of!(Header, ifindex) == 44);
-    assert!(offset_of!(Header, wire_bytes) == 48);
-    assert!(offset_of!(Header, captured_bytes) == 52);
-    assert!(offset_of!(Header, comm) == 56);
-    assert!(offset_of!(Header, kind) == 72);
-    assert!(offset_of!(Header, direction) == 73);
-    assert!(offset_of!(Header, hook) == 74);
-    assert!(offset_of!(Header, packet_type) == 75);
-    assert!(offset_of!(Header, flags) == 76);
-    assert!(offset_of!(Header, datagram_bytes) == 78);
+    assert!(offset_of!(Header, start_ns) == 32);
+    assert!(offset_of!(Header, cpu) == 40);
+    assert!(offset_of!(Header, pid) == 44);
+    assert!(offset_of!(Header, uid) == 48);
+    assert!(offset_of!(Header, ifindex) == 52);
+    assert!(offset_of!(Header, wire_bytes) == 56);
+    assert!(offset_of!(Header, captured_bytes) == 60);
+    assert!(offset_of!(Header, comm) == 64);
+    assert!(offset_of!(Header, kind) == 80);
+    assert!(offset_of!(Header, direction) == 81);
+    assert!(offset_of!(Header, hook) == 82);
+    assert!(offset_of!(Header, packet_type) == 83);
+    assert!(offset_of!(Header, flags) == 84);
+    assert!(offset_of!(Header, datagram_bytes) == 86);
 };
 
 /// An error that ICMP brought to a UDP socket.
@@ -196,25 +216,26 @@ impl From<&[u8; HEADER_BYTES]> for Header {
     fn from(from: &[u8; HEADER_BYTES]) -> Self {
         let word = |at| u64::from_ne_bytes(octets(from, at));
         let half = |at| u32::from_ne_bytes(octets(from, at));
-        let [kind, direction, hook, packet_type] = octets(from, 72);
+        let [kind, direction, hook, packet_type] = octets(from, 80);
         Self {
             ktime_ns: word(0),
             seq: word(8),
             netns_cookie: word(16),
             cgroup_id: word(24),
-            cpu: half(32),
-            pid: half(36),
-            uid: half(40),
-            ifindex: half(44),
-            wire_bytes: half(48),
-            captured_bytes: half(52),
-            comm: octets(from, 56),
+            start_ns: word(32),
+            cpu: half(40),
+            pid: half(44),
+            uid: half(48),
+            ifindex: half(52),
+            wire_bytes: half(56),
+            captured_bytes: half(60),
+            comm: octets(from, 64),
             kind,
             direction,
             hook,
             packet_type,
-            flags: u16::from_ne_bytes(octets(from, 76)),
-            datagram_bytes: u16::from_ne_bytes(octets(from, 78)),
+            flags: u16::from_ne_bytes(octets(from, 84)),
+            datagram_bytes: u16::from_ne_bytes(octets(from, 86)),
         }
     }
 }
@@ -246,8 +267,8 @@ mod tests {
 
     fn packet(captured: u32) -> [u8; 256] {
         let mut octets = counting();
-        octets[52..56].copy_from_slice(&captured.to_ne_bytes());
-        octets[72] = KIND_PACKET;
+        octets[60..64].copy_from_slice(&captured.to_ne_bytes());
+        octets[80] = KIND_PACKET;
         octets
     }
 
@@ -260,42 +281,43 @@ mod tests {
         assert_eq!(header.seq.to_ne_bytes()[0], 8);
         assert_eq!(header.netns_cookie.to_ne_bytes()[0], 16);
         assert_eq!(header.cgroup_id.to_ne_bytes()[7], 31);
-        assert_eq!(header.cpu.to_ne_bytes()[0], 32);
-        assert_eq!(header.pid.to_ne_bytes()[0], 36);
-        assert_eq!(header.uid.to_ne_bytes()[0], 40);
-        assert_eq!(header.ifindex.to_ne_bytes()[0], 44);
-        assert_eq!(header.wire_bytes.to_ne_bytes()[0], 48);
-        assert_eq!(header.comm[0], 56);
-        assert_eq!((header.direction, header.hook, header.packet_type), (73, 74, 75));
-        assert_eq!(header.flags.to_ne_bytes(), [76, 77]);
-        assert_eq!(header.datagram_bytes.to_ne_bytes(), [78, 79]);
-        assert_eq!(record.body, Body::Packet(&[80, 81, 82, 83, 84, 85, 86]));
+        assert_eq!(header.start_ns.to_ne_bytes()[0], 32);
+        assert_eq!(header.cpu.to_ne_bytes()[0], 40);
+        assert_eq!(header.pid.to_ne_bytes()[0], 44);
+        assert_eq!(header.uid.to_ne_bytes()[0], 48);
+        assert_eq!(header.ifindex.to_ne_bytes()[0], 52);
+        assert_eq!(header.wire_bytes.to_ne_bytes()[0], 56);
+        assert_eq!(header.comm[0], 64);
+        assert_eq!((header.direction, header.hook, header.packet_type), (81, 82, 83));
+        assert_eq!(header.flags.to_ne_bytes(), [84, 85]);
+        assert_eq!(header.datagram_bytes.to_ne_bytes(), [86, 87]);
+        assert_eq!(record.body, Body::Packet(&[88, 89, 90, 91, 92, 93, 94]));
     }
 
     #[test]
     fn reads_a_socket_error() {
         let mut octets = counting();
-        octets[72] = KIND_SOCKET_ERROR;
+        octets[80] = KIND_SOCKET_ERROR;
         let record = Record::try_from(&octets[..]).unwrap();
         let Body::SocketError(error) = record.body else { panic!("{record:?}") };
-        assert_eq!((error.local[0], error.remote[0]), (80, 96));
-        assert_eq!(error.errno.to_ne_bytes()[0], 112);
-        assert_eq!(error.local_port.to_ne_bytes(), [116, 117]);
-        assert_eq!(error.remote_port.to_ne_bytes(), [118, 119]);
-        assert_eq!((error.version, error.protocol), (120, 121));
+        assert_eq!((error.local[0], error.remote[0]), (88, 104));
+        assert_eq!(error.errno.to_ne_bytes()[0], 120);
+        assert_eq!(error.local_port.to_ne_bytes(), [124, 125]);
+        assert_eq!(error.remote_port.to_ne_bytes(), [126, 127]);
+        assert_eq!((error.version, error.protocol), (128, 129));
     }
 
     #[test]
     fn refuses_what_is_cut_off_or_unknown() {
-        let octets = packet(176);
+        let octets = packet(168);
         assert!(Record::try_from(&octets[..]).is_ok());
         for length in 0..octets.len() {
             assert_eq!(Record::try_from(&octets[..length]), Err(BadRecord::Short), "{length}");
         }
-        assert_eq!(Record::try_from(&packet(177)[..]), Err(BadRecord::Short));
+        assert_eq!(Record::try_from(&packet(169)[..]), Err(BadRecord::Short));
         assert_eq!(Record::try_from(&packet(u32::MAX)[..]), Err(BadRecord::Short));
         let mut octets = packet(0);
-        octets[72] = 9;
+        octets[80] = 9;
         assert_eq!(Record::try_from(&octets[..]), Err(BadRecord::Kind(9)));
     }
 }

@@ -25,13 +25,18 @@ impl Counters {
 
     #[inline(always)]
     pub fn add(self, hook: Hook, counter: Counter) {
+        self.add_many(hook, counter, 1);
+    }
+
+    #[inline(always)]
+    pub fn add_many(self, hook: Hook, counter: Counter, count: u64) {
         // SAFETY: the index is below `WORDS`, the map's value is aligned to 8 octets, and programs
         // access it in no other way.
         unsafe {
             asm!(
-                "lock *(u64 *)({word} + 0) += {one}",
+                "lock *(u64 *)({word} + 0) += {count}",
                 word = in(reg) self.0.add(counter.index(hook)),
-                one = in(reg) 1u64,
+                count = in(reg) count,
                 options(nostack),
             );
         }

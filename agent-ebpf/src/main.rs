@@ -76,7 +76,14 @@ fn socket_error(ctx: RawTracePointContext) -> i32 {
 /// Returns 0: the packet socket keeps nothing, all goes through the ring.
 #[socket_filter]
 fn tap(ctx: SkBuffContext) -> i64 {
-    hook::tap::observe(ctx.skb.skb);
+    hook::tap::observe(&ctx);
+    0
+}
+
+/// What `tap` calls for a packet within a packet.
+#[socket_filter]
+fn tap_within(ctx: SkBuffContext) -> i64 {
+    hook::tap::observe_within(&ctx);
     0
 }
 

@@ -1,9 +1,15 @@
 //! The maps other than ring and counters, and the questions asked of them.
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, LruHashMap};
+use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::maps::{Array, LpmTrie, LruHashMap};
+use core::mem::MaybeUninit;
 use dnscribe_common::owner::Owner;
-use dnscribe_common::{CONFIG_QUIET, CONFIG_WORDS, FRAGMENTS, OWNERS as OWNERS_MAX, PORT_WORDS};
+use dnscribe_common::{
+    CONFIG_QUIET, CONFIG_WORDS, FRAGMENT_LIFETIME_NS, FRAGMENTS, OWNERS as OWNERS_MAX, PORT_WORDS,
+    RESOLVERS as RESOLVERS_MAX,
+};
 
 #[map]
 static PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
@@ -15,10 +21,17 @@ static CONFIG: Array<u64> = Array::with_max_entries(CONFIG_WORDS, 0);
 static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(OWNERS_MAX, 0);
 
 #[map]
-static FRAGMENT: LruHashMap<FragmentKey, u8> = LruHashMap::with_max_entries(FRAGMENTS, 0);
+static FRAGMENT: LruHashMap<FragmentKey, Note> = LruHashMap::with_max_entries(FRAGMENTS, 0);
+
+#[map]
+static EARLY: LruHashMap<FragmentKey, Note> = LruHashMap::with_max_entries(FRAGMENTS, 0);
+
+/// Prefixes of addresses, IPv4 ones as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
+#[map]
+static RESOLVERS: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(RESOLVERS_MAX, 0);
 
 /// What the fragments of one datagram have in common (RFC 791, 3.2; RFC 8200, 4.5).
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct FragmentKey {
     pub src: [u8; 16],
     pub dst: [u8; 16],
@@ -26,13 +39,71 @@ pub struct FragmentKey {
     pub protocol: u32,
 }
 
-/// Whether the port, in host order, is one of ours.
-#[inline(always)]
-pub fn port_is_ours(port: u16) -> bool {
-    match PORTS.get(u32::from(port >> 6)) {
-        Some(word) => word >> (port & 63) & 1 == 1,
-        None => false,
+/// Words of a [`FragmentKey`].
+const KEY_WORDS: usize = size_of::<FragmentKey>() / 8;
+
+impl FragmentKey {
+    /// A key of nothing, made in place. By words, and volatile: the compiler would call a function
+    /// that goes octet by octet, which takes time, and more of the verifier's.
+    #[inline(always)]
+    pub fn empty(place: &mut MaybeUninit<Self>) -> &mut Self {
+        let words = place.as_mut_ptr().cast::<u64>();
+        for word in 0..KEY_WORDS {
+            // SAFETY: a key is as many aligned words without padding.
+            unsafe { words.add(word).write_volatile(0) };
+        }
+        // SAFETY: every word is written, and any value is a key.
+        unsafe { place.assume_init_mut() }
     }
+
+    /// Copies the key to where the verifier lets a program write; by words as in [`Self::empty`].
+    #[inline(always)]
+    pub fn copy_to(&self, place: *mut Self) {
+        let (from, to) = (core::ptr::from_ref(self).cast::<u64>(), place.cast::<u64>());
+        for word in 0..KEY_WORDS {
+            // SAFETY: a key is as many aligned words without padding, and `place` has room for one.
+            unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+        }
+    }
+}
+
+/// What a fragment left for the others of its datagram.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Note {
+    since_ns: u64,
+    /// Of a first fragment of ours: whether our ports are in a tunnel that the datagram is. Of those
+    /// that came before the first: their number.
+    value: u64,
+}
+
+impl Note {
+    #[inline(always)]
+    fn new(value: u64) -> Self {
+        // SAFETY: no condition.
+        Self { since_ns: unsafe { bpf_ktime_get_ns() }, value }
+    }
+
+    #[inline(always)]
+    fn is_fresh(&self) -> bool {
+        // SAFETY: no condition.
+        unsafe { bpf_ktime_get_ns() }.saturating_sub(self.since_ns) <= FRAGMENT_LIFETIME_NS
+    }
+}
+
+/// The class of a port, in host order: one of the `PORT_` constants, or 0.
+#[inline(always)]
+pub fn port_class(port: u16) -> u64 {
+    match PORTS.get(u32::from(port >> 5)) {
+        Some(word) => word >> ((port & 31) << 1) & 3,
+        None => 0,
+    }
+}
+
+/// Whether the address, as the map has it, is one of the resolvers'.
+#[inline(always)]
+pub fn is_resolver(address: &[u8; 16]) -> bool {
+    RESOLVERS.get(Key::new(128, *address)).is_some()
 }
 
 /// Whether the reader polls and wants no wakeups.
@@ -60,9 +131,12 @@ pub fn refresh_owner(cookie: u64, owner: &Owner) {
     if let Some(known) = OWNERS.get_ptr(cookie) {
         let (known, owner) = (known.cast::<u64>(), core::ptr::from_ref(owner).cast::<u64>());
         // By words, since the derived comparison goes through the names octet by octet.
-        // SAFETY: an `Owner` is three aligned words without padding.
+        // SAFETY: an `Owner` is four aligned words without padding.
         let same = unsafe {
-            *known == *owner && *known.add(1) == *owner.add(1) && *known.add(2) == *owner.add(2)
+            *known == *owner
+                && *known.add(1) == *owner.add(1)
+                && *known.add(2) == *owner.add(2)
+                && *known.add(3) == *owner.add(3)
         };
         if same {
             return;
@@ -82,12 +156,46 @@ pub fn forget_owner(cookie: u64) {
     let _ = OWNERS.remove(cookie);
 }
 
+/// Remembers a first fragment of ours, and whether our ports are in a tunnel that the datagram is:
+/// not in one that it is in, since it may be met both within and without.
 #[inline(always)]
-pub fn remember_fragment(key: &FragmentKey) {
-    let _ = FRAGMENT.insert(key, 1u8, 0);
+pub fn remember_fragment(key: &FragmentKey, tunnelled: bool) {
+    // A full map evicts, so that this fails for want of memory only.
+    let _ = FRAGMENT.insert(key, Note::new(u64::from(tunnelled)), 0);
 }
 
+/// The datagram with this key is no longer one of ours.
 #[inline(always)]
-pub fn fragment_is_ours(key: &FragmentKey) -> bool {
-    FRAGMENT.get_ptr(key).is_some()
+pub fn forget_fragment(key: &FragmentKey) {
+    let _ = FRAGMENT.remove(key);
+}
+
+/// Whether the first fragment was ours, and then whether our ports are in a tunnel that this is.
+#[inline(always)]
+pub fn known_fragment(key: &FragmentKey) -> Option<bool> {
+    // SAFETY: another CPU may replace the entry while it is copied; the worst is a mixture of two
+    // datagrams of ours.
+    let note = FRAGMENT.get_ptr(key).map(|note| unsafe { *note })?;
+    if note.is_fresh() { Some(note.value != 0) } else { None }
+}
+
+/// Counts a fragment whose datagram may prove to be ours.
+#[inline(always)]
+pub fn note_early(key: &FragmentKey) {
+    // SAFETY: as in `known_fragment`; two CPUs that count at once may count one.
+    let before = EARLY.get_ptr(key).map(|note| unsafe { *note });
+    let count = match before {
+        Some(note) if note.is_fresh() => note.value,
+        _ => 0,
+    };
+    let _ = EARLY.insert(key, Note::new(count + 1), 0);
+}
+
+/// How many fragments came before this first one, which is ours; 0 when asked again.
+#[inline(always)]
+pub fn take_early(key: &FragmentKey) -> u64 {
+    // SAFETY: as in `known_fragment`.
+    let Some(note) = EARLY.get_ptr(key).map(|note| unsafe { *note }) else { return 0 };
+    let _ = EARLY.remove(key);
+    if note.is_fresh() { note.value } else { 0 }
 }

@@ -14,7 +14,7 @@ use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::owner::Owner;
 use dnscribe_common::record::{
-    CLASSES, FLAG_TASK, Header, KIND_PACKET, KIND_SOCKET_ERROR, SocketError,
+    CLASSES, FLAG_TASK, FLAG_TUNNEL, Header, KIND_PACKET, KIND_SOCKET_ERROR, SocketError,
 };
 
 /// The agent sets the size before it loads.
@@ -27,10 +27,13 @@ pub struct Context {
     pub direction: u8,
     pub packet_type: u8,
     pub datagram_bytes: u16,
+    /// Octets that may be told at most, whatever the snap length.
+    pub most: u32,
     pub ifindex: u32,
     pub netns_cookie: u64,
     pub cgroup_id: u64,
     pub task: Option<Owner>,
+    pub tunnelled: bool,
 }
 
 /// A record with room for `N` octets.
@@ -50,7 +53,8 @@ struct ErrorSlot {
 /// Sends `wire` octets of the packet, from `start` on, in the smallest record that holds them.
 #[inline(always)]
 pub fn packet(counters: Counters, skb: *mut __sk_buff, start: u32, wire: u32, context: &Context) {
-    let wanted = wire.min(settings::get(Setting::Snap)).min(CLASSES[7] as u32);
+    let told = wire.min(context.most);
+    let wanted = told.min(settings::get(Setting::Snap)).min(CLASSES[7] as u32);
     let class = |index: usize| wanted <= CLASSES[index] as u32;
     if class(0) {
         put::<{ CLASSES[0] }>(counters, skb, start, wire, wanted, context);
@@ -96,7 +100,7 @@ fn put<const N: usize>(
     let captured = captured as u32;
     fill(header, KIND_PACKET, seq, wire, captured, context);
     counters.add(context.hook, Counter::Submitted);
-    if captured < wire {
+    if captured < wire.min(context.most) {
         counters.add(context.hook, Counter::Clipped);
     }
     slot.submit(wakeup());
@@ -120,34 +124,45 @@ pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) 
     slot.submit(wakeup());
 }
 
-/// Writes every octet of the header: what the ring holds before is old records, not zeros.
+/// Writes every octet of the header: what the ring holds before is old records, not zeros. As
+/// volatile, or the compiler would make a loop over octets of the zeros that stand side by side.
 #[inline(always)]
 fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: &Context) {
-    let nobody = Owner { pid: 0, uid: 0, comm: [0; 16] };
-    let (task, flags) = match context.task {
-        Some(task) => (task, FLAG_TASK),
-        None => (nobody, 0),
+    let (pid, uid, start_ns, [front, back], flags) = match &context.task {
+        Some(task) => (task.pid, task.uid, task.start_ns, words(&task.comm), FLAG_TASK),
+        None => (0, 0, 0, [0; 2], 0),
     };
+    let flags = flags | if context.tunnelled { FLAG_TUNNEL } else { 0 };
     // SAFETY: the caller reserved the room.
     unsafe {
-        (&raw mut (*at).ktime_ns).write(bpf_ktime_get_ns());
-        (&raw mut (*at).seq).write(seq);
-        (&raw mut (*at).netns_cookie).write(context.netns_cookie);
-        (&raw mut (*at).cgroup_id).write(context.cgroup_id);
-        (&raw mut (*at).cpu).write(bpf_get_smp_processor_id());
-        (&raw mut (*at).pid).write(task.pid);
-        (&raw mut (*at).uid).write(task.uid);
-        (&raw mut (*at).ifindex).write(context.ifindex);
-        (&raw mut (*at).wire_bytes).write(wire);
-        (&raw mut (*at).captured_bytes).write(captured);
-        (&raw mut (*at).comm).write(task.comm);
-        (&raw mut (*at).kind).write(kind);
-        (&raw mut (*at).direction).write(context.direction);
-        (&raw mut (*at).hook).write(context.hook as u8);
-        (&raw mut (*at).packet_type).write(context.packet_type);
-        (&raw mut (*at).flags).write(flags);
-        (&raw mut (*at).datagram_bytes).write(context.datagram_bytes);
+        (&raw mut (*at).ktime_ns).write_volatile(bpf_ktime_get_ns());
+        (&raw mut (*at).seq).write_volatile(seq);
+        (&raw mut (*at).netns_cookie).write_volatile(context.netns_cookie);
+        (&raw mut (*at).cgroup_id).write_volatile(context.cgroup_id);
+        (&raw mut (*at).start_ns).write_volatile(start_ns);
+        (&raw mut (*at).cpu).write_volatile(bpf_get_smp_processor_id());
+        (&raw mut (*at).pid).write_volatile(pid);
+        (&raw mut (*at).uid).write_volatile(uid);
+        (&raw mut (*at).ifindex).write_volatile(context.ifindex);
+        (&raw mut (*at).wire_bytes).write_volatile(wire);
+        (&raw mut (*at).captured_bytes).write_volatile(captured);
+        let comm = (&raw mut (*at).comm).cast::<u64>();
+        comm.write_volatile(front);
+        comm.add(1).write_volatile(back);
+        (&raw mut (*at).kind).write_volatile(kind);
+        (&raw mut (*at).direction).write_volatile(context.direction);
+        (&raw mut (*at).hook).write_volatile(context.hook as u8);
+        (&raw mut (*at).packet_type).write_volatile(context.packet_type);
+        (&raw mut (*at).flags).write_volatile(flags);
+        (&raw mut (*at).datagram_bytes).write_volatile(context.datagram_bytes);
     }
+}
+
+/// The name as two words.
+#[inline(always)]
+fn words(name: &[u8; 16]) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = *name;
+    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest)]
 }
 
 #[inline(always)]

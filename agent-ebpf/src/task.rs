@@ -36,11 +36,18 @@ fn by_helpers(owner: *mut Owner) -> bool {
     unsafe {
         (&raw mut (*owner).pid).write(pid);
         (&raw mut (*owner).uid).write(bpf_get_current_uid_gid() as u32);
-        // A thread may have a name of its own, which says little: dig's are called isc-net-0000.
-        if settings::get(Setting::TaskLeader) != 0 && pid != ids as u32 {
-            leader_name(bpf_get_current_task(), &raw mut (*owner).comm);
-        } else {
+        if settings::get(Setting::TaskLeader) == 0 {
             bpf_get_current_comm((&raw mut (*owner).comm).cast(), 16);
+            (&raw mut (*owner).start_ns).write(0);
+            return true;
+        }
+        let task = bpf_get_current_task();
+        if pid == ids as u32 {
+            bpf_get_current_comm((&raw mut (*owner).comm).cast(), 16);
+            start_of(task, owner);
+        } else {
+            // A thread may have a name of its own, which says little: dig's are called isc-net-0000.
+            of_leader(task, owner);
         }
     }
     true
@@ -59,16 +66,33 @@ fn by_btf(owner: *mut Owner) -> bool {
     unsafe {
         (&raw mut (*owner).pid).write(pid);
         (&raw mut (*owner).uid).write(read(cred, Setting::CredUid));
-        leader_name(task, &raw mut (*owner).comm);
+        of_leader(task, owner);
     }
     true
 }
 
-/// The name of a task's process.
+/// Name and start of a task's process: those of its first thread.
+///
+/// # Safety
+/// `owner` must be room for an `Owner`.
 #[inline(always)]
-fn leader_name(task: u64, into: *mut [u8; 16]) {
+unsafe fn of_leader(task: u64, owner: *mut Owner) {
     let leader: u64 = read(task, Setting::TaskLeader);
-    read_into(leader, Setting::TaskComm, into);
+    // SAFETY: the caller's word.
+    unsafe {
+        read_into(leader, Setting::TaskComm, &raw mut (*owner).comm);
+        start_of(leader, owner);
+    }
+}
+
+/// # Safety
+/// As [`of_leader`].
+#[inline(always)]
+unsafe fn start_of(leader: u64, owner: *mut Owner) {
+    let known = settings::get(Setting::TaskStart) != 0;
+    let start_ns = if known { read(leader, Setting::TaskStart) } else { 0 };
+    // SAFETY: the caller's word.
+    unsafe { (&raw mut (*owner).start_ns).write(start_ns) };
 }
 
 /// Reads a field of a kernel object; zeros where the address is not mapped.

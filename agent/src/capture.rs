@@ -1,6 +1,7 @@
 //! The first room: where packets come from. Live capture and file replay differ here and nowhere
 //! else; both hand [`Packet`]s to the decoder.
 
+pub mod encrypted;
 pub mod live;
 pub mod ports;
 pub mod replay;
@@ -39,6 +40,9 @@ pub struct Task {
     pub pid: u32,
     /// User id in the initial user namespace.
     pub uid: u32,
+    /// When the process started, in nanoseconds of `CLOCK_BOOTTIME`; 0 where unknown. With the pid it
+    /// names the process for ever.
+    pub start_ns: u64,
     /// The process's name (that of its first thread), NUL padded.
     pub comm: [u8; 16],
 }
@@ -108,5 +112,7 @@ pub enum Body<'a> {
         remote: SocketAddr,
         /// The socket's error as a positive errno (`ECONNREFUSED`, `EHOSTUNREACH`, ...).
         errno: i32,
+        /// Whether the ICMP packet itself is seen too.
+        seen: bool,
     },
 }

@@ -64,7 +64,8 @@ pub struct CommonArgs {
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 
-    /// Give every sink these streams: messages, transactions, lookups, metrics, alerts, dlq, ledger
+    /// Give every sink these streams: messages, transactions, lookups, metrics, alerts, dlq, ledger,
+    /// connections
     #[arg(long, value_name = "LIST")]
     pub stream: Option<StreamSet>,
 

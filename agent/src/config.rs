@@ -16,13 +16,16 @@ pub mod value;
 
 pub use error::ConfigError;
 
+use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT};
 use crate::capture::ports::PortSet;
+use crate::connection::ConnectionOptions;
+use crate::join::Joining;
 use crate::pair::PairOptions;
 use crate::sink::spool::{SpoolConfig, WhenFull};
 use crate::sink::{
-    KafkaConfig, OpenWith, Rotation, SinkSpec, StreamChoice, TopicCreation, same_place,
+    KafkaConfig, OpenWith, Rotation, SinkSpec, Stream, StreamChoice, TopicCreation, same_place,
 };
-use layer::{FileLayer, KafkaLayer, Layer, Over, SpoolLayer};
+use layer::{EncryptedLayer, FileLayer, KafkaLayer, Layer, Over, SpoolLayer};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -30,10 +33,13 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use value::{Compress, Hook, Listen, LogFormat, LogLevel, Output};
+use value::{Compress, Hook, Join, Listen, LogFormat, LogLevel, Output};
 
 /// Whoever replays a file sits before it, and need not wait longer for a wrong address.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// As many as the programs' map holds.
+const MAX_RESOLVERS: usize = dnscribe_common::RESOLVERS as usize;
 
 /// For which command the configuration is: defaults differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +85,10 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// How queries meet their responses.
     pub pairing: PairOptions,
+    /// Times and bounds of connections of encrypted DNS.
+    pub connecting: ConnectionOptions,
+    /// Whether the transactions of one lookup at a resolver are joined.
+    pub joining: Joining,
     /// The streams of the sinks.
     pub streams: StreamChoice,
     /// Where records go; at least one.
@@ -100,6 +110,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Whether message records hold the message's octets.
     pub messages_wire: bool,
+    /// Whether records hold internationalised names in Unicode, too.
+    pub records_idn: bool,
     /// What is logged.
     pub log: LogConfig,
     /// How long the end may take.
@@ -119,6 +131,8 @@ pub struct CaptureConfig {
     pub interfaces: Vec<String>,
     /// The ports of DNS.
     pub ports: PortSet,
+    /// Where encrypted DNS is looked for; nowhere where no sink wants its connections.
+    pub encrypted: Option<Encrypted>,
     /// The ring's size: a power of two.
     pub ring_bytes: u32,
     /// Octets captured of a packet at most: 128 to 131072.
@@ -195,13 +209,21 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
             .max_transactions
             .map_or(default.max_transactions, |count| count.0),
     };
+    let ports = layer.capture.ports.unwrap_or_default();
+    let is_wanted = sinks.iter().any(|sink| streams.of(sink).contains(Stream::Connections));
+    let encrypted = is_wanted.then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
     let capture = CaptureConfig {
         hook: layer.capture.hook.unwrap_or(Hook::Auto),
         cgroup: layer.capture.cgroup,
         interfaces: layer.capture.interfaces.unwrap_or_default(),
-        ports: layer.capture.ports.unwrap_or_default(),
+        ports,
+        encrypted,
         ring_bytes: layer.capture.ring_bytes.map_or(32 << 20, |size| size.0),
         snap_bytes: layer.capture.snap_bytes.map_or(131_072, |size| size.0),
+    };
+    let joining = match layer.join {
+        None | Some(Join::Auto) => Joining::Auto,
+        Some(Join::Off) => Joining::Off,
     };
     let log = LogConfig {
         format: layer.log.format.unwrap_or(LogFormat::Text),
@@ -212,6 +234,8 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         region: layer.region.map(|region| region.0),
         capture,
         pairing,
+        connecting: connecting(&layer.encrypted, pairing.query_timeout),
+        joining,
         streams,
         sinks,
         output: layer.output.unwrap_or(Output::Auto),
@@ -222,10 +246,38 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
         messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
+        records_idn: layer.records.idn.is_some_and(|idn| idn.0),
         log,
         drain_timeout: layer.drain_timeout.map_or(Duration::from_secs(10), |span| span.0),
         duration: layer.duration.map(|span| span.0),
     })
+}
+
+fn encrypted(layer: &EncryptedLayer, dns: &PortSet) -> Result<Encrypted, ConfigError> {
+    let ports = |given: &Option<PortSet>, default: u16| match given {
+        Some(ports) => ports.iter().collect(),
+        None => vec![default],
+    };
+    let resolvers = layer.resolvers.clone().unwrap_or_default();
+    if resolvers.len() > MAX_RESOLVERS {
+        return Err(ConfigError::TooManyResolvers { given: resolvers.len(), most: MAX_RESOLVERS });
+    }
+    let own = ports(&layer.ports, ENCRYPTED_PORT);
+    Ok(Encrypted::new(dns, &own, &ports(&layer.https_ports, HTTPS_PORT), resolvers))
+}
+
+/// An attempt to connect is a question, and waits as long as any.
+fn connecting(layer: &EncryptedLayer, answer_timeout: Duration) -> ConnectionOptions {
+    let default = ConnectionOptions::default();
+    let span = |given: Option<value::PositiveSpan>, default| given.map_or(default, |span| span.0);
+    ConnectionOptions {
+        answer_timeout,
+        idle_timeout: span(layer.idle_timeout, default.idle_timeout),
+        quic_idle_timeout: span(layer.quic_idle_timeout, default.quic_idle_timeout),
+        report_every: span(layer.report_every, default.report_every),
+        max_connections: layer.max_connections.map_or(default.max_connections, |count| count.0),
+        ..default
+    }
 }
 
 fn default_node(purpose: Purpose) -> String {

@@ -1,14 +1,18 @@
 //! The second room: packets become DNS messages.
 
+mod clock;
 mod decoder;
 pub mod dns;
 mod fragment;
 mod outlet;
+mod sealed;
 mod tcp;
 
-pub use decoder::{Decoder, DecoderOptions};
+pub use decoder::{Decoder, DecoderOptions, TCP_STREAM_BYTES};
+pub use sealed::{Content, Sealed};
 
 use crate::capture::{Origin, Sight, Task, Transport};
+use crate::net::Cause;
 use crate::time::Timestamp;
 use std::net::SocketAddr;
 
@@ -58,7 +62,8 @@ pub enum Malformed {
     FragmentConflict,
     /// IP fragments whose rest did not come in time or found no room.
     FragmentIncomplete,
-    /// Octets of a TCP stream that cannot be placed in a message: capture began in mid stream.
+    /// Octets of a TCP stream that cannot be placed in a message: capture began in mid stream, or
+    /// they lie behind the stream's end.
     TcpMidstream,
     /// Octets of a TCP stream around others that were never captured.
     TcpGap,
@@ -108,6 +113,9 @@ impl Malformed {
     }
 }
 
+/// The port of multicast DNS (RFC 6762).
+pub(crate) const MDNS_PORT: u16 = 5353;
+
 /// One DNS message with its envelope.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -133,6 +141,38 @@ impl Message {
         let Envelope { src, dst, .. } = self.envelope;
         if self.dns.flags.response() { (dst, src) } else { (src, dst) }
     }
+
+    /// Whether it is of multicast DNS, as its port tells.
+    #[must_use]
+    pub const fn is_mdns(&self) -> bool {
+        let Envelope { src, dst, transport, .. } = &self.envelope;
+        matches!(transport, Transport::Udp) && (dst.port() == MDNS_PORT || src.port() == MDNS_PORT)
+    }
+
+    /// The class that a question of this message asks for. In multicast DNS the upper bit of QCLASS
+    /// is no part of it, but asks for a unicast response (RFC 6762, 5.4).
+    #[must_use]
+    pub const fn class_of(&self, question: &dns::Question) -> u16 {
+        if self.is_mdns() { question.qclass & 0x7FFF } else { question.qclass }
+    }
+
+    /// Octets of memory that the message takes, roughly.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let question = self.dns.question.as_ref().map_or(0, |question| {
+            question.qname.len() + question.qname_case.as_ref().map_or(0, |name| name.len())
+        });
+        let answers = self.dns.answers.iter().map(|answer| answer.name.len() + answer.data.len());
+        let wire = self.wire.as_ref().map_or(0, |wire| wire.len());
+        // What else was read, EDNS options mostly, is at most hexadecimal of what was captured.
+        let rest = 2 * usize::try_from(self.captured_bytes).unwrap_or(usize::MAX);
+        size_of::<Self>()
+            + question
+            + self.dns.answers.capacity() * size_of::<dns::Answer>()
+            + answers.sum::<usize>()
+            + wire
+            + rest
+    }
 }
 
 /// A query that cannot arrive, as ICMP (type 3 of RFC 792, type 1 of RFC 4443) told.
@@ -153,6 +193,8 @@ pub struct Unreachable {
     /// The id of the query, where the ICMP message quotes it; else any query between the two
     /// may be meant.
     pub query_id: Option<u16>,
+    /// Why it cannot arrive.
+    pub cause: Cause,
 }
 
 /// A packet, or part of a stream, that is not DNS.
@@ -172,8 +214,10 @@ pub struct DeadLetter {
 pub enum Decoded {
     /// A DNS message.
     Message(Box<Message>),
-    /// A query that cannot arrive.
+    /// A query, or a connection attempt of encrypted DNS, that cannot arrive.
     Unreachable(Unreachable),
+    /// A packet of encrypted DNS.
+    Sealed(Box<Sealed>),
     /// What could not be read.
     DeadLetter(Box<DeadLetter>),
 }

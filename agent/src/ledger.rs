@@ -63,15 +63,27 @@ pub struct Decode {
     pub queries: u64,
     /// Of these, responses.
     pub responses: u64,
+    /// Directions of TCP connections that were forgotten to make room for others; packets of theirs
+    /// that waited are malformed.
+    #[serde(default)]
+    pub evicted_streams: u64,
+    /// ICMP errors about queries that came in packets.
+    #[serde(default)]
+    pub icmp_about_queries: u64,
+    /// ICMP errors about responses: no query failed, and no transaction tells of it.
+    #[serde(default)]
+    pub icmp_about_responses: u64,
 }
 
 /// Identity 4: `queries = answered + timeout + icmp_error + evicted + open + retransmitted`;
-/// `responses = answered + late + duplicate + orphan`.
+/// `responses = answered + late + duplicate + orphan`. With decode:
+/// `decode.queries = queries + one_way`; `decode.responses + shared = responses + continued`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pairing {
     /// Queries taken.
     pub queries: u64,
-    /// Responses taken.
+    /// Responses taken: a zone transfer of many messages is one, and a response to several queries is
+    /// as many.
     pub responses: u64,
     /// Queries whose response came in time.
     pub answered: u64,
@@ -91,6 +103,53 @@ pub struct Pairing {
     pub duplicate: u64,
     /// Responses to no query seen.
     pub orphan: u64,
+    /// Messages of zone transfers behind the first one of each: of the response that it counts for.
+    #[serde(default, skip_serializing_if = "never")]
+    pub continued: u64,
+    /// Further queries that a response to all answered (mDNS), each of them one more response.
+    #[serde(default, skip_serializing_if = "never")]
+    pub shared: u64,
+    /// DSO messages that ask for no response (RFC 8490, 5.4.1): seen, and no transaction.
+    #[serde(default, skip_serializing_if = "never")]
+    pub one_way: u64,
+}
+
+/// Every counter is written; the schemas call those optional that came after the first release of
+/// theirs, for records of before lack them.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn never(_: &u64) -> bool {
+    false
+}
+
+/// Connections of encrypted DNS, each counted once:
+/// `connections = closed + reset + refused + timeout + handshake_failed + idle + evicted + open`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Connections {
+    /// Packets taken.
+    pub packets: u64,
+    /// Of these, packets that belong to no connection: after the end of one, or the end of one that
+    /// began before the capture.
+    pub stray: u64,
+    /// Connections found.
+    pub connections: u64,
+    /// Ended in order.
+    pub closed: u64,
+    /// Broken off.
+    pub reset: u64,
+    /// Attempts that the server's host turned away.
+    pub refused: u64,
+    /// Attempts that nobody answered.
+    pub timeout: u64,
+    /// Ended before the handshake did.
+    pub handshake_failed: u64,
+    /// Silent for too long.
+    pub idle: u64,
+    /// Pushed out of the full table.
+    pub evicted: u64,
+    /// Not over.
+    pub open: u64,
+    /// Reports of connections that went on.
+    pub interim: u64,
 }
 
 /// Identity 5: `records = delivered + spooled + in_flight + filtered + Σ dropped`.
@@ -121,6 +180,9 @@ pub struct Counters {
     pub decode: Decode,
     /// Messages to transactions.
     pub pairing: Pairing,
+    /// Packets to connections; there where encrypted DNS is looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<Connections>,
     /// By sink (`stdout`, `file`, `kafka`, `null`; a second one of a kind is `file_2`), then stream.
     pub delivery: BTreeMap<String, BTreeMap<String, Delivery>>,
 }

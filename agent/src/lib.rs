@@ -1,6 +1,6 @@
 //! dnscribe: every DNS message at the socket, with its process, exactly accounted for.
 //!
-//! Data flows one way: [`capture`] → [`decode`] → [`pair`] → [`sink`]; every stage reports to the
+//! Data flows one way: [`capture`] → [`decode`] → [`pair`] → [`join`] → [`sink`]; every stage reports to the
 //! [`ledger`] what it took and what it gave. Each stage imports only from its left.
 
 pub mod capture;
@@ -8,9 +8,11 @@ pub mod check;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod connection;
 pub mod decode;
 pub mod enrich;
 pub mod exit;
+pub mod join;
 pub mod ledger;
 pub mod log;
 pub mod metrics;

@@ -5,12 +5,17 @@
 
 #![forbid(unsafe_code)]
 
+mod cause;
 mod icmp;
 mod transport;
+mod tunnel;
 
+pub use cause::Cause;
 pub use icmp::{Quote, quoted};
 pub use transport::{TcpFlags, TcpSegment, UdpDatagram, ports, tcp, udp};
+pub use tunnel::{Within, within};
 
+use dnscribe_common::layers::EXTENSIONS;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// IP protocol numbers (IANA).
@@ -65,11 +70,22 @@ pub struct Ip<'a> {
     pub fragment: Option<Fragment>,
 }
 
-impl Ip<'_> {
+impl<'a> Ip<'a> {
     /// Whether this is a fragment other than the first, that has no transport header.
     #[must_use]
     pub fn is_later_fragment(&self) -> bool {
         self.fragment.is_some_and(|fragment| fragment.offset != 0)
+    }
+
+    /// The upper layer: the payload, but in a first fragment behind the extension headers that may
+    /// follow the fragment header.
+    fn upper(&self) -> Option<Inner<'a>> {
+        let Self { protocol, payload, payload_wire, .. } = *self;
+        match self.fragment {
+            Some(fragment) if fragment.offset != 0 => None,
+            Some(_) if self.src.is_ipv6() => extensions(protocol, payload, payload_wire).ok(),
+            _ => Some(Inner { protocol, payload, payload_wire, fragment: None }),
+        }
     }
 }
 
@@ -145,13 +161,14 @@ pub struct Inner<'a> {
     pub fragment: Option<Fragment>,
 }
 
-/// Walks the IPv6 extension headers (RFC 8200, 4) that begin with `next`. Datagrams put together
+/// Walks the IPv6 extension headers (RFC 8200, 4) that begin with `next`, [`EXTENSIONS`] at most;
+/// what stands behind more is taken for another protocol. Datagrams put together
 /// from fragments need this too: their first fragment may go on with further extensions.
 pub fn extensions(next: u8, payload: &[u8], payload_wire: u32) -> Result<Inner<'_>, BadHeader> {
     const FRAGMENT: u8 = 44;
     const AUTHENTICATION: u8 = 51;
     let mut at = Inner { protocol: next, payload, payload_wire, fragment: None };
-    loop {
+    for _ in 0..EXTENSIONS {
         let length = match at.protocol {
             // Hop-by-hop, routing, destination options, mobility, HIP, shim6.
             0 | 43 | 60 | 135 | 139 | 140 => {
@@ -179,6 +196,7 @@ pub fn extensions(next: u8, payload: &[u8], payload_wire: u32) -> Result<Inner<'
             return Ok(at);
         }
     }
+    Ok(at)
 }
 
 fn below(total: u32, header: usize) -> Result<u32, BadHeader> {

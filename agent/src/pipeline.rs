@@ -2,16 +2,19 @@
 //!
 //! One thread owns it all; nothing here waits for a sink unless told to (replay).
 
-mod fallback;
 mod output;
+#[cfg(test)]
+mod tests;
 
 pub use output::{Output, OutputOptions};
 
 use crate::capture::Packet;
+use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
+use crate::join::{Joiner, Joining};
 use crate::ledger::{Counters, Kernel, Ring};
 use crate::metrics::{self, Build, Snapshot};
-use crate::pair::{PairOptions, Pairer};
+use crate::pair::{PairOptions, Pairer, Transaction};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,10 +28,12 @@ pub const LEDGER_EVERY: Duration = Duration::from_secs(10);
 /// What waits is looked through this often, by the capture's clock.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 
-/// Decoder, pairing and output, with their state.
+/// Decoder, pairing, joining and output, with their state.
 pub struct Pipeline {
     decoder: Decoder,
     pairer: Pairer,
+    connections: Option<Connections>,
+    joiner: Joiner,
     output: Output,
     last_packet: Timestamp,
     next_expiry: Timestamp,
@@ -38,16 +43,30 @@ pub struct Pipeline {
 impl Pipeline {
     /// An empty pipeline, whose first ledger record is due [`LEDGER_EVERY`] after the epoch.
     #[must_use]
-    pub fn new(decoder: DecoderOptions, pairing: PairOptions, output: Output) -> Self {
+    pub fn new(
+        decoder: DecoderOptions,
+        pairing: PairOptions,
+        joining: Joining,
+        output: Output,
+    ) -> Self {
         let epoch = output.epoch();
         Self {
             decoder: Decoder::new(decoder),
             pairer: Pairer::new(pairing),
+            connections: None,
+            joiner: Joiner::new(joining),
             output,
             last_packet: epoch,
             next_expiry: epoch.plus(EXPIRE_EVERY),
             next_ledger: epoch.plus(LEDGER_EVERY),
         }
+    }
+
+    /// The same with a room for encrypted DNS, whose packets the decoder must have been told to give.
+    #[must_use]
+    pub fn with_connections(mut self, connections: Option<Connections>) -> Self {
+        self.connections = connections;
+        self
     }
 
     /// Takes one packet through all rooms.
@@ -57,16 +76,22 @@ impl Pipeline {
             self.expire(packet.ts);
         }
         self.last_packet = packet.ts;
-        let Self { decoder, pairer, output, .. } = self;
-        decoder.observe(packet, &mut |decoded| route(decoded, pairer, output));
+        let Self { decoder, pairer, joiner, connections, output, .. } = self;
+        let mut rooms = Rooms { pairer, joiner, connections, output };
+        decoder.observe(packet, &mut |decoded| rooms.take(decoded));
     }
 
     /// Lets time pass: what has waited too long is given up.
     pub fn expire(&mut self, now: Timestamp) {
         self.next_expiry = now.plus(EXPIRE_EVERY);
-        let Self { decoder, pairer, output, .. } = self;
-        decoder.expire(now, &mut |decoded| route(decoded, pairer, output));
-        pairer.expire(now, &mut |transaction| output.transaction(transaction));
+        let Self { decoder, pairer, joiner, connections, output, .. } = self;
+        let mut rooms = Rooms { pairer, joiner, connections, output };
+        decoder.expire(now, &mut |decoded| rooms.take(decoded));
+        let Rooms { pairer, joiner, connections, output } = rooms;
+        pairer.expire(now, &mut |transaction| give(transaction, joiner, output));
+        if let Some(connections) = connections {
+            connections.expire(now, &mut |report| output.connection(report));
+        }
     }
 
     /// Sends what was rendered to the sinks.
@@ -102,6 +127,7 @@ impl Pipeline {
             ring,
             decode: self.decoder.counters(),
             pairing: self.pairer.counters(),
+            connections: self.connections.as_ref().map(Connections::counters),
             delivery: self.output.delivery(),
         }
     }
@@ -112,6 +138,7 @@ impl Pipeline {
         metrics::render(&Snapshot {
             counters: &self.counters(taken),
             transactions: self.output.metrics(),
+            joined: &self.joiner.joined(),
             ring_used_bytes,
             spool_bytes: self.output.spool_bytes(),
             gauges: &self.output.gauges(),
@@ -121,10 +148,21 @@ impl Pipeline {
 
     /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given.
     pub fn finish(&mut self, now: Timestamp) {
-        let Self { decoder, pairer, output, .. } = self;
-        decoder.finish(&mut |decoded| route(decoded, pairer, output));
-        pairer.finish(now, &mut |transaction| output.transaction(transaction));
+        let Self { decoder, pairer, joiner, connections, output, .. } = self;
+        let mut rooms = Rooms { pairer, joiner, connections, output };
+        decoder.finish(&mut |decoded| rooms.take(decoded));
+        let Rooms { pairer, joiner, connections, output } = rooms;
+        pairer.finish(now, &mut |transaction| give(transaction, joiner, output));
+        if let Some(connections) = connections {
+            connections.finish(now, &mut |report| output.connection(report));
+        }
         self.output.offer();
+    }
+
+    /// Memory used by packets that wait for others, in octets: see [`Decoder::memory_bytes`].
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.decoder.memory_bytes()
     }
 
     /// The room of the records and sinks.
@@ -132,21 +170,57 @@ impl Pipeline {
         &mut self.output
     }
 
-    /// Adopts new bounds for pairing.
-    pub fn reconfigure(&mut self, pairing: PairOptions) {
+    /// Adopts new bounds for pairing and for connections.
+    pub fn reconfigure(&mut self, pairing: PairOptions, connecting: ConnectionOptions) {
         self.pairer.reconfigure(pairing);
+        if let Some(connections) = &mut self.connections {
+            connections.reconfigure(connecting);
+        }
     }
 }
 
-fn route(decoded: Decoded, pairer: &mut Pairer, output: &mut Output) {
-    match decoded {
-        Decoded::Message(message) => {
-            output.message(&message);
-            pairer.observe(message, &mut |transaction| output.transaction(transaction));
+/// The rooms behind the decoder.
+struct Rooms<'a> {
+    pairer: &'a mut Pairer,
+    joiner: &'a mut Joiner,
+    connections: &'a mut Option<Connections>,
+    output: &'a mut Output,
+}
+
+impl Rooms<'_> {
+    fn take(&mut self, decoded: Decoded) {
+        let Self { pairer, joiner, connections, output } = self;
+        match decoded {
+            Decoded::Message(message) => {
+                output.message(&message);
+                let note = joiner.note(&message);
+                let began =
+                    pairer.observe(message, &mut |transaction| give(transaction, joiner, output));
+                if let Some(note) = note.filter(|_| began) {
+                    joiner.begin(&note);
+                }
+            }
+            Decoded::Sealed(sealed) => {
+                output.glance(&sealed);
+                if let Some(connections) = connections {
+                    connections.observe(&sealed, &mut |report| output.connection(report));
+                }
+            }
+            Decoded::Unreachable(error) => {
+                if let Some(connections) = connections
+                    && connections.is_meant(&error)
+                {
+                    connections.unreachable(&error, &mut |report| output.connection(report));
+                    return;
+                }
+                pairer.unreachable(&error, &mut |transaction| give(transaction, joiner, output));
+            }
+            Decoded::DeadLetter(letter) => output.dead_letter(&letter),
         }
-        Decoded::Unreachable(error) => {
-            pairer.unreachable(&error, &mut |transaction| output.transaction(transaction));
-        }
-        Decoded::DeadLetter(letter) => output.dead_letter(&letter),
     }
+}
+
+fn give(transaction: &Transaction<'_>, joiner: &mut Joiner, output: &mut Output) {
+    let links = joiner.end(transaction);
+    output.transaction(transaction, &links);
 }

@@ -5,9 +5,11 @@
 
 mod avro;
 mod build;
+mod connection;
 mod dlq;
 mod event_id;
 mod fields;
+mod idn;
 mod ledger;
 mod message;
 mod schema;
@@ -18,9 +20,14 @@ mod zone;
 
 pub use avro::avro_schema;
 pub use build::{Context, Identity};
+pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;
 pub use event_id::{EventId, Namespace};
-pub use fields::{AnswerFields, ContainerFields, EdeFields, EdnsFields, ProcessFields};
+pub use fields::{
+    AnswerFields, ContainerFields, DsoFields, EdeFields, EdnsFields, IcmpFields, OptionFields,
+    ProcessFields, QuestionFields,
+};
+pub use idn::unicode;
 pub use ledger::LedgerRecord;
 pub use message::MessageRecord;
 pub use schema::{json_schema, names as schema_names};

@@ -44,11 +44,13 @@ pub enum Stream {
     Dlq,
     /// `dns.ledger/1`.
     Ledger,
+    /// `dns.connection/1`.
+    Connections,
 }
 
 impl Stream {
     /// Every stream, in the order of the contract.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Messages,
         Self::Transactions,
         Self::Lookups,
@@ -56,6 +58,7 @@ impl Stream {
         Self::Alerts,
         Self::Dlq,
         Self::Ledger,
+        Self::Connections,
     ];
 
     /// The stream's name, as `--stream` and the ledger spell it.
@@ -69,6 +72,7 @@ impl Stream {
             Self::Alerts => "alerts",
             Self::Dlq => "dlq",
             Self::Ledger => "ledger",
+            Self::Connections => "connections",
         }
     }
 
@@ -83,6 +87,7 @@ impl Stream {
             Self::Alerts => "dns.alerts",
             Self::Dlq => "dns.dlq",
             Self::Ledger => "dns.ledger",
+            Self::Connections => "dns.connections",
         }
     }
 
@@ -97,6 +102,7 @@ impl Stream {
             Self::Alerts => "dns.alert/1",
             Self::Dlq => "dns.dlq/1",
             Self::Ledger => "dns.ledger/1",
+            Self::Connections => "dns.connection/1",
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The agent as a child process: started, watched, ended, and what it wrote.
 
+use crate::lab::{Host, Lab, inside};
 use crate::{environment, ledger, shell};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -24,6 +26,8 @@ pub struct Agent {
     lines: Arc<Mutex<Vec<Value>>>,
     log: Arc<Mutex<String>>,
     readers: Option<(JoinHandle<Result<()>>, JoinHandle<()>)>,
+    /// The network namespace that it runs in, if not ours.
+    namespace: Option<PathBuf>,
     /// A spool of its own, where the command does not name one.
     _spool: Option<tempfile::TempDir>,
 }
@@ -46,8 +50,20 @@ impl Agent {
         Self::start(Command::new(environment::binary()?).arg("run").args(arguments))
     }
 
+    /// As [`Agent::run`], on a host of the lab.
+    pub fn run_on(lab: &Lab, host: Host, arguments: &[&str]) -> Result<Self> {
+        let binary = environment::binary()?;
+        let words = [&[binary.to_str().context("a path that is no text")?, "run"], arguments];
+        let mut command = lab.command(host, &words.concat());
+        Self::start_in(&mut command, Some(lab.namespace_path(host)))
+    }
+
     /// As [`Agent::run`], of a command to which only the listen address is to be added.
     pub fn start(command: &mut Command) -> Result<Self> {
+        Self::start_in(command, None)
+    }
+
+    fn start_in(command: &mut Command, namespace: Option<PathBuf>) -> Result<Self> {
         let admin = free_address()?;
         let spool = own_spool(command)?;
         command.args(["--output", "json", "--metrics-listen", &admin.to_string()]);
@@ -63,7 +79,7 @@ impl Agent {
         let kept = Arc::clone(&log);
         let words = thread::spawn(move || read_log(stderr, &kept));
         let readers = Some((records, words));
-        let mut agent = Self { child, admin, lines, log, readers, _spool: spool };
+        let mut agent = Self { child, admin, lines, log, readers, namespace, _spool: spool };
         agent.await_ready()?;
         Ok(agent)
     }
@@ -101,7 +117,7 @@ impl Agent {
 
     /// The text of an administrative page, such as `/metrics`, with its status code.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        get(self.admin, path)
+        get(self.admin, self.namespace.as_deref(), path)
     }
 
     /// Asks the agent to end and waits until it has.
@@ -136,13 +152,13 @@ impl Agent {
     }
 
     fn await_ready(&mut self) -> Result<()> {
-        let admin = self.admin;
+        let (admin, namespace) = (self.admin, self.namespace.as_deref());
         let child = &mut self.child;
         let ready = shell::wait_for("the agent to be ready", READY, || {
             if let Some(status) = child.try_wait()? {
                 bail!("the agent ended at its start ({status})");
             }
-            Ok(get(admin, "/readyz").is_ok_and(|(code, _)| code == 200).then_some(()))
+            Ok(get(admin, namespace, "/readyz").is_ok_and(|(code, _)| code == 200).then_some(()))
         });
         if ready.is_err() {
             shell::end(&mut self.child);
@@ -215,8 +231,12 @@ fn read_records(stdout: impl Read, lines: &Mutex<Vec<Value>>) -> Result<()> {
 }
 
 /// A GET over HTTP/1.1: status code and body.
-fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+fn get(address: SocketAddr, namespace: Option<&Path>, path: &str) -> Result<(u16, String)> {
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(2));
+    let mut stream = match namespace {
+        Some(namespace) => inside(namespace, connect)??,
+        None => connect()?,
+    };
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();

@@ -1,7 +1,8 @@
 //! Load by dnsperf, and what it reported.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::str::FromStr;
@@ -24,6 +25,8 @@ pub struct Load {
     pub suffix: String,
     /// Questions to ask in turn, as `NAME TYPE`, instead of those names.
     pub questions: Vec<String>,
+    /// Have every query reported: see [`latencies`].
+    pub verbose: bool,
     /// How long dnsperf waits for an answer.
     pub timeout: Duration,
     /// When dnsperf stops, finished or not.
@@ -40,6 +43,7 @@ impl Default for Load {
             outstanding: 100,
             suffix: "wild.example.com".to_owned(),
             questions: Vec::new(),
+            verbose: false,
             timeout: Duration::from_secs(5),
             limit: Duration::from_secs(60),
         }
@@ -113,6 +117,9 @@ impl Load {
         words.extend(["-q".into(), self.outstanding.to_string()]);
         words.extend(["-t".into(), self.timeout.as_secs().max(1).to_string()]);
         words.extend(["-l".into(), self.limit.as_secs().max(1).to_string()]);
+        if self.verbose {
+            words.push("-v".into());
+        }
         if let Some(qps) = self.qps {
             words.extend(["-Q".into(), qps.to_string()]);
         }
@@ -133,6 +140,20 @@ impl Perf {
             latency_stddev_seconds: figure(report, "Latency StdDev (s):")?,
         })
     }
+}
+
+/// The seconds that each query took by dnsperf's own account, by name: lines such as
+/// `> NOERROR www.example.com A 0.000123`.
+pub fn latencies(report: &str) -> Result<BTreeMap<String, f64>> {
+    report
+        .lines()
+        .filter_map(|line| line.strip_prefix("> ").filter(|line| !line.starts_with("T ")))
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [_, name, .., seconds] = words[..] else { bail!("dnsperf: {line}") };
+            Ok((name.to_owned(), seconds.parse().with_context(|| format!("dnsperf: {line}"))?))
+        })
+        .collect()
 }
 
 /// The figure that follows a label in dnsperf's report.
@@ -161,6 +182,14 @@ mod tests {
         assert_eq!((perf.sent, perf.completed, perf.lost), (1000, 998, 2));
         assert!((perf.mean_latency_seconds - 0.000_133).abs() < 1e-12);
         assert!((perf.qps - 19960.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn each_query_has_its_latency() {
+        let report = "> NOERROR n0.t.example.com A 0.000210\n> T n1.t.example.com\n[Status] done\n";
+        let latencies = latencies(report).unwrap();
+        assert_eq!(latencies.len(), 1);
+        assert!((latencies["n0.t.example.com"] - 0.000_21).abs() < 1e-12);
     }
 
     #[test]

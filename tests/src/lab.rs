@@ -6,10 +6,15 @@
 //! RFC 3849 set aside for benchmarks and documentation.
 
 mod capture;
+mod hazards;
+pub mod latency;
 mod network;
+mod stutter;
 mod zones;
 
-pub use capture::Capture;
+pub use capture::{Capture, dns_times};
+pub use hazards::{Fate, inside};
+pub use stutter::Stutter;
 
 use crate::dnsperf::{Load, Perf};
 use crate::shell;
@@ -70,13 +75,18 @@ impl Lab {
     /// Builds the network, starts both servers and waits until each answers. Needs root, `ip`,
     /// `unbound`, `knotd` and `dig`.
     pub fn up() -> Result<Self> {
+        Self::up_with(&[])
+    }
+
+    /// As [`Lab::up`], with lines for the section `server` of unbound's configuration.
+    pub fn up_with(options: &[&str]) -> Result<Self> {
         network::clean_orphans();
         let slot = network::claim()?;
         let folder = network::folder(slot);
         let mut lab = Self { slot, folder, servers: Vec::new(), kept: false };
         network::build(slot)?;
         lab.start_server()?;
-        lab.start_resolver()?;
+        lab.start_resolver(options)?;
         Ok(lab)
     }
 
@@ -219,12 +229,30 @@ impl Lab {
         self.await_answer("knot", self.server_addr(), "com")
     }
 
-    fn start_resolver(&mut self) -> Result<()> {
+    fn start_resolver(&mut self, options: &[&str]) -> Result<()> {
         let folder = self.folder.join("unbound");
-        zones::write_resolver(&folder, self.slot)?;
+        zones::write_resolver(&folder, self.slot, options)?;
         let config = folder.join("unbound.conf");
         self.start(Host::Resolver, &["unbound", "-d", "-p", "-c", &config.display().to_string()])?;
         self.await_answer("unbound", self.resolver_addr(), "www.example.com")
+    }
+
+    /// A figure of unbound's own statistics, such as `total.num.cachehits`, since its start.
+    pub fn unbound_statistic(&self, name: &str) -> Result<u64> {
+        let config = self.folder.join("unbound/unbound.conf").display().to_string();
+        let mut command =
+            self.command(Host::Resolver, &["unbound-control", "-c", &config, "stats_noreset"]);
+        let output = shell::output(&mut command)?;
+        let text = String::from_utf8(output.stdout)?;
+        let figure = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let figure = figure.with_context(|| format!("no {name} in unbound's statistics"))?;
+        figure.parse().with_context(|| format!("unbound's {name} is {figure}"))
+    }
+
+    /// What a server of the lab has logged.
+    pub fn log(&self, host: Host) -> Result<String> {
+        let path = self.folder.join(format!("{}.log", host.name()));
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
     fn start(&mut self, host: Host, words: &[&str]) -> Result<()> {

@@ -111,10 +111,13 @@ fn pairing(found: &mut Vec<String>, record: &Value) -> Result<()> {
     let sum = |names: &[&str]| {
         names.iter().try_fold(0, |sum, name| Ok::<u64, anyhow::Error>(sum + count(pairing, name)?))
     };
-    for kind in ["queries", "responses"] {
-        let decoded = counter(record, &["decode", kind])?;
-        close(found, &format!("pairing: {kind} decoded"), decoded, count(pairing, kind)?);
-    }
+    let decoded = |kind| counter(record, &["decode", kind]);
+    let queries = sum(&["queries", "one_way"])?;
+    close(found, "pairing: queries decoded", decoded("queries")?, queries);
+    // Zone transfers of many messages are one response, mDNS responses may be several.
+    let taken = count(pairing, "responses")? + count(pairing, "continued")?;
+    let given = decoded("responses")? + count(pairing, "shared")?;
+    close(found, "pairing: responses decoded", given, taken);
     let ends = ["answered", "timeout", "icmp_error", "evicted", "open", "retransmitted"];
     close(found, "pairing: queries", count(pairing, "queries")?, sum(&ends)?);
     let ends = ["answered", "late", "duplicate", "orphan"];
@@ -171,7 +174,7 @@ mod tests {
             "ring": { "submitted": 8, "received": 8, "in_ring": 0, "sequence_gaps": 1 },
             "decode": { "received": 8, "decoded_packets": 7, "malformed": { "short": 1 },
                 "held": 0, "messages": 7, "queries": 4, "responses": 3 },
-            "pairing": { "queries": 4, "responses": 3, "answered": 2, "timeout": 1,
+            "pairing": { "queries": 4, "responses": 3, "continued": 0, "shared": 0, "one_way": 0, "answered": 2, "timeout": 1,
                 "icmp_error": 0, "evicted": 0, "open": 0, "retransmitted": 1, "late": 0,
                 "duplicate": 1, "orphan": 0 },
             "delivery": { "stdout": { "transactions": { "records": 4, "delivered": 3,

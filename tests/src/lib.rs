@@ -12,4 +12,7 @@ pub mod lab;
 pub mod ledger;
 pub mod pcap;
 pub mod registry;
+pub mod scripted;
 pub mod shell;
+pub mod wire;
+pub mod worker;

@@ -15,16 +15,30 @@ const NAMES: u32 = 10_000;
 
 /// Writes a pcap file (nanoseconds) of this many DNS messages about names in so many zones.
 pub fn write(mut out: impl Write, messages: u32, zones: u32) -> Result<()> {
-    let header: [u32; 6] = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, LINKTYPE_RAW];
-    for word in header {
-        out.write_all(&word.to_le_bytes())?;
-    }
+    begin(&mut out)?;
     for number in 0..messages {
         let dns = message(number / 2, zones, number % 2 == 1)?;
         let packet = packet(number / 2, number % 2 == 1, &dns)?;
         record(&mut out, u64::from(number) * STEP_NS, &packet)?;
     }
     out.flush().context("cannot write the capture")
+}
+
+/// Writes a pcap file of these DNS messages, each a response over UDP from port 53.
+pub fn write_responses(mut out: impl Write, responses: &[Vec<u8>]) -> Result<()> {
+    begin(&mut out)?;
+    for (number, response) in (0_u32..).zip(responses) {
+        record(&mut out, u64::from(number) * STEP_NS, &packet(number, true, response)?)?;
+    }
+    out.flush().context("cannot write the capture")
+}
+
+fn begin(out: &mut impl Write) -> Result<()> {
+    let header: [u32; 6] = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, LINKTYPE_RAW];
+    for word in header {
+        out.write_all(&word.to_le_bytes())?;
+    }
+    Ok(())
 }
 
 fn record(out: &mut impl Write, at_ns: u64, packet: &[u8]) -> Result<()> {

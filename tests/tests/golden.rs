@@ -45,6 +45,21 @@ fn golden_text() -> Result<()> {
     compare("lab.txt", &replay(&folder().join("lab.pcap"), &["-o", "text"])?)
 }
 
+/// Connections of encrypted DNS: what tshark finds in the same packets stands in
+/// `tests/encrypted.rs`.
+#[test]
+fn golden_connections() -> Result<()> {
+    let mut command = Command::new(environment::binary()?);
+    command.arg("replay").arg(folder().join("encrypted.pcap")).stderr(Stdio::null());
+    command.args(["--query-timeout", "3s", "--stream", "connections,dlq,ledger"]);
+    command.envs([
+        ("DNSCRIBE_ENCRYPTED__RESOLVERS", "198.51.100.0/24"),
+        ("DNSCRIBE_ENCRYPTED__PORTS", "853,8853"),
+        ("DNSCRIBE_ENCRYPTED__QUIC_IDLE_TIMEOUT", "2s"),
+    ]);
+    compare("encrypted.ndjson", &shell::output(&mut command)?.stdout)
+}
+
 #[test]
 fn any_name_and_packing_gives_the_same() -> Result<()> {
     let capture = folder().join("lab.pcap");

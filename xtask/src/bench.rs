@@ -3,12 +3,14 @@
 
 mod e2e;
 mod kafka;
+mod latency;
 mod pipeline;
 mod timed;
 mod usage;
 
 use anyhow::Result;
-use std::path::PathBuf;
+use clap::ValueEnum as _;
+use std::path::{Path, PathBuf};
 
 /// What to measure, and how often.
 #[derive(clap::Args, Debug)]
@@ -18,7 +20,7 @@ pub struct Args {
     /// Repetitions: of `e2e` each is bare, agent, agent, bare; of `kafka` each producer comes twice
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     repetitions: u32,
-    /// Queries of each repetition (`e2e`: 200000), or messages of the capture (`pipeline`: 1000000,
+    /// Queries of each repetition (`e2e`: 200000), of all (`latency`: 20000), or messages of the capture (`pipeline`: 1000000,
     /// `kafka`: 2000000, two for each record)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=5_000_000))]
     count: Option<u32>,
@@ -33,6 +35,8 @@ enum Name {
     E2e,
     /// A generated capture through `dnscribe replay`
     Pipeline,
+    /// The agent's latencies against tshark's and dnsperf's
+    Latency,
     /// The Kafka sink beside kcat and Kafka's own producer, at one broker
     Kafka,
 }
@@ -45,26 +49,36 @@ pub fn main(args: &Args) -> Result<()> {
         Some(binary) => binary.clone(),
         None => crate::build::release()?,
     };
-    if wanted(Name::Pipeline) {
-        pipeline::main(&binary, args.repetitions, args.count.unwrap_or(1_000_000))?;
+    // What needs root comes last, and as root only that is left to do.
+    if !crate::process::elevated() {
+        if wanted(Name::Pipeline) {
+            pipeline::main(&binary, args.repetitions, args.count.unwrap_or(1_000_000))?;
+        }
+        if wanted(Name::Kafka) {
+            let sink = crate::build::example("kafka_sink")?;
+            kafka::main(&binary, &sink, args.repetitions, args.count.unwrap_or(2_000_000))?;
+        }
     }
-    if wanted(Name::Kafka) {
-        let sink = crate::build::example("kafka_sink")?;
-        kafka::main(&binary, &sink, args.repetitions, args.count.unwrap_or(2_000_000))?;
+    if wanted(Name::Latency) || wanted(Name::E2e) {
+        become_root(args, &binary)?;
+    }
+    if wanted(Name::Latency) {
+        latency::main(&binary, args.count.unwrap_or(20_000))?;
     }
     if wanted(Name::E2e) {
-        let count = args.count.unwrap_or(200_000);
-        let again = [
-            "bench".to_owned(),
-            "e2e".to_owned(),
-            format!("--repetitions={}", args.repetitions),
-            format!("--count={count}"),
-            format!("--binary={}", binary.display()),
-        ];
-        crate::process::become_root_with("capturing", again.map(Into::into).into_iter())?;
-        e2e::main(&binary, args.repetitions, count)?;
+        e2e::main(&binary, args.repetitions, args.count.unwrap_or(200_000))?;
     }
     Ok(())
+}
+
+/// Goes on as root, where this is not, with the same agent.
+fn become_root(args: &Args, binary: &Path) -> Result<()> {
+    let mut again = vec!["bench".to_owned()];
+    again.extend(args.name.and_then(|name| Some(name.to_possible_value()?.get_name().to_owned())));
+    again.push(format!("--repetitions={}", args.repetitions));
+    again.extend(args.count.map(|count| format!("--count={count}")));
+    again.push(format!("--binary={}", binary.display()));
+    crate::process::become_root_with("capturing", again.into_iter().map(Into::into))
 }
 
 /// The middle one of some measurements; the mean of the middle two where they are even in number.

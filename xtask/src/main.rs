@@ -4,7 +4,9 @@ mod bench;
 mod bless;
 mod build;
 mod ci;
+mod conformance;
 mod demo;
+mod fuzz;
 mod interrupt;
 mod kafka;
 mod lab;
@@ -42,6 +44,8 @@ enum Command {
     Test(test::Args),
     /// Check format, lints, licences and schemas
     Lint,
+    /// Compare every capture of the corpus with what other programs find in it
+    Conformance(conformance::Args),
     /// Measure, as JSON lines
     Bench(bench::Args),
     /// A DNS lab in network namespaces for the dev loop
@@ -50,6 +54,8 @@ enum Command {
     Demo(demo::Args),
     /// A real Apache Kafka broker for the dev loop
     Kafka(kafka::Args),
+    /// Feed mutated octets to everything that reads octets of others
+    Fuzz(fuzz::Args),
     /// Rewrite the goldens from what the code gives now
     Bless,
     /// Everything that continuous integration runs
@@ -63,10 +69,12 @@ fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
         Command::Lint => lint::main(),
+        Command::Conformance(args) => conformance::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Lab(args) => lab::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Kafka(args) => kafka::main(&args),
+        Command::Fuzz(args) => fuzz::main(&args),
         Command::Bless => bless::main(),
         Command::Ci => ci::main(),
     };

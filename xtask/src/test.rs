@@ -1,7 +1,7 @@
 //! `test`: every test, the privileged and end-to-end ones included.
 
 use crate::process::{as_root, cargo, is_root};
-use crate::{build, say, setup};
+use crate::{build, fuzz, say, setup};
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{kafka, shell};
 use serde_json::Value;
@@ -33,9 +33,15 @@ pub fn main(args: &Args) -> Result<()> {
     if is_root() {
         let mut tests = cargo();
         tests.args(["test", "--workspace", "--no-fail-fast", "--"]).args(&args.arguments);
-        return shell::pass_through(tests.env("DNSCRIBE_BIN", binary));
+        let tested = shell::pass_through(tests.env("DNSCRIBE_BIN", binary));
+        return tested.and(mutated(args));
     }
-    as_user_then_root(args, &binary)
+    as_user_then_root(args, &binary).and(mutated(args))
+}
+
+/// Some thousand mutated inputs for each fuzz target, unless a test was asked for by its name.
+fn mutated(args: &Args) -> Result<()> {
+    if args.arguments.is_empty() { fuzz::short(None) } else { Ok(()) }
 }
 
 /// Builds the tests as this user and runs the programs as root: capture and network namespaces

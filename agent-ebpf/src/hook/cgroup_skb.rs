@@ -2,18 +2,19 @@
 
 use crate::counters::Counters;
 use crate::maps;
-use crate::parse::{self, TCP, UDP, Verdict, be16};
+use crate::parse::{self, Fate, ICMP, Skb, TCP, UDP, Verdict, be16};
 use crate::ring::{self, Context};
 use crate::settings;
 use crate::task;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
-    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_skb_cgroup_id,
+    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_cgroup_id,
 };
 use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::globals::{NETNS_BTF, NETNS_HELPER, Setting};
 use dnscribe_common::owner::Owner;
 use dnscribe_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS};
+use dnscribe_common::{ICMP_MARK, PORT_DNS};
 
 /// Which way the packets go.
 pub trait Way {
@@ -36,15 +37,17 @@ impl Way for Ingress {
 pub fn observe<W: Way>(skb: *mut __sk_buff) {
     let verdict = match short_way(skb) {
         Some(verdict) => verdict,
-        None => parse::classify(skb, 0, false),
+        None => parse::classify(Skb::whole(skb), !W::EGRESS && is_for_us(skb)),
     };
-    if verdict == Verdict::NotOurs {
+    if verdict.fate == Fate::NotOurs {
         return;
     }
+    let Some(most) = verdict.of_use(Skb::whole(skb), false) else { return };
     let Some(counters) = Counters::this_cpu() else { return };
     counters.add(Hook::Cgroup, Counter::Seen);
-    match verdict {
-        Verdict::Emit(protocol) => emit::<W>(counters, skb, protocol),
+    match verdict.fate {
+        Fate::Emit => emit::<W>(counters, skb, verdict.protocol, most),
+        Fate::EncryptedFragment => counters.add(Hook::Cgroup, Counter::EncryptedFragment),
         _ => counters.add(Hook::Cgroup, Counter::TcpNoPayload),
     }
 }
@@ -74,8 +77,10 @@ fn short_way(skb: *mut __sk_buff) -> Option<Verdict> {
         return None;
     };
     if protocol != UDP && protocol != TCP {
-        // IPv6 extension headers may hide what we look for; anything else is not ours.
-        return if upper == 40 { None } else { Some(Verdict::NotOurs) };
+        // IPv6 extension headers may hide what we look for, ICMP may tell of it; anything else is not
+        // ours.
+        let long = upper == 40 || protocol == ICMP;
+        return if long { None } else { Some(Verdict::NOT_OURS) };
     }
     if upper == 20 {
         judge::<20>(start, end, protocol, claimed)
@@ -98,10 +103,16 @@ fn judge<const UPPER: usize>(
         // SAFETY: only called for places that were compared with `end`.
         unsafe { *((start + UPPER + at) as *const u8) }
     };
-    if !maps::port_is_ours(be16(octet(2), octet(3)))
-        && !maps::port_is_ours(be16(octet(0), octet(1)))
-    {
-        return Some(Verdict::NotOurs);
+    let dst = maps::port_class(be16(octet(2), octet(3)));
+    if dst != PORT_DNS {
+        let src = maps::port_class(be16(octet(0), octet(1)));
+        if src | dst == 0 {
+            return Some(Verdict::NOT_OURS);
+        }
+        if src != PORT_DNS {
+            // Encrypted, perhaps.
+            return None;
+        }
     }
     if protocol == TCP {
         // A length of 0 belongs to super-packets: the long way asks the buffer.
@@ -109,14 +120,29 @@ fn judge<const UPPER: usize>(
             return None;
         }
         if !parse::tcp_may_carry(octet(12), octet(13), claimed - UPPER as u32) {
-            return Some(Verdict::TcpNoPayload);
+            return Some(Verdict::TCP_NO_PAYLOAD);
         }
     }
-    Some(Verdict::Emit(protocol))
+    Some(Verdict::emit(protocol))
+}
+
+/// Whether the socket is one of the raw sockets by which the agent has ICMP errors shown. Those of
+/// others show the same once more.
+#[inline(always)]
+fn is_for_us(skb: *mut __sk_buff) -> bool {
+    // SAFETY: the kernel hands a valid context; the helper gives a socket or null.
+    unsafe {
+        let socket = (*skb).__bindgen_anon_2.sk;
+        if socket.is_null() {
+            return false;
+        }
+        let socket = bpf_sk_fullsock(socket);
+        !socket.is_null() && (*socket).mark == ICMP_MARK
+    }
 }
 
 #[inline(always)]
-fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8) {
+fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8, most: u32) {
     // SAFETY: the kernel hands a valid context; the helpers are allowed for it.
     let (wire, ifindex, segment, cookie) =
         unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size, bpf_get_socket_cookie(skb.cast())) };
@@ -131,10 +157,12 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8) {
         direction: if W::EGRESS { DIRECTION_EGRESS } else { DIRECTION_INGRESS },
         packet_type: 0,
         datagram_bytes: if protocol == UDP { segment as u16 } else { 0 },
+        most,
         ifindex,
         netns_cookie: netns(skb),
         cgroup_id,
         task: if W::EGRESS { sender(skb, protocol, cookie) } else { maps::owner(cookie) },
+        tunnelled: false,
     };
     ring::packet(counters, skb, 0, wire, &context);
 }

@@ -5,13 +5,16 @@ use crate::task;
 use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use dnscribe_common::globals::Setting;
+use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED};
 
 /// Notes who uses the socket from here on, if it is towards one of our ports.
 #[inline(always)]
 pub fn towards(address: *mut bpf_sock_addr) {
     // SAFETY: the kernel hands a valid context.
     let port = u16::from_be(unsafe { (*address).user_port } as u16);
-    if !maps::port_is_ours(port) {
+    // HTTPS is left to the first packet, which comes from the same task: few of its sockets are for
+    // DNS.
+    if !matches!(maps::port_class(port), PORT_DNS | PORT_ENCRYPTED) {
         return;
     }
     let Some(owner) = task::current(Setting::HookTask) else { return };

@@ -3,12 +3,13 @@
 
 use crate::counters::Counters;
 use crate::maps;
-use crate::parse::UDP;
+use crate::parse::{TCP, UDP, mapped};
 use crate::ring::{self, Context};
 use crate::task::read;
 use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::record::{DIRECTION_INGRESS, SocketError};
+use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -31,7 +32,11 @@ pub fn observe(socket: *const core::ffi::c_void) {
     let [protocol, _] = read::<[u8; 2]>(socket, Setting::SockProtocol);
     let local_port: u16 = read(socket, Setting::SockLocalPort);
     let remote_port = u16::from_be(read(socket, Setting::SockRemotePort));
-    if protocol != UDP || !(maps::port_is_ours(remote_port) || maps::port_is_ours(local_port)) {
+    let classes = [maps::port_class(remote_port), maps::port_class(local_port)];
+    let is_dns = classes[0] == PORT_DNS || classes[1] == PORT_DNS;
+    // DNS over TCP says by its segments that it failed. What a connection attempt meets does not.
+    let is_ours = if is_dns { protocol == UDP } else { protocol == UDP || protocol == TCP };
+    if !is_ours || classes == [0, 0] {
         return;
     }
     let errno: i32 = read(socket, Setting::SockError);
@@ -62,6 +67,14 @@ pub fn observe(socket: *const core::ffi::c_void) {
         }
         _ => return,
     };
+    if !is_dns && classes[0] != PORT_ENCRYPTED && classes[1] != PORT_ENCRYPTED {
+        let resolver = if classes[0] != 0 { remote } else { local };
+        let [a, b, c, d, ..] = resolver;
+        let address = if version == 4 { mapped([a, b, c, d]) } else { resolver };
+        if !maps::is_resolver(&address) {
+            return;
+        }
+    }
     let Some(counters) = Counters::this_cpu() else { return };
     counters.add(Hook::Icmp, Counter::Seen);
     let net: u64 = read(socket, Setting::SockNet);
@@ -70,10 +83,12 @@ pub fn observe(socket: *const core::ffi::c_void) {
         direction: DIRECTION_INGRESS,
         packet_type: 0,
         datagram_bytes: 0,
+        most: u32::MAX,
         ifindex: 0,
         netns_cookie: read(net, Setting::NetCookie),
         cgroup_id: 0,
         task: maps::owner(read(socket, Setting::SockCookie)),
+        tunnelled: false,
     };
     let error = SocketError {
         local,

@@ -1,12 +1,11 @@
 //! IPv4 and IPv6 headers, options, extension headers and fragments (RFC 791, RFC 8200).
 
+use super::icmp;
 use super::transport::{self, TCP, UDP};
-use super::{Verdict, be16, icmp, load};
+use super::{Fate, Skb, Verdict, be16};
 use crate::maps::{self, FragmentKey};
-use aya_ebpf::bindings::__sk_buff;
-
-/// Extension headers looked through at most; more than this is not sent by anyone honest.
-const EXTENSIONS: usize = 8;
+use core::mem::MaybeUninit;
+use dnscribe_common::layers::{EXTENSIONS, Octets};
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -14,62 +13,86 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 const MOBILITY: u8 = 135;
+const HOST_IDENTITY: u8 = 139;
+const SHIM6: u8 = 140;
 
 /// The upper layer of a packet.
-struct Upper {
-    protocol: u8,
-    at: u32,
+pub struct Upper {
+    pub protocol: u8,
+    /// Where the IP header begins.
+    pub ip: u32,
+    pub at: u32,
     /// Where the IP packet ends, by its header.
-    end: u32,
-    fragment: Fragment,
+    pub end: u32,
+    pub fragment: Fragment,
 }
 
-#[derive(PartialEq, Eq)]
-enum Fragment {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fragment {
     Whole,
     First,
     Later,
 }
 
-/// The verdict on the packet whose IP header is at `at`. ICMP is looked into only where `icmp`.
+/// The verdict on an IP packet where tunnels do not matter, and ICMP only where `icmp` says so.
 #[inline(always)]
-pub fn classify(skb: *mut __sk_buff, at: u32, icmp: bool) -> Verdict {
-    // Both versions have this much before anything else.
-    let Some(head) = load::<20>(skb, at) else { return Verdict::NotOurs };
-    let mut key = FragmentKey { src: [0; 16], dst: [0; 16], id: 0, protocol: 0 };
-    let upper = match head[0] >> 4 {
-        4 => version_4(skb, at, &head, &mut key),
-        6 => version_6(skb, at, &head, &mut key),
-        _ => None,
-    };
-    let Some(upper) = upper else { return Verdict::NotOurs };
+pub fn classify(packet: Skb, icmp: bool) -> Verdict {
+    let mut place = MaybeUninit::uninit();
+    let key = FragmentKey::empty(&mut place);
+    let Some(upper) = upper(packet, 0, key) else { return Verdict::NOT_OURS };
     if upper.fragment == Fragment::Later {
-        return if maps::fragment_is_ours(&key) {
-            Verdict::Emit(upper.protocol)
-        } else {
-            Verdict::NotOurs
+        return match maps::known_fragment(key) {
+            Some(_) => Verdict::emit(upper.protocol),
+            None => Verdict::NOT_OURS,
         };
     }
     let verdict = match upper.protocol {
-        UDP | TCP => transport::judge(skb, upper.protocol, upper.at, upper.end),
-        icmp::ICMP | icmp::ICMP6 if icmp => icmp::judge(skb, upper.protocol, upper.at),
-        _ => Verdict::NotOurs,
+        UDP | TCP => transport::judge(packet.until(upper.end), &upper).0,
+        icmp::ICMP | icmp::ICMP6 if icmp => icmp::judge(packet, upper.protocol, upper.at),
+        _ => Verdict::NOT_OURS,
     };
-    if upper.fragment == Fragment::First && verdict != Verdict::NotOurs {
-        maps::remember_fragment(&key);
-        // Its payload is elsewhere, so that the length here says nothing.
-        return Verdict::Emit(upper.protocol);
+    settle(verdict, &upper, key)
+}
+
+/// What a verdict means to the other fragments of the datagram.
+#[inline(always)]
+pub fn settle(verdict: Verdict, upper: &Upper, key: &FragmentKey) -> Verdict {
+    if upper.fragment != Fragment::First {
+        return verdict;
     }
-    verdict
+    match verdict.fate {
+        Fate::NotOurs | Fate::TooDeep => {
+            // The identification may have been another datagram's, which was ours.
+            maps::forget_fragment(key);
+            verdict
+        }
+        _ if verdict.is_encrypted => {
+            maps::forget_fragment(key);
+            Verdict { fate: Fate::EncryptedFragment, ..verdict }
+        }
+        _ => {
+            maps::remember_fragment(key, false);
+            // Its payload is elsewhere, so that the length here says nothing.
+            Verdict::emit(upper.protocol)
+        }
+    }
+}
+
+/// Finds the upper layer of the packet whose IP header is at `at`, and fills `key` in if it is a
+/// fragment.
+#[inline(always)]
+pub fn upper(packet: Skb, at: u32, key: &mut FragmentKey) -> Option<Upper> {
+    // Both versions have this much before anything else.
+    let head = packet.load::<20>(at)?;
+    match head[0] >> 4 {
+        4 => version_4(packet, at, &head, key),
+        6 => version_6(packet, at, &head, key),
+        _ => None,
+    }
 }
 
 #[inline(always)]
-fn version_4(
-    skb: *mut __sk_buff,
-    at: u32,
-    head: &[u8; 20],
-    key: &mut FragmentKey,
-) -> Option<Upper> {
+fn version_4(packet: Skb, at: u32, head: &[u8; 20], key: &mut FragmentKey) -> Option<Upper> {
     let length = u32::from(head[0] & 15) * 4;
     if length < 20 {
         return None;
@@ -87,29 +110,29 @@ fn version_4(
         key.id = u32::from(be16(head[4], head[5]));
         key.protocol = u32::from(protocol);
     }
-    let end = packet_end(skb, at, u32::from(be16(head[2], head[3])));
-    Some(Upper { protocol, at: at + length, end, fragment })
+    let end = packet_end(packet, at, u32::from(be16(head[2], head[3])));
+    if at + length > end {
+        return None;
+    }
+    Some(Upper { protocol, ip: at, at: at + length, end, fragment })
 }
 
 #[inline(always)]
-fn version_6(
-    skb: *mut __sk_buff,
-    at: u32,
-    head: &[u8; 20],
-    key: &mut FragmentKey,
-) -> Option<Upper> {
+fn version_6(packet: Skb, at: u32, head: &[u8; 20], key: &mut FragmentKey) -> Option<Upper> {
     let claimed = match be16(head[4], head[5]) {
         0 => 0,
         payload => u32::from(payload) + 40,
     };
-    let end = packet_end(skb, at, claimed);
+    let end = packet_end(packet, at, claimed);
+    let packet = packet.until(end);
     let mut fragment = Fragment::Whole;
     let mut next = head[6];
     let mut place = at + 40;
     for _ in 0..EXTENSIONS {
         match next {
-            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | AUTHENTICATION => {
-                let [after, length] = load::<2>(skb, place)?;
+            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6
+            | AUTHENTICATION => {
+                let [after, length] = packet.load::<2>(place)?;
                 place += match next {
                     AUTHENTICATION => (u32::from(length) + 2) * 4,
                     _ => (u32::from(length) + 1) * 8,
@@ -117,15 +140,15 @@ fn version_6(
                 next = after;
             }
             FRAGMENT => {
-                let [after, _, high, low, a, b, c, d] = load::<8>(skb, place)?;
+                let [after, _, high, low, a, b, c, d] = packet.load::<8>(place)?;
                 fragment = match (be16(high, low) >> 3, low & 1) {
                     // An atomic fragment (RFC 6946).
                     (0, 0) => Fragment::Whole,
                     (0, _) => Fragment::First,
                     _ => Fragment::Later,
                 };
-                key.src = load::<16>(skb, at + 8)?;
-                key.dst = load::<16>(skb, at + 24)?;
+                key.src = packet.load::<16>(at + 8)?;
+                key.dst = packet.load::<16>(at + 24)?;
                 key.id = u32::from_be_bytes([a, b, c, d]);
                 key.protocol = u32::from(FRAGMENT);
                 place += 8;
@@ -137,14 +160,12 @@ fn version_6(
             _ => break,
         }
     }
-    Some(Upper { protocol: next, at: place, end, fragment })
+    Some(Upper { protocol: next, ip: at, at: place, end, fragment })
 }
 
 /// Where the packet ends: as its header claims, so that Ethernet padding is no payload, or with
-/// the buffer where the header claims nothing (jumbograms, offloaded super-packets).
+/// what is around it where the header claims nothing (jumbograms, offloaded super-packets).
 #[inline(always)]
-fn packet_end(skb: *mut __sk_buff, at: u32, claimed: u32) -> u32 {
-    // SAFETY: the kernel hands a valid context.
-    let length = unsafe { (*skb).len };
-    if claimed == 0 { length } else { (at + claimed).min(length) }
+fn packet_end(packet: Skb, at: u32, claimed: u32) -> u32 {
+    if claimed == 0 { packet.end } else { (at + claimed).min(packet.end) }
 }

@@ -6,7 +6,8 @@
 //! |---|---|---|
 //! | ring buffer, `bpf_link` for cgroups, atomic addition with result | Linux 5.12 | no capture |
 //! | `cgroup/sock_release` | 5.9 | owners leave the map by age alone |
-//! | tracepoint `sock:inet_sk_error_report`, and BTF | 5.14 | no ICMP errors at hook `cgroup` |
+//! | raw sockets in every network namespace, this process in the cgroup | | the next line |
+//! | tracepoint `sock:inet_sk_error_report`, and BTF | 5.14 | no ICMP errors at hook `cgroup`; with it those of connected sockets, without code |
 //! | `bpf_get_current_pid_tgid` and the like in `cgroup_skb` | 6.10 | read from `task_struct`, by BTF |
 //! | `bpf_get_netns_cookie` in `cgroup_skb` | 6.15 | read from `struct net`, by BTF |
 //!
@@ -19,8 +20,10 @@ mod backfill;
 mod btf;
 mod cgroup;
 mod clock;
+mod icmp;
 mod netlink;
 pub mod probe;
+pub mod process;
 mod programs;
 mod ring;
 mod settings;
@@ -29,16 +32,18 @@ mod tap;
 #[doc(hidden)]
 pub mod testing;
 
+use super::encrypted::Encrypted;
 use super::ports::PortSet;
 use super::{Body, Origin, Packet, Sight, Task, Transport};
 use crate::ledger;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
-pub use cgroup::here as cgroup2_mount;
+pub use cgroup::{here as cgroup2_mount, of_id as cgroup_of_id};
 use clock::Clock;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
+use dnscribe_common::owner;
 use dnscribe_common::record::{self, Header, Record, SocketError};
-use dnscribe_common::{owner, record::FLAG_TASK};
+use dnscribe_common::record::{FLAG_TASK, FLAG_TUNNEL};
 use programs::Loaded;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -46,7 +51,7 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tally::Received;
 
@@ -73,6 +78,8 @@ pub struct LiveOptions {
     pub interfaces: Vec<String>,
     /// The ports of DNS.
     pub ports: PortSet,
+    /// Where encrypted DNS is looked for, if it is.
+    pub encrypted: Option<Encrypted>,
     /// Size of the ring in octets: a power of two, a page or more. 32 MiB is a good choice.
     pub ring_bytes: u32,
     /// Octets captured of a packet from its IP header on; from 1 to 131072, values beyond are taken
@@ -107,6 +114,7 @@ pub struct Live {
     received: Vec<Received>,
     clock: Clock,
     locals: Option<tap::Locals>,
+    listeners: Option<icmp::Listeners>,
 }
 
 /// What keeps the programs attached.
@@ -159,12 +167,14 @@ impl Live {
             directory.display(),
             loaded.settings.describe()
         );
-        for (entry, reason) in &loaded.refused {
-            // Writing to a string cannot fail.
-            let _ = write!(description, "; without {} ({reason})", entry.loses);
-        }
+        without(&loaded, &mut description);
+        let listeners = listeners(&mount, &directory).inspect_err(|reason| {
+            let _ = write!(description, "; ICMP errors of connected sockets only ({reason})");
+        });
         fill_owners(&mut loaded);
-        Self::new(loaded, Vec::new(), Hook::Cgroup, description)
+        let mut live = Self::new(loaded, Vec::new(), Hook::Cgroup, description)?;
+        live.listeners = listeners.ok();
+        Ok(live)
     }
 
     fn open_socket(options: &LiveOptions, why: &str) -> Result<Self, CannotCapture> {
@@ -184,7 +194,8 @@ impl Live {
         } else {
             format!("interface {}", options.interfaces.join(", "))
         };
-        let description = format!("hook socket{why}, attached to {on}");
+        let mut description = format!("hook socket{why}, attached to {on}");
+        without(&loaded, &mut description);
         Self::new(loaded, taps, Hook::Socket, description)
     }
 
@@ -209,6 +220,7 @@ impl Live {
             received: Vec::new(),
             clock: Clock::new(),
             locals: (hook == Hook::Socket).then(tap::Locals::new),
+            listeners: None,
         })
     }
 
@@ -236,7 +248,7 @@ impl Live {
     /// Hands over packets straight from the ring, `max` at most, and gives their number. Fewer than
     /// `max` means that the ring is empty.
     pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
-        let Self { ring, received, clock, locals, .. } = self;
+        let Self { ring, received, clock, locals, listeners, .. } = self;
         ring.drain(max, |octets| match Record::try_from(octets) {
             Ok(record) => {
                 let cpu = usize::try_from(record.header.cpu).unwrap_or(0);
@@ -246,7 +258,10 @@ impl Live {
                 if let Some(received) = received.get_mut(cpu) {
                     received.note(record.header.seq);
                 }
-                each(&packet(&record, clock, locals.as_mut()));
+                if let Some(listeners) = listeners {
+                    listeners.note(record.header.netns_cookie);
+                }
+                each(&packet(&record, clock, locals.as_mut(), listeners.as_ref()));
             }
             // Programs and agent come from one build, so that this cannot be. Should it be all the
             // same, the record counts as received on no CPU, and the ledger shows the imbalance.
@@ -257,6 +272,7 @@ impl Live {
     /// Detaches everything, and returns when no program runs any more: the ring then holds all that
     /// there will ever be, and can still be drained.
     pub fn detach(&mut self) {
+        self.listeners = None;
         if self.attached.take().is_some() {
             await_programs();
         }
@@ -284,6 +300,14 @@ impl Live {
     #[must_use]
     pub fn ring_used_bytes(&self) -> u64 {
         self.ring.used_bytes()
+    }
+}
+
+/// Adds what the kernel would not load.
+fn without(loaded: &Loaded, description: &mut String) {
+    for (entry, reason) in &loaded.refused {
+        // Writing to a string cannot fail.
+        let _ = write!(description, "; without {} ({reason})", entry.loses);
     }
 }
 
@@ -317,11 +341,28 @@ fn fill_owners(loaded: &mut Loaded) {
     }
 }
 
-fn packet<'a>(record: &Record<'a>, clock: &Clock, locals: Option<&mut tap::Locals>) -> Packet<'a> {
+/// Has ICMP errors shown, if this process is in the cgroup; else says why not.
+fn listeners(mount: &Path, directory: &Path) -> Result<icmp::Listeners, String> {
+    let own = cgroup::of_self().map(|path| mount.join(path.trim_start_matches('/')));
+    if directory != mount && !own.is_some_and(|own| own.starts_with(directory)) {
+        return Err("this process is not in the cgroup".to_owned());
+    }
+    icmp::Listeners::start().map_err(|error| error.to_string())
+}
+
+fn packet<'a>(
+    record: &Record<'a>,
+    clock: &Clock,
+    locals: Option<&mut tap::Locals>,
+    listeners: Option<&icmp::Listeners>,
+) -> Packet<'a> {
     let header = &record.header;
     let body = match record.body {
         record::Body::Packet(bytes) => Body::Ip { bytes, wire_bytes: header.wire_bytes },
-        record::Body::SocketError(error) => socket_error(&error),
+        record::Body::SocketError(error) => {
+            let covers = |listeners: &icmp::Listeners| listeners.covers(header.netns_cookie);
+            socket_error(&error, listeners.is_some_and(covers))
+        }
     };
     let sight = sight(header, &body, locals);
     Packet {
@@ -335,6 +376,7 @@ fn packet<'a>(record: &Record<'a>, clock: &Clock, locals: Option<&mut tap::Local
         task: (header.flags & FLAG_TASK != 0).then_some(Task {
             pid: header.pid,
             uid: header.uid,
+            start_ns: header.start_ns,
             comm: header.comm,
         }),
         datagram_bytes: header.datagram_bytes,
@@ -346,6 +388,9 @@ fn packet<'a>(record: &Record<'a>, clock: &Clock, locals: Option<&mut tap::Local
 fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::Locals>) -> Sight {
     match (header.direction, body, locals) {
         (record::DIRECTION_EGRESS, ..) => Sight::Egress,
+        // Whoever holds the tunnel's end carries another's packet. Where it is this host's own, it
+        // was seen on the tunnel's interface already, and must not count twice for the same.
+        _ if header.flags & FLAG_TUNNEL != 0 => Sight::Passive,
         (record::DIRECTION_TAP, Body::Ip { bytes, .. }, Some(locals)) => {
             locals.sight(header.ifindex, header.packet_type, bytes)
         }
@@ -354,7 +399,7 @@ fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::Locals>) -> 
     }
 }
 
-fn socket_error(error: &SocketError) -> Body<'static> {
+fn socket_error(error: &SocketError, seen: bool) -> Body<'static> {
     let address = |octets: [u8; 16]| match (error.version, octets) {
         (4, [a, b, c, d, ..]) => IpAddr::from([a, b, c, d]),
         // A socket of both versions has its IPv4 peers mapped (RFC 4291, 2.5.5.2).
@@ -365,6 +410,7 @@ fn socket_error(error: &SocketError) -> Body<'static> {
         local: SocketAddr::new(address(error.local), error.local_port),
         remote: SocketAddr::new(address(error.remote), error.remote_port),
         errno: error.errno,
+        seen,
     }
 }
 
@@ -398,7 +444,7 @@ mod tests {
             protocol: 17,
             pad: [0; 6],
         };
-        let Body::SocketError { local, remote, .. } = socket_error(&error) else { panic!() };
+        let Body::SocketError { local, remote, .. } = socket_error(&error, false) else { panic!() };
         assert_eq!(local.to_string(), "127.0.0.1:5");
         assert_eq!(remote.to_string(), "[::1]:53");
     }

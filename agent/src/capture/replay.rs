@@ -14,16 +14,17 @@ mod source;
 
 pub use source::InputError;
 
+use super::encrypted::Encrypted;
 use super::ports::PortSet;
 use super::{Body, Origin, Packet, Sight};
 use crate::ledger;
 use crate::time::Timestamp;
 use admission::Admission;
 use format::{Frame, Reader};
-use link::Link;
+use link::{Inside, Link};
 use source::{Problem, Source};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 /// What one file held.
@@ -75,6 +76,13 @@ impl Replay {
         Self { admission: Admission::new(ports), files: 0, first_packet: None }
     }
 
+    /// The same reader, that hands over encrypted DNS too.
+    #[must_use]
+    pub fn with_encrypted(mut self, encrypted: Option<Encrypted>) -> Self {
+        self.admission.watch(encrypted);
+        self
+    }
+
     /// Hands the packets of a file that may carry DNS to `each`, in the file's order, until it
     /// breaks. `input` is a path, or `-` for standard input. Errors: the file cannot be read, is
     /// no capture, is damaged, or holds packets of an unknown link type; the packets before that
@@ -109,7 +117,15 @@ impl Replay {
             let first_packet = *self.first_packet.get_or_insert(frame.ts);
             let link = Link::try_from(frame.link).map_err(Problem::UnknownLink)?;
             let origin = Origin { cpu: self.files, seq: packets };
-            let Some(packet) = packet(&frame, link, origin) else { continue };
+            let range = match link.inside(frame.bytes) {
+                Inside::Ip(range) => range,
+                Inside::Nothing => continue,
+                Inside::TooDeep => {
+                    self.admission.skip_too_deep();
+                    continue;
+                }
+            };
+            let Some(packet) = packet(&frame, range, origin) else { continue };
             let pass = &mut |packet: &Packet<'_>, admission: &Admission| {
                 each(packet, &Passed { admission, first_packet })
             };
@@ -140,12 +156,11 @@ fn counters(admission: &Admission) -> (BTreeMap<String, ledger::Kernel>, ledger:
     (BTreeMap::from([("replay".to_owned(), kernel)]), ring)
 }
 
-/// The IP packet inside a frame, if there is one.
-fn packet<'a>(frame: &Frame<'a>, link: Link, origin: Origin) -> Option<Packet<'a>> {
-    let header = link.header(frame.bytes)?;
-    let bytes = frame.bytes.get(header.start..header.end.max(header.start))?;
-    let behind = u32::try_from(frame.bytes.len() - header.end.min(frame.bytes.len())).ok()?;
-    let wire_bytes = frame.wire_bytes.checked_sub(u32::try_from(header.start).ok()?)?;
+/// The IP packet at a place in a frame.
+fn packet<'a>(frame: &Frame<'a>, ip: Range<usize>, origin: Origin) -> Option<Packet<'a>> {
+    let bytes = frame.bytes.get(ip.clone())?;
+    let behind = u32::try_from(frame.bytes.len().checked_sub(ip.end)?).ok()?;
+    let wire_bytes = frame.wire_bytes.checked_sub(u32::try_from(ip.start).ok()?)?;
     Some(Packet {
         ts: frame.ts,
         origin,

@@ -72,7 +72,7 @@ fn other_commands() {
     let line = "kafka init --brokers a:1 --partitions 2 --replication-factor 3 --dry-run";
     let Command::Kafka(KafkaCommand::Init(init)) = parse(line).unwrap().command else { panic!() };
     let layer = init.sources().flags.kafka;
-    assert_eq!((layer.partitions.len(), layer.replication_factor.unwrap().0), (7, 3));
+    assert_eq!((layer.partitions.len(), layer.replication_factor.unwrap().0), (8, 3));
     assert!(init.mode().dry_run && !init.mode().alter);
     assert!(
         matches!(parse("schema dns.dlq/1").unwrap().command, Command::Schema(args) if args.name.is_some())

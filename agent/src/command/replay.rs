@@ -22,7 +22,8 @@ const BARRIER: Duration = Duration::from_secs(600);
 /// Replays the files in the order given.
 pub(super) fn replay(args: &ReplayArgs) -> Result<(), Exit> {
     let Start { config, signals, endpoint, sinks, .. } = Start::new(args.sources())?;
-    let mut reader = Replay::new(config.capture.ports.clone());
+    let mut reader =
+        Replay::new(config.capture.ports.clone()).with_encrypted(config.capture.encrypted.clone());
     let mut session = Session {
         config: &config,
         sinks: Some(sinks),

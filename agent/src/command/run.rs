@@ -110,11 +110,14 @@ impl Run {
         let Self { mut live, mut pipeline, mut watch, endpoint, config, .. } = self;
         let limit = config.drain_timeout;
         let end = Instant::now() + limit;
+        // A ring so full that the time does not suffice must leave some for the sinks, and for the
+        // last ledger record, that tells of what is still in it.
+        let drained = Instant::now() + limit / 2;
         endpoint.set_ready(Err("stopping".to_owned()));
         live.detach();
-        while live.drain(DRAIN, &mut |packet| pipeline.observe(packet)) > 0 && Instant::now() < end
-        {
-        }
+        while live.drain(DRAIN, &mut |packet| pipeline.observe(packet)) > 0
+            && Instant::now() < drained
+        {}
         let now = Timestamp::now();
         pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());
@@ -132,10 +135,11 @@ impl Run {
                 return;
             }
         };
-        self.pipeline.reconfigure(new.pairing);
+        self.pipeline.reconfigure(new.pairing, new.connecting);
         self.pipeline.output().name_resolvers(new.resolvers.clone().into_iter().collect());
         let adopted = Config {
             pairing: new.pairing,
+            connecting: new.connecting,
             resolvers: new.resolvers.clone(),
             ..self.config.clone()
         };
@@ -143,7 +147,7 @@ impl Run {
             tracing::info!("configuration reloaded");
         } else {
             tracing::warn!(
-                "configuration reloaded: pairing and resolvers are in force, the other changes \
+                "configuration reloaded: pairing, times of connections and resolvers are in force, the other changes \
                  wait for a restart"
             );
         }

@@ -5,6 +5,7 @@ use super::summary::balance;
 use crate::capture::live::{CannotCapture, HookChoice, LiveOptions};
 use crate::config::value::Hook;
 use crate::config::{CaptureConfig, Config, Sources};
+use crate::connection::Connections;
 use crate::decode::DecoderOptions;
 use crate::enrich::Enricher;
 use crate::exit::Exit;
@@ -58,16 +59,21 @@ impl Blueprint<'_> {
         let resolvers = config.resolvers.clone().into_iter().collect();
         let (node, region) = (config.node.clone(), config.region.clone());
         let options = OutputOptions {
-            identity: Identity::new(node, region, self.epoch, resolvers),
+            identity: Identity::new(node, region, self.epoch, resolvers)
+                .with_unicode(config.records_idn),
             enricher: self.enricher,
             wait_for_sinks: self.wait_for_sinks,
         };
         let decoder = DecoderOptions {
             ports: config.capture.ports.clone(),
+            encrypted: config.capture.encrypted.clone(),
             keep_wire: config.messages_wire,
             ..DecoderOptions::default()
         };
-        Pipeline::new(decoder, config.pairing, Output::new(options, sinks))
+        let encrypted = config.capture.encrypted.clone();
+        let connections = encrypted.map(|encrypted| Connections::new(encrypted, config.connecting));
+        Pipeline::new(decoder, config.pairing, config.joining, Output::new(options, sinks))
+            .with_connections(connections)
     }
 }
 
@@ -109,6 +115,7 @@ pub(super) fn live_options(capture: &CaptureConfig) -> LiveOptions {
         cgroup: capture.cgroup.clone(),
         interfaces: capture.interfaces.clone(),
         ports: capture.ports.clone(),
+        encrypted: capture.encrypted.clone(),
         ring_bytes: capture.ring_bytes,
         snap_bytes: capture.snap_bytes,
     }

@@ -55,6 +55,13 @@ fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
         decode.queries,
         decode.responses
     )?;
+    let (queries, responses) = (decode.icmp_about_queries, decode.icmp_about_responses);
+    if queries + responses > 0 {
+        writeln!(
+            text,
+            "                  icmp_about_queries {queries}, icmp_about_responses {responses}"
+        )?;
+    }
     let pairing = &counters.pairing;
     writeln!(
         text,
@@ -67,11 +74,37 @@ fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
         pairing.open,
         pairing.retransmitted
     )?;
-    writeln!(
+    write!(
         text,
         "                  responses {} = answered {} + late {} + duplicate {} + orphan {}",
         pairing.responses, pairing.answered, pairing.late, pairing.duplicate, pairing.orphan
     )?;
+    let beside = [
+        ("continued", pairing.continued),
+        ("shared", pairing.shared),
+        ("one_way", pairing.one_way),
+    ];
+    for (name, count) in beside {
+        if count > 0 {
+            write!(text, "; {name} {count}")?;
+        }
+    }
+    writeln!(text)?;
+    if let Some(connections) = &counters.connections {
+        writeln!(
+            text,
+            "  connections     found {} = closed {} + idle {} + reset {} + refused {} + timeout {} + handshake_failed {} + evicted {} + open {}",
+            connections.connections,
+            connections.closed,
+            connections.idle,
+            connections.reset,
+            connections.refused,
+            connections.timeout,
+            connections.handshake_failed,
+            connections.evicted,
+            connections.open
+        )?;
+    }
     for (sink, streams) in &counters.delivery {
         for (stream, delivery) in streams.iter().filter(|(_, delivery)| delivery.records > 0) {
             writeln!(

@@ -75,6 +75,17 @@ pub enum ConfigError {
         /// The other.
         second: String,
     },
+    /// More prefixes than the programs hold.
+    #[error(
+        "encrypted.resolvers: {given} addresses and prefixes are too many: give {most} at most, \
+         such as one prefix for several addresses"
+    )]
+    TooManyResolvers {
+        /// How many there are.
+        given: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// More than one sink on stdout.
     #[error("sink stdout is given twice: records would be mixed; keep one of them")]
     TwoStdouts,

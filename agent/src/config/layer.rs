@@ -3,10 +3,11 @@
 use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
-    Address, Broker, Compress, Count, DiskBytes, Hook, Listen, LogFormat, LogLevel, Name, Output,
-    Partitions, PositiveSpan, Replicas, Retention, RingBytes, RotateBytes, RotateEvery, SnapBytes,
-    Span, Switch, Topic, Version,
+    Address, Broker, Compress, Count, DiskBytes, Hook, Join, Listen, LogFormat, LogLevel, Name,
+    Output, Partitions, PositiveSpan, Replicas, Retention, RingBytes, RotateBytes, RotateEvery,
+    SnapBytes, Span, Switch, Topic, Version,
 };
+use crate::capture::encrypted::Prefix;
 use crate::capture::ports::PortSet;
 use crate::sink::spool::WhenFull;
 use crate::sink::{Format, SinkSpec, Stream, StreamSet};
@@ -69,6 +70,12 @@ layer! {
         /// How queries meet their responses.
         #[serde(deserialize_with = "section")]
         pairing: PairingLayer,
+        /// Where encrypted DNS is looked for.
+        #[serde(deserialize_with = "section")]
+        encrypted: EncryptedLayer,
+        /// Whether the transactions of one lookup are joined.
+        #[serde(deserialize_with = "text")]
+        join: Option<Join>,
         /// The streams of every sink of which no more is said.
         #[serde(deserialize_with = "joined")]
         streams: Option<StreamSet>,
@@ -96,6 +103,9 @@ layer! {
         /// What message records hold.
         #[serde(deserialize_with = "section")]
         messages: MessagesLayer,
+        /// What every record holds.
+        #[serde(deserialize_with = "section")]
+        records: RecordsLayer,
         /// What is logged.
         #[serde(deserialize_with = "section")]
         log: LogLayer,
@@ -129,6 +139,33 @@ layer! {
         /// Octets captured of a packet at most.
         #[serde(deserialize_with = "text")]
         snap_bytes: Option<SnapBytes>,
+    }
+}
+
+layer! {
+    /// Section `encrypted`.
+    EncryptedLayer {
+        /// The ports of DNS over TLS and QUIC.
+        #[serde(deserialize_with = "joined")]
+        ports: Option<PortSet>,
+        /// The ports of DNS over HTTPS.
+        #[serde(deserialize_with = "joined")]
+        https_ports: Option<PortSet>,
+        /// The addresses of resolvers that offer DNS over HTTPS.
+        #[serde(deserialize_with = "items")]
+        resolvers: Option<Vec<Prefix>>,
+        /// How long a connection may be silent.
+        #[serde(deserialize_with = "text")]
+        idle_timeout: Option<PositiveSpan>,
+        /// The same of QUIC.
+        #[serde(deserialize_with = "text")]
+        quic_idle_timeout: Option<PositiveSpan>,
+        /// How often a connection that goes on is reported.
+        #[serde(deserialize_with = "text")]
+        report_every: Option<PositiveSpan>,
+        /// How many connections are followed at most.
+        #[serde(deserialize_with = "text")]
+        max_connections: Option<Count>,
     }
 }
 
@@ -264,6 +301,15 @@ layer! {
         /// Whether message records hold the message's octets.
         #[serde(deserialize_with = "text")]
         wire: Option<Switch>,
+    }
+}
+
+layer! {
+    /// Section `records`.
+    RecordsLayer {
+        /// Whether names in other scripts stand there in Unicode, too.
+        #[serde(deserialize_with = "text")]
+        idn: Option<Switch>,
     }
 }
 

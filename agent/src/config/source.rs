@@ -6,10 +6,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 /// Variables with our prefix that are not settings.
-const NOT_SETTINGS: [&str; 6] = [
+const NOT_SETTINGS: [&str; 7] = [
     "DNSCRIBE_BIN",
     "DNSCRIBE_BLESS",
     "DNSCRIBE_CONFIG",
+    "DNSCRIBE_CONFORMANCE",
     "DNSCRIBE_CORPUS",
     "DNSCRIBE_EBPF_PREBUILT",
     "DNSCRIBE_LOG",

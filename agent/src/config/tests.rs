@@ -85,6 +85,8 @@ metrics:
   listen: 0.0.0.0:9000
 messages:
   wire: true
+records:
+  idn: true
 log:
   format: json
   level: debug
@@ -138,7 +140,7 @@ fn reads_every_key() {
     let home: IpAddr = "192.0.2.1".parse().unwrap();
     assert_eq!((config.resolvers.len(), config.resolvers[&home].as_str()), (3, "home"));
     assert_eq!(config.metrics_listen, Some("0.0.0.0:9000".parse().unwrap()));
-    assert!(config.messages_wire && config.output == Output::Json);
+    assert!(config.messages_wire && config.records_idn && config.output == Output::Json);
     assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug });
     assert_eq!(config.drain_timeout, Duration::from_secs(2));
     assert_eq!(config.duration, Some(Duration::from_millis(100)));
@@ -173,7 +175,7 @@ fn says_where_and_what_is_wrong() {
         ),
         (
             "version: 1\nkafka:\n  topics:\n    raw: x\n",
-            "line 4, column 5: kafka.topics.raw: \"raw\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger",
+            "line 4, column 5: kafka.topics.raw: \"raw\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger, connections",
         ),
         (
             "version: 1\nresolvers:\n  a: 192.0.2.1\n  b: 192.0.2.1\n",
@@ -461,4 +463,29 @@ fn sources_keep_secrets() {
     let flags = Layer::default();
     let sources = Sources { purpose: Purpose::Live, file: None, environment, flags };
     assert!(!format!("{sources:?}").contains("hunter2"));
+}
+
+#[test]
+fn encrypted_dns_is_looked_for_where_a_sink_wants_it() {
+    let yaml =
+        "version: 1\nencrypted:\n  resolvers: [192.0.2.53, 2001:db8::/32]\n  idle_timeout: 10s\n";
+    let quiet = from_file(yaml).unwrap();
+    assert_eq!(quiet.capture.encrypted, None);
+    assert_eq!(quiet.connecting.idle_timeout, Duration::from_secs(10));
+    let wanted = from_file(&format!("{yaml}streams: [connections]\n")).unwrap();
+    let encrypted = wanted.capture.encrypted.unwrap();
+    assert_eq!((encrypted.ports(), encrypted.https_ports()), (&[853][..], &[443][..]));
+    assert_eq!(encrypted.resolvers().count(), 2);
+    let plain =
+        from_file("version: 1\nstreams: [connections]\ncapture:\n  ports: [53, 853]\n").unwrap();
+    assert_eq!(plain.capture.encrypted.unwrap().ports(), [0_u16; 0]);
+    let wrong = complaint("version: 1\nencrypted:\n  resolvers: [dns.example]\n");
+    assert!(
+        wrong.starts_with("line 3, column 15: encrypted.resolvers: \"dns.example\" is not"),
+        "{wrong}"
+    );
+    let many: Vec<String> = (0..1025).map(|n| format!("10.0.{}.{}", n / 256, n % 256)).collect();
+    let many =
+        format!("version: 1\nstreams: connections\nencrypted:\n  resolvers: {}\n", many.join(","));
+    assert!(complaint(&many).contains("1024 at most"), "{}", complaint(&many));
 }

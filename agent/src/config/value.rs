@@ -270,6 +270,16 @@ words! {
 }
 
 words! {
+    /// Whether the transactions of one lookup at a resolver are joined.
+    Join: "a way to join" {
+        /// Wherever there is a resolver.
+        Auto = "auto",
+        /// Not at all.
+        Off = "off",
+    }
+}
+
+words! {
     /// How stdout looks.
     Output: "a look" {
         /// Text on a terminal, else JSON.

@@ -2,27 +2,35 @@
 
 #![forbid(unsafe_code)]
 
+use super::clock::SteadyClock;
 use super::fragment::Fragments;
 use super::outlet::{Carrier, Flow, Octets, Outlet, Tally};
 use super::tcp::Streams;
-use super::{Decoded, Malformed, MessageId, Unreachable};
+use super::{Decoded, Malformed, MessageId, Unreachable, sealed};
+use crate::capture::encrypted::Encrypted;
 use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet, Transport};
 use crate::ledger;
-use crate::net::{self, BadHeader, Ip, protocol};
+use crate::net::{self, BadHeader, Cause, Ip, Within, protocol};
 use crate::time::Timestamp;
+use dnscribe_common::layers::LEVELS;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// What a direction of a TCP connection takes while none of its octets wait, in octets.
+pub const TCP_STREAM_BYTES: usize = super::tcp::STREAM_BYTES;
 
 /// What the decoder is told.
 #[derive(Clone, Debug)]
 pub struct DecoderOptions {
     /// The ports on which DNS is looked for.
     pub ports: PortSet,
+    /// Where encrypted DNS is looked for, if it is.
+    pub encrypted: Option<Encrypted>,
     /// Whether messages keep the octets that they were read from.
     pub keep_wire: bool,
     /// Most memory for TCP octets that wait, in octets.
     pub tcp_memory_bytes: usize,
-    /// Most directions of TCP connections remembered.
+    /// Most directions of TCP connections remembered; each takes [`TCP_STREAM_BYTES`].
     pub tcp_streams: usize,
     /// Most memory for IP fragments that wait, in octets.
     pub fragment_memory_bytes: usize,
@@ -34,6 +42,7 @@ impl Default for DecoderOptions {
     fn default() -> Self {
         Self {
             ports: PortSet::default(),
+            encrypted: None,
             keep_wire: false,
             tcp_memory_bytes: 64 * 1024 * 1024,
             tcp_streams: 65_536,
@@ -43,13 +52,28 @@ impl Default for DecoderOptions {
     }
 }
 
+/// The outlet of a decoder, which borrows some of its fields and leaves the others alone.
+macro_rules! outlet {
+    ($decoder:ident, $each:ident) => {
+        Outlet {
+            tally: &mut $decoder.tally,
+            keep_wire: $decoder.keep_wire,
+            scratch: &mut $decoder.scratch,
+            each: $each,
+        }
+    };
+}
+
 /// Turns packets into DNS messages. A pure state machine: time comes with the packets and with
 /// [`Self::expire`]. After every call, each packet taken is either decoded, malformed or held.
 #[derive(Debug)]
 pub struct Decoder {
     ports: PortSet,
+    encrypted: Option<Encrypted>,
     keep_wire: bool,
     tally: Tally,
+    clock: SteadyClock,
+    scratch: Vec<u8>,
     fragments: Fragments,
     streams: Streams,
 }
@@ -60,8 +84,11 @@ impl Decoder {
     pub fn new(options: DecoderOptions) -> Self {
         Self {
             ports: options.ports,
+            encrypted: options.encrypted,
             keep_wire: options.keep_wire,
             tally: Tally::default(),
+            clock: SteadyClock::default(),
+            scratch: Vec::new(),
             fragments: Fragments::new(options.fragment_datagrams, options.fragment_memory_bytes),
             streams: Streams::new(options.tcp_streams, options.tcp_memory_bytes),
         }
@@ -70,53 +97,32 @@ impl Decoder {
     /// Takes a packet and gives what it completes.
     pub fn observe(&mut self, packet: &Packet<'_>, each: &mut dyn FnMut(Decoded)) {
         self.tally.received += 1;
-        let carrier = Carrier::from(packet);
-        let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
+        let carrier = Carrier::new(packet, self.clock.read(packet.ts));
+        let mut out = outlet!(self, each);
         let (bytes, wire_bytes) = match packet.body {
             Body::Ip { bytes, wire_bytes } => (bytes, wire_bytes),
-            Body::SocketError { transport, local, remote, errno: _ } => {
-                if self.ports.contains(remote.port()) {
+            Body::SocketError { transport, local, remote, errno, seen } => {
+                let is_ours =
+                    self.ports.contains(remote.port()) || offers(self.encrypted.as_ref(), remote);
+                if !seen && is_ours {
                     let flow = Flow { transport, src: local, dst: remote };
-                    unreachable(&carrier, flow, None, &mut out);
+                    let cause = Cause::of_errno(remote.is_ipv6(), errno);
+                    unreachable(&carrier, flow, None, cause, &mut out);
                 }
                 out.tally.settle(1, None);
                 return;
             }
         };
-        let ip = match net::ip(bytes, wire_bytes) {
-            Ok(ip) => ip,
-            Err(bad) => {
-                let nobody = IpAddr::from(Ipv4Addr::UNSPECIFIED);
-                refuse(&carrier, (nobody, nobody), bad.into(), bytes, 1, &mut out);
-                return;
-            }
-        };
-        match ip.fragment {
-            None => {
-                let mut room = Room { ports: &self.ports, streams: &mut self.streams };
-                room.packet(&ip, carrier, 1, &mut out);
-            }
-            Some(fragment) => {
-                let Some(whole) = self.fragments.take(&ip, fragment, carrier, &mut out) else {
-                    return;
-                };
-                let mut room = Room { ports: &self.ports, streams: &mut self.streams };
-                let (payload, wire) = (whole.payload.as_slice(), whole.payload_wire);
-                let addresses = (ip.src, ip.dst);
-                match reassembled(&ip, whole.protocol, payload, wire) {
-                    Ok(ip) => room.packet(&ip, carrier, whole.packets, &mut out),
-                    Err(bad) => {
-                        refuse(&carrier, addresses, bad.into(), payload, whole.packets, &mut out);
-                    }
-                }
-            }
-        }
+        let Self { ports, encrypted, fragments, streams, .. } = self;
+        let mut room = Room { ports, encrypted: encrypted.as_ref(), fragments, streams };
+        room.octets(bytes, wire_bytes, carrier, (1, 0), &mut out);
     }
 
     /// Gives up fragments and segments that have waited too long at `now`, a time of the
     /// capture's clock. To be called about once a second of it.
     pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(Decoded)) {
-        let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
+        let now = self.clock.read(now);
+        let mut out = outlet!(self, each);
         self.fragments.expire(now, &mut out);
         self.streams.expire(now, &mut out);
     }
@@ -124,7 +130,7 @@ impl Decoder {
     /// The capture has ended: messages behind TCP octets that never came are given. Segments and
     /// fragments without their rest stay held.
     pub fn finish(&mut self, each: &mut dyn FnMut(Decoded)) {
-        let mut out = Outlet { tally: &mut self.tally, keep_wire: self.keep_wire, each };
+        let mut out = outlet!(self, each);
         self.streams.finish(&mut out);
     }
 
@@ -147,6 +153,9 @@ impl Decoder {
             messages: self.tally.queries + self.tally.responses,
             queries: self.tally.queries,
             responses: self.tally.responses,
+            evicted_streams: self.streams.evicted(),
+            icmp_about_queries: self.tally.icmp_about_queries,
+            icmp_about_responses: self.tally.icmp_about_responses,
         }
     }
 }
@@ -161,57 +170,111 @@ impl From<BadHeader> for Malformed {
     }
 }
 
-/// What whole IP packets meet, from the wire or from fragments.
+/// What packets meet.
 struct Room<'a> {
     ports: &'a PortSet,
+    encrypted: Option<&'a Encrypted>,
+    fragments: &'a mut Fragments,
     streams: &'a mut Streams,
 }
 
+/// In how many packets something came, and in how many other packets it is.
+type Course = (u64, usize);
+
 impl Room<'_> {
-    /// Decodes an IP packet that came in `packets` packets.
-    fn packet(&mut self, ip: &Ip<'_>, carrier: Carrier, packets: u64, out: &mut Outlet<'_>) {
+    /// Decodes an IP packet, from the wire or from a tunnel.
+    fn octets(
+        &mut self,
+        bytes: &[u8],
+        wire_bytes: u32,
+        carrier: Carrier,
+        (packets, level): Course,
+        out: &mut Outlet<'_>,
+    ) {
+        let ip = match net::ip(bytes, wire_bytes) {
+            Ok(ip) => ip,
+            Err(bad) => {
+                let nobody = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+                refuse(&carrier, (nobody, nobody), bad.into(), bytes, packets, out);
+                return;
+            }
+        };
+        let Some(fragment) = ip.fragment else {
+            return self.packet(&ip, carrier, (packets, level), out);
+        };
+        let Some(whole) = self.fragments.take(&ip, fragment, carrier, packets, out) else { return };
+        let payload = whole.payload.as_slice();
+        match reassembled(&ip, whole.protocol, payload, whole.payload_wire) {
+            Ok(ip) => self.packet(&ip, carrier, (whole.packets, level), out),
+            Err(bad) => {
+                let addresses = (ip.src, ip.dst);
+                refuse(&carrier, addresses, bad.into(), payload, whole.packets, out);
+            }
+        }
+    }
+
+    /// Decodes a whole IP packet.
+    fn packet(&mut self, ip: &Ip<'_>, carrier: Carrier, course: Course, out: &mut Outlet<'_>) {
+        let (packets, level) = course;
+        let ours = net::ports(ip).is_some_and(|(src, dst)| self.is_dns(src, dst));
+        let is_sealed = !ours && self.is_sealed(ip);
         let bad = match ip.protocol {
-            protocol::UDP => self.datagram(ip, &carrier, packets, out).err(),
-            protocol::TCP => self.segment(ip, carrier, packets, out).err(),
-            _ => {
-                if let Some(quote) = net::quoted(ip)
-                    && self.ports.contains(quote.dst.port())
-                {
-                    let transport = if quote.tcp { Transport::Tcp } else { Transport::Udp };
-                    let flow = Flow { transport, src: quote.src, dst: quote.dst };
-                    unreachable(&carrier, flow, quote.first_two, out);
-                }
+            protocol::UDP if ours => datagram(ip, &carrier, packets, out).err(),
+            protocol::TCP if ours => self.segment(ip, carrier, packets, out).err(),
+            protocol::UDP | protocol::TCP if is_sealed => {
+                sealed::packet(ip, &carrier, packets, out).err()
+            }
+            protocol::UDP | protocol::TCP if net::ports(ip).is_none() => {
+                Some(if ip.protocol == protocol::UDP { BadHeader::Udp } else { BadHeader::Tcp })
+            }
+            protocol::ICMP | protocol::ICMPV6 => {
+                self.icmp(ip, &carrier, out);
                 out.tally.settle(packets, None);
+                None
+            }
+            _ => {
+                match net::within(ip) {
+                    Within::Packet { bytes, wire_bytes } if level + 1 < LEVELS => {
+                        self.octets(bytes, wire_bytes, carrier, (packets, level + 1), out);
+                    }
+                    // Nothing for us.
+                    _ => out.tally.settle(packets, None),
+                }
                 None
             }
         };
         if let Some(bad) = bad {
-            refuse(&carrier, (ip.src, ip.dst), bad.into(), ip.payload, packets, out);
+            let bytes = if is_sealed { header(ip.payload) } else { ip.payload };
+            refuse(&carrier, (ip.src, ip.dst), bad.into(), bytes, packets, out);
         }
     }
 
-    fn datagram(
-        &mut self,
-        ip: &Ip<'_>,
-        carrier: &Carrier,
-        packets: u64,
-        out: &mut Outlet<'_>,
-    ) -> Result<(), BadHeader> {
-        let udp = net::udp(ip.payload, ip.payload_wire)?;
-        let verdict = if self.is_dns(udp.src_port, udp.dst_port) {
-            let flow = Flow {
-                transport: Transport::Udp,
-                src: SocketAddr::new(ip.src, udp.src_port),
-                dst: SocketAddr::new(ip.dst, udp.dst_port),
-            };
-            datagrams(&udp, u32::from(carrier.datagram_bytes), |octets, index| {
-                out.message(carrier, &flow, octets, index).err()
-            })
-        } else {
-            None
-        };
-        out.tally.settle(packets, verdict);
-        Ok(())
+    /// Tells of a query that did not arrive. Where a response did not, no query failed.
+    fn icmp(&self, ip: &Ip<'_>, carrier: &Carrier, out: &mut Outlet<'_>) {
+        let Some(quote) = net::quoted(ip) else { return };
+        if !self.is_dns(quote.src.port(), quote.dst.port()) {
+            if offers(self.encrypted, quote.dst) && quote.cause.is_final() {
+                let transport = if quote.tcp { Transport::Tcp } else { Transport::Udp };
+                let flow = Flow { transport, src: quote.src, dst: quote.dst };
+                unreachable(carrier, flow, None, quote.cause, out);
+            }
+            return;
+        }
+        let (to_server, from_server) =
+            (self.ports.contains(quote.dst.port()), self.ports.contains(quote.src.port()));
+        // Between two servers only the message itself tells.
+        if !to_server || (from_server && quote.is_response == Some(true)) {
+            out.tally.icmp_about_responses += 1;
+            return;
+        }
+        out.tally.icmp_about_queries += 1;
+        // Of some errors, such as that a packet is too long for a link, the sender thinks of a remedy.
+        if !quote.cause.is_final() {
+            return;
+        }
+        let transport = if quote.tcp { Transport::Tcp } else { Transport::Udp };
+        let flow = Flow { transport, src: quote.src, dst: quote.dst };
+        unreachable(carrier, flow, quote.first_two, quote.cause, out);
     }
 
     fn segment(
@@ -222,17 +285,51 @@ impl Room<'_> {
         out: &mut Outlet<'_>,
     ) -> Result<(), BadHeader> {
         let segment = net::tcp(ip.payload, ip.payload_wire)?;
-        if self.is_dns(segment.src_port, segment.dst_port) {
-            self.streams.segment((ip.src, ip.dst), &segment, carrier, packets, out);
-        } else {
-            out.tally.settle(packets, None);
-        }
+        self.streams.segment((ip.src, ip.dst), &segment, carrier, packets, out);
         Ok(())
     }
 
     fn is_dns(&self, src: u16, dst: u16) -> bool {
         self.ports.contains(dst) || self.ports.contains(src)
     }
+
+    /// Whether the packet, which is not of plain DNS, is of encrypted DNS.
+    fn is_sealed(&self, ip: &Ip<'_>) -> bool {
+        let (Some(encrypted), Some((src, dst))) = (self.encrypted, net::ports(ip)) else {
+            return false;
+        };
+        encrypted.is_between(SocketAddr::new(ip.src, src), SocketAddr::new(ip.dst, dst))
+    }
+}
+
+/// Whether the server offers encrypted DNS.
+fn offers(encrypted: Option<&Encrypted>, server: SocketAddr) -> bool {
+    encrypted.is_some_and(|encrypted| encrypted.service(server).is_some())
+}
+
+/// The first octets of a transport header, and of what follows nothing.
+fn header(payload: &[u8]) -> &[u8] {
+    payload.get(..8).unwrap_or(payload)
+}
+
+/// Decodes what a UDP packet on our ports carries.
+fn datagram(
+    ip: &Ip<'_>,
+    carrier: &Carrier,
+    packets: u64,
+    out: &mut Outlet<'_>,
+) -> Result<(), BadHeader> {
+    let udp = net::udp(ip)?;
+    let flow = Flow {
+        transport: Transport::Udp,
+        src: SocketAddr::new(ip.src, udp.src_port),
+        dst: SocketAddr::new(ip.dst, udp.dst_port),
+    };
+    let verdict = datagrams(&udp, u32::from(carrier.datagram_bytes), |octets, index| {
+        out.message(carrier, &flow, octets, index).err()
+    });
+    out.tally.settle(packets, verdict);
+    Ok(())
 }
 
 /// Hands over each datagram of a packet: one, or as many as were bundled (`each` octets and a rest),
@@ -278,7 +375,8 @@ fn reassembled<'a>(
     Ok(Ip { protocol, payload, payload_wire, ..whole })
 }
 
-/// Ends the way of packets whose headers cannot be read.
+/// Ends the way of packets whose headers cannot be read. `bytes` are those of the transport where
+/// that is in doubt, and may begin with the ports.
 fn refuse(
     carrier: &Carrier,
     (src, dst): (IpAddr, IpAddr),
@@ -288,13 +386,25 @@ fn refuse(
     out: &mut Outlet<'_>,
 ) {
     let transport = if reason == Malformed::TcpHeader { Transport::Tcp } else { Transport::Udp };
-    let flow = Flow { transport, src: SocketAddr::new(src, 0), dst: SocketAddr::new(dst, 0) };
+    let ports = match (reason, bytes) {
+        (Malformed::UdpHeader | Malformed::TcpHeader, [a, b, c, d, ..]) => {
+            (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
+        }
+        _ => (0, 0),
+    };
+    let (src, dst) = (SocketAddr::new(src, ports.0), SocketAddr::new(dst, ports.1));
     out.tally.settle(packets, Some(reason));
-    out.letter(carrier, &flow, reason, bytes, &mut 0);
+    out.letter(carrier, &Flow { transport, src, dst }, reason, bytes, &mut 0);
 }
 
 /// Tells that what `flow` asks for cannot arrive.
-fn unreachable(carrier: &Carrier, flow: Flow, query_id: Option<u16>, out: &mut Outlet<'_>) {
+fn unreachable(
+    carrier: &Carrier,
+    flow: Flow,
+    query_id: Option<u16>,
+    cause: Cause,
+    out: &mut Outlet<'_>,
+) {
     (out.each)(Decoded::Unreachable(Unreachable {
         id: MessageId { origin: carrier.origin, index: 0 },
         ts: carrier.ts,
@@ -303,6 +413,7 @@ fn unreachable(carrier: &Carrier, flow: Flow, query_id: Option<u16>, out: &mut O
         client: flow.src,
         server: flow.dst,
         query_id,
+        cause,
     }));
 }
 

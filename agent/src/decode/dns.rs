@@ -1,23 +1,31 @@
-//! One DNS message: the boundary behind which hickory-proto works (RFC 1035, RFC 6891).
+//! One DNS message (RFC 1035, RFC 6891).
 //!
 //! A message is read when its structure is sound: header, questions, and every record's owner
 //! name, fixed part and length. What stands *inside* a record's data, or an EDNS option, may be
 //! nonsense: it is then shown as unknown data (RFC 3597), for the message did its work all the same.
 
+mod dso;
 mod edns;
 mod mnemonic;
 mod name;
 mod rdata;
+mod reader;
+mod text;
 
-pub use edns::{Edns, ExtendedError};
+pub use dso::{dso_name, dso_text};
+pub use edns::{Edns, ExtendedError, TypedOctets, option_name};
 pub use mnemonic::{class_name, opcode_name, rcode_name, type_name};
 
 use super::Malformed;
-use hickory_proto::rr::Name;
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, DecodeError};
+use name::Name;
+use reader::Reader;
 
 /// The record type of EDNS (RFC 6891).
 const OPT: u16 = 41;
+
+/// The classes that stand for no and for any class (RFC 2136, 1.3; RFC 1035, 3.2.5).
+const CLASS_NONE: u16 = 254;
+const CLASS_ANY: u16 = 255;
 
 /// Octets of a DNS header (RFC 1035, 4.1.1).
 const HEADER_BYTES: usize = 12;
@@ -33,12 +41,18 @@ pub struct Dns {
     pub counts: Counts,
     /// The first question; absent where there is none, or where clipping took it.
     pub question: Option<Question>,
+    /// The questions behind the first: rare but in multicast DNS.
+    pub further_questions: Vec<Question>,
     /// The records of the answer section.
     pub answers: Vec<Answer>,
     /// The smallest TTL of all records but OPT, in seconds.
     pub min_ttl_seconds: Option<u32>,
     /// What the OPT record says.
     pub edns: Option<Edns>,
+    /// The TLVs of a message with opcode DSO (RFC 8490).
+    pub dso: Vec<TypedOctets>,
+    /// Octets behind the message's last record.
+    pub trailing_bytes: usize,
 }
 
 /// The second 16 bits of a DNS header: QR, opcode, flags, rcode.
@@ -113,6 +127,8 @@ pub struct Answer {
     pub name: Box<str>,
     /// TYPE.
     pub rtype: u16,
+    /// CLASS; of an OPT the sender's UDP payload size.
+    pub class: u16,
     /// TTL in seconds.
     pub ttl_seconds: u32,
     /// The data in presentation form, names without their last dot; unknown data as `\# 2 ABCD`.
@@ -120,23 +136,36 @@ pub struct Answer {
 }
 
 impl Dns {
+    /// Whether it is a DSO message to which no response belongs (RFC 8490, 5.4.1).
+    #[must_use]
+    pub const fn is_one_way(&self) -> bool {
+        self.id == 0 && !self.flags.response() && self.flags.opcode() == dso::OPCODE
+    }
+
     /// Reads a message. `clipped`: octets are missing at its end because the capture cut them
-    /// off; what can be read then counts, and nothing is malformed but a cut header.
+    /// off; what can be read then counts, and nothing is malformed but a cut header. Of a response
+    /// that is truncated (TC) in mid record, the records before that count.
     ///
     /// # Errors
     /// [`Malformed::DnsHeader`], [`Malformed::DnsQuestion`] or [`Malformed::DnsRecord`]: the first
     /// part that cannot be read.
     pub fn decode(bytes: &[u8], clipped: bool) -> Result<Self, Malformed> {
         let mut dns = Self::header(bytes)?;
-        let mut decoder = BinDecoder::new(bytes);
-        let body = match decoder.read_slice(HEADER_BYTES) {
-            Ok(_) => dns.questions(&mut decoder).and_then(|()| dns.records(&mut decoder, bytes)),
-            Err(_) => Err(Malformed::DnsHeader),
-        };
+        let mut reader = Reader::new(bytes, HEADER_BYTES);
+        let body = dns.questions(&mut reader).and_then(|()| dns.records(&mut reader, bytes));
         match body {
-            Err(reason) if !clipped => Err(reason),
-            _ => Ok(dns),
+            // Some servers truncate in mid record: what TC announces is no surprise.
+            Err(Malformed::DnsRecord) if dns.flags.response() && dns.flags.truncated() => {}
+            Err(reason) if !clipped => return Err(reason),
+            Err(_) => {}
+            Ok(()) if dns.flags.opcode() == dso::OPCODE => {
+                dns.dso = TypedOctets::all(reader.take_rest());
+            }
+            // What is cut off may have been more of it.
+            Ok(()) if clipped => {}
+            Ok(()) => dns.trailing_bytes = reader.rest().len(),
         }
+        Ok(dns)
     }
 
     /// The rcode, with EDNS's upper eight bits where there are any (RFC 6891, 6.1.3).
@@ -162,21 +191,25 @@ impl Dns {
         })
     }
 
-    fn questions(&mut self, decoder: &mut BinDecoder<'_>) -> Result<(), Malformed> {
+    fn questions(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         for _ in 0..self.counts.question {
-            let question = read_question(decoder).map_err(|_| Malformed::DnsQuestion)?;
-            self.question.get_or_insert(question);
+            let question = read_question(reader).ok_or(Malformed::DnsQuestion)?;
+            if self.question.is_none() {
+                self.question = Some(question);
+            } else {
+                self.further_questions.push(question);
+            }
         }
         Ok(())
     }
 
-    fn records(&mut self, decoder: &mut BinDecoder<'_>, bytes: &[u8]) -> Result<(), Malformed> {
+    fn records(&mut self, reader: &mut Reader<'_>, bytes: &[u8]) -> Result<(), Malformed> {
         let Counts { answer, authority, additional, .. } = self.counts;
         let all = u32::from(answer) + u32::from(authority) + u32::from(additional);
         for place in 0..all {
-            let record = RawRecord::read(decoder).map_err(|_| Malformed::DnsRecord)?;
+            let record = RawRecord::read(reader).ok_or(Malformed::DnsRecord)?;
             if record.rtype == OPT {
-                self.edns.get_or_insert_with(|| Edns::read(&record));
+                self.opt(&record);
             } else {
                 let min = self.min_ttl_seconds.get_or_insert(record.ttl_seconds);
                 *min = record.ttl_seconds.min(*min);
@@ -187,24 +220,32 @@ impl Dns {
         }
         Ok(())
     }
+
+    /// The first OPT counts: a second is an error of its sender (RFC 6891, 6.1.1).
+    fn opt(&mut self, record: &RawRecord<'_>) {
+        match &mut self.edns {
+            Some(edns) => edns.records = edns.records.saturating_add(1),
+            none => *none = Some(Edns::read(record)),
+        }
+    }
 }
 
-fn read_question(decoder: &mut BinDecoder<'_>) -> Result<Question, DecodeError> {
-    let name = Name::read(decoder)?;
-    let qtype = decoder.read_u16()?.unverified();
-    let qclass = decoder.read_u16()?.unverified();
-    let written = name::presentation(&name);
+fn read_question(reader: &mut Reader<'_>) -> Option<Question> {
+    let name = reader.name()?;
+    let qtype = reader.u16()?;
+    let qclass = reader.u16()?;
+    let written = name.text();
     let (qname, qname_case) = if written.bytes().any(|octet| octet.is_ascii_uppercase()) {
         (written.to_ascii_lowercase(), Some(written.into_boxed_str()))
     } else {
         (written, None)
     };
-    Ok(Question { qname: qname.into_boxed_str(), qname_case, qtype, qclass })
+    Some(Question { qname: qname.into_boxed_str(), qname_case, qtype, qclass })
 }
 
 /// A record whose structure is sound and whose data was not looked at.
 struct RawRecord<'a> {
-    name: Name,
+    name: Name<'a>,
     rtype: u16,
     class: u16,
     ttl_seconds: u32,
@@ -214,23 +255,33 @@ struct RawRecord<'a> {
 }
 
 impl<'a> RawRecord<'a> {
-    fn read(decoder: &mut BinDecoder<'a>) -> Result<Self, DecodeError> {
-        let name = Name::read(decoder)?;
-        let rtype = decoder.read_u16()?.unverified();
-        let class = decoder.read_u16()?.unverified();
-        let ttl_seconds = decoder.read_u32()?.unverified();
-        let length = decoder.read_u16()?.unverified();
-        let data_at = decoder.index();
-        let data = decoder.read_slice(usize::from(length))?.unverified();
-        Ok(Self { name, rtype, class, ttl_seconds, data_at, data })
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let name = reader.name()?;
+        let rtype = reader.u16()?;
+        let class = reader.u16()?;
+        let ttl_seconds = reader.u32()?;
+        let length = reader.u16()?;
+        let data_at = reader.at();
+        let data = reader.take(length.into())?;
+        Some(Self { name, rtype, class, ttl_seconds, data_at, data })
+    }
+
+    /// Whether this is UPDATE's way to speak of records without their data (RFC 2136, 2.4 and 2.5).
+    const fn speaks_of_others(&self) -> bool {
+        matches!(self.class, CLASS_NONE | CLASS_ANY) && self.data.is_empty()
     }
 
     fn answer(&self, message: &[u8]) -> Answer {
         Answer {
-            name: name::presentation(&self.name).into_boxed_str(),
+            name: self.name.text().into(),
             rtype: self.rtype,
+            class: self.class,
             ttl_seconds: self.ttl_seconds,
-            data: rdata::presentation(message, self.data_at, self.data, self.rtype).into(),
+            data: if self.speaks_of_others() {
+                Box::default()
+            } else {
+                rdata::presentation(message, self.data_at, self.data, self.rtype).into()
+            },
         }
     }
 }

@@ -5,7 +5,7 @@
 use super::Malformed;
 use super::outlet::{Carrier, Flow, Outlet};
 use crate::capture::{Sight, Transport};
-use crate::net::{Fragment, Ip};
+use crate::net::{Fragment, Ip, protocol};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -86,8 +86,9 @@ impl Entry {
         }
         if let Some(same) = self.parts.get(&fragment.offset)
             && same.length == length
-            && same.data.as_ref() == data
+            && same.data.iter().zip(data).all(|(one, other)| one == other)
         {
+            // The same once more, clipped differently perhaps.
             return Ok(());
         }
         let before = self.parts.range(..=fragment.offset).next_back();
@@ -109,6 +110,19 @@ impl Entry {
 
     fn is_whole(&self) -> bool {
         self.total == Some(self.octets)
+    }
+
+    /// As far as the fragments tell; the ports are 0 without the first one.
+    fn flow(&self, key: &Key) -> Flow {
+        let tcp = self.protocol == protocol::TCP;
+        let first = self.parts.get(&0).filter(|_| tcp || self.protocol == protocol::UDP);
+        let ports = first.and_then(|part| part.data.first_chunk::<4>());
+        let [a, b, c, d] = ports.copied().unwrap_or_default();
+        Flow {
+            transport: if tcp { Transport::Tcp } else { Transport::Udp },
+            src: SocketAddr::new(key.src, u16::from_be_bytes([a, b])),
+            dst: SocketAddr::new(key.dst, u16::from_be_bytes([c, d])),
+        }
     }
 
     /// The octets up to the first that is missing.
@@ -160,12 +174,14 @@ impl Fragments {
         self.cost
     }
 
-    /// Takes a fragment; gives the datagram that it completes.
+    /// Takes a fragment that came in `packets` packets, more than one where it came in fragments
+    /// itself; gives the datagram that it completes.
     pub(super) fn take(
         &mut self,
         ip: &Ip<'_>,
         fragment: Fragment,
         carrier: Carrier,
+        packets: u64,
         out: &mut Outlet<'_>,
     ) -> Option<Whole> {
         let key = Key {
@@ -176,16 +192,17 @@ impl Fragments {
             id: fragment.id,
             protocol: if ip.src.is_ipv4() { ip.protocol } else { 0 },
         };
-        self.expire(carrier.ts, out);
+        self.expire(carrier.steady, out);
         self.open(key, carrier, out);
         let entry = self.entries.get_mut(&key)?;
-        entry.packets += 1;
-        self.held += 1;
+        entry.packets += packets;
+        self.held += packets;
         let before = entry.cost;
         let added =
             !entry.refused && entry.add(fragment, ip.protocol, ip.payload, ip.payload_wire).is_ok();
         if !added {
             // What came before is refused too: which of the octets would count is anyone's guess.
+            let flow = entry.flow(&key);
             entry.refused = true;
             self.cost -= before;
             entry.cost = 0;
@@ -193,7 +210,7 @@ impl Fragments {
             self.held -= entry.packets;
             out.tally.settle(std::mem::take(&mut entry.packets), Some(Malformed::FragmentConflict));
             let reason = Malformed::FragmentConflict;
-            out.letter(&carrier, &flow(&key, entry.protocol), reason, ip.payload, &mut 0);
+            out.letter(&carrier, &flow, reason, ip.payload, &mut 0);
             return None;
         }
         self.cost += entry.cost - before;
@@ -236,7 +253,13 @@ impl Fragments {
             refused: false,
         };
         self.entries.insert(key, entry);
-        self.order.push_back((carrier.ts, key, self.births));
+        self.order.push_back((carrier.steady, key, self.births));
+        // Datagrams that became whole leave their places behind, at most as many as may wait.
+        if self.order.len() > 2 * self.max_datagrams {
+            let entries = &self.entries;
+            self.order
+                .retain(|(_, key, born)| entries.get(key).is_some_and(|entry| entry.born == *born));
+        }
     }
 
     fn remove(&mut self, key: &Key) -> Option<Entry> {
@@ -257,19 +280,9 @@ impl Fragments {
             out.tally.settle(entry.packets, Some(reason));
             let bytes: Vec<u8> =
                 entry.parts.values().flat_map(|part| part.data.iter().copied()).collect();
-            out.letter(&entry.carrier, &flow(&key, entry.protocol), reason, &bytes, &mut 0);
+            out.letter(&entry.carrier, &entry.flow(&key), reason, &bytes, &mut 0);
         }
         true
-    }
-}
-
-/// As far as a fragment tells: its ports are 0.
-fn flow(key: &Key, protocol: u8) -> Flow {
-    let tcp = protocol == crate::net::protocol::TCP;
-    Flow {
-        transport: if tcp { Transport::Tcp } else { Transport::Udp },
-        src: SocketAddr::new(key.src, 0),
-        dst: SocketAddr::new(key.dst, 0),
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) const MAX_LETTER: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Carrier {
     pub ts: Timestamp,
+    /// The same moment by the decoder's own clock, which never steps back: what waits is timed by it.
+    pub steady: Timestamp,
     pub origin: Origin,
     pub scope: u64,
     pub sight: Sight,
@@ -23,10 +25,10 @@ pub(super) struct Carrier {
     pub cgroup_id: u64,
 }
 
-impl From<&Packet<'_>> for Carrier {
-    fn from(packet: &Packet<'_>) -> Self {
+impl Carrier {
+    pub(super) fn new(packet: &Packet<'_>, steady: Timestamp) -> Self {
         let Packet { ts, origin, scope, sight, task, datagram_bytes, cgroup_id, body: _ } = *packet;
-        Self { ts, origin, scope, sight, task, datagram_bytes, cgroup_id }
+        Self { ts, steady, origin, scope, sight, task, datagram_bytes, cgroup_id }
     }
 }
 
@@ -54,6 +56,10 @@ pub(super) struct Tally {
     pub malformed: [u64; Malformed::ALL.len()],
     pub queries: u64,
     pub responses: u64,
+    /// ICMP errors about queries; these are told.
+    pub icmp_about_queries: u64,
+    /// ICMP errors about responses.
+    pub icmp_about_responses: u64,
 }
 
 impl Tally {
@@ -71,6 +77,8 @@ impl Tally {
 pub(super) struct Outlet<'a> {
     pub tally: &'a mut Tally,
     pub keep_wire: bool,
+    /// Room for copies, whoever needs it: nobody's contents last.
+    pub scratch: &'a mut Vec<u8>,
     pub each: &'a mut dyn FnMut(Decoded),
 }
 
@@ -131,7 +139,7 @@ impl Outlet<'_> {
     }
 }
 
-fn envelope(carrier: &Carrier, flow: &Flow, index: &mut u32) -> Envelope {
+pub(super) fn envelope(carrier: &Carrier, flow: &Flow, index: &mut u32) -> Envelope {
     let id = MessageId { origin: carrier.origin, index: *index };
     *index += 1;
     Envelope {

@@ -1,20 +1,27 @@
 //! TCP reassembly (RFC 9293, as far as a bystander can): the streams, bounded in number and bytes.
+//!
+//! Of octets that come twice the first copy counts, as in most receivers. Segments that do not fit
+//! what is known of a connection, a SYN with another number among them, do not end it: they get a
+//! second stream beside it, for they may be forged, or belong to a new connection on the same ports.
+//! When room is needed, streams that never gave a message go first.
 
 #![forbid(unsafe_code)]
 
 mod buffer;
 mod framing;
 mod stream;
+mod turns;
 
 use super::Malformed;
 use super::outlet::{Carrier, Flow, Outlet};
 use crate::capture::{Sight, Transport};
 use crate::net::TcpSegment;
 use crate::time::Timestamp;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use stream::Stream;
+use turns::{Turn, Turns};
 
 /// How long a silent stream is remembered, by capture time: resolvers keep idle connections for
 /// some tens of seconds (RFC 7766, 6.2.3), and a resent segment must not look like a new stream.
@@ -31,9 +38,16 @@ struct Key {
     sight: Sight,
     src: SocketAddr,
     dst: SocketAddr,
+    /// Whether this is the second stream of the direction: see [`Streams::find`].
+    second: bool,
 }
 
 impl Key {
+    /// The direction's second stream.
+    fn second(self) -> Self {
+        Self { second: true, ..self }
+    }
+
     /// The other direction, at the same point of capture.
     fn reverse(&self) -> Self {
         let sight = match self.sight {
@@ -41,26 +55,23 @@ impl Key {
             Sight::Ingress => Sight::Egress,
             sight @ (Sight::Loopback | Sight::Passive) => sight,
         };
-        Self { scope: self.scope, sight, src: self.dst, dst: self.src }
+        Self { scope: self.scope, sight, src: self.dst, dst: self.src, second: false }
     }
 }
 
 #[derive(Debug)]
 struct Entry {
-    stream: Stream,
+    stream: Box<Stream>,
     /// Tells this stream from an earlier one of the same key, and the order of their beginnings.
     born: u64,
     /// Whether the stream stands in the queue of those that hold octets.
     queued: bool,
 }
 
-/// A stream's turn to be looked at.
-#[derive(Clone, Copy, Debug)]
-struct Turn {
-    due: Timestamp,
-    key: Key,
-    born: u64,
-}
+/// What a stream takes while none of its octets wait, in octets: it, its place in a table that is at
+/// least 7/16 full when it is full, and its turns.
+pub(super) const STREAM_BYTES: usize =
+    size_of::<Stream>() + 16 * (size_of::<(Key, Entry)>() + 1) / 7 + 4 * size_of::<Turn>();
 
 /// All streams.
 #[derive(Debug)]
@@ -71,10 +82,14 @@ pub(super) struct Streams {
     cost: usize,
     held: u64,
     births: u64,
+    /// Streams that are the second of their direction: few.
+    seconds: usize,
+    /// Streams that made room for others.
+    evicted: u64,
     /// Each stream once, about in the order in which they fell silent.
-    idle: VecDeque<Turn>,
+    idle: Turns,
     /// Each stream that holds octets once, the one that began to hold them first in front.
-    holding: VecDeque<Turn>,
+    holding: Turns,
 }
 
 impl Streams {
@@ -86,8 +101,10 @@ impl Streams {
             cost: 0,
             held: 0,
             births: 0,
-            idle: VecDeque::new(),
-            holding: VecDeque::new(),
+            seconds: 0,
+            evicted: 0,
+            idle: Turns::default(),
+            holding: Turns::default(),
         }
     }
 
@@ -99,6 +116,11 @@ impl Streams {
     /// Memory that they use, in octets, roughly.
     pub(super) fn cost(&self) -> usize {
         self.cost
+    }
+
+    /// Streams that made room for others, so far.
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     /// Takes a segment; `packets`: the number of packets that it came in.
@@ -115,45 +137,96 @@ impl Streams {
             sight: carrier.sight,
             src: SocketAddr::new(src, segment.src_port),
             dst: SocketAddr::new(dst, segment.dst_port),
+            second: false,
         };
         let syn = segment.flags.syn;
         // A SYN takes one sequence number before the first octet.
         let seq = segment.seq.wrapping_add(u32::from(syn));
-        let same = self.entries.get_mut(&key).is_some_and(|entry| {
-            if syn { entry.stream.is_opened_by(seq) } else { entry.stream.is_near(seq) }
-        });
-        if !same {
-            if segment.flags.rst || (!syn && segment.payload_wire == 0) {
-                // Nothing to read, and no stream to end.
-                out.tally.settle(packets, None);
-                return;
-            }
-            self.remove(&key, out);
-            self.open(key, seq, syn, carrier.ts, out);
+        let found = self.find(key, seq, syn);
+        if found.is_none() && (segment.flags.rst || (!syn && segment.payload_wire == 0)) {
+            // Nothing to read, and no stream to end.
+            out.tally.settle(packets, None);
+            return;
         }
+        let key = found.unwrap_or_else(|| self.open(key, seq, syn, carrier.steady, out));
         // First what this segment answers: a query behind a hole comes before its response.
         if let Some(ack) = segment.ack {
-            self.with(&key.reverse(), out, |stream, out| stream.acknowledged(ack, out));
+            for answered in self.slots(key.reverse()) {
+                self.with(&answered, out, |stream, out| stream.acknowledged(ack, out));
+            }
         }
-        self.with(&key, out, |stream, out| stream.segment(segment, seq, carrier, packets, out));
-        self.enqueue(&key, carrier.ts);
+        let reset =
+            self.with(&key, out, |stream, out| stream.segment(segment, seq, carrier, packets, out));
+        if reset == Some(true) {
+            self.reset_reverse(key.reverse(), segment.ack, out);
+        }
+        self.enqueue(&key, carrier.steady);
         self.bound(out);
+    }
+
+    /// Where the streams of a direction are, if there are any.
+    fn slots(&self, key: Key) -> impl Iterator<Item = Key> + use<> {
+        let second = (self.seconds > 0).then(|| key.second());
+        std::iter::once(key).chain(second)
+    }
+
+    /// The stream that a segment belongs to: of the two that a direction may have the one that
+    /// expects it sooner.
+    fn find(&mut self, key: Key, seq: u32, syn: bool) -> Option<Key> {
+        let mut best = None;
+        for key in self.slots(key) {
+            let Some(Entry { stream, .. }) = self.entries.get_mut(&key) else { continue };
+            let distance =
+                if syn { stream.is_opened_by(seq).then_some(0) } else { stream.distance(seq) };
+            match distance {
+                Some(0) => return Some(key),
+                Some(distance) if best.is_none_or(|(least, _)| distance < least) => {
+                    best = Some((distance, key));
+                }
+                _ => {}
+            }
+        }
+        best.map(|(_, key)| key)
+    }
+
+    /// Where a direction's new stream goes: where none is, or only one that has ended; else in place
+    /// of the one that never gave a message, or that was silent longer.
+    fn vacancy(&self, key: Key) -> Key {
+        let used = |key: &Key| {
+            let entry = self.entries.get(key).filter(|entry| !entry.stream.is_over());
+            entry.map(|entry| (entry.stream.is_proven(), entry.stream.last_seen()))
+        };
+        let Some(first) = used(&key) else { return key };
+        let second = used(&key.second());
+        if second.is_some_and(|second| first < second) { key } else { key.second() }
+    }
+
+    /// A reset ends both directions.
+    fn reset_reverse(&mut self, reverse: Key, ack: Option<u32>, out: &mut Outlet<'_>) {
+        for key in self.slots(reverse) {
+            self.with(&key, out, |stream, out| {
+                if ack.is_none_or(|ack| stream.distance(ack).is_some()) {
+                    stream.abandon(Malformed::TcpIncomplete, out);
+                }
+            });
+        }
     }
 
     /// Gives up what has waited too long, and forgets silent streams.
     pub(super) fn expire(&mut self, now: Timestamp, out: &mut Outlet<'_>) {
-        while let Some(turn) = due(&mut self.holding, now) {
+        while let Some(turn) = self.holding.pop_due(now) {
             if self.is_current(&turn) {
                 self.with(&turn.key, out, |stream, out| stream.expire(now, out));
                 self.requeue(&turn.key, now);
             }
         }
-        while let Some(turn) = due(&mut self.idle, now) {
-            let due = self.current(&turn).map(|stream| stream.last_seen().plus(IDLE));
-            match due {
-                Some(due) if due > now => self.idle.push_back(Turn { due, ..turn }),
-                Some(_) => self.remove(&turn.key, out),
-                None => {}
+        while let Some(turn) = self.idle.pop_due(now) {
+            let Some(stream) = self.current(&turn) else { continue };
+            let (due, proven) = (stream.last_seen().plus(IDLE), stream.is_proven());
+            if due > now {
+                self.idle.push(Turn { due, ..turn }, proven);
+            } else {
+                self.remove(&turn.key, out);
             }
         }
     }
@@ -171,60 +244,71 @@ impl Streams {
 
     fn current(&self, turn: &Turn) -> Option<&Stream> {
         let entry = self.entries.get(&turn.key)?;
-        (entry.born == turn.born).then_some(&entry.stream)
+        (entry.born == turn.born).then_some(entry.stream.as_ref())
     }
 
     fn is_current(&self, turn: &Turn) -> bool {
         self.current(turn).is_some()
     }
 
-    /// Runs `act` on a stream and keeps the sums over all streams.
-    fn with(
+    /// Runs `act` on a stream, if there is one, and keeps the sums over all streams.
+    fn with<T>(
         &mut self,
         key: &Key,
         out: &mut Outlet<'_>,
-        act: impl FnOnce(&mut Stream, &mut Outlet<'_>),
-    ) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let stream = &mut entry.stream;
+        act: impl FnOnce(&mut Stream, &mut Outlet<'_>) -> T,
+    ) -> Option<T> {
+        let stream = &mut self.entries.get_mut(key)?.stream;
         self.cost -= stream.cost();
         self.held -= stream.held();
-        act(stream, out);
+        let done = act(stream, out);
         self.cost += stream.cost();
         self.held += stream.held();
+        Some(done)
     }
 
-    fn open(&mut self, key: Key, seq: u32, syn: bool, now: Timestamp, out: &mut Outlet<'_>) {
+    /// Opens a stream of a direction; its key.
+    fn open(&mut self, key: Key, seq: u32, syn: bool, now: Timestamp, out: &mut Outlet<'_>) -> Key {
+        let key = self.vacancy(key);
+        self.remove(&key, out);
         if self.entries.len() >= self.capacity {
             self.evict(out);
         }
         let flow = Flow { transport: Transport::Tcp, src: key.src, dst: key.dst };
         self.births += 1;
         let born = self.births;
-        let entry = Entry { stream: Stream::new(flow, seq, syn), born, queued: false };
-        self.entries.insert(key, entry);
-        self.idle.push_back(Turn { due: now.plus(IDLE), key, born });
+        let stream = Box::new(Stream::new(flow, seq, syn));
+        self.entries.insert(key, Entry { stream, born, queued: false });
+        self.seconds += usize::from(key.second);
+        self.idle.push(Turn { due: now.plus(IDLE), key, born }, false);
+        key
     }
 
-    /// Makes room: forgets the stream that was idle longest, or nearly.
+    /// Makes room: forgets the stream that was idle longest, or nearly, of those that never gave a
+    /// message, if there are any.
     fn evict(&mut self, out: &mut Outlet<'_>) {
-        for look in 0.. {
-            let Some(turn) = self.idle.pop_front() else { return };
-            let Some(due) = self.current(&turn).map(|stream| stream.last_seen().plus(IDLE)) else {
-                continue;
-            };
-            if due > turn.due && look < EVICTION_LOOKS {
-                self.idle.push_back(Turn { due, ..turn });
-                continue;
+        let mut looks = 0;
+        while let Some((turn, was_proven)) = self.idle.pop_first() {
+            let Some(stream) = self.current(&turn) else { continue };
+            let (due, proven) = (stream.last_seen().plus(IDLE), stream.is_proven());
+            if proven && !was_proven {
+                // Once in a stream's life.
+                self.idle.push(Turn { due, ..turn }, true);
+            } else if due > turn.due && looks < EVICTION_LOOKS {
+                looks += 1;
+                self.idle.push(Turn { due, ..turn }, proven);
+            } else {
+                self.remove(&turn.key, out);
+                self.evicted += 1;
+                return;
             }
-            self.remove(&turn.key, out);
-            return;
         }
     }
 
     fn remove(&mut self, key: &Key, out: &mut Outlet<'_>) {
         self.with(key, out, |stream, out| stream.abandon(Malformed::TcpIncomplete, out));
-        self.entries.remove(key);
+        let removed = self.entries.remove(key).is_some();
+        self.seconds -= usize::from(removed && key.second);
     }
 
     fn enqueue(&mut self, key: &Key, now: Timestamp) {
@@ -233,7 +317,8 @@ impl Streams {
             && entry.stream.holds()
         {
             entry.queued = true;
-            self.holding.push_back(Turn { due: now.plus(LOOK), key: *key, born: entry.born });
+            let turn = Turn { due: now.plus(LOOK), key: *key, born: entry.born };
+            self.holding.push(turn, entry.stream.is_proven());
         }
     }
 
@@ -244,34 +329,31 @@ impl Streams {
         self.enqueue(key, now);
     }
 
-    /// Gives up the octets that have waited longest while there are too many.
+    /// Gives up the octets that have waited longest while there are too many, those of streams that
+    /// never gave a message before others.
     fn bound(&mut self, out: &mut Outlet<'_>) {
         while self.cost > self.max_cost {
-            let Some(turn) = self.holding.pop_front() else { return };
-            if self.is_current(&turn) {
-                self.with(&turn.key, out, |stream, out| {
-                    stream.abandon(Malformed::TcpIncomplete, out);
-                });
-                self.requeue(&turn.key, turn.due);
+            let Some((turn, was_proven)) = self.holding.pop_first() else { return };
+            let Some(proven) = self.current(&turn).map(Stream::is_proven) else { continue };
+            if proven && !was_proven {
+                self.holding.push(turn, true);
+                continue;
             }
+            self.with(&turn.key, out, |stream, out| {
+                stream.abandon(Malformed::TcpIncomplete, out);
+            });
+            self.requeue(&turn.key, turn.due);
         }
         // Turns of streams long gone.
-        let most = 2 * self.capacity;
-        while self.idle.len() > most || self.holding.len() > most {
-            for queue in [&mut self.idle, &mut self.holding] {
-                let Some(turn) = queue.pop_front() else { continue };
-                if self.entries.get(&turn.key).is_some_and(|entry| entry.born == turn.born) {
-                    queue.push_back(turn);
-                }
+        let Self { entries, idle, holding, capacity, .. } = self;
+        for turns in [idle, holding] {
+            if turns.len() > 2 * *capacity {
+                turns.retain(|turn| {
+                    entries.get(&turn.key).is_some_and(|entry| entry.born == turn.born)
+                });
             }
         }
     }
-}
-
-/// The turn in front, if it is due.
-fn due(queue: &mut VecDeque<Turn>, now: Timestamp) -> Option<Turn> {
-    queue.front().filter(|turn| turn.due <= now)?;
-    queue.pop_front()
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Containers, by the names that runtimes give their cgroups.
 
+use crate::capture::live::cgroup_of_id;
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,13 +95,16 @@ impl Container {
 #[derive(Debug, Default)]
 pub(super) struct Containers {
     mount: Option<PathBuf>,
+    /// The same, open: by it cgroups are found by their ids.
+    opened: Option<File>,
     known: HashMap<u64, Option<Arc<Container>>>,
     walked: Option<Instant>,
 }
 
 impl Containers {
     pub(super) fn new(mount: Option<&Path>) -> Self {
-        Self { mount: mount.map(Into::into), ..Self::default() }
+        let opened = mount.and_then(|mount| File::open(mount).ok());
+        Self { mount: mount.map(Into::into), opened, ..Self::default() }
     }
 
     /// The container of a cgroup; `pid` is a process that may be in it.
@@ -115,7 +119,9 @@ impl Containers {
             self.known.clear();
         }
         let mount = self.mount.clone()?;
-        if let Some(path) = pid.and_then(|pid| cgroup_of(pid, &mount, cgroup_id)) {
+        let by_id = self.opened.as_ref().and_then(|mount| cgroup_of_id(mount, cgroup_id));
+        let by_id = by_id.map(|path| path.to_string_lossy().into_owned());
+        if let Some(path) = by_id.or_else(|| cgroup_of(pid?, &mount, cgroup_id)) {
             let container = Container::of_cgroup_path(&path).map(Arc::new);
             self.known.insert(cgroup_id, container.clone());
             return container;

@@ -2,6 +2,7 @@
 
 use super::Container;
 use crate::capture::Task;
+use crate::capture::live::process::{is_same_start, start_ns};
 use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
@@ -17,31 +18,83 @@ pub(super) struct Process {
     pub(super) container: Option<Arc<Container>>,
 }
 
-/// By pid and name: where a pid is used again the name mostly differs, and a change of name
-/// (`exec`) is a reason to look again.
+/// By task: pid and start name a process for ever, and a change of name (`exec`) is a reason to look
+/// again.
 #[derive(Debug, Default)]
-pub(super) struct Processes(HashMap<(u32, [u8; 16]), Process>);
+pub(super) struct Processes(HashMap<Task, Process>);
 
 impl Processes {
     pub(super) fn get(&mut self, task: &Task) -> Process {
-        let key = (task.pid, task.comm);
-        if let Some(process) = self.0.get(&key) {
+        if let Some(process) = self.0.get(task) {
             return process.clone();
         }
         if self.0.len() >= MAX_PROCESSES {
             self.0.clear();
         }
-        let process = read(task.pid);
-        self.0.insert(key, process.clone());
+        let process = read(task);
+        self.0.insert(*task, process.clone());
         process
     }
 }
 
-fn read(pid: u32) -> Process {
+/// What /proc tells of the task's pid, unless that is another process's by now.
+fn read(task: &Task) -> Process {
+    let pid = task.pid;
     let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
     let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    // Last: a process that is still there was there before.
+    let start_ns = start_ns(pid);
+    if task.start_ns != 0 && !start_ns.is_some_and(|ns| is_same_start(ns, task.start_ns)) {
+        return Process::default();
+    }
     Process {
-        exe: exe.map(|path| path.to_string_lossy().into()),
+        // Another name tells of another program (`exec`), or of a process that is gone.
+        exe: exe.filter(|_| is_name(&comm, &task.comm)).map(|path| path.to_string_lossy().into()),
         container: cgroups.lines().find_map(Container::of_cgroup_path).map(Arc::new),
+    }
+}
+
+/// Whether the text of /proc/PID/comm is this name.
+fn is_name(text: &[u8], name: &[u8; 16]) -> bool {
+    let length = name.iter().position(|octet| *octet == 0).unwrap_or(name.len());
+    text.strip_suffix(b"\n").is_some_and(|text| Some(text) == name.get(..length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(name: &[u8]) -> Task {
+        let pid = std::process::id();
+        let mut comm = [0; 16];
+        comm[..name.len()].copy_from_slice(name);
+        Task { pid, uid: 0, start_ns: start_ns(pid).unwrap(), comm }
+    }
+
+    fn name() -> Vec<u8> {
+        let mut name = fs::read(format!("/proc/{}/comm", std::process::id())).unwrap();
+        name.pop();
+        name
+    }
+
+    #[test]
+    fn reads_the_executable_of_a_process_that_lives() {
+        let exe = Processes::default().get(&own(&name())).exe.unwrap();
+        assert_eq!(&*exe, std::env::current_exe().unwrap().to_str().unwrap());
+    }
+
+    #[test]
+    fn a_later_process_with_the_pid_is_not_taken_for_it() {
+        let mut processes = Processes::default();
+        let own = own(&name());
+        assert!(processes.get(&own).exe.is_some());
+        let earlier = Task { start_ns: own.start_ns - 1_000_000_000, ..own };
+        assert!(processes.get(&earlier).exe.is_none());
+    }
+
+    #[test]
+    fn another_program_of_the_process_is_not_taken_for_it() {
+        assert!(Processes::default().get(&own(b"before-exec")).exe.is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! The identities that every ledger record fulfils.
 
-use super::{Counters, Decode, Delivery, Kernel, Pairing, Reasons, Ring};
+use super::{Connections, Counters, Decode, Delivery, Kernel, Pairing, Reasons, Ring};
 use std::fmt;
 
 /// An identity that does not hold.
@@ -43,6 +43,9 @@ impl Counters {
         collect(&mut found, "ring", &self.ring_sides());
         collect(&mut found, "decode", &self.decode.sides(&self.ring));
         collect(&mut found, "pairing", &self.pairing.sides(&self.decode));
+        if let Some(connections) = &self.connections {
+            collect(&mut found, "connections", &[connections.sides()]);
+        }
         for (sink, streams) in &self.delivery {
             for (stream, delivery) in streams {
                 let place = format!("delivery.{sink}.{stream}");
@@ -102,8 +105,12 @@ impl Pairing {
             + self.retransmitted;
         let responses = self.answered + self.late + self.duplicate + self.orphan;
         [
-            ("queries = decode.queries", self.queries, decode.queries),
-            ("responses = decode.responses", self.responses, decode.responses),
+            ("queries + one_way = decode.queries", self.queries + self.one_way, decode.queries),
+            (
+                "responses + continued = decode.responses + shared",
+                self.responses + self.continued,
+                decode.responses + self.shared,
+            ),
             (
                 "queries = answered + timeout + icmp_error + evicted + open + retransmitted",
                 self.queries,
@@ -111,6 +118,25 @@ impl Pairing {
             ),
             ("responses = answered + late + duplicate + orphan", self.responses, responses),
         ]
+    }
+}
+
+impl Connections {
+    fn sides(&self) -> Sides {
+        let right = self.closed
+            + self.reset
+            + self.refused
+            + self.timeout
+            + self.handshake_failed
+            + self.idle
+            + self.evicted
+            + self.open;
+        (
+            "connections = closed + reset + refused + timeout + handshake_failed + idle + evicted \
+             + open",
+            self.connections,
+            right,
+        )
     }
 }
 
@@ -147,6 +173,7 @@ mod tests {
             messages: 4,
             queries: 2,
             responses: 2,
+            ..Decode::default()
         };
         counters.pairing = Pairing {
             queries: 2,

@@ -3,6 +3,7 @@
 use super::process;
 use super::text::{Kind, Page};
 use super::transactions::TransactionMetrics;
+use crate::join::{Cache, Joined, Match};
 use crate::ledger::{Counters, Delivery};
 use crate::sink::Gauge;
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ pub struct Snapshot<'a> {
     pub counters: &'a Counters,
     /// Transactions and messages so far.
     pub transactions: &'a TransactionMetrics,
+    /// Links between transactions so far.
+    pub joined: &'a Joined,
     /// Octets in the ring that wait to be read; absent where there is no ring.
     pub ring_used_bytes: Option<u64>,
     /// Octets on disk that wait for Kafka.
@@ -37,12 +40,13 @@ pub struct Snapshot<'a> {
 pub fn render(snapshot: &Snapshot<'_>) -> String {
     let mut page = Page::default();
     snapshot.transactions.write(&mut page);
+    joined(&mut page, snapshot.joined);
     packets(&mut page, snapshot.counters);
     if let Some(bytes) = snapshot.ring_used_bytes {
         gauge(&mut page, "dnscribe_ring_used_bytes", "Octets in the ring, waiting.", bytes);
     }
     records(&mut page, snapshot.counters);
-    dropped(&mut page, snapshot.counters);
+    dropped(&mut page, snapshot.counters, snapshot.joined);
     gauge(&mut page, "dnscribe_spool_bytes", "Octets on disk, waiting.", snapshot.spool_bytes);
     gauge(
         &mut page,
@@ -50,6 +54,14 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
         "Queries that wait for their response.",
         snapshot.counters.pairing.open,
     );
+    if let Some(connections) = snapshot.counters.connections {
+        gauge(
+            &mut page,
+            "dnscribe_connections_open",
+            "Connections of encrypted DNS that are not over.",
+            connections.open,
+        );
+    }
     sinks(&mut page, snapshot.gauges);
     let name = "dnscribe_build_info";
     page.family(name, "Which dnscribe this is.", Kind::Gauge);
@@ -62,6 +74,24 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
 fn gauge(page: &mut Page, name: &str, help: &str, value: u64) {
     page.family(name, help, Kind::Gauge);
     page.count(name, &[], value);
+}
+
+fn joined(page: &mut Page, joined: &Joined) {
+    let name = "dns_cache_answers_total";
+    page.family(name, "Answers of local resolvers by where they were from.", Kind::Counter);
+    for (cache, count) in Cache::ALL.into_iter().zip(joined.cache) {
+        page.count(name, &[("cache", cache.name())], count);
+    }
+    let name = "dnscribe_links_total";
+    page.family(
+        name,
+        "Transactions of local resolvers by what ties them to a parent.",
+        Kind::Counter,
+    );
+    for (by, count) in Match::ALL.into_iter().zip(joined.linked) {
+        page.count(name, &[("match", by.name())], count);
+    }
+    page.count(name, &[("match", "none")], joined.unlinked);
 }
 
 fn packets(page: &mut Page, counters: &Counters) {
@@ -130,7 +160,7 @@ fn write_records(
     }
 }
 
-fn dropped(page: &mut Page, counters: &Counters) {
+fn dropped(page: &mut Page, counters: &Counters, joined: &Joined) {
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut add = |stage, reason, count| *sums.entry((stage, reason)).or_default() += count;
     for kernel in counters.kernel.values() {
@@ -141,6 +171,10 @@ fn dropped(page: &mut Page, counters: &Counters) {
         add("decode", reason, *count);
     }
     add("pairing", "evicted", counters.pairing.evicted);
+    if let Some(connections) = counters.connections {
+        add("connections", "evicted", connections.evicted);
+    }
+    add("join", "table_full", joined.overflowed);
     for delivery in counters.delivery.values().flat_map(BTreeMap::values) {
         for (reason, count) in &delivery.dropped {
             add("delivery", reason, *count);

@@ -1,6 +1,7 @@
 //! Counts and latencies of transactions by label, in bounded memory.
 
 use super::text::{Histogram, Kind, Labels, Page};
+use crate::connection::Report;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::borrow::Cow;
@@ -102,11 +103,13 @@ fn is<const F: usize, const V: usize, T>(
     series.fixed == fixed && series.varying.iter().zip(varying).all(|(one, other)| **one == *other)
 }
 
-/// Counts and latencies of transactions, counts of messages.
+/// Counts and latencies of transactions, counts of messages and connections.
 pub struct TransactionMetrics {
     transactions: Family<3, 3, u64>,
     durations: Family<1, 1, Histogram>,
     messages: Family<2, 0, u64>,
+    connections: Family<3, 1, u64>,
+    handshakes: Family<2, 1, Histogram>,
 }
 
 impl Default for TransactionMetrics {
@@ -115,6 +118,8 @@ impl Default for TransactionMetrics {
             transactions: Family::new(SERIES),
             durations: Family::new(HISTOGRAMS),
             messages: Family::new(SERIES),
+            connections: Family::new(SERIES),
+            handshakes: Family::new(HISTOGRAMS),
         }
     }
 }
@@ -135,7 +140,44 @@ impl TransactionMetrics {
         *self.messages.at([qr, transport], [], || 0) += 1;
     }
 
-    /// Writes the three families.
+    /// Counts a connection that is over, or not at the capture's end.
+    pub fn connection(&mut self, report: &Report<'_>, resolver: &str) {
+        let connection = report.connection;
+        let (vantage, protocol) = (connection.vantage.name(), connection.protocol.name());
+        *self.connections.at([vantage, protocol, report.status.name()], [resolver], || 0) += 1;
+        let Some(handshake) = connection.handshake.duration() else { return };
+        let new = || Histogram::new(BOUNDS);
+        self.handshakes.at([vantage, protocol], [resolver], new).observe(handshake.as_secs_f64());
+    }
+
+    /// Writes the families of connections; where there are none, there is nothing to say.
+    fn write_connections(&self, page: &mut Page) {
+        const CONNECTIONS: &str = "dns_connections_total";
+        const HANDSHAKE: &str = "dns_connection_handshake_seconds";
+        if self.connections.series.is_empty() {
+            return;
+        }
+        page.family(CONNECTIONS, "Connections of encrypted DNS by outcome.", Kind::Counter);
+        for series in self.connections.sorted() {
+            let [vantage, protocol, status] = series.fixed;
+            let labels: Labels<'_> = &[
+                ("vantage", vantage),
+                ("protocol", protocol),
+                ("resolver", &series.varying[0]),
+                ("status", status),
+            ];
+            page.count(CONNECTIONS, labels, series.value);
+        }
+        page.family(HANDSHAKE, "Time that handshakes of encrypted DNS took.", Kind::Histogram);
+        for series in self.handshakes.sorted() {
+            let [vantage, protocol] = series.fixed;
+            let labels: Labels<'_> =
+                &[("vantage", vantage), ("protocol", protocol), ("resolver", &series.varying[0])];
+            page.histogram(HANDSHAKE, labels, &series.value);
+        }
+    }
+
+    /// Writes all families.
     pub(super) fn write(&self, page: &mut Page) {
         const TRANSACTIONS: &str = "dns_transactions_total";
         const DURATION: &str = "dns_transaction_duration_seconds";
@@ -164,6 +206,7 @@ impl TransactionMetrics {
             let [qr, transport] = series.fixed;
             page.count(MESSAGES, &[("qr", qr), ("transport", transport)], series.value);
         }
+        self.write_connections(page);
     }
 }
 

@@ -101,3 +101,65 @@ pub(crate) fn fragments(packet: &[u8], id: u16, size: usize) -> Vec<Vec<u8>> {
         })
         .collect()
 }
+
+/// Addresses of tunnels' ends.
+const ENDS: (&str, &str) = ("198.51.100.1:40000", "198.51.100.2:0");
+const ENDS_6: (&str, &str) = ("[2001:db8:1::1]:40000", "[2001:db8:1::2]:0");
+
+/// A UDP datagram between the ends of a tunnel.
+fn over_udp(port: u16, payload: &[u8]) -> Vec<u8> {
+    let mut to: SocketAddr = ENDS.1.parse().unwrap();
+    to.set_port(port);
+    udp(ENDS.0, &to.to_string(), payload)
+}
+
+/// A packet between the ends of a tunnel, over both versions of IP.
+fn over_ip(protocol: u8, payload: &[u8]) -> [Vec<u8>; 2] {
+    [ENDS, ENDS_6].map(|(from, to)| {
+        let (from, to): (SocketAddr, SocketAddr) = (from.parse().unwrap(), to.parse().unwrap());
+        ip(from.ip(), to.ip(), protocol, payload)
+    })
+}
+
+/// VXLAN around an Ethernet frame around an IP packet.
+pub(crate) fn vxlan(packet: &[u8]) -> Vec<u8> {
+    over_udp(4789, &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &ethernet(packet)].concat())
+}
+
+/// An Ethernet frame around an IP packet.
+pub(crate) fn ethernet(packet: &[u8]) -> Vec<u8> {
+    [&[2; 12], ether_type(packet).as_slice(), packet].concat()
+}
+
+fn ether_type(packet: &[u8]) -> [u8; 2] {
+    if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] }
+}
+
+/// IP packets, each another tunnel around one.
+pub(crate) fn tunnels(packet: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let frame = ethernet(packet);
+    let kind = ether_type(packet);
+    let join = |parts: &[&[u8]]| parts.concat();
+    let [in_4, in_6] = over_ip(if packet[0] >> 4 == 4 { 4 } else { 41 }, packet);
+    let [gre_4, gre_6] = over_ip(47, &join(&[&[0, 0], &kind, packet]));
+    let [bridged, _] = over_ip(47, &join(&[&[0xb0, 0, 0x65, 0x58], &[7; 12], &frame]));
+    let pptp = [0x30, 0x81, 0x88, 0x0b, 0, 40, 0, 1, 0, 0, 0, 9, 0, 0, 0, 8, 0xff, 3, 0, 0x21];
+    let erspan = join(&[&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1], &[0x10; 8], &frame]);
+    let geneve = join(&[&[2, 0, 0x65, 0x58, 0, 0, 7, 0], &[9; 8], &frame]);
+    let extended = [0x34, 255, 0, 40, 0, 0, 0, 1, 0, 9, 0, 0x85, 1, 0, 9, 0];
+    vec![
+        ("IP in IPv4", in_4),
+        ("IP in IPv6", in_6),
+        ("GRE", gre_4),
+        ("GRE over IPv6", gre_6),
+        ("bridging over GRE with checksum, key and number", bridged),
+        ("PPTP", over_ip(47, &join(&[&pptp, packet]))[0].clone()),
+        ("ERSPAN", over_ip(47, &erspan)[0].clone()),
+        ("MPLS in IP", over_ip(137, &join(&[&[0, 1, 0, 9, 0, 1, 1, 9], packet]))[0].clone()),
+        ("VXLAN", vxlan(packet)),
+        ("GENEVE with options", over_udp(6081, &geneve)),
+        ("GTP-U with extensions", over_udp(2152, &join(&[&extended, packet]))),
+        ("GRE over UDP", over_udp(4754, &join(&[&[0, 0], &kind, packet]))),
+        ("VXLAN in VXLAN in VXLAN", vxlan(&vxlan(&vxlan(packet)))),
+    ]
+}

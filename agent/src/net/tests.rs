@@ -20,7 +20,7 @@ fn reads_udp_over_both_families() {
         let ip = read(&packet).unwrap();
         assert_eq!((ip.protocol, ip.payload_wire, ip.fragment), (protocol::UDP, 11, None));
         assert_eq!(ports(&ip), Some((1024, 53)));
-        let datagram = udp(ip.payload, ip.payload_wire).unwrap();
+        let datagram = udp(&ip).unwrap();
         assert_eq!((datagram.payload, datagram.payload_wire), (b"abc".as_slice(), 3));
     }
 }
@@ -52,7 +52,7 @@ fn believes_no_length_beyond_the_packet() {
     assert_eq!(read(&packet).unwrap().payload_wire, 11);
     let clipped = craft::udp(V4.0, V4.1, b"abcdef");
     let ip = ip(&clipped[..30], wire(&clipped)).unwrap();
-    let datagram = udp(ip.payload, ip.payload_wire).unwrap();
+    let datagram = udp(&ip).unwrap();
     assert_eq!((datagram.payload, datagram.payload_wire), (b"ab".as_slice(), 6));
 }
 
@@ -72,7 +72,7 @@ fn refuses_impossible_headers() {
         let mut packet = packet.clone();
         packet[25] = length;
         let ip = read(&packet).unwrap();
-        assert_eq!(udp(ip.payload, ip.payload_wire), Err(BadHeader::Udp), "{length}");
+        assert_eq!(udp(&ip), Err(BadHeader::Udp), "{length}");
     }
     let mut segment = craft::tcp(V4.0, V4.1, 1, craft::ACK, b"abc");
     for offset in [0x00, 0x40, 0xf0] {
@@ -168,7 +168,7 @@ proptest! {
             prop_assert!(wire(ip.payload) <= ip.payload_wire);
             prop_assert!(ip.payload_wire <= wire_bytes);
             let _ = (ports(&ip), quoted(&ip));
-            if let Ok(datagram) = udp(ip.payload, ip.payload_wire) {
+            if let Ok(datagram) = udp(&ip) {
                 prop_assert!(wire(datagram.payload) <= datagram.payload_wire);
             }
             if let Ok(segment) = tcp(ip.payload, ip.payload_wire) {

@@ -1,6 +1,6 @@
 //! UDP (RFC 768) and TCP (RFC 9293) headers.
 
-use super::{BadHeader, Ip, be16, be32, cut, extensions, protocol};
+use super::{BadHeader, Ip, be16, be32, cut, protocol};
 
 /// A UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,27 +49,20 @@ pub struct TcpSegment<'a> {
 /// but the first, and where the ports are not captured.
 #[must_use]
 pub fn ports(ip: &Ip<'_>) -> Option<(u16, u16)> {
-    if ip.is_later_fragment() {
-        return None;
-    }
-    let (protocol, payload) = match ip.protocol {
-        protocol::UDP | protocol::TCP => (ip.protocol, ip.payload),
-        // A first fragment whose fragment header is followed by a further extension.
-        other if ip.fragment.is_some() && ip.src.is_ipv6() => {
-            let inner = extensions(other, ip.payload, ip.payload_wire).ok()?;
-            (inner.protocol, inner.payload)
-        }
-        _ => return None,
-    };
-    let four = payload.first_chunk::<4>()?;
-    matches!(protocol, protocol::UDP | protocol::TCP).then(|| (be16(four, 0), be16(four, 2)))
+    let upper = ip.upper()?;
+    let four = upper.payload.first_chunk::<4>()?;
+    matches!(upper.protocol, protocol::UDP | protocol::TCP).then(|| (be16(four, 0), be16(four, 2)))
 }
 
-/// Reads a UDP header. `payload_wire` is the length of `bytes` on the wire.
-pub fn udp(bytes: &[u8], payload_wire: u32) -> Result<UdpDatagram<'_>, BadHeader> {
-    let (header, payload) = bytes.split_first_chunk::<8>().ok_or(BadHeader::Udp)?;
-    let length = u32::from(be16(header, 4));
-    if length < 8 || length > payload_wire {
+/// Reads the UDP header of a whole packet's payload.
+pub fn udp<'a>(ip: &Ip<'a>) -> Result<UdpDatagram<'a>, BadHeader> {
+    let (header, payload) = ip.payload.split_first_chunk::<8>().ok_or(BadHeader::Udp)?;
+    let length = match u32::from(be16(header, 4)) {
+        // A jumbogram, whose length finds no room here (RFC 2675, 4).
+        0 if ip.src.is_ipv6() => ip.payload_wire,
+        length => length,
+    };
+    if length < 8 || length > ip.payload_wire {
         return Err(BadHeader::Udp);
     }
     Ok(UdpDatagram {

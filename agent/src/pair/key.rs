@@ -1,10 +1,20 @@
 //! What ties a response to its query.
 
 use super::Vantage;
+use super::multicast::{self, Group};
 use crate::capture::Transport;
-use crate::decode::dns::Question;
 use crate::decode::{Message, Unreachable};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+/// Name, type and class of a question. Names compare without regard to case, for the decoder has
+/// put them in lower case.
+pub(super) type Asked<'a> = (&'a str, u16, u16);
+
+/// What a message asks, or repeats as asked.
+pub(super) fn asked(message: &Message) -> Option<Asked<'_>> {
+    let question = message.dns.question.as_ref()?;
+    Some((&question.qname, question.qtype, message.class_of(question)))
+}
 
 /// The two ends of an exchange, as one vantage sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,8 +22,8 @@ pub(super) struct Ends {
     scope: u64,
     vantage: Vantage,
     transport: Transport,
-    client: SocketAddr,
-    server: SocketAddr,
+    pub(super) client: SocketAddr,
+    pub(super) server: SocketAddr,
 }
 
 impl Ends {
@@ -40,19 +50,70 @@ impl Ends {
     }
 }
 
-/// The contract's pairing key: ends, id and question. Names compare without regard to case,
-/// for the decoder has put them in lower case.
+/// The contract's pairing key: ends, id and question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key<'a> {
     ends: Ends,
     id: u16,
-    question: Option<(&'a str, u16, u16)>,
+    asked: Option<Asked<'a>>,
 }
 
 impl<'a> Key<'a> {
     pub(super) fn of(message: &'a Message) -> Self {
-        let named = |q: &'a Question| (&*q.qname, q.qtype, q.qclass);
-        let question = message.dns.question.as_ref().map(named);
-        Self { ends: Ends::of(message), id: message.dns.id, question }
+        Self { ends: Ends::of(message), id: message.dns.id, asked: asked(message) }
+    }
+
+    /// The key of the query to a multicast group that a unicast response answers.
+    pub(super) fn of_group(response: &'a Message, group: Group) -> Self {
+        let ends = Ends { server: group.address(), ..Ends::of(response) };
+        Self { ends, id: response.dns.id, asked: asked(response) }
+    }
+}
+
+/// What waiting queries are found by where the key is not known: their ends, or, since anyone may
+/// answer a question that was put to all of mDNS, that question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Line<'a> {
+    Between(Ends),
+    Asked { scope: u64, vantage: Vantage, group: Group, asked: Option<Asked<'a>> },
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn of(query: &'a Message) -> Self {
+        let ends = Ends::of(query);
+        match multicast::asks_everyone(query) {
+            Some(group) => {
+                Self::Asked { scope: ends.scope, vantage: ends.vantage, group, asked: asked(query) }
+            }
+            None => Self::Between(ends),
+        }
+    }
+
+    /// The line of the questions that a record, of which `asked` are name, type and class, answers.
+    pub(super) fn of_record(response: &Message, group: Group, asked: Asked<'a>) -> Self {
+        let Ends { scope, vantage, .. } = Ends::of(response);
+        Self::Asked { scope, vantage, group, asked: Some(asked) }
+    }
+}
+
+/// What a stray response must share with a query to be taken for an answer to it, or for an attempt
+/// at one: the client's address and the id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Kin {
+    scope: u64,
+    vantage: Vantage,
+    transport: Transport,
+    client: IpAddr,
+    id: u16,
+}
+
+impl Kin {
+    pub(super) fn of(message: &Message) -> Self {
+        Self::between(&Ends::of(message), message.dns.id)
+    }
+
+    pub(super) fn between(ends: &Ends, id: u16) -> Self {
+        let Ends { scope, vantage, transport, client, .. } = *ends;
+        Self { scope, vantage, transport, client: client.ip(), id }
     }
 }

@@ -1,9 +1,20 @@
+mod floods;
+mod histories;
+mod model;
+mod multicast;
+
+use super::established::Established;
+use super::key::Ends;
+use super::table::{Entry, Slot, Table};
 use super::*;
 use crate::capture::{Origin, Transport};
 use crate::decode::dns::{Answer, Counts, Dns, Flags, Question};
-use crate::decode::{Envelope, MessageId};
+use crate::decode::{Envelope, Message, MessageId, Unreachable};
+use crate::ledger;
+use crate::net::Cause;
+use crate::time::Timestamp;
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
 fn at(ms: u64) -> Timestamp {
@@ -83,6 +94,20 @@ fn a_response_in_time_answers_its_query() {
 }
 
 #[test]
+fn a_message_that_wants_no_response_is_no_transaction() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let mut keepalive = query(0, 0, ".");
+    keepalive.dns.question = None;
+    keepalive.dns.flags = Flags(6 << 11);
+    let mut subscribe = keepalive.clone();
+    subscribe.dns.id = 1;
+    assert_eq!(run(&mut pairer, vec![keepalive, subscribe]), []);
+    let counters = pairer.counters();
+    assert!(balanced(&counters));
+    assert_eq!((counters.one_way, counters.queries, counters.open), (1, 1, 1));
+}
+
+#[test]
 fn retransmissions_are_folded_and_latency_runs_from_the_first() {
     let mut pairer = Pairer::new(PairOptions::default());
     let messages =
@@ -118,7 +143,13 @@ fn further_responses_are_duplicates_and_may_conflict() {
     let mut pairer = Pairer::new(PairOptions::default());
     let mut other = response(3, 7, "a.test");
     let data = "192.0.2.66".into();
-    other.dns.answers.push(Answer { name: "a.test".into(), rtype: 1, ttl_seconds: 1, data });
+    other.dns.answers.push(Answer {
+        name: "a.test".into(),
+        rtype: 1,
+        class: 1,
+        ttl_seconds: 1,
+        data,
+    });
     let messages =
         vec![query(0, 7, "a.test"), response(1, 7, "a.test"), response(2, 7, "a.test"), other];
     assert_eq!(
@@ -172,8 +203,12 @@ fn icmp_ends_the_query_it_quotes_or_the_oldest() {
             client: client(4000),
             server: server(),
             query_id,
+            cause: Cause::of_code(false, 3),
         };
-        pairer.unreachable(&error, &mut |t| seen.push((t.status, t.query.map(|q| q.dns.id))));
+        pairer.unreachable(&error, &mut |t| {
+            assert_eq!(t.icmp, Some(error.cause));
+            seen.push((t.status, t.query.map(|q| q.dns.id)));
+        });
     }
     assert_eq!(seen, [(Status::IcmpError, Some(2)), (Status::IcmpError, Some(1))]);
 }
@@ -217,7 +252,7 @@ proptest! {
                 0 | 1 => pairer.observe(query(now, id, name), &mut count),
                 2 | 3 => pairer.observe(response(now, id, name), &mut count),
                 _ => pairer.observe(message(now, id, None, true), &mut count),
-            }
+            };
             prop_assert!(balanced(&pairer.counters()), "{:?}", pairer.counters());
             prop_assert!(pairer.counters().open <= max_transactions as u64);
         }

@@ -1,5 +1,6 @@
-//! A hashed timer wheel: O(1) to set a timer, timers never cancelled but checked when they ring.
+//! A hashed timer wheel: O(1) to set a timer and to take it back.
 
+use super::list::{Links, List};
 use crate::time::Timestamp;
 
 /// Nanoseconds of a tick, as a power of two: about 17 ms.
@@ -8,103 +9,96 @@ const TICK_BITS: u32 = 24;
 /// Ticks of a turn: about 17 s.
 const TICKS: u64 = 1 << 10;
 
-/// Timers that ring with a `T`.
+/// Instead of its tick: the timer waits to be popped.
+const DUE: u64 = u64::MAX;
+
+/// Timers that ring with the number of a place, one timer for each place.
 ///
 /// A timer rings once its whole tick has passed, so up to a tick after its time, and in the order
-/// of the ticks. One that is further away than a turn stays in its place for as many turns as it
-/// needs.
+/// of the ticks. One that is further away than a turn stays where it is for as many turns as it
+/// needs. Its memory is that of the places: a timer taken back leaves nothing behind.
 #[derive(Debug)]
-pub(super) struct Wheel<T> {
-    places: Vec<Vec<(u64, T)>>,
+pub(super) struct Wheel {
+    spokes: Vec<List>,
+    links: Links,
+    /// By place: its tick, or [`DUE`].
+    ticks: Vec<u64>,
     /// The first tick that has not passed.
     next: u64,
-    /// Timers whose tick has passed, the next to ring last.
-    due: Vec<T>,
-    /// Timers of the place that room was made in last, the next to ring last; not due yet.
-    first: Vec<(u64, T)>,
-    /// Timers in `places`.
+    /// Timers whose tick has passed, in order.
+    due: List,
+    /// Timers in `spokes`.
     set: usize,
 }
 
-impl<T> Default for Wheel<T> {
+impl Default for Wheel {
     fn default() -> Self {
         Self {
-            places: (0..TICKS).map(|_| Vec::new()).collect(),
+            spokes: (0..TICKS).map(|_| List::default()).collect(),
+            links: Links::default(),
+            ticks: Vec::new(),
             next: 0,
-            due: Vec::new(),
-            first: Vec::new(),
+            due: List::default(),
             set: 0,
         }
     }
 }
 
-impl<T: Copy> Wheel<T> {
-    /// Sets a timer.
-    pub(super) fn insert(&mut self, deadline: Timestamp, rings: T) {
+impl Wheel {
+    /// Sets the timer of a place, which has none.
+    pub(super) fn insert(&mut self, deadline: Timestamp, at: u32) {
+        let needed = at as usize + 1;
+        if self.ticks.len() < needed {
+            self.ticks.resize(needed, 0);
+        }
         let tick = deadline.as_nanos() >> TICK_BITS;
-        self.place(tick).push((tick, rings));
+        self.ticks[at as usize] = tick;
+        self.links.push(&mut self.spokes[index(tick)], at);
         self.set += 1;
     }
 
-    /// The next timer that rings at `now`.
-    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<T> {
-        let now = now.as_nanos() >> TICK_BITS;
-        if now < self.next {
-            // The clock stepped back: timers may be set for ticks that seemed past.
-            self.next = now;
-        }
-        if self.set == 0 {
-            self.next = now;
-        }
-        // After a turn every place has been seen, however far the clock jumped.
-        self.next = self.next.max(now.saturating_sub(TICKS));
-        if let Some((_, rings)) = self.first.pop_if(|(tick, _)| *tick < now) {
-            return Some(rings);
-        }
-        while self.due.is_empty() && self.next < now {
-            let Self { places, due, set, .. } = self;
-            if let Some(place) = places.get_mut(index(self.next)) {
-                due.extend(take(place, now).map(|(_, rings)| rings));
-                due.reverse();
-                *set -= due.len();
+    /// Takes back the timer of a place, which has not rung.
+    pub(super) fn remove(&mut self, at: u32) {
+        match self.ticks[at as usize] {
+            DUE => self.links.remove(&mut self.due, at),
+            tick => {
+                self.links.remove(&mut self.spokes[index(tick)], at);
+                self.set -= 1;
             }
+        }
+    }
+
+    /// The next timer that rings at `now`; it is then set no more.
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<u32> {
+        let now = now.as_nanos() >> TICK_BITS;
+        if now < self.next || self.set == 0 {
+            // Where the clock stepped back, timers may be set for ticks that seemed past.
+            self.next = now;
+        }
+        // After a turn every spoke has been seen, however far the clock jumped.
+        self.next = self.next.max(now.saturating_sub(TICKS));
+        while self.due.first().is_none() && self.next < now {
+            self.collect(index(self.next), now);
             self.next += 1;
         }
-        self.due.pop()
+        let at = self.due.first()?;
+        self.links.remove(&mut self.due, at);
+        Some(at)
     }
 
-    /// The timer that would ring first, whatever the time; for making room.
-    pub(super) fn pop_first(&mut self) -> Option<T> {
-        if let Some(rings) = self.due.pop() {
-            return Some(rings);
-        }
-        let mut tick = self.next;
-        while self.first.is_empty() && self.set > 0 && tick < self.next + TICKS {
-            let Self { places, first, set, .. } = self;
-            if let Some(place) = places.get_mut(index(tick)) {
-                first.extend(take(place, tick + 1));
-                first.reverse();
-                *set -= first.len();
+    /// Makes due what a spoke holds for ticks before `end`.
+    fn collect(&mut self, spoke: usize, end: u64) {
+        let mut candidate = self.spokes[spoke].first();
+        while let Some(at) = candidate {
+            candidate = self.links.behind(at);
+            if self.ticks[at as usize] < end {
+                self.links.remove(&mut self.spokes[spoke], at);
+                self.links.push(&mut self.due, at);
+                self.ticks[at as usize] = DUE;
+                self.set -= 1;
             }
-            tick += 1;
         }
-        let first = self.first.pop().or_else(|| {
-            // Every timer is more than a turn away: none is worth more than another.
-            let place = self.places.iter_mut().find(|place| !place.is_empty())?;
-            self.set -= 1;
-            place.pop()
-        });
-        first.map(|(_, rings)| rings)
     }
-
-    fn place(&mut self, tick: u64) -> &mut Vec<(u64, T)> {
-        &mut self.places[index(tick)]
-    }
-}
-
-/// Takes out the timers of a place that ring before the tick `end`, in order.
-fn take<T>(place: &mut Vec<(u64, T)>, end: u64) -> impl Iterator<Item = (u64, T)> {
-    place.extract_if(.., move |(tick, _)| *tick < end)
 }
 
 const fn index(tick: u64) -> usize {
@@ -120,34 +114,35 @@ mod tests {
         Timestamp::from_nanos(ms * 1_000_000)
     }
 
-    fn ring(wheel: &mut Wheel<u64>, ms: u64) -> Vec<u64> {
+    fn ring(wheel: &mut Wheel, ms: u64) -> Vec<u32> {
         std::iter::from_fn(|| wheel.pop_due(at(ms))).collect()
     }
 
     #[test]
     fn rings_in_order_and_not_before_time() {
         let mut wheel = Wheel::default();
-        for ms in [300, 100, 60_000, 200] {
-            wheel.insert(at(ms), ms);
+        for (place, ms) in [(0, 300), (1, 100), (2, 60_000), (3, 200)] {
+            wheel.insert(at(ms), place);
         }
-        assert_eq!(ring(&mut wheel, 99), Vec::<u64>::new());
-        assert_eq!(ring(&mut wheel, 260), [100, 200]);
-        assert_eq!(ring(&mut wheel, 59_999), [300]);
-        assert_eq!(ring(&mut wheel, 60_100), [60_000]);
+        assert_eq!(ring(&mut wheel, 99), Vec::<u32>::new());
+        assert_eq!(ring(&mut wheel, 260), [1, 3]);
+        assert_eq!(ring(&mut wheel, 59_999), [0]);
+        assert_eq!(ring(&mut wheel, 60_100), [2]);
     }
 
     #[test]
-    fn making_room_rings_nothing_else_before_its_time() {
+    fn what_was_taken_back_does_not_ring() {
         let mut wheel = Wheel::default();
-        for ms in [5000, 5001, 5002, 6000] {
-            wheel.insert(at(ms), ms);
+        for (place, ms) in [(0, 100), (1, 100), (2, 101)] {
+            wheel.insert(at(ms), place);
         }
-        assert_eq!(wheel.pop_first(), Some(5000));
-        assert_eq!(ring(&mut wheel, 10), Vec::<u64>::new());
-        assert_eq!(wheel.pop_first(), Some(5001));
-        assert_eq!(ring(&mut wheel, 5100), [5002]);
-        assert_eq!(ring(&mut wheel, 6100), [6000]);
-        assert_eq!(wheel.pop_first(), None);
+        wheel.remove(1);
+        assert_eq!(wheel.pop_due(at(200)), Some(0));
+        // The third is due by now, and not rung yet.
+        wheel.remove(2);
+        assert_eq!(ring(&mut wheel, 300), Vec::<u32>::new());
+        wheel.insert(at(400), 1);
+        assert_eq!(ring(&mut wheel, 500), [1]);
     }
 
     #[test]
@@ -155,42 +150,38 @@ mod tests {
         let mut wheel = Wheel::default();
         let year_2106 = 4_294_967_296_000;
         wheel.insert(at(year_2106 + 5000), 1);
-        assert_eq!(ring(&mut wheel, year_2106), Vec::<u64>::new());
+        assert_eq!(ring(&mut wheel, year_2106), Vec::<u32>::new());
         wheel.insert(at(1_000_005_000), 2);
-        assert_eq!(ring(&mut wheel, 1_000_000_000), Vec::<u64>::new());
+        assert_eq!(ring(&mut wheel, 1_000_000_000), Vec::<u32>::new());
         assert_eq!(ring(&mut wheel, 1_000_006_000), [2]);
         assert_eq!(ring(&mut wheel, year_2106 + 6000), [1]);
     }
 
-    #[test]
-    fn makes_room_from_the_front() {
-        let mut wheel = Wheel::default();
-        for ms in [5200, 5100, 90_000] {
-            wheel.insert(at(ms), ms);
-        }
-        ring(&mut wheel, 500);
-        let order: Vec<u64> = std::iter::from_fn(|| wheel.pop_first()).collect();
-        assert_eq!(order, [5100, 5200, 90_000]);
-    }
-
     proptest! {
         #[test]
-        fn every_timer_rings_once(timers in proptest::collection::vec(0_u64..100_000, 0..200)) {
+        fn every_timer_rings_once(timers in proptest::collection::vec((0_u64..100_000, any::<bool>()), 0..200)) {
             let mut wheel = Wheel::default();
-            for ms in &timers {
-                wheel.insert(at(*ms), *ms);
+            for (place, (ms, _)) in (0..).zip(&timers) {
+                wheel.insert(at(*ms), place);
+            }
+            let mut expected = Vec::new();
+            for (place, (_, stays)) in (0..).zip(&timers) {
+                if *stays {
+                    expected.push(place);
+                } else {
+                    wheel.remove(place);
+                }
             }
             let mut rung = Vec::new();
             for now in (0..100_200).step_by(37) {
-                for ms in ring(&mut wheel, now) {
+                for place in ring(&mut wheel, now) {
+                    let ms = timers[place as usize].0;
                     prop_assert!(ms <= now && now - ms <= 37 + 17);
-                    rung.push(ms);
+                    rung.push(place);
                 }
             }
-            let mut timers = timers;
-            timers.sort_unstable();
             rung.sort_unstable();
-            prop_assert_eq!(rung, timers);
+            prop_assert_eq!(rung, expected);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Records are rendered here, once, and handed to the sinks.
 
-use super::fallback::Fallback;
 use crate::capture;
+use crate::connection::Report;
 use crate::decode::dns::{rcode_name, type_name};
-use crate::decode::{DeadLetter, Message};
+use crate::decode::{DeadLetter, Message, Sealed};
 use crate::enrich::{Enricher, Known};
+use crate::join::Links;
 use crate::ledger::{Counters, Delivery};
 use crate::metrics::{Seen, TransactionMetrics};
 use crate::pair::{Transaction, Vantage};
@@ -59,7 +60,6 @@ pub struct Output {
     wait_for_sinks: Option<Arc<AtomicBool>>,
     sinks: Vec<Box<dyn Sink>>,
     trays: Vec<Tray>,
-    fallback: Fallback,
     metrics: TransactionMetrics,
     ledgers: u64,
 }
@@ -74,7 +74,6 @@ impl Output {
             wait_for_sinks: options.wait_for_sinks,
             trays: trays(&sinks),
             sinks,
-            fallback: Fallback::default(),
             metrics: TransactionMetrics::default(),
             ledgers: 0,
         }
@@ -108,11 +107,10 @@ impl Output {
     }
 
     /// Takes a transaction: its record and its metrics.
-    pub(super) fn transaction(&mut self, transaction: &Transaction<'_>) {
+    pub(super) fn transaction(&mut self, transaction: &Transaction<'_>, links: &Links) {
         let Some(subject) = transaction.subject() else { return };
         let id = self.identity.namespace().message(subject.envelope.id);
-        let tcp_fallback_of = self.fallback.join(transaction, id);
-        let (_, server) = subject.ends();
+        let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = self.identity.resolver(server.ip());
         self.metrics.transaction(&seen(transaction, &resolver));
         if self.trays.iter().any(|tray| tray.renders(Stream::Transactions)) {
@@ -120,13 +118,44 @@ impl Output {
             let known = actor.map(|message| look_up_sender(&mut self.enricher, message));
             let known = known.unwrap_or_default();
             let context = actor.map(|message| context(message, &known)).unwrap_or_default();
-            let context = Context { tcp_fallback_of, ..context };
+            let context = Context { links: *links, ..context };
             if let Some(record) = self.identity.transaction(transaction, &resolver, context) {
                 push_transaction(&mut self.trays, transaction, &record);
             }
         } else {
             self.trays.iter_mut().for_each(|tray| tray.count(Stream::Transactions, id));
         }
+        self.offer_full();
+    }
+
+    /// Takes a packet of encrypted DNS: a look at its process while that lives.
+    pub(super) fn glance(&mut self, sealed: &Sealed) {
+        let envelope = &sealed.envelope;
+        if envelope.task.is_some() {
+            look_up(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);
+        }
+    }
+
+    /// Takes a report of a connection: its record and its metrics.
+    pub(super) fn connection(&mut self, report: &Report<'_>) {
+        let connection = report.connection;
+        let resolver = self.identity.resolver(connection.server.ip());
+        if report.is_final {
+            self.metrics.connection(report, &resolver);
+        }
+        if !self.wanted(Stream::Connections) {
+            return;
+        }
+        let task = connection.task.as_ref();
+        let known = look_up(&mut self.enricher, task, connection.cgroup_id);
+        let context = Context {
+            process: task.map(|task| process(task, &known)),
+            container: container(&known),
+            links: Links::default(),
+        };
+        let record = self.identity.connection(report, &resolver, context);
+        let (id, key) = (record.event_id, resolver.as_bytes());
+        push(&mut self.trays, Stream::Connections, id, &record, key);
         self.offer_full();
     }
 
@@ -140,7 +169,7 @@ impl Output {
         let context = Context {
             process: task.map(|task| process(task, &known)),
             container: container(&known),
-            tcp_fallback_of: None,
+            links: Links::default(),
         };
         let record = self.identity.dead_letter(letter, context);
         let key = self.identity.node.as_bytes();
@@ -336,7 +365,7 @@ fn context<'a>(message: &Message, known: &'a Known) -> Context<'a> {
     Context {
         process: message.envelope.task.as_ref().map(|task| process(task, known)),
         container: container(known),
-        tcp_fallback_of: None,
+        links: Links::default(),
     }
 }
 

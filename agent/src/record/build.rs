@@ -3,12 +3,17 @@
 mod window;
 
 use super::{
-    AnswerFields, ContainerFields, DlqRecord, EdeFields, EdnsFields, EventId, MessageRecord,
-    Namespace, ProcessFields, TransactionRecord, registrable,
+    AnswerFields, ContainerFields, DlqRecord, DsoFields, EdnsFields, IcmpFields, MessageRecord,
+    Namespace, ProcessFields, QuestionFields, TransactionRecord, registrable, unicode,
 };
 use crate::capture::Sight;
-use crate::decode::dns::{Answer, Dns, Edns, class_name, opcode_name, rcode_name, type_name};
+use crate::decode::dns::{
+    Answer, Dns, Edns, Question, TypedOctets, class_name, dso_name, dso_text, opcode_name,
+    rcode_name, type_name,
+};
 use crate::decode::{DeadLetter, Message};
+use crate::join::{Cache, Links};
+use crate::net::Cause;
 use crate::pair::{Transaction, Vantage};
 use crate::sink::Stream;
 use crate::time::Timestamp;
@@ -31,6 +36,8 @@ pub struct Identity {
     /// Names of resolvers by address.
     pub resolvers: HashMap<IpAddr, String>,
     namespace: Namespace,
+    /// Whether names in other scripts are shown in Unicode, too.
+    unicode: bool,
 }
 
 /// What other rooms know of an event.
@@ -40,8 +47,8 @@ pub struct Context<'a> {
     pub process: Option<ProcessFields<'a>>,
     /// The container of that process.
     pub container: Option<ContainerFields<'a>>,
-    /// The truncated UDP transaction that this one follows.
-    pub tcp_fallback_of: Option<EventId>,
+    /// The transactions that this one belongs to.
+    pub links: Links,
 }
 
 impl Identity {
@@ -54,7 +61,17 @@ impl Identity {
         resolvers: HashMap<IpAddr, String>,
     ) -> Self {
         let namespace = Namespace::new(&node, epoch);
-        Self { node, region, epoch, resolvers, namespace }
+        Self { node, region, epoch, resolvers, namespace, unicode: false }
+    }
+
+    /// Shows names in other scripts in Unicode, too, or does not.
+    #[must_use]
+    pub fn with_unicode(self, unicode: bool) -> Self {
+        Self { unicode, ..self }
+    }
+
+    fn unicode(&self, question: &Question) -> Option<String> {
+        self.unicode.then(|| unicode(&question.qname)).flatten()
     }
 
     /// The names of this capture's events.
@@ -97,14 +114,19 @@ impl Identity {
             rcode: response.then(|| rcode_name(dns.rcode())),
             flags: dns.flags.names().collect(),
             qname: dns.question.as_ref().map(|question| &*question.qname),
+            qname_unicode: dns.question.as_ref().and_then(|question| self.unicode(question)),
+            qname_case: dns.question.as_ref().and_then(|question| question.qname_case.as_deref()),
             qtype: dns.question.as_ref().map(|question| type_name(question.qtype)),
-            qclass: dns.question.as_ref().map(|question| class_name(question.qclass)),
+            qclass: dns.question.as_ref().map(|question| class_name(message.class_of(question))),
+            further_questions: dns.further_questions.iter().map(question).collect(),
             question_count: dns.counts.question,
             answer_count: dns.counts.answer,
             authority_count: dns.counts.authority,
             additional_count: dns.counts.additional,
             answers: dns.answers.iter().map(answer).collect(),
-            edns: dns.edns.as_ref().map(edns),
+            edns: dns.edns.as_ref().map(EdnsFields::of),
+            dso: dns.dso.iter().map(dso).collect(),
+            trailing_bytes: (dns.trailing_bytes > 0).then_some(dns.trailing_bytes),
             wire_bytes: message.wire_bytes,
             captured_bytes: message.captured_bytes,
             clipped: message.clipped,
@@ -130,7 +152,9 @@ impl Identity {
         let asked = transaction.question();
         let answered = response.map(|response| &response.dns);
         let last = answered.unwrap_or(&first.dns);
+        let transfer = transaction.transfer.as_ref();
         let query_edns = query.and_then(|query| query.dns.edns.as_ref());
+        let named = |id| self.namespace.message(id);
         let edns_shown = answered.and_then(|dns| dns.edns.as_ref()).or(query_edns);
         Some(TransactionRecord {
             schema: Stream::Transactions.schema(),
@@ -149,7 +173,8 @@ impl Identity {
             opcode: opcode_name(first.dns.flags.opcode()),
             qname: asked.map(|question| &*question.qname),
             qtype: asked.map(|question| type_name(question.qtype)),
-            qclass: asked.map(|question| class_name(question.qclass)),
+            qclass: asked.map(|question| class_name(first.class_of(question))),
+            qname_unicode: asked.and_then(|question| self.unicode(question)),
             qname_case: query
                 .and_then(|query| query.dns.question.as_ref())
                 .and_then(|question| question.qname_case.as_deref()),
@@ -159,18 +184,37 @@ impl Identity {
             latency_ms: transaction.latency().map(milliseconds),
             retries: transaction.retries,
             conflict: transaction.conflict.then_some(true),
+            icmp: transaction.icmp.map(icmp),
             flags: last.flags.names().collect(),
             answers: last.answers.iter().map(answer).collect(),
             answer_count: answered.map(|dns| dns.counts.answer),
             authority_count: answered.map(|dns| dns.counts.authority),
             additional_count: answered.map(|dns| dns.counts.additional),
             min_ttl_seconds: answered.and_then(|dns| dns.min_ttl_seconds),
-            edns: edns_shown.map(edns),
-            query_ecs: differing(query_edns, edns_shown, |edns| edns.ecs.as_deref()),
-            query_cookie: differing(query_edns, edns_shown, |edns| edns.cookie.as_deref()),
+            edns: edns_shown.map(EdnsFields::of),
+            query_ecs: differing(query_edns, edns_shown, Edns::ecs),
+            query_cookie: differing(query_edns, edns_shown, Edns::cookie),
             query_bytes: query.map(|query| query.wire_bytes),
-            response_bytes: response.map(|response| response.wire_bytes),
-            tcp_fallback_of: context.tcp_fallback_of,
+            response_bytes: transfer
+                .map(|transfer| transfer.bytes)
+                .or_else(|| response.map(|response| response.wire_bytes.into())),
+            transfer_messages: transfer.map(|transfer| transfer.messages),
+            transfer_records: transfer.map(|transfer| transfer.records),
+            transfer_ms: transfer.map(|transfer| milliseconds(transfer.duration)),
+            transfer_complete: transfer.map(|transfer| transfer.complete),
+            responder_ip: response
+                .map(|response| response.ends().1.ip())
+                .filter(|responder| *responder != server.ip()),
+            orphan_reason: transaction.stray.map(|stray| stray.reason.name()),
+            resembles: transaction
+                .stray
+                .and_then(|stray| stray.resembles)
+                .map(|query| self.namespace.message(query)),
+            rejected_responses: Some(transaction.rejected).filter(|rejected| *rejected > 0),
+            tcp_fallback_of: context.links.tcp_fallback_of.map(named),
+            parent_event_id: context.links.parent.map(|parent| named(parent.id)),
+            parent_match: context.links.parent.map(|parent| parent.by.name()),
+            cache: context.links.cache.map(Cache::name),
             process: context.process,
             container: context.container,
         })
@@ -202,9 +246,12 @@ impl Identity {
     }
 }
 
+/// The class of the Internet (RFC 1035, 3.2.4).
+const CLASS_IN: u16 = 1;
+
 /// The nearest number to the exact value: dividing once rounds once.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days, and far finer than a clock")]
-fn milliseconds(latency: Duration) -> f64 {
+pub(super) fn milliseconds(latency: Duration) -> f64 {
     latency.as_nanos() as f64 / 1e6
 }
 
@@ -222,30 +269,38 @@ fn answer(answer: &Answer) -> AnswerFields<'_> {
     AnswerFields {
         name: &answer.name,
         rtype: type_name(answer.rtype),
+        class: (answer.class != CLASS_IN).then(|| class_name(answer.class)),
         ttl: answer.ttl_seconds,
         data: &answer.data,
     }
 }
 
-fn edns(edns: &Edns) -> EdnsFields<'_> {
-    EdnsFields {
-        udp_size: edns.udp_size,
-        dnssec_ok: edns.dnssec_ok,
-        version: edns.version,
-        ecs: edns.ecs.as_deref(),
-        ede: edns.ede.as_ref().map(|ede| EdeFields { code: ede.code, text: &ede.text }),
-        nsid: edns.nsid.as_deref(),
-        cookie: edns.cookie.as_deref(),
+fn icmp(cause: Cause) -> IcmpFields {
+    let (kind, code) = cause.code.unzip();
+    IcmpFields { kind, code, name: cause.name }
+}
+
+fn question(question: &Question) -> QuestionFields<'_> {
+    QuestionFields {
+        name: &question.qname,
+        qtype: type_name(question.qtype),
+        class: class_name(question.qclass),
     }
 }
 
+fn dso(tlv: &TypedOctets) -> DsoFields {
+    DsoFields { code: tlv.code, name: dso_name(tlv.code), length: tlv.length, data: dso_text(tlv) }
+}
+
 /// The query's value, where the EDNS shown has another or none.
-fn differing<'a>(
-    query: Option<&'a Edns>,
-    shown: Option<&'a Edns>,
-    field: impl Fn(&'a Edns) -> Option<&'a str>,
-) -> Option<&'a str> {
-    query.and_then(&field).filter(|value| shown.and_then(&field) != Some(*value))
+fn differing(
+    query: Option<&Edns>,
+    shown: Option<&Edns>,
+    field: impl Fn(&Edns) -> Option<String>,
+) -> Option<String> {
+    // Where there is no response, the query is what is shown.
+    let query = query.filter(|query| shown.is_none_or(|shown| !std::ptr::eq(*query, shown)))?;
+    field(query).filter(|value| shown.and_then(field).as_ref() != Some(value))
 }
 
 /// The answers' data in one line, for readers: the first few, each cut to what a line can bear.
@@ -254,9 +309,9 @@ pub(super) fn summary(dns: &Dns) -> String {
     const WIDTH: usize = 60;
     let mut text = String::new();
     for answer in dns.answers.iter().take(SHOWN) {
-        // Presentation form is ASCII but for what hickory-proto renders of its own.
-        let cut = answer.data.char_indices().nth(WIDTH).map(|(at, _)| at);
-        text.extend([answer.data.get(..cut.unwrap_or(answer.data.len())).unwrap_or_default()]);
+        // Presentation form is ASCII.
+        let cut = answer.data.get(..WIDTH).filter(|cut| cut.len() < answer.data.len());
+        text.push_str(cut.unwrap_or(&answer.data));
         text.push_str(if cut.is_some() { "… " } else { " " });
     }
     let more = dns.answers.len().saturating_sub(SHOWN);

@@ -1,5 +1,6 @@
 //! What several records have in common.
 
+use crate::decode::dns::{Edns, TypedOctets, option_name};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -12,6 +13,9 @@ pub struct AnswerFields<'a> {
     /// Mnemonic.
     #[serde(rename = "type")]
     pub rtype: Cow<'static, str>,
+    /// Mnemonic, where it is another than `IN`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<Cow<'static, str>>,
     /// Seconds.
     pub ttl: u32,
     /// Presentation form.
@@ -30,25 +34,130 @@ pub struct EdnsFields<'a> {
     pub version: u8,
     /// Client subnet, `198.51.100.0/24`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ecs: Option<&'a str>,
+    pub ecs: Option<String>,
     /// Extended DNS error.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ede: Option<EdeFields<'a>>,
+    pub ede: Option<EdeFields>,
     /// Name server identifier, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub nsid: Option<&'a str>,
+    pub nsid: Option<String>,
     /// Cookie, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cookie: Option<&'a str>,
+    pub cookie: Option<String>,
+    /// True where compact answers are welcome (RFC 9824).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub co: Option<bool>,
+    /// The flags behind DO and CO, where one is set: nobody has given them a meaning yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub z: Option<u16>,
+    /// The OPT record's owner, where it is not the root that it must be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<&'a str>,
+    /// OPT records in the message, where it is more than the one that is allowed: this is the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opt_count: Option<u16>,
+    /// Every option, in the message's order, those above too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub options: Vec<OptionFields>,
+}
+
+impl<'a> EdnsFields<'a> {
+    /// Flags that have a meaning: DO and CO.
+    const NAMED_FLAGS: u16 = 0xC000;
+
+    pub(super) fn of(edns: &'a Edns) -> Self {
+        let unnamed = edns.flags & !Self::NAMED_FLAGS;
+        Self {
+            udp_size: edns.udp_size,
+            dnssec_ok: edns.dnssec_ok(),
+            version: edns.version,
+            ecs: edns.ecs(),
+            ede: edns.ede().map(|ede| EdeFields { code: ede.code, text: ede.text }),
+            nsid: edns.nsid(),
+            cookie: edns.cookie(),
+            co: (edns.flags & 0x4000 != 0).then_some(true),
+            z: (unnamed != 0).then_some(unnamed),
+            owner: edns.owner.as_deref(),
+            opt_count: (edns.records > 1).then_some(edns.records),
+            options: edns.options.iter().map(OptionFields::of).collect(),
+        }
+    }
+}
+
+/// An EDNS option.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct OptionFields {
+    /// OPTION-CODE.
+    pub code: u16,
+    /// Mnemonic; `OPT65001` for a code without one.
+    pub name: Cow<'static, str>,
+    /// OPTION-LENGTH in octets.
+    pub length: u16,
+    /// Its data, as text where the option has a form of its own, else in hexadecimal; `\# 2 0a0b`
+    /// where it makes no sense or is cut off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+}
+
+impl OptionFields {
+    fn of(option: &TypedOctets) -> Self {
+        Self {
+            code: option.code,
+            name: option_name(option.code),
+            length: option.length,
+            data: option.option_text(),
+        }
+    }
+}
+
+/// A TLV of a DSO message (RFC 8490).
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DsoFields {
+    /// DSO-TYPE.
+    pub code: u16,
+    /// Mnemonic; `DSO63488` for a code without one.
+    pub name: Cow<'static, str>,
+    /// DSO-LENGTH in octets.
+    pub length: u16,
+    /// Its data: milliseconds where it is timers, else hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+}
+
+/// A question behind the first.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct QuestionFields<'a> {
+    /// As `qname`.
+    pub name: &'a str,
+    /// Mnemonic.
+    #[serde(rename = "type")]
+    pub qtype: Cow<'static, str>,
+    /// Mnemonic.
+    pub class: Cow<'static, str>,
 }
 
 /// An extended DNS error (RFC 8914).
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct EdeFields<'a> {
+pub struct EdeFields {
     /// INFO-CODE.
     pub code: u16,
     /// EXTRA-TEXT.
-    pub text: &'a str,
+    pub text: String,
+}
+
+/// Why a query could not arrive (RFC 792, 1122, 1812; RFC 4443, 3.1).
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct IcmpFields {
+    /// ICMP's type: 3 in IPv4, 1 in IPv6; absent where the kernel told an error that stands for
+    /// several codes.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<u8>,
+    /// ICMP's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
+    /// What they mean: `port_unreachable`, `host_unreachable`, `admin_prohibited` and so on.
+    pub name: &'static str,
 }
 
 /// A process.

@@ -1,6 +1,8 @@
 //! `dns.message/1`.
 
-use super::{AnswerFields, ContainerFields, EdnsFields, EventId, ProcessFields};
+use super::{
+    AnswerFields, ContainerFields, DsoFields, EdnsFields, EventId, ProcessFields, QuestionFields,
+};
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -58,12 +60,22 @@ pub struct MessageRecord<'a> {
     /// Name asked for: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qname: Option<&'a str>,
+    /// The name in Unicode, with `records.idn: true`, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qname_unicode: Option<String>,
+    /// The name as it was written, where that is not all lower case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qname_case: Option<&'a str>,
     /// Type asked for: mnemonic; `TYPE65280` for a type without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qtype: Option<Cow<'static, str>>,
     /// Class asked for: mnemonic; `CLASS32` for a class without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qclass: Option<Cow<'static, str>>,
+    /// The questions behind the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub further_questions: Vec<QuestionFields<'a>>,
     /// QDCOUNT.
     pub question_count: u16,
     /// ANCOUNT.
@@ -79,6 +91,13 @@ pub struct MessageRecord<'a> {
     /// The OPT record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub edns: Option<EdnsFields<'a>>,
+    /// The TLVs of a message with opcode DSO.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub dso: Vec<DsoFields>,
+    /// Octets behind the last record, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trailing_bytes: Option<usize>,
     /// Octets of the message on the wire, without TCP's length prefix.
     pub wire_bytes: u32,
     /// Octets of it that were captured.

@@ -46,8 +46,21 @@ fn write_line(
     if record.retries > 0 {
         write!(text, " retries={}", record.retries)?;
     }
+    if let Some(icmp) = &record.icmp {
+        write!(text, " {}", icmp.name)?;
+    }
     if record.conflict == Some(true) {
         write!(text, " conflict")?;
+    }
+    if let Some(reason) = record.orphan_reason {
+        write!(text, " {reason}")?;
+    }
+    if let Some(rejected) = record.rejected_responses {
+        write!(text, " rejected={rejected}")?;
+    }
+    if let Some(transfer) = &transaction.transfer {
+        let incomplete = if transfer.complete { "" } else { " incomplete" };
+        write!(text, " messages={} bytes={}{incomplete}", transfer.messages, transfer.bytes)?;
     }
     if let Some(response) = transaction.response.filter(|r| !r.dns.answers.is_empty()) {
         write!(text, "  {}", summary(&response.dns))?;

@@ -1,6 +1,6 @@
 //! `dns.transaction/1`.
 
-use super::{AnswerFields, ContainerFields, EdnsFields, EventId, ProcessFields};
+use super::{AnswerFields, ContainerFields, EdnsFields, EventId, IcmpFields, ProcessFields};
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -45,6 +45,9 @@ pub struct TransactionRecord<'a> {
     /// Name asked for: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qname: Option<&'a str>,
+    /// The name in Unicode, with `records.idn: true`, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qname_unicode: Option<String>,
     /// Type asked for: mnemonic; `TYPE65280` for a type without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qtype: Option<Cow<'static, str>>,
@@ -73,6 +76,9 @@ pub struct TransactionRecord<'a> {
     /// True on a duplicate that answers differently.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflict: Option<bool>,
+    /// Why the query could not arrive, where ICMP told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<IcmpFields>,
     /// Those of aa tc rd ra ad cd that are set in the response, else in the query.
     pub flags: Vec<&'static str>,
     /// The records of the answer section.
@@ -96,20 +102,70 @@ pub struct TransactionRecord<'a> {
     pub edns: Option<EdnsFields<'a>>,
     /// The query's client subnet, where it differs from the response's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub query_ecs: Option<&'a str>,
+    pub query_ecs: Option<String>,
     /// The query's cookie, where it differs from the response's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub query_cookie: Option<&'a str>,
+    pub query_cookie: Option<String>,
     /// Octets of the query's DNS message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_bytes: Option<u32>,
-    /// Octets of the response's DNS message.
+    /// Octets of the response's DNS message; of a zone transfer, of all its messages.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_bytes: Option<u32>,
+    pub response_bytes: Option<u64>,
+    /// Zone transfer over TCP (AXFR, IXFR): messages of the response. `answers`, the counts, flags and
+    /// `latency_ms` are those of the first one; of several messages, the first 100 answers are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer_messages: Option<u64>,
+    /// Zone transfer: ANCOUNT of all messages, summed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer_records: Option<u64>,
+    /// Zone transfer: from the first query to the last message, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer_ms: Option<f64>,
+    /// Zone transfer: whether the closing SOA was seen (RFC 5936, 2.2; RFC 1995, 4). False where the
+    /// connection broke off, an error came, 30 seconds passed without a message, or capture stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer_complete: Option<bool>,
+    /// mDNS and LLMNR: who answered a query that was put to a group, which `server_ip` names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub responder_ip: Option<IpAddr>,
+    /// On an orphan, the first that fits: `wrong_source` (it came from an address that was not
+    /// asked), `wrong_port` (from or to another port), `wrong_question`, `wrong_id` (both ends and
+    /// question are those of a query that waits), `announcement` (mDNS: sent to all, unasked for),
+    /// `no_query`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = [
+        "wrong_source", "wrong_port", "wrong_question", "wrong_id", "announcement", "no_query"
+    ]))]
+    pub orphan_reason: Option<&'static str>,
+    /// On an orphan: the `event_id` of the query that it would answer but for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resembles: Option<EventId>,
+    /// Orphans that resembled the response that the query waited for, while it did: attempts at
+    /// spoofing, or strays. Left out where there were none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected_responses: Option<u32>,
     /// On TCP: the `event_id` of the UDP transaction with the same question between the same
     /// hosts whose truncated response this one follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_fallback_of: Option<EventId>,
+    /// The `event_id` of the transaction that caused this one, where both are seen: at a resolver
+    /// of its client's, upstream of a resolver of the query that it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_event_id: Option<EventId>,
+    /// How that is known, the surest first: `exchange` (the same query at its client's socket),
+    /// `question` (the resolver asks what it was asked), `cname` (for the target of a CNAME of that
+    /// name), `prefetch` (it asks again what it has just answered), `ancestor` (about a zone that
+    /// the name is in), `only` (nothing else waited there).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["exchange", "question", "cname", "prefetch", "ancestor", "only"]))]
+    pub parent_match: Option<&'static str>,
+    /// Where a resolver of this host had the answer from, inferred from what it asked others
+    /// meanwhile: `hit` (nothing was needed), `miss`, `stale` (it says so), `local` (its own data).
+    /// Absent where that cannot be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["hit", "miss", "stale", "local"]))]
+    pub cache: Option<&'static str>,
     /// The process that sent the query; at the server, the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessFields<'a>>,

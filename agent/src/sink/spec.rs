@@ -60,7 +60,7 @@ impl fmt::Debug for StreamSet {
 pub enum BadStreams {
     /// Something in the list is not a stream.
     #[error(
-        "\"{0}\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger"
+        "\"{0}\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger, connections"
     )]
     Unknown(String),
     /// The list is empty.

@@ -53,9 +53,9 @@ pub struct Spool {
     node: Arc<str>,
     slot: Slot,
     /// By stream.
-    queues: [Queue; 7],
+    queues: [Queue; Stream::ALL.len()],
     /// By stream: the segment that is appended to.
-    active: [Option<Active>; 7],
+    active: [Option<Active>; Stream::ALL.len()],
     /// The segment that was read last, unless it is being written.
     reader: Option<(Stream, u64, File)>,
     packer: Packer,

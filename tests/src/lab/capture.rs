@@ -4,8 +4,9 @@ use super::{Host, Lab};
 use crate::shell;
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -23,9 +24,18 @@ pub struct Capture {
 impl Lab {
     /// Starts to capture the DNS packets on a host's interface, and returns once it has begun.
     pub fn capture(&self, host: Host) -> Result<Capture> {
+        self.capture_of(host, "port 53")
+    }
+
+    /// As [`Self::capture`], of the packets that a filter lets pass.
+    pub fn capture_of(&self, host: Host, filter: &str) -> Result<Capture> {
         let file = self.folder().join(format!("{}.pcapng", host.name()));
+        // One of before would be taken for a sign that this one has begun.
+        if file.exists() {
+            fs::remove_file(&file)?;
+        }
         let path = file.display().to_string();
-        let words = ["dumpcap", "-q", "-i", "eth0", "-B", "64", "-f", "port 53", "-w", &path];
+        let words = ["dumpcap", "-q", "-i", "eth0", "-B", "64", "-f", filter, "-w", &path];
         let mut command = self.command(host, &words);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let dumpcap = command.spawn().context("cannot start dumpcap")?;
@@ -39,14 +49,20 @@ impl Lab {
 }
 
 impl Capture {
-    /// Ends the capture; the seconds from query to response of every pair of packets, as tshark
-    /// finds them.
-    pub fn latencies(mut self) -> Result<Vec<f64>> {
+    /// Ends the capture, and names its file, which goes with the lab.
+    pub fn finish(mut self) -> Result<PathBuf> {
         thread::sleep(SETTLE);
         shell::signal(&self.dumpcap, Signal::INT)?;
         shell::wait(&mut self.dumpcap, Duration::from_secs(10))?;
+        Ok(self.file.clone())
+    }
+
+    /// Ends the capture; the seconds from query to response of every pair of packets, as tshark
+    /// finds them.
+    pub fn latencies(self) -> Result<Vec<f64>> {
+        let file = self.finish()?;
         let mut tshark = Command::new("tshark");
-        tshark.arg("-r").arg(&self.file).args(["-Y", "dns.time", "-T", "fields", "-e", "dns.time"]);
+        tshark.arg("-r").arg(&file).args(["-Y", "dns.time", "-T", "fields", "-e", "dns.time"]);
         let output = shell::output(&mut tshark)?;
         String::from_utf8(output.stdout)?
             .split_whitespace()
@@ -55,6 +71,21 @@ impl Capture {
             .map(|time| time.parse().with_context(|| format!("tshark's time {time}")))
             .collect()
     }
+}
+
+/// The seconds from query to response by name, as tshark finds them in a capture file in which each
+/// name is asked for once, over UDP.
+pub fn dns_times(file: &Path) -> Result<BTreeMap<String, f64>> {
+    let mut tshark = Command::new("tshark");
+    tshark.arg("-r").arg(file).args(["-Y", "dns.time && udp", "-T", "fields"]);
+    tshark.args(["-e", "dns.qry.name", "-e", "dns.time"]);
+    let text = String::from_utf8(shell::output(&mut tshark)?.stdout)?;
+    text.lines()
+        .map(|line| {
+            let (name, time) = line.split_once('\t').with_context(|| format!("tshark: {line}"))?;
+            Ok((name.to_owned(), time.parse()?))
+        })
+        .collect()
 }
 
 impl Drop for Capture {

@@ -59,12 +59,13 @@ fn example(slot: u8) -> String {
          alias CNAME www\nchain CNAME alias\nmany A 192.0.2.11\nmany A 192.0.2.12\n\
          many A 192.0.2.13\nbrief 1 A 192.0.2.90\nv6only AAAA 2001:db8::66\n\
          _dns._udp SRV 0 5 53 ns\nsvc HTTPS 1 . alpn=h2\n*.wild 60 A 192.0.2.200\n\
-         *.wild 60 AAAA 2001:db8::200\n*.brief 1 A 192.0.2.91\n{big}"
+         *.wild 60 AAAA 2001:db8::200\n*.brief 1 A 192.0.2.91\n*.aliases CNAME cdn.brief\n{big}"
     )
 }
 
-/// Writes unbound's configuration, with the lab's server as the only root.
-pub fn write_resolver(folder: &Path, slot: u8) -> Result<()> {
+/// Writes unbound's configuration, with the lab's server as the only root; `options` are lines
+/// more in its section `server`.
+pub fn write_resolver(folder: &Path, slot: u8, options: &[&str]) -> Result<()> {
     fs::create_dir_all(folder).context("cannot make the resolver's folder")?;
     let server = ipv4(slot, Host::Server.number());
     let hints = folder.join("root.hints");
@@ -73,13 +74,15 @@ pub fn write_resolver(folder: &Path, slot: u8) -> Result<()> {
         format!(". 3600000 NS ns.example.com.\nns.example.com. 3600000 A {server}\n"),
     )?;
     let (v4, v6) = (ipv4(slot, Host::Resolver.number()), ipv6(slot, Host::Resolver.number()));
+    let options = options.iter().fold(String::new(), |all, option| all + "  " + option + "\n");
     let config = format!(
         "server:\n  username: \"\"\n  chroot: \"\"\n  directory: \"{folder}\"\n  pidfile: \"\"\n  \
          use-syslog: no\n  logfile: \"\"\n  verbosity: 1\n  interface: {v4}\n  interface: {v6}\n  \
          access-control: 0.0.0.0/0 allow\n  access-control: ::0/0 allow\n  \
          module-config: \"iterator\"\n  do-not-query-localhost: no\n  root-hints: \"{hints}\"\n  \
          edns-buffer-size: 1232\n  num-threads: 1\n  outgoing-range: 4096\n  \
-         num-queries-per-thread: 2048\n  incoming-num-tcp: 512\n  so-rcvbuf: 0\nremote-control:\n  control-enable: no\n",
+         num-queries-per-thread: 2048\n  incoming-num-tcp: 512\n  so-rcvbuf: 0\n{options}remote-control:\n  \
+         control-enable: yes\n  control-interface: \"{folder}/control\"\n  control-use-cert: no\n",
         folder = folder.display(),
         hints = hints.display(),
     );

@@ -1,5 +1,7 @@
 //! What is special about single captures.
 
+use super::fields::Difference;
+
 /// The ports on which a capture has DNS.
 pub fn ports(capture: &str) -> &'static str {
     match capture {
@@ -11,48 +13,159 @@ pub fn ports(capture: &str) -> &'static str {
     }
 }
 
-const TUNNEL: &str = "DNS inside a tunnel is not looked for";
-const QUOTED_RESPONSE: &str =
-    "the ICMP message quotes a response: no query failed, so nothing is told";
-
-/// Why a capture is meant to compare unequal.
-pub fn difference(capture: &str) -> Option<&'static str> {
-    let (_, reason) = DIFFERENCES.iter().find(|(name, _)| *name == capture)?;
-    Some(reason)
+/// Why ours differs from a reference, where the reference is wrong or the contract decides otherwise.
+#[derive(Debug)]
+pub struct Reason {
+    pub capture: &'static str,
+    /// The frames that differ; empty: any of the capture.
+    pub frames: &'static [u64],
+    /// The fields that differ, by name; one that ends in `*` stands for all that begin so.
+    pub fields: &'static [&'static str],
+    pub why: &'static str,
 }
 
-const DIFFERENCES: &[(&str, &str)] = &[
-    ("arkime/6-4-gre-ppp-udp-4-dns.pcap", TUNNEL),
-    ("arkime/v6.pcap", QUOTED_RESPONSE),
-    (
+impl Reason {
+    /// Whether this is why.
+    pub fn explains(&self, difference: &Difference) -> bool {
+        let frame = self.frames.is_empty() || self.frames.contains(&difference.frame);
+        frame
+            && self.fields.iter().any(|field| match field.strip_suffix('*') {
+                Some(beginning) => difference.field.starts_with(beginning),
+                None => difference.field == *field,
+            })
+    }
+
+    /// What differs, for readers.
+    pub fn what(&self) -> String {
+        let fields = self.fields.join(", ");
+        match self.frames {
+            [] | [0] => fields,
+            [frame] => format!("{fields} of frame {frame}"),
+            frames => format!("{fields} of {} frames", frames.len()),
+        }
+    }
+}
+
+/// The reason of a difference.
+pub fn explain(capture: &str, difference: &Difference) -> Option<&'static Reason> {
+    ALL.iter().find(|reason| reason.capture == capture && reason.explains(difference))
+}
+
+const QUOTED_RESPONSE: &str =
+    "the ICMP message quotes a response: no query failed, so nothing is told";
+const DATA: &str = "record data that makes no sense: the message is sound and did its work, the data is shown as \
+     unknown (ADR 3)";
+const ICMP: &str = "an ICMP error ends a query: sent again, it is a query of its own; the corpus's model knows \
+     no ICMP";
+const QUESTION: &str = "tshark pairs by id; the response asks another question than the query";
+const RESENT: &str = "tshark takes a query sent again after more than 5 s for a new one; the contract measures from \
+     the first";
+
+/// Every reason, by capture.
+pub const ALL: &[Reason] = &[
+    because("arkime/dnssec_synthetic.pcap", &[4, 8], &["malformed"], DATA),
+    because("arkime/v6.pcap", &[0], &["icmp_quoted"], QUOTED_RESPONSE),
+    because(
+        "compactor/template.pcap",
+        &[8],
+        &["latency"],
+        "tshark pairs by id; the query has no question and the response has one",
+    ),
+    because(
+        "compactor/teststats.pcap",
+        &[0],
+        &["transactions.unanswered", "transactions.retransmitted"],
+        ICMP,
+    ),
+    because(
         "dnscap/dnso1tcp-bighole.pcap",
+        &[],
+        &["extra", "transactions.answered", "transactions.orphan"],
         "after a lost segment tshark waits for ever; here the stream goes on: all 39 queries whose \
          octets were captured, one of them without its length prefix",
     ),
-    (
+    because(
         "dnscap/do1t-nosyn-1nolen.pcap",
+        &[],
+        &["extra", "transactions.answered", "transactions.orphan"],
         "two queries that tshark misses: one whose length prefix came before the capture began, \
          one whose length and body came in two segments",
     ),
-    (
+    because(
+        "ipfixprobe/mixed.pcap",
+        &[0],
+        &["transactions.unanswered", "transactions.retransmitted"],
+        ICMP,
+    ),
+    because(
         "made/tcp-snaplen-80.pcap",
+        &[],
+        &["missing", "extra", "transactions.*"],
         "where length and body came in two segments, tshark takes the clipped body's first octets \
          for the length; the ids here are those of the unclipped capture",
     ),
-    ("made/udp-vxlan.pcap", TUNNEL),
-    ("ndpi/vxlan.pcap", TUNNEL),
-    (
+    because("ndpi/dns-invalid-chars.pcap", &[2], &["latency"], QUESTION),
+    because("ndpi/dns_fragmented.pcap", &[39], &["latency"], RESENT),
+    because(
+        "pcapplusplus/DnsPackets.pcap",
+        &[418, 423, 424],
+        &["qclass"],
+        "mDNS: the bit that asks for a unicast response is no part of the class (RFC 6762, 5.4)",
+    ),
+    because(
         "pcapplusplus/dns_over_tcp.pcapng",
+        &[],
+        &["extra", "transactions.orphan"],
         "the segment resent came 48 years later by the capture's clock: another connection, not a \
          retransmission",
     ),
-    ("suricata-verify/flow-drop-iponly-02.pcap", QUOTED_RESPONSE),
-    ("zeek/geneve-vxlan-dns-truncated.pcap", TUNNEL),
-    ("zeek/gre-over-udp-4754.pcap", TUNNEL),
-    ("zeek/gre-sample.pcap", TUNNEL),
-    ("zeek/icmp-destunreach-udp.pcap", QUOTED_RESPONSE),
-    ("zeek/vxlan-triple-v2.pcap", TUNNEL),
+    because(
+        "suricata-verify/dns-corrupt-additionals.pcap",
+        &[0],
+        &[
+            r#"suricata {"event_type":"dns","dns.answers[0].rrname":"_sip._udp.sip.voice.google.com"}"#,
+        ],
+        "Suricata shows what it reads before a record that it cannot; a record whose owner cannot \
+         be read makes the message malformed (ADR 3)",
+    ),
+    because("suricata-verify/dns-incomplete.pcap", &[13], &["latency"], QUESTION),
+    because("suricata-verify/flow-drop-iponly-02.pcap", &[0], &["icmp_quoted"], QUOTED_RESPONSE),
+    because("suricata-verify/sip-method.pcap", &[504], &["latency"], RESENT),
+    because(
+        "tcpdump/dns-zlip-1.pcap",
+        &[1],
+        &["refused"],
+        "a datagram to port 53 with a length of 0: tshark calls it no DNS, here it is counted as \
+         malformed",
+    ),
+    because("wireshark/dns+icmp.pcapng", &[3], &["latency"], RESENT),
+    because("zeek/dns-edns-bad-length.pcap", &[1], &["malformed"], DATA),
+    because(
+        "zeek/dns-edns-ecs-weirds.pcap",
+        &[2, 3],
+        &["edns.ecs"],
+        "a prefix of 255 bits is no prefix: the option is shown in hexadecimal only",
+    ),
+    because("zeek/dns-edns-ecs-weirds.pcap", &[5], &["malformed"], DATA),
+    because(
+        "zeek/gre-sample.pcap",
+        &[0],
+        &["transactions.unanswered", "transactions.retransmitted"],
+        ICMP,
+    ),
+    because("zeek/icmp-destunreach-udp.pcap", &[0], &["icmp_quoted"], QUOTED_RESPONSE),
+    because("zeek/ipv6-fragmented-dns.pcap", &[8], &["latency"], RESENT),
+    because("zeek/svcb-port-malformed.pcap", &[2], &["malformed"], DATA),
 ];
+
+const fn because(
+    capture: &'static str,
+    frames: &'static [u64],
+    fields: &'static [&'static str],
+    why: &'static str,
+) -> Reason {
+    Reason { capture, frames, fields, why }
+}
 
 /// Captures, and those made of them that must give the same messages.
 pub const DERIVED: &[(&str, &[&str])] = &[
@@ -76,6 +189,29 @@ pub const DERIVED: &[(&str, &[&str])] = &[
             "made/udp-0x20.pcap",
             "made/udp-fragments-reversed.pcap",
             "made/udp-snaplen-64.pcap",
+            "made/udp-vxlan.pcap",
         ],
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_explains_no_more_than_it_says() {
+        let difference = |frame: u64, field: &str| Difference {
+            frame,
+            field: field.to_owned(),
+            expected: String::new(),
+            found: String::new(),
+        };
+        let reason = because("a.pcap", &[2, 3], &["latency", "edns.*"], "why");
+        assert!(reason.explains(&difference(2, "latency")));
+        assert!(reason.explains(&difference(3, "edns.ecs")));
+        assert!(!reason.explains(&difference(4, "latency")));
+        assert!(!reason.explains(&difference(2, "latency of another")));
+        assert!(!reason.explains(&difference(2, "qname")));
+        assert_eq!(reason.what(), "latency, edns.* of 2 frames");
+    }
+}

@@ -2,9 +2,16 @@
 //! their traffic. Needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+mod apart;
+mod attribution;
+mod encrypted;
 mod ending;
+mod failures;
+mod joining;
+mod latency;
 mod load;
 mod outcomes;
 mod processes;
 mod reopening;
 mod support;
+mod transfers;

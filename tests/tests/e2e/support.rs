@@ -19,11 +19,16 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// A lab of the test's own, with nothing else of this program running beside it. `None` where
 /// this host does not allow it, which is said.
 pub fn lab() -> Option<(Lab, MutexGuard<'static, ()>)> {
+    lab_with(&[])
+}
+
+/// As [`lab`], with lines for unbound's configuration.
+pub fn lab_with(options: &[&str]) -> Option<(Lab, MutexGuard<'static, ()>)> {
     if !environment::privileged() {
         return None;
     }
     let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    Some((Lab::up().unwrap(), alone))
+    Some((Lab::up_with(options).unwrap(), alone))
 }
 
 /// The agent with transactions and ledger on its standard output.

@@ -49,18 +49,18 @@ fn makes_what_is_missing_and_leaves_the_rest_alone() {
     // Who may not is told so, and nothing is made, by a dry run neither.
     let door = guarded.address(Some(Door::Sasl));
     let (code, topics) = init(&guarded.config("stranger", &door, &stranger()), &[]);
-    assert_eq!((code, outcomes(&topics, "failed")), (Some(1), 7));
+    assert_eq!((code, outcomes(&topics, "failed")), (Some(1), 8));
     let problem = topics["dns.raw"]["problem"].as_str().unwrap();
     assert!(problem.contains("not authorised to make topic dns.raw"), "{problem}");
     let (code, topics) = init(&config, &["--dry-run"]);
-    assert_eq!((code, outcomes(&topics, "created")), (Some(0), 7));
+    assert_eq!((code, outcomes(&topics, "created")), (Some(0), 8));
     assert_eq!(describe(broker).len(), 0);
 
     let theirs = ["--config", "retention.ms=1000000", "--config", "max.message.bytes=2000000"];
     let words = ["--create", "--topic", "dns.metrics", "--partitions", "2"];
     broker.tool(Tool::Topics, &[&words[..], &theirs].concat()).unwrap();
     let (code, topics) = init(&config, &[]);
-    assert_eq!((code, outcomes(&topics, "created"), outcomes(&topics, "differs")), (Some(0), 6, 1));
+    assert_eq!((code, outcomes(&topics, "created"), outcomes(&topics, "differs")), (Some(0), 7, 1));
     let first = describe(broker);
     check_made(&first);
     let (partitions, configured) = &first["dns.metrics"];
@@ -73,13 +73,13 @@ fn makes_what_is_missing_and_leaves_the_rest_alone() {
     assert_eq!(differences[1], retention);
 
     let (code, topics) = init(&config, &[]);
-    assert_eq!((code, outcomes(&topics, "exists"), outcomes(&topics, "differs")), (Some(0), 6, 1));
+    assert_eq!((code, outcomes(&topics, "exists"), outcomes(&topics, "differs")), (Some(0), 7, 1));
     let (_, topics) = init(&config, &["--alter", "--dry-run"]);
     assert_eq!(outcomes(&topics, "altered"), 1);
     assert_eq!(describe(broker), first, "nothing changes unless asked for");
 
     let (code, topics) = init(&config, &["--alter"]);
-    assert_eq!((code, outcomes(&topics, "altered"), outcomes(&topics, "exists")), (Some(0), 1, 6));
+    assert_eq!((code, outcomes(&topics, "altered"), outcomes(&topics, "exists")), (Some(0), 1, 7));
     let altered = describe(broker);
     let (partitions, configured) = &altered["dns.metrics"];
     assert_eq!(*partitions, 6);
@@ -103,6 +103,7 @@ fn check_made(described: &Described) {
         ("dns.alerts", 3, 90, "compact,delete"),
         ("dns.dlq", 3, 7, "delete"),
         ("dns.ledger", 1, 90, "delete"),
+        ("dns.connections", 6, 7, "delete"),
     ];
     for (name, partitions, days, policy) in table {
         let (found, configured) = &described[name];
@@ -116,14 +117,14 @@ fn check_made(described: &Described) {
 /// More copies than brokers.
 fn refuses_what_cannot_be(config: &Path) {
     let (code, topics) = init(config, &["--replication-factor", "2"]);
-    assert_eq!((code, outcomes(&topics, "differs")), (Some(0), 7));
+    assert_eq!((code, outcomes(&topics, "differs")), (Some(0), 8));
     let elsewhere = [("DNSCRIBE_KAFKA__TOPICS__DLQ", "elsewhere")];
     let mut command = std::process::Command::new(dnscribe_tests::environment::binary().unwrap());
     let words = ["kafka", "init", "--replication-factor", "2", "--config"];
     let output = command.args(words).arg(config).envs(elsewhere).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    let told = "failed        elsewhere       cannot make topic elsewhere: replication factor 2 with 1 brokers";
+    let told = "failed        elsewhere        cannot make topic elsewhere: replication factor 2 with 1 brokers";
     assert!(text.contains(told), "{text}");
 }
 
@@ -146,7 +147,7 @@ fn check_makes_topics(guarded: &Guarded) {
     let before = found(&[], "kafka");
     assert!(before.contains("not there yet: fresh"), "{before}");
     let made = found(&["--create-topics"], "topics");
-    assert_eq!(made, "7 topics, 1 created");
+    assert_eq!(made, "8 topics, 1 created");
     let after = found(&[], "kafka");
     assert!(!after.contains("not there yet"), "{after}");
     assert_eq!(describe(&guarded.broker)["fresh"].0, 12);

@@ -74,3 +74,75 @@ pub fn tcp(port: u16, flags: u8, words: u8, payload: &[u8]) -> Vec<u8> {
 
 /// The question for the root's name servers.
 pub const QUERY: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01";
+
+/// An Ethernet frame of any type.
+pub fn ethernet_of(kind: [u8; 2], payload: &[u8]) -> Vec<u8> {
+    [&[0_u8; 12][..], &kind, payload].concat()
+}
+
+/// VXLAN around an Ethernet frame around an IP packet.
+pub fn vxlan(ip: &[u8]) -> Vec<u8> {
+    v4(17, &[], 0, &udp(4789, &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &ethernet(ip)].concat()))
+}
+
+/// Cuts an IPv4 packet without options into fragments of `size` octets of payload.
+pub fn fragments(packet: &[u8], id: u8, size: usize) -> Vec<Vec<u8>> {
+    let parts = packet[20..].chunks(size);
+    let last = parts.len() - 1;
+    parts
+        .enumerate()
+        .map(|(place, part)| {
+            let more = if place == last { 0 } else { 0x2000 };
+            let offset = u16::try_from(place * size / 8).unwrap_or(0);
+            let mut fragment = v4(packet[9], &[], offset | more, part);
+            fragment[5] = id;
+            fragment
+        })
+        .collect()
+}
+
+/// Frames, each another way to carry an IP packet.
+pub fn encapsulations(ip: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let is_6 = ip.first().is_some_and(|first| first >> 4 == 6);
+    let kind: [u8; 2] = if is_6 { [0x86, 0xdd] } else { [0x08, 0x00] };
+    let join = |parts: &[&[u8]]| parts.concat();
+    let frame = ethernet(ip);
+    let over_4 = |protocol: u8, payload: &[u8]| ethernet(&v4(protocol, &[], 0, payload));
+    let over_6 = |protocol: u8, payload: &[u8]| ethernet(&v6(protocol, payload));
+    let over_udp = |port: u16, payload: &[u8]| over_4(17, &udp(port, payload));
+    let ppp = if is_6 { [0, 0x57] } else { [0, 0x21] };
+    let in_ip = if is_6 { 41 } else { 4 };
+    let numbered = [0x30, 0x81, 0x88, 0x0b, 0, 40, 0, 1, 0, 0, 0, 9, 0, 0, 0, 8, 0xff, 3];
+    let gtp = [0x34, 255, 0, 40, 0, 0, 0, 1, 0, 9, 0, 0x85, 1, 0, 9, 0];
+    let erspan = [0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 0, 0, 1, 0, 0, 0, 0];
+    let label = [0, 1, 1, 9];
+    vec![
+        ("a tag", ethernet_of([0x81, 0], &join(&[&[0, 7], &kind, ip]))),
+        ("two tags", ethernet_of([0x88, 0xa8], &join(&[&[0, 7, 0x81, 0, 0, 8], &kind, ip]))),
+        ("an old tag", ethernet_of([0x91, 0], &join(&[&[0, 7, 0x81, 0, 0, 8], &kind, ip]))),
+        ("PPPoE", ethernet_of([0x88, 0x64], &join(&[&[0x11, 0, 0, 1, 0, 40], &ppp, ip]))),
+        ("a label", ethernet_of([0x88, 0x47], &join(&[&label, ip]))),
+        ("labels", ethernet_of([0x88, 0x47], &join(&[&[0, 1, 0, 9].repeat(3), &label, ip]))),
+        ("a pseudowire", ethernet_of([0x88, 0x47], &join(&[&label, &[0; 4], &frame]))),
+        ("LLC and SNAP", ethernet_of([0, 90], &join(&[&[0xaa, 0xaa, 3, 0, 0, 0], &kind, ip]))),
+        ("IP in IPv4", over_4(in_ip, ip)),
+        ("IP in IPv6", over_6(in_ip, ip)),
+        ("GRE", over_4(47, &join(&[&[0, 0], &kind, ip]))),
+        ("GRE with everything", over_6(47, &join(&[&[0xb0, 0], &kind, &[7; 12], ip]))),
+        ("bridging over GRE", over_4(47, &join(&[&[0x20, 0, 0x65, 0x58, 0, 0, 0, 7], &frame]))),
+        ("PPTP", over_4(47, &join(&[&numbered, &ppp, ip]))),
+        ("ERSPAN", over_4(47, &join(&[&erspan, &frame]))),
+        ("EtherIP", over_4(97, &join(&[&[0x30, 0], &frame]))),
+        ("MPLS in IP", over_4(137, &join(&[&label, ip]))),
+        ("VXLAN", ethernet(&vxlan(ip))),
+        ("VXLAN as Linux had it", over_udp(8472, &join(&[&[8, 0, 0, 0, 0, 0, 7, 0], &frame]))),
+        ("VXLAN in VXLAN", ethernet(&vxlan(&vxlan(ip)))),
+        ("GENEVE", over_udp(6081, &join(&[&[2, 0, 0x65, 0x58, 0, 0, 7, 0], &[9; 8], &frame]))),
+        ("GENEVE without Ethernet", over_udp(6081, &join(&[&[0, 0], &kind, &[0, 0, 7, 0], ip]))),
+        ("GTP-U", over_udp(2152, &join(&[&[0x30, 255, 0, 40, 0, 0, 0, 1], ip]))),
+        ("GTP-U with an extension", over_udp(2152, &join(&[&gtp, ip]))),
+        ("GRE over UDP", over_udp(4754, &join(&[&[0, 0], &kind, ip]))),
+        ("MPLS over UDP", over_udp(6635, &join(&[&label, ip]))),
+        ("L2TP", over_udp(1701, &join(&[&[0x40, 2, 0, 90, 0, 1, 0, 2, 0xff, 3], &ppp, ip]))),
+    ]
+}

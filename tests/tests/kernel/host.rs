@@ -36,6 +36,7 @@ struct Seen {
 
 fn open(hook: HookChoice, port: u16) -> Live {
     let options = LiveOptions {
+        encrypted: None,
         hook,
         cgroup: None,
         interfaces: Vec::new(),
@@ -348,6 +349,7 @@ fn says_what_is_wrong_and_what_would_help() {
         return;
     }
     let base = LiveOptions {
+        encrypted: None,
         hook: HookChoice::Auto,
         cgroup: None,
         interfaces: Vec::new(),

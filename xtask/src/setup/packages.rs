@@ -48,6 +48,7 @@ pub const TEST: &[Need] = &[
     need(|| has("dnsperf"), "dnsperf", "dnsperf", "dnsperf"),
     need(|| has("unbound"), "unbound", "unbound", "unbound"),
     need(|| has("knotd"), "knot", "knot", "knot"),
+    need(|| has("kdig"), "knot-dnsutils", "knot-utils", "knot"),
     need(|| has("tshark"), "tshark", "wireshark-cli", "wireshark-cli"),
     need(|| has("bpftool"), "bpftool", "bpftool", "bpf"),
     need(|| has("java"), "default-jre-headless", "java-21-openjdk-headless", "jre-openjdk"),

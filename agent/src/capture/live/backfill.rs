@@ -2,6 +2,7 @@
 //! knows inode and process.
 
 use super::netlink::{self, Socket};
+use super::process;
 use dnscribe_common::owner::Owner;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::{HashMap, HashSet};
@@ -104,7 +105,8 @@ fn read_owner(process: &Path, pid: u32) -> Owner {
         *place = *octet;
     }
     let uid = fs::metadata(process).map_or(0, |metadata| metadata.uid());
-    Owner { pid, uid, comm }
+    let start_ns = process::start_ns(pid).unwrap_or(0);
+    Owner { pid, uid, start_ns, comm }
 }
 
 #[cfg(test)]

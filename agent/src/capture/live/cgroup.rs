@@ -1,5 +1,7 @@
 //! Finds the cgroup2 mount, which on hybrid hosts is not where one would think.
 
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// The mount point of cgroup2, from the text of `/proc/self/mountinfo` (manual page
@@ -18,6 +20,37 @@ pub fn mount_point(mountinfo: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn here() -> Option<PathBuf> {
     mount_point(&std::fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
+/// The directory of the cgroup with this id, as long as it is there. The id is what a file handle of
+/// cgroup2 holds (`FILEID_KERNFS`, Linux 5.5), so that no directory needs to be looked through.
+/// Needs `CAP_DAC_READ_SEARCH`.
+#[must_use]
+pub fn of_id(mount: &File, id: u64) -> Option<PathBuf> {
+    #[repr(C)]
+    struct Handle {
+        bytes: u32,
+        kind: i32,
+        id: u64,
+    }
+    const FILEID_KERNFS: i32 = 0xfe;
+    let mut handle = Handle { bytes: 8, kind: FILEID_KERNFS, id };
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    // SAFETY: a file handle with the octets that it says, that outlives the call.
+    let fd = unsafe { libc::open_by_handle_at(mount.as_raw_fd(), (&raw mut handle).cast(), flags) };
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    let directory = unsafe { OwnedFd::from_raw_fd(fd) };
+    std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).ok()
+}
+
+/// The path of this process's cgroup below the mount.
+#[must_use]
+pub fn of_self() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("0::")).map(Into::into)
 }
 
 /// The directory to attach to: `wanted` as it is where absolute, below the mount where relative;

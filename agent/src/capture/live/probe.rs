@@ -42,7 +42,7 @@ pub fn probe(options: &LiveOptions) -> Vec<Probe> {
     let mut probes = vec![kernel(), btf(), capabilities(may_socket && !may_cgroup), memlock()];
     let mut hooks = Vec::new();
     if may_cgroup {
-        let mut found = vec![cgroup_mount(options)];
+        let mut found = vec![extras(), cgroup_mount(options)];
         found.extend(load(options, &programs::CGROUP));
         hooks.push(found);
     }
@@ -106,6 +106,26 @@ fn capabilities(packet_socket: bool) -> Probe {
         format!("missing {}", missing.join(", "))
     };
     Probe::new("capabilities", true, missing.is_empty(), detail, PRIVILEGE)
+}
+
+/// Capabilities that hook `cgroup` does without, and what is lost then.
+const EXTRAS: [(Capability, &str); 4] = [
+    (Capability::CAP_NET_RAW, "ICMP errors of unconnected sockets"),
+    (Capability::CAP_SYS_ADMIN, "those of other network namespaces"),
+    (Capability::CAP_SYS_PTRACE, "other users' executables"),
+    (Capability::CAP_DAC_READ_SEARCH, "containers of processes that are gone"),
+];
+
+fn extras() -> Probe {
+    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
+    let missing: Vec<String> = EXTRAS
+        .iter()
+        .filter(|(wanted, _)| !held.contains(wanted))
+        .map(|(wanted, loses)| format!("without {wanted}: not {loses}"))
+        .collect();
+    let detail = if missing.is_empty() { "all of use".to_owned() } else { missing.join("; ") };
+    let remedy = "run as root, or give the binary those whose loss matters";
+    Probe::new("extras", false, missing.is_empty(), detail, remedy)
 }
 
 /// Since Linux 5.11, maps count against the memory cgroup instead.
@@ -175,6 +195,7 @@ mod tests {
     #[test]
     fn every_failure_has_a_remedy() {
         let options = LiveOptions {
+            encrypted: None,
             hook: HookChoice::Auto,
             cgroup: Some("no/such/cgroup".into()),
             interfaces: Vec::new(),

@@ -3,11 +3,14 @@
 use super::btf::Btf;
 use super::settings::Settings;
 use super::{CannotCapture, LiveOptions, ring};
-use aya::maps::{Array, MapData};
+use crate::capture::encrypted::Encrypted;
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use dnscribe_common::record::CLASSES;
+use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS};
 use std::fs::File;
 
 /// The programs, as the build script made them.
@@ -40,8 +43,11 @@ pub const CGROUP: [Entry; 9] = [
     entry("sendmsg6", false, "owners of unconnected IPv6 sockets"),
     entry(SOCKET_ERROR, false, "ICMP errors (Linux 5.14 and BTF)"),
 ];
-/// The one program of hook `socket`.
-pub const SOCKET: [Entry; 1] = [entry("tap", true, "packets on interfaces")];
+/// Programs of hook `socket`.
+pub const SOCKET: [Entry; 2] =
+    [entry("tap", true, "packets on interfaces"), entry(WITHIN, false, "packets in tunnels")];
+/// The program that `tap` calls for a packet within a packet.
+const WITHIN: &str = "tap_within";
 /// The program on the tracepoint.
 pub const SOCKET_ERROR: &str = "socket_error";
 
@@ -79,10 +85,14 @@ pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCap
             .collect();
         let Some((entry, error)) = load_all(&mut ebpf, &entries) else {
             set_ports(&mut ebpf, options)?;
+            set_resolvers(&mut ebpf, options)?;
+            if entries.iter().any(|entry| entry.name == WITHIN) {
+                set_within(&mut ebpf)?;
+            }
             return Ok(Loaded { ebpf, entries, refused, settings });
         };
         let (log, reason) = explain(&error);
-        let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap");
+        let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | WITHIN);
         if settings.degrade(is_hook, &log) {
             continue;
         }
@@ -166,18 +176,53 @@ fn object(options: &LiveOptions, settings: &Settings) -> Result<Ebpf, CannotCapt
 }
 
 fn set_ports(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
-    let internal = |what: String| CannotCapture::new(what, "this is a bug; please report it");
     let map = ebpf.map_mut("PORTS").ok_or_else(|| internal("no map PORTS".into()))?;
     let mut ports: Array<&mut MapData, u64> =
         Array::try_from(map).map_err(|error| internal(chain(&error)))?;
     let mut words = std::collections::BTreeMap::<u32, u64>::new();
-    for port in options.ports.iter() {
-        *words.entry(u32::from(port) / 64).or_default() |= 1 << (port % 64);
+    let mut add = |port: u16, class: u64| {
+        *words.entry(u32::from(port) / 32).or_default() |= class << (port % 32 * 2);
+    };
+    options.ports.iter().for_each(|port| add(port, PORT_DNS));
+    if let Some(encrypted) = &options.encrypted {
+        // No port is in two of the sets.
+        encrypted.ports().iter().for_each(|port| add(*port, PORT_ENCRYPTED));
+        encrypted.https_ports().iter().for_each(|port| add(*port, PORT_HTTPS));
     }
     for (index, word) in words {
         ports.set(index, word, 0).map_err(|error| internal(chain(&error)))?;
     }
     Ok(())
+}
+
+fn set_resolvers(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
+    let map = ebpf.map_mut("RESOLVERS").ok_or_else(|| internal("no map RESOLVERS".into()))?;
+    let mut resolvers: LpmTrie<&mut MapData, [u8; 16], u8> =
+        LpmTrie::try_from(map).map_err(|error| internal(chain(&error)))?;
+    for prefix in options.encrypted.iter().flat_map(Encrypted::resolvers) {
+        let (bits, address) = prefix.mapped();
+        resolvers
+            .insert(&Key::new(bits, address), 1, 0)
+            .map_err(|error| internal(chain(&error)))?;
+    }
+    Ok(())
+}
+
+fn internal(what: String) -> CannotCapture {
+    CannotCapture::new(what, "this is a bug; please report it")
+}
+
+/// Puts the program for packets within packets where `tap` finds it.
+fn set_within(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
+    let fd = match ebpf.program(WITHIN) {
+        Some(Program::SocketFilter(program)) => program.fd().map_err(|error| chain(&error)),
+        _ => Err(format!("no program {WITHIN}")),
+    };
+    let fd = fd.map_err(internal)?.try_clone().map_err(|error| internal(chain(&error)))?;
+    let map = ebpf.map_mut("WITHIN").ok_or_else(|| internal("no map WITHIN".into()))?;
+    let mut calls: ProgramArray<&mut MapData> =
+        ProgramArray::try_from(map).map_err(|error| internal(chain(&error)))?;
+    calls.set(0, &fd, 0).map_err(|error| internal(chain(&error)))
 }
 
 /// What the remedy for a lack of privilege is.

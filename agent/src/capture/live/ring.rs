@@ -9,10 +9,12 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Records per second from which on the reader polls.
-const BUSY_RATE: u128 = 20_000;
+/// Records per second from which on the reader polls. A wakeup costs whoever sends some microseconds
+/// where another CPU has to be woken, and they pass between our stamp and the wire, so that
+/// latencies would be that much too long. Only hosts with little DNS are better off with wakeups.
+const BUSY_RATE: u128 = 100;
 /// How often the rate is looked at.
-const RATE_WINDOW: Duration = Duration::from_millis(20);
+const RATE_WINDOW: Duration = Duration::from_millis(100);
 /// How long a polling reader sleeps.
 const NAP: Duration = Duration::from_millis(2);
 /// How long it goes on polling after it asked for wakeups: a program may have read the old wish.

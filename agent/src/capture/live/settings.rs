@@ -15,13 +15,14 @@ pub struct Settings {
 }
 
 /// Fields that the programs read by offset.
-const FIELDS: [(Setting, &str, &[&str]); 17] = [
+const FIELDS: [(Setting, &str, &[&str]); 18] = [
     (Setting::SockOwned, "sock", &["sk_lock", "owned"]),
     (Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
     (Setting::NetCookie, "net", &["net_cookie"]),
     (Setting::TaskTgid, "task_struct", &["tgid"]),
     (Setting::TaskLeader, "task_struct", &["group_leader"]),
     (Setting::TaskComm, "task_struct", &["comm"]),
+    (Setting::TaskStart, "task_struct", &["start_boottime"]),
     (Setting::TaskCred, "task_struct", &["cred"]),
     (Setting::CredUid, "cred", &["uid"]),
     (Setting::SockFamily, "sock", &["__sk_common", "skc_family"]),

@@ -77,6 +77,18 @@ impl Bench {
             .unwrap_or_default()
     }
 
+    /// How many instructions the verifier looked at before it took the program (Linux 5.16), of the
+    /// million that it is willing to.
+    #[must_use]
+    pub fn verified_instructions(&self, program: &str) -> Option<u32> {
+        let info = match self.loaded()?.ebpf.program(program)? {
+            Program::CgroupSkb(program) => program.info(),
+            Program::SocketFilter(program) => program.info(),
+            _ => return None,
+        };
+        info.ok()?.verified_instruction_count()
+    }
+
     /// Runs a program on an Ethernet frame, whose header is not shown to it, `repeat` times. Gives
     /// what it returned the last time.
     ///

@@ -1,4 +1,5 @@
 use super::*;
+use crate::decode::{Decoder, DecoderOptions};
 use crate::net::craft::{self, query};
 use std::io::{Cursor, Write};
 
@@ -234,5 +235,56 @@ proptest::proptest! {
             file[at % length] = octet;
         }
         let _ = replay(file);
+    }
+
+    /// Whatever the link and the octets: identities 1 to 3 hold after every frame.
+    #[test]
+    fn no_frame_breaks_an_identity(
+        link in proptest::sample::select(vec![0u32, 1, 9, 51, 101, 107, 113, 192, 219, 239, 276]),
+        frames in proptest::collection::vec(
+            (
+                proptest::collection::vec(proptest::num::u8::ANY, 0..60),
+                proptest::sample::select((0..16usize).collect::<Vec<_>>()),
+                0usize..260,
+            ),
+            0..20,
+        ),
+    ) {
+        let mut file = pcap_header(Order(false), 0xa1b2_c3d4, link);
+        for (octets, tunnel, snap) in frames {
+            let query = craft::udp("192.0.2.1:1024", "192.0.2.53:53", &query(1, "www"));
+            let mut packets = craft::tunnels(&query);
+            let frame = match packets.get_mut(tunnel) {
+                // A tunnel that is damaged where the octets say.
+                Some((_, packet)) => {
+                    let mut frame = ETHERNET.to_vec();
+                    frame.append(packet);
+                    for pair in octets.chunks_exact(2).take(3) {
+                        let length = frame.len();
+                        frame[usize::from(pair[0]) % length] = pair[1];
+                    }
+                    frame
+                }
+                None => octets,
+            };
+            let captured = &frame[..snap.min(frame.len())];
+            let lengths = [captured.len(), frame.len()].map(|length| u32::try_from(length).unwrap());
+            file.extend([1, 0, lengths[0], lengths[1]].map(u32::to_le_bytes).concat());
+            file.extend(captured);
+        }
+        let mut replay = Replay::new(PortSet::default());
+        let mut decoder = Decoder::new(DecoderOptions::default());
+        let each = &mut |packet: &Packet<'_>, passed: &Passed<'_>| {
+            decoder.observe(packet, &mut |_| ());
+            let (kernel, ring) = passed.counters();
+            let kernel = &kernel["replay"];
+            assert_eq!(kernel.seen, kernel.submitted + kernel.skipped.values().sum::<u64>());
+            let decode = decoder.counters();
+            assert_eq!(ring.received, decode.received);
+            let ended = decode.decoded_packets + decode.malformed.values().sum::<u64>();
+            assert_eq!(decode.received, ended + decode.held);
+            ControlFlow::Continue(())
+        };
+        replay.stream("test", Box::new(Cursor::new(file)), each).unwrap();
     }
 }

@@ -1,11 +1,17 @@
 //! EDNS: what the OPT pseudo-record says (RFC 6891).
 
+mod option;
+
 use super::RawRecord;
-use super::rdata::push_hex;
+use super::rdata::padded;
+use super::reader::Reader;
+use super::text::hex;
+pub use option::TypedOctets;
+pub use option::option_name;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// What an OPT record says. Options that are not well formed are left out.
+/// What an OPT record says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edns {
     /// The sender's UDP payload size in octets.
@@ -14,16 +20,14 @@ pub struct Edns {
     pub rcode_high: u8,
     /// EDNS version.
     pub version: u8,
-    /// DO: DNSSEC records are welcome (RFC 3225).
-    pub dnssec_ok: bool,
-    /// Client subnet as `address/prefix` with the source prefix length (RFC 7871).
-    pub ecs: Option<Box<str>>,
-    /// The first extended DNS error (RFC 8914).
-    pub ede: Option<ExtendedError>,
-    /// Name server identifier, hexadecimal (RFC 5001); empty in a query that asks for it.
-    pub nsid: Option<Box<str>>,
-    /// Cookie, client's and server's part together, hexadecimal (RFC 7873).
-    pub cookie: Option<Box<str>>,
+    /// The flags: DO is 0x8000 (RFC 3225), CO 0x4000 (RFC 9824).
+    pub flags: u16,
+    /// The owner's name, where it is not the root that it must be.
+    pub owner: Option<Box<str>>,
+    /// OPT records in the message: one is allowed, the first counts.
+    pub records: u16,
+    /// Every option, in the message's order; those too that make no sense.
+    pub options: Vec<TypedOctets>,
 }
 
 /// An extended DNS error (RFC 8914).
@@ -32,7 +36,7 @@ pub struct ExtendedError {
     /// INFO-CODE.
     pub code: u16,
     /// EXTRA-TEXT; octets that are not UTF-8 are replaced.
-    pub text: Box<str>,
+    pub text: String,
 }
 
 const NSID: u16 = 3;
@@ -42,77 +46,120 @@ const EXTENDED_ERROR: u16 = 15;
 
 impl Edns {
     pub(super) fn read(record: &RawRecord<'_>) -> Self {
-        let [rcode_high, version, flags, _] = record.ttl_seconds.to_be_bytes();
-        let mut edns = Self {
+        let [rcode_high, version, f0, f1] = record.ttl_seconds.to_be_bytes();
+        Self {
             udp_size: record.class,
             rcode_high,
             version,
-            dnssec_ok: flags & 0x80 != 0,
-            ..Self::default()
-        };
-        for (code, data) in Options(record.data) {
-            edns.option(code, data);
-        }
-        edns
-    }
-
-    fn option(&mut self, code: u16, data: &[u8]) {
-        match code {
-            NSID if self.nsid.is_none() => self.nsid = Some(hex(data)),
-            COOKIE if self.cookie.is_none() => self.cookie = Some(hex(data)),
-            CLIENT_SUBNET if self.ecs.is_none() => self.ecs = subnet(data),
-            EXTENDED_ERROR if self.ede.is_none() => self.ede = extended_error(data),
-            _ => {}
+            flags: u16::from_be_bytes([f0, f1]),
+            owner: (!record.name.is_root()).then(|| record.name.text().into()),
+            records: 1,
+            options: TypedOctets::all(record.data),
         }
     }
-}
 
-/// The options of an OPT record's data: code and data, up to the first that is cut off.
-struct Options<'a>(&'a [u8]);
-
-impl<'a> Iterator for Options<'a> {
-    type Item = (u16, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (&[c0, c1, l0, l1], rest) = self.0.split_first_chunk()?;
-        let (data, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([l0, l1])))?;
-        self.0 = rest;
-        Some((u16::from_be_bytes([c0, c1]), data))
+    /// DO: DNSSEC records are welcome (RFC 3225).
+    #[must_use]
+    pub const fn dnssec_ok(&self) -> bool {
+        self.flags & 0x8000 != 0
     }
-}
 
-fn hex(data: &[u8]) -> Box<str> {
-    let mut text = String::new();
-    push_hex(&mut text, data);
-    text.into()
+    /// Client subnet as `address/prefix` with the source prefix length (RFC 7871).
+    #[must_use]
+    pub fn ecs(&self) -> Option<String> {
+        self.whole(CLIENT_SUBNET).find_map(subnet)
+    }
+
+    /// The first extended DNS error (RFC 8914).
+    #[must_use]
+    pub fn ede(&self) -> Option<ExtendedError> {
+        self.whole(EXTENDED_ERROR).find_map(extended_error)
+    }
+
+    /// Name server identifier, hexadecimal (RFC 5001); empty in a query that asks for it.
+    #[must_use]
+    pub fn nsid(&self) -> Option<String> {
+        self.whole(NSID).next().map(hex)
+    }
+
+    /// Cookie, client's and server's part together, hexadecimal (RFC 7873).
+    #[must_use]
+    pub fn cookie(&self) -> Option<String> {
+        self.whole(COOKIE).next().map(hex)
+    }
+
+    /// The data of the options with this code.
+    fn whole(&self, code: u16) -> impl Iterator<Item = &[u8]> {
+        let options = self.options.iter();
+        options.filter(move |option| option.code == code && option.is_whole()).map(|o| &*o.octets)
+    }
 }
 
 /// RFC 7871, 6: family, source prefix, scope prefix, as much of the address as the source prefix
 /// covers.
-fn subnet(data: &[u8]) -> Option<Box<str>> {
-    let (&[f0, f1, prefix, _scope], address) = data.split_first_chunk()?;
+fn subnet(data: &[u8]) -> Option<String> {
+    let mut reader = Reader::new(data, 0);
+    let family = reader.u16()?;
+    let [prefix, _scope] = reader.array()?;
+    let address = reader.take_rest();
     let mut text = String::new();
-    match u16::from_be_bytes([f0, f1]) {
+    match family {
         1 => write!(text, "{}/{prefix}", Ipv4Addr::from(padded::<4>(address, prefix)?)),
         2 => write!(text, "{}/{prefix}", Ipv6Addr::from(padded::<16>(address, prefix)?)),
         _ => return None,
     }
     .ok()?;
-    Some(text.into())
+    Some(text)
 }
 
-fn padded<const N: usize>(address: &[u8], prefix: u8) -> Option<[u8; N]> {
-    if usize::from(prefix) > 8 * N {
-        return None;
-    }
-    let mut whole = [0; N];
-    whole.get_mut(..address.len())?.copy_from_slice(address);
-    Some(whole)
+/// What an INFO-CODE means, by IANA's registry (RFC 8914, 5.2); `None` for a code without a meaning.
+fn ede_name(code: u16) -> Option<&'static str> {
+    EDE_NAMES.get(usize::from(code)).copied()
 }
+
+/// By INFO-CODE.
+const EDE_NAMES: [&str; 36] = [
+    "Other Error",
+    "Unsupported DNSKEY Algorithm",
+    "Unsupported DS Digest Type",
+    "Stale Answer",
+    "Forged Answer",
+    "DNSSEC Indeterminate",
+    "DNSSEC Bogus",
+    "Signature Expired",
+    "Signature Not Yet Valid",
+    "DNSKEY Missing",
+    "RRSIGs Missing",
+    "No Zone Key Bit Set",
+    "NSEC Missing",
+    "Cached Error",
+    "Not Ready",
+    "Blocked",
+    "Censored",
+    "Filtered",
+    "Prohibited",
+    "Stale NXDOMAIN Answer",
+    "Not Authoritative",
+    "Not Supported",
+    "No Reachable Authority",
+    "Network Error",
+    "Invalid Data",
+    "Signature Expired before Valid",
+    "Too Early",
+    "Unsupported NSEC3 Iterations Value",
+    "Unable to conform to policy",
+    "Synthesized",
+    "Invalid Query Type",
+    "Rate Limited",
+    "Over Quota",
+    "Negative Trust Anchor",
+    "New Delegation Only",
+    "Blocked by Upstream DNS Server",
+];
 
 fn extended_error(data: &[u8]) -> Option<ExtendedError> {
     let (&code, text) = data.split_first_chunk()?;
     // A NUL at the end is common and says nothing.
-    let text = String::from_utf8_lossy(text).trim_end_matches('\0').into();
+    let text = String::from_utf8_lossy(text).trim_end_matches('\0').to_owned();
     Some(ExtendedError { code: u16::from_be_bytes(code), text })
 }

@@ -37,6 +37,12 @@ pub fn rcode_name(number: u16) -> Cow<'static, str> {
         .map_or_else(|| format!("RCODE{number}").into(), |name| Cow::Borrowed(*name))
 }
 
+/// The mnemonic of an error of TSIG or TKEY: an rcode, but that 16 has another meaning there
+/// (RFC 8945, 3).
+pub(super) fn tsig_error_name(number: u16) -> Cow<'static, str> {
+    if number == 16 { "BADSIG".into() } else { rcode_name(number) }
+}
+
 /// By opcode.
 const OPCODES: [&str; 16] = [
     "QUERY", "IQUERY", "STATUS", "OPCODE3", "NOTIFY", "UPDATE", "DSO", "OPCODE7", "OPCODE8",

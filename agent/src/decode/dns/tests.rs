@@ -1,4 +1,5 @@
 use super::*;
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use proptest::prelude::*;
 
 /// A response to `www.Example.com A` with one answer, one authority record and OPT.
@@ -31,11 +32,11 @@ fn reads_every_section() {
     assert_eq!(dns.min_ttl_seconds, Some(10));
     assert_eq!(dns.rcode(), 19);
     let edns = dns.edns.unwrap();
-    assert_eq!((edns.udp_size, edns.version, edns.dnssec_ok), (1232, 0, true));
-    assert_eq!(edns.ecs.as_deref(), Some("198.51.100.0/24"));
-    assert_eq!(edns.ede, Some(ExtendedError { code: 9, text: "no".into() }));
-    assert_eq!(edns.cookie.as_deref(), Some("0102030405060708"));
-    assert_eq!(edns.nsid, None);
+    assert_eq!((edns.udp_size, edns.version, edns.dnssec_ok()), (1232, 0, true));
+    assert_eq!(edns.ecs().as_deref(), Some("198.51.100.0/24"));
+    assert_eq!(edns.ede(), Some(ExtendedError { code: 9, text: "no".into() }));
+    assert_eq!(edns.cookie().as_deref(), Some("0102030405060708"));
+    assert_eq!(edns.nsid(), None);
 }
 
 #[test]
@@ -63,10 +64,151 @@ fn reads_a_clipped_message_as_far_as_it_goes() {
 }
 
 #[test]
-fn octets_after_the_message_do_no_harm() {
+fn octets_after_the_message_are_counted_and_do_no_harm() {
     let mut bytes = response();
     bytes.extend([0xFF; 9]);
-    assert_eq!(Dns::decode(&bytes, false), Dns::decode(&response(), false));
+    let mut dns = Dns::decode(&bytes, false).unwrap();
+    assert_eq!(std::mem::take(&mut dns.trailing_bytes), 9);
+    assert_eq!(Ok(dns), Dns::decode(&response(), false));
+}
+
+/// A header with these counts, its flags zero.
+fn header(opcode: u8, counts: [u8; 4]) -> Vec<u8> {
+    let mut bytes = vec![0, 1, opcode << 3, 0];
+    bytes.extend(counts.into_iter().flat_map(|count| [0, count]));
+    bytes
+}
+
+#[test]
+fn reads_any_number_of_questions() {
+    let none = Dns::decode(&header(0, [0; 4]), false).unwrap();
+    assert_eq!((none.question, none.further_questions.len()), (None, 0));
+    let mut three = header(0, [3, 0, 0, 0]);
+    three.extend(b"\x01a\0\0\x01\0\x01\xC0\x0C\0\x1C\0\x01\x01B\xC0\x0C\0\x01\x80\x01");
+    let three = Dns::decode(&three, false).unwrap();
+    assert_eq!(&*three.question.unwrap().qname, "a");
+    let further: Vec<_> =
+        three.further_questions.iter().map(|one| (&*one.qname, one.qtype, one.qclass)).collect();
+    assert_eq!(further, [("a", 28, 1), ("b.a", 1, 0x8001)]);
+}
+
+#[test]
+fn reads_an_update() {
+    // Zone; a prerequisite of class ANY and one of class NONE, both without data; an update.
+    let mut bytes = header(5, [1, 2, 1, 0]);
+    bytes.extend(b"\x04test\0\0\x06\0\x01\x01w\xC0\x0C\0\x01\0\xFF\0\0\0\0\0\0");
+    bytes.extend(b"\x01x\xC0\x0C\0\xFF\0\xFE\0\0\0\0\0\0");
+    bytes.extend(b"\x01y\xC0\x0C\0\x01\0\x01\0\0\0\x0A\0\x04\xC0\0\x02\x01");
+    let dns = Dns::decode(&bytes, false).unwrap();
+    assert_eq!(opcode_name(dns.flags.opcode()), "UPDATE");
+    let shown: Vec<_> =
+        dns.answers.iter().map(|one| (&*one.name, one.rtype, one.class, &*one.data)).collect();
+    assert_eq!(shown, [("w.test", 1, 255, ""), ("x.test", 255, 254, "")]);
+    assert_eq!(dns.min_ttl_seconds, Some(0));
+}
+
+#[test]
+fn reads_a_stateful_operation() {
+    let mut bytes = header(6, [0; 4]);
+    bytes.extend(b"\0\x01\0\x08\0\0\x3A\x98\0\0\x75\x30");
+    let dns = Dns::decode(&bytes, false).unwrap();
+    assert_eq!((dns.dso.len(), dns.dso[0].code, dns.trailing_bytes), (1, 1, 0));
+    assert_eq!(dso_text(&dns.dso[0]).as_deref(), Some("15000 30000"));
+    assert_eq!(Dns::decode(&header(6, [0; 4]), false).unwrap().dso, []);
+}
+
+/// A query with these octets as its additional records.
+fn additional(count: u8, records: &[u8]) -> Result<Dns, Malformed> {
+    let mut bytes = header(0, [1, 0, 0, count]);
+    bytes.extend(b"\x01a\0\0\x01\0\x01");
+    bytes.extend(records);
+    Dns::decode(&bytes, false)
+}
+
+#[test]
+fn shows_an_opt_that_is_not_as_it_should_be() {
+    let two = b"\0\0\x29\x04\xD0\0\0\0\0\0\0\0\0\x29\x02\0\0\0\0\0\0\0";
+    let edns = additional(2, two).unwrap().edns.unwrap();
+    assert_eq!((edns.records, edns.udp_size), (2, 1232), "the first counts");
+    let owned = b"\x01x\0\0\x29\x04\xD0\0\0\x40\x01\0\0";
+    let edns = additional(1, owned).unwrap().edns.unwrap();
+    assert_eq!((edns.owner.as_deref(), edns.flags), (Some("x"), 0x4001));
+    let past_the_end = b"\0\0\x29\x04\xD0\0\0\0\0\0\x06\0\x03\0\x09ns";
+    let edns = additional(1, past_the_end).unwrap().edns.unwrap();
+    assert_eq!((edns.nsid(), edns.options.len()), (None, 1));
+    assert_eq!(edns.options[0].option_text().as_deref(), Some("\\# 2 6e73"));
+    let out_of_the_message = b"\0\0\x29\x04\xD0\0\0\0\0\0\x06\0\x03\0\x09";
+    assert_eq!(additional(1, out_of_the_message), Err(Malformed::DnsRecord));
+}
+
+#[test]
+fn names_extended_rcodes() {
+    let badvers = b"\0\0\x29\x04\xD0\x01\0\0\0\0\0";
+    assert_eq!(rcode_name(additional(1, badvers).unwrap().rcode()), "BADVERS");
+    let twice = b"\0\0\x29\x04\xD0\0\0\0\0\0\x0C\0\x0F\0\x02\0\x16\0\x0F\0\x02\0\x17";
+    let edns = additional(1, twice).unwrap().edns.unwrap();
+    assert_eq!(edns.ede().unwrap().code, 22, "the first");
+    let texts: Vec<_> = edns.options.iter().filter_map(TypedOctets::option_text).collect();
+    assert_eq!(texts, ["22 (No Reachable Authority)", "23 (Network Error)"]);
+}
+
+#[test]
+fn counts_that_promise_too_much_are_malformed() {
+    for (counts, reason) in [
+        ([2, 0, 0, 0], Malformed::DnsQuestion),
+        ([1, 1, 0, 0], Malformed::DnsRecord),
+        ([1, 0, 1, 0], Malformed::DnsRecord),
+        ([1, 0, 0, 1], Malformed::DnsRecord),
+    ] {
+        let mut bytes = header(0, counts);
+        bytes.extend(b"\x01a\0\0\x01\0\x01");
+        assert_eq!(Dns::decode(&bytes, false), Err(reason), "{counts:?}");
+    }
+}
+
+#[test]
+fn a_truncated_response_may_end_in_mid_record() {
+    let mut bytes = response();
+    bytes.truncate(47);
+    assert_eq!(Dns::decode(&bytes, false), Err(Malformed::DnsRecord));
+    bytes[2] |= 2;
+    let dns = Dns::decode(&bytes, false).unwrap();
+    assert!(dns.flags.truncated() && dns.question.is_some());
+    assert_eq!((dns.counts.answer, dns.answers.len(), dns.edns), (1, 0, None));
+    // The question must be whole all the same, and a query has nothing to truncate.
+    assert_eq!(Dns::decode(&bytes[..20], false), Err(Malformed::DnsQuestion));
+    bytes[2] &= 0x7F;
+    assert_eq!(Dns::decode(&bytes, false), Err(Malformed::DnsRecord));
+}
+
+#[test]
+fn a_pointer_into_the_header_is_a_pointer_back() {
+    // Id 0: the header begins with what reads as the root.
+    let mut bytes = header(0, [1, 0, 0, 0]);
+    bytes[1] = 0;
+    bytes.extend(b"\xC0\x00\0\x01\0\x01");
+    assert_eq!(&*Dns::decode(&bytes, false).unwrap().question.unwrap().qname, ".");
+}
+
+/// Names of many pointers, in as many records as the longest message holds, cost no more than
+/// others.
+#[test]
+fn long_ways_through_pointers_are_cut_short() {
+    let mut bytes = header(0, [1, 0, 0, 0]);
+    bytes.extend(b"\x01a\0\0\x01\0\x01");
+    bytes[6..8].copy_from_slice(&4000_u16.to_be_bytes());
+    // A record whose data is a ladder of pointers, and records that begin at its top.
+    bytes.extend(b"\xC0\x0C\0\x0A\0\x01\0\0\0\0\x3F\x00");
+    let mut target = 12_u16;
+    while bytes.len() < 0x3F00 {
+        let place = u16::try_from(bytes.len()).unwrap();
+        bytes.extend((0xC000 | target).to_be_bytes());
+        target = place;
+    }
+    assert_eq!(Dns::decode(&bytes, false), Err(Malformed::DnsRecord));
+    let top = bytes.len() - 2;
+    assert!(Name::read(&bytes, top).is_none());
+    assert!(Name::read(&bytes, 31 + 2 * 100).is_some());
 }
 
 #[test]
@@ -106,6 +248,30 @@ proptest! {
     #[test]
     fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600), clipped: bool) {
         let _ = Dns::decode(&bytes, clipped);
+    }
+
+    /// Names that hickory-proto reads are read alike. It refuses some more: those whose labels,
+    /// reached by a pointer, run into the pointer.
+    #[test]
+    fn names_agree_with_hickory(
+        octets in proptest::collection::vec(
+            prop_oneof![0_u8..8, Just(0xC0), any::<u8>()], 1..80
+        ),
+        at in 0_usize..80,
+    ) {
+        let ours = Name::read(&octets, at).map(|(name, behind)| (name.text(), behind));
+        let mut decoder = BinDecoder::new(&octets);
+        let theirs = decoder.read_slice(at).ok().and_then(|_| {
+            let name = hickory_proto::rr::Name::read(&mut decoder).ok()?;
+            let text: Vec<String> = name.iter().map(|label| {
+                let wire = [&[u8::try_from(label.len()).ok()?], label, &[0]].concat();
+                Some(Name::read(&wire, 0)?.0.text())
+            }).collect::<Option<_>>()?;
+            Some((if text.is_empty() { ".".into() } else { text.join(".") }, decoder.index()))
+        });
+        if theirs.is_some() {
+            prop_assert_eq!(ours, theirs);
+        }
     }
 
     #[test]

@@ -1,6 +1,11 @@
+use super::Fragments;
+use crate::capture::{Body, Origin, Packet, Sight};
+use crate::decode::outlet::{Carrier, Outlet, Tally};
 use crate::decode::tests::{Bench, CLIENT, SERVER};
 use crate::decode::{Decoded, DecoderOptions, Malformed};
+use crate::net;
 use crate::net::craft::{self, query};
+use crate::time::Timestamp;
 use proptest::prelude::*;
 
 fn long_query() -> Vec<u8> {
@@ -97,6 +102,76 @@ fn memory_is_bounded() {
         bench.see(&craft::fragments(&packet, id, 80)[0]);
         assert!(bench.held() <= 50);
     }
+}
+
+#[test]
+fn what_became_whole_leaves_nothing_behind() {
+    let mut fragments = Fragments::new(50, 10_000);
+    let (mut tally, mut scratch, mut scrap) = (Tally::default(), Vec::new(), |_| ());
+    for id in 0..2000 {
+        let packet = craft::udp(CLIENT, SERVER, &long_query());
+        for part in craft::fragments(&packet, id, 80) {
+            let ip = net::ip(&part, u32::try_from(part.len()).unwrap()).unwrap();
+            let mut out = Outlet {
+                tally: &mut tally,
+                keep_wire: false,
+                scratch: &mut scratch,
+                each: &mut scrap,
+            };
+            let packet = packet_of(&part);
+            let carrier = Carrier::new(&packet, packet.ts);
+            fragments.take(&ip, ip.fragment.unwrap(), carrier, 1, &mut out);
+        }
+        assert!(fragments.order.len() <= 101, "{}", fragments.order.len());
+    }
+    assert_eq!((fragments.cost(), fragments.held()), (0, 0));
+}
+
+fn packet_of(bytes: &[u8]) -> Packet<'_> {
+    Packet {
+        ts: Timestamp::from_nanos(1),
+        origin: Origin { cpu: 0, seq: 1 },
+        scope: 0,
+        sight: Sight::Passive,
+        task: None,
+        datagram_bytes: 0,
+        cgroup_id: 0,
+        body: Body::Ip { bytes, wire_bytes: 0 },
+    }
+}
+
+#[test]
+fn a_dead_letter_names_the_ports_of_the_first() {
+    let mut bench = Bench::default();
+    bench.see(&parts(24)[0]);
+    bench.wait(31);
+    let Decoded::DeadLetter(letter) = &bench.given[0] else { panic!() };
+    assert_eq!(letter.reason, Malformed::FragmentIncomplete);
+    let ends = (letter.envelope.src, letter.envelope.dst);
+    assert_eq!(ends, (CLIENT.parse().unwrap(), SERVER.parse().unwrap()));
+}
+
+/// The least that there can be: eight octets, which are the UDP header.
+#[test]
+fn tiny_fragments_are_put_together() {
+    let mut bench = Bench::default();
+    let parts = parts(8);
+    for part in parts.iter().rev() {
+        bench.see(part);
+    }
+    assert_eq!(bench.messages(), [long_query()]);
+}
+
+#[test]
+fn the_same_clipped_otherwise_is_no_overlap() {
+    let mut bench = Bench::default();
+    let parts = parts(80);
+    bench.see_clipped(&parts[0], 60);
+    bench.see(&parts[0]);
+    bench.see(&parts[1]);
+    assert_eq!(bench.malformed(Malformed::FragmentConflict), 0);
+    let Decoded::Message(message) = &bench.given[0] else { panic!() };
+    assert!(message.clipped, "the octets that came first count");
 }
 
 proptest! {

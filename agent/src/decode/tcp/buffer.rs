@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 /// What a chunk costs beyond its octets, roughly: itself, its packet and their place in the maps.
-const CHUNK_COST: usize = 256;
+const CHUNK_COST: usize = 384;
+/// What the maps cost as soon as there is a chunk: nodes for eleven of them.
+const MAPS_COST: usize = 2048;
 
 /// Consecutive octets from one packet.
 #[derive(Debug)]
@@ -44,7 +46,10 @@ impl Buffer {
 
     /// Memory used, in octets, roughly.
     pub(super) fn cost(&self) -> usize {
-        self.octets + self.chunks.len() * CHUNK_COST
+        if self.chunks.is_empty() {
+            return 0;
+        }
+        MAPS_COST + self.octets + self.chunks.len() * CHUNK_COST
     }
 
     /// The place behind the last octet.
@@ -145,6 +150,9 @@ impl Buffer {
             chunk.skip += taken;
             chunk.length -= octets;
             self.chunks.insert(to, chunk);
+        } else if self.chunks.is_empty() {
+            // An emptied map keeps a node, and there may be one for each of many thousand streams.
+            self.chunks = BTreeMap::new();
         }
         Some(Part { packet, octets })
     }

@@ -1,5 +1,6 @@
 //! One direction of a TCP connection: segments in, messages out.
 
+mod place;
 mod recover;
 mod settle;
 
@@ -16,8 +17,6 @@ const PREFIX: u64 = 2;
 const MAX_OCTETS: u64 = 4 * 65_537;
 /// Most memory that one direction may use, in octets.
 const MAX_COST: usize = 4 * 1024 * 1024;
-/// A sequence number further away than this belongs to another connection.
-const MAX_DISTANCE: i64 = 16 * 1024 * 1024;
 /// So many bad messages in a row, and the stream is no DNS.
 const MAX_BAD: u32 = 8;
 
@@ -30,6 +29,16 @@ enum Sync {
     Searching(Malformed),
     /// It does not matter: not DNS.
     Refused(Malformed),
+}
+
+/// How the stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Unknown,
+    /// A FIN told that it does at this place.
+    Fin(u64),
+    /// A reset ended it, and nothing came since.
+    Reset,
 }
 
 /// A packet some of whose octets wait.
@@ -60,8 +69,7 @@ pub(super) struct Stream {
     covered: u64,
     /// Where the message that begins at `next` ends, if known.
     message_end: Option<u64>,
-    /// Where the stream ends, once a FIN told.
-    fin: Option<u64>,
+    ending: Ending,
     sync: Sync,
     /// Whether a message or a SYN was seen.
     anchored: bool,
@@ -70,6 +78,8 @@ pub(super) struct Stream {
     /// The last hole that was given up.
     lost: (u64, u64),
     bad: u32,
+    /// Whether a message could be read.
+    proven: bool,
     buffer: Buffer,
     held: BTreeMap<u64, Held>,
     /// Packets that wait.
@@ -78,11 +88,8 @@ pub(super) struct Stream {
     current: Option<u64>,
     serial: u64,
     last_seen: Timestamp,
-    scratch: Vec<u8>,
 }
 
-/// Memory for copies that a stream keeps, in octets.
-const MAX_SCRATCH: usize = 1024;
 /// Place of a stream's first octet.
 const ORIGIN: u64 = 1 << 40;
 
@@ -97,24 +104,48 @@ impl Stream {
             next: ORIGIN,
             covered: ORIGIN,
             message_end: None,
-            fin: None,
+            ending: Ending::Unknown,
             sync: if from_syn { Sync::Framed } else { Sync::Searching(Malformed::TcpMidstream) },
             anchored: from_syn,
             joined: !from_syn,
             lost: (0, 0),
             bad: 0,
+            proven: false,
             buffer: Buffer::default(),
             held: BTreeMap::new(),
             packets: 0,
             current: None,
             serial: 0,
             last_seen: Timestamp::default(),
-            scratch: Vec::new(),
         }
     }
 
+    /// By the decoder's own clock.
     pub(super) fn last_seen(&self) -> Timestamp {
         self.last_seen
+    }
+
+    /// Whether it has given a message: it is no mere attempt at a connection.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// Whether it has ended, and nothing of it waits.
+    pub(super) fn is_over(&self) -> bool {
+        (self.ending == Ending::Reset || self.is_sealed()) && !self.holds()
+    }
+
+    /// Whether all octets up to its FIN are here.
+    fn is_sealed(&self) -> bool {
+        self.fin().is_some_and(|fin| self.covered >= fin)
+    }
+
+    /// Where the stream ends, if a FIN told.
+    fn fin(&self) -> Option<u64> {
+        match self.ending {
+            Ending::Fin(at) => Some(at),
+            Ending::Unknown | Ending::Reset => None,
+        }
     }
 
     /// Packets that wait.
@@ -131,48 +162,8 @@ impl Stream {
         self.buffer.cost()
     }
 
-    fn seq_at(&self, place: u64) -> u32 {
-        self.zero_seq.wrapping_add(u32::try_from(place & 0xffff_ffff).unwrap_or(0))
-    }
-
-    /// The place of a sequence number, and whether it is near enough to be of this connection.
-    fn place(&self, seq: u32) -> (u64, bool) {
-        let distance = i64::from(seq.wrapping_sub(self.seq_at(self.next)).cast_signed());
-        (self.next.saturating_add_signed(distance), distance.abs() <= MAX_DISTANCE)
-    }
-
-    /// Whether a segment that begins with `seq` can belong to this connection.
-    pub(super) fn is_near(&self, seq: u32) -> bool {
-        self.place(seq).1
-    }
-
-    /// Whether a SYN whose first octet is `seq` opened this connection. A stream joined before its
-    /// SYN came takes it as its beginning.
-    pub(super) fn is_opened_by(&mut self, seq: u32) -> bool {
-        let (place, near) = self.place(seq);
-        if place == self.first {
-            self.anchor(place);
-            return true;
-        }
-        let reordered = near && !self.anchored && place < self.first && self.next == self.first;
-        if reordered && self.first - place <= MAX_OCTETS {
-            (self.first, self.next) = (place, place);
-            self.covered = self.buffer.covered(place);
-            self.anchor(place);
-            return true;
-        }
-        false
-    }
-
-    fn anchor(&mut self, place: u64) {
-        if !self.anchored && self.next == place {
-            self.sync = Sync::Framed;
-        }
-        self.anchored = true;
-        self.joined = false;
-    }
-
-    /// Takes a segment; its first payload octet has sequence number `seq`.
+    /// Takes a segment; its first payload octet has sequence number `seq`. Tells whether it resets
+    /// the connection.
     pub(super) fn segment(
         &mut self,
         segment: &TcpSegment<'_>,
@@ -180,17 +171,24 @@ impl Stream {
         carrier: Carrier,
         packets: u64,
         out: &mut Outlet<'_>,
-    ) {
-        self.last_seen = self.last_seen.max(carrier.ts);
-        let (at, _) = self.place(seq);
-        // What a reset carries is a text for people (RFC 9293, 3.5.3).
-        let length = if segment.flags.rst { 0 } else { u64::from(segment.payload_wire) };
+    ) -> bool {
+        self.last_seen = self.last_seen.max(carrier.steady);
+        let at = self.place(seq);
+        if segment.flags.rst {
+            // What a reset carries is a text for people (RFC 9293, 3.5.3).
+            out.tally.settle(packets, None);
+            return self.take_reset(at, out);
+        }
+        let length = u64::from(segment.payload_wire);
         if segment.flags.fin {
-            self.fin = Some(at + length);
+            self.take_fin(at + length);
         }
         if length == 0 {
             out.tally.settle(packets, None);
         } else {
+            if self.ending == Ending::Reset {
+                self.ending = Ending::Unknown;
+            }
             let held = Held { carrier, packets, octets: 0, verdict: None, given: 0 };
             if self.in_order(at, segment) {
                 self.direct(segment.payload, held, out);
@@ -198,15 +196,18 @@ impl Stream {
                 self.store(at, length, segment.payload, held, out);
             }
         }
-        if segment.flags.rst || self.fin.is_some_and(|fin| self.covered >= fin && self.next < fin) {
-            self.close(segment.flags.rst, out);
+        if self.fin().is_some_and(|fin| self.covered >= fin && self.next < fin) && !self.has_hole()
+        {
+            self.abandon(Malformed::TcpIncomplete, out);
         }
+        false
     }
 
     /// Whether a segment can be read where it lies: it begins a message and nothing waits.
     fn in_order(&self, at: u64, segment: &TcpSegment<'_>) -> bool {
         self.sync == Sync::Framed
             && at == self.next
+            && self.fin().is_none_or(|fin| at < fin)
             && self.buffer.is_empty()
             && u32::try_from(segment.payload.len()).is_ok_and(|len| len == segment.payload_wire)
     }
@@ -242,7 +243,7 @@ impl Stream {
     /// Keeps count of bad messages and of their packet's verdict.
     fn judge(&mut self, result: Result<(), Malformed>, held: &mut Held) {
         match result {
-            Ok(()) => self.bad = 0,
+            Ok(()) => (self.bad, self.proven) = (0, true),
             Err(reason) => {
                 held.verdict = held.verdict.or(Some(reason));
                 self.bad += 1;
@@ -256,6 +257,12 @@ impl Stream {
     /// Puts octets aside and reads what they complete.
     fn store(&mut self, at: u64, length: u64, data: &[u8], mut held: Held, out: &mut Outlet<'_>) {
         let end = at + length;
+        if self.is_behind_end(at, end) {
+            let reason = Malformed::TcpMidstream;
+            out.letter(&held.carrier, &self.flow, reason, data, &mut held.given);
+            out.tally.settle(held.packets, Some(reason));
+            return;
+        }
         let from = at.max(self.next);
         self.serial += 1;
         let serial = self.serial;
@@ -295,13 +302,7 @@ impl Stream {
             let went_on = match self.sync {
                 Sync::Framed => self.take_message(out),
                 Sync::Searching(reason) => self.search(reason, out),
-                Sync::Refused(reason) => match self.buffer.end() {
-                    Some(end) => {
-                        self.give_up(end, reason, out);
-                        true
-                    }
-                    None => false,
-                },
+                Sync::Refused(reason) => self.refuse(reason, out),
             };
             if !went_on {
                 return;
@@ -314,7 +315,7 @@ impl Stream {
         if self.covered < self.next + PREFIX {
             return false;
         }
-        let Some(end) = self.message_end() else {
+        let Some(end) = self.message_end(out) else {
             // The length itself was clipped: where the next message begins is unknown.
             let end = self.buffer.chunk_length(self.next).unwrap_or(PREFIX);
             self.give_up(self.next + end, Malformed::TcpGap, out);
@@ -324,33 +325,24 @@ impl Stream {
         if self.covered < end {
             return false;
         }
-        let mut bytes = std::mem::take(&mut self.scratch);
+        let mut bytes = std::mem::take(out.scratch);
         self.buffer.copy(self.next, end, &mut bytes);
         let wire_bytes = u32::try_from(end - self.next - PREFIX).unwrap_or(u32::MAX);
         let captured = bytes.get(2..).unwrap_or_default();
         self.emit(end, Octets { captured, wire_bytes }, out);
-        self.reuse(bytes);
+        *out.scratch = bytes;
         self.consume(end, None, out);
         true
     }
 
     /// Where the message at `next` ends, once its length is there.
-    fn message_end(&mut self) -> Option<u64> {
+    fn message_end(&mut self, out: &mut Outlet<'_>) -> Option<u64> {
         if self.message_end.is_none() {
-            let mut bytes = std::mem::take(&mut self.scratch);
-            self.buffer.copy(self.next, self.next + PREFIX, &mut bytes);
-            let length = bytes.first_chunk::<2>().map(|two| u16::from_be_bytes(*two));
-            self.scratch = bytes;
+            self.buffer.copy(self.next, self.next + PREFIX, out.scratch);
+            let length = out.scratch.first_chunk::<2>().map(|two| u16::from_be_bytes(*two));
             self.message_end = length.map(|length| self.next + PREFIX + u64::from(length));
         }
         self.message_end
-    }
-
-    /// Keeps memory for the next copy, but not so much that it adds up over many streams.
-    fn reuse(&mut self, bytes: Vec<u8>) {
-        if bytes.capacity() <= MAX_SCRATCH {
-            self.scratch = bytes;
-        }
     }
 }
 

@@ -51,6 +51,7 @@ fn page() -> String {
     render(&Snapshot {
         counters: &counters,
         transactions: &transactions,
+        joined: &Joined { cache: [6, 5, 0, 0], unlinked: 2, overflowed: 1, ..Joined::default() },
         ring_used_bytes: Some(64),
         spool_bytes: 0,
         gauges: &gauges,
@@ -62,6 +63,11 @@ fn page() -> String {
 fn has_the_names_of_the_contract() {
     let page = page();
     for line in [
+        "dns_cache_answers_total{cache=\"hit\"} 6",
+        "dns_cache_answers_total{cache=\"miss\"} 5",
+        "dnscribe_links_total{match=\"question\"} 0",
+        "dnscribe_links_total{match=\"none\"} 2",
+        "dnscribe_dropped_total{stage=\"join\",reason=\"table_full\"} 1",
         "dnscribe_packets_total{hook=\"cgroup\",outcome=\"submitted\"} 6",
         "dnscribe_packets_total{hook=\"cgroup\",outcome=\"skipped\"} 2",
         "dnscribe_clipped_packets_total{hook=\"cgroup\"} 2",

@@ -75,7 +75,8 @@ pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, 
     let mut topics = Vec::new();
     // The end of the ledger is looked at first: what it says was delivered lies before the ends of
     // the other topics then, though records arrive all the time.
-    for stream in Stream::ALL.into_iter().rev() {
+    let data = Stream::ALL.into_iter().filter(|stream| *stream != Stream::Ledger);
+    for stream in std::iter::once(Stream::Ledger).chain(data) {
         let name = config.topic(stream);
         // Streams may share a topic.
         if topics.iter().any(|topic: &Topic| topic.name == name) {

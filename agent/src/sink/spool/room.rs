@@ -10,12 +10,13 @@ use super::queue::{Queue, Segment};
 use crate::sink::Stream;
 
 /// The streams, most important first.
-pub(super) const IMPORTANCE: [Stream; 7] = [
+pub(super) const IMPORTANCE: [Stream; Stream::ALL.len()] = [
     Stream::Ledger,
     Stream::Alerts,
     Stream::Metrics,
     Stream::Lookups,
     Stream::Transactions,
+    Stream::Connections,
     Stream::Dlq,
     Stream::Messages,
 ];
@@ -31,7 +32,7 @@ pub(super) struct Incoming {
 /// The segments to remove, in order, so that at least `goal` octets become free; nothing where that
 /// many cannot become free.
 pub(super) fn victims(
-    queues: &[Queue; 7],
+    queues: &[Queue; Stream::ALL.len()],
     incoming: Incoming,
     policy: WhenFull,
     goal: u64,
@@ -50,7 +51,7 @@ pub(super) fn victims(
 
 /// All that may go, in the order in which it goes.
 fn candidates(
-    queues: &[Queue; 7],
+    queues: &[Queue; Stream::ALL.len()],
     incoming: Incoming,
     policy: WhenFull,
 ) -> impl Iterator<Item = (Stream, u64, &Segment)> {
@@ -76,7 +77,7 @@ fn candidates(
 }
 
 fn segments(
-    queues: &[Queue; 7],
+    queues: &[Queue; Stream::ALL.len()],
     stream: Stream,
     oldest_first: bool,
 ) -> impl Iterator<Item = (Stream, u64, &Segment)> {

@@ -6,8 +6,10 @@ const IP: &[u8] = b"\x45 the packet";
 
 fn found(link: u32, parts: &[&[u8]]) -> Option<Vec<u8>> {
     let frame = parts.concat();
-    let range = Link::try_from(link).unwrap().header(&frame)?;
-    Some(frame[range].to_vec())
+    match Link::try_from(link).unwrap().inside(&frame) {
+        Inside::Ip(range) => Some(frame[range].to_vec()),
+        _ => None,
+    }
 }
 
 fn finds(link: u32, parts: &[&[u8]]) {
@@ -78,13 +80,54 @@ fn wireless_frames() {
     assert_eq!(found(127, &frame).as_deref(), Some(IP));
 }
 
+/// Every link type that can be read.
+const LINKS: [u32; 27] = [
+    0, 1, 9, 12, 50, 51, 100, 101, 104, 105, 107, 109, 113, 117, 119, 127, 138, 163, 166, 192, 205,
+    206, 219, 226, 239, 258, 276,
+];
+
+#[test]
+fn headers_of_rarer_links() {
+    let wireless = [&[0x08, 1][..], &[0; 22], &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0]].concat();
+    finds(100, &[&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0]]);
+    finds(107, &[&[0x18, 0x41, 0x03, 0xcc]]);
+    finds(107, &[&[0x18, 0x41, 0x03, 0x00, 0x80, 0, 0, 0, 8, 0]]);
+    finds(206, &[&[1, 0x18, 0x41, 8, 0]]);
+    finds(109, &[&[0; 12]]);
+    finds(117, &[&[61, 2, 0, 0], &[0; 60]]);
+    finds(119, &[&[0; 144], &wireless]);
+    finds(138, &[&[0; 16], &[8, 0]]);
+    finds(163, &[&[0x80, 0x21, 0x10, 1, 0, 0, 0, 64], &[0; 56], &wireless]);
+    finds(166, &[&[1, 0xff, 3, 0, 0x21]]);
+    finds(204, &[&[0, 0x21]]);
+    finds(205, &[&[0, 0x0f, 0, 8, 0]]);
+    finds(192, &[&[0, 0, 8, 0, 105, 0, 0, 0], &wireless]);
+    finds(192, &[&[0, 0, 12, 0, 1, 0, 0, 0, 9, 9, 9, 9], &MAC, &[8, 0]]);
+    assert_eq!(found(192, &[&[0, 0, 8, 0, 192, 0, 0, 0], &[0, 0, 8, 0, 101, 0, 0, 0], IP]), None);
+    finds(219, &[&[0, 0, 0x11, 64]]);
+    finds(226, &[&[0; 24]]);
+    finds(242, &[&[0; 40], &[8, 0, 0, 0]]);
+    finds(258, &[&[16, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], &MAC, &[8, 0]]);
+}
+
+#[test]
+fn too_many_headers_are_told_apart_from_nothing() {
+    let tags = |count: usize| {
+        [&MAC[..], &[0x81, 0][..], &[0, 9, 0x81, 0].repeat(count), &[0, 9, 8, 0], IP].concat()
+    };
+    let inside = |frame: &[u8]| Link::try_from(1).unwrap().inside(frame);
+    assert!(matches!(inside(&tags(14)), Inside::Ip(_)));
+    assert_eq!(inside(&tags(15)), Inside::TooDeep);
+    assert_eq!(inside(&tags(15)[..40]), Inside::Nothing);
+}
+
 proptest! {
     #[test]
     fn no_frame_panics(
-        link in prop::sample::select(vec![0u32, 1, 9, 12, 51, 104, 105, 113, 127, 239, 276]),
+        link in prop::sample::select(LINKS.to_vec()),
         frame in prop::collection::vec(any::<u8>(), 0..120),
     ) {
-        if let Some(range) = Link::try_from(link).unwrap().header(&frame) {
+        if let Inside::Ip(range) = Link::try_from(link).unwrap().inside(&frame) {
             prop_assert!(range.start < range.end && range.end <= frame.len());
         }
     }

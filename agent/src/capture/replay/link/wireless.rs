@@ -3,14 +3,14 @@
 /// What radiotap (radiotap.org) says of the frame around it.
 pub(super) struct Radiotap {
     /// Length of the radiotap header in octets.
-    pub header: usize,
+    pub header: u32,
     /// Octets at the frame's end that are its check sequence.
     pub trailer: usize,
 }
 
 pub(super) fn radiotap(frame: &[u8]) -> Option<Radiotap> {
     let le32 = |at: usize| frame.get(at..)?.first_chunk().map(|four| u32::from_le_bytes(*four));
-    let header = usize::from(u16::from_le_bytes([*frame.get(2)?, *frame.get(3)?]));
+    let header = u32::from(u16::from_le_bytes([*frame.get(2)?, *frame.get(3)?]));
     let present = le32(4)?;
     // Bit 31 announces one more word of presence bits.
     let mut fields = 8;
@@ -30,8 +30,8 @@ pub(super) fn radiotap(frame: &[u8]) -> Option<Radiotap> {
 
 /// Where the LLC header of the data frame at `at` begins; `None` for other frames and for
 /// encrypted ones (IEEE 802.11, 9.2.4 and 9.3.2).
-pub(super) fn header(frame: &[u8], at: usize) -> Option<usize> {
-    let [control, flags] = *frame.get(at..)?.first_chunk::<2>()?;
+pub(super) fn header(frame: &[u8], at: u32) -> Option<u32> {
+    let [control, flags] = super::octets(frame, at)?;
     let (data, no_payload, protected) = (control & 0x0c == 0x08, control & 0x40, flags & 0x40);
     if !data || no_payload != 0 || protected != 0 {
         return None;

@@ -1,91 +1,113 @@
-//! Record data that says where a service is: NAPTR (RFC 3403), SVCB and HTTPS (RFC 9460).
+//! Parameters of SVCB and HTTPS (RFC 9460, 2.1 and appendix A).
 
-use super::super::name;
-use super::push_string;
+use super::super::name::push_decimal;
+use super::super::reader::Reader;
+use super::super::text::{push_list, push_quoted};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hickory_proto::rr::rdata::NAPTR;
-use hickory_proto::rr::rdata::svcb::{SVCB, SvcParamKey, SvcParamValue};
+use std::borrow::Cow;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// RFC 3403, 4.1.
-pub(super) fn naptr(naptr: &NAPTR) -> String {
-    let mut text = format!("{} {}", naptr.order, naptr.preference);
-    for string in [&naptr.flags, &naptr.services, &naptr.regexp] {
-        text.push(' ');
-        push_string(&mut text, string);
-    }
-    text.push(' ');
-    text.push_str(&name::presentation(&naptr.replacement));
-    text
-}
+/// The keys that IANA registers, by their number.
+const KEYS: [&str; 13] = [
+    "mandatory",
+    "alpn",
+    "no-default-alpn",
+    "port",
+    "ipv4hint",
+    "ech",
+    "ipv6hint",
+    "dohpath",
+    "ohttp",
+    "tls-supported-groups",
+    "docpath",
+    "pvd",
+    "oots",
+];
 
-/// RFC 9460, 2.1.
-pub(super) fn svcb(svcb: &SVCB) -> String {
-    let mut text = format!("{} {}", svcb.svc_priority, name::presentation(&svcb.target_name));
-    for (name, value) in &svcb.svc_params {
-        text.push(' ');
-        text.push_str(&key(*name));
-        push_value(&mut text, value);
-    }
-    text
-}
-
-/// RFC 9460, 2.1: a key without a name is written as its number.
-fn key(key: SvcParamKey) -> String {
-    match key {
-        SvcParamKey::Key(number) | SvcParamKey::Unknown(number) => format!("key{number}"),
-        known => known.to_string(),
-    }
-}
-
-/// Adds the value of a parameter behind its key.
-fn push_value(text: &mut String, value: &SvcParamValue) {
-    match value {
-        SvcParamValue::Mandatory(keys) => {
-            push_list(text, &keys.0.iter().copied().map(key).collect::<Vec<_>>());
+/// Everything behind the target: `alpn="h2,h3" port=443`. Keys that are out of order or there twice
+/// are shown as they are.
+pub(super) fn parameters(text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
+    let before = text.len();
+    while !reader.is_done() {
+        let number = reader.u16()?;
+        let length = reader.u16()?;
+        let mut value = reader.part(length.into())?;
+        if text.len() > before {
+            text.push(' ');
         }
-        SvcParamValue::Alpn(protocols) => {
-            text.push('=');
-            push_string(text, protocols.0.join(",").as_bytes());
-        }
-        SvcParamValue::NoDefaultAlpn => {}
-        SvcParamValue::Port(port) => push_list(text, &[port]),
-        SvcParamValue::Ipv4Hint(hint) => push_list(text, &hint.0),
-        SvcParamValue::Ipv6Hint(hint) => push_list(text, &hint.0),
-        SvcParamValue::EchConfigList(config) => push_list(text, &[BASE64.encode(&config.0)]),
-        SvcParamValue::Unknown(octets) if octets.0.is_empty() => {}
-        SvcParamValue::Unknown(octets) => {
-            text.push('=');
-            push_string(text, &octets.0);
+        text.push_str(&key(number));
+        push_value(text, number, &mut value)?;
+        if !value.is_done() {
+            return None;
         }
     }
+    Some(())
 }
 
-fn push_list<T: ToString>(text: &mut String, items: &[T]) {
-    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+/// The key's name, `key65280` for one without.
+fn key(number: u16) -> Cow<'static, str> {
+    KEYS.get(usize::from(number))
+        .map_or_else(|| format!("key{number}").into(), |name| Cow::Borrowed(*name))
+}
+
+fn push_value(text: &mut String, number: u16, value: &mut Reader<'_>) -> Option<()> {
+    // no-default-alpn and ohttp are there or not, without a value.
+    if matches!(number, 2 | 8) {
+        return value.is_done().then_some(());
+    }
+    if value.is_done() && number > 10 {
+        return Some(());
+    }
     text.push('=');
-    text.push_str(&items.join(","));
+    match number {
+        0 => push_list(text, ',', numbers(value)?.into_iter().map(key)),
+        1 | 10 => return push_identifiers(text, value),
+        3 => push_list(text, ',', [value.u16()?]),
+        4 => push_list(text, ',', octets::<4>(value)?.into_iter().map(Ipv4Addr::from)),
+        5 => BASE64.encode_string(value.take_rest(), text),
+        6 => push_list(text, ',', octets::<16>(value)?.into_iter().map(Ipv6Addr::from)),
+        9 => push_list(text, ',', numbers(value)?),
+        // dohpath, and what has no form of its own here.
+        _ => push_quoted(text, value.take_rest()),
+    }
+    Some(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::presentation;
+/// One number or more.
+fn numbers(value: &mut Reader<'_>) -> Option<Vec<u16>> {
+    Some(octets(value)?.into_iter().map(u16::from_be_bytes).collect())
+}
 
-    fn shown(rtype: u16, data: &[u8]) -> String {
-        presentation(data, 0, data, rtype)
+/// One group of octets or more.
+fn octets<const N: usize>(value: &mut Reader<'_>) -> Option<Vec<[u8; N]>> {
+    let mut groups = vec![value.array()?];
+    while !value.is_done() {
+        groups.push(value.array()?);
     }
+    Some(groups)
+}
 
-    #[test]
-    fn writes_what_master_files_write() {
-        let https = [
-            &b"\0\x01\0\0\0\0\x02\0\x01\0\x01\0\x06\x02h2\x02h3\0\x03\0\x02\x01\xBB"[..],
-            b"\0\x04\0\x08\xC0\0\x02\x01\xC0\0\x02\x02\0\x07\0\x02/q",
-        ];
-        let text =
-            "1 . mandatory=alpn alpn=\"h2,h3\" port=443 ipv4hint=192.0.2.1,192.0.2.2 key7=\"/q\"";
-        assert_eq!(shown(65, &https.concat()), text);
-        assert_eq!(shown(64, b"\0\0\x03svc\x04test\0"), "0 svc.test");
-        let naptr = b"\0\x01\0\x02\x01s\x03SIP\0\x01r\x04test\0";
-        assert_eq!(shown(35, naptr), "1 2 \"s\" \"SIP\" \"\" r.test");
+/// Character strings with commas between them, in quotes. A comma or backslash of their own is
+/// escaped twice: for the list and for the quotes (RFC 9460, appendix A.1).
+fn push_identifiers(text: &mut String, value: &mut Reader<'_>) -> Option<()> {
+    text.push('"');
+    let mut first = true;
+    while !value.is_done() {
+        if !first {
+            text.push(',');
+        }
+        first = false;
+        for &octet in value.string()? {
+            match octet {
+                b',' => text.push_str("\\\\,"),
+                b'\\' => text.push_str("\\\\\\\\"),
+                b'"' => text.push_str("\\\""),
+                0x20..=0x7E => text.push(char::from(octet)),
+                _ => push_decimal(text, octet),
+            }
+        }
     }
+    text.push('"');
+    Some(())
 }

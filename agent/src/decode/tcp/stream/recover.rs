@@ -1,7 +1,7 @@
 //! What a stream does where octets are missing: finds the next message, gives up the rest.
 
-use super::super::framing::{self, Judgement};
-use super::{MAX_COST, MAX_OCTETS, Stream, Sync};
+use super::super::framing::{self, Judgement, Steps};
+use super::{MAX_BAD, MAX_COST, MAX_OCTETS, Stream, Sync};
 use crate::decode::Malformed;
 use crate::decode::outlet::{Octets, Outlet};
 use crate::time::Timestamp;
@@ -21,11 +21,11 @@ impl Stream {
         if self.covered == self.next {
             return false;
         }
-        let mut bytes = std::mem::take(&mut self.scratch);
+        let mut bytes = std::mem::take(out.scratch);
         let to = self.covered.min(self.next + SEARCH_BYTES);
         self.buffer.copy(self.next, to, &mut bytes);
         let changed = self.search_in(&bytes, to, reason, out);
-        self.reuse(bytes);
+        *out.scratch = bytes;
         changed
     }
 
@@ -37,7 +37,7 @@ impl Stream {
         out: &mut Outlet<'_>,
     ) -> bool {
         let cut = super::len(bytes) < to - self.next;
-        match framing::judge(bytes, cut) {
+        match framing::judge(bytes, cut, &mut Steps::for_octets(bytes.len())) {
             Judgement::Yes => {
                 self.sync = Sync::Framed;
                 return true;
@@ -60,8 +60,11 @@ impl Stream {
             }
             return true;
         }
+        let mut steps = Steps::for_octets(bytes.len());
         let begins = |at: &usize| {
-            bytes.get(*at..).is_some_and(|rest| framing::judge(rest, false) == Judgement::Yes)
+            bytes
+                .get(*at..)
+                .is_some_and(|rest| framing::judge(rest, false, &mut steps) == Judgement::Yes)
         };
         match (1..bytes.len()).find(begins).and_then(|at| u64::try_from(at).ok()) {
             Some(at) => {
@@ -73,8 +76,22 @@ impl Stream {
         true
     }
 
+    /// Gives up what waits, for this is no DNS; unless it begins with a whole message after all.
+    pub(super) fn refuse(&mut self, reason: Malformed, out: &mut Outlet<'_>) -> bool {
+        let Some(end) = self.buffer.end() else { return false };
+        let to = self.covered.min(self.next + SEARCH_BYTES);
+        self.buffer.copy(self.next, to, out.scratch);
+        if framing::is_framed(out.scratch) {
+            self.sync = Sync::Framed;
+            self.bad = MAX_BAD - 1;
+        } else {
+            self.give_up(end, reason, out);
+        }
+        true
+    }
+
     /// Whether octets are missing before others that are here.
-    fn has_hole(&self) -> bool {
+    pub(super) fn has_hole(&self) -> bool {
         self.buffer.end().is_some_and(|end| end > self.covered)
     }
 
@@ -84,11 +101,11 @@ impl Stream {
         let Some((behind, _)) = self.buffer.first_from(self.covered) else { return };
         self.lost = (self.covered, behind);
         let known = match self.sync {
-            Sync::Framed if self.covered >= self.next + super::PREFIX => self.message_end(),
+            Sync::Framed if self.covered >= self.next + super::PREFIX => self.message_end(out),
             _ => None,
         };
         if let Some(end) = known.filter(|end| *end >= behind)
-            && self.may_begin(end)
+            && self.may_begin(end, out)
         {
             self.lost.1 = end;
             self.give_up(end, Malformed::TcpGap, out);
@@ -106,11 +123,11 @@ impl Stream {
     }
 
     /// Whether nothing speaks against a message's beginning at `place`.
-    fn may_begin(&mut self, place: u64) -> bool {
-        let mut bytes = std::mem::take(&mut self.scratch);
+    fn may_begin(&self, place: u64, out: &mut Outlet<'_>) -> bool {
+        let mut bytes = std::mem::take(out.scratch);
         self.buffer.copy_within(place, SEARCH_BYTES, &mut bytes);
-        let judgement = framing::judge(&bytes, false);
-        self.reuse(bytes);
+        let judgement = framing::judge(&bytes, false, &mut Steps::for_octets(bytes.len()));
+        *out.scratch = bytes;
         judgement != Judgement::No
     }
 
@@ -131,7 +148,8 @@ impl Stream {
     /// The other side has had all octets before the sequence number `ack`: holes among them were
     /// lost to the capture alone, and nobody will send them again.
     pub(in crate::decode::tcp) fn acknowledged(&mut self, ack: u32, out: &mut Outlet<'_>) {
-        let (place, near) = self.place(ack);
+        let place = self.place(ack);
+        let near = self.distance(ack).is_some();
         while near && self.covered < place && self.has_hole() {
             self.skip_hole(out);
         }
@@ -157,27 +175,19 @@ impl Stream {
         }
     }
 
-    /// The stream has ended. A FIN leaves time for what is missing, a reset does not.
-    pub(super) fn close(&mut self, reset: bool, out: &mut Outlet<'_>) {
-        if reset || !self.has_hole() {
-            self.abandon(Malformed::TcpIncomplete, out);
-        }
-    }
-
     /// Gives up what has waited too long.
     pub(in crate::decode::tcp) fn expire(&mut self, now: Timestamp, out: &mut Outlet<'_>) {
         while let Some((_, packet)) =
             self.buffer.first_from(self.covered).filter(|_| self.has_hole())
         {
-            let since = self.held.get(&packet).map(|held| held.carrier.ts);
+            let since = self.held.get(&packet).map(|held| held.carrier.steady);
             if since.is_some_and(|since| now.since(since) < HOLE_WAIT) {
                 return;
             }
             self.skip_hole(out);
         }
         let waits = now.since(self.last_seen) < REST_WAIT;
-        let ended = self.fin.is_some_and(|fin| self.covered >= fin);
-        if !waits || ended {
+        if !waits || self.is_sealed() {
             self.abandon(Malformed::TcpIncomplete, out);
         }
     }

@@ -4,6 +4,7 @@
 use super::Stream;
 use crate::decode::Malformed;
 use crate::decode::outlet::{MAX_LETTER, Octets, Outlet};
+use std::collections::BTreeMap;
 
 impl Stream {
     /// Gives the message whose octets lie before `end`, in the name of the packet that completed
@@ -66,6 +67,10 @@ impl Stream {
         {
             self.packets -= held.packets;
             out.tally.settle(held.packets, held.verdict);
+            if self.held.is_empty() {
+                // As in the buffer: an emptied map keeps a node.
+                self.held = BTreeMap::new();
+            }
         }
     }
 

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 const GOLDEN: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/lab.ndjson"));
+const ENCRYPTED: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/encrypted.ndjson"));
 
 fn shape(name: &str) -> Shape {
     Shape::of(&record::avro_schema(name).unwrap()).unwrap()
@@ -59,7 +61,7 @@ fn present(value: Value) -> Value {
 #[test]
 fn real_records_are_the_same_afterwards() {
     let mut seen = BTreeSet::new();
-    for line in GOLDEN.lines() {
+    for line in GOLDEN.lines().chain(ENCRYPTED.lines()) {
         let record: Value = serde_json::from_str(line).unwrap();
         let name = record["schema"].as_str().unwrap();
         seen.insert(name.to_owned());

@@ -93,7 +93,7 @@ const fn defaults(stream: Stream) -> (u16, u64) {
     match stream {
         Stream::Messages => (12, 1),
         Stream::Transactions => (12, 7),
-        Stream::Lookups => (6, 7),
+        Stream::Lookups | Stream::Connections => (6, 7),
         Stream::Metrics => (6, 30),
         Stream::Alerts => (3, 90),
         Stream::Dlq => (3, 7),

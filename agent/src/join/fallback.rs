@@ -1,9 +1,8 @@
 //! Joins a TCP transaction with the truncated UDP transaction that it follows (RFC 7766, 5).
 
 use crate::capture::Transport;
-use crate::decode::Message;
+use crate::decode::{Message, MessageId};
 use crate::pair::{Status, Transaction, Vantage};
-use crate::record::EventId;
 use crate::time::Timestamp;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -21,19 +20,20 @@ type Key = (u64, Vantage, IpAddr, IpAddr, Box<str>, u16, u16);
 /// The truncated UDP transactions of the last seconds.
 #[derive(Debug, Default)]
 pub(super) struct Fallback {
-    truncated: HashMap<Key, (Timestamp, EventId)>,
+    truncated: HashMap<Key, (Timestamp, MessageId)>,
     order: VecDeque<(Timestamp, Key)>,
 }
 
 impl Fallback {
     /// Remembers a truncated UDP transaction; for one over TCP, names the one that it follows.
-    pub(super) fn join(&mut self, transaction: &Transaction<'_>, id: EventId) -> Option<EventId> {
+    pub(super) fn join(&mut self, transaction: &Transaction<'_>) -> Option<MessageId> {
         let query = transaction.query?;
         match query.envelope.transport {
             Transport::Udp => {
                 let response = transaction.response?;
                 if transaction.status == Status::Answered && response.dns.flags.truncated() {
-                    self.remember(key(transaction.vantage, query)?, response.envelope.ts, id);
+                    let key = key(transaction.vantage, query)?;
+                    self.remember(key, response.envelope.ts, query.envelope.id);
                 }
                 None
             }
@@ -45,7 +45,7 @@ impl Fallback {
         }
     }
 
-    fn remember(&mut self, key: Key, now: Timestamp, id: EventId) {
+    fn remember(&mut self, key: Key, now: Timestamp, id: MessageId) {
         while self.order.front().is_some_and(|(since, _)| {
             self.order.len() >= MAX_TRUNCATED || now.since(*since) > LIMIT
         }) {

@@ -1,0 +1,252 @@
+//! Where encrypted DNS is looked for: ports of its own, and HTTPS at the addresses of resolvers.
+
+#![forbid(unsafe_code)]
+
+use super::ports::PortSet;
+use std::collections::HashSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+/// The port of DNS over TLS (RFC 7858) and over QUIC (RFC 9250).
+pub const ENCRYPTED_PORT: u16 = 853;
+/// The port of HTTPS, and of DNS over it (RFC 8484).
+pub const HTTPS_PORT: u16 = 443;
+
+/// An address, or all that begin like it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix {
+    address: IpAddr,
+    bits: u8,
+}
+
+/// Why something is not a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not an address or prefix: give one such as 192.0.2.53 or 2001:db8::/48")]
+pub struct BadPrefix(String);
+
+impl Prefix {
+    /// The bits as the programs' map has them: an IPv6 prefix, IPv4 ones as IPv4-mapped.
+    #[must_use]
+    pub fn mapped(&self) -> (u32, [u8; 16]) {
+        match self.address {
+            IpAddr::V4(address) => (96 + u32::from(self.bits), address.to_ipv6_mapped().octets()),
+            IpAddr::V6(address) => (u32::from(self.bits), address.octets()),
+        }
+    }
+
+    /// The first `bits` of an address, the others zero. None where it has not so many.
+    fn of(address: IpAddr, bits: u8) -> Option<Self> {
+        let address = match address {
+            IpAddr::V4(address) => {
+                let rest = 32_u32.checked_sub(bits.into())?;
+                let mask = u32::MAX.checked_shl(rest).unwrap_or(0);
+                Ipv4Addr::from(u32::from(address) & mask).into()
+            }
+            IpAddr::V6(address) => {
+                let rest = 128_u32.checked_sub(bits.into())?;
+                let mask = u128::MAX.checked_shl(rest).unwrap_or(0);
+                Ipv6Addr::from(u128::from(address) & mask).into()
+            }
+        };
+        Some(Self { address, bits })
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = BadPrefix;
+
+    fn from_str(text: &str) -> Result<Self, BadPrefix> {
+        let bad = || BadPrefix(text.into());
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| bad())?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        match (address.to_canonical(), bits) {
+            (address, None) => {
+                Self::of(address, if address.is_ipv4() { 32 } else { 128 }).ok_or_else(bad)
+            }
+            // Of an IPv4-mapped prefix the first 96 bits are the mapping's.
+            (mapped, Some(bits)) if mapped != address => {
+                bits.checked_sub(96).and_then(|bits| Self::of(mapped, bits)).ok_or_else(bad)
+            }
+            (address, Some(bits)) => Self::of(address, bits).ok_or_else(bad),
+        }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+/// A set of prefixes: whether an address is in it takes one look per length of prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Prefixes {
+    all: HashSet<Prefix>,
+    /// The lengths that there are, of IPv4 and of IPv6.
+    lengths: [Vec<u8>; 2],
+}
+
+impl Prefixes {
+    fn contains(&self, address: IpAddr) -> bool {
+        let lengths = &self.lengths[usize::from(address.is_ipv6())];
+        lengths
+            .iter()
+            .any(|bits| Prefix::of(address, *bits).is_some_and(|prefix| self.all.contains(&prefix)))
+    }
+}
+
+impl FromIterator<Prefix> for Prefixes {
+    fn from_iter<I: IntoIterator<Item = Prefix>>(prefixes: I) -> Self {
+        let all: HashSet<Prefix> = prefixes.into_iter().collect();
+        let mut lengths = [Vec::new(), Vec::new()];
+        for prefix in &all {
+            lengths[usize::from(prefix.address.is_ipv6())].push(prefix.bits);
+        }
+        for lengths in &mut lengths {
+            lengths.sort_unstable();
+            lengths.dedup();
+        }
+        Self { all, lengths }
+    }
+}
+
+/// By which rule something is encrypted DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// By its port: DNS over TLS, or over QUIC.
+    Dedicated,
+    /// By its port and address: DNS over HTTPS.
+    Https,
+}
+
+/// Where encrypted DNS is looked for. Ports of plain DNS are never among these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encrypted {
+    ports: Vec<u16>,
+    https_ports: Vec<u16>,
+    resolvers: Prefixes,
+}
+
+impl Encrypted {
+    /// All that passes `ports`, and what passes `https_ports` of `resolvers`; but nothing that
+    /// passes a port of plain DNS, which is read as such.
+    #[must_use]
+    pub fn new(
+        dns: &PortSet,
+        ports: &[u16],
+        https_ports: &[u16],
+        resolvers: impl IntoIterator<Item = Prefix>,
+    ) -> Self {
+        let free = |ports: &[u16]| -> Vec<u16> {
+            ports.iter().copied().filter(|port| !dns.contains(*port)).collect()
+        };
+        let ports = free(ports);
+        let resolvers: Prefixes = resolvers.into_iter().collect();
+        let mut https_ports = free(https_ports);
+        // Without addresses nobody need look at these ports.
+        https_ports.retain(|port| !ports.contains(port) && !resolvers.all.is_empty());
+        Self { ports, https_ports, resolvers }
+    }
+
+    /// The ports on which everything counts.
+    #[must_use]
+    pub fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
+    /// The ports on which the addresses of resolvers count.
+    #[must_use]
+    pub fn https_ports(&self) -> &[u16] {
+        &self.https_ports
+    }
+
+    /// The resolvers' addresses.
+    pub fn resolvers(&self) -> impl Iterator<Item = &Prefix> {
+        self.resolvers.all.iter()
+    }
+
+    /// What an end of a flow offers.
+    #[must_use]
+    pub fn service(&self, end: SocketAddr) -> Option<Service> {
+        if self.ports.contains(&end.port()) {
+            Some(Service::Dedicated)
+        } else if self.https_ports.contains(&end.port())
+            && self.resolvers.contains(end.ip().to_canonical())
+        {
+            Some(Service::Https)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a packet between the two counts, in either direction.
+    #[must_use]
+    pub fn is_between(&self, one: SocketAddr, other: SocketAddr) -> bool {
+        self.service(one).is_some() || self.service(other).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn reads_addresses_and_prefixes() {
+        for (text, shown) in [
+            ("192.0.2.53", "192.0.2.53/32"),
+            ("192.0.2.53/24", "192.0.2.0/24"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("2001:db8::53", "2001:db8::53/128"),
+            ("2001:db8:1::53/32", "2001:db8::/32"),
+            ("::/0", "::/0"),
+            ("::ffff:192.0.2.53", "192.0.2.53/32"),
+            ("::ffff:192.0.2.53/120", "192.0.2.0/24"),
+        ] {
+            assert_eq!(prefix(text).to_string(), shown);
+        }
+        for bad in ["", "dns.example", "192.0.2.1/33", "::1/129", "192.0.2.1/", "1.2.3.4/-1"] {
+            let why = bad.parse::<Prefix>().unwrap_err().to_string();
+            assert!(why.contains("2001:db8::/48"), "{why}");
+        }
+        assert!("::ffff:192.0.2.53/64".parse::<Prefix>().is_err());
+    }
+
+    #[test]
+    fn maps_as_the_kernel_side_wants_it() {
+        let (bits, octets) = prefix("192.0.2.0/24").mapped();
+        assert_eq!((bits, &octets[10..]), (120, &[0xff, 0xff, 192, 0, 2, 0][..]));
+        assert_eq!(prefix("2001:db8::/32").mapped().0, 32);
+    }
+
+    #[test]
+    fn ports_and_addresses_decide() {
+        let resolvers = ["192.0.2.0/24", "2001:db8::53"].map(prefix);
+        let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], resolvers);
+        for (end, service) in [
+            ("198.51.100.1:853", Some(Service::Dedicated)),
+            ("192.0.2.7:443", Some(Service::Https)),
+            ("[::ffff:192.0.2.7]:443", Some(Service::Https)),
+            ("[2001:db8::53]:443", Some(Service::Https)),
+            ("[2001:db8::54]:443", None),
+            ("198.51.100.1:443", None),
+            ("192.0.2.7:53", None),
+        ] {
+            assert_eq!(encrypted.service(end.parse().unwrap()), service, "{end}");
+        }
+    }
+
+    #[test]
+    fn plain_dns_wins_and_https_needs_addresses() {
+        let dns = "53,853".parse().unwrap();
+        let encrypted = Encrypted::new(&dns, &[853, 8853], &[443], []);
+        assert_eq!((encrypted.ports(), encrypted.https_ports()), (&[8853][..], &[][..]));
+    }
+}

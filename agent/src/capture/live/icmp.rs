@@ -1,0 +1,246 @@
+//! Has the kernel show ICMP errors to the programs of hook `cgroup`.
+//!
+//! An ICMP error is for the host, not for a socket, so that `cgroup_skb` does not run for it, and the
+//! tracepoint `sock:inet_sk_error_report` tells of those that a socket gets to know, without their
+//! code: neither unconnected sockets nor, of most, a host or a network that is out of reach. A raw
+//! socket however is given every ICMP packet of its network namespace, and then the program runs,
+//! since this process is in the cgroup. Each namespace with a process in it gets two, that let nothing
+//! but "unreachable" pass and keep nothing of that.
+
+use dnscribe_common::ICMP_MARK;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::collections::{HashMap, HashSet};
+use std::ffi::c_void;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How often namespaces are looked for without a reason.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long between two looks at least.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Network namespaces listened in at most.
+const MAX_NAMESPACES: usize = 1_024;
+/// Namespaces remembered as seen; then all are forgotten.
+const MAX_SEEN: usize = 4_096;
+
+/// Of `linux/icmp.h`, for `SOL_RAW`: a bit for each type that is not wanted.
+const ICMP_FILTER: libc::c_int = 1;
+const ALL_BUT_UNREACHABLE: u32 = !(1 << 3);
+/// Of `linux/icmpv6.h`, for `IPPROTO_ICMPV6`: the same in 256 bits.
+const ICMPV6_FILTER: libc::c_int = 1;
+const ALL_BUT_UNREACHABLE_6: [u32; 8] =
+    [!(1 << 1), u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX];
+
+/// Cookies of the namespaces that are listened in.
+type Covered = Arc<Mutex<HashSet<u64>>>;
+
+/// The raw sockets of all network namespaces. Dropping it closes them.
+pub struct Listeners {
+    covered: Covered,
+    /// Namespaces that packets came from.
+    seen: HashSet<u64>,
+    last_seen: u64,
+    wake: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Listeners {
+    /// Listens in every network namespace that has a process; comes back when it does.
+    ///
+    /// # Errors
+    /// Where it cannot in any: this needs `CAP_NET_RAW`, and for others than its own namespace
+    /// `CAP_SYS_ADMIN`.
+    pub fn start() -> io::Result<Self> {
+        let covered = Covered::default();
+        let (wake, woken) = sync_channel(1);
+        let (ready, begun) = sync_channel(1);
+        let shared = Arc::clone(&covered);
+        let thread = thread::Builder::new().name("icmp".into()).spawn(move || {
+            let mut sockets = HashMap::new();
+            let failed = look(&mut sockets, &shared).filter(|_| sockets.is_empty());
+            let works = failed.is_none();
+            // Fails where nobody waits any more.
+            let _ = ready.send(failed);
+            if works {
+                watch(&woken, &mut sockets, &shared);
+            }
+        })?;
+        if let Some(error) = begun.recv().map_err(io::Error::other)? {
+            return Err(error);
+        }
+        Ok(Self {
+            covered,
+            seen: HashSet::new(),
+            last_seen: 0,
+            wake: Some(wake),
+            thread: Some(thread),
+        })
+    }
+
+    /// Notes the namespace of a packet: one that is new is looked for at once.
+    #[inline]
+    pub fn note(&mut self, netns_cookie: u64) {
+        if netns_cookie != self.last_seen {
+            self.last_seen = netns_cookie;
+            self.note_other(netns_cookie);
+        }
+    }
+
+    fn note_other(&mut self, netns_cookie: u64) {
+        if self.seen.len() >= MAX_SEEN {
+            self.seen.clear();
+        }
+        if self.seen.insert(netns_cookie)
+            && !self.covers(netns_cookie)
+            && let Some(wake) = &self.wake
+        {
+            // Full where it is to wake up already.
+            let _ = wake.try_send(());
+        }
+    }
+
+    /// Whether ICMP errors of a namespace are seen as packets.
+    #[must_use]
+    pub fn covers(&self, netns_cookie: u64) -> bool {
+        self.covered.lock().unwrap_or_else(PoisonError::into_inner).contains(&netns_cookie)
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(thread) = self.thread.take() {
+            // Fails where the thread has panicked; its sockets are closed all the same.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The two sockets of a namespace, and its cookie.
+struct Pair {
+    _four: OwnedFd,
+    _six: Option<OwnedFd>,
+    cookie: Option<u64>,
+}
+
+fn watch(woken: &Receiver<()>, sockets: &mut HashMap<u64, Pair>, covered: &Covered) {
+    loop {
+        match woken.recv_timeout(LOOK_EVERY) {
+            Err(RecvTimeoutError::Disconnected) => return,
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {
+                // Of what fails, most are processes that have just ended; the rest is tried again.
+                let _ = look(sockets, covered);
+            }
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Opens sockets in new namespaces and closes those in namespaces that no process is in any more: an
+/// open socket would keep them for ever. Gives the last error, if there was one.
+fn look(sockets: &mut HashMap<u64, Pair>, covered: &Covered) -> Option<io::Error> {
+    let mut failed = None;
+    let there = namespaces();
+    sockets.retain(|inode, _| there.contains_key(inode));
+    for (inode, path) in there {
+        if sockets.len() < MAX_NAMESPACES && !sockets.contains_key(&inode) {
+            match open(&path) {
+                Ok(pair) => {
+                    sockets.insert(inode, pair);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+    }
+    let cookies = sockets.values().filter_map(|pair| pair.cookie).collect();
+    *covered.lock().unwrap_or_else(PoisonError::into_inner) = cookies;
+    failed
+}
+
+/// The network namespaces of all processes by inode, each with a path that leads there.
+fn namespaces() -> HashMap<u64, PathBuf> {
+    let mut found = HashMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
+            let path = entry.path().join("ns/net");
+            if let Ok(metadata) = fs::metadata(&path) {
+                found.entry(metadata.ino()).or_insert(path);
+            }
+        }
+    }
+    found
+}
+
+fn open(path: &Path) -> io::Result<Pair> {
+    let namespace = File::open(path)?;
+    let there = fs::metadata("/proc/thread-self/ns/net")?.ino() == namespace.metadata()?.ino();
+    if !there {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+    }
+    let four = raw(libc::AF_INET, libc::IPPROTO_ICMP)?;
+    set(&four, libc::SOL_RAW, ICMP_FILTER, &ALL_BUT_UNREACHABLE)?;
+    // A host may be without IPv6.
+    let six = raw(libc::AF_INET6, libc::IPPROTO_ICMPV6).and_then(|six| {
+        set(&six, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &ALL_BUT_UNREACHABLE_6).map(|()| six)
+    });
+    Ok(Pair { cookie: cookie(&four), _four: four, _six: six.ok() })
+}
+
+/// A raw socket that keeps nothing.
+fn raw(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // "Return 0": the filter runs after the program, and drops what was for this socket alone.
+    let mut nothing = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
+    let filter = libc::sock_fprog { len: 1, filter: &raw mut nothing };
+    set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)?;
+    set(&socket, libc::SOL_SOCKET, libc::SO_MARK, &ICMP_MARK)?;
+    Ok(socket)
+}
+
+fn set<T>(socket: &OwnedFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+    let value: *const c_void = std::ptr::from_ref(value).cast();
+    // SAFETY: value and length belong together, and outlive the call.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The cookie of a socket's network namespace (Linux 5.14).
+fn cookie(socket: &OwnedFd) -> Option<u64> {
+    let (mut cookie, mut length) = (0_u64, 8);
+    // SAFETY: value and length belong together, and outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0).then_some(cookie)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_its_own_namespace() {
+        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
+        assert!(namespaces().contains_key(&own));
+    }
+}

@@ -1,0 +1,45 @@
+//! When processes started, as /proc tells it: in ticks, where the kernel itself counts nanoseconds.
+
+use std::fs;
+
+/// Nanoseconds in a tick of `/proc/PID/stat`: `USER_HZ` is 100 on every architecture of today.
+const TICK_NS: u64 = 10_000_000;
+
+/// When the process that has this pid now was started, in nanoseconds of `CLOCK_BOOTTIME`, rounded
+/// down to ticks (manual page `proc_pid_stat`, field 22).
+#[must_use]
+pub fn start_ns(pid: u32) -> Option<u64> {
+    start_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Whether two such times are of one process: of the ticks, no more is known.
+#[must_use]
+pub fn is_same_start(one_ns: u64, other_ns: u64) -> bool {
+    one_ns / TICK_NS == other_ns / TICK_NS
+}
+
+fn start_in(stat: &str) -> Option<u64> {
+    // The name stands in parentheses and may hold anything, parentheses too.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let ticks: u64 = rest.split_whitespace().nth(19)?.parse().ok()?;
+    ticks.checked_mul(TICK_NS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_start_behind_any_name() {
+        let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 0 0";
+        assert_eq!(start_in(stat), Some(47_110_000_000));
+        assert_eq!(start_in("7 (a) S 1"), None);
+        assert!(start_ns(std::process::id()).is_some());
+    }
+
+    #[test]
+    fn compares_in_ticks() {
+        assert!(is_same_start(47_110_000_000, 47_119_999_999));
+        assert!(!is_same_start(47_110_000_000, 47_120_000_000));
+    }
+}

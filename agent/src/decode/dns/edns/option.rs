@@ -1,0 +1,242 @@
+//! The options of EDNS (RFC 6891, 6.1.2) by name, each as text.
+
+use super::super::mnemonic::type_name;
+use super::super::rdata::unknown;
+use super::super::reader::Reader;
+use super::super::text::{hex, push_list, push_quoted};
+use super::{ede_name, extended_error, subnet};
+use std::borrow::Cow;
+use std::fmt::Display;
+
+/// Octets with a code that says what they are: an EDNS option, or a DSO TLV (RFC 8490, 5.4.4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TypedOctets {
+    /// The number that IANA registers.
+    pub code: u16,
+    /// How many octets there should be.
+    pub length: u16,
+    /// Those that are there: fewer, where the last of a list is cut off.
+    pub octets: Box<[u8]>,
+}
+
+impl TypedOctets {
+    /// Reads a list to its end. Fewer than four octets behind the last are left out.
+    pub(in super::super) fn all(data: &[u8]) -> Vec<Self> {
+        let mut reader = Reader::new(data, 0);
+        let mut all = Vec::new();
+        while let (Some(code), Some(length)) = (reader.u16(), reader.u16()) {
+            let there = reader.rest().len().min(length.into());
+            let octets = reader.take(there).unwrap_or_default().into();
+            all.push(Self { code, length, octets });
+        }
+        all
+    }
+
+    /// Whether nothing of it is cut off.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.octets.len() == usize::from(self.length)
+    }
+
+    /// An option's data: as text where the option has a form of its own, else in hexadecimal; as
+    /// `\# 3 0a0b0c` where it makes no sense. `None` where there is none, and for padding of zeros.
+    #[must_use]
+    pub fn option_text(&self) -> Option<String> {
+        if !self.is_whole() {
+            return Some(unknown(&self.octets));
+        }
+        let is_padding = self.code == PADDING && self.octets.iter().all(|octet| *octet == 0);
+        if self.octets.is_empty() || is_padding {
+            return None;
+        }
+        let Some(form) = FORMS.iter().find(|(code, _)| *code == self.code) else {
+            return Some(hex(&self.octets));
+        };
+        let mut reader = Reader::new(&self.octets, 0);
+        let text = form.1(&mut reader).filter(|_| reader.is_done());
+        Some(text.unwrap_or_else(|| unknown(&self.octets)))
+    }
+}
+
+const PADDING: u16 = 12;
+
+type Form = fn(&mut Reader<'_>) -> Option<String>;
+
+/// How an option is written that is more than octets.
+const FORMS: &[(u16, Form)] = &[
+    // LLQ (RFC 8764, 3.2): version, opcode, error, id, lease.
+    (1, |reader| {
+        let [version, opcode, error] = [reader.u16()?, reader.u16()?, reader.u16()?];
+        let id = u64::from_be_bytes(reader.array()?);
+        Some(format!("{version} {opcode} {error} {id} {}", reader.u32()?))
+    }),
+    // UPDATE-LEASE (RFC 9664, 4): seconds, and seconds for keys.
+    (2, |reader| {
+        let lease = reader.u32()?;
+        let keys = (!reader.is_done()).then(|| reader.u32()).flatten();
+        Some(keys.map_or_else(|| lease.to_string(), |keys| format!("{lease} {keys}")))
+    }),
+    // DAU, DHU, N3U (RFC 6975): algorithms.
+    (5, |reader| Some(list(reader.take_rest()))),
+    (6, |reader| Some(list(reader.take_rest()))),
+    (7, |reader| Some(list(reader.take_rest()))),
+    // ECS (RFC 7871): address, source and scope prefix.
+    (8, |reader| {
+        let scope = *reader.rest().get(3)?;
+        Some(format!("{}/{scope}", subnet(reader.take_rest())?))
+    }),
+    // EXPIRE (RFC 7314): seconds.
+    (9, |reader| Some(reader.u32()?.to_string())),
+    // KEEPALIVE (RFC 7828): units of 100 ms.
+    (11, |reader| reader.u16().map(|timeout| format!("{}.{}s", timeout / 10, timeout % 10))),
+    // CHAIN (RFC 7901): a name.
+    (13, |reader| Some(reader.name()?.text())),
+    // KEY-TAG (RFC 8145).
+    (14, |reader| Some(list(words(reader)?))),
+    // EDE (RFC 8914): code, its meaning, text.
+    (15, |reader| {
+        let error = extended_error(reader.take_rest())?;
+        let mut text = error.code.to_string();
+        if let Some(name) = ede_name(error.code) {
+            text.extend([" (", name, ")"]);
+        }
+        if !error.text.is_empty() {
+            text.push(' ');
+            push_quoted(&mut text, error.text.as_bytes());
+        }
+        Some(text)
+    }),
+    // CLIENT-TAG, SERVER-TAG.
+    (16, |reader| Some(reader.u16()?.to_string())),
+    (17, |reader| Some(reader.u16()?.to_string())),
+    // REPORT-CHANNEL (RFC 9567): the agent's domain.
+    (18, |reader| Some(reader.name()?.text())),
+    // ZONEVERSION (RFC 9660): labels, kind, version; kind 0 is the SOA's serial.
+    (19, |reader| match reader.array()? {
+        [labels, 0] => Some(format!("{labels} 0 {}", reader.u32()?)),
+        [labels, kind] => Some(format!("{labels} {kind} {}", hex(reader.take_rest()))),
+    }),
+    // MQTYPE-QUERY, MQTYPE-RESPONSE (RFC 10029): record types.
+    (20, |reader| Some(list(words(reader)?.map(type_name)))),
+    (21, |reader| Some(list(words(reader)?.map(type_name)))),
+];
+
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    let mut text = String::new();
+    push_list(&mut text, ' ', items);
+    text
+}
+
+/// The rest as numbers of two octets.
+fn words<'a>(reader: &mut Reader<'a>) -> Option<impl Iterator<Item = u16> + use<'a>> {
+    let (words, odd) = reader.take_rest().as_chunks::<2>();
+    odd.is_empty().then(|| words.iter().copied().map(u16::from_be_bytes))
+}
+
+/// The name of an EDNS option; `OPT65001` for one without.
+#[must_use]
+pub fn option_name(code: u16) -> Cow<'static, str> {
+    match NAMES.binary_search_by_key(&code, |(number, _)| *number) {
+        Ok(place) => NAMES[place].1.into(),
+        Err(_) => format!("OPT{code}").into(),
+    }
+}
+
+/// By rising code, as IANA registers them; OWNER is of draft-cheshire-edns0-owner-option, which IANA
+/// reserves 4 for.
+const NAMES: [(u16, &str); 23] = [
+    (1, "LLQ"),
+    (2, "UPDATE-LEASE"),
+    (3, "NSID"),
+    (4, "OWNER"),
+    (5, "DAU"),
+    (6, "DHU"),
+    (7, "N3U"),
+    (8, "ECS"),
+    (9, "EXPIRE"),
+    (10, "COOKIE"),
+    (11, "KEEPALIVE"),
+    (12, "PADDING"),
+    (13, "CHAIN"),
+    (14, "KEY-TAG"),
+    (15, "EDE"),
+    (16, "CLIENT-TAG"),
+    (17, "SERVER-TAG"),
+    (18, "REPORT-CHANNEL"),
+    (19, "ZONEVERSION"),
+    (20, "MQTYPE-QUERY"),
+    (21, "MQTYPE-RESPONSE"),
+    (20292, "UMBRELLA-IDENT"),
+    (26946, "DEVICEID"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(code: u16, octets: &[u8]) -> Option<String> {
+        let length = u16::try_from(octets.len()).unwrap();
+        TypedOctets { code, length, octets: octets.into() }.option_text()
+    }
+
+    #[test]
+    fn writes_each_in_its_form() {
+        for (code, octets, text) in [
+            (1, &b"\0\x01\0\x01\0\0\0\0\0\0\0\0\0\x07\0\0\x0e\x10"[..], "1 1 0 7 3600"),
+            (2, b"\0\0\x0e\x10", "3600"),
+            (2, b"\0\0\x0e\x10\0\0\x1c\x20", "3600 7200"),
+            (3, b"ns1", "6e7331"),
+            (5, &[8, 13, 15], "8 13 15"),
+            (8, &[0, 1, 24, 16, 198, 51, 100], "198.51.100.0/24/16"),
+            (8, &[0, 2, 32, 0, 0x20, 1, 0xd, 0xb8], "2001:db8::/32/0"),
+            (9, b"\0\x01\x51\x80", "86400"),
+            (10, &[1, 2, 3, 4, 5, 6, 7, 8], "0102030405060708"),
+            (11, &[0, 125], "12.5s"),
+            (12, b"x", "78"),
+            (13, b"\x07example\0", "example"),
+            (14, b"\x4f\x66\x96\x47", "20326 38471"),
+            (15, b"\0\x12no", "18 (Prohibited) \"no\""),
+            (15, b"\0\x06", "6 (DNSSEC Bogus)"),
+            (16, b"\x01\0", "256"),
+            (18, b"\x02er\x04test\0", "er.test"),
+            (19, b"\x02\0\x78\xa3\xcb\x31", "2 0 2024000305"),
+            (19, b"\x02\xf6ab", "2 246 6162"),
+            (20, b"\0\x01\0\x1c", "A AAAA"),
+            (65001, b"\xff", "ff"),
+        ] {
+            assert_eq!(shown(code, octets).as_deref(), Some(text), "{code}");
+        }
+        assert_eq!(shown(12, &[0; 9]), None);
+        assert_eq!(shown(3, &[]), None);
+    }
+
+    #[test]
+    fn shows_what_makes_no_sense_as_octets() {
+        for (code, octets, text) in [
+            (8, &[0, 1, 33, 0, 1][..], "\\# 5 0001210001"),
+            (8, &[0, 3, 0, 0], "\\# 4 00030000"),
+            (9, &[1, 2, 3], "\\# 3 010203"),
+            (9, &[1, 2, 3, 4, 5], "\\# 5 0102030405"),
+            (14, &[1], "\\# 1 01"),
+            (18, &[0xC0, 0], "\\# 2 c000"),
+        ] {
+            assert_eq!(shown(code, octets).as_deref(), Some(text), "{code}");
+        }
+    }
+
+    #[test]
+    fn shows_the_last_option_where_it_is_cut_off() {
+        let all = TypedOctets::all(b"\0\x03\0\0\0\x0a\0\x08\x01\x02");
+        assert_eq!(all.len(), 2);
+        assert!(all[0].is_whole() && !all[1].is_whole());
+        assert_eq!((all[1].code, all[1].length), (10, 8));
+        assert_eq!(all[1].option_text().as_deref(), Some("\\# 2 0102"));
+    }
+
+    #[test]
+    fn names_what_is_registered() {
+        assert!(NAMES.is_sorted());
+        assert_eq!(option_name(15), "EDE");
+        assert_eq!(option_name(65001), "OPT65001");
+    }
+}

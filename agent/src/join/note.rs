@@ -1,0 +1,136 @@
+//! What joining keeps of a query.
+
+use super::name::Name;
+use crate::capture::{Sight, Transport};
+use crate::decode::{Envelope, Message, MessageId};
+use crate::time::Timestamp;
+use std::net::{IpAddr, SocketAddr};
+
+/// RD (RFC 1035, 4.1.1).
+pub(super) const RECURSION_DESIRED: u16 = 0x100;
+
+/// Who answers some queries and sends others to find the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Resolver {
+    /// A process of this host.
+    Process(u32),
+    /// This host, where its processes cannot be told apart.
+    Host,
+    /// A host that others see from outside, under one of its addresses.
+    Address(IpAddr),
+}
+
+impl Resolver {
+    /// Whether two addresses may be one host's, once over IPv4 and once over IPv6.
+    pub(super) const fn may_be(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Address(one), Self::Address(other)) => one.is_ipv4() != other.is_ipv4(),
+            _ => false,
+        }
+    }
+
+    /// Who asks, where a query was seen leaving, and who is asked, where it was seen arriving.
+    pub(super) fn of_query(envelope: &Envelope) -> (Option<Self>, Option<Self>) {
+        let leaves = envelope.sight != Sight::Ingress;
+        let arrives = envelope.sight != Sight::Egress;
+        let asked = || Self::at(envelope, envelope.dst.ip());
+        (leaves.then(|| Self::sending(envelope)), arrives.then(asked))
+    }
+
+    /// Whose socket a message left from.
+    pub(super) const fn sending(envelope: &Envelope) -> Self {
+        Self::at(envelope, envelope.src.ip())
+    }
+
+    const fn at(envelope: &Envelope, address: IpAddr) -> Self {
+        match (envelope.sight, &envelope.task) {
+            (Sight::Passive, _) => Self::Address(address),
+            (_, Some(task)) => Self::Process(task.pid),
+            (_, None) => Self::Host,
+        }
+    }
+}
+
+/// What is asked of somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    pub(super) who: Resolver,
+    pub(super) name: u64,
+    pub(super) qtype: u16,
+    pub(super) qclass: u16,
+}
+
+/// A query as both of its ends know it, whatever stands between them does to the server's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Exchange {
+    pub(super) transport: Transport,
+    pub(super) client: SocketAddr,
+    pub(super) id: u16,
+    pub(super) name: u64,
+    pub(super) qtype: u16,
+    pub(super) qclass: u16,
+}
+
+/// Who has to do with a query.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Concerned {
+    /// Who asks, where the query was seen leaving.
+    pub(super) asking: Option<Resolver>,
+    /// Who is asked, where the query was seen arriving.
+    pub(super) asked: Option<Resolver>,
+    /// Whether one of them is a resolver, or may be.
+    pub(super) resolver: bool,
+}
+
+/// A query, as far as joining needs it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Query {
+    pub(super) id: MessageId,
+    pub(super) ts: Timestamp,
+    pub(super) scope: u64,
+    pub(super) sight: Sight,
+    pub(super) exchange: Exchange,
+    pub(super) server: SocketAddr,
+    /// Needed only where a resolver is involved.
+    pub(super) name: Option<Name>,
+    /// Whether the answer is to be complete (RD), as clients want it.
+    pub(super) recursion_desired: bool,
+    /// As in [`Concerned`].
+    pub(super) asking: Option<Resolver>,
+    /// As in [`Concerned`].
+    pub(super) asked: Option<Resolver>,
+}
+
+impl Query {
+    /// Of a query with a question, for whom it concerns.
+    pub(super) fn of(message: &Message, concerned: &Concerned) -> Option<Self> {
+        let question = message.dns.question.as_ref()?;
+        let envelope = &message.envelope;
+        let name = concerned.resolver.then(|| Name::of(&question.qname));
+        Some(Self {
+            id: envelope.id,
+            ts: envelope.ts,
+            scope: envelope.scope,
+            sight: envelope.sight,
+            exchange: Exchange {
+                transport: envelope.transport,
+                client: envelope.src,
+                id: message.dns.id,
+                name: Name::whole_of(&question.qname),
+                qtype: question.qtype,
+                qclass: question.qclass,
+            },
+            server: envelope.dst,
+            name,
+            recursion_desired: message.dns.flags.0 & RECURSION_DESIRED != 0,
+            asking: concerned.asking,
+            asked: concerned.asked,
+        })
+    }
+
+    /// What the query asks, as a question to or of somebody.
+    pub(super) const fn question(&self, who: Resolver) -> Question {
+        let Exchange { name, qtype, qclass, .. } = self.exchange;
+        Question { who, name, qtype, qclass }
+    }
+}

@@ -1,0 +1,84 @@
+//! A memory of fixed size for what is needed again soon or never.
+
+use foldhash::fast::FixedState;
+use std::hash::{BuildHasher, Hash};
+
+/// A table in which each key has one place and a newer entry takes it from an older one: no
+/// entry needs to be removed, and none costs more than its place.
+///
+/// Places follow from keys alone, so that the same traffic leaves the same memory.
+#[derive(Debug)]
+pub(super) struct Recent<K, V> {
+    /// Empty until the first entry.
+    places: Vec<Option<(K, V)>>,
+    size: usize,
+}
+
+impl<K: Hash + Eq, V: Clone> Recent<K, V> {
+    /// Of this many places at most.
+    pub(super) const fn new(size: usize) -> Self {
+        Self { places: Vec::new(), size }
+    }
+
+    /// Whether there was never an entry.
+    pub(super) const fn is_unused(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    pub(super) fn insert(&mut self, key: K, value: V) {
+        if self.places.is_empty() {
+            self.places.resize_with(self.size, || None);
+        }
+        let at = self.place(&key);
+        if let Some(place) = self.places.get_mut(at) {
+            *place = Some((key, value));
+        }
+    }
+
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        if self.places.is_empty() {
+            return None;
+        }
+        let (held, value) = self.places.get(self.place(key))?.as_ref()?;
+        (held == key).then_some(value)
+    }
+
+    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+        self.get(key)?;
+        let at = self.place(key);
+        self.places.get_mut(at)?.take().map(|(_, value)| value)
+    }
+
+    /// Takes out all that fit.
+    pub(super) fn take_if(&mut self, fits: impl Fn(&V) -> bool) -> Vec<V> {
+        let fitting = self
+            .places
+            .iter_mut()
+            .filter_map(|place| place.take_if(|(_, value)| fits(value)).map(|(_, value)| value));
+        fitting.collect()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
+    fn place(&self, key: &K) -> usize {
+        FixedState::default().hash_one(key) as usize % self.size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_the_newest_and_no_more_than_its_size() {
+        let mut recent = Recent::new(16);
+        assert_eq!(recent.get(&1), None);
+        for key in 0..1000 {
+            recent.insert(key, key);
+            assert_eq!(recent.get(&key), Some(&key));
+        }
+        assert_eq!(recent.remove(&999), Some(999));
+        assert_eq!(recent.remove(&999), None);
+        assert!(recent.take_if(|value| *value >= 0).len() < 16);
+        assert!(recent.take_if(|_| true).is_empty());
+    }
+}

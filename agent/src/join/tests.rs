@@ -1,0 +1,190 @@
+use super::*;
+use crate::capture::{Origin, Sight, Task, Transport};
+use crate::decode::Envelope;
+use crate::decode::dns::{Answer, Counts, Dns, Edns, Flags, Question, TypedOctets};
+use crate::pair::{PairOptions, Pairer, Status};
+use crate::time::Timestamp;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+mod property;
+mod scenes;
+
+const UNBOUND: u32 = 53;
+const DIG: u32 = 1000;
+const A: u16 = 1;
+const AAAA: u16 = 28;
+const DNSKEY: u16 = 48;
+const TO_CLIENT: u16 = 0x8180;
+const FROM_SERVER: u16 = 0x8400;
+
+fn client(port: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 10], port))
+}
+
+fn resolver(port: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 53], port))
+}
+
+fn server() -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, 1], 53))
+}
+
+/// A message on the wire, as one hook sees it.
+#[derive(Clone, Copy, Debug)]
+struct Seen<'a> {
+    sight: Sight,
+    pid: Option<u32>,
+    from: SocketAddr,
+    to: SocketAddr,
+    id: u16,
+    flags: u16,
+    qname: &'a str,
+    qtype: u16,
+    cname: Option<&'a str>,
+    stale: bool,
+}
+
+/// Pairing and joining, with a clock that ticks at each message.
+struct Bench {
+    pairer: Pairer,
+    joiner: Joiner,
+    now_us: u64,
+    /// What became of each query, by the order of messages.
+    ended: HashMap<u64, (Status, Links)>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            pairer: Pairer::new(PairOptions::default()),
+            joiner: Joiner::new(Joining::Auto),
+            now_us: 0,
+            ended: HashMap::new(),
+        }
+    }
+
+    fn pass(&mut self, by_us: u64) {
+        self.now_us += by_us;
+    }
+
+    /// Shows a message; its number.
+    fn see(&mut self, seen: Seen<'_>) -> u64 {
+        self.now_us += 1;
+        let message = message(&seen, self.now_us);
+        let note = self.joiner.note(&message);
+        let Self { pairer, joiner, ended, .. } = self;
+        let began = pairer.observe(message, &mut |transaction| {
+            let links = joiner.end(transaction);
+            if let Some(query) = transaction.query {
+                ended.insert(query.envelope.id.origin.seq, (transaction.status, links));
+            }
+        });
+        if let Some(note) = note.filter(|_| began) {
+            joiner.begin(&note);
+        }
+        self.now_us
+    }
+
+    /// A client's query, leaving and arriving; both numbers.
+    fn ask(&mut self, port: u16, qname: &str, qtype: u16) -> (u64, u64) {
+        let query = Seen { qtype, ..query(client(port), resolver(53), 7, qname) };
+        let left = self.see(Seen { sight: Sight::Egress, pid: Some(DIG), ..query });
+        (left, self.see(Seen { sight: Sight::Ingress, pid: Some(UNBOUND), ..query }))
+    }
+
+    /// The resolver's answer, leaving and arriving.
+    fn reply(&mut self, port: u16, qname: &str, qtype: u16, change: impl Fn(&mut Seen<'_>)) {
+        let mut answer =
+            Seen { flags: TO_CLIENT, qtype, ..query(resolver(53), client(port), 7, qname) };
+        change(&mut answer);
+        self.see(Seen { sight: Sight::Egress, pid: Some(UNBOUND), ..answer });
+        self.see(Seen { sight: Sight::Ingress, pid: Some(DIG), ..answer });
+    }
+
+    /// What the resolver asks, from a port.
+    fn send(&mut self, port: u16, qname: &str, qtype: u16) -> u64 {
+        let query = query(resolver(port), server(), 9, qname);
+        self.see(Seen { sight: Sight::Egress, pid: Some(UNBOUND), flags: 0, qtype, ..query })
+    }
+
+    fn receive(&mut self, port: u16, qname: &str, qtype: u16, cname: Option<&str>) {
+        let answer = query(server(), resolver(port), 9, qname);
+        let answer = Seen { flags: FROM_SERVER, qtype, cname, ..answer };
+        self.see(Seen { sight: Sight::Ingress, pid: Some(UNBOUND), ..answer });
+    }
+
+    /// A whole miss, so that the resolver is known for one.
+    fn warm_up(&mut self) {
+        self.ask(1, "warm.test", A);
+        self.send(2, "warm.test", A);
+        self.receive(2, "warm.test", A, None);
+        self.reply(1, "warm.test", A, |_| ());
+    }
+
+    fn parent(&self, number: u64) -> Option<(u64, Match)> {
+        self.ended[&number].1.parent.map(|parent| (parent.id.origin.seq, parent.by))
+    }
+
+    fn cache(&self, number: u64) -> Option<Cache> {
+        self.ended[&number].1.cache
+    }
+}
+
+fn query(from: SocketAddr, to: SocketAddr, id: u16, qname: &str) -> Seen<'_> {
+    Seen {
+        sight: Sight::Passive,
+        pid: None,
+        from,
+        to,
+        id,
+        flags: 0x100,
+        qname,
+        qtype: A,
+        cname: None,
+        stale: false,
+    }
+}
+
+fn message(seen: &Seen<'_>, now_us: u64) -> Box<Message> {
+    let answers = seen.cname.map(|target| Answer {
+        name: seen.qname.into(),
+        class: 1,
+        rtype: 5,
+        ttl_seconds: 60,
+        data: target.into(),
+    });
+    let stale = TypedOctets { code: 15, length: 2, octets: [0, 3].into() };
+    let edns = seen.stale.then(|| Edns { options: vec![stale], ..Edns::default() });
+    Box::new(Message {
+        envelope: Envelope {
+            id: MessageId { origin: Origin { cpu: 0, seq: now_us }, index: 0 },
+            ts: Timestamp::from_nanos(1_000_000_000_000_000 + now_us * 1000),
+            scope: 0,
+            sight: seen.sight,
+            task: seen.pid.map(|pid| Task { pid, uid: 0, start_ns: 0, comm: [0; 16] }),
+            cgroup_id: 0,
+            transport: Transport::Udp,
+            src: seen.from,
+            dst: seen.to,
+        },
+        dns: Dns {
+            id: seen.id,
+            flags: Flags(seen.flags),
+            counts: Counts::default(),
+            question: Some(Question {
+                qname: seen.qname.into(),
+                qname_case: None,
+                qtype: seen.qtype,
+                qclass: 1,
+            }),
+            answers: answers.into_iter().collect(),
+            edns,
+            ..Dns::default()
+        },
+        wire_bytes: 30,
+        captured_bytes: 30,
+        clipped: false,
+        wire: None,
+    })
+}

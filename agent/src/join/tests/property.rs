@@ -1,0 +1,96 @@
+//! Whatever passes, in whatever order: links go where they may, and nothing is kept for ever.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+const NAMES: [&str; 6] =
+    ["www.example.com", "example.com", "com", ".", "cdn.example.net", "a.b.www.example.com"];
+
+/// Who could be seen: two resolvers' processes, a client, nobody known.
+const PIDS: [Option<u32>; 4] = [Some(UNBOUND), Some(54), Some(DIG), None];
+
+const SIGHTS: [Sight; 4] = [Sight::Egress, Sight::Ingress, Sight::Loopback, Sight::Passive];
+
+fn hosts() -> [SocketAddr; 4] {
+    [client(4000), resolver(53), resolver(5000), server()]
+}
+
+prop_compose! {
+    fn seen()(
+        sight in 0..4_usize, pid in 0..4_usize, from in 0..4_usize, to in 0..4_usize,
+        id in 0..3_u16, response: bool, code in 0..4_u16, name in 0..6_usize, ipv6: bool,
+        cname in proptest::option::of(0..6_usize), stale: bool, step in 0..2_000_000_u64,
+    ) -> (u64, Seen<'static>) {
+        let flags = if response { TO_CLIENT | code } else { 0x100 * (code & 1) };
+        let seen = Seen {
+            sight: SIGHTS[sight],
+            pid: PIDS[pid],
+            from: hosts()[from],
+            to: hosts()[to],
+            id,
+            flags,
+            qname: NAMES[name],
+            qtype: if ipv6 { AAAA } else { A },
+            cname: cname.map(|name| NAMES[name]),
+            stale,
+        };
+        (step * step / 2_000_000, seen)
+    }
+}
+
+fn run(history: &[(u64, Seen<'static>)]) -> Bench {
+    let mut bench = Bench::new();
+    for (step, seen) in history {
+        bench.pass(*step);
+        bench.see(*seen);
+        assert!(bench.joiner.waiting() as u64 <= bench.pairer.counters().open);
+    }
+    let Bench { pairer, joiner, ended, now_us } = &mut bench;
+    pairer.finish(Timestamp::from_nanos(1_000_000_000_000_000 + *now_us * 1000), &mut |t| {
+        let links = joiner.end(t);
+        if let Some(query) = t.query {
+            ended.insert(query.envelope.id.origin.seq, (t.status, links));
+        }
+    });
+    bench
+}
+
+proptest! {
+    #[test]
+    fn links_go_where_they_may(history in proptest::collection::vec(seen(), 0..200)) {
+        let bench = run(&history);
+        prop_assert_eq!(bench.joiner.waiting(), 0, "all transactions have ended");
+        let mut now = 0;
+        let queries: HashMap<u64, Seen<'_>> = history
+            .iter()
+            .map(|(step, seen)| {
+                now += step + 1;
+                (now, *seen)
+            })
+            .collect();
+        let begun: BTreeSet<u64> = bench.ended.keys().copied().collect();
+        for (number, (_, links)) in &bench.ended {
+            let Some(parent) = links.parent else { continue };
+            let before = parent.id.origin.seq;
+            prop_assert!(begun.contains(&before) && before < *number, "{} of {}", number, before);
+            let (child, parent_seen) = (queries[number], queries[&before]);
+            if parent.by == Match::Exchange {
+                prop_assert_eq!(child.sight, Sight::Ingress);
+                prop_assert_eq!(parent_seen.sight, Sight::Egress);
+                prop_assert_eq!((child.qname, child.from), (parent_seen.qname, parent_seen.from));
+            } else if child.sight == Sight::Passive {
+                prop_assert_eq!(parent_seen.sight, Sight::Passive);
+            } else {
+                prop_assert_eq!(child.pid, parent_seen.pid, "one process");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_again_gives_the_same(history in proptest::collection::vec(seen(), 0..200)) {
+        let (once, again) = (run(&history), run(&history));
+        prop_assert_eq!(once.ended, again.ended);
+        prop_assert_eq!(once.joiner.joined(), again.joiner.joined());
+    }
+}

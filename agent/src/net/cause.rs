@@ -1,0 +1,112 @@
+//! Why a packet could not arrive, by ICMP's codes (RFC 792, 1122, 1812; RFC 4443, 3.1) or by what the
+//! kernel makes of them.
+
+/// What ICMP said of a packet that could not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cause {
+    /// ICMP's type and code; unknown where an errno stands for several codes.
+    pub code: Option<(u8, u8)>,
+    /// Their name.
+    pub name: &'static str,
+}
+
+/// Names of the codes of type 3 (IPv4).
+const NAMES_4: [&str; 16] = [
+    "net_unreachable",
+    "host_unreachable",
+    "protocol_unreachable",
+    "port_unreachable",
+    "fragmentation_needed",
+    "source_route_failed",
+    "net_unknown",
+    "host_unknown",
+    "source_host_isolated",
+    "net_prohibited",
+    "host_prohibited",
+    "net_unreachable_for_tos",
+    "host_unreachable_for_tos",
+    "admin_prohibited",
+    "precedence_violation",
+    "precedence_cutoff",
+];
+
+/// Names of the codes of type 1 (IPv6; 7 is RFC 6550, 8 RFC 8883).
+const NAMES_6: [&str; 9] = [
+    "no_route",
+    "admin_prohibited",
+    "beyond_scope",
+    "address_unreachable",
+    "port_unreachable",
+    "source_address_policy",
+    "route_rejected",
+    "source_routing_error",
+    "headers_too_long",
+];
+
+/// ICMP "destination unreachable".
+pub(super) const TYPE_4: u8 = 3;
+/// The same in IPv6.
+pub(super) const TYPE_6: u8 = 1;
+
+impl Cause {
+    /// The meaning of a code of "destination unreachable".
+    #[must_use]
+    pub fn of_code(ipv6: bool, code: u8) -> Self {
+        let (kind, names) =
+            if ipv6 { (TYPE_6, NAMES_6.as_slice()) } else { (TYPE_4, NAMES_4.as_slice()) };
+        let name = names.get(usize::from(code)).copied().unwrap_or("unreachable");
+        Self { code: Some((kind, code)), name }
+    }
+
+    /// The meaning of a socket's error, that the kernel made of a code
+    /// ([IPv4](https://github.com/torvalds/linux/blob/v6.18/net/ipv4/icmp.c#L142),
+    /// [IPv6](https://github.com/torvalds/linux/blob/v6.18/net/ipv6/icmp.c#L1142)); several become one.
+    #[must_use]
+    pub fn of_errno(ipv6: bool, errno: i32) -> Self {
+        let several = |name| Self { code: None, name };
+        match (ipv6, errno) {
+            (false, libc::ECONNREFUSED) => Self::of_code(false, 3),
+            (true, libc::ECONNREFUSED) => Self::of_code(true, 4),
+            (false, libc::ENOPROTOOPT) => Self::of_code(false, 2),
+            (false, libc::EOPNOTSUPP) => Self::of_code(false, 5),
+            (false, libc::EHOSTDOWN) => Self::of_code(false, 7),
+            (false, libc::ENONET) => Self::of_code(false, 8),
+            (true, libc::ENETUNREACH) => Self::of_code(true, 0),
+            (false, libc::ENETUNREACH) => several("net_unreachable_or_prohibited"),
+            (false, libc::EHOSTUNREACH) => several("host_unreachable_or_prohibited"),
+            (true, libc::EHOSTUNREACH) => several("address_unreachable"),
+            (true, libc::EACCES) => several("prohibited"),
+            _ => several("unreachable"),
+        }
+    }
+
+    /// Whether the packet is lost. "Fragmentation needed" only asks for smaller packets.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.code != Some((TYPE_4, 4))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_what_operators_know() {
+        assert_eq!(Cause::of_code(false, 3).name, "port_unreachable");
+        assert_eq!(Cause::of_code(true, 4), Cause { code: Some((1, 4)), name: "port_unreachable" });
+        assert_eq!(Cause::of_code(false, 13).name, "admin_prohibited");
+        assert_eq!(Cause::of_code(true, 1).name, "admin_prohibited");
+        assert_eq!(Cause::of_code(false, 200).name, "unreachable");
+        assert!(!Cause::of_code(false, 4).is_final());
+        assert!(Cause::of_code(true, 4).is_final());
+    }
+
+    #[test]
+    fn an_errno_gives_a_code_where_it_stands_for_one_only() {
+        assert_eq!(Cause::of_errno(false, libc::ECONNREFUSED), Cause::of_code(false, 3));
+        assert_eq!(Cause::of_errno(true, libc::ECONNREFUSED), Cause::of_code(true, 4));
+        assert_eq!(Cause::of_errno(false, libc::EHOSTUNREACH).code, None);
+        assert_eq!(Cause::of_errno(false, -1).name, "unreachable");
+    }
+}

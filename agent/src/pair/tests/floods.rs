@@ -1,0 +1,176 @@
+//! Floods: bounded memory, bounded work, and who is still paired.
+
+use super::*;
+
+/// A query from any host to any server, at a time in microseconds; another name at another time.
+fn spoofed(us: u64, source: u32, server: u8) -> Box<Message> {
+    let mut query = query(0, 1, &format!("{us}.test"));
+    query.envelope.ts = Timestamp::from_nanos(at(0).as_nanos() + us * 1000);
+    query.envelope.src = SocketAddr::from((std::net::Ipv4Addr::from(source), 4000));
+    query.envelope.dst = SocketAddr::from(([192, 0, 2, server], 53));
+    query
+}
+
+fn reply_to(query: &Message, us: u64) -> Box<Message> {
+    let mut response = Box::new(query.clone());
+    response.envelope.ts = Timestamp::from_nanos(at(0).as_nanos() + us * 1000);
+    (response.envelope.src, response.envelope.dst) = (query.envelope.dst, query.envelope.src);
+    response.dns.flags = Flags(0x8000);
+    response
+}
+
+/// A flood that fills the table four times a second, and beside it a hundred queries a second
+/// between hosts that know each other, answered after 500 ms: how many were asked, and how many
+/// paired.
+fn flood(source: impl Fn(u32) -> u32, server: u8) -> (usize, usize) {
+    const TABLE: usize = 500;
+    const PER_SECOND: u64 = 2000;
+    let options = PairOptions { max_transactions: TABLE, ..PairOptions::default() };
+    let mut pairer = Pairer::new(options);
+    let friend = |number: u64| 0x0A00_0000 + u32::try_from(number % 20).unwrap();
+    for number in 0..20 {
+        let query = spoofed(number, friend(number), 53);
+        pairer.observe(query.clone(), &mut |_| {});
+        pairer.observe(reply_to(&query, number), &mut |_| {});
+    }
+    let (mut asked, mut met) = (0, 0);
+    let mut under_way = VecDeque::new();
+    for step in 0..5 * PER_SECOND {
+        let us = 1000 + step * (1_000_000 / PER_SECOND);
+        let mut each = |t: &Transaction<'_>| met += usize::from(t.status == Status::Answered);
+        pairer.observe(spoofed(us, source(u32::try_from(step).unwrap()), server), &mut each);
+        if step % 20 == 0 {
+            let mut query = spoofed(us, friend(step / 20), 53);
+            query.dns.id = u16::try_from(2 + step / 20).unwrap();
+            under_way.push_back((us + 500_000, query.clone()));
+            pairer.observe(query, &mut each);
+            asked += 1;
+        }
+        while under_way.front().is_some_and(|(due, _)| *due <= us) {
+            let (due, query) = under_way.pop_front().unwrap();
+            pairer.observe(reply_to(&query, due), &mut each);
+        }
+    }
+    let counters = pairer.counters();
+    assert!(balanced(&counters) && counters.evicted > 4 * TABLE as u64, "{counters:?}");
+    (asked - under_way.len(), met)
+}
+
+#[test]
+fn established_flows_are_paired_while_strangers_flood() {
+    let (asked, paired) = flood(|step| 0xC633_6400_u32.wrapping_mul(step + 1), 53);
+    assert!(asked > 400 && paired * 100 >= asked * 99, "{paired} of {asked}");
+}
+
+#[test]
+fn a_resolver_whose_queries_to_one_server_die_keeps_the_others() {
+    // One client, which everyone knows, asks a dead server for random names (water torture).
+    let (asked, paired) = flood(|step| 0x0A00_0000 + step % 20, 99);
+    assert!(asked > 400 && paired * 100 >= asked * 99, "{paired} of {asked}");
+}
+
+#[test]
+fn the_table_stays_within_its_memory() {
+    let options = PairOptions { max_transactions: 1 << 14, ..PairOptions::default() };
+    let limit = options.memory_limit_bytes();
+    assert_eq!(limit, 16 << 20);
+    let mut pairer = Pairer::new(options);
+    let filler = Answer {
+        name: "a".into(),
+        class: 1,
+        rtype: 16,
+        ttl_seconds: 0,
+        data: "x".repeat(900).into(),
+    };
+    let mut greatest = 0;
+    for number in 0..30_000 {
+        let mut query = spoofed(u64::from(number), number, 53);
+        query.dns.answers = vec![filler.clone(); 2];
+        pairer.observe(query, &mut |_| {});
+        greatest = greatest.max(pairer.memory_bytes());
+        assert!(pairer.memory_bytes() <= limit);
+    }
+    let counters = pairer.counters();
+    assert!(greatest > limit / 10 * 9 && counters.evicted > 0, "{counters:?}");
+    assert!(balanced(&counters));
+    // Everything is given back, the sum does not drift.
+    pairer.finish(at(6000), &mut |_| {});
+    pairer.expire(at(120_000), &mut |_| {});
+    assert_eq!(pairer.memory_bytes(), Established::BYTES);
+}
+
+#[test]
+fn what_is_remembered_is_given_up_before_queries_are_evicted() {
+    let options = PairOptions { max_transactions: 1 << 14, ..PairOptions::default() };
+    let mut pairer = Pairer::new(options);
+    let mut big = query(0, 1, "a");
+    big.dns.answers = vec![Answer {
+        name: "a".into(),
+        class: 1,
+        rtype: 16,
+        ttl_seconds: 0,
+        data: "x".repeat(2000).into(),
+    }];
+    for number in 0..12_000_u16 {
+        let mut query = big.clone();
+        query.dns.id = number;
+        pairer.observe(query.clone(), &mut |_| {});
+        pairer.observe(reply_to(&query, 1), &mut |_| {});
+    }
+    let counters = pairer.counters();
+    assert_eq!((counters.answered, counters.evicted), (12_000, 0));
+    assert!(pairer.memory_bytes() <= options.memory_limit_bytes());
+}
+
+#[test]
+fn transfers_under_way_are_few_and_keep_little() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let record = |rtype, data: &str| Answer {
+        name: "zone.test".into(),
+        class: 1,
+        rtype,
+        ttl_seconds: 1,
+        data: data.into(),
+    };
+    let mut ended = Vec::new();
+    for id in 0..300 {
+        let mut query = query(u64::from(id), id, "zone.test");
+        query.envelope.transport = Transport::Tcp;
+        query.dns.question.as_mut().unwrap().qtype = 252;
+        pairer.observe(query.clone(), &mut |_| {});
+        let mut first = reply_to(&query, 1000 * u64::from(id));
+        first.dns.answers = vec![record(1, "192.0.2.1"); 3000];
+        first.dns.answers[0] = record(6, "ns m 1 2 3 4 5");
+        pairer.observe(first, &mut |t| {
+            let transfer = t.transfer.unwrap();
+            assert_eq!(t.response.unwrap().dns.answers.len(), 100);
+            ended.push((t.query.unwrap().dns.id, transfer.messages, transfer.complete));
+        });
+    }
+    let expected: Vec<_> = (0..44).map(|id| (id, 1, false)).collect();
+    assert_eq!(ended, expected, "the oldest make room");
+    assert!(pairer.memory_bytes() < 256 * 20_000 + Established::BYTES, "{}", pairer.memory_bytes());
+    // Silence ends the others.
+    let mut silent = 0;
+    pairer.expire(at(60_000), &mut |t| silent += u32::from(t.transfer.is_some()));
+    assert_eq!(silent, 256);
+    assert!(balanced(&pairer.counters()));
+    pairer.expire(at(200_000), &mut |_| {});
+    assert_eq!(pairer.memory_bytes(), Established::BYTES);
+}
+
+#[test]
+fn a_flood_with_one_client_and_id_costs_no_walk() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let mut orphans = 0;
+    for number in 0..20_000_u32 {
+        let mut query = query(0, 7, &number.to_string());
+        query.envelope.src.set_port(u16::try_from(1024 + number).unwrap());
+        pairer.observe(query.clone(), &mut |_| {});
+        query.dns.question.as_mut().unwrap().qname = "x".into();
+        pairer.observe(reply_to(&query, 1), &mut |t| {
+            orphans += u32::from(t.status == Status::Orphan);
+        });
+    }
+    assert_eq!(orphans, 20_000);
+}

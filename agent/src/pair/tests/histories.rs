@@ -1,0 +1,307 @@
+//! Random histories: few hosts, few ids, few names, so that everything collides.
+
+use super::model::{Model, Outcome};
+use super::*;
+
+/// How a response departs from what its query waits for.
+#[derive(Clone, Copy, Debug)]
+enum Twist {
+    None,
+    NoQuestion,
+    OtherId,
+    OtherQuestion,
+    OtherSource,
+    OtherServerPort,
+    OtherClientPort,
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Query {
+        client: u8,
+        port: u16,
+        server: u8,
+        id: u16,
+        name: u8,
+        kind: u8,
+    },
+    /// The query before so many events is sent again.
+    Again(usize),
+    Response {
+        to: usize,
+        twist: Twist,
+        says: u8,
+        copies: u8,
+    },
+    Icmp {
+        to: usize,
+        quotes_id: bool,
+    },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let twist = prop_oneof![
+        8 => Just(Twist::None),
+        2 => Just(Twist::NoQuestion),
+        1 => Just(Twist::OtherId),
+        1 => Just(Twist::OtherQuestion),
+        1 => Just(Twist::OtherSource),
+        1 => Just(Twist::OtherServerPort),
+        1 => Just(Twist::OtherClientPort),
+    ];
+    let query = (0..2_u8, 0..2_u16, 0..2_u8, 0..3_u16, 0..3_u8, 0..4_u8).prop_map(
+        |(client, port, server, id, name, kind)| Event::Query {
+            client,
+            port,
+            server,
+            id,
+            name,
+            kind,
+        },
+    );
+    prop_oneof![
+        5 => query,
+        1 => (0..6_usize).prop_map(Event::Again),
+        8 => (0..6_usize, twist, 0..8_u8, 1..3_u8)
+            .prop_map(|(to, twist, says, copies)| Event::Response { to, twist, says, copies }),
+        1 => (0..6_usize, any::<bool>()).prop_map(|(to, quotes_id)| Event::Icmp { to, quotes_id }),
+    ]
+}
+
+/// Milliseconds between events: around the timeout of one second, now and then long enough for
+/// transfers and for memory to end.
+fn pause() -> impl Strategy<Value = u64> {
+    prop_oneof![12 => 0..60_u64, 4 => 200..700_u64, 3 => 995..1020_u64, 1 => 29_900..30_100_u64]
+}
+
+/// Packets are taken in the order of their times, but for a few that come late by up to 40 ms.
+fn history() -> impl Strategy<Value = Vec<(u64, u64, Event)>> {
+    let late = prop_oneof![9 => Just(0_u64), 1 => 0..40_u64];
+    proptest::collection::vec((pause(), late, event()), 1..60)
+}
+
+fn host(last: u8, port: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, last], port))
+}
+
+fn ask(client: u8, port: u16, server: u8, id: u16, name: u8, kind: u8) -> Message {
+    let mut query = *query(0, id, ["a", "b", "c"][usize::from(name)]);
+    query.envelope.src = host(client, 4000 + port);
+    query.envelope.dst = host(53 + server, 53);
+    if kind >= 2 {
+        query.envelope.transport = Transport::Tcp;
+        query.dns.question.as_mut().unwrap().qtype = if kind == 2 { 252 } else { 251 };
+    }
+    query
+}
+
+/// What a response may say: one of eight bodies, of records, rcode and TC.
+fn body(says: u8) -> (&'static [(u16, &'static str)], u16) {
+    const NEW: (u16, &str) = (6, "m. r. 9 1 1 1 1");
+    const OLD: (u16, &str) = (6, "m. r. 8 1 1 1 1");
+    const A: (u16, &str) = (1, "192.0.2.1");
+    const B: (u16, &str) = (1, "192.0.2.2");
+    match says {
+        0 => (&[NEW, A], 0),
+        1 => (&[A, B, NEW], 0),
+        2 => (&[NEW, OLD, A, NEW], 0),
+        3 => (&[NEW], 0),
+        4 => (&[B, A], 0),
+        5 => (&[], 2),
+        6 => (&[A], 0x200),
+        _ => (&[NEW, A, NEW], 0),
+    }
+}
+
+fn respond(query: &Message, twist: Twist, says: u8) -> Message {
+    let mut response = query.clone();
+    let (src, dst) = (query.envelope.src, query.envelope.dst);
+    (response.envelope.src, response.envelope.dst) = (dst, src);
+    let (records, bits) = body(says);
+    response.dns.flags = Flags(0x8000 | bits);
+    response.dns.answers = records
+        .iter()
+        .map(|(rtype, data)| Answer {
+            name: "a".into(),
+            class: 1,
+            rtype: *rtype,
+            ttl_seconds: u32::from(says),
+            data: (*data).into(),
+        })
+        .collect();
+    response.dns.counts.answer = u16::try_from(records.len()).unwrap();
+    match twist {
+        Twist::None => {}
+        Twist::NoQuestion => response.dns.question = None,
+        Twist::OtherId => response.dns.id += 1,
+        Twist::OtherQuestion => response.dns.question.as_mut().unwrap().qname = "b".into(),
+        Twist::OtherSource => response.envelope.src = host(66, 53),
+        Twist::OtherServerPort => response.envelope.src.set_port(54),
+        Twist::OtherClientPort => response.envelope.dst.set_port(4001),
+    }
+    response
+}
+
+/// The packets of a history: messages and ICMP errors, numbered.
+#[expect(clippy::result_large_err, reason = "an ICMP error is a packet like others here")]
+fn packets(history: &[(u64, u64, Event)]) -> Vec<Result<Message, Unreachable>> {
+    let mut asked: Vec<Message> = Vec::new();
+    let mut packets = Vec::new();
+    let mut now = 0;
+    for (pause, late, event) in history {
+        now += pause;
+        let earlier = |back: &usize| asked.len().checked_sub(1 + back).map(|at| asked[at].clone());
+        let made: Vec<_> = match event {
+            Event::Query { client, port, server, id, name, kind } => {
+                asked.push(ask(*client, *port, *server, *id, *name, *kind));
+                asked.last().cloned().map(Ok).into_iter().collect()
+            }
+            Event::Again(back) => earlier(back).map(Ok).into_iter().collect(),
+            Event::Response { to, twist, says, copies } => earlier(to)
+                .map(|query| vec![Ok(respond(&query, *twist, *says)); usize::from(*copies)])
+                .unwrap_or_default(),
+            Event::Icmp { to, quotes_id } => earlier(to)
+                .map(|query| {
+                    Err(Unreachable {
+                        id: MessageId::default(),
+                        ts: at(0),
+                        scope: 0,
+                        transport: query.envelope.transport,
+                        client: query.envelope.src,
+                        server: query.envelope.dst,
+                        cause: Cause::of_code(false, 3),
+                        query_id: quotes_id.then_some(query.dns.id),
+                    })
+                })
+                .into_iter()
+                .collect(),
+        };
+        for mut packet in made {
+            let ts = at(now.saturating_sub(*late));
+            match &mut packet {
+                Ok(message) => {
+                    message.envelope.ts = ts;
+                    message.envelope.id.origin.seq = packets.len() as u64;
+                }
+                Err(error) => error.ts = ts,
+            }
+            packets.push(packet);
+        }
+    }
+    packets
+}
+
+/// What the real pairer makes of the packets, packet by packet, and at the end.
+fn real(
+    packets: &[Result<Message, Unreachable>],
+    options: PairOptions,
+) -> Result<Vec<Vec<Outcome>>, TestCaseError> {
+    let mut pairer = Pairer::new(options);
+    let mut steps = Vec::new();
+    let (mut queries, mut responses, mut last) = (0, 0, at(0));
+    for packet in packets {
+        let mut out = Vec::new();
+        let mut each = |transaction: &Transaction<'_>| out.push(Outcome::of(transaction));
+        match packet {
+            Ok(message) => {
+                queries += u64::from(!message.dns.flags.response());
+                responses += u64::from(message.dns.flags.response());
+                last = message.envelope.ts;
+                pairer.observe(Box::new(message.clone()), &mut each);
+            }
+            Err(error) => {
+                last = error.ts;
+                pairer.unreachable(error, &mut each);
+            }
+        }
+        steps.push(out);
+        let counters = pairer.counters();
+        prop_assert!(balanced(&counters), "{counters:?}");
+        prop_assert_eq!(counters.queries, queries);
+        prop_assert_eq!(counters.responses + counters.continued, responses);
+        prop_assert!(counters.open <= options.max_transactions as u64);
+        prop_assert!(pairer.memory_bytes() <= options.memory_limit_bytes());
+    }
+    let mut out = Vec::new();
+    pairer.finish(last, &mut |transaction| out.push(Outcome::of(transaction)));
+    steps.push(out);
+    Ok(steps)
+}
+
+fn expected(packets: &[Result<Message, Unreachable>], options: PairOptions) -> Vec<Vec<Outcome>> {
+    let mut model = Model::new(options);
+    let mut steps = Vec::new();
+    let mut last = at(0);
+    for packet in packets {
+        let mut out = Vec::new();
+        match packet {
+            Ok(message) => {
+                last = message.envelope.ts;
+                if message.dns.flags.response() {
+                    model.response(message.clone(), &mut out);
+                } else {
+                    model.query(message.clone(), &mut out);
+                }
+            }
+            Err(error) => {
+                last = error.ts;
+                model.unreachable(error, &mut out);
+            }
+        }
+        steps.push(out);
+    }
+    let mut out = Vec::new();
+    model.finish(last, &mut out);
+    steps.push(out);
+    steps
+}
+
+fn options(max_transactions: usize) -> PairOptions {
+    PairOptions { query_timeout: Duration::from_secs(1), max_transactions }
+}
+
+/// Timers that ring in the same tick ring in the order in which they were set, which the model
+/// does not know.
+fn sorted(mut steps: Vec<Vec<Outcome>>) -> Vec<Vec<Outcome>> {
+    for step in &mut steps {
+        step.sort();
+    }
+    steps
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_model_agrees(history in history(), max_transactions in 1_usize..8) {
+        let packets = packets(&history);
+        let found = real(&packets, options(max_transactions))?;
+        prop_assert_eq!(&found, &real(&packets, options(max_transactions))?, "another result the second time");
+        prop_assert_eq!(sorted(found), sorted(expected(&packets, options(max_transactions))));
+    }
+}
+
+/// The histories are not all alike: every outcome that the model knows comes up.
+#[test]
+fn histories_meet_every_outcome() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    use std::collections::BTreeSet;
+    let mut runner = TestRunner::deterministic();
+    let mut met = BTreeSet::new();
+    for _ in 0..400 {
+        let history = history().new_tree(&mut runner).unwrap().current();
+        for outcome in expected(&packets(&history), options(4)).into_iter().flatten() {
+            let reason = outcome.stray.map(|(reason, resembles)| (reason, resembles.is_some()));
+            let transfer = outcome.transfer.map(|transfer| (transfer.0 > 1, transfer.4));
+            met.insert((outcome.status, outcome.conflict, reason, transfer));
+        }
+    }
+    let reasons: BTreeSet<_> = met.iter().filter_map(|met| met.2).collect();
+    assert_eq!(reasons.len(), 5, "{reasons:?}");
+    let statuses: BTreeSet<_> = met.iter().map(|met| met.0).collect();
+    assert_eq!(statuses.len(), 8, "{statuses:?}");
+    let transfers: BTreeSet<_> = met.iter().filter_map(|met| met.3).collect();
+    assert_eq!(transfers.len(), 4, "{transfers:?}");
+    assert!(met.iter().any(|met| met.1), "no conflict");
+}

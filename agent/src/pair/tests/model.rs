@@ -1,0 +1,434 @@
+//! Pairing as the contract has it: slow and obvious. Every query is kept in one list, and whatever
+//! is sought is sought from its beginning.
+//!
+//! Two things are not the contract's but the machine's, and are written down here too: timeouts are
+//! noticed in ticks of 2^24 ns, and who is evicted from a full table.
+
+use super::*;
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+/// What a transaction says, as far as pairing decides it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Outcome {
+    pub(super) status: Status,
+    pub(super) query: Option<u64>,
+    pub(super) response: Option<u64>,
+    pub(super) latency: Option<Duration>,
+    pub(super) retries: u32,
+    pub(super) conflict: bool,
+    pub(super) rejected: u32,
+    pub(super) transfer: Option<(u64, u64, u64, Duration, bool)>,
+    pub(super) stray: Option<(OrphanReason, Option<u64>)>,
+}
+
+impl Outcome {
+    pub(super) fn of(transaction: &Transaction<'_>) -> Self {
+        let seq = |message: &Message| message.envelope.id.origin.seq;
+        Self {
+            status: transaction.status,
+            query: transaction.query.map(seq),
+            response: transaction.response.map(seq),
+            latency: transaction.latency(),
+            retries: transaction.retries,
+            conflict: transaction.conflict,
+            rejected: transaction.rejected,
+            transfer: transaction
+                .transfer
+                .map(|t| (t.messages, t.bytes, t.records, t.duration, t.complete)),
+            stray: transaction
+                .stray
+                .map(|stray| (stray.reason, stray.resembles.map(|id| id.origin.seq))),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Fate {
+    Waiting,
+    Transferring { status: Status, messages: Vec<Message>, timer: Timestamp },
+    Answered { first: Box<Message>, since: Timestamp },
+    Failed { since: Timestamp },
+}
+
+#[derive(Debug)]
+struct Known {
+    query: Message,
+    fate: Fate,
+    retries: u32,
+    rejected: u32,
+    /// When it was spared from eviction, as a number that grows.
+    spared: Option<u64>,
+}
+
+pub(super) struct Model {
+    options: PairOptions,
+    known: Vec<Known>,
+    answered_pairs: HashSet<(IpAddr, IpAddr)>,
+    spared: u64,
+}
+
+const IDLE: Duration = Duration::from_secs(30);
+
+fn tick(time: Timestamp) -> u64 {
+    time.as_nanos() >> 24
+}
+
+/// Rcode and records.
+type Said = (u16, Vec<(String, u16, String)>);
+
+/// Rcode and records in any order; nothing for what was cut short.
+fn said(response: &Message) -> Option<Said> {
+    let mut records: Vec<_> = response
+        .dns
+        .answers
+        .iter()
+        .map(|a| (a.name.to_lowercase(), a.rtype, a.data.to_string()))
+        .collect();
+    records.sort();
+    (!response.dns.flags.truncated()).then(|| (response.dns.rcode(), records))
+}
+
+fn question(message: &Message) -> Option<(&str, u16, u16)> {
+    message.dns.question.as_ref().map(|q| (&*q.qname, q.qtype, q.qclass))
+}
+
+fn asks_for_transfer(query: &Message) -> bool {
+    query.envelope.transport == Transport::Tcp
+        && question(query).is_some_and(|(_, qtype, _)| qtype == 251 || qtype == 252)
+}
+
+/// RFC 5936, 2.2, and RFC 1995, 4: whether these messages are a transfer from its first SOA to its
+/// last. None while more must come; false where nothing can come any more.
+fn is_closed(query: &Message, messages: &[Message]) -> Option<bool> {
+    if messages.iter().any(|message| message.dns.rcode() != 0) {
+        return Some(false);
+    }
+    let records: Vec<Option<u32>> = messages
+        .iter()
+        .flat_map(|message| &message.dns.answers)
+        .map(|a| (a.rtype == 6).then(|| a.data.split(' ').nth(2).unwrap().parse().unwrap()))
+        .collect();
+    let incremental = question(query).is_some_and(|(_, qtype, _)| qtype == 251);
+    let Some(Some(newest)) = records.first() else { return Some(false) };
+    let newest_seen = records.iter().filter(|serial| **serial == Some(*newest)).count();
+    if incremental && records.len() == 1 && messages.len() == 1 {
+        return Some(true);
+    }
+    let has_differences =
+        incremental && matches!(records.get(1), Some(Some(serial)) if serial != newest);
+    (newest_seen >= if has_differences { 3 } else { 2 }).then_some(true)
+}
+
+impl Known {
+    fn ends(&self) -> (Transport, SocketAddr, SocketAddr) {
+        let (client, server) = self.query.ends();
+        (self.query.envelope.transport, client, server)
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(self.fate, Fate::Waiting)
+    }
+
+    fn outcome(&self, status: Status, response: Option<&Message>, conflict: bool) -> Outcome {
+        let since = self.query.envelope.ts;
+        let transfer = match &self.fate {
+            Fate::Transferring { messages, .. } => {
+                let last = messages.last().unwrap();
+                Some((
+                    messages.len() as u64,
+                    messages.iter().map(|m| u64::from(m.wire_bytes)).sum(),
+                    messages.iter().map(|m| m.dns.answers.len() as u64).sum(),
+                    last.envelope.ts.since(since),
+                    is_closed(&self.query, messages) == Some(true),
+                ))
+            }
+            _ => None,
+        };
+        Outcome {
+            status,
+            query: Some(self.query.envelope.id.origin.seq),
+            response: response.map(|r| r.envelope.id.origin.seq),
+            latency: response.map(|r| r.envelope.ts.since(since)),
+            retries: self.retries,
+            conflict,
+            rejected: self.rejected,
+            transfer,
+            stray: None,
+        }
+    }
+}
+
+impl Model {
+    pub(super) fn new(options: PairOptions) -> Self {
+        Self { options, known: Vec::new(), answered_pairs: HashSet::new(), spared: 0 }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.known.iter().filter(|known| known.is_waiting()).count()
+    }
+
+    fn deadline(&self, place: usize) -> Timestamp {
+        self.known[place].query.envelope.ts.plus(self.options.query_timeout)
+    }
+
+    fn fail(&mut self, place: usize, status: Status, now: Timestamp, out: &mut Vec<Outcome>) {
+        out.push(self.known[place].outcome(status, None, false));
+        self.known[place].fate = Fate::Failed { since: now };
+    }
+
+    fn close(&mut self, place: usize, now: Timestamp, out: &mut Vec<Outcome>) {
+        let known = &mut self.known[place];
+        let Fate::Transferring { status, messages, .. } = &known.fate else { return };
+        out.push(known.outcome(*status, messages.first(), false));
+        known.fate = match status {
+            Status::Answered => Fate::Answered { first: Box::new(messages[0].clone()), since: now },
+            _ => Fate::Failed { since: now },
+        };
+    }
+
+    pub(super) fn expire(&mut self, now: Timestamp, out: &mut Vec<Outcome>) {
+        for place in 0..self.known.len() {
+            let deadline = self.deadline(place);
+            match &mut self.known[place].fate {
+                Fate::Waiting if tick(deadline) < tick(now) => {
+                    self.fail(place, Status::Timeout, now, out);
+                }
+                Fate::Transferring { messages, timer, .. } if tick(*timer) < tick(now) => {
+                    let end = messages.last().unwrap().envelope.ts.plus(IDLE);
+                    if end < now {
+                        self.close(place, now, out);
+                    } else {
+                        *timer = end;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.known.retain(|known| match known.fate {
+            Fate::Answered { since, .. } | Fate::Failed { since } => {
+                now.since(since) <= Duration::from_secs(60)
+            }
+            _ => true,
+        });
+    }
+
+    pub(super) fn query(&mut self, query: Message, out: &mut Vec<Outcome>) {
+        let now = query.envelope.ts;
+        self.expire(now, out);
+        let same = self.known.iter().position(|known| {
+            Known::ends(known) == ends(&query)
+                && known.query.dns.id == query.dns.id
+                && question(&known.query) == question(&query)
+        });
+        if let Some(place) = same {
+            match self.known[place].fate {
+                Fate::Waiting if now <= self.deadline(place) => {
+                    self.known[place].retries += 1;
+                    return;
+                }
+                Fate::Waiting => self.fail(place, Status::Timeout, now, out),
+                Fate::Transferring { .. } => self.close(place, now, out),
+                _ => {}
+            }
+            self.known.remove(place);
+        }
+        while self.waiting() >= self.options.max_transactions {
+            let victim = self.victim();
+            self.fail(victim, Status::Evicted, now, out);
+        }
+        self.known.push(Known {
+            query,
+            fate: Fate::Waiting,
+            retries: 0,
+            rejected: 0,
+            spared: None,
+        });
+    }
+
+    /// The oldest between hosts that have not met; those older than it are spared. Else the one that
+    /// was spared first.
+    fn victim(&mut self) -> usize {
+        for (place, known) in self.known.iter_mut().enumerate() {
+            if known.is_waiting() && known.spared.is_none() {
+                let (_, client, server) = known.ends();
+                if !self.answered_pairs.contains(&(client.ip(), server.ip())) {
+                    return place;
+                }
+                self.spared += 1;
+                known.spared = Some(self.spared);
+            }
+        }
+        let waiting = self.known.iter().enumerate().filter(|(_, known)| known.is_waiting());
+        waiting.min_by_key(|(_, known)| known.spared).unwrap().0
+    }
+
+    pub(super) fn response(&mut self, response: Message, out: &mut Vec<Outcome>) {
+        let now = response.envelope.ts;
+        self.expire(now, out);
+        let Some(place) = self.answered_by(&response) else {
+            let (reason, place) = self.resembled(&response);
+            let resembles = place.map(|place| {
+                let known = &mut self.known[place];
+                known.rejected += u32::from(known.is_waiting());
+                known.query.envelope.id.origin.seq
+            });
+            out.push(Outcome {
+                status: Status::Orphan,
+                query: None,
+                response: Some(response.envelope.id.origin.seq),
+                latency: None,
+                retries: 0,
+                conflict: false,
+                rejected: 0,
+                transfer: None,
+                stray: Some((reason, resembles)),
+            });
+            return;
+        };
+        if self.known[place].is_waiting() && now > self.deadline(place) {
+            self.fail(place, Status::Timeout, now, out);
+        }
+        if let Fate::Transferring { messages, .. } = &self.known[place].fate
+            && now > messages.last().unwrap().envelope.ts.plus(IDLE)
+        {
+            self.close(place, now, out);
+        }
+        self.take(place, response, out);
+    }
+
+    fn take(&mut self, place: usize, response: Message, out: &mut Vec<Outcome>) {
+        let now = response.envelope.ts;
+        let known = &mut self.known[place];
+        let is_transfer = asks_for_transfer(&known.query);
+        let status = match &mut known.fate {
+            Fate::Transferring { messages, .. } => {
+                messages.push(response);
+                if is_closed(&known.query, messages).is_some() {
+                    self.close(place, now, out);
+                }
+                return;
+            }
+            Fate::Answered { first, .. } => {
+                let refused = first.dns.rcode() != 0;
+                let (before, after) = (said(first), said(&response));
+                let comparable = !is_transfer || refused;
+                let conflict = comparable && before.is_some() && after.is_some() && before != after;
+                if before.is_none() && !is_transfer {
+                    **first = response.clone();
+                }
+                out.push(known.outcome(Status::Duplicate, Some(&response), conflict));
+                return;
+            }
+            Fate::Waiting => Status::Answered,
+            Fate::Failed { .. } => Status::Late,
+        };
+        if status == Status::Answered {
+            let (_, client, server) = known.ends();
+            self.answered_pairs.insert((client.ip(), server.ip()));
+        }
+        if is_transfer && response.dns.rcode() == 0 {
+            let was_failed = match known.fate {
+                Fate::Failed { since } => Some(since),
+                _ => None,
+            };
+            let messages = vec![response];
+            let is_over = is_closed(&known.query, &messages).is_some();
+            known.fate = Fate::Transferring { status, messages, timer: now.plus(IDLE) };
+            if is_over {
+                self.close(place, now, out);
+                if let Some(since) = was_failed {
+                    self.known[place].fate = Fate::Failed { since };
+                }
+            }
+            return;
+        }
+        out.push(known.outcome(status, Some(&response), false));
+        if status == Status::Answered {
+            known.fate = Fate::Answered { first: Box::new(response), since: now };
+        }
+    }
+
+    /// The contract's key; where the response has no question: a transfer under way, else the oldest
+    /// that waits, else the newest.
+    fn answered_by(&self, response: &Message) -> Option<usize> {
+        let candidates: Vec<usize> = (0..self.known.len())
+            .filter(|&place| {
+                self.known[place].ends() == ends(response)
+                    && self.known[place].query.dns.id == response.dns.id
+            })
+            .collect();
+        let find = |wanted: &dyn Fn(&Known) -> bool| {
+            candidates.iter().copied().find(|&place| wanted(&self.known[place]))
+        };
+        match question(response) {
+            Some(asked) => find(&|known| question(&known.query) == Some(asked)),
+            None => find(&|known| matches!(known.fate, Fate::Transferring { .. }))
+                .or_else(|| find(&Known::is_waiting))
+                .or_else(|| candidates.last().copied()),
+        }
+    }
+
+    /// What an orphan looks like: a query that waits rather than one that does not, then in the
+    /// order of the reasons, then the newest; of those with another id, the oldest.
+    fn resembled(&self, response: &Message) -> (OrphanReason, Option<usize>) {
+        let (transport, client, server) = ends(response);
+        let mut found = Vec::new();
+        for (place, known) in self.known.iter().enumerate() {
+            let (its_transport, its_client, its_server) = known.ends();
+            if its_transport != transport || its_client.ip() != client.ip() {
+                continue;
+            }
+            let same_id = known.query.dns.id == response.dns.id;
+            let same_question =
+                question(response).is_none() || question(response) == question(&known.query);
+            let same_source = its_server.ip() == server.ip();
+            let same_ports =
+                (its_client.port(), its_server.port()) == (client.port(), server.port());
+            let same_client_port = its_client.port() == client.port();
+            let reason = match (same_id, same_question, same_source, same_ports) {
+                (true, true, false, _) if same_client_port => OrphanReason::WrongSource,
+                (true, true, true, false) => OrphanReason::WrongPort,
+                (true, false, true, true) => OrphanReason::WrongQuestion,
+                (false, true, true, true) if known.is_waiting() => OrphanReason::WrongId,
+                _ => continue,
+            };
+            let order = i64::try_from(place).unwrap();
+            let order = if reason == OrphanReason::WrongId { order } else { -order };
+            found.push((!known.is_waiting(), reason, order, place));
+        }
+        found.sort_unstable();
+        found.first().map_or((OrphanReason::NoQuery, None), |found| (found.1, Some(found.3)))
+    }
+
+    pub(super) fn unreachable(&mut self, error: &Unreachable, out: &mut Vec<Outcome>) {
+        self.expire(error.ts, out);
+        let found = self.known.iter().position(|known| {
+            known.is_waiting()
+                && known.ends() == (error.transport, error.client, error.server)
+                && error.query_id.is_none_or(|id| id == known.query.dns.id)
+        });
+        if let Some(place) = found {
+            self.fail(place, Status::IcmpError, error.ts, out);
+        }
+    }
+
+    pub(super) fn finish(&mut self, now: Timestamp, out: &mut Vec<Outcome>) {
+        self.expire(now, out);
+        for place in 0..self.known.len() {
+            match self.known[place].fate {
+                Fate::Waiting if self.deadline(place) < now => {
+                    self.fail(place, Status::Timeout, now, out);
+                }
+                Fate::Waiting => out.push(self.known[place].outcome(Status::Open, None, false)),
+                Fate::Transferring { .. } => self.close(place, now, out),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn ends(message: &Message) -> (Transport, SocketAddr, SocketAddr) {
+    let (client, server) = message.ends();
+    (message.envelope.transport, client, server)
+}

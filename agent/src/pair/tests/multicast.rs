@@ -1,0 +1,169 @@
+//! mDNS and LLMNR.
+
+use super::*;
+
+const MDNS: &str = "224.0.0.251:5353";
+const PTR: u16 = 12;
+
+/// A message of multicast DNS; a response has the records' names, all PTR.
+fn mdns(ms: u64, src: &str, dst: &str, qname: Option<&str>, records: &[&str]) -> Box<Message> {
+    let mut message = message(ms, 0, qname, qname.is_none());
+    message.envelope.src = src.parse().unwrap();
+    message.envelope.dst = dst.parse().unwrap();
+    if let Some(question) = &mut message.dns.question {
+        question.qtype = PTR;
+    }
+    let record = |name: &&str| Answer {
+        name: (*name).into(),
+        class: 1,
+        rtype: PTR,
+        ttl_seconds: 120,
+        data: format!("{src}.local").into(),
+    };
+    message.dns.answers = records.iter().map(record).collect();
+    message
+}
+
+/// Statuses, the query's sender, the response's sender.
+fn outcomes(
+    pairer: &mut Pairer,
+    messages: impl IntoIterator<Item = Box<Message>>,
+) -> Vec<(Status, Option<String>, Option<String>)> {
+    let mut seen = Vec::new();
+    let sender = |message: &Message| message.envelope.src.ip().to_string();
+    for message in messages {
+        pairer.observe(message, &mut |t| {
+            seen.push((t.status, t.query.map(sender), t.response.map(sender)));
+        });
+        assert!(balanced(&pairer.counters()));
+    }
+    seen
+}
+
+fn outcome(
+    status: Status,
+    query: &str,
+    response: &str,
+) -> (Status, Option<String>, Option<String>) {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    (status, some(query), some(response))
+}
+
+#[test]
+fn a_response_to_all_answers_everyone_who_asked() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let messages = vec![
+        mdns(0, "10.0.0.1:5353", MDNS, Some("_ipp._tcp.local"), &[]),
+        mdns(5, "10.0.0.2:5353", MDNS, Some("_ipp._tcp.local"), &[]),
+        mdns(7, "10.0.0.2:5353", MDNS, Some("_ssh._tcp.local"), &[]),
+        mdns(20, "10.0.0.9:5353", MDNS, None, &["_IPP._tcp.local"]),
+        mdns(30, "10.0.0.8:5353", MDNS, None, &["_ipp._tcp.local"]),
+    ];
+    assert_eq!(
+        outcomes(&mut pairer, messages),
+        [
+            outcome(Status::Answered, "10.0.0.1", "10.0.0.9"),
+            outcome(Status::Answered, "10.0.0.2", "10.0.0.9"),
+            outcome(Status::Duplicate, "10.0.0.2", "10.0.0.8"),
+        ]
+    );
+    let counters = pairer.counters();
+    assert_eq!((counters.responses, counters.shared, counters.open), (3, 1, 1));
+}
+
+#[test]
+fn the_wish_for_a_unicast_response_is_no_part_of_the_class() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let mut query = mdns(0, "10.0.0.1:5353", MDNS, Some("a.local"), &[]);
+    query.dns.question.as_mut().unwrap().qclass = 0x8001;
+    assert_eq!(query.class_of(query.dns.question.as_ref().unwrap()), 1);
+    let other = mdns(1, "10.0.0.2:5353", MDNS, Some("a.local"), &[]);
+    let reply = mdns(9, "10.0.0.9:5353", "10.0.0.1:5353", None, &["a.local"]);
+    // Sent to the one who asked for it, it answers no other.
+    assert_eq!(
+        outcomes(&mut pairer, vec![query, other, reply]),
+        [outcome(Status::Answered, "10.0.0.1", "10.0.0.9")]
+    );
+}
+
+#[test]
+fn what_nobody_asked_for_is_an_announcement() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let mut seen = Vec::new();
+    let query = mdns(0, "10.0.0.1:5353", MDNS, Some("a.local"), &[]);
+    let unasked = mdns(1, "10.0.0.9:5353", MDNS, None, &["b.local"]);
+    let too_late = mdns(5900, "10.0.0.9:5353", MDNS, None, &["a.local"]);
+    for message in [query, unasked, too_late] {
+        pairer.observe(message, &mut |t| seen.push((t.status, t.stray)));
+    }
+    let announcement = Some(Stray { reason: OrphanReason::Announcement, resembles: None });
+    let orphan = (Status::Orphan, announcement);
+    assert_eq!(seen, [orphan, (Status::Timeout, None), orphan]);
+}
+
+#[test]
+fn a_host_that_takes_a_name_does_not_answer_its_own_probe() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let mut probe = mdns(0, "10.0.0.1:5353", MDNS, Some("me.local"), &[]);
+    probe.dns.counts.authority = 1;
+    probe.dns.question.as_mut().unwrap().qtype = 255;
+    let announcement = mdns(750, "10.0.0.1:5353", MDNS, None, &["me.local"]);
+    let objection = mdns(800, "10.0.0.2:5353", MDNS, None, &["me.local"]);
+    assert_eq!(
+        outcomes(&mut pairer, vec![probe, announcement, objection]),
+        [
+            outcome(Status::Orphan, "", "10.0.0.1"),
+            outcome(Status::Answered, "10.0.0.1", "10.0.0.2"),
+        ]
+    );
+}
+
+#[test]
+fn unicast_responses_to_a_group_repeat_id_and_question() {
+    for (group, port) in [
+        (MDNS, 5353),
+        ("[ff02::fb]:5353", 5353),
+        ("224.0.0.252:5355", 5355),
+        ("[ff02::1:3]:5355", 5355),
+    ] {
+        let mut pairer = Pairer::new(PairOptions::default());
+        let is_v6 = group.starts_with('[');
+        let ip =
+            |host: u16| if is_v6 { format!("[fe80::{host}]") } else { format!("10.0.0.{host}") };
+        let asker = format!("{}:50000", ip(1));
+        let send = |ms, id, src: &str, dst: &str, response| {
+            let mut message = message(ms, id, Some("printer"), response);
+            message.envelope.src = src.parse().unwrap();
+            message.envelope.dst = dst.parse().unwrap();
+            message
+        };
+        let responder = |host| format!("{}:{port}", ip(host));
+        let messages = vec![
+            send(0, 7, &asker, group, false),
+            send(1, 8, &responder(9), &asker, true),
+            send(2, 7, &responder(9), &asker, true),
+            send(3, 7, &responder(8), &asker, true),
+        ];
+        let statuses: Vec<_> =
+            outcomes(&mut pairer, messages).into_iter().map(|outcome| outcome.0).collect();
+        let expected = [Status::Orphan, Status::Answered, Status::Duplicate];
+        assert_eq!(statuses, expected, "{group}");
+    }
+}
+
+#[test]
+fn ordinary_dns_on_the_port_of_mdns_pairs_by_the_ordinary_key() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let send = |ms, src: &str, dst: &str, response| {
+        let mut message = message(ms, 77, Some("example.test"), response);
+        message.envelope.src = src.parse().unwrap();
+        message.envelope.dst = dst.parse().unwrap();
+        message
+    };
+    let messages = vec![
+        send(0, "10.0.0.1:40000", "10.0.0.53:5353", false),
+        send(1, "10.0.0.53:5353", "10.0.0.1:40000", true),
+    ];
+    let expected = [outcome(Status::Answered, "10.0.0.1", "10.0.0.53")];
+    assert_eq!(outcomes(&mut pairer, messages), expected);
+}

@@ -1,0 +1,261 @@
+//! Properties of all rooms together: whatever comes in whatever order, every unit is counted.
+
+use super::*;
+use crate::capture::{Body, Origin, Sight};
+use crate::join::Joining;
+use crate::ledger::Delivery;
+use crate::net::{craft, protocol};
+use crate::record::Identity;
+use crate::sink::null::Null;
+use crate::sink::{Batch, Failure, Look, Sink, Stream, StreamSet};
+use proptest::prelude::*;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+const CLIENT: &str = "192.0.2.1:1024";
+const OTHER: &str = "192.0.2.1:1025";
+const SERVER: &str = "192.0.2.53:53";
+
+/// A sink that keeps what it is given.
+struct Keeper {
+    inner: Null,
+    kept: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Sink for Keeper {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn wants(&self, stream: Stream) -> bool {
+        self.inner.wants(stream)
+    }
+
+    fn look(&self) -> Look {
+        Look::Json
+    }
+
+    fn offer(&mut self, batch: &Arc<Batch>) {
+        let mut kept = self.kept.lock().unwrap();
+        batch.iter().for_each(|record| kept.extend_from_slice(record.line));
+        self.inner.offer(batch);
+    }
+
+    fn wait_for_room(&self, _: &Batch, _: Duration) -> bool {
+        true
+    }
+
+    fn flush(&mut self, _: Duration) -> bool {
+        true
+    }
+
+    fn close(&mut self) {}
+
+    fn counters(&self) -> BTreeMap<String, Delivery> {
+        self.inner.counters()
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        None
+    }
+}
+
+/// A response to a query of [`craft::query`]: with so many SOA records of the root in its answer,
+/// and with another qtype in its question.
+fn response(query: &[u8], soa_records: u8) -> Vec<u8> {
+    let mut message = query.to_vec();
+    message[2] |= 0x80;
+    message[7] = soa_records;
+    for _ in 0..soa_records {
+        message.extend([0, 0, 6, 0, 1, 0, 0, 0, 9, 0, 22, 0, 0]);
+        message.extend([0; 20]);
+    }
+    message
+}
+
+/// The same question, asked for a zone transfer.
+fn transfer(mut query: Vec<u8>) -> Vec<u8> {
+    let qtype = query.len() - 3;
+    query[qtype] = 252;
+    query
+}
+
+/// A TCP conversation, in segments of so many octets.
+fn stream(src: &str, dst: &str, messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
+    let octets: Vec<u8> = messages.iter().flat_map(|message| craft::framed(message)).collect();
+    let mut packets = vec![craft::tcp(src, dst, 99, craft::SYN, &[])];
+    let mut seq = 100;
+    for part in octets.chunks(size) {
+        packets.push(craft::tcp(src, dst, seq, craft::ACK, part));
+        seq += u32::try_from(part.len()).unwrap();
+    }
+    packets.push(craft::tcp(src, dst, seq, craft::FIN | craft::ACK, &[]));
+    packets
+}
+
+/// Packets of every kind, few enough that they meet.
+fn pool() -> Vec<Vec<u8>> {
+    let (a, b) = (craft::query(1, "a"), craft::query(2, "b"));
+    let axfr = transfer(craft::query(1, "a"));
+    let reset = craft::tcp(SERVER, CLIENT, 150, craft::RST, &[]);
+    let mut packets = vec![vec![0x45, 0, 0], vec![0x60; 60], reset];
+    for client in [CLIENT, OTHER] {
+        for query in [&a, &b] {
+            packets.push(craft::udp(client, SERVER, query));
+            packets.push(craft::udp(SERVER, client, &response(query, 0)));
+            packets.push(craft::udp(SERVER, client, &response(query, 1)));
+        }
+        packets.push(craft::udp(client, SERVER, &a[..9]));
+        packets.push(craft::udp(SERVER, client, &[0, 1, 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0]));
+    }
+    packets.extend(craft::fragments(&craft::udp(SERVER, CLIENT, &response(&a, 2)), 7, 24));
+    packets.extend(stream(CLIENT, SERVER, &[axfr.clone(), b.clone()], 20));
+    let answers = [response(&axfr, 1), response(&axfr, 0), response(&axfr, 1), response(&b, 0)];
+    packets.extend(stream(SERVER, CLIENT, &answers, 64));
+    let mut icmp = vec![3, 3, 0, 0, 0, 0, 0, 0];
+    icmp.extend(craft::udp(CLIENT, SERVER, &a));
+    let (from, to) = ([192, 0, 2, 53].into(), [192, 0, 2, 1].into());
+    packets.push(craft::ip(from, to, protocol::ICMP, &icmp));
+    // Only the eight octets of the UDP header, as RFC 792 asks for.
+    packets.push(craft::ip(from, to, protocol::ICMP, &icmp[..8 + 20 + 8]));
+    packets
+}
+
+/// A packet of the pool, octets of it captured, milliseconds since the one before.
+type Step = (usize, Option<usize>, u64);
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let clip = prop_oneof![9 => Just(None), 1 => (0..80_usize).prop_map(Some)];
+    let pause = prop_oneof![12 => 0..20_u64, 2 => 400..600_u64, 1 => 20_000..70_000_u64];
+    prop::collection::vec((0..pool().len(), clip, pause), 1..150)
+}
+
+const EPOCH: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
+
+const PAIRING: PairOptions =
+    PairOptions { query_timeout: Duration::from_millis(500), max_transactions: 3 };
+
+fn decoding() -> DecoderOptions {
+    DecoderOptions {
+        tcp_memory_bytes: 4096,
+        tcp_streams: 2,
+        fragment_memory_bytes: 2048,
+        fragment_datagrams: 2,
+        ..DecoderOptions::default()
+    }
+}
+
+fn taken(packets: u64) -> Taken {
+    let kernel = Kernel { seen: packets, submitted: packets, ..Kernel::default() };
+    let ring = Ring { submitted: packets, received: packets, ..Ring::default() };
+    (BTreeMap::from([("replay".to_owned(), kernel)]), ring)
+}
+
+/// The records of a run of packets, checked after each.
+fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCaseError> {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let streams = StreamSet::SHOWN.with(Stream::Messages).with(Stream::Dlq);
+    let keeper = Keeper { inner: Null::new("keeper".into(), streams), kept: Arc::clone(&kept) };
+    let identity = Identity::new("node".into(), None, EPOCH, HashMap::new());
+    let options = OutputOptions { identity, enricher: None, wait_for_sinks: None };
+    let output = Output::new(options, vec![Box::new(keeper)]);
+    let mut pipeline = Pipeline::new(decoding(), PAIRING, Joining::Auto, output);
+    let (mut now, mut seq) = (EPOCH, 0);
+    for (which, captured, pause) in steps {
+        seq += 1;
+        now = now.plus(Duration::from_millis(*pause));
+        let whole = &pool[*which];
+        let bytes = &whole[..captured.unwrap_or(whole.len()).min(whole.len())];
+        pipeline.observe(&Packet {
+            ts: now,
+            origin: Origin { cpu: 0, seq },
+            scope: 0,
+            sight: Sight::Passive,
+            task: None,
+            datagram_bytes: 0,
+            cgroup_id: 0,
+            body: Body::Ip { bytes, wire_bytes: u32::try_from(whole.len()).unwrap() },
+        });
+        pipeline.flush_batches();
+        let counters = pipeline.counters(taken(seq));
+        prop_assert_eq!(counters.imbalances(), []);
+        prop_assert!(pipeline.decoder.memory_bytes() <= 4096 + 2048);
+        prop_assert!(pipeline.pairer.memory_bytes() <= PAIRING.memory_limit_bytes());
+        prop_assert!(counters.pairing.open <= 3);
+    }
+    pipeline.finish(now);
+    let counters = pipeline.counters(taken(seq));
+    prop_assert_eq!(counters.imbalances(), []);
+    let kept = kept.lock().unwrap().clone();
+    Ok((kept, counters))
+}
+
+/// The records are those that the counters tell of: messages, dead letters, transactions by status.
+fn check_records(records: &[u8], counters: &Counters) -> Result<(), TestCaseError> {
+    let mut found: BTreeMap<String, u64> = BTreeMap::new();
+    for line in records.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
+        let record: Value = serde_json::from_slice(line).unwrap();
+        let kind = record["status"].as_str().or(record["schema"].as_str()).unwrap();
+        *found.entry(kind.to_owned()).or_default() += 1;
+    }
+    let pairing = &counters.pairing;
+    for (kind, count) in [
+        ("dns.message/1", counters.decode.messages),
+        ("answered", pairing.answered),
+        ("timeout", pairing.timeout),
+        ("icmp_error", pairing.icmp_error),
+        ("evicted", pairing.evicted),
+        ("open", pairing.open),
+        ("late", pairing.late),
+        ("duplicate", pairing.duplicate),
+        ("orphan", pairing.orphan),
+    ] {
+        prop_assert_eq!(found.get(kind).copied().unwrap_or_default(), count, "{}", kind);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn every_unit_is_counted_whatever_comes(steps in steps()) {
+        let pool = pool();
+        let (records, counters) = run(&pool, &steps)?;
+        check_records(&records, &counters)?;
+        let again = run(&pool, &steps)?;
+        prop_assert!(again == (records, counters), "another result the second time");
+    }
+
+    /// The same packets in their order, with losses and copies: near enough to honest traffic that
+    /// conversations complete.
+    #[test]
+    fn losses_and_copies_are_counted(
+        fates in prop::collection::vec((0..10_u8, 0..20_u64), pool().len()),
+        rounds in 1..4_usize,
+    ) {
+        let pool = pool();
+        let mut steps: Vec<Step> = Vec::new();
+        for (place, (fate, pause)) in fates.iter().enumerate() {
+            let copies = match fate { 0 => 0, 1 => 2, _ => 1 };
+            steps.extend(vec![(place, None, *pause); copies]);
+        }
+        let steps = steps.repeat(rounds);
+        let (records, counters) = run(&pool, &steps)?;
+        check_records(&records, &counters)?;
+    }
+}
+
+/// The pool is worth shuffling: in its order, with a millisecond between packets, every room has
+/// something to do.
+#[test]
+fn the_pool_has_work_for_every_room() {
+    let pool = pool();
+    let steps: Vec<Step> = (0..pool.len()).map(|place| (place, None, 1)).collect();
+    let (_, counters) = run(&pool, &steps).unwrap();
+    let pairing = &counters.pairing;
+    assert_eq!((pairing.answered, pairing.continued), (6, 2), "{pairing:?}");
+    assert!(pairing.duplicate > 0, "{pairing:?}");
+    assert!(counters.decode.malformed.values().sum::<u64>() >= 3, "{:?}", counters.decode);
+}

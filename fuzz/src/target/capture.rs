@@ -1,0 +1,97 @@
+//! Capture files, compressed ones too, through the whole pipeline.
+
+use crate::corpus::Corpus;
+use crate::craft;
+use crate::rig::{Bounds, Rig};
+use dnscribe::capture::ports::PortSet;
+use dnscribe::capture::replay::Replay;
+use std::io::{Cursor, Write as _};
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+
+/// Packets of one file that are looked at: some octets unpack to gigabytes.
+const MAX_PACKETS: u64 = 2000;
+
+/// See [`super::Target::run`].
+pub fn run(data: &[u8]) {
+    let mut rig = Rig::new(Bounds::tight(), false);
+    let mut replay = Replay::new(PortSet::default());
+    let input = Box::new(Cursor::new(data.to_vec()));
+    let result = replay.stream("fuzz", input, &mut |packet, passed| {
+        rig.replay(packet);
+        let (hooks, taken) = passed.counters();
+        assert_eq!(taken.received, rig.packets());
+        assert!(hooks.values().all(|hook| hook.seen >= hook.submitted));
+        if rig.packets() < MAX_PACKETS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    if let Err(error) = result {
+        assert!(error.to_string().starts_with("fuzz: "), "{error}");
+    }
+    rig.end();
+}
+
+/// Small captures, and one of our own in every packing.
+pub fn seeds(corpus: &Corpus) -> Vec<Vec<u8>> {
+    let mut seeds = corpus.captures.clone();
+    let plain = pcap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    if gzip.write_all(&plain).is_ok() {
+        seeds.extend(gzip.finish());
+    }
+    seeds.extend(zstd::encode_all(plain.as_slice(), 1));
+    seeds.push(pcapng());
+    seeds.push(plain);
+    seeds
+}
+
+fn packets() -> [Vec<u8>; 2] {
+    let client = SocketAddr::from(([192, 0, 2, 1], 1024));
+    let server = SocketAddr::from(([192, 0, 2, 53], 53));
+    [
+        craft::udp(client, server, &craft::query(1, b"www")),
+        craft::udp(server, client, &craft::response(1, b"www")),
+    ]
+}
+
+/// Link type of packets that begin with their IP header.
+const RAW: u16 = 101;
+
+fn pcap() -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, RAW.into()] {
+        file.extend(u32::to_le_bytes(word));
+    }
+    for (number, packet) in (1_u32..).zip(packets()) {
+        let length = u32::try_from(packet.len()).unwrap_or_default();
+        for word in [1_700_000_000, number, length, length] {
+            file.extend(word.to_le_bytes());
+        }
+        file.extend(packet);
+    }
+    file
+}
+
+/// A section header, an interface of microseconds, and the packets in enhanced blocks.
+fn pcapng() -> Vec<u8> {
+    let mut file = Vec::new();
+    let section = [0x1a2b_3c4d, 1, u32::MAX, u32::MAX];
+    block(&mut file, 0x0a0d_0d0a, &section.map(u32::to_le_bytes).concat());
+    let interface = [u32::from(RAW), 0, 0x0001_0009, 6, 0];
+    block(&mut file, 1, &interface.map(u32::to_le_bytes).concat());
+    for packet in packets() {
+        let length = u32::try_from(packet.len()).unwrap_or_default();
+        let mut body = [0, 0x0006_0a5c, 7, length, length].map(u32::to_le_bytes).concat();
+        body.extend(&packet);
+        body.resize(body.len().next_multiple_of(4), 0);
+        block(&mut file, 6, &body);
+    }
+    file
+}
+
+fn block(file: &mut Vec<u8>, kind: u32, body: &[u8]) {
+    let length = u32::try_from(body.len() + 12).unwrap_or_default().to_le_bytes();
+    file.extend(kind.to_le_bytes());
+    file.extend(length);
+    file.extend(body);
+    file.extend(length);
+}

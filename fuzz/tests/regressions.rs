@@ -1,0 +1,32 @@
+//! Inputs that once broke something, from `tests/fuzz-regressions/TARGET`.
+
+use dnscribe_fuzz::Target;
+use dnscribe_tests::environment;
+use std::fs;
+
+#[test]
+fn what_once_broke_stays_mended() {
+    let folder = environment::workspace().join("tests/fuzz-regressions");
+    for entry in fs::read_dir(&folder).unwrap() {
+        let entry = entry.unwrap();
+        if !entry.path().is_dir() {
+            continue;
+        }
+        let name = entry.file_name().into_string().unwrap();
+        let target = Target::named(&name).unwrap_or_else(|| panic!("{}", Target::unknown(&name)));
+        for input in fs::read_dir(entry.path()).unwrap() {
+            let path = input.unwrap().path();
+            eprintln!("{}", path.display());
+            target.run(&fs::read(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_seeds_break_nothing() {
+    for target in Target::ALL {
+        for seed in target.seeds(&dnscribe_fuzz::corpus::Corpus::load().unwrap()) {
+            target.run(&seed);
+        }
+    }
+}

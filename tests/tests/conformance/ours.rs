@@ -1,0 +1,178 @@
+//! What the agent's own records say of a capture: `dnscribe replay`, as a user runs it.
+
+use super::fields::{Fields, moment};
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use dnscribe::capture::Packet;
+use dnscribe::capture::ports::PortSet;
+use dnscribe::capture::replay::{Passed, Replay};
+use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
+use dnscribe_tests::{environment, ledger, shell};
+use serde_json::Value;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::Command;
+
+/// The records of one capture.
+#[derive(Debug, Default)]
+pub struct Ours {
+    pub messages: Vec<Value>,
+    pub transactions: Vec<Value>,
+    /// Messages that were framed, but cannot be read.
+    pub refused: Vec<Refused>,
+}
+
+/// A message in a dead letter.
+#[derive(Debug)]
+pub struct Refused {
+    pub frame: u64,
+    /// Absent where it is shorter than a header.
+    pub header: Option<Header>,
+    pub bytes: u64,
+}
+
+/// The part of a refused message that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub id: u16,
+    pub response: bool,
+}
+
+/// Replays a capture. No query times out: the references know no timeout.
+pub fn replay(capture: &Path, ports: &str) -> Result<Ours> {
+    let mut command = Command::new(environment::binary()?);
+    command.arg("replay").arg(capture).args(["--port", ports, "--output", "json"]);
+    command.args(["--stream", "messages,transactions,dlq,ledger", "--query-timeout", "10000000s"]);
+    let output = shell::output(&mut command)?;
+    let mut ours = Ours::default();
+    let mut last = Value::Null;
+    for line in String::from_utf8(output.stdout)?.lines() {
+        let record: Value = serde_json::from_str(line)?;
+        match record["schema"].as_str().context("no schema")? {
+            "dns.message/1" => ours.messages.push(record),
+            "dns.transaction/1" => ours.transactions.push(record),
+            "dns.dlq/1" => ours.refused.extend(refused(&record)?),
+            "dns.ledger/1" => last = record,
+            other => anyhow::bail!("a record of {other}"),
+        }
+    }
+    ensure!(last["final"] == true, "no final ledger record");
+    ledger::verify(&last)?;
+    Ok(ours)
+}
+
+/// A dead letter that holds a DNS message; none for one that its transport could not deliver.
+fn refused(record: &Value) -> Result<Option<Refused>> {
+    if !record["reason"].as_str().is_some_and(|reason| reason.starts_with("dns_")) {
+        return Ok(None);
+    }
+    let octets = BASE64.decode(record["bytes"].as_str().context("no octets")?)?;
+    Ok(Some(Refused { frame: frame(record)?, header: header(&octets), bytes: octets.len() as u64 }))
+}
+
+fn header(octets: &[u8]) -> Option<Header> {
+    let header: &[u8; 12] = octets.first_chunk()?;
+    let id = u16::from_be_bytes([header[0], header[1]]);
+    Some(Header { id, response: header[2] & 0x80 != 0 })
+}
+
+/// The frame that completed a message.
+pub fn frame(record: &Value) -> Result<u64> {
+    record["seq"].as_u64().context("no seq")
+}
+
+/// The header of a message's record, as far as it tells messages of one frame apart.
+pub fn identity(record: &Value) -> Result<Header> {
+    let id = record["id"].as_u64().context("no id")?;
+    Ok(Header { id: u16::try_from(id)?, response: record["qr"] == "response" })
+}
+
+/// The fields of a message's record by the names that [`super::golden`] gives them.
+pub fn fields(record: &Value) -> Result<Fields> {
+    let mut fields = Fields::default();
+    fields.set("ts", moment(record["ts"].as_str().context("no ts")?)?);
+    fields.set("malformed", false);
+    for (name, key) in [("src", "src_ip"), ("dst", "dst_ip"), ("bytes", "captured_bytes")] {
+        fields.set(name, text(&record[key]));
+    }
+    for name in [
+        "transport",
+        "src_port",
+        "dst_port",
+        "clipped",
+        "id",
+        "qr",
+        "opcode",
+        "rcode",
+        "question_count",
+        "answer_count",
+        "authority_count",
+        "additional_count",
+        "qname",
+        "qtype",
+        "qclass",
+    ] {
+        fields.set(name, text(&record[name]));
+    }
+    let flags = record["flags"].as_array().context("no flags")?;
+    for name in ["aa", "tc", "rd", "ra", "ad", "cd"] {
+        fields.set(name, flags.iter().any(|flag| flag == name));
+    }
+    let none = Vec::new();
+    let answers = record["answers"].as_array().unwrap_or(&none);
+    fields.set("answers", answers.len());
+    for (place, answer) in answers.iter().enumerate() {
+        for name in ["name", "type", "ttl", "data"] {
+            fields.set(&format!("answers[{place}].{name}"), text(&answer[name]));
+        }
+        let class = answer["class"].as_str().unwrap_or("IN");
+        fields.set(&format!("answers[{place}].class"), class);
+    }
+    edns(&mut fields, &record["edns"]);
+    Ok(fields)
+}
+
+fn edns(fields: &mut Fields, edns: &Value) {
+    fields.set("edns", edns.is_object());
+    for name in ["udp_size", "do", "version", "ecs", "nsid", "cookie"] {
+        fields.set(&format!("edns.{name}"), text(&edns[name]));
+    }
+    let none = Vec::new();
+    let options = edns["options"].as_array().unwrap_or(&none).iter();
+    let codes: Vec<u64> = options.filter_map(|option| option["code"].as_u64()).collect();
+    fields.set("edns.options", format!("{codes:?}"));
+    let ede = &edns["ede"];
+    let shown = ede.is_object().then(|| format!("{} {}", text(&ede["code"]), text(&ede["text"])));
+    fields.set("edns.ede", shown.unwrap_or_default());
+}
+
+/// A value as text, without quotes; absent is empty.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// What is not in the records: the ICMP errors that quote a query, and the identities of ledger
+/// after every packet.
+pub fn quotes(capture: &Path, ports: &str) -> Result<u64> {
+    let ports: PortSet = ports.parse()?;
+    let options = DecoderOptions { ports: ports.clone(), ..DecoderOptions::default() };
+    let mut decoder = Decoder::new(options);
+    let mut replay = Replay::new(ports);
+    let mut quotes = 0;
+    let mut note = |decoded| quotes += u64::from(matches!(decoded, Decoded::Unreachable(_)));
+    let mut each = |packet: &Packet<'_>, _: &Passed<'_>| {
+        decoder.expire(packet.ts, &mut note);
+        decoder.observe(packet, &mut note);
+        let counters = decoder.counters();
+        let ended = counters.decoded_packets + counters.malformed.values().sum::<u64>();
+        assert_eq!(counters.received, ended + counters.held, "identity 3");
+        ControlFlow::Continue(())
+    };
+    replay.file(capture, &mut each)?;
+    Ok(quotes)
+}

@@ -1,0 +1,346 @@
+//! The processes: how they are started, and what is to be said of them.
+
+use crate::support::Client;
+use dnscribe_tests::lab::{Fate, Host, Lab};
+use dnscribe_tests::scripted::PORT;
+use dnscribe_tests::{shell, worker};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+const WORKER: &str = env!("CARGO_BIN_EXE_dns-worker");
+const CLIENT: &str = env!("CARGO_BIN_EXE_dns-client");
+/// The kinds of servers, by address.
+const SERVERS: [(Fate, &str, &str); 3] = [
+    (Fate::Scripted, "serve", "reuseport"),
+    (Fate::Aside, "serve-parent", "workers"),
+    (Fate::Restarted, "serve-threads", "threads"),
+];
+/// Processes that listen on one address with `SO_REUSEPORT`.
+const REUSEPORT: usize = 3;
+/// How long the longest of the processes may take.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How often a pid is tried to be had again, on a host where others start processes too.
+const ATTEMPTS: usize = 50;
+/// The user nobody.
+const NOBODY: u32 = 65_534;
+
+/// What is to be said.
+#[derive(Default)]
+pub struct Wanted {
+    /// What all names end in.
+    pub suffix: String,
+    /// Questions by role.
+    pub queries: BTreeMap<String, usize>,
+    /// Kinds of servers by address.
+    pub servers: BTreeMap<String, &'static str>,
+    containers: BTreeMap<String, Value>,
+}
+
+impl Wanted {
+    pub fn uid(role: &str) -> u32 {
+        if role == "nobody" { NOBODY } else { 0 }
+    }
+
+    pub fn container(&self, role: &str) -> Value {
+        self.containers.get(role).cloned().unwrap_or_default()
+    }
+}
+
+/// The processes while they run.
+pub struct Crew<'a> {
+    lab: &'a Lab,
+    wanted: Wanted,
+    servers: Vec<Child>,
+    workers: Vec<(String, Child)>,
+    early: Vec<(&'static str, Client)>,
+    cgroups: PathBuf,
+    /// The worker under another name.
+    other: PathBuf,
+}
+
+impl<'a> Crew<'a> {
+    /// `cgroups` is where the cgroups of containers are made.
+    pub fn new(lab: &'a Lab, cgroups: PathBuf) -> Self {
+        let suffix = format!("{}.who.example", lab.namespace(Host::Client));
+        let folder = lab.folder().join("other");
+        fs::create_dir_all(&folder).unwrap();
+        let other = folder.join("dns-other");
+        for copy in [&other, &folder.join("dns-worker")] {
+            fs::copy(WORKER, copy).unwrap();
+        }
+        let servers = SERVERS.iter().flat_map(|(fate, _, kind)| {
+            [false, true].map(|ipv6| (lab.hazard(*fate, ipv6).to_string(), *kind))
+        });
+        let wanted = Wanted {
+            suffix,
+            queries: BTreeMap::new(),
+            servers: servers.collect(),
+            containers: BTreeMap::new(),
+        };
+        let (servers, workers, early) = (Vec::new(), Vec::new(), Vec::new());
+        Self { lab, wanted, servers, workers, early, cgroups, other }
+    }
+
+    /// Starts the servers and waits until they listen.
+    pub fn serve(&mut self) {
+        for (fate, mode, _) in SERVERS {
+            for ipv6 in [false, true] {
+                let at = self.at(fate, ipv6).to_string();
+                let processes = if mode == "serve" { REUSEPORT } else { 1 };
+                for _ in 0..processes {
+                    let mut child = self.lab.spawn(Host::Server, &[WORKER, mode, &at]).unwrap();
+                    let mut line = String::new();
+                    let output = child.stdout.as_mut().unwrap();
+                    BufReader::new(output).read_line(&mut line).unwrap();
+                    assert_eq!(line.trim(), "ready", "{mode} {at}");
+                    self.servers.push(child);
+                }
+            }
+        }
+    }
+
+    /// Opens the sockets that are to be older than the agent.
+    pub fn open_early(&mut self) {
+        for mode in ["connected", "unconnected"] {
+            let server = self.lab.hazard(Fate::Scripted, false);
+            self.early.push((mode, Client::start(self.lab, mode, server)));
+        }
+    }
+
+    /// Lets all of them ask.
+    pub fn work(&mut self) {
+        self.ask_early();
+        self.containers();
+        for ipv6 in [false, true] {
+            let [one, two, three] = SERVERS.map(|(fate, ..)| self.at(fate, ipv6).to_string());
+            let all = [one.as_str(), &two, &three];
+            for socket in ["udp", "free"] {
+                for _ in 0..2 {
+                    self.ask("short", socket, 1, "wait", &all);
+                    self.ask("gone", socket, 1, "leave", &all[1..]);
+                    self.ask("long", socket, 30, "wait", &all);
+                }
+            }
+            for _ in 0..2 {
+                self.ask("tcp", "tcp", 2, "wait", &all[..1]);
+                self.ask("tcp-gone", "tcp", 1, "leave", &all[..1]);
+                self.worker("threads", 3, &[WORKER, "threads"], &[&three]);
+            }
+            let other = self.other.display().to_string();
+            self.worker("exec", 2, &[WORKER, "exec"], &[&other, &one]);
+            self.worker("pass", 2, &[WORKER, "pass"], &[&two]);
+            self.ask_in("pid-namespace", &["unshare", "--pid", "--fork"], &one);
+            self.ask_in("user-namespace", &["unshare", "--user", "--map-root-user"], &one);
+            self.forks(&two);
+            self.digs(&one);
+        }
+        self.getent();
+        self.pid_again();
+    }
+
+    /// Waits for the end of all; what is to be said of them.
+    pub fn finish(mut self) -> Wanted {
+        for (role, child) in &mut self.workers {
+            let status = shell::wait(child, LIMIT).unwrap();
+            assert!(status.success(), "{role}: {status}");
+        }
+        std::mem::take(&mut self.wanted)
+    }
+
+    fn at(&self, fate: Fate, ipv6: bool) -> SocketAddr {
+        SocketAddr::new(self.lab.hazard(fate, ipv6), PORT)
+    }
+
+    fn count(&mut self, role: &str, queries: usize) {
+        *self.wanted.queries.entry(role.to_owned()).or_default() += queries;
+    }
+
+    fn spawn(&mut self, role: &str, queries: usize, words: &[&str]) -> u32 {
+        self.count(role, queries);
+        let child = self.lab.spawn(Host::Client, words).unwrap();
+        let pid = child.id();
+        self.workers.push((role.to_owned(), child));
+        pid
+    }
+
+    /// A program with role and suffix between its words.
+    fn worker(&mut self, role: &str, queries: usize, before: &[&str], after: &[&str]) -> u32 {
+        let suffix = self.wanted.suffix.clone();
+        self.spawn(role, queries, &[before, &[role, &suffix], after].concat())
+    }
+
+    fn ask(&mut self, role: &str, socket: &str, count: usize, how: &str, servers: &[&str]) -> u32 {
+        let number = count.to_string();
+        let after = [&[number.as_str(), how], servers].concat();
+        self.worker(role, count, &[WORKER, "ask", socket], &after)
+    }
+
+    /// The worker behind another command.
+    fn ask_in(&mut self, role: &str, command: &[&str], server: &str) {
+        let before = [command, &[WORKER, "ask", "udp"]].concat();
+        self.worker(role, 1, &before, &["1", "wait", server]);
+    }
+
+    fn ask_early(&mut self) {
+        let mark = worker::mark(CLIENT);
+        for (mode, client) in &mut self.early {
+            let name = format!("q0.p{}.cdns-client.{mark}.{mode}-early", client.pid());
+            let (pid, _) = client.ask(&format!("{name}.{}", self.wanted.suffix));
+            assert_eq!(pid, client.pid());
+        }
+        for mode in ["connected-early", "unconnected-early"] {
+            self.count(mode, 1);
+        }
+    }
+
+    /// A process in the cgroup of each runtime.
+    fn containers(&mut self) {
+        let id = |number: u8| format!("{number:02x}").repeat(32);
+        let server = self.at(Fate::Scripted, false).to_string();
+        let cgroups: [(&str, String, Option<&str>); 9] = [
+            (
+                "containerd-systemd",
+                format!(
+                    "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/\
+                     cri-containerd-{}.scope",
+                    id(1)
+                ),
+                Some("containerd"),
+            ),
+            ("containerd-cgroupfs", format!("kubepods/besteffort/pod2/{}", id(2)), None),
+            (
+                "crio-systemd",
+                format!("kubepods.slice/kubepods-pod3.slice/crio-{}.scope", id(3)),
+                Some("cri-o"),
+            ),
+            ("crio-cgroupfs", format!("kubepods/burstable/pod4/crio-{}", id(4)), Some("cri-o")),
+            ("docker-systemd", format!("system.slice/docker-{}.scope", id(5)), Some("docker")),
+            ("docker-cgroupfs", format!("docker/{}", id(6)), Some("docker")),
+            (
+                "podman-systemd",
+                format!("machine.slice/libpod-{}.scope/container", id(7)),
+                Some("podman"),
+            ),
+            ("podman-cgroupfs", format!("libpod_parent/libpod-{}", id(8)), Some("podman")),
+            ("container-gone", format!("system.slice/docker-{}.scope", id(9)), Some("docker")),
+        ];
+        for (number, (role, path, runtime)) in (1..).zip(cgroups) {
+            let directory = self.cgroups.join(path);
+            fs::create_dir_all(&directory).unwrap();
+            let container = match runtime {
+                Some(runtime) => json!({ "id": id(number), "runtime": runtime }),
+                None => json!({ "id": id(number) }),
+            };
+            self.wanted.containers.insert(role.to_owned(), container);
+            let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", directory.display());
+            let how = if role == "container-gone" { "leave" } else { "wait" };
+            let suffix = self.wanted.suffix.clone();
+            let ask = [WORKER, "ask", "free", role, &suffix, "1", how, &server];
+            // First the cgroup: in a namespace of the lab /sys shows none.
+            let inner = self.lab.command(Host::Client, &ask);
+            let mut command = Command::new("sh");
+            command.args(["-c", &enter, "sh"]).arg(inner.get_program()).args(inner.get_args());
+            self.workers.push((role.to_owned(), command.spawn().unwrap()));
+            self.count(role, 1);
+        }
+    }
+
+    /// Children of a shell that ask on the socket that it has opened, without an `exec`.
+    fn forks(&mut self, server: &str) {
+        const CHILDREN: usize = 3;
+        let address: SocketAddr = server.parse().unwrap();
+        let mark = worker::mark(&fs::canonicalize("/bin/bash").unwrap().to_string_lossy());
+        let labels = ["cbash", &mark, "fork"].into_iter().chain(self.wanted.suffix.split('.'));
+        let rest = labels
+            .fold(String::new(), |rest, label| format!("{rest}\\x{:02x}{label}", label.len()));
+        let script = format!(
+            "exec 3<>/dev/udp/{}/{PORT}\n\
+             for n in 1 2 {CHILDREN}; do (\n\
+             pid=p$BASHPID; length=$(printf %02x ${{#pid}})\n\
+             printf \"\\x12\\x3$n\\x01\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x02q$n\\x$length$pid\
+             {rest}\\x00\\x00\\x01\\x00\\x01\" >&3\n) & done\nwait",
+            address.ip()
+        );
+        self.spawn("fork", CHILDREN, &["bash", "-c", &script]);
+    }
+
+    fn digs(&mut self, server: &str) {
+        let address: SocketAddr = server.parse().unwrap();
+        let dig = fs::canonicalize("/usr/bin/dig").unwrap();
+        let mark = worker::mark(&dig.to_string_lossy());
+        for (role, before, how) in [
+            ("dig", &[][..], "+notcp"),
+            ("dig-tcp", &[], "+tcp"),
+            ("nobody", &["setpriv", "--reuid=65534", "--clear-groups"], "+notcp"),
+        ] {
+            let name = format!("q0.p$$.cdig.{mark}.{role}.{}", self.wanted.suffix);
+            let script = format!("exec dig @{} +tries=1 {how} +time=5 {name}", address.ip());
+            self.spawn(role, 1, &[before, &["sh", "-c", &script]].concat());
+        }
+    }
+
+    /// The C library's own resolver, which sends two queries in one call (`sendmmsg`).
+    fn getent(&mut self) {
+        let config = self.lab.folder().join("resolv.conf");
+        let server = self.lab.hazard(Fate::Scripted, false);
+        fs::write(&config, format!("nameserver {server}\noptions timeout:5 attempts:1\n")).unwrap();
+        let program = fs::canonicalize("/usr/bin/getent").unwrap();
+        let mark = worker::mark(&program.to_string_lossy());
+        // In a mount namespace of its own, as all commands in a host of the lab.
+        let script = format!(
+            "mount --bind {} /etc/resolv.conf && exec getent ahosts q0.p$$.cgetent.{mark}.getent.{}",
+            config.display(),
+            self.wanted.suffix
+        );
+        self.spawn("getent", 2, &["sh", "-c", &script]);
+    }
+
+    /// One process after the other with the same pid, of another executable: one that is known well
+    /// before it ends, and one that is gone before it can be looked up; with the same name, and with
+    /// another.
+    fn pid_again(&mut self) {
+        let server = self.at(Fate::Aside, false).to_string();
+        let suffix = self.wanted.suffix.clone();
+        for (count, how) in [(20, "wait"), (1, "leave")] {
+            for name in ["dns-worker", "dns-other"] {
+                let second = self.lab.folder().join("other").join(name).display().to_string();
+                let number = count.to_string();
+                let rest = ["ask", "udp", "pid-again", &suffix, &number, how, &server];
+                let pid = self.spawn("pid-again", count, &[&[WORKER], &rest[..]].concat());
+                let (_, mut child) = self.workers.pop().unwrap();
+                assert!(shell::wait(&mut child, LIMIT).unwrap().success());
+                self.spawn_as(pid, count, &[&[second.as_str()], &rest[..]].concat());
+            }
+        }
+    }
+
+    /// Starts a process until it has this pid; every attempt asks.
+    fn spawn_as(&mut self, pid: u32, count: usize, words: &[&str]) {
+        let had = (0..ATTEMPTS).any(|_| {
+            fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+            let got = self.spawn("pid-again", count, words);
+            let (_, child) = self.workers.last_mut().unwrap();
+            assert!(shell::wait(child, LIMIT).unwrap().success());
+            self.workers.pop();
+            got == pid
+        });
+        assert!(had, "pid {pid} could not be had again");
+    }
+}
+
+impl Drop for Crew<'_> {
+    fn drop(&mut self) {
+        let workers = self.workers.iter_mut().map(|(_, child)| child);
+        for child in self.servers.iter_mut().chain(workers) {
+            // A parent of servers ends with its standard input, and its children with it.
+            drop(child.stdin.take());
+            shell::end(child);
+        }
+    }
+}
