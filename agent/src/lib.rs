@@ -23,3 +23,4 @@ pub mod record;
 pub mod sink;
 pub mod time;
 pub mod unpack;
+pub mod window;

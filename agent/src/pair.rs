@@ -83,6 +83,18 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status, in the order of the contract.
+    pub const ALL: [Self; 8] = [
+        Self::Answered,
+        Self::Timeout,
+        Self::Late,
+        Self::IcmpError,
+        Self::Duplicate,
+        Self::Orphan,
+        Self::Evicted,
+        Self::Open,
+    ];
+
     /// As records spell it.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -15,6 +15,7 @@ mod message;
 mod schema;
 mod text;
 mod transaction;
+mod window;
 mod zone;
 
 pub use avro::avro_schema;
@@ -32,4 +33,5 @@ pub use message::MessageRecord;
 pub use schema::{json_schema, names as schema_names};
 pub use text::line;
 pub use transaction::TransactionRecord;
+pub use window::WindowRecord;
 pub use zone::registrable;

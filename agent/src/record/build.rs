@@ -1,5 +1,7 @@
 //! Messages, transactions and dead letters become records.
 
+mod window;
+
 use super::{
     AnswerFields, ContainerFields, DlqRecord, DsoFields, EdnsFields, IcmpFields, MessageRecord,
     Namespace, ProcessFields, QuestionFields, TransactionRecord, registrable, unicode,

@@ -112,6 +112,12 @@ impl Namespace {
         self.number(u32::MAX, ordinal, 0)
     }
 
+    /// The id of the `ordinal`th window's record, from 1: no CPU has this number.
+    #[must_use]
+    pub fn window(self, ordinal: u64) -> EventId {
+        self.number(u32::MAX - 1, ordinal, 0)
+    }
+
     fn number(self, cpu: u32, seq: u64, index: u32) -> EventId {
         let mut octets = [0; 16];
         octets[..4].copy_from_slice(&cpu.to_le_bytes());

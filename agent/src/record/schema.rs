@@ -1,6 +1,6 @@
 //! JSON Schemas of the records.
 
-use super::{ConnectionRecord, DlqRecord, LedgerRecord, MessageRecord, TransactionRecord};
+use super::{ConnectionRecord, DlqRecord, LedgerRecord, MessageRecord, TransactionRecord, WindowRecord};
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
@@ -26,9 +26,10 @@ pub fn json_schema(name: &str) -> Option<Value> {
 
 type Generate = fn() -> Value;
 
-const ALL: [(&str, Generate); 5] = [
+const ALL: [(&str, Generate); 6] = [
     ("dns.message/1", generate::<MessageRecord<'static>>),
     ("dns.transaction/1", generate::<TransactionRecord<'static>>),
+    ("dns.window/1", generate::<WindowRecord<'static>>),
     ("dns.dlq/1", generate::<DlqRecord<'static>>),
     ("dns.ledger/1", generate::<LedgerRecord>),
     ("dns.connection/1", generate::<ConnectionRecord<'static>>),

@@ -1,0 +1,161 @@
+//! A window's tally becomes a record.
+
+use super::Identity;
+use crate::decode::dns::{rcode_name, type_name};
+use crate::pair::Status;
+use crate::record::window::{
+    BucketCount, DistinctFields, LatencyFields, QtypeCount, RankedFields, RcodeCount, StatusCounts,
+    WindowRecord,
+};
+use crate::sink::Stream;
+use crate::window::sketch::{Distinct, Quantiles, Top};
+use crate::window::{Group, Grouping, Span, Tally, bounds};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use std::borrow::Cow;
+
+/// The most frequent values that a record names.
+const RANKS: usize = 10;
+
+const SERVFAIL: u16 = 2;
+const NXDOMAIN: u16 = 3;
+
+impl Identity {
+    /// `dns.window/1`, the `ordinal`th of its capture, from 1.
+    #[must_use]
+    pub fn window<'a>(
+        &'a self,
+        span: &Span,
+        group: &'a Group,
+        tally: &Tally,
+        ordinal: u64,
+    ) -> WindowRecord<'a> {
+        let of = |grouping| group.value.as_deref().filter(|_| group.grouping == grouping);
+        let statuses = statuses(tally);
+        let queries = tally.transactions - statuses.late - statuses.duplicate - statuses.orphan;
+        let responses = tally.rcodes.total();
+        let tops = tally.tops.as_deref();
+        WindowRecord {
+            schema: Stream::Metrics.schema(),
+            event_id: self.namespace.window(ordinal),
+            ts: span.start,
+            node: &self.node,
+            region: self.region.as_deref(),
+            window_seconds: span.length.as_secs(),
+            step_seconds: span.step.as_secs(),
+            partial: span.partial,
+            late_total: span.late_total,
+            grouping: group.grouping.name(),
+            vantage: group.vantage.name(),
+            transport: group.transport,
+            resolver: of(Grouping::Resolver),
+            zone: of(Grouping::Zone),
+            qtype: of(Grouping::Qtype),
+            process: of(Grouping::Process),
+            pod: of(Grouping::Pod),
+            other: group.value.is_none(),
+            transactions: tally.transactions,
+            statuses,
+            queries,
+            query_rate: float(queries) / span.length.as_secs_f64(),
+            rcodes: rcodes(tally),
+            qtypes: qtypes(tally),
+            nxdomain_ratio: ratio(tally.rcodes.of(NXDOMAIN), responses),
+            servfail_ratio: ratio(tally.rcodes.of(SERVFAIL), responses),
+            timeout_ratio: ratio(statuses.timeout, queries),
+            truncation_ratio: ratio(tally.truncated, responses),
+            retry_ratio: ratio(tally.retries, queries),
+            tcp_fallback_ratio: ratio(tally.tcp_fallbacks, queries),
+            cache_hit_ratio: ratio(tally.cache_hits, tally.cache_hits + tally.cache_misses),
+            dnssec_ratio: ratio(tally.dnssec_ok, tally.transactions),
+            ecs_ratio: ratio(tally.client_subnets, tally.transactions),
+            conflicts: tally.conflicts,
+            query_bytes: tally.query_bytes,
+            response_bytes: tally.response_bytes,
+            amplification: ratio(tally.response_bytes, tally.query_bytes),
+            latency_ms: latency(&tally.latency),
+            unique_qnames: distinct(&tally.qnames),
+            unique_clients: distinct(&tally.clients),
+            unique_resolvers: distinct(&tally.resolvers),
+            top_qnames: tops.map_or_else(Vec::new, |tops| ranked(&tops.qnames)),
+            top_zones: tops.map_or_else(Vec::new, |tops| ranked(&tops.zones)),
+            top_clients: tops.map_or_else(Vec::new, |tops| ranked(&tops.clients)),
+            top_processes: tops.map_or_else(Vec::new, |tops| ranked(&tops.processes)),
+            qname_entropy: buckets(bounds::ENTROPY, &tally.entropy),
+            label_lengths: buckets(bounds::LABEL_LENGTHS, &tally.label_lengths),
+            min_ttls: buckets(bounds::MIN_TTL, &tally.min_ttl),
+        }
+    }
+}
+
+fn statuses(tally: &Tally) -> StatusCounts {
+    let of = |status: Status| tally.statuses[status as usize];
+    StatusCounts {
+        answered: of(Status::Answered),
+        timeout: of(Status::Timeout),
+        late: of(Status::Late),
+        icmp_error: of(Status::IcmpError),
+        duplicate: of(Status::Duplicate),
+        orphan: of(Status::Orphan),
+        evicted: of(Status::Evicted),
+        open: of(Status::Open),
+    }
+}
+
+fn rcodes(tally: &Tally) -> Vec<RcodeCount> {
+    let known = tally.rcodes.sorted().into_iter();
+    let known = known.map(|(rcode, count)| RcodeCount { rcode: rcode_name(rcode), count });
+    let other = RcodeCount { rcode: Cow::Borrowed("other"), count: tally.rcodes.other() };
+    known.chain((other.count > 0).then_some(other)).collect()
+}
+
+fn qtypes(tally: &Tally) -> Vec<QtypeCount> {
+    let known = tally.qtypes.sorted().into_iter();
+    let known = known.map(|(qtype, count)| QtypeCount { qtype: type_name(qtype), count });
+    let other = QtypeCount { qtype: Cow::Borrowed("other"), count: tally.qtypes.other() };
+    known.chain((other.count > 0).then_some(other)).collect()
+}
+
+fn latency(sketch: &Quantiles) -> Option<LatencyFields> {
+    Some(LatencyFields {
+        count: sketch.count(),
+        p50: sketch.quantile(0.5)?,
+        p90: sketch.quantile(0.9)?,
+        p95: sketch.quantile(0.95)?,
+        p99: sketch.quantile(0.99)?,
+        max: sketch.max()?,
+        sketch: BASE64.encode(sketch.serialize()),
+    })
+}
+
+fn distinct(sketch: &Distinct) -> DistinctFields {
+    let estimate = sketch.estimate();
+    DistinctFields {
+        estimate: estimate.value,
+        lower: estimate.lower,
+        upper: estimate.upper,
+        sketch: BASE64.encode(sketch.serialize()),
+    }
+}
+
+fn ranked(top: &Top) -> Vec<RankedFields> {
+    let ranked = top.ranked(RANKS).into_iter();
+    ranked
+        .map(|row| RankedFields { value: row.value, lower: row.lower, upper: row.upper })
+        .collect()
+}
+
+/// All buckets, the empty ones too: two windows are compared bucket by bucket.
+fn buckets(bounds: &[f64], counts: &[u64]) -> Vec<BucketCount> {
+    let bounds = bounds.iter().copied().map(Some).chain([None]);
+    bounds.zip(counts).map(|(up_to, count)| BucketCount { up_to, count: *count }).collect()
+}
+
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| float(part) / float(whole))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a window stay far below 2^53")]
+fn float(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,236 @@
+//! `dns.window/1`.
+
+use super::EventId;
+use crate::time::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::borrow::Cow;
+
+/// `dns.window/1`: the numbers of one group of transactions in one span of time.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename = "dns.window/1")]
+pub struct WindowRecord<'a> {
+    /// `dns.window/1`.
+    pub schema: &'static str,
+    /// Unique for ever.
+    pub event_id: EventId,
+    /// Where the window begins; a transaction belongs to it by its own `ts`.
+    pub ts: Timestamp,
+    /// The node that saw it.
+    pub node: &'a str,
+    /// The node's region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<&'a str>,
+    /// How long the window is.
+    pub window_seconds: u64,
+    /// How far it is to the next window's beginning: less than `window_seconds` where windows slide.
+    pub step_seconds: u64,
+    /// True where the capture began or ended within the window.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(default)]
+    pub partial: bool,
+    /// Transactions since the capture began, of any group, that came too late for their windows.
+    pub late_total: u64,
+    /// What the transactions of the group have in common beside the vantage: `node` (nothing),
+    /// `resolver`, `zone`, `qtype`, `process` or `pod`.
+    #[schemars(extend("enum" = ["node", "resolver", "zone", "qtype", "process", "pod"]))]
+    pub grouping: &'static str,
+    /// `client`, `server` or `passive`.
+    #[schemars(extend("enum" = ["client", "server", "passive"]))]
+    pub vantage: &'static str,
+    /// Grouping `resolver`: `udp` or `tcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["udp", "tcp"]))]
+    pub transport: Option<&'static str>,
+    /// Grouping `resolver`: the server's configured name, else its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<&'a str>,
+    /// Grouping `zone`: the registrable domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<&'a str>,
+    /// Grouping `qtype`: the mnemonic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qtype: Option<&'a str>,
+    /// Grouping `process`: its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<&'a str>,
+    /// Grouping `pod`: `namespace/pod`, else the container's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<&'a str>,
+    /// True for the group of all that found no room as a group of its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(default)]
+    pub other: bool,
+    /// Transactions, those without a query (late, duplicate, orphan) included.
+    pub transactions: u64,
+    /// Transactions by status; those that are 0 included.
+    pub statuses: StatusCounts,
+    /// Queries, resent ones not included: answered, timeout, `icmp_error`, evicted and open.
+    pub queries: u64,
+    /// Queries per second of the window.
+    pub query_rate: f64,
+    /// Responses by extended code, most frequent first.
+    pub rcodes: Vec<RcodeCount>,
+    /// Transactions by type asked for, most frequent first.
+    pub qtypes: Vec<QtypeCount>,
+    /// NXDOMAIN per response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nxdomain_ratio: Option<f64>,
+    /// SERVFAIL per response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub servfail_ratio: Option<f64>,
+    /// Timeouts per query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ratio: Option<f64>,
+    /// Responses with the TC bit, per response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncation_ratio: Option<f64>,
+    /// Queries sent again, per query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_ratio: Option<f64>,
+    /// Answers over TCP to what was truncated over UDP, per query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_fallback_ratio: Option<f64>,
+    /// Answered from a resolver's cache, per answer of which that can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_hit_ratio: Option<f64>,
+    /// Queries that ask for DNSSEC records, per transaction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dnssec_ratio: Option<f64>,
+    /// Queries with a client subnet, per transaction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ecs_ratio: Option<f64>,
+    /// Duplicates that answer differently.
+    pub conflicts: u64,
+    /// Octets of the queries' DNS messages.
+    pub query_bytes: u64,
+    /// Octets of the responses' DNS messages.
+    pub response_bytes: u64,
+    /// `response_bytes` / `query_bytes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amplification: Option<f64>,
+    /// Latencies of answered queries, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<LatencyFields>,
+    /// Different names asked for.
+    pub unique_qnames: DistinctFields,
+    /// Different clients.
+    pub unique_clients: DistinctFields,
+    /// Different resolvers asked: the fan-out.
+    pub unique_resolvers: DistinctFields,
+    /// The most frequent names; groupings `node` and `resolver`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub top_qnames: Vec<RankedFields>,
+    /// The most frequent registrable domains; groupings `node` and `resolver`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub top_zones: Vec<RankedFields>,
+    /// The most frequent clients; groupings `node` and `resolver`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub top_clients: Vec<RankedFields>,
+    /// The most frequent processes; groupings `node` and `resolver`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub top_processes: Vec<RankedFields>,
+    /// Names by Shannon's entropy in bits per octet.
+    pub qname_entropy: Vec<BucketCount>,
+    /// Labels by length in octets.
+    pub label_lengths: Vec<BucketCount>,
+    /// Responses by smallest TTL in seconds.
+    pub min_ttls: Vec<BucketCount>,
+}
+
+/// Transactions by status.
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+pub struct StatusCounts {
+    /// Response paired in time.
+    pub answered: u64,
+    /// No response within the query timeout.
+    pub timeout: u64,
+    /// Response after its timeout record was written.
+    pub late: u64,
+    /// ICMP unreachable for the query.
+    pub icmp_error: u64,
+    /// A further response to an answered query.
+    pub duplicate: u64,
+    /// Response with no query seen.
+    pub orphan: u64,
+    /// Pushed out of the full table.
+    pub evicted: u64,
+    /// Still waiting when capture stopped.
+    pub open: u64,
+}
+
+/// Responses with one code.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RcodeCount {
+    /// Mnemonic, extended; `other` for all that found no room.
+    pub rcode: Cow<'static, str>,
+    /// How many.
+    pub count: u64,
+}
+
+/// Transactions with one type asked for.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct QtypeCount {
+    /// Mnemonic; `other` for all that found no room.
+    pub qtype: Cow<'static, str>,
+    /// How many.
+    pub count: u64,
+}
+
+/// Values up to a bound, and above the bound before it.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct BucketCount {
+    /// The bound, itself included; absent for the last bucket, which has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<f64>,
+    /// How many.
+    pub count: u64,
+}
+
+/// A distribution of latencies.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LatencyFields {
+    /// How many there are.
+    pub count: u64,
+    /// Median, within 1 %.
+    pub p50: f64,
+    /// 90 % are no greater, within 1 %.
+    pub p90: f64,
+    /// 95 % are no greater, within 1 %.
+    pub p95: f64,
+    /// 99 % are no greater, within 1 %.
+    pub p99: f64,
+    /// The greatest, exactly.
+    pub max: f64,
+    /// DDSketch with a relative accuracy of 0.01, as Datadog's Protobuf message, in base64: merge
+    /// this, never the quantiles.
+    pub sketch: String,
+}
+
+/// How many different values there are.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DistinctFields {
+    /// The likeliest number.
+    pub estimate: f64,
+    /// The true number is not below, with a probability of 97.7 %.
+    pub lower: f64,
+    /// The true number is not above, with a probability of 97.7 %.
+    pub upper: f64,
+    /// HLL sketch of Apache DataSketches, in base64: merge this, never the estimates.
+    pub sketch: String,
+}
+
+/// A frequent value.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RankedFields {
+    /// The value.
+    pub value: String,
+    /// At least so often.
+    pub lower: u64,
+    /// At most so often.
+    pub upper: u64,
+}

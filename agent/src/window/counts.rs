@@ -1,0 +1,90 @@
+//! Counts by a number that the traffic chooses, in bounded room.
+
+/// Different keys at most; the rest is `other`.
+const KEYS: usize = 24;
+
+/// How often each key was seen; what found no room is counted together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    keys: Vec<(u16, u64)>,
+    other: u64,
+}
+
+impl Counts {
+    /// Counts a key `times` more.
+    pub fn add(&mut self, key: u16, times: u64) {
+        if let Some((_, count)) = self.keys.iter_mut().find(|(known, _)| *known == key) {
+            *count += times;
+        } else if self.keys.len() < KEYS {
+            self.keys.push((key, times));
+        } else {
+            self.other += times;
+        }
+    }
+
+    /// Adds what another has counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (key, count) in &other.keys {
+            self.add(*key, *count);
+        }
+        self.other += other.other;
+    }
+
+    /// How often a key was seen, where it found room.
+    #[must_use]
+    pub fn of(&self, key: u16) -> u64 {
+        self.keys.iter().find(|(known, _)| *known == key).map_or(0, |(_, count)| *count)
+    }
+
+    /// The keys with their counts, most frequent first.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<(u16, u64)> {
+        let mut sorted = self.keys.clone();
+        sorted.sort_unstable_by_key(|(key, count)| (std::cmp::Reverse(*count), *key));
+        sorted
+    }
+
+    /// How often keys without room were seen.
+    #[must_use]
+    pub const fn other(&self) -> u64 {
+        self.other
+    }
+
+    /// How often anything was seen.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.keys.iter().map(|(_, count)| count).sum::<u64>() + self.other
+    }
+
+    /// Octets on the heap.
+    #[must_use]
+    pub const fn heap_bytes(&self) -> usize {
+        self.keys.capacity() * size_of::<(u16, u64)>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+            #[test]
+            fn nothing_is_forgotten(
+                one in prop::collection::vec(0..60_u16, 0..200),
+                other in prop::collection::vec(0..60_u16, 0..200),
+            ) {
+                let of = |keys: &[u16]| {
+                    let mut counts = Counts::default();
+                    for key in keys {
+     counts.add(*key, 1);
+    }
+                    counts
+                };
+                let mut merged = of(&one);
+                merged.merge(&of(&other));
+                prop_assert_eq!(merged.total(), (one.len() + other.len()) as u64);
+                prop_assert!(merged.sorted().len() <= KEYS);
+            }
+        }
+}

@@ -1,0 +1,227 @@
+//! Quantiles with a bounded relative error: a DDSketch (Masson, Rim, Lee: "DDSketch: A Fast and
+//! Fully-Mergeable Quantile Sketch with Relative-Error Guarantees", VLDB 2019).
+//!
+//! Bin `i` counts the values in (γ^(i-1), γ^i]. The serialized form is the Protobuf message `DDSketch`
+//! of Datadog's sketches-go, sketches-java and sketches-py. The kept crates give their bins to nobody,
+//! or in a form of which sketches-py knows nothing.
+
+use prost::Message;
+
+/// A quantile is at most this share away from a true value.
+pub const RELATIVE_ERROR: f64 = 0.01;
+
+/// γ for [`RELATIVE_ERROR`]: (1 + α) / (1 - α).
+const GAMMA: f64 = (1.0 + RELATIVE_ERROR) / (1.0 - RELATIVE_ERROR);
+
+/// Values below count as zero, values above as this much: a nanosecond and eleven days, in
+/// milliseconds. Between the two are some 1,750 bins.
+const RANGE: (f64, f64) = (1e-6, 1e9);
+
+/// Counts of values by magnitude.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Quantiles {
+    /// Counts of the bins from `first` on.
+    bins: Vec<u64>,
+    first: i32,
+    zeros: u64,
+    count: u64,
+    max: f64,
+}
+
+impl Quantiles {
+    /// Adds a value, in milliseconds. What is not a number, or negative, counts as zero.
+    pub fn add(&mut self, value: f64) {
+        self.count += 1;
+        if value < RANGE.0 || value.is_nan() {
+            self.zeros += 1;
+            return;
+        }
+        self.max = self.max.max(value);
+        *self.bin(index(value.min(RANGE.1))) += 1;
+    }
+
+    /// Adds what another has counted.
+    pub fn merge(&mut self, other: &Self) {
+        if let Some(last) = other.bins.len().checked_sub(1) {
+            // Room once, for both ends.
+            self.bin(other.first);
+            self.bin(other.first + i32::try_from(last).unwrap_or(0));
+            for (index, count) in (other.first..).zip(&other.bins) {
+                *self.bin(index) += count;
+            }
+        }
+        self.zeros += other.zeros;
+        self.count += other.count;
+        self.max = self.max.max(other.max);
+    }
+
+    /// How many values there are.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The greatest value, exactly; absent where there is none.
+    #[must_use]
+    pub fn max(&self) -> Option<f64> {
+        (self.count > 0).then_some(self.max)
+    }
+
+    /// The value of rank `q * (count - 1)`, `q` from 0 to 1, within [`RELATIVE_ERROR`]; absent where
+    /// there is none.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts of a window stay far below 2^53")]
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let rank = q.clamp(0.0, 1.0) * self.count.checked_sub(1)? as f64;
+        let mut below = self.zeros;
+        if below as f64 > rank {
+            return Some(0.0);
+        }
+        for (index, count) in (self.first..).zip(&self.bins) {
+            below += count;
+            if below as f64 > rank {
+                return Some(value(index).min(self.max));
+            }
+        }
+        Some(self.max)
+    }
+
+    /// The octets of the Protobuf message `DDSketch`.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts of a window stay far below 2^53")]
+    pub fn serialize(&self) -> Vec<u8> {
+        let bins = self.bins.iter().map(|count| *count as f64).collect();
+        proto::DdSketch {
+            mapping: Some(proto::IndexMapping {
+                gamma: GAMMA,
+                index_offset: 0.0,
+                interpolation: 0,
+            }),
+            positive_values: Some(proto::Store { bins, first: self.first }),
+            negative_values: Some(proto::Store { bins: Vec::new(), first: 0 }),
+            zero_count: self.zeros as f64,
+        }
+        .encode_to_vec()
+    }
+
+    /// Octets on the heap.
+    #[must_use]
+    pub const fn heap_bytes(&self) -> usize {
+        self.bins.capacity() * size_of::<u64>()
+    }
+
+    /// The bin of an index, made if need be.
+    fn bin(&mut self, index: i32) -> &mut u64 {
+        if self.bins.is_empty() {
+            self.first = index;
+        }
+        if index < self.first {
+            let more = usize::try_from(self.first - index).unwrap_or(0);
+            self.bins.splice(..0, std::iter::repeat_n(0, more));
+            self.first = index;
+        }
+        let place = usize::try_from(index - self.first).unwrap_or(0);
+        if place >= self.bins.len() {
+            self.bins.resize(place + 1, 0);
+        }
+        &mut self.bins[place]
+    }
+}
+
+/// The bin of a value within [`RANGE`].
+#[expect(clippy::cast_possible_truncation, reason = "RANGE keeps it within some thousand")]
+fn index(value: f64) -> i32 {
+    (value.ln() / GAMMA.ln()).ceil() as i32
+}
+
+/// What stands for all values of a bin: no further than [`RELATIVE_ERROR`] from either end.
+fn value(index: i32) -> f64 {
+    GAMMA.powi(index) * 2.0 / (1.0 + GAMMA)
+}
+
+/// `DDSketch.proto`, as Datadog publishes it; maps of single bins are not used.
+mod proto {
+    #[derive(prost::Message)]
+    pub struct DdSketch {
+        #[prost(message, optional, tag = "1")]
+        pub mapping: Option<IndexMapping>,
+        #[prost(message, optional, tag = "2")]
+        pub positive_values: Option<Store>,
+        #[prost(message, optional, tag = "3")]
+        pub negative_values: Option<Store>,
+        #[prost(double, tag = "4")]
+        pub zero_count: f64,
+    }
+
+    #[derive(prost::Message)]
+    pub struct IndexMapping {
+        #[prost(double, tag = "1")]
+        pub gamma: f64,
+        #[prost(double, tag = "2")]
+        pub index_offset: f64,
+        #[prost(int32, tag = "3")]
+        pub interpolation: i32,
+    }
+
+    #[derive(prost::Message)]
+    pub struct Store {
+        #[prost(double, repeated, tag = "2")]
+        pub bins: Vec<f64>,
+        #[prost(sint32, tag = "3")]
+        pub first: i32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(values: &[f64]) -> Quantiles {
+        let mut sketch = Quantiles::default();
+        for value in values {
+            sketch.add(*value);
+        }
+        sketch
+    }
+
+    proptest! {
+        #[test]
+        fn quantiles_are_within_the_error(
+            mut values in prop::collection::vec(1e-3..1e5_f64, 1..300), q in 0.0..=1.0_f64,
+        ) {
+            let found = of(&values).quantile(q).unwrap();
+            values.sort_by(f64::total_cmp);
+            #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few")]
+            let exact = values[(q * (values.len() - 1) as f64) as usize];
+            prop_assert!((found - exact).abs() <= exact * RELATIVE_ERROR * 1.000_001, "{found} {exact}");
+        }
+
+        #[test]
+        fn parts_merge_to_the_whole(
+            one in prop::collection::vec(0.0..1e5_f64, 0..50),
+            other in prop::collection::vec(0.0..1e5_f64, 0..50),
+        ) {
+            let mut merged = of(&one);
+            merged.merge(&of(&other));
+            let whole = of(&[one, other].concat());
+            prop_assert_eq!(merged.quantile(0.5), whole.quantile(0.5));
+            prop_assert_eq!((merged.count(), merged.max()), (whole.count(), whole.max()));
+        }
+    }
+
+    #[test]
+    fn odd_values_have_a_place() {
+        let sketch = of(&[0.0, -1.0, f64::NAN, f64::INFINITY, 1e300]);
+        assert_eq!(sketch.count(), 5);
+        assert_eq!(sketch.quantile(0.0), Some(0.0));
+        assert!(sketch.heap_bytes() < 64);
+        assert_eq!(Quantiles::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn the_bins_are_bounded() {
+        let sketch = of(&[1e-300, 1e-6, 1e9, f64::MAX]);
+        assert!(sketch.bins.len() < 1800, "{}", sketch.bins.len());
+    }
+}

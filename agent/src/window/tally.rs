@@ -1,0 +1,195 @@
+//! What a window counts of one group of transactions. Tallies merge: that of two spans, or of two
+//! nodes, is the sum of theirs.
+
+use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL, bucket};
+use super::counts::Counts;
+use super::event::{Event, Measured};
+use super::sketch::{Distinct, Quantiles, Top};
+use crate::pair::Status;
+
+/// Counts and sketches of a group.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// All transactions.
+    pub transactions: u64,
+    /// By status, in the order of [`Status`].
+    pub statuses: [u64; Status::ALL.len()],
+    /// Responses by extended code.
+    pub rcodes: Counts,
+    /// By the type asked for.
+    pub qtypes: Counts,
+    /// Queries sent again.
+    pub retries: u64,
+    /// Responses with the TC bit.
+    pub truncated: u64,
+    /// Answers over TCP to what was truncated over UDP.
+    pub tcp_fallbacks: u64,
+    /// Queries that ask for DNSSEC records.
+    pub dnssec_ok: u64,
+    /// Queries with a client subnet.
+    pub client_subnets: u64,
+    /// Answered from a resolver's cache.
+    pub cache_hits: u64,
+    /// Answered by asking others first.
+    pub cache_misses: u64,
+    /// Duplicates that answer differently.
+    pub conflicts: u64,
+    /// Octets of the queries.
+    pub query_bytes: u64,
+    /// Octets of the responses.
+    pub response_bytes: u64,
+    /// Latencies of answered queries, in milliseconds.
+    pub latency: Quantiles,
+    /// Different names.
+    pub qnames: Distinct,
+    /// Different clients.
+    pub clients: Distinct,
+    /// Different resolvers: the fan-out.
+    pub resolvers: Distinct,
+    /// Names by entropy.
+    pub entropy: [u64; ENTROPY.len() + 1],
+    /// Labels by length.
+    pub label_lengths: [u64; LABEL_LENGTHS.len() + 1],
+    /// Responses by smallest TTL.
+    pub min_ttl: [u64; MIN_TTL.len() + 1],
+    /// The most frequent names, zones, clients and processes, where the group keeps them.
+    pub tops: Option<Box<Tops>>,
+}
+
+/// What is most frequent.
+#[derive(Clone, Debug)]
+pub struct Tops {
+    /// Names.
+    pub qnames: Top,
+    /// Zones.
+    pub zones: Top,
+    /// Addresses of clients.
+    pub clients: Top,
+    /// Processes.
+    pub processes: Top,
+}
+
+impl Tally {
+    /// An empty tally that keeps what is most frequent: see [`Top::new`].
+    #[must_use]
+    pub fn with_tops(lg_slots: u8) -> Self {
+        let top = || Top::new(lg_slots);
+        let tops = Tops { qnames: top(), zones: top(), clients: top(), processes: top() };
+        Self { tops: Some(Box::new(tops)), ..Self::default() }
+    }
+
+    /// Counts a transaction.
+    pub fn add(&mut self, event: &Event<'_>, measured: &Measured) {
+        self.transactions += 1;
+        self.statuses[event.status as usize] += 1;
+        if let Some(rcode) = event.rcode {
+            self.rcodes.add(rcode, 1);
+        }
+        if let Some(qtype) = event.qtype {
+            self.qtypes.add(qtype, 1);
+        }
+        self.retries += u64::from(event.retries);
+        self.truncated += u64::from(event.truncated);
+        self.tcp_fallbacks += u64::from(event.tcp_fallback);
+        self.dnssec_ok += u64::from(event.dnssec_ok);
+        self.client_subnets += u64::from(event.client_subnet);
+        self.cache_hits += u64::from(event.cache_hit == Some(true));
+        self.cache_misses += u64::from(event.cache_hit == Some(false));
+        self.conflicts += u64::from(event.conflict);
+        self.query_bytes += u64::from(event.query_bytes.unwrap_or(0));
+        self.response_bytes += u64::from(event.response_bytes.unwrap_or(0));
+        if let (Status::Answered, Some(latency)) = (event.status, event.latency_ms) {
+            self.latency.add(latency);
+        }
+        if let Some(qname) = measured.qname {
+            self.qnames.add(qname);
+        }
+        self.clients.add(measured.client);
+        self.resolvers.add(measured.resolver);
+        if let Some(bucket) = measured.entropy {
+            self.entropy[bucket] += 1;
+        }
+        add_each(&mut self.label_lengths, &measured.labels.map(u64::from));
+        if let Some(ttl) = event.min_ttl_seconds {
+            self.min_ttl[bucket(MIN_TTL, f64::from(ttl))] += 1;
+        }
+        if let Some(tops) = &mut self.tops {
+            tops.add(event);
+        }
+    }
+
+    /// Adds what another has counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.transactions += other.transactions;
+        add_each(&mut self.statuses, &other.statuses);
+        self.rcodes.merge(&other.rcodes);
+        self.qtypes.merge(&other.qtypes);
+        self.retries += other.retries;
+        self.truncated += other.truncated;
+        self.tcp_fallbacks += other.tcp_fallbacks;
+        self.dnssec_ok += other.dnssec_ok;
+        self.client_subnets += other.client_subnets;
+        self.cache_hits += other.cache_hits;
+        self.cache_misses += other.cache_misses;
+        self.conflicts += other.conflicts;
+        self.query_bytes += other.query_bytes;
+        self.response_bytes += other.response_bytes;
+        self.latency.merge(&other.latency);
+        self.qnames.merge(&other.qnames);
+        self.clients.merge(&other.clients);
+        self.resolvers.merge(&other.resolvers);
+        add_each(&mut self.entropy, &other.entropy);
+        add_each(&mut self.label_lengths, &other.label_lengths);
+        add_each(&mut self.min_ttl, &other.min_ttl);
+        if let (Some(tops), Some(others)) = (&mut self.tops, &other.tops) {
+            tops.merge(others);
+        }
+    }
+
+    /// Octets that this tally takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.rcodes.heap_bytes()
+            + self.qtypes.heap_bytes()
+            + self.latency.heap_bytes()
+            + self.qnames.heap_bytes()
+            + self.clients.heap_bytes()
+            + self.resolvers.heap_bytes()
+            + self.tops.as_ref().map_or(0, |tops| tops.bytes())
+    }
+}
+
+impl Tops {
+    fn add(&mut self, event: &Event<'_>) {
+        if let Some(qname) = event.qname {
+            self.qnames.add(qname);
+        }
+        if let Some(zone) = event.zone {
+            self.zones.add(zone);
+        }
+        self.clients.add(&event.client.to_string());
+        if let Some(process) = event.process {
+            self.processes.add(process);
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.qnames.merge(&other.qnames);
+        self.zones.merge(&other.zones);
+        self.clients.merge(&other.clients);
+        self.processes.merge(&other.processes);
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + [&self.qnames, &self.zones, &self.clients, &self.processes]
+                .iter()
+                .map(|top| top.heap_bytes())
+                .sum::<usize>()
+    }
+}
+
+fn add_each<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+}

@@ -1,0 +1,175 @@
+use super::*;
+use crate::pair::{Status, Vantage};
+use proptest::prelude::*;
+use std::net::{IpAddr, Ipv4Addr};
+
+const EPOCH: u64 = 1_700_000_000;
+const LATENESS: Duration = Duration::from_secs(6);
+
+/// What tests vary of an event.
+#[derive(Clone, Debug)]
+struct Given {
+    millis: u64,
+    zone: u16,
+    client: u8,
+    latency: f64,
+}
+
+impl Given {
+    fn ts(&self) -> Timestamp {
+        Timestamp::from_nanos(EPOCH * 1_000_000_000 + self.millis * 1_000_000)
+    }
+
+    fn with<T>(&self, take: impl FnOnce(&Event<'_>) -> T) -> T {
+        let zone = format!("zone{}.test", self.zone);
+        take(&Event {
+            ts: self.ts(),
+            vantage: Vantage::Client,
+            transport: "udp",
+            client: IpAddr::V4(Ipv4Addr::new(10, 0, 0, self.client)),
+            resolver: "local",
+            qname: Some(&zone),
+            zone: Some(&zone),
+            qtype: Some(1),
+            status: Status::Answered,
+            rcode: Some(0),
+            latency_ms: Some(self.latency),
+            retries: 0,
+            truncated: false,
+            tcp_fallback: false,
+            dnssec_ok: false,
+            client_subnet: false,
+            cache_hit: None,
+            conflict: false,
+            query_bytes: Some(40),
+            response_bytes: Some(100),
+            min_ttl_seconds: Some(60),
+            process: Some("dig"),
+            pod: None,
+        })
+    }
+}
+
+fn given(seconds: std::ops::Range<u64>) -> impl Strategy<Value = Vec<Given>> {
+    let millis = seconds.start * 1000..seconds.end * 1000;
+    let one = (millis, 0..300_u16, 0..20_u8, 0.1..500.0_f64)
+        .prop_map(|(millis, zone, client, latency)| Given { millis, zone, client, latency });
+    prop::collection::vec(one, 0..400).prop_map(|mut all| {
+        all.sort_by_key(|given| given.millis);
+        all
+    })
+}
+
+/// A window as it was told.
+struct Told {
+    span: Span,
+    groups: Groups,
+}
+
+impl Told {
+    fn node(&self) -> &Tally {
+        self.groups.iter().find(|(group, _)| group.grouping == Grouping::Node).unwrap().1
+    }
+}
+
+fn run(all: &[Given]) -> (Vec<Told>, Windows) {
+    let epoch = Timestamp::from_nanos(EPOCH * 1_000_000_000);
+    let mut windows = Windows::new(epoch, LATENESS);
+    let mut told = Vec::new();
+    let mut keep =
+        |span: &Span, groups: &Groups| told.push(Told { span: *span, groups: groups.clone() });
+    for given in all {
+        windows.expire(given.ts(), &mut keep);
+        given.with(|event| windows.observe(event, &mut keep));
+    }
+    let end = all.last().map_or(epoch, Given::ts);
+    windows.finish(end, &mut keep);
+    (told, windows)
+}
+
+fn of(told: &[Told], length: u64, step: u64) -> impl Iterator<Item = &Told> {
+    told.iter().filter(move |told| {
+        told.span.length.as_secs() == length && told.span.step.as_secs() == step
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn tumbling_windows_count_each_transaction_once(all in given(0..700)) {
+        let (told, windows) = run(&all);
+        prop_assert_eq!(windows.late(), 0);
+        for length in [10, 60, 300] {
+            let sum: u64 = of(&told, length, length).map(|told| told.node().transactions).sum();
+            prop_assert_eq!(sum, all.len() as u64, "{}", length);
+            for told in of(&told, length, length) {
+                prop_assert_eq!(told.span.start.as_nanos() / 1_000_000_000 % length, 0);
+                let inside = all.iter().filter(|given| {
+                    let since = given.ts().as_nanos().wrapping_sub(told.span.start.as_nanos());
+                    since < length * 1_000_000_000
+                });
+                prop_assert_eq!(told.node().transactions, inside.count() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn a_sliding_window_is_the_last_minute(all in given(0..200)) {
+        let (told, _) = run(&all);
+        for told in of(&told, 60, 10) {
+            let inside = all.iter().filter(|given| {
+                let since = given.ts().as_nanos().wrapping_sub(told.span.start.as_nanos());
+                since < 60_000_000_000
+            });
+            prop_assert_eq!(told.node().transactions, inside.count() as u64);
+        }
+    }
+
+    #[test]
+    fn groups_and_other_add_up(all in given(0..60)) {
+        let (told, _) = run(&all);
+        for told in &told {
+            for grouping in [Grouping::Resolver, Grouping::Zone, Grouping::Qtype, Grouping::Process] {
+                let groups = told.groups.iter().filter(|(group, _)| group.grouping == grouping);
+                let sum: u64 = groups.map(|(_, tally)| tally.transactions).sum();
+                prop_assert_eq!(sum, told.node().transactions);
+            }
+        }
+    }
+
+    #[test]
+    fn two_nodes_merged_are_one_that_saw_both(one in given(0..10), other in given(0..10)) {
+        let mut both = [one.clone(), other.clone()].concat();
+        both.sort_by_key(|given| given.millis);
+        let [one, other, both] = [&one, &other, &both].map(|all| run(all).0);
+        let first = |told: &[Told]| of(told, 10, 10).next().map(|told| told.node().clone());
+        if let (Some(mut merged), Some(other), Some(both)) = (first(&one), first(&other), first(&both)) {
+            merged.merge(&other);
+            prop_assert_eq!(merged.transactions, both.transactions);
+            prop_assert_eq!(merged.statuses, both.statuses);
+            prop_assert_eq!(merged.latency.quantile(0.99), both.latency.quantile(0.99));
+            prop_assert_eq!(merged.entropy, both.entropy);
+            let [one, other] = [&merged, &both].map(|tally| tally.clients.estimate().value);
+            prop_assert!((one - other).abs() < 0.01 * other + 0.01, "{} {}", one, other);
+        }
+    }
+}
+
+#[test]
+fn what_comes_too_late_is_counted() {
+    let at = |seconds: u64| Given { millis: seconds * 1000, zone: 0, client: 1, latency: 1.0 };
+    let (told, windows) = run(&[at(1), at(30), at(2), at(31)]);
+    assert_eq!(windows.late(), 1);
+    let last = of(&told, 10, 10).last().unwrap();
+    assert_eq!((last.node().transactions, last.span.late_total), (2, 1));
+    assert!(last.span.partial && of(&told, 10, 10).next().unwrap().span.partial);
+}
+
+#[test]
+fn a_silence_of_years_costs_nothing() {
+    let at = |seconds: u64| Given { millis: seconds * 1000, zone: 0, client: 1, latency: 1.0 };
+    let (told, _) = run(&[at(1), at(3_000_000_000)]);
+    assert!(told.len() < 30, "{}", told.len());
+    assert_eq!(of(&told, 300, 300).count(), 2);
+}
