@@ -7,18 +7,17 @@
 
 pub mod bounds;
 mod counts;
-mod event;
 mod group;
-
+mod measured;
 pub mod sketch;
 mod tally;
 
 pub use counts::Counts;
-pub use event::{Event, Measured, entropy};
 pub use group::{Group, Grouping, Groups};
-
+pub use measured::{Measured, entropy};
 pub use tally::{Tally, Tops};
 
+use crate::observation::Observation;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -78,8 +77,8 @@ impl Windows {
     }
 
     /// Counts a transaction; gives the windows that it closes.
-    pub fn observe(&mut self, event: &Event<'_>, each: &mut dyn FnMut(&Span, &Groups)) {
-        let pane = pane_of(event.ts);
+    pub fn observe(&mut self, observation: &Observation<'_>, each: &mut dyn FnMut(&Span, &Groups)) {
+        let pane = pane_of(observation.ts);
         if *self.next.get_or_insert(pane) > pane {
             // Until something was closed, an older transaction only makes the first pane an older one.
             if !self.closed.is_empty() || self.open.len() >= MAX_OPEN {
@@ -88,7 +87,7 @@ impl Windows {
             }
             self.next = Some(pane);
         }
-        self.open.entry(pane).or_default().add(event, &Measured::of(event));
+        self.open.entry(pane).or_default().add(observation, &Measured::of(observation));
         while self.open.len() > MAX_OPEN {
             self.close(false, each);
         }

@@ -1,6 +1,8 @@
 //! JSON Schemas of the records.
 
-use super::{ConnectionRecord, DlqRecord, LedgerRecord, MessageRecord, TransactionRecord, WindowRecord};
+use super::{
+    ConnectionRecord, DlqRecord, LedgerRecord, MessageRecord, TransactionRecord, WindowRecord,
+};
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};

@@ -2,9 +2,10 @@
 //! `other` of its own, so that the groups of a grouping always add up to all transactions that have
 //! such a value.
 
-use super::event::{Event, Measured};
+use super::measured::Measured;
 use super::tally::Tally;
 use crate::decode::dns::type_name;
+use crate::observation::Observation;
 use crate::pair::Vantage;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -111,21 +112,22 @@ pub struct Groups {
 
 impl Groups {
     /// Counts a transaction in each group that it belongs to.
-    pub fn add(&mut self, event: &Event<'_>, measured: &Measured) {
-        let qtype = event.qtype.map(type_name);
+    pub fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
+        let qtype = observation.qtype.map(type_name);
         let values = [
             (Grouping::Node, Some("")),
-            (Grouping::Resolver, Some(event.resolver)),
-            (Grouping::Zone, event.zone),
+            (Grouping::Resolver, Some(observation.resolver)),
+            (Grouping::Zone, observation.zone),
             (Grouping::Qtype, qtype.as_deref()),
-            (Grouping::Process, event.process),
-            (Grouping::Pod, event.pod),
+            (Grouping::Process, observation.process.map(|process| process.comm)),
+            (Grouping::Pod, observation.pod),
         ];
         for (grouping, value) in values {
             if value.is_some() {
-                let transport = (grouping == Grouping::Resolver).then_some(event.transport);
-                let key = Key { grouping, vantage: event.vantage, transport, value };
-                self.at(key).add(event, measured);
+                let transport =
+                    (grouping == Grouping::Resolver).then_some(observation.transport.name());
+                let key = Key { grouping, vantage: observation.vantage, transport, value };
+                self.at(key).add(observation, measured);
             }
         }
     }

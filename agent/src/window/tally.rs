@@ -3,8 +3,10 @@
 
 use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL, bucket};
 use super::counts::Counts;
-use super::event::{Event, Measured};
+use super::measured::Measured;
 use super::sketch::{Distinct, Quantiles, Top};
+use crate::join::Cache;
+use crate::observation::Observation;
 use crate::pair::Status;
 
 /// Counts and sketches of a group.
@@ -79,26 +81,30 @@ impl Tally {
     }
 
     /// Counts a transaction.
-    pub fn add(&mut self, event: &Event<'_>, measured: &Measured) {
+    pub fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
         self.transactions += 1;
-        self.statuses[event.status as usize] += 1;
-        if let Some(rcode) = event.rcode {
+        self.statuses[observation.status as usize] += 1;
+        if let Some(rcode) = observation.rcode {
             self.rcodes.add(rcode, 1);
         }
-        if let Some(qtype) = event.qtype {
+        if let Some(qtype) = observation.qtype {
             self.qtypes.add(qtype, 1);
         }
-        self.retries += u64::from(event.retries);
-        self.truncated += u64::from(event.truncated);
-        self.tcp_fallbacks += u64::from(event.tcp_fallback);
-        self.dnssec_ok += u64::from(event.dnssec_ok);
-        self.client_subnets += u64::from(event.client_subnet);
-        self.cache_hits += u64::from(event.cache_hit == Some(true));
-        self.cache_misses += u64::from(event.cache_hit == Some(false));
-        self.conflicts += u64::from(event.conflict);
-        self.query_bytes += u64::from(event.query_bytes.unwrap_or(0));
-        self.response_bytes += u64::from(event.response_bytes.unwrap_or(0));
-        if let (Status::Answered, Some(latency)) = (event.status, event.latency_ms) {
+        self.retries += u64::from(observation.retries);
+        self.truncated += u64::from(observation.truncated());
+        self.tcp_fallbacks += u64::from(observation.tcp_fallback_of.is_some());
+        self.dnssec_ok += u64::from(observation.dnssec_ok);
+        self.client_subnets += u64::from(observation.client_subnet);
+        match observation.cache {
+            Some(Cache::Hit | Cache::Stale) => self.cache_hits += 1,
+            Some(Cache::Miss) => self.cache_misses += 1,
+            // What is a server's own was never cached.
+            Some(Cache::Local) | None => {}
+        }
+        self.conflicts += u64::from(observation.conflict);
+        self.query_bytes += u64::from(observation.query_bytes.unwrap_or(0));
+        self.response_bytes += observation.response_bytes.unwrap_or(0);
+        if let (Status::Answered, Some(latency)) = (observation.status, observation.latency_ms) {
             self.latency.add(latency);
         }
         if let Some(qname) = measured.qname {
@@ -110,11 +116,11 @@ impl Tally {
             self.entropy[bucket] += 1;
         }
         add_each(&mut self.label_lengths, &measured.labels.map(u64::from));
-        if let Some(ttl) = event.min_ttl_seconds {
+        if let Some(ttl) = observation.min_ttl_seconds {
             self.min_ttl[bucket(MIN_TTL, f64::from(ttl))] += 1;
         }
         if let Some(tops) = &mut self.tops {
-            tops.add(event);
+            tops.add(observation);
         }
     }
 
@@ -161,16 +167,16 @@ impl Tally {
 }
 
 impl Tops {
-    fn add(&mut self, event: &Event<'_>) {
-        if let Some(qname) = event.qname {
+    fn add(&mut self, observation: &Observation<'_>) {
+        if let Some(qname) = observation.qname {
             self.qnames.add(qname);
         }
-        if let Some(zone) = event.zone {
+        if let Some(zone) = observation.zone {
             self.zones.add(zone);
         }
-        self.clients.add(&event.client.to_string());
-        if let Some(process) = event.process {
-            self.processes.add(process);
+        self.clients.add(&observation.client.ip().to_string());
+        if let Some(process) = observation.process {
+            self.processes.add(process.comm);
         }
     }
 

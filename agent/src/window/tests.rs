@@ -1,12 +1,12 @@
 use super::*;
-use crate::pair::{Status, Vantage};
+use crate::observation::testing::example;
 use proptest::prelude::*;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::SocketAddr;
 
 const EPOCH: u64 = 1_700_000_000;
 const LATENESS: Duration = Duration::from_secs(6);
 
-/// What tests vary of an event.
+/// What tests vary of a transaction.
 #[derive(Clone, Debug)]
 struct Given {
     millis: u64,
@@ -20,32 +20,14 @@ impl Given {
         Timestamp::from_nanos(EPOCH * 1_000_000_000 + self.millis * 1_000_000)
     }
 
-    fn with<T>(&self, take: impl FnOnce(&Event<'_>) -> T) -> T {
+    fn with<T>(&self, take: impl FnOnce(&Observation<'_>) -> T) -> T {
         let zone = format!("zone{}.test", self.zone);
-        take(&Event {
-            ts: self.ts(),
-            vantage: Vantage::Client,
-            transport: "udp",
-            client: IpAddr::V4(Ipv4Addr::new(10, 0, 0, self.client)),
-            resolver: "local",
+        take(&Observation {
+            client: SocketAddr::from(([10, 0, 0, self.client], 40_000)),
             qname: Some(&zone),
             zone: Some(&zone),
-            qtype: Some(1),
-            status: Status::Answered,
-            rcode: Some(0),
             latency_ms: Some(self.latency),
-            retries: 0,
-            truncated: false,
-            tcp_fallback: false,
-            dnssec_ok: false,
-            client_subnet: false,
-            cache_hit: None,
-            conflict: false,
-            query_bytes: Some(40),
-            response_bytes: Some(100),
-            min_ttl_seconds: Some(60),
-            process: Some("dig"),
-            pod: None,
+            ..example(self.ts())
         })
     }
 }
