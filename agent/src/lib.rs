@@ -16,6 +16,7 @@ pub mod exit;
 pub mod join;
 pub mod ledger;
 pub mod log;
+pub mod lookup;
 pub mod metrics;
 pub mod net;
 pub mod observation;
