@@ -220,11 +220,9 @@ pub struct LookupOptions {
 }
 
 impl LookupOptions {
-    /// 64 MiB for 131,072 lookups at most.
-    #[must_use]
-    pub const fn new(query_timeout: Duration) -> Self {
-        Self { query_timeout, max_lookups: 1 << 17, max_bytes: 64 << 20 }
-    }
+    /// Five seconds; 64 MiB for 131,072 lookups at most.
+    pub const DEFAULT: Self =
+        Self { query_timeout: Duration::from_secs(5), max_lookups: 1 << 17, max_bytes: 64 << 20 };
 }
 
 /// What all lookups came to.

@@ -54,8 +54,9 @@ impl Pipeline {
         decoder: DecoderOptions,
         pairing: PairOptions,
         joining: Joining,
-        output: Output,
+        mut output: Output,
     ) -> Self {
+        output.adopt_query_timeout(pairing.query_timeout);
         let epoch = output.epoch();
         Self {
             decoder: Decoder::new(decoder),
@@ -83,6 +84,7 @@ impl Pipeline {
             self.expire(packet.ts);
         }
         self.last_packet = packet.ts;
+        self.output.tick(packet.ts);
         let Self { decoder, pairer, joiner, connections, output, .. } = self;
         let mut rooms = Rooms { pairer, joiner, connections, output };
         decoder.observe(packet, &mut |decoded| rooms.take(decoded));
@@ -91,6 +93,7 @@ impl Pipeline {
     /// Lets time pass: what has waited too long is given up.
     pub fn expire(&mut self, now: Timestamp) {
         self.next_expiry = now.plus(EXPIRE_EVERY);
+        self.output.tick(now);
         let Self { decoder, pairer, joiner, connections, output, .. } = self;
         let mut rooms = Rooms { pairer, joiner, connections, output };
         decoder.expire(now, &mut |decoded| rooms.take(decoded));
@@ -150,6 +153,7 @@ impl Pipeline {
             ring_used_bytes,
             spool_bytes: self.output.sinks().spool_bytes(),
             late: self.output.late(),
+            looked_up: self.output.looked_up(),
             gauges: &self.output.sinks().gauges(),
             build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
         })
@@ -157,6 +161,7 @@ impl Pipeline {
 
     /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given.
     pub fn finish(&mut self, now: Timestamp) {
+        self.output.tick(now);
         let Self { decoder, pairer, joiner, connections, output, .. } = self;
         let mut rooms = Rooms { pairer, joiner, connections, output };
         decoder.finish(&mut |decoded| rooms.take(decoded));
@@ -185,6 +190,7 @@ impl Pipeline {
         if let Some(connections) = &mut self.connections {
             connections.reconfigure(changes.connecting);
         }
+        self.output.adopt_query_timeout(changes.pairing.query_timeout);
         self.output.reconfigure(changes.resolvers, changes.windows);
     }
 }
@@ -217,10 +223,14 @@ impl Rooms<'_> {
             Decoded::Message(message) => {
                 output.message(&message);
                 let note = joiner.note(&message);
+                let query = output.query(&message);
                 let began =
                     pairer.observe(message, &mut |transaction| give(transaction, joiner, output));
                 if let Some(note) = note.filter(|_| began) {
                     joiner.begin(&note);
+                }
+                if let Some(query) = query.filter(|_| began) {
+                    output.begin(query);
                 }
             }
             Decoded::Sealed(sealed) => {

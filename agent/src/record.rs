@@ -11,6 +11,7 @@ mod event_id;
 mod fields;
 mod idn;
 mod ledger;
+mod lookup;
 mod message;
 mod schema;
 mod text;
@@ -30,6 +31,7 @@ pub use fields::{
 };
 pub use idn::unicode;
 pub use ledger::LedgerRecord;
+pub use lookup::LookupRecord;
 pub use message::MessageRecord;
 pub use schema::{json_schema, names as schema_names};
 pub use text::line;

@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 use foldhash::fast::RandomState;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Lookups of one client for one name that a query is compared with: the newest.
@@ -65,9 +66,9 @@ impl Lookups {
         }
     }
 
-    /// Adopts other bounds.
-    pub const fn reconfigure(&mut self, options: LookupOptions) {
-        self.options = options;
+    /// Adopts how long a query waits for its response.
+    pub const fn adopt_query_timeout(&mut self, query_timeout: Duration) {
+        self.options.query_timeout = query_timeout;
     }
 
     /// What all lookups so far came to.

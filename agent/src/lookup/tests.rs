@@ -16,7 +16,6 @@ use crate::pair::Status;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-const TIMEOUT: Duration = Duration::from_secs(5);
 const NXDOMAIN: u16 = 3;
 const SERVFAIL: u16 = 2;
 const EPOCH: Timestamp = Timestamp::from_nanos(1_000_000_000_000_000);
@@ -95,7 +94,7 @@ fn at(ms: u64) -> Timestamp {
 
 impl Bench {
     fn new() -> Self {
-        Self::with(LookupOptions::new(TIMEOUT))
+        Self::with(LookupOptions::DEFAULT)
     }
 
     fn with(options: LookupOptions) -> Self {

@@ -2,7 +2,7 @@
 
 use crate::decode::dns::Edns;
 use crate::join::Links;
-use crate::observation::{Observation, Process};
+use crate::observation::{Container, Observation, Process};
 use crate::pair::Transaction;
 use crate::record::{ContainerFields, ProcessFields, milliseconds};
 
@@ -31,6 +31,7 @@ pub(super) fn observation<'a>(
     let whole_response = response.map(|response| response.wire_bytes.into());
     Some(Observation {
         id: subject.envelope.id,
+        query: query.map(|query| query.envelope.id),
         ts: first.envelope.ts,
         response_ts: response.map(|response| response.envelope.ts),
         vantage: transaction.vantage,
@@ -52,6 +53,7 @@ pub(super) fn observation<'a>(
         dnssec_ok: query_edns.is_some_and(Edns::dnssec_ok),
         client_subnet: query_edns.is_some_and(Edns::has_client_subnet),
         answers: answered.map_or(&[], |dns| &dns.answers),
+        answer_count: answered.map(|dns| dns.counts.answer),
         min_ttl_seconds: answered.and_then(|dns| dns.min_ttl_seconds),
         query_bytes: query.map(|query| query.wire_bytes),
         response_bytes: transfer.map(|transfer| transfer.bytes).or(whole_response),
@@ -68,6 +70,9 @@ pub(super) fn observation<'a>(
             comm: &process.comm,
             exe: process.exe,
         }),
+        container: facts
+            .container
+            .map(|container| Container { id: container.id, runtime: container.runtime }),
         pod: facts.container.map(|container| container.id),
     })
 }

@@ -10,6 +10,7 @@ use crate::decode::{DeadLetter, Message, Sealed};
 use crate::enrich::Enricher;
 use crate::join::Links;
 use crate::ledger::Counters;
+use crate::lookup::{LookupCounters, Query};
 use crate::metrics::{Seen, TransactionMetrics};
 use crate::pair::Transaction;
 use crate::record::{Context, Identity, LedgerRecord, registrable};
@@ -21,6 +22,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// What the output needs beside its sinks.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub struct Output {
     analysis: Analysis,
     metrics: TransactionMetrics,
     ledgers: u64,
+    /// The capture's clock.
+    now: Timestamp,
 }
 
 impl Output {
@@ -61,6 +65,7 @@ impl Output {
         let outbox = Outbox::new(sinks, options.wait_for_sinks);
         Self {
             analysis: Analysis::new(options.windows, &options.identity, &outbox),
+            now: options.identity.epoch,
             identity: options.identity,
             enricher: options.enricher,
             outbox,
@@ -85,6 +90,21 @@ impl Output {
         &self.outbox
     }
 
+    /// Sets the clock: when what comes next is known.
+    pub(super) const fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// What lookups need of a message that [`Self::begin`] may follow.
+    pub(super) fn query(&self, message: &Message) -> Option<Query> {
+        self.analysis.query(message)
+    }
+
+    /// Takes a query that has begun a transaction.
+    pub(super) fn begin(&mut self, query: Query) {
+        self.analysis.begin(query, &self.identity, &mut self.outbox);
+    }
+
     /// Takes a message: its record, its metric, and a look at its process while that lives.
     pub(super) fn message(&mut self, message: &Message) {
         let response = message.dns.flags.response();
@@ -107,7 +127,7 @@ impl Output {
     /// Takes a transaction: its record, its metrics, and what is made of many.
     pub(super) fn transaction(&mut self, transaction: &Transaction<'_>, links: &Links) {
         let Some(subject) = transaction.subject() else { return };
-        let Self { identity, enricher, outbox, analysis, metrics, .. } = self;
+        let Self { identity, enricher, outbox, analysis, metrics, now, .. } = self;
         let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = identity.resolver(server.ip());
         metrics.transaction(&seen(transaction, &resolver));
@@ -126,7 +146,7 @@ impl Output {
             let (process, container) = (process.as_ref(), container.as_ref());
             let facts = Facts { resolver: &resolver, zone, process, container };
             if let Some(observation) = observation(transaction, links, &facts) {
-                analysis.observe(&observation, identity, outbox);
+                analysis.observe(*now, &observation, identity, outbox);
             }
         }
         if rendered {
@@ -215,6 +235,16 @@ impl Output {
     /// Transactions that came too late for their windows.
     pub(super) fn late(&self) -> u64 {
         self.analysis.late()
+    }
+
+    /// What the lookups came to, where they are made.
+    pub(super) fn looked_up(&self) -> Option<LookupCounters> {
+        self.analysis.looked_up()
+    }
+
+    /// Adopts how long a query waits for its response.
+    pub(super) fn adopt_query_timeout(&mut self, query_timeout: Duration) {
+        self.analysis.adopt_query_timeout(query_timeout);
     }
 
     /// Adopts new names of resolvers, and other windows.

@@ -1,5 +1,6 @@
 //! Messages, transactions and dead letters become records.
 
+mod lookup;
 mod window;
 
 use super::{

@@ -106,6 +106,13 @@ impl Namespace {
         self.number(id.origin.cpu, id.origin.seq, id.index)
     }
 
+    /// The id of the lookup whose first query a message is. No packet completes so many messages that
+    /// this is the id of one.
+    #[must_use]
+    pub fn lookup(self, first: MessageId) -> EventId {
+        self.number(first.origin.cpu, first.origin.seq, !first.index)
+    }
+
     /// The id of the `ordinal`th ledger record, from 1: no CPU has this number.
     #[must_use]
     pub fn ledger(self, ordinal: u64) -> EventId {
@@ -132,6 +139,7 @@ impl Namespace {
 mod tests {
     use super::*;
     use crate::capture::Origin;
+    use std::collections::BTreeSet;
 
     #[test]
     fn is_the_same_for_the_same_and_different_for_another() {
@@ -146,6 +154,18 @@ mod tests {
         assert!(!others.contains(&first) && first != id("a", 1, 0, 1, 1));
         assert_eq!(first.to_string().len(), 32);
         assert_eq!(first.to_string().parse(), Ok(first));
+    }
+
+    #[test]
+    fn a_lookup_is_not_its_first_query() {
+        let namespace = Namespace::new("a", Timestamp::from_nanos(1));
+        let query = |seq| MessageId { origin: Origin { cpu: 0, seq }, index: 0 };
+        let ids: BTreeSet<_> = (1..100)
+            .flat_map(|seq| [namespace.message(query(seq)), namespace.lookup(query(seq))])
+            .map(|id| id.0)
+            .collect();
+        assert_eq!(ids.len(), 198);
+        assert_eq!(namespace.lookup(query(1)), namespace.lookup(query(1)));
     }
 
     #[test]

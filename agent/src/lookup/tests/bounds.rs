@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_oldest_makes_room_and_says_so() {
-    let options = LookupOptions { max_lookups: 2, ..LookupOptions::new(TIMEOUT) };
+    let options = LookupOptions { max_lookups: 2, ..LookupOptions::DEFAULT };
     let mut bench = Bench::with(options);
     let names = ["a.test", "b.test", "c.test"];
     let asked = names.map(|name| bench.ask(0, Ask::new(name, A)));
@@ -23,7 +23,7 @@ fn the_oldest_makes_room_and_says_so() {
 
 #[test]
 fn octets_are_bounded_too() {
-    let options = LookupOptions { max_bytes: 1 << 20, ..LookupOptions::new(TIMEOUT) };
+    let options = LookupOptions { max_bytes: 1 << 20, ..LookupOptions::DEFAULT };
     let mut bench = Bench::with(options);
     for n in 0..20_000_u64 {
         let name = format!("{n:060}.{n:060}.{n:060}.test");

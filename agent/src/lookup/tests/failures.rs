@@ -30,7 +30,8 @@ fn the_next_server_is_asked_after_a_timeout() {
 /// The same where queries time out here before the stub gives them up.
 #[test]
 fn a_stub_may_be_more_patient_than_the_query_timeout() {
-    let options = LookupOptions::new(Duration::from_millis(500));
+    let options =
+        LookupOptions { query_timeout: Duration::from_millis(500), ..LookupOptions::DEFAULT };
     for (pause, lookups) in [(5000, 1), (9000, 2)] {
         let mut bench = Bench::with(options);
         let first = bench.ask(0, Ask::new("web.test", A).from(40_000, 1));
@@ -43,7 +44,8 @@ fn a_stub_may_be_more_patient_than_the_query_timeout() {
 
 #[test]
 fn a_late_response_is_what_the_stub_has_waited_for() {
-    let options = LookupOptions::new(Duration::from_millis(500));
+    let options =
+        LookupOptions { query_timeout: Duration::from_millis(500), ..LookupOptions::DEFAULT };
     let mut bench = Bench::with(options);
     let query = bench.ask(0, Ask::new("web.test", A));
     bench.end(600, query, &Reply::Timeout);

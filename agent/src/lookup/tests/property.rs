@@ -97,7 +97,7 @@ fn check(lookup: &Lookup) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn each_transaction_is_in_one_lookup(history in prop::collection::vec(step(), 1..80)) {
-        let options = LookupOptions::new(TIMEOUT);
+        let options = LookupOptions::DEFAULT;
         let (lookups, parented, resent) = run(&history, options);
         let mut members: Vec<MessageId> =
             lookups.iter().flat_map(|lookup| lookup.members.clone()).collect();
@@ -120,7 +120,7 @@ proptest! {
     /// out before it is known for what it is.
     #[test]
     fn what_finds_no_room_is_given_early(history in prop::collection::vec(step(), 1..80)) {
-        let options = LookupOptions { max_lookups: 2, ..LookupOptions::new(TIMEOUT) };
+        let options = LookupOptions { max_lookups: 2, ..LookupOptions::DEFAULT };
         let (lookups, parented, _) = run(&history, options);
         let members: BTreeSet<MessageId> =
             lookups.iter().flat_map(|lookup| lookup.members.clone()).collect();

@@ -54,6 +54,13 @@ fn page() -> String {
         joined: &Joined { cache: [6, 5, 0, 0], unlinked: 2, overflowed: 1, ..Joined::default() },
         ring_used_bytes: Some(64),
         late: 0,
+        looked_up: Some(LookupCounters {
+            outcomes: [7, 0, 2, 0, 0, 0, 0, 0, 1, 0],
+            packets: 30,
+            packets_wasted: 11,
+            evicted: 0,
+            open: 3,
+        }),
         spool_bytes: 0,
         gauges: &gauges,
         build: Build { version: "0.1.0", revision: "" },
@@ -82,6 +89,9 @@ fn has_the_names_of_the_contract() {
         "dnscribe_dropped_total{stage=\"delivery\",reason=\"queue_full\"} 4",
         "dnscribe_kafka_queue_bytes{sink=\"kafka_2\"} 9",
         "dnscribe_spool_bytes 0",
+        "dnscribe_lookups_total{outcome=\"nxdomain\"} 2",
+        "dnscribe_lookup_queries_total 30",
+        "dnscribe_lookup_wasted_queries_total 11",
         "dnscribe_build_info{version=\"0.1.0\",revision=\"\"} 1",
         "dns_messages_total{qr=\"query\",transport=\"udp\"} 1",
     ] {
