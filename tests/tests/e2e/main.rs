@@ -10,6 +10,7 @@ mod failures;
 mod joining;
 mod latency;
 mod load;
+mod lookups;
 mod outcomes;
 mod processes;
 mod reopening;
