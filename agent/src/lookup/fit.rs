@@ -49,6 +49,8 @@ impl Open {
         let elsewhere = server_of(last) != Some(query.server);
         let same_id = last.dns_id == query.dns_id;
         match last.outcome {
+            // glibc turns to TCP with both questions as soon as one answer is truncated.
+            None if query.transport == Transport::Tcp && self.is_truncated() => Some(Fit::Sure),
             None if same_id => {
                 let patient = query.ts.since(last.ts) >= REPETITION;
                 (elsewhere || patient).then_some(Fit::Sure)
@@ -58,8 +60,8 @@ impl Open {
             // Answered, and asked again: another call, unless this one asks everybody at once, or
             // repeats both questions where only one had its answer.
             Some(outcome) if outcome.is_definitive() => {
-                let same_socket = same_id && last.port == query.port;
-                (same_socket && (elsewhere || self.lacks_answers())).then_some(Fit::Sure)
+                let to_all = elsewhere && last.port == query.port;
+                (same_id && (to_all || self.lacks_answers())).then_some(Fit::Sure)
             }
             Some(_) if same_id => Some(Fit::Sure),
             Some(_) => {
@@ -67,6 +69,11 @@ impl Open {
                 (times < ATTEMPTS).then_some(Fit::Likely)
             }
         }
+    }
+
+    /// Whether an answer was truncated.
+    pub(super) fn is_truncated(&self) -> bool {
+        self.asks().any(|ask| ask.outcome == Some(Outcome::Truncated))
     }
 
     /// Whether a question of it still waits, or has failed.

@@ -108,14 +108,20 @@ impl Open {
         }
     }
 
-    /// Over TCP: the truncated answer that a query follows.
+    /// Over TCP: the query that was put over UDP before, where its answer was truncated, or that of
+    /// the other family and nobody waited for this one.
     fn truncated_before(&self, place: usize) -> Option<usize> {
         let ask = self.asks.get(place).filter(|ask| ask.transport == Transport::Tcp)?;
-        self.asks.iter().take(place).rposition(|other| {
-            (other.name, other.qtype) == (ask.name, ask.qtype)
-                && other.outcome == Some(Outcome::Truncated)
+        let before = self.asks.iter().take(place).rposition(|other| {
+            (other.name, other.qtype, other.transport) == (ask.name, ask.qtype, Transport::Udp)
                 && !other.withdrawn
-        })
+        })?;
+        let given_up = |outcome| match outcome {
+            Outcome::Truncated => true,
+            Outcome::Timeout | Outcome::Open => self.is_truncated(),
+            _ => false,
+        };
+        self.asks.get(before).filter(|ask| given_up(outcome_of(ask))).map(|_| before)
     }
 
     /// Of a query for a CNAME's target: the query that told the target.

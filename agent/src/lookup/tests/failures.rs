@@ -123,6 +123,25 @@ fn tcp_follows_what_was_truncated() {
     assert_eq!((lookup.outcome, lookup.tcp_fallback), (Outcome::Truncated, false));
 }
 
+/// glibc does not wait for the second answer when the first is truncated, and puts both questions over
+/// TCP.
+#[test]
+fn tcp_for_both_families_follows_one_truncated_answer() {
+    let mut bench = Bench::new();
+    let [a, aaaa] =
+        [A, AAAA].map(|qtype| bench.ask(0, Ask::new("big.test", qtype).from(40_000, qtype)));
+    bench.end(1, a, &Reply::Truncated);
+    for (ms, qtype) in [(2, A), (3, AAAA)] {
+        let ask = Ask::new("big.test", qtype).from(40_001, qtype).over_tcp();
+        bench.exchange(ms, ask, &FOUND);
+    }
+    bench.end(5000, aaaa, &Reply::Timeout);
+    let lookup = bench.only(6000);
+    assert_eq!((lookup.outcome, figures(&lookup)), (Outcome::Answered, [4, 4, 0, 0, 0]));
+    assert_eq!((lookup.tcp_fallback, lookup.duration), (true, Duration::from_millis(4)));
+    assert!(!lookup.partial);
+}
+
 /// glibc repeats both questions where only one of two was answered.
 #[test]
 fn one_family_without_an_answer_is_partial() {
@@ -134,9 +153,11 @@ fn one_family_without_an_answer_is_partial() {
     bench.exchange(5001, Ask::new("web.test", A).from(40_000, A), &FOUND);
     let again = bench.ask(5003, Ask::new("web.test", AAAA).from(40_000, AAAA));
     bench.end(10_100, again, &Reply::Timeout);
+    // And once more, from a new socket.
+    bench.exchange(10_101, Ask::new("web.test", A).from(40_001, A), &FOUND);
     let lookup = bench.only(20_000);
     assert_eq!((lookup.outcome, lookup.partial), (Outcome::Answered, true));
-    assert_eq!(figures(&lookup), [4, 4, 2, 0, 2]);
+    assert_eq!(figures(&lookup), [5, 5, 3, 0, 3]);
     assert_eq!(lookup.duration, Duration::from_secs(5), "when both were known to have ended");
 }
 
