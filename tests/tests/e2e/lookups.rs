@@ -46,7 +46,7 @@ fn figures(lookup: &Value) -> Value {
     Value::Array(fields.iter().map(|field| lookup[field].clone()).collect())
 }
 
-/// Every transaction of the lab's client is in one lookup.
+/// Every transaction of the lab's client is in one lookup, and none of what the resolver asked for it.
 fn check_membership(end: &Finished, lab: &Lab) {
     let client = lab.client_addr().to_string();
     let ids = |value: &Value| value["event_id"].as_str().unwrap().to_owned();
@@ -66,6 +66,13 @@ fn check_membership(end: &Finished, lab: &Lab) {
         }
     }
     assert_eq!(told, own);
+    let parented =
+        end.of("dns.transaction/1").filter(|record| record.get("parent_event_id").is_some());
+    let parented: BTreeSet<String> = parented.map(ids).collect();
+    for lookup in end.of("dns.lookup/1") {
+        let members = lookup["transaction_ids"].as_array().unwrap();
+        assert!(members.iter().all(|id| !parented.contains(id.as_str().unwrap())), "{lookup}");
+    }
 }
 
 #[test]
