@@ -21,6 +21,7 @@ mod zone;
 
 pub use alert::AlertRecord;
 pub use avro::avro_schema;
+pub(crate) use build::milliseconds;
 pub use build::{Context, Identity};
 pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;
