@@ -16,6 +16,7 @@ pub use output::{Output, OutputOptions};
 use crate::capture::Packet;
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
+use crate::detect::DetectOptions;
 use crate::join::{Joiner, Joining};
 use crate::ledger::{Counters, Kernel, Ring};
 use crate::metrics::{self, Build, Snapshot};
@@ -150,6 +151,7 @@ impl Pipeline {
             ring_used_bytes,
             spool_bytes: self.output.sinks().spool_bytes(),
             late: self.output.late(),
+            alerts: self.output.alerts(),
             gauges: &self.output.sinks().gauges(),
             build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
         })
@@ -185,7 +187,7 @@ impl Pipeline {
         if let Some(connections) = &mut self.connections {
             connections.reconfigure(changes.connecting);
         }
-        self.output.reconfigure(changes.resolvers, changes.windows);
+        self.output.reconfigure(changes.resolvers, changes.windows, changes.detect);
     }
 }
 
@@ -200,6 +202,8 @@ pub struct Changes {
     pub resolvers: HashMap<IpAddr, String>,
     /// Which windows are written.
     pub windows: WindowOptions,
+    /// How detection decides.
+    pub detect: Option<DetectOptions>,
 }
 
 /// The rooms behind the decoder.

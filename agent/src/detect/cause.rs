@@ -6,6 +6,7 @@
 
 use super::finding::{Entity, Rule};
 use super::samples::{Pool, Samples};
+use crate::time::Timestamp;
 use std::cmp::Ordering;
 
 /// The share of one's transactions that must be the other's.
@@ -20,8 +21,8 @@ pub(super) struct Suspect<'a> {
     pub(super) entity: &'a Entity,
     /// Whether somebody was told of it.
     pub(super) told: bool,
-    /// Whether it is over: then it may still explain what it left behind.
-    pub(super) over: bool,
+    /// When it was over, if it is: it may still explain what it left behind.
+    pub(super) over: Option<Timestamp>,
 }
 
 /// For each suspect, the place of the one that explains it, which is itself explained by none.
@@ -103,7 +104,7 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn of(suspect: Suspect<'a>, samples: &Samples) -> Self {
-        let Suspect { rule, entity, .. } = suspect;
+        let Suspect { rule, entity, over, .. } = suspect;
         // All that a side sees is that side's; what has a name is the same from every side.
         let is_named = entity.parts().any(|(name, _)| name != "vantage");
         let any_side = Pool::ALL.map(|pool| {
@@ -111,6 +112,7 @@ impl<'a> Case<'a> {
                 .of(pool)
                 .map(|sample| {
                     sample.concerns(entity)
+                        && over.is_none_or(|over| sample.ts <= over)
                         && (is_named || sample.is_seen_from(entity))
                         && (pool != Pool::of(rule) || sample.shows(rule))
                 })
@@ -125,7 +127,7 @@ impl<'a> Case<'a> {
     /// Whether this is why the other is found.
     fn explains(&self, other: &Self) -> bool {
         let (one, two) = (&self.suspect, &other.suspect);
-        if two.over {
+        if two.over.is_some() {
             return false;
         }
         if one.rule == two.rule && is_other_side(one.entity, two.entity) {
@@ -151,7 +153,7 @@ impl<'a> Case<'a> {
     fn has_failures_of(&self, other: &Self) -> bool {
         let failed = Pool::Failed as usize;
         self.any_side[failed].common(&other.any_side[failed]) > 0
-            || other.suspect.over && self.any_side[failed].drawn == 0
+            || other.suspect.over.is_some() && self.any_side[failed].drawn == 0
     }
 
     /// Whether nearly all of the other's samples are this one's, and this one is nearer to a cause.
@@ -160,7 +162,7 @@ impl<'a> Case<'a> {
         let mine = &self.any_side[pool];
         if mine.drawn == 0 {
             // Nothing of the kind has happened for a minute.
-            return self.suspect.over;
+            return self.suspect.over.is_some();
         }
         if other.own.count() == 0 {
             // Too few to be drawn: what is true of most is believed of them.
@@ -172,6 +174,10 @@ impl<'a> Case<'a> {
 
     /// Which of two about the same transactions is nearer to a cause.
     fn is_nearer_than(&self, other: &Self) -> bool {
+        if self.suspect.over.is_some() {
+            // What it left behind is its own.
+            return true;
+        }
         let all = Pool::All as usize;
         let is_part_of = |part: &Self, whole: &Self| {
             let whole = &whole.any_side[all];
@@ -188,7 +194,7 @@ impl<'a> Case<'a> {
     fn order(&self, other: &Self) -> Ordering {
         let key = |case: &Self| {
             let Suspect { rule, entity, told, over } = case.suspect;
-            (over, !is_direct(rule), !told, breadth(rule, entity))
+            (!is_direct(rule), over.is_some(), !told, breadth(rule, entity))
         };
         key(self)
             .cmp(&key(other))

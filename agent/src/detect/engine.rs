@@ -37,6 +37,8 @@ const REMEMBERED: usize = 64;
 pub struct Detection {
     options: DetectOptions,
     outcomes: Outcomes,
+    success: Success,
+    usual: Usual,
     detectors: Vec<Box<dyn Detector>>,
     samples: Samples,
     episodes: BTreeMap<(Rule, Entity), Episode>,
@@ -53,11 +55,11 @@ impl Detection {
     /// Detection by windows and outcomes, and by `others`.
     #[must_use]
     pub fn new(options: DetectOptions, others: Vec<Box<dyn Detector>>) -> Self {
-        let own: [Box<dyn Detector>; 2] =
-            [Box::new(Success::new(options.success)), Box::new(Usual::new(&options))];
         Self {
             outcomes: Outcomes::new(options.down, options.flapping),
-            detectors: own.into_iter().chain(others).collect(),
+            success: Success::new(options.success),
+            usual: Usual::new(&options),
+            detectors: others,
             options,
             samples: Samples::default(),
             episodes: BTreeMap::new(),
@@ -82,6 +84,8 @@ impl Detection {
 
     /// Takes a window that was closed.
     pub fn window(&mut self, span: &Span, groups: &Groups) {
+        self.success.window(span, groups);
+        self.usual.window(span, groups);
         self.detectors.iter_mut().for_each(|detector| detector.window(span, groups));
     }
 
@@ -108,6 +112,14 @@ impl Detection {
     pub fn finish(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
         self.expire(now, each);
         self.evaluate(now, each);
+    }
+
+    /// Adopts other options. What was learned, and what fires, stays.
+    pub fn reconfigure(&mut self, options: DetectOptions) {
+        self.outcomes.reconfigure(options.down, options.flapping);
+        self.success.reconfigure(options.success);
+        self.usual.reconfigure(&options);
+        self.options = options;
     }
 
     /// How many alerts there were, and are.
@@ -137,7 +149,7 @@ impl Detection {
 
     /// Has the detectors say what they find.
     fn find(&mut self, now: Timestamp) {
-        let Self { options, outcomes, detectors, episodes, counters, .. } = self;
+        let Self { options, outcomes, success, usual, detectors, episodes, counters, .. } = self;
         let mut found = Vec::new();
         let mut each = |finding: Finding| {
             if options.rule(finding.rule).enabled {
@@ -145,6 +157,8 @@ impl Detection {
             }
         };
         outcomes.evaluate(now, &mut each);
+        success.evaluate(now, &mut each);
+        usual.evaluate(now, &mut each);
         detectors.iter_mut().for_each(|detector| detector.evaluate(now, &mut each));
         for mut finding in found {
             if is_distant(&finding, outcomes) {
@@ -187,13 +201,13 @@ impl Detection {
         let live = self.episodes.iter().filter(|(_, episode)| episode.level.is_some());
         let live = live.map(|((rule, entity), episode)| {
             let told = episode.told.is_some();
-            Suspect { rule: *rule, entity, told, over: false }
+            Suspect { rule: *rule, entity, told, over: None }
         });
-        let over = self.aftermath.iter().map(|(rule, entity, _)| Suspect {
+        let over = self.aftermath.iter().map(|(rule, entity, over)| Suspect {
             rule: *rule,
             entity,
             told: true,
-            over: true,
+            over: Some(*over),
         });
         let suspects: Vec<Suspect<'_>> = live.chain(over).collect();
         if suspects.len() < 2 {

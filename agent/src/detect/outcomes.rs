@@ -80,6 +80,11 @@ impl Outcomes {
         Self { down, flapping, servers: HashMap::default() }
     }
 
+    pub(super) const fn reconfigure(&mut self, down: DownOptions, flapping: FlappingOptions) {
+        self.down = down;
+        self.flapping = flapping;
+    }
+
     /// Whether this host asks a server to recurse; believed where nothing is known.
     pub(super) fn is_recursive(&self, resolver: &str) -> bool {
         let key = KeyRef { vantage: Vantage::Client, resolver };

@@ -8,6 +8,7 @@ use super::finding::{Entity, Evidence, Rule};
 use crate::decode::MessageId;
 use crate::observation::Observation;
 use crate::pair::{Status, Vantage};
+use crate::time::Timestamp;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -56,6 +57,8 @@ pub(super) const fn is_failure(rcode: u16) -> bool {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sample {
     pub(super) id: MessageId,
+    /// When the query was sent.
+    pub(super) ts: Timestamp,
     outcome: Outcome,
     vantage: Vantage,
     resolver: Box<str>,
@@ -70,6 +73,7 @@ impl Sample {
     pub(super) fn of(observation: &Observation<'_>, outcome: Outcome) -> Self {
         Self {
             id: observation.id,
+            ts: observation.ts,
             outcome,
             vantage: observation.vantage,
             resolver: observation.resolver.into(),
@@ -246,7 +250,6 @@ impl Samples {
 mod tests {
     use super::*;
     use crate::observation::testing::example;
-    use crate::time::Timestamp;
 
     fn failing(resolver: &str) -> Observation<'_> {
         Observation {

@@ -64,9 +64,13 @@ impl Followed {
 
 impl Success {
     pub(super) fn new(options: SuccessOptions) -> Self {
-        let panes = options.span.as_nanos().div_ceil(PANE.as_nanos());
-        let panes = usize::try_from(panes).unwrap_or(MAX_PANES).clamp(1, MAX_PANES);
-        Self { options, panes, followed: BTreeMap::new(), end: Timestamp::default() }
+        let (followed, end) = (BTreeMap::new(), Timestamp::default());
+        Self { options, panes: panes(options.span), followed, end }
+    }
+
+    pub(super) fn reconfigure(&mut self, options: SuccessOptions) {
+        self.options = options;
+        self.panes = panes(options.span);
     }
 
     /// Panes of silence, of which no window tells.
@@ -144,6 +148,11 @@ impl Detector for Success {
             });
         }
     }
+}
+
+fn panes(span: Duration) -> usize {
+    let panes = span.as_nanos().div_ceil(PANE.as_nanos());
+    usize::try_from(panes).unwrap_or(MAX_PANES).clamp(1, MAX_PANES)
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

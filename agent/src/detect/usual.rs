@@ -130,6 +130,10 @@ impl Usual {
         }
     }
 
+    pub(super) const fn reconfigure(&mut self, options: &DetectOptions) {
+        self.thresholds = Thresholds::of(options);
+    }
+
     /// Learns a minute. Who is absent asked nothing.
     fn learn(&mut self, span: &Span, mut minutes: BTreeMap<Place, Minute>) {
         let missed = self.learned.map_or(0, |end| span.start.since(end).as_secs() / 60);

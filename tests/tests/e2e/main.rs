@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 mod apart;
+mod alerts;
 mod attribution;
 mod encrypted;
 mod ending;

@@ -22,7 +22,7 @@ fn ask(samples: &mut Samples, count: usize, resolver: &str, zone: &str, status: 
 }
 
 fn live(rule: Rule, entity: &Entity) -> Suspect<'_> {
-    Suspect { rule, entity, told: false, over: false }
+    Suspect { rule, entity, told: false, over: None }
 }
 
 #[test]
@@ -73,11 +73,21 @@ fn what_many_do_is_told_of_all_and_what_one_does_of_one() {
 #[test]
 fn what_is_over_explains_what_it_left_and_nothing_new() {
     let (resolver, zone) = (entity(Some("one"), None), entity(None, Some("a.test")));
-    let over = Suspect { told: true, over: true, ..live(Rule::ResolverDown, &resolver) };
+    let end = Some(Timestamp::from_nanos(1));
+    let over = Suspect { told: true, over: end, ..live(Rule::ResolverDown, &resolver) };
     let suspects = [live(Rule::SuccessRatio, &zone), over];
     assert_eq!(explain(&suspects, &Samples::default()), [Some(1), None]);
     let mut samples = Samples::default();
     ask(&mut samples, 10, "two", "a.test", Status::Timeout);
+    assert_eq!(explain(&suspects, &samples), [None, None]);
+    let mut samples = Samples::default();
+    ask(&mut samples, 10, "one", "a.test", Status::Timeout);
+    assert_eq!(explain(&suspects, &samples), [Some(1), None]);
+    for _ in 0..10 {
+        let (zone, status) = (Some("a.test"), Status::Timeout);
+        let later = example(Timestamp::from_nanos(2));
+        samples.observe(&Observation { resolver: "one", zone, status, rcode: None, ..later });
+    }
     assert_eq!(explain(&suspects, &samples), [None, None]);
 }
 

@@ -124,7 +124,12 @@ impl One<'_> {
         if !is_much && !is_little {
             return None;
         }
-        let level = if is_much && lasts { Level::Warning } else { Level::Info };
+        let is_critical = options.critical.is_some_and(|times| rate >= usual.mean * times);
+        let level = match (is_much, lasts) {
+            (true, true) if is_critical => Level::Critical,
+            (true, true) => Level::Warning,
+            _ => Level::Info,
+        };
         let what = format!("{rate:.1} queries per second, usually {:.1}", usual.mean);
         let threshold = usual.mean * if is_much { options.warning } else { FEW };
         let figure = Figure {
