@@ -2,8 +2,8 @@
 //! their traffic. Needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
-mod apart;
 mod alerts;
+mod apart;
 mod attribution;
 mod encrypted;
 mod ending;
