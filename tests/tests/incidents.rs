@@ -72,7 +72,7 @@ fn one_of_three_resolvers_falls_silent_and_comes_back() -> Result<()> {
 fn a_resolver_that_fails_one_query_in_five_is_told_of_after_five_minutes() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let failing = |_: u64, resolver: u64, number: u64| {
-        Some(if resolver == 1 && number % 5 == 0 { 2 } else { 0 })
+        Some(if resolver == 1 && number.is_multiple_of(5) { 2 } else { 0 })
     };
     let path = capture(folder.path(), "servfail.pcap", 400, failing)?;
     let records = records(&replay(&path)?)?;
