@@ -8,6 +8,24 @@
 
 #![forbid(unsafe_code)]
 
+mod amplification;
+mod bypass;
+mod cache_poisoning;
+mod dga;
+mod drift;
 mod finding;
+mod known;
+mod lexical;
+mod spoofing;
+mod table;
+mod tunnel;
+mod who;
 
+pub use amplification::{AMPLIFICATION_MEMORY_BYTES, Amplification, AmplificationOptions};
+pub use bypass::{BYPASS_MEMORY_BYTES, Bypass, BypassOptions};
+pub use cache_poisoning::{CACHE_POISONING_MEMORY_BYTES, CachePoisoning, CachePoisoningOptions};
+pub use dga::{DGA_MEMORY_BYTES, Dga, DgaOptions};
+pub use drift::{DRIFT_MEMORY_BYTES, Drift, DriftOptions};
 pub use finding::{Baseline, Detector, Entity, Evidence, Figure, Finding, Level, Rule};
+pub use spoofing::{SPOOFING_MEMORY_BYTES, Spoofing, SpoofingOptions};
+pub use tunnel::{TUNNEL_MEMORY_BYTES, Tunnel, TunnelOptions};
