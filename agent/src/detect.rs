@@ -18,6 +18,8 @@ mod known;
 mod lexical;
 mod spoofing;
 mod table;
+#[cfg(test)]
+mod testing;
 mod tunnel;
 mod who;
 

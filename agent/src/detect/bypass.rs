@@ -49,7 +49,7 @@ pub struct BypassOptions {
     pub queries_unusual: u64,
     /// Different askers that make a server one in common use.
     pub common_askers: u64,
-    /// The share of all queries that makes it one.
+    /// The share of all queries that makes it one, where more than one asks it.
     pub common_share: f64,
 }
 

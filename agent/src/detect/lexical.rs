@@ -49,6 +49,8 @@ const RANDOM: f64 = 4.75;
 const RANDOM_SHORT: f64 = 5.2;
 /// Digits alone are data from so many on.
 const LONG_NUMBER: usize = 20;
+/// So many letters that are all hexadecimal, with some of either kind, are a number.
+const HEXADECIMAL: usize = 12;
 /// A piece of so many letters is data whatever it looks like.
 const LONG_PIECE: usize = 40;
 
@@ -91,7 +93,17 @@ pub(super) fn is_random(piece: &[u8]) -> bool {
     if piece.iter().all(u8::is_ascii_digit) {
         return length >= LONG_NUMBER;
     }
-    length >= LONG_PIECE || surprise(piece) >= if length < 10 { RANDOM_SHORT } else { RANDOM }
+    let enough = if length < 10 { RANDOM_SHORT } else { RANDOM };
+    length >= LONG_PIECE || is_hexadecimal(piece) || surprise(piece) >= enough
+}
+
+/// Whether it is a number in hexadecimal, which runs of digits make look harmless.
+fn is_hexadecimal(piece: &[u8]) -> bool {
+    let digits = piece.iter().filter(|octet| octet.is_ascii_digit()).count();
+    piece.len() >= HEXADECIMAL
+        && digits >= 3
+        && piece.len() - digits >= 3
+        && piece.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// How many octets of these labels are in pieces that look like data. Escapes (`\\DDD`) count as one
@@ -169,6 +181,13 @@ mod tests {
             ("12345678901234567890", 20),
         ] {
             assert_eq!(encoded_octets(name), octets, "{name}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_more_octets_are_data_than_there_are(labels in ".{0,80}") {
+            proptest::prop_assert!(encoded_octets(&labels) as usize <= labels.len());
         }
     }
 

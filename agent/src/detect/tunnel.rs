@@ -89,12 +89,21 @@ impl Detector for Tunnel {
     }
 }
 
-/// A name's labels below its zone, and the zone; where none is known, that is the last two labels.
+/// A name's labels below its zone, and the zone; where none is known, that is the last two labels. By the
+/// rules of public suffixes any unknown last label is a suffix: where data stands right before it, it is
+/// taken for a zone of somebody's own.
 fn split<'a>(qname: &'a str, zone: Option<&'a str>) -> (&'a str, &'a str) {
-    let zone = zone.unwrap_or_else(|| {
+    let mut zone = zone.unwrap_or_else(|| {
         let mut dots = qname.rmatch_indices('.');
         dots.nth(1).map_or(qname, |(dot, _)| &qname[dot + 1..])
     });
+    if zone.len() == qname.len()
+        && let Some((first, last)) = qname.rsplit_once('.')
+        && encoded_octets(first) > 0
+        && psl::suffix(qname.as_bytes()).is_some_and(|suffix| !suffix.is_known())
+    {
+        zone = last;
+    }
     let below = qname.len().saturating_sub(zone.len() + 1);
     (qname.get(..below).unwrap_or_default(), zone)
 }

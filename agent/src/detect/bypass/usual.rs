@@ -70,8 +70,9 @@ impl Usual {
         let Halves { now, before, .. } = halves;
         let queries = now.queries + before.queries;
         let of_all = share(queries, self.all.now.queries + self.all.before.queries);
-        now.askers.max(before.askers) >= options.common_askers
-            || (!encrypted && of_all >= options.common_share)
+        let askers = now.askers.max(before.askers);
+        askers >= options.common_askers
+            || (!encrypted && askers > 1 && of_all >= options.common_share)
     }
 
     pub(super) fn bytes(&self) -> usize {
