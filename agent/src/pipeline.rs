@@ -10,12 +10,14 @@ mod output;
 mod tests;
 mod who;
 
+pub use observe::{Facts, observation};
 pub use outbox::Outbox;
 pub use output::{Output, OutputOptions};
 
 use crate::capture::Packet;
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
+use crate::detect::DetectOptions;
 use crate::join::{Joiner, Joining};
 use crate::ledger::{Counters, Kernel, Ring};
 use crate::metrics::{self, Build, Snapshot};
@@ -154,6 +156,7 @@ impl Pipeline {
             spool_bytes: self.output.sinks().spool_bytes(),
             late: self.output.late(),
             looked_up: self.output.looked_up(),
+            alerts: self.output.alerts(),
             gauges: &self.output.sinks().gauges(),
             build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
         })
@@ -191,7 +194,7 @@ impl Pipeline {
             connections.reconfigure(changes.connecting);
         }
         self.output.adopt_query_timeout(changes.pairing.query_timeout);
-        self.output.reconfigure(changes.resolvers, changes.windows);
+        self.output.reconfigure(changes.resolvers, changes.windows, changes.detect);
     }
 }
 
@@ -206,6 +209,8 @@ pub struct Changes {
     pub resolvers: HashMap<IpAddr, String>,
     /// Which windows are written.
     pub windows: WindowOptions,
+    /// How detection decides.
+    pub detect: Option<DetectOptions>,
 }
 
 /// The rooms behind the decoder.

@@ -1,5 +1,6 @@
 //! One layer of configuration: what a file, the environment or the flags say, and nothing else.
 
+use super::detect::DetectLayer;
 use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
@@ -32,6 +33,8 @@ macro_rules! layer {
         }
     };
 }
+
+pub(super) use layer;
 
 /// What is said in both of two layers goes to the higher.
 pub trait Over {
@@ -80,6 +83,9 @@ layer! {
         /// Which windows are written.
         #[serde(deserialize_with = "section")]
         windows: WindowsLayer,
+        /// What is wrong enough to be told.
+        #[serde(deserialize_with = "section")]
+        detect: DetectLayer,
         /// The streams of every sink of which no more is said.
         #[serde(deserialize_with = "joined")]
         streams: Option<StreamSet>,

@@ -1,8 +1,9 @@
 //! The whole page: the ledger's counters and what else there is, under the contract's names.
 
-use super::process;
 use super::text::{Kind, Page};
 use super::transactions::TransactionMetrics;
+use super::{alerts, process};
+use crate::detect::AlertCounters;
 use crate::join::{Cache, Joined, Match};
 use crate::ledger::{Counters, Delivery};
 use crate::lookup::{LookupCounters, Outcome};
@@ -34,6 +35,8 @@ pub struct Snapshot<'a> {
     pub late: u64,
     /// What lookups came to, where they are made.
     pub looked_up: Option<LookupCounters>,
+    /// Alerts, where there is detection.
+    pub alerts: Option<&'a AlertCounters>,
     /// The sinks' own numbers, with the sinks' names.
     pub gauges: &'a [(String, Vec<Gauge>)],
     /// Which program this is.
@@ -72,6 +75,9 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
     page.count(name, &[], snapshot.late);
     if let Some(counters) = snapshot.looked_up {
         lookups(&mut page, &counters);
+    }
+    if let Some(counters) = snapshot.alerts {
+        alerts::write(&mut page, counters);
     }
     sinks(&mut page, snapshot.gauges);
     let name = "dnscribe_build_info";

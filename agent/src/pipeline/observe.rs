@@ -6,16 +6,21 @@ use crate::observation::{Container, Observation, Process};
 use crate::pair::Transaction;
 use crate::record::{ContainerFields, ProcessFields, milliseconds};
 
-/// What the output has found out about a transaction.
-pub(super) struct Facts<'a> {
-    pub(super) resolver: &'a str,
-    pub(super) zone: Option<&'a str>,
-    pub(super) process: Option<&'a ProcessFields<'a>>,
-    pub(super) container: Option<&'a ContainerFields<'a>>,
+/// What is known of a transaction beside its messages.
+pub struct Facts<'a> {
+    /// The server's configured name, else its address.
+    pub resolver: &'a str,
+    /// The registrable domain.
+    pub zone: Option<&'a str>,
+    /// Who sent the query; at the server, the response.
+    pub process: Option<&'a ProcessFields<'a>>,
+    /// The container of that process.
+    pub container: Option<&'a ContainerFields<'a>>,
 }
 
-/// None for a transaction without a message.
-pub(super) fn observation<'a>(
+/// The flat view; none for a transaction without a message.
+#[must_use]
+pub fn observation<'a>(
     transaction: &Transaction<'a>,
     links: &Links,
     facts: &Facts<'a>,

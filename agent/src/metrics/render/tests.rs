@@ -61,6 +61,7 @@ fn page() -> String {
             evicted: 0,
             open: 3,
         }),
+        alerts: Some(&AlertCounters::default()),
         spool_bytes: 0,
         gauges: &gauges,
         build: Build { version: "0.1.0", revision: "" },
