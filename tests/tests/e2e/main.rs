@@ -12,6 +12,7 @@ mod latency;
 mod load;
 mod outcomes;
 mod processes;
+mod prometheus;
 mod reopening;
 mod support;
 mod transfers;
