@@ -108,6 +108,8 @@ pub struct Config {
     pub resolvers: BTreeMap<IpAddr, String>,
     /// Where `/metrics` is served, if at all.
     pub metrics_listen: Option<SocketAddr>,
+    /// How long a loss makes `/healthz` say so.
+    pub health_window: Duration,
     /// Whether message records hold the message's octets.
     pub messages_wire: bool,
     /// Whether records hold internationalised names in Unicode, too.
@@ -245,6 +247,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         rotation: rotation(&layer.file, purpose)?,
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
+        health_window: layer.health.window.map_or(crate::health::WINDOW, |span| span.0),
         messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
         records_idn: layer.records.idn.is_some_and(|idn| idn.0),
         log,

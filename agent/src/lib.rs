@@ -13,6 +13,7 @@ pub mod decode;
 pub mod detect;
 pub mod enrich;
 pub mod exit;
+pub mod health;
 pub mod join;
 pub mod ledger;
 pub mod log;

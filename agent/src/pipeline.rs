@@ -11,6 +11,7 @@ pub use output::{Output, OutputOptions};
 use crate::capture::Packet;
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
+use crate::health::Vitals;
 use crate::join::{Joiner, Joining};
 use crate::ledger::{Counters, Kernel, Ring};
 use crate::metrics::{self, Build, Snapshot};
@@ -144,6 +145,13 @@ impl Pipeline {
             gauges: &self.output.gauges(),
             build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
         })
+    }
+
+    /// What `/healthz` looks at.
+    #[must_use]
+    pub fn vitals(&self, taken: Taken) -> Vitals {
+        let Self { output, .. } = self;
+        Vitals::new(&self.counters(taken), output.fullest_spool_bytes(), output.failures())
     }
 
     /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given.

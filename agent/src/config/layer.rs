@@ -100,6 +100,9 @@ layer! {
         /// The metrics endpoint.
         #[serde(deserialize_with = "section")]
         metrics: MetricsLayer,
+        /// What counts as healthy.
+        #[serde(deserialize_with = "section")]
+        health: HealthLayer,
         /// What message records hold.
         #[serde(deserialize_with = "section")]
         messages: MessagesLayer,
@@ -292,6 +295,15 @@ layer! {
         /// Where `/metrics` is served.
         #[serde(deserialize_with = "text")]
         listen: Option<Listen>,
+    }
+}
+
+layer! {
+    /// Section `health`.
+    HealthLayer {
+        /// How long a loss counts.
+        #[serde(deserialize_with = "text")]
+        window: Option<PositiveSpan>,
     }
 }
 

@@ -281,6 +281,12 @@ impl Output {
         self.sinks.iter().map(|sink| sink.spool_bytes()).sum()
     }
 
+    /// The same of the sink that has most there.
+    #[must_use]
+    pub fn fullest_spool_bytes(&self) -> u64 {
+        self.sinks.iter().map(|sink| sink.spool_bytes()).max().unwrap_or(0)
+    }
+
     /// Transactions by what dashboards ask for.
     #[must_use]
     pub const fn metrics(&self) -> &TransactionMetrics {

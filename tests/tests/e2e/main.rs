@@ -7,6 +7,7 @@ mod attribution;
 mod encrypted;
 mod ending;
 mod failures;
+mod health;
 mod joining;
 mod latency;
 mod load;
