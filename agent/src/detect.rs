@@ -8,6 +8,8 @@
 
 #![forbid(unsafe_code)]
 
+mod alert;
 mod finding;
 
+pub use alert::{Alert, State};
 pub use finding::{Baseline, Detector, Entity, Evidence, Figure, Finding, Level, Rule};

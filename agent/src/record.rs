@@ -3,6 +3,7 @@
 //! One flat JSON object per record; fields that have nothing to say are left out. The JSON Schemas
 //! (`dnscribe schema`, `schemas/`) are generated from these types.
 
+mod alert;
 mod avro;
 mod build;
 mod connection;
@@ -18,6 +19,7 @@ mod transaction;
 mod window;
 mod zone;
 
+pub use alert::AlertRecord;
 pub use avro::avro_schema;
 pub(crate) use build::milliseconds;
 pub use build::{Context, Identity};

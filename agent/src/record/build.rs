@@ -1,5 +1,6 @@
 //! Messages, transactions and dead letters become records.
 
+mod alert;
 mod window;
 
 use super::{
