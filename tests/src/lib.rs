@@ -3,6 +3,7 @@
 //! Alertmanager, the agent as a child process, and an independent reading of its ledger.
 
 pub mod agent;
+pub mod alertmanager;
 mod cache;
 pub mod confluent;
 pub mod dnsperf;

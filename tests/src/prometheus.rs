@@ -1,4 +1,4 @@
-//! Prometheus, promtool and Alertmanager: the real programs.
+//! Prometheus and promtool, the real programs; where they and Alertmanager are.
 //!
 //! This host's own are taken where it has them. Else, on Debian and its kin, the packages are
 //! downloaded and unpacked below the target folder: installing them would start their services.
@@ -120,11 +120,13 @@ impl Prometheus {
         let file = folder.join("prometheus.yml");
         fs::write(&file, config)?;
         let address = agent::free_address()?;
-        let mut command = below(&Program::Prometheus.file()?);
+        let mut command = below(Program::Prometheus)?;
         command.arg(format!("--config.file={}", file.display()));
         command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
         command.arg(format!("--web.listen-address={address}"));
-        let child = start(&mut command, &folder.join("prometheus.log"), address)?;
+        let child = start(&mut command, &folder.join("prometheus.log"), || {
+            http::get(address, None, "/-/ready").is_ok_and(|(code, _)| code == 200)
+        })?;
         Ok(Self { address, child })
     }
 
@@ -158,28 +160,41 @@ impl Drop for Prometheus {
     }
 }
 
-/// A command that ends with the thread that starts it, however that comes about.
-fn below(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]).arg(program);
-    command
+/// A command that ends with the thread that starts it, however that comes about. Debian's programs
+/// look for their files below `/usr/share`: one that is only unpacked finds them there, and nobody
+/// else does. That needs root, or a user namespace.
+pub(crate) fn below(program: Program) -> Result<Command> {
+    const UNPACKED: &str =
+        "mount --bind \"$1\" /usr/share; shift; exec setpriv --pdeathsig KILL \"$@\"";
+    if let Some(file) = program.installed() {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(file);
+        return Ok(command);
+    }
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--mount", "sh", "-ec", UNPACKED, "sh"]).arg(unpacked()?.join("usr/share"));
+    command.arg(program.file()?);
+    Ok(command)
 }
 
-/// Starts a server and waits until it says that it is ready.
-fn start(command: &mut Command, log: &Path, address: SocketAddr) -> Result<Child> {
+/// Starts a server and waits until it is ready.
+pub(crate) fn start(command: &mut Command, log: &Path, ready: impl Fn() -> bool) -> Result<Child> {
     let file = fs::File::create(log)?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let mut child =
         command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(command)))?;
-    let ready = shell::wait_for(&format!("`{}`", shell::shown(command)), START, || {
+    let started = shell::wait_for(&format!("`{}`", shell::shown(command)), START, || {
         if let Some(status) = child.try_wait()? {
             bail!("it ended at its start ({status})");
         }
-        Ok(http::get(address, None, "/-/ready").is_ok_and(|(code, _)| code == 200).then_some(()))
+        Ok(ready().then_some(()))
     });
-    if ready.is_err() {
+    if started.is_err() {
         shell::end(&mut child);
     }
-    ready.with_context(|| fs::read_to_string(log).unwrap_or_default())?;
+    started.with_context(|| fs::read_to_string(log).unwrap_or_default())?;
     Ok(child)
 }
