@@ -23,6 +23,8 @@ pub mod observation;
 pub mod pair;
 pub mod pipeline;
 pub mod record;
+#[cfg(test)]
+mod runbooks;
 pub mod sink;
 pub mod time;
 pub mod unpack;

@@ -18,6 +18,9 @@ mod tally;
 mod threaded;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use tally::drop_reasons;
+
 pub use alertmanager::{AlertmanagerConfig, Authorization, probe as probe_alertmanager};
 pub use format::{Format, Login, Password, RegistryConfig};
 pub use open::{OpenWith, SinkError, open, probe_file, same_place};

@@ -1,6 +1,7 @@
 //! The sink to a real Alertmanager: alerts appear, end, and come back after its restart.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+use anyhow::Context as _;
 use dnscribe::sink::{
     AlertmanagerConfig, Batch, KafkaConfig, Look, OpenWith, Rotation, Sink, SinkSpec, Stream,
     StreamChoice, open,
@@ -69,11 +70,11 @@ fn alerts(
     what: &str,
     wished: impl Fn(&[Value]) -> bool,
 ) -> Vec<Value> {
-    shell::wait_for(what, SOON, || {
+    let found = shell::wait_for(what, SOON, || {
         let alerts = alertmanager.alerts()?;
         Ok(wished(&alerts).then_some(alerts))
-    })
-    .unwrap_or_else(|error| panic!("{error}: {:#?}", alertmanager.alerts()))
+    });
+    found.with_context(|| format!("{:#?}", alertmanager.alerts())).unwrap()
 }
 
 #[test]

@@ -42,6 +42,28 @@ impl FromStr for Place {
     }
 }
 
+/// Where a link leads: `http://` or `https://` and anything that a URL may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link(String);
+
+/// Why something is not a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a link: give one such as https://dashboards.example/dns?team=dns")]
+pub struct BadLink;
+
+impl FromStr for Link {
+    type Err = BadLink;
+
+    fn from_str(text: &str) -> Result<Self, BadLink> {
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let legal = |octet: u8| octet.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&octet);
+        match rest {
+            Some(rest) if !rest.is_empty() && rest.bytes().all(legal) => Ok(Self(text.to_owned())),
+            _ => Err(BadLink),
+        }
+    }
+}
+
 /// The name of a label: letters, digits and underscores, no digit first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LabelName(String);
@@ -97,7 +119,7 @@ pub(super) fn resolve(layer: AlertmanagerLayer) -> Result<Option<AlertmanagerCon
         timeout: layer.timeout.map_or(TIMEOUT, |span| span.0),
         resend: layer.resend.map_or(RESEND, |span| span.0),
         labels: layer.labels.into_iter().map(|(name, value)| (name.0, value)).collect(),
-        generator_url: layer.generator_url.map(|Place(url)| url),
+        generator_url: layer.generator_url.map(|Link(url)| url),
     }))
 }
 
@@ -172,12 +194,13 @@ mod tests {
 
     #[test]
     fn the_section_makes_the_sink_of_live_alerts() {
-        let yaml = "alertmanager:\n  urls: [\"http://a:9093/\", \"https://b/am\"]\n  labels: { team: dns }\n";
+        let yaml = "alertmanager:\n  urls: [\"http://a:9093/\", \"https://b/am\"]\n  labels: { team: dns }\n  generator_url: https://d.example/x?y=1#z\n";
         let config = load(yaml, Purpose::Live).unwrap();
         assert_eq!(config.sinks, [SinkSpec::Stdout, SinkSpec::Alertmanager]);
         let alertmanager = config.alertmanager.unwrap();
         assert_eq!(alertmanager.urls, ["http://a:9093", "https://b/am"]);
         assert_eq!(alertmanager.labels["team"], "dns");
+        assert_eq!(alertmanager.generator_url.as_deref(), Some("https://d.example/x?y=1#z"));
         assert_eq!((alertmanager.timeout, alertmanager.resend), (TIMEOUT, RESEND));
         // Whoever replays an old incident does not want to be woken by it.
         assert_eq!(load(yaml, Purpose::Replay).unwrap().sinks, [SinkSpec::Stdout]);

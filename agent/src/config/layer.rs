@@ -1,6 +1,6 @@
 //! One layer of configuration: what a file, the environment or the flags say, and nothing else.
 
-use super::alertmanager::{LabelName, Place};
+use super::alertmanager::{LabelName, Link, Place};
 use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
@@ -323,7 +323,7 @@ layer! {
         labels: BTreeMap<LabelName, String>,
         /// Where an alert's link leads.
         #[serde(deserialize_with = "text")]
-        generator_url: Option<Place>,
+        generator_url: Option<Link>,
     }
 }
 
