@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod alertmanager;
+mod detect;
 mod error;
 pub mod layer;
 mod registry;
@@ -20,6 +21,7 @@ pub use error::ConfigError;
 use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT};
 use crate::capture::ports::PortSet;
 use crate::connection::ConnectionOptions;
+use crate::detect::DetectOptions;
 use crate::join::Joining;
 use crate::pair::PairOptions;
 use crate::sink::spool::{SpoolConfig, WhenFull};
@@ -78,7 +80,7 @@ impl fmt::Debug for Sources {
 }
 
 /// The configuration in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// This host's name in records.
     pub node: String,
@@ -94,6 +96,8 @@ pub struct Config {
     pub joining: Joining,
     /// Which windows are written.
     pub windows: WindowOptions,
+    /// How detection decides; none where nobody wants to be told of alerts.
+    pub detect: Option<DetectOptions>,
     /// The streams of the sinks.
     pub streams: StreamChoice,
     /// Where records go; at least one.
@@ -222,8 +226,9 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
             .map_or(default.max_transactions, |count| count.0),
     };
     let ports = layer.capture.ports.unwrap_or_default();
-    let is_wanted = sinks.iter().any(|sink| streams.of(sink).contains(Stream::Connections));
-    let encrypted = is_wanted.then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
+    let wants = |stream| sinks.iter().any(|sink| streams.of(sink).contains(stream));
+    let encrypted =
+        wants(Stream::Connections).then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
     let capture = CaptureConfig {
         hook: layer.capture.hook.unwrap_or(Hook::Auto),
         cgroup: layer.capture.cgroup,
@@ -249,6 +254,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         connecting: connecting(&layer.encrypted, pairing.query_timeout),
         joining,
         windows: windows(&layer.windows, pairing.query_timeout),
+        detect: detect::resolve(layer.detect, wants(Stream::Alerts))?,
         streams,
         sinks,
         output: layer.output.unwrap_or(Output::Auto),

@@ -16,6 +16,7 @@ pub use output::{Output, OutputOptions};
 use crate::capture::Packet;
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
+use crate::detect::DetectOptions;
 use crate::health::Vitals;
 use crate::join::{Joiner, Joining};
 use crate::ledger::{Counters, Kernel, Ring};
@@ -151,6 +152,7 @@ impl Pipeline {
             ring_used_bytes,
             spool_bytes: self.output.sinks().spool_bytes(),
             late: self.output.late(),
+            alerts: self.output.alerts(),
             gauges: &self.output.sinks().gauges(),
             build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
         })
@@ -193,7 +195,7 @@ impl Pipeline {
         if let Some(connections) = &mut self.connections {
             connections.reconfigure(changes.connecting);
         }
-        self.output.reconfigure(changes.resolvers, changes.windows);
+        self.output.reconfigure(changes.resolvers, changes.windows, changes.detect);
     }
 }
 
@@ -208,6 +210,8 @@ pub struct Changes {
     pub resolvers: HashMap<IpAddr, String>,
     /// Which windows are written.
     pub windows: WindowOptions,
+    /// How detection decides.
+    pub detect: Option<DetectOptions>,
 }
 
 /// The rooms behind the decoder.

@@ -34,7 +34,7 @@ pub use idn::unicode;
 pub use ledger::LedgerRecord;
 pub use message::MessageRecord;
 pub use schema::{json_schema, names as schema_names};
-pub use text::line;
+pub use text::{alert_line, line};
 pub use transaction::TransactionRecord;
 pub use window::WindowRecord;
 pub use zone::registrable;

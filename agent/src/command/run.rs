@@ -140,11 +140,16 @@ impl Run {
             connecting: new.connecting,
             resolvers: new.resolvers.clone().into_iter().collect(),
             windows: new.windows,
+            detect: new.detect.clone(),
         });
+        // Whether there is detection at all is settled at the start.
+        let detect =
+            self.config.detect.as_ref().and(new.detect.clone()).or(self.config.detect.clone());
         let adopted = Config {
             pairing: new.pairing,
             connecting: new.connecting,
             windows: new.windows,
+            detect,
             resolvers: new.resolvers.clone(),
             ..self.config.clone()
         };
@@ -152,8 +157,8 @@ impl Run {
             tracing::info!("configuration reloaded");
         } else {
             tracing::warn!(
-                "configuration reloaded: pairing, times of connections, windows and resolvers are in force, the other \
-                 changes wait for a restart"
+                "configuration reloaded: pairing, times of connections, windows, detection and resolvers are in force, \
+                 the other changes wait for a restart"
             );
         }
         self.config = adopted;

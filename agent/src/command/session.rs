@@ -7,6 +7,7 @@ use crate::config::value::Hook;
 use crate::config::{CaptureConfig, Config, Sources};
 use crate::connection::Connections;
 use crate::decode::DecoderOptions;
+use crate::detect::Detection;
 use crate::enrich::Enricher;
 use crate::exit::Exit;
 use crate::health::Health;
@@ -65,6 +66,7 @@ impl Blueprint<'_> {
             enricher: self.enricher,
             wait_for_sinks: self.wait_for_sinks,
             windows: config.windows,
+            detection: config.detect.clone().map(|options| Detection::new(options, Vec::new())),
         };
         let decoder = DecoderOptions {
             ports: config.capture.ports.clone(),

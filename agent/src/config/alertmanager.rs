@@ -1,11 +1,15 @@
 //! Section `alertmanager`.
 
 use super::ConfigError;
-use super::layer::AlertmanagerLayer;
+use super::layer::{Over, layer};
 use super::registry::{BadUrl, Secret, Url};
 use super::secret;
+use super::shape::{items, map, text};
+use super::value::{Name, PositiveSpan};
 use crate::sink::{AlertmanagerConfig, Authorization, Login, Password, SinkSpec};
-use std::path::Path;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,6 +17,42 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How often an alert is told again unless told otherwise.
 const RESEND: Duration = Duration::from_secs(60);
+
+layer! {
+    /// Section `alertmanager`.
+    AlertmanagerLayer {
+        /// Where they are.
+        #[serde(deserialize_with = "items")]
+        urls: Option<Vec<Place>>,
+        /// Who we are.
+        #[serde(deserialize_with = "text")]
+        username: Option<Name>,
+        /// Our password.
+        #[serde(deserialize_with = "text")]
+        password: Option<Secret>,
+        /// The file with our password.
+        #[serde(deserialize_with = "text")]
+        password_file: Option<PathBuf>,
+        /// The file with our token.
+        #[serde(deserialize_with = "text")]
+        bearer_token_file: Option<PathBuf>,
+        /// The certificates to trust.
+        #[serde(deserialize_with = "text")]
+        ca_file: Option<PathBuf>,
+        /// How long they may take.
+        #[serde(deserialize_with = "text")]
+        timeout: Option<PositiveSpan>,
+        /// How often an alert that goes on is told again.
+        #[serde(deserialize_with = "text")]
+        resend: Option<PositiveSpan>,
+        /// Labels of every alert.
+        #[serde(deserialize_with = "map")]
+        labels: BTreeMap<LabelName, String>,
+        /// Where an alert's link leads.
+        #[serde(deserialize_with = "text")]
+        generator_url: Option<Link>,
+    }
+}
 
 /// Where an Alertmanager is: `http://` or `https://`, a host, perhaps a path; without a slash at its
 /// end.

@@ -1,6 +1,7 @@
 //! One layer of configuration: what a file, the environment or the flags say, and nothing else.
 
-use super::alertmanager::{LabelName, Link, Place};
+use super::alertmanager::AlertmanagerLayer;
+use super::detect::DetectLayer;
 use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
@@ -33,6 +34,8 @@ macro_rules! layer {
         }
     };
 }
+
+pub(super) use layer;
 
 /// What is said in both of two layers goes to the higher.
 pub trait Over {
@@ -81,6 +84,9 @@ layer! {
         /// Which windows are written.
         #[serde(deserialize_with = "section")]
         windows: WindowsLayer,
+        /// What is wrong enough to be told.
+        #[serde(deserialize_with = "section")]
+        detect: DetectLayer,
         /// The streams of every sink of which no more is said.
         #[serde(deserialize_with = "joined")]
         streams: Option<StreamSet>,
@@ -288,42 +294,6 @@ layer! {
         /// Which records go when it is full.
         #[serde(deserialize_with = "text")]
         when_full: Option<WhenFull>,
-    }
-}
-
-layer! {
-    /// Section `alertmanager`.
-    AlertmanagerLayer {
-        /// Where they are.
-        #[serde(deserialize_with = "items")]
-        urls: Option<Vec<Place>>,
-        /// Who we are.
-        #[serde(deserialize_with = "text")]
-        username: Option<Name>,
-        /// Our password.
-        #[serde(deserialize_with = "text")]
-        password: Option<Secret>,
-        /// The file with our password.
-        #[serde(deserialize_with = "text")]
-        password_file: Option<PathBuf>,
-        /// The file with our token.
-        #[serde(deserialize_with = "text")]
-        bearer_token_file: Option<PathBuf>,
-        /// The certificates to trust.
-        #[serde(deserialize_with = "text")]
-        ca_file: Option<PathBuf>,
-        /// How long they may take.
-        #[serde(deserialize_with = "text")]
-        timeout: Option<PositiveSpan>,
-        /// How often an alert that goes on is told again.
-        #[serde(deserialize_with = "text")]
-        resend: Option<PositiveSpan>,
-        /// Labels of every alert.
-        #[serde(deserialize_with = "map")]
-        labels: BTreeMap<LabelName, String>,
-        /// Where an alert's link leads.
-        #[serde(deserialize_with = "text")]
-        generator_url: Option<Link>,
     }
 }
 

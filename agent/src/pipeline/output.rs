@@ -7,6 +7,7 @@ use super::who::Who;
 use crate::connection::Report;
 use crate::decode::dns::{rcode_name, type_name};
 use crate::decode::{DeadLetter, Message, Sealed};
+use crate::detect::{AlertCounters, DetectOptions, Detection};
 use crate::enrich::Enricher;
 use crate::join::Links;
 use crate::ledger::Counters;
@@ -23,7 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// What the output needs beside its sinks.
-#[derive(Debug)]
 pub struct OutputOptions {
     /// Who writes.
     pub identity: Identity,
@@ -33,14 +33,16 @@ pub struct OutputOptions {
     pub wait_for_sinks: Option<Arc<AtomicBool>>,
     /// Which windows are written.
     pub windows: WindowOptions,
+    /// What finds out that something is wrong, if anybody wants to be told.
+    pub detection: Option<Detection>,
 }
 
 impl OutputOptions {
-    /// Nobody to look up, no sink waited for, all windows.
+    /// Nobody to look up, no sink waited for, all windows, no detection.
     #[must_use]
-    pub const fn new(identity: Identity) -> Self {
+    pub fn new(identity: Identity) -> Self {
         let windows = WindowOptions::DEFAULT;
-        Self { identity, enricher: None, wait_for_sinks: None, windows }
+        Self { identity, enricher: None, wait_for_sinks: None, windows, detection: None }
     }
 }
 
@@ -60,7 +62,7 @@ impl Output {
     pub fn new(options: OutputOptions, sinks: Vec<Box<dyn Sink>>) -> Self {
         let outbox = Outbox::new(sinks, options.wait_for_sinks);
         Self {
-            analysis: Analysis::new(options.windows, &options.identity, &outbox),
+            analysis: Analysis::new(options.windows, options.detection, &options.identity, &outbox),
             identity: options.identity,
             enricher: options.enricher,
             outbox,
@@ -152,6 +154,7 @@ impl Output {
         if report.is_final {
             self.metrics.connection(report, &resolver);
         }
+        self.analysis.connection(report, &resolver);
         if self.outbox.wants(Stream::Connections) {
             let task = connection.task.as_ref();
             let who = Who::of(&mut self.enricher, task, connection.cgroup_id);
@@ -217,14 +220,20 @@ impl Output {
         self.analysis.late()
     }
 
-    /// Adopts new names of resolvers, and other windows.
+    /// How many alerts there were, where there is detection.
+    pub(super) fn alerts(&self) -> Option<&AlertCounters> {
+        self.analysis.alerts()
+    }
+
+    /// Adopts new names of resolvers, other windows, and other options of detection.
     pub(super) fn reconfigure(
         &mut self,
         resolvers: HashMap<IpAddr, String>,
         windows: WindowOptions,
+        detect: Option<DetectOptions>,
     ) {
         self.identity.resolvers = resolvers;
-        self.analysis.reconfigure(windows);
+        self.analysis.reconfigure(windows, detect);
     }
 }
 
