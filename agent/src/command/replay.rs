@@ -102,7 +102,7 @@ impl Session<'_> {
 
     fn begin(&mut self, epoch: Timestamp) -> Option<Pipeline> {
         let sinks = self.sinks.take()?;
-        self.endpoint.set_phase(Phase::Ready("replay, which attaches nothing".to_owned()));
+        self.endpoint.set_phase(Phase::Replaying);
         let config = self.config;
         let wait_for_sinks = Some(self.signals.stop_flag());
         Some(Blueprint { config, epoch, enricher: None, wait_for_sinks }.build(sinks))
