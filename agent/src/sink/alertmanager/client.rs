@@ -3,6 +3,7 @@
 use super::{AlertmanagerConfig, Authorization};
 use crate::sink::http;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::time::Duration;
 use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use ureq::http::{Method, Request, StatusCode};
@@ -115,20 +116,24 @@ const URLS: &str = "; see alertmanager.urls";
 
 fn refusal(url: &str, status: StatusCode, said: &[u8]) -> Refusal {
     let complaint = http::complaint(&String::from_utf8_lossy(said));
+    // What Alertmanager itself says of alerts is JSON. A server for TLS that is spoken to without
+    // answers 400 too.
+    let is_its_own = serde_json::from_slice::<IgnoredAny>(said).is_ok();
     let remedy = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             "; see alertmanager.username and password_file, or bearer_token_file"
         }
+        StatusCode::BAD_REQUEST if !is_its_own => URLS,
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => URLS,
         status if status.is_redirection() => {
             "; give the place that it redirects to in alertmanager.urls"
         }
         _ => "",
     };
-    let for_good = matches!(
-        status,
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
-    );
+    let for_good = match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => is_its_own,
+        status => status == StatusCode::PAYLOAD_TOO_LARGE,
+    };
     let why = format!("Alertmanager {url} answers {}: {complaint}{remedy}", status.as_u16());
     Refusal { why, for_good }
 }
@@ -139,15 +144,17 @@ mod tests {
 
     #[test]
     fn only_what_is_wrong_with_the_alerts_is_for_good() {
-        let refusal = |code| refusal("http://a", StatusCode::from_u16(code).unwrap(), b"no");
-        assert!(refusal(400).for_good && refusal(413).for_good);
+        let refusal =
+            |code, said: &[u8]| refusal("http://a", StatusCode::from_u16(code).unwrap(), said);
+        assert!(refusal(400, b"\"bad label\"").for_good && refusal(413, b"<html>").for_good);
         for (code, remedy) in [
+            (400, "answers 400: no; see alertmanager.urls"),
             (401, "bearer_token_file"),
             (404, "alertmanager.urls"),
             (308, "redirects"),
             (503, "answers 503: no"),
         ] {
-            let refusal = refusal(code);
+            let refusal = refusal(code, b"no");
             assert!(!refusal.for_good && refusal.why.contains(remedy), "{refusal:?}");
         }
     }
