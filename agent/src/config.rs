@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alertmanager;
 mod detect;
 mod error;
 pub mod layer;
@@ -25,7 +26,8 @@ use crate::join::Joining;
 use crate::pair::PairOptions;
 use crate::sink::spool::{SpoolConfig, WhenFull};
 use crate::sink::{
-    KafkaConfig, OpenWith, Rotation, SinkSpec, Stream, StreamChoice, TopicCreation, same_place,
+    AlertmanagerConfig, KafkaConfig, OpenWith, Rotation, SinkSpec, Stream, StreamChoice,
+    TopicCreation, same_place,
 };
 use crate::window::WindowOptions;
 use layer::{EncryptedLayer, FileLayer, KafkaLayer, Layer, Over, SpoolLayer, WindowsLayer};
@@ -104,8 +106,10 @@ pub struct Config {
     pub output: Output,
     /// How to reach Kafka; with brokers where a sink needs them.
     pub kafka: KafkaConfig,
-    /// How long Kafka may be out of reach from the start until its sink gives up; for ever where
-    /// absent.
+    /// How to reach Alertmanager; there where a sink needs it.
+    pub alertmanager: Option<AlertmanagerConfig>,
+    /// How long Kafka may be out of reach from the start until its sink gives up, and Alertmanager
+    /// at a time; for ever where absent.
     pub kafka_patience: Option<Duration>,
     /// Where records wait while Kafka is away; in memory only where absent.
     pub spool: Option<SpoolConfig>,
@@ -115,6 +119,8 @@ pub struct Config {
     pub resolvers: BTreeMap<IpAddr, String>,
     /// Where `/metrics` is served, if at all.
     pub metrics_listen: Option<SocketAddr>,
+    /// How long a loss makes `/healthz` say so.
+    pub health_window: Duration,
     /// Whether message records hold the message's octets.
     pub messages_wire: bool,
     /// Whether records hold internationalised names in Unicode, too.
@@ -193,6 +199,7 @@ impl Config {
             region: self.region.as_deref(),
             rotation: self.rotation,
             kafka: &self.kafka,
+            alertmanager: self.alertmanager.as_ref(),
             kafka_patience: self.kafka_patience,
             spool: self.spool.as_ref(),
         }
@@ -206,7 +213,9 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         file: layer.file.streams,
     };
     let kafka = kafka(layer.kafka)?;
-    let sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
+    let alertmanager = alertmanager::resolve(layer.alertmanager)?;
+    let mut sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
+    alertmanager::add_sink(&mut sinks, alertmanager.as_ref(), purpose == Purpose::Live)?;
     let node = layer.node.map_or_else(|| default_node(purpose), |node| node.0);
     let default = PairOptions::default();
     let pairing = PairOptions {
@@ -250,11 +259,13 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         sinks,
         output: layer.output.unwrap_or(Output::Auto),
         kafka,
+        alertmanager,
         kafka_patience: (purpose == Purpose::Replay).then_some(REPLAY_PATIENCE),
         spool: spool(layer.spool, purpose),
         rotation: rotation(&layer.file, purpose)?,
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
+        health_window: layer.health.window.map_or(crate::health::WINDOW, |span| span.0),
         messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
         records_idn: layer.records.idn.is_some_and(|idn| idn.0),
         log,

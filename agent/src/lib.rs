@@ -13,6 +13,7 @@ pub mod decode;
 pub mod detect;
 pub mod enrich;
 pub mod exit;
+pub mod health;
 pub mod join;
 pub mod ledger;
 pub mod log;
@@ -23,6 +24,8 @@ pub mod observation;
 pub mod pair;
 pub mod pipeline;
 pub mod record;
+#[cfg(test)]
+mod runbooks;
 pub mod sink;
 pub mod time;
 pub mod unpack;

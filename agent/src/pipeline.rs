@@ -18,6 +18,7 @@ use crate::capture::Packet;
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
 use crate::detect::DetectOptions;
+use crate::health::Vitals;
 use crate::join::{Joiner, Joining};
 use crate::ledger::{Counters, Kernel, Ring};
 use crate::metrics::{self, Build, Snapshot};
@@ -160,6 +161,13 @@ impl Pipeline {
             gauges: &self.output.sinks().gauges(),
             build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
         })
+    }
+
+    /// What `/healthz` looks at.
+    #[must_use]
+    pub fn vitals(&self, taken: Taken) -> Vitals {
+        let sinks = self.output.sinks();
+        Vitals::new(&self.counters(taken), sinks.fullest_spool_bytes(), sinks.failures())
     }
 
     /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given.

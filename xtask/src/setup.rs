@@ -12,7 +12,7 @@ use packages::Need;
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct Args {
     /// Also install what the tests need: DNS servers and tools, Java and Maven for Kafka and the
-    /// schema registry, Python for a client of theirs
+    /// schema registry, Python for a client of theirs, Prometheus and its Alertmanager
     #[arg(long)]
     pub test: bool,
 }
@@ -31,12 +31,16 @@ pub fn main(args: Args) -> Result<()> {
     if !packages::debian() {
         // Told all at once; on Debian these come from more than one place.
         missing.extend(packages::missing(ebpf::LINKER));
+        if args.test {
+            missing.extend(packages::missing(packages::MONITORING));
+        }
     }
     let mut installed = packages::install(purpose, &missing)?;
     installed |= ebpf::install()?;
     if args.test {
         dnscribe_tests::registry::prepare()?;
         dnscribe_tests::confluent::prepare()?;
+        packages::monitoring()?;
     }
     if !installed {
         say::progress("setup: everything is there");

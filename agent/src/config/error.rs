@@ -65,6 +65,9 @@ pub enum ConfigError {
     /// Formats and the schema registry do not fit together.
     #[error("{0}")]
     Registry(String),
+    /// Section `alertmanager` is wrong.
+    #[error("{0}")]
+    Alertmanager(String),
     /// An address with two names.
     #[error("resolvers: {address} is both \"{first}\" and \"{second}\": keep one of them")]
     TwoNames {

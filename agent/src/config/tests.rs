@@ -210,7 +210,7 @@ fn says_where_and_what_is_wrong() {
         ),
         (
             "version: 1\nsinks:\n  - stdout\n  - kafak\n",
-            "line 4, column 5: sinks: \"kafak\" is not a sink: choose from stdout, file:PATH, kafka, null",
+            "line 4, column 5: sinks: \"kafak\" is not a sink: choose from stdout, file:PATH, kafka, alertmanager, null",
         ),
         (
             "version: 2\n",

@@ -184,6 +184,12 @@ impl Outbox {
         self.sinks.iter().map(|sink| sink.spool_bytes()).sum()
     }
 
+    /// Octets that wait on disk, of the sink that has most there.
+    #[must_use]
+    pub fn fullest_spool_bytes(&self) -> u64 {
+        self.sinks.iter().map(|sink| sink.spool_bytes()).max().unwrap_or(0)
+    }
+
     /// Has the sinks reopen their files.
     pub fn reopen(&mut self) {
         for sink in &mut self.sinks {

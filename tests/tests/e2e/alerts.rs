@@ -3,6 +3,7 @@
 use crate::apart::Apart;
 use crate::support::lab;
 use dnscribe_tests::agent::Agent;
+use dnscribe_tests::alertmanager::Alertmanager;
 use dnscribe_tests::environment;
 use dnscribe_tests::lab::{Fate, Host, Lab};
 use dnscribe_tests::wire::{self, Reply};
@@ -69,10 +70,14 @@ fn a_resolver_that_dies_is_one_alert_and_is_resolved_when_it_is_back() {
     command.args(["--sink", &format!("file:{}", transactions.display())]);
     command.env("DNSCRIBE_STREAMS", "alerts").env("DNSCRIBE_FILE__STREAMS", "transactions");
     command.env("DNSCRIBE_DETECT__RULES__RESOLVER_DOWN__CLEAR_FOR", "1s");
+    let folder = tempfile::tempdir().unwrap();
+    let mut alertmanager = Alertmanager::new(folder.path()).unwrap();
+    alertmanager.start().unwrap();
+    command.env("DNSCRIBE_ALERTMANAGER__URLS", format!("http://{}", alertmanager.address()));
     let agent = Agent::start(&mut command).unwrap();
     let address = SocketAddr::new(lab.hazard(Fate::Restarted, false), 53);
     let over = AtomicBool::new(false);
-    thread::scope(|scope| {
+    let active = thread::scope(|scope| {
         scope.spawn(|| ask(&lab, address, &over));
         {
             let dead = AtomicBool::new(false);
@@ -86,6 +91,7 @@ fn a_resolver_that_dies_is_one_alert_and_is_resolved_when_it_is_back() {
         let fired = agent.wait_for("an alert", WITHIN, |told| !alerts(told).is_empty());
         eprintln!("told {:.1} s after the resolver died", died.elapsed().as_secs_f64());
         thread::sleep(if fired.is_ok() { WATCH } else { Duration::ZERO });
+        let active = alertmanager.alerts();
         let dead = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| serve(&lab, address, &dead));
@@ -96,12 +102,18 @@ fn a_resolver_that_dies_is_one_alert_and_is_resolved_when_it_is_back() {
             dead.store(true, Ordering::Relaxed);
             over.store(true, Ordering::Relaxed);
         });
+        active
     });
     let end = agent.terminate().unwrap();
     let told = alerts(&end.records);
     let [fired, resolved] = told.as_slice() else { panic!("{told:#?}\n{}", end.stderr) };
     assert_eq!((&fired["rule"], &fired["state"]), (&"resolver_down".into(), &"firing".into()));
     assert_eq!(fired["severity"], "critical");
+    let [active]: [Value; 1] = active.unwrap().try_into().unwrap();
+    assert_eq!(active["labels"]["alertname"], "DnsResolverDown");
+    assert_eq!(active["labels"]["resolver"], fired["resolver"]);
+    assert_eq!(active["annotations"]["summary"], fired["summary"]);
+    assert!(alertmanager.alerts().unwrap().is_empty(), "it is over for Alertmanager, too");
     assert_eq!(fired["resolver"], address.ip().to_string());
     assert_eq!(resolved["state"], "resolved");
     assert_eq!(fired["alert_id"], resolved["alert_id"]);

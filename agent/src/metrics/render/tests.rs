@@ -1,7 +1,6 @@
 use super::super::transactions::Seen;
 use super::*;
 use crate::ledger::Kernel;
-use std::process::{Command, Stdio};
 
 fn reasons(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
     reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
@@ -113,22 +112,4 @@ fn each_family_stands_once_with_its_header() {
             assert!(line.starts_with(current), "{line} under {current}");
         }
     }
-}
-
-#[test]
-fn promtool_is_content() {
-    let child = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = child else {
-        eprintln!("skipped, because promtool is not installed");
-        return;
-    };
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), page().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stdout));
 }
