@@ -1,5 +1,6 @@
 //! What `run` and `replay` share: a configured pipeline with its sinks, from start to summary.
 
+use super::resolvers;
 use super::signals::Signals;
 use super::summary::balance;
 use crate::capture::live::{CannotCapture, HookChoice, LiveOptions};
@@ -7,7 +8,7 @@ use crate::config::value::Hook;
 use crate::config::{CaptureConfig, Config, Sources};
 use crate::connection::Connections;
 use crate::decode::DecoderOptions;
-use crate::detect::Detection;
+use crate::detect::{self, DetectOptions, Detection, Meant};
 use crate::enrich::Enricher;
 use crate::exit::Exit;
 use crate::health::Health;
@@ -59,6 +60,7 @@ impl Blueprint<'_> {
     pub(super) fn build(self, sinks: Vec<Box<dyn Sink>>) -> Pipeline {
         let config = self.config;
         let resolvers = config.resolvers.clone().into_iter().collect();
+        let live = self.enricher.is_some();
         let (node, region) = (config.node.clone(), config.region.clone());
         let options = OutputOptions {
             identity: Identity::new(node, region, self.epoch, resolvers)
@@ -66,7 +68,7 @@ impl Blueprint<'_> {
             enricher: self.enricher,
             wait_for_sinks: self.wait_for_sinks,
             windows: config.windows,
-            detection: config.detect.clone().map(|options| Detection::new(options, Vec::new())),
+            detection: config.detect.clone().map(|options| detection(config, options, live)),
         };
         let decoder = DecoderOptions {
             ports: config.capture.ports.clone(),
@@ -79,6 +81,16 @@ impl Blueprint<'_> {
         Pipeline::new(decoder, config.pairing, config.joining, Output::new(options, sinks))
             .with_connections(connections)
     }
+}
+
+/// Detection by every rule. What this host's own resolvers are says nothing of a capture file.
+fn detection(config: &Config, options: DetectOptions, live: bool) -> Detection {
+    let meant = Meant {
+        configured: config.resolvers.keys().copied().collect(),
+        system: if live { resolvers::of_this_host() } else { BTreeSet::new() },
+    };
+    let others = detect::all(&options, &meant);
+    Detection::new(options, others)
 }
 
 /// How often it is looked whether something was lost, for `/healthz`.

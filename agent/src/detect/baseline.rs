@@ -7,6 +7,7 @@
 //! deviation grows with every clamped step.
 
 use super::finding::Baseline;
+use super::minute::float;
 use crate::time::Timestamp;
 
 /// The newest value's weight, once there are many: an hour's memory.
@@ -129,13 +130,12 @@ const fn single(value: f64) -> f32 {
 /// The lower end of the interval in which the share lies of which `part` of `whole` was seen, with a
 /// probability of 99.5 % (Wilson: "Probable Inference, the Law of Succession, and Statistical
 /// Inference", 1927): of 1 of 2, little can be said.
-#[expect(clippy::cast_precision_loss, reason = "counts of a window stay far below 2^53")]
 pub(super) fn at_least(part: u64, whole: u64) -> f64 {
     const Z: f64 = 2.576;
     if whole == 0 {
         return 0.0;
     }
-    let (part, whole) = (part.min(whole) as f64, whole as f64);
+    let (part, whole) = (float(part.min(whole)), float(whole));
     let share = part / whole;
     let square = Z * Z / whole;
     let middle = share + square / 2.0;
@@ -233,7 +233,7 @@ mod tests {
             let whole = part + more;
             let low = at_least(part, whole);
             prop_assert!((0.0..=1.0).contains(&low));
-            if let Some(share) = (whole > 0).then(|| part as f64 / whole as f64) {
+            if let Some(share) = (whole > 0).then(|| float(part) / float(whole)) {
                 prop_assert!(low <= share + 1e-9);
                 prop_assert!(at_least(part * 100, whole * 100) >= low - 1e-9);
             }

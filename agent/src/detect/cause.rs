@@ -204,7 +204,7 @@ impl<'a> Case<'a> {
 }
 
 /// Whether a rule names a cause, and not only numbers that are unusual.
-const fn is_direct(rule: Rule) -> bool {
+pub(super) const fn is_direct(rule: Rule) -> bool {
     !matches!(
         rule,
         Rule::QueryRate

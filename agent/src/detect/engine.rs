@@ -159,7 +159,9 @@ impl Detection {
         outcomes.evaluate(now, &mut each);
         success.evaluate(now, &mut each);
         usual.evaluate(now, &mut each);
-        detectors.iter_mut().for_each(|detector| detector.evaluate(now, &mut each));
+        for detector in detectors {
+            detector.evaluate(now, &mut each);
+        }
         for mut finding in found {
             if is_distant(&finding, outcomes) {
                 finding.level = Level::Info;
@@ -292,16 +294,7 @@ fn make_room(episodes: &mut BTreeMap<(Rule, Entity), Episode>, finding: &Finding
 /// half of the world's servers are broken at any time.
 fn is_distant(finding: &Finding, outcomes: &Outcomes) -> bool {
     let Finding { rule, entity, .. } = finding;
-    let is_numbers = matches!(
-        rule,
-        Rule::QueryRate
-            | Rule::Latency
-            | Rule::Nxdomain
-            | Rule::Servfail
-            | Rule::Timeout
-            | Rule::SuccessRatio
-    );
-    is_numbers
+    !cause::is_direct(*rule)
         && entity.vantage == Some(Vantage::Client)
         && entity.resolver.as_ref().is_some_and(|resolver| !outcomes.is_recursive(resolver))
 }

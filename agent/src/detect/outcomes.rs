@@ -5,6 +5,7 @@
 //! every other packet is never down, and one that falls silent is as soon as enough was sent to it.
 
 use super::finding::{Detector, Entity, Evidence, Figure, Finding, Level, Rule};
+use super::minute::float;
 use super::options::{DownOptions, FlappingOptions};
 use super::samples::{Outcome, Sample};
 use crate::observation::Observation;
@@ -142,9 +143,9 @@ impl Server {
 
     fn is_down(&self, options: DownOptions) -> bool {
         let (first, last) = self.failing;
-        let least =
+        let needed =
             if self.recursive { options.min_queries } else { options.min_queries * DISTANT };
-        self.failures >= least && last.since(first) >= options.span
+        self.failures >= needed && last.since(first) >= options.span
     }
 
     /// What is not asked for is not there: most addresses are no server, whatever scanners send them.
@@ -261,7 +262,7 @@ impl Detector for Outcomes {
                     && server.may_be_down(vantage)
                     && now.since(server.asked) < STALE
                 {
-                    lost.push((&key.resolver, server.failures));
+                    lost.push((&*key.resolver, server.failures));
                     each(server.finding(key, now, *down));
                 }
             }
@@ -276,7 +277,7 @@ impl Detector for Outcomes {
 }
 
 /// Many at once have one cause.
-fn together(vantage: Vantage, lost: &[(&Box<str>, u64)], asked: usize) -> Finding {
+fn together(vantage: Vantage, lost: &[(&str, u64)], asked: usize) -> Finding {
     let (down, failures) = (lost.len(), lost.iter().map(|(_, failures)| failures).sum());
     Finding {
         rule: Rule::ResolverDown,
@@ -288,11 +289,7 @@ fn together(vantage: Vantage, lost: &[(&Box<str>, u64)], asked: usize) -> Findin
                 figure("resolvers_down", float(down as u64), Some(float(TOGETHER as u64))),
                 figure("unanswered_queries", float(failures), None),
             ],
-            resolvers: lost
-                .iter()
-                .take(TOGETHER)
-                .map(|(resolver, _)| (*resolver).clone())
-                .collect(),
+            resolvers: lost.iter().take(TOGETHER).map(|(resolver, _)| (*resolver).into()).collect(),
             ..Evidence::default()
         },
     }
@@ -300,11 +297,6 @@ fn together(vantage: Vantage, lost: &[(&Box<str>, u64)], asked: usize) -> Findin
 
 const fn figure(name: &'static str, value: f64, threshold: Option<f64>) -> Figure {
     Figure { name, value, threshold, baseline: None }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-const fn float(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -237,7 +237,7 @@ impl Samples {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         // A place below `seen`, without a division.
-        let place = u128::from(self.random) * u128::from(reservoir.seen) >> 64;
+        let place = (u128::from(self.random) * u128::from(reservoir.seen)) >> 64;
         if let Some(place) =
             usize::try_from(place).ok().and_then(|place| reservoir.now.get_mut(place))
         {

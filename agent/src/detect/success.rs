@@ -2,7 +2,7 @@
 
 use super::baseline::at_least;
 use super::finding::{Detector, Entity, Evidence, Figure, Finding, Level, Rule};
-use super::minute::{Minute, Place};
+use super::minute::{Minute, Place, float};
 use super::options::SuccessOptions;
 use crate::time::Timestamp;
 use crate::window::{Grouping, Groups, Span};
@@ -157,11 +157,6 @@ fn panes(span: Duration) -> usize {
 
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { float(part) / float(whole) }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-const fn float(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

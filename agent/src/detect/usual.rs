@@ -8,7 +8,7 @@ mod view;
 
 use super::baseline::Usual as Learned;
 use super::finding::{Baseline, Detector, Finding};
-use super::minute::{Minute, Place};
+use super::minute::{Minute, Place, float};
 use super::options::DetectOptions;
 use crate::time::Timestamp;
 use crate::window::{Grouping, Groups, Span};
@@ -202,11 +202,6 @@ impl Detector for Usual {
 /// A logarithm: what is twice as slow is as surprising at a millisecond as at a second.
 fn log(ms: f64) -> f64 {
     ms.max(0.001).ln()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of a window stay far below 2^53")]
-const fn float(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ fn ask_as(outcomes: &mut Outcomes, _: u64, observation: &Observation<'_>) {
     let is_answered = observation.status == Status::Answered;
     let rcode = observation.rcode.filter(|_| is_answered);
     let response_ts = observation.response_ts.filter(|_| is_answered);
-    outcomes.observe(&Observation { rcode, response_ts, ..*observation });
+    outcomes.observe(&Observation { response_ts, rcode, ..*observation });
 }
 
 fn found(outcomes: &mut Outcomes, millis: u64) -> Vec<Finding> {

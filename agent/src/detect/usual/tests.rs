@@ -22,11 +22,14 @@ struct Traffic {
     timeout: u64,
 }
 
+/// What changes.
+type Change = fn(&mut Traffic);
+
 /// Twenty queries a second, give or take three, as they are every day.
 fn plain(second: u64) -> Traffic {
     let queries = 17 + second * 7919 % 7;
-    let latency = 10.0 + (second * 104_729 % 50) as f64 / 10.0;
-    let now_and_then = |every| u64::from(second % every == 0);
+    let latency = 10.0 + float(second * 104_729 % 50) / 10.0;
+    let now_and_then = |every| u64::from(second.is_multiple_of(every));
     Traffic {
         queries,
         latency,
@@ -87,7 +90,7 @@ fn the_usual_is_no_news() {
 
 #[test]
 fn each_number_has_its_rule() {
-    let cases: [(Rule, fn(&mut Traffic), u64); 6] = [
+    let cases: [(Rule, Change, u64); 6] = [
         (Rule::QueryRate, |now| now.queries *= 8, 90),
         (Rule::QueryRate, |now| now.queries = 0, 150),
         (Rule::Latency, |now| now.latency *= 30.0, 90),
@@ -106,7 +109,7 @@ fn each_number_has_its_rule() {
 
 #[test]
 fn small_changes_are_no_news() {
-    let cases: [fn(&mut Traffic); 4] = [
+    let cases: [Change; 4] = [
         |now| now.queries += now.queries / 2,
         |now| now.latency *= 1.3,
         |now| now.nxdomain += 1,

@@ -1,9 +1,9 @@
 //! One entity's last minute beside what is usual of it.
 
-use super::{Followed, Number, float};
+use super::{Followed, Number};
 use crate::detect::baseline::at_least;
 use crate::detect::finding::{Baseline, Entity, Evidence, Figure, Finding, Level, Rule};
-use crate::detect::minute::{Minute, Place};
+use crate::detect::minute::{Minute, Place, float};
 use crate::detect::options::{DetectOptions, UsualOptions};
 use crate::time::Timestamp;
 use crate::window::Grouping;
