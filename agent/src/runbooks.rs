@@ -58,7 +58,7 @@ fn each_page_answers_the_same_questions() {
 }
 
 #[test]
-fn the_index_and_all_links_between_pages_lead_somewhere() {
+fn the_index_and_all_links_lead_somewhere() {
     let index = read("README");
     for rule in Rule::ALL {
         let link = format!("[{}]({}.md)", rule.name(), page(rule));
@@ -68,8 +68,7 @@ fn the_index_and_all_links_between_pages_lead_somewhere() {
         for link in read(&page).split("](").skip(1) {
             let target = link.split([')', '#']).next().unwrap();
             let file = folder().join(target);
-            let is_near = !target.contains('/');
-            assert!(!is_near || file.exists(), "{page}: {target}");
+            assert!(target.starts_with("http") || file.exists(), "{page}: {target}");
         }
     }
 }
