@@ -15,11 +15,13 @@
 mod fit;
 mod labels;
 mod open;
+mod pods;
 mod query;
 mod suffixes;
 mod table;
 mod verdict;
 
+pub use pods::{Packets, Pods};
 pub use query::Query;
 pub use table::Lookups;
 
@@ -226,14 +228,12 @@ impl LookupOptions {
 }
 
 /// What all lookups came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LookupCounters {
     /// Lookups that ended, as in [`Outcome::ALL`].
     pub outcomes: [u64; Outcome::ALL.len()],
     /// Their query messages.
-    pub packets: u64,
-    /// Those of them that contributed nothing.
-    pub packets_wasted: u64,
+    pub packets: Pods,
     /// Lookups given out early for want of room.
     pub evicted: u64,
     /// Lookups under way.

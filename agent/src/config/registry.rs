@@ -3,7 +3,6 @@
 use super::ConfigError;
 use super::layer::RegistryLayer;
 use super::secret;
-use crate::record;
 use crate::sink::{Format, KafkaConfig, Login, Password, RegistryConfig};
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -86,16 +85,6 @@ pub(super) fn resolve(layer: RegistryLayer) -> Result<Option<RegistryConfig>, Co
 
 /// Whether every format that is asked for can be had.
 pub(super) fn validate(kafka: &KafkaConfig) -> Result<(), ConfigError> {
-    for (stream, format) in &kafka.formats {
-        if *format == Format::Avro && record::avro_schema(stream.schema()).is_none() {
-            return Err(ConfigError::Registry(format!(
-                "kafka.formats.{}: this dnscribe makes no {} records, and has no Avro schema for \
-                 them: leave it out",
-                stream.name(),
-                stream.schema()
-            )));
-        }
-    }
     let avro = kafka.format == Format::Avro || kafka.formats.values().any(|f| *f == Format::Avro);
     if avro && kafka.registry.is_none() {
         let told = "Kafka records in Avro need a schema registry: give kafka.registry.url, such as \

@@ -475,10 +475,6 @@ fn formats_and_their_registry_fit_together() {
             "Kafka records in Avro need a schema registry: give kafka.registry.url, such as http://registry:8081",
         ),
         (
-            "kafka: {formats: {lookups: avro}}",
-            "kafka.formats.lookups: this dnscribe makes no dns.lookup/1 records, and has no Avro schema for them: leave it out",
-        ),
-        (
             "kafka: {registry: {username: me}}",
             "kafka.registry: username without its password: give password_file too",
         ),

@@ -5,7 +5,7 @@ use super::labels;
 use super::open::Open;
 use super::query::{Client, Query};
 use super::suffixes::Suffixes;
-use super::{Lookup, LookupCounters, LookupOptions};
+use super::{Lookup, LookupCounters, LookupOptions, Packets};
 use crate::decode::MessageId;
 use crate::observation::Observation;
 use crate::pair::Status;
@@ -73,8 +73,8 @@ impl Lookups {
 
     /// What all lookups so far came to.
     #[must_use]
-    pub fn counters(&self) -> LookupCounters {
-        LookupCounters { open: self.open.len() as u64, ..self.counters }
+    pub const fn counters(&self) -> &LookupCounters {
+        &self.counters
     }
 
     /// Octets of memory for the lookups under way, roughly.
@@ -92,6 +92,7 @@ impl Lookups {
         let number = found.unwrap_or(self.next);
         if found.is_none() {
             self.next += 1;
+            self.counters.open += 1;
             let label = xxh3_64(labels::first(&query.qname).as_bytes());
             self.by_label.insert((client, label), number);
         }
@@ -201,14 +202,15 @@ impl Lookups {
         let Some(open) = self.remove(number) else { return };
         let Some(lookup) = open.close(evicted, now, &self.suffixes) else { return };
         self.counters.outcomes[lookup.outcome as usize] += 1;
-        self.counters.packets += u64::from(lookup.packets);
-        self.counters.packets_wasted += u64::from(lookup.packets_wasted);
+        let (sent, wasted) = (lookup.packets.into(), lookup.packets_wasted.into());
+        self.counters.packets.add(lookup.pod.as_deref(), Packets { sent, wasted });
         each(&lookup);
     }
 
     fn remove(&mut self, number: u64) -> Option<Open> {
         let open = self.open.remove(&number)?;
         self.bytes -= open.bytes;
+        self.counters.open -= 1;
         let texts = open.names.iter().map(|name| &name.text);
         for text in texts.chain(open.targets.iter().map(|target| &target.text)) {
             self.by_name.remove((open.client, xxh3_64(text.as_bytes())), number);

@@ -34,7 +34,7 @@ pub struct Snapshot<'a> {
     /// Transactions that came too late for their windows.
     pub late: u64,
     /// What lookups came to, where they are made.
-    pub looked_up: Option<LookupCounters>,
+    pub looked_up: Option<&'a LookupCounters>,
     /// Alerts, where there is detection.
     pub alerts: Option<&'a AlertCounters>,
     /// The sinks' own numbers, with the sinks' names.
@@ -74,7 +74,7 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
     page.family(name, "Transactions that came too late for their windows.", Kind::Counter);
     page.count(name, &[], snapshot.late);
     if let Some(counters) = snapshot.looked_up {
-        lookups(&mut page, &counters);
+        lookups(&mut page, counters);
     }
     if let Some(counters) = snapshot.alerts {
         alerts::write(&mut page, counters);
@@ -101,11 +101,15 @@ fn lookups(page: &mut Page, counters: &LookupCounters) {
     }
     let name = "dnscribe_lookup_queries_total";
     page.family(name, "Query messages that applications sent for that.", Kind::Counter);
-    page.count(name, &[], counters.packets);
+    for (pod, packets) in counters.packets.iter() {
+        page.count(name, &[("pod", pod)], packets.sent);
+    }
     let name = "dnscribe_lookup_wasted_queries_total";
     let help = "Those of them that contributed nothing: search lists, retries, duplicates.";
     page.family(name, help, Kind::Counter);
-    page.count(name, &[], counters.packets_wasted);
+    for (pod, packets) in counters.packets.iter() {
+        page.count(name, &[("pod", pod)], packets.wasted);
+    }
     let name = "dnscribe_lookups_evicted_total";
     page.family(name, "Lookups given out before their end for want of room.", Kind::Counter);
     page.count(name, &[], counters.evicted);

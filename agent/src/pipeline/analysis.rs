@@ -118,7 +118,7 @@ impl Analysis {
     }
 
     /// What the lookups came to, where they are made.
-    pub(super) fn looked_up(&self) -> Option<LookupCounters> {
+    pub(super) fn looked_up(&self) -> Option<&LookupCounters> {
         self.lookups.as_ref().map(Lookups::counters)
     }
 
@@ -130,7 +130,12 @@ impl Analysis {
         act: impl FnOnce(&mut Lookups, &mut dyn FnMut(&Lookup)),
     ) {
         let Some(lookups) = &mut self.lookups else { return };
+        let rendered = outbox.renders(Stream::Lookups);
         act(lookups, &mut |lookup| {
+            if !rendered {
+                outbox.count(Stream::Lookups, identity.namespace().lookup(lookup.id));
+                return;
+            }
             let record = identity.lookup(lookup);
             let key = lookup.client.to_string();
             outbox.push(Stream::Lookups, record.event_id, &record, key.as_bytes());

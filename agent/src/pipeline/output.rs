@@ -241,7 +241,7 @@ impl Output {
     }
 
     /// What the lookups came to, where they are made.
-    pub(super) fn looked_up(&self) -> Option<LookupCounters> {
+    pub(super) fn looked_up(&self) -> Option<&LookupCounters> {
         self.analysis.looked_up()
     }
 

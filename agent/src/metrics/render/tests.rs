@@ -1,12 +1,16 @@
 use super::super::transactions::Seen;
 use super::*;
 use crate::ledger::Kernel;
+use crate::lookup::{Packets, Pods};
 
 fn reasons(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
     reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
 }
 
 fn page() -> String {
+    let mut packets = Pods::default();
+    packets.add(Some("shop/web"), Packets { sent: 30, wasted: 11 });
+    packets.add(None, Packets { sent: 4, wasted: 0 });
     let mut counters = Counters::default();
     let kernel = Kernel {
         seen: 10,
@@ -53,10 +57,9 @@ fn page() -> String {
         joined: &Joined { cache: [6, 5, 0, 0], unlinked: 2, overflowed: 1, ..Joined::default() },
         ring_used_bytes: Some(64),
         late: 0,
-        looked_up: Some(LookupCounters {
+        looked_up: Some(&LookupCounters {
             outcomes: [7, 0, 2, 0, 0, 0, 0, 0, 1, 0],
-            packets: 30,
-            packets_wasted: 11,
+            packets,
             evicted: 0,
             open: 3,
         }),
@@ -90,8 +93,8 @@ fn has_the_names_of_the_contract() {
         "dnscribe_kafka_queue_bytes{sink=\"kafka_2\"} 9",
         "dnscribe_spool_bytes 0",
         "dnscribe_lookups_total{outcome=\"nxdomain\"} 2",
-        "dnscribe_lookup_queries_total 30",
-        "dnscribe_lookup_wasted_queries_total 11",
+        "dnscribe_lookup_queries_total{pod=\"\"} 4",
+        "dnscribe_lookup_wasted_queries_total{pod=\"shop/web\"} 11",
         "dnscribe_build_info{version=\"0.1.0\",revision=\"\"} 1",
         "dns_messages_total{qr=\"query\",transport=\"udp\"} 1",
     ] {

@@ -1,0 +1,64 @@
+//! What each pod's lookups cost, in bounded room.
+
+use std::collections::BTreeMap;
+
+/// Pods that are counted by name: the first, so that a name that has a figure keeps it.
+const PODS: usize = 256;
+
+/// Query messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packets {
+    /// All of them.
+    pub sent: u64,
+    /// Those that contributed nothing.
+    pub wasted: u64,
+}
+
+/// Query messages by pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pods {
+    named: BTreeMap<Box<str>, Packets>,
+    other: Packets,
+}
+
+impl Pods {
+    /// Counts a lookup's messages; without a pod, under an empty name.
+    pub fn add(&mut self, pod: Option<&str>, packets: Packets) {
+        let pod = pod.unwrap_or_default();
+        let has_room = self.named.len() < PODS;
+        let sum = match self.named.get_mut(pod) {
+            Some(sum) => sum,
+            None if has_room => self.named.entry(pod.into()).or_default(),
+            None => &mut self.other,
+        };
+        sum.sent += packets.sent;
+        sum.wasted += packets.wasted;
+    }
+
+    /// All pods with their figures, by name; last `other`, for all that found no room.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Packets)> {
+        let other = (self.other != Packets::default()).then_some(("other", self.other));
+        self.named.iter().map(|(name, packets)| (&**name, *packets)).chain(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_finds_no_room_is_other() {
+        let mut pods = Pods::default();
+        let packets = Packets { sent: 8, wasted: 6 };
+        for round in 0..2 {
+            for n in 0..2 * PODS {
+                pods.add(Some(&format!("pod-{n}")), packets);
+            }
+            let figures: Vec<_> = pods.iter().collect();
+            assert_eq!(figures.len(), PODS + 1);
+            let (name, other) = figures[PODS];
+            assert_eq!((name, other.wasted), ("other", (round + 1) * 6 * PODS as u64));
+            assert!(figures[..PODS].iter().all(|(_, sums)| sums.sent == (round + 1) * 8));
+        }
+    }
+}
