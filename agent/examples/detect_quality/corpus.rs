@@ -20,8 +20,6 @@ const LABELS: &[(&str, Rule)] = &[
     ("ndpi/dns-tunnel-iodine.pcap", Rule::Tunnel),
     ("ndpi/bad-dns-traffic.pcap", Rule::Tunnel),
     ("suricata-verify/bug-1158.pcap", Rule::Tunnel),
-    ("zeek/dns-two-responses.pcap", Rule::Spoofing),
-    ("made/udp-pairing.pcap", Rule::Spoofing),
     ("ndpi/dns_dot.pcap", Rule::EncryptedBypass),
 ];
 
