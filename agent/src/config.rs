@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod detect;
 mod error;
 pub mod layer;
 mod registry;
@@ -19,13 +20,15 @@ pub use error::ConfigError;
 use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT};
 use crate::capture::ports::PortSet;
 use crate::connection::ConnectionOptions;
+use crate::detect::DetectOptions;
 use crate::join::Joining;
 use crate::pair::PairOptions;
 use crate::sink::spool::{SpoolConfig, WhenFull};
 use crate::sink::{
     KafkaConfig, OpenWith, Rotation, SinkSpec, Stream, StreamChoice, TopicCreation, same_place,
 };
-use layer::{EncryptedLayer, FileLayer, KafkaLayer, Layer, Over, SpoolLayer};
+use crate::window::WindowOptions;
+use layer::{EncryptedLayer, FileLayer, KafkaLayer, Layer, Over, SpoolLayer, WindowsLayer};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -75,7 +78,7 @@ impl fmt::Debug for Sources {
 }
 
 /// The configuration in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// This host's name in records.
     pub node: String,
@@ -89,6 +92,10 @@ pub struct Config {
     pub connecting: ConnectionOptions,
     /// Whether the transactions of one lookup at a resolver are joined.
     pub joining: Joining,
+    /// Which windows are written.
+    pub windows: WindowOptions,
+    /// How detection decides; none where nobody wants to be told of alerts.
+    pub detect: Option<DetectOptions>,
     /// The streams of the sinks.
     pub streams: StreamChoice,
     /// Where records go; at least one.
@@ -210,8 +217,9 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
             .map_or(default.max_transactions, |count| count.0),
     };
     let ports = layer.capture.ports.unwrap_or_default();
-    let is_wanted = sinks.iter().any(|sink| streams.of(sink).contains(Stream::Connections));
-    let encrypted = is_wanted.then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
+    let wants = |stream| sinks.iter().any(|sink| streams.of(sink).contains(stream));
+    let encrypted =
+        wants(Stream::Connections).then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
     let capture = CaptureConfig {
         hook: layer.capture.hook.unwrap_or(Hook::Auto),
         cgroup: layer.capture.cgroup,
@@ -236,6 +244,8 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         pairing,
         connecting: connecting(&layer.encrypted, pairing.query_timeout),
         joining,
+        windows: windows(&layer.windows, pairing.query_timeout),
+        detect: detect::resolve(layer.detect, wants(Stream::Alerts))?,
         streams,
         sinks,
         output: layer.output.unwrap_or(Output::Auto),
@@ -277,6 +287,16 @@ fn connecting(layer: &EncryptedLayer, answer_timeout: Duration) -> ConnectionOpt
         report_every: span(layer.report_every, default.report_every),
         max_connections: layer.max_connections.map_or(default.max_connections, |count| count.0),
         ..default
+    }
+}
+
+/// A query's outcome is known when its timeout is over, and the sweep that finds it has come.
+fn windows(layer: &WindowsLayer, query_timeout: Duration) -> WindowOptions {
+    let default = WindowOptions::DEFAULT;
+    WindowOptions {
+        lateness: layer.lateness.map_or(Duration::from_secs(1), |span| span.0) + query_timeout,
+        spans: layer.spans.unwrap_or(default.spans),
+        groupings: layer.groupings.unwrap_or(default.groupings),
     }
 }
 

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alerts;
 pub mod process;
 pub mod render;
 pub mod text;

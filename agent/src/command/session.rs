@@ -1,5 +1,6 @@
 //! What `run` and `replay` share: a configured pipeline with its sinks, from start to summary.
 
+use super::resolvers;
 use super::signals::Signals;
 use super::summary::balance;
 use crate::capture::live::{CannotCapture, HookChoice, LiveOptions};
@@ -7,11 +8,12 @@ use crate::config::value::Hook;
 use crate::config::{CaptureConfig, Config, Sources};
 use crate::connection::Connections;
 use crate::decode::DecoderOptions;
+use crate::detect::{self, DetectOptions, Detection, Meant};
 use crate::enrich::Enricher;
 use crate::exit::Exit;
 use crate::log;
 use crate::metrics::{Requests, Server};
-use crate::pipeline::{Output, OutputOptions, Pipeline, Taken};
+use crate::pipeline::{Outbox, Output, OutputOptions, Pipeline, Taken};
 use crate::record::Identity;
 use crate::sink::{self, Failure, Sink};
 use crate::time::Timestamp;
@@ -57,12 +59,15 @@ impl Blueprint<'_> {
     pub(super) fn build(self, sinks: Vec<Box<dyn Sink>>) -> Pipeline {
         let config = self.config;
         let resolvers = config.resolvers.clone().into_iter().collect();
+        let live = self.enricher.is_some();
         let (node, region) = (config.node.clone(), config.region.clone());
         let options = OutputOptions {
             identity: Identity::new(node, region, self.epoch, resolvers)
                 .with_unicode(config.records_idn),
             enricher: self.enricher,
             wait_for_sinks: self.wait_for_sinks,
+            windows: config.windows,
+            detection: config.detect.clone().map(|options| detection(config, options, live)),
         };
         let decoder = DecoderOptions {
             ports: config.capture.ports.clone(),
@@ -75,6 +80,16 @@ impl Blueprint<'_> {
         Pipeline::new(decoder, config.pairing, config.joining, Output::new(options, sinks))
             .with_connections(connections)
     }
+}
+
+/// Detection by every rule. What this host's own resolvers are says nothing of a capture file.
+fn detection(config: &Config, options: DetectOptions, live: bool) -> Detection {
+    let meant = Meant {
+        configured: config.resolvers.keys().copied().collect(),
+        system: if live { resolvers::of_this_host() } else { BTreeSet::new() },
+    };
+    let others = detect::all(&options, &meant);
+    Detection::new(options, others)
 }
 
 /// `/metrics` and its neighbours, where they are served.
@@ -140,8 +155,8 @@ pub(super) enum Verdict {
 
 impl Watch {
     /// Names each sink that has failed, once; says whether any is left.
-    pub(super) fn look(&mut self, output: &Output) -> Verdict {
-        let (failures, all) = output.failures();
+    pub(super) fn look(&mut self, outbox: &Outbox) -> Verdict {
+        let (failures, all) = outbox.failures();
         for (name, failure) in &failures {
             if let Failure::Broken(reason) = failure
                 && self.told.insert(name.clone())
@@ -171,12 +186,12 @@ pub(super) fn close(
     let end = Instant::now() + limit;
     let left = || end.saturating_duration_since(Instant::now());
     // The last ledger record and the sinks' own ends have their share of the time.
-    pipeline.output().flush(limit.mul_f32(PATIENCE).min(left()));
+    pipeline.outbox().flush(limit.mul_f32(PATIENCE).min(left()));
     pipeline.write_ledger(taken.clone(), now, true);
-    pipeline.output().flush(left());
-    pipeline.output().close();
+    pipeline.outbox().flush(left());
+    pipeline.outbox().close();
     let counters = pipeline.counters(taken);
-    match watch.look(pipeline.output()) {
+    match watch.look(pipeline.outbox()) {
         Verdict::GoOn => {}
         // Whoever closed the pipe does not want the summary either.
         Verdict::Quiet => return Ok(()),

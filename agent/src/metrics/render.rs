@@ -1,8 +1,9 @@
 //! The whole page: the ledger's counters and what else there is, under the contract's names.
 
-use super::process;
 use super::text::{Kind, Page};
 use super::transactions::TransactionMetrics;
+use super::{alerts, process};
+use crate::detect::AlertCounters;
 use crate::join::{Cache, Joined, Match};
 use crate::ledger::{Counters, Delivery};
 use crate::sink::Gauge;
@@ -29,6 +30,10 @@ pub struct Snapshot<'a> {
     pub ring_used_bytes: Option<u64>,
     /// Octets on disk that wait for Kafka.
     pub spool_bytes: u64,
+    /// Transactions that came too late for their windows.
+    pub late: u64,
+    /// Alerts, where there is detection.
+    pub alerts: Option<&'a AlertCounters>,
     /// The sinks' own numbers, with the sinks' names.
     pub gauges: &'a [(String, Vec<Gauge>)],
     /// Which program this is.
@@ -61,6 +66,12 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
             "Connections of encrypted DNS that are not over.",
             connections.open,
         );
+    }
+    let name = "dnscribe_windows_late_total";
+    page.family(name, "Transactions that came too late for their windows.", Kind::Counter);
+    page.count(name, &[], snapshot.late);
+    if let Some(counters) = snapshot.alerts {
+        alerts::write(&mut page, counters);
     }
     sinks(&mut page, snapshot.gauges);
     let name = "dnscribe_build_info";

@@ -118,13 +118,28 @@ impl Namespace {
         self.number(u32::MAX - 1, ordinal, 0)
     }
 
+    /// The id of the `ordinal`th alert's record, from 1: no CPU has this number.
+    #[must_use]
+    pub fn alert(self, ordinal: u64) -> EventId {
+        self.number(u32::MAX - 3, ordinal, 0)
+    }
+
+    /// The id of what has a name and no place in the capture.
+    #[must_use]
+    pub fn named(self, name: &[u8]) -> EventId {
+        self.id(xxh3_128_with_seed(name, self.0))
+    }
+
     fn number(self, cpu: u32, seq: u64, index: u32) -> EventId {
         let mut octets = [0; 16];
         octets[..4].copy_from_slice(&cpu.to_le_bytes());
         octets[4..12].copy_from_slice(&seq.to_le_bytes());
         octets[12..].copy_from_slice(&index.to_le_bytes());
-        let hash = xxh3_128_with_seed(&octets, self.0) & ((1 << HASH_BITS) - 1);
-        EventId(u128::from(self.tag()) << HASH_BITS | hash)
+        self.id(xxh3_128_with_seed(&octets, self.0))
+    }
+
+    fn id(self, hash: u128) -> EventId {
+        EventId(u128::from(self.tag()) << HASH_BITS | hash & ((1 << HASH_BITS) - 1))
     }
 }
 

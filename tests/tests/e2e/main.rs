@@ -2,6 +2,7 @@
 //! their traffic. Needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+mod alerts;
 mod apart;
 mod attribution;
 mod encrypted;

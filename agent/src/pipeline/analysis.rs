@@ -1,0 +1,150 @@
+//! The rooms behind transactions: windows, detection.
+
+use super::outbox::Outbox;
+use crate::connection::Report;
+use crate::detect::{Alert, AlertCounters, DetectOptions, Detection};
+use crate::observation::Observation;
+use crate::record::Identity;
+use crate::sink::Stream;
+use crate::time::Timestamp;
+use crate::window::{Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
+
+/// What is made of transactions, beside their own records. Rooms of which nobody wants anything are
+/// not there.
+pub(super) struct Analysis {
+    options: WindowOptions,
+    windows: Option<Windows>,
+    /// Whether a sink wants their records.
+    writes: bool,
+    /// Window records so far.
+    written: u64,
+    detection: Option<Detection>,
+}
+
+impl Analysis {
+    /// What the sinks want of it.
+    pub(super) fn new(
+        options: WindowOptions,
+        detection: Option<Detection>,
+        identity: &Identity,
+        outbox: &Outbox,
+    ) -> Self {
+        let writes = outbox.wants(Stream::Metrics);
+        let wanted = writes || detection.is_some();
+        let windows = wanted.then(|| Windows::new(identity.epoch, options.lateness));
+        Self { options, windows, writes, written: 0, detection }
+    }
+
+    /// Whether there is anybody to show a transaction to.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.windows.is_some()
+    }
+
+    /// Takes a transaction.
+    pub(super) fn observe(
+        &mut self,
+        observation: &Observation<'_>,
+        identity: &Identity,
+        outbox: &mut Outbox,
+    ) {
+        if let Some(detection) = &mut self.detection {
+            detection.observe(observation);
+        }
+        self.with_windows(identity, outbox, |windows, each| windows.observe(observation, each));
+    }
+
+    /// Takes a report of a connection of encrypted DNS.
+    pub(super) fn connection(&mut self, report: &Report<'_>, resolver: &str) {
+        if let Some(detection) = &mut self.detection {
+            detection.connection(report, resolver);
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn expire(&mut self, now: Timestamp, identity: &Identity, outbox: &mut Outbox) {
+        self.with_windows(identity, outbox, |windows, each| windows.expire(now, each));
+        self.with_detection(identity, outbox, |detection, each| detection.expire(now, each));
+    }
+
+    /// The capture has ended.
+    pub(super) fn finish(&mut self, now: Timestamp, identity: &Identity, outbox: &mut Outbox) {
+        self.with_windows(identity, outbox, |windows, each| windows.finish(now, each));
+        self.with_detection(identity, outbox, |detection, each| detection.finish(now, each));
+    }
+
+    /// Adopts other options.
+    pub(super) fn reconfigure(&mut self, options: WindowOptions, detect: Option<DetectOptions>) {
+        if let (Some(detection), Some(detect)) = (&mut self.detection, detect) {
+            detection.reconfigure(detect);
+        }
+        if let Some(windows) = &mut self.windows {
+            windows.reconfigure(options.lateness);
+        }
+        self.options = options;
+    }
+
+    /// Transactions that came too late for their windows.
+    pub(super) fn late(&self) -> u64 {
+        self.windows.as_ref().map_or(0, Windows::late)
+    }
+
+    /// How many alerts there were, where there is detection.
+    pub(super) fn alerts(&self) -> Option<&AlertCounters> {
+        self.detection.as_ref().map(Detection::counters)
+    }
+
+    /// Does something with detection, and writes the alerts that change.
+    fn with_detection(
+        &mut self,
+        identity: &Identity,
+        outbox: &mut Outbox,
+        act: impl FnOnce(&mut Detection, &mut dyn FnMut(&Alert)),
+    ) {
+        let Some(detection) = &mut self.detection else { return };
+        let runbooks = detection.runbooks().to_owned();
+        act(detection, &mut |alert| outbox.push_alert(&identity.alert(alert, &runbooks)));
+    }
+
+    /// Does something with the windows, and writes those that it closes.
+    fn with_windows(
+        &mut self,
+        identity: &Identity,
+        outbox: &mut Outbox,
+        act: impl FnOnce(&mut Windows, &mut dyn FnMut(&Span, &Groups)),
+    ) {
+        let Self { options, windows, writes, written, detection } = self;
+        let Some(windows) = windows else { return };
+        act(windows, &mut |span, groups| {
+            if let Some(detection) = detection {
+                detection.window(span, groups);
+            }
+            if *writes && options.spans.contains(span.kind) {
+                write(span, groups, options.groupings, written, identity, outbox);
+            }
+        });
+    }
+}
+
+/// Writes a window's groups, each as a record.
+fn write(
+    span: &Span,
+    groups: &Groups,
+    groupings: GroupingSet,
+    written: &mut u64,
+    identity: &Identity,
+    outbox: &mut Outbox,
+) {
+    for (group, tally) in groups.sorted() {
+        if !groupings.contains(group.grouping) {
+            continue;
+        }
+        *written += 1;
+        let record = identity.window(span, group, tally, *written);
+        // What is of no resolver goes where all of its kind goes.
+        let key = match group.grouping {
+            Grouping::Node => identity.node.as_str(),
+            _ => group.value.as_deref().unwrap_or("other"),
+        };
+        outbox.push(Stream::Metrics, record.event_id, &record, key.as_bytes());
+    }
+}
