@@ -15,7 +15,7 @@ pub const DAY: f64 = 86_400.0;
 /// The resolvers that nodes use.
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 53);
 pub const SECOND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 54);
-const CLUSTER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+pub const CLUSTER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
 /// What a node does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use dnscribe::capture::ports::PortSet;
 use dnscribe::capture::replay::Replay;
 use dnscribe::connection::{ConnectionOptions, Connections};
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
-use dnscribe::detect::{Detector, Rule};
+use dnscribe::detect::{Meant, Rule};
 use dnscribe::join::Links;
 use dnscribe::pair::{PairOptions, Pairer, Transaction};
 use dnscribe::pipeline::{Facts, observation};
@@ -21,8 +21,6 @@ const LABELS: &[(&str, Rule)] = &[
     ("ndpi/dns-tunnel-iodine.pcap", Rule::Tunnel),
     ("ndpi/bad-dns-traffic.pcap", Rule::Tunnel),
     ("suricata-verify/bug-1158.pcap", Rule::Tunnel),
-    ("zeek/dns-two-responses.pcap", Rule::Spoofing),
-    ("made/udp-pairing.pcap", Rule::Spoofing),
     ("ndpi/dns_dot.pcap", Rule::EncryptedBypass),
 ];
 
@@ -53,15 +51,12 @@ pub fn captures(corpus: &Path) -> Result<Vec<(String, PathBuf)>, Box<dyn Error>>
 }
 
 /// What is found in a capture, and how many transactions were in it.
-pub fn replay(
-    file: &Path,
-    detectors: Vec<Box<dyn Detector>>,
-) -> Result<(Vec<Found>, u64), Box<dyn Error>> {
+pub fn replay(file: &Path, meant: &Meant) -> Result<(Vec<Found>, u64), Box<dyn Error>> {
     let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], Vec::new());
     let mut rooms = Rooms {
         pairer: Pairer::new(PairOptions::default()),
         connections: Connections::new(encrypted.clone(), ConnectionOptions::default()),
-        watch: Watch::new(detectors),
+        watch: Watch::new(meant),
         taken: 0,
     };
     let options =
@@ -122,6 +117,7 @@ impl Rooms {
             observed(transaction, watch);
         });
         connections.expire(now, &mut |report| watch.connection(report));
+        watch.expire(now);
     }
 }
 

@@ -33,6 +33,9 @@ const QUESTION_BYTES: usize = 18;
 /// Octets of an answer of an address, its owner compressed.
 const ADDRESS_BYTES: u64 = 16;
 
+/// How long queries wait.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// SplitMix64: small, good, and the same on every machine.
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
@@ -185,6 +188,11 @@ impl Event {
         self.answers.push(Answer { name, rtype, class: 1, ttl_seconds: 60, data: data.into() });
         self.response_bytes = self.response_bytes.map(|all| all + bytes);
         self
+    }
+
+    /// When it is over, as the agent sees it.
+    pub fn over(&self) -> Timestamp {
+        self.at.plus(self.latency.unwrap_or(QUERY_TIMEOUT))
     }
 
     /// Has a room take it.

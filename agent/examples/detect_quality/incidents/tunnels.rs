@@ -144,13 +144,14 @@ fn incident(tool: &Tool, chance: &mut Chance, begins: f64) -> Incident {
         };
     }
     Incident {
-        rule: Rule::Tunnel,
-        variant: format!("{} every {pause:.2} s, up to {longest} octets", tool.name),
-        entity,
         also: tool.also,
-        from: begins,
-        to: begins + tool.lasts,
-        events,
+        ..Incident::new(
+            Rule::Tunnel,
+            format!("{} every {pause:.2} s, up to {longest} octets", tool.name),
+            entity,
+            (begins, begins + tool.lasts),
+            events,
+        )
     }
 }
 
