@@ -5,7 +5,7 @@
 
 use crate::capture::Transport;
 use crate::decode::MessageId;
-use crate::decode::dns::{Answer, Flags};
+use crate::decode::dns::{Answers, Flags};
 use crate::join::{Cache, Parent};
 use crate::pair::{OrphanReason, Status, Vantage};
 use crate::time::Timestamp;
@@ -57,7 +57,7 @@ pub struct Observation<'a> {
     /// Whether the query tells a client subnet (RFC 7871).
     pub client_subnet: bool,
     /// The answer section.
-    pub answers: &'a [Answer],
+    pub answers: &'a Answers,
     /// Smallest TTL of the response, in seconds.
     pub min_ttl_seconds: Option<u32>,
     /// Octets of the query.
@@ -139,7 +139,7 @@ pub(crate) mod testing {
             retries: 0,
             dnssec_ok: false,
             client_subnet: false,
-            answers: &[],
+            answers: Answers::NONE,
             min_ttl_seconds: Some(300),
             query_bytes: Some(33),
             response_bytes: Some(49),
