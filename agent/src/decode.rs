@@ -162,16 +162,10 @@ impl Message {
         let question = self.dns.question.as_ref().map_or(0, |question| {
             question.qname.len() + question.qname_case.as_ref().map_or(0, |name| name.len())
         });
-        let answers = self.dns.answers.iter().map(|answer| answer.name.len() + answer.data.len());
         let wire = self.wire.as_ref().map_or(0, |wire| wire.len());
         // What else was read, EDNS options mostly, is at most hexadecimal of what was captured.
         let rest = 2 * usize::try_from(self.captured_bytes).unwrap_or(usize::MAX);
-        size_of::<Self>()
-            + question
-            + self.dns.answers.capacity() * size_of::<dns::Answer>()
-            + answers.sum::<usize>()
-            + wire
-            + rest
+        size_of::<Self>() + question + self.dns.answers.heap_bytes() + wire + rest
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::capture::Transport;
 use crate::decode::MessageId;
-use crate::decode::dns::{Answer, Flags};
+use crate::decode::dns::{Answers, Flags};
 use crate::join::{Cache, Parent};
 use crate::pair::{OrphanReason, Status, Vantage};
 use crate::time::Timestamp;
@@ -59,7 +59,7 @@ pub struct Observation<'a> {
     /// Whether the query tells a client subnet (RFC 7871).
     pub client_subnet: bool,
     /// The answer section.
-    pub answers: &'a [Answer],
+    pub answers: &'a Answers,
     /// ANCOUNT of the response: more than `answers` has where it was clipped.
     pub answer_count: Option<u16>,
     /// Smallest TTL of the response, in seconds.
@@ -155,8 +155,8 @@ pub(crate) mod testing {
             retries: 0,
             dnssec_ok: false,
             client_subnet: false,
-            answers: &[],
             answer_count: Some(1),
+            answers: Answers::NONE,
             min_ttl_seconds: Some(300),
             query_bytes: Some(33),
             response_bytes: Some(49),

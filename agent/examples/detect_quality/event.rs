@@ -2,7 +2,7 @@
 
 use dnscribe::capture::{Origin, Transport};
 use dnscribe::decode::MessageId;
-use dnscribe::decode::dns::{Answer, Flags};
+use dnscribe::decode::dns::{Answer, Answers, Flags};
 use dnscribe::observation::{Observation, Process};
 use dnscribe::pair::{OrphanReason, Status, Vantage};
 use dnscribe::record::registrable;
@@ -126,7 +126,7 @@ pub struct Event {
     pub status: Status,
     pub rcode: Option<u16>,
     pub recursion: bool,
-    pub answers: Vec<Answer>,
+    pub answers: Answers,
     pub response_bytes: Option<u64>,
     pub conflict: bool,
     pub retries: u32,
@@ -150,7 +150,7 @@ impl Event {
             status: Status::Answered,
             rcode: Some(0),
             recursion: true,
-            answers: Vec::new(),
+            answers: Answers::default(),
             response_bytes: Some(bytes),
             conflict: false,
             retries: 0,
@@ -184,8 +184,8 @@ impl Event {
 
     /// With a record in the answer.
     pub fn data(mut self, rtype: u16, data: &str, bytes: u64) -> Self {
-        let name = self.qname.as_str().into();
-        self.answers.push(Answer { name, rtype, class: 1, ttl_seconds: 60, data: data.into() });
+        let name = &self.qname;
+        self.answers.push(&Answer { name, rtype, class: 1, ttl_seconds: 60, data });
         self.response_bytes = self.response_bytes.map(|all| all + bytes);
         self
     }

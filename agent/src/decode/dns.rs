@@ -4,6 +4,7 @@
 //! name, fixed part and length. What stands *inside* a record's data, or an EDNS option, may be
 //! nonsense: it is then shown as unknown data (RFC 3597), for the message did its work all the same.
 
+mod answers;
 mod dso;
 mod edns;
 mod mnemonic;
@@ -12,6 +13,7 @@ mod rdata;
 mod reader;
 mod text;
 
+pub use answers::{Answer, Answers};
 pub use dso::{dso_name, dso_text};
 pub use edns::{Edns, ExtendedError, TypedOctets, option_name};
 pub use mnemonic::{class_name, opcode_name, rcode_name, type_name};
@@ -44,7 +46,7 @@ pub struct Dns {
     /// The questions behind the first: rare but in multicast DNS.
     pub further_questions: Vec<Question>,
     /// The records of the answer section.
-    pub answers: Vec<Answer>,
+    pub answers: Answers,
     /// The smallest TTL of all records but OPT, in seconds.
     pub min_ttl_seconds: Option<u32>,
     /// What the OPT record says.
@@ -126,21 +128,6 @@ pub struct Question {
     pub qclass: u16,
 }
 
-/// One record of the answer section (RFC 1035, 4.1.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Owner name, its case kept.
-    pub name: Box<str>,
-    /// TYPE.
-    pub rtype: u16,
-    /// CLASS; of an OPT the sender's UDP payload size.
-    pub class: u16,
-    /// TTL in seconds.
-    pub ttl_seconds: u32,
-    /// The data in presentation form, names without their last dot; unknown data as `\# 2 ABCD`.
-    pub data: Box<str>,
-}
-
 impl Dns {
     /// Whether it is a DSO message to which no response belongs (RFC 8490, 5.4.1).
     #[must_use]
@@ -212,6 +199,9 @@ impl Dns {
     fn records(&mut self, reader: &mut Reader<'_>, bytes: &[u8]) -> Result<(), Malformed> {
         let Counts { answer, authority, additional, .. } = self.counts;
         let all = u32::from(answer) + u32::from(authority) + u32::from(additional);
+        // What a header claims may be anything.
+        self.answers.reserve(usize::from(answer).min(bytes.len() / RawRecord::LEAST_BYTES));
+        let mut owner = None;
         for place in 0..all {
             let record = RawRecord::read(reader).ok_or(Malformed::DnsRecord)?;
             if record.rtype == OPT {
@@ -221,7 +211,7 @@ impl Dns {
                 *min = record.ttl_seconds.min(*min);
             }
             if place < u32::from(answer) {
-                self.answers.push(record.answer(bytes));
+                record.write(&mut self.answers, &mut owner, bytes);
             }
         }
         Ok(())
@@ -261,6 +251,9 @@ struct RawRecord<'a> {
 }
 
 impl<'a> RawRecord<'a> {
+    /// The root, type, class, TTL and RDLENGTH.
+    const LEAST_BYTES: usize = 11;
+
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
         let name = reader.name()?;
         let rtype = reader.u16()?;
@@ -277,18 +270,15 @@ impl<'a> RawRecord<'a> {
         matches!(self.class, CLASS_NONE | CLASS_ANY) && self.data.is_empty()
     }
 
-    fn answer(&self, message: &[u8]) -> Answer {
-        Answer {
-            name: self.name.text().into(),
-            rtype: self.rtype,
-            class: self.class,
-            ttl_seconds: self.ttl_seconds,
-            data: if self.speaks_of_others() {
-                Box::default()
-            } else {
-                rdata::presentation(message, self.data_at, self.data, self.rtype).into()
-            },
-        }
+    /// Adds the record to others. `owner` is the place of the name of the one before.
+    fn write(&self, answers: &mut Answers, owner: &mut Option<usize>, message: &[u8]) {
+        let same = owner.replace(self.name.place()) == Some(self.name.place());
+        let name = (!same).then_some(|text: &mut String| self.name.push(text));
+        answers.write(name, (self.rtype, self.class, self.ttl_seconds), |text| {
+            if !self.speaks_of_others() {
+                rdata::push(text, message, self.data_at, self.data, self.rtype);
+            }
+        });
     }
 }
 

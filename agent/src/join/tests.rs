@@ -148,11 +148,11 @@ fn query(from: SocketAddr, to: SocketAddr, id: u16, qname: &str) -> Seen<'_> {
 
 fn message(seen: &Seen<'_>, now_us: u64) -> Box<Message> {
     let answers = seen.cname.map(|target| Answer {
-        name: seen.qname.into(),
+        name: seen.qname,
         class: 1,
         rtype: 5,
         ttl_seconds: 60,
-        data: target.into(),
+        data: target,
     });
     let stale = TypedOctets { code: 15, length: 2, octets: [0, 3].into() };
     let edns = seen.stale.then(|| Edns { options: vec![stale], ..Edns::default() });

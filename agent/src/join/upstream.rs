@@ -5,7 +5,7 @@ use super::name::Name;
 use super::note::{Query, Question, Resolver};
 use super::recent::Recent;
 use super::{Match, Parent};
-use crate::decode::dns::Answer;
+use crate::decode::dns::Answers;
 use crate::decode::{Message, MessageId};
 use crate::time::Timestamp;
 use foldhash::fast::RandomState;
@@ -130,8 +130,8 @@ impl Upstream {
         self.answered.insert(question, response.envelope.ts);
         let mut target = None;
         for answer in response.dns.answers.iter().filter(|answer| answer.rtype == CNAME) {
-            let name = Name::of(&answer.data);
-            self.aliases.insert((question.who, name.whole), Name::of(&answer.name).whole);
+            let name = Name::of(answer.data);
+            self.aliases.insert((question.who, name.whole), Name::of(answer.name).whole);
             target = Some(name);
         }
         target
@@ -147,7 +147,7 @@ impl Upstream {
     pub(super) fn answered_since(
         &self,
         question: &Question,
-        answers: &[Answer],
+        answers: &Answers,
         since: Timestamp,
     ) -> bool {
         let answered = |name: u64| {
@@ -155,7 +155,7 @@ impl Upstream {
             self.answered.get(&question).is_some_and(|when| *when >= since)
         };
         let aliases = answers.iter().filter(|answer| answer.rtype == CNAME).take(MAX_CHAIN);
-        answered(question.name) || aliases.map(|answer| Name::of(&answer.data).whole).any(answered)
+        answered(question.name) || aliases.map(|answer| Name::of(answer.data).whole).any(answered)
     }
 
     #[cfg(test)]

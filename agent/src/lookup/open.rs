@@ -310,7 +310,7 @@ fn outcome(observation: &Observation<'_>) -> Outcome {
 fn has_records(observation: &Observation<'_>) -> bool {
     let Observation { answers, qtype, .. } = observation;
     let kept = u16::try_from(answers.len()).unwrap_or(u16::MAX);
-    let is_wanted = |answer: &Answer| *qtype == Some(ANY) || *qtype == Some(answer.rtype);
+    let is_wanted = |answer: Answer<'_>| *qtype == Some(ANY) || *qtype == Some(answer.rtype);
     answers.iter().any(is_wanted) || observation.answer_count.is_some_and(|count| count > kept)
 }
 
@@ -323,20 +323,20 @@ fn found(observation: &Observation<'_>) -> Found {
     let mut owner = observation.qname.unwrap_or_default();
     let cname_of = |owner: &str| {
         let is_next =
-            |answer: &&Answer| answer.rtype == CNAME && answer.name.eq_ignore_ascii_case(owner);
+            |answer: &Answer<'_>| answer.rtype == CNAME && answer.name.eq_ignore_ascii_case(owner);
         observation.answers.iter().find(is_next)
     };
     while found.chain.len() < MAX_CHAIN
         && let Some(cname) = cname_of(owner)
         && observation.qtype != Some(CNAME)
     {
-        owner = &cname.data;
+        owner = cname.data;
         found.chain.push(cname.data.to_ascii_lowercase().into());
     }
     for answer in observation.answers.iter().filter(|answer| matches!(answer.rtype, A | AAAA)) {
         found.address_count += 1;
         if found.addresses.len() < MAX_ADDRESSES {
-            found.addresses.push(answer.data.clone());
+            found.addresses.push(answer.data.into());
         }
     }
     found

@@ -8,7 +8,7 @@ mod stubs;
 use super::query::{A, AAAA, CNAME, Client, Network};
 use super::*;
 use crate::capture::{Origin, Transport};
-use crate::decode::dns::{Answer, Flags};
+use crate::decode::dns::{Answer, Answers, Flags};
 use crate::join::{Match, Parent};
 use crate::observation::testing::example;
 use crate::observation::{Observation, Process};
@@ -202,32 +202,32 @@ impl Bench {
     }
 }
 
-fn outcome(reply: &Reply<'_>, query: &Query) -> (Status, Option<u16>, Vec<Answer>) {
-    let record = |name: &str, rtype, data: &str| Answer {
-        name: name.into(),
-        rtype,
-        class: 1,
-        ttl_seconds: 60,
-        data: data.into(),
-    };
+fn outcome(reply: &Reply<'_>, query: &Query) -> (Status, Option<u16>, Answers) {
+    let none = Answers::default;
     let answered = |answers| (Status::Answered, Some(0), answers);
     match reply {
-        Reply::Address(data) => answered(vec![record(&query.qname, query.qtype, data)]),
+        Reply::Address(data) => {
+            answered(Answers::from_iter([record(&query.qname, query.qtype, data)]))
+        }
         Reply::Alias(chain, address) => {
             let owners = [&*query.qname].into_iter().chain(chain.iter().copied());
             let names = owners.clone().zip(chain.iter());
-            let mut answers: Vec<_> =
+            let mut answers: Answers =
                 names.map(|(owner, target)| record(owner, CNAME, target)).collect();
             let last = owners.last().unwrap_or_default();
-            answers.extend(address.map(|data| record(last, query.qtype, data)));
+            address.iter().for_each(|data| answers.push(&record(last, query.qtype, data)));
             answered(answers)
         }
-        Reply::Nodata | Reply::Truncated | Reply::Parented => answered(Vec::new()),
-        Reply::Rcode(rcode) => (Status::Answered, Some(*rcode), Vec::new()),
-        Reply::Timeout => (Status::Timeout, None, Vec::new()),
-        Reply::Icmp => (Status::IcmpError, None, Vec::new()),
-        Reply::Open => (Status::Open, None, Vec::new()),
+        Reply::Nodata | Reply::Truncated | Reply::Parented => answered(none()),
+        Reply::Rcode(rcode) => (Status::Answered, Some(*rcode), none()),
+        Reply::Timeout => (Status::Timeout, None, none()),
+        Reply::Icmp => (Status::IcmpError, None, none()),
+        Reply::Open => (Status::Open, None, none()),
     }
+}
+
+fn record<'a>(name: &'a str, rtype: u16, data: &'a str) -> Answer<'a> {
+    Answer { name, rtype, class: 1, ttl_seconds: 60, data }
 }
 
 /// The figures that every lookup has.

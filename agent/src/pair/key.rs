@@ -4,6 +4,7 @@ use super::Vantage;
 use super::multicast::{self, Group};
 use crate::capture::Transport;
 use crate::decode::{Message, Unreachable};
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 /// Name, type and class of a question. Names compare without regard to case, for the decoder has
@@ -17,13 +18,41 @@ pub(super) fn asked(message: &Message) -> Option<Asked<'_>> {
 }
 
 /// The two ends of an exchange, as one vantage sees them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ends {
     scope: u64,
     vantage: Vantage,
     transport: Transport,
     pub(super) client: SocketAddr,
     pub(super) server: SocketAddr,
+}
+
+/// In a few words: what is derived hashes every octet of an address for itself, for each packet.
+impl Hash for Ends {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let ports = u32::from(self.client.port()) << 16 | u32::from(self.server.port());
+        hash_place(state, self.scope, self.vantage, self.transport, ports);
+        hash_address(state, self.client.ip());
+        hash_address(state, self.server.ip());
+    }
+}
+
+fn hash_place(
+    state: &mut impl Hasher,
+    scope: u64,
+    vantage: Vantage,
+    transport: Transport,
+    rest: u32,
+) {
+    state.write_u64(scope);
+    state.write_u64(u64::from(rest) << 16 | (vantage as u64) << 8 | transport as u64);
+}
+
+fn hash_address(state: &mut impl Hasher, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => state.write_u32(address.to_bits()),
+        IpAddr::V6(address) => state.write_u128(address.to_bits()),
+    }
 }
 
 impl Ends {
@@ -98,13 +127,20 @@ impl<'a> Line<'a> {
 
 /// What a stray response must share with a query to be taken for an answer to it, or for an attempt
 /// at one: the client's address and the id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kin {
     scope: u64,
     vantage: Vantage,
     transport: Transport,
     client: IpAddr,
     id: u16,
+}
+
+impl Hash for Kin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash_place(state, self.scope, self.vantage, self.transport, self.id.into());
+        hash_address(state, self.client);
+    }
 }
 
 impl Kin {

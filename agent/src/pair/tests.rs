@@ -142,14 +142,8 @@ fn a_query_sent_again_after_its_timeout_is_another() {
 fn further_responses_are_duplicates_and_may_conflict() {
     let mut pairer = Pairer::new(PairOptions::default());
     let mut other = response(3, 7, "a.test");
-    let data = "192.0.2.66".into();
-    other.dns.answers.push(Answer {
-        name: "a.test".into(),
-        rtype: 1,
-        class: 1,
-        ttl_seconds: 1,
-        data,
-    });
+    let data = "192.0.2.66";
+    other.dns.answers.push(&Answer { name: "a.test", rtype: 1, class: 1, ttl_seconds: 1, data });
     let messages =
         vec![query(0, 7, "a.test"), response(1, 7, "a.test"), response(2, 7, "a.test"), other];
     assert_eq!(

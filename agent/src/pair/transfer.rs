@@ -75,7 +75,6 @@ pub(super) fn begin(
     let goes_on = step == Step::GoOn;
     if goes_on {
         running.first.dns.answers.truncate(MAX_ANSWERS);
-        running.first.dns.answers.shrink_to_fit();
         running.first.wire = None;
     }
     Ok((running, goes_on))
@@ -138,7 +137,7 @@ impl Progress {
             return Step::Broken;
         }
         for answer in &dns.answers {
-            let serial = soa_serial(answer);
+            let serial = soa_serial(&answer);
             match (self.records, serial) {
                 (0, None) => return Step::Broken,
                 (0, Some(serial)) => self.serial = serial,
@@ -163,7 +162,7 @@ impl Progress {
 }
 
 /// The serial of a SOA record: the third of its fields.
-fn soa_serial(answer: &Answer) -> Option<u32> {
+fn soa_serial(answer: &Answer<'_>) -> Option<u32> {
     if answer.rtype != SOA || answer.data.starts_with("\\#") {
         return None;
     }
@@ -174,20 +173,19 @@ fn soa_serial(answer: &Answer) -> Option<u32> {
 mod tests {
     use super::Step::{Broken, Closed, GoOn};
     use super::*;
-    use crate::decode::dns::{Counts, Dns};
+    use crate::decode::dns::{Answers, Counts, Dns};
 
     /// SOA records by their serial, 0 for any other record.
     fn steps(incremental: bool, messages: &[&[u32]]) -> Vec<Step> {
         let mut progress = Progress::new(incremental);
-        let record = |serial: &u32| Answer {
-            name: "example.test".into(),
-            class: 1,
-            rtype: if *serial == 0 { 1 } else { SOA },
-            ttl_seconds: 1,
-            data: format!("ns host\\.master {serial} 1 1 1 1").into(),
-        };
         let step = |records: &&[u32]| {
-            let answers: Vec<_> = records.iter().map(record).collect();
+            let mut answers = Answers::default();
+            for serial in *records {
+                let data = &format!("ns host\\.master {serial} 1 1 1 1");
+                let rtype = if *serial == 0 { 1 } else { SOA };
+                let name = "example.test";
+                answers.push(&Answer { name, class: 1, rtype, ttl_seconds: 1, data });
+            }
             let answer = u16::try_from(answers.len()).unwrap();
             let dns =
                 Dns { counts: Counts { answer, ..Counts::default() }, answers, ..Dns::default() };

@@ -1,6 +1,6 @@
 //! The flat view of a transaction.
 
-use crate::decode::dns::Edns;
+use crate::decode::dns::{Answers, Edns};
 use crate::join::Links;
 use crate::observation::{Container, Observation, Process};
 use crate::pair::Transaction;
@@ -57,8 +57,8 @@ pub fn observation<'a>(
         retries: transaction.retries,
         dnssec_ok: query_edns.is_some_and(Edns::dnssec_ok),
         client_subnet: query_edns.is_some_and(Edns::has_client_subnet),
-        answers: answered.map_or(&[], |dns| &dns.answers),
         answer_count: answered.map(|dns| dns.counts.answer),
+        answers: answered.map_or(Answers::NONE, |dns| &dns.answers),
         min_ttl_seconds: answered.and_then(|dns| dns.min_ttl_seconds),
         query_bytes: query.map(|query| query.wire_bytes),
         response_bytes: transfer.map(|transfer| transfer.bytes).or(whole_response),

@@ -268,13 +268,13 @@ fn direction(sight: Sight, response: Option<bool>) -> Option<&'static str> {
     }
 }
 
-fn answer(answer: &Answer) -> AnswerFields<'_> {
+fn answer(answer: Answer<'_>) -> AnswerFields<'_> {
     AnswerFields {
-        name: &answer.name,
+        name: answer.name,
         rtype: type_name(answer.rtype),
         class: (answer.class != CLASS_IN).then(|| class_name(answer.class)),
         ttl: answer.ttl_seconds,
-        data: &answer.data,
+        data: answer.data,
     }
 }
 
@@ -314,7 +314,7 @@ pub(super) fn summary(dns: &Dns) -> String {
     for answer in dns.answers.iter().take(SHOWN) {
         // Presentation form is ASCII.
         let cut = answer.data.get(..WIDTH).filter(|cut| cut.len() < answer.data.len());
-        text.push_str(cut.unwrap_or(&answer.data));
+        text.push_str(cut.unwrap_or(answer.data));
         text.push_str(if cut.is_some() { "… " } else { " " });
     }
     let more = dns.answers.len().saturating_sub(SHOWN);

@@ -43,6 +43,16 @@ impl<'a> Name<'a> {
         Some((Self { message, at, octets }, behind.unwrap_or(walk.at)))
     }
 
+    /// Where the name's first label stands: names with the same place are the same.
+    pub(super) fn place(&self) -> usize {
+        match self.message.get(self.at..self.at + 2) {
+            Some(&[high, low]) if high >> 6 == 0b11 => {
+                usize::from(high & 0x3F) << 8 | usize::from(low)
+            }
+            _ => self.at,
+        }
+    }
+
     /// Whether this is the root.
     pub(super) const fn is_root(&self) -> bool {
         self.octets == 1

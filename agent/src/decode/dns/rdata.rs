@@ -11,40 +11,58 @@ mod special;
 use super::reader::Reader;
 use super::text::push_hex;
 pub(super) use special::padded;
+use std::fmt::Write;
 
-/// The data of one record of which `data` are the octets, and `data_at` their place in `message`.
+/// Adds the data of one record, of which `data` are the octets and `data_at` their place in `message`.
 /// Data that does not fit its type is shown as unknown data.
-pub(super) fn presentation(message: &[u8], data_at: usize, data: &[u8], rtype: u16) -> String {
-    known(message, data_at, data.len(), rtype).unwrap_or_else(|| unknown(data))
+pub(super) fn push(text: &mut String, message: &[u8], data_at: usize, data: &[u8], rtype: u16) {
+    let before = text.len();
+    if push_known(text, message, data_at, data.len(), rtype).is_none() {
+        text.truncate(before);
+        push_unknown(text, data);
+    }
 }
 
-fn known(message: &[u8], data_at: usize, length: usize, rtype: u16) -> Option<String> {
+fn push_known(
+    text: &mut String,
+    message: &[u8],
+    data_at: usize,
+    length: usize,
+    rtype: u16,
+) -> Option<()> {
     let fields = grammar::fields(rtype)?;
     // Names may point back, and nothing can run on into the next record.
     let mut reader = Reader::new(message, data_at).part(length)?;
-    let mut text = String::new();
+    let start = text.len();
     for field in fields {
-        if !text.is_empty() {
+        let end = text.len();
+        if end > start {
             text.push(' ');
         }
         let before = text.len();
-        field.push(&mut text, &mut reader)?;
+        field.push(text, &mut reader)?;
         // What may be empty, such as a key, leaves no blank behind.
         if text.len() == before {
-            text.truncate(text.trim_end().len());
+            text.truncate(end);
         }
     }
-    reader.is_done().then_some(text)
+    reader.is_done().then_some(())
 }
 
 /// `\# LENGTH HEX` (RFC 3597, 5).
 pub(super) fn unknown(data: &[u8]) -> String {
-    let mut text = format!("\\# {}", data.len());
+    let mut text = String::new();
+    push_unknown(&mut text, data);
+    text
+}
+
+fn push_unknown(text: &mut String, data: &[u8]) {
+    // Writing to a String cannot fail.
+    let _ = write!(text, "\\# {}", data.len());
     if !data.is_empty() {
         text.push(' ');
-        push_hex(&mut text, data);
+        push_hex(text, data);
     }
-    text
 }
 
 #[cfg(test)]

@@ -27,8 +27,8 @@ fn reads_every_section() {
     assert_eq!(&*question.qname, "www.example.com");
     assert_eq!(question.qname_case.as_deref(), Some("www.Example.com"));
     assert_eq!(dns.answers.len(), 1);
-    assert_eq!(&*dns.answers[0].data, "192.0.2.1");
-    assert_eq!(&*dns.answers[0].name, "www.Example.com");
+    let answer = dns.answers.iter().next().unwrap();
+    assert_eq!((answer.name, answer.data), ("www.Example.com", "192.0.2.1"));
     assert_eq!(dns.min_ttl_seconds, Some(10));
     assert_eq!(dns.rcode(), 19);
     let edns = dns.edns.unwrap();
@@ -102,7 +102,7 @@ fn reads_an_update() {
     let dns = Dns::decode(&bytes, false).unwrap();
     assert_eq!(opcode_name(dns.flags.opcode()), "UPDATE");
     let shown: Vec<_> =
-        dns.answers.iter().map(|one| (&*one.name, one.rtype, one.class, &*one.data)).collect();
+        dns.answers.iter().map(|one| (one.name, one.rtype, one.class, one.data)).collect();
     assert_eq!(shown, [("w.test", 1, 255, ""), ("x.test", 255, 254, "")]);
     assert_eq!(dns.min_ttl_seconds, Some(0));
 }
@@ -218,7 +218,7 @@ fn nonsense_in_data_is_shown_as_unknown_data() {
     bytes[44] = 3;
     bytes.remove(48);
     let dns = Dns::decode(&bytes, false).unwrap();
-    assert_eq!(&*dns.answers[0].data, "\\# 3 c00002");
+    assert_eq!(dns.answers.iter().next().unwrap().data, "\\# 3 c00002");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::decode::dns::Answer;
+use crate::decode::dns::{Answer, Answers};
 use crate::detect::testing::{findings, query};
 use crate::detect::{Finding, Level};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// What a resolver says of a name: an address, or that it does not exist.
 fn says(drift: &mut Drift, seconds: f64, resolver: u8, name: &str, address: Option<&str>) {
     let data = address.unwrap_or_default();
-    let answers =
-        [Answer { name: name.into(), rtype: A, class: 1, ttl_seconds: 60, data: data.into() }];
+    let answer = Answer { name, rtype: A, class: 1, ttl_seconds: 60, data };
+    let answers = Answers::from_iter([answer]);
     let server = Ipv4Addr::new(192, 0, 2, resolver);
     let shown = server.to_string();
     query(seconds, name, |query| {

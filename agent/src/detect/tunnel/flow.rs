@@ -1,6 +1,6 @@
 //! What one asker does in one zone.
 
-use crate::decode::dns::Answer;
+use crate::decode::dns::{Answer, Answers};
 use crate::detect::lexical::encoded_octets;
 use crate::detect::table::{Halves, Seen};
 use crate::detect::who::{Exhibits, Who};
@@ -180,11 +180,11 @@ enum Verdict {
     Listed,
 }
 
-fn verdict_of(rcode: u16, answers: &[Answer]) -> Verdict {
+fn verdict_of(rcode: u16, answers: &Answers) -> Verdict {
     if rcode != 0 || answers.is_empty() {
         return Verdict::No;
     }
-    let address = |answer: &Answer| match answer.rtype {
+    let address = |answer: Answer<'_>| match answer.rtype {
         A | AAAA => answer.data.parse::<IpAddr>().ok(),
         _ => None,
     };

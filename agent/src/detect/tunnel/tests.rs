@@ -1,5 +1,5 @@
 use super::*;
-use crate::decode::dns::Answer;
+use crate::decode::dns::{Answer, Answers};
 use crate::detect::testing::{BASE32, HEX, at, findings, query, random};
 use crate::detect::{Level, Rule};
 use crate::observation::testing::example;
@@ -9,8 +9,8 @@ const NULL: u16 = 10;
 const TXT: u16 = 16;
 const NXDOMAIN: u16 = 3;
 
-fn address(data: &str) -> [Answer; 1] {
-    [Answer { name: "x".into(), rtype: 1, class: 1, ttl_seconds: 60, data: data.into() }]
+fn address(data: &str) -> Answers {
+    Answers::from_iter([Answer { name: "x", rtype: 1, class: 1, ttl_seconds: 60, data }])
 }
 
 /// So many names, one every so many seconds.

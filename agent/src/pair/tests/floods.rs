@@ -75,17 +75,12 @@ fn the_table_stays_within_its_memory() {
     let limit = options.memory_limit_bytes();
     assert_eq!(limit, 16 << 20);
     let mut pairer = Pairer::new(options);
-    let filler = Answer {
-        name: "a".into(),
-        class: 1,
-        rtype: 16,
-        ttl_seconds: 0,
-        data: "x".repeat(900).into(),
-    };
+    let data = "x".repeat(900);
+    let filler = Answer { name: "a", class: 1, rtype: 16, ttl_seconds: 0, data: &data };
     let mut greatest = 0;
     for number in 0..30_000 {
         let mut query = spoofed(u64::from(number), number, 53);
-        query.dns.answers = vec![filler.clone(); 2];
+        query.dns.answers = [filler; 2].into_iter().collect();
         pairer.observe(query, &mut |_| {});
         greatest = greatest.max(pairer.memory_bytes());
         assert!(pairer.memory_bytes() <= limit);
@@ -104,13 +99,8 @@ fn what_is_remembered_is_given_up_before_queries_are_evicted() {
     let options = PairOptions { max_transactions: 1 << 14, ..PairOptions::default() };
     let mut pairer = Pairer::new(options);
     let mut big = query(0, 1, "a");
-    big.dns.answers = vec![Answer {
-        name: "a".into(),
-        class: 1,
-        rtype: 16,
-        ttl_seconds: 0,
-        data: "x".repeat(2000).into(),
-    }];
+    let data = "x".repeat(2000);
+    big.dns.answers.push(&Answer { name: "a", class: 1, rtype: 16, ttl_seconds: 0, data: &data });
     for number in 0..12_000_u16 {
         let mut query = big.clone();
         query.dns.id = number;
@@ -125,13 +115,7 @@ fn what_is_remembered_is_given_up_before_queries_are_evicted() {
 #[test]
 fn transfers_under_way_are_few_and_keep_little() {
     let mut pairer = Pairer::new(PairOptions::default());
-    let record = |rtype, data: &str| Answer {
-        name: "zone.test".into(),
-        class: 1,
-        rtype,
-        ttl_seconds: 1,
-        data: data.into(),
-    };
+    let record = |rtype, data| Answer { name: "zone.test", class: 1, rtype, ttl_seconds: 1, data };
     let mut ended = Vec::new();
     for id in 0..300 {
         let mut query = query(u64::from(id), id, "zone.test");
@@ -139,8 +123,8 @@ fn transfers_under_way_are_few_and_keep_little() {
         query.dns.question.as_mut().unwrap().qtype = 252;
         pairer.observe(query.clone(), &mut |_| {});
         let mut first = reply_to(&query, 1000 * u64::from(id));
-        first.dns.answers = vec![record(1, "192.0.2.1"); 3000];
-        first.dns.answers[0] = record(6, "ns m 1 2 3 4 5");
+        first.dns.answers.push(&record(6, "ns m 1 2 3 4 5"));
+        (1..3000).for_each(|_| first.dns.answers.push(&record(1, "192.0.2.1")));
         pairer.observe(first, &mut |t| {
             let transfer = t.transfer.unwrap();
             assert_eq!(t.response.unwrap().dns.answers.len(), 100);

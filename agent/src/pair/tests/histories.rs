@@ -122,11 +122,11 @@ fn respond(query: &Message, twist: Twist, says: u8) -> Message {
     response.dns.answers = records
         .iter()
         .map(|(rtype, data)| Answer {
-            name: "a".into(),
+            name: "a",
             class: 1,
             rtype: *rtype,
             ttl_seconds: u32::from(says),
-            data: (*data).into(),
+            data,
         })
         .collect();
     response.dns.counts.answer = u16::try_from(records.len()).unwrap();

@@ -13,14 +13,9 @@ fn mdns(ms: u64, src: &str, dst: &str, qname: Option<&str>, records: &[&str]) ->
     if let Some(question) = &mut message.dns.question {
         question.qtype = PTR;
     }
-    let record = |name: &&str| Answer {
-        name: (*name).into(),
-        class: 1,
-        rtype: PTR,
-        ttl_seconds: 120,
-        data: format!("{src}.local").into(),
-    };
-    message.dns.answers = records.iter().map(record).collect();
+    let data = format!("{src}.local");
+    let record = |name| Answer { name, class: 1, rtype: PTR, ttl_seconds: 120, data: &data };
+    message.dns.answers = records.iter().copied().map(record).collect();
     message
 }
 

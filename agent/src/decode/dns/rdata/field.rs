@@ -8,7 +8,7 @@ use crate::time::Timestamp;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::fmt::{Display, Write};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 /// One field of record data.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ impl Field {
             Self::U32 => show(text, reader.u32()?),
             Self::U48 => show(text, u64::from(reader.u16()?) << 32 | u64::from(reader.u32()?)),
             Self::U64 => show(text, u64::from_be_bytes(reader.array()?)),
-            Self::Ipv4 => show(text, Ipv4Addr::from(reader.array::<4>()?)),
+            Self::Ipv4 => push_ipv4(text, reader.array::<4>()?),
             Self::Ipv6 => show(text, Ipv6Addr::from(reader.array::<16>()?)),
             Self::Name => reader.name()?.push(text),
             Self::Type => text.push_str(&type_name(reader.u16()?)),
@@ -119,6 +119,20 @@ impl Display for Group<'_> {
 fn show(text: &mut String, value: impl Display) {
     // Writing to a String cannot fail.
     let _ = write!(text, "{value}");
+}
+
+/// What most records are, without the detour through formatting.
+fn push_ipv4(text: &mut String, octets: [u8; 4]) {
+    for (place, octet) in octets.into_iter().enumerate() {
+        if place > 0 {
+            text.push('.');
+        }
+        for (divisor, least) in [(100, 100), (10, 10), (1, 0)] {
+            if octet >= least {
+                text.push(char::from(b'0' + octet / divisor % 10));
+            }
+        }
+    }
 }
 
 fn push_moment(text: &mut String, seconds: u32) {

@@ -1,5 +1,11 @@
-use super::presentation;
+use super::push;
 use proptest::prelude::*;
+
+fn presentation(message: &[u8], data_at: usize, data: &[u8], rtype: u16) -> String {
+    let mut text = String::from("before");
+    push(&mut text, message, data_at, data, rtype);
+    text.split_off("before".len())
+}
 
 fn shown(rtype: u16, data: &[u8]) -> String {
     presentation(data, 0, data, rtype)
@@ -241,5 +247,12 @@ proptest! {
         prop_assert!(text.is_ascii());
         // A type bit is the worst: up to nine characters.
         prop_assert!(text.len() <= 90 * data.len() + 20, "{}", text);
+    }
+}
+
+proptest! {
+    #[test]
+    fn addresses_are_written_as_the_library_writes_them(octets: [u8; 4]) {
+        prop_assert_eq!(shown(1, &octets), std::net::Ipv4Addr::from(octets).to_string());
     }
 }
