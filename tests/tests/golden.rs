@@ -65,6 +65,13 @@ fn golden_lookups() -> Result<()> {
     compare("lookups.ndjson", &records)
 }
 
+/// A resolver that says nothing for half a minute is one alert, and resolves.
+#[test]
+fn golden_alerts() -> Result<()> {
+    let found = replay(&folder().join("outage.pcap"), &["--stream", "alerts"])?;
+    compare("alerts.ndjson", &found)
+}
+
 /// Connections of encrypted DNS: what tshark finds in the same packets stands in
 /// `tests/encrypted.rs`.
 #[test]

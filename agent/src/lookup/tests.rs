@@ -215,7 +215,9 @@ fn outcome(reply: &Reply<'_>, query: &Query) -> (Status, Option<u16>, Answers) {
             let mut answers: Answers =
                 names.map(|(owner, target)| record(owner, CNAME, target)).collect();
             let last = owners.last().unwrap_or_default();
-            address.iter().for_each(|data| answers.push(&record(last, query.qtype, data)));
+            if let Some(data) = address {
+                answers.push(&record(last, query.qtype, data));
+            }
             answered(answers)
         }
         Reply::Nodata | Reply::Truncated | Reply::Parented => answered(none()),

@@ -165,7 +165,7 @@ fn has_alias_of_data(observation: &Observation<'_>) -> bool {
             && observation
                 .zone
                 .is_some_and(|zone| answer.data.trim_end_matches('.').ends_with(zone))
-            && encoded_octets(&answer.data) > 0
+            && encoded_octets(answer.data) > 0
     })
 }
 

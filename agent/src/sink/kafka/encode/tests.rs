@@ -22,6 +22,8 @@ const LOOKUPS: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/lookups.ndjson"));
 const WINDOWS: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/windows.ndjson"));
+const ALERTS: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/alerts.ndjson"));
 
 fn shape(name: &str) -> Shape {
     Shape::of(&record::avro_schema(name).unwrap()).unwrap()
@@ -65,7 +67,9 @@ fn present(value: Value) -> Value {
 #[test]
 fn real_records_are_the_same_afterwards() {
     let mut seen = BTreeSet::new();
-    for line in [GOLDEN, ENCRYPTED, LOOKUPS, WINDOWS].iter().flat_map(|golden| golden.lines()) {
+    for line in
+        [GOLDEN, ALERTS, ENCRYPTED, LOOKUPS, WINDOWS].iter().flat_map(|golden| golden.lines())
+    {
         let record: Value = serde_json::from_str(line).unwrap();
         let name = record["schema"].as_str().unwrap();
         seen.insert(name.to_owned());
