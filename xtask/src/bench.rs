@@ -1,6 +1,7 @@
 //! `bench`: measurements, as JSON lines: one per repetition, then a summary. What counts are the
 //! ratios within a run; absolute figures are the machine's.
 
+mod detect;
 mod e2e;
 mod kafka;
 mod latency;
@@ -37,6 +38,8 @@ enum Name {
     Pipeline,
     /// The agent's latencies against tshark's and dnsperf's
     Latency,
+    /// Precision and recall of the detectors, on incidents and quiet days that are made, and on the corpus
+    Detect,
     /// The Kafka sink beside kcat and Kafka's own producer, at one broker
     Kafka,
 }
@@ -51,6 +54,9 @@ pub fn main(args: &Args) -> Result<()> {
     };
     // What needs root comes last, and as root only that is left to do.
     if !crate::process::elevated() {
+        if wanted(Name::Detect) {
+            detect::main()?;
+        }
         if wanted(Name::Pipeline) {
             pipeline::main(&binary, args.repetitions, args.count.unwrap_or(1_000_000))?;
         }

@@ -7,7 +7,6 @@ use dnscribe::observation::{Observation, Process};
 use dnscribe::pair::{OrphanReason, Status, Vantage};
 use dnscribe::record::registrable;
 use dnscribe::time::Timestamp;
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -33,7 +32,10 @@ const QUESTION_BYTES: usize = 18;
 /// Octets of an answer of an address, its owner compressed.
 const ADDRESS_BYTES: u64 = 16;
 
-/// SplitMix64: small, good, and the same on every machine.
+/// How long queries wait.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `SplitMix64`: small, good, and the same on every machine.
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
 
@@ -187,15 +189,27 @@ impl Event {
         self
     }
 
+    /// When it is over, as the agent sees it.
+    pub fn over(&self) -> Timestamp {
+        self.at.plus(self.latency.unwrap_or(QUERY_TIMEOUT))
+    }
+
     /// Has a room take it.
     pub fn observed<R>(&self, number: u64, take: impl FnOnce(&Observation<'_>) -> R) -> R {
-        let mut resolver = String::new();
-        // Writing to a string cannot fail.
-        let _ = write!(resolver, "{}", self.server);
+        take(&self.observation(number, &self.server.to_string(), registrable(&self.qname)))
+    }
+
+    /// The flat view, with the resolver's name and the registrable domain.
+    pub fn observation<'a>(
+        &'a self,
+        number: u64,
+        resolver: &'a str,
+        zone: Option<&'a str>,
+    ) -> Observation<'a> {
         let flags = RESPONSE | if self.recursion { RECURSION_DESIRED } else { 0 };
         let is_orphan = self.status == Status::Orphan;
         let query_bytes = u32::try_from(self.qname.len() + QUESTION_BYTES).ok();
-        take(&Observation {
+        Observation {
             id: MessageId { origin: Origin { cpu: 0, seq: number }, index: 0 },
             ts: self.at,
             response_ts: self.latency.map(|latency| self.at.plus(latency)),
@@ -203,10 +217,10 @@ impl Event {
             transport: self.transport,
             client: SocketAddr::new(self.asker.client, 40_000),
             server: SocketAddr::new(self.server, 53),
-            resolver: &resolver,
+            resolver,
             opcode: 0,
             qname: Some(&self.qname),
-            zone: registrable(&self.qname),
+            zone,
             qtype: Some(self.qtype),
             qclass: Some(1),
             status: self.status,
@@ -235,7 +249,7 @@ impl Event {
                 exe: None,
             }),
             pod: self.asker.pod.as_deref(),
-        })
+        }
     }
 }
 

@@ -3,147 +3,174 @@
 use crate::benign::{DAY, Node, Profile};
 use crate::event::{Chance, Event, seconds};
 use crate::incidents::Incident;
-use dnscribe::detect::{Detector, Entity, Finding, Level, Rule};
+use dnscribe::connection::Report;
+use dnscribe::detect::{self, Alert, DetectOptions, Detection, Entity, Level, Meant, Rule, State};
 use dnscribe::observation::Observation;
 use dnscribe::time::Timestamp;
+use dnscribe::window::Windows;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Detectors are asked this often.
-const EVERY: Duration = Duration::from_secs(10);
-/// A finding that was away for so long is another one.
-const AWAY: Duration = Duration::from_secs(600);
-/// Seconds that an incident may take to be found after its end.
-const GRACE: f64 = 60.0;
+/// How often time passes for the rooms, as in the pipeline.
+const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+/// How long after their end windows wait: as long as a query, and a second.
+const LATENESS: Duration = Duration::from_secs(6);
+/// Seconds that an incident may take to be told after its end.
+const GRACE: f64 = 90.0;
 /// Seconds of a node's traffic that are made at a time.
 const PIECE: f64 = 60.0;
 
-/// Something that was found, from its first time to its last.
+/// An alert, from when it was told first.
 #[derive(Clone, Debug)]
 pub struct Found {
     pub rule: Rule,
     pub entity: Entity,
     pub level: Level,
     pub first: Timestamp,
-    pub last: Timestamp,
     pub summary: String,
 }
 
-/// All detectors, and what they found.
+/// The rooms of windows and detection, and what they told.
 pub struct Watch {
-    detectors: Vec<Box<dyn Detector>>,
-    next: Option<Timestamp>,
+    windows: Windows,
+    detection: Detection,
+    next: Timestamp,
     newest: Timestamp,
     taken: u64,
-    open: BTreeMap<(Rule, Entity), Found>,
-    over: Vec<Found>,
+    told: Vec<Found>,
+    open: BTreeMap<(Rule, Entity), usize>,
 }
 
 impl Watch {
-    pub fn new(detectors: Vec<Box<dyn Detector>>) -> Self {
+    /// On a node whose resolvers are as given.
+    pub fn new(meant: &Meant) -> Self {
+        let options = DetectOptions::default();
+        let others = detect::all(&options, meant);
         Self {
-            detectors,
-            next: None,
+            windows: Windows::new(Timestamp::default(), LATENESS),
+            detection: Detection::new(options, others),
+            next: Timestamp::default(),
             newest: Timestamp::default(),
             taken: 0,
+            told: Vec::new(),
             open: BTreeMap::new(),
-            over: Vec::new(),
         }
     }
 
+    /// Takes a transaction that is over.
     pub fn take(&mut self, event: &Event) {
-        self.taken += 1;
         let number = self.taken;
+        self.expire(event.over());
         event.observed(number, |observation| self.observe(observation));
     }
 
     pub fn observe(&mut self, observation: &Observation<'_>) {
-        self.turn(observation.ts);
-        self.detectors.iter_mut().for_each(|detector| detector.observe(observation));
+        self.taken += 1;
+        self.detection.observe(observation);
+        let Self { windows, detection, .. } = self;
+        windows.observe(observation, &mut |span, groups| detection.window(span, groups));
     }
 
-    pub fn connection(&mut self, report: &dnscribe::connection::Report<'_>) {
+    pub fn connection(&mut self, report: &Report<'_>) {
         let resolver = report.connection.server.ip().to_string();
-        self.turn(report.connection.last);
-        self.detectors.iter_mut().for_each(|detector| detector.connection(report, &resolver));
+        self.detection.connection(report, &resolver);
     }
 
-    /// All that was found, and how many transactions were looked at.
-    pub fn end(mut self) -> (Vec<Found>, u64) {
-        self.ask(self.newest.plus(EVERY));
-        self.over.extend(self.open.into_values());
-        (self.over, self.taken)
-    }
-
-    fn turn(&mut self, now: Timestamp) {
+    /// Lets time pass.
+    pub fn expire(&mut self, now: Timestamp) {
         self.newest = self.newest.max(now);
-        let next = *self.next.get_or_insert(now.plus(EVERY));
-        if self.newest >= next {
-            self.ask(next);
-            // A silence tells nothing new.
-            self.next =
-                Some(if now.since(next) > AWAY { now.plus(EVERY) } else { next.plus(EVERY) });
+        if now < self.next {
+            return;
         }
+        self.next = now.plus(EXPIRE_EVERY);
+        let Self { windows, detection, told, open, .. } = self;
+        windows.expire(now, &mut |span, groups| detection.window(span, groups));
+        detection.expire(now, &mut |alert| hear(alert, told, open));
     }
 
-    fn ask(&mut self, now: Timestamp) {
-        let Self { detectors, open, over, .. } = self;
-        let mut each = |finding: Finding| {
-            let Finding { rule, entity, level, summary, .. } = finding;
-            let key = (rule, entity.clone());
-            if let Some(known) = open.get_mut(&key) {
-                if now.since(known.last) <= AWAY {
-                    known.last = now;
-                    if level > known.level {
-                        (known.level, known.summary) = (level, summary);
-                    }
-                    return;
-                }
-                over.extend(open.remove(&key));
-            }
-            open.insert(key, Found { rule, entity, level, first: now, last: now, summary });
-        };
-        detectors.iter_mut().for_each(|detector| detector.evaluate(now, &mut each));
+    /// All that was told, and how many transactions were looked at.
+    pub fn end(mut self) -> (Vec<Found>, u64) {
+        let Self { windows, detection, told, open, newest, .. } = &mut self;
+        windows.finish(*newest, &mut |span, groups| detection.window(span, groups));
+        detection.finish(*newest, &mut |alert| hear(alert, told, open));
+        (self.told, self.taken)
+    }
+}
+
+fn hear(alert: &Alert, told: &mut Vec<Found>, open: &mut BTreeMap<(Rule, Entity), usize>) {
+    let key = (alert.rule, alert.entity.clone());
+    if alert.state == State::Resolved {
+        open.remove(&key);
+        return;
+    }
+    if let Some(place) = open.get(&key) {
+        let known = &mut told[*place];
+        if alert.level > known.level {
+            (known.level, known.summary) = (alert.level, alert.summary.clone());
+        }
+        return;
+    }
+    open.insert(key, told.len());
+    let Alert { rule, level, ts, .. } = *alert;
+    let (entity, summary) = (alert.entity.clone(), alert.summary.clone());
+    told.push(Found { rule, entity, level, first: ts, summary });
+}
+
+/// A node's traffic as it ends: what waits for its outcome comes later.
+struct Traffic {
+    node: Node,
+    waiting: Vec<Event>,
+}
+
+impl Traffic {
+    /// Makes a piece, adds what else happens in it, and shows what ends before the piece does.
+    fn pass(&mut self, at: f64, change: impl FnOnce(&mut Vec<Event>), watch: &mut Watch) {
+        let begun = self.waiting.len();
+        self.node.fill(at, at + PIECE, &mut self.waiting);
+        let mut new = self.waiting.split_off(begun);
+        change(&mut new);
+        self.waiting.append(&mut new);
+        self.waiting.sort_by_key(Event::over);
+        let end = seconds(at + PIECE);
+        let ended = self.waiting.partition_point(|event| event.over() < end);
+        self.waiting.drain(..ended).for_each(|event| watch.take(&event));
+        watch.expire(end);
     }
 }
 
 /// Some days of a node on which nothing happens.
-pub fn quiet(
-    profile: Profile,
-    seed: u64,
-    days: f64,
-    detectors: Vec<Box<dyn Detector>>,
-) -> (Vec<Found>, u64) {
-    let mut node = Node::new(profile, seed);
-    let mut watch = Watch::new(detectors);
-    let mut events = Vec::new();
+pub fn quiet(profile: Profile, seed: u64, days: f64, meant: &Meant) -> (Vec<Found>, u64) {
+    let mut traffic = Traffic { node: Node::new(profile, seed), waiting: Vec::new() };
+    let mut watch = Watch::new(meant);
     let mut at = DAY;
     while at < DAY * (1.0 + days) {
-        node.fill(at, at + PIECE, &mut events);
-        events.sort_by_key(|event| event.at);
-        events.drain(..).for_each(|event| watch.take(&event));
+        traffic.pass(at, |_| (), &mut watch);
         at += PIECE;
     }
     watch.end()
 }
 
-/// An incident amid a node's traffic: when it was found first, and what else was found.
+/// An incident amid a node's traffic: when it was told first, and what else was told.
 pub struct Verdict {
     /// Seconds from its beginning, and how bad it was said to be at worst.
     pub found: Option<(f64, Level)>,
-    /// What was found that is not so.
+    /// What was told that is not so.
     pub false_ones: Vec<Found>,
     pub transactions: u64,
 }
 
 /// Has an incident happen to a node of some profile.
-pub fn troubled(incident: &Incident, seed: u64, detectors: Vec<Box<dyn Detector>>) -> Verdict {
+pub fn troubled(incident: &Incident, seed: u64, meant: &Meant) -> Verdict {
     let mut chance = Chance::new(seed);
-    let profile = *chance.pick(&Profile::ALL);
-    let mut node = Node::new(profile, seed ^ 0xBEEF);
-    // At any hour of a week.
-    let base = DAY * 3.0 + 3600.0 * f64::from(u32::try_from(chance.below(168)).unwrap_or(0));
-    let mut watch = Watch::new(detectors);
+    let profile = incident.profile.unwrap_or_else(|| *chance.pick(&Profile::ALL));
+    // At any hour of a week; what breaks what others do, while they are awake.
+    let hour = match incident.alter {
+        Some(_) => chance.below(5) * 24 + 10 + chance.below(7),
+        None => chance.below(168),
+    };
+    let base = DAY * 7.0 + 3600.0 * f64::from(u32::try_from(hour).unwrap_or(0));
+    let mut traffic = Traffic { node: Node::new(profile, seed ^ 0xBEEF), waiting: Vec::new() };
+    let mut watch = Watch::new(meant);
     let shift = seconds(base);
     let shifted = |event: &Event| {
         let at = shift.plus(event.at.since(Timestamp::default()));
@@ -152,24 +179,32 @@ pub fn troubled(incident: &Incident, seed: u64, detectors: Vec<Box<dyn Detector>
     let mut own: Vec<Event> = incident.events.iter().map(shifted).collect();
     own.sort_by_key(|event| event.at);
     let mut own = own.into_iter().peekable();
-    let mut events = Vec::new();
+    let lasts = seconds(base + incident.from)..seconds(base + incident.to);
     let mut at = base;
     while at < base + incident.to + GRACE {
-        node.fill(at, at + PIECE, &mut events);
         let end = seconds(at + PIECE);
-        events.extend(std::iter::from_fn(|| own.next_if(|event| event.at < end)));
-        events.sort_by_key(|event| event.at);
-        events.drain(..).for_each(|event| watch.take(&event));
+        let happen = |events: &mut Vec<Event>| {
+            if let Some(alter) = &incident.alter {
+                for event in events.iter_mut().filter(|event| lasts.contains(&event.at)) {
+                    alter(event, event.at.since(lasts.start).as_secs_f64(), &mut chance);
+                }
+            }
+            events.extend(std::iter::from_fn(|| own.next_if(|event| event.at < end)));
+        };
+        traffic.pass(at, happen, &mut watch);
         at += PIECE;
     }
     let (all, transactions) = watch.end();
     let mut verdict = Verdict { found: None, false_ones: Vec::new(), transactions };
     for found in all {
         if found.rule == incident.rule && concerns(&incident.entity, &found.entity) {
-            let took = found.first.since(seconds(base + incident.from)).as_secs_f64();
+            if found.first < lasts.start {
+                continue;
+            }
+            let took = found.first.since(lasts.start).as_secs_f64();
             let (soonest, worst) = verdict.found.unwrap_or((took, found.level));
             verdict.found = Some((soonest.min(took), worst.max(found.level)));
-        } else if !incident.also.contains(&found.rule) && found.rule != incident.rule {
+        } else if !incident.explains(found.rule) {
             verdict.false_ones.push(found);
         }
     }

@@ -8,6 +8,7 @@
 
 mod benign;
 mod corpus;
+mod cost;
 mod event;
 mod incidents;
 mod judge;
@@ -15,14 +16,12 @@ mod names;
 mod report;
 
 use benign::Profile;
-use dnscribe::detect::{
-    Amplification, Bypass, BypassOptions, CachePoisoning, Detector, Dga, Drift, Spoofing, Tunnel,
-};
+use dnscribe::detect::Meant;
 use event::Chance;
 use judge::{Found, Verdict, quiet, troubled};
 use report::Report;
-use std::collections::BTreeSet;
 use std::error::Error;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Mutex;
@@ -34,20 +33,10 @@ use tikv_jemallocator::Jemalloc;
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// The detectors of a node whose resolvers are as given, or else those of the host's own configuration.
-fn detectors(configured: &[IpAddr]) -> Vec<Box<dyn Detector>> {
-    let configured: BTreeSet<IpAddr> = configured.iter().copied().collect();
-    let system: BTreeSet<IpAddr> = [benign::RESOLVER.into(), benign::SECOND.into()].into();
-    let bypass = BypassOptions { configured, system, ..BypassOptions::default() };
-    vec![
-        Box::new(Tunnel::default()),
-        Box::new(Dga::default()),
-        Box::new(Spoofing::default()),
-        Box::new(CachePoisoning::default()),
-        Box::new(Amplification::default()),
-        Box::new(Drift::default()),
-        Box::new(Bypass::new(bypass)),
-    ]
+/// Resolvers that the operator has configured, or else those of the host's own configuration.
+fn meant(configured: &[IpAddr]) -> Meant {
+    let system = [benign::RESOLVER.into(), benign::SECOND.into()].into();
+    Meant { configured: configured.iter().copied().collect(), system }
 }
 
 /// A piece of work.
@@ -81,14 +70,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut report = Report::default();
     measure(first, seeds, days, &mut report);
     if let Some(corpus) = corpus {
+        // Their resolvers are nobody's that were configured.
+        let nobodys = meant(&[Ipv4Addr::new(192, 0, 2, 1).into()]);
         for (name, file) in corpus::captures(Path::new(corpus))? {
-            // Its resolvers are nobody's that were configured.
-            let (found, transactions) =
-                corpus::replay(&file, detectors(&[Ipv4Addr::new(192, 0, 2, 1).into()]))?;
-            report.capture(&name, corpus::label(&name), &found, transactions);
+            match corpus::replay(&file, &nobodys) {
+                Some((found, taken)) => report.capture(&name, corpus::label(&name), &found, taken),
+                None => report.unread(&name),
+            }
         }
     }
-    report.print(set, began.elapsed(), &mut std::io::stdout().lock())?;
+    let mut out = std::io::stdout().lock();
+    report.print(set, began.elapsed(), &mut out)?;
+    for line in cost::lines() {
+        writeln!(out, "{line}")?;
+    }
     Ok(())
 }
 
@@ -119,9 +114,9 @@ fn measure(first: u64, seeds: u64, days: f64, report: &mut Report) {
     for (_, done) in done {
         match done {
             Done::Incidents(verdicts) => {
-                verdicts
-                    .into_iter()
-                    .for_each(|(incident, verdict)| report.incident(&incident, &verdict));
+                for (incident, verdict) in verdicts {
+                    report.incident(&incident, &verdict);
+                }
             }
             Done::Quiet(profile, days, found, taken) => report.quiet(profile, days, &found, taken),
         }
@@ -134,13 +129,13 @@ fn work(job: Job) -> Done {
             let mut chance = Chance::new(seed);
             let mut verdicts = Vec::new();
             for incident in incidents::all(&mut chance) {
-                let verdict = troubled(&incident, chance.next(), detectors(&[]));
+                let verdict = troubled(&incident, chance.next(), &meant(&[]));
                 verdicts.push((incident, verdict));
             }
             Done::Incidents(verdicts)
         }
         Job::Quiet(profile, seed, days) => {
-            let (found, transactions) = quiet(profile, seed, days, detectors(&[]));
+            let (found, transactions) = quiet(profile, seed, days, &meant(&[]));
             Done::Quiet(profile, days, found, transactions)
         }
     }

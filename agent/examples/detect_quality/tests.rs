@@ -24,7 +24,7 @@ fn most_incidents_are_found_and_little_else() {
 #[test]
 fn a_day_without_incidents_has_no_critical_alert() {
     for profile in Profile::ALL {
-        let (found, _) = quiet(profile, 7, 0.25, detectors(&[]));
+        let (found, _) = quiet(profile, 7, 0.25, &meant(&[]));
         let critical: Vec<_> =
             found.iter().filter(|found| found.level == Level::Critical).collect();
         assert!(critical.is_empty(), "{}: {critical:?}", profile.name());
@@ -34,7 +34,7 @@ fn a_day_without_incidents_has_no_critical_alert() {
 #[test]
 fn chance_is_the_same_every_time() {
     let find = || {
-        let (found, taken) = quiet(Profile::Mail, 3, 0.02, detectors(&[]));
+        let (found, taken) = quiet(Profile::Mail, 3, 0.02, &meant(&[]));
         (format!("{found:?}"), taken)
     };
     assert_eq!(find(), find());

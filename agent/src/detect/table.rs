@@ -144,6 +144,9 @@ impl<const WORDS: usize> Seen<WORDS> {
     }
 }
 
+/// A clock that goes back by more was set back; by less, somebody looks at what is past.
+const SET_BACK: Duration = Duration::from_secs(3600);
+
 /// Two spans of time, the one under way and the one before it: together they look back at least one
 /// span and at most two.
 #[derive(Clone, Debug, Default)]
@@ -159,8 +162,8 @@ impl<T: Default> Halves<T> {
     /// Moves on to the span that `ts` is in.
     pub(super) fn roll(&mut self, ts: Timestamp, span: Duration) {
         if ts < self.began {
-            // What comes a bit late counts as now; a clock that was set back begins anew.
-            if self.began.since(ts) > span {
+            // What comes late counts as now; a clock that was set back begins anew.
+            if self.began.since(ts) > SET_BACK.max(span) {
                 *self = Self { began: ts, ..Self::default() };
             }
             return;
@@ -232,11 +235,13 @@ mod tests {
         halves.now += 1;
         halves.roll(at(1061), span);
         assert_eq!((halves.now, halves.before), (0, 2));
-        // A little late still counts as now; hours back is another time.
-        halves.roll(at(1030), span);
-        assert_eq!(halves.before, 2);
+        // Late still counts as now; hours back is another time.
         halves.roll(at(100), span);
-        assert_eq!(halves.before, 0);
+        assert_eq!(halves.before, 2);
+        halves.roll(at(20_000), span);
+        halves.now = 3;
+        halves.roll(at(100), span);
+        assert_eq!((halves.now, halves.before), (0, 0));
         halves.now = 3;
         halves.roll(at(400), span);
         assert_eq!((halves.now, halves.before), (0, 0));

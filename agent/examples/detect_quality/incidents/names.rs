@@ -7,8 +7,11 @@ use crate::names::{domain, words};
 use dnscribe::detect::{Entity, Rule};
 use std::net::Ipv4Addr;
 
+/// A name, its letters, how many of them, and seconds between two domains.
+type Algorithm = (&'static str, &'static [u8], (u64, u64), (f64, f64));
+
 pub(super) fn all(chance: &mut Chance, begins: f64) -> Vec<Incident> {
-    let random: [(&str, &[u8], (u64, u64), (f64, f64)); 7] = [
+    let random: [Algorithm; 7] = [
         ("letters-5-11", LETTERS, (5, 11), (1.0, 10.0)),
         ("letters-8-19", LETTERS, (8, 19), (0.1, 5.0)),
         ("letters-12-15", LETTERS, (12, 15), (1.0, 20.0)),
@@ -63,15 +66,13 @@ fn domains(
         });
         at += chance.interval(1.0 / pause);
     }
-    Incident {
-        rule: Rule::Dga,
-        variant: format!("{name} every {pause:.2} s"),
-        entity: Entity { process: Some(comm.into()), ..Entity::default() },
-        also: &[],
-        from: begins,
-        to: begins + lasts,
+    Incident::new(
+        Rule::Dga,
+        format!("{name} every {pause:.2} s"),
+        Entity { process: Some(comm.into()), ..Entity::default() },
+        (begins, begins + lasts),
         events,
-    }
+    )
 }
 
 fn below_zone(chance: &mut Chance, begins: f64, kind: &str) -> Incident {
@@ -100,18 +101,16 @@ fn below_zone(chance: &mut Chance, begins: f64, kind: &str) -> Incident {
         });
         at += chance.interval(rate);
     }
-    Incident {
-        rule: Rule::Dga,
-        variant: format!(
+    Incident::new(
+        Rule::Dga,
+        format!(
             "random subdomains ({kind}) {rate:.0}/s, {}",
             if many { "many clients" } else { "one client" }
         ),
-        entity: Entity { zone: Some(zone.into()), ..Entity::default() },
-        also: &[],
-        from: begins,
-        to: begins + lasts,
+        Entity { zone: Some(zone.into()), ..Entity::default() },
+        (begins, begins + lasts),
         events,
-    }
+    )
 }
 
 fn bypass(chance: &mut Chance, begins: f64, kind: &str) -> Incident {
@@ -128,13 +127,11 @@ fn bypass(chance: &mut Chance, begins: f64, kind: &str) -> Incident {
         events.push(event.address(Ipv4Addr::new(151, 1, 2, 3).into()));
         at += chance.interval(1.0 / pause);
     }
-    Incident {
-        rule: Rule::ResolverBypass,
-        variant: format!("{kind} every {pause:.1} s"),
-        entity: Entity { process: Some(comm.into()), ..Entity::default() },
-        also: &[],
-        from: begins,
-        to: begins + 1800.0,
+    Incident::new(
+        Rule::ResolverBypass,
+        format!("{kind} every {pause:.1} s"),
+        Entity { process: Some(comm.into()), ..Entity::default() },
+        (begins, begins + 1800.0),
         events,
-    }
+    )
 }

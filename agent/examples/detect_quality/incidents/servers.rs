@@ -53,15 +53,13 @@ fn spoofing(chance: &mut Chance, begins: f64, races: u64) -> Incident {
         (other.status, other.conflict) = (Status::Duplicate, true);
         events.push(other);
     }
-    Incident {
-        rule: Rule::Spoofing,
-        variant: format!("{races} races"),
-        entity: Entity { resolver: Some(RESOLVER.to_string().into()), ..Entity::default() },
-        also: &[],
-        from: begins,
-        to: begins + 300.0,
+    Incident::new(
+        Rule::Spoofing,
+        format!("{races} races"),
+        Entity { resolver: Some(RESOLVER.to_string().into()), ..Entity::default() },
+        (begins, begins + 300.0),
         events,
-    }
+    )
 }
 
 fn poisoning(chance: &mut Chance, begins: f64, reason: OrphanReason, count: u64) -> Incident {
@@ -77,15 +75,13 @@ fn poisoning(chance: &mut Chance, begins: f64, reason: OrphanReason, count: u64)
         (event.status, event.stray, event.resembles) = (Status::Orphan, Some(reason), true);
         events.push(event.address(Ipv4Addr::new(6, 6, 6, 6).into()));
     }
-    Incident {
-        rule: Rule::CachePoisoning,
-        variant: format!("{count} responses, {}", reason.name()),
-        entity: of_address(asker.client),
-        also: &[],
-        from: begins,
-        to: begins + lasts,
+    Incident::new(
+        Rule::CachePoisoning,
+        format!("{count} responses, {}", reason.name()),
+        of_address(asker.client),
+        (begins, begins + lasts),
         events,
-    }
+    )
 }
 
 fn amplification(chance: &mut Chance, begins: f64, kind: &str) -> Incident {
@@ -117,15 +113,13 @@ fn amplification(chance: &mut Chance, begins: f64, kind: &str) -> Incident {
         events.push(event);
         at += chance.interval(rate);
     }
-    Incident {
-        rule: Rule::Amplification,
-        variant: format!("{kind} {rate:.0}/s of {bytes} octets"),
-        entity: Entity::default(),
-        also: &[],
-        from: begins,
-        to: begins + lasts,
+    Incident::new(
+        Rule::Amplification,
+        format!("{kind} {rate:.0}/s of {bytes} octets"),
+        Entity::default(),
+        (begins, begins + lasts),
         events,
-    }
+    )
 }
 
 fn drift(chance: &mut Chance, begins: f64, kind: &str) -> Incident {
@@ -145,23 +139,24 @@ fn drift(chance: &mut Chance, begins: f64, kind: &str) -> Incident {
             let later = at + chance.unit() * 60.0;
             let event = Event::new(seconds(later), &asker, LIAR.into(), name.clone(), A);
             #[expect(clippy::cast_precision_loss, reason = "some dozens")]
-            let lies = (number as f64) < lied * names.len() as f64;
+            let is_lie = (number as f64) < lied * names.len() as f64;
             events.push(match kind {
                 "redirected" if gone => event.address(Ipv4Addr::new(6, 6, 6, 6).into()),
-                "blocked" if lies => event.address(Ipv4Addr::UNSPECIFIED.into()),
-                "private" if lies => event.address(Ipv4Addr::new(10, 9, 9, 9).into()),
+                "blocked" if is_lie => event.address(Ipv4Addr::UNSPECIFIED.into()),
+                "private" if is_lie => event.address(Ipv4Addr::new(10, 9, 9, 9).into()),
                 "nxdomain-for-all" => event.rcode(NXDOMAIN),
                 _ => event.address(truth.into()),
             });
         }
     }
     Incident {
-        rule: Rule::ResolverDrift,
-        variant: format!("{kind}, {} names", names.len()),
-        entity: Entity::default(),
         also: &[Rule::ResolverBypass, Rule::Dga],
-        from: begins,
-        to: begins + 960.0,
-        events,
+        ..Incident::new(
+            Rule::ResolverDrift,
+            format!("{kind}, {} names", names.len()),
+            Entity::default(),
+            (begins, begins + 960.0),
+            events,
+        )
     }
 }

@@ -10,6 +10,7 @@ use dnscribe::detect::{Entity, Rule};
 use std::net::Ipv4Addr;
 
 /// How a tool names, asks and is answered.
+#[derive(Clone, Copy)]
 struct Tool {
     name: &'static str,
     alphabet: &'static [u8],
@@ -144,13 +145,14 @@ fn incident(tool: &Tool, chance: &mut Chance, begins: f64) -> Incident {
         };
     }
     Incident {
-        rule: Rule::Tunnel,
-        variant: format!("{} every {pause:.2} s, up to {longest} octets", tool.name),
-        entity,
         also: tool.also,
-        from: begins,
-        to: begins + tool.lasts,
-        events,
+        ..Incident::new(
+            Rule::Tunnel,
+            format!("{} every {pause:.2} s, up to {longest} octets", tool.name),
+            entity,
+            (begins, begins + tool.lasts),
+            events,
+        )
     }
 }
 
