@@ -140,7 +140,7 @@ fn browsing(rate: f64, asker: Asker, sites: &Rc<Sites>) -> Stream {
     let sites = Rc::clone(sites);
     stream(rate, true, move |chance, at, events| {
         // A page names many sites.
-        for part in 0..1 + chance.below(7) {
+        for part in 0..=chance.below(7) {
             let server = if chance.chance(0.03) { SECOND } else { RESOLVER };
             let later = at + chance.unit() * 2.0;
             let name = sites.name(chance);
@@ -337,7 +337,7 @@ fn resolver(sites: &Rc<Sites>) -> Vec<Stream> {
     let clients = stream(3.0, true, move |chance, at, events| {
         let client =
             Asker::client(Ipv4Addr::new(10, 3, 0, u8::try_from(chance.below(200)).unwrap_or(1)));
-        for _ in 0..1 + chance.below(4) {
+        for _ in 0..=chance.below(4) {
             let name = asked.name(chance);
             let mut event = good(chance, at, &client, RESOLVER, name);
             event.server = local;
@@ -354,7 +354,7 @@ fn resolver(sites: &Rc<Sites>) -> Vec<Stream> {
             4..=9 => {
                 let name = format!("{}.lookup.guardsecurity.com", chance.text(HEX, 32));
                 let event = Event::new(seconds(at), &client, local, name, A);
-                events.push(event.address(Ipv4Addr::new(127, 0, 0, 1).into()));
+                events.push(event.address(Ipv4Addr::LOCALHOST.into()));
             }
             10 => {
                 let name =

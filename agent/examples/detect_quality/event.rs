@@ -7,7 +7,6 @@ use dnscribe::observation::{Observation, Process};
 use dnscribe::pair::{OrphanReason, Status, Vantage};
 use dnscribe::record::registrable;
 use dnscribe::time::Timestamp;
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -36,7 +35,7 @@ const ADDRESS_BYTES: u64 = 16;
 /// How long queries wait.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// SplitMix64: small, good, and the same on every machine.
+/// `SplitMix64`: small, good, and the same on every machine.
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
 
@@ -197,13 +196,20 @@ impl Event {
 
     /// Has a room take it.
     pub fn observed<R>(&self, number: u64, take: impl FnOnce(&Observation<'_>) -> R) -> R {
-        let mut resolver = String::new();
-        // Writing to a string cannot fail.
-        let _ = write!(resolver, "{}", self.server);
+        take(&self.observation(number, &self.server.to_string(), registrable(&self.qname)))
+    }
+
+    /// The flat view, with the resolver's name and the registrable domain.
+    pub fn observation<'a>(
+        &'a self,
+        number: u64,
+        resolver: &'a str,
+        zone: Option<&'a str>,
+    ) -> Observation<'a> {
         let flags = RESPONSE | if self.recursion { RECURSION_DESIRED } else { 0 };
         let is_orphan = self.status == Status::Orphan;
         let query_bytes = u32::try_from(self.qname.len() + QUESTION_BYTES).ok();
-        take(&Observation {
+        Observation {
             id: MessageId { origin: Origin { cpu: 0, seq: number }, index: 0 },
             query: (!is_orphan)
                 .then(|| MessageId { origin: Origin { cpu: 0, seq: number }, index: 0 }),
@@ -213,10 +219,10 @@ impl Event {
             transport: self.transport,
             client: SocketAddr::new(self.asker.client, 40_000),
             server: SocketAddr::new(self.server, 53),
-            resolver: &resolver,
+            resolver,
             opcode: 0,
             qname: Some(&self.qname),
-            zone: registrable(&self.qname),
+            zone,
             qtype: Some(self.qtype),
             qclass: Some(1),
             status: self.status,
@@ -247,7 +253,7 @@ impl Event {
             }),
             container: None,
             pod: self.asker.pod.as_deref(),
-        })
+        }
     }
 }
 

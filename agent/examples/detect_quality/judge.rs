@@ -183,7 +183,7 @@ pub fn troubled(incident: &Incident, seed: u64, meant: &Meant) -> Verdict {
     let mut at = base;
     while at < base + incident.to + GRACE {
         let end = seconds(at + PIECE);
-        let change = |events: &mut Vec<Event>| {
+        let happen = |events: &mut Vec<Event>| {
             if let Some(alter) = &incident.alter {
                 for event in events.iter_mut().filter(|event| lasts.contains(&event.at)) {
                     alter(event, event.at.since(lasts.start).as_secs_f64(), &mut chance);
@@ -191,7 +191,7 @@ pub fn troubled(incident: &Incident, seed: u64, meant: &Meant) -> Verdict {
             }
             events.extend(std::iter::from_fn(|| own.next_if(|event| event.at < end)));
         };
-        traffic.pass(at, change, &mut watch);
+        traffic.pass(at, happen, &mut watch);
         at += PIECE;
     }
     let (all, transactions) = watch.end();

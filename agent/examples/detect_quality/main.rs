@@ -73,8 +73,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Their resolvers are nobody's that were configured.
         let nobodys = meant(&[Ipv4Addr::new(192, 0, 2, 1).into()]);
         for (name, file) in corpus::captures(Path::new(corpus))? {
-            let (found, transactions) = corpus::replay(&file, &nobodys)?;
-            report.capture(&name, corpus::label(&name), &found, transactions);
+            match corpus::replay(&file, &nobodys) {
+                Some((found, taken)) => report.capture(&name, corpus::label(&name), &found, taken),
+                None => report.unread(&name),
+            }
         }
     }
     let mut out = std::io::stdout().lock();
@@ -112,9 +114,9 @@ fn measure(first: u64, seeds: u64, days: f64, report: &mut Report) {
     for (_, done) in done {
         match done {
             Done::Incidents(verdicts) => {
-                verdicts
-                    .into_iter()
-                    .for_each(|(incident, verdict)| report.incident(&incident, &verdict));
+                for (incident, verdict) in verdicts {
+                    report.incident(&incident, &verdict);
+                }
             }
             Done::Quiet(profile, days, found, taken) => report.quiet(profile, days, &found, taken),
         }

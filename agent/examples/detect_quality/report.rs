@@ -50,6 +50,7 @@ pub struct Report {
     transactions: u64,
     captures: u64,
     captures_with_incident: u64,
+    captures_unread: Vec<String>,
 }
 
 impl Report {
@@ -86,6 +87,11 @@ impl Report {
             *score.false_quiet.entry(found.level.name()).or_default() += 1;
             score.note(profile.name(), found);
         }
+    }
+
+    /// A capture that cannot be read.
+    pub fn unread(&mut self, name: &str) {
+        self.captures_unread.push(name.to_owned());
     }
 
     pub fn capture(&mut self, name: &str, label: Option<Rule>, found: &[Found], transactions: u64) {
@@ -141,6 +147,7 @@ impl Report {
             "bench": "detect", "set": set, "summary": true, "node_days": self.days,
             "transactions": self.transactions, "captures": self.captures,
             "captures_with_incident": self.captures_with_incident,
+        "captures_unread": self.captures_unread,
             "wall_seconds": took.as_secs_f64(),
             "wall_ns_per_transaction_made_and_judged": ratio_of_f(nanos, self.transactions),
         });

@@ -79,6 +79,10 @@ impl Usual {
     /// Learns what a minute's value was. `floor`: a smaller deviation is not believed. `wrong`: whether
     /// this is not what should be usual.
     pub(super) fn learn(&mut self, at: Timestamp, value: f64, floor: f64, wrong: bool) {
+        if wrong && self.lately.count < WARM {
+            // What is plainly wrong from the beginning shall not become what is usual.
+            return;
+        }
         let trust = if wrong { WRONG } else { 1.0 };
         self.lately.learn(value, floor, WEIGHT, trust);
         let (week, hour) = hour_of(at);

@@ -19,6 +19,8 @@ const MOST: f64 = 0.5;
 pub(super) struct Suspect<'a> {
     pub(super) rule: Rule,
     pub(super) entity: &'a Entity,
+    /// What its decisive figure was compared with.
+    pub(super) limit: Option<f64>,
     /// Whether somebody was told of it.
     pub(super) told: bool,
     /// When it was over, if it is: it may still explain what it left behind.
@@ -100,11 +102,15 @@ struct Case<'a> {
     own: Set,
     /// By pool, those that it may explain: from any side, of the rule's kind where the pool is its own.
     any_side: [Set; Pool::ALL.len()],
+    /// Those of the rule's kind, whose ever.
+    kind: Set,
+    /// All queries of the entity.
+    queries: Set,
 }
 
 impl<'a> Case<'a> {
     fn of(suspect: Suspect<'a>, samples: &Samples) -> Self {
-        let Suspect { rule, entity, over, .. } = suspect;
+        let Suspect { rule, entity, limit, over, .. } = suspect;
         // All that a side sees is that side's; what has a name is the same from every side.
         let is_named = entity.parts().any(|(name, _)| name != "vantage");
         let any_side = Pool::ALL.map(|pool| {
@@ -114,14 +120,18 @@ impl<'a> Case<'a> {
                     sample.concerns(entity)
                         && over.is_none_or(|over| sample.ts <= over)
                         && (is_named || sample.is_seen_from(entity))
-                        && (pool != Pool::of(rule) || sample.shows(rule))
+                        && (pool != Pool::of(rule) || sample.shows(rule, limit))
                 })
                 .collect()
         });
         let own = samples.of(Pool::of(rule)).map(|sample| {
-            sample.concerns(entity) && sample.is_seen_from(entity) && sample.shows(rule)
+            sample.concerns(entity) && sample.is_seen_from(entity) && sample.shows(rule, limit)
         });
-        Self { suspect, own: own.collect(), any_side }
+        let queries = samples
+            .of(Pool::All)
+            .map(|sample| sample.concerns(entity) && (is_named || sample.is_seen_from(entity)));
+        let kind = samples.of(Pool::of(rule)).map(|sample| sample.shows(rule, limit)).collect();
+        Self { suspect, own: own.collect(), any_side, kind, queries: queries.collect() }
     }
 
     /// Whether this is why the other is found.
@@ -160,13 +170,13 @@ impl<'a> Case<'a> {
     fn covers(&self, other: &Self) -> bool {
         let pool = Pool::of(other.suspect.rule) as usize;
         let mine = &self.any_side[pool];
-        if mine.drawn == 0 {
-            // Nothing of the kind has happened for a minute.
-            return self.suspect.over.is_some();
+        if other.kind.count() == 0 {
+            // Nothing of the kind has happened for a minute: these are the numbers of before.
+            return self.suspect.told;
         }
         if other.own.count() == 0 {
             // Too few to be drawn: what is true of most is believed of them.
-            return share(mine.count(), mine.drawn) >= NEARLY_ALL;
+            return other.kind.share_in(mine) >= NEARLY_ALL;
         }
         let mutual = mine.share_in(&other.any_side[pool]) >= NEARLY_ALL;
         other.own.share_in(mine) >= NEARLY_ALL && (!mutual || self.is_nearer_than(other))
@@ -178,12 +188,12 @@ impl<'a> Case<'a> {
             // What it left behind is its own.
             return true;
         }
-        let all = Pool::All as usize;
         let is_part_of = |part: &Self, whole: &Self| {
-            let whole = &whole.any_side[all];
-            whole.count() > 0 && whole.share_in(&part.any_side[all]) < MOST
+            whole.queries.count() > 0 && whole.queries.share_in(&part.queries) < MOST
         };
-        let fails = Pool::of(other.suspect.rule) == Pool::Failed && !is_direct(self.suspect.rule);
+        let of = other.suspect.rule;
+        let fails = Pool::of(of) == Pool::Failed || of == Rule::Latency;
+        let fails = fails && !is_direct(self.suspect.rule);
         if fails && is_part_of(self, other) != is_part_of(other, self) {
             return is_part_of(self, other);
         }
@@ -193,7 +203,7 @@ impl<'a> Case<'a> {
     /// Less is nearer to a cause.
     fn order(&self, other: &Self) -> Ordering {
         let key = |case: &Self| {
-            let Suspect { rule, entity, told, over } = case.suspect;
+            let Suspect { rule, entity, told, over, .. } = case.suspect;
             (!is_direct(rule), over.is_some(), !told, breadth(rule, entity))
         };
         key(self)

@@ -171,7 +171,7 @@ impl Detector for Dga {
 
 /// Whether it is a name of the reverse tree: addresses without names are usual.
 fn is_reverse(zone: &str) -> bool {
-    zone.ends_with(".arpa")
+    zone.strip_suffix(".arpa").is_some()
 }
 
 #[cfg(test)]

@@ -203,11 +203,12 @@ impl Detection {
         let live = self.episodes.iter().filter(|(_, episode)| episode.level.is_some());
         let live = live.map(|((rule, entity), episode)| {
             let told = episode.told.is_some();
-            Suspect { rule: *rule, entity, told, over: None }
+            Suspect { rule: *rule, entity, limit: episode.evidence.limit(), told, over: None }
         });
         let over = self.aftermath.iter().map(|(rule, entity, over)| Suspect {
             rule: *rule,
             entity,
+            limit: None,
             told: true,
             over: Some(*over),
         });

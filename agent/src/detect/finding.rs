@@ -176,6 +176,14 @@ pub struct Evidence {
     pub resolvers: Vec<Box<str>>,
 }
 
+impl Evidence {
+    /// What the decisive figure was compared with, where that is a fixed number.
+    #[must_use]
+    pub fn limit(&self) -> Option<f64> {
+        self.figures.first()?.threshold
+    }
+}
+
 /// Something that is wrong now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {

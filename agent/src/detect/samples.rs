@@ -60,6 +60,7 @@ pub(super) struct Sample {
     /// When the query was sent.
     pub(super) ts: Timestamp,
     outcome: Outcome,
+    latency_ms: f64,
     vantage: Vantage,
     resolver: Box<str>,
     zone: Option<Box<str>>,
@@ -75,6 +76,7 @@ impl Sample {
             id: observation.id,
             ts: observation.ts,
             outcome,
+            latency_ms: observation.latency_ms.unwrap_or(0.0),
             vantage: observation.vantage,
             resolver: observation.resolver.into(),
             zone: observation.zone.map(Into::into),
@@ -101,9 +103,11 @@ impl Sample {
         entity.vantage.is_none_or(|vantage| vantage == self.vantage)
     }
 
-    /// Whether it is of the kind that a rule is about.
-    pub(super) const fn shows(&self, rule: Rule) -> bool {
+    /// Whether it is of the kind that a rule is about; `limit`: what its decisive figure was compared
+    /// with.
+    pub(super) fn shows(&self, rule: Rule, limit: Option<f64>) -> bool {
         match rule {
+            Rule::Latency => limit.is_none_or(|limit| self.latency_ms >= limit),
             Rule::ResolverDown | Rule::ResolverFlapping | Rule::Timeout => {
                 matches!(self.outcome, Outcome::Unanswered)
             }
@@ -218,8 +222,9 @@ impl Samples {
 
     /// Completes the evidence of what a rule found of an entity.
     pub(super) fn complete(&self, rule: Rule, entity: &Entity, evidence: &mut Evidence) {
+        let limit = evidence.limit();
         let fits = |sample: &&Sample| {
-            sample.shows(rule) && sample.concerns(entity) && sample.is_seen_from(entity)
+            sample.shows(rule, limit) && sample.concerns(entity) && sample.is_seen_from(entity)
         };
         for sample in self.of(Pool::of(rule)).filter(fits).take(PER_SPAN) {
             sample.add_to(evidence);

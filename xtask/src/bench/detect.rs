@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::process::{Command, Stdio};
 
 /// Seeds of incidents, each with every kind of them; no thresholds were chosen by these.
-const SEEDS: u32 = 12;
+const SEEDS: u32 = 8;
 /// Days of each of the four nodes on which nothing happens.
 const DAYS: u32 = 7;
 

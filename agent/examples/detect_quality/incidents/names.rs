@@ -7,8 +7,11 @@ use crate::names::{domain, words};
 use dnscribe::detect::{Entity, Rule};
 use std::net::Ipv4Addr;
 
+/// A name, its letters, how many of them, and seconds between two domains.
+type Algorithm = (&'static str, &'static [u8], (u64, u64), (f64, f64));
+
 pub(super) fn all(chance: &mut Chance, begins: f64) -> Vec<Incident> {
-    let random: [(&str, &[u8], (u64, u64), (f64, f64)); 7] = [
+    let random: [Algorithm; 7] = [
         ("letters-5-11", LETTERS, (5, 11), (1.0, 10.0)),
         ("letters-8-19", LETTERS, (8, 19), (0.1, 5.0)),
         ("letters-12-15", LETTERS, (12, 15), (1.0, 20.0)),

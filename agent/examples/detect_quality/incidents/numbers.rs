@@ -90,5 +90,6 @@ fn hammer(chance: &mut Chance, begins: f64) -> Incident {
     }
     let times = (begins, begins + 240.0);
     let variant = format!("one process, {rate:.0}/s");
-    Incident::new(Rule::QueryRate, variant, Entity::default(), times, events)
+    let of_anybody = Incident::new(Rule::QueryRate, variant, Entity::default(), times, events);
+    Incident { profile: Some(Profile::Cluster), ..of_anybody }
 }

@@ -139,11 +139,11 @@ fn drift(chance: &mut Chance, begins: f64, kind: &str) -> Incident {
             let later = at + chance.unit() * 60.0;
             let event = Event::new(seconds(later), &asker, LIAR.into(), name.clone(), A);
             #[expect(clippy::cast_precision_loss, reason = "some dozens")]
-            let lies = (number as f64) < lied * names.len() as f64;
+            let is_lie = (number as f64) < lied * names.len() as f64;
             events.push(match kind {
                 "redirected" if gone => event.address(Ipv4Addr::new(6, 6, 6, 6).into()),
-                "blocked" if lies => event.address(Ipv4Addr::UNSPECIFIED.into()),
-                "private" if lies => event.address(Ipv4Addr::new(10, 9, 9, 9).into()),
+                "blocked" if is_lie => event.address(Ipv4Addr::UNSPECIFIED.into()),
+                "private" if is_lie => event.address(Ipv4Addr::new(10, 9, 9, 9).into()),
                 "nxdomain-for-all" => event.rcode(NXDOMAIN),
                 _ => event.address(truth.into()),
             });

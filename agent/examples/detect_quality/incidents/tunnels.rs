@@ -10,6 +10,7 @@ use dnscribe::detect::{Entity, Rule};
 use std::net::Ipv4Addr;
 
 /// How a tool names, asks and is answered.
+#[derive(Clone, Copy)]
 struct Tool {
     name: &'static str,
     alphabet: &'static [u8],

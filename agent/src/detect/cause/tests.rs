@@ -22,7 +22,7 @@ fn ask(samples: &mut Samples, count: usize, resolver: &str, zone: &str, status: 
 }
 
 fn live(rule: Rule, entity: &Entity) -> Suspect<'_> {
-    Suspect { rule, entity, told: false, over: None }
+    Suspect { rule, entity, limit: None, told: false, over: None }
 }
 
 #[test]
@@ -103,4 +103,24 @@ fn kinds_of_failure_are_told_apart() {
     let (resolver, zone) = (entity(Some("one"), None), entity(None, Some("b.test")));
     let suspects = [live(Rule::Timeout, &resolver), live(Rule::Servfail, &zone)];
     assert_eq!(explain(&suspects, &samples), [None, None]);
+}
+
+#[test]
+fn a_slow_resolver_explains_who_waits_for_it() {
+    let mut samples = Samples::default();
+    for zone in ["a.test", "b.test", "c.test"] {
+        for (resolver, latency) in [("one", 400.0), ("two", 10.0), ("three", 10.0)] {
+            let latency_ms = Some(latency);
+            for _ in 0..10 {
+                let query = example(Timestamp::default());
+                let zone = Some(zone);
+                samples.observe(&Observation { resolver, zone, latency_ms, ..query });
+            }
+        }
+    }
+    let (resolver, node) = (entity(Some("one"), None), entity(None, None));
+    let zone = entity(None, Some("a.test"));
+    let slow = |entity| Suspect { limit: Some(40.0), ..live(Rule::Latency, entity) };
+    let suspects = [slow(&node), slow(&zone), slow(&resolver)];
+    assert_eq!(explain(&suspects, &samples), [Some(2), Some(2), None]);
 }

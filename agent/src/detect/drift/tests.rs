@@ -14,12 +14,11 @@ fn says(drift: &mut Drift, seconds: f64, resolver: u8, name: &str, address: Opti
     query(seconds, name, |query| {
         let mut observation = Observation { resolver: &shown, ..*query };
         observation.server = SocketAddr::from((server, 53));
-        match address {
-            Some(_) => drift.observe(&Observation { answers: &answers, ..observation }),
-            None => {
-                observation.rcode = Some(3);
-                drift.observe(&observation);
-            }
+        if address.is_some() {
+            drift.observe(&Observation { answers: &answers, ..observation });
+        } else {
+            observation.rcode = Some(3);
+            drift.observe(&observation);
         }
     });
 }

@@ -64,7 +64,7 @@ fn data_in_names_asked_for_their_address_is_a_tunnel_by_volume() {
     let mut now = 0.0;
     for number in 0..50 {
         query(now, &name(number), |query| {
-            tunnel.observe(&Observation { answers: &answers, ..*query })
+            tunnel.observe(&Observation { answers: &answers, ..*query });
         });
         now += 0.5;
     }
@@ -147,11 +147,11 @@ fn the_other_end_of_an_exchange_and_multicast_count_for_nothing() {
         by: crate::join::Match::Exchange,
     };
     feed(&mut tunnel, 100, 0.1, name, |query| {
-        (query.qtype, query.parent) = (Some(NULL), Some(parent))
+        (query.qtype, query.parent) = (Some(NULL), Some(parent));
     });
     let group = SocketAddr::from((Ipv4Addr::new(224, 0, 0, 251), 5353));
     let end = feed(&mut tunnel, 100, 0.1, name, |query| {
-        (query.qtype, query.server) = (Some(NULL), group)
+        (query.qtype, query.server) = (Some(NULL), group);
     });
     assert_eq!(findings(&mut tunnel, end), []);
 }

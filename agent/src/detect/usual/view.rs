@@ -18,6 +18,8 @@ const SLOW: f64 = 500.0;
 const FEW: f64 = 0.2;
 /// While nothing is known yet, failures beyond this share are wrong, whatever is usual.
 const ALWAYS_WRONG: f64 = 0.5;
+/// And beyond this one critical: hardly anything works.
+const NOTHING_WORKS: f64 = 0.9;
 
 /// When a number is far enough from what is usual.
 #[derive(Clone, Copy, Debug)]
@@ -217,9 +219,13 @@ impl One<'_> {
             return None;
         }
         let what = format!("{:.1} % {}", share * 100.0, words(rule));
-        let threshold = Some(ALWAYS_WRONG);
+        let (level, threshold) = if surely >= NOTHING_WORKS {
+            (Level::Critical, Some(NOTHING_WORKS))
+        } else {
+            (Level::Warning, Some(ALWAYS_WRONG))
+        };
         let figure = Figure { name, value: share, threshold, baseline: None };
-        Some(self.finding(rule, Level::Warning, &what, vec![figure]))
+        Some(self.finding(rule, level, &what, vec![figure]))
     }
 }
 
