@@ -24,5 +24,6 @@ pub mod pipeline;
 pub mod record;
 pub mod sink;
 pub mod time;
+pub mod top;
 pub mod unpack;
 pub mod window;

@@ -9,6 +9,7 @@
 mod format;
 pub mod kafka;
 pub mod null;
+mod observer;
 mod open;
 pub mod spec;
 pub mod spool;
@@ -17,6 +18,7 @@ mod threaded;
 mod writer;
 
 pub use format::{Format, Login, Password, RegistryConfig};
+pub use observer::observer;
 pub use open::{OpenWith, SinkError, open, probe_file, same_place};
 pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet, TopicCreation};
 
