@@ -6,8 +6,15 @@
 
 #![forbid(unsafe_code)]
 
+mod column;
+mod draw;
+mod list;
 mod model;
 mod record;
 mod text;
+mod view;
 
-pub use model::{Model, Vantage};
+pub use model::{Model, Span, Vantage};
+
+/// The name of the view's own sink in the ledger.
+pub const SINK: &str = "top";
