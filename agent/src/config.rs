@@ -25,7 +25,8 @@ use crate::sink::spool::{SpoolConfig, WhenFull};
 use crate::sink::{
     KafkaConfig, OpenWith, Rotation, SinkSpec, Stream, StreamChoice, TopicCreation, same_place,
 };
-use layer::{EncryptedLayer, FileLayer, KafkaLayer, Layer, Over, SpoolLayer};
+use crate::window::WindowOptions;
+use layer::{EncryptedLayer, FileLayer, KafkaLayer, Layer, Over, SpoolLayer, WindowsLayer};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -89,6 +90,8 @@ pub struct Config {
     pub connecting: ConnectionOptions,
     /// Whether the transactions of one lookup at a resolver are joined.
     pub joining: Joining,
+    /// Which windows are written.
+    pub windows: WindowOptions,
     /// The streams of the sinks.
     pub streams: StreamChoice,
     /// Where records go; at least one.
@@ -236,6 +239,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         pairing,
         connecting: connecting(&layer.encrypted, pairing.query_timeout),
         joining,
+        windows: windows(&layer.windows, pairing.query_timeout),
         streams,
         sinks,
         output: layer.output.unwrap_or(Output::Auto),
@@ -277,6 +281,16 @@ fn connecting(layer: &EncryptedLayer, answer_timeout: Duration) -> ConnectionOpt
         report_every: span(layer.report_every, default.report_every),
         max_connections: layer.max_connections.map_or(default.max_connections, |count| count.0),
         ..default
+    }
+}
+
+/// A query's outcome is known when its timeout is over, and the sweep that finds it has come.
+fn windows(layer: &WindowsLayer, query_timeout: Duration) -> WindowOptions {
+    let default = WindowOptions::DEFAULT;
+    WindowOptions {
+        lateness: layer.lateness.map_or(Duration::from_secs(1), |span| span.0) + query_timeout,
+        spans: layer.spans.unwrap_or(default.spans),
+        groupings: layer.groupings.unwrap_or(default.groupings),
     }
 }
 

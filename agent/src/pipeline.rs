@@ -2,10 +2,15 @@
 //!
 //! One thread owns it all; nothing here waits for a sink unless told to (replay).
 
+mod analysis;
+mod observe;
+mod outbox;
 mod output;
 #[cfg(test)]
 mod tests;
+mod who;
 
+pub use outbox::Outbox;
 pub use output::{Output, OutputOptions};
 
 use crate::capture::Packet;
@@ -16,7 +21,9 @@ use crate::ledger::{Counters, Kernel, Ring};
 use crate::metrics::{self, Build, Snapshot};
 use crate::pair::{PairOptions, Pairer, Transaction};
 use crate::time::Timestamp;
-use std::collections::BTreeMap;
+use crate::window::WindowOptions;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What the kernel and the ring between it and the agent counted; in replay, the file reader.
@@ -92,11 +99,12 @@ impl Pipeline {
         if let Some(connections) = connections {
             connections.expire(now, &mut |report| output.connection(report));
         }
+        output.expire(now);
     }
 
     /// Sends what was rendered to the sinks.
     pub fn flush_batches(&mut self) {
-        self.output.offer();
+        self.output.outbox().offer();
     }
 
     /// When the newest packet passed; the epoch before the first.
@@ -128,7 +136,7 @@ impl Pipeline {
             decode: self.decoder.counters(),
             pairing: self.pairer.counters(),
             connections: self.connections.as_ref().map(Connections::counters),
-            delivery: self.output.delivery(),
+            delivery: self.output.sinks().delivery(),
         }
     }
 
@@ -140,8 +148,9 @@ impl Pipeline {
             transactions: self.output.metrics(),
             joined: &self.joiner.joined(),
             ring_used_bytes,
-            spool_bytes: self.output.spool_bytes(),
-            gauges: &self.output.gauges(),
+            spool_bytes: self.output.sinks().spool_bytes(),
+            late: self.output.late(),
+            gauges: &self.output.sinks().gauges(),
             build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
         })
     }
@@ -156,7 +165,7 @@ impl Pipeline {
         if let Some(connections) = connections {
             connections.finish(now, &mut |report| output.connection(report));
         }
-        self.output.offer();
+        output.finish(now);
     }
 
     /// Memory used by packets that wait for others, in octets: see [`Decoder::memory_bytes`].
@@ -165,18 +174,32 @@ impl Pipeline {
         self.decoder.memory_bytes()
     }
 
-    /// The room of the records and sinks.
-    pub const fn output(&mut self) -> &mut Output {
-        &mut self.output
+    /// The sinks.
+    pub const fn outbox(&mut self) -> &mut Outbox {
+        self.output.outbox()
     }
 
-    /// Adopts new bounds for pairing and for connections.
-    pub fn reconfigure(&mut self, pairing: PairOptions, connecting: ConnectionOptions) {
-        self.pairer.reconfigure(pairing);
+    /// Adopts other settings.
+    pub fn reconfigure(&mut self, changes: Changes) {
+        self.pairer.reconfigure(changes.pairing);
         if let Some(connections) = &mut self.connections {
-            connections.reconfigure(connecting);
+            connections.reconfigure(changes.connecting);
         }
+        self.output.reconfigure(changes.resolvers, changes.windows);
     }
+}
+
+/// What can be changed while a pipeline runs.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// Bounds of pairing.
+    pub pairing: PairOptions,
+    /// Times and bounds of connections of encrypted DNS.
+    pub connecting: ConnectionOptions,
+    /// Names of resolvers by address.
+    pub resolvers: HashMap<IpAddr, String>,
+    /// Which windows are written.
+    pub windows: WindowOptions,
 }
 
 /// The rooms behind the decoder.

@@ -19,6 +19,7 @@ mod window;
 mod zone;
 
 pub use avro::avro_schema;
+pub(crate) use build::milliseconds;
 pub use build::{Context, Identity};
 pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;

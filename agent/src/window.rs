@@ -9,12 +9,14 @@ pub mod bounds;
 mod counts;
 mod group;
 mod measured;
+mod options;
 pub mod sketch;
 mod tally;
 
 pub use counts::Counts;
 pub use group::{Group, Grouping, Groups};
 pub use measured::{Measured, entropy};
+pub use options::{BadChoice, GroupingSet, Kind, KindSet, WindowOptions};
 pub use tally::{Tally, Tops};
 
 use crate::observation::Observation;
@@ -32,6 +34,8 @@ const MAX_OPEN: usize = 8;
 /// A span of time of which something is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
+    /// Of which kind it is.
+    pub kind: Kind,
     /// Where it begins: a multiple of its step since 1970-01-01 UTC.
     pub start: Timestamp,
     /// How long it is.
@@ -74,6 +78,11 @@ impl Windows {
             five_minutes: Groups::default(),
             late: 0,
         }
+    }
+
+    /// Adopts another allowed lateness.
+    pub const fn reconfigure(&mut self, lateness: Duration) {
+        self.lateness = lateness;
     }
 
     /// Counts a transaction; gives the windows that it closes.
@@ -134,16 +143,18 @@ impl Windows {
     fn close(&mut self, last: bool, each: &mut dyn FnMut(&Span, &Groups)) {
         let Some(number) = self.next_to_tell() else { return };
         let pane = self.open.remove(&number).unwrap_or_default();
-        let mut give = |panes: u64, step: u64, groups: &Groups| {
+        let mut give = |kind: Kind, groups: &Groups| {
             if groups.is_empty() {
                 return;
             }
+            let (panes, step) = kind.panes();
             let start = if step < panes {
                 (number + 1).saturating_sub(panes)
             } else {
                 number / panes * panes
             };
             let span = Span {
+                kind,
                 start: Timestamp::from_nanos(start * PANE * 1_000_000_000),
                 length: Duration::from_secs(panes * PANE),
                 step: Duration::from_secs(step * PANE),
@@ -152,7 +163,7 @@ impl Windows {
             };
             each(&span, groups);
         };
-        give(1, 1, &pane);
+        give(Kind::TenSeconds, &pane);
         self.five_minutes.merge(&pane);
         if self.closed.len() == MINUTE {
             self.closed.pop_front();
@@ -160,7 +171,7 @@ impl Windows {
         self.closed.push_back(pane);
         let mut minute = Groups::default();
         self.closed.iter().for_each(|pane| minute.merge(pane));
-        give(6, 1, &minute);
+        give(Kind::Sliding, &minute);
         if last || (number + 1) % 6 == 0 {
             // Where the capture ends, the minute is shorter than what slides.
             if last {
@@ -169,10 +180,10 @@ impl Windows {
                 let skipped = self.closed.len().saturating_sub(of_minute);
                 self.closed.iter().skip(skipped).for_each(|pane| minute.merge(pane));
             }
-            give(6, 6, &minute);
+            give(Kind::Minute, &minute);
         }
         if last || (number + 1) % 30 == 0 {
-            give(30, 30, &self.five_minutes);
+            give(Kind::FiveMinutes, &self.five_minutes);
             self.five_minutes = Groups::default();
         }
         self.next = Some(number + 1);

@@ -79,7 +79,7 @@ impl Rig {
     pub fn new(bounds: Bounds, reading: bool) -> Self {
         let epoch = Timestamp::from_nanos(1_700_000_000_000_000_000);
         let identity = Identity::new("fuzz".into(), None, epoch, HashMap::default());
-        let options = OutputOptions { identity, enricher: None, wait_for_sinks: None };
+        let options = OutputOptions::new(identity);
         let sink = Reader::new(reading);
         let records = Arc::clone(&sink.records);
         let output = Output::new(options, vec![Box::new(sink)]);

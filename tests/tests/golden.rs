@@ -45,6 +45,19 @@ fn golden_text() -> Result<()> {
     compare("lab.txt", &replay(&folder().join("lab.pcap"), &["-o", "text"])?)
 }
 
+/// Windows of two groupings: each has all that a window can have.
+#[test]
+fn golden_windows() -> Result<()> {
+    let mut command = Command::new(environment::binary()?);
+    command.arg("replay").arg(folder().join("lab.pcap")).stderr(Stdio::null());
+    command.args(["--stream", "metrics"]);
+    command.envs([
+        ("DNSCRIBE_WINDOWS__GROUPINGS", "node,zone"),
+        ("DNSCRIBE_WINDOWS__SPANS", "10s,1m/10s"),
+    ]);
+    compare("windows.ndjson", &shell::output(&mut command)?.stdout)
+}
+
 /// Connections of encrypted DNS: what tshark finds in the same packets stands in
 /// `tests/encrypted.rs`.
 #[test]

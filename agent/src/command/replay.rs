@@ -81,7 +81,7 @@ impl Session<'_> {
         if pipeline.ledger_due(packet.ts) {
             // The same file must give the same ledger: nothing may be on its way.
             pipeline.flush_batches();
-            pipeline.output().flush(BARRIER);
+            pipeline.outbox().flush(BARRIER);
             pipeline.write_ledger(taken(), packet.ts, false);
         }
         self.since_look += 1;
@@ -91,9 +91,9 @@ impl Session<'_> {
         self.since_look = 0;
         self.endpoint.answer(|| pipeline.exposition(taken(), None));
         if self.signals.reload() {
-            pipeline.output().reopen();
+            pipeline.outbox().reopen();
         }
-        if self.signals.stop() || self.watch.look(pipeline.output()) != Verdict::GoOn {
+        if self.signals.stop() || self.watch.look(pipeline.outbox()) != Verdict::GoOn {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
@@ -112,7 +112,7 @@ impl Session<'_> {
         let now = pipeline.last_packet();
         pipeline.finish(now);
         let limit = if self.signals.stop() { self.config.drain_timeout } else { BARRIER };
-        pipeline.output().flush(limit);
+        pipeline.outbox().flush(limit);
         // Whoever asks for the end meanwhile gets it soon.
         let limit = if self.signals.stop() { self.config.drain_timeout } else { BARRIER };
         close(pipeline, taken, now, limit, &mut self.watch)

@@ -7,7 +7,7 @@ use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
 use crate::exit::Exit;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Changes, Pipeline};
 use crate::time::Timestamp;
 use std::time::{Duration, Instant};
 
@@ -102,7 +102,7 @@ impl Run {
     fn over(&mut self) -> bool {
         self.signals.stop()
             || self.end.is_some_and(|end| Instant::now() >= end)
-            || self.watch.look(self.pipeline.output()) != Verdict::GoOn
+            || self.watch.look(self.pipeline.outbox()) != Verdict::GoOn
     }
 
     /// Detaches, drains the ring, writes what waits, flushes the sinks and says the balance.
@@ -127,7 +127,7 @@ impl Run {
     /// Has files reopened and adopts what can be changed while running; a configuration that is
     /// wrong changes nothing, and files are reopened all the same.
     fn reload(&mut self) {
-        self.pipeline.output().reopen();
+        self.pipeline.outbox().reopen();
         let new = match Config::load(&self.sources) {
             Ok(new) => new,
             Err(error) => {
@@ -135,11 +135,16 @@ impl Run {
                 return;
             }
         };
-        self.pipeline.reconfigure(new.pairing, new.connecting);
-        self.pipeline.output().name_resolvers(new.resolvers.clone().into_iter().collect());
+        self.pipeline.reconfigure(Changes {
+            pairing: new.pairing,
+            connecting: new.connecting,
+            resolvers: new.resolvers.clone().into_iter().collect(),
+            windows: new.windows,
+        });
         let adopted = Config {
             pairing: new.pairing,
             connecting: new.connecting,
+            windows: new.windows,
             resolvers: new.resolvers.clone(),
             ..self.config.clone()
         };
@@ -147,8 +152,8 @@ impl Run {
             tracing::info!("configuration reloaded");
         } else {
             tracing::warn!(
-                "configuration reloaded: pairing, times of connections and resolvers are in force, the other changes \
-                 wait for a restart"
+                "configuration reloaded: pairing, times of connections, windows and resolvers are in force, the other \
+                 changes wait for a restart"
             );
         }
         self.config = adopted;

@@ -11,7 +11,7 @@ use crate::enrich::Enricher;
 use crate::exit::Exit;
 use crate::log;
 use crate::metrics::{Requests, Server};
-use crate::pipeline::{Output, OutputOptions, Pipeline, Taken};
+use crate::pipeline::{Outbox, Output, OutputOptions, Pipeline, Taken};
 use crate::record::Identity;
 use crate::sink::{self, Failure, Sink};
 use crate::time::Timestamp;
@@ -63,6 +63,7 @@ impl Blueprint<'_> {
                 .with_unicode(config.records_idn),
             enricher: self.enricher,
             wait_for_sinks: self.wait_for_sinks,
+            windows: config.windows,
         };
         let decoder = DecoderOptions {
             ports: config.capture.ports.clone(),
@@ -140,8 +141,8 @@ pub(super) enum Verdict {
 
 impl Watch {
     /// Names each sink that has failed, once; says whether any is left.
-    pub(super) fn look(&mut self, output: &Output) -> Verdict {
-        let (failures, all) = output.failures();
+    pub(super) fn look(&mut self, outbox: &Outbox) -> Verdict {
+        let (failures, all) = outbox.failures();
         for (name, failure) in &failures {
             if let Failure::Broken(reason) = failure
                 && self.told.insert(name.clone())
@@ -171,12 +172,12 @@ pub(super) fn close(
     let end = Instant::now() + limit;
     let left = || end.saturating_duration_since(Instant::now());
     // The last ledger record and the sinks' own ends have their share of the time.
-    pipeline.output().flush(limit.mul_f32(PATIENCE).min(left()));
+    pipeline.outbox().flush(limit.mul_f32(PATIENCE).min(left()));
     pipeline.write_ledger(taken.clone(), now, true);
-    pipeline.output().flush(left());
-    pipeline.output().close();
+    pipeline.outbox().flush(left());
+    pipeline.outbox().close();
     let counters = pipeline.counters(taken);
-    match watch.look(pipeline.output()) {
+    match watch.look(pipeline.outbox()) {
         Verdict::GoOn => {}
         // Whoever closed the pipe does not want the summary either.
         Verdict::Quiet => return Ok(()),

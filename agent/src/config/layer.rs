@@ -11,6 +11,7 @@ use crate::capture::encrypted::Prefix;
 use crate::capture::ports::PortSet;
 use crate::sink::spool::WhenFull;
 use crate::sink::{Format, SinkSpec, Stream, StreamSet};
+use crate::window::{GroupingSet, KindSet};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -76,6 +77,9 @@ layer! {
         /// Whether the transactions of one lookup are joined.
         #[serde(deserialize_with = "text")]
         join: Option<Join>,
+        /// Which windows are written.
+        #[serde(deserialize_with = "section")]
+        windows: WindowsLayer,
         /// The streams of every sink of which no more is said.
         #[serde(deserialize_with = "joined")]
         streams: Option<StreamSet>,
@@ -139,6 +143,21 @@ layer! {
         /// Octets captured of a packet at most.
         #[serde(deserialize_with = "text")]
         snap_bytes: Option<SnapBytes>,
+    }
+}
+
+layer! {
+    /// Section `windows`.
+    WindowsLayer {
+        /// The kinds of window.
+        #[serde(deserialize_with = "joined")]
+        spans: Option<KindSet>,
+        /// The groupings.
+        #[serde(deserialize_with = "joined")]
+        groupings: Option<GroupingSet>,
+        /// How long, beyond the query timeout, a window waits for its transactions.
+        #[serde(deserialize_with = "text")]
+        lateness: Option<Span>,
     }
 }
 

@@ -159,6 +159,10 @@ fn says_where_and_what_is_wrong() {
             "line 4, column 18: pairing.query_timeout: \"soon\" is not a duration: give a number with its unit, such as 5s or 1m30s",
         ),
         (
+            "version: 1\nwindows: {spans: [10s, 2m]}\n",
+            "line 2, column 18: windows: \"2m\" is not a window: choose from 10s, 1m, 5m, 1m/10s",
+        ),
+        (
             "version: 1\nsinks:\n  - stdout\n  - kafak\n",
             "line 4, column 5: sinks: \"kafak\" is not a sink: choose from stdout, file:PATH, kafka, null",
         ),
@@ -414,8 +418,8 @@ fn formats_and_their_registry_fit_together() {
             "Kafka records in Avro need a schema registry: give kafka.registry.url, such as http://registry:8081",
         ),
         (
-            "kafka: {formats: {metrics: avro}}",
-            "kafka.formats.metrics: this dnscribe makes no dns.window/1 records, and has no Avro schema for them: leave it out",
+            "kafka: {formats: {alerts: avro}}",
+            "kafka.formats.alerts: this dnscribe makes no dns.alert/1 records, and has no Avro schema for them: leave it out",
         ),
         (
             "kafka: {registry: {username: me}}",

@@ -29,6 +29,8 @@ pub struct Snapshot<'a> {
     pub ring_used_bytes: Option<u64>,
     /// Octets on disk that wait for Kafka.
     pub spool_bytes: u64,
+    /// Transactions that came too late for their windows.
+    pub late: u64,
     /// The sinks' own numbers, with the sinks' names.
     pub gauges: &'a [(String, Vec<Gauge>)],
     /// Which program this is.
@@ -62,6 +64,9 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
             connections.open,
         );
     }
+    let name = "dnscribe_windows_late_total";
+    page.family(name, "Transactions that came too late for their windows.", Kind::Counter);
+    page.count(name, &[], snapshot.late);
     sinks(&mut page, snapshot.gauges);
     let name = "dnscribe_build_info";
     page.family(name, "Which dnscribe this is.", Kind::Gauge);

@@ -158,7 +158,7 @@ fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCase
     let streams = StreamSet::SHOWN.with(Stream::Messages).with(Stream::Dlq);
     let keeper = Keeper { inner: Null::new("keeper".into(), streams), kept: Arc::clone(&kept) };
     let identity = Identity::new("node".into(), None, EPOCH, HashMap::new());
-    let options = OutputOptions { identity, enricher: None, wait_for_sinks: None };
+    let options = OutputOptions::new(identity);
     let output = Output::new(options, vec![Box::new(keeper)]);
     let mut pipeline = Pipeline::new(decoding(), PAIRING, Joining::Auto, output);
     let (mut now, mut seq) = (EPOCH, 0);

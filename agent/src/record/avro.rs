@@ -168,18 +168,22 @@ mod tests {
         let schema = |value: &Value| Schema::parse_str(&value.to_string()).unwrap();
         for name in schema_names() {
             let json = json_schema(name).unwrap();
+            let whole = |json: &Value| {
+                let mut conversion =
+                    Conversion { definitions: json.get("$defs"), named: Vec::new() };
+                let mut record = conversion.record("Record", json).unwrap();
+                record["namespace"] = json!(NAMESPACE);
+                schema(&record)
+            };
             let with = |required: bool| {
                 let mut json = json.clone();
                 json["properties"]["one_more"] = json!({ "type": "string" });
                 if required {
                     json["required"].as_array_mut().unwrap().push(json!("one_more"));
                 }
-                let mut conversion =
-                    Conversion { definitions: json.get("$defs"), named: Vec::new() };
-                schema(&conversion.record("Record", &json).unwrap())
+                whole(&json)
             };
-            let mut plain = Conversion { definitions: json.get("$defs"), named: Vec::new() };
-            let old = schema(&plain.record("Record", &json).unwrap());
+            let old = whole(&json);
             let reads = |writer: &Schema, reader: &Schema| {
                 SchemaCompatibility::can_read(writer, reader).is_ok()
             };

@@ -4,7 +4,7 @@ mod window;
 
 use super::{
     AnswerFields, ContainerFields, DlqRecord, DsoFields, EdnsFields, IcmpFields, MessageRecord,
-    Namespace, ProcessFields, QuestionFields, TransactionRecord, registrable, unicode,
+    Namespace, ProcessFields, QuestionFields, TransactionRecord, unicode,
 };
 use crate::capture::Sight;
 use crate::decode::dns::{
@@ -137,12 +137,13 @@ impl Identity {
     }
 
     /// `dns.transaction/1`; none for a transaction without a message. `resolver` is what
-    /// [`Self::resolver`] says of its server.
+    /// [`Self::resolver`] says of its server, `zone` what [`registrable`](super::registrable) says of its name.
     #[must_use]
     pub fn transaction<'a>(
         &'a self,
         transaction: &Transaction<'a>,
         resolver: &'a str,
+        zone: Option<&'a str>,
         context: Context<'a>,
     ) -> Option<TransactionRecord<'a>> {
         let subject = transaction.subject()?;
@@ -178,7 +179,7 @@ impl Identity {
             qname_case: query
                 .and_then(|query| query.dns.question.as_ref())
                 .and_then(|question| question.qname_case.as_deref()),
-            zone: asked.and_then(|question| registrable(&question.qname)),
+            zone,
             status: transaction.status.name(),
             rcode: answered.map(|dns| rcode_name(dns.rcode())),
             latency_ms: transaction.latency().map(milliseconds),
@@ -251,7 +252,7 @@ const CLASS_IN: u16 = 1;
 
 /// The nearest number to the exact value: dividing once rounds once.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days, and far finer than a clock")]
-pub(super) fn milliseconds(latency: Duration) -> f64 {
+pub(crate) fn milliseconds(latency: Duration) -> f64 {
     latency.as_nanos() as f64 / 1e6
 }
 

@@ -70,6 +70,12 @@ impl Edns {
         self.whole(CLIENT_SUBNET).find_map(subnet)
     }
 
+    /// Whether there is a client subnet (RFC 7871).
+    #[must_use]
+    pub fn has_client_subnet(&self) -> bool {
+        self.whole(CLIENT_SUBNET).next().is_some()
+    }
+
     /// The first extended DNS error (RFC 8914).
     #[must_use]
     pub fn ede(&self) -> Option<ExtendedError> {

@@ -53,6 +53,7 @@ fn page() -> String {
         transactions: &transactions,
         joined: &Joined { cache: [6, 5, 0, 0], unlinked: 2, overflowed: 1, ..Joined::default() },
         ring_used_bytes: Some(64),
+        late: 0,
         spool_bytes: 0,
         gauges: &gauges,
         build: Build { version: "0.1.0", revision: "" },

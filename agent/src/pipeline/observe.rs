@@ -1,0 +1,73 @@
+//! The flat view of a transaction.
+
+use crate::decode::dns::Edns;
+use crate::join::Links;
+use crate::observation::{Observation, Process};
+use crate::pair::Transaction;
+use crate::record::{ContainerFields, ProcessFields, milliseconds};
+
+/// What the output has found out about a transaction.
+pub(super) struct Facts<'a> {
+    pub(super) resolver: &'a str,
+    pub(super) zone: Option<&'a str>,
+    pub(super) process: Option<&'a ProcessFields<'a>>,
+    pub(super) container: Option<&'a ContainerFields<'a>>,
+}
+
+/// None for a transaction without a message.
+pub(super) fn observation<'a>(
+    transaction: &Transaction<'a>,
+    links: &Links,
+    facts: &Facts<'a>,
+) -> Option<Observation<'a>> {
+    let (query, response) = (transaction.query, transaction.response);
+    let subject = transaction.subject()?;
+    let first = query.or(response)?;
+    let (client, server) = first.ends();
+    let question = transaction.question();
+    let answered = response.map(|response| &response.dns);
+    let query_edns = query.and_then(|query| query.dns.edns.as_ref());
+    let transfer = transaction.transfer.as_ref();
+    let whole_response = response.map(|response| response.wire_bytes.into());
+    Some(Observation {
+        id: subject.envelope.id,
+        ts: first.envelope.ts,
+        response_ts: response.map(|response| response.envelope.ts),
+        vantage: transaction.vantage,
+        transport: first.envelope.transport,
+        client,
+        server,
+        resolver: facts.resolver,
+        opcode: first.dns.flags.opcode(),
+        qname: question.map(|question| &*question.qname),
+        zone: facts.zone,
+        qtype: question.map(|question| question.qtype),
+        qclass: question.map(|question| first.class_of(question)),
+        status: transaction.status,
+        rcode: answered.map(crate::decode::dns::Dns::rcode),
+        ede: answered.and_then(|dns| dns.edns.as_ref()).and_then(Edns::ede).map(|ede| ede.code),
+        flags: answered.unwrap_or(&first.dns).flags,
+        latency_ms: transaction.latency().map(milliseconds),
+        retries: transaction.retries,
+        dnssec_ok: query_edns.is_some_and(Edns::dnssec_ok),
+        client_subnet: query_edns.is_some_and(Edns::has_client_subnet),
+        answers: answered.map_or(&[], |dns| &dns.answers),
+        min_ttl_seconds: answered.and_then(|dns| dns.min_ttl_seconds),
+        query_bytes: query.map(|query| query.wire_bytes),
+        response_bytes: transfer.map(|transfer| transfer.bytes).or(whole_response),
+        conflict: transaction.conflict,
+        rejected: transaction.rejected,
+        orphan_reason: transaction.stray.map(|stray| stray.reason),
+        resembles: transaction.stray.and_then(|stray| stray.resembles),
+        tcp_fallback_of: links.tcp_fallback_of,
+        parent: links.parent,
+        cache: links.cache,
+        process: facts.process.map(|process| Process {
+            pid: process.pid,
+            uid: process.uid,
+            comm: &process.comm,
+            exe: process.exe,
+        }),
+        pod: facts.container.map(|container| container.id),
+    })
+}

@@ -1,0 +1,226 @@
+//! The way out: records are rendered once for all sinks of one look, and offered in batches.
+
+use crate::ledger::Delivery;
+use crate::pair::Transaction;
+use crate::record::{EventId, TransactionRecord, line};
+use crate::sink::{Batch, Failure, Gauge, Look, Sink, Stream, StreamSet};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use xxhash_rust::xxh3::Xxh3;
+
+/// A batch goes to the sinks when it has grown to this, or when the pipeline pauses.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// The same in records, of which some sinks want none of the octets.
+const BATCH_RECORDS: usize = 4096;
+
+/// How long a sink may take before replay asks whether it is still alive.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The sinks, and what collects for them.
+pub struct Outbox {
+    sinks: Vec<Box<dyn Sink>>,
+    trays: Vec<Tray>,
+    wait_for_sinks: Option<Arc<AtomicBool>>,
+}
+
+/// What collects for the sinks of one look.
+#[derive(Debug)]
+struct Tray {
+    look: Look,
+    /// The streams that any of those sinks wants.
+    streams: StreamSet,
+    batch: Batch,
+}
+
+impl Outbox {
+    /// Of these sinks, which are waited for until the flag is set, if there is one.
+    pub(super) fn new(sinks: Vec<Box<dyn Sink>>, wait_for_sinks: Option<Arc<AtomicBool>>) -> Self {
+        Self { trays: trays(&sinks), sinks, wait_for_sinks }
+    }
+
+    /// Whether any sink wants records of the stream.
+    pub(super) fn wants(&self, stream: Stream) -> bool {
+        self.trays.iter().any(|tray| tray.streams.contains(stream))
+    }
+
+    /// Whether any sink wants to read records of the stream, and not only to count them.
+    pub(super) fn renders(&self, stream: Stream) -> bool {
+        self.trays.iter().any(|tray| tray.renders(stream))
+    }
+
+    /// Takes a record, as JSON in either look: only transactions have a line of their own.
+    pub(super) fn push(
+        &mut self,
+        stream: Stream,
+        id: EventId,
+        record: &impl Serialize,
+        key: &[u8],
+    ) {
+        self.trays.iter_mut().for_each(|tray| tray.add(stream, id, record, key));
+        self.offer_full();
+    }
+
+    /// Takes the record of a transaction.
+    pub(super) fn push_transaction(
+        &mut self,
+        transaction: &Transaction<'_>,
+        record: &TransactionRecord<'_>,
+    ) {
+        let stream = Stream::Transactions;
+        let hash = format!("{:016x}", partition_key(record));
+        for tray in &mut self.trays {
+            if tray.look != Look::Text {
+                tray.add(stream, record.event_id, record, hash.as_bytes());
+            } else if tray.streams.contains(stream) {
+                let render = |out: &mut Vec<u8>| line(out, transaction, record);
+                tray.batch
+                    .push(stream, record.event_id.0, render, |out| out.extend(hash.as_bytes()));
+            }
+        }
+        self.offer_full();
+    }
+
+    /// Takes a record of which nothing is rendered.
+    pub(super) fn count(&mut self, stream: Stream, id: EventId) {
+        self.trays.iter_mut().for_each(|tray| tray.count(stream, id));
+        self.offer_full();
+    }
+
+    /// Sends what was rendered to the sinks.
+    pub fn offer(&mut self) {
+        for tray in &mut self.trays {
+            if tray.batch.is_empty() {
+                continue;
+            }
+            let batch = Arc::new(std::mem::take(&mut tray.batch));
+            for sink in self.sinks.iter_mut().filter(|sink| sink.look() == tray.look) {
+                while let Some(stop) = &self.wait_for_sinks
+                    && !stop.load(Ordering::Relaxed)
+                    && !sink.wait_for_room(&batch, PATIENCE)
+                {}
+                sink.offer(&batch);
+            }
+        }
+    }
+
+    fn offer_full(&mut self) {
+        if self.trays.iter().any(Tray::is_full) {
+            self.offer();
+        }
+    }
+
+    /// Waits until the sinks have delivered or dropped all, for `limit` at most; where sinks are
+    /// waited for, no longer than until a stop is asked for meanwhile.
+    pub fn flush(&mut self, limit: Duration) {
+        let end = Instant::now() + limit;
+        let stop = self.wait_for_sinks.clone().filter(|stop| !stop.load(Ordering::Relaxed));
+        let stopped = || stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
+        for sink in &mut self.sinks {
+            while !sink.flush(end.saturating_duration_since(Instant::now()).min(PATIENCE))
+                && Instant::now() < end
+                && !stopped()
+            {}
+        }
+    }
+
+    /// Ends the sinks; what they still hold is dropped and counted.
+    pub fn close(&mut self) {
+        for sink in &mut self.sinks {
+            sink.close();
+        }
+    }
+
+    /// What the sinks counted, by sink and stream; what an earlier capture left to a sink stands
+    /// under a name of its own.
+    #[must_use]
+    pub fn delivery(&self) -> BTreeMap<String, BTreeMap<String, Delivery>> {
+        let mut delivery = BTreeMap::new();
+        for sink in &self.sinks {
+            delivery.insert(sink.name().to_owned(), sink.counters());
+            if let Some(recovered) = sink.recovered() {
+                delivery.insert(format!("{}_recovered", sink.name()), recovered);
+            }
+        }
+        delivery
+    }
+
+    /// The sinks that have failed for good, and how many there are in all.
+    #[must_use]
+    pub fn failures(&self) -> (Vec<(String, Failure)>, usize) {
+        let failed = self
+            .sinks
+            .iter()
+            .filter_map(|sink| sink.failure().map(|failure| (sink.name().to_owned(), failure)));
+        (failed.collect(), self.sinks.len())
+    }
+
+    /// What the sinks measure beside the ledger.
+    #[must_use]
+    pub fn gauges(&self) -> Vec<(String, Vec<Gauge>)> {
+        self.sinks.iter().map(|sink| (sink.name().to_owned(), sink.gauges())).collect()
+    }
+
+    /// Octets that wait on disk.
+    #[must_use]
+    pub fn spool_bytes(&self) -> u64 {
+        self.sinks.iter().map(|sink| sink.spool_bytes()).sum()
+    }
+
+    /// Has the sinks reopen their files.
+    pub fn reopen(&mut self) {
+        for sink in &mut self.sinks {
+            sink.reopen();
+        }
+    }
+}
+
+impl Tray {
+    /// Whether records of the stream are to be rendered for it.
+    fn renders(&self, stream: Stream) -> bool {
+        self.look != Look::Blank && self.streams.contains(stream)
+    }
+
+    /// Adds a record as JSON, if it is wanted.
+    fn add(&mut self, stream: Stream, id: EventId, record: &impl Serialize, key: &[u8]) {
+        if self.renders(stream) {
+            self.batch.push_json(stream, id.0, record, key);
+        } else {
+            self.count(stream, id);
+        }
+    }
+
+    /// Adds a record of which nothing is rendered, if it is wanted.
+    fn count(&mut self, stream: Stream, id: EventId) {
+        if self.streams.contains(stream) {
+            self.batch.push(stream, id.0, |_| {}, |_| {});
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.batch.size_bytes() >= BATCH_BYTES || self.batch.len() >= BATCH_RECORDS
+    }
+}
+
+fn trays(sinks: &[Box<dyn Sink>]) -> Vec<Tray> {
+    let looks = [Look::Json, Look::Text, Look::Blank];
+    let all = looks.map(|look| {
+        let sinks = || sinks.iter().filter(move |sink| sink.look() == look);
+        let wanted = |stream: &Stream| sinks().any(|sink| sink.wants(*stream));
+        let streams = Stream::ALL.into_iter().filter(wanted).collect();
+        sinks().next().map(|_| Tray { look, streams, batch: Batch::default() })
+    });
+    all.into_iter().flatten().collect()
+}
+
+/// Hash of resolver and zone: records of one zone at one resolver stay in order in one partition.
+fn partition_key(record: &TransactionRecord<'_>) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(record.resolver.as_bytes());
+    hash.update(&[0]);
+    hash.update(record.zone.unwrap_or("").as_bytes());
+    hash.digest()
+}

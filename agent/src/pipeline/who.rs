@@ -1,0 +1,70 @@
+//! Whose transactions, connections and dead letters they are.
+
+use crate::capture::Task;
+use crate::decode::Message;
+use crate::enrich::{Enricher, Known, Runtime};
+use crate::pair::{Transaction, Vantage};
+use crate::record::{ContainerFields, ProcessFields};
+use std::borrow::Cow;
+
+/// The task behind something, and what is known of it.
+#[derive(Debug, Default)]
+pub(super) struct Who<'a> {
+    task: Option<&'a Task>,
+    known: Known,
+}
+
+impl<'a> Who<'a> {
+    /// Looks a task up; the first time while it lives.
+    pub(super) fn of(
+        enricher: &mut Option<Enricher>,
+        task: Option<&'a Task>,
+        cgroup_id: u64,
+    ) -> Self {
+        let known = enricher.as_mut().map(|enricher| enricher.known(task, cgroup_id));
+        Self { task, known: known.unwrap_or_default() }
+    }
+
+    /// Who sent a message.
+    pub(super) fn sent(enricher: &mut Option<Enricher>, message: &'a Message) -> Self {
+        let envelope = &message.envelope;
+        Self::of(enricher, envelope.task.as_ref(), envelope.cgroup_id)
+    }
+
+    /// The transaction's process: at the server that of the response, elsewhere that of the query;
+    /// where that is unknown, the other's.
+    pub(super) fn behind(enricher: &mut Option<Enricher>, transaction: &Transaction<'a>) -> Self {
+        let (first, second) = match transaction.vantage {
+            Vantage::Server => (transaction.response, transaction.query),
+            Vantage::Client | Vantage::Passive => (transaction.query, transaction.response),
+        };
+        let knows_task = |message: &&Message| message.envelope.task.is_some();
+        let known = first.filter(knows_task).or_else(|| second.filter(knows_task));
+        let sender = known.or(first).or(second);
+        sender.map(|message| Self::sent(enricher, message)).unwrap_or_default()
+    }
+
+    /// The process, as records have it.
+    pub(super) fn process(&self) -> Option<ProcessFields<'_>> {
+        let task = self.task?;
+        Some(ProcessFields {
+            pid: task.pid,
+            uid: task.uid,
+            comm: comm(task),
+            exe: self.known.exe.as_deref(),
+        })
+    }
+
+    /// Its container, as records have it.
+    pub(super) fn container(&self) -> Option<ContainerFields<'_>> {
+        self.known.container.as_ref().map(|container| ContainerFields {
+            id: &container.id,
+            runtime: container.runtime.map(Runtime::name),
+        })
+    }
+}
+
+fn comm(task: &Task) -> Cow<'_, str> {
+    let octets = task.comm.split(|octet| *octet == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(octets)
+}
