@@ -8,13 +8,22 @@
 
 mod column;
 mod draw;
+mod follow;
 mod list;
 mod model;
+mod plain;
 mod record;
+mod screen;
+mod shared;
 mod text;
 mod view;
 
+pub use draw::Look;
+pub use follow::{Problem, follow};
 pub use model::{Model, Span, Vantage};
+pub use plain::{WIDTH, text as plain_text};
+pub use screen::{Wishes, obstacle, show};
+pub use shared::Shared;
 
 /// The name of the view's own sink in the ledger.
 pub const SINK: &str = "top";

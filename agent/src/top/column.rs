@@ -139,9 +139,8 @@ const RESOLVERS: Plan = &[
 /// The columns of a list on a screen so wide.
 #[must_use]
 pub fn columns(listing: Listing, width: u16) -> Vec<Column> {
-    let shown = |plan: Plan| {
-        plan.iter().filter(move |(_, from)| width >= *from).map(|(column, _)| *column)
-    };
+    let shown =
+        |plan: Plan| plan.iter().filter(move |(_, from)| width >= *from).map(|(column, _)| *column);
     match listing {
         Listing::Facts(By::Names) => shown(NAMES).collect(),
         Listing::Facts(By::Processes) => shown(PROCESSES).collect(),
@@ -151,7 +150,9 @@ pub fn columns(listing: Listing, width: u16) -> Vec<Column> {
                 Group::Resolver => (&[(Label("RESOLVER"), 0)], &[(History, 0)]),
                 Group::Zone => (&[(Label("ZONE"), 0)], &[(History, 0)]),
                 Group::Name => (&[(Label("NAME"), 0)], &[(History, 100)]),
-                Group::Process => (&[(Label("PROCESS"), 0), (Place, 0)], &[(Pid, 110), (History, 90)]),
+                Group::Process => {
+                    (&[(Label("PROCESS"), 0), (Place, 0)], &[(Pid, 110), (History, 90)])
+                }
                 Group::Outcome => (&[(Label("OUTCOME"), 0), (Share, 0)], &[(History, 0)]),
             };
             let figures = shown(FIGURES).filter(|column| {
@@ -191,7 +192,7 @@ impl Column {
             Latency => "LATENCY",
             Pid => "PID",
             EventId => "LAST EVENT_ID",
-            History => "QUERIES OVER TIME",
+            History => "HISTORY",
         }
     }
 

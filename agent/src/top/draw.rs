@@ -13,6 +13,7 @@ mod tests;
 pub use look::Look;
 
 use super::column::Tone;
+use super::list::Entry;
 use super::model::Model;
 use super::view::{Tab, View};
 use ratatui::Frame;
@@ -65,23 +66,32 @@ struct Parts {
     foot: Rect,
 }
 
-fn parts(area: Rect, view: &View) -> Parts {
+/// The parts for a list of so many lines: what it does not need is the preview's.
+fn parts(area: Rect, view: &View, lines: usize) -> Parts {
     let is_list = view.listing().is_some();
-    let chart = is_list && area.height >= CHART_FROM;
-    let preview = is_list && area.height >= PREVIEW_FROM && view.drills().next().is_none();
+    let has_chart = is_list && area.height >= CHART_FROM;
+    let has_preview = is_list && area.height >= PREVIEW_FROM && view.drills().next().is_none();
+    let chart_rows = if has_chart { chart::ROWS } else { 0 };
+    let room = area.height.saturating_sub(head::ROWS + chart_rows + 1);
+    let body_rows = match has_preview {
+        true => {
+            u16::try_from(lines.saturating_add(3)).unwrap_or(room).clamp(room / 4, room / 5 * 3)
+        }
+        false => room,
+    };
     let rows = Layout::vertical([
         Constraint::Length(head::ROWS),
-        Constraint::Length(if chart { chart::ROWS } else { 0 }),
-        Constraint::Fill(if preview { 3 } else { 1 }),
-        Constraint::Fill(if preview { 2 } else { 0 }),
+        Constraint::Length(chart_rows),
+        Constraint::Length(body_rows),
+        Constraint::Fill(1),
         Constraint::Length(1),
     ]);
-    let [head, chart_area, body, preview_area, foot] = rows.areas(area);
+    let [head, chart, body, preview, foot] = rows.areas(area);
     Parts {
         head,
-        chart: chart.then_some(chart_area),
+        chart: has_chart.then_some(chart),
         body,
-        preview: preview.then_some(preview_area),
+        preview: has_preview.then_some(preview),
         foot,
     }
 }
@@ -89,7 +99,8 @@ fn parts(area: Rect, view: &View) -> Parts {
 /// Tells the view of the size of its screen.
 pub fn measure(area: Rect, view: &mut View) {
     view.width = area.width;
-    view.page = usize::from(parts(area, view).body.height.saturating_sub(2)).max(1);
+    let rows = parts(area, view, usize::MAX).body.height;
+    view.page = usize::from(rows.saturating_sub(2)).max(1);
 }
 
 /// Draws a frame.
@@ -101,25 +112,50 @@ pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
         frame.render_widget(Paragraph::new(text), area);
         return;
     }
-    let Parts { head, chart, body, preview, foot } = parts(area, scene.view);
+    let entries = scene.view.lines(scene.model);
+    let Parts { head, chart, body, preview, foot } = parts(area, scene.view, entries.len());
     lines(frame, head, head::lines(scene, usize::from(area.width)));
     if let Some(chart) = chart {
         lines(frame, chart, chart::lines(scene, usize::from(area.width)));
     }
     let (width, height) = (usize::from(body.width), usize::from(body.height));
     let text = match scene.view.tab() {
-        Tab::Alerts => alerts::lines(scene, width, height),
         Tab::Loss => scrolled(loss::lines(scene), scene.view.scroll, height),
-        _ => list::lines(scene, width, height),
+        _ => content(scene, &entries, width, height),
     };
     lines(frame, body, text);
     if let Some(preview) = preview {
-        lines(frame, preview, list::preview(scene, width, usize::from(preview.height)));
+        let rows = usize::from(preview.height);
+        lines(frame, preview, list::preview(scene, &entries, width, rows));
     }
     lines(frame, foot, vec![head::foot(scene, width)]);
     if scene.view.help {
         help(frame, scene.look);
     }
+}
+
+/// What the tab is for.
+fn content(
+    scene: &Scene<'_>,
+    entries: &[Entry],
+    width: usize,
+    height: usize,
+) -> Vec<Line<'static>> {
+    match scene.view.tab() {
+        Tab::Alerts => alerts::lines(scene, width, height),
+        Tab::Loss => loss::lines(scene),
+        _ => list::lines(scene, entries, width, height),
+    }
+}
+
+/// The head and one page as text: what [`draw`] draws, without a screen and its styles.
+pub fn page(
+    scene: &Scene<'_>,
+    width: usize,
+    rows: usize,
+) -> (Vec<Line<'static>>, Vec<Line<'static>>) {
+    let head = head::lines(scene, width).into_iter().take(2).collect();
+    (head, content(scene, &scene.view.lines(scene.model), width, rows + 1))
 }
 
 fn lines(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'_>>) {
@@ -138,12 +174,7 @@ fn help(frame: &mut Frame<'_>, look: Look) {
     let wide = text.iter().map(Line::width).max().unwrap_or(0);
     let size = |length: usize, most: u16| u16::try_from(length).unwrap_or(most).min(most);
     let (width, height) = (size(wide + 2, area.width), size(text.len(), area.height));
-    let area = Rect {
-        x: (area.width - width) / 2,
-        y: (area.height - height) / 2,
-        width,
-        height,
-    };
+    let area = Rect { x: (area.width - width) / 2, y: (area.height - height) / 2, width, height };
     frame.render_widget(Clear, area);
     frame.render_widget(Paragraph::new(text).style(look.inverted()), area);
 }

@@ -1,9 +1,7 @@
 //! From the model to the lines of a list: what is listed, in which order, with which columns.
 
 use super::column::{Column, Value};
-use super::model::{
-    Fact, Figures, Group, Kind, Model, Part, SEPARATOR, Span, Vantage, parts,
-};
+use super::model::{Fact, Figures, Group, Kind, Model, Part, SEPARATOR, Span, Vantage, parts};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 

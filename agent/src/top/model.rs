@@ -45,8 +45,7 @@ pub enum Group {
 
 impl Group {
     /// Every group, as tables stand in the model.
-    const ALL: [Self; 5] =
-        [Self::Resolver, Self::Zone, Self::Name, Self::Process, Self::Outcome];
+    const ALL: [Self; 5] = [Self::Resolver, Self::Zone, Self::Name, Self::Process, Self::Outcome];
 
     /// Rows at most. A row takes some 4 KiB, 16 KiB at worst, for each sight.
     const fn capacity(self) -> usize {

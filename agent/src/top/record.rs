@@ -140,7 +140,8 @@ pub fn stream_of(line: &[u8]) -> Result<Option<Stream>, serde_json::Error> {
         schema: Text<'a>,
     }
     let of = |schema: &str| Stream::ALL.into_iter().find(|stream| stream.schema() == schema);
-    let start = line.strip_prefix(b"{\"schema\":\"").and_then(|rest| rest.split(|o| *o == b'"').next());
+    let start =
+        line.strip_prefix(b"{\"schema\":\"").and_then(|rest| rest.split(|o| *o == b'"').next());
     if let Some(stream) = start.and_then(|schema| of(std::str::from_utf8(schema).ok()?)) {
         return Ok(Some(stream));
     }

@@ -193,7 +193,6 @@ impl View {
         });
         let default = match self.listing() {
             Some(Listing::Facts(_)) => Column::Count,
-            _ if self.span == Span::Whole => Column::Queries,
             _ => Column::Rate,
         };
         own.unwrap_or(Sort { column: default, descending: true })
@@ -221,7 +220,8 @@ impl View {
     #[must_use]
     pub fn chosen(&self, keys: &[&str]) -> usize {
         let Some(level) = self.levels.last() else { return 0 };
-        let found = level.chosen.as_deref().and_then(|chosen| keys.iter().position(|key| *key == chosen));
+        let found =
+            level.chosen.as_deref().and_then(|chosen| keys.iter().position(|key| *key == chosen));
         found.unwrap_or(level.place).min(keys.len().saturating_sub(1))
     }
 

@@ -1,6 +1,6 @@
 //! Alerts: all in a list, one in full.
 
-use super::{Scene, scrolled, span};
+use super::{Look, Scene, scrolled, span};
 use crate::top::column::Tone;
 use crate::top::model::Alert;
 use crate::top::text;
@@ -13,8 +13,9 @@ pub(super) fn lines(scene: &Scene<'_>, width: usize, height: usize) -> Vec<Line<
     if let Some((_, alert)) = alerts.iter().find(|(key, _)| Some(*key) == open) {
         return scrolled(details(scene, alert, width), view.scroll, height);
     }
-    let titles = format!("  {:<9}{:<10}{:<20}{:<28}{:>5}  SUMMARY", "LEVEL", "STATE", "RULE", "WHOM", "LAST");
-    let titles = text::fit(&titles, width, look.dots());
+    let widths = Widths::of(width);
+    let titles = widths.line(["LEVEL", "STATE", "RULE", "WHOM", "LAST"], look);
+    let titles = text::fit(&format!("  {titles}SUMMARY"), width, look.dots());
     let mut lines = vec![Line::styled(titles, look.title())];
     if alerts.is_empty() {
         lines.push(Line::from(span(look, Tone::Dim, "  no alerts")));
@@ -39,23 +40,33 @@ fn tone(alert: &Alert) -> Tone {
     }
 }
 
+/// Widths of the columns before the summary.
+struct Widths([usize; 5]);
+
+impl Widths {
+    /// On a narrow screen the level of what is over is its state.
+    const fn of(width: usize) -> Self {
+        if width < 110 { Self([9, 0, 16, 20, 6]) } else { Self([9, 10, 20, 32, 6]) }
+    }
+
+    fn line(&self, texts: [&str; 5], look: Look) -> String {
+        let cell = |(text, width): (&str, usize)| {
+            let text = text::fit(&look.shown(text), width.saturating_sub(1), look.dots());
+            let blank = " ".repeat(width - Span::raw(text.as_str()).width());
+            format!("{text}{blank}")
+        };
+        texts.into_iter().zip(self.0).map(cell).collect()
+    }
+}
+
 fn line(scene: &Scene<'_>, alert: &Alert, width: usize) -> Line<'static> {
     let look = scene.look;
     let tone = tone(alert);
-    let fit = |text: &str, columns: usize| {
-        let text = text::fit(&look.shown(text), columns - 1, look.dots());
-        let blank = " ".repeat(columns.saturating_sub(Span::raw(text.as_str()).width()));
-        format!("{text}{blank}")
-    };
     let age = text::age(scene.model.moment().now.saturating_sub(alert.last));
-    let head = format!(
-        "{}{}{}{}{age:>5}  ",
-        fit(&alert.level, 9),
-        fit(&alert.state, 10),
-        fit(&alert.rule, 20),
-        fit(&alert.whom, 28)
-    );
-    let room = width.saturating_sub(head.len() + 2);
+    let widths = Widths::of(width);
+    let level = if alert.is_over() && widths.0[1] == 0 { &alert.state } else { &alert.level };
+    let head = widths.line([level, &alert.state, &alert.rule, &alert.whom, &age], look);
+    let room = width.saturating_sub(widths.0.iter().sum::<usize>() + 2);
     Line::from(vec![
         span(look, tone, look.mark(tone)),
         span(look, tone, head),

@@ -11,14 +11,14 @@ use ratatui::text::{Line, Span};
 pub const ROWS: u16 = 4;
 
 pub(super) fn lines(scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
-    vec![title(scene, width), figures(scene), tabs(scene), place(scene, width)]
+    vec![title(scene, width), figures(scene, width), tabs(scene), place(scene, width)]
 }
 
 /// Who speaks, of where, and when.
 fn title(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let Scene { model, status, look, .. } = *scene;
     let nodes = match model.ledgers().len() {
-        0 | 1 => model.node().to_owned(),
+        0 | 1 => look.shown(model.node()),
         count => format!("{count} nodes"),
     };
     let state = if status.paused {
@@ -34,7 +34,8 @@ fn title(scene: &Scene<'_>, width: usize) -> Line<'static> {
     };
     let name = " dnscribe top ";
     let room = width.saturating_sub(name.len() + state.len() + clock.len() + 1);
-    let parts: Vec<&str> = [nodes.as_str(), &status.source].into_iter().filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> =
+        [nodes.as_str(), &status.source].into_iter().filter(|part| !part.is_empty()).collect();
     let source = text::fit(&look.shown(&parts.join(look.between())), room, look.dots());
     let gap = room.saturating_sub(Span::raw(source.as_str()).width());
     Line::from(vec![
@@ -48,13 +49,14 @@ fn title(scene: &Scene<'_>, width: usize) -> Line<'static> {
 }
 
 /// What all comes to.
-fn figures(scene: &Scene<'_>) -> Line<'static> {
+fn figures(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let Scene { model, view, look, .. } = *scene;
     let figures = model.total(view.vantage, view.span);
     let mut spans = vec![Span::raw(" ")];
     spans.push(Span::styled(format!("{} q/s", text::rate(figures.rate)), look.title()));
     for (name, q) in [("p50", 0.5), ("p99", 0.99)] {
-        let value = figures.latencies.quantile(q).map_or("-".to_owned(), |ms| text::latency(Some(ms)));
+        let value =
+            figures.latencies.quantile(q).map_or("-".to_owned(), |ms| text::latency(Some(ms)));
         spans.push(Span::raw(format!("  {name} {value}")));
     }
     spans.extend(shares(look, &figures));
@@ -62,11 +64,15 @@ fn figures(scene: &Scene<'_>) -> Line<'static> {
     let tone = if lost == 0 { Tone::Dim } else { Tone::Bad };
     spans.push(span(look, tone, format!("  lost {}", text::count(lost))));
     let [_, warning, critical] = model.firing();
-    if critical > 0 {
-        spans.push(span(look, Tone::Bad, format!("  {critical} critical")));
-    }
-    if warning > 0 {
-        spans.push(span(look, Tone::Warning, format!("  {warning} warning")));
+    for (count, name, tone) in
+        [(critical, "critical", Tone::Bad), (warning, "warning", Tone::Warning)]
+    {
+        let text = format!("  {count} {name}");
+        // Where there is no room, the tab tells how many there are.
+        let used: usize = spans.iter().map(Span::width).sum();
+        if count > 0 && used + text.len() <= width {
+            spans.push(span(look, tone, text));
+        }
     }
     Line::from(spans)
 }
@@ -94,7 +100,8 @@ fn lost(model: &Model) -> u64 {
     let counters = model.ledgers().values().map(|ledger| &ledger.counters);
     let of = counters.map(|counters| {
         let kernel: u64 = counters.kernel.values().map(|kernel| kernel.lost_ring_full).sum();
-        let view = counters.delivery.get(crate::top::SINK).into_iter().flat_map(|sink| sink.values());
+        let view =
+            counters.delivery.get(crate::top::SINK).into_iter().flat_map(|sink| sink.values());
         kernel + view.flat_map(|delivery| delivery.dropped.values()).sum::<u64>()
     });
     of.sum()
@@ -105,10 +112,15 @@ fn tabs(scene: &Scene<'_>) -> Line<'static> {
     let mut spans = vec![Span::raw(" ")];
     for (place, tab) in Tab::ALL.into_iter().enumerate() {
         let firing: usize = scene.model.firing().iter().sum();
-        let count = if tab == Tab::Alerts && firing > 0 { format!(" {firing}") } else { String::new() };
+        let count =
+            if tab == Tab::Alerts && firing > 0 { format!(" {firing}") } else { String::new() };
         let title = format!("{} {}{count}", place + 1, tab.title());
+        let [_, warning, critical] = scene.model.firing();
         spans.push(if tab == scene.view.tab() {
             Span::styled(format!("[{title}]"), look.inverted())
+        } else if tab == Tab::Alerts && critical + warning > 0 {
+            let tone = if critical > 0 { Tone::Bad } else { Tone::Warning };
+            span(look, tone, format!(" {title} "))
         } else {
             Span::raw(format!(" {title} "))
         });
@@ -154,9 +166,10 @@ fn place(scene: &Scene<'_>, width: usize) -> Line<'static> {
 }
 
 /// What a drill adds to the one before it.
-pub(super) fn described(drill: &Drill) -> String {
+fn described(drill: &Drill) -> String {
     let last = drill.narrowed.last().map(|(part, _)| *part);
-    let of = |part| drill.narrowed.iter().find(|(own, _)| *own == part).map_or("", |(_, value)| value);
+    let of =
+        |part| drill.narrowed.iter().find(|(own, _)| *own == part).map_or("", |(_, value)| value);
     let what = match last {
         Some(Part::Outcome) if drill.narrowed.len() > 1 => {
             format!("{} {} {}", of(Part::Name), of(Part::Type), of(Part::Outcome))
@@ -172,21 +185,31 @@ pub(super) fn described(drill: &Drill) -> String {
 pub(super) fn foot(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let Scene { view, status, look, .. } = *scene;
     if view.is_typing() {
-        let text = format!(" filter: {}_   Enter keeps it, Esc drops it", look.shown(view.filter()));
+        let text =
+            format!(" filter: {}_   Enter keeps it, Esc drops it", look.shown(view.filter()));
         return Line::styled(text::fit(&text, width, look.dots()), look.inverted());
     }
     if let Some(line) = status.log.last().filter(|_| status.log_is_new) {
         let line = text::fit(&look.shown(line), width.saturating_sub(1), look.dots());
         return Line::from(span(look, Tone::Warning, format!(" {line}")));
     }
-    let mut keys = String::from(" q quit  ? help  1-7 tabs  Enter drill  Esc back  / filter  s sort  p pause");
+    let mut keys = Vec::new();
+    let filter = format!("Esc drops filter \"{}\"", look.shown(view.filter()));
     if !view.filter().is_empty() {
-        keys = format!(" filter \"{}\": Esc drops it {keys}", look.shown(view.filter()));
+        keys.push(filter.as_str());
     }
-    if view.drills().next().is_some() {
-        keys.push_str("  f failing/all");
-    } else {
-        keys.push_str("  v side  t time");
+    keys.extend(["q quit", "? help", "1-7 tabs", "Enter drill", "Esc back", "/ filter"]);
+    let drilled = view.drills().next().is_some();
+    keys.push(if drilled { "f failing/all" } else { "v side" });
+    keys.extend(["s sort", "p pause", "t time", "c clear"]);
+    let mut text = String::new();
+    for key in keys {
+        // A key that does not fit is explained by the help.
+        if Span::raw(text.as_str()).width() + key.len() + 2 <= width {
+            text.push(' ');
+            text.push_str(key);
+            text.push(' ');
+        }
     }
-    Line::from(span(look, Tone::Dim, text::fit(&keys, width, look.dots())))
+    Line::from(span(look, Tone::Dim, text))
 }

@@ -1,7 +1,6 @@
 //! A list: titles, lines, what is chosen.
 
 use super::chart::sparkline;
-use super::head::described;
 use super::{Scene, span};
 use crate::top::column::{self, Column, Tone, columns};
 use crate::top::list::{Entry, Listing, Query, Sort};
@@ -19,18 +18,22 @@ const LONGEST_LABEL: usize = 64;
 const LONGEST_PLACE: usize = 40;
 
 /// The list that is shown.
-pub(super) fn lines(scene: &Scene<'_>, width: usize, height: usize) -> Vec<Line<'static>> {
+pub(super) fn lines(
+    scene: &Scene<'_>,
+    entries: &[Entry],
+    width: usize,
+    height: usize,
+) -> Vec<Line<'static>> {
     let view = scene.view;
     let Some(listing) = view.listing() else { return Vec::new() };
-    let entries = view.lines(scene.model);
     let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
     let chosen = view.chosen(&keys);
     let table = Table { scene, listing, sort: view.sort(), width };
     let rows = height.saturating_sub(1);
-    let mut lines = table.lines(&entries, Some(chosen), rows);
+    let mut lines = table.lines(entries, Some(chosen), rows);
     if entries.is_empty() {
         lines.push(Line::from(span(scene.look, Tone::Dim, format!("  {}", nothing(scene)))));
-    } else if let Some(other) = other(scene, &entries)
+    } else if let Some(other) = other(scene, entries)
         && lines.len() < height
     {
         lines.push(Line::from(span(scene.look, Tone::Dim, other)));
@@ -63,12 +66,17 @@ fn other(scene: &Scene<'_>, entries: &[Entry]) -> Option<String> {
 }
 
 /// What the chosen line leads to.
-pub(super) fn preview(scene: &Scene<'_>, width: usize, height: usize) -> Vec<Line<'static>> {
+pub(super) fn preview(
+    scene: &Scene<'_>,
+    entries: &[Entry],
+    width: usize,
+    height: usize,
+) -> Vec<Line<'static>> {
     let Scene { view, model, look, .. } = *scene;
-    let entries = view.lines(model);
     let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
     let chosen = entries.get(view.chosen(&keys));
-    let Some((entry, drill)) = chosen.and_then(|entry| Some((entry, view.next_drill(entry)?))) else {
+    let Some((entry, drill)) = chosen.and_then(|entry| Some((entry, view.next_drill(entry)?)))
+    else {
         return Vec::new();
     };
     let listing = Listing::Facts(drill.by);
@@ -83,8 +91,8 @@ pub(super) fn preview(scene: &Scene<'_>, width: usize, height: usize) -> Vec<Lin
         sort,
     };
     let facts = query.lines(model);
-    let title = format!(" {}: {}", entry.label, if drill.failing { "what fails" } else { "in detail" });
-    debug_assert!(described(&drill).starts_with(&entry.key) || !drill.narrowed.is_empty());
+    let title =
+        format!(" {}: {}", entry.label, if drill.failing { "what fails" } else { "in detail" });
     let title = text::fit(&look.shown(&title), width, look.dots());
     let rule = "-".repeat(width.saturating_sub(Span::raw(title.as_str()).width() + 1));
     let mut lines = vec![Line::from(vec![

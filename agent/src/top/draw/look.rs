@@ -133,7 +133,10 @@ mod tests {
             (look.colour, look.unicode)
         };
         assert_eq!(look(&[("LANG", "C.UTF-8")]), (true, true));
-        assert_eq!(look(&[("LANG", "en_GB.utf8"), ("LC_ALL", "C"), ("NO_COLOR", "1")]), (false, false));
+        assert_eq!(
+            look(&[("LANG", "en_GB.utf8"), ("LC_ALL", "C"), ("NO_COLOR", "1")]),
+            (false, false)
+        );
         assert_eq!(look(&[("LC_ALL", ""), ("LANG", "C.UTF-8"), ("NO_COLOR", "")]), (true, true));
         assert_eq!(look(&[]), (true, false));
     }

@@ -28,9 +28,9 @@ pub(super) fn lines(scene: &Scene<'_>) -> Vec<Line<'static>> {
         words.push((Tone::Plain, "Log".to_owned()));
         words.extend(scene.status.log.iter().map(|line| (Tone::Dim, format!("  {line}"))));
     }
-    let lines = words.into_iter().map(|(tone, text)| {
-        Line::from(span(look, tone, format!(" {}", look.shown(&text))))
-    });
+    let lines = words
+        .into_iter()
+        .map(|(tone, text)| Line::from(span(look, tone, format!(" {}", look.shown(&text)))));
     lines.collect()
 }
 
@@ -42,7 +42,8 @@ fn of_node(node: &str, ledger: &LedgerRecord, words: &mut Vec<Words>) {
         some => (Tone::Bad, format!("Node {node}: {} IDENTITIES DO NOT CLOSE", some.len())),
     };
     words.push(verdict);
-    words.extend(imbalances.iter().map(|one| (Tone::Bad, format!("  {}", clean(&one.to_string())))));
+    words
+        .extend(imbalances.iter().map(|one| (Tone::Bad, format!("  {}", clean(&one.to_string())))));
     for (hook, kernel) in &counters.kernel {
         of_kernel(&clean(hook), kernel, words);
     }
@@ -130,6 +131,7 @@ fn told(reason: &str) -> String {
         "queue_full" => "too slow, and the queue was full",
         "shutdown" => "not delivered before the end",
         "dns_header" => "not a DNS header",
+        "dns_question" => "no whole question",
         "tcp_incomplete" => "TCP streams with holes",
         "fragment_incomplete" => "fragments without the others",
         other => return clean(&other.replace('_', " ")).into_owned(),

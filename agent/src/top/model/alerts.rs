@@ -73,7 +73,8 @@ impl Alerts {
     /// All, the worst that are not over first, then the newest.
     #[must_use]
     pub fn sorted(&self) -> Vec<(&str, &Alert)> {
-        let mut alerts: Vec<_> = self.alerts.iter().map(|(key, alert)| (key.as_str(), alert)).collect();
+        let mut alerts: Vec<_> =
+            self.alerts.iter().map(|(key, alert)| (key.as_str(), alert)).collect();
         alerts.sort_by_key(|(_, alert)| {
             (alert.is_over(), std::cmp::Reverse((alert.rank(), alert.turn)))
         });
@@ -178,7 +179,8 @@ mod tests {
         alerts.add(&json!({"rule": "x\u{1b}[2J", "summary": "\u{9b}0m", "entity": "a\nb"}), 1);
         let sorted = alerts.sorted();
         let alert = sorted[0].1;
-        let all = format!("{}{}{}{}", alert.rule, alert.summary, alert.whom, alert.details.concat());
+        let all =
+            format!("{}{}{}{}", alert.rule, alert.summary, alert.whom, alert.details.concat());
         assert!(!all.chars().any(char::is_control), "{all:?}");
     }
 }

@@ -158,7 +158,9 @@ impl Table {
         if self.rows.len() < self.capacity {
             return;
         }
-        let Some(limit) = lightest_quarter(self.rows.values().map(|row| row.weight)) else { return };
+        let Some(limit) = lightest_quarter(self.rows.values().map(|row| row.weight)) else {
+            return;
+        };
         let mut surplus = self.capacity / 4 + 1;
         let evicted = &mut self.evicted;
         self.rows.retain(|_, row| {
