@@ -14,5 +14,6 @@ pub mod pcap;
 pub mod registry;
 pub mod scripted;
 pub mod shell;
+pub mod tmux;
 pub mod wire;
 pub mod worker;

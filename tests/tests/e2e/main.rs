@@ -14,4 +14,5 @@ mod outcomes;
 mod processes;
 mod reopening;
 mod support;
+mod top;
 mod transfers;
