@@ -17,7 +17,7 @@ pub use stats::{Counts, Figures, Kind, Moment, RECENT, Span, float};
 pub use table::{Row, Sight, Vantage};
 
 use super::record::{Record, Transaction, read};
-use super::text::clean;
+use super::text::{boundary, clean};
 use crate::record::LedgerRecord;
 use crate::sink::{Batch, Stream};
 use crate::time::Timestamp;
@@ -337,7 +337,6 @@ fn process<'a>(transaction: &'a Transaction<'_>) -> Cow<'a, str> {
 
 /// Text of others as part of a key: harmless on a screen, and not longer than it may be.
 fn part(text: &str) -> Cow<'_, str> {
-    let longest = MAX_PART.min(text.len());
-    let cut = (0..=longest).rev().find(|cut| text.is_char_boundary(*cut)).unwrap_or(0);
+    let cut = boundary(text, MAX_PART);
     clean(&text[..cut])
 }

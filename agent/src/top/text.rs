@@ -31,6 +31,13 @@ fn is_harmful(character: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Where to cut a text so that it has no more than so many octets.
+#[must_use]
+pub fn boundary(text: &str, octets: usize) -> usize {
+    let longest = octets.min(text.len());
+    (0..=longest).rev().find(|cut| text.is_char_boundary(*cut)).unwrap_or(0)
+}
+
 /// The text in so many columns, its middle left out if need be: of names, both ends tell.
 #[must_use]
 pub fn fit(text: &str, columns: usize, dots: &str) -> String {

@@ -47,9 +47,9 @@ fn evening() -> Model {
         model.line(Stream::Transactions, line.as_bytes());
     }
     let alerts = [
-        r#""rule":"resolver_down","level":"critical","state":"firing","resolver":"192.0.2.53","summary":"192.0.2.53 answers nothing: 108 of 108 queries timed out""#,
-        r#""rule":"latency","level":"warning","state":"firing","resolver":"2001:db8:ffff:ffff::53","summary":"p95 is 900 ms, 3 ms is usual""#,
-        r#""rule":"nxdomain","level":"warning","state":"resolved","zone":"example.org","summary":"8 % NXDOMAIN""#,
+        r#""rule":"resolver_down","severity":"critical","state":"firing","resolver":"192.0.2.53","summary":"192.0.2.53 answers nothing: 108 of 108 queries timed out""#,
+        r#""rule":"latency","severity":"warning","state":"firing","resolver":"2001:db8:ffff:ffff::53","summary":"p95 is 900 ms, 3 ms is usual""#,
+        r#""rule":"nxdomain","severity":"warning","state":"resolved","zone":"example.org","summary":"8 % NXDOMAIN""#,
     ];
     for alert in alerts {
         let line = format!(r#"{{"schema":"dns.alert/1","ts":"2026-09-21T14:14:50Z",{alert}}}"#);

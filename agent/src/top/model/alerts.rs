@@ -7,12 +7,16 @@ use std::collections::BTreeMap;
 /// As many alerts are kept.
 const CAPACITY: usize = 256;
 
+/// Lines of an alert's details at most, and octets of each.
+const LINES: usize = 100;
+const COLUMNS: usize = 1000;
+
 /// An alert as it was last told of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
     /// `info`, `warning` or `critical`.
     pub level: String,
-    /// `firing`, `resolved` and so on.
+    /// `firing` or `resolved`.
     pub state: String,
     /// What is wrong.
     pub rule: String,
@@ -32,7 +36,7 @@ impl Alert {
     /// Whether it is over.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.state.as_str(), "resolved" | "cleared" | "closed" | "expired" | "ended")
+        self.state == "resolved"
     }
 
     /// The worse, the greater.
@@ -58,8 +62,8 @@ impl Alerts {
     pub fn add(&mut self, record: &Value, second: u64) {
         self.turn += 1;
         let alert = read(record, second, self.turn);
-        let key = first(record, &["key", "dedup_key", "alert_key", "alert_id", "fingerprint"])
-            .unwrap_or_else(|| format!("{} {}", alert.rule, alert.whom));
+        let key = text_of(record, "alert_id")
+            .unwrap_or_else(|| format!("{} {} {}", alert.rule, alert.whom, alert.state));
         self.alerts.insert(key, alert);
         if self.alerts.len() > CAPACITY {
             // What is over goes before what is not, and of these the oldest.
@@ -93,49 +97,69 @@ impl Alerts {
 }
 
 fn read(record: &Value, second: u64, turn: u64) -> Alert {
-    let field = |names: &[&str]| first(record, names).unwrap_or_default();
-    let entity = record.get("entity").unwrap_or(&Value::Null);
-    let places = ["resolver", "zone", "qname", "process", "pod", "client", "client_ip", "node"];
-    let whom: Vec<String> = places
-        .iter()
-        .filter_map(|place| {
-            let own = first(entity, &[place]);
-            // The node is in every record, and is whom it concerns where nothing else is.
-            own.or_else(|| first(record, &[place]).filter(|_| *place != "node"))
-        })
-        .collect();
-    let whom = match (entity, whom.is_empty()) {
-        (Value::String(entity), _) => text::clean(entity).into_owned(),
-        (_, false) => whom.join(" "),
-        (_, true) => field(&["node"]),
+    /// Whom an alert can concern, as the record spells it.
+    const PARTS: [&str; 6] = ["resolver", "zone", "qname", "process_name", "pod", "client_ip"];
+    let field = |name| text_of(record, name).unwrap_or_default();
+    let whom: Vec<String> = PARTS.iter().filter_map(|part| text_of(record, part)).collect();
+    let whom = match whom.is_empty() {
+        true => text_of(record, "entity").unwrap_or_else(|| field("node")),
+        false => whom.join(" "),
     };
     Alert {
-        level: field(&["level", "severity"]),
-        state: field(&["state", "status"]),
-        rule: field(&["rule", "name", "type"]),
+        level: field("severity"),
+        state: field("state"),
+        rule: field("rule"),
         whom,
-        summary: field(&["summary", "message", "description"]),
+        summary: field("summary"),
         last: second,
         details: details(record),
         turn,
     }
 }
 
-/// The first of these fields that says something, as text to be shown.
-fn first(record: &Value, names: &[&str]) -> Option<String> {
-    names.iter().find_map(|name| match record.get(name)? {
-        Value::String(text) if !text.is_empty() => Some(text::clean(text).into_owned()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    })
+/// A field as text to be shown; none where it says nothing.
+fn text_of(record: &Value, name: &str) -> Option<String> {
+    record.get(name).and_then(scalar).filter(|text| !text.is_empty())
 }
 
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text::clean(text).into_owned()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// All that a record says, a line for each field; of lists of figures, a line for each.
 fn details(record: &Value) -> Vec<String> {
-    /// Of a record, so that no flood of evidence fills the memory.
-    const LINES: usize = 200;
-    let text = serde_json::to_string_pretty(record).unwrap_or_default();
-    let lines = text.lines().filter(|line| !matches!(line.trim(), "{" | "}" | "}," | "]" | "],"));
-    lines.take(LINES).map(|line| text::clean(&line.replace(['"', ','], "")).into_owned()).collect()
+    let mut lines = Vec::new();
+    for (name, value) in record.as_object().into_iter().flatten() {
+        let name = text::clean(name);
+        match value {
+            Value::Array(items) => {
+                let (plain, more): (Vec<_>, Vec<_>) =
+                    items.iter().partition(|item| !item.is_object());
+                let plain: Vec<String> = plain.into_iter().filter_map(scalar).collect();
+                if !plain.is_empty() {
+                    lines.push(format!("{name}: {}", plain.join(", ")));
+                }
+                lines.extend(more.into_iter().map(|item| format!("{name}: {}", pairs(item))));
+            }
+            Value::Object(_) => lines.push(format!("{name}: {}", pairs(value))),
+            _ => lines.extend(scalar(value).map(|value| format!("{name}: {value}"))),
+        }
+    }
+    // No flood of evidence fills the memory.
+    lines.truncate(LINES);
+    lines.iter_mut().for_each(|line| line.truncate(text::boundary(line, COLUMNS)));
+    lines
+}
+
+fn pairs(object: &Value) -> String {
+    let fields = object.as_object().into_iter().flatten();
+    let pairs = fields
+        .filter_map(|(name, value)| Some(format!("{} {}", text::clean(name), scalar(value)?)));
+    pairs.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -147,7 +171,7 @@ mod tests {
     fn an_alert_is_known_by_its_key_and_the_worst_stands_first() {
         let mut alerts = Alerts::default();
         let told = |key: &str, level: &str, state: &str| {
-            json!({"schema": "dns.alert/1", "key": key, "level": level, "state": state,
+            json!({"schema": "dns.alert/1", "alert_id": key, "severity": level, "state": state,
                 "rule": "resolver_down", "resolver": "192.0.2.1", "summary": "no answers"})
         };
         alerts.add(&told("a", "warning", "firing"), 10);
@@ -167,10 +191,27 @@ mod tests {
         alerts.add(&json!({"rule": "tunnel", "zone": "example", "state": "firing"}), 1);
         for number in 0..1000 {
             let key = format!("k{number}");
-            alerts.add(&json!({"key": key, "state": "resolved"}), 2);
+            alerts.add(&json!({"alert_id": key, "state": "resolved"}), 2);
         }
         assert_eq!(alerts.sorted().len(), CAPACITY);
         assert_eq!(alerts.sorted()[0].1.whom, "example");
+    }
+
+    #[test]
+    fn the_evidence_has_a_line_for_each_figure() {
+        let mut alerts = Alerts::default();
+        alerts.add(
+            &json!({"rule": "latency", "qnames": ["a.example", "b.example"], "suppressed": 2,
+                "figures": [{"name": "latency_p95_ms", "value": 900.0, "z_score": 8.5}]}),
+            1,
+        );
+        let expected = [
+            "rule: latency",
+            "qnames: a.example, b.example",
+            "suppressed: 2",
+            "figures: name latency_p95_ms, value 900.0, z_score 8.5",
+        ];
+        assert_eq!(alerts.sorted()[0].1.details, expected);
     }
 
     #[test]
@@ -179,6 +220,7 @@ mod tests {
         alerts.add(&json!({"rule": "x\u{1b}[2J", "summary": "\u{9b}0m", "entity": "a\nb"}), 1);
         let sorted = alerts.sorted();
         let alert = sorted[0].1;
+        assert_eq!(alert.whom, "a\\x0ab");
         let all =
             format!("{}{}{}{}", alert.rule, alert.summary, alert.whom, alert.details.concat());
         assert!(!all.chars().any(char::is_control), "{all:?}");
