@@ -206,10 +206,9 @@ impl Column {
             NoAnswer | Servfail | Nxdomain | OtherError | Share => 6,
             Queries => 9,
             Strays | Last => 5,
-            Outcome => 10,
             Count | Latency | Pid => 8,
             EventId => 32,
-            History => 10,
+            Outcome | History => 10,
         }
     }
 

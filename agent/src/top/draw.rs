@@ -73,11 +73,10 @@ fn parts(area: Rect, view: &View, lines: usize) -> Parts {
     let has_preview = is_list && area.height >= PREVIEW_FROM && view.drills().next().is_none();
     let chart_rows = if has_chart { chart::ROWS } else { 0 };
     let room = area.height.saturating_sub(head::ROWS + chart_rows + 1);
-    let body_rows = match has_preview {
-        true => {
-            u16::try_from(lines.saturating_add(3)).unwrap_or(room).clamp(room / 4, room / 5 * 3)
-        }
-        false => room,
+    let body_rows = if has_preview {
+        u16::try_from(lines.saturating_add(3)).unwrap_or(room).clamp(room / 4, room / 5 * 3)
+    } else {
+        room
     };
     let rows = Layout::vertical([
         Constraint::Length(head::ROWS),

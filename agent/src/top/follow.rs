@@ -175,17 +175,14 @@ impl Lines {
         if line.trim_ascii().is_empty() {
             return;
         }
-        match stream_of(line) {
-            Ok(stream) => {
-                self.records += 1;
-                if let Some(stream) = stream {
-                    model.line(stream, line);
-                }
+        if let Ok(stream) = stream_of(line) {
+            self.records += 1;
+            if let Some(stream) = stream {
+                model.line(stream, line);
             }
-            Err(_) => {
-                self.others += 1;
-                model.line_unreadable();
-            }
+        } else {
+            self.others += 1;
+            model.line_unreadable();
         }
     }
 

@@ -24,17 +24,16 @@ pub fn text(model: &Model, source: &str, vantage: Vantage, span: Span, width: u1
         let scene = Scene { model, view: &view, status: &status, look };
         let (head, body) = page(&scene, usize::from(width), ROWS);
         if tab == Tab::Resolvers {
-            head.iter().for_each(|line| push(&mut text, line));
+            text.extend(head.iter().map(plain));
         }
-        text.push_str(&format!("\n{}\n", tab.title()));
-        body.iter().for_each(|line| push(&mut text, line));
+        text.extend(["\n", tab.title(), "\n"]);
+        text.extend(body.iter().map(plain));
     }
     text
 }
 
-fn push(text: &mut String, line: &Line<'_>) {
-    let start = text.len();
-    line.spans.iter().for_each(|span| text.push_str(&span.content));
-    text.truncate(start + text[start..].trim_end().len());
-    text.push('\n');
+/// A line without its styles, and with its line end.
+fn plain(line: &Line<'_>) -> String {
+    let text: String = line.spans.iter().map(|span| &*span.content).collect();
+    format!("{}\n", text.trim_end())
 }

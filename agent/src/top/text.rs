@@ -60,12 +60,8 @@ pub fn fit(text: &str, columns: usize, dots: &str) -> String {
         if at_end { tail.push(next) } else { head.push(next) }
     }
     let tail: String = tail.into_iter().rev().collect();
-    fill(format!("{head}{dots}{tail}"), columns)
-}
-
-fn fill(text: String, columns: usize) -> String {
-    // A bound too narrow for the dots.
-    text.chars().take(columns).collect()
+    // A bound may be too narrow even for the dots.
+    format!("{head}{dots}{tail}").chars().take(columns).collect()
 }
 
 /// A number of things: `999`, `12.3k`, `4.56M`.
@@ -83,7 +79,7 @@ pub fn group(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -115,7 +111,7 @@ fn scaled(number: f64) -> String {
     const UNITS: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     for (unit, name) in UNITS {
         if number >= unit {
-            let digits = if number >= unit * 100.0 { 0 } else { 1 };
+            let digits = usize::from(number < unit * 100.0);
             return format!("{:.digits$}{name}", number / unit);
         }
     }

@@ -101,9 +101,10 @@ fn read(record: &Value, second: u64, turn: u64) -> Alert {
     const PARTS: [&str; 6] = ["resolver", "zone", "qname", "process_name", "pod", "client_ip"];
     let field = |name| text_of(record, name).unwrap_or_default();
     let whom: Vec<String> = PARTS.iter().filter_map(|part| text_of(record, part)).collect();
-    let whom = match whom.is_empty() {
-        true => text_of(record, "entity").unwrap_or_else(|| field("node")),
-        false => whom.join(" "),
+    let whom = if whom.is_empty() {
+        text_of(record, "entity").unwrap_or_else(|| field("node"))
+    } else {
+        whom.join(" ")
     };
     Alert {
         level: field("severity"),
@@ -151,7 +152,9 @@ fn details(record: &Value) -> Vec<String> {
     }
     // No flood of evidence fills the memory.
     lines.truncate(LINES);
-    lines.iter_mut().for_each(|line| line.truncate(text::boundary(line, COLUMNS)));
+    for line in &mut lines {
+        line.truncate(text::boundary(line, COLUMNS));
+    }
     lines
 }
 

@@ -91,42 +91,44 @@ impl Counts {
 pub const RECENT: usize = 60;
 
 /// As many cells as there are recent seconds, and the current one.
-const CELLS: u64 = 64;
+const CELLS: usize = 64;
 
 /// Counts of each of the last seconds.
 #[derive(Clone, Debug)]
 struct Recent {
-    cells: Box<[[u32; Kind::COUNT]; CELLS as usize]>,
+    cells: Box<[[u32; Kind::COUNT]; CELLS]>,
     /// The newest second that was counted in.
     newest: u64,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { cells: Box::new([[0; Kind::COUNT]; CELLS as usize]), newest: 0 }
+        Self { cells: Box::new([[0; Kind::COUNT]; CELLS]), newest: 0 }
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the remainder is below CELLS")]
-const fn cell(second: u64) -> usize {
-    (second % CELLS) as usize
+/// The same as a number of seconds.
+const SPAN: u64 = CELLS as u64;
+
+fn cell(second: u64) -> usize {
+    usize::try_from(second % SPAN).unwrap_or(0)
 }
 
 impl Recent {
     fn add(&mut self, second: u64, kind: Kind) {
         if second > self.newest {
-            let first = (self.newest + 1).max((second + 1).saturating_sub(CELLS));
+            let first = (self.newest + 1).max((second + 1).saturating_sub(SPAN));
             (first..=second).for_each(|second| self.cells[cell(second)] = [0; Kind::COUNT]);
             self.newest = second;
         }
-        if self.newest - second < CELLS {
+        if self.newest - second < SPAN {
             self.cells[cell(second)][kind as usize] += 1;
         }
     }
 
     fn at(&self, second: u64) -> &[u32; Kind::COUNT] {
         const NONE: [u32; Kind::COUNT] = [0; Kind::COUNT];
-        let known = second <= self.newest && self.newest - second < CELLS;
+        let known = second <= self.newest && self.newest - second < SPAN;
         if known { &self.cells[cell(second)] } else { &NONE }
     }
 }

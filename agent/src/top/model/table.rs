@@ -170,7 +170,9 @@ impl Table {
             }
             surplus -= 1;
             for (sum, stats) in evicted.iter_mut().zip(&row.stats.0) {
-                stats.iter().for_each(|stats| sum.add(stats.counts()));
+                if let Some(stats) = stats {
+                    sum.add(stats.counts());
+                }
             }
             false
         });

@@ -9,14 +9,15 @@ fn transaction(second: u64, qname: &str, status: &str, rcode: &str, vantage: &st
         rcode => format!(r#","rcode":"{rcode}","latency_ms":2.5"#),
     };
     format!(
-        r#"{{"schema":"dns.transaction/1","event_id":"{:032x}","ts":"{ts}","node":"n","vantage":"{vantage}","client_ip":"192.0.2.9","resolver":"192.0.2.53","qname":"{qname}","qtype":"A","zone":"example","status":"{status}"{outcome},"retries":0}}"#,
-        second
+        r#"{{"schema":"dns.transaction/1","event_id":"{second:032x}","ts":"{ts}","node":"n","vantage":"{vantage}","client_ip":"192.0.2.9","resolver":"192.0.2.53","qname":"{qname}","qtype":"A","zone":"example","status":"{status}"{outcome},"retries":0}}"#
     )
 }
 
 fn of(lines: &[String]) -> Model {
     let mut model = Model::default();
-    lines.iter().for_each(|line| model.line(Stream::Transactions, line.as_bytes()));
+    for line in lines {
+        model.line(Stream::Transactions, line.as_bytes());
+    }
     assert_eq!(model.unreadable(), 0);
     model
 }
