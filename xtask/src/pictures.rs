@@ -2,8 +2,8 @@
 
 mod svg;
 
-use crate::process::become_root;
-use crate::{build, say, setup};
+use crate::process::{become_root, cargo};
+use crate::{say, setup};
 use anyhow::{Context as _, Result};
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::lab::{Host, Lab};
@@ -25,7 +25,8 @@ const LARGE: (u16, u16) = (200, 50);
 /// Takes the pictures, and writes them to `docs/top` and into `docs/top.md`.
 pub fn main() -> Result<()> {
     setup::main(setup::Args { test: true })?;
-    let binary = build::release()?;
+    shell::pass_through(cargo().args(["build", "--package", "dnscribe"]))?;
+    let binary = environment::target().join("debug/dnscribe");
     become_root("capturing")?;
     say::progress("pictures: some minutes of traffic in a lab");
     // What else asks on this host is nobody's business.
@@ -36,10 +37,11 @@ pub fn main() -> Result<()> {
     let small = Terminal::start(SMALL, &script)?;
     let large = Terminal::start(LARGE, &script)?;
     thread::sleep(BEFORE);
+    let dead = lab.blackhole_addr().to_string();
     let shots: [(&str, &Terminal, &[&str]); 6] = [
         ("resolvers", &small, &[]),
         ("large", &large, &["t", "t"]),
-        ("failing", &small, &["Down", "Down", "Enter"]),
+        ("failing", &small, &["/", &dead, "Enter", "Enter"]),
         ("asking", &small, &["Enter"]),
         ("processes", &small, &["4"]),
         ("loss", &small, &["7"]),
@@ -98,11 +100,11 @@ impl Cgroup {
         let own = mount.join(format!("dnscribe-pictures-{}", std::process::id()));
         fs::create_dir(&own).with_context(|| own.display().to_string())?;
         let cgroup = Self(own, mount.join(before));
-        cgroup.join(&cgroup.0)?;
+        Self::join(&cgroup.0)?;
         Ok(cgroup)
     }
 
-    fn join(&self, folder: &Path) -> Result<()> {
+    fn join(folder: &Path) -> Result<()> {
         let path = folder.join("cgroup.procs");
         fs::write(&path, std::process::id().to_string())
             .with_context(|| format!("cannot enter {}", path.display()))
@@ -112,7 +114,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // What is left behind is empty and harmless.
-        let _ = self.join(&self.1);
+        let _ = Self::join(&self.1);
         let _ = fs::remove_dir(&self.0);
     }
 }

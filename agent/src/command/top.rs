@@ -61,7 +61,8 @@ impl View<'_> {
     /// The pipeline of `run` with the view as its only sink.
     fn live(self, sources: Sources, config: Config) -> Result<(), Exit> {
         let run = Run::open(self.start(sources, config)?)?;
-        let source = run.describe().to_owned();
+        // The first clause names the hook; all of it stands in the log.
+        let source = run.describe().split(',').next().unwrap_or_default().to_owned();
         self.shared.go_by_the_clock();
         // From here on nothing is to be told before the screen opens.
         let screen = self.open(&source, Span::Recent)?;

@@ -22,7 +22,6 @@ struct Style {
     paper: Option<usize>,
     bold: bool,
     dim: bool,
-    underlined: bool,
     inverted: bool,
 }
 
@@ -35,10 +34,8 @@ impl Style {
                 0 => *self = Self::default(),
                 1 => self.bold = true,
                 2 => self.dim = true,
-                4 => self.underlined = true,
                 7 => self.inverted = true,
                 22 => (self.bold, self.dim) = (false, false),
-                24 => self.underlined = false,
                 27 => self.inverted = false,
                 30..=37 => self.ink = Some(number - 30),
                 90..=97 => self.ink = Some(number - 82),
@@ -105,11 +102,9 @@ fn run(svg: &mut String, style: Style, text: &str, (column, row): (usize, usize)
         return;
     }
     let mut more = String::new();
-    for (is_set, attribute) in [
-        (style.bold, " font-weight=\"bold\""),
-        (style.dim, " opacity=\"0.6\""),
-        (style.underlined, " text-decoration=\"underline\""),
-    ] {
+    for (is_set, attribute) in
+        [(style.bold, " font-weight=\"bold\""), (style.dim, " opacity=\"0.6\"")]
+    {
         more.push_str(if is_set { attribute } else { "" });
     }
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");

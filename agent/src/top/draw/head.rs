@@ -144,9 +144,8 @@ fn place(scene: &Scene<'_>, width: usize) -> Line<'static> {
         Vantage::All => "both sides",
     };
     let mut right = vec![vantage.to_owned()];
-    if view.drills().next().is_some() {
-        right.push("as far as remembered".to_owned());
-    } else {
+    // Facts are of all the time that is remembered.
+    if view.drills().next().is_none() {
         let time = match view.span {
             Time::Recent => "last 60 s (q/s: 10 s)",
             Time::Whole => "since the start",
