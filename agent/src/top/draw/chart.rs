@@ -1,5 +1,6 @@
 //! Curves of signs: a line in a list, and the chart above it.
 
+use super::look::CURVE;
 use super::{Look, Scene, span};
 use crate::top::column::Tone;
 use crate::top::model::{self, RECENT};
@@ -24,11 +25,16 @@ pub fn sparkline(look: Look, values: &[u32], columns: usize) -> String {
 
 /// The sign of a value in one of `rows` rows, counted from below. Whatever is not nothing is seen.
 fn sign(look: Look, value: u32, greatest: u32, rows: u32, row: u32) -> char {
-    let heights = look.heights();
-    let whole = u64::try_from(heights.len()).map_or(1, |count| count - 1);
+    let step = step(look, value, greatest, rows, row);
+    look.heights().get(step).copied().unwrap_or(' ')
+}
+
+/// How far a value reaches into a row, in steps of [`Look::heights`].
+fn step(look: Look, value: u32, greatest: u32, rows: u32, row: u32) -> usize {
+    let whole = u64::try_from(look.heights().len()).map_or(1, |count| count - 1);
     let steps = (u64::from(value) * u64::from(rows) * whole).div_ceil(u64::from(greatest.max(1)));
     let left = steps.saturating_sub(u64::from(row) * whole).min(whole);
-    usize::try_from(left).ok().and_then(|place| heights.get(place)).copied().unwrap_or(' ')
+    usize::try_from(left).unwrap_or(0)
 }
 
 /// The chart of all queries, with those that failed in the colour of failures.
@@ -38,7 +44,9 @@ pub(super) fn lines(scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
     let per = (width.saturating_sub(SCALE) / RECENT).max(1);
     let greatest = figures.history.iter().copied().max().unwrap_or(0);
     let what = match scene.view.span {
-        model::Span::Recent => "queries per second, last 60 s; failures at the foot",
+        model::Span::Recent => {
+            "queries per second, last 60 s; at the foot what failed, NXDOMAIN aside"
+        }
         model::Span::Whole => "queries over all of the time",
     };
     let mut lines = vec![Line::from(vec![
@@ -61,17 +69,26 @@ pub(super) fn lines(scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// One value's part of a row. A cell has one colour: that of failures where these reach into it.
+/// One value's part of a row. Where a whole cell fails in part, failures stand on the paper of the
+/// others; a cell that is not whole can have one colour only, that of the greater part.
 fn cell(
     look: Look,
     (all, failed, greatest): (u32, u32, u32),
     (rows, row): (u32, u32),
     per: usize,
 ) -> Span<'static> {
-    let failing = sign(look, failed, greatest, rows, row);
-    let sign = sign(look, all, greatest, rows, row);
-    let text: String = std::iter::repeat_n(sign, per).collect();
-    if failing == ' ' { Span::styled(text, look.curve()) } else { span(look, Tone::Bad, text) }
+    let total = step(look, all, greatest, rows, row);
+    let failing = step(look, failed, greatest, rows, row);
+    let is_whole = total + 1 == look.heights().len();
+    let (height, style) = match failing {
+        _ if is_whole && look.colour && failing > 0 && failing < total => {
+            (failing, look.tone(Tone::Bad).bg(CURVE))
+        }
+        _ if failing * 2 >= total && failing > 0 => (total, look.tone(Tone::Bad)),
+        _ => (total, look.curve()),
+    };
+    let sign = look.heights().get(height).copied().unwrap_or(' ');
+    Span::styled(std::iter::repeat_n(sign, per).collect::<String>(), style)
 }
 
 #[cfg(test)]

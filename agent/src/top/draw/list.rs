@@ -124,8 +124,13 @@ impl Table<'_> {
         let first = first.min(entries.len().saturating_sub(rows));
         for (place, entry) in entries.iter().enumerate().skip(first).take(rows) {
             let line = self.line(&columns, entry);
-            let is_chosen = chosen == Some(place);
-            lines.push(if is_chosen { line.style(self.scene.look.inverted()) } else { line });
+            if chosen == Some(place) {
+                // In one piece: colours turned round would be read as something else.
+                let text: String = line.spans.iter().map(|span| &*span.content).collect();
+                lines.push(Line::styled(text, self.scene.look.inverted()));
+            } else {
+                lines.push(line);
+            }
         }
         lines
     }

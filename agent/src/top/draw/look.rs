@@ -3,6 +3,9 @@
 use crate::top::column::Tone;
 use ratatui::style::{Color, Modifier, Style};
 
+/// The colour of curves.
+pub(super) const CURVE: Color = Color::Green;
+
 /// What the terminal can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
@@ -57,7 +60,7 @@ impl Look {
     /// Curves.
     #[must_use]
     pub fn curve(self) -> Style {
-        if self.colour { Style::new().fg(Color::Green) } else { Style::new() }
+        if self.colour { Style::new().fg(CURVE) } else { Style::new() }
     }
 
     /// What stands for something left out.
