@@ -1,68 +1,15 @@
 //! What the reader of the view wants to see, and how keys change it.
 
+mod tab;
+#[cfg(test)]
+mod tests;
+
+pub use tab::Tab;
+
 use super::column::{Column, columns};
 use super::list::{By, Entry, Listing, Query, Sort};
 use super::model::{Group, Model, Part, Span, Vantage};
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
-
-/// A page of the view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tab {
-    /// Who was asked.
-    Resolvers,
-    /// Registrable domains.
-    Zones,
-    /// Names.
-    Names,
-    /// Who asked.
-    Processes,
-    /// How it ended.
-    Rcodes,
-    /// What is wrong.
-    Alerts,
-    /// What was not seen, and where it went.
-    Loss,
-}
-
-impl Tab {
-    /// Every tab, in the order of their keys.
-    pub const ALL: [Self; 7] = [
-        Self::Resolvers,
-        Self::Zones,
-        Self::Names,
-        Self::Processes,
-        Self::Rcodes,
-        Self::Alerts,
-        Self::Loss,
-    ];
-
-    /// Its title.
-    #[must_use]
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::Resolvers => "Resolvers",
-            Self::Zones => "Zones",
-            Self::Names => "Names",
-            Self::Processes => "Processes",
-            Self::Rcodes => "Rcodes",
-            Self::Alerts => "Alerts",
-            Self::Loss => "Loss",
-        }
-    }
-
-    /// What it groups by; alerts and loss are no groups.
-    #[must_use]
-    pub const fn group(self) -> Option<Group> {
-        match self {
-            Self::Resolvers => Some(Group::Resolver),
-            Self::Zones => Some(Group::Zone),
-            Self::Names => Some(Group::Name),
-            Self::Processes => Some(Group::Process),
-            Self::Rcodes => Some(Group::Outcome),
-            Self::Alerts | Self::Loss => None,
-        }
-    }
-}
 
 /// What one has drilled into.
 #[derive(Clone, Debug, PartialEq)]
@@ -414,6 +361,3 @@ fn after<T: Copy + PartialEq>(all: &[T], current: T) -> T {
     let place = all.iter().position(|one| *one == current).map_or(0, |place| place + 1);
     all.get(place).or(all.first()).copied().unwrap_or(current)
 }
-
-#[cfg(test)]
-mod tests;

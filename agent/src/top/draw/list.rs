@@ -125,14 +125,24 @@ impl Table<'_> {
         for (place, entry) in entries.iter().enumerate().skip(first).take(rows) {
             let line = self.line(&columns, entry);
             if chosen == Some(place) {
-                // In one piece: colours turned round would be read as something else.
-                let text: String = line.spans.iter().map(|span| &*span.content).collect();
-                lines.push(Line::styled(text, self.scene.look.inverted()));
+                lines.push(self.chosen(line));
             } else {
                 lines.push(line);
             }
         }
         lines
+    }
+
+    /// The line as the chosen one. Colours turned round would be read as something else, and are left
+    /// out; a curve stays as it is.
+    fn chosen(&self, line: Line<'static>) -> Line<'static> {
+        let look = self.scene.look;
+        let is_curve = |span: &Span<'_>| look.colour && span.style == look.curve();
+        let spans = line
+            .spans
+            .into_iter()
+            .map(|span| if is_curve(&span) { span } else { span.style(look.inverted()) });
+        Line::from(spans.collect::<Vec<_>>())
     }
 
     /// The columns with their widths: what is left over goes to names, then to curves.

