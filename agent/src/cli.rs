@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod kafka;
+mod top;
 
 pub use kafka::{InitArgs, KafkaCommand};
+pub use top::{Speed, TopArgs};
 
 use crate::capture::ports::PortSet;
 use crate::config::layer::{CaptureLayer, KafkaLayer, Layer, LogLayer, MetricsLayer, PairingLayer};
@@ -27,6 +29,7 @@ Examples:
   dnscribe run                                      Show this host's DNS transactions
   dnscribe run --brokers kafka-1:9092               Stream them to Kafka
   dnscribe replay traffic.pcapng.gz -o json | jq .  Read a capture file
+  dnscribe top                                      Watch it on a live screen
   dnscribe check                                    Ask whether `run` would work here
 
 Exit codes: 0 success, 1 failed while running, 2 bad usage, configuration or input file,
@@ -45,6 +48,8 @@ pub enum Command {
     Run(RunArgs),
     /// Send capture files through the same pipeline, in capture time
     Replay(ReplayArgs),
+    /// Show DNS on a live screen: resolvers, zones, names, processes, alerts, losses
+    Top(TopArgs),
     /// Validate the configuration and ask whether `run` would work on this host
     Check(CheckArgs),
     /// Work with the ledger

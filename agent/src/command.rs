@@ -2,6 +2,7 @@
 
 mod check;
 mod kafka;
+mod pace;
 mod replay;
 mod resolvers;
 mod run;
@@ -9,6 +10,7 @@ mod schema;
 mod session;
 mod signals;
 mod summary;
+mod top;
 mod verify;
 
 use crate::cli::{Cli, Command, KafkaCommand, LedgerCommand};
@@ -19,6 +21,7 @@ pub fn execute(cli: &Cli) -> Result<(), Exit> {
     match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Replay(args) => replay::replay(args),
+        Command::Top(args) => top::top(args),
         Command::Check(args) => check::check(args),
         Command::Ledger(LedgerCommand::Verify(args)) => verify::verify(args),
         Command::Kafka(KafkaCommand::Init(args)) => kafka::init(args),

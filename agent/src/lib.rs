@@ -28,5 +28,6 @@ pub mod record;
 mod runbooks;
 pub mod sink;
 pub mod time;
+pub mod top;
 pub mod unpack;
 pub mod window;

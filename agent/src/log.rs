@@ -4,15 +4,49 @@
 
 use crate::config::LogConfig;
 use crate::config::value::{LogFormat, LogLevel};
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Lines that a [`Ring`] keeps.
+const RING_LINES: usize = 100;
 
 /// Starts logging. `DNSCRIBE_LOG` wins over the configured level with filters by module, such as
 /// `info,dnscribe::sink=debug`.
 ///
 /// Does nothing the second time.
 pub fn start(config: LogConfig) {
-    let filter = std::env::var("DNSCRIBE_LOG")
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter(config.level))
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    // An error means that there is a subscriber already.
+    let _ = match config.format {
+        LogFormat::Text => lines.with_target(false).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+}
+
+/// Starts logging into memory, for a program that draws on the terminal where stderr would be seen.
+#[must_use]
+pub fn start_in_memory(config: LogConfig) -> Ring {
+    let ring = Ring::default();
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter(config.level))
+        .with_writer(ring.clone())
+        .with_ansi(false)
+        .with_target(false)
+        .without_time();
+    // An error means that there is a subscriber already.
+    let _ = lines.try_init();
+    ring
+}
+
+fn filter(level: LogLevel) -> EnvFilter {
+    std::env::var("DNSCRIBE_LOG")
         .ok()
         .filter(|text| !text.is_empty())
         .and_then(|text| match EnvFilter::try_new(&text) {
@@ -22,16 +56,53 @@ pub fn start(config: LogConfig) {
                 None
             }
         })
-        .unwrap_or_else(|| EnvFilter::new(directives(config.level)));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-    // An error means that there is a subscriber already.
-    let _ = match config.format {
-        LogFormat::Text => lines.with_target(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
-    };
+        .unwrap_or_else(|| EnvFilter::new(directives(level)))
+}
+
+/// The last log lines.
+#[derive(Clone, Debug, Default)]
+pub struct Ring(Arc<Mutex<VecDeque<(Instant, String)>>>);
+
+impl Ring {
+    fn kept(&self) -> MutexGuard<'_, VecDeque<(Instant, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lines, the newest last, and whether that one is younger than `news`.
+    #[must_use]
+    pub fn lines(&self, news: Duration) -> (Vec<String>, bool) {
+        let kept = self.kept();
+        let is_new = kept.back().is_some_and(|(came, _)| came.elapsed() < news);
+        (kept.iter().map(|(_, line)| line.clone()).collect(), is_new)
+    }
+}
+
+/// Takes whole events, as the subscriber writes them.
+impl io::Write for Ring {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(octets);
+        let mut kept = self.kept();
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            if kept.len() == RING_LINES {
+                kept.pop_front();
+            }
+            let line = line.trim().chars().map(|one| if one.is_control() { ' ' } else { one });
+            kept.push_back((Instant::now(), line.collect()));
+        }
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Ring {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
 }
 
 /// Our own lines as wished; those of libraries when they matter.
@@ -47,6 +118,18 @@ fn directives(level: LogLevel) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn a_ring_keeps_the_last_lines() {
+        let mut ring = Ring::default();
+        for number in 0..RING_LINES + 5 {
+            writeln!(ring, " INFO line {number}\u{1b}").unwrap();
+        }
+        let (lines, is_new) = ring.lines(Duration::from_secs(3600));
+        assert!(is_new && lines.len() == RING_LINES);
+        assert_eq!(lines[0], "INFO line 5 ");
+    }
 
     #[test]
     fn filters_are_understood() {

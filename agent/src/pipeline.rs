@@ -48,6 +48,7 @@ pub struct Pipeline {
     last_packet: Timestamp,
     next_expiry: Timestamp,
     next_ledger: Timestamp,
+    ledger_every: Duration,
 }
 
 impl Pipeline {
@@ -70,6 +71,7 @@ impl Pipeline {
             last_packet: epoch,
             next_expiry: epoch.plus(EXPIRE_EVERY),
             next_ledger: epoch.plus(LEDGER_EVERY),
+            ledger_every: LEDGER_EVERY,
         }
     }
 
@@ -77,6 +79,14 @@ impl Pipeline {
     #[must_use]
     pub fn with_connections(mut self, connections: Option<Connections>) -> Self {
         self.connections = connections;
+        self
+    }
+
+    /// The same with another time between two ledger records.
+    #[must_use]
+    pub fn with_ledger_every(mut self, every: Duration) -> Self {
+        self.ledger_every = every;
+        self.next_ledger = self.output.epoch().plus(every);
         self
     }
 
@@ -127,7 +137,7 @@ impl Pipeline {
 
     /// Writes a ledger record.
     pub fn write_ledger(&mut self, taken: Taken, now: Timestamp, last: bool) -> Counters {
-        self.next_ledger = now.plus(LEDGER_EVERY);
+        self.next_ledger = now.plus(self.ledger_every);
         let counters = self.counters(taken);
         self.output.ledger(&counters, now, last);
         counters

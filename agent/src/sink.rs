@@ -11,6 +11,7 @@ mod format;
 mod http;
 pub mod kafka;
 pub mod null;
+mod observer;
 mod open;
 pub mod spec;
 pub mod spool;
@@ -23,6 +24,7 @@ pub(crate) use tally::drop_reasons;
 
 pub use alertmanager::{AlertmanagerConfig, Authorization, probe as probe_alertmanager};
 pub use format::{Format, Login, Password, RegistryConfig};
+pub use observer::observer;
 pub use open::{OpenWith, SinkError, open, probe_file, same_place};
 pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet, TopicCreation};
 

@@ -17,5 +17,6 @@ pub mod prometheus;
 pub mod registry;
 pub mod scripted;
 pub mod shell;
+pub mod tmux;
 pub mod wire;
 pub mod worker;

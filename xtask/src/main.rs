@@ -11,6 +11,7 @@ mod interrupt;
 mod kafka;
 mod lab;
 mod lint;
+mod pictures;
 mod process;
 mod run;
 mod say;
@@ -56,6 +57,8 @@ enum Command {
     Kafka(kafka::Args),
     /// Feed mutated octets to everything that reads octets of others
     Fuzz(fuzz::Args),
+    /// Take the pictures of `dnscribe top` for its documentation
+    Pictures,
     /// Rewrite the goldens from what the code gives now
     Bless,
     /// Everything that continuous integration runs
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Kafka(args) => kafka::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),
+        Command::Pictures => pictures::main(),
         Command::Bless => bless::main(),
         Command::Ci => ci::main(),
     };

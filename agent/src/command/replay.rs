@@ -1,5 +1,6 @@
 //! `dnscribe replay`: capture files through the same pipeline, in capture time.
 
+use super::pace::Pace;
 use super::session::{Blueprint, Endpoint, Start, Verdict, Watch, close};
 use super::signals::Signals;
 use crate::capture::Packet;
@@ -12,6 +13,7 @@ use crate::pipeline::{Pipeline, Taken};
 use crate::sink::Sink;
 use crate::time::Timestamp;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Packets between two looks at signals, sinks and metrics requests.
@@ -22,7 +24,12 @@ const BARRIER: Duration = Duration::from_secs(600);
 
 /// Replays the files in the order given.
 pub(super) fn replay(args: &ReplayArgs) -> Result<(), Exit> {
-    let Start { config, signals, endpoint, sinks, .. } = Start::new(args.sources())?;
+    files(&args.files, Start::new(args.sources())?, None)
+}
+
+/// Replays files as fast as it can be, or at a pace.
+pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Result<(), Exit> {
+    let Start { config, signals, endpoint, sinks, summary, .. } = start;
     let mut reader =
         Replay::new(config.capture.ports.clone()).with_encrypted(config.capture.encrypted.clone());
     let mut session = Session {
@@ -33,9 +40,11 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Exit> {
         signals,
         endpoint,
         since_look: 0,
+        pace,
+        summary,
     };
     let mut failure = None;
-    for file in &args.files {
+    for file in files {
         match reader.file(file, &mut |packet, passed| session.packet(packet, passed)) {
             Ok(summary) => {
                 if let Some(warning) = summary.warning {
@@ -69,6 +78,8 @@ struct Session<'a> {
     signals: Signals,
     endpoint: Endpoint,
     since_look: u32,
+    pace: Option<Pace>,
+    summary: bool,
 }
 
 impl Session<'_> {
@@ -78,6 +89,12 @@ impl Session<'_> {
             self.pipeline = self.begin(source.first_packet());
         }
         let Some(pipeline) = &mut self.pipeline else { return ControlFlow::Break(()) };
+        if let Some(pace) = &mut self.pace {
+            pace.wait(packet.ts, &self.signals, || pipeline.flush_batches());
+            if self.signals.stop() {
+                return ControlFlow::Break(());
+            }
+        }
         pipeline.observe(packet);
         if pipeline.ledger_due(packet.ts) {
             // The same file must give the same ledger: nothing may be on its way.
@@ -118,6 +135,6 @@ impl Session<'_> {
         pipeline.outbox().flush(limit);
         // Whoever asks for the end meanwhile gets it soon.
         let limit = if self.signals.stop() { self.config.drain_timeout } else { BARRIER };
-        close(pipeline, taken, now, limit, &mut self.watch)
+        close(pipeline, taken, now, limit, &mut self.watch, self.summary)
     }
 }

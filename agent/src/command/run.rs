@@ -8,7 +8,7 @@ use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
 use crate::exit::Exit;
 use crate::metrics::Phase;
-use crate::pipeline::{Changes, Pipeline};
+use crate::pipeline::{Changes, LEDGER_EVERY, Pipeline};
 use crate::time::Timestamp;
 use std::time::{Duration, Instant};
 
@@ -23,28 +23,11 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// Captures until a signal, the duration's end, or the last sink's.
 pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
-    let Start { sources, config, signals, endpoint, sinks } = Start::new(args.sources())?;
-    let epoch = Timestamp::now();
-    let live = Live::open(&live_options(&config.capture))?;
-    tracing::info!("{}", live.describe());
-    let enricher = Some(Enricher::new(cgroup2_mount().as_deref()));
-    let pipeline =
-        Blueprint { config: &config, epoch, enricher, wait_for_sinks: None }.build(sinks);
-    endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
-    let run = Run {
-        end: config.duration.map(|duration| Instant::now() + duration),
-        config,
-        sources,
-        live,
-        pipeline,
-        watch: Watch::default(),
-        signals,
-        endpoint,
-    };
-    run.until_the_end()
+    Run::open(Start::new(args.sources())?)?.until_the_end()
 }
 
-struct Run {
+/// A live capture with its pipeline.
+pub(super) struct Run {
     config: Config,
     sources: Sources,
     live: Live,
@@ -53,10 +36,33 @@ struct Run {
     signals: Signals,
     endpoint: Endpoint,
     end: Option<Instant>,
+    summary: bool,
 }
 
 impl Run {
-    fn until_the_end(mut self) -> Result<(), Exit> {
+    /// Attaches, or says why this host cannot capture.
+    pub(super) fn open(start: Start) -> Result<Self, Exit> {
+        let Start { sources, config, signals, endpoint, sinks, ledger_every, summary } = start;
+        let epoch = Timestamp::now();
+        let live = Live::open(&live_options(&config.capture))?;
+        tracing::info!("{}", live.describe());
+        let enricher = Some(Enricher::new(cgroup2_mount().as_deref()));
+        let pipeline = Blueprint { config: &config, epoch, enricher, wait_for_sinks: None }
+            .build(sinks)
+            .with_ledger_every(ledger_every.unwrap_or(LEDGER_EVERY));
+        endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
+        let end = config.duration.map(|duration| Instant::now() + duration);
+        let watch = Watch::default();
+        Ok(Self { config, sources, live, pipeline, watch, signals, endpoint, end, summary })
+    }
+
+    /// What is watched, in words.
+    pub(super) fn describe(&self) -> &str {
+        self.live.describe()
+    }
+
+    /// Captures until a signal, the duration's end, or the last sink's.
+    pub(super) fn until_the_end(mut self) -> Result<(), Exit> {
         let started = Instant::now();
         let mut silent = true;
         while !self.over() {
@@ -107,7 +113,7 @@ impl Run {
 
     /// Detaches, drains the ring, writes what waits, flushes the sinks and says the balance.
     fn stop(self) -> Result<(), Exit> {
-        let Self { mut live, mut pipeline, mut watch, endpoint, config, .. } = self;
+        let Self { mut live, mut pipeline, mut watch, endpoint, config, summary, .. } = self;
         let limit = config.drain_timeout;
         let end = Instant::now() + limit;
         // A ring so full that the time does not suffice must leave some for the sinks, and for the
@@ -121,7 +127,7 @@ impl Run {
         let now = Timestamp::now();
         pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());
-        close(pipeline, live.counters(), now, left, &mut watch)
+        close(pipeline, live.counters(), now, left, &mut watch, summary)
     }
 
     /// Has files reopened and adopts what can be changed while running; a configuration that is

@@ -33,6 +33,10 @@ pub(super) struct Start {
     pub(super) signals: Signals,
     pub(super) endpoint: Endpoint,
     pub(super) sinks: Vec<Box<dyn Sink>>,
+    /// Time between two ledger records of a live capture, where it is not the usual one.
+    pub(super) ledger_every: Option<Duration>,
+    /// Whether the balance is told on stderr at the end.
+    pub(super) summary: bool,
 }
 
 impl Start {
@@ -43,7 +47,8 @@ impl Start {
         let signals = Signals::listen()?;
         let endpoint = Endpoint::start(&config)?;
         let sinks = sink::open(&config.sinks, &config.open_with())?;
-        Ok(Self { sources, config, signals, endpoint, sinks })
+        let (ledger_every, summary) = (None, true);
+        Ok(Self { sources, config, signals, endpoint, sinks, ledger_every, summary })
     }
 }
 
@@ -107,6 +112,11 @@ struct Serving {
 }
 
 impl Endpoint {
+    /// Nothing is served.
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+
     pub(super) fn start(config: &Config) -> Result<Self, Exit> {
         let Some(listen) = config.metrics_listen else { return Ok(Self(None)) };
         let (server, requests) = Server::start(listen)?;
@@ -205,13 +215,14 @@ impl Watch {
 }
 
 /// Ends a pipeline: everything delivered or counted as dropped, the final ledger record written,
-/// the summary on stderr.
+/// the summary on stderr where it is wanted.
 pub(super) fn close(
     mut pipeline: Pipeline,
     taken: Taken,
     now: Timestamp,
     limit: Duration,
     watch: &mut Watch,
+    summary: bool,
 ) -> Result<(), Exit> {
     let end = Instant::now() + limit;
     let left = || end.saturating_duration_since(Instant::now());
@@ -221,16 +232,14 @@ pub(super) fn close(
     pipeline.outbox().flush(left());
     pipeline.outbox().close();
     let counters = pipeline.counters(taken);
-    match watch.look(pipeline.outbox()) {
-        Verdict::GoOn => {}
-        // Whoever closed the pipe does not want the summary either.
-        Verdict::Quiet => return Ok(()),
-        Verdict::NoneLeft => {
-            eprint!("{}", balance(&counters));
-            return Err(Exit::failed("no sink is left that takes records"));
-        }
+    let verdict = watch.look(pipeline.outbox());
+    // Whoever closed the pipe does not want the summary either.
+    if summary && verdict != Verdict::Quiet {
+        eprint!("{}", balance(&counters));
     }
-    eprint!("{}", balance(&counters));
+    if verdict == Verdict::NoneLeft {
+        return Err(Exit::failed("no sink is left that takes records"));
+    }
     Ok(())
 }
 

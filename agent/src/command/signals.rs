@@ -30,6 +30,14 @@ impl Signals {
         Ok(signals)
     }
 
+    /// Has SIGHUP stop, too, for a program whose terminal is all that it is for.
+    pub(super) fn stop_at_hangup(&self) -> Result<(), Exit> {
+        let registered = signal_hook::flag::register(SIGHUP, Arc::clone(&self.stop));
+        registered
+            .map(|_| ())
+            .map_err(|error| Exit::failed(format!("cannot listen for signals: {error}")))
+    }
+
     /// Whether it is time to stop.
     pub(super) fn stop(&self) -> bool {
         self.stop.load(Ordering::Relaxed)

@@ -18,4 +18,5 @@ mod processes;
 mod prometheus;
 mod reopening;
 mod support;
+mod top;
 mod transfers;

@@ -41,7 +41,7 @@ pub const BUILD: &[Need] = &[
     need(|| library("libzstd"), "libzstd-dev", "libzstd-devel", "zstd"),
 ];
 
-/// What the tests need: DNS programs for the lab, Java with Maven for Kafka and the registry, Python
+/// What the tests need: DNS programs for the lab, a terminal for `dnscribe top`, Java with Maven for Kafka and the registry, Python
 /// for a client of theirs, and a Kafka client that is neither theirs nor ours.
 pub const TEST: &[Need] = &[
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
@@ -55,6 +55,7 @@ pub const TEST: &[Need] = &[
     need(|| has("java"), "default-jre-headless", "java-21-openjdk-headless", "jre-openjdk"),
     need(|| has("mvn"), "maven", "maven", "maven"),
     need(|| has("kcat"), "kcat", "kcat", "kcat"),
+    need(|| has("tmux"), "tmux", "tmux", "tmux"),
     need(|| has("setpriv"), "util-linux", "util-linux", "util-linux"),
     need(venv, "python3-venv", "python3", "python"),
 ];

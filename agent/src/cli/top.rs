@@ -1,0 +1,174 @@
+//! `dnscribe top`.
+
+use super::{CaptureArgs, CommonArgs};
+use crate::capture::ports::PortSet;
+use crate::config::layer::Layer;
+use crate::config::value::{Listen, PositiveSpan};
+use crate::config::{Purpose, Sources};
+use crate::sink::{SinkSpec, Stream};
+use crate::top::Vantage;
+use clap::Args;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How long `--once` looks at live traffic unless told otherwise.
+const ONCE: Duration = Duration::from_secs(10);
+
+/// `dnscribe top`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(after_help = "\
+Examples:
+  dnscribe top                                   Look at this host's DNS
+  dnscribe top traffic.pcapng.zst                Explore a capture file
+  dnscribe top traffic.pcap --speed 10x          Watch it, ten times as fast as it was
+  dnscribe top --records /var/log/dns.ndjson     Look at what another dnscribe writes
+  kcat -b kafka-1 -t dns.normalized | dnscribe top --records -
+  dnscribe top --once --duration 30s             One picture as plain text, for scripts
+
+Keys: ? explains them. Nothing is delivered: the sinks of the configuration stay closed, and no
+metrics are served. NO_COLOR turns colours off.")]
+pub struct TopArgs {
+    /// Capture files: pcap or pcapng, plain, .gz or .zst; - is stdin [default: live capture]
+    #[arg(value_name = "FILE", conflicts_with = "records")]
+    pub files: Vec<PathBuf>,
+
+    /// Show the records in this file of NDJSON, and what is added to it; - is stdin
+    #[arg(long, value_name = "FILE")]
+    pub records: Option<PathBuf>,
+
+    /// Replay files at this speed: 1x, 10x, max [default: max]
+    #[arg(long, value_name = "SPEED", requires = "files")]
+    pub speed: Option<Speed>,
+
+    /// Print one picture as plain text and end
+    #[arg(long)]
+    pub once: bool,
+
+    /// End after this time, such as 30s [default: when told to; with --once: 10s]
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["files", "records"])]
+    pub duration: Option<PositiveSpan>,
+
+    /// Show this side: once (each query once), client, server, passive, all [default: once]
+    #[arg(long, value_name = "SIDE")]
+    pub vantage: Option<Vantage>,
+
+    /// Draw with ASCII only [default: where the locale is not UTF-8]
+    #[arg(long)]
+    pub ascii: bool,
+
+    /// Read the configuration from this YAML file
+    #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
+    pub capture: CaptureArgs,
+
+    /// Look for DNS on these ports [default: 53]
+    #[arg(long, value_name = "LIST")]
+    pub port: Option<PortSet>,
+
+    /// Let a query wait this long for its response [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub query_timeout: Option<PositiveSpan>,
+
+    /// Log more, to the page of losses; twice for every step
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl TopArgs {
+    /// What the configuration is made from: that of `run` or `replay`, with the view as the only
+    /// sink.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let common = CommonArgs {
+            config: self.config.clone(),
+            stream: Some(self.streams()),
+            // Stands for the view: what is wanted of the pipeline is decided by sinks.
+            sink: vec![SinkSpec::Null],
+            port: self.port.clone(),
+            metrics_listen: Some(Listen(None)),
+            query_timeout: self.query_timeout,
+            verbose: self.verbose,
+            ..CommonArgs::default()
+        };
+        let mut layer: Layer = common.layer();
+        self.capture.add_to(&mut layer);
+        layer.duration = self.duration.or(self.once.then_some(PositiveSpan(ONCE)));
+        let purpose = if self.files.is_empty() { Purpose::Live } else { Purpose::Replay };
+        common.sources(purpose, layer)
+    }
+
+    /// What the view shows.
+    #[must_use]
+    pub fn streams(&self) -> crate::sink::StreamSet {
+        [Stream::Transactions, Stream::Alerts, Stream::Ledger].into_iter().collect()
+    }
+}
+
+/// How fast capture files pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// As fast as they can be read.
+    Max,
+    /// So many times as fast as they were captured.
+    Times(f64),
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        let number = text.strip_suffix('x').unwrap_or(text).parse().ok();
+        let times = number.filter(|times: &f64| (1e-3..=1e6).contains(times));
+        times
+            .map(Self::Times)
+            .ok_or_else(|| "give a number of times, such as 1x or 10x, or max".into())
+    }
+}
+
+impl FromStr for Vantage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|vantage| vantage.name() == text);
+        found.ok_or_else(|| "choose from once, client, server, passive, all".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn speeds_are_numbers_of_times() {
+        assert_eq!("max".parse(), Ok(Speed::Max));
+        assert_eq!("10x".parse(), Ok(Speed::Times(10.0)));
+        assert_eq!("0.5".parse(), Ok(Speed::Times(0.5)));
+        for bad in ["", "x", "0x", "-1x", "NaN", "fast", "1e9x"] {
+            assert!(bad.parse::<Speed>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_for_run_delivers_nothing_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("dnscribe.yaml");
+        let text = "version: 1\nsinks: [kafka, \"file:/var/log/dns.ndjson\"]\nkafka:\n  \
+                    brokers: [\"kafka-1:9092\"]\n  streams: [messages]\nmetrics:\n  listen: 0.0.0.0:9353\n";
+        std::fs::write(&file, text).unwrap();
+        let args = TopArgs { config: Some(file), ..TopArgs::default() };
+        let mut sources = args.sources();
+        sources.environment.clear();
+        let config = Config::load(&sources).unwrap();
+        assert_eq!((config.sinks, config.metrics_listen), (vec![SinkSpec::Null], None));
+        assert_eq!(config.streams.of(&SinkSpec::Null), args.streams());
+        assert!(config.duration.is_none());
+    }
+}

@@ -1,0 +1,201 @@
+//! `dnscribe top`: a live view of records, wherever they come from.
+
+use super::pace::Pace;
+use super::replay;
+use super::run::Run;
+use super::session::{Endpoint, Start};
+use super::signals::Signals;
+use super::summary::print;
+use crate::cli::{Speed, TopArgs};
+use crate::config::{Config, Sources};
+use crate::exit::Exit;
+use crate::log::{self, Ring};
+use crate::sink::{self, Sink};
+use crate::top::{self, Look, SINK, Shared, Span, WIDTH, Wishes};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// A view shows losses sooner than a ledger of `run` must be written.
+const LEDGER_EVERY: Duration = Duration::from_secs(1);
+
+/// Before looking again whether it is time to end.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Shows live traffic, capture files or records, until told to stop.
+pub(super) fn top(args: &TopArgs) -> Result<(), Exit> {
+    if let Some(obstacle) = top::obstacle().filter(|_| !args.once) {
+        return Err(Exit::usage(format!("top draws on a terminal, and {obstacle}")).with_remedy(
+            "use `dnscribe top --once` for one picture as plain text, or `dnscribe run` for records",
+        ));
+    }
+    let sources = args.sources();
+    let config = Config::load(&sources)?;
+    let log = if args.once {
+        log::start(config.log);
+        Ring::default()
+    } else {
+        log::start_in_memory(config.log)
+    };
+    let signals = Signals::listen()?;
+    signals.stop_at_hangup()?;
+    let view = View { args, log, signals: signals.clone(), shared: Arc::default() };
+    match &args.records {
+        Some(path) => view.records(path),
+        None if args.files.is_empty() => view.live(sources, config),
+        None => view.files(sources, config),
+    }
+}
+
+/// What the three ways have in common.
+struct View<'a> {
+    args: &'a TopArgs,
+    log: Ring,
+    signals: Signals,
+    shared: Arc<Shared>,
+}
+
+impl View<'_> {
+    /// The pipeline of `run` with the view as its only sink.
+    fn live(self, sources: Sources, config: Config) -> Result<(), Exit> {
+        let run = Run::open(self.start(sources, config)?)?;
+        // The first clause names the hook; all of it stands in the log.
+        let source = run.describe().split(',').next().unwrap_or_default().to_owned();
+        self.shared.go_by_the_clock();
+        // From here on nothing is to be told before the screen opens.
+        let screen = self.open(&source, Span::Recent)?;
+        let done = run.until_the_end();
+        self.shared.end();
+        self.signals.stop_flag().store(true, std::sync::atomic::Ordering::Relaxed);
+        self.close(screen, done, &source, Span::Recent)
+    }
+
+    /// The pipeline of `replay`, at the speed wished for.
+    fn files(self, sources: Sources, config: Config) -> Result<(), Exit> {
+        let args = self.args;
+        let source = names(&args.files);
+        let (pace, span) = match args.speed {
+            Some(Speed::Times(times)) if !args.once => (Some(Pace::new(times)), Span::Recent),
+            _ => (None, Span::Whole),
+        };
+        let start = self.start(sources, config)?;
+        let screen = self.open(&source, span)?;
+        let done = replay::files(&args.files, start, pace)
+            .map_err(|exit| exit.with_remedy("for records of dnscribe: --records FILE"));
+        self.close(screen, done, &source, span)
+    }
+
+    /// Records that another wrote. The reader has a thread of its own: nothing ends its waiting for
+    /// a pipe but what comes through it.
+    fn records(self, path: &Path) -> Result<(), Exit> {
+        let follow = !self.args.once;
+        let source = format!("records of {}", names(&[path.to_path_buf()]));
+        let (shared, stop) = (Arc::clone(&self.shared), self.signals.stop_flag());
+        let input = path.to_path_buf();
+        let reader = spawn("records", move || top::follow(&input, &shared, follow, &stop))?;
+        let screen = self.open(&source, Span::Whole)?;
+        while !reader.is_finished() && !self.signals.stop() {
+            thread::sleep(PAUSE);
+        }
+        let done = if reader.is_finished() { joined(reader)? } else { Ok(()) };
+        let done = done.map_err(|problem| {
+            Exit::usage(problem.to_string()).with_remedy(
+                "give a file of `dnscribe run -o json`; capture files need no --records",
+            )
+        });
+        self.close(screen, done, &source, Span::Whole)
+    }
+
+    fn start(&self, sources: Sources, config: Config) -> Result<Start, Exit> {
+        let shared = Arc::clone(&self.shared);
+        let take = move |batch: &sink::Batch| shared.feed(|model| model.observe(batch));
+        let sink: Box<dyn Sink> = sink::observer(SINK, self.args.streams(), take)?;
+        Ok(Start {
+            sources,
+            config,
+            signals: self.signals.clone(),
+            endpoint: Endpoint::none(),
+            sinks: vec![sink],
+            ledger_every: Some(LEDGER_EVERY),
+            summary: false,
+        })
+    }
+
+    /// Opens the screen, unless one picture is all that is wanted.
+    fn open(&self, source: &str, span: Span) -> Result<Option<Screen>, Exit> {
+        if self.args.once {
+            return Ok(None);
+        }
+        let look = Look::of_environment(|name| std::env::var(name).ok());
+        let wishes = Wishes {
+            source: source.to_owned(),
+            vantage: self.args.vantage.unwrap_or_default(),
+            span,
+            look: Look { unicode: look.unicode && !self.args.ascii, ..look },
+        };
+        let (shared, log) = (Arc::clone(&self.shared), self.log.clone());
+        let stop = self.signals.stop_flag();
+        spawn("screen", move || top::show(&shared, &wishes, &log, &stop)).map(Some)
+    }
+
+    /// The source has given all. The screen stays until its reader leaves, unless something failed.
+    fn close(
+        self,
+        screen: Option<Screen>,
+        done: Result<(), Exit>,
+        source: &str,
+        span: Span,
+    ) -> Result<(), Exit> {
+        self.shared.end();
+        let Some(screen) = screen else {
+            done?;
+            let vantage = self.args.vantage.unwrap_or_default();
+            let width = terminal_width();
+            let text =
+                self.shared.look(|model| top::plain_text(model, source, vantage, span, width));
+            return print(&text);
+        };
+        if done.is_err() {
+            self.signals.stop_flag().store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        let shown = joined(screen)?;
+        done?;
+        shown.map_err(|error| Exit::failed(format!("cannot draw on the terminal: {error}")))
+    }
+}
+
+type Screen = JoinHandle<io::Result<()>>;
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Exit> {
+    let started = thread::Builder::new().name(name.to_owned()).spawn(work);
+    started.map_err(|error| Exit::failed(format!("cannot start the thread of the {name}: {error}")))
+}
+
+/// What a thread came to; a panic has said on stderr what it is.
+fn joined<T>(thread: JoinHandle<T>) -> Result<T, Exit> {
+    thread.join().map_err(|_| Exit::failed("the view failed"))
+}
+
+fn terminal_width() -> u16 {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    columns.map_or(WIDTH, |columns: u16| columns.max(60))
+}
+
+/// The last parts of the paths.
+fn names(paths: &[PathBuf]) -> String {
+    let name = |path: &PathBuf| match path.file_name() {
+        _ if path == Path::new("-") => "stdin".to_owned(),
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => path.display().to_string(),
+    };
+    match paths {
+        [] => String::new(),
+        [one] => name(one),
+        [first, rest @ ..] => format!("{} and {} more", name(first), rest.len()),
+    }
+}

@@ -1,0 +1,93 @@
+//! Records to another part of this program: batches to a function, on a thread of its own.
+
+use super::tally::{Reason, Tally};
+use super::threaded::{Bounds, Next, Threaded};
+use super::{Batch, Look, Sink, SinkError, StreamSet};
+use std::time::Duration;
+
+/// How long the thread sleeps where nothing comes.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A sink that hands its batches, as JSON, to `take`. What `take` is too slow for is dropped and
+/// counted, as with any sink.
+pub fn observer(
+    name: &str,
+    streams: StreamSet,
+    mut take: impl FnMut(&Batch) + Send + 'static,
+) -> Result<Box<dyn Sink>, SinkError> {
+    const REASONS: &[Reason] = &[Reason::QueueFull, Reason::WriteError, Reason::Shutdown];
+    let shared = Threaded::shared(Tally::new(streams, REASONS));
+    let tally = std::sync::Arc::clone(&shared);
+    let work = move |back: &super::threaded::Back| {
+        loop {
+            match back.next(PAUSE) {
+                Next::Batch(taken) => {
+                    take(&taken.batch);
+                    tally.tally.delivered(&tally.tally.share(&taken.batch));
+                }
+                Next::Idle => {}
+                Next::Stop => return,
+            }
+        }
+    };
+    let started = Threaded::start(name.to_owned(), Look::Json, Bounds::default(), shared, work);
+    let sink = started.map_err(|error| SinkError::Thread { name: name.to_owned(), error })?;
+    Ok(Box::new(sink))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::Stream;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, mpsc};
+
+    fn batch(count: u128) -> Arc<Batch> {
+        let mut batch = Batch::default();
+        for id in 0..count {
+            batch.push(Stream::Ledger, id, |out| out.extend(b"{}\n"), |_| {});
+        }
+        Arc::new(batch)
+    }
+
+    #[test]
+    fn hands_over_and_counts_what_it_took() {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&seen);
+        let streams = [Stream::Ledger].into_iter().collect();
+        let take = move |batch: &Batch| {
+            counted.fetch_add(batch.len(), Ordering::Relaxed);
+        };
+        let mut sink = observer("top", streams, take).unwrap();
+        sink.offer(&batch(3));
+        sink.offer(&batch(4));
+        assert!(sink.flush(Duration::from_secs(30)));
+        assert_eq!(seen.load(Ordering::Relaxed), 7);
+        let counters = sink.counters();
+        assert_eq!((counters["ledger"].records, counters["ledger"].delivered), (7, 7));
+        sink.close();
+    }
+
+    #[test]
+    fn drops_when_the_function_stands_still_and_counts_it() {
+        let (go, wait) = mpsc::channel::<()>();
+        let streams = [Stream::Ledger].into_iter().collect();
+        let mut sink = observer("top", streams, move |_| {
+            // Fails once the test is over, and then nothing is to be waited for.
+            let _ = wait.recv();
+        })
+        .unwrap();
+        let offered = 20_000;
+        let one = batch(1);
+        (0..offered).for_each(|_| sink.offer(&one));
+        let counters = sink.counters();
+        assert!(counters["ledger"].dropped["queue_full"] > 0, "{counters:?}");
+        drop(go);
+        assert!(sink.flush(Duration::from_secs(30)));
+        let counters = sink.counters();
+        let ledger = &counters["ledger"];
+        assert_eq!(ledger.records, offered);
+        assert_eq!(ledger.delivered + ledger.dropped["queue_full"], offered);
+        sink.close();
+    }
+}

@@ -1,0 +1,177 @@
+//! Frames of a made-up evening, as they must be. `cargo xtask bless` rewrites them.
+
+use super::*;
+use crate::sink::Stream;
+use crate::time::Timestamp;
+use crate::top::model::{Span as Time, Vantage};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::crossterm::event::{KeyCode, KeyModifiers};
+use std::path::Path;
+
+const LOOK: Look = Look { colour: true, unicode: true };
+
+/// A minute and a half at a node with three resolvers, of which one is slow and one is dead.
+fn evening() -> Model {
+    let mut model = Model::default();
+    let names = ["www.example.com", "api.example.net", "db.internal", "cdn.example.org"];
+    let zones = ["example.com", "example.net", "", "example.org"];
+    let resolvers = ["corp-dns", "2001:db8:ffff:ffff::53", "192.0.2.53"];
+    let processes = ["curl", "nginx", "we\\u001b[31mird"];
+    for number in 0..1200_u64 {
+        let which = usize::try_from(number * number / 7 % 4).unwrap();
+        let resolver = usize::try_from(number % 11 % 3).unwrap();
+        let ts = Timestamp::from_nanos(1_790_000_000_000_000_000 + number * 75_000_000);
+        let outcome = match (resolver, number % 13) {
+            (2, _) => r#""status":"timeout""#.to_owned(),
+            (_, 5) => r#""status":"answered","rcode":"NXDOMAIN","latency_ms":0.4"#.to_owned(),
+            (1, 6) => r#""status":"answered","rcode":"SERVFAIL","latency_ms":900"#.to_owned(),
+            _ => {
+                let latency = if resolver == 1 { 80 + number % 50 } else { 1 + number % 9 };
+                format!(r#""status":"answered","rcode":"NOERROR","latency_ms":{latency}"#)
+            }
+        };
+        let zone = match zones[which] {
+            "" => String::new(),
+            zone => format!(r#","zone":"{zone}""#),
+        };
+        let place = match number % 3 {
+            0 => r#","k8s":{"namespace":"shop","pod":"cart-7d9c","container":"app"}"#,
+            _ => "",
+        };
+        let (name, server) = (names[which], resolvers[resolver]);
+        let (comm, pid) = (processes[usize::try_from(number % 3).unwrap()], 1000 + number % 7);
+        let line = format!(
+            r#"{{"schema":"dns.transaction/1","event_id":"{number:032x}","ts":"{ts}","node":"edge-1","vantage":"client","client_ip":"192.0.2.7","resolver":"{server}","qname":"{name}","qtype":"A"{zone},{outcome},"retries":0,"process":{{"pid":{pid},"uid":0,"comm":"{comm}"}}{place}}}"#
+        );
+        model.line(Stream::Transactions, line.as_bytes());
+    }
+    let alerts = [
+        r#""rule":"resolver_down","severity":"critical","state":"firing","resolver":"192.0.2.53","summary":"192.0.2.53 answers nothing: 108 of 108 queries timed out""#,
+        r#""rule":"latency","severity":"warning","state":"firing","resolver":"2001:db8:ffff:ffff::53","summary":"p95 is 900 ms, 3 ms is usual""#,
+        r#""rule":"nxdomain","severity":"warning","state":"resolved","zone":"example.org","summary":"8 % NXDOMAIN""#,
+    ];
+    for alert in alerts {
+        let line = format!(r#"{{"schema":"dns.alert/1","ts":"2026-09-21T14:14:50Z",{alert}}}"#);
+        model.line(Stream::Alerts, line.as_bytes());
+    }
+    model.line(Stream::Ledger, ledger().as_bytes());
+    assert_eq!(model.unreadable(), 0);
+    model
+}
+
+fn ledger() -> String {
+    let dropped = r#"{"queue_full":3,"shutdown":0,"write_error":0}"#;
+    format!(
+        r#"{{"schema":"dns.ledger/1","event_id":"00","ts":"2026-09-21T14:14:50Z","node":"edge-1","epoch":"2026-09-21T14:13:20Z","uptime_seconds":90.0,"final":false,"balanced":true,
+        "kernel":{{"cgroup":{{"seen":2310,"submitted":2300,"lost_ring_full":7,"sampled_out":0,"skipped":{{"tcp_no_payload":3}},"clipped":0}}}},
+        "ring":{{"submitted":2300,"received":2299,"in_ring":1,"sequence_gaps":7}},
+        "decode":{{"received":2299,"decoded_packets":2297,"malformed":{{"dns_header":2}},"held":0,"messages":2297,"queries":1200,"responses":1097}},
+        "pairing":{{"queries":1200,"responses":1097,"answered":1092,"timeout":100,"icmp_error":0,"evicted":0,"open":8,"retransmitted":0,"late":2,"duplicate":3,"orphan":0}},
+        "delivery":{{"top":{{"transactions":{{"records":1205,"delivered":1202,"spooled":0,"in_flight":0,"filtered":0,"dropped":{dropped}}}}}}}}}"#
+    )
+    .replace('\n', "")
+}
+
+/// What is on the screen after these keys.
+fn frame(model: &Model, (width, height): (u16, u16), look: Look, keys: &[KeyCode]) -> String {
+    let mut view = View::new(Vantage::Once, Time::Recent);
+    let status = Status { source: "hook cgroup".to_owned(), ..Status::default() };
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    measure(Rect::new(0, 0, width, height), &mut view);
+    for key in keys {
+        view.key(*key, KeyModifiers::NONE, model);
+    }
+    let scene = Scene { model, view: &view, status: &status, look };
+    terminal.draw(|frame| draw(frame, &scene)).unwrap();
+    let mut text = String::new();
+    let buffer = terminal.backend().buffer();
+    for row in buffer.content().chunks(usize::from(width)) {
+        let line: String = row.iter().map(ratatui::buffer::Cell::symbol).collect();
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn golden(name: &str, found: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/top");
+    let path = folder.join(name);
+    if std::env::var_os("DNSCRIBE_BLESS").is_some() {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(&path, found).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap();
+    assert!(found == expected, "{name}: expected\n{expected}\nfound\n{found}");
+}
+
+const SMALL: (u16, u16) = (80, 24);
+const LARGE: (u16, u16) = (200, 50);
+
+#[test]
+fn golden_small_screen() {
+    let model = evening();
+    golden("resolvers-80x24.txt", &frame(&model, SMALL, LOOK, &[]));
+    golden("processes-80x24.txt", &frame(&model, SMALL, LOOK, &[KeyCode::Char('4')]));
+    golden("alerts-80x24.txt", &frame(&model, SMALL, LOOK, &[KeyCode::Char('6')]));
+    golden("loss-80x24.txt", &frame(&model, SMALL, LOOK, &[KeyCode::Char('7')]));
+    golden("help-80x24.txt", &frame(&model, SMALL, LOOK, &[KeyCode::Char('?')]));
+}
+
+#[test]
+fn golden_drill() {
+    let model = evening();
+    let keys = [KeyCode::Down, KeyCode::Enter, KeyCode::Enter];
+    golden("drill-1-80x24.txt", &frame(&model, SMALL, LOOK, &keys[..2]));
+    golden("drill-2-80x24.txt", &frame(&model, SMALL, LOOK, &keys));
+}
+
+#[test]
+fn golden_large_screen() {
+    let model = evening();
+    golden("resolvers-200x50.txt", &frame(&model, LARGE, LOOK, &[]));
+    golden("alerts-200x50.txt", &frame(&model, LARGE, LOOK, &[KeyCode::Char('6')]));
+}
+
+#[test]
+fn golden_ascii() {
+    let look = Look { colour: false, unicode: false };
+    let frame = frame(&evening(), SMALL, look, &[]);
+    assert!(frame.is_ascii());
+    golden("ascii-80x24.txt", &frame);
+}
+
+#[test]
+fn no_size_panics_and_every_line_fits() {
+    let model = evening();
+    for width in [1, 60, 99, 161, 400] {
+        for height in [1, 10, 11, 30, 41, 120] {
+            for key in "1234567?/".chars() {
+                let keys = [KeyCode::Char(key), KeyCode::Enter, KeyCode::End];
+                let text = frame(&model, (width, height), LOOK, &keys);
+                assert_eq!(text.lines().count(), usize::from(height));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_view_says_so() {
+    let text = frame(&Model::default(), SMALL, LOOK, &[]);
+    assert!(text.contains("no DNS yet"), "{text}");
+}
+
+#[test]
+fn nothing_of_others_reaches_the_screen_raw() {
+    let text = frame(&evening(), LARGE, LOOK, &[KeyCode::Char('4')]);
+    assert!(text.contains("we\\x1b[31mird"), "{text}");
+    assert!(!text.chars().any(|one| one.is_control() && one != '\n'));
+}
+
+#[test]
+fn bad_lines_are_marked_without_colour_too() {
+    let text = frame(&evening(), SMALL, Look { colour: false, unicode: true }, &[]);
+    let marked =
+        |name: &str| text.lines().any(|line| line.starts_with("!!") && line.contains(name));
+    assert!(marked("192.0.2.53") && !marked("corp-dns"), "{text}");
+}

@@ -1,0 +1,79 @@
+use super::*;
+use proptest::prelude::*;
+
+fn figures(stats: &Stats, now: u64, span: Span) -> Figures {
+    Figures::of([stats].into_iter(), Moment { now, at: now, start: 1000 }, span)
+}
+
+#[test]
+fn a_rate_is_that_of_the_last_ten_seconds() {
+    let mut stats = Stats::default();
+    for second in 1000..1030 {
+        for _ in 0..5 {
+            let moment = Moment { now: second, at: second, start: 1000 };
+            stats.add(moment, Kind::Noerror, Some(2.0), 0);
+        }
+    }
+    assert!((figures(&stats, 1030, Span::Recent).rate - 5.0).abs() < 1e-9);
+    assert!((figures(&stats, 1035, Span::Recent).rate - 2.5).abs() < 1e-9, "silent since");
+    assert!((figures(&stats, 1030, Span::Whole).rate - 5.0).abs() < 1e-9);
+    let recent = figures(&stats, 1030, Span::Recent);
+    assert_eq!(recent.counts.queries(), 150);
+    assert_eq!(recent.history.iter().sum::<u32>(), 150);
+    assert!((recent.latencies.quantile(0.5).unwrap() - 2.0).abs() < 0.05);
+    assert_eq!(figures(&stats, 1200, Span::Recent).counts.sum(), 0, "all of it is long ago");
+    assert_eq!(figures(&stats, 1200, Span::Recent).latencies.count(), 0);
+    assert_eq!(figures(&stats, 1200, Span::Whole).counts.sum(), 150);
+}
+
+#[test]
+fn kinds_agree_with_the_table_of_failures() {
+    let kinds = [
+        Kind::of("answered", Some("NOERROR")),
+        Kind::of("answered", Some("NXDOMAIN")),
+        Kind::of("answered", Some("SERVFAIL")),
+        Kind::of("answered", Some("REFUSED")),
+        Kind::of("timeout", None),
+        Kind::of("icmp_error", None),
+        Kind::of("open", None),
+        Kind::of("duplicate", Some("NOERROR")),
+    ];
+    for (place, kind) in kinds.into_iter().enumerate() {
+        assert_eq!(kind as usize, place);
+        let failed = kind.is_failure() && kind != Kind::Nxdomain;
+        assert_eq!(failed, FAILURES[place], "{kind:?}");
+    }
+}
+
+#[test]
+fn shares_are_of_queries_whose_outcome_is_known() {
+    let counts = Counts([6, 1, 1, 0, 1, 1, 5, 7]);
+    assert!((counts.share(&[Kind::Timeout, Kind::Unreachable]) - 0.2).abs() < 1e-9);
+    assert!(Counts::default().share(&[Kind::Timeout]).abs() < 1e-9);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn nothing_is_lost_within_the_minute_or_on_the_whole(
+        seconds in prop::collection::vec((0..5_000_u64, 0..8_usize), 1..200),
+    ) {
+        let kinds = [
+            Kind::Noerror, Kind::Nxdomain, Kind::Servfail, Kind::OtherError, Kind::Timeout,
+            Kind::Unreachable, Kind::Unsettled, Kind::Stray,
+        ];
+        let mut stats = Stats::default();
+        let mut now = 1000;
+        for (second, kind) in &seconds {
+            let at = 1000 + second;
+            now = now.max(at);
+            stats.add(Moment { now, at, start: 1000 }, kinds[*kind], None, 0);
+        }
+        let recent = figures(&stats, now, Span::Recent);
+        let minute = seconds.iter().filter(|(second, _)| 1000 + second + RECENT as u64 > now);
+        prop_assert_eq!(recent.counts.sum(), minute.count() as u64);
+        let whole = figures(&stats, now, Span::Whole);
+        prop_assert_eq!(whole.counts.sum(), seconds.len() as u64);
+        prop_assert_eq!(u64::from(whole.history.iter().sum::<u32>()), whole.counts.queries());
+    }
+}

@@ -1,0 +1,150 @@
+use super::*;
+use proptest::prelude::*;
+
+/// A transaction of this name at this second.
+fn transaction(second: u64, qname: &str, status: &str, rcode: &str, vantage: &str) -> String {
+    let ts = Timestamp::from_nanos((1_790_000_000 + second) * 1_000_000_000);
+    let outcome = match rcode {
+        "" => String::new(),
+        rcode => format!(r#","rcode":"{rcode}","latency_ms":2.5"#),
+    };
+    format!(
+        r#"{{"schema":"dns.transaction/1","event_id":"{second:032x}","ts":"{ts}","node":"n","vantage":"{vantage}","client_ip":"192.0.2.9","resolver":"192.0.2.53","qname":"{qname}","qtype":"A","zone":"example","status":"{status}"{outcome},"retries":0}}"#
+    )
+}
+
+fn of(lines: &[String]) -> Model {
+    let mut model = Model::default();
+    for line in lines {
+        model.line(Stream::Transactions, line.as_bytes());
+    }
+    assert_eq!(model.unreadable(), 0);
+    model
+}
+
+fn sums(model: &Model, group: Group, vantage: Vantage) -> Counts {
+    let mut sum = model.other(group, vantage);
+    for (_, row) in model.rows(group) {
+        row.stats.shown(vantage).for_each(|stats| sum.add(stats.counts()));
+    }
+    sum
+}
+
+#[test]
+fn a_query_seen_from_both_sides_counts_once_unless_all_is_asked_for() {
+    let again = transaction(0, "a.example", "answered", "NOERROR", "server")
+        .replace("\"retries\"", "\"parent_match\":\"exchange\",\"retries\"");
+    let model = of(&[
+        transaction(0, "a.example", "answered", "NOERROR", "client"),
+        again,
+        transaction(1, "b.example", "answered", "NOERROR", "server"),
+    ]);
+    let queries = Vantage::ALL.map(|vantage| model.total(vantage, Span::Whole).counts.queries());
+    assert_eq!(queries, [2, 1, 2, 0, 3]);
+}
+
+#[test]
+fn a_timeout_counts_when_it_is_known() {
+    let model = of(&[
+        transaction(0, "a.example", "timeout", "", "client"),
+        transaction(7, "b.example", "answered", "NOERROR", "client"),
+        transaction(2, "c.example", "timeout", "", "client"),
+    ]);
+    let history = model.total(Vantage::Once, Span::Recent).history;
+    assert_eq!(history[RECENT - 8..], [1, 0, 0, 0, 0, 0, 0, 2]);
+}
+
+#[test]
+fn processes_are_told_by_name_and_place() {
+    let with = |more: &str| {
+        transaction(0, "a.example", "answered", "NOERROR", "client")
+            .replace("\"retries\"", &format!("{more},\"retries\""))
+    };
+    let process = r#""process":{"pid":7,"uid":0,"comm":"my \u001b[2J app"}"#;
+    let model = of(&[
+        with(process),
+        with(&format!(r#"{process},"container":{{"id":"0123456789abcdef"}}"#)),
+        with(&format!(r#"{process},"k8s":{{"namespace":"shop","pod":"cart-0","container":"c"}}"#)),
+        transaction(0, "a.example", "answered", "NOERROR", "passive"),
+    ]);
+    let mut keys: Vec<&str> = model.rows(Group::Process).map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    let expected = [
+        "192.0.2.9 client",
+        "my \\x1b[2J app 0123456789ab",
+        "my \\x1b[2J app host",
+        "my \\x1b[2J app shop/cart-0",
+    ];
+    assert_eq!(keys, expected);
+}
+
+#[test]
+fn what_is_no_record_is_counted() {
+    let mut model = Model::default();
+    model.line(Stream::Transactions, b"{}");
+    model.line(Stream::Transactions, b"{\"ts\":\"yesterday\",\"status\":\"answered\"}");
+    model.line(Stream::Ledger, b"[]");
+    model.line(Stream::Dlq, b"not shown, not read");
+    assert_eq!((model.unreadable(), model.records()), (3, 0));
+}
+
+#[test]
+fn a_flood_of_names_is_bounded_and_leaves_the_frequent_ones() {
+    let mut model = Model::default();
+    for number in 0..24_000_u64 {
+        let name = match number % 10 {
+            0 => "www.example".to_owned(),
+            1 => "fails.example".to_owned(),
+            _ => format!("r{number}.example"),
+        };
+        let rcode = if number % 10 == 1 { "SERVFAIL" } else { "NXDOMAIN" };
+        let line = transaction(number / 1000, &name, "answered", rcode, "client");
+        model.line(Stream::Transactions, line.as_bytes());
+    }
+    assert!(model.rows(Group::Name).count() <= Group::Name.capacity());
+    assert!(model.facts().count() <= facts::CAPACITY);
+    let row = model.rows(Group::Name).find(|(key, _)| *key == "www.example").unwrap().1;
+    let shown: u64 = row.stats.shown(Vantage::Once).map(|stats| stats.counts().sum()).sum();
+    assert_eq!(shown, 2400, "never evicted");
+    let fails = model.facts().find(|(key, _)| parts(key)[Part::Name as usize] == "fails.example");
+    assert_eq!(fails.unwrap().1.count(Vantage::Once), 2400);
+    assert_eq!(sums(&model, Group::Name, Vantage::Once).sum(), 24_000);
+}
+
+#[test]
+fn clearing_keeps_states() {
+    let mut model = of(&[transaction(0, "a.example", "answered", "NOERROR", "client")]);
+    model.line(Stream::Alerts, br#"{"rule":"tunnel","zone":"example","state":"firing"}"#);
+    model.clear();
+    assert_eq!(model.total(Vantage::All, Span::Whole).counts.sum(), 0);
+    assert_eq!((model.rows(Group::Name).count(), model.alerts().len()), (0, 1));
+    assert_eq!(model.node(), "n");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn every_table_has_the_same_total(
+        events in prop::collection::vec((0..100_u64, 0..3000_u32, 0..5_usize, 0..3_usize), 1..400),
+    ) {
+        let outcomes = [
+            ("answered", "NOERROR"), ("answered", "NXDOMAIN"), ("timeout", ""), ("duplicate", "NOERROR"),
+            ("open", ""),
+        ];
+        let vantages = ["client", "server", "passive"];
+        let lines: Vec<String> = events.iter().map(|(second, name, outcome, vantage)| {
+            let (status, rcode) = outcomes[*outcome];
+            transaction(*second, &format!("n{name}.example"), status, rcode, vantages[*vantage])
+        }).collect();
+        let model = of(&lines);
+        for vantage in Vantage::ALL {
+            let total = model.total(vantage, Span::Whole).counts;
+            for group in Group::ALL {
+                prop_assert_eq!(sums(&model, group, vantage), total);
+            }
+            let facts: u64 = model.facts().map(|(_, fact)| fact.count(vantage)).sum();
+            prop_assert_eq!(facts, total.sum());
+        }
+        prop_assert_eq!(model.total(Vantage::All, Span::Whole).counts.sum(), events.len() as u64);
+    }
+}

@@ -1,0 +1,199 @@
+//! How things are written on the screen.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// Text of others without what a terminal or a reader would take for something else: control
+/// characters, marks of direction, what has no width. They are written as `\x1b` or `\u{202e}`.
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|octet| matches!(octet, b' '..=b'~')) || !text.chars().any(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        let code = u32::from(character);
+        // Writing to a String cannot fail.
+        let _ = match character {
+            _ if !is_harmful(character) => write!(clean, "{character}"),
+            _ if code < 0x100 => write!(clean, "\\x{code:02x}"),
+            _ => write!(clean, "\\u{{{code:x}}}"),
+        };
+    }
+    Cow::Owned(clean)
+}
+
+fn is_harmful(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Where to cut a text so that it has no more than so many octets.
+#[must_use]
+pub fn boundary(text: &str, octets: usize) -> usize {
+    let longest = octets.min(text.len());
+    (0..=longest).rev().find(|cut| text.is_char_boundary(*cut)).unwrap_or(0)
+}
+
+/// The text in so many columns, its middle left out if need be: of names, both ends tell.
+#[must_use]
+pub fn fit(text: &str, columns: usize, dots: &str) -> String {
+    let width = |text: &str| ratatui::text::Span::raw(text).width();
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let room = columns.saturating_sub(width(dots));
+    let (mut head, mut tail) = (String::new(), Vec::new());
+    let (mut front, mut back) = (text.chars(), text.chars().rev());
+    let mut used = 0;
+    loop {
+        let at_end = used % 2 == 0;
+        let Some(next) = (if at_end { back.next() } else { front.next() }) else { break };
+        let wide = width(next.encode_utf8(&mut [0; 4]));
+        if used + wide > room {
+            break;
+        }
+        used += wide.max(1);
+        if at_end { tail.push(next) } else { head.push(next) }
+    }
+    let tail: String = tail.into_iter().rev().collect();
+    // A bound may be too narrow even for the dots.
+    format!("{head}{dots}{tail}").chars().take(columns).collect()
+}
+
+/// A number of things: `999`, `12.3k`, `4.56M`.
+#[must_use]
+pub fn count(number: u64) -> String {
+    match number {
+        0..=99_999 => group(number),
+        _ => scaled(super::model::float(number)),
+    }
+}
+
+/// A number in full, in groups of three: `1,234,567`.
+#[must_use]
+pub fn group(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Something per second: `0`, `0.3`, `42.0`, `1,234`, `56.7k`.
+#[must_use]
+pub fn rate(rate: f64) -> String {
+    match rate {
+        _ if rate < 0.05 => "0".to_owned(),
+        _ if rate < 99.95 => format!("{rate:.1}"),
+        _ if rate < 9_999.5 => group(whole(rate)),
+        _ => scaled(rate),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate below ten thousand, rounded"
+)]
+fn whole(rate: f64) -> u64 {
+    rate.round() as u64
+}
+
+fn scaled(number: f64) -> String {
+    const UNITS: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    for (unit, name) in UNITS {
+        if number >= unit {
+            let digits = usize::from(number < unit * 100.0);
+            return format!("{:.digits$}{name}", number / unit);
+        }
+    }
+    format!("{number:.0}")
+}
+
+/// Milliseconds: `0.04ms`, `1.23ms`, `45.6ms`, `789ms`, `1.23s`; nothing where there are none.
+#[must_use]
+pub fn latency(milliseconds: Option<f64>) -> String {
+    match milliseconds {
+        None => String::new(),
+        Some(value) if value < 9.995 => format!("{value:.2}ms"),
+        Some(value) if value < 99.95 => format!("{value:.1}ms"),
+        Some(value) if value < 999.5 => format!("{value:.0}ms"),
+        Some(value) if value < 99_950.0 => format!("{:.2}s", value / 1e3),
+        Some(value) => format!("{:.0}s", value / 1e3),
+    }
+}
+
+/// A share: `0`, `<.1`, `0.4`, `12.3`, `100`, in percent.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    match percent {
+        _ if percent <= 0.0 => "0".to_owned(),
+        _ if percent < 0.05 => "<.1".to_owned(),
+        _ if percent < 99.95 => format!("{percent:.1}"),
+        _ => "100".to_owned(),
+    }
+}
+
+/// How long ago: `now`, `12s`, `3m`, `5h`, `2d`.
+#[must_use]
+pub fn age(seconds: u64) -> String {
+    match seconds {
+        0 | 1 => "now".to_owned(),
+        2..=119 => format!("{seconds}s"),
+        120..=7199 => format!("{}m", seconds / 60),
+        7200..=172_799 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A time of day in UTC: `07:30:00`.
+#[must_use]
+pub fn clock(second: u64) -> String {
+    format!("{:02}:{:02}:{:02}", second / 3600 % 24, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_plain() {
+        let rates = [0.0, 0.31, 42.0, 1234.4, 56_700.0, 123_456.0].map(rate);
+        assert_eq!(rates, ["0", "0.3", "42.0", "1,234", "56.7k", "123k"]);
+        assert_eq!([99_999, 100_000, 4_560_000].map(count), ["99,999", "100k", "4.6M"]);
+        let latencies = [0.04, 1.234, 45.61, 789.0, 1234.0, 120_000.0].map(|ms| latency(Some(ms)));
+        assert_eq!(latencies, ["0.04ms", "1.23ms", "45.6ms", "789ms", "1.23s", "120s"]);
+        assert_eq!(
+            [0.0, 0.0001, 0.004, 0.123, 1.0].map(percent),
+            ["0", "<.1", "0.4", "12.3", "100"]
+        );
+        assert_eq!([1, 12, 180, 18_000, 200_000].map(age), ["now", "12s", "3m", "5h", "2d"]);
+        assert_eq!(clock(1_790_235_000), "07:30:00");
+    }
+
+    #[test]
+    fn the_middle_is_left_out() {
+        assert_eq!(fit("www.example.com", 15, "…"), "www.example.com");
+        assert_eq!(fit("www.example.com", 7, "…"), "www…com");
+        assert_eq!(fit("www.example.com", 8, ".."), "www..com");
+        assert_eq!(fit("abc", 1, "…"), "…");
+        assert_eq!(fit("abc", 0, "…"), "");
+    }
+
+    #[test]
+    fn nothing_of_others_commands_the_terminal() {
+        assert_eq!(clean("curl"), "curl");
+        assert_eq!(clean("grün"), "grün");
+        assert_eq!(clean("\u{1b}]0;x\u{7}"), "\\x1b]0;x\\x07");
+        assert_eq!(clean("a\u{202e}b\u{9b}"), "a\\u{202e}b\\x9b");
+    }
+}

@@ -1,0 +1,119 @@
+//! `dnscribe top` on live traffic, on a real terminal.
+
+use crate::support::{Client, lab};
+use dnscribe_tests::environment;
+use dnscribe_tests::lab::Lab;
+use dnscribe_tests::shell;
+use dnscribe_tests::tmux::{Condition, Terminal};
+use rustix::process::Signal;
+
+/// What `sh` says when the view has ended.
+const ENDED: &str = "ended with";
+
+fn top(size: (u16, u16)) -> Terminal {
+    let binary = environment::binary().unwrap();
+    // Nobody waits for five seconds on a silent server here.
+    let script = format!("{} top --query-timeout 500ms; echo {ENDED} $?", binary.display());
+    let terminal = Terminal::start(size, &script).unwrap();
+    terminal.wait_for("the view", |text| text.contains("[1 Resolvers]")).unwrap();
+    terminal
+}
+
+/// Some answers, some failures, and silence.
+fn traffic(lab: &Lab, silent: &mut Client) {
+    for question in [["www.example.com", "A"], ["no-such-name.example.com", "A"]] {
+        lab.dig(&question).unwrap();
+    }
+    silent.ask("silence.wild.example.com");
+}
+
+fn line<'a>(text: &'a str, part: &str) -> Option<&'a str> {
+    text.lines().find(|line| line.contains(part))
+}
+
+#[test]
+fn one_drills_from_a_dead_resolver_to_the_process_that_asked_it() {
+    let Some((lab, _alone)) = lab() else { return };
+    let terminal = top((80, 24));
+    let dead = lab.blackhole_addr().to_string();
+    let mut silent = Client::start(&lab, "connected", lab.blackhole_addr());
+    traffic(&lab, &mut silent);
+    let is_dead = |line: &str| line.starts_with("!!") && line.contains(" 100 ");
+    terminal.wait_for("a dead resolver", |text| line(text, &dead).is_some_and(is_dead)).unwrap();
+
+    // Others of this host may ask meanwhile: only the lab's resolver is looked at.
+    terminal.press(&["/"]).unwrap();
+    terminal.type_text(&dead).unwrap();
+    terminal.wait_for("the filter", |text| text.contains(&format!("filter: {dead}"))).unwrap();
+    terminal.press(&["Enter", "Enter"]).unwrap();
+    let failing = |text: &str| {
+        text.contains(&format!("{dead}, failing"))
+            && line(text, "silence.wild.example").is_some_and(|line| line.contains("timeout"))
+    };
+    terminal.wait_for("its failing names", failing).unwrap();
+    terminal.press(&["Enter"]).unwrap();
+    let pid = silent.pid().to_string();
+    let process = |text: &str| line(text, "dns-client").is_some_and(|line| line.contains(&pid));
+    terminal.wait_for("the process", process).unwrap();
+    // Out of both drills, and out of the filter.
+    terminal.press(&["Escape"]).unwrap();
+    terminal.wait_for("the names again", failing).unwrap();
+    terminal.press(&["Escape"]).unwrap();
+    terminal.wait_for("the resolvers", |text| text.contains("Esc drops filter")).unwrap();
+    terminal.press(&["Escape"]).unwrap();
+    let resolver = lab.resolver_addr().to_string();
+    terminal.wait_for("both resolvers", |text| text.contains(&resolver)).unwrap();
+
+    let pages = [
+        ("2", "[2 Zones]", "example.com"),
+        ("3", "[3 Names]", "silence.wild.example"),
+        ("4", "[4 Processes]", "dns-client"),
+        ("5", "[5 Rcodes]", "timeout"),
+        ("6", "[6 Alerts", "SUMMARY"),
+        ("7", "[7 Loss]", "every packet is accounted for"),
+    ];
+    for (key, title, content) in pages {
+        terminal.press(&[key]).unwrap();
+        terminal.wait_for(title, |text| text.contains(title) && text.contains(content)).unwrap();
+    }
+
+    terminal.press(&["q"]).unwrap();
+    terminal.wait_for("the end", |text| text.contains(&format!("{ENDED} 0"))).unwrap();
+    assert_eq!(terminal.condition().unwrap(), Condition::USUAL);
+}
+
+#[test]
+fn a_large_screen_shows_more_holds_still_and_is_given_back_at_sigterm() {
+    let Some((lab, _alone)) = lab() else { return };
+    let terminal = top((200, 50));
+    let mut silent = Client::start(&lab, "connected", lab.blackhole_addr());
+    traffic(&lab, &mut silent);
+    let dead = lab.blackhole_addr().to_string();
+    let all = ["queries per second", "QUERIES", "RETRIES", "HISTORY", &dead];
+    terminal
+        .wait_for("chart and columns", |text| all.iter().all(|part| text.contains(part)))
+        .unwrap();
+    terminal.wait_for("what is below", |text| text.contains(": what fails")).unwrap();
+
+    terminal.press(&["5", "t", "p"]).unwrap();
+    let held = terminal.wait_for("a picture that is held", |text| text.contains("PAUSED")).unwrap();
+    traffic(&lab, &mut silent);
+    // Long enough for several frames.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let rows = |text: &str| text.lines().take(49).collect::<Vec<_>>().join("\n");
+    assert_eq!(rows(&terminal.text().unwrap()), rows(&held));
+    terminal.press(&["p"]).unwrap();
+    terminal
+        .wait_for("it going on", |text| !text.contains("PAUSED") && rows(text) != rows(&held))
+        .unwrap();
+
+    terminal.resize((50, 8)).unwrap();
+    terminal.wait_for("that it is too small", |text| text.contains("too small: 50x8")).unwrap();
+    terminal.resize((132, 43)).unwrap();
+    terminal.wait_for("the view again", |text| text.contains("[5 Rcodes]")).unwrap();
+
+    assert!(terminal.condition().unwrap().other_screen);
+    shell::signal_pid(terminal.program().unwrap(), Signal::TERM).unwrap();
+    terminal.wait_for("the end", |text| text.contains(&format!("{ENDED} 0"))).unwrap();
+    assert_eq!(terminal.condition().unwrap(), Condition::USUAL);
+}

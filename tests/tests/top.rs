@@ -1,0 +1,113 @@
+//! `dnscribe top` on files and pipes, on a real terminal and without one.
+
+use anyhow::{Context as _, Result, ensure};
+use dnscribe_tests::environment;
+use dnscribe_tests::tmux::{Condition, Terminal};
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+fn golden(name: &str) -> PathBuf {
+    environment::workspace().join("tests/goldens").join(name)
+}
+
+fn dnscribe(words: &[&str], input: Stdio) -> Result<Output> {
+    let mut command = Command::new(environment::binary()?);
+    Ok(command.args(words).stdin(input).env("COLUMNS", "100").output()?)
+}
+
+fn terminal(script: &str) -> Result<Terminal> {
+    let binary = environment::binary()?;
+    Terminal::start((80, 24), &script.replace("dnscribe", &binary.display().to_string()))
+}
+
+#[test]
+fn a_capture_file_is_explored() -> Result<()> {
+    let capture = golden("lab.pcap").display().to_string();
+    let terminal = terminal(&format!("dnscribe top {capture}; echo ended with $?"))?;
+    terminal.wait_for("the end of the file", |text| text.contains(" END "))?;
+    terminal.press(&["5", "t", "t", "End"])?;
+    terminal.wait_for("outcomes", |text| text.contains("NXDOMAIN"))?;
+    terminal.press(&["1", "Enter"])?;
+    terminal.wait_for("failing names", |text| text.contains("no-such-name.example.com"))?;
+    terminal.press(&["C-c"])?;
+    terminal.wait_for("the end", |text| text.contains("ended with 0"))?;
+    ensure!(terminal.condition()? == Condition::USUAL);
+    Ok(())
+}
+
+#[test]
+fn keys_come_from_the_terminal_where_records_come_from_a_pipe() -> Result<()> {
+    let script =
+        "(dnscribe replay FILE -o json 2>/dev/null; sleep 1000) | dnscribe top --records -";
+    let script = script.replace("FILE", &golden("lab.pcap").display().to_string());
+    let terminal = terminal(&format!("{script}; echo ended with $?"))?;
+    terminal.wait_for("records", |text| text.contains("198.18.0.53"))?;
+    terminal.press(&["4"])?;
+    terminal.wait_for("who asked", |text| text.contains("198.18.0.10"))?;
+    terminal.press(&["q"])?;
+    // The pipe's other end still sleeps: the shell waits for it, the terminal is free at once.
+    terminal.wait_for("the terminal", |text| !text.contains("[4 Processes]"))?;
+    ensure!(terminal.condition()? == Condition::USUAL);
+    Ok(())
+}
+
+#[test]
+fn a_file_that_grows_is_followed() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("dns.ndjson");
+    let records = dnscribe(&["replay", &golden("lab.pcap").display().to_string()], Stdio::null())?;
+    let lines = String::from_utf8(records.stdout)?;
+    let (first, rest) = lines.split_once('\n').context("no records")?;
+    fs::write(&path, format!("{first}\n"))?;
+    let terminal = terminal(&format!("dnscribe top --records {}", path.display()))?;
+    terminal.wait_for("the first record", |text| text.contains("198.18.0.53"))?;
+    ensure!(!terminal.text()?.contains("198.18.0.2 "));
+    File::options().append(true).open(&path)?.write_all(rest.as_bytes())?;
+    terminal.wait_for("the others", |text| text.contains("198.18.0.2 "))?;
+    Ok(())
+}
+
+#[test]
+fn one_picture_needs_no_terminal() -> Result<()> {
+    let capture = golden("lab.pcap").display().to_string();
+    let output = dnscribe(&["top", "--once", &capture], Stdio::null())?;
+    let text = String::from_utf8(output.stdout)?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for part in ["Resolvers", "198.18.0.53", "Loss", "every packet is accounted for", "icmp_error"]
+    {
+        ensure!(text.contains(part), "no {part} in\n{text}");
+    }
+    ensure!(text.is_ascii() && !text.contains('\x1b'), "plain text, for scripts");
+    let records = dnscribe(&["replay", &capture], Stdio::null())?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("dns.ndjson");
+    fs::write(&path, &records.stdout)?;
+    let words = ["top", "--once", "--records", "-"];
+    let piped = dnscribe(&words, File::open(&path)?.into())?;
+    let piped = String::from_utf8(piped.stdout)?;
+    let row =
+        |text: &str| text.lines().find(|line| line.contains("no-such-name")).map(str::to_owned);
+    ensure!(row(&piped).is_some() && piped.contains("stdin"), "{piped}");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_shown_is_refused_with_the_way_out() -> Result<()> {
+    let capture = golden("lab.pcap").display().to_string();
+    let refused = |words: &[&str], remedy: &str| -> Result<()> {
+        let output = dnscribe(words, Stdio::null())?;
+        let said = String::from_utf8(output.stderr)?;
+        ensure!(output.status.code() == Some(2), "{words:?}: {}", output.status);
+        ensure!(output.stdout.is_empty() && said.contains(remedy), "{words:?}: {said}");
+        Ok(())
+    };
+    refused(&["top"], "--once")?;
+    refused(&["top", "--once", "--records", &capture], "capture files need no --records")?;
+    refused(&["top", "--once", "--records", "/no/such"], "/no/such")?;
+    refused(&["top", "--once", &golden("lab.ndjson").display().to_string()], "--records FILE")?;
+    refused(&["top", "--once", "--speed", "fast", &capture], "10x")?;
+    refused(&["top", "--speed", "10x"], "FILE")?;
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! `pictures`: what `dnscribe top` shows in a lab, as text and SVG, for the documentation.
+
+mod svg;
+
+use crate::process::{become_root, cargo};
+use crate::{say, setup};
+use anyhow::{Context as _, Result};
+use dnscribe_tests::dnsperf::Load;
+use dnscribe_tests::lab::{Host, Lab};
+use dnscribe_tests::tmux::Terminal;
+use dnscribe_tests::{environment, shell};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// Traffic before the first picture: the curves are 60 seconds wide.
+const BEFORE: Duration = Duration::from_secs(75);
+/// Traffic in all, at most.
+const LIMIT: Duration = Duration::from_secs(240);
+const SMALL: (u16, u16) = (80, 24);
+const LARGE: (u16, u16) = (200, 50);
+
+/// Takes the pictures, and writes them to `docs/top` and into `docs/top.md`.
+pub fn main() -> Result<()> {
+    setup::main(setup::Args { test: true })?;
+    shell::pass_through(cargo().args(["build", "--package", "dnscribe"]))?;
+    let binary = environment::target().join("debug/dnscribe");
+    become_root("capturing")?;
+    say::progress("pictures: some minutes of traffic in a lab");
+    // What else asks on this host is nobody's business.
+    let cgroup = Cgroup::enter()?;
+    let lab = Lab::up()?;
+    let _crowd = Crowd::start(&lab)?;
+    let script = format!("{} top --cgroup {}", binary.display(), cgroup.0.display());
+    let small = Terminal::start(SMALL, &script)?;
+    let large = Terminal::start(LARGE, &script)?;
+    thread::sleep(BEFORE);
+    let dead = lab.blackhole_addr().to_string();
+    let shots: [(&str, &Terminal, &[&str]); 6] = [
+        ("resolvers", &small, &[]),
+        ("large", &large, &["t", "t"]),
+        ("failing", &small, &["/", &dead, "Enter", "Enter"]),
+        ("asking", &small, &["Enter"]),
+        ("processes", &small, &["4"]),
+        ("loss", &small, &["7"]),
+    ];
+    for (name, terminal, keys) in shots {
+        if !keys.is_empty() {
+            terminal.press(keys)?;
+        }
+        // Until the frame after the keys' own.
+        thread::sleep(Duration::from_millis(1200));
+        take(name, terminal)?;
+    }
+    for terminal in [&small, &large] {
+        terminal.press(&["q"])?;
+        terminal.wait_for("its own screen again", |text| !text.contains("dnscribe top"))?;
+    }
+    Ok(())
+}
+
+fn take(name: &str, terminal: &Terminal) -> Result<()> {
+    let folder = environment::workspace().join("docs/top");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("{name}.svg"));
+    fs::write(&path, svg::picture(&terminal.coloured()?))?;
+    let page = environment::workspace().join("docs/top.md");
+    let text = fs::read_to_string(&page).with_context(|| page.display().to_string())?;
+    fs::write(&page, replaced(&text, name, &terminal.text()?))?;
+    say::progress(&format!("pictures: {name}"));
+    Ok(())
+}
+
+/// The page with another text in the block behind `<!-- frame NAME -->`; as it was where there is
+/// none.
+fn replaced(page: &str, name: &str, frame: &str) -> String {
+    let mark = format!("<!-- frame {name} -->\n```text\n");
+    let Some((before, rest)) = page.split_once(&mark) else { return page.to_owned() };
+    let Some((_, after)) = rest.split_once("```\n") else { return page.to_owned() };
+    let lines: Vec<&str> = frame.lines().map(str::trim_end).collect();
+    format!("{before}{mark}{}\n```\n{after}", lines.join("\n"))
+}
+
+/// A cgroup of this process and its children.
+struct Cgroup(PathBuf, PathBuf);
+
+impl Cgroup {
+    fn enter() -> Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        let mount = mounts.lines().find_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            let (at, kind) = (words.next()?, words.next()?);
+            (kind == "cgroup2").then(|| PathBuf::from(at))
+        });
+        let mount = mount.context("no cgroup2 is mounted")?;
+        let before = fs::read_to_string("/proc/self/cgroup")?;
+        let before = before.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or("");
+        let own = mount.join(format!("dnscribe-pictures-{}", std::process::id()));
+        fs::create_dir(&own).with_context(|| own.display().to_string())?;
+        let cgroup = Self(own, mount.join(before));
+        Self::join(&cgroup.0)?;
+        Ok(cgroup)
+    }
+
+    fn join(folder: &Path) -> Result<()> {
+        let path = folder.join("cgroup.procs");
+        fs::write(&path, std::process::id().to_string())
+            .with_context(|| format!("cannot enter {}", path.display()))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // What is left behind is empty and harmless.
+        let _ = Self::join(&self.1);
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Those who ask.
+struct Crowd(Vec<Child>);
+
+impl Crowd {
+    /// Much that goes well, at two servers; some that asks a dead one, and one where nobody listens.
+    fn start(lab: &Lab) -> Result<Self> {
+        let limit = LIMIT;
+        let load = |qps, load: Load| Load { queries: 200_000, qps: Some(qps), limit, ..load };
+        let mut crowd = Self(Vec::new());
+        let (resolver, server) = (lab.resolver_addr(), lab.server_addr());
+        crowd.0.push(lab.start_dnsperf(Host::Client, resolver, &load(300, Load::mixed()))?);
+        let wild =
+            load(40, Load { questions: vec!["www.example.com A".into()], ..Load::default() });
+        crowd.0.push(lab.start_dnsperf(Host::Client, server, &wild)?);
+        let asks = [
+            format!(
+                "kdig +retry=0 +timeout=1 @{} payments.example.com >/dev/null",
+                lab.blackhole_addr()
+            ),
+            format!("dig +tries=1 +time=1 @{} ldap.example.com >/dev/null", lab.closed_addr()),
+        ];
+        for ask in asks {
+            let script = format!("while :; do {ask}; sleep 0.2; done");
+            let mut command: Command = lab.command(Host::Client, &["sh", "-c", &script]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            crowd.0.push(command.spawn()?);
+        }
+        Ok(crowd)
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(shell::end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_named_frame_is_replaced() {
+        let page =
+            "a\n<!-- frame x -->\n```text\nold\n```\nb\n<!-- frame y -->\n```text\nold\n```\n";
+        let expected =
+            "a\n<!-- frame x -->\n```text\nnew  1\n```\nb\n<!-- frame y -->\n```text\nold\n```\n";
+        assert_eq!(replaced(page, "x", "new  1   \n"), expected);
+        assert_eq!(replaced(page, "z", "new"), page);
+    }
+}
