@@ -210,9 +210,8 @@ impl Event {
         let is_orphan = self.status == Status::Orphan;
         let query_bytes = u32::try_from(self.qname.len() + QUESTION_BYTES).ok();
         Observation {
-            id: MessageId { origin: Origin { cpu: 0, seq: number }, index: 0 },
-            query: (!is_orphan)
-                .then(|| MessageId { origin: Origin { cpu: 0, seq: number }, index: 0 }),
+            id,
+            query: (!is_orphan).then_some(id),
             ts: self.at,
             response_ts: self.latency.map(|latency| self.at.plus(latency)),
             vantage: self.asker.vantage,
