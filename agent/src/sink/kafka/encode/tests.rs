@@ -18,6 +18,8 @@ const GOLDEN: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/lab.ndjson"));
 const ENCRYPTED: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/encrypted.ndjson"));
+const ALERTS: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/alerts.ndjson"));
 const WINDOWS: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/windows.ndjson"));
 
@@ -63,7 +65,7 @@ fn present(value: Value) -> Value {
 #[test]
 fn real_records_are_the_same_afterwards() {
     let mut seen = BTreeSet::new();
-    for line in [GOLDEN, ENCRYPTED, WINDOWS].iter().flat_map(|golden| golden.lines()) {
+    for line in [GOLDEN, ENCRYPTED, WINDOWS, ALERTS].iter().flat_map(|golden| golden.lines()) {
         let record: Value = serde_json::from_str(line).unwrap();
         let name = record["schema"].as_str().unwrap();
         seen.insert(name.to_owned());
@@ -279,8 +281,8 @@ fn without_avro_there_is_nothing_to_wait_for() {
 fn streams_without_records_need_no_schema() {
     let config = KafkaConfig { format: Format::Avro, ..avro("http://127.0.0.1:1") };
     let mut encoder = Encoder::new(&config, StreamSet::STORED).unwrap();
-    let why = encoder.encode(Stream::Alerts, b"{}").unwrap_err();
-    assert_eq!(why, NotEncoded::Never("dns.alert/1 has no Avro schema".into()));
+    let why = encoder.encode(Stream::Lookups, b"{}").unwrap_err();
+    assert_eq!(why, NotEncoded::Never("dns.lookup/1 has no Avro schema".into()));
 }
 
 #[test]
