@@ -69,7 +69,7 @@ fn golden_lookups() -> Result<()> {
 #[test]
 fn golden_alerts() -> Result<()> {
     let found = replay(&folder().join("outage.pcap"), &["--stream", "alerts"])?;
-    compare("alerts.ndjson", &found)
+    compare("outage.ndjson", &found)
 }
 
 /// Connections of encrypted DNS: what tshark finds in the same packets stands in
