@@ -124,7 +124,8 @@ mod tests {
     fn a_ring_keeps_the_last_lines() {
         let mut ring = Ring::default();
         for number in 0..RING_LINES + 5 {
-            writeln!(ring, " INFO line {number}\u{1b}").unwrap();
+            // In one piece, as the subscriber writes.
+            ring.write_all(format!(" INFO line {number}\u{1b}\n").as_bytes()).unwrap();
         }
         let (lines, is_new) = ring.lines(Duration::from_secs(3600));
         assert!(is_new && lines.len() == RING_LINES);

@@ -1,12 +1,13 @@
 //! `dnscribe top` on files and pipes, on a real terminal and without one.
 
 use anyhow::{Context as _, Result, ensure};
-use dnscribe_tests::environment;
 use dnscribe_tests::tmux::{Condition, Terminal};
+use dnscribe_tests::{environment, shell};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 fn golden(name: &str) -> PathBuf {
     environment::workspace().join("tests/goldens").join(name)
@@ -67,6 +68,18 @@ fn a_file_that_grows_is_followed() -> Result<()> {
     File::options().append(true).open(&path)?.write_all(rest.as_bytes())?;
     terminal.wait_for("the others", |text| text.contains("198.18.0.2 "))?;
     Ok(())
+}
+
+#[test]
+fn nothing_stays_behind_when_the_terminal_is_closed() -> Result<()> {
+    let capture = golden("lab.pcap").display().to_string();
+    let terminal = terminal(&format!("dnscribe top {capture}; echo ended"))?;
+    terminal.wait_for("the view", |text| text.contains("[1 Resolvers]"))?;
+    let program = PathBuf::from(format!("/proc/{}", terminal.program()?));
+    ensure!(program.exists());
+    drop(terminal);
+    let gone = || Ok((!program.exists()).then_some(()));
+    shell::wait_for("the end of dnscribe top", Duration::from_secs(30), gone)
 }
 
 #[test]

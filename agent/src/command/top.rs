@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A view shows losses sooner than a ledger of `run` must be written.
 const LEDGER_EVERY: Duration = Duration::from_secs(1);
@@ -108,6 +108,20 @@ impl View<'_> {
         self.close(screen, done, &source, Span::Whole)
     }
 
+    /// Waits until the screen's reader leaves, or it is time to end.
+    fn farewell(&self, screen: Screen) -> Result<io::Result<()>, Exit> {
+        let mut end = None;
+        while !screen.is_finished() {
+            if self.signals.stop()
+                && *end.get_or_insert_with(Instant::now) + FAREWELL < Instant::now()
+            {
+                return Ok(Ok(()));
+            }
+            thread::sleep(PAUSE);
+        }
+        joined(screen)
+    }
+
     fn start(&self, sources: Sources, config: Config) -> Result<Start, Exit> {
         let shared = Arc::clone(&self.shared);
         let take = move |batch: &sink::Batch| shared.feed(|model| model.observe(batch));
@@ -160,13 +174,17 @@ impl View<'_> {
         if done.is_err() {
             self.signals.stop_flag().store(true, std::sync::atomic::Ordering::Relaxed);
         }
-        let shown = joined(screen)?;
+        let shown = self.farewell(screen)?;
         done?;
         shown.map_err(|error| Exit::failed(format!("cannot draw on the terminal: {error}")))
     }
 }
 
 type Screen = JoinHandle<io::Result<()>>;
+
+/// How long the screen may take to be given back once it is time to end: a terminal may take no
+/// more octets, and nothing must stay behind for its sake.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 fn spawn<T: Send + 'static>(
     name: &str,

@@ -13,7 +13,11 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
@@ -61,6 +65,7 @@ pub fn show(
     stop: &Arc<AtomicBool>,
 ) -> io::Result<()> {
     let _farewell = Farewell(Arc::clone(stop));
+    let keyboard = Keyboard::find()?;
     let mut screen = Screen::take()?;
     let mut sitting = Sitting {
         view: View::new(wishes.vantage, wishes.span),
@@ -72,7 +77,7 @@ pub fn show(
         sitting.status.ended = shared.has_ended();
         (sitting.status.log, sitting.status.log_is_new) = log.lines(NEWS);
         screen.frame(shared, &mut sitting)?;
-        if sitting.wait(shared, stop)? {
+        if sitting.wait(&keyboard, shared, stop)? {
             break;
         }
     }
@@ -99,15 +104,22 @@ struct Sitting {
 
 impl Sitting {
     /// Waits for keys until the next frame is due, and does what they say; whether it is over.
-    fn wait(&mut self, shared: &Shared, stop: &AtomicBool) -> io::Result<bool> {
+    fn wait(
+        &mut self,
+        keyboard: &Keyboard,
+        shared: &Shared,
+        stop: &AtomicBool,
+    ) -> io::Result<bool> {
         let due = Instant::now() + EVERY;
         loop {
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() || stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            if !event::poll(left.min(PAUSE))? {
-                continue;
+            match keyboard.wait(left.min(PAUSE))? {
+                Pressed::Nothing => continue,
+                Pressed::Key => {}
+                Pressed::Gone => return Ok(true),
             }
             let mut over = false;
             // Keys that wait are taken together: one frame shows what all of them did.
@@ -144,6 +156,48 @@ impl Sitting {
         }
         self.status.paused = self.frozen.is_some();
         false
+    }
+}
+
+/// Where keys come from, as crossterm finds it: stdin, or the terminal of this process where stdin is
+/// something else. crossterm reads on for ever from a terminal that is gone, so it is asked for
+/// keys only where there are some.
+struct Keyboard(OwnedFd);
+
+/// What came from a keyboard.
+enum Pressed {
+    Nothing,
+    Key,
+    /// The terminal was closed.
+    Gone,
+}
+
+impl Keyboard {
+    fn find() -> io::Result<Self> {
+        let stdin = io::stdin();
+        Ok(Self(if stdin.is_terminal() {
+            stdin.as_fd().try_clone_to_owned()?
+        } else {
+            File::open("/dev/tty")?.into()
+        }))
+    }
+
+    fn wait(&self, limit: Duration) -> io::Result<Pressed> {
+        let mut waiting = [PollFd::new(&self.0, PollFlags::IN)];
+        let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+        match poll(&mut waiting, Some(&limit)) {
+            // A signal: the terminal's size has changed, or it is time to end.
+            Err(Errno::INTR) => return Ok(Pressed::Nothing),
+            other => other?,
+        };
+        let came = waiting[0].revents();
+        Ok(if came.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            Pressed::Gone
+        } else if came.contains(PollFlags::IN) {
+            Pressed::Key
+        } else {
+            Pressed::Nothing
+        })
     }
 }
 
