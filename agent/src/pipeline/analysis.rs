@@ -31,13 +31,10 @@ impl Analysis {
     }
 
     /// Takes a transaction.
-    pub(super) fn observe(
-        &mut self,
-        observation: &Observation<'_>,
-        identity: &Identity,
-        outbox: &mut Outbox,
-    ) {
-        self.with_windows(identity, outbox, |windows, each| windows.observe(observation, each));
+    pub(super) fn observe(&mut self, observation: &Observation<'_>) {
+        if let Some(windows) = &mut self.windows {
+            windows.observe(observation);
+        }
     }
 
     /// Lets time pass.

@@ -126,7 +126,7 @@ impl Output {
             let (process, container) = (process.as_ref(), container.as_ref());
             let facts = Facts { resolver: &resolver, zone, process, container };
             if let Some(observation) = observation(transaction, links, &facts) {
-                analysis.observe(&observation, identity, outbox);
+                analysis.observe(&observation);
             }
         }
         if rendered {
