@@ -14,5 +14,8 @@ pub mod pcap;
 pub mod registry;
 pub mod scripted;
 pub mod shell;
+pub mod sketches;
+pub mod traffic;
+pub mod windows;
 pub mod wire;
 pub mod worker;

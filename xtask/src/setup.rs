@@ -12,7 +12,7 @@ use packages::Need;
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct Args {
     /// Also install what the tests need: DNS servers and tools, Java and Maven for Kafka and the
-    /// schema registry, Python for a client of theirs
+    /// schema registry, Python for a client of theirs and for readers of sketches
     #[arg(long)]
     pub test: bool,
 }
@@ -37,6 +37,7 @@ pub fn main(args: Args) -> Result<()> {
     if args.test {
         dnscribe_tests::registry::prepare()?;
         dnscribe_tests::confluent::prepare()?;
+        dnscribe_tests::sketches::prepare()?;
     }
     if !installed {
         say::progress("setup: everything is there");
