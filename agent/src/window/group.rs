@@ -126,12 +126,14 @@ impl<'a> Key<'a> {
     }
 
     pub(super) fn other(sort: Sort) -> Self {
-        // No value has this hash but by chance, and then its text tells it from this.
+        // A value that has this hash by chance has a text, too.
         Self { sort, value: None, hash: sort.mix(u64::MAX) }
     }
 
+    /// Whether a group that is stored under this hash is the same. Of one value, every sort has a hash of
+    /// its own, so that value and hash say it all.
     pub(super) fn is(&self, group: &Group, hash: u64) -> bool {
-        self.hash == hash && self.sort == group.sort() && self.value == group.value.as_deref()
+        self.hash == hash && self.value == group.value.as_deref()
     }
 
     pub(super) fn group(&self) -> Group {
@@ -168,7 +170,7 @@ impl<'a> Key<'a> {
 }
 
 impl Sort {
-    /// Of groups of the same value, each has a hash of its own.
+    /// Of groups of the same value, each has a hash of its own: whatever is done to it can be undone.
     fn mix(self, hash: u64) -> u64 {
         let transport = match self.transport {
             None => 0,
