@@ -82,6 +82,7 @@ fn sink(broker: &str, topic: &str) -> Result<Box<dyn Sink>, Box<dyn Error>> {
         node: NODE,
         region: None,
         kafka: &kafka,
+        alertmanager: None,
         kafka_patience: Some(PATIENCE),
         spool: None,
     };

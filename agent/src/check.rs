@@ -7,7 +7,7 @@ use crate::config::{Config, ConfigError};
 use crate::metrics::BindError;
 use crate::sink::kafka::topics::{Mode, Outcome, create_topics};
 use crate::sink::spool::SpoolConfig;
-use crate::sink::{SinkSpec, kafka, probe_file};
+use crate::sink::{SinkSpec, kafka, probe_alertmanager, probe_file};
 use serde::Serialize;
 use std::fmt::Write;
 use std::net::TcpListener;
@@ -115,6 +115,12 @@ fn around(config: &Config, create_topics: bool) -> Vec<Probe> {
             probes.push(Probe::required("registry", found.map_err(|why| (why, remedy.to_owned()))));
         }
         probes.extend(config.spool.as_ref().map(spool));
+    }
+    if let Some(alertmanager) = &config.alertmanager {
+        let remedy = "see that every Alertmanager of alertmanager.urls runs and lets this client in; \
+                      or leave the section out";
+        let found = probe_alertmanager(alertmanager).map_err(|why| (why, remedy.to_owned()));
+        probes.push(Probe::required("alertmanager", found));
     }
     for sink in &config.sinks {
         if let SinkSpec::File(path) = sink {
@@ -282,6 +288,25 @@ mod tests {
         });
         let text = check(Ok(&config), false, |_| Vec::new()).render(Output::Text);
         let line = text.lines().find(|line| line.starts_with("fail  registry")).unwrap();
+        assert!(line.contains("http://127.0.0.1:1: ") && line.contains("remedy: see"), "{line}");
+        assert!(line.contains("refused"), "{line}");
+    }
+
+    #[test]
+    fn an_alertmanager_that_is_not_there_fails() {
+        let config = config(&["null"]);
+        let alertmanager = crate::sink::AlertmanagerConfig {
+            urls: vec!["http://127.0.0.1:1".into()],
+            authorization: None,
+            ca_file: None,
+            timeout: Duration::from_secs(1),
+            resend: Duration::from_secs(60),
+            labels: std::collections::BTreeMap::new(),
+            generator_url: None,
+        };
+        let config = Config { alertmanager: Some(alertmanager), ..config };
+        let text = check(Ok(&config), false, |_| Vec::new()).render(Output::Text);
+        let line = text.lines().find(|line| line.starts_with("fail  alertmanager")).unwrap();
         assert!(line.contains("http://127.0.0.1:1: ") && line.contains("remedy: see"), "{line}");
         assert!(line.contains("refused"), "{line}");
     }

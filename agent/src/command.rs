@@ -3,6 +3,7 @@
 mod check;
 mod kafka;
 mod replay;
+mod resolvers;
 mod run;
 mod schema;
 mod session;

@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+mod alertmanager;
+mod detect;
 mod error;
 pub mod layer;
 mod registry;
@@ -19,11 +21,13 @@ pub use error::ConfigError;
 use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT};
 use crate::capture::ports::PortSet;
 use crate::connection::ConnectionOptions;
+use crate::detect::DetectOptions;
 use crate::join::Joining;
 use crate::pair::PairOptions;
 use crate::sink::spool::{SpoolConfig, WhenFull};
 use crate::sink::{
-    KafkaConfig, OpenWith, Rotation, SinkSpec, Stream, StreamChoice, TopicCreation, same_place,
+    AlertmanagerConfig, KafkaConfig, OpenWith, Rotation, SinkSpec, Stream, StreamChoice,
+    TopicCreation, same_place,
 };
 use crate::window::WindowOptions;
 use layer::{EncryptedLayer, FileLayer, KafkaLayer, Layer, Over, SpoolLayer, WindowsLayer};
@@ -76,7 +80,7 @@ impl fmt::Debug for Sources {
 }
 
 /// The configuration in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// This host's name in records.
     pub node: String,
@@ -92,6 +96,8 @@ pub struct Config {
     pub joining: Joining,
     /// Which windows are written.
     pub windows: WindowOptions,
+    /// How detection decides; none where nobody wants to be told of alerts.
+    pub detect: Option<DetectOptions>,
     /// The streams of the sinks.
     pub streams: StreamChoice,
     /// Where records go; at least one.
@@ -100,8 +106,10 @@ pub struct Config {
     pub output: Output,
     /// How to reach Kafka; with brokers where a sink needs them.
     pub kafka: KafkaConfig,
-    /// How long Kafka may be out of reach from the start until its sink gives up; for ever where
-    /// absent.
+    /// How to reach Alertmanager; there where a sink needs it.
+    pub alertmanager: Option<AlertmanagerConfig>,
+    /// How long Kafka may be out of reach from the start until its sink gives up, and Alertmanager
+    /// at a time; for ever where absent.
     pub kafka_patience: Option<Duration>,
     /// Where records wait while Kafka is away; in memory only where absent.
     pub spool: Option<SpoolConfig>,
@@ -111,6 +119,8 @@ pub struct Config {
     pub resolvers: BTreeMap<IpAddr, String>,
     /// Where `/metrics` is served, if at all.
     pub metrics_listen: Option<SocketAddr>,
+    /// How long a loss makes `/healthz` say so.
+    pub health_window: Duration,
     /// Whether message records hold the message's octets.
     pub messages_wire: bool,
     /// Whether records hold internationalised names in Unicode, too.
@@ -189,6 +199,7 @@ impl Config {
             region: self.region.as_deref(),
             rotation: self.rotation,
             kafka: &self.kafka,
+            alertmanager: self.alertmanager.as_ref(),
             kafka_patience: self.kafka_patience,
             spool: self.spool.as_ref(),
         }
@@ -202,7 +213,9 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         file: layer.file.streams,
     };
     let kafka = kafka(layer.kafka)?;
-    let sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
+    let alertmanager = alertmanager::resolve(layer.alertmanager)?;
+    let mut sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
+    alertmanager::add_sink(&mut sinks, alertmanager.as_ref(), purpose == Purpose::Live)?;
     let node = layer.node.map_or_else(|| default_node(purpose), |node| node.0);
     let default = PairOptions::default();
     let pairing = PairOptions {
@@ -213,8 +226,9 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
             .map_or(default.max_transactions, |count| count.0),
     };
     let ports = layer.capture.ports.unwrap_or_default();
-    let is_wanted = sinks.iter().any(|sink| streams.of(sink).contains(Stream::Connections));
-    let encrypted = is_wanted.then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
+    let wants = |stream| sinks.iter().any(|sink| streams.of(sink).contains(stream));
+    let encrypted =
+        wants(Stream::Connections).then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
     let capture = CaptureConfig {
         hook: layer.capture.hook.unwrap_or(Hook::Auto),
         cgroup: layer.capture.cgroup,
@@ -240,15 +254,18 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         connecting: connecting(&layer.encrypted, pairing.query_timeout),
         joining,
         windows: windows(&layer.windows, pairing.query_timeout),
+        detect: detect::resolve(layer.detect, wants(Stream::Alerts))?,
         streams,
         sinks,
         output: layer.output.unwrap_or(Output::Auto),
         kafka,
+        alertmanager,
         kafka_patience: (purpose == Purpose::Replay).then_some(REPLAY_PATIENCE),
         spool: spool(layer.spool, purpose),
         rotation: rotation(&layer.file, purpose)?,
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
+        health_window: layer.health.window.map_or(crate::health::WINDOW, |span| span.0),
         messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
         records_idn: layer.records.idn.is_some_and(|idn| idn.0),
         log,

@@ -80,7 +80,7 @@ impl From<SinkError> for Exit {
     fn from(error: SinkError) -> Self {
         match error {
             // librdkafka was not pleased with `kafka.options`.
-            SinkError::Kafka(_) => Self::usage(error.to_string()),
+            SinkError::Kafka(_) | SinkError::Alertmanager(_) => Self::usage(error.to_string()),
             _ => Self::failed(error.to_string()),
         }
     }

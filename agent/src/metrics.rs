@@ -1,10 +1,12 @@
 //! `/metrics`, `/healthz`, `/readyz`: a small HTTP server in a thread of its own.
 //!
 //! The numbers belong to the pipeline's thread, which hands them out when it is asked: a scrape
-//! becomes a [`Request`] that the pipeline finds with [`Requests::try_next`] and answers.
+//! becomes a [`Request`] that the pipeline finds with [`Requests::try_next`] and answers. A pipeline
+//! that does not answer in time is not healthy.
 
 #![forbid(unsafe_code)]
 
+mod alerts;
 pub mod process;
 pub mod render;
 pub mod text;
@@ -13,6 +15,7 @@ pub mod transactions;
 pub use render::{Build, Snapshot, render};
 pub use transactions::{Seen, TransactionMetrics};
 
+use crate::health::{Report, State as Found};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -47,26 +50,33 @@ impl BindError {
     pub const REMEDY: &str = "give a free address with --metrics-listen ADDR:PORT, or off";
 }
 
-/// A scrape that waits for its answer.
+/// Somebody who waits for an answer.
 #[derive(Debug)]
-pub struct Request {
-    reply: oneshot::Sender<String>,
+pub enum Request {
+    /// Wants the metrics, in Prometheus' format.
+    Page(Reply<String>),
+    /// Wants to know whether all is well.
+    Health(Reply<Report>),
 }
 
-impl Request {
-    /// Gives the scrape its text, in Prometheus' format. Does nothing if it has gone away.
-    pub fn answer(self, text: String) {
-        // The scraper's patience may have ended meanwhile.
-        let _ = self.reply.send(text);
+/// The way back to who asked.
+#[derive(Debug)]
+pub struct Reply<T>(oneshot::Sender<T>);
+
+impl<T> Reply<T> {
+    /// Answers. Does nothing if who asked has gone away.
+    pub fn send(self, answer: T) {
+        // The asker's patience may have ended meanwhile.
+        let _ = self.0.send(answer);
     }
 }
 
-/// Where the pipeline finds scrapes.
+/// Where the pipeline finds requests.
 #[derive(Debug)]
 pub struct Requests(Receiver<Request>);
 
 impl Requests {
-    /// The next scrape that waits, if any. Never waits itself.
+    /// The next request that waits, if any. Never waits itself.
     #[must_use]
     pub fn try_next(&self) -> Option<Request> {
         self.0.try_recv().ok()
@@ -82,11 +92,42 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
+/// How far the agent has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Hooks are being attached, files opened.
+    Starting,
+    /// Every hook is attached, in the words given.
+    Ready(String),
+    /// A file is replayed: there is nothing to attach, and the pipeline waits for its input and its
+    /// sinks.
+    Replaying,
+    /// The hooks are detached, the rest is being delivered.
+    Stopping,
+}
+
 #[derive(Debug)]
 struct Shared {
     requests: Sender<Request>,
-    /// Why not ready, if not.
-    unready: Mutex<Option<String>>,
+    phase: Mutex<Phase>,
+}
+
+impl Shared {
+    fn phase(&self) -> Phase {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the pipeline answers, or why there is no answer.
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, &'static str> {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.try_send(request(Reply(reply))).is_err() {
+            return Err("too many requests at once");
+        }
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            _ => Err("the pipeline does not answer"),
+        }
+    }
 }
 
 impl Server {
@@ -99,8 +140,8 @@ impl Server {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
         let (requests, waiting) = crossbeam_channel::bounded(WAITING);
-        let unready = Mutex::new(Some("starting".to_owned()));
-        let shared = Arc::new(Shared { requests, unready });
+        let phase = Mutex::new(Phase::Starting);
+        let shared = Arc::new(Shared { requests, phase });
         let (stop, stopped) = oneshot::channel();
         let router = router(Arc::clone(&shared));
         let work = move || {
@@ -124,9 +165,9 @@ impl Server {
         self.address
     }
 
-    /// Tells what `/readyz` answers: ready, or why not.
-    pub fn set_ready(&self, ready: Result<(), String>) {
-        *self.shared.unready.lock().unwrap_or_else(PoisonError::into_inner) = ready.err();
+    /// Tells what `/readyz` answers, and whether `/healthz` has a pipeline to ask.
+    pub fn set_phase(&self, phase: Phase) {
+        *self.shared.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 }
 
@@ -149,30 +190,50 @@ fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/", get(|| async { "dnscribe: /metrics /healthz /readyz\n" }))
         .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(shared)
 }
 
+/// With the code for what is not as it should be.
+fn unavailable(text: String) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    let unavailable = |why: &'static str| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
-    let (reply, answer) = oneshot::channel();
-    if shared.requests.try_send(Request { reply }).is_err() {
-        return unavailable("too many scrapes at once\n");
+    match shared.ask(Request::Page).await {
+        Ok(text) => ([(header::CONTENT_TYPE, text::CONTENT_TYPE)], text).into_response(),
+        Err(why) => unavailable(format!("{why}\n")),
     }
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, text::CONTENT_TYPE)], text).into_response(),
-        _ => unavailable("the pipeline does not answer\n"),
+}
+
+async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
+    let report = match shared.phase() {
+        // Whoever restarts what is not healthy must let it start, and end, in its own time.
+        Phase::Starting => Report::of_pipeline(Found::Ok, "starting"),
+        Phase::Stopping => Report::of_pipeline(Found::Ok, "stopping"),
+        phase => match (shared.ask(Request::Health).await, phase) {
+            (Ok(report), _) => report,
+            (Err(why), Phase::Replaying) => {
+                let why = format!("{why}: it may wait for its input, or a sink");
+                Report::of_pipeline(Found::Warn, &why)
+            }
+            (Err(why), _) => Report::of_pipeline(Found::Fail, why),
+        },
+    };
+    if report.is_healthy() {
+        report.to_string().into_response()
+    } else {
+        unavailable(report.to_string())
     }
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    let unready = shared.unready.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    match unready {
-        None => "ready\n".into_response(),
-        Some(why) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
-        }
+    match shared.phase() {
+        Phase::Ready(what) => format!("ready\n{what}\n").into_response(),
+        Phase::Replaying => "ready\nreplay attaches nothing\n".into_response(),
+        Phase::Starting => unavailable("not ready: starting\n".to_owned()),
+        Phase::Stopping => unavailable("not ready: stopping\n".to_owned()),
     }
 }
 
@@ -193,32 +254,66 @@ mod tests {
         (head[9..12].parse().unwrap(), body.to_owned())
     }
 
+    /// The next request, which is on its way.
+    fn next(requests: &Requests) -> Request {
+        loop {
+            if let Some(request) = requests.try_next() {
+                return request;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     #[test]
     fn serves_what_the_pipeline_answers() {
         let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = server.address();
-        assert_eq!(fetch(address, "/healthz"), (200, "ok\n".into()));
         assert_eq!(fetch(address, "/nothing").0, 404);
-        assert_eq!(fetch(address, "/readyz"), (503, "not ready: starting\n".into()));
-        server.set_ready(Ok(()));
-        assert_eq!(fetch(address, "/readyz"), (200, "ready\n".into()));
-        server.set_ready(Err("hook cgroup is not attached".into()));
-        assert_eq!(
-            fetch(address, "/readyz"),
-            (503, "not ready: hook cgroup is not attached\n".into())
-        );
         let scrape = thread::spawn(move || fetch(address, "/metrics"));
-        let request = loop {
-            if let Some(request) = requests.try_next() {
-                break request;
-            }
-            thread::sleep(Duration::from_millis(1));
-        };
-        request.answer("a 1\n".into());
+        let Request::Page(reply) = next(&requests) else { panic!("asked for the metrics") };
+        reply.send("a 1\n".into());
         assert_eq!(scrape.join().unwrap(), (200, "a 1\n".into()));
         assert_eq!(fetch(address, "/metrics").0, 503, "nobody answers");
         drop(server);
         assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[test]
+    fn is_ready_between_start_and_stop() {
+        let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = server.address();
+        let starting = (200, "ok\nok    pipeline  starting\n".to_owned());
+        assert_eq!(fetch(address, "/healthz"), starting);
+        assert_eq!(fetch(address, "/readyz"), (503, "not ready: starting\n".into()));
+        server.set_phase(Phase::Ready("hook cgroup, attached at /".into()));
+        let ready = (200, "ready\nhook cgroup, attached at /\n".into());
+        assert_eq!(fetch(address, "/readyz"), ready);
+        server.set_phase(Phase::Stopping);
+        assert_eq!(fetch(address, "/readyz"), (503, "not ready: stopping\n".into()));
+        assert_eq!(fetch(address, "/healthz").0, 200);
+    }
+
+    #[test]
+    fn is_as_healthy_as_the_pipeline_says() {
+        let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = server.address();
+        server.set_phase(Phase::Ready(String::new()));
+        for (found, code, first) in [(Found::Warn, 200, "ok\n"), (Found::Fail, 503, "unhealthy\n")]
+        {
+            let probe = thread::spawn(move || fetch(address, "/healthz"));
+            let Request::Health(reply) = next(&requests) else { panic!("asked for the health") };
+            reply.send(Report::of_pipeline(found, "why"));
+            let (status, text) = probe.join().unwrap();
+            assert_eq!(status, code);
+            assert!(text.starts_with(first) && text.contains("why"), "{text}");
+        }
+        let (status, text) = fetch(address, "/healthz");
+        assert_eq!(status, 503, "nobody answers");
+        assert!(text.contains("fail  pipeline  the pipeline does not answer"), "{text}");
+        server.set_phase(Phase::Replaying);
+        let (status, text) = fetch(address, "/healthz");
+        assert_eq!(status, 200, "nobody answers, for there may be nothing to read");
+        assert!(text.contains("warn  pipeline  the pipeline does not answer: it may"), "{text}");
     }
 
     #[test]

@@ -16,6 +16,8 @@ use std::net::SocketAddr;
 pub struct Observation<'a> {
     /// What names it: the record's `event_id` is made of this.
     pub id: MessageId,
+    /// Its query, where one was seen: the same, but on `late` and `duplicate`.
+    pub query: Option<MessageId>,
     /// The record's `ts`: of the query, else of the response.
     pub ts: Timestamp,
     /// When the response passed, if one did.
@@ -58,6 +60,8 @@ pub struct Observation<'a> {
     pub client_subnet: bool,
     /// The answer section.
     pub answers: &'a [Answer],
+    /// ANCOUNT of the response: more than `answers` has where it was clipped.
+    pub answer_count: Option<u16>,
     /// Smallest TTL of the response, in seconds.
     pub min_ttl_seconds: Option<u32>,
     /// Octets of the query.
@@ -80,8 +84,19 @@ pub struct Observation<'a> {
     pub cache: Option<Cache>,
     /// Who sent the query; at the server, the response.
     pub process: Option<Process<'a>>,
+    /// The container of that process.
+    pub container: Option<Container<'a>>,
     /// `namespace/pod`, else the container's id.
     pub pod: Option<&'a str>,
+}
+
+/// A container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Container<'a> {
+    /// 64 hex digits.
+    pub id: &'a str,
+    /// What runs it.
+    pub runtime: Option<&'static str>,
 }
 
 /// A process.
@@ -119,6 +134,7 @@ pub(crate) mod testing {
     pub(crate) fn example(ts: Timestamp) -> Observation<'static> {
         Observation {
             id: MessageId::default(),
+            query: Some(MessageId::default()),
             ts,
             response_ts: Some(ts.plus(std::time::Duration::from_millis(12))),
             vantage: Vantage::Client,
@@ -140,6 +156,7 @@ pub(crate) mod testing {
             dnssec_ok: false,
             client_subnet: false,
             answers: &[],
+            answer_count: Some(1),
             min_ttl_seconds: Some(300),
             query_bytes: Some(33),
             response_bytes: Some(49),
@@ -156,6 +173,7 @@ pub(crate) mod testing {
                 comm: "curl",
                 exe: Some("/usr/bin/curl"),
             }),
+            container: None,
             pod: None,
         }
     }

@@ -10,12 +10,15 @@ mod output;
 mod tests;
 mod who;
 
+pub use observe::{Facts, observation};
 pub use outbox::Outbox;
 pub use output::{Output, OutputOptions};
 
 use crate::capture::Packet;
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
+use crate::detect::DetectOptions;
+use crate::health::Vitals;
 use crate::join::{Joiner, Joining};
 use crate::ledger::{Counters, Kernel, Ring};
 use crate::metrics::{self, Build, Snapshot};
@@ -54,8 +57,9 @@ impl Pipeline {
         decoder: DecoderOptions,
         pairing: PairOptions,
         joining: Joining,
-        output: Output,
+        mut output: Output,
     ) -> Self {
+        output.adopt_query_timeout(pairing.query_timeout);
         let epoch = output.epoch();
         Self {
             decoder: Decoder::new(decoder),
@@ -83,6 +87,7 @@ impl Pipeline {
             self.expire(packet.ts);
         }
         self.last_packet = packet.ts;
+        self.output.tick(packet.ts);
         let Self { decoder, pairer, joiner, connections, output, .. } = self;
         let mut rooms = Rooms { pairer, joiner, connections, output };
         decoder.observe(packet, &mut |decoded| rooms.take(decoded));
@@ -91,6 +96,7 @@ impl Pipeline {
     /// Lets time pass: what has waited too long is given up.
     pub fn expire(&mut self, now: Timestamp) {
         self.next_expiry = now.plus(EXPIRE_EVERY);
+        self.output.tick(now);
         let Self { decoder, pairer, joiner, connections, output, .. } = self;
         let mut rooms = Rooms { pairer, joiner, connections, output };
         decoder.expire(now, &mut |decoded| rooms.take(decoded));
@@ -150,13 +156,23 @@ impl Pipeline {
             ring_used_bytes,
             spool_bytes: self.output.sinks().spool_bytes(),
             late: self.output.late(),
+            looked_up: self.output.looked_up(),
+            alerts: self.output.alerts(),
             gauges: &self.output.sinks().gauges(),
             build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
         })
     }
 
+    /// What `/healthz` looks at.
+    #[must_use]
+    pub fn vitals(&self, taken: Taken) -> Vitals {
+        let sinks = self.output.sinks();
+        Vitals::new(&self.counters(taken), sinks.fullest_spool_bytes(), sinks.failures())
+    }
+
     /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given.
     pub fn finish(&mut self, now: Timestamp) {
+        self.output.tick(now);
         let Self { decoder, pairer, joiner, connections, output, .. } = self;
         let mut rooms = Rooms { pairer, joiner, connections, output };
         decoder.finish(&mut |decoded| rooms.take(decoded));
@@ -185,7 +201,8 @@ impl Pipeline {
         if let Some(connections) = &mut self.connections {
             connections.reconfigure(changes.connecting);
         }
-        self.output.reconfigure(changes.resolvers, changes.windows);
+        self.output.adopt_query_timeout(changes.pairing.query_timeout);
+        self.output.reconfigure(changes.resolvers, changes.windows, changes.detect);
     }
 }
 
@@ -200,6 +217,8 @@ pub struct Changes {
     pub resolvers: HashMap<IpAddr, String>,
     /// Which windows are written.
     pub windows: WindowOptions,
+    /// How detection decides.
+    pub detect: Option<DetectOptions>,
 }
 
 /// The rooms behind the decoder.
@@ -217,10 +236,14 @@ impl Rooms<'_> {
             Decoded::Message(message) => {
                 output.message(&message);
                 let note = joiner.note(&message);
+                let query = output.query(&message);
                 let began =
                     pairer.observe(message, &mut |transaction| give(transaction, joiner, output));
                 if let Some(note) = note.filter(|_| began) {
                     joiner.begin(&note);
+                }
+                if let Some(query) = query.filter(|_| began) {
+                    output.begin(query);
                 }
             }
             Decoded::Sealed(sealed) => {

@@ -3,6 +3,7 @@
 //! One flat JSON object per record; fields that have nothing to say are left out. The JSON Schemas
 //! (`dnscribe schema`, `schemas/`) are generated from these types.
 
+mod alert;
 mod avro;
 mod build;
 mod connection;
@@ -11,6 +12,7 @@ mod event_id;
 mod fields;
 mod idn;
 mod ledger;
+mod lookup;
 mod message;
 mod schema;
 mod text;
@@ -18,6 +20,7 @@ mod transaction;
 mod window;
 mod zone;
 
+pub use alert::AlertRecord;
 pub use avro::avro_schema;
 pub(crate) use build::milliseconds;
 pub use build::{Context, Identity};
@@ -30,9 +33,10 @@ pub use fields::{
 };
 pub use idn::unicode;
 pub use ledger::LedgerRecord;
+pub use lookup::LookupRecord;
 pub use message::MessageRecord;
 pub use schema::{json_schema, names as schema_names};
-pub use text::line;
+pub use text::{alert_line, line};
 pub use transaction::TransactionRecord;
 pub use window::WindowRecord;
 pub use zone::registrable;

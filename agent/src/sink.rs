@@ -6,7 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+mod alertmanager;
 mod format;
+mod http;
 pub mod kafka;
 pub mod null;
 mod open;
@@ -16,6 +18,10 @@ mod tally;
 mod threaded;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use tally::drop_reasons;
+
+pub use alertmanager::{AlertmanagerConfig, Authorization, probe as probe_alertmanager};
 pub use format::{Format, Login, Password, RegistryConfig};
 pub use open::{OpenWith, SinkError, open, probe_file, same_place};
 pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet, TopicCreation};

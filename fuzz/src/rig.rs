@@ -2,6 +2,7 @@
 
 use dnscribe::capture::{Body, Origin, Packet, Sight};
 use dnscribe::decode::DecoderOptions;
+use dnscribe::detect::{self, DetectOptions, Detection, Meant};
 use dnscribe::join::Joining;
 use dnscribe::ledger::{Counters, Delivery, Kernel, Ring};
 use dnscribe::pair::PairOptions;
@@ -79,7 +80,10 @@ impl Rig {
     pub fn new(bounds: Bounds, reading: bool) -> Self {
         let epoch = Timestamp::from_nanos(1_700_000_000_000_000_000);
         let identity = Identity::new("fuzz".into(), None, epoch, HashMap::default());
-        let options = OutputOptions::new(identity);
+        let rules = DetectOptions::default();
+        let others = detect::all(&rules, &Meant::default());
+        let detection = Detection::new(rules, others);
+        let options = OutputOptions { detection: Some(detection), ..OutputOptions::new(identity) };
         let sink = Reader::new(reading);
         let records = Arc::clone(&sink.records);
         let output = Output::new(options, vec![Box::new(sink)]);

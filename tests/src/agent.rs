@@ -1,13 +1,13 @@
 //! The agent as a child process: started, watched, ended, and what it wrote.
 
-use crate::lab::{Host, Lab, inside};
-use crate::{environment, ledger, shell};
+use crate::lab::{Host, Lab};
+use crate::{environment, http, ledger, shell};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader, Read, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -90,6 +90,12 @@ impl Agent {
         self.child.id()
     }
 
+    /// Where `/metrics` and its neighbours are.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// The records written so far.
     #[must_use]
     pub fn records(&self) -> Vec<Value> {
@@ -117,7 +123,7 @@ impl Agent {
 
     /// The text of an administrative page, such as `/metrics`, with its status code.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        get(self.admin, self.namespace.as_deref(), path)
+        http::get(self.admin, self.namespace.as_deref(), path)
     }
 
     /// Asks the agent to end and waits until it has.
@@ -158,7 +164,9 @@ impl Agent {
             if let Some(status) = child.try_wait()? {
                 bail!("the agent ended at its start ({status})");
             }
-            Ok(get(admin, namespace, "/readyz").is_ok_and(|(code, _)| code == 200).then_some(()))
+            Ok(http::get(admin, namespace, "/readyz")
+                .is_ok_and(|(code, _)| code == 200)
+                .then_some(()))
         });
         if ready.is_err() {
             shell::end(&mut self.child);
@@ -228,20 +236,4 @@ fn read_records(stdout: impl Read, lines: &Mutex<Vec<Value>>) -> Result<()> {
         lines.lock().unwrap_or_else(PoisonError::into_inner).push(record);
     }
     Ok(())
-}
-
-/// A GET over HTTP/1.1: status code and body.
-fn get(address: SocketAddr, namespace: Option<&Path>, path: &str) -> Result<(u16, String)> {
-    let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(2));
-    let mut stream = match namespace {
-        Some(namespace) => inside(namespace, connect)??,
-        None => connect()?,
-    };
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    let code = head.split_whitespace().nth(1).context("no status code")?.parse()?;
-    Ok((code, body.to_owned()))
 }

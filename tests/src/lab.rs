@@ -9,11 +9,13 @@ mod capture;
 mod hazards;
 pub mod latency;
 mod network;
+mod stub;
 mod stutter;
 mod zones;
 
 pub use capture::{Capture, dns_times};
 pub use hazards::{Fate, inside};
+pub use stub::StubConfig;
 pub use stutter::Stutter;
 
 use crate::dnsperf::{Load, Perf};

@@ -1,16 +1,19 @@
 //! What the end-to-end tests and the developer commands share: a DNS lab in network namespaces,
-//! a real Kafka broker, a real schema registry and Confluent's client for it, the agent as a child
-//! process, and an independent reading of its ledger.
+//! a real Kafka broker, a real schema registry and Confluent's client for it, a real Prometheus and
+//! Alertmanager, the agent as a child process, and an independent reading of its ledger.
 
 pub mod agent;
+pub mod alertmanager;
 mod cache;
 pub mod confluent;
 pub mod dnsperf;
 pub mod environment;
+pub mod http;
 pub mod kafka;
 pub mod lab;
 pub mod ledger;
 pub mod pcap;
+pub mod prometheus;
 pub mod registry;
 pub mod scripted;
 pub mod shell;

@@ -56,6 +56,30 @@ pub fn write_datagrams(mut out: impl Write, datagrams: &[Datagram]) -> Result<()
     out.flush().context("cannot write the capture")
 }
 
+/// A query over UDP: when it is sent, in nanoseconds after the capture's begin, its number, and the
+/// code with which it is answered a millisecond later, if it is. The number decides which of three
+/// resolvers is asked: its remainder by three.
+pub type Exchange = (u64, u32, Option<u8>);
+
+/// Writes a pcap file of these exchanges, which must be in order and more than a millisecond apart.
+pub fn write_exchanges(
+    mut out: impl Write,
+    exchanges: impl IntoIterator<Item = Exchange>,
+) -> Result<()> {
+    const ANSWER_NS: u64 = 1_000_000;
+    begin(&mut out)?;
+    for (at_ns, number, rcode) in exchanges {
+        let query = packet(number, false, &message(number, 100, false)?)?;
+        record(&mut out, at_ns, &query)?;
+        if let Some(rcode) = rcode {
+            let mut response = message(number, 100, true)?;
+            response[3] |= rcode;
+            record(&mut out, at_ns + ANSWER_NS, &packet(number, true, &response)?)?;
+        }
+    }
+    out.flush().context("cannot write the capture")
+}
+
 fn begin(out: &mut impl Write) -> Result<()> {
     let header: [u32; 6] = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, LINKTYPE_RAW];
     for word in header {

@@ -58,6 +58,13 @@ fn golden_windows() -> Result<()> {
     compare("windows.ndjson", &shell::output(&mut command)?.stdout)
 }
 
+/// What real stub resolvers asked; `tests/lookups.rs` compares it with the calls that were made.
+#[test]
+fn golden_lookups() -> Result<()> {
+    let records = replay(&folder().join("lookups.pcap"), &["--stream", "lookups,ledger"])?;
+    compare("lookups.ndjson", &records)
+}
+
 /// Connections of encrypted DNS: what tshark finds in the same packets stands in
 /// `tests/encrypted.rs`.
 #[test]

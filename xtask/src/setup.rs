@@ -12,7 +12,8 @@ use packages::Need;
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct Args {
     /// Also install what the tests need: DNS servers and tools, Java and Maven for Kafka and the
-    /// schema registry, Python for a client of theirs and for readers of sketches
+    /// schema registry, Python for a client of theirs and for readers of sketches, Prometheus and its
+    /// Alertmanager
     #[arg(long)]
     pub test: bool,
 }
@@ -31,6 +32,9 @@ pub fn main(args: Args) -> Result<()> {
     if !packages::debian() {
         // Told all at once; on Debian these come from more than one place.
         missing.extend(packages::missing(ebpf::LINKER));
+        if args.test {
+            missing.extend(packages::missing(packages::MONITORING));
+        }
     }
     let mut installed = packages::install(purpose, &missing)?;
     installed |= ebpf::install()?;
@@ -38,6 +42,7 @@ pub fn main(args: Args) -> Result<()> {
         dnscribe_tests::registry::prepare()?;
         dnscribe_tests::confluent::prepare()?;
         dnscribe_tests::sketches::prepare()?;
+        packages::monitoring()?;
     }
     if !installed {
         say::progress("setup: everything is there");

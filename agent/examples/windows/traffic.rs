@@ -58,6 +58,7 @@ impl Given {
             server: self.client,
             resolver: &self.resolver,
             opcode: 0,
+            query: None,
             qname: Some(&self.qname),
             zone: self.qname.get(self.zone_at..),
             qtype: Some(self.qtype),
@@ -71,6 +72,7 @@ impl Given {
             dnssec_ok: self.qtype == 28,
             client_subnet: false,
             answers: &[],
+            answer_count: answered.then_some(1),
             min_ttl_seconds: answered.then_some(u32::from(self.qtype) * 10),
             query_bytes: Some(40),
             response_bytes: answered.then_some(120),
@@ -82,6 +84,7 @@ impl Given {
             parent: None,
             cache: None,
             process: Some(Process { pid: 1, uid: 1, comm: &self.process, exe: None }),
+            container: None,
             pod: Some(&self.pod),
         }
     }

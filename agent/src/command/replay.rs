@@ -7,6 +7,7 @@ use crate::capture::replay::{InputError, Passed, Replay};
 use crate::cli::ReplayArgs;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::metrics::Phase;
 use crate::pipeline::{Pipeline, Taken};
 use crate::sink::Sink;
 use crate::time::Timestamp;
@@ -89,7 +90,7 @@ impl Session<'_> {
             return ControlFlow::Continue(());
         }
         self.since_look = 0;
-        self.endpoint.answer(|| pipeline.exposition(taken(), None));
+        self.endpoint.attend(pipeline, taken, None);
         if self.signals.reload() {
             pipeline.outbox().reopen();
         }
@@ -101,6 +102,7 @@ impl Session<'_> {
 
     fn begin(&mut self, epoch: Timestamp) -> Option<Pipeline> {
         let sinks = self.sinks.take()?;
+        self.endpoint.set_phase(Phase::Replaying);
         let config = self.config;
         let wait_for_sinks = Some(self.signals.stop_flag());
         Some(Blueprint { config, epoch, enricher: None, wait_for_sinks }.build(sinks))
@@ -109,6 +111,7 @@ impl Session<'_> {
     fn end(mut self, first: Option<Timestamp>, taken: Taken) -> Result<(), Exit> {
         let pipeline = self.pipeline.take().or_else(|| self.begin(first.unwrap_or_default()));
         let Some(mut pipeline) = pipeline else { return Ok(()) };
+        self.endpoint.set_phase(Phase::Stopping);
         let now = pipeline.last_packet();
         pipeline.finish(now);
         let limit = if self.signals.stop() { self.config.drain_timeout } else { BARRIER };

@@ -7,6 +7,7 @@ use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
 use crate::exit::Exit;
+use crate::metrics::Phase;
 use crate::pipeline::{Changes, Pipeline};
 use crate::time::Timestamp;
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
     let enricher = Some(Enricher::new(cgroup2_mount().as_deref()));
     let pipeline =
         Blueprint { config: &config, epoch, enricher, wait_for_sinks: None }.build(sinks);
-    endpoint.set_ready(Ok(()));
+    endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
     let run = Run {
         end: config.duration.map(|duration| Instant::now() + duration),
         config,
@@ -87,8 +88,7 @@ impl Run {
             pipeline.flush_batches();
             pipeline.write_ledger(live.counters(), now, false);
         }
-        let page = || pipeline.exposition(live.counters(), Some(live.ring_used_bytes()));
-        self.endpoint.answer(page);
+        self.endpoint.attend(pipeline, || live.counters(), Some(live.ring_used_bytes()));
         if self.signals.reload() {
             self.reload();
         }
@@ -113,7 +113,7 @@ impl Run {
         // A ring so full that the time does not suffice must leave some for the sinks, and for the
         // last ledger record, that tells of what is still in it.
         let drained = Instant::now() + limit / 2;
-        endpoint.set_ready(Err("stopping".to_owned()));
+        endpoint.set_phase(Phase::Stopping);
         live.detach();
         while live.drain(DRAIN, &mut |packet| pipeline.observe(packet)) > 0
             && Instant::now() < drained
@@ -140,11 +140,16 @@ impl Run {
             connecting: new.connecting,
             resolvers: new.resolvers.clone().into_iter().collect(),
             windows: new.windows,
+            detect: new.detect.clone(),
         });
+        // Whether there is detection at all is settled at the start.
+        let detect =
+            self.config.detect.as_ref().and(new.detect.clone()).or(self.config.detect.clone());
         let adopted = Config {
             pairing: new.pairing,
             connecting: new.connecting,
             windows: new.windows,
+            detect,
             resolvers: new.resolvers.clone(),
             ..self.config.clone()
         };
@@ -152,8 +157,8 @@ impl Run {
             tracing::info!("configuration reloaded");
         } else {
             tracing::warn!(
-                "configuration reloaded: pairing, times of connections, windows and resolvers are in force, the other \
-                 changes wait for a restart"
+                "configuration reloaded: pairing, times of connections, windows, detection and resolvers are in force, \
+                 the other changes wait for a restart"
             );
         }
         self.config = adopted;

@@ -1,5 +1,6 @@
 //! What `run` and `replay` share: a configured pipeline with its sinks, from start to summary.
 
+use super::resolvers;
 use super::signals::Signals;
 use super::summary::balance;
 use crate::capture::live::{CannotCapture, HookChoice, LiveOptions};
@@ -7,13 +8,15 @@ use crate::config::value::Hook;
 use crate::config::{CaptureConfig, Config, Sources};
 use crate::connection::Connections;
 use crate::decode::DecoderOptions;
+use crate::detect::{self, DetectOptions, Detection, Meant};
 use crate::enrich::Enricher;
 use crate::exit::Exit;
+use crate::health::Health;
 use crate::log;
-use crate::metrics::{Requests, Server};
+use crate::metrics::{Phase, Request, Requests, Server};
 use crate::pipeline::{Outbox, Output, OutputOptions, Pipeline, Taken};
 use crate::record::Identity;
-use crate::sink::{self, Failure, Sink};
+use crate::sink::{self, Failure, Sink, SinkSpec};
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,6 +60,7 @@ impl Blueprint<'_> {
     pub(super) fn build(self, sinks: Vec<Box<dyn Sink>>) -> Pipeline {
         let config = self.config;
         let resolvers = config.resolvers.clone().into_iter().collect();
+        let live = self.enricher.is_some();
         let (node, region) = (config.node.clone(), config.region.clone());
         let options = OutputOptions {
             identity: Identity::new(node, region, self.epoch, resolvers)
@@ -64,6 +68,7 @@ impl Blueprint<'_> {
             enricher: self.enricher,
             wait_for_sinks: self.wait_for_sinks,
             windows: config.windows,
+            detection: config.detect.clone().map(|options| detection(config, options, live)),
         };
         let decoder = DecoderOptions {
             ports: config.capture.ports.clone(),
@@ -78,29 +83,68 @@ impl Blueprint<'_> {
     }
 }
 
+/// Detection by every rule. What this host's own resolvers are says nothing of a capture file.
+fn detection(config: &Config, options: DetectOptions, live: bool) -> Detection {
+    let meant = Meant {
+        configured: config.resolvers.keys().copied().collect(),
+        system: if live { resolvers::of_this_host() } else { BTreeSet::new() },
+    };
+    let others = detect::all(&options, &meant);
+    Detection::new(options, others)
+}
+
+/// How often it is looked whether something was lost, for `/healthz`.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// `/metrics` and its neighbours, where they are served.
-pub(super) struct Endpoint(Option<(Server, Requests)>);
+pub(super) struct Endpoint(Option<Serving>);
+
+struct Serving {
+    server: Server,
+    requests: Requests,
+    health: Health,
+    next_look: Instant,
+}
 
 impl Endpoint {
     pub(super) fn start(config: &Config) -> Result<Self, Exit> {
-        let started = config.metrics_listen.map(Server::start).transpose()?;
-        if let Some((server, _)) = &started {
-            tracing::info!("metrics at http://{}/metrics", server.address());
-        }
-        Ok(Self(started))
+        let Some(listen) = config.metrics_listen else { return Ok(Self(None)) };
+        let (server, requests) = Server::start(listen)?;
+        tracing::info!("metrics at http://{}/metrics", server.address());
+        let kafka = config.sinks.contains(&SinkSpec::Kafka);
+        let spool = config.spool.as_ref().filter(|_| kafka);
+        let health = Health::new(config.health_window, spool.map(|spool| spool.max_bytes));
+        Ok(Self(Some(Serving { server, requests, health, next_look: Instant::now() })))
     }
 
-    pub(super) fn set_ready(&self, ready: Result<(), String>) {
-        if let Some((server, _)) = &self.0 {
-            server.set_ready(ready);
+    pub(super) fn set_phase(&self, phase: Phase) {
+        if let Some(serving) = &self.0 {
+            serving.server.set_phase(phase);
         }
     }
 
-    /// Answers the scrapes that wait.
-    pub(super) fn answer(&self, page: impl Fn() -> String) {
-        let Some((_, requests)) = &self.0 else { return };
+    /// Answers whoever waits, and looks after the health. `taken` are the capture's counters now.
+    pub(super) fn attend(
+        &mut self,
+        pipeline: &Pipeline,
+        taken: impl Fn() -> Taken,
+        ring_used_bytes: Option<u64>,
+    ) {
+        let Some(Serving { requests, health, next_look, .. }) = &mut self.0 else { return };
+        let now = Instant::now();
+        let look = |health: &mut Health| health.observe(now, pipeline.vitals(taken()));
+        if now >= *next_look {
+            *next_look = now + LOOK_EVERY;
+            look(health);
+        }
         while let Some(request) = requests.try_next() {
-            request.answer(page());
+            match request {
+                Request::Page(reply) => reply.send(pipeline.exposition(taken(), ring_used_bytes)),
+                Request::Health(reply) => {
+                    look(health);
+                    reply.send(health.report(now));
+                }
+            }
         }
     }
 }

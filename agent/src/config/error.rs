@@ -65,6 +65,9 @@ pub enum ConfigError {
     /// Formats and the schema registry do not fit together.
     #[error("{0}")]
     Registry(String),
+    /// Section `alertmanager` is wrong.
+    #[error("{0}")]
+    Alertmanager(String),
     /// An address with two names.
     #[error("resolvers: {address} is both \"{first}\" and \"{second}\": keep one of them")]
     TwoNames {
@@ -85,6 +88,26 @@ pub enum ConfigError {
         given: usize,
         /// How many there may be.
         most: usize,
+    },
+    /// Fewer failures would be critical than are worth a warning.
+    #[error(
+        "detect.rules.success_ratio: critical {critical} is above warning {warning}: what is critical \
+         must be worse"
+    )]
+    SuccessRatio {
+        /// The share below which a warning is given.
+        warning: f64,
+        /// The share below which it is critical.
+        critical: f64,
+    },
+    /// A maintenance without a time, or with two.
+    #[error(
+        "detect.maintenance: number {number} has no time: give start and a later end, or from and \
+         another to, with days if not every day"
+    )]
+    Maintenance {
+        /// Its place in the list, from 1.
+        number: usize,
     },
     /// More than one sink on stdout.
     #[error("sink stdout is given twice: records would be mixed; keep one of them")]

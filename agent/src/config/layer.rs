@@ -1,5 +1,7 @@
 //! One layer of configuration: what a file, the environment or the flags say, and nothing else.
 
+use super::alertmanager::AlertmanagerLayer;
+use super::detect::DetectLayer;
 use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
@@ -32,6 +34,8 @@ macro_rules! layer {
         }
     };
 }
+
+pub(super) use layer;
 
 /// What is said in both of two layers goes to the higher.
 pub trait Over {
@@ -80,6 +84,9 @@ layer! {
         /// Which windows are written.
         #[serde(deserialize_with = "section")]
         windows: WindowsLayer,
+        /// What is wrong enough to be told.
+        #[serde(deserialize_with = "section")]
+        detect: DetectLayer,
         /// The streams of every sink of which no more is said.
         #[serde(deserialize_with = "joined")]
         streams: Option<StreamSet>,
@@ -95,6 +102,9 @@ layer! {
         /// Where records wait while Kafka is away.
         #[serde(deserialize_with = "section")]
         spool: SpoolLayer,
+        /// How to reach Alertmanager.
+        #[serde(deserialize_with = "section")]
+        alertmanager: AlertmanagerLayer,
         /// How files are written.
         #[serde(deserialize_with = "section")]
         file: FileLayer,
@@ -104,6 +114,9 @@ layer! {
         /// The metrics endpoint.
         #[serde(deserialize_with = "section")]
         metrics: MetricsLayer,
+        /// What counts as healthy.
+        #[serde(deserialize_with = "section")]
+        health: HealthLayer,
         /// What message records hold.
         #[serde(deserialize_with = "section")]
         messages: MessagesLayer,
@@ -311,6 +324,15 @@ layer! {
         /// Where `/metrics` is served.
         #[serde(deserialize_with = "text")]
         listen: Option<Listen>,
+    }
+}
+
+layer! {
+    /// Section `health`.
+    HealthLayer {
+        /// How long a loss counts.
+        #[serde(deserialize_with = "text")]
+        window: Option<PositiveSpan>,
     }
 }
 

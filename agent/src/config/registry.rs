@@ -46,7 +46,7 @@ impl FromStr for Url {
 
 /// Text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(pub(super) String);
 
 impl FromStr for Secret {
     type Err = Infallible;

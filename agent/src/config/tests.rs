@@ -1,4 +1,5 @@
 use super::*;
+use crate::detect::{Rule, When};
 use crate::sink::{Format, Login, Password, Rotation, Stream};
 use std::fs;
 
@@ -43,6 +44,20 @@ capture:
 pairing:
   query_timeout: 1m30s
   max_transactions: 1_000
+detect:
+  enabled: true
+  repeat: 10m
+  runbook_url: https://wiki.example.com/runbooks/
+  rules:
+    resolver_down: {min_queries: 20, for: 10s, clear_for: 1m}
+    success_ratio: {warning: 0.95, critical: 0.8, for: 2m}
+    latency: {z_score: 8, warning: 4}
+    tunnel: {enabled: false}
+  maintenance:
+    - {start: 2026-11-21T22:00:00Z, end: 2026-11-22T02:00:00Z, rules: [resolver_*], resolver: 192.0.2.*}
+    - days: [sat, sun]
+      from: 22:30
+      to: 04:00
 streams: [transactions, ledger]
 file:
   streams: [transactions, dlq]
@@ -139,6 +154,17 @@ fn reads_every_key() {
     assert_eq!(registry.timeout, Duration::from_secs(1));
     let home: IpAddr = "192.0.2.1".parse().unwrap();
     assert_eq!((config.resolvers.len(), config.resolvers[&home].as_str()), (3, "home"));
+    let detect = config.detect.as_ref().unwrap();
+    assert_eq!(detect.repeat, Duration::from_secs(600));
+    assert_eq!(detect.runbook_url, "https://wiki.example.com/runbooks");
+    assert_eq!((detect.down.min_queries, detect.down.span.as_secs()), (20, 10));
+    assert_eq!(detect.rule(Rule::ResolverDown).clear_for, Duration::from_secs(60));
+    assert!(!detect.rule(Rule::Tunnel).enabled && detect.rule(Rule::Dga).enabled);
+    assert!((detect.success.critical - 0.8).abs() < 1e-9 && detect.latency.critical == Some(5.0));
+    let whens: Vec<When> = detect.maintenance.iter().map(|maintenance| maintenance.when).collect();
+    let once = ["2026-11-21T22:00:00Z", "2026-11-22T02:00:00Z"].map(|at| at.parse().unwrap());
+    let weekly = When::Weekly { days: 0b110_0000, from: 81_000, to: 14_400 };
+    assert_eq!(whens, [When::Once(once[0], once[1]), weekly]);
     assert_eq!(config.metrics_listen, Some("0.0.0.0:9000".parse().unwrap()));
     assert!(config.messages_wire && config.records_idn && config.output == Output::Json);
     assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug });
@@ -163,8 +189,28 @@ fn says_where_and_what_is_wrong() {
             "line 2, column 18: windows: \"2m\" is not a window: choose from 10s, 1m, 5m, 1m/10s",
         ),
         (
+            "version: 1\ndetect:\n  rules:\n    resolver_down: {z_score: 3}\n",
+            "line 4, column 21: detect.rules.resolver_down: unknown key `z_score`, expected one of enabled, clear_for, min_queries, for",
+        ),
+        (
+            "version: 1\ndetect:\n  rules:\n    success_ratio:\n      warning: 98\n",
+            "line 5, column 16: detect.rules.success_ratio.warning: \"98\" is not a share: give a number between 0 and 1, such as 0.98",
+        ),
+        (
+            "version: 1\ndetect: {rules: {success_ratio: {warning: 0.8}}}\n",
+            "detect.rules.success_ratio: critical 0.9 is above warning 0.8: what is critical must be worse",
+        ),
+        (
+            "version: 1\ndetect: {maintenance: [{from: 22:00, to: 23:00}, {days: mon}]}\n",
+            "detect.maintenance: number 2 has no time: give start and a later end, or from and another to, with days if not every day",
+        ),
+        (
+            "version: 1\ndetect:\n  maintenance:\n    - {from: 24:00, to: 1:00}\n",
+            "line 4, column 14: detect.maintenance: \"24:00\" is not a time of day: give hours and minutes, such as 22:30",
+        ),
+        (
             "version: 1\nsinks:\n  - stdout\n  - kafak\n",
-            "line 4, column 5: sinks: \"kafak\" is not a sink: choose from stdout, file:PATH, kafka, null",
+            "line 4, column 5: sinks: \"kafak\" is not a sink: choose from stdout, file:PATH, kafka, alertmanager, null",
         ),
         (
             "version: 2\n",
@@ -226,6 +272,17 @@ fn errors_never_tell_secrets() {
         let told = from_file(&yaml).unwrap_err();
         assert!(!format!("{told} {told:?}").contains("hunter2"), "{told}");
     }
+}
+
+#[test]
+fn detection_is_there_where_alerts_are_wanted() {
+    let is_there = |yaml: &str| from_file(&format!("version: 1\n{yaml}")).unwrap().detect.is_some();
+    assert!(!is_there("sinks: [stdout]\n"));
+    assert!(is_there("sinks: [stdout]\nstreams: [alerts]\n"));
+    assert!(is_there("sinks: [stdout]\ndetect: {enabled: true}\n"));
+    assert!(
+        !is_there("sinks: [file:/x]\ndetect: {enabled: false}\n") && is_there("sinks: [file:/x]\n")
+    );
 }
 
 #[test]
@@ -418,8 +475,8 @@ fn formats_and_their_registry_fit_together() {
             "Kafka records in Avro need a schema registry: give kafka.registry.url, such as http://registry:8081",
         ),
         (
-            "kafka: {formats: {alerts: avro}}",
-            "kafka.formats.alerts: this dnscribe makes no dns.alert/1 records, and has no Avro schema for them: leave it out",
+            "kafka: {formats: {lookups: avro}}",
+            "kafka.formats.lookups: this dnscribe makes no dns.lookup/1 records, and has no Avro schema for them: leave it out",
         ),
         (
             "kafka: {registry: {username: me}}",

@@ -1,7 +1,9 @@
 //! Single values of the configuration, the same in files, environment variables and flags.
 
+mod detect;
 mod kafka;
 
+pub use detect::{Base, Clock, Days, Moment, Pattern, Share, Times};
 pub use kafka::{Broker, Partitions, Replicas, Retention, Topic};
 
 use std::fmt;

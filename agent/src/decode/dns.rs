@@ -76,6 +76,12 @@ impl Flags {
         self.0 & 0x200 != 0
     }
 
+    /// RD: whether the one asked is to ask others in turn.
+    #[must_use]
+    pub const fn recursion_desired(self) -> bool {
+        self.0 & 0x100 != 0
+    }
+
     /// The opcode, 0 to 15.
     #[must_use]
     pub const fn opcode(self) -> u8 {

@@ -1,10 +1,12 @@
 //! The whole page: the ledger's counters and what else there is, under the contract's names.
 
-use super::process;
 use super::text::{Kind, Page};
 use super::transactions::TransactionMetrics;
+use super::{alerts, process};
+use crate::detect::AlertCounters;
 use crate::join::{Cache, Joined, Match};
 use crate::ledger::{Counters, Delivery};
+use crate::lookup::{LookupCounters, Outcome};
 use crate::sink::Gauge;
 use std::collections::BTreeMap;
 
@@ -31,6 +33,10 @@ pub struct Snapshot<'a> {
     pub spool_bytes: u64,
     /// Transactions that came too late for their windows.
     pub late: u64,
+    /// What lookups came to, where they are made.
+    pub looked_up: Option<LookupCounters>,
+    /// Alerts, where there is detection.
+    pub alerts: Option<&'a AlertCounters>,
     /// The sinks' own numbers, with the sinks' names.
     pub gauges: &'a [(String, Vec<Gauge>)],
     /// Which program this is.
@@ -67,6 +73,12 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
     let name = "dnscribe_windows_late_total";
     page.family(name, "Transactions that came too late for their windows.", Kind::Counter);
     page.count(name, &[], snapshot.late);
+    if let Some(counters) = snapshot.looked_up {
+        lookups(&mut page, &counters);
+    }
+    if let Some(counters) = snapshot.alerts {
+        alerts::write(&mut page, counters);
+    }
     sinks(&mut page, snapshot.gauges);
     let name = "dnscribe_build_info";
     page.family(name, "Which dnscribe this is.", Kind::Gauge);
@@ -79,6 +91,25 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
 fn gauge(page: &mut Page, name: &str, help: &str, value: u64) {
     page.family(name, help, Kind::Gauge);
     page.count(name, &[], value);
+}
+
+fn lookups(page: &mut Page, counters: &LookupCounters) {
+    let name = "dnscribe_lookups_total";
+    page.family(name, "What applications asked, by how it ended.", Kind::Counter);
+    for (outcome, count) in Outcome::ALL.into_iter().zip(counters.outcomes) {
+        page.count(name, &[("outcome", outcome.name())], count);
+    }
+    let name = "dnscribe_lookup_queries_total";
+    page.family(name, "Query messages that applications sent for that.", Kind::Counter);
+    page.count(name, &[], counters.packets);
+    let name = "dnscribe_lookup_wasted_queries_total";
+    let help = "Those of them that contributed nothing: search lists, retries, duplicates.";
+    page.family(name, help, Kind::Counter);
+    page.count(name, &[], counters.packets_wasted);
+    let name = "dnscribe_lookups_evicted_total";
+    page.family(name, "Lookups given out before their end for want of room.", Kind::Counter);
+    page.count(name, &[], counters.evicted);
+    gauge(page, "dnscribe_lookups_open", "Lookups that are not over.", counters.open);
 }
 
 fn joined(page: &mut Page, joined: &Joined) {

@@ -1,63 +1,153 @@
-//! The rooms behind transactions: windows.
+//! The rooms behind transactions: lookups, windows, detection.
 
 use super::outbox::Outbox;
+use crate::connection::Report;
+use crate::decode::Message;
+use crate::detect::{Alert, AlertCounters, DetectOptions, Detection};
+use crate::lookup::{Lookup, LookupCounters, LookupOptions, Lookups, Query};
 use crate::observation::Observation;
 use crate::record::Identity;
 use crate::sink::Stream;
 use crate::time::Timestamp;
 use crate::window::{Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
+use std::time::Duration;
 
 /// What is made of transactions, beside their own records. Rooms of which nobody wants anything are
 /// not there.
-#[derive(Debug)]
 pub(super) struct Analysis {
+    lookups: Option<Lookups>,
     options: WindowOptions,
     windows: Option<Windows>,
+    /// Whether a sink wants their records.
+    writes: bool,
     /// Window records so far.
     written: u64,
+    detection: Option<Detection>,
 }
 
 impl Analysis {
     /// What the sinks want of it.
-    pub(super) fn new(options: WindowOptions, identity: &Identity, outbox: &Outbox) -> Self {
-        let wanted = outbox.wants(Stream::Metrics);
+    pub(super) fn new(
+        options: WindowOptions,
+        detection: Option<Detection>,
+        identity: &Identity,
+        outbox: &Outbox,
+    ) -> Self {
+        let looked_up = outbox.wants(Stream::Lookups);
+        let lookups = looked_up.then(|| Lookups::new(LookupOptions::DEFAULT));
+        let writes = outbox.wants(Stream::Metrics);
+        let wanted = writes || detection.is_some();
         let windows = wanted.then(|| Windows::new(identity.epoch, options.lateness));
-        Self { options, windows, written: 0 }
+        Self { lookups, options, windows, writes, written: 0, detection }
     }
 
     /// Whether there is anybody to show a transaction to.
     pub(super) const fn is_wanted(&self) -> bool {
-        self.windows.is_some()
+        self.windows.is_some() || self.lookups.is_some()
     }
 
-    /// Takes a transaction.
-    pub(super) fn observe(&mut self, observation: &Observation<'_>) {
+    /// What lookups need of a message, if it is a query of an application.
+    pub(super) fn query(&self, message: &Message) -> Option<Query> {
+        self.lookups.as_ref().and_then(|_| Query::of(message))
+    }
+
+    /// Takes a query that has begun a transaction.
+    pub(super) fn begin(&mut self, query: Query, identity: &Identity, outbox: &mut Outbox) {
+        self.with_lookups(identity, outbox, |lookups, each| lookups.begin(query, each));
+    }
+
+    /// Takes a transaction, whose outcome was known at `now`.
+    pub(super) fn observe(&mut self, now: Timestamp, observation: &Observation<'_>) {
+        if let Some(lookups) = &mut self.lookups {
+            lookups.observe(now, observation);
+        }
+        if let Some(detection) = &mut self.detection {
+            detection.observe(observation);
+        }
         if let Some(windows) = &mut self.windows {
             windows.observe(observation);
         }
     }
 
+    /// Takes a report of a connection of encrypted DNS.
+    pub(super) fn connection(&mut self, report: &Report<'_>, resolver: &str) {
+        if let Some(detection) = &mut self.detection {
+            detection.connection(report, resolver);
+        }
+    }
+
     /// Lets time pass.
     pub(super) fn expire(&mut self, now: Timestamp, identity: &Identity, outbox: &mut Outbox) {
+        self.with_lookups(identity, outbox, |lookups, each| lookups.expire(now, each));
         self.with_windows(identity, outbox, |windows, each| windows.expire(now, each));
+        self.with_detection(identity, outbox, |detection, each| detection.expire(now, each));
     }
 
     /// The capture has ended.
     pub(super) fn finish(&mut self, now: Timestamp, identity: &Identity, outbox: &mut Outbox) {
+        self.with_lookups(identity, outbox, |lookups, each| lookups.finish(now, each));
         self.with_windows(identity, outbox, |windows, each| windows.finish(now, each));
+        self.with_detection(identity, outbox, |detection, each| detection.finish(now, each));
     }
 
     /// Adopts other options.
-    pub(super) fn reconfigure(&mut self, options: WindowOptions) {
+    pub(super) fn reconfigure(&mut self, options: WindowOptions, detect: Option<DetectOptions>) {
+        if let (Some(detection), Some(detect)) = (&mut self.detection, detect) {
+            detection.reconfigure(detect);
+        }
         if let Some(windows) = &mut self.windows {
             windows.reconfigure(options.lateness);
         }
         self.options = options;
     }
 
+    /// Adopts how long a query waits for its response.
+    pub(super) fn adopt_query_timeout(&mut self, query_timeout: Duration) {
+        if let Some(lookups) = &mut self.lookups {
+            lookups.adopt_query_timeout(query_timeout);
+        }
+    }
+
     /// Transactions that came too late for their windows.
     pub(super) fn late(&self) -> u64 {
         self.windows.as_ref().map_or(0, Windows::late)
+    }
+
+    /// What the lookups came to, where they are made.
+    pub(super) fn looked_up(&self) -> Option<LookupCounters> {
+        self.lookups.as_ref().map(Lookups::counters)
+    }
+
+    /// Does something with the lookups, and writes those that it ends.
+    fn with_lookups(
+        &mut self,
+        identity: &Identity,
+        outbox: &mut Outbox,
+        act: impl FnOnce(&mut Lookups, &mut dyn FnMut(&Lookup)),
+    ) {
+        let Some(lookups) = &mut self.lookups else { return };
+        act(lookups, &mut |lookup| {
+            let record = identity.lookup(lookup);
+            let key = lookup.client.to_string();
+            outbox.push(Stream::Lookups, record.event_id, &record, key.as_bytes());
+        });
+    }
+
+    /// How many alerts there were, where there is detection.
+    pub(super) fn alerts(&self) -> Option<&AlertCounters> {
+        self.detection.as_ref().map(Detection::counters)
+    }
+
+    /// Does something with detection, and writes the alerts that change.
+    fn with_detection(
+        &mut self,
+        identity: &Identity,
+        outbox: &mut Outbox,
+        act: impl FnOnce(&mut Detection, &mut dyn FnMut(&Alert)),
+    ) {
+        let Some(detection) = &mut self.detection else { return };
+        let runbooks = detection.runbooks().to_owned();
+        act(detection, &mut |alert| outbox.push_alert(&identity.alert(alert, &runbooks)));
     }
 
     /// Does something with the windows, and writes those that it closes.
@@ -67,10 +157,13 @@ impl Analysis {
         outbox: &mut Outbox,
         act: impl FnOnce(&mut Windows, &mut dyn FnMut(&Span, &Groups)),
     ) {
-        let Self { options, windows, written } = self;
+        let Self { options, windows, writes, written, detection, .. } = self;
         let Some(windows) = windows else { return };
         act(windows, &mut |span, groups| {
-            if options.spans.contains(span.kind) {
+            if let Some(detection) = detection {
+                detection.window(span, groups);
+            }
+            if *writes && options.spans.contains(span.kind) {
                 write(span, groups, options.groupings, written, identity, outbox);
             }
         });

@@ -2,20 +2,25 @@
 
 use crate::decode::dns::Edns;
 use crate::join::Links;
-use crate::observation::{Observation, Process};
+use crate::observation::{Container, Observation, Process};
 use crate::pair::Transaction;
 use crate::record::{ContainerFields, ProcessFields, milliseconds};
 
-/// What the output has found out about a transaction.
-pub(super) struct Facts<'a> {
-    pub(super) resolver: &'a str,
-    pub(super) zone: Option<&'a str>,
-    pub(super) process: Option<&'a ProcessFields<'a>>,
-    pub(super) container: Option<&'a ContainerFields<'a>>,
+/// What is known of a transaction beside its messages.
+pub struct Facts<'a> {
+    /// The server's configured name, else its address.
+    pub resolver: &'a str,
+    /// The registrable domain.
+    pub zone: Option<&'a str>,
+    /// Who sent the query; at the server, the response.
+    pub process: Option<&'a ProcessFields<'a>>,
+    /// The container of that process.
+    pub container: Option<&'a ContainerFields<'a>>,
 }
 
-/// None for a transaction without a message.
-pub(super) fn observation<'a>(
+/// The flat view; none for a transaction without a message.
+#[must_use]
+pub fn observation<'a>(
     transaction: &Transaction<'a>,
     links: &Links,
     facts: &Facts<'a>,
@@ -31,6 +36,7 @@ pub(super) fn observation<'a>(
     let whole_response = response.map(|response| response.wire_bytes.into());
     Some(Observation {
         id: subject.envelope.id,
+        query: query.map(|query| query.envelope.id),
         ts: first.envelope.ts,
         response_ts: response.map(|response| response.envelope.ts),
         vantage: transaction.vantage,
@@ -52,6 +58,7 @@ pub(super) fn observation<'a>(
         dnssec_ok: query_edns.is_some_and(Edns::dnssec_ok),
         client_subnet: query_edns.is_some_and(Edns::has_client_subnet),
         answers: answered.map_or(&[], |dns| &dns.answers),
+        answer_count: answered.map(|dns| dns.counts.answer),
         min_ttl_seconds: answered.and_then(|dns| dns.min_ttl_seconds),
         query_bytes: query.map(|query| query.wire_bytes),
         response_bytes: transfer.map(|transfer| transfer.bytes).or(whole_response),
@@ -68,6 +75,9 @@ pub(super) fn observation<'a>(
             comm: &process.comm,
             exe: process.exe,
         }),
+        container: facts
+            .container
+            .map(|container| Container { id: container.id, runtime: container.runtime }),
         pod: facts.container.map(|container| container.id),
     })
 }

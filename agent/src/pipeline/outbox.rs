@@ -2,7 +2,7 @@
 
 use crate::ledger::Delivery;
 use crate::pair::Transaction;
-use crate::record::{EventId, TransactionRecord, line};
+use crate::record::{AlertRecord, EventId, TransactionRecord, alert_line, line};
 use crate::sink::{Batch, Failure, Gauge, Look, Sink, Stream, StreamSet};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ impl Outbox {
         self.trays.iter().any(|tray| tray.renders(stream))
     }
 
-    /// Takes a record, as JSON in either look: only transactions have a line of their own.
+    /// Takes a record, as JSON in either look: only transactions and alerts have a line of their own.
     pub(super) fn push(
         &mut self,
         stream: Stream,
@@ -79,6 +79,20 @@ impl Outbox {
                 let render = |out: &mut Vec<u8>| line(out, transaction, record);
                 tray.batch
                     .push(stream, record.event_id.0, render, |out| out.extend(hash.as_bytes()));
+            }
+        }
+        self.offer_full();
+    }
+
+    /// Takes the record of an alert.
+    pub(super) fn push_alert(&mut self, record: &AlertRecord<'_>) {
+        let (stream, key) = (Stream::Alerts, record.entity.as_bytes());
+        for tray in &mut self.trays {
+            if tray.look != Look::Text {
+                tray.add(stream, record.event_id, record, key);
+            } else if tray.streams.contains(stream) {
+                let render = |out: &mut Vec<u8>| alert_line(out, record);
+                tray.batch.push(stream, record.event_id.0, render, |out| out.extend(key));
             }
         }
         self.offer_full();
@@ -168,6 +182,12 @@ impl Outbox {
     #[must_use]
     pub fn spool_bytes(&self) -> u64 {
         self.sinks.iter().map(|sink| sink.spool_bytes()).sum()
+    }
+
+    /// Octets that wait on disk, of the sink that has most there.
+    #[must_use]
+    pub fn fullest_spool_bytes(&self) -> u64 {
+        self.sinks.iter().map(|sink| sink.spool_bytes()).max().unwrap_or(0)
     }
 
     /// Has the sinks reopen their files.

@@ -7,9 +7,11 @@ use super::who::Who;
 use crate::connection::Report;
 use crate::decode::dns::{rcode_name, type_name};
 use crate::decode::{DeadLetter, Message, Sealed};
+use crate::detect::{AlertCounters, DetectOptions, Detection};
 use crate::enrich::Enricher;
 use crate::join::Links;
 use crate::ledger::Counters;
+use crate::lookup::{LookupCounters, Query};
 use crate::metrics::{Seen, TransactionMetrics};
 use crate::pair::Transaction;
 use crate::record::{Context, Identity, LedgerRecord, registrable};
@@ -21,9 +23,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// What the output needs beside its sinks.
-#[derive(Debug)]
 pub struct OutputOptions {
     /// Who writes.
     pub identity: Identity,
@@ -33,14 +35,16 @@ pub struct OutputOptions {
     pub wait_for_sinks: Option<Arc<AtomicBool>>,
     /// Which windows are written.
     pub windows: WindowOptions,
+    /// What finds out that something is wrong, if anybody wants to be told.
+    pub detection: Option<Detection>,
 }
 
 impl OutputOptions {
-    /// Nobody to look up, no sink waited for, all windows.
+    /// Nobody to look up, no sink waited for, all windows, no detection.
     #[must_use]
-    pub const fn new(identity: Identity) -> Self {
+    pub fn new(identity: Identity) -> Self {
         let windows = WindowOptions::DEFAULT;
-        Self { identity, enricher: None, wait_for_sinks: None, windows }
+        Self { identity, enricher: None, wait_for_sinks: None, windows, detection: None }
     }
 }
 
@@ -52,6 +56,8 @@ pub struct Output {
     analysis: Analysis,
     metrics: TransactionMetrics,
     ledgers: u64,
+    /// The capture's clock.
+    now: Timestamp,
 }
 
 impl Output {
@@ -60,7 +66,8 @@ impl Output {
     pub fn new(options: OutputOptions, sinks: Vec<Box<dyn Sink>>) -> Self {
         let outbox = Outbox::new(sinks, options.wait_for_sinks);
         Self {
-            analysis: Analysis::new(options.windows, &options.identity, &outbox),
+            now: options.identity.epoch,
+            analysis: Analysis::new(options.windows, options.detection, &options.identity, &outbox),
             identity: options.identity,
             enricher: options.enricher,
             outbox,
@@ -85,6 +92,21 @@ impl Output {
         &self.outbox
     }
 
+    /// Sets the clock: when what comes next is known.
+    pub(super) const fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// What lookups need of a message that [`Self::begin`] may follow.
+    pub(super) fn query(&self, message: &Message) -> Option<Query> {
+        self.analysis.query(message)
+    }
+
+    /// Takes a query that has begun a transaction.
+    pub(super) fn begin(&mut self, query: Query) {
+        self.analysis.begin(query, &self.identity, &mut self.outbox);
+    }
+
     /// Takes a message: its record, its metric, and a look at its process while that lives.
     pub(super) fn message(&mut self, message: &Message) {
         let response = message.dns.flags.response();
@@ -107,7 +129,7 @@ impl Output {
     /// Takes a transaction: its record, its metrics, and what is made of many.
     pub(super) fn transaction(&mut self, transaction: &Transaction<'_>, links: &Links) {
         let Some(subject) = transaction.subject() else { return };
-        let Self { identity, enricher, outbox, analysis, metrics, .. } = self;
+        let Self { identity, enricher, outbox, analysis, metrics, now, .. } = self;
         let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = identity.resolver(server.ip());
         metrics.transaction(&seen(transaction, &resolver));
@@ -126,7 +148,7 @@ impl Output {
             let (process, container) = (process.as_ref(), container.as_ref());
             let facts = Facts { resolver: &resolver, zone, process, container };
             if let Some(observation) = observation(transaction, links, &facts) {
-                analysis.observe(&observation);
+                analysis.observe(*now, &observation);
             }
         }
         if rendered {
@@ -152,6 +174,7 @@ impl Output {
         if report.is_final {
             self.metrics.connection(report, &resolver);
         }
+        self.analysis.connection(report, &resolver);
         if self.outbox.wants(Stream::Connections) {
             let task = connection.task.as_ref();
             let who = Who::of(&mut self.enricher, task, connection.cgroup_id);
@@ -217,14 +240,30 @@ impl Output {
         self.analysis.late()
     }
 
-    /// Adopts new names of resolvers, and other windows.
+    /// What the lookups came to, where they are made.
+    pub(super) fn looked_up(&self) -> Option<LookupCounters> {
+        self.analysis.looked_up()
+    }
+
+    /// Adopts how long a query waits for its response.
+    pub(super) fn adopt_query_timeout(&mut self, query_timeout: Duration) {
+        self.analysis.adopt_query_timeout(query_timeout);
+    }
+
+    /// How many alerts there were, where there is detection.
+    pub(super) fn alerts(&self) -> Option<&AlertCounters> {
+        self.analysis.alerts()
+    }
+
+    /// Adopts new names of resolvers, other windows, and other options of detection.
     pub(super) fn reconfigure(
         &mut self,
         resolvers: HashMap<IpAddr, String>,
         windows: WindowOptions,
+        detect: Option<DetectOptions>,
     ) {
         self.identity.resolvers = resolvers;
-        self.analysis.reconfigure(windows);
+        self.analysis.reconfigure(windows, detect);
     }
 }
 

@@ -155,7 +155,7 @@ fn taken(packets: u64) -> Taken {
 /// The records of a run of packets, checked after each.
 fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCaseError> {
     let kept = Arc::new(Mutex::new(Vec::new()));
-    let streams = StreamSet::SHOWN.with(Stream::Messages).with(Stream::Dlq);
+    let streams = StreamSet::SHOWN.with(Stream::Messages).with(Stream::Dlq).with(Stream::Lookups);
     let keeper = Keeper { inner: Null::new("keeper".into(), streams), kept: Arc::clone(&kept) };
     let identity = Identity::new("node".into(), None, EPOCH, HashMap::new());
     let options = OutputOptions::new(identity);
@@ -194,11 +194,26 @@ fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCase
 /// The records are those that the counters tell of: messages, dead letters, transactions by status.
 fn check_records(records: &[u8], counters: &Counters) -> Result<(), TestCaseError> {
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut asked, mut looked_up) = (Vec::new(), Vec::new());
     for line in records.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
         let record: Value = serde_json::from_slice(line).unwrap();
         let kind = record["status"].as_str().or(record["schema"].as_str()).unwrap();
         *found.entry(kind.to_owned()).or_default() += 1;
+        let has_query = !["late", "duplicate", "orphan"].contains(&kind);
+        if kind == "dns.lookup/1" {
+            let members = record["transaction_ids"].as_array().unwrap();
+            looked_up.extend(members.iter().map(Value::to_string));
+        } else if record["schema"] == "dns.transaction/1"
+            && has_query
+            && record.get("qname").is_some()
+            && record.get("parent_event_id").is_none()
+        {
+            asked.push(record["event_id"].to_string());
+        }
     }
+    asked.sort();
+    looked_up.sort();
+    prop_assert_eq!(asked, looked_up, "each query of an application is in one lookup");
     let pairing = &counters.pairing;
     for (kind, count) in [
         ("dns.message/1", counters.decode.messages),

@@ -1,5 +1,7 @@
 //! Messages, transactions and dead letters become records.
 
+mod alert;
+mod lookup;
 mod window;
 
 use super::{

@@ -106,6 +106,13 @@ impl Namespace {
         self.number(id.origin.cpu, id.origin.seq, id.index)
     }
 
+    /// The id of the lookup whose first query a message is. No packet completes so many messages that
+    /// this is the id of one.
+    #[must_use]
+    pub fn lookup(self, first: MessageId) -> EventId {
+        self.number(first.origin.cpu, first.origin.seq, !first.index)
+    }
+
     /// The id of the `ordinal`th ledger record, from 1: no CPU has this number.
     #[must_use]
     pub fn ledger(self, ordinal: u64) -> EventId {
@@ -118,13 +125,28 @@ impl Namespace {
         self.number(u32::MAX - 1, ordinal, 0)
     }
 
+    /// The id of the `ordinal`th alert's record, from 1: no CPU has this number.
+    #[must_use]
+    pub fn alert(self, ordinal: u64) -> EventId {
+        self.number(u32::MAX - 3, ordinal, 0)
+    }
+
+    /// The id of what has a name and no place in the capture.
+    #[must_use]
+    pub fn named(self, name: &[u8]) -> EventId {
+        self.id(xxh3_128_with_seed(name, self.0))
+    }
+
     fn number(self, cpu: u32, seq: u64, index: u32) -> EventId {
         let mut octets = [0; 16];
         octets[..4].copy_from_slice(&cpu.to_le_bytes());
         octets[4..12].copy_from_slice(&seq.to_le_bytes());
         octets[12..].copy_from_slice(&index.to_le_bytes());
-        let hash = xxh3_128_with_seed(&octets, self.0) & ((1 << HASH_BITS) - 1);
-        EventId(u128::from(self.tag()) << HASH_BITS | hash)
+        self.id(xxh3_128_with_seed(&octets, self.0))
+    }
+
+    fn id(self, hash: u128) -> EventId {
+        EventId(u128::from(self.tag()) << HASH_BITS | hash & ((1 << HASH_BITS) - 1))
     }
 }
 
@@ -132,6 +154,7 @@ impl Namespace {
 mod tests {
     use super::*;
     use crate::capture::Origin;
+    use std::collections::BTreeSet;
 
     #[test]
     fn is_the_same_for_the_same_and_different_for_another() {
@@ -146,6 +169,18 @@ mod tests {
         assert!(!others.contains(&first) && first != id("a", 1, 0, 1, 1));
         assert_eq!(first.to_string().len(), 32);
         assert_eq!(first.to_string().parse(), Ok(first));
+    }
+
+    #[test]
+    fn a_lookup_is_not_its_first_query() {
+        let namespace = Namespace::new("a", Timestamp::from_nanos(1));
+        let query = |seq| MessageId { origin: Origin { cpu: 0, seq }, index: 0 };
+        let ids: BTreeSet<_> = (1..100)
+            .flat_map(|seq| [namespace.message(query(seq)), namespace.lookup(query(seq))])
+            .map(|id| id.0)
+            .collect();
+        assert_eq!(ids.len(), 198);
+        assert_eq!(namespace.lookup(query(1)), namespace.lookup(query(1)));
     }
 
     #[test]

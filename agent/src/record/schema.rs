@@ -1,7 +1,8 @@
 //! JSON Schemas of the records.
 
 use super::{
-    ConnectionRecord, DlqRecord, LedgerRecord, MessageRecord, TransactionRecord, WindowRecord,
+    AlertRecord, ConnectionRecord, DlqRecord, LedgerRecord, LookupRecord, MessageRecord,
+    TransactionRecord, WindowRecord,
 };
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -28,10 +29,12 @@ pub fn json_schema(name: &str) -> Option<Value> {
 
 type Generate = fn() -> Value;
 
-const ALL: [(&str, Generate); 6] = [
+const ALL: [(&str, Generate); 8] = [
     ("dns.message/1", generate::<MessageRecord<'static>>),
     ("dns.transaction/1", generate::<TransactionRecord<'static>>),
+    ("dns.lookup/1", generate::<LookupRecord<'static>>),
     ("dns.window/1", generate::<WindowRecord<'static>>),
+    ("dns.alert/1", generate::<AlertRecord<'static>>),
     ("dns.dlq/1", generate::<DlqRecord<'static>>),
     ("dns.ledger/1", generate::<LedgerRecord>),
     ("dns.connection/1", generate::<ConnectionRecord<'static>>),

@@ -1,7 +1,7 @@
-//! Transactions as lines for a terminal.
+//! Transactions and alerts as lines for a terminal.
 
 use super::build::summary;
-use super::{ProcessFields, TransactionRecord};
+use super::{AlertRecord, ProcessFields, TransactionRecord};
 use crate::pair::Transaction;
 use std::fmt::Write;
 
@@ -12,6 +12,17 @@ pub fn line(out: &mut Vec<u8>, transaction: &Transaction<'_>, record: &Transacti
     // Writing to a String cannot fail.
     let _ = write_line(&mut text, transaction, record);
     out.extend(text.trim_end().as_bytes());
+    out.push(b'\n');
+}
+
+/// One line of an alert: time, severity, whether it is over, rule, entity, summary. Ends with a
+/// newline; holds no control characters.
+pub fn alert_line(out: &mut Vec<u8>, record: &AlertRecord<'_>) {
+    let time = record.ts.to_string();
+    let time = time.get(11..26).unwrap_or(&time);
+    let AlertRecord { severity, state, rule, entity, summary, .. } = record;
+    let text = format!("{time} {severity:<8} {state:<8} {rule}  {entity}  {summary}");
+    out.extend(text.chars().filter(|letter| !letter.is_control()).collect::<String>().as_bytes());
     out.push(b'\n');
 }
 

@@ -2,7 +2,10 @@
 
 use super::null::Null;
 use super::spool::SpoolConfig;
-use super::{KafkaConfig, Look, Rotation, Sink, SinkSpec, StreamChoice, kafka, writer};
+use super::{
+    AlertmanagerConfig, KafkaConfig, Look, Rotation, Sink, SinkSpec, StreamChoice, alertmanager,
+    kafka, writer,
+};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -27,8 +30,10 @@ pub struct OpenWith<'a> {
     pub region: Option<&'a str>,
     /// How to reach Kafka.
     pub kafka: &'a KafkaConfig,
-    /// How long Kafka may be out of reach from the start until its sink gives up; for ever where
-    /// absent.
+    /// How to reach Alertmanager; there where a sink needs it.
+    pub alertmanager: Option<&'a AlertmanagerConfig>,
+    /// How long Kafka may be out of reach from the start until its sink gives up, and Alertmanager
+    /// at a time; for ever where absent.
     pub kafka_patience: Option<Duration>,
     /// Where records wait for Kafka; in memory only where absent.
     pub spool: Option<&'a SpoolConfig>,
@@ -62,6 +67,9 @@ pub enum SinkError {
     /// librdkafka refuses its settings, or cannot start.
     #[error("cannot set up the Kafka producer: {0}")]
     Kafka(String),
+    /// The client of Alertmanager cannot be set up.
+    #[error("cannot set up the client of Alertmanager: {0}")]
+    Alertmanager(String),
     /// No thread for the sink.
     #[error("cannot start the thread of sink {name}: {error}")]
     Thread {
@@ -101,6 +109,11 @@ fn open_one(
                 *with;
             let with = kafka::With { node, region, config, patience, spool };
             Box::new(kafka::open(name, streams, with)?)
+        }
+        SinkSpec::Alertmanager => {
+            let missing = || SinkError::Alertmanager("alertmanager.urls is missing".to_owned());
+            let config = with.alertmanager.ok_or_else(missing)?;
+            Box::new(alertmanager::open(name, streams, config, with.kafka_patience)?)
         }
         SinkSpec::Null => Box::new(Null::new(name, streams)),
     })

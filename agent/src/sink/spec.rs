@@ -23,6 +23,9 @@ impl StreamSet {
     /// What stdout and the null sink get unless told otherwise.
     pub const SHOWN: Self = Self::EMPTY.with(Stream::Transactions);
 
+    /// What Alertmanager gets, whatever else is told.
+    pub const ALERTS: Self = Self::EMPTY.with(Stream::Alerts);
+
     const EMPTY: Self = Self(0);
 
     /// The set with one stream more.
@@ -98,6 +101,8 @@ pub enum SinkSpec {
     File(PathBuf),
     /// `kafka`.
     Kafka,
+    /// `alertmanager`: alerts, to where the configuration says.
+    Alertmanager,
     /// `null`: counted and forgotten.
     Null,
 }
@@ -110,6 +115,7 @@ impl SinkSpec {
             Self::Stdout => "stdout",
             Self::File(_) => "file",
             Self::Kafka => "kafka",
+            Self::Alertmanager => "alertmanager",
             Self::Null => "null",
         }
     }
@@ -119,7 +125,7 @@ impl SinkSpec {
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
-            Self::Stdout | Self::Kafka | Self::Null => None,
+            Self::Stdout | Self::Kafka | Self::Alertmanager | Self::Null => None,
         }
     }
 
@@ -129,6 +135,7 @@ impl SinkSpec {
         match self {
             Self::Stdout | Self::Null => StreamSet::SHOWN,
             Self::File(_) | Self::Kafka => StreamSet::STORED,
+            Self::Alertmanager => StreamSet::ALERTS,
         }
     }
 }
@@ -151,6 +158,7 @@ impl StreamChoice {
         let own = match sink {
             SinkSpec::Kafka => self.kafka,
             SinkSpec::File(_) => self.file,
+            SinkSpec::Alertmanager => Some(StreamSet::ALERTS),
             SinkSpec::Stdout | SinkSpec::Null => None,
         };
         own.or(self.general).unwrap_or(sink.default_streams())
@@ -183,7 +191,7 @@ impl Rotation {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSink {
     /// No such kind of sink.
-    #[error("\"{0}\" is not a sink: choose from stdout, file:PATH, kafka, null")]
+    #[error("\"{0}\" is not a sink: choose from stdout, file:PATH, kafka, alertmanager, null")]
     Unknown(String),
     /// `file:` without a path.
     #[error("\"file:\" names no file: give a path, such as file:/var/log/dnscribe.ndjson")]
@@ -197,6 +205,7 @@ impl FromStr for SinkSpec {
         match text {
             "stdout" => Ok(Self::Stdout),
             "kafka" => Ok(Self::Kafka),
+            "alertmanager" => Ok(Self::Alertmanager),
             "null" => Ok(Self::Null),
             "file" | "file:" => Err(BadSink::NoPath),
             _ => match text.strip_prefix("file:") {
@@ -349,6 +358,7 @@ mod tests {
         choice.file = only(Stream::Messages);
         assert_eq!(Some(choice.of(&kafka)), only(Stream::Dlq));
         assert_eq!(Some(choice.of(&SinkSpec::Stdout)), only(Stream::Dlq));
+        assert_eq!(choice.of(&SinkSpec::Alertmanager), StreamSet::ALERTS, "it takes nothing else");
         assert_eq!(Some(choice.of(&file)), only(Stream::Messages));
     }
 

@@ -37,6 +37,25 @@ pub(super) enum Place {
 impl Reason {
     const COUNT: usize = 15;
 
+    #[cfg(test)]
+    const ALL: [Self; Self::COUNT] = [
+        Self::QueueFull,
+        Self::Shutdown,
+        Self::WriteError,
+        Self::PipeClosed,
+        Self::MessageTimedOut,
+        Self::MessageTooLarge,
+        Self::UnknownTopic,
+        Self::NotAuthorised,
+        Self::Rejected,
+        Self::BrokerError,
+        Self::NotEncodable,
+        Self::SpoolFull,
+        Self::SpoolExpired,
+        Self::SpoolCorrupt,
+        Self::SpoolError,
+    ];
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
@@ -56,6 +75,12 @@ impl Reason {
             Self::SpoolError => "spool_error",
         }
     }
+}
+
+/// Why sinks give records up, as the ledger spells it.
+#[cfg(test)]
+pub(crate) fn drop_reasons() -> impl Iterator<Item = &'static str> {
+    Reason::ALL.into_iter().map(Reason::name)
 }
 
 /// A number for each stream.

@@ -1,6 +1,6 @@
 //! The lab's namespaces, bridge and addresses, and who owns which lab.
 
-use super::Host;
+use super::{Host, stub};
 use crate::shell;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
@@ -143,6 +143,7 @@ pub fn remove(slot: u8) {
     for host in Host::ALL.map(Host::name).iter().chain([&SWITCH]) {
         // Each may be missing where the lab was only half built.
         let _ = ip(&["netns", "delete", &namespace(slot, host)]);
+        let _ = fs::remove_dir_all(Path::new(stub::FOLDER).join(namespace(slot, host)));
     }
     let _ = fs::remove_dir_all(folder(slot));
 }

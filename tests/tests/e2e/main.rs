@@ -2,16 +2,20 @@
 //! their traffic. Needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+mod alerts;
 mod apart;
 mod attribution;
 mod encrypted;
 mod ending;
 mod failures;
+mod health;
 mod joining;
 mod latency;
 mod load;
+mod lookups;
 mod outcomes;
 mod processes;
+mod prometheus;
 mod reopening;
 mod support;
 mod transfers;

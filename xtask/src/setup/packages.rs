@@ -4,6 +4,7 @@ use super::names;
 use crate::process::{as_root, first_line};
 use crate::say;
 use anyhow::{Context as _, Result, bail};
+use dnscribe_tests::prometheus::{self, Program};
 use dnscribe_tests::shell;
 use std::fs;
 use std::process::Stdio;
@@ -57,6 +58,35 @@ pub const TEST: &[Need] = &[
     need(|| has("setpriv"), "util-linux", "util-linux", "util-linux"),
     need(venv, "python3-venv", "python3", "python"),
 ];
+
+/// Where packages are installed whole. On Debian they are only unpacked: see [`monitoring`].
+pub const MONITORING: &[Need] = &[
+    need(
+        || Program::Prometheus.is_installed() && Program::Promtool.is_installed(),
+        "prometheus",
+        "golang-github-prometheus",
+        "prometheus",
+    ),
+    need(
+        || Program::Alertmanager.is_installed(),
+        "prometheus-alertmanager",
+        "golang-github-prometheus-alertmanager",
+        "alertmanager",
+    ),
+];
+
+/// Gets Prometheus and its Alertmanager for the tests, below the target folder: their packages would
+/// start services, add users and bring a monitoring of this host.
+pub fn monitoring() -> Result<()> {
+    if prometheus::prepare().is_ok() {
+        return Ok(());
+    }
+    say::progress("setup: apt-get update, for newer lists of packages");
+    let mut update = as_root("apt-get")?;
+    update.args(["update", "-q"]).stdin(Stdio::null()).stdout(std::io::stderr());
+    shell::pass_through(&mut update)?;
+    prometheus::prepare()
+}
 
 /// Installs packages with no daemon of theirs started: the lab starts its own, and port 53 is not
 /// theirs to take. A policy-rc.d that is there already stays as it is.

@@ -97,6 +97,7 @@ fn names_sinks_and_says_what_cannot_be_opened() {
         node: "n",
         region: None,
         kafka: &kafka,
+        alertmanager: None,
         kafka_patience: None,
         spool: None,
     };

@@ -1,23 +1,20 @@
 //! The schema registry: Confluent's interface, as far as a producer and a reader need it.
 
-use crate::sink::format::{Login, RegistryConfig};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::sink::format::RegistryConfig;
+use crate::sink::http;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::path::Path;
 use std::time::{Duration, Instant};
 use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
 use ureq::http::{Method, Request, StatusCode, Uri};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
 
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 /// How often in a row a registry may send us elsewhere.
 const REDIRECTS: usize = 5;
 /// Octets of an answer that are read at most.
 const ANSWER_LIMIT: u64 = 4 << 20;
-/// Characters of a complaint that are repeated at most.
-const COMPLAINT_LIMIT: usize = 300;
+/// Our part of the configuration.
+const SECTION: &str = "kafka.registry";
 
 /// A client of a registry.
 pub(super) struct Registry {
@@ -36,24 +33,11 @@ struct Answer {
 impl Registry {
     /// Reads the certificates to trust; asks the registry nothing yet.
     pub(super) fn new(config: &RegistryConfig) -> Result<Self, String> {
-        let roots = match &config.ca_file {
-            Some(path) => RootCerts::new_with_certs(&certificates(path)?),
-            None => RootCerts::PlatformVerifier,
-        };
-        let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(roots).build();
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            // Followed here: a registry behind a redirect wants the same question again, not a GET.
-            .max_redirects(0)
-            // No proxy stands between us and the brokers either.
-            .proxy(None)
-            .tls_config(tls)
-            .user_agent(concat!("dnscribe/", env!("CARGO_PKG_VERSION")))
-            .build();
+        let login = config.login.as_ref();
         Ok(Self {
-            agent: agent.into(),
+            agent: http::client(config.ca_file.as_deref(), SECTION)?,
             url: config.url.clone(),
-            authorization: config.login.as_ref().map(authorization).transpose()?,
+            authorization: login.map(|login| http::basic(login, SECTION)).transpose()?,
             timeout: config.timeout,
         })
     }
@@ -227,13 +211,7 @@ impl Answer {
             Ok(Complaint { message, .. }) => message,
             Err(_) => String::from_utf8_lossy(&self.body).into_owned(),
         };
-        let words: Vec<&str> = said.split_whitespace().collect();
-        let line = words.join(" ");
-        match line.char_indices().nth(COMPLAINT_LIMIT) {
-            Some((end, _)) => format!("{}…", &line[..end]),
-            None if line.is_empty() => "it does not say why".into(),
-            None => line,
-        }
+        http::complaint(&said)
     }
 }
 
@@ -256,33 +234,6 @@ fn elsewhere(here: &Uri, location: &HeaderValue) -> Option<Uri> {
         location.parse().ok()?
     };
     matches!(next.scheme_str(), Some("http" | "https")).then_some(next)
-}
-
-fn authorization(login: &Login) -> Result<HeaderValue, String> {
-    let basic = format!("{}:{}", login.username, login.password.0);
-    let basic = format!("Basic {}", STANDARD.encode(basic));
-    let mut value = HeaderValue::from_str(&basic)
-        .map_err(|_| "kafka.registry.username cannot be sent".to_owned())?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
-    let name = path.display();
-    let pem = std::fs::read(path)
-        .map_err(|error| format!("cannot read kafka.registry.ca_file {name}: {error}"))?;
-    let certificates: Vec<_> = ureq::tls::parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
-        })
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("kafka.registry.ca_file {name} is not PEM: {error}"))?;
-    if certificates.is_empty() {
-        return Err(format!("kafka.registry.ca_file {name} holds no certificate"));
-    }
-    Ok(certificates)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The client against a listener that says what it is told to: what no registry says on demand.
 
 use super::*;
-use crate::sink::format::Password;
+use crate::sink::format::{Login, Password};
 use openssl::asn1::Asn1Time;
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;

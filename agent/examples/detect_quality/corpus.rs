@@ -1,0 +1,137 @@
+//! Real captures, by what is known of them.
+
+use crate::judge::{Found, Watch};
+use dnscribe::capture::encrypted::Encrypted;
+use dnscribe::capture::ports::PortSet;
+use dnscribe::capture::replay::Replay;
+use dnscribe::connection::{ConnectionOptions, Connections};
+use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
+use dnscribe::detect::{Detector, Rule};
+use dnscribe::join::Links;
+use dnscribe::pair::{PairOptions, Pairer, Transaction};
+use dnscribe::pipeline::{Facts, observation};
+use dnscribe::record::registrable;
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Captures in which something is wrong; in all others of the corpus nothing is that can be known.
+const LABELS: &[(&str, Rule)] = &[
+    ("ndpi/dns-tunnel-iodine.pcap", Rule::Tunnel),
+    ("ndpi/bad-dns-traffic.pcap", Rule::Tunnel),
+    ("suricata-verify/bug-1158.pcap", Rule::Tunnel),
+    ("zeek/dns-two-responses.pcap", Rule::Spoofing),
+    ("made/udp-pairing.pcap", Rule::Spoofing),
+    ("ndpi/dns_dot.pcap", Rule::EncryptedBypass),
+];
+
+/// What is wrong in a capture, if anything.
+pub fn label(name: &str) -> Option<Rule> {
+    LABELS.iter().find(|(known, _)| *known == name).map(|(_, rule)| *rule)
+}
+
+/// The captures of a corpus by their names, `folder/file`.
+pub fn captures(corpus: &Path) -> Result<Vec<(String, PathBuf)>, Box<dyn Error>> {
+    let mut captures = Vec::new();
+    for folder in std::fs::read_dir(corpus.join("pcap"))? {
+        let folder = folder?.path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(&folder)? {
+            let file = file?.path();
+            let part =
+                |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+            if let (Some(folder), Some(name)) = (part(&folder), part(&file)) {
+                captures.push((format!("{folder}/{name}"), file));
+            }
+        }
+    }
+    captures.sort();
+    Ok(captures)
+}
+
+/// What is found in a capture, and how many transactions were in it.
+pub fn replay(
+    file: &Path,
+    detectors: Vec<Box<dyn Detector>>,
+) -> Result<(Vec<Found>, u64), Box<dyn Error>> {
+    let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], Vec::new());
+    let mut rooms = Rooms {
+        pairer: Pairer::new(PairOptions::default()),
+        connections: Connections::new(encrypted.clone(), ConnectionOptions::default()),
+        watch: Watch::new(detectors),
+        taken: 0,
+    };
+    let options =
+        DecoderOptions { encrypted: Some(encrypted.clone()), ..DecoderOptions::default() };
+    let mut decoder = Decoder::new(options);
+    let mut now = None;
+    let mut reader = Replay::new(PortSet::default()).with_encrypted(Some(encrypted));
+    let read = reader.file(file, &mut |packet, _| {
+        now = Some(packet.ts);
+        decoder.expire(packet.ts, &mut |decoded| rooms.take(decoded));
+        rooms.expire(packet.ts);
+        decoder.observe(packet, &mut |decoded| rooms.take(decoded));
+        ControlFlow::Continue(())
+    });
+    // Some captures are of links that DNS is not looked for on.
+    if read.is_err() && now.is_none() {
+        return Ok((Vec::new(), 0));
+    }
+    decoder.finish(&mut |decoded| rooms.take(decoded));
+    if let Some(now) = now {
+        rooms.expire(now.plus(Duration::from_secs(60)));
+    }
+    let taken = rooms.taken;
+    Ok((rooms.watch.end().0, taken))
+}
+
+/// The rooms between decoder and detectors.
+struct Rooms {
+    pairer: Pairer,
+    connections: Connections,
+    watch: Watch,
+    taken: u64,
+}
+
+impl Rooms {
+    fn take(&mut self, decoded: Decoded) {
+        let Self { pairer, connections, watch, taken } = self;
+        let mut each = |transaction: &Transaction<'_>| {
+            *taken += 1;
+            observed(transaction, watch);
+        };
+        match decoded {
+            Decoded::Message(message) => {
+                pairer.observe(message, &mut each);
+            }
+            Decoded::Unreachable(error) => pairer.unreachable(&error, &mut each),
+            Decoded::Sealed(sealed) => {
+                connections.observe(&sealed, &mut |report| watch.connection(report));
+            }
+            Decoded::DeadLetter(_) => {}
+        }
+    }
+
+    fn expire(&mut self, now: dnscribe::time::Timestamp) {
+        let Self { pairer, connections, watch, taken } = self;
+        pairer.expire(now, &mut |transaction| {
+            *taken += 1;
+            observed(transaction, watch);
+        });
+        connections.expire(now, &mut |report| watch.connection(report));
+    }
+}
+
+/// The flat view, without what a capture does not tell.
+fn observed(transaction: &Transaction<'_>, watch: &mut Watch) {
+    let Some(first) = transaction.query.or(transaction.response) else { return };
+    let resolver = first.ends().1.ip().to_string();
+    let zone = transaction.question().and_then(|question| registrable(&question.qname));
+    let facts = Facts { resolver: &resolver, zone, process: None, container: None };
+    if let Some(observation) = observation(transaction, &Links::default(), &facts) {
+        watch.observe(&observation);
+    }
+}

@@ -1,0 +1,106 @@
+use super::*;
+use crate::observation::Observation;
+use crate::observation::testing::example;
+use crate::pair::{Status, Vantage};
+use crate::time::Timestamp;
+
+fn entity(resolver: Option<&str>, zone: Option<&str>) -> Entity {
+    Entity {
+        vantage: Some(Vantage::Client),
+        resolver: resolver.map(Into::into),
+        zone: zone.map(Into::into),
+        ..Entity::default()
+    }
+}
+
+fn ask(samples: &mut Samples, count: usize, resolver: &str, zone: &str, status: Status) {
+    let rcode = (status == Status::Answered).then_some(0);
+    for _ in 0..count {
+        let query = example(Timestamp::default());
+        samples.observe(&Observation { resolver, zone: Some(zone), status, rcode, ..query });
+    }
+}
+
+fn live(rule: Rule, entity: &Entity) -> Suspect<'_> {
+    Suspect { rule, entity, told: false, over: None }
+}
+
+#[test]
+fn a_resolver_that_fails_all_explains_the_zones() {
+    let mut samples = Samples::default();
+    for zone in ["a.test", "b.test", "c.test"] {
+        ask(&mut samples, 10, "one", zone, Status::Timeout);
+        ask(&mut samples, 10, "two", zone, Status::Answered);
+    }
+    let (resolver, zone) = (entity(Some("one"), None), entity(None, Some("a.test")));
+    let suspects = [live(Rule::Timeout, &zone), live(Rule::Timeout, &resolver)];
+    assert_eq!(explain(&suspects, &samples), [Some(1), None]);
+}
+
+#[test]
+fn a_zone_that_fails_everywhere_explains_the_resolver() {
+    let mut samples = Samples::default();
+    ask(&mut samples, 20, "one", "broken.test", Status::Timeout);
+    ask(&mut samples, 60, "one", "fine.test", Status::Answered);
+    let (resolver, zone) = (entity(Some("one"), None), entity(None, Some("broken.test")));
+    let suspects = [live(Rule::Timeout, &resolver), live(Rule::Timeout, &zone)];
+    assert_eq!(explain(&suspects, &samples), [Some(1), None]);
+    // Whoever was told stays, where nothing speaks against it.
+    let node = entity(None, None);
+    let told = Suspect { told: true, ..live(Rule::SuccessRatio, &zone) };
+    assert_eq!(explain(&[live(Rule::Timeout, &node), told], &samples), [Some(1), None]);
+}
+
+#[test]
+fn what_many_do_is_told_of_all_and_what_one_does_of_one() {
+    let mut samples = Samples::default();
+    let zones: Vec<Entity> =
+        (0..5).map(|number| entity(None, Some(&format!("z{number}.test")))).collect();
+    for zone in &zones {
+        ask(&mut samples, 10, "one", zone.zone.as_deref().unwrap_or(""), Status::Answered);
+    }
+    let resolver = entity(Some("one"), None);
+    let mut suspects = vec![live(Rule::QueryRate, &resolver)];
+    suspects.extend(zones.iter().map(|zone| live(Rule::QueryRate, zone)));
+    assert_eq!(explain(&suspects, &samples), [vec![None], vec![Some(0); 5]].concat());
+    let mut samples = Samples::default();
+    ask(&mut samples, 95, "one", "z0.test", Status::Answered);
+    ask(&mut samples, 5, "one", "z1.test", Status::Answered);
+    let suspects = [live(Rule::QueryRate, &resolver), live(Rule::QueryRate, &zones[0])];
+    assert_eq!(explain(&suspects, &samples), [Some(1), None]);
+}
+
+#[test]
+fn what_is_over_explains_what_it_left_and_nothing_new() {
+    let (resolver, zone) = (entity(Some("one"), None), entity(None, Some("a.test")));
+    let end = Some(Timestamp::from_nanos(1));
+    let over = Suspect { told: true, over: end, ..live(Rule::ResolverDown, &resolver) };
+    let suspects = [live(Rule::SuccessRatio, &zone), over];
+    assert_eq!(explain(&suspects, &Samples::default()), [Some(1), None]);
+    let mut samples = Samples::default();
+    ask(&mut samples, 10, "two", "a.test", Status::Timeout);
+    assert_eq!(explain(&suspects, &samples), [None, None]);
+    let mut samples = Samples::default();
+    ask(&mut samples, 10, "one", "a.test", Status::Timeout);
+    assert_eq!(explain(&suspects, &samples), [Some(1), None]);
+    for _ in 0..10 {
+        let (zone, status) = (Some("a.test"), Status::Timeout);
+        let later = example(Timestamp::from_nanos(2));
+        samples.observe(&Observation { resolver: "one", zone, status, rcode: None, ..later });
+    }
+    assert_eq!(explain(&suspects, &samples), [None, None]);
+}
+
+#[test]
+fn kinds_of_failure_are_told_apart() {
+    let mut samples = Samples::default();
+    ask(&mut samples, 20, "one", "a.test", Status::Timeout);
+    for _ in 0..20 {
+        let query = example(Timestamp::default());
+        let zone = Some("b.test");
+        samples.observe(&Observation { resolver: "one", zone, rcode: Some(2), ..query });
+    }
+    let (resolver, zone) = (entity(Some("one"), None), entity(None, Some("b.test")));
+    let suspects = [live(Rule::Timeout, &resolver), live(Rule::Servfail, &zone)];
+    assert_eq!(explain(&suspects, &samples), [None, None]);
+}

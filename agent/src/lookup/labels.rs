@@ -1,0 +1,131 @@
+//! Names label by label, as search lists put them together (resolv.conf(5)).
+
+/// How two names that begin alike may come from one search list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kinship {
+    /// Both are the stem with a suffix, of which neither ends in the other.
+    Cousins,
+    /// Both are the stem with a suffix, the one of which ends in the other: `a.b.example`, `a.example`.
+    Devolution,
+    /// The one is the stem, the other has a suffix.
+    Extension,
+}
+
+/// The octets of the labels that two names begin with, and how they are kin. None where their
+/// first labels differ, for the root, and for equal names.
+pub(super) fn kinship(one: &str, other: &str) -> Option<(usize, Kinship)> {
+    if one == other || one == "." || other == "." {
+        return None;
+    }
+    let stem = common(one, other)?;
+    let kinship = match (behind(one, stem), behind(other, stem)) {
+        (None, _) | (_, None) => Kinship::Extension,
+        (Some(one), Some(other)) if is_within(one, other) || is_within(other, one) => {
+            Kinship::Devolution
+        }
+        _ => Kinship::Cousins,
+    };
+    Some((stem, kinship))
+}
+
+/// The octets of the labels that two names begin with, if any.
+pub(super) fn common(one: &str, other: &str) -> Option<usize> {
+    let same = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    let ends = |name: &str| name.len() == same || dots(name).any(|dot| dot == same);
+    if same > 0 && ends(one) && ends(other) {
+        return Some(same);
+    }
+    dots(one).take_while(|dot| *dot < same).last()
+}
+
+/// What stands behind a stem and its dot; none for the stem itself.
+pub(super) fn behind(name: &str, stem: usize) -> Option<&str> {
+    name.get(stem + 1..)
+}
+
+/// The first label.
+pub(super) fn first(name: &str) -> &str {
+    name.get(..dots(name).next().unwrap_or(name.len())).unwrap_or(name)
+}
+
+/// The stems that a name may have: all its beginnings of whole labels, itself not among them.
+pub(super) fn stems(name: &str) -> impl Iterator<Item = usize> {
+    dots(name)
+}
+
+/// Whether people look for such a stem along a search list: addresses backwards and names of
+/// services are looked for below many domains one after the other, too, and each is a question of its
+/// own (block lists, RFC 5782; DMARC, RFC 7489).
+pub(super) fn is_searchable(stem: &str) -> bool {
+    let is_number = |label: &str| label.bytes().all(|octet| octet.is_ascii_digit());
+    !stem.starts_with('_') && !stem.split('.').all(is_number)
+}
+
+/// The places of the dots that end labels.
+fn dots(name: &str) -> impl Iterator<Item = usize> {
+    let mut escaped = false;
+    name.bytes().enumerate().filter_map(move |(at, octet)| {
+        let literal = std::mem::take(&mut escaped);
+        escaped = octet == b'\\' && !literal;
+        (octet == b'.' && !literal).then_some(at)
+    })
+}
+
+fn is_within(name: &str, ancestor: &str) -> bool {
+    name.strip_suffix(ancestor).is_some_and(|rest| rest.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn kin(one: &str, other: &str) -> Option<(String, Kinship)> {
+        kinship(one, other).map(|(stem, kinship)| (one[..stem].to_owned(), kinship))
+    }
+
+    #[test]
+    fn knows_what_search_lists_make() {
+        let some = |stem: &str, kinship| Some((stem.to_owned(), kinship));
+        assert_eq!(kin("web.a.test", "web"), some("web", Kinship::Extension));
+        assert_eq!(kin("www.x.test", "www.x.test.a.b"), some("www.x.test", Kinship::Extension));
+        assert_eq!(
+            kin("web.ns.svc.cluster.local", "web.svc.cluster.local"),
+            some("web", Kinship::Devolution)
+        );
+        assert_eq!(kin("web.a.test", "web.b.example"), some("web", Kinship::Cousins));
+        assert_eq!(kin("x.y.a.test", "x.y.b.test"), some("x.y", Kinship::Cousins));
+        for (one, other) in [("web", "web"), ("web", "we"), ("web.a", "wet.a"), (".", "web")] {
+            assert_eq!(kin(one, other), None, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_dot_inside_a_label_ends_no_label() {
+        assert_eq!(first(r"a\.b.c"), r"a\.b");
+        assert_eq!(first(r"a\\.b.c"), r"a\\");
+        assert_eq!(kin(r"a\.b.c", r"a\.x.c"), None);
+    }
+
+    #[test]
+    fn addresses_and_services_are_not_searched_for() {
+        for stem in ["_dmarc", "4.3.2.1", "_sip._udp"] {
+            assert!(!is_searchable(stem), "{stem}");
+        }
+        assert!(is_searchable("web") && is_searchable("web.1") && is_searchable("mail_1"));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_lists_of_labels(a in "([ab]\\.){0,4}[ab]", b in "([ab]\\.){0,4}[ab]") {
+            let labels = |name: &str| name.split('.').map(str::to_owned).collect::<Vec<_>>();
+            let (x, y) = (labels(&a), labels(&b));
+            let same = x.iter().zip(&y).take_while(|(p, q)| p == q).count();
+            let expected = x[..same].join(".");
+            prop_assert_eq!(common(&a, &b).map_or("", |stem| &a[..stem]), expected);
+            let is_extension = kinship(&a, &b).is_some_and(|(_, kin)| kin == Kinship::Extension);
+            let extends = |one: &str, other: &str| one.starts_with(&format!("{other}."));
+            prop_assert_eq!(is_extension, extends(&a, &b) || extends(&b, &a));
+        }
+    }
+}

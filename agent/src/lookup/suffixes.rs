@@ -1,0 +1,57 @@
+//! The search lists that clients were seen to use.
+
+use super::query::Network;
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
+
+/// Suffixes remembered; a newer one takes the place of an older one.
+const PLACES: usize = 1 << 12;
+
+/// Suffixes that are certain, since the stem itself was asked for, too. They help where it is not.
+#[derive(Debug, Default)]
+pub(super) struct Suffixes {
+    /// Hashes of client and suffix; empty until the first.
+    places: Vec<u64>,
+}
+
+impl Suffixes {
+    pub(super) fn learn(&mut self, network: Network, suffix: &str) {
+        if self.places.is_empty() {
+            self.places.resize(PLACES, 0);
+        }
+        let hash = hash(network, suffix);
+        if let Some(place) = self.places.get_mut(place(hash)) {
+            *place = hash;
+        }
+    }
+
+    pub(super) fn knows(&self, network: Network, suffix: &str) -> bool {
+        let hash = hash(network, suffix);
+        self.places.get(place(hash)) == Some(&hash)
+    }
+}
+
+/// Follows from the key alone, so that the same traffic leaves the same memory.
+fn hash(network: Network, suffix: &str) -> u64 {
+    FixedState::default().hash_one((network, suffix))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
+const fn place(hash: u64) -> usize {
+    hash as usize % PLACES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_what_it_has_learnt_of_a_client() {
+        let [one, other] = [1, 2].map(|last| Network(7, [192, 0, 2, last].into()));
+        let mut suffixes = Suffixes::default();
+        assert!(!suffixes.knows(one, "a.test"));
+        suffixes.learn(one, "a.test");
+        assert!(suffixes.knows(one, "a.test"));
+        assert!(!suffixes.knows(one, "b.test") && !suffixes.knows(other, "a.test"));
+    }
+}

@@ -1,0 +1,200 @@
+//! What stub resolvers do when something goes wrong.
+
+use super::*;
+
+const FOUND: Reply<'static> = Reply::Address("192.0.2.7");
+
+/// glibc asks the next server after a timeout: another socket, the same ids.
+#[test]
+fn the_next_server_is_asked_after_a_timeout() {
+    let mut bench = Bench::new();
+    let dead = [A, AAAA].map(|qtype| bench.ask(0, Ask::new("web.test", qtype).from(40_000, qtype)));
+    let again = |qtype| Ask::new("web.test", qtype).from(40_001, qtype).to(54);
+    let alive = [A, AAAA].map(|qtype| bench.ask(1000, again(qtype)));
+    for id in alive {
+        bench.end(1002, id, &FOUND);
+    }
+    bench.expire(4000);
+    assert!(bench.given.is_empty(), "the first queries still wait");
+    for id in dead {
+        bench.end(5100, id, &Reply::Timeout);
+    }
+    bench.expire(6000);
+    let lookup = bench.only(6000);
+    assert_eq!(figures(&lookup), [4, 4, 2, 0, 2]);
+    assert_eq!((lookup.outcome, lookup.servers_tried), (Outcome::Answered, 2));
+    assert_eq!(lookup.duration, Duration::from_millis(1002), "nobody waited for the dead one");
+    assert!(!lookup.partial);
+}
+
+/// The same where queries time out here before the stub gives them up.
+#[test]
+fn a_stub_may_be_more_patient_than_the_query_timeout() {
+    let options =
+        LookupOptions { query_timeout: Duration::from_millis(500), ..LookupOptions::DEFAULT };
+    for (pause, lookups) in [(5000, 1), (9000, 2)] {
+        let mut bench = Bench::with(options);
+        let first = bench.ask(0, Ask::new("web.test", A).from(40_000, 1));
+        bench.end(600, first, &Reply::Timeout);
+        bench.expire(pause);
+        bench.exchange(pause, Ask::new("web.test", A).from(40_000, 1), &FOUND);
+        assert_eq!(bench.finish(10_000).len(), lookups, "{pause}");
+    }
+}
+
+#[test]
+fn a_late_response_is_what_the_stub_has_waited_for() {
+    let options =
+        LookupOptions { query_timeout: Duration::from_millis(500), ..LookupOptions::DEFAULT };
+    let mut bench = Bench::with(options);
+    let query = bench.ask(0, Ask::new("web.test", A));
+    bench.end(600, query, &Reply::Timeout);
+    let response = MessageId { origin: Origin { cpu: 0, seq: 99 }, index: 0 };
+    bench.lookups.observe(
+        at(2000),
+        &Observation {
+            id: response,
+            query: Some(query),
+            response_ts: Some(at(2000)),
+            status: Status::Late,
+            resolver: "late",
+            rcode: Some(NXDOMAIN),
+            ..example(at(0))
+        },
+    );
+    let lookup = bench.only(3000);
+    assert_eq!((lookup.outcome, lookup.duration), (Outcome::Nxdomain, Duration::from_secs(2)));
+    assert_eq!(figures(&lookup), [1, 1, 0, 0, 0]);
+}
+
+#[test]
+fn repetitions_with_the_same_id_are_waste() {
+    let mut bench = Bench::new();
+    let query = bench.ask(0, Ask::new("web.test", A));
+    bench.end_after(1100, query, &FOUND, 2);
+    let lookup = bench.only(2000);
+    assert_eq!(figures(&lookup), [1, 3, 2, 0, 2]);
+    assert_eq!(lookup.duration, Duration::from_millis(1100));
+}
+
+/// Go: another id and another socket for each try, and SERVFAIL is a reason for one.
+#[test]
+fn a_failure_is_followed_by_the_next_try_and_the_next_server() {
+    let mut bench = Bench::new();
+    for (n, server) in (0_u16..).zip([53, 54, 53, 54]) {
+        let ask = Ask::new("web.test", A).from(40_000 + n, 7 * n).to(server);
+        bench.exchange(u64::from(n) * 2, ask, &Reply::Rcode(SERVFAIL));
+    }
+    // The next call.
+    bench.exchange(20, Ask::new("web.test", A).from(41_000, 999), &Reply::Rcode(SERVFAIL));
+    let lookups = bench.finish(1000);
+    assert_eq!(lookups.len(), 2, "{lookups:#?}");
+    assert_eq!((lookups[0].outcome, figures(&lookups[0])), (Outcome::Servfail, [4, 4, 3, 0, 3]));
+    assert_eq!((lookups[0].servers_tried, lookups[0].rcode), (2, Some(SERVFAIL)));
+    assert_eq!(figures(&lookups[1]), [1, 1, 0, 0, 0]);
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_is_unreachable() {
+    let mut bench = Bench::new();
+    for (ms, port) in [(0, 40_000), (3, 40_001)] {
+        for qtype in [A, AAAA] {
+            bench.exchange(ms, Ask::new("web.test", qtype).from(port, qtype), &Reply::Icmp);
+        }
+    }
+    let lookup = bench.only(1000);
+    assert_eq!((lookup.outcome, figures(&lookup)), (Outcome::Unreachable, [4, 4, 2, 0, 2]));
+    assert_eq!((lookup.rcode, lookup.duration), (None, Duration::from_millis(1)));
+}
+
+#[test]
+fn tcp_follows_what_was_truncated() {
+    let mut bench = Bench::new();
+    let udp = bench.exchange(0, Ask::new("big.test", A).from(40_000, 1), &Reply::Truncated);
+    let tcp = bench.exchange(3, Ask::new("big.test", A).from(40_001, 2).over_tcp(), &FOUND);
+    let lookup = bench.only(1000);
+    assert_eq!((lookup.outcome, figures(&lookup)), (Outcome::Answered, [2, 2, 0, 0, 0]));
+    assert!(lookup.tcp_fallback);
+    assert_eq!((lookup.members, lookup.duration), (vec![udp, tcp], Duration::from_millis(4)));
+
+    let mut bench = Bench::new();
+    bench.exchange(0, Ask::new("big.test", A), &Reply::Truncated);
+    let lookup = bench.only(1000);
+    assert_eq!((lookup.outcome, lookup.tcp_fallback), (Outcome::Truncated, false));
+}
+
+/// glibc does not wait for the second answer when the first is truncated, and puts both questions over
+/// TCP.
+#[test]
+fn tcp_for_both_families_follows_one_truncated_answer() {
+    let mut bench = Bench::new();
+    let [a, aaaa] =
+        [A, AAAA].map(|qtype| bench.ask(0, Ask::new("big.test", qtype).from(40_000, qtype)));
+    bench.end(1, a, &Reply::Truncated);
+    for (ms, qtype) in [(2, A), (3, AAAA)] {
+        let ask = Ask::new("big.test", qtype).from(40_001, qtype).over_tcp();
+        bench.exchange(ms, ask, &FOUND);
+    }
+    bench.end(5000, aaaa, &Reply::Timeout);
+    let lookup = bench.only(6000);
+    assert_eq!((lookup.outcome, figures(&lookup)), (Outcome::Answered, [4, 4, 0, 0, 0]));
+    assert_eq!((lookup.tcp_fallback, lookup.duration), (true, Duration::from_millis(4)));
+    assert!(!lookup.partial);
+}
+
+/// glibc repeats both questions where only one of two was answered.
+#[test]
+fn one_family_without_an_answer_is_partial() {
+    let mut bench = Bench::new();
+    let [a, aaaa] =
+        [A, AAAA].map(|qtype| bench.ask(0, Ask::new("web.test", qtype).from(40_000, qtype)));
+    bench.end(1, a, &FOUND);
+    bench.end(5000, aaaa, &Reply::Timeout);
+    bench.exchange(5001, Ask::new("web.test", A).from(40_000, A), &FOUND);
+    let again = bench.ask(5003, Ask::new("web.test", AAAA).from(40_000, AAAA));
+    bench.end(10_100, again, &Reply::Timeout);
+    // And once more, from a new socket.
+    bench.exchange(10_101, Ask::new("web.test", A).from(40_001, A), &FOUND);
+    let lookup = bench.only(20_000);
+    assert_eq!((lookup.outcome, lookup.partial), (Outcome::Answered, true));
+    assert_eq!(figures(&lookup), [5, 5, 3, 0, 3]);
+    assert_eq!(lookup.duration, Duration::from_secs(5), "when both were known to have ended");
+}
+
+#[test]
+fn a_search_goes_on_after_a_timeout() {
+    let mut bench = Bench::new();
+    let first = bench.ask(0, Ask::new("web.a.test", A).from(40_000, 1));
+    bench.exchange(1000, Ask::new("web", A).from(40_001, 2), &FOUND);
+    bench.end(5100, first, &Reply::Timeout);
+    let lookup = bench.only(9000);
+    assert_eq!((&*lookup.qname, figures(&lookup)), ("web", [2, 2, 1, 1, 0]));
+    assert_eq!(lookup.duration, Duration::from_millis(1001));
+}
+
+/// A load generator that asks the same of a dead server, at once and all the time.
+#[test]
+fn a_flood_is_not_one_lookup() {
+    let mut bench = Bench::new();
+    let mut asked = Vec::new();
+    for n in 0..3000 {
+        let ask = Ask::new("web.test", A).from(40_000, n);
+        asked.push(bench.ask(n.into(), ask));
+    }
+    for (id, ms) in asked.into_iter().zip(5000..) {
+        bench.end(ms, id, &Reply::Timeout);
+    }
+    let lookups = bench.finish(20_000);
+    assert_eq!(lookups.len(), 3000);
+    assert!(lookups.iter().all(|lookup| lookup.outcome == Outcome::Timeout));
+}
+
+#[test]
+fn what_waits_at_the_end_is_open() {
+    let mut bench = Bench::new();
+    let query = bench.ask(0, Ask::new("web.test", A));
+    bench.end(700, query, &Reply::Open);
+    let lookup = bench.only(700);
+    assert_eq!((lookup.outcome, lookup.evicted), (Outcome::Open, false));
+    assert_eq!(lookup.duration, Duration::from_millis(700));
+}

@@ -1,0 +1,276 @@
+//! What stub resolvers do when all goes well, and along search lists.
+
+use super::*;
+
+const DENIED: Reply<'static> = Reply::Rcode(NXDOMAIN);
+const FOUND: Reply<'static> = Reply::Address("192.0.2.7");
+
+#[test]
+fn glibc_asks_for_both_families_from_one_socket() {
+    let mut bench = Bench::new();
+    let a = bench.ask(0, Ask::new("www.example.com", A).from(40_000, 7));
+    let aaaa = bench.ask(0, Ask::new("www.example.com", AAAA).from(40_000, 8));
+    bench.end(12, a, &FOUND);
+    bench.end(15, aaaa, &Reply::Address("2001:db8::7"));
+    let lookup = bench.only(1000);
+    assert_eq!(figures(&lookup), [2, 2, 0, 0, 0]);
+    assert_eq!((&*lookup.qname, lookup.outcome), ("www.example.com", Outcome::Answered));
+    assert_eq!(lookup.answered_name.as_deref(), Some("www.example.com"));
+    assert_eq!((lookup.qtypes, lookup.duration), (vec![A, AAAA], Duration::from_millis(15)));
+    assert_eq!(texts(&lookup.addresses), ["192.0.2.7", "2001:db8::7"]);
+    assert_eq!((lookup.address_count, lookup.partial), (2, false));
+    assert_eq!(lookup.members, [a, aaaa]);
+    assert_eq!(lookup.process.unwrap().pid, 4242);
+}
+
+/// The same name asked for again is another call, as soon as the first has its answer.
+#[test]
+fn calls_one_after_the_other_are_lookups_of_their_own() {
+    let mut bench = Bench::new();
+    for call in 0..3 {
+        bench.pair(call * 2, "www.example.com", 40_000 + u16::try_from(call).unwrap(), [&FOUND; 2]);
+    }
+    let lookups = bench.finish(1000);
+    assert_eq!(lookups.len(), 3);
+    for lookup in lookups {
+        assert_eq!(figures(&lookup), [2, 2, 0, 0, 0]);
+    }
+}
+
+#[test]
+fn threads_that_ask_the_same_at_once_are_lookups_of_their_own() {
+    let mut bench = Bench::new();
+    let mut asks = Vec::new();
+    for (qtype, dns_id) in [(A, 0), (AAAA, 1)] {
+        for port in [20_000, 20_001, 20_002] {
+            asks.push(
+                bench.ask(0, Ask::new("www.example.com", qtype).from(port, port * 2 + dns_id)),
+            );
+        }
+    }
+    for id in &asks {
+        bench.end(3, *id, &FOUND);
+    }
+    let lookups = bench.finish(1000);
+    assert_eq!(lookups.len(), 3, "{lookups:#?}");
+    for (lookup, first) in lookups.iter().zip(0..) {
+        assert_eq!(lookup.members, [asks[first], asks[first + 3]]);
+    }
+}
+
+/// `ndots:5` of Kubernetes: the name as it is comes last.
+#[test]
+fn a_search_list_is_one_lookup_and_its_misses_are_waste() {
+    let mut bench = Bench::new();
+    let tail = ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+    for (step, domain) in (0_u16..).zip(tail) {
+        let name = format!("www.example.com.{domain}");
+        bench.pair(u64::from(step) * 2, &name, 40_000 + step, [&DENIED; 2]);
+    }
+    bench.pair(6, "www.example.com", 40_009, [&FOUND, &Reply::Nodata]);
+    let lookup = bench.only(1000);
+    assert_eq!(figures(&lookup), [8, 8, 6, 3, 0]);
+    assert_eq!((&*lookup.qname, lookup.outcome), ("www.example.com", Outcome::Answered));
+    assert_eq!(lookup.answered_name.as_deref(), Some("www.example.com"));
+    assert_eq!(lookup.names[0], "www.example.com.default.svc.cluster.local".into());
+    assert_eq!((lookup.names.len(), lookup.duration), (4, Duration::from_millis(7)));
+    assert!(!lookup.partial, "the other family has no records, and that is known");
+}
+
+#[test]
+fn the_stem_is_known_though_it_was_never_asked_for() {
+    let mut bench = Bench::new();
+    bench.pair(0, "web.default.svc.cluster.local", 40_000, [&DENIED; 2]);
+    bench.pair(1, "web.svc.cluster.local", 40_001, [&FOUND; 2]);
+    let lookup = bench.only(1000);
+    assert_eq!(figures(&lookup), [4, 4, 2, 2, 0]);
+    assert_eq!(&*lookup.qname, "web");
+    assert_eq!(lookup.answered_name.as_deref(), Some("web.svc.cluster.local"));
+}
+
+#[test]
+fn domains_that_have_nothing_in_common_are_a_search_list_at_once_or_once_known() {
+    let search = |bench: &mut Bench, ms: u64, pause: u64, stem: &str| {
+        for (step, domain) in ["corp.test", "corp.example"].iter().enumerate() {
+            let reply = if step == 0 { &DENIED } else { &FOUND };
+            let name = format!("{stem}.{domain}");
+            bench.pair(ms + step as u64 * pause, &name, 40_000, [reply; 2]);
+        }
+    };
+    let mut bench = Bench::new();
+    search(&mut bench, 0, 2, "web");
+    let lookups = bench.finish(5_000);
+    assert_eq!(lookups.len(), 1, "{lookups:#?}");
+    assert_eq!(&*lookups[0].qname, "web.corp", "as far as anybody can tell");
+
+    let mut bench = Bench::new();
+    search(&mut bench, 0, 300, "web");
+    assert_eq!(bench.finish(5_000).len(), 2, "too late to belong together");
+
+    let mut bench = Bench::new();
+    for (ms, name) in [(0, "no.corp.test"), (2, "no.corp.example"), (4, "no")] {
+        bench.pair(ms, name, 40_000, [&DENIED; 2]);
+    }
+    search(&mut bench, 2_000, 300, "web");
+    let lookups = bench.finish(5_000);
+    assert_eq!(lookups.len(), 2, "{lookups:#?}");
+    assert_eq!(&*lookups[0].qname, "no");
+    assert_eq!(figures(&lookups[0]), [6, 6, 4, 2, 0]);
+    assert_eq!((&*lookups[1].qname, figures(&lookups[1])), ("web", [4, 4, 2, 2, 0]));
+}
+
+#[test]
+fn the_absolute_name_may_come_first() {
+    let mut bench = Bench::new();
+    for (ms, name) in [(0, "www.x.test"), (2, "www.x.test.a.test"), (4, "www.x.test.b.example")] {
+        bench.pair(ms, name, 40_000, [&DENIED; 2]);
+    }
+    let lookup = bench.only(1000);
+    assert_eq!((&*lookup.qname, lookup.outcome), ("www.x.test", Outcome::Nxdomain));
+    assert_eq!(figures(&lookup), [6, 6, 4, 2, 0]);
+    assert_eq!((lookup.rcode, lookup.answered_name), (Some(NXDOMAIN), None));
+}
+
+/// gethostbyname2: one family along the whole list, then the other.
+#[test]
+fn families_one_after_the_other_are_one_lookup() {
+    let mut bench = Bench::new();
+    let names = ["web.a.test", "web.b.test", "web"];
+    for (step, name) in (0_u16..).zip(names) {
+        bench.exchange(u64::from(step) * 2, Ask::new(name, AAAA).from(40_000, step), &DENIED);
+    }
+    bench.exchange(8, Ask::new("web.a.test", A).from(40_001, 9), &FOUND);
+    let lookup = bench.only(1000);
+    assert_eq!((&*lookup.qname, lookup.outcome), ("web", Outcome::Answered));
+    assert_eq!(figures(&lookup), [4, 4, 2, 2, 0]);
+    assert_eq!(lookup.answered_name.as_deref(), Some("web.a.test"));
+}
+
+/// musl asks all servers at once, from one socket and with the same ids, and takes the first answer.
+#[test]
+fn musl_asks_every_server_at_once() {
+    let mut bench = Bench::new();
+    let asks: Vec<_> = [(A, 5), (AAAA, 6)]
+        .into_iter()
+        .flat_map(|(qtype, dns_id)| [53, 54].map(|server| (qtype, dns_id, server)))
+        .map(|(qtype, dns_id, server)| {
+            bench.ask(0, Ask::new("www.example.com", qtype).from(40_000, dns_id).to(server))
+        })
+        .collect();
+    for (id, ms) in asks.into_iter().zip([3, 9, 4, 8]) {
+        bench.end(ms, id, &FOUND);
+    }
+    let lookup = bench.only(1000);
+    assert_eq!(figures(&lookup), [4, 4, 2, 0, 2]);
+    assert_eq!((lookup.servers_tried, lookup.duration), (2, Duration::from_millis(4)));
+    assert_eq!(texts(&lookup.resolvers), ["192.0.2.53", "192.0.2.54"]);
+}
+
+/// Go asks for the families at once, each from a socket of its own, and goes on when it has both.
+#[test]
+fn go_uses_a_socket_for_each_query() {
+    let mut bench = Bench::new();
+    for (step, name) in (0_u16..).zip(["web.ns.svc.test", "web.svc.test"]) {
+        let (ms, reply) = (u64::from(step) * 5, if step == 0 { &DENIED } else { &FOUND });
+        let port = 40_000 + step * 2;
+        let a = bench.ask(ms, Ask::new(name, A).from(port, 100 + port));
+        let aaaa = bench.ask(ms, Ask::new(name, AAAA).from(port + 1, 500 + port));
+        bench.end(ms + 1, aaaa, reply);
+        bench.end(ms + 4, a, reply);
+    }
+    let lookup = bench.only(1000);
+    assert_eq!((&*lookup.qname, figures(&lookup)), ("web", [4, 4, 2, 2, 0]));
+}
+
+/// The JVM calls getaddrinfo, once for each thread; lookups of other names go on beside it.
+#[test]
+fn lookups_of_other_names_go_on_beside() {
+    let mut bench = Bench::new();
+    let names = ["db.shop.svc.test", "cache.shop.svc.test", "mq.shop.svc.test"];
+    let steps = [(".shop.svc.test", &DENIED), (".svc.test", &DENIED), ("", &FOUND)];
+    for (step, (suffix, reply)) in (0_u16..).zip(steps) {
+        for (place, name) in (0_u16..).zip(names) {
+            let port = 40_000 + step * 10 + place;
+            bench.pair(u64::from(step) * 3, &format!("{name}{suffix}"), port, [reply; 2]);
+        }
+    }
+    let lookups = bench.finish(1000);
+    assert_eq!(lookups.len(), 3, "{lookups:#?}");
+    for (lookup, name) in lookups.iter().zip(names) {
+        assert_eq!((&*lookup.qname, figures(lookup)), (name, [6, 6, 4, 2, 0]));
+    }
+}
+
+/// The application asks the stub on loopback, and the stub asks upstream, as a part of the same.
+#[test]
+fn what_a_resolver_asks_for_others_is_no_lookup() {
+    let mut bench = Bench::new();
+    let application = bench.ask(0, Ask::new("www.example.com", A));
+    let upstream = Ask { pid: Some(600), ..Ask::new("www.example.com", A).from(50_000, 9) };
+    let upstream = bench.ask(1, upstream);
+    bench.end(5, upstream, &Reply::Parented);
+    bench.end(6, application, &FOUND);
+    // What nobody has asked the resolver for is its own.
+    let own = Ask { pid: Some(600), ..Ask::new("time.example.net", A).from(50_001, 10) };
+    bench.exchange(7, own, &FOUND);
+    let lookups = bench.finish(1000);
+    assert_eq!(lookups.len(), 2, "{lookups:#?}");
+    assert_eq!((lookups[0].members.as_slice(), lookups[0].transactions), (&[application][..], 1));
+    assert_eq!(&*lookups[1].qname, "time.example.net");
+}
+
+#[test]
+fn other_types_are_questions_of_their_own() {
+    const MX: u16 = 15;
+    const HTTPS: u16 = 65;
+    let mut bench = Bench::new();
+    for (ms, qtype) in [(0, A), (1, MX), (2, HTTPS)] {
+        bench.exchange(ms, Ask::new("example.com", qtype).from(40_000, qtype), &FOUND);
+    }
+    let lookups = bench.finish(1000);
+    let types: Vec<_> = lookups.iter().map(|lookup| lookup.qtypes.as_slice()).collect();
+    assert_eq!(types, [&[MX][..], &[A, HTTPS]], "in the order of their ends");
+}
+
+#[test]
+fn block_lists_are_questions_of_their_own() {
+    let mut bench = Bench::new();
+    for (ms, name) in [(0, "4.3.2.1.bl.example"), (2, "4.3.2.1.dnsbl.test"), (4, "_dmarc.a.test")] {
+        bench.exchange(ms, Ask::new(name, A), &DENIED);
+    }
+    bench.exchange(6, Ask::new("_dmarc.test", A), &DENIED);
+    assert_eq!(bench.finish(1000).len(), 4);
+}
+
+#[test]
+fn cnames_are_followed_in_the_answer_and_by_the_stub() {
+    let mut bench = Bench::new();
+    let chain = ["Edge.example.net", "a.example.net"];
+    bench.exchange(0, Ask::new("www.example.com", A), &Reply::Alias(&chain, Some("192.0.2.9")));
+    let lookup = bench.only(1000);
+    assert_eq!(texts(&lookup.cname_chain), ["edge.example.net", "a.example.net"]);
+    assert_eq!((lookup.outcome, figures(&lookup)), (Outcome::Answered, [1, 1, 0, 0, 0]));
+
+    let mut bench = Bench::new();
+    bench.exchange(0, Ask::new("www.example.com", A), &Reply::Alias(&["cdn.example.net"], None));
+    bench.exchange(2, Ask::new("cdn.example.net", A).from(40_001, 2), &FOUND);
+    let lookup = bench.only(1000);
+    assert_eq!((&*lookup.qname, lookup.outcome), ("www.example.com", Outcome::Answered));
+    assert_eq!(lookup.answered_name.as_deref(), Some("www.example.com"));
+    assert_eq!(texts(&lookup.cname_chain), ["cdn.example.net"]);
+    assert_eq!((figures(&lookup), lookup.names.len()), ([2, 2, 0, 0, 0], 1));
+}
+
+#[test]
+fn clients_without_a_process_are_told_apart_by_address() {
+    let mut bench = Bench::new();
+    for (ms, name) in [(0, "web.a.test"), (2, "web.b.test"), (4, "web")] {
+        for qtype in [A, AAAA] {
+            let ask = Ask { pid: None, ..Ask::new(name, qtype).from(40_000, qtype) };
+            bench.exchange(ms, ask, &DENIED);
+        }
+    }
+    let lookup = bench.only(1000);
+    assert_eq!((lookup.vantage, figures(&lookup)), (Vantage::Passive, [6, 6, 4, 2, 0]));
+    assert_eq!(lookup.process, None);
+}

@@ -1,0 +1,143 @@
+//! A change of an alert becomes a record.
+
+use super::Identity;
+use crate::detect::{Alert, Figure, Rule};
+use crate::record::EventId;
+use crate::record::alert::{AlertRecord, FigureFields};
+use crate::sink::Stream;
+
+impl Identity {
+    /// `dns.alert/1`. `runbooks`: where the pages are that say what to do, without a slash at its end.
+    #[must_use]
+    pub fn alert<'a>(&'a self, alert: &'a Alert, runbooks: &str) -> AlertRecord<'a> {
+        let Alert { entity, evidence, .. } = alert;
+        let until = alert.ended.unwrap_or(alert.ts);
+        AlertRecord {
+            schema: Stream::Alerts.schema(),
+            event_id: self.namespace.alert(alert.ordinal),
+            ts: alert.ts,
+            node: &self.node,
+            region: self.region.as_deref(),
+            alert_id: self.alert_id(alert),
+            rule: alert.rule.name(),
+            entity: entity.to_string(),
+            resolver: entity.resolver.as_deref(),
+            zone: entity.zone.as_deref(),
+            qname: entity.qname.as_deref(),
+            process_name: entity.process.as_deref(),
+            pod: entity.pod.as_deref(),
+            client_ip: entity.client.as_deref(),
+            vantage: entity.vantage.map(crate::pair::Vantage::name),
+            state: alert.state.name(),
+            severity: alert.level.name(),
+            previous_severity: alert.previous.map(crate::detect::Level::name),
+            started: alert.started,
+            ended: alert.ended,
+            duration_seconds: until.since(alert.started).as_secs_f64(),
+            summary: &alert.summary,
+            figures: evidence.figures.iter().map(figure).collect(),
+            samples: evidence.samples.iter().map(|id| self.namespace.message(*id)).collect(),
+            qnames: &evidence.qnames,
+            processes: &evidence.processes,
+            clients: &evidence.clients,
+            resolvers: &evidence.resolvers,
+            suppressed: alert.suppressed,
+            runbook: runbook(alert.rule, runbooks),
+        }
+    }
+
+    /// The id that all alerts of one episode share.
+    #[must_use]
+    pub fn alert_id(&self, alert: &Alert) -> EventId {
+        let Alert { rule, entity, started, .. } = alert;
+        let what = format!("{} {entity} {}", rule.name(), started.as_nanos());
+        self.namespace.named(what.as_bytes())
+    }
+}
+
+/// The page of a rule: its name with hyphens.
+fn runbook(rule: Rule, base: &str) -> String {
+    format!("{base}/{}.md", rule.name().replace('_', "-"))
+}
+
+fn figure(figure: &Figure) -> FigureFields {
+    let baseline = figure.baseline.as_ref();
+    FigureFields {
+        name: figure.name,
+        value: figure.value,
+        threshold: figure.threshold,
+        baseline_mean: baseline.map(|baseline| baseline.mean),
+        baseline_deviation: baseline.map(|baseline| baseline.deviation),
+        z_score: baseline.map(|baseline| baseline.z),
+        baseline_samples: baseline.map(|baseline| baseline.samples),
+        seasonal: baseline.map(|baseline| baseline.seasonal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::MessageId;
+    use crate::detect::{Baseline, Entity, Evidence, Level, State};
+    use crate::pair::Vantage;
+    use crate::record::json_schema;
+    use crate::time::Timestamp;
+    use std::collections::HashMap;
+
+    fn alert() -> Alert {
+        let baseline =
+            Baseline { mean: 0.01, deviation: 0.005, z: 198.0, samples: 60, seasonal: false };
+        Alert {
+            ordinal: 1,
+            ts: Timestamp::from_nanos(30_000_000_000),
+            rule: Rule::ResolverDown,
+            entity: Entity {
+                vantage: Some(Vantage::Client),
+                resolver: Some("192.0.2.53".into()),
+                ..Entity::default()
+            },
+            state: State::Firing,
+            level: Level::Critical,
+            previous: None,
+            started: Timestamp::from_nanos(20_000_000_000),
+            ended: None,
+            summary: "down".into(),
+            evidence: Evidence {
+                figures: vec![Figure {
+                    name: "timeout_ratio",
+                    value: 1.0,
+                    threshold: Some(0.5),
+                    baseline: Some(baseline),
+                }],
+                samples: vec![MessageId::default()],
+                ..Evidence::default()
+            },
+            suppressed: 3,
+        }
+    }
+
+    #[test]
+    fn says_what_whom_and_since_when() {
+        let identity = Identity::new("n".into(), None, Timestamp::default(), HashMap::new());
+        let (first, second) = (alert(), Alert { ordinal: 2, ..alert() });
+        let record = serde_json::to_value(identity.alert(&first, "docs/runbooks")).unwrap();
+        let schema = json_schema("dns.alert/1").unwrap();
+        assert!(jsonschema::is_valid(&schema, &record), "{record:#}");
+        assert_eq!(record["entity"], "resolver=192.0.2.53,vantage=client");
+        assert_eq!(record["runbook"], "docs/runbooks/resolver-down.md");
+        assert_eq!(record["duration_seconds"], 10.0);
+        assert_eq!(record["figures"][0]["z_score"], 198.0);
+        let namespace = identity.namespace();
+        assert_eq!(record["samples"][0], namespace.message(MessageId::default()).to_string());
+        let other = serde_json::to_value(identity.alert(&second, "")).unwrap();
+        assert_eq!(record["alert_id"], other["alert_id"]);
+        assert_ne!(record["event_id"], other["event_id"]);
+    }
+
+    #[test]
+    fn another_start_is_another_alert() {
+        let identity = Identity::new("n".into(), None, Timestamp::default(), HashMap::new());
+        let later = Alert { started: Timestamp::from_nanos(21_000_000_000), ..alert() };
+        assert_ne!(identity.alert_id(&alert()), identity.alert_id(&later));
+    }
+}

@@ -1,0 +1,161 @@
+//! Alertmanager's API v2 over HTTP.
+
+use super::{AlertmanagerConfig, Authorization};
+use crate::sink::http;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::time::Duration;
+use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use ureq::http::{Method, Request, StatusCode};
+
+const SECTION: &str = "alertmanager";
+const JSON: &str = "application/json";
+/// Octets of an answer that are read at most.
+const ANSWER_LIMIT: u64 = 1 << 20;
+
+/// Why an Alertmanager did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// What happened, with the Alertmanager's URL and what would help.
+    pub(super) why: String,
+    /// Whether asking again is of no use.
+    pub(super) for_good: bool,
+}
+
+/// A client of some Alertmanagers.
+pub(super) struct Client {
+    agent: ureq::Agent,
+    urls: Vec<String>,
+    authorization: Option<HeaderValue>,
+    timeout: Duration,
+}
+
+/// What is asked of `/api/v2/status`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    version_info: VersionInfo,
+}
+
+#[derive(Deserialize)]
+struct VersionInfo {
+    version: String,
+}
+
+impl Client {
+    /// Reads the certificates to trust; asks nobody yet.
+    pub(super) fn new(config: &AlertmanagerConfig) -> Result<Self, String> {
+        let authorization = config.authorization.as_ref().map(|given| match given {
+            Authorization::Basic(login) => http::basic(login, SECTION),
+            Authorization::Bearer(token) => http::bearer(token, SECTION),
+        });
+        Ok(Self {
+            agent: http::client(config.ca_file.as_deref(), SECTION)?,
+            urls: config.urls.clone(),
+            authorization: authorization.transpose()?,
+            timeout: config.timeout,
+        })
+    }
+
+    /// Posts alerts to every Alertmanager: they tell each other what they have sent, and not which
+    /// alerts there are. One of them must have taken them; gives what is wrong with the others.
+    pub(super) fn post(&self, alerts: &str) -> Result<Option<String>, Refusal> {
+        let answers = self
+            .urls
+            .iter()
+            .map(|url| self.ask(&Method::POST, url, "/api/v2/alerts", alerts.as_bytes()).map(drop));
+        let refusals: Vec<Refusal> = answers.filter_map(Result::err).collect();
+        let why: Vec<&str> = refusals.iter().map(|refusal| refusal.why.as_str()).collect();
+        let why = (!why.is_empty()).then(|| why.join("; "));
+        match why {
+            Some(why) if refusals.len() == self.urls.len() => {
+                Err(Refusal { why, for_good: refusals.iter().all(|refusal| refusal.for_good) })
+            }
+            some => Ok(some),
+        }
+    }
+
+    /// The version of each Alertmanager; the first that is none, or does not let us in, is an error.
+    pub(super) fn versions(&self) -> Result<Vec<String>, Refusal> {
+        let version = |url: &String| {
+            let body = self.ask(&Method::GET, url, "/api/v2/status", &[])?;
+            let status: Status = serde_json::from_slice(&body).map_err(|error| Refusal {
+                why: format!("{url} does not answer as an Alertmanager does ({error}){URLS}"),
+                for_good: false,
+            })?;
+            Ok(format!("Alertmanager {} at {url}", status.version_info.version))
+        };
+        self.urls.iter().map(version).collect()
+    }
+
+    fn ask(&self, method: &Method, url: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let unanswered = |why: &dyn std::fmt::Display| Refusal {
+            why: format!("no answer from Alertmanager {url}: {why}"),
+            for_good: false,
+        };
+        let mut request = Request::builder().method(method).uri(format!("{url}{path}"));
+        request = request.header(ACCEPT, JSON);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, JSON);
+        }
+        let request = request.body(body.to_vec()).map_err(|error| unanswered(&error))?;
+        let request =
+            self.agent.configure_request(request).timeout_global(Some(self.timeout)).build();
+        let mut response = self.agent.run(request).map_err(|error| unanswered(&error))?;
+        let status = response.status();
+        let answer = response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec();
+        let answer = answer.map_err(|error| unanswered(&error))?;
+        if status.is_success() { Ok(answer) } else { Err(refusal(url, status, &answer)) }
+    }
+}
+
+const URLS: &str = "; see alertmanager.urls";
+
+fn refusal(url: &str, status: StatusCode, said: &[u8]) -> Refusal {
+    let complaint = http::complaint(&String::from_utf8_lossy(said));
+    // What Alertmanager itself says of alerts is JSON. A server for TLS that is spoken to without
+    // answers 400 too.
+    let is_its_own = serde_json::from_slice::<IgnoredAny>(said).is_ok();
+    let remedy = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "; see alertmanager.username and password_file, or bearer_token_file"
+        }
+        StatusCode::BAD_REQUEST if !is_its_own => URLS,
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => URLS,
+        status if status.is_redirection() => {
+            "; give the place that it redirects to in alertmanager.urls"
+        }
+        _ => "",
+    };
+    let for_good = match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => is_its_own,
+        status => status == StatusCode::PAYLOAD_TOO_LARGE,
+    };
+    let why = format!("Alertmanager {url} answers {}: {complaint}{remedy}", status.as_u16());
+    Refusal { why, for_good }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_wrong_with_the_alerts_is_for_good() {
+        let refusal =
+            |code, said: &[u8]| refusal("http://a", StatusCode::from_u16(code).unwrap(), said);
+        assert!(refusal(400, b"\"bad label\"").for_good && refusal(413, b"<html>").for_good);
+        for (code, remedy) in [
+            (400, "answers 400: no; see alertmanager.urls"),
+            (401, "bearer_token_file"),
+            (404, "alertmanager.urls"),
+            (308, "redirects"),
+            (503, "answers 503: no"),
+        ] {
+            let refusal = refusal(code, b"no");
+            assert!(!refusal.for_good && refusal.why.contains(remedy), "{refusal:?}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Requests over HTTP, as small as a test needs them: to programs that it has started itself.
+
+use crate::lab::inside;
+use anyhow::{Context as _, Result};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long an answer may take: longer than the agent waits for its pipeline.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The header's lines.
+    pub head: String,
+    /// What follows.
+    pub body: String,
+}
+
+/// A GET: status code and body.
+pub fn get(address: SocketAddr, namespace: Option<&Path>, path: &str) -> Result<(u16, String)> {
+    let answer =
+        ask(address, namespace, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))?;
+    Ok((answer.status, answer.body))
+}
+
+/// A GET with a line of header more, such as `Accept: application/openmetrics-text`.
+pub fn get_with(address: SocketAddr, path: &str, header: &str) -> Result<Answer> {
+    ask(address, None, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{header}\r\n\r\n"))
+}
+
+/// HTTP/1.0: the answer comes in one piece and ends with the connection.
+fn ask(address: SocketAddr, namespace: Option<&Path>, request: &str) -> Result<Answer> {
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(2));
+    let mut stream = match namespace {
+        Some(namespace) => inside(namespace, connect)??,
+        None => connect()?,
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    let status = head.split_whitespace().nth(1).context("no status code")?.parse()?;
+    Ok(Answer { status, head: head.to_owned(), body: body.to_owned() })
+}
+
+/// Text as a value in a query string (RFC 3986, 2.1).
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut quoted = String::new();
+    for octet in text.bytes() {
+        if octet.is_ascii_alphanumeric() {
+            quoted.push(octet.into());
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(quoted, "%{octet:02X}");
+        }
+    }
+    quoted
+}

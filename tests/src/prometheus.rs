@@ -1,0 +1,200 @@
+//! Prometheus and promtool, the real programs; where they and Alertmanager are.
+//!
+//! This host's own are taken where it has them. Else, on Debian and its kin, the packages are
+//! downloaded and unpacked below the target folder: installing them would start their services.
+
+use crate::{agent, cache, http, shell};
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Debian's packages.
+const PACKAGES: [&str; 2] = ["prometheus", "prometheus-alertmanager"];
+/// How long a server may take to start, on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// A program, with its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The server.
+    Prometheus,
+    /// Looks at what servers are given.
+    Promtool,
+    /// Sends alerts on.
+    Alertmanager,
+}
+
+impl Program {
+    const ALL: [Self; 3] = [Self::Prometheus, Self::Promtool, Self::Alertmanager];
+
+    /// Its names, Debian's first.
+    const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Prometheus => &["prometheus"],
+            Self::Promtool => &["promtool"],
+            Self::Alertmanager => &["prometheus-alertmanager", "alertmanager"],
+        }
+    }
+
+    fn installed(self) -> Option<PathBuf> {
+        self.names().iter().find_map(|name| shell::which(name))
+    }
+
+    /// Whether this host has it of its own.
+    #[must_use]
+    pub fn is_installed(self) -> bool {
+        self.installed().is_some()
+    }
+
+    /// Where it is.
+    pub fn file(self) -> Result<PathBuf> {
+        match self.installed() {
+            Some(file) => Ok(file),
+            None => Ok(unpacked()?.join("usr/bin").join(self.names()[0])),
+        }
+    }
+}
+
+/// Gets the programs where they are not there yet, so that tests need not.
+pub fn prepare() -> Result<()> {
+    let all = Program::ALL.into_iter().all(Program::is_installed);
+    if all { Ok(()) } else { unpacked().map(drop) }
+}
+
+/// The folder of Debian's packages, unpacked.
+fn unpacked() -> Result<PathBuf> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    cache::folder("prometheus", codename.unwrap_or("debian"), |scratch| {
+        let mut download = Command::new("apt-get");
+        download.args(["download", "-q"]).args(PACKAGES).current_dir(scratch);
+        shell::output(&mut download)
+            .context("cannot get the packages of Prometheus; `apt-get update` may help")?;
+        for entry in fs::read_dir(scratch)? {
+            let file = entry?.path();
+            if file.extension().is_some_and(|extension| extension == "deb") {
+                let mut unpack = Command::new("dpkg-deb");
+                shell::output(unpack.arg("-x").arg(file).arg(scratch.join("ready")))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// What promtool says of a page of metrics; nothing where it is content, with its style too.
+pub fn check_metrics(page: &str) -> Result<String> {
+    let mut command = Command::new(Program::Promtool.file()?);
+    command.args(["check", "metrics"]).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut stdin = child.stdin.take().context("no standard input")?;
+    stdin.write_all(page.as_bytes())?;
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    if !output.status.success() && told.is_empty() {
+        bail!("promtool fails and does not say why ({})", output.status);
+    }
+    Ok(told)
+}
+
+/// A Prometheus that scrapes one endpoint each second. Dropping it kills it.
+#[derive(Debug)]
+pub struct Prometheus {
+    address: SocketAddr,
+    child: Child,
+}
+
+impl Prometheus {
+    /// Starts it and waits until it answers; its files will be in `folder`.
+    pub fn up(folder: &Path, target: SocketAddr) -> Result<Self> {
+        let config = format!(
+            "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\n\
+             scrape_configs:\n\
+             - job_name: dnscribe\n  static_configs: [{{ targets: [\"{target}\"] }}]\n"
+        );
+        let file = folder.join("prometheus.yml");
+        fs::write(&file, config)?;
+        let address = agent::free_address()?;
+        let mut command = below(Program::Prometheus)?;
+        command.arg(format!("--config.file={}", file.display()));
+        command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
+        command.arg(format!("--web.listen-address={address}"));
+        let child = start(&mut command, &folder.join("prometheus.log"), || {
+            http::get(address, None, "/-/ready").is_ok_and(|(code, _)| code == 200)
+        })?;
+        Ok(Self { address, child })
+    }
+
+    /// The value of an expression that gives one; nothing while it gives none.
+    pub fn value(&self, expression: &str) -> Result<Option<f64>> {
+        let result = self.query(expression)?;
+        match result.as_slice() {
+            [] => Ok(None),
+            [one] => {
+                let value = one["value"][1].as_str().context("no value")?;
+                Ok(Some(value.parse().with_context(|| format!("{expression} is {value}"))?))
+            }
+            many => bail!("{expression} gives {} values", many.len()),
+        }
+    }
+
+    /// What an expression gives, each with its labels in `metric`.
+    pub fn query(&self, expression: &str) -> Result<Vec<Value>> {
+        let path = format!("/api/v1/query?query={}", http::quoted(expression));
+        let (status, body) = http::get(self.address, None, &path)?;
+        let answer: Value = serde_json::from_str(&body)
+            .with_context(|| format!("{expression}: {status}: {body}"))?;
+        let result = answer["data"]["result"].as_array();
+        result.cloned().with_context(|| format!("{expression}: {answer}"))
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        shell::end(&mut self.child);
+    }
+}
+
+/// A command that ends with the thread that starts it, however that comes about. Debian's programs
+/// look for their files below `/usr/share`: one that is only unpacked finds them there, and nobody
+/// else does. That needs root, or a user namespace.
+pub(crate) fn below(program: Program) -> Result<Command> {
+    const UNPACKED: &str =
+        "mount --bind \"$1\" /usr/share; shift; exec setpriv --pdeathsig KILL \"$@\"";
+    if let Some(file) = program.installed() {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(file);
+        return Ok(command);
+    }
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--mount", "sh", "-ec", UNPACKED, "sh"]).arg(unpacked()?.join("usr/share"));
+    command.arg(program.file()?);
+    Ok(command)
+}
+
+/// Starts a server and waits until it is ready.
+pub(crate) fn start(command: &mut Command, log: &Path, ready: impl Fn() -> bool) -> Result<Child> {
+    let file = fs::File::create(log)?;
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    let mut child =
+        command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(command)))?;
+    let started = shell::wait_for(&format!("`{}`", shell::shown(command)), START, || {
+        if let Some(status) = child.try_wait()? {
+            bail!("it ended at its start ({status})");
+        }
+        Ok(ready().then_some(()))
+    });
+    if started.is_err() {
+        shell::end(&mut child);
+    }
+    started.with_context(|| fs::read_to_string(log).unwrap_or_default())?;
+    Ok(child)
+}

@@ -1,0 +1,182 @@
+//! `/metrics` as the real programs read it: promtool finds no fault, and a real Prometheus has the
+//! numbers of the records and of the ledger.
+
+use crate::apart::Apart;
+use crate::support::{SOON, lab};
+use dnscribe_tests::agent::Agent;
+use dnscribe_tests::dnsperf::Load;
+use dnscribe_tests::lab::Lab;
+use dnscribe_tests::prometheus::{Prometheus, check_metrics};
+use dnscribe_tests::{environment, http, ledger, shell};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Prometheus asks each second; a slow machine may need several.
+const SCRAPED: Duration = Duration::from_secs(30);
+
+/// Octets that a page of metrics has at most, whatever the traffic.
+const PAGE_LIMIT: usize = 2 << 20;
+
+#[test]
+fn prometheus_has_the_numbers_of_the_ledger() {
+    let Some((lab, _alone)) = lab() else { return };
+    let apart = Apart::enter(&lab);
+    let options = ["--stream", "transactions,ledger,connections", "--query-timeout", "500ms"];
+    let agent = Agent::run(&[&options[..], &apart.options()].concat()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let prometheus = Prometheus::up(folder.path(), agent.admin()).unwrap();
+    traffic(&lab);
+    let records = settled(&agent, &lab);
+    let transactions = records.len();
+
+    let value = |expression: &str| prometheus.value(expression).unwrap();
+    shell::wait_for("Prometheus to have it all", SCRAPED, || {
+        Ok((value("sum(dns_transactions_total)") == Some(number(transactions))).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}, but {:?}", value("sum(dns_transactions_total)")));
+    assert_eq!(value("up"), Some(1.0));
+    for (status, count) in count_by(&records, "status") {
+        let sum = format!("sum(dns_transactions_total{{status=\"{status}\"}})");
+        assert_eq!(value(&sum), Some(number(count)), "{status}");
+    }
+    for (rcode, count) in count_by(&records, "rcode") {
+        let sum = format!("sum(dns_transactions_total{{rcode=\"{rcode}\"}})");
+        assert_eq!(value(&sum), Some(number(count)), "{rcode}");
+    }
+    compare_latency(&prometheus, &records);
+    let labels = prometheus.query("dns_transactions_total").unwrap();
+    for series in &labels {
+        let names = ["vantage", "transport", "resolver", "qtype", "status", "rcode"];
+        let known = ["__name__", "instance", "job"].iter().chain(&names);
+        let labels = series["metric"].as_object().unwrap();
+        assert!(labels.keys().all(|label| known.clone().any(|name| name == label)), "{series}");
+    }
+
+    // Prometheus asks for OpenMetrics first, and takes what it is given by its content type.
+    let accept =
+        "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+    let answer = http::get_with(agent.admin(), "/metrics", accept).unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.to_lowercase().contains("content-type: text/plain; version=0.0.4"));
+    assert_eq!(check_metrics(&answer.body).unwrap(), "", "promtool finds fault");
+
+    let end = agent.terminate().unwrap();
+    let last = end.final_ledger().unwrap();
+    let pairing = |name| ledger::counter(last, &["pairing", name]).unwrap();
+    for status in ["answered", "timeout", "icmp_error"] {
+        let counted = count_by(&records, "status").get(status).copied().unwrap_or(0);
+        assert!(counted > 0, "no {status} among the records");
+        assert_eq!(pairing(status), counted as u64, "{status}");
+    }
+}
+
+/// Answers, NXDOMAIN, silence, a closed port and TCP.
+fn traffic(lab: &Lab) {
+    lab.dnsperf(&Load { queries: 300, ..Load::default() }).unwrap();
+    lab.dnsperf(&Load { queries: 50, tcp: true, ..Load::default() }).unwrap();
+    lab.dig(&["no-such-name.example.com", "MX"]).unwrap();
+    for address in [lab.blackhole_addr(), lab.closed_addr()] {
+        let at = format!("@{address}");
+        let words = ["dig", "+tries=1", "+time=1", &at, "www.example.com"];
+        lab.exec(dnscribe_tests::lab::Host::Client, &words).unwrap();
+    }
+}
+
+/// The transactions, once no query waits any more.
+fn settled(agent: &Agent, lab: &Lab) -> Vec<Value> {
+    let silent = lab.blackhole_addr().to_string();
+    let of_silence =
+        |record: &Value| record["server_ip"] == silent && record["status"] == "timeout";
+    agent.wait_for("the timeout", SOON, |records| records.iter().any(of_silence)).unwrap();
+    shell::wait_for("all that waits", SOON, || {
+        let (_, page) = agent.get("/metrics").unwrap();
+        let made = sum(&page, "dnscribe_records_total{stream=\"transactions\"");
+        let records = agent.records();
+        let transactions: Vec<Value> =
+            records.into_iter().filter(|record| record["schema"] == "dns.transaction/1").collect();
+        let settled = sum(&page, "dnscribe_pairing_open") == 0
+            && sum(&page, "dnscribe_records_waiting{stream=\"transactions\"") == 0
+            && transactions.len() as u64 == made;
+        Ok(settled.then_some(transactions))
+    })
+    .unwrap()
+}
+
+/// The median of the histogram lies in the same bucket as that of the records.
+fn compare_latency(prometheus: &Prometheus, records: &[Value]) {
+    let mut exact: Vec<f64> =
+        records.iter().filter_map(|record| Some(record["latency_ms"].as_f64()? / 1e3)).collect();
+    exact.sort_unstable_by(f64::total_cmp);
+    let buckets = "sum by (le) (dns_transaction_duration_seconds_bucket)";
+    let median = format!("histogram_quantile(0.5, {buckets})");
+    let median = prometheus.value(&median).unwrap().unwrap();
+    let count = prometheus.value("sum(dns_transaction_duration_seconds_count)").unwrap();
+    assert_eq!(count, Some(number(exact.len())));
+    let bounds: Vec<f64> = prometheus
+        .query(buckets)
+        .unwrap()
+        .iter()
+        .filter_map(|bucket| bucket["metric"]["le"].as_str()?.parse().ok())
+        .collect();
+    let bucket = |value: f64| bounds.iter().filter(|bound| **bound < value).count();
+    // With an even number, the histogram's median may be either of the two in the middle.
+    let middle = [exact[(exact.len() - 1) / 2], exact[exact.len() / 2]].map(bucket);
+    assert!(middle.contains(&bucket(median)), "{median} s, and the records say {middle:?}");
+}
+
+#[test]
+fn a_flood_of_labels_ends_in_other() {
+    let Some((lab, _alone)) = lab() else { return };
+    let apart = Apart::enter(&lab);
+    let options = ["--stream", "transactions,ledger", "--query-timeout", "500ms"];
+    let agent = Agent::run(&[&options[..], &apart.options()].concat()).unwrap();
+    let questions = (1000..3000).map(|number| format!("www.example.com TYPE{number}")).collect();
+    let load = Load { queries: 2000, questions, ..Load::default() };
+    let perf = lab.dnsperf(&load).unwrap();
+    assert!(perf.completed > 1500, "{perf:?}");
+    let page = shell::wait_for("all transactions", SOON, || {
+        let (_, page) = agent.get("/metrics").unwrap();
+        Ok((sum(&page, "dns_transactions_total{vantage=\"client\"") >= 2000).then_some(page))
+    })
+    .unwrap();
+    let series = page.lines().filter(|line| line.starts_with("dns_transactions_total{")).count();
+    assert!(series <= 1100, "{series} series");
+    assert!(page.contains("qtype=\"other\""), "{page}");
+    assert!(page.len() < PAGE_LIMIT, "{} octets", page.len());
+    assert_eq!(check_metrics(&page).unwrap(), "", "promtool finds fault");
+    let end = agent.terminate().unwrap();
+    assert_eq!(ledger::losses(end.final_ledger().unwrap()).unwrap(), 0);
+}
+
+/// The page of a sink with numbers of its own is as good, though nobody answers it.
+#[test]
+fn promtool_knows_the_metrics_of_every_sink() {
+    if !environment::privileged() {
+        return;
+    }
+    let agent = Agent::run(&["--sink", "kafka", "--brokers", "127.0.0.1:1"]).unwrap();
+    let (status, page) = agent.get("/metrics").unwrap();
+    assert_eq!(status, 200);
+    assert!(page.contains("\ndnscribe_kafka_"), "{page}");
+    assert_eq!(check_metrics(&page).unwrap(), "", "promtool finds fault");
+}
+
+/// The sum of the samples whose line begins so.
+fn sum(page: &str, prefix: &str) -> u64 {
+    let samples = page.lines().filter(|line| line.starts_with(prefix));
+    samples.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+fn count_by<'a>(records: &'a [Value], field: &str) -> BTreeMap<&'a str, usize> {
+    let mut counts = BTreeMap::new();
+    for value in records.iter().filter_map(|record| record[field].as_str()) {
+        *counts.entry(value).or_default() += 1;
+    }
+    counts
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are floats")]
+fn number(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,98 @@
+//! Incidents in capture files: what is told of them, always in the same words.
+
+use anyhow::Result;
+use dnscribe_tests::pcap::{Exchange, write_exchanges};
+use dnscribe_tests::{environment, shell};
+use serde_json::Value;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Queries per second to each of the three resolvers.
+const RATE: u64 = 10;
+
+/// A capture of so many seconds, in which the code of each answer is that of its second and resolver.
+fn capture(
+    folder: &Path,
+    name: &str,
+    seconds: u64,
+    answer: impl Fn(u64, u64, u64) -> Option<u8>,
+) -> Result<PathBuf> {
+    let path = folder.join(name);
+    let each = 1_000_000_000 / (3 * RATE);
+    let exchanges = (0..seconds * 3 * RATE).map(|number| -> Exchange {
+        let rcode = answer(number / (3 * RATE), number % 3 + 1, number / 3);
+        (number * each, u32::try_from(number).unwrap_or(0), rcode)
+    });
+    write_exchanges(BufWriter::new(File::create(&path)?), exchanges)?;
+    Ok(path)
+}
+
+fn replay(capture: &Path) -> Result<Vec<u8>> {
+    let mut command = Command::new(environment::binary()?);
+    command.arg("replay").arg(capture).args(["--stream", "alerts"]).stderr(Stdio::null());
+    Ok(shell::output(&mut command)?.stdout)
+}
+
+fn records(octets: &[u8]) -> Result<Vec<Value>> {
+    let text = String::from_utf8(octets.to_vec())?;
+    Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+}
+
+fn told(records: &[Value]) -> Vec<[String; 4]> {
+    let fields = ["rule", "resolver", "state", "severity"];
+    let word = |record: &Value, field| record[field].as_str().unwrap_or("-").to_owned();
+    records.iter().map(|record| fields.map(|field| word(record, field))).collect()
+}
+
+#[test]
+fn one_of_three_resolvers_falls_silent_and_comes_back() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let silent = |second: u64, resolver: u64, _| {
+        let is_silent = resolver == 2 && (40..90).contains(&second);
+        (!is_silent).then_some(0)
+    };
+    let path = capture(folder.path(), "silence.pcap", 240, silent)?;
+    let output = replay(&path)?;
+    let records = records(&output)?;
+    let expected = [
+        ["resolver_down", "198.19.0.2", "firing", "critical"],
+        ["resolver_down", "198.19.0.2", "resolved", "critical"],
+    ];
+    assert_eq!(told(&records), expected, "{records:#?}");
+    assert!(records[0]["duration_seconds"].as_f64().is_some_and(|seconds| seconds < 30.0));
+    let renamed = folder.path().join("another-name.pcap");
+    std::fs::rename(&path, &renamed)?;
+    assert_eq!(replay(&renamed)?, output, "the same capture, other words");
+    Ok(())
+}
+
+#[test]
+fn a_resolver_that_fails_one_query_in_five_is_told_of_after_five_minutes() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let failing = |_: u64, resolver: u64, number: u64| {
+        Some(if resolver == 1 && number.is_multiple_of(5) { 2 } else { 0 })
+    };
+    let path = capture(folder.path(), "servfail.pcap", 400, failing)?;
+    let records = records(&replay(&path)?)?;
+    let expected = [["success_ratio", "198.19.0.1", "firing", "critical"]];
+    assert_eq!(told(&records), expected, "{records:#?}");
+    assert_eq!(records[0]["runbook"], "docs/runbooks/success-ratio.md");
+    Ok(())
+}
+
+#[test]
+fn nothing_is_told_of_half_an_hour_without_incident() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // One in a hundred is NXDOMAIN, one in 500 SERVFAIL, one in 700 is lost.
+    let plain = |_: u64, _: u64, number: u64| match number {
+        number if number % 700 == 3 => None,
+        number if number % 500 == 7 => Some(2),
+        number if number % 100 == 9 => Some(3),
+        _ => Some(0),
+    };
+    let path = capture(folder.path(), "plain.pcap", 1800, plain)?;
+    assert_eq!(told(&records(&replay(&path)?)?), Vec::<[String; 4]>::new());
+    Ok(())
+}
