@@ -113,6 +113,11 @@ impl Analysis {
         self.windows.as_ref().map_or(0, Windows::late)
     }
 
+    /// Octets that the windows take, where there are any.
+    pub(super) fn windows_bytes(&self) -> Option<u64> {
+        self.windows.as_ref().map(|windows| windows.bytes() as u64)
+    }
+
     /// What the lookups came to, where they are made.
     pub(super) fn looked_up(&self) -> Option<LookupCounters> {
         self.lookups.as_ref().map(Lookups::counters)

@@ -240,6 +240,11 @@ impl Output {
         self.analysis.late()
     }
 
+    /// Octets that the windows take, where there are any.
+    pub(super) fn windows_bytes(&self) -> Option<u64> {
+        self.analysis.windows_bytes()
+    }
+
     /// What the lookups came to, where they are made.
     pub(super) fn looked_up(&self) -> Option<LookupCounters> {
         self.analysis.looked_up()

@@ -99,10 +99,10 @@ pub struct WindowRecord<'a> {
     pub dnssec_queries: u64,
     /// Queries with a client subnet (RFC 7871).
     pub ecs_queries: u64,
-    /// NXDOMAIN per response.
+    /// Responses with NXDOMAIN, per response of any status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nxdomain_ratio: Option<f64>,
-    /// SERVFAIL per response.
+    /// Responses with SERVFAIL, per response of any status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub servfail_ratio: Option<f64>,
     /// Timeouts per query.
@@ -117,7 +117,8 @@ pub struct WindowRecord<'a> {
     /// `tcp_fallbacks` per query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_fallback_ratio: Option<f64>,
-    /// `cache_hits` / (`cache_hits` + `cache_misses`): per answer of which it can be told.
+    /// `cache_hits` / (`cache_hits` + `cache_misses`): per answer of which it can be told, which takes a
+    /// resolver on this host whose own queries are seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_hit_ratio: Option<f64>,
     /// `dnssec_queries` per query.
@@ -130,7 +131,7 @@ pub struct WindowRecord<'a> {
     pub conflicts: u64,
     /// Octets of the queries' DNS messages.
     pub query_bytes: u64,
-    /// Octets of the responses' DNS messages.
+    /// Octets of the responses' DNS messages; of a zone transfer, of all of them.
     pub response_bytes: u64,
     /// `response_bytes` / `query_bytes`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,21 +143,21 @@ pub struct WindowRecord<'a> {
     pub unique_qnames: DistinctFields,
     /// Different clients.
     pub unique_clients: DistinctFields,
-    /// Different resolvers asked: the fan-out.
+    /// Different resolvers asked, by the names that records have for them: the fan-out.
     pub unique_resolvers: DistinctFields,
-    /// The most frequent names; groupings `node` and `resolver`.
+    /// The ten most frequent names; groupings `node` and `resolver`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub top_qnames: Vec<RankedFields>,
-    /// The most frequent registrable domains; groupings `node` and `resolver`.
+    /// The ten most frequent registrable domains; groupings `node` and `resolver`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub top_zones: Vec<RankedFields>,
-    /// The most frequent clients; groupings `node` and `resolver`.
+    /// The ten most frequent clients; groupings `node` and `resolver`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub top_clients: Vec<RankedFields>,
-    /// The most frequent processes; groupings `node` and `resolver`.
+    /// The ten most frequent processes; groupings `node` and `resolver`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub top_processes: Vec<RankedFields>,
@@ -225,13 +226,14 @@ pub struct BucketCount {
 pub struct LatencyFields {
     /// How many there are.
     pub count: u64,
-    /// Median, within 1 %.
+    /// Median, within 1 %: of `count` values in order, the one at place q (`count` - 1), rounded down,
+    /// counted from 0.
     pub p50: f64,
-    /// 90 % are no greater, within 1 %.
+    /// The same of q = 0.9.
     pub p90: f64,
-    /// 95 % are no greater, within 1 %.
+    /// The same of q = 0.95.
     pub p95: f64,
-    /// 99 % are no greater, within 1 %.
+    /// The same of q = 0.99.
     pub p99: f64,
     /// The greatest, exactly.
     pub max: f64,

@@ -19,3 +19,4 @@ mod prometheus;
 mod reopening;
 mod support;
 mod transfers;
+mod windows;
