@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod alerts;
+pub mod dictionary;
 pub mod process;
 pub mod render;
 pub mod text;

@@ -166,6 +166,7 @@ impl Pipeline {
             ring_used_bytes,
             spool_bytes: self.output.sinks().spool_bytes(),
             late: self.output.late(),
+            windows_bytes: self.output.windows_bytes(),
             looked_up: self.output.looked_up(),
             alerts: self.output.alerts(),
             gauges: &self.output.sinks().gauges(),

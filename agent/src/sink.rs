@@ -296,28 +296,24 @@ pub trait Sink: Send {
 /// A number of the sink's own, beside the ledger's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gauge {
-    /// Metric name, such as `dnscribe_kafka_queue_bytes`.
+    /// Metric name, such as `dnscribe_kafka_queue_bytes`; what it means is in the metrics' dictionary.
     pub name: &'static str,
-    /// One sentence for the HELP line.
-    pub help: &'static str,
-    /// Whether the number only ever rises (a Prometheus counter).
-    pub counter: bool,
     /// The number now.
     pub value: f64,
 }
 
 impl Gauge {
-    /// A number that rises and falls.
+    /// A number of a metric.
     #[must_use]
-    pub const fn level(name: &'static str, help: &'static str, value: f64) -> Self {
-        Self { name, help, counter: false, value }
+    pub const fn new(name: &'static str, value: f64) -> Self {
+        Self { name, value }
     }
+}
 
-    /// A number that only ever rises.
-    #[must_use]
-    pub const fn total(name: &'static str, help: &'static str, value: f64) -> Self {
-        Self { name, help, counter: true, value }
-    }
+/// Every number of a sink's own.
+#[cfg(test)]
+pub(crate) fn every_gauge() -> Vec<Gauge> {
+    [kafka::every_gauge(), alertmanager::every_gauge()].concat()
 }
 
 /// A sink's end before its time.

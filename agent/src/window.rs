@@ -4,20 +4,24 @@
 //! slides; one of five minutes is the sum of thirty. A transaction belongs to the pane of its
 //! `ts`. A pane is closed when the capture's clock has passed its end by the allowed lateness, since a
 //! query's outcome is known only after it; what comes later still is counted as late.
+//!
+//! Memory is bounded whatever the traffic: see [`Windows::max_bytes`].
 
 pub mod bounds;
 mod counts;
 mod group;
+mod groups;
 mod measured;
 mod options;
 pub mod sketch;
 mod tally;
 
 pub use counts::Counts;
-pub use group::{Group, Grouping, Groups};
+pub use group::{Group, Grouping};
+pub use groups::Groups;
 pub use measured::{Measured, entropy};
 pub use options::{BadChoice, GroupingSet, Kind, KindSet, WindowOptions};
-pub use tally::{Tally, Tops};
+pub use tally::{Tally, TopSlots, Tops};
 
 use crate::observation::Observation;
 use crate::time::Timestamp;
@@ -28,8 +32,10 @@ use std::time::Duration;
 const PANE: u64 = 10;
 /// Panes of a minute.
 const MINUTE: usize = 6;
-/// Panes that may be open at a time: what is newer than all of them closes the oldest.
-const MAX_OPEN: usize = 8;
+/// How far a transaction may be ahead of the clock, which is told the time twice a second.
+const AHEAD: Duration = Duration::from_secs(1);
+/// If the clock steps back further than this, windows begin anew.
+const STEP_BACK: Duration = Duration::from_secs(300);
 
 /// A span of time of which something is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +59,13 @@ pub struct Span {
 #[derive(Debug)]
 pub struct Windows {
     lateness: Duration,
+    /// Where what is counted begins: with the capture, or where its clock stepped back.
+    epoch: Timestamp,
+    /// The latest time that was told.
+    clock: Timestamp,
     /// The first pane that is not closed, by number: seconds since 1970 / [`PANE`]. None before the
     /// first transaction.
     next: Option<u64>,
-    /// The pane in which the capture began.
-    first: u64,
     open: BTreeMap<u64, Groups>,
     /// The last panes that were closed, oldest first; at most [`MINUTE`].
     closed: VecDeque<Groups>,
@@ -71,8 +79,9 @@ impl Windows {
     pub fn new(epoch: Timestamp, lateness: Duration) -> Self {
         Self {
             lateness,
+            epoch,
+            clock: epoch,
             next: None,
-            first: pane_of(epoch),
             open: BTreeMap::new(),
             closed: VecDeque::new(),
             five_minutes: Groups::default(),
@@ -85,38 +94,45 @@ impl Windows {
         self.lateness = lateness;
     }
 
-    /// Counts a transaction; gives the windows that it closes.
-    pub fn observe(&mut self, observation: &Observation<'_>, each: &mut dyn FnMut(&Span, &Groups)) {
+    /// Counts a transaction. The clock must have been told of its time by [`Self::expire`].
+    pub fn observe(&mut self, observation: &Observation<'_>) {
         let pane = pane_of(observation.ts);
-        if *self.next.get_or_insert(pane) > pane {
-            // Until something was closed, an older transaction only makes the first pane an older one.
-            if !self.closed.is_empty() || self.open.len() >= MAX_OPEN {
-                self.late += 1;
-                return;
-            }
-            self.next = Some(pane);
+        let is_closed = self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
+        if is_closed || self.is_over(pane) || observation.ts > self.clock.plus(AHEAD) {
+            self.late += 1;
+            return;
         }
-        self.open.entry(pane).or_default().add(observation, &Measured::of(observation));
-        while self.open.len() > MAX_OPEN {
-            self.close(false, each);
+        // Until something was closed, an older transaction only makes the first pane an older one.
+        self.next = Some(self.next.map_or(pane, |next| next.min(pane)));
+        if !self.open.contains_key(&pane) {
+            let before = self.open.range(..pane).next_back().map(|(_, groups)| groups);
+            let before = before.or_else(|| self.closed.back());
+            self.open.insert(pane, before.map(Groups::successor).unwrap_or_default());
+        }
+        if let Some(groups) = self.open.get_mut(&pane) {
+            groups.add(observation, &Measured::of(observation));
         }
     }
 
     /// Closes what has ended so long before `now` that nothing of it can come any more.
     pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(&Span, &Groups)) {
+        if now.plus(STEP_BACK) < self.clock {
+            self.end(each);
+            self.epoch = now;
+            self.clock = now;
+        }
+        self.clock = self.clock.max(now);
         while let Some(next) = self.next_to_tell()
-            && end_of(next).plus(self.lateness) <= now
+            && self.is_over(next)
         {
-            self.close(false, each);
+            self.close(next, each);
         }
     }
 
     /// The capture has ended: closes all windows, the unfinished ones as partial.
     pub fn finish(&mut self, now: Timestamp, each: &mut dyn FnMut(&Span, &Groups)) {
         self.expire(now, each);
-        while let Some(newest) = self.open.keys().next_back().copied() {
-            self.close(self.next_to_tell() == Some(newest), each);
-        }
+        self.end(each);
     }
 
     /// Transactions that came too late to be counted.
@@ -128,8 +144,22 @@ impl Windows {
     /// Octets that all tallies take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let closed = self.open.values().chain(&self.closed).chain([&self.five_minutes]);
-        closed.map(Groups::bytes).sum()
+        let all = self.open.values().chain(&self.closed).chain([&self.five_minutes]);
+        all.map(Groups::bytes).sum()
+    }
+
+    /// The most that they can take, whatever the traffic: those of the panes that are open or
+    /// make up a minute, of the five minutes, and of the minute that is being summed up.
+    #[must_use]
+    pub const fn max_bytes(lateness: Duration) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "some dozens")]
+        let open = (lateness.as_secs() + AHEAD.as_secs()).div_ceil(PANE) as usize + 1;
+        (open + MINUTE + 2) * Groups::MAX_BYTES
+    }
+
+    /// Whether nothing of a pane can come any more.
+    fn is_over(&self, pane: u64) -> bool {
+        end_of(pane).plus(self.lateness) <= self.clock
     }
 
     /// The next pane with whose end a window ends that has something to tell: of a silence, nothing.
@@ -139,54 +169,75 @@ impl Windows {
         if remembers { self.next } else { self.open.keys().next().copied() }
     }
 
-    /// Closes the next pane, and gives the windows that end with it; all of them, if it is the last.
-    fn close(&mut self, last: bool, each: &mut dyn FnMut(&Span, &Groups)) {
-        let Some(number) = self.next_to_tell() else { return };
+    /// Closes a pane, and gives the windows that end with it.
+    fn close(&mut self, number: u64, each: &mut dyn FnMut(&Span, &Groups)) {
         let pane = self.open.remove(&number).unwrap_or_default();
-        let mut give = |kind: Kind, groups: &Groups| {
-            if groups.is_empty() {
-                return;
-            }
-            let (panes, step) = kind.panes();
-            let start = if step < panes {
-                (number + 1).saturating_sub(panes)
-            } else {
-                number / panes * panes
-            };
-            let span = Span {
-                kind,
-                start: Timestamp::from_nanos(start * PANE * 1_000_000_000),
-                length: Duration::from_secs(panes * PANE),
-                step: Duration::from_secs(step * PANE),
-                partial: last || start <= self.first,
-                late_total: self.late,
-            };
-            each(&span, groups);
-        };
-        give(Kind::TenSeconds, &pane);
-        self.five_minutes.merge(&pane);
+        self.give(Kind::TenSeconds, number, &pane, each);
+        self.five_minutes.absorb(&[&pane]);
         if self.closed.len() == MINUTE {
             self.closed.pop_front();
         }
         self.closed.push_back(pane);
-        let mut minute = Groups::default();
-        self.closed.iter().for_each(|pane| minute.merge(pane));
-        give(Kind::Sliding, &minute);
-        if last || (number + 1) % 6 == 0 {
-            // Where the capture ends, the minute is shorter than what slides.
-            if last {
-                minute = Groups::default();
-                let of_minute = usize::try_from(number % 6).unwrap_or(0) + 1;
-                let skipped = self.closed.len().saturating_sub(of_minute);
-                self.closed.iter().skip(skipped).for_each(|pane| minute.merge(pane));
-            }
-            give(Kind::Minute, &minute);
-        }
-        if last || (number + 1) % 30 == 0 {
-            give(Kind::FiveMinutes, &self.five_minutes);
-            self.five_minutes = Groups::default();
-        }
         self.next = Some(number + 1);
+        let minute = self.sum_of(MINUTE);
+        self.give(Kind::Sliding, number, &minute, each);
+        if (number + 1).is_multiple_of(6) {
+            self.give(Kind::Minute, number, &minute, each);
+        }
+        if (number + 1).is_multiple_of(30) {
+            let five_minutes = std::mem::take(&mut self.five_minutes);
+            self.give(Kind::FiveMinutes, number, &five_minutes, each);
+        }
+    }
+
+    /// Closes all panes, gives the windows that had not ended, and forgets all but the lateness.
+    fn end(&mut self, each: &mut dyn FnMut(&Span, &Groups)) {
+        while !self.open.is_empty()
+            && let Some(next) = self.next_to_tell()
+        {
+            self.close(next, each);
+        }
+        if let Some(last) = self.next.and_then(|next| next.checked_sub(1)) {
+            if !(last + 1).is_multiple_of(6) {
+                let of_minute = usize::try_from(last % 6).unwrap_or(0) + 1;
+                let minute = self.sum_of(of_minute);
+                self.give(Kind::Minute, last, &minute, each);
+            }
+            // Empty where a window has just ended.
+            let five_minutes = std::mem::take(&mut self.five_minutes);
+            self.give(Kind::FiveMinutes, last, &five_minutes, each);
+        }
+        self.closed.clear();
+        self.next = None;
+    }
+
+    /// The sum of the panes that were closed last.
+    fn sum_of(&self, panes: usize) -> Groups {
+        let skipped = self.closed.len().saturating_sub(panes);
+        let parts: Vec<&Groups> = self.closed.iter().skip(skipped).collect();
+        let mut sum = Groups::default();
+        sum.absorb(&parts);
+        sum
+    }
+
+    /// Gives the window that ends with a pane, or would have, had it not been the last.
+    fn give(&self, kind: Kind, last: u64, groups: &Groups, each: &mut dyn FnMut(&Span, &Groups)) {
+        if groups.is_empty() {
+            return;
+        }
+        let (panes, step) = kind.panes();
+        let first =
+            if step < panes { (last + 1).saturating_sub(panes) } else { last / panes * panes };
+        let start = start_of(first);
+        let span = Span {
+            kind,
+            start,
+            length: Duration::from_secs(panes * PANE),
+            step: Duration::from_secs(step * PANE),
+            partial: start < self.epoch || start_of(first + panes) > self.clock,
+            late_total: self.late,
+        };
+        each(&span, groups);
     }
 }
 
@@ -194,8 +245,12 @@ fn pane_of(ts: Timestamp) -> u64 {
     ts.as_nanos() / (PANE * 1_000_000_000)
 }
 
+fn start_of(pane: u64) -> Timestamp {
+    Timestamp::from_nanos(pane.saturating_mul(PANE * 1_000_000_000))
+}
+
 fn end_of(pane: u64) -> Timestamp {
-    Timestamp::from_nanos((pane + 1) * PANE * 1_000_000_000)
+    start_of(pane + 1)
 }
 
 #[cfg(test)]

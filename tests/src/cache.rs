@@ -1,9 +1,10 @@
 //! Programs that tests use and others wrote, kept below the target folder.
 
-use crate::environment;
+use crate::{environment, shell};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The folder `NAME/VERSION` below the target folder. Where it is not there yet, `fill` is given an
 /// empty folder, and what it leaves in a folder `ready` there becomes it.
@@ -30,4 +31,17 @@ pub fn folder(
             .with_context(|| format!("cannot store {}", folder.display()))?;
     }
     Ok(folder)
+}
+
+/// Fills a folder with a Python environment that has the packages of a list of requirements.
+pub fn python(scratch: &Path, requirements: &Path) -> Result<()> {
+    let ready = scratch.join("ready");
+    shell::output(Command::new("python3").args(["-m", "venv"]).arg(&ready))
+        .context("cannot make a Python environment; on Debian and Ubuntu: python3-venv")?;
+    // Only what others have built: a compiler run would take long and need more than is there.
+    let words = ["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement"];
+    let mut install = Command::new(ready.join("bin/python"));
+    install.args(words).arg(requirements);
+    let what = || format!("cannot get the packages of {} from PyPI", requirements.display());
+    shell::output(&mut install).with_context(what).map(drop)
 }

@@ -41,16 +41,6 @@ fn consumers() -> PathBuf {
 }
 
 fn python() -> Result<PathBuf> {
+    let install = |scratch: &Path| cache::python(scratch, &consumers().join("requirements.txt"));
     Ok(cache::folder("confluent", VERSION, install)?.join("bin/python"))
-}
-
-fn install(scratch: &Path) -> Result<()> {
-    let ready = scratch.join("ready");
-    shell::output(Command::new("python3").args(["-m", "venv"]).arg(&ready))
-        .context("cannot make a Python environment; on Debian and Ubuntu: python3-venv")?;
-    // Only what others have built: a compiler run would take long and need more than is there.
-    let words = ["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement"];
-    let mut install = Command::new(ready.join("bin/python"));
-    install.args(words).arg(consumers().join("requirements.txt"));
-    shell::output(&mut install).context("cannot get Confluent's client from PyPI").map(drop)
 }

@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result};
 use std::io::{self, Write};
+use std::net::SocketAddrV4;
 
 /// Link type of packets that begin with their IP header.
 const LINKTYPE_RAW: u32 = 101;
@@ -29,6 +30,28 @@ pub fn write_responses(mut out: impl Write, responses: &[Vec<u8>]) -> Result<()>
     begin(&mut out)?;
     for (number, response) in (0_u32..).zip(responses) {
         record(&mut out, u64::from(number) * STEP_NS, &packet(number, true, response)?)?;
+    }
+    out.flush().context("cannot write the capture")
+}
+
+/// A UDP datagram.
+#[derive(Clone, Debug)]
+pub struct Datagram {
+    /// Nanoseconds after the beginning of the capture.
+    pub at_ns: u64,
+    /// Who sent it.
+    pub from: SocketAddrV4,
+    /// Who gets it.
+    pub to: SocketAddrV4,
+    /// What it says.
+    pub payload: Vec<u8>,
+}
+
+/// Writes a pcap file of datagrams, in this order.
+pub fn write_datagrams(mut out: impl Write, datagrams: &[Datagram]) -> Result<()> {
+    begin(&mut out)?;
+    for one in datagrams {
+        record(&mut out, one.at_ns, &datagram(one.from, one.to, &one.payload)?)?;
     }
     out.flush().context("cannot write the capture")
 }
@@ -75,22 +98,28 @@ fn record(out: &mut impl Write, at_ns: u64, packet: &[u8]) -> Result<()> {
     out.write_all(packet).map_err(io::Error::into)
 }
 
-/// An IPv4 and a UDP header before a message. Checksums of UDP are optional (RFC 768).
+/// A message of an exchange, between its client and its resolver.
 fn packet(exchange: u32, response: bool, dns: &[u8]) -> Result<Vec<u8>> {
     let [.., high, low] = (exchange % 250 + 1).to_be_bytes();
-    let client = ([198, 18, high, low], 1024 + u16::try_from(exchange / 3 % 60_000)?);
-    let resolver = ([198, 19, 0, u8::try_from(exchange % 3 + 1)?], 53_u16);
+    let port = 1024 + u16::try_from(exchange / 3 % 60_000)?;
+    let client = SocketAddrV4::new([198, 18, high, low].into(), port);
+    let resolver = SocketAddrV4::new([198, 19, 0, u8::try_from(exchange % 3 + 1)?].into(), 53);
     let (from, to) = if response { (resolver, client) } else { (client, resolver) };
+    datagram(from, to, dns)
+}
+
+/// An IPv4 and a UDP header before a message. Checksums of UDP are optional (RFC 768).
+fn datagram(from: SocketAddrV4, to: SocketAddrV4, dns: &[u8]) -> Result<Vec<u8>> {
     let udp_length = u16::try_from(8 + dns.len())?;
     let mut packet = vec![0x45, 0];
     packet.extend((20 + udp_length).to_be_bytes());
     packet.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
-    packet.extend(from.0);
-    packet.extend(to.0);
+    packet.extend(from.ip().octets());
+    packet.extend(to.ip().octets());
     let checksum = checksum(&packet);
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
-    packet.extend(from.1.to_be_bytes());
-    packet.extend(to.1.to_be_bytes());
+    packet.extend(from.port().to_be_bytes());
+    packet.extend(to.port().to_be_bytes());
     packet.extend(udp_length.to_be_bytes());
     packet.extend([0, 0]);
     packet.extend(dns);

@@ -8,6 +8,7 @@ mod latency;
 mod pipeline;
 mod timed;
 mod usage;
+mod windows;
 
 use anyhow::Result;
 use clap::ValueEnum as _;
@@ -21,8 +22,8 @@ pub struct Args {
     /// Repetitions: of `e2e` each is bare, agent, agent, bare; of `kafka` each producer comes twice
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     repetitions: u32,
-    /// Queries of each repetition (`e2e`: 200000), of all (`latency`: 20000), or messages of the capture (`pipeline`: 1000000,
-    /// `kafka`: 2000000, two for each record)
+    /// Queries of each repetition (`e2e`: 200000), of all (`latency`: 20000), messages of the capture (`pipeline`: 1000000,
+    /// `kafka`: 2000000, two for each record), or transactions (`windows`: 1000000)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=5_000_000))]
     count: Option<u32>,
     /// The agent to measure, instead of one built now
@@ -40,6 +41,8 @@ enum Name {
     Latency,
     /// Precision and recall of the detectors, on incidents and quiet days that are made, and on the corpus
     Detect,
+    /// What windows cost for each transaction, and hold
+    Windows,
     /// The Kafka sink beside kcat and Kafka's own producer, at one broker
     Kafka,
 }
@@ -59,6 +62,10 @@ pub fn main(args: &Args) -> Result<()> {
         }
         if wanted(Name::Pipeline) {
             pipeline::main(&binary, args.repetitions, args.count.unwrap_or(1_000_000))?;
+        }
+        if wanted(Name::Windows) {
+            let program = crate::build::example("windows")?;
+            windows::main(&program, args.repetitions, args.count.unwrap_or(1_000_000))?;
         }
         if wanted(Name::Kafka) {
             let sink = crate::build::example("kafka_sink")?;

@@ -12,7 +12,8 @@ use packages::Need;
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct Args {
     /// Also install what the tests need: DNS servers and tools, Java and Maven for Kafka and the
-    /// schema registry, Python for a client of theirs, Prometheus and its Alertmanager
+    /// schema registry, Python for a client of theirs and for readers of sketches, Prometheus and its
+    /// Alertmanager
     #[arg(long)]
     pub test: bool,
 }
@@ -40,6 +41,7 @@ pub fn main(args: Args) -> Result<()> {
     if args.test {
         dnscribe_tests::registry::prepare()?;
         dnscribe_tests::confluent::prepare()?;
+        dnscribe_tests::sketches::prepare()?;
         packages::monitoring()?;
     }
     if !installed {

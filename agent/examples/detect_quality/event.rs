@@ -209,6 +209,7 @@ impl Event {
         let flags = RESPONSE | if self.recursion { RECURSION_DESIRED } else { 0 };
         let is_orphan = self.status == Status::Orphan;
         let query_bytes = u32::try_from(self.qname.len() + QUESTION_BYTES).ok();
+        let id = MessageId { origin: Origin { cpu: 0, seq: number }, index: 0 };
         Observation {
             id,
             query: (!is_orphan).then_some(id),

@@ -67,8 +67,7 @@ impl Watch {
     pub fn observe(&mut self, observation: &Observation<'_>) {
         self.taken += 1;
         self.detection.observe(observation);
-        let Self { windows, detection, .. } = self;
-        windows.observe(observation, &mut |span, groups| detection.window(span, groups));
+        self.windows.observe(observation);
     }
 
     pub fn connection(&mut self, report: &Report<'_>) {

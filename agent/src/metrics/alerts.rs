@@ -1,36 +1,32 @@
 //! Alerts, as metrics.
 
-use super::text::{Kind, Page};
+use super::text::Page;
 use crate::detect::{AlertCounters, Rule};
 
 /// Writes the families of alerts.
 pub(super) fn write(page: &mut Page, counters: &AlertCounters) {
     let name = "dnscribe_alerts_total";
-    page.family(name, "Alerts told, reminders included, by rule and severity.", Kind::Counter);
+    page.family(name);
     for (rule, level, state, count) in counters.given() {
         let labels = &[("rule", rule.name()), ("severity", level.name()), ("state", state.name())];
         page.count(name, labels, count);
     }
     let name = "dnscribe_alerts_active";
-    page.family(name, "Alerts that fire.", Kind::Gauge);
+    page.family(name);
     for (rule, level, count) in counters.active() {
         page.count(name, &[("rule", rule.name()), ("severity", level.name())], count);
     }
     let untold = [
-        (
-            "dnscribe_alerts_suppressed_total",
-            "Not told: another explains them.",
-            &counters.suppressed,
-        ),
-        ("dnscribe_alerts_muted_total", "Not told in time, for maintenance.", &counters.muted),
+        ("dnscribe_alerts_suppressed_total", &counters.suppressed),
+        ("dnscribe_alerts_muted_total", &counters.muted),
     ];
-    for (name, help, counts) in untold {
-        page.family(name, help, Kind::Counter);
+    for (name, counts) in untold {
+        page.family(name);
         for (rule, count) in Rule::ALL.into_iter().zip(counts).filter(|(_, count)| **count > 0) {
             page.count(name, &[("rule", rule.name())], *count);
         }
     }
     let name = "dnscribe_alerts_overflow_total";
-    page.family(name, "Findings for which there was no room among the alerts.", Kind::Counter);
+    page.family(name);
     page.count(name, &[], counters.overflowed);
 }

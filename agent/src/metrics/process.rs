@@ -1,13 +1,13 @@
 //! The `process_` metrics, from `/proc/self`.
 
-use super::text::{Kind, Page};
+use super::text::Page;
 use std::fs;
 
 /// Writes what can be had; what cannot is left out.
 pub(super) fn write(page: &mut Page) {
-    let mut gauge = |name, help, value: Option<f64>| {
+    let mut gauge = |name, value: Option<f64>| {
         if let Some(value) = value {
-            page.family(name, help, Kind::Gauge);
+            page.family(name);
             page.value(name, &[], value);
         }
     };
@@ -18,19 +18,15 @@ pub(super) fn write(page: &mut Page) {
     let virtual_bytes = field(&stat, 23);
     let resident_bytes = field(&stat, 24).map(|pages| pages * page_bytes);
     let started = field(&stat, 22).and_then(|since_boot| Some(boot_time()? + since_boot / ticks));
-    gauge("process_resident_memory_bytes", "Resident memory size in bytes.", resident_bytes);
-    gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", virtual_bytes);
-    gauge("process_threads", "Number of threads.", field(&stat, 20));
-    gauge(
-        "process_start_time_seconds",
-        "Start time of the process since unix epoch in seconds.",
-        started,
-    );
-    gauge("process_open_fds", "Number of open file descriptors.", open_fds());
-    gauge("process_max_fds", "Maximum number of open file descriptors.", max_fds());
+    gauge("process_resident_memory_bytes", resident_bytes);
+    gauge("process_virtual_memory_bytes", virtual_bytes);
+    gauge("process_threads", field(&stat, 20));
+    gauge("process_start_time_seconds", started);
+    gauge("process_open_fds", open_fds());
+    gauge("process_max_fds", max_fds());
     if let (Some(user), Some(system)) = (field(&stat, 14), field(&stat, 15)) {
         let name = "process_cpu_seconds_total";
-        page.family(name, "Total user and system CPU time spent in seconds.", Kind::Counter);
+        page.family(name);
         page.value(name, &[], (user + system) / ticks);
     }
 }

@@ -1,6 +1,6 @@
 //! The whole page: the ledger's counters and what else there is, under the contract's names.
 
-use super::text::{Kind, Page};
+use super::text::Page;
 use super::transactions::TransactionMetrics;
 use super::{alerts, process};
 use crate::detect::AlertCounters;
@@ -33,6 +33,8 @@ pub struct Snapshot<'a> {
     pub spool_bytes: u64,
     /// Transactions that came too late for their windows.
     pub late: u64,
+    /// Octets that the windows take, where there are any.
+    pub windows_bytes: Option<u64>,
     /// What lookups came to, where they are made.
     pub looked_up: Option<&'a LookupCounters>,
     /// Alerts, where there is detection.
@@ -51,28 +53,21 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
     joined(&mut page, snapshot.joined);
     packets(&mut page, snapshot.counters);
     if let Some(bytes) = snapshot.ring_used_bytes {
-        gauge(&mut page, "dnscribe_ring_used_bytes", "Octets in the ring, waiting.", bytes);
+        gauge(&mut page, "dnscribe_ring_used_bytes", bytes);
     }
     records(&mut page, snapshot.counters);
     dropped(&mut page, snapshot.counters, snapshot.joined);
-    gauge(&mut page, "dnscribe_spool_bytes", "Octets on disk, waiting.", snapshot.spool_bytes);
-    gauge(
-        &mut page,
-        "dnscribe_pairing_open",
-        "Queries that wait for their response.",
-        snapshot.counters.pairing.open,
-    );
+    gauge(&mut page, "dnscribe_spool_bytes", snapshot.spool_bytes);
+    gauge(&mut page, "dnscribe_pairing_open", snapshot.counters.pairing.open);
     if let Some(connections) = snapshot.counters.connections {
-        gauge(
-            &mut page,
-            "dnscribe_connections_open",
-            "Connections of encrypted DNS that are not over.",
-            connections.open,
-        );
+        gauge(&mut page, "dnscribe_connections_open", connections.open);
     }
     let name = "dnscribe_windows_late_total";
-    page.family(name, "Transactions that came too late for their windows.", Kind::Counter);
+    page.family(name);
     page.count(name, &[], snapshot.late);
+    if let Some(bytes) = snapshot.windows_bytes {
+        gauge(&mut page, "dnscribe_windows_bytes", bytes);
+    }
     if let Some(counters) = snapshot.looked_up {
         lookups(&mut page, counters);
     }
@@ -81,53 +76,48 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
     }
     sinks(&mut page, snapshot.gauges);
     let name = "dnscribe_build_info";
-    page.family(name, "Which dnscribe this is.", Kind::Gauge);
+    page.family(name);
     let labels = &[("version", snapshot.build.version), ("revision", snapshot.build.revision)];
     page.count(name, labels, 1);
     process::write(&mut page);
     page.into_text()
 }
 
-fn gauge(page: &mut Page, name: &str, help: &str, value: u64) {
-    page.family(name, help, Kind::Gauge);
+fn gauge(page: &mut Page, name: &str, value: u64) {
+    page.family(name);
     page.count(name, &[], value);
 }
 
 fn lookups(page: &mut Page, counters: &LookupCounters) {
     let name = "dnscribe_lookups_total";
-    page.family(name, "What applications asked, by how it ended.", Kind::Counter);
+    page.family(name);
     for (outcome, count) in Outcome::ALL.into_iter().zip(counters.outcomes) {
         page.count(name, &[("outcome", outcome.name())], count);
     }
     let name = "dnscribe_lookup_queries_total";
-    page.family(name, "Query messages that applications sent for that.", Kind::Counter);
+    page.family(name);
     for (pod, packets) in counters.packets.iter() {
         page.count(name, &[("pod", pod)], packets.sent);
     }
     let name = "dnscribe_lookup_wasted_queries_total";
-    let help = "Those of them that contributed nothing: search lists, retries, duplicates.";
-    page.family(name, help, Kind::Counter);
+    page.family(name);
     for (pod, packets) in counters.packets.iter() {
         page.count(name, &[("pod", pod)], packets.wasted);
     }
     let name = "dnscribe_lookups_evicted_total";
-    page.family(name, "Lookups given out before their end for want of room.", Kind::Counter);
+    page.family(name);
     page.count(name, &[], counters.evicted);
-    gauge(page, "dnscribe_lookups_open", "Lookups that are not over.", counters.open);
+    gauge(page, "dnscribe_lookups_open", counters.open);
 }
 
 fn joined(page: &mut Page, joined: &Joined) {
     let name = "dns_cache_answers_total";
-    page.family(name, "Answers of local resolvers by where they were from.", Kind::Counter);
+    page.family(name);
     for (cache, count) in Cache::ALL.into_iter().zip(joined.cache) {
         page.count(name, &[("cache", cache.name())], count);
     }
     let name = "dnscribe_links_total";
-    page.family(
-        name,
-        "Transactions of local resolvers by what ties them to a parent.",
-        Kind::Counter,
-    );
+    page.family(name);
     for (by, count) in Match::ALL.into_iter().zip(joined.linked) {
         page.count(name, &[("match", by.name())], count);
     }
@@ -136,7 +126,7 @@ fn joined(page: &mut Page, joined: &Joined) {
 
 fn packets(page: &mut Page, counters: &Counters) {
     let name = "dnscribe_packets_total";
-    page.family(name, "Packets on the DNS ports by what became of them.", Kind::Counter);
+    page.family(name);
     for (hook, kernel) in &counters.kernel {
         let outcomes = [
             ("submitted", kernel.submitted),
@@ -150,7 +140,7 @@ fn packets(page: &mut Page, counters: &Counters) {
     }
     // Not an outcome: these packets were submitted, in part.
     let name = "dnscribe_clipped_packets_total";
-    page.family(name, "Packets captured with fewer octets than they had.", Kind::Counter);
+    page.family(name);
     for (hook, kernel) in &counters.kernel {
         page.count(name, &[("hook", hook)], kernel.clipped);
     }
@@ -178,10 +168,10 @@ fn records(page: &mut Page, counters: &Counters) {
         [("spooled", |delivery| delivery.spooled), ("in_flight", |delivery| delivery.in_flight)];
     let streams = by_stream(counters);
     let name = "dnscribe_records_total";
-    page.family(name, "Records by what became of them, all sinks together.", Kind::Counter);
+    page.family(name);
     write_records(page, &streams, name, "outcome", &OUTCOMES);
     let name = "dnscribe_records_waiting";
-    page.family(name, "Records on their way, all sinks together.", Kind::Gauge);
+    page.family(name);
     write_records(page, &streams, name, "place", &WAITING);
 }
 
@@ -221,7 +211,7 @@ fn dropped(page: &mut Page, counters: &Counters, joined: &Joined) {
         }
     }
     let name = "dnscribe_dropped_total";
-    page.family(name, "What was lost or given up, by stage and reason.", Kind::Counter);
+    page.family(name);
     for ((stage, reason), count) in sums {
         page.count(name, &[("stage", stage), ("reason", reason)], count);
     }
@@ -236,9 +226,7 @@ fn sinks(page: &mut Page, gauges: &[(String, Vec<Gauge>)]) {
         }
     }
     for (name, samples) in families {
-        let Some((_, first)) = samples.first() else { continue };
-        let kind = if first.counter { Kind::Counter } else { Kind::Gauge };
-        page.family(name, first.help, kind);
+        page.family(name);
         for (sink, gauge) in &samples {
             page.value(name, &[("sink", sink)], gauge.value);
         }

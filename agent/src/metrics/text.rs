@@ -1,5 +1,6 @@
 //! Prometheus' text format, version 0.0.4.
 
+use super::dictionary;
 use std::fmt::{self, Display, Write};
 
 /// The content type of the format.
@@ -14,6 +15,18 @@ pub enum Kind {
     Gauge,
     /// Counts by size.
     Histogram,
+}
+
+impl Kind {
+    /// As the format spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
 }
 
 /// Labels of a sample, in the order in which they are written.
@@ -50,14 +63,17 @@ impl Histogram {
 pub struct Page(String);
 
 impl Page {
-    /// Begins a family: all its samples follow.
-    pub fn family(&mut self, name: &str, help: &str, kind: Kind) {
-        let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
-        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+    /// Begins the family of a metric of the dictionary: all its samples follow.
+    pub fn family(&mut self, name: &str) {
+        match dictionary::metric(name) {
+            Some(metric) => self.header(name, metric.help, metric.kind),
+            // It would be a metric of which nobody knows what it means.
+            None => debug_assert!(false, "{name} is not in the dictionary"),
+        }
+    }
+
+    fn header(&mut self, name: &str, help: &str, kind: Kind) {
+        let (kind, help) = (kind.name(), help.replace('\\', "\\\\").replace('\n', "\\n"));
         self.write(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
 
@@ -153,10 +169,10 @@ mod tests {
     #[test]
     fn writes_samples() {
         let mut page = Page::default();
-        page.family("a_total", "What\nit \\ is.", Kind::Counter);
+        page.header("a_total", "What\nit \\ is.", Kind::Counter);
         page.count("a_total", &[], u64::MAX);
         page.count("a_total", &[("x", "q\"b\\n\nü"), ("y", "")], 2);
-        page.family("b", "B.", Kind::Gauge);
+        page.header("b", "B.", Kind::Gauge);
         page.value("b", &[], 0.25);
         page.value("b", &[("i", "1")], f64::NEG_INFINITY);
         assert_eq!(

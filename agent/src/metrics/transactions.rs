@@ -1,6 +1,6 @@
 //! Counts and latencies of transactions by label, in bounded memory.
 
-use super::text::{Histogram, Kind, Labels, Page};
+use super::text::{Histogram, Labels, Page};
 use crate::connection::Report;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -157,7 +157,7 @@ impl TransactionMetrics {
         if self.connections.series.is_empty() {
             return;
         }
-        page.family(CONNECTIONS, "Connections of encrypted DNS by outcome.", Kind::Counter);
+        page.family(CONNECTIONS);
         for series in self.connections.sorted() {
             let [vantage, protocol, status] = series.fixed;
             let labels: Labels<'_> = &[
@@ -168,7 +168,7 @@ impl TransactionMetrics {
             ];
             page.count(CONNECTIONS, labels, series.value);
         }
-        page.family(HANDSHAKE, "Time that handshakes of encrypted DNS took.", Kind::Histogram);
+        page.family(HANDSHAKE);
         for series in self.handshakes.sorted() {
             let [vantage, protocol] = series.fixed;
             let labels: Labels<'_> =
@@ -182,7 +182,7 @@ impl TransactionMetrics {
         const TRANSACTIONS: &str = "dns_transactions_total";
         const DURATION: &str = "dns_transaction_duration_seconds";
         const MESSAGES: &str = "dns_messages_total";
-        page.family(TRANSACTIONS, "DNS transactions by outcome.", Kind::Counter);
+        page.family(TRANSACTIONS);
         for series in self.transactions.sorted() {
             let [vantage, transport, status] = series.fixed;
             let [resolver, qtype, rcode] = series.varying.each_ref().map(|label| &**label);
@@ -196,12 +196,12 @@ impl TransactionMetrics {
             ];
             page.count(TRANSACTIONS, labels, series.value);
         }
-        page.family(DURATION, "Time from a query to its response.", Kind::Histogram);
+        page.family(DURATION);
         for series in self.durations.sorted() {
             let labels = &[("vantage", series.fixed[0]), ("resolver", &*series.varying[0])];
             page.histogram(DURATION, labels, &series.value);
         }
-        page.family(MESSAGES, "DNS messages decoded.", Kind::Counter);
+        page.family(MESSAGES);
         for series in self.messages.sorted() {
             let [qr, transport] = series.fixed;
             page.count(MESSAGES, &[("qr", qr), ("transport", transport)], series.value);

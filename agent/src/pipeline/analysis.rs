@@ -57,20 +57,16 @@ impl Analysis {
     }
 
     /// Takes a transaction, whose outcome was known at `now`.
-    pub(super) fn observe(
-        &mut self,
-        now: Timestamp,
-        observation: &Observation<'_>,
-        identity: &Identity,
-        outbox: &mut Outbox,
-    ) {
+    pub(super) fn observe(&mut self, now: Timestamp, observation: &Observation<'_>) {
         if let Some(lookups) = &mut self.lookups {
             lookups.observe(now, observation);
         }
         if let Some(detection) = &mut self.detection {
             detection.observe(observation);
         }
-        self.with_windows(identity, outbox, |windows, each| windows.observe(observation, each));
+        if let Some(windows) = &mut self.windows {
+            windows.observe(observation);
+        }
     }
 
     /// Takes a report of a connection of encrypted DNS.
@@ -115,6 +111,11 @@ impl Analysis {
     /// Transactions that came too late for their windows.
     pub(super) fn late(&self) -> u64 {
         self.windows.as_ref().map_or(0, Windows::late)
+    }
+
+    /// Octets that the windows take, where there are any.
+    pub(super) fn windows_bytes(&self) -> Option<u64> {
+        self.windows.as_ref().map(|windows| windows.bytes() as u64)
     }
 
     /// What the lookups came to, where they are made.

@@ -148,7 +148,7 @@ impl Output {
             let (process, container) = (process.as_ref(), container.as_ref());
             let facts = Facts { resolver: &resolver, zone, process, container };
             if let Some(observation) = observation(transaction, links, &facts) {
-                analysis.observe(*now, &observation, identity, outbox);
+                analysis.observe(*now, &observation);
             }
         }
         if rendered {
@@ -238,6 +238,11 @@ impl Output {
     /// Transactions that came too late for their windows.
     pub(super) fn late(&self) -> u64 {
         self.analysis.late()
+    }
+
+    /// Octets that the windows take, where there are any.
+    pub(super) fn windows_bytes(&self) -> Option<u64> {
+        self.analysis.windows_bytes()
     }
 
     /// What the lookups came to, where they are made.

@@ -31,6 +31,8 @@ pub struct WindowRecord<'a> {
     pub partial: bool,
     /// Transactions since the capture began, of any group, that came too late for their windows.
     pub late_total: u64,
+    /// Version of the encodings of all sketches in the record: see `docs/sketches.md`.
+    pub sketch_encoding: u32,
     /// What the transactions of the group have in common beside the vantage: `node` (nothing),
     /// `resolver`, `zone`, `qtype`, `process` or `pod`.
     #[schemars(extend("enum" = ["node", "resolver", "zone", "qtype", "process", "pod"]))]
@@ -61,6 +63,11 @@ pub struct WindowRecord<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(default)]
     pub other: bool,
+    /// True where some transactions of the group may stand in `other`, since the group had no room of
+    /// its own in some ten seconds of the window.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(default)]
+    pub undercounted: bool,
     /// Transactions, those without a query (late, duplicate, orphan) included.
     pub transactions: u64,
     /// Transactions by status; those that are 0 included.
@@ -73,38 +80,58 @@ pub struct WindowRecord<'a> {
     pub rcodes: Vec<RcodeCount>,
     /// Transactions by type asked for, most frequent first.
     pub qtypes: Vec<QtypeCount>,
-    /// NXDOMAIN per response.
+    /// Queries answered with NOERROR or NXDOMAIN: the name resolves, or is known not to.
+    pub successes: u64,
+    /// `successes` per query of which the outcome is known: answered, timeout and `icmp_error`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub success_ratio: Option<f64>,
+    /// Responses with the TC bit.
+    pub truncated: u64,
+    /// Queries sent again.
+    pub retries: u64,
+    /// Transactions over TCP that follow a truncated one over UDP.
+    pub tcp_fallbacks: u64,
+    /// Queries that a resolver on this host answered from its cache, stale entries included.
+    pub cache_hits: u64,
+    /// Queries for which a resolver on this host asked others.
+    pub cache_misses: u64,
+    /// Queries that ask for DNSSEC records (DO).
+    pub dnssec_queries: u64,
+    /// Queries with a client subnet (RFC 7871).
+    pub ecs_queries: u64,
+    /// Responses with NXDOMAIN, per response of any status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nxdomain_ratio: Option<f64>,
-    /// SERVFAIL per response.
+    /// Responses with SERVFAIL, per response of any status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub servfail_ratio: Option<f64>,
     /// Timeouts per query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ratio: Option<f64>,
-    /// Responses with the TC bit, per response.
+    /// `truncated` per response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncation_ratio: Option<f64>,
-    /// Queries sent again, per query.
+    /// `retries` per query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_ratio: Option<f64>,
-    /// Answers over TCP to what was truncated over UDP, per query.
+    /// `tcp_fallbacks` per query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_fallback_ratio: Option<f64>,
-    /// Answered from a resolver's cache, per answer of which that can be told.
+    /// `cache_hits` / (`cache_hits` + `cache_misses`): per answer of which it can be told, which takes a
+    /// resolver on this host whose own queries are seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_hit_ratio: Option<f64>,
-    /// Queries that ask for DNSSEC records, per transaction.
+    /// `dnssec_queries` per query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dnssec_ratio: Option<f64>,
-    /// Queries with a client subnet, per transaction.
+    /// `ecs_queries` per query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ecs_ratio: Option<f64>,
     /// Duplicates that answer differently.
     pub conflicts: u64,
     /// Octets of the queries' DNS messages.
     pub query_bytes: u64,
-    /// Octets of the responses' DNS messages.
+    /// Octets of the responses' DNS messages; of a zone transfer, of all of them.
     pub response_bytes: u64,
     /// `response_bytes` / `query_bytes`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,25 +143,28 @@ pub struct WindowRecord<'a> {
     pub unique_qnames: DistinctFields,
     /// Different clients.
     pub unique_clients: DistinctFields,
-    /// Different resolvers asked: the fan-out.
+    /// Different resolvers asked, by the names that records have for them: the fan-out.
     pub unique_resolvers: DistinctFields,
-    /// The most frequent names; groupings `node` and `resolver`.
+    /// The ten most frequent names; groupings `node` and `resolver`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub top_qnames: Vec<RankedFields>,
-    /// The most frequent registrable domains; groupings `node` and `resolver`.
+    /// The ten most frequent registrable domains; groupings `node` and `resolver`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub top_zones: Vec<RankedFields>,
-    /// The most frequent clients; groupings `node` and `resolver`.
+    /// The ten most frequent clients; groupings `node` and `resolver`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub top_clients: Vec<RankedFields>,
-    /// The most frequent processes; groupings `node` and `resolver`.
+    /// The ten most frequent processes; groupings `node` and `resolver`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub top_processes: Vec<RankedFields>,
-    /// Names by Shannon's entropy in bits per octet.
+    /// The sketches that the most frequent values are of; grouping `node`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_sketches: Option<TopSketches>,
+    /// Names by Shannon's entropy in bits per octet, dots aside.
     pub qname_entropy: Vec<BucketCount>,
     /// Labels by length in octets.
     pub label_lengths: Vec<BucketCount>,
@@ -196,13 +226,14 @@ pub struct BucketCount {
 pub struct LatencyFields {
     /// How many there are.
     pub count: u64,
-    /// Median, within 1 %.
+    /// Median, within 1 %: of `count` values in order, the one at place q (`count` - 1), rounded down,
+    /// counted from 0.
     pub p50: f64,
-    /// 90 % are no greater, within 1 %.
+    /// The same of q = 0.9.
     pub p90: f64,
-    /// 95 % are no greater, within 1 %.
+    /// The same of q = 0.95.
     pub p95: f64,
-    /// 99 % are no greater, within 1 %.
+    /// The same of q = 0.99.
     pub p99: f64,
     /// The greatest, exactly.
     pub max: f64,
@@ -224,10 +255,23 @@ pub struct DistinctFields {
     pub sketch: String,
 }
 
+/// Frequent Items sketches of Apache DataSketches, of strings, in base64: merge these, never the lists.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct TopSketches {
+    /// Names asked for.
+    pub qnames: String,
+    /// Registrable domains.
+    pub zones: String,
+    /// Clients.
+    pub clients: String,
+    /// Processes.
+    pub processes: String,
+}
+
 /// A frequent value.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RankedFields {
-    /// The value.
+    /// The value, cut after 255 octets.
     pub value: String,
     /// At least so often.
     pub lower: u64,

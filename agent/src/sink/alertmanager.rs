@@ -112,29 +112,12 @@ impl Numbers {
     fn gauges(&self) -> Vec<Gauge> {
         let of = |number: &AtomicU64| number.load(Ordering::Relaxed) as f64;
         vec![
-            Gauge::total(
-                "dnscribe_alertmanager_sent_total",
-                "Alerts that an Alertmanager has taken, those told again too.",
-                of(&self.sent),
-            ),
-            Gauge::total(
-                "dnscribe_alertmanager_failed_total",
-                "Posts of alerts that no Alertmanager has taken.",
-                of(&self.failed),
-            ),
-            Gauge::level(
-                "dnscribe_alertmanager_firing",
-                "Alerts that go on, and are told again.",
-                of(&self.firing),
-            ),
-            Gauge::level(
-                "dnscribe_alertmanager_waiting",
-                "Alerts of which no Alertmanager knows the newest.",
-                of(&self.waiting),
-            ),
-            Gauge::level(
+            Gauge::new("dnscribe_alertmanager_sent_total", of(&self.sent)),
+            Gauge::new("dnscribe_alertmanager_failed_total", of(&self.failed)),
+            Gauge::new("dnscribe_alertmanager_firing", of(&self.firing)),
+            Gauge::new("dnscribe_alertmanager_waiting", of(&self.waiting)),
+            Gauge::new(
                 "dnscribe_alertmanager_away",
-                "1 while no Alertmanager takes alerts.",
                 f64::from(u8::from(self.away.load(Ordering::Relaxed))),
             ),
         ]
@@ -327,3 +310,9 @@ fn alerts(count: u64) -> PerStream {
 
 #[cfg(test)]
 mod tests;
+
+/// What this kind of sink measures.
+#[cfg(test)]
+pub(super) fn every_gauge() -> Vec<Gauge> {
+    Numbers::default().gauges()
+}

@@ -121,3 +121,9 @@ fn assemble(
 
 #[cfg(test)]
 mod tests;
+
+/// What this kind of sink measures.
+#[cfg(test)]
+pub(super) fn every_gauge() -> Vec<super::Gauge> {
+    [reports::Stats::default().gauges(), BacklogGauges::default().gauges()].concat()
+}

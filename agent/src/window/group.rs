@@ -1,15 +1,10 @@
-//! Transactions by what they have in common, in bounded room: what finds none is counted in a group
-//! `other` of its own, so that the groups of a grouping always add up to all transactions that have
-//! such a value.
+//! What the transactions of a group have in common.
 
 use super::measured::Measured;
-use super::tally::Tally;
+use super::tally::{Tally, TopSlots};
 use crate::decode::dns::type_name;
 use crate::observation::Observation;
 use crate::pair::Vantage;
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use std::hash::BuildHasher;
 
 /// By what transactions are grouped; always by vantage too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,22 +41,41 @@ impl Grouping {
         }
     }
 
-    /// Groups at a time beside `other`.
-    const fn limit(self) -> usize {
+    /// Groups at a time, beside one `other` for each kind.
+    #[must_use]
+    pub const fn seats(self) -> usize {
         match self {
             Self::Node => Vantage::ALL.len(),
-            Self::Resolver | Self::Process | Self::Pod => 64,
-            Self::Zone => 128,
-            Self::Qtype => 32,
+            Self::Resolver => 36,
+            Self::Zone => 96,
+            Self::Qtype => 24,
+            Self::Process => 48,
+            // As many as Kubernetes puts on a node, unless told otherwise.
+            Self::Pod => 110,
         }
     }
 
-    fn tally(self) -> Tally {
+    /// Kinds of group: vantages, and where it is grouped by that too, transports.
+    pub(super) const fn kinds(self) -> usize {
         match self {
-            Self::Node => Tally::with_tops(10),
-            Self::Resolver => Tally::with_tops(6),
-            Self::Zone | Self::Qtype | Self::Process | Self::Pod => Tally::default(),
+            // All are alike: there is no `other`.
+            Self::Node => 0,
+            Self::Resolver => 2 * Vantage::ALL.len(),
+            Self::Zone | Self::Qtype | Self::Process | Self::Pod => Vantage::ALL.len(),
         }
+    }
+
+    /// Which of the most frequent values a group keeps.
+    pub(super) const fn top_slots(self) -> Option<TopSlots> {
+        match self {
+            Self::Node => Some(TopSlots { qnames: 10, zones: 8, clients: 9, processes: 7 }),
+            Self::Resolver => Some(TopSlots { qnames: 6, zones: 5, clients: 6, processes: 4 }),
+            Self::Zone | Self::Qtype | Self::Process | Self::Pod => None,
+        }
+    }
+
+    pub(super) fn tally(self) -> Tally {
+        self.top_slots().map_or_else(Tally::default, Tally::with_tops)
     }
 }
 
@@ -78,112 +92,96 @@ pub struct Group {
     pub value: Option<Box<str>>,
 }
 
-/// A group that need not be stored.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key<'a> {
-    grouping: Grouping,
-    vantage: Vantage,
-    transport: Option<&'static str>,
-    value: Option<&'a str>,
+/// What the groups of a grouping that share an `other` have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sort {
+    pub grouping: Grouping,
+    pub vantage: Vantage,
+    pub transport: Option<&'static str>,
+}
+
+/// A group that need not be stored, with its hash.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key<'a> {
+    pub sort: Sort,
+    pub value: Option<&'a str>,
+    pub hash: u64,
 }
 
 impl Group {
-    fn key(&self) -> Key<'_> {
-        let Self { grouping, vantage, transport, ref value } = *self;
-        Key { grouping, vantage, transport, value: value.as_deref() }
+    pub(super) const fn sort(&self) -> Sort {
+        Sort { grouping: self.grouping, vantage: self.vantage, transport: self.transport }
     }
 }
 
-impl Key<'_> {
-    fn group(&self) -> Group {
-        let Self { grouping, vantage, transport, value } = *self;
-        Group { grouping, vantage, transport, value: value.map(Box::from) }
-    }
-}
-
-/// The tallies of all groups.
-#[derive(Clone, Debug, Default)]
-pub struct Groups {
-    hasher: RandomState,
-    table: HashTable<(Group, Tally)>,
-    /// By grouping: how many groups have found room.
-    named: [usize; Grouping::ALL.len()],
-}
-
-impl Groups {
-    /// Counts a transaction in each group that it belongs to.
-    pub fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
-        let qtype = observation.qtype.map(type_name);
-        let values = [
-            (Grouping::Node, Some("")),
-            (Grouping::Resolver, Some(observation.resolver)),
-            (Grouping::Zone, observation.zone),
-            (Grouping::Qtype, qtype.as_deref()),
-            (Grouping::Process, observation.process.map(|process| process.comm)),
-            (Grouping::Pod, observation.pod),
-        ];
-        for (grouping, value) in values {
-            if value.is_some() {
-                let transport =
-                    (grouping == Grouping::Resolver).then_some(observation.transport.name());
-                let key = Key { grouping, vantage: observation.vantage, transport, value };
-                self.at(key).add(observation, measured);
-            }
-        }
+impl<'a> Key<'a> {
+    /// A group by its value, which has this hash.
+    fn named(sort: Sort, value: &'a str, hash: u64) -> Self {
+        Self { sort, value: Some(value), hash: sort.mix(hash) }
     }
 
-    /// Adds what others have counted.
-    pub fn merge(&mut self, other: &Self) {
-        for (group, tally) in other.iter() {
-            self.at(group.key()).merge(tally);
-        }
+    /// A group that is stored under this hash.
+    pub(super) fn stored(group: &'a Group, hash: u64) -> Self {
+        Self { sort: group.sort(), value: group.value.as_deref(), hash }
     }
 
-    /// All groups with what they counted, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Group, &Tally)> {
-        self.table.iter().map(|(group, tally)| (group, tally))
+    pub(super) fn other(sort: Sort) -> Self {
+        // A value that has this hash by chance has a text, too.
+        Self { sort, value: None, hash: sort.mix(u64::MAX) }
     }
 
-    /// All groups, in their own order.
-    #[must_use]
-    pub fn sorted(&self) -> Vec<(&Group, &Tally)> {
-        let mut all: Vec<_> = self.iter().collect();
-        all.sort_unstable_by_key(|(group, _)| *group);
-        all
+    /// Whether a group that is stored under this hash is the same. Of one value, every sort has a hash of
+    /// its own, so that value and hash say it all.
+    pub(super) fn is(&self, group: &Group, hash: u64) -> bool {
+        self.hash == hash && self.value == group.value.as_deref()
     }
 
-    /// Whether nothing was counted.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+    pub(super) fn group(&self) -> Group {
+        let Sort { grouping, vantage, transport } = self.sort;
+        Group { grouping, vantage, transport, value: self.value.map(Box::from) }
     }
 
-    /// Octets that the tallies take.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.iter().map(|(_, tally)| tally.bytes()).sum()
-    }
-
-    /// The tally of a group, or of `other` where there is no room for one more.
-    fn at(&mut self, mut key: Key<'_>) -> &mut Tally {
-        let hasher = &self.hasher;
-        let mut hash = hasher.hash_one(key);
-        let named = &mut self.named[key.grouping as usize];
-        if *named >= key.grouping.limit()
-            && self.table.find(hash, |(group, _)| group.key() == key).is_none()
-        {
-            key.value = None;
-            hash = hasher.hash_one(key);
-        }
-        let entry = self.table.entry(
-            hash,
-            |(group, _)| group.key() == key,
-            |(group, _)| hasher.hash_one(group.key()),
-        );
-        let new = || {
-            *named += usize::from(key.value.is_some());
-            (key.group(), key.grouping.tally())
+    /// Shows each group that a transaction belongs to.
+    pub(super) fn each(
+        observation: &Observation<'_>,
+        measured: &Measured,
+        mut show: impl FnMut(Key<'_>),
+    ) {
+        let vantage = observation.vantage;
+        let mut give = |grouping, value: &str, hash| {
+            let transport = (grouping == Grouping::Resolver).then(|| observation.transport.name());
+            show(Key::named(Sort { grouping, vantage, transport }, value, hash));
         };
-        &mut entry.or_insert_with(new).into_mut().1
+        give(Grouping::Node, "", 0);
+        give(Grouping::Resolver, observation.resolver, measured.resolver_hash);
+        if let Some(zone) = observation.zone {
+            give(Grouping::Zone, zone, measured.zone_hash);
+        }
+        if let Some(qtype) = observation.qtype {
+            give(Grouping::Qtype, &type_name(qtype), qtype.into());
+        }
+        if let Some(process) = observation.process {
+            give(Grouping::Process, process.comm, measured.process_hash);
+        }
+        if let Some(pod) = observation.pod {
+            give(Grouping::Pod, pod, measured.pod_hash);
+        }
+    }
+}
+
+impl Sort {
+    /// Of groups of the same value, each has a hash of its own: whatever is done to it can be undone.
+    fn mix(self, hash: u64) -> u64 {
+        let transport = match self.transport {
+            None => 0,
+            Some("udp") => 1,
+            Some(_) => 2,
+        };
+        let number = (self.grouping as u64) << 8 | (self.vantage as u64) << 4 | transport;
+        // The finalizer of MurmurHash3.
+        let mut mixed = hash ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        mixed ^ (mixed >> 33)
     }
 }

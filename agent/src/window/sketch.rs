@@ -8,5 +8,5 @@ mod quantiles;
 mod top;
 
 pub use distinct::{Distinct, Estimate, Hashed};
-pub use quantiles::Quantiles;
-pub use top::{Ranked, Top};
+pub use quantiles::{Binned, Quantiles};
+pub use top::{MAX_OCTETS, Ranked, Top, hash_of};

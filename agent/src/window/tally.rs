@@ -1,10 +1,10 @@
 //! What a window counts of one group of transactions. Tallies merge: that of two spans, or of two
 //! nodes, is the sum of theirs.
 
-use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL, bucket};
+use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL};
 use super::counts::Counts;
 use super::measured::Measured;
-use super::sketch::{Distinct, Quantiles, Top};
+use super::sketch::{Distinct, MAX_OCTETS, Quantiles, Top};
 use crate::join::Cache;
 use crate::observation::Observation;
 use crate::pair::Status;
@@ -14,6 +14,11 @@ use crate::pair::Status;
 pub struct Tally {
     /// All transactions.
     pub transactions: u64,
+    /// Whether further transactions of the group may stand in `other`: of some panes of the window,
+    /// it had no seat of its own.
+    pub undercounted: bool,
+    /// Queries that were answered, with NOERROR or NXDOMAIN: the name resolves, or is known not to.
+    pub successes: u64,
     /// By status, in the order of [`Status`].
     pub statuses: [u64; Status::ALL.len()],
     /// Responses by extended code.
@@ -26,7 +31,7 @@ pub struct Tally {
     pub truncated: u64,
     /// Answers over TCP to what was truncated over UDP.
     pub tcp_fallbacks: u64,
-    /// Queries that ask for DNSSEC records.
+    /// Queries that ask for DNSSEC records (DO).
     pub dnssec_ok: u64,
     /// Queries with a client subnet.
     pub client_subnets: u64,
@@ -71,12 +76,29 @@ pub struct Tops {
     pub processes: Top,
 }
 
+/// How many slots the tables of [`Tops`] have, as powers of two: see [`Top::new`].
+#[derive(Clone, Copy, Debug)]
+pub struct TopSlots {
+    /// Of the names.
+    pub qnames: u8,
+    /// Of the zones.
+    pub zones: u8,
+    /// Of the clients.
+    pub clients: u8,
+    /// Of the processes.
+    pub processes: u8,
+}
+
 impl Tally {
-    /// An empty tally that keeps what is most frequent: see [`Top::new`].
+    /// An empty tally that keeps what is most frequent.
     #[must_use]
-    pub fn with_tops(lg_slots: u8) -> Self {
-        let top = || Top::new(lg_slots);
-        let tops = Tops { qnames: top(), zones: top(), clients: top(), processes: top() };
+    pub fn with_tops(slots: TopSlots) -> Self {
+        let tops = Tops {
+            qnames: Top::new(slots.qnames),
+            zones: Top::new(slots.zones),
+            clients: Top::new(slots.clients),
+            processes: Top::new(slots.processes),
+        };
         Self { tops: Some(Box::new(tops)), ..Self::default() }
     }
 
@@ -90,11 +112,14 @@ impl Tally {
         if let Some(qtype) = observation.qtype {
             self.qtypes.add(qtype, 1);
         }
+        self.successes += u64::from(measured.success);
         self.retries += u64::from(observation.retries);
         self.truncated += u64::from(observation.truncated());
         self.tcp_fallbacks += u64::from(observation.tcp_fallback_of.is_some());
-        self.dnssec_ok += u64::from(observation.dnssec_ok);
-        self.client_subnets += u64::from(observation.client_subnet);
+        if observation.is_query() {
+            self.dnssec_ok += u64::from(observation.dnssec_ok);
+            self.client_subnets += u64::from(observation.client_subnet);
+        }
         match observation.cache {
             Some(Cache::Hit | Cache::Stale) => self.cache_hits += 1,
             Some(Cache::Miss) => self.cache_misses += 1,
@@ -104,7 +129,7 @@ impl Tally {
         self.conflicts += u64::from(observation.conflict);
         self.query_bytes += u64::from(observation.query_bytes.unwrap_or(0));
         self.response_bytes += observation.response_bytes.unwrap_or(0);
-        if let (Status::Answered, Some(latency)) = (observation.status, observation.latency_ms) {
+        if let Some(latency) = measured.latency {
             self.latency.add(latency);
         }
         if let Some(qname) = measured.qname {
@@ -116,17 +141,19 @@ impl Tally {
             self.entropy[bucket] += 1;
         }
         add_each(&mut self.label_lengths, &measured.labels.map(u64::from));
-        if let Some(ttl) = observation.min_ttl_seconds {
-            self.min_ttl[bucket(MIN_TTL, f64::from(ttl))] += 1;
+        if let Some(bucket) = measured.min_ttl {
+            self.min_ttl[bucket] += 1;
         }
         if let Some(tops) = &mut self.tops {
-            tops.add(observation);
+            tops.add(observation, measured);
         }
     }
 
     /// Adds what another has counted.
     pub fn merge(&mut self, other: &Self) {
         self.transactions += other.transactions;
+        self.undercounted |= other.undercounted;
+        self.successes += other.successes;
         add_each(&mut self.statuses, &other.statuses);
         self.rcodes.merge(&other.rcodes);
         self.qtypes.merge(&other.qtypes);
@@ -164,19 +191,34 @@ impl Tally {
             + self.resolvers.heap_bytes()
             + self.tops.as_ref().map_or(0, |tops| tops.bytes())
     }
+
+    /// The most that [`Self::bytes`] can be.
+    #[must_use]
+    pub const fn max_bytes(tops: Option<TopSlots>) -> usize {
+        let tops = match tops {
+            Some(slots) => Tops::max_bytes(slots),
+            None => 0,
+        };
+        size_of::<Self>()
+            + 2 * Counts::MAX_HEAP_BYTES
+            + Quantiles::MAX_HEAP_BYTES
+            + 3 * Distinct::MAX_HEAP_BYTES
+            + tops
+    }
 }
 
 impl Tops {
-    fn add(&mut self, observation: &Observation<'_>) {
+    fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
         if let Some(qname) = observation.qname {
-            self.qnames.add(qname);
+            self.qnames.add(measured.qname_hash, || qname.into());
         }
         if let Some(zone) = observation.zone {
-            self.zones.add(zone);
+            self.zones.add(measured.zone_hash, || zone.into());
         }
-        self.clients.add(&observation.client.ip().to_string());
+        let client = observation.client.ip();
+        self.clients.add(measured.client_hash, || client.to_string().into());
         if let Some(process) = observation.process {
-            self.processes.add(process.comm);
+            self.processes.add(measured.process_hash, || process.comm.into());
         }
     }
 
@@ -193,6 +235,17 @@ impl Tops {
                 .iter()
                 .map(|top| top.heap_bytes())
                 .sum::<usize>()
+    }
+
+    const fn max_bytes(slots: TopSlots) -> usize {
+        // As an IPv6 address is written; a name of 15 octets, of which each may be written as three.
+        const ADDRESS: usize = 39;
+        const COMM: usize = 45;
+        size_of::<Self>()
+            + Top::max_heap_bytes(slots.qnames, MAX_OCTETS)
+            + Top::max_heap_bytes(slots.zones, MAX_OCTETS)
+            + Top::max_heap_bytes(slots.clients, ADDRESS)
+            + Top::max_heap_bytes(slots.processes, COMM)
     }
 }
 

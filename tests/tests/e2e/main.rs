@@ -20,3 +20,4 @@ mod reopening;
 mod support;
 mod top;
 mod transfers;
+mod windows;

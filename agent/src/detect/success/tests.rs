@@ -23,7 +23,7 @@ fn play(seconds: u64, failing: impl Fn(u64) -> u64) -> Vec<(u64, Vec<Finding>)> 
             let status = if fails { Status::Timeout } else { Status::Answered };
             let rcode = (!fails).then_some(0);
             let one = Observation { status, rcode, ..example(at(second)) };
-            windows.observe(&one, &mut |_, _| {});
+            windows.observe(&one);
         }
         if second % 10 == 0 {
             let mut found = Vec::new();
@@ -61,7 +61,7 @@ fn few_queries_say_little() {
             let status = if second % 90 == 0 { Status::Timeout } else { Status::Answered };
             let rcode = (status == Status::Answered).then_some(0);
             let one = Observation { status, rcode, ..example(at(second)) };
-            windows.observe(&one, &mut |_, _| {});
+            windows.observe(&one);
         }
         if second % 10 == 0 {
             success.evaluate(at(second), &mut |_| found += 1);

@@ -58,7 +58,7 @@ fn play(seconds: u64, traffic: impl Fn(u64) -> Traffic) -> BTreeMap<(Rule, Strin
             };
             let latency_ms = rcode.map(|_| now.latency);
             let one = Observation { status, rcode, latency_ms, ..example(at(second)) };
-            windows.observe(&one, &mut |span, groups| usual.window(span, groups));
+            windows.observe(&one);
         }
         if second % 10 == 0 {
             usual.evaluate(at(second), &mut |finding| {
@@ -130,7 +130,7 @@ fn evidence_shows_what_is_usual() {
         let slow = if second < 1200 { 10.0 } else { 800.0 };
         for _ in 0..10 {
             let one = Observation { latency_ms: Some(slow), ..example(at(second)) };
-            windows.observe(&one, &mut |_, _| {});
+            windows.observe(&one);
         }
         usual.evaluate(at(second), &mut |finding| last = Some(finding));
     }
@@ -167,7 +167,7 @@ fn baselines_are_bounded() {
         for number in 0..20 {
             let zone = format!("z{second}-{number}.test");
             let one = Observation { zone: Some(&zone), resolver: &zone, ..example(at(second)) };
-            windows.observe(&one, &mut |_, _| {});
+            windows.observe(&one);
         }
         if second % 10 == 0 {
             usual.evaluate(at(second), &mut |_| {});

@@ -1,3 +1,4 @@
+use super::super::dictionary;
 use super::super::transactions::Seen;
 use super::*;
 use crate::ledger::Kernel;
@@ -24,6 +25,7 @@ fn page() -> String {
     counters.decode.malformed = reasons(&[("ip_header", 3)]);
     counters.pairing.evicted = 4;
     counters.pairing.open = 5;
+    counters.connections = Some(crate::ledger::Connections::default());
     let delivery = |delivered, full| Delivery {
         records: delivered + full + 1,
         delivered,
@@ -47,8 +49,10 @@ fn page() -> String {
         latency_seconds: Some(0.003),
     });
     let gauges = ["kafka", "kafka_2"].map(|sink| {
-        let name = "dnscribe_kafka_queue_bytes";
-        let own = vec![Gauge { name, help: "Octets.", counter: false, value: 9.0 }];
+        let mut own = crate::sink::every_gauge();
+        for gauge in &mut own {
+            gauge.value = 9.0;
+        }
         (sink.to_owned(), own)
     });
     render(&Snapshot {
@@ -57,6 +61,7 @@ fn page() -> String {
         joined: &Joined { cache: [6, 5, 0, 0], unlinked: 2, overflowed: 1, ..Joined::default() },
         ring_used_bytes: Some(64),
         late: 0,
+        windows_bytes: Some(4096),
         looked_up: Some(&LookupCounters {
             outcomes: [7, 0, 2, 0, 0, 0, 0, 0, 1, 0],
             packets,
@@ -113,6 +118,29 @@ fn each_family_stands_once_with_its_header() {
             assert!(families.insert(current), "{current} twice");
         } else if !line.starts_with('#') {
             assert!(line.starts_with(current), "{line} under {current}");
+        }
+    }
+}
+
+#[test]
+fn the_page_and_the_dictionary_have_the_same_metrics() {
+    let page = page();
+    let mut families: std::collections::BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+    // Of connections there is only something to say once there was one.
+    families.extend(["dns_connections_total", "dns_connection_handshake_seconds"]);
+    let known = dictionary::metrics().map(|metric| metric.name).collect();
+    assert_eq!(families, known);
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let (name, labels) = line.split_once('{').unwrap_or((line, ""));
+        let base = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|suffix| dictionary::metric(name.strip_suffix(suffix)?));
+        let Some(metric) = dictionary::metric(name).or(base) else { continue };
+        let known =
+            |label: &str| label == "le" || metric.labels.iter().any(|(known, _)| *known == label);
+        for label in labels.split("\",").filter_map(|part| part.split_once("=\"")) {
+            assert!(known(label.0), "{} of {line}", label.0);
         }
     }
 }

@@ -5,17 +5,20 @@ use crate::decode::dns::{rcode_name, type_name};
 use crate::pair::Status;
 use crate::record::window::{
     BucketCount, DistinctFields, LatencyFields, QtypeCount, RankedFields, RcodeCount, StatusCounts,
-    WindowRecord,
+    TopSketches, WindowRecord,
 };
 use crate::sink::Stream;
 use crate::window::sketch::{Distinct, Quantiles, Top};
-use crate::window::{Group, Grouping, Span, Tally, bounds};
+use crate::window::{Group, Grouping, Span, Tally, Tops, bounds};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::borrow::Cow;
 
 /// The most frequent values that a record names.
 const RANKS: usize = 10;
+
+/// Of the encodings that `docs/sketches.md` describes.
+const SKETCH_ENCODING: u32 = 1;
 
 const SERVFAIL: u16 = 2;
 const NXDOMAIN: u16 = 3;
@@ -45,6 +48,7 @@ impl Identity {
             step_seconds: span.step.as_secs(),
             partial: span.partial,
             late_total: span.late_total,
+            sketch_encoding: SKETCH_ENCODING,
             grouping: group.grouping.name(),
             vantage: group.vantage.name(),
             transport: group.transport,
@@ -54,12 +58,25 @@ impl Identity {
             process: of(Grouping::Process),
             pod: of(Grouping::Pod),
             other: group.value.is_none(),
+            undercounted: tally.undercounted,
             transactions: tally.transactions,
             statuses,
             queries,
             query_rate: float(queries) / span.length.as_secs_f64(),
             rcodes: rcodes(tally),
             qtypes: qtypes(tally),
+            successes: tally.successes,
+            success_ratio: ratio(
+                tally.successes,
+                statuses.answered + statuses.timeout + statuses.icmp_error,
+            ),
+            truncated: tally.truncated,
+            retries: tally.retries,
+            tcp_fallbacks: tally.tcp_fallbacks,
+            cache_hits: tally.cache_hits,
+            cache_misses: tally.cache_misses,
+            dnssec_queries: tally.dnssec_ok,
+            ecs_queries: tally.client_subnets,
             nxdomain_ratio: ratio(tally.rcodes.of(NXDOMAIN), responses),
             servfail_ratio: ratio(tally.rcodes.of(SERVFAIL), responses),
             timeout_ratio: ratio(statuses.timeout, queries),
@@ -67,8 +84,8 @@ impl Identity {
             retry_ratio: ratio(tally.retries, queries),
             tcp_fallback_ratio: ratio(tally.tcp_fallbacks, queries),
             cache_hit_ratio: ratio(tally.cache_hits, tally.cache_hits + tally.cache_misses),
-            dnssec_ratio: ratio(tally.dnssec_ok, tally.transactions),
-            ecs_ratio: ratio(tally.client_subnets, tally.transactions),
+            dnssec_ratio: ratio(tally.dnssec_ok, queries),
+            ecs_ratio: ratio(tally.client_subnets, queries),
             conflicts: tally.conflicts,
             query_bytes: tally.query_bytes,
             response_bytes: tally.response_bytes,
@@ -81,6 +98,7 @@ impl Identity {
             top_zones: tops.map_or_else(Vec::new, |tops| ranked(&tops.zones)),
             top_clients: tops.map_or_else(Vec::new, |tops| ranked(&tops.clients)),
             top_processes: tops.map_or_else(Vec::new, |tops| ranked(&tops.processes)),
+            top_sketches: tops.filter(|_| group.grouping == Grouping::Node).map(sketches),
             qname_entropy: buckets(bounds::ENTROPY, &tally.entropy),
             label_lengths: buckets(bounds::LABEL_LENGTHS, &tally.label_lengths),
             min_ttls: buckets(bounds::MIN_TTL, &tally.min_ttl),
@@ -141,8 +159,23 @@ fn distinct(sketch: &Distinct) -> DistinctFields {
 fn ranked(top: &Top) -> Vec<RankedFields> {
     let ranked = top.ranked(RANKS).into_iter();
     ranked
-        .map(|row| RankedFields { value: row.value, lower: row.lower, upper: row.upper })
+        .map(|row| RankedFields {
+            value: row.value.as_ref().into(),
+            lower: row.lower,
+            upper: row.upper,
+        })
         .collect()
+}
+
+/// Smaller than those that are kept: a record is written often.
+fn sketches(tops: &Tops) -> TopSketches {
+    let encode = |top: &Top, lg_slots| BASE64.encode(top.serialize(lg_slots));
+    TopSketches {
+        qnames: encode(&tops.qnames, 8),
+        zones: encode(&tops.zones, 7),
+        clients: encode(&tops.clients, 7),
+        processes: encode(&tops.processes, 7),
+    }
 }
 
 /// All buckets, the empty ones too: two windows are compared bucket by bucket.

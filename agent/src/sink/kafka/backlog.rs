@@ -339,19 +339,13 @@ impl BacklogGauges {
         let oldest = *self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
         let age = oldest.and_then(|oldest| oldest.elapsed().ok()).unwrap_or_default();
         vec![
-            Gauge::level(
+            Gauge::new(
                 "dnscribe_kafka_away",
-                "1 while Kafka does not take records, else 0.",
                 f64::from(u8::from(self.away.load(Ordering::Relaxed))),
             ),
-            Gauge::level(
-                "dnscribe_spool_oldest_seconds",
-                "Age of the oldest records in the spool.",
-                age.as_secs_f64(),
-            ),
-            Gauge::total(
+            Gauge::new("dnscribe_spool_oldest_seconds", age.as_secs_f64()),
+            Gauge::new(
                 "dnscribe_spool_torn_bytes_total",
-                "Octets that were found torn or corrupt when the spool was opened.",
                 self.torn_bytes.load(Ordering::Relaxed) as f64,
             ),
         ]

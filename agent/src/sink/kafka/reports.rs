@@ -233,43 +233,15 @@ impl Stats {
     pub(super) fn gauges(&self) -> Vec<Gauge> {
         let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as f64;
         vec![
-            Gauge::level(
-                "dnscribe_kafka_queue_records",
-                "Records in librdkafka's queue.",
-                read(&self.queue_records),
-            ),
-            Gauge::level(
-                "dnscribe_kafka_queue_bytes",
-                "Octets in librdkafka's queue.",
-                read(&self.queue_bytes),
-            ),
-            Gauge::level(
-                "dnscribe_kafka_brokers_up",
-                "Brokers with a working connection.",
-                read(&self.brokers_up),
-            ),
-            Gauge::level(
-                "dnscribe_kafka_rtt_p99_seconds",
-                "Round trip to the slowest broker, 99th percentile of the last 5 s.",
-                read(&self.rtt_p99_us) / 1e6,
-            ),
-            Gauge::total("dnscribe_kafka_sent_bytes_total", "Octets sent.", read(&self.sent_bytes)),
-            Gauge::total("dnscribe_kafka_requests_total", "Requests sent.", read(&self.requests)),
-            Gauge::total(
-                "dnscribe_kafka_request_errors_total",
-                "Requests that could not be sent.",
-                read(&self.request_errors),
-            ),
-            Gauge::total(
-                "dnscribe_kafka_request_retries_total",
-                "Requests sent again.",
-                read(&self.request_retries),
-            ),
-            Gauge::total(
-                "dnscribe_kafka_request_timeouts_total",
-                "Requests without an answer in time.",
-                read(&self.request_timeouts),
-            ),
+            Gauge::new("dnscribe_kafka_queue_records", read(&self.queue_records)),
+            Gauge::new("dnscribe_kafka_queue_bytes", read(&self.queue_bytes)),
+            Gauge::new("dnscribe_kafka_brokers_up", read(&self.brokers_up)),
+            Gauge::new("dnscribe_kafka_rtt_p99_seconds", read(&self.rtt_p99_us) / 1e6),
+            Gauge::new("dnscribe_kafka_sent_bytes_total", read(&self.sent_bytes)),
+            Gauge::new("dnscribe_kafka_requests_total", read(&self.requests)),
+            Gauge::new("dnscribe_kafka_request_errors_total", read(&self.request_errors)),
+            Gauge::new("dnscribe_kafka_request_retries_total", read(&self.request_retries)),
+            Gauge::new("dnscribe_kafka_request_timeouts_total", read(&self.request_timeouts)),
         ]
     }
 }

@@ -1,6 +1,6 @@
 //! The figures of one row: outcomes and latencies, since the start and of the last minute.
 
-use crate::window::sketch::Quantiles;
+use crate::window::sketch::{Binned, Quantiles};
 
 /// How a transaction ended, as far as the view tells outcomes apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,8 +190,9 @@ impl Latencies {
             }
             self.half = half;
         }
-        self.whole.add(milliseconds);
-        self.halves[0].add(milliseconds);
+        let value = Binned::of(milliseconds);
+        self.whole.add(value);
+        self.halves[0].add(value);
     }
 
     fn recent(&self, now: u64) -> Quantiles {

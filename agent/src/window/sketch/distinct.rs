@@ -1,12 +1,11 @@
 //! How many different values there are: a HyperLogLog sketch of Apache DataSketches, in its own
-//! serialized form (compact HLL, preamble version 1), which its C++, Java and Python
-//! implementations read and merge.
+//! serialized form, which its C++, Java and Python implementations read and merge.
 
 use datasketches::common::NumStdDev;
 use datasketches::hash::value::raw_bytes;
 use datasketches::hll::{Coupon, HllSketch, HllType, HllUnion};
 
-/// 2^11 registers: a standard error of 1.04 / √2048 = 2.3 %, in about 1 KiB.
+/// 2^11 registers: a standard error of 1.04 / √2048 = 2.3 %.
 const LG_K: u8 = 11;
 
 /// A value's hash, made once for all the sketches that it goes to.
@@ -23,7 +22,15 @@ impl Hashed {
 
 /// Counts different values.
 #[derive(Clone, Debug)]
-pub struct Distinct(HllSketch);
+pub struct Distinct(State);
+
+#[derive(Clone, Debug)]
+enum State {
+    /// Of values: the library estimates better as long as it has seen each of them.
+    Values(HllSketch),
+    /// Of other sketches.
+    Union(HllUnion),
+}
 
 /// An estimate and where the truth is with a probability of 95 %.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,44 +45,87 @@ pub struct Estimate {
 
 impl Default for Distinct {
     fn default() -> Self {
-        Self(created(HllSketch::new(LG_K, HllType::Hll8)))
+        Self(State::Values(created(HllSketch::new(LG_K, HllType::Hll6))))
     }
 }
 
 impl Distinct {
+    /// The most octets that it takes on the heap: one for each register, of mergers, else three
+    /// quarters.
+    pub const MAX_HEAP_BYTES: usize = 1 << LG_K;
+
     /// Adds a value.
     pub fn add(&mut self, value: Hashed) {
-        self.0.update_with_coupon(value.0);
+        match &mut self.0 {
+            State::Values(sketch) => sketch.update_with_coupon(value.0),
+            State::Union(union) => {
+                let mut sketch = created(HllSketch::new(LG_K, HllType::Hll6));
+                sketch.update_with_coupon(value.0);
+                union.update(&sketch);
+            }
+        }
     }
 
     /// Adds what another has seen.
     pub fn merge(&mut self, other: &Self) {
-        let mut union = created(HllUnion::new(LG_K));
-        union.update(&self.0);
-        union.update(&other.0);
-        self.0 = union.to_sketch(HllType::Hll8);
+        if other.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            self.clone_from(other);
+            return;
+        }
+        if let State::Values(sketch) = &self.0 {
+            let mut union = created(HllUnion::new(LG_K));
+            union.update(sketch);
+            self.0 = State::Union(union);
+        }
+        if let State::Union(union) = &mut self.0 {
+            match &other.0 {
+                State::Values(sketch) => union.update(sketch),
+                State::Union(other) => union.update(&other.to_sketch(HllType::Hll8)),
+            }
+        }
     }
 
     /// How many different values were added.
     #[must_use]
     pub fn estimate(&self) -> Estimate {
-        Estimate {
-            value: self.0.estimate(),
-            lower: self.0.lower_bound(NumStdDev::Two),
-            upper: self.0.upper_bound(NumStdDev::Two),
-        }
+        const TWO: NumStdDev = NumStdDev::Two;
+        let (value, lower, upper) = match &self.0 {
+            State::Values(sketch) => {
+                (sketch.estimate(), sketch.lower_bound(TWO), sketch.upper_bound(TWO))
+            }
+            State::Union(union) => {
+                (union.estimate(), union.lower_bound(TWO), union.upper_bound(TWO))
+            }
+        };
+        Estimate { value, lower, upper }
     }
 
-    /// The octets of the sketch as Apache DataSketches writes it.
+    /// The octets of the sketch as Apache DataSketches writes it: `HLL_6`, compact.
     #[must_use]
     pub fn serialize(&self) -> Vec<u8> {
-        self.0.serialize()
+        match &self.0 {
+            State::Values(sketch) => sketch.serialize(),
+            State::Union(union) => union.to_sketch(HllType::Hll6).serialize(),
+        }
     }
 
     /// Octets on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.0.estimated_size()
+        match &self.0 {
+            State::Values(sketch) => sketch.estimated_size(),
+            State::Union(union) => union.estimated_size(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match &self.0 {
+            State::Values(sketch) => sketch.is_empty(),
+            State::Union(union) => union.is_empty(),
+        }
     }
 }
 
@@ -113,16 +163,34 @@ mod tests {
     #[test]
     fn parts_that_overlap_merge_to_the_whole() {
         for (middle, end) in [(3, 9), (300, 900), (4_000, 9_000)] {
-            let mut merged = of(0..middle + end / 10);
-            merged.merge(&of(middle..end));
+            let mut merged = Distinct::default();
+            // A merger of a sketch, and one of a merger.
+            merged.merge(&of(0..middle + end / 10));
+            let mut rest = of(middle..end);
+            rest.merge(&of(middle + 1..end));
+            merged.merge(&rest);
             let (merged, whole) = (merged.estimate().value, of(0..end).estimate().value);
             assert!((merged / whole - 1.0).abs() < 0.08, "{merged} {whole}");
         }
     }
 
     #[test]
+    fn what_is_read_back_is_what_was_written() {
+        let mut merged = of(0..4_000);
+        merged.merge(&of(3_000..9_000));
+        for sketch in [of(0..0), of(0..5), of(0..150), of(0..9_000), merged] {
+            let read = HllSketch::deserialize(&sketch.serialize()).unwrap();
+            let (read, own) = (read.estimate(), sketch.estimate().value);
+            assert!((read - own).abs() <= own * 1e-9, "{read} {own}");
+        }
+    }
+
+    #[test]
     fn memory_is_bounded() {
-        assert!(of(0..100_000).heap_bytes() < 4096);
-        assert!(of(0..3).heap_bytes() < 512, "{}", of(0..3).heap_bytes());
+        let mut merged = of(0..100_000);
+        assert!(merged.heap_bytes() <= Distinct::MAX_HEAP_BYTES);
+        merged.merge(&of(50_000..150_000));
+        assert!(merged.heap_bytes() <= Distinct::MAX_HEAP_BYTES);
+        assert!(of(0..3).heap_bytes() < 64, "{}", of(0..3).heap_bytes());
     }
 }

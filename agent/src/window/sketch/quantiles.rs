@@ -13,15 +13,41 @@ pub const RELATIVE_ERROR: f64 = 0.01;
 /// γ for [`RELATIVE_ERROR`]: (1 + α) / (1 - α).
 const GAMMA: f64 = (1.0 + RELATIVE_ERROR) / (1.0 - RELATIVE_ERROR);
 
-/// Values below count as zero, values above as this much: a nanosecond and eleven days, in
-/// milliseconds. Between the two are some 1,750 bins.
-const RANGE: (f64, f64) = (1e-6, 1e9);
+/// Values below count as zero, values above as this much, though the greatest is kept as it is: a
+/// microsecond, the step of many captures' clocks, and ten minutes, in milliseconds.
+const RANGE: (f64, f64) = (1e-3, 6e5);
+
+/// Bins are made so many at a time.
+const CHUNK: i32 = 32;
+
+/// Bins at most: the chunks that [`RANGE`] takes.
+const MAX_BINS: usize = 1024;
+
+/// A value with its bin, found once for all the sketches that it goes to.
+#[derive(Clone, Copy, Debug)]
+pub struct Binned {
+    value: f64,
+    /// None for what counts as zero.
+    index: Option<i32>,
+}
+
+impl Binned {
+    /// Of a value in milliseconds. What is negative, infinite or not a number counts as zero.
+    #[must_use]
+    pub fn of(value: f64) -> Self {
+        if value < RANGE.0 || !value.is_finite() {
+            return Self { value: 0.0, index: None };
+        }
+        Self { value, index: Some(index(value.min(RANGE.1))) }
+    }
+}
 
 /// Counts of values by magnitude.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Quantiles {
-    /// Counts of the bins from `first` on.
-    bins: Vec<u64>,
+    /// Counts of the bins from `first` on: no window sees as many as 2^32 answers.
+    bins: Vec<u32>,
+    /// A multiple of [`CHUNK`].
     first: i32,
     zeros: u64,
     count: u64,
@@ -29,25 +55,28 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    /// Adds a value, in milliseconds. What is not a number, or negative, counts as zero.
-    pub fn add(&mut self, value: f64) {
+    /// The most octets that it takes on the heap.
+    pub const MAX_HEAP_BYTES: usize = MAX_BINS * size_of::<u32>();
+
+    /// Adds a value.
+    pub fn add(&mut self, value: Binned) {
         self.count += 1;
-        if value < RANGE.0 || value.is_nan() {
-            self.zeros += 1;
-            return;
+        self.max = self.max.max(value.value);
+        match value.index {
+            Some(index) => self.add_to_bin(index, 1),
+            None => self.zeros += 1,
         }
-        self.max = self.max.max(value);
-        *self.bin(index(value.min(RANGE.1))) += 1;
     }
 
     /// Adds what another has counted.
     pub fn merge(&mut self, other: &Self) {
         if let Some(last) = other.bins.len().checked_sub(1) {
             // Room once, for both ends.
-            self.bin(other.first);
-            self.bin(other.first + i32::try_from(last).unwrap_or(0));
-            for (index, count) in (other.first..).zip(&other.bins) {
-                *self.bin(index) += count;
+            self.add_to_bin(other.first, 0);
+            self.add_to_bin(other.first + i32::try_from(last).unwrap_or(0), 0);
+            let before = usize::try_from(other.first - self.first).unwrap_or(0);
+            for (sum, count) in self.bins.iter_mut().skip(before).zip(&other.bins) {
+                *sum = sum.saturating_add(*count);
             }
         }
         self.zeros += other.zeros;
@@ -78,7 +107,7 @@ impl Quantiles {
             return Some(0.0);
         }
         for (index, count) in (self.first..).zip(&self.bins) {
-            below += count;
+            below += u64::from(*count);
             if below as f64 > rank {
                 return Some(value(index).min(self.max));
             }
@@ -90,14 +119,21 @@ impl Quantiles {
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of a window stay far below 2^53")]
     pub fn serialize(&self) -> Vec<u8> {
-        let bins = self.bins.iter().map(|count| *count as f64).collect();
+        let used = |count: &u32| *count > 0;
+        let from = self.bins.iter().position(used).unwrap_or(0);
+        let to = self.bins.iter().rposition(used).map_or(0, |last| last + 1);
+        let counts = self.bins.get(from..to).unwrap_or_default();
+        let first = self.first + i32::try_from(from).unwrap_or(0);
         proto::DdSketch {
             mapping: Some(proto::IndexMapping {
                 gamma: GAMMA,
                 index_offset: 0.0,
                 interpolation: 0,
             }),
-            positive_values: Some(proto::Store { bins, first: self.first }),
+            positive_values: Some(proto::Store {
+                bins: counts.iter().copied().map(f64::from).collect(),
+                first,
+            }),
             negative_values: Some(proto::Store { bins: Vec::new(), first: 0 }),
             zero_count: self.zeros as f64,
         }
@@ -107,29 +143,41 @@ impl Quantiles {
     /// Octets on the heap.
     #[must_use]
     pub const fn heap_bytes(&self) -> usize {
-        self.bins.capacity() * size_of::<u64>()
+        self.bins.capacity() * size_of::<u32>()
     }
 
-    /// The bin of an index, made if need be.
-    fn bin(&mut self, index: i32) -> &mut u64 {
-        if self.bins.is_empty() {
-            self.first = index;
+    /// Adds to a bin, which is made if need be.
+    fn add_to_bin(&mut self, index: i32, count: u32) {
+        let place = |first: i32| usize::try_from(index - first).ok();
+        if let Some(bin) = place(self.first).and_then(|place| self.bins.get_mut(place)) {
+            *bin = bin.saturating_add(count);
+            return;
         }
-        if index < self.first {
-            let more = usize::try_from(self.first - index).unwrap_or(0);
-            self.bins.splice(..0, std::iter::repeat_n(0, more));
-            self.first = index;
+        self.reach(index);
+        if let Some(bin) = place(self.first).and_then(|place| self.bins.get_mut(place)) {
+            *bin = bin.saturating_add(count);
         }
-        let place = usize::try_from(index - self.first).unwrap_or(0);
-        if place >= self.bins.len() {
-            self.bins.resize(place + 1, 0);
-        }
-        &mut self.bins[place]
+    }
+
+    /// Makes the chunk of an index, and those between it and what there is.
+    fn reach(&mut self, index: i32) {
+        let chunk = index.div_euclid(CHUNK) * CHUNK;
+        let end = self.first + i32::try_from(self.bins.len()).unwrap_or(0);
+        let (first, end) = if self.bins.is_empty() {
+            (chunk, chunk + CHUNK)
+        } else {
+            (self.first.min(chunk), end.max(chunk + CHUNK))
+        };
+        let mut bins = Vec::with_capacity(usize::try_from(end - first).unwrap_or(0));
+        bins.resize(usize::try_from(self.first - first).unwrap_or(0), 0);
+        bins.extend_from_slice(&self.bins);
+        bins.resize(bins.capacity(), 0);
+        (self.first, self.bins) = (first, bins);
     }
 }
 
 /// The bin of a value within [`RANGE`].
-#[expect(clippy::cast_possible_truncation, reason = "RANGE keeps it within some thousand")]
+#[expect(clippy::cast_possible_truncation, reason = "RANGE keeps it within a thousand")]
 fn index(value: f64) -> i32 {
     (value.ln() / GAMMA.ln()).ceil() as i32
 }
@@ -180,7 +228,7 @@ mod tests {
     fn of(values: &[f64]) -> Quantiles {
         let mut sketch = Quantiles::default();
         for value in values {
-            sketch.add(*value);
+            sketch.add(Binned::of(*value));
         }
         sketch
     }
@@ -188,7 +236,7 @@ mod tests {
     proptest! {
         #[test]
         fn quantiles_are_within_the_error(
-            mut values in prop::collection::vec(1e-3..1e5_f64, 1..300), q in 0.0..=1.0_f64,
+            mut values in prop::collection::vec(2e-3..5e5_f64, 1..300), q in 0.0..=1.0_f64,
         ) {
             let found = of(&values).quantile(q).unwrap();
             values.sort_by(f64::total_cmp);
@@ -215,13 +263,14 @@ mod tests {
         let sketch = of(&[0.0, -1.0, f64::NAN, f64::INFINITY, 1e300]);
         assert_eq!(sketch.count(), 5);
         assert_eq!(sketch.quantile(0.0), Some(0.0));
-        assert!(sketch.heap_bytes() < 64);
+        assert_eq!(sketch.max(), Some(1e300));
+        assert!(sketch.heap_bytes() <= 256);
         assert_eq!(Quantiles::default().quantile(0.5), None);
     }
 
     #[test]
     fn the_bins_are_bounded() {
-        let sketch = of(&[1e-300, 1e-6, 1e9, f64::MAX]);
-        assert!(sketch.bins.len() < 1800, "{}", sketch.bins.len());
+        let sketch = of(&[1e-300, 1e-3, 1e9, f64::MAX]);
+        assert_eq!(sketch.heap_bytes(), Quantiles::MAX_HEAP_BYTES);
     }
 }

@@ -1,0 +1,93 @@
+//! What the sinks measure beside the ledger.
+
+use super::Metric;
+
+/// Sinks have names of their own: a second one of a kind ends in `_2`.
+const SINK: &[(&str, &str)] = &[("sink", "the configured sinks")];
+const STATISTICS: &str = "librdkafka's statistics, every 5 s";
+
+const fn kafka(metric: Metric) -> Metric {
+    metric.labels(SINK).source(STATISTICS)
+}
+
+const fn alertmanager(metric: Metric) -> Metric {
+    metric.labels(SINK).source("the sink to Alertmanager")
+}
+
+pub(super) const METRICS: &[Metric] = &[
+    kafka(Metric::gauge(
+        "dnscribe_kafka_queue_records",
+        "records",
+        "Records in librdkafka's queue.",
+    )),
+    kafka(Metric::gauge("dnscribe_kafka_queue_bytes", "bytes", "Octets in librdkafka's queue.")),
+    kafka(Metric::gauge(
+        "dnscribe_kafka_brokers_up",
+        "brokers",
+        "Brokers with a working connection.",
+    )),
+    kafka(Metric::gauge(
+        "dnscribe_kafka_rtt_p99_seconds",
+        "seconds",
+        "Round trip to the slowest broker, 99th percentile of the last 5 s.",
+    )),
+    kafka(Metric::counter("dnscribe_kafka_sent_bytes_total", "bytes", "Octets sent.")),
+    kafka(Metric::counter("dnscribe_kafka_requests_total", "requests", "Requests sent.")),
+    kafka(Metric::counter(
+        "dnscribe_kafka_request_errors_total",
+        "requests",
+        "Requests that could not be sent.",
+    )),
+    kafka(Metric::counter(
+        "dnscribe_kafka_request_retries_total",
+        "requests",
+        "Requests sent again.",
+    )),
+    kafka(Metric::counter(
+        "dnscribe_kafka_request_timeouts_total",
+        "requests",
+        "Requests without an answer in time.",
+    )),
+    Metric::gauge("dnscribe_kafka_away", "0 or 1", "1 while Kafka does not take records, else 0.")
+        .labels(SINK)
+        .source("the sink's own judgement"),
+    Metric::gauge(
+        "dnscribe_spool_oldest_seconds",
+        "seconds",
+        "Age of the oldest records in the spool.",
+    )
+    .labels(SINK)
+    .source("the spool"),
+    Metric::counter(
+        "dnscribe_spool_torn_bytes_total",
+        "bytes",
+        "Octets that were found torn or corrupt when the spool was opened.",
+    )
+    .labels(SINK)
+    .source("the spool"),
+    alertmanager(Metric::counter(
+        "dnscribe_alertmanager_sent_total",
+        "alerts",
+        "Alerts that an Alertmanager has taken, those told again too.",
+    )),
+    alertmanager(Metric::counter(
+        "dnscribe_alertmanager_failed_total",
+        "posts",
+        "Posts of alerts that no Alertmanager has taken.",
+    )),
+    alertmanager(Metric::gauge(
+        "dnscribe_alertmanager_firing",
+        "alerts",
+        "Alerts that go on, and are told again.",
+    )),
+    alertmanager(Metric::gauge(
+        "dnscribe_alertmanager_waiting",
+        "alerts",
+        "Alerts of which no Alertmanager knows the newest.",
+    )),
+    alertmanager(Metric::gauge(
+        "dnscribe_alertmanager_away",
+        "0 or 1",
+        "1 while no Alertmanager takes alerts.",
+    )),
+];

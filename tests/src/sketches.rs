@@ -1,0 +1,50 @@
+//! Readers of our sketches that nobody here wrote: Datadog's sketches-py and Apache DataSketches for
+//! Python, kept with what they need under `target/sketches`.
+
+use crate::{cache, environment, shell};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+
+/// Changes whenever `tests/readers/requirements.txt` does.
+const VERSION: &str = "3.0.1-5.2.0-1";
+
+/// Has them merge each of these lists of `dns.window/1` records; what the mergers say.
+pub fn merge(lists: &[Vec<Value>]) -> Result<Vec<Value>> {
+    let mut command = Command::new(python()?);
+    command.arg(readers().join("merge.py"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child =
+        command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+    let mut input = child.stdin.take().context("no standard input")?;
+    let mut lines = String::new();
+    for list in lists {
+        lines.push_str(&serde_json::to_string(list)?);
+        lines.push('\n');
+    }
+    // It answers while it reads.
+    let writer = thread::spawn(move || input.write_all(lines.as_bytes()));
+    let output = child.wait_with_output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`{}`: {errors}", shell::shown(&command));
+    writer.join().ok().context("the writer failed")??;
+    let text = String::from_utf8(output.stdout).context("the readers' output")?;
+    text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// Installs the readers where they are not there yet, so that tests need not.
+pub fn prepare() -> Result<()> {
+    python().map(drop)
+}
+
+fn readers() -> PathBuf {
+    environment::workspace().join("tests/readers")
+}
+
+fn python() -> Result<PathBuf> {
+    let install = |scratch: &Path| cache::python(scratch, &readers().join("requirements.txt"));
+    Ok(cache::folder("sketches", VERSION, install)?.join("bin/python"))
+}

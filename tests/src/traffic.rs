@@ -1,0 +1,145 @@
+//! A capture of some minutes of made-up traffic, always the same: names by Zipf's law, several clients
+//! and resolvers, and everything that queries may come to.
+
+use crate::pcap::{self, Datagram};
+use crate::wire;
+use anyhow::Result;
+use std::io::Write;
+use std::net::SocketAddrV4;
+use std::ops::Range;
+
+/// Nanoseconds of a millisecond.
+const MILLISECOND: u64 = 1_000_000;
+/// The query timeout for which some responses are late.
+pub const QUERY_TIMEOUT: &str = "500ms";
+/// When late responses come.
+const LATE_MS: u64 = 800;
+
+/// What is asked for: types with their weights.
+const TYPES: [u16; 10] = [1, 1, 1, 1, 28, 28, 65, 16, 15, 65_280];
+
+/// A capture.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    /// The exchanges that are in it, of those that there are.
+    pub exchanges: Range<u32>,
+    /// Of those, every so many, from the first one on.
+    pub every: usize,
+    /// How far the queries of two exchanges are apart.
+    pub step_ns: u64,
+    /// Different names, in zones of ten.
+    pub names: u32,
+}
+
+impl Traffic {
+    /// Writes it as a pcap file.
+    pub fn write(&self, out: impl Write) -> Result<()> {
+        let mut datagrams = Vec::new();
+        for number in self.exchanges.clone().step_by(self.every) {
+            self.exchange(number, &mut datagrams)?;
+        }
+        datagrams.sort_by_key(|datagram| datagram.at_ns);
+        pcap::write_datagrams(out, &datagrams)
+    }
+
+    fn exchange(&self, number: u32, datagrams: &mut Vec<Datagram>) -> Result<()> {
+        let mut dice = Dice(u64::from(number) + 1);
+        let name = dice.zipf(self.names);
+        let [.., high, low] = dice.zipf(300).to_be_bytes();
+        let port = 1024 + u16::try_from(number % 60_000)?;
+        let client = SocketAddrV4::new([198, 18, high, low].into(), port);
+        let resolver = [198, 19, 0, u8::try_from(dice.zipf(4) + 1)?];
+        let resolver = SocketAddrV4::new(resolver.into(), 53);
+        let qtype = TYPES[usize::try_from(dice.below(10))?];
+        let text = format!(
+            "{}host-{name}.zone-{}.com",
+            "x".repeat(usize::try_from(name % 40)?),
+            name / 10
+        );
+        let mut query = wire::query(u16::try_from(number % 65_536)?, &text, qtype)?;
+        let fate = dice.below(100);
+        let mut reply = wire::Reply::to(&query);
+        reply = match fate {
+            0..75 => reply.address([192, 0, 2, 1]),
+            75..85 => reply.rcode(3),
+            85..89 => reply.rcode(2),
+            89..91 => reply.truncated(),
+            _ => reply,
+        };
+        if dice.below(4) == 0 {
+            add_options(&mut query, dice.below(2) == 0);
+        }
+        let reply = reply.octets();
+        let at = u64::from(number) * self.step_ns;
+        let then = at + 20_000 + dice.latency_ns();
+        let mut give = |at_ns, response: bool, octets: &[u8]| {
+            let (from, to) = if response { (resolver, client) } else { (client, resolver) };
+            datagrams.push(Datagram { at_ns, from, to, payload: octets.to_vec() });
+        };
+        if fate != 91 {
+            give(at, false, &query);
+        }
+        match fate {
+            // No response.
+            92 | 93 => {}
+            94 => give(at + LATE_MS * MILLISECOND, true, &reply),
+            // The query comes again first, the response after both.
+            95 | 96 => {
+                give(at + 10 * MILLISECOND, false, &query);
+                give(then + 10 * MILLISECOND, true, &reply);
+            }
+            // The response comes again, and may say something else.
+            97 | 98 => {
+                give(then, true, &reply);
+                let other = wire::Reply::to(&reply).address([192, 0, 2, 66]).octets();
+                give(then + MILLISECOND, true, if fate == 97 { &reply } else { &other });
+            }
+            _ => give(then, true, &reply),
+        }
+        Ok(())
+    }
+}
+
+/// An OPT record that asks for DNSSEC records, with a client subnet (RFC 7871) or without one.
+fn add_options(query: &mut Vec<u8>, subnet: bool) {
+    let option: &[u8] = if subnet { &[0, 8, 0, 7, 0, 1, 24, 0, 198, 51, 100] } else { &[] };
+    query[11] += 1;
+    query.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0]);
+    query.push(u8::try_from(option.len()).unwrap_or(0));
+    query.extend(option);
+}
+
+/// Numbers by chance, the same ones for the same seed: splitmix64.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// From 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
+    fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A rank from 0, rank `r` about as often as 1 / (r + 1).
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below `ranks`")]
+    fn zipf(&mut self, ranks: u32) -> u32 {
+        (((f64::from(ranks) + 1.0).powf(self.share()) - 1.0) as u32).min(ranks - 1)
+    }
+
+    /// From 0.1 ms to 400 ms, its logarithm evenly.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some 10^8")]
+    fn latency_ns(&mut self) -> u64 {
+        (1e5 * 4000.0_f64.powf(self.share())) as u64
+    }
+}
