@@ -2,7 +2,7 @@
 
 use dnscribe::capture::Transport;
 use dnscribe::decode::MessageId;
-use dnscribe::decode::dns::Flags;
+use dnscribe::decode::dns::{Answers, Flags};
 use dnscribe::observation::{Observation, Process};
 use dnscribe::pair::{Status, Vantage};
 use dnscribe::time::Timestamp;
@@ -71,7 +71,7 @@ impl Given {
             retries: u32::from(!answered),
             dnssec_ok: self.qtype == 28,
             client_subnet: false,
-            answers: &[],
+            answers: Answers::NONE,
             answer_count: answered.then_some(1),
             min_ttl_seconds: answered.then_some(u32::from(self.qtype) * 10),
             query_bytes: Some(40),
