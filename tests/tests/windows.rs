@@ -109,7 +109,8 @@ fn windows_of_two_nodes_merge_to_those_of_both() -> Result<()> {
 fn group_of(record: &Value) -> String {
     let keys = ["ts", "window_seconds", "step_seconds", "grouping", "transport", "other"];
     let named = [record["grouping"].as_str().unwrap_or_default()];
-    keys.iter().chain(&named).map(|key| format!("{} ", record[*key])).collect()
+    let values = keys.iter().chain(&named).map(|key| record[*key].to_string());
+    values.collect::<Vec<_>>().join(" ")
 }
 
 /// `own`: what they read in our record; `both`: what they make of the two nodes'.

@@ -55,8 +55,8 @@ pub fn captures(corpus: &Path) -> Result<Vec<(String, PathBuf)>, Box<dyn Error>>
     Ok(captures)
 }
 
-/// What is found in a capture, and how many transactions were in it; none where it cannot be read: some
-/// are of links that DNS is not looked for on.
+/// What is found in a capture, and how many transactions were in it; none where nothing is
+/// on port 53, or where it cannot be read.
 pub fn replay(file: &Path, meant: &Meant) -> Option<(Vec<Found>, u64)> {
     let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], Vec::new());
     let mut rooms = Rooms {

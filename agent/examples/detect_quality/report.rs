@@ -31,7 +31,7 @@ impl Score {
     }
 
     /// The share of findings of warning and above that are true.
-    fn precision(&self) -> f64 {
+    pub fn precision(&self) -> f64 {
         let wrong: u64 = [&self.false_amid, &self.false_quiet]
             .iter()
             .flat_map(|levels| levels.iter())
@@ -50,7 +50,7 @@ pub struct Report {
     transactions: u64,
     captures: u64,
     captures_with_incident: u64,
-    captures_unread: Vec<String>,
+    captures_without_dns: Vec<String>,
 }
 
 impl Report {
@@ -89,9 +89,9 @@ impl Report {
         }
     }
 
-    /// A capture that cannot be read.
-    pub fn unread(&mut self, name: &str) {
-        self.captures_unread.push(name.to_owned());
+    /// A capture in which there is no DNS where it is looked for.
+    pub fn without_dns(&mut self, name: &str) {
+        self.captures_without_dns.push(name.to_owned());
     }
 
     pub fn capture(&mut self, name: &str, label: Option<Rule>, found: &[Found], transactions: u64) {
@@ -147,7 +147,7 @@ impl Report {
             "bench": "detect", "set": set, "summary": true, "node_days": self.days,
             "transactions": self.transactions, "captures": self.captures,
             "captures_with_incident": self.captures_with_incident,
-        "captures_unread": self.captures_unread,
+        "captures_without_dns": self.captures_without_dns,
             "wall_seconds": took.as_secs_f64(),
             "wall_ns_per_transaction_made_and_judged": ratio_of_f(nanos, self.transactions),
         });

@@ -59,7 +59,7 @@ impl Default for BypassOptions {
             configured: BTreeSet::new(),
             system: BTreeSet::new(),
             queries: 3,
-            queries_unusual: 20,
+            queries_unusual: 12,
             common_askers: 3,
             common_share: 0.2,
         }

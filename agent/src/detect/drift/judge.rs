@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 const RECENT_NS: u64 = 600_000_000_000;
 /// Zones counted of a resolver's differences; more are not needed.
 const ZONES: usize = 64;
+/// Answers of a resolver, one like the other, that show that it keeps to them.
+const STEADY: u32 = 5;
 /// Names and samples that evidence shows.
 const EXHIBITS: usize = 10;
 
@@ -130,7 +132,7 @@ fn compare(name: &Name, now: Timestamp, cases: &mut [Case]) {
         }
         case.kind += u64::from(in_kind);
         case.addresses += u64::from(in_addresses);
-        let steady = |heard: &Heard| heard.times >= 3;
+        let steady = |heard: &Heard| heard.times >= STEADY;
         let both_steady = steady(heard) && others.iter().all(|other| steady(other));
         case.steady += u64::from(both_steady);
         case.against.extend(others.iter().map(|other| other.resolver));
