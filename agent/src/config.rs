@@ -227,8 +227,11 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
     };
     let ports = layer.capture.ports.unwrap_or_default();
     let wants = |stream| sinks.iter().any(|sink| streams.of(sink).contains(stream));
-    let encrypted =
-        wants(Stream::Connections).then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
+    let detect = detect::resolve(layer.detect, wants(Stream::Alerts))?;
+    // Whoever says where encrypted DNS may be wants to be told of it.
+    let is_looked_for =
+        wants(Stream::Connections) || detect.is_some() && layer.encrypted.says_where();
+    let encrypted = is_looked_for.then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
     let capture = CaptureConfig {
         hook: layer.capture.hook.unwrap_or(Hook::Auto),
         cgroup: layer.capture.cgroup,
@@ -254,7 +257,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         connecting: connecting(&layer.encrypted, pairing.query_timeout),
         joining,
         windows: windows(&layer.windows, pairing.query_timeout),
-        detect: detect::resolve(layer.detect, wants(Stream::Alerts))?,
+        detect,
         streams,
         sinks,
         output: layer.output.unwrap_or(Output::Auto),

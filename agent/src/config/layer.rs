@@ -159,6 +159,13 @@ layer! {
     }
 }
 
+impl EncryptedLayer {
+    /// Whether it says where to look.
+    pub(super) const fn says_where(&self) -> bool {
+        self.ports.is_some() || self.https_ports.is_some() || self.resolvers.is_some()
+    }
+}
+
 layer! {
     /// Section `windows`.
     WindowsLayer {
