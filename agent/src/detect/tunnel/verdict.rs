@@ -97,10 +97,11 @@ pub(super) fn of(flow: &Flow, now: Timestamp, options: &TunnelOptions) -> Option
         octets: options.octets_steady,
     };
     let shown = [
-        by_burst.shown(&burst, options).map(|shown| (shown, &burst, "2 min")),
-        by_hours.shown(&steady, options).map(|shown| (shown, &steady, "hours")),
         beat(flow, &steady, options).map(|shown| (shown, &steady, "hours")),
+        by_hours.shown(&steady, options).map(|shown| (shown, &steady, "hours")),
+        by_burst.shown(&burst, options).map(|shown| (shown, &burst, "2 min")),
     ];
+    // Of those that are as bad, the last: what happens right now.
     let worst = shown.into_iter().flatten().max_by_key(|(shown, ..)| shown.level)?;
     let (shown, sums, within) = worst;
     Some(finding(flow, &shown, sums, within))
