@@ -238,13 +238,13 @@ impl Live {
         &self.description
     }
 
-    /// Returns when the ring may hold something or `bell` can be read, at the latest after `limit`;
-    /// whether it was the bell. At high rates the programs wake nobody, and this sleeps for a few
+    /// Returns when the ring may hold something or `bell`, if there is one, can be read, at the latest
+    /// after `limit`; whether it was the bell. At high rates the programs wake nobody, and this sleeps for a few
     /// milliseconds at a time without looking at the bell.
     ///
     /// # Errors
     /// Where waiting itself fails.
-    pub fn wait(&mut self, limit: Duration, bell: BorrowedFd<'_>) -> io::Result<bool> {
+    pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         self.ring.wait(limit, bell)
     }
 

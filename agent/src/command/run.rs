@@ -96,7 +96,7 @@ impl Run {
     /// Waits for packets, takes them, and does what is due. Gives the number of packets taken.
     fn turn(&mut self) -> Result<usize, Exit> {
         let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
-        if self.live.wait(self.pause(), self.signals.bell().as_fd()).map_err(failed)? {
+        if self.live.wait(self.pause(), Some(self.signals.bell().as_fd())).map_err(failed)? {
             self.signals.bell().silence();
         }
         // What is still in the ring when time is judged would be judged unfairly: only when the

@@ -83,7 +83,8 @@ impl Blueprint<'_> {
         let (node, region) = (config.node.clone(), config.region.clone());
         let options = OutputOptions {
             identity: Identity::new(node, region, self.epoch, resolvers)
-                .with_unicode(config.records_idn),
+                .with_unicode(config.records_idn)
+                .with_wire(config.messages_wire),
             enricher: self.enricher,
             wait_for_sinks: self.wait_for_sinks,
             windows: config.windows,
@@ -92,7 +93,6 @@ impl Blueprint<'_> {
         let decoder = DecoderOptions {
             ports: config.capture.ports.clone(),
             encrypted: config.capture.encrypted.clone(),
-            keep_wire: config.messages_wire,
             ..DecoderOptions::default()
         };
         let encrypted = config.capture.encrypted.clone();

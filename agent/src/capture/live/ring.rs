@@ -4,7 +4,7 @@ use aya::maps::{Array, MapData, RingBuf};
 use dnscribe_common::CONFIG_QUIET;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ impl Ring {
 
     /// Returns when the ring may hold something, `bell` can be read, or `limit` is over; whether it
     /// was the bell.
-    pub fn wait(&mut self, limit: Duration, bell: BorrowedFd<'_>) -> io::Result<bool> {
+    pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         self.choose_mode();
         if self.more || (self.used_bytes() > 0 && !self.quiet) {
             return Ok(false);
@@ -91,12 +91,11 @@ impl Ring {
             return Ok(false);
         }
         let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
-        let mut both = [
-            PollFd::new(&self.records, PollFlags::IN),
-            PollFd::from_borrowed_fd(bell, PollFlags::IN),
-        ];
-        match poll(&mut both, Some(&timeout)) {
-            Ok(_) => Ok(!both[1].revents().is_empty()),
+        let ring = self.records.as_fd();
+        let waited = [Some(ring), bell];
+        let mut waited: Vec<_> = waited.into_iter().flatten().map(readable).collect();
+        match poll(&mut waited, Some(&timeout)) {
+            Ok(_) => Ok(waited.get(1).is_some_and(|bell| !bell.revents().is_empty())),
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -126,6 +125,10 @@ impl Ring {
 fn nap(ring_bytes: u32) -> Duration {
     Duration::from_millis(u64::from(ring_bytes) / FLOOD_BYTES_PER_MS)
         .clamp(SHORTEST_NAP, LONGEST_NAP)
+}
+
+fn readable(fd: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(fd, PollFlags::IN)
 }
 
 /// Octets of a page of memory.
