@@ -128,8 +128,8 @@ mod tests {
 
     #[test]
     fn looks_at_a_process_that_has_just_begun_and_not_at_those_that_are_old() {
-        let begin = Instant::now();
         let mut census = Census::new();
+        let begin = Instant::now();
         assert!(matches!(census.look(begin), Found::All(_)), "nobody is known");
         let ours = |census: &Census, pid: u32| census.young.contains_key(&pid);
         assert!(ours(&census, std::process::id()), "it may still move");
