@@ -168,6 +168,7 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8, most: u32
         cgroup_id,
         task: if W::EGRESS { sender(skb, protocol, cookie) } else { maps::owner(cookie) },
         tunnelled: false,
+        direct: true,
     };
     ring::packet(counters, skb, 0, wire, &context);
 }

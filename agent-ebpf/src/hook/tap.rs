@@ -101,6 +101,7 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
         cgroup_id: 0,
         task: None,
         tunnelled: judged.tunnelled,
+        direct: false,
     };
     let start = judged.start;
     ring::packet(counters, skb, start, length.saturating_sub(start), &context);
