@@ -98,6 +98,7 @@ impl Part {
             Self::Detect => &["detect_quality"],
             Self::Windows => &["windows"],
             Self::Kafka => &["kafka_sink"],
+            Self::Kernel => &["kernel_cost"],
             _ => &[],
         }
     }

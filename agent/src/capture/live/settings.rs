@@ -73,7 +73,7 @@ impl Settings {
             Setting::CredUid,
         ]);
         // The name is read as two words.
-        if settings.task_by_btf && settings.get(Setting::TaskComm) % 8 == 0 {
+        if settings.task_by_btf && settings.get(Setting::TaskComm).is_multiple_of(8) {
             settings.set(Setting::Task, TASK_TYPED);
             settings.set(Setting::HookTask, TASK_TYPED);
         }
