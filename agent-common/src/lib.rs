@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod counter;
+pub mod flow;
 pub mod globals;
 pub mod layers;
 pub mod owner;
