@@ -56,10 +56,12 @@ pub enum Setting {
     TaskLeader = 22,
     /// Offset of `task_struct.start_boottime` (Linux 5.5); 0 where unknown.
     TaskStart = 23,
+    /// Rings that records are spread over, by flow: from 1 to [`crate::flow::MAX_RINGS`]. 0 is 1.
+    Rings = 24,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 24;
+pub const SETTINGS: usize = 25;
 
 /// The current task cannot be told.
 pub const TASK_NONE: u32 = 0;

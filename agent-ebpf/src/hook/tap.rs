@@ -60,7 +60,7 @@ fn go_on(ctx: &SkBuffContext, walk: Cursor) {
             (Verdict::TOO_DEEP, true)
         }
     };
-    let judged = walk.end(verdict, tunnelled);
+    let judged = walk.end(Skb::whole(skb), verdict, tunnelled);
     if judged.verdict.fate != Fate::NotOurs {
         count(skb, &judged);
     }
@@ -101,6 +101,7 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
         cgroup_id: 0,
         task: None,
         tunnelled: judged.tunnelled,
+        flow: verdict.flow.number(Skb::whole(skb)),
     };
     let start = judged.start;
     ring::packet(counters, skb, start, length.saturating_sub(start), &context);

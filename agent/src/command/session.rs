@@ -171,6 +171,7 @@ pub(super) fn live_options(capture: &CaptureConfig) -> LiveOptions {
         interfaces: capture.interfaces.clone(),
         ports: capture.ports.clone(),
         encrypted: capture.encrypted.clone(),
+        rings: 1,
         ring_bytes: capture.ring_bytes,
         snap_bytes: capture.snap_bytes,
     }

@@ -16,6 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -44,11 +45,18 @@ type Covered = Arc<Mutex<HashSet<u64>>>;
 /// The raw sockets of all network namespaces. Dropping it closes them.
 pub struct Listeners {
     covered: Covered,
+    stop: Arc<AtomicBool>,
+    wake: SyncSender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a reader of packets knows of the listeners, and tells them. There may be several.
+pub struct Witness {
+    covered: Covered,
     /// Namespaces that packets came from.
     seen: HashSet<u64>,
     last_seen: u64,
-    wake: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    wake: SyncSender<()>,
 }
 
 impl Listeners {
@@ -62,6 +70,8 @@ impl Listeners {
         let (wake, woken) = sync_channel(1);
         let (ready, begun) = sync_channel(1);
         let shared = Arc::clone(&covered);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("icmp".into()).spawn(move || {
             let mut sockets = HashMap::new();
             let failed = look(&mut sockets, &shared).filter(|_| sockets.is_empty());
@@ -69,21 +79,28 @@ impl Listeners {
             // Fails where nobody waits any more.
             let _ = ready.send(failed);
             if works {
-                watch(&woken, &mut sockets, &shared);
+                watch(&woken, &stopped, &mut sockets, &shared);
             }
         })?;
         if let Some(error) = begun.recv().map_err(io::Error::other)? {
             return Err(error);
         }
-        Ok(Self {
-            covered,
-            seen: HashSet::new(),
-            last_seen: 0,
-            wake: Some(wake),
-            thread: Some(thread),
-        })
+        Ok(Self { covered, stop, wake, thread: Some(thread) })
     }
 
+    /// One for a reader.
+    #[must_use]
+    pub fn witness(&self) -> Witness {
+        Witness {
+            covered: Arc::clone(&self.covered),
+            seen: HashSet::new(),
+            last_seen: 0,
+            wake: self.wake.clone(),
+        }
+    }
+}
+
+impl Witness {
     /// Notes the namespace of a packet: one that is new is looked for at once.
     #[inline]
     pub fn note(&mut self, netns_cookie: u64) {
@@ -97,12 +114,9 @@ impl Listeners {
         if self.seen.len() >= MAX_SEEN {
             self.seen.clear();
         }
-        if self.seen.insert(netns_cookie)
-            && !self.covers(netns_cookie)
-            && let Some(wake) = &self.wake
-        {
-            // Full where it is to wake up already.
-            let _ = wake.try_send(());
+        if self.seen.insert(netns_cookie) && !self.covers(netns_cookie) {
+            // Full where it is to wake up already; nobody is there any more once capture has ended.
+            let _ = self.wake.try_send(());
         }
     }
 
@@ -115,7 +129,9 @@ impl Listeners {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.wake = None;
+        self.stop.store(true, Ordering::Release);
+        // Full where it is to wake up already.
+        let _ = self.wake.try_send(());
         if let Some(thread) = self.thread.take() {
             // Fails where the thread has panicked; its sockets are closed all the same.
             let _ = thread.join();
@@ -130,15 +146,19 @@ struct Pair {
     cookie: Option<u64>,
 }
 
-fn watch(woken: &Receiver<()>, sockets: &mut HashMap<u64, Pair>, covered: &Covered) {
+fn watch(
+    woken: &Receiver<()>,
+    stopped: &AtomicBool,
+    sockets: &mut HashMap<u64, Pair>,
+    covered: &Covered,
+) {
     loop {
-        match woken.recv_timeout(LOOK_EVERY) {
-            Err(RecvTimeoutError::Disconnected) => return,
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {
-                // Of what fails, most are processes that have just ended; the rest is tried again.
-                let _ = look(sockets, covered);
-            }
+        let woken_up = woken.recv_timeout(LOOK_EVERY);
+        if woken_up == Err(RecvTimeoutError::Disconnected) || stopped.load(Ordering::Acquire) {
+            return;
         }
+        // Of what fails, most are processes that have just ended; the rest is tried again.
+        let _ = look(sockets, covered);
         thread::sleep(PAUSE);
     }
 }

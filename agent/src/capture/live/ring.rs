@@ -1,4 +1,4 @@
-//! Takes records from the ring, and decides whether the programs shall wake the reader.
+//! Takes records from a ring, and decides whether the programs shall wake its reader.
 
 use aya::maps::{Array, MapData, RingBuf};
 use dnscribe_common::CONFIG_QUIET;
@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Records per second from which on the reader polls. A wakeup costs whoever sends some microseconds
@@ -22,11 +23,17 @@ const COOLING: Duration = Duration::from_millis(100);
 /// The longest sleep in one go. Wakeups make it unnecessary, but nothing depends on one.
 const LONGEST: Duration = Duration::from_millis(250);
 
-/// The reader's end of the ring.
+/// What the programs are told while they run.
+pub type Config = Array<MapData, u64>;
+
+/// The reader's end of a ring.
 pub struct Ring {
     records: RingBuf<MapData>,
-    config: Array<MapData, u64>,
-    positions: Positions,
+    /// Where the programs look what readers want. Set when the rate changes, and not for each record.
+    config: Arc<Mutex<Config>>,
+    /// Which of its words is this ring's.
+    quiet_word: u32,
+    positions: Arc<Positions>,
     quiet: bool,
     more: bool,
     poll_until: Instant,
@@ -35,13 +42,18 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Takes over the maps.
-    pub fn new(records: RingBuf<MapData>, config: Array<MapData, u64>) -> io::Result<Self> {
-        let positions = Positions::map(&records)?;
+    /// Takes over the ring of this number.
+    pub fn new(
+        number: u32,
+        records: RingBuf<MapData>,
+        config: Arc<Mutex<Config>>,
+    ) -> io::Result<Self> {
+        let positions = Arc::new(Positions::map(&records)?);
         let now = Instant::now();
         Ok(Self {
             records,
             config,
+            quiet_word: CONFIG_QUIET + number,
             positions,
             quiet: false,
             more: false,
@@ -65,15 +77,15 @@ impl Ring {
         taken
     }
 
-    /// Octets in the ring, headers and padding included.
-    pub fn used_bytes(&self) -> u64 {
-        self.positions.used()
+    /// Where the ring's reader and writers are.
+    pub fn positions(&self) -> Arc<Positions> {
+        Arc::clone(&self.positions)
     }
 
     /// Returns when the ring may hold something, or `limit` is over.
     pub fn wait(&mut self, limit: Duration) -> io::Result<()> {
         self.choose_mode();
-        if self.more || (self.used_bytes() > 0 && !self.quiet) {
+        if self.more || (self.positions.used() > 0 && !self.quiet) {
             return Ok(());
         }
         if self.quiet || Instant::now() < self.poll_until {
@@ -101,7 +113,8 @@ impl Ring {
         if busy == self.quiet {
             return;
         }
-        if self.config.set(CONFIG_QUIET, u64::from(busy), 0).is_ok() {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        if config.set(self.quiet_word, u64::from(busy), 0).is_ok() {
             self.quiet = busy;
             self.poll_until = now + COOLING;
         }
@@ -115,13 +128,15 @@ pub fn page_bytes() -> usize {
 }
 
 /// The reader's and the writers' positions, which the kernel shares for reading.
-struct Positions {
+pub struct Positions {
     pages: NonNull<u8>,
     page: usize,
 }
 
 // SAFETY: the pages are this value's own mapping, and are only read, atomically.
 unsafe impl Send for Positions {}
+// SAFETY: as above.
+unsafe impl Sync for Positions {}
 
 impl Positions {
     /// Maps the page with the reader's position and the next one with the writers'.
@@ -145,7 +160,8 @@ impl Positions {
         Ok(Self { pages, page })
     }
 
-    fn used(&self) -> u64 {
+    /// Octets in the ring, headers and padding included.
+    pub fn used(&self) -> u64 {
         let at = |offset: usize| {
             // SAFETY: both positions are aligned words at the beginning of their mapped pages; the
             // kernel writes them atomically.
