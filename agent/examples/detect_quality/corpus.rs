@@ -101,7 +101,7 @@ impl Rooms {
         };
         match decoded {
             Decoded::Message(message) => {
-                pairer.observe(message, &mut each);
+                pairer.observe(&message, &mut each);
             }
             Decoded::Unreachable(error) => pairer.unreachable(&error, &mut each),
             Decoded::Sealed(sealed) => {

@@ -72,16 +72,15 @@ impl Bench {
     fn see(&mut self, seen: Seen<'_>) -> u64 {
         self.now_us += 1;
         let message = message(&seen, self.now_us);
-        let note = self.joiner.note(&message);
         let Self { pairer, joiner, ended, .. } = self;
-        let began = pairer.observe(message, &mut |transaction| {
+        let began = pairer.observe(&message, &mut |transaction| {
             let links = joiner.end(transaction);
             if let Some(query) = transaction.query {
                 ended.insert(query.envelope.id.origin.seq, (transaction.status, links));
             }
         });
-        if let Some(note) = note.filter(|_| began) {
-            joiner.begin(&note);
+        if began {
+            joiner.begin(&message);
         }
         self.now_us
     }

@@ -60,17 +60,17 @@ impl Pairer {
 
     /// Takes a message; gives the transactions that it ends. True where it began one: a query that
     /// is not the same one sent again.
-    pub fn observe(&mut self, message: Box<Message>, each: Each<'_>) -> bool {
+    pub fn observe(&mut self, message: &Message, each: Each<'_>) -> bool {
         self.expire(message.envelope.ts, each);
         if message.dns.flags.response() {
-            self.response(message, each);
+            self.response(Box::new(message.clone()), each);
             false
         } else if message.dns.is_one_way() {
             self.counters.one_way += 1;
             false
         } else {
             self.counters.queries += 1;
-            self.query(message, each)
+            self.query(Box::new(message.clone()), each)
         }
     }
 

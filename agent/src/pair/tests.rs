@@ -74,7 +74,7 @@ fn run(
 ) -> Vec<(Status, Option<u128>, u32, bool)> {
     let mut seen = Vec::new();
     for message in messages {
-        pairer.observe(message, &mut |t| {
+        pairer.observe(&message, &mut |t| {
             seen.push((t.status, t.latency().map(|l| l.as_millis()), t.retries, t.conflict));
         });
     }
@@ -168,7 +168,7 @@ fn a_full_table_evicts_the_oldest() {
         vec![query(0, 1, "a"), query(100, 2, "a"), query(200, 3, "a"), response(201, 1, "a")];
     let mut seen = Vec::new();
     for message in messages {
-        pairer.observe(message, &mut |t| seen.push((t.status, t.query.map(|q| q.dns.id))));
+        pairer.observe(&message, &mut |t| seen.push((t.status, t.query.map(|q| q.dns.id))));
     }
     assert_eq!(seen, [(Status::Evicted, Some(1)), (Status::Late, Some(1))]);
     assert!(balanced(&pairer.counters()));
@@ -243,9 +243,9 @@ proptest! {
             let name = ["a", "b", "c"][usize::from(name)];
             let mut count = |t: &Transaction<'_>| *given.entry(t.status).or_default() += 1;
             match kind {
-                0 | 1 => pairer.observe(query(now, id, name), &mut count),
-                2 | 3 => pairer.observe(response(now, id, name), &mut count),
-                _ => pairer.observe(message(now, id, None, true), &mut count),
+                0 | 1 => pairer.observe(&query(now, id, name), &mut count),
+                2 | 3 => pairer.observe(&response(now, id, name), &mut count),
+                _ => pairer.observe(&message(now, id, None, true), &mut count),
             };
             prop_assert!(balanced(&pairer.counters()), "{:?}", pairer.counters());
             prop_assert!(pairer.counters().open <= max_transactions as u64);

@@ -6,12 +6,12 @@ use super::outbox::Outbox;
 use super::who::Who;
 use crate::connection::Report;
 use crate::decode::dns::{rcode_name, type_name};
-use crate::decode::{DeadLetter, Message, Sealed};
+use crate::decode::{DeadLetter, Envelope, Message};
 use crate::detect::{AlertCounters, DetectOptions, Detection};
 use crate::enrich::Enricher;
 use crate::join::Links;
 use crate::ledger::Counters;
-use crate::lookup::{LookupCounters, Query};
+use crate::lookup::LookupCounters;
 use crate::metrics::{Seen, TransactionMetrics};
 use crate::pair::Transaction;
 use crate::record::{Context, Identity, LedgerRecord, registrable};
@@ -97,13 +97,8 @@ impl Output {
         self.now = now;
     }
 
-    /// What lookups need of a message that [`Self::begin`] may follow.
-    pub(super) fn query(&self, message: &Message) -> Option<Query> {
-        self.analysis.query(message)
-    }
-
     /// Takes a query that has begun a transaction.
-    pub(super) fn begin(&mut self, query: Query) {
+    pub(super) fn begin(&mut self, query: &Message) {
         self.analysis.begin(query, &self.identity, &mut self.outbox);
     }
 
@@ -160,8 +155,7 @@ impl Output {
     }
 
     /// Takes a packet of encrypted DNS: a look at its process while that lives.
-    pub(super) fn glance(&mut self, sealed: &Sealed) {
-        let envelope = &sealed.envelope;
+    pub(super) fn glance(&mut self, envelope: &Envelope) {
         if envelope.task.is_some() {
             Who::of(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);
         }

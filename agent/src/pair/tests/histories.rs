@@ -207,7 +207,7 @@ fn real(
                 queries += u64::from(!message.dns.flags.response());
                 responses += u64::from(message.dns.flags.response());
                 last = message.envelope.ts;
-                pairer.observe(Box::new(message.clone()), &mut each);
+                pairer.observe(message, &mut each);
             }
             Err(error) => {
                 last = error.ts;

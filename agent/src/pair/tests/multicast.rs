@@ -27,7 +27,7 @@ fn outcomes(
     let mut seen = Vec::new();
     let sender = |message: &Message| message.envelope.src.ip().to_string();
     for message in messages {
-        pairer.observe(message, &mut |t| {
+        pairer.observe(&message, &mut |t| {
             seen.push((t.status, t.query.map(sender), t.response.map(sender)));
         });
         assert!(balanced(&pairer.counters()));
@@ -89,7 +89,7 @@ fn what_nobody_asked_for_is_an_announcement() {
     let unasked = mdns(1, "10.0.0.9:5353", MDNS, None, &["b.local"]);
     let too_late = mdns(5900, "10.0.0.9:5353", MDNS, None, &["a.local"]);
     for message in [query, unasked, too_late] {
-        pairer.observe(message, &mut |t| seen.push((t.status, t.stray)));
+        pairer.observe(&message, &mut |t| seen.push((t.status, t.stray)));
     }
     let announcement = Some(Stray { reason: OrphanReason::Announcement, resembles: None });
     let orphan = (Status::Orphan, announcement);
