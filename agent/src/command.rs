@@ -1,6 +1,7 @@
 //! The commands: each takes its arguments and ends well or with an [`Exit`].
 
 mod check;
+mod crew;
 mod kafka;
 mod pace;
 mod replay;

@@ -39,6 +39,7 @@ use super::Packet;
 use super::encrypted::Encrypted;
 use super::ports::PortSet;
 use crate::ledger;
+use crate::time::Timestamp;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::Program;
 pub use cgroup::{here as cgroup2_mount, of_id as cgroup_of_id};
@@ -302,7 +303,12 @@ impl Live {
     /// CPU is read until its numbers add up, and nothing can be received meanwhile, so that the
     /// identities of both hold exactly.
     pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
-        self.counters_of(self.readers.iter().map(Reader::received))
+        self.counters_of(self.received())
+    }
+
+    /// What the readers that have not been let go of received.
+    pub fn received(&self) -> impl Iterator<Item = &[Received]> {
+        self.readers.iter().map(Reader::received)
     }
 
     /// The same of readers that are elsewhere, who received so much, and that some time ago.
@@ -324,6 +330,18 @@ impl Live {
 
     fn read_counters(&self) -> Result<Vec<PerCpu>, aya::maps::MapError> {
         Ok(self.counters.get(&0, 0)?.iter().map(|words| PerCpu(*words)).collect())
+    }
+
+    /// Now, by the clock of the packets.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Whether all that was put into a ring has been taken out again.
+    #[must_use]
+    pub fn is_empty(&self, ring: usize) -> bool {
+        self.positions.get(ring).is_none_or(|ring| ring.used() == 0)
     }
 
     /// Octets that wait in the rings, with the kernel's own headers.

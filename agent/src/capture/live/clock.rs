@@ -27,6 +27,11 @@ impl Clock {
         }
     }
 
+    /// The time of day, by the same offset as that of packets.
+    pub fn now(&self) -> Timestamp {
+        self.wall(now(ClockId::Monotonic))
+    }
+
     /// The time of day at which the monotonic clock showed `ktime_ns`.
     pub fn wall(&self, ktime_ns: u64) -> Timestamp {
         Timestamp::from_nanos(ktime_ns.saturating_add(self.offset_ns.load(Ordering::Relaxed)))

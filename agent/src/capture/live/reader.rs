@@ -6,6 +6,7 @@ use super::ring::{Positions, Ring};
 use super::tally::Received;
 use super::{icmp, packet, tap};
 use crate::capture::Packet;
+use crate::time::Timestamp;
 use dnscribe_common::record::Record;
 use std::io;
 use std::sync::Arc;
@@ -39,6 +40,12 @@ impl Reader {
     #[must_use]
     pub fn received(&self) -> &[Received] {
         &self.received
+    }
+
+    /// Now, by the clock of the packets.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Returns when the ring may hold something, at the latest after `limit`. At high rates the
