@@ -79,7 +79,7 @@ impl Pipeline {
         joining: Joining,
         output: Output,
     ) -> Self {
-        let shard = Shard::new((0, 1), &decoder, pairing, output.epoch());
+        let shard = Shard::new((0, 1), decoder, pairing, output.epoch());
         Self::with_fronts(Fronts::Here(Box::new(shard)), pairing, joining, output)
     }
 
@@ -96,7 +96,7 @@ impl Pipeline {
         let epoch = output.epoch();
         let connecting = shard::share_connecting(connecting, shards);
         let shard = |number| {
-            let mut shard = Shard::new((number, shards), decoder, pairing, epoch);
+            let mut shard = Shard::new((number, shards), decoder.clone(), pairing, epoch);
             let room = |encrypted: &Encrypted| Connections::new(encrypted.clone(), connecting);
             shard.set_connections(decoder.encrypted.as_ref().map(room));
             shard

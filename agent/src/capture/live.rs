@@ -302,6 +302,7 @@ impl Live {
     /// The programs' counters by hook, and the ring's, as far as readers have not been let go of. Each
     /// CPU is read until its numbers add up, and nothing can be received meanwhile, so that the
     /// identities of both hold exactly.
+    #[must_use]
     pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
         self.counters_of(self.received())
     }

@@ -233,16 +233,13 @@ impl Hand {
             // Waits for the others where they cannot keep up.
             let Some(mut filling) = batch.take().or_else(|| self.empty.recv().ok()) else { return };
             self.pulse.turns.fetch_add(1, Ordering::SeqCst);
-            batch = match self.turn(&mut filling) {
-                false => Some(filling),
-                true => {
-                    let sent = self.tell.send(Ok(filling));
-                    if sent.is_err() {
-                        return;
-                    }
-                    None
+            if self.turn(&mut filling) {
+                if self.tell.send(Ok(filling)).is_err() {
+                    return;
                 }
-            };
+            } else {
+                batch = Some(filling);
+            }
             self.pulse.turns.fetch_add(1, Ordering::SeqCst);
         }
     }

@@ -145,7 +145,9 @@ impl Lane {
 
     /// Lets go of batches that have been shown to the end.
     fn let_go(&mut self, spent: &mut Vec<Batch>) {
-        while let Some(mut batch) = self.batches.pop_front_if(|batch| batch.is_empty()) {
+        while self.batches.front().is_some_and(Batch::is_empty)
+            && let Some(mut batch) = self.batches.pop_front()
+        {
             std::mem::swap(&mut self.snapshot, &mut batch.snapshot);
             batch.clear();
             spent.push(batch);

@@ -38,7 +38,7 @@ impl Shard {
     /// That of this number among so many; the bounds are of all together.
     pub(super) fn new(
         (number, shares): (usize, usize),
-        decoder: &DecoderOptions,
+        decoder: DecoderOptions,
         pairing: PairOptions,
         epoch: Timestamp,
     ) -> Self {
@@ -47,7 +47,7 @@ impl Shard {
             tcp_streams: decoder.tcp_streams.div_ceil(shares),
             fragment_memory_bytes: decoder.fragment_memory_bytes.div_ceil(shares),
             fragment_datagrams: decoder.fragment_datagrams.div_ceil(shares),
-            ..decoder.clone()
+            ..decoder
         };
         Self {
             number,

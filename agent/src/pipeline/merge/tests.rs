@@ -153,7 +153,9 @@ proptest! {
             }
         }
         for (shard, rest) in batches.into_iter().enumerate() {
-            rest.into_iter().for_each(|batch| merge.put(batch));
+            for batch in rest {
+                merge.put(batch);
+            }
             merge.is_past(shard, at(1_000));
         }
         merge.show(&mut take(&mut shown));
