@@ -157,7 +157,7 @@ impl Joiner {
     }
 
     /// A query has begun a transaction: it is not one that is sent again.
-    pub fn begin(&mut self, query: &Message) {
+    pub fn begin(&mut self, query: &Message<'_>) {
         if let Some(views) = &mut self.views
             && let Some(query) = views.note(query)
         {

@@ -48,6 +48,10 @@ pub type Taken = (BTreeMap<String, Kernel>, Ring);
 /// Time between two ledger records.
 pub const LEDGER_EVERY: Duration = Duration::from_secs(10);
 
+/// Batches of a shard. Enough that it can fill one while others are on their way, or wait for what another
+/// shard has not got past yet.
+pub const SHARD_BATCHES: usize = 8;
+
 /// What waits is looked through this often, by the capture's clock.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 
@@ -101,7 +105,7 @@ impl Pipeline {
             shard.set_connections(decoder.encrypted.as_ref().map(room));
             shard
         };
-        let fronts = Fronts::Elsewhere(Merge::new(shards, epoch));
+        let fronts = Fronts::Elsewhere(Merge::new(shards, SHARD_BATCHES, epoch));
         let pipeline = Self::with_fronts(fronts, pairing, joining, output);
         (pipeline, (0..shards).map(shard).collect())
     }

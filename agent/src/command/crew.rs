@@ -8,7 +8,7 @@ use crate::capture::live::{Live, Reader};
 use crate::connection::ConnectionOptions;
 use crate::exit::Exit;
 use crate::pair::PairOptions;
-use crate::pipeline::{Batch, Pipeline, Shard};
+use crate::pipeline::{Batch, Pipeline, SHARD_BATCHES, Shard};
 use crate::time::Timestamp;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 use std::io;
@@ -17,12 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Batches of a thread. Enough that it can fill one while others are on their way, or wait for what
-/// another thread has not got past yet.
-const BATCHES: usize = 8;
+/// Packets taken from a ring between two looks at whether the batch is full.
+const DRAIN: usize = 64;
 
-/// Packets that a batch is made of, at most.
-pub(super) const BATCH_PACKETS: usize = 512;
+/// Packets in a turn from which on nobody has to see to it that records do not wait for more of them.
+pub(super) const BUSY: usize = 512;
 
 /// Longest sleep of a thread: timeouts and orders are looked at this often.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -68,12 +67,12 @@ impl Crew {
     /// Starts a thread for each reader.
     pub(super) fn start(readers: Vec<Reader>, shards: Vec<Shard>) -> io::Result<Self> {
         // There is always room: no thread has more batches, and none fails twice.
-        let (tell, told) = bounded(readers.len() * (BATCHES + 1));
+        let (tell, told) = bounded(readers.len() * (SHARD_BATCHES + 1));
         let mut members = Vec::new();
         for (number, (reader, shard)) in readers.into_iter().zip(shards).enumerate() {
             let (orders, ordered) = unbounded();
-            let (spent, empty) = bounded(BATCHES);
-            for _ in 0..BATCHES {
+            let (spent, empty) = bounded(SHARD_BATCHES);
+            for _ in 0..SHARD_BATCHES {
                 // There is room for all of them.
                 let _ = spent.try_send(Batch::default());
             }
@@ -250,8 +249,7 @@ impl Hand {
         // What is still in the ring when time is judged would be judged unfairly: only when the ring was
         // emptied may the clock, as it stood before, say that a query's time is over.
         let before = reader.now();
-        let taken = reader.drain(BATCH_PACKETS, &mut |packet| shard.fill(packet, batch));
-        let is_empty = taken < BATCH_PACKETS;
+        let is_empty = fill(reader, shard, batch);
         if is_empty {
             shard.fill_expired(before, batch);
         }
@@ -265,8 +263,8 @@ impl Hand {
         loop {
             let Some(mut filling) = batch.take().or_else(|| self.empty.recv().ok()) else { return };
             let Self { reader, shard, .. } = &mut self;
-            let taken = reader.drain(BATCH_PACKETS, &mut |packet| shard.fill(packet, &mut filling));
-            let is_last = taken == 0 || Instant::now() >= drained;
+            // No program runs any more, so that every record is complete.
+            let is_last = fill(reader, shard, &mut filling) || Instant::now() >= drained;
             let until = is_last.then(|| reader.now());
             if let Some(now) = until {
                 shard.fill_last(now, &mut filling);
@@ -277,4 +275,15 @@ impl Hand {
             }
         }
     }
+}
+
+/// Takes packets until the batch is full. Whether the ring was emptied.
+fn fill(reader: &mut Reader, shard: &mut Shard, batch: &mut Batch) -> bool {
+    while !batch.is_full() {
+        if reader.drain(DRAIN, &mut |packet| shard.fill(packet, batch)) < DRAIN {
+            // A record that is not complete yet hides those behind it.
+            return reader.is_empty();
+        }
+    }
+    false
 }

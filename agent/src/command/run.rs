@@ -1,6 +1,6 @@
 //! `dnscribe run`: live capture until told to stop.
 
-use super::crew::{BATCH_PACKETS, Crew};
+use super::crew::{BUSY, Crew};
 use super::session::{Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
 use super::signals::Signals;
 use crate::capture::live::{Live, cgroup2_mount};
@@ -91,7 +91,7 @@ impl Run {
         let pause = self.pause();
         let Self { live, pipeline, crew, .. } = self;
         let (taken, most) = match crew {
-            Some(crew) => (crew.take(live, pipeline, pause)?, BATCH_PACKETS),
+            Some(crew) => (crew.take(live, pipeline, pause)?, BUSY),
             None => (take(live, pipeline, pause)?, DRAIN),
         };
         if taken < most {
@@ -203,10 +203,11 @@ fn take(live: &mut Live, pipeline: &mut Pipeline, pause: Duration) -> Result<usi
     let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
     live.wait(pause).map_err(failed)?;
     // What is still in the ring when time is judged would be judged unfairly: only when the
-    // ring was emptied may the clock, as it stood before, say that a query's time is over.
+    // ring was emptied may the clock, as it stood before, say that a query's time is over. A record that
+    // is not complete yet hides those behind it.
     let before = Timestamp::now();
     let taken = live.drain(DRAIN, &mut |packet| pipeline.observe(packet));
-    if taken < DRAIN {
+    if live.is_empty(0) {
         pipeline.expire(before);
     }
     Ok(taken)

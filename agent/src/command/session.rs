@@ -87,7 +87,6 @@ impl Blueprint<'_> {
         DecoderOptions {
             ports: self.config.capture.ports.clone(),
             encrypted: self.config.capture.encrypted.clone(),
-            keep_wire: self.config.messages_wire,
             ..DecoderOptions::default()
         }
     }
@@ -99,7 +98,8 @@ impl Blueprint<'_> {
         let (node, region) = (config.node.clone(), config.region.clone());
         let options = OutputOptions {
             identity: Identity::new(node, region, self.epoch, resolvers)
-                .with_unicode(config.records_idn),
+                .with_unicode(config.records_idn)
+                .with_wire(config.messages_wire),
             enricher: self.enricher,
             wait_for_sinks: self.wait_for_sinks,
             windows: config.windows,

@@ -1,5 +1,6 @@
 //! The state machine: what each message, each ICMP error and the time that passes change.
 
+use super::digest::Digest;
 use super::established::Established;
 use super::key::{Ends, Key};
 use super::table::{Age, Entry, Slot, State, Table};
@@ -22,7 +23,7 @@ pub struct Pairer {
     pub(super) answered: VecDeque<(Timestamp, Slot)>,
     pub(super) failed: VecDeque<(Timestamp, Slot)>,
     pub(super) counters: ledger::Pairing,
-    pub(super) hasher: foldhash::fast::RandomState,
+    pub(super) digest: Digest,
 }
 
 impl Pairer {
@@ -36,7 +37,7 @@ impl Pairer {
             answered: VecDeque::new(),
             failed: VecDeque::new(),
             counters: ledger::Pairing::default(),
-            hasher: foldhash::fast::RandomState::default(),
+            digest: Digest::default(),
         }
     }
 
@@ -60,17 +61,17 @@ impl Pairer {
 
     /// Takes a message; gives the transactions that it ends. True where it began one: a query that
     /// is not the same one sent again.
-    pub fn observe(&mut self, message: &Message, each: Each<'_>) -> bool {
+    pub fn observe(&mut self, message: &Message<'_>, each: Each<'_>) -> bool {
         self.expire(message.envelope.ts, each);
         if message.dns.flags.response() {
-            self.response(Box::new(message.clone()), each);
+            self.response(message, each);
             false
         } else if message.dns.is_one_way() {
             self.counters.one_way += 1;
             false
         } else {
             self.counters.queries += 1;
-            self.query(Box::new(message.clone()), each)
+            self.query(message, each)
         }
     }
 
@@ -131,8 +132,8 @@ impl Pairer {
         }
     }
 
-    fn query(&mut self, mut message: Box<Message>, each: Each<'_>) -> bool {
-        let key = Key::of(&message);
+    fn query(&mut self, message: &Message<'_>, each: Each<'_>) -> bool {
+        let key = Key::of(message);
         let hash = self.table.hash(&key);
         let ts = message.envelope.ts;
         if let Some(slot) = self.table.find(hash, &key) {
@@ -151,8 +152,6 @@ impl Pairer {
             // The id is used anew: what was remembered of its last use would mislead.
             self.table.forget(slot);
         }
-        // The octets were for the record of the message, which has been written.
-        message.wire = None;
         let entry = Entry::waiting(message, ts.plus(self.options.query_timeout));
         self.make_room(entry.cost(), ts, each);
         self.table.insert(hash, entry);
@@ -183,7 +182,7 @@ impl Pairer {
         for _ in 0..MAX_SPARED {
             let Some(slot) = self.table.oldest(Age::Fresh) else { break };
             let Some(entry) = self.table.get(slot) else { break };
-            let (client, server) = entry.query.ends();
+            let (client, server) = entry.query.message().ends();
             if !self.established.knows(client, server) {
                 self.fail(slot, Status::Evicted, now, each);
                 return true;

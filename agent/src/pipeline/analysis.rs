@@ -47,7 +47,7 @@ impl Analysis {
     }
 
     /// Takes a query that has begun a transaction.
-    pub(super) fn begin(&mut self, query: &Message, identity: &Identity, outbox: &mut Outbox) {
+    pub(super) fn begin(&mut self, query: &Message<'_>, identity: &Identity, outbox: &mut Outbox) {
         self.with_lookups(identity, outbox, |lookups, each| {
             if let Some(query) = Query::of(query) {
                 lookups.begin(query, each);

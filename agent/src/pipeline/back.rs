@@ -24,14 +24,14 @@ impl Back {
         let Self { joiner, output } = self;
         output.tick(at);
         match event {
-            Event::Message(message) => output.message(message),
+            Event::Message(message) => output.message(&message),
             Event::Transaction(transaction) => {
                 let links = joiner.end(transaction);
                 output.transaction(transaction, &links);
             }
             Event::Began(query) => {
-                joiner.begin(query);
-                output.begin(query);
+                joiner.begin(&query);
+                output.begin(&query);
             }
             Event::Sealed(envelope) => output.glance(envelope),
             Event::Connection(report) => output.connection(report),

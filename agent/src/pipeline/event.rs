@@ -11,18 +11,18 @@ use crate::pair::Transaction;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event<'a> {
     /// A DNS message was seen.
-    Message(&'a Message),
+    Message(Message<'a>),
     /// A transaction has ended, or a response answers none.
     Transaction(&'a Transaction<'a>),
     /// A query has begun a transaction: it is not one that was sent again. It comes behind the
     /// transactions that its message ended.
-    Began(&'a Message),
+    Began(Message<'a>),
     /// A packet of encrypted DNS was seen.
     Sealed(&'a Envelope),
     /// A connection of encrypted DNS has ended, or is reported for its length.
     Connection(&'a Report<'a>),
     /// A packet cannot be read.
-    DeadLetter(&'a DeadLetter),
+    DeadLetter(&'a DeadLetter<'a>),
 }
 
 /// Whoever takes events.

@@ -99,14 +99,14 @@ struct Rooms<'a> {
 }
 
 impl Rooms<'_> {
-    fn take(&mut self, decoded: Decoded, each: Each<'_>) {
+    fn take(&mut self, decoded: Decoded<'_>, each: Each<'_>) {
         let Self { pairer, connections } = self;
         match decoded {
             Decoded::Message(message) => {
-                each(Event::Message(&message));
+                each(Event::Message(message));
                 let began = pairer.observe(&message, &mut |ended| each(Event::Transaction(ended)));
                 if began {
-                    each(Event::Began(&message));
+                    each(Event::Began(message));
                 }
             }
             Decoded::Sealed(sealed) => {

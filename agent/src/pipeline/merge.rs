@@ -20,6 +20,8 @@ const TOLERANCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Merge {
     shards: Vec<Lane>,
+    /// Batches of a shard that may wait here; then it may have none left to go on with.
+    most: usize,
     spent: Vec<Batch>,
     /// Whether the clock was set back since events were shown. What is there is all from before.
     set_back: bool,
@@ -39,11 +41,11 @@ struct Lane {
 }
 
 impl Merge {
-    /// Of so many shards, none of which will give anything of before `epoch`.
-    pub(super) fn new(shards: usize, epoch: Timestamp) -> Self {
+    /// Of so many shards, none of which will give anything of before `epoch`, with so many batches each.
+    pub(super) fn new(shards: usize, most: usize, epoch: Timestamp) -> Self {
         let lane = || Lane { batches: VecDeque::new(), past: epoch, snapshot: Snapshot::default() };
         let shards = std::iter::repeat_with(lane).take(shards).collect();
-        Self { shards, spent: Vec::new(), set_back: false }
+        Self { shards, most, spent: Vec::new(), set_back: false }
     }
 
     /// Takes the next batch of a shard.
@@ -63,7 +65,7 @@ impl Merge {
 
     /// Every shard is past this time.
     pub(super) fn horizon(&self) -> Timestamp {
-        self.shards.iter().map(|lane| lane.past).min().unwrap_or_default()
+        self.shards.iter().map(|lane| lane.past(self.most)).min().unwrap_or_default()
     }
 
     /// Whether events wait for a shard.
@@ -132,6 +134,12 @@ impl Merge {
 }
 
 impl Lane {
+    /// What it is past. Where all of its batches are here, it cannot say so, and is past what they hold.
+    fn past(&self, most: usize) -> Timestamp {
+        let last = self.batches.back().filter(|_| self.batches.len() >= most);
+        last.and_then(Batch::last_at).map_or(self.past, |at| at.max(self.past))
+    }
+
     /// It is past this time. Whether that says that the clock was set back.
     fn go_on(&mut self, time: Timestamp) -> bool {
         let is_set_back = time.plus(TOLERANCE) < self.past;

@@ -14,7 +14,7 @@ use crate::ledger::Counters;
 use crate::lookup::LookupCounters;
 use crate::metrics::{Seen, TransactionMetrics};
 use crate::pair::Transaction;
-use crate::record::{Context, Identity, LedgerRecord, registrable};
+use crate::record::{Context, Identity, LedgerRecord, Texts};
 use crate::sink::{Sink, Stream};
 use crate::time::Timestamp;
 use crate::window::WindowOptions;
@@ -56,6 +56,7 @@ pub struct Output {
     analysis: Analysis,
     metrics: TransactionMetrics,
     ledgers: u64,
+    texts: Texts,
     /// The capture's clock.
     now: Timestamp,
 }
@@ -73,6 +74,7 @@ impl Output {
             outbox,
             metrics: TransactionMetrics::default(),
             ledgers: 0,
+            texts: Texts::default(),
         }
     }
 
@@ -98,12 +100,12 @@ impl Output {
     }
 
     /// Takes a query that has begun a transaction.
-    pub(super) fn begin(&mut self, query: &Message) {
+    pub(super) fn begin(&mut self, query: &Message<'_>) {
         self.analysis.begin(query, &self.identity, &mut self.outbox);
     }
 
     /// Takes a message: its record, its metric, and a look at its process while that lives.
-    pub(super) fn message(&mut self, message: &Message) {
+    pub(super) fn message(&mut self, message: &Message<'_>) {
         let response = message.dns.flags.response();
         let qr = if response { "response" } else { "query" };
         self.metrics.message(qr, message.envelope.transport.name());
@@ -113,7 +115,8 @@ impl Output {
         }
         let who = Who::sent(&mut self.enricher, message);
         if wanted {
-            let record = self.identity.message(message, context(&who));
+            self.texts.read_message(message);
+            let record = self.identity.message(message, &self.texts, context(&who));
             let (_, server) = message.ends();
             let resolver = self.identity.resolver(server.ip());
             let id = record.event_id;
@@ -124,7 +127,7 @@ impl Output {
     /// Takes a transaction: its record, its metrics, and what is made of many.
     pub(super) fn transaction(&mut self, transaction: &Transaction<'_>, links: &Links) {
         let Some(subject) = transaction.subject() else { return };
-        let Self { identity, enricher, outbox, analysis, metrics, now, .. } = self;
+        let Self { identity, enricher, outbox, analysis, metrics, texts, now, .. } = self;
         let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = identity.resolver(server.ip());
         metrics.transaction(&seen(transaction, &resolver));
@@ -138,17 +141,17 @@ impl Output {
         }
         let who = Who::behind(enricher, transaction);
         let (process, container) = (who.process(), who.container());
-        let zone = transaction.question().and_then(|question| registrable(&question.qname));
+        texts.read(transaction);
         if analysis.is_wanted() {
             let (process, container) = (process.as_ref(), container.as_ref());
-            let facts = Facts { resolver: &resolver, zone, process, container };
+            let facts = Facts { resolver: &resolver, texts, process, container };
             if let Some(observation) = observation(transaction, links, &facts) {
                 analysis.observe(*now, &observation);
             }
         }
         if rendered {
             let context = Context { process, container, links: *links };
-            if let Some(record) = identity.transaction(transaction, &resolver, zone, context) {
+            if let Some(record) = identity.transaction(transaction, &resolver, texts, context) {
                 outbox.push_transaction(transaction, &record);
             }
         }
@@ -179,7 +182,7 @@ impl Output {
     }
 
     /// Takes what could not be read.
-    pub(super) fn dead_letter(&mut self, letter: &DeadLetter) {
+    pub(super) fn dead_letter(&mut self, letter: &DeadLetter<'_>) {
         if self.outbox.wants(Stream::Dlq) {
             let envelope = &letter.envelope;
             let who = Who::of(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);

@@ -11,6 +11,11 @@ use crate::decode::DecoderOptions;
 use crate::ledger::{self, Counters};
 use crate::pair::PairOptions;
 use crate::time::Timestamp;
+use std::time::Duration;
+
+/// By so much a packet may be older than the one before it: they are stamped by different CPUs, and not in
+/// the order in which they find room in the ring.
+const SKEW: Duration = Duration::from_millis(1);
 
 /// The rooms of one flow, for a share of the flows.
 pub struct Shard {
@@ -124,8 +129,8 @@ impl Shard {
     }
 
     /// Completes a batch: its shard has taken this much out of its ring, and has nothing more of
-    /// before `until`, or of before its newest packet where that is not known. Whether there is anything
-    /// in it that its receiver does not know yet.
+    /// before `until`; where that is not known, of a little before its newest packet. Whether there is
+    /// anything in it that its receiver does not know yet.
     pub fn seal(
         &mut self,
         batch: &mut Batch,
@@ -134,7 +139,7 @@ impl Shard {
     ) -> bool {
         let is_idle = batch.packets == 0 && batch.is_empty() && !batch.is_last;
         batch.shard = self.number;
-        batch.until = until.unwrap_or(self.last_packet);
+        batch.until = until.unwrap_or_else(|| self.last_packet.minus(SKEW));
         batch.snapshot = self.snapshot(received);
         !is_idle
     }

@@ -48,6 +48,12 @@ impl Reader {
         self.clock.now()
     }
 
+    /// Whether nothing at all is in the ring.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ring.used() == 0
+    }
+
     /// Returns when the ring may hold something, at the latest after `limit`. At high rates the
     /// programs wake nobody, and this sleeps for two milliseconds at a time.
     ///

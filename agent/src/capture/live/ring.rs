@@ -77,6 +77,11 @@ impl Ring {
         taken
     }
 
+    /// Octets in the ring, headers and padding included.
+    pub fn used(&self) -> u64 {
+        self.positions.used()
+    }
+
     /// Where the ring's reader and writers are.
     pub fn positions(&self) -> Arc<Positions> {
         Arc::clone(&self.positions)

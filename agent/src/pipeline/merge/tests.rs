@@ -54,7 +54,7 @@ fn counted(merge: &Merge) -> Vec<u64> {
 
 #[test]
 fn nothing_is_shown_before_every_shard_is_past_it() {
-    let (mut merge, mut shown) = (Merge::new(2, at(0)), Vec::new());
+    let (mut merge, mut shown) = (Merge::new(2, 8, at(0)), Vec::new());
     merge.put(batch(0, 0, &[1, 5, 9], 9));
     merge.show(&mut take(&mut shown));
     assert_eq!(shown, []);
@@ -73,7 +73,7 @@ fn nothing_is_shown_before_every_shard_is_past_it() {
 
 #[test]
 fn what_waits_is_shown_at_once_for_the_ledger() {
-    let (mut merge, mut shown) = (Merge::new(3, at(0)), Vec::new());
+    let (mut merge, mut shown) = (Merge::new(3, 8, at(0)), Vec::new());
     merge.put(batch(2, 0, &[4], 4));
     merge.put(batch(0, 0, &[7], 7));
     merge.show_all(&mut take(&mut shown));
@@ -83,7 +83,7 @@ fn what_waits_is_shown_at_once_for_the_ledger() {
 
 #[test]
 fn a_clock_that_steps_back_holds_nothing_up() {
-    let (mut merge, mut shown) = (Merge::new(2, at(0)), Vec::new());
+    let (mut merge, mut shown) = (Merge::new(2, 8, at(0)), Vec::new());
     let hour = 3_600_000_000_000;
     merge.put(batch(1, 0, &[], hour));
     merge.put(batch(0, 0, &[hour + 1], hour + 1));
@@ -97,6 +97,19 @@ fn a_clock_that_steps_back_holds_nothing_up() {
     let of = |shard| shown.iter().filter(|(_, s, _)| *s == shard).map(|(_, _, n)| *n).collect();
     let (zero, one): (Vec<_>, Vec<_>) = (of(0), of(1));
     assert_eq!((zero, one), (vec![0, 1], vec![0, 1, 2]));
+}
+
+#[test]
+fn a_shard_whose_batches_are_all_here_is_not_waited_for() {
+    let (mut merge, mut shown) = (Merge::new(2, 2, at(0)), Vec::new());
+    merge.is_past(1, at(100));
+    // It cannot tell that it is past its newest packet before the next has come.
+    merge.put(batch(0, 0, &[5, 9], 8));
+    merge.show(&mut take(&mut shown));
+    assert_eq!((shown.len(), merge.spent().count()), (1, 0));
+    merge.put(batch(0, 2, &[10], 8));
+    merge.show(&mut take(&mut shown));
+    assert_eq!((shown.len(), merge.spent().count()), (3, 2));
 }
 
 /// What each shard gives: batches of events, by how much later each is than the one before.
@@ -132,7 +145,7 @@ proptest! {
             batches.push(row);
         }
         expected.sort_unstable();
-        let (mut merge, mut shown) = (Merge::new(shards.len(), at(0)), Shown::new());
+        let (mut merge, mut shown) = (Merge::new(shards.len(), 99, at(0)), Shown::new());
         for (shard, show, ahead) in turns {
             let shard = shard % shards.len();
             match batches[shard].front().map(|batch| batch.next_at().unwrap_or(batch.until)) {
