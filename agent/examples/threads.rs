@@ -213,7 +213,7 @@ fn main() {
                 front(shard, ring, &tell, &empty)
             }));
         }
-        std::mem::drop(tell);
+        drop(tell);
         pin(0);
         let before = cpu_seconds();
         for batch in told {

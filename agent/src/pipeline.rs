@@ -233,6 +233,12 @@ impl Pipeline {
         now >= self.next_ledger
     }
 
+    /// How long it is from `now` until a ledger record is due.
+    #[must_use]
+    pub const fn ledger_in(&self, now: Timestamp) -> Duration {
+        self.next_ledger.since(now)
+    }
+
     /// Writes a ledger record.
     pub fn write_ledger(&mut self, taken: Taken, now: Timestamp, last: bool) -> Counters {
         self.next_ledger = now.plus(self.ledger_every);

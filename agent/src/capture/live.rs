@@ -53,7 +53,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -276,12 +276,12 @@ impl Live {
         std::mem::take(&mut self.readers)
     }
 
-    /// Returns when the first ring may hold something: see [`Reader::wait`].
+    /// Returns when the first ring may hold something or `bell` can be read: see [`Reader::wait`].
     ///
     /// # Errors
     /// Where waiting itself fails.
-    pub fn wait(&mut self, limit: Duration) -> io::Result<()> {
-        self.readers.first_mut().map_or(Ok(()), |reader| reader.wait(limit))
+    pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+        self.readers.first_mut().map_or(Ok(false), |reader| reader.wait(limit, bell))
     }
 
     /// Hands over packets straight from the rings, one after the other, `max` at most of each, and gives

@@ -23,7 +23,7 @@ const DRAIN: usize = 64;
 /// Packets in a turn from which on nobody has to see to it that records do not wait for more of them.
 pub(super) const BUSY: usize = 512;
 
-/// Longest sleep of a thread: timeouts and orders are looked at this often.
+/// Longest sleep of any thread: timeouts, orders and signals are looked at this often.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Longest sleep while something waits until an idle thread's ring was looked at.
@@ -108,7 +108,7 @@ impl Crew {
         pipeline: &mut Pipeline,
         limit: Duration,
     ) -> Result<usize, Exit> {
-        let limit = if pipeline.is_waiting() { limit.min(GLANCE) } else { limit };
+        let limit = limit.min(if pipeline.is_waiting() { GLANCE } else { PAUSE });
         let mut packets = match self.told.recv_timeout(limit) {
             Ok(told) => self.put(told, pipeline)?,
             Err(RecvTimeoutError::Timeout) => 0,
@@ -216,7 +216,7 @@ impl Hand {
     fn work(mut self) {
         let mut batch = None;
         loop {
-            if let Err(error) = self.reader.wait(PAUSE) {
+            if let Err(error) = self.reader.wait(PAUSE, None) {
                 // Fails where nobody listens.
                 let _ = self.tell.send(Err(error));
                 return;

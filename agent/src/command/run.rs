@@ -11,9 +11,11 @@ use crate::exit::Exit;
 use crate::metrics::Phase;
 use crate::pipeline::{Changes, LEDGER_EVERY, Pipeline, Taken};
 use crate::time::Timestamp;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Longest sleep: signals, timers and metrics requests are looked at this often.
+/// Longest sleep while packets come: timers and sinks are looked at this often. Where none come the
+/// sleeps grow: what waits for its time is late by no more than a tenth of how long it has waited.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Packets taken from the ring between two looks at anything else.
@@ -39,13 +41,16 @@ pub(super) struct Run {
     signals: Signals,
     endpoint: Endpoint,
     end: Option<Instant>,
+    last_packet: Instant,
+    longest_pause: Duration,
     summary: bool,
 }
 
 impl Run {
     /// Attaches, or says why this host cannot capture.
     pub(super) fn open(start: Start) -> Result<Self, Exit> {
-        let Start { sources, config, signals, endpoint, sinks, ledger_every, summary } = start;
+        let Start { sources, config, signals, endpoint, sinks, .. } = start;
+        let (longest_pause, summary) = (start.longest_pause, start.summary);
         let epoch = Timestamp::now();
         let mut live = Live::open(&live_options(&config.capture))?;
         tracing::info!("{}", live.describe());
@@ -59,11 +64,24 @@ impl Run {
         } else {
             (blueprint.build(sinks), None)
         };
-        let pipeline = pipeline.with_ledger_every(ledger_every.unwrap_or(LEDGER_EVERY));
+        let pipeline = pipeline.with_ledger_every(start.ledger_every.unwrap_or(LEDGER_EVERY));
         endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
         let end = config.duration.map(|duration| Instant::now() + duration);
         let watch = Watch::default();
-        Ok(Self { config, sources, live, crew, pipeline, watch, signals, endpoint, end, summary })
+        Ok(Self {
+            config,
+            sources,
+            live,
+            crew,
+            pipeline,
+            watch,
+            signals,
+            endpoint,
+            end,
+            last_packet: Instant::now(),
+            longest_pause,
+            summary,
+        })
     }
 
     /// What is watched, in words.
@@ -89,13 +107,16 @@ impl Run {
     /// Waits for packets, takes them, and does what is due. Gives the number of packets taken.
     fn turn(&mut self) -> Result<usize, Exit> {
         let pause = self.pause();
-        let Self { live, pipeline, crew, .. } = self;
+        let Self { live, pipeline, crew, signals, .. } = self;
         let (taken, most) = match crew {
             Some(crew) => (crew.take(live, pipeline, pause)?, BUSY),
-            None => (take(live, pipeline, pause)?, DRAIN),
+            None => (take(live, pipeline, pause, signals)?, DRAIN),
         };
         if taken < most {
             pipeline.flush_batches();
+        }
+        if taken > 0 {
+            self.last_packet = Instant::now();
         }
         let now = Timestamp::now();
         if pipeline.ledger_due(now) {
@@ -112,7 +133,11 @@ impl Run {
     }
 
     fn pause(&self) -> Duration {
-        self.end.map_or(PAUSE, |end| end.saturating_duration_since(Instant::now()).min(PAUSE))
+        let now = Instant::now();
+        let pause = (now.duration_since(self.last_packet) / 10)
+            .clamp(PAUSE, self.longest_pause)
+            .min(self.pipeline.ledger_in(Timestamp::now()));
+        self.end.map_or(pause, |end| end.saturating_duration_since(now).min(pause))
     }
 
     fn over(&mut self) -> bool {
@@ -199,9 +224,16 @@ impl Run {
 }
 
 /// Waits for packets and takes them through the whole pipeline in this thread.
-fn take(live: &mut Live, pipeline: &mut Pipeline, pause: Duration) -> Result<usize, Exit> {
+fn take(
+    live: &mut Live,
+    pipeline: &mut Pipeline,
+    pause: Duration,
+    signals: &Signals,
+) -> Result<usize, Exit> {
     let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
-    live.wait(pause).map_err(failed)?;
+    if live.wait(pause, Some(signals.bell().as_fd())).map_err(failed)? {
+        signals.bell().silence();
+    }
     // What is still in the ring when time is judged would be judged unfairly: only when the
     // ring was emptied may the clock, as it stood before, say that a query's time is over. A record that
     // is not complete yet hides those behind it.

@@ -133,7 +133,7 @@ impl Analysis {
         let rendered = outbox.renders(Stream::Lookups);
         act(lookups, &mut |lookup| {
             if !rendered {
-                outbox.count(Stream::Lookups, identity.namespace().lookup(lookup.id));
+                outbox.count(Stream::Lookups);
                 return;
             }
             let record = identity.lookup(lookup);

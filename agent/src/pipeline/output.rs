@@ -133,8 +133,7 @@ impl Output {
         metrics.transaction(&seen(transaction, &resolver));
         let rendered = outbox.renders(Stream::Transactions);
         if !rendered {
-            let id = identity.namespace().message(subject.envelope.id);
-            outbox.count(Stream::Transactions, id);
+            outbox.count(Stream::Transactions);
             if !analysis.is_wanted() {
                 return;
             }

@@ -18,7 +18,10 @@ pub fn run(data: &[u8]) {
     let Ok(outline) = Outline::read(data, false) else { return };
     // What lies behind a message is its own only where nothing of it was cut off.
     let trailing_bytes = outline.trailing_bytes;
-    let clipped = clipped.map(|clipped| Outline { trailing_bytes, ..clipped });
+    let clipped = clipped.map(|mut clipped| {
+        clipped.trailing_bytes = trailing_bytes;
+        clipped
+    });
     assert_eq!(
         Ok(&outline),
         clipped.as_ref(),

@@ -9,6 +9,7 @@ use crate::capture::Packet;
 use crate::time::Timestamp;
 use dnscribe_common::record::Record;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,13 +55,14 @@ impl Reader {
         self.ring.used() == 0
     }
 
-    /// Returns when the ring may hold something, at the latest after `limit`. At high rates the
-    /// programs wake nobody, and this sleeps for two milliseconds at a time.
+    /// Returns when the ring may hold something or `bell`, if there is one, can be read, at the latest
+    /// after `limit`; whether it was the bell. At high rates the programs wake nobody, and this sleeps for a few
+    /// milliseconds at a time without looking at the bell.
     ///
     /// # Errors
     /// Where waiting itself fails.
-    pub fn wait(&mut self, limit: Duration) -> io::Result<()> {
-        self.ring.wait(limit)
+    pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+        self.ring.wait(limit, bell)
     }
 
     /// Hands over packets straight from the ring, `max` at most, and gives their number. Fewer than

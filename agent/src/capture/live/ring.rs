@@ -4,7 +4,7 @@ use aya::maps::{Array, MapData, RingBuf};
 use dnscribe_common::CONFIG_QUIET;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,8 +20,6 @@ const RATE_WINDOW: Duration = Duration::from_millis(100);
 const NAP: Duration = Duration::from_millis(2);
 /// How long it goes on polling after it asked for wakeups: a program may have read the old wish.
 const COOLING: Duration = Duration::from_millis(100);
-/// The longest sleep in one go. Wakeups make it unnecessary, but nothing depends on one.
-const LONGEST: Duration = Duration::from_millis(250);
 
 /// What the programs are told while they run.
 pub type Config = Array<MapData, u64>;
@@ -87,20 +85,24 @@ impl Ring {
         Arc::clone(&self.positions)
     }
 
-    /// Returns when the ring may hold something, or `limit` is over.
-    pub fn wait(&mut self, limit: Duration) -> io::Result<()> {
+    /// Returns when the ring may hold something, `bell` can be read, or `limit` is over; whether it
+    /// was the bell.
+    pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         self.choose_mode();
         if self.more || (self.positions.used() > 0 && !self.quiet) {
-            return Ok(());
+            return Ok(false);
         }
         if self.quiet || Instant::now() < self.poll_until {
             std::thread::sleep(NAP.min(limit));
-            return Ok(());
+            return Ok(false);
         }
-        let longest = limit.min(LONGEST);
-        let timeout = Timespec::try_from(longest).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&self.records, PollFlags::IN)], Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
+        let ring = self.records.as_fd();
+        let waited = [Some(ring), bell];
+        let mut waited: Vec<_> = waited.into_iter().flatten().map(readable).collect();
+        match poll(&mut waited, Some(&timeout)) {
+            Ok(_) => Ok(waited.get(1).is_some_and(|bell| !bell.revents().is_empty())),
+            Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -124,6 +126,10 @@ impl Ring {
             self.poll_until = now + COOLING;
         }
     }
+}
+
+fn readable(fd: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(fd, PollFlags::IN)
 }
 
 /// Octets of a page of memory.

@@ -54,7 +54,7 @@ fn in_a_namespace() {
     let mut messages = Vec::new();
     let end = Instant::now() + Duration::from_secs(10);
     while messages.len() < 2 && Instant::now() < end {
-        live.wait(Duration::from_millis(50)).expect("waits");
+        live.wait(Duration::from_millis(50), None).expect("waits");
         live.drain(100, &mut |packet| {
             assert_eq!(packet.sight, Sight::Passive);
             decoder.observe(packet, &mut |decoded| match decoded {
