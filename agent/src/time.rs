@@ -41,6 +41,12 @@ impl Timestamp {
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(saturating_nanos(by)))
     }
+
+    /// The time that is `by` before this one; the beginning where there is none.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(saturating_nanos(by)))
+    }
 }
 
 fn saturating_nanos(duration: Duration) -> u64 {
