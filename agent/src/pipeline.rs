@@ -9,6 +9,7 @@ mod front;
 mod observe;
 mod outbox;
 mod output;
+mod resolvers;
 #[cfg(test)]
 mod tests;
 mod who;
