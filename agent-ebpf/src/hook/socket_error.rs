@@ -89,6 +89,7 @@ pub fn observe(socket: *const core::ffi::c_void) {
         cgroup_id: 0,
         task: maps::owner(read(socket, Setting::SockCookie)),
         tunnelled: false,
+        direct: false,
     };
     let error = SocketError {
         local,

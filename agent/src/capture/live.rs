@@ -172,7 +172,8 @@ impl Live {
             let _ = write!(description, "; ICMP errors of connected sockets only ({reason})");
         });
         fill_owners(&mut loaded);
-        let mut live = Self::new(loaded, Vec::new(), Hook::Cgroup, description)?;
+        let mut live =
+            Self::new(loaded, Vec::new(), Hook::Cgroup, options.ring_bytes, description)?;
         live.listeners = listeners.ok();
         Ok(live)
     }
@@ -196,13 +197,14 @@ impl Live {
         };
         let mut description = format!("hook socket{why}, attached to {on}");
         without(&loaded, &mut description);
-        Self::new(loaded, taps, Hook::Socket, description)
+        Self::new(loaded, taps, Hook::Socket, options.ring_bytes, description)
     }
 
     fn new(
         mut loaded: Loaded,
         taps: Vec<OwnedFd>,
         hook: Hook,
+        ring_bytes: u32,
         description: String,
     ) -> Result<Self, CannotCapture> {
         let mut take = |name: &str| {
@@ -212,7 +214,7 @@ impl Live {
         let config = Array::try_from(take("CONFIG")?).map_err(internal_error)?;
         let counters = PerCpuArray::try_from(take("COUNTERS")?).map_err(internal_error)?;
         Ok(Self {
-            ring: ring::Ring::new(records, config).map_err(internal_error)?,
+            ring: ring::Ring::new(records, ring_bytes, config).map_err(internal_error)?,
             counters,
             attached: Some(Attached { programs: loaded, _taps: taps }),
             hook,

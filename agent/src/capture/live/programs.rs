@@ -5,12 +5,12 @@ use super::settings::Settings;
 use super::{CannotCapture, LiveOptions, ring};
 use crate::capture::encrypted::Encrypted;
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, MapData, ProgramArray};
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use dnscribe_common::record::CLASSES;
-use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS};
+use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS, PORT_WORDS};
 use std::fs::File;
 use std::panic::resume_unwind;
 use std::thread::{self, ScopedJoinHandle};
@@ -86,7 +86,6 @@ pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCap
             .copied()
             .collect();
         let Some((entry, error)) = load_all(&mut ebpf, &entries) else {
-            set_ports(&mut ebpf, options)?;
             set_resolvers(&mut ebpf, options)?;
             if entries.iter().any(|entry| entry.name == WITHIN) {
                 set_within(&mut ebpf)?;
@@ -184,6 +183,7 @@ fn object(options: &LiveOptions, settings: &Settings) -> Result<Ebpf, CannotCapt
         // The programs need no relocation against the kernel's types, and reading those is slow.
         .btf(None)
         .override_global("SETTINGS", settings.words(), true)
+        .override_global("PORTS", &port_classes(options)[..], true)
         .map_max_entries("RING", options.ring_bytes)
         .load(OBJECT)
         .map_err(|error| {
@@ -193,13 +193,13 @@ fn object(options: &LiveOptions, settings: &Settings) -> Result<Ebpf, CannotCapt
         })
 }
 
-fn set_ports(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
-    let map = ebpf.map_mut("PORTS").ok_or_else(|| internal("no map PORTS".into()))?;
-    let mut ports: Array<&mut MapData, u64> =
-        Array::try_from(map).map_err(|error| internal(chain(&error)))?;
-    let mut words = std::collections::BTreeMap::<u32, u64>::new();
+/// The classes of all ports, as the programs look them up.
+fn port_classes(options: &LiveOptions) -> Vec<u64> {
+    let mut words = vec![0; PORT_WORDS as usize];
     let mut add = |port: u16, class: u64| {
-        *words.entry(u32::from(port) / 32).or_default() |= class << (port % 32 * 2);
+        if let Some(word) = words.get_mut(usize::from(port / 32)) {
+            *word |= class << (port % 32 * 2);
+        }
     };
     options.ports.iter().for_each(|port| add(port, PORT_DNS));
     if let Some(encrypted) = &options.encrypted {
@@ -207,10 +207,7 @@ fn set_ports(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture
         encrypted.ports().iter().for_each(|port| add(*port, PORT_ENCRYPTED));
         encrypted.https_ports().iter().for_each(|port| add(*port, PORT_HTTPS));
     }
-    for (index, word) in words {
-        ports.set(index, word, 0).map_err(|error| internal(chain(&error)))?;
-    }
-    Ok(())
+    words
 }
 
 fn set_resolvers(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
