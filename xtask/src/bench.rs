@@ -96,8 +96,10 @@ impl Part {
     const fn examples(self) -> &'static [&'static str] {
         match self {
             Self::Detect => &["detect_quality"],
+            Self::Pipeline | Self::Scale => &["pipeline"],
             Self::Windows => &["windows"],
             Self::Kafka => &["kafka_sink"],
+            Self::Kernel => &["kernel_cost"],
             _ => &[],
         }
     }
@@ -163,6 +165,9 @@ pub fn main(args: &Args) -> Result<()> {
     let wanted = |part: &Part| args.parts.is_empty() || args.parts.contains(part);
     let parts: Vec<Part> = Part::value_variants().iter().copied().filter(wanted).collect();
     setup::main(setup::Args { test: true })?;
+    if parts.contains(&Part::Pipeline) && !process::elevated() {
+        setup::rivals();
+    }
     let binary = match &args.binary {
         Some(binary) => binary.clone(),
         None => build::agent(&args.profile)?,

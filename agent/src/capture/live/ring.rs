@@ -1,4 +1,4 @@
-//! Takes records from the ring, and decides whether the programs shall wake the reader.
+//! Takes records from a ring, and decides whether the programs shall wake its reader.
 
 use aya::maps::{Array, MapData, RingBuf};
 use dnscribe_common::CONFIG_QUIET;
@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Records per second from which on the reader polls. A wakeup costs whoever sends some microseconds
@@ -25,11 +26,17 @@ const FLOOD_BYTES_PER_MS: u64 = 800 << 10;
 /// How long it goes on polling after it asked for wakeups: a program may have read the old wish.
 const COOLING: Duration = Duration::from_millis(100);
 
-/// The reader's end of the ring.
+/// What the programs are told while they run.
+pub type Config = Array<MapData, u64>;
+
+/// The reader's end of a ring.
 pub struct Ring {
     records: RingBuf<MapData>,
-    config: Array<MapData, u64>,
-    positions: Positions,
+    /// Where the programs look what readers want. Set when the rate changes, and not for each record.
+    config: Arc<Mutex<Config>>,
+    /// Which of its words is this ring's.
+    quiet_word: u32,
+    positions: Arc<Positions>,
     nap: Duration,
     quiet: bool,
     more: bool,
@@ -39,17 +46,19 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Takes over the maps.
+    /// Takes over the ring of this number and size.
     pub fn new(
+        number: u32,
         records: RingBuf<MapData>,
         ring_bytes: u32,
-        config: Array<MapData, u64>,
+        config: Arc<Mutex<Config>>,
     ) -> io::Result<Self> {
-        let positions = Positions::map(&records)?;
+        let positions = Arc::new(Positions::map(&records)?);
         let now = Instant::now();
         Ok(Self {
             records,
             config,
+            quiet_word: CONFIG_QUIET + number,
             positions,
             nap: nap(ring_bytes),
             quiet: false,
@@ -75,15 +84,20 @@ impl Ring {
     }
 
     /// Octets in the ring, headers and padding included.
-    pub fn used_bytes(&self) -> u64 {
+    pub fn used(&self) -> u64 {
         self.positions.used()
+    }
+
+    /// Where the ring's reader and writers are.
+    pub fn positions(&self) -> Arc<Positions> {
+        Arc::clone(&self.positions)
     }
 
     /// Returns when the ring may hold something, `bell` can be read, or `limit` is over; whether it
     /// was the bell.
     pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         self.choose_mode();
-        if self.more || (self.used_bytes() > 0 && !self.quiet) {
+        if self.more || (self.positions.used() > 0 && !self.quiet) {
             return Ok(false);
         }
         if self.quiet || Instant::now() < self.poll_until {
@@ -114,7 +128,8 @@ impl Ring {
         if busy == self.quiet {
             return;
         }
-        if self.config.set(CONFIG_QUIET, u64::from(busy), 0).is_ok() {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        if config.set(self.quiet_word, u64::from(busy), 0).is_ok() {
             self.quiet = busy;
             self.poll_until = now + COOLING;
         }
@@ -138,13 +153,15 @@ pub fn page_bytes() -> usize {
 }
 
 /// The reader's and the writers' positions, which the kernel shares for reading.
-struct Positions {
+pub struct Positions {
     pages: NonNull<u8>,
     page: usize,
 }
 
 // SAFETY: the pages are this value's own mapping, and are only read, atomically.
 unsafe impl Send for Positions {}
+// SAFETY: as above.
+unsafe impl Sync for Positions {}
 
 impl Positions {
     /// Maps the page with the reader's position and the next one with the writers'.
@@ -168,7 +185,8 @@ impl Positions {
         Ok(Self { pages, page })
     }
 
-    fn used(&self) -> u64 {
+    /// Octets in the ring, headers and padding included.
+    pub fn used(&self) -> u64 {
         let at = |offset: usize| {
             // SAFETY: both positions are aligned words at the beginning of their mapped pages; the
             // kernel writes them atomically.
