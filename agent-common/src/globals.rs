@@ -58,10 +58,12 @@ pub enum Setting {
     TaskStart = 23,
     /// Whether `bpf_skc_to_tcp_sock` is there, and what it gives can be read without a helper.
     SockTyped = 24,
+    /// Whether packets are copied by words where they can be looked at directly.
+    Direct = 25,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 25;
+pub const SETTINGS: usize = 26;
 
 /// The current task cannot be told.
 pub const TASK_NONE: u32 = 0;
