@@ -75,8 +75,8 @@ impl FragmentKey {
 #[repr(C)]
 struct Note {
     since_ns: u64,
-    /// Of a first fragment of ours: whether our ports are in a tunnel that the datagram is. Of those
-    /// that came before the first: their number.
+    /// Of a first fragment of ours: whether our ports are in a tunnel that the datagram is, and in the
+    /// upper half its flow. Of those that came before the first: their number.
     value: u64,
 }
 
@@ -119,10 +119,10 @@ pub fn is_resolver(address: &[u8; 16]) -> bool {
     RESOLVERS.get(Key::new(128, *address)).is_some()
 }
 
-/// Whether the reader polls and wants no wakeups.
+/// Whether the reader of a ring polls and wants no wakeups.
 #[inline(always)]
-pub fn reader_polls() -> bool {
-    CONFIG.get(CONFIG_QUIET).is_some_and(|word| *word != 0)
+pub fn reader_polls(ring: u32) -> bool {
+    CONFIG.get(CONFIG_QUIET + ring).is_some_and(|word| *word != 0)
 }
 
 #[inline(always)]
@@ -169,12 +169,12 @@ pub fn forget_owner(cookie: u64) {
     let _ = OWNERS.remove(cookie);
 }
 
-/// Remembers a first fragment of ours, and whether our ports are in a tunnel that the datagram is:
-/// not in one that it is in, since it may be met both within and without.
+/// Remembers a first fragment of ours, its flow, and whether our ports are in a tunnel that the datagram
+/// is: not in one that it is in, since it may be met both within and without.
 #[inline(always)]
-pub fn remember_fragment(key: &FragmentKey, tunnelled: bool) {
+pub fn remember_fragment(key: &FragmentKey, tunnelled: bool, flow: u32) {
     // A full map evicts, so that this fails for want of memory only.
-    let _ = FRAGMENT.insert(key, Note::new(u64::from(tunnelled)), 0);
+    let _ = FRAGMENT.insert(key, Note::new(u64::from(flow) << 32 | u64::from(tunnelled)), 0);
 }
 
 /// The datagram with this key is no longer one of ours.
@@ -183,13 +183,25 @@ pub fn forget_fragment(key: &FragmentKey) {
     let _ = FRAGMENT.remove(key);
 }
 
-/// Whether the first fragment was ours, and then whether our ports are in a tunnel that this is.
+/// What a first fragment told of the others.
+#[derive(Clone, Copy)]
+pub struct Known {
+    /// Whether our ports are in a tunnel that the datagram is.
+    pub tunnelled: bool,
+    pub flow: u32,
+}
+
+/// What the first fragment told, if it was ours.
 #[inline(always)]
-pub fn known_fragment(key: &FragmentKey) -> Option<bool> {
+pub fn known_fragment(key: &FragmentKey) -> Option<Known> {
     // SAFETY: another CPU may replace the entry while it is copied; the worst is a mixture of two
     // datagrams of ours.
     let note = FRAGMENT.get_ptr(key).map(|note| unsafe { *note })?;
-    if note.is_fresh() { Some(note.value != 0) } else { None }
+    if note.is_fresh() {
+        Some(Known { tunnelled: note.value & 1 != 0, flow: (note.value >> 32) as u32 })
+    } else {
+        None
+    }
 }
 
 /// Counts a fragment whose datagram may prove to be ours.

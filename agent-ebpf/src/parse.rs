@@ -10,6 +10,7 @@ pub use icmp::{ICMP, ICMP6, is_unreachable};
 pub use ip::classify;
 pub use transport::{TCP, UDP, mapped, tcp_may_carry};
 
+use crate::flow::Flow;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use core::mem::MaybeUninit;
@@ -32,6 +33,7 @@ pub struct Verdict {
     pub asks: bool,
     /// What. Never compared either.
     pub ask: u32,
+    pub flow: Flow,
 }
 
 /// What becomes of a packet.
@@ -55,12 +57,13 @@ impl Verdict {
     pub const TOO_DEEP: Self = Self::of(Fate::TooDeep);
 
     const fn of(fate: Fate) -> Self {
-        Self { fate, protocol: 0, is_encrypted: false, payload: 0, asks: false, ask: 0 }
+        let flow = Flow::UNKNOWN;
+        Self { fate, protocol: 0, is_encrypted: false, payload: 0, asks: false, ask: 0, flow }
     }
 
     #[inline(always)]
-    pub const fn emit(protocol: u8) -> Self {
-        Self { fate: Fate::Emit, protocol, ..Self::NOT_OURS }
+    pub const fn emit(protocol: u8, flow: Flow) -> Self {
+        Self { fate: Fate::Emit, protocol, flow, ..Self::NOT_OURS }
     }
 
     /// How many octets of a packet of ours are of use; nothing where its addresses say that it is none.

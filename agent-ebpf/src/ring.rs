@@ -1,16 +1,19 @@
-//! The only place that writes the ring.
+//! The only place that writes the rings.
 
 use crate::counters::Counters;
 use crate::maps;
 use crate::settings;
 use aya_ebpf::bindings::{__sk_buff, BPF_RB_NO_WAKEUP};
+use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::helpers::generated::{
     bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_skb_load_bytes,
 };
-use aya_ebpf::macros::map;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::RingBuf;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 use core::mem::MaybeUninit;
 use dnscribe_common::counter::{Counter, Hook};
+use dnscribe_common::flow::{self, MAX_RINGS};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::owner::Owner;
 use dnscribe_common::record::{
@@ -27,6 +30,10 @@ const DIRECT: usize = CLASSES[3];
 #[map]
 static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
 
+/// Where there are several, all of them, `RING` as the first. The agent makes the others.
+#[btf_map]
+static RINGS: ArrayOfMaps<btf_maps::RingBuf<(), 4096>, { MAX_RINGS as usize }> = ArrayOfMaps::new();
+
 /// What is known of a packet besides its octets.
 pub struct Context {
     pub hook: Hook,
@@ -42,6 +49,8 @@ pub struct Context {
     pub tunnelled: bool,
     /// Whether the program may look at the packet's octets where they are.
     pub direct: bool,
+    /// The number of the packet's flow, where that is wanted.
+    pub flow: u32,
 }
 
 /// A record with room for `N` octets.
@@ -93,7 +102,8 @@ fn put<const N: usize>(
     context: &Context,
 ) {
     let seq = counters.next_sequence();
-    let Some(mut slot) = RING.reserve::<Slot<N>>(0) else {
+    let ring = ring_of(context);
+    let Some(mut slot) = reserve::<Slot<N>>(ring) else {
         counters.add(context.hook, Counter::LostRingFull);
         return;
     };
@@ -117,7 +127,7 @@ fn put<const N: usize>(
     if captured < wire.min(context.most) {
         counters.add(context.hook, Counter::Clipped);
     }
-    slot.submit(wakeup());
+    slot.submit(wakeup(ring));
 }
 
 /// Copies the first octets of a packet by words, which costs less than a call does; `false` where they do
@@ -169,7 +179,8 @@ unsafe fn copy_word(from: usize, to: *mut u8) {
 #[inline(always)]
 pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) {
     let seq = counters.next_sequence();
-    let Some(mut slot) = RING.reserve::<ErrorSlot>(0) else {
+    let ring = ring_of(context);
+    let Some(mut slot) = reserve::<ErrorSlot>(ring) else {
         counters.add(context.hook, Counter::LostRingFull);
         return;
     };
@@ -180,7 +191,24 @@ pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) 
         (&raw mut (*at).error).write(SocketError { pad: [0; 6], ..*error });
     }
     counters.add(context.hook, Counter::Submitted);
-    slot.submit(wakeup());
+    slot.submit(wakeup(ring));
+}
+
+/// The ring that takes all of the packet's flow.
+#[inline(always)]
+fn ring_of(context: &Context) -> u32 {
+    match settings::get(Setting::Rings) {
+        0 | 1 => 0,
+        rings => flow::ring(context.flow, rings),
+    }
+}
+
+#[inline(always)]
+fn reserve<T: 'static>(ring: u32) -> Option<RingBufEntry<T>> {
+    if settings::get(Setting::Rings) <= 1 {
+        return RING.reserve(0);
+    }
+    RINGS.get(ring)?.reserve_untyped(0)
 }
 
 /// Writes every octet of the header: what the ring holds before is old records, not zeros. As
@@ -225,8 +253,8 @@ fn words(name: &[u8; 16]) -> [u64; 2] {
 }
 
 #[inline(always)]
-fn wakeup() -> u64 {
-    if maps::reader_polls() { u64::from(BPF_RB_NO_WAKEUP) } else { 0 }
+fn wakeup(ring: u32) -> u64 {
+    if maps::reader_polls(ring) { u64::from(BPF_RB_NO_WAKEUP) } else { 0 }
 }
 
 /// The number, between 1 and `N` less `LESS`. As assembly, because the verifier of Linux 6.1 must see the

@@ -1,6 +1,7 @@
 //! `cgroup_skb`, both ways: every packet of every socket below the cgroup.
 
 use crate::counters::Counters;
+use crate::flow;
 use crate::maps;
 use crate::parse::{self, Fate, ICMP, ICMP6, Skb, TCP, UDP, Verdict, be16};
 use crate::ring::{self, Context};
@@ -47,7 +48,7 @@ pub fn observe<W: Way>(skb: *mut __sk_buff) {
     let Some(counters) = Counters::this_cpu() else { return };
     counters.add(Hook::Cgroup, Counter::Seen);
     match verdict.fate {
-        Fate::Emit => emit::<W>(counters, skb, verdict.protocol, most),
+        Fate::Emit => emit::<W>(counters, skb, verdict, most),
         Fate::EncryptedFragment => counters.add(Hook::Cgroup, Counter::EncryptedFragment),
         _ => counters.add(Hook::Cgroup, Counter::TcpNoPayload),
     }
@@ -128,7 +129,8 @@ fn judge<const UPPER: usize>(
             return Some(Verdict::TCP_NO_PAYLOAD);
         }
     }
-    Some(Verdict::emit(protocol))
+    // SAFETY: so many octets were compared with `end`.
+    Some(Verdict::emit(protocol, unsafe { flow::open::<UPPER>(start) }))
 }
 
 /// Whether the socket is one of the raw sockets by which the agent has ICMP errors shown. Those of
@@ -147,7 +149,8 @@ fn is_for_us(skb: *mut __sk_buff) -> bool {
 }
 
 #[inline(always)]
-fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8, most: u32) {
+fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict, most: u32) {
+    let protocol = verdict.protocol;
     // SAFETY: the kernel hands a valid context; the helpers are allowed for it.
     let (wire, ifindex, segment, cookie) =
         unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size, bpf_get_socket_cookie(skb.cast())) };
@@ -169,6 +172,7 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8, most: u32
         task: if W::EGRESS { sender(skb, protocol, cookie) } else { maps::owner(cookie) },
         tunnelled: false,
         direct: true,
+        flow: verdict.flow.number(Skb::whole(skb)),
     };
     ring::packet(counters, skb, 0, wire, &context);
 }

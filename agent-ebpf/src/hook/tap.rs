@@ -2,6 +2,7 @@
 //! header. There is no direct access to packets here.
 
 use crate::counters::Counters;
+use crate::flow::Flow;
 use crate::maps;
 use crate::parse::tunnel::{self, Cursor, Judged};
 use crate::parse::{self, Fate, ICMP, ICMP6, Skb, TCP, UDP, Verdict, be16};
@@ -61,7 +62,7 @@ fn short_way(skb: *mut __sk_buff, ethertype: u16) -> Option<Verdict> {
                 return None;
             }
             let claimed = u32::from(be16(head[2], head[3]));
-            judge(packet.room(20, claimed)?, head[9], head.last_chunk()?)
+            judge(packet.room(20, claimed)?, head[9], head.last_chunk()?, Flow::at(0, 20))
         }
         IPV6 => {
             let head = packet.load::<54>(0)?;
@@ -69,7 +70,7 @@ fn short_way(skb: *mut __sk_buff, ethertype: u16) -> Option<Verdict> {
                 return None;
             }
             let claimed = u32::from(be16(head[4], head[5])) + 40;
-            judge(packet.room(40, claimed)?, head[6], head.last_chunk()?)
+            judge(packet.room(40, claimed)?, head[6], head.last_chunk()?, Flow::at(0, 40))
         }
         _ => None,
     }
@@ -77,7 +78,7 @@ fn short_way(skb: *mut __sk_buff, ethertype: u16) -> Option<Verdict> {
 
 /// The verdict on a UDP or TCP header, which has `room` with its payload.
 #[inline(always)]
-fn judge(room: u32, protocol: u8, upper: &[u8; UPPER]) -> Option<Verdict> {
+fn judge(room: u32, protocol: u8, upper: &[u8; UPPER], flow: Flow) -> Option<Verdict> {
     match protocol {
         UDP | TCP => {}
         ICMP | ICMP6 if !parse::is_unreachable(protocol, upper[0]) => {
@@ -98,7 +99,7 @@ fn judge(room: u32, protocol: u8, upper: &[u8; UPPER]) -> Option<Verdict> {
     if protocol == TCP && !parse::tcp_may_carry(upper[12], upper[13], room) {
         return Some(Verdict::TCP_NO_PAYLOAD);
     }
-    Some(Verdict::emit(protocol))
+    Some(Verdict::emit(protocol, flow))
 }
 
 /// A packet within the packet that the last program met.
@@ -125,7 +126,7 @@ fn go_on(ctx: &SkBuffContext, walk: Cursor) -> Judged {
             (Verdict::TOO_DEEP, true)
         }
     };
-    walk.end(verdict, tunnelled)
+    walk.end(Skb::whole(skb), verdict, tunnelled)
 }
 
 #[inline(always)]
@@ -167,6 +168,7 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
         task: None,
         tunnelled: judged.tunnelled,
         direct: false,
+        flow: verdict.flow.number(Skb::whole(skb)),
     };
     let start = judged.start;
     ring::packet(counters, skb, start, length.saturating_sub(start), &context);

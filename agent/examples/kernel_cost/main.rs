@@ -43,15 +43,7 @@ fn main() -> Result<(), Failure> {
 
 /// What the agent asks for by default.
 fn options() -> LiveOptions {
-    LiveOptions {
-        hook: HookChoice::Cgroup,
-        cgroup: None,
-        interfaces: Vec::new(),
-        ports: dnscribe::capture::ports::PortSet::default(),
-        encrypted: None,
-        ring_bytes: RING_BYTES,
-        snap_bytes: 131_072,
-    }
+    LiveOptions { hook: HookChoice::Cgroup, ring_bytes: RING_BYTES, ..LiveOptions::default() }
 }
 
 /// The middle one.

@@ -40,7 +40,7 @@ const FIELDS: [(Setting, &str, &[&str]); 18] = [
 impl Settings {
     /// The best that could be, given the kernel's types.
     #[must_use]
-    pub fn best(snap_bytes: u32, btf: Option<&Btf>) -> Self {
+    pub fn best(snap_bytes: u32, rings: u32, btf: Option<&Btf>) -> Self {
         let mut settings = Self {
             words: [0; SETTINGS],
             task_by_btf: false,
@@ -48,6 +48,7 @@ impl Settings {
             socket_errors: false,
         };
         settings.set(Setting::Snap, snap_bytes);
+        settings.set(Setting::Rings, rings);
         settings.set(Setting::Task, TASK_HELPERS);
         settings.set(Setting::HookTask, TASK_HELPERS);
         settings.set(Setting::Netns, NETNS_HELPER);
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn does_without_one_thing_after_the_other() {
-        let mut settings = Settings::best(1_000, None);
+        let mut settings = Settings::best(1_000, 1, None);
         assert!(settings.degrade(false, "unknown func bpf_get_netns_cookie#122"));
         assert_eq!(settings.get(Setting::Netns), NETNS_NONE);
         assert!(!settings.degrade(false, "unknown func bpf_get_netns_cookie#122"));
