@@ -60,10 +60,12 @@ pub enum Setting {
     SockTyped = 24,
     /// Rings that records are spread over, by flow: from 1 to [`crate::flow::MAX_RINGS`]. 0 is 1.
     Rings = 25,
+    /// Whether packets are copied by words where they can be looked at directly.
+    Direct = 26,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 26;
+pub const SETTINGS: usize = 27;
 
 /// The current task cannot be told.
 pub const TASK_NONE: u32 = 0;

@@ -111,7 +111,10 @@ fn put<const N: usize>(
     // SAFETY: `at` is the reserved room, of the size of a `Slot<N>`.
     let (header, octets) = unsafe { (&raw mut (*at).header, &raw mut (*at).octets) };
     let mut captured = bounded::<N, 0>(wanted);
-    let is_there = N <= DIRECT && context.direct && copy::<N>(skb, octets, captured);
+    let is_there = N <= DIRECT
+        && context.direct
+        && settings::get(Setting::Direct) != 0
+        && copy::<N>(skb, octets, captured);
     // SAFETY: `octets` has room for `N` octets, and `captured` is not above that.
     if !is_there
         && unsafe { bpf_skb_load_bytes(skb.cast(), start, octets.cast(), captured as u32) } != 0

@@ -38,15 +38,16 @@ pub fn observe(ctx: &SkBuffContext) {
     // SAFETY: the kernel hands a valid context.
     let (ethertype, packet_type) =
         unsafe { (u16::from_be((*skb).protocol as u16), (*skb).pkt_type) };
-    if let Some(verdict) = short_way(skb, ethertype) {
-        if verdict.fate != Fate::NotOurs {
-            count(skb, &Judged { verdict, start: 0, tunnelled: false, early: 0 });
+    let judged = match short_way(skb, ethertype) {
+        Some(verdict) if verdict.fate == Fate::NotOurs => return,
+        Some(verdict) => Judged { verdict, start: 0, tunnelled: false, early: 0 },
+        None => {
+            let Some(walk) = tunnel::walk() else { return };
+            walk.begin(skb, network_header(skb, ethertype, packet_type));
+            go_on(ctx, walk)
         }
-        return;
-    }
-    let Some(walk) = tunnel::walk() else { return };
-    walk.begin(skb, network_header(skb, ethertype, packet_type));
-    go_on(ctx, walk);
+    };
+    count(skb, &judged);
 }
 
 /// One load for the packets that are nearly all: UDP or TCP behind an IP header without options,
@@ -105,13 +106,14 @@ fn judge(room: u32, protocol: u8, upper: &[u8; UPPER], flow: Flow) -> Option<Ver
 #[inline(always)]
 pub fn observe_within(ctx: &SkBuffContext) {
     if let Some(walk) = tunnel::walk() {
-        go_on(ctx, walk);
+        count(ctx.skb.skb, &go_on(ctx, walk));
     }
 }
 
-/// Walks on, in this program and then in the next.
+/// Walks on, in this program and then in the next. What comes of it is counted in one place: before Linux
+/// 6.7, a filter of more than 20 KiB of instructions cannot be attached (`net.core.optmem_max`).
 #[inline(always)]
-fn go_on(ctx: &SkBuffContext, walk: Cursor) {
+fn go_on(ctx: &SkBuffContext, walk: Cursor) -> Judged {
     let skb = ctx.skb.skb;
     let (verdict, tunnelled) = match tunnel::step(skb, walk) {
         Some(decided) => decided,
@@ -124,14 +126,14 @@ fn go_on(ctx: &SkBuffContext, walk: Cursor) {
             (Verdict::TOO_DEEP, true)
         }
     };
-    let judged = walk.end(Skb::whole(skb), verdict, tunnelled);
-    if judged.verdict.fate != Fate::NotOurs {
-        count(skb, &judged);
-    }
+    walk.end(Skb::whole(skb), verdict, tunnelled)
 }
 
 #[inline(always)]
 fn count(skb: *mut __sk_buff, judged: &Judged) {
+    if judged.verdict.fate == Fate::NotOurs {
+        return;
+    }
     // SAFETY: the kernel hands a valid context.
     let (length, packet_type, ifindex, segment) =
         unsafe { ((*skb).len, (*skb).pkt_type, (*skb).ifindex, (*skb).gso_size) };
