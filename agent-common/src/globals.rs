@@ -56,12 +56,14 @@ pub enum Setting {
     TaskLeader = 22,
     /// Offset of `task_struct.start_boottime` (Linux 5.5); 0 where unknown.
     TaskStart = 23,
+    /// Whether `bpf_skc_to_tcp_sock` is there, and what it gives can be read without a helper.
+    SockTyped = 24,
     /// Rings that records are spread over, by flow: from 1 to [`crate::flow::MAX_RINGS`]. 0 is 1.
-    Rings = 24,
+    Rings = 25,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 25;
+pub const SETTINGS: usize = 26;
 
 /// The current task cannot be told.
 pub const TASK_NONE: u32 = 0;
@@ -69,6 +71,9 @@ pub const TASK_NONE: u32 = 0;
 pub const TASK_HELPERS: u32 = 1;
 /// `bpf_get_current_task`, read with the offsets from the kernel's BTF.
 pub const TASK_BTF: u32 = 2;
+/// `bpf_get_current_task_btf`, read without a helper: the verifier knows what it points to, and the
+/// offsets from the kernel's BTF as constants.
+pub const TASK_TYPED: u32 = 3;
 
 /// The network namespace cannot be told.
 pub const NETNS_NONE: u32 = 0;

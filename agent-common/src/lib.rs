@@ -12,7 +12,7 @@ pub mod layers;
 pub mod owner;
 pub mod record;
 
-/// Words of 32 ports each in the map `PORTS`; the class of port `p` is the two bits of word `p / 32`
+/// Words of 32 ports each in the global `PORTS`; the class of port `p` is the two bits of word `p / 32`
 /// from bit `p % 32 * 2` on: one of the `PORT_` constants, 0 for a port that is not watched.
 pub const PORT_WORDS: u32 = 2048;
 /// Class of a port where DNS is read.

@@ -4,6 +4,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, LpmTrie, LruHashMap};
+use core::arch::asm;
 use core::mem::MaybeUninit;
 use dnscribe_common::owner::Owner;
 use dnscribe_common::{
@@ -11,8 +12,10 @@ use dnscribe_common::{
     RESOLVERS as RESOLVERS_MAX,
 };
 
-#[map]
-static PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
+/// Set by the agent before loading, and not a constant to the verifier, so that it may be set again. A
+/// global rather than a map: its place is known, and asking for a port is one load.
+#[unsafe(no_mangle)]
+static mut PORTS: [u64; PORT_WORDS as usize] = [0; PORT_WORDS as usize];
 
 #[map]
 static CONFIG: Array<u64> = Array::with_max_entries(CONFIG_WORDS, 0);
@@ -94,10 +97,20 @@ impl Note {
 /// The class of a port, in host order: one of the `PORT_` constants, or 0.
 #[inline(always)]
 pub fn port_class(port: u16) -> u64 {
-    match PORTS.get(u32::from(port >> 5)) {
-        Some(word) => word >> ((port & 31) << 1) & 3,
-        None => 0,
+    let mut place = u64::from(port) >> 2;
+    // SAFETY: computes on a register. As assembly, since the compiler leaves out what the verifier has
+    // to see: that the word is one of the global's.
+    unsafe {
+        asm!(
+            "{place} &= {words}",
+            place = inout(reg) place,
+            words = const (PORT_WORDS - 1) * 8,
+            options(pure, nomem, nostack),
+        );
     }
+    // SAFETY: an aligned word of the global, see above.
+    let word = unsafe { (&raw const PORTS).byte_add(place as usize).cast::<u64>().read_volatile() };
+    word >> ((port & 31) << 1) & 3
 }
 
 /// Whether the address, as the map has it, is one of the resolvers'.

@@ -6,7 +6,7 @@ mod ip;
 mod transport;
 pub mod tunnel;
 
-pub use icmp::ICMP;
+pub use icmp::{ICMP, ICMP6, is_unreachable};
 pub use ip::classify;
 pub use transport::{TCP, UDP, mapped, tcp_may_carry};
 
@@ -106,6 +106,17 @@ impl Skb {
     #[inline(always)]
     pub fn until(self, end: u32) -> Self {
         Self { end, ..self }
+    }
+
+    /// What lies behind the first `header` octets of a packet that claims a length; nothing where that
+    /// is no room for a header of UDP or TCP, or is not claimed (jumbograms, offloaded super-packets).
+    #[inline(always)]
+    pub fn room(self, header: u32, claimed: u32) -> Option<u32> {
+        if claimed <= header {
+            return None;
+        }
+        let end = if claimed < self.end { claimed } else { self.end };
+        if end < header + 14 { None } else { Some(end - header) }
     }
 }
 

@@ -12,6 +12,7 @@ mod merge;
 mod observe;
 mod outbox;
 mod output;
+mod resolvers;
 mod shard;
 #[cfg(test)]
 mod tests;

@@ -90,6 +90,7 @@ pub fn observe(socket: *const core::ffi::c_void) {
         cgroup_id: 0,
         task: maps::owner(read(socket, Setting::SockCookie)),
         tunnelled: false,
+        direct: false,
         flow: flow_of(version, local, remote, local_port, remote_port),
     };
     let error = SocketError {

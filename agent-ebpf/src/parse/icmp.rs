@@ -16,16 +16,20 @@ const HEADER: u32 = 8;
 const UNREACHABLE_4: u8 = 3;
 const UNREACHABLE_6: u8 = 1;
 
+/// Whether an ICMP message of this type says that something cannot be reached.
+#[inline(always)]
+pub fn is_unreachable(protocol: u8, kind: u8) -> bool {
+    matches!((protocol, kind), (ICMP, UNREACHABLE_4) | (ICMP6, UNREACHABLE_6))
+}
+
 /// The verdict on an ICMP header at `at`.
 #[inline(always)]
 pub fn judge(packet: Skb, protocol: u8, at: u32) -> Verdict {
-    match (protocol, packet.load(at)) {
-        (ICMP, Some([UNREACHABLE_4])) | (ICMP6, Some([UNREACHABLE_6])) => {
-            match quotes_ours(packet, at + HEADER) {
-                Some((asks, ask, flow)) => Verdict { asks, ask, ..Verdict::emit(protocol, flow) },
-                None => Verdict::NOT_OURS,
-            }
-        }
+    match packet.load(at) {
+        Some([kind]) if is_unreachable(protocol, kind) => match quotes_ours(packet, at + HEADER) {
+            Some((asks, ask, flow)) => Verdict { asks, ask, ..Verdict::emit(protocol, flow) },
+            None => Verdict::NOT_OURS,
+        },
         _ => Verdict::NOT_OURS,
     }
 }

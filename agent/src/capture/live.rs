@@ -8,6 +8,7 @@
 //! | `cgroup/sock_release` | 5.9 | owners leave the map by age alone |
 //! | raw sockets in every network namespace, this process in the cgroup | | the next line |
 //! | tracepoint `sock:inet_sk_error_report`, and BTF | 5.14 | no ICMP errors at hook `cgroup`; with it those of connected sockets, without code |
+//! | `bpf_get_current_task_btf` outside tracing, and BTF | 5.15 | the next line, which takes eight times as long |
 //! | `bpf_get_current_pid_tgid` and the like in `cgroup_skb` | 6.10 | read from `task_struct`, by BTF |
 //! | `bpf_get_netns_cookie` in `cgroup_skb` | 6.15 | read from `struct net`, by BTF |
 //!
@@ -241,7 +242,7 @@ impl Live {
         let clock = Arc::new(Clock::new());
         let mut readers = Vec::new();
         for (number, records) in (0..).zip(std::mem::take(&mut loaded.rings)) {
-            let ring = ring::Ring::new(number, records, Arc::clone(&config));
+            let ring = ring::Ring::new(number, records, loaded.ring_bytes, Arc::clone(&config));
             let ring = ring.map_err(internal_error)?;
             let locals = (hook == Hook::Socket).then(tap::Locals::new);
             readers.push(Reader::new(ring, Arc::clone(&clock), locals));

@@ -5,12 +5,12 @@ use super::settings::Settings;
 use super::{CannotCapture, LiveOptions, MOST_RINGS, ring};
 use crate::capture::encrypted::Encrypted;
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, ArrayOfMaps, MapData, ProgramArray, RingBuf};
+use aya::maps::{ArrayOfMaps, MapData, ProgramArray, RingBuf};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use dnscribe_common::record::CLASSES;
-use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS};
+use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS, PORT_WORDS};
 use std::fs::File;
 use std::panic::resume_unwind;
 use std::thread::{self, ScopedJoinHandle};
@@ -59,6 +59,8 @@ pub struct Loaded {
     pub ebpf: Ebpf,
     /// The rings that its programs fill.
     pub rings: Vec<RingBuf<MapData>>,
+    /// Octets of each.
+    pub ring_bytes: u32,
     /// The programs that the kernel took.
     pub entries: Vec<Entry>,
     /// The programs that it did not, and why.
@@ -81,20 +83,19 @@ pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCap
         refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
     }
     loop {
-        let mut ebpf = object(bytes, &settings)?;
+        let mut ebpf = object(options, bytes, &settings)?;
         let entries: Vec<Entry> = wanted
             .iter()
             .filter(|entry| refused.iter().all(|(other, _)| other != *entry))
             .copied()
             .collect();
         let Some((entry, error)) = load_all(&mut ebpf, &entries) else {
-            set_ports(&mut ebpf, options)?;
             set_resolvers(&mut ebpf, options)?;
             if entries.iter().any(|entry| entry.name == WITHIN) {
                 set_within(&mut ebpf)?;
             }
             let rings = rings(&mut ebpf, options.rings, bytes)?;
-            return Ok(Loaded { ebpf, rings, entries, refused, settings });
+            return Ok(Loaded { ebpf, rings, ring_bytes: bytes, entries, refused, settings });
         };
         let (log, reason) = explain(&error);
         let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | WITHIN);
@@ -182,11 +183,16 @@ pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCap
     Ok(())
 }
 
-fn object(ring_bytes: u32, settings: &Settings) -> Result<Ebpf, CannotCapture> {
+fn object(
+    options: &LiveOptions,
+    ring_bytes: u32,
+    settings: &Settings,
+) -> Result<Ebpf, CannotCapture> {
     EbpfLoader::new()
         // The programs need no relocation against the kernel's types, and reading those is slow.
         .btf(None)
         .override_global("SETTINGS", settings.words(), true)
+        .override_global("PORTS", &port_classes(options)[..], true)
         .map_max_entries("RING", ring_bytes)
         .load(OBJECT)
         .map_err(|error| no_maps(&error))
@@ -225,13 +231,13 @@ fn rings(ebpf: &mut Ebpf, count: u32, bytes: u32) -> Result<Vec<RingBuf<MapData>
     Ok(rings)
 }
 
-fn set_ports(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
-    let map = ebpf.map_mut("PORTS").ok_or_else(|| internal("no map PORTS".into()))?;
-    let mut ports: Array<&mut MapData, u64> =
-        Array::try_from(map).map_err(|error| internal(chain(&error)))?;
-    let mut words = std::collections::BTreeMap::<u32, u64>::new();
+/// The classes of all ports, as the programs look them up.
+fn port_classes(options: &LiveOptions) -> Vec<u64> {
+    let mut words = vec![0; PORT_WORDS as usize];
     let mut add = |port: u16, class: u64| {
-        *words.entry(u32::from(port) / 32).or_default() |= class << (port % 32 * 2);
+        if let Some(word) = words.get_mut(usize::from(port / 32)) {
+            *word |= class << (port % 32 * 2);
+        }
     };
     options.ports.iter().for_each(|port| add(port, PORT_DNS));
     if let Some(encrypted) = &options.encrypted {
@@ -239,10 +245,7 @@ fn set_ports(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture
         encrypted.ports().iter().for_each(|port| add(*port, PORT_ENCRYPTED));
         encrypted.https_ports().iter().for_each(|port| add(*port, PORT_HTTPS));
     }
-    for (index, word) in words {
-        ports.set(index, word, 0).map_err(|error| internal(chain(&error)))?;
-    }
-    Ok(())
+    words
 }
 
 fn set_resolvers(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {

@@ -16,8 +16,13 @@ use std::time::{Duration, Instant};
 const BUSY_RATE: u128 = 100;
 /// How often the rate is looked at.
 const RATE_WINDOW: Duration = Duration::from_millis(100);
-/// How long a polling reader sleeps.
-const NAP: Duration = Duration::from_millis(2);
+/// How long a polling reader sleeps at least.
+const SHORTEST_NAP: Duration = Duration::from_millis(2);
+/// And at most. The longer, the more it finds at a time and the less each record costs, for whoever runs
+/// meanwhile takes the caches: at 80 thousand a second a fifth less than with the shortest.
+const LONGEST_NAP: Duration = Duration::from_millis(20);
+/// More than a host's programs can submit in a millisecond; the ring must have room for a nap of it.
+const FLOOD_BYTES_PER_MS: u64 = 800 << 10;
 /// How long it goes on polling after it asked for wakeups: a program may have read the old wish.
 const COOLING: Duration = Duration::from_millis(100);
 
@@ -32,6 +37,7 @@ pub struct Ring {
     /// Which of its words is this ring's.
     quiet_word: u32,
     positions: Arc<Positions>,
+    nap: Duration,
     quiet: bool,
     more: bool,
     poll_until: Instant,
@@ -40,10 +46,11 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Takes over the ring of this number.
+    /// Takes over the ring of this number and size.
     pub fn new(
         number: u32,
         records: RingBuf<MapData>,
+        ring_bytes: u32,
         config: Arc<Mutex<Config>>,
     ) -> io::Result<Self> {
         let positions = Arc::new(Positions::map(&records)?);
@@ -53,6 +60,7 @@ impl Ring {
             config,
             quiet_word: CONFIG_QUIET + number,
             positions,
+            nap: nap(ring_bytes),
             quiet: false,
             more: false,
             poll_until: now,
@@ -93,7 +101,7 @@ impl Ring {
             return Ok(false);
         }
         if self.quiet || Instant::now() < self.poll_until {
-            std::thread::sleep(NAP.min(limit));
+            std::thread::sleep(self.nap.min(limit));
             return Ok(false);
         }
         let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
@@ -126,6 +134,12 @@ impl Ring {
             self.poll_until = now + COOLING;
         }
     }
+}
+
+/// How long a polling reader of a ring of this size sleeps.
+fn nap(ring_bytes: u32) -> Duration {
+    Duration::from_millis(u64::from(ring_bytes) / FLOOD_BYTES_PER_MS)
+        .clamp(SHORTEST_NAP, LONGEST_NAP)
 }
 
 fn readable(fd: BorrowedFd<'_>) -> PollFd<'_> {
@@ -188,5 +202,17 @@ impl Drop for Positions {
     fn drop(&mut self) {
         // SAFETY: the mapping of `map`, to which no reference is left.
         unsafe { libc::munmap(self.pages.as_ptr().cast(), self.page * 2) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleeps_as_long_as_the_ring_has_room() {
+        assert_eq!(nap(32 << 20), LONGEST_NAP);
+        assert_eq!(nap(8 << 20), Duration::from_millis(10));
+        assert_eq!(nap(4096), SHORTEST_NAP, "a small ring is looked after often");
     }
 }

@@ -3,6 +3,7 @@
 use super::btf::Btf;
 use dnscribe_common::globals::{
     NETNS_BTF, NETNS_HELPER, NETNS_NONE, SETTINGS, Setting, TASK_BTF, TASK_HELPERS, TASK_NONE,
+    TASK_TYPED,
 };
 
 /// Values of the global `SETTINGS`.
@@ -72,6 +73,12 @@ impl Settings {
             Setting::TaskCred,
             Setting::CredUid,
         ]);
+        // The name is read as two words.
+        if settings.task_by_btf && settings.get(Setting::TaskComm).is_multiple_of(8) {
+            settings.set(Setting::Task, TASK_TYPED);
+            settings.set(Setting::HookTask, TASK_TYPED);
+        }
+        settings.set(Setting::SockTyped, u32::from(has(&[Setting::SockOwned])));
         settings.netns_by_btf = has(&[Setting::SockNet, Setting::NetCookie]);
         settings.socket_errors = settings.netns_by_btf
             && has(&[
@@ -139,6 +146,11 @@ impl Settings {
                     self.set(setting, none);
                 }
             }
+        } else if !hook_program && self.get(Setting::SockTyped) != 0 {
+            // Of the loads that need no helper, verifiers have too many ways to complain.
+            self.set(Setting::SockTyped, 0);
+        } else if self.get(task) == TASK_TYPED {
+            self.set(task, TASK_HELPERS);
         } else {
             return false;
         }
@@ -149,6 +161,7 @@ impl Settings {
     #[must_use]
     pub fn describe(&self) -> String {
         let task = match self.get(Setting::Task) {
+            TASK_TYPED => "typed task_struct",
             TASK_HELPERS => "helpers",
             TASK_BTF => "task_struct",
             _ => "socket owners only",
