@@ -243,7 +243,8 @@ fn main() {
     let millions = f64::from(millions);
     let modelled = |threads: f64| millions * 1e6 / (front * uneven / threads).max(back_cpu);
     assert_eq!(counters.decode.received, packets);
-    assert_eq!(pairing.answered + pairing.open, pairing.queries, "{pairing:?}");
+    let ended = pairing.answered + pairing.open + pairing.retransmitted;
+    assert_eq!(ended, pairing.queries, "{pairing:?}");
     println!(
         "{}",
         serde_json::json!({

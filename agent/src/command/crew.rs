@@ -133,27 +133,29 @@ impl Crew {
     }
 
     /// Has all threads take what is in their rings, until `drained` at most, and end; waits for that until
-    /// `end`.
-    pub(super) fn stop(
-        mut self,
-        pipeline: &mut Pipeline,
-        drained: Instant,
-        end: Instant,
-    ) -> Result<(), Exit> {
+    /// `end`. What they have not told by then counts as what is still in the rings.
+    pub(super) fn stop(mut self, pipeline: &mut Pipeline, drained: Instant, end: Instant) {
         for member in &self.members {
             // Fails where the thread has ended.
             let _ = member.orders.send(Order::Stop(drained));
         }
         while self.ended < self.members.len() {
             match self.told.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(told) => {
-                    self.put(told, pipeline)?;
+                Ok(Ok(batch)) => {
+                    self.ended += usize::from(batch.is_last);
+                    pipeline.put(batch);
                     self.gather(pipeline);
                 }
-                Err(_) => return Err(ended()),
+                Ok(Err(error)) => {
+                    self.ended += 1;
+                    tracing::error!("a thread could not wait for its ring: {error}");
+                }
+                Err(_) => {
+                    tracing::error!("the threads that read packets have not ended in time");
+                    return;
+                }
             }
         }
-        Ok(())
     }
 
     fn put(&mut self, told: Told, pipeline: &mut Pipeline) -> Result<usize, Exit> {

@@ -157,7 +157,7 @@ impl Run {
         endpoint.set_phase(Phase::Stopping);
         live.detach();
         match crew {
-            Some(crew) => crew.stop(&mut pipeline, drained, end)?,
+            Some(crew) => crew.stop(&mut pipeline, drained, drained + limit / 4),
             None => {
                 while live.drain(DRAIN, &mut |packet| pipeline.observe(packet)) > 0
                     && Instant::now() < drained
