@@ -239,7 +239,8 @@ fn main() {
     let front: f64 = front_cpu.iter().sum();
     let busiest = front_cpu.iter().copied().fold(0.0, f64::max);
     // The busiest of more threads has as much more than its share as the busiest of these.
-    let uneven = busiest * front_cpu.len() as f64 / front;
+    let fronts = u32::try_from(front_cpu.len()).map_or(f64::NAN, f64::from);
+    let uneven = busiest * fronts / front;
     let millions = f64::from(millions);
     let modelled = |threads: f64| millions * 1e6 / (front * uneven / threads).max(back_cpu);
     assert_eq!(counters.decode.received, packets);

@@ -75,7 +75,7 @@ impl Batch {
         for ((place, grouping), at) in groupings.iter().enumerate().zip(first) {
             if at != NONE {
                 let grouping = *grouping as usize;
-                each(place, Rows { rows: &self.rows, next: &next, grouping, at });
+                each(place, Rows { all: &self.rows, next: &next, grouping, at });
             }
         }
         self.rows.clear();
@@ -90,7 +90,7 @@ impl Batch {
 
 /// The transactions of a group, oldest first.
 pub(super) struct Rows<'a> {
-    rows: &'a [Measured],
+    all: &'a [Measured],
     next: &'a [[u16; Grouping::ALL.len()]; ROWS],
     grouping: usize,
     at: u16,
@@ -101,7 +101,7 @@ impl<'a> Iterator for Rows<'a> {
 
     fn next(&mut self) -> Option<&'a Measured> {
         let at = usize::from(self.at);
-        let row = self.rows.get(at)?;
+        let row = self.all.get(at)?;
         self.at = self.next[at][self.grouping];
         Some(row)
     }

@@ -15,6 +15,7 @@ const NOERROR: u16 = 0;
 const NXDOMAIN: u16 = 3;
 
 /// What is the same for every group that a transaction belongs to. Hashes of what is absent are 0.
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
     /// The hash of the name asked for, to tell how many there are.

@@ -129,7 +129,9 @@ impl Recent {
                     tops.zones.add(name.zone_hash, times, || once(&mut zone, || text(at)));
                 }
             };
-            keepers.into_iter().for_each(|keeper| with(keeper, &mut take));
+            for keeper in keepers {
+                with(keeper, &mut take);
+            }
         });
         clients.tell(|keepers, hash, times, client| {
             let mut shown = None;
@@ -137,14 +139,18 @@ impl Recent {
                 let show = || once(&mut shown, || client.to_string().into());
                 tops.clients.add(hash, times, show);
             };
-            keepers.into_iter().for_each(|keeper| with(keeper, &mut take));
+            for keeper in keepers {
+                with(keeper, &mut take);
+            }
         });
         processes.tell(|keepers, hash, times, at| {
             let mut process = None;
             let mut take = |tops: &mut Tops| {
                 tops.processes.add(hash, times, || once(&mut process, || text(at)));
             };
-            keepers.into_iter().for_each(|keeper| with(keeper, &mut take));
+            for keeper in keepers {
+                with(keeper, &mut take);
+            }
         });
         texts.clear();
     }
