@@ -44,7 +44,7 @@ impl Kind {
 /// Something attached.
 enum Attached {
     Ours(Box<Live>),
-    Other(Yardstick, String),
+    Other(Box<Yardstick>, String),
 }
 
 impl Attached {
@@ -93,7 +93,7 @@ pub fn at_cgroup() -> Result<Figures, Failure> {
         let cgroup = cgroup.open()?;
         yardstick.attach_cgroup(&name, &cgroup, true)?;
         yardstick.attach_cgroup(&name, &cgroup, false)?;
-        Ok(Attached::Other(yardstick, name))
+        Ok(Attached::Other(Box::new(yardstick), name))
     })
 }
 
@@ -123,7 +123,7 @@ pub fn at_interface() -> Result<Figures, Failure> {
         let name = format!("{what}_tap");
         let mut yardstick = Yardstick::load(RING_BYTES)?;
         yardstick.attach_tap(&name, "bench1")?;
-        Ok(Attached::Other(yardstick, name))
+        Ok(Attached::Other(Box::new(yardstick), name))
     })
 }
 
