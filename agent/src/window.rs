@@ -7,6 +7,7 @@
 //!
 //! Memory is bounded whatever the traffic: see [`Windows::max_bytes`].
 
+mod batch;
 pub mod bounds;
 mod counts;
 mod group;
@@ -110,9 +111,10 @@ impl Windows {
         // Until something was closed, an older transaction only makes the first pane an older one.
         self.next = Some(self.next.map_or(pane, |next| next.min(pane)));
         if !self.open.contains_key(&pane) {
-            let before = self.open.range(..pane).next_back().map(|(_, groups)| groups);
-            let before = before.or_else(|| self.closed.back());
-            self.open.insert(pane, before.map(Groups::successor).unwrap_or_default());
+            let before = self.open.range_mut(..pane).next_back().map(|(_, groups)| groups);
+            let before = before.or_else(|| self.closed.back_mut());
+            let groups = before.map(Groups::successor).unwrap_or_default();
+            self.open.insert(pane, groups);
         }
         if let Some(groups) = self.open.get_mut(&pane) {
             groups.add(observation, &self.measurer.measure(observation));

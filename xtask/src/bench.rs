@@ -70,7 +70,7 @@ enum Part {
     Kernel,
     /// The agent's latencies against tshark's and dnsperf's
     Latency,
-    /// knot and dnsperf on loopback, flat out, without and with the agent
+    /// knot and dnsperf, flat out and at a pace, without and with the agent
     E2e,
     /// More events than can be handled
     Pressure,
@@ -99,6 +99,7 @@ impl Part {
             Self::Pipeline | Self::Scale => &["pipeline"],
             Self::Windows => &["windows"],
             Self::Kafka => &["kafka_sink"],
+            Self::Kernel => &["kernel_cost"],
             _ => &[],
         }
     }
@@ -114,7 +115,7 @@ impl Part {
             Self::Kafka => kafka::main(bench).map(|()| None),
             Self::Kernel => kernel::main(bench).map(Some),
             Self::Latency => latency::main(bench).map(Some),
-            Self::E2e => e2e::main(bench).map(|()| None),
+            Self::E2e => e2e::main(bench).map(Some),
             Self::Pressure => pressure::main(bench).map(Some),
             Self::Threads => threads::main(bench).map(Some),
         }

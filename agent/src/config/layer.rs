@@ -7,7 +7,7 @@ use super::shape::{items, joined, map, section, text};
 use super::value::{
     Address, Broker, Compress, Count, DiskBytes, Hook, Join, Listen, LogFormat, LogLevel, Name,
     Output, Partitions, PositiveSpan, Replicas, Retention, RingBytes, RotateBytes, RotateEvery,
-    SnapBytes, Span, Switch, Topic, Version,
+    SnapBytes, Span, Switch, Threads, Topic, Version,
 };
 use crate::capture::encrypted::Prefix;
 use crate::capture::ports::PortSet;
@@ -150,6 +150,9 @@ layer! {
         /// The ports of DNS.
         #[serde(deserialize_with = "joined")]
         ports: Option<PortSet>,
+        /// Threads that read packets.
+        #[serde(deserialize_with = "text")]
+        threads: Option<Threads>,
         /// The ring's size.
         #[serde(deserialize_with = "text")]
         ring_bytes: Option<RingBytes>,

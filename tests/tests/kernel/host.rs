@@ -41,6 +41,7 @@ fn open(hook: HookChoice, port: u16) -> Live {
         cgroup: None,
         interfaces: Vec::new(),
         ports: vec![port].try_into().expect("a port"),
+        rings: 1,
         ring_bytes: 1 << 20,
         snap_bytes: 131_072,
     };
@@ -354,6 +355,7 @@ fn says_what_is_wrong_and_what_would_help() {
         cgroup: None,
         interfaces: Vec::new(),
         ports: vec![5390].try_into().expect("a port"),
+        rings: 1,
         ring_bytes: 1 << 20,
         snap_bytes: 1_500,
     };

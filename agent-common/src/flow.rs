@@ -1,0 +1,139 @@
+//! Which flow a packet is of, as one number that both directions of the flow share.
+//!
+//! What pairing must see together is what came from and went to one port of one client: the query,
+//! its response, and what only pretends to be that. So the number is of the client's end alone, and
+//! the client is the end with the higher port, since servers have the low, well-known one. Where
+//! that guess is wrong, both directions still have the same number.
+#![expect(clippy::inline_always, reason = "the verifier follows one program, without calls")]
+
+/// Octets 8 to 12 of an IPv4-mapped address (RFC 4291, 2.5.5.2), as the lower half of a word.
+const MAPPED: u64 = 0xffff_0000;
+
+/// Multicast DNS asks from this port and to it, and one asker's answer is another's (RFC 6762).
+const MDNS: u16 = 5353;
+
+/// Rings at most, and threads that read them.
+pub const MAX_RINGS: u32 = 16;
+
+/// An address as two words.
+pub type Address = [u64; 2];
+
+/// An IPv4 address; the same as its IPv4-mapped one.
+#[inline(always)]
+#[must_use]
+pub const fn four(octets: [u8; 4]) -> Address {
+    // Widening, and `From` is no `const fn`.
+    [0, MAPPED | (u32::from_le_bytes(octets) as u64) << 32]
+}
+
+/// An IPv6 address.
+#[inline(always)]
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "a half each")]
+pub const fn six(octets: [u8; 16]) -> Address {
+    let whole = u128::from_le_bytes(octets);
+    [whole as u64, (whole >> 64) as u64]
+}
+
+/// The number of a flow from its source, destination and their ports in host order.
+///
+/// Where both ports are the same neither end is known to be the client's, and both count; except with
+/// multicast DNS, of which all is one flow.
+#[inline(always)]
+#[must_use]
+pub const fn hash(src: Address, dst: Address, src_port: u16, dst_port: u16) -> u32 {
+    if src_port > dst_port {
+        mix(src, src_port)
+    } else if src_port < dst_port {
+        mix(dst, dst_port)
+    } else if src_port == MDNS {
+        0
+    } else {
+        mix([src[0] ^ dst[0], src[1] ^ dst[1]], src_port)
+    }
+}
+
+/// The ring of a flow, of so many.
+#[inline(always)]
+#[must_use]
+pub const fn ring(hash: u32, rings: u32) -> u32 {
+    // By the lower half: sampling goes by the upper one, and must thin all rings alike.
+    ((hash & 0xffff) * rings) >> 16
+}
+
+/// The multipliers are those of `SplitMix64` and of its author's later ones: odd, with bits all over.
+#[inline(always)]
+const fn mix(address: Address, port: u16) -> u32 {
+    let word = address[0].wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ address[1] ^ port as u64;
+    let word = (word ^ (word >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (word >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_are_one_flow() {
+        let ends = [four([10, 0, 0, 1]), four([10, 0, 0, 2]), six([7; 16])];
+        for a in ends {
+            for b in ends {
+                for (p, q) in [(40_000, 53), (53, 53), (1, 2), (5353, 5353)] {
+                    assert_eq!(hash(a, b, p, q), hash(b, a, q, p));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_from_elsewhere_is_of_its_querys_flow() {
+        let client = four([10, 0, 0, 1]);
+        let hashes =
+            [[8, 8, 8, 8], [6, 6, 6, 6]].map(|server| hash(four(server), client, 53, 4_000));
+        assert_eq!(hashes[0], hashes[1]);
+    }
+
+    #[test]
+    fn a_mapped_address_is_an_ipv4_one() {
+        let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3];
+        assert_eq!(six(mapped), four([10, 1, 2, 3]));
+    }
+
+    #[test]
+    fn flows_spread_over_the_rings() {
+        let server = four([10, 0, 0, 53]);
+        for rings in [2, 3, 4, 16] {
+            let mut by_port = [0_u32; 16];
+            let mut by_address = [0_u32; 16];
+            let mut by_address_6 = [0_u32; 16];
+            for n in 0..16_000_u16 {
+                let [high, low] = n.to_be_bytes();
+                let at = |hash| usize::try_from(ring(hash, rings)).unwrap();
+                by_port[at(hash(four([127, 0, 0, 1]), server, 32_768 + n, 53))] += 1;
+                by_address[at(hash(four([10, 7, high, low]), server, 40_000, 53))] += 1;
+                let mut octets = [0x20; 16];
+                octets[14..].copy_from_slice(&[high, low]);
+                by_address_6[at(hash(six(octets), server, 40_000, 53))] += 1;
+            }
+            let (fair, used) = (16_000 / rings, usize::try_from(rings).unwrap());
+            for counts in [by_port, by_address, by_address_6] {
+                assert_eq!(counts.iter().sum::<u32>(), 16_000);
+                let even = |count: &u32| *count > fair * 3 / 4 && *count < fair * 5 / 4;
+                assert!(counts[..used].iter().all(even), "{rings}: {counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn sampling_by_the_upper_bits_thins_all_rings_alike() {
+        let mut kept = [0_u32; 4];
+        for n in 0..16_000_u16 {
+            let hash = hash(four([127, 0, 0, 1]), four([127, 0, 0, 1]), 32_768 + n, 53);
+            if hash < u32::MAX / 4 {
+                kept[usize::try_from(ring(hash, 4)).unwrap()] += 1;
+            }
+        }
+        assert!(kept.iter().all(|count| (750..1_250).contains(count)), "{kept:?}");
+    }
+}
