@@ -10,7 +10,6 @@ mod latency;
 mod machine;
 mod memory;
 mod pipeline;
-mod pressure;
 mod report;
 mod scale;
 mod statistics;
@@ -72,8 +71,6 @@ enum Part {
     Latency,
     /// knot and dnsperf, flat out and at a pace, without and with the agent
     E2e,
-    /// More events than can be handled
-    Pressure,
     /// Throughput with more threads
     Threads,
 }
@@ -81,15 +78,7 @@ enum Part {
 impl Part {
     /// Whether it captures.
     const fn needs_root(self) -> bool {
-        matches!(
-            self,
-            Self::Kernel
-                | Self::Latency
-                | Self::E2e
-                | Self::Pressure
-                | Self::Threads
-                | Self::Memory
-        )
+        matches!(self, Self::Kernel | Self::Latency | Self::E2e | Self::Threads | Self::Memory)
     }
 
     /// Examples of the agent that it runs.
@@ -100,6 +89,7 @@ impl Part {
             Self::Windows => &["windows"],
             Self::Kafka => &["kafka_sink"],
             Self::Kernel => &["kernel_cost"],
+            Self::Threads => &["threads"],
             _ => &[],
         }
     }
@@ -116,7 +106,6 @@ impl Part {
             Self::Kernel => kernel::main(bench).map(Some),
             Self::Latency => latency::main(bench).map(Some),
             Self::E2e => e2e::main(bench).map(Some),
-            Self::Pressure => pressure::main(bench).map(Some),
             Self::Threads => threads::main(bench).map(Some),
         }
     }
