@@ -7,6 +7,9 @@
 
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a measurement, not the agent")]
 
+#[path = "shared/cpu.rs"]
+mod cpu;
+
 use dnscribe::capture::{Body, Origin, Packet, Sight};
 use dnscribe::connection::ConnectionOptions;
 use dnscribe::decode::DecoderOptions;
@@ -18,7 +21,6 @@ use dnscribe::record::Identity;
 use dnscribe::sink::{self, Failure, Look, Sink, Stream};
 use dnscribe::time::Timestamp;
 use dnscribe_common::flow;
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -61,9 +63,7 @@ impl Sink for Drop {
 
 /// The CPU time of this thread, in seconds.
 fn cpu_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-        .as_secs_f64()
+    cpu::cpu_time().as_secs_f64()
 }
 
 /// Puts this thread on a CPU of its own, as far as there are so many.

@@ -2,6 +2,7 @@
 //! the memory that the flood makes them take.
 
 use crate::benign::{Node, Profile};
+use crate::cpu::cpu_time;
 use crate::event::{A, Asker, BASE36, Chance, Event, NXDOMAIN, seconds};
 use dnscribe::detect::{
     AMPLIFICATION_MEMORY_BYTES, Amplification, BYPASS_MEMORY_BYTES, Bypass,
@@ -9,7 +10,6 @@ use dnscribe::detect::{
     Dga, Drift, SPOOFING_MEMORY_BYTES, Spoofing, TUNNEL_MEMORY_BYTES, Tunnel,
 };
 use dnscribe::record::registrable;
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -116,10 +116,4 @@ impl Owned {
     fn zone<'a>(&self, event: &'a Event) -> Option<&'a str> {
         event.qname.get(self.zone?..)
     }
-}
-
-/// This thread's.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -9,6 +9,8 @@
 mod benign;
 mod corpus;
 mod cost;
+#[path = "../shared/cpu.rs"]
+mod cpu;
 mod event;
 mod incidents;
 mod judge;

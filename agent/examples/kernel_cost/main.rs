@@ -4,6 +4,8 @@
 //! `kernel_cost prices`, or `run PROGRAM`, `traffic cgroup|socket`, `storm`.
 
 mod cgroup;
+#[path = "../shared/cpu.rs"]
+mod cpu;
 mod frames;
 mod prices;
 mod storm;

@@ -2,13 +2,12 @@
 //! it, and without, by the CPU time of the thread that makes them.
 
 use crate::cgroup::Cgroup;
+use crate::cpu::cpu_time;
 use crate::frames::{DNS, OTHER};
 use crate::{Failure, Figures, middle, options};
 use dnscribe::capture::live::testing::{costs, count_run_time};
 use dnscribe::capture::live::{Live, LiveOptions};
-use rustix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
 
 const ROUNDS: usize = 3;
 /// With the agent or without it.
@@ -92,13 +91,9 @@ fn storms() -> Result<Vec<Storm>, Failure> {
 
 /// Nanoseconds of CPU time for a turn.
 fn blow(Storm(_, turns, turn): &Storm) -> Result<f64, Failure> {
-    let before = cpu_time()?;
+    let before = cpu_time();
     for _ in 0..*turns {
         turn()?;
     }
-    Ok(cpu_time()?.saturating_sub(before).as_secs_f64() * 1e9 / f64::from(*turns))
-}
-
-fn cpu_time() -> Result<Duration, Failure> {
-    Ok(Duration::try_from(clock_gettime(ClockId::ThreadCPUTime))?)
+    Ok(cpu_time().saturating_sub(before).as_secs_f64() * 1e9 / f64::from(*turns))
 }

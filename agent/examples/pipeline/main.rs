@@ -5,6 +5,8 @@
 //! `pipeline agent|hickory|domain FILE [FLAGS OF REPLAY] [--after SECONDS] [--tasks N] [--allocations]`.
 
 mod allocations;
+#[path = "../shared/cpu.rs"]
+mod cpu;
 mod load;
 mod peers;
 mod rooms;
@@ -93,11 +95,4 @@ fn main() -> Result<(), Failure> {
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 const fn real(count: u64) -> f64 {
     count as f64
-}
-
-/// What this thread has had of its processor: whoever else wants that does not matter.
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }

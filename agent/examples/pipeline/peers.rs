@@ -1,7 +1,8 @@
 //! What others take to read the same messages.
 
+use crate::cpu::cpu_time;
 use crate::load::Packets;
-use crate::{Took, allocations, cpu_time, real};
+use crate::{Took, allocations, real};
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
 use hickory_proto::op::Message;
 use std::hint::black_box;

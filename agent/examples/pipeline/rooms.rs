@@ -1,8 +1,9 @@
 //! A pass of all packets through the agent's rooms, configured as `dnscribe replay` would be.
 
+use crate::cpu::cpu_time;
 use crate::load::Packets;
 use crate::tally::{Counts, Tally};
-use crate::{Failure, Took, allocations, cpu_time, real};
+use crate::{Failure, Took, allocations, real};
 use dnscribe::cli::ReplayArgs;
 use dnscribe::config::Config;
 use dnscribe::decode::DecoderOptions;

@@ -5,8 +5,11 @@
 //! without windows, with them, with them, and without; then once more, with the records
 //! written as well.
 
+#[path = "../shared/cpu.rs"]
+mod cpu;
 mod traffic;
 
+use cpu::cpu_time;
 use dnscribe::record::Identity;
 use dnscribe::time::Timestamp;
 use dnscribe::window::{Groups, Span, Windows};
@@ -123,13 +126,6 @@ fn pass(all: &[Given], with: bool, each: &mut dyn FnMut(&Span, &Groups)) -> Resu
     let took = cpu_time().saturating_sub(start + looking);
     peak.nanoseconds = took.as_secs_f64() * 1e9 / f64::from(count.max(1));
     Ok(peak)
-}
-
-/// What this thread has had of its processor: whoever else wants that does not matter.
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Octets of memory that this process holds, what the allocator keeps for later included.
