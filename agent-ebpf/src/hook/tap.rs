@@ -12,11 +12,15 @@ use aya_ebpf::programs::SkBuffContext;
 use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::layers::{IP, Octets, Place};
 use dnscribe_common::record::DIRECTION_TAP;
+use dnscribe_common::totals::Way;
 
 const ETH_P_8021Q: u16 = 0x8100;
 const ETH_P_8021AD: u16 = 0x88a8;
 
-/// `PACKET_OUTGOING` of `linux/if_packet.h`.
+/// Of `linux/if_packet.h`.
+const PACKET_HOST: u32 = 0;
+const PACKET_BROADCAST: u32 = 1;
+const PACKET_MULTICAST: u32 = 2;
 const PACKET_OUTGOING: u32 = 4;
 /// The loopback interface is the first of every network namespace.
 const LOOPBACK: u32 = 1;
@@ -92,6 +96,8 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
     }
     let context = Context {
         hook: Hook::Socket,
+        way: way(skb, judged.tunnelled),
+        ip: judged.ip,
         direction: DIRECTION_TAP,
         packet_type: packet_type as u8,
         datagram_bytes: if verdict.protocol == UDP { segment as u16 } else { 0 },
@@ -104,6 +110,27 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
     };
     let start = judged.start;
     ring::packet(counters, skb, start, length.saturating_sub(start), &context);
+}
+
+/// How a packet stands to this host, but for what only its addresses tell.
+#[inline(always)]
+fn way(skb: *mut __sk_buff, tunnelled: bool) -> Way {
+    // SAFETY: the kernel hands a valid context.
+    let (packet_type, ifindex, came_by) =
+        unsafe { ((*skb).pkt_type, (*skb).ifindex, (*skb).ingress_ifindex) };
+    if tunnelled {
+        return Way::Passing;
+    }
+    if ifindex == LOOPBACK {
+        return Way::Loopback;
+    }
+    match packet_type {
+        // What came by an interface and leaves by another is forwarded.
+        PACKET_OUTGOING if came_by == 0 => Way::Sent,
+        PACKET_HOST => Way::Arrived,
+        PACKET_BROADCAST | PACKET_MULTICAST => Way::Spread,
+        _ => Way::Passing,
+    }
 }
 
 /// Where the network header begins, and what it is. The kernel took the outermost VLAN tag off
