@@ -152,7 +152,8 @@ mod tests {
         const COUNT: u16 = 60_000;
         let server = flow::four([192, 0, 2, 1]);
         let client = flow::four([10, 0, 0, 1]);
-        let by_port = |number: u16| hash(flow::hash(client, server, 1_024 + number / 2, 53), number % 2);
+        let by_port =
+            |number: u16| hash(flow::hash(client, server, 1_024 + number / 2, 53), number % 2);
         let by_id = |number: u16| hash(flow::hash(client, server, 5_000, 53), number);
         let by_address = |number: u16| {
             let [high, low] = number.to_be_bytes();

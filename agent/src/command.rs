@@ -3,6 +3,7 @@
 mod check;
 mod kafka;
 mod pace;
+mod pressure;
 mod replay;
 mod resolvers;
 mod run;

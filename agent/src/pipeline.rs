@@ -15,12 +15,13 @@ pub use outbox::Outbox;
 pub use output::{Output, OutputOptions};
 
 use crate::capture::Packet;
+use crate::capture::sampling::{Change, Unheard, Untold, told};
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
 use crate::detect::DetectOptions;
 use crate::health::Vitals;
 use crate::join::{Joiner, Joining};
-use crate::ledger::{Counters, Kernel, Ring};
+use crate::ledger::{self, Counters, Kernel, Ring};
 use crate::metrics::{self, Build, Snapshot};
 use crate::pair::{PairOptions, Pairer, Transaction};
 use crate::time::Timestamp;
@@ -49,6 +50,7 @@ pub struct Pipeline {
     next_expiry: Timestamp,
     next_ledger: Timestamp,
     ledger_every: Duration,
+    sampling: Option<ledger::Sampling>,
 }
 
 impl Pipeline {
@@ -72,6 +74,7 @@ impl Pipeline {
             next_expiry: epoch.plus(EXPIRE_EVERY),
             next_ledger: epoch.plus(LEDGER_EVERY),
             ledger_every: LEDGER_EVERY,
+            sampling: None,
         }
     }
 
@@ -88,6 +91,41 @@ impl Pipeline {
         self.ledger_every = every;
         self.next_ledger = self.output.epoch().plus(every);
         self
+    }
+
+    /// The same of a live capture, of which some may be left out.
+    #[must_use]
+    pub fn with_sampling(mut self) -> Self {
+        self.sampling = Some(ledger::Sampling::default());
+        self
+    }
+
+    /// Another share of the transactions is told from here on.
+    pub fn sample(&mut self, change: Change) {
+        let sampling = self.sampling.get_or_insert_default();
+        sampling.ratio = told(change.cut);
+        if change.cut == 0 {
+            sampling.since = None;
+        } else if sampling.since.is_none() {
+            sampling.since = Some(change.at.to_string());
+            sampling.episodes += 1;
+        }
+        self.pairer.sample(change);
+        self.joiner.sample(change);
+        self.output.sample(change);
+    }
+
+    /// Takes what the kernel counted instead of telling it, up to a time.
+    pub fn untold(&mut self, ts: Timestamp, untold: &Untold) {
+        let count = untold.sampled + untold.lost;
+        let sums = &mut self.sampling.get_or_insert_default().untold;
+        *match untold.what {
+            Unheard::Query => &mut sums.queries,
+            Unheard::Response { .. } => &mut sums.responses,
+            Unheard::Segment { .. } => &mut sums.segments,
+            Unheard::Other => &mut sums.other,
+        } += count;
+        self.output.untold(ts, untold);
     }
 
     /// Takes one packet through all rooms.
@@ -152,6 +190,7 @@ impl Pipeline {
             decode: self.decoder.counters(),
             pairing: self.pairer.counters(),
             connections: self.connections.as_ref().map(Connections::counters),
+            sampling: self.sampling.clone(),
             delivery: self.output.sinks().delivery(),
         }
     }

@@ -36,6 +36,12 @@ impl Timestamp {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// The time that is `by` before this one.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(saturating_nanos(by)))
+    }
+
     /// The time that is `by` after this one.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

@@ -15,6 +15,7 @@ mod measured;
 mod options;
 pub mod sketch;
 mod tally;
+mod untold;
 
 pub use counts::Counts;
 pub use group::{Group, Grouping};
@@ -22,8 +23,10 @@ pub use groups::Groups;
 pub use measured::{Measured, entropy};
 pub use options::{BadChoice, GroupingSet, Kind, KindSet, WindowOptions};
 pub use tally::{Tally, TopSlots, Tops};
+pub use untold::{Estimate, RCODES, Thinned, Untold};
 
 use crate::observation::Observation;
+use crate::pair::Vantage;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -102,16 +105,38 @@ impl Windows {
             self.late += 1;
             return;
         }
+        self.open_pane(pane).add(observation, &Measured::of(observation));
+    }
+
+    /// A pane that is not closed.
+    fn open_pane(&mut self, pane: u64) -> &mut Groups {
         // Until something was closed, an older transaction only makes the first pane an older one.
         self.next = Some(self.next.map_or(pane, |next| next.min(pane)));
-        if !self.open.contains_key(&pane) {
-            let before = self.open.range(..pane).next_back().map(|(_, groups)| groups);
-            let before = before.or_else(|| self.closed.back());
-            self.open.insert(pane, before.map(Groups::successor).unwrap_or_default());
+        let Self { open, closed, .. } = self;
+        if !open.contains_key(&pane) {
+            let before = open.range(..pane).next_back().map(|(_, groups)| groups);
+            let before = before.or_else(|| closed.back());
+            let groups = before.map(Groups::successor).unwrap_or_default();
+            open.insert(pane, groups);
         }
-        if let Some(groups) = self.open.get_mut(&pane) {
-            groups.add(observation, &Measured::of(observation));
+        open.entry(pane).or_default()
+    }
+
+    /// Counts messages that were not told, read from the kernel at a time: of all, and of a resolver.
+    /// What comes too late for its pane goes to the next.
+    pub fn untold(
+        &mut self,
+        ts: Timestamp,
+        vantage: Vantage,
+        (transport, resolver): (&'static str, Option<&str>),
+        untold: &Untold,
+    ) {
+        let is_told = |pane| self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
+        let mut pane = pane_of(ts);
+        while is_told(pane) || self.is_over(pane) {
+            pane += 1;
         }
+        self.open_pane(pane).add_untold(vantage, (transport, resolver), untold);
     }
 
     /// Closes what has ended so long before `now` that nothing of it can come any more.

@@ -40,6 +40,8 @@ fn options() -> LiveOptions {
         ports: vec![PORT].try_into().expect("a port"),
         ring_bytes: 1 << 20,
         snap_bytes: 131_072,
+        sampling_floor: None,
+        query_timeout: std::time::Duration::from_secs(5),
     }
 }
 

@@ -127,7 +127,8 @@ fn observed(transaction: &Transaction<'_>, watch: &mut Watch) {
     let Some(first) = transaction.query.or(transaction.response) else { return };
     let resolver = first.ends().1.ip().to_string();
     let zone = transaction.question().and_then(|question| registrable(&question.qname));
-    let facts = Facts { resolver: &resolver, zone, process: None, container: None };
+    let facts =
+        Facts { resolver: &resolver, zone, process: None, container: None, sample_ratio: 1.0 };
     if let Some(observation) = observation(transaction, &Links::default(), &facts) {
         watch.observe(&observation);
     }

@@ -24,10 +24,12 @@ mod icmp;
 mod netlink;
 mod option;
 mod packet;
+mod pressure;
 pub mod probe;
 pub mod process;
 mod programs;
 mod ring;
+mod sampler;
 mod settings;
 mod tally;
 mod tap;
@@ -85,6 +87,11 @@ pub struct LiveOptions {
     /// Octets captured of a packet from its IP header on; from 1 to 131072, values beyond are taken
     /// for the nearest.
     pub snap_bytes: u32,
+    /// The least share of transactions that is told when more comes than can be handled; none where
+    /// all is to be told, and the ring may fill.
+    pub sampling_floor: Option<f64>,
+    /// How long a response may follow its query.
+    pub query_timeout: Duration,
 }
 
 /// This host cannot capture: what is wrong, and what would help. Exit code 3.
@@ -114,6 +121,7 @@ pub struct Live {
     received: Vec<Received>,
     clock: Clock,
     locals: Option<tap::Locals>,
+    sampler: sampler::Sampler,
     listeners: Option<icmp::Listeners>,
 }
 
@@ -172,7 +180,7 @@ impl Live {
             let _ = write!(description, "; ICMP errors of connected sockets only ({reason})");
         });
         fill_owners(&mut loaded);
-        let mut live = Self::new(loaded, Vec::new(), Hook::Cgroup, description)?;
+        let mut live = Self::new(loaded, options, Vec::new(), Hook::Cgroup, description)?;
         live.listeners = listeners.ok();
         Ok(live)
     }
@@ -196,15 +204,18 @@ impl Live {
         };
         let mut description = format!("hook socket{why}, attached to {on}");
         without(&loaded, &mut description);
-        Self::new(loaded, taps, Hook::Socket, description)
+        Self::new(loaded, options, taps, Hook::Socket, description)
     }
 
     fn new(
         mut loaded: Loaded,
+        options: &LiveOptions,
         taps: Vec<OwnedFd>,
         hook: Hook,
         description: String,
     ) -> Result<Self, CannotCapture> {
+        let (floor, timeout) = (options.sampling_floor, options.query_timeout);
+        let sampler = sampler::Sampler::new(&mut loaded.ebpf, floor, timeout);
         let mut take = |name: &str| {
             loaded.ebpf.take_map(name).ok_or_else(|| internal(&format!("no map {name}")))
         };
@@ -212,8 +223,9 @@ impl Live {
         let config = Array::try_from(take("CONFIG")?).map_err(internal_error)?;
         let counters = PerCpuArray::try_from(take("COUNTERS")?).map_err(internal_error)?;
         Ok(Self {
-            ring: ring::Ring::new(records, config).map_err(internal_error)?,
+            ring: ring::Ring::new(records, config, options.ring_bytes).map_err(internal_error)?,
             counters,
+            sampler: sampler.map_err(internal_error)?,
             attached: Some(Attached { programs: loaded, _taps: taps }),
             hook,
             description,

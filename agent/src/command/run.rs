@@ -1,5 +1,6 @@
 //! `dnscribe run`: live capture until told to stop.
 
+use super::pressure::{Announcement, Totals};
 use super::session::{Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
 use super::signals::Signals;
 use crate::capture::live::{Live, cgroup2_mount};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Packets taken from the ring between two looks at anything else.
-const DRAIN: usize = 16_384;
+const DRAIN: usize = 2_048;
 
 /// After so long without a packet the operator is told what is watched.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -32,6 +33,8 @@ pub(super) struct Run {
     sources: Sources,
     live: Live,
     pipeline: Pipeline,
+    totals: Totals,
+    announcement: Announcement,
     watch: Watch,
     signals: Signals,
     endpoint: Endpoint,
@@ -44,16 +47,28 @@ impl Run {
     pub(super) fn open(start: Start) -> Result<Self, Exit> {
         let Start { sources, config, signals, endpoint, sinks, ledger_every, summary } = start;
         let epoch = Timestamp::now();
-        let live = Live::open(&live_options(&config.capture))?;
+        let live = Live::open(&live_options(&config))?;
         tracing::info!("{}", live.describe());
         let enricher = Some(Enricher::new(cgroup2_mount().as_deref()));
         let pipeline = Blueprint { config: &config, epoch, enricher, wait_for_sinks: None }
             .build(sinks)
-            .with_ledger_every(ledger_every.unwrap_or(LEDGER_EVERY));
+            .with_ledger_every(ledger_every.unwrap_or(LEDGER_EVERY))
+            .with_sampling();
         endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
         let end = config.duration.map(|duration| Instant::now() + duration);
-        let watch = Watch::default();
-        Ok(Self { config, sources, live, pipeline, watch, signals, endpoint, end, summary })
+        Ok(Self {
+            config,
+            sources,
+            live,
+            pipeline,
+            totals: Totals::new(epoch),
+            announcement: Announcement::default(),
+            watch: Watch::default(),
+            signals,
+            endpoint,
+            end,
+            summary,
+        })
     }
 
     /// What is watched, in words.
@@ -80,17 +95,22 @@ impl Run {
     fn turn(&mut self) -> Result<usize, Exit> {
         let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
         self.live.wait(self.pause()).map_err(failed)?;
+        self.regulate();
         // What is still in the ring when time is judged would be judged unfairly: only when the
         // ring was emptied may the clock, as it stood before, say that a query's time is over.
         let before = Timestamp::now();
-        let Self { live, pipeline, .. } = self;
+        let Self { live, pipeline, totals, .. } = self;
         let taken = live.drain(DRAIN, &mut |packet| pipeline.observe(packet));
         if taken < DRAIN {
             pipeline.expire(before);
             pipeline.flush_batches();
         }
         let now = Timestamp::now();
-        if pipeline.ledger_due(now) {
+        let ledger_due = pipeline.ledger_due(now);
+        if ledger_due || totals.is_due(now) {
+            totals.take(live, pipeline, now);
+        }
+        if ledger_due {
             pipeline.flush_batches();
             pipeline.write_ledger(live.counters(), now, false);
         }
@@ -99,6 +119,13 @@ impl Run {
             self.reload();
         }
         Ok(taken)
+    }
+
+    /// Tells less where more comes than can be handled, and all again when that is over.
+    fn regulate(&mut self) {
+        let Some(change) = self.live.regulate() else { return };
+        self.announcement.announce(change);
+        self.pipeline.sample(change);
     }
 
     fn pause(&self) -> Duration {
@@ -113,7 +140,9 @@ impl Run {
 
     /// Detaches, drains the ring, writes what waits, flushes the sinks and says the balance.
     fn stop(self) -> Result<(), Exit> {
-        let Self { mut live, mut pipeline, mut watch, endpoint, config, summary, .. } = self;
+        let Self {
+            mut live, mut pipeline, mut totals, mut watch, endpoint, config, summary, ..
+        } = self;
         let limit = config.drain_timeout;
         let end = Instant::now() + limit;
         // A ring so full that the time does not suffice must leave some for the sinks, and for the
@@ -125,6 +154,7 @@ impl Run {
             && Instant::now() < drained
         {}
         let now = Timestamp::now();
+        totals.take(&mut live, &mut pipeline, now);
         pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());
         close(pipeline, live.counters(), now, left, &mut watch, summary)

@@ -4,6 +4,8 @@ use super::analysis::Analysis;
 use super::observe::{Facts, observation};
 use super::outbox::Outbox;
 use super::who::Who;
+use crate::capture::Transport;
+use crate::capture::sampling::{Change, Timeline, Untold};
 use crate::connection::Report;
 use crate::decode::dns::{rcode_name, type_name};
 use crate::decode::{DeadLetter, Message, Sealed};
@@ -13,7 +15,7 @@ use crate::join::Links;
 use crate::ledger::Counters;
 use crate::lookup::{LookupCounters, Query};
 use crate::metrics::{Seen, TransactionMetrics};
-use crate::pair::Transaction;
+use crate::pair::{OrphanReason, Transaction};
 use crate::record::{Context, Identity, LedgerRecord, registrable};
 use crate::sink::{Sink, Stream};
 use crate::time::Timestamp;
@@ -55,6 +57,7 @@ pub struct Output {
     outbox: Outbox,
     analysis: Analysis,
     metrics: TransactionMetrics,
+    sampling: Timeline,
     ledgers: u64,
     /// The capture's clock.
     now: Timestamp,
@@ -72,6 +75,7 @@ impl Output {
             enricher: options.enricher,
             outbox,
             metrics: TransactionMetrics::default(),
+            sampling: Timeline::default(),
             ledgers: 0,
         }
     }
@@ -126,10 +130,22 @@ impl Output {
         }
     }
 
+    /// Another share of the transactions is told from here on.
+    pub(super) fn sample(&mut self, change: Change) {
+        self.sampling.note(change);
+    }
+
+    /// Takes what was not told.
+    pub(super) fn untold(&mut self, ts: Timestamp, untold: &Untold) {
+        let resolver = untold.server.map(|server| self.identity.resolver(server));
+        self.analysis.untold(ts, untold, resolver.as_deref());
+    }
+
     /// Takes a transaction: its record, its metrics, and what is made of many.
     pub(super) fn transaction(&mut self, transaction: &Transaction<'_>, links: &Links) {
         let Some(subject) = transaction.subject() else { return };
-        let Self { identity, enricher, outbox, analysis, metrics, now, .. } = self;
+        let Self { identity, enricher, outbox, analysis, metrics, sampling, now, .. } = self;
+        let sample_ratio = sample_ratio(sampling, transaction);
         let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = identity.resolver(server.ip());
         metrics.transaction(&seen(transaction, &resolver));
@@ -146,13 +162,14 @@ impl Output {
         let zone = transaction.question().and_then(|question| registrable(&question.qname));
         if analysis.is_wanted() {
             let (process, container) = (process.as_ref(), container.as_ref());
-            let facts = Facts { resolver: &resolver, zone, process, container };
+            let facts = Facts { resolver: &resolver, zone, process, container, sample_ratio };
             if let Some(observation) = observation(transaction, links, &facts) {
                 analysis.observe(*now, &observation);
             }
         }
         if rendered {
-            let context = Context { process, container, links: *links };
+            let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
+            let context = Context { process, container, links: *links, sample_ratio };
             if let Some(record) = identity.transaction(transaction, &resolver, zone, context) {
                 outbox.push_transaction(transaction, &record);
             }
@@ -273,7 +290,18 @@ impl Output {
 }
 
 fn context<'a>(who: &'a Who<'_>) -> Context<'a> {
-    Context { process: who.process(), container: who.container(), links: Links::default() }
+    Context { process: who.process(), container: who.container(), ..Context::default() }
+}
+
+/// The share of transactions like this one that were told when it passed. Streams are always told, and
+/// a response whose query was left out stands for no other.
+fn sample_ratio(sampling: &Timeline, transaction: &Transaction<'_>) -> f64 {
+    let first = transaction.query.or(transaction.response).map(|message| &message.envelope);
+    let is_stray = transaction.stray.is_some_and(|stray| stray.reason == OrphanReason::Sampled);
+    match first {
+        Some(first) if first.transport == Transport::Udp && !is_stray => sampling.told(first.ts),
+        _ => 1.0,
+    }
 }
 
 /// What metrics want to know.

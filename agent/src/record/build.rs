@@ -51,6 +51,8 @@ pub struct Context<'a> {
     pub container: Option<ContainerFields<'a>>,
     /// The transactions that this one belongs to.
     pub links: Links,
+    /// The share of transactions like it that were told, where that is not all.
+    pub sample_ratio: Option<f64>,
 }
 
 impl Identity {
@@ -186,6 +188,7 @@ impl Identity {
             rcode: answered.map(|dns| rcode_name(dns.rcode())),
             latency_ms: transaction.latency().map(milliseconds),
             retries: transaction.retries,
+            sample_ratio: context.sample_ratio,
             conflict: transaction.conflict.then_some(true),
             icmp: transaction.icmp.map(icmp),
             flags: last.flags.names().collect(),

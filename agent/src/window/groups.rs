@@ -10,7 +10,9 @@
 use super::group::{Group, Grouping, Key, Sort};
 use super::measured::Measured;
 use super::tally::Tally;
+use super::untold::Untold;
 use crate::observation::Observation;
+use crate::pair::Vantage;
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 use hashbrown::{HashMap, HashSet, HashTable};
 
@@ -82,11 +84,21 @@ impl Groups {
     /// Counts a transaction in each group that it belongs to.
     pub fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
         Key::each(observation, measured, |key| {
-            let place = self.place(&key).unwrap_or_else(|| {
-                let key = if self.admits(&key) { key } else { Key::other(key.sort) };
-                self.place(&key).unwrap_or_else(|| self.seat(&key))
-            });
+            let place = self.place_or_other(&key);
             self.entries[place].tally.add(observation, measured);
+        });
+    }
+
+    /// Counts messages that were not told: of all, and of a resolver, or of those without a seat.
+    pub fn add_untold(
+        &mut self,
+        vantage: Vantage,
+        (transport, resolver): (&'static str, Option<&str>),
+        untold: &Untold,
+    ) {
+        Key::each_untold(vantage, transport, resolver, |key| {
+            let place = self.place_or_other(&key);
+            self.entries[place].tally.add_untold(untold);
         });
     }
 
@@ -156,6 +168,15 @@ impl Groups {
             key.is(&entry.group, entry.hash)
         };
         self.places.find(key.hash, is).copied()
+    }
+
+    /// Where a group is counted: on its own seat, or with others.
+    fn place_or_other(&mut self, key: &Key<'_>) -> usize {
+        self.place(key).unwrap_or_else(|| {
+            let is_other = key.value.is_none() || !self.admits(key);
+            let key = if is_other { &Key::other(key.sort) } else { key };
+            self.place(key).unwrap_or_else(|| self.seat(key))
+        })
     }
 
     /// Whether there is a seat for a group that has none; if not, it is weighed for the next pane.

@@ -5,6 +5,7 @@ use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL};
 use super::counts::Counts;
 use super::measured::Measured;
 use super::sketch::{Distinct, MAX_OCTETS, Quantiles, Top};
+use super::untold::{Thinned, Untold};
 use crate::join::Cache;
 use crate::observation::Observation;
 use crate::pair::Status;
@@ -59,6 +60,10 @@ pub struct Tally {
     pub label_lengths: [u64; LABEL_LENGTHS.len() + 1],
     /// Responses by smallest TTL.
     pub min_ttl: [u64; MIN_TTL.len() + 1],
+    /// How many transactions the counted ones stand for.
+    pub thinned: Thinned,
+    /// Messages that were not told, where there were any; groupings `node` and `resolver`.
+    pub untold: Option<Box<Untold>>,
     /// The most frequent names, zones, clients and processes, where the group keeps them.
     pub tops: Option<Box<Tops>>,
 }
@@ -105,6 +110,7 @@ impl Tally {
     /// Counts a transaction.
     pub fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
         self.transactions += 1;
+        self.thinned.add(observation.sample_ratio);
         self.statuses[observation.status as usize] += 1;
         if let Some(rcode) = observation.rcode {
             self.rcodes.add(rcode, 1);
@@ -149,9 +155,18 @@ impl Tally {
         }
     }
 
+    /// Counts messages that were not told.
+    pub fn add_untold(&mut self, untold: &Untold) {
+        self.untold.get_or_insert_default().merge(untold);
+    }
+
     /// Adds what another has counted.
     pub fn merge(&mut self, other: &Self) {
         self.transactions += other.transactions;
+        self.thinned.merge(&other.thinned);
+        if let Some(untold) = &other.untold {
+            self.add_untold(untold);
+        }
         self.undercounted |= other.undercounted;
         self.successes += other.successes;
         add_each(&mut self.statuses, &other.statuses);
@@ -189,6 +204,7 @@ impl Tally {
             + self.qnames.heap_bytes()
             + self.clients.heap_bytes()
             + self.resolvers.heap_bytes()
+            + self.untold.as_ref().map_or(0, |untold| size_of_val(&**untold))
             + self.tops.as_ref().map_or(0, |tops| tops.bytes())
     }
 
@@ -203,6 +219,7 @@ impl Tally {
             + 2 * Counts::MAX_HEAP_BYTES
             + Quantiles::MAX_HEAP_BYTES
             + 3 * Distinct::MAX_HEAP_BYTES
+            + size_of::<Untold>()
             + tops
     }
 }

@@ -43,6 +43,8 @@ fn open(hook: HookChoice, port: u16) -> Live {
         ports: vec![port].try_into().expect("a port"),
         ring_bytes: 1 << 20,
         snap_bytes: 131_072,
+        sampling_floor: None,
+        query_timeout: std::time::Duration::from_secs(5),
     };
     Live::open(&options).expect("opens")
 }
@@ -356,6 +358,8 @@ fn says_what_is_wrong_and_what_would_help() {
         ports: vec![5390].try_into().expect("a port"),
         ring_bytes: 1 << 20,
         snap_bytes: 1_500,
+        sampling_floor: None,
+        query_timeout: std::time::Duration::from_secs(5),
     };
     let refused = |options: &LiveOptions| match Live::open(options) {
         Ok(_) => panic!("opened"),

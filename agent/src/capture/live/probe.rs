@@ -202,6 +202,8 @@ mod tests {
             ports: crate::capture::ports::PortSet::default(),
             ring_bytes: 4097,
             snap_bytes: 1_500,
+            sampling_floor: None,
+            query_timeout: std::time::Duration::from_secs(5),
         };
         let probes = probe(&options);
         assert!(probes.iter().any(|probe| !probe.ok && probe.required));

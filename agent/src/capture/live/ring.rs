@@ -1,7 +1,8 @@
 //! Takes records from the ring, and decides whether the programs shall wake the reader.
 
-use aya::maps::{Array, MapData, RingBuf};
-use dnscribe_common::CONFIG_QUIET;
+use super::pressure::Load;
+use aya::maps::{Array, MapData, MapError, RingBuf};
+use dnscribe_common::{CONFIG_QUIET, CONFIG_SAMPLING};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -27,6 +28,8 @@ pub struct Ring {
     records: RingBuf<MapData>,
     config: Array<MapData, u64>,
     positions: Positions,
+    size: u32,
+    waited: Duration,
     quiet: bool,
     more: bool,
     poll_until: Instant,
@@ -36,13 +39,19 @@ pub struct Ring {
 
 impl Ring {
     /// Takes over the maps.
-    pub fn new(records: RingBuf<MapData>, config: Array<MapData, u64>) -> io::Result<Self> {
+    pub fn new(
+        records: RingBuf<MapData>,
+        config: Array<MapData, u64>,
+        size: u32,
+    ) -> io::Result<Self> {
         let positions = Positions::map(&records)?;
         let now = Instant::now();
         Ok(Self {
             records,
             config,
             positions,
+            size,
+            waited: Duration::ZERO,
             quiet: false,
             more: false,
             poll_until: now,
@@ -70,8 +79,26 @@ impl Ring {
         self.positions.used()
     }
 
+    /// How full it is, and how idle its reader.
+    #[expect(clippy::cast_precision_loss, reason = "a ring is far below 2^53 octets")]
+    pub fn load(&self) -> Load {
+        Load { fill: self.used_bytes() as f64 / f64::from(self.size), waited: self.waited }
+    }
+
+    /// Tells the programs what to leave out: a packed [`dnscribe_common::sample::Cuts`].
+    pub fn set_sampling(&mut self, word: u64) -> Result<(), MapError> {
+        self.config.set(CONFIG_SAMPLING, word, 0)
+    }
+
     /// Returns when the ring may hold something, or `limit` is over.
     pub fn wait(&mut self, limit: Duration) -> io::Result<()> {
+        let since = Instant::now();
+        let result = self.wait_for_records(limit);
+        self.waited += since.elapsed();
+        result
+    }
+
+    fn wait_for_records(&mut self, limit: Duration) -> io::Result<()> {
         self.choose_mode();
         if self.more || (self.used_bytes() > 0 && !self.quiet) {
             return Ok(());
