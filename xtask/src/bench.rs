@@ -1,118 +1,237 @@
-//! `bench`: measurements, as JSON lines: one per repetition, then a summary. What counts are the
-//! ratios within a run; absolute figures are the machine's.
+//! `bench`: measurements, as JSON lines: one per run, then a summary of each figure; and a table of each
+//! part. What counts are the ratios within a run; absolute figures are the machine's.
 
+mod case;
 mod detect;
 mod e2e;
 mod kafka;
+mod kernel;
 mod latency;
+mod machine;
+mod memory;
 mod pipeline;
+mod pressure;
+mod report;
+mod scale;
+mod statistics;
+mod table;
+mod threads;
 mod timed;
 mod usage;
 mod windows;
 
+use crate::interrupt::Interrupt;
+use crate::{build, process, say, setup};
 use anyhow::Result;
-use clap::ValueEnum as _;
+use case::Plan;
+use clap::ValueEnum;
+use report::Report;
 use std::path::{Path, PathBuf};
 
 /// What to measure, and how often.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Which benchmark; all of them where not given
-    name: Option<Name>,
-    /// Repetitions: of `e2e` each is bare, agent, agent, bare; of `kafka` each producer comes twice
+    /// Which parts; all of them where none is given
+    parts: Vec<Part>,
+    /// Repetitions, each of which goes through all cases forth and back
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     repetitions: u32,
-    /// Queries of each repetition (`e2e`: 200000), of all (`latency`: 20000), messages of the capture (`pipeline`: 1000000,
-    /// `kafka`: 2000000, two for each record), or transactions (`windows`: 1000000)
+    /// How many messages, transactions or queries each case is about; each part has its own number
+    /// where this is not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=5_000_000))]
     count: Option<u32>,
+    /// Write the tables into docs/performance.md, too
+    #[arg(long)]
+    write: bool,
     /// The agent to measure, instead of one built now
     #[arg(long)]
     binary: Option<PathBuf>,
+    /// The cargo profile to build with
+    #[arg(long, default_value = "release")]
+    profile: String,
 }
 
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
-    /// knot and dnsperf on loopback, flat out, without and with the agent
-    E2e,
-    /// A generated capture through `dnscribe replay`
-    Pipeline,
-    /// The agent's latencies against tshark's and dnsperf's
-    Latency,
+/// A part of the benchmark.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
     /// Precision and recall of the detectors, on incidents and quiet days that are made, and on the corpus
     Detect,
+    /// Packets in memory to transactions and records, beside other programs on the same capture
+    Pipeline,
     /// What windows cost for each transaction, and hold
     Windows,
+    /// What a message costs as tables grow
+    Scale,
+    /// What the agent holds
+    Memory,
     /// The Kafka sink beside kcat and Kafka's own producer, at one broker
     Kafka,
+    /// What a packet costs in the kernel
+    Kernel,
+    /// The agent's latencies against tshark's and dnsperf's
+    Latency,
+    /// knot and dnsperf on loopback, flat out, without and with the agent
+    E2e,
+    /// More events than can be handled
+    Pressure,
+    /// Throughput with more threads
+    Threads,
+}
+
+impl Part {
+    /// Whether it captures.
+    const fn needs_root(self) -> bool {
+        matches!(
+            self,
+            Self::Kernel
+                | Self::Latency
+                | Self::E2e
+                | Self::Pressure
+                | Self::Threads
+                | Self::Memory
+        )
+    }
+
+    /// Examples of the agent that it runs.
+    const fn examples(self) -> &'static [&'static str] {
+        match self {
+            Self::Detect => &["detect_quality"],
+            Self::Windows => &["windows"],
+            Self::Kafka => &["kafka_sink"],
+            _ => &[],
+        }
+    }
+
+    /// Measures it. What has no cases to compare tells its lines itself and gives no report.
+    fn measure(self, bench: &Bench) -> Result<Option<Report>> {
+        match self {
+            Self::Detect => detect::main(bench).map(|()| None),
+            Self::Pipeline => pipeline::main(bench).map(Some),
+            Self::Windows => windows::main(bench).map(Some),
+            Self::Scale => scale::main(bench).map(Some),
+            Self::Memory => memory::main(bench).map(Some),
+            Self::Kafka => kafka::main(bench).map(|()| None),
+            Self::Kernel => kernel::main(bench).map(Some),
+            Self::Latency => latency::main(bench).map(Some),
+            Self::E2e => e2e::main(bench).map(|()| None),
+            Self::Pressure => pressure::main(bench).map(Some),
+            Self::Threads => threads::main(bench).map(Some),
+        }
+    }
+}
+
+/// What all parts are given.
+pub struct Bench {
+    /// The agent.
+    binary: PathBuf,
+    profile: String,
+    repetitions: u32,
+    /// How much of what a part counts, where that was said.
+    count: Option<u32>,
+    interrupt: Interrupt,
+}
+
+impl Bench {
+    /// The agent to measure.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// An example of the agent, one of [`Part::examples`].
+    pub fn example(&self, name: &str) -> PathBuf {
+        build::example_path(name, &self.profile)
+    }
+
+    /// How much of what a part counts.
+    pub fn count(&self, default: u32) -> u32 {
+        self.count.unwrap_or(default)
+    }
+
+    /// How many repetitions are wanted.
+    pub const fn repetitions(&self) -> u32 {
+        self.repetitions
+    }
+
+    /// Runs all cases of a part as often as wanted.
+    pub fn run(&self, plan: Plan<'_>) -> Result<Report> {
+        plan.run(self.repetitions, &self.interrupt)
+    }
 }
 
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
-    let wanted = |name| args.name.is_none_or(|only| only == name);
-    crate::setup::main(crate::setup::Args { test: true })?;
+    let wanted = |part: &Part| args.parts.is_empty() || args.parts.contains(part);
+    let parts: Vec<Part> = Part::value_variants().iter().copied().filter(wanted).collect();
+    setup::main(setup::Args { test: true })?;
     let binary = match &args.binary {
         Some(binary) => binary.clone(),
-        None => crate::build::release()?,
+        None => build::agent(&args.profile)?,
+    };
+    for example in parts.iter().flat_map(|part| part.examples()) {
+        build::example(example, &args.profile)?;
+    }
+    let bench = Bench {
+        binary,
+        profile: args.profile.clone(),
+        repetitions: args.repetitions,
+        count: args.count,
+        interrupt: Interrupt::listen()?,
     };
     // What needs root comes last, and as root only that is left to do.
-    if !crate::process::elevated() {
-        if wanted(Name::Detect) {
-            detect::main()?;
-        }
-        if wanted(Name::Pipeline) {
-            pipeline::main(&binary, args.repetitions, args.count.unwrap_or(1_000_000))?;
-        }
-        if wanted(Name::Windows) {
-            let program = crate::build::example("windows")?;
-            windows::main(&program, args.repetitions, args.count.unwrap_or(1_000_000))?;
-        }
-        if wanted(Name::Kafka) {
-            let sink = crate::build::example("kafka_sink")?;
-            kafka::main(&binary, &sink, args.repetitions, args.count.unwrap_or(2_000_000))?;
-        }
+    let (as_root, as_user): (Vec<Part>, Vec<Part>) =
+        parts.into_iter().partition(|part| part.needs_root());
+    if !process::elevated() {
+        measure(&as_user, &bench, args.write)?;
     }
-    if wanted(Name::Latency) || wanted(Name::E2e) {
-        become_root(args, &binary)?;
-    }
-    if wanted(Name::Latency) {
-        latency::main(&binary, args.count.unwrap_or(20_000))?;
-    }
-    if wanted(Name::E2e) {
-        e2e::main(&binary, args.repetitions, args.count.unwrap_or(200_000))?;
+    if !as_root.is_empty() {
+        become_root(args, &as_root, &bench.binary)?;
+        measure(&as_root, &bench, args.write)?;
     }
     Ok(())
 }
 
-/// Goes on as root, where this is not, with the same agent.
-fn become_root(args: &Args, binary: &Path) -> Result<()> {
+/// Measures some parts and shows their tables, at the end of all.
+fn measure(parts: &[Part], bench: &Bench, write: bool) -> Result<()> {
+    let mut tables = Vec::new();
+    for part in parts {
+        let Some(report) = part.measure(bench)? else { continue };
+        let text = told(&report);
+        if write {
+            table::write(report.part(), &text)?;
+        }
+        tables.push(text);
+    }
+    for table in &tables {
+        say::progress(table);
+    }
+    Ok(())
+}
+
+/// A report as it stands in `docs/performance.md`.
+fn told(report: &Report) -> String {
+    let missed = match report.missed() {
+        0 => String::new(),
+        1 => " One aim was missed.".to_owned(),
+        many => format!(" {many} aims were missed."),
+    };
+    format!(
+        "\n`cargo xtask bench {}` on {}.{missed}\n\n{}\n",
+        report.part(),
+        machine::shown(),
+        report.table()
+    )
+}
+
+/// Goes on as root, where this is not, with these parts and the same agent.
+fn become_root(args: &Args, parts: &[Part], binary: &Path) -> Result<()> {
     let mut again = vec!["bench".to_owned()];
-    again.extend(args.name.and_then(|name| Some(name.to_possible_value()?.get_name().to_owned())));
+    let names =
+        parts.iter().filter_map(|part| Some(part.to_possible_value()?.get_name().to_owned()));
+    again.extend(names);
     again.push(format!("--repetitions={}", args.repetitions));
-    again.extend(args.count.map(|count| format!("--count={count}")));
+    again.push(format!("--profile={}", args.profile));
     again.push(format!("--binary={}", binary.display()));
-    crate::process::become_root_with("capturing", again.into_iter().map(Into::into))
-}
-
-/// The middle one of some measurements; the mean of the middle two where they are even in number.
-fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    match (values.len(), values.len() / 2) {
-        (0, _) => f64::NAN,
-        (count, middle) if count % 2 == 1 => values[middle],
-        (_, middle) => f64::midpoint(values[middle - 1], values[middle]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert!((median([3.0, 1.0, 2.0]) - 2.0).abs() < 1e-12);
-        assert!((median([4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-12);
-        assert!(median([]).is_nan());
-    }
+    again.extend(args.count.map(|count| format!("--count={count}")));
+    again.extend(args.write.then(|| "--write".to_owned()));
+    process::become_root_with("capturing", again.into_iter().map(Into::into))
 }

@@ -1,7 +1,9 @@
 //! How well detection detects: an example of the agent makes incidents and quiet days, takes the corpus
 //! where there is one, and says what was found. Its lines go through; a table of them goes to standard error.
 
-use crate::{build, say};
+use super::Bench;
+use super::table::Table;
+use crate::say;
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::environment;
 use serde_json::Value;
@@ -25,9 +27,8 @@ const COLUMNS: [(&str, &str, usize); 8] = [
 ];
 
 /// Runs the benchmark and prints its lines.
-pub fn main() -> Result<()> {
-    let example = build::example("detect_quality")?;
-    let mut command = Command::new(example);
+pub fn main(bench: &Bench) -> Result<()> {
+    let mut command = Command::new(bench.example("detect_quality"));
     command.args(["holdout", &SEEDS.to_string(), &DAYS.to_string()]);
     command.args(environment::corpus());
     let output = command.stderr(Stdio::inherit()).output().context("cannot start the example")?;
@@ -42,20 +43,15 @@ pub fn main() -> Result<()> {
 }
 
 fn table(lines: &[Value]) {
-    let heads: Vec<String> = COLUMNS.iter().map(|(head, ..)| format!("{head:>16}")).collect();
-    say::progress(&format!("{:<18}{}", "rule", heads.concat()));
+    let heads = ["rule"].into_iter().chain(COLUMNS.iter().map(|(head, ..)| *head));
+    let mut table = Table::new(heads.map(ToOwned::to_owned));
     for line in lines.iter().filter(|line| line["rule"].is_string()) {
-        let cells: Vec<String> = COLUMNS
-            .iter()
-            .map(|(_, key, decimals)| match line[*key].as_f64() {
-                Some(value) => format!("{value:>16.decimals$}"),
-                None => format!("{:>16}", "-"),
-            })
-            .collect();
-        say::progress(&format!(
-            "{:<18}{}",
-            line["rule"].as_str().unwrap_or_default(),
-            cells.concat()
-        ));
+        let rule = line["rule"].as_str().unwrap_or_default().to_owned();
+        let cells = COLUMNS.iter().map(|(_, key, decimals)| match line[*key].as_f64() {
+            Some(value) => format!("{value:.decimals$}"),
+            None => "–".to_owned(),
+        });
+        table.row([rule].into_iter().chain(cells));
     }
+    say::progress(&table.to_string());
 }

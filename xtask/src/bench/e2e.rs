@@ -1,9 +1,11 @@
 //! What the agent costs the host: knot and dnsperf flat out on loopback, without it and with it,
 //! in the order bare, agent, agent, bare, so that a drift of the machine weighs on both alike.
 
-use super::{median, usage};
+use super::Bench;
+use super::statistics::{median, per_million};
+use super::usage;
 use crate::say;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use dnscribe_tests::agent::{Agent, Finished};
 use dnscribe_tests::dnsperf::{Load, Perf};
 use dnscribe_tests::lab::{Host, Lab};
@@ -32,7 +34,9 @@ struct Cost {
 }
 
 /// Runs the benchmark and prints its lines.
-pub fn main(binary: &Path, repetitions: u32, queries: u32) -> Result<()> {
+pub fn main(bench: &Bench) -> Result<()> {
+    let (binary, repetitions, queries) =
+        (bench.binary(), bench.repetitions(), bench.count(200_000));
     let lab = Lab::up()?;
     let load = Load { queries, clients: 8, ..Load::default() };
     // The first run warms caches and clocks and is not counted.
@@ -116,11 +120,4 @@ fn final_ledger(records: &Path, end: &Finished) -> Result<Value> {
         .with_context(|| format!("no final ledger record; {}", end.stderr))?;
     ledger::verify(&last)?;
     Ok(last)
-}
-
-/// Seconds for each million of something.
-pub fn per_million(seconds: f64, count: u64) -> Result<f64> {
-    ensure!(count > 0, "nothing was seen: there is no cost to measure");
-    let count = u32::try_from(count).context("too many to measure")?;
-    Ok(seconds / f64::from(count) * 1e6)
 }

@@ -8,9 +8,9 @@
 
 mod rivals;
 
-use super::e2e::per_million;
+use super::statistics::{median, per_million};
 use super::timed::{self, Took};
-use super::{median, usage};
+use super::usage;
 use crate::interrupt::Interrupt;
 use crate::say;
 use anyhow::{Context as _, Result, ensure};
@@ -82,8 +82,10 @@ struct Bench<'a> {
     topics: u32,
 }
 
-/// Runs the benchmark and prints its lines. `messages`: of the capture, two for each record.
-pub fn main(binary: &Path, sink: &Path, repetitions: u32, messages: u32) -> Result<()> {
+/// Runs the benchmark and prints its lines. There are two messages of the capture for each record.
+pub fn main(settings: &super::Bench) -> Result<()> {
+    let (binary, sink) = (settings.binary(), &settings.example("kafka_sink"));
+    let (repetitions, messages) = (settings.repetitions(), settings.count(2_000_000));
     // Gigabytes: not where temporary files may be kept in memory.
     let folder = tempfile::tempdir_in(environment::target())?;
     let capture = folder.path().join("capture.pcap");

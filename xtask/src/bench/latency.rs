@@ -2,13 +2,14 @@
 //! the same queries, query by query. dnsperf's own are longer by what the client's sockets and its
 //! turn on a CPU take.
 
-use crate::say;
+use super::Bench;
+use super::case::{Figures, Plan};
+use super::report::{Report, Row};
 use anyhow::{Context as _, Result};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::dnsperf::{self, Load};
 use dnscribe_tests::lab::latency::{differences, of_records, quantile};
 use dnscribe_tests::lab::{Host, Lab, dns_times};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -18,8 +19,17 @@ const QPS: u32 = 2000;
 /// What the names end in; the lab answers everything there.
 const SUFFIX: &str = "latency.wild.example.com";
 
-/// Runs the benchmark and prints its line.
-pub fn main(binary: &Path, queries: u32) -> Result<()> {
+/// Measures them.
+pub fn main(bench: &Bench) -> Result<Report> {
+    let queries = bench.count(20_000);
+    let mut plan = Plan::new("latency");
+    plan.slow_case("agent", || measure(bench.binary(), queries));
+    plan.row(Row::of("agent", "ours_minus_tshark_seconds_median"));
+    plan.row(Row::of("agent", "dnsperf_minus_ours_seconds_median"));
+    bench.run(plan)
+}
+
+fn measure(binary: &Path, queries: u32) -> Result<Figures> {
     let lab = Lab::up()?;
     let mut command = Command::new(binary);
     let agent =
@@ -33,26 +43,29 @@ pub fn main(binary: &Path, queries: u32) -> Result<()> {
     let asked = dnsperf::latencies(&String::from_utf8_lossy(&report))?;
     let end = agent.terminate()?;
     let ours = of_records(&end.records, "client", lab.client_addr());
-    let line = json!({
-        "bench": "latency", "queries": queries, "qps": QPS,
-        "median_seconds": quantile(&sorted(&ours), 0.5)?,
-        "ours_minus_tshark_seconds": apart(&ours, &wire)?,
-        "dnsperf_minus_ours_seconds": apart(&asked, &ours)?,
-    });
-    say::result(&line.to_string());
-    Ok(())
+    let figures = Figures::default()
+        .with("queries", queries.into())
+        .with("median_seconds", quantile(&sorted(&ours), 0.5)?);
+    let figures = apart(figures, "ours_minus_tshark", &ours, &wire)?;
+    apart(figures, "dnsperf_minus_ours", &asked, &ours)
 }
 
-fn sorted(account: &BTreeMap<String, f64>) -> Vec<f64> {
+fn sorted(account: &Account) -> Vec<f64> {
     let mut seconds: Vec<f64> = account.values().copied().collect();
     seconds.sort_by(f64::total_cmp);
     seconds
 }
 
-fn apart(one: &BTreeMap<String, f64>, other: &BTreeMap<String, f64>) -> Result<Value> {
+type Account = BTreeMap<String, f64>;
+
+/// The figures with quantiles of how much longer one says that each query took.
+fn apart(mut figures: Figures, name: &str, one: &Account, other: &Account) -> Result<Figures> {
     let apart = differences(one, other);
-    let at = |share| quantile(&apart, share);
-    Ok(json!({
-        "compared": apart.len(), "p05": at(0.05)?, "median": at(0.5)?, "p95": at(0.95)?,
-    }))
+    let compared = u32::try_from(apart.len())?;
+    figures = figures.with(&format!("{name}_compared"), compared.into());
+    for (quantile_name, share) in [("p05", 0.05), ("median", 0.5), ("p95", 0.95)] {
+        let value = quantile(&apart, share)?;
+        figures = figures.with(&format!("{name}_seconds_{quantile_name}"), value);
+    }
+    Ok(figures)
 }

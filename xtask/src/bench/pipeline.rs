@@ -1,13 +1,13 @@
 //! What the userspace pipeline costs by itself: a generated capture through `dnscribe replay`,
 //! its records made and thrown away.
 
-use super::e2e::per_million;
-use super::median;
-use super::timed::{self, Took};
-use crate::say;
+use super::Bench;
+use super::case::{Figures, Plan};
+use super::report::{Report, Row};
+use super::statistics::per_million;
+use super::timed;
 use anyhow::Result;
 use dnscribe_tests::pcap;
-use serde_json::json;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
@@ -16,38 +16,29 @@ use std::process::{Command, Stdio};
 /// Zones in the capture.
 const ZONES: u32 = 100;
 
-/// Runs the benchmark and prints its lines.
-pub fn main(binary: &Path, repetitions: u32, messages: u32) -> Result<()> {
+/// Measures it.
+pub fn main(bench: &Bench) -> Result<Report> {
+    let messages = bench.count(1_000_000);
     let folder = tempfile::tempdir()?;
-    let capture = folder.path().join("capture.pcap");
-    pcap::write(BufWriter::new(File::create(&capture)?), messages, ZONES)?;
-    // The first brings program and capture into memory and is not counted.
-    replay(binary, &capture)?;
-    let mut all = Vec::new();
-    for repetition in 0..repetitions {
-        let took = replay(binary, &capture)?;
-        let line = json!({
-            "bench": "pipeline", "repetition": repetition, "messages": messages,
-            "wall_seconds": took.wall_seconds, "cpu_seconds": took.cpu_seconds,
-            "rss_peak_bytes": took.rss_peak_bytes,
-        });
-        say::result(&line.to_string());
-        all.push(took);
+    let capture = &folder.path().join("capture.pcap");
+    pcap::write(BufWriter::new(File::create(capture)?), messages, ZONES)?;
+    let to_file = format!("file:{}", folder.path().join("records.ndjson").display());
+    let mut plan = Plan::new("pipeline");
+    for (name, sink) in [("replay-null", "null"), ("replay-file", &to_file)] {
+        plan.case(name, move || replay(bench.binary(), capture, sink, messages));
     }
-    let cpu = median(all.iter().map(|took| took.cpu_seconds));
-    let summary = json!({
-        "bench": "pipeline", "summary": true, "messages": messages, "repetitions": repetitions,
-        "messages_per_second":
-            f64::from(messages) / median(all.iter().map(|took| took.wall_seconds)),
-        "cpu_seconds_per_million_messages": per_million(cpu, messages.into())?,
-        "rss_peak_bytes": all.iter().map(|took| took.rss_peak_bytes).max(),
-    });
-    say::result(&summary.to_string());
-    Ok(())
+    plan.row(Row::of("replay-null", "messages_per_second").at_least(1.5e6));
+    plan.row(Row::of("replay-null", "cpu_seconds_per_million_messages"));
+    plan.row(Row::of("replay-file", "cpu_seconds_per_million_messages").beside("replay-null"));
+    bench.run(plan)
 }
 
-fn replay(binary: &Path, capture: &Path) -> Result<Took> {
+fn replay(binary: &Path, capture: &Path, sink: &str, messages: u32) -> Result<Figures> {
     let mut command = Command::new(binary);
-    command.arg("replay").arg(capture).args(["--sink", "null"]);
-    timed::run(command.stdout(Stdio::null()).stderr(Stdio::null()))
+    command.arg("replay").arg(capture).args(["--sink", sink]);
+    let took = timed::run(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
+    let cpu = per_million(took.cpu_seconds, messages.into())?;
+    Ok(Figures::default()
+        .with("messages_per_second", f64::from(messages) / took.wall_seconds)
+        .with("cpu_seconds_per_million_messages", cpu))
 }

@@ -2,48 +2,37 @@
 //! resolvers, clients, processes and pods that were never seen before, given to the windows by
 //! themselves (`agent/examples/windows`).
 
-use super::median;
-use crate::say;
-use anyhow::{Context as _, Result, ensure};
-use dnscribe_tests::shell;
-use serde_json::{Value, json};
+use super::Bench;
+use super::case::{Figures, Plan};
+use super::report::{Report, Row};
+use anyhow::{Context as _, Result};
 use std::path::Path;
 use std::process::Command;
 
 /// What all windows may hold, whatever the traffic.
 const BOUND_BYTES: f64 = 64.0 * 1024.0 * 1024.0;
 
-/// Runs the benchmark and prints its lines.
-pub fn main(program: &Path, repetitions: u32, transactions: u32) -> Result<()> {
+/// Measures it.
+pub fn main(bench: &Bench) -> Result<Report> {
+    let program = &bench.example("windows");
+    let transactions = bench.count(1_000_000);
+    let mut plan = Plan::new("windows");
     for traffic in ["ordinary", "attack"] {
-        let mut command = Command::new(program);
-        command.arg(traffic).args([transactions, repetitions].map(|number| number.to_string()));
-        let output = String::from_utf8(shell::output(&mut command)?.stdout)?;
-        let mut lines = Vec::new();
-        for line in output.lines() {
-            let mut line: Value = serde_json::from_str(line).context("the benchmark's output")?;
-            line["bench"] = "windows".into();
-            say::result(&line.to_string());
-            lines.push(line);
-        }
-        say::result(&summary(traffic, &lines)?.to_string());
+        plan.case(traffic, move || measure(program, traffic, transactions));
+        plan.row(Row::of(traffic, "ns_per_transaction"));
+        plan.row(Row::of(traffic, "ns_per_transaction_with_records"));
+        plan.row(Row::of(traffic, "window_bytes").at_most(BOUND_BYTES));
     }
-    Ok(())
+    bench.run(plan)
 }
 
-fn summary(traffic: &str, lines: &[Value]) -> Result<Value> {
-    let all = |name: &str| lines.iter().filter_map(|line| line[name].as_f64()).collect::<Vec<_>>();
-    let middle = |name: &str| median(all(name));
-    let most = |name: &str| all(name).into_iter().fold(0.0, f64::max);
-    let held = most("window_bytes");
-    ensure!(held <= BOUND_BYTES, "windows hold {held} octets, more than {BOUND_BYTES}");
-    let (without, with) = (middle("ns_without"), middle("ns_with"));
-    Ok(json!({
-        "bench": "windows", "summary": true, "traffic": traffic,
-        "ns_per_transaction": with - without,
-        "ns_per_transaction_with_records": middle("ns_with_records") - without,
-        "window_bytes": held, "window_bytes_share_of_bound": held / BOUND_BYTES,
-        "rss_growth_bytes": most("rss_growth_bytes"),
-        "records_per_minute": middle("records"), "record_bytes_per_minute": middle("record_bytes"),
-    }))
+fn measure(program: &Path, traffic: &str, transactions: u32) -> Result<Figures> {
+    let mut command = Command::new(program);
+    let figures = Figures::of(command.args([traffic, &transactions.to_string(), "1"]))?;
+    let without = figures.get("ns_without").context("no ns_without")?;
+    let more = |name: &str| figures.get(name).map(|ns| ns - without).context("no figure");
+    let (with, with_records) = (more("ns_with")?, more("ns_with_records")?);
+    Ok(figures
+        .with("ns_per_transaction", with)
+        .with("ns_per_transaction_with_records", with_records))
 }

@@ -1,0 +1,136 @@
+//! Tables in Markdown, aligned, and the place in `docs/performance.md` where they stand.
+
+use anyhow::{Context as _, Result};
+use dnscribe_tests::environment;
+use std::fmt::{self, Display, Formatter};
+use std::fs;
+use std::path::PathBuf;
+
+/// A table under construction.
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// With this head.
+    pub fn new(head: impl IntoIterator<Item = String>) -> Self {
+        Self { rows: vec![head.into_iter().collect()] }
+    }
+
+    /// One more row, of as many cells as the head.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        (0..columns).map(width).collect()
+    }
+}
+
+impl Display for Table {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let widths = self.widths();
+        for (place, row) in self.rows.iter().enumerate() {
+            for (cell, width) in row.iter().zip(&widths) {
+                write!(formatter, "| {cell:<width$} ")?;
+            }
+            writeln!(formatter, "|")?;
+            if place == 0 {
+                for width in &widths {
+                    write!(formatter, "|{}", "-".repeat(width + 2))?;
+                }
+                writeln!(formatter, "|")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A number with three digits that count, or all of those before the point.
+pub fn number(value: f64) -> String {
+    let magnitude = value.abs();
+    let decimals = match magnitude {
+        _ if magnitude >= 100.0 || value == 0.0 => 0,
+        _ if magnitude >= 10.0 => 1,
+        _ if magnitude >= 1.0 => 2,
+        _ if magnitude >= 0.1 => 3,
+        _ => 4,
+    };
+    let plain = format!("{value:.decimals$}");
+    match plain.split_once('.') {
+        Some((whole, fraction)) => {
+            let fraction = fraction.trim_end_matches('0');
+            if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") }
+        }
+        None => grouped(&plain),
+    }
+}
+
+/// A whole number with its thousands apart.
+fn grouped(digits: &str) -> String {
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |rest| ("-", rest));
+    let mut shown = sign.to_owned();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+/// Where the tables stand.
+fn page() -> PathBuf {
+    environment::workspace().join("docs/performance.md")
+}
+
+/// Puts the text of a part into `docs/performance.md`, in place of what stands between its marks.
+pub fn write(part: &str, text: &str) -> Result<()> {
+    let page = page();
+    let before =
+        fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
+    let after = replaced(&before, part, text)
+        .with_context(|| format!("{} has no marks `bench:{part}`", page.display()))?;
+    fs::write(&page, after).with_context(|| format!("cannot write {}", page.display()))
+}
+
+fn replaced(page: &str, part: &str, text: &str) -> Option<String> {
+    let begin = format!("<!-- bench:{part} -->\n");
+    let end = format!("<!-- /bench:{part} -->");
+    let (before, rest) = page.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}{text}{end}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits_that_count() {
+        let shown = [0.0, 0.012_34, 0.561, 1.0, 1.106, 45.67, 999.4, 1_510_123.7, -2500.0];
+        let expected = ["0", "0.0123", "0.561", "1", "1.11", "45.7", "999", "1,510,124", "-2,500"];
+        assert_eq!(shown.map(number), expected);
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let mut table = Table::new(["case", "ns"].map(ToOwned::to_owned));
+        table.row(["≤ a long one", "1"].map(ToOwned::to_owned));
+        let expected = "| case         | ns |\n|--------------|----|\n| ≤ a long one | 1  |\n";
+        assert_eq!(table.to_string(), expected);
+    }
+
+    #[test]
+    fn a_part_is_replaced_between_its_marks() {
+        let page = "a\n<!-- bench:e2e -->\nold\n<!-- /bench:e2e -->\nz\n";
+        let new = "a\n<!-- bench:e2e -->\nnew\n<!-- /bench:e2e -->\nz\n";
+        assert_eq!(replaced(page, "e2e", "new\n").as_deref(), Some(new));
+        assert_eq!(replaced(page, "scale", "new\n"), None);
+    }
+}
