@@ -95,25 +95,32 @@ impl Cuts {
     }
 }
 
-/// Places for queries that were left out.
-pub const MARKS: u32 = 1 << 17;
+/// Places for queries that were left out, with room for [`MARKS_EACH`].
+pub const MARKS: u32 = 1 << 16;
+/// Of so many in one place, none overwrites another.
+pub const MARKS_EACH: usize = 2;
 
 /// Where a query that was left out is noted, and as what, at a time in [`ticks`].
 #[inline(always)]
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "17 bits of the hash, and 32 others")]
+#[expect(clippy::cast_possible_truncation, reason = "16 bits of the hash, and 32 others")]
 pub const fn mark(hash: u64, now: u32) -> (u32, u64) {
-    ((hash as u32) & (MARKS - 1), (hash >> 17 << 32) | now as u64)
+    ((hash as u32) & (MARKS - 1), (hash >> 16 << 32) | now as u64)
 }
 
-/// Whether a note is of this hash, and no older than so many ticks.
+/// Whether a note is of the same hash as this mark, and fresh.
+#[inline(always)]
+#[must_use]
+pub const fn is_marked(noted: u64, mark: u64, memory_ticks: u16) -> bool {
+    noted >> 32 == mark >> 32 && is_fresh(noted, mark, memory_ticks)
+}
+
+/// Whether a note is no older than so many ticks.
 #[inline(always)]
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "the halves of the word")]
-pub const fn is_marked(noted: u64, mark: u64, memory_ticks: u16) -> bool {
-    noted >> 32 == mark >> 32
-        && (mark as u32).wrapping_sub(noted as u32) <= memory_ticks as u32
-        && noted != 0
+pub const fn is_fresh(noted: u64, mark: u64, memory_ticks: u16) -> bool {
+    noted != 0 && (mark as u32).wrapping_sub(noted as u32) <= memory_ticks as u32
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use dnscribe_common::flow;
-use dnscribe_common::sample::{self, Cuts, MARKS as MARKS_MAX, MDNS};
+use dnscribe_common::sample::{self, Cuts, MARKS as MARKS_MAX, MARKS_EACH, MDNS};
 use dnscribe_common::totals::Kind;
 
-/// The queries that were left out, as [`sample::mark`] has them; a newer one may overwrite an older.
+/// The queries that were left out, as [`sample::mark`] has them. Of many in one place, the newest
+/// overwrites another; the response to that is then told, if the cut has changed since.
 #[map]
-static MARKS: Array<u64> = Array::with_max_entries(MARKS_MAX, 0);
+static MARKS: Array<[u64; MARKS_EACH]> = Array::with_max_entries(MARKS_MAX, 0);
 
 /// What is left out now; nothing most of the time.
 #[inline(always)]
@@ -40,16 +41,27 @@ pub fn leaves_out(glance: &Glance, cuts: Cuts) -> bool {
     }
     // SAFETY: no condition.
     let (place, mark) = sample::mark(hash, sample::ticks(unsafe { bpf_ktime_get_ns() }));
-    let Some(noted) = MARKS.get_ptr_mut(place) else { return false };
-    // SAFETY: the map's value, an aligned word; of two CPUs that write at once, one is read.
-    let is_marked = sample::is_marked(unsafe { noted.read_volatile() }, mark, cuts.memory_ticks);
-    if glance.kind == Kind::Response {
-        return is_marked;
+    let Some(notes) = MARKS.get_ptr_mut(place) else { return false };
+    let notes = notes.cast::<u64>();
+    let fits = |noted: u64| sample::is_marked(noted, mark, cuts.memory_ticks);
+    // SAFETY: the map's value, two aligned words; of two CPUs that write at once, one is read.
+    unsafe {
+        let (first, second) = (notes.read_volatile(), notes.add(1).read_volatile());
+        if glance.kind == Kind::Response {
+            return fits(first) || fits(second);
+        }
+        let left_out = part < cuts.now;
+        if left_out {
+            let is_taken = !fits(first) && sample::is_fresh(first, mark, cuts.memory_ticks);
+            notes.add(usize::from(is_taken)).write_volatile(mark);
+        } else {
+            if fits(first) {
+                notes.write_volatile(0);
+            }
+            if fits(second) {
+                notes.add(1).write_volatile(0);
+            }
+        }
+        left_out
     }
-    let left_out = part < cuts.now;
-    if left_out || is_marked {
-        // SAFETY: as above.
-        unsafe { noted.write_volatile(if left_out { mark } else { 0 }) };
-    }
-    left_out
 }

@@ -7,6 +7,8 @@
 mod frames;
 #[path = "kernel/host.rs"]
 mod host;
+#[path = "kernel/sampling.rs"]
+mod sampling;
 #[path = "kernel/tunnels.rs"]
 mod tunnels;
 

@@ -2,7 +2,7 @@
 //! is and how busy its reader. A pure state machine; time is an argument.
 //!
 //! It steps in before the ring is full, and halves what is told until the ring empties. It gives back
-//! once a second, and no more than the reader has been seen to have time for, so that it comes to rest
+//! step by step, and no more than the reader has been seen to have time for, so that it comes to rest
 //! at what can be handled instead of swinging around it.
 
 use dnscribe_common::sample::{Cut, Cuts, PARTS};
@@ -22,13 +22,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 const BETTER: f64 = 0.97;
 /// Below this fill, more may be told.
 const CALM: f64 = 0.10;
-/// How long it must be calm before more is told.
+/// How long it must be calm before more is told; and how much longer at most, where that was too much
+/// lately.
 const PATIENCE: Duration = Duration::from_secs(1);
+const MOST_PATIENCE: Duration = Duration::from_secs(8);
+/// If less must be told so soon after more was, that was too much.
+const TOO_MUCH: Duration = Duration::from_secs(20);
 /// How busy the reader may be made.
 const BUSY: f64 = 0.8;
 /// The least and the most by which more is told at a time.
 const LEAST_RISE: f64 = 1.05;
-const MOST_RISE: f64 = 4.0;
+const MOST_RISE: f64 = 2.0;
 
 /// The state of the rings at a moment. With several, that of the fullest, and of the busiest reader.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,6 +53,9 @@ pub struct Pressure {
     looked: Option<(Instant, f64)>,
     /// Since when it has been calm, and what the reader had waited by then.
     calm: Option<(Instant, Duration)>,
+    patience: Duration,
+    /// When more was told last.
+    rose: Option<Instant>,
 }
 
 impl Pressure {
@@ -61,7 +68,7 @@ impl Pressure {
     )]
     pub fn new(floor: f64) -> Self {
         let floor = (f64::from(PARTS) * floor).ceil().clamp(1.0, f64::from(PARTS)) as u32;
-        Self { floor, told: PARTS, looked: None, calm: None }
+        Self { floor, told: PARTS, looked: None, calm: None, patience: PATIENCE, rose: None }
     }
 
     /// What is left out.
@@ -85,14 +92,14 @@ impl Pressure {
                 }
                 if pressed && passed >= PAUSE {
                     self.looked = Some((now, load.fill));
-                    self.less(load.fill, before)
+                    self.less(now, load.fill, before)
                 } else if passed >= PAUSE {
                     self.looked = Some((now, load.fill));
                     self.more(now, load)
                 } else if pressed && self.told == PARTS {
                     // The first step waits for nothing.
                     self.looked = Some((now, load.fill));
-                    self.less(load.fill, before)
+                    self.less(now, load.fill, before)
                 } else {
                     self.told
                 }
@@ -104,10 +111,15 @@ impl Pressure {
     }
 
     /// Half of it, unless it gets better by itself.
-    fn less(&self, fill: f64, before: f64) -> u32 {
+    fn less(&mut self, now: Instant, fill: f64, before: f64) -> u32 {
         let divisor = if fill >= URGENT { 4 } else { 2 };
         if self.told < PARTS && fill < before * BETTER {
             return self.told;
+        }
+        if let Some(rose) = self.rose.take() {
+            let was_too_much = now.saturating_duration_since(rose) < TOO_MUCH;
+            self.patience =
+                if was_too_much { (self.patience * 2).min(MOST_PATIENCE) } else { PATIENCE };
         }
         (self.told / divisor).max(self.floor)
     }
@@ -124,14 +136,18 @@ impl Pressure {
         }
         let (since, waited) = *self.calm.get_or_insert((now, load.waited));
         let passed = now.saturating_duration_since(since);
-        if passed < PATIENCE {
+        if passed < self.patience {
             return self.told;
         }
         self.calm = Some((now, load.waited));
+        // Where a quota bounds the reader's time, it looks more idle than it is: hence the patience.
         let idle = load.waited.saturating_sub(waited).as_secs_f64() / passed.as_secs_f64();
         let rise = BUSY / (1.0 - idle).max(BUSY / MOST_RISE);
         if rise < LEAST_RISE {
             return self.told;
+        }
+        if self.rose.replace(now).is_some() {
+            self.patience = (self.patience / 2).max(PATIENCE);
         }
         let told = (f64::from(self.told) * rise).ceil().min(f64::from(PARTS)) as u32;
         // The last percent is not worth another second.

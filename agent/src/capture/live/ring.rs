@@ -92,27 +92,26 @@ impl Ring {
 
     /// Returns when the ring may hold something, or `limit` is over.
     pub fn wait(&mut self, limit: Duration) -> io::Result<()> {
-        let since = Instant::now();
-        let result = self.wait_for_records(limit);
-        self.waited += since.elapsed();
-        result
-    }
-
-    fn wait_for_records(&mut self, limit: Duration) -> io::Result<()> {
         self.choose_mode();
         if self.more || (self.used_bytes() > 0 && !self.quiet) {
             return Ok(());
         }
         if self.quiet || Instant::now() < self.poll_until {
-            std::thread::sleep(NAP.min(limit));
+            // Whoever is given too little time wakes late, and has not been idle for that.
+            let nap = NAP.min(limit);
+            self.waited += nap;
+            std::thread::sleep(nap);
             return Ok(());
         }
         let longest = limit.min(LONGEST);
         let timeout = Timespec::try_from(longest).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&self.records, PollFlags::IN)], Some(&timeout)) {
+        let since = Instant::now();
+        let result = match poll(&mut [PollFd::new(&self.records, PollFlags::IN)], Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
-        }
+        };
+        self.waited += since.elapsed();
+        result
     }
 
     /// Above the rate where wakeups cost more than they bring, asks the programs to leave them.

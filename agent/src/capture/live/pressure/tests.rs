@@ -66,7 +66,7 @@ fn twice_as_much_comes_to_rest_near_half() {
     model.run(60.0, 200_000.0);
     assert!((before - model.told()).abs() < 1e-9, "it swings");
     assert!(before > 0.3, "it tells less than it could: {before}");
-    model.run(5.0, 50_000.0);
+    model.run(30.0, 50_000.0);
     assert_eq!(model.pressure.cut(), 0, "all is told again");
 }
 
@@ -100,7 +100,7 @@ proptest! {
             // From 15 % on it looks ahead, so that what comes within a turn or two may be lost.
             prop_assert!(!can || model.lost - before < rate * 0.06, "{}", model.lost - before);
         }
-        model.run(15.0, 1_000.0);
+        model.run(60.0, 1_000.0);
         prop_assert_eq!(model.pressure.cut(), 0);
     }
 
