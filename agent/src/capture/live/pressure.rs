@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A ring that empties by so much from one look to the next is getting better by itself.
 const BETTER: f64 = 0.97;
 /// Below this fill, more may be told.
-const CALM: f64 = 0.10;
+const CALM: f64 = 0.15;
 /// How long it must be calm before more is told; and how much longer at most, where that was too much
 /// lately.
 const PATIENCE: Duration = Duration::from_secs(1);
