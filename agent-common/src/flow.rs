@@ -4,6 +4,7 @@
 //! its response, and what only pretends to be that. So the number is of the client's end alone, and
 //! the client is the end with the higher port, since servers have the low, well-known one. Where
 //! that guess is wrong, both directions still have the same number.
+#![expect(clippy::inline_always, reason = "the verifier follows one program, without calls")]
 
 /// Octets 8 to 12 of an IPv4-mapped address (RFC 4291, 2.5.5.2), as the lower half of a word.
 const MAPPED: u64 = 0xffff_0000;
@@ -28,9 +29,10 @@ pub const fn four(octets: [u8; 4]) -> Address {
 /// An IPv6 address.
 #[inline(always)]
 #[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "a half each")]
 pub const fn six(octets: [u8; 16]) -> Address {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
-    [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])]
+    let whole = u128::from_le_bytes(octets);
+    [whole as u64, (whole >> 64) as u64]
 }
 
 /// The number of a flow from its source, destination and their ports in host order.
