@@ -1,6 +1,8 @@
 //! What the programs count of packets that they do not tell, because they were sampled out or found
 //! no room in the ring: by server, and by what the first octets say.
 
+#![expect(clippy::inline_always, reason = "the verifier follows one program, without calls")]
+
 use crate::flow::Address;
 
 /// Entries in the map `TOTALS`. What finds no room is counted without its server.

@@ -1,5 +1,6 @@
 //! The commands: each takes its arguments and ends well or with an [`Exit`].
 
+mod bell;
 mod check;
 mod kafka;
 mod pace;

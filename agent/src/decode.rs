@@ -4,16 +4,19 @@ mod clock;
 mod decoder;
 pub mod dns;
 mod fragment;
+mod kept;
 mod outlet;
 mod sealed;
 mod tcp;
 
 pub use decoder::{Decoder, DecoderOptions, TCP_STREAM_BYTES};
+pub use kept::Kept;
 pub use sealed::{Content, Sealed};
 
 use crate::capture::{Origin, Sight, Task, Transport};
 use crate::net::Cause;
 use crate::time::Timestamp;
+use dns::{Dns, Question};
 use std::net::SocketAddr;
 
 /// A DNS message's place: which packet completed it, and which of the messages in that packet it is.
@@ -116,56 +119,51 @@ impl Malformed {
 /// The port of multicast DNS (RFC 6762).
 pub(crate) const MDNS_PORT: u16 = 5353;
 
-/// One DNS message with its envelope.
-#[derive(Clone, Debug)]
-pub struct Message {
+/// One DNS message with its envelope. It borrows both: from the packet, from the stream, or from
+/// [`Kept`].
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
     /// Who sent it to whom, when, how.
-    pub envelope: Envelope,
+    pub envelope: &'a Envelope,
     /// What it says.
-    pub dns: dns::Dns,
+    pub dns: Dns<'a>,
     /// Octets of the message on the wire, without TCP's length prefix.
     pub wire_bytes: u32,
-    /// Octets of the message that were captured.
-    pub captured_bytes: u32,
-    /// Whether fewer octets were captured than stood on the wire.
-    pub clipped: bool,
-    /// The captured octets, where they are to be kept.
-    pub wire: Option<Box<[u8]>>,
 }
 
-impl Message {
+impl Message<'_> {
     /// Client and server of the exchange that the message belongs to: a query goes from the one
     /// to the other, a response back.
     #[must_use]
-    pub const fn ends(&self) -> (SocketAddr, SocketAddr) {
-        let Envelope { src, dst, .. } = self.envelope;
+    pub fn ends(&self) -> (SocketAddr, SocketAddr) {
+        let Envelope { src, dst, .. } = *self.envelope;
         if self.dns.flags.response() { (dst, src) } else { (src, dst) }
     }
 
     /// Whether it is of multicast DNS, as its port tells.
     #[must_use]
     pub const fn is_mdns(&self) -> bool {
-        let Envelope { src, dst, transport, .. } = &self.envelope;
+        let Envelope { src, dst, transport, .. } = self.envelope;
         matches!(transport, Transport::Udp) && (dst.port() == MDNS_PORT || src.port() == MDNS_PORT)
     }
 
     /// The class that a question of this message asks for. In multicast DNS the upper bit of QCLASS
     /// is no part of it, but asks for a unicast response (RFC 6762, 5.4).
     #[must_use]
-    pub const fn class_of(&self, question: &dns::Question) -> u16 {
+    pub const fn class_of(&self, question: &Question<'_>) -> u16 {
         if self.is_mdns() { question.qclass & 0x7FFF } else { question.qclass }
     }
 
-    /// Octets of memory that the message takes, roughly.
+    /// Octets of the message that were captured.
     #[must_use]
-    pub fn memory_bytes(&self) -> usize {
-        let question = self.dns.question.as_ref().map_or(0, |question| {
-            question.qname.len() + question.qname_case.as_ref().map_or(0, |name| name.len())
-        });
-        let wire = self.wire.as_ref().map_or(0, |wire| wire.len());
-        // What else was read, EDNS options mostly, is at most hexadecimal of what was captured.
-        let rest = 2 * usize::try_from(self.captured_bytes).unwrap_or(usize::MAX);
-        size_of::<Self>() + question + self.dns.answers.heap_bytes() + wire + rest
+    pub fn captured_bytes(&self) -> u32 {
+        u32::try_from(self.dns.octets().len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether fewer octets were captured than stood on the wire.
+    #[must_use]
+    pub fn clipped(&self) -> bool {
+        self.captured_bytes() < self.wire_bytes
     }
 }
 
@@ -193,28 +191,30 @@ pub struct Unreachable {
 
 /// A packet, or part of a stream, that is not DNS.
 #[derive(Clone, Debug)]
-pub struct DeadLetter {
+pub struct DeadLetter<'a> {
     /// Who sent it to whom, as far as that can be told.
     pub envelope: Envelope,
     /// Why it cannot be read.
     pub reason: Malformed,
     /// The octets that could not be read: of the message where its transport could be, else of
     /// the IP packet.
-    pub bytes: Vec<u8>,
+    pub bytes: &'a [u8],
 }
 
 /// What the decoder gives.
 #[derive(Clone, Debug)]
-pub enum Decoded {
+pub enum Decoded<'a> {
     /// A DNS message.
-    Message(Box<Message>),
+    Message(Message<'a>),
     /// A query, or a connection attempt of encrypted DNS, that cannot arrive.
     Unreachable(Unreachable),
     /// A packet of encrypted DNS.
     Sealed(Box<Sealed>),
     /// What could not be read.
-    DeadLetter(Box<DeadLetter>),
+    DeadLetter(DeadLetter<'a>),
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

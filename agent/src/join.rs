@@ -25,7 +25,6 @@ use crate::capture::sampling::{Change, Timeline};
 use crate::decode::{Message, MessageId};
 use crate::pair::Transaction;
 use fallback::Fallback;
-use note::Query;
 use views::Views;
 
 /// What tells that a transaction belongs to its parent, the surest first.
@@ -151,10 +150,6 @@ pub struct Joiner {
     sampling: Timeline,
 }
 
-/// A query that [`Joiner::begin`] can take once it has begun a transaction.
-#[derive(Clone, Copy, Debug)]
-pub struct Note(Query);
-
 impl Joiner {
     /// With nothing seen yet.
     #[must_use]
@@ -163,16 +158,12 @@ impl Joiner {
         Self { fallback: Fallback::default(), views, sampling: Timeline::default() }
     }
 
-    /// What joining needs of a query; pairing takes the rest.
-    #[must_use]
-    pub fn note(&self, message: &Message) -> Option<Note> {
-        self.views.as_ref()?.note(message).map(Note)
-    }
-
     /// A query has begun a transaction: it is not one that is sent again.
-    pub fn begin(&mut self, note: &Note) {
-        if let Some(views) = &mut self.views {
-            views.begin(&note.0);
+    pub fn begin(&mut self, query: &Message<'_>) {
+        if let Some(views) = &mut self.views
+            && let Some(query) = views.note(query)
+        {
+            views.begin(&query);
         }
     }
 

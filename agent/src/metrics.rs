@@ -23,6 +23,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use crossbeam_channel::{Receiver, Sender};
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -107,10 +108,17 @@ pub enum Phase {
     Stopping,
 }
 
-#[derive(Debug)]
 struct Shared {
     requests: Sender<Request>,
+    /// Called when one waits.
+    wake: Box<dyn Fn() + Send + Sync>,
     phase: Mutex<Phase>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").field("phase", &self.phase).finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -124,6 +132,7 @@ impl Shared {
         if self.requests.try_send(request(Reply(reply))).is_err() {
             return Err("too many requests at once");
         }
+        (self.wake)();
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             _ => Err("the pipeline does not answer"),
@@ -132,8 +141,12 @@ impl Shared {
 }
 
 impl Server {
-    /// Takes the address and serves it. Not ready until told so.
-    pub fn start(listen: SocketAddr) -> Result<(Self, Requests), BindError> {
+    /// Takes the address and serves it. Not ready until told so. `wake` is called for each request
+    /// that waits, so that the pipeline need not look again and again.
+    pub fn start(
+        listen: SocketAddr,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<(Self, Requests), BindError> {
         let fail = |error| BindError { address: listen, error };
         let listener = TcpListener::bind(listen).map_err(fail)?;
         listener.set_nonblocking(true).map_err(fail)?;
@@ -142,7 +155,7 @@ impl Server {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
         let (requests, waiting) = crossbeam_channel::bounded(WAITING);
         let phase = Mutex::new(Phase::Starting);
-        let shared = Arc::new(Shared { requests, phase });
+        let shared = Arc::new(Shared { requests, wake: Box::new(wake), phase });
         let (stop, stopped) = oneshot::channel();
         let router = router(Arc::clone(&shared));
         let work = move || {
@@ -267,11 +280,16 @@ mod tests {
 
     #[test]
     fn serves_what_the_pipeline_answers() {
-        let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (rings, rung) = crossbeam_channel::unbounded();
+        let wake = move || rings.send(()).unwrap();
+        let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap(), wake).unwrap();
         let address = server.address();
         assert_eq!(fetch(address, "/nothing").0, 404);
         let scrape = thread::spawn(move || fetch(address, "/metrics"));
-        let Request::Page(reply) = next(&requests) else { panic!("asked for the metrics") };
+        rung.recv().unwrap();
+        let Some(Request::Page(reply)) = requests.try_next() else {
+            panic!("asked for the metrics")
+        };
         reply.send("a 1\n".into());
         assert_eq!(scrape.join().unwrap(), (200, "a 1\n".into()));
         assert_eq!(fetch(address, "/metrics").0, 503, "nobody answers");
@@ -281,7 +299,7 @@ mod tests {
 
     #[test]
     fn is_ready_between_start_and_stop() {
-        let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
         let address = server.address();
         let starting = (200, "ok\nok    pipeline  starting\n".to_owned());
         assert_eq!(fetch(address, "/healthz"), starting);
@@ -296,7 +314,7 @@ mod tests {
 
     #[test]
     fn is_as_healthy_as_the_pipeline_says() {
-        let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
         let address = server.address();
         server.set_phase(Phase::Ready(String::new()));
         for (found, code, first) in [(Found::Warn, 200, "ok\n"), (Found::Fail, 503, "unhealthy\n")]
@@ -319,8 +337,8 @@ mod tests {
 
     #[test]
     fn a_busy_port_is_an_error() {
-        let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
-        let error = Server::start(server.address()).unwrap_err();
+        let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
+        let error = Server::start(server.address(), || {}).unwrap_err();
         assert!(error.to_string().contains(&server.address().to_string()), "{error}");
         let exit = crate::exit::Exit::from(error);
         assert_eq!(exit.code(), 1);

@@ -3,6 +3,9 @@
 //! One thread owns it all; nothing here waits for a sink unless told to (replay).
 
 mod analysis;
+mod back;
+mod event;
+mod front;
 mod observe;
 mod outbox;
 mod output;
@@ -17,15 +20,17 @@ pub use output::{Output, OutputOptions};
 use crate::capture::Packet;
 use crate::capture::sampling::{Change, Unheard, Untold, told};
 use crate::connection::{ConnectionOptions, Connections};
-use crate::decode::{Decoded, Decoder, DecoderOptions};
+use crate::decode::DecoderOptions;
 use crate::detect::DetectOptions;
 use crate::health::Vitals;
-use crate::join::{Joiner, Joining};
+use crate::join::Joining;
 use crate::ledger::{self, Counters, Kernel, Ring};
 use crate::metrics::{self, Build, Snapshot};
-use crate::pair::{PairOptions, Pairer, Transaction};
+use crate::pair::PairOptions;
 use crate::time::Timestamp;
 use crate::window::WindowOptions;
+use back::Back;
+use front::Front;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -40,12 +45,12 @@ pub const LEDGER_EVERY: Duration = Duration::from_secs(10);
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 
 /// Decoder, pairing, joining and output, with their state.
+///
+/// In two parts, with [`event::Event`] between them: a front, in which packets meet others of their flow
+/// only, and a back, in which all flows meet.
 pub struct Pipeline {
-    decoder: Decoder,
-    pairer: Pairer,
-    connections: Option<Connections>,
-    joiner: Joiner,
-    output: Output,
+    front: Front,
+    back: Back,
     last_packet: Timestamp,
     next_expiry: Timestamp,
     next_ledger: Timestamp,
@@ -65,11 +70,8 @@ impl Pipeline {
         output.adopt_query_timeout(pairing.query_timeout);
         let epoch = output.epoch();
         Self {
-            decoder: Decoder::new(decoder),
-            pairer: Pairer::new(pairing),
-            connections: None,
-            joiner: Joiner::new(joining),
-            output,
+            front: Front::new(decoder, pairing),
+            back: Back::new(joining, output),
             last_packet: epoch,
             next_expiry: epoch.plus(EXPIRE_EVERY),
             next_ledger: epoch.plus(LEDGER_EVERY),
@@ -81,7 +83,7 @@ impl Pipeline {
     /// The same with a room for encrypted DNS, whose packets the decoder must have been told to give.
     #[must_use]
     pub fn with_connections(mut self, connections: Option<Connections>) -> Self {
-        self.connections = connections;
+        self.front.set_connections(connections);
         self
     }
 
@@ -89,7 +91,7 @@ impl Pipeline {
     #[must_use]
     pub fn with_ledger_every(mut self, every: Duration) -> Self {
         self.ledger_every = every;
-        self.next_ledger = self.output.epoch().plus(every);
+        self.next_ledger = self.back.output.epoch().plus(every);
         self
     }
 
@@ -110,9 +112,9 @@ impl Pipeline {
             sampling.since = Some(change.at.to_string());
             sampling.episodes += 1;
         }
-        self.pairer.sample(change);
-        self.joiner.sample(change);
-        self.output.sample(change);
+        self.front.sample(change);
+        self.back.joiner.sample(change);
+        self.back.output.sample(change);
     }
 
     /// Takes what the kernel counted instead of telling it, up to a time.
@@ -125,7 +127,7 @@ impl Pipeline {
             Unheard::Segment { .. } => &mut sums.segments,
             Unheard::Other => &mut sums.other,
         } += count;
-        self.output.untold(ts, untold);
+        self.back.output.untold(ts, untold);
     }
 
     /// Takes one packet through all rooms.
@@ -135,30 +137,23 @@ impl Pipeline {
             self.expire(packet.ts);
         }
         self.last_packet = packet.ts;
-        self.output.tick(packet.ts);
-        let Self { decoder, pairer, joiner, connections, output, .. } = self;
-        let mut rooms = Rooms { pairer, joiner, connections, output };
-        decoder.observe(packet, &mut |decoded| rooms.take(decoded));
+        let Self { front, back, .. } = self;
+        back.output.tick(packet.ts);
+        front.observe(packet, &mut |event| back.take(event));
     }
 
     /// Lets time pass: what has waited too long is given up.
     pub fn expire(&mut self, now: Timestamp) {
         self.next_expiry = now.plus(EXPIRE_EVERY);
-        self.output.tick(now);
-        let Self { decoder, pairer, joiner, connections, output, .. } = self;
-        let mut rooms = Rooms { pairer, joiner, connections, output };
-        decoder.expire(now, &mut |decoded| rooms.take(decoded));
-        let Rooms { pairer, joiner, connections, output } = rooms;
-        pairer.expire(now, &mut |transaction| give(transaction, joiner, output));
-        if let Some(connections) = connections {
-            connections.expire(now, &mut |report| output.connection(report));
-        }
-        output.expire(now);
+        let Self { front, back, .. } = self;
+        back.output.tick(now);
+        front.expire(now, &mut |event| back.take(event));
+        back.output.expire(now);
     }
 
     /// Sends what was rendered to the sinks.
     pub fn flush_batches(&mut self) {
-        self.output.outbox().offer();
+        self.back.output.outbox().offer();
     }
 
     /// When the newest packet passed; the epoch before the first.
@@ -173,11 +168,17 @@ impl Pipeline {
         now >= self.next_ledger
     }
 
+    /// How long it is from `now` until a ledger record is due.
+    #[must_use]
+    pub const fn ledger_in(&self, now: Timestamp) -> Duration {
+        self.next_ledger.since(now)
+    }
+
     /// Writes a ledger record.
     pub fn write_ledger(&mut self, taken: Taken, now: Timestamp, last: bool) -> Counters {
         self.next_ledger = now.plus(self.ledger_every);
         let counters = self.counters(taken);
-        self.output.ledger(&counters, now, last);
+        self.back.output.ledger(&counters, now, last);
         counters
     }
 
@@ -187,11 +188,11 @@ impl Pipeline {
         Counters {
             kernel,
             ring,
-            decode: self.decoder.counters(),
-            pairing: self.pairer.counters(),
-            connections: self.connections.as_ref().map(Connections::counters),
+            decode: self.front.decode(),
+            pairing: self.front.pairing(),
+            connections: self.front.connections(),
             sampling: self.sampling.clone(),
-            delivery: self.output.sinks().delivery(),
+            delivery: self.back.output.sinks().delivery(),
         }
     }
 
@@ -200,15 +201,15 @@ impl Pipeline {
     pub fn exposition(&self, taken: Taken, ring_used_bytes: Option<u64>) -> String {
         metrics::render(&Snapshot {
             counters: &self.counters(taken),
-            transactions: self.output.metrics(),
-            joined: &self.joiner.joined(),
+            transactions: self.back.output.metrics(),
+            joined: &self.back.joiner.joined(),
             ring_used_bytes,
-            spool_bytes: self.output.sinks().spool_bytes(),
-            late: self.output.late(),
-            windows_bytes: self.output.windows_bytes(),
-            looked_up: self.output.looked_up(),
-            alerts: self.output.alerts(),
-            gauges: &self.output.sinks().gauges(),
+            spool_bytes: self.back.output.sinks().spool_bytes(),
+            late: self.back.output.late(),
+            windows_bytes: self.back.output.windows_bytes(),
+            looked_up: self.back.output.looked_up(),
+            alerts: self.back.output.alerts(),
+            gauges: &self.back.output.sinks().gauges(),
             build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
         })
     }
@@ -216,43 +217,34 @@ impl Pipeline {
     /// What `/healthz` looks at.
     #[must_use]
     pub fn vitals(&self, taken: Taken) -> Vitals {
-        let sinks = self.output.sinks();
+        let sinks = self.back.output.sinks();
         Vitals::new(&self.counters(taken), sinks.fullest_spool_bytes(), sinks.failures())
     }
 
     /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given.
     pub fn finish(&mut self, now: Timestamp) {
-        self.output.tick(now);
-        let Self { decoder, pairer, joiner, connections, output, .. } = self;
-        let mut rooms = Rooms { pairer, joiner, connections, output };
-        decoder.finish(&mut |decoded| rooms.take(decoded));
-        let Rooms { pairer, joiner, connections, output } = rooms;
-        pairer.finish(now, &mut |transaction| give(transaction, joiner, output));
-        if let Some(connections) = connections {
-            connections.finish(now, &mut |report| output.connection(report));
-        }
-        output.finish(now);
+        let Self { front, back, .. } = self;
+        back.output.tick(now);
+        front.finish(now, &mut |event| back.take(event));
+        back.output.finish(now);
     }
 
-    /// Memory used by packets that wait for others, in octets: see [`Decoder::memory_bytes`].
+    /// Memory used by packets that wait for others, in octets: see the decoder.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.decoder.memory_bytes()
+        self.front.waiting_bytes()
     }
 
     /// The sinks.
     pub const fn outbox(&mut self) -> &mut Outbox {
-        self.output.outbox()
+        self.back.output.outbox()
     }
 
     /// Adopts other settings.
     pub fn reconfigure(&mut self, changes: Changes) {
-        self.pairer.reconfigure(changes.pairing);
-        if let Some(connections) = &mut self.connections {
-            connections.reconfigure(changes.connecting);
-        }
-        self.output.adopt_query_timeout(changes.pairing.query_timeout);
-        self.output.reconfigure(changes.resolvers, changes.windows, changes.detect);
+        self.front.reconfigure(changes.pairing, changes.connecting);
+        self.back.output.adopt_query_timeout(changes.pairing.query_timeout);
+        self.back.output.reconfigure(changes.resolvers, changes.windows, changes.detect);
     }
 }
 
@@ -269,54 +261,4 @@ pub struct Changes {
     pub windows: WindowOptions,
     /// How detection decides.
     pub detect: Option<DetectOptions>,
-}
-
-/// The rooms behind the decoder.
-struct Rooms<'a> {
-    pairer: &'a mut Pairer,
-    joiner: &'a mut Joiner,
-    connections: &'a mut Option<Connections>,
-    output: &'a mut Output,
-}
-
-impl Rooms<'_> {
-    fn take(&mut self, decoded: Decoded) {
-        let Self { pairer, joiner, connections, output } = self;
-        match decoded {
-            Decoded::Message(message) => {
-                output.message(&message);
-                let note = joiner.note(&message);
-                let query = output.query(&message);
-                let began =
-                    pairer.observe(message, &mut |transaction| give(transaction, joiner, output));
-                if let Some(note) = note.filter(|_| began) {
-                    joiner.begin(&note);
-                }
-                if let Some(query) = query.filter(|_| began) {
-                    output.begin(query);
-                }
-            }
-            Decoded::Sealed(sealed) => {
-                output.glance(&sealed);
-                if let Some(connections) = connections {
-                    connections.observe(&sealed, &mut |report| output.connection(report));
-                }
-            }
-            Decoded::Unreachable(error) => {
-                if let Some(connections) = connections
-                    && connections.is_meant(&error)
-                {
-                    connections.unreachable(&error, &mut |report| output.connection(report));
-                    return;
-                }
-                pairer.unreachable(&error, &mut |transaction| give(transaction, joiner, output));
-            }
-            Decoded::DeadLetter(letter) => output.dead_letter(&letter),
-        }
-    }
-}
-
-fn give(transaction: &Transaction<'_>, joiner: &mut Joiner, output: &mut Output) {
-    let links = joiner.end(transaction);
-    output.transaction(transaction, &links);
 }

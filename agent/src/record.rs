@@ -16,6 +16,7 @@ mod lookup;
 mod message;
 mod schema;
 mod text;
+mod texts;
 mod transaction;
 mod window;
 mod zone;
@@ -28,8 +29,8 @@ pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;
 pub use event_id::{EventId, Namespace};
 pub use fields::{
-    AnswerFields, ContainerFields, DsoFields, EdeFields, EdnsFields, IcmpFields, OptionFields,
-    ProcessFields, QuestionFields,
+    AnswerFields, AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames,
+    IcmpFields, OptionFields, ProcessFields, QuestionFields,
 };
 pub use idn::unicode;
 pub use ledger::LedgerRecord;
@@ -37,6 +38,7 @@ pub use lookup::LookupRecord;
 pub use message::MessageRecord;
 pub use schema::{json_schema, names as schema_names};
 pub use text::{alert_line, line};
+pub use texts::Texts;
 pub use transaction::TransactionRecord;
 pub use window::WindowRecord;
 pub use zone::registrable;

@@ -118,11 +118,14 @@ impl Stream {
 /// Rendered records, one after the other in one buffer.
 ///
 /// Of each record the buffer holds its rendering (JSON or text, the newline included), then its
-/// partitioning key.
+/// partitioning key. Of records that nobody reads there is the number alone.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    counted: [u64; Stream::ALL.len()],
+    /// Records of both kinds.
+    records: usize,
 }
 
 /// Where in its batch a record stands.
@@ -148,6 +151,29 @@ pub struct Rendered<'a> {
 }
 
 impl Batch {
+    /// An empty one with room for as much as this one has.
+    #[must_use]
+    pub fn like(other: &Self) -> Self {
+        Self {
+            bytes: Vec::with_capacity(other.bytes.len()),
+            entries: Vec::with_capacity(other.entries.len()),
+            ..Self::default()
+        }
+    }
+
+    /// Counts a record of which nothing is rendered. It is none of those that [`Self::iter`] gives
+    /// and [`Self::len`] counts.
+    pub fn count(&mut self, stream: Stream) {
+        self.counted[stream as usize] += 1;
+        self.records += 1;
+    }
+
+    /// How many records were counted and not rendered, by stream.
+    #[must_use]
+    pub fn counted(&self) -> &[u64; Stream::ALL.len()] {
+        &self.counted
+    }
+
     /// Appends a record: `render` writes the line with its newline, `key` the partitioning key.
     pub fn push(
         &mut self,
@@ -160,6 +186,7 @@ impl Batch {
         let line_end = self.bytes.len();
         key(&mut self.bytes);
         self.entries.push(Entry { stream, event_id, line_end, key_end: self.bytes.len() });
+        self.records += 1;
     }
 
     /// Appends a record as a line of JSON.
@@ -182,6 +209,10 @@ impl Batch {
             key_end: entry.key_end + shift,
             ..*entry
         }));
+        for (all, more) in self.counted.iter_mut().zip(&other.counted) {
+            *all += more;
+        }
+        self.records += other.records;
     }
 
     /// The records, in order.
@@ -208,16 +239,22 @@ impl Batch {
         Rendered { stream: entry.stream, event_id: entry.event_id, line, key }
     }
 
-    /// Number of records.
+    /// Number of records rendered.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is no record.
+    /// Number of records, those counted too.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Whether there is no record, none counted either.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.records == 0
     }
 
     /// Octets held.

@@ -12,7 +12,10 @@ mod counts;
 mod group;
 mod groups;
 mod measured;
+mod memory;
 mod options;
+mod recent;
+mod seen;
 pub mod sketch;
 mod tally;
 mod untold;
@@ -20,7 +23,7 @@ mod untold;
 pub use counts::Counts;
 pub use group::{Group, Grouping};
 pub use groups::Groups;
-pub use measured::{Measured, entropy};
+pub use measured::{Measured, Measurer, entropy};
 pub use options::{BadChoice, GroupingSet, Kind, KindSet, WindowOptions};
 pub use tally::{Tally, TopSlots, Tops};
 pub use untold::{Estimate, RCODES, Thinned, Untold};
@@ -74,6 +77,7 @@ pub struct Windows {
     closed: VecDeque<Groups>,
     five_minutes: Groups,
     late: u64,
+    measurer: Measurer,
 }
 
 impl Windows {
@@ -89,6 +93,7 @@ impl Windows {
             closed: VecDeque::new(),
             five_minutes: Groups::default(),
             late: 0,
+            measurer: Measurer::default(),
         }
     }
 
@@ -105,7 +110,8 @@ impl Windows {
             self.late += 1;
             return;
         }
-        self.open_pane(pane).add(observation, &Measured::of(observation));
+        let measured = self.measurer.measure(observation);
+        self.open_pane(pane).add(observation, &measured);
     }
 
     /// A pane that is not closed.
@@ -170,16 +176,19 @@ impl Windows {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let all = self.open.values().chain(&self.closed).chain([&self.five_minutes]);
-        all.map(Groups::bytes).sum()
+        self.measurer.bytes() + all.map(Groups::bytes).sum::<usize>()
     }
 
     /// The most that they can take, whatever the traffic: those of the panes that are open or
-    /// make up a minute, of the five minutes, and of the minute that is being summed up.
+    /// make up a minute, of the five minutes, and of the minute that is being summed up; and what helps
+    /// counting.
     #[must_use]
     pub const fn max_bytes(lateness: Duration) -> usize {
         #[expect(clippy::cast_possible_truncation, reason = "some dozens")]
         let open = (lateness.as_secs() + AHEAD.as_secs()).div_ceil(PANE) as usize + 1;
         (open + MINUTE + 2) * Groups::MAX_BYTES
+            + open * Groups::MAX_OPEN_BYTES
+            + Measurer::MAX_BYTES
     }
 
     /// Whether nothing of a pane can come any more.
@@ -196,7 +205,8 @@ impl Windows {
 
     /// Closes a pane, and gives the windows that end with it.
     fn close(&mut self, number: u64, each: &mut dyn FnMut(&Span, &Groups)) {
-        let pane = self.open.remove(&number).unwrap_or_default();
+        let mut pane = self.open.remove(&number).unwrap_or_default();
+        pane.settle();
         self.give(Kind::TenSeconds, number, &pane, each);
         self.five_minutes.absorb(&[&pane]);
         if self.closed.len() == MINUTE {

@@ -2,9 +2,13 @@
 //! clients and resolvers, over UDP, as raw IP packets.
 
 use anyhow::{Context as _, Result};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io::{self, Write};
 use std::net::SocketAddrV4;
 
+/// Link type of frames of Ethernet.
+const LINKTYPE_ETHERNET: u32 = 1;
 /// Link type of packets that begin with their IP header.
 const LINKTYPE_RAW: u32 = 101;
 /// Nanoseconds from a query to its response, and to the next query.
@@ -16,7 +20,7 @@ const NAMES: u32 = 10_000;
 
 /// Writes a pcap file (nanoseconds) of this many DNS messages about names in so many zones.
 pub fn write(mut out: impl Write, messages: u32, zones: u32) -> Result<()> {
-    begin(&mut out)?;
+    begin(&mut out, LINKTYPE_RAW)?;
     for number in 0..messages {
         let dns = message(number / 2, zones, number % 2 == 1)?;
         let packet = packet(number / 2, number % 2 == 1, &dns)?;
@@ -27,7 +31,7 @@ pub fn write(mut out: impl Write, messages: u32, zones: u32) -> Result<()> {
 
 /// Writes a pcap file of these DNS messages, each a response over UDP from port 53.
 pub fn write_responses(mut out: impl Write, responses: &[Vec<u8>]) -> Result<()> {
-    begin(&mut out)?;
+    begin(&mut out, LINKTYPE_RAW)?;
     for (number, response) in (0_u32..).zip(responses) {
         record(&mut out, u64::from(number) * STEP_NS, &packet(number, true, response)?)?;
     }
@@ -49,7 +53,7 @@ pub struct Datagram {
 
 /// Writes a pcap file of datagrams, in this order.
 pub fn write_datagrams(mut out: impl Write, datagrams: &[Datagram]) -> Result<()> {
-    begin(&mut out)?;
+    begin(&mut out, LINKTYPE_RAW)?;
     for one in datagrams {
         record(&mut out, one.at_ns, &datagram(one.from, one.to, &one.payload)?)?;
     }
@@ -67,7 +71,7 @@ pub fn write_exchanges(
     exchanges: impl IntoIterator<Item = Exchange>,
 ) -> Result<()> {
     const ANSWER_NS: u64 = 1_000_000;
-    begin(&mut out)?;
+    begin(&mut out, LINKTYPE_RAW)?;
     for (at_ns, number, rcode) in exchanges {
         let query = packet(number, false, &message(number, 100, false)?)?;
         record(&mut out, at_ns, &query)?;
@@ -80,8 +84,47 @@ pub fn write_exchanges(
     out.flush().context("cannot write the capture")
 }
 
-fn begin(out: &mut impl Write) -> Result<()> {
-    let header: [u32; 6] = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, LINKTYPE_RAW];
+/// Writes Ethernet frames as a pcap file, in order of their times, in whatever order they come.
+#[derive(Debug)]
+pub struct Frames<W: Write> {
+    out: W,
+    /// What is still to be written, the earliest first, those of one time in the order they came.
+    waiting: BinaryHeap<Reverse<(u64, u64, Vec<u8>)>>,
+    count: u64,
+}
+
+impl<W: Write> Frames<W> {
+    /// Writes the file's header.
+    pub fn begin(mut out: W) -> Result<Self> {
+        begin(&mut out, LINKTYPE_ETHERNET)?;
+        Ok(Self { out, waiting: BinaryHeap::new(), count: 0 })
+    }
+
+    /// Takes a frame that passes so many nanoseconds after the capture's begin.
+    pub fn push(&mut self, at_ns: u64, frame: Vec<u8>) {
+        self.count += 1;
+        self.waiting.push(Reverse((at_ns, self.count, frame)));
+    }
+
+    /// Writes what passes before a time; nothing earlier may come behind.
+    pub fn until(&mut self, end_ns: u64) -> Result<()> {
+        while self.waiting.peek().is_some_and(|Reverse((at, ..))| *at < end_ns)
+            && let Some(Reverse((at_ns, _, frame))) = self.waiting.pop()
+        {
+            record(&mut self.out, at_ns, &frame)?;
+        }
+        Ok(())
+    }
+
+    /// Writes all that is left.
+    pub fn end(mut self) -> Result<()> {
+        self.until(u64::MAX)?;
+        self.out.flush().context("cannot write the capture")
+    }
+}
+
+fn begin(out: &mut impl Write, link: u32) -> Result<()> {
+    let header: [u32; 6] = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, link];
     for word in header {
         out.write_all(&word.to_le_bytes())?;
     }

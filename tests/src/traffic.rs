@@ -1,6 +1,7 @@
 //! A capture of some minutes of made-up traffic, always the same: names by Zipf's law, several clients
 //! and resolvers, and everything that queries may come to.
 
+use crate::dice::Dice;
 use crate::pcap::{self, Datagram};
 use crate::wire;
 use anyhow::Result;
@@ -43,7 +44,7 @@ impl Traffic {
     }
 
     fn exchange(&self, number: u32, datagrams: &mut Vec<Datagram>) -> Result<()> {
-        let mut dice = Dice(u64::from(number) + 1);
+        let mut dice = Dice::new(u64::from(number) + 1);
         let name = dice.zipf(self.names);
         let [.., high, low] = dice.zipf(300).to_be_bytes();
         let port = 1024 + u16::try_from(number % 60_000)?;
@@ -107,39 +108,4 @@ fn add_options(query: &mut Vec<u8>, subnet: bool) {
     query.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0]);
     query.push(u8::try_from(option.len()).unwrap_or(0));
     query.extend(option);
-}
-
-/// Numbers by chance, the same ones for the same seed: splitmix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// From 0 to 1.
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
-    fn share(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// A rank from 0, rank `r` about as often as 1 / (r + 1).
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below `ranks`")]
-    fn zipf(&mut self, ranks: u32) -> u32 {
-        (((f64::from(ranks) + 1.0).powf(self.share()) - 1.0) as u32).min(ranks - 1)
-    }
-
-    /// From 0.1 ms to 400 ms, its logarithm evenly.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some 10^8")]
-    fn latency_ns(&mut self) -> u64 {
-        (1e5 * 4000.0_f64.powf(self.share())) as u64
-    }
 }

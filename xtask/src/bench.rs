@@ -70,7 +70,7 @@ enum Part {
     Kernel,
     /// The agent's latencies against tshark's and dnsperf's
     Latency,
-    /// knot and dnsperf on loopback, flat out, without and with the agent
+    /// knot and dnsperf, flat out and at a pace, without and with the agent
     E2e,
     /// More events than can be handled
     Pressure,
@@ -96,6 +96,7 @@ impl Part {
     const fn examples(self) -> &'static [&'static str] {
         match self {
             Self::Detect => &["detect_quality"],
+            Self::Pipeline | Self::Scale => &["pipeline"],
             Self::Windows => &["windows"],
             Self::Kafka => &["kafka_sink"],
             _ => &[],
@@ -113,7 +114,7 @@ impl Part {
             Self::Kafka => kafka::main(bench).map(|()| None),
             Self::Kernel => kernel::main(bench).map(Some),
             Self::Latency => latency::main(bench).map(Some),
-            Self::E2e => e2e::main(bench).map(|()| None),
+            Self::E2e => e2e::main(bench).map(Some),
             Self::Pressure => pressure::main(bench).map(Some),
             Self::Threads => threads::main(bench).map(Some),
         }
@@ -163,6 +164,9 @@ pub fn main(args: &Args) -> Result<()> {
     let wanted = |part: &Part| args.parts.is_empty() || args.parts.contains(part);
     let parts: Vec<Part> = Part::value_variants().iter().copied().filter(wanted).collect();
     setup::main(setup::Args { test: true })?;
+    if parts.contains(&Part::Pipeline) && !process::elevated() {
+        setup::rivals();
+    }
     let binary = match &args.binary {
         Some(binary) => binary.clone(),
         None => build::agent(&args.profile)?,

@@ -3,6 +3,7 @@
 mod bench;
 mod bless;
 mod build;
+mod cgroup;
 mod ci;
 mod conformance;
 mod demo;

@@ -2,6 +2,7 @@
 
 mod svg;
 
+use crate::cgroup::Cgroup;
 use crate::process::{become_root, cargo};
 use crate::{say, setup};
 use anyhow::{Context as _, Result};
@@ -10,7 +11,6 @@ use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::tmux::Terminal;
 use dnscribe_tests::{environment, shell};
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -30,10 +30,10 @@ pub fn main() -> Result<()> {
     become_root("capturing")?;
     say::progress("pictures: some minutes of traffic in a lab");
     // What else asks on this host is nobody's business.
-    let cgroup = Cgroup::enter()?;
+    let cgroup = Cgroup::enter("pictures")?;
     let lab = Lab::up()?;
     let _crowd = Crowd::start(&lab)?;
-    let script = format!("{} top --cgroup {}", binary.display(), cgroup.0.display());
+    let script = format!("{} top --cgroup {}", binary.display(), cgroup.path().display());
     let small = Terminal::start(SMALL, &script)?;
     let large = Terminal::start(LARGE, &script)?;
     thread::sleep(BEFORE);
@@ -81,42 +81,6 @@ fn replaced(page: &str, name: &str, frame: &str) -> String {
     let Some((_, after)) = rest.split_once("```\n") else { return page.to_owned() };
     let lines: Vec<&str> = frame.lines().map(str::trim_end).collect();
     format!("{before}{mark}{}\n```\n{after}", lines.join("\n"))
-}
-
-/// A cgroup of this process and its children.
-struct Cgroup(PathBuf, PathBuf);
-
-impl Cgroup {
-    fn enter() -> Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mounts")?;
-        let mount = mounts.lines().find_map(|line| {
-            let mut words = line.split(' ').skip(1);
-            let (at, kind) = (words.next()?, words.next()?);
-            (kind == "cgroup2").then(|| PathBuf::from(at))
-        });
-        let mount = mount.context("no cgroup2 is mounted")?;
-        let before = fs::read_to_string("/proc/self/cgroup")?;
-        let before = before.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or("");
-        let own = mount.join(format!("dnscribe-pictures-{}", std::process::id()));
-        fs::create_dir(&own).with_context(|| own.display().to_string())?;
-        let cgroup = Self(own, mount.join(before));
-        Self::join(&cgroup.0)?;
-        Ok(cgroup)
-    }
-
-    fn join(folder: &Path) -> Result<()> {
-        let path = folder.join("cgroup.procs");
-        fs::write(&path, std::process::id().to_string())
-            .with_context(|| format!("cannot enter {}", path.display()))
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // What is left behind is empty and harmless.
-        let _ = Self::join(&self.1);
-        let _ = fs::remove_dir(&self.0);
-    }
 }
 
 /// Those who ask.

@@ -50,6 +50,14 @@ pub fn main(args: Args) -> Result<()> {
     Ok(())
 }
 
+/// Installs what `bench` compares with, where that can be had.
+pub fn rivals() {
+    let missing = packages::missing(packages::BENCH);
+    if let Err(error) = packages::install("comparing with other programs", &missing) {
+        say::progress(&format!("setup: {error:#}\nsetup: going on without them"));
+    }
+}
+
 /// Adds rustfmt and clippy where rustup's profile left them out, for `lint`.
 pub fn components() -> Result<()> {
     let missing: Vec<&str> = ["rustfmt", "clippy"]

@@ -10,7 +10,7 @@ use dnscribe::detect::{Meant, Rule};
 use dnscribe::join::Links;
 use dnscribe::pair::{PairOptions, Pairer, Transaction};
 use dnscribe::pipeline::{Facts, observation};
-use dnscribe::record::registrable;
+use dnscribe::record::Texts;
 use dnscribe::time::Timestamp;
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -93,7 +93,7 @@ struct Rooms {
 }
 
 impl Rooms {
-    fn take(&mut self, decoded: Decoded) {
+    fn take(&mut self, decoded: Decoded<'_>) {
         let Self { pairer, connections, watch, taken } = self;
         let mut each = |transaction: &Transaction<'_>| {
             *taken += 1;
@@ -101,7 +101,7 @@ impl Rooms {
         };
         match decoded {
             Decoded::Message(message) => {
-                pairer.observe(message, &mut each);
+                pairer.observe(&message, &mut each);
             }
             Decoded::Unreachable(error) => pairer.unreachable(&error, &mut each),
             Decoded::Sealed(sealed) => {
@@ -126,9 +126,15 @@ impl Rooms {
 fn observed(transaction: &Transaction<'_>, watch: &mut Watch) {
     let Some(first) = transaction.query.or(transaction.response) else { return };
     let resolver = first.ends().1.ip().to_string();
-    let zone = transaction.question().and_then(|question| registrable(&question.qname));
-    let facts =
-        Facts { resolver: &resolver, zone, process: None, container: None, sample_ratio: 1.0 };
+    let mut texts = Texts::default();
+    texts.read(transaction);
+    let facts = Facts {
+        resolver: &resolver,
+        texts: &texts,
+        process: None,
+        container: None,
+        sample_ratio: 1.0,
+    };
     if let Some(observation) = observation(transaction, &Links::default(), &facts) {
         watch.observe(&observation);
     }

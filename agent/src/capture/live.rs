@@ -52,7 +52,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tally::Received;
@@ -223,7 +223,7 @@ impl Live {
         let config = Array::try_from(take("CONFIG")?).map_err(internal_error)?;
         let counters = PerCpuArray::try_from(take("COUNTERS")?).map_err(internal_error)?;
         Ok(Self {
-            ring: ring::Ring::new(records, config, options.ring_bytes).map_err(internal_error)?,
+            ring: ring::Ring::new(records, options.ring_bytes, config).map_err(internal_error)?,
             counters,
             sampler: sampler.map_err(internal_error)?,
             attached: Some(Attached { programs: loaded, _taps: taps }),
@@ -248,13 +248,14 @@ impl Live {
         &self.description
     }
 
-    /// Returns when the ring may hold something, at the latest after `limit`. At high rates the
-    /// programs wake nobody, and this sleeps for two milliseconds at a time.
+    /// Returns when the ring may hold something or `bell`, if there is one, can be read, at the latest
+    /// after `limit`; whether it was the bell. At high rates the programs wake nobody, and this sleeps for a few
+    /// milliseconds at a time without looking at the bell.
     ///
     /// # Errors
     /// Where waiting itself fails.
-    pub fn wait(&mut self, limit: Duration) -> io::Result<()> {
-        self.ring.wait(limit)
+    pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+        self.ring.wait(limit, bell)
     }
 
     /// Hands over packets straight from the ring, `max` at most, and gives their number. Fewer than

@@ -11,9 +11,11 @@ use crate::exit::Exit;
 use crate::metrics::Phase;
 use crate::pipeline::{Changes, LEDGER_EVERY, Pipeline};
 use crate::time::Timestamp;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Longest sleep: signals, timers and metrics requests are looked at this often.
+/// Longest sleep while packets come: timers and sinks are looked at this often. Where none come the
+/// sleeps grow: what waits for its time is late by no more than a tenth of how long it has waited.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Packets taken from the ring between two looks at anything else.
@@ -39,20 +41,23 @@ pub(super) struct Run {
     signals: Signals,
     endpoint: Endpoint,
     end: Option<Instant>,
+    last_packet: Instant,
+    longest_pause: Duration,
     summary: bool,
 }
 
 impl Run {
     /// Attaches, or says why this host cannot capture.
     pub(super) fn open(start: Start) -> Result<Self, Exit> {
-        let Start { sources, config, signals, endpoint, sinks, ledger_every, summary } = start;
+        let Start { sources, config, signals, endpoint, sinks, .. } = start;
+        let (longest_pause, summary) = (start.longest_pause, start.summary);
         let epoch = Timestamp::now();
         let live = Live::open(&live_options(&config))?;
         tracing::info!("{}", live.describe());
         let enricher = Some(Enricher::new(cgroup2_mount().as_deref()));
         let pipeline = Blueprint { config: &config, epoch, enricher, wait_for_sinks: None }
             .build(sinks)
-            .with_ledger_every(ledger_every.unwrap_or(LEDGER_EVERY))
+            .with_ledger_every(start.ledger_every.unwrap_or(LEDGER_EVERY))
             .with_sampling();
         endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
         let end = config.duration.map(|duration| Instant::now() + duration);
@@ -67,6 +72,8 @@ impl Run {
             signals,
             endpoint,
             end,
+            last_packet: Instant::now(),
+            longest_pause,
             summary,
         })
     }
@@ -94,7 +101,9 @@ impl Run {
     /// Waits for packets, takes them, and does what is due. Gives the number of packets taken.
     fn turn(&mut self) -> Result<usize, Exit> {
         let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
-        self.live.wait(self.pause()).map_err(failed)?;
+        if self.live.wait(self.pause(), Some(self.signals.bell().as_fd())).map_err(failed)? {
+            self.signals.bell().silence();
+        }
         self.regulate();
         // What is still in the ring when time is judged would be judged unfairly: only when the
         // ring was emptied may the clock, as it stood before, say that a query's time is over.
@@ -104,6 +113,9 @@ impl Run {
         if taken < DRAIN {
             pipeline.expire(before);
             pipeline.flush_batches();
+        }
+        if taken > 0 {
+            self.last_packet = Instant::now();
         }
         let now = Timestamp::now();
         let ledger_due = pipeline.ledger_due(now);
@@ -129,7 +141,11 @@ impl Run {
     }
 
     fn pause(&self) -> Duration {
-        self.end.map_or(PAUSE, |end| end.saturating_duration_since(Instant::now()).min(PAUSE))
+        let now = Instant::now();
+        let pause = (now.duration_since(self.last_packet) / 10)
+            .clamp(PAUSE, self.longest_pause)
+            .min(self.pipeline.ledger_in(Timestamp::now()));
+        self.end.map_or(pause, |end| end.saturating_duration_since(now).min(pause))
     }
 
     fn over(&mut self) -> bool {

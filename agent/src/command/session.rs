@@ -1,5 +1,6 @@
 //! What `run` and `replay` share: a configured pipeline with its sinks, from start to summary.
 
+use super::bell::Bell;
 use super::resolvers;
 use super::signals::Signals;
 use super::summary::balance;
@@ -26,6 +27,9 @@ use std::time::{Duration, Instant};
 /// The part of the time for the end in which records may still arrive.
 const PATIENCE: f32 = 0.8;
 
+/// See [`Start::longest_pause`]. What is due at a time is late by this at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// What is there before the first packet.
 pub(super) struct Start {
     pub(super) sources: Sources,
@@ -35,6 +39,8 @@ pub(super) struct Start {
     pub(super) sinks: Vec<Box<dyn Sink>>,
     /// Time between two ledger records of a live capture, where it is not the usual one.
     pub(super) ledger_every: Option<Duration>,
+    /// How long a live capture may sleep where no packets come and nobody rings.
+    pub(super) longest_pause: Duration,
     /// Whether the balance is told on stderr at the end.
     pub(super) summary: bool,
 }
@@ -45,10 +51,18 @@ impl Start {
         let config = Config::load(&sources)?;
         log::start(config.log);
         let signals = Signals::listen()?;
-        let endpoint = Endpoint::start(&config)?;
+        let endpoint = Endpoint::start(&config, signals.bell())?;
         let sinks = sink::open(&config.sinks, &config.open_with())?;
-        let (ledger_every, summary) = (None, true);
-        Ok(Self { sources, config, signals, endpoint, sinks, ledger_every, summary })
+        Ok(Self {
+            sources,
+            config,
+            signals,
+            endpoint,
+            sinks,
+            ledger_every: None,
+            longest_pause: LONGEST_PAUSE,
+            summary: true,
+        })
     }
 }
 
@@ -69,7 +83,8 @@ impl Blueprint<'_> {
         let (node, region) = (config.node.clone(), config.region.clone());
         let options = OutputOptions {
             identity: Identity::new(node, region, self.epoch, resolvers)
-                .with_unicode(config.records_idn),
+                .with_unicode(config.records_idn)
+                .with_wire(config.messages_wire),
             enricher: self.enricher,
             wait_for_sinks: self.wait_for_sinks,
             windows: config.windows,
@@ -78,7 +93,6 @@ impl Blueprint<'_> {
         let decoder = DecoderOptions {
             ports: config.capture.ports.clone(),
             encrypted: config.capture.encrypted.clone(),
-            keep_wire: config.messages_wire,
             ..DecoderOptions::default()
         };
         let encrypted = config.capture.encrypted.clone();
@@ -117,9 +131,11 @@ impl Endpoint {
         Self(None)
     }
 
-    pub(super) fn start(config: &Config) -> Result<Self, Exit> {
+    /// Serves them where they are wanted. Requests ring the bell.
+    pub(super) fn start(config: &Config, bell: &Bell) -> Result<Self, Exit> {
         let Some(listen) = config.metrics_listen else { return Ok(Self(None)) };
-        let (server, requests) = Server::start(listen)?;
+        let bell = bell.clone();
+        let (server, requests) = Server::start(listen, move || bell.ring())?;
         tracing::info!("metrics at http://{}/metrics", server.address());
         let kafka = config.sinks.contains(&SinkSpec::Kafka);
         let spool = config.spool.as_ref().filter(|_| kafka);

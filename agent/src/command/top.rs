@@ -133,6 +133,8 @@ impl View<'_> {
             endpoint: Endpoint::none(),
             sinks: vec![sink],
             ledger_every: Some(LEDGER_EVERY),
+            // The screen's end raises a flag and rings no bell.
+            longest_pause: PAUSE,
             summary: false,
         })
     }

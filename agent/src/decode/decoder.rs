@@ -26,8 +26,6 @@ pub struct DecoderOptions {
     pub ports: PortSet,
     /// Where encrypted DNS is looked for, if it is.
     pub encrypted: Option<Encrypted>,
-    /// Whether messages keep the octets that they were read from.
-    pub keep_wire: bool,
     /// Most memory for TCP octets that wait, in octets.
     pub tcp_memory_bytes: usize,
     /// Most directions of TCP connections remembered; each takes [`TCP_STREAM_BYTES`].
@@ -43,7 +41,6 @@ impl Default for DecoderOptions {
         Self {
             ports: PortSet::default(),
             encrypted: None,
-            keep_wire: false,
             tcp_memory_bytes: 64 * 1024 * 1024,
             tcp_streams: 65_536,
             fragment_memory_bytes: 16 * 1024 * 1024,
@@ -55,12 +52,7 @@ impl Default for DecoderOptions {
 /// The outlet of a decoder, which borrows some of its fields and leaves the others alone.
 macro_rules! outlet {
     ($decoder:ident, $each:ident) => {
-        Outlet {
-            tally: &mut $decoder.tally,
-            keep_wire: $decoder.keep_wire,
-            scratch: &mut $decoder.scratch,
-            each: $each,
-        }
+        Outlet { tally: &mut $decoder.tally, scratch: &mut $decoder.scratch, each: $each }
     };
 }
 
@@ -70,7 +62,6 @@ macro_rules! outlet {
 pub struct Decoder {
     ports: PortSet,
     encrypted: Option<Encrypted>,
-    keep_wire: bool,
     tally: Tally,
     clock: SteadyClock,
     scratch: Vec<u8>,
@@ -85,7 +76,6 @@ impl Decoder {
         Self {
             ports: options.ports,
             encrypted: options.encrypted,
-            keep_wire: options.keep_wire,
             tally: Tally::default(),
             clock: SteadyClock::default(),
             scratch: Vec::new(),
@@ -95,7 +85,7 @@ impl Decoder {
     }
 
     /// Takes a packet and gives what it completes.
-    pub fn observe(&mut self, packet: &Packet<'_>, each: &mut dyn FnMut(Decoded)) {
+    pub fn observe(&mut self, packet: &Packet<'_>, each: &mut dyn FnMut(Decoded<'_>)) {
         self.tally.received += 1;
         let carrier = Carrier::new(packet, self.clock.read(packet.ts));
         let mut out = outlet!(self, each);
@@ -120,7 +110,7 @@ impl Decoder {
 
     /// Gives up fragments and segments that have waited too long at `now`, a time of the
     /// capture's clock. To be called about once a second of it.
-    pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(Decoded)) {
+    pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(Decoded<'_>)) {
         let now = self.clock.read(now);
         let mut out = outlet!(self, each);
         self.fragments.expire(now, &mut out);
@@ -129,7 +119,7 @@ impl Decoder {
 
     /// The capture has ended: messages behind TCP octets that never came are given. Segments and
     /// fragments without their rest stay held.
-    pub fn finish(&mut self, each: &mut dyn FnMut(Decoded)) {
+    pub fn finish(&mut self, each: &mut dyn FnMut(Decoded<'_>)) {
         let mut out = outlet!(self, each);
         self.streams.finish(&mut out);
     }

@@ -9,18 +9,25 @@ mod dso;
 mod edns;
 mod mnemonic;
 mod name;
+mod outline;
 mod rdata;
 mod reader;
+mod record;
 mod text;
 
 pub use answers::{Answer, Answers};
 pub use dso::{dso_name, dso_text};
-pub use edns::{Edns, ExtendedError, TypedOctets, option_name};
+pub use edns::{Edns, ExtendedError, TypedOctets, TypedOctetsList, option_name};
 pub use mnemonic::{class_name, opcode_name, rcode_name, type_name};
+pub use name::Name;
+pub use outline::Outline;
+pub use record::{Record, Records};
 
-use super::Malformed;
-use name::Name;
+pub(crate) use name::MAX_OCTETS as MAX_NAME_OCTETS;
+
+use outline::Asked;
 use reader::Reader;
+use std::ops::Deref;
 
 /// The record type of EDNS (RFC 6891).
 const OPT: u16 = 41;
@@ -32,29 +39,20 @@ const CLASS_ANY: u16 = 255;
 /// Octets of a DNS header (RFC 1035, 4.1.1).
 const HEADER_BYTES: usize = 12;
 
-/// What a DNS message says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dns {
-    /// The header's id.
-    pub id: u16,
-    /// The header's second 16 bits.
-    pub flags: Flags,
-    /// The header's counts.
-    pub counts: Counts,
-    /// The first question; absent where there is none, or where clipping took it.
-    pub question: Option<Question>,
-    /// The questions behind the first: rare but in multicast DNS.
-    pub further_questions: Vec<Question>,
-    /// The records of the answer section.
-    pub answers: Answers,
-    /// The smallest TTL of all records but OPT, in seconds.
-    pub min_ttl_seconds: Option<u32>,
-    /// What the OPT record says.
-    pub edns: Option<Edns>,
-    /// The TLVs of a message with opcode DSO (RFC 8490).
-    pub dso: Vec<TypedOctets>,
-    /// Octets behind the message's last record.
-    pub trailing_bytes: usize,
+/// What a DNS message says: its octets, and the outline that one walk over them has drawn. Nothing else
+/// is read, and nothing written as text, before somebody asks for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Dns<'a> {
+    octets: &'a [u8],
+    outline: &'a Outline,
+}
+
+impl Deref for Dns<'_> {
+    type Target = Outline;
+
+    fn deref(&self) -> &Outline {
+        self.outline
+    }
 }
 
 /// The second 16 bits of a DNS header: QR, opcode, flags, rcode.
@@ -116,169 +114,92 @@ pub struct Counts {
 }
 
 /// What is asked (RFC 1035, 4.1.2).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Question {
-    /// The name in lower case, without its last dot, escaped; the root is `.`.
-    pub qname: Box<str>,
-    /// The name as it was written, where that is not all lower case (0x20).
-    pub qname_case: Option<Box<str>>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Question<'a> {
+    /// QNAME.
+    pub name: Name<'a>,
     /// QTYPE.
     pub qtype: u16,
     /// QCLASS.
     pub qclass: u16,
 }
 
-impl Dns {
-    /// Whether it is a DSO message to which no response belongs (RFC 8490, 5.4.1).
-    #[must_use]
-    pub const fn is_one_way(&self) -> bool {
-        self.id == 0 && !self.flags.response() && self.flags.opcode() == dso::OPCODE
-    }
-
-    /// Reads a message. `clipped`: octets are missing at its end because the capture cut them
-    /// off; what can be read then counts, and nothing is malformed but a cut header. Of a response
-    /// that is truncated (TC) in mid record, the records before that count.
-    ///
-    /// # Errors
-    /// [`Malformed::DnsHeader`], [`Malformed::DnsQuestion`] or [`Malformed::DnsRecord`]: the first
-    /// part that cannot be read.
-    pub fn decode(bytes: &[u8], clipped: bool) -> Result<Self, Malformed> {
-        let mut dns = Self::header(bytes)?;
-        let mut reader = Reader::new(bytes, HEADER_BYTES);
-        let body = dns.questions(&mut reader).and_then(|()| dns.records(&mut reader, bytes));
-        match body {
-            // Some servers truncate in mid record: what TC announces is no surprise.
-            Err(Malformed::DnsRecord) if dns.flags.response() && dns.flags.truncated() => {}
-            Err(reason) if !clipped => return Err(reason),
-            Err(_) => {}
-            Ok(()) if dns.flags.opcode() == dso::OPCODE => {
-                dns.dso = TypedOctets::all(reader.take_rest());
-            }
-            // What is cut off may have been more of it.
-            Ok(()) if clipped => {}
-            Ok(()) => dns.trailing_bytes = reader.rest().len(),
-        }
-        Ok(dns)
-    }
-
-    /// The rcode, with EDNS's upper eight bits where there are any (RFC 6891, 6.1.3).
-    #[must_use]
-    pub fn rcode(&self) -> u16 {
-        let high = self.edns.as_ref().map_or(0, |edns| edns.rcode_high);
-        u16::from(high) << 4 | u16::from(self.flags.rcode())
-    }
-
-    fn header(bytes: &[u8]) -> Result<Self, Malformed> {
-        let header: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(Malformed::DnsHeader)?;
-        let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-        Ok(Self {
-            id: word(0),
-            flags: Flags(word(2)),
-            counts: Counts {
-                question: word(4),
-                answer: word(6),
-                authority: word(8),
-                additional: word(10),
-            },
-            ..Self::default()
-        })
-    }
-
-    fn questions(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        for _ in 0..self.counts.question {
-            let question = read_question(reader).ok_or(Malformed::DnsQuestion)?;
-            if self.question.is_none() {
-                self.question = Some(question);
-            } else {
-                self.further_questions.push(question);
-            }
-        }
-        Ok(())
-    }
-
-    fn records(&mut self, reader: &mut Reader<'_>, bytes: &[u8]) -> Result<(), Malformed> {
-        let Counts { answer, authority, additional, .. } = self.counts;
-        let all = u32::from(answer) + u32::from(authority) + u32::from(additional);
-        // What a header claims may be anything.
-        self.answers.reserve(usize::from(answer).min(bytes.len() / RawRecord::LEAST_BYTES));
-        let mut owner = None;
-        for place in 0..all {
-            let record = RawRecord::read(reader).ok_or(Malformed::DnsRecord)?;
-            if record.rtype == OPT {
-                self.opt(&record);
-            } else {
-                let min = self.min_ttl_seconds.get_or_insert(record.ttl_seconds);
-                *min = record.ttl_seconds.min(*min);
-            }
-            if place < u32::from(answer) {
-                record.write(&mut self.answers, &mut owner, bytes);
-            }
-        }
-        Ok(())
-    }
-
-    /// The first OPT counts: a second is an error of its sender (RFC 6891, 6.1.1).
-    fn opt(&mut self, record: &RawRecord<'_>) {
-        match &mut self.edns {
-            Some(edns) => edns.records = edns.records.saturating_add(1),
-            none => *none = Some(Edns::read(record)),
-        }
-    }
-}
-
-fn read_question(reader: &mut Reader<'_>) -> Option<Question> {
-    let name = reader.name()?;
-    let qtype = reader.u16()?;
-    let qclass = reader.u16()?;
-    let written = name.text();
-    let (qname, qname_case) = if written.bytes().any(|octet| octet.is_ascii_uppercase()) {
-        (written.to_ascii_lowercase(), Some(written.into_boxed_str()))
-    } else {
-        (written, None)
-    };
-    Some(Question { qname: qname.into_boxed_str(), qname_case, qtype, qclass })
-}
-
-/// A record whose structure is sound and whose data was not looked at.
-struct RawRecord<'a> {
-    name: Name<'a>,
-    rtype: u16,
-    class: u16,
-    ttl_seconds: u32,
-    /// Where in the message the data begins: names in it may point back.
-    data_at: usize,
-    data: &'a [u8],
-}
-
-impl<'a> RawRecord<'a> {
-    /// The root, type, class, TTL and RDLENGTH.
-    const LEAST_BYTES: usize = 11;
-
+impl<'a> Question<'a> {
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
-        let name = reader.name()?;
-        let rtype = reader.u16()?;
-        let class = reader.u16()?;
-        let ttl_seconds = reader.u32()?;
-        let length = reader.u16()?;
-        let data_at = reader.at();
-        let data = reader.take(length.into())?;
-        Some(Self { name, rtype, class, ttl_seconds, data_at, data })
+        Some(Self { name: reader.name()?, qtype: reader.u16()?, qclass: reader.u16()? })
     }
 
-    /// Whether this is UPDATE's way to speak of records without their data (RFC 2136, 2.4 and 2.5).
-    const fn speaks_of_others(&self) -> bool {
-        matches!(self.class, CLASS_NONE | CLASS_ANY) && self.data.is_empty()
+    /// The name as records write it: in lower case, without its last dot, escaped; the root is `.`.
+    #[must_use]
+    pub fn qname(&self) -> String {
+        let mut text = String::new();
+        self.name.push_lower_case(&mut text);
+        text
+    }
+}
+
+impl<'a> Dns<'a> {
+    /// The message in these octets, of which [`Outline::read`] has drawn the outline.
+    #[must_use]
+    pub const fn new(octets: &'a [u8], outline: &'a Outline) -> Self {
+        Self { octets, outline }
     }
 
-    /// Adds the record to others. `owner` is the place of the name of the one before.
-    fn write(&self, answers: &mut Answers, owner: &mut Option<usize>, message: &[u8]) {
-        let same = owner.replace(self.name.place()) == Some(self.name.place());
-        let name = (!same).then_some(|text: &mut String| self.name.push(text));
-        answers.write(name, (self.rtype, self.class, self.ttl_seconds), |text| {
-            if !self.speaks_of_others() {
-                rdata::push(text, message, self.data_at, self.data, self.rtype);
-            }
-        });
+    /// The message as it was captured.
+    #[must_use]
+    pub const fn octets(&self) -> &'a [u8] {
+        self.octets
+    }
+
+    /// What was found of the message so far.
+    #[must_use]
+    pub const fn outline(&self) -> &'a Outline {
+        self.outline
+    }
+
+    /// The first question; absent where there is none, or where clipping took it.
+    #[must_use]
+    pub fn question(&self) -> Option<Question<'a>> {
+        let asked = self.outline.asked?;
+        let Asked { qtype, qclass, .. } = asked;
+        Some(Question { name: asked.name(self.octets)?, qtype, qclass })
+    }
+
+    /// The questions behind the first: rare but in multicast DNS.
+    pub fn further_questions(&self) -> impl Iterator<Item = Question<'a>> + use<'a> {
+        let mut reader = Reader::new(self.octets, HEADER_BYTES);
+        let questions = usize::from(self.outline.questions);
+        std::iter::from_fn(move || Question::read(&mut reader)).take(questions).skip(1)
+    }
+
+    /// The records of the answer section.
+    #[must_use]
+    pub fn answers(&self) -> Records<'a> {
+        Records {
+            reader: self.reader(self.outline.records_at),
+            asked: self.question().map(|question| question.name).filter(Name::is_flat),
+            left: self.outline.answers,
+        }
+    }
+
+    /// What the OPT record says.
+    #[must_use]
+    pub fn edns(&self) -> Option<Edns<'a>> {
+        Some(Edns::of(&self.opt_record()?, self.outline.opt?.records))
+    }
+
+    fn opt_record(&self) -> Option<Record<'a>> {
+        Record::read(&mut self.reader(self.outline.opt?.at), None)
+    }
+
+    /// The TLVs of a message with opcode DSO (RFC 8490).
+    pub fn dso(&self) -> impl Iterator<Item = TypedOctets<'a>> + use<'a> {
+        let octets = self.outline.dso_at.map_or(&[][..], |at| self.reader(at).take_rest());
+        TypedOctetsList::of(octets)
+    }
+
+    fn reader(&self, at: u32) -> Reader<'a> {
+        Reader::new(self.octets, usize::try_from(at).unwrap_or(usize::MAX))
     }
 }
 

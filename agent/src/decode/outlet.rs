@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::dns::Dns;
+use super::dns::{Dns, Outline};
 use super::{DeadLetter, Decoded, Envelope, Malformed, Message, MessageId};
 use crate::capture::{Origin, Packet, Sight, Task, Transport};
 use crate::time::Timestamp;
@@ -76,10 +76,9 @@ impl Tally {
 /// Where the decoder's rooms put what they find.
 pub(super) struct Outlet<'a> {
     pub tally: &'a mut Tally,
-    pub keep_wire: bool,
     /// Room for copies, whoever needs it: nobody's contents last.
     pub scratch: &'a mut Vec<u8>,
-    pub each: &'a mut dyn FnMut(Decoded),
+    pub each: &'a mut dyn FnMut(Decoded<'_>),
 }
 
 impl Outlet<'_> {
@@ -92,29 +91,18 @@ impl Outlet<'_> {
         octets: Octets<'_>,
         index: &mut u32,
     ) -> Result<(), Malformed> {
-        let captured_bytes = u32::try_from(octets.captured.len()).unwrap_or(u32::MAX);
-        let clipped = captured_bytes < octets.wire_bytes;
-        let decoded = if octets.captured.len() < 12 {
-            Err(Malformed::DnsHeader)
-        } else {
-            Dns::decode(octets.captured, clipped)
-        };
-        match decoded {
-            Ok(dns) => {
-                if dns.flags.response() {
+        let Octets { captured, wire_bytes } = octets;
+        let clipped = u32::try_from(captured.len()).is_ok_and(|captured| captured < wire_bytes);
+        match Outline::read(captured, clipped) {
+            Ok(outline) => {
+                if outline.flags.response() {
                     self.tally.responses += 1;
                 } else {
                     self.tally.queries += 1;
                 }
-                let message = Message {
-                    envelope: envelope(carrier, flow, index),
-                    dns,
-                    wire_bytes: octets.wire_bytes,
-                    captured_bytes,
-                    clipped,
-                    wire: self.keep_wire.then(|| octets.captured.into()),
-                };
-                (self.each)(Decoded::Message(Box::new(message)));
+                let envelope = &envelope(carrier, flow, index);
+                let dns = Dns::new(captured, &outline);
+                (self.each)(Decoded::Message(Message { envelope, dns, wire_bytes }));
                 Ok(())
             }
             Err(reason) => {
@@ -133,9 +121,9 @@ impl Outlet<'_> {
         bytes: &[u8],
         index: &mut u32,
     ) {
-        let bytes = bytes.get(..MAX_LETTER).unwrap_or(bytes).to_vec();
+        let bytes = bytes.get(..MAX_LETTER).unwrap_or(bytes);
         let envelope = envelope(carrier, flow, index);
-        (self.each)(Decoded::DeadLetter(Box::new(DeadLetter { envelope, reason, bytes })));
+        (self.each)(Decoded::DeadLetter(DeadLetter { envelope, reason, bytes }));
     }
 }
 

@@ -116,8 +116,8 @@ mod tests {
     use crate::capture::encrypted::Encrypted;
     use crate::capture::ports::PortSet;
     use crate::capture::{Body, Origin};
-    use crate::decode::tests::Bench;
-    use crate::decode::{Decoded, DecoderOptions};
+    use crate::decode::DecoderOptions;
+    use crate::decode::tests::{Bench, Given};
     use crate::net::craft::{self, ACK, SYN};
     use proptest::prelude::*;
 
@@ -136,7 +136,7 @@ mod tests {
             .given
             .iter()
             .map(|decoded| match decoded {
-                Decoded::Sealed(sealed) => &sealed.content,
+                Given::Sealed(sealed) => &sealed.content,
                 other => panic!("{other:?}"),
             })
             .collect()
@@ -186,7 +186,7 @@ mod tests {
             .given
             .iter()
             .map(|decoded| match decoded {
-                Decoded::Unreachable(error) => (error.transport, error.id.origin),
+                Given::Unreachable(error) => (error.transport, error.id.origin),
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -216,11 +216,11 @@ mod tests {
             bench.see_clipped(&packet, cut);
             for decoded in &bench.given {
                 match decoded {
-                    Decoded::DeadLetter(letter) => {
+                    Given::DeadLetter(letter) => {
                         prop_assert!(!letter.bytes.windows(6).any(|part| part == b"nobody"));
                         prop_assert!(!letter.bytes.windows(4).any(|part| part == b"what"));
                     }
-                    Decoded::Sealed(_) => {}
+                    Given::Sealed(_) => {}
                     other => prop_assert!(false, "{other:?}"),
                 }
             }

@@ -1,6 +1,6 @@
 //! Support for the tests of the rooms behind the decoder, and properties that span them.
 
-use super::{Decoded, Decoder, DecoderOptions, Malformed};
+use super::{Decoded, Decoder, DecoderOptions, Envelope, Kept, Malformed, Sealed, Unreachable};
 use crate::capture::{Body, Origin, Packet, Sight, Task};
 use crate::net::craft;
 use crate::time::Timestamp;
@@ -10,10 +10,40 @@ use std::time::Duration;
 pub(super) const CLIENT: &str = "192.0.2.1:1024";
 pub(super) const SERVER: &str = "192.0.2.53:53";
 
+/// What a decoder gave, with octets of its own.
+#[derive(Debug)]
+pub(super) enum Given {
+    Message(Kept),
+    Unreachable(Unreachable),
+    Sealed(Box<Sealed>),
+    DeadLetter(Letter),
+}
+
+#[derive(Debug)]
+pub(super) struct Letter {
+    pub envelope: Envelope,
+    pub reason: Malformed,
+    pub bytes: Vec<u8>,
+}
+
+impl From<Decoded<'_>> for Given {
+    fn from(decoded: Decoded<'_>) -> Self {
+        match decoded {
+            Decoded::Message(message) => Self::Message(message.into()),
+            Decoded::Unreachable(unreachable) => Self::Unreachable(unreachable),
+            Decoded::Sealed(sealed) => Self::Sealed(sealed),
+            Decoded::DeadLetter(letter) => {
+                let bytes = letter.bytes.to_vec();
+                Self::DeadLetter(Letter { envelope: letter.envelope, reason: letter.reason, bytes })
+            }
+        }
+    }
+}
+
 /// A decoder under test, that checks identity 3 after every call.
 pub(super) struct Bench {
     pub decoder: Decoder,
-    pub given: Vec<Decoded>,
+    pub given: Vec<Given>,
     pub now: Timestamp,
     pub seq: u64,
     pub datagram_bytes: u16,
@@ -27,7 +57,7 @@ impl Default for Bench {
 
 impl Bench {
     pub fn new(options: DecoderOptions) -> Self {
-        let decoder = Decoder::new(DecoderOptions { keep_wire: true, ..options });
+        let decoder = Decoder::new(options);
         Self {
             decoder,
             given: Vec::new(),
@@ -61,7 +91,7 @@ impl Bench {
             cgroup_id: 0,
             body,
         };
-        self.decoder.observe(&packet, &mut |decoded| self.given.push(decoded));
+        self.decoder.observe(&packet, &mut |decoded| self.given.push(decoded.into()));
         self.check();
     }
 
@@ -73,12 +103,12 @@ impl Bench {
     /// Lets time pass.
     pub fn wait(&mut self, seconds: u64) {
         self.now = self.now.plus(Duration::from_secs(seconds));
-        self.decoder.expire(self.now, &mut |decoded| self.given.push(decoded));
+        self.decoder.expire(self.now, &mut |decoded| self.given.push(decoded.into()));
         self.check();
     }
 
     pub fn finish(&mut self) {
-        self.decoder.finish(&mut |decoded| self.given.push(decoded));
+        self.decoder.finish(&mut |decoded| self.given.push(decoded.into()));
         self.check();
     }
 
@@ -99,8 +129,8 @@ impl Bench {
 
     /// The messages' octets, in the order in which they came.
     pub fn messages(&self) -> Vec<Vec<u8>> {
-        let message = |decoded: &Decoded| match decoded {
-            Decoded::Message(message) => message.wire.as_ref().map(|wire| wire.to_vec()),
+        let message = |given: &Given| match given {
+            Given::Message(message) => Some(message.message().dns.octets().to_vec()),
             _ => None,
         };
         self.given.iter().filter_map(message).collect()
@@ -108,9 +138,10 @@ impl Bench {
 
     /// Frame and index of each message.
     pub fn places(&self) -> Vec<(u64, u32)> {
-        let place = |decoded: &Decoded| match decoded {
-            Decoded::Message(message) => {
-                Some((message.envelope.id.origin.seq, message.envelope.id.index))
+        let place = |given: &Given| match given {
+            Given::Message(message) => {
+                let id = message.message().envelope.id;
+                Some((id.origin.seq, id.index))
             }
             _ => None,
         };
@@ -118,9 +149,9 @@ impl Bench {
     }
 
     pub fn letters(&self) -> Vec<(Malformed, &[u8])> {
-        fn letter(decoded: &Decoded) -> Option<(Malformed, &[u8])> {
-            match decoded {
-                Decoded::DeadLetter(letter) => Some((letter.reason, letter.bytes.as_slice())),
+        fn letter(given: &Given) -> Option<(Malformed, &[u8])> {
+            match given {
+                Given::DeadLetter(letter) => Some((letter.reason, letter.bytes.as_slice())),
                 _ => None,
             }
         }

@@ -5,7 +5,6 @@ use super::note::Resolver;
 use super::upstream::Upstream;
 use super::{Cache, Match};
 use crate::decode::Message;
-use crate::decode::dns::Edns;
 use crate::pair::{Status, Transaction};
 use std::time::Duration;
 
@@ -39,17 +38,18 @@ pub(super) fn verdict(
     let cacheable = response.dns.flags.opcode() == 0
         && ask.question.qclass == INTERNET
         && !matches!(ask.question.qtype, 251 | 252);
-    if !cacheable || !same_process(ask, response) {
+    if !cacheable || !same_process(ask, &response) {
         return None;
     }
     let rcode = response.dns.rcode();
     let flags = response.dns.flags.0;
-    let answers = &response.dns.answers;
-    let error = response.dns.edns.as_ref().and_then(Edns::ede);
+    let error = response.dns.edns().and_then(|edns| edns.ede());
     if error.is_some_and(|error| STALE.contains(&error.code)) {
         return Some(Cache::Stale);
     }
-    if ask.fed.is_some() || upstream.answered_since(&ask.question, answers, ask.since) {
+    if ask.fed.is_some()
+        || upstream.answered_since(&ask.question, response.dns.answers(), ask.since)
+    {
         return Some(Cache::Miss);
     }
     if rcode == SERVFAIL {
@@ -72,7 +72,7 @@ pub(super) fn is_proof(ask: &Ask) -> bool {
 }
 
 /// A worker that answers on a socket that another process opened asks under another number.
-fn same_process(ask: &Ask, response: &Message) -> bool {
+fn same_process(ask: &Ask, response: &Message<'_>) -> bool {
     match (ask.question.who, &response.envelope.task) {
         (Resolver::Process(pid), Some(task)) => pid == task.pid,
         _ => true,

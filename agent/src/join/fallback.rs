@@ -32,14 +32,14 @@ impl Fallback {
             Transport::Udp => {
                 let response = transaction.response?;
                 if transaction.status == Status::Answered && response.dns.flags.truncated() {
-                    let key = key(transaction.vantage, query)?;
+                    let key = key(transaction.vantage, &query)?;
                     self.remember(key, response.envelope.ts, query.envelope.id);
                 }
                 None
             }
             Transport::Tcp if self.truncated.is_empty() => None,
             Transport::Tcp => {
-                let (since, id) = self.truncated.remove(&key(transaction.vantage, query)?)?;
+                let (since, id) = self.truncated.remove(&key(transaction.vantage, &query)?)?;
                 (query.envelope.ts.since(since) <= LIMIT).then_some(id)
             }
         }
@@ -60,15 +60,15 @@ impl Fallback {
     }
 }
 
-fn key(vantage: Vantage, query: &Message) -> Option<Key> {
-    let question = query.dns.question.as_ref()?;
-    let envelope = &query.envelope;
+fn key(vantage: Vantage, query: &Message<'_>) -> Option<Key> {
+    let question = query.dns.question()?;
+    let envelope = query.envelope;
     Some((
         envelope.scope,
         vantage,
         envelope.src.ip(),
         envelope.dst.ip(),
-        question.qname.clone(),
+        question.qname().into(),
         question.qtype,
         question.qclass,
     ))

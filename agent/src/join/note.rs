@@ -102,11 +102,17 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// Of a query with a question, for whom it concerns.
-    pub(super) fn of(message: &Message, concerned: &Concerned) -> Option<Self> {
-        let question = message.dns.question.as_ref()?;
-        let envelope = &message.envelope;
-        let name = concerned.resolver.then(|| Name::of(&question.qname));
+    /// Of a query with a question, for whom it concerns. `text` is room for its name.
+    pub(super) fn of(
+        message: &Message<'_>,
+        concerned: &Concerned,
+        text: &mut String,
+    ) -> Option<Self> {
+        let question = message.dns.question()?;
+        let envelope = message.envelope;
+        text.clear();
+        question.name.push_lower_case(text);
+        let name = concerned.resolver.then(|| Name::of(text));
         Some(Self {
             id: envelope.id,
             ts: envelope.ts,
@@ -116,7 +122,7 @@ impl Query {
                 transport: envelope.transport,
                 client: envelope.src,
                 id: message.dns.id,
-                name: Name::whole_of(&question.qname),
+                name: Name::whole_of(text),
                 qtype: question.qtype,
                 qclass: question.qclass,
             },

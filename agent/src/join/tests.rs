@@ -1,7 +1,8 @@
 use super::*;
 use crate::capture::{Origin, Sight, Task, Transport};
 use crate::decode::Envelope;
-use crate::decode::dns::{Answer, Counts, Dns, Edns, Flags, Question, TypedOctets};
+use crate::decode::dns::{Answer, Flags};
+use crate::decode::testing::{Draft, DraftDns, DraftQuestion};
 use crate::pair::{PairOptions, Pairer, Status};
 use crate::time::Timestamp;
 use std::collections::HashMap;
@@ -71,17 +72,17 @@ impl Bench {
     /// Shows a message; its number.
     fn see(&mut self, seen: Seen<'_>) -> u64 {
         self.now_us += 1;
-        let message = message(&seen, self.now_us);
-        let note = self.joiner.note(&message);
+        let message = message(&seen, self.now_us).kept();
+        let message = message.message();
         let Self { pairer, joiner, ended, .. } = self;
-        let began = pairer.observe(message, &mut |transaction| {
+        let began = pairer.observe(&message, &mut |transaction| {
             let links = joiner.end(transaction);
             if let Some(query) = transaction.query {
                 ended.insert(query.envelope.id.origin.seq, (transaction.status, links));
             }
         });
-        if let Some(note) = note.filter(|_| began) {
-            joiner.begin(&note);
+        if began {
+            joiner.begin(&message);
         }
         self.now_us
     }
@@ -146,7 +147,7 @@ fn query(from: SocketAddr, to: SocketAddr, id: u16, qname: &str) -> Seen<'_> {
     }
 }
 
-fn message(seen: &Seen<'_>, now_us: u64) -> Box<Message> {
+fn message(seen: &Seen<'_>, now_us: u64) -> Draft {
     let answers = seen.cname.map(|target| Answer {
         name: seen.qname,
         class: 1,
@@ -154,9 +155,7 @@ fn message(seen: &Seen<'_>, now_us: u64) -> Box<Message> {
         ttl_seconds: 60,
         data: target,
     });
-    let stale = TypedOctets { code: 15, length: 2, octets: [0, 3].into() };
-    let edns = seen.stale.then(|| Edns { options: vec![stale], ..Edns::default() });
-    Box::new(Message {
+    Draft {
         envelope: Envelope {
             id: MessageId { origin: Origin { cpu: 0, seq: now_us }, index: 0 },
             ts: Timestamp::from_nanos(1_000_000_000_000_000 + now_us * 1000),
@@ -168,23 +167,19 @@ fn message(seen: &Seen<'_>, now_us: u64) -> Box<Message> {
             src: seen.from,
             dst: seen.to,
         },
-        dns: Dns {
+        dns: DraftDns {
             id: seen.id,
             flags: Flags(seen.flags),
-            counts: Counts::default(),
-            question: Some(Question {
+            question: Some(DraftQuestion {
                 qname: seen.qname.into(),
-                qname_case: None,
                 qtype: seen.qtype,
                 qclass: 1,
             }),
             answers: answers.into_iter().collect(),
-            edns,
-            ..Dns::default()
+            // Stale Answer (RFC 8914, 4.4).
+            options: if seen.stale { vec![(15, vec![0, 3])] } else { Vec::new() },
+            ..DraftDns::default()
         },
         wire_bytes: 30,
-        captured_bytes: 30,
-        clipped: false,
-        wire: None,
-    })
+    }
 }

@@ -29,7 +29,7 @@ impl Default for Twins {
 
 impl Twins {
     /// Whether a query may show that its sender is another address of a resolver.
-    pub(super) fn may_be_found(&self, who: Resolver, message: &Message) -> bool {
+    pub(super) fn may_be_found(&self, who: Resolver, message: &Message<'_>) -> bool {
         let address = matches!(who, Resolver::Address(_)) && !self.asked.is_unused();
         address && message.dns.flags.0 & RECURSION_DESIRED == 0
     }

@@ -5,7 +5,7 @@ use super::name::Name;
 use super::note::{Query, Question, Resolver};
 use super::recent::Recent;
 use super::{Match, Parent};
-use crate::decode::dns::Answers;
+use crate::decode::dns::{Record, Records};
 use crate::decode::{Message, MessageId};
 use crate::time::Timestamp;
 use foldhash::fast::RandomState;
@@ -126,12 +126,12 @@ impl Upstream {
     }
 
     /// A resolver's query was answered: whoever waits for that has it.
-    pub(super) fn answered(&mut self, question: Question, response: &Message) -> Option<Name> {
+    pub(super) fn answered(&mut self, question: Question, response: &Message<'_>) -> Option<Name> {
         self.answered.insert(question, response.envelope.ts);
         let mut target = None;
-        for answer in response.dns.answers.iter().filter(|answer| answer.rtype == CNAME) {
-            let name = Name::of(answer.data);
-            self.aliases.insert((question.who, name.whole), Name::of(answer.name).whole);
+        for alias in response.dns.answers().filter(|answer| answer.rtype == CNAME) {
+            let name = target_of(&alias);
+            self.aliases.insert((question.who, name.whole), Name::of(&alias.name().text()).whole);
             target = Some(name);
         }
         target
@@ -147,19 +147,26 @@ impl Upstream {
     pub(super) fn answered_since(
         &self,
         question: &Question,
-        answers: &Answers,
+        answers: Records<'_>,
         since: Timestamp,
     ) -> bool {
         let answered = |name: u64| {
             let question = Question { name, ..*question };
             self.answered.get(&question).is_some_and(|when| *when >= since)
         };
-        let aliases = answers.iter().filter(|answer| answer.rtype == CNAME).take(MAX_CHAIN);
-        answered(question.name) || aliases.map(|answer| Name::of(answer.data).whole).any(answered)
+        let aliases = answers.filter(|answer| answer.rtype == CNAME).take(MAX_CHAIN);
+        answered(question.name) || aliases.map(|alias| target_of(&alias).whole).any(answered)
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.flights.len()
     }
+}
+
+/// The name that a CNAME points to.
+fn target_of(alias: &Record<'_>) -> Name {
+    let mut data = String::new();
+    alias.push_data(&mut data);
+    Name::of(&data)
 }

@@ -68,6 +68,8 @@ pub(super) struct Views {
     /// By the client's query.
     verdicts: Recent<MessageId, Cache>,
     joined: Joined,
+    /// Room for the name that is looked at.
+    text: String,
 }
 
 impl Default for Views {
@@ -83,6 +85,7 @@ impl Default for Views {
             upstream: Upstream::default(),
             verdicts: Recent::new(ANSWERS),
             joined: Joined::default(),
+            text: String::new(),
         }
     }
 }
@@ -98,11 +101,11 @@ impl Views {
     }
 
     /// What is worth knowing of a query, if anything is.
-    pub(super) fn note(&self, message: &Message) -> Option<Query> {
+    pub(super) fn note(&mut self, message: &Message<'_>) -> Option<Query> {
         if message.dns.flags.response() {
             return None;
         }
-        let (asking, asked) = Resolver::of_query(&message.envelope);
+        let (asking, asked) = Resolver::of_query(message.envelope);
         let asks = asking.is_some_and(|who| self.may_resolve(who, message));
         let quiet = asked.is_some_and(|who| self.is_quiet(who));
         let sight = message.envelope.sight;
@@ -112,10 +115,11 @@ impl Views {
             asked: asked.filter(|_| !quiet || sight == Sight::Ingress && !self.clients.is_empty()),
             resolver: asks || asked.is_some() && !quiet,
         };
-        concerned.asking.or(concerned.asked).and_then(|_| Query::of(message, &concerned))
+        concerned.asking.or(concerned.asked)?;
+        Query::of(message, &concerned, &mut self.text)
     }
 
-    fn may_resolve(&self, who: Resolver, message: &Message) -> bool {
+    fn may_resolve(&self, who: Resolver, message: &Message<'_>) -> bool {
         self.asks.knows(self.twins.of(who))
             || self.servers.get(&who).is_some()
             || self.twins.may_be_found(who, message)
@@ -246,18 +250,18 @@ impl Views {
         if self.asks.is_empty() {
             return None;
         }
-        let who = self.twins.of(Resolver::sending(&query.envelope));
+        let who = self.twins.of(Resolver::sending(query.envelope));
         if !self.asks.knows(who) {
             return None;
         }
         let parent = self.upstream.ended(id);
         if let Some(response) = transaction.response
-            && let Some(asked) = &query.dns.question
+            && let Some(asked) = query.dns.question()
         {
-            let name = super::name::Name::of(&asked.qname).whole;
+            let name = super::name::Name::whole_of(&asked.qname());
             let (qtype, qclass) = (asked.qtype, asked.qclass);
             let question = Question { who, name, qtype, qclass };
-            let target = self.upstream.answered(question, response);
+            let target = self.upstream.answered(question, &response);
             if let Some(parent) = parent {
                 self.asks.fed(parent.id, parent.by, target);
             }

@@ -44,12 +44,12 @@ impl Query {
     /// Of an ordinary query (opcode QUERY) with a question, where it was sent or on its way; none
     /// for other messages. A server's view of a query is none of an application's doing.
     #[must_use]
-    pub fn of(message: &Message) -> Option<Self> {
-        let (envelope, flags) = (&message.envelope, message.dns.flags);
+    pub fn of(message: &Message<'_>) -> Option<Self> {
+        let (envelope, flags) = (message.envelope, message.dns.flags);
         if flags.response() || flags.opcode() != QUERY || envelope.sight == Sight::Ingress {
             return None;
         }
-        let question = message.dns.question.as_ref()?;
+        let question = message.dns.question()?;
         let vantage = Vantage::of(envelope.sight, false);
         let network = Network(envelope.scope, envelope.src.ip());
         let process = envelope.task.as_ref().map(|task| Client::Process(task.pid));
@@ -63,9 +63,9 @@ impl Query {
             server: envelope.dst,
             transport: envelope.transport,
             dns_id: message.dns.id,
-            qname: question.qname.clone(),
+            qname: question.qname().into(),
             qtype: question.qtype,
-            qclass: message.class_of(question),
+            qclass: message.class_of(&question),
         })
     }
 }

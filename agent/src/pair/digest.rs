@@ -1,22 +1,51 @@
 //! What a response says, as a number.
 
 use crate::decode::Message;
+use crate::decode::dns::{MAX_NAME_OCTETS, Record};
 use foldhash::fast::RandomState;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hasher};
 
-/// Rcode and answer section, TTLs, order and case of names aside. None for a response that was cut
-/// short (TC): what it leaves out contradicts nothing.
-pub(super) fn of(response: &Message, hasher: &RandomState) -> Option<u64> {
-    if response.dns.flags.truncated() {
-        return None;
-    }
-    let records = response.dns.answers.iter().fold(0_u64, |sum, answer| {
-        let mut hasher = hasher.build_hasher();
-        for octet in answer.name.bytes() {
-            hasher.write_u8(octet.to_ascii_lowercase());
+/// Types whose data are an address and say the same as their text.
+const A: u16 = 1;
+const AAAA: u16 = 28;
+
+/// Makes numbers of what responses say.
+#[derive(Debug, Default)]
+pub(super) struct Digest {
+    hasher: RandomState,
+    /// Room for the text of one record's data.
+    text: String,
+}
+
+impl Digest {
+    /// Rcode and answer section, TTLs, order and case of names aside. None for a response that was cut
+    /// short (TC): what it leaves out contradicts nothing.
+    pub(super) fn of(&mut self, response: &Message<'_>) -> Option<u64> {
+        if response.dns.flags.truncated() {
+            return None;
         }
-        (answer.rtype, &answer.data).hash(&mut hasher);
-        sum.wrapping_add(hasher.finish())
-    });
-    Some(hasher.hash_one((response.dns.rcode(), records)))
+        let records = response
+            .dns
+            .answers()
+            .fold(0_u64, |sum, record| sum.wrapping_add(self.record(&record)));
+        Some(self.hasher.hash_one((response.dns.rcode(), records)))
+    }
+
+    /// Data are compared as their text: names in them may be compressed in one response and not in
+    /// another.
+    fn record(&mut self, record: &Record<'_>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(record.name().lower_case(&mut [0; MAX_NAME_OCTETS]));
+        hasher.write_u16(record.rtype);
+        match (record.rtype, record.data()) {
+            (A, address @ [_, _, _, _]) => hasher.write(address),
+            (AAAA, address) if address.len() == 16 => hasher.write(address),
+            _ => {
+                self.text.clear();
+                record.push_data(&mut self.text);
+                hasher.write(self.text.as_bytes());
+            }
+        }
+        hasher.finish()
+    }
 }

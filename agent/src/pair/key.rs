@@ -3,18 +3,16 @@
 use super::Vantage;
 use super::multicast::{self, Group};
 use crate::capture::Transport;
+use crate::decode::dns::Question;
 use crate::decode::{Message, Unreachable};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-/// Name, type and class of a question. Names compare without regard to case, for the decoder has
-/// put them in lower case.
-pub(super) type Asked<'a> = (&'a str, u16, u16);
-
-/// What a message asks, or repeats as asked.
-pub(super) fn asked(message: &Message) -> Option<Asked<'_>> {
-    let question = message.dns.question.as_ref()?;
-    Some((&question.qname, question.qtype, message.class_of(question)))
+/// What a message asks, or repeats as asked. Names compare without regard to case, and in multicast
+/// DNS the upper bit of QCLASS is no part of it.
+pub(super) fn asked<'a>(message: &Message<'a>) -> Option<Question<'a>> {
+    let question = message.dns.question()?;
+    Some(Question { qclass: message.class_of(&question), ..question })
 }
 
 /// The two ends of an exchange, as one vantage sees them.
@@ -56,8 +54,8 @@ fn hash_address(state: &mut impl Hasher, address: IpAddr) {
 }
 
 impl Ends {
-    pub(super) fn of(message: &Message) -> Self {
-        let envelope = &message.envelope;
+    pub(super) fn of(message: &Message<'_>) -> Self {
+        let envelope = message.envelope;
         let (client, server) = message.ends();
         Self {
             scope: envelope.scope,
@@ -84,16 +82,16 @@ impl Ends {
 pub(super) struct Key<'a> {
     ends: Ends,
     id: u16,
-    asked: Option<Asked<'a>>,
+    asked: Option<Question<'a>>,
 }
 
 impl<'a> Key<'a> {
-    pub(super) fn of(message: &'a Message) -> Self {
+    pub(super) fn of(message: &Message<'a>) -> Self {
         Self { ends: Ends::of(message), id: message.dns.id, asked: asked(message) }
     }
 
     /// The key of the query to a multicast group that a unicast response answers.
-    pub(super) fn of_group(response: &'a Message, group: Group) -> Self {
+    pub(super) fn of_group(response: &Message<'a>, group: Group) -> Self {
         let ends = Ends { server: group.address(), ..Ends::of(response) };
         Self { ends, id: response.dns.id, asked: asked(response) }
     }
@@ -104,11 +102,11 @@ impl<'a> Key<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Line<'a> {
     Between(Ends),
-    Asked { scope: u64, vantage: Vantage, group: Group, asked: Option<Asked<'a>> },
+    Asked { scope: u64, vantage: Vantage, group: Group, asked: Option<Question<'a>> },
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn of(query: &'a Message) -> Self {
+    pub(super) fn of(query: &Message<'a>) -> Self {
         let ends = Ends::of(query);
         match multicast::asks_everyone(query) {
             Some(group) => {
@@ -119,7 +117,7 @@ impl<'a> Line<'a> {
     }
 
     /// The line of the questions that a record, of which `asked` are name, type and class, answers.
-    pub(super) fn of_record(response: &Message, group: Group, asked: Asked<'a>) -> Self {
+    pub(super) fn of_record(response: &Message<'_>, group: Group, asked: Question<'a>) -> Self {
         let Ends { scope, vantage, .. } = Ends::of(response);
         Self::Asked { scope, vantage, group, asked: Some(asked) }
     }
@@ -144,7 +142,7 @@ impl Hash for Kin {
 }
 
 impl Kin {
-    pub(super) fn of(message: &Message) -> Self {
+    pub(super) fn of(message: &Message<'_>) -> Self {
         Self::between(&Ends::of(message), message.dns.id)
     }
 

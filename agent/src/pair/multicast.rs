@@ -5,8 +5,8 @@
 //! neither a wanted responder nor an id of meaning, and the response, sent to all, repeats no
 //! question: the records in it tell what it answers.
 
-use super::key::Asked;
 use crate::capture::Transport;
+use crate::decode::dns::Question;
 use crate::decode::{MDNS_PORT as MDNS, Message};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -59,8 +59,8 @@ impl Group {
 }
 
 /// The group, if the message is a query that any member may answer with a response to all.
-pub(super) fn asks_everyone(query: &Message) -> Option<Group> {
-    let envelope = &query.envelope;
+pub(super) fn asks_everyone(query: &Message<'_>) -> Option<Group> {
+    let envelope = query.envelope;
     if envelope.src.port() != MDNS || !query.is_mdns() {
         return None;
     }
@@ -68,36 +68,35 @@ pub(super) fn asks_everyone(query: &Message) -> Option<Group> {
 }
 
 /// The group that a response over UDP may speak for.
-pub(super) fn speaks_for(response: &Message) -> Option<Group> {
-    let envelope = &response.envelope;
+pub(super) fn speaks_for(response: &Message<'_>) -> Option<Group> {
+    let envelope = response.envelope;
     let group = Group::answering(envelope.src)?;
     (envelope.transport == Transport::Udp).then_some(group)
 }
 
 /// Whether a message was sent to a group.
-pub(super) fn is_to_group(message: &Message) -> bool {
+pub(super) fn is_to_group(message: &Message<'_>) -> bool {
     message.envelope.dst.ip().is_multicast()
 }
 
 /// Whether it may be an mDNS responder's word that nobody asked for (RFC 6762, 8.3 and 10.1).
-pub(super) fn is_announcement(response: &Message) -> bool {
+pub(super) fn is_announcement(response: &Message<'_>) -> bool {
     response.is_mdns() && is_to_group(response)
 }
 
 /// Whether a host that asks whether a name is free, and then takes it, answers itself (RFC 6762, 8.1:
 /// a probe says in its authority section what it wants to have).
-pub(super) fn is_own_probe(query: &Message, response: &Message) -> bool {
+pub(super) fn is_own_probe(query: &Message<'_>, response: &Message<'_>) -> bool {
     query.dns.counts.authority > 0 && query.envelope.src == response.envelope.src
 }
 
 /// Calls `each` with the questions that the response's records answer: by type, and `ANY`.
-pub(super) fn answered(response: &Message, mut each: impl FnMut(Asked<'_>)) {
-    /// The decoder keeps no class of records; mDNS has one only.
+pub(super) fn answered(response: &Message<'_>, mut each: impl FnMut(Question<'_>)) {
+    /// The upper bit of a record's class says something else (RFC 6762, 10.2), and mDNS has one only.
     const IN: u16 = 1;
-    for record in response.dns.answers.iter().take(MAX_RECORDS) {
-        let name = record.name.to_ascii_lowercase();
+    for record in response.dns.answers().take(MAX_RECORDS) {
         for qtype in [record.rtype, ANY] {
-            each((&name, qtype, IN));
+            each(Question { name: record.name(), qtype, qclass: IN });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The state machine: what each message, each ICMP error and the time that passes change.
 
+use super::digest::Digest;
 use super::established::Established;
 use super::key::{Ends, Key};
 use super::table::{Age, Entry, Slot, State, Table};
@@ -23,7 +24,7 @@ pub struct Pairer {
     pub(super) answered: VecDeque<(Timestamp, Slot)>,
     pub(super) failed: VecDeque<(Timestamp, Slot)>,
     pub(super) counters: ledger::Pairing,
-    pub(super) hasher: foldhash::fast::RandomState,
+    pub(super) digest: Digest,
     /// What was left out on purpose.
     pub(super) sampling: Timeline,
 }
@@ -39,7 +40,7 @@ impl Pairer {
             answered: VecDeque::new(),
             failed: VecDeque::new(),
             counters: ledger::Pairing::default(),
-            hasher: foldhash::fast::RandomState::default(),
+            digest: Digest::default(),
             sampling: Timeline::default(),
         }
     }
@@ -69,7 +70,7 @@ impl Pairer {
 
     /// Takes a message; gives the transactions that it ends. True where it began one: a query that
     /// is not the same one sent again.
-    pub fn observe(&mut self, message: Box<Message>, each: Each<'_>) -> bool {
+    pub fn observe(&mut self, message: &Message<'_>, each: Each<'_>) -> bool {
         self.expire(message.envelope.ts, each);
         if message.dns.flags.response() {
             self.response(message, each);
@@ -140,8 +141,8 @@ impl Pairer {
         }
     }
 
-    fn query(&mut self, mut message: Box<Message>, each: Each<'_>) -> bool {
-        let key = Key::of(&message);
+    fn query(&mut self, message: &Message<'_>, each: Each<'_>) -> bool {
+        let key = Key::of(message);
         let hash = self.table.hash(&key);
         let ts = message.envelope.ts;
         if let Some(slot) = self.table.find(hash, &key) {
@@ -160,8 +161,6 @@ impl Pairer {
             // The id is used anew: what was remembered of its last use would mislead.
             self.table.forget(slot);
         }
-        // The octets were for the record of the message, which has been written.
-        message.wire = None;
         let entry = Entry::waiting(message, ts.plus(self.options.query_timeout));
         self.make_room(entry.cost(), ts, each);
         self.table.insert(hash, entry);
@@ -192,7 +191,7 @@ impl Pairer {
         for _ in 0..MAX_SPARED {
             let Some(slot) = self.table.oldest(Age::Fresh) else { break };
             let Some(entry) = self.table.get(slot) else { break };
-            let (client, server) = entry.query.ends();
+            let (client, server) = entry.query.message().ends();
             if !self.established.knows(client, server) {
                 self.fail(slot, Status::Evicted, now, each);
                 return true;

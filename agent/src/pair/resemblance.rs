@@ -10,7 +10,7 @@ use crate::decode::Message;
 ///
 /// O(1): so many transactions of the same client and id, and so many queries between the same ends,
 /// are looked at as [`super::MAX_WALK`] says.
-pub(super) fn of(table: &Table, response: &Message) -> (OrphanReason, Option<Slot>) {
+pub(super) fn of(table: &Table, response: &Message<'_>) -> (OrphanReason, Option<Slot>) {
     let ends = Ends::of(response);
     let mut best: Option<(bool, OrphanReason, u32)> = None;
     for (at, entry) in table.kin(&Kin::of(response)) {
@@ -24,7 +24,7 @@ pub(super) fn of(table: &Table, response: &Message) -> (OrphanReason, Option<Slo
     if best.is_none_or(|(ended, ..)| ended) {
         let question = asked(response);
         let other_id = table.line(&Line::Between(ends)).find(|(_, entry)| {
-            entry.is_waiting() && (question.is_none() || question == asked(&entry.query))
+            entry.is_waiting() && (question.is_none() || question == asked(&entry.query.message()))
         });
         if let Some((at, _)) = other_id {
             return (OrphanReason::WrongId, Some(table.slot_at(at)));
@@ -39,10 +39,11 @@ pub(super) fn of(table: &Table, response: &Message) -> (OrphanReason, Option<Slo
 
 /// In what a response differs from the one that a query of the same client and id would have, if
 /// it is one thing only. A response without a question may answer any.
-fn difference(response: &Message, ends: &Ends, entry: &Entry) -> Option<OrphanReason> {
-    let query = Ends::of(&entry.query);
+fn difference(response: &Message<'_>, ends: &Ends, entry: &Entry) -> Option<OrphanReason> {
+    let asking = entry.query.message();
+    let query = Ends::of(&asking);
     let question = asked(response);
-    let same_question = question.is_none() || question == asked(&entry.query);
+    let same_question = question.is_none() || question == asked(&asking);
     let same_client_port = ends.client.port() == query.client.port();
     if ends.server.ip() != query.server.ip() {
         return (same_client_port && same_question).then_some(OrphanReason::WrongSource);

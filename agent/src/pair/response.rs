@@ -5,27 +5,24 @@ use super::multicast::{self, Group};
 use super::pairer::{Each, Pairer, remember};
 use super::table::{Age, Entry, Slot, State};
 use super::transfer::{self, Running};
-use super::{
-    MAX_TRANSFERS, OrphanReason, Status, Stray, Transaction, Vantage, digest, resemblance,
-};
+use super::{MAX_TRANSFERS, OrphanReason, Status, Stray, Transaction, Vantage, resemblance};
 use crate::capture::Transport;
 use crate::decode::Message;
 use crate::time::Timestamp;
 
 impl Pairer {
-    pub(super) fn response(&mut self, message: Box<Message>, each: Each<'_>) {
-        if let Some(slot) = self.find_for(&message) {
+    pub(super) fn response(&mut self, message: &Message<'_>, each: Each<'_>) {
+        if let Some(slot) = self.find_for(message) {
             self.answer(slot, message, each);
-        } else if let Some(group) = multicast::speaks_for(&message).filter(|group| group.is_mdns())
-        {
-            self.answer_everyone(&message, group, each);
+        } else if let Some(group) = multicast::speaks_for(message).filter(|group| group.is_mdns()) {
+            self.answer_everyone(message, group, each);
         } else {
-            self.orphan(&message, each);
+            self.orphan(message, each);
         }
     }
 
     /// The transaction that a response belongs to.
-    fn find_for(&self, response: &Message) -> Option<Slot> {
+    fn find_for(&self, response: &Message<'_>) -> Option<Slot> {
         if asked(response).is_none() {
             return self.table.nameless(&Ends::of(response), response.dns.id);
         }
@@ -34,7 +31,7 @@ impl Pairer {
             .or_else(|| find(&Key::of_group(response, multicast::speaks_for(response)?)))
     }
 
-    fn answer(&mut self, slot: Slot, message: Box<Message>, each: Each<'_>) {
+    fn answer(&mut self, slot: Slot, message: &Message<'_>, each: Each<'_>) {
         let ts = message.envelope.ts;
         match self.table.get(slot).map(|entry| (entry.deadline, &entry.state)) {
             Some((deadline, State::Waiting)) if ts > deadline => {
@@ -49,22 +46,22 @@ impl Pairer {
         let status = match &mut entry.state {
             State::Transferring(running) => {
                 self.counters.continued += 1;
-                if !running.take(entry.query.envelope.ts, &message) {
+                if !running.take(entry.query.message().envelope.ts, message) {
                     self.close_transfer(slot, ts, each);
                 }
                 return;
             }
             State::Answered(first) => {
-                let further = digest::of(&message, &self.hasher);
+                let further = self.digest.of(message);
                 let conflict = first.is_some() && further.is_some() && *first != further;
-                if !transfer::is_asked_by(&entry.query) {
+                if !transfer::is_asked_by(&entry.query.message()) {
                     // The first may have been cut short; then this is what others must agree with.
                     *first = first.or(further);
                 }
                 self.counters.responses += 1;
                 self.counters.duplicate += 1;
                 let transaction = entry.transaction(Status::Duplicate);
-                each(&Transaction { response: Some(&message), conflict, ..transaction });
+                each(&Transaction { response: Some(*message), conflict, ..transaction });
                 return;
             }
             State::Waiting => Status::Answered,
@@ -76,31 +73,33 @@ impl Pairer {
             _ => self.counters.late += 1,
         }
         if status == Status::Answered {
-            let (client, server) = entry.query.ends();
+            let (client, server) = entry.query.message().ends();
             self.established.note(client, server);
         }
-        if transfer::is_asked_by(&entry.query) {
+        if transfer::is_asked_by(&entry.query.message()) {
             self.begin_transfer(slot, status, message, each);
             return;
         }
-        each(&Transaction { response: Some(&message), ..entry.transaction(status) });
+        each(&Transaction { response: Some(*message), ..entry.transaction(status) });
         if status == Status::Answered {
-            self.remember_answer(slot, digest::of(&message, &self.hasher), ts);
+            let said = self.digest.of(message);
+            self.remember_answer(slot, said, ts);
         }
     }
 
     /// What a response to all of mDNS answers: every query that waits for one of its records; if
     /// none does, it is one more response to the newest of those that do not wait any longer.
-    fn answer_everyone(&mut self, message: &Message, group: Group, each: Each<'_>) {
+    fn answer_everyone(&mut self, message: &Message<'_>, group: Group, each: Each<'_>) {
         let ts = message.envelope.ts;
         let to = (!multicast::is_to_group(message)).then_some(message.envelope.dst);
         let mut waiting = Vec::new();
         let mut answered = None;
         multicast::answered(message, |asked| {
             for (slot, entry) in self.table.asked(message, group, asked) {
+                let query = entry.query.message();
                 let wanted = ts <= entry.deadline
-                    && to.is_none_or(|to| to == entry.query.ends().0)
-                    && !multicast::is_own_probe(&entry.query, message);
+                    && to.is_none_or(|to| to == query.ends().0)
+                    && !multicast::is_own_probe(&query, message);
                 match entry.state {
                     State::Waiting if wanted && !waiting.contains(&slot) => waiting.push(slot),
                     State::Answered(_) if wanted => answered = Some(slot),
@@ -108,13 +107,13 @@ impl Pairer {
                 }
             }
         });
-        let said = digest::of(message, &self.hasher);
+        let said = self.digest.of(message);
         for (place, slot) in waiting.iter().enumerate() {
             let Some(entry) = self.table.get(*slot) else { continue };
             self.counters.responses += 1;
             self.counters.answered += 1;
             self.counters.shared += u64::from(place > 0);
-            each(&Transaction { response: Some(message), ..entry.transaction(Status::Answered) });
+            each(&Transaction { response: Some(*message), ..entry.transaction(Status::Answered) });
             self.remember_answer(*slot, said, ts);
         }
         if !waiting.is_empty() {
@@ -125,13 +124,13 @@ impl Pairer {
                 self.counters.responses += 1;
                 self.counters.duplicate += 1;
                 let transaction = entry.transaction(Status::Duplicate);
-                each(&Transaction { response: Some(message), ..transaction });
+                each(&Transaction { response: Some(*message), ..transaction });
             }
             None => self.orphan(message, each),
         }
     }
 
-    fn orphan(&mut self, message: &Message, each: Each<'_>) {
+    fn orphan(&mut self, message: &Message<'_>, each: Each<'_>) {
         self.counters.responses += 1;
         self.counters.orphan += 1;
         // A response whose query was left out resembles others of the same client by chance.
@@ -143,13 +142,13 @@ impl Pairer {
         let victim = slot.and_then(|slot| self.table.get_mut(slot));
         let resembles = victim.map(|entry| {
             entry.rejected += u32::from(entry.is_waiting());
-            entry.query.envelope.id
+            entry.query.message().envelope.id
         });
         each(&Transaction {
             status: Status::Orphan,
             vantage: Vantage::of(message.envelope.sight, true),
             query: None,
-            response: Some(message),
+            response: Some(*message),
             retries: 0,
             conflict: false,
             icmp: None,
@@ -161,7 +160,7 @@ impl Pairer {
 
     /// Whether the query of a response may have been left out on purpose. The programs leave out what
     /// answers it, too, as far as they remember; fragments they always tell.
-    fn may_be_sampled(&self, response: &Message) -> bool {
+    fn may_be_sampled(&self, response: &Message<'_>) -> bool {
         let envelope = &response.envelope;
         let within = (envelope.ts.minus(self.options.query_timeout * 2), envelope.ts);
         envelope.transport == Transport::Udp
@@ -176,13 +175,13 @@ impl Pairer {
         &mut self,
         slot: Slot,
         status: Status,
-        message: Box<Message>,
+        message: &Message<'_>,
         each: Each<'_>,
     ) {
         let ts = message.envelope.ts;
         let Some(entry) = self.table.get(slot) else { return };
-        match transfer::begin(&entry.query, message, status) {
-            Ok((running, true)) => {
+        match transfer::begin(&entry.query.message(), message, status) {
+            Some((running, true)) => {
                 if self.table.transfers() >= MAX_TRANSFERS
                     && let Some(oldest) = self.table.oldest(Age::Transfers)
                 {
@@ -191,13 +190,14 @@ impl Pairer {
                 self.table.begin_transfer(slot, Box::new(running));
                 self.table.set_timer(slot, ts.plus(transfer::IDLE));
             }
-            Ok((running, false)) => {
+            Some((running, false)) => {
                 each(&transferred(entry, &running));
                 self.remember_answer(slot, None, ts);
             }
-            Err(refusal) => {
-                each(&Transaction { response: Some(&refusal), ..entry.transaction(status) });
-                self.remember_answer(slot, digest::of(&refusal, &self.hasher), ts);
+            None => {
+                each(&Transaction { response: Some(*message), ..entry.transaction(status) });
+                let said = self.digest.of(message);
+                self.remember_answer(slot, said, ts);
             }
         }
     }
@@ -228,7 +228,7 @@ impl Pairer {
 
 fn transferred<'a>(entry: &'a Entry, running: &'a Running) -> Transaction<'a> {
     Transaction {
-        response: Some(&running.first),
+        response: Some(running.first.message()),
         transfer: Some(running.so_far),
         ..entry.transaction(running.status)
     }

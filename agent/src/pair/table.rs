@@ -1,12 +1,13 @@
 //! The transactions that wait and those that are remembered, found by key, by ends or by kin.
 
-use super::key::{Asked, Ends, Key, Kin, Line};
+use super::key::{Ends, Key, Kin, Line};
 use super::list::{Chains, Links, List};
 use super::multicast::{self, Group};
 use super::transfer::Running;
 use super::wheel::Wheel;
 use super::{MAX_WALK, Status, Transaction, Vantage};
-use crate::decode::Message;
+use crate::decode::dns::Question;
+use crate::decode::{Kept, Message};
 use crate::time::Timestamp;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -35,7 +36,7 @@ pub(super) enum State {
 /// A query and what became of it.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) query: Box<Message>,
+    pub(super) query: Kept,
     pub(super) deadline: Timestamp,
     pub(super) state: State,
     pub(super) retries: u32,
@@ -46,15 +47,17 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn waiting(query: Box<Message>, deadline: Timestamp) -> Self {
+    pub(super) fn waiting(query: &Message<'_>, deadline: Timestamp) -> Self {
+        let query = Kept::from(*query);
         Self { query, deadline, state: State::Waiting, retries: 0, rejected: 0, ended: None }
     }
 
     pub(super) fn transaction(&self, status: Status) -> Transaction<'_> {
+        let query = self.query.message();
         Transaction {
             status,
-            vantage: Vantage::of(self.query.envelope.sight, false),
-            query: Some(&self.query),
+            vantage: Vantage::of(query.envelope.sight, false),
+            query: Some(query),
             response: None,
             retries: self.retries,
             conflict: false,
@@ -75,7 +78,8 @@ impl Entry {
             State::Transferring(running) => size_of::<Running>() + running.first.memory_bytes(),
             _ => 0,
         };
-        PLACE_BYTES + self.query.memory_bytes() + first
+        // The place has room for what takes none of its own.
+        PLACE_BYTES - size_of::<Kept>() + self.query.memory_bytes() + first
     }
 }
 
@@ -162,7 +166,7 @@ impl Table {
         let same = |at: &u32| {
             let place = &self.places[*at as usize];
             place.key_hash == hash
-                && place.entry.as_ref().is_some_and(|entry| Key::of(&entry.query) == *key)
+                && place.entry.as_ref().is_some_and(|entry| Key::of(&entry.query.message()) == *key)
         };
         self.by_key.find(hash, same).map(|at| self.slot_at(*at))
     }
@@ -174,7 +178,7 @@ impl Table {
         let (mut transfer, mut waiting, mut remembered) = (None, None, None);
         for (at, entry) in self.kin(&Kin::between(ends, id)) {
             match entry.state {
-                _ if Ends::of(&entry.query) != *ends => {}
+                _ if Ends::of(&entry.query.message()) != *ends => {}
                 State::Transferring(_) => transfer = Some(at),
                 State::Waiting => waiting = Some(at),
                 State::Answered(_) | State::Failed => remembered = remembered.or(Some(at)),
@@ -189,7 +193,9 @@ impl Table {
             None => self.line(&Line::Between(*ends)).find(|(_, entry)| entry.is_waiting()),
             Some(id) => self
                 .kin(&Kin::between(ends, id))
-                .filter(|(_, entry)| entry.is_waiting() && Ends::of(&entry.query) == *ends)
+                .filter(|(_, entry)| {
+                    entry.is_waiting() && Ends::of(&entry.query.message()) == *ends
+                })
                 .last(),
         };
         at.map(|(at, _)| self.slot_at(at))
@@ -198,16 +204,16 @@ impl Table {
     /// The queries of mDNS with this question, oldest first: those that wait and those remembered.
     pub(super) fn asked(
         &self,
-        response: &Message,
+        response: &Message<'_>,
         group: Group,
-        asked: Asked<'_>,
+        asked: Question<'_>,
     ) -> impl Iterator<Item = (Slot, &Entry)> {
         let line = Line::of_record(response, group, asked);
         let hash = self.hasher.hash_one(line);
         let walk = self.lines.newest_first(self.lines.find(hash)).take(MAX_WALK);
         let mut newest: Vec<_> = walk
             .filter_map(|at| Some((self.slot_at(at), self.entry_at(at)?)))
-            .filter(|(_, entry)| Line::of(&entry.query) == line)
+            .filter(|(_, entry)| Line::of(&entry.query.message()) == line)
             .collect();
         newest.reverse();
         newest.into_iter()
@@ -218,7 +224,7 @@ impl Table {
         let chain = self.kin.find(self.hasher.hash_one(kin));
         let walk = self.kin.newest_first(chain).take(MAX_WALK);
         walk.filter_map(|at| Some((at, self.entry_at(at)?)))
-            .filter(|(_, entry)| Kin::of(&entry.query) == *kin)
+            .filter(|(_, entry)| Kin::of(&entry.query.message()) == *kin)
     }
 
     /// The queries of a line, oldest first; [`MAX_WALK`] at most.
@@ -226,7 +232,7 @@ impl Table {
         let hash = self.hasher.hash_one(line);
         let walk = self.lines.oldest_first(self.lines.find(hash)).take(MAX_WALK);
         walk.filter_map(|at| Some((at, self.entry_at(at)?)))
-            .filter(|(_, entry)| Line::of(&entry.query) == *line)
+            .filter(|(_, entry)| Line::of(&entry.query.message()) == *line)
     }
 
     /// The oldest query of an age.
@@ -252,8 +258,9 @@ impl Table {
 
     /// Adds a query, which waits and whose key is not in the table.
     pub(super) fn insert(&mut self, key_hash: u64, entry: Entry) -> Slot {
-        let line_hash = self.hasher.hash_one(Line::of(&entry.query));
-        let kin_hash = self.hasher.hash_one(Kin::of(&entry.query));
+        let query = entry.query.message();
+        let line_hash = self.hasher.hash_one(Line::of(&query));
+        let kin_hash = self.hasher.hash_one(Kin::of(&query));
         let cost = entry.cost();
         let deadline = entry.deadline;
         let at =
@@ -307,7 +314,7 @@ impl Table {
         let was = std::mem::replace(&mut entry.state, state);
         entry.ended = now;
         // Who answers a question put to all is not the only one who may.
-        let stays_in_line = multicast::asks_everyone(&entry.query).is_some();
+        let stays_in_line = multicast::asks_everyone(&entry.query.message()).is_some();
         self.leave(slot.place, &was, stays_in_line);
         if matches!(was, State::Transferring(_)) {
             self.weigh(slot.place);
@@ -346,7 +353,8 @@ impl Table {
             .zip(0_u32..)
             .filter_map(|(place, at)| place.entry.as_ref().map(|entry| (entry, at)))
             .filter(|(entry, _)| matches!(entry.state, State::Waiting | State::Transferring(_)))
-            .map(|(entry, at)| (entry.query.envelope.ts, entry.query.envelope.id, at))
+            .map(|(entry, at)| (entry.query.message().envelope, at))
+            .map(|(envelope, at)| (envelope.ts, envelope.id, at))
             .collect();
         unended.sort_unstable();
         unended.into_iter().map(|(_, _, at)| self.slot_at(at)).collect()

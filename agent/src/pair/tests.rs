@@ -5,11 +5,13 @@ mod multicast;
 
 use super::established::Established;
 use super::key::Ends;
+use super::pairer::Each;
 use super::table::{Entry, Slot, Table};
 use super::*;
 use crate::capture::{Origin, Transport};
-use crate::decode::dns::{Answer, Counts, Dns, Flags, Question};
-use crate::decode::{Envelope, Message, MessageId, Unreachable};
+use crate::decode::dns::{Answer, Flags};
+use crate::decode::testing::{Draft, DraftDns, DraftQuestion};
+use crate::decode::{Envelope, MessageId, Unreachable};
 use crate::ledger;
 use crate::net::Cause;
 use crate::time::Timestamp;
@@ -29,11 +31,10 @@ fn server() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 53], 53))
 }
 
-fn message(ms: u64, id: u16, qname: Option<&str>, response: bool) -> Box<Message> {
+fn message(ms: u64, id: u16, qname: Option<&str>, response: bool) -> Draft {
     let (src, dst) = if response { (server(), client(4000)) } else { (client(4000), server()) };
-    let question =
-        qname.map(|qname| Question { qname: qname.into(), qname_case: None, qtype: 1, qclass: 1 });
-    Box::new(Message {
+    let question = qname.map(|qname| DraftQuestion { qname: qname.into(), qtype: 1, qclass: 1 });
+    Draft {
         envelope: Envelope {
             id: MessageId { origin: Origin { cpu: 0, seq: ms }, index: 0 },
             ts: at(ms),
@@ -45,36 +46,37 @@ fn message(ms: u64, id: u16, qname: Option<&str>, response: bool) -> Box<Message
             src,
             dst,
         },
-        dns: Dns {
+        dns: DraftDns {
             id,
             flags: Flags(if response { 0x8000 } else { 0 }),
-            counts: Counts::default(),
             question,
-            ..Dns::default()
+            ..DraftDns::default()
         },
         wire_bytes: 30,
-        captured_bytes: 30,
-        clipped: false,
-        wire: None,
-    })
+    }
 }
 
-fn query(ms: u64, id: u16, qname: &str) -> Box<Message> {
+fn query(ms: u64, id: u16, qname: &str) -> Draft {
     message(ms, id, Some(qname), false)
 }
 
-fn response(ms: u64, id: u16, qname: &str) -> Box<Message> {
+fn response(ms: u64, id: u16, qname: &str) -> Draft {
     message(ms, id, Some(qname), true)
+}
+
+/// Shows a message to a pairer.
+fn show(pairer: &mut Pairer, message: &Draft, each: Each<'_>) -> bool {
+    pairer.observe(&message.kept().message(), each)
 }
 
 /// Runs messages through a pairer; the statuses in order, with latency in ms and retries.
 fn run(
     pairer: &mut Pairer,
-    messages: impl IntoIterator<Item = Box<Message>>,
+    messages: impl IntoIterator<Item = Draft>,
 ) -> Vec<(Status, Option<u128>, u32, bool)> {
     let mut seen = Vec::new();
     for message in messages {
-        pairer.observe(message, &mut |t| {
+        show(pairer, &message, &mut |t| {
             seen.push((t.status, t.latency().map(|l| l.as_millis()), t.retries, t.conflict));
         });
     }
@@ -168,7 +170,7 @@ fn a_full_table_evicts_the_oldest() {
         vec![query(0, 1, "a"), query(100, 2, "a"), query(200, 3, "a"), response(201, 1, "a")];
     let mut seen = Vec::new();
     for message in messages {
-        pairer.observe(message, &mut |t| seen.push((t.status, t.query.map(|q| q.dns.id))));
+        show(&mut pairer, &message, &mut |t| seen.push((t.status, t.query.map(|q| q.dns.id))));
     }
     assert_eq!(seen, [(Status::Evicted, Some(1)), (Status::Late, Some(1))]);
     assert!(balanced(&pairer.counters()));
@@ -243,9 +245,9 @@ proptest! {
             let name = ["a", "b", "c"][usize::from(name)];
             let mut count = |t: &Transaction<'_>| *given.entry(t.status).or_default() += 1;
             match kind {
-                0 | 1 => pairer.observe(query(now, id, name), &mut count),
-                2 | 3 => pairer.observe(response(now, id, name), &mut count),
-                _ => pairer.observe(message(now, id, None, true), &mut count),
+                0 | 1 => show(&mut pairer, &query(now, id, name), &mut count),
+                2 | 3 => show(&mut pairer, &response(now, id, name), &mut count),
+                _ => show(&mut pairer, &message(now, id, None, true), &mut count),
             };
             prop_assert!(balanced(&pairer.counters()), "{:?}", pairer.counters());
             prop_assert!(pairer.counters().open <= max_transactions as u64);
@@ -276,7 +278,7 @@ proptest! {
             if add {
                 let mut query = query(number, id, "a.test");
                 query.envelope.src = client(port);
-                let slot = table.insert(number, Entry::waiting(query, at(number)));
+                let slot = table.insert(number, Entry::waiting(&query.kept().message(), at(number)));
                 model.push((slot, port, id));
             } else if !model.is_empty() {
                 let (slot, ..) = model.remove(victim % model.len());
@@ -285,7 +287,7 @@ proptest! {
             for port in 0..4 {
                 let mut probe = query(0, 0, "a.test");
                 probe.envelope.src = client(port);
-                let ends = Ends::of(&probe);
+                let ends = Ends::of(&probe.kept().message());
                 for id in [None, Some(0), Some(1), Some(2)] {
                     let first = model.iter().find(|(_, p, i)| *p == port && id.is_none_or(|id| id == *i));
                     prop_assert_eq!(table.oldest_waiting(&ends, id), first.map(|(slot, ..)| *slot));

@@ -14,9 +14,9 @@ pub struct Transaction<'a> {
     /// From which side it was seen.
     pub vantage: Vantage,
     /// The query as first sent; absent for an orphan.
-    pub query: Option<&'a Message>,
+    pub query: Option<Message<'a>>,
     /// The response; absent where none came. Of a zone transfer, its first message.
-    pub response: Option<&'a Message>,
+    pub response: Option<Message<'a>>,
     /// Times the query was sent again before it was answered.
     pub retries: u32,
     /// A duplicate that answers differently from the first response.
@@ -81,7 +81,7 @@ impl<'a> Transaction<'a> {
     /// The message that gives the transaction its identity: the response where it is what this
     /// record tells of (`late`, `duplicate`, `orphan`), else the query.
     #[must_use]
-    pub fn subject(&self) -> Option<&'a Message> {
+    pub fn subject(&self) -> Option<Message<'a>> {
         match self.status {
             Status::Late | Status::Duplicate | Status::Orphan => self.response,
             _ => self.query,
@@ -90,8 +90,8 @@ impl<'a> Transaction<'a> {
 
     /// What was asked: as the query has it, else as the response repeats it.
     #[must_use]
-    pub fn question(&self) -> Option<&'a Question> {
-        let of = |message: &'a Message| message.dns.question.as_ref();
+    pub fn question(&self) -> Option<Question<'a>> {
+        let of = |message: Message<'a>| message.dns.question();
         self.query.and_then(of).or_else(|| self.response.and_then(of))
     }
 

@@ -2,8 +2,8 @@
 
 use super::Status;
 use crate::capture::Transport;
-use crate::decode::Message;
-use crate::decode::dns::{Answer, Dns};
+use crate::decode::dns::{Dns, Record};
+use crate::decode::{Kept, Message};
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) const IDLE: Duration = Duration::from_secs(30);
 
 /// Records of the first message that are kept of a transfer of several.
-const MAX_ANSWERS: usize = 100;
+const MAX_ANSWERS: u16 = 100;
 
 const SOA: u16 = 6;
 const IXFR: u16 = 251;
@@ -40,7 +40,7 @@ pub(super) struct Running {
     /// What the transaction will be: answered or late.
     pub(super) status: Status,
     /// The first message, with its first records.
-    pub(super) first: Box<Message>,
+    pub(super) first: Kept,
     /// When the newest message came.
     pub(super) last: Timestamp,
     /// What it came to so far.
@@ -50,47 +50,46 @@ pub(super) struct Running {
 
 /// Whether a message asks for a transfer that may take many messages: over UDP one has to do
 /// (RFC 1995, 2).
-pub(super) fn is_asked_by(query: &Message) -> bool {
+pub(super) fn is_asked_by(query: &Message<'_>) -> bool {
     query.envelope.transport == Transport::Tcp
-        && query.dns.question.as_ref().is_some_and(|asked| matches!(asked.qtype, IXFR | AXFR))
+        && matches!(query.dns.asked(), Some((IXFR | AXFR, _)))
 }
 
 /// Takes the first message of the response: the transfer, and whether it goes on. None where the
 /// response begins no transfer, but refuses it.
 pub(super) fn begin(
-    query: &Message,
-    first: Box<Message>,
+    query: &Message<'_>,
+    first: &Message<'_>,
     status: Status,
-) -> Result<(Running, bool), Box<Message>> {
+) -> Option<(Running, bool)> {
     if first.dns.rcode() != 0 {
-        return Err(first);
+        return None;
     }
-    let incremental = query.dns.question.as_ref().is_some_and(|asked| asked.qtype == IXFR);
+    let incremental = matches!(query.dns.asked(), Some((IXFR, _)));
     let so_far =
         Transfer { messages: 0, bytes: 0, records: 0, duration: Duration::ZERO, complete: false };
     let mut progress = Progress::new(incremental);
     let step = progress.take(&first.dns);
-    let mut running = Running { status, last: first.envelope.ts, so_far, progress, first };
-    running.count(query.envelope.ts, None, step);
+    let last = first.envelope.ts;
+    let mut running = Running { status, last, so_far, progress, first: Kept::from(*first) };
+    running.count(query.envelope.ts, first, step);
     let goes_on = step == Step::GoOn;
     if goes_on {
-        running.first.dns.answers.truncate(MAX_ANSWERS);
-        running.first.wire = None;
+        running.first.limit_answers(MAX_ANSWERS);
     }
-    Ok((running, goes_on))
+    Some((running, goes_on))
 }
 
 impl Running {
     /// Takes a further message; whether the transfer goes on.
-    pub(super) fn take(&mut self, since: Timestamp, message: &Message) -> bool {
+    pub(super) fn take(&mut self, since: Timestamp, message: &Message<'_>) -> bool {
         let step = self.progress.take(&message.dns);
         self.last = message.envelope.ts;
-        self.count(since, Some(message), step);
+        self.count(since, message, step);
         step == Step::GoOn
     }
 
-    fn count(&mut self, since: Timestamp, further: Option<&Message>, step: Step) {
-        let message = further.unwrap_or(&self.first);
+    fn count(&mut self, since: Timestamp, message: &Message<'_>, step: Step) {
         let so_far = &mut self.so_far;
         so_far.messages += 1;
         so_far.bytes += u64::from(message.wire_bytes);
@@ -132,12 +131,12 @@ impl Progress {
         Self { incremental, serial: 0, records: 0, seen: 0, wanted: 2 }
     }
 
-    fn take(&mut self, dns: &Dns) -> Step {
+    fn take(&mut self, dns: &Dns<'_>) -> Step {
         if dns.rcode() != 0 {
             return Step::Broken;
         }
-        for answer in &dns.answers {
-            let serial = soa_serial(&answer);
+        for record in dns.answers() {
+            let serial = soa_serial(&record);
             match (self.records, serial) {
                 (0, None) => return Step::Broken,
                 (0, Some(serial)) => self.serial = serial,
@@ -161,19 +160,25 @@ impl Progress {
     }
 }
 
-/// The serial of a SOA record: the third of its fields.
-fn soa_serial(answer: &Answer<'_>) -> Option<u32> {
-    if answer.rtype != SOA || answer.data.starts_with("\\#") {
+/// The serial of a SOA record that is well formed: the third of its fields.
+fn soa_serial(record: &Record<'_>) -> Option<u32> {
+    if record.rtype != SOA {
         return None;
     }
-    answer.data.split(' ').nth(2)?.parse().ok()
+    let mut data = String::new();
+    record.push_data(&mut data);
+    if data.starts_with("\\#") {
+        return None;
+    }
+    data.split(' ').nth(2)?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::Step::{Broken, Closed, GoOn};
     use super::*;
-    use crate::decode::dns::{Answers, Counts, Dns};
+    use crate::decode::dns::{Answer, Answers, Flags, Outline};
+    use crate::decode::testing::DraftDns;
 
     /// SOA records by their serial, 0 for any other record.
     fn steps(incremental: bool, messages: &[&[u32]]) -> Vec<Step> {
@@ -181,15 +186,14 @@ mod tests {
         let step = |records: &&[u32]| {
             let mut answers = Answers::default();
             for serial in *records {
-                let data = &format!("ns host\\.master {serial} 1 1 1 1");
-                let rtype = if *serial == 0 { 1 } else { SOA };
+                let soa = &format!("ns hostmaster {serial} 1 1 1 1");
+                let (rtype, data) =
+                    if *serial == 0 { (1, "192.0.2.1") } else { (SOA, soa.as_str()) };
                 let name = "example.test";
                 answers.push(&Answer { name, class: 1, rtype, ttl_seconds: 1, data });
             }
-            let answer = u16::try_from(answers.len()).unwrap();
-            let dns =
-                Dns { counts: Counts { answer, ..Counts::default() }, answers, ..Dns::default() };
-            progress.take(&dns)
+            let octets = DraftDns { answers, ..DraftDns::default() }.octets();
+            progress.take(&Dns::new(&octets, &Outline::read(&octets, false).unwrap()))
         };
         messages.iter().map(step).collect()
     }
@@ -219,7 +223,8 @@ mod tests {
     #[test]
     fn an_error_breaks_it() {
         let mut progress = Progress::new(false);
-        let refused = Dns { flags: crate::decode::dns::Flags(0x8005), ..Dns::default() };
-        assert_eq!(progress.take(&refused), Broken);
+        let octets = DraftDns { flags: Flags(0x8005), ..DraftDns::default() }.octets();
+        let refused = Outline::read(&octets, false).unwrap();
+        assert_eq!(progress.take(&Dns::new(&octets, &refused)), Broken);
     }
 }

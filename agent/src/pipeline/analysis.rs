@@ -48,14 +48,13 @@ impl Analysis {
         self.windows.is_some() || self.lookups.is_some()
     }
 
-    /// What lookups need of a message, if it is a query of an application.
-    pub(super) fn query(&self, message: &Message) -> Option<Query> {
-        self.lookups.as_ref().and_then(|_| Query::of(message))
-    }
-
     /// Takes a query that has begun a transaction.
-    pub(super) fn begin(&mut self, query: Query, identity: &Identity, outbox: &mut Outbox) {
-        self.with_lookups(identity, outbox, |lookups, each| lookups.begin(query, each));
+    pub(super) fn begin(&mut self, query: &Message<'_>, identity: &Identity, outbox: &mut Outbox) {
+        self.with_lookups(identity, outbox, |lookups, each| {
+            if let Some(query) = Query::of(query) {
+                lookups.begin(query, each);
+            }
+        });
     }
 
     /// Takes a transaction, whose outcome was known at `now`.
@@ -145,7 +144,7 @@ impl Analysis {
         let rendered = outbox.renders(Stream::Lookups);
         act(lookups, &mut |lookup| {
             if !rendered {
-                outbox.count(Stream::Lookups, identity.namespace().lookup(lookup.id));
+                outbox.count(Stream::Lookups);
                 return;
             }
             let record = identity.lookup(lookup);

@@ -1,17 +1,17 @@
 //! The flat view of a transaction.
 
-use crate::decode::dns::{Answers, Edns};
+use crate::decode::dns::Answers;
 use crate::join::Links;
 use crate::observation::{Container, Observation, Process};
 use crate::pair::Transaction;
-use crate::record::{ContainerFields, ProcessFields, milliseconds};
+use crate::record::{ContainerFields, ProcessFields, Texts, milliseconds};
 
 /// What is known of a transaction beside its messages.
 pub struct Facts<'a> {
     /// The server's configured name, else its address.
     pub resolver: &'a str,
-    /// The registrable domain.
-    pub zone: Option<&'a str>,
+    /// What of it is text.
+    pub texts: &'a Texts,
     /// Who sent the query; at the server, the response.
     pub process: Option<&'a ProcessFields<'a>>,
     /// The container of that process.
@@ -32,8 +32,8 @@ pub fn observation<'a>(
     let first = query.or(response)?;
     let (client, server) = first.ends();
     let question = transaction.question();
-    let answered = response.map(|response| &response.dns);
-    let query_edns = query.and_then(|query| query.dns.edns.as_ref());
+    let answered = response.map(|response| response.dns);
+    let query_edns = query.and_then(|query| query.dns.edns());
     let transfer = transaction.transfer.as_ref();
     let whole_response = response.map(|response| response.wire_bytes.into());
     Some(Observation {
@@ -47,20 +47,20 @@ pub fn observation<'a>(
         server,
         resolver: facts.resolver,
         opcode: first.dns.flags.opcode(),
-        qname: question.map(|question| &*question.qname),
-        zone: facts.zone,
+        qname: facts.texts.qname(),
+        zone: facts.texts.zone(),
         qtype: question.map(|question| question.qtype),
-        qclass: question.map(|question| first.class_of(question)),
+        qclass: question.map(|question| first.class_of(&question)),
         status: transaction.status,
-        rcode: answered.map(crate::decode::dns::Dns::rcode),
-        ede: answered.and_then(|dns| dns.edns.as_ref()).and_then(Edns::ede).map(|ede| ede.code),
-        flags: answered.unwrap_or(&first.dns).flags,
+        rcode: answered.map(|dns| dns.rcode()),
+        ede: answered.and_then(|dns| dns.edns()).and_then(|edns| edns.ede_code()),
+        flags: answered.unwrap_or(first.dns).flags,
         latency_ms: transaction.latency().map(milliseconds),
         retries: transaction.retries,
-        dnssec_ok: query_edns.is_some_and(Edns::dnssec_ok),
-        client_subnet: query_edns.is_some_and(Edns::has_client_subnet),
+        dnssec_ok: query_edns.is_some_and(|edns| edns.dnssec_ok()),
+        client_subnet: query_edns.is_some_and(|edns| edns.has_client_subnet()),
         answer_count: answered.map(|dns| dns.counts.answer),
-        answers: answered.map_or(Answers::NONE, |dns| &dns.answers),
+        answers: answered.map_or(Answers::NONE, |_| facts.texts.answers()),
         min_ttl_seconds: answered.and_then(|dns| dns.min_ttl_seconds),
         query_bytes: query.map(|query| query.wire_bytes),
         response_bytes: transfer.map(|transfer| transfer.bytes).or(whole_response),

@@ -99,8 +99,8 @@ impl Outbox {
     }
 
     /// Takes a record of which nothing is rendered.
-    pub(super) fn count(&mut self, stream: Stream, id: EventId) {
-        self.trays.iter_mut().for_each(|tray| tray.count(stream, id));
+    pub(super) fn count(&mut self, stream: Stream) {
+        self.trays.iter_mut().for_each(|tray| tray.count(stream));
         self.offer_full();
     }
 
@@ -110,7 +110,8 @@ impl Outbox {
             if tray.batch.is_empty() {
                 continue;
             }
-            let batch = Arc::new(std::mem::take(&mut tray.batch));
+            let next = tray.next_batch();
+            let batch = Arc::new(std::mem::replace(&mut tray.batch, next));
             for sink in self.sinks.iter_mut().filter(|sink| sink.look() == tray.look) {
                 while let Some(stop) = &self.wait_for_sinks
                     && !stop.load(Ordering::Relaxed)
@@ -209,19 +210,25 @@ impl Tray {
         if self.renders(stream) {
             self.batch.push_json(stream, id.0, record, key);
         } else {
-            self.count(stream, id);
+            self.count(stream);
         }
     }
 
-    /// Adds a record of which nothing is rendered, if it is wanted.
-    fn count(&mut self, stream: Stream, id: EventId) {
+    /// Counts a record of which nothing is rendered, if it is wanted.
+    fn count(&mut self, stream: Stream) {
         if self.streams.contains(stream) {
-            self.batch.push(stream, id.0, |_| {}, |_| {});
+            self.batch.count(stream);
         }
     }
 
     fn is_full(&self) -> bool {
-        self.batch.size_bytes() >= BATCH_BYTES || self.batch.len() >= BATCH_RECORDS
+        self.batch.size_bytes() >= BATCH_BYTES || self.batch.records() >= BATCH_RECORDS
+    }
+
+    /// The batch after this one. One that has become full is likely to be followed by another, which
+    /// shall not grow step by step.
+    fn next_batch(&self) -> Batch {
+        if self.is_full() { Batch::like(&self.batch) } else { Batch::default() }
     }
 }
 

@@ -8,15 +8,15 @@ use crate::capture::Transport;
 use crate::capture::sampling::{Change, Timeline, Untold};
 use crate::connection::Report;
 use crate::decode::dns::{rcode_name, type_name};
-use crate::decode::{DeadLetter, Message, Sealed};
+use crate::decode::{DeadLetter, Envelope, Message};
 use crate::detect::{AlertCounters, DetectOptions, Detection};
 use crate::enrich::Enricher;
 use crate::join::Links;
 use crate::ledger::Counters;
-use crate::lookup::{LookupCounters, Query};
+use crate::lookup::LookupCounters;
 use crate::metrics::{Seen, TransactionMetrics};
 use crate::pair::{OrphanReason, Transaction};
-use crate::record::{Context, Identity, LedgerRecord, registrable};
+use crate::record::{Context, Identity, LedgerRecord, Texts};
 use crate::sink::{Sink, Stream};
 use crate::time::Timestamp;
 use crate::window::WindowOptions;
@@ -59,6 +59,7 @@ pub struct Output {
     metrics: TransactionMetrics,
     sampling: Timeline,
     ledgers: u64,
+    texts: Texts,
     /// The capture's clock.
     now: Timestamp,
 }
@@ -77,6 +78,7 @@ impl Output {
             metrics: TransactionMetrics::default(),
             sampling: Timeline::default(),
             ledgers: 0,
+            texts: Texts::default(),
         }
     }
 
@@ -101,18 +103,13 @@ impl Output {
         self.now = now;
     }
 
-    /// What lookups need of a message that [`Self::begin`] may follow.
-    pub(super) fn query(&self, message: &Message) -> Option<Query> {
-        self.analysis.query(message)
-    }
-
     /// Takes a query that has begun a transaction.
-    pub(super) fn begin(&mut self, query: Query) {
+    pub(super) fn begin(&mut self, query: &Message<'_>) {
         self.analysis.begin(query, &self.identity, &mut self.outbox);
     }
 
     /// Takes a message: its record, its metric, and a look at its process while that lives.
-    pub(super) fn message(&mut self, message: &Message) {
+    pub(super) fn message(&mut self, message: &Message<'_>) {
         let response = message.dns.flags.response();
         let qr = if response { "response" } else { "query" };
         self.metrics.message(qr, message.envelope.transport.name());
@@ -122,7 +119,8 @@ impl Output {
         }
         let who = Who::sent(&mut self.enricher, message);
         if wanted {
-            let record = self.identity.message(message, context(&who));
+            self.texts.read_message(message);
+            let record = self.identity.message(message, &self.texts, context(&who));
             let (_, server) = message.ends();
             let resolver = self.identity.resolver(server.ip());
             let id = record.event_id;
@@ -144,25 +142,24 @@ impl Output {
     /// Takes a transaction: its record, its metrics, and what is made of many.
     pub(super) fn transaction(&mut self, transaction: &Transaction<'_>, links: &Links) {
         let Some(subject) = transaction.subject() else { return };
-        let Self { identity, enricher, outbox, analysis, metrics, sampling, now, .. } = self;
+        let Self { identity, enricher, outbox, analysis, metrics, sampling, texts, now, .. } = self;
         let sample_ratio = sample_ratio(sampling, transaction);
         let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = identity.resolver(server.ip());
         metrics.transaction(&seen(transaction, &resolver));
         let rendered = outbox.renders(Stream::Transactions);
         if !rendered {
-            let id = identity.namespace().message(subject.envelope.id);
-            outbox.count(Stream::Transactions, id);
+            outbox.count(Stream::Transactions);
             if !analysis.is_wanted() {
                 return;
             }
         }
         let who = Who::behind(enricher, transaction);
         let (process, container) = (who.process(), who.container());
-        let zone = transaction.question().and_then(|question| registrable(&question.qname));
+        texts.read(transaction);
         if analysis.is_wanted() {
             let (process, container) = (process.as_ref(), container.as_ref());
-            let facts = Facts { resolver: &resolver, zone, process, container, sample_ratio };
+            let facts = Facts { resolver: &resolver, texts, process, container, sample_ratio };
             if let Some(observation) = observation(transaction, links, &facts) {
                 analysis.observe(*now, &observation);
             }
@@ -170,15 +167,14 @@ impl Output {
         if rendered {
             let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
             let context = Context { process, container, links: *links, sample_ratio };
-            if let Some(record) = identity.transaction(transaction, &resolver, zone, context) {
+            if let Some(record) = identity.transaction(transaction, &resolver, texts, context) {
                 outbox.push_transaction(transaction, &record);
             }
         }
     }
 
     /// Takes a packet of encrypted DNS: a look at its process while that lives.
-    pub(super) fn glance(&mut self, sealed: &Sealed) {
-        let envelope = &sealed.envelope;
+    pub(super) fn glance(&mut self, envelope: &Envelope) {
         if envelope.task.is_some() {
             Who::of(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);
         }
@@ -202,7 +198,7 @@ impl Output {
     }
 
     /// Takes what could not be read.
-    pub(super) fn dead_letter(&mut self, letter: &DeadLetter) {
+    pub(super) fn dead_letter(&mut self, letter: &DeadLetter<'_>) {
         if self.outbox.wants(Stream::Dlq) {
             let envelope = &letter.envelope;
             let who = Who::of(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);
@@ -296,7 +292,7 @@ fn context<'a>(who: &'a Who<'_>) -> Context<'a> {
 /// The share of transactions like this one that were told when it passed. Streams are always told, and
 /// a response whose query was left out stands for no other.
 fn sample_ratio(sampling: &Timeline, transaction: &Transaction<'_>) -> f64 {
-    let first = transaction.query.or(transaction.response).map(|message| &message.envelope);
+    let first = transaction.query.or(transaction.response).map(|message| message.envelope);
     let is_stray = transaction.stray.is_some_and(|stray| stray.reason == OrphanReason::Sampled);
     match first {
         Some(first) if first.transport == Transport::Udp && !is_stray => sampling.told(first.ts),

@@ -180,8 +180,8 @@ fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCase
         pipeline.flush_batches();
         let counters = pipeline.counters(taken(seq));
         prop_assert_eq!(counters.imbalances(), []);
-        prop_assert!(pipeline.decoder.memory_bytes() <= 4096 + 2048);
-        prop_assert!(pipeline.pairer.memory_bytes() <= PAIRING.memory_limit_bytes());
+        prop_assert!(pipeline.waiting_bytes() <= 4096 + 2048);
+        prop_assert!(pipeline.front.pairing_bytes() <= PAIRING.memory_limit_bytes());
         prop_assert!(counters.pairing.open <= 3);
     }
     pipeline.finish(now);

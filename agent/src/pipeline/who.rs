@@ -26,8 +26,8 @@ impl<'a> Who<'a> {
     }
 
     /// Who sent a message.
-    pub(super) fn sent(enricher: &mut Option<Enricher>, message: &'a Message) -> Self {
-        let envelope = &message.envelope;
+    pub(super) fn sent(enricher: &mut Option<Enricher>, message: &Message<'a>) -> Self {
+        let envelope = message.envelope;
         Self::of(enricher, envelope.task.as_ref(), envelope.cgroup_id)
     }
 
@@ -38,10 +38,10 @@ impl<'a> Who<'a> {
             Vantage::Server => (transaction.response, transaction.query),
             Vantage::Client | Vantage::Passive => (transaction.query, transaction.response),
         };
-        let knows_task = |message: &&Message| message.envelope.task.is_some();
+        let knows_task = |message: &Message<'_>| message.envelope.task.is_some();
         let known = first.filter(knows_task).or_else(|| second.filter(knows_task));
         let sender = known.or(first).or(second);
-        sender.map(|message| Self::sent(enricher, message)).unwrap_or_default()
+        sender.map(|message| Self::sent(enricher, &message)).unwrap_or_default()
     }
 
     /// The process, as records have it.

@@ -5,13 +5,12 @@ mod lookup;
 mod window;
 
 use super::{
-    AnswerFields, ContainerFields, DlqRecord, DsoFields, EdnsFields, IcmpFields, MessageRecord,
-    Namespace, ProcessFields, QuestionFields, TransactionRecord, unicode,
+    AnswerList, ContainerFields, DlqRecord, DsoFields, EdnsFields, FlagNames, IcmpFields,
+    MessageRecord, Namespace, ProcessFields, QuestionFields, Texts, TransactionRecord, unicode,
 };
 use crate::capture::Sight;
 use crate::decode::dns::{
-    Answer, Dns, Edns, Question, TypedOctets, class_name, dso_name, dso_text, opcode_name,
-    rcode_name, type_name,
+    Edns, Question, TypedOctets, class_name, dso_name, dso_text, opcode_name, rcode_name, type_name,
 };
 use crate::decode::{DeadLetter, Message};
 use crate::join::{Cache, Links};
@@ -40,6 +39,8 @@ pub struct Identity {
     namespace: Namespace,
     /// Whether names in other scripts are shown in Unicode, too.
     unicode: bool,
+    /// Whether records of messages have their octets, too.
+    wire: bool,
 }
 
 /// What other rooms know of an event.
@@ -65,7 +66,7 @@ impl Identity {
         resolvers: HashMap<IpAddr, String>,
     ) -> Self {
         let namespace = Namespace::new(&node, epoch);
-        Self { node, region, epoch, resolvers, namespace, unicode: false }
+        Self { node, region, epoch, resolvers, namespace, unicode: false, wire: false }
     }
 
     /// Shows names in other scripts in Unicode, too, or does not.
@@ -74,8 +75,14 @@ impl Identity {
         Self { unicode, ..self }
     }
 
-    fn unicode(&self, question: &Question) -> Option<String> {
-        self.unicode.then(|| unicode(&question.qname)).flatten()
+    /// The same with the octets of each message in its record, or without.
+    #[must_use]
+    pub fn with_wire(self, wire: bool) -> Self {
+        Self { wire, ..self }
+    }
+
+    fn unicode(&self, qname: Option<&str>) -> Option<String> {
+        qname.filter(|_| self.unicode).and_then(unicode)
     }
 
     /// The names of this capture's events.
@@ -91,11 +98,17 @@ impl Identity {
         self.resolvers.get(&server).map_or_else(|| server.to_string().into(), Into::into)
     }
 
-    /// `dns.message/1`.
+    /// `dns.message/1`; `texts` are the message's.
     #[must_use]
-    pub fn message<'a>(&'a self, message: &'a Message, context: Context<'a>) -> MessageRecord<'a> {
-        let envelope = &message.envelope;
+    pub fn message<'a>(
+        &'a self,
+        message: &Message<'_>,
+        texts: &'a Texts,
+        context: Context<'a>,
+    ) -> MessageRecord<'a> {
+        let envelope = message.envelope;
         let dns = &message.dns;
+        let asked = dns.question();
         let response = dns.flags.response();
         MessageRecord {
             schema: Stream::Messages.schema(),
@@ -116,38 +129,38 @@ impl Identity {
             qr: if response { "response" } else { "query" },
             opcode: opcode_name(dns.flags.opcode()),
             rcode: response.then(|| rcode_name(dns.rcode())),
-            flags: dns.flags.names().collect(),
-            qname: dns.question.as_ref().map(|question| &*question.qname),
-            qname_unicode: dns.question.as_ref().and_then(|question| self.unicode(question)),
-            qname_case: dns.question.as_ref().and_then(|question| question.qname_case.as_deref()),
-            qtype: dns.question.as_ref().map(|question| type_name(question.qtype)),
-            qclass: dns.question.as_ref().map(|question| class_name(message.class_of(question))),
-            further_questions: dns.further_questions.iter().map(question).collect(),
+            flags: FlagNames(dns.flags),
+            qname: texts.qname(),
+            qname_unicode: self.unicode(texts.qname()),
+            qname_case: texts.qname_case(),
+            qtype: asked.map(|question| type_name(question.qtype)),
+            qclass: asked.map(|question| class_name(message.class_of(&question))),
+            further_questions: dns.further_questions().map(|asked| question(&asked)).collect(),
             question_count: dns.counts.question,
             answer_count: dns.counts.answer,
             authority_count: dns.counts.authority,
             additional_count: dns.counts.additional,
-            answers: dns.answers.iter().map(answer).collect(),
-            edns: dns.edns.as_ref().map(EdnsFields::of),
-            dso: dns.dso.iter().map(dso).collect(),
+            answers: AnswerList(texts.answers()),
+            edns: dns.edns().as_ref().map(EdnsFields::of),
+            dso: dns.dso().map(|tlv| dso(&tlv)).collect(),
             trailing_bytes: (dns.trailing_bytes > 0).then_some(dns.trailing_bytes),
             wire_bytes: message.wire_bytes,
-            captured_bytes: message.captured_bytes,
-            clipped: message.clipped,
-            wire: message.wire.as_ref().map(|octets| BASE64.encode(octets)),
+            captured_bytes: message.captured_bytes(),
+            clipped: message.clipped(),
+            wire: self.wire.then(|| BASE64.encode(dns.octets())),
             process: context.process,
             container: context.container,
         }
     }
 
     /// `dns.transaction/1`; none for a transaction without a message. `resolver` is what
-    /// [`Self::resolver`] says of its server, `zone` what [`registrable`](super::registrable) says of its name.
+    /// [`Self::resolver`] says of its server, `texts` are the transaction's.
     #[must_use]
     pub fn transaction<'a>(
         &'a self,
         transaction: &Transaction<'a>,
         resolver: &'a str,
-        zone: Option<&'a str>,
+        texts: &'a Texts,
         context: Context<'a>,
     ) -> Option<TransactionRecord<'a>> {
         let subject = transaction.subject()?;
@@ -155,12 +168,12 @@ impl Identity {
         let first = query.or(response)?;
         let (client, server) = first.ends();
         let asked = transaction.question();
-        let answered = response.map(|response| &response.dns);
-        let last = answered.unwrap_or(&first.dns);
+        let answered = response.map(|response| response.dns);
+        let last = answered.unwrap_or(first.dns);
         let transfer = transaction.transfer.as_ref();
-        let query_edns = query.and_then(|query| query.dns.edns.as_ref());
+        let query_edns = query.and_then(|query| query.dns.edns());
+        let response_edns = answered.and_then(|dns| dns.edns());
         let named = |id| self.namespace.message(id);
-        let edns_shown = answered.and_then(|dns| dns.edns.as_ref()).or(query_edns);
         Some(TransactionRecord {
             schema: Stream::Transactions.schema(),
             event_id: self.namespace.message(subject.envelope.id),
@@ -176,14 +189,12 @@ impl Identity {
             resolver,
             id: first.dns.id,
             opcode: opcode_name(first.dns.flags.opcode()),
-            qname: asked.map(|question| &*question.qname),
+            qname: texts.qname(),
             qtype: asked.map(|question| type_name(question.qtype)),
-            qclass: asked.map(|question| class_name(first.class_of(question))),
-            qname_unicode: asked.and_then(|question| self.unicode(question)),
-            qname_case: query
-                .and_then(|query| query.dns.question.as_ref())
-                .and_then(|question| question.qname_case.as_deref()),
-            zone,
+            qclass: asked.map(|question| class_name(first.class_of(&question))),
+            qname_unicode: self.unicode(texts.qname()),
+            qname_case: texts.qname_case(),
+            zone: texts.zone(),
             status: transaction.status.name(),
             rcode: answered.map(|dns| rcode_name(dns.rcode())),
             latency_ms: transaction.latency().map(milliseconds),
@@ -191,15 +202,15 @@ impl Identity {
             sample_ratio: context.sample_ratio,
             conflict: transaction.conflict.then_some(true),
             icmp: transaction.icmp.map(icmp),
-            flags: last.flags.names().collect(),
-            answers: last.answers.iter().map(answer).collect(),
+            flags: FlagNames(last.flags),
+            answers: AnswerList(texts.answers()),
             answer_count: answered.map(|dns| dns.counts.answer),
             authority_count: answered.map(|dns| dns.counts.authority),
             additional_count: answered.map(|dns| dns.counts.additional),
             min_ttl_seconds: answered.and_then(|dns| dns.min_ttl_seconds),
-            edns: edns_shown.map(EdnsFields::of),
-            query_ecs: differing(query_edns, edns_shown, Edns::ecs),
-            query_cookie: differing(query_edns, edns_shown, Edns::cookie),
+            edns: response_edns.or(query_edns).as_ref().map(EdnsFields::of),
+            query_ecs: differing(query_edns, response_edns, Edns::ecs),
+            query_cookie: differing(query_edns, response_edns, Edns::cookie),
             query_bytes: query.map(|query| query.wire_bytes),
             response_bytes: transfer
                 .map(|transfer| transfer.bytes)
@@ -228,7 +239,11 @@ impl Identity {
 
     /// `dns.dlq/1`.
     #[must_use]
-    pub fn dead_letter<'a>(&'a self, letter: &DeadLetter, context: Context<'a>) -> DlqRecord<'a> {
+    pub fn dead_letter<'a>(
+        &'a self,
+        letter: &DeadLetter<'_>,
+        context: Context<'a>,
+    ) -> DlqRecord<'a> {
         let envelope = &letter.envelope;
         DlqRecord {
             event_id: self.namespace.message(envelope.id),
@@ -243,7 +258,7 @@ impl Identity {
             src_port: Some(envelope.src.port()),
             dst_ip: Some(envelope.dst.ip()),
             dst_port: Some(envelope.dst.port()),
-            bytes: BASE64.encode(&letter.bytes),
+            bytes: BASE64.encode(letter.bytes),
             captured_bytes: u32::try_from(letter.bytes.len()).unwrap_or(u32::MAX),
             process: context.process,
             container: context.container,
@@ -251,9 +266,6 @@ impl Identity {
         }
     }
 }
-
-/// The class of the Internet (RFC 1035, 3.2.4).
-const CLASS_IN: u16 = 1;
 
 /// The nearest number to the exact value: dividing once rounds once.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days, and far finer than a clock")]
@@ -271,58 +283,30 @@ fn direction(sight: Sight, response: Option<bool>) -> Option<&'static str> {
     }
 }
 
-fn answer(answer: Answer<'_>) -> AnswerFields<'_> {
-    AnswerFields {
-        name: answer.name,
-        rtype: type_name(answer.rtype),
-        class: (answer.class != CLASS_IN).then(|| class_name(answer.class)),
-        ttl: answer.ttl_seconds,
-        data: answer.data,
-    }
-}
-
 fn icmp(cause: Cause) -> IcmpFields {
     let (kind, code) = cause.code.unzip();
     IcmpFields { kind, code, name: cause.name }
 }
 
-fn question(question: &Question) -> QuestionFields<'_> {
+fn question(question: &Question<'_>) -> QuestionFields {
     QuestionFields {
-        name: &question.qname,
+        name: question.qname(),
         qtype: type_name(question.qtype),
         class: class_name(question.qclass),
     }
 }
 
-fn dso(tlv: &TypedOctets) -> DsoFields {
+fn dso(tlv: &TypedOctets<'_>) -> DsoFields {
     DsoFields { code: tlv.code, name: dso_name(tlv.code), length: tlv.length, data: dso_text(tlv) }
 }
 
-/// The query's value, where the EDNS shown has another or none.
-fn differing(
-    query: Option<&Edns>,
-    shown: Option<&Edns>,
-    field: impl Fn(&Edns) -> Option<String>,
+/// The query's value, where the response has another or none. Where the response has no EDNS, the
+/// query's is shown as it is.
+fn differing<'a>(
+    query: Option<Edns<'a>>,
+    response: Option<Edns<'a>>,
+    field: impl Fn(&Edns<'a>) -> Option<String>,
 ) -> Option<String> {
-    // Where there is no response, the query is what is shown.
-    let query = query.filter(|query| shown.is_none_or(|shown| !std::ptr::eq(*query, shown)))?;
-    field(query).filter(|value| shown.and_then(field).as_ref() != Some(value))
-}
-
-/// The answers' data in one line, for readers: the first few, each cut to what a line can bear.
-pub(super) fn summary(dns: &Dns) -> String {
-    const SHOWN: usize = 3;
-    const WIDTH: usize = 60;
-    let mut text = String::new();
-    for answer in dns.answers.iter().take(SHOWN) {
-        // Presentation form is ASCII.
-        let cut = answer.data.get(..WIDTH).filter(|cut| cut.len() < answer.data.len());
-        text.push_str(cut.unwrap_or(answer.data));
-        text.push_str(if cut.is_some() { "… " } else { " " });
-    }
-    let more = dns.answers.len().saturating_sub(SHOWN);
-    if more > 0 {
-        text.extend(["+".to_owned(), more.to_string()]);
-    }
-    text.trim_end().to_owned()
+    let (query, response) = (query?, response?);
+    field(&query).filter(|value| field(&response).as_ref() != Some(value))
 }

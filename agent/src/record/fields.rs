@@ -1,8 +1,10 @@
 //! What several records have in common.
 
-use crate::decode::dns::{Edns, TypedOctets, option_name};
+use crate::decode::dns::{
+    Answer, Answers, Edns, Flags, TypedOctets, class_name, option_name, type_name,
+};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 
 /// One record of an answer section.
@@ -22,9 +24,65 @@ pub struct AnswerFields<'a> {
     pub data: &'a str,
 }
 
+/// The records of an answer section, each written when the record is.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerList<'a>(pub &'a Answers);
+
+impl Default for AnswerList<'_> {
+    fn default() -> Self {
+        Self(Answers::NONE)
+    }
+}
+
+impl AnswerList<'_> {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for AnswerList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(AnswerFields::of))
+    }
+}
+
+impl<'a> AnswerFields<'a> {
+    fn of(answer: Answer<'a>) -> Self {
+        /// The class of the Internet (RFC 1035, 3.2.4).
+        const IN: u16 = 1;
+        Self {
+            name: answer.name,
+            rtype: type_name(answer.rtype),
+            class: (answer.class != IN).then(|| class_name(answer.class)),
+            ttl: answer.ttl_seconds,
+            data: answer.data,
+        }
+    }
+}
+
+/// The names of the flags that are set, each written when the record is.
+#[derive(Clone, Copy, Debug)]
+pub struct FlagNames(pub Flags);
+
+impl FlagNames {
+    /// Whether the message was cut to fit (RFC 2181, 9).
+    #[must_use]
+    pub const fn truncated(self) -> bool {
+        self.0.truncated()
+    }
+}
+
+impl Serialize for FlagNames {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.names())
+    }
+}
+
 /// An OPT record.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct EdnsFields<'a> {
+pub struct EdnsFields {
     /// The sender's UDP payload size in octets.
     pub udp_size: u16,
     /// DNSSEC OK.
@@ -52,7 +110,7 @@ pub struct EdnsFields<'a> {
     pub z: Option<u16>,
     /// The OPT record's owner, where it is not the root that it must be.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<&'a str>,
+    pub owner: Option<String>,
     /// OPT records in the message, where it is more than the one that is allowed: this is the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opt_count: Option<u16>,
@@ -62,11 +120,11 @@ pub struct EdnsFields<'a> {
     pub options: Vec<OptionFields>,
 }
 
-impl<'a> EdnsFields<'a> {
+impl EdnsFields {
     /// Flags that have a meaning: DO and CO.
     const NAMED_FLAGS: u16 = 0xC000;
 
-    pub(super) fn of(edns: &'a Edns) -> Self {
+    pub(super) fn of(edns: &Edns<'_>) -> Self {
         let unnamed = edns.flags & !Self::NAMED_FLAGS;
         Self {
             udp_size: edns.udp_size,
@@ -78,9 +136,9 @@ impl<'a> EdnsFields<'a> {
             cookie: edns.cookie(),
             co: (edns.flags & 0x4000 != 0).then_some(true),
             z: (unnamed != 0).then_some(unnamed),
-            owner: edns.owner.as_deref(),
+            owner: edns.owner.map(|owner| owner.text()),
             opt_count: (edns.records > 1).then_some(edns.records),
-            options: edns.options.iter().map(OptionFields::of).collect(),
+            options: edns.options().map(|option| OptionFields::of(&option)).collect(),
         }
     }
 }
@@ -101,7 +159,7 @@ pub struct OptionFields {
 }
 
 impl OptionFields {
-    fn of(option: &TypedOctets) -> Self {
+    fn of(option: &TypedOctets<'_>) -> Self {
         Self {
             code: option.code,
             name: option_name(option.code),
@@ -127,9 +185,9 @@ pub struct DsoFields {
 
 /// A question behind the first.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct QuestionFields<'a> {
+pub struct QuestionFields {
     /// As `qname`.
-    pub name: &'a str,
+    pub name: String,
     /// Mnemonic.
     #[serde(rename = "type")]
     pub qtype: Cow<'static, str>,

@@ -1,7 +1,8 @@
 //! `dns.message/1`.
 
 use super::{
-    AnswerFields, ContainerFields, DsoFields, EdnsFields, EventId, ProcessFields, QuestionFields,
+    AnswerFields, AnswerList, ContainerFields, DsoFields, EdnsFields, EventId, FlagNames,
+    ProcessFields, QuestionFields,
 };
 use crate::time::Timestamp;
 use schemars::JsonSchema;
@@ -56,7 +57,8 @@ pub struct MessageRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rcode: Option<Cow<'static, str>>,
     /// Those of aa tc rd ra ad cd that are set.
-    pub flags: Vec<&'static str>,
+    #[schemars(with = "Vec<&'static str>")]
+    pub flags: FlagNames,
     /// Name asked for: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qname: Option<&'a str>,
@@ -75,7 +77,7 @@ pub struct MessageRecord<'a> {
     /// The questions behind the first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
-    pub further_questions: Vec<QuestionFields<'a>>,
+    pub further_questions: Vec<QuestionFields>,
     /// QDCOUNT.
     pub question_count: u16,
     /// ANCOUNT.
@@ -85,12 +87,12 @@ pub struct MessageRecord<'a> {
     /// ARCOUNT, OPT included.
     pub additional_count: u16,
     /// The records of the answer section.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
-    pub answers: Vec<AnswerFields<'a>>,
+    #[serde(skip_serializing_if = "AnswerList::is_empty")]
+    #[schemars(default, with = "Vec<AnswerFields<'a>>")]
+    pub answers: AnswerList<'a>,
     /// The OPT record.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub edns: Option<EdnsFields<'a>>,
+    pub edns: Option<EdnsFields>,
     /// The TLVs of a message with opcode DSO.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]

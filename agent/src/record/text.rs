@@ -1,7 +1,7 @@
 //! Transactions and alerts as lines for a terminal.
 
-use super::build::summary;
 use super::{AlertRecord, ProcessFields, TransactionRecord};
+use crate::decode::dns::Answers;
 use crate::pair::Transaction;
 use std::fmt::Write;
 
@@ -48,7 +48,7 @@ fn write_line(
         client.to_string(),
         server.to_string(),
     )?;
-    if record.flags.contains(&"tc") {
+    if record.flags.truncated() {
         write!(text, " truncated")?;
     }
     if let Some(rcode) = rcode.filter(|rcode| !answered && *rcode != "NOERROR") {
@@ -73,8 +73,8 @@ fn write_line(
         let incomplete = if transfer.complete { "" } else { " incomplete" };
         write!(text, " messages={} bytes={}{incomplete}", transfer.messages, transfer.bytes)?;
     }
-    if let Some(response) = transaction.response.filter(|r| !r.dns.answers.is_empty()) {
-        write!(text, "  {}", summary(&response.dns))?;
+    if transaction.response.is_some() && !record.answers.is_empty() {
+        write!(text, "  {}", summary(record.answers.0))?;
     }
     if let Some(ProcessFields { pid, comm, .. }) = &record.process {
         write!(text, "  {}[{pid}]", comm.escape_default())?;
@@ -83,4 +83,22 @@ fn write_line(
         write!(text, " {}", container.id.get(..12).unwrap_or(container.id))?;
     }
     Ok(())
+}
+
+/// The answers' data in one line, for readers: the first few, each cut to what a line can bear.
+fn summary(answers: &Answers) -> String {
+    const SHOWN: usize = 3;
+    const WIDTH: usize = 60;
+    let mut text = String::new();
+    for answer in answers.iter().take(SHOWN) {
+        // Presentation form is ASCII.
+        let cut = answer.data.get(..WIDTH).filter(|cut| cut.len() < answer.data.len());
+        text.push_str(cut.unwrap_or(answer.data));
+        text.push_str(if cut.is_some() { "… " } else { " " });
+    }
+    let more = answers.len().saturating_sub(SHOWN);
+    if more > 0 {
+        text.extend(["+".to_owned(), more.to_string()]);
+    }
+    text.trim_end().to_owned()
 }

@@ -1,6 +1,9 @@
 //! `dns.transaction/1`.
 
-use super::{AnswerFields, ContainerFields, EdnsFields, EventId, IcmpFields, ProcessFields};
+use super::{
+    AnswerFields, AnswerList, ContainerFields, EdnsFields, EventId, FlagNames, IcmpFields,
+    ProcessFields,
+};
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -84,11 +87,12 @@ pub struct TransactionRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp: Option<IcmpFields>,
     /// Those of aa tc rd ra ad cd that are set in the response, else in the query.
-    pub flags: Vec<&'static str>,
+    #[schemars(with = "Vec<&'static str>")]
+    pub flags: FlagNames,
     /// The records of the answer section.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
-    pub answers: Vec<AnswerFields<'a>>,
+    #[serde(skip_serializing_if = "AnswerList::is_empty")]
+    #[schemars(default, with = "Vec<AnswerFields<'a>>")]
+    pub answers: AnswerList<'a>,
     /// ANCOUNT of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_count: Option<u16>,
@@ -103,7 +107,7 @@ pub struct TransactionRecord<'a> {
     pub min_ttl_seconds: Option<u32>,
     /// The OPT record of the response, else of the query.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub edns: Option<EdnsFields<'a>>,
+    pub edns: Option<EdnsFields>,
     /// The query's client subnet, where it differs from the response's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_ecs: Option<String>,

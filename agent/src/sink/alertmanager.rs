@@ -11,7 +11,7 @@ mod client;
 
 use super::format::{Login, Password};
 use super::tally::{PerStream, Reason, Tally};
-use super::threaded::{Back, Bounds, Next, Shared, Threaded};
+use super::threaded::{Back, Bounds, FOR_EVER, Next, Shared, Threaded};
 use super::{Batch, Failure, Gauge, Look, SinkError, Stream, StreamSet};
 use crate::time::Timestamp;
 use book::{Book, Key};
@@ -176,13 +176,12 @@ impl Courier {
         Some(trouble.last + pause)
     }
 
-    /// How long there is nothing to do unless a record comes. At the end somebody may begin to wait
-    /// meanwhile, therefore not for long.
+    /// How long there is nothing to do unless a record comes, or somebody begins to wait.
     fn pause(&self, shared: &Shared) -> Duration {
         // Of two times, the absent one is the earlier.
         let next = self.book.next_due().map(|due| Some(due).max(self.next_try(shared)));
         let left = next.flatten().map(|next| next.saturating_duration_since(Instant::now()));
-        left.map_or(SHORT_PAUSE, |left| left.min(SHORT_PAUSE))
+        left.unwrap_or(FOR_EVER)
     }
 
     fn take(&mut self, batch: &Batch, shared: &Shared) {

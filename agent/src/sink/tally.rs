@@ -137,9 +137,12 @@ impl Tally {
 
     /// How many records of the batch are the sink's, by stream.
     pub(super) fn share(&self, batch: &Batch) -> PerStream {
-        let mut share = PerStream::default();
-        for record in batch.iter().filter(|record| self.streams.contains(record.stream)) {
+        let mut share = *batch.counted();
+        for record in batch.iter() {
             share[record.stream as usize] += 1;
+        }
+        for stream in Stream::ALL.into_iter().filter(|stream| !self.streams.contains(*stream)) {
+            share[stream as usize] = 0;
         }
         share
     }

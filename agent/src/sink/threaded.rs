@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// How long a thread may take to end before it is left to itself, stuck in the kernel.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// For a thread that has nothing to do until something comes: it is woken.
+pub(super) const FOR_EVER: Duration = Duration::from_secs(3600);
+
 /// How much may wait in front of the thread. On a quiet host batches are small and many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -75,9 +78,16 @@ impl Shared {
     }
 }
 
+/// What waits in the queue.
+enum Item {
+    Batch(Arc<Batch>),
+    /// Something else has changed: the thread looks after it.
+    Nudge,
+}
+
 /// The thread's side of the queue.
 pub(super) struct Back {
-    receiver: Receiver<Arc<Batch>>,
+    receiver: Receiver<Item>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -109,22 +119,29 @@ impl Back {
         let received = self.receiver.recv_timeout(limit);
         match received {
             _ if self.shared.stopping() => Next::Stop,
-            Ok(batch) => Next::Batch(Taken { batch, shared: Arc::clone(&self.shared) }),
-            Err(RecvTimeoutError::Timeout) => Next::Idle,
+            Ok(Item::Batch(batch)) => Next::Batch(self.taken(batch)),
+            Ok(Item::Nudge) | Err(RecvTimeoutError::Timeout) => Next::Idle,
             Err(RecvTimeoutError::Disconnected) => Next::Stop,
         }
     }
 
     /// What is in the queue already.
     pub(super) fn ready(&self) -> impl Iterator<Item = Taken> {
-        let shared = &self.shared;
-        self.receiver.try_iter().map(|batch| Taken { batch, shared: Arc::clone(shared) })
+        self.receiver.try_iter().filter_map(|item| match item {
+            Item::Batch(batch) => Some(self.taken(batch)),
+            // Whoever asks goes round once more before it sleeps.
+            Item::Nudge => None,
+        })
+    }
+
+    fn taken(&self, batch: Arc<Batch>) -> Taken {
+        Taken { batch, shared: Arc::clone(&self.shared) }
     }
 
     /// After a failure: drops what still comes, until the sink is closed.
     pub(super) fn drop_all(&self, reason: Reason) {
         loop {
-            match self.next(Duration::from_secs(1)) {
+            match self.next(FOR_EVER) {
                 Next::Batch(taken) => {
                     let tally = &self.shared.tally;
                     tally.dropped(&tally.share(&taken.batch), reason);
@@ -142,7 +159,7 @@ pub(super) struct Threaded {
     look: Look,
     bounds: Bounds,
     shared: Arc<Shared>,
-    sender: Option<Sender<Arc<Batch>>>,
+    sender: Option<Sender<Item>>,
     thread: Option<JoinHandle<()>>,
     gauges: Box<dyn Fn() -> Vec<Gauge> + Send>,
     spool: Option<Spool>,
@@ -208,7 +225,7 @@ impl Threaded {
         let size = batch.size_bytes();
         let before = self.shared.queued_bytes.fetch_add(size, Ordering::Relaxed);
         let sent = if self.has_bytes_for(before, size) {
-            sender.try_send(Arc::clone(batch)).map_err(|error| self.refused(&error))
+            sender.try_send(Item::Batch(Arc::clone(batch))).map_err(|error| self.refused(&error))
         } else {
             Err(Reason::QueueFull)
         };
@@ -216,6 +233,14 @@ impl Threaded {
             self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
         }
         sent
+    }
+
+    /// Has the thread look after what was asked of it, should it sleep.
+    fn nudge(&self) {
+        if let Some(sender) = &self.sender {
+            // A queue that is full keeps it awake.
+            let _ = sender.try_send(Item::Nudge);
+        }
     }
 
     fn refused<T>(&self, error: &TrySendError<T>) -> Reason {
@@ -283,10 +308,12 @@ impl Sink for Threaded {
 
     fn reopen(&mut self) {
         self.shared.reopen.store(true, Ordering::Relaxed);
+        self.nudge();
     }
 
     fn flush(&mut self, limit: Duration) -> bool {
         self.shared.flushing.store(true, Ordering::Relaxed);
+        self.nudge();
         let shared = &self.shared;
         let settled = wait_until(limit, || shared.tally.in_flight() == 0 && !shared.draining());
         self.shared.flushing.store(false, Ordering::Relaxed);

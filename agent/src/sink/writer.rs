@@ -19,7 +19,6 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use target::Target;
 pub(super) use target::open;
 
@@ -31,9 +30,6 @@ const PORTION: usize = 4096;
 
 /// How long to wait for a slow reader before looking whether the sink is being closed.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-
-/// How long a file that is to be reopened or is too old may wait for it while no records come.
-const IDLE: Duration = Duration::from_millis(100);
 
 /// Opens stdout as a sink.
 pub(super) fn stdout(name: String, streams: StreamSet, look: Look) -> Result<Threaded, SinkError> {
@@ -122,7 +118,7 @@ impl Writer {
 
     fn run(&mut self, back: &Back) {
         loop {
-            let next = back.next(IDLE);
+            let next = back.next(self.target.rests());
             if back.shared.reopen_asked() {
                 self.target.reopen();
             }

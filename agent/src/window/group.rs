@@ -105,8 +105,16 @@ pub(super) struct Sort {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key<'a> {
     pub sort: Sort,
-    pub value: Option<&'a str>,
+    pub value: Option<Value<'a>>,
     pub hash: u64,
+}
+
+/// By what the groups of a sort are told apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    Text(&'a str),
+    /// A type by its number, which is its hash: its name is made where it gets a seat.
+    Type(u16),
 }
 
 impl Group {
@@ -117,13 +125,13 @@ impl Group {
 
 impl<'a> Key<'a> {
     /// A group by its value, which has this hash.
-    fn named(sort: Sort, value: &'a str, hash: u64) -> Self {
+    fn named(sort: Sort, value: Value<'a>, hash: u64) -> Self {
         Self { sort, value: Some(value), hash: sort.mix(hash) }
     }
 
     /// A group that is stored under this hash.
     pub(super) fn stored(group: &'a Group, hash: u64) -> Self {
-        Self { sort: group.sort(), value: group.value.as_deref(), hash }
+        Self { sort: group.sort(), value: group.value.as_deref().map(Value::Text), hash }
     }
 
     pub(super) fn other(sort: Sort) -> Self {
@@ -132,14 +140,23 @@ impl<'a> Key<'a> {
     }
 
     /// Whether a group that is stored under this hash is the same. Of one value, every sort has a hash of
-    /// its own, so that value and hash say it all.
+    /// its own, so that value and hash say it all; of one sort, every type has one.
     pub(super) fn is(&self, group: &Group, hash: u64) -> bool {
-        self.hash == hash && self.value == group.value.as_deref()
+        self.hash == hash
+            && match self.value {
+                None => group.value.is_none(),
+                Some(Value::Text(text)) => group.value.as_deref() == Some(text),
+                Some(Value::Type(_)) => group.value.is_some() && self.sort == group.sort(),
+            }
     }
 
     pub(super) fn group(&self) -> Group {
         let Sort { grouping, vantage, transport } = self.sort;
-        Group { grouping, vantage, transport, value: self.value.map(Box::from) }
+        let value = self.value.map(|value| match value {
+            Value::Text(text) => text.into(),
+            Value::Type(number) => type_name(number).into(),
+        });
+        Group { grouping, vantage, transport, value }
     }
 
     /// Shows each group that a transaction belongs to.
@@ -149,23 +166,23 @@ impl<'a> Key<'a> {
         mut show: impl FnMut(Key<'_>),
     ) {
         let vantage = observation.vantage;
-        let mut give = |grouping, value: &str, hash| {
+        let mut give = |grouping, value: Value<'_>, hash| {
             let transport = (grouping == Grouping::Resolver).then(|| observation.transport.name());
             show(Key::named(Sort { grouping, vantage, transport }, value, hash));
         };
-        give(Grouping::Node, "", 0);
-        give(Grouping::Resolver, observation.resolver, measured.resolver_hash);
+        give(Grouping::Node, Value::Text(""), 0);
+        give(Grouping::Resolver, Value::Text(observation.resolver), measured.resolver_hash);
         if let Some(zone) = observation.zone {
-            give(Grouping::Zone, zone, measured.zone_hash);
+            give(Grouping::Zone, Value::Text(zone), measured.zone_hash);
         }
         if let Some(qtype) = observation.qtype {
-            give(Grouping::Qtype, &type_name(qtype), qtype.into());
+            give(Grouping::Qtype, Value::Type(qtype), qtype.into());
         }
         if let Some(process) = observation.process {
-            give(Grouping::Process, process.comm, measured.process_hash);
+            give(Grouping::Process, Value::Text(process.comm), measured.process_hash);
         }
         if let Some(pod) = observation.pod {
-            give(Grouping::Pod, pod, measured.pod_hash);
+            give(Grouping::Pod, Value::Text(pod), measured.pod_hash);
         }
     }
 }
@@ -180,10 +197,12 @@ impl Key<'_> {
         mut show: impl FnMut(Key<'_>),
     ) {
         let node = Sort { grouping: Grouping::Node, vantage, transport: None };
-        show(Key::named(node, "", 0));
+        show(Key::named(node, Value::Text(""), 0));
         let sort = Sort { grouping: Grouping::Resolver, vantage, transport: Some(transport) };
         match resolver {
-            Some(resolver) => show(Key::named(sort, resolver, hash_of(resolver.as_bytes()))),
+            Some(resolver) => {
+                show(Key::named(sort, Value::Text(resolver), hash_of(resolver.as_bytes())));
+            }
             None => show(Key::other(sort)),
         }
     }

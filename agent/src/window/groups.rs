@@ -9,6 +9,8 @@
 
 use super::group::{Group, Grouping, Key, Sort};
 use super::measured::Measured;
+use super::recent::{Keepers, Recent};
+use super::seen::Seen;
 use super::tally::Tally;
 use super::untold::Untold;
 use crate::observation::Observation;
@@ -34,6 +36,9 @@ pub struct Groups {
     /// Places in `entries`.
     places: HashTable<usize>,
     rooms: [Room; Grouping::ALL.len()],
+    /// What was counted and is still to be told to the sketches of what is most frequent.
+    recent: Recent,
+    seen: Seen,
 }
 
 #[derive(Clone, Debug)]
@@ -55,8 +60,11 @@ struct Room {
 }
 
 impl Groups {
-    /// The most octets that [`Self::bytes`] can be.
+    /// The most octets that [`Self::bytes`] can be, once it is settled.
     pub const MAX_BYTES: usize = max_bytes();
+
+    /// The same beside it, while transactions are counted.
+    pub const MAX_OPEN_BYTES: usize = Recent::MAX_HEAP_BYTES + Seen::MAX_HEAP_BYTES;
 
     /// An empty one for the pane after this one: seats are kept for those that are the heaviest here.
     #[must_use]
@@ -81,11 +89,41 @@ impl Groups {
         next
     }
 
-    /// Counts a transaction in each group that it belongs to.
+    /// Counts a transaction in each group that it belongs to. What is most frequent is known once
+    /// [`Self::settle`] was called.
     pub fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
+        let mut keepers = Keepers::default();
         Key::each(observation, measured, |key| {
             let place = self.place_or_other(&key);
-            self.entries[place].tally.add(observation, measured);
+            if let Some(keeper) = keepers.get_mut(key.sort.grouping as usize) {
+                // Groups are some hundred.
+                *keeper = u32::try_from(place).unwrap_or(u32::MAX);
+            }
+            let Self { entries, seen, .. } = self;
+            entries[place].tally.add(observation, measured, |facet, value, hash| {
+                !seen.knows(place, facet, value, hash)
+            });
+        });
+        if !self.recent.has_room() {
+            self.tell();
+        }
+        self.recent.count(keepers, observation, measured);
+    }
+
+    /// Nothing more is counted: lets go of what was only there for that.
+    pub fn settle(&mut self) {
+        self.tell();
+        (self.recent, self.seen) = Default::default();
+    }
+
+    fn tell(&mut self) {
+        let Self { entries, recent, .. } = self;
+        recent.tell(|place, take| {
+            if let Some(tops) =
+                entries.get_mut(place as usize).and_then(|entry| entry.tally.tops.as_mut())
+            {
+                take(tops);
+            }
         });
     }
 
@@ -158,6 +196,8 @@ impl Groups {
             + self.places.allocation_size()
             + values.sum::<usize>()
             + rooms.sum::<usize>()
+            + self.recent.heap_bytes()
+            + self.seen.heap_bytes()
             + self.iter().map(|(_, tally)| tally.bytes()).sum::<usize>()
     }
 

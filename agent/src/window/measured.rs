@@ -1,6 +1,7 @@
 //! What is computed of a transaction once for all groups.
 
 use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL, bucket};
+use super::memory::Memory;
 use super::sketch::{Binned, Hashed, hash_of};
 use crate::observation::Observation;
 use crate::pair::Status;
@@ -45,43 +46,89 @@ pub struct Measured {
     pub min_ttl: Option<usize>,
 }
 
-impl Measured {
+/// Measures transactions, and remembers what it found out of names and addresses that may come again.
+#[derive(Debug, Default)]
+pub struct Measurer {
+    names: Memory<Looks, NAMES>,
+    hashes: Memory<Hashed, HASHES>,
+}
+
+/// Names remembered; a newer one takes the place of an older one.
+const NAMES: usize = 1 << 11;
+/// The same of addresses.
+const HASHES: usize = 1 << 9;
+
+/// What follows from a name alone.
+#[derive(Clone, Copy, Debug)]
+struct Looks {
+    hashed: Hashed,
+    /// Both as in [`Measured`].
+    entropy: Option<u8>,
+    labels: [u8; LABEL_LENGTHS.len() + 1],
+}
+
+impl Measurer {
+    /// Octets that it takes at most.
+    pub const MAX_BYTES: usize = size_of::<Self>()
+        + Memory::<Looks, NAMES>::MAX_HEAP_BYTES
+        + Memory::<Hashed, HASHES>::MAX_HEAP_BYTES;
+
+    /// Octets that it takes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        size_of::<Self>() + self.names.heap_bytes() + self.hashes.heap_bytes()
+    }
+
     /// Measures an observation.
     #[must_use]
-    pub fn of(observation: &Observation<'_>) -> Self {
-        let mut labels = [0; LABEL_LENGTHS.len() + 1];
-        let name = observation.qname.filter(|name| *name != ".");
-        for length in name.into_iter().flat_map(label_lengths) {
-            labels[bucket(LABEL_LENGTHS, length)] += 1;
-        }
+    pub fn measure(&mut self, observation: &Observation<'_>) -> Measured {
         let hash = |text: Option<&str>| text.map_or(0, |text| hash_of(text.as_bytes()));
+        let qname_hash = hash(observation.qname);
+        let looks = observation.qname.map(|name| self.names.get(qname_hash, || Looks::of(name)));
         let (client, client_hash) = match observation.client.ip() {
-            IpAddr::V4(address) => both_hashes(&address.octets()),
-            IpAddr::V6(address) => both_hashes(&address.octets()),
+            IpAddr::V4(address) => self.both_hashes(&address.octets()),
+            IpAddr::V6(address) => self.both_hashes(&address.octets()),
         };
+        let (resolver, resolver_hash) = self.both_hashes(observation.resolver.as_bytes());
         let answered = observation.status == Status::Answered;
-        Self {
-            qname: observation.qname.map(|name| Hashed::of(name.as_bytes())),
+        Measured {
+            qname: looks.map(|looks| looks.hashed),
             client,
-            resolver: Hashed::of(observation.resolver.as_bytes()),
-            qname_hash: hash(observation.qname),
+            resolver,
+            qname_hash,
             zone_hash: hash(observation.zone),
             client_hash,
-            resolver_hash: hash(Some(observation.resolver)),
+            resolver_hash,
             process_hash: hash(observation.process.map(|process| process.comm)),
             pod_hash: hash(observation.pod),
             success: answered && matches!(observation.rcode, Some(NOERROR | NXDOMAIN)),
             latency: observation.latency_ms.filter(|_| answered).map(Binned::of),
-            // Whoever computes a bound in another order gets it with another error.
-            entropy: name.map(|name| bucket(ENTROPY, entropy(name) - 1e-9)),
-            labels,
+            entropy: looks.and_then(|looks| looks.entropy).map(usize::from),
+            labels: looks.map(|looks| looks.labels).unwrap_or_default(),
             min_ttl: observation.min_ttl_seconds.map(|ttl| bucket(MIN_TTL, f64::from(ttl))),
         }
     }
+
+    fn both_hashes(&mut self, octets: &[u8]) -> (Hashed, u64) {
+        let hash = hash_of(octets);
+        (self.hashes.get(hash, || Hashed::of(octets)), hash)
+    }
 }
 
-fn both_hashes(octets: &[u8]) -> (Hashed, u64) {
-    (Hashed::of(octets), hash_of(octets))
+impl Looks {
+    fn of(name: &str) -> Self {
+        let hashed = Hashed::of(name.as_bytes());
+        let mut labels = [0; LABEL_LENGTHS.len() + 1];
+        if name == "." {
+            return Self { hashed, entropy: None, labels };
+        }
+        for length in label_lengths(name) {
+            labels[bucket(LABEL_LENGTHS, length)] += 1;
+        }
+        // Whoever computes a bound in another order gets it with another error.
+        let entropy = u8::try_from(bucket(ENTROPY, entropy(name) - 1e-9)).ok();
+        Self { hashed, entropy, labels }
+    }
 }
 
 /// Lengths of the labels in octets as they are written: an escaped octet counts as its escape.

@@ -10,3 +10,4 @@ mod top;
 pub use distinct::{Distinct, Estimate, Hashed};
 pub use quantiles::{Binned, Quantiles};
 pub use top::{MAX_OCTETS, Ranked, Top, hash_of};
+pub(super) use top::{shared, within};

@@ -4,7 +4,8 @@
 use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL};
 use super::counts::Counts;
 use super::measured::Measured;
-use super::sketch::{Distinct, MAX_OCTETS, Quantiles, Top};
+use super::seen::Facet;
+use super::sketch::{Distinct, Hashed, MAX_OCTETS, Quantiles, Top};
 use super::untold::{Thinned, Untold};
 use crate::join::Cache;
 use crate::observation::Observation;
@@ -107,8 +108,14 @@ impl Tally {
         Self { tops: Some(Box::new(tops)), ..Self::default() }
     }
 
-    /// Counts a transaction.
-    pub fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
+    /// Counts a transaction, but for what is most frequent. `is_new` says of a value, with its hash, whether
+    /// it may be the first time that the group has it.
+    pub(super) fn add(
+        &mut self,
+        observation: &Observation<'_>,
+        measured: &Measured,
+        mut is_new: impl FnMut(Facet, Hashed, u64) -> bool,
+    ) {
         self.transactions += 1;
         self.thinned.add(observation.sample_ratio);
         self.statuses[observation.status as usize] += 1;
@@ -138,20 +145,23 @@ impl Tally {
         if let Some(latency) = measured.latency {
             self.latency.add(latency);
         }
-        if let Some(qname) = measured.qname {
+        if let Some(qname) = measured.qname
+            && is_new(Facet::Qname, qname, measured.qname_hash)
+        {
             self.qnames.add(qname);
         }
-        self.clients.add(measured.client);
-        self.resolvers.add(measured.resolver);
+        if is_new(Facet::Client, measured.client, measured.client_hash) {
+            self.clients.add(measured.client);
+        }
+        if is_new(Facet::Resolver, measured.resolver, measured.resolver_hash) {
+            self.resolvers.add(measured.resolver);
+        }
         if let Some(bucket) = measured.entropy {
             self.entropy[bucket] += 1;
         }
         add_each(&mut self.label_lengths, &measured.labels.map(u64::from));
         if let Some(bucket) = measured.min_ttl {
             self.min_ttl[bucket] += 1;
-        }
-        if let Some(tops) = &mut self.tops {
-            tops.add(observation, measured);
         }
     }
 
@@ -225,20 +235,6 @@ impl Tally {
 }
 
 impl Tops {
-    fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
-        if let Some(qname) = observation.qname {
-            self.qnames.add(measured.qname_hash, || qname.into());
-        }
-        if let Some(zone) = observation.zone {
-            self.zones.add(measured.zone_hash, || zone.into());
-        }
-        let client = observation.client.ip();
-        self.clients.add(measured.client_hash, || client.to_string().into());
-        if let Some(process) = observation.process {
-            self.processes.add(measured.process_hash, || process.comm.into());
-        }
-    }
-
     fn merge(&mut self, other: &Self) {
         self.qnames.merge(&other.qnames);
         self.zones.merge(&other.zones);

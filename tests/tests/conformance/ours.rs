@@ -164,7 +164,8 @@ pub fn quotes(capture: &Path, ports: &str) -> Result<u64> {
     let mut decoder = Decoder::new(options);
     let mut replay = Replay::new(ports);
     let mut quotes = 0;
-    let mut note = |decoded| quotes += u64::from(matches!(decoded, Decoded::Unreachable(_)));
+    let mut note =
+        |decoded: Decoded<'_>| quotes += u64::from(matches!(decoded, Decoded::Unreachable(_)));
     let mut each = |packet: &Packet<'_>, _: &Passed<'_>| {
         decoder.expire(packet.ts, &mut note);
         decoder.observe(packet, &mut note);

@@ -54,7 +54,7 @@ fn collect(live: &mut Live, count: usize) -> Vec<Seen> {
     let end = Instant::now() + Duration::from_secs(2);
     let mut seen = Vec::new();
     while seen.len() < count && Instant::now() < end {
-        live.wait(Duration::from_millis(50)).expect("waits");
+        live.wait(Duration::from_millis(50), None).expect("waits");
         live.drain(100, &mut |packet| {
             let (payload, error) = match packet.body {
                 Body::Ip { bytes, .. } => (bytes.get(28..).unwrap_or_default().to_vec(), None),
@@ -247,12 +247,12 @@ fn a_first_packet_wakes_the_reader() {
         for _ in 0..1_000 {
             client.send_to(b"load", ("127.0.0.1", port)).ok();
         }
-        live.wait(Duration::from_millis(1)).expect("waits");
+        live.wait(Duration::from_millis(1), None).expect("waits");
         while live.drain(1_000, &mut |_| ()) > 0 {}
     }
     let end = Instant::now() + Duration::from_millis(500);
     while Instant::now() < end {
-        live.wait(Duration::from_millis(10)).expect("waits");
+        live.wait(Duration::from_millis(10), None).expect("waits");
         while live.drain(1_000, &mut |_| ()) > 0 {}
     }
     let quickest = (0..10)
@@ -264,7 +264,7 @@ fn a_first_packet_wakes_the_reader() {
                 sender.send_to(b"first", ("127.0.0.1", port)).ok();
                 sent
             });
-            live.wait(Duration::from_millis(200)).expect("waits");
+            live.wait(Duration::from_millis(200), None).expect("waits");
             let woken = Instant::now();
             let sent = sending.join().expect("sends");
             while live.drain(1_000, &mut |_| ()) > 0 {}

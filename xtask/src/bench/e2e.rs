@@ -1,123 +1,152 @@
-//! What the agent costs the host: knot and dnsperf flat out on loopback, without it and with it,
-//! in the order bare, agent, agent, bare, so that a drift of the machine weighs on both alike.
+//! What the agent costs the host: knot under dnsperf's load, without the agent and with it.
+//!
+//! The load comes over a link from another network namespace and another cgroup. In the cases called
+//! *server* the agent watches the server's cgroup alone, as on a host whose clients are elsewhere: two
+//! messages a query. In those called *everything* it watches the whole host, and so sees each query and
+//! each response twice, at the client and at the server. The load, the server, the agent and, where
+//! there is one, the broker share the machine's cores: whatever one of them takes the others lack.
+
+mod watch;
 
 use super::Bench;
-use super::statistics::{median, per_million};
-use super::usage;
-use crate::say;
+use super::case::{Figures, Plan};
+use super::report::{Report, Row};
+use crate::cgroup::Cgroup;
 use anyhow::{Context as _, Result};
-use dnscribe_tests::agent::{Agent, Finished};
-use dnscribe_tests::dnsperf::{Load, Perf};
+use dnscribe_tests::dnsperf::{self, Load, Perf};
+use dnscribe_tests::environment;
+use dnscribe_tests::kafka::Broker;
+use dnscribe_tests::lab::latency::quantile;
 use dnscribe_tests::lab::{Host, Lab};
-use dnscribe_tests::ledger;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::Path;
-use std::process::Command;
-use std::thread;
-use std::time::Duration;
+use watch::{Sink, Watch};
 
-/// With the agent or without it.
-const ORDER: [bool; 4] = [false, true, true, false];
-/// How long the agent may take to write what it has seen, before its CPU time is read.
-const SETTLE: Duration = Duration::from_secs(1);
-/// Of the records file, what is read to find the last ledger record.
-const TAIL_BYTES: u64 = 256 * 1024;
+/// Queries per second of the paced cases.
+const PACE: u32 = 30_000;
+/// Partitions of the broker's topic.
+const PARTITIONS: u32 = 6;
 
-/// What one repetition with the agent cost.
-struct Cost {
-    cpu_seconds_per_million: f64,
-    rss_peak_bytes: u64,
-    losses: BTreeMap<String, u64>,
+/// The server, and its cgroup.
+struct World {
+    lab: Lab,
+    cgroup: Cgroup,
+    queries: u32,
 }
 
-/// Runs the benchmark and prints its lines.
-pub fn main(bench: &Bench) -> Result<()> {
-    let (binary, repetitions, queries) =
-        (bench.binary(), bench.repetitions(), bench.count(200_000));
-    let lab = Lab::up()?;
-    let load = Load { queries, clients: 8, ..Load::default() };
-    // The first run warms caches and clocks and is not counted.
-    let flat_out = || lab.dnsperf_from(Host::Server, lab.server_addr(), &load);
-    flat_out()?;
-    let (mut bare, mut with, mut costs) = (Vec::new(), Vec::new(), Vec::new());
-    for repetition in 0..repetitions {
-        for agent in ORDER {
-            let (perf, cost) = if agent {
-                let (perf, cost) = with_agent(binary, &lab, flat_out)?;
-                (perf, Some(cost))
-            } else {
-                (flat_out()?, None)
-            };
-            say::result(&line(repetition, &perf, cost.as_ref()).to_string());
-            if agent { &mut with } else { &mut bare }.push(perf.qps);
-            costs.extend(cost);
+impl World {
+    /// Sockets belong to the cgroup that their process was in when it opened them, so that the servers
+    /// have to start there.
+    fn up(queries: u32) -> Result<Self> {
+        let cgroup = Cgroup::enter("bench")?;
+        let lab = Lab::up();
+        cgroup.leave()?;
+        Ok(Self { lab: lab?, cgroup, queries })
+    }
+
+    /// As fast as the server answers.
+    fn flat_out(&self) -> Result<Figures> {
+        let load = Load { queries: self.queries, clients: 8, ..Load::default() };
+        let perf = self.lab.dnsperf_to(self.lab.server_addr(), &load)?;
+        Ok(figures(&perf).with("qps", perf.qps))
+    }
+
+    /// At a pace that leaves the server time to spare.
+    fn paced(&self) -> Result<Figures> {
+        let queries = self.queries;
+        let load = Load { queries, qps: Some(PACE), clients: 8, verbose: true, ..Load::default() };
+        let child = self.lab.start_dnsperf(Host::Client, self.lab.server_addr(), &load)?;
+        let report = child.wait_with_output().context("dnsperf")?.stdout;
+        let report = String::from_utf8_lossy(&report);
+        let mut seconds: Vec<f64> = dnsperf::latencies(&report)?.into_values().collect();
+        seconds.sort_by(f64::total_cmp);
+        let perf = Perf::parse(&report)?;
+        Ok(figures(&perf).with("p99_latency_seconds", quantile(&seconds, 0.99)?))
+    }
+
+    /// An agent at the server's cgroup.
+    fn server<'a>(&'a self, bench: &'a Bench, sink: Sink) -> Watch<'a> {
+        Watch { binary: bench.binary(), lab: &self.lab, cgroup: Some(self.cgroup.path()), sink }
+    }
+
+    /// An agent that watches the whole host.
+    fn everything<'a>(&'a self, bench: &'a Bench, sink: Sink) -> Watch<'a> {
+        Watch { cgroup: None, ..self.server(bench, sink) }
+    }
+}
+
+fn figures(perf: &Perf) -> Figures {
+    #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
+    let lost = perf.lost as f64;
+    Figures::default()
+        .with("mean_latency_seconds", perf.mean_latency_seconds)
+        .with("lost_queries", lost)
+}
+
+/// Measures it.
+pub fn main(bench: &Bench) -> Result<Report> {
+    let world = World::up(bench.count(200_000))?;
+    let world = &world;
+    let flat_out = |watch: Watch<'_>| watch.during(|| world.flat_out());
+    let paced = |watch: Watch<'_>| watch.during(|| world.paced());
+    let broker = tempfile::tempdir_in(environment::target())
+        .context("no folder for the broker")
+        .and_then(|folder| Ok((Broker::up(&folder.path().join("broker"))?, folder)));
+    let mut plan = Plan::new("e2e");
+    plan.case("bare", || world.flat_out());
+    for (name, sink) in
+        [("null", Sink::Null), ("file", Sink::File), ("kafka mock", Sink::KafkaMock)]
+    {
+        let sink = move || sink.clone();
+        plan.case(&format!("server, {name}"), move || flat_out(world.server(bench, sink())));
+    }
+    match &broker {
+        Ok((broker, _)) => {
+            let mut topics = 0;
+            plan.case("server, kafka broker", move || {
+                topics += 1;
+                let topic = format!("e2e-{topics}");
+                broker.create_topic(&topic, PARTITIONS)?;
+                let brokers = broker.bootstrap();
+                flat_out(world.server(bench, Sink::Kafka { brokers, topic }))
+            });
+        }
+        Err(error) => {
+            plan.absent("server, kafka broker", &format!("{error:#}"));
         }
     }
-    let (bare, with) = (median(bare), median(with));
-    let summary = json!({
-        "bench": "e2e", "summary": true, "queries": queries, "repetitions": repetitions,
-        "qps_bare": bare, "qps_with_agent": with, "ratio": with / bare,
-        "cpu_seconds_per_million_messages":
-            median(costs.iter().map(|cost| cost.cpu_seconds_per_million)),
-        "rss_peak_bytes": costs.iter().map(|cost| cost.rss_peak_bytes).max(),
-        "losses": costs.iter().flat_map(|cost| cost.losses.values()).sum::<u64>(),
-    });
-    say::result(&summary.to_string());
-    Ok(())
+    plan.case("everything, null", || flat_out(world.everything(bench, Sink::Null)));
+    plan.case("paced, bare", || world.paced());
+    plan.case("paced, server, null", || paced(world.server(bench, Sink::Null)));
+    plan.case("paced, everything, null", || paced(world.everything(bench, Sink::Null)));
+    rows(&mut plan);
+    bench.run(plan)
 }
 
-fn line(repetition: u32, perf: &Perf, cost: Option<&Cost>) -> Value {
-    let mut line = json!({
-        "bench": "e2e", "repetition": repetition, "agent": cost.is_some(), "qps": perf.qps,
-        "mean_latency_seconds": perf.mean_latency_seconds, "lost_queries": perf.lost,
-    });
-    if let Some(cost) = cost {
-        line["cpu_seconds_per_million_messages"] = cost.cpu_seconds_per_million.into();
-        line["rss_peak_bytes"] = cost.rss_peak_bytes.into();
-        line["losses"] = json!(cost.losses);
+fn rows(plan: &mut Plan<'_>) {
+    let flat_out = [
+        "server, null",
+        "server, file",
+        "server, kafka mock",
+        "server, kafka broker",
+        "everything, null",
+    ];
+    plan.row(Row::of("bare", "qps"));
+    for case in flat_out {
+        let row = Row::of(case, "qps").beside("bare");
+        plan.row(if case == "server, null" { row.at_least(0.92) } else { row });
     }
-    line
-}
-
-fn with_agent(binary: &Path, lab: &Lab, load: impl Fn() -> Result<Perf>) -> Result<(Perf, Cost)> {
-    let records = lab.folder().join("records.ndjson");
-    let sink = format!("file:{}", records.display());
-    let mut command = Command::new(binary);
-    let agent =
-        Agent::start(command.args(["run", "--stream", "transactions,ledger", "--sink", &sink]))?;
-    let before = usage::cpu_seconds(agent.pid())?;
-    let perf = load()?;
-    thread::sleep(SETTLE);
-    let cpu = usage::cpu_seconds(agent.pid())? - before;
-    let rss_peak_bytes = usage::peak_bytes(agent.pid()).context("the agent is gone")?;
-    let end = agent.terminate()?;
-    let last = final_ledger(&records, &end)?;
-    fs::remove_file(&records)?;
-    let messages = ledger::counter(&last, &["decode", "messages"])?;
-    let cost = Cost {
-        cpu_seconds_per_million: per_million(cpu, messages)?,
-        rss_peak_bytes,
-        losses: ledger::loss_places(&last)?,
-    };
-    Ok((perf, cost))
-}
-
-/// The last ledger record of a file that may be large; it must be final and balance.
-fn final_ledger(records: &Path, end: &Finished) -> Result<Value> {
-    let mut file = fs::File::open(records)?;
-    let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
-    file.seek(SeekFrom::Start(start))?;
-    let mut tail = Vec::new();
-    file.read_to_end(&mut tail)?;
-    let last = String::from_utf8_lossy(&tail)
-        .lines()
-        .rev()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find(|record| record["schema"] == "dns.ledger/1" && record["final"] == true)
-        .with_context(|| format!("no final ledger record; {}", end.stderr))?;
-    ledger::verify(&last)?;
-    Ok(last)
+    plan.row(Row::of("paced, bare", "mean_latency_seconds"));
+    plan.row(Row::of("paced, bare", "p99_latency_seconds"));
+    for case in ["paced, server, null", "paced, everything, null"] {
+        let row = |figure| Row::of(case, figure).beside("paced, bare");
+        let (mean, p99) = (row("mean_latency_seconds"), row("p99_latency_seconds"));
+        if case == "paced, server, null" {
+            plan.row(mean.at_most(1.05)).row(p99.at_most(1.15));
+        } else {
+            plan.row(mean).row(p99);
+        }
+    }
+    for case in flat_out.into_iter().chain(["paced, server, null", "paced, everything, null"]) {
+        plan.row(Row::of(case, "cpu_seconds_per_million_messages"));
+        plan.row(Row::of(case, "lost_messages").at_most(0.0));
+    }
 }

@@ -1,13 +1,132 @@
-//! What a message costs as tables grow.
+//! What a message costs as one size grows and nothing else changes (`dnscribe_tests::scale`): queries that
+//! wait, open TCP connections, resolvers, zones, processes. Measured in one thread, once all is there that
+//! ever will be (`agent/examples/pipeline --after`).
 
 use super::Bench;
-use super::case::Plan;
-use super::report::Report;
-use anyhow::Result;
+use super::case::{Figures, Plan};
+use super::report::{Report, Row};
+use anyhow::{Context as _, Result};
+use dnscribe_tests::environment;
+use dnscribe_tests::scale::Scale;
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const US: &str = "us_per_message";
+/// How much more a message may cost at the largest size than at the smallest.
+const FLAT: f64 = 1.3;
+
+/// Streams of which a size is measured.
+const TRANSACTIONS: &str = "transactions";
+const ANALYSIS: &str = "transactions,metrics,alerts";
+
+/// Bounds that let the sizes be; the defaults hold 262,144 waiting queries.
+const CONFIG: &str = "version: 1\npairing:\n  query_timeout: 60s\n  max_transactions: 2000000\n";
+
+/// Something that grows.
+struct Size {
+    name: &'static str,
+    streams: &'static str,
+    steps: &'static [u32],
+    /// The capture of a step.
+    scale: fn(Scale, u32) -> Scale,
+    /// Whether the step is a number of processes.
+    tasks: bool,
+}
+
+const SIZES: [Size; 5] = [
+    Size {
+        name: "waiting",
+        streams: TRANSACTIONS,
+        steps: &[1_000, 10_000, 100_000, 1_000_000],
+        scale: |base, waiting| Scale { waiting, ..base },
+        tasks: false,
+    },
+    Size {
+        name: "connections",
+        streams: TRANSACTIONS,
+        steps: &[100, 1_000, 10_000],
+        scale: |base, connections| Scale { connections, ..base },
+        tasks: false,
+    },
+    Size {
+        name: "resolvers",
+        streams: ANALYSIS,
+        steps: &[10, 1_000, 10_000],
+        scale: |base, resolvers| Scale { resolvers, ..base },
+        tasks: false,
+    },
+    Size {
+        name: "zones",
+        streams: ANALYSIS,
+        steps: &[10, 1_000, 10_000],
+        scale: |base, zones| Scale { zones, ..base },
+        tasks: false,
+    },
+    Size {
+        name: "processes",
+        streams: ANALYSIS,
+        steps: &[10, 1_000, 10_000],
+        scale: |base, _| base,
+        tasks: true,
+    },
+];
 
 /// Measures it.
 pub fn main(bench: &Bench) -> Result<Report> {
+    // Gigabytes: not where temporary files may be kept in memory.
+    let folder = tempfile::tempdir_in(environment::target())?;
+    let config = folder.path().join("config.yaml");
+    fs::write(&config, CONFIG)?;
+    let base = Scale { messages: bench.count(500_000), ..Scale::default() };
+    let program = bench.example("pipeline");
     let mut plan = Plan::new("scale");
-    plan.absent("scale", "not measured yet");
+    for size in &SIZES {
+        let mut smallest: Option<String> = None;
+        for step in size.steps {
+            let name = format!("{}-{step}", size.name);
+            let scale = (size.scale)(base, *step);
+            let capture = folder.path().join(&name);
+            scale
+                .write(BufWriter::new(File::create(&capture)?))
+                .context("cannot write a capture")?;
+            let run = Run {
+                capture,
+                config: &config,
+                after: scale.warm_up_seconds(),
+                streams: size.streams,
+                tasks: size.tasks.then_some(*step),
+            };
+            let program = &program;
+            plan.case(&name, move || run.measure(program));
+            let row = Row::of(&name, US);
+            plan.row(match &smallest {
+                None => row,
+                Some(smallest) => row.beside(smallest).at_most(FLAT),
+            });
+            smallest.get_or_insert(name);
+        }
+    }
     bench.run(plan)
+}
+
+struct Run<'a> {
+    capture: PathBuf,
+    config: &'a Path,
+    after: f64,
+    streams: &'static str,
+    tasks: Option<u32>,
+}
+
+impl Run<'_> {
+    fn measure(&self, program: &Path) -> Result<Figures> {
+        let mut command = Command::new(program);
+        command.arg("agent").arg(&self.capture).args(["--sink", "null", "--stream", self.streams]);
+        command.arg("--config").arg(self.config).args(["--after", &self.after.to_string()]);
+        if let Some(tasks) = self.tasks {
+            command.args(["--tasks", &tasks.to_string()]);
+        }
+        Figures::of(&mut command)
+    }
 }

@@ -16,8 +16,18 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
 
 /// The most memory that a process has held so far, in bytes; `None` once it has ended.
 pub fn peak_bytes(pid: u32) -> Option<u64> {
+    of_status(pid, "VmHWM:")
+}
+
+/// The memory that a process holds, in bytes; `None` once it has ended.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    of_status(pid, "VmRSS:")
+}
+
+/// A size from `proc_pid_status(5)`.
+fn of_status(pid: u32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
@@ -43,6 +53,7 @@ mod tests {
     fn this_process_has_figures() {
         let pid = std::process::id();
         assert!(cpu_seconds(pid).unwrap() >= 0.0);
-        assert!(peak_bytes(pid).unwrap() > 100_000);
+        assert!(peak_bytes(pid).unwrap() >= resident_bytes(pid).unwrap());
+        assert!(resident_bytes(pid).unwrap() > 100_000);
     }
 }

@@ -60,6 +60,13 @@ pub const TEST: &[Need] = &[
     need(venv, "python3-venv", "python3", "python"),
 ];
 
+/// What `bench` compares with. Without them it goes on, and says what is missing.
+pub const BENCH: &[Need] = &[
+    need(|| has("dnscap"), "dnscap", "", ""),
+    need(|| has("dnstop"), "dnstop", "dnstop", "dnstop"),
+    need(|| has("tcpdump"), "tcpdump", "tcpdump", "tcpdump"),
+];
+
 /// Where packages are installed whole. On Debian they are only unpacked: see [`monitoring`].
 pub const MONITORING: &[Need] = &[
     need(

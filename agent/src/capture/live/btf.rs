@@ -3,6 +3,7 @@
 //! Format: <https://www.kernel.org/doc/html/latest/bpf/btf.html>.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 /// Where the kernel describes its types (Linux 5.2, `CONFIG_DEBUG_INFO_BTF`).
@@ -18,10 +19,14 @@ const DEPTH: u32 = 16;
 
 /// A kernel's types.
 pub struct Btf {
-    types: Vec<u8>,
-    strings: Vec<u8>,
-    /// Where each type begins in `types`; id 1 is the first.
-    places: Vec<usize>,
+    /// The whole of it: megabytes, which are not copied.
+    bytes: Vec<u8>,
+    types: Range<usize>,
+    strings: Range<usize>,
+    /// Where each type begins among the types; id 1 is the first.
+    places: Vec<u32>,
+    /// Where those begin that are structs with members: few of all, and looked through by name.
+    structs: Vec<u32>,
 }
 
 struct Type {
@@ -38,31 +43,33 @@ struct Type {
 impl Btf {
     /// Reads the running kernel's.
     pub fn of_kernel() -> io::Result<Self> {
-        Self::parse(&std::fs::read(Path::new(KERNEL_BTF))?)
+        Self::parse(std::fs::read(Path::new(KERNEL_BTF))?)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not BTF"))
     }
 
     /// Reads BTF in this host's byte order; `None` where it is something else or cut off.
     #[must_use]
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
+    pub fn parse(bytes: Vec<u8>) -> Option<Self> {
         let magic = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
         if magic != MAGIC {
             return None;
         }
-        let header = number(bytes, 4)?;
+        let header = number(&bytes, 4)?;
         let part = |start: usize, length: usize| {
-            let from = place(header)?.checked_add(place(number(bytes, start)?)?)?;
-            bytes.get(from..from.checked_add(place(number(bytes, length)?)?)?)
+            let from = place(header)?.checked_add(place(number(&bytes, start)?)?)?;
+            let part = from..from.checked_add(place(number(&bytes, length)?)?)?;
+            bytes.get(part.clone()).map(|_| part)
         };
-        let mut btf = Self {
-            types: part(8, 12)?.to_vec(),
-            strings: part(16, 20)?.to_vec(),
-            places: Vec::new(),
-        };
+        let (types, strings) = (part(8, 12)?, part(16, 20)?);
+        let mut btf = Self { bytes, types, strings, places: Vec::new(), structs: Vec::new() };
         let mut at = 0;
-        while at < btf.types.len() {
+        while place(at)? < btf.types.len() {
+            let of = btf.type_at(at)?;
             btf.places.push(at);
-            at = btf.type_at(at)?.end()?;
+            if of.kind == KIND_STRUCT && of.members > 0 {
+                btf.structs.push(at);
+            }
+            at = u32::try_from(of.end()?).ok()?;
         }
         Some(btf)
     }
@@ -71,9 +78,9 @@ impl Btf {
     /// anonymous structs and unions between are looked through.
     #[must_use]
     pub fn offset(&self, name: &str, path: &[&str]) -> Option<u32> {
-        let mut current = self.places.iter().find_map(|&at| {
+        let mut current = self.structs.iter().find_map(|&at| {
             let of = self.type_at(at)?;
-            (of.kind == KIND_STRUCT && of.members > 0 && self.is_named(of.name, name)).then_some(of)
+            self.is_named(of.name, name).then_some(of)
         })?;
         let mut bits = 0;
         for (step, member) in path.iter().enumerate() {
@@ -93,8 +100,8 @@ impl Btf {
         }
         (0..of.members).find_map(|index| {
             let at = of.tail + index * 12;
-            let (label, id) = (number(&self.types, at)?, number(&self.types, at + 4)?);
-            let raw = number(&self.types, at + 8)?;
+            let (label, id) = (number(self.types(), at)?, number(self.types(), at + 4)?);
+            let raw = number(self.types(), at + 8)?;
             let bits = if of.bitfields { raw & 0x00ff_ffff } else { raw };
             if label == 0 {
                 let (inner, id) = self.member(&self.resolve(id)?, name, depth + 1)?;
@@ -116,21 +123,26 @@ impl Btf {
         None
     }
 
-    fn type_at(&self, at: usize) -> Option<Type> {
-        let info = number(&self.types, at + 4)?;
+    fn types(&self) -> &[u8] {
+        &self.bytes[self.types.clone()]
+    }
+
+    fn type_at(&self, at: u32) -> Option<Type> {
+        let at = place(at)?;
+        let info = number(self.types(), at + 4)?;
         Some(Type {
-            name: number(&self.types, at)?,
+            name: number(self.types(), at)?,
             kind: info >> 24 & 31,
             bitfields: info >> 31 == 1,
             members: place(info & 0xffff)?,
-            refers: number(&self.types, at + 8)?,
+            refers: number(self.types(), at + 8)?,
             tail: at + 12,
         })
     }
 
     fn is_named(&self, at: u32, name: &str) -> bool {
         place(at)
-            .and_then(|at| self.strings.get(at..))
+            .and_then(|at| self.bytes[self.strings.clone()].get(at..))
             .and_then(|rest| rest.strip_prefix(name.as_bytes()))
             .is_some_and(|rest| rest.first() == Some(&0))
     }
@@ -202,7 +214,7 @@ mod tests {
 
     #[test]
     fn finds_members_through_anonymous_ones_and_typedefs() {
-        let btf = Btf::parse(&sample()).unwrap();
+        let btf = Btf::parse(sample()).unwrap();
         assert_eq!(btf.offset("sock", &["a"]), Some(0));
         assert_eq!(btf.offset("sock", &["b"]), Some(4));
         assert_eq!(btf.offset("sock", &["lock", "owned"]), Some(12));
@@ -214,9 +226,9 @@ mod tests {
     fn survives_what_is_cut_off() {
         let whole = sample();
         for length in 0..whole.len() {
-            let _ = Btf::parse(&whole[..length]);
+            let _ = Btf::parse(whole[..length].to_vec());
         }
-        assert!(Btf::parse(b"ELF").is_none());
+        assert!(Btf::parse(b"ELF".to_vec()).is_none());
     }
 
     #[test]

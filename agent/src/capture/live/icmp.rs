@@ -7,7 +7,10 @@
 //! since this process is in the cgroup. Each namespace with a process in it gets two, that let nothing
 //! but "unreachable" pass and keep nothing of that.
 
+mod census;
+
 use super::option::set;
+use census::{Census, Found, Namespaces};
 use dnscribe_common::ICMP_MARK;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::{HashMap, HashSet};
@@ -15,13 +18,14 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How often namespaces are looked for without a reason.
+/// How often namespaces are looked for without a reason, and for the sake of one that packets come
+/// from and that was not found.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long between two looks at least.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +50,9 @@ pub struct Listeners {
     covered: Covered,
     /// Namespaces that packets came from.
     seen: HashSet<u64>,
-    last_seen: u64,
+    /// The last of them, if it is listened in.
+    last_covered: Option<u64>,
+    next_wake: Instant,
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -63,13 +69,14 @@ impl Listeners {
         let (ready, begun) = sync_channel(1);
         let shared = Arc::clone(&covered);
         let thread = thread::Builder::new().name("icmp".into()).spawn(move || {
-            let mut sockets = HashMap::new();
-            let failed = look(&mut sockets, &shared).filter(|_| sockets.is_empty());
+            let (mut census, mut sockets) = (Census::new(), HashMap::new());
+            let all = Found::All(census.all(Instant::now()));
+            let failed = listen(all, &mut sockets, &shared).filter(|_| sockets.is_empty());
             let works = failed.is_none();
             // Fails where nobody waits any more.
             let _ = ready.send(failed);
             if works {
-                watch(&woken, &mut sockets, &shared);
+                watch(&woken, &mut census, &mut sockets, &shared);
             }
         })?;
         if let Some(error) = begun.recv().map_err(io::Error::other)? {
@@ -78,29 +85,35 @@ impl Listeners {
         Ok(Self {
             covered,
             seen: HashSet::new(),
-            last_seen: 0,
+            last_covered: None,
+            next_wake: Instant::now(),
             wake: Some(wake),
             thread: Some(thread),
         })
     }
 
-    /// Notes the namespace of a packet: one that is new is looked for at once.
+    /// Notes the namespace of a packet: one that is new is looked for at once, and one that was not
+    /// found again and again.
     #[inline]
     pub fn note(&mut self, netns_cookie: u64) {
-        if netns_cookie != self.last_seen {
-            self.last_seen = netns_cookie;
+        if self.last_covered != Some(netns_cookie) {
             self.note_other(netns_cookie);
         }
     }
 
     fn note_other(&mut self, netns_cookie: u64) {
+        if self.covers(netns_cookie) {
+            self.last_covered = Some(netns_cookie);
+            return;
+        }
         if self.seen.len() >= MAX_SEEN {
             self.seen.clear();
         }
-        if self.seen.insert(netns_cookie)
-            && !self.covers(netns_cookie)
+        let now = Instant::now();
+        if (self.seen.insert(netns_cookie) || now >= self.next_wake)
             && let Some(wake) = &self.wake
         {
+            self.next_wake = now + LOOK_EVERY;
             // Full where it is to wake up already.
             let _ = wake.try_send(());
         }
@@ -130,25 +143,42 @@ struct Pair {
     cookie: Option<u64>,
 }
 
-fn watch(woken: &Receiver<()>, sockets: &mut HashMap<u64, Pair>, covered: &Covered) {
+fn watch(
+    woken: &Receiver<()>,
+    census: &mut Census,
+    sockets: &mut HashMap<u64, Pair>,
+    covered: &Covered,
+) {
     loop {
-        match woken.recv_timeout(LOOK_EVERY) {
+        let found = match woken.recv_timeout(LOOK_EVERY) {
             Err(RecvTimeoutError::Disconnected) => return,
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {
-                // Of what fails, most are processes that have just ended; the rest is tried again.
-                let _ = look(sockets, covered);
-            }
-        }
+            Ok(()) => Found::All(census.all(Instant::now())),
+            Err(RecvTimeoutError::Timeout) => census.look(Instant::now()),
+        };
+        // Of what fails, most are processes that have just ended; the rest is tried again.
+        let _ = listen(found, sockets, covered);
         thread::sleep(PAUSE);
     }
 }
 
 /// Opens sockets in new namespaces and closes those in namespaces that no process is in any more: an
 /// open socket would keep them for ever. Gives the last error, if there was one.
-fn look(sockets: &mut HashMap<u64, Pair>, covered: &Covered) -> Option<io::Error> {
+fn listen(found: Found, sockets: &mut HashMap<u64, Pair>, covered: &Covered) -> Option<io::Error> {
+    let there = match found {
+        Found::All(there) => {
+            sockets.retain(|inode, _| there.contains_key(inode));
+            there
+        }
+        Found::Some(there) => there,
+    };
+    let failed = listen_in(there, sockets);
+    let cookies = sockets.values().filter_map(|pair| pair.cookie).collect();
+    *covered.lock().unwrap_or_else(PoisonError::into_inner) = cookies;
+    failed
+}
+
+fn listen_in(there: Namespaces, sockets: &mut HashMap<u64, Pair>) -> Option<io::Error> {
     let mut failed = None;
-    let there = namespaces();
-    sockets.retain(|inode, _| there.contains_key(inode));
     for (inode, path) in there {
         if sockets.len() < MAX_NAMESPACES && !sockets.contains_key(&inode) {
             match open(&path) {
@@ -159,23 +189,7 @@ fn look(sockets: &mut HashMap<u64, Pair>, covered: &Covered) -> Option<io::Error
             }
         }
     }
-    let cookies = sockets.values().filter_map(|pair| pair.cookie).collect();
-    *covered.lock().unwrap_or_else(PoisonError::into_inner) = cookies;
     failed
-}
-
-/// The network namespaces of all processes by inode, each with a path that leads there.
-fn namespaces() -> HashMap<u64, PathBuf> {
-    let mut found = HashMap::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        if entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
-            let path = entry.path().join("ns/net");
-            if let Ok(metadata) = fs::metadata(&path) {
-                found.entry(metadata.ino()).or_insert(path);
-            }
-        }
-    }
-    found
 }
 
 fn open(path: &Path) -> io::Result<Pair> {
@@ -224,15 +238,4 @@ fn cookie(socket: &OwnedFd) -> Option<u64> {
         )
     };
     (result == 0).then_some(cookie)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_its_own_namespace() {
-        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
-        assert!(namespaces().contains_key(&own));
-    }
 }

@@ -12,6 +12,8 @@ use aya::{Ebpf, EbpfLoader};
 use dnscribe_common::record::CLASSES;
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS};
 use std::fs::File;
+use std::panic::resume_unwind;
+use std::thread::{self, ScopedJoinHandle};
 
 /// The programs, as the build script made them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("DNSCRIBE_EBPF_OBJECT"));
@@ -103,19 +105,35 @@ pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCap
     }
 }
 
-/// Loads one program after the other; gives the first that the kernel refuses.
+/// Loads the programs; gives the first that the kernel refuses. Each has a thread: the verifier
+/// takes tens of milliseconds for a large one, and looks at several at a time.
 fn load_all(ebpf: &mut Ebpf, entries: &[Entry]) -> Option<(Entry, ProgramError)> {
-    entries.iter().find_map(|entry| {
-        let loaded = match ebpf.program_mut(entry.name)? {
-            Program::CgroupSkb(program) => program.load(),
-            Program::CgroupSock(program) => program.load(),
-            Program::CgroupSockAddr(program) => program.load(),
-            Program::RawTracePoint(program) => program.load(),
-            Program::SocketFilter(program) => program.load(),
-            _ => Ok(()),
+    let place = |name: &str| entries.iter().position(|entry| entry.name == name);
+    let mut refused = thread::scope(|scope| {
+        let loading: Vec<_> = ebpf
+            .programs_mut()
+            .filter_map(|(name, program)| Some((place(name)?, program)))
+            .map(|(place, program)| (place, scope.spawn(|| load_one(program))))
+            .collect();
+        let refusal = |(place, thread): (usize, ScopedJoinHandle<'_, Result<(), ProgramError>>)| {
+            let loaded = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            Some((place, loaded.err()?))
         };
-        loaded.err().map(|error| (*entry, error))
-    })
+        loading.into_iter().filter_map(refusal).collect::<Vec<_>>()
+    });
+    refused.sort_by_key(|(place, _)| *place);
+    refused.into_iter().next().map(|(place, error)| (entries[place], error))
+}
+
+fn load_one(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSkb(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
+        Program::SocketFilter(program) => program.load(),
+        _ => Ok(()),
+    }
 }
 
 /// Attaches the programs of hook `cgroup` to a cgroup. The links are the process's own, and go

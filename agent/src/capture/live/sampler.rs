@@ -154,16 +154,14 @@ fn untold(
         |server: IpAddr| locals.as_mut().is_some_and(|locals| locals.contains(server));
     let from_server = unheard.is_from_server();
     let sight = match what.way {
-        Way::Egress => Sight::Egress,
-        Way::Ingress | Way::Spread => Sight::Ingress,
         Way::Loopback => Sight::Loopback,
         Way::Passing => Sight::Passive,
         // The server's address is known, its client's is not: what goes to or comes from a server
         // elsewhere is taken for this host's own.
         Way::Sent if from_server && !server.is_some_and(&mut is_here) => Sight::Passive,
         Way::Arrived if !from_server && !server.is_some_and(&mut is_here) => Sight::Passive,
-        Way::Sent => Sight::Egress,
-        Way::Arrived => Sight::Ingress,
+        Way::Egress | Way::Sent => Sight::Egress,
+        Way::Ingress | Way::Spread | Way::Arrived => Sight::Ingress,
     };
     Untold { what: unheard, sight, server, sampled: more[SAMPLED], lost: more[LOST] }
 }

@@ -1,13 +1,13 @@
 use crate::capture::{Body, Transport};
-use crate::decode::tests::{Bench, CLIENT, SERVER};
-use crate::decode::{Decoded, Malformed, Unreachable};
+use crate::decode::tests::{Bench, CLIENT, Given, SERVER};
+use crate::decode::{Malformed, Unreachable};
 use crate::net::{craft, protocol};
 
 mod tunnels;
 
 fn unreachable(bench: &Bench) -> &Unreachable {
     match bench.given.as_slice() {
-        [Decoded::Unreachable(unreachable)] => unreachable,
+        [Given::Unreachable(unreachable)] => unreachable,
         other => panic!("{other:?}"),
     }
 }
@@ -17,10 +17,10 @@ fn gives_datagrams() {
     let mut bench = Bench::default();
     for (src, dst) in [(CLIENT, SERVER), ("[2001:db8::1]:1024", "[2001:db8::53]:53")] {
         bench.see(&craft::udp(src, dst, &craft::query(9, "www")));
-        let Some(Decoded::Message(message)) = bench.given.pop() else { panic!() };
-        assert_eq!(message.envelope.src, src.parse().unwrap());
-        assert_eq!(message.envelope.dst, dst.parse().unwrap());
-        assert_eq!((message.dns.id, message.clipped), (9, false));
+        let Some(Given::Message(message)) = bench.given.pop() else { panic!() };
+        assert_eq!(message.message().envelope.src, src.parse().unwrap());
+        assert_eq!(message.message().envelope.dst, dst.parse().unwrap());
+        assert_eq!((message.message().dns.id, message.message().clipped()), (9, false));
     }
     assert_eq!(bench.decoder.counters().queries, 2);
 }
@@ -65,7 +65,7 @@ fn tells_what_is_no_dns() {
         assert_eq!(bench.malformed(reason), count, "{reason:?}");
     }
     assert_eq!(bench.letters().len(), 5);
-    let Decoded::DeadLetter(letter) = &bench.given[2] else { panic!() };
+    let Given::DeadLetter(letter) = &bench.given[2] else { panic!() };
     let (src, dst) = (letter.envelope.src, letter.envelope.dst);
     assert_eq!((src, dst), (CLIENT.parse().unwrap(), SERVER.parse().unwrap()), "what can be read");
     assert_eq!(bench.letters()[3], (Malformed::DnsHeader, b"0123456789a".as_slice()));
@@ -85,9 +85,12 @@ fn clipped_datagrams_tell_their_length() {
     let mut bench = Bench::default();
     let query = craft::query(9, "www");
     bench.see_clipped(&craft::udp(CLIENT, SERVER, &query), 28 + 20);
-    let Some(Decoded::Message(message)) = bench.given.pop() else { panic!() };
-    assert!(message.clipped);
-    assert_eq!((message.captured_bytes, message.wire_bytes), (20, query.len().try_into().unwrap()));
+    let Some(Given::Message(message)) = bench.given.pop() else { panic!() };
+    assert!(message.message().clipped());
+    assert_eq!(
+        (message.message().captured_bytes(), message.message().wire_bytes),
+        (20, query.len().try_into().unwrap())
+    );
 }
 
 #[test]

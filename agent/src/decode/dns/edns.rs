@@ -2,18 +2,18 @@
 
 mod option;
 
-use super::RawRecord;
+use super::name::Name;
 use super::rdata::padded;
 use super::reader::Reader;
+use super::record::Record;
 use super::text::hex;
-pub use option::TypedOctets;
-pub use option::option_name;
+pub use option::{TypedOctets, TypedOctetsList, option_name};
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What an OPT record says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Edns {
+#[derive(Clone, Copy, Debug)]
+pub struct Edns<'a> {
     /// The sender's UDP payload size in octets.
     pub udp_size: u16,
     /// The upper eight bits of the extended rcode.
@@ -23,11 +23,11 @@ pub struct Edns {
     /// The flags: DO is 0x8000 (RFC 3225), CO 0x4000 (RFC 9824).
     pub flags: u16,
     /// The owner's name, where it is not the root that it must be.
-    pub owner: Option<Box<str>>,
+    pub owner: Option<Name<'a>>,
     /// OPT records in the message: one is allowed, the first counts.
     pub records: u16,
-    /// Every option, in the message's order; those too that make no sense.
-    pub options: Vec<TypedOctets>,
+    /// Its data: the options.
+    data: &'a [u8],
 }
 
 /// An extended DNS error (RFC 8914).
@@ -44,18 +44,24 @@ const CLIENT_SUBNET: u16 = 8;
 const COOKIE: u16 = 10;
 const EXTENDED_ERROR: u16 = 15;
 
-impl Edns {
-    pub(super) fn read(record: &RawRecord<'_>) -> Self {
+impl<'a> Edns<'a> {
+    pub(super) fn of(record: &Record<'a>, records: u16) -> Self {
         let [rcode_high, version, f0, f1] = record.ttl_seconds.to_be_bytes();
         Self {
             udp_size: record.class,
             rcode_high,
             version,
             flags: u16::from_be_bytes([f0, f1]),
-            owner: (!record.name.is_root()).then(|| record.name.text().into()),
-            records: 1,
-            options: TypedOctets::all(record.data),
+            owner: (!record.name.is_root()).then_some(record.name),
+            records,
+            data: record.data,
         }
+    }
+
+    /// Every option, in the message's order; those too that make no sense.
+    #[must_use]
+    pub const fn options(&self) -> TypedOctetsList<'a> {
+        TypedOctetsList::of(self.data)
     }
 
     /// DO: DNSSEC records are welcome (RFC 3225).
@@ -82,6 +88,13 @@ impl Edns {
         self.whole(EXTENDED_ERROR).find_map(extended_error)
     }
 
+    /// The code of the first extended DNS error (RFC 8914).
+    #[must_use]
+    pub fn ede_code(&self) -> Option<u16> {
+        let code = |data: &[u8]| data.first_chunk().copied().map(u16::from_be_bytes);
+        self.whole(EXTENDED_ERROR).find_map(code)
+    }
+
     /// Name server identifier, hexadecimal (RFC 5001); empty in a query that asks for it.
     #[must_use]
     pub fn nsid(&self) -> Option<String> {
@@ -95,9 +108,9 @@ impl Edns {
     }
 
     /// The data of the options with this code.
-    fn whole(&self, code: u16) -> impl Iterator<Item = &[u8]> {
-        let options = self.options.iter();
-        options.filter(move |option| option.code == code && option.is_whole()).map(|o| &*o.octets)
+    fn whole(&self, code: u16) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let options = self.options();
+        options.filter(move |option| option.code == code && option.is_whole()).map(|o| o.octets)
     }
 }
 

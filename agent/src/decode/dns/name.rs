@@ -1,18 +1,23 @@
 //! Domain names: in a message (RFC 1035, 3.1 and 4.1.4) and as text (RFC 1035, 5.1; RFC 4343).
 
+use std::hash::{Hash, Hasher};
+
 /// The longest name in a message, its length octets and the root included (RFC 1035, 2.3.4).
-const MAX_OCTETS: usize = 255;
+pub(crate) const MAX_OCTETS: usize = 255;
 
 /// Pointers followed in one name. More than a name has labels serve no purpose but to cost time.
 const MAX_POINTERS: usize = 127;
 
-/// A name in a message, found to be whole; not yet copied.
+/// A name in a message, found to be whole; not yet copied. Names are equal where they are without
+/// regard to the case of ASCII letters (RFC 4343).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Name<'a> {
+pub struct Name<'a> {
     message: &'a [u8],
     at: usize,
     /// Octets without compression, the root's included: 1 to 255.
-    octets: usize,
+    octets: u8,
+    /// Whether they stand in one piece, without pointers.
+    flat: bool,
 }
 
 /// What stands at a place in a name.
@@ -27,7 +32,25 @@ impl<'a> Name<'a> {
     /// the message, is of another kind than those (binary labels, RFC 2673, are gone), where a
     /// pointer does not point back, or where the name is too long.
     pub(super) fn read(message: &'a [u8], at: usize) -> Option<(Self, usize)> {
-        let mut walk = Walk { message, at, limit: at, pointers: 0 };
+        let mut end = at;
+        // Most names have no pointer.
+        loop {
+            match *message.get(end)? {
+                0 => {
+                    let octets = u8::try_from(end + 1 - at).ok()?;
+                    return Some((Self { message, at, octets, flat: true }, end + 1));
+                }
+                length @ 1..=63 => end += 1 + usize::from(length),
+                _ => return Self::read_compressed(message, at),
+            }
+            if end - at >= MAX_OCTETS {
+                return None;
+            }
+        }
+    }
+
+    fn read_compressed(message: &'a [u8], at: usize) -> Option<(Self, usize)> {
+        let mut walk = Walk::new(message, at);
         let mut octets = 1;
         let mut behind = None;
         loop {
@@ -40,7 +63,35 @@ impl<'a> Name<'a> {
                 return None;
             }
         }
-        Some((Self { message, at, octets }, behind.unwrap_or(walk.at)))
+        let octets = u8::try_from(octets).ok()?;
+        Some((Self { message, at, octets, flat: false }, behind.unwrap_or(walk.at)))
+    }
+
+    /// A name that was read before from the same message, by its place, its octets, and whether
+    /// they stand in one piece. `None` where they do not stand in this one.
+    pub(super) fn known(message: &'a [u8], at: usize, octets: u8, flat: bool) -> Option<Self> {
+        let there = message.len() >= at + if flat { usize::from(octets) } else { 2 };
+        there.then_some(Self { message, at, octets, flat })
+    }
+
+    /// A name that consists of a pointer to this one, which stands in one piece before it.
+    pub(super) const fn pointed_to(&self, at: usize) -> Self {
+        Self { at, flat: false, ..*self }
+    }
+
+    /// Where it stands.
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Octets without compression.
+    pub(super) const fn octets(&self) -> u8 {
+        self.octets
+    }
+
+    /// Whether it stands in one piece, without pointers.
+    pub(super) const fn is_flat(&self) -> bool {
+        self.flat
     }
 
     /// Where the name's first label stands: names with the same place are the same.
@@ -54,40 +105,124 @@ impl<'a> Name<'a> {
     }
 
     /// Whether this is the root.
-    pub(super) const fn is_root(&self) -> bool {
+    #[must_use]
+    pub const fn is_root(&self) -> bool {
         self.octets == 1
+    }
+
+    /// Whether it has an upper case letter.
+    #[must_use]
+    pub fn has_upper_case(&self) -> bool {
+        // The length of a label is below any letter.
+        let is_upper = |octets: &[u8]| octets.iter().any(u8::is_ascii_uppercase);
+        self.flat_octets().map_or_else(|| self.labels().any(is_upper), is_upper)
     }
 
     /// The name as text without its last dot, its case kept; the root is `.`. Octets outside 0x21
     /// to 0x7E become `\DDD`, a dot or backslash inside a label `\.` and `\\`.
-    pub(super) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         let mut text = String::new();
         self.push(&mut text);
         text
     }
 
     /// Adds the name as text.
-    pub(super) fn push(&self, text: &mut String) {
+    pub fn push(&self, text: &mut String) {
         if self.is_root() {
             text.push('.');
             return;
         }
-        text.reserve(self.octets);
-        let mut walk = Walk { message: self.message, at: self.at, limit: self.at, pointers: 0 };
-        let mut first = true;
-        while let Some(step) = walk.step() {
-            match step {
-                Step::Root => break,
+        text.reserve(self.octets.into());
+        for (place, label) in self.labels().enumerate() {
+            if place > 0 {
+                text.push('.');
+            }
+            match std::str::from_utf8(label) {
+                Ok(plain) if label.iter().all(|octet| is_plain(*octet)) => text.push_str(plain),
+                _ => label.iter().for_each(|octet| push_octet(text, *octet)),
+            }
+        }
+    }
+
+    /// Adds the name as text in lower case.
+    pub fn push_lower_case(&self, text: &mut String) {
+        let before = text.len();
+        self.push(text);
+        if let Some(name) = text.get_mut(before..) {
+            name.make_ascii_lowercase();
+        }
+    }
+
+    /// Puts the name into `room` as it stands in a message without compression, in lower case.
+    pub(crate) fn lower_case<'r>(&self, room: &'r mut [u8; MAX_OCTETS]) -> &'r [u8] {
+        let mut end = 0;
+        if let (Some(octets), Some(there)) =
+            (self.flat_octets(), room.get_mut(..self.octets.into()))
+        {
+            there.copy_from_slice(octets);
+            end = octets.len();
+        } else {
+            for label in self.labels() {
+                let behind = end + 1 + label.len();
+                let Some([length, there @ ..]) = room.get_mut(end..behind) else { break };
+                // A label has at most 63 octets.
+                *length = u8::try_from(label.len()).unwrap_or(u8::MAX);
+                there.copy_from_slice(label);
+                end = behind;
+            }
+            // The root.
+            room[end] = 0;
+            end += 1;
+        }
+        let octets = &mut room[..end];
+        octets.make_ascii_lowercase();
+        octets
+    }
+
+    /// The name in one piece, where it stands so.
+    fn flat_octets(&self) -> Option<&'a [u8]> {
+        self.message.get(self.at..)?.get(..self.octets.into()).filter(|_| self.flat)
+    }
+
+    fn labels(&self) -> Labels<'a> {
+        Labels(Walk::new(self.message, self.at))
+    }
+}
+
+impl PartialEq for Name<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.octets == other.octets
+            && match (self.flat_octets(), other.flat_octets()) {
+                (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+                _ => self
+                    .labels()
+                    .zip(other.labels())
+                    .all(|(one, other)| one.eq_ignore_ascii_case(other)),
+            }
+    }
+}
+
+impl Eq for Name<'_> {}
+
+impl Hash for Name<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.lower_case(&mut [0; MAX_OCTETS]));
+    }
+}
+
+/// The labels of a name, without the root.
+struct Labels<'a>(Walk<'a>);
+
+impl<'a> Iterator for Labels<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        loop {
+            match self.0.step()? {
+                Step::Root => return None,
+                Step::Label(label) => return Some(label),
                 Step::Pointer(_) => {}
-                Step::Label(label) => {
-                    if !first {
-                        text.push('.');
-                    }
-                    first = false;
-                    for &octet in label {
-                        push_octet(text, octet);
-                    }
-                }
             }
         }
     }
@@ -103,6 +238,10 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
+    const fn new(message: &'a [u8], at: usize) -> Self {
+        Self { message, at, limit: at, pointers: 0 }
+    }
+
     /// Goes on by one label or pointer; a pointer gives the place behind itself.
     fn step(&mut self) -> Option<Step<'a>> {
         let length = *self.message.get(self.at)?;
@@ -130,6 +269,11 @@ impl<'a> Walk<'a> {
             _ => None,
         }
     }
+}
+
+/// Whether an octet stands for itself.
+const fn is_plain(octet: u8) -> bool {
+    matches!(octet, 0x21..=0x7E) && !matches!(octet, b'.' | b'\\')
 }
 
 fn push_octet(text: &mut String, octet: u8) {

@@ -83,6 +83,25 @@ impl<'a> Reader<'a> {
         Some(name)
     }
 
+    /// A domain name that is likely to be a pointer to `known`, which stands in one piece.
+    pub(super) fn name_like(&mut self, known: Option<&Name<'a>>) -> Option<Name<'a>> {
+        if let Some(known) = known
+            && let Some([high, low]) = self.rest().first_chunk()
+            && u16::from_be_bytes([*high, *low]) ^ 0xC000 == u16::try_from(known.at()).ok()?
+            && known.at() < self.at
+        {
+            let name = known.pointed_to(self.at);
+            self.at += 2;
+            return Some(name);
+        }
+        self.name()
+    }
+
+    /// What is read, from its beginning.
+    pub(super) const fn message(&self) -> &'a [u8] {
+        self.message
+    }
+
     /// A reader of the next octets only, of which names may point back into the message.
     pub(super) fn part(&mut self, length: usize) -> Option<Self> {
         let at = self.at;

@@ -1,7 +1,7 @@
 use super::Fragments;
 use crate::capture::{Body, Origin, Packet, Sight};
 use crate::decode::outlet::{Carrier, Outlet, Tally};
-use crate::decode::tests::{Bench, CLIENT, SERVER};
+use crate::decode::tests::{Bench, CLIENT, Given, SERVER};
 use crate::decode::{Decoded, DecoderOptions, Malformed};
 use crate::net;
 use crate::net::craft::{self, query};
@@ -84,10 +84,10 @@ fn clipped_fragments_give_a_clipped_message() {
     let parts = parts(80);
     bench.see(&parts[0]);
     bench.see_clipped(&parts[1], 30);
-    let Decoded::Message(message) = &bench.given[0] else { panic!() };
-    assert!(message.clipped);
-    assert_eq!(message.wire_bytes, u32::try_from(long_query().len()).unwrap());
-    assert_eq!(message.captured_bytes, 80 - 8 + 10);
+    let Given::Message(message) = &bench.given[0] else { panic!() };
+    assert!(message.message().clipped());
+    assert_eq!(message.message().wire_bytes, u32::try_from(long_query().len()).unwrap());
+    assert_eq!(message.message().captured_bytes(), 80 - 8 + 10);
 }
 
 #[test]
@@ -107,17 +107,12 @@ fn memory_is_bounded() {
 #[test]
 fn what_became_whole_leaves_nothing_behind() {
     let mut fragments = Fragments::new(50, 10_000);
-    let (mut tally, mut scratch, mut scrap) = (Tally::default(), Vec::new(), |_| ());
+    let (mut tally, mut scratch, mut scrap) = (Tally::default(), Vec::new(), |_: Decoded<'_>| ());
     for id in 0..2000 {
         let packet = craft::udp(CLIENT, SERVER, &long_query());
         for part in craft::fragments(&packet, id, 80) {
             let ip = net::ip(&part, u32::try_from(part.len()).unwrap()).unwrap();
-            let mut out = Outlet {
-                tally: &mut tally,
-                keep_wire: false,
-                scratch: &mut scratch,
-                each: &mut scrap,
-            };
+            let mut out = Outlet { tally: &mut tally, scratch: &mut scratch, each: &mut scrap };
             let packet = packet_of(&part);
             let carrier = Carrier::new(&packet, packet.ts);
             fragments.take(&ip, ip.fragment.unwrap(), carrier, 1, &mut out);
@@ -145,7 +140,7 @@ fn a_dead_letter_names_the_ports_of_the_first() {
     let mut bench = Bench::default();
     bench.see(&parts(24)[0]);
     bench.wait(31);
-    let Decoded::DeadLetter(letter) = &bench.given[0] else { panic!() };
+    let Given::DeadLetter(letter) = &bench.given[0] else { panic!() };
     assert_eq!(letter.reason, Malformed::FragmentIncomplete);
     let ends = (letter.envelope.src, letter.envelope.dst);
     assert_eq!(ends, (CLIENT.parse().unwrap(), SERVER.parse().unwrap()));
@@ -170,8 +165,8 @@ fn the_same_clipped_otherwise_is_no_overlap() {
     bench.see(&parts[0]);
     bench.see(&parts[1]);
     assert_eq!(bench.malformed(Malformed::FragmentConflict), 0);
-    let Decoded::Message(message) = &bench.given[0] else { panic!() };
-    assert!(message.clipped, "the octets that came first count");
+    let Given::Message(message) = &bench.given[0] else { panic!() };
+    assert!(message.message().clipped(), "the octets that came first count");
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 use crate::capture::{Body, Task};
-use crate::decode::tests::{Bench, CLIENT, SERVER};
-use crate::decode::{Decoded, DecoderOptions, Malformed};
+use crate::decode::tests::{Bench, CLIENT, Given, SERVER};
+use crate::decode::{DecoderOptions, Malformed};
 use crate::net::craft::{self, ACK, FIN, RST, SYN, framed, query};
 use proptest::prelude::*;
 
@@ -158,10 +158,10 @@ fn clipped_segments_give_clipped_messages() {
     let packet = craft::tcp(CLIENT, SERVER, 10, ACK, &framed(&message));
     bench.see_clipped(&packet, 40 + 2 + 14);
     bench.segment(10 + u32::try_from(message.len()).unwrap() + 2, ACK, &stream(&queries(1)));
-    let Decoded::Message(first) = &bench.given[0] else { panic!() };
-    assert!(first.clipped);
+    let Given::Message(first) = &bench.given[0] else { panic!() };
+    assert!(first.message().clipped());
     assert_eq!(
-        (first.captured_bytes, first.wire_bytes),
+        (first.message().captured_bytes(), first.message().wire_bytes),
         (14, u32::try_from(message.len()).unwrap())
     );
     assert_eq!(bench.messages()[1], queries(1)[0]);
@@ -213,8 +213,8 @@ fn the_task_of_an_earlier_segment_counts() {
         let wire_bytes = u32::try_from(packet.len()).unwrap();
         bench.see_body(Body::Ip { bytes: &packet, wire_bytes }, task);
     }
-    let Decoded::Message(message) = &bench.given[0] else { panic!() };
-    assert_eq!(message.envelope.task, Some(task));
+    let Given::Message(message) = &bench.given[0] else { panic!() };
+    assert_eq!(message.message().envelope.task, Some(task));
 }
 
 #[test]

@@ -84,8 +84,8 @@ fn host(last: u8, port: u16) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, last], port))
 }
 
-fn ask(client: u8, port: u16, server: u8, id: u16, name: u8, kind: u8) -> Message {
-    let mut query = *query(0, id, ["a", "b", "c"][usize::from(name)]);
+fn ask(client: u8, port: u16, server: u8, id: u16, name: u8, kind: u8) -> Draft {
+    let mut query = query(0, id, ["a", "b", "c"][usize::from(name)]);
     query.envelope.src = host(client, 4000 + port);
     query.envelope.dst = host(53 + server, 53);
     if kind >= 2 {
@@ -113,7 +113,7 @@ fn body(says: u8) -> (&'static [(u16, &'static str)], u16) {
     }
 }
 
-fn respond(query: &Message, twist: Twist, says: u8) -> Message {
+fn respond(query: &Draft, twist: Twist, says: u8) -> Draft {
     let mut response = query.clone();
     let (src, dst) = (query.envelope.src, query.envelope.dst);
     (response.envelope.src, response.envelope.dst) = (dst, src);
@@ -129,7 +129,6 @@ fn respond(query: &Message, twist: Twist, says: u8) -> Message {
             data,
         })
         .collect();
-    response.dns.counts.answer = u16::try_from(records.len()).unwrap();
     match twist {
         Twist::None => {}
         Twist::NoQuestion => response.dns.question = None,
@@ -144,8 +143,8 @@ fn respond(query: &Message, twist: Twist, says: u8) -> Message {
 
 /// The packets of a history: messages and ICMP errors, numbered.
 #[expect(clippy::result_large_err, reason = "an ICMP error is a packet like others here")]
-fn packets(history: &[(u64, u64, Event)]) -> Vec<Result<Message, Unreachable>> {
-    let mut asked: Vec<Message> = Vec::new();
+fn packets(history: &[(u64, u64, Event)]) -> Vec<Result<Draft, Unreachable>> {
+    let mut asked: Vec<Draft> = Vec::new();
     let mut packets = Vec::new();
     let mut now = 0;
     for (pause, late, event) in history {
@@ -193,7 +192,7 @@ fn packets(history: &[(u64, u64, Event)]) -> Vec<Result<Message, Unreachable>> {
 
 /// What the real pairer makes of the packets, packet by packet, and at the end.
 fn real(
-    packets: &[Result<Message, Unreachable>],
+    packets: &[Result<Draft, Unreachable>],
     options: PairOptions,
 ) -> Result<Vec<Vec<Outcome>>, TestCaseError> {
     let mut pairer = Pairer::new(options);
@@ -207,7 +206,7 @@ fn real(
                 queries += u64::from(!message.dns.flags.response());
                 responses += u64::from(message.dns.flags.response());
                 last = message.envelope.ts;
-                pairer.observe(Box::new(message.clone()), &mut each);
+                show(&mut pairer, message, &mut each);
             }
             Err(error) => {
                 last = error.ts;
@@ -228,7 +227,7 @@ fn real(
     Ok(steps)
 }
 
-fn expected(packets: &[Result<Message, Unreachable>], options: PairOptions) -> Vec<Vec<Outcome>> {
+fn expected(packets: &[Result<Draft, Unreachable>], options: PairOptions) -> Vec<Vec<Outcome>> {
     let mut model = Model::new(options);
     let mut steps = Vec::new();
     let mut last = at(0);

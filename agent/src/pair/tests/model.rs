@@ -5,6 +5,7 @@
 //! noticed in ticks of 2^24 ns, and who is evicted from a full table.
 
 use super::*;
+use crate::decode::Message;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -24,7 +25,7 @@ pub(super) struct Outcome {
 
 impl Outcome {
     pub(super) fn of(transaction: &Transaction<'_>) -> Self {
-        let seq = |message: &Message| message.envelope.id.origin.seq;
+        let seq = |message: Message<'_>| message.envelope.id.origin.seq;
         Self {
             status: transaction.status,
             query: transaction.query.map(seq),
@@ -46,14 +47,14 @@ impl Outcome {
 #[derive(Debug)]
 enum Fate {
     Waiting,
-    Transferring { status: Status, messages: Vec<Message>, timer: Timestamp },
-    Answered { first: Box<Message>, since: Timestamp },
+    Transferring { status: Status, messages: Vec<Draft>, timer: Timestamp },
+    Answered { first: Box<Draft>, since: Timestamp },
     Failed { since: Timestamp },
 }
 
 #[derive(Debug)]
 struct Known {
-    query: Message,
+    query: Draft,
     fate: Fate,
     retries: u32,
     rejected: u32,
@@ -78,7 +79,7 @@ fn tick(time: Timestamp) -> u64 {
 type Said = (u16, Vec<(String, u16, String)>);
 
 /// Rcode and records in any order; nothing for what was cut short.
-fn said(response: &Message) -> Option<Said> {
+fn said(response: &Draft) -> Option<Said> {
     let mut records: Vec<_> = response
         .dns
         .answers
@@ -89,24 +90,24 @@ fn said(response: &Message) -> Option<Said> {
     (!response.dns.flags.truncated()).then(|| (response.dns.rcode(), records))
 }
 
-fn question(message: &Message) -> Option<(&str, u16, u16)> {
+fn question(message: &Draft) -> Option<(&str, u16, u16)> {
     message.dns.question.as_ref().map(|q| (&*q.qname, q.qtype, q.qclass))
 }
 
-fn asks_for_transfer(query: &Message) -> bool {
+fn asks_for_transfer(query: &Draft) -> bool {
     query.envelope.transport == Transport::Tcp
         && question(query).is_some_and(|(_, qtype, _)| qtype == 251 || qtype == 252)
 }
 
 /// RFC 5936, 2.2, and RFC 1995, 4: whether these messages are a transfer from its first SOA to its
 /// last. None while more must come; false where nothing can come any more.
-fn is_closed(query: &Message, messages: &[Message]) -> Option<bool> {
+fn is_closed(query: &Draft, messages: &[Draft]) -> Option<bool> {
     if messages.iter().any(|message| message.dns.rcode() != 0) {
         return Some(false);
     }
     let records: Vec<Option<u32>> = messages
         .iter()
-        .flat_map(|message| &message.dns.answers)
+        .flat_map(|message| message.dns.answers.iter())
         .map(|a| (a.rtype == 6).then(|| a.data.split(' ').nth(2).unwrap().parse().unwrap()))
         .collect();
     let incremental = question(query).is_some_and(|(_, qtype, _)| qtype == 251);
@@ -130,7 +131,7 @@ impl Known {
         matches!(self.fate, Fate::Waiting)
     }
 
-    fn outcome(&self, status: Status, response: Option<&Message>, conflict: bool) -> Outcome {
+    fn outcome(&self, status: Status, response: Option<&Draft>, conflict: bool) -> Outcome {
         let since = self.query.envelope.ts;
         let transfer = match &self.fate {
             Fate::Transferring { messages, .. } => {
@@ -213,7 +214,7 @@ impl Model {
         });
     }
 
-    pub(super) fn query(&mut self, query: Message, out: &mut Vec<Outcome>) {
+    pub(super) fn query(&mut self, query: Draft, out: &mut Vec<Outcome>) {
         let now = query.envelope.ts;
         self.expire(now, out);
         let same = self.known.iter().position(|known| {
@@ -263,7 +264,7 @@ impl Model {
         waiting.min_by_key(|(_, known)| known.spared).unwrap().0
     }
 
-    pub(super) fn response(&mut self, response: Message, out: &mut Vec<Outcome>) {
+    pub(super) fn response(&mut self, response: Draft, out: &mut Vec<Outcome>) {
         let now = response.envelope.ts;
         self.expire(now, out);
         let Some(place) = self.answered_by(&response) else {
@@ -297,7 +298,7 @@ impl Model {
         self.take(place, response, out);
     }
 
-    fn take(&mut self, place: usize, response: Message, out: &mut Vec<Outcome>) {
+    fn take(&mut self, place: usize, response: Draft, out: &mut Vec<Outcome>) {
         let now = response.envelope.ts;
         let known = &mut self.known[place];
         let is_transfer = asks_for_transfer(&known.query);
@@ -351,7 +352,7 @@ impl Model {
 
     /// The contract's key; where the response has no question: a transfer under way, else the oldest
     /// that waits, else the newest.
-    fn answered_by(&self, response: &Message) -> Option<usize> {
+    fn answered_by(&self, response: &Draft) -> Option<usize> {
         let candidates: Vec<usize> = (0..self.known.len())
             .filter(|&place| {
                 self.known[place].ends() == ends(response)
@@ -371,7 +372,7 @@ impl Model {
 
     /// What an orphan looks like: a query that waits rather than one that does not, then in the
     /// order of the reasons, then the newest; of those with another id, the oldest.
-    fn resembled(&self, response: &Message) -> (OrphanReason, Option<usize>) {
+    fn resembled(&self, response: &Draft) -> (OrphanReason, Option<usize>) {
         let (transport, client, server) = ends(response);
         let mut found = Vec::new();
         for (place, known) in self.known.iter().enumerate() {
@@ -428,7 +429,7 @@ impl Model {
     }
 }
 
-fn ends(message: &Message) -> (Transport, SocketAddr, SocketAddr) {
+fn ends(message: &Draft) -> (Transport, SocketAddr, SocketAddr) {
     let (client, server) = message.ends();
     (message.envelope.transport, client, server)
 }

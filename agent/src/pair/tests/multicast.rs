@@ -1,12 +1,13 @@
 //! mDNS and LLMNR.
 
 use super::*;
+use crate::decode::Message;
 
 const MDNS: &str = "224.0.0.251:5353";
 const PTR: u16 = 12;
 
 /// A message of multicast DNS; a response has the records' names, all PTR.
-fn mdns(ms: u64, src: &str, dst: &str, qname: Option<&str>, records: &[&str]) -> Box<Message> {
+fn mdns(ms: u64, src: &str, dst: &str, qname: Option<&str>, records: &[&str]) -> Draft {
     let mut message = message(ms, 0, qname, qname.is_none());
     message.envelope.src = src.parse().unwrap();
     message.envelope.dst = dst.parse().unwrap();
@@ -22,12 +23,12 @@ fn mdns(ms: u64, src: &str, dst: &str, qname: Option<&str>, records: &[&str]) ->
 /// Statuses, the query's sender, the response's sender.
 fn outcomes(
     pairer: &mut Pairer,
-    messages: impl IntoIterator<Item = Box<Message>>,
+    messages: impl IntoIterator<Item = Draft>,
 ) -> Vec<(Status, Option<String>, Option<String>)> {
     let mut seen = Vec::new();
-    let sender = |message: &Message| message.envelope.src.ip().to_string();
+    let sender = |message: Message<'_>| message.envelope.src.ip().to_string();
     for message in messages {
-        pairer.observe(message, &mut |t| {
+        show(pairer, &message, &mut |t| {
             seen.push((t.status, t.query.map(sender), t.response.map(sender)));
         });
         assert!(balanced(&pairer.counters()));
@@ -71,7 +72,8 @@ fn the_wish_for_a_unicast_response_is_no_part_of_the_class() {
     let mut pairer = Pairer::new(PairOptions::default());
     let mut query = mdns(0, "10.0.0.1:5353", MDNS, Some("a.local"), &[]);
     query.dns.question.as_mut().unwrap().qclass = 0x8001;
-    assert_eq!(query.class_of(query.dns.question.as_ref().unwrap()), 1);
+    let kept = query.kept();
+    assert_eq!(kept.message().class_of(&kept.message().dns.question().unwrap()), 1);
     let other = mdns(1, "10.0.0.2:5353", MDNS, Some("a.local"), &[]);
     let reply = mdns(9, "10.0.0.9:5353", "10.0.0.1:5353", None, &["a.local"]);
     // Sent to the one who asked for it, it answers no other.
@@ -89,7 +91,7 @@ fn what_nobody_asked_for_is_an_announcement() {
     let unasked = mdns(1, "10.0.0.9:5353", MDNS, None, &["b.local"]);
     let too_late = mdns(5900, "10.0.0.9:5353", MDNS, None, &["a.local"]);
     for message in [query, unasked, too_late] {
-        pairer.observe(message, &mut |t| seen.push((t.status, t.stray)));
+        show(&mut pairer, &message, &mut |t| seen.push((t.status, t.stray)));
     }
     let announcement = Some(Stray { reason: OrphanReason::Announcement, resembles: None });
     let orphan = (Status::Orphan, announcement);
@@ -100,7 +102,7 @@ fn what_nobody_asked_for_is_an_announcement() {
 fn a_host_that_takes_a_name_does_not_answer_its_own_probe() {
     let mut pairer = Pairer::new(PairOptions::default());
     let mut probe = mdns(0, "10.0.0.1:5353", MDNS, Some("me.local"), &[]);
-    probe.dns.counts.authority = 1;
+    probe.dns.authority = 1;
     probe.dns.question.as_mut().unwrap().qtype = 255;
     let announcement = mdns(750, "10.0.0.1:5353", MDNS, None, &["me.local"]);
     let objection = mdns(800, "10.0.0.2:5353", MDNS, None, &["me.local"]);

@@ -49,6 +49,9 @@ const FULL_PAUSE: Duration = Duration::from_millis(5);
 /// How long to wait for a batch where nothing else is to be done.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
 
+/// The same where no record is on its way either.
+const REST: Duration = Duration::from_secs(1);
+
 /// Frames from disk between two looks at the queue: more than one, so that the disk gets emptied.
 const FRAMES: usize = 4;
 
@@ -135,6 +138,7 @@ impl Sender {
                 continue;
             }
             let pause = match (fed, self.caught_up()) {
+                (true, true) if self.is_at_rest() => REST,
                 (true, true) => IDLE_PAUSE,
                 (true, false) => Duration::ZERO,
                 (false, _) => FULL_PAUSE,
@@ -339,6 +343,11 @@ impl Sender {
     /// Whether librdkafka has got all that there is.
     fn caught_up(&self) -> bool {
         !self.backlog.has_unsent() && self.parts.flight.is_past_end(self.cursor)
+    }
+
+    /// Whether nothing is on its way, or wants to be.
+    fn is_at_rest(&self) -> bool {
+        !self.away && self.parts.flight.load().0 == 0 && self.backlog.is_empty()
     }
 
     fn has_room(&self) -> bool {

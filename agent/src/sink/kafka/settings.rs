@@ -28,12 +28,21 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("statistics.interval.ms", "5000"),
 ];
 
+/// Beside our `compression.type`: of what librdkafka spends on a record zstd is a fifth at its default
+/// level, 3, and level 1 half of that, for a few per cent more octets.
+const LEVEL: (&str, &str) = ("compression.level", "1");
+/// Who sets one of these chooses the compression.
+const COMPRESSION: [&str; 2] = ["compression.type", "compression.codec"];
+
 /// The settings of a producer. `for_ever`: a record waits for its broker without a limit, for
 /// there is a disk that takes the others; else for 5 minutes.
 pub(super) fn producer(config: &KafkaConfig, for_ever: bool) -> ClientConfig {
     let mut client = ClientConfig::new();
     for (key, value) in DEFAULTS {
         client.set(*key, *value);
+    }
+    if !COMPRESSION.iter().any(|key| config.options.contains_key(*key)) {
+        client.set(LEVEL.0, LEVEL.1);
     }
     client.set("message.timeout.ms", if for_ever { "0" } else { "300000" });
     client.set("bootstrap.servers", config.brokers.join(","));

@@ -3,6 +3,7 @@
 
 use super::keeper::Keeper;
 use super::series::Series;
+use crate::sink::threaded::FOR_EVER;
 use crate::sink::{Rotation, SinkError};
 use crate::time::Timestamp;
 use rustix::fs::OFlags;
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How often to look whether the path still leads to the open file.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The shortest sleep in front of a file that is old.
+const LEAST_REST: Duration = Duration::from_millis(100);
 
 /// After a rotation that failed: when to try again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -206,6 +210,17 @@ impl Target {
         {
             self.rotate();
         }
+    }
+
+    /// How long it takes until the file may come of age, should no records come.
+    pub(super) fn rests(&self) -> Duration {
+        let rests = || {
+            let named = self.named.as_ref().filter(|named| named.size > 0)?;
+            let every = named.rotating.as_ref()?.rotation.every?;
+            Some(every.saturating_sub(named.since.elapsed().unwrap_or_default()))
+        };
+        // What was to be rotated and could not be is tried again.
+        rests().map_or(FOR_EVER, |rests| rests.clamp(LEAST_REST, FOR_EVER))
     }
 
     /// How many octets the file may take, of which the first line has `first`. Rotates the file

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use std::fs;
 use std::io::Read;
 use std::process::Command;
+use std::time::Duration;
 
 pub(super) const STREAMS: [Stream; 3] = [Stream::Transactions, Stream::Ledger, Stream::Messages];
 

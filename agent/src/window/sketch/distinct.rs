@@ -9,7 +9,7 @@ use datasketches::hll::{Coupon, HllSketch, HllType, HllUnion};
 const LG_K: u8 = 11;
 
 /// A value's hash, made once for all the sketches that it goes to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hashed(Coupon);
 
 impl Hashed {

@@ -6,7 +6,7 @@
 use datasketches::codec::{SketchBytes, SketchSlice};
 use datasketches::error::Error;
 use datasketches::frequencies::{ErrorType, FrequentItemValue, FrequentItemsSketch};
-use std::borrow::{Borrow, Cow};
+use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -91,11 +91,12 @@ impl Top {
         Self(created(1 << lg_slots.clamp(3, 30)))
     }
 
-    /// Counts a value once more. `text` is asked for only where the value is new.
-    pub fn add<'a>(&mut self, hash: u64, text: impl FnOnce() -> Cow<'a, str>) {
+    /// Counts a value some times more. `text` is asked for only where the value is new: no more of it than
+    /// [`MAX_OCTETS`].
+    pub fn add(&mut self, hash: u64, times: u64, text: impl FnOnce() -> Arc<str>) {
         // Looking does not allocate, and neither does counting what is there.
-        let text = if self.0.lower_bound(&hash) > 0 { Arc::default() } else { cut(&text()).into() };
-        self.0.update(Value { hash, text });
+        let text = if self.0.lower_bound(&hash) > 0 { Arc::default() } else { text() };
+        self.0.update_with_count(Value { hash, text }, times);
     }
 
     /// Adds what another has counted.
@@ -158,8 +159,18 @@ impl Top {
     }
 }
 
-/// A value of at most [`MAX_OCTETS`].
-fn cut(text: &str) -> &str {
+/// A text that several sketches may hold, as much of it as they keep.
+#[must_use]
+pub fn shared(text: &str) -> Arc<str> {
+    within(text).into()
+}
+
+/// As much of a text as a sketch keeps: [`MAX_OCTETS`] at most.
+#[must_use]
+pub fn within(text: &str) -> &str {
+    if text.len() <= MAX_OCTETS {
+        return text;
+    }
     let mut ends = (0..=text.len().min(MAX_OCTETS)).rev();
     ends.find_map(|end| text.get(..end)).unwrap_or_default()
 }
@@ -179,7 +190,7 @@ mod tests {
     use std::collections::HashMap;
 
     fn add(top: &mut Top, text: &str) {
-        top.add(hash_of(text.as_bytes()), || text.into());
+        top.add(hash_of(text.as_bytes()), 1, || shared(text));
     }
 
     fn of(values: &[u32]) -> Top {

@@ -118,7 +118,7 @@ fn memory_is_bounded_by_less_than_is_promised() {
 /// longest names.
 #[test]
 fn the_bound_is_one() {
-    let mut groups = Groups::default();
+    let (mut groups, mut measurer) = (Groups::default(), Measurer::default());
     let long = "x".repeat(300);
     let mut number = 0_u32;
     for round in 0..1100_u32 {
@@ -140,9 +140,12 @@ fn the_bound_is_one() {
                 pod: Some(&zone),
                 ..example(at(1))
             };
-            groups.add(&observation, &Measured::of(&observation));
+            groups.add(&observation, &measurer.measure(&observation));
         }
     }
+    assert!(groups.bytes() <= Groups::MAX_BYTES + Groups::MAX_OPEN_BYTES);
+    groups.settle();
     let (bytes, bound) = (groups.bytes(), Groups::MAX_BYTES);
     assert!(bytes <= bound && bytes > bound / 2, "{bytes} {bound}");
+    assert!(measurer.bytes() <= Measurer::MAX_BYTES);
 }

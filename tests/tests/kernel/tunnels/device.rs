@@ -5,7 +5,7 @@ use crate::host::privileged;
 use crate::{assert_balance, counters_of, options};
 use dnscribe::capture::Sight;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
-use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
+use dnscribe::decode::{Decoded, Decoder, DecoderOptions, Kept};
 use std::net::UdpSocket;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -54,17 +54,18 @@ fn in_a_namespace() {
     let mut messages = Vec::new();
     let end = Instant::now() + Duration::from_secs(10);
     while messages.len() < 2 && Instant::now() < end {
-        live.wait(Duration::from_millis(50)).expect("waits");
+        live.wait(Duration::from_millis(50), None).expect("waits");
         live.drain(100, &mut |packet| {
             assert_eq!(packet.sight, Sight::Passive);
             decoder.observe(packet, &mut |decoded| match decoded {
-                Decoded::Message(message) => messages.push(message),
+                Decoded::Message(message) => messages.push(Kept::from(message)),
                 other => panic!("{other:?}"),
             });
         });
     }
     let found: Vec<_> = messages
         .iter()
+        .map(Kept::message)
         .map(|message| (message.envelope.src, message.envelope.dst, message.wire_bytes))
         .collect();
     let server = (ENDS.1.parse::<std::net::IpAddr>().expect("an address"), PORT).into();

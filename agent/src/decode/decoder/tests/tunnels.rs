@@ -1,8 +1,8 @@
 //! DNS within other packets.
 
 use super::unreachable;
-use crate::decode::tests::{Bench, CLIENT, SERVER};
-use crate::decode::{Decoded, Malformed};
+use crate::decode::Malformed;
+use crate::decode::tests::{Bench, CLIENT, Given, SERVER};
 use crate::net::{craft, protocol};
 use dnscribe_common::layers::LEVELS;
 use proptest::prelude::*;
@@ -17,10 +17,10 @@ fn the_innermost_addresses_count() {
         for (what, packet) in craft::tunnels(&craft::udp(src, dst, &message)) {
             let mut bench = Bench::default();
             bench.see(&packet);
-            let [Decoded::Message(found)] = bench.given.as_slice() else { panic!("{what}") };
-            let ends = (found.envelope.src, found.envelope.dst);
+            let [Given::Message(found)] = bench.given.as_slice() else { panic!("{what}") };
+            let ends = (found.message().envelope.src, found.message().envelope.dst);
             assert_eq!(ends, (src.parse().unwrap(), dst.parse().unwrap()), "{what}");
-            assert_eq!(found.wire.as_deref(), Some(message.as_slice()), "{what}");
+            assert_eq!(found.message().dns.octets(), message, "{what}");
             assert_eq!(bench.decoder.counters().decoded_packets, 1, "{what}");
         }
     }
@@ -108,9 +108,9 @@ fn clipped_in_a_tunnel() {
     for (what, packet) in craft::tunnels(&inner) {
         let mut bench = Bench::default();
         bench.see_clipped(&packet, packet.len() - 5);
-        let [Decoded::Message(found)] = bench.given.as_slice() else { panic!("{what}") };
-        assert!(found.clipped, "{what}");
-        let (wire, captured) = (found.wire_bytes, found.captured_bytes);
+        let [Given::Message(found)] = bench.given.as_slice() else { panic!("{what}") };
+        assert!(found.message().clipped(), "{what}");
+        let (wire, captured) = (found.message().wire_bytes, found.message().captured_bytes());
         assert_eq!((wire as usize, captured as usize), (message.len(), message.len() - 5));
     }
 }
@@ -134,7 +134,7 @@ fn what_a_tunnel_holds_may_be_malformed() {
     let mut bench = Bench::default();
     bench.see(&craft::vxlan(&inner));
     assert_eq!(bench.malformed(Malformed::UdpHeader), 1);
-    let Decoded::DeadLetter(letter) = &bench.given[0] else { panic!() };
+    let Given::DeadLetter(letter) = &bench.given[0] else { panic!() };
     assert_eq!(letter.envelope.dst, SERVER.parse().unwrap());
 }
 

@@ -9,29 +9,38 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 /// Octets with a code that says what they are: an EDNS option, or a DSO TLV (RFC 8490, 5.4.4).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TypedOctets {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TypedOctets<'a> {
     /// The number that IANA registers.
     pub code: u16,
     /// How many octets there should be.
     pub length: u16,
     /// Those that are there: fewer, where the last of a list is cut off.
-    pub octets: Box<[u8]>,
+    pub octets: &'a [u8],
 }
 
-impl TypedOctets {
-    /// Reads a list to its end. Fewer than four octets behind the last are left out.
-    pub(in super::super) fn all(data: &[u8]) -> Vec<Self> {
-        let mut reader = Reader::new(data, 0);
-        let mut all = Vec::new();
-        while let (Some(code), Some(length)) = (reader.u16(), reader.u16()) {
-            let there = reader.rest().len().min(length.into());
-            let octets = reader.take(there).unwrap_or_default().into();
-            all.push(Self { code, length, octets });
-        }
-        all
-    }
+/// A list of those, read to its end. Fewer than four octets behind the last are left out.
+#[derive(Clone, Debug)]
+pub struct TypedOctetsList<'a>(Reader<'a>);
 
+impl<'a> TypedOctetsList<'a> {
+    /// The list that these octets are.
+    pub(in super::super) const fn of(octets: &'a [u8]) -> Self {
+        Self(Reader::new(octets, 0))
+    }
+}
+
+impl<'a> Iterator for TypedOctetsList<'a> {
+    type Item = TypedOctets<'a>;
+
+    fn next(&mut self) -> Option<TypedOctets<'a>> {
+        let (code, length) = (self.0.u16()?, self.0.u16()?);
+        let there = self.0.rest().len().min(length.into());
+        Some(TypedOctets { code, length, octets: self.0.take(there)? })
+    }
+}
+
+impl TypedOctets<'_> {
     /// Whether nothing of it is cut off.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -43,18 +52,18 @@ impl TypedOctets {
     #[must_use]
     pub fn option_text(&self) -> Option<String> {
         if !self.is_whole() {
-            return Some(unknown(&self.octets));
+            return Some(unknown(self.octets));
         }
         let is_padding = self.code == PADDING && self.octets.iter().all(|octet| *octet == 0);
         if self.octets.is_empty() || is_padding {
             return None;
         }
         let Some(form) = FORMS.iter().find(|(code, _)| *code == self.code) else {
-            return Some(hex(&self.octets));
+            return Some(hex(self.octets));
         };
-        let mut reader = Reader::new(&self.octets, 0);
+        let mut reader = Reader::new(self.octets, 0);
         let text = form.1(&mut reader).filter(|_| reader.is_done());
-        Some(text.unwrap_or_else(|| unknown(&self.octets)))
+        Some(text.unwrap_or_else(|| unknown(self.octets)))
     }
 }
 
@@ -176,7 +185,7 @@ mod tests {
 
     fn shown(code: u16, octets: &[u8]) -> Option<String> {
         let length = u16::try_from(octets.len()).unwrap();
-        TypedOctets { code, length, octets: octets.into() }.option_text()
+        TypedOctets { code, length, octets }.option_text()
     }
 
     #[test]
@@ -226,7 +235,7 @@ mod tests {
 
     #[test]
     fn shows_the_last_option_where_it_is_cut_off() {
-        let all = TypedOctets::all(b"\0\x03\0\0\0\x0a\0\x08\x01\x02");
+        let all: Vec<_> = TypedOctetsList::of(b"\0\x03\0\0\0\x0a\0\x08\x01\x02").collect();
         assert_eq!(all.len(), 2);
         assert!(all[0].is_whole() && !all[1].is_whole());
         assert_eq!((all[1].code, all[1].length), (10, 8));

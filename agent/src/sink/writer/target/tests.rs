@@ -48,7 +48,7 @@ impl Bench {
     /// Has the file reopened, and waits until it is.
     fn reopen(&mut self) {
         self.sink.reopen();
-        sleep(super::super::IDLE * 3);
+        sleep(Duration::from_millis(300));
     }
 
     /// Ends the sink, and waits for what becomes of its files.

@@ -1,0 +1,86 @@
+//! A pass of all packets through the agent's rooms, configured as `dnscribe replay` would be.
+
+use crate::load::Packets;
+use crate::tally::{Counts, Tally};
+use crate::{Failure, Took, allocations, cpu_time, real};
+use dnscribe::cli::ReplayArgs;
+use dnscribe::config::Config;
+use dnscribe::decode::DecoderOptions;
+use dnscribe::detect::{self, Detection, Meant};
+use dnscribe::pipeline::{Output, OutputOptions, Pipeline, Taken};
+use dnscribe::record::Identity;
+use dnscribe::sink::{self, Sink, SinkSpec};
+use dnscribe::time::Timestamp;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Takes the packets through; what comes before `after`, in seconds of the capture, is not measured.
+pub fn pass(packets: &Packets, replay: &ReplayArgs, after: f64) -> Result<Took, Failure> {
+    let config = Config::load(&replay.sources())?;
+    let first = packets.iter().next().ok_or("no packet in the capture carries DNS")?.ts;
+    let start = first.plus(Duration::from_secs_f64(after));
+    let counts = Arc::new(Counts::default());
+    let mut pipeline = pipeline(&config, first, sinks(&config, &counts)?);
+    let mut packets = packets.iter().peekable();
+    while let Some(packet) = packets.next_if(|packet| packet.ts < start) {
+        pipeline.observe(&packet);
+    }
+    let before = messages(&pipeline);
+    allocations::reset();
+    let begin = cpu_time();
+    let mut last = first;
+    for packet in packets {
+        pipeline.observe(&packet);
+        last = packet.ts;
+    }
+    if start == first {
+        pipeline.finish(last);
+        pipeline.flush_batches();
+    }
+    let cpu = cpu_time().saturating_sub(begin);
+    allocations::stop();
+    let mut more = vec![("resident_bytes", real(resident()?))];
+    let records = counts.records.load(Ordering::Relaxed);
+    if records > 0 {
+        let bytes = real(counts.bytes.load(Ordering::Relaxed));
+        more.extend([("records", real(records)), ("bytes_per_record", bytes / real(records))]);
+    }
+    Ok(Took { messages: messages(&pipeline) - before, cpu, more })
+}
+
+fn messages(pipeline: &Pipeline) -> u64 {
+    pipeline.counters(Taken::default()).decode.messages
+}
+
+fn sinks(config: &Config, counts: &Arc<Counts>) -> Result<Vec<Box<dyn Sink>>, Failure> {
+    if config.sinks == [SinkSpec::Null] {
+        return Ok(sink::open(&config.sinks, &config.open_with())?);
+    }
+    let streams = config.streams.of(config.sinks.first().ok_or("no sink")?);
+    Ok(vec![Box::new(Tally::new(streams, Arc::clone(counts)))])
+}
+
+fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> Pipeline {
+    let resolvers = config.resolvers.clone().into_iter().collect();
+    let identity = Identity::new(config.node.clone(), config.region.clone(), epoch, resolvers);
+    let detection = config.detect.clone().map(|options| {
+        let configured = config.resolvers.keys().copied().collect();
+        let others = detect::all(&options, &Meant { configured, system: BTreeSet::new() });
+        Detection::new(options, others)
+    });
+    let options =
+        OutputOptions { windows: config.windows, detection, ..OutputOptions::new(identity) };
+    let decoder =
+        DecoderOptions { ports: config.capture.ports.clone(), ..DecoderOptions::default() };
+    Pipeline::new(decoder, config.pairing, config.joining, Output::new(options, sinks))
+}
+
+/// Octets of memory that this process holds, the packets and what the allocator keeps included.
+fn resident() -> Result<u64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    let kibibytes: u64 = line.split_whitespace().next().ok_or("an empty VmRSS")?.parse()?;
+    Ok(kibibytes * 1024)
+}

@@ -1,0 +1,57 @@
+//! A message that outlives its packet.
+
+#![forbid(unsafe_code)]
+
+use super::dns::{Dns, Outline};
+use super::{Envelope, Message};
+use smallvec::SmallVec;
+
+/// Octets that need no room of their own: most queries have no more.
+const USUAL_BYTES: usize = 96;
+
+/// Octets of a message.
+pub(super) type Octets = SmallVec<[u8; USUAL_BYTES]>;
+
+/// A message with octets of its own.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    envelope: Envelope,
+    outline: Outline,
+    wire_bytes: u32,
+    octets: Octets,
+}
+
+impl Kept {
+    /// The message as whoever has borrowed it sees it.
+    #[must_use]
+    pub fn message(&self) -> Message<'_> {
+        let dns = Dns::new(&self.octets, &self.outline);
+        Message { envelope: &self.envelope, dns, wire_bytes: self.wire_bytes }
+    }
+
+    /// Keeps no more records of the answer section than so many, and of what is behind them the OPT
+    /// record only.
+    pub(crate) fn limit_answers(&mut self, most: u16) {
+        if self.outline.limit_answers(&mut self.octets, most) {
+            self.octets.shrink_to_fit();
+        }
+    }
+
+    /// Octets of memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let heap = if self.octets.spilled() { self.octets.capacity() } else { 0 };
+        size_of::<Self>() + heap
+    }
+}
+
+impl From<Message<'_>> for Kept {
+    fn from(message: Message<'_>) -> Self {
+        Self {
+            envelope: message.envelope.clone(),
+            outline: *message.dns.outline(),
+            wire_bytes: message.wire_bytes,
+            octets: SmallVec::from_slice(message.dns.octets()),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Messages for tests, as text that can be changed and is put into octets when it is shown.
+
+use super::dns::{Answer, Answers, Counts, Flags, Outline};
+use super::{Dns, Envelope, Kept, Message};
+
+/// A message before it is one.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub envelope: Envelope,
+    pub dns: DraftDns,
+    pub wire_bytes: u32,
+}
+
+/// What it says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DraftDns {
+    pub id: u16,
+    pub flags: Flags,
+    /// Of records that nobody looks at.
+    pub authority: u16,
+    pub question: Option<DraftQuestion>,
+    pub answers: Answers,
+    /// The options of an OPT record, which there is not without.
+    pub options: Vec<(u16, Vec<u8>)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DraftQuestion {
+    pub qname: Box<str>,
+    pub qtype: u16,
+    pub qclass: u16,
+}
+
+impl DraftDns {
+    pub fn rcode(&self) -> u16 {
+        self.flags.rcode().into()
+    }
+}
+
+impl Draft {
+    pub fn ends(&self) -> (std::net::SocketAddr, std::net::SocketAddr) {
+        let Envelope { src, dst, .. } = self.envelope;
+        if self.dns.flags.response() { (dst, src) } else { (src, dst) }
+    }
+
+    /// The message.
+    pub fn kept(&self) -> Kept {
+        let octets = self.dns.octets();
+        // Of the authority section only the count is there.
+        let outline = Outline::read(&octets, true).unwrap();
+        let dns = Dns::new(&octets, &outline);
+        assert_eq!(dns.answers().count(), self.dns.answers.len());
+        assert_eq!(dns.question().is_some(), self.dns.question.is_some());
+        Message { envelope: &self.envelope, dns, wire_bytes: self.wire_bytes }.into()
+    }
+}
+
+impl DraftDns {
+    pub fn octets(&self) -> Vec<u8> {
+        let count = |there: usize| u16::try_from(there).unwrap();
+        let counts = Counts {
+            question: count(usize::from(self.question.is_some())),
+            answer: count(self.answers.len()),
+            authority: self.authority,
+            additional: count(usize::from(!self.options.is_empty())),
+        };
+        let Counts { question, answer, authority, additional } = counts;
+        let words = [self.id, self.flags.0, question, answer, authority, additional];
+        let mut octets: Vec<u8> = words.into_iter().flat_map(u16::to_be_bytes).collect();
+        if let Some(question) = &self.question {
+            push_name(&mut octets, &question.qname);
+            octets.extend([question.qtype, question.qclass].into_iter().flat_map(u16::to_be_bytes));
+        }
+        self.answers.iter().for_each(|answer| push_answer(&mut octets, &answer));
+        if !self.options.is_empty() {
+            octets.extend(b"\0\0\x29\x04\xD0\0\0\0\0");
+            let mut options = Vec::new();
+            for (code, data) in &self.options {
+                options.extend([*code, count(data.len())].into_iter().flat_map(u16::to_be_bytes));
+                options.extend(data);
+            }
+            octets.extend(count(options.len()).to_be_bytes());
+            octets.extend(options);
+        }
+        octets
+    }
+}
+
+fn push_answer(octets: &mut Vec<u8>, answer: &Answer<'_>) {
+    push_name(octets, answer.name);
+    octets.extend([answer.rtype, answer.class].into_iter().flat_map(u16::to_be_bytes));
+    octets.extend(answer.ttl_seconds.to_be_bytes());
+    let mut data = Vec::new();
+    match answer.rtype {
+        1 => data.extend(answer.data.parse::<std::net::Ipv4Addr>().unwrap().octets()),
+        5 | 12 => push_name(&mut data, answer.data),
+        6 => {
+            let mut fields = answer.data.split(' ');
+            push_name(&mut data, fields.next().unwrap());
+            push_name(&mut data, fields.next().unwrap());
+            fields.for_each(|field| data.extend(field.parse::<u32>().unwrap().to_be_bytes()));
+        }
+        16 => data.extend(
+            answer
+                .data
+                .bytes()
+                .collect::<Vec<_>>()
+                .chunks(255)
+                .flat_map(|text| [&[u8::try_from(text.len()).unwrap()], text].concat()),
+        ),
+        other => panic!("type {other}"),
+    }
+    octets.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+    octets.extend(data);
+}
+
+/// A name without escapes.
+fn push_name(octets: &mut Vec<u8>, name: &str) {
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        octets.push(u8::try_from(label.len()).unwrap());
+        octets.extend(label.as_bytes());
+    }
+    octets.push(0);
+}

@@ -1,0 +1,38 @@
+//! The rooms in which all flows come together: joining, and the output with what is made of many
+//! transactions.
+
+use super::event::Event;
+use super::output::Output;
+use crate::join::{Joiner, Joining};
+
+/// Events in, records out.
+pub(super) struct Back {
+    pub(super) joiner: Joiner,
+    pub(super) output: Output,
+}
+
+impl Back {
+    /// Rooms that have seen nothing.
+    pub(super) fn new(joining: Joining, output: Output) -> Self {
+        Self { joiner: Joiner::new(joining), output }
+    }
+
+    /// Takes an event. They are to come in the order in which the front gave them.
+    pub(super) fn take(&mut self, event: Event<'_>) {
+        let Self { joiner, output } = self;
+        match event {
+            Event::Message(message) => output.message(&message),
+            Event::Transaction(transaction) => {
+                let links = joiner.end(transaction);
+                output.transaction(transaction, &links);
+            }
+            Event::Began(query) => {
+                joiner.begin(&query);
+                output.begin(&query);
+            }
+            Event::Sealed(envelope) => output.glance(envelope),
+            Event::Connection(report) => output.connection(report),
+            Event::DeadLetter(letter) => output.dead_letter(letter),
+        }
+    }
+}

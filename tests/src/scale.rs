@@ -1,0 +1,170 @@
+//! Captures that differ in one size and in nothing else: how many queries wait at a time, how many
+//! connections are open, how many resolvers, zones or clients there are. Always the same for the same sizes.
+
+use crate::dice::Dice;
+use crate::pcap::Frames;
+use crate::realistic::message::{Outcome, Question, kind, query, response};
+use crate::realistic::packet::{Connection, End, datagram, flag};
+use crate::wire;
+use anyhow::Result;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// From a query that waits with no others to its response.
+const LATENCY_NS: u64 = 1_000_000;
+/// Ports of one client, which keeps to one of them for a connection.
+const PORTS: u32 = 50_000;
+
+/// The sizes of a capture.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// Messages that are to be measured: what comes after [`Self::warm_up_seconds`].
+    pub messages: u32,
+    /// Queries that wait at a time; 50 where 0.
+    pub waiting: u32,
+    /// Open connections over which all is asked; UDP where 0.
+    pub connections: u32,
+    /// Resolvers.
+    pub resolvers: u32,
+    /// Zones; there are two names in each.
+    pub zones: u32,
+    /// Names that are asked for once each, of which nine of ten do not exist.
+    pub random: bool,
+    /// Queries of a second.
+    pub queries_per_second: u32,
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self {
+            messages: 500_000,
+            waiting: 0,
+            connections: 0,
+            resolvers: 10,
+            zones: 10,
+            random: false,
+            queries_per_second: 50_000,
+        }
+    }
+}
+
+impl Scale {
+    /// Seconds until as many queries wait, and connections are open, as ever will.
+    #[must_use]
+    pub fn warm_up_seconds(&self) -> f64 {
+        f64::from(self.connections + self.warm_up_queries()) / f64::from(self.queries_per_second)
+    }
+
+    /// Queries until as many wait as ever will, and each resolver and zone was asked for.
+    fn warm_up_queries(&self) -> u32 {
+        self.waiting.max(self.resolvers).max(self.zones) + self.queries_per_second / 10
+    }
+
+    /// Nanoseconds from one query to the next.
+    fn step_ns(&self) -> u64 {
+        1_000_000_000 / u64::from(self.queries_per_second)
+    }
+
+    /// Writes it as a pcap file (nanoseconds, Ethernet).
+    pub fn write(&self, out: impl Write) -> Result<()> {
+        self.write_watched(out, &mut |_| Ok(()))
+    }
+
+    /// The same, and tells whenever a second of the capture's time is written: how many there are by then.
+    pub fn write_watched(
+        &self,
+        out: impl Write,
+        each_second: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<()> {
+        let mut seconds = 0;
+        let mut frames = Frames::begin(out)?;
+        let latency = LATENCY_NS.max(u64::from(self.waiting) * self.step_ns());
+        let mut connections = self.open(&mut frames)?;
+        let begin = u64::from(self.connections) * self.step_ns();
+        for number in 0..self.warm_up_queries() + self.messages / 2 {
+            let at = begin + u64::from(number) * self.step_ns();
+            frames.until(at)?;
+            if at >= (seconds + 1) * 1_000_000_000 {
+                seconds = at / 1_000_000_000;
+                each_second(seconds)?;
+            }
+            let (question, outcome) = self.question(number)?;
+            let mut dice = Dice::new(u64::from(number));
+            let (asked, said) = (query(&question), response(&question, outcome, false, &mut dice));
+            let Some(place) = number.checked_rem(self.connections) else {
+                let (client, server) = self.ends(number)?;
+                frames.push(at, datagram(client, server, &asked)?);
+                frames.push(at + latency, datagram(server, client, &said)?);
+                continue;
+            };
+            let connection = &mut connections[usize::try_from(place)?];
+            for (after, from_client, message) in [(0, true, asked), (latency, false, said)] {
+                let message = wire::framed(&message)?;
+                for segment in connection.send(from_client, flag::PSH | flag::ACK, &message)? {
+                    frames.push(at + after, segment);
+                }
+            }
+        }
+        frames.end()
+    }
+
+    /// Opens all connections.
+    fn open(&self, frames: &mut Frames<impl Write>) -> Result<Vec<Connection>> {
+        let mut connections = Vec::new();
+        for number in 0..self.connections {
+            let (client, server) = self.ends(number)?;
+            let end = |at| End { at, next: number << 8 };
+            let mut connection = Connection { client: end(client), server: end(server) };
+            let turns = [(true, flag::SYN), (false, flag::SYN | flag::ACK), (true, flag::ACK)];
+            for (from_client, flags) in turns {
+                for segment in connection.send(from_client, flags, &[])? {
+                    frames.push(u64::from(number) * self.step_ns(), segment);
+                }
+            }
+            connections.push(connection);
+        }
+        Ok(connections)
+    }
+
+    /// A client with a port that it does not use again soon, and a resolver.
+    fn ends(&self, number: u32) -> Result<(SocketAddr, SocketAddr)> {
+        let [.., high, low] = (number / PORTS).to_be_bytes();
+        let port = 1024 + u16::try_from(number % PORTS)?;
+        let [_, one, two, three] = (number % self.resolvers.max(1)).to_be_bytes();
+        let client = SocketAddr::new(Ipv4Addr::new(198, 18, high, low).into(), port);
+        Ok((client, SocketAddr::new(Ipv4Addr::new(10, one, two, three).into(), 53)))
+    }
+
+    fn question(&self, number: u32) -> Result<(Question, Outcome)> {
+        let zone = format!("zone-{:05}.com", number % self.zones.max(1));
+        let missing = self.random && !number.is_multiple_of(10);
+        let name = if self.random {
+            let hash = Dice::new(u64::from(number)).roll();
+            format!("{hash:016x}.{zone}")
+        } else {
+            format!("host-{}.{zone}", number / self.zones.max(1) % 2)
+        };
+        let id = u16::try_from(number % 65_536)?;
+        let outcome = if missing { Outcome::NxDomain } else { Outcome::Answer };
+        Ok((Question { id, name, zone, kind: kind::A, edns: None }, outcome))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captures_are_as_long_as_they_should_be() {
+        let octets = |scale: Scale| {
+            let mut out = Vec::new();
+            scale.write(&mut out).unwrap();
+            out.len()
+        };
+        let base = Scale { messages: 2000, ..Scale::default() };
+        assert_eq!(octets(base), octets(base));
+        assert!(octets(Scale { waiting: 5000, ..base }) > octets(base));
+        assert!(octets(Scale { connections: 100, ..base }) > octets(base));
+        assert!(base.warm_up_seconds() < Scale { waiting: 5000, ..base }.warm_up_seconds());
+    }
+}

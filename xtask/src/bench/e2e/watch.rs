@@ -1,0 +1,128 @@
+//! The agent beside a load, and what it cost.
+
+use super::super::case::Figures;
+use super::super::statistics::per_million;
+use super::super::usage;
+use anyhow::{Context as _, Result};
+use dnscribe_tests::agent::{Agent, Finished};
+use dnscribe_tests::lab::Lab;
+use dnscribe_tests::ledger;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+/// How long the agent may take to write what it has seen, before its CPU time is read.
+const SETTLE: Duration = Duration::from_secs(1);
+/// Of the file with the ledger, what is read to find its last record.
+const TAIL_BYTES: u64 = 256 * 1024;
+
+/// Where transactions go.
+#[derive(Clone)]
+pub enum Sink {
+    /// Nowhere; they are counted.
+    Null,
+    /// To a file.
+    File,
+    /// To librdkafka's own broker, in the agent's process, which keeps nothing.
+    KafkaMock,
+    /// To a broker.
+    Kafka {
+        /// Where it is.
+        brokers: String,
+        /// The topic, which is there.
+        topic: String,
+    },
+}
+
+/// An agent that is to run.
+pub struct Watch<'a> {
+    pub binary: &'a Path,
+    pub lab: &'a Lab,
+    /// What it watches; all where absent.
+    pub cgroup: Option<&'a Path>,
+    pub sink: Sink,
+}
+
+impl Watch<'_> {
+    /// Runs the agent while the load runs: the load's figures, and the agent's.
+    pub fn during(&self, load: impl FnOnce() -> Result<Figures>) -> Result<Figures> {
+        let config = self.lab.folder().join("agent.yaml");
+        let records = self.lab.folder().join("records.ndjson");
+        // JSON is YAML.
+        fs::write(&config, self.config(&records).to_string())?;
+        let mut command = Command::new(self.binary);
+        command.args(["run", "--hook", "cgroup", "--config"]).arg(&config);
+        if let Some(cgroup) = self.cgroup {
+            command.arg("--cgroup").arg(cgroup);
+        }
+        let agent = Agent::start(&mut command)?;
+        let before = usage::cpu_seconds(agent.pid())?;
+        let figures = load()?;
+        thread::sleep(SETTLE);
+        let cpu = usage::cpu_seconds(agent.pid())? - before;
+        let peak = usage::peak_bytes(agent.pid()).context("the agent is gone")?;
+        let end = agent.terminate()?;
+        let last = final_ledger(&records, &end)?;
+        fs::remove_file(&records)?;
+        let messages = ledger::counter(&last, &["decode", "messages"])?;
+        let lost: u64 = ledger::loss_places(&last)?.into_values().sum();
+        #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
+        Ok(figures
+            .with("cpu_seconds_per_million_messages", per_million(cpu, messages)?)
+            .with("rss_peak_bytes", peak as f64)
+            .with("messages", messages as f64)
+            .with("lost_messages", lost as f64))
+    }
+
+    /// The ledger goes to a file beside the records, which costs a record every ten seconds.
+    fn config(&self, records: &Path) -> Value {
+        let file = format!("file:{}", records.display());
+        let mut config = json!({
+            "version": 1,
+            "streams": ["transactions"],
+            "file": { "streams": ["ledger"] },
+        });
+        match &self.sink {
+            Sink::Null => config["sinks"] = json!(["null", file]),
+            Sink::File => {
+                config["sinks"] = json!([file]);
+                config["file"]["streams"] = json!(["transactions", "ledger"]);
+            }
+            Sink::KafkaMock => {
+                config["sinks"] = json!(["kafka", file]);
+                // The address is not used, but there must be one.
+                config["kafka"] = json!({
+                    "brokers": ["127.0.0.1:9092"],
+                    "options": { "test.mock.num.brokers": "1" },
+                });
+            }
+            Sink::Kafka { brokers, topic } => {
+                config["sinks"] = json!(["kafka", file]);
+                config["kafka"] =
+                    json!({ "brokers": [brokers], "topics": { "transactions": topic } });
+            }
+        }
+        config
+    }
+}
+
+/// The last ledger record of a file that may be large; it must be final and balance.
+fn final_ledger(records: &Path, end: &Finished) -> Result<Value> {
+    let mut file = File::open(records)?;
+    let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail)?;
+    let last = String::from_utf8_lossy(&tail)
+        .lines()
+        .rev()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find(|record| record["schema"] == "dns.ledger/1" && record["final"] == true)
+        .with_context(|| format!("no final ledger record; {}", end.stderr))?;
+    ledger::verify(&last)?;
+    Ok(last)
+}
