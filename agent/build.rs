@@ -13,7 +13,7 @@ const PREBUILT: &str = "DNSCRIBE_EBPF_PREBUILT";
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let root = manifest.parent().unwrap_or(Path::new(".")).to_path_buf();
-    for place in ["src", "Cargo.toml", "Cargo.lock"] {
+    for place in ["src", "yardstick", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", root.join("agent-ebpf").join(place).display());
     }
     println!("cargo::rerun-if-changed={}", root.join("agent-common/src").display());
@@ -24,6 +24,9 @@ fn main() {
     match object(&root.join("agent-ebpf"), &out.join("target")) {
         Ok(object) => {
             println!("cargo::rustc-env=DNSCRIBE_EBPF_OBJECT={}", object.display());
+            // Beside it, and read at run time by a benchmark alone.
+            let yardstick = object.with_file_name("dnscribe-yardstick");
+            println!("cargo::rustc-env=DNSCRIBE_EBPF_YARDSTICK={}", yardstick.display());
         }
         Err(problem) => println!("cargo::error={problem}"),
     }

@@ -56,10 +56,16 @@ pub enum Setting {
     TaskLeader = 22,
     /// Offset of `task_struct.start_boottime` (Linux 5.5); 0 where unknown.
     TaskStart = 23,
+    /// Whether `bpf_skc_to_tcp_sock` is there, and what it gives can be read without a helper.
+    SockTyped = 24,
+    /// Rings that records are spread over, by flow: from 1 to [`crate::flow::MAX_RINGS`]. 0 is 1.
+    Rings = 25,
+    /// Whether packets are copied by words where they can be looked at directly.
+    Direct = 26,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 24;
+pub const SETTINGS: usize = 27;
 
 /// The current task cannot be told.
 pub const TASK_NONE: u32 = 0;
@@ -67,6 +73,9 @@ pub const TASK_NONE: u32 = 0;
 pub const TASK_HELPERS: u32 = 1;
 /// `bpf_get_current_task`, read with the offsets from the kernel's BTF.
 pub const TASK_BTF: u32 = 2;
+/// `bpf_get_current_task_btf`, read without a helper: the verifier knows what it points to, and the
+/// offsets from the kernel's BTF as constants.
+pub const TASK_TYPED: u32 = 3;
 
 /// The network namespace cannot be told.
 pub const NETNS_NONE: u32 = 0;

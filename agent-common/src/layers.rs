@@ -11,7 +11,7 @@ mod link;
 mod tunnel;
 
 pub use link::below_ip;
-pub use tunnel::{over_ip, over_udp};
+pub use tunnel::{is_tunnel, over_ip, over_udp};
 
 /// IP headers looked at, one in the other: a packet in up to four tunnels.
 pub const LEVELS: usize = 5;

@@ -5,6 +5,7 @@
 #![feature(asm_experimental_arch)]
 
 mod counters;
+mod flow;
 mod hook;
 mod maps;
 mod parse;

@@ -4,6 +4,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, LpmTrie, LruHashMap};
+use core::arch::asm;
 use core::mem::MaybeUninit;
 use dnscribe_common::owner::Owner;
 use dnscribe_common::{
@@ -11,8 +12,10 @@ use dnscribe_common::{
     RESOLVERS as RESOLVERS_MAX,
 };
 
-#[map]
-static PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
+/// Set by the agent before loading, and not a constant to the verifier, so that it may be set again. A
+/// global rather than a map: its place is known, and asking for a port is one load.
+#[unsafe(no_mangle)]
+static mut PORTS: [u64; PORT_WORDS as usize] = [0; PORT_WORDS as usize];
 
 #[map]
 static CONFIG: Array<u64> = Array::with_max_entries(CONFIG_WORDS, 0);
@@ -72,8 +75,8 @@ impl FragmentKey {
 #[repr(C)]
 struct Note {
     since_ns: u64,
-    /// Of a first fragment of ours: whether our ports are in a tunnel that the datagram is. Of those
-    /// that came before the first: their number.
+    /// Of a first fragment of ours: whether our ports are in a tunnel that the datagram is, and in the
+    /// upper half its flow. Of those that came before the first: their number.
     value: u64,
 }
 
@@ -94,10 +97,20 @@ impl Note {
 /// The class of a port, in host order: one of the `PORT_` constants, or 0.
 #[inline(always)]
 pub fn port_class(port: u16) -> u64 {
-    match PORTS.get(u32::from(port >> 5)) {
-        Some(word) => word >> ((port & 31) << 1) & 3,
-        None => 0,
+    let mut place = u64::from(port) >> 2;
+    // SAFETY: computes on a register. As assembly, since the compiler leaves out what the verifier has
+    // to see: that the word is one of the global's.
+    unsafe {
+        asm!(
+            "{place} &= {words}",
+            place = inout(reg) place,
+            words = const (PORT_WORDS - 1) * 8,
+            options(pure, nomem, nostack),
+        );
     }
+    // SAFETY: an aligned word of the global, see above.
+    let word = unsafe { (&raw const PORTS).byte_add(place as usize).cast::<u64>().read_volatile() };
+    word >> ((port & 31) << 1) & 3
 }
 
 /// Whether the address, as the map has it, is one of the resolvers'.
@@ -106,10 +119,10 @@ pub fn is_resolver(address: &[u8; 16]) -> bool {
     RESOLVERS.get(Key::new(128, *address)).is_some()
 }
 
-/// Whether the reader polls and wants no wakeups.
+/// Whether the reader of a ring polls and wants no wakeups.
 #[inline(always)]
-pub fn reader_polls() -> bool {
-    CONFIG.get(CONFIG_QUIET).is_some_and(|word| *word != 0)
+pub fn reader_polls(ring: u32) -> bool {
+    CONFIG.get(CONFIG_QUIET + ring).is_some_and(|word| *word != 0)
 }
 
 /// What is left out, as a word of [`dnscribe_common::sample::Cuts`].
@@ -162,12 +175,12 @@ pub fn forget_owner(cookie: u64) {
     let _ = OWNERS.remove(cookie);
 }
 
-/// Remembers a first fragment of ours, and whether our ports are in a tunnel that the datagram is:
-/// not in one that it is in, since it may be met both within and without.
+/// Remembers a first fragment of ours, its flow, and whether our ports are in a tunnel that the datagram
+/// is: not in one that it is in, since it may be met both within and without.
 #[inline(always)]
-pub fn remember_fragment(key: &FragmentKey, tunnelled: bool) {
+pub fn remember_fragment(key: &FragmentKey, tunnelled: bool, flow: u32) {
     // A full map evicts, so that this fails for want of memory only.
-    let _ = FRAGMENT.insert(key, Note::new(u64::from(tunnelled)), 0);
+    let _ = FRAGMENT.insert(key, Note::new(u64::from(flow) << 32 | u64::from(tunnelled)), 0);
 }
 
 /// The datagram with this key is no longer one of ours.
@@ -176,13 +189,25 @@ pub fn forget_fragment(key: &FragmentKey) {
     let _ = FRAGMENT.remove(key);
 }
 
-/// Whether the first fragment was ours, and then whether our ports are in a tunnel that this is.
+/// What a first fragment told of the others.
+#[derive(Clone, Copy)]
+pub struct Known {
+    /// Whether our ports are in a tunnel that the datagram is.
+    pub tunnelled: bool,
+    pub flow: u32,
+}
+
+/// What the first fragment told, if it was ours.
 #[inline(always)]
-pub fn known_fragment(key: &FragmentKey) -> Option<bool> {
+pub fn known_fragment(key: &FragmentKey) -> Option<Known> {
     // SAFETY: another CPU may replace the entry while it is copied; the worst is a mixture of two
     // datagrams of ours.
     let note = FRAGMENT.get_ptr(key).map(|note| unsafe { *note })?;
-    if note.is_fresh() { Some(note.value != 0) } else { None }
+    if note.is_fresh() {
+        Some(Known { tunnelled: note.value & 1 != 0, flow: (note.value >> 32) as u32 })
+    } else {
+        None
+    }
 }
 
 /// Counts a fragment whose datagram may prove to be ours.

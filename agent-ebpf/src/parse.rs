@@ -8,10 +8,11 @@ mod transport;
 pub mod tunnel;
 
 pub use glance::Glance;
-pub use icmp::ICMP;
+pub use icmp::{ICMP, ICMP6, is_unreachable};
 pub use ip::classify;
 pub use transport::{TCP, UDP, mapped, tcp_may_carry};
 
+use crate::flow::Flow;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use core::mem::MaybeUninit;
@@ -34,6 +35,7 @@ pub struct Verdict {
     pub asks: bool,
     /// What. Never compared either.
     pub ask: u32,
+    pub flow: Flow,
 }
 
 /// What becomes of a packet.
@@ -57,12 +59,13 @@ impl Verdict {
     pub const TOO_DEEP: Self = Self::of(Fate::TooDeep);
 
     const fn of(fate: Fate) -> Self {
-        Self { fate, protocol: 0, is_encrypted: false, payload: 0, asks: false, ask: 0 }
+        let flow = Flow::UNKNOWN;
+        Self { fate, protocol: 0, is_encrypted: false, payload: 0, asks: false, ask: 0, flow }
     }
 
     #[inline(always)]
-    pub const fn emit(protocol: u8) -> Self {
-        Self { fate: Fate::Emit, protocol, ..Self::NOT_OURS }
+    pub const fn emit(protocol: u8, flow: Flow) -> Self {
+        Self { fate: Fate::Emit, protocol, flow, ..Self::NOT_OURS }
     }
 
     /// How many octets of a packet of ours are of use; nothing where its addresses say that it is none.
@@ -105,6 +108,17 @@ impl Skb {
     #[inline(always)]
     pub fn until(self, end: u32) -> Self {
         Self { end, ..self }
+    }
+
+    /// What lies behind the first `header` octets of a packet that claims a length; nothing where that
+    /// is no room for a header of UDP or TCP, or is not claimed (jumbograms, offloaded super-packets).
+    #[inline(always)]
+    pub fn room(self, header: u32, claimed: u32) -> Option<u32> {
+        if claimed <= header {
+            return None;
+        }
+        let end = if claimed < self.end { claimed } else { self.end };
+        if end < header + 14 { None } else { Some(end - header) }
     }
 }
 

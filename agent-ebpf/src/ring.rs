@@ -1,4 +1,4 @@
-//! The only place that writes the ring.
+//! The only place that writes the rings.
 
 use crate::counters::Counters;
 use crate::maps;
@@ -7,13 +7,16 @@ use crate::sample;
 use crate::settings;
 use crate::totals;
 use aya_ebpf::bindings::{__sk_buff, BPF_RB_NO_WAKEUP};
+use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::helpers::generated::{
     bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_skb_load_bytes,
 };
-use aya_ebpf::macros::map;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::RingBuf;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 use core::mem::MaybeUninit;
 use dnscribe_common::counter::{Counter, Hook};
+use dnscribe_common::flow::{self, MAX_RINGS};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::owner::Owner;
 use dnscribe_common::record::{
@@ -21,9 +24,19 @@ use dnscribe_common::record::{
 };
 use dnscribe_common::totals::{LOST, SAMPLED, Way};
 
+/// Octets of a word.
+const WORD: usize = 8;
+
+/// The longest packets copied by words. Beyond, the helper is as good.
+const DIRECT: usize = CLASSES[3];
+
 /// The agent sets the size before it loads.
 #[map]
 static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// Where there are several, all of them, `RING` as the first. The agent makes the others.
+#[btf_map]
+static RINGS: ArrayOfMaps<btf_maps::RingBuf<(), 4096>, { MAX_RINGS as usize }> = ArrayOfMaps::new();
 
 /// What is known of a packet besides its octets.
 pub struct Context {
@@ -41,6 +54,10 @@ pub struct Context {
     pub cgroup_id: u64,
     pub task: Option<Owner>,
     pub tunnelled: bool,
+    /// Whether the program may look at the packet's octets where they are.
+    pub direct: bool,
+    /// The number of the packet's flow, where that is wanted.
+    pub flow: u32,
 }
 
 /// A record with room for `N` octets.
@@ -129,13 +146,20 @@ fn put<const N: usize>(
     context: &Context,
 ) -> bool {
     let seq = counters.next_sequence();
-    let Some(mut slot) = RING.reserve::<Slot<N>>(0) else { return false };
+    let ring = ring_of(context);
+    let Some(mut slot) = reserve::<Slot<N>>(ring) else { return false };
     let at: *mut Slot<N> = MaybeUninit::as_mut_ptr(&mut slot);
     // SAFETY: `at` is the reserved room, of the size of a `Slot<N>`.
     let (header, octets) = unsafe { (&raw mut (*at).header, &raw mut (*at).octets) };
-    let mut captured = bounded::<N>(wanted);
+    let mut captured = bounded::<N, 0>(wanted);
+    let is_there = N <= DIRECT
+        && context.direct
+        && settings::get(Setting::Direct) != 0
+        && copy::<N>(skb, octets, captured);
     // SAFETY: `octets` has room for `N` octets, and `captured` is not above that.
-    if unsafe { bpf_skb_load_bytes(skb.cast(), start, octets.cast(), captured as u32) } != 0 {
+    if !is_there
+        && unsafe { bpf_skb_load_bytes(skb.cast(), start, octets.cast(), captured as u32) } != 0
+    {
         captured = 0;
     }
     let captured = captured as u32;
@@ -144,15 +168,61 @@ fn put<const N: usize>(
     if captured < wire.min(context.most) {
         counters.add(context.hook, Counter::Clipped);
     }
-    slot.submit(wakeup());
+    slot.submit(wakeup(ring));
     true
+}
+
+/// Copies the first octets of a packet by words, which costs less than a call does; `false` where they do
+/// not lie in one piece, or are very few.
+#[inline(always)]
+fn copy<const N: usize>(skb: *mut __sk_buff, octets: *mut [u8; N], captured: u64) -> bool {
+    // SAFETY: the kernel hands a valid context, to a program that may ask for these.
+    let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    let to: *mut u8 = octets.cast();
+    if captured <= WORD as u64 || start + captured as usize > end {
+        return false;
+    }
+    for word in 0..N / WORD {
+        let (from, to) = (start + word * WORD, to.wrapping_add(word * WORD));
+        if from + WORD > end {
+            break;
+        }
+        // SAFETY: the verifier sees that both are inside.
+        unsafe { copy_word(from, to) };
+    }
+    // The last word overlaps the one before.
+    let last = bounded::<N, WORD>(captured as u32 - WORD as u32) as usize;
+    if start + last + WORD > end {
+        return false;
+    }
+    // SAFETY: as above.
+    unsafe { copy_word(start + last, to.wrapping_add(last)) };
+    true
+}
+
+/// Copies eight octets. As assembly, since the compiler would go octet by octet where it knows of no
+/// alignment, and the kernel's own loads need none.
+#[inline(always)]
+unsafe fn copy_word(from: usize, to: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        core::arch::asm!(
+            "{word} = *(u64 *)({from} + 0)",
+            "*(u64 *)({to} + 0) = {word}",
+            word = out(reg) _,
+            from = in(reg) from,
+            to = in(reg) to,
+            options(nostack),
+        );
+    }
 }
 
 /// Sends a socket's error.
 #[inline(always)]
 pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) {
     let seq = counters.next_sequence();
-    let Some(mut slot) = RING.reserve::<ErrorSlot>(0) else {
+    let ring = ring_of(context);
+    let Some(mut slot) = reserve::<ErrorSlot>(ring) else {
         counters.add(context.hook, Counter::LostRingFull);
         return;
     };
@@ -163,7 +233,24 @@ pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) 
         (&raw mut (*at).error).write(SocketError { pad: [0; 6], ..*error });
     }
     counters.add(context.hook, Counter::Submitted);
-    slot.submit(wakeup());
+    slot.submit(wakeup(ring));
+}
+
+/// The ring that takes all of the packet's flow.
+#[inline(always)]
+fn ring_of(context: &Context) -> u32 {
+    match settings::get(Setting::Rings) {
+        0 | 1 => 0,
+        rings => flow::ring(context.flow, rings),
+    }
+}
+
+#[inline(always)]
+fn reserve<T: 'static>(ring: u32) -> Option<RingBufEntry<T>> {
+    if settings::get(Setting::Rings) <= 1 {
+        return RING.reserve(0);
+    }
+    RINGS.get(ring)?.reserve_untyped(0)
 }
 
 /// Writes every octet of the header: what the ring holds before is old records, not zeros. As
@@ -208,16 +295,16 @@ fn words(name: &[u8; 16]) -> [u64; 2] {
 }
 
 #[inline(always)]
-fn wakeup() -> u64 {
-    if maps::reader_polls() { u64::from(BPF_RB_NO_WAKEUP) } else { 0 }
+fn wakeup(ring: u32) -> u64 {
+    if maps::reader_polls(ring) { u64::from(BPF_RB_NO_WAKEUP) } else { 0 }
 }
 
-/// The number, between 1 and `N`. As assembly, because the verifier of Linux 6.1 must see the bounds
-/// of the very register that goes to the helper, and the compiler would check a copy of it, or drop
-/// the check, which it knows to be superfluous. That `!= 0` makes a lower bound is known to Linux 6.8
-/// and later; `> 0` to all.
+/// The number, between 1 and `N` less `LESS`. As assembly, because the verifier of Linux 6.1 must see the
+/// bounds of the very register that goes to the helper, and the compiler would check a copy of it, or
+/// drop the check, which it knows to be superfluous. That `!= 0` makes a lower bound is known to Linux
+/// 6.8 and later; `> 0` to all.
 #[inline(always)]
-fn bounded<const N: usize>(number: u32) -> u64 {
+fn bounded<const N: usize, const LESS: usize>(number: u32) -> u64 {
     let mut number = u64::from(number);
     // SAFETY: computes on a register.
     unsafe {
@@ -227,7 +314,7 @@ fn bounded<const N: usize>(number: u32) -> u64 {
             "if {number} <= {most} goto +1",
             "{number} = {most}",
             number = inout(reg) number,
-            most = const N,
+            most = const N - LESS,
             options(nomem, nostack),
         );
     }

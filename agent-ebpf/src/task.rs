@@ -2,12 +2,12 @@
 
 use crate::settings;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
-    bpf_probe_read_kernel,
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf,
+    bpf_get_current_uid_gid, bpf_probe_read_kernel,
 };
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
-use dnscribe_common::globals::{Setting, TASK_BTF, TASK_HELPERS};
+use dnscribe_common::globals::{Setting, TASK_BTF, TASK_HELPERS, TASK_TYPED};
 use dnscribe_common::owner::Owner;
 
 /// The current task, if the kernel lets this kind of program ask. Never the idle task.
@@ -16,12 +16,55 @@ pub fn current(how: Setting) -> Option<Owner> {
     // Not zeroed first, which would be a loop: every field is written where `true` comes back.
     let mut owner = MaybeUninit::<Owner>::uninit();
     let told = match settings::get(how) {
+        TASK_TYPED => by_type(owner.as_mut_ptr()),
         TASK_HELPERS => by_helpers(owner.as_mut_ptr()),
         TASK_BTF => by_btf(owner.as_mut_ptr()),
         _ => false,
     };
     // SAFETY: see above.
     told.then(|| unsafe { owner.assume_init() })
+}
+
+/// As [`by_btf`], in an eighth of the time: one helper is called, and the rest are loads.
+#[inline(always)]
+fn by_type(owner: *mut Owner) -> bool {
+    // SAFETY: a helper without conditions.
+    let task = unsafe { bpf_get_current_task_btf() };
+    let pid: u32 = load(task, Setting::TaskTgid);
+    if pid == 0 {
+        return false;
+    }
+    let cred: *const c_void = load(task, Setting::TaskCred);
+    let leader: *const c_void = load(task, Setting::TaskLeader);
+    let known = settings::get(Setting::TaskStart) != 0;
+    // SAFETY: `owner` is room for an `Owner`, the name two aligned words of it.
+    unsafe {
+        (&raw mut (*owner).pid).write(pid);
+        (&raw mut (*owner).uid).write(load(cred, Setting::CredUid));
+        (&raw mut (*owner).start_ns).write(if known {
+            load(leader, Setting::TaskStart)
+        } else {
+            0
+        });
+        let comm = (&raw mut (*owner).comm).cast::<u64>();
+        comm.write(load_at(leader, settings::get(Setting::TaskComm)));
+        comm.add(1).write(load_at(leader, settings::get(Setting::TaskComm) + 8));
+    }
+    true
+}
+
+/// Loads a field of a kernel object that the verifier knows the type of; zeros where the address is not
+/// mapped (`BPF_PROBE_MEM`).
+#[inline(always)]
+pub fn load<T: Copy, U>(object: *const U, field: Setting) -> T {
+    load_at(object, settings::get(field))
+}
+
+#[inline(always)]
+fn load_at<T: Copy, U>(object: *const U, offset: u32) -> T {
+    // SAFETY: the verifier lets a program pass only where the field is that long, and lies there; the
+    // agent asks for this way only where what is read is aligned.
+    unsafe { object.cast::<u8>().add(offset as usize).cast::<T>().read_volatile() }
 }
 
 #[inline(always)]

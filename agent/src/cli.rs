@@ -10,7 +10,9 @@ pub use top::{Speed, TopArgs};
 
 use crate::capture::ports::PortSet;
 use crate::config::layer::{CaptureLayer, KafkaLayer, Layer, LogLayer, MetricsLayer, PairingLayer};
-use crate::config::value::{Broker, Hook, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span};
+use crate::config::value::{
+    Broker, Hook, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span, Threads,
+};
 use crate::config::{Purpose, Sources};
 use crate::sink::{SinkSpec, StreamSet};
 use clap::{Args, Parser, Subcommand};
@@ -121,6 +123,10 @@ pub struct CaptureArgs {
     /// Listen on this interface with hook socket; may be repeated [default: all]
     #[arg(long, value_name = "NAME")]
     pub interface: Vec<String>,
+
+    /// Read packets with so many threads [default: one for every four CPUs, 1 to 4]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<Threads>,
 }
 
 /// The look of stdout.
@@ -304,6 +310,7 @@ impl CaptureArgs {
         layer.capture.hook = self.hook;
         layer.capture.cgroup.clone_from(&self.cgroup);
         layer.capture.interfaces = some(&self.interface);
+        layer.capture.threads = self.threads;
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bell;
 mod check;
+mod crew;
 mod kafka;
 mod pace;
 mod pressure;

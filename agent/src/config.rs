@@ -38,7 +38,9 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use value::{Compress, Hook, Join, Listen, LogFormat, LogLevel, Millionths, Output, SamplingMode};
+use value::{
+    Compress, Hook, Join, Listen, LogFormat, LogLevel, Millionths, Output, SamplingMode, Threads,
+};
 
 /// Whoever replays a file sits before it, and need not wait longer for a wrong address.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(30);
@@ -149,8 +151,10 @@ pub struct CaptureConfig {
     pub ports: PortSet,
     /// Where encrypted DNS is looked for; nowhere where no sink wants its connections.
     pub encrypted: Option<Encrypted>,
-    /// The ring's size: a power of two.
+    /// The size of all rings: a power of two.
     pub ring_bytes: u32,
+    /// Threads that read packets, each with its share of the flows, and as many rings.
+    pub threads: u32,
     /// Octets captured of a packet at most: 128 to 131072.
     pub snap_bytes: u32,
     /// The least share of transactions that is told when more comes than can be handled; none where
@@ -244,6 +248,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         interfaces: layer.capture.interfaces.unwrap_or_default(),
         ports,
         encrypted,
+        threads: layer.capture.threads.unwrap_or_else(Threads::of_this_host).0,
         ring_bytes: layer.capture.ring_bytes.map_or(32 << 20, |size| size.0),
         snap_bytes: layer.capture.snap_bytes.map_or(131_072, |size| size.0),
         sampling_floor: match layer.sampling.mode {

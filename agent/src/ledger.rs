@@ -4,6 +4,7 @@
 //! The shapes here are those of the `dns.ledger/1` record, written and read back with the same types.
 
 mod identity;
+mod sum;
 pub mod verify;
 
 pub use identity::Imbalance;

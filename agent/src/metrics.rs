@@ -14,7 +14,7 @@ pub mod text;
 pub mod transactions;
 
 pub use render::{Build, Snapshot, render};
-pub use transactions::{Seen, TransactionMetrics};
+pub use transactions::{ResolverLabel, Seen, TransactionMetrics};
 
 use crate::health::{Report, State as Found};
 use axum::Router;

@@ -1,23 +1,32 @@
 //! The rooms in a row: packets in, records out, every unit counted.
 //!
-//! One thread owns it all; nothing here waits for a sink unless told to (replay).
+//! Nothing here waits for a sink unless told to (replay). Either one thread owns it all, or several have a
+//! front each, with a share of the flows, and one has the back: see [`Pipeline::parted`].
 
 mod analysis;
 mod back;
+mod batch;
 mod event;
 mod front;
+mod merge;
 mod observe;
 mod outbox;
 mod output;
+mod resolvers;
+mod shard;
 #[cfg(test)]
 mod tests;
 mod who;
 
+pub use batch::Batch;
 pub use observe::{Facts, observation};
 pub use outbox::Outbox;
 pub use output::{Output, OutputOptions};
+pub use shard::{Shard, Snapshot};
 
 use crate::capture::Packet;
+use crate::capture::encrypted::Encrypted;
+use crate::capture::live::Received;
 use crate::capture::sampling::{Change, Unheard, Untold, told};
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::DecoderOptions;
@@ -25,12 +34,12 @@ use crate::detect::DetectOptions;
 use crate::health::Vitals;
 use crate::join::Joining;
 use crate::ledger::{self, Counters, Kernel, Ring};
-use crate::metrics::{self, Build, Snapshot};
+use crate::metrics::{self, Build};
 use crate::pair::PairOptions;
 use crate::time::Timestamp;
 use crate::window::WindowOptions;
 use back::Back;
-use front::Front;
+use merge::Merge;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -41,21 +50,31 @@ pub type Taken = (BTreeMap<String, Kernel>, Ring);
 /// Time between two ledger records.
 pub const LEDGER_EVERY: Duration = Duration::from_secs(10);
 
+/// Batches of a shard. Enough that it can fill one while others are on their way, or wait for what another
+/// shard has not got past yet.
+pub const SHARD_BATCHES: usize = 8;
+
 /// What waits is looked through this often, by the capture's clock.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 
 /// Decoder, pairing, joining and output, with their state.
 ///
-/// In two parts, with [`event::Event`] between them: a front, in which packets meet others of their flow
+/// In two parts, with [`event::Event`] between them: fronts, in which packets meet others of their flow
 /// only, and a back, in which all flows meet.
 pub struct Pipeline {
-    front: Front,
+    fronts: Fronts,
     back: Back,
-    last_packet: Timestamp,
-    next_expiry: Timestamp,
     next_ledger: Timestamp,
     ledger_every: Duration,
     sampling: Option<ledger::Sampling>,
+}
+
+/// Where the fronts are.
+enum Fronts {
+    /// There is one, and it is here.
+    Here(Box<Shard>),
+    /// Other threads have them.
+    Elsewhere(Merge),
 }
 
 impl Pipeline {
@@ -65,25 +84,53 @@ impl Pipeline {
         decoder: DecoderOptions,
         pairing: PairOptions,
         joining: Joining,
+        output: Output,
+    ) -> Self {
+        let shard = Shard::new((0, 1), decoder, pairing, output.epoch());
+        Self::with_fronts(Fronts::Here(Box::new(shard)), pairing, joining, output)
+    }
+
+    /// An empty pipeline without its front, and so many of these, each for a share of the flows. What
+    /// they give is to be [gathered](Self::gather). The bounds are of all together.
+    #[must_use]
+    pub fn parted(
+        shards: usize,
+        (decoder, connecting): (&DecoderOptions, ConnectionOptions),
+        pairing: PairOptions,
+        joining: Joining,
+        output: Output,
+    ) -> (Self, Vec<Shard>) {
+        let epoch = output.epoch();
+        let connecting = shard::share_connecting(connecting, shards);
+        let shard = |number| {
+            let mut shard = Shard::new((number, shards), decoder.clone(), pairing, epoch);
+            let room = |encrypted: &Encrypted| Connections::new(encrypted.clone(), connecting);
+            shard.set_connections(decoder.encrypted.as_ref().map(room));
+            shard
+        };
+        let fronts = Fronts::Elsewhere(Merge::new(shards, SHARD_BATCHES, epoch));
+        let pipeline = Self::with_fronts(fronts, pairing, joining, output);
+        (pipeline, (0..shards).map(shard).collect())
+    }
+
+    fn with_fronts(
+        fronts: Fronts,
+        pairing: PairOptions,
+        joining: Joining,
         mut output: Output,
     ) -> Self {
         output.adopt_query_timeout(pairing.query_timeout);
-        let epoch = output.epoch();
-        Self {
-            front: Front::new(decoder, pairing),
-            back: Back::new(joining, output),
-            last_packet: epoch,
-            next_expiry: epoch.plus(EXPIRE_EVERY),
-            next_ledger: epoch.plus(LEDGER_EVERY),
-            ledger_every: LEDGER_EVERY,
-            sampling: None,
-        }
+        let next_ledger = output.epoch().plus(LEDGER_EVERY);
+        let back = Back::new(joining, output);
+        Self { fronts, back, next_ledger, ledger_every: LEDGER_EVERY, sampling: None }
     }
 
     /// The same with a room for encrypted DNS, whose packets the decoder must have been told to give.
     #[must_use]
     pub fn with_connections(mut self, connections: Option<Connections>) -> Self {
-        self.front.set_connections(connections);
+        if let Fronts::Here(shard) = &mut self.fronts {
+            shard.set_connections(connections);
+        }
         self
     }
 
@@ -102,7 +149,8 @@ impl Pipeline {
         self
     }
 
-    /// Another share of the transactions is told from here on.
+    /// Another share of the transactions is told from here on. Fronts that are elsewhere have to be told
+    /// by whoever has them.
     pub fn sample(&mut self, change: Change) {
         let sampling = self.sampling.get_or_insert_default();
         sampling.ratio = told(change.cut);
@@ -112,7 +160,9 @@ impl Pipeline {
             sampling.since = Some(change.at.to_string());
             sampling.episodes += 1;
         }
-        self.front.sample(change);
+        if let Fronts::Here(shard) = &mut self.fronts {
+            shard.sample(change);
+        }
         self.back.joiner.sample(change);
         self.back.output.sample(change);
     }
@@ -130,25 +180,78 @@ impl Pipeline {
         self.back.output.untold(ts, untold);
     }
 
-    /// Takes one packet through all rooms.
+    /// Takes one packet through all rooms, if the front is here.
     pub fn observe(&mut self, packet: &Packet<'_>) {
-        // The clock may step back, and then expiry must not sleep until it has caught up.
-        if packet.ts >= self.next_expiry || packet.ts < self.last_packet {
+        if let Fronts::Here(shard) = &self.fronts
+            && shard.is_due(packet.ts)
+        {
             self.expire(packet.ts);
         }
-        self.last_packet = packet.ts;
-        let Self { front, back, .. } = self;
-        back.output.tick(packet.ts);
-        front.observe(packet, &mut |event| back.take(event));
+        let Self { fronts: Fronts::Here(shard), back, .. } = self else { return };
+        shard.observe(packet, &mut |at, event| back.take(at, event));
     }
 
-    /// Lets time pass: what has waited too long is given up.
+    /// Lets time pass: what has waited too long is given up. Where fronts are elsewhere, all of them must
+    /// have done so, and time passes as far as they have got.
     pub fn expire(&mut self, now: Timestamp) {
-        self.next_expiry = now.plus(EXPIRE_EVERY);
-        let Self { front, back, .. } = self;
+        let Self { fronts, back, .. } = self;
+        let now = match fronts {
+            Fronts::Here(shard) => {
+                shard.expire(now, &mut |at, event| back.take(at, event));
+                now
+            }
+            Fronts::Elsewhere(merge) => now.min(merge.horizon()),
+        };
         back.output.tick(now);
-        front.expire(now, &mut |event| back.take(event));
         back.output.expire(now);
+    }
+
+    /// Takes a batch of a front that is elsewhere.
+    pub fn put(&mut self, batch: Batch) {
+        if let Fronts::Elsewhere(merge) = &mut self.fronts {
+            merge.put(batch);
+        }
+    }
+
+    /// A front that is elsewhere, all of whose batches were put, gives nothing of before `time` any more.
+    pub fn is_past(&mut self, shard: usize, time: Timestamp) {
+        if let Fronts::Elsewhere(merge) = &mut self.fronts {
+            merge.is_past(shard, time);
+        }
+    }
+
+    /// Takes what all fronts have got past, in order, and lets go of batches that are empty now.
+    pub fn gather(&mut self, spent: &mut dyn FnMut(Batch)) {
+        let Self { fronts: Fronts::Elsewhere(merge), back, .. } = self else { return };
+        merge.show(&mut |at, event| back.take(at, event));
+        merge.spent().for_each(spent);
+    }
+
+    /// Takes everything that was put, although something earlier may follow: so that what is counted and
+    /// what was written agree, for a ledger record.
+    pub fn gather_all(&mut self) {
+        let Self { fronts: Fronts::Elsewhere(merge), back, .. } = self else { return };
+        merge.show_all(&mut |at, event| back.take(at, event));
+    }
+
+    /// Whether events wait until another front has got past them.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(&self.fronts, Fronts::Elsewhere(merge) if merge.is_waiting())
+    }
+
+    /// What the fronts that are elsewhere had taken from their rings when they had given what was
+    /// gathered.
+    pub fn received(&self) -> impl Iterator<Item = &[Received]> {
+        self.snapshots().map(|snapshot| snapshot.received.as_slice())
+    }
+
+    fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        let merge = match &self.fronts {
+            Fronts::Here(_) => None,
+            Fronts::Elsewhere(merge) => Some(merge),
+        };
+        merge.into_iter().flat_map(Merge::snapshots)
     }
 
     /// Sends what was rendered to the sinks.
@@ -156,10 +259,13 @@ impl Pipeline {
         self.back.output.outbox().offer();
     }
 
-    /// When the newest packet passed; the epoch before the first.
+    /// When the newest packet passed; the epoch before the first, and where fronts are elsewhere.
     #[must_use]
-    pub const fn last_packet(&self) -> Timestamp {
-        self.last_packet
+    pub fn last_packet(&self) -> Timestamp {
+        match &self.fronts {
+            Fronts::Here(shard) => shard.last_packet(),
+            Fronts::Elsewhere(_) => self.back.output.epoch(),
+        }
     }
 
     /// Whether a ledger record is due at `now`.
@@ -185,21 +291,22 @@ impl Pipeline {
     /// The counters of all rooms.
     #[must_use]
     pub fn counters(&self, (kernel, ring): Taken) -> Counters {
-        Counters {
-            kernel,
-            ring,
-            decode: self.front.decode(),
-            pairing: self.front.pairing(),
-            connections: self.front.connections(),
-            sampling: self.sampling.clone(),
-            delivery: self.back.output.sinks().delivery(),
+        let delivery = self.back.output.sinks().delivery();
+        let sampling = self.sampling.clone();
+        let mut counters = Counters { kernel, ring, sampling, delivery, ..Counters::default() };
+        match &self.fronts {
+            Fronts::Here(shard) => shard.counters().add_to(&mut counters),
+            Fronts::Elsewhere(_) => {
+                self.snapshots().for_each(|snapshot| snapshot.add_to(&mut counters));
+            }
         }
+        counters
     }
 
     /// The page for `/metrics`; `ring_used_bytes` where there is a ring.
     #[must_use]
     pub fn exposition(&self, taken: Taken, ring_used_bytes: Option<u64>) -> String {
-        metrics::render(&Snapshot {
+        metrics::render(&metrics::Snapshot {
             counters: &self.counters(taken),
             transactions: self.back.output.metrics(),
             joined: &self.back.joiner.joined(),
@@ -221,18 +328,34 @@ impl Pipeline {
         Vitals::new(&self.counters(taken), sinks.fullest_spool_bytes(), sinks.failures())
     }
 
-    /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given.
+    /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given. Fronts
+    /// that are elsewhere must have ended before.
     pub fn finish(&mut self, now: Timestamp) {
-        let Self { front, back, .. } = self;
-        back.output.tick(now);
-        front.finish(now, &mut |event| back.take(event));
-        back.output.finish(now);
+        let Self { fronts, back, .. } = self;
+        if let Fronts::Here(shard) = fronts {
+            shard.finish(now, &mut |at, event| back.take(at, event));
+        }
+        self.gather_all();
+        self.back.output.tick(now);
+        self.back.output.finish(now);
     }
 
     /// Memory used by packets that wait for others, in octets: see the decoder.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.front.waiting_bytes()
+        match &self.fronts {
+            Fronts::Here(shard) => shard.front.waiting_bytes(),
+            Fronts::Elsewhere(_) => 0,
+        }
+    }
+
+    /// Memory used by pairing, in octets.
+    #[cfg(test)]
+    fn pairing_bytes(&self) -> usize {
+        match &self.fronts {
+            Fronts::Here(shard) => shard.front.pairing_bytes(),
+            Fronts::Elsewhere(_) => 0,
+        }
     }
 
     /// The sinks.
@@ -240,9 +363,11 @@ impl Pipeline {
         self.back.output.outbox()
     }
 
-    /// Adopts other settings.
+    /// Adopts other settings. Fronts that are elsewhere have to be told by whoever has them.
     pub fn reconfigure(&mut self, changes: Changes) {
-        self.front.reconfigure(changes.pairing, changes.connecting);
+        if let Fronts::Here(shard) = &mut self.fronts {
+            shard.reconfigure(changes.pairing, changes.connecting);
+        }
         self.back.output.adopt_query_timeout(changes.pairing.query_timeout);
         self.back.output.reconfigure(changes.resolvers, changes.windows, changes.detect);
     }

@@ -27,6 +27,7 @@ pub(crate) use build::milliseconds;
 pub use build::{Context, Identity};
 pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;
+pub(crate) use event_id::hex;
 pub use event_id::{EventId, Namespace};
 pub use fields::{
     AnswerFields, AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames,

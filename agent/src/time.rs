@@ -36,16 +36,16 @@ impl Timestamp {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The time that is `by` before this one.
-    #[must_use]
-    pub fn minus(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(saturating_nanos(by)))
-    }
-
     /// The time that is `by` after this one.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(saturating_nanos(by)))
+    }
+
+    /// The time that is `by` before this one; the beginning where there is none.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(saturating_nanos(by)))
     }
 }
 
@@ -56,8 +56,35 @@ fn saturating_nanos(duration: Duration) -> u64 {
 /// RFC 3339 in UTC with nine digits after the second: `2026-11-20T07:30:00.000000001Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = jiff::Timestamp::from_nanosecond(i128::from(self.0)).map_err(|_| fmt::Error)?;
-        write!(f, "{time:.9}")
+        f.write_str(self.rfc3339(&mut [0; LENGTH]).ok_or(fmt::Error)?)
+    }
+}
+
+/// Octets of a time as text.
+const LENGTH: usize = "2026-11-20T07:30:00.000000001Z".len();
+
+impl Timestamp {
+    /// The time as records have it, in `room`: digit by digit, for every record has one.
+    fn rfc3339(self, room: &mut [u8; LENGTH]) -> Option<&str> {
+        let time = jiff::Timestamp::from_nanosecond(i128::from(self.0)).ok()?;
+        let time = jiff::tz::Offset::UTC.to_datetime(time);
+        *room = *b"0000-00-00T00:00:00.000000000Z";
+        for (range, value) in [
+            (0..4, i64::from(time.year())),
+            (5..7, time.month().into()),
+            (8..10, time.day().into()),
+            (11..13, time.hour().into()),
+            (14..16, time.minute().into()),
+            (17..19, time.second().into()),
+            (20..29, time.subsec_nanosecond().into()),
+        ] {
+            let mut rest = value.unsigned_abs();
+            for digit in room[range].iter_mut().rev() {
+                *digit += u8::try_from(rest % 10).ok()?;
+                rest /= 10;
+            }
+        }
+        std::str::from_utf8(room).ok()
     }
 }
 
@@ -79,7 +106,9 @@ pub struct BadTimestamp(String);
 
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let mut room = [0; LENGTH];
+        let text = self.rfc3339(&mut room);
+        serializer.serialize_str(text.ok_or_else(|| serde::ser::Error::custom("no such time"))?)
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Memory is bounded whatever the traffic: see [`Windows::max_bytes`].
 
+mod batch;
 pub mod bounds;
 mod counts;
 mod group;
@@ -120,8 +121,8 @@ impl Windows {
         self.next = Some(self.next.map_or(pane, |next| next.min(pane)));
         let Self { open, closed, .. } = self;
         if !open.contains_key(&pane) {
-            let before = open.range(..pane).next_back().map(|(_, groups)| groups);
-            let before = before.or_else(|| closed.back());
+            let before = open.range_mut(..pane).next_back().map(|(_, groups)| groups);
+            let before = before.or_else(|| closed.back_mut());
             let groups = before.map(Groups::successor).unwrap_or_default();
             open.insert(pane, groups);
         }

@@ -7,6 +7,8 @@
 mod frames;
 #[path = "kernel/host.rs"]
 mod host;
+#[path = "kernel/rings.rs"]
+mod rings;
 #[path = "kernel/sampling.rs"]
 mod sampling;
 #[path = "kernel/tunnels.rs"]
@@ -40,6 +42,7 @@ fn options() -> LiveOptions {
         cgroup: None,
         interfaces: Vec::new(),
         ports: vec![PORT].try_into().expect("a port"),
+        rings: 1,
         ring_bytes: 1 << 20,
         snap_bytes: 131_072,
         sampling_floor: None,

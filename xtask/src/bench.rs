@@ -99,6 +99,7 @@ impl Part {
             Self::Pipeline | Self::Scale => &["pipeline"],
             Self::Windows => &["windows"],
             Self::Kafka => &["kafka_sink"],
+            Self::Kernel => &["kernel_cost"],
             _ => &[],
         }
     }

@@ -57,8 +57,10 @@ pub fn over_udp<O: Octets + ?Sized>(octets: &O, src: u16, dst: u16, at: u32) -> 
     }
 }
 
+/// Whether tunnels use this port.
 #[inline(always)]
-fn is_tunnel(port: u16) -> bool {
+#[must_use]
+pub fn is_tunnel(port: u16) -> bool {
     matches!(
         port,
         VXLAN_PORT

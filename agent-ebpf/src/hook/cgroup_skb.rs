@@ -1,14 +1,16 @@
 //! `cgroup_skb`, both ways: every packet of every socket below the cgroup.
 
 use crate::counters::Counters;
+use crate::flow;
 use crate::maps;
-use crate::parse::{self, Fate, ICMP, Skb, TCP, UDP, Verdict, be16};
+use crate::parse::{self, Fate, ICMP, ICMP6, Skb, TCP, UDP, Verdict, be16};
 use crate::ring::{self, Context};
 use crate::settings;
 use crate::task;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
     bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_cgroup_id,
+    bpf_skc_to_tcp_sock,
 };
 use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::globals::{NETNS_BTF, NETNS_HELPER, Setting};
@@ -35,7 +37,7 @@ impl Way for Ingress {
 
 #[inline(always)]
 pub fn observe<W: Way>(skb: *mut __sk_buff) {
-    let verdict = match short_way(skb) {
+    let verdict = match short_way::<W>(skb) {
         Some(verdict) => verdict,
         None => parse::classify(Skb::whole(skb), !W::EGRESS && is_for_us(skb)),
     };
@@ -46,7 +48,7 @@ pub fn observe<W: Way>(skb: *mut __sk_buff) {
     let Some(counters) = Counters::this_cpu() else { return };
     counters.add(Hook::Cgroup, Counter::Seen);
     match verdict.fate {
-        Fate::Emit => emit::<W>(counters, skb, verdict.protocol, most),
+        Fate::Emit => emit::<W>(counters, skb, verdict, most),
         Fate::EncryptedFragment => counters.add(Hook::Cgroup, Counter::EncryptedFragment),
         _ => counters.add(Hook::Cgroup, Counter::TcpNoPayload),
     }
@@ -55,7 +57,7 @@ pub fn observe<W: Way>(skb: *mut __sk_buff) {
 /// Direct access to the packets that are nearly all: no options, no extension headers, no
 /// fragments. `None` sends the rest the long way.
 #[inline(always)]
-fn short_way(skb: *mut __sk_buff) -> Option<Verdict> {
+fn short_way<W: Way>(skb: *mut __sk_buff) -> Option<Verdict> {
     // SAFETY: the kernel hands a valid context.
     let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
     if start + 28 > end {
@@ -77,9 +79,13 @@ fn short_way(skb: *mut __sk_buff) -> Option<Verdict> {
         return None;
     };
     if protocol != UDP && protocol != TCP {
-        // IPv6 extension headers may hide what we look for, ICMP may tell of it; anything else is not
-        // ours.
-        let long = upper == 40 || protocol == ICMP;
+        // IPv6 extension headers may hide what we look for, ICMP may tell of it to a socket of the
+        // agent's; anything else is not ours.
+        let long = if protocol == ICMP || protocol == ICMP6 {
+            !W::EGRESS && is_for_us(skb)
+        } else {
+            upper == 40
+        };
         return if long { None } else { Some(Verdict::NOT_OURS) };
     }
     if upper == 20 {
@@ -123,7 +129,8 @@ fn judge<const UPPER: usize>(
             return Some(Verdict::TCP_NO_PAYLOAD);
         }
     }
-    Some(Verdict::emit(protocol))
+    // SAFETY: so many octets were compared with `end`.
+    Some(Verdict::emit(protocol, unsafe { flow::open::<UPPER>(start) }))
 }
 
 /// Whether the socket is one of the raw sockets by which the agent has ICMP errors shown. Those of
@@ -142,7 +149,8 @@ fn is_for_us(skb: *mut __sk_buff) -> bool {
 }
 
 #[inline(always)]
-fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8, most: u32) {
+fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict, most: u32) {
+    let protocol = verdict.protocol;
     // SAFETY: the kernel hands a valid context; the helpers are allowed for it.
     let (wire, ifindex, segment, cookie) =
         unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size, bpf_get_socket_cookie(skb.cast())) };
@@ -165,6 +173,8 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, protocol: u8, most: u32
         cgroup_id,
         task: if W::EGRESS { sender(skb, protocol, cookie) } else { maps::owner(cookie) },
         tunnelled: false,
+        direct: true,
+        flow: verdict.flow.number(Skb::whole(skb)),
     };
     ring::packet(counters, skb, 0, wire, &context);
 }
@@ -207,6 +217,18 @@ fn sender(skb: *mut __sk_buff, protocol: u8, cookie: u64) -> Option<Owner> {
 
 #[inline(always)]
 fn is_locked_by_task(skb: *mut __sk_buff) -> bool {
+    if settings::get(Setting::SockTyped) != 0 {
+        // SAFETY: the kernel hands a valid context; the helper gives a socket, or null for what has
+        // none of its own yet, as a SYN that is answered.
+        let socket = unsafe {
+            let socket = (*skb).__bindgen_anon_2.sk;
+            if socket.is_null() {
+                return false;
+            }
+            bpf_skc_to_tcp_sock(socket.cast())
+        };
+        return !socket.is_null() && task::load::<i32, _>(socket, Setting::SockOwned) != 0;
+    }
     match socket_address(skb) {
         0 => false,
         socket => task::read::<i32>(socket, Setting::SockOwned) != 0,

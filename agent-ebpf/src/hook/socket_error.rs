@@ -7,6 +7,7 @@ use crate::parse::{TCP, UDP, mapped};
 use crate::ring::{self, Context};
 use crate::task::read;
 use dnscribe_common::counter::{Counter, Hook};
+use dnscribe_common::flow::{self, four, six};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::record::{DIRECTION_INGRESS, SocketError};
 use dnscribe_common::totals::Way;
@@ -92,6 +93,8 @@ pub fn observe(socket: *const core::ffi::c_void) {
         cgroup_id: 0,
         task: maps::owner(read(socket, Setting::SockCookie)),
         tunnelled: false,
+        direct: false,
+        flow: flow_of(version, local, remote, local_port, remote_port),
     };
     let error = SocketError {
         local,
@@ -104,4 +107,20 @@ pub fn observe(socket: *const core::ffi::c_void) {
         pad: [0; 6],
     };
     ring::socket_error(counters, &error, &context);
+}
+
+/// The flow of a socket's packets.
+#[inline(always)]
+fn flow_of(
+    version: u8,
+    local: [u8; 16],
+    remote: [u8; 16],
+    local_port: u16,
+    remote_port: u16,
+) -> u32 {
+    let address = |octets: [u8; 16]| match (version, octets) {
+        (4, [a, b, c, d, ..]) => four([a, b, c, d]),
+        _ => six(octets),
+    };
+    flow::hash(address(local), address(remote), local_port, remote_port)
 }

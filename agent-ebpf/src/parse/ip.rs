@@ -3,6 +3,7 @@
 use super::icmp;
 use super::transport::{self, TCP, UDP};
 use super::{Fate, Skb, Verdict, be16};
+use crate::flow::Flow;
 use crate::maps::{self, FragmentKey};
 use core::mem::MaybeUninit;
 use dnscribe_common::layers::{EXTENSIONS, Octets};
@@ -46,21 +47,24 @@ pub fn classify(packet: Skb, icmp: bool) -> Verdict {
     let Some(upper) = upper(packet, 0, key) else { return Verdict::NOT_OURS };
     if upper.fragment == Fragment::Later {
         return match maps::known_fragment(key) {
-            Some(_) => Verdict::emit(upper.protocol),
+            Some(known) => Verdict::emit(upper.protocol, Flow::known(known.flow)),
             None => Verdict::NOT_OURS,
         };
     }
     let verdict = match upper.protocol {
         UDP | TCP => transport::judge(packet.until(upper.end), &upper).0,
-        icmp::ICMP | icmp::ICMP6 if icmp => icmp::judge(packet, upper.protocol, upper.at),
+        // Sockets are given no fragments of it.
+        icmp::ICMP | icmp::ICMP6 if icmp => {
+            return icmp::judge(packet, upper.protocol, upper.at);
+        }
         _ => Verdict::NOT_OURS,
     };
-    settle(verdict, &upper, key)
+    settle(packet, verdict, &upper, key)
 }
 
 /// What a verdict means to the other fragments of the datagram.
 #[inline(always)]
-pub fn settle(verdict: Verdict, upper: &Upper, key: &FragmentKey) -> Verdict {
+pub fn settle(packet: Skb, verdict: Verdict, upper: &Upper, key: &FragmentKey) -> Verdict {
     if upper.fragment != Fragment::First {
         return verdict;
     }
@@ -75,9 +79,10 @@ pub fn settle(verdict: Verdict, upper: &Upper, key: &FragmentKey) -> Verdict {
             Verdict { fate: Fate::EncryptedFragment, ..verdict }
         }
         _ => {
-            maps::remember_fragment(key, false);
+            let flow = verdict.flow.number(packet);
+            maps::remember_fragment(key, false, flow);
             // Its payload is elsewhere, so that the length here says nothing.
-            Verdict::emit(upper.protocol)
+            Verdict::emit(upper.protocol, Flow::known(flow))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::ip::Upper;
 use super::{Fate, Skb, Verdict, be16};
+use crate::flow::Flow;
 use crate::maps;
 use dnscribe_common::layers::Octets;
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS};
@@ -96,7 +97,7 @@ pub fn judge(packet: Skb, upper: &Upper) -> (Verdict, Ports) {
         is_encrypted: watched.is_encrypted,
         asks: watched.asks,
         ask: watched.ask,
-        ..Verdict::emit(upper.protocol)
+        ..Verdict::emit(upper.protocol, Flow::at(upper.ip, upper.at))
     };
     if upper.protocol == TCP
         && let Some([data_offset, flags]) = packet.load(upper.at + 12)

@@ -7,6 +7,7 @@
 use super::ip::{self, Fragment};
 use super::transport::{self, TCP, UDP};
 use super::{Fate, Skb, Verdict, icmp};
+use crate::flow::Flow;
 use crate::maps::{self, FragmentKey};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::map;
@@ -34,7 +35,7 @@ struct Walk {
     /// Fragments of ours that came before the first ones in this packet.
     early: u64,
     /// Of the verdict: passed through here too, so that the verifier forgets how it came about.
-    verdict: [u32; 4],
+    verdict: [u32; 5],
     /// The datagram in fragments whose first holds a tunnel.
     around: FragmentKey,
 }
@@ -85,7 +86,10 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
     };
     if upper.fragment == Fragment::Later {
         return Some(match maps::known_fragment(key) {
-            Some(within) => (Verdict::emit(upper.protocol), tunnelled || within),
+            Some(known) => {
+                let verdict = Verdict::emit(upper.protocol, Flow::known(known.flow));
+                (verdict, tunnelled || known.tunnelled)
+            }
             None => {
                 maps::note_early(key);
                 (Verdict::NOT_OURS, tunnelled)
@@ -111,7 +115,7 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
         walk.stop_at(upper.end);
         return None;
     }
-    let verdict = ip::settle(verdict, &upper, key);
+    let verdict = ip::settle(packet, verdict, &upper, key);
     if upper.fragment == Fragment::First && verdict.fate == Fate::Emit {
         walk.add_early(maps::take_early(key));
     }
@@ -215,7 +219,7 @@ impl Cursor {
     /// What the verdict on the innermost packet means to the whole, and to the other fragments of
     /// what is around it.
     #[inline(always)]
-    pub fn end(self, verdict: Verdict, tunnelled: bool) -> Judged {
+    pub fn end(self, packet: Skb, verdict: Verdict, tunnelled: bool) -> Judged {
         let mut verdict = verdict;
         // SAFETY: as in `begin`.
         unsafe {
@@ -223,7 +227,7 @@ impl Cursor {
                 let around = &*(&raw const (*self.0).around);
                 if verdict.fate == Fate::TcpNoPayload && !verdict.is_encrypted {
                     // Its rest will be handed over, and would wait for this in vain.
-                    verdict = Verdict::emit(TCP);
+                    verdict = Verdict::emit(TCP, verdict.flow);
                 } else if verdict.is_encrypted {
                     verdict.fate = Fate::EncryptedFragment;
                 }
@@ -232,16 +236,20 @@ impl Cursor {
                         maps::forget_fragment(around);
                     }
                     _ => {
-                        maps::remember_fragment(around, true);
+                        let flow = verdict.flow.number(packet);
+                        maps::remember_fragment(around, true, flow);
+                        verdict.flow = Flow::known(flow);
                         self.add_early(maps::take_early(around));
                     }
                 }
             }
-            let Verdict { protocol, is_encrypted, payload, asks, ask, fate } = verdict;
-            let words =
-                [u32::from(protocol), payload, ask, u32::from(is_encrypted) | u32::from(asks) << 1];
+            let Verdict { protocol, is_encrypted, payload, asks, ask, fate, flow } = verdict;
+            let flags = u32::from(is_encrypted) | u32::from(asks) << 1;
+            let flags = flags | u32::from(flow.is_known) << 2;
+            let words = [u32::from(protocol), payload, ask, flags, flow.value];
             (&raw mut (*self.0).verdict).write_volatile(words);
-            let [protocol, payload, ask, flags] = (&raw const (*self.0).verdict).read_volatile();
+            let [protocol, payload, ask, flags, value] =
+                (&raw const (*self.0).verdict).read_volatile();
             let verdict = Verdict {
                 fate,
                 protocol: protocol as u8,
@@ -249,6 +257,7 @@ impl Cursor {
                 payload,
                 asks: flags & 2 != 0,
                 ask,
+                flow: Flow { is_known: flags & 4 != 0, value },
             };
             let start = (&raw const (*self.0).start).read_volatile();
             let early = (&raw const (*self.0).early).read_volatile();

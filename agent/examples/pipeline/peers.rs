@@ -44,12 +44,12 @@ fn measure(packets: &Packets, mut read: impl FnMut(&[u8]) -> bool) -> Took {
 
 /// The messages, as the agent's decoder finds them in datagrams and connections.
 fn messages(packets: &Packets) -> Vec<Box<[u8]>> {
-    let mut decoder = Decoder::new(DecoderOptions { keep_wire: true, ..DecoderOptions::default() });
+    let mut decoder = Decoder::new(DecoderOptions::default());
     let mut messages = Vec::new();
     for packet in packets.iter() {
         decoder.observe(&packet, &mut |decoded| {
             if let Decoded::Message(message) = decoded {
-                messages.extend(message.wire);
+                messages.push(message.dns.octets().into());
             }
         });
     }

@@ -1,4 +1,4 @@
-//! Live capture: the eBPF programs and the ring, the only place that knows aya.
+//! Live capture: the eBPF programs and the rings, the only place that knows aya.
 //!
 //! What needs which kernel; what is not there is done without, and [`Live::describe`] says so:
 //!
@@ -8,6 +8,7 @@
 //! | `cgroup/sock_release` | 5.9 | owners leave the map by age alone |
 //! | raw sockets in every network namespace, this process in the cgroup | | the next line |
 //! | tracepoint `sock:inet_sk_error_report`, and BTF | 5.14 | no ICMP errors at hook `cgroup`; with it those of connected sockets, without code |
+//! | `bpf_get_current_task_btf` outside tracing, and BTF | 5.15 | the next line, which takes eight times as long |
 //! | `bpf_get_current_pid_tgid` and the like in `cgroup_skb` | 6.10 | read from `task_struct`, by BTF |
 //! | `bpf_get_netns_cookie` in `cgroup_skb` | 6.15 | read from `struct net`, by BTF |
 //!
@@ -28,6 +29,7 @@ mod pressure;
 pub mod probe;
 pub mod process;
 mod programs;
+mod reader;
 mod ring;
 mod sampler;
 mod settings;
@@ -40,22 +42,25 @@ use super::Packet;
 use super::encrypted::Encrypted;
 use super::ports::PortSet;
 use crate::ledger;
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use crate::time::Timestamp;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::Program;
 pub use cgroup::{here as cgroup2_mount, of_id as cgroup_of_id};
 use clock::Clock;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
+use dnscribe_common::flow::MAX_RINGS;
 use dnscribe_common::owner;
-use dnscribe_common::record::Record;
 use programs::Loaded;
+pub use reader::Reader;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tally::Received;
+pub use tally::Received;
 
 /// Where to capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +87,9 @@ pub struct LiveOptions {
     pub ports: PortSet,
     /// Where encrypted DNS is looked for, if it is.
     pub encrypted: Option<Encrypted>,
-    /// Size of the ring in octets: a power of two, a page or more. 32 MiB is a good choice.
+    /// Rings, each with the packets of its share of the flows: 1 to [`MOST_RINGS`].
+    pub rings: u32,
+    /// Size of all rings in octets: a power of two, a page or more for each. 32 MiB is a good choice.
     pub ring_bytes: u32,
     /// Octets captured of a packet from its IP header on; from 1 to 131072, values beyond are taken
     /// for the nearest.
@@ -93,6 +100,27 @@ pub struct LiveOptions {
     /// How long a response may follow its query.
     pub query_timeout: Duration,
 }
+
+impl Default for LiveOptions {
+    /// Whatever this host offers, on port 53, with one ring of 32 MiB, and whole packets, all of them.
+    fn default() -> Self {
+        Self {
+            hook: HookChoice::Auto,
+            cgroup: None,
+            interfaces: Vec::new(),
+            ports: PortSet::default(),
+            encrypted: None,
+            rings: 1,
+            ring_bytes: 32 << 20,
+            snap_bytes: 131_072,
+            sampling_floor: None,
+            query_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Rings that there may be.
+pub const MOST_RINGS: u32 = MAX_RINGS;
 
 /// This host cannot capture: what is wrong, and what would help. Exit code 3.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -116,11 +144,11 @@ pub struct Live {
     attached: Option<Attached>,
     hook: Hook,
     description: String,
-    ring: ring::Ring,
+    readers: Vec<Reader>,
+    gauges: Vec<Arc<ring::Gauge>>,
     counters: PerCpuArray<MapData, [u64; WORDS]>,
-    received: Vec<Received>,
-    clock: Clock,
-    locals: Option<tap::Locals>,
+    clock: Arc<Clock>,
+    config: Arc<Mutex<ring::Config>>,
     sampler: sampler::Sampler,
     listeners: Option<icmp::Listeners>,
 }
@@ -182,6 +210,9 @@ impl Live {
         fill_owners(&mut loaded);
         let mut live = Self::new(loaded, options, Vec::new(), Hook::Cgroup, description)?;
         live.listeners = listeners.ok();
+        for reader in &mut live.readers {
+            live.listeners.iter().for_each(|listeners| reader.set_witness(listeners.witness()));
+        }
         Ok(live)
     }
 
@@ -214,24 +245,31 @@ impl Live {
         hook: Hook,
         description: String,
     ) -> Result<Self, CannotCapture> {
-        let (floor, timeout) = (options.sampling_floor, options.query_timeout);
-        let sampler = sampler::Sampler::new(&mut loaded.ebpf, floor, timeout);
+        let locals = || (hook == Hook::Socket).then(tap::Locals::new);
+        let sampler = sampler::Sampler::new(&mut loaded.ebpf, options, locals());
         let mut take = |name: &str| {
             loaded.ebpf.take_map(name).ok_or_else(|| internal(&format!("no map {name}")))
         };
-        let records = RingBuf::try_from(take("RING")?).map_err(internal_error)?;
         let config = Array::try_from(take("CONFIG")?).map_err(internal_error)?;
+        let config = Arc::new(Mutex::new(config));
         let counters = PerCpuArray::try_from(take("COUNTERS")?).map_err(internal_error)?;
+        let clock = Arc::new(Clock::new());
+        let mut readers = Vec::new();
+        for (number, records) in (0..).zip(std::mem::take(&mut loaded.rings)) {
+            let ring = ring::Ring::new(number, records, loaded.ring_bytes, Arc::clone(&config));
+            let ring = ring.map_err(internal_error)?;
+            readers.push(Reader::new(ring, Arc::clone(&clock), locals()));
+        }
         Ok(Self {
-            ring: ring::Ring::new(records, options.ring_bytes, config).map_err(internal_error)?,
+            gauges: readers.iter().map(Reader::gauge).collect(),
+            readers,
+            config,
             counters,
             sampler: sampler.map_err(internal_error)?,
             attached: Some(Attached { programs: loaded, _taps: taps }),
             hook,
             description,
-            received: Vec::new(),
-            clock: Clock::new(),
-            locals: (hook == Hook::Socket).then(tap::Locals::new),
+            clock,
             listeners: None,
         })
     }
@@ -248,41 +286,27 @@ impl Live {
         &self.description
     }
 
-    /// Returns when the ring may hold something or `bell`, if there is one, can be read, at the latest
-    /// after `limit`; whether it was the bell. At high rates the programs wake nobody, and this sleeps for a few
-    /// milliseconds at a time without looking at the bell.
+    /// Lets go of the readers, one for each ring: what follows is about those that are left.
+    #[must_use]
+    pub fn split(&mut self) -> Vec<Reader> {
+        std::mem::take(&mut self.readers)
+    }
+
+    /// Returns when the first ring may hold something or `bell` can be read: see [`Reader::wait`].
     ///
     /// # Errors
     /// Where waiting itself fails.
     pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
-        self.ring.wait(limit, bell)
+        self.readers.first_mut().map_or(Ok(false), |reader| reader.wait(limit, bell))
     }
 
-    /// Hands over packets straight from the ring, `max` at most, and gives their number. Fewer than
-    /// `max` means that the ring is empty.
+    /// Hands over packets straight from the rings, one after the other, `max` at most of each, and gives
+    /// their number: see [`Reader::drain`].
     pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
-        let Self { ring, received, clock, locals, listeners, .. } = self;
-        ring.drain(max, |octets| match Record::try_from(octets) {
-            Ok(record) => {
-                let cpu = usize::try_from(record.header.cpu).unwrap_or(0);
-                if received.len() <= cpu {
-                    received.resize(cpu + 1, Received::default());
-                }
-                if let Some(received) = received.get_mut(cpu) {
-                    received.note(record.header.seq);
-                }
-                if let Some(listeners) = listeners {
-                    listeners.note(record.header.netns_cookie);
-                }
-                each(&packet::packet(&record, clock, locals.as_mut(), listeners.as_ref()));
-            }
-            // Programs and agent come from one build, so that this cannot be. Should it be all the
-            // same, the record counts as received on no CPU, and the ledger shows the imbalance.
-            Err(error) => tracing::error!(%error, "unreadable record"),
-        })
+        self.readers.iter_mut().map(|reader| reader.drain(max, each)).sum()
     }
 
-    /// Detaches everything, and returns when no program runs any more: the ring then holds all that
+    /// Detaches everything, and returns when no program runs any more: the rings then hold all that
     /// there will ever be, and can still be drained.
     pub fn detach(&mut self) {
         self.listeners = None;
@@ -291,9 +315,25 @@ impl Live {
         }
     }
 
-    /// The programs' counters by hook, and the ring's. Each CPU is read until its numbers add up,
-    /// and nothing can be received meanwhile, so that the identities of both hold exactly.
+    /// The programs' counters by hook, and the ring's, as far as readers have not been let go of. Each
+    /// CPU is read until its numbers add up, and nothing can be received meanwhile, so that the
+    /// identities of both hold exactly.
+    #[must_use]
     pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
+        self.counters_of(self.received())
+    }
+
+    /// What the readers that have not been let go of received.
+    pub fn received(&self) -> impl Iterator<Item = &[Received]> {
+        self.readers.iter().map(Reader::received)
+    }
+
+    /// The same of readers that are elsewhere, who received so much, and that some time ago.
+    pub fn counters_of<'a>(
+        &self,
+        readers: impl Iterator<Item = &'a [Received]>,
+    ) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
+        let received = tally::sum(readers);
         self.clock.check();
         let cpus = tally::settled(|| self.read_counters()).unwrap_or_else(|error| {
             // Reading a map of our own fails for want of memory at most.
@@ -302,17 +342,29 @@ impl Live {
         });
         let hooks: &[Hook] =
             if self.hook == Hook::Cgroup { &[Hook::Cgroup, Hook::Icmp] } else { &[Hook::Socket] };
-        (tally::of_hooks(&cpus, hooks), tally::of_ring(&cpus, &self.received))
+        (tally::of_hooks(&cpus, hooks), tally::of_ring(&cpus, &received))
     }
 
     fn read_counters(&self) -> Result<Vec<PerCpu>, aya::maps::MapError> {
         Ok(self.counters.get(&0, 0)?.iter().map(|words| PerCpu(*words)).collect())
     }
 
-    /// Octets that wait in the ring, with the kernel's own headers.
+    /// Now, by the clock of the packets.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Whether all that was put into a ring has been taken out again.
+    #[must_use]
+    pub fn is_empty(&self, ring: usize) -> bool {
+        self.gauges.get(ring).is_none_or(|ring| ring.used() == 0)
+    }
+
+    /// Octets that wait in the rings, with the kernel's own headers.
     #[must_use]
     pub fn ring_used_bytes(&self) -> u64 {
-        self.ring.used_bytes()
+        self.gauges.iter().map(|ring| ring.used()).sum()
     }
 }
 

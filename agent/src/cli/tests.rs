@@ -16,7 +16,7 @@ fn reads_flags_into_the_top_layer() {
     let line = "run --stream transactions,ledger --sink stdout --sink file:/x --brokers a:1,b:2 \
                 --port 53,5353 --metrics-listen off --query-timeout 1s -o json -vv --hook cgroup \
                 --cgroup x --interface eth0 --interface eth1 --duration 30s --drain-timeout 0s \
-                --log-format json";
+                --log-format json --threads 3";
     let Command::Run(run) = parse(line).unwrap().command else { panic!() };
     let layer = run.sources().flags;
     assert_eq!(layer.sinks.unwrap().len(), 2);
@@ -26,6 +26,7 @@ fn reads_flags_into_the_top_layer() {
     assert_eq!(layer.pairing.query_timeout.unwrap().0, Duration::from_secs(1));
     assert_eq!((layer.output, layer.log.level), (Some(Output::Json), Some(LogLevel::Trace)));
     assert_eq!(layer.capture.interfaces.unwrap(), ["eth0", "eth1"]);
+    assert_eq!(layer.capture.threads, Some(Threads(3)));
     assert_eq!(layer.drain_timeout, Some(Span(Duration::ZERO)));
     assert!(layer.streams.is_some() && layer.duration.is_some());
 }
@@ -37,6 +38,7 @@ fn says_the_remedy_and_exits_2() {
         ("run --stream raw", "choose from messages"),
         ("run --sink kafak", "file:PATH"),
         ("run --query-timeout 5", "such as 5s"),
+        ("run --threads 0", "1 to 16, such as 4"),
         ("run --hook kprobe", "auto cgroup socket"),
         ("run --metrics-listen 9353", "127.0.0.1:9353"),
         ("replay", "FILE"),

@@ -1,5 +1,6 @@
 //! `dnscribe run`: live capture until told to stop.
 
+use super::crew::{BUSY, Crew};
 use super::pressure::{Announcement, Totals};
 use super::session::{Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
 use super::signals::Signals;
@@ -9,7 +10,7 @@ use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
 use crate::exit::Exit;
 use crate::metrics::Phase;
-use crate::pipeline::{Changes, LEDGER_EVERY, Pipeline};
+use crate::pipeline::{Changes, LEDGER_EVERY, Pipeline, Taken};
 use crate::time::Timestamp;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -34,6 +35,8 @@ pub(super) struct Run {
     config: Config,
     sources: Sources,
     live: Live,
+    /// The threads that read packets, where it is not this one.
+    crew: Option<Crew>,
     pipeline: Pipeline,
     totals: Totals,
     announcement: Announcement,
@@ -52,19 +55,27 @@ impl Run {
         let Start { sources, config, signals, endpoint, sinks, .. } = start;
         let (longest_pause, summary) = (start.longest_pause, start.summary);
         let epoch = Timestamp::now();
-        let live = Live::open(&live_options(&config))?;
+        let mut live = Live::open(&live_options(&config))?;
         tracing::info!("{}", live.describe());
         let enricher = Some(Enricher::new(cgroup2_mount().as_deref()));
-        let pipeline = Blueprint { config: &config, epoch, enricher, wait_for_sinks: None }
-            .build(sinks)
-            .with_ledger_every(start.ledger_every.unwrap_or(LEDGER_EVERY))
-            .with_sampling();
+        let blueprint = Blueprint { config: &config, epoch, enricher, wait_for_sinks: None };
+        let (pipeline, crew) = if config.capture.threads > 1 {
+            let readers = live.split();
+            let (pipeline, shards) = blueprint.build_parted(sinks, readers.len());
+            let failed = |error| Exit::failed(format!("cannot start a thread: {error}"));
+            (pipeline, Some(Crew::start(readers, shards).map_err(failed)?))
+        } else {
+            (blueprint.build(sinks), None)
+        };
+        let pipeline =
+            pipeline.with_ledger_every(start.ledger_every.unwrap_or(LEDGER_EVERY)).with_sampling();
         endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
         let end = config.duration.map(|duration| Instant::now() + duration);
         Ok(Self {
             config,
             sources,
             live,
+            crew,
             pipeline,
             totals: Totals::new(epoch),
             announcement: Announcement::default(),
@@ -100,18 +111,15 @@ impl Run {
 
     /// Waits for packets, takes them, and does what is due. Gives the number of packets taken.
     fn turn(&mut self) -> Result<usize, Exit> {
-        let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
-        if self.live.wait(self.pause(), Some(self.signals.bell().as_fd())).map_err(failed)? {
-            self.signals.bell().silence();
-        }
+        let pause = self.pause();
+        let Self { live, pipeline, crew, signals, .. } = self;
+        let (taken, most) = match crew {
+            Some(crew) => (crew.take(live, pipeline, pause)?, BUSY),
+            None => (take(live, pipeline, pause, signals)?, DRAIN),
+        };
         self.regulate();
-        // What is still in the ring when time is judged would be judged unfairly: only when the
-        // ring was emptied may the clock, as it stood before, say that a query's time is over.
-        let before = Timestamp::now();
         let Self { live, pipeline, totals, .. } = self;
-        let taken = live.drain(DRAIN, &mut |packet| pipeline.observe(packet));
-        if taken < DRAIN {
-            pipeline.expire(before);
+        if taken < most {
             pipeline.flush_batches();
         }
         if taken > 0 {
@@ -123,10 +131,12 @@ impl Run {
             totals.take(live, pipeline, now);
         }
         if ledger_due {
+            pipeline.gather_all();
             pipeline.flush_batches();
-            pipeline.write_ledger(live.counters(), now, false);
+            pipeline.write_ledger(counters(live, pipeline), now, false);
         }
-        self.endpoint.attend(pipeline, || live.counters(), Some(live.ring_used_bytes()));
+        let taken_now = || counters(live, pipeline);
+        self.endpoint.attend(pipeline, taken_now, Some(live.ring_used_bytes()));
         if self.signals.reload() {
             self.reload();
         }
@@ -135,8 +145,12 @@ impl Run {
 
     /// Tells less where more comes than can be handled, and all again when that is over.
     fn regulate(&mut self) {
-        let Some(change) = self.live.regulate() else { return };
+        let behind = self.crew.as_ref().map(Crew::waited);
+        let Some(change) = self.live.regulate(behind) else { return };
         self.announcement.announce(change);
+        if let Some(crew) = &self.crew {
+            crew.sample(change);
+        }
         self.pipeline.sample(change);
     }
 
@@ -157,7 +171,15 @@ impl Run {
     /// Detaches, drains the ring, writes what waits, flushes the sinks and says the balance.
     fn stop(self) -> Result<(), Exit> {
         let Self {
-            mut live, mut pipeline, mut totals, mut watch, endpoint, config, summary, ..
+            mut live,
+            crew,
+            mut pipeline,
+            mut totals,
+            mut watch,
+            endpoint,
+            config,
+            summary,
+            ..
         } = self;
         let limit = config.drain_timeout;
         let end = Instant::now() + limit;
@@ -166,14 +188,20 @@ impl Run {
         let drained = Instant::now() + limit / 2;
         endpoint.set_phase(Phase::Stopping);
         live.detach();
-        while live.drain(DRAIN, &mut |packet| pipeline.observe(packet)) > 0
-            && Instant::now() < drained
-        {}
+        match crew {
+            Some(crew) => crew.stop(&mut pipeline, drained, drained + limit / 4),
+            None => {
+                while live.drain(DRAIN, &mut |packet| pipeline.observe(packet)) > 0
+                    && Instant::now() < drained
+                {}
+            }
+        }
         let now = Timestamp::now();
         totals.take(&mut live, &mut pipeline, now);
         pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());
-        close(pipeline, live.counters(), now, left, &mut watch, summary)
+        let taken = counters(&live, &pipeline);
+        close(pipeline, taken, now, left, &mut watch, summary)
     }
 
     /// Has files reopened and adopts what can be changed while running; a configuration that is
@@ -187,6 +215,9 @@ impl Run {
                 return;
             }
         };
+        if let Some(crew) = &self.crew {
+            crew.reconfigure(new.pairing, new.connecting);
+        }
         self.pipeline.reconfigure(Changes {
             pairing: new.pairing,
             connecting: new.connecting,
@@ -223,4 +254,32 @@ impl Run {
             self.live.describe()
         );
     }
+}
+
+/// Waits for packets and takes them through the whole pipeline in this thread.
+fn take(
+    live: &mut Live,
+    pipeline: &mut Pipeline,
+    pause: Duration,
+    signals: &Signals,
+) -> Result<usize, Exit> {
+    let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
+    if live.wait(pause, Some(signals.bell().as_fd())).map_err(failed)? {
+        signals.bell().silence();
+    }
+    // What is still in the ring when time is judged would be judged unfairly: only when the
+    // ring was emptied may the clock, as it stood before, say that a query's time is over. A record that
+    // is not complete yet hides those behind it.
+    let before = Timestamp::now();
+    let taken = live.drain(DRAIN, &mut |packet| pipeline.observe(packet));
+    if live.is_empty(0) {
+        pipeline.expire(before);
+    }
+    Ok(taken)
+}
+
+/// What the kernel counted, and what was taken from the rings: by this thread, or by those whose events
+/// were gathered.
+fn counters(live: &Live, pipeline: &Pipeline) -> Taken {
+    live.counters_of(live.received().chain(pipeline.received()))
 }

@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::health::Health;
 use crate::log;
 use crate::metrics::{Phase, Request, Requests, Server};
-use crate::pipeline::{Outbox, Output, OutputOptions, Pipeline, Taken};
+use crate::pipeline::{Outbox, Output, OutputOptions, Pipeline, Shard, Taken};
 use crate::record::Identity;
 use crate::sink::{self, Failure, Sink, SinkSpec};
 use crate::time::Timestamp;
@@ -76,7 +76,36 @@ pub(super) struct Blueprint<'a> {
 }
 
 impl Blueprint<'_> {
+    /// A pipeline for one thread.
     pub(super) fn build(self, sinks: Vec<Box<dyn Sink>>) -> Pipeline {
+        let config = self.config;
+        let encrypted = config.capture.encrypted.clone();
+        let connections = encrypted.map(|encrypted| Connections::new(encrypted, config.connecting));
+        Pipeline::new(self.decoder(), config.pairing, config.joining, self.output(sinks))
+            .with_connections(connections)
+    }
+
+    /// A pipeline for one thread, and fronts for so many others.
+    pub(super) fn build_parted(
+        self,
+        sinks: Vec<Box<dyn Sink>>,
+        shards: usize,
+    ) -> (Pipeline, Vec<Shard>) {
+        let config = self.config;
+        let decoder = self.decoder();
+        let fronts = (&decoder, config.connecting);
+        Pipeline::parted(shards, fronts, config.pairing, config.joining, self.output(sinks))
+    }
+
+    fn decoder(&self) -> DecoderOptions {
+        DecoderOptions {
+            ports: self.config.capture.ports.clone(),
+            encrypted: self.config.capture.encrypted.clone(),
+            ..DecoderOptions::default()
+        }
+    }
+
+    fn output(self, sinks: Vec<Box<dyn Sink>>) -> Output {
         let config = self.config;
         let resolvers = config.resolvers.clone().into_iter().collect();
         let live = self.enricher.is_some();
@@ -90,15 +119,7 @@ impl Blueprint<'_> {
             windows: config.windows,
             detection: config.detect.clone().map(|options| detection(config, options, live)),
         };
-        let decoder = DecoderOptions {
-            ports: config.capture.ports.clone(),
-            encrypted: config.capture.encrypted.clone(),
-            ..DecoderOptions::default()
-        };
-        let encrypted = config.capture.encrypted.clone();
-        let connections = encrypted.map(|encrypted| Connections::new(encrypted, config.connecting));
-        Pipeline::new(decoder, config.pairing, config.joining, Output::new(options, sinks))
-            .with_connections(connections)
+        Output::new(options, sinks)
     }
 }
 
@@ -188,6 +209,7 @@ pub(super) fn live_options(config: &Config) -> LiveOptions {
         interfaces: capture.interfaces.clone(),
         ports: capture.ports.clone(),
         encrypted: capture.encrypted.clone(),
+        rings: capture.threads,
         ring_bytes: capture.ring_bytes,
         snap_bytes: capture.snap_bytes,
         sampling_floor: capture.sampling_floor.map(|share| f64::from(share.0) / 1e6),

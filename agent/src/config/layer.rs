@@ -7,7 +7,7 @@ use super::shape::{items, joined, map, section, text};
 use super::value::{
     Address, Broker, Compress, Count, DiskBytes, Hook, Join, Listen, LogFormat, LogLevel,
     Millionths, Name, Output, Partitions, PositiveSpan, Replicas, Retention, RingBytes,
-    RotateBytes, RotateEvery, SamplingMode, SnapBytes, Span, Switch, Topic, Version,
+    RotateBytes, RotateEvery, SamplingMode, SnapBytes, Span, Switch, Threads, Topic, Version,
 };
 use crate::capture::encrypted::Prefix;
 use crate::capture::ports::PortSet;
@@ -153,6 +153,9 @@ layer! {
         /// The ports of DNS.
         #[serde(deserialize_with = "joined")]
         ports: Option<PortSet>,
+        /// Threads that read packets.
+        #[serde(deserialize_with = "text")]
+        threads: Option<Threads>,
         /// The ring's size.
         #[serde(deserialize_with = "text")]
         ring_bytes: Option<RingBytes>,

@@ -6,6 +6,7 @@ mod kafka;
 pub use detect::{Base, Clock, Days, Moment, Pattern, Share, Times};
 pub use kafka::{Broker, Partitions, Replicas, Retention, Topic};
 
+use crate::capture::live::MOST_RINGS;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -122,6 +123,35 @@ fn octets(text: &str) -> Option<u64> {
         _ => return None,
     };
     digits.trim_end().parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// Threads that read packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads(pub u32);
+
+impl Threads {
+    /// As many as take no more than they need: one for four CPUs, four at most. What these read, one more
+    /// thread makes into records, and four keep that one busy.
+    #[must_use]
+    pub fn of_this_host() -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::for_cpus(cpus)
+    }
+
+    fn for_cpus(cpus: usize) -> Self {
+        Self(u32::try_from(cpus / 4).unwrap_or(u32::MAX).clamp(1, 4))
+    }
+}
+
+impl FromStr for Threads {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let threads = text.parse().ok().filter(|threads| (1..=MOST_RINGS).contains(threads));
+        threads.map(Self).ok_or_else(|| {
+            BadValue::new(text, "a number of threads", &format!("1 to {MOST_RINGS}, such as 4"))
+        })
+    }
 }
 
 /// The ring's size in octets: a power of two, as the kernel wants it.

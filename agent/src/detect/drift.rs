@@ -133,9 +133,15 @@ impl Detector for Drift {
         if is_echo(observation) || is_multicast(observation) {
             return;
         }
+        // With one resolver there is nothing to compare.
+        if let [only] = self.resolvers.as_mut_slice()
+            && only.address == observation.server.ip()
+        {
+            only.used = only.used.max(observation.ts);
+            return;
+        }
         let Some(said) = Said::of(observation, qtype) else { return };
         let Some(resolver) = self.resolver(observation) else { return };
-        // With one resolver there is nothing to compare.
         if self.resolvers.len() < 2 {
             return;
         }

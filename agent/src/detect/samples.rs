@@ -95,7 +95,7 @@ impl Sample {
             && is(entity.qname.as_deref(), self.qname.as_deref())
             && is(entity.process.as_deref(), self.process.as_ref().map(|(comm, _)| &**comm))
             && is(entity.pod.as_deref(), self.pod.as_deref())
-            && entity.client.as_deref().is_none_or(|client| *client == *self.client.to_string())
+            && entity.client.as_deref().is_none_or(|client| client.parse() == Ok(self.client))
     }
 
     /// Whether it was seen from an entity's side.

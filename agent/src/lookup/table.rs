@@ -10,9 +10,11 @@ use crate::decode::MessageId;
 use crate::observation::Observation;
 use crate::pair::Status;
 use crate::time::Timestamp;
-use foldhash::fast::RandomState;
+use foldhash::fast::{FixedState, RandomState};
+use hashbrown::HashTable;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::hash::BuildHasher;
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -22,19 +24,33 @@ const CANDIDATES: usize = 8;
 /// Whoever takes lookups.
 type Each<'a> = &'a mut dyn FnMut(&Lookup);
 
-/// A client and the hash of a name, or of its first label.
-type Key = (Client, u64);
-
-/// Lookups by what a further query of them would have.
+/// Lookups by the hash of what a further query of them would have: a client, and a name or its first
+/// label. Whether these are the same, too, who looks for them has to see.
 #[derive(Debug, Default)]
-struct Index(HashMap<Key, Vec<u64>, RandomState>);
+struct Index {
+    lookups: HashTable<Listed>,
+    /// How many were ever added.
+    turns: u64,
+    hasher: RandomState,
+}
+
+/// A lookup by its number, and when it came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Listed {
+    turn: u64,
+    number: u64,
+    key: u64,
+}
+
+/// The lookups that came last with a key, the oldest of them first.
+type Newest = ([Listed; CANDIDATES], usize);
 
 /// Makes lookups of queries.
 #[derive(Debug)]
 pub struct Lookups {
     options: LookupOptions,
     /// By number, the oldest first.
-    open: BTreeMap<u64, Open>,
+    open: BTreeMap<u64, Box<Open>>,
     next: u64,
     /// A query's lookup and its place there.
     asked: HashMap<MessageId, (u64, usize), RandomState>,
@@ -87,19 +103,20 @@ impl Lookups {
     pub fn begin(&mut self, query: Query, each: Each<'_>) {
         let now = query.ts;
         let (id, client) = (query.id, query.client);
-        let name = xxh3_64(query.qname.as_bytes());
-        let found = self.find(&query, name);
+        let asker = of_client(client);
+        let name = both(asker, &query.qname);
+        let label = both(asker, labels::first(&query.qname));
+        let found = self.find(&query, name, label);
         let number = found.unwrap_or(self.next);
         if found.is_none() {
             self.next += 1;
             self.counters.open += 1;
-            let label = xxh3_64(labels::first(&query.qname).as_bytes());
-            self.by_label.insert((client, label), number);
+            self.by_label.insert(label, number);
         }
-        let open = self.open.entry(number).or_insert_with(|| Open::new(&query));
+        let open = self.open.entry(number).or_insert_with(|| Box::new(Open::new(&query)));
         let before = if found.is_some() { open.bytes } else { 0 };
         if open.push(query) {
-            self.by_name.insert((client, name), number);
+            self.by_name.insert(name, number);
             for suffix in open.certain_suffixes() {
                 self.suffixes.learn(open.network, suffix);
             }
@@ -155,22 +172,28 @@ impl Lookups {
         }
     }
 
-    /// The lookup that a query belongs to, if it is one under way.
-    fn find(&self, query: &Query, name: u64) -> Option<u64> {
-        let candidates = self.by_name.get((query.client, name));
-        let named = candidates.iter().enumerate().filter_map(|(place, number)| {
+    /// The lookup that a query belongs to, if it is one under way. `name` and `label` are the keys of its
+    /// client and name, and of its first label.
+    fn find(&self, query: &Query, name: u64, label: u64) -> Option<u64> {
+        let of_client = |listed: &Listed| {
+            let open = self.open.get(&listed.number)?;
+            (open.client == query.client).then_some((listed.number, open))
+        };
+        let (candidates, count) = self.by_name.newest(name);
+        let candidates = &candidates[..count];
+        let named = candidates.iter().enumerate().filter_map(|(place, listed)| {
             let newest = place + 1 == candidates.len();
-            let fit = self.open.get(number)?.fit_same_name(query, newest)?;
-            Some((fit, Reverse(*number)))
+            let (number, open) = of_client(listed)?;
+            Some((open.fit_same_name(query, newest)?, Reverse(number)))
         });
         let named: Option<(Fit, Reverse<u64>)> = named.max();
         if let Some((_, Reverse(number))) = named {
             return Some(number);
         }
-        let label = xxh3_64(labels::first(&query.qname).as_bytes());
-        let kin = self.by_label.get((query.client, label)).iter().filter_map(|number| {
-            let fit = self.open.get(number)?.fit_expansion(query, &self.suffixes)?;
-            Some((fit, *number))
+        let (kin, count) = self.by_label.newest(label);
+        let kin = kin[..count].iter().filter_map(|listed| {
+            let (number, open) = of_client(listed)?;
+            Some((open.fit_expansion(query, &self.suffixes)?, number))
         });
         kin.max().map(|(_, number)| number)
     }
@@ -181,7 +204,7 @@ impl Lookups {
         let target = open.end(place, observation, ended);
         self.bytes += open.bytes - before;
         if let Some(target) = target {
-            self.by_name.insert((open.client, xxh3_64(target.as_bytes())), number);
+            self.by_name.insert(both(of_client(open.client), &target), number);
         }
         if let Some(due) = open.due() {
             self.due.push(Reverse((due, number)));
@@ -207,17 +230,17 @@ impl Lookups {
         each(&lookup);
     }
 
-    fn remove(&mut self, number: u64) -> Option<Open> {
+    fn remove(&mut self, number: u64) -> Option<Box<Open>> {
         let open = self.open.remove(&number)?;
+        let asker = of_client(open.client);
         self.bytes -= open.bytes;
         self.counters.open -= 1;
         let texts = open.names.iter().map(|name| &name.text);
         for text in texts.chain(open.targets.iter().map(|target| &target.text)) {
-            self.by_name.remove((open.client, xxh3_64(text.as_bytes())), number);
+            self.by_name.remove(both(asker, text), number);
         }
         if let Some(first) = open.names.first() {
-            let label = xxh3_64(labels::first(&first.text).as_bytes());
-            self.by_label.remove((open.client, label), number);
+            self.by_label.remove(both(asker, labels::first(&first.text)), number);
         }
         for ask in &open.asks {
             self.asked.remove(&ask.id);
@@ -227,28 +250,47 @@ impl Lookups {
 }
 
 impl Index {
-    /// The newest lookups with a key, the oldest of them first.
-    fn get(&self, key: Key) -> &[u64] {
-        self.0.get(&key).map_or(&[], Vec::as_slice)
+    /// The lookups that came last with a key.
+    fn newest(&self, key: u64) -> Newest {
+        let (mut newest, mut count) = ([Listed::default(); CANDIDATES], 0);
+        let same = self.lookups.iter_hash(self.hasher.hash_one(key));
+        // There are never more than places.
+        for (place, listed) in newest.iter_mut().zip(same.filter(|listed| listed.key == key)) {
+            *place = *listed;
+            count += 1;
+        }
+        newest[..count].sort_unstable();
+        (newest, count)
     }
 
-    fn insert(&mut self, key: Key, number: u64) {
-        let numbers = self.0.entry(key).or_default();
-        if numbers.contains(&number) {
+    fn insert(&mut self, key: u64, number: u64) {
+        let (newest, count) = self.newest(key);
+        if newest[..count].iter().any(|listed| listed.number == number) {
             return;
         }
-        if numbers.len() == CANDIDATES {
-            numbers.remove(0);
+        if count == CANDIDATES {
+            self.remove(key, newest[0].number);
         }
-        numbers.push(number);
+        self.turns += 1;
+        let Self { lookups, turns, hasher } = self;
+        let listed = Listed { turn: *turns, number, key };
+        lookups.insert_unique(hasher.hash_one(key), listed, |listed| hasher.hash_one(listed.key));
     }
 
-    fn remove(&mut self, key: Key, number: u64) {
-        if let Some(numbers) = self.0.get_mut(&key) {
-            numbers.retain(|held| *held != number);
-            if numbers.is_empty() {
-                self.0.remove(&key);
-            }
+    fn remove(&mut self, key: u64, number: u64) {
+        let is = |listed: &Listed| (listed.key, listed.number) == (key, number);
+        if let Ok(entry) = self.lookups.find_entry(self.hasher.hash_one(key), is) {
+            entry.remove();
         }
     }
+}
+
+/// The hash of a client.
+fn of_client(client: Client) -> u64 {
+    FixedState::default().hash_one(client)
+}
+
+/// One hash of a client and a text.
+fn both(client: u64, text: &str) -> u64 {
+    client.rotate_left(29) ^ xxh3_64(text.as_bytes())
 }

@@ -3,10 +3,9 @@
 use super::open::{Ask, Open};
 use super::query::{A, AAAA};
 use super::suffixes::Suffixes;
-use super::{Lookup, MAX_ADDRESSES, MAX_CHAIN, Outcome};
+use super::{Lookup, MAX_ADDRESSES, MAX_CHAIN, MAX_TRANSACTIONS, Outcome};
 use crate::capture::Transport;
 use crate::time::Timestamp;
-use std::collections::BTreeSet;
 
 /// The queries that decided a lookup.
 struct Decision {
@@ -15,7 +14,35 @@ struct Decision {
     /// For each type, in the order of the types, the query whose outcome counts, by place.
     best: Vec<usize>,
     /// These, and those without which they would not have come about.
-    needed: BTreeSet<usize>,
+    needed: Places,
+}
+
+/// A set of places of queries, of which there are [`MAX_TRANSACTIONS`] at most.
+#[derive(Clone, Copy, Debug, Default)]
+struct Places([u64; MAX_TRANSACTIONS / 64]);
+
+impl Places {
+    fn len(self) -> usize {
+        self.0.iter().map(|bits| bits.count_ones() as usize).sum()
+    }
+}
+
+impl Extend<usize> for Places {
+    fn extend<I: IntoIterator<Item = usize>>(&mut self, places: I) {
+        for place in places {
+            if let Some(bits) = self.0.get_mut(place / 64) {
+                *bits |= 1 << (place % 64);
+            }
+        }
+    }
+}
+
+impl FromIterator<usize> for Places {
+    fn from_iter<I: IntoIterator<Item = usize>>(places: I) -> Self {
+        let mut set = Self::default();
+        set.extend(places);
+        set
+    }
 }
 
 impl Open {
@@ -38,7 +65,7 @@ impl Open {
         let names: Vec<Box<str>> = self.asked_roots().map(Into::into).collect();
         let (addresses, address_count) = self.addresses(&decision);
         let fallbacks = self.fallbacks();
-        let servers: BTreeSet<usize> = self.asks().map(|ask| ask.server).collect();
+        let servers: Places = self.asks().map(|ask| ask.server).collect();
         Some(Lookup {
             id: first.id,
             ts: first.ts,
@@ -86,7 +113,7 @@ impl Open {
                 .or_else(|| places(&|ask| ask.qtype == qtype))
         };
         let best: Vec<usize> = self.qtypes().into_iter().filter_map(of_type).collect();
-        let mut needed: BTreeSet<usize> = best.iter().copied().collect();
+        let mut needed: Places = best.iter().copied().collect();
         for place in &best {
             needed.extend(self.truncated_before(*place));
             needed.extend(self.told_by(*place));
@@ -133,7 +160,7 @@ impl Open {
 
     /// Times that TCP followed a truncated answer.
     fn fallbacks(&self) -> usize {
-        let mut followed = BTreeSet::new();
+        let mut followed = Places::default();
         for place in 0..self.asks.len() {
             if self.asks.get(place).is_some_and(|ask| !ask.withdrawn) {
                 followed.extend(self.truncated_before(place));
@@ -144,7 +171,11 @@ impl Open {
 
     /// Different questions.
     fn questions(&self) -> usize {
-        self.asks().map(|ask| (ask.name, ask.qtype)).collect::<BTreeSet<_>>().len()
+        let question = |ask: &Ask| (ask.name, ask.qtype);
+        let is_new = |(place, ask): &(usize, &Ask)| {
+            self.asks().take(*place).all(|before| question(before) != question(ask))
+        };
+        self.asks().enumerate().filter(is_new).count()
     }
 
     fn qtypes(&self) -> Vec<u16> {

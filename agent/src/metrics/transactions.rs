@@ -1,11 +1,15 @@
 //! Counts and latencies of transactions by label, in bounded memory.
 
 use super::text::{Histogram, Labels, Page};
+use crate::capture::Transport;
 use crate::connection::Report;
+use crate::decode::dns::{rcode_name, type_name};
+use crate::pair::{Status, Vantage};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::borrow::Cow;
-use std::hash::BuildHasher;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
 
 /// Label sets of a family beyond which new ones become `other`.
 const SERIES: usize = 1000;
@@ -22,102 +26,125 @@ const BOUNDS: &[f64] = &[
     5.0, 10.0,
 ];
 
-/// What the metrics want to know of a transaction.
-#[derive(Clone, Debug)]
-pub struct Seen<'a> {
-    /// client, server, passive.
-    pub vantage: &'static str,
-    /// udp, tcp.
-    pub transport: &'static str,
-    /// The resolver's name or address.
-    pub resolver: &'a str,
-    /// Mnemonic.
-    pub qtype: Cow<'static, str>,
-    /// answered, timeout, ...
-    pub status: &'static str,
-    /// Mnemonic; empty without a response.
-    pub rcode: Cow<'static, str>,
+/// Names of resolvers beyond which new ones are `other`; there is a place for fewer in the series.
+const NAMES: usize = 1 << 14;
+
+/// What the metrics want to know of a transaction. They are given numbers, and make labels of them when
+/// they are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// The side that it was seen from.
+    pub vantage: Vantage,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// Who was asked.
+    pub resolver: ResolverLabel,
+    /// The type asked for, if there was a question.
+    pub qtype: Option<u16>,
+    /// How it ended.
+    pub status: Status,
+    /// The response's extended code, if there was one.
+    pub rcode: Option<u16>,
     /// From the query to the response, in seconds; absent where one of them is.
     pub latency_seconds: Option<f64>,
 }
 
-/// Series by their labels: `F` fixed ones, which are few, and `V` ones that the traffic chooses.
-struct Family<const F: usize, const V: usize, T> {
+/// A resolver's name, as [`TransactionMetrics::resolver`] numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ResolverLabel(u32);
+
+/// Numbers of resolvers' names.
+#[derive(Default)]
+struct Names {
+    numbers: HashMap<Box<str>, u32, RandomState>,
+    names: Vec<Box<str>>,
+}
+
+impl Names {
+    fn number(&mut self, name: &str) -> ResolverLabel {
+        if let Some(number) = self.numbers.get(name) {
+            return ResolverLabel(*number);
+        }
+        if self.names.len() >= NAMES {
+            return ResolverLabel(u32::MAX);
+        }
+        let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.names.push(name.into());
+        self.numbers.insert(name.into(), number);
+        ResolverLabel(number)
+    }
+
+    fn name(&self, label: ResolverLabel) -> &str {
+        let place = usize::try_from(label.0).ok();
+        place.and_then(|place| self.names.get(place)).map_or(OTHER, |name| name)
+    }
+}
+
+/// Series by their labels: fixed ones, which are few, and varying ones that the traffic chooses; none
+/// of those stands for the series of all that found no place.
+struct Family<F, V, T> {
     hasher: RandomState,
     series: HashTable<Series<F, V, T>>,
     limit: usize,
 }
 
-struct Series<const F: usize, const V: usize, T> {
-    fixed: [&'static str; F],
-    varying: [Box<str>; V],
+struct Series<F, V, T> {
+    key: (F, Option<V>),
     value: T,
 }
 
-impl<const F: usize, const V: usize, T> Family<F, V, T> {
+impl<F: Copy + Eq + Hash, V: Copy + Eq + Hash, T> Family<F, V, T> {
     fn new(limit: usize) -> Self {
         Self { hasher: RandomState::default(), series: HashTable::new(), limit }
     }
 
     /// The series of these labels, or of `other` in place of the varying ones where there are too
-    /// many: room stays for `other` with each of the few fixed label sets. Allocates only for new
-    /// series.
-    fn at(
-        &mut self,
-        fixed: [&'static str; F],
-        mut varying: [&str; V],
-        new: impl FnOnce() -> T,
-    ) -> &mut T {
+    /// many: room stays for `other` with each of the few fixed label sets.
+    fn at(&mut self, fixed: F, varying: V, new: impl FnOnce() -> T) -> &mut T {
         let hasher = &self.hasher;
-        let mut hash = hasher.hash_one((fixed, varying));
+        let mut key = (fixed, Some(varying));
+        let mut hash = hasher.hash_one(key);
         if self.series.len() >= self.limit
-            && self.series.find(hash, |series| is(series, fixed, varying)).is_none()
+            && self.series.find(hash, |series| series.key == key).is_none()
         {
-            varying = [OTHER; V];
-            hash = hasher.hash_one((fixed, varying));
+            key.1 = None;
+            hash = hasher.hash_one(key);
         }
-        let same = |series: &Series<F, V, T>| is(series, fixed, varying);
-        let rehash = |series: &Series<F, V, T>| {
-            hasher.hash_one((series.fixed, series.varying.each_ref().map(|label| &**label)))
-        };
-        let entry = self.series.entry(hash, same, rehash);
-        let series = || Series { fixed, varying: varying.map(Box::from), value: new() };
-        &mut entry.or_insert_with(series).into_mut().value
+        let rehash = |series: &Series<F, V, T>| hasher.hash_one(series.key);
+        let entry = self.series.entry(hash, |series| series.key == key, rehash);
+        &mut entry.or_insert_with(|| Series { key, value: new() }).into_mut().value
     }
 
-    /// All series, in the order of their labels.
-    fn sorted(&self) -> Vec<&Series<F, V, T>> {
-        let mut all: Vec<_> = self.series.iter().collect();
-        all.sort_unstable_by(|one, other| {
-            (&one.fixed, &one.varying).cmp(&(&other.fixed, &other.varying))
-        });
+    /// All series with their labels as text, in the order of those.
+    fn sorted<L: Ord>(&self, labels: impl Fn(F, Option<V>) -> L) -> Vec<(L, &T)> {
+        let shown = |series: &'_ Series<F, V, T>| labels(series.key.0, series.key.1);
+        let mut all: Vec<_> = self.series.iter().map(|one| (shown(one), &one.value)).collect();
+        all.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         all
     }
 }
 
-fn is<const F: usize, const V: usize, T>(
-    series: &Series<F, V, T>,
-    fixed: [&str; F],
-    varying: [&str; V],
-) -> bool {
-    series.fixed == fixed && series.varying.iter().zip(varying).all(|(one, other)| **one == *other)
-}
-
 /// Counts and latencies of transactions, counts of messages and connections.
 pub struct TransactionMetrics {
-    transactions: Family<3, 3, u64>,
-    durations: Family<1, 1, Histogram>,
-    messages: Family<2, 0, u64>,
-    connections: Family<3, 1, u64>,
-    handshakes: Family<2, 1, Histogram>,
+    names: Names,
+    transactions: Family<(Vantage, Transport, Status), Varying, u64>,
+    durations: Family<Vantage, ResolverLabel, Histogram>,
+    /// Of UDP and TCP: queries and responses.
+    messages: [[u64; 2]; 2],
+    connections: Family<[&'static str; 3], ResolverLabel, u64>,
+    handshakes: Family<[&'static str; 2], ResolverLabel, Histogram>,
 }
+
+/// Resolver, type and code.
+type Varying = (ResolverLabel, Option<u16>, Option<u16>);
 
 impl Default for TransactionMetrics {
     fn default() -> Self {
         Self {
+            names: Names::default(),
             transactions: Family::new(SERIES),
             durations: Family::new(HISTOGRAMS),
-            messages: Family::new(SERIES),
+            messages: [[0; 2]; 2],
             connections: Family::new(SERIES),
             handshakes: Family::new(HISTOGRAMS),
         }
@@ -125,29 +152,39 @@ impl Default for TransactionMetrics {
 }
 
 impl TransactionMetrics {
+    /// The number of a resolver's name, for [`Seen`].
+    pub fn resolver(&mut self, name: &str) -> ResolverLabel {
+        self.names.number(name)
+    }
+
     /// Counts a transaction.
-    pub fn transaction(&mut self, seen: &Seen<'_>) {
-        let fixed = [seen.vantage, seen.transport, seen.status];
-        let varying = [seen.resolver, &*seen.qtype, &*seen.rcode];
+    pub fn transaction(&mut self, seen: &Seen) {
+        let fixed = (seen.vantage, seen.transport, seen.status);
+        let varying = (seen.resolver, seen.qtype, seen.rcode);
         *self.transactions.at(fixed, varying, || 0) += 1;
         let Some(latency) = seen.latency_seconds else { return };
         let new = || Histogram::new(BOUNDS);
-        self.durations.at([seen.vantage], [seen.resolver], new).observe(latency);
+        self.durations.at(seen.vantage, seen.resolver, new).observe(latency);
     }
 
-    /// Counts a message: `qr` is query or response.
-    pub fn message(&mut self, qr: &'static str, transport: &'static str) {
-        *self.messages.at([qr, transport], [], || 0) += 1;
+    /// Counts a message.
+    pub const fn message(&mut self, response: bool, transport: Transport) {
+        self.messages[transport as usize][response as usize] += 1;
     }
 
     /// Counts a connection that is over, or not at the capture's end.
-    pub fn connection(&mut self, report: &Report<'_>, resolver: &str) {
+    pub fn connection(&mut self, report: &Report<'_>, resolver: ResolverLabel) {
         let connection = report.connection;
         let (vantage, protocol) = (connection.vantage.name(), connection.protocol.name());
-        *self.connections.at([vantage, protocol, report.status.name()], [resolver], || 0) += 1;
+        *self.connections.at([vantage, protocol, report.status.name()], resolver, || 0) += 1;
         let Some(handshake) = connection.handshake.duration() else { return };
         let new = || Histogram::new(BOUNDS);
-        self.handshakes.at([vantage, protocol], [resolver], new).observe(handshake.as_secs_f64());
+        self.handshakes.at([vantage, protocol], resolver, new).observe(handshake.as_secs_f64());
+    }
+
+    /// A resolver's name, or `other`.
+    fn name(&self, resolver: Option<ResolverLabel>) -> &str {
+        resolver.map_or(OTHER, |resolver| self.names.name(resolver))
     }
 
     /// Writes the families of connections; where there are none, there is nothing to say.
@@ -158,70 +195,88 @@ impl TransactionMetrics {
             return;
         }
         page.family(CONNECTIONS);
-        for series in self.connections.sorted() {
-            let [vantage, protocol, status] = series.fixed;
+        for ((fixed, resolver), count) in self.connections.sorted(|f, v| (f, self.name(v))) {
+            let [vantage, protocol, status] = fixed;
             let labels: Labels<'_> = &[
                 ("vantage", vantage),
                 ("protocol", protocol),
-                ("resolver", &series.varying[0]),
+                ("resolver", resolver),
                 ("status", status),
             ];
-            page.count(CONNECTIONS, labels, series.value);
+            page.count(CONNECTIONS, labels, *count);
         }
         page.family(HANDSHAKE);
-        for series in self.handshakes.sorted() {
-            let [vantage, protocol] = series.fixed;
+        for ((fixed, resolver), histogram) in self.handshakes.sorted(|f, v| (f, self.name(v))) {
+            let [vantage, protocol] = fixed;
             let labels: Labels<'_> =
-                &[("vantage", vantage), ("protocol", protocol), ("resolver", &series.varying[0])];
-            page.histogram(HANDSHAKE, labels, &series.value);
+                &[("vantage", vantage), ("protocol", protocol), ("resolver", resolver)];
+            page.histogram(HANDSHAKE, labels, histogram);
         }
     }
 
     /// Writes all families.
     pub(super) fn write(&self, page: &mut Page) {
-        const TRANSACTIONS: &str = "dns_transactions_total";
         const DURATION: &str = "dns_transaction_duration_seconds";
         const MESSAGES: &str = "dns_messages_total";
+        self.write_transactions(page);
+        page.family(DURATION);
+        let durations = self.durations.sorted(|vantage, name| (vantage.name(), self.name(name)));
+        for ((vantage, resolver), histogram) in durations {
+            page.histogram(DURATION, &[("vantage", vantage), ("resolver", resolver)], histogram);
+        }
+        page.family(MESSAGES);
+        for (response, qr) in ["query", "response"].into_iter().enumerate() {
+            for transport in [Transport::Tcp, Transport::Udp] {
+                let count = self.messages[transport as usize][response];
+                if count > 0 {
+                    let labels = &[("qr", qr), ("transport", transport.name())];
+                    page.count(MESSAGES, labels, count);
+                }
+            }
+        }
+        self.write_connections(page);
+    }
+
+    fn write_transactions(&self, page: &mut Page) {
+        const TRANSACTIONS: &str = "dns_transactions_total";
         page.family(TRANSACTIONS);
-        for series in self.transactions.sorted() {
-            let [vantage, transport, status] = series.fixed;
-            let [resolver, qtype, rcode] = series.varying.each_ref().map(|label| &**label);
+        let series = self.transactions.sorted(|(vantage, transport, status), varying| {
+            let [qtype, rcode] = varying.map_or([const { Cow::Borrowed(OTHER) }; 2], named);
+            let resolver = self.name(varying.map(|(resolver, ..)| resolver));
+            ([vantage.name(), transport.name(), status.name()], resolver, qtype, rcode)
+        });
+        for ((fixed, resolver, qtype, rcode), count) in series {
+            let [vantage, transport, status] = fixed;
             let labels: Labels<'_> = &[
                 ("vantage", vantage),
                 ("transport", transport),
                 ("resolver", resolver),
-                ("qtype", qtype),
+                ("qtype", &qtype),
                 ("status", status),
-                ("rcode", rcode),
+                ("rcode", &rcode),
             ];
-            page.count(TRANSACTIONS, labels, series.value);
+            page.count(TRANSACTIONS, labels, *count);
         }
-        page.family(DURATION);
-        for series in self.durations.sorted() {
-            let labels = &[("vantage", series.fixed[0]), ("resolver", &*series.varying[0])];
-            page.histogram(DURATION, labels, &series.value);
-        }
-        page.family(MESSAGES);
-        for series in self.messages.sorted() {
-            let [qr, transport] = series.fixed;
-            page.count(MESSAGES, &[("qr", qr), ("transport", transport)], series.value);
-        }
-        self.write_connections(page);
     }
+}
+
+/// Type and code as mnemonics; empty where there is none.
+fn named((_, qtype, rcode): Varying) -> [Cow<'static, str>; 2] {
+    [qtype.map_or_else(Cow::default, type_name), rcode.map_or_else(Cow::default, rcode_name)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seen<'a>(resolver: &'a str, status: &'static str) -> Seen<'a> {
+    fn seen(resolver: ResolverLabel, status: Status) -> Seen {
         Seen {
-            vantage: "client",
-            transport: "udp",
+            vantage: Vantage::Client,
+            transport: Transport::Udp,
             resolver,
-            qtype: "A".into(),
+            qtype: Some(1),
             status,
-            rcode: "NOERROR".into(),
+            rcode: Some(0),
             latency_seconds: Some(0.001),
         }
     }
@@ -229,14 +284,13 @@ mod tests {
     #[test]
     fn counts_by_label() {
         let mut metrics = TransactionMetrics::default();
-        metrics.transaction(&seen("r", "answered"));
-        metrics.transaction(&seen("r", "answered"));
-        metrics.transaction(&Seen {
-            latency_seconds: None,
-            rcode: "".into(),
-            ..seen("r", "timeout")
-        });
-        metrics.message("query", "udp");
+        let resolver = metrics.resolver("r");
+        assert_eq!(metrics.resolver("r"), resolver);
+        metrics.transaction(&seen(resolver, Status::Answered));
+        metrics.transaction(&seen(resolver, Status::Answered));
+        let silent = seen(resolver, Status::Timeout);
+        metrics.transaction(&Seen { latency_seconds: None, rcode: None, ..silent });
+        metrics.message(false, Transport::Udp);
         let mut page = Page::default();
         metrics.write(&mut page);
         let text = page.into_text();
@@ -255,19 +309,25 @@ mod tests {
     fn is_bounded_and_loses_no_count() {
         let mut metrics = TransactionMetrics::default();
         for number in 0..5000 {
-            metrics.transaction(&seen(&format!("r{number}"), "answered"));
-            metrics.transaction(&seen(&format!("r{number}"), "timeout"));
+            let resolver = metrics.resolver(&format!("r{number}"));
+            metrics.transaction(&seen(resolver, Status::Answered));
+            metrics.transaction(&seen(resolver, Status::Timeout));
         }
         assert_eq!(metrics.transactions.series.len(), SERIES + 2);
         assert_eq!(metrics.durations.series.len(), HISTOGRAMS + 1);
         let total: u64 = metrics.transactions.series.iter().map(|series| series.value).sum();
         assert_eq!(total, 10_000);
-        let others = metrics.transactions.sorted();
-        let others: Vec<u64> = others
+        let others: Vec<u64> = metrics
+            .transactions
+            .series
             .iter()
-            .filter(|series| *series.varying[0] == *OTHER)
+            .filter(|series| series.key.1.is_none())
             .map(|series| series.value)
             .collect();
         assert_eq!(others, [4500, 4500]);
+        let many: Vec<_> =
+            (0..2 * NAMES).map(|number| metrics.resolver(&number.to_string())).collect();
+        assert_eq!(metrics.names.names.len(), NAMES);
+        assert_eq!(metrics.name(many.last().copied()), OTHER);
     }
 }

@@ -24,21 +24,34 @@ impl Digest {
         if response.dns.flags.truncated() {
             return None;
         }
-        let records = response
-            .dns
-            .answers()
-            .fold(0_u64, |sum, record| sum.wrapping_add(self.record(&record)));
+        let (mut records, mut owner) = (0_u64, None);
+        for record in response.dns.answers() {
+            let place = record.name().place();
+            // Records of one name mostly point to the same place.
+            let name = match owner {
+                Some((before, name)) if before == place => name,
+                _ => self.name(&record),
+            };
+            owner = Some((place, name));
+            records = records.wrapping_add(self.record(&record, name));
+        }
         Some(self.hasher.hash_one((response.dns.rcode(), records)))
+    }
+
+    fn name(&self, record: &Record<'_>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(record.name().lower_case(&mut [0; MAX_NAME_OCTETS]));
+        hasher.finish()
     }
 
     /// Data are compared as their text: names in them may be compressed in one response and not in
     /// another.
-    fn record(&mut self, record: &Record<'_>) -> u64 {
+    fn record(&mut self, record: &Record<'_>, name: u64) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        hasher.write(record.name().lower_case(&mut [0; MAX_NAME_OCTETS]));
+        hasher.write_u64(name);
         hasher.write_u16(record.rtype);
         match (record.rtype, record.data()) {
-            (A, address @ [_, _, _, _]) => hasher.write(address),
+            (A, &[a, b, c, d]) => hasher.write_u32(u32::from_be_bytes([a, b, c, d])),
             (AAAA, address) if address.len() == 16 => hasher.write(address),
             _ => {
                 self.text.clear();

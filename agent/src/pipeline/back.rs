@@ -4,6 +4,7 @@
 use super::event::Event;
 use super::output::Output;
 use crate::join::{Joiner, Joining};
+use crate::time::Timestamp;
 
 /// Events in, records out.
 pub(super) struct Back {
@@ -17,9 +18,11 @@ impl Back {
         Self { joiner: Joiner::new(joining), output }
     }
 
-    /// Takes an event. They are to come in the order in which the front gave them.
-    pub(super) fn take(&mut self, event: Event<'_>) {
+    /// Takes an event that came to light at this time. They are to come in the order in which the front
+    /// gave them.
+    pub(super) fn take(&mut self, at: Timestamp, event: Event<'_>) {
         let Self { joiner, output } = self;
+        output.tick(at);
         match event {
             Event::Message(message) => output.message(&message),
             Event::Transaction(transaction) => {

@@ -2,14 +2,14 @@
 
 use crate::ledger::Delivery;
 use crate::pair::Transaction;
-use crate::record::{AlertRecord, EventId, TransactionRecord, alert_line, line};
+use crate::record::{AlertRecord, EventId, TransactionRecord, alert_line, hex, line};
 use crate::sink::{Batch, Failure, Gauge, Look, Sink, Stream, StreamSet};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A batch goes to the sinks when it has grown to this, or when the pipeline pauses.
 const BATCH_BYTES: usize = 64 << 10;
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_millis(200);
 pub struct Outbox {
     sinks: Vec<Box<dyn Sink>>,
     trays: Vec<Tray>,
+    /// Room for what a key is the hash of.
+    key: Vec<u8>,
     wait_for_sinks: Option<Arc<AtomicBool>>,
 }
 
@@ -39,7 +41,7 @@ struct Tray {
 impl Outbox {
     /// Of these sinks, which are waited for until the flag is set, if there is one.
     pub(super) fn new(sinks: Vec<Box<dyn Sink>>, wait_for_sinks: Option<Arc<AtomicBool>>) -> Self {
-        Self { trays: trays(&sinks), sinks, wait_for_sinks }
+        Self { trays: trays(&sinks), sinks, key: Vec::new(), wait_for_sinks }
     }
 
     /// Whether any sink wants records of the stream.
@@ -71,7 +73,8 @@ impl Outbox {
         record: &TransactionRecord<'_>,
     ) {
         let stream = Stream::Transactions;
-        let hash = format!("{:016x}", partition_key(record));
+        let mut hash = [0; 16];
+        let hash = hex(&mut hash, &partition_key(&mut self.key, record).to_be_bytes());
         for tray in &mut self.trays {
             if tray.look != Look::Text {
                 tray.add(stream, record.event_id, record, hash.as_bytes());
@@ -244,10 +247,11 @@ fn trays(sinks: &[Box<dyn Sink>]) -> Vec<Tray> {
 }
 
 /// Hash of resolver and zone: records of one zone at one resolver stay in order in one partition.
-fn partition_key(record: &TransactionRecord<'_>) -> u64 {
-    let mut hash = Xxh3::new();
-    hash.update(record.resolver.as_bytes());
-    hash.update(&[0]);
-    hash.update(record.zone.unwrap_or("").as_bytes());
-    hash.digest()
+/// `room` is for what is hashed.
+fn partition_key(room: &mut Vec<u8>, record: &TransactionRecord<'_>) -> u64 {
+    room.clear();
+    room.extend(record.resolver.as_bytes());
+    room.push(0);
+    room.extend(record.zone.unwrap_or("").as_bytes());
+    xxh3_64(room)
 }

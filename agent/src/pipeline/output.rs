@@ -3,24 +3,23 @@
 use super::analysis::Analysis;
 use super::observe::{Facts, observation};
 use super::outbox::Outbox;
+use super::resolvers::Resolvers;
 use super::who::Who;
 use crate::capture::Transport;
 use crate::capture::sampling::{Change, Timeline, Untold};
 use crate::connection::Report;
-use crate::decode::dns::{rcode_name, type_name};
 use crate::decode::{DeadLetter, Envelope, Message};
 use crate::detect::{AlertCounters, DetectOptions, Detection};
 use crate::enrich::Enricher;
 use crate::join::Links;
 use crate::ledger::Counters;
 use crate::lookup::LookupCounters;
-use crate::metrics::{Seen, TransactionMetrics};
+use crate::metrics::{ResolverLabel, Seen, TransactionMetrics};
 use crate::pair::{OrphanReason, Transaction};
 use crate::record::{Context, Identity, LedgerRecord, Texts};
 use crate::sink::{Sink, Stream};
 use crate::time::Timestamp;
 use crate::window::WindowOptions;
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -57,6 +56,7 @@ pub struct Output {
     outbox: Outbox,
     analysis: Analysis,
     metrics: TransactionMetrics,
+    resolvers: Resolvers,
     sampling: Timeline,
     ledgers: u64,
     texts: Texts,
@@ -76,6 +76,7 @@ impl Output {
             enricher: options.enricher,
             outbox,
             metrics: TransactionMetrics::default(),
+            resolvers: Resolvers::default(),
             sampling: Timeline::default(),
             ledgers: 0,
             texts: Texts::default(),
@@ -111,8 +112,7 @@ impl Output {
     /// Takes a message: its record, its metric, and a look at its process while that lives.
     pub(super) fn message(&mut self, message: &Message<'_>) {
         let response = message.dns.flags.response();
-        let qr = if response { "response" } else { "query" };
-        self.metrics.message(qr, message.envelope.transport.name());
+        self.metrics.message(response, message.envelope.transport);
         let wanted = self.outbox.wants(Stream::Messages);
         if response && !wanted {
             return;
@@ -122,9 +122,9 @@ impl Output {
             self.texts.read_message(message);
             let record = self.identity.message(message, &self.texts, context(&who));
             let (_, server) = message.ends();
-            let resolver = self.identity.resolver(server.ip());
+            let resolver = self.resolvers.at(server.ip(), &self.identity, &mut self.metrics);
             let id = record.event_id;
-            self.outbox.push(Stream::Messages, id, &record, resolver.as_bytes());
+            self.outbox.push(Stream::Messages, id, &record, resolver.name.as_bytes());
         }
     }
 
@@ -142,11 +142,22 @@ impl Output {
     /// Takes a transaction: its record, its metrics, and what is made of many.
     pub(super) fn transaction(&mut self, transaction: &Transaction<'_>, links: &Links) {
         let Some(subject) = transaction.subject() else { return };
-        let Self { identity, enricher, outbox, analysis, metrics, sampling, texts, now, .. } = self;
-        let sample_ratio = sample_ratio(sampling, transaction);
+        let Self {
+            identity,
+            resolvers,
+            enricher,
+            outbox,
+            analysis,
+            metrics,
+            sampling,
+            texts,
+            now,
+            ..
+        } = self;
         let (_, server) = transaction.query.unwrap_or(subject).ends();
-        let resolver = identity.resolver(server.ip());
-        metrics.transaction(&seen(transaction, &resolver));
+        let resolver = resolvers.at(server.ip(), identity, metrics);
+        metrics.transaction(&seen(transaction, subject, resolver.label));
+        let resolver = &*resolver.name;
         let rendered = outbox.renders(Stream::Transactions);
         if !rendered {
             outbox.count(Stream::Transactions);
@@ -157,9 +168,10 @@ impl Output {
         let who = Who::behind(enricher, transaction);
         let (process, container) = (who.process(), who.container());
         texts.read(transaction);
+        let sample_ratio = sample_ratio(sampling, transaction);
         if analysis.is_wanted() {
             let (process, container) = (process.as_ref(), container.as_ref());
-            let facts = Facts { resolver: &resolver, texts, process, container, sample_ratio };
+            let facts = Facts { resolver, texts, process, container, sample_ratio };
             if let Some(observation) = observation(transaction, links, &facts) {
                 analysis.observe(*now, &observation);
             }
@@ -167,7 +179,7 @@ impl Output {
         if rendered {
             let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
             let context = Context { process, container, links: *links, sample_ratio };
-            if let Some(record) = identity.transaction(transaction, &resolver, texts, context) {
+            if let Some(record) = identity.transaction(transaction, resolver, texts, context) {
                 outbox.push_transaction(transaction, &record);
             }
         }
@@ -183,15 +195,17 @@ impl Output {
     /// Takes a report of a connection: its record and its metrics.
     pub(super) fn connection(&mut self, report: &Report<'_>) {
         let connection = report.connection;
-        let resolver = self.identity.resolver(connection.server.ip());
+        let server = connection.server.ip();
+        let resolver = self.resolvers.at(server, &self.identity, &mut self.metrics);
         if report.is_final {
-            self.metrics.connection(report, &resolver);
+            self.metrics.connection(report, resolver.label);
         }
-        self.analysis.connection(report, &resolver);
+        let resolver = &*resolver.name;
+        self.analysis.connection(report, resolver);
         if self.outbox.wants(Stream::Connections) {
             let task = connection.task.as_ref();
             let who = Who::of(&mut self.enricher, task, connection.cgroup_id);
-            let record = self.identity.connection(report, &resolver, context(&who));
+            let record = self.identity.connection(report, resolver, context(&who));
             let (id, key) = (record.event_id, resolver.as_bytes());
             self.outbox.push(Stream::Connections, id, &record, key);
         }
@@ -281,6 +295,7 @@ impl Output {
         detect: Option<DetectOptions>,
     ) {
         self.identity.resolvers = resolvers;
+        self.resolvers.forget();
         self.analysis.reconfigure(windows, detect);
     }
 }
@@ -301,17 +316,16 @@ fn sample_ratio(sampling: &Timeline, transaction: &Transaction<'_>) -> f64 {
 }
 
 /// What metrics want to know.
-fn seen<'a>(transaction: &Transaction<'a>, resolver: &'a str) -> Seen<'a> {
-    let question = transaction.question();
+fn seen(transaction: &Transaction<'_>, subject: Message<'_>, resolver: ResolverLabel) -> Seen {
+    let asked = |message: Message<'_>| message.dns.asked();
+    let question = transaction.query.and_then(asked).or(transaction.response.and_then(asked));
     Seen {
-        vantage: transaction.vantage.name(),
-        transport: transaction.subject().map_or("", |message| message.envelope.transport.name()),
+        vantage: transaction.vantage,
+        transport: subject.envelope.transport,
         resolver,
-        qtype: question.map_or(Cow::Borrowed(""), |question| type_name(question.qtype)),
-        status: transaction.status.name(),
-        rcode: transaction
-            .response
-            .map_or(Cow::Borrowed(""), |response| rcode_name(response.dns.rcode())),
+        qtype: question.map(|(qtype, _)| qtype),
+        status: transaction.status,
+        rcode: transaction.response.map(|response| response.dns.rcode()),
         latency_seconds: transaction.latency().map(|latency| latency.as_secs_f64()),
     }
 }

@@ -7,7 +7,7 @@ use crate::ledger::Delivery;
 use crate::net::{craft, protocol};
 use crate::record::Identity;
 use crate::sink::null::Null;
-use crate::sink::{Batch, Failure, Look, Sink, Stream, StreamSet};
+use crate::sink::{self, Failure, Look, Sink, Stream, StreamSet};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -36,13 +36,13 @@ impl Sink for Keeper {
         Look::Json
     }
 
-    fn offer(&mut self, batch: &Arc<Batch>) {
+    fn offer(&mut self, batch: &Arc<sink::Batch>) {
         let mut kept = self.kept.lock().unwrap();
         batch.iter().for_each(|record| kept.extend_from_slice(record.line));
         self.inner.offer(batch);
     }
 
-    fn wait_for_room(&self, _: &Batch, _: Duration) -> bool {
+    fn wait_for_room(&self, _: &sink::Batch, _: Duration) -> bool {
         true
     }
 
@@ -152,22 +152,24 @@ fn taken(packets: u64) -> Taken {
     (BTreeMap::from([("replay".to_owned(), kernel)]), ring)
 }
 
-/// The records of a run of packets, checked after each.
-fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCaseError> {
+/// An output, and what it writes.
+fn output() -> (Output, Arc<Mutex<Vec<u8>>>) {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let streams = StreamSet::SHOWN.with(Stream::Messages).with(Stream::Dlq).with(Stream::Lookups);
     let keeper = Keeper { inner: Null::new("keeper".into(), streams), kept: Arc::clone(&kept) };
     let identity = Identity::new("node".into(), None, EPOCH, HashMap::new());
     let options = OutputOptions::new(identity);
-    let output = Output::new(options, vec![Box::new(keeper)]);
-    let mut pipeline = Pipeline::new(decoding(), PAIRING, Joining::Auto, output);
-    let (mut now, mut seq) = (EPOCH, 0);
-    for (which, captured, pause) in steps {
-        seq += 1;
+    (Output::new(options, vec![Box::new(keeper)]), kept)
+}
+
+/// The packets of a run.
+fn packets<'a>(pool: &'a [Vec<u8>], steps: &'a [Step]) -> impl Iterator<Item = Packet<'a>> {
+    let mut now = EPOCH;
+    steps.iter().zip(1..).map(move |((which, captured, pause), seq)| {
         now = now.plus(Duration::from_millis(*pause));
         let whole = &pool[*which];
         let bytes = &whole[..captured.unwrap_or(whole.len()).min(whole.len())];
-        pipeline.observe(&Packet {
+        Packet {
             ts: now,
             origin: Origin { cpu: 0, seq },
             scope: 0,
@@ -176,12 +178,23 @@ fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCase
             datagram_bytes: 0,
             cgroup_id: 0,
             body: Body::Ip { bytes, wire_bytes: u32::try_from(whole.len()).unwrap() },
-        });
+        }
+    })
+}
+
+/// The records of a run of packets, checked after each.
+fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCaseError> {
+    let (output, kept) = output();
+    let mut pipeline = Pipeline::new(decoding(), PAIRING, Joining::Auto, output);
+    let (mut now, mut seq) = (EPOCH, 0);
+    for packet in packets(pool, steps) {
+        (now, seq) = (packet.ts, packet.origin.seq);
+        pipeline.observe(&packet);
         pipeline.flush_batches();
         let counters = pipeline.counters(taken(seq));
         prop_assert_eq!(counters.imbalances(), []);
         prop_assert!(pipeline.waiting_bytes() <= 4096 + 2048);
-        prop_assert!(pipeline.front.pairing_bytes() <= PAIRING.memory_limit_bytes());
+        prop_assert!(pipeline.pairing_bytes() <= PAIRING.memory_limit_bytes());
         prop_assert!(counters.pairing.open <= 3);
     }
     pipeline.finish(now);
@@ -189,6 +202,78 @@ fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCase
     prop_assert_eq!(counters.imbalances(), []);
     let kept = kept.lock().unwrap().clone();
     Ok((kept, counters))
+}
+
+/// The same with two shards, one of which has the packets of [`OTHER`] alone; they give a batch when
+/// they are `told` to, all in all so many. What is counted and what is written is checked whenever a
+/// ledger record might be.
+fn run_parted(
+    pool: &[Vec<u8>],
+    steps: &[Step],
+    mut tell: impl FnMut() -> bool,
+) -> Result<(Vec<u8>, Counters), TestCaseError> {
+    let (output, kept) = output();
+    let connecting = ConnectionOptions::default();
+    // Each has half of the bounds.
+    let one = decoding();
+    let both = DecoderOptions {
+        tcp_memory_bytes: 2 * one.tcp_memory_bytes,
+        tcp_streams: 2 * one.tcp_streams,
+        fragment_memory_bytes: 2 * one.fragment_memory_bytes,
+        fragment_datagrams: 2 * one.fragment_datagrams,
+        ..one
+    };
+    let pairing = PairOptions { max_transactions: 2 * PAIRING.max_transactions, ..PAIRING };
+    let (mut pipeline, mut shards) =
+        Pipeline::parted(2, (&both, connecting), pairing, Joining::Auto, output);
+    let mut batches = [Batch::default(), Batch::default()];
+    let mut received = [Received::default(), Received::default()];
+    let mut now = EPOCH;
+    let other: [u8; 2] = 1025_u16.to_be_bytes();
+    for packet in packets(pool, steps) {
+        now = packet.ts;
+        let Body::Ip { bytes, .. } = packet.body else { continue };
+        let has = |at: usize| bytes.get(at..at + 2) == Some(&other);
+        let which = usize::from(has(20) || has(22));
+        shards[which].fill(&packet, &mut batches[which]);
+        received[which].note(packet.origin.seq);
+        for (which, shard) in shards.iter_mut().enumerate() {
+            if tell() && shard.seal(&mut batches[which], &[received[which]], Some(now)) {
+                pipeline.put(std::mem::take(&mut batches[which]));
+                pipeline.gather(&mut drop);
+            }
+        }
+        if tell() {
+            check_written(&mut pipeline, &kept)?;
+        }
+    }
+    for (which, shard) in shards.iter_mut().enumerate() {
+        shard.fill_last(now, &mut batches[which]);
+        prop_assert!(shard.seal(&mut batches[which], &[received[which]], Some(now)));
+        pipeline.put(std::mem::take(&mut batches[which]));
+    }
+    pipeline.finish(now);
+    let counters = check_written(&mut pipeline, &kept)?;
+    prop_assert_eq!(counters.decode.received, steps.len() as u64);
+    let kept = kept.lock().unwrap().clone();
+    Ok((kept, counters))
+}
+
+/// What is written is what was counted; but for zone transfers, which are written once they are whole.
+fn check_written(
+    pipeline: &mut Pipeline,
+    kept: &Mutex<Vec<u8>>,
+) -> Result<Counters, TestCaseError> {
+    pipeline.gather_all();
+    pipeline.flush_batches();
+    let received = pipeline.received().flatten().map(|received| received.records).sum();
+    let counters = pipeline.counters(taken(received));
+    prop_assert_eq!(counters.imbalances(), []);
+    let written = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
+    let of = |status: &str| written.matches(&format!("\"status\":\"{status}\"")).count() as u64;
+    prop_assert_eq!(of("timeout"), counters.pairing.timeout);
+    prop_assert_eq!(of("orphan"), counters.pairing.orphan);
+    Ok(counters)
 }
 
 /// The records are those that the counters tell of: messages, dead letters, transactions by status.
@@ -243,6 +328,17 @@ proptest! {
         prop_assert!(again == (records, counters), "another result the second time");
     }
 
+    #[test]
+    fn shards_count_every_unit_too(
+        steps in steps(),
+        told in prop::collection::vec(any::<bool>(), 1..40),
+    ) {
+        let pool = pool();
+        let mut turns = told.iter().copied().cycle();
+        let (records, counters) = run_parted(&pool, &steps, || turns.next().unwrap())?;
+        check_records(&records, &counters)?;
+    }
+
     /// The same packets in their order, with losses and copies: near enough to honest traffic that
     /// conversations complete.
     #[test]
@@ -260,6 +356,33 @@ proptest! {
         let (records, counters) = run(&pool, &steps)?;
         check_records(&records, &counters)?;
     }
+}
+
+/// Where no bound is met and nobody is answered at another port, two shards write what one thread does.
+#[test]
+fn two_shards_write_what_one_thread_does() {
+    let whole = pool();
+    let fragmented = |packet: &[u8]| packet[0] == 0x45 && packet[6] & 0x3f != 0;
+    let pool: Vec<Vec<u8>> = whole.into_iter().skip(3).filter(|ip| !fragmented(ip)).collect();
+    let steps: Vec<Step> = (0..pool.len()).map(|place| (place, None, 1)).collect();
+    let (one, counted) = run(&pool, &steps).unwrap();
+    for every in 1..9 {
+        let mut turn = 0;
+        let tell = || {
+            turn += 1;
+            turn % every == 0
+        };
+        let (two, counted_too) = run_parted(&pool, &steps, tell).unwrap();
+        assert_eq!(counted_too.pairing, counted.pairing);
+        assert_eq!(sorted(&two), sorted(&one), "{every}");
+    }
+}
+
+fn sorted(records: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(records.to_vec()).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
 }
 
 /// The pool is worth shuffling: in its order, with a millisecond between packets, every room has

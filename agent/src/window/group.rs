@@ -101,7 +101,8 @@ pub(super) struct Sort {
     pub transport: Option<&'static str>,
 }
 
-/// A group that need not be stored, with its hash.
+/// A group that need not be stored, with its hash. Two groups are the same if their hashes are: they have 64
+/// bits, and of one value every sort has one of its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key<'a> {
     pub sort: Sort,
@@ -113,7 +114,7 @@ pub(super) struct Key<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
     Text(&'a str),
-    /// A type by its number, which is its hash: its name is made where it gets a seat.
+    /// A type by its number: its name is made where it gets a seat.
     Type(u16),
 }
 
@@ -135,19 +136,7 @@ impl<'a> Key<'a> {
     }
 
     pub(super) fn other(sort: Sort) -> Self {
-        // A value that has this hash by chance has a text, too.
         Self { sort, value: None, hash: sort.mix(u64::MAX) }
-    }
-
-    /// Whether a group that is stored under this hash is the same. Of one value, every sort has a hash of
-    /// its own, so that value and hash say it all; of one sort, every type has one.
-    pub(super) fn is(&self, group: &Group, hash: u64) -> bool {
-        self.hash == hash
-            && match self.value {
-                None => group.value.is_none(),
-                Some(Value::Text(text)) => group.value.as_deref() == Some(text),
-                Some(Value::Type(_)) => group.value.is_some() && self.sort == group.sort(),
-            }
     }
 
     pub(super) fn group(&self) -> Group {

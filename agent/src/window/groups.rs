@@ -7,9 +7,10 @@
 //! new names takes no more than the seats that were free. Where panes are added up, the heaviest have the
 //! seats of the sum; which of them may have had no seat in one of the panes is told.
 
+use super::batch::{Batch, Places};
 use super::group::{Group, Grouping, Key, Sort};
 use super::measured::Measured;
-use super::recent::{Keepers, Recent};
+use super::recent::Recent;
 use super::seen::Seen;
 use super::tally::Tally;
 use super::untold::Untold;
@@ -33,10 +34,12 @@ const WAITING_SLOTS: usize = 256;
 pub struct Groups {
     /// In the order in which they came.
     entries: Vec<Entry>,
-    /// Places in `entries`.
-    places: HashTable<usize>,
+    /// Hashes of groups, with their places in `entries`.
+    places: HashTable<(u64, usize)>,
     rooms: [Room; Grouping::ALL.len()],
-    /// What was counted and is still to be told to the sketches of what is most frequent.
+    /// What is still to be counted.
+    batch: Batch,
+    /// What is still to be told to the sketches of what is most frequent.
     recent: Recent,
     seen: Seen,
 }
@@ -64,11 +67,13 @@ impl Groups {
     pub const MAX_BYTES: usize = max_bytes();
 
     /// The same beside it, while transactions are counted.
-    pub const MAX_OPEN_BYTES: usize = Recent::MAX_HEAP_BYTES + Seen::MAX_HEAP_BYTES;
+    pub const MAX_OPEN_BYTES: usize =
+        Batch::MAX_HEAP_BYTES + Recent::MAX_HEAP_BYTES + Seen::MAX_HEAP_BYTES;
 
     /// An empty one for the pane after this one: seats are kept for those that are the heaviest here.
     #[must_use]
-    pub fn successor(&self) -> Self {
+    pub fn successor(&mut self) -> Self {
+        self.count();
         let mut weights: [Vec<(u64, u64)>; Grouping::ALL.len()] = Default::default();
         for entry in self.entries.iter().filter(|entry| entry.group.value.is_some()) {
             weights[entry.group.grouping as usize].push((entry.tally.transactions, entry.hash));
@@ -89,39 +94,52 @@ impl Groups {
         next
     }
 
-    /// Counts a transaction in each group that it belongs to. What is most frequent is known once
+    /// Takes a transaction, to be counted in each group that it belongs to. All is counted once
     /// [`Self::settle`] was called.
     pub fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
-        let mut keepers = Keepers::default();
+        let mut places = Places::default();
         Key::each(observation, measured, |key| {
             let place = self.place_or_other(&key);
-            if let Some(keeper) = keepers.get_mut(key.sort.grouping as usize) {
-                // Groups are some hundred.
-                *keeper = u32::try_from(place).unwrap_or(u32::MAX);
-            }
-            let Self { entries, seen, .. } = self;
-            entries[place].tally.add(observation, measured, |facet, value, hash| {
-                !seen.knows(place, facet, value, hash)
-            });
+            places.set(key.sort.grouping, place);
         });
-        if !self.recent.has_room() {
-            self.tell();
+        let [node, resolver] = [Grouping::Node, Grouping::Resolver].map(|keeps| places.get(keeps));
+        if let (Some(node), Some(resolver)) = (node, resolver) {
+            if !self.recent.has_room() {
+                self.tell();
+            }
+            self.recent.count([node, resolver], observation, measured);
         }
-        self.recent.count(keepers, observation, measured);
+        self.batch.push(places, *measured);
+        if self.batch.is_full() {
+            self.count();
+        }
     }
 
-    /// Nothing more is counted: lets go of what was only there for that.
+    /// Nothing more is added: counts what still is to be, and lets go of what was only there for that.
     pub fn settle(&mut self) {
+        self.count();
         self.tell();
-        (self.recent, self.seen) = Default::default();
+        (self.batch, self.recent, self.seen) = Default::default();
     }
 
+    /// Has each group count its transactions.
+    fn count(&mut self) {
+        let Self { entries, batch, seen, .. } = self;
+        let groupings: Vec<Grouping> = entries.iter().map(|entry| entry.group.grouping).collect();
+        batch.give(&groupings, |place, rows| {
+            let tally = &mut entries[place].tally;
+            for measured in rows {
+                tally.add(measured, |facet, value, hash| !seen.knows(place, facet, value, hash));
+            }
+        });
+    }
+
+    /// Tells the sketches of what is most frequent.
     fn tell(&mut self) {
         let Self { entries, recent, .. } = self;
         recent.tell(|place, take| {
-            if let Some(tops) =
-                entries.get_mut(place as usize).and_then(|entry| entry.tally.tops.as_mut())
-            {
+            let entry = entries.get_mut(usize::from(place));
+            if let Some(tops) = entry.and_then(|entry| entry.tally.tops.as_mut()) {
                 take(tops);
             }
         });
@@ -196,26 +214,23 @@ impl Groups {
             + self.places.allocation_size()
             + values.sum::<usize>()
             + rooms.sum::<usize>()
+            + self.batch.heap_bytes()
             + self.recent.heap_bytes()
             + self.seen.heap_bytes()
             + self.iter().map(|(_, tally)| tally.bytes()).sum::<usize>()
     }
 
-    /// Where a group is.
-    fn place(&self, key: &Key<'_>) -> Option<usize> {
-        let is = |place: &usize| {
-            let entry = &self.entries[*place];
-            key.is(&entry.group, entry.hash)
-        };
-        self.places.find(key.hash, is).copied()
+    /// Where the group with a hash is.
+    fn place(&self, hash: u64) -> Option<usize> {
+        self.places.find(hash, |(known, _)| *known == hash).map(|(_, place)| *place)
     }
 
     /// Where a group is counted: on its own seat, or with others.
     fn place_or_other(&mut self, key: &Key<'_>) -> usize {
-        self.place(key).unwrap_or_else(|| {
+        self.place(key.hash).unwrap_or_else(|| {
             let is_other = key.value.is_none() || !self.admits(key);
             let key = if is_other { &Key::other(key.sort) } else { key };
-            self.place(key).unwrap_or_else(|| self.seat(key))
+            self.place(key.hash).unwrap_or_else(|| self.seat(key))
         })
     }
 
@@ -242,13 +257,12 @@ impl Groups {
     fn adopt(&mut self, entry: Entry) -> usize {
         let (hash, place) = (entry.hash, self.entries.len());
         self.entries.push(entry);
-        let entries = &self.entries;
-        self.places.insert_unique(hash, place, |place| entries[*place].hash);
+        self.places.insert_unique(hash, (hash, place), |(hash, _)| *hash);
         place
     }
 
     fn merge_into(&mut self, key: &Key<'_>, tally: &Tally) {
-        let place = self.place(key).unwrap_or_else(|| self.seat(key));
+        let place = self.place(key.hash).unwrap_or_else(|| self.seat(key));
         self.entries[place].tally.merge(tally);
     }
 
@@ -277,9 +291,9 @@ impl Groups {
     fn split(&self, parts: &[&Self], chosen: &[(u64, Sort)]) -> HashSet<u64> {
         let all = || [self].into_iter().chain(parts.iter().copied());
         let hidden = |part: &Self, hash: u64, sort: &Sort| {
-            part.place(&Key::other(*sort)).is_some()
+            part.place(Key::other(*sort).hash).is_some()
                 && part.rooms[sort.grouping as usize].kept.binary_search(&hash).is_err()
-                && part.places.find(hash, |place| part.entries[*place].hash == hash).is_none()
+                && part.place(hash).is_none()
         };
         let split = |(hash, sort): &&(u64, Sort)| all().any(|part| hidden(part, *hash, sort));
         chosen.iter().filter(split).map(|(hash, _)| *hash).collect()
@@ -310,6 +324,6 @@ const fn max_bytes() -> usize {
         number += 1;
     }
     // Both grow by doubling, and a table is never more than seven eighths full.
-    let places = (groups * 8 / 7).next_power_of_two() * (size_of::<usize>() + 1) + 16;
+    let places = (groups * 8 / 7).next_power_of_two() * (size_of::<(u64, usize)>() + 1) + 16;
     bytes + groups.next_power_of_two() * size_of::<Entry>() + places
 }

@@ -1,8 +1,9 @@
-//! What is computed of a transaction once for all groups.
+//! What is counted of a transaction, found out once for all groups.
 
 use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL, bucket};
 use super::memory::Memory;
 use super::sketch::{Binned, Hashed, hash_of};
+use crate::join::Cache;
 use crate::observation::Observation;
 use crate::pair::Status;
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ const NOERROR: u16 = 0;
 const NXDOMAIN: u16 = 3;
 
 /// What is the same for every group that a transaction belongs to. Hashes of what is absent are 0.
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
     /// The hash of the name asked for, to tell how many there are.
@@ -34,16 +36,42 @@ pub struct Measured {
     pub process_hash: u64,
     /// The hash of the pod.
     pub pod_hash: u64,
+    /// The share of transactions like it that were told.
+    pub sample_ratio: f64,
+    /// How it ended.
+    pub status: Status,
+    /// The response's extended code.
+    pub rcode: Option<u16>,
+    /// The number of the type asked for.
+    pub qtype: Option<u16>,
+    /// Where a resolver had the answer from.
+    pub cache: Option<Cache>,
+    /// Times the query was sent again.
+    pub retries: u32,
+    /// Octets of the query.
+    pub query_bytes: u32,
+    /// Octets of the response.
+    pub response_bytes: u64,
     /// Whether it is a query that was answered with NOERROR or NXDOMAIN.
     pub success: bool,
+    /// Whether the response has the TC bit.
+    pub truncated: bool,
+    /// Whether it is the answer over TCP to what was truncated over UDP.
+    pub tcp_fallback: bool,
+    /// Whether it is a query that asks for DNSSEC records (DO).
+    pub dnssec_ok: bool,
+    /// Whether it is a query with a client subnet.
+    pub client_subnet: bool,
+    /// Whether it is a duplicate that answers differently.
+    pub conflict: bool,
     /// The latency, of an answered query.
     pub latency: Option<Binned>,
     /// The bucket of the name's entropy.
-    pub entropy: Option<usize>,
+    pub entropy: Option<u8>,
     /// Labels by bucket of length.
     pub labels: [u8; LABEL_LENGTHS.len() + 1],
     /// The bucket of the smallest TTL.
-    pub min_ttl: Option<usize>,
+    pub min_ttl: Option<u8>,
 }
 
 /// Measures transactions, and remembers what it found out of names and addresses that may come again.
@@ -101,11 +129,24 @@ impl Measurer {
             resolver_hash,
             process_hash: hash(observation.process.map(|process| process.comm)),
             pod_hash: hash(observation.pod),
+            sample_ratio: observation.sample_ratio,
+            status: observation.status,
+            rcode: observation.rcode,
+            qtype: observation.qtype,
+            cache: observation.cache,
+            retries: observation.retries,
+            query_bytes: observation.query_bytes.unwrap_or(0),
+            response_bytes: observation.response_bytes.unwrap_or(0),
+            truncated: observation.truncated(),
+            tcp_fallback: observation.tcp_fallback_of.is_some(),
+            dnssec_ok: observation.is_query() && observation.dnssec_ok,
+            client_subnet: observation.is_query() && observation.client_subnet,
+            conflict: observation.conflict,
             success: answered && matches!(observation.rcode, Some(NOERROR | NXDOMAIN)),
             latency: observation.latency_ms.filter(|_| answered).map(Binned::of),
-            entropy: looks.and_then(|looks| looks.entropy).map(usize::from),
+            entropy: looks.and_then(|looks| looks.entropy),
             labels: looks.map(|looks| looks.labels).unwrap_or_default(),
-            min_ttl: observation.min_ttl_seconds.map(|ttl| bucket(MIN_TTL, f64::from(ttl))),
+            min_ttl: observation.min_ttl_seconds.map(|ttl| place(MIN_TTL, f64::from(ttl))),
         }
     }
 
@@ -126,9 +167,14 @@ impl Looks {
             labels[bucket(LABEL_LENGTHS, length)] += 1;
         }
         // Whoever computes a bound in another order gets it with another error.
-        let entropy = u8::try_from(bucket(ENTROPY, entropy(name) - 1e-9)).ok();
+        let entropy = Some(place(ENTROPY, entropy(name) - 1e-9));
         Self { hashed, entropy, labels }
     }
+}
+
+/// The bucket of a value, of which there are some ten.
+fn place(bounds: &[f64], value: f64) -> u8 {
+    u8::try_from(bucket(bounds, value)).unwrap_or(0)
 }
 
 /// Lengths of the labels in octets as they are written: an escaped octet counts as its escape.

@@ -11,22 +11,24 @@ use super::measured::Measured;
 use super::sketch::{shared, within};
 use super::tally::Tops;
 use crate::observation::Observation;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Rows of each kind at most.
-const NAMES: usize = 4096;
-const CLIENTS: usize = 2048;
-const PROCESSES: usize = 512;
+const NAMES: usize = 2048;
+const CLIENTS: usize = 1024;
+const PROCESSES: usize = 256;
 
 /// Octets of text at most, and of the names of one more transaction.
-const TEXT_BYTES: usize = 128 << 10;
+const TEXT_BYTES: usize = 64 << 10;
 const MORE_BYTES: usize = 3 * super::sketch::MAX_OCTETS;
 
-/// The groups of a transaction that keep what is most frequent, by their places: all of the node, and
-/// those of the resolver. The second says what the first is.
-pub(super) type Keepers = [u32; 2];
+/// The groups of a transaction that keep what is most frequent, by their places: that of the node, and
+/// that of the resolver, which says what the first is.
+pub(super) type Keepers = [u16; 2];
 
 /// Names with their zones, clients and processes, with how often they came.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +60,8 @@ struct Name {
 struct Table<T, const ROWS: usize> {
     places: HashTable<u32>,
     rows: Vec<Row<T>>,
+    /// Of its own, so that nobody can choose names that lie in its way.
+    hasher: RandomState,
 }
 
 #[derive(Clone, Debug)]
@@ -111,7 +115,7 @@ impl Recent {
     }
 
     /// Tells all of it, and has room again. `with` shows what a group keeps to who takes it.
-    pub(super) fn tell(&mut self, mut with: impl FnMut(u32, &mut dyn FnMut(&mut Tops))) {
+    pub(super) fn tell(&mut self, mut with: impl FnMut(u16, &mut dyn FnMut(&mut Tops))) {
         let Self { names, clients, processes, texts } = self;
         let text = |at: Text| shared(&texts[at.start as usize..at.end as usize]);
         names.tell(|keepers, hash, times, name| {
@@ -125,7 +129,9 @@ impl Recent {
                     tops.zones.add(name.zone_hash, times, || once(&mut zone, || text(at)));
                 }
             };
-            keepers.into_iter().for_each(|keeper| with(keeper, &mut take));
+            for keeper in keepers {
+                with(keeper, &mut take);
+            }
         });
         clients.tell(|keepers, hash, times, client| {
             let mut shown = None;
@@ -133,14 +139,18 @@ impl Recent {
                 let show = || once(&mut shown, || client.to_string().into());
                 tops.clients.add(hash, times, show);
             };
-            keepers.into_iter().for_each(|keeper| with(keeper, &mut take));
+            for keeper in keepers {
+                with(keeper, &mut take);
+            }
         });
         processes.tell(|keepers, hash, times, at| {
             let mut process = None;
             let mut take = |tops: &mut Tops| {
                 tops.processes.add(hash, times, || once(&mut process, || text(at)));
             };
-            keepers.into_iter().for_each(|keeper| with(keeper, &mut take));
+            for keeper in keepers {
+                with(keeper, &mut take);
+            }
         });
         texts.clear();
     }
@@ -158,7 +168,7 @@ impl Recent {
 fn keep(texts: &mut String, text: &str) -> Text {
     if texts.capacity() == 0 {
         // From there on it grows by doubling, and TEXT_BYTES is a result of that.
-        texts.reserve_exact(TEXT_BYTES / 32);
+        texts.reserve_exact(TEXT_BYTES / 16);
     }
     let start = end_of(texts);
     texts.push_str(within(text));
@@ -188,7 +198,7 @@ fn once(kept: &mut Option<Arc<str>>, make: impl FnOnce() -> Arc<str>) -> Arc<str
 
 impl<T, const ROWS: usize> Default for Table<T, ROWS> {
     fn default() -> Self {
-        Self { places: HashTable::new(), rows: Vec::new() }
+        Self { places: HashTable::new(), rows: Vec::new(), hasher: RandomState::default() }
     }
 }
 
@@ -204,8 +214,8 @@ impl<T: Copy, const ROWS: usize> Table<T, ROWS> {
 
     /// Counts a value, which is made where it is new.
     fn count(&mut self, hash: u64, keepers: Keepers, value: impl FnOnce() -> T) {
-        let Self { places, rows } = self;
-        let of = |hash: u64, keepers: Keepers| hash ^ u64::from(keepers[1]).wrapping_mul(SPREAD);
+        let Self { places, rows, hasher } = self;
+        let of = |hash: u64, keepers: Keepers| hasher.hash_one((hash, keepers[1]));
         let is = |place: &u32| {
             let row = &rows[*place as usize];
             row.hash == hash && row.keepers == keepers
@@ -235,6 +245,3 @@ impl<T: Copy, const ROWS: usize> Table<T, ROWS> {
         self.rows.capacity() * size_of::<Row<T>>() + self.places.allocation_size()
     }
 }
-
-/// Spreads the places of groups over all bits.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -8,7 +8,6 @@ use super::seen::Facet;
 use super::sketch::{Distinct, Hashed, MAX_OCTETS, Quantiles, Top};
 use super::untold::{Thinned, Untold};
 use crate::join::Cache;
-use crate::observation::Observation;
 use crate::pair::Status;
 
 /// Counts and sketches of a group.
@@ -112,36 +111,33 @@ impl Tally {
     /// it may be the first time that the group has it.
     pub(super) fn add(
         &mut self,
-        observation: &Observation<'_>,
         measured: &Measured,
         mut is_new: impl FnMut(Facet, Hashed, u64) -> bool,
     ) {
         self.transactions += 1;
-        self.thinned.add(observation.sample_ratio);
-        self.statuses[observation.status as usize] += 1;
-        if let Some(rcode) = observation.rcode {
+        self.thinned.add(measured.sample_ratio);
+        self.statuses[measured.status as usize] += 1;
+        if let Some(rcode) = measured.rcode {
             self.rcodes.add(rcode, 1);
         }
-        if let Some(qtype) = observation.qtype {
+        if let Some(qtype) = measured.qtype {
             self.qtypes.add(qtype, 1);
         }
         self.successes += u64::from(measured.success);
-        self.retries += u64::from(observation.retries);
-        self.truncated += u64::from(observation.truncated());
-        self.tcp_fallbacks += u64::from(observation.tcp_fallback_of.is_some());
-        if observation.is_query() {
-            self.dnssec_ok += u64::from(observation.dnssec_ok);
-            self.client_subnets += u64::from(observation.client_subnet);
-        }
-        match observation.cache {
+        self.retries += u64::from(measured.retries);
+        self.truncated += u64::from(measured.truncated);
+        self.tcp_fallbacks += u64::from(measured.tcp_fallback);
+        self.dnssec_ok += u64::from(measured.dnssec_ok);
+        self.client_subnets += u64::from(measured.client_subnet);
+        match measured.cache {
             Some(Cache::Hit | Cache::Stale) => self.cache_hits += 1,
             Some(Cache::Miss) => self.cache_misses += 1,
             // What is a server's own was never cached.
             Some(Cache::Local) | None => {}
         }
-        self.conflicts += u64::from(observation.conflict);
-        self.query_bytes += u64::from(observation.query_bytes.unwrap_or(0));
-        self.response_bytes += observation.response_bytes.unwrap_or(0);
+        self.conflicts += u64::from(measured.conflict);
+        self.query_bytes += u64::from(measured.query_bytes);
+        self.response_bytes += measured.response_bytes;
         if let Some(latency) = measured.latency {
             self.latency.add(latency);
         }
@@ -157,11 +153,11 @@ impl Tally {
             self.resolvers.add(measured.resolver);
         }
         if let Some(bucket) = measured.entropy {
-            self.entropy[bucket] += 1;
+            self.entropy[usize::from(bucket)] += 1;
         }
         add_each(&mut self.label_lengths, &measured.labels.map(u64::from));
         if let Some(bucket) = measured.min_ttl {
-            self.min_ttl[bucket] += 1;
+            self.min_ttl[usize::from(bucket)] += 1;
         }
     }
 

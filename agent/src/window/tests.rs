@@ -1,6 +1,8 @@
+mod batches;
 mod clock;
 mod rooms;
 
+use super::sketch::{Distinct, Top};
 use super::*;
 use crate::observation::testing::example;
 use proptest::prelude::*;

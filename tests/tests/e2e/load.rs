@@ -16,28 +16,37 @@ const LATENCY_SLACK_SECONDS: f64 = 20e-6;
 
 #[test]
 fn ten_thousand_queries_over_udp_are_ten_thousand_transactions() {
-    count(false);
+    count(false, "udp.wild.example.com", &[]);
 }
 
 #[test]
 fn ten_thousand_queries_over_tcp_are_ten_thousand_transactions() {
-    count(true);
+    count(true, "tcp.wild.example.com", &[]);
 }
 
-fn count(tcp: bool) {
+#[test]
+fn two_threads_count_the_same_as_one() {
+    count(false, "threads.wild.example.com", &["--threads", "2"]);
+}
+
+fn count(tcp: bool, suffix: &str, flags: &[&str]) {
     let Some((lab, _alone)) = lab() else { return };
-    let suffix = if tcp { "tcp.wild.example.com" } else { "udp.wild.example.com" };
     let load = Load {
         queries: 10_000,
         qps: Some(2000),
         tcp,
         // Over TCP one query at a time on each connection: behind another one, Nagle's algorithm
         // holds a query back after dnsperf has sent it and before it can be seen.
-        clients: if tcp { 100 } else { 4 },
+        clients: match (tcp, flags) {
+            (true, _) => 100,
+            (false, []) => 4,
+            // More flows than threads.
+            _ => 40,
+        },
         suffix: suffix.to_owned(),
         ..Load::default()
     };
-    let agent = agent(&[]);
+    let agent = agent(flags);
     let wire = lab.capture(Host::Client).unwrap();
     let perf = lab.dnsperf(&load).unwrap();
     let wire = wire.latencies().unwrap();

@@ -2,34 +2,39 @@
 
 use crate::time::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How far the offset may be off before a new one is taken, in nanoseconds: less is measuring
 /// noise and slewing, more is a step of the clock, or a drift that has added up.
 const TOLERANCE_NS: u64 = 1_000_000;
 
-/// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`.
+/// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, the same for all readers.
 pub struct Clock {
-    offset_ns: Cell<u64>,
+    offset_ns: AtomicU64,
 }
 
 impl Clock {
     /// Measures.
     pub fn new() -> Self {
-        Self { offset_ns: Cell::new(measure()) }
+        Self { offset_ns: AtomicU64::new(measure()) }
     }
 
     /// Measures again, and adopts the new offset if it differs by more than a millisecond.
     pub fn check(&self) {
         let now = measure();
-        if now.abs_diff(self.offset_ns.get()) > TOLERANCE_NS {
-            self.offset_ns.set(now);
+        if now.abs_diff(self.offset_ns.load(Ordering::Relaxed)) > TOLERANCE_NS {
+            self.offset_ns.store(now, Ordering::Relaxed);
         }
+    }
+
+    /// The time of day, by the same offset as that of packets.
+    pub fn now(&self) -> Timestamp {
+        self.wall(now(ClockId::Monotonic))
     }
 
     /// The time of day at which the monotonic clock showed `ktime_ns`.
     pub fn wall(&self, ktime_ns: u64) -> Timestamp {
-        Timestamp::from_nanos(ktime_ns.saturating_add(self.offset_ns.get()))
+        Timestamp::from_nanos(ktime_ns.saturating_add(self.offset_ns.load(Ordering::Relaxed)))
     }
 }
 
@@ -63,8 +68,8 @@ mod tests {
         let clock = Clock::new();
         let wall = clock.wall(now(ClockId::Monotonic));
         assert!(Timestamp::now().since(wall) < Duration::from_millis(100));
-        clock.offset_ns.set(5);
+        clock.offset_ns.store(5, Ordering::Relaxed);
         clock.check();
-        assert!(clock.offset_ns.get() > 5);
+        assert!(clock.offset_ns.load(Ordering::Relaxed) > 5);
     }
 }

@@ -19,6 +19,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -48,13 +49,20 @@ type Covered = Arc<Mutex<HashSet<u64>>>;
 /// The raw sockets of all network namespaces. Dropping it closes them.
 pub struct Listeners {
     covered: Covered,
+    stop: Arc<AtomicBool>,
+    wake: SyncSender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a reader of packets knows of the listeners, and tells them. There may be several.
+pub struct Witness {
+    covered: Covered,
     /// Namespaces that packets came from.
     seen: HashSet<u64>,
     /// The last of them, if it is listened in.
     last_covered: Option<u64>,
     next_wake: Instant,
-    wake: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    wake: SyncSender<()>,
 }
 
 impl Listeners {
@@ -68,6 +76,8 @@ impl Listeners {
         let (wake, woken) = sync_channel(1);
         let (ready, begun) = sync_channel(1);
         let shared = Arc::clone(&covered);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("icmp".into()).spawn(move || {
             let (mut census, mut sockets) = (Census::new(), HashMap::new());
             let all = Found::All(census.all(Instant::now()));
@@ -76,22 +86,29 @@ impl Listeners {
             // Fails where nobody waits any more.
             let _ = ready.send(failed);
             if works {
-                watch(&woken, &mut census, &mut sockets, &shared);
+                watch(&woken, &stopped, &mut census, &mut sockets, &shared);
             }
         })?;
         if let Some(error) = begun.recv().map_err(io::Error::other)? {
             return Err(error);
         }
-        Ok(Self {
-            covered,
+        Ok(Self { covered, stop, wake, thread: Some(thread) })
+    }
+
+    /// One for a reader.
+    #[must_use]
+    pub fn witness(&self) -> Witness {
+        Witness {
+            covered: Arc::clone(&self.covered),
             seen: HashSet::new(),
             last_covered: None,
             next_wake: Instant::now(),
-            wake: Some(wake),
-            thread: Some(thread),
-        })
+            wake: self.wake.clone(),
+        }
     }
+}
 
+impl Witness {
     /// Notes the namespace of a packet: one that is new is looked for at once, and one that was not
     /// found again and again.
     #[inline]
@@ -110,12 +127,10 @@ impl Listeners {
             self.seen.clear();
         }
         let now = Instant::now();
-        if (self.seen.insert(netns_cookie) || now >= self.next_wake)
-            && let Some(wake) = &self.wake
-        {
+        if self.seen.insert(netns_cookie) || now >= self.next_wake {
             self.next_wake = now + LOOK_EVERY;
-            // Full where it is to wake up already.
-            let _ = wake.try_send(());
+            // Full where it is to wake up already; nobody is there any more once capture has ended.
+            let _ = self.wake.try_send(());
         }
     }
 
@@ -128,7 +143,9 @@ impl Listeners {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.wake = None;
+        self.stop.store(true, Ordering::Release);
+        // Full where it is to wake up already.
+        let _ = self.wake.try_send(());
         if let Some(thread) = self.thread.take() {
             // Fails where the thread has panicked; its sockets are closed all the same.
             let _ = thread.join();
@@ -145,12 +162,17 @@ struct Pair {
 
 fn watch(
     woken: &Receiver<()>,
+    stopped: &AtomicBool,
     census: &mut Census,
     sockets: &mut HashMap<u64, Pair>,
     covered: &Covered,
 ) {
     loop {
-        let found = match woken.recv_timeout(LOOK_EVERY) {
+        let woken_up = woken.recv_timeout(LOOK_EVERY);
+        if stopped.load(Ordering::Acquire) {
+            return;
+        }
+        let found = match woken_up {
             Err(RecvTimeoutError::Disconnected) => return,
             Ok(()) => Found::All(census.all(Instant::now())),
             Err(RecvTimeoutError::Timeout) => census.look(Instant::now()),

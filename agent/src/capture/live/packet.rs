@@ -11,14 +11,14 @@ pub(super) fn packet<'a>(
     record: &Record<'a>,
     clock: &Clock,
     locals: Option<&mut tap::Locals>,
-    listeners: Option<&icmp::Listeners>,
+    witness: Option<&icmp::Witness>,
 ) -> Packet<'a> {
     let header = &record.header;
     let body = match record.body {
         record::Body::Packet(bytes) => Body::Ip { bytes, wire_bytes: header.wire_bytes },
         record::Body::SocketError(error) => {
-            let covers = |listeners: &icmp::Listeners| listeners.covers(header.netns_cookie);
-            socket_error(&error, listeners.is_some_and(covers))
+            let covers = |witness: &icmp::Witness| witness.covers(header.netns_cookie);
+            socket_error(&error, witness.is_some_and(covers))
         }
     };
     let sight = sight(header, &body, locals);

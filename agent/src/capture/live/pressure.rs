@@ -34,13 +34,14 @@ const BUSY: f64 = 0.8;
 const LEAST_RISE: f64 = 1.05;
 const MOST_RISE: f64 = 2.0;
 
-/// The state of the rings at a moment. With several, that of the fullest, and of the busiest reader.
+/// The state of the rings at a moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Load {
-    /// What share of the ring is taken: 0 to 1.
+pub struct Load<'a> {
+    /// What share of the fullest ring is taken: 0 to 1.
     pub fill: f64,
-    /// How long the reader has waited for something to do, since it began.
-    pub waited: Duration,
+    /// How long each of those who read the rings, or work on what was read, has waited for something
+    /// to do, since it began.
+    pub waited: &'a [Duration],
 }
 
 /// The controller.
@@ -51,8 +52,10 @@ pub struct Pressure {
     told: u32,
     /// When it was looked whether the ring gets fuller, and how full it was.
     looked: Option<(Instant, f64)>,
-    /// Since when it has been calm, and what the reader had waited by then.
-    calm: Option<(Instant, Duration)>,
+    /// Since when it has been calm.
+    calm: Option<Instant>,
+    /// What each of those who work had waited by then.
+    waited: Vec<Duration>,
     patience: Duration,
     /// When more was told last.
     rose: Option<Instant>,
@@ -68,7 +71,15 @@ impl Pressure {
     )]
     pub fn new(floor: f64) -> Self {
         let floor = (f64::from(PARTS) * floor).ceil().clamp(1.0, f64::from(PARTS)) as u32;
-        Self { floor, told: PARTS, looked: None, calm: None, patience: PATIENCE, rose: None }
+        Self {
+            floor,
+            told: PARTS,
+            looked: None,
+            calm: None,
+            waited: Vec::new(),
+            patience: PATIENCE,
+            rose: None,
+        }
     }
 
     /// What is left out.
@@ -78,7 +89,7 @@ impl Pressure {
     }
 
     /// Looks at the load, and gives what is left out from now on where that changes.
-    pub fn observe(&mut self, now: Instant, load: Load) -> Option<Cut> {
+    pub fn observe(&mut self, now: Instant, load: Load<'_>) -> Option<Cut> {
         let told = match self.looked {
             None => {
                 self.looked = Some((now, load.fill));
@@ -130,18 +141,23 @@ impl Pressure {
         clippy::cast_sign_loss,
         reason = "between 1 and the number of parts"
     )]
-    fn more(&mut self, now: Instant, load: Load) -> u32 {
+    fn more(&mut self, now: Instant, load: Load<'_>) -> u32 {
         if self.told == PARTS || load.fill >= CALM {
             return self.told;
         }
-        let (since, waited) = *self.calm.get_or_insert((now, load.waited));
+        let Some(since) = self.calm else {
+            self.be_calm(now, load);
+            return self.told;
+        };
         let passed = now.saturating_duration_since(since);
         if passed < self.patience {
             return self.told;
         }
-        self.calm = Some((now, load.waited));
-        // Where a quota bounds the reader's time, it looks more idle than it is: hence the patience.
-        let idle = load.waited.saturating_sub(waited).as_secs_f64() / passed.as_secs_f64();
+        // Where a quota bounds a reader's time, it looks more idle than it is: hence the patience.
+        let waited =
+            load.waited.iter().zip(&self.waited).map(|(now, then)| now.saturating_sub(*then));
+        let idle = waited.min().unwrap_or_default().as_secs_f64() / passed.as_secs_f64();
+        self.be_calm(now, load);
         let rise = BUSY / (1.0 - idle).max(BUSY / MOST_RISE);
         if rise < LEAST_RISE {
             return self.told;
@@ -152,6 +168,13 @@ impl Pressure {
         let told = (f64::from(self.told) * rise).ceil().min(f64::from(PARTS)) as u32;
         // The last percent is not worth another second.
         if told > PARTS / 100 * 99 { PARTS } else { told }
+    }
+
+    /// It is calm, and looked at how busy everybody is from here on.
+    fn be_calm(&mut self, now: Instant, load: Load<'_>) {
+        self.calm = Some(now);
+        self.waited.clear();
+        self.waited.extend_from_slice(load.waited);
     }
 }
 

@@ -155,7 +155,10 @@ fn cgroup_mount(options: &LiveOptions) -> Probe {
 fn load(options: &LiveOptions, entries: &[Entry]) -> Vec<Probe> {
     match programs::load(options, entries) {
         Ok(loaded) => {
-            let detail = format!("{} octets", options.ring_bytes);
+            let detail = match options.rings {
+                1 => format!("{} octets", options.ring_bytes),
+                rings => format!("{rings} rings of {} octets in all", options.ring_bytes),
+            };
             let page = ring::page_bytes();
             let detail = format!("{detail}, pages of {page}; {}", loaded.settings.describe());
             let mut probes = vec![Probe::new("ring buffer", true, true, detail, "")];
@@ -195,15 +198,9 @@ mod tests {
     #[test]
     fn every_failure_has_a_remedy() {
         let options = LiveOptions {
-            encrypted: None,
-            hook: HookChoice::Auto,
             cgroup: Some("no/such/cgroup".into()),
-            interfaces: Vec::new(),
-            ports: crate::capture::ports::PortSet::default(),
             ring_bytes: 4097,
-            snap_bytes: 1_500,
-            sampling_floor: None,
-            query_timeout: std::time::Duration::from_secs(5),
+            ..LiveOptions::default()
         };
         let probes = probe(&options);
         assert!(probes.iter().any(|probe| !probe.ok && probe.required));

@@ -2,15 +2,15 @@
 
 use super::btf::Btf;
 use super::settings::Settings;
-use super::{CannotCapture, LiveOptions, ring};
+use super::{CannotCapture, LiveOptions, MOST_RINGS, ring};
 use crate::capture::encrypted::Encrypted;
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, MapData, ProgramArray};
+use aya::maps::{ArrayOfMaps, MapData, ProgramArray, RingBuf};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use dnscribe_common::record::CLASSES;
-use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS};
+use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS, PORT_WORDS};
 use std::fs::File;
 use std::panic::resume_unwind;
 use std::thread::{self, ScopedJoinHandle};
@@ -57,6 +57,10 @@ pub const SOCKET_ERROR: &str = "socket_error";
 pub struct Loaded {
     /// The object.
     pub ebpf: Ebpf,
+    /// The rings that its programs fill.
+    pub rings: Vec<RingBuf<MapData>>,
+    /// Octets of each.
+    pub ring_bytes: u32,
     /// The programs that the kernel took.
     pub entries: Vec<Entry>,
     /// The programs that it did not, and why.
@@ -67,31 +71,31 @@ pub struct Loaded {
 
 /// Loads programs, doing without what this kernel does not offer.
 pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCapture> {
-    check_ring_bytes(options.ring_bytes)?;
+    let bytes = check_rings(options)?;
     lift_memlock();
     let largest = CLASSES.last().copied().and_then(|class| u32::try_from(class).ok());
     let snap_bytes = options.snap_bytes.clamp(1, largest.unwrap_or(u32::MAX));
     let btf = Btf::of_kernel().ok();
-    let mut settings = Settings::best(snap_bytes, btf.as_ref());
+    let mut settings = Settings::best(snap_bytes, options.rings, btf.as_ref());
     let mut refused: Vec<(Entry, String)> = Vec::new();
     if !settings.has_socket_errors() {
         let tracepoint = wanted.iter().filter(|entry| entry.name == SOCKET_ERROR);
         refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
     }
     loop {
-        let mut ebpf = object(options, &settings)?;
+        let mut ebpf = object(options, bytes, &settings)?;
         let entries: Vec<Entry> = wanted
             .iter()
             .filter(|entry| refused.iter().all(|(other, _)| other != *entry))
             .copied()
             .collect();
         let Some((entry, error)) = load_all(&mut ebpf, &entries) else {
-            set_ports(&mut ebpf, options)?;
             set_resolvers(&mut ebpf, options)?;
             if entries.iter().any(|entry| entry.name == WITHIN) {
                 set_within(&mut ebpf)?;
             }
-            return Ok(Loaded { ebpf, entries, refused, settings });
+            let rings = rings(&mut ebpf, options.rings, bytes)?;
+            return Ok(Loaded { ebpf, rings, ring_bytes: bytes, entries, refused, settings });
         };
         let (log, reason) = explain(&error);
         let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | WITHIN);
@@ -179,27 +183,61 @@ pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCap
     Ok(())
 }
 
-fn object(options: &LiveOptions, settings: &Settings) -> Result<Ebpf, CannotCapture> {
+fn object(
+    options: &LiveOptions,
+    ring_bytes: u32,
+    settings: &Settings,
+) -> Result<Ebpf, CannotCapture> {
     EbpfLoader::new()
         // The programs need no relocation against the kernel's types, and reading those is slow.
         .btf(None)
         .override_global("SETTINGS", settings.words(), true)
-        .map_max_entries("RING", options.ring_bytes)
+        .override_global("PORTS", &port_classes(options)[..], true)
+        .map_max_entries("RING", ring_bytes)
         .load(OBJECT)
-        .map_err(|error| {
-            let denied = source_of(&error).is_some_and(is_permission);
-            let problem = format!("the kernel refuses the maps: {}", chain(&error));
-            CannotCapture::new(problem, if denied { PRIVILEGE } else { "see `dnscribe check`" })
-        })
+        .map_err(|error| no_maps(&error))
 }
 
-fn set_ports(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
-    let map = ebpf.map_mut("PORTS").ok_or_else(|| internal("no map PORTS".into()))?;
-    let mut ports: Array<&mut MapData, u64> =
-        Array::try_from(map).map_err(|error| internal(chain(&error)))?;
-    let mut words = std::collections::BTreeMap::<u32, u64>::new();
+fn no_maps(error: &(dyn std::error::Error + 'static)) -> CannotCapture {
+    let denied = source_of(error).is_some_and(is_permission);
+    let problem = format!("the kernel refuses the maps: {}", chain(error));
+    CannotCapture::new(problem, if denied { PRIVILEGE } else { "see `dnscribe check`" })
+}
+
+/// The ring of the object and, where there are to be more, those: all in the map of rings, from which
+/// the programs choose then.
+fn rings(ebpf: &mut Ebpf, count: u32, bytes: u32) -> Result<Vec<RingBuf<MapData>>, CannotCapture> {
+    const RING: u32 = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32;
+    let mut take =
+        |name: &str| ebpf.take_map(name).ok_or_else(|| internal(format!("no map {name}")));
+    let first = RingBuf::try_from(take("RING")?).map_err(|error| internal(chain(&error)))?;
+    let mut rings = vec![first];
+    if count <= 1 {
+        return Ok(rings);
+    }
+    for number in 1..count {
+        let map = aya_obj::Map::new_from_params(RING, 0, 0, bytes, 0);
+        let map = MapData::create(map, &format!("RING_{number}"), None);
+        let map = map.map_err(|error| no_maps(&error))?;
+        rings.push(
+            RingBuf::try_from(aya::maps::Map::RingBuf(map)).map_err(|error| no_maps(&error))?,
+        );
+    }
+    let mut all: ArrayOfMaps<MapData, RingBuf<MapData>> =
+        ArrayOfMaps::try_from(take("RINGS")?).map_err(|error| internal(chain(&error)))?;
+    for (number, ring) in (0..).zip(&rings) {
+        all.set(number, ring, 0).map_err(|error| no_maps(&error))?;
+    }
+    Ok(rings)
+}
+
+/// The classes of all ports, as the programs look them up.
+fn port_classes(options: &LiveOptions) -> Vec<u64> {
+    let mut words = vec![0; PORT_WORDS as usize];
     let mut add = |port: u16, class: u64| {
-        *words.entry(u32::from(port) / 32).or_default() |= class << (port % 32 * 2);
+        if let Some(word) = words.get_mut(usize::from(port / 32)) {
+            *word |= class << (port % 32 * 2);
+        }
     };
     options.ports.iter().for_each(|port| add(port, PORT_DNS));
     if let Some(encrypted) = &options.encrypted {
@@ -207,10 +245,7 @@ fn set_ports(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture
         encrypted.ports().iter().for_each(|port| add(*port, PORT_ENCRYPTED));
         encrypted.https_ports().iter().for_each(|port| add(*port, PORT_HTTPS));
     }
-    for (index, word) in words {
-        ports.set(index, word, 0).map_err(|error| internal(chain(&error)))?;
-    }
-    Ok(())
+    words
 }
 
 fn set_resolvers(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
@@ -260,14 +295,24 @@ fn cannot_load(entry: Entry, reason: &str) -> CannotCapture {
     )
 }
 
-fn check_ring_bytes(bytes: u32) -> Result<(), CannotCapture> {
-    let page = u32::try_from(ring::page_bytes()).unwrap_or(4096);
-    if bytes.is_power_of_two() && bytes >= page {
-        return Ok(());
+/// The size of each ring: the greatest that is possible and within the share of each.
+fn check_rings(options: &LiveOptions) -> Result<u32, CannotCapture> {
+    let LiveOptions { rings, ring_bytes: bytes, .. } = *options;
+    if !(1..=MOST_RINGS).contains(&rings) {
+        return Err(CannotCapture::new(
+            format!("{rings} rings are not possible"),
+            &format!("give from 1 to {MOST_RINGS} threads"),
+        ));
     }
+    let page = u32::try_from(ring::page_bytes()).unwrap_or(4096);
+    let each = bytes / rings.next_power_of_two();
+    if bytes.is_power_of_two() && each >= page {
+        return Ok(each);
+    }
+    let least = page * rings.next_power_of_two();
     Err(CannotCapture::new(
         format!("a ring of {bytes} octets is not possible"),
-        &format!("give a power of two, {page} or more, such as 33554432 (32 MiB)"),
+        &format!("give a power of two, {least} or more, such as 33554432 (32 MiB)"),
     ))
 }
 
@@ -354,10 +399,15 @@ processed 14 insns (limit 1000000)\n\n";
 
     #[test]
     fn refuses_rings_of_odd_sizes() {
-        for bad in [0, 1, 4095, 4097, 3 << 20] {
-            let error = check_ring_bytes(bad).unwrap_err();
+        let rings = |rings, ring_bytes| {
+            check_rings(&LiveOptions { rings, ring_bytes, ..LiveOptions::default() })
+        };
+        for (count, bad) in [(1, 0), (1, 1), (1, 4095), (1, 4097), (1, 3 << 20), (3, 8192)] {
+            let error = rings(count, bad).unwrap_err();
             assert!(error.remedy.contains("power of two"), "{bad}");
         }
-        assert!(check_ring_bytes(32 << 20).is_ok());
+        assert!(rings(0, 32 << 20).is_err() && rings(17, 32 << 20).is_err());
+        let each = |count| rings(count, 32 << 20).unwrap();
+        assert_eq!([each(1), each(2), each(3), each(16)], [32 << 20, 16 << 20, 8 << 20, 2 << 20]);
     }
 }

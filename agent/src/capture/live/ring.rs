@@ -1,13 +1,13 @@
-//! Takes records from the ring, and decides whether the programs shall wake the reader.
+//! Takes records from a ring, and decides whether the programs shall wake its reader.
 
-use super::pressure::Load;
-use aya::maps::{Array, MapData, MapError, RingBuf};
-use dnscribe_common::{CONFIG_QUIET, CONFIG_SAMPLING};
+use aya::maps::{Array, MapData, RingBuf};
+use dnscribe_common::CONFIG_QUIET;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Records per second from which on the reader polls. A wakeup costs whoever sends some microseconds
@@ -26,13 +26,17 @@ const FLOOD_BYTES_PER_MS: u64 = 800 << 10;
 /// How long it goes on polling after it asked for wakeups: a program may have read the old wish.
 const COOLING: Duration = Duration::from_millis(100);
 
-/// The reader's end of the ring.
+/// What the programs are told while they run.
+pub type Config = Array<MapData, u64>;
+
+/// The reader's end of a ring.
 pub struct Ring {
     records: RingBuf<MapData>,
-    config: Array<MapData, u64>,
-    positions: Positions,
-    size: u32,
-    waited: Duration,
+    /// Where the programs look what readers want. Set when the rate changes, and not for each record.
+    config: Arc<Mutex<Config>>,
+    /// Which of its words is this ring's.
+    quiet_word: u32,
+    gauge: Arc<Gauge>,
     nap: Duration,
     quiet: bool,
     more: bool,
@@ -42,20 +46,20 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Takes over the maps.
+    /// Takes over the ring of this number and size.
     pub fn new(
+        number: u32,
         records: RingBuf<MapData>,
         ring_bytes: u32,
-        config: Array<MapData, u64>,
+        config: Arc<Mutex<Config>>,
     ) -> io::Result<Self> {
-        let positions = Positions::map(&records)?;
+        let gauge = Arc::new(Gauge::new(&records, ring_bytes)?);
         let now = Instant::now();
         Ok(Self {
             records,
             config,
-            positions,
-            size: ring_bytes,
-            waited: Duration::ZERO,
+            quiet_word: CONFIG_QUIET + number,
+            gauge,
             nap: nap(ring_bytes),
             quiet: false,
             more: false,
@@ -67,6 +71,7 @@ impl Ring {
 
     /// Hands over records, oldest first, `max` at most. Gives their number.
     pub fn drain(&mut self, max: usize, mut each: impl FnMut(&[u8])) -> usize {
+        self.gauge.note_fill();
         let mut taken = 0;
         while taken < max
             && let Some(record) = self.records.next()
@@ -80,32 +85,26 @@ impl Ring {
     }
 
     /// Octets in the ring, headers and padding included.
-    pub fn used_bytes(&self) -> u64 {
-        self.positions.used()
+    pub fn used(&self) -> u64 {
+        self.gauge.used()
     }
 
-    /// How full it is, and how idle its reader.
-    #[expect(clippy::cast_precision_loss, reason = "a ring is far below 2^53 octets")]
-    pub fn load(&self) -> Load {
-        Load { fill: self.used_bytes() as f64 / f64::from(self.size), waited: self.waited }
-    }
-
-    /// Tells the programs what to leave out: a packed [`dnscribe_common::sample::Cuts`].
-    pub fn set_sampling(&mut self, word: u64) -> Result<(), MapError> {
-        self.config.set(CONFIG_SAMPLING, word, 0)
+    /// What others may know of the ring.
+    pub fn gauge(&self) -> Arc<Gauge> {
+        Arc::clone(&self.gauge)
     }
 
     /// Returns when the ring may hold something, `bell` can be read, or `limit` is over; whether it
     /// was the bell.
     pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         self.choose_mode();
-        if self.more || (self.used_bytes() > 0 && !self.quiet) {
+        if self.more || (self.gauge.used() > 0 && !self.quiet) {
             return Ok(false);
         }
         if self.quiet || Instant::now() < self.poll_until {
             // Whoever is given too little time wakes late, and has not been idle for that.
             let nap = self.nap.min(limit);
-            self.waited += nap;
+            self.gauge.note_wait(nap);
             std::thread::sleep(nap);
             return Ok(false);
         }
@@ -119,7 +118,7 @@ impl Ring {
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
         };
-        self.waited += since.elapsed();
+        self.gauge.note_wait(since.elapsed());
         result
     }
 
@@ -136,7 +135,8 @@ impl Ring {
         if busy == self.quiet {
             return;
         }
-        if self.config.set(CONFIG_QUIET, u64::from(busy), 0).is_ok() {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        if config.set(self.quiet_word, u64::from(busy), 0).is_ok() {
             self.quiet = busy;
             self.poll_until = now + COOLING;
         }
@@ -159,6 +159,49 @@ pub fn page_bytes() -> usize {
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
+/// What may be known of a ring in any thread: how full it is, and how idle its reader.
+pub struct Gauge {
+    positions: Positions,
+    size: u32,
+    /// The most octets that the reader has found in it since somebody asked.
+    most: AtomicU64,
+    waited_ns: AtomicU64,
+}
+
+impl Gauge {
+    fn new(ring: &RingBuf<MapData>, size: u32) -> io::Result<Self> {
+        let (most, waited_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { positions: Positions::map(ring)?, size, most, waited_ns })
+    }
+
+    /// Octets in the ring, headers and padding included.
+    pub fn used(&self) -> u64 {
+        self.positions.used()
+    }
+
+    /// The greatest share of the ring that was taken since this was asked the last time, as far as its
+    /// reader has seen: 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "a ring is far below 2^53 octets")]
+    pub fn take_fill(&self) -> f64 {
+        let most = self.most.swap(0, Ordering::Relaxed).max(self.used());
+        most as f64 / f64::from(self.size)
+    }
+
+    /// How long the reader has waited for something to do, since it began.
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed))
+    }
+
+    fn note_fill(&self) {
+        self.most.fetch_max(self.used(), Ordering::Relaxed);
+    }
+
+    fn note_wait(&self, waited: Duration) {
+        let nanoseconds = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.waited_ns.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+}
+
 /// The reader's and the writers' positions, which the kernel shares for reading.
 struct Positions {
     pages: NonNull<u8>,
@@ -167,6 +210,8 @@ struct Positions {
 
 // SAFETY: the pages are this value's own mapping, and are only read, atomically.
 unsafe impl Send for Positions {}
+// SAFETY: as above.
+unsafe impl Sync for Positions {}
 
 impl Positions {
     /// Maps the page with the reader's position and the next one with the writers'.
@@ -190,7 +235,8 @@ impl Positions {
         Ok(Self { pages, page })
     }
 
-    fn used(&self) -> u64 {
+    /// Octets in the ring, headers and padding included.
+    pub fn used(&self) -> u64 {
         let at = |offset: usize| {
             // SAFETY: both positions are aligned words at the beginning of their mapped pages; the
             // kernel writes them atomically.

@@ -1,5 +1,6 @@
 //! Tells the programs what to leave out, and asks them what was not told.
 
+use super::LiveOptions;
 use super::pressure::{Load, Pressure, Recent};
 use super::tap::Locals;
 use crate::capture::Sight;
@@ -7,11 +8,13 @@ use crate::capture::sampling::{Change, Unheard, Untold};
 use crate::time::Timestamp;
 use aya::Ebpf;
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap};
+use dnscribe_common::CONFIG_SAMPLING;
 use dnscribe_common::flow::Address;
 use dnscribe_common::sample::{Cut, Cuts};
 use dnscribe_common::totals::{Key, Kind, LOST, OUTCOMES, SAMPLED, WHATS, Way, What};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// How much longer than the query timeout a response is judged by what held when its query passed.
@@ -27,26 +30,33 @@ pub(super) struct Sampler {
     recent: Recent,
     told: Cuts,
     totals: Totals,
+    /// At hook `socket`.
+    locals: Option<Locals>,
 }
 
 impl Sampler {
-    /// Takes the maps over. `floor` is the least share to be told, if any may be left out.
+    /// Takes the maps over.
     pub(super) fn new(
         ebpf: &mut Ebpf,
-        floor: Option<f64>,
-        query_timeout: Duration,
+        options: &LiveOptions,
+        locals: Option<Locals>,
     ) -> Result<Self, MapError> {
         Ok(Self {
-            pressure: floor.map(Pressure::new),
-            recent: Recent::new(query_timeout + SLACK),
+            pressure: options.sampling_floor.map(Pressure::new),
+            recent: Recent::new(options.query_timeout + SLACK),
             told: Cuts::default(),
             totals: Totals::new(ebpf)?,
+            locals,
         })
     }
 
     /// Looks at the load. Gives what the programs are to be told, where that is something new, and
     /// what changes for the records.
-    pub(super) fn observe(&mut self, now: Instant, load: Load) -> (Option<Cuts>, Option<Change>) {
+    pub(super) fn observe(
+        &mut self,
+        now: Instant,
+        load: Load<'_>,
+    ) -> (Option<Cuts>, Option<Change>) {
         let Some(pressure) = &mut self.pressure else { return (None, None) };
         let changed = pressure.observe(now, load);
         if let Some(cut) = changed {
@@ -73,8 +83,8 @@ impl Sampler {
     }
 
     /// What was not told since the last time.
-    pub(super) fn untold(&mut self, locals: Option<&mut Locals>) -> Result<Vec<Untold>, MapError> {
-        self.totals.read(locals)
+    pub(super) fn untold(&mut self) -> Result<Vec<Untold>, MapError> {
+        self.totals.read(self.locals.as_mut())
     }
 }
 
@@ -174,10 +184,13 @@ fn address(words: Address) -> IpAddr {
 }
 
 impl super::Live {
-    /// Looks at the load, and tells the programs to leave out more, or less. Gives the change, if
-    /// there is one, for the records.
-    pub fn regulate(&mut self) -> Option<Change> {
-        let load = self.ring.load();
+    /// Looks at the load of the rings, and tells the programs to leave out more, or less. Gives the
+    /// change, if there is one, for the records. `behind` is how long whoever takes what the readers
+    /// give has waited for it, if that is another thread.
+    pub fn regulate(&mut self, behind: Option<Duration>) -> Option<Change> {
+        let fill = self.gauges.iter().map(|ring| ring.take_fill()).fold(0.0, f64::max);
+        let waited: Vec<_> = self.gauges.iter().map(|ring| ring.waited()).chain(behind).collect();
+        let load = Load { fill, waited: &waited };
         let (cuts, change) = self.sampler.observe(Instant::now(), load);
         self.tell(cuts);
         change
@@ -190,10 +203,10 @@ impl super::Live {
         self.tell(cuts);
     }
 
-    fn tell(&mut self, cuts: Option<Cuts>) {
-        if let Some(cuts) = cuts
-            && let Err(error) = self.ring.set_sampling(cuts.pack())
-        {
+    fn tell(&self, cuts: Option<Cuts>) {
+        let Some(cuts) = cuts else { return };
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = config.set(CONFIG_SAMPLING, cuts.pack(), 0) {
             // Writing to a map of our own fails for want of memory at most.
             tracing::error!(%error, "cannot tell the programs what to leave out");
         }
@@ -201,7 +214,7 @@ impl super::Live {
 
     /// What was not told since the last time that this was asked.
     pub fn untold(&mut self) -> Vec<Untold> {
-        self.sampler.untold(self.locals.as_mut()).unwrap_or_else(|error| {
+        self.sampler.untold().unwrap_or_else(|error| {
             tracing::error!(%error, "cannot read the totals of what was not told");
             Vec::new()
         })

@@ -3,6 +3,7 @@
 use super::btf::Btf;
 use dnscribe_common::globals::{
     NETNS_BTF, NETNS_HELPER, NETNS_NONE, SETTINGS, Setting, TASK_BTF, TASK_HELPERS, TASK_NONE,
+    TASK_TYPED,
 };
 
 /// Values of the global `SETTINGS`.
@@ -39,7 +40,7 @@ const FIELDS: [(Setting, &str, &[&str]); 18] = [
 impl Settings {
     /// The best that could be, given the kernel's types.
     #[must_use]
-    pub fn best(snap_bytes: u32, btf: Option<&Btf>) -> Self {
+    pub fn best(snap_bytes: u32, rings: u32, btf: Option<&Btf>) -> Self {
         let mut settings = Self {
             words: [0; SETTINGS],
             task_by_btf: false,
@@ -47,10 +48,12 @@ impl Settings {
             socket_errors: false,
         };
         settings.set(Setting::Snap, snap_bytes);
+        settings.set(Setting::Rings, rings);
         settings.set(Setting::Task, TASK_HELPERS);
         settings.set(Setting::HookTask, TASK_HELPERS);
         settings.set(Setting::Netns, NETNS_HELPER);
         settings.set(Setting::CgroupId, 1);
+        settings.set(Setting::Direct, 1);
         let Some(btf) = btf else { return settings };
         let mut found = Vec::new();
         for (setting, of, path) in FIELDS {
@@ -71,6 +74,12 @@ impl Settings {
             Setting::TaskCred,
             Setting::CredUid,
         ]);
+        // The name is read as two words.
+        if settings.task_by_btf && settings.get(Setting::TaskComm).is_multiple_of(8) {
+            settings.set(Setting::Task, TASK_TYPED);
+            settings.set(Setting::HookTask, TASK_TYPED);
+        }
+        settings.set(Setting::SockTyped, u32::from(has(&[Setting::SockOwned])));
         settings.netns_by_btf = has(&[Setting::SockNet, Setting::NetCookie]);
         settings.socket_errors = settings.netns_by_btf
             && has(&[
@@ -138,6 +147,14 @@ impl Settings {
                     self.set(setting, none);
                 }
             }
+        } else if !hook_program && self.get(Setting::Direct) != 0 {
+            // Of loads that need no helper, verifiers have too many ways to complain: Linux 6.1 loses
+            // sight of the packet where the snap length is short.
+            self.set(Setting::Direct, 0);
+        } else if !hook_program && self.get(Setting::SockTyped) != 0 {
+            self.set(Setting::SockTyped, 0);
+        } else if self.get(task) == TASK_TYPED {
+            self.set(task, TASK_HELPERS);
         } else {
             return false;
         }
@@ -148,6 +165,7 @@ impl Settings {
     #[must_use]
     pub fn describe(&self) -> String {
         let task = match self.get(Setting::Task) {
+            TASK_TYPED => "typed task_struct",
             TASK_HELPERS => "helpers",
             TASK_BTF => "task_struct",
             _ => "socket owners only",
@@ -186,7 +204,7 @@ mod tests {
 
     #[test]
     fn does_without_one_thing_after_the_other() {
-        let mut settings = Settings::best(1_000, None);
+        let mut settings = Settings::best(1_000, 1, None);
         assert!(settings.degrade(false, "unknown func bpf_get_netns_cookie#122"));
         assert_eq!(settings.get(Setting::Netns), NETNS_NONE);
         assert!(!settings.degrade(false, "unknown func bpf_get_netns_cookie#122"));
@@ -194,6 +212,8 @@ mod tests {
         assert_eq!(settings.get(Setting::HookTask), TASK_NONE);
         assert_eq!(settings.get(Setting::Task), TASK_HELPERS);
         assert!(settings.degrade(false, "unknown func bpf_skb_cgroup_id#79"));
+        assert!(settings.degrade(false, "R4 invalid mem access 'scalar'"));
+        assert_eq!(settings.get(Setting::Direct), 0);
         assert!(!settings.degrade(false, "R1 invalid mem access"));
     }
 }

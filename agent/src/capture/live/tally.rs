@@ -21,11 +21,30 @@ pub struct Received {
 }
 
 impl Received {
+    /// What two readers took out of their rings together.
+    fn and(self, other: Self) -> Self {
+        Self { records: self.records + other.records, highest: self.highest.max(other.highest) }
+    }
+
     /// Takes note of a record.
     pub fn note(&mut self, seq: u64) {
         self.records += 1;
         self.highest = self.highest.max(seq);
     }
+}
+
+/// What readers of several rings took out, by CPU.
+pub fn sum<'a>(readers: impl Iterator<Item = &'a [Received]>) -> Vec<Received> {
+    let mut all = Vec::new();
+    for received in readers {
+        if all.len() < received.len() {
+            all.resize(received.len(), Received::default());
+        }
+        for (sum, one) in all.iter_mut().zip(received) {
+            *sum = sum.and(*one);
+        }
+    }
+    all
 }
 
 /// Reads until each CPU's counters add up. `read` gives all CPUs' counters at once.
@@ -91,7 +110,7 @@ pub fn of_hooks(cpus: &[PerCpu], hooks: &[Hook]) -> BTreeMap<String, ledger::Ker
     hooks.iter().map(|&hook| (hook.name().to_owned(), of_hook(cpus, hook))).collect()
 }
 
-/// The ring's side. Gaps, per CPU: of the numbers up to the highest received, those that did not
+/// The side of the rings, all together, for a CPU's numbers go over all of them. Gaps, per CPU: of the numbers up to the highest received, those that did not
 /// come; and of the numbers given since, those that do not wait in the ring. Records may leave the
 /// ring out of order (a softirq interrupts a program between its number and its reservation), which
 /// moves a number from one part to the other and leaves the sum alone.
@@ -139,6 +158,17 @@ mod tests {
         let got = settled(|| Ok::<_, ()>(vec![cpu(9, 4, 2, 7)])).unwrap();
         assert_eq!(got, [cpu(6, 4, 2, 6)]);
         assert!(got[0].is_settled());
+    }
+
+    #[test]
+    fn adds_up_the_readers_of_several_rings() {
+        let one = |records, highest| Received { records, highest };
+        let readers = [vec![one(2, 5)], vec![one(1, 9), one(4, 4)], vec![]];
+        let all = sum(readers.iter().map(Vec::as_slice));
+        assert_eq!(all, [one(3, 9), one(4, 4)]);
+        let ring = of_ring(&[cpu(10, 7, 3, 10), cpu(4, 4, 0, 4)], &all);
+        let told = ledger::Ring { submitted: 11, received: 7, in_ring: 4, sequence_gaps: 3 };
+        assert_eq!(ring, told);
     }
 
     #[test]

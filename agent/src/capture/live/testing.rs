@@ -1,11 +1,15 @@
 //! What the privileged tests need besides the interface: programs that are loaded and attached to
 //! nothing, run on packets of the test's making.
 
+pub mod yardstick;
+
 use super::programs::{self, Loaded};
 use super::{CannotCapture, Hook, Live, LiveOptions, fill_owners, netlink};
+use aya::Ebpf;
 use aya::programs::Program;
+use aya::sys::{Stats, enable_stats};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Programs that run only when asked.
 pub struct Bench {
@@ -104,41 +108,90 @@ impl Bench {
     /// As [`Bench::run`].
     pub fn time(&self, program: &str, frame: &[u8], repeat: u32) -> io::Result<(u32, u32)> {
         let loaded = self.loaded().ok_or_else(|| io::Error::other("detached"))?;
-        let program = loaded.ebpf.program(program).ok_or_else(|| io::Error::other("no program"))?;
-        let fd = match program {
-            Program::CgroupSkb(program) => program.fd(),
-            Program::SocketFilter(program) => program.fd(),
-            _ => return Err(io::Error::other("not a program for packets")),
-        };
-        let fd = fd.map_err(io::Error::other)?.as_fd().as_raw_fd();
-        let mut out = vec![0_u8; frame.len() + 256];
-        let size = |length: usize| u32::try_from(length).map_err(io::Error::other);
-        let mut attributes = TestRun {
-            prog_fd: u32::try_from(fd).map_err(io::Error::other)?,
-            data_size_in: size(frame.len())?,
-            data_size_out: size(out.len())?,
-            data_in: frame.as_ptr() as u64,
-            data_out: out.as_mut_ptr() as u64,
-            repeat,
-            ..TestRun::default()
-        };
-        // SAFETY: the pointers and lengths in `attributes` belong together and outlive the call.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_PROG_TEST_RUN,
-                &raw mut attributes,
-                size_of::<TestRun>(),
-            )
-        };
-        if result == 0 {
-            Ok((attributes.retval, attributes.duration))
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        test_run(descriptor(&loaded.ebpf, program)?, frame, repeat)
     }
 
     fn loaded(&self) -> Option<&Loaded> {
         self.live.attached.as_ref().map(|attached| &attached.programs)
+    }
+}
+
+/// What a program took, all its runs together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Time in it, while [`count_run_time`]'s result lived.
+    pub nanoseconds: u64,
+    /// How often it ran meanwhile.
+    pub runs: u64,
+}
+
+/// Has the kernel add up what programs take (`BPF_ENABLE_STATS`, Linux 5.8), until the result is
+/// dropped.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn count_run_time() -> io::Result<OwnedFd> {
+    enable_stats(Stats::RunTime).map_err(io::Error::other)
+}
+
+/// What each of a capture's programs took so far.
+///
+/// # Errors
+/// Where `/proc` does not tell.
+pub fn costs(live: &Live) -> io::Result<Vec<(&'static str, Cost)>> {
+    let attached = live.attached.as_ref().ok_or_else(|| io::Error::other("detached"))?;
+    let programs = &attached.programs;
+    programs
+        .entries
+        .iter()
+        .map(|entry| Ok((entry.name, cost(descriptor(&programs.ebpf, entry.name)?)?)))
+        .collect()
+}
+
+/// What the kernel says of a program (`bpf_prog_show_fdinfo`).
+fn cost(program: BorrowedFd<'_>) -> io::Result<Cost> {
+    let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;
+    let number = |name: &str| {
+        let line = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|words| words.trim().parse().ok())
+            .ok_or_else(|| io::Error::other(format!("the kernel does not tell {name}")))
+    };
+    Ok(Cost { nanoseconds: number("run_time_ns")?, runs: number("run_cnt")? })
+}
+
+fn descriptor<'a>(ebpf: &'a Ebpf, program: &str) -> io::Result<BorrowedFd<'a>> {
+    let fd = match ebpf.program(program) {
+        Some(Program::CgroupSkb(program)) => program.fd(),
+        Some(Program::CgroupSock(program)) => program.fd(),
+        Some(Program::CgroupSockAddr(program)) => program.fd(),
+        Some(Program::RawTracePoint(program)) => program.fd(),
+        Some(Program::SocketFilter(program)) => program.fd(),
+        _ => return Err(io::Error::other(format!("no program {program}"))),
+    };
+    Ok(fd.map_err(io::Error::other)?.as_fd())
+}
+
+/// Runs a program for packets on a frame; gives what it returned, and the mean time of a run in
+/// nanoseconds.
+fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<(u32, u32)> {
+    let mut out = vec![0_u8; frame.len() + 256];
+    let size = |length: usize| u32::try_from(length).map_err(io::Error::other);
+    let mut attributes = TestRun {
+        prog_fd: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
+        data_size_in: size(frame.len())?,
+        data_size_out: size(out.len())?,
+        data_in: frame.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        repeat,
+        ..TestRun::default()
+    };
+    // SAFETY: the pointers and lengths in `attributes` belong together and outlive the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>())
+    };
+    if result == 0 {
+        Ok((attributes.retval, attributes.duration))
+    } else {
+        Err(io::Error::last_os_error())
     }
 }

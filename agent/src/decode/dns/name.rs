@@ -95,7 +95,7 @@ impl<'a> Name<'a> {
     }
 
     /// Where the name's first label stands: names with the same place are the same.
-    pub(super) fn place(&self) -> usize {
+    pub(crate) fn place(&self) -> usize {
         match self.message.get(self.at..self.at + 2) {
             Some(&[high, low]) if high >> 6 == 0b11 => {
                 usize::from(high & 0x3F) << 8 | usize::from(low)

@@ -1,8 +1,10 @@
 use super::super::dictionary;
 use super::super::transactions::Seen;
 use super::*;
+use crate::capture::Transport;
 use crate::ledger::Kernel;
 use crate::lookup::{Packets, Pods};
+use crate::pair::{Status, Vantage};
 
 fn reasons(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
     reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
@@ -39,14 +41,15 @@ fn page() -> String {
         counters.delivery.insert(sink.into(), streams);
     }
     let mut transactions = TransactionMetrics::default();
-    transactions.message("query", "udp");
+    transactions.message(false, Transport::Udp);
+    let resolver = transactions.resolver("a \"resolver\"\\");
     transactions.transaction(&Seen {
-        vantage: "client",
-        transport: "udp",
-        resolver: "a \"resolver\"\\",
-        qtype: "A".into(),
-        status: "answered",
-        rcode: "NOERROR".into(),
+        vantage: Vantage::Client,
+        transport: Transport::Udp,
+        resolver,
+        qtype: Some(1),
+        status: Status::Answered,
+        rcode: Some(0),
         latency_seconds: Some(0.003),
     });
     let gauges = ["kafka", "kafka_2"].map(|sink| {

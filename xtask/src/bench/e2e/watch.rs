@@ -69,13 +69,13 @@ impl Watch<'_> {
         let last = final_ledger(&records, &end)?;
         fs::remove_file(&records)?;
         let messages = ledger::counter(&last, &["decode", "messages"])?;
-        let lost: u64 = ledger::loss_places(&last)?.into_values().sum();
+        let missing: u64 = ledger::loss_places(&last)?.into_values().sum();
         #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
         Ok(figures
             .with("cpu_seconds_per_million_messages", per_million(cpu, messages)?)
             .with("rss_peak_bytes", peak as f64)
             .with("messages", messages as f64)
-            .with("lost_messages", lost as f64))
+            .with("lost_messages", missing as f64))
     }
 
     /// The ledger goes to a file beside the records, which costs a record every ten seconds.

@@ -58,7 +58,7 @@ impl Census {
         self.greet(&there, now);
         self.known = there;
         self.witnesses.clear();
-        for (inode, path) in self.known.iter().filter_map(namespace) {
+        for (inode, path) in self.known.iter().copied().filter_map(namespace) {
             self.witnesses.entry(inode).or_insert(path);
         }
         self.witnesses.clone()
@@ -78,7 +78,7 @@ impl Census {
             self.known.extend(there);
         }
         self.young.retain(|_, since| now.saturating_duration_since(*since) < YOUNG);
-        let found: Namespaces = self.young.keys().filter_map(namespace).collect();
+        let found: Namespaces = self.young.keys().copied().filter_map(namespace).collect();
         for (inode, path) in &found {
             self.witnesses.entry(*inode).or_insert_with(|| path.clone());
         }
@@ -97,7 +97,7 @@ fn processes() -> BTreeSet<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-fn namespace(pid: &u32) -> Option<(u64, PathBuf)> {
+fn namespace(pid: u32) -> Option<(u64, PathBuf)> {
     let path = Path::new("/proc").join(pid.to_string()).join("ns/net");
     Some((inode_of(&path)?, path))
 }
@@ -128,8 +128,8 @@ mod tests {
 
     #[test]
     fn looks_at_a_process_that_has_just_begun_and_not_at_those_that_are_old() {
-        let begin = Instant::now();
         let mut census = Census::new();
+        let begin = Instant::now();
         assert!(matches!(census.look(begin), Found::All(_)), "nobody is known");
         let ours = |census: &Census, pid: u32| census.young.contains_key(&pid);
         assert!(ours(&census, std::process::id()), "it may still move");
@@ -155,7 +155,7 @@ mod tests {
         let mut census = Census::new();
         census.all(now);
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let (_, path) = namespace(&child.id()).unwrap();
+        let (_, path) = namespace(child.id()).unwrap();
         census.witnesses.insert(own(), path);
         child.kill().unwrap();
         child.wait().unwrap();

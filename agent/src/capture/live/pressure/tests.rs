@@ -39,7 +39,7 @@ impl Model {
             self.held += rate * TURN.as_secs_f64() * self.told();
             let over = (self.held - self.size).max(0.0);
             (self.held, self.lost) = (self.held - over, self.lost + over);
-            let load = Load { fill: self.held / self.size, waited: self.waited };
+            let load = Load { fill: self.held / self.size, waited: &[self.waited] };
             self.pressure.observe(self.now, load);
             let can = self.capacity * TURN.as_secs_f64();
             let does = self.held.min(can);

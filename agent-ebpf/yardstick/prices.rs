@@ -1,0 +1,69 @@
+//! Programs that do one thing over and over, to tell what it costs.
+
+use crate::PASS;
+use aya_ebpf::helpers::generated as helper;
+use aya_ebpf::macros::{cgroup_skb, map};
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
+use aya_ebpf::programs::SkBuffContext;
+use core::arch::asm;
+use core::ffi::c_void;
+use core::hint::black_box;
+use core::mem::MaybeUninit;
+use dnscribe_common::owner::Owner;
+
+/// How often each program does its one thing.
+const TIMES: u32 = 16;
+
+#[map]
+static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(65_536, 0);
+#[map]
+static WORDS: PerCpuArray<[u64; 64]> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static WORD: Array<u64> = Array::with_max_entries(2048, 0);
+
+/// A program for each, that does it over and over. What the helpers give is thrown away; they are
+/// opaque to the compiler, which calls them all.
+macro_rules! prices {
+    ($($name:ident($skb:ident, $place:ident, $word:ident) $what:block)*) => {$(
+        #[cgroup_skb]
+        fn $name(ctx: SkBuffContext) -> i32 {
+            let $skb = ctx.skb.skb;
+            let mut room = MaybeUninit::<[u64; 10]>::uninit();
+            let mut word = 0u64;
+            let ($place, $word): (*mut c_void, *mut u64) = (room.as_mut_ptr().cast(), &raw mut word);
+            for _ in 0..TIMES {
+                // SAFETY: the helpers are allowed for this kind of program, and what they write has room.
+                #[allow(unused_unsafe, reason = "some need none")]
+                unsafe {
+                    $what
+                };
+            }
+            PASS
+        }
+    )*};
+}
+
+prices! {
+    ktime_get_ns(_skb, _place, _word) { helper::bpf_ktime_get_ns(); }
+    get_smp_processor_id(_skb, _place, _word) { black_box(helper::bpf_get_smp_processor_id()); }
+    get_socket_cookie(skb, _place, _word) { helper::bpf_get_socket_cookie(skb.cast()); }
+    get_netns_cookie(skb, _place, _word) { helper::bpf_get_netns_cookie(skb.cast()); }
+    skb_cgroup_id(skb, _place, _word) { helper::bpf_skb_cgroup_id(skb); }
+    get_current_pid_tgid(_skb, _place, _word) { helper::bpf_get_current_pid_tgid(); }
+    get_current_uid_gid(_skb, _place, _word) { helper::bpf_get_current_uid_gid(); }
+    get_current_comm(_skb, place, _word) { helper::bpf_get_current_comm(place, 16); }
+    get_current_task(_skb, _place, _word) { black_box(helper::bpf_get_current_task()); }
+    probe_read_kernel(_skb, place, _word) {
+        let task = helper::bpf_get_current_task() as usize;
+        helper::bpf_probe_read_kernel(place, 8, task as *const c_void);
+    }
+    skb_load_bytes_2(skb, place, _word) { helper::bpf_skb_load_bytes(skb.cast(), 0, place, 2); }
+    skb_load_bytes_24(skb, place, _word) { helper::bpf_skb_load_bytes(skb.cast(), 0, place, 24); }
+    skb_load_bytes_78(skb, place, _word) { helper::bpf_skb_load_bytes(skb.cast(), 0, place, 78); }
+    map_lookup_lru_hash(_skb, _place, _word) { black_box(OWNERS.get_ptr(7)); }
+    map_lookup_array(_skb, _place, _word) { black_box(WORD.get_ptr(black_box(7))); }
+    map_lookup_percpu_array(_skb, _place, _word) { black_box(WORDS.get_ptr(0)); }
+    atomic_add(_skb, _place, word) {
+        asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) word, in(reg) 1u64, options(nostack));
+    }
+}

@@ -1,0 +1,85 @@
+//! By `BPF_PROG_TEST_RUN`: a program on each packet, over and over, beside the yardsticks.
+
+use crate::frames::{self, Frame, Kind};
+use crate::{Failure, Figures, RING_BYTES, middle, options};
+use dnscribe::capture::live::testing::Bench;
+use dnscribe::capture::live::testing::yardstick::Yardstick;
+
+/// Runs in a row: as many as the ring has room for, whatever the record.
+const BATCH: u32 = 16_384;
+/// Rounds, each there and back, of which the middle ones count.
+const ROUNDS: usize = 9;
+
+/// Runs one of the agent's programs.
+pub fn measure(program: &str) -> Result<Figures, Failure> {
+    let tap = program == "tap";
+    let hook = if tap { "tap" } else { "cgroup" };
+    let mut yardstick = Yardstick::load(RING_BYTES)?;
+    let mut bench = Bench::load(&options(), tap)?;
+    let mut figures = Figures::new();
+    if let Some(count) = bench.verified_instructions(program) {
+        figures.insert("verified_instructions".to_owned(), count.into());
+    }
+    let empty = format!("empty_{hook}");
+    for frame in frames::all() {
+        let floor = frame.kind.floor(hook);
+        // There and back, so that a drift of the machine weighs on all alike.
+        let (mut ours, mut empties, mut floors) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            empties.push(f64::from(yardstick.time(&empty, &frame.octets, BATCH)?));
+            if let Some(floor) = &floor {
+                floors.push(f64::from(yardstick.time(floor, &frame.octets, BATCH)?));
+            }
+            ours.push(batch(&mut bench, program, &frame)?);
+            ours.push(batch(&mut bench, program, &frame)?);
+            if let Some(floor) = &floor {
+                floors.push(f64::from(yardstick.time(floor, &frame.octets, BATCH)?));
+            }
+            empties.push(f64::from(yardstick.time(&empty, &frame.octets, BATCH)?));
+        }
+        let (ours, empty) = (middle(ours), middle(empties));
+        let mut add = |figure: &str, value: f64| {
+            figures.insert(format!("{}_{figure}", frame.name), value.into());
+        };
+        add("ns", ours);
+        add("empty_ns", empty);
+        if floor.is_some() {
+            let floor = middle(floors);
+            add("floor_ns", floor);
+            add("to_floor", ours / floor);
+            add("net_to_floor", (ours - empty) / (floor - empty));
+        } else {
+            add("to_empty", ours / empty);
+        }
+    }
+    if yardstick.full()? != 0 {
+        return Err("the yardstick's ring was full".into());
+    }
+    Ok(figures)
+}
+
+impl Kind {
+    /// The yardstick of a record of this size.
+    fn floor(self, hook: &str) -> Option<String> {
+        match self {
+            Self::Small => Some(format!("small_{hook}")),
+            Self::Large => Some(format!("large_{hook}")),
+            Self::Other | Self::Counted => None,
+        }
+    }
+}
+
+/// One batch, that must not meet a full ring.
+fn batch(bench: &mut Bench, program: &str, frame: &Frame) -> Result<f64, Failure> {
+    let before = lost(bench);
+    let (_, nanoseconds) = bench.time(program, &frame.octets, BATCH)?;
+    while bench.live.drain(BATCH as usize, &mut |_| ()) > 0 {}
+    if lost(bench) != before {
+        return Err("the ring was full: what was measured is not what was meant".into());
+    }
+    Ok(f64::from(nanoseconds))
+}
+
+fn lost(bench: &Bench) -> u64 {
+    bench.live.counters().0.values().map(|kernel| kernel.lost_ring_full).sum()
+}

@@ -1,0 +1,187 @@
+//! By the kernel's run-time statistics: the programs where they are meant to be, under packets that are
+//! really sent, one way of attaching after the other.
+
+use crate::cgroup::Cgroup;
+use crate::frames::{DNS, OTHER, QUERY_BYTES, RESPONSE_BYTES};
+use crate::{Failure, Figures, RING_BYTES, ip, middle, options};
+use dnscribe::capture::live::testing::yardstick::Yardstick;
+use dnscribe::capture::live::testing::{Cost, costs, count_run_time};
+use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+
+/// Packets of each kind, while one program is attached: their records fit into the ring.
+const PACKETS: u32 = 20_000;
+/// What is attached, one after the other; twice, so that a drift of the machine weighs on all alike.
+const ORDER: [&str; 8] = ["empty", "small", "large", "ours", "ours", "large", "small", "empty"];
+/// Octets of a packet that is not DNS.
+const OTHER_BYTES: usize = 100;
+
+/// A kind of packet: its name, the yardstick for its record, and who sends it.
+struct Kind {
+    name: &'static str,
+    floor: Option<&'static str>,
+    from: UdpSocket,
+    to: SocketAddr,
+    /// Who gets it, if anyone.
+    at: Option<UdpSocket>,
+    octets: Vec<u8>,
+}
+
+impl Kind {
+    fn send(&self) -> Result<(), Failure> {
+        let mut room = [0; 2048];
+        for _ in 0..PACKETS {
+            self.from.send_to(&self.octets, self.to)?;
+            if let Some(at) = &self.at {
+                at.recv(&mut room)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Something attached.
+enum Attached {
+    Ours(Box<Live>),
+    Other(Box<Yardstick>, String),
+}
+
+impl Attached {
+    fn costs(&self) -> Result<Vec<(String, Cost)>, Failure> {
+        Ok(match self {
+            Self::Ours(live) => {
+                costs(live)?.into_iter().map(|(name, cost)| (name.to_owned(), cost)).collect()
+            }
+            Self::Other(yardstick, name) => vec![(name.clone(), yardstick.cost(name)?)],
+        })
+    }
+
+    /// Makes room in the ring, and sees that there was always some.
+    fn drain(&mut self) -> Result<(), Failure> {
+        let lost = match self {
+            Self::Ours(live) => {
+                while live.drain(PACKETS as usize, &mut |_| ()) > 0 {}
+                live.counters().0.values().map(|kernel| kernel.lost_ring_full).sum()
+            }
+            Self::Other(yardstick, _) => {
+                yardstick.drain();
+                yardstick.full()?
+            }
+        };
+        if lost > 0 { Err("the ring was full".into()) } else { Ok(()) }
+    }
+}
+
+/// UDP over loopback, sent and received by this process, in a cgroup of its own.
+pub fn at_cgroup() -> Result<Figures, Failure> {
+    let cgroup = Cgroup::enter()?;
+    let bound = |port: u16| UdpSocket::bind(("127.0.0.1", port));
+    let (client, server, other) = (bound(0)?, bound(DNS)?, bound(OTHER)?);
+    let kinds = [
+        kind("other", None, &client, &other, OTHER_BYTES)?,
+        kind("query", Some("small"), &client, &server, QUERY_BYTES)?,
+        kind("response", Some("large"), &server, &client, RESPONSE_BYTES)?,
+    ];
+    measure(&kinds, &["cgroup_egress", "cgroup_ingress"], |what| {
+        if what == "ours" {
+            let cgroup = Some(cgroup.path().to_owned());
+            return Ok(Attached::Ours(Box::new(Live::open(&LiveOptions { cgroup, ..options() })?)));
+        }
+        let name = format!("{what}_cgroup");
+        let mut yardstick = Yardstick::load(RING_BYTES)?;
+        let cgroup = cgroup.open()?;
+        yardstick.attach_cgroup(&name, &cgroup, true)?;
+        yardstick.attach_cgroup(&name, &cgroup, false)?;
+        Ok(Attached::Other(Box::new(yardstick), name))
+    })
+}
+
+/// UDP through a pair of interfaces, at the end of which nobody waits for it: each packet is seen once.
+pub fn at_interface() -> Result<Figures, Failure> {
+    ip("link add bench0 type veth peer name bench1")?;
+    ip("address add 198.18.255.1/24 dev bench0")?;
+    ip("link set bench0 up")?;
+    ip("link set bench1 up")?;
+    ip("neighbor add 198.18.255.2 lladdr 02:00:00:00:00:02 dev bench0")?;
+    let sent = |name, floor, from: u16, to: u16, octets| {
+        let from = UdpSocket::bind(("198.18.255.1", from))?;
+        let to = SocketAddr::from(([198, 18, 255, 2], to));
+        Ok::<_, Failure>(Kind { name, floor, from, to, at: None, octets: vec![7; octets] })
+    };
+    let kinds = [
+        sent("other", None, 0, OTHER, OTHER_BYTES)?,
+        sent("query", Some("small"), 0, DNS, QUERY_BYTES)?,
+        sent("response", Some("large"), DNS, 40_000, RESPONSE_BYTES)?,
+    ];
+    measure(&kinds, &["tap"], |what| {
+        if what == "ours" {
+            let interfaces = vec!["bench1".to_owned()];
+            let options = LiveOptions { hook: HookChoice::Socket, interfaces, ..options() };
+            return Ok(Attached::Ours(Box::new(Live::open(&options)?)));
+        }
+        let name = format!("{what}_tap");
+        let mut yardstick = Yardstick::load(RING_BYTES)?;
+        yardstick.attach_tap(&name, "bench1")?;
+        Ok(Attached::Other(Box::new(yardstick), name))
+    })
+}
+
+fn kind(
+    name: &'static str,
+    floor: Option<&'static str>,
+    from: &UdpSocket,
+    at: &UdpSocket,
+    octets: usize,
+) -> Result<Kind, Failure> {
+    let (from, to, at) = (from.try_clone()?, at.local_addr()?, Some(at.try_clone()?));
+    Ok(Kind { name, floor, from, to, at, octets: vec![7; octets] })
+}
+
+fn measure(
+    kinds: &[Kind],
+    programs: &[&str],
+    attach: impl Fn(&str) -> Result<Attached, Failure>,
+) -> Result<Figures, Failure> {
+    let _counting = count_run_time()?;
+    let mut readings = BTreeMap::<(&str, String), Vec<f64>>::new();
+    for what in ORDER {
+        let mut attached = attach(what)?;
+        for kind in kinds {
+            let before = attached.costs()?;
+            kind.send()?;
+            for ((name, after), (_, before)) in attached.costs()?.into_iter().zip(before) {
+                if after.runs > before.runs {
+                    #[expect(clippy::cast_precision_loss, reason = "far from 2^52 nanoseconds")]
+                    let each = (after.nanoseconds - before.nanoseconds) as f64
+                        / (after.runs - before.runs) as f64;
+                    readings.entry((kind.name, name)).or_default().push(each);
+                }
+            }
+            attached.drain()?;
+        }
+    }
+    let of = |kind: &str, name: &str| {
+        let found = readings.iter().find(|((of, program), _)| *of == kind && program == name);
+        middle(found.map(|(_, values)| values.clone()).unwrap_or_default())
+    };
+    let hook = if programs == ["tap"] { "tap" } else { "cgroup" };
+    let mut figures = Figures::new();
+    for kind in kinds {
+        let empty = of(kind.name, &format!("empty_{hook}"));
+        figures.insert(format!("{}_empty_ns", kind.name), empty.into());
+        let (base, ratio) = match kind.floor {
+            None => (empty, "to_empty"),
+            Some(floor) => (of(kind.name, &format!("{floor}_{hook}")), "to_floor"),
+        };
+        if kind.floor.is_some() {
+            figures.insert(format!("{}_floor_ns", kind.name), base.into());
+        }
+        for program in programs {
+            let ours = of(kind.name, program);
+            figures.insert(format!("{}_{program}_ns", kind.name), ours.into());
+            figures.insert(format!("{}_{program}_{ratio}", kind.name), (ours / base).into());
+        }
+    }
+    Ok(figures)
+}

@@ -1,0 +1,191 @@
+//! A front with its clocks: what one thread does with its share of the flows.
+
+use super::EXPIRE_EVERY;
+use super::batch::Batch;
+use super::event::Event;
+use super::front::Front;
+use crate::capture::Packet;
+use crate::capture::live::Received;
+use crate::capture::sampling::Change;
+use crate::connection::{ConnectionOptions, Connections};
+use crate::decode::DecoderOptions;
+use crate::ledger::{self, Counters};
+use crate::pair::PairOptions;
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// By so much a packet may be older than the one before it: they are stamped by different CPUs, and not in
+/// the order in which they find room in the ring.
+const SKEW: Duration = Duration::from_millis(1);
+
+/// The rooms of one flow, for a share of the flows.
+pub struct Shard {
+    number: usize,
+    shares: usize,
+    pub(super) front: Front,
+    last_packet: Timestamp,
+    expired: Timestamp,
+}
+
+/// What a shard had counted at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What it had taken out of its ring, by CPU.
+    pub(super) received: Vec<Received>,
+    decode: ledger::Decode,
+    pairing: ledger::Pairing,
+    connections: Option<ledger::Connections>,
+}
+
+/// Whoever takes events, with the time of each.
+pub(super) type Timed<'a> = &'a mut dyn FnMut(Timestamp, Event<'_>);
+
+impl Shard {
+    /// That of this number among so many; the bounds are of all together.
+    pub(super) fn new(
+        (number, shares): (usize, usize),
+        decoder: DecoderOptions,
+        pairing: PairOptions,
+        epoch: Timestamp,
+    ) -> Self {
+        let decoder = DecoderOptions {
+            tcp_memory_bytes: decoder.tcp_memory_bytes.div_ceil(shares),
+            tcp_streams: decoder.tcp_streams.div_ceil(shares),
+            fragment_memory_bytes: decoder.fragment_memory_bytes.div_ceil(shares),
+            fragment_datagrams: decoder.fragment_datagrams.div_ceil(shares),
+            ..decoder
+        };
+        Self {
+            number,
+            shares,
+            front: Front::new(decoder, share_pairing(pairing, shares)),
+            last_packet: epoch,
+            expired: epoch,
+        }
+    }
+
+    /// Adds a room for encrypted DNS.
+    pub(super) fn set_connections(&mut self, connections: Option<Connections>) {
+        self.front.set_connections(connections);
+    }
+
+    /// When the newest packet passed; the epoch before the first.
+    pub(super) const fn last_packet(&self) -> Timestamp {
+        self.last_packet
+    }
+
+    /// Whether time should pass before a packet of `now` is taken. The clock may step back, and then
+    /// expiry must not sleep until it has caught up.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        now >= self.expired.plus(EXPIRE_EVERY) || now < self.last_packet
+    }
+
+    /// Takes one packet.
+    pub(super) fn observe(&mut self, packet: &Packet<'_>, each: Timed<'_>) {
+        self.last_packet = packet.ts;
+        self.front.observe(packet, &mut |event| each(packet.ts, event));
+    }
+
+    /// Lets time pass: what has waited too long is given up.
+    pub(super) fn expire(&mut self, now: Timestamp, each: Timed<'_>) {
+        self.expired = now;
+        self.front.expire(now, &mut |event| each(now, event));
+    }
+
+    /// The capture has ended at `now`.
+    pub(super) fn finish(&mut self, now: Timestamp, each: Timed<'_>) {
+        self.front.finish(now, &mut |event| each(now, event));
+    }
+
+    /// Up to when it has let time pass.
+    #[must_use]
+    pub const fn expired(&self) -> Timestamp {
+        self.expired
+    }
+
+    /// Adopts other bounds.
+    pub fn reconfigure(&mut self, pairing: PairOptions, connecting: ConnectionOptions) {
+        let connecting = share_connecting(connecting, self.shares);
+        self.front.reconfigure(share_pairing(pairing, self.shares), connecting);
+    }
+
+    /// Another share of the transactions is told from here on.
+    pub fn sample(&mut self, change: Change) {
+        self.front.sample(change);
+    }
+
+    /// Takes one packet, and adds to a batch what comes of it.
+    pub fn fill(&mut self, packet: &Packet<'_>, batch: &mut Batch) {
+        if self.is_due(packet.ts) {
+            self.expire(packet.ts, &mut |at, event| batch.push(at, event));
+        }
+        self.observe(packet, &mut |at, event| batch.push(at, event));
+        batch.packets += 1;
+    }
+
+    /// Lets time pass, and adds to a batch what comes of it.
+    pub fn fill_expired(&mut self, now: Timestamp, batch: &mut Batch) {
+        self.expire(now, &mut |at, event| batch.push(at, event));
+    }
+
+    /// Adds to the shard's last batch what still waits at `now`.
+    pub fn fill_last(&mut self, now: Timestamp, batch: &mut Batch) {
+        self.finish(now, &mut |at, event| batch.push(at, event));
+        batch.is_last = true;
+    }
+
+    /// Completes a batch: its shard has taken this much out of its ring, and has nothing more of
+    /// before `until`; where that is not known, of a little before its newest packet. Whether there is
+    /// anything in it that its receiver does not know yet.
+    pub fn seal(
+        &mut self,
+        batch: &mut Batch,
+        received: &[Received],
+        until: Option<Timestamp>,
+    ) -> bool {
+        let is_idle = batch.packets == 0 && batch.is_empty() && !batch.is_last;
+        batch.shard = self.number;
+        batch.until = until.unwrap_or_else(|| self.last_packet.minus(SKEW));
+        batch.snapshot = self.snapshot(received);
+        !is_idle
+    }
+
+    fn snapshot(&self, received: &[Received]) -> Snapshot {
+        Snapshot {
+            received: received.to_vec(),
+            decode: self.front.decode(),
+            pairing: self.front.pairing(),
+            connections: self.front.connections(),
+        }
+    }
+
+    /// Its counters, for one that is the only one.
+    pub(super) fn counters(&self) -> Snapshot {
+        self.snapshot(&[])
+    }
+}
+
+impl Snapshot {
+    /// Adds these counters to others.
+    pub(super) fn add_to(&self, counters: &mut Counters) {
+        counters.decode += &self.decode;
+        counters.pairing += &self.pairing;
+        if let Some(connections) = &self.connections {
+            *counters.connections.get_or_insert_default() += connections;
+        }
+    }
+}
+
+/// A share of the bounds: flows spread evenly enough, and a bound is for what should not be.
+fn share_pairing(options: PairOptions, shares: usize) -> PairOptions {
+    PairOptions { max_transactions: options.max_transactions.div_ceil(shares), ..options }
+}
+
+/// The same of the bounds of connections.
+pub(super) fn share_connecting(options: ConnectionOptions, shares: usize) -> ConnectionOptions {
+    ConnectionOptions {
+        max_connections: options.max_connections.div_ceil(shares),
+        handshake_memory_bytes: options.handshake_memory_bytes.div_ceil(shares),
+        ..options
+    }
+}

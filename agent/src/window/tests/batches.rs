@@ -1,0 +1,95 @@
+//! Transactions counted together are the same as transactions counted one by one.
+
+use super::*;
+
+/// All that a record tells of a window's groups, as text.
+fn told(groups: &Groups) -> Vec<String> {
+    let each = groups.sorted().into_iter().map(|(group, tally)| {
+        let distinct = [&tally.qnames, &tally.clients, &tally.resolvers].map(Distinct::serialize);
+        let tops = tally.tops.as_ref().map(|tops| {
+            [&tops.qnames, &tops.zones, &tops.clients, &tops.processes].map(|top| top.serialize(10))
+        });
+        let counts = Tally { tops: None, ..tally.clone() };
+        let counts = (
+            (counts.transactions, counts.statuses, counts.rcodes.sorted(), counts.qtypes.sorted()),
+            (counts.query_bytes, counts.response_bytes, counts.successes, counts.retries),
+            (counts.entropy, counts.label_lengths, counts.min_ttl, counts.latency.serialize()),
+        );
+        format!("{group:?} {counts:?} {distinct:?} {tops:?}")
+    });
+    each.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn counting_together_is_counting_one_by_one(all in given(0..10)) {
+        // No sketch of what is most frequent has to leave anything out.
+        let (mut together, mut one_by_one) = (Groups::default(), Groups::default());
+        let mut measurer = Measurer::default();
+        for (number, given) in all.iter().enumerate() {
+            let resolver = format!("192.0.2.{}", number % 3);
+            given.with(|event| {
+                let event = Observation {
+                    resolver: &resolver,
+                    qname: event.qname.filter(|_| given.client != 7),
+                    qtype: Some(u16::from(given.client) % 5),
+                    ..*event
+                };
+                together.add(&event, &measurer.measure(&event));
+                one_by_one.add(&event, &Measurer::default().measure(&event));
+                one_by_one.settle();
+            });
+        }
+        together.settle();
+        prop_assert_eq!(together.iter().count(), one_by_one.iter().count());
+        let keeps_all = |groups: &Groups| {
+            let tops = groups.iter().filter_map(|(_, tally)| tally.tops.as_deref());
+            tops.flat_map(|tops| [&tops.qnames, &tops.zones, &tops.clients])
+                .all(|top| top.ranked(usize::MAX).iter().all(|row| row.lower == row.upper))
+        };
+        if keeps_all(&one_by_one) {
+            prop_assert_eq!(told(&together), told(&one_by_one));
+        }
+        let totals = |groups: &Groups| -> Vec<[u64; 4]> {
+            let tops = groups.sorted().into_iter().filter_map(|(_, tally)| tally.tops.as_deref());
+            tops.map(|tops| [&tops.qnames, &tops.zones, &tops.clients, &tops.processes].map(Top::total)).collect()
+        };
+        prop_assert_eq!(totals(&together), totals(&one_by_one));
+    }
+}
+
+/// More values than a table of recent ones has rows for, in more transactions than a batch takes.
+#[test]
+fn what_is_frequent_keeps_its_bounds_in_a_flood() {
+    let (mut groups, mut measurer) = (Groups::default(), Measurer::default());
+    for number in 0..20_000_u32 {
+        let often = number % 4 == 0;
+        let qname = if often { "often.test".into() } else { format!("x{number}.test") };
+        let [.., a, b, c] = number.to_be_bytes();
+        let client = if often { [10, 0, 0, 1] } else { [11, a, b, c] };
+        let event = Observation {
+            client: SocketAddr::from((client, 40_000)),
+            qname: Some(&qname),
+            zone: Some(&qname),
+            ..example(at(1))
+        };
+        groups.add(&event, &measurer.measure(&event));
+    }
+    groups.settle();
+    for (group, tally) in groups.iter().filter(|(_, tally)| tally.tops.is_some()) {
+        let tops = tally.tops.as_deref().unwrap();
+        assert_eq!(tally.transactions, 20_000, "{group:?}");
+        for (top, value) in
+            [(&tops.qnames, "often.test"), (&tops.zones, "often.test"), (&tops.clients, "10.0.0.1")]
+        {
+            assert_eq!(top.total(), 20_000);
+            let first = &top.ranked(1)[0];
+            assert!(
+                &*first.value == value && (first.lower..=first.upper).contains(&5_000),
+                "{first:?}"
+            );
+        }
+    }
+}
