@@ -12,6 +12,10 @@ use std::thread;
 use std::time::Duration;
 
 const CLIENT: u16 = 40_000;
+/// More packets than a small ring has room for.
+const TRIES: u32 = 2_000;
+/// More servers than there is room for.
+const SERVERS: u32 = 6_000;
 const SERVFAIL: u8 = 2;
 const TRUNCATED: u8 = 2;
 
@@ -89,8 +93,8 @@ fn what_is_sampled_out_is_what_the_agent_computes() {
         return;
     }
     for (program, pass, tap, hook) in PROGRAMS {
-        for cut in [0, 1 << 15, u16::MAX] {
-            let mut bench = Bench::load(&options(), tap).expect("loads");
+        for (cut, rings) in [(0, 1), (1 << 15, 1), (1 << 15, 4), (u16::MAX, 1)] {
+            let mut bench = Bench::load(&LiveOptions { rings, ..options() }, tap).expect("loads");
             bench.live.force_sampling(cut);
             let mut left_out = [0; 2];
             for response in [false, true] {
@@ -191,7 +195,6 @@ fn what_the_ring_has_no_room_for_is_counted_by_what_it_is() {
     if !privileged() {
         return;
     }
-    const TRIES: u32 = 2_000;
     for (program, _, tap, hook) in PROGRAMS {
         let with = LiveOptions { ring_bytes: 4096 * 4, ..options() };
         let mut bench = Bench::load(&with, tap).expect("loads");
@@ -214,11 +217,41 @@ fn what_the_ring_has_no_room_for_is_counted_by_what_it_is() {
 }
 
 #[test]
+fn one_full_ring_of_several_is_enough_to_tell_less() {
+    if !privileged() {
+        return;
+    }
+    for (program, _, tap, hook) in PROGRAMS {
+        let with = LiveOptions {
+            rings: 4,
+            ring_bytes: 4096 * 16,
+            sampling_floor: Some(0.01),
+            ..options()
+        };
+        let mut bench = Bench::load(&with, tap).expect("loads");
+        let mut readers = bench.live.split();
+        assert_eq!(bench.live.regulate(None), None, "{program}: nothing has come");
+        let of = |id| Message { client_port: CLIENT, id, response: false, is_6: false };
+        bench.run(program, &of(0).frame(), TRIES).expect("runs");
+        // That it was full is known although it was emptied meanwhile.
+        for reader in &mut readers {
+            while reader.drain(1_000, &mut |_| ()) > 0 {}
+        }
+        let change = bench.live.regulate(Some(Duration::ZERO)).expect("a change");
+        assert!(change.cut > 0, "{program}");
+        for id in 0..200 {
+            let message = of(id);
+            let out = sampled_by(&bench, hook, || drop(bench.run(program, &message.frame(), 1)));
+            assert_eq!(out == 1, message.part() < change.cut, "{program}");
+        }
+    }
+}
+
+#[test]
 fn servers_without_room_are_counted_together() {
     if !privileged() {
         return;
     }
-    const SERVERS: u32 = 6_000;
     let mut bench = Bench::load(&options(), false).expect("loads");
     bench.live.force_sampling(u16::MAX);
     let mut ip = Message { client_port: CLIENT, id: 7, response: false, is_6: false }.ip([1, 0]);

@@ -12,7 +12,7 @@ use dnscribe_tests::dnsperf::{Load, Perf};
 use dnscribe_tests::lab::Lab;
 use dnscribe_tests::ledger::{self, counter};
 use serde_json::Value;
-use std::cell::OnceCell;
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,17 +34,12 @@ pub fn main(bench: &Bench) -> Result<Report> {
     let queries = bench.count(240_000);
     let lab = Lab::up()?;
     let subject = Subject { lab: &lab, binary: bench.binary(), queries };
-    let need = OnceCell::new();
+    let need = Cell::new(None);
     let mut plan = Plan::new("pressure");
     for (name, mode) in [("sampling", "auto"), ("tail_drop", "off")] {
         plan.slow_case(name, || {
-            let share = match need.get() {
-                Some(share) => *share,
-                None => {
-                    let share = subject.need()?;
-                    *need.get_or_init(|| share)
-                }
-            };
+            let share = if let Some(share) = need.get() { share } else { subject.need()? };
+            need.set(Some(share));
             subject.measure(mode, share * SHARE)
         });
     }
@@ -117,11 +112,14 @@ impl Subject<'_> {
         let kernel = |name: &str| counter(record, &["kernel", "cgroup", name]);
         let client = self.lab.client_addr().to_string();
         let own = || end.of("dns.transaction/1").filter(|record| record["client_ip"] == client);
-        let of = |status: &str| own().filter(|record| record["status"] == status).count() as f64;
-        let (whole, half) = (of("answered"), of("timeout") + of("orphan"));
-        let totals = self.totals(end)?;
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let float = |number: u64| number as f64;
+        let of = |status: &str| {
+            let count = own().filter(|record| record["status"] == status).count();
+            u64::try_from(count).map_or(0.0, float)
+        };
+        let (whole, half) = (of("answered"), of("timeout") + of("orphan"));
+        let totals = self.totals(end)?;
         Ok(Figures::default()
             .with("whole_share", whole / (whole + half))
             .with("told_share", float(kernel("submitted")?) / float(kernel("seen")?))
