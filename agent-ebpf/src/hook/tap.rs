@@ -162,7 +162,7 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
     }
     let context = Context {
         hook: Hook::Socket,
-        way: way(skb, judged.tunnelled),
+        way: if judged.tunnelled { Way::Passing } else { way(skb, packet_type, ifindex) },
         ip: judged.ip,
         direction: DIRECTION_TAP,
         packet_type: packet_type as u8,
@@ -182,16 +182,13 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
 
 /// How a packet stands to this host, but for what only its addresses tell.
 #[inline(always)]
-fn way(skb: *mut __sk_buff, tunnelled: bool) -> Way {
-    // SAFETY: the kernel hands a valid context.
-    let (packet_type, ifindex, came_by) =
-        unsafe { ((*skb).pkt_type, (*skb).ifindex, (*skb).ingress_ifindex) };
-    if tunnelled {
-        return Way::Passing;
-    }
+fn way(skb: *mut __sk_buff, packet_type: u32, ifindex: u32) -> Way {
     if ifindex == LOOPBACK {
         return Way::Loopback;
     }
+    // SAFETY: the kernel hands a valid context. Volatile, or the compiler would compute an address in
+    // it first, which the verifier refuses.
+    let came_by = unsafe { (&raw const (*skb).ingress_ifindex).read_volatile() };
     match packet_type {
         // What came by an interface and leaves by another is forwarded.
         PACKET_OUTGOING if came_by == 0 => Way::Sent,

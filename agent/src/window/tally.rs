@@ -217,15 +217,15 @@ impl Tally {
     /// The most that [`Self::bytes`] can be.
     #[must_use]
     pub const fn max_bytes(tops: Option<TopSlots>) -> usize {
+        // The groupings with tops are those with messages that were not told.
         let tops = match tops {
-            Some(slots) => Tops::max_bytes(slots),
+            Some(slots) => Tops::max_bytes(slots) + size_of::<Untold>(),
             None => 0,
         };
         size_of::<Self>()
             + 2 * Counts::MAX_HEAP_BYTES
             + Quantiles::MAX_HEAP_BYTES
             + 3 * Distinct::MAX_HEAP_BYTES
-            + size_of::<Untold>()
             + tops
     }
 }
