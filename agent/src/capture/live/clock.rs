@@ -52,6 +52,11 @@ fn measure() -> u64 {
         .map_or(0, |(_, offset)| offset)
 }
 
+/// The programs' clock, in nanoseconds.
+pub fn ktime_ns() -> u64 {
+    now(ClockId::Monotonic)
+}
+
 fn now(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

@@ -9,6 +9,7 @@
 
 mod census;
 
+use super::clock::ktime_ns;
 use super::option::set;
 use census::{Census, Found, Namespaces};
 use dnscribe_common::ICMP_MARK;
@@ -43,8 +44,13 @@ const ICMPV6_FILTER: libc::c_int = 1;
 const ALL_BUT_UNREACHABLE_6: [u32; 8] =
     [!(1 << 1), u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX];
 
-/// Cookies of the namespaces that are listened in.
-type Covered = Arc<Mutex<HashSet<u64>>>;
+/// The namespaces that are listened in by their cookies, and since when, by the programs' clock in
+/// nanoseconds.
+type Covered = Arc<Mutex<HashMap<u64, u64>>>;
+
+/// How long a namespace must have been listened in for an error to have been shown for certain. What
+/// is told twice meanwhile does no harm: the query waits no more when it is told again.
+const CERTAIN_NS: u64 = 1_000_000;
 
 /// The raw sockets of all network namespaces. Dropping it closes them.
 pub struct Listeners {
@@ -119,7 +125,7 @@ impl Witness {
     }
 
     fn note_other(&mut self, netns_cookie: u64) {
-        if self.covers(netns_cookie) {
+        if self.since(netns_cookie).is_some() {
             self.last_covered = Some(netns_cookie);
             return;
         }
@@ -134,10 +140,15 @@ impl Witness {
         }
     }
 
-    /// Whether ICMP errors of a namespace are seen as packets.
+    /// Whether an ICMP error of that moment, by the programs' clock, was seen as a packet.
     #[must_use]
-    pub fn covers(&self, netns_cookie: u64) -> bool {
-        self.covered.lock().unwrap_or_else(PoisonError::into_inner).contains(&netns_cookie)
+    pub fn saw(&self, netns_cookie: u64, ktime_ns: u64) -> bool {
+        self.since(netns_cookie).is_some_and(|since| since.saturating_add(CERTAIN_NS) <= ktime_ns)
+    }
+
+    /// Since when a namespace is listened in.
+    fn since(&self, netns_cookie: u64) -> Option<u64> {
+        self.covered.lock().unwrap_or_else(PoisonError::into_inner).get(&netns_cookie).copied()
     }
 }
 
@@ -158,6 +169,7 @@ struct Pair {
     _four: OwnedFd,
     _six: Option<OwnedFd>,
     cookie: Option<u64>,
+    since_ns: u64,
 }
 
 fn watch(
@@ -194,7 +206,7 @@ fn listen(found: Found, sockets: &mut HashMap<u64, Pair>, covered: &Covered) -> 
         Found::Some(there) => there,
     };
     let failed = listen_in(there, sockets);
-    let cookies = sockets.values().filter_map(|pair| pair.cookie).collect();
+    let cookies = sockets.values().filter_map(|pair| Some((pair.cookie?, pair.since_ns))).collect();
     *covered.lock().unwrap_or_else(PoisonError::into_inner) = cookies;
     failed
 }
@@ -226,7 +238,7 @@ fn open(path: &Path) -> io::Result<Pair> {
     let six = raw(libc::AF_INET6, libc::IPPROTO_ICMPV6).and_then(|six| {
         set(&six, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &ALL_BUT_UNREACHABLE_6).map(|()| six)
     });
-    Ok(Pair { cookie: cookie(&four), _four: four, _six: six.ok() })
+    Ok(Pair { cookie: cookie(&four), _four: four, _six: six.ok(), since_ns: ktime_ns() })
 }
 
 /// A raw socket that keeps nothing.

@@ -17,8 +17,8 @@ pub(super) fn packet<'a>(
     let body = match record.body {
         record::Body::Packet(bytes) => Body::Ip { bytes, wire_bytes: header.wire_bytes },
         record::Body::SocketError(error) => {
-            let covers = |witness: &icmp::Witness| witness.covers(header.netns_cookie);
-            socket_error(&error, witness.is_some_and(covers))
+            let saw = |witness: &icmp::Witness| witness.saw(header.netns_cookie, header.ktime_ns);
+            socket_error(&error, witness.is_some_and(saw))
         }
     };
     let sight = sight(header, &body, locals);
