@@ -39,7 +39,7 @@ use std::time::Duration;
 const PANE: u64 = 10;
 /// Panes of a minute.
 const MINUTE: usize = 6;
-/// How far a transaction may be ahead of the clock, which is told the time twice a second.
+/// How far a transaction may be ahead of the time at which it came to light, and of the clock.
 const AHEAD: Duration = Duration::from_secs(1);
 /// If the clock steps back further than this, windows begin anew.
 const STEP_BACK: Duration = Duration::from_secs(300);
@@ -70,6 +70,8 @@ pub struct Windows {
     epoch: Timestamp,
     /// The latest time that was told.
     clock: Timestamp,
+    /// When what comes next came to light. Later than the clock, where many transactions come at once.
+    now: Timestamp,
     /// The first pane that is not closed, by number: seconds since 1970 / [`PANE`]. None before the
     /// first transaction.
     next: Option<u64>,
@@ -89,6 +91,7 @@ impl Windows {
             lateness,
             epoch,
             clock: epoch,
+            now: epoch,
             next: None,
             open: BTreeMap::new(),
             closed: VecDeque::new(),
@@ -103,11 +106,17 @@ impl Windows {
         self.lateness = lateness;
     }
 
-    /// Counts a transaction. The clock must have been told of its time by [`Self::expire`].
+    /// What comes next came to light at this time. Nothing is closed by it.
+    pub const fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// Counts a transaction, of whose time [`Self::tick`] or [`Self::expire`] must have told.
     pub fn observe(&mut self, observation: &Observation<'_>) {
         let pane = pane_of(observation.ts);
         let is_closed = self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
-        if is_closed || self.is_over(pane) || observation.ts > self.clock.plus(AHEAD) {
+        if is_closed || self.is_over(pane) || observation.ts > self.clock.max(self.now).plus(AHEAD)
+        {
             self.late += 1;
             return;
         }
@@ -153,6 +162,7 @@ impl Windows {
             self.epoch = now;
             self.clock = now;
         }
+        self.now = now;
         self.clock = self.clock.max(now);
         while let Some(next) = self.next_to_tell()
             && self.is_over(next)

@@ -66,6 +66,7 @@ impl Analysis {
             detection.observe(observation);
         }
         if let Some(windows) = &mut self.windows {
+            windows.tick(now);
             windows.observe(observation);
         }
     }
