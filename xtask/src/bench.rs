@@ -100,6 +100,7 @@ impl Part {
             Self::Windows => &["windows"],
             Self::Kafka => &["kafka_sink"],
             Self::Kernel => &["kernel_cost"],
+            Self::Threads => &["threads"],
             _ => &[],
         }
     }
