@@ -5,7 +5,6 @@ use super::pressure::{Load, Pressure, Recent};
 use super::tap::Locals;
 use crate::capture::Sight;
 use crate::capture::sampling::{Change, Unheard, Untold};
-use crate::time::Timestamp;
 use aya::Ebpf;
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap};
 use dnscribe_common::CONFIG_SAMPLING;
@@ -51,12 +50,8 @@ impl Sampler {
     }
 
     /// Looks at the load. Gives what the programs are to be told, where that is something new, and
-    /// what changes for the records.
-    pub(super) fn observe(
-        &mut self,
-        now: Instant,
-        load: Load<'_>,
-    ) -> (Option<Cuts>, Option<Change>) {
+    /// what is left out from now on, where that changes.
+    pub(super) fn observe(&mut self, now: Instant, load: Load<'_>) -> (Option<Cuts>, Option<Cut>) {
         let Some(pressure) = &mut self.pressure else { return (None, None) };
         let changed = pressure.observe(now, load);
         if let Some(cut) = changed {
@@ -65,7 +60,7 @@ impl Sampler {
         if self.told == Cuts::default() && changed.is_none() {
             return (None, None);
         }
-        (self.cuts(now), changed.map(|cut| Change { at: Timestamp::now(), cut }))
+        (self.cuts(now), changed)
     }
 
     /// Leaves out so much from now on, whatever the load: for tests of the programs.
@@ -191,9 +186,10 @@ impl super::Live {
         let fill = self.gauges.iter().map(|ring| ring.take_fill()).fold(0.0, f64::max);
         let waited: Vec<_> = self.gauges.iter().map(|ring| ring.waited()).chain(behind).collect();
         let load = Load { fill, waited: &waited };
-        let (cuts, change) = self.sampler.observe(Instant::now(), load);
+        let (cuts, changed) = self.sampler.observe(Instant::now(), load);
+        let at = self.clock.now();
         self.tell(cuts);
-        change
+        changed.map(|cut| Change { at, cut })
     }
 
     /// Leaves out so much from now on, whatever the load: for tests of the programs.
