@@ -11,6 +11,8 @@ pub mod globals;
 pub mod layers;
 pub mod owner;
 pub mod record;
+pub mod sample;
+pub mod totals;
 
 /// Words of 32 ports each in the global `PORTS`; the class of port `p` is the two bits of word `p / 32`
 /// from bit `p % 32 * 2` on: one of the `PORT_` constants, 0 for a port that is not watched.
@@ -32,8 +34,10 @@ pub const HANDSHAKE_BYTES: u32 = 4096;
 /// Index in the map `CONFIG` of the first of the words, one for each ring, that, where not 0, keep
 /// programs from waking that ring's reader at each record (`BPF_RB_NO_WAKEUP`); it then polls.
 pub const CONFIG_QUIET: u32 = 0;
+/// Index in the map `CONFIG` of what is left out, as [`sample::Cuts`].
+pub const CONFIG_SAMPLING: u32 = CONFIG_QUIET + flow::MAX_RINGS;
 /// Words in the map `CONFIG`.
-pub const CONFIG_WORDS: u32 = CONFIG_QUIET + flow::MAX_RINGS;
+pub const CONFIG_WORDS: u32 = CONFIG_SAMPLING + 1;
 
 /// Entries in the map of socket owners. The least recently used make room.
 pub const OWNERS: u32 = 65_536;

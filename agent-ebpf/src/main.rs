@@ -10,8 +10,10 @@ mod hook;
 mod maps;
 mod parse;
 mod ring;
+mod sample;
 mod settings;
 mod task;
+mod totals;
 
 use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, socket_filter};
 use aya_ebpf::programs::{RawTracePointContext, SkBuffContext, SockAddrContext, SockContext};

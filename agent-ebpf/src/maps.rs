@@ -8,7 +8,7 @@ use core::arch::asm;
 use core::mem::MaybeUninit;
 use dnscribe_common::owner::Owner;
 use dnscribe_common::{
-    CONFIG_QUIET, CONFIG_WORDS, FRAGMENT_LIFETIME_NS, FRAGMENTS, OWNERS as OWNERS_MAX, PORT_WORDS,
+    CONFIG_QUIET, CONFIG_SAMPLING, CONFIG_WORDS, FRAGMENT_LIFETIME_NS, FRAGMENTS, OWNERS as OWNERS_MAX, PORT_WORDS,
     RESOLVERS as RESOLVERS_MAX,
 };
 
@@ -123,6 +123,12 @@ pub fn is_resolver(address: &[u8; 16]) -> bool {
 #[inline(always)]
 pub fn reader_polls(ring: u32) -> bool {
     CONFIG.get(CONFIG_QUIET + ring).is_some_and(|word| *word != 0)
+}
+
+/// What is left out, as a word of [`dnscribe_common::sample::Cuts`].
+#[inline(always)]
+pub fn sampling() -> u64 {
+    CONFIG.get(CONFIG_SAMPLING).copied().unwrap_or(0)
 }
 
 #[inline(always)]

@@ -1,11 +1,13 @@
 //! From the IP header to the verdict, reading octets with the `load_bytes` helper: for whatever
 //! the short way in `hook/cgroup_skb.rs` does not take.
 
+mod glance;
 mod icmp;
 mod ip;
 mod transport;
 pub mod tunnel;
 
+pub use glance::Glance;
 pub use icmp::{ICMP, ICMP6, is_unreachable};
 pub use ip::classify;
 pub use transport::{TCP, UDP, mapped, tcp_may_carry};

@@ -2,7 +2,10 @@
 
 use crate::counters::Counters;
 use crate::maps;
+use crate::parse::{Glance, Skb};
+use crate::sample;
 use crate::settings;
+use crate::totals;
 use aya_ebpf::bindings::{__sk_buff, BPF_RB_NO_WAKEUP};
 use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::helpers::generated::{
@@ -19,6 +22,7 @@ use dnscribe_common::owner::Owner;
 use dnscribe_common::record::{
     CLASSES, FLAG_TASK, FLAG_TUNNEL, Header, KIND_PACKET, KIND_SOCKET_ERROR, SocketError,
 };
+use dnscribe_common::totals::{LOST, SAMPLED, Way};
 
 /// Octets of a word.
 const WORD: usize = 8;
@@ -37,6 +41,9 @@ static RINGS: ArrayOfMaps<btf_maps::RingBuf<(), 4096>, { MAX_RINGS as usize }> =
 /// What is known of a packet besides its octets.
 pub struct Context {
     pub hook: Hook,
+    pub way: Way,
+    /// Where the innermost IP header begins.
+    pub ip: u32,
     pub direction: u8,
     pub packet_type: u8,
     pub datagram_bytes: u16,
@@ -67,28 +74,65 @@ struct ErrorSlot {
     error: SocketError,
 }
 
-/// Sends `wire` octets of the packet, from `start` on, in the smallest record that holds them.
+/// Sends `wire` octets of the packet, from `start` on, unless it is sampled out.
 #[inline(always)]
 pub fn packet(counters: Counters, skb: *mut __sk_buff, start: u32, wire: u32, context: &Context) {
+    if let Some(cuts) = sample::cuts() {
+        let glance = glance(skb, context);
+        if sample::leaves_out(&glance, cuts) {
+            counters.add(context.hook, Counter::SampledOut);
+            return untold(skb, &glance, context, SAMPLED);
+        }
+    }
+    if !send(counters, skb, start, wire, context) {
+        counters.add(context.hook, Counter::LostRingFull);
+        untold(skb, &glance(skb, context), context, LOST);
+    }
+}
+
+/// Encrypted DNS is not looked into.
+#[inline(always)]
+fn glance(skb: *mut __sk_buff, context: &Context) -> Glance {
+    if context.most == u32::MAX { Glance::of(Skb::whole(skb), context.ip) } else { Glance::OTHER }
+}
+
+/// Counts a packet that is not told. Of several datagrams in one, all are taken for what the first is.
+#[inline(always)]
+fn untold(skb: *mut __sk_buff, glance: &Glance, context: &Context, outcome: usize) {
+    // SAFETY: the kernel hands a valid context.
+    let segments = unsafe { (*skb).gso_segs };
+    let several = context.datagram_bytes > 0 && segments > 1;
+    totals::count(glance, context.way, outcome, if several { u64::from(segments) } else { 1 });
+}
+
+/// Sends it in the smallest record that holds it; whether there was room.
+#[inline(always)]
+fn send(
+    counters: Counters,
+    skb: *mut __sk_buff,
+    start: u32,
+    wire: u32,
+    context: &Context,
+) -> bool {
     let told = wire.min(context.most);
     let wanted = told.min(settings::get(Setting::Snap)).min(CLASSES[7] as u32);
     let class = |index: usize| wanted <= CLASSES[index] as u32;
     if class(0) {
-        put::<{ CLASSES[0] }>(counters, skb, start, wire, wanted, context);
+        put::<{ CLASSES[0] }>(counters, skb, start, wire, wanted, context)
     } else if class(1) {
-        put::<{ CLASSES[1] }>(counters, skb, start, wire, wanted, context);
+        put::<{ CLASSES[1] }>(counters, skb, start, wire, wanted, context)
     } else if class(2) {
-        put::<{ CLASSES[2] }>(counters, skb, start, wire, wanted, context);
+        put::<{ CLASSES[2] }>(counters, skb, start, wire, wanted, context)
     } else if class(3) {
-        put::<{ CLASSES[3] }>(counters, skb, start, wire, wanted, context);
+        put::<{ CLASSES[3] }>(counters, skb, start, wire, wanted, context)
     } else if class(4) {
-        put::<{ CLASSES[4] }>(counters, skb, start, wire, wanted, context);
+        put::<{ CLASSES[4] }>(counters, skb, start, wire, wanted, context)
     } else if class(5) {
-        put::<{ CLASSES[5] }>(counters, skb, start, wire, wanted, context);
+        put::<{ CLASSES[5] }>(counters, skb, start, wire, wanted, context)
     } else if class(6) {
-        put::<{ CLASSES[6] }>(counters, skb, start, wire, wanted, context);
+        put::<{ CLASSES[6] }>(counters, skb, start, wire, wanted, context)
     } else {
-        put::<{ CLASSES[7] }>(counters, skb, start, wire, wanted, context);
+        put::<{ CLASSES[7] }>(counters, skb, start, wire, wanted, context)
     }
 }
 
@@ -100,13 +144,10 @@ fn put<const N: usize>(
     wire: u32,
     wanted: u32,
     context: &Context,
-) {
+) -> bool {
     let seq = counters.next_sequence();
     let ring = ring_of(context);
-    let Some(mut slot) = reserve::<Slot<N>>(ring) else {
-        counters.add(context.hook, Counter::LostRingFull);
-        return;
-    };
+    let Some(mut slot) = reserve::<Slot<N>>(ring) else { return false };
     let at: *mut Slot<N> = MaybeUninit::as_mut_ptr(&mut slot);
     // SAFETY: `at` is the reserved room, of the size of a `Slot<N>`.
     let (header, octets) = unsafe { (&raw mut (*at).header, &raw mut (*at).octets) };
@@ -128,6 +169,7 @@ fn put<const N: usize>(
         counters.add(context.hook, Counter::Clipped);
     }
     slot.submit(wakeup(ring));
+    true
 }
 
 /// Copies the first octets of a packet by words, which costs less than a call does; `false` where they do

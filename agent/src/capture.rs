@@ -5,6 +5,7 @@ pub mod encrypted;
 pub mod live;
 pub mod ports;
 pub mod replay;
+pub mod sampling;
 
 use crate::time::Timestamp;
 use std::net::SocketAddr;

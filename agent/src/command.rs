@@ -5,6 +5,7 @@ mod check;
 mod crew;
 mod kafka;
 mod pace;
+mod pressure;
 mod replay;
 mod resolvers;
 mod run;

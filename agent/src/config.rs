@@ -38,13 +38,18 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use value::{Compress, Hook, Join, Listen, LogFormat, LogLevel, Output, Threads};
+use value::{
+    Compress, Hook, Join, Listen, LogFormat, LogLevel, Millionths, Output, SamplingMode, Threads,
+};
 
 /// Whoever replays a file sits before it, and need not wait longer for a wrong address.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// As many as the programs' map holds.
 const MAX_RESOLVERS: usize = dnscribe_common::RESOLVERS as usize;
+
+/// The least share that is told unless told otherwise: a hundredth.
+const SAMPLING_FLOOR: Millionths = Millionths(10_000);
 
 /// For which command the configuration is: defaults differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +157,9 @@ pub struct CaptureConfig {
     pub threads: u32,
     /// Octets captured of a packet at most: 128 to 131072.
     pub snap_bytes: u32,
+    /// The least share of transactions that is told when more comes than can be handled; none where
+    /// nothing may be left out.
+    pub sampling_floor: Option<Millionths>,
 }
 
 /// What is logged.
@@ -243,6 +251,10 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         threads: layer.capture.threads.unwrap_or_else(Threads::of_this_host).0,
         ring_bytes: layer.capture.ring_bytes.map_or(32 << 20, |size| size.0),
         snap_bytes: layer.capture.snap_bytes.map_or(131_072, |size| size.0),
+        sampling_floor: match layer.sampling.mode {
+            None | Some(SamplingMode::Auto) => Some(layer.sampling.floor.unwrap_or(SAMPLING_FLOOR)),
+            Some(SamplingMode::Off) => None,
+        },
     };
     let joining = match layer.join {
         None | Some(Join::Auto) => Joining::Auto,

@@ -23,6 +23,8 @@ const FULL_PERCENT: u64 = 90;
 pub struct Vitals {
     /// Packets for which the ring had no room.
     pub lost: u64,
+    /// Packets that were left out by sampling.
+    pub sampled: u64,
     /// Records dropped by the sinks, by reason.
     pub dropped: Reasons,
     /// Octets in the spool that has the most.
@@ -42,13 +44,14 @@ impl Vitals {
         (failures, sinks): (Vec<(String, Failure)>, usize),
     ) -> Self {
         let lost = counters.kernel.values().map(|kernel| kernel.lost_ring_full).sum();
+        let sampled = counters.kernel.values().map(|kernel| kernel.sampled_out).sum();
         let mut dropped = BTreeMap::new();
         for delivery in counters.delivery.values().flat_map(BTreeMap::values) {
             for (reason, count) in &delivery.dropped {
                 *dropped.entry(reason.clone()).or_default() += count;
             }
         }
-        Self { lost, dropped, spool_bytes, failures, sinks }
+        Self { lost, sampled, dropped, spool_bytes, failures, sinks }
     }
 
     /// Records that a spool gave up, then those that were dropped for other reasons.
@@ -148,6 +151,7 @@ pub struct Health {
     window: Duration,
     spool_max: Option<u64>,
     lost: Rise,
+    sampled: Rise,
     spool: Rise,
     delivery: Rise,
     vitals: Vitals,
@@ -158,14 +162,15 @@ impl Health {
     /// spool may have, where there is one.
     #[must_use]
     pub fn new(window: Duration, spool_max: Option<u64>) -> Self {
-        let (lost, spool, delivery) = Default::default();
-        Self { window, spool_max, lost, spool, delivery, vitals: Vitals::default() }
+        let (lost, sampled, spool, delivery) = Default::default();
+        Self { window, spool_max, lost, sampled, spool, delivery, vitals: Vitals::default() }
     }
 
     /// Takes the vital signs of a moment.
     pub fn observe(&mut self, now: Instant, vitals: Vitals) {
         let (by_spool, otherwise) = vitals.dropped();
         self.lost.observe(now, vitals.lost);
+        self.sampled.observe(now, vitals.sampled);
         self.spool.observe(now, by_spool);
         self.delivery.observe(now, otherwise);
         self.vitals = vitals;
@@ -177,9 +182,12 @@ impl Health {
         let pipeline = (State::Ok, "answers".to_owned());
         let delivery =
             self.delivery.judge(now, self.window, State::Warn, "records dropped by the sinks");
+        let sampling =
+            self.sampled.judge(now, self.window, State::Warn, "packets left out by sampling");
         let all = [
             ("pipeline", pipeline, ""),
             ("ring", self.ring(now), "more CPU for the agent, or a larger capture.ring_bytes"),
+            ("sampling", sampling, "more CPU for the agent; totals are exact all the same"),
             ("spool", self.spool(now), "see why Kafka is away; or a larger spool.max_bytes"),
             ("sinks", self.sinks(), "see the log, then start the agent anew"),
             ("delivery", delivery, "see dnscribe_dropped_total{stage=\"delivery\"} for the reason"),

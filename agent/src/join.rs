@@ -21,6 +21,7 @@ mod twins;
 mod upstream;
 mod views;
 
+use crate::capture::sampling::{Change, Timeline};
 use crate::decode::{Message, MessageId};
 use crate::pair::Transaction;
 use fallback::Fallback;
@@ -146,6 +147,7 @@ pub enum Joining {
 pub struct Joiner {
     fallback: Fallback,
     views: Option<Box<Views>>,
+    sampling: Timeline,
 }
 
 impl Joiner {
@@ -153,7 +155,7 @@ impl Joiner {
     #[must_use]
     pub fn new(joining: Joining) -> Self {
         let views = (joining == Joining::Auto).then(Box::default);
-        Self { fallback: Fallback::default(), views }
+        Self { fallback: Fallback::default(), views, sampling: Timeline::default() }
     }
 
     /// A query has begun a transaction: it is not one that is sent again.
@@ -168,8 +170,24 @@ impl Joiner {
     /// A transaction has ended; what ties it to others.
     pub fn end(&mut self, transaction: &Transaction<'_>) -> Links {
         let tcp_fallback_of = self.fallback.join(transaction);
-        let links = self.views.as_mut().map(|views| views.end(transaction)).unwrap_or_default();
+        let whole = self.sees_all(transaction);
+        let links =
+            self.views.as_mut().map(|views| views.end(transaction, whole)).unwrap_or_default();
         Links { tcp_fallback_of, ..links }
+    }
+
+    /// Another share of the transactions is told from here on.
+    pub fn sample(&mut self, change: Change) {
+        self.sampling.note(change);
+    }
+
+    /// Whether all queries were told while this transaction lasted: that a resolver asked nobody can be
+    /// said only then.
+    fn sees_all(&self, transaction: &Transaction<'_>) -> bool {
+        let ends = transaction.query.zip(transaction.response);
+        ends.is_none_or(|(query, response)| {
+            self.sampling.most(query.envelope.ts, response.envelope.ts) == 0
+        })
     }
 
     /// What was done so far.

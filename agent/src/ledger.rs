@@ -170,8 +170,42 @@ pub struct Delivery {
     pub dropped: Reasons,
 }
 
+/// What the agent left out on purpose because more came than it could handle, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sampling {
+    /// The share of UDP transactions that is told now; 1 where none is left out.
+    pub ratio: f64,
+    /// Since when less than all is told, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// How often sampling began.
+    pub episodes: u64,
+    /// Packets that were not told.
+    pub untold: Untold,
+}
+
+/// Packets of hooks `cgroup` and `socket` that were sampled out or found no room in the ring, as the
+/// kernel counted them by their first octets, up to the last time that it was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Untold {
+    /// Queries over UDP.
+    pub queries: u64,
+    /// Responses over UDP.
+    pub responses: u64,
+    /// Segments of TCP, of which nobody knows how many messages they held.
+    pub segments: u64,
+    /// Fragments, ICMP errors, encrypted DNS, and what is too short for a header.
+    pub other: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { ratio: 1.0, since: None, episodes: 0, untold: Untold::default() }
+    }
+}
+
 /// The counters of all stages at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Counters {
     /// By hook: `cgroup`, `socket`, `icmp`, `replay`.
     pub kernel: BTreeMap<String, Kernel>,
@@ -184,6 +218,9 @@ pub struct Counters {
     /// Packets to connections; there where encrypted DNS is looked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<Connections>,
+    /// What is left out on purpose; there where capture is live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
     /// By sink (`stdout`, `file`, `kafka`, `null`; a second one of a kind is `file_2`), then stream.
     pub delivery: BTreeMap<String, BTreeMap<String, Delivery>>,
 }

@@ -70,6 +70,8 @@ pub struct Observation<'a> {
     pub response_bytes: Option<u64>,
     /// Whether it is a duplicate that answers differently.
     pub conflict: bool,
+    /// The share of transactions like it that were told when it passed: 1 but for sampling.
+    pub sample_ratio: f64,
     /// Orphans that resembled the response that was waited for, while it was.
     pub rejected: u32,
     /// On an orphan: why it answers nothing.
@@ -161,6 +163,7 @@ pub(crate) mod testing {
             query_bytes: Some(33),
             response_bytes: Some(49),
             conflict: false,
+            sample_ratio: 1.0,
             rejected: 0,
             orphan_reason: None,
             resembles: None,

@@ -27,12 +27,13 @@ pub use shard::{Shard, Snapshot};
 use crate::capture::Packet;
 use crate::capture::encrypted::Encrypted;
 use crate::capture::live::Received;
+use crate::capture::sampling::{Change, Unheard, Untold, told};
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::DecoderOptions;
 use crate::detect::DetectOptions;
 use crate::health::Vitals;
 use crate::join::Joining;
-use crate::ledger::{Counters, Kernel, Ring};
+use crate::ledger::{self, Counters, Kernel, Ring};
 use crate::metrics::{self, Build};
 use crate::pair::PairOptions;
 use crate::time::Timestamp;
@@ -65,6 +66,7 @@ pub struct Pipeline {
     back: Back,
     next_ledger: Timestamp,
     ledger_every: Duration,
+    sampling: Option<ledger::Sampling>,
 }
 
 /// Where the fronts are.
@@ -120,7 +122,7 @@ impl Pipeline {
         output.adopt_query_timeout(pairing.query_timeout);
         let next_ledger = output.epoch().plus(LEDGER_EVERY);
         let back = Back::new(joining, output);
-        Self { fronts, back, next_ledger, ledger_every: LEDGER_EVERY }
+        Self { fronts, back, next_ledger, ledger_every: LEDGER_EVERY, sampling: None }
     }
 
     /// The same with a room for encrypted DNS, whose packets the decoder must have been told to give.
@@ -138,6 +140,44 @@ impl Pipeline {
         self.ledger_every = every;
         self.next_ledger = self.back.output.epoch().plus(every);
         self
+    }
+
+    /// The same of a live capture, of which some may be left out.
+    #[must_use]
+    pub fn with_sampling(mut self) -> Self {
+        self.sampling = Some(ledger::Sampling::default());
+        self
+    }
+
+    /// Another share of the transactions is told from here on. Fronts that are elsewhere have to be told
+    /// by whoever has them.
+    pub fn sample(&mut self, change: Change) {
+        let sampling = self.sampling.get_or_insert_default();
+        sampling.ratio = told(change.cut);
+        if change.cut == 0 {
+            sampling.since = None;
+        } else if sampling.since.is_none() {
+            sampling.since = Some(change.at.to_string());
+            sampling.episodes += 1;
+        }
+        if let Fronts::Here(shard) = &mut self.fronts {
+            shard.sample(change);
+        }
+        self.back.joiner.sample(change);
+        self.back.output.sample(change);
+    }
+
+    /// Takes what the kernel counted instead of telling it, up to a time.
+    pub fn untold(&mut self, ts: Timestamp, untold: &Untold) {
+        let count = untold.sampled + untold.lost;
+        let sums = &mut self.sampling.get_or_insert_default().untold;
+        *match untold.what {
+            Unheard::Query => &mut sums.queries,
+            Unheard::Response { .. } => &mut sums.responses,
+            Unheard::Segment { .. } => &mut sums.segments,
+            Unheard::Other => &mut sums.other,
+        } += count;
+        self.back.output.untold(ts, untold);
     }
 
     /// Takes one packet through all rooms, if the front is here.
@@ -252,7 +292,8 @@ impl Pipeline {
     #[must_use]
     pub fn counters(&self, (kernel, ring): Taken) -> Counters {
         let delivery = self.back.output.sinks().delivery();
-        let mut counters = Counters { kernel, ring, delivery, ..Counters::default() };
+        let sampling = self.sampling.clone();
+        let mut counters = Counters { kernel, ring, sampling, delivery, ..Counters::default() };
         match &self.fronts {
             Fronts::Here(shard) => shard.counters().add_to(&mut counters),
             Fronts::Elsewhere(_) => {

@@ -19,6 +19,7 @@ mod recent;
 mod seen;
 pub mod sketch;
 mod tally;
+mod untold;
 
 pub use counts::Counts;
 pub use group::{Group, Grouping};
@@ -26,8 +27,10 @@ pub use groups::Groups;
 pub use measured::{Measured, Measurer, entropy};
 pub use options::{BadChoice, GroupingSet, Kind, KindSet, WindowOptions};
 pub use tally::{Tally, TopSlots, Tops};
+pub use untold::{Estimate, RCODES, Thinned, Untold};
 
 use crate::observation::Observation;
+use crate::pair::Vantage;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -36,7 +39,7 @@ use std::time::Duration;
 const PANE: u64 = 10;
 /// Panes of a minute.
 const MINUTE: usize = 6;
-/// How far a transaction may be ahead of the clock, which is told the time twice a second.
+/// How far a transaction may be ahead of the time at which it came to light, and of the clock.
 const AHEAD: Duration = Duration::from_secs(1);
 /// If the clock steps back further than this, windows begin anew.
 const STEP_BACK: Duration = Duration::from_secs(300);
@@ -67,6 +70,8 @@ pub struct Windows {
     epoch: Timestamp,
     /// The latest time that was told.
     clock: Timestamp,
+    /// When what comes next came to light. Later than the clock, where many transactions come at once.
+    now: Timestamp,
     /// The first pane that is not closed, by number: seconds since 1970 / [`PANE`]. None before the
     /// first transaction.
     next: Option<u64>,
@@ -86,6 +91,7 @@ impl Windows {
             lateness,
             epoch,
             clock: epoch,
+            now: epoch,
             next: None,
             open: BTreeMap::new(),
             closed: VecDeque::new(),
@@ -100,25 +106,53 @@ impl Windows {
         self.lateness = lateness;
     }
 
-    /// Counts a transaction. The clock must have been told of its time by [`Self::expire`].
+    /// What comes next came to light at this time. Nothing is closed by it.
+    pub const fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// Counts a transaction, of whose time [`Self::tick`] or [`Self::expire`] must have told.
     pub fn observe(&mut self, observation: &Observation<'_>) {
         let pane = pane_of(observation.ts);
         let is_closed = self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
-        if is_closed || self.is_over(pane) || observation.ts > self.clock.plus(AHEAD) {
+        if is_closed || self.is_over(pane) || observation.ts > self.clock.max(self.now).plus(AHEAD)
+        {
             self.late += 1;
             return;
         }
+        let measured = self.measurer.measure(observation);
+        self.open_pane(pane).add(observation, &measured);
+    }
+
+    /// A pane that is not closed.
+    fn open_pane(&mut self, pane: u64) -> &mut Groups {
         // Until something was closed, an older transaction only makes the first pane an older one.
         self.next = Some(self.next.map_or(pane, |next| next.min(pane)));
-        if !self.open.contains_key(&pane) {
-            let before = self.open.range_mut(..pane).next_back().map(|(_, groups)| groups);
-            let before = before.or_else(|| self.closed.back_mut());
+        let Self { open, closed, .. } = self;
+        if !open.contains_key(&pane) {
+            let before = open.range_mut(..pane).next_back().map(|(_, groups)| groups);
+            let before = before.or_else(|| closed.back_mut());
             let groups = before.map(Groups::successor).unwrap_or_default();
-            self.open.insert(pane, groups);
+            open.insert(pane, groups);
         }
-        if let Some(groups) = self.open.get_mut(&pane) {
-            groups.add(observation, &self.measurer.measure(observation));
+        open.entry(pane).or_default()
+    }
+
+    /// Counts messages that were not told, read from the kernel at a time: of all, and of a resolver.
+    /// What comes too late for its pane goes to the next.
+    pub fn untold(
+        &mut self,
+        ts: Timestamp,
+        vantage: Vantage,
+        (transport, resolver): (&'static str, Option<&str>),
+        untold: &Untold,
+    ) {
+        let is_told = |pane| self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
+        let mut pane = pane_of(ts);
+        while is_told(pane) || self.is_over(pane) {
+            pane += 1;
         }
+        self.open_pane(pane).add_untold(vantage, (transport, resolver), untold);
     }
 
     /// Closes what has ended so long before `now` that nothing of it can come any more.
@@ -128,6 +162,7 @@ impl Windows {
             self.epoch = now;
             self.clock = now;
         }
+        self.now = now;
         self.clock = self.clock.max(now);
         while let Some(next) = self.next_to_tell()
             && self.is_over(next)

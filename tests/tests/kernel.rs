@@ -9,6 +9,8 @@ mod frames;
 mod host;
 #[path = "kernel/rings.rs"]
 mod rings;
+#[path = "kernel/sampling.rs"]
+mod sampling;
 #[path = "kernel/tunnels.rs"]
 mod tunnels;
 
@@ -43,6 +45,8 @@ fn options() -> LiveOptions {
         rings: 1,
         ring_bytes: 1 << 20,
         snap_bytes: 131_072,
+        sampling_floor: None,
+        query_timeout: std::time::Duration::from_secs(5),
     }
 }
 

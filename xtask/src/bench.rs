@@ -10,6 +10,7 @@ mod latency;
 mod machine;
 mod memory;
 mod pipeline;
+mod pressure;
 mod report;
 mod scale;
 mod statistics;
@@ -71,6 +72,8 @@ enum Part {
     Latency,
     /// knot and dnsperf, flat out and at a pace, without and with the agent
     E2e,
+    /// More events than can be handled
+    Pressure,
     /// Throughput with more threads
     Threads,
 }
@@ -78,7 +81,15 @@ enum Part {
 impl Part {
     /// Whether it captures.
     const fn needs_root(self) -> bool {
-        matches!(self, Self::Kernel | Self::Latency | Self::E2e | Self::Threads | Self::Memory)
+        matches!(
+            self,
+            Self::Kernel
+                | Self::Latency
+                | Self::E2e
+                | Self::Pressure
+                | Self::Threads
+                | Self::Memory
+        )
     }
 
     /// Examples of the agent that it runs.
@@ -106,6 +117,7 @@ impl Part {
             Self::Kernel => kernel::main(bench).map(Some),
             Self::Latency => latency::main(bench).map(Some),
             Self::E2e => e2e::main(bench).map(Some),
+            Self::Pressure => pressure::main(bench).map(Some),
             Self::Threads => threads::main(bench).map(Some),
         }
     }

@@ -16,7 +16,7 @@ use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::globals::{NETNS_BTF, NETNS_HELPER, Setting};
 use dnscribe_common::owner::Owner;
 use dnscribe_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS};
-use dnscribe_common::{ICMP_MARK, PORT_DNS};
+use dnscribe_common::{ICMP_MARK, PORT_DNS, totals};
 
 /// Which way the packets go.
 pub trait Way {
@@ -162,6 +162,8 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict, most:
     };
     let context = Context {
         hook: Hook::Cgroup,
+        way: if W::EGRESS { totals::Way::Egress } else { totals::Way::Ingress },
+        ip: 0,
         direction: if W::EGRESS { DIRECTION_EGRESS } else { DIRECTION_INGRESS },
         packet_type: 0,
         datagram_bytes: if protocol == UDP { segment as u16 } else { 0 },

@@ -10,6 +10,7 @@ use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::flow::{self, four, six};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::record::{DIRECTION_INGRESS, SocketError};
+use dnscribe_common::totals::Way;
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED};
 
 const AF_INET: u16 = 2;
@@ -81,6 +82,8 @@ pub fn observe(socket: *const core::ffi::c_void) {
     let net: u64 = read(socket, Setting::SockNet);
     let context = Context {
         hook: Hook::Icmp,
+        way: Way::Ingress,
+        ip: 0,
         direction: DIRECTION_INGRESS,
         packet_type: 0,
         datagram_bytes: 0,

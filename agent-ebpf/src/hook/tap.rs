@@ -15,6 +15,7 @@ use dnscribe_common::PORT_DNS;
 use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::layers::{self, IP, IPV6, Octets, Place};
 use dnscribe_common::record::DIRECTION_TAP;
+use dnscribe_common::totals::Way;
 
 const ETH_P_8021Q: u16 = 0x8100;
 const ETH_P_8021AD: u16 = 0x88a8;
@@ -22,7 +23,10 @@ const ETH_P_8021AD: u16 = 0x88a8;
 /// Octets of an upper header that the short way looks at: up to TCP's flags.
 const UPPER: usize = 14;
 
-/// `PACKET_OUTGOING` of `linux/if_packet.h`.
+/// Of `linux/if_packet.h`.
+const PACKET_HOST: u32 = 0;
+const PACKET_BROADCAST: u32 = 1;
+const PACKET_MULTICAST: u32 = 2;
 const PACKET_OUTGOING: u32 = 4;
 /// The loopback interface is the first of every network namespace.
 const LOOPBACK: u32 = 1;
@@ -40,7 +44,7 @@ pub fn observe(ctx: &SkBuffContext) {
         unsafe { (u16::from_be((*skb).protocol as u16), (*skb).pkt_type) };
     let judged = match short_way(skb, ethertype) {
         Some(verdict) if verdict.fate == Fate::NotOurs => return,
-        Some(verdict) => Judged { verdict, start: 0, tunnelled: false, early: 0 },
+        Some(verdict) => Judged { verdict, start: 0, ip: 0, tunnelled: false, early: 0 },
         None => {
             let Some(walk) = tunnel::walk() else { return };
             walk.begin(skb, network_header(skb, ethertype, packet_type));
@@ -158,6 +162,8 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
     }
     let context = Context {
         hook: Hook::Socket,
+        way: if judged.tunnelled { Way::Passing } else { way(skb, packet_type, ifindex) },
+        ip: judged.ip,
         direction: DIRECTION_TAP,
         packet_type: packet_type as u8,
         datagram_bytes: if verdict.protocol == UDP { segment as u16 } else { 0 },
@@ -172,6 +178,24 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
     };
     let start = judged.start;
     ring::packet(counters, skb, start, length.saturating_sub(start), &context);
+}
+
+/// How a packet stands to this host, but for what only its addresses tell.
+#[inline(always)]
+fn way(skb: *mut __sk_buff, packet_type: u32, ifindex: u32) -> Way {
+    if ifindex == LOOPBACK {
+        return Way::Loopback;
+    }
+    // SAFETY: the kernel hands a valid context. Volatile, or the compiler would compute an address in
+    // it first, which the verifier refuses.
+    let came_by = unsafe { (&raw const (*skb).ingress_ifindex).read_volatile() };
+    match packet_type {
+        // What came by an interface and leaves by another is forwarded.
+        PACKET_OUTGOING if came_by == 0 => Way::Sent,
+        PACKET_HOST => Way::Arrived,
+        PACKET_BROADCAST | PACKET_MULTICAST => Way::Spread,
+        _ => Way::Passing,
+    }
 }
 
 /// Where the network header begins, and what it is. The kernel took the outermost VLAN tag off

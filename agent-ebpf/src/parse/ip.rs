@@ -17,6 +17,10 @@ const MOBILITY: u8 = 135;
 const HOST_IDENTITY: u8 = 139;
 const SHIM6: u8 = 140;
 
+/// The bits of an IPv4 header's fourth word that are 0 in a packet that is whole: "more fragments", and
+/// the offset.
+pub const FRAGMENT_BITS: u16 = 0x3fff;
+
 /// The upper layer of a packet.
 pub struct Upper {
     pub protocol: u8,

@@ -45,6 +45,8 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Where the outermost IP header begins.
     pub start: u32,
+    /// Where the innermost does.
+    pub ip: u32,
     /// Whether the ports were found in a tunnel.
     pub tunnelled: bool,
     /// Fragments of ours that came too early for it to be known.
@@ -259,7 +261,8 @@ impl Cursor {
             };
             let start = (&raw const (*self.0).start).read_volatile();
             let early = (&raw const (*self.0).early).read_volatile();
-            Judged { verdict, start, tunnelled, early }
+            let ip = (&raw const (*self.0).at).read_volatile();
+            Judged { verdict, start, ip, tunnelled, early }
         }
     }
 }

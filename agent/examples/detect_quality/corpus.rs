@@ -128,7 +128,13 @@ fn observed(transaction: &Transaction<'_>, watch: &mut Watch) {
     let resolver = first.ends().1.ip().to_string();
     let mut texts = Texts::default();
     texts.read(transaction);
-    let facts = Facts { resolver: &resolver, texts: &texts, process: None, container: None };
+    let facts = Facts {
+        resolver: &resolver,
+        texts: &texts,
+        process: None,
+        container: None,
+        sample_ratio: 1.0,
+    };
     if let Some(observation) = observation(transaction, &Links::default(), &facts) {
         watch.observe(&observation);
     }

@@ -240,6 +240,7 @@ impl Event {
             response_bytes: self.response_bytes,
             conflict: self.conflict,
             rejected: self.rejected,
+            sample_ratio: 1.0,
             orphan_reason: self.stray,
             resembles: self.resembles.then(MessageId::default),
             tcp_fallback_of: None,

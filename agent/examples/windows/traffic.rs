@@ -78,6 +78,7 @@ impl Given {
             response_bytes: answered.then_some(120),
             conflict: false,
             rejected: 0,
+            sample_ratio: 1.0,
             orphan_reason: None,
             resembles: None,
             tcp_fallback_of: None,

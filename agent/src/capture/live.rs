@@ -25,11 +25,13 @@ mod icmp;
 mod netlink;
 mod option;
 mod packet;
+mod pressure;
 pub mod probe;
 pub mod process;
 mod programs;
 mod reader;
 mod ring;
+mod sampler;
 mod settings;
 mod tally;
 mod tap;
@@ -92,10 +94,15 @@ pub struct LiveOptions {
     /// Octets captured of a packet from its IP header on; from 1 to 131072, values beyond are taken
     /// for the nearest.
     pub snap_bytes: u32,
+    /// The least share of transactions that is told when more comes than can be handled; none where
+    /// all is to be told, and the ring may fill.
+    pub sampling_floor: Option<f64>,
+    /// How long a response may follow its query.
+    pub query_timeout: Duration,
 }
 
 impl Default for LiveOptions {
-    /// Whatever this host offers, on port 53, with one ring of 32 MiB, and whole packets.
+    /// Whatever this host offers, on port 53, with one ring of 32 MiB, and whole packets, all of them.
     fn default() -> Self {
         Self {
             hook: HookChoice::Auto,
@@ -106,6 +113,8 @@ impl Default for LiveOptions {
             rings: 1,
             ring_bytes: 32 << 20,
             snap_bytes: 131_072,
+            sampling_floor: None,
+            query_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -136,9 +145,11 @@ pub struct Live {
     hook: Hook,
     description: String,
     readers: Vec<Reader>,
-    positions: Vec<Arc<ring::Positions>>,
+    gauges: Vec<Arc<ring::Gauge>>,
     counters: PerCpuArray<MapData, [u64; WORDS]>,
     clock: Arc<Clock>,
+    config: Arc<Mutex<ring::Config>>,
+    sampler: sampler::Sampler,
     listeners: Option<icmp::Listeners>,
 }
 
@@ -197,7 +208,7 @@ impl Live {
             let _ = write!(description, "; ICMP errors of connected sockets only ({reason})");
         });
         fill_owners(&mut loaded);
-        let mut live = Self::new(loaded, Vec::new(), Hook::Cgroup, description)?;
+        let mut live = Self::new(loaded, options, Vec::new(), Hook::Cgroup, description)?;
         live.listeners = listeners.ok();
         for reader in &mut live.readers {
             live.listeners.iter().for_each(|listeners| reader.set_witness(listeners.witness()));
@@ -224,15 +235,18 @@ impl Live {
         };
         let mut description = format!("hook socket{why}, attached to {on}");
         without(&loaded, &mut description);
-        Self::new(loaded, taps, Hook::Socket, description)
+        Self::new(loaded, options, taps, Hook::Socket, description)
     }
 
     fn new(
         mut loaded: Loaded,
+        options: &LiveOptions,
         taps: Vec<OwnedFd>,
         hook: Hook,
         description: String,
     ) -> Result<Self, CannotCapture> {
+        let locals = || (hook == Hook::Socket).then(tap::Locals::new);
+        let sampler = sampler::Sampler::new(&mut loaded.ebpf, options, locals());
         let mut take = |name: &str| {
             loaded.ebpf.take_map(name).ok_or_else(|| internal(&format!("no map {name}")))
         };
@@ -244,13 +258,14 @@ impl Live {
         for (number, records) in (0..).zip(std::mem::take(&mut loaded.rings)) {
             let ring = ring::Ring::new(number, records, loaded.ring_bytes, Arc::clone(&config));
             let ring = ring.map_err(internal_error)?;
-            let locals = (hook == Hook::Socket).then(tap::Locals::new);
-            readers.push(Reader::new(ring, Arc::clone(&clock), locals));
+            readers.push(Reader::new(ring, Arc::clone(&clock), locals()));
         }
         Ok(Self {
-            positions: readers.iter().map(Reader::positions).collect(),
+            gauges: readers.iter().map(Reader::gauge).collect(),
             readers,
+            config,
             counters,
+            sampler: sampler.map_err(internal_error)?,
             attached: Some(Attached { programs: loaded, _taps: taps }),
             hook,
             description,
@@ -343,13 +358,13 @@ impl Live {
     /// Whether all that was put into a ring has been taken out again.
     #[must_use]
     pub fn is_empty(&self, ring: usize) -> bool {
-        self.positions.get(ring).is_none_or(|ring| ring.used() == 0)
+        self.gauges.get(ring).is_none_or(|ring| ring.used() == 0)
     }
 
     /// Octets that wait in the rings, with the kernel's own headers.
     #[must_use]
     pub fn ring_used_bytes(&self) -> u64 {
-        self.positions.iter().map(|ring| ring.used()).sum()
+        self.gauges.iter().map(|ring| ring.used()).sum()
     }
 }
 

@@ -14,7 +14,7 @@ use std::process::exit;
 pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
     let loaded = Config::load(&args.sources());
     let report = look(loaded.as_ref(), args.create_topics, |config| {
-        let probes = probe::probe(&live_options(&config.capture)).into_iter();
+        let probes = probe::probe(&live_options(config)).into_iter();
         probes.map(Probe::from).collect()
     });
     print(&report.render(args.output.unwrap_or(Output::Text)))?;

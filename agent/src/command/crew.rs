@@ -5,6 +5,7 @@
 //! what the others cannot take stays in its ring, and only the kernel loses anything, and counts it.
 
 use crate::capture::live::{Live, Reader};
+use crate::capture::sampling::Change;
 use crate::connection::ConnectionOptions;
 use crate::exit::Exit;
 use crate::pair::PairOptions;
@@ -33,6 +34,8 @@ const GLANCE: Duration = Duration::from_millis(2);
 enum Order {
     /// Adopt other bounds.
     Reconfigure(PairOptions, ConnectionOptions),
+    /// Another share of the transactions is told from here on.
+    Sample(Change),
     /// Take what is in the ring, not for longer than this, and end.
     Stop(Instant),
 }
@@ -54,6 +57,8 @@ pub(super) struct Crew {
     members: Vec<Member>,
     told: Receiver<Told>,
     ended: usize,
+    /// How long this thread has waited for the others.
+    waited: Duration,
 }
 
 struct Member {
@@ -89,15 +94,29 @@ impl Crew {
             let thread = thread.spawn(move || hand.work())?;
             members.push(Member { pulse, orders, spent, thread });
         }
-        Ok(Self { members, told, ended: 0 })
+        Ok(Self { members, told, ended: 0, waited: Duration::ZERO })
     }
 
     /// Tells all threads of other bounds.
     pub(super) fn reconfigure(&self, pairing: PairOptions, connecting: ConnectionOptions) {
+        self.order(|| Order::Reconfigure(pairing, connecting));
+    }
+
+    /// Tells all threads that another share of the transactions is told from here on.
+    pub(super) fn sample(&self, change: Change) {
+        self.order(|| Order::Sample(change));
+    }
+
+    fn order(&self, order: impl Fn() -> Order) {
         for member in &self.members {
-            // Fails where the thread has ended, which `take` tells.
-            let _ = member.orders.send(Order::Reconfigure(pairing, connecting));
+            // Fails where the thread has ended, which `take` and `stop` tell.
+            let _ = member.orders.send(order());
         }
+    }
+
+    /// How long this thread has waited for the others, since they began.
+    pub(super) const fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// Waits for what the threads have found out, `limit` at most, and takes it through the rest of the
@@ -109,7 +128,10 @@ impl Crew {
         limit: Duration,
     ) -> Result<usize, Exit> {
         let limit = limit.min(if pipeline.is_waiting() { GLANCE } else { PAUSE });
-        let mut packets = match self.told.recv_timeout(limit) {
+        let since = Instant::now();
+        let told = self.told.recv_timeout(limit);
+        self.waited += since.elapsed().min(limit);
+        let mut packets = match told {
             Ok(told) => self.put(told, pipeline)?,
             Err(RecvTimeoutError::Timeout) => 0,
             Err(RecvTimeoutError::Disconnected) => return Err(ended()),
@@ -135,10 +157,7 @@ impl Crew {
     /// Has all threads take what is in their rings, until `drained` at most, and end; waits for that until
     /// `end`. What they have not told by then counts as what is still in the rings.
     pub(super) fn stop(mut self, pipeline: &mut Pipeline, drained: Instant, end: Instant) {
-        for member in &self.members {
-            // Fails where the thread has ended.
-            let _ = member.orders.send(Order::Stop(drained));
-        }
+        self.order(|| Order::Stop(drained));
         while self.ended < self.members.len() {
             match self.told.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(Ok(batch)) => {
@@ -227,6 +246,7 @@ impl Hand {
                 Ok(Order::Reconfigure(pairing, connecting)) => {
                     self.shard.reconfigure(pairing, connecting);
                 }
+                Ok(Order::Sample(change)) => self.shard.sample(change),
                 Ok(Order::Stop(drained)) => return self.end(batch, drained),
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return,

@@ -1,6 +1,7 @@
 //! `dnscribe run`: live capture until told to stop.
 
 use super::crew::{BUSY, Crew};
+use super::pressure::{Announcement, Totals};
 use super::session::{Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
 use super::signals::Signals;
 use crate::capture::live::{Live, cgroup2_mount};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Packets taken from the ring between two looks at anything else.
-const DRAIN: usize = 16_384;
+const DRAIN: usize = 2_048;
 
 /// After so long without a packet the operator is told what is watched.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -37,6 +38,8 @@ pub(super) struct Run {
     /// The threads that read packets, where it is not this one.
     crew: Option<Crew>,
     pipeline: Pipeline,
+    totals: Totals,
+    announcement: Announcement,
     watch: Watch,
     signals: Signals,
     endpoint: Endpoint,
@@ -52,7 +55,7 @@ impl Run {
         let Start { sources, config, signals, endpoint, sinks, .. } = start;
         let (longest_pause, summary) = (start.longest_pause, start.summary);
         let epoch = Timestamp::now();
-        let mut live = Live::open(&live_options(&config.capture))?;
+        let mut live = Live::open(&live_options(&config))?;
         tracing::info!("{}", live.describe());
         let enricher = Some(Enricher::new(cgroup2_mount().as_deref()));
         let blueprint = Blueprint { config: &config, epoch, enricher, wait_for_sinks: None };
@@ -64,17 +67,19 @@ impl Run {
         } else {
             (blueprint.build(sinks), None)
         };
-        let pipeline = pipeline.with_ledger_every(start.ledger_every.unwrap_or(LEDGER_EVERY));
+        let pipeline =
+            pipeline.with_ledger_every(start.ledger_every.unwrap_or(LEDGER_EVERY)).with_sampling();
         endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
         let end = config.duration.map(|duration| Instant::now() + duration);
-        let watch = Watch::default();
         Ok(Self {
             config,
             sources,
             live,
             crew,
             pipeline,
-            watch,
+            totals: Totals::new(epoch),
+            announcement: Announcement::default(),
+            watch: Watch::default(),
             signals,
             endpoint,
             end,
@@ -112,6 +117,8 @@ impl Run {
             Some(crew) => (crew.take(live, pipeline, pause)?, BUSY),
             None => (take(live, pipeline, pause, signals)?, DRAIN),
         };
+        self.regulate();
+        let Self { live, pipeline, totals, .. } = self;
         if taken < most {
             pipeline.flush_batches();
         }
@@ -119,7 +126,11 @@ impl Run {
             self.last_packet = Instant::now();
         }
         let now = Timestamp::now();
-        if pipeline.ledger_due(now) {
+        let ledger_due = pipeline.ledger_due(now);
+        if ledger_due || totals.is_due(now) {
+            totals.take(live, pipeline, now);
+        }
+        if ledger_due {
             pipeline.gather_all();
             pipeline.flush_batches();
             pipeline.write_ledger(counters(live, pipeline), now, false);
@@ -130,6 +141,17 @@ impl Run {
             self.reload();
         }
         Ok(taken)
+    }
+
+    /// Tells less where more comes than can be handled, and all again when that is over.
+    fn regulate(&mut self) {
+        let behind = self.crew.as_ref().map(Crew::waited);
+        let Some(change) = self.live.regulate(behind) else { return };
+        self.announcement.announce(change);
+        if let Some(crew) = &self.crew {
+            crew.sample(change);
+        }
+        self.pipeline.sample(change);
     }
 
     fn pause(&self) -> Duration {
@@ -148,7 +170,17 @@ impl Run {
 
     /// Detaches, drains the ring, writes what waits, flushes the sinks and says the balance.
     fn stop(self) -> Result<(), Exit> {
-        let Self { mut live, crew, mut pipeline, mut watch, endpoint, config, summary, .. } = self;
+        let Self {
+            mut live,
+            crew,
+            mut pipeline,
+            mut totals,
+            mut watch,
+            endpoint,
+            config,
+            summary,
+            ..
+        } = self;
         let limit = config.drain_timeout;
         let end = Instant::now() + limit;
         // A ring so full that the time does not suffice must leave some for the sinks, and for the
@@ -165,6 +197,7 @@ impl Run {
             }
         }
         let now = Timestamp::now();
+        totals.take(&mut live, &mut pipeline, now);
         pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());
         let taken = counters(&live, &pipeline);

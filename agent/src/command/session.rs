@@ -6,7 +6,7 @@ use super::signals::Signals;
 use super::summary::balance;
 use crate::capture::live::{CannotCapture, HookChoice, LiveOptions};
 use crate::config::value::Hook;
-use crate::config::{CaptureConfig, Config, Sources};
+use crate::config::{Config, Sources};
 use crate::connection::Connections;
 use crate::decode::DecoderOptions;
 use crate::detect::{self, DetectOptions, Detection, Meant};
@@ -197,7 +197,8 @@ impl Endpoint {
 }
 
 /// What live capture is told by the configuration.
-pub(super) fn live_options(capture: &CaptureConfig) -> LiveOptions {
+pub(super) fn live_options(config: &Config) -> LiveOptions {
+    let capture = &config.capture;
     LiveOptions {
         hook: match capture.hook {
             Hook::Auto => HookChoice::Auto,
@@ -211,6 +212,8 @@ pub(super) fn live_options(capture: &CaptureConfig) -> LiveOptions {
         rings: capture.threads,
         ring_bytes: capture.ring_bytes,
         snap_bytes: capture.snap_bytes,
+        sampling_floor: capture.sampling_floor.map(|share| f64::from(share.0) / 1e6),
+        query_timeout: config.pairing.query_timeout,
     }
 }
 

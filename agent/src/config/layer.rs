@@ -5,9 +5,9 @@ use super::detect::DetectLayer;
 use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
-    Address, Broker, Compress, Count, DiskBytes, Hook, Join, Listen, LogFormat, LogLevel, Name,
-    Output, Partitions, PositiveSpan, Replicas, Retention, RingBytes, RotateBytes, RotateEvery,
-    SnapBytes, Span, Switch, Threads, Topic, Version,
+    Address, Broker, Compress, Count, DiskBytes, Hook, Join, Listen, LogFormat, LogLevel,
+    Millionths, Name, Output, Partitions, PositiveSpan, Replicas, Retention, RingBytes,
+    RotateBytes, RotateEvery, SamplingMode, SnapBytes, Span, Switch, Threads, Topic, Version,
 };
 use crate::capture::encrypted::Prefix;
 use crate::capture::ports::PortSet;
@@ -75,6 +75,9 @@ layer! {
         /// How queries meet their responses.
         #[serde(deserialize_with = "section")]
         pairing: PairingLayer,
+        /// What becomes of what is too much.
+        #[serde(deserialize_with = "section")]
+        sampling: SamplingLayer,
         /// Where encrypted DNS is looked for.
         #[serde(deserialize_with = "section")]
         encrypted: EncryptedLayer,
@@ -159,6 +162,18 @@ layer! {
         /// Octets captured of a packet at most.
         #[serde(deserialize_with = "text")]
         snap_bytes: Option<SnapBytes>,
+    }
+}
+
+layer! {
+    /// Section `sampling`.
+    SamplingLayer {
+        /// Whether anything may be left out.
+        #[serde(deserialize_with = "text")]
+        mode: Option<SamplingMode>,
+        /// The least share that is told.
+        #[serde(deserialize_with = "text")]
+        floor: Option<Millionths>,
     }
 }
 

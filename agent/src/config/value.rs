@@ -224,6 +224,26 @@ impl FromStr for Count {
     }
 }
 
+/// A part of a whole that is not nothing, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Millionths(pub u32);
+
+impl FromStr for Millionths {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 100 and a million"
+        )]
+        match text.parse::<f64>() {
+            Ok(share) if (0.0001..=1.0).contains(&share) => Ok(Self((share * 1e6) as u32)),
+            _ => Err(BadValue::new(text, "a share", "0.0001 to 1, such as 0.01")),
+        }
+    }
+}
+
 /// Yes or no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Switch(pub bool);
@@ -298,6 +318,16 @@ words! {
         Cgroup = "cgroup",
         /// `AF_PACKET` on interfaces.
         Socket = "socket",
+    }
+}
+
+words! {
+    /// What happens when more comes than can be handled.
+    SamplingMode: "a mode of sampling" {
+        /// Whole transactions are left out.
+        Auto = "auto",
+        /// The ring fills, and what comes then is lost.
+        Off = "off",
     }
 }
 

@@ -10,7 +10,7 @@ use super::who::{
     Exhibits, both, figure, hash, hash_of_address, is_multicast, is_other_end, real, share,
 };
 use crate::observation::Observation;
-use crate::pair::{Status, Vantage};
+use crate::pair::{OrphanReason, Status, Vantage};
 use crate::time::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -112,7 +112,11 @@ impl Detector for Amplification {
         let asked = match observation.status {
             Status::Answered => true,
             // What only resembles nothing was not asked for; at a server's side one sees half of it.
-            Status::Orphan if observation.resembles.is_none() => {
+            // What was left out on purpose was asked for all the same.
+            Status::Orphan
+                if observation.resembles.is_none()
+                    && observation.orphan_reason != Some(OrphanReason::Sampled) =>
+            {
                 if observation.vantage == Vantage::Server {
                     return;
                 }

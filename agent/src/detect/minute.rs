@@ -64,6 +64,10 @@ pub(super) struct Minute {
     pub(super) latency: Option<[f64; 2]>,
     /// How many answers that is.
     pub(super) measured: u64,
+    /// Queries that were not told, as the kernel counted them.
+    pub(super) untold: u64,
+    /// Whether only a share was told, and nobody counted the rest: how many there were is not known.
+    pub(super) is_thinned: bool,
 }
 
 impl Minute {
@@ -90,6 +94,11 @@ impl Minute {
         let of = |status: Status| tally.statuses[status as usize];
         let strays = of(Status::Late) + of(Status::Duplicate) + of(Status::Orphan);
         self.queries += tally.transactions - strays;
+        // Of a node and a resolver the rest is counted, of others not.
+        match &tally.untold {
+            Some(untold) => self.untold += untold.queries,
+            None => self.is_thinned |= tally.thinned.is_thinned(),
+        }
         self.answered += of(Status::Answered);
         self.unanswered += of(Status::Timeout) + of(Status::IcmpError);
         self.responses += tally.rcodes.total();

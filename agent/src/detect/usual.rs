@@ -68,7 +68,8 @@ impl Number {
             Self::QueryRate => {
                 let by_chance = mean.max(0.0) / MINUTE.as_secs_f64();
                 let floor = by_chance.sqrt().max(0.1 * mean).max(0.1);
-                Some((float(minute.queries) / MINUTE.as_secs_f64(), floor))
+                let queries = float(minute.queries + minute.untold);
+                (!minute.is_thinned).then_some((queries / MINUTE.as_secs_f64(), floor))
             }
             Self::Median => minute.latency.map(|[p50, _]| (log(p50), LATENCY_FLOOR)),
             Self::Percentile95 => minute.latency.map(|[_, p95]| (log(p95), LATENCY_FLOOR)),

@@ -202,7 +202,8 @@ impl Views {
         self.joined.linked[by as usize] += 1;
     }
 
-    pub(super) fn end(&mut self, transaction: &Transaction<'_>) -> Links {
+    /// `whole`: whether all that passed meanwhile was told, or some was left out on purpose.
+    pub(super) fn end(&mut self, transaction: &Transaction<'_>, whole: bool) -> Links {
         let Some(query) = transaction.query else { return Links::default() };
         if matches!(transaction.status, Status::Late | Status::Duplicate | Status::Orphan) {
             return Links::default();
@@ -210,7 +211,7 @@ impl Views {
         let id = query.envelope.id;
         let mut links = Links::default();
         let client = if let Some(ask) = self.asks.remove(id) {
-            links.cache = self.verdict(&ask, transaction);
+            links.cache = whole.then(|| self.verdict(&ask, transaction)).flatten();
             if let Some(response) = transaction.response {
                 self.upstream.settled(&ask, response.envelope.ts);
             }

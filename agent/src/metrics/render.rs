@@ -5,7 +5,7 @@ use super::transactions::TransactionMetrics;
 use super::{alerts, process};
 use crate::detect::AlertCounters;
 use crate::join::{Cache, Joined, Match};
-use crate::ledger::{Counters, Delivery};
+use crate::ledger::{Counters, Delivery, Sampling};
 use crate::lookup::{LookupCounters, Outcome};
 use crate::sink::Gauge;
 use std::collections::BTreeMap;
@@ -54,6 +54,9 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
     packets(&mut page, snapshot.counters);
     if let Some(bytes) = snapshot.ring_used_bytes {
         gauge(&mut page, "dnscribe_ring_used_bytes", bytes);
+    }
+    if let Some(sampling) = &snapshot.counters.sampling {
+        sampled(&mut page, sampling);
     }
     records(&mut page, snapshot.counters);
     dropped(&mut page, snapshot.counters, snapshot.joined);
@@ -143,6 +146,26 @@ fn packets(page: &mut Page, counters: &Counters) {
     page.family(name);
     for (hook, kernel) in &counters.kernel {
         page.count(name, &[("hook", hook)], kernel.clipped);
+    }
+}
+
+fn sampled(page: &mut Page, sampling: &Sampling) {
+    let name = "dnscribe_sampling_ratio";
+    page.family(name);
+    page.value(name, &[], sampling.ratio);
+    let name = "dnscribe_sampling_episodes_total";
+    page.family(name);
+    page.count(name, &[], sampling.episodes);
+    let name = "dnscribe_untold_packets_total";
+    page.family(name);
+    let untold = sampling.untold;
+    for (kind, count) in [
+        ("query", untold.queries),
+        ("response", untold.responses),
+        ("tcp_segment", untold.segments),
+        ("other", untold.other),
+    ] {
+        page.count(name, &[("kind", kind)], count);
     }
 }
 

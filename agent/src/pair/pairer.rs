@@ -6,6 +6,7 @@ use super::key::{Ends, Key};
 use super::table::{Age, Entry, Slot, State, Table};
 use super::transfer;
 use super::{MAX_REMEMBERED, MAX_SPARED, MEMORY, PairOptions, Status, Transaction, Vantage};
+use crate::capture::sampling::{Change, Timeline};
 use crate::decode::{Message, Unreachable};
 use crate::ledger;
 use crate::time::Timestamp;
@@ -17,13 +18,15 @@ pub(super) type Each<'a> = &'a mut dyn FnMut(&Transaction<'_>);
 /// Pairs responses with queries.
 #[derive(Debug)]
 pub struct Pairer {
-    options: PairOptions,
+    pub(super) options: PairOptions,
     pub(super) table: Table,
     pub(super) established: Established,
     pub(super) answered: VecDeque<(Timestamp, Slot)>,
     pub(super) failed: VecDeque<(Timestamp, Slot)>,
     pub(super) counters: ledger::Pairing,
     pub(super) digest: Digest,
+    /// What was left out on purpose.
+    pub(super) sampling: Timeline,
 }
 
 impl Pairer {
@@ -38,12 +41,18 @@ impl Pairer {
             failed: VecDeque::new(),
             counters: ledger::Pairing::default(),
             digest: Digest::default(),
+            sampling: Timeline::default(),
         }
     }
 
     /// Adopts new bounds; queries that wait keep the deadline that they have.
     pub fn reconfigure(&mut self, options: PairOptions) {
         self.options = options;
+    }
+
+    /// Another share of the transactions is told from here on.
+    pub fn sample(&mut self, change: Change) {
+        self.sampling.note(change);
     }
 
     /// This moment's counters. `open` is the number of queries that wait.

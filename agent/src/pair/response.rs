@@ -5,7 +5,8 @@ use super::multicast::{self, Group};
 use super::pairer::{Each, Pairer, remember};
 use super::table::{Age, Entry, Slot, State};
 use super::transfer::{self, Running};
-use super::{MAX_TRANSFERS, Status, Stray, Transaction, Vantage, resemblance};
+use super::{MAX_TRANSFERS, OrphanReason, Status, Stray, Transaction, Vantage, resemblance};
+use crate::capture::Transport;
 use crate::decode::Message;
 use crate::time::Timestamp;
 
@@ -132,7 +133,12 @@ impl Pairer {
     fn orphan(&mut self, message: &Message<'_>, each: Each<'_>) {
         self.counters.responses += 1;
         self.counters.orphan += 1;
-        let (reason, slot) = resemblance::of(&self.table, message);
+        // A response whose query was left out resembles others of the same client by chance.
+        let (reason, slot) = if self.may_be_sampled(message) {
+            (OrphanReason::Sampled, None)
+        } else {
+            resemblance::of(&self.table, message)
+        };
         let victim = slot.and_then(|slot| self.table.get_mut(slot));
         let resembles = victim.map(|entry| {
             entry.rejected += u32::from(entry.is_waiting());
@@ -150,6 +156,19 @@ impl Pairer {
             transfer: None,
             stray: Some(Stray { reason, resembles }),
         });
+    }
+
+    /// Whether the query of a response may have been left out on purpose. The programs leave out what
+    /// answers it, too, as far as they remember; fragments they always tell.
+    fn may_be_sampled(&self, response: &Message<'_>) -> bool {
+        let envelope = &response.envelope;
+        let within = (envelope.ts.minus(self.options.query_timeout * 2), envelope.ts);
+        envelope.transport == Transport::Udp
+            && self.sampling.may_have_left_out(
+                (envelope.src, envelope.dst),
+                response.dns.id,
+                within,
+            )
     }
 
     fn begin_transfer(

@@ -57,6 +57,8 @@ pub enum OrphanReason {
     Announcement,
     /// It resembles no query.
     NoQuery,
+    /// Its query may have been left out on purpose: of late, so much was.
+    Sampled,
 }
 
 impl OrphanReason {
@@ -70,6 +72,7 @@ impl OrphanReason {
             Self::WrongId => "wrong_id",
             Self::Announcement => "announcement",
             Self::NoQuery => "no_query",
+            Self::Sampled => "sampled",
         }
     }
 }

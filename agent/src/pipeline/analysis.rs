@@ -1,15 +1,17 @@
 //! The rooms behind transactions: lookups, windows, detection.
 
 use super::outbox::Outbox;
+use crate::capture::sampling::{Unheard, Untold};
 use crate::connection::Report;
 use crate::decode::Message;
 use crate::detect::{Alert, AlertCounters, DetectOptions, Detection};
 use crate::lookup::{Lookup, LookupCounters, LookupOptions, Lookups, Query};
 use crate::observation::Observation;
+use crate::pair::Vantage;
 use crate::record::Identity;
 use crate::sink::Stream;
 use crate::time::Timestamp;
-use crate::window::{Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
+use crate::window::{self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
 use std::time::Duration;
 
 /// What is made of transactions, beside their own records. Rooms of which nobody wants anything are
@@ -64,8 +66,18 @@ impl Analysis {
             detection.observe(observation);
         }
         if let Some(windows) = &mut self.windows {
+            windows.tick(now);
             windows.observe(observation);
         }
+    }
+
+    /// Takes what was not told, of a server with this name.
+    pub(super) fn untold(&mut self, ts: Timestamp, untold: &Untold, resolver: Option<&str>) {
+        let Some(windows) = &mut self.windows else { return };
+        let Some(counts) = counts(untold) else { return };
+        let vantage = Vantage::of(untold.sight, untold.what.is_from_server());
+        let transport = untold.what.transport().name();
+        windows.untold(ts, vantage, (transport, resolver), &counts);
     }
 
     /// Takes a report of a connection of encrypted DNS.
@@ -177,6 +189,23 @@ impl Analysis {
             }
         });
     }
+}
+
+/// What windows count of it; nothing of what cannot be a message by itself.
+fn counts(untold: &Untold) -> Option<window::Untold> {
+    let (count, lost) = (untold.sampled + untold.lost, untold.lost);
+    let counts = window::Untold { lost, ..window::Untold::default() };
+    Some(match untold.what {
+        Unheard::Query => window::Untold { queries: count, ..counts },
+        Unheard::Response { rcode, truncated } => {
+            let mut rcodes = [0; window::RCODES];
+            rcodes[usize::from(rcode) % window::RCODES] = count;
+            let truncated = if truncated { count } else { 0 };
+            window::Untold { responses: count, rcodes, truncated, ..counts }
+        }
+        Unheard::Segment { .. } => window::Untold { segments: count, ..counts },
+        Unheard::Other => return None,
+    })
 }
 
 /// Writes a window's groups, each as a record.

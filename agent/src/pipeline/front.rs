@@ -3,6 +3,7 @@
 
 use super::event::{Each, Event};
 use crate::capture::Packet;
+use crate::capture::sampling::Change;
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
 use crate::ledger;
@@ -55,6 +56,11 @@ impl Front {
         if let Some(connections) = rooms.connections {
             connections.finish(now, &mut |report| each(Event::Connection(report)));
         }
+    }
+
+    /// Another share of the transactions is told from here on.
+    pub(super) fn sample(&mut self, change: Change) {
+        self.pairer.sample(change);
     }
 
     /// The decoder's counters.

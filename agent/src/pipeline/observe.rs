@@ -16,6 +16,8 @@ pub struct Facts<'a> {
     pub process: Option<&'a ProcessFields<'a>>,
     /// The container of that process.
     pub container: Option<&'a ContainerFields<'a>>,
+    /// The share of transactions like it that were told.
+    pub sample_ratio: f64,
 }
 
 /// The flat view; none for a transaction without a message.
@@ -63,6 +65,7 @@ pub fn observation<'a>(
         query_bytes: query.map(|query| query.wire_bytes),
         response_bytes: transfer.map(|transfer| transfer.bytes).or(whole_response),
         conflict: transaction.conflict,
+        sample_ratio: facts.sample_ratio,
         rejected: transaction.rejected,
         orphan_reason: transaction.stray.map(|stray| stray.reason),
         resembles: transaction.stray.and_then(|stray| stray.resembles),

@@ -5,6 +5,8 @@ use super::observe::{Facts, observation};
 use super::outbox::Outbox;
 use super::resolvers::Resolvers;
 use super::who::Who;
+use crate::capture::Transport;
+use crate::capture::sampling::{Change, Timeline, Untold};
 use crate::connection::Report;
 use crate::decode::{DeadLetter, Envelope, Message};
 use crate::detect::{AlertCounters, DetectOptions, Detection};
@@ -13,7 +15,7 @@ use crate::join::Links;
 use crate::ledger::Counters;
 use crate::lookup::LookupCounters;
 use crate::metrics::{ResolverLabel, Seen, TransactionMetrics};
-use crate::pair::Transaction;
+use crate::pair::{OrphanReason, Transaction};
 use crate::record::{Context, Identity, LedgerRecord, Texts};
 use crate::sink::{Sink, Stream};
 use crate::time::Timestamp;
@@ -55,6 +57,7 @@ pub struct Output {
     analysis: Analysis,
     metrics: TransactionMetrics,
     resolvers: Resolvers,
+    sampling: Timeline,
     ledgers: u64,
     texts: Texts,
     /// The capture's clock.
@@ -74,6 +77,7 @@ impl Output {
             outbox,
             metrics: TransactionMetrics::default(),
             resolvers: Resolvers::default(),
+            sampling: Timeline::default(),
             ledgers: 0,
             texts: Texts::default(),
         }
@@ -124,11 +128,32 @@ impl Output {
         }
     }
 
+    /// Another share of the transactions is told from here on.
+    pub(super) fn sample(&mut self, change: Change) {
+        self.sampling.note(change);
+    }
+
+    /// Takes what was not told.
+    pub(super) fn untold(&mut self, ts: Timestamp, untold: &Untold) {
+        let resolver = untold.server.map(|server| self.identity.resolver(server));
+        self.analysis.untold(ts, untold, resolver.as_deref());
+    }
+
     /// Takes a transaction: its record, its metrics, and what is made of many.
     pub(super) fn transaction(&mut self, transaction: &Transaction<'_>, links: &Links) {
         let Some(subject) = transaction.subject() else { return };
-        let Self { identity, resolvers, enricher, outbox, analysis, metrics, texts, now, .. } =
-            self;
+        let Self {
+            identity,
+            resolvers,
+            enricher,
+            outbox,
+            analysis,
+            metrics,
+            sampling,
+            texts,
+            now,
+            ..
+        } = self;
         let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = resolvers.at(server.ip(), identity, metrics);
         metrics.transaction(&seen(transaction, subject, resolver.label));
@@ -143,15 +168,17 @@ impl Output {
         let who = Who::behind(enricher, transaction);
         let (process, container) = (who.process(), who.container());
         texts.read(transaction);
+        let sample_ratio = sample_ratio(sampling, transaction);
         if analysis.is_wanted() {
             let (process, container) = (process.as_ref(), container.as_ref());
-            let facts = Facts { resolver, texts, process, container };
+            let facts = Facts { resolver, texts, process, container, sample_ratio };
             if let Some(observation) = observation(transaction, links, &facts) {
                 analysis.observe(*now, &observation);
             }
         }
         if rendered {
-            let context = Context { process, container, links: *links };
+            let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
+            let context = Context { process, container, links: *links, sample_ratio };
             if let Some(record) = identity.transaction(transaction, resolver, texts, context) {
                 outbox.push_transaction(transaction, &record);
             }
@@ -274,7 +301,18 @@ impl Output {
 }
 
 fn context<'a>(who: &'a Who<'_>) -> Context<'a> {
-    Context { process: who.process(), container: who.container(), links: Links::default() }
+    Context { process: who.process(), container: who.container(), ..Context::default() }
+}
+
+/// The share of transactions like this one that were told when it passed. Streams are always told, and
+/// a response whose query was left out stands for no other.
+fn sample_ratio(sampling: &Timeline, transaction: &Transaction<'_>) -> f64 {
+    let first = transaction.query.or(transaction.response).map(|message| message.envelope);
+    let is_stray = transaction.stray.is_some_and(|stray| stray.reason == OrphanReason::Sampled);
+    match first {
+        Some(first) if first.transport == Transport::Udp && !is_stray => sampling.told(first.ts),
+        _ => 1.0,
+    }
 }
 
 /// What metrics want to know.

@@ -6,6 +6,7 @@ use super::event::Event;
 use super::front::Front;
 use crate::capture::Packet;
 use crate::capture::live::Received;
+use crate::capture::sampling::Change;
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::DecoderOptions;
 use crate::ledger::{self, Counters};
@@ -106,6 +107,11 @@ impl Shard {
     pub fn reconfigure(&mut self, pairing: PairOptions, connecting: ConnectionOptions) {
         let connecting = share_connecting(connecting, self.shares);
         self.front.reconfigure(share_pairing(pairing, self.shares), connecting);
+    }
+
+    /// Another share of the transactions is told from here on.
+    pub fn sample(&mut self, change: Change) {
+        self.front.sample(change);
     }
 
     /// Takes one packet, and adds to a batch what comes of it.

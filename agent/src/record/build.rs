@@ -52,6 +52,8 @@ pub struct Context<'a> {
     pub container: Option<ContainerFields<'a>>,
     /// The transactions that this one belongs to.
     pub links: Links,
+    /// The share of transactions like it that were told, where that is not all.
+    pub sample_ratio: Option<f64>,
 }
 
 impl Identity {
@@ -197,6 +199,7 @@ impl Identity {
             rcode: answered.map(|dns| rcode_name(dns.rcode())),
             latency_ms: transaction.latency().map(milliseconds),
             retries: transaction.retries,
+            sample_ratio: context.sample_ratio,
             conflict: transaction.conflict.then_some(true),
             icmp: transaction.icmp.map(icmp),
             flags: FlagNames(last.flags),

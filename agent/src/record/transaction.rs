@@ -76,6 +76,10 @@ pub struct TransactionRecord<'a> {
     pub latency_ms: Option<f64>,
     /// Times the query was sent again before an answer.
     pub retries: u32,
+    /// The share of UDP transactions that were told when this one passed, where that was not all: under
+    /// pressure, whole transactions are left out (see the README). It stands for 1 / `sample_ratio`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_ratio: Option<f64>,
     /// True on a duplicate that answers differently.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflict: Option<bool>,
@@ -136,10 +140,12 @@ pub struct TransactionRecord<'a> {
     /// On an orphan, the first that fits: `wrong_source` (it came from an address that was not
     /// asked), `wrong_port` (from or to another port), `wrong_question`, `wrong_id` (both ends and
     /// question are those of a query that waits), `announcement` (mDNS: sent to all, unasked for),
-    /// `no_query`.
+    /// `no_query`. Before all of them, `sampled`: its query may have been left out on purpose, which
+    /// says nothing against it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = [
-        "wrong_source", "wrong_port", "wrong_question", "wrong_id", "announcement", "no_query"
+        "wrong_source", "wrong_port", "wrong_question", "wrong_id", "announcement", "no_query",
+        "sampled"
     ]))]
     pub orphan_reason: Option<&'static str>,
     /// On an orphan: the `event_id` of the query that it would answer but for that.

@@ -70,6 +70,18 @@ pub struct WindowRecord<'a> {
     pub undercounted: bool,
     /// Transactions, those without a query (late, duplicate, orphan) included.
     pub transactions: u64,
+    /// The share of the group's transactions that were told, where that was not all: under pressure,
+    /// whole transactions are left out. All counts of the record are of those that were told, unless
+    /// they say otherwise; ratios and quantiles need no scaling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_ratio: Option<f64>,
+    /// With `sample_ratio`: how many transactions there were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated_transactions: Option<EstimateFields>,
+    /// Groupings `node` and `resolver`, where messages were not told, because they were left out on
+    /// purpose or lost by a full ring: exact counts of all of them. Where this is missing, all were told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<ExactFields>,
     /// Transactions by status; those that are 0 included.
     pub statuses: StatusCounts,
     /// Queries, resent ones not included: answered, timeout, `icmp_error`, evicted and open.
@@ -170,6 +182,39 @@ pub struct WindowRecord<'a> {
     pub label_lengths: Vec<BucketCount>,
     /// Responses by smallest TTL in seconds.
     pub min_ttls: Vec<BucketCount>,
+}
+
+/// An estimate with its error.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct EstimateFields {
+    /// The likeliest number: each transaction that was told counts 1 / its own `sample_ratio`.
+    pub value: f64,
+    /// The true number is between `low` and `high` with a probability of 95 %.
+    pub low: f64,
+    /// See `low`.
+    pub high: f64,
+}
+
+/// Messages, told and untold together, counted one by one: what was not told, by the kernel.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ExactFields {
+    /// Queries, resent ones included.
+    pub queries: u64,
+    /// Responses, to whatever query.
+    pub responses: u64,
+    /// Responses by the code of their header, four bits, most frequent first: BADVERS, which only EDNS
+    /// tells from NOERROR, counts as that.
+    pub rcodes: Vec<RcodeCount>,
+    /// Responses with the TC bit.
+    pub truncated: u64,
+    /// Of the queries and responses, those that were not told. They belong to the window in which the
+    /// kernel counted them.
+    pub untold: u64,
+    /// Of these and of `lost_segments`, those for which the ring had no room.
+    pub lost: u64,
+    /// TCP segments that the ring had no room for. How many messages they held nobody knows, and none
+    /// of the counts above has them.
+    pub lost_segments: u64,
 }
 
 /// Transactions by status.

@@ -1,6 +1,7 @@
 //! What the transactions of a group have in common.
 
 use super::measured::Measured;
+use super::sketch::hash_of;
 use super::tally::{Tally, TopSlots};
 use crate::decode::dns::type_name;
 use crate::observation::Observation;
@@ -171,6 +172,27 @@ impl<'a> Key<'a> {
         }
         if let Some(pod) = observation.pod {
             give(Grouping::Pod, Value::Text(pod), measured.pod_hash);
+        }
+    }
+}
+
+impl Key<'_> {
+    /// Shows each group that messages belong to which were not told; without a resolver, those of
+    /// resolvers that have no group of their own.
+    pub(super) fn each_untold(
+        vantage: Vantage,
+        transport: &'static str,
+        resolver: Option<&str>,
+        mut show: impl FnMut(Key<'_>),
+    ) {
+        let node = Sort { grouping: Grouping::Node, vantage, transport: None };
+        show(Key::named(node, Value::Text(""), 0));
+        let sort = Sort { grouping: Grouping::Resolver, vantage, transport: Some(transport) };
+        match resolver {
+            Some(resolver) => {
+                show(Key::named(sort, Value::Text(resolver), hash_of(resolver.as_bytes())));
+            }
+            None => show(Key::other(sort)),
         }
     }
 }

@@ -13,7 +13,9 @@ use super::measured::Measured;
 use super::recent::Recent;
 use super::seen::Seen;
 use super::tally::Tally;
+use super::untold::Untold;
 use crate::observation::Observation;
+use crate::pair::Vantage;
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 use hashbrown::{HashMap, HashSet, HashTable};
 
@@ -97,10 +99,7 @@ impl Groups {
     pub fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
         let mut places = Places::default();
         Key::each(observation, measured, |key| {
-            let place = self.place(key.hash).unwrap_or_else(|| {
-                let key = if self.admits(&key) { key } else { Key::other(key.sort) };
-                self.place(key.hash).unwrap_or_else(|| self.seat(&key))
-            });
+            let place = self.place_or_other(&key);
             places.set(key.sort.grouping, place);
         });
         let [node, resolver] = [Grouping::Node, Grouping::Resolver].map(|keeps| places.get(keeps));
@@ -143,6 +142,19 @@ impl Groups {
             if let Some(tops) = entry.and_then(|entry| entry.tally.tops.as_mut()) {
                 take(tops);
             }
+        });
+    }
+
+    /// Counts messages that were not told: of all, and of a resolver, or of those without a seat.
+    pub fn add_untold(
+        &mut self,
+        vantage: Vantage,
+        (transport, resolver): (&'static str, Option<&str>),
+        untold: &Untold,
+    ) {
+        Key::each_untold(vantage, transport, resolver, |key| {
+            let place = self.place_or_other(&key);
+            self.entries[place].tally.add_untold(untold);
         });
     }
 
@@ -211,6 +223,15 @@ impl Groups {
     /// Where the group with a hash is.
     fn place(&self, hash: u64) -> Option<usize> {
         self.places.find(hash, |(known, _)| *known == hash).map(|(_, place)| *place)
+    }
+
+    /// Where a group is counted: on its own seat, or with others.
+    fn place_or_other(&mut self, key: &Key<'_>) -> usize {
+        self.place(key.hash).unwrap_or_else(|| {
+            let is_other = key.value.is_none() || !self.admits(key);
+            let key = if is_other { &Key::other(key.sort) } else { key };
+            self.place(key.hash).unwrap_or_else(|| self.seat(key))
+        })
     }
 
     /// Whether there is a seat for a group that has none; if not, it is weighed for the next pane.

@@ -36,6 +36,8 @@ pub struct Measured {
     pub process_hash: u64,
     /// The hash of the pod.
     pub pod_hash: u64,
+    /// The share of transactions like it that were told.
+    pub sample_ratio: f64,
     /// How it ended.
     pub status: Status,
     /// The response's extended code.
@@ -127,6 +129,7 @@ impl Measurer {
             resolver_hash,
             process_hash: hash(observation.process.map(|process| process.comm)),
             pod_hash: hash(observation.pod),
+            sample_ratio: observation.sample_ratio,
             status: observation.status,
             rcode: observation.rcode,
             qtype: observation.qtype,

@@ -6,6 +6,7 @@ use super::counts::Counts;
 use super::measured::Measured;
 use super::seen::Facet;
 use super::sketch::{Distinct, Hashed, MAX_OCTETS, Quantiles, Top};
+use super::untold::{Thinned, Untold};
 use crate::join::Cache;
 use crate::pair::Status;
 
@@ -59,6 +60,10 @@ pub struct Tally {
     pub label_lengths: [u64; LABEL_LENGTHS.len() + 1],
     /// Responses by smallest TTL.
     pub min_ttl: [u64; MIN_TTL.len() + 1],
+    /// How many transactions the counted ones stand for.
+    pub thinned: Thinned,
+    /// Messages that were not told, where there were any; groupings `node` and `resolver`.
+    pub untold: Option<Box<Untold>>,
     /// The most frequent names, zones, clients and processes, where the group keeps them.
     pub tops: Option<Box<Tops>>,
 }
@@ -110,6 +115,7 @@ impl Tally {
         mut is_new: impl FnMut(Facet, Hashed, u64) -> bool,
     ) {
         self.transactions += 1;
+        self.thinned.add(measured.sample_ratio);
         self.statuses[measured.status as usize] += 1;
         if let Some(rcode) = measured.rcode {
             self.rcodes.add(rcode, 1);
@@ -155,9 +161,18 @@ impl Tally {
         }
     }
 
+    /// Counts messages that were not told.
+    pub fn add_untold(&mut self, untold: &Untold) {
+        self.untold.get_or_insert_default().merge(untold);
+    }
+
     /// Adds what another has counted.
     pub fn merge(&mut self, other: &Self) {
         self.transactions += other.transactions;
+        self.thinned.merge(&other.thinned);
+        if let Some(untold) = &other.untold {
+            self.add_untold(untold);
+        }
         self.undercounted |= other.undercounted;
         self.successes += other.successes;
         add_each(&mut self.statuses, &other.statuses);
@@ -195,14 +210,16 @@ impl Tally {
             + self.qnames.heap_bytes()
             + self.clients.heap_bytes()
             + self.resolvers.heap_bytes()
+            + self.untold.as_ref().map_or(0, |untold| size_of_val(&**untold))
             + self.tops.as_ref().map_or(0, |tops| tops.bytes())
     }
 
     /// The most that [`Self::bytes`] can be.
     #[must_use]
     pub const fn max_bytes(tops: Option<TopSlots>) -> usize {
+        // The groupings with tops are those with messages that were not told.
         let tops = match tops {
-            Some(slots) => Tops::max_bytes(slots),
+            Some(slots) => Tops::max_bytes(slots) + size_of::<Untold>(),
             None => 0,
         };
         size_of::<Self>()

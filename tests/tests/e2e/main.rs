@@ -14,6 +14,7 @@ mod latency;
 mod load;
 mod lookups;
 mod outcomes;
+mod pressure;
 mod processes;
 mod prometheus;
 mod reopening;

@@ -44,6 +44,8 @@ fn open(hook: HookChoice, port: u16) -> Live {
         rings: 1,
         ring_bytes: 1 << 20,
         snap_bytes: 131_072,
+        sampling_floor: None,
+        query_timeout: Duration::from_secs(5),
     };
     Live::open(&options).expect("opens")
 }
@@ -358,6 +360,8 @@ fn says_what_is_wrong_and_what_would_help() {
         rings: 1,
         ring_bytes: 1 << 20,
         snap_bytes: 1_500,
+        sampling_floor: None,
+        query_timeout: Duration::from_secs(5),
     };
     let refused = |options: &LiveOptions| match Live::open(options) {
         Ok(_) => panic!("opened"),

@@ -2,7 +2,7 @@
 //! nothing that any of them waits for.
 
 use super::clock::Clock;
-use super::ring::{Positions, Ring};
+use super::ring::{Gauge, Ring};
 use super::tally::Received;
 use super::{icmp, packet, tap};
 use crate::capture::Packet;
@@ -33,8 +33,8 @@ impl Reader {
         self.witness = Some(witness);
     }
 
-    pub(super) fn positions(&self) -> Arc<Positions> {
-        self.ring.positions()
+    pub(super) fn gauge(&self) -> Arc<Gauge> {
+        self.ring.gauge()
     }
 
     /// What came out of the ring, by CPU.

@@ -36,7 +36,7 @@ pub struct Ring {
     config: Arc<Mutex<Config>>,
     /// Which of its words is this ring's.
     quiet_word: u32,
-    positions: Arc<Positions>,
+    gauge: Arc<Gauge>,
     nap: Duration,
     quiet: bool,
     more: bool,
@@ -53,13 +53,13 @@ impl Ring {
         ring_bytes: u32,
         config: Arc<Mutex<Config>>,
     ) -> io::Result<Self> {
-        let positions = Arc::new(Positions::map(&records)?);
+        let gauge = Arc::new(Gauge::new(&records, ring_bytes)?);
         let now = Instant::now();
         Ok(Self {
             records,
             config,
             quiet_word: CONFIG_QUIET + number,
-            positions,
+            gauge,
             nap: nap(ring_bytes),
             quiet: false,
             more: false,
@@ -71,6 +71,7 @@ impl Ring {
 
     /// Hands over records, oldest first, `max` at most. Gives their number.
     pub fn drain(&mut self, max: usize, mut each: impl FnMut(&[u8])) -> usize {
+        self.gauge.note_fill();
         let mut taken = 0;
         while taken < max
             && let Some(record) = self.records.next()
@@ -85,34 +86,40 @@ impl Ring {
 
     /// Octets in the ring, headers and padding included.
     pub fn used(&self) -> u64 {
-        self.positions.used()
+        self.gauge.used()
     }
 
-    /// Where the ring's reader and writers are.
-    pub fn positions(&self) -> Arc<Positions> {
-        Arc::clone(&self.positions)
+    /// What others may know of the ring.
+    pub fn gauge(&self) -> Arc<Gauge> {
+        Arc::clone(&self.gauge)
     }
 
     /// Returns when the ring may hold something, `bell` can be read, or `limit` is over; whether it
     /// was the bell.
     pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         self.choose_mode();
-        if self.more || (self.positions.used() > 0 && !self.quiet) {
+        if self.more || (self.gauge.used() > 0 && !self.quiet) {
             return Ok(false);
         }
         if self.quiet || Instant::now() < self.poll_until {
-            std::thread::sleep(self.nap.min(limit));
+            // Whoever is given too little time wakes late, and has not been idle for that.
+            let nap = self.nap.min(limit);
+            self.gauge.note_wait(nap);
+            std::thread::sleep(nap);
             return Ok(false);
         }
         let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
         let ring = self.records.as_fd();
-        let waited = [Some(ring), bell];
-        let mut waited: Vec<_> = waited.into_iter().flatten().map(readable).collect();
-        match poll(&mut waited, Some(&timeout)) {
-            Ok(_) => Ok(waited.get(1).is_some_and(|bell| !bell.revents().is_empty())),
+        let watched = [Some(ring), bell];
+        let mut watched: Vec<_> = watched.into_iter().flatten().map(readable).collect();
+        let since = Instant::now();
+        let result = match poll(&mut watched, Some(&timeout)) {
+            Ok(_) => Ok(watched.get(1).is_some_and(|bell| !bell.revents().is_empty())),
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
-        }
+        };
+        self.gauge.note_wait(since.elapsed());
+        result
     }
 
     /// Above the rate where wakeups cost more than they bring, asks the programs to leave them.
@@ -152,8 +159,51 @@ pub fn page_bytes() -> usize {
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
+/// What may be known of a ring in any thread: how full it is, and how idle its reader.
+pub struct Gauge {
+    positions: Positions,
+    size: u32,
+    /// The most octets that the reader has found in it since somebody asked.
+    most: AtomicU64,
+    waited_ns: AtomicU64,
+}
+
+impl Gauge {
+    fn new(ring: &RingBuf<MapData>, size: u32) -> io::Result<Self> {
+        let (most, waited_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { positions: Positions::map(ring)?, size, most, waited_ns })
+    }
+
+    /// Octets in the ring, headers and padding included.
+    pub fn used(&self) -> u64 {
+        self.positions.used()
+    }
+
+    /// The greatest share of the ring that was taken since this was asked the last time, as far as its
+    /// reader has seen: 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "a ring is far below 2^53 octets")]
+    pub fn take_fill(&self) -> f64 {
+        let most = self.most.swap(0, Ordering::Relaxed).max(self.used());
+        most as f64 / f64::from(self.size)
+    }
+
+    /// How long the reader has waited for something to do, since it began.
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed))
+    }
+
+    fn note_fill(&self) {
+        self.most.fetch_max(self.used(), Ordering::Relaxed);
+    }
+
+    fn note_wait(&self, waited: Duration) {
+        let nanoseconds = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.waited_ns.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+}
+
 /// The reader's and the writers' positions, which the kernel shares for reading.
-pub struct Positions {
+struct Positions {
     pages: NonNull<u8>,
     page: usize,
 }

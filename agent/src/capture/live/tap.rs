@@ -163,7 +163,8 @@ impl Locals {
         quote.is_some_and(|quote| !self.contains(quote.dst.ip()))
     }
 
-    fn contains(&mut self, address: IpAddr) -> bool {
+    /// Whether an address is one of this host's.
+    pub fn contains(&mut self, address: IpAddr) -> bool {
         let age = self.read.elapsed();
         if age > REFRESH || (age > REFRESH_ON_MISS && !self.addresses.contains(&address)) {
             *self = Self::new();

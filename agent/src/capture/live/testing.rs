@@ -60,7 +60,7 @@ impl Bench {
         };
         let mut loaded = programs::load(options, entries)?;
         fill_owners(&mut loaded);
-        Ok(Self { live: Live::new(loaded, Vec::new(), hook, String::new())? })
+        Ok(Self { live: Live::new(loaded, options, Vec::new(), hook, String::new())? })
     }
 
     /// Names of the programs that the kernel took.

@@ -27,6 +27,24 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::gauge("dnscribe_ring_used_bytes", "bytes", "Octets in the ring, waiting.")
         .source("the ring buffer's positions")
         .caveat("Only while capturing live."),
+    Metric::gauge(
+        "dnscribe_sampling_ratio",
+        "ratio",
+        "The share of UDP transactions that is told; below 1 while more comes than can be handled.",
+    )
+    .source("ledger: `sampling.ratio`")
+    .caveat("Only while capturing live. TCP is always told."),
+    Metric::counter("dnscribe_sampling_episodes_total", "episodes", "How often sampling began.")
+        .source("ledger: `sampling.episodes`")
+        .caveat("Only while capturing live."),
+    Metric::counter(
+        "dnscribe_untold_packets_total",
+        "packets",
+        "Packets that were sampled out or lost by a full ring, as the kernel counted them.",
+    )
+    .labels(&[("kind", "query, response, tcp_segment, other")])
+    .source("ledger: `sampling.untold`")
+    .caveat("Only while capturing live; the kernel is asked every ten seconds."),
     Metric::counter("dnscribe_records_total", "records", "Records by what became of them, all sinks together.")
         .labels(&[STREAM, ("outcome", "delivered, filtered, dropped")])
         .source("ledger: `delivery`")

@@ -28,6 +28,7 @@ fn page() -> String {
     counters.pairing.evicted = 4;
     counters.pairing.open = 5;
     counters.connections = Some(crate::ledger::Connections::default());
+    counters.sampling = Some(Sampling { ratio: 0.25, ..Default::default() });
     let delivery = |delivered, full| Delivery {
         records: delivered + full + 1,
         delivered,

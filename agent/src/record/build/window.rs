@@ -4,12 +4,12 @@ use super::Identity;
 use crate::decode::dns::{rcode_name, type_name};
 use crate::pair::Status;
 use crate::record::window::{
-    BucketCount, DistinctFields, LatencyFields, QtypeCount, RankedFields, RcodeCount, StatusCounts,
-    TopSketches, WindowRecord,
+    BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,
+    RankedFields, RcodeCount, StatusCounts, TopSketches, WindowRecord,
 };
 use crate::sink::Stream;
 use crate::window::sketch::{Distinct, Quantiles, Top};
-use crate::window::{Group, Grouping, Span, Tally, Tops, bounds};
+use crate::window::{Estimate, Group, Grouping, Span, Tally, Tops, bounds};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::borrow::Cow;
@@ -60,6 +60,9 @@ impl Identity {
             other: group.value.is_none(),
             undercounted: tally.undercounted,
             transactions: tally.transactions,
+            sample_ratio: sample_ratio(tally),
+            estimated_transactions: estimated(tally),
+            exact: exact(tally, queries),
             statuses,
             queries,
             query_rate: float(queries) / span.length.as_secs_f64(),
@@ -104,6 +107,47 @@ impl Identity {
             min_ttls: buckets(bounds::MIN_TTL, &tally.min_ttl),
         }
     }
+}
+
+/// The share of transactions that were told.
+fn sample_ratio(tally: &Tally) -> Option<f64> {
+    let estimate = tally.thinned.estimate(tally.transactions);
+    tally.thinned.is_thinned().then(|| float(tally.transactions) / estimate.value)
+}
+
+fn estimated(tally: &Tally) -> Option<EstimateFields> {
+    tally.thinned.is_thinned().then(|| {
+        let Estimate { value, low, high } = tally.thinned.estimate(tally.transactions);
+        EstimateFields { value, low, high }
+    })
+}
+
+/// Told and untold together.
+fn exact(tally: &Tally, queries: u64) -> Option<ExactFields> {
+    let untold = tally.untold.as_deref()?;
+    // An extended code's lower four bits are in the header (RFC 6891, 6.1.3).
+    let mut counts = untold.rcodes;
+    for (rcode, count) in tally.rcodes.sorted() {
+        counts[usize::from(rcode & 15)] += count;
+    }
+    let mut rcodes: Vec<RcodeCount> = (0..)
+        .zip(counts)
+        .filter(|(_, count)| *count > 0)
+        .map(|(rcode, count)| RcodeCount { rcode: rcode_name(rcode), count })
+        .collect();
+    if tally.rcodes.other() > 0 {
+        rcodes.push(RcodeCount { rcode: Cow::Borrowed("other"), count: tally.rcodes.other() });
+    }
+    rcodes.sort_by_key(|row| std::cmp::Reverse(row.count));
+    Some(ExactFields {
+        queries: queries + tally.retries + untold.queries,
+        responses: tally.rcodes.total() + untold.responses,
+        rcodes,
+        truncated: tally.truncated + untold.truncated,
+        untold: untold.queries + untold.responses,
+        lost: untold.lost,
+        lost_segments: untold.segments,
+    })
 }
 
 fn statuses(tally: &Tally) -> StatusCounts {

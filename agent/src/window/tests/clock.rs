@@ -103,6 +103,18 @@ fn a_clock_that_steps_back_far_begins_anew() {
 }
 
 #[test]
+fn what_comes_to_light_all_at_once_is_counted() {
+    let mut windows = Windows::new(at(0), LATENESS);
+    for second in [1, 5, 25] {
+        windows.tick(at(second));
+        windows.observe(&example(at(second)));
+    }
+    assert_eq!(windows.late(), 0);
+    windows.observe(&example(at(1_000)));
+    assert_eq!(windows.late(), 1);
+}
+
+#[test]
 fn a_packet_from_the_future_does_not_end_everything() {
     let (told, _) = play(&[Now(1), Of(1), Now(4_000_000_000), Now(2), Of(2), Now(11), Of(11)], 12);
     let counts: Vec<_> = list(&told, Kind::TenSeconds).iter().map(|(_, count, _)| *count).collect();

@@ -124,7 +124,7 @@ fn the_bound_is_one() {
     for round in 0..1100_u32 {
         for group in 0..110_u32 {
             number += 1;
-            let vantage = crate::pair::Vantage::ALL[group as usize % 3];
+            let vantage = Vantage::ALL[group as usize % 3];
             let (name, zone) = (format!("{number:06}{long}"), format!("{group:03}{long}"));
             let [.., a, b, c] = number.to_be_bytes();
             let observation = Observation {

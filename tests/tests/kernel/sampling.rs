@@ -1,0 +1,271 @@
+//! Sampling and the totals of what it leaves out, in the programs themselves: the agent computes what
+//! they must do, from the same packets.
+
+use crate::frames::{PORT, ethernet, tcp, v4, v6, vxlan};
+use crate::host::privileged;
+use crate::{ACK, PROGRAMS, TCP, UDP, assert_balance, counters, options};
+use dnscribe::capture::live::LiveOptions;
+use dnscribe::capture::live::testing::Bench;
+use dnscribe::capture::sampling::{Unheard, Untold, part};
+use std::net::{IpAddr, SocketAddr};
+use std::thread;
+use std::time::Duration;
+
+const CLIENT: u16 = 40_000;
+/// More packets than a small ring has room for.
+const TRIES: u32 = 2_000;
+/// More servers than there is room for.
+const SERVERS: u32 = 6_000;
+const SERVFAIL: u8 = 2;
+const TRUNCATED: u8 = 2;
+
+/// A message of one question or response, as it is on the wire.
+struct Message {
+    client_port: u16,
+    id: u16,
+    response: bool,
+    is_6: bool,
+}
+
+impl Message {
+    fn ends(&self) -> (SocketAddr, SocketAddr) {
+        let ip = |last: u8| -> IpAddr {
+            let text =
+                if self.is_6 { format!("2001:db8::{last}") } else { format!("192.0.2.{last}") };
+            text.parse().expect("an address")
+        };
+        let (client, server) =
+            (SocketAddr::new(ip(1), self.client_port), SocketAddr::new(ip(2), PORT));
+        if self.response { (server, client) } else { (client, server) }
+    }
+
+    fn part(&self) -> u16 {
+        let (src, dst) = self.ends();
+        part(src, dst, self.id)
+    }
+
+    fn ip(&self, flags: [u8; 2]) -> Vec<u8> {
+        let (src, dst) = self.ends();
+        let mut datagram = [src.port().to_be_bytes(), dst.port().to_be_bytes()].concat();
+        datagram.extend([0, 8 + 17, 0, 0]);
+        datagram.extend(self.id.to_be_bytes());
+        datagram.extend(flags);
+        datagram.extend([0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1]);
+        let mut ip = if self.is_6 { v6(UDP, &datagram) } else { v4(UDP, &[], 0, &datagram) };
+        if self.response {
+            let (at, octets) = if self.is_6 { (8, 16) } else { (12, 4) };
+            ip[at..at + 2 * octets].rotate_left(octets);
+        }
+        ip
+    }
+
+    fn frame(&self) -> Vec<u8> {
+        ethernet(&self.ip(if self.response { [0x80 | TRUNCATED, SERVFAIL] } else { [1, 0] }))
+    }
+}
+
+fn messages(response: bool) -> impl Iterator<Item = Message> {
+    (0..200_u16).map(move |number| Message {
+        client_port: CLIENT + number / 4,
+        id: number.wrapping_mul(7_919),
+        response,
+        is_6: number % 3 == 0,
+    })
+}
+
+fn sum(untold: &[Untold], wanted: impl Fn(&Untold) -> bool) -> (u64, u64) {
+    let found = untold.iter().filter(|untold| wanted(untold));
+    found.fold((0, 0), |(sampled, lost), one| (sampled + one.sampled, lost + one.lost))
+}
+
+/// How many more packets were sampled out after this.
+fn sampled_by(bench: &Bench, hook: &str, act: impl FnOnce()) -> u64 {
+    let before = counters(bench, hook).sampled_out;
+    act();
+    let after = counters(bench, hook);
+    assert_balance(&after);
+    after.sampled_out - before
+}
+
+#[test]
+fn what_is_sampled_out_is_what_the_agent_computes() {
+    if !privileged() {
+        return;
+    }
+    for (program, pass, tap, hook) in PROGRAMS {
+        for (cut, rings) in [(0, 1), (1 << 15, 1), (1 << 15, 4), (u16::MAX, 1)] {
+            let mut bench = Bench::load(&LiveOptions { rings, ..options() }, tap).expect("loads");
+            bench.live.force_sampling(cut);
+            let mut left_out = [0; 2];
+            for response in [false, true] {
+                for message in messages(response) {
+                    let out = sampled_by(&bench, hook, || {
+                        assert_eq!(bench.run(program, &message.frame(), 1).expect("runs"), pass);
+                    });
+                    let wanted = u64::from(message.part() < cut);
+                    assert_eq!(out, wanted, "{program}, {cut}: {:?}", message.ends());
+                    left_out[usize::from(response)] += out;
+                }
+            }
+            let untold = bench.live.untold();
+            let [queries, responses] = left_out;
+            assert_eq!(sum(&untold, |untold| untold.what == Unheard::Query), (queries, 0));
+            let failures = Unheard::Response { rcode: SERVFAIL, truncated: true };
+            assert_eq!(sum(&untold, |untold| untold.what == failures), (responses, 0));
+            assert_eq!(sum(&untold, |_| true), (queries + responses, 0));
+            let servers = ["192.0.2.2", "2001:db8::2"].map(|server| server.parse().ok());
+            let server = |untold: &Untold| servers.contains(&untold.server);
+            assert!(untold.iter().all(server), "{untold:?}");
+            assert_eq!(bench.live.untold(), [], "told once");
+        }
+    }
+}
+
+#[test]
+fn a_response_goes_the_way_of_its_query_whatever_changes_meanwhile() {
+    if !privileged() {
+        return;
+    }
+    let timeout = Duration::from_millis(1);
+    for (program, _, tap, hook) in PROGRAMS {
+        let with = LiveOptions { query_timeout: timeout, ..options() };
+        let mut bench = Bench::load(&with, tap).expect("loads");
+        let mut flow: Vec<(u16, Message, bool)> = Vec::new();
+        // Ids of their own, some of which come again with another fate.
+        for (round, cut) in [0, 1 << 14, 60_000, 1 << 15, 0, u16::MAX, 0].into_iter().enumerate() {
+            bench.live.force_sampling(cut);
+            for response in messages(true) {
+                let query = Message { response: false, ..response };
+                let out = sampled_by(&bench, hook, || drop(bench.run(program, &query.frame(), 1)));
+                assert_eq!(out == 1, query.part() < cut, "{program}, round {round}");
+                flow.push((cut, response, out == 1));
+            }
+            // The responses of the round before last and of the last come after the change.
+            if round % 2 == 1 {
+                bench.live.force_sampling(cut / 2);
+            }
+            for (_, response, left_out) in flow.drain(..) {
+                let out =
+                    sampled_by(&bench, hook, || drop(bench.run(program, &response.frame(), 1)));
+                assert_eq!(out == 1, left_out, "{program}, round {round}");
+            }
+            while bench.live.drain(10_000, &mut |_| ()) > 0 {}
+        }
+        // Long after, nothing is remembered.
+        thread::sleep(Duration::from_millis(1_600));
+        bench.live.force_sampling(0);
+        for message in messages(true) {
+            let out = sampled_by(&bench, hook, || drop(bench.run(program, &message.frame(), 1)));
+            assert_eq!(out, 0, "{program}");
+        }
+    }
+}
+
+#[test]
+fn streams_fragments_and_errors_are_always_told() {
+    if !privileged() {
+        return;
+    }
+    let query = Message { client_port: CLIENT, id: 7, response: false, is_6: false };
+    let fragment = v4(UDP, &[], 0x2000, &query.ip([1, 0])[20..]);
+    let segment = v4(TCP, &[], 0, &tcp(PORT, ACK, 5, &[1; 40]));
+    let multicast = {
+        let mut ip = query.ip([1, 0]);
+        ip[20..24].copy_from_slice(&[0x14, 0xe9, 0x14, 0xe9]);
+        ip
+    };
+    let ports = vec![PORT, 5353].try_into().expect("ports");
+    let with = LiveOptions { ports, ..options() };
+    for (program, _, tap, hook) in PROGRAMS {
+        let mut bench = Bench::load(&with, tap).expect("loads");
+        bench.live.force_sampling(u16::MAX);
+        for ip in [&fragment, &segment, &multicast] {
+            assert_eq!(sampled_by(&bench, hook, || drop(bench.run(program, &ethernet(ip), 1))), 0);
+        }
+        let options = ethernet(&v4(UDP, &[1; 8], 0, &query.ip([1, 0])[20..]));
+        let tunnel = tap.then(|| ethernet(&vxlan(&query.ip([1, 0]))));
+        for frame in [Some(&options), tunnel.as_ref()].into_iter().flatten() {
+            assert_eq!(sampled_by(&bench, hook, || drop(bench.run(program, frame, 1))), 1);
+        }
+    }
+}
+
+#[test]
+fn what_the_ring_has_no_room_for_is_counted_by_what_it_is() {
+    if !privileged() {
+        return;
+    }
+    for (program, _, tap, hook) in PROGRAMS {
+        let with = LiveOptions { ring_bytes: 4096 * 4, ..options() };
+        let mut bench = Bench::load(&with, tap).expect("loads");
+        let query = Message { client_port: CLIENT, id: 7, response: false, is_6: true };
+        let response = Message { response: true, ..query };
+        let segment = ethernet(&v4(TCP, &[], 0, &tcp(PORT, ACK, 5, &[1; 40])));
+        bench.run(program, &query.frame(), TRIES).expect("runs");
+        bench.run(program, &response.frame(), TRIES).expect("runs");
+        bench.run(program, &segment, TRIES).expect("runs");
+        let kernel = counters(&bench, hook);
+        assert_balance(&kernel);
+        let untold = bench.live.untold();
+        let lost = |wanted: &dyn Fn(&Untold) -> bool| sum(&untold, wanted).1;
+        assert_eq!(lost(&|_| true), kernel.lost_ring_full, "{program}");
+        let failures = Unheard::Response { rcode: SERVFAIL, truncated: true };
+        assert_eq!(lost(&|untold| untold.what == failures), u64::from(TRIES), "{program}");
+        let segments = Unheard::Segment { to_server: true };
+        assert_eq!(lost(&|untold| untold.what == segments), u64::from(TRIES), "{program}");
+    }
+}
+
+#[test]
+fn one_full_ring_of_several_is_enough_to_tell_less() {
+    if !privileged() {
+        return;
+    }
+    for (program, _, tap, hook) in PROGRAMS {
+        let with = LiveOptions {
+            rings: 4,
+            ring_bytes: 4096 * 16,
+            sampling_floor: Some(0.01),
+            ..options()
+        };
+        let mut bench = Bench::load(&with, tap).expect("loads");
+        let mut readers = bench.live.split();
+        assert_eq!(bench.live.regulate(None), None, "{program}: nothing has come");
+        let of = |id| Message { client_port: CLIENT, id, response: false, is_6: false };
+        bench.run(program, &of(0).frame(), TRIES).expect("runs");
+        // That it was full is known although it was emptied meanwhile.
+        for reader in &mut readers {
+            while reader.drain(1_000, &mut |_| ()) > 0 {}
+        }
+        let change = bench.live.regulate(Some(Duration::ZERO)).expect("a change");
+        assert!(change.cut > 0, "{program}");
+        for id in 0..200 {
+            let message = of(id);
+            let out = sampled_by(&bench, hook, || drop(bench.run(program, &message.frame(), 1)));
+            assert_eq!(out == 1, message.part() < change.cut, "{program}");
+        }
+    }
+}
+
+#[test]
+fn servers_without_room_are_counted_together() {
+    if !privileged() {
+        return;
+    }
+    let mut bench = Bench::load(&options(), false).expect("loads");
+    bench.live.force_sampling(u16::MAX);
+    let mut ip = Message { client_port: CLIENT, id: 7, response: false, is_6: false }.ip([1, 0]);
+    for server in 0..SERVERS {
+        ip[16..20].copy_from_slice(&(0x0a00_0000 + server).to_be_bytes());
+        bench.run("cgroup_ingress", &ethernet(&ip), 1).expect("runs");
+    }
+    let kernel = counters(&bench, "cgroup");
+    let untold = bench.live.untold();
+    let (known, others) = (
+        sum(&untold, |untold| untold.server.is_some()).0,
+        sum(&untold, |untold| untold.server.is_none()).0,
+    );
+    assert_eq!(known + others, kernel.sampled_out);
+    assert!(kernel.sampled_out > u64::from(SERVERS) - 10, "{kernel:?}");
+    assert!(known >= 4_000 && others > 0, "{known} and {others}");
+}

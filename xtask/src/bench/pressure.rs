@@ -1,0 +1,215 @@
+//! What is kept when twice as many events come as can be handled: with sampling, and with a ring that
+//! fills (tail drop). The agent is slowed from outside, by a quota of CPU time, to half of what it was seen
+//! to need for the same load.
+
+use super::Bench;
+use super::case::{Figures, Plan};
+use super::report::{Report, Row};
+use super::usage;
+use anyhow::{Context as _, Result, ensure};
+use dnscribe_tests::agent::{Agent, Finished};
+use dnscribe_tests::dnsperf::{Load, Perf};
+use dnscribe_tests::lab::Lab;
+use dnscribe_tests::ledger::{self, counter};
+use serde_json::Value;
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Queries per second; each is seen four times.
+const QPS: u32 = 12_000;
+/// What can be handled, of what comes.
+const SHARE: f64 = 0.5;
+/// A period of the quota, in microseconds: short beside the time that the ring takes to fill.
+const PERIOD_US: f64 = 20_000.0;
+/// How long the agent may take to tell all again.
+const RECOVERY: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Measures it.
+pub fn main(bench: &Bench) -> Result<Report> {
+    let queries = bench.count(240_000);
+    let lab = Lab::up()?;
+    let subject = Subject { lab: &lab, binary: bench.binary(), queries };
+    let need = Cell::new(None);
+    let mut plan = Plan::new("pressure");
+    for (name, mode) in [("sampling", "auto"), ("tail_drop", "off")] {
+        plan.slow_case(name, || {
+            let share = if let Some(share) = need.get() { share } else { subject.need()? };
+            need.set(Some(share));
+            subject.measure(mode, share * SHARE)
+        });
+    }
+    plan.row(Row::of("sampling", "whole_share").beside("tail_drop").at_least(1.0));
+    plan.row(Row::of("tail_drop", "whole_share"));
+    for name in ["sampling", "tail_drop"] {
+        plan.row(Row::of(name, "told_share"));
+        plan.row(Row::of(name, "lost_packets"));
+        plan.row(Row::of(name, "exact_queries_off").at_most(0.0));
+        plan.row(Row::of(name, "exact_responses_off").at_most(0.0));
+    }
+    plan.row(Row::of("sampling", "estimate_over_truth"));
+    plan.row(Row::of("sampling", "recovery_seconds"));
+    bench.run(plan)
+}
+
+struct Subject<'a> {
+    lab: &'a Lab,
+    binary: &'a Path,
+    queries: u32,
+}
+
+impl Subject<'_> {
+    fn agent(&self, mode: &str) -> Result<Agent> {
+        let mut command = Command::new(self.binary);
+        command.args(["run", "--hook", "cgroup", "--query-timeout", "2s"]);
+        command.args(["--stream", "transactions,metrics,ledger"]);
+        command.env("DNSCRIBE_SAMPLING__MODE", mode).env("DNSCRIBE_CAPTURE__RING_BYTES", "8MiB");
+        Agent::start(&mut command)
+    }
+
+    fn load(&self, queries: u32) -> Result<Perf> {
+        let load = Load { queries, qps: Some(QPS), clients: 8, ..Load::default() };
+        // Answered by the server itself, so that the load is the same with and without a cache.
+        self.lab.dnsperf_to(self.lab.server_addr(), &load)
+    }
+
+    /// The share of a CPU that the agent takes for the load.
+    fn need(&self) -> Result<f64> {
+        let agent = self.agent("auto")?;
+        let (before, start) = (usage::cpu_seconds(agent.pid())?, Instant::now());
+        self.load(self.queries / 4)?;
+        let share = (usage::cpu_seconds(agent.pid())? - before) / start.elapsed().as_secs_f64();
+        agent.terminate()?;
+        Ok(share)
+    }
+
+    fn measure(&self, mode: &str, share: f64) -> Result<Figures> {
+        let agent = self.agent(mode)?;
+        let quota = Quota::set(agent.pid(), share)?;
+        let perf = self.load(self.queries)?;
+        let flood = Instant::now();
+        let recovered = loop {
+            let (_, page) = agent.get("/metrics")?;
+            if page.lines().any(|line| line == "dnscribe_sampling_ratio 1") {
+                break flood.elapsed();
+            }
+            ensure!(flood.elapsed() < RECOVERY, "the agent does not recover");
+            thread::sleep(LOOK);
+        };
+        // What still waits in the ring is not what is measured here.
+        drop(quota);
+        let end = agent.terminate()?;
+        self.figures(&end, &perf, recovered)
+    }
+
+    fn figures(&self, end: &Finished, perf: &Perf, recovered: Duration) -> Result<Figures> {
+        let record = end.final_ledger()?;
+        ledger::verify(record)?;
+        let kernel = |name: &str| counter(record, &["kernel", "cgroup", name]);
+        let client = self.lab.client_addr().to_string();
+        let own = || end.of("dns.transaction/1").filter(|record| record["client_ip"] == client);
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let float = |number: u64| number as f64;
+        let of = |status: &str| {
+            let count = own().filter(|record| record["status"] == status).count();
+            u64::try_from(count).map_or(0.0, float)
+        };
+        let (whole, half) = (of("answered"), of("timeout") + of("orphan"));
+        let totals = self.totals(end)?;
+        Ok(Figures::default()
+            .with("whole_share", whole / (whole + half))
+            .with("told_share", float(kernel("submitted")?) / float(kernel("seen")?))
+            .with("lost_packets", float(kernel("lost_ring_full")?))
+            .with("exact_queries_off", (totals.queries - float(perf.sent)).abs())
+            .with("exact_responses_off", (totals.responses - float(perf.completed)).abs())
+            .with("estimate_over_truth", totals.estimate / float(perf.sent))
+            .with("recovery_seconds", recovered.as_secs_f64()))
+    }
+
+    /// What the windows of ten seconds say of the server, as its clients see it.
+    fn totals(&self, end: &Finished) -> Result<Totals> {
+        let server = self.lab.server_addr().to_string();
+        let mut totals = Totals::default();
+        let windows = end.of("dns.window/1").filter(|record| {
+            record["resolver"] == server.as_str()
+                && record["vantage"] == "client"
+                && record["transport"] == "udp"
+                && record["window_seconds"] == 10
+                && record["step_seconds"] == 10
+        });
+        for window in windows {
+            let number = |value: &Value| value.as_f64().context("a number in a window");
+            if let Some(exact) = window.get("exact") {
+                totals.queries += number(&exact["queries"])?;
+                totals.responses += number(&exact["responses"])?;
+            } else {
+                totals.queries += number(&window["queries"])? + number(&window["retries"])?;
+                let codes = window["rcodes"].as_array().context("codes in a window")?;
+                for code in codes {
+                    totals.responses += number(&code["count"])?;
+                }
+            }
+            totals.estimate += match window.get("estimated_transactions") {
+                Some(estimate) => number(&estimate["value"])?,
+                None => number(&window["transactions"])?,
+            };
+        }
+        Ok(totals)
+    }
+}
+
+#[derive(Default)]
+struct Totals {
+    queries: f64,
+    responses: f64,
+    estimate: f64,
+}
+
+/// A control group that gives a process a share of one CPU, until it is dropped.
+struct Quota {
+    group: PathBuf,
+    home: PathBuf,
+    pid: u32,
+}
+
+/// Where the controller may be, with the files of its version: v2, and v1.
+const V2: &str = "/sys/fs/cgroup";
+const V1: &str = "/sys/fs/cgroup/cpu";
+
+impl Quota {
+    fn set(pid: u32, share: f64) -> Result<Self> {
+        let is_v1 = Path::new(V1).join("cpu.cfs_quota_us").exists();
+        let home = PathBuf::from(if is_v1 { V1 } else { V2 });
+        let group = home.join(format!("dnscribe-bench-{pid}"));
+        let quota = (share * PERIOD_US).max(1_000.0).round();
+        fs::create_dir(&group).context("cannot make a control group for CPU time")?;
+        let made = Self { group, home, pid };
+        if is_v1 {
+            made.write("cpu.cfs_period_us", &PERIOD_US.to_string())?;
+            made.write("cpu.cfs_quota_us", &quota.to_string())?;
+        } else {
+            made.write("cpu.max", &format!("{quota} {PERIOD_US}"))?;
+        }
+        made.write("cgroup.procs", &pid.to_string())?;
+        Ok(made)
+    }
+
+    fn write(&self, file: &str, value: &str) -> Result<()> {
+        let file = self.group.join(file);
+        fs::write(&file, value).with_context(|| {
+            format!("cannot write {}: the controller `cpu` is needed", file.display())
+        })
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        // Where the process has ended, there is nobody to move.
+        let _ = fs::write(self.home.join("cgroup.procs"), self.pid.to_string());
+        let _ = fs::remove_dir(&self.group);
+    }
+}
