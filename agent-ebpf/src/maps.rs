@@ -8,8 +8,8 @@ use core::arch::asm;
 use core::mem::MaybeUninit;
 use dnscribe_common::owner::Owner;
 use dnscribe_common::{
-    CONFIG_QUIET, CONFIG_SAMPLING, CONFIG_WORDS, FRAGMENT_LIFETIME_NS, FRAGMENTS, OWNERS as OWNERS_MAX, PORT_WORDS,
-    RESOLVERS as RESOLVERS_MAX,
+    CONFIG_QUIET, CONFIG_SAMPLING, CONFIG_WORDS, FRAGMENT_LIFETIME_NS, FRAGMENTS,
+    OWNERS as OWNERS_MAX, PORT_WORDS, RESOLVERS as RESOLVERS_MAX,
 };
 
 /// Set by the agent before loading, and not a constant to the verifier, so that it may be set again. A

@@ -107,13 +107,7 @@ fn untold(skb: *mut __sk_buff, glance: &Glance, context: &Context, outcome: usiz
 
 /// Sends it in the smallest record that holds it; whether there was room.
 #[inline(always)]
-fn send(
-    counters: Counters,
-    skb: *mut __sk_buff,
-    start: u32,
-    wire: u32,
-    context: &Context,
-) -> bool {
+fn send(counters: Counters, skb: *mut __sk_buff, start: u32, wire: u32, context: &Context) -> bool {
     let told = wire.min(context.most);
     let wanted = told.min(settings::get(Setting::Snap)).min(CLASSES[7] as u32);
     let class = |index: usize| wanted <= CLASSES[index] as u32;

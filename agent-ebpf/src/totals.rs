@@ -7,8 +7,7 @@ use core::arch::asm;
 use dnscribe_common::totals::{Key, OUTCOMES, TOTALS as TOTALS_MAX, WHATS, Way, What};
 
 #[map]
-static TOTALS: PerCpuHashMap<Key, [u64; OUTCOMES]> =
-    PerCpuHashMap::with_max_entries(TOTALS_MAX, 0);
+static TOTALS: PerCpuHashMap<Key, [u64; OUTCOMES]> = PerCpuHashMap::with_max_entries(TOTALS_MAX, 0);
 
 /// What found no room in `TOTALS`, without its server.
 #[map]
