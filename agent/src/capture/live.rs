@@ -154,9 +154,10 @@ pub struct Live {
 }
 
 /// What keeps the programs attached.
+/// In the order in which they go: without the programs, what is attached would call none.
 struct Attached {
-    programs: Loaded,
     _taps: Vec<OwnedFd>,
+    programs: Loaded,
 }
 
 impl Live {
@@ -266,7 +267,7 @@ impl Live {
             config,
             counters,
             sampler: sampler.map_err(internal_error)?,
-            attached: Some(Attached { programs: loaded, _taps: taps }),
+            attached: Some(Attached { _taps: taps, programs: loaded }),
             hook,
             description,
             clock,

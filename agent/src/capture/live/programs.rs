@@ -47,9 +47,9 @@ pub const CGROUP: [Entry; 9] = [
 ];
 /// Programs of hook `socket`.
 pub const SOCKET: [Entry; 2] =
-    [entry("tap", true, "packets on interfaces"), entry(WITHIN, false, "packets in tunnels")];
-/// The program that `tap` calls for a packet within a packet.
-const WITHIN: &str = "tap_within";
+    [entry("tap", true, "packets on interfaces"), entry(LOOK, true, "packets on interfaces")];
+/// The program that `tap`, which is attached, calls for packets that are or may be DNS.
+const LOOK: &str = "tap_look";
 /// The program on the tracepoint.
 pub const SOCKET_ERROR: &str = "socket_error";
 
@@ -91,14 +91,14 @@ pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCap
             .collect();
         let Some((entry, error)) = load_all(&mut ebpf, &entries) else {
             set_resolvers(&mut ebpf, options)?;
-            if entries.iter().any(|entry| entry.name == WITHIN) {
-                set_within(&mut ebpf)?;
+            if entries.iter().any(|entry| entry.name == LOOK) {
+                set_look(&mut ebpf)?;
             }
             let rings = rings(&mut ebpf, options.rings, bytes)?;
             return Ok(Loaded { ebpf, rings, ring_bytes: bytes, entries, refused, settings });
         };
         let (log, reason) = explain(&error);
-        let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | WITHIN);
+        let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | LOOK);
         if settings.degrade(is_hook, &log) {
             continue;
         }
@@ -265,14 +265,14 @@ fn internal(what: String) -> CannotCapture {
     CannotCapture::new(what, "this is a bug; please report it")
 }
 
-/// Puts the program for packets within packets where `tap` finds it.
-fn set_within(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
-    let fd = match ebpf.program(WITHIN) {
+/// Puts the program that looks further where `tap`, and that program itself, find it.
+fn set_look(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
+    let fd = match ebpf.program(LOOK) {
         Some(Program::SocketFilter(program)) => program.fd().map_err(|error| chain(&error)),
-        _ => Err(format!("no program {WITHIN}")),
+        _ => Err(format!("no program {LOOK}")),
     };
     let fd = fd.map_err(internal)?.try_clone().map_err(|error| internal(chain(&error)))?;
-    let map = ebpf.map_mut("WITHIN").ok_or_else(|| internal("no map WITHIN".into()))?;
+    let map = ebpf.map_mut("LOOK").ok_or_else(|| internal("no map LOOK".into()))?;
     let mut calls: ProgramArray<&mut MapData> =
         ProgramArray::try_from(map).map_err(|error| internal(chain(&error)))?;
     calls.set(0, &fd, 0).map_err(|error| internal(chain(&error)))
@@ -351,7 +351,7 @@ fn complaint(log: &str) -> &str {
 }
 
 /// An error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -364,7 +364,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn source_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+/// The kernel's error among the causes.
+pub(super) fn source_of<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a std::io::Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref() {
