@@ -15,6 +15,7 @@ mod parse;
 mod ring;
 mod sample;
 mod settings;
+mod socket;
 mod task;
 mod totals;
 
@@ -39,15 +40,15 @@ fn cgroup_egress(ctx: SkBuffContext) -> i32 {
     PASS
 }
 
-#[cgroup_sock(sock_create)]
-fn sock_create(ctx: SockContext) -> i32 {
-    hook::cgroup_sock::create(ctx.sock);
+#[cgroup_sock(post_bind4)]
+fn post_bind4(ctx: SockContext) -> i32 {
+    hook::cgroup_sock::bound(ctx.sock);
     PASS
 }
 
-#[cgroup_sock(sock_release)]
-fn sock_release(ctx: SockContext) -> i32 {
-    hook::cgroup_sock::release(ctx.sock);
+#[cgroup_sock(post_bind6)]
+fn post_bind6(ctx: SockContext) -> i32 {
+    hook::cgroup_sock::bound(ctx.sock);
     PASS
 }
 

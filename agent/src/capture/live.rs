@@ -47,6 +47,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::Program;
 pub use cgroup::{here as cgroup2_mount, of_id as cgroup_of_id};
 use clock::Clock;
+use dnscribe_common::CONFIG_OWNERS;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow::MAX_RINGS;
 use dnscribe_common::owner;
@@ -389,9 +390,8 @@ fn await_programs() {
     }
 }
 
-/// Sockets that exist already, without overwriting what the programs learnt since they are attached.
+/// Sockets that exist already, for those of which the programs learn nothing.
 fn fill_owners(loaded: &mut Loaded) {
-    const NO_OVERWRITE: u64 = 1;
     let Some(map) = loaded.ebpf.map_mut("OWNERS") else { return };
     let Ok(mut map) = HashMap::<_, u64, [u64; owner::OWNER_BYTES / 8]>::try_from(map) else {
         return;
@@ -402,9 +402,12 @@ fn fill_owners(loaded: &mut Loaded) {
         for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = u64::from_ne_bytes(chunk.try_into().unwrap_or_default());
         }
-        // Fails where the programs were first.
-        let _ = map.insert(cookie, words, NO_OVERWRITE);
+        // Fails for want of memory; then the owner stays unknown until it sends.
+        let _ = map.insert(cookie, words, 0);
     }
+    let config = loaded.ebpf.map_mut("CONFIG").and_then(|map| Array::<_, u64>::try_from(map).ok());
+    // Fails never; then the programs would ask again and again.
+    let _ = config.map(|mut config| config.set(CONFIG_OWNERS, 1, 0));
 }
 
 /// Has ICMP errors shown, if this process is in the cgroup; else says why not.

@@ -37,8 +37,8 @@ const fn entry(name: &'static str, required: bool, loses: &'static str) -> Entry
 pub const CGROUP: [Entry; 9] = [
     entry("cgroup_ingress", true, "packets to sockets of this host"),
     entry("cgroup_egress", true, "packets from sockets of this host"),
-    entry("sock_create", false, "owners of sockets that only receive"),
-    entry("sock_release", false, "early removal of owners of closed sockets"),
+    entry("post_bind4", false, "owners of IPv4 servers that have sent nothing yet"),
+    entry("post_bind6", false, "owners of IPv6 servers that have sent nothing yet"),
     entry("connect4", false, "owners of sockets connected over IPv4"),
     entry("connect6", false, "owners of sockets connected over IPv6"),
     entry("sendmsg4", false, "owners of unconnected IPv4 sockets"),

@@ -91,9 +91,6 @@ impl Settings {
                 Setting::SockError,
                 Setting::SockProtocol,
             ]);
-        if let Some(cookie) = btf.offset("sock", &["__sk_common", "skc_cookie"]) {
-            settings.set(Setting::SockCookie, cookie);
-        }
         settings
     }
 
