@@ -4,8 +4,7 @@
 //!
 //! | what | since | else |
 //! |---|---|---|
-//! | ring buffer, `bpf_link` for cgroups, atomic addition with result | Linux 5.12 | no capture |
-//! | `cgroup/sock_release` | 5.9 | owners leave the map by age alone |
+//! | ring buffer, `bpf_link` for cgroups, storage of sockets, atomic addition with result | Linux 5.12 | no capture |
 //! | raw sockets in every network namespace, this process in the cgroup | | the next line |
 //! | tracepoint `sock:inet_sk_error_report`, and BTF | 5.14 | no ICMP errors at hook `cgroup`; with it those of connected sockets, without code |
 //! | `bpf_get_current_task_btf` outside tracing, and BTF | 5.15 | the next line, which takes eight times as long |
