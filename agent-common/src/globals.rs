@@ -60,10 +60,30 @@ pub enum Setting {
     Rings = 24,
     /// Whether packets are copied by words where they can be looked at directly.
     Direct = 25,
+    /// Whether the tap's first program asks for the packet as the kernel has it.
+    SkbTyped = 26,
+    /// Offset of `sk_buff.len`.
+    SkbLen = 27,
+    /// Offset of `sk_buff.data_len`.
+    SkbDataLen = 28,
+    /// Offset of `sk_buff.data`.
+    SkbData = 29,
+    /// The number of the type `iphdr`.
+    TypeIp4 = 30,
+    /// The number of the type `ipv6hdr`.
+    TypeIp6 = 31,
+    /// The number of the type `tcphdr`.
+    TypeTcp = 32,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 26;
+pub const SETTINGS: usize = 33;
+
+/// Stands in calls for the number of the kernel's function `bpf_cast_to_kern_ctx` (Linux 6.2), which
+/// differs from kernel to kernel: the agent replaces it in the programs' octets before it loads them.
+pub const CALL_KERNEL_SKB: u32 = 0x646e_7301;
+/// The same for `bpf_rdonly_cast` (Linux 6.2).
+pub const CALL_TYPED: u32 = 0x646e_7302;
 
 /// The current task cannot be told.
 pub const TASK_NONE: u32 = 0;

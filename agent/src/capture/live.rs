@@ -8,6 +8,7 @@
 //! | raw sockets in every network namespace, this process in the cgroup | | the next line |
 //! | tracepoint `sock:inet_sk_error_report`, and BTF | 5.14 | no ICMP errors at hook `cgroup`; with it those of connected sockets, without code |
 //! | `bpf_get_current_task_btf` outside tracing, and BTF | 5.15 | the next line, which takes eight times as long |
+//! | `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast`, and BTF: hook `socket` looks at packets where they are | 6.2 | it copies their first octets |
 //! | `bpf_get_current_pid_tgid` and the like in `cgroup_skb` | 6.10 | read from `task_struct`, by BTF |
 //! | `bpf_get_netns_cookie` in `cgroup_skb` | 6.15 | read from `struct net`, by BTF |
 //!
@@ -20,6 +21,7 @@ mod backfill;
 mod btf;
 mod cgroup;
 mod clock;
+mod functions;
 mod icmp;
 mod netlink;
 mod option;

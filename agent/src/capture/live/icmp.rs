@@ -313,7 +313,9 @@ mod tests {
         let (wake, woken) = sync_channel(1);
         let mut witness = Witness::new(Arc::clone(&covered), wake);
         let wakes = |witness: &mut Witness, cookies: &[u64]| {
-            cookies.iter().for_each(|cookie| witness.note(*cookie));
+            for cookie in cookies {
+                witness.note(*cookie);
+            }
             woken.try_iter().count()
         };
         covered.set(HashMap::from([(1, 5)]));

@@ -1,6 +1,7 @@
 //! The embedded programs: loading them as the kernel takes them, attaching, letting go.
 
 use super::btf::Btf;
+use super::functions;
 use super::settings::Settings;
 use super::{CannotCapture, LiveOptions, MOST_RINGS, ring};
 use crate::capture::encrypted::Encrypted;
@@ -71,19 +72,29 @@ pub struct Loaded {
 
 /// Loads programs, doing without what this kernel does not offer.
 pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCapture> {
+    load_knowing(Btf::of_kernel().ok().as_ref(), options, wanted)
+}
+
+/// As [`load`], with what is known of the kernel's types.
+pub fn load_knowing(
+    btf: Option<&Btf>,
+    options: &LiveOptions,
+    wanted: &[Entry],
+) -> Result<Loaded, CannotCapture> {
     let bytes = check_rings(options)?;
     lift_memlock();
     let largest = CLASSES.last().copied().and_then(|class| u32::try_from(class).ok());
     let snap_bytes = options.snap_bytes.clamp(1, largest.unwrap_or(u32::MAX));
-    let btf = Btf::of_kernel().ok();
-    let mut settings = Settings::best(snap_bytes, options.rings, btf.as_ref());
+    let mut settings = Settings::best(snap_bytes, options.rings, btf);
+    let is_tap = wanted.iter().any(|entry| entry.name == LOOK);
+    let octets = if is_tap { functions::put(OBJECT, btf, &mut settings) } else { OBJECT.into() };
     let mut refused: Vec<(Entry, String)> = Vec::new();
     if !settings.has_socket_errors() {
         let tracepoint = wanted.iter().filter(|entry| entry.name == SOCKET_ERROR);
         refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
     }
     loop {
-        let mut ebpf = object(options, bytes, &settings)?;
+        let mut ebpf = object(&octets, options, bytes, &settings)?;
         let entries: Vec<Entry> = wanted
             .iter()
             .filter(|entry| refused.iter().all(|(other, _)| other != *entry))
@@ -91,7 +102,7 @@ pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCap
             .collect();
         let Some((entry, error)) = load_all(&mut ebpf, &entries) else {
             set_resolvers(&mut ebpf, options)?;
-            if entries.iter().any(|entry| entry.name == LOOK) {
+            if is_tap {
                 set_look(&mut ebpf)?;
             }
             let rings = rings(&mut ebpf, options.rings, bytes)?;
@@ -184,6 +195,7 @@ pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCap
 }
 
 fn object(
+    octets: &[u8],
     options: &LiveOptions,
     ring_bytes: u32,
     settings: &Settings,
@@ -194,7 +206,7 @@ fn object(
         .override_global("SETTINGS", settings.words(), true)
         .override_global("PORTS", &port_classes(options)[..], true)
         .map_max_entries("RING", ring_bytes)
-        .load(OBJECT)
+        .load(octets)
         .map_err(|error| no_maps(&error))
 }
 

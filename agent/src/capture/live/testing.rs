@@ -3,6 +3,7 @@
 
 pub mod yardstick;
 
+use super::btf::Btf;
 use super::programs::{self, Loaded};
 use super::{CannotCapture, Hook, Live, LiveOptions, fill_owners, netlink};
 use aya::Ebpf;
@@ -54,12 +55,28 @@ impl Bench {
     /// # Errors
     /// As [`Live::open`].
     pub fn load(options: &LiveOptions, tap: bool) -> Result<Self, CannotCapture> {
+        Self::load_knowing(Btf::of_kernel().ok().as_ref(), options, tap)
+    }
+
+    /// As [`Self::load`], as on a kernel that says nothing of its types.
+    ///
+    /// # Errors
+    /// As [`Live::open`].
+    pub fn load_without_types(options: &LiveOptions, tap: bool) -> Result<Self, CannotCapture> {
+        Self::load_knowing(None, options, tap)
+    }
+
+    fn load_knowing(
+        btf: Option<&Btf>,
+        options: &LiveOptions,
+        tap: bool,
+    ) -> Result<Self, CannotCapture> {
         let (entries, hook) = if tap {
             (&programs::SOCKET[..], Hook::Socket)
         } else {
             (&programs::CGROUP[..], Hook::Cgroup)
         };
-        let mut loaded = programs::load(options, entries)?;
+        let mut loaded = programs::load_knowing(btf, options, entries)?;
         fill_owners(&mut loaded);
         Ok(Self { live: Live::new(loaded, options, Vec::new(), hook, String::new())? })
     }
