@@ -22,7 +22,7 @@ pub struct Socket {
     /// Of its network namespace, likewise.
     pub netns_cookie: u64,
     /// Not 0 where the agent does not know an owner either.
-    orphan: u64,
+    unowned: u64,
 }
 
 #[btf_map]
@@ -83,14 +83,14 @@ impl Socket {
     /// Where nobody is known, the socket may be older than the agent, which then looked for its owner.
     #[inline(always)]
     pub fn ask_agent(&mut self, cookie: impl FnOnce() -> u64) {
-        if self.has_owner() || self.orphan != 0 {
+        if self.has_owner() || self.unowned != 0 {
             return;
         }
         // Before the look, which may come too early.
-        let orphan = u64::from(maps::owners_are_there());
+        let unowned = u64::from(maps::owners_are_there());
         match maps::owner(cookie()) {
             Some(owner) => copy(owner, &mut self.owner),
-            None => self.orphan = orphan,
+            None => self.unowned = unowned,
         }
     }
 

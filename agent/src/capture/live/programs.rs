@@ -87,13 +87,18 @@ pub fn load_knowing(
     let snap_bytes = options.snap_bytes.clamp(1, largest.unwrap_or(u32::MAX));
     let mut settings = Settings::best(snap_bytes, options.rings, btf);
     let is_tap = wanted.iter().any(|entry| entry.name == LOOK);
-    let octets = if is_tap { functions::put(OBJECT, btf, &mut settings) } else { OBJECT.into() };
+    let functions = btf.filter(|_| is_tap).and_then(|btf| {
+        let numbers = functions::numbers(btf)?;
+        settings.ask_for_packets(btf);
+        Some(numbers)
+    });
     let mut refused: Vec<(Entry, String)> = Vec::new();
     if !settings.has_socket_errors() {
         let tracepoint = wanted.iter().filter(|entry| entry.name == SOCKET_ERROR);
         refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
     }
     loop {
+        let octets = functions::put(OBJECT, functions.filter(|_| settings.asks_for_packets()));
         let mut ebpf = object(&octets, options, bytes, &settings)?;
         let entries: Vec<Entry> = wanted
             .iter()

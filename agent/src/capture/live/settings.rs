@@ -112,6 +112,12 @@ impl Settings {
         self.set(Setting::SkbTyped, 1);
     }
 
+    /// Whether it does.
+    #[must_use]
+    pub fn asks_for_packets(&self) -> bool {
+        self.get(Setting::SkbTyped) != 0
+    }
+
     /// The words for the programs.
     #[must_use]
     pub fn words(&self) -> &[u32; SETTINGS] {
