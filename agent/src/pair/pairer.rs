@@ -161,9 +161,8 @@ impl Pairer {
             // The id is used anew: what was remembered of its last use would mislead.
             self.table.forget(slot);
         }
-        let entry = Entry::waiting(message, ts.plus(self.options.query_timeout));
-        self.make_room(entry.cost(), ts, each);
-        self.table.insert(hash, entry);
+        self.make_room(Entry::cost_of(message), ts, each);
+        self.table.insert(hash, message, ts.plus(self.options.query_timeout));
         true
     }
 
@@ -235,7 +234,7 @@ fn forget_oldest(ended: &mut VecDeque<(Timestamp, Slot)>, table: &mut Table) -> 
     let oldest = ended.pop_front();
     if let Some((since, slot)) = oldest
         // A late zone transfer may have begun since, and ended later.
-        && table.get(slot).is_some_and(|entry| entry.ended == Some(since))
+        && table.ended(slot) == Some(since)
     {
         table.forget(slot);
     }
