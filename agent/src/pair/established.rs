@@ -1,8 +1,7 @@
 //! Who has been answered before: what tells a flood's queries from those of established flows.
 
-use super::key::hash_address;
 use foldhash::fast::FixedState;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 
 /// Bits of a generation, as a power of two.
@@ -56,10 +55,8 @@ impl Established {
 }
 
 fn place(client: SocketAddr, server: SocketAddr) -> (usize, u64) {
-    let mut hasher = FixedState::with_seed(u64::from(BITS)).build_hasher();
-    hash_address(&mut hasher, client.ip());
-    hash_address(&mut hasher, server.ip());
-    let bit = hasher.finish() >> (u64::BITS - BITS);
+    let hash = FixedState::with_seed(u64::from(BITS)).hash_one((client.ip(), server.ip()));
+    let bit = hash >> (u64::BITS - BITS);
     // Twenty bits fit.
     ((bit >> 6) as usize, 1 << (bit & 63))
 }

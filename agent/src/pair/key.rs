@@ -46,7 +46,7 @@ fn hash_place(
     state.write_u64(u64::from(rest) << 16 | (vantage as u64) << 8 | transport as u64);
 }
 
-pub(super) fn hash_address(state: &mut impl Hasher, address: IpAddr) {
+fn hash_address(state: &mut impl Hasher, address: IpAddr) {
     match address {
         IpAddr::V4(address) => state.write_u32(address.to_bits()),
         IpAddr::V6(address) => state.write_u128(address.to_bits()),

@@ -11,7 +11,11 @@ use crate::decode::{Kept, Message};
 use crate::time::Timestamp;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 use std::hash::BuildHasher;
+
+/// Ended entries that are forgotten at a time, when there are too many.
+pub(super) const FORGOTTEN_TOGETHER: usize = 32;
 
 /// Names an entry for ever: places are used again, names are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -360,23 +364,45 @@ impl Table {
 
     /// Takes an entry out, if it is still there.
     pub(super) fn forget(&mut self, slot: Slot) {
-        if self.head(slot).is_none() {
-            return;
+        if self.head(slot).is_some() {
+            self.forget_places(&[slot.place]);
         }
-        let at = slot.place;
-        self.leave(at, false);
-        let head = &mut self.heads[at as usize];
-        head.generation = head.generation.wrapping_add(1);
-        if let Ok(found) = self.by_key.find_entry(head.key_hash, |other| *other == at) {
-            found.remove();
+    }
+
+    /// Takes out those of the entries that have been remembered since these times, and not since a later
+    /// one. Nothing of them is in the processor's cache any more, and what is waited for together is not
+    /// waited for one by one.
+    pub(super) fn forget_ended(&mut self, ended: impl Iterator<Item = (Timestamp, Slot)>) {
+        let mut places: SmallVec<[u32; FORGOTTEN_TOGETHER]> = SmallVec::new();
+        for (since, slot) in ended {
+            if self.ended(slot) == Some(since) {
+                // It may be told of twice.
+                self.heads[slot.place as usize].ended = None;
+                places.push(slot.place);
+            }
         }
-        self.kin.remove(at);
-        self.bytes -= head.cost;
-        if head.cost > PLACE_BYTES {
-            // Others have no memory of their own, and would only be fetched into the cache once more.
-            self.entries[at as usize].release();
+        self.forget_places(&places);
+    }
+
+    fn forget_places(&mut self, places: &[u32]) {
+        for at in places {
+            let key_hash = self.heads[*at as usize].key_hash;
+            if let Ok(found) = self.by_key.find_entry(key_hash, |other| other == at) {
+                found.remove();
+            }
         }
-        self.free.push(at);
+        for at in places {
+            self.kin.remove(*at);
+        }
+        for at in places {
+            self.leave(*at, false);
+            let head = &mut self.heads[*at as usize];
+            head.generation = head.generation.wrapping_add(1);
+            self.bytes -= head.cost;
+            self.entries[*at as usize].release();
+        }
+        // The one that is fetched first is used first.
+        self.free.extend(places.iter().rev());
     }
 
     /// An entry goes from one age to the end of another.
