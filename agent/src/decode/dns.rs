@@ -23,8 +23,6 @@ pub use name::Name;
 pub use outline::Outline;
 pub use record::{Record, Records};
 
-pub(crate) use name::MAX_OCTETS as MAX_NAME_OCTETS;
-
 use outline::Asked;
 use reader::Reader;
 use std::ops::Deref;
