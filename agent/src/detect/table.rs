@@ -49,10 +49,23 @@ impl<T> Table<T> {
 
     /// The value of a key, made where there is none.
     pub(super) fn entry(&mut self, key: u64, now: Timestamp, new: impl FnOnce() -> T) -> &mut T {
-        let place = self.find(key).unwrap_or_else(|| self.victim(key));
-        self.keys[place] = key;
-        let fresh = || Box::new(Slot { uses: 0, used: now, value: new() });
-        let slot = self.slots[place].get_or_insert_with(fresh);
+        let found = self.find(key);
+        let place = found.unwrap_or_else(|| self.victim(key));
+        let slot = match (&mut self.slots[place], found) {
+            (Some(known), Some(_)) => known,
+            (slot, _) => {
+                self.keys[place] = key;
+                let fresh = Slot { uses: 0, used: now, value: new() };
+                // Where there was another, in its room.
+                match slot {
+                    Some(other) => {
+                        **other = fresh;
+                        other
+                    }
+                    None => slot.insert(Box::new(fresh)),
+                }
+            }
+        };
         slot.uses = slot.uses.saturating_add(1);
         slot.used = slot.used.max(now);
         &mut slot.value
@@ -99,17 +112,15 @@ impl<T> Table<T> {
         self.ways(key).find(|place| self.keys[*place] == key && self.slots[*place].is_some())
     }
 
-    /// The slot to be used for a new key; empty then.
-    fn victim(&mut self, key: u64) -> usize {
+    /// The slot to be used for a new key.
+    fn victim(&self, key: u64) -> usize {
         let worth = |place: usize| {
             self.slots[place]
                 .as_ref()
                 .map_or((0, Timestamp::default()), |slot| (slot.uses, slot.used))
         };
         let ways = self.ways(key);
-        let least = ways.clone().min_by_key(|place| worth(*place)).unwrap_or(ways.start);
-        self.slots[least] = None;
-        least
+        ways.clone().min_by_key(|place| worth(*place)).unwrap_or(ways.start)
     }
 }
 
