@@ -16,6 +16,7 @@ mod fit;
 mod index;
 mod labels;
 mod open;
+mod outcome;
 mod pods;
 mod query;
 mod slots;

@@ -1,22 +1,17 @@
 //! A lookup under way.
 
 use super::index::both;
-use super::query::{A, AAAA, ANY, CNAME, Client, Network, Query};
-use super::{Asker, Home, MAX_ADDRESSES, MAX_CHAIN, Outcome, PATIENCE, QUIET};
+use super::outcome::outcome;
+use super::query::{Client, Network, Query};
+use super::{Asker, Home, Outcome, PATIENCE, QUIET};
 use crate::capture::Transport;
 use crate::decode::MessageId;
-use crate::decode::dns::Answer;
 use crate::observation::Observation;
 use crate::pair::{Status, Vantage};
 use crate::time::Timestamp;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::ops::Range;
-
-const NOERROR: u16 = 0;
-const SERVFAIL: u16 = 2;
-const NXDOMAIN: u16 = 3;
-const REFUSED: u16 = 5;
 
 /// Octets that a query takes in the table's indices, roughly.
 const INDEX_BYTES: usize = 256;
@@ -113,9 +108,9 @@ pub(super) struct Open {
     pub(super) queued: Option<Timestamp>,
     /// Octets on the heap, roughly, the table's indices included.
     pub(super) bytes: usize,
-    pub(super) names: SmallVec<[Name; 1]>,
-    pub(super) servers: SmallVec<[Server; 1]>,
-    pub(super) asks: SmallVec<[Ask; 2]>,
+    pub(super) names: SmallVec<[Name; NAMES]>,
+    pub(super) servers: SmallVec<[Server; SERVERS]>,
+    pub(super) asks: SmallVec<[Ask; ASKS]>,
     pub(super) targets: Vec<Target>,
     pub(super) pieces: Vec<Text>,
     texts: String,
@@ -123,6 +118,11 @@ pub(super) struct Open {
     pub(super) container: Option<Home>,
     pub(super) pod: Option<Box<str>>,
 }
+
+/// For so many there is room in a lookup itself: A and AAAA of one name at one server.
+const NAMES: usize = 1;
+const SERVERS: usize = 1;
+const ASKS: usize = 2;
 
 /// Octets of text for which the room of a lookup that is over is used again.
 const KEPT_TEXT: usize = 1 << 10;
@@ -183,8 +183,23 @@ impl Open {
         self.texts.get(text.start as usize..text.end as usize).unwrap_or_default()
     }
 
-    fn write(&mut self, text: &str) -> Text {
-        write(&mut self.texts, text)
+    /// Writes a text down.
+    pub(super) fn write(&mut self, text: &str) -> Text {
+        self.bytes += text.len();
+        // Nothing that messages tell comes near 4 GiB.
+        let end = |texts: &String| u32::try_from(texts.len()).unwrap_or(u32::MAX);
+        let start = end(&self.texts);
+        self.texts.push_str(text);
+        Text { start, end: end(&self.texts) }
+    }
+
+    /// The same in lower case.
+    pub(super) fn write_lower_case(&mut self, text: &str) -> Text {
+        let text = self.write(text);
+        if let Some(written) = self.texts.get_mut(text.start as usize..) {
+            written.make_ascii_lowercase();
+        }
+        text
     }
 
     pub(super) fn name(&self, text: &str) -> Option<usize> {
@@ -215,18 +230,18 @@ impl Open {
         let known = self.name(&query.qname);
         let name = known.unwrap_or(self.names.len());
         if known.is_none() {
-            self.bytes += size_of::<Name>() + query.qname.len() + INDEX_BYTES;
+            self.bytes += beyond::<Name>(self.names.len(), NAMES) + INDEX_BYTES;
             let root = self.target(&query.qname).map(|target| target.root);
             let text = self.write(&query.qname);
             self.names.push(Name { text, key, root });
         }
         let server = self.servers.iter().position(|server| server.address == query.server);
         let server = server.unwrap_or_else(|| {
-            self.bytes += size_of::<Server>() + 16;
+            self.bytes += beyond::<Server>(self.servers.len(), SERVERS);
             self.servers.push(Server { address: query.server, name: None });
             self.servers.len() - 1
         });
-        self.bytes += size_of::<Ask>() + 64;
+        self.bytes += beyond::<Ask>(self.asks.len(), ASKS) + 64;
         self.waiting += 1;
         self.asks.push(Ask {
             id: query.id,
@@ -273,7 +288,6 @@ impl Open {
         self.evicted |= observation.status == Status::Evicted;
         if self.servers.get(server).is_some_and(|server| server.name.is_none()) {
             let resolver = Some(self.write(observation.resolver));
-            self.bytes += observation.resolver.len();
             self.servers.get_mut(server)?.name = resolver;
         }
         let text = *self.pieces.get(target?)?;
@@ -346,79 +360,7 @@ impl Open {
     }
 }
 
-/// What a transaction came to, for the question that it asked.
-fn outcome(observation: &Observation<'_>) -> Outcome {
-    match observation.status {
-        Status::Timeout => Outcome::Timeout,
-        Status::IcmpError => Outcome::Unreachable,
-        Status::Evicted | Status::Open => Outcome::Open,
-        Status::Answered | Status::Late | Status::Duplicate | Status::Orphan => {
-            let over_udp = observation.transport == Transport::Udp;
-            match observation.rcode {
-                _ if over_udp && observation.truncated() => Outcome::Truncated,
-                Some(NOERROR) if has_records(observation) => Outcome::Answered,
-                Some(NOERROR) => Outcome::Nodata,
-                Some(NXDOMAIN) => Outcome::Nxdomain,
-                Some(SERVFAIL) => Outcome::Servfail,
-                Some(REFUSED) => Outcome::Refused,
-                _ => Outcome::Error,
-            }
-        }
-    }
-}
-
-/// Whether the answer has what was asked for. Of an answer that was clipped, the header's word counts.
-fn has_records(observation: &Observation<'_>) -> bool {
-    let Observation { answers, qtype, .. } = observation;
-    let kept = u16::try_from(answers.len()).unwrap_or(u16::MAX);
-    let is_wanted = |answer: Answer<'_>| *qtype == Some(ANY) || *qtype == Some(answer.rtype);
-    answers.iter().any(is_wanted) || observation.answer_count.is_some_and(|count| count > kept)
-}
-
-/// Writes a text behind others.
-fn write(texts: &mut String, text: &str) -> Text {
-    // Nothing that messages tell comes near 4 GiB.
-    let end = |texts: &String| u32::try_from(texts.len()).unwrap_or(u32::MAX);
-    let start = end(texts);
-    texts.push_str(text);
-    Text { start, end: end(texts) }
-}
-
-impl Open {
-    /// The CNAMEs from the name asked for on, and the addresses.
-    fn find(&mut self, observation: &Observation<'_>) -> Found {
-        if !matches!(observation.rcode, Some(NOERROR | NXDOMAIN)) {
-            return Found::default();
-        }
-        let Self { texts, pieces, .. } = self;
-        let (before, start) = (texts.len(), pieces.len());
-        let mut owner = observation.qname.unwrap_or_default();
-        let cname_of = |owner: &str| {
-            let is_next = |answer: &Answer<'_>| {
-                answer.rtype == CNAME && answer.name.eq_ignore_ascii_case(owner)
-            };
-            observation.answers.iter().find(is_next)
-        };
-        while pieces.len() - start < MAX_CHAIN
-            && observation.qtype != Some(CNAME)
-            && let Some(cname) = cname_of(owner)
-        {
-            owner = cname.data;
-            let text = write(texts, owner);
-            if let Some(written) = texts.get_mut(text.start as usize..) {
-                written.make_ascii_lowercase();
-            }
-            pieces.push(text);
-        }
-        let chain = start..pieces.len();
-        let mut address_count = 0;
-        for answer in observation.answers.iter().filter(|answer| matches!(answer.rtype, A | AAAA)) {
-            address_count += 1;
-            if pieces.len() - chain.end < MAX_ADDRESSES {
-                pieces.push(write(texts, answer.data));
-            }
-        }
-        self.bytes += texts.len() - before + (pieces.len() - start) * size_of::<Text>();
-        Found { addresses: chain.end..pieces.len(), chain, address_count }
-    }
+/// Octets that one more takes of which there are so many, beyond those for which there is room.
+const fn beyond<T>(count: usize, room: usize) -> usize {
+    if count < room { 0 } else { size_of::<T>() }
 }
