@@ -5,6 +5,7 @@
 //! dnscribe is measured twice. `sink` is the agent's Kafka sink fed as the others are, with records
 //! from a file. `replay` is a whole `dnscribe replay`, which decodes a capture and
 //! makes the records too; what that costs without Kafka, to NDJSON that is thrown away, is measured beside it.
+//! `topics` is what each stream of the same capture takes on the broker's disk, compressed, with keys and headers.
 
 mod rivals;
 
@@ -35,6 +36,10 @@ const RATE: &str = "records_per_second";
 const CPU: &str = "cpu_seconds_per_million_records";
 const BROKER_CPU: &str = "broker_cpu_seconds_per_million_records";
 const WITHOUT: &str = "dnscribe-replay without Kafka";
+const SIZES: &str = "topics";
+
+/// Streams of which the broker's octets are measured, and how the environment calls their topics.
+const STREAMS: [&str; 5] = ["transactions", "metrics", "alerts", "ledger", "lookups"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Producer {
@@ -79,6 +84,7 @@ pub fn main(bench: &Bench) -> Result<Report> {
         plan.case(producer.name(), move || subject.measure(producer, rivals));
     }
     plan.case(WITHOUT, move || subject.without_kafka(rivals.records()));
+    plan.slow_case(SIZES, move || subject.sizes());
     rows(&mut plan);
     bench.run(plan)
 }
@@ -98,8 +104,10 @@ fn rows(plan: &mut Plan<'_>) {
             plan.row(Row::of(rival.name(), figure));
         }
     }
-    for figure in ["bytes_per_record", "broker_bytes_per_record"] {
-        plan.row(Row::of(sink, figure));
+    plan.row(Row::of(sink, "bytes_per_record"));
+    for stream in STREAMS {
+        plan.row(Row::of(SIZES, &format!("{stream}_records")));
+        plan.row(Row::of(SIZES, &format!("{stream}_broker_bytes_per_record")));
     }
 }
 
@@ -160,25 +168,49 @@ impl Subject<'_> {
             "{} has had {arrived} of {records} records acknowledged",
             producer.name(),
         );
-        let stored = self.broker.stored_bytes(&topic)?;
         self.forget(&topic)?;
         let rate = own_rate.unwrap_or(f64::from(records) / took.wall_seconds);
         #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
-        let (stored, peak) = (stored as f64, took.rss_peak_bytes as f64);
+        let peak = took.rss_peak_bytes as f64;
         Ok(Figures::default()
             .with(RATE, rate)
             .with(CPU, per_million(took.cpu_seconds, arrived)?)
             .with(BROKER_CPU, per_million(broker, arrived)?)
             .with("bytes_per_record", rivals.bytes_per_record())
-            .with("broker_bytes_per_record", stored / f64::from(records))
             .with("rss_peak_bytes", peak))
+    }
+
+    /// What each stream takes on the broker's disk.
+    fn sizes(&self) -> Result<Figures> {
+        let mut command = self.replay_to_kafka(&STREAMS.join(","));
+        let mut topics = Vec::new();
+        for stream in STREAMS {
+            let topic = self.topic(PARTITIONS)?;
+            let variable = format!("DNSCRIBE_KAFKA__TOPICS__{}", stream.to_uppercase());
+            command.env(variable, &topic);
+            topics.push((stream, topic));
+        }
+        timed::run(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
+        let mut figures = Figures::default();
+        for (stream, topic) in topics {
+            let records = rivals::arrived(&self.broker, &topic, PARTITIONS)?;
+            let bytes = self.broker.stored_bytes(&topic)?;
+            self.forget(&topic)?;
+            #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
+            let (records, bytes) = (records as f64, bytes as f64);
+            figures = figures.with(&format!("{stream}_records"), records);
+            if records > 0.0 {
+                let name = format!("{stream}_broker_bytes_per_record");
+                figures = figures.with(&name, bytes / records);
+            }
+        }
+        Ok(figures)
     }
 
     /// A replay ends when all is acknowledged; its own words say so too.
     fn replay(&self, topic: &str) -> Result<Took> {
         let said = self.folder.join("summary");
-        let mut command = self.dnscribe();
-        command.args(["--sink", "kafka", "--brokers", &self.broker.bootstrap()]);
+        let mut command = self.replay_to_kafka("transactions");
         command.env("DNSCRIBE_KAFKA__TOPICS__TRANSACTIONS", topic);
         timed::run(command.stdout(Stdio::null()).stderr(Stdio::from(File::create(&said)?)))
             .with_context(|| fs::read_to_string(&said).unwrap_or_default())
@@ -186,15 +218,21 @@ impl Subject<'_> {
 
     /// Decodes the capture and makes the records, and throws them away.
     fn without_kafka(&self, records: u32) -> Result<Figures> {
-        let mut command = self.dnscribe();
+        let mut command = self.dnscribe("transactions");
         command.args(["--sink", "stdout", "--output", "json"]);
         let took = timed::run(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
         Ok(Figures::default().with(CPU, per_million(took.cpu_seconds, records.into())?))
     }
 
-    fn dnscribe(&self) -> Command {
+    fn replay_to_kafka(&self, streams: &str) -> Command {
+        let mut command = self.dnscribe(streams);
+        command.args(["--sink", "kafka", "--brokers", &self.broker.bootstrap()]);
+        command
+    }
+
+    fn dnscribe(&self, streams: &str) -> Command {
         let mut command = Command::new(self.binary);
-        command.arg("replay").arg(&self.capture).args(["--stream", "transactions"]);
+        command.arg("replay").arg(&self.capture).args(["--stream", streams]);
         command
     }
 
