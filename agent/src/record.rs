@@ -11,6 +11,7 @@ mod dlq;
 mod event_id;
 mod fields;
 mod idn;
+mod json;
 mod ledger;
 mod lookup;
 mod message;
@@ -27,13 +28,13 @@ pub(crate) use build::milliseconds;
 pub use build::{Context, Identity};
 pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;
-pub(crate) use event_id::hex;
 pub use event_id::{EventId, Namespace};
 pub use fields::{
     AnswerFields, AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames,
     IcmpFields, OptionFields, ProcessFields, QuestionFields,
 };
 pub use idn::unicode;
+pub(crate) use json::push_json;
 pub use ledger::LedgerRecord;
 pub use lookup::LookupRecord;
 pub use message::MessageRecord;

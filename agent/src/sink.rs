@@ -29,6 +29,7 @@ pub use open::{OpenWith, SinkError, open, probe_file, same_place};
 pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet, TopicCreation};
 
 use crate::ledger::Delivery;
+use crate::record::push_json;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -151,11 +152,13 @@ pub struct Rendered<'a> {
 }
 
 impl Batch {
-    /// An empty one with room for as much as this one has.
+    /// An empty one with room for as much as this one has, and for a record more: else every other
+    /// one is copied when it is nearly full.
     #[must_use]
     pub fn like(other: &Self) -> Self {
+        let bytes = other.bytes.len();
         Self {
-            bytes: Vec::with_capacity(other.bytes.len()),
+            bytes: Vec::with_capacity(bytes + bytes / 8),
             entries: Vec::with_capacity(other.entries.len()),
             ..Self::default()
         }
@@ -268,7 +271,7 @@ impl Batch {
 fn json(out: &mut Vec<u8>, record: &impl Serialize) {
     let start = out.len();
     // Records have string keys and no failing parts, and memory does not refuse a write.
-    if let Err(error) = serde_json::to_writer(&mut *out, record) {
+    if let Err(error) = push_json(out, record) {
         tracing::error!(%error, "a record could not be rendered");
         out.truncate(start);
         out.extend(b"{}");

@@ -17,13 +17,14 @@ mod text;
 
 pub use answers::{Answer, Answers};
 pub use dso::{dso_name, dso_text};
-pub use edns::{Edns, ExtendedError, TypedOctets, TypedOctetsList, option_name};
+pub use edns::{Edns, ExtendedError, OptionText, TypedOctets, TypedOctetsList, option_name};
 pub use mnemonic::{class_name, opcode_name, rcode_name, type_name};
 pub use name::Name;
 pub use outline::Outline;
 pub use record::{Record, Records};
+pub use text::Hex;
 
-pub(crate) use name::MAX_OCTETS as MAX_NAME_OCTETS;
+pub(crate) use text::hex_digits;
 
 use outline::Asked;
 use reader::Reader;

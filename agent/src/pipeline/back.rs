@@ -20,18 +20,18 @@ impl Back {
 
     /// Takes an event that came to light at this time. They are to come in the order in which the front
     /// gave them.
-    pub(super) fn take(&mut self, at: Timestamp, event: Event<'_>) {
+    pub(super) fn take(&mut self, at: Timestamp, event: &Event<'_>) {
         let Self { joiner, output } = self;
         output.tick(at);
         match event {
-            Event::Message(message) => output.message(&message),
+            Event::Message(message) => output.message(message),
             Event::Transaction(transaction) => {
                 let links = joiner.end(transaction);
                 output.transaction(transaction, &links);
             }
             Event::Began(query) => {
-                joiner.begin(&query);
-                output.begin(&query);
+                joiner.begin(query);
+                output.begin(query);
             }
             Event::Sealed(envelope) => output.glance(envelope),
             Event::Connection(report) => output.connection(report),

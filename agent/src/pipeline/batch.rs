@@ -66,8 +66,8 @@ enum Stored {
 
 impl Batch {
     /// Adds a copy of an event.
-    pub(super) fn push(&mut self, at: Timestamp, event: Event<'_>) {
-        let what = match event {
+    pub(super) fn push(&mut self, at: Timestamp, event: &Event<'_>) {
+        let what = match *event {
             Event::Message(message) => Stored::Message(self.keep(message)),
             Event::Began(query) => Stored::Began(self.keep(query)),
             Event::Transaction(transaction) => self.transaction(transaction),
@@ -87,34 +87,10 @@ impl Batch {
     }
 
     fn transaction(&mut self, transaction: &Transaction<'_>) -> Stored {
-        let Transaction {
-            status,
-            vantage,
-            query,
-            response,
-            retries,
-            conflict,
-            icmp,
-            rejected,
-            transfer,
-            stray,
-        } = *transaction;
         // The response first: it is most often the message that has just been told of.
-        let response = response.map(|message| self.keep(message));
-        let query = query.map(|message| self.keep(message));
-        let rest = Transaction {
-            status,
-            vantage,
-            query: None,
-            response: None,
-            retries,
-            conflict,
-            icmp,
-            rejected,
-            transfer,
-            stray,
-        };
-        Stored::Transaction { query, response, rest }
+        let response = transaction.response.map(|message| self.keep(message));
+        let query = transaction.query.map(|message| self.keep(message));
+        Stored::Transaction { query, response, rest: transaction.without_messages() }
     }
 
     /// Keeps a message, if it is not the one kept last. Gives its place.
@@ -166,7 +142,7 @@ impl Batch {
     }
 
     /// Shows the next event.
-    pub(super) fn show(&mut self, each: &mut dyn FnMut(Timestamp, Event<'_>)) {
+    pub(super) fn show(&mut self, each: &mut dyn FnMut(Timestamp, &Event<'_>)) {
         let place = self.next;
         self.next += 1;
         let Some(Entry { at, what }) = self.entries.get(place) else { return };
@@ -174,28 +150,29 @@ impl Batch {
         match what {
             Stored::Message(place) => {
                 if let Some(message) = message(place) {
-                    each(*at, Event::Message(message));
+                    each(*at, &Event::Message(message));
                 }
             }
             Stored::Began(place) => {
                 if let Some(query) = message(place) {
-                    each(*at, Event::Began(query));
+                    each(*at, &Event::Began(query));
                 }
             }
             Stored::Transaction { query, response, rest } => {
                 let query = query.as_ref().and_then(message);
                 let response = response.as_ref().and_then(message);
-                each(*at, Event::Transaction(&Transaction { query, response, ..*rest }));
+                each(*at, &Event::Transaction(&Transaction { query, response, ..*rest }));
             }
-            Stored::Sealed(envelope) => each(*at, Event::Sealed(envelope)),
+            Stored::Sealed(envelope) => each(*at, &Event::Sealed(envelope)),
             Stored::Connection { connection, status, is_final } => {
                 let (status, is_final) = (*status, *is_final);
-                each(*at, Event::Connection(&connection::Report { connection, status, is_final }));
+                let report = connection::Report { connection, status, is_final };
+                each(*at, &Event::Connection(&report));
             }
             Stored::DeadLetter { envelope, reason, octets } => {
                 let bytes = self.octets.get(octets.clone()).unwrap_or_default();
                 let (envelope, reason) = (envelope.clone(), *reason);
-                each(*at, Event::DeadLetter(&DeadLetter { envelope, reason, bytes }));
+                each(*at, &Event::DeadLetter(&DeadLetter { envelope, reason, bytes }));
             }
         }
     }

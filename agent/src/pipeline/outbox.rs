@@ -1,8 +1,9 @@
 //! The way out: records are rendered once for all sinks of one look, and offered in batches.
 
+use crate::decode::dns::hex_digits;
 use crate::ledger::Delivery;
 use crate::pair::Transaction;
-use crate::record::{AlertRecord, EventId, TransactionRecord, alert_line, hex, line};
+use crate::record::{AlertRecord, EventId, TransactionRecord, alert_line, line};
 use crate::sink::{Batch, Failure, Gauge, Look, Sink, Stream, StreamSet};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -74,7 +75,7 @@ impl Outbox {
     ) {
         let stream = Stream::Transactions;
         let mut hash = [0; 16];
-        let hash = hex(&mut hash, &partition_key(&mut self.key, record).to_be_bytes());
+        let hash = hex_digits(&mut hash, &partition_key(&mut self.key, record).to_be_bytes());
         for tray in &mut self.trays {
             if tray.look != Look::Text {
                 tray.add(stream, record.event_id, record, hash.as_bytes());

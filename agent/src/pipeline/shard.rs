@@ -38,7 +38,7 @@ pub struct Snapshot {
 }
 
 /// Whoever takes events, with the time of each.
-pub(super) type Timed<'a> = &'a mut dyn FnMut(Timestamp, Event<'_>);
+pub(super) type Timed<'a> = &'a mut dyn FnMut(Timestamp, &Event<'_>);
 
 impl Shard {
     /// That of this number among so many; the bounds are of all together.

@@ -102,7 +102,7 @@ impl Identity {
     #[must_use]
     pub fn message<'a>(
         &'a self,
-        message: &Message<'_>,
+        message: &Message<'a>,
         texts: &'a Texts,
         context: Context<'a>,
     ) -> MessageRecord<'a> {
@@ -302,11 +302,11 @@ fn dso(tlv: &TypedOctets<'_>) -> DsoFields {
 
 /// The query's value, where the response has another or none. Where the response has no EDNS, the
 /// query's is shown as it is.
-fn differing<'a>(
+fn differing<'a, T: PartialEq>(
     query: Option<Edns<'a>>,
     response: Option<Edns<'a>>,
-    field: impl Fn(&Edns<'a>) -> Option<String>,
-) -> Option<String> {
+    field: impl Fn(&Edns<'a>) -> Option<T>,
+) -> Option<T> {
     let (query, response) = (query?, response?);
     field(&query).filter(|value| field(&response).as_ref() != Some(value))
 }

@@ -1,6 +1,7 @@
 //! Names for events that hold for ever.
 
 use crate::decode::MessageId;
+use crate::decode::dns::hex_digits;
 use crate::sink::Stream;
 use crate::time::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -23,7 +24,7 @@ pub struct EventId(pub u128);
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(hex(&mut [0; 32], &self.0.to_be_bytes()))
+        f.write_str(hex_digits(&mut [0; 32], &self.0.to_be_bytes()))
     }
 }
 
@@ -45,17 +46,6 @@ impl EventId {
     }
 }
 
-/// Octets as hexadecimal digits, in `room`, which has two places for each: without the detour through
-/// formatting, for every record has several.
-pub(crate) fn hex<'r>(room: &'r mut [u8], octets: &[u8]) -> &'r str {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, octet) in room.chunks_exact_mut(2).zip(octets) {
-        pair.copy_from_slice(&[DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]]);
-    }
-    // Digits are ASCII.
-    std::str::from_utf8(room).unwrap_or_default()
-}
-
 /// Exactly 32 hex digits.
 impl FromStr for EventId {
     type Err = BadEventId;
@@ -75,7 +65,7 @@ pub struct BadEventId(String);
 
 impl Serialize for EventId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(hex(&mut [0; 32], &self.0.to_be_bytes()))
+        serializer.serialize_str(hex_digits(&mut [0; 32], &self.0.to_be_bytes()))
     }
 }
 

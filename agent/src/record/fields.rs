@@ -1,7 +1,8 @@
 //! What several records have in common.
 
 use crate::decode::dns::{
-    Answer, Answers, Edns, Flags, TypedOctets, class_name, option_name, type_name,
+    Answer, Answers, Edns, Flags, Hex, OptionText, TypedOctets, TypedOctetsList, class_name,
+    option_name, type_name,
 };
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -82,7 +83,7 @@ impl Serialize for FlagNames {
 
 /// An OPT record.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct EdnsFields {
+pub struct EdnsFields<'a> {
     /// The sender's UDP payload size in octets.
     pub udp_size: u16,
     /// DNSSEC OK.
@@ -98,10 +99,12 @@ pub struct EdnsFields {
     pub ede: Option<EdeFields>,
     /// Name server identifier, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub nsid: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub nsid: Option<Hex<'a>>,
     /// Cookie, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cookie: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub cookie: Option<Hex<'a>>,
     /// True where compact answers are welcome (RFC 9824).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub co: Option<bool>,
@@ -115,16 +118,16 @@ pub struct EdnsFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opt_count: Option<u16>,
     /// Every option, in the message's order, those above too.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
-    pub options: Vec<OptionFields>,
+    #[serde(skip_serializing_if = "OptionList::is_empty")]
+    #[schemars(default, with = "Vec<OptionFields<'a>>")]
+    pub options: OptionList<'a>,
 }
 
-impl EdnsFields {
+impl<'a> EdnsFields<'a> {
     /// Flags that have a meaning: DO and CO.
     const NAMED_FLAGS: u16 = 0xC000;
 
-    pub(super) fn of(edns: &Edns<'_>) -> Self {
+    pub(super) fn of(edns: &Edns<'a>) -> Self {
         let unnamed = edns.flags & !Self::NAMED_FLAGS;
         Self {
             udp_size: edns.udp_size,
@@ -138,14 +141,44 @@ impl EdnsFields {
             z: (unnamed != 0).then_some(unnamed),
             owner: edns.owner.map(|owner| owner.text()),
             opt_count: (edns.records > 1).then_some(edns.records),
-            options: edns.options().map(|option| OptionFields::of(&option)).collect(),
+            options: OptionList(edns.options()),
         }
+    }
+}
+
+/// The options of an OPT record, each written when the record is.
+#[derive(Clone, Debug)]
+pub struct OptionList<'a>(pub TypedOctetsList<'a>);
+
+impl Default for OptionList<'_> {
+    fn default() -> Self {
+        Self(TypedOctetsList::of(&[]))
+    }
+}
+
+impl OptionList<'_> {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.clone().next().is_none()
+    }
+}
+
+impl Serialize for OptionList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.clone().map(|option| OptionFields::of(&option)))
+    }
+}
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
 /// An EDNS option.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct OptionFields {
+pub struct OptionFields<'a> {
     /// OPTION-CODE.
     pub code: u16,
     /// Mnemonic; `OPT65001` for a code without one.
@@ -155,11 +188,18 @@ pub struct OptionFields {
     /// Its data, as text where the option has a form of its own, else in hexadecimal; `\# 2 0a0b`
     /// where it makes no sense or is cut off.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub data: Option<OptionText<'a>>,
 }
 
-impl OptionFields {
-    fn of(option: &TypedOctets<'_>) -> Self {
+impl Serialize for OptionText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'a> OptionFields<'a> {
+    fn of(option: &TypedOctets<'a>) -> Self {
         Self {
             code: option.code,
             name: option_name(option.code),

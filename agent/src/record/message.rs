@@ -92,7 +92,7 @@ pub struct MessageRecord<'a> {
     pub answers: AnswerList<'a>,
     /// The OPT record.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub edns: Option<EdnsFields>,
+    pub edns: Option<EdnsFields<'a>>,
     /// The TLVs of a message with opcode DSO.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]

@@ -1,6 +1,6 @@
 //! What of messages is shown as text, in room that is used again.
 
-use super::registrable;
+use super::zone::Zones;
 use crate::decode::Message;
 use crate::decode::dns::{Answers, Question};
 use crate::pair::Transaction;
@@ -16,6 +16,7 @@ pub struct Texts {
     cased: bool,
     qname_case: String,
     answers: Answers,
+    zones: Zones,
 }
 
 impl Texts {
@@ -23,9 +24,8 @@ impl Texts {
     /// answers, else its query's.
     pub fn read(&mut self, transaction: &Transaction<'_>) {
         self.ask(transaction.question());
-        let zone = Some(&*self.qname).filter(|_| self.asked).and_then(registrable);
-        // It is what the name ends with.
-        self.zone = zone.map(|zone| self.qname.len() - zone.len()..self.qname.len());
+        let start = if self.asked { self.zones.start(&self.qname) } else { None };
+        self.zone = start.map(|start| start..self.qname.len());
         self.spell(transaction.query.and_then(|query| query.dns.question()));
         match transaction.response.or(transaction.query) {
             Some(last) => self.answers.read(last.dns.answers()),

@@ -4,6 +4,7 @@ use super::{
     AnswerFields, AnswerList, ContainerFields, EdnsFields, EventId, FlagNames, IcmpFields,
     ProcessFields,
 };
+use crate::decode::dns::Hex;
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -107,13 +108,14 @@ pub struct TransactionRecord<'a> {
     pub min_ttl_seconds: Option<u32>,
     /// The OPT record of the response, else of the query.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub edns: Option<EdnsFields>,
+    pub edns: Option<EdnsFields<'a>>,
     /// The query's client subnet, where it differs from the response's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_ecs: Option<String>,
     /// The query's cookie, where it differs from the response's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub query_cookie: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub query_cookie: Option<Hex<'a>>,
     /// Octets of the query's DNS message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_bytes: Option<u32>,

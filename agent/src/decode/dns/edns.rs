@@ -6,8 +6,8 @@ use super::name::Name;
 use super::rdata::padded;
 use super::reader::Reader;
 use super::record::Record;
-use super::text::hex;
-pub use option::{TypedOctets, TypedOctetsList, option_name};
+use super::text::Hex;
+pub use option::{OptionText, TypedOctets, TypedOctetsList, option_name};
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -97,14 +97,14 @@ impl<'a> Edns<'a> {
 
     /// Name server identifier, hexadecimal (RFC 5001); empty in a query that asks for it.
     #[must_use]
-    pub fn nsid(&self) -> Option<String> {
-        self.whole(NSID).next().map(hex)
+    pub fn nsid(&self) -> Option<Hex<'a>> {
+        self.whole(NSID).next().map(Hex)
     }
 
     /// Cookie, client's and server's part together, hexadecimal (RFC 7873).
     #[must_use]
-    pub fn cookie(&self) -> Option<String> {
-        self.whole(COOKIE).next().map(hex)
+    pub fn cookie(&self) -> Option<Hex<'a>> {
+        self.whole(COOKIE).next().map(Hex)
     }
 
     /// The data of the options with this code.

@@ -1,7 +1,7 @@
 //! Octets as text: hexadecimal, base32, character strings.
 
 use super::name::push_decimal;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// Lower case, two digits per octet.
 pub(super) fn push_hex(text: &mut String, octets: &[u8]) {
@@ -11,6 +11,33 @@ pub(super) fn push_hex(text: &mut String, octets: &[u8]) {
         text.push(char::from(DIGITS[usize::from(octet >> 4)]));
         text.push(char::from(DIGITS[usize::from(octet & 15)]));
     }
+}
+
+/// Octets that are shown as lower case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hex<'a>(pub &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A cookie in one piece.
+        const PIECE: usize = 40;
+        let mut digits = [0; 2 * PIECE];
+        self.0.chunks(PIECE).try_for_each(|octets| {
+            let digits = digits.get_mut(..2 * octets.len()).ok_or(fmt::Error)?;
+            f.write_str(hex_digits(digits, octets))
+        })
+    }
+}
+
+/// Octets as hexadecimal digits, in `room`, which has two places for each: without the detour through
+/// formatting, for every record has several.
+pub(crate) fn hex_digits<'r>(room: &'r mut [u8], octets: &[u8]) -> &'r str {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, octet) in room.chunks_exact_mut(2).zip(octets) {
+        pair.copy_from_slice(&[DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]]);
+    }
+    // Digits are ASCII.
+    std::str::from_utf8(room).unwrap_or_default()
 }
 
 /// Hexadecimal text of its own.
@@ -50,7 +77,7 @@ pub(super) fn push_quoted(text: &mut String, octets: &[u8]) {
 }
 
 /// Items with something between them.
-pub(super) fn push_list<T: std::fmt::Display>(
+pub(super) fn push_list<T: fmt::Display>(
     text: &mut String,
     separator: char,
     items: impl IntoIterator<Item = T>,

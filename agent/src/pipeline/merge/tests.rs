@@ -32,14 +32,14 @@ fn batch(shard: usize, first: usize, times: &[u64], until: u64) -> Batch {
     batch.snapshot.received =
         vec![crate::capture::live::Received { records: (first + times.len()) as u64, highest: 0 }];
     for (number, time) in times.iter().enumerate() {
-        batch.push(at(*time), Event::Sealed(&event(shard, first + number)));
+        batch.push(at(*time), &Event::Sealed(&event(shard, first + number)));
     }
     batch
 }
 
 type Shown = Vec<(u64, u32, u64)>;
 
-fn take(shown: &mut Shown) -> impl FnMut(Timestamp, Event<'_>) {
+fn take(shown: &mut Shown) -> impl FnMut(Timestamp, &Event<'_>) {
     |time, event| {
         let Event::Sealed(envelope) = event else { panic!("{event:?}") };
         let Origin { cpu, seq } = envelope.id.origin;

@@ -3,10 +3,10 @@
 use super::super::mnemonic::type_name;
 use super::super::rdata::unknown;
 use super::super::reader::Reader;
-use super::super::text::{hex, push_list, push_quoted};
+use super::super::text::{Hex, hex, push_list, push_quoted};
 use super::{ede_name, extended_error, subnet};
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 /// Octets with a code that says what they are: an EDNS option, or a DSO TLV (RFC 8490, 5.4.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct TypedOctetsList<'a>(Reader<'a>);
 
 impl<'a> TypedOctetsList<'a> {
     /// The list that these octets are.
-    pub(in super::super) const fn of(octets: &'a [u8]) -> Self {
+    pub(crate) const fn of(octets: &'a [u8]) -> Self {
         Self(Reader::new(octets, 0))
     }
 }
@@ -40,7 +40,25 @@ impl<'a> Iterator for TypedOctetsList<'a> {
     }
 }
 
-impl TypedOctets<'_> {
+/// An option's data as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionText<'a> {
+    /// As octets.
+    Octets(Hex<'a>),
+    /// In a form of its own.
+    Text(String),
+}
+
+impl Display for OptionText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Octets(octets) => octets.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl<'a> TypedOctets<'a> {
     /// Whether nothing of it is cut off.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -50,20 +68,20 @@ impl TypedOctets<'_> {
     /// An option's data: as text where the option has a form of its own, else in hexadecimal; as
     /// `\# 3 0a0b0c` where it makes no sense. `None` where there is none, and for padding of zeros.
     #[must_use]
-    pub fn option_text(&self) -> Option<String> {
+    pub fn option_text(&self) -> Option<OptionText<'a>> {
         if !self.is_whole() {
-            return Some(unknown(self.octets));
+            return Some(OptionText::Text(unknown(self.octets)));
         }
         let is_padding = self.code == PADDING && self.octets.iter().all(|octet| *octet == 0);
         if self.octets.is_empty() || is_padding {
             return None;
         }
         let Some(form) = FORMS.iter().find(|(code, _)| *code == self.code) else {
-            return Some(hex(self.octets));
+            return Some(OptionText::Octets(Hex(self.octets)));
         };
         let mut reader = Reader::new(self.octets, 0);
         let text = form.1(&mut reader).filter(|_| reader.is_done());
-        Some(text.unwrap_or_else(|| unknown(self.octets)))
+        Some(OptionText::Text(text.unwrap_or_else(|| unknown(self.octets))))
     }
 }
 
@@ -185,7 +203,7 @@ mod tests {
 
     fn shown(code: u16, octets: &[u8]) -> Option<String> {
         let length = u16::try_from(octets.len()).unwrap();
-        TypedOctets { code, length, octets }.option_text()
+        TypedOctets { code, length, octets }.option_text().map(|text| text.to_string())
     }
 
     #[test]
@@ -239,7 +257,8 @@ mod tests {
         assert_eq!(all.len(), 2);
         assert!(all[0].is_whole() && !all[1].is_whole());
         assert_eq!((all[1].code, all[1].length), (10, 8));
-        assert_eq!(all[1].option_text().as_deref(), Some("\\# 2 0102"));
+        let cut = all[1].option_text().map(|text| text.to_string());
+        assert_eq!(cut.as_deref(), Some("\\# 2 0102"));
     }
 
     #[test]
