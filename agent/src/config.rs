@@ -155,6 +155,8 @@ pub struct CaptureConfig {
     pub ring_bytes: u32,
     /// Threads that read packets, each with its share of the flows, and as many rings.
     pub threads: u32,
+    /// How nice they are while their rings have room: 0 to 19.
+    pub nice: u8,
     /// Octets captured of a packet at most: 128 to 131072.
     pub snap_bytes: u32,
     /// The least share of transactions that is told when more comes than can be handled; none where
@@ -249,6 +251,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         ports,
         encrypted,
         threads: layer.capture.threads.unwrap_or_else(Threads::of_this_host).0,
+        nice: layer.capture.nice.unwrap_or_default().0,
         ring_bytes: layer.capture.ring_bytes.map_or(32 << 20, |size| size.0),
         snap_bytes: layer.capture.snap_bytes.map_or(131_072, |size| size.0),
         sampling_floor: match layer.sampling.mode {

@@ -21,6 +21,7 @@ mod backfill;
 mod btf;
 mod cgroup;
 mod clock;
+mod courtesy;
 mod functions;
 mod icmp;
 mod netlink;
@@ -93,6 +94,8 @@ pub struct LiveOptions {
     pub rings: u32,
     /// Size of all rings in octets: a power of two, a page or more for each. 32 MiB is a good choice.
     pub ring_bytes: u32,
+    /// How nice the threads are that read rings, while these have room: 0 (as they were) to 19.
+    pub nice: u8,
     /// Octets captured of a packet from its IP header on; from 1 to 131072, values beyond are taken
     /// for the nearest.
     pub snap_bytes: u32,
@@ -114,6 +117,7 @@ impl Default for LiveOptions {
             encrypted: None,
             rings: 1,
             ring_bytes: 32 << 20,
+            nice: 0,
             snap_bytes: 131_072,
             sampling_floor: None,
             query_timeout: Duration::from_secs(5),
@@ -259,7 +263,8 @@ impl Live {
         let clock = Arc::new(Clock::new());
         let mut readers = Vec::new();
         for (number, records) in (0..).zip(std::mem::take(&mut loaded.rings)) {
-            let ring = ring::Ring::new(number, records, loaded.ring_bytes, Arc::clone(&config));
+            let config = Arc::clone(&config);
+            let ring = ring::Ring::new(number, records, loaded.ring_bytes, config, options.nice);
             let ring = ring.map_err(internal_error)?;
             readers.push(Reader::new(ring, Arc::clone(&clock), locals()));
         }

@@ -210,6 +210,7 @@ pub(super) fn live_options(config: &Config) -> LiveOptions {
         ports: capture.ports.clone(),
         encrypted: capture.encrypted.clone(),
         rings: capture.threads,
+        nice: capture.nice,
         ring_bytes: capture.ring_bytes,
         snap_bytes: capture.snap_bytes,
         sampling_floor: capture.sampling_floor.map(|share| f64::from(share.0) / 1e6),

@@ -6,7 +6,7 @@ use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
     Address, Broker, Compress, Count, DiskBytes, Hook, Join, Listen, LogFormat, LogLevel,
-    Millionths, Name, Output, Partitions, PositiveSpan, Replicas, Retention, RingBytes,
+    Millionths, Name, Nice, Output, Partitions, PositiveSpan, Replicas, Retention, RingBytes,
     RotateBytes, RotateEvery, SamplingMode, SnapBytes, Span, Switch, Threads, Topic, Version,
 };
 use crate::capture::encrypted::Prefix;
@@ -156,6 +156,9 @@ layer! {
         /// Threads that read packets.
         #[serde(deserialize_with = "text")]
         threads: Option<Threads>,
+        /// How nice they are while nothing is about to be lost.
+        #[serde(deserialize_with = "text")]
+        nice: Option<Nice>,
         /// The ring's size.
         #[serde(deserialize_with = "text")]
         ring_bytes: Option<RingBytes>,

@@ -39,6 +39,7 @@ capture:
   cgroup: system.slice
   interfaces: [eth0, eth1]
   ports: [53, 5353]
+  nice: 5
   ring_bytes: 32MiB
   snap_bytes: 4096
 pairing:
@@ -125,6 +126,7 @@ fn reads_every_key() {
     assert_eq!(config.capture.interfaces, ["eth0", "eth1"]);
     assert_eq!(config.capture.ports.to_string(), "53,5353");
     assert_eq!((config.capture.ring_bytes, config.capture.snap_bytes), (32 << 20, 4096));
+    assert_eq!(config.capture.nice, 5);
     assert_eq!(config.pairing.query_timeout, Duration::from_secs(90));
     assert_eq!(config.pairing.max_transactions, 1000);
     let streams = |sink: &str| config.streams.of(&sink.parse().unwrap());
@@ -256,6 +258,8 @@ fn says_where_and_what_is_wrong() {
     let section = complaint("version: 1\nkafka: here\n");
     assert_eq!(section, "line 2, column 8: kafka: expected a section of keys");
     // Ports are judged together, so the place is that of the list.
+    let nice = complaint("version: 1\ncapture: {nice: -5}\n");
+    assert!(nice.contains("0 to 19"), "{nice}");
     let ports = complaint("version: 1\ncapture:\n  ports: [53, 70000]\n");
     assert!(ports.contains("line 3") && ports.contains("\"70000\" is not a port"), "{ports}");
     let top = complaint("version: 1\nnod: x\n");

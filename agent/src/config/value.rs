@@ -154,6 +154,27 @@ impl FromStr for Threads {
     }
 }
 
+/// How nice the threads are that read packets: a niceness of `setpriority(2)` that is none of
+/// the privileged ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nice(pub u8);
+
+impl Default for Nice {
+    /// A tenth of the weight of what is not nice at all.
+    fn default() -> Self {
+        Self(10)
+    }
+}
+
+impl FromStr for Nice {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let nice = text.parse().ok().filter(|nice| (0..=19).contains(nice));
+        nice.map(Self).ok_or_else(|| BadValue::new(text, "a niceness", "0 to 19, such as 10"))
+    }
+}
+
 /// The ring's size in octets: a power of two, as the kernel wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingBytes(pub u32);

@@ -4,7 +4,8 @@
 //! *server* the agent watches the server's cgroup alone, as on a host whose clients are elsewhere: two
 //! messages a query. In those called *everything* it watches the whole host, and so sees each query and
 //! each response twice, at the client and at the server. The load, the server, the agent and, where
-//! there is one, the broker share the machine's cores: whatever one of them takes the others lack.
+//! there is one, the broker share the machine's cores: whatever one of them takes the others lack. In
+//! those called *nice 0* the agent does not let others go first (`capture.nice`).
 
 mod watch;
 
@@ -64,7 +65,8 @@ impl World {
 
     /// An agent at the server's cgroup.
     fn server<'a>(&'a self, bench: &'a Bench, sink: Sink) -> Watch<'a> {
-        Watch { binary: bench.binary(), lab: &self.lab, cgroup: Some(self.cgroup.path()), sink }
+        let cgroup = Some(self.cgroup.path());
+        Watch { binary: bench.binary(), lab: &self.lab, cgroup, sink, nice: true }
     }
 
     /// An agent that watches the whole host.
@@ -83,7 +85,7 @@ fn figures(perf: &Perf) -> Figures {
 
 /// Measures it.
 pub fn main(bench: &Bench) -> Result<Report> {
-    let world = World::up(bench.count(200_000))?;
+    let world = World::up(bench.count(150_000))?;
     let world = &world;
     let flat_out = |watch: Watch<'_>| watch.during(|| world.flat_out());
     let paced = |watch: Watch<'_>| watch.during(|| world.paced());
@@ -114,8 +116,11 @@ pub fn main(bench: &Bench) -> Result<Report> {
         }
     }
     plan.case("everything, null", || flat_out(world.everything(bench, Sink::Null)));
+    let unkind = || Watch { nice: false, ..world.server(bench, Sink::Null) };
+    plan.case("server, null, nice 0", || flat_out(unkind()));
     plan.case("paced, bare", || world.paced());
     plan.case("paced, server, null", || paced(world.server(bench, Sink::Null)));
+    plan.case("paced, server, null, nice 0", || paced(unkind()));
     plan.case("paced, everything, null", || paced(world.everything(bench, Sink::Null)));
     rows(&mut plan);
     bench.run(plan)
@@ -128,6 +133,7 @@ fn rows(plan: &mut Plan<'_>) {
         "server, kafka mock",
         "server, kafka broker",
         "everything, null",
+        "server, null, nice 0",
     ];
     plan.row(Row::of("bare", "qps"));
     for case in flat_out {
@@ -136,7 +142,8 @@ fn rows(plan: &mut Plan<'_>) {
     }
     plan.row(Row::of("paced, bare", "mean_latency_seconds"));
     plan.row(Row::of("paced, bare", "p99_latency_seconds"));
-    for case in ["paced, server, null", "paced, everything, null"] {
+    let paced = ["paced, server, null", "paced, server, null, nice 0", "paced, everything, null"];
+    for case in paced {
         let row = |figure| Row::of(case, figure).beside("paced, bare");
         let (mean, p99) = (row("mean_latency_seconds"), row("p99_latency_seconds"));
         if case == "paced, server, null" {
@@ -145,7 +152,7 @@ fn rows(plan: &mut Plan<'_>) {
             plan.row(mean).row(p99);
         }
     }
-    for case in flat_out.into_iter().chain(["paced, server, null", "paced, everything, null"]) {
+    for case in flat_out.into_iter().chain(paced) {
         plan.row(Row::of(case, "cpu_seconds_per_million_messages"));
         plan.row(Row::of(case, "lost_messages").at_most(0.0));
     }

@@ -59,7 +59,11 @@ pub fn number(value: f64) -> String {
         _ if magnitude >= 10.0 => 1,
         _ if magnitude >= 1.0 => 2,
         _ if magnitude >= 0.1 => 3,
-        _ => 4,
+        _ if magnitude >= 0.01 => 4,
+        _ if magnitude >= 0.001 => 5,
+        _ if magnitude >= 0.000_1 => 6,
+        // Seconds of latency: microseconds count.
+        _ => 7,
     };
     let plain = format!("{value:.decimals$}");
     match plain.split_once('.') {
@@ -113,8 +117,20 @@ mod tests {
 
     #[test]
     fn numbers_have_three_digits_that_count() {
-        let shown = [0.0, 0.012_34, 0.561, 1.0, 1.106, 45.67, 999.4, 1_510_123.7, -2500.0];
-        let expected = ["0", "0.0123", "0.561", "1", "1.11", "45.7", "999", "1,510,124", "-2,500"];
+        let shown =
+            [0.0, 0.000_021_4, 0.012_34, 0.561, 1.0, 1.106, 45.67, 999.4, 1_510_123.7, -2500.0];
+        let expected = [
+            "0",
+            "0.0000214",
+            "0.0123",
+            "0.561",
+            "1",
+            "1.11",
+            "45.7",
+            "999",
+            "1,510,124",
+            "-2,500",
+        ];
         assert_eq!(shown.map(number), expected);
     }
 

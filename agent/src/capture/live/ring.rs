@@ -1,5 +1,6 @@
 //! Takes records from a ring, and decides whether the programs shall wake its reader.
 
+use super::courtesy::Courtesy;
 use aya::maps::{Array, MapData, RingBuf};
 use dnscribe_common::CONFIG_QUIET;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -37,6 +38,9 @@ pub struct Ring {
     /// Which of its words is this ring's.
     quiet_word: u32,
     gauge: Arc<Gauge>,
+    nice: u8,
+    /// Of the thread that waits here; made by itself.
+    courtesy: Option<Courtesy>,
     nap: Duration,
     quiet: bool,
     more: bool,
@@ -46,12 +50,13 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Takes over the ring of this number and size.
+    /// Takes over the ring of this number and size, whose reader shall be so nice.
     pub fn new(
         number: u32,
         records: RingBuf<MapData>,
         ring_bytes: u32,
         config: Arc<Mutex<Config>>,
+        nice: u8,
     ) -> io::Result<Self> {
         let gauge = Arc::new(Gauge::new(&records, ring_bytes)?);
         let now = Instant::now();
@@ -60,6 +65,8 @@ impl Ring {
             config,
             quiet_word: CONFIG_QUIET + number,
             gauge,
+            nice,
+            courtesy: None,
             nap: nap(ring_bytes),
             quiet: false,
             more: false,
@@ -98,6 +105,8 @@ impl Ring {
     /// was the bell.
     pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         self.choose_mode();
+        let Self { courtesy, nice, gauge, .. } = self;
+        courtesy.get_or_insert_with(|| Courtesy::new(*nice)).look(gauge.used(), gauge.size);
         if self.more || (self.gauge.used() > 0 && !self.quiet) {
             return Ok(false);
         }

@@ -45,6 +45,8 @@ pub struct Watch<'a> {
     /// What it watches; all where absent.
     pub cgroup: Option<&'a Path>,
     pub sink: Sink,
+    /// Whether it lets others go first, as it does by default.
+    pub nice: bool,
 }
 
 impl Watch<'_> {
@@ -87,6 +89,9 @@ impl Watch<'_> {
             "streams": ["transactions"],
             "file": { "streams": ["ledger"] },
         });
+        if !self.nice {
+            config["capture"] = json!({ "nice": 0 });
+        }
         match &self.sink {
             Sink::Null => config["sinks"] = json!(["null", file]),
             Sink::File => {
