@@ -5,6 +5,7 @@
 //! ends in exactly one counter (identity 4 of the ledger).
 
 mod digest;
+mod entry;
 mod established;
 mod key;
 mod list;

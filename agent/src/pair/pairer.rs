@@ -1,9 +1,10 @@
 //! The state machine: what each message, each ICMP error and the time that passes change.
 
 use super::digest::Digest;
+use super::entry::{Entry, State};
 use super::established::Established;
 use super::key::{Ends, Key};
-use super::table::{Age, Entry, FORGOTTEN_TOGETHER, Slot, State, Table};
+use super::table::{Age, FORGOTTEN_TOGETHER, Slot, Table};
 use super::transfer;
 use super::{MAX_REMEMBERED, MAX_SPARED, MEMORY, PairOptions, Status, Transaction, Vantage};
 use crate::capture::sampling::{Change, Timeline};
@@ -161,7 +162,7 @@ impl Pairer {
             // The id is used anew: what was remembered of its last use would mislead.
             self.table.forget(slot);
         }
-        self.make_room(Entry::cost_of(message), ts, each);
+        self.make_room(Table::cost_of(message), ts, each);
         self.table.insert(hash, message, ts.plus(self.options.query_timeout));
         true
     }

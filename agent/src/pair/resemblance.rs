@@ -1,7 +1,8 @@
 //! Responses that answer nothing: what they look like.
 
+use super::entry::Entry;
 use super::key::{Ends, Kin, Line, asked};
-use super::table::{Entry, Slot, Table};
+use super::table::{Slot, Table};
 use super::{OrphanReason, multicast};
 use crate::decode::Message;
 

@@ -1,9 +1,10 @@
 //! What a response changes: the transaction that it answers, or continues, or resembles.
 
+use super::entry::{Entry, State};
 use super::key::{Ends, Key, asked};
 use super::multicast::{self, Group};
 use super::pairer::{Each, Pairer, remember};
-use super::table::{Age, Entry, Slot, State};
+use super::table::{Age, Slot};
 use super::transfer::{self, Running};
 use super::{MAX_TRANSFERS, OrphanReason, Status, Stray, Transaction, Vantage, resemblance};
 use crate::capture::Transport;

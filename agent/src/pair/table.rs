@@ -1,13 +1,14 @@
 //! The transactions that wait and those that are remembered, found by key, by ends or by kin.
 
+use super::MAX_WALK;
+use super::entry::{Entry, State};
 use super::key::{Ends, Key, Kin, Line};
 use super::list::{Chains, Links, List};
 use super::multicast::{self, Group};
 use super::transfer::Running;
 use super::wheel::Wheel;
-use super::{MAX_WALK, Status, Transaction, Vantage};
+use crate::decode::Message;
 use crate::decode::dns::Question;
-use crate::decode::{Kept, Message};
 use crate::time::Timestamp;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -22,85 +23,6 @@ pub(super) const FORGOTTEN_TOGETHER: usize = 32;
 pub(super) struct Slot {
     place: u32,
     generation: u32,
-}
-
-/// What became of a query.
-#[derive(Debug)]
-pub(super) enum State {
-    /// Nothing yet.
-    Waiting,
-    /// A zone transfer has begun and not ended.
-    Transferring(Box<Running>),
-    /// A response came; what it said, if it said all.
-    Answered(Option<u64>),
-    /// It timed out, was unreachable, or was evicted.
-    Failed,
-}
-
-/// A query and what became of it.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) query: Kept,
-    pub(super) deadline: Timestamp,
-    pub(super) state: State,
-    pub(super) retries: u32,
-    /// Responses that resembled the one it waits for.
-    pub(super) rejected: u32,
-}
-
-impl Entry {
-    fn waiting(query: &Message<'_>, deadline: Timestamp) -> Self {
-        let query = Kept::from(*query);
-        Self { query, deadline, state: State::Waiting, retries: 0, rejected: 0 }
-    }
-
-    /// Becomes another query, which waits.
-    fn replace(&mut self, query: &Message<'_>, deadline: Timestamp) {
-        self.query.replace(query);
-        (self.deadline, self.state) = (deadline, State::Waiting);
-        (self.retries, self.rejected) = (0, 0);
-    }
-
-    /// Gives back what memory of its own it has.
-    fn release(&mut self) {
-        self.query.release();
-        self.state = State::Failed;
-    }
-
-    pub(super) fn transaction(&self, status: Status) -> Transaction<'_> {
-        let query = self.query.message();
-        Transaction {
-            status,
-            vantage: Vantage::of(query.envelope.sight, false),
-            query: Some(query),
-            response: None,
-            retries: self.retries,
-            conflict: false,
-            rejected: self.rejected,
-            transfer: None,
-            stray: None,
-            icmp: None,
-        }
-    }
-
-    pub(super) const fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Waiting)
-    }
-
-    /// Octets of memory, what the table needs to find it included; roughly.
-    fn cost(&self) -> usize {
-        let first = match &self.state {
-            State::Transferring(running) => size_of::<Running>() + running.first.memory_bytes(),
-            _ => 0,
-        };
-        // The place has room for what takes none of its own.
-        PLACE_BYTES - size_of::<Kept>() + self.query.memory_bytes() + first
-    }
-
-    /// What a query will cost.
-    pub(super) fn cost_of(query: &Message<'_>) -> usize {
-        PLACE_BYTES - size_of::<Kept>() + Kept::bytes_for(query)
-    }
 }
 
 /// A place with its shares of the indices and links.
@@ -169,6 +91,11 @@ impl Table {
     /// Octets of memory, roughly.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Octets of memory that a query will take, roughly.
+    pub(super) fn cost_of(query: &Message<'_>) -> usize {
+        PLACE_BYTES + Entry::further_bytes_for(query)
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&Entry> {
@@ -297,7 +224,7 @@ impl Table {
     ) -> Slot {
         let line_hash = self.hasher.hash_one(Line::of(query));
         let kin_hash = self.hasher.hash_one(Kin::of(query));
-        let cost = Entry::cost_of(query);
+        let cost = Self::cost_of(query);
         let at = self.place(query, deadline);
         let head = &mut self.heads[at as usize];
         (head.key_hash, head.cost, head.ended) = (key_hash, cost, None);
@@ -345,7 +272,7 @@ impl Table {
 
     /// What an entry costs has changed.
     fn weigh(&mut self, at: u32) {
-        let cost = self.entry_at(at).map_or(0, Entry::cost);
+        let cost = self.entry_at(at).map_or(0, |entry| PLACE_BYTES + entry.further_bytes());
         self.bytes = self.bytes - std::mem::replace(&mut self.heads[at as usize].cost, cost) + cost;
     }
 
