@@ -3,6 +3,7 @@
 
 use super::event::Event;
 use super::output::Output;
+use super::scribe::Told;
 use crate::join::{Joiner, Joining};
 use crate::time::Timestamp;
 
@@ -20,14 +21,14 @@ impl Back {
 
     /// Takes an event that came to light at this time. They are to come in the order in which the front
     /// gave them.
-    pub(super) fn take(&mut self, at: Timestamp, event: Event<'_>) {
+    pub(super) fn take(&mut self, at: Timestamp, told: Told<'_>) {
         let Self { joiner, output } = self;
         output.tick(at);
-        match event {
-            Event::Message(message) => output.message(&message),
+        match told.event {
+            Event::Message(message) => output.message(&message, told.json),
             Event::Transaction(transaction) => {
                 let links = joiner.end(transaction);
-                output.transaction(transaction, &links);
+                output.transaction(transaction, &links, &told);
             }
             Event::Began(query) => {
                 joiner.begin(&query);
