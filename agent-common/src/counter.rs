@@ -55,7 +55,8 @@ pub enum Counter {
     LoopbackCopy = 5,
     /// Packets handed over with fewer octets than they had. Not an outcome, these are submitted.
     Clipped = 6,
-    /// Skipped: more tunnels or other headers, one in the other, than are looked through.
+    /// Skipped: more tunnels or other headers, one in the other, than are looked through; or, which
+    /// should never be, the program that looks through them was not there.
     TunnelDepth = 7,
     /// Skipped: fragments that came before the first of their datagram, which alone tells the ports.
     FragmentEarly = 8,

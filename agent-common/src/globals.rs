@@ -47,25 +47,43 @@ pub enum Setting {
     SockError = 18,
     /// Offset of `sock.sk_protocol`.
     SockProtocol = 19,
-    /// Offset of `sock.__sk_common.skc_cookie`.
-    SockCookie = 20,
     /// Whether the `cgroup_sock` and `cgroup_sock_addr` programs may ask for the current task by
     /// helper: a `TASK_` constant.
-    HookTask = 21,
+    HookTask = 20,
     /// Offset of `task_struct.group_leader`; 0 where threads are called by their own names.
-    TaskLeader = 22,
+    TaskLeader = 21,
     /// Offset of `task_struct.start_boottime` (Linux 5.5); 0 where unknown.
-    TaskStart = 23,
+    TaskStart = 22,
     /// Whether `bpf_skc_to_tcp_sock` is there, and what it gives can be read without a helper.
-    SockTyped = 24,
+    SockTyped = 23,
     /// Rings that records are spread over, by flow: from 1 to [`crate::flow::MAX_RINGS`]. 0 is 1.
-    Rings = 25,
+    Rings = 24,
     /// Whether packets are copied by words where they can be looked at directly.
-    Direct = 26,
+    Direct = 25,
+    /// Whether the tap's first program asks for the packet as the kernel has it.
+    SkbTyped = 26,
+    /// Offset of `sk_buff.len`.
+    SkbLen = 27,
+    /// Offset of `sk_buff.data_len`.
+    SkbDataLen = 28,
+    /// Offset of `sk_buff.data`.
+    SkbData = 29,
+    /// The number of the type `iphdr`.
+    TypeIp4 = 30,
+    /// The number of the type `ipv6hdr`.
+    TypeIp6 = 31,
+    /// The number of the type `tcphdr`.
+    TypeTcp = 32,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 27;
+pub const SETTINGS: usize = 33;
+
+/// Stands in calls for the number of the kernel's function `bpf_cast_to_kern_ctx` (Linux 6.2), which
+/// differs from kernel to kernel: the agent replaces it in the programs' octets before it loads them.
+pub const CALL_KERNEL_SKB: u32 = 0x646e_7301;
+/// The same for `bpf_rdonly_cast` (Linux 6.2).
+pub const CALL_TYPED: u32 = 0x646e_7302;
 
 /// The current task cannot be told.
 pub const TASK_NONE: u32 = 0;

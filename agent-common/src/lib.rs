@@ -36,10 +36,13 @@ pub const HANDSHAKE_BYTES: u32 = 4096;
 pub const CONFIG_QUIET: u32 = 0;
 /// Index in the map `CONFIG` of what is left out, as [`sample::Cuts`].
 pub const CONFIG_SAMPLING: u32 = CONFIG_QUIET + flow::MAX_RINGS;
+/// Index in the map `CONFIG` of the word that is not 0 once the owners of sockets that are older than
+/// the agent are in the map `OWNERS`, as far as they can be found.
+pub const CONFIG_OWNERS: u32 = CONFIG_SAMPLING + 1;
 /// Words in the map `CONFIG`.
-pub const CONFIG_WORDS: u32 = CONFIG_SAMPLING + 1;
+pub const CONFIG_WORDS: u32 = CONFIG_OWNERS + 1;
 
-/// Entries in the map of socket owners. The least recently used make room.
+/// Entries in the map of socket owners, at most.
 pub const OWNERS: u32 = 65_536;
 /// Fragmented datagrams remembered at a time.
 pub const FRAGMENTS: u32 = 4_096;

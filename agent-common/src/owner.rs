@@ -1,6 +1,7 @@
-//! Who owns a socket: the value of the map `OWNERS`, whose key is the socket cookie.
+//! Who owns a socket: the value of the map `OWNERS`, whose key is the socket cookie, and a part of what is
+//! kept with a socket.
 
-/// The task that made, connected or last used a socket.
+/// The task that bound, connected or last used a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Owner {

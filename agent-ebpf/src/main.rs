@@ -1,4 +1,7 @@
 //! The eBPF programs: entry points only. Each observes, and returns "pass" whatever it met.
+//!
+//! Those that run for every packet are inlined into what the macros make of them: the compiler may leave
+//! it at a call, which takes a packet that is not ours a quarter more.
 #![no_std]
 #![no_main]
 // For the atomic additions and for what the verifier must see; aya-ebpf needs the same feature.
@@ -12,6 +15,7 @@ mod parse;
 mod ring;
 mod sample;
 mod settings;
+mod socket;
 mod task;
 mod totals;
 
@@ -23,26 +27,28 @@ use hook::cgroup_skb::{Egress, Ingress};
 const PASS: i32 = 1;
 
 #[cgroup_skb(ingress)]
+#[inline(always)]
 fn cgroup_ingress(ctx: SkBuffContext) -> i32 {
     hook::cgroup_skb::observe::<Ingress>(ctx.skb.skb);
     PASS
 }
 
 #[cgroup_skb(egress)]
+#[inline(always)]
 fn cgroup_egress(ctx: SkBuffContext) -> i32 {
     hook::cgroup_skb::observe::<Egress>(ctx.skb.skb);
     PASS
 }
 
-#[cgroup_sock(sock_create)]
-fn sock_create(ctx: SockContext) -> i32 {
-    hook::cgroup_sock::create(ctx.sock);
+#[cgroup_sock(post_bind4)]
+fn post_bind4(ctx: SockContext) -> i32 {
+    hook::cgroup_sock::bound(ctx.sock);
     PASS
 }
 
-#[cgroup_sock(sock_release)]
-fn sock_release(ctx: SockContext) -> i32 {
-    hook::cgroup_sock::release(ctx.sock);
+#[cgroup_sock(post_bind6)]
+fn post_bind6(ctx: SockContext) -> i32 {
+    hook::cgroup_sock::bound(ctx.sock);
     PASS
 }
 
@@ -76,17 +82,20 @@ fn socket_error(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Returns 0: the packet socket keeps nothing, all goes through the ring.
+/// What is attached at the tap: small, since its size counts against `net.core.optmem_max`. Returns 0: the
+/// packet socket keeps nothing, all goes through the ring.
 #[socket_filter]
+#[inline(always)]
 fn tap(ctx: SkBuffContext) -> i64 {
     hook::tap::observe(&ctx);
     0
 }
 
-/// What `tap` calls for a packet within a packet.
+/// What `tap` calls for a packet that is, or may be, ours.
 #[socket_filter]
-fn tap_within(ctx: SkBuffContext) -> i64 {
-    hook::tap::observe_within(&ctx);
+#[inline(always)]
+fn tap_look(ctx: SkBuffContext) -> i64 {
+    hook::tap::look::observe(&ctx);
     0
 }
 

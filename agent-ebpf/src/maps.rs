@@ -1,14 +1,15 @@
 //! The maps other than ring and counters, and the questions asked of them.
 
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{Array, LpmTrie, LruHashMap};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap};
 use core::arch::asm;
 use core::mem::MaybeUninit;
 use dnscribe_common::owner::Owner;
 use dnscribe_common::{
-    CONFIG_QUIET, CONFIG_SAMPLING, CONFIG_WORDS, FRAGMENT_LIFETIME_NS, FRAGMENTS,
+    CONFIG_OWNERS, CONFIG_QUIET, CONFIG_SAMPLING, CONFIG_WORDS, FRAGMENT_LIFETIME_NS, FRAGMENTS,
     OWNERS as OWNERS_MAX, PORT_WORDS, RESOLVERS as RESOLVERS_MAX,
 };
 
@@ -20,8 +21,10 @@ static mut PORTS: [u64; PORT_WORDS as usize] = [0; PORT_WORDS as usize];
 #[map]
 static CONFIG: Array<u64> = Array::with_max_entries(CONFIG_WORDS, 0);
 
+/// Of sockets that are older than the agent, by their cookies. The agent fills it once, and what it does
+/// not fill takes no memory.
 #[map]
-static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(OWNERS_MAX, 0);
+static OWNERS: HashMap<u64, Owner> = HashMap::with_max_entries(OWNERS_MAX, BPF_F_NO_PREALLOC);
 
 #[map]
 static FRAGMENT: LruHashMap<FragmentKey, Note> = LruHashMap::with_max_entries(FRAGMENTS, 0);
@@ -125,54 +128,23 @@ pub fn reader_polls(ring: u32) -> bool {
     CONFIG.get(CONFIG_QUIET + ring).is_some_and(|word| *word != 0)
 }
 
+/// Whether the agent has put into `OWNERS` what it knows.
+#[inline(always)]
+pub fn owners_are_there() -> bool {
+    CONFIG.get(CONFIG_OWNERS).is_some_and(|word| *word != 0)
+}
+
 /// What is left out, as a word of [`dnscribe_common::sample::Cuts`].
 #[inline(always)]
 pub fn sampling() -> u64 {
     CONFIG.get(CONFIG_SAMPLING).copied().unwrap_or(0)
 }
 
+/// Who owns a socket that is older than the agent.
 #[inline(always)]
-pub fn owner(cookie: u64) -> Option<Owner> {
-    // SAFETY: another CPU may replace the entry while it is copied; the worst is a mixed owner of
-    // one and the same socket.
-    OWNERS.get_ptr(cookie).map(|owner| unsafe { *owner })
-}
-
-#[inline(always)]
-pub fn has_owner(cookie: u64) -> bool {
-    OWNERS.get_ptr(cookie).is_some()
-}
-
-/// Notes the owner if it is not the one known already: looking up is cheaper than replacing, and
-/// most often nothing changes.
-#[inline(always)]
-pub fn refresh_owner(cookie: u64, owner: &Owner) {
-    if let Some(known) = OWNERS.get_ptr(cookie) {
-        let (known, owner) = (known.cast::<u64>(), core::ptr::from_ref(owner).cast::<u64>());
-        // By words, since the derived comparison goes through the names octet by octet.
-        // SAFETY: an `Owner` is four aligned words without padding.
-        let same = unsafe {
-            *known == *owner
-                && *known.add(1) == *owner.add(1)
-                && *known.add(2) == *owner.add(2)
-                && *known.add(3) == *owner.add(3)
-        };
-        if same {
-            return;
-        }
-    }
-    set_owner(cookie, owner);
-}
-
-#[inline(always)]
-pub fn set_owner(cookie: u64, owner: &Owner) {
-    // A full map evicts, so that this fails for want of memory only; then the owner stays unknown.
-    let _ = OWNERS.insert(cookie, owner, 0);
-}
-
-#[inline(always)]
-pub fn forget_owner(cookie: u64) {
-    let _ = OWNERS.remove(cookie);
+pub fn owner(cookie: u64) -> Option<&'static Owner> {
+    // SAFETY: the agent writes an entry once, and takes none away.
+    OWNERS.get_ptr(cookie).map(|owner| unsafe { &*owner })
 }
 
 /// Remembers a first fragment of ours, its flow, and whether our ports are in a tunnel that the datagram

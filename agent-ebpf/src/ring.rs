@@ -14,6 +14,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::RingBuf;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
+use core::arch::asm;
 use core::mem::MaybeUninit;
 use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::flow::{self, MAX_RINGS};
@@ -26,6 +27,9 @@ use dnscribe_common::totals::{LOST, SAMPLED, Way};
 
 /// Octets of a word.
 const WORD: usize = 8;
+
+/// Octets copied at a time, of packets that are longer.
+const BLOCK: usize = 8 * WORD;
 
 /// The longest packets copied by words. Beyond, the helper is as good.
 const DIRECT: usize = CLASSES[3];
@@ -170,44 +174,97 @@ fn put<const N: usize>(
 /// not lie in one piece, or are very few.
 #[inline(always)]
 fn copy<const N: usize>(skb: *mut __sk_buff, octets: *mut [u8; N], captured: u64) -> bool {
-    // SAFETY: the kernel hands a valid context, to a program that may ask for these.
-    let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
-    let to: *mut u8 = octets.cast();
-    if captured <= WORD as u64 || start + captured as usize > end {
+    if captured > BLOCK as u64 {
+        copy_by::<N, BLOCK>(skb, octets.cast(), captured)
+    } else {
+        captured > WORD as u64 && copy_by::<BLOCK, WORD>(skb, octets.cast(), captured)
+    }
+}
+
+/// Copies the octets, more than `EACH` and at most `MOST`, by so many at a time.
+#[inline(always)]
+fn copy_by<const MOST: usize, const EACH: usize>(
+    skb: *mut __sk_buff,
+    to: *mut u8,
+    captured: u64,
+) -> bool {
+    let (start, end) = ends(skb);
+    if start + captured as usize > end {
         return false;
     }
-    for word in 0..N / WORD {
-        let (from, to) = (start + word * WORD, to.wrapping_add(word * WORD));
-        if from + WORD > end {
+    // Anew, or the compiler would leave out checks that follow from the one above, as the verifier does
+    // not see.
+    let (start, end) = ends(skb);
+    for part in 0..MOST / EACH {
+        let from = start + part * EACH;
+        if from + EACH > end {
             break;
         }
         // SAFETY: the verifier sees that both are inside.
-        unsafe { copy_word(from, to) };
+        unsafe { copy_part::<EACH>(from, to.wrapping_add(part * EACH)) };
     }
-    // The last word overlaps the one before.
-    let last = bounded::<N, WORD>(captured as u32 - WORD as u32) as usize;
-    if start + last + WORD > end {
+    // The last part overlaps the one before.
+    let last = bounded::<MOST, EACH>(captured as u32 - EACH as u32) as usize;
+    if start + last + EACH > end {
         return false;
     }
     // SAFETY: as above.
-    unsafe { copy_word(start + last, to.wrapping_add(last)) };
+    unsafe { copy_part::<EACH>(start + last, to.wrapping_add(last)) };
     true
 }
 
-/// Copies eight octets. As assembly, since the compiler would go octet by octet where it knows of no
+/// Where the packet's octets begin and end.
+#[inline(always)]
+fn ends(skb: *mut __sk_buff) -> (usize, usize) {
+    // SAFETY: the kernel hands a valid context, to a program that may ask for these. Volatile, so that
+    // the compiler takes nothing for known.
+    unsafe {
+        let (start, end) = (&raw const (*skb).data, &raw const (*skb).data_end);
+        (start.read_volatile() as usize, end.read_volatile() as usize)
+    }
+}
+
+/// Copies a word, or eight. As assembly, since the compiler would go octet by octet where it knows of no
 /// alignment, and the kernel's own loads need none.
 #[inline(always)]
-unsafe fn copy_word(from: usize, to: *mut u8) {
+unsafe fn copy_part<const EACH: usize>(from: usize, to: *mut u8) {
+    const { assert!(EACH == WORD || EACH == BLOCK) };
     // SAFETY: the caller's word.
     unsafe {
-        core::arch::asm!(
-            "{word} = *(u64 *)({from} + 0)",
-            "*(u64 *)({to} + 0) = {word}",
-            word = out(reg) _,
-            from = in(reg) from,
-            to = in(reg) to,
-            options(nostack),
-        );
+        if EACH == WORD {
+            asm!(
+                "{a} = *(u64 *)({from} + 0)",
+                "*(u64 *)({to} + 0) = {a}",
+                a = out(reg) _,
+                from = in(reg) from,
+                to = in(reg) to,
+                options(nostack),
+            );
+        } else {
+            asm!(
+                "{a} = *(u64 *)({from} + 0)",
+                "{b} = *(u64 *)({from} + 8)",
+                "*(u64 *)({to} + 0) = {a}",
+                "*(u64 *)({to} + 8) = {b}",
+                "{a} = *(u64 *)({from} + 16)",
+                "{b} = *(u64 *)({from} + 24)",
+                "*(u64 *)({to} + 16) = {a}",
+                "*(u64 *)({to} + 24) = {b}",
+                "{a} = *(u64 *)({from} + 32)",
+                "{b} = *(u64 *)({from} + 40)",
+                "*(u64 *)({to} + 32) = {a}",
+                "*(u64 *)({to} + 40) = {b}",
+                "{a} = *(u64 *)({from} + 48)",
+                "{b} = *(u64 *)({from} + 56)",
+                "*(u64 *)({to} + 48) = {a}",
+                "*(u64 *)({to} + 56) = {b}",
+                a = out(reg) _,
+                b = out(reg) _,
+                from = in(reg) from,
+                to = in(reg) to,
+                options(nostack),
+            );
+        }
     }
 }
 
@@ -302,7 +359,7 @@ fn bounded<const N: usize, const LESS: usize>(number: u32) -> u64 {
     let mut number = u64::from(number);
     // SAFETY: computes on a register.
     unsafe {
-        core::arch::asm!(
+        asm!(
             "if {number} > 0 goto +1",
             "{number} = 1",
             "if {number} <= {most} goto +1",

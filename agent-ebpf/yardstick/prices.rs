@@ -1,14 +1,17 @@
 //! Programs that do one thing over and over, to tell what it costs.
 
 use crate::PASS;
+use aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE;
+use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::helpers::generated as helper;
-use aya_ebpf::macros::{cgroup_skb, map};
+use aya_ebpf::macros::{btf_map, cgroup_skb, map};
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
 use aya_ebpf::programs::SkBuffContext;
 use core::arch::asm;
 use core::ffi::c_void;
 use core::hint::black_box;
 use core::mem::MaybeUninit;
+use core::ptr::null_mut;
 use dnscribe_common::owner::Owner;
 
 /// How often each program does its one thing.
@@ -20,6 +23,8 @@ static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(65_536, 0);
 static WORDS: PerCpuArray<[u64; 64]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static WORD: Array<u64> = Array::with_max_entries(2048, 0);
+#[btf_map]
+static SOCKETS: SkStorage<u64> = SkStorage::new();
 
 /// A program for each, that does it over and over. What the helpers give is thrown away; they are
 /// opaque to the compiler, which calls them all.
@@ -63,6 +68,14 @@ prices! {
     map_lookup_lru_hash(_skb, _place, _word) { black_box(OWNERS.get_ptr(7)); }
     map_lookup_array(_skb, _place, _word) { black_box(WORD.get_ptr(black_box(7))); }
     map_lookup_percpu_array(_skb, _place, _word) { black_box(WORDS.get_ptr(0)); }
+    sk_storage_get(skb, _place, _word) {
+        let socket = (*skb).__bindgen_anon_2.sk;
+        if socket.is_null() {
+            return PASS;
+        }
+        let map = (&raw const SOCKETS).cast_mut().cast();
+        helper::bpf_sk_storage_get(map, socket.cast(), null_mut(), BPF_SK_STORAGE_GET_F_CREATE.into());
+    }
     atomic_add(_skb, _place, word) {
         asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) word, in(reg) 1u64, options(nostack));
     }

@@ -20,6 +20,7 @@ pub mod log;
 pub mod lookup;
 pub mod metrics;
 pub mod net;
+mod number;
 pub mod observation;
 pub mod pair;
 pub mod pipeline;

@@ -13,22 +13,28 @@
 #![forbid(unsafe_code)]
 
 mod fit;
+mod index;
 mod labels;
 mod open;
+mod outcome;
 mod pods;
 mod query;
+mod slots;
 mod suffixes;
 mod table;
+mod texts;
 mod verdict;
 
 pub use pods::{Packets, Pods};
 pub use query::Query;
 pub use table::Lookups;
+pub use texts::Texts;
 
+use crate::capture::Origin;
 use crate::decode::MessageId;
 use crate::pair::Vantage;
 use crate::time::Timestamp;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 /// A stub goes on within this time after an answer, or it has ended.
@@ -159,17 +165,17 @@ pub struct Lookup {
     /// Who asked.
     pub client: IpAddr,
     /// The servers' names, in the order in which they were asked first.
-    pub resolvers: Vec<Box<str>>,
+    pub resolvers: Texts,
     /// What the application asked for, as far as that can be told.
-    pub qname: Box<str>,
+    pub qname: String,
     /// The class asked for.
     pub qclass: u16,
     /// The types asked for, in the order of their first queries.
     pub qtypes: Vec<u16>,
     /// The names asked for, in order; those of CNAMEs' targets not among them.
-    pub names: Vec<Box<str>>,
+    pub names: Texts,
     /// The name that had records.
-    pub answered_name: Option<Box<str>>,
+    pub answered_name: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// Answered, but for one of A and AAAA no server said whether there are any.
@@ -177,9 +183,9 @@ pub struct Lookup {
     /// The extended code of the response that decided it.
     pub rcode: Option<u16>,
     /// The names that CNAMEs led to.
-    pub cname_chain: Vec<Box<str>>,
+    pub cname_chain: Texts,
     /// The addresses found, the first [`MAX_ADDRESSES`] of them.
-    pub addresses: Vec<Box<str>>,
+    pub addresses: Texts,
     /// How many address records there were.
     pub address_count: u32,
     /// From the first query to the last response that the caller needed.
@@ -208,6 +214,43 @@ pub struct Lookup {
     pub container: Option<Home>,
     /// `namespace/pod`, else the container's id.
     pub pod: Option<Box<str>>,
+}
+
+impl Lookup {
+    /// Room for one.
+    const fn empty() -> Self {
+        Self {
+            id: MessageId { origin: Origin { cpu: 0, seq: 0 }, index: 0 },
+            ts: Timestamp::from_nanos(0),
+            vantage: Vantage::Passive,
+            client: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            resolvers: Texts::EMPTY,
+            qname: String::new(),
+            qclass: 0,
+            qtypes: Vec::new(),
+            names: Texts::EMPTY,
+            answered_name: None,
+            outcome: Outcome::Open,
+            partial: false,
+            rcode: None,
+            cname_chain: Texts::EMPTY,
+            addresses: Texts::EMPTY,
+            address_count: 0,
+            duration: Duration::ZERO,
+            transactions: 0,
+            packets: 0,
+            packets_wasted: 0,
+            search_expansions: 0,
+            retries: 0,
+            servers_tried: 0,
+            tcp_fallback: false,
+            members: Vec::new(),
+            evicted: false,
+            process: None,
+            container: None,
+            pod: None,
+        }
+    }
 }
 
 /// Bounds of the lookups under way.

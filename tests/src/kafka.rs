@@ -143,6 +143,28 @@ impl Broker {
         self.runtime.producer_performance()
     }
 
+    /// Octets of all partitions of a topic on the broker's disk, without their indices.
+    pub fn stored_bytes(&self, topic: &str) -> Result<u64> {
+        let partition = |name: &str| {
+            let number = name.strip_prefix(topic).and_then(|rest| rest.strip_prefix('-'));
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        let mut bytes = 0;
+        for folder in fs::read_dir(self.folder.join("data")).context("no data of the broker")? {
+            let folder = folder?;
+            if !folder.file_name().to_str().is_some_and(partition) {
+                continue;
+            }
+            for file in fs::read_dir(folder.path())? {
+                let path = file?.path();
+                if path.extension().is_some_and(|extension| extension == "log") {
+                    bytes += path.metadata()?.len();
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
     /// The broker's process, where it runs on this host without a container.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {

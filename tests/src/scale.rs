@@ -1,5 +1,8 @@
 //! Captures that differ in one size and in nothing else: how many queries wait at a time, how many
 //! connections are open, how many resolvers, zones or clients there are. Always the same for the same sizes.
+//!
+//! Each begins with what makes its tables as large as they will ever be. From [`Scale::warm_up_seconds`] to
+//! [`Scale::end_seconds`] it holds as many queries as responses, whatever the sizes are.
 
 use crate::dice::Dice;
 use crate::pcap::Frames;
@@ -10,17 +13,22 @@ use anyhow::Result;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// From a query that waits with no others to its response.
+/// From a query to its response, where few wait.
 const LATENCY_NS: u64 = 1_000_000;
+/// Queries of the warm-up that are answered as all later ones: more than ended transactions are remembered.
+const SETTLING: u32 = 75_000;
 /// Ports of one client, which keeps to one of them for a connection.
 const PORTS: u32 = 50_000;
 
 /// The sizes of a capture.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// Messages that are to be measured: what comes after [`Self::warm_up_seconds`].
+    /// Messages that are to be measured: about as many come after [`Self::warm_up_seconds`].
     pub messages: u32,
-    /// Queries that wait at a time; 50 where 0.
+    /// Queries to which no response comes, all asked in the warm-up.
+    pub standing: u32,
+    /// Queries that wait at a time for responses that come in any order: each of them has the same chance to
+    /// be answered next. A response comes 1 ms after its query, in order, where 0.
     pub waiting: u32,
     /// Open connections over which all is asked; UDP where 0.
     pub connections: u32,
@@ -38,6 +46,7 @@ impl Default for Scale {
     fn default() -> Self {
         Self {
             messages: 500_000,
+            standing: 0,
             waiting: 0,
             connections: 0,
             resolvers: 10,
@@ -52,12 +61,54 @@ impl Scale {
     /// Seconds until as many queries wait, and connections are open, as ever will.
     #[must_use]
     pub fn warm_up_seconds(&self) -> f64 {
-        f64::from(self.connections + self.warm_up_queries()) / f64::from(self.queries_per_second)
+        self.seconds_of(self.connections + self.warm_up_queries())
     }
 
-    /// Queries until as many wait as ever will, and each resolver and zone was asked for.
+    /// Seconds until the last query. What comes later answers those that were still waiting then.
+    #[must_use]
+    pub fn end_seconds(&self) -> f64 {
+        self.seconds_of(self.connections + self.queries())
+    }
+
+    fn seconds_of(&self, steps: u32) -> f64 {
+        f64::from(steps) / f64::from(self.queries_per_second)
+    }
+
+    /// Queries until as many wait as ever will, each resolver and zone was asked for, and what is remembered
+    /// of ended transactions has found its size.
     fn warm_up_queries(&self) -> u32 {
-        self.waiting.max(self.resolvers).max(self.zones) + self.queries_per_second / 10
+        self.filling() + self.resolvers.max(self.zones).max(SETTLING)
+    }
+
+    /// Queries to which nothing comes, or nothing before all of them are asked.
+    fn filling(&self) -> u32 {
+        self.standing + self.waiting
+    }
+
+    fn queries(&self) -> u32 {
+        self.warm_up_queries() + self.messages / 2
+    }
+
+    /// When the response to a query comes, if one comes at all.
+    ///
+    /// Where many wait, latencies are exponential: they have no memory, so that any of those that wait may be
+    /// the next one, and as many wait from the first of them on.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "nanoseconds, below 2^53"
+    )]
+    fn answered_ns(&self, number: u32, begin: u64, dice: &mut Dice) -> Option<u64> {
+        if number < self.standing {
+            return None;
+        }
+        let at = begin + u64::from(number.max(self.filling())) * self.step_ns();
+        if self.waiting == 0 {
+            return Some(at + LATENCY_NS);
+        }
+        let mean = f64::from(self.waiting) * self.step_ns() as f64;
+        Some(at + (-mean * (1.0 - dice.share()).ln()) as u64)
     }
 
     /// Nanoseconds from one query to the next.
@@ -78,10 +129,10 @@ impl Scale {
     ) -> Result<()> {
         let mut seconds = 0;
         let mut frames = Frames::begin(out)?;
-        let latency = LATENCY_NS.max(u64::from(self.waiting) * self.step_ns());
         let mut connections = self.open(&mut frames)?;
         let begin = u64::from(self.connections) * self.step_ns();
-        for number in 0..self.warm_up_queries() + self.messages / 2 {
+        let end = begin + u64::from(self.queries()) * self.step_ns() + LATENCY_NS;
+        for number in 0..self.queries() {
             let at = begin + u64::from(number) * self.step_ns();
             frames.until(at)?;
             if at >= (seconds + 1) * 1_000_000_000 {
@@ -90,18 +141,23 @@ impl Scale {
             }
             let (question, outcome) = self.question(number)?;
             let mut dice = Dice::new(u64::from(number));
+            let answered = self.answered_ns(number, begin, &mut dice).filter(|at| *at <= end);
             let (asked, said) = (query(&question), response(&question, outcome, false, &mut dice));
             let Some(place) = number.checked_rem(self.connections) else {
                 let (client, server) = self.ends(number)?;
                 frames.push(at, datagram(client, server, &asked)?);
-                frames.push(at + latency, datagram(server, client, &said)?);
+                if let Some(answered) = answered {
+                    frames.push(answered, datagram(server, client, &said)?);
+                }
                 continue;
             };
             let connection = &mut connections[usize::try_from(place)?];
-            for (after, from_client, message) in [(0, true, asked), (latency, false, said)] {
+            let turns = [(Some(at), true, asked), (answered, false, said)];
+            for (at, from_client, message) in turns {
+                let Some(at) = at else { continue };
                 let message = wire::framed(&message)?;
                 for segment in connection.send(from_client, flag::PSH | flag::ACK, &message)? {
-                    frames.push(at + after, segment);
+                    frames.push(at, segment);
                 }
             }
         }

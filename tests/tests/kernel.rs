@@ -3,6 +3,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests, which fail by panicking")]
 
+#[path = "kernel/attached.rs"]
+mod attached;
 #[path = "kernel/frames.rs"]
 mod frames;
 #[path = "kernel/host.rs"]
@@ -121,7 +123,7 @@ fn the_verifier_takes_every_program() {
         let bench = Bench::load(&options(), tap).expect("loads");
         assert_eq!(bench.refused(), [], "this kernel offers everything");
         assert_eq!(bench.programs().len(), count);
-        for program in ["cgroup_ingress", "cgroup_egress", "tap", "tap_within"] {
+        for program in ["cgroup_ingress", "cgroup_egress", "tap", "tap_look"] {
             // The limit is a million, and older kernels need more for the same program.
             if let Some(count) = bench.verified_instructions(program) {
                 assert!(count < 200_000, "{program}: {count} instructions to verify");
@@ -135,8 +137,12 @@ fn every_packet_passes_and_is_counted() {
     if !privileged() {
         return;
     }
-    for (program, pass, tap, hook) in PROGRAMS {
-        let mut bench = Bench::load(&options(), tap).expect("loads");
+    // Without the kernel's types, programs do by helpers what they do by loads with them.
+    let ways = [Bench::load, Bench::load_without_types];
+    for ((program, pass, tap, hook), load) in
+        PROGRAMS.iter().flat_map(|program| ways.map(|load| (*program, load)))
+    {
+        let mut bench = load(&options(), tap).expect("loads");
         for (what, ip, fate) in crafted() {
             let before = counters(&bench, hook);
             let frame = ethernet(&ip);

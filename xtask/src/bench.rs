@@ -22,11 +22,12 @@ mod windows;
 
 use crate::interrupt::Interrupt;
 use crate::{build, process, say, setup};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use case::Plan;
 use clap::ValueEnum;
 use report::Report;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// What to measure, and how often.
 #[derive(clap::Args, Debug)]
@@ -49,6 +50,9 @@ pub struct Args {
     /// The cargo profile to build with
     #[arg(long, default_value = "release")]
     profile: String,
+    /// Parts that have failed already, before this went on as root
+    #[arg(long, hide = true)]
+    failed: Vec<Part>,
 }
 
 /// A part of the benchmark.
@@ -105,6 +109,10 @@ impl Part {
         }
     }
 
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     /// Measures it. What has no cases to compare tells its lines itself and gives no report.
     fn measure(self, bench: &Bench) -> Result<Option<Report>> {
         match self {
@@ -113,7 +121,7 @@ impl Part {
             Self::Windows => windows::main(bench).map(Some),
             Self::Scale => scale::main(bench).map(Some),
             Self::Memory => memory::main(bench).map(Some),
-            Self::Kafka => kafka::main(bench).map(|()| None),
+            Self::Kafka => kafka::main(bench).map(Some),
             Self::Kernel => kernel::main(bench).map(Some),
             Self::Latency => latency::main(bench).map(Some),
             Self::E2e => e2e::main(bench).map(Some),
@@ -150,11 +158,6 @@ impl Bench {
         self.count.unwrap_or(default)
     }
 
-    /// How many repetitions are wanted.
-    pub const fn repetitions(&self) -> u32 {
-        self.repetitions
-    }
-
     /// Runs all cases of a part as often as wanted.
     pub fn run(&self, plan: Plan<'_>) -> Result<Report> {
         plan.run(self.repetitions, &self.interrupt)
@@ -186,31 +189,56 @@ pub fn main(args: &Args) -> Result<()> {
     // What needs root comes last, and as root only that is left to do.
     let (as_root, as_user): (Vec<Part>, Vec<Part>) =
         parts.into_iter().partition(|part| part.needs_root());
+    let mut failed = args.failed.clone();
     if !process::elevated() {
-        measure(&as_user, &bench, args.write)?;
+        failed.extend(measure(&as_user, &bench, args.write)?);
     }
     if !as_root.is_empty() {
-        become_root(args, &as_root, &bench.binary)?;
-        measure(&as_root, &bench, args.write)?;
+        become_root(args, &as_root, &failed, &bench.binary)?;
+        failed.extend(measure(&as_root, &bench, args.write)?);
     }
+    let names: Vec<String> = failed.into_iter().map(Part::name).collect();
+    ensure!(
+        names.is_empty(),
+        "parts that failed, of which the reason is above: {}",
+        names.join(", ")
+    );
     Ok(())
 }
 
-/// Measures some parts and shows their tables, at the end of all.
-fn measure(parts: &[Part], bench: &Bench, write: bool) -> Result<()> {
-    let mut tables = Vec::new();
+/// Measures some parts and shows their tables, at the end of all. Gives the parts that failed, of which the
+/// reason is told: the others go on.
+///
+/// # Errors
+/// Where it was interrupted.
+fn measure(parts: &[Part], bench: &Bench, write: bool) -> Result<Vec<Part>> {
+    let (mut tables, mut failed) = (Vec::new(), Vec::new());
     for part in parts {
-        let Some(report) = part.measure(bench)? else { continue };
-        let text = told(&report);
-        if write {
-            table::write(report.part(), &text)?;
+        let start = Instant::now();
+        match table_of(*part, bench, write) {
+            Ok(table) => tables.extend(table),
+            Err(error) => {
+                bench.interrupt.check()?;
+                say::progress(&format!("{} failed: {error:#}", part.name()));
+                failed.push(*part);
+            }
         }
-        tables.push(text);
+        say::progress(&format!("{} took {:.0} s", part.name(), start.elapsed().as_secs_f64()));
     }
     for table in &tables {
         say::progress(table);
     }
-    Ok(())
+    Ok(failed)
+}
+
+/// Measures a part: its table, where it has one, which is written, too, if it shall be.
+fn table_of(part: Part, bench: &Bench, write: bool) -> Result<Option<String>> {
+    let Some(report) = part.measure(bench)? else { return Ok(None) };
+    let text = told(&report);
+    if write {
+        table::write(report.part(), &text)?;
+    }
+    Ok(Some(text))
 }
 
 /// A report as it stands in `docs/performance.md`.
@@ -229,11 +257,10 @@ fn told(report: &Report) -> String {
 }
 
 /// Goes on as root, where this is not, with these parts and the same agent.
-fn become_root(args: &Args, parts: &[Part], binary: &Path) -> Result<()> {
+fn become_root(args: &Args, parts: &[Part], failed: &[Part], binary: &Path) -> Result<()> {
     let mut again = vec!["bench".to_owned()];
-    let names =
-        parts.iter().filter_map(|part| Some(part.to_possible_value()?.get_name().to_owned()));
-    again.extend(names);
+    again.extend(parts.iter().copied().map(Part::name));
+    again.extend(failed.iter().map(|part| format!("--failed={}", part.name())));
     again.push(format!("--repetitions={}", args.repetitions));
     again.push(format!("--profile={}", args.profile));
     again.push(format!("--binary={}", binary.display()));

@@ -6,15 +6,16 @@ use crate::maps;
 use crate::parse::{self, Fate, ICMP, ICMP6, Skb, TCP, UDP, Verdict, be16};
 use crate::ring::{self, Context};
 use crate::settings;
+use crate::socket::Socket;
 use crate::task;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
     bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_cgroup_id,
     bpf_skc_to_tcp_sock,
 };
+use core::mem::MaybeUninit;
 use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::globals::{NETNS_BTF, NETNS_HELPER, Setting};
-use dnscribe_common::owner::Owner;
 use dnscribe_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS};
 use dnscribe_common::{ICMP_MARK, PORT_DNS, totals};
 
@@ -151,15 +152,10 @@ fn is_for_us(skb: *mut __sk_buff) -> bool {
 #[inline(always)]
 fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict, most: u32) {
     let protocol = verdict.protocol;
-    // SAFETY: the kernel hands a valid context; the helpers are allowed for it.
-    let (wire, ifindex, segment, cookie) =
-        unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size, bpf_get_socket_cookie(skb.cast())) };
-    let cgroup_id = if settings::get(Setting::CgroupId) != 0 {
-        // SAFETY: as above; the branch is there only where the kernel offers the helper.
-        unsafe { bpf_skb_cgroup_id(skb) }
-    } else {
-        0
-    };
+    // SAFETY: the kernel hands a valid context.
+    let (wire, ifindex, segment) = unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size) };
+    let mut spare = MaybeUninit::uninit();
+    let socket = known::<W>(skb, protocol, &mut spare);
     let context = Context {
         hook: Hook::Cgroup,
         way: if W::EGRESS { totals::Way::Egress } else { totals::Way::Ingress },
@@ -169,14 +165,47 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict, most:
         datagram_bytes: if protocol == UDP { segment as u16 } else { 0 },
         most,
         ifindex,
-        netns_cookie: netns(skb),
-        cgroup_id,
-        task: if W::EGRESS { sender(skb, protocol, cookie) } else { maps::owner(cookie) },
+        netns_cookie: socket.netns_cookie,
+        cgroup_id: socket.cgroup_id,
+        task: if socket.has_owner() { Some(socket.owner) } else { None },
         tunnelled: false,
         direct: true,
         flow: verdict.flow.number(Skb::whole(skb)),
     };
     ring::packet(counters, skb, 0, wire, &context);
+}
+
+/// What is known of the packet's socket. Where a task sends, the socket is its own from here on.
+#[inline(always)]
+fn known<W: Way>(
+    skb: *mut __sk_buff,
+    protocol: u8,
+    spare: &mut MaybeUninit<Socket>,
+) -> &mut Socket {
+    // SAFETY: the kernel hands a valid context; the helper is allowed for it.
+    let (socket, cookie) =
+        unsafe { ((*skb).__bindgen_anon_2.sk, || bpf_get_socket_cookie(skb.cast())) };
+    let socket = Socket::of(socket.cast(), spare);
+    socket.ask_place(|| (cgroup_id(skb), netns(skb)));
+    if W::EGRESS
+        && is_sender(skb, protocol, socket, cookie)
+        && let Some(task) = task::current(Setting::Task)
+    {
+        socket.belongs_to(&task);
+    } else {
+        socket.ask_agent(cookie);
+    }
+    socket
+}
+
+#[inline(always)]
+fn cgroup_id(skb: *mut __sk_buff) -> u64 {
+    if settings::get(Setting::CgroupId) == 0 {
+        return 0;
+    }
+    // SAFETY: the kernel hands a valid context; the branch is there only where the kernel offers the
+    // helper.
+    unsafe { bpf_skb_cgroup_id(skb) }
 }
 
 #[inline(always)]
@@ -195,24 +224,25 @@ fn netns(skb: *mut __sk_buff) -> u64 {
     }
 }
 
-/// The task that sends. UDP goes out in the sender's own context. A TCP segment may also leave
-/// from a softirq, when an acknowledgement makes room, and whoever was interrupted is not to blame:
-/// a task has the socket locked (`sk_lock.owned`), a softirq has not. Where the kernel does not
+/// Whether the current task sends the packet. UDP goes out in the sender's own context. A TCP segment may
+/// also leave from a softirq, when an acknowledgement makes room, and whoever was interrupted is not to
+/// blame: a task has the socket locked (`sk_lock.owned`), a softirq has not. Where the kernel does not
 /// tell, the first segment of an accepted connection names its owner as best it can.
 #[inline(always)]
-fn sender(skb: *mut __sk_buff, protocol: u8, cookie: u64) -> Option<Owner> {
-    let is_sender = if protocol != TCP {
-        true
-    } else if settings::get(Setting::SockOwned) != 0 {
-        is_locked_by_task(skb)
-    } else {
-        !maps::has_owner(cookie)
-    };
-    if is_sender && let Some(current) = task::current(Setting::Task) {
-        maps::refresh_owner(cookie, &current);
-        return Some(current);
+fn is_sender(
+    skb: *mut __sk_buff,
+    protocol: u8,
+    socket: &mut Socket,
+    cookie: impl FnOnce() -> u64,
+) -> bool {
+    if protocol != TCP {
+        return true;
     }
-    maps::owner(cookie)
+    if settings::get(Setting::SockOwned) != 0 {
+        return is_locked_by_task(skb);
+    }
+    socket.ask_agent(cookie);
+    !socket.has_owner()
 }
 
 #[inline(always)]

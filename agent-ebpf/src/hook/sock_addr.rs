@@ -1,9 +1,10 @@
 //! `cgroup/connect4`, `connect6`, `sendmsg4`, `sendmsg6`: someone turns to a port of ours.
 
 use crate::maps;
+use crate::socket::Socket;
 use crate::task;
 use aya_ebpf::bindings::bpf_sock_addr;
-use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use core::mem::MaybeUninit;
 use dnscribe_common::globals::Setting;
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED};
 
@@ -19,6 +20,6 @@ pub fn towards(address: *mut bpf_sock_addr) {
     }
     let Some(owner) = task::current(Setting::HookTask) else { return };
     // SAFETY: as above.
-    let cookie = unsafe { bpf_get_socket_cookie(address.cast()) };
-    maps::refresh_owner(cookie, &owner);
+    let socket = unsafe { (*address).__bindgen_anon_1.sk };
+    Socket::of(socket.cast(), &mut MaybeUninit::uninit()).belongs_to(&owner);
 }

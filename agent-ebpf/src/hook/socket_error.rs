@@ -91,7 +91,8 @@ pub fn observe(socket: *const core::ffi::c_void) {
         ifindex: 0,
         netns_cookie: read(net, Setting::NetCookie),
         cgroup_id: 0,
-        task: maps::owner(read(socket, Setting::SockCookie)),
+        // Its query told.
+        task: None,
         tunnelled: false,
         direct: false,
         flow: flow_of(version, local, remote, local_port, remote_port),

@@ -20,6 +20,12 @@ pub fn measure(program: &str) -> Result<Figures, Failure> {
     if let Some(count) = bench.verified_instructions(program) {
         figures.insert("verified_instructions".to_owned(), count.into());
     }
+    if let Some(bytes) = bench.instruction_bytes(program) {
+        figures.insert("attached_bytes".to_owned(), bytes.into());
+    }
+    if let Some(count) = bench.verified_instructions("tap_look") {
+        figures.insert("look_verified_instructions".to_owned(), count.into());
+    }
     let empty = format!("empty_{hook}");
     for frame in frames::all() {
         let floor = frame.kind.floor(hook);

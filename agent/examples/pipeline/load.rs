@@ -7,6 +7,7 @@ use dnscribe::capture::{Body, Origin, Packet, Task};
 use dnscribe::time::Timestamp;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
+use std::time::Duration;
 
 /// All packets that carry DNS, their octets one after the other.
 pub struct Packets {
@@ -45,6 +46,18 @@ impl Packets {
             wire_bytes,
             task,
         });
+    }
+
+    /// The time of the first packet.
+    pub fn first(&self) -> Result<Timestamp, Failure> {
+        Ok(self.places.first().ok_or("no packet in the capture carries DNS")?.ts)
+    }
+
+    /// Seconds after the first packet, as times.
+    pub fn times(&self, seconds: Range<f64>) -> Result<Range<Timestamp>, Failure> {
+        let first = self.first()?;
+        let at = |seconds| first.plus(Duration::from_secs_f64(seconds));
+        Ok(at(seconds.start)..at(seconds.end))
     }
 
     /// The packets, in the capture's order.

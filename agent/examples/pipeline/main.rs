@@ -2,11 +2,13 @@
 //! that took, as a JSON object: what `cargo xtask bench pipeline` and `scale` run. Beside it, other parsers
 //! of the same messages.
 //!
-//! `pipeline agent|hickory|domain FILE [FLAGS OF REPLAY] [--after SECONDS] [--tasks N] [--allocations]`.
+//! `pipeline agent|map|hickory|domain FILE [FLAGS OF REPLAY] [--after SECONDS] [--until SECONDS] [--tasks N]
+//! [--allocations]`.
 
 mod allocations;
 #[path = "../shared/cpu.rs"]
 mod cpu;
+mod floor;
 mod load;
 mod peers;
 mod rooms;
@@ -35,6 +37,9 @@ struct Args {
     /// What comes before this second of the capture is not measured, nor is what is left at its end
     #[arg(long, default_value_t = 0.0)]
     after: f64,
+    /// Nothing is measured from this second of the capture on
+    #[arg(long, default_value_t = f64::from(u32::MAX))]
+    until: f64,
     /// So many processes ask, each on ports of its own
     #[arg(long)]
     tasks: Option<u32>,
@@ -47,6 +52,8 @@ struct Args {
 enum Who {
     /// The agent
     Agent,
+    /// A plain hash map of queries that wait, in which responses look for theirs
+    Map,
     /// hickory-proto, which reads messages whole
     Hickory,
     /// The crate `domain`, which walks over them
@@ -69,7 +76,8 @@ fn main() -> Result<(), Failure> {
         allocations::count();
     }
     let took = match args.who {
-        Who::Agent => rooms::pass(&packets, &args.replay, args.after)?,
+        Who::Agent => rooms::pass(&packets, &args.replay, args.after..args.until)?,
+        Who::Map => floor::pass(&packets, args.after..args.until)?,
         Who::Hickory => peers::hickory(&packets),
         Who::Domain => peers::domain(&packets),
     };

@@ -13,15 +13,15 @@ use dnscribe::record::Identity;
 use dnscribe::sink::{self, Sink, SinkSpec};
 use dnscribe::time::Timestamp;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-/// Takes the packets through; what comes before `after`, in seconds of the capture, is not measured.
-pub fn pass(packets: &Packets, replay: &ReplayArgs, after: f64) -> Result<Took, Failure> {
+/// Takes the packets through; what is measured comes in these seconds of the capture.
+pub fn pass(packets: &Packets, replay: &ReplayArgs, seconds: Range<f64>) -> Result<Took, Failure> {
     let config = Config::load(&replay.sources())?;
-    let first = packets.iter().next().ok_or("no packet in the capture carries DNS")?.ts;
-    let start = first.plus(Duration::from_secs_f64(after));
+    let Range { start, end } = packets.times(seconds)?;
+    let first = packets.first()?;
     let counts = Arc::new(Counts::default());
     let mut pipeline = pipeline(&config, first, sinks(&config, &counts)?);
     let mut packets = packets.iter().peekable();
@@ -32,7 +32,7 @@ pub fn pass(packets: &Packets, replay: &ReplayArgs, after: f64) -> Result<Took, 
     allocations::reset();
     let begin = cpu_time();
     let mut last = first;
-    for packet in packets {
+    for packet in packets.take_while(|packet| packet.ts < end) {
         pipeline.observe(&packet);
         last = packet.ts;
     }

@@ -4,11 +4,11 @@
 //!
 //! | what | since | else |
 //! |---|---|---|
-//! | ring buffer, `bpf_link` for cgroups, atomic addition with result | Linux 5.12 | no capture |
-//! | `cgroup/sock_release` | 5.9 | owners leave the map by age alone |
+//! | ring buffer, `bpf_link` for cgroups, storage of sockets, atomic addition with result | Linux 5.12 | no capture |
 //! | raw sockets in every network namespace, this process in the cgroup | | the next line |
 //! | tracepoint `sock:inet_sk_error_report`, and BTF | 5.14 | no ICMP errors at hook `cgroup`; with it those of connected sockets, without code |
 //! | `bpf_get_current_task_btf` outside tracing, and BTF | 5.15 | the next line, which takes eight times as long |
+//! | `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast`, and BTF: hook `socket` looks at packets where they are | 6.2 | it copies their first octets |
 //! | `bpf_get_current_pid_tgid` and the like in `cgroup_skb` | 6.10 | read from `task_struct`, by BTF |
 //! | `bpf_get_netns_cookie` in `cgroup_skb` | 6.15 | read from `struct net`, by BTF |
 //!
@@ -21,6 +21,7 @@ mod backfill;
 mod btf;
 mod cgroup;
 mod clock;
+mod functions;
 mod icmp;
 mod netlink;
 mod option;
@@ -47,6 +48,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::Program;
 pub use cgroup::{here as cgroup2_mount, of_id as cgroup_of_id};
 use clock::Clock;
+use dnscribe_common::CONFIG_OWNERS;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow::MAX_RINGS;
 use dnscribe_common::owner;
@@ -154,9 +156,10 @@ pub struct Live {
 }
 
 /// What keeps the programs attached.
+/// In the order in which they go: without the programs, what is attached would call none.
 struct Attached {
-    programs: Loaded,
     _taps: Vec<OwnedFd>,
+    programs: Loaded,
 }
 
 impl Live {
@@ -266,7 +269,7 @@ impl Live {
             config,
             counters,
             sampler: sampler.map_err(internal_error)?,
-            attached: Some(Attached { programs: loaded, _taps: taps }),
+            attached: Some(Attached { _taps: taps, programs: loaded }),
             hook,
             description,
             clock,
@@ -388,9 +391,8 @@ fn await_programs() {
     }
 }
 
-/// Sockets that exist already, without overwriting what the programs learnt since they are attached.
+/// Sockets that exist already, for those of which the programs learn nothing.
 fn fill_owners(loaded: &mut Loaded) {
-    const NO_OVERWRITE: u64 = 1;
     let Some(map) = loaded.ebpf.map_mut("OWNERS") else { return };
     let Ok(mut map) = HashMap::<_, u64, [u64; owner::OWNER_BYTES / 8]>::try_from(map) else {
         return;
@@ -401,9 +403,12 @@ fn fill_owners(loaded: &mut Loaded) {
         for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = u64::from_ne_bytes(chunk.try_into().unwrap_or_default());
         }
-        // Fails where the programs were first.
-        let _ = map.insert(cookie, words, NO_OVERWRITE);
+        // Fails for want of memory; then the owner stays unknown until it sends.
+        let _ = map.insert(cookie, words, 0);
     }
+    let config = loaded.ebpf.map_mut("CONFIG").and_then(|map| Array::<_, u64>::try_from(map).ok());
+    // Fails never; then the programs would ask again and again.
+    let _ = config.map(|mut config| config.set(CONFIG_OWNERS, 1, 0));
 }
 
 /// Has ICMP errors shown, if this process is in the cgroup; else says why not.

@@ -105,7 +105,7 @@ impl Decoder {
         };
         let Self { ports, encrypted, fragments, streams, .. } = self;
         let mut room = Room { ports, encrypted: encrypted.as_ref(), fragments, streams };
-        room.octets(bytes, wire_bytes, carrier, (1, 0), &mut out);
+        room.octets(bytes, wire_bytes, &carrier, (1, 0), &mut out);
     }
 
     /// Gives up fragments and segments that have waited too long at `now`, a time of the
@@ -177,7 +177,7 @@ impl Room<'_> {
         &mut self,
         bytes: &[u8],
         wire_bytes: u32,
-        carrier: Carrier,
+        carrier: &Carrier,
         (packets, level): Course,
         out: &mut Outlet<'_>,
     ) {
@@ -185,40 +185,41 @@ impl Room<'_> {
             Ok(ip) => ip,
             Err(bad) => {
                 let nobody = IpAddr::from(Ipv4Addr::UNSPECIFIED);
-                refuse(&carrier, (nobody, nobody), bad.into(), bytes, packets, out);
+                refuse(carrier, (nobody, nobody), bad.into(), bytes, packets, out);
                 return;
             }
         };
         let Some(fragment) = ip.fragment else {
             return self.packet(&ip, carrier, (packets, level), out);
         };
-        let Some(whole) = self.fragments.take(&ip, fragment, carrier, packets, out) else { return };
+        let whole = self.fragments.take(&ip, fragment, *carrier, packets, out);
+        let Some(whole) = whole else { return };
         let payload = whole.payload.as_slice();
         match reassembled(&ip, whole.protocol, payload, whole.payload_wire) {
             Ok(ip) => self.packet(&ip, carrier, (whole.packets, level), out),
             Err(bad) => {
                 let addresses = (ip.src, ip.dst);
-                refuse(&carrier, addresses, bad.into(), payload, whole.packets, out);
+                refuse(carrier, addresses, bad.into(), payload, whole.packets, out);
             }
         }
     }
 
     /// Decodes a whole IP packet.
-    fn packet(&mut self, ip: &Ip<'_>, carrier: Carrier, course: Course, out: &mut Outlet<'_>) {
+    fn packet(&mut self, ip: &Ip<'_>, carrier: &Carrier, course: Course, out: &mut Outlet<'_>) {
         let (packets, level) = course;
         let ours = net::ports(ip).is_some_and(|(src, dst)| self.is_dns(src, dst));
         let is_sealed = !ours && self.is_sealed(ip);
         let bad = match ip.protocol {
-            protocol::UDP if ours => datagram(ip, &carrier, packets, out).err(),
+            protocol::UDP if ours => datagram(ip, carrier, packets, out).err(),
             protocol::TCP if ours => self.segment(ip, carrier, packets, out).err(),
             protocol::UDP | protocol::TCP if is_sealed => {
-                sealed::packet(ip, &carrier, packets, out).err()
+                sealed::packet(ip, carrier, packets, out).err()
             }
             protocol::UDP | protocol::TCP if net::ports(ip).is_none() => {
                 Some(if ip.protocol == protocol::UDP { BadHeader::Udp } else { BadHeader::Tcp })
             }
             protocol::ICMP | protocol::ICMPV6 => {
-                self.icmp(ip, &carrier, out);
+                self.icmp(ip, carrier, out);
                 out.tally.settle(packets, None);
                 None
             }
@@ -235,7 +236,7 @@ impl Room<'_> {
         };
         if let Some(bad) = bad {
             let bytes = if is_sealed { header(ip.payload) } else { ip.payload };
-            refuse(&carrier, (ip.src, ip.dst), bad.into(), bytes, packets, out);
+            refuse(carrier, (ip.src, ip.dst), bad.into(), bytes, packets, out);
         }
     }
 
@@ -270,12 +271,12 @@ impl Room<'_> {
     fn segment(
         &mut self,
         ip: &Ip<'_>,
-        carrier: Carrier,
+        carrier: &Carrier,
         packets: u64,
         out: &mut Outlet<'_>,
     ) -> Result<(), BadHeader> {
         let segment = net::tcp(ip.payload, ip.payload_wire)?;
-        self.streams.segment((ip.src, ip.dst), &segment, carrier, packets, out);
+        self.streams.segment((ip.src, ip.dst), &segment, *carrier, packets, out);
         Ok(())
     }
 

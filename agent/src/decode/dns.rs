@@ -24,7 +24,6 @@ pub use outline::Outline;
 pub use record::{Record, Records};
 pub use text::Hex;
 
-pub(crate) use name::MAX_OCTETS as MAX_NAME_OCTETS;
 pub(crate) use text::hex_digits;
 
 use outline::Asked;

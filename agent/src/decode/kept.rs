@@ -29,6 +29,32 @@ impl Kept {
         Message { envelope: &self.envelope, dns, wire_bytes: self.wire_bytes }
     }
 
+    /// Keeps another message in the same place: it is a few hundred octets, and not worth to be moved
+    /// there.
+    pub(crate) fn replace(&mut self, message: &Message<'_>) {
+        self.envelope.clone_from(message.envelope);
+        self.outline = *message.dns.outline();
+        self.wire_bytes = message.wire_bytes;
+        let octets = message.dns.octets();
+        if self.octets.spilled() || octets.len() > USUAL_BYTES {
+            self.octets = SmallVec::from_slice(octets);
+        } else {
+            self.octets.clear();
+            self.octets.extend_from_slice(octets);
+        }
+    }
+
+    /// Gives back what memory of its own it has; its octets are gone.
+    pub(crate) fn release(&mut self) {
+        self.octets = Octets::new();
+    }
+
+    /// What a message would take, in octets of memory: see [`Self::memory_bytes`].
+    pub(crate) fn bytes_for(message: &Message<'_>) -> usize {
+        let octets = message.dns.octets().len();
+        size_of::<Self>() + if octets > USUAL_BYTES { octets } else { 0 }
+    }
+
     /// Keeps no more records of the answer section than so many, and of what is behind them the OPT
     /// record only.
     pub(crate) fn limit_answers(&mut self, most: u16) {

@@ -7,8 +7,9 @@
 use super::finding::{Detector, Entity, Finding, Level, Rule};
 use super::table::{Halves, Seen, Table};
 use super::who::{
-    Exhibits, both, figure, hash, hash_of_address, is_multicast, is_other_end, real, share,
+    Exhibits, both, figure, hash, hash_of_address, is_multicast, is_other_end, share,
 };
+use crate::number::float;
 use crate::observation::Observation;
 use crate::pair::{OrphanReason, Status, Vantage};
 use crate::time::Timestamp;
@@ -127,7 +128,8 @@ impl Detector for Amplification {
         let query_bytes = u64::from(observation.query_bytes.unwrap_or(0));
         // Over TCP nobody's address is forged.
         let by_udp = observation.transport == crate::capture::Transport::Udp;
-        let little = asked && real(response_bytes) < self.options.factor / 2.0 * real(query_bytes);
+        let little =
+            asked && float(response_bytes) < self.options.factor / 2.0 * float(query_bytes);
         if little || !by_udp || is_other_end(observation) || is_multicast(observation) {
             return;
         }
@@ -208,8 +210,8 @@ impl Victim {
             )
         };
         let mut figures = vec![
-            figure("large_responses", real(responses), Some(real(threshold))),
-            figure("response_bytes", real(given), None),
+            figure("large_responses", float(responses), Some(float(threshold))),
+            figure("response_bytes", float(given), None),
         ];
         if self.asked {
             figures.push(figure("amplification_factor", factor, Some(options.factor)));

@@ -7,7 +7,7 @@
 //! deviation grows with every clamped step.
 
 use super::finding::Baseline;
-use super::minute::float;
+use crate::number::float;
 use crate::time::Timestamp;
 
 /// The newest value's weight, once there are many: an hour's memory.

@@ -6,7 +6,8 @@
 
 use super::finding::{Detector, Entity, Finding, Level, Rule};
 use super::table::{Halves, Seen, Table};
-use super::who::{Exhibits, figure, hash, hash_of_address, is_multicast, real};
+use super::who::{Exhibits, figure, hash, hash_of_address, is_multicast};
+use crate::number::float;
 use crate::observation::Observation;
 use crate::pair::{OrphanReason, Status};
 use crate::time::Timestamp;
@@ -154,13 +155,13 @@ impl Client {
             self.address
         );
         let figures = vec![
-            figure("wrong_responses", real(wrong), Some(real(options.wrong))),
-            figure("wrong_ids", real(ids), None),
-            figure("wrong_ports", real(ports), None),
-            figure("wrong_sources", real(sources), None),
-            figure("wrong_questions", real(sum(|counts| counts.wrong_question)), None),
-            figure("names", real(names), None),
-            figure("answered_among_them", real(answered), None),
+            figure("wrong_responses", float(wrong), Some(float(options.wrong))),
+            figure("wrong_ids", float(ids), None),
+            figure("wrong_ports", float(ports), None),
+            figure("wrong_sources", float(sources), None),
+            figure("wrong_questions", float(sum(|counts| counts.wrong_question)), None),
+            figure("names", float(names), None),
+            figure("answered_among_them", float(answered), None),
         ];
         let client = Some(self.address.to_string().into());
         Some(Finding {

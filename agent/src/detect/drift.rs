@@ -17,6 +17,7 @@ use crate::observation::Observation;
 use crate::pair::{Status, Vantage};
 use crate::time::Timestamp;
 use answer::Said;
+use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ struct Name {
     qname: Box<str>,
     zone: u64,
     qtype: u16,
-    answers: Vec<Heard>,
+    answers: SmallVec<[Heard; ANSWERS]>,
 }
 
 /// An answer of a resolver.
@@ -93,7 +94,7 @@ impl Drift {
     /// Octets that it takes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let heap = |name: &Name| name.qname.len() + name.answers.capacity() * size_of::<Heard>();
+        let heap = |name: &Name| name.qname.len();
         let resolvers = self.resolvers.iter().map(|resolver| resolver.name.len());
         self.names.bytes(heap)
             + self.resolvers.capacity() * size_of::<Resolver>()
@@ -150,7 +151,7 @@ impl Detector for Drift {
             qname: qname.get(..qname.len().min(LONGEST_NAME)).unwrap_or_default().into(),
             zone: hash(observation.zone.unwrap_or(qname).as_bytes()),
             qtype,
-            answers: Vec::new(),
+            answers: SmallVec::new(),
         });
         name.take(Heard { resolver, said, times: 1, at: observation.ts, id: observation.id });
     }

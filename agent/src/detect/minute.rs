@@ -123,9 +123,3 @@ impl Minute {
 fn is_multicast(resolver: &str) -> bool {
     resolver.parse().is_ok_and(|address: IpAddr| address.is_multicast())
 }
-
-/// A count as a number to calculate with.
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-pub(super) const fn float(count: u64) -> f64 {
-    count as f64
-}

@@ -5,13 +5,14 @@
 //! every other packet is never down, and one that falls silent is as soon as enough was sent to it.
 
 use super::finding::{Detector, Entity, Evidence, Figure, Finding, Level, Rule};
-use super::minute::float;
 use super::options::{DownOptions, FlappingOptions};
 use super::samples::{Outcome, Sample};
+use crate::number::float;
 use crate::observation::Observation;
 use crate::pair::{Status, Vantage};
 use crate::time::Timestamp;
 use foldhash::fast::RandomState;
+use hashbrown::hash_map::EntryRef;
 use hashbrown::{Equivalent, HashMap};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -100,15 +101,16 @@ impl Outcomes {
 
     fn server(&mut self, observation: &Observation<'_>) -> Option<&mut Server> {
         let key = KeyRef { vantage: observation.vantage, resolver: observation.resolver };
-        // Two look-ups where it is new, one where it is not: the borrow checker would have two always.
-        if !self.servers.contains_key(&key) {
-            if self.servers.len() >= RESOLVERS {
-                return None;
+        let is_full = self.servers.len() >= RESOLVERS;
+        match self.servers.entry_ref(&key) {
+            EntryRef::Occupied(known) => Some(known.into_mut()),
+            EntryRef::Vacant(_) if is_full => None,
+            EntryRef::Vacant(new) => {
+                let resolver = key.resolver.into();
+                let key = Key { vantage: key.vantage, resolver };
+                Some(new.insert_with_key(key, Server::default()))
             }
-            let resolver = observation.resolver.into();
-            self.servers.insert(Key { vantage: key.vantage, resolver }, Server::default());
         }
-        self.servers.get_mut(&key)
     }
 }
 

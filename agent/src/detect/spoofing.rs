@@ -8,7 +8,8 @@
 
 use super::finding::{Detector, Entity, Finding, Level, Rule};
 use super::table::{Halves, Table};
-use super::who::{Exhibits, figure, hash, is_multicast, is_other_end, real};
+use super::who::{Exhibits, figure, hash, is_multicast, is_other_end};
+use crate::number::float;
 use crate::observation::Observation;
 use crate::pair::Status;
 use crate::time::Timestamp;
@@ -143,8 +144,8 @@ impl Resolver {
             self.name
         );
         let mut figures = vec![
-            figure("contradictions", real(value), Some(real(threshold))),
-            figure("contradictions_after_retries", real(after_retries), None),
+            figure("contradictions", float(value), Some(float(threshold))),
+            figure("contradictions_after_retries", float(after_retries), None),
         ];
         figures.extend(soonest.map(|ms| figure("soonest_ms", ms, None)));
         Some(Finding {

@@ -2,8 +2,9 @@
 
 use super::baseline::at_least;
 use super::finding::{Detector, Entity, Evidence, Figure, Finding, Level, Rule};
-use super::minute::{Minute, Place, float};
+use super::minute::{Minute, Place};
 use super::options::SuccessOptions;
+use crate::number::float;
 use crate::time::Timestamp;
 use crate::window::{Grouping, Groups, Span};
 use std::collections::{BTreeMap, VecDeque};

@@ -14,77 +14,93 @@ const WAYS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Table<T> {
     keys: Box<[u64]>,
-    slots: Box<[Option<Box<Slot<T>>>]>,
+    /// Beside the values, so that to find the one that was used least is to look at one place of memory.
+    uses: Box<[Use]>,
+    values: Box<[Option<Box<T>>]>,
 }
 
-#[derive(Debug)]
-struct Slot<T> {
-    uses: u32,
-    used: Timestamp,
-    value: T,
+/// How often a value was used, and when it last was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Use {
+    times: u32,
+    last: Timestamp,
+}
+
+impl Use {
+    fn count(&mut self, now: Timestamp) {
+        self.times = self.times.saturating_add(1);
+        self.last = self.last.max(now);
+    }
 }
 
 impl<T> Table<T> {
     /// Room for so many values; rounded up to a power of two, and no fewer than [`WAYS`].
     pub(super) fn new(room: usize) -> Self {
         let room = room.next_power_of_two().max(WAYS);
-        let slots = std::iter::repeat_with(|| None).take(room).collect();
-        Self { keys: vec![0; room].into(), slots }
+        let values = std::iter::repeat_with(|| None).take(room).collect();
+        Self { keys: vec![0; room].into(), uses: vec![Use::default(); room].into(), values }
     }
 
     /// The value of a key, as it is; looking does not count as a use.
     pub(super) fn get(&self, key: u64) -> Option<&T> {
-        let place = self.find(key)?;
-        Some(&self.slots[place].as_ref()?.value)
+        self.values[self.find(key)?].as_deref()
     }
 
     /// The same, and counts it as used.
     pub(super) fn get_mut(&mut self, key: u64, now: Timestamp) -> Option<&mut T> {
         let place = self.find(key)?;
-        let slot = self.slots[place].as_mut()?;
-        slot.uses = slot.uses.saturating_add(1);
-        slot.used = slot.used.max(now);
-        Some(&mut slot.value)
+        self.uses[place].count(now);
+        self.values[place].as_deref_mut()
     }
 
     /// The value of a key, made where there is none.
     pub(super) fn entry(&mut self, key: u64, now: Timestamp, new: impl FnOnce() -> T) -> &mut T {
-        let place = self.find(key).unwrap_or_else(|| self.victim(key));
-        self.keys[place] = key;
-        let fresh = || Box::new(Slot { uses: 0, used: now, value: new() });
-        let slot = self.slots[place].get_or_insert_with(fresh);
-        slot.uses = slot.uses.saturating_add(1);
-        slot.used = slot.used.max(now);
-        &mut slot.value
+        let found = self.find(key);
+        let place = found.unwrap_or_else(|| self.victim(key));
+        let Self { keys, uses, values } = self;
+        if found.is_none() {
+            keys[place] = key;
+            uses[place] = Use { times: 0, last: now };
+        }
+        uses[place].count(now);
+        match (&mut values[place], found) {
+            (Some(known), Some(_)) => known,
+            // In the room of the one that goes.
+            (Some(other), None) => {
+                **other = new();
+                other
+            }
+            (empty, _) => empty.insert(Box::new(new())),
+        }
     }
 
     /// Forgets what was unused for `idle`, and lets old uses count for less.
     pub(super) fn age(&mut self, now: Timestamp, idle: Duration) {
-        for slot in &mut self.slots {
-            if slot.as_ref().is_some_and(|slot| now.since(slot.used) > idle) {
-                *slot = None;
-            } else if let Some(slot) = slot {
-                slot.uses -= slot.uses / 4;
+        for (uses, value) in self.uses.iter_mut().zip(&mut self.values) {
+            if now.since(uses.last) > idle {
+                *value = None;
+                *uses = Use::default();
+            } else {
+                uses.times -= uses.times / 4;
             }
         }
     }
 
     /// All values with their keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
-        let values = self.keys.iter().zip(&self.slots);
-        values.filter_map(|(key, slot)| Some((*key, &slot.as_ref()?.value)))
+        let values = self.keys.iter().zip(&self.values);
+        values.filter_map(|(key, value)| Some((*key, &**value.as_ref()?)))
     }
 
     /// All values.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.slots.iter_mut().flatten().map(|slot| &mut slot.value)
+        self.values.iter_mut().flatten().map(|value| &mut **value)
     }
 
     /// Octets that the table takes, with what its values say that they have on the heap.
     pub(super) fn bytes(&self, heap: impl Fn(&T) -> usize) -> usize {
-        let each = size_of::<Slot<T>>();
-        let values = self.slots.iter().flatten().map(|slot| each + heap(&slot.value));
-        self.keys.len() * size_of::<(u64, Option<Box<Slot<T>>>)>() + values.sum::<usize>()
+        let values = self.values.iter().flatten().map(|value| size_of::<T>() + heap(value));
+        self.keys.len() * size_of::<(u64, Use, Option<Box<T>>)>() + values.sum::<usize>()
     }
 
     /// The slots of a key.
@@ -96,20 +112,13 @@ impl<T> Table<T> {
     }
 
     fn find(&self, key: u64) -> Option<usize> {
-        self.ways(key).find(|place| self.keys[*place] == key && self.slots[*place].is_some())
+        self.ways(key).find(|place| self.keys[*place] == key && self.values[*place].is_some())
     }
 
-    /// The slot to be used for a new key; empty then.
-    fn victim(&mut self, key: u64) -> usize {
-        let worth = |place: usize| {
-            self.slots[place]
-                .as_ref()
-                .map_or((0, Timestamp::default()), |slot| (slot.uses, slot.used))
-        };
+    /// The slot to be used for a new key: an empty one, else that of the value that was used least.
+    fn victim(&self, key: u64) -> usize {
         let ways = self.ways(key);
-        let least = ways.clone().min_by_key(|place| worth(*place)).unwrap_or(ways.start);
-        self.slots[least] = None;
-        least
+        ways.clone().min_by_key(|place| self.uses[*place]).unwrap_or(ways.start)
     }
 }
 

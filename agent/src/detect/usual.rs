@@ -8,8 +8,9 @@ mod view;
 
 use super::baseline::Usual as Learned;
 use super::finding::{Baseline, Detector, Finding};
-use super::minute::{Minute, Place, float};
+use super::minute::{Minute, Place};
 use super::options::DetectOptions;
+use crate::number::float;
 use crate::time::Timestamp;
 use crate::window::{Grouping, Groups, Span};
 use std::collections::BTreeMap;

@@ -3,6 +3,7 @@
 use super::finding::{Entity, Evidence, Figure};
 use crate::decode::MessageId;
 use crate::join::Match;
+use crate::number::float;
 use crate::observation::Observation;
 use crate::pair::Vantage;
 use std::borrow::Cow;
@@ -204,15 +205,9 @@ pub(super) const fn figure(name: &'static str, value: f64, threshold: Option<f64
     Figure { name, value, threshold, baseline: None }
 }
 
-/// A count as a number to calculate with; beyond 2⁵³ not exact.
-#[expect(clippy::cast_precision_loss, reason = "figures are for readers and for ratios")]
-pub(super) const fn real(count: u64) -> f64 {
-    count as f64
-}
-
 /// A share of a whole; none of nothing.
 pub(super) const fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { real(part) / real(whole) }
+    if whole == 0 { 0.0 } else { float(part) / float(whole) }
 }
 
 #[cfg(test)]

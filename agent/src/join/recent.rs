@@ -12,12 +12,15 @@ pub(super) struct Recent<K, V> {
     /// Empty until the first entry.
     places: Vec<Option<(K, V)>>,
     size: usize,
+    /// Places that are taken: where none is, nothing need be hashed.
+    taken: usize,
 }
 
 impl<K: Hash + Eq, V: Clone> Recent<K, V> {
-    /// Of this many places at most.
+    /// Of this many places at most: a power of two, since a place is found for every message.
     pub(super) const fn new(size: usize) -> Self {
-        Self { places: Vec::new(), size }
+        assert!(size.is_power_of_two());
+        Self { places: Vec::new(), size, taken: 0 }
     }
 
     /// Whether there was never an entry.
@@ -31,12 +34,13 @@ impl<K: Hash + Eq, V: Clone> Recent<K, V> {
         }
         let at = self.place(&key);
         if let Some(place) = self.places.get_mut(at) {
+            self.taken += usize::from(place.is_none());
             *place = Some((key, value));
         }
     }
 
     pub(super) fn get(&self, key: &K) -> Option<&V> {
-        if self.places.is_empty() {
+        if self.taken == 0 {
             return None;
         }
         let (held, value) = self.places.get(self.place(key))?.as_ref()?;
@@ -46,7 +50,9 @@ impl<K: Hash + Eq, V: Clone> Recent<K, V> {
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         self.get(key)?;
         let at = self.place(key);
-        self.places.get_mut(at)?.take().map(|(_, value)| value)
+        let (_, value) = self.places.get_mut(at)?.take()?;
+        self.taken -= 1;
+        Some(value)
     }
 
     /// Takes out all that fit.
@@ -55,12 +61,14 @@ impl<K: Hash + Eq, V: Clone> Recent<K, V> {
             .places
             .iter_mut()
             .filter_map(|place| place.take_if(|(_, value)| fits(value)).map(|(_, value)| value));
-        fitting.collect()
+        let fitting: Vec<V> = fitting.collect();
+        self.taken -= fitting.len();
+        fitting
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
     fn place(&self, key: &K) -> usize {
-        FixedState::default().hash_one(key) as usize % self.size
+        FixedState::default().hash_one(key) as usize & (self.size - 1)
     }
 }
 

@@ -22,13 +22,13 @@ pub(super) enum Fit {
 
 impl Open {
     /// Whether it may take a query at all.
-    fn is_open_to(&self, query: &Query) -> bool {
+    fn is_open_to(&self, query: &Query<'_>) -> bool {
         self.qclass == query.qclass && self.asks.len() < MAX_TRANSACTIONS && !self.is_over(query.ts)
     }
 
     /// How a query for one of its names, or for the target of one's CNAME, belongs to it. `newest`:
     /// no later lookup has the name.
-    pub(super) fn fit_same_name(&self, query: &Query, newest: bool) -> Option<Fit> {
+    pub(super) fn fit_same_name(&self, query: &Query<'_>, newest: bool) -> Option<Fit> {
         if !self.is_open_to(query) {
             return None;
         }
@@ -82,7 +82,7 @@ impl Open {
     }
 
     /// How a query for another name belongs to it: as the next of a search list.
-    pub(super) fn fit_expansion(&self, query: &Query, suffixes: &Suffixes) -> Option<Fit> {
+    pub(super) fn fit_expansion(&self, query: &Query<'_>, suffixes: &Suffixes) -> Option<Fit> {
         let asked = |ask: &Ask| ask.qtype == query.qtype || both_companions(ask, query);
         let goes_on = |ask: &Ask| match ask.outcome {
             // The stub has given it up, though it counts as waiting here.
@@ -99,7 +99,7 @@ impl Open {
         self.roots().filter_map(|root| self.fit_names(root, query, suffixes)).max()
     }
 
-    fn fit_names(&self, root: &str, query: &Query, suffixes: &Suffixes) -> Option<Fit> {
+    fn fit_names(&self, root: &str, query: &Query<'_>, suffixes: &Suffixes) -> Option<Fit> {
         let (stem, kinship) = kinship(root, &query.qname)?;
         let searchable = query.qname.get(..stem).is_some_and(is_searchable);
         match kinship {
@@ -122,7 +122,7 @@ impl Open {
 
     /// What the application asked for: the name that all others extend; else what all begin with,
     /// and where the client's search list is known, without what its domains begin with.
-    pub(super) fn stem(&self, suffixes: &Suffixes) -> Box<str> {
+    pub(super) fn stem(&self, suffixes: &Suffixes) -> &str {
         let mut roots = self.roots();
         let first = roots.next().unwrap_or_default();
         let mut stem = first.len();
@@ -137,9 +137,9 @@ impl Open {
                 })
             };
             let longest = stems(first).filter(|end| *end <= stem && known(*end)).last();
-            return first.get(..longest.unwrap_or(stem)).unwrap_or_default().into();
+            return first.get(..longest.unwrap_or(stem)).unwrap_or_default();
         }
-        text.into()
+        text
     }
 
     /// The search domains that are certain: what stands behind a stem that was itself asked for.
@@ -161,6 +161,6 @@ fn known_stem(open: &Open, one: &str, other: &str, suffixes: &Suffixes) -> Optio
     stems.filter(|stem| known(one, *stem) && known(other, *stem)).last()
 }
 
-fn both_companions(ask: &Ask, query: &Query) -> bool {
+fn both_companions(ask: &Ask, query: &Query<'_>) -> bool {
     is_companion(ask.qtype) && is_companion(query.qtype)
 }

@@ -1,27 +1,34 @@
 //! A lookup under way.
 
-use super::query::{A, AAAA, ANY, CNAME, Client, Network, Query};
-use super::{Asker, Home, MAX_ADDRESSES, MAX_CHAIN, Outcome, PATIENCE, QUIET};
+use super::index::both;
+use super::outcome::outcome;
+use super::query::{Client, Network, Query};
+use super::{Asker, Home, Outcome, PATIENCE, QUIET};
 use crate::capture::Transport;
 use crate::decode::MessageId;
-use crate::decode::dns::Answer;
 use crate::observation::Observation;
 use crate::pair::{Status, Vantage};
 use crate::time::Timestamp;
+use smallvec::SmallVec;
 use std::net::SocketAddr;
-
-const NOERROR: u16 = 0;
-const SERVFAIL: u16 = 2;
-const NXDOMAIN: u16 = 3;
-const REFUSED: u16 = 5;
+use std::ops::Range;
 
 /// Octets that a query takes in the table's indices, roughly.
 const INDEX_BYTES: usize = 256;
 
+/// A text that a lookup has written down, by its place there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Text {
+    start: u32,
+    end: u32,
+}
+
 /// A name that was asked for.
 #[derive(Debug)]
 pub(super) struct Name {
-    pub(super) text: Box<str>,
+    pub(super) text: Text,
+    /// The table's key of the client and this name.
+    pub(super) key: u64,
     /// Where it is the target of a CNAME: the name that the application asked for.
     pub(super) root: Option<usize>,
 }
@@ -29,7 +36,9 @@ pub(super) struct Name {
 /// The target of a CNAME that came without the records asked for.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) text: Box<str>,
+    pub(super) text: Text,
+    /// The table's key of the client and this name.
+    pub(super) key: u64,
     /// The name that it is the target of.
     pub(super) root: usize,
     /// The query that told it.
@@ -56,14 +65,16 @@ pub(super) struct Ask {
     pub(super) transport: Transport,
     /// It turned out to be a resolver's own: it counts for nothing.
     pub(super) withdrawn: bool,
-    pub(super) found: Option<Box<Found>>,
+    /// Nothing more can be told of it: the table finds it by its id no more.
+    pub(super) closed: bool,
+    pub(super) found: Found,
 }
 
-/// What an answer told.
-#[derive(Debug, Default)]
+/// What an answer told: places in `pieces`.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Found {
-    pub(super) chain: Vec<Box<str>>,
-    pub(super) addresses: Vec<Box<str>>,
+    pub(super) chain: Range<usize>,
+    pub(super) addresses: Range<usize>,
     pub(super) address_count: u32,
 }
 
@@ -72,61 +83,131 @@ pub(super) struct Found {
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     /// Known once a transaction with it has ended.
-    pub(super) name: Option<Box<str>>,
+    pub(super) name: Option<Text>,
 }
 
-/// A lookup under way.
+/// A lookup under way. Most have a query or two for one name to one server: these need no room of their
+/// own, and the room for texts is used again.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) vantage: Vantage,
     pub(super) client: Client,
     pub(super) network: Network,
+    /// The hash of the client.
+    pub(super) asker: u64,
+    /// The table's key of the client and the first label.
+    pub(super) label: u64,
     pub(super) qclass: u16,
-    pub(super) names: Vec<Name>,
-    pub(super) targets: Vec<Target>,
-    pub(super) asks: Vec<Ask>,
-    pub(super) servers: Vec<Server>,
+    /// A query of it was given up for want of room.
+    pub(super) evicted: bool,
     /// Asks that wait.
     pub(super) waiting: usize,
     /// When the last outcome was known.
     pub(super) last_end: Timestamp,
-    /// A query of it was given up for want of room.
-    pub(super) evicted: bool,
+    /// When the table will next see whether it is over.
+    pub(super) queued: Option<Timestamp>,
+    /// Octets on the heap, roughly, the table's indices included.
+    pub(super) bytes: usize,
+    pub(super) names: SmallVec<[Name; NAMES]>,
+    pub(super) servers: SmallVec<[Server; SERVERS]>,
+    pub(super) asks: SmallVec<[Ask; ASKS]>,
+    pub(super) targets: Vec<Target>,
+    pub(super) pieces: Vec<Text>,
+    texts: String,
     pub(super) process: Option<Asker>,
     pub(super) container: Option<Home>,
     pub(super) pod: Option<Box<str>>,
-    /// Octets on the heap, roughly, the table's indices included.
-    pub(super) bytes: usize,
 }
 
+/// For so many there is room in a lookup itself: A and AAAA of one name at one server.
+const NAMES: usize = 1;
+const SERVERS: usize = 1;
+const ASKS: usize = 2;
+
+/// Octets of text for which the room of a lookup that is over is used again.
+const KEPT_TEXT: usize = 1 << 10;
+/// The same of pieces.
+const KEPT_PIECES: usize = 1 << 6;
+
 impl Open {
+    /// The most octets that one takes that is worth keeping.
+    pub(super) const KEPT_BYTES: usize =
+        size_of::<Self>() + KEPT_TEXT + KEPT_PIECES * size_of::<Text>();
+
+    /// Whether it took so little room that this can be kept for another.
+    pub(super) fn is_small(&self) -> bool {
+        let has_spilled = self.names.spilled() || self.servers.spilled() || self.asks.spilled();
+        !has_spilled
+            && self.targets.capacity() == 0
+            && self.texts.capacity() <= KEPT_TEXT
+            && self.pieces.capacity() <= KEPT_PIECES
+    }
+
     /// With nothing asked yet.
-    pub(super) fn new(query: &Query) -> Self {
+    pub(super) fn new(query: &Query<'_>, asker: u64, label: u64) -> Self {
         Self {
             vantage: query.vantage,
             client: query.client,
             network: query.network,
+            asker,
+            label,
             qclass: query.qclass,
-            names: Vec::new(),
-            targets: Vec::new(),
-            asks: Vec::new(),
-            servers: Vec::new(),
+            evicted: false,
             waiting: 0,
             last_end: query.ts,
-            evicted: false,
+            queued: None,
+            bytes: size_of::<Self>() + INDEX_BYTES,
+            names: SmallVec::new(),
+            servers: SmallVec::new(),
+            asks: SmallVec::new(),
+            targets: Vec::new(),
+            pieces: Vec::new(),
+            texts: String::new(),
             process: None,
             container: None,
             pod: None,
-            bytes: size_of::<Self>() + INDEX_BYTES,
         }
     }
 
+    /// The same in the room of one that is over.
+    pub(super) fn renew(&mut self, query: &Query<'_>, asker: u64, label: u64) {
+        let mut texts = std::mem::take(&mut self.texts);
+        texts.clear();
+        let mut pieces = std::mem::take(&mut self.pieces);
+        pieces.clear();
+        *self = Self { texts, pieces, ..Self::new(query, asker, label) };
+    }
+
+    /// A text that it has written down.
+    pub(super) fn text(&self, text: Text) -> &str {
+        self.texts.get(text.start as usize..text.end as usize).unwrap_or_default()
+    }
+
+    /// Writes a text down.
+    pub(super) fn write(&mut self, text: &str) -> Text {
+        self.bytes += text.len();
+        // Nothing that messages tell comes near 4 GiB.
+        let end = |texts: &String| u32::try_from(texts.len()).unwrap_or(u32::MAX);
+        let start = end(&self.texts);
+        self.texts.push_str(text);
+        Text { start, end: end(&self.texts) }
+    }
+
+    /// The same in lower case.
+    pub(super) fn write_lower_case(&mut self, text: &str) -> Text {
+        let text = self.write(text);
+        if let Some(written) = self.texts.get_mut(text.start as usize..) {
+            written.make_ascii_lowercase();
+        }
+        text
+    }
+
     pub(super) fn name(&self, text: &str) -> Option<usize> {
-        self.names.iter().position(|name| *name.text == *text)
+        self.names.iter().position(|name| self.text(name.text) == text)
     }
 
     pub(super) fn target(&self, text: &str) -> Option<&Target> {
-        self.targets.iter().find(|target| *target.text == *text)
+        self.targets.iter().find(|target| self.text(target.text) == text)
     }
 
     /// What the application asked for with a query for a name.
@@ -141,25 +222,26 @@ impl Open {
 
     /// The names that the application asked for.
     pub(super) fn roots(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().filter(|name| name.root.is_none()).map(|name| &*name.text)
+        self.names.iter().filter(|name| name.root.is_none()).map(|name| self.text(name.text))
     }
 
-    /// Takes a query; true where its name is a new one.
-    pub(super) fn push(&mut self, query: Query) -> bool {
+    /// Takes a query, with the table's key of its name; true where its name is a new one.
+    pub(super) fn push(&mut self, query: &Query<'_>, key: u64) -> bool {
         let known = self.name(&query.qname);
         let name = known.unwrap_or(self.names.len());
         if known.is_none() {
-            self.bytes += size_of::<Name>() + query.qname.len() + INDEX_BYTES;
+            self.bytes += beyond::<Name>(self.names.len(), NAMES) + INDEX_BYTES;
             let root = self.target(&query.qname).map(|target| target.root);
-            self.names.push(Name { text: query.qname, root });
+            let text = self.write(&query.qname);
+            self.names.push(Name { text, key, root });
         }
         let server = self.servers.iter().position(|server| server.address == query.server);
         let server = server.unwrap_or_else(|| {
-            self.bytes += size_of::<Server>() + 16;
+            self.bytes += beyond::<Server>(self.servers.len(), SERVERS);
             self.servers.push(Server { address: query.server, name: None });
             self.servers.len() - 1
         });
-        self.bytes += size_of::<Ask>() + 64;
+        self.bytes += beyond::<Ask>(self.asks.len(), ASKS) + 64;
         self.waiting += 1;
         self.asks.push(Ask {
             id: query.id,
@@ -175,52 +257,56 @@ impl Open {
             dns_id: query.dns_id,
             transport: query.transport,
             withdrawn: false,
-            found: None,
+            closed: false,
+            found: Found::default(),
         });
         known.is_none()
     }
 
-    /// Takes the outcome of a query, known at `ended`; gives the target to which the client may turn.
+    /// Takes the outcome of a query, known at `ended`; gives the key of the target to which the client may
+    /// turn.
     pub(super) fn end(
         &mut self,
         place: usize,
         observation: &Observation<'_>,
         ended: Timestamp,
-    ) -> Option<Box<str>> {
+    ) -> Option<u64> {
         self.identify(observation);
-        let name = self.asks.get(place)?.name;
-        let root = self.root(name);
-        let ask = self.asks.get_mut(place)?;
+        let found = self.find(observation);
         let outcome = outcome(observation);
+        let target = found.chain.clone().last().filter(|_| outcome == Outcome::Nodata);
+        let ask = self.asks.get_mut(place)?;
         if ask.ended.is_none() {
             self.waiting -= 1;
         }
         self.last_end = self.last_end.max(ended);
         (ask.ended, ask.outcome, ask.rcode) = (Some(ended), Some(outcome), observation.rcode);
         ask.retries = observation.retries;
-        let found = found(observation);
-        let target = found.chain.last().filter(|_| outcome == Outcome::Nodata).cloned();
-        self.bytes += found.bytes();
-        ask.found = (!found.is_empty()).then(|| Box::new(found));
+        ask.closed = observation.status == Status::Answered;
+        ask.found = found;
+        let (name, server) = (ask.name, ask.server);
         self.evicted |= observation.status == Status::Evicted;
-        if let Some(server) = self.servers.get_mut(ask.server)
-            && server.name.is_none()
-        {
-            self.bytes += observation.resolver.len();
-            server.name = Some(observation.resolver.into());
+        if self.servers.get(server).is_some_and(|server| server.name.is_none()) {
+            let resolver = Some(self.write(observation.resolver));
+            self.servers.get_mut(server)?.name = resolver;
         }
-        let text = target.filter(|target| self.target(target).is_none())?;
-        self.bytes += size_of::<Target>() + text.len() + INDEX_BYTES;
-        self.targets.push(Target { text: text.clone(), root, ask: place });
-        Some(text)
+        let text = *self.pieces.get(target?)?;
+        if self.target(self.text(text)).is_some() {
+            return None;
+        }
+        let key = both(self.asker, self.text(text));
+        self.bytes += size_of::<Target>() + INDEX_BYTES;
+        self.targets.push(Target { text, key, root: self.root(name), ask: place });
+        Some(key)
     }
 
     /// A query turned out to be a resolver's own; true where nothing else is left.
     pub(super) fn withdraw(&mut self, place: usize, ended: Timestamp) -> bool {
         if let Some(ask) = self.asks.get_mut(place) {
             ask.withdrawn = true;
-            ask.ended = Some(ended);
-            self.waiting -= 1;
+            if ask.ended.replace(ended).is_none() {
+                self.waiting -= 1;
+            }
         }
         self.asks().next().is_none()
     }
@@ -274,70 +360,7 @@ impl Open {
     }
 }
 
-impl Found {
-    const fn is_empty(&self) -> bool {
-        self.chain.is_empty() && self.addresses.is_empty()
-    }
-
-    fn bytes(&self) -> usize {
-        let texts = self.chain.iter().chain(&self.addresses);
-        texts.map(|text| size_of::<Box<str>>() + text.len()).sum::<usize>()
-    }
-}
-
-/// What a transaction came to, for the question that it asked.
-fn outcome(observation: &Observation<'_>) -> Outcome {
-    match observation.status {
-        Status::Timeout => Outcome::Timeout,
-        Status::IcmpError => Outcome::Unreachable,
-        Status::Evicted | Status::Open => Outcome::Open,
-        Status::Answered | Status::Late | Status::Duplicate | Status::Orphan => {
-            let over_udp = observation.transport == Transport::Udp;
-            match observation.rcode {
-                _ if over_udp && observation.truncated() => Outcome::Truncated,
-                Some(NOERROR) if has_records(observation) => Outcome::Answered,
-                Some(NOERROR) => Outcome::Nodata,
-                Some(NXDOMAIN) => Outcome::Nxdomain,
-                Some(SERVFAIL) => Outcome::Servfail,
-                Some(REFUSED) => Outcome::Refused,
-                _ => Outcome::Error,
-            }
-        }
-    }
-}
-
-/// Whether the answer has what was asked for. Of an answer that was clipped, the header's word counts.
-fn has_records(observation: &Observation<'_>) -> bool {
-    let Observation { answers, qtype, .. } = observation;
-    let kept = u16::try_from(answers.len()).unwrap_or(u16::MAX);
-    let is_wanted = |answer: Answer<'_>| *qtype == Some(ANY) || *qtype == Some(answer.rtype);
-    answers.iter().any(is_wanted) || observation.answer_count.is_some_and(|count| count > kept)
-}
-
-/// The CNAMEs from the name asked for on, and the addresses.
-fn found(observation: &Observation<'_>) -> Found {
-    let mut found = Found::default();
-    if !matches!(observation.rcode, Some(NOERROR | NXDOMAIN)) {
-        return found;
-    }
-    let mut owner = observation.qname.unwrap_or_default();
-    let cname_of = |owner: &str| {
-        let is_next =
-            |answer: &Answer<'_>| answer.rtype == CNAME && answer.name.eq_ignore_ascii_case(owner);
-        observation.answers.iter().find(is_next)
-    };
-    while found.chain.len() < MAX_CHAIN
-        && let Some(cname) = cname_of(owner)
-        && observation.qtype != Some(CNAME)
-    {
-        owner = cname.data;
-        found.chain.push(cname.data.to_ascii_lowercase().into());
-    }
-    for answer in observation.answers.iter().filter(|answer| matches!(answer.rtype, A | AAAA)) {
-        found.address_count += 1;
-        if found.addresses.len() < MAX_ADDRESSES {
-            found.addresses.push(answer.data.into());
-        }
-    }
-    found
+/// Octets that one more takes of which there are so many, beyond those for which there is room.
+const fn beyond<T>(count: usize, room: usize) -> usize {
+    if count < room { 0 } else { size_of::<T>() }
 }

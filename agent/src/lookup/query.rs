@@ -4,6 +4,7 @@ use crate::capture::{Sight, Transport};
 use crate::decode::{Message, MessageId};
 use crate::pair::Vantage;
 use crate::time::Timestamp;
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 /// Who asks: only queries of one client belong together.
@@ -21,7 +22,7 @@ pub(super) struct Network(pub(super) u64, pub(super) IpAddr);
 
 /// A query of an application.
 #[derive(Clone, Debug)]
-pub struct Query {
+pub struct Query<'a> {
     pub(super) id: MessageId,
     pub(super) ts: Timestamp,
     pub(super) vantage: Vantage,
@@ -32,7 +33,7 @@ pub struct Query {
     pub(super) transport: Transport,
     /// The header's id.
     pub(super) dns_id: u16,
-    pub(super) qname: Box<str>,
+    pub(super) qname: Cow<'a, str>,
     pub(super) qtype: u16,
     pub(super) qclass: u16,
 }
@@ -40,16 +41,19 @@ pub struct Query {
 /// The opcode of ordinary queries (RFC 1035, 4.1.1).
 pub(super) const QUERY: u8 = 0;
 
-impl Query {
+impl<'a> Query<'a> {
     /// Of an ordinary query (opcode QUERY) with a question, where it was sent or on its way; none
-    /// for other messages. A server's view of a query is none of an application's doing.
+    /// for other messages. A server's view of a query is none of an application's doing. Its name is
+    /// written into `room`.
     #[must_use]
-    pub fn of(message: &Message<'_>) -> Option<Self> {
+    pub fn of(message: &Message<'_>, room: &'a mut String) -> Option<Self> {
         let (envelope, flags) = (message.envelope, message.dns.flags);
         if flags.response() || flags.opcode() != QUERY || envelope.sight == Sight::Ingress {
             return None;
         }
         let question = message.dns.question()?;
+        room.clear();
+        question.name.push_lower_case(room);
         let vantage = Vantage::of(envelope.sight, false);
         let network = Network(envelope.scope, envelope.src.ip());
         let process = envelope.task.as_ref().map(|task| Client::Process(task.pid));
@@ -63,7 +67,7 @@ impl Query {
             server: envelope.dst,
             transport: envelope.transport,
             dns_id: message.dns.id,
-            qname: question.qname().into(),
+            qname: Cow::Borrowed(room),
             qtype: question.qtype,
             qclass: message.class_of(&question),
         })

@@ -1,65 +1,39 @@
 //! The lookups under way, and what finds them.
 
 use super::fit::Fit;
-use super::labels;
+use super::index::{Index, Listed, Newest, both, of_client, of_label};
 use super::open::Open;
-use super::query::{Client, Query};
+use super::query::Query;
+use super::slots::{Id, Slots};
 use super::suffixes::Suffixes;
-use super::{Lookup, LookupCounters, LookupOptions, Packets};
+use super::{Lookup, LookupCounters, LookupOptions, Outcome, Packets};
 use crate::decode::MessageId;
 use crate::observation::Observation;
 use crate::pair::Status;
 use crate::time::Timestamp;
-use foldhash::fast::{FixedState, RandomState};
-use hashbrown::HashTable;
+use foldhash::fast::RandomState;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use std::hash::BuildHasher;
+use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
-use xxhash_rust::xxh3::xxh3_64;
-
-/// Lookups of one client for one name that a query is compared with: the newest.
-const CANDIDATES: usize = 8;
 
 /// Whoever takes lookups.
 type Each<'a> = &'a mut dyn FnMut(&Lookup);
-
-/// Lookups by the hash of what a further query of them would have: a client, and a name or its first
-/// label. Whether these are the same, too, who looks for them has to see.
-#[derive(Debug, Default)]
-struct Index {
-    lookups: HashTable<Listed>,
-    /// How many were ever added.
-    turns: u64,
-    hasher: RandomState,
-}
-
-/// A lookup by its number, and when it came.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Listed {
-    turn: u64,
-    number: u64,
-    key: u64,
-}
-
-/// The lookups that came last with a key, the oldest of them first.
-type Newest = ([Listed; CANDIDATES], usize);
 
 /// Makes lookups of queries.
 #[derive(Debug)]
 pub struct Lookups {
     options: LookupOptions,
-    /// By number, the oldest first.
-    open: BTreeMap<u64, Box<Open>>,
-    next: u64,
+    open: Slots,
     /// A query's lookup and its place there.
-    asked: HashMap<MessageId, (u64, usize), RandomState>,
+    asked: HashMap<MessageId, (Id, usize), RandomState>,
     /// By the names asked for, and the targets of their CNAMEs.
     by_name: Index,
     by_label: Index,
-    /// When which is over; out of date where that has changed since.
-    due: BinaryHeap<Reverse<(Timestamp, u64)>>,
+    /// When which is to be looked at: none is over before.
+    due: BinaryHeap<Reverse<(Timestamp, Id)>>,
     suffixes: Suffixes,
+    /// The last that was given.
+    given: Lookup,
     bytes: usize,
     counters: LookupCounters,
 }
@@ -70,13 +44,13 @@ impl Lookups {
     pub fn new(options: LookupOptions) -> Self {
         Self {
             options,
-            open: BTreeMap::new(),
-            next: 0,
+            open: Slots::default(),
             asked: HashMap::default(),
             by_name: Index::default(),
             by_label: Index::default(),
             due: BinaryHeap::new(),
             suffixes: Suffixes::default(),
+            given: Lookup::empty(),
             bytes: 0,
             counters: LookupCounters::default(),
         }
@@ -100,34 +74,32 @@ impl Lookups {
     }
 
     /// Takes a query that has begun a transaction; gives the lookups that have to make room for it.
-    pub fn begin(&mut self, query: Query, each: Each<'_>) {
-        let now = query.ts;
-        let (id, client) = (query.id, query.client);
-        let asker = of_client(client);
+    pub fn begin(&mut self, query: &Query<'_>, each: Each<'_>) {
+        let asker = of_client(query.client);
         let name = both(asker, &query.qname);
-        let label = both(asker, labels::first(&query.qname));
-        let found = self.find(&query, name, label);
-        let number = found.unwrap_or(self.next);
-        if found.is_none() {
-            self.next += 1;
+        let label = of_label(asker, &query.qname);
+        let (of_name, of_label) = (self.by_name.newest(name), self.by_label.newest(label));
+        let found = self.find(query, &of_name, &of_label);
+        let id = found.unwrap_or_else(|| {
+            let id = self.open.begin(query, asker, label);
             self.counters.open += 1;
-            self.by_label.insert(label, number);
-        }
-        let open = self.open.entry(number).or_insert_with(|| Box::new(Open::new(&query)));
+            self.by_label.insert(label, id, &of_label);
+            id
+        });
+        let Some(open) = self.open.get_mut(id) else { return };
         let before = if found.is_some() { open.bytes } else { 0 };
-        if open.push(query) {
-            self.by_name.insert(name, number);
+        if open.push(query, name) {
+            self.by_name.insert(name, id, &of_name);
             for suffix in open.certain_suffixes() {
                 self.suffixes.learn(open.network, suffix);
             }
         }
-        self.asked.insert(id, (number, open.asks.len() - 1));
+        self.asked.insert(query.id, (id, open.asks.len() - 1));
         self.bytes += open.bytes - before;
         while self.open.len() > self.options.max_lookups || self.bytes > self.options.max_bytes {
-            let Some((oldest, _)) = self.open.first_key_value() else { break };
-            let oldest = *oldest;
+            let Some(oldest) = self.open.oldest() else { break };
             self.counters.evicted += 1;
-            self.give(oldest, true, now, each);
+            self.give(oldest, true, query.ts, each);
         }
     }
 
@@ -139,26 +111,37 @@ impl Lookups {
         else {
             return;
         };
-        let Some((number, place)) = self.asked.get(&query).copied() else { return };
+        // After an answer nothing more comes that could be told of a query.
+        let known = match observation.status {
+            Status::Answered => self.asked.remove(&query),
+            _ => self.asked.get(&query).copied(),
+        };
+        let Some((id, place)) = known else { return };
         let ended = match observation.status {
             Status::Timeout => observation.ts.plus(self.options.query_timeout),
             _ => observation.response_ts.unwrap_or(now),
         };
         if observation.parent.is_some() {
-            self.withdraw(number, place, ended);
+            self.withdraw(id, place, ended);
         } else {
-            self.end(number, place, observation, ended);
+            self.end(id, place, observation, ended);
         }
     }
 
     /// Gives the lookups to which nothing more can belong.
     pub fn expire(&mut self, now: Timestamp, each: Each<'_>) {
-        while let Some(Reverse((due, number))) = self.due.peek().copied()
-            && due < now
+        while let Some(Reverse((seen, id))) = self.due.peek().copied()
+            && seen < now
         {
             self.due.pop();
-            if self.open.get(&number).is_some_and(|open| open.due() == Some(due)) {
-                self.give(number, false, now, each);
+            let Some(open) = self.open.get_mut(id).filter(|open| open.queued == Some(seen)) else {
+                continue;
+            };
+            open.queued = None;
+            if open.due() == Some(seen) {
+                self.give(id, false, now, each);
+            } else {
+                self.queue(id);
             }
         }
     }
@@ -166,131 +149,97 @@ impl Lookups {
     /// The capture has ended: gives all that are left.
     pub fn finish(&mut self, now: Timestamp, each: Each<'_>) {
         self.expire(now, each);
-        while let Some((number, _)) = self.open.first_key_value() {
-            let number = *number;
-            self.give(number, false, now, each);
+        while let Some(id) = self.open.oldest() {
+            self.give(id, false, now, each);
         }
     }
 
-    /// The lookup that a query belongs to, if it is one under way. `name` and `label` are the keys of its
+    /// Has a lookup looked at when it may be over, if that is not to be sooner anyway.
+    fn queue(&mut self, id: Id) {
+        let Some(open) = self.open.get_mut(id) else { return };
+        let Some(due) = open.due() else { return };
+        if open.queued.is_none_or(|queued| due < queued) {
+            open.queued = Some(due);
+            self.due.push(Reverse((due, id)));
+        }
+    }
+
+    /// The lookup that a query belongs to, if it is one under way. `of_name` and `of_label`: those of its
     /// client and name, and of its first label.
-    fn find(&self, query: &Query, name: u64, label: u64) -> Option<u64> {
+    fn find(&self, query: &Query<'_>, of_name: &Newest, of_label: &Newest) -> Option<Id> {
         let of_client = |listed: &Listed| {
-            let open = self.open.get(&listed.number)?;
-            (open.client == query.client).then_some((listed.number, open))
+            let open = self.open.get(listed.id)?;
+            (open.client == query.client).then_some((listed.id, open))
         };
-        let (candidates, count) = self.by_name.newest(name);
-        let candidates = &candidates[..count];
+        let (candidates, count) = of_name;
+        let candidates = &candidates[..*count];
         let named = candidates.iter().enumerate().filter_map(|(place, listed)| {
             let newest = place + 1 == candidates.len();
-            let (number, open) = of_client(listed)?;
-            Some((open.fit_same_name(query, newest)?, Reverse(number)))
+            let (id, open) = of_client(listed)?;
+            Some((open.fit_same_name(query, newest)?, Reverse(id)))
         });
-        let named: Option<(Fit, Reverse<u64>)> = named.max();
-        if let Some((_, Reverse(number))) = named {
-            return Some(number);
+        let named: Option<(Fit, Reverse<Id>)> = named.max();
+        if let Some((_, Reverse(id))) = named {
+            return Some(id);
         }
-        let (kin, count) = self.by_label.newest(label);
-        let kin = kin[..count].iter().filter_map(|listed| {
-            let (number, open) = of_client(listed)?;
-            Some((open.fit_expansion(query, &self.suffixes)?, number))
+        let (kin, count) = of_label;
+        let kin = kin[..*count].iter().filter(|listed| !listed.is_shut).filter_map(|listed| {
+            let (id, open) = of_client(listed)?;
+            Some((open.fit_expansion(query, &self.suffixes)?, id))
         });
-        kin.max().map(|(_, number)| number)
+        kin.max().map(|(_, id)| id)
     }
 
-    fn end(&mut self, number: u64, place: usize, observation: &Observation<'_>, ended: Timestamp) {
-        let Some(open) = self.open.get_mut(&number) else { return };
+    fn end(&mut self, id: Id, place: usize, observation: &Observation<'_>, ended: Timestamp) {
+        let Some(open) = self.open.get_mut(id) else { return };
         let before = open.bytes;
         let target = open.end(place, observation, ended);
         self.bytes += open.bytes - before;
+        if open.asks.get(place).is_some_and(|ask| ask.outcome == Some(Outcome::Answered)) {
+            // No search list goes on after an answer.
+            self.by_label.shut(open.label, id);
+        }
         if let Some(target) = target {
-            self.by_name.insert(both(of_client(open.client), &target), number);
+            let newest = self.by_name.newest(target);
+            self.by_name.insert(target, id, &newest);
         }
-        if let Some(due) = open.due() {
-            self.due.push(Reverse((due, number)));
-        }
+        self.queue(id);
     }
 
     /// A query of a resolver that works for another lookup.
-    fn withdraw(&mut self, number: u64, place: usize, ended: Timestamp) {
-        let Some(open) = self.open.get_mut(&number) else { return };
+    fn withdraw(&mut self, id: Id, place: usize, ended: Timestamp) {
+        let Some(open) = self.open.get_mut(id) else { return };
         if open.withdraw(place, ended) {
-            self.remove(number);
-        } else if let Some(due) = open.due() {
-            self.due.push(Reverse((due, number)));
+            self.remove(id);
+        } else {
+            self.queue(id);
         }
     }
 
-    fn give(&mut self, number: u64, evicted: bool, now: Timestamp, each: Each<'_>) {
-        let Some(open) = self.remove(number) else { return };
-        let Some(lookup) = open.close(evicted, now, &self.suffixes) else { return };
-        self.counters.outcomes[lookup.outcome as usize] += 1;
-        let (sent, wasted) = (lookup.packets.into(), lookup.packets_wasted.into());
-        self.counters.packets.add(lookup.pod.as_deref(), Packets { sent, wasted });
-        each(&lookup);
+    fn give(&mut self, id: Id, evicted: bool, now: Timestamp, each: Each<'_>) {
+        let Some(mut open) = self.remove(id) else { return };
+        let lookup = &mut self.given;
+        if open.close(evicted, now, &self.suffixes, lookup) {
+            self.counters.outcomes[lookup.outcome as usize] += 1;
+            let (sent, wasted) = (lookup.packets.into(), lookup.packets_wasted.into());
+            self.counters.packets.add(lookup.pod.as_deref(), Packets { sent, wasted });
+            each(lookup);
+        }
+        self.open.keep(open, self.options.max_bytes.saturating_sub(self.bytes));
     }
 
-    fn remove(&mut self, number: u64) -> Option<Box<Open>> {
-        let open = self.open.remove(&number)?;
-        let asker = of_client(open.client);
+    fn remove(&mut self, id: Id) -> Option<Box<Open>> {
+        let open = self.open.remove(id)?;
         self.bytes -= open.bytes;
         self.counters.open -= 1;
-        let texts = open.names.iter().map(|name| &name.text);
-        for text in texts.chain(open.targets.iter().map(|target| &target.text)) {
-            self.by_name.remove(both(asker, text), number);
+        let targets = open.targets.iter().map(|target| target.key);
+        for key in open.names.iter().map(|name| name.key).chain(targets) {
+            self.by_name.remove(key, id);
         }
-        if let Some(first) = open.names.first() {
-            self.by_label.remove(both(asker, labels::first(&first.text)), number);
-        }
-        for ask in &open.asks {
+        self.by_label.remove(open.label, id);
+        for ask in open.asks.iter().filter(|ask| !ask.closed) {
             self.asked.remove(&ask.id);
         }
         Some(open)
     }
-}
-
-impl Index {
-    /// The lookups that came last with a key.
-    fn newest(&self, key: u64) -> Newest {
-        let (mut newest, mut count) = ([Listed::default(); CANDIDATES], 0);
-        let same = self.lookups.iter_hash(self.hasher.hash_one(key));
-        // There are never more than places.
-        for (place, listed) in newest.iter_mut().zip(same.filter(|listed| listed.key == key)) {
-            *place = *listed;
-            count += 1;
-        }
-        newest[..count].sort_unstable();
-        (newest, count)
-    }
-
-    fn insert(&mut self, key: u64, number: u64) {
-        let (newest, count) = self.newest(key);
-        if newest[..count].iter().any(|listed| listed.number == number) {
-            return;
-        }
-        if count == CANDIDATES {
-            self.remove(key, newest[0].number);
-        }
-        self.turns += 1;
-        let Self { lookups, turns, hasher } = self;
-        let listed = Listed { turn: *turns, number, key };
-        lookups.insert_unique(hasher.hash_one(key), listed, |listed| hasher.hash_one(listed.key));
-    }
-
-    fn remove(&mut self, key: u64, number: u64) {
-        let is = |listed: &Listed| (listed.key, listed.number) == (key, number);
-        if let Ok(entry) = self.lookups.find_entry(self.hasher.hash_one(key), is) {
-            entry.remove();
-        }
-    }
-}
-
-/// The hash of a client.
-fn of_client(client: Client) -> u64 {
-    FixedState::default().hash_one(client)
-}
-
-/// One hash of a client and a text.
-fn both(client: u64, text: &str) -> u64 {
-    client.rotate_left(29) ^ xxh3_64(text.as_bytes())
 }

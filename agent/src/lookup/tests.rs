@@ -84,7 +84,7 @@ enum Reply<'a> {
 struct Bench {
     lookups: Lookups,
     given: Vec<Lookup>,
-    sent: HashMap<MessageId, Query>,
+    sent: HashMap<MessageId, Query<'static>>,
     seq: u64,
 }
 
@@ -108,7 +108,7 @@ impl Bench {
         let id = MessageId { origin: Origin { cpu: 0, seq: self.seq }, index: 0 };
         let network = Network(0, [192, 0, 2, 1].into());
         let address = Client::Address(Vantage::Passive, network);
-        let query = Query {
+        let query: Query<'static> = Query {
             id,
             ts: at(ms),
             vantage: if ask.pid.is_some() { Vantage::Client } else { Vantage::Passive },
@@ -118,13 +118,13 @@ impl Bench {
             server: SocketAddr::from(([192, 0, 2, ask.server], 53)),
             transport: ask.transport,
             dns_id: ask.dns_id,
-            qname: ask.name.into(),
+            qname: ask.name.to_owned().into(),
             qtype: ask.qtype,
             qclass: 1,
         };
         self.sent.insert(id, query.clone());
         let given = &mut self.given;
-        self.lookups.begin(query, &mut |lookup| given.push(lookup.clone()));
+        self.lookups.begin(&query, &mut |lookup| given.push(lookup.clone()));
         id
     }
 
@@ -202,7 +202,7 @@ impl Bench {
     }
 }
 
-fn outcome(reply: &Reply<'_>, query: &Query) -> (Status, Option<u16>, Answers) {
+fn outcome(reply: &Reply<'_>, query: &Query<'_>) -> (Status, Option<u16>, Answers) {
     let none = Answers::default;
     let answered = |answers| (Status::Answered, Some(0), answers);
     match reply {
@@ -238,6 +238,6 @@ fn figures(lookup: &Lookup) -> [u32; 5] {
     [*transactions, *packets, *packets_wasted, *search_expansions, *retries]
 }
 
-fn texts(names: &[Box<str>]) -> Vec<&str> {
-    names.iter().map(|name| &**name).collect()
+fn texts(texts: &Texts) -> Vec<&str> {
+    texts.iter().collect()
 }

@@ -3,16 +3,22 @@
 use super::open::{Ask, Open};
 use super::query::{A, AAAA};
 use super::suffixes::Suffixes;
-use super::{Lookup, MAX_ADDRESSES, MAX_CHAIN, MAX_TRANSACTIONS, Outcome};
+use super::{Lookup, MAX_ADDRESSES, MAX_CHAIN, MAX_TRANSACTIONS, Outcome, Texts};
 use crate::capture::Transport;
 use crate::time::Timestamp;
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// As many as most lookups have types.
+type Few<T> = SmallVec<[T; 4]>;
 
 /// The queries that decided a lookup.
 struct Decision {
     /// The name that they were for, by place.
     root: usize,
     /// For each type, in the order of the types, the query whose outcome counts, by place.
-    best: Vec<usize>,
+    best: Few<usize>,
     /// These, and those without which they would not have come about.
     needed: Places,
 }
@@ -46,59 +52,70 @@ impl FromIterator<usize> for Places {
 }
 
 impl Open {
-    /// Ends it. `evicted`: before its time. What waits still has waited until `now`.
+    /// Ends it, and writes what it came to into `lookup`; false where it has come to nothing. `evicted`:
+    /// before its time. What waits still has waited until `now`.
     pub(super) fn close(
-        self,
+        &mut self,
         evicted: bool,
         now: Timestamp,
         suffixes: &Suffixes,
-    ) -> Option<Lookup> {
+        lookup: &mut Lookup,
+    ) -> bool {
+        lookup.process = self.process.take();
+        lookup.container = self.container.take();
+        lookup.pod = self.pod.take();
+        self.conclude(evicted, now, suffixes, lookup).is_some()
+    }
+
+    fn conclude(
+        &self,
+        evicted: bool,
+        now: Timestamp,
+        suffixes: &Suffixes,
+        lookup: &mut Lookup,
+    ) -> Option<()> {
         let first = self.asks().next()?;
         let qname = self.stem(suffixes);
-        let decision = self.decide(&qname);
-        let best: Vec<&Ask> =
-            decision.best.iter().filter_map(|place| self.asks.get(*place)).collect();
-        let decisive = best.iter().min_by_key(|ask| rank(ask))?;
+        let decision = self.decide(qname);
+        let best = || decision.best.iter().filter_map(|place| self.asks.get(*place));
+        let decisive = best().min_by_key(|ask| rank(ask))?;
         let outcome = outcome_of(decisive);
-        let end = best.iter().map(|ask| ask.ended.unwrap_or(now)).max()?;
+        let end = best().map(|ask| ask.ended.unwrap_or(now)).max()?;
         let packets = self.asks().map(|ask| 1 + ask.retries).sum::<u32>();
-        let names: Vec<Box<str>> = self.asked_roots().map(Into::into).collect();
-        let (addresses, address_count) = self.addresses(&decision);
         let fallbacks = self.fallbacks();
         let servers: Places = self.asks().map(|ask| ask.server).collect();
-        Some(Lookup {
-            id: first.id,
-            ts: first.ts,
-            vantage: self.vantage,
-            client: self.network.1,
-            resolvers: self.resolvers(),
-            answered_name: (outcome == Outcome::Answered)
-                .then(|| self.names.get(decision.root).map(|name| name.text.clone()))
-                .flatten(),
-            search_expansions: number(names.iter().filter(|name| **name != qname).count()),
-            names,
-            qname,
-            qclass: self.qclass,
-            qtypes: self.qtypes(),
-            outcome,
-            partial: outcome == Outcome::Answered && best.iter().any(|ask| is_missing(ask)),
-            rcode: decisive.rcode,
-            cname_chain: self.chain(&decision),
-            addresses,
-            address_count,
-            duration: end.since(first.ts),
-            transactions: number(self.asks().count()),
-            packets,
-            packets_wasted: packets.saturating_sub(number(decision.needed.len())),
-            retries: packets.saturating_sub(number(self.questions() + fallbacks)),
-            servers_tried: number(servers.len()),
-            tcp_fallback: fallbacks > 0,
-            members: self.asks().map(|ask| ask.id).collect(),
-            evicted: evicted || self.evicted,
-            process: self.process,
-            container: self.container,
-            pod: self.pod,
-        })
+        lookup.id = first.id;
+        lookup.ts = first.ts;
+        lookup.vantage = self.vantage;
+        lookup.client = self.network.1;
+        lookup.qname.clear();
+        lookup.qname.push_str(qname);
+        lookup.qclass = self.qclass;
+        lookup.qtypes.clear();
+        lookup.qtypes.extend(self.qtypes());
+        lookup.names.clear();
+        self.asked_roots().for_each(|name| lookup.names.push(name));
+        let answered = self.names.get(decision.root).filter(|_| outcome == Outcome::Answered);
+        lookup.answered_name = answered.map(|name| self.text(name.text).to_owned());
+        lookup.outcome = outcome;
+        lookup.partial = outcome == Outcome::Answered && best().any(is_missing);
+        lookup.rcode = decisive.rcode;
+        lookup.duration = end.since(first.ts);
+        lookup.transactions = number(self.asks().count());
+        lookup.packets = packets;
+        lookup.packets_wasted = packets.saturating_sub(number(decision.needed.len()));
+        lookup.search_expansions =
+            number(lookup.names.iter().filter(|name| *name != qname).count());
+        lookup.retries = packets.saturating_sub(number(self.questions() + fallbacks));
+        lookup.servers_tried = number(servers.len());
+        lookup.tcp_fallback = fallbacks > 0;
+        lookup.members.clear();
+        lookup.members.extend(self.asks().map(|ask| ask.id));
+        lookup.evicted = evicted || self.evicted;
+        self.tell_resolvers(&mut lookup.resolvers);
+        self.tell_chain(&decision, &mut lookup.cname_chain);
+        lookup.address_count = self.tell_addresses(&decision, &mut lookup.addresses);
+        Some(())
     }
 
     fn decide(&self, stem: &str) -> Decision {
@@ -112,7 +129,7 @@ impl Open {
             places(&|ask| ask.qtype == qtype && self.root(ask.name) == root)
                 .or_else(|| places(&|ask| ask.qtype == qtype))
         };
-        let best: Vec<usize> = self.qtypes().into_iter().filter_map(of_type).collect();
+        let best: Few<usize> = self.qtypes().into_iter().filter_map(of_type).collect();
         let mut needed: Places = best.iter().copied().collect();
         for place in &best {
             needed.extend(self.truncated_before(*place));
@@ -154,7 +171,7 @@ impl Open {
     /// Of a query for a CNAME's target: the query that told the target.
     fn told_by(&self, place: usize) -> Option<usize> {
         let name = self.names.get(self.asks.get(place)?.name)?;
-        let target = self.target(&name.text).filter(|_| name.root.is_some())?;
+        let target = self.target(self.text(name.text)).filter(|_| name.root.is_some())?;
         Some(target.ask).filter(|ask| self.asks.get(*ask).is_some_and(|ask| !ask.withdrawn))
     }
 
@@ -178,8 +195,8 @@ impl Open {
         self.asks().enumerate().filter(is_new).count()
     }
 
-    fn qtypes(&self) -> Vec<u16> {
-        let mut qtypes = Vec::new();
+    fn qtypes(&self) -> Few<u16> {
+        let mut qtypes = Few::new();
         for ask in self.asks() {
             if !qtypes.contains(&ask.qtype) {
                 qtypes.push(ask.qtype);
@@ -193,45 +210,50 @@ impl Open {
         let names = self.names.iter().enumerate().filter(|(place, name)| {
             name.root.is_none() && self.asks().any(|ask| ask.name == *place)
         });
-        names.map(|(_, name)| &*name.text)
+        names.map(|(_, name)| self.text(name.text))
     }
 
-    fn resolvers(&self) -> Vec<Box<str>> {
-        let mut resolvers: Vec<Box<str>> = Vec::new();
+    fn tell_resolvers(&self, resolvers: &mut Texts) {
+        resolvers.clear();
         for server in self.asks().filter_map(|ask| self.servers.get(ask.server)) {
-            let address = || server.address.ip().to_canonical().to_string().into();
-            let name = server.name.clone().unwrap_or_else(address);
+            let name = server.name.map_or_else(
+                || Cow::Owned(server.address.ip().to_canonical().to_string()),
+                |name| Cow::Borrowed(self.text(name)),
+            );
             if !resolvers.contains(&name) {
-                resolvers.push(name);
+                resolvers.push(&name);
             }
         }
-        resolvers
     }
 
-    fn addresses(&self, decision: &Decision) -> (Vec<Box<str>>, u32) {
-        let (mut addresses, mut count) = (Vec::new(), 0);
-        for found in decision.best.iter().filter_map(|place| self.asks.get(*place)?.found.as_ref())
-        {
-            count += found.address_count;
-            addresses.extend(found.addresses.iter().cloned());
-        }
-        addresses.truncate(MAX_ADDRESSES);
-        (addresses, count)
+    /// The addresses, and how many there were.
+    fn tell_addresses(&self, decision: &Decision, addresses: &mut Texts) -> u32 {
+        addresses.clear();
+        let found = || decision.best.iter().filter_map(|place| Some(&self.asks.get(*place)?.found));
+        let pieces = found().flat_map(|found| self.pieces(&found.addresses));
+        pieces.take(MAX_ADDRESSES).for_each(|address| addresses.push(address));
+        found().map(|found| found.address_count).sum()
     }
 
     /// What the first answer with CNAMEs told, and behind it what its target's did.
-    fn chain(&self, decision: &Decision) -> Vec<Box<str>> {
+    fn tell_chain(&self, decision: &Decision, chain: &mut Texts) {
+        chain.clear();
         let told = |place: usize| {
-            let found = self.asks.get(place).and_then(|ask| ask.found.as_ref());
-            found.map_or(&[][..], |found| &found.chain)
+            let found = self.asks.get(place).map(|ask| &ask.found);
+            found.into_iter().flat_map(|found| self.pieces(&found.chain))
         };
-        let chains = decision.best.iter().map(|place| {
-            let before = self.told_by(*place).map_or(&[][..], told);
-            [before, told(*place)].concat()
-        });
-        let mut chain = chains.into_iter().find(|chain| !chain.is_empty()).unwrap_or_default();
-        chain.truncate(MAX_CHAIN);
-        chain
+        for place in &decision.best {
+            let before = self.told_by(*place).into_iter().flat_map(told);
+            before.chain(told(*place)).take(MAX_CHAIN).for_each(|name| chain.push(name));
+            if !chain.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn pieces(&self, places: &Range<usize>) -> impl Iterator<Item = &str> {
+        let pieces = self.pieces.get(places.clone()).unwrap_or_default();
+        pieces.iter().map(|text| self.text(*text))
     }
 }
 

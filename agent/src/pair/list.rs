@@ -74,64 +74,103 @@ impl Links {
     pub(super) fn behind(&self, at: u32) -> Option<u32> {
         self.0.get(at as usize).map(|link| link.behind).filter(|&at| at != NONE)
     }
-
-    pub(super) fn before(&self, at: u32) -> Option<u32> {
-        self.0.get(at as usize).map(|link| link.before).filter(|&at| at != NONE)
-    }
-
-    fn is_inner(&self, at: u32) -> bool {
-        self.before(at).is_some() && self.behind(at).is_some()
-    }
 }
 
 /// Lists found by the hash of their key: places whose hash is the same, oldest first. Whether their
 /// keys are the same too, who walks along a chain has to see; that costs less than to look at
 /// every key when a place comes or goes.
+///
+/// What is hashed into is no more than a number for each chain: it is met in no order, and what of it
+/// is not in the processor's cache is what a step costs.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
-    ends: HashTable<(u64, List)>,
-    links: Links,
+    /// The oldest of each chain.
+    firsts: HashTable<u32>,
+    nodes: Vec<Node>,
 }
+
+/// A place in a chain.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    hash: u64,
+    /// Of the oldest: the newest.
+    before: u32,
+    behind: u32,
+}
+
+const NOWHERE: Node = Node { hash: 0, before: NONE, behind: NONE };
 
 impl Chains {
     /// The chain of a hash.
     pub(super) fn find(&self, hash: u64) -> List {
-        self.ends.find(hash, |chain| chain.0 == hash).map(|chain| chain.1).unwrap_or_default()
+        let first = find(&self.firsts, &self.nodes, hash);
+        first.map_or_else(List::default, |first| List { first, last: self.node(first).before })
     }
 
     /// Adds a place to the chain of its hash.
     pub(super) fn push(&mut self, hash: u64, at: u32) {
-        match self.ends.entry(hash, |chain| chain.0 == hash, |chain| chain.0) {
-            Entry::Occupied(mut chain) => self.links.push(&mut chain.get_mut().1, at),
-            Entry::Vacant(vacant) => {
-                let mut list = List::default();
-                self.links.push(&mut list, at);
-                vacant.insert((hash, list));
-            }
+        let Self { firsts, nodes } = self;
+        let needed = at as usize + 1;
+        if nodes.len() < needed {
+            nodes.resize(needed, NOWHERE);
         }
+        let hash_of = |first: &u32| nodes[*first as usize].hash;
+        let before = match firsts.entry(hash, |first| hash_of(first) == hash, hash_of) {
+            Entry::Occupied(chain) => {
+                let first = *chain.get();
+                let last = std::mem::replace(&mut nodes[first as usize].before, at);
+                nodes[last as usize].behind = at;
+                last
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(at);
+                at
+            }
+        };
+        nodes[at as usize] = Node { hash, before, behind: NONE };
     }
 
-    /// Takes a place out of the chain of its hash.
-    pub(super) fn remove(&mut self, hash: u64, at: u32) {
-        if self.links.is_inner(at) {
-            self.links.remove(&mut List::default(), at);
-        } else if let Ok(mut chain) = self.ends.find_entry(hash, |chain| chain.0 == hash) {
-            self.links.remove(&mut chain.get_mut().1, at);
-            if chain.get().1.first().is_none() {
+    /// Takes a place out of its chain.
+    pub(super) fn remove(&mut self, at: u32) {
+        let Self { firsts, nodes } = self;
+        let Node { hash, before, behind } = nodes[at as usize];
+        let is_first = nodes[before as usize].behind != at;
+        if !is_first {
+            nodes[before as usize].behind = behind;
+            let next = if behind == NONE { find(firsts, nodes, hash) } else { Some(behind) };
+            if let Some(next) = next {
+                nodes[next as usize].before = before;
+            }
+        } else if let Ok(mut chain) = firsts.find_entry(hash, |first| *first == at) {
+            if behind == NONE {
                 chain.remove();
+            } else {
+                *chain.get_mut() = behind;
+                nodes[behind as usize].before = before;
             }
         }
     }
 
     /// The places of a chain from its oldest on.
     pub(super) fn oldest_first(&self, chain: List) -> impl Iterator<Item = u32> {
-        std::iter::successors(chain.first(), |&at| self.links.behind(at))
+        let behind = |at: &u32| Some(self.node(*at).behind).filter(|at| *at != NONE);
+        std::iter::successors(chain.first(), behind)
     }
 
     /// The places of a chain from its newest back.
     pub(super) fn newest_first(&self, chain: List) -> impl Iterator<Item = u32> {
-        std::iter::successors(chain.last(), |&at| self.links.before(at))
+        let before = move |at: &u32| (*at != chain.first).then(|| self.node(*at).before);
+        std::iter::successors(chain.last(), before)
     }
+
+    fn node(&self, at: u32) -> Node {
+        self.nodes[at as usize]
+    }
+}
+
+/// The oldest of a hash's chain.
+fn find(firsts: &HashTable<u32>, nodes: &[Node], hash: u64) -> Option<u32> {
+    firsts.find(hash, |first| nodes[*first as usize].hash == hash).copied()
 }
 
 #[cfg(test)]
@@ -155,7 +194,7 @@ mod tests {
                     model.push(at);
                 } else if !model.is_empty() {
                     let at = model.remove(victim % model.len());
-                    chains.remove(u64::from(at % 3), at);
+                    chains.remove(at);
                 }
                 for key in 0..3 {
                     let chain = chains.find(key.into());

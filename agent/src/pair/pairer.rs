@@ -3,7 +3,7 @@
 use super::digest::Digest;
 use super::established::Established;
 use super::key::{Ends, Key};
-use super::table::{Age, Entry, Slot, State, Table};
+use super::table::{Age, Entry, FORGOTTEN_TOGETHER, Slot, State, Table};
 use super::transfer;
 use super::{MAX_REMEMBERED, MAX_SPARED, MEMORY, PairOptions, Status, Transaction, Vantage};
 use crate::capture::sampling::{Change, Timeline};
@@ -120,7 +120,7 @@ impl Pairer {
         }
         for remembered in [&mut self.answered, &mut self.failed] {
             while remembered.front().is_some_and(|(since, _)| now.since(*since) > MEMORY) {
-                forget_oldest(remembered, &mut self.table);
+                forget_oldest(remembered, &mut self.table, 1);
             }
         }
     }
@@ -161,9 +161,8 @@ impl Pairer {
             // The id is used anew: what was remembered of its last use would mislead.
             self.table.forget(slot);
         }
-        let entry = Entry::waiting(message, ts.plus(self.options.query_timeout));
-        self.make_room(entry.cost(), ts, each);
-        self.table.insert(hash, entry);
+        self.make_room(Entry::cost_of(message), ts, each);
+        self.table.insert(hash, message, ts.plus(self.options.query_timeout));
         true
     }
 
@@ -176,8 +175,8 @@ impl Pairer {
             }
         }
         while self.memory_bytes() + bytes > self.options.memory_limit_bytes() {
-            let has_room = forget_oldest(&mut self.failed, &mut self.table)
-                || forget_oldest(&mut self.answered, &mut self.table)
+            let has_room = forget_oldest(&mut self.failed, &mut self.table, 1)
+                || forget_oldest(&mut self.answered, &mut self.table, 1)
                 || self.evict(now, each);
             if !has_room {
                 break;
@@ -226,18 +225,15 @@ pub(super) fn remember(
     slot: Slot,
 ) {
     if ended.len() >= MAX_REMEMBERED {
-        forget_oldest(ended, table);
+        forget_oldest(ended, table, FORGOTTEN_TOGETHER);
     }
     ended.push_back((now, slot));
 }
 
-fn forget_oldest(ended: &mut VecDeque<(Timestamp, Slot)>, table: &mut Table) -> bool {
-    let oldest = ended.pop_front();
-    if let Some((since, slot)) = oldest
-        // A late zone transfer may have begun since, and ended later.
-        && table.get(slot).is_some_and(|entry| entry.ended == Some(since))
-    {
-        table.forget(slot);
-    }
-    oldest.is_some()
+/// Forgets so many of those that ended first.
+fn forget_oldest(ended: &mut VecDeque<(Timestamp, Slot)>, table: &mut Table, count: usize) -> bool {
+    let count = count.min(ended.len());
+    // A late zone transfer may have begun since, and ended later.
+    table.forget_ended(ended.drain(..count));
+    count > 0
 }

@@ -11,7 +11,11 @@ use crate::decode::{Kept, Message};
 use crate::time::Timestamp;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 use std::hash::BuildHasher;
+
+/// Ended entries that are forgotten at a time, when there are too many.
+pub(super) const FORGOTTEN_TOGETHER: usize = 32;
 
 /// Names an entry for ever: places are used again, names are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +46,25 @@ pub(super) struct Entry {
     pub(super) retries: u32,
     /// Responses that resembled the one it waits for.
     pub(super) rejected: u32,
-    /// Since when it is remembered; none while it is not ended.
-    pub(super) ended: Option<Timestamp>,
 }
 
 impl Entry {
-    pub(super) fn waiting(query: &Message<'_>, deadline: Timestamp) -> Self {
+    fn waiting(query: &Message<'_>, deadline: Timestamp) -> Self {
         let query = Kept::from(*query);
-        Self { query, deadline, state: State::Waiting, retries: 0, rejected: 0, ended: None }
+        Self { query, deadline, state: State::Waiting, retries: 0, rejected: 0 }
+    }
+
+    /// Becomes another query, which waits.
+    fn replace(&mut self, query: &Message<'_>, deadline: Timestamp) {
+        self.query.replace(query);
+        (self.deadline, self.state) = (deadline, State::Waiting);
+        (self.retries, self.rejected) = (0, 0);
+    }
+
+    /// Gives back what memory of its own it has.
+    fn release(&mut self) {
+        self.query.release();
+        self.state = State::Failed;
     }
 
     pub(super) fn transaction(&self, status: Status) -> Transaction<'_> {
@@ -73,7 +88,7 @@ impl Entry {
     }
 
     /// Octets of memory, what the table needs to find it included; roughly.
-    pub(super) fn cost(&self) -> usize {
+    fn cost(&self) -> usize {
         let first = match &self.state {
             State::Transferring(running) => size_of::<Running>() + running.first.memory_bytes(),
             _ => 0,
@@ -81,26 +96,32 @@ impl Entry {
         // The place has room for what takes none of its own.
         PLACE_BYTES - size_of::<Kept>() + self.query.memory_bytes() + first
     }
+
+    /// What a query will cost.
+    pub(super) fn cost_of(query: &Message<'_>) -> usize {
+        PLACE_BYTES - size_of::<Kept>() + Kept::bytes_for(query)
+    }
 }
 
 /// A place with its shares of the indices and links.
-const PLACE_BYTES: usize = size_of::<Place>() + 128;
+const PLACE_BYTES: usize = size_of::<Head>() + size_of::<Entry>() + 128;
 
-/// A place in the slab.
+/// A place in the slab, without its entry: what the table needs of an entry that nobody asks for.
+/// Entries are many cache lines long, and most are never looked at again once they have ended.
 #[derive(Debug)]
-struct Place {
+struct Head {
+    /// Counted up when the entry is forgotten.
     generation: u32,
-    key_hash: u64,
-    line_hash: u64,
-    kin_hash: u64,
-    cost: usize,
     /// Whether it is among those that others than their key can find.
     in_line: bool,
     /// Whether its timer is set.
     timed: bool,
-    /// Which of the ages it is in.
+    /// Which of the ages it is in; none when it has ended.
     age: Option<Age>,
-    entry: Option<Entry>,
+    key_hash: u64,
+    cost: usize,
+    /// Since when it is remembered; none while it has not ended.
+    ended: Option<Timestamp>,
 }
 
 /// Queries in the order in which they came.
@@ -118,7 +139,9 @@ pub(super) enum Age {
 /// that wait by age and by deadline.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    places: Vec<Place>,
+    heads: Vec<Head>,
+    /// As many. What was forgotten stays here until its place is used again.
+    entries: Vec<Entry>,
     free: Vec<u32>,
     by_key: HashTable<u32>,
     lines: Chains,
@@ -149,13 +172,23 @@ impl Table {
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&Entry> {
-        let place = self.places.get(slot.place as usize)?;
-        place.entry.as_ref().filter(|_| place.generation == slot.generation)
+        self.head(slot)?;
+        self.entry_at(slot.place)
     }
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
-        let place = self.places.get_mut(slot.place as usize)?;
-        place.entry.as_mut().filter(|_| place.generation == slot.generation)
+        self.head(slot)?;
+        self.entries.get_mut(slot.place as usize)
+    }
+
+    /// Since when a slot's entry is remembered, if it is.
+    pub(super) fn ended(&self, slot: Slot) -> Option<Timestamp> {
+        self.head(slot)?.ended
+    }
+
+    fn head(&self, slot: Slot) -> Option<&Head> {
+        let head = self.heads.get(slot.place as usize)?;
+        (head.generation == slot.generation).then_some(head)
     }
 
     pub(super) fn hash(&self, key: &Key<'_>) -> u64 {
@@ -164,9 +197,8 @@ impl Table {
 
     pub(super) fn find(&self, hash: u64, key: &Key<'_>) -> Option<Slot> {
         let same = |at: &u32| {
-            let place = &self.places[*at as usize];
-            place.key_hash == hash
-                && place.entry.as_ref().is_some_and(|entry| Key::of(&entry.query.message()) == *key)
+            self.heads[*at as usize].key_hash == hash
+                && self.entry_at(*at).is_some_and(|entry| Key::of(&entry.query.message()) == *key)
         };
         self.by_key.find(hash, same).map(|at| self.slot_at(*at))
     }
@@ -243,58 +275,68 @@ impl Table {
     /// The next entry whose timer rings at `now`; it has none then.
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Slot> {
         let at = self.wheel.pop_due(now)?;
-        self.places[at as usize].timed = false;
+        self.heads[at as usize].timed = false;
         Some(self.slot_at(at))
     }
 
     /// Sets the timer of an entry, anew if it has one.
     pub(super) fn set_timer(&mut self, slot: Slot, deadline: Timestamp) {
-        if self.get(slot).is_some() {
+        if self.head(slot).is_some() {
             self.unset_timer(slot.place);
-            self.places[slot.place as usize].timed = true;
+            self.heads[slot.place as usize].timed = true;
             self.wheel.insert(deadline, slot.place);
         }
     }
 
     /// Adds a query, which waits and whose key is not in the table.
-    pub(super) fn insert(&mut self, key_hash: u64, entry: Entry) -> Slot {
-        let query = entry.query.message();
-        let line_hash = self.hasher.hash_one(Line::of(&query));
-        let kin_hash = self.hasher.hash_one(Kin::of(&query));
-        let cost = entry.cost();
-        let deadline = entry.deadline;
-        let at =
-            self.free.pop().unwrap_or_else(|| u32::try_from(self.places.len()).unwrap_or(u32::MAX));
-        let mut place = Place {
-            generation: 0,
-            key_hash,
-            line_hash,
-            kin_hash,
-            cost,
-            in_line: true,
-            timed: true,
-            age: None,
-            entry: Some(entry),
-        };
-        if let Some(free) = self.places.get_mut(at as usize) {
-            place.generation = free.generation.wrapping_add(1);
-            *free = place;
-        } else {
-            self.places.push(place);
-        }
+    pub(super) fn insert(
+        &mut self,
+        key_hash: u64,
+        query: &Message<'_>,
+        deadline: Timestamp,
+    ) -> Slot {
+        let line_hash = self.hasher.hash_one(Line::of(query));
+        let kin_hash = self.hasher.hash_one(Kin::of(query));
+        let cost = Entry::cost_of(query);
+        let at = self.place(query, deadline);
+        let head = &mut self.heads[at as usize];
+        (head.key_hash, head.cost, head.ended) = (key_hash, cost, None);
+        (head.in_line, head.timed) = (true, true);
         self.waiting += 1;
         self.bytes += cost;
-        self.index(at);
+        let heads = &self.heads;
+        self.by_key.insert_unique(key_hash, at, |at| heads[*at as usize].key_hash);
+        self.lines.push(line_hash, at);
+        self.kin.push(kin_hash, at);
         self.enter(at, Age::Fresh);
         self.wheel.insert(deadline, at);
         self.slot_at(at)
+    }
+
+    /// Gives a query a place.
+    fn place(&mut self, query: &Message<'_>, deadline: Timestamp) -> u32 {
+        if let Some(at) = self.free.pop() {
+            self.entries[at as usize].replace(query, deadline);
+            return at;
+        }
+        self.entries.push(Entry::waiting(query, deadline));
+        self.heads.push(Head {
+            generation: 0,
+            in_line: false,
+            timed: false,
+            age: None,
+            key_hash: 0,
+            cost: 0,
+            ended: None,
+        });
+        u32::try_from(self.heads.len() - 1).unwrap_or(u32::MAX)
     }
 
     /// The first message of a zone transfer came: the query waits no more, and is not forgotten
     /// before the last one.
     pub(super) fn begin_transfer(&mut self, slot: Slot, running: Box<Running>) {
         self.end(slot, State::Transferring(running), None);
-        if self.get(slot).is_some() {
+        if self.head(slot).is_some() {
             self.weigh(slot.place);
             self.transfers += 1;
             self.enter(slot.place, Age::Transfers);
@@ -303,19 +345,18 @@ impl Table {
 
     /// What an entry costs has changed.
     fn weigh(&mut self, at: u32) {
-        let place = &mut self.places[at as usize];
-        let cost = place.entry.as_ref().map_or(0, Entry::cost);
-        self.bytes = self.bytes - std::mem::replace(&mut place.cost, cost) + cost;
+        let cost = self.entry_at(at).map_or(0, Entry::cost);
+        self.bytes = self.bytes - std::mem::replace(&mut self.heads[at as usize].cost, cost) + cost;
     }
 
     /// The query waits no more; what became of it is remembered from `now` on, if it has ended.
     pub(super) fn end(&mut self, slot: Slot, state: State, now: Option<Timestamp>) {
         let Some(entry) = self.get_mut(slot) else { return };
         let was = std::mem::replace(&mut entry.state, state);
-        entry.ended = now;
         // Who answers a question put to all is not the only one who may.
         let stays_in_line = multicast::asks_everyone(&entry.query.message()).is_some();
-        self.leave(slot.place, &was, stays_in_line);
+        self.heads[slot.place as usize].ended = now;
+        self.leave(slot.place, stays_in_line);
         if matches!(was, State::Transferring(_)) {
             self.weigh(slot.place);
         }
@@ -323,89 +364,101 @@ impl Table {
 
     /// Takes an entry out, if it is still there.
     pub(super) fn forget(&mut self, slot: Slot) {
-        if self.get(slot).is_none() {
-            return;
+        if self.head(slot).is_some() {
+            self.forget_places(&[slot.place]);
         }
-        let at = slot.place;
-        let Some(entry) = self.places[at as usize].entry.take() else { return };
-        self.leave(at, &entry.state, false);
-        let Place { key_hash, kin_hash, cost, .. } = self.places[at as usize];
-        if let Ok(found) = self.by_key.find_entry(key_hash, |&other| other == at) {
-            found.remove();
+    }
+
+    /// Takes out those of the entries that have been remembered since these times, and not since a later
+    /// one. Nothing of them is in the processor's cache any more, and what is waited for together is not
+    /// waited for one by one.
+    pub(super) fn forget_ended(&mut self, ended: impl Iterator<Item = (Timestamp, Slot)>) {
+        let mut places: SmallVec<[u32; FORGOTTEN_TOGETHER]> = SmallVec::new();
+        for (since, slot) in ended {
+            if self.ended(slot) == Some(since) {
+                // It may be told of twice.
+                self.heads[slot.place as usize].ended = None;
+                places.push(slot.place);
+            }
         }
-        self.kin.remove(kin_hash, at);
-        self.bytes -= cost;
-        self.free.push(at);
+        self.forget_places(&places);
+    }
+
+    fn forget_places(&mut self, places: &[u32]) {
+        for at in places {
+            let key_hash = self.heads[*at as usize].key_hash;
+            if let Ok(found) = self.by_key.find_entry(key_hash, |other| other == at) {
+                found.remove();
+            }
+        }
+        for at in places {
+            self.kin.remove(*at);
+        }
+        for at in places {
+            self.leave(*at, false);
+            let head = &mut self.heads[*at as usize];
+            head.generation = head.generation.wrapping_add(1);
+            self.bytes -= head.cost;
+            self.entries[*at as usize].release();
+        }
+        // The one that is fetched first is used first.
+        self.free.extend(places.iter().rev());
     }
 
     /// An entry goes from one age to the end of another.
     pub(super) fn spare(&mut self, slot: Slot) {
-        if self.get(slot).is_some() {
+        if self.head(slot).is_some() {
             self.enter(slot.place, Age::Spared);
         }
     }
 
     /// The queries that wait and the zone transfers under way, by the time of their packets.
     pub(super) fn unended_in_order(&self) -> Vec<Slot> {
-        let mut unended: Vec<_> = self
-            .places
-            .iter()
-            .zip(0_u32..)
-            .filter_map(|(place, at)| place.entry.as_ref().map(|entry| (entry, at)))
-            .filter(|(entry, _)| matches!(entry.state, State::Waiting | State::Transferring(_)))
-            .map(|(entry, at)| (entry.query.message().envelope, at))
+        let heads = self.heads.iter().zip(0_u32..).filter(|(head, _)| head.age.is_some());
+        let mut unended: Vec<_> = heads
+            .filter_map(|(_, at)| Some((self.entry_at(at)?.query.message().envelope, at)))
             .map(|(envelope, at)| (envelope.ts, envelope.id, at))
             .collect();
         unended.sort_unstable();
         unended.into_iter().map(|(_, _, at)| self.slot_at(at)).collect()
     }
 
-    /// Takes a place out of what only those that wait are in.
-    fn leave(&mut self, at: u32, was: &State, stays_in_line: bool) {
-        let place = &mut self.places[at as usize];
-        if place.in_line && !stays_in_line {
-            place.in_line = false;
-            self.lines.remove(place.line_hash, at);
+    /// Takes a place out of what only those that have not ended are in.
+    fn leave(&mut self, at: u32, stays_in_line: bool) {
+        let head = &mut self.heads[at as usize];
+        if head.in_line && !stays_in_line {
+            head.in_line = false;
+            self.lines.remove(at);
         }
-        if let Some(age) = place.age.take() {
+        if let Some(age) = head.age.take() {
             self.age_links.remove(&mut self.ages[age as usize], at);
+            match age {
+                Age::Fresh | Age::Spared => self.waiting -= 1,
+                Age::Transfers => self.transfers -= 1,
+            }
         }
         self.unset_timer(at);
-        match was {
-            State::Waiting => self.waiting -= 1,
-            State::Transferring(_) => self.transfers -= 1,
-            State::Answered(_) | State::Failed => {}
-        }
     }
 
     fn enter(&mut self, at: u32, age: Age) {
-        if let Some(old) = self.places[at as usize].age.replace(age) {
+        if let Some(old) = self.heads[at as usize].age.replace(age) {
             self.age_links.remove(&mut self.ages[old as usize], at);
         }
         self.age_links.push(&mut self.ages[age as usize], at);
     }
 
     fn unset_timer(&mut self, at: u32) {
-        if std::mem::take(&mut self.places[at as usize].timed) {
+        if std::mem::take(&mut self.heads[at as usize].timed) {
             self.wheel.remove(at);
         }
     }
 
-    /// Puts a place into the indices.
-    fn index(&mut self, at: u32) {
-        let Self { places, by_key, lines, kin, .. } = self;
-        let Place { key_hash, line_hash, kin_hash, .. } = places[at as usize];
-        by_key.insert_unique(key_hash, at, |&at| places[at as usize].key_hash);
-        lines.push(line_hash, at);
-        kin.push(kin_hash, at);
-    }
-
     pub(super) fn slot_at(&self, at: u32) -> Slot {
-        let generation = self.places.get(at as usize).map_or(0, |place| place.generation);
+        let generation = self.heads.get(at as usize).map_or(0, |head| head.generation);
         Slot { place: at, generation }
     }
 
     fn entry_at(&self, at: u32) -> Option<&Entry> {
-        self.places.get(at as usize)?.entry.as_ref()
+        self.entries.get(at as usize)
     }
 }

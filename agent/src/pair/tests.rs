@@ -6,7 +6,7 @@ mod multicast;
 use super::established::Established;
 use super::key::Ends;
 use super::pairer::Each;
-use super::table::{Entry, Slot, Table};
+use super::table::{Slot, Table};
 use super::*;
 use crate::capture::{Origin, Transport};
 use crate::decode::dns::{Answer, Flags};
@@ -278,7 +278,7 @@ proptest! {
             if add {
                 let mut query = query(number, id, "a.test");
                 query.envelope.src = client(port);
-                let slot = table.insert(number, Entry::waiting(&query.kept().message(), at(number)));
+                let slot = table.insert(number, &query.kept().message(), at(number));
                 model.push((slot, port, id));
             } else if !model.is_empty() {
                 let (slot, ..) = model.remove(victim % model.len());

@@ -78,6 +78,27 @@ impl OrphanReason {
 }
 
 impl<'a> Transaction<'a> {
+    /// The same without its messages: what is left outlives them.
+    #[must_use]
+    pub const fn without_messages(&self) -> Transaction<'static> {
+        let Transaction {
+            status, vantage, retries, conflict, icmp, rejected, transfer, stray, ..
+        } = *self;
+        let (query, response) = (None, None);
+        Transaction {
+            status,
+            vantage,
+            query,
+            response,
+            retries,
+            conflict,
+            icmp,
+            rejected,
+            transfer,
+            stray,
+        }
+    }
+
     /// The message that gives the transaction its identity: the response where it is what this
     /// record tells of (`late`, `duplicate`, `orphan`), else the query.
     #[must_use]

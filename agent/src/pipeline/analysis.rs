@@ -18,6 +18,8 @@ use std::time::Duration;
 /// not there.
 pub(super) struct Analysis {
     lookups: Option<Lookups>,
+    /// Room for the name of a query.
+    qname: String,
     options: WindowOptions,
     windows: Option<Windows>,
     /// Whether a sink wants their records.
@@ -40,7 +42,8 @@ impl Analysis {
         let writes = outbox.wants(Stream::Metrics);
         let wanted = writes || detection.is_some();
         let windows = wanted.then(|| Windows::new(identity.epoch, options.lateness));
-        Self { lookups, options, windows, writes, written: 0, detection }
+        let qname = String::new();
+        Self { lookups, qname, options, windows, writes, written: 0, detection }
     }
 
     /// Whether there is anybody to show a transaction to.
@@ -50,11 +53,13 @@ impl Analysis {
 
     /// Takes a query that has begun a transaction.
     pub(super) fn begin(&mut self, query: &Message<'_>, identity: &Identity, outbox: &mut Outbox) {
+        let mut room = std::mem::take(&mut self.qname);
         self.with_lookups(identity, outbox, |lookups, each| {
-            if let Some(query) = Query::of(query) {
-                lookups.begin(query, each);
+            if let Some(query) = Query::of(query, &mut room) {
+                lookups.begin(&query, each);
             }
         });
+        self.qname = room;
     }
 
     /// Takes a transaction, whose outcome was known at `now`.

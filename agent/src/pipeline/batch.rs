@@ -18,6 +18,10 @@ const FULL_PACKETS: usize = 512;
 /// An empty batch keeps so much room for octets at most.
 const SPARE_BYTES: usize = 1 << 20;
 
+/// Of so many octets, a batch takes events without what was made of them, and the back makes it. So much
+/// comes only where a great many transactions end at once, as when a server is lost.
+const MADE_BYTES: usize = 1 << 20;
+
 /// An empty batch keeps the room of texts that take no more than this: most do by far.
 const SPARE_TEXT_BYTES: usize = 4 << 10;
 
@@ -92,7 +96,8 @@ enum Stored {
 impl Batch {
     /// Adds a copy of what is told.
     pub(super) fn push(&mut self, at: Timestamp, told: Told<'_>) {
-        let what = match told.event {
+        let told = if self.octets.len() < MADE_BYTES { told } else { told.event.into() };
+        let what = match *told.event {
             Event::Message(message) => {
                 Stored::Message { place: self.keep(message), json: self.copy(told.json) }
             }
@@ -114,33 +119,10 @@ impl Batch {
     }
 
     fn transaction(&mut self, transaction: &Transaction<'_>, told: &Told<'_>) -> Stored {
-        let Transaction {
-            status,
-            vantage,
-            query,
-            response,
-            retries,
-            conflict,
-            icmp,
-            rejected,
-            transfer,
-            stray,
-        } = *transaction;
         // The response first: it is most often the message that has just been told of.
-        let response = response.map(|message| self.keep(message));
-        let query = query.map(|message| self.keep(message));
-        let rest = Transaction {
-            status,
-            vantage,
-            query: None,
-            response: None,
-            retries,
-            conflict,
-            icmp,
-            rejected,
-            transfer,
-            stray,
-        };
+        let response = transaction.response.map(|message| self.keep(message));
+        let query = transaction.query.map(|message| self.keep(message));
+        let rest = transaction.without_messages();
         let texts = told.texts.map(|texts| self.keep_texts(texts));
         Stored::Transaction { query, response, rest, texts, json: self.copy(told.json) }
     }
@@ -211,36 +193,36 @@ impl Batch {
         let Some(Entry { at, what }) = self.entries.get(place) else { return };
         let message = |place: &usize| self.message(*place);
         let part = |range: &Range<usize>| self.octets.get(range.clone()).unwrap_or_default();
-        let mut tell = |event: Event<'_>| each(*at, event.into());
+        let mut tell = |event: &Event<'_>| each(*at, event.into());
         match what {
             Stored::Message { place, json } => {
                 if let Some(message) = message(place) {
-                    let event = Event::Message(message);
+                    let event = &Event::Message(message);
                     each(*at, Told { json: part(json), ..event.into() });
                 }
             }
             Stored::Began(place) => {
                 if let Some(query) = message(place) {
-                    tell(Event::Began(query));
+                    tell(&Event::Began(query));
                 }
             }
             Stored::Transaction { query, response, rest, texts, json } => {
                 let query = query.as_ref().and_then(message);
                 let response = response.as_ref().and_then(message);
                 let transaction = Transaction { query, response, ..*rest };
-                let event = Event::Transaction(&transaction);
+                let event = &Event::Transaction(&transaction);
                 let texts = texts.and_then(|place| self.texts.get(place));
                 each(*at, Told { event, texts, json: part(json) });
             }
-            Stored::Sealed(envelope) => tell(Event::Sealed(envelope)),
+            Stored::Sealed(envelope) => tell(&Event::Sealed(envelope)),
             Stored::Connection { connection, status, is_final } => {
                 let (status, is_final) = (*status, *is_final);
-                tell(Event::Connection(&connection::Report { connection, status, is_final }));
+                tell(&Event::Connection(&connection::Report { connection, status, is_final }));
             }
             Stored::DeadLetter { envelope, reason, octets } => {
                 let (bytes, envelope) = (part(octets), envelope.clone());
                 let reason = *reason;
-                tell(Event::DeadLetter(&DeadLetter { envelope, reason, bytes }));
+                tell(&Event::DeadLetter(&DeadLetter { envelope, reason, bytes }));
             }
         }
     }

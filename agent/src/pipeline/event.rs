@@ -26,4 +26,4 @@ pub(super) enum Event<'a> {
 }
 
 /// Whoever takes events.
-pub(super) type Each<'a> = &'a mut dyn FnMut(Event<'_>);
+pub(super) type Each<'a> = &'a mut dyn FnMut(&Event<'_>);

@@ -41,9 +41,9 @@ impl Front {
         let Self { decoder, pairer, connections } = self;
         let mut rooms = Rooms { pairer, connections };
         decoder.expire(now, &mut |decoded| rooms.take(decoded, each));
-        rooms.pairer.expire(now, &mut |transaction| each(Event::Transaction(transaction)));
+        rooms.pairer.expire(now, &mut |transaction| each(&Event::Transaction(transaction)));
         if let Some(connections) = rooms.connections {
-            connections.expire(now, &mut |report| each(Event::Connection(report)));
+            connections.expire(now, &mut |report| each(&Event::Connection(report)));
         }
     }
 
@@ -52,9 +52,9 @@ impl Front {
         let Self { decoder, pairer, connections } = self;
         let mut rooms = Rooms { pairer, connections };
         decoder.finish(&mut |decoded| rooms.take(decoded, each));
-        rooms.pairer.finish(now, &mut |transaction| each(Event::Transaction(transaction)));
+        rooms.pairer.finish(now, &mut |transaction| each(&Event::Transaction(transaction)));
         if let Some(connections) = rooms.connections {
-            connections.finish(now, &mut |report| each(Event::Connection(report)));
+            connections.finish(now, &mut |report| each(&Event::Connection(report)));
         }
     }
 
@@ -109,28 +109,28 @@ impl Rooms<'_> {
         let Self { pairer, connections } = self;
         match decoded {
             Decoded::Message(message) => {
-                each(Event::Message(message));
-                let began = pairer.observe(&message, &mut |ended| each(Event::Transaction(ended)));
+                each(&Event::Message(message));
+                let began = pairer.observe(&message, &mut |ended| each(&Event::Transaction(ended)));
                 if began {
-                    each(Event::Began(message));
+                    each(&Event::Began(message));
                 }
             }
             Decoded::Sealed(sealed) => {
-                each(Event::Sealed(&sealed.envelope));
+                each(&Event::Sealed(&sealed.envelope));
                 if let Some(connections) = connections {
-                    connections.observe(&sealed, &mut |report| each(Event::Connection(report)));
+                    connections.observe(&sealed, &mut |report| each(&Event::Connection(report)));
                 }
             }
             Decoded::Unreachable(error) => {
                 if let Some(connections) = connections
                     && connections.is_meant(&error)
                 {
-                    connections.unreachable(&error, &mut |report| each(Event::Connection(report)));
+                    connections.unreachable(&error, &mut |report| each(&Event::Connection(report)));
                 } else {
-                    pairer.unreachable(&error, &mut |ended| each(Event::Transaction(ended)));
+                    pairer.unreachable(&error, &mut |ended| each(&Event::Transaction(ended)));
                 }
             }
-            Decoded::DeadLetter(letter) => each(Event::DeadLetter(&letter)),
+            Decoded::DeadLetter(letter) => each(&Event::DeadLetter(&letter)),
         }
     }
 }

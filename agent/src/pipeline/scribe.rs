@@ -10,7 +10,7 @@ use crate::sink::push_json_or_log;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told<'a> {
     /// The event.
-    pub(super) event: Event<'a>,
+    pub(super) event: &'a Event<'a>,
     /// What of a transaction is text, if anybody wants it.
     pub(super) texts: Option<&'a Texts>,
     /// The record of a message or transaction as far as it goes: an object to which the back adds. Empty
@@ -38,8 +38,15 @@ pub(super) struct Scribe {
     json: Vec<u8>,
 }
 
-impl<'a> From<Event<'a>> for Told<'a> {
-    fn from(event: Event<'a>) -> Self {
+impl Told<'_> {
+    /// Whether nothing was made of it.
+    pub(super) const fn is_bare(&self) -> bool {
+        self.texts.is_none() && self.json.is_empty()
+    }
+}
+
+impl<'a> From<&'a Event<'a>> for Told<'a> {
+    fn from(event: &'a Event<'a>) -> Self {
         Self { event, texts: None, json: &[] }
     }
 }
@@ -51,7 +58,7 @@ impl Scribe {
     }
 
     /// Makes of an event what is wanted of it.
-    pub(super) fn tell<'a>(&'a mut self, event: Event<'a>) -> Told<'a> {
+    pub(super) fn tell<'a>(&'a mut self, event: &'a Event<'a>) -> Told<'a> {
         let Self { identity, wanted, texts, json } = self;
         match event {
             Event::Transaction(transaction) if wanted.texts => {
@@ -65,9 +72,9 @@ impl Scribe {
                 Told { event, texts: Some(texts), json }
             }
             Event::Message(message) if wanted.messages => {
-                texts.read_message(&message);
+                texts.read_message(message);
                 json.clear();
-                push_json_or_log(json, &identity.message(&message, texts));
+                push_json_or_log(json, &identity.message(message, texts));
                 Told { json, ..event.into() }
             }
             _ => event.into(),

@@ -1,6 +1,6 @@
 //! What of messages is shown as text, in room that is used again.
 
-use super::registrable;
+use super::zone::Zones;
 use crate::decode::Message;
 use crate::decode::dns::{Answers, Question};
 use crate::pair::Transaction;
@@ -16,6 +16,8 @@ pub struct Texts {
     cased: bool,
     qname_case: String,
     answers: Answers,
+    /// What is remembered of zones, where names are read.
+    zones: Option<Box<Zones>>,
 }
 
 impl Texts {
@@ -27,11 +29,12 @@ impl Texts {
         cased: false,
         qname_case: String::new(),
         answers: Answers::EMPTY,
+        zones: None,
     };
 
     /// Becomes the same as another, in the room that there is.
     pub(crate) fn copy(&mut self, other: &Self) {
-        let Self { asked, qname, zone, cased, qname_case, answers } = other;
+        let Self { asked, qname, zone, cased, qname_case, answers, zones: _ } = other;
         (self.asked, self.zone, self.cased) = (*asked, zone.clone(), *cased);
         self.qname.clone_from(qname);
         self.qname_case.clone_from(qname_case);
@@ -47,9 +50,9 @@ impl Texts {
     /// answers, else its query's.
     pub fn read(&mut self, transaction: &Transaction<'_>) {
         self.ask(transaction.question());
-        let zone = Some(&*self.qname).filter(|_| self.asked).and_then(registrable);
-        // It is what the name ends with.
-        self.zone = zone.map(|zone| self.qname.len() - zone.len()..self.qname.len());
+        let start =
+            if self.asked { self.zones.get_or_insert_default().start(&self.qname) } else { None };
+        self.zone = start.map(|start| start..self.qname.len());
         self.spell(transaction.query.and_then(|query| query.dns.question()));
         match transaction.response.or(transaction.query) {
             Some(last) => self.answers.read(last.dns.answers()),

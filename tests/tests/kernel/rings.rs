@@ -66,7 +66,7 @@ fn the_verifier_takes_the_choice_of_a_ring() {
         let (bench, _readers) = load(tap);
         assert_eq!(bench.refused(), []);
         assert_eq!(bench.programs().len(), count);
-        for program in ["cgroup_ingress", "cgroup_egress", "tap", "tap_within"] {
+        for program in ["cgroup_ingress", "cgroup_egress", "tap", "tap_look"] {
             if let Some(count) = bench.verified_instructions(program) {
                 assert!(count < 200_000, "{program}: {count} instructions to verify");
             }

@@ -4,52 +4,54 @@
 //!
 //! dnscribe is measured twice. `sink` is the agent's Kafka sink fed as the others are, with records
 //! from a file. `replay` is a whole `dnscribe replay`, which decodes a capture and
-//! makes the records too; what that costs without Kafka is measured beside it.
+//! makes the records too; what that costs without Kafka, to NDJSON that is thrown away, is measured beside it.
+//! `topics` is what each stream of the same capture takes on the broker's disk, compressed, with keys and headers.
 
 mod rivals;
 
-use super::statistics::{median, per_million};
+use super::Bench;
+use super::case::{Figures, Plan};
+use super::report::{Report, Row};
+use super::statistics::per_million;
 use super::timed::{self, Took};
 use super::usage;
-use crate::interrupt::Interrupt;
-use crate::say;
 use anyhow::{Context as _, Result, ensure};
+use dnscribe_tests::environment;
 use dnscribe_tests::kafka::{Broker, Tool};
-use dnscribe_tests::{environment, pcap};
-use rivals::{Rivals, settings};
-use serde_json::{Map, Value, json};
+use dnscribe_tests::realistic::Realistic;
+use rivals::Rivals;
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Zones in the capture.
-const ZONES: u32 = 100;
-
-/// Forth and back, so that a drift of the machine weighs on all alike.
-const ORDER: [Producer; 8] = [
-    Producer::Sink,
-    Producer::Kcat,
-    Producer::Performance,
-    Producer::Replay,
-    Producer::Replay,
-    Producer::Performance,
-    Producer::Kcat,
-    Producer::Sink,
-];
 /// Partitions of each topic.
 const PARTITIONS: u32 = 6;
+/// How long the broker may take to come to rest.
+const SETTLE: Duration = Duration::from_millis(300);
+
+const RATE: &str = "records_per_second";
+const CPU: &str = "cpu_seconds_per_million_records";
+const BROKER_CPU: &str = "broker_cpu_seconds_per_million_records";
+const WITHOUT: &str = "dnscribe-replay without Kafka";
+const SIZES: &str = "topics";
+
+/// Streams of which the broker's octets are measured, and how the environment calls their topics.
+const STREAMS: [&str; 5] = ["transactions", "metrics", "alerts", "ledger", "lookups"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Producer {
     Sink,
-    Replay,
     Kcat,
     Performance,
+    Replay,
 }
 
 impl Producer {
+    const ALL: [Self; 4] = [Self::Sink, Self::Kcat, Self::Performance, Self::Replay];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Sink => "dnscribe-sink",
@@ -60,126 +62,97 @@ impl Producer {
     }
 }
 
-/// What one run of a producer gave and cost.
-struct Figures {
-    producer: Producer,
-    records_per_second: f64,
-    cpu_seconds_per_million: f64,
-    broker_cpu_seconds_per_million: f64,
-    rss_peak_bytes: u64,
+/// Measures it.
+pub fn main(bench: &Bench) -> Result<Report> {
+    // Gigabytes: not where temporary files may be kept in memory.
+    let folder = tempfile::tempdir_in(environment::target())?;
+    let capture = folder.path().join("capture.pcap");
+    let messages = bench.count(1_000_000);
+    let file = BufWriter::new(File::create(&capture)?);
+    Realistic { messages, ..Realistic::default() }.write(file)?;
+    let subject = Subject {
+        binary: bench.binary(),
+        sink: &bench.example("kafka_sink"),
+        folder: folder.path(),
+        capture,
+        broker: Broker::up(&folder.path().join("broker"))?,
+        topics: Cell::new(0),
+    };
+    let (subject, rivals) = (&subject, &subject.prepare()?);
+    let mut plan = Plan::new("kafka");
+    for producer in Producer::ALL {
+        plan.case(producer.name(), move || subject.measure(producer, rivals));
+    }
+    plan.case(WITHOUT, move || subject.without_kafka(rivals.records()));
+    plan.slow_case(SIZES, move || subject.sizes());
+    rows(&mut plan);
+    bench.run(plan)
+}
+
+fn rows(plan: &mut Plan<'_>) {
+    let (sink, replay) = (Producer::Sink.name(), Producer::Replay.name());
+    for figure in [RATE, CPU, BROKER_CPU] {
+        for rival in [Producer::Kcat, Producer::Performance] {
+            plan.row(Row::of(sink, figure).beside(rival.name()));
+        }
+    }
+    plan.row(Row::of(replay, RATE).beside(Producer::Kcat.name()));
+    plan.row(Row::of(replay, CPU).beside(WITHOUT));
+    plan.row(Row::of(WITHOUT, CPU));
+    for rival in [Producer::Kcat, Producer::Performance] {
+        for figure in [RATE, CPU, BROKER_CPU] {
+            plan.row(Row::of(rival.name(), figure));
+        }
+    }
+    plan.row(Row::of(sink, "bytes_per_record"));
+    for stream in STREAMS {
+        plan.row(Row::of(SIZES, &format!("{stream}_records")));
+        plan.row(Row::of(SIZES, &format!("{stream}_broker_bytes_per_record")));
+    }
 }
 
 /// What is measured, and with what.
-struct Bench<'a> {
+struct Subject<'a> {
     binary: &'a Path,
     /// The program around the sink alone.
     sink: &'a Path,
     folder: &'a Path,
     capture: PathBuf,
-    /// Transactions in the capture.
-    records: u32,
     broker: Broker,
-    topics: u32,
+    topics: Cell<u32>,
 }
 
-/// Runs the benchmark and prints its lines. There are two messages of the capture for each record.
-pub fn main(settings: &super::Bench) -> Result<()> {
-    let (binary, sink) = (settings.binary(), &settings.example("kafka_sink"));
-    let (repetitions, messages) = (settings.repetitions(), settings.count(2_000_000));
-    // Gigabytes: not where temporary files may be kept in memory.
-    let folder = tempfile::tempdir_in(environment::target())?;
-    let capture = folder.path().join("capture.pcap");
-    pcap::write(BufWriter::new(File::create(&capture)?), messages, ZONES)?;
-    let interrupt = Interrupt::listen()?;
-    let broker = Broker::up(&folder.path().join("broker"))?;
-    let records = messages / 2;
-    let folder = folder.path();
-    let mut bench = Bench { binary, sink, folder, capture, records, broker, topics: 0 };
-    let rivals = bench.prepare()?;
-    let (mut all, mut bare) = (Vec::new(), Vec::new());
-    for repetition in 0..repetitions {
-        for producer in ORDER {
-            interrupt.check()?;
-            let figures = bench.measure(producer, &rivals)?;
-            say::result(&line(repetition, &figures).to_string());
-            all.push(figures);
-        }
-        bare.push(per_million(bench.replay_bare()?.cpu_seconds, records.into())?);
-    }
-    say::result(&summary(&all, median(bare), records, repetitions).to_string());
-    Ok(())
-}
-
-fn line(repetition: u32, figures: &Figures) -> Value {
-    json!({
-        "bench": "kafka", "repetition": repetition, "producer": figures.producer.name(),
-        "records_per_second": figures.records_per_second,
-        "cpu_seconds_per_million_records": figures.cpu_seconds_per_million,
-        "broker_cpu_seconds_per_million_records": figures.broker_cpu_seconds_per_million,
-        "rss_peak_bytes": figures.rss_peak_bytes,
-    })
-}
-
-fn summary(all: &[Figures], bare: f64, records: u32, repetitions: u32) -> Value {
-    let middle = |producer, of: fn(&Figures) -> f64| {
-        median(all.iter().filter(|figures| figures.producer == producer).map(of))
-    };
-    let rate = |producer| middle(producer, |figures| figures.records_per_second);
-    let cpu = |producer| middle(producer, |figures| figures.cpu_seconds_per_million);
-    let broker = |producer| middle(producer, |figures| figures.broker_cpu_seconds_per_million);
-    let of = |producer: Producer| {
-        let figures = json!({
-            "records_per_second": rate(producer),
-            "cpu_seconds_per_million_records": cpu(producer),
-            "broker_cpu_seconds_per_million_records": broker(producer),
-        });
-        (producer.name().to_owned(), figures)
-    };
-    let producers = [Producer::Sink, Producer::Kcat, Producer::Performance, Producer::Replay];
-    let beside = |rival| {
-        json!({
-            "sink": rate(Producer::Sink) / rate(rival),
-            "replay": rate(Producer::Replay) / rate(rival),
-        })
-    };
-    json!({
-        "bench": "kafka", "summary": true, "records": records, "repetitions": repetitions,
-        "settings": settings(),
-        "producers": producers.map(of).into_iter().collect::<Map<_, _>>(),
-        "ratio_to_kcat": beside(Producer::Kcat),
-        "ratio_to_kafka_producer_perf_test": beside(Producer::Performance),
-        "replay_without_kafka_cpu_seconds_per_million_records": bare,
-    })
-}
-
-impl Bench<'_> {
+impl Subject<'_> {
     /// Has dnscribe write its records to a topic of one partition, which keeps their order, and
     /// lets the others have what stands there. Warms up the broker too; none of it is counted.
-    fn prepare(&mut self) -> Result<Rivals> {
+    fn prepare(&self) -> Result<Rivals> {
         let topic = self.topic(1)?;
         self.replay(&topic)?;
-        let rivals = Rivals::new(&self.broker, &topic, self.folder, self.records)?;
-        for producer in [Producer::Sink, Producer::Kcat, Producer::Performance] {
-            self.measure(producer, &rivals)?;
-        }
+        let rivals = Rivals::new(&self.broker, &topic, self.folder)?;
+        self.forget(&topic)?;
         Ok(rivals)
     }
 
     /// A new topic.
-    fn topic(&mut self, partitions: u32) -> Result<String> {
-        self.topics += 1;
-        let name = format!("bench-{}", self.topics);
+    fn topic(&self, partitions: u32) -> Result<String> {
+        self.topics.set(self.topics.get() + 1);
+        let name = format!("bench-{}", self.topics.get());
         self.broker.create_topic(&name, partitions)?;
         Ok(name)
     }
 
-    fn measure(&mut self, producer: Producer, rivals: &Rivals) -> Result<Figures> {
+    fn forget(&self, topic: &str) -> Result<()> {
+        self.broker.tool(Tool::Topics, &["--delete", "--topic", topic]).map(drop)
+    }
+
+    fn measure(&self, producer: Producer, rivals: &Rivals) -> Result<Figures> {
         let topic = self.topic(PARTITIONS)?;
+        let records = rivals.records();
         let before = self.broker_cpu_seconds()?;
         let (took, own_rate) = match producer {
             Producer::Sink => {
                 let (took, seconds) = rivals.sink(self.sink, &self.broker, &topic)?;
-                (took, Some(f64::from(self.records) / seconds))
+                (took, Some(f64::from(records) / seconds))
             }
             Producer::Replay => (self.replay(&topic)?, None),
             Producer::Kcat => (timed::run(&mut rivals.kcat(&self.broker, &topic))?, None),
@@ -191,51 +164,80 @@ impl Bench<'_> {
         let broker = self.broker_cpu_seconds()? - before;
         let arrived = rivals::arrived(&self.broker, &topic, PARTITIONS)?;
         ensure!(
-            arrived == u64::from(self.records),
-            "{} has had {arrived} of {} records acknowledged",
+            arrived == u64::from(records),
+            "{} has had {arrived} of {records} records acknowledged",
             producer.name(),
-            self.records
         );
-        self.broker.tool(Tool::Topics, &["--delete", "--topic", &topic])?;
-        Ok(Figures {
-            producer,
-            records_per_second: own_rate.unwrap_or(f64::from(self.records) / took.wall_seconds),
-            cpu_seconds_per_million: per_million(took.cpu_seconds, arrived)?,
-            broker_cpu_seconds_per_million: per_million(broker, arrived)?,
-            rss_peak_bytes: took.rss_peak_bytes,
-        })
+        self.forget(&topic)?;
+        let rate = own_rate.unwrap_or(f64::from(records) / took.wall_seconds);
+        #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
+        let peak = took.rss_peak_bytes as f64;
+        Ok(Figures::default()
+            .with(RATE, rate)
+            .with(CPU, per_million(took.cpu_seconds, arrived)?)
+            .with(BROKER_CPU, per_million(broker, arrived)?)
+            .with("bytes_per_record", rivals.bytes_per_record())
+            .with("rss_peak_bytes", peak))
+    }
+
+    /// What each stream takes on the broker's disk.
+    fn sizes(&self) -> Result<Figures> {
+        let mut command = self.replay_to_kafka(&STREAMS.join(","));
+        let mut topics = Vec::new();
+        for stream in STREAMS {
+            let topic = self.topic(PARTITIONS)?;
+            let variable = format!("DNSCRIBE_KAFKA__TOPICS__{}", stream.to_uppercase());
+            command.env(variable, &topic);
+            topics.push((stream, topic));
+        }
+        timed::run(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
+        let mut figures = Figures::default();
+        for (stream, topic) in topics {
+            let records = rivals::arrived(&self.broker, &topic, PARTITIONS)?;
+            let bytes = self.broker.stored_bytes(&topic)?;
+            self.forget(&topic)?;
+            #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
+            let (records, bytes) = (records as f64, bytes as f64);
+            figures = figures.with(&format!("{stream}_records"), records);
+            if records > 0.0 {
+                let name = format!("{stream}_broker_bytes_per_record");
+                figures = figures.with(&name, bytes / records);
+            }
+        }
+        Ok(figures)
     }
 
     /// A replay ends when all is acknowledged; its own words say so too.
     fn replay(&self, topic: &str) -> Result<Took> {
         let said = self.folder.join("summary");
-        let mut command = self.dnscribe();
-        command.args(["--sink", "kafka", "--brokers", &self.broker.bootstrap()]);
+        let mut command = self.replay_to_kafka("transactions");
         command.env("DNSCRIBE_KAFKA__TOPICS__TRANSACTIONS", topic);
-        let took =
-            timed::run(command.stdout(Stdio::null()).stderr(Stdio::from(File::create(&said)?)))?;
-        let said = fs::read_to_string(said)?;
-        let delivered = format!("records {0} = delivered {0} ", self.records);
-        ensure!(said.contains(&delivered), "not all of {} was delivered: {said}", self.records);
-        Ok(took)
+        timed::run(command.stdout(Stdio::null()).stderr(Stdio::from(File::create(&said)?)))
+            .with_context(|| fs::read_to_string(&said).unwrap_or_default())
     }
 
     /// Decodes the capture and makes the records, and throws them away.
-    fn replay_bare(&self) -> Result<Took> {
-        let mut command = self.dnscribe();
+    fn without_kafka(&self, records: u32) -> Result<Figures> {
+        let mut command = self.dnscribe("transactions");
         command.args(["--sink", "stdout", "--output", "json"]);
-        timed::run(command.stdout(Stdio::null()).stderr(Stdio::null()))
+        let took = timed::run(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
+        Ok(Figures::default().with(CPU, per_million(took.cpu_seconds, records.into())?))
     }
 
-    fn dnscribe(&self) -> Command {
+    fn replay_to_kafka(&self, streams: &str) -> Command {
+        let mut command = self.dnscribe(streams);
+        command.args(["--sink", "kafka", "--brokers", &self.broker.bootstrap()]);
+        command
+    }
+
+    fn dnscribe(&self, streams: &str) -> Command {
         let mut command = Command::new(self.binary);
-        command.arg("replay").arg(&self.capture).args(["--stream", "transactions"]);
+        command.arg("replay").arg(&self.capture).args(["--stream", streams]);
         command
     }
 
     /// CPU seconds that the broker has used, once it has nothing left to do.
     fn broker_cpu_seconds(&self) -> Result<f64> {
-        const SETTLE: Duration = Duration::from_millis(300);
         std::thread::sleep(SETTLE);
         usage::cpu_seconds(self.broker.pid().context("the broker runs in a container")?)
     }

@@ -35,6 +35,9 @@ pub fn main(bench: &Bench) -> Result<Report> {
         plan.row(Row::of(name, "query_floor_ns"));
         plan.row(Row::of(name, "verified_instructions"));
     }
+    // What the kernel charges to the socket, and the program behind.
+    plan.row(Row::of("tap", "attached_bytes"));
+    plan.row(Row::of("tap", "look_verified_instructions"));
     for (hook, programs) in
         [("cgroup", &["cgroup_ingress", "cgroup_egress"][..]), ("socket", &["tap"])]
     {

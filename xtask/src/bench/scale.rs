@@ -1,6 +1,12 @@
 //! What a message costs as one size grows and nothing else changes (`dnscribe_tests::scale`): queries that
 //! wait, open TCP connections, resolvers, zones, processes. Measured in one thread, once all is there that
-//! ever will be (`agent/examples/pipeline --after`).
+//! ever will be and until the last query (`agent/examples/pipeline --after --until`): as many queries as
+//! responses, and the same number of them, whatever the size.
+//!
+//! Queries wait in two ways. *Standing* ones are never answered, as when servers are dead, while others
+//! are answered in a millisecond. *Waiting* ones are all answered, in any order: each response is for a query
+//! that nobody has touched since it came, and so not in any cache. Beside them a plain hash map of as
+//! many octets for each query takes the same packets: what memory alone costs.
 
 use super::Bench;
 use super::case::{Figures, Plan};
@@ -33,15 +39,26 @@ struct Size {
     scale: fn(Scale, u32) -> Scale,
     /// Whether the step is a number of processes.
     tasks: bool,
+    /// Whether a hash map takes the same packets.
+    floor: bool,
 }
 
-const SIZES: [Size; 5] = [
+const SIZES: [Size; 6] = [
+    Size {
+        name: "standing",
+        streams: TRANSACTIONS,
+        steps: &[1_000, 10_000, 100_000, 1_000_000],
+        scale: |base, standing| Scale { standing, ..base },
+        tasks: false,
+        floor: true,
+    },
     Size {
         name: "waiting",
         streams: TRANSACTIONS,
         steps: &[1_000, 10_000, 100_000, 1_000_000],
         scale: |base, waiting| Scale { waiting, ..base },
         tasks: false,
+        floor: true,
     },
     Size {
         name: "connections",
@@ -49,6 +66,7 @@ const SIZES: [Size; 5] = [
         steps: &[100, 1_000, 10_000],
         scale: |base, connections| Scale { connections, ..base },
         tasks: false,
+        floor: false,
     },
     Size {
         name: "resolvers",
@@ -56,6 +74,7 @@ const SIZES: [Size; 5] = [
         steps: &[10, 1_000, 10_000],
         scale: |base, resolvers| Scale { resolvers, ..base },
         tasks: false,
+        floor: false,
     },
     Size {
         name: "zones",
@@ -63,13 +82,15 @@ const SIZES: [Size; 5] = [
         steps: &[10, 1_000, 10_000],
         scale: |base, zones| Scale { zones, ..base },
         tasks: false,
+        floor: false,
     },
     Size {
         name: "processes",
         streams: ANALYSIS,
-        steps: &[10, 1_000, 10_000],
+        steps: &[10, 10_000],
         scale: |base, _| base,
         tasks: true,
+        floor: false,
     },
 ];
 
@@ -79,15 +100,14 @@ pub fn main(bench: &Bench) -> Result<Report> {
     let folder = tempfile::tempdir_in(environment::target())?;
     let config = folder.path().join("config.yaml");
     fs::write(&config, CONFIG)?;
-    let base = Scale { messages: bench.count(500_000), ..Scale::default() };
-    let program = bench.example("pipeline");
+    let base = Scale { messages: bench.count(300_000), ..Scale::default() };
+    let program = &bench.example("pipeline");
     let mut plan = Plan::new("scale");
     for size in &SIZES {
-        let mut smallest: Option<String> = None;
+        let mut smallest: Option<u32> = None;
         for step in size.steps {
-            let name = format!("{}-{step}", size.name);
             let scale = (size.scale)(base, *step);
-            let capture = folder.path().join(&name);
+            let capture = folder.path().join(format!("{}-{step}", size.name));
             scale
                 .write(BufWriter::new(File::create(&capture)?))
                 .context("cannot write a capture")?;
@@ -95,35 +115,57 @@ pub fn main(bench: &Bench) -> Result<Report> {
                 capture,
                 config: &config,
                 after: scale.warm_up_seconds(),
+                until: scale.end_seconds(),
                 streams: size.streams,
                 tasks: size.tasks.then_some(*step),
             };
-            let program = &program;
-            plan.case(&name, move || run.measure(program));
-            let row = Row::of(&name, US);
-            plan.row(match &smallest {
-                None => row,
-                Some(smallest) => row.beside(smallest).at_most(FLAT),
-            });
-            smallest.get_or_insert(name);
+            for who in WHO.into_iter().filter(|who| who.is_agent || size.floor) {
+                let name = |step| format!("{}-{step}{}", size.name, who.suffix);
+                let run = run.clone();
+                plan.case(&name(*step), move || run.measure(program, who.name));
+                let row = Row::of(&name(*step), US);
+                plan.row(match smallest {
+                    None => row,
+                    Some(smallest) if who.is_agent => row.beside(&name(smallest)).at_most(FLAT),
+                    Some(smallest) => row.beside(&name(smallest)),
+                });
+            }
+            smallest.get_or_insert(*step);
         }
     }
     bench.run(plan)
 }
 
+/// Who takes the packets.
+#[derive(Clone, Copy)]
+struct Who {
+    /// What the example calls it.
+    name: &'static str,
+    suffix: &'static str,
+    is_agent: bool,
+}
+
+const WHO: [Who; 2] = [
+    Who { name: "agent", suffix: "", is_agent: true },
+    Who { name: "map", suffix: ", hash map", is_agent: false },
+];
+
+#[derive(Clone)]
 struct Run<'a> {
     capture: PathBuf,
     config: &'a Path,
     after: f64,
+    until: f64,
     streams: &'static str,
     tasks: Option<u32>,
 }
 
 impl Run<'_> {
-    fn measure(&self, program: &Path) -> Result<Figures> {
+    fn measure(&self, program: &Path, who: &str) -> Result<Figures> {
         let mut command = Command::new(program);
-        command.arg("agent").arg(&self.capture).args(["--sink", "null", "--stream", self.streams]);
+        command.arg(who).arg(&self.capture).args(["--sink", "null", "--stream", self.streams]);
         command.arg("--config").arg(self.config).args(["--after", &self.after.to_string()]);
+        command.args(["--until", &self.until.to_string()]);
         if let Some(tasks) = self.tasks {
             command.args(["--tasks", &tasks.to_string()]);
         }

@@ -50,12 +50,6 @@ fn mean(readings: &[Reading], of: u32) -> Option<f64> {
     Some(values().map(|(_, value)| value).sum::<f64>() / f64::from(count))
 }
 
-/// The median of some measurements; not a number where there are none.
-pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let values: Vec<f64> = values.into_iter().collect();
-    Spread::of(&values).map_or(f64::NAN, |spread| spread.median)
-}
-
 /// Seconds for each million of something.
 pub fn per_million(seconds: f64, count: u64) -> Result<f64> {
     ensure!(count > 0, "nothing was seen: there is no cost to measure");
@@ -74,7 +68,6 @@ mod tests {
         assert_eq!(of(&[4.0, 1.0, 2.0, 3.0]), Spread { median: 2.5, min: 1.0, max: 4.0 });
         assert_eq!(of(&[7.0]), Spread { median: 7.0, min: 7.0, max: 7.0 });
         assert_eq!(Spread::of(&[]), None);
-        assert!(median([]).is_nan());
     }
 
     #[test]

@@ -13,8 +13,8 @@ use std::path::Path;
 
 /// Network namespaces visited at most.
 const NAMESPACES: usize = 1_024;
-/// Owners put into the map at most: half of it, the rest is for sockets to come.
-const LIMIT: usize = (dnscribe_common::OWNERS / 2) as usize;
+/// Owners put into the map at most.
+const LIMIT: usize = dnscribe_common::OWNERS as usize;
 
 const FAMILIES: [u8; 2] = [2, 10];
 const PROTOCOLS: [u8; 2] = [17, 6];

@@ -14,6 +14,7 @@ const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_CONST: u32 = 10;
+const KIND_FUNCTION: u32 = 12;
 /// How deep anonymous members and typedefs may nest.
 const DEPTH: u32 = 16;
 
@@ -91,6 +92,26 @@ impl Btf {
             }
         }
         (bits % 8 == 0).then_some(bits / 8)
+    }
+
+    /// The number of a function of the kernel's.
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.id(KIND_FUNCTION, name)
+    }
+
+    /// The number of a struct.
+    #[must_use]
+    pub fn structure(&self, name: &str) -> Option<u32> {
+        self.id(KIND_STRUCT, name)
+    }
+
+    fn id(&self, kind: u32, name: &str) -> Option<u32> {
+        let is_it = |at: &u32| {
+            self.type_at(*at).is_some_and(|of| of.kind == kind && self.is_named(of.name, name))
+        };
+        let before = self.places.iter().position(is_it)?;
+        u32::try_from(before).ok()?.checked_add(1)
     }
 
     /// Bit offset and type of a member.
@@ -220,6 +241,8 @@ mod tests {
         assert_eq!(btf.offset("sock", &["lock", "owned"]), Some(12));
         assert_eq!(btf.offset("sock", &["owned"]), None);
         assert_eq!(btf.offset("socket", &["a"]), None);
+        assert_eq!((btf.structure("lock"), btf.structure("sock")), (Some(2), Some(6)));
+        assert_eq!((btf.structure("lock_t"), btf.function("sock")), (None, None));
     }
 
     #[test]
@@ -241,5 +264,6 @@ mod tests {
         assert!(btf.offset("sock", &["sk_lock", "owned"]).unwrap() > 0);
         assert!(btf.offset("task_struct", &["comm"]).unwrap() > 0);
         assert!(btf.offset("sock_common", &["skc_dport"]).unwrap() > 0);
+        assert!(btf.structure("iphdr").is_some() && btf.structure("nosuch").is_none());
     }
 }

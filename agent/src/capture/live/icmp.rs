@@ -20,7 +20,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -44,9 +44,27 @@ const ICMPV6_FILTER: libc::c_int = 1;
 const ALL_BUT_UNREACHABLE_6: [u32; 8] =
     [!(1 << 1), u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX];
 
-/// The namespaces that are listened in by their cookies, and since when, by the programs' clock in
-/// nanoseconds.
-type Covered = Arc<Mutex<HashMap<u64, u64>>>;
+/// What the looks for namespaces have found.
+#[derive(Default)]
+struct Covered {
+    /// The namespaces that are listened in by their cookies, and since when, by the programs' clock in
+    /// nanoseconds.
+    since: Mutex<HashMap<u64, u64>>,
+    /// How often that was written.
+    looks: AtomicU64,
+}
+
+impl Covered {
+    /// Since when a namespace is listened in.
+    fn since(&self, netns_cookie: u64) -> Option<u64> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).get(&netns_cookie).copied()
+    }
+
+    fn set(&self, since: HashMap<u64, u64>) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+        self.looks.fetch_add(1, Ordering::Release);
+    }
+}
 
 /// How long a namespace must have been listened in for an error to have been shown for certain. What
 /// is told twice meanwhile does no harm: the query waits no more when it is told again.
@@ -54,7 +72,7 @@ const CERTAIN_NS: u64 = 1_000_000;
 
 /// The raw sockets of all network namespaces. Dropping it closes them.
 pub struct Listeners {
-    covered: Covered,
+    covered: Arc<Covered>,
     stop: Arc<AtomicBool>,
     wake: SyncSender<()>,
     thread: Option<JoinHandle<()>>,
@@ -62,11 +80,15 @@ pub struct Listeners {
 
 /// What a reader of packets knows of the listeners, and tells them. There may be several.
 pub struct Witness {
-    covered: Covered,
+    covered: Arc<Covered>,
     /// Namespaces that packets came from.
     seen: HashSet<u64>,
-    /// The last of them, if it is listened in.
-    last_covered: Option<u64>,
+    /// Those of them about which nothing is to be done before the next look.
+    settled: HashSet<u64>,
+    /// The last of these.
+    last: Option<u64>,
+    /// How many looks there had been then.
+    looks: u64,
     next_wake: Instant,
     wake: SyncSender<()>,
 }
@@ -78,7 +100,7 @@ impl Listeners {
     /// Where it cannot in any: this needs `CAP_NET_RAW`, and for others than its own namespace
     /// `CAP_SYS_ADMIN`.
     pub fn start() -> io::Result<Self> {
-        let covered = Covered::default();
+        let covered = Arc::<Covered>::default();
         let (wake, woken) = sync_channel(1);
         let (ready, begun) = sync_channel(1);
         let shared = Arc::clone(&covered);
@@ -104,29 +126,40 @@ impl Listeners {
     /// One for a reader.
     #[must_use]
     pub fn witness(&self) -> Witness {
-        Witness {
-            covered: Arc::clone(&self.covered),
-            seen: HashSet::new(),
-            last_covered: None,
-            next_wake: Instant::now(),
-            wake: self.wake.clone(),
-        }
+        Witness::new(Arc::clone(&self.covered), self.wake.clone())
     }
 }
 
 impl Witness {
+    fn new(covered: Arc<Covered>, wake: SyncSender<()>) -> Self {
+        Self {
+            covered,
+            seen: HashSet::new(),
+            settled: HashSet::new(),
+            last: None,
+            looks: 0,
+            next_wake: Instant::now(),
+            wake,
+        }
+    }
+
     /// Notes the namespace of a packet: one that is new is looked for at once, and one that was not
     /// found again and again.
     #[inline]
     pub fn note(&mut self, netns_cookie: u64) {
-        if self.last_covered != Some(netns_cookie) {
-            self.note_other(netns_cookie);
+        let looks = self.covered.looks.load(Ordering::Acquire);
+        if self.last != Some(netns_cookie) || self.looks != looks {
+            self.note_other(netns_cookie, looks);
         }
     }
 
-    fn note_other(&mut self, netns_cookie: u64) {
-        if self.since(netns_cookie).is_some() {
-            self.last_covered = Some(netns_cookie);
+    fn note_other(&mut self, netns_cookie: u64, looks: u64) {
+        if self.looks != looks || self.settled.len() >= MAX_SEEN {
+            self.looks = looks;
+            self.settled.clear();
+        }
+        self.last = Some(netns_cookie);
+        if !self.settled.insert(netns_cookie) || self.covered.since(netns_cookie).is_some() {
             return;
         }
         if self.seen.len() >= MAX_SEEN {
@@ -143,12 +176,8 @@ impl Witness {
     /// Whether an ICMP error of that moment, by the programs' clock, was seen as a packet.
     #[must_use]
     pub fn saw(&self, netns_cookie: u64, ktime_ns: u64) -> bool {
-        self.since(netns_cookie).is_some_and(|since| since.saturating_add(CERTAIN_NS) <= ktime_ns)
-    }
-
-    /// Since when a namespace is listened in.
-    fn since(&self, netns_cookie: u64) -> Option<u64> {
-        self.covered.lock().unwrap_or_else(PoisonError::into_inner).get(&netns_cookie).copied()
+        let since = self.covered.since(netns_cookie);
+        since.is_some_and(|since| since.saturating_add(CERTAIN_NS) <= ktime_ns)
     }
 }
 
@@ -207,7 +236,7 @@ fn listen(found: Found, sockets: &mut HashMap<u64, Pair>, covered: &Covered) -> 
     };
     let failed = listen_in(there, sockets);
     let cookies = sockets.values().filter_map(|pair| Some((pair.cookie?, pair.since_ns))).collect();
-    *covered.lock().unwrap_or_else(PoisonError::into_inner) = cookies;
+    covered.set(cookies);
     failed
 }
 
@@ -272,4 +301,35 @@ fn cookie(socket: &OwnedFd) -> Option<u64> {
         )
     };
     (result == 0).then_some(cookie)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_again_for_what_was_not_found_and_not_for_each_packet() {
+        let covered = Arc::<Covered>::default();
+        let (wake, woken) = sync_channel(1);
+        let mut witness = Witness::new(Arc::clone(&covered), wake);
+        let wakes = |witness: &mut Witness, cookies: &[u64]| {
+            for cookie in cookies {
+                witness.note(*cookie);
+            }
+            woken.try_iter().count()
+        };
+        covered.set(HashMap::from([(1, 5)]));
+        assert_eq!(wakes(&mut witness, &[1, 1]), 0, "listened in");
+        assert_eq!(wakes(&mut witness, &[2]), 1, "new");
+        witness.next_wake = Instant::now();
+        assert_eq!(wakes(&mut witness, &[2, 1, 2]), 0, "nothing has been looked for since");
+        covered.set(HashMap::from([(1, 5)]));
+        assert_eq!(wakes(&mut witness, &[2, 1, 2]), 1, "looked for in vain");
+        covered.set(HashMap::from([(1, 5)]));
+        assert_eq!(wakes(&mut witness, &[2]), 0, "a short time ago");
+        covered.set(HashMap::from([(1, 5), (2, 9)]));
+        witness.next_wake = Instant::now();
+        assert_eq!(wakes(&mut witness, &[2, 1, 2]), 0, "found");
+        assert!(witness.saw(2, 9 + CERTAIN_NS) && !witness.saw(2, 9) && !witness.saw(3, u64::MAX));
+    }
 }

@@ -1,6 +1,7 @@
 //! The embedded programs: loading them as the kernel takes them, attaching, letting go.
 
 use super::btf::Btf;
+use super::functions;
 use super::settings::Settings;
 use super::{CannotCapture, LiveOptions, MOST_RINGS, ring};
 use crate::capture::encrypted::Encrypted;
@@ -37,8 +38,8 @@ const fn entry(name: &'static str, required: bool, loses: &'static str) -> Entry
 pub const CGROUP: [Entry; 9] = [
     entry("cgroup_ingress", true, "packets to sockets of this host"),
     entry("cgroup_egress", true, "packets from sockets of this host"),
-    entry("sock_create", false, "owners of sockets that only receive"),
-    entry("sock_release", false, "early removal of owners of closed sockets"),
+    entry("post_bind4", false, "owners of IPv4 servers that have sent nothing yet"),
+    entry("post_bind6", false, "owners of IPv6 servers that have sent nothing yet"),
     entry("connect4", false, "owners of sockets connected over IPv4"),
     entry("connect6", false, "owners of sockets connected over IPv6"),
     entry("sendmsg4", false, "owners of unconnected IPv4 sockets"),
@@ -47,9 +48,9 @@ pub const CGROUP: [Entry; 9] = [
 ];
 /// Programs of hook `socket`.
 pub const SOCKET: [Entry; 2] =
-    [entry("tap", true, "packets on interfaces"), entry(WITHIN, false, "packets in tunnels")];
-/// The program that `tap` calls for a packet within a packet.
-const WITHIN: &str = "tap_within";
+    [entry("tap", true, "packets on interfaces"), entry(LOOK, true, "packets on interfaces")];
+/// The program that `tap`, which is attached, calls for packets that are or may be DNS.
+const LOOK: &str = "tap_look";
 /// The program on the tracepoint.
 pub const SOCKET_ERROR: &str = "socket_error";
 
@@ -71,19 +72,29 @@ pub struct Loaded {
 
 /// Loads programs, doing without what this kernel does not offer.
 pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCapture> {
+    load_knowing(Btf::of_kernel().ok().as_ref(), options, wanted)
+}
+
+/// As [`load`], with what is known of the kernel's types.
+pub fn load_knowing(
+    btf: Option<&Btf>,
+    options: &LiveOptions,
+    wanted: &[Entry],
+) -> Result<Loaded, CannotCapture> {
     let bytes = check_rings(options)?;
     lift_memlock();
     let largest = CLASSES.last().copied().and_then(|class| u32::try_from(class).ok());
     let snap_bytes = options.snap_bytes.clamp(1, largest.unwrap_or(u32::MAX));
-    let btf = Btf::of_kernel().ok();
-    let mut settings = Settings::best(snap_bytes, options.rings, btf.as_ref());
+    let mut settings = Settings::best(snap_bytes, options.rings, btf);
+    let is_tap = wanted.iter().any(|entry| entry.name == LOOK);
+    let octets = if is_tap { functions::put(OBJECT, btf, &mut settings) } else { OBJECT.into() };
     let mut refused: Vec<(Entry, String)> = Vec::new();
     if !settings.has_socket_errors() {
         let tracepoint = wanted.iter().filter(|entry| entry.name == SOCKET_ERROR);
         refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
     }
     loop {
-        let mut ebpf = object(options, bytes, &settings)?;
+        let mut ebpf = object(&octets, options, bytes, &settings)?;
         let entries: Vec<Entry> = wanted
             .iter()
             .filter(|entry| refused.iter().all(|(other, _)| other != *entry))
@@ -91,14 +102,14 @@ pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCap
             .collect();
         let Some((entry, error)) = load_all(&mut ebpf, &entries) else {
             set_resolvers(&mut ebpf, options)?;
-            if entries.iter().any(|entry| entry.name == WITHIN) {
-                set_within(&mut ebpf)?;
+            if is_tap {
+                set_look(&mut ebpf)?;
             }
             let rings = rings(&mut ebpf, options.rings, bytes)?;
             return Ok(Loaded { ebpf, rings, ring_bytes: bytes, entries, refused, settings });
         };
         let (log, reason) = explain(&error);
-        let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | WITHIN);
+        let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | LOOK);
         if settings.degrade(is_hook, &log) {
             continue;
         }
@@ -184,6 +195,7 @@ pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCap
 }
 
 fn object(
+    octets: &[u8],
     options: &LiveOptions,
     ring_bytes: u32,
     settings: &Settings,
@@ -194,7 +206,7 @@ fn object(
         .override_global("SETTINGS", settings.words(), true)
         .override_global("PORTS", &port_classes(options)[..], true)
         .map_max_entries("RING", ring_bytes)
-        .load(OBJECT)
+        .load(octets)
         .map_err(|error| no_maps(&error))
 }
 
@@ -265,14 +277,14 @@ fn internal(what: String) -> CannotCapture {
     CannotCapture::new(what, "this is a bug; please report it")
 }
 
-/// Puts the program for packets within packets where `tap` finds it.
-fn set_within(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
-    let fd = match ebpf.program(WITHIN) {
+/// Puts the program that looks further where `tap`, and that program itself, find it.
+fn set_look(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
+    let fd = match ebpf.program(LOOK) {
         Some(Program::SocketFilter(program)) => program.fd().map_err(|error| chain(&error)),
-        _ => Err(format!("no program {WITHIN}")),
+        _ => Err(format!("no program {LOOK}")),
     };
     let fd = fd.map_err(internal)?.try_clone().map_err(|error| internal(chain(&error)))?;
-    let map = ebpf.map_mut("WITHIN").ok_or_else(|| internal("no map WITHIN".into()))?;
+    let map = ebpf.map_mut("LOOK").ok_or_else(|| internal("no map LOOK".into()))?;
     let mut calls: ProgramArray<&mut MapData> =
         ProgramArray::try_from(map).map_err(|error| internal(chain(&error)))?;
     calls.set(0, &fd, 0).map_err(|error| internal(chain(&error)))
@@ -351,7 +363,7 @@ fn complaint(log: &str) -> &str {
 }
 
 /// An error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -364,7 +376,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn source_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+/// The kernel's error among the causes.
+pub(super) fn source_of<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a std::io::Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref() {

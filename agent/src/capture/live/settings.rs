@@ -91,10 +91,25 @@ impl Settings {
                 Setting::SockError,
                 Setting::SockProtocol,
             ]);
-        if let Some(cookie) = btf.offset("sock", &["__sk_common", "skc_cookie"]) {
-            settings.set(Setting::SockCookie, cookie);
-        }
         settings
+    }
+
+    /// Has the tap ask for packets as the kernel has them, if the kernel has what that takes.
+    pub fn ask_for_packets(&mut self, btf: &Btf) {
+        let skb = |member| btf.offset("sk_buff", &[member]);
+        let found = [
+            (Setting::SkbLen, skb("len")),
+            (Setting::SkbDataLen, skb("data_len")),
+            (Setting::SkbData, skb("data")),
+            (Setting::TypeIp4, btf.structure("iphdr")),
+            (Setting::TypeIp6, btf.structure("ipv6hdr")),
+            (Setting::TypeTcp, btf.structure("tcphdr")),
+        ];
+        for (setting, number) in found {
+            let Some(number) = number else { return };
+            self.set(setting, number);
+        }
+        self.set(Setting::SkbTyped, 1);
     }
 
     /// The words for the programs.
@@ -147,6 +162,8 @@ impl Settings {
                     self.set(setting, none);
                 }
             }
+        } else if !hook_program && self.get(Setting::SkbTyped) != 0 {
+            self.set(Setting::SkbTyped, 0);
         } else if !hook_program && self.get(Setting::Direct) != 0 {
             // Of loads that need no helper, verifiers have too many ways to complain: Linux 6.1 loses
             // sight of the packet where the snap length is short.

@@ -4,7 +4,7 @@ use super::netlink;
 use super::{CannotCapture, option, programs};
 use crate::capture::Sight;
 use crate::net;
-use aya::programs::SocketFilter;
+use aya::programs::{ProgramError, SocketFilter};
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::io;
@@ -45,15 +45,27 @@ fn open_one(filter: &SocketFilter, interface: Option<&str>) -> Result<OwnedFd, C
         )
     };
     let socket = packet_socket().map_err(|error| failed("open a packet socket", &error))?;
-    filter
-        .attach(&socket)
-        .map_err(|error| failed("attach the filter", &io::Error::other(error.to_string())))?;
+    filter.attach(&socket).map_err(|error| cannot_attach(name, &error))?;
     bind(&socket, index).map_err(|error| failed("capture", &error))?;
     if index != 0 {
         // A mirror port's packets are for others. Not every interface can, and then there are none.
         let _ = promiscuous(&socket, index);
     }
     Ok(socket)
+}
+
+/// The kernel charges a filter's instructions to its socket.
+fn cannot_attach(interface: &str, error: &ProgramError) -> CannotCapture {
+    let is_memory =
+        programs::source_of(error).is_some_and(|error| error.raw_os_error() == Some(libc::ENOMEM));
+    CannotCapture::new(
+        format!("cannot attach the filter on interface {interface}: {}", programs::chain(error)),
+        if is_memory {
+            "raise net.core.optmem_max: sysctl -w net.core.optmem_max=131072"
+        } else {
+            "see `dnscribe check`"
+        },
+    )
 }
 
 fn index_of(name: &str) -> Result<i32, CannotCapture> {

@@ -3,9 +3,11 @@
 
 pub mod yardstick;
 
+use super::btf::Btf;
 use super::programs::{self, Loaded};
 use super::{CannotCapture, Hook, Live, LiveOptions, fill_owners, netlink};
 use aya::Ebpf;
+use aya::maps::ProgramArray;
 use aya::programs::Program;
 use aya::sys::{Stats, enable_stats};
 use std::io;
@@ -53,12 +55,28 @@ impl Bench {
     /// # Errors
     /// As [`Live::open`].
     pub fn load(options: &LiveOptions, tap: bool) -> Result<Self, CannotCapture> {
+        Self::load_knowing(Btf::of_kernel().ok().as_ref(), options, tap)
+    }
+
+    /// As [`Self::load`], as on a kernel that says nothing of its types.
+    ///
+    /// # Errors
+    /// As [`Live::open`].
+    pub fn load_without_types(options: &LiveOptions, tap: bool) -> Result<Self, CannotCapture> {
+        Self::load_knowing(None, options, tap)
+    }
+
+    fn load_knowing(
+        btf: Option<&Btf>,
+        options: &LiveOptions,
+        tap: bool,
+    ) -> Result<Self, CannotCapture> {
         let (entries, hook) = if tap {
             (&programs::SOCKET[..], Hook::Socket)
         } else {
             (&programs::CGROUP[..], Hook::Cgroup)
         };
-        let mut loaded = programs::load(options, entries)?;
+        let mut loaded = programs::load_knowing(btf, options, entries)?;
         fill_owners(&mut loaded);
         Ok(Self { live: Live::new(loaded, options, Vec::new(), hook, String::new())? })
     }
@@ -91,6 +109,27 @@ impl Bench {
             _ => return None,
         };
         info.ok()?.verified_instruction_count()
+    }
+
+    /// Octets of the program's instructions: what the kernel charges to a socket that it is attached to.
+    #[must_use]
+    pub fn instruction_bytes(&self, program: &str) -> Option<u32> {
+        match self.loaded()?.ebpf.program(program)? {
+            Program::SocketFilter(program) => program.info().ok()?.size_translated(),
+            _ => None,
+        }
+    }
+
+    /// Takes the program away that the tap calls.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn take_look(&mut self) -> io::Result<()> {
+        let loaded = self.live.attached.as_mut().map(|attached| &mut attached.programs);
+        let map = loaded.and_then(|loaded| loaded.ebpf.map_mut("LOOK"));
+        let map = map.ok_or_else(|| io::Error::other("no map LOOK"))?;
+        let mut calls = ProgramArray::try_from(map).map_err(io::Error::other)?;
+        calls.clear_index(&0).map_err(io::Error::other)
     }
 
     /// Runs a program on an Ethernet frame, whose header is not shown to it, `repeat` times. Gives

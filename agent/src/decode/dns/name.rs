@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 /// The longest name in a message, its length octets and the root included (RFC 1035, 2.3.4).
-pub(crate) const MAX_OCTETS: usize = 255;
+const MAX_OCTETS: usize = 255;
 
 /// Pointers followed in one name. More than a name has labels serve no purpose but to cost time.
 const MAX_POINTERS: usize = 127;
@@ -145,6 +145,15 @@ impl<'a> Name<'a> {
         }
     }
 
+    /// Hashes the name with its case, and as if it were not compressed.
+    pub(super) fn hash_as_it_stands(&self, hasher: &mut impl Hasher) {
+        for label in self.labels() {
+            hasher.write_usize(label.len());
+            hasher.write(label);
+        }
+        hasher.write_usize(0);
+    }
+
     /// Adds the name as text in lower case.
     pub fn push_lower_case(&self, text: &mut String) {
         let before = text.len();
@@ -155,7 +164,7 @@ impl<'a> Name<'a> {
     }
 
     /// Puts the name into `room` as it stands in a message without compression, in lower case.
-    pub(crate) fn lower_case<'r>(&self, room: &'r mut [u8; MAX_OCTETS]) -> &'r [u8] {
+    fn lower_case<'r>(&self, room: &'r mut [u8; MAX_OCTETS]) -> &'r [u8] {
         let mut end = 0;
         if let (Some(octets), Some(there)) =
             (self.flat_octets(), room.get_mut(..self.octets.into()))
@@ -207,8 +216,34 @@ impl Eq for Name<'_> {}
 
 impl Hash for Name<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.lower_case(&mut [0; MAX_OCTETS]));
+        match self.flat_octets() {
+            Some(octets) => hash_lower_case(octets, state),
+            None => hash_lower_case(self.lower_case(&mut [0; MAX_OCTETS]), state),
+        }
     }
+}
+
+/// Hashes octets without regard to the case of ASCII letters, eight at a time and where they are.
+fn hash_lower_case<H: Hasher>(octets: &[u8], state: &mut H) {
+    let (words, rest) = octets.as_chunks::<8>();
+    for word in words {
+        state.write_u64(lower_case_word(u64::from_le_bytes(*word)));
+    }
+    let mut last = [0; 8];
+    for (octet, there) in rest.iter().zip(&mut last) {
+        *there = *octet;
+    }
+    state.write_u64(lower_case_word(u64::from_le_bytes(last)));
+}
+
+/// Eight octets, of which those that are upper case letters get the bit of lower case.
+const fn lower_case_word(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let low = word & (0x7F * EACH);
+    // The upper bit of each: whether it is 'A' or above, and whether it is above 'Z'.
+    let (from_a, past_z) = (low + 0x3F * EACH, low + 0x25 * EACH);
+    let upper = from_a & !past_z & !word & (0x80 * EACH);
+    word | upper >> 2
 }
 
 /// The labels of a name, without the root.
@@ -313,6 +348,18 @@ mod tests {
         let message = b"\x04test\0\x03www\xC0\x00\x01a\xC0\x06";
         assert_eq!(read(message, 6), Some(("www.test".into(), 12)));
         assert_eq!(read(message, 12), Some(("a.www.test".into(), 16)));
+    }
+
+    #[test]
+    fn eight_octets_at_a_time_are_lower_case_as_each_would_be() {
+        for octet in 0..=u8::MAX {
+            for place in 0..8 {
+                let mut octets = [b'Z', b'[', b'@', b'A', 0xC1, 0x7F, 0, b'z'];
+                octets[place] = octet;
+                let lower = lower_case_word(u64::from_le_bytes(octets)).to_le_bytes();
+                assert_eq!(lower, octets.map(|octet| octet.to_ascii_lowercase()));
+            }
+        }
     }
 
     #[test]

@@ -23,6 +23,29 @@ pub(super) fn push(text: &mut String, message: &[u8], data_at: usize, data: &[u8
     }
 }
 
+/// Where names stand in record data: behind so many octets, so many in a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
+    pub(super) before: usize,
+    pub(super) count: usize,
+}
+
+/// Where names stand in the data of the types that are met most; `None` of others.
+pub(super) const fn names(rtype: u16) -> Option<Names> {
+    let (before, count) = match rtype {
+        // NS, CNAME, PTR, DNAME; SOA; MX, SVCB, HTTPS; SRV; RRSIG.
+        2 | 5 | 12 | 39 => (0, 1),
+        6 => (0, 2),
+        15 | 64 | 65 => (2, 1),
+        33 => (6, 1),
+        46 => (18, 1),
+        // TXT, DS, DNSKEY.
+        16 | 43 | 48 => (0, 0),
+        _ => return None,
+    };
+    Some(Names { before, count })
+}
+
 fn push_known(
     text: &mut String,
     message: &[u8],

@@ -3,6 +3,7 @@
 use super::name::Name;
 use super::reader::Reader;
 use super::{CLASS_ANY, CLASS_NONE, rdata};
+use std::hash::Hasher;
 
 /// A record whose structure is sound (RFC 1035, 4.1.3). Its data may be nonsense.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +68,33 @@ impl<'a> Record<'a> {
         if !self.speaks_of_others() {
             rdata::push(text, self.message, self.data_at, self.data, self.rtype);
         }
+    }
+
+    /// Hashes its data so that what says the same is the same number, whether or not the names in it
+    /// are compressed.
+    pub(crate) fn hash_data(&self, hasher: &mut impl Hasher) {
+        let Some(names) = rdata::names(self.rtype) else {
+            let mut text = String::new();
+            self.push_data(&mut text);
+            return hasher.write(text.as_bytes());
+        };
+        if self.hash_around(names, hasher).is_none() {
+            hasher.write(self.data);
+        }
+    }
+
+    fn hash_around(&self, names: rdata::Names, hasher: &mut impl Hasher) -> Option<()> {
+        if names.count == 0 {
+            hasher.write(self.data);
+            return Some(());
+        }
+        let mut reader = Reader::new(self.message, self.data_at).part(self.data.len())?;
+        hasher.write(reader.take(names.before)?);
+        for _ in 0..names.count {
+            reader.name()?.hash_as_it_stands(hasher);
+        }
+        hasher.write(reader.take_rest());
+        Some(())
     }
 }
 

@@ -5,7 +5,8 @@ use crate::connection::{Connection, Protocol};
 use crate::decode::MessageId;
 use crate::detect::finding::{Evidence, Finding, Level, Rule};
 use crate::detect::table::Halves;
-use crate::detect::who::{Exhibits, Who, figure, real};
+use crate::detect::who::{Exhibits, Who, figure};
+use crate::number::float;
 use crate::observation::Observation;
 use crate::time::Timestamp;
 use std::net::IpAddr;
@@ -147,7 +148,7 @@ impl Asker {
             self.who,
             names.join(", ")
         );
-        let figures = vec![figure("queries", real(times), Some(real(threshold)))];
+        let figures = vec![figure("queries", float(times), Some(float(threshold)))];
         Some(Finding {
             rule: Rule::ResolverBypass,
             entity: self.who.entity(),
@@ -185,7 +186,7 @@ impl Asker {
             level: if works { Level::Warning } else { Level::Info },
             summary,
             evidence: Evidence {
-                figures: vec![figure("connections", real(times), None)],
+                figures: vec![figure("connections", float(times), None)],
                 samples: self.samples.clone(),
                 processes: shown,
                 resolvers: names,

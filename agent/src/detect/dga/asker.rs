@@ -3,7 +3,8 @@
 use super::DgaOptions;
 use crate::detect::finding::{Finding, Level, Rule};
 use crate::detect::table::{Halves, Seen};
-use crate::detect::who::{Exhibits, Who, figure, real, share};
+use crate::detect::who::{Exhibits, Who, figure, share};
+use crate::number::float;
 use crate::observation::Observation;
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -95,9 +96,9 @@ impl Asker {
             self.who
         );
         let figures = vec![
-            figure("random_domains", real(random), Some(real(threshold))),
-            figure("missing_domains", real(missing), None),
-            figure("existing_domains", real(existing), None),
+            figure("random_domains", float(random), Some(float(threshold))),
+            figure("missing_domains", float(missing), None),
+            figure("existing_domains", float(existing), None),
             figure("missing_share", share(missing, missing + existing), None),
         ];
         Finding {

@@ -4,7 +4,8 @@ use super::{DgaOptions, NXDOMAIN};
 use crate::detect::finding::{Entity, Finding, Level, Rule};
 use crate::detect::lexical::encoded_octets;
 use crate::detect::table::{Halves, Seen};
-use crate::detect::who::{Exhibits, figure, hash_of_address, real, share};
+use crate::detect::who::{Exhibits, figure, hash_of_address, share};
+use crate::number::float;
 use crate::observation::Observation;
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -103,10 +104,10 @@ impl Target {
         );
         let threshold = if is_random { wanted } else { options.below_any };
         let figures = vec![
-            figure("failed_names", real(names), Some(real(threshold))),
+            figure("failed_names", float(names), Some(float(threshold))),
             figure("random_share", share(random, names), None),
             figure("failed_share", share(failed, failed + answered), Some(options.below_failing)),
-            figure("clients", real(clients), None),
+            figure("clients", float(clients), None),
         ];
         Some(Finding {
             rule: Rule::Dga,

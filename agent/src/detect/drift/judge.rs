@@ -4,7 +4,8 @@ use super::answer::{Difference, Said};
 use super::{Heard, Name, Resolver, TOGETHER};
 use crate::decode::MessageId;
 use crate::detect::finding::{Entity, Evidence, Finding, Level, Rule};
-use crate::detect::who::{figure, real, share};
+use crate::detect::who::{figure, share};
+use crate::number::float;
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
 
@@ -218,11 +219,11 @@ fn told(
         case.zones.len()
     );
     let figures = vec![
-        figure("differing_names", real(case.kind), Some(real(options.names))),
-        figure("compared_names", real(case.compared), None),
+        figure("differing_names", float(case.kind), Some(float(options.names))),
+        figure("compared_names", float(case.compared), None),
         figure("differing_share", share(case.kind, case.compared), Some(options.share)),
-        figure("differing_addresses", real(case.addresses), None),
-        figure("compared_addresses", real(case.with_addresses), None),
+        figure("differing_addresses", float(case.addresses), None),
+        figure("compared_addresses", float(case.with_addresses), None),
     ];
     let resolvers = std::iter::once(name.clone()).chain(others).collect();
     Finding {

@@ -2,7 +2,8 @@
 
 use super::flow::{Flow, Sums};
 use crate::detect::finding::{Entity, Figure, Finding, Level, Rule};
-use crate::detect::who::{figure, real, share};
+use crate::detect::who::{figure, share};
+use crate::number::float;
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -117,13 +118,13 @@ struct Thresholds {
 impl Thresholds {
     fn shown(&self, sums: &Sums, options: &TunnelOptions) -> Option<Shown> {
         if sums.opaque >= self.opaque {
-            let (value, threshold) = (real(sums.opaque), real(self.opaque));
+            let (value, threshold) = (float(sums.opaque), float(self.opaque));
             let how = "opaque_names";
             return Some(Shown { level: Level::Critical, how, value, threshold });
         }
         if sums.carriers >= self.carriers {
             let level = critical_from(sums.carriers, self.carriers, options);
-            let (value, threshold) = (real(sums.carriers), real(self.carriers));
+            let (value, threshold) = (float(sums.carriers), float(self.carriers));
             return Some(Shown { level, how: "carrier_names", value, threshold });
         }
         let is_lookup = is_lookup(sums);
@@ -138,7 +139,7 @@ impl Thresholds {
         }
         let level =
             if is_lookup { Level::Warning } else { critical_from(sums.octets, octets, options) };
-        let (value, threshold) = (real(sums.octets), real(octets));
+        let (value, threshold) = (float(sums.octets), float(octets));
         Some(Shown { level, how: "name_data_bytes", value, threshold })
     }
 }
@@ -166,7 +167,7 @@ fn beat(flow: &Flow, steady: &Sums, options: &TunnelOptions) -> Option<Shown> {
     let is_beat = beat.intervals >= options.beats
         && variation <= options.beat_variation
         && beat.lasted() >= options.beat_lasts
-        && real(steady.names) >= options.beats;
+        && float(steady.names) >= options.beats;
     let level = Level::Warning;
     is_beat.then_some(Shown {
         level,
@@ -192,13 +193,13 @@ fn finding(flow: &Flow, shown: &Shown, sums: &Sums, within: &str) -> Finding {
     );
     let mut figures = vec![figure(shown.how, shown.value, Some(shown.threshold))];
     let further: [(&str, f64); 9] = [
-        ("names", real(sums.names)),
-        ("name_data_bytes", real(sums.octets)),
+        ("names", float(sums.names)),
+        ("name_data_bytes", float(sums.octets)),
         ("data_bytes_per_name", per_name),
-        ("opaque_names", real(sums.opaque)),
-        ("carrier_names", real(sums.carriers)),
-        ("query_bytes", real(sums.query_bytes)),
-        ("answer_bytes", real(sums.answer_bytes)),
+        ("opaque_names", float(sums.opaque)),
+        ("carrier_names", float(sums.carriers)),
+        ("query_bytes", float(sums.query_bytes)),
+        ("answer_bytes", float(sums.answer_bytes)),
         ("beat_seconds", beat.period_seconds()),
         ("beat_variation", beat.variation()),
     ];

@@ -3,8 +3,9 @@
 use super::{Followed, Number};
 use crate::detect::baseline::at_least;
 use crate::detect::finding::{Baseline, Entity, Evidence, Figure, Finding, Level, Rule};
-use crate::detect::minute::{Minute, Place, float};
+use crate::detect::minute::{Minute, Place};
 use crate::detect::options::{DetectOptions, UsualOptions};
+use crate::number::float;
 use crate::time::Timestamp;
 use crate::window::Grouping;
 

@@ -85,7 +85,7 @@ fn check(lookup: &Lookup) -> Result<(), TestCaseError> {
     prop_assert_eq!(transactions as usize, lookup.members.len());
     prop_assert!(packets_wasted < packets, "one query at least was needed: {:?}", lookup);
     prop_assert!(retries < packets, "the first query repeats nothing: {:?}", lookup);
-    let expansions = lookup.names.iter().filter(|name| **name != lookup.qname).count();
+    let expansions = lookup.names.iter().filter(|name| *name != lookup.qname).count();
     prop_assert_eq!(lookup.search_expansions as usize, expansions);
     prop_assert_eq!(lookup.answered_name.is_some(), lookup.outcome == Outcome::Answered);
     prop_assert!(!lookup.partial || lookup.outcome == Outcome::Answered);

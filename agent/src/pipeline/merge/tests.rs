@@ -33,7 +33,7 @@ fn batch(shard: usize, first: usize, times: &[u64], until: u64) -> Batch {
     batch.snapshot.received =
         vec![crate::capture::live::Received { records: (first + times.len()) as u64, highest: 0 }];
     for (number, time) in times.iter().enumerate() {
-        batch.push(at(*time), Event::Sealed(&event(shard, first + number)).into());
+        batch.push(at(*time), (&Event::Sealed(&event(shard, first + number))).into());
     }
     batch
 }
@@ -42,7 +42,7 @@ type Shown = Vec<(u64, u32, u64)>;
 
 fn take(shown: &mut Shown) -> impl FnMut(Timestamp, Told<'_>) {
     |time, told| {
-        let Event::Sealed(envelope) = told.event else { panic!("{told:?}") };
+        let Event::Sealed(envelope) = *told.event else { panic!("{told:?}") };
         let Origin { cpu, seq } = envelope.id.origin;
         shown.push((time.as_nanos(), cpu, seq));
     }

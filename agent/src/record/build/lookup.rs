@@ -2,7 +2,7 @@
 
 use super::{Identity, milliseconds};
 use crate::decode::dns::{class_name, rcode_name, type_name};
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, Texts};
 use crate::record::{ContainerFields, LookupRecord, ProcessFields};
 use crate::sink::Stream;
 
@@ -42,7 +42,7 @@ impl Identity {
             packets: lookup.packets,
             packets_wasted: lookup.packets_wasted,
             search_expansions: lookup.search_expansions,
-            names_tried: names.take(NAMES).map(|name| &**name).collect(),
+            names_tried: names.take(NAMES).collect(),
             retries: lookup.retries,
             servers_tried: lookup.servers_tried,
             tcp_fallback: lookup.tcp_fallback,
@@ -62,6 +62,6 @@ impl Identity {
     }
 }
 
-fn texts(names: &[Box<str>]) -> Vec<&str> {
-    names.iter().map(|name| &**name).collect()
+fn texts(texts: &Texts) -> Vec<&str> {
+    texts.iter().collect()
 }

@@ -2,6 +2,7 @@
 
 use super::Identity;
 use crate::decode::dns::{rcode_name, type_name};
+use crate::number::float;
 use crate::pair::Status;
 use crate::record::window::{
     BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,
@@ -230,9 +231,4 @@ fn buckets(bounds: &[f64], counts: &[u64]) -> Vec<BucketCount> {
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| float(part) / float(whole))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of a window stay far below 2^53")]
-fn float(count: u64) -> f64 {
-    count as f64
 }

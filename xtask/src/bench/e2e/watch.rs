@@ -64,7 +64,8 @@ impl Watch<'_> {
         let figures = load()?;
         thread::sleep(SETTLE);
         let cpu = usage::cpu_seconds(agent.pid())? - before;
-        let peak = usage::peak_bytes(agent.pid()).context("the agent is gone")?;
+        let peak = usage::peak_bytes(agent.pid())
+            .with_context(|| format!("the agent has ended before its time: {}", agent.log()))?;
         let end = agent.terminate()?;
         let last = final_ledger(&records, &end)?;
         fs::remove_file(&records)?;

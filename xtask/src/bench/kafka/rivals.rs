@@ -25,7 +25,7 @@ const KCAT: (&str, &str) = ("partitioner", "murmur2_random");
 const HEADERS: [&str; 3] =
     ["schema=dns.transaction/1", "node=replay", "event_id=0123456789abcdef0123456789abcdef"];
 /// So many records does Kafka's own producer choose from: it keeps them in memory.
-const PAYLOADS: usize = 50_000;
+const PAYLOADS: u32 = 50_000;
 
 /// The files with the records.
 pub struct Rivals {
@@ -35,27 +35,41 @@ pub struct Rivals {
     payloads: PathBuf,
     report: PathBuf,
     records: u32,
-}
-
-/// The settings that all producers are given, for the summary.
-pub fn settings() -> Value {
-    DURABLE.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect()
+    /// Octets of all records, without keys and headers.
+    bytes: u64,
 }
 
 impl Rivals {
     /// Takes the records from a topic where dnscribe has put them.
-    pub fn new(broker: &Broker, topic: &str, folder: &Path, records: u32) -> Result<Self> {
+    pub fn new(broker: &Broker, topic: &str, folder: &Path) -> Result<Self> {
         let keyed = folder.join("keyed");
         let mut read = kcat(broker);
         read.args(["-C", "-q", "-e", "-o", "beginning", "-t", topic, "-f", "%k\\t%s\\n"]);
         timed::run(read.stdout(Stdio::from(File::create(&keyed)?)))?;
         let payloads = folder.join("payloads");
         let mut out = BufWriter::new(File::create(&payloads)?);
-        for line in BufReader::new(File::open(&keyed)?).lines().take(PAYLOADS) {
-            writeln!(out, "{}", payload(&line?)?)?;
+        let (mut records, mut bytes) = (0, 0);
+        for line in BufReader::new(File::open(&keyed)?).lines() {
+            let line = line?;
+            if records < PAYLOADS {
+                writeln!(out, "{}", payload(&line)?)?;
+            }
+            records += 1;
+            bytes += line.split_once('\t').map_or(0, |(_, record)| record.len() as u64);
         }
         out.flush()?;
-        Ok(Self { keyed, payloads, report: folder.join("report"), records })
+        Ok(Self { keyed, payloads, report: folder.join("report"), records, bytes })
+    }
+
+    /// How many records there are.
+    pub const fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// Octets of a record, without its key and headers.
+    #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
+    pub fn bytes_per_record(&self) -> f64 {
+        self.bytes as f64 / f64::from(self.records.max(1))
     }
 
     /// dnscribe's sink by itself, and the seconds that it says: ending a producer is not among them.

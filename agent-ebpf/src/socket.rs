@@ -1,0 +1,126 @@
+//! What is known of a socket, kept with it (`BPF_MAP_TYPE_SK_STORAGE`): one look finds all of it, and it
+//! goes when the socket does.
+
+use crate::maps;
+use aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE;
+use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::helpers::generated::bpf_sk_storage_get;
+use aya_ebpf::macros::btf_map;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use core::ptr::null_mut;
+use dnscribe_common::owner::Owner;
+
+/// What is known of a socket. Another CPU may write it while it is read; the worst is a mixed owner of
+/// one and the same socket.
+#[repr(C)]
+pub struct Socket {
+    /// Who bound it, connected it, or sent through it last; pid 0 where nobody is known.
+    pub owner: Owner,
+    /// Of its cgroup, in which it stays for ever; 0 where not asked yet, or unknown.
+    pub cgroup_id: u64,
+    /// Of its network namespace, likewise.
+    pub netns_cookie: u64,
+    /// Not 0 where the agent does not know an owner either.
+    orphan: u64,
+}
+
+#[btf_map]
+static SOCKETS: SkStorage<Socket> = SkStorage::new();
+
+/// Words of a [`Socket`].
+const WORDS: usize = size_of::<Socket>() / 8;
+
+impl Socket {
+    /// What is known of a socket of the kernel's. `spare` takes its place where there is no memory for
+    /// it, or no socket, which only the verifier believes in.
+    #[inline(always)]
+    pub fn of(socket: *mut c_void, spare: &mut MaybeUninit<Self>) -> &mut Self {
+        let map = (&raw const SOCKETS).cast_mut().cast();
+        let place: *mut Self = if socket.is_null() {
+            null_mut()
+        } else {
+            // SAFETY: a map, a socket, and room for a value; none, which stands for zeros.
+            unsafe {
+                bpf_sk_storage_get(map, socket, null_mut(), BPF_SK_STORAGE_GET_F_CREATE.into())
+            }
+            .cast()
+        };
+        if place.is_null() {
+            return Self::unknown(spare);
+        }
+        // SAFETY: the map's value, which lives as long as the program runs; any octets are one.
+        unsafe { &mut *place }
+    }
+
+    /// A socket of which nothing is known, made in place. By words, and volatile: see
+    /// [`maps::FragmentKey::empty`].
+    #[inline(always)]
+    fn unknown(place: &mut MaybeUninit<Self>) -> &mut Self {
+        let words = place.as_mut_ptr().cast::<u64>();
+        for word in 0..WORDS {
+            // SAFETY: a socket is as many aligned words without padding.
+            unsafe { words.add(word).write_volatile(0) };
+        }
+        // SAFETY: every word is written, and any value is a socket.
+        unsafe { place.assume_init_mut() }
+    }
+
+    #[inline(always)]
+    pub fn has_owner(&self) -> bool {
+        self.owner.pid != 0
+    }
+
+    /// The task is the socket's from here on.
+    #[inline(always)]
+    pub fn belongs_to(&mut self, owner: &Owner) {
+        // Most often nothing changes, and other CPUs may have it in their caches.
+        if !is_same(&self.owner, owner) {
+            copy(owner, &mut self.owner);
+        }
+    }
+
+    /// Where nobody is known, the socket may be older than the agent, which then looked for its owner.
+    #[inline(always)]
+    pub fn ask_agent(&mut self, cookie: impl FnOnce() -> u64) {
+        if self.has_owner() || self.orphan != 0 {
+            return;
+        }
+        // Before the look, which may come too early.
+        let orphan = u64::from(maps::owners_are_there());
+        match maps::owner(cookie()) {
+            Some(owner) => copy(owner, &mut self.owner),
+            None => self.orphan = orphan,
+        }
+    }
+
+    /// Asks where the socket is, once: cgroup and network namespace.
+    #[inline(always)]
+    pub fn ask_place(&mut self, ask: impl FnOnce() -> (u64, u64)) {
+        if self.cgroup_id | self.netns_cookie == 0 {
+            (self.cgroup_id, self.netns_cookie) = ask();
+        }
+    }
+}
+
+/// Words of an [`Owner`].
+const OWNER_WORDS: usize = size_of::<Owner>() / 8;
+
+/// By words, since the derived comparison goes through the names octet by octet; the same below.
+#[inline(always)]
+fn is_same(one: &Owner, other: &Owner) -> bool {
+    let words = |owner| core::ptr::from_ref::<Owner>(owner).cast::<[u64; OWNER_WORDS]>();
+    // SAFETY: an `Owner` is as many aligned words without padding.
+    let ([a, b, c, d], [e, f, g, h]) = unsafe { (&*words(one), &*words(other)) };
+    a == e && b == f && c == g && d == h
+}
+
+#[inline(always)]
+fn copy(from: &Owner, to: &mut Owner) {
+    let (from, to) =
+        (core::ptr::from_ref(from).cast::<u64>(), core::ptr::from_mut(to).cast::<u64>());
+    for word in 0..OWNER_WORDS {
+        // SAFETY: see `is_same`.
+        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+    }
+}

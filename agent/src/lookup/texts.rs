@@ -1,0 +1,75 @@
+//! Texts one behind the other, in room that is used again.
+
+use std::fmt;
+
+/// Some texts, in order.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Texts {
+    text: String,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    /// None.
+    pub const EMPTY: Self = Self { text: String::new(), ends: Vec::new() };
+
+    /// Adds a text.
+    pub fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.ends.push(self.text.len());
+    }
+
+    /// Takes all texts out.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    /// The texts, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts.zip(&self.ends).filter_map(|(start, end)| self.text.get(*start..*end))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Whether one of them is this.
+    #[must_use]
+    pub fn contains(&self, text: &str) -> bool {
+        self.iter().any(|known| known == text)
+    }
+}
+
+impl fmt::Debug for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_what_was_put_in() {
+        let mut texts = Texts::default();
+        for round in 0..2 {
+            assert!(texts.is_empty(), "{round}");
+            ["a.test", "", "ü"].into_iter().for_each(|text| texts.push(text));
+            assert_eq!(texts.iter().collect::<Vec<_>>(), ["a.test", "", "ü"]);
+            assert!(texts.contains("ü") && !texts.contains("a") && texts.len() == 3);
+            texts.clear();
+        }
+    }
+}
