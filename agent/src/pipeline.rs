@@ -13,6 +13,7 @@ mod observe;
 mod outbox;
 mod output;
 mod resolvers;
+mod scribe;
 mod shard;
 #[cfg(test)]
 mod tests;
@@ -86,7 +87,7 @@ impl Pipeline {
         joining: Joining,
         output: Output,
     ) -> Self {
-        let shard = Shard::new((0, 1), decoder, pairing, output.epoch());
+        let shard = Shard::new((0, 1), decoder, pairing, &output);
         Self::with_fronts(Fronts::Here(Box::new(shard)), pairing, joining, output)
     }
 
@@ -103,14 +104,14 @@ impl Pipeline {
         let epoch = output.epoch();
         let connecting = shard::share_connecting(connecting, shards);
         let shard = |number| {
-            let mut shard = Shard::new((number, shards), decoder.clone(), pairing, epoch);
+            let mut shard = Shard::new((number, shards), decoder.clone(), pairing, &output);
             let room = |encrypted: &Encrypted| Connections::new(encrypted.clone(), connecting);
             shard.set_connections(decoder.encrypted.as_ref().map(room));
             shard
         };
         let fronts = Fronts::Elsewhere(Merge::new(shards, SHARD_BATCHES, epoch));
-        let pipeline = Self::with_fronts(fronts, pairing, joining, output);
-        (pipeline, (0..shards).map(shard).collect())
+        let parts = (0..shards).map(shard).collect();
+        (Self::with_fronts(fronts, pairing, joining, output), parts)
     }
 
     fn with_fronts(
@@ -188,7 +189,7 @@ impl Pipeline {
             self.expire(packet.ts);
         }
         let Self { fronts: Fronts::Here(shard), back, .. } = self else { return };
-        shard.observe(packet, &mut |at, event| back.take(at, event));
+        shard.observe(packet, &mut |at, told| back.take(at, told));
     }
 
     /// Lets time pass: what has waited too long is given up. Where fronts are elsewhere, all of them must
@@ -197,7 +198,7 @@ impl Pipeline {
         let Self { fronts, back, .. } = self;
         let now = match fronts {
             Fronts::Here(shard) => {
-                shard.expire(now, &mut |at, event| back.take(at, event));
+                shard.expire(now, &mut |at, told| back.take(at, told));
                 now
             }
             Fronts::Elsewhere(merge) => now.min(merge.horizon()),
@@ -223,7 +224,7 @@ impl Pipeline {
     /// Takes what all fronts have got past, in order, and lets go of batches that are empty now.
     pub fn gather(&mut self, spent: &mut dyn FnMut(Batch)) {
         let Self { fronts: Fronts::Elsewhere(merge), back, .. } = self else { return };
-        merge.show(&mut |at, event| back.take(at, event));
+        merge.show(&mut |at, told| back.take(at, told));
         merge.spent().for_each(spent);
     }
 
@@ -231,7 +232,7 @@ impl Pipeline {
     /// what was written agree, for a ledger record.
     pub fn gather_all(&mut self) {
         let Self { fronts: Fronts::Elsewhere(merge), back, .. } = self else { return };
-        merge.show_all(&mut |at, event| back.take(at, event));
+        merge.show_all(&mut |at, told| back.take(at, told));
     }
 
     /// Whether events wait until another front has got past them.
@@ -333,7 +334,7 @@ impl Pipeline {
     pub fn finish(&mut self, now: Timestamp) {
         let Self { fronts, back, .. } = self;
         if let Fronts::Here(shard) = fronts {
-            shard.finish(now, &mut |at, event| back.take(at, event));
+            shard.finish(now, &mut |at, told| back.take(at, told));
         }
         self.gather_all();
         self.back.output.tick(now);

@@ -34,13 +34,13 @@ pub use fields::{
     IcmpFields, OptionFields, ProcessFields, QuestionFields,
 };
 pub use idn::unicode;
-pub(crate) use json::push_json;
+pub(crate) use json::{add_json, push_json};
 pub use ledger::LedgerRecord;
 pub use lookup::LookupRecord;
-pub use message::MessageRecord;
+pub use message::{MessageBody, MessageContext, MessageRecord};
 pub use schema::{json_schema, names as schema_names};
 pub use text::{alert_line, line};
 pub use texts::Texts;
-pub use transaction::TransactionRecord;
+pub use transaction::{TransactionBody, TransactionContext, TransactionRecord};
 pub use window::WindowRecord;
 pub use zone::registrable;

@@ -29,7 +29,7 @@ pub use open::{OpenWith, SinkError, open, probe_file, same_place};
 pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet, TopicCreation};
 
 use crate::ledger::Delivery;
-use crate::record::push_json;
+use crate::record::{add_json, push_json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -200,7 +200,33 @@ impl Batch {
         record: &impl Serialize,
         key: &[u8],
     ) {
-        self.push(stream, event_id, |out| json(out, record), |out| out.extend(key));
+        let render = |out: &mut Vec<u8>| {
+            push_json_or_log(out, record);
+            out.push(b'\n');
+        };
+        self.push(stream, event_id, render, |out| out.extend(key));
+    }
+
+    /// Appends a record of which a part is there as JSON: the other fields are added to it.
+    pub fn push_begun(
+        &mut self,
+        stream: Stream,
+        event_id: u128,
+        begun: &[u8],
+        rest: &impl Serialize,
+        key: &[u8],
+    ) {
+        let render = |out: &mut Vec<u8>| {
+            let start = out.len();
+            out.extend_from_slice(begun);
+            if let Err(error) = add_json(out, rest) {
+                tracing::error!(%error, "a record could not be rendered");
+                out.truncate(start);
+                out.extend(b"{}");
+            }
+            out.push(b'\n');
+        };
+        self.push(stream, event_id, render, |out| out.extend(key));
     }
 
     /// Appends the records of another batch.
@@ -267,8 +293,8 @@ impl Batch {
     }
 }
 
-/// One line of JSON.
-fn json(out: &mut Vec<u8>, record: &impl Serialize) {
+/// Adds a record as JSON, without a newline.
+pub(crate) fn push_json_or_log(out: &mut Vec<u8>, record: &impl Serialize) {
     let start = out.len();
     // Records have string keys and no failing parts, and memory does not refuse a write.
     if let Err(error) = push_json(out, record) {
@@ -276,7 +302,6 @@ fn json(out: &mut Vec<u8>, record: &impl Serialize) {
         out.truncate(start);
         out.extend(b"{}");
     }
-    out.push(b'\n');
 }
 
 /// A place that records go to, fed in batches. Implementations own a thread and a bounded queue.

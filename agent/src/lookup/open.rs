@@ -175,7 +175,7 @@ impl Open {
         texts.clear();
         let mut pieces = std::mem::take(&mut self.pieces);
         pieces.clear();
-        *self = Self { texts, pieces, ..Self::new(query, asker, label) };
+        *self = Self { pieces, texts, ..Self::new(query, asker, label) };
     }
 
     /// A text that it has written down.

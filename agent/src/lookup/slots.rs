@@ -14,7 +14,7 @@ pub(super) struct Id {
 /// The lookups under way.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    slots: Vec<Slot>,
+    places: Vec<Slot>,
     /// Places that are free.
     free: Vec<u32>,
     /// Those under way by number, and some that are over.
@@ -22,6 +22,7 @@ pub(super) struct Slots {
     /// The last number that was given.
     last: u64,
     /// Empty ones, to be used again.
+    #[expect(clippy::vec_box, reason = "one goes between here and a place without being copied")]
     spare: Vec<Box<Open>>,
 }
 
@@ -34,7 +35,7 @@ struct Slot {
 impl Slots {
     /// How many are under way.
     pub(super) const fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.places.len() - self.free.len()
     }
 
     /// Begins one.
@@ -48,16 +49,13 @@ impl Slots {
         };
         self.last += 1;
         let slot = Slot { number: self.last, open: Some(open) };
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.slots[place as usize] = slot;
-                place
-            }
-            None => {
-                self.slots.push(slot);
-                // No more than LookupOptions::max_lookups and one.
-                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-            }
+        let place = if let Some(place) = self.free.pop() {
+            self.places[place as usize] = slot;
+            place
+        } else {
+            self.places.push(slot);
+            // No more than LookupOptions::max_lookups and one.
+            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
         };
         let id = Id { number: self.last, place };
         self.ages.push_back(id);
@@ -66,11 +64,11 @@ impl Slots {
     }
 
     pub(super) fn get(&self, id: Id) -> Option<&Open> {
-        self.slots.get(id.place as usize).filter(|slot| slot.number == id.number)?.open.as_deref()
+        self.places.get(id.place as usize).filter(|slot| slot.number == id.number)?.open.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Open> {
-        let slot = self.slots.get_mut(id.place as usize)?;
+        let slot = self.places.get_mut(id.place as usize)?;
         if slot.number == id.number { slot.open.as_deref_mut() } else { None }
     }
 
@@ -87,7 +85,7 @@ impl Slots {
 
     /// Takes one out.
     pub(super) fn remove(&mut self, id: Id) -> Option<Box<Open>> {
-        let slot = self.slots.get_mut(id.place as usize)?;
+        let slot = self.places.get_mut(id.place as usize)?;
         if slot.number != id.number {
             return None;
         }
@@ -109,10 +107,10 @@ impl Slots {
     /// once or twice.
     fn forget(&mut self) {
         if self.ages.len() > 2 * self.len() + 64 {
-            let Self { ages, slots, .. } = self;
+            let Self { ages, places, .. } = self;
             ages.retain(|id| {
-                slots[id.place as usize].number == id.number
-                    && slots[id.place as usize].open.is_some()
+                places[id.place as usize].number == id.number
+                    && places[id.place as usize].open.is_some()
             });
         }
     }

@@ -66,7 +66,9 @@ mod tests {
         let mut texts = Texts::default();
         for round in 0..2 {
             assert!(texts.is_empty(), "{round}");
-            ["a.test", "", "ü"].into_iter().for_each(|text| texts.push(text));
+            for text in ["a.test", "", "ü"] {
+                texts.push(text);
+            }
             assert_eq!(texts.iter().collect::<Vec<_>>(), ["a.test", "", "ü"]);
             assert!(texts.contains("ü") && !texts.contains("a") && texts.len() == 3);
             texts.clear();

@@ -3,6 +3,7 @@
 
 use super::event::Event;
 use super::output::Output;
+use super::scribe::{Scribe, Told};
 use crate::join::{Joiner, Joining};
 use crate::time::Timestamp;
 
@@ -10,24 +11,26 @@ use crate::time::Timestamp;
 pub(super) struct Back {
     pub(super) joiner: Joiner,
     pub(super) output: Output,
+    scribe: Scribe,
 }
 
 impl Back {
     /// Rooms that have seen nothing.
     pub(super) fn new(joining: Joining, output: Output) -> Self {
-        Self { joiner: Joiner::new(joining), output }
+        Self { joiner: Joiner::new(joining), scribe: output.scribe(), output }
     }
 
     /// Takes an event that came to light at this time. They are to come in the order in which the front
     /// gave them.
-    pub(super) fn take(&mut self, at: Timestamp, event: &Event<'_>) {
-        let Self { joiner, output } = self;
+    pub(super) fn take(&mut self, at: Timestamp, told: Told<'_>) {
+        let Self { joiner, output, scribe } = self;
         output.tick(at);
-        match event {
-            Event::Message(message) => output.message(message),
+        let told = if told.is_bare() { scribe.tell(told.event) } else { told };
+        match told.event {
+            Event::Message(message) => output.message(message, told.json),
             Event::Transaction(transaction) => {
                 let links = joiner.end(transaction);
-                output.transaction(transaction, &links);
+                output.transaction(transaction, &links, &told);
             }
             Event::Began(query) => {
                 joiner.begin(query);

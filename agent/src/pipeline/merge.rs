@@ -6,7 +6,7 @@
 //! order stays as it is.
 
 use super::batch::Batch;
-use super::event::Event;
+use super::scribe::Told;
 use super::shard::Snapshot;
 use crate::time::Timestamp;
 use std::collections::VecDeque;
@@ -74,17 +74,17 @@ impl Merge {
     }
 
     /// Shows the events up to the horizon, in order.
-    pub(super) fn show(&mut self, each: &mut dyn FnMut(Timestamp, &Event<'_>)) {
+    pub(super) fn show(&mut self, each: &mut dyn FnMut(Timestamp, Told<'_>)) {
         let end = (!std::mem::take(&mut self.set_back)).then(|| self.horizon());
         self.show_until(end, each);
     }
 
     /// Shows all that is there, in order, although something earlier may follow.
-    pub(super) fn show_all(&mut self, each: &mut dyn FnMut(Timestamp, &Event<'_>)) {
+    pub(super) fn show_all(&mut self, each: &mut dyn FnMut(Timestamp, Told<'_>)) {
         self.show_until(None, each);
     }
 
-    fn show_until(&mut self, end: Option<Timestamp>, each: &mut dyn FnMut(Timestamp, &Event<'_>)) {
+    fn show_until(&mut self, end: Option<Timestamp>, each: &mut dyn FnMut(Timestamp, Told<'_>)) {
         self.shards.iter_mut().for_each(|lane| lane.let_go(&mut self.spent));
         while let Some((first, second)) = self.heads() {
             // One shard's events are shown in a row until it is another's turn.

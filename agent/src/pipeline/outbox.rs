@@ -3,7 +3,7 @@
 use crate::decode::dns::hex_digits;
 use crate::ledger::Delivery;
 use crate::pair::Transaction;
-use crate::record::{AlertRecord, EventId, TransactionRecord, alert_line, line};
+use crate::record::{AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, line};
 use crate::sink::{Batch, Failure, Gauge, Look, Sink, Stream, StreamSet};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -55,6 +55,21 @@ impl Outbox {
         self.trays.iter().any(|tray| tray.renders(stream))
     }
 
+    /// Whether any sink wants records of the stream in this look.
+    pub(super) fn wants_as(&self, look: Look, stream: Stream) -> bool {
+        self.trays.iter().any(|tray| tray.look == look && tray.streams.contains(stream))
+    }
+
+    /// Whether a record of the stream is to be made. Where it is not, it is counted for the sinks that
+    /// want it.
+    pub(super) fn asks_for(&mut self, stream: Stream) -> bool {
+        let renders = self.renders(stream);
+        if !renders {
+            self.count(stream);
+        }
+        renders
+    }
+
     /// Takes a record, as JSON in either look: only transactions and alerts have a line of their own.
     pub(super) fn push(
         &mut self,
@@ -67,22 +82,41 @@ impl Outbox {
         self.offer_full();
     }
 
-    /// Takes the record of a transaction.
-    pub(super) fn push_transaction(
+    /// Takes a record that is begun already, as JSON in either look.
+    pub(super) fn push_begun(
         &mut self,
-        transaction: &Transaction<'_>,
-        record: &TransactionRecord<'_>,
+        stream: Stream,
+        id: EventId,
+        (begun, rest): (&[u8], &impl Serialize),
+        key: &[u8],
+    ) {
+        for tray in &mut self.trays {
+            tray.add_begun(stream, id, (begun, rest), key);
+        }
+        self.offer_full();
+    }
+
+    /// Takes the record of a transaction: what is there of it in JSON, and what is to be added; what it
+    /// says by itself comes from `body`, for those that read it as text.
+    pub(super) fn push_transaction<'a>(
+        &mut self,
+        id: EventId,
+        (begun, context): (&[u8], &TransactionContext<'_>),
+        zone: Option<&str>,
+        (transaction, body): (&Transaction<'_>, impl Fn() -> Option<TransactionBody<'a>>),
     ) {
         let stream = Stream::Transactions;
         let mut hash = [0; 16];
-        let hash = hex_digits(&mut hash, &partition_key(&mut self.key, record).to_be_bytes());
+        let key = partition_key(&mut self.key, context.resolver, zone);
+        let hash = hex_digits(&mut hash, &key.to_be_bytes()).as_bytes();
         for tray in &mut self.trays {
             if tray.look != Look::Text {
-                tray.add(stream, record.event_id, record, hash.as_bytes());
-            } else if tray.streams.contains(stream) {
-                let render = |out: &mut Vec<u8>| line(out, transaction, record);
-                tray.batch
-                    .push(stream, record.event_id.0, render, |out| out.extend(hash.as_bytes()));
+                tray.add_begun(stream, id, (begun, context), hash);
+            } else if tray.streams.contains(stream)
+                && let Some(body) = body()
+            {
+                let render = |out: &mut Vec<u8>| line(out, transaction, &body, context);
+                tray.batch.push(stream, id.0, render, |out| out.extend(hash));
             }
         }
         self.offer_full();
@@ -218,6 +252,21 @@ impl Tray {
         }
     }
 
+    /// Adds a record that is begun already as JSON, if it is wanted.
+    fn add_begun(
+        &mut self,
+        stream: Stream,
+        id: EventId,
+        (begun, rest): (&[u8], &impl Serialize),
+        key: &[u8],
+    ) {
+        if self.renders(stream) {
+            self.batch.push_begun(stream, id.0, begun, rest, key);
+        } else {
+            self.count(stream);
+        }
+    }
+
     /// Counts a record of which nothing is rendered, if it is wanted.
     fn count(&mut self, stream: Stream) {
         if self.streams.contains(stream) {
@@ -249,10 +298,10 @@ fn trays(sinks: &[Box<dyn Sink>]) -> Vec<Tray> {
 
 /// Hash of resolver and zone: records of one zone at one resolver stay in order in one partition.
 /// `room` is for what is hashed.
-fn partition_key(room: &mut Vec<u8>, record: &TransactionRecord<'_>) -> u64 {
+fn partition_key(room: &mut Vec<u8>, resolver: &str, zone: Option<&str>) -> u64 {
     room.clear();
-    room.extend(record.resolver.as_bytes());
+    room.extend(resolver.as_bytes());
     room.push(0);
-    room.extend(record.zone.unwrap_or("").as_bytes());
+    room.extend(zone.unwrap_or("").as_bytes());
     xxh3_64(room)
 }

@@ -4,6 +4,7 @@ use super::analysis::Analysis;
 use super::observe::{Facts, observation};
 use super::outbox::Outbox;
 use super::resolvers::Resolvers;
+use super::scribe::{Scribe, Told, Wanted};
 use super::who::Who;
 use crate::capture::Transport;
 use crate::capture::sampling::{Change, Timeline, Untold};
@@ -16,8 +17,8 @@ use crate::ledger::Counters;
 use crate::lookup::LookupCounters;
 use crate::metrics::{ResolverLabel, Seen, TransactionMetrics};
 use crate::pair::{OrphanReason, Transaction};
-use crate::record::{Context, Identity, LedgerRecord, Texts};
-use crate::sink::{Sink, Stream};
+use crate::record::{Context, Identity, LedgerRecord, MessageContext, Texts};
+use crate::sink::{Look, Sink, Stream};
 use crate::time::Timestamp;
 use crate::window::WindowOptions;
 use std::collections::HashMap;
@@ -59,7 +60,6 @@ pub struct Output {
     resolvers: Resolvers,
     sampling: Timeline,
     ledgers: u64,
-    texts: Texts,
     /// The capture's clock.
     now: Timestamp,
 }
@@ -79,7 +79,6 @@ impl Output {
             resolvers: Resolvers::default(),
             sampling: Timeline::default(),
             ledgers: 0,
-            texts: Texts::default(),
         }
     }
 
@@ -99,6 +98,17 @@ impl Output {
         &self.outbox
     }
 
+    /// Begins the records that this output ends.
+    pub(super) fn scribe(&self) -> Scribe {
+        let outbox = &self.outbox;
+        let wanted = Wanted {
+            texts: outbox.renders(Stream::Transactions) || self.analysis.is_wanted(),
+            transactions: outbox.wants_as(Look::Json, Stream::Transactions),
+            messages: outbox.renders(Stream::Messages),
+        };
+        Scribe::new(self.identity.clone(), wanted)
+    }
+
     /// Sets the clock: when what comes next is known.
     pub(super) const fn tick(&mut self, now: Timestamp) {
         self.now = now;
@@ -109,22 +119,23 @@ impl Output {
         self.analysis.begin(query, &self.identity, &mut self.outbox);
     }
 
-    /// Takes a message: its record, its metric, and a look at its process while that lives.
-    pub(super) fn message(&mut self, message: &Message<'_>) {
+    /// Takes a message: its record, of which `begun` is there, its metric, and a look at its process while
+    /// that lives.
+    pub(super) fn message(&mut self, message: &Message<'_>, begun: &[u8]) {
         let response = message.dns.flags.response();
         self.metrics.message(response, message.envelope.transport);
-        let wanted = self.outbox.wants(Stream::Messages);
-        if response && !wanted {
+        let rendered = self.outbox.asks_for(Stream::Messages);
+        if response && !rendered {
             return;
         }
         let who = Who::sent(&mut self.enricher, message);
-        if wanted {
-            self.texts.read_message(message);
-            let record = self.identity.message(message, &self.texts, context(&who));
+        if rendered {
+            let id = self.identity.namespace().message(message.envelope.id);
+            let rest = MessageContext { process: who.process(), container: who.container() };
             let (_, server) = message.ends();
             let resolver = self.resolvers.at(server.ip(), &self.identity, &mut self.metrics);
-            let id = record.event_id;
-            self.outbox.push(Stream::Messages, id, &record, resolver.name.as_bytes());
+            let key = resolver.name.as_bytes();
+            self.outbox.push_begun(Stream::Messages, id, (begun, &rest), key);
         }
     }
 
@@ -139,35 +150,29 @@ impl Output {
         self.analysis.untold(ts, untold, resolver.as_deref());
     }
 
-    /// Takes a transaction: its record, its metrics, and what is made of many.
-    pub(super) fn transaction(&mut self, transaction: &Transaction<'_>, links: &Links) {
+    /// Takes a transaction: its record, its metrics, and what is made of many. `told` is what was told of
+    /// it.
+    pub(super) fn transaction(
+        &mut self,
+        transaction: &Transaction<'_>,
+        links: &Links,
+        told: &Told<'_>,
+    ) {
         let Some(subject) = transaction.subject() else { return };
         let Self {
-            identity,
-            resolvers,
-            enricher,
-            outbox,
-            analysis,
-            metrics,
-            sampling,
-            texts,
-            now,
-            ..
+            identity, resolvers, enricher, outbox, analysis, metrics, sampling, now, ..
         } = self;
         let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = resolvers.at(server.ip(), identity, metrics);
         metrics.transaction(&seen(transaction, subject, resolver.label));
         let resolver = &*resolver.name;
-        let rendered = outbox.renders(Stream::Transactions);
-        if !rendered {
-            outbox.count(Stream::Transactions);
-            if !analysis.is_wanted() {
-                return;
-            }
+        let rendered = outbox.asks_for(Stream::Transactions);
+        if !rendered && !analysis.is_wanted() {
+            return;
         }
         let who = Who::behind(enricher, transaction);
         let (process, container) = (who.process(), who.container());
-        texts.read(transaction);
+        let texts = told.texts.unwrap_or(Texts::NONE);
         let sample_ratio = sample_ratio(sampling, transaction);
         if analysis.is_wanted() {
             let (process, container) = (process.as_ref(), container.as_ref());
@@ -179,9 +184,11 @@ impl Output {
         if rendered {
             let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
             let context = Context { process, container, links: *links, sample_ratio };
-            if let Some(record) = identity.transaction(transaction, resolver, texts, context) {
-                outbox.push_transaction(transaction, &record);
-            }
+            let context = identity.transaction_context(resolver, context);
+            let id = identity.namespace().message(subject.envelope.id);
+            let body = || identity.transaction(transaction, texts);
+            let begun = (told.json, &context);
+            outbox.push_transaction(id, begun, texts.zone(), (transaction, body));
         }
     }
 
@@ -202,7 +209,7 @@ impl Output {
         }
         let resolver = &*resolver.name;
         self.analysis.connection(report, resolver);
-        if self.outbox.wants(Stream::Connections) {
+        if self.outbox.asks_for(Stream::Connections) {
             let task = connection.task.as_ref();
             let who = Who::of(&mut self.enricher, task, connection.cgroup_id);
             let record = self.identity.connection(report, resolver, context(&who));
@@ -213,7 +220,7 @@ impl Output {
 
     /// Takes what could not be read.
     pub(super) fn dead_letter(&mut self, letter: &DeadLetter<'_>) {
-        if self.outbox.wants(Stream::Dlq) {
+        if self.outbox.asks_for(Stream::Dlq) {
             let envelope = &letter.envelope;
             let who = Who::of(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);
             let record = self.identity.dead_letter(letter, context(&who));
@@ -236,7 +243,7 @@ impl Output {
     /// Takes the balance.
     pub(super) fn ledger(&mut self, counters: &Counters, now: Timestamp, last: bool) {
         self.ledgers += 1;
-        if self.outbox.wants(Stream::Ledger) {
+        if self.outbox.asks_for(Stream::Ledger) {
             let identity = &self.identity;
             let id = identity.namespace().ledger(self.ledgers);
             let record = LedgerRecord {

@@ -2,8 +2,9 @@
 
 use super::EXPIRE_EVERY;
 use super::batch::Batch;
-use super::event::Event;
 use super::front::Front;
+use super::output::Output;
+use super::scribe::{Scribe, Told};
 use crate::capture::Packet;
 use crate::capture::live::Received;
 use crate::capture::sampling::Change;
@@ -23,6 +24,7 @@ pub struct Shard {
     number: usize,
     shares: usize,
     pub(super) front: Front,
+    scribe: Scribe,
     last_packet: Timestamp,
     expired: Timestamp,
 }
@@ -38,15 +40,15 @@ pub struct Snapshot {
 }
 
 /// Whoever takes events, with the time of each.
-pub(super) type Timed<'a> = &'a mut dyn FnMut(Timestamp, &Event<'_>);
+pub(super) type Timed<'a> = &'a mut dyn FnMut(Timestamp, Told<'_>);
 
 impl Shard {
-    /// That of this number among so many; the bounds are of all together.
+    /// That of this number among so many, before this output; the bounds are of all together.
     pub(super) fn new(
         (number, shares): (usize, usize),
         decoder: DecoderOptions,
         pairing: PairOptions,
-        epoch: Timestamp,
+        output: &Output,
     ) -> Self {
         let decoder = DecoderOptions {
             tcp_memory_bytes: decoder.tcp_memory_bytes.div_ceil(shares),
@@ -59,8 +61,9 @@ impl Shard {
             number,
             shares,
             front: Front::new(decoder, share_pairing(pairing, shares)),
-            last_packet: epoch,
-            expired: epoch,
+            scribe: output.scribe(),
+            last_packet: output.epoch(),
+            expired: output.epoch(),
         }
     }
 
@@ -83,18 +86,21 @@ impl Shard {
     /// Takes one packet.
     pub(super) fn observe(&mut self, packet: &Packet<'_>, each: Timed<'_>) {
         self.last_packet = packet.ts;
-        self.front.observe(packet, &mut |event| each(packet.ts, event));
+        let Self { front, scribe, .. } = self;
+        front.observe(packet, &mut |event| each(packet.ts, scribe.tell(event)));
     }
 
     /// Lets time pass: what has waited too long is given up.
     pub(super) fn expire(&mut self, now: Timestamp, each: Timed<'_>) {
         self.expired = now;
-        self.front.expire(now, &mut |event| each(now, event));
+        let Self { front, scribe, .. } = self;
+        front.expire(now, &mut |event| each(now, scribe.tell(event)));
     }
 
     /// The capture has ended at `now`.
     pub(super) fn finish(&mut self, now: Timestamp, each: Timed<'_>) {
-        self.front.finish(now, &mut |event| each(now, event));
+        let Self { front, scribe, .. } = self;
+        front.finish(now, &mut |event| each(now, scribe.tell(event)));
     }
 
     /// Up to when it has let time pass.
@@ -117,20 +123,20 @@ impl Shard {
     /// Takes one packet, and adds to a batch what comes of it.
     pub fn fill(&mut self, packet: &Packet<'_>, batch: &mut Batch) {
         if self.is_due(packet.ts) {
-            self.expire(packet.ts, &mut |at, event| batch.push(at, event));
+            self.expire(packet.ts, &mut |at, told| batch.push(at, told));
         }
-        self.observe(packet, &mut |at, event| batch.push(at, event));
+        self.observe(packet, &mut |at, told| batch.push(at, told));
         batch.packets += 1;
     }
 
     /// Lets time pass, and adds to a batch what comes of it.
     pub fn fill_expired(&mut self, now: Timestamp, batch: &mut Batch) {
-        self.expire(now, &mut |at, event| batch.push(at, event));
+        self.expire(now, &mut |at, told| batch.push(at, told));
     }
 
     /// Adds to the shard's last batch what still waits at `now`.
     pub fn fill_last(&mut self, now: Timestamp, batch: &mut Batch) {
-        self.finish(now, &mut |at, event| batch.push(at, event));
+        self.finish(now, &mut |at, told| batch.push(at, told));
         batch.is_last = true;
     }
 

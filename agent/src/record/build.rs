@@ -6,7 +6,8 @@ mod window;
 
 use super::{
     AnswerList, ContainerFields, DlqRecord, DsoFields, EdnsFields, FlagNames, IcmpFields,
-    MessageRecord, Namespace, ProcessFields, QuestionFields, Texts, TransactionRecord, unicode,
+    MessageBody, Namespace, ProcessFields, QuestionFields, Texts, TransactionBody,
+    TransactionContext, unicode,
 };
 use crate::capture::Sight;
 use crate::decode::dns::{
@@ -98,19 +99,14 @@ impl Identity {
         self.resolvers.get(&server).map_or_else(|| server.to_string().into(), Into::into)
     }
 
-    /// `dns.message/1`; `texts` are the message's.
+    /// `dns.message/1`, as far as the message itself says it; `texts` are the message's.
     #[must_use]
-    pub fn message<'a>(
-        &'a self,
-        message: &Message<'a>,
-        texts: &'a Texts,
-        context: Context<'a>,
-    ) -> MessageRecord<'a> {
+    pub fn message<'a>(&'a self, message: &Message<'a>, texts: &'a Texts) -> MessageBody<'a> {
         let envelope = message.envelope;
         let dns = &message.dns;
         let asked = dns.question();
         let response = dns.flags.response();
-        MessageRecord {
+        MessageBody {
             schema: Stream::Messages.schema(),
             event_id: self.namespace.message(envelope.id),
             ts: envelope.ts,
@@ -148,21 +144,17 @@ impl Identity {
             captured_bytes: message.captured_bytes(),
             clipped: message.clipped(),
             wire: self.wire.then(|| BASE64.encode(dns.octets())),
-            process: context.process,
-            container: context.container,
         }
     }
 
-    /// `dns.transaction/1`; none for a transaction without a message. `resolver` is what
-    /// [`Self::resolver`] says of its server, `texts` are the transaction's.
+    /// `dns.transaction/1`, as far as its messages say it; none for a transaction without a message. `texts`
+    /// are the transaction's.
     #[must_use]
     pub fn transaction<'a>(
         &'a self,
         transaction: &Transaction<'a>,
-        resolver: &'a str,
         texts: &'a Texts,
-        context: Context<'a>,
-    ) -> Option<TransactionRecord<'a>> {
+    ) -> Option<TransactionBody<'a>> {
         let subject = transaction.subject()?;
         let (query, response) = (transaction.query, transaction.response);
         let first = query.or(response)?;
@@ -173,8 +165,7 @@ impl Identity {
         let transfer = transaction.transfer.as_ref();
         let query_edns = query.and_then(|query| query.dns.edns());
         let response_edns = answered.and_then(|dns| dns.edns());
-        let named = |id| self.namespace.message(id);
-        Some(TransactionRecord {
+        Some(TransactionBody {
             schema: Stream::Transactions.schema(),
             event_id: self.namespace.message(subject.envelope.id),
             ts: first.envelope.ts,
@@ -186,7 +177,6 @@ impl Identity {
             client_port: client.port(),
             server_ip: server.ip(),
             server_port: server.port(),
-            resolver,
             id: first.dns.id,
             opcode: opcode_name(first.dns.flags.opcode()),
             qname: texts.qname(),
@@ -199,7 +189,6 @@ impl Identity {
             rcode: answered.map(|dns| rcode_name(dns.rcode())),
             latency_ms: transaction.latency().map(milliseconds),
             retries: transaction.retries,
-            sample_ratio: context.sample_ratio,
             conflict: transaction.conflict.then_some(true),
             icmp: transaction.icmp.map(icmp),
             flags: FlagNames(last.flags),
@@ -228,13 +217,28 @@ impl Identity {
                 .and_then(|stray| stray.resembles)
                 .map(|query| self.namespace.message(query)),
             rejected_responses: Some(transaction.rejected).filter(|rejected| *rejected > 0),
-            tcp_fallback_of: context.links.tcp_fallback_of.map(named),
-            parent_event_id: context.links.parent.map(|parent| named(parent.id)),
-            parent_match: context.links.parent.map(|parent| parent.by.name()),
-            cache: context.links.cache.map(Cache::name),
-            process: context.process,
-            container: context.container,
         })
+    }
+
+    /// The rest of `dns.transaction/1`. `resolver` is what [`Self::resolver`] says of its server.
+    #[must_use]
+    pub fn transaction_context<'a>(
+        &self,
+        resolver: &'a str,
+        context: Context<'a>,
+    ) -> TransactionContext<'a> {
+        let Context { process, container, links, sample_ratio } = context;
+        let named = |id| self.namespace.message(id);
+        TransactionContext {
+            resolver,
+            sample_ratio,
+            tcp_fallback_of: links.tcp_fallback_of.map(named),
+            parent_event_id: links.parent.map(|parent| named(parent.id)),
+            parent_match: links.parent.map(|parent| parent.by.name()),
+            cache: links.cache.map(Cache::name),
+            process,
+            container,
+        }
     }
 
     /// `dns.dlq/1`.

@@ -1,8 +1,8 @@
 //! Records as JSON by way of serde: octet for octet what `serde_json` writes, in half the time.
 //!
 //! Most of a record is names of fields, which need no escapes, and text that rarely does. Here the
-//! former are copied without a look and the latter after a look at many octets at once, where serde_json
-//! goes through both octet by octet. What is neither is left to serde_json.
+//! former are copied without a look and the latter after a look at many octets at once, where `serde_json`
+//! goes through both octet by octet. What is neither is left to `serde_json`.
 
 use serde::ser::{
     Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
@@ -19,6 +19,28 @@ use std::io::Write as _;
 /// of it may have been written.
 pub(crate) fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> Result<(), Error> {
     value.serialize(Json { out })
+}
+
+/// Adds the fields of another object to the one that `out` ends with.
+///
+/// # Errors
+/// As with [`push_json`].
+pub(crate) fn add_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, more: &T) -> Result<(), Error> {
+    let Some(b'}') = out.pop() else { return Err(Error::custom("there is no object to add to")) };
+    let is_empty = out.last() == Some(&b'{');
+    let start = out.len();
+    push_json(out, more)?;
+    match out.get(start..) {
+        Some([b'{', b'}']) => {
+            out.remove(start);
+        }
+        Some([b'{', ..]) if is_empty => {
+            out.remove(start);
+        }
+        Some([b'{', ..]) => out[start] = b',',
+        _ => return Err(Error::custom("what is to be added is no object")),
+    }
+    Ok(())
 }
 
 /// One value to be written.
@@ -105,7 +127,7 @@ impl Members<'_> {
     }
 }
 
-/// Has serde_json write these.
+/// Has `serde_json` write these.
 macro_rules! other {
     ($($method:ident: $type:ty),* $(,)?) => {
         $(fn $method(self, value: $type) -> Result<(), Error> {
@@ -269,7 +291,7 @@ macro_rules! fields {
             type Ok = ();
             type Error = Error;
 
-            #[expect(clippy::inline_always, reason = "see `name`")]
+            // As `name` is.
             #[inline(always)]
             fn serialize_field<T: Serialize + ?Sized>(
                 &mut self,

@@ -11,9 +11,20 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// `dns.message/1`: one DNS message as seen.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(JsonSchema)]
 #[serde(rename = "dns.message/1")]
 pub struct MessageRecord<'a> {
+    /// What comes first.
+    #[serde(flatten)]
+    pub body: MessageBody<'a>,
+    /// What comes last.
+    #[serde(flatten)]
+    pub context: MessageContext<'a>,
+}
+
+/// What it says by itself, and who writes.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MessageBody<'a> {
     /// `dns.message/1`.
     pub schema: &'static str,
     /// Unique for ever.
@@ -109,6 +120,11 @@ pub struct MessageRecord<'a> {
     /// The message in base64, with `messages.wire: true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wire: Option<String>,
+}
+
+/// What takes the host to know.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MessageContext<'a> {
     /// The process that sent it, or whose socket received it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessFields<'a>>,

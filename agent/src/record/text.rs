@@ -1,16 +1,21 @@
 //! Transactions and alerts as lines for a terminal.
 
-use super::{AlertRecord, ProcessFields, TransactionRecord};
+use super::{AlertRecord, ProcessFields, TransactionBody, TransactionContext};
 use crate::decode::dns::Answers;
 use crate::pair::Transaction;
 use std::fmt::Write;
 
 /// One aligned line: time, status or rcode, latency, transport, ends, question, answers, process.
 /// Ends with a newline; holds no control characters, for names are escaped.
-pub fn line(out: &mut Vec<u8>, transaction: &Transaction<'_>, record: &TransactionRecord<'_>) {
+pub fn line(
+    out: &mut Vec<u8>,
+    transaction: &Transaction<'_>,
+    record: &TransactionBody<'_>,
+    context: &TransactionContext<'_>,
+) {
     let mut text = String::with_capacity(160);
     // Writing to a String cannot fail.
-    let _ = write_line(&mut text, transaction, record);
+    let _ = write_line(&mut text, transaction, record, context);
     out.extend(text.trim_end().as_bytes());
     out.push(b'\n');
 }
@@ -29,7 +34,8 @@ pub fn alert_line(out: &mut Vec<u8>, record: &AlertRecord<'_>) {
 fn write_line(
     text: &mut String,
     transaction: &Transaction<'_>,
-    record: &TransactionRecord<'_>,
+    record: &TransactionBody<'_>,
+    context: &TransactionContext<'_>,
 ) -> std::fmt::Result {
     let time = record.ts.to_string();
     let time = time.get(11..26).unwrap_or(&time);
@@ -76,10 +82,10 @@ fn write_line(
     if transaction.response.is_some() && !record.answers.is_empty() {
         write!(text, "  {}", summary(record.answers.0))?;
     }
-    if let Some(ProcessFields { pid, comm, .. }) = &record.process {
+    if let Some(ProcessFields { pid, comm, .. }) = &context.process {
         write!(text, "  {}[{pid}]", comm.escape_default())?;
     }
-    if let Some(container) = &record.container {
+    if let Some(container) = &context.container {
         write!(text, " {}", container.id.get(..12).unwrap_or(container.id))?;
     }
     Ok(())

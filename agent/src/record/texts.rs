@@ -16,15 +16,42 @@ pub struct Texts {
     cased: bool,
     qname_case: String,
     answers: Answers,
-    zones: Zones,
+    /// What is remembered of zones, where names are read.
+    zones: Option<Box<Zones>>,
 }
 
 impl Texts {
+    /// Of nothing.
+    pub const NONE: &'static Self = &Self {
+        asked: false,
+        qname: String::new(),
+        zone: None,
+        cased: false,
+        qname_case: String::new(),
+        answers: Answers::EMPTY,
+        zones: None,
+    };
+
+    /// Becomes the same as another, in the room that there is.
+    pub(crate) fn copy(&mut self, other: &Self) {
+        let Self { asked, qname, zone, cased, qname_case, answers, zones: _ } = other;
+        (self.asked, self.zone, self.cased) = (*asked, zone.clone(), *cased);
+        self.qname.clone_from(qname);
+        self.qname_case.clone_from(qname_case);
+        self.answers.copy(answers);
+    }
+
+    /// Octets of room that it keeps.
+    pub(crate) fn room_bytes(&self) -> usize {
+        self.qname.capacity() + self.qname_case.capacity() + self.answers.room_bytes()
+    }
+
     /// Takes those of a transaction: of its query's question, else its response's; of its response's
     /// answers, else its query's.
     pub fn read(&mut self, transaction: &Transaction<'_>) {
         self.ask(transaction.question());
-        let start = if self.asked { self.zones.start(&self.qname) } else { None };
+        let start =
+            if self.asked { self.zones.get_or_insert_default().start(&self.qname) } else { None };
         self.zone = start.map(|start| start..self.qname.len());
         self.spell(transaction.query.and_then(|query| query.dns.question()));
         match transaction.response.or(transaction.query) {

@@ -12,9 +12,20 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// `dns.transaction/1`: one query with its outcome.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(JsonSchema)]
 #[serde(rename = "dns.transaction/1")]
 pub struct TransactionRecord<'a> {
+    /// What comes first.
+    #[serde(flatten)]
+    pub body: TransactionBody<'a>,
+    /// What comes last.
+    #[serde(flatten)]
+    pub context: TransactionContext<'a>,
+}
+
+/// What its messages say of a transaction, and who writes.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct TransactionBody<'a> {
     /// `dns.transaction/1`.
     pub schema: &'static str,
     /// Unique for ever.
@@ -40,8 +51,6 @@ pub struct TransactionRecord<'a> {
     pub server_ip: IpAddr,
     /// The port asked.
     pub server_port: u16,
-    /// The server's configured name, else its address.
-    pub resolver: &'a str,
     /// The header's id.
     pub id: u16,
     /// Mnemonic.
@@ -77,10 +86,6 @@ pub struct TransactionRecord<'a> {
     pub latency_ms: Option<f64>,
     /// Times the query was sent again before an answer.
     pub retries: u32,
-    /// The share of UDP transactions that were told when this one passed, where that was not all: under
-    /// pressure, whole transactions are left out (see the README). It stands for 1 / `sample_ratio`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sample_ratio: Option<f64>,
     /// True on a duplicate that answers differently.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflict: Option<bool>,
@@ -157,6 +162,17 @@ pub struct TransactionRecord<'a> {
     /// spoofing, or strays. Left out where there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected_responses: Option<u32>,
+}
+
+/// What takes other flows, the host or the configuration to know.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct TransactionContext<'a> {
+    /// The server's configured name, else its address.
+    pub resolver: &'a str,
+    /// The share of UDP transactions that were told when this one passed, where that was not all: under
+    /// pressure, whole transactions are left out (see the README). It stands for 1 / `sample_ratio`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_ratio: Option<f64>,
     /// On TCP: the `event_id` of the UDP transaction with the same question between the same
     /// hosts whose truncated response this one follows.
     #[serde(skip_serializing_if = "Option::is_none")]

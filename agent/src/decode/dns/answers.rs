@@ -39,7 +39,20 @@ struct Record {
 
 impl Answers {
     /// No records.
-    pub const NONE: &'static Self = &Self { text: String::new(), records: Vec::new() };
+    pub const NONE: &'static Self = &Self::EMPTY;
+    /// The same, of one's own.
+    pub(crate) const EMPTY: Self = Self { text: String::new(), records: Vec::new() };
+
+    /// Becomes the same as others, in the room that there is.
+    pub(crate) fn copy(&mut self, other: &Self) {
+        self.text.clone_from(&other.text);
+        self.records.clone_from(&other.records);
+    }
+
+    /// Octets of room that it keeps.
+    pub(crate) fn room_bytes(&self) -> usize {
+        self.text.capacity() + self.records.capacity() * size_of::<Record>()
+    }
 
     /// Takes the records of another section in place of these; their room is used again.
     pub fn read(&mut self, records: Records<'_>) {

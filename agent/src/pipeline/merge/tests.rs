@@ -1,6 +1,7 @@
 use super::*;
 use crate::capture::{Origin, Sight, Transport};
 use crate::decode::{Envelope, MessageId};
+use crate::pipeline::event::Event;
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -32,16 +33,16 @@ fn batch(shard: usize, first: usize, times: &[u64], until: u64) -> Batch {
     batch.snapshot.received =
         vec![crate::capture::live::Received { records: (first + times.len()) as u64, highest: 0 }];
     for (number, time) in times.iter().enumerate() {
-        batch.push(at(*time), &Event::Sealed(&event(shard, first + number)));
+        batch.push(at(*time), (&Event::Sealed(&event(shard, first + number))).into());
     }
     batch
 }
 
 type Shown = Vec<(u64, u32, u64)>;
 
-fn take(shown: &mut Shown) -> impl FnMut(Timestamp, &Event<'_>) {
-    |time, event| {
-        let Event::Sealed(envelope) = event else { panic!("{event:?}") };
+fn take(shown: &mut Shown) -> impl FnMut(Timestamp, Told<'_>) {
+    |time, told| {
+        let Event::Sealed(envelope) = *told.event else { panic!("{told:?}") };
         let Origin { cpu, seq } = envelope.id.origin;
         shown.push((time.as_nanos(), cpu, seq));
     }

@@ -1,7 +1,7 @@
-use super::push_json;
+use super::{add_json, push_json};
 use proptest::prelude::*;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::net::IpAddr;
@@ -148,6 +148,20 @@ fn escapes_every_octet_as_serde_json_does() {
     for number in [0.0, -0.0, 1e-7, 1e300, f64::NAN, f64::INFINITY] {
         assert_same(&number);
     }
+}
+
+#[test]
+fn adds_to_an_object() {
+    let joined = |first: &Value, second: &Value| {
+        let mut out = ours(first).into_bytes();
+        add_json(&mut out, second).map(|()| String::from_utf8(out).unwrap()).ok()
+    };
+    let (none, one, two) = (json!({}), json!({"a": {}}), json!({"b": 1, "c": []}));
+    assert_eq!(joined(&one, &two).unwrap(), r#"{"a":{},"b":1,"c":[]}"#);
+    assert_eq!(joined(&one, &none).unwrap(), r#"{"a":{}}"#);
+    assert_eq!(joined(&none, &one).unwrap(), r#"{"a":{}}"#);
+    assert_eq!(joined(&none, &none).unwrap(), "{}");
+    assert_eq!((joined(&json!([]), &one), joined(&one, &json!(1))), (None, None));
 }
 
 #[test]
