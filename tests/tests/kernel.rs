@@ -49,6 +49,7 @@ fn options() -> LiveOptions {
         snap_bytes: 131_072,
         sampling_floor: None,
         query_timeout: std::time::Duration::from_secs(5),
+        nice: 0,
     }
 }
 

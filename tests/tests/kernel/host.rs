@@ -46,6 +46,7 @@ fn open(hook: HookChoice, port: u16) -> Live {
         snap_bytes: 131_072,
         sampling_floor: None,
         query_timeout: Duration::from_secs(5),
+        nice: 0,
     };
     Live::open(&options).expect("opens")
 }
@@ -362,6 +363,7 @@ fn says_what_is_wrong_and_what_would_help() {
         snap_bytes: 1_500,
         sampling_floor: None,
         query_timeout: Duration::from_secs(5),
+        nice: 0,
     };
     let refused = |options: &LiveOptions| match Live::open(options) {
         Ok(_) => panic!("opened"),

@@ -12,7 +12,7 @@ fn ours(value: &impl Serialize) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// As serde_json writes it.
+/// As `serde_json` writes it.
 fn assert_same(value: &impl Serialize) {
     assert_eq!(ours(value), serde_json::to_string(value).unwrap());
 }
