@@ -34,7 +34,7 @@ pub use fields::{
     IcmpFields, OptionFields, ProcessFields, QuestionFields,
 };
 pub use idn::unicode;
-pub(crate) use json::{add_json, push_json};
+pub(crate) use json::add_json;
 pub use ledger::LedgerRecord;
 pub use lookup::LookupRecord;
 pub use message::{MessageBody, MessageContext, MessageRecord};

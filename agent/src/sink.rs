@@ -29,7 +29,7 @@ pub use open::{OpenWith, SinkError, open, probe_file, same_place};
 pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet, TopicCreation};
 
 use crate::ledger::Delivery;
-use crate::record::{add_json, push_json};
+use crate::record::add_json;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -297,7 +297,7 @@ impl Batch {
 pub(crate) fn push_json_or_log(out: &mut Vec<u8>, record: &impl Serialize) {
     let start = out.len();
     // Records have string keys and no failing parts, and memory does not refuse a write.
-    if let Err(error) = push_json(out, record) {
+    if let Err(error) = serde_json::to_writer(&mut *out, record) {
         tracing::error!(%error, "a record could not be rendered");
         out.truncate(start);
         out.extend(b"{}");
