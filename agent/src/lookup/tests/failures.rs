@@ -42,6 +42,23 @@ fn a_stub_may_be_more_patient_than_the_query_timeout() {
     }
 }
 
+/// That a resolver asked for another lookup may be known only by a late response.
+#[test]
+fn a_query_that_timed_out_may_turn_out_to_be_a_resolvers_own() {
+    let options =
+        LookupOptions { query_timeout: Duration::from_millis(500), ..LookupOptions::DEFAULT };
+    let mut bench = Bench::with(options);
+    let [first, second] =
+        [A, AAAA].map(|qtype| bench.ask(0, Ask::new("web.test", qtype).from(40_000, qtype)));
+    bench.end(600, first, &Reply::Timeout);
+    bench.end(700, first, &Reply::Parented);
+    bench.expire(710);
+    assert!(bench.given.is_empty(), "the other query still waits");
+    bench.end(800, second, &FOUND);
+    let lookup = bench.only(9000);
+    assert_eq!(lookup.members, [second]);
+}
+
 #[test]
 fn a_late_response_is_what_the_stub_has_waited_for() {
     let options =
