@@ -11,9 +11,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(super) use crate::number::float;
 pub use alerts::Alert;
 pub use facts::{Fact, Part, SEPARATOR, parts};
-pub use stats::{Counts, Figures, Kind, Moment, RECENT, Span, float};
+pub use stats::{Counts, Figures, Kind, Moment, RECENT, Span};
 pub use table::{Row, Sight, Vantage};
 
 use super::record::{Record, Transaction, read};

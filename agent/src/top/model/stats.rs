@@ -1,5 +1,6 @@
 //! The figures of one row: outcomes and latencies, since the start and of the last minute.
 
+use crate::number::float;
 use crate::window::sketch::{Binned, Quantiles};
 
 /// How a transaction ended, as far as the view tells outcomes apart.
@@ -346,13 +347,6 @@ impl Figures {
 /// By kind: see [`Kind::is_failure`]. In a chart NXDOMAIN is no failure: names that do not exist are
 /// always asked for, and would hide what is wrong.
 const FAILURES: [bool; Kind::COUNT] = [false, false, true, true, true, true, false, false];
-
-/// A count as a number that can be divided.
-#[must_use]
-#[expect(clippy::cast_precision_loss, reason = "counts and seconds stay far below 2^53")]
-pub const fn float(count: u64) -> f64 {
-    count as f64
-}
 
 #[cfg(test)]
 mod tests;
