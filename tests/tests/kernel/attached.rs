@@ -1,10 +1,10 @@
 //! The small program that is attached at the tap, and the one that it calls.
 
 use super::frames::{PORT, QUERY, ethernet, udp, v4, vxlan};
+use super::host::apart;
 use super::{UDP, assert_balance, counters, options, privileged};
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
-use std::process::Command;
 
 /// The limit of a socket's memory for options, filters among them, before Linux 6.7.
 const OPTMEM: &str = "/proc/sys/net/core/optmem_max";
@@ -50,15 +50,7 @@ fn hook_socket_attaches_where_sockets_have_little_memory() {
     if !privileged() {
         return;
     }
-    let output = Command::new("unshare")
-        .arg("--net")
-        .arg(std::env::current_exe().expect("a path"))
-        .args(["--exact", "attached::with_little_memory", "--ignored", "--nocapture"])
-        .output()
-        .expect("starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
-    eprint!("{said}");
+    apart("attached::with_little_memory");
 }
 
 /// What [`hook_socket_attaches_where_sockets_have_little_memory`] starts.

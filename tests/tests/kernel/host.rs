@@ -24,6 +24,19 @@ pub fn privileged() -> bool {
     root
 }
 
+/// Runs a test that stands aside as a part of another (`#[ignore]`) in a network namespace of its own.
+pub fn apart(test: &str) {
+    let output = Command::new("unshare")
+        .arg("--net")
+        .arg(std::env::current_exe().expect("a path"))
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .output()
+        .expect("starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
+    eprint!("{said}");
+}
+
 /// What the tests look at, of a packet.
 #[derive(Clone, Debug)]
 struct Seen {

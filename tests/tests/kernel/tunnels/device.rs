@@ -1,7 +1,7 @@
 //! A real VXLAN device, in a network namespace that goes with its process.
 
 use crate::frames::{PORT, QUERY};
-use crate::host::privileged;
+use crate::host::{apart, privileged};
 use crate::{assert_balance, counters_of, options};
 use dnscribe::capture::Sight;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
@@ -17,15 +17,7 @@ fn dns_over_a_real_tunnel() {
     if !privileged() {
         return;
     }
-    let output = Command::new("unshare")
-        .arg("--net")
-        .arg(std::env::current_exe().expect("a path"))
-        .args(["--exact", "tunnels::device::in_a_namespace", "--ignored", "--nocapture"])
-        .output()
-        .expect("starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
-    eprint!("{said}");
+    apart("tunnels::device::in_a_namespace");
 }
 
 /// What [`dns_over_a_real_tunnel`] starts.
