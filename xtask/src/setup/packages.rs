@@ -67,6 +67,13 @@ pub const BENCH: &[Need] = &[
     need(|| has("tcpdump"), "tcpdump", "tcpdump", "tcpdump"),
 ];
 
+/// What `install-test` needs: a container that boots, what fills it, and how its packages are read.
+pub const INSTALL_TEST: &[Need] = &[
+    need(|| has("systemd-nspawn"), "systemd-container", "systemd-container", "systemd"),
+    need(|| has("debootstrap"), "debootstrap", "debootstrap", "debootstrap"),
+    need(|| has("dpkg-deb"), "dpkg", "dpkg", "dpkg"),
+];
+
 /// Where packages are installed whole. On Debian they are only unpacked: see [`monitoring`].
 pub const MONITORING: &[Need] = &[
     need(
