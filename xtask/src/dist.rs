@@ -42,6 +42,7 @@ struct Release {
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
     crate::setup::main(crate::setup::Args::default())?;
+    crate::setup::dist()?;
     let binary = match &args.binary {
         Some(binary) => binary.clone(),
         None => build::agent(&args.profile)?,

@@ -183,8 +183,9 @@ fn newer(package: &Path) -> Result<(tempfile::TempDir, PathBuf)> {
 fn purge(machine: &Machine) -> Result<()> {
     say::progress("install-test: remove and purge");
     machine.run("dpkg --remove dnscribe")?;
-    machine
-        .run(&format!("test -e {CONFIG} && test -d /var/lib/dnscribe && ! pgrep -x dnscribe"))?;
+    machine.run(&format!(
+        "test -e {CONFIG} && test -d /var/lib/dnscribe && ! grep -qx dnscribe /proc/[0-9]*/comm"
+    ))?;
     machine.run("dpkg --purge dnscribe")?;
     let left = machine.run(
         "find / -xdev ( -path /proc -o -path /sys -o -path /run/systemd/journal ) -prune -o \

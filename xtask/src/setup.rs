@@ -58,6 +58,12 @@ pub fn rivals() {
     }
 }
 
+/// Installs what `dist` needs.
+pub fn dist() -> Result<()> {
+    let missing = packages::missing(packages::DIST);
+    packages::install("making packages", &missing).map(|_| ())
+}
+
 /// Installs what `install-test` needs.
 pub fn install_test() -> Result<()> {
     let missing = packages::missing(packages::INSTALL_TEST);

@@ -2,15 +2,14 @@
 
 use super::Release;
 use super::bill::{self, Crate};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use dnscribe_tests::{environment, shell};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use std::fs::{self, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
 
 /// What is taken as it is from the repository, and where it goes.
 const COPIED: [(&str, &str); 9] = [
@@ -73,9 +72,21 @@ fn printed(program: &Path, words: &[&str]) -> Result<Vec<u8>> {
     Ok(shell::output(Command::new(program).args(words))?.stdout)
 }
 
-/// With gzip, without name and time.
+/// With gzip, without name and time. By the program: in a debug build our own would take minutes.
 pub fn compressed(octets: &[u8]) -> Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(octets)?;
-    Ok(encoder.finish()?)
+    let mut gzip = Command::new("gzip")
+        .args(["--no-name", "--best"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start gzip")?;
+    let mut input = gzip.stdin.take().context("gzip has no input")?;
+    let output = thread::scope(|scope| {
+        let feeding = scope.spawn(move || input.write_all(octets));
+        let output = gzip.wait_with_output();
+        feeding.join().map_err(|_| anyhow!("feeding gzip failed"))??;
+        anyhow::Ok(output?)
+    })?;
+    ensure!(output.status.success(), "gzip failed ({})", output.status);
+    Ok(output.stdout)
 }

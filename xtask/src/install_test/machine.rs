@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 /// Beside what is essential: an init, what the package needs, and a small DNS server to ask.
 const PACKAGES: &str =
-    "systemd-sysv,dbus,libssl3,zlib1g,libzstd1,passwd,procps,dnsmasq-base,ca-certificates";
+    "systemd-sysv,dbus,libssl3,zlib1g,libzstd1,passwd,dnsmasq-base,ca-certificates";
 const SUITE: &str = "bookworm";
 const BOOT: Duration = Duration::from_secs(60);
 
