@@ -5,6 +5,7 @@ mod check;
 mod crew;
 mod kafka;
 mod pace;
+mod pages;
 mod pressure;
 mod replay;
 mod resolvers;
@@ -13,10 +14,12 @@ mod schema;
 mod session;
 mod signals;
 mod summary;
+mod supervisor;
 mod top;
 mod verify;
 
 use crate::cli::{Cli, Command, KafkaCommand, LedgerCommand};
+use crate::config::reference;
 use crate::exit::Exit;
 
 /// Does what the command line says.
@@ -29,5 +32,8 @@ pub fn execute(cli: &Cli) -> Result<(), Exit> {
         Command::Ledger(LedgerCommand::Verify(args)) => verify::verify(args),
         Command::Kafka(KafkaCommand::Init(args)) => kafka::init(args),
         Command::Schema(args) => schema::schema(args),
+        Command::Config => summary::print(&reference::yaml()),
+        Command::Completions(args) => pages::completions(args),
+        Command::Man(args) => pages::man(args),
     }
 }

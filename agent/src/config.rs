@@ -10,6 +10,7 @@ mod alertmanager;
 mod detect;
 mod error;
 pub mod layer;
+pub mod reference;
 mod registry;
 mod secret;
 mod shape;
