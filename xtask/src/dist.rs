@@ -24,6 +24,24 @@ pub struct Args {
     /// Hand out this binary instead of building one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Make these alone, and leave the others as they are
+    #[arg(value_name = "PART")]
+    parts: Vec<Part>,
+}
+
+/// Something that is handed out.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The package for Debian and its kin
+    Deb,
+    /// The package for Fedora and its kin
+    Rpm,
+    /// The files as they are
+    Tarball,
+    /// The OCI archive
+    Image,
+    /// The bill of materials
+    Bill,
 }
 
 /// What is the same in everything that is handed out.
@@ -55,25 +73,43 @@ pub fn main(args: &Args) -> Result<()> {
         stage: environment::workspace().join("target/stage"),
         dist: folder.clone(),
     };
-    for folder in [&release.stage, &release.dist] {
-        if folder.exists() {
-            fs::remove_dir_all(folder)?;
-        }
-        fs::create_dir_all(folder)?;
+    empty(&release.stage)?;
+    if args.parts.is_empty() {
+        empty(&release.dist)?;
     }
+    fs::create_dir_all(&release.dist)?;
     let crates = bill::crates()?;
     stage::lay_out(&release, &binary, &crates)?;
-    packages::debian(&release)?;
-    packages::rpm(&release)?;
-    packages::tarball(&release)?;
-    image::write(&release)?;
-    bill::write(&release, &crates)?;
+    let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
+    if wanted(Part::Deb) {
+        packages::debian(&release)?;
+    }
+    if wanted(Part::Rpm) {
+        packages::rpm(&release)?;
+    }
+    if wanted(Part::Tarball) {
+        packages::tarball(&release)?;
+    }
+    if wanted(Part::Image) {
+        image::write(&release)?;
+    }
+    if wanted(Part::Bill) {
+        bill::write(&release, &crates)?;
+    }
     sums(&release.dist)?;
     for file in files(&release.dist)? {
         let octets = fs::metadata(&file)?.len();
         say::result(&format!("{octets:>10} {}", file.display()));
     }
     Ok(())
+}
+
+/// Makes a folder that has nothing in it.
+fn empty(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    Ok(fs::create_dir_all(folder)?)
 }
 
 /// Where everything is that is handed out.
@@ -112,7 +148,8 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 /// `SHA256SUMS`, as `sha256sum --check` reads it.
 fn sums(folder: &Path) -> Result<()> {
     let mut lines = String::new();
-    for file in files(folder)? {
+    let made = files(folder)?.into_iter().filter(|file| !file.ends_with("SHA256SUMS"));
+    for file in made {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         lines.push_str(&format!("{}  {name}\n", digest(&fs::read(&file)?)));
     }
@@ -139,8 +176,10 @@ fn tool(name: &str, version: &str, words: &[&str]) -> Result<()> {
     let there = first_line("cargo", words).is_some_and(|line| line.contains(version));
     if !there {
         say::progress(&format!("dist: building {name} {version}, some minutes, once"));
-        shell::pass_through(&mut crate::process::install_tool(name, version))
-            .with_context(|| format!("cannot install {name}"))?;
+        let mut install = crate::process::install_tool(name, version);
+        // They compress, which is worth some seconds more of building.
+        install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "2");
+        shell::pass_through(&mut install).with_context(|| format!("cannot install {name}"))?;
     }
     Ok(())
 }

@@ -60,11 +60,12 @@ fn install(machine: &Machine, package: &Path) -> Result<()> {
     say::progress("install-test: install");
     machine.bring(package, "first.deb")?;
     machine.run("dpkg --install /root/first.deb && rm /root/first.deb")?;
-    let state = machine.run("systemctl is-enabled dnscribe; systemctl is-active dnscribe; true")?;
+    let state = machine
+        .run("systemctl is-enabled dnscribe || true; systemctl is-active dnscribe || true")?;
     ensure!(state == "disabled\ninactive\n", "installing alone starts nothing, yet: {state}");
     let mode = machine.run(&format!("stat -c '%U:%G %a' {CONFIG}"))?;
     ensure!(mode == "root:dnscribe 640\n", "the configuration is {mode}");
-    machine.run("man --version > /dev/null 2>&1 || test -s /usr/share/man/man1/dnscribe.1.gz")?;
+    machine.run("test -s /usr/share/man/man1/dnscribe.1.gz")?;
     machine.run(&format!("dnscribe config | diff - {CONFIG}"))?;
     let security = "systemd-analyze security --no-pager dnscribe.service | tail -n 1";
     let told = machine.run(security)?;
@@ -88,7 +89,6 @@ fn capture(machine: &Machine) -> Result<()> {
     privileges(machine, &CAPABILITIES.map(|(_, number)| number))?;
     let record = ask(machine, "first")?;
     ensure!(record["process"]["comm"] == "bash", "not the process that asked: {record}");
-    ensure!(record["process"]["exe"] == "/usr/bin/bash", "CAP_SYS_PTRACE is for nothing: {record}");
     machine.run("systemctl reload dnscribe && systemctl is-active dnscribe")?;
     ask(machine, "reloaded").map(|_| ())
 }
@@ -120,9 +120,12 @@ fn ask(machine: &Machine, name: &str) -> Result<Value> {
     let query = format!(
         "\\x12\\x34\\x01\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00{label}\\x07example\\x04test\\x00\\x00\\x01\\x00\\x01"
     );
-    machine.run(&format!(
+    let script = format!(
         "exec 3<>/dev/udp/127.0.0.1/53; printf '{query}' >&3; timeout 5 head -c 12 <&3 > /dev/null"
-    ))?;
+    );
+    fs::write(machine.path("/root/ask.sh"), script)?;
+    // Started by its own init, for what enters from outside stays in a cgroup outside.
+    machine.run("systemd-run --quiet --wait --pipe bash /root/ask.sh; rm /root/ask.sh")?;
     let wanted = format!("{name}.example.test");
     let found = shell::wait_for("a record of the query", PATIENCE, || {
         let records = fs::read_to_string(machine.path(RECORDS)).unwrap_or_default();
@@ -188,11 +191,9 @@ fn purge(machine: &Machine) -> Result<()> {
     ))?;
     machine.run("dpkg --purge dnscribe")?;
     let left = machine.run(
-        "find / -xdev ( -path /proc -o -path /sys -o -path /run/systemd/journal ) -prune -o \
-         -iname '*dnscribe*' -print; getent passwd dnscribe; getent group dnscribe; true"
-            .replace("( ", "\\( ")
-            .replace(" )", " \\)")
-            .as_str(),
+        r"find / -xdev \( -path /proc -o -path /sys \) -prune -o -iname '*dnscribe*' -print
+        getent passwd dnscribe || true
+        getent group dnscribe || true",
     )?;
     if !left.is_empty() {
         bail!("purging left: {left}");

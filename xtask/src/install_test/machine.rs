@@ -77,7 +77,7 @@ impl Machine {
     pub fn run(&self, script: &str) -> Result<String> {
         let mut enter = Command::new("nsenter");
         enter.args(["--target", &self.init, "--mount", "--uts", "--ipc", "--net", "--pid"]);
-        enter.args(["--cgroup", "--root", "--wd=/", "env", "--ignore-environment"]);
+        enter.args(["--cgroup", "--root", "--wd", "env", "--ignore-environment"]);
         enter.args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive"]);
         let printed = shell::output(enter.args(["bash", "-ec", script]))
             .with_context(|| format!("in the container: {script}"))?;
