@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 
 mod kafka;
+mod scout;
 mod top;
 
 pub use kafka::{InitArgs, KafkaCommand};
+pub use scout::ScoutArgs;
 pub use top::{Speed, TopArgs};
 
 use crate::capture::ports::PortSet;
@@ -62,6 +64,9 @@ pub enum Command {
     Kafka(KafkaCommand),
     /// Print the JSON Schema or the Avro schema of a record, or list the schemas
     Schema(SchemaArgs),
+    /// Look after what `run` needs privileges for; started by it
+    #[command(hide = true)]
+    Scout(ScoutArgs),
 }
 
 /// Flags of all that makes records.

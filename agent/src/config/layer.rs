@@ -2,6 +2,7 @@
 
 use super::alertmanager::AlertmanagerLayer;
 use super::detect::DetectLayer;
+use super::privileges::PrivilegesLayer;
 use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
@@ -126,6 +127,9 @@ layer! {
         /// What every record holds.
         #[serde(deserialize_with = "section")]
         records: RecordsLayer,
+        /// What the agent gives up once it captures.
+        #[serde(deserialize_with = "section")]
+        privileges: PrivilegesLayer,
         /// What is logged.
         #[serde(deserialize_with = "section")]
         log: LogLayer,
