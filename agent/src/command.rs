@@ -22,9 +22,10 @@ use crate::cli::{Cli, Command, KafkaCommand, LedgerCommand};
 use crate::exit::Exit;
 
 /// Does what the command line says. `settle` is called once threads may start beside this one: at once,
-/// but by `run` only when it has given up its privileges, for a thread that was there before would keep them.
+/// but by `run` only when it has given up its privileges, for a thread that was there before would keep
+/// them, and not at all for the scout, which has no use for more threads.
 pub fn execute(cli: &Cli, settle: fn()) -> Result<(), Exit> {
-    if !matches!(cli.command, Command::Run(_)) {
+    if !matches!(cli.command, Command::Run(_) | Command::Scout(_)) {
         settle();
     }
     match &cli.command {
