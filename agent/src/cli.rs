@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 mod kafka;
+mod pages;
 mod scout;
 mod top;
 
 pub use kafka::{InitArgs, KafkaCommand};
+pub use pages::{CompletionsArgs, ManArgs};
 pub use scout::ScoutArgs;
 pub use top::{Speed, TopArgs};
 
@@ -67,6 +69,12 @@ pub enum Command {
     /// Look after what `run` needs privileges for; started by it
     #[command(hide = true)]
     Scout(ScoutArgs),
+    /// Print a configuration file with every key, explained, to start from
+    Config,
+    /// Print what completes the command line in a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page of dnscribe, or of one of its commands
+    Man(ManArgs),
 }
 
 /// Flags of all that makes records.

@@ -6,6 +6,7 @@ mod confine;
 mod crew;
 mod kafka;
 mod pace;
+mod pages;
 mod pressure;
 mod replay;
 mod resolvers;
@@ -15,10 +16,12 @@ mod scout;
 mod session;
 mod signals;
 mod summary;
+mod supervisor;
 mod top;
 mod verify;
 
 use crate::cli::{Cli, Command, KafkaCommand, LedgerCommand};
+use crate::config::reference;
 use crate::exit::Exit;
 
 /// Does what the command line says. `settle` is called once threads may start beside this one: at once,
@@ -37,5 +40,8 @@ pub fn execute(cli: &Cli, settle: fn()) -> Result<(), Exit> {
         Command::Ledger(LedgerCommand::Verify(args)) => verify::verify(args),
         Command::Kafka(KafkaCommand::Init(args)) => kafka::init(args),
         Command::Schema(args) => schema::schema(args),
+        Command::Config => summary::print(&reference::yaml()),
+        Command::Completions(args) => pages::completions(args),
+        Command::Man(args) => pages::man(args),
     }
 }

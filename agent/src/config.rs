@@ -11,6 +11,7 @@ mod detect;
 mod error;
 pub mod layer;
 mod privileges;
+pub mod reference;
 mod registry;
 mod secret;
 mod shape;

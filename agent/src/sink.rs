@@ -100,6 +100,12 @@ impl Stream {
         }
     }
 
+    /// Whether one of its records stands for many messages, so that losing it loses more than a record.
+    #[must_use]
+    pub const fn is_summary(self) -> bool {
+        matches!(self, Self::Metrics | Self::Alerts | Self::Ledger)
+    }
+
     /// The schema of the stream's records.
     #[must_use]
     pub const fn schema(self) -> &'static str {
@@ -284,6 +290,12 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records == 0
+    }
+
+    /// Whether it holds summaries, and not what they sum up.
+    #[must_use]
+    pub fn is_summary(&self) -> bool {
+        self.entries.first().is_some_and(|entry| entry.stream.is_summary())
     }
 
     /// Octets held.

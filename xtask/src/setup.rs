@@ -58,6 +58,18 @@ pub fn rivals() {
     }
 }
 
+/// Installs what `dist` needs.
+pub fn dist() -> Result<()> {
+    let missing = packages::missing(packages::DIST);
+    packages::install("making packages", &missing).map(|_| ())
+}
+
+/// Installs what `install-test` needs.
+pub fn install_test() -> Result<()> {
+    let missing = packages::missing(packages::INSTALL_TEST);
+    packages::install("booting a fresh Debian", &missing).map(|_| ())
+}
+
 /// Adds rustfmt and clippy where rustup's profile left them out, for `lint`.
 pub fn components() -> Result<()> {
     let missing: Vec<&str> = ["rustfmt", "clippy"]

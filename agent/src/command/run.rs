@@ -5,6 +5,7 @@ use super::crew::{BUSY, Crew};
 use super::pressure::{Announcement, Totals};
 use super::session::{Begun, Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
 use super::signals::Signals;
+use super::supervisor::{self, State};
 use crate::capture::live::{Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
@@ -91,6 +92,7 @@ impl Run {
         let pipeline =
             pipeline.with_ledger_every(start.ledger_every.unwrap_or(LEDGER_EVERY)).with_sampling();
         endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
+        supervisor::tell(State::Ready);
         let end = config.duration.map(|duration| Instant::now() + duration);
         Ok(Self {
             config,
@@ -210,6 +212,7 @@ impl Run {
         // last ledger record, that tells of what is still in it.
         let drained = Instant::now() + limit / 2;
         endpoint.set_phase(Phase::Stopping);
+        supervisor::tell(State::Stopping);
         live.detach();
         match crew {
             Some(crew) => crew.stop(&mut pipeline, drained, drained + limit / 4),

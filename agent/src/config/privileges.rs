@@ -9,12 +9,14 @@ use std::path::PathBuf;
 layer! {
     /// Section `privileges`.
     PrivilegesLayer {
-        /// Whether anything is given up.
+        /// What `run` gives up once it has attached: `auto`, all that can be, with a warning for the
+        /// rest; `strict`, all, or it does not run; `off`, nothing.
         #[serde(deserialize_with = "text")]
-        drop: Option<Drop>,
-        /// Who the agent becomes.
+        drop: Option<Drop> = default("auto"),
+        /// The user that `run` becomes then where it was started as root, a name or a number; unless
+        /// given `dnscribe` if there is one, else `nobody`.
         #[serde(deserialize_with = "text")]
-        user: Option<Name>,
+        user: Option<Name> = example("dnscribe"),
     }
 }
 

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_millis(200);
 pub struct Outbox {
     sinks: Vec<Box<dyn Sink>>,
     trays: Vec<Tray>,
+    /// Whether summaries collect. They travel apart from what they sum up, so that they find room where
+    /// there is none for that.
+    summaries: bool,
     /// Room for what a key is the hash of.
     key: Vec<u8>,
     wait_for_sinks: Option<Arc<AtomicBool>>,
@@ -42,7 +45,7 @@ struct Tray {
 impl Outbox {
     /// Of these sinks, which are waited for until the flag is set, if there is one.
     pub(super) fn new(sinks: Vec<Box<dyn Sink>>, wait_for_sinks: Option<Arc<AtomicBool>>) -> Self {
-        Self { trays: trays(&sinks), sinks, key: Vec::new(), wait_for_sinks }
+        Self { trays: trays(&sinks), summaries: false, sinks, key: Vec::new(), wait_for_sinks }
     }
 
     /// Whether any sink wants records of the stream.
@@ -78,6 +81,7 @@ impl Outbox {
         record: &impl Serialize,
         key: &[u8],
     ) {
+        self.turn_to(stream);
         self.trays.iter_mut().for_each(|tray| tray.add(stream, id, record, key));
         self.offer_full();
     }
@@ -90,6 +94,7 @@ impl Outbox {
         (begun, rest): (&[u8], &impl Serialize),
         key: &[u8],
     ) {
+        self.turn_to(stream);
         for tray in &mut self.trays {
             tray.add_begun(stream, id, (begun, rest), key);
         }
@@ -106,6 +111,7 @@ impl Outbox {
         (transaction, body): (&Transaction<'_>, impl Fn() -> Option<TransactionBody<'a>>),
     ) {
         let stream = Stream::Transactions;
+        self.turn_to(stream);
         let mut hash = [0; 16];
         let key = partition_key(&mut self.key, context.resolver, zone);
         let hash = hex_digits(&mut hash, &key.to_be_bytes()).as_bytes();
@@ -125,6 +131,7 @@ impl Outbox {
     /// Takes the record of an alert.
     pub(super) fn push_alert(&mut self, record: &AlertRecord<'_>) {
         let (stream, key) = (Stream::Alerts, record.entity.as_bytes());
+        self.turn_to(stream);
         for tray in &mut self.trays {
             if tray.look != Look::Text {
                 tray.add(stream, record.event_id, record, key);
@@ -138,6 +145,7 @@ impl Outbox {
 
     /// Takes a record of which nothing is rendered.
     pub(super) fn count(&mut self, stream: Stream) {
+        self.turn_to(stream);
         self.trays.iter_mut().for_each(|tray| tray.count(stream));
         self.offer_full();
     }
@@ -157,6 +165,14 @@ impl Outbox {
                 {}
                 sink.offer(&batch);
             }
+        }
+    }
+
+    /// What collects next is of the kind of this stream.
+    fn turn_to(&mut self, stream: Stream) {
+        if stream.is_summary() != self.summaries {
+            self.offer();
+            self.summaries = stream.is_summary();
         }
     }
 

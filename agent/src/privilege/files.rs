@@ -152,7 +152,7 @@ impl Files {
         let mut rules = Ruleset::default()
             .handle_access(AccessFs::from_all(NEWEST))
             .and_then(|rules| rules.handle_access(AccessNet::BindTcp))
-            .and_then(|rules| rules.scope(Scope::AbstractUnixSocket | Scope::Signal))
+            .and_then(|rules| rules.scope(Scope::Signal))
             .and_then(Ruleset::create)
             .map_err(|error| failed(&error))?;
         if let Some(port) = self.port {

@@ -69,6 +69,20 @@ pub const BENCH: &[Need] = &[
     need(|| has("tcpdump"), "tcpdump", "tcpdump", "tcpdump"),
 ];
 
+/// What `dist` needs: what finds the libraries that a package depends on, and what takes symbols away.
+pub const DIST: &[Need] = &[
+    need(|| has("dpkg-shlibdeps"), "dpkg-dev", "dpkg-dev", "dpkg"),
+    need(|| has("strip"), "binutils", "binutils", "binutils"),
+    need(certificates, "ca-certificates", "ca-certificates", "ca-certificates"),
+];
+
+/// What `install-test` needs: a container that boots, what fills it, and how its packages are read.
+pub const INSTALL_TEST: &[Need] = &[
+    need(|| has("systemd-nspawn"), "systemd-container", "systemd-container", "systemd"),
+    need(|| has("debootstrap"), "debootstrap", "debootstrap", "debootstrap"),
+    need(|| has("dpkg-deb"), "dpkg", "dpkg", "dpkg"),
+];
+
 /// Where packages are installed whole. On Debian they are only unpacked: see [`monitoring`].
 pub const MONITORING: &[Need] = &[
     need(
@@ -127,6 +141,12 @@ pub fn has(program: &str) -> bool {
 fn venv() -> bool {
     let modules = "import ensurepip, venv; print('there')";
     first_line("python3", &["-c", modules]).is_some()
+}
+
+fn certificates() -> bool {
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"]
+        .iter()
+        .any(|path| fs::exists(path).unwrap_or(false))
 }
 
 fn library(name: &str) -> bool {
