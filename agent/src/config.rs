@@ -10,6 +10,7 @@ mod alertmanager;
 mod detect;
 mod error;
 pub mod layer;
+mod privileges;
 pub mod reference;
 mod registry;
 mod secret;
@@ -18,6 +19,7 @@ mod source;
 pub mod value;
 
 pub use error::ConfigError;
+pub use privileges::Privileges;
 
 use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT};
 use crate::capture::ports::PortSet;
@@ -131,6 +133,10 @@ pub struct Config {
     pub messages_wire: bool,
     /// Whether records hold internationalised names in Unicode, too.
     pub records_idn: bool,
+    /// What is given up once capture has begun.
+    pub privileges: Privileges,
+    /// Files besides the configuration's own that were read, and will be when it is reloaded.
+    pub secret_files: Vec<PathBuf>,
     /// What is logged.
     pub log: LogConfig,
     /// How long the end may take.
@@ -225,6 +231,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         kafka: layer.kafka.streams,
         file: layer.file.streams,
     };
+    let secret_files = privileges::secret_files(&layer);
     let kafka = kafka(layer.kafka)?;
     let alertmanager = alertmanager::resolve(layer.alertmanager)?;
     let mut sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
@@ -290,6 +297,8 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         health_window: layer.health.window.map_or(crate::health::WINDOW, |span| span.0),
         messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
         records_idn: layer.records.idn.is_some_and(|idn| idn.0),
+        privileges: privileges::resolve(layer.privileges),
+        secret_files,
         log,
         drain_timeout: layer.drain_timeout.map_or(Duration::from_secs(10), |span| span.0),
         duration: layer.duration.map(|span| span.0),

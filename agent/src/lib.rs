@@ -24,9 +24,11 @@ mod number;
 pub mod observation;
 pub mod pair;
 pub mod pipeline;
+pub mod privilege;
 pub mod record;
 #[cfg(test)]
 mod runbooks;
+pub mod scout;
 pub mod sink;
 pub mod time;
 pub mod top;

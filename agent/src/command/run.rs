@@ -1,8 +1,9 @@
 //! `dnscribe run`: live capture until told to stop.
 
+use super::confine;
 use super::crew::{BUSY, Crew};
 use super::pressure::{Announcement, Totals};
-use super::session::{Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
+use super::session::{Begun, Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
 use super::signals::Signals;
 use super::supervisor::{self, State};
 use crate::capture::live::{Live, cgroup2_mount};
@@ -12,6 +13,7 @@ use crate::enrich::Enricher;
 use crate::exit::Exit;
 use crate::metrics::Phase;
 use crate::pipeline::{Changes, LEDGER_EVERY, Pipeline, Taken};
+use crate::scout::Scout;
 use crate::time::Timestamp;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -26,9 +28,25 @@ const DRAIN: usize = 2_048;
 /// After so long without a packet the operator is told what is watched.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Captures until a signal, the duration's end, or the last sink's.
-pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
-    Run::open(Start::new(args.sources())?)?.until_the_end()
+/// Captures until a signal, the duration's end, or the last sink's. `settle` is called once threads may
+/// start.
+///
+/// The order is this: the scout, which needs privileges as long as capture lasts; the programs, which need
+/// them at the start; then they are given up; and then all that has threads.
+pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
+    let begun = Begun::new(args.sources())?;
+    let scout = confine::scout(&begun.config);
+    let live = attach(&begun.config, scout.as_ref())?;
+    confine::give_up_privileges(&begun, &live)?;
+    settle();
+    Run::new(begun.open()?, live, scout)?.until_the_end()
+}
+
+/// Attaches, or says why this host cannot capture.
+pub(super) fn attach(config: &Config, scout: Option<&Scout>) -> Result<Live, Exit> {
+    let live = Live::open(&live_options(config, scout.map(Scout::icmp)))?;
+    tracing::info!("{}", live.describe());
+    Ok(live)
 }
 
 /// A live capture with its pipeline.
@@ -48,17 +66,20 @@ pub(super) struct Run {
     last_packet: Instant,
     longest_pause: Duration,
     summary: bool,
+    /// Ends when this goes.
+    scout: Option<Scout>,
 }
 
 impl Run {
-    /// Attaches, or says why this host cannot capture.
-    pub(super) fn open(start: Start) -> Result<Self, Exit> {
+    /// Begins to take what is captured.
+    pub(super) fn new(start: Start, mut live: Live, scout: Option<Scout>) -> Result<Self, Exit> {
         let Start { sources, config, signals, endpoint, sinks, .. } = start;
         let (longest_pause, summary) = (start.longest_pause, start.summary);
         let epoch = Timestamp::now();
-        let mut live = Live::open(&live_options(&config))?;
-        tracing::info!("{}", live.describe());
-        let enricher = Some(Enricher::new(cgroup2_mount().as_deref()));
+        let asked = scout.as_ref().map(Scout::processes).transpose();
+        let asked =
+            asked.map_err(|error| Exit::failed(format!("cannot reach the scout: {error}")))?;
+        let enricher = Some(Enricher::new(cgroup2_mount().as_deref(), asked));
         let blueprint = Blueprint { config: &config, epoch, enricher, wait_for_sinks: None };
         let (pipeline, crew) = if config.capture.threads > 1 {
             let readers = live.split();
@@ -88,6 +109,7 @@ impl Run {
             last_packet: Instant::now(),
             longest_pause,
             summary,
+            scout,
         })
     }
 
@@ -181,6 +203,7 @@ impl Run {
             endpoint,
             config,
             summary,
+            scout: _scout,
             ..
         } = self;
         let limit = config.drain_timeout;

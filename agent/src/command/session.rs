@@ -20,6 +20,7 @@ use crate::record::Identity;
 use crate::sink::{self, Failure, Sink, SinkSpec};
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -45,15 +46,28 @@ pub(super) struct Start {
     pub(super) summary: bool,
 }
 
-impl Start {
-    /// Reads the configuration, starts logging, listens for signals and scrapes, opens the sinks.
+/// What is there before anything is opened: no thread but this one.
+pub(super) struct Begun {
+    pub(super) sources: Sources,
+    pub(super) config: Config,
+    pub(super) signals: Signals,
+}
+
+impl Begun {
+    /// Reads the configuration, starts logging, listens for signals.
     pub(super) fn new(sources: Sources) -> Result<Self, Exit> {
         let config = Config::load(&sources)?;
         log::start(config.log);
         let signals = Signals::listen()?;
+        Ok(Self { sources, config, signals })
+    }
+
+    /// Listens for scrapes, opens the sinks.
+    pub(super) fn open(self) -> Result<Start, Exit> {
+        let Self { sources, config, signals } = self;
         let endpoint = Endpoint::start(&config, signals.bell())?;
         let sinks = sink::open(&config.sinks, &config.open_with())?;
-        Ok(Self {
+        Ok(Start {
             sources,
             config,
             signals,
@@ -63,6 +77,13 @@ impl Start {
             longest_pause: LONGEST_PAUSE,
             summary: true,
         })
+    }
+}
+
+impl Start {
+    /// Reads the configuration, starts logging, listens for signals and scrapes, opens the sinks.
+    pub(super) fn new(sources: Sources) -> Result<Self, Exit> {
+        Begun::new(sources)?.open()
     }
 }
 
@@ -196,8 +217,8 @@ impl Endpoint {
     }
 }
 
-/// What live capture is told by the configuration.
-pub(super) fn live_options(config: &Config) -> LiveOptions {
+/// What live capture is told by the configuration. `scout` is told of in [`LiveOptions::scout`].
+pub(super) fn live_options(config: &Config, scout: Option<Arc<OwnedFd>>) -> LiveOptions {
     let capture = &config.capture;
     LiveOptions {
         hook: match capture.hook {
@@ -215,6 +236,7 @@ pub(super) fn live_options(config: &Config) -> LiveOptions {
         snap_bytes: capture.snap_bytes,
         sampling_floor: capture.sampling_floor.map(|share| f64::from(share.0) / 1e6),
         query_timeout: config.pairing.query_timeout,
+        scout,
     }
 }
 

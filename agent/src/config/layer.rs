@@ -2,6 +2,7 @@
 
 use super::alertmanager::AlertmanagerLayer;
 use super::detect::DetectLayer;
+use super::privileges::PrivilegesLayer;
 use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
@@ -147,6 +148,9 @@ layer! {
         /// What every record holds.
         #[serde(deserialize_with = "section")]
         records: RecordsLayer,
+        /// What `run` gives up once it has attached.
+        #[serde(deserialize_with = "section")]
+        privileges: PrivilegesLayer,
         /// What is logged on stderr.
         #[serde(deserialize_with = "section")]
         log: LogLayer,

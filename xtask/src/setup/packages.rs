@@ -41,8 +41,9 @@ pub const BUILD: &[Need] = &[
     need(|| library("libzstd"), "libzstd-dev", "libzstd-devel", "zstd"),
 ];
 
-/// What the tests need: DNS programs for the lab, a terminal for `dnscribe top`, Java with Maven for Kafka and the registry, Python
-/// for a client of theirs, and a Kafka client that is neither theirs nor ours.
+/// What the tests need: DNS programs for the lab, a terminal for `dnscribe top`, a debugger that takes
+/// the agent over, Java with Maven for Kafka and the registry, Python for a client of theirs, and a Kafka
+/// client that is neither theirs nor ours.
 pub const TEST: &[Need] = &[
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
     need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
@@ -56,6 +57,7 @@ pub const TEST: &[Need] = &[
     need(|| has("mvn"), "maven", "maven", "maven"),
     need(|| has("kcat"), "kcat", "kcat", "kcat"),
     need(|| has("tmux"), "tmux", "tmux", "tmux"),
+    need(|| has("gdb"), "gdb", "gdb", "gdb"),
     need(|| has("setpriv"), "util-linux", "util-linux", "util-linux"),
     need(venv, "python3-venv", "python3", "python"),
 ];
