@@ -6,6 +6,7 @@ mod packages;
 
 use crate::say;
 use anyhow::Result;
+pub use packages::KEYRING;
 use packages::Need;
 
 /// What to set up.
@@ -56,6 +57,11 @@ pub fn rivals() {
     if let Err(error) = packages::install("comparing with other programs", &missing) {
         say::progress(&format!("setup: {error:#}\nsetup: going on without them"));
     }
+}
+
+/// Installs what `vm-test` needs.
+pub fn machines() -> Result<()> {
+    packages::install("booting other kernels", &packages::missing(packages::MACHINES)).map(drop)
 }
 
 /// Adds rustfmt and clippy where rustup's profile left them out, for `lint`.

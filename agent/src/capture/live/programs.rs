@@ -28,10 +28,15 @@ pub struct Entry {
     pub required: bool,
     /// What is missing where it is not there.
     pub loses: &'static str,
+    /// What the kernel must have for it.
+    pub needs: &'static str,
 }
 
+/// All that is asked of most programs.
+pub const OLDEST: &str = "Linux 5.12 or later, for atomic operations with a result";
+
 const fn entry(name: &'static str, required: bool, loses: &'static str) -> Entry {
-    Entry { name, required, loses }
+    Entry { name, required, loses, needs: OLDEST }
 }
 
 /// Programs of hook `cgroup`.
@@ -44,7 +49,12 @@ pub const CGROUP: [Entry; 9] = [
     entry("connect6", false, "owners of sockets connected over IPv6"),
     entry("sendmsg4", false, "owners of unconnected IPv4 sockets"),
     entry("sendmsg6", false, "owners of unconnected IPv6 sockets"),
-    entry(SOCKET_ERROR, false, "ICMP errors (Linux 5.14 and BTF)"),
+    Entry {
+        name: SOCKET_ERROR,
+        required: false,
+        loses: "ICMP errors of connected sockets where raw sockets cannot listen",
+        needs: "Linux 5.14 or later, with BTF (CONFIG_DEBUG_INFO_BTF=y)",
+    },
 ];
 /// Programs of hook `socket`.
 pub const SOCKET: [Entry; 2] =
@@ -304,10 +314,10 @@ fn cannot_load(entry: Entry, reason: &str) -> CannotCapture {
     let denied = reason.contains("Operation not permitted");
     CannotCapture::new(
         format!("the kernel refuses program {}: {reason}", entry.name),
-        if denied {
-            PRIVILEGE
+        &if denied {
+            PRIVILEGE.to_owned()
         } else {
-            "Linux 5.12 or later is needed; if this is one, please report it with this message"
+            format!("it needs {}; if this is one, please report it with this message", entry.needs)
         },
     )
 }
