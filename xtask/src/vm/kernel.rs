@@ -94,11 +94,12 @@ impl Kernel {
         }
         let ready = scratch.join("ready");
         fs::create_dir(&ready)?;
-        let image = find(&unpacked, &|name| name.starts_with("vmlinuz-"))?;
-        let release = image.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        fs::write(ready.join("release"), release.trim_start_matches("vmlinuz-"))?;
+        // Beside the modules, or in /boot with the release in its name.
+        let image = find(&unpacked, &|name| name.starts_with("vmlinuz"))?;
         fs::copy(&image, ready.join("vmlinuz"))?;
         let veth = find(&unpacked, &|name| name.starts_with("veth.ko"))?;
+        let release = release(&veth).context("a module outside of the folder of modules")?;
+        fs::write(ready.join("release"), release)?;
         if has_extension(&veth, "xz") {
             shell::output(Command::new("xz").arg("--decompress").arg(&veth))?;
         }
@@ -178,6 +179,12 @@ fn depends(shown: &str) -> Vec<String> {
         .collect()
 }
 
+/// The release that a module is for.
+fn release(module: &Path) -> Option<&str> {
+    let mut parts = module.iter().skip_while(|part| *part != "modules");
+    parts.nth(1)?.to_str()
+}
+
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     entries.map(|entry| Ok(entry?.path())).collect()
@@ -205,6 +212,13 @@ fn find(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_release_is_a_folder_of_modules() {
+        let file = Path::new("/a/usr/lib/modules/7.2-cloud/kernel/drivers/net/veth.ko.xz");
+        assert_eq!(release(file), Some("7.2-cloud"));
+        assert_eq!(release(Path::new("/a/veth.ko")), None);
+    }
 
     #[test]
     fn a_kernel_is_followed_to_its_parts() {

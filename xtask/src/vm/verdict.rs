@@ -60,12 +60,16 @@ pub fn judge(kernel: Kernel, layout: Layout, report: &Report) -> Vec<Verdict> {
     if layout == Layout::Unified && kernel.can_capture() {
         verdicts.extend([
             looked("no-privilege", &|section| fails(section, "capabilities", "CAP_BPF")),
-            looked("ring-too-large", &|section| fails(section, "ring buffer", "ring")),
+            looked("ring-too-large", &|section| fails(section, "ring buffer", "ring_bytes")),
             looked("no-btf", &|section| warns(section, "btf", "CONFIG_DEBUG_INFO_BTF")),
             looked("no-btf-cgroup", &|section| captures(section, "no-btf-cgroup", "cgroup")),
             looked("unprivileged-bpf-disabled", &|section| check(kernel, section)),
             looked("lockdown", &|section| check(kernel, section)),
-            looked("lockdown-cgroup", &|section| captures(section, "lockdown-cgroup", "cgroup")),
+            looked("lockdown-cgroup", &|section| {
+                let said = section.text("stderr");
+                ensure!(said.contains("sender by typed task_struct"), "no sender of packets");
+                captures(section, "lockdown-cgroup", "cgroup")
+            }),
         ]);
     }
     verdicts

@@ -155,6 +155,10 @@ impl Settings {
             self.set(task, if self.task_by_btf { TASK_BTF } else { TASK_NONE });
         } else if log.contains("bpf_get_current_task") && self.get(task) == TASK_BTF {
             self.set(task, TASK_NONE);
+        } else if log.contains("bpf_probe_read") && self.get(Setting::Netns) == NETNS_BTF {
+            // Only this is always read by copies; the rest may be loads, which lockdown lets be.
+            self.netns_by_btf = false;
+            self.set(Setting::Netns, NETNS_NONE);
         } else if log.contains("bpf_probe_read") && self.reads_memory() {
             // Without CAP_PERFMON, or under lockdown. There the loader, which tries beforehand what is
             // there, has taken the older `bpf_probe_read` instead.
@@ -162,12 +166,8 @@ impl Settings {
             self.set(Setting::TaskLeader, 0);
             self.task_by_btf = false;
             self.netns_by_btf = false;
-            for (setting, by_btf, none) in
-                [(Setting::Netns, NETNS_BTF, NETNS_NONE), (task, TASK_BTF, TASK_NONE)]
-            {
-                if self.get(setting) == by_btf {
-                    self.set(setting, none);
-                }
+            if self.get(task) == TASK_BTF {
+                self.set(task, TASK_NONE);
             }
         } else if !hook_program && self.get(Setting::SkbTyped) != 0 {
             self.set(Setting::SkbTyped, 0);
@@ -206,7 +206,6 @@ impl Settings {
     fn reads_memory(&self) -> bool {
         self.get(Setting::SockOwned) != 0
             || self.get(Setting::TaskLeader) != 0
-            || self.get(Setting::Netns) == NETNS_BTF
             || self.get(Setting::Task) == TASK_BTF
             || self.get(Setting::HookTask) == TASK_BTF
     }
@@ -231,10 +230,16 @@ mod tests {
         for helper in ["bpf_probe_read#4", "bpf_probe_read_kernel#113"] {
             let mut settings = Settings::best(1_000, 1, None);
             settings.netns_by_btf = true;
+            settings.set(Setting::Task, TASK_TYPED);
+            settings.set(Setting::TaskLeader, 8);
             assert!(settings.degrade(false, "unknown func bpf_get_netns_cookie#122"));
             assert_eq!(settings.get(Setting::Netns), NETNS_BTF);
             assert!(settings.degrade(false, &format!("unknown func {helper}")));
             assert_eq!(settings.get(Setting::Netns), NETNS_NONE);
+            assert_eq!(settings.get(Setting::Task), TASK_TYPED);
+            assert_eq!(settings.get(Setting::TaskLeader), 8, "loads need it");
+            assert!(settings.degrade(false, &format!("unknown func {helper}")));
+            assert_eq!(settings.get(Setting::TaskLeader), 0);
         }
     }
 
