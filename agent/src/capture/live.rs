@@ -146,6 +146,17 @@ impl CannotCapture {
     fn new(problem: String, remedy: &str) -> Self {
         Self { problem, remedy: remedy.to_owned() }
     }
+
+    /// Neither hook works: both problems, and what would help with each.
+    fn and(self, socket: Self) -> Self {
+        let problem = format!("hook cgroup: {}; hook socket: {}", self.problem, socket.problem);
+        let remedy = if self.remedy == socket.remedy {
+            self.remedy
+        } else {
+            format!("for hook cgroup, {}; for hook socket, {}", self.remedy, socket.remedy)
+        };
+        Self { problem, remedy }
+    }
 }
 
 /// A running capture. Dropping it detaches everything, and so does the end of the process,
@@ -188,7 +199,7 @@ impl Live {
                         return Err(cause);
                     }
                     let why = format!(", since hook cgroup does not work here ({})", cause.problem);
-                    Self::open_socket(options, &why).map_err(|_| cause)
+                    Self::open_socket(options, &why).map_err(|other| cause.and(other))
                 }),
         }
     }
@@ -397,7 +408,7 @@ impl Live {
 fn without(loaded: &Loaded, description: &mut String) {
     for (entry, reason) in &loaded.refused {
         // Writing to a string cannot fail.
-        let _ = write!(description, "; without {} ({reason})", entry.loses);
+        let _ = write!(description, "; without {} ({reason}; needs {})", entry.loses, entry.needs);
     }
 }
 
@@ -457,6 +468,15 @@ fn internal_error(error: impl std::fmt::Display) -> CannotCapture {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_refusals_are_both_told() {
+        let cgroup = || CannotCapture::new("no cgroup2".into(), "mount one");
+        let both = cgroup().and(CannotCapture::new("no program".into(), "upgrade"));
+        assert_eq!(both.problem, "hook cgroup: no cgroup2; hook socket: no program");
+        assert_eq!(both.remedy, "for hook cgroup, mount one; for hook socket, upgrade");
+        assert_eq!(cgroup().and(cgroup()).remedy, "mount one");
+    }
 
     #[test]
     fn may_move_to_another_thread() {
