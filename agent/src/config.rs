@@ -9,7 +9,9 @@
 mod alertmanager;
 mod detect;
 mod error;
+mod filters;
 pub mod layer;
+mod privacy;
 mod registry;
 mod secret;
 mod shape;
@@ -22,8 +24,10 @@ use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT};
 use crate::capture::ports::PortSet;
 use crate::connection::ConnectionOptions;
 use crate::detect::DetectOptions;
+use crate::filter::Filters;
 use crate::join::Joining;
 use crate::pair::PairOptions;
+use crate::privacy::Privacy;
 use crate::sink::spool::{SpoolConfig, WhenFull};
 use crate::sink::{
     AlertmanagerConfig, KafkaConfig, OpenWith, Rotation, SinkSpec, Stream, StreamChoice,
@@ -130,6 +134,10 @@ pub struct Config {
     pub messages_wire: bool,
     /// Whether records hold internationalised names in Unicode, too.
     pub records_idn: bool,
+    /// Which records are told.
+    pub filters: Filters,
+    /// What records do not tell.
+    pub privacy: Privacy,
     /// What is logged.
     pub log: LogConfig,
     /// How long the end may take.
@@ -214,6 +222,7 @@ impl Config {
             alertmanager: self.alertmanager.as_ref(),
             kafka_patience: self.kafka_patience,
             spool: self.spool.as_ref(),
+            dead_letter_bytes: !self.privacy.mask(Stream::Dlq).is_on(),
         }
     }
 }
@@ -263,6 +272,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         None | Some(Join::Auto) => Joining::Auto,
         Some(Join::Off) => Joining::Off,
     };
+    let messages_wire = layer.messages.wire.is_some_and(|wire| wire.0);
     let log = LogConfig {
         format: layer.log.format.unwrap_or(LogFormat::Text),
         level: layer.log.level.unwrap_or(LogLevel::Info),
@@ -287,8 +297,10 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
         health_window: layer.health.window.map_or(crate::health::WINDOW, |span| span.0),
-        messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
+        messages_wire,
         records_idn: layer.records.idn.is_some_and(|idn| idn.0),
+        filters: filters::resolve(layer.filters)?,
+        privacy: privacy::resolve(layer.privacy, messages_wire)?,
         log,
         drain_timeout: layer.drain_timeout.map_or(Duration::from_secs(10), |span| span.0),
         duration: layer.duration.map(|span| span.0),

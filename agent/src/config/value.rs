@@ -400,8 +400,12 @@ words! {
     }
 }
 
+use words;
+
 mod file;
+mod privacy;
 pub use file::{Compress, RotateBytes, RotateEvery};
+pub use privacy::{ContainerId, Hiding, Masking, Qtype};
 
 #[cfg(test)]
 mod tests {
