@@ -103,18 +103,22 @@ impl Criteria {
     /// Of each criterion given that can be asked of the subject, whether it fits.
     fn fits<'a>(&'a self, subject: &'a Subject<'_>) -> impl Iterator<Item = bool> + 'a {
         let Subject { asked, client, comm, exe, container } = *subject;
-        let names = self.qname.as_ref().zip(asked).map(move |(suffixes, asked)| {
-            asked.qname.is_some_and(|qname| suffixes.contain(qname))
-        });
-        let types = self.qtype.as_ref().zip(asked).map(move |(types, asked)| {
-            asked.qtypes.iter().any(|qtype| types.contains(qtype))
-        });
+        let names =
+            self.qname.as_ref().zip(asked).map(move |(suffixes, asked)| {
+                asked.qname.is_some_and(|qname| suffixes.contain(qname))
+            });
+        let types = self
+            .qtype
+            .as_ref()
+            .zip(asked)
+            .map(move |(types, asked)| asked.qtypes.iter().any(|qtype| types.contains(qtype)));
         let clients = self.client.as_ref().map(move |prefixes| {
             client.is_some_and(|client| prefixes.contains(client.to_canonical()))
         });
-        let processes = self.process.as_ref().map(move |names| {
-            [comm, exe].into_iter().flatten().any(|name| names.contains(name))
-        });
+        let processes = self
+            .process
+            .as_ref()
+            .map(move |names| [comm, exe].into_iter().flatten().any(|name| names.contains(name)));
         let containers = self.container.as_ref().map(move |ids| {
             container.is_some_and(|id| ids.iter().any(|start| id.starts_with(start.as_str())))
         });

@@ -94,7 +94,8 @@ fn hides(what: &str, octets: &[u8], secrets: &BTreeSet<String>) -> Result<()> {
     // One pass for words; names and addresses hold none of the characters that part them.
     let parted = |letter: char| letter.is_whitespace() || "\",<>[](){}=#|".contains(letter);
     let words: BTreeSet<&str> = text.split(parted).collect();
-    let ends: BTreeSet<&str> = words.iter().filter_map(|word| Some(word.rsplit_once(':')?.0)).collect();
+    let ends: BTreeSet<&str> =
+        words.iter().filter_map(|word| Some(word.rsplit_once(':')?.0)).collect();
     for secret in secrets {
         ensure!(!words.contains(secret.as_str()), "{what} tells {secret}");
         ensure!(!ends.contains(secret.as_str()), "{what} tells {secret}");
@@ -108,9 +109,11 @@ fn decoded(records: &[Value]) -> Vec<u8> {
     for record in records {
         texts("", record, &mut |_, text| {
             octets.extend(BASE64.decode(text).unwrap_or_default());
-            octets.extend(text.as_bytes().chunks(2).filter_map(|pair| {
-                u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()
-            }));
+            octets.extend(
+                text.as_bytes().chunks(2).filter_map(|pair| {
+                    u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()
+                }),
+            );
         });
     }
     octets
@@ -123,12 +126,22 @@ fn with_everything_hashed_nothing_tells_a_name_or_an_address() -> Result<()> {
         let clear = records(&replay(&capture, &["-o", "json"], &[])?.stdout)?;
         let secrets = secrets(&clear);
         ensure!(secrets.len() > 20, "too little to hide: {secrets:?}");
-        ensure!(hides("the clear output", &replay(&capture, &["-o", "json"], &[])?.stdout, &secrets).is_err());
-        ensure!(hides("the clear text", &replay(&capture, &["-o", "text"], &[])?.stdout, &secrets).is_err());
+        ensure!(
+            hides("the clear output", &replay(&capture, &["-o", "json"], &[])?.stdout, &secrets)
+                .is_err()
+        );
+        ensure!(
+            hides("the clear text", &replay(&capture, &["-o", "text"], &[])?.stdout, &secrets)
+                .is_err()
+        );
 
         let file = folder.path().join("masked.ndjson");
         let sink = format!("file:{}", file.display());
-        let output = replay(&capture, &["-o", "text", "--sink", "stdout", "--sink", &sink, "-vvv"], &HASHED)?;
+        let output = replay(
+            &capture,
+            &["-o", "text", "--sink", "stdout", "--sink", &sink, "-vvv"],
+            &HASHED,
+        )?;
         let written = fs::read(&file)?;
         fs::remove_file(&file)?;
         hides("the file", &written, &secrets)?;
@@ -138,11 +151,13 @@ fn with_everything_hashed_nothing_tells_a_name_or_an_address() -> Result<()> {
         let octets = decoded(&masked);
         for secret in &secrets {
             // Two labels at least, or chance would find them.
-            let in_octets = wire(secret).is_some_and(|wire| wire.len() > 8 && holds(&octets, &wire));
+            let in_octets =
+                wire(secret).is_some_and(|wire| wire.len() > 8 && holds(&octets, &wire));
             ensure!(!in_octets && !holds(&octets, secret.as_bytes()), "octets tell {secret}");
         }
         ensure!(masked.len() == clear.len(), "as many records");
-        let ids = |records: &[Value]| records.iter().map(|r| r["event_id"].clone()).collect::<Vec<_>>();
+        let ids =
+            |records: &[Value]| records.iter().map(|r| r["event_id"].clone()).collect::<Vec<_>>();
         ensure!(ids(&masked) == ids(&clear), "the same events");
         ledger::verify(masked.last().context("no record")?)?;
         // The same key makes the same pseudonyms.
@@ -158,7 +173,8 @@ fn what_filters_leave_out_is_counted_and_windows_are_whole() -> Result<()> {
     let clear = records(&replay(&capture, &["-o", "json"], &[])?.stdout)?;
     let variables = [("DNSCRIBE_FILTERS__INCLUDE__QTYPE", "AAAA")];
     for sinks in [&["--sink", "stdout"][..], &["--sink", "stdout", "--sink", "null"]] {
-        let told = records(&replay(&capture, &[&["-o", "json"], sinks].concat(), &variables)?.stdout)?;
+        let told =
+            records(&replay(&capture, &[&["-o", "json"], sinks].concat(), &variables)?.stdout)?;
         let of = |records: &[Value], stream: &str| -> Vec<Value> {
             records.iter().filter(|record| record["schema"] == stream).cloned().collect()
         };
@@ -176,7 +192,10 @@ fn what_filters_leave_out_is_counted_and_windows_are_whole() -> Result<()> {
             let transactions = &sink["transactions"];
             let all = of(&clear, "dns.transaction/1").len();
             let wanted = of(&told, "dns.transaction/1").len();
-            ensure!(transactions["records"] == all && transactions["filtered"] == all - wanted, "{last:#}");
+            ensure!(
+                transactions["records"] == all && transactions["filtered"] == all - wanted,
+                "{last:#}"
+            );
             ensure!(transactions["delivered"] == wanted, "{last:#}");
         }
     }

@@ -221,8 +221,9 @@ impl Run {
         }
         // A sink's own dead letters are made as was said at its start.
         let masks_dlq = |config: &Config| config.privacy.mask(Stream::Dlq).is_on();
-        let privacy =
-            if masks_dlq(&new) == masks_dlq(&self.config) { &new } else { &self.config }.privacy.clone();
+        let privacy = if masks_dlq(&new) == masks_dlq(&self.config) { &new } else { &self.config }
+            .privacy
+            .clone();
         let reconfigured = self.pipeline.reconfigure(Changes {
             pairing: new.pairing,
             connecting: new.connecting,

@@ -400,8 +400,6 @@ words! {
     }
 }
 
-use words;
-
 mod file;
 mod privacy;
 pub use file::{Compress, RotateBytes, RotateEvery};

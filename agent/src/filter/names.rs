@@ -9,7 +9,9 @@ pub struct Suffix(String);
 
 /// Why something is no name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not the end of a name: give one such as example.com, which stands for all below it, too")]
+#[error(
+    "\"{0}\" is not the end of a name: give one such as example.com, which stands for all below it, too"
+)]
 pub struct BadSuffix(String);
 
 impl FromStr for Suffix {
@@ -29,7 +31,9 @@ impl FromStr for Suffix {
             idna::domain_to_ascii(name).map_err(|_| bad())?
         };
         let has_empty_label = name.is_empty() || name.split('.').any(str::is_empty);
-        if has_empty_label || name.contains('*') || !name.bytes().all(|octet| octet.is_ascii_graphic())
+        if has_empty_label
+            || name.contains('*')
+            || !name.bytes().all(|octet| octet.is_ascii_graphic())
         {
             return Err(bad());
         }

@@ -21,7 +21,9 @@ fn subject<'a>(qname: &'a str, client: &str) -> Subject<'a> {
 #[test]
 fn names_end_label_by_label() {
     let set = suffixes(&["Corp.Example.", ".bücher.example", "x.test"]).unwrap();
-    for within in ["corp.example", "a.corp.example", "xn--bcher-kva.example", "a.b.x.test", "\\\\.x.test"] {
+    for within in
+        ["corp.example", "a.corp.example", "xn--bcher-kva.example", "a.b.x.test", "\\\\.x.test"]
+    {
         assert!(set.contain(within), "{within}");
     }
     for beside in ["acorp.example", "example", "corp.example.org", "a\\.x.test", ".", "test"] {
@@ -43,7 +45,11 @@ fn what_is_no_name_is_refused() {
 fn all_that_is_included_must_fit_and_nothing_that_is_excluded() {
     let include = Criteria {
         qname: suffixes(&["example"]),
-        client: Some(["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()].into_iter().collect()),
+        client: Some(
+            ["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()]
+                .into_iter()
+                .collect(),
+        ),
         ..Criteria::default()
     };
     let exclude = Criteria { qname: suffixes(&["noise.example"]), ..Criteria::default() };
@@ -59,7 +65,9 @@ fn all_that_is_included_must_fit_and_nothing_that_is_excluded() {
 
 #[test]
 fn each_criterion_decides_by_itself() {
-    let fits = |criteria: Criteria| Filter { include: criteria, ..Filter::default() }.admits(&subject("a", "::1"));
+    let fits = |criteria: Criteria| {
+        Filter { include: criteria, ..Filter::default() }.admits(&subject("a", "::1"))
+    };
     let types = |types: &[u16]| Some(types.iter().copied().collect());
     assert!(fits(Criteria { qtype: types(&[28]), ..Criteria::default() }));
     assert!(!fits(Criteria { qtype: types(&[16]), ..Criteria::default() }));
@@ -86,7 +94,10 @@ fn what_is_not_known_is_neither_included_nor_excluded() {
     }
     let connection = Subject::default();
     let names = Criteria { qname: suffixes(&["example"]), ..Criteria::default() };
-    assert!(Filter { include: names, ..Filter::default() }.admits(&connection), "it asks for nothing");
+    assert!(
+        Filter { include: names, ..Filter::default() }.admits(&connection),
+        "it asks for nothing"
+    );
 }
 
 #[test]

@@ -4,7 +4,8 @@ use crate::decode::dns::hex_digits;
 use crate::ledger::Delivery;
 use crate::privacy::{Masked, Masker};
 use crate::record::{
-    AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, alert_line_of, line, line_of,
+    AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, alert_line_of, line,
+    line_of,
 };
 use crate::sink::{
     Batch, Failure, Gauge, Look, Sink, Stream, StreamSet, push_begun_or_log, push_json_or_log,

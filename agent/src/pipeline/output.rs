@@ -155,7 +155,11 @@ impl Output {
                 return;
             }
             let id = self.identity.namespace().message(message.envelope.id);
-            let rest = MessageContext { process: who.process(), container: who.container() };
+            let rest = MessageContext {
+                process: who.process(),
+                container: who.container(),
+                masking: None,
+            };
             let (_, server) = message.ends();
             let resolver = self.resolvers.at(server.ip(), &self.identity, &mut self.metrics);
             let key = resolver.name.as_bytes();
@@ -184,7 +188,16 @@ impl Output {
     ) {
         let Some(subject) = transaction.subject() else { return };
         let Self {
-            identity, resolvers, filters, enricher, outbox, analysis, metrics, sampling, now, ..
+            identity,
+            resolvers,
+            filters,
+            enricher,
+            outbox,
+            analysis,
+            metrics,
+            sampling,
+            now,
+            ..
         } = self;
         let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = resolvers.at(server.ip(), identity, metrics);

@@ -1,8 +1,8 @@
 //! What an alert says in words, made anew of what may be told.
 
+use super::Class;
 use super::fields::Kind;
 use super::pen::{Pen, Shallow};
-use super::Class;
 use serde::Deserialize;
 use std::fmt::Write as _;
 

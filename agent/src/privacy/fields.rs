@@ -4,9 +4,9 @@
 use super::Class;
 use crate::sink::Stream;
 use Kind::{
-    Address, AlertId, Container, Data, Entity, Found, Name, Object, ObjectOf, Octets, Peer, Process,
-    ProcessWithId, Public, Receiver, Resolver, Sender, ServerName, Sketch, Spelling, Subnet, Summary,
-    Target,
+    Address, AlertId, Container, Data, Entity, Found, Name, Object, ObjectOf, Octets, Peer,
+    Process, ProcessWithId, Public, Receiver, Resolver, Sender, ServerName, Sketch, Spelling,
+    Subnet, Summary, Target,
 };
 
 /// What a field holds.

@@ -23,7 +23,9 @@ pub struct KeyMaterial(Vec<u8>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadKey {
     /// It can be guessed.
-    #[error("has {0} octets, and a key needs {LEAST} or more: make one with `openssl rand -hex 32`")]
+    #[error(
+        "has {0} octets, and a key needs {LEAST} or more: make one with `openssl rand -hex 32`"
+    )]
     Short(usize),
     /// The system gives no randomness.
     #[error("cannot be made: the system gives no random numbers")]
@@ -34,7 +36,11 @@ impl KeyMaterial {
     /// Of the text of a file or variable.
     pub fn new(text: &str) -> Result<Self, BadKey> {
         let octets = text.trim().as_bytes();
-        if octets.len() < LEAST { Err(BadKey::Short(octets.len())) } else { Ok(Self(octets.into())) }
+        if octets.len() < LEAST {
+            Err(BadKey::Short(octets.len()))
+        } else {
+            Ok(Self(octets.into()))
+        }
     }
 
     /// Of chance.

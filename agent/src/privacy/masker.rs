@@ -76,7 +76,11 @@ impl Masker {
         render(&mut self.clear);
         if let Err(error) = self.write(stream, key) {
             // Its words are about syntax, and tell nothing of the record.
-            tracing::error!(line = error.line(), column = error.column(), "a record could not be masked");
+            tracing::error!(
+                line = error.line(),
+                column = error.column(),
+                "a record could not be masked"
+            );
             self.masked.clear();
             self.masked.extend(b"{}");
         }

@@ -3,7 +3,7 @@
 
 use super::fields::{Field, Kind};
 use super::key::{Domain, Key};
-use super::{Class, Mask, Method, entity};
+use super::{Mask, Method, entity};
 use crate::record::registrable;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -142,12 +142,7 @@ impl Pen<'_> {
         true
     }
 
-    fn objects(
-        &self,
-        out: &mut Vec<u8>,
-        fields: &'static [Field],
-        raw: &str,
-    ) -> Result<(), Error> {
+    fn objects(&self, out: &mut Vec<u8>, fields: &'static [Field], raw: &str) -> Result<(), Error> {
         if !raw.starts_with('[') {
             return self.object(out, fields, &from_str(raw)?);
         }
@@ -222,9 +217,7 @@ impl Pen<'_> {
         match method {
             Method::Keep => Some(text.into()),
             Method::Truncate => zone(text),
-            Method::Hash => {
-                Some(self.key.text(Domain::Name, &text.to_ascii_lowercase()).into())
-            }
+            Method::Hash => Some(self.key.text(Domain::Name, &text.to_ascii_lowercase()).into()),
             Method::Drop => None,
         }
     }

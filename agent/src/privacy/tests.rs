@@ -168,7 +168,9 @@ fn another_period_has_another_key_and_an_older_one_comes_back() {
         (told["qname"].clone(), told["client_ip"].clone(), told["masking"]["key_id"].clone(), key)
     };
     let (first, second) = (at("2026-11-20T12:00:00Z"), at("2026-11-20T13:00:00Z"));
-    assert!(first.0 != second.0 && first.1 != second.1 && first.2 != second.2 && first.3 != second.3);
+    assert!(
+        first.0 != second.0 && first.1 != second.1 && first.2 != second.2 && first.3 != second.3
+    );
     assert_eq!(at("2026-11-20T12:59:59.999999999Z"), first);
     for hour in 14..23 {
         at(&format!("2026-11-20T{hour}:00:00Z"));

@@ -160,10 +160,10 @@ impl<'a> Shown<'a> {
             transfer_complete: record.transfer_complete,
             response_bytes: record.response_bytes,
             answers: record.answers.0.iter().map(|one| Answer { data: one.data.into() }).collect(),
-            process: context.process.as_ref().map(|process| Process {
-                pid: process.pid,
-                comm: process.comm.as_ref().into(),
-            }),
+            process: context
+                .process
+                .as_ref()
+                .map(|process| Process { pid: process.pid, comm: process.comm.as_ref().into() }),
             container: context.container.as_ref().map(|one| Container { id: one.id.into() }),
         }
     }

@@ -51,7 +51,8 @@ fn a_stream_of_its_own_rules_follows_the_general_ones_elsewhere() {
 fn a_key_comes_from_a_file_or_a_variable() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "0123456789abcdef\n").unwrap();
-    let from_file = load(&format!("privacy: {{key_file: {}}}", file.path().display()), &[]).unwrap();
+    let from_file =
+        load(&format!("privacy: {{key_file: {}}}", file.path().display()), &[]).unwrap();
     let variable = [("DNSCRIBE_PRIVACY__KEY", "0123456789abcdef")];
     assert_eq!(load("", &variable).unwrap().privacy.keys, from_file.privacy.keys);
     fs::write(file.path(), "short\n").unwrap();
@@ -65,7 +66,8 @@ fn a_key_comes_from_a_file_or_a_variable() {
 fn what_cannot_be_masked_is_refused() {
     let why = complaint("messages: {wire: true}\nprivacy: {client: hash}");
     assert!(why.contains("messages.wire"), "{why}");
-    let fine = "messages: {wire: true}\nprivacy: {client: hash, streams: {messages: {client: keep}}}";
+    let fine =
+        "messages: {wire: true}\nprivacy: {client: hash, streams: {messages: {client: keep}}}";
     assert!(load(fine, &[]).is_ok());
     assert!(complaint("privacy: {streams: {ledger: {client: hash}}}").contains("counters"));
     let why = complaint("privacy:\n  process: truncate\n");
@@ -101,6 +103,8 @@ fn wrong_filters_are_refused_with_their_place() {
     assert!(complaint("filters: {include: {client: [192.0.2.0/33]}}").contains("prefix"));
     assert!(complaint("filters: {include: {qname: [a..b]}}").contains("example.com"));
     assert!(complaint("filters: {include: {container: [pod-1]}}").contains("hex digits"));
-    assert!(complaint("filters: {streams: {metrics: {include: {qtype: [A]}}}}").contains("all told"));
+    assert!(
+        complaint("filters: {streams: {metrics: {include: {qtype: [A]}}}}").contains("all told")
+    );
     assert!(complaint("filters: {include: {names: [a]}}").contains("unknown key"));
 }

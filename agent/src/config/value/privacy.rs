@@ -1,6 +1,6 @@
 //! Values of sections `privacy` and `filters`.
 
-use super::{BadValue, words};
+use super::BadValue;
 use crate::decode::dns::type_number;
 use crate::privacy::Method;
 use std::fmt;

@@ -51,7 +51,7 @@ impl DeadLetters {
 
     fn record(&self, dead: &Dead) -> DlqRecord<'_> {
         let original = EventId(dead.event_id);
-        let bytes = if self.holds_bytes { dead.bytes.as_ref() } else { &[] };
+        let bytes: &[u8] = if self.holds_bytes { &dead.bytes } else { &[] };
         DlqRecord {
             event_id: original.of_dead_letter(dead.stream),
             ts: Timestamp::now(),
