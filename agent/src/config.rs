@@ -9,7 +9,9 @@
 mod alertmanager;
 mod detect;
 mod error;
+mod filters;
 pub mod layer;
+mod privacy;
 mod privileges;
 pub mod reference;
 mod registry;
@@ -25,8 +27,10 @@ use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT};
 use crate::capture::ports::PortSet;
 use crate::connection::ConnectionOptions;
 use crate::detect::DetectOptions;
+use crate::filter::Filters;
 use crate::join::Joining;
 use crate::pair::PairOptions;
+use crate::privacy::Privacy;
 use crate::sink::spool::{SpoolConfig, WhenFull};
 use crate::sink::{
     AlertmanagerConfig, KafkaConfig, OpenWith, Rotation, SinkSpec, Stream, StreamChoice,
@@ -137,6 +141,10 @@ pub struct Config {
     pub privileges: Privileges,
     /// Files besides the configuration's own that were read, and will be when it is reloaded.
     pub secret_files: Vec<PathBuf>,
+    /// Which records are told.
+    pub filters: Filters,
+    /// What records do not tell.
+    pub privacy: Privacy,
     /// What is logged.
     pub log: LogConfig,
     /// How long the end may take.
@@ -221,6 +229,7 @@ impl Config {
             alertmanager: self.alertmanager.as_ref(),
             kafka_patience: self.kafka_patience,
             spool: self.spool.as_ref(),
+            dead_letter_bytes: !self.privacy.mask(Stream::Dlq).is_on(),
         }
     }
 }
@@ -271,6 +280,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         None | Some(Join::Auto) => Joining::Auto,
         Some(Join::Off) => Joining::Off,
     };
+    let messages_wire = layer.messages.wire.is_some_and(|wire| wire.0);
     let log = LogConfig {
         format: layer.log.format.unwrap_or(LogFormat::Text),
         level: layer.log.level.unwrap_or(LogLevel::Info),
@@ -295,10 +305,12 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
         health_window: layer.health.window.map_or(crate::health::WINDOW, |span| span.0),
-        messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
+        messages_wire,
         records_idn: layer.records.idn.is_some_and(|idn| idn.0),
         privileges: privileges::resolve(layer.privileges),
         secret_files,
+        filters: filters::resolve(layer.filters)?,
+        privacy: privacy::resolve(layer.privacy, messages_wire)?,
         log,
         drain_timeout: layer.drain_timeout.map_or(Duration::from_secs(10), |span| span.0),
         duration: layer.duration.map(|span| span.0),

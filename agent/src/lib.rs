@@ -13,6 +13,7 @@ pub mod decode;
 pub mod detect;
 pub mod enrich;
 pub mod exit;
+pub mod filter;
 pub mod health;
 pub mod join;
 pub mod ledger;
@@ -24,6 +25,7 @@ mod number;
 pub mod observation;
 pub mod pair;
 pub mod pipeline;
+pub mod privacy;
 pub mod privilege;
 pub mod record;
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::metrics::Phase;
 use crate::pipeline::{Changes, LEDGER_EVERY, Pipeline, Taken};
 use crate::scout::Scout;
+use crate::sink::Stream;
 use crate::time::Timestamp;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -83,11 +84,11 @@ impl Run {
         let blueprint = Blueprint { config: &config, epoch, enricher, wait_for_sinks: None };
         let (pipeline, crew) = if config.capture.threads > 1 {
             let readers = live.split();
-            let (pipeline, shards) = blueprint.build_parted(sinks, readers.len());
+            let (pipeline, shards) = blueprint.build_parted(sinks, readers.len())?;
             let failed = |error| Exit::failed(format!("cannot start a thread: {error}"));
             (pipeline, Some(Crew::start(readers, shards).map_err(failed)?))
         } else {
-            (blueprint.build(sinks), None)
+            (blueprint.build(sinks)?, None)
         };
         let pipeline =
             pipeline.with_ledger_every(start.ledger_every.unwrap_or(LEDGER_EVERY)).with_sampling();
@@ -244,13 +245,23 @@ impl Run {
         if let Some(crew) = &self.crew {
             crew.reconfigure(new.pairing, new.connecting);
         }
-        self.pipeline.reconfigure(Changes {
+        // A sink's own dead letters are made as was said at its start.
+        let masks_dlq = |config: &Config| config.privacy.mask(Stream::Dlq).is_on();
+        let privacy = if masks_dlq(&new) == masks_dlq(&self.config) { &new } else { &self.config }
+            .privacy
+            .clone();
+        let reconfigured = self.pipeline.reconfigure(Changes {
             pairing: new.pairing,
             connecting: new.connecting,
             resolvers: new.resolvers.clone().into_iter().collect(),
             windows: new.windows,
             detect: new.detect.clone(),
+            filters: new.filters.clone(),
+            privacy: privacy.clone(),
         });
+        if let Err(why) = reconfigured {
+            tracing::error!("what records tell stays as it was: the key of the pseudonyms {why}");
+        }
         // Whether there is detection at all is settled at the start.
         let detect =
             self.config.detect.as_ref().and(new.detect.clone()).or(self.config.detect.clone());
@@ -260,13 +271,15 @@ impl Run {
             windows: new.windows,
             detect,
             resolvers: new.resolvers.clone(),
+            filters: new.filters.clone(),
+            privacy,
             ..self.config.clone()
         };
         if adopted == new {
             tracing::info!("configuration reloaded");
         } else {
             tracing::warn!(
-                "configuration reloaded: pairing, times of connections, windows, detection and resolvers are in force, \
+                "configuration reloaded: pairing, times of connections, windows, detection, resolvers, filters and privacy are in force, \
                  the other changes wait for a restart"
             );
         }

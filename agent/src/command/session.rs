@@ -16,6 +16,7 @@ use crate::health::Health;
 use crate::log;
 use crate::metrics::{Phase, Request, Requests, Server};
 use crate::pipeline::{Outbox, Output, OutputOptions, Pipeline, Shard, Taken};
+use crate::privacy::Masker;
 use crate::record::Identity;
 use crate::sink::{self, Failure, Sink, SinkSpec};
 use crate::time::Timestamp;
@@ -98,12 +99,13 @@ pub(super) struct Blueprint<'a> {
 
 impl Blueprint<'_> {
     /// A pipeline for one thread.
-    pub(super) fn build(self, sinks: Vec<Box<dyn Sink>>) -> Pipeline {
+    pub(super) fn build(self, sinks: Vec<Box<dyn Sink>>) -> Result<Pipeline, Exit> {
         let config = self.config;
         let encrypted = config.capture.encrypted.clone();
         let connections = encrypted.map(|encrypted| Connections::new(encrypted, config.connecting));
-        Pipeline::new(self.decoder(), config.pairing, config.joining, self.output(sinks))
-            .with_connections(connections)
+        let output = self.output(sinks)?;
+        Ok(Pipeline::new(decoder(config), config.pairing, config.joining, output)
+            .with_connections(connections))
     }
 
     /// A pipeline for one thread, and fronts for so many others.
@@ -111,22 +113,15 @@ impl Blueprint<'_> {
         self,
         sinks: Vec<Box<dyn Sink>>,
         shards: usize,
-    ) -> (Pipeline, Vec<Shard>) {
+    ) -> Result<(Pipeline, Vec<Shard>), Exit> {
         let config = self.config;
-        let decoder = self.decoder();
+        let decoder = decoder(config);
         let fronts = (&decoder, config.connecting);
-        Pipeline::parted(shards, fronts, config.pairing, config.joining, self.output(sinks))
+        let output = self.output(sinks)?;
+        Ok(Pipeline::parted(shards, fronts, config.pairing, config.joining, output))
     }
 
-    fn decoder(&self) -> DecoderOptions {
-        DecoderOptions {
-            ports: self.config.capture.ports.clone(),
-            encrypted: self.config.capture.encrypted.clone(),
-            ..DecoderOptions::default()
-        }
-    }
-
-    fn output(self, sinks: Vec<Box<dyn Sink>>) -> Output {
+    fn output(self, sinks: Vec<Box<dyn Sink>>) -> Result<Output, Exit> {
         let config = self.config;
         let resolvers = config.resolvers.clone().into_iter().collect();
         let live = self.enricher.is_some();
@@ -139,8 +134,19 @@ impl Blueprint<'_> {
             wait_for_sinks: self.wait_for_sinks,
             windows: config.windows,
             detection: config.detect.clone().map(|options| detection(config, options, live)),
+            filters: config.filters.clone(),
+            masker: Masker::new(config.privacy.clone())
+                .map_err(|why| Exit::failed(format!("the key of the pseudonyms {why}")))?,
         };
-        Output::new(options, sinks)
+        Ok(Output::new(options, sinks))
+    }
+}
+
+fn decoder(config: &Config) -> DecoderOptions {
+    DecoderOptions {
+        ports: config.capture.ports.clone(),
+        encrypted: config.capture.encrypted.clone(),
+        ..DecoderOptions::default()
     }
 }
 

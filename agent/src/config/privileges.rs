@@ -41,6 +41,7 @@ pub(super) fn secret_files(layer: &Layer) -> Vec<PathBuf> {
         &layer.kafka.registry.password_file,
         &alertmanager.password_file,
         &alertmanager.bearer_token_file,
+        &layer.privacy.key_file,
     ];
     let others = others.into_iter().flatten();
     layer.kafka.option_files.values().chain(others).cloned().collect()

@@ -413,7 +413,9 @@ words! {
 }
 
 mod file;
+mod privacy;
 pub use file::{Compress, RotateBytes, RotateEvery};
+pub use privacy::{ContainerId, Hiding, Masking, Qtype};
 
 #[cfg(test)]
 mod tests {

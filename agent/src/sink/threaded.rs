@@ -308,6 +308,7 @@ impl Sink for Threaded {
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {
+        self.shared.tally.filtered(batch);
         let share = self.shared.tally.share(batch);
         if share == PerStream::default() {
             return;
