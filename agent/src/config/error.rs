@@ -68,6 +68,9 @@ pub enum ConfigError {
     /// Section `alertmanager` is wrong.
     #[error("{0}")]
     Alertmanager(String),
+    /// Section `kubernetes` is wrong.
+    #[error("{0}")]
+    Kubernetes(String),
     /// An address with two names.
     #[error("resolvers: {address} is both \"{first}\" and \"{second}\": keep one of them")]
     TwoNames {

@@ -2,6 +2,7 @@
 
 use super::alertmanager::AlertmanagerLayer;
 use super::detect::DetectLayer;
+use super::kubernetes::KubernetesLayer;
 use super::registry::{Secret, Url};
 use super::shape::{items, joined, map, section, text};
 use super::value::{
@@ -114,6 +115,9 @@ layer! {
         /// Addresses of resolvers by name.
         #[serde(deserialize_with = "map")]
         resolvers: BTreeMap<Name, Vec<Address>>,
+        /// How pods are named.
+        #[serde(deserialize_with = "section")]
+        kubernetes: KubernetesLayer,
         /// The metrics endpoint.
         #[serde(deserialize_with = "section")]
         metrics: MetricsLayer,

@@ -2,9 +2,9 @@
 
 use crate::capture::Task;
 use crate::decode::Message;
-use crate::enrich::{Enricher, Known, Runtime};
+use crate::enrich::{Enricher, Known, Place};
 use crate::pair::{Transaction, Vantage};
-use crate::record::{ContainerFields, ProcessFields};
+use crate::record::{ContainerFields, K8sFields, ProcessFields};
 use std::borrow::Cow;
 
 /// The task behind something, and what is known of it.
@@ -57,10 +57,25 @@ impl<'a> Who<'a> {
 
     /// Its container, as records have it.
     pub(super) fn container(&self) -> Option<ContainerFields<'_>> {
-        self.known.container.as_ref().map(|container| ContainerFields {
-            id: &container.id,
-            runtime: container.runtime.map(Runtime::name),
-        })
+        let container = self.known.container.as_deref();
+        container.map(|container| ContainerFields::of(container, self.place()))
+    }
+
+    /// Its pod, as records have it.
+    pub(super) fn k8s(&self) -> Option<K8sFields<'_>> {
+        self.place().map(Into::into)
+    }
+
+    /// Its pod.
+    pub(super) const fn place(&self) -> Option<&Place> {
+        self.known.place.as_ref()
+    }
+
+    /// Counts a transaction of theirs.
+    pub(super) fn count(&self, enricher: &mut Option<Enricher>) {
+        if let Some(enricher) = enricher {
+            enricher.count(&self.known);
+        }
     }
 }
 

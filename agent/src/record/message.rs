@@ -2,7 +2,7 @@
 
 use super::{
     AnswerFields, AnswerList, ContainerFields, DsoFields, EdnsFields, EventId, FlagNames,
-    ProcessFields, QuestionFields,
+    K8sFields, ProcessFields, QuestionFields,
 };
 use crate::time::Timestamp;
 use schemars::JsonSchema;
@@ -131,4 +131,7 @@ pub struct MessageContext<'a> {
     /// The container of that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerFields<'a>>,
+    /// The Kubernetes pod of that container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k8s: Option<K8sFields<'a>>,
 }

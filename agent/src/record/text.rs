@@ -85,7 +85,9 @@ fn write_line(
     if let Some(ProcessFields { pid, comm, .. }) = &context.process {
         write!(text, "  {}[{pid}]", comm.escape_default())?;
     }
-    if let Some(container) = &context.container {
+    if let Some(pod) = &context.k8s {
+        write!(text, " {}/{}", pod.namespace, pod.pod)?;
+    } else if let Some(container) = &context.container {
         write!(text, " {}", container.id.get(..12).unwrap_or(container.id))?;
     }
     Ok(())
