@@ -1,6 +1,5 @@
 //! Real containers, by crun, in the cgroups that a kubelet gives them, and an API server that tells whose
-//! they are: over real HTTP, with answers shaped as a real one's. What a real API server says is tested by
-//! `cargo xtask kube-test`.
+//! they are: a small one of our own over real HTTP, with answers shaped as a real one's.
 
 mod daemonset;
 

@@ -73,7 +73,7 @@ fn page() -> String {
             open: 3,
         }),
         alerts: Some(&AlertCounters::default()),
-        kubernetes: Some(&Status {
+        kubernetes: Some(&kubernetes::Status {
             up: true,
             pods: 12,
             errors: [0, 3, 0, 0, 0, 0, 0],
