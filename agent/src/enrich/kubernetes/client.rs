@@ -42,6 +42,8 @@ impl PodsApi {
         };
         way.connect_timeout = Some(config.timeout);
         way.write_timeout = Some(config.timeout);
+        // Who asks again, and when, is decided where it is told and counted.
+        way.default_retry = false;
         let url = way.cluster_url.to_string();
         let client = Client::try_from(way)?;
         let kind = ApiResource::from_gvk_with_plural(
