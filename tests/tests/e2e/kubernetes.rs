@@ -71,8 +71,9 @@ fn configured(api: &Api) -> (tempfile::TempDir, PathBuf) {
 pub(crate) fn ask(lab: &Lab, cgroup: &str, id: &str, name: &str) {
     let folder = tempfile::tempdir().unwrap();
     let resolver = lab.resolver_addr().to_string();
-    // That there is no such name is an answer, too.
-    let line = format!("nslookup -type=a {name} {resolver} || true");
+    // That there is no such name is an answer, too. A kubelet lets a container's cgroup stay for a moment,
+    // crun does not: an agent that has slept for want of packets would look for it in vain.
+    let line = format!("nslookup -type=a {name} {resolver} || true; sleep 2");
     let mut bundle = Bundle::busybox(folder.path(), cgroup, &["sh", "-c", &line]).unwrap();
     bundle.join_network(&lab.namespace_path(Host::Client));
     let mount = cgroup2_mount().unwrap();
