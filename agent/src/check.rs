@@ -4,6 +4,7 @@
 
 use crate::config::value::Output;
 use crate::config::{Config, ConfigError};
+use crate::enrich::kubernetes;
 use crate::metrics::BindError;
 use crate::sink::kafka::topics::{Mode, Outcome, create_topics};
 use crate::sink::spool::SpoolConfig;
@@ -142,6 +143,11 @@ fn around(config: &Config, create_topics: bool) -> Vec<Probe> {
                 .map_err(|error| (error.to_string(), remedy.to_owned()));
             probes.push(Probe::required("file", found));
         }
+    }
+    if let Some(kubernetes) = &config.kubernetes {
+        // Without it, `run` works too, and names the pods when the API is there.
+        let found = kubernetes::probe(kubernetes);
+        probes.push(Probe { required: false, ..Probe::required("kubernetes", found) });
     }
     if let Some(address) = config.metrics_listen {
         let found = TcpListener::bind(address)

@@ -10,6 +10,7 @@ mod alertmanager;
 mod detect;
 mod error;
 mod filters;
+mod kubernetes;
 pub mod layer;
 mod privacy;
 mod privileges;
@@ -27,6 +28,7 @@ use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT};
 use crate::capture::ports::PortSet;
 use crate::connection::ConnectionOptions;
 use crate::detect::DetectOptions;
+use crate::enrich::kubernetes::KubernetesConfig;
 use crate::filter::Filters;
 use crate::join::Joining;
 use crate::pair::PairOptions;
@@ -129,6 +131,8 @@ pub struct Config {
     pub rotation: Rotation,
     /// Names of resolvers by address (IPv4-mapped IPv6 addresses as IPv4).
     pub resolvers: BTreeMap<IpAddr, String>,
+    /// How pods are named, if they are.
+    pub kubernetes: Option<KubernetesConfig>,
     /// Where `/metrics` is served, if at all.
     pub metrics_listen: Option<SocketAddr>,
     /// How long a loss makes `/healthz` say so.
@@ -207,7 +211,7 @@ impl Config {
         if layer.spool.directory.is_none() {
             layer.spool.directory = Some(default_spool(&sources.environment));
         }
-        resolve(layer, sources.purpose)
+        resolve(layer, sources)
     }
 
     /// What [`crate::sink::open`] wants, with stdout as the terminal has it.
@@ -234,7 +238,8 @@ impl Config {
     }
 }
 
-fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
+fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
+    let purpose = sources.purpose;
     let streams = StreamChoice {
         general: layer.streams,
         kafka: layer.kafka.streams,
@@ -303,6 +308,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         spool: spool(layer.spool, purpose),
         rotation: rotation(&layer.file, purpose)?,
         resolvers: resolvers(layer.resolvers)?,
+        kubernetes: kubernetes::resolve(layer.kubernetes, &sources.environment, purpose)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
         health_window: layer.health.window.map_or(crate::health::WINDOW, |span| span.0),
         messages_wire,

@@ -59,6 +59,10 @@ pub struct Criteria {
     pub process: Option<BTreeSet<String>>,
     /// Beginnings of ids of containers.
     pub container: Option<BTreeSet<String>>,
+    /// Namespaces of Kubernetes.
+    pub namespace: Option<BTreeSet<String>>,
+    /// Names of pods.
+    pub pod: Option<BTreeSet<String>>,
 }
 
 /// What of a record filters look at. What is not known fits nothing.
@@ -74,6 +78,8 @@ pub struct Subject<'a> {
     pub exe: Option<&'a str>,
     /// The id of its container.
     pub container: Option<&'a str>,
+    /// The namespace and the name of its pod.
+    pub pod: Option<(&'a str, &'a str)>,
 }
 
 /// What was asked for.
@@ -102,7 +108,7 @@ impl Filter {
 impl Criteria {
     /// Of each criterion given that can be asked of the subject, whether it fits.
     fn fits<'a>(&'a self, subject: &'a Subject<'_>) -> impl Iterator<Item = bool> + 'a {
-        let Subject { asked, client, comm, exe, container } = *subject;
+        let Subject { asked, client, comm, exe, container, pod } = *subject;
         let names =
             self.qname.as_ref().zip(asked).map(move |(suffixes, asked)| {
                 asked.qname.is_some_and(|qname| suffixes.contain(qname))
@@ -122,6 +128,12 @@ impl Criteria {
         let containers = self.container.as_ref().map(move |ids| {
             container.is_some_and(|id| ids.iter().any(|start| id.starts_with(start.as_str())))
         });
-        [names, types, clients, processes, containers].into_iter().flatten()
+        let namespaces = self
+            .namespace
+            .as_ref()
+            .map(move |names| pod.is_some_and(|(namespace, _)| names.contains(namespace)));
+        let pods =
+            self.pod.as_ref().map(move |names| pod.is_some_and(|(_, pod)| names.contains(pod)));
+        [names, types, clients, processes, containers, namespaces, pods].into_iter().flatten()
     }
 }

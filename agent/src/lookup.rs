@@ -32,6 +32,7 @@ pub use texts::Texts;
 
 use crate::capture::Origin;
 use crate::decode::MessageId;
+use crate::enrich::Place;
 use crate::pair::Vantage;
 use crate::time::Timestamp;
 use std::net::{IpAddr, Ipv6Addr};
@@ -150,6 +151,10 @@ pub struct Home {
     pub id: Box<str>,
     /// What runs it.
     pub runtime: Option<&'static str>,
+    /// The uid of its pod.
+    pub pod_uid: Option<Box<str>>,
+    /// Its pod.
+    pub place: Option<Place>,
 }
 
 /// What an application asked, and what came of it. Fields are named as in `dns.lookup/1`, which

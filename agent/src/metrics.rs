@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz`, `/readyz`: a small HTTP server in a thread of its own.
+//! `/metrics`, `/healthz`, `/livez`, `/readyz`: a small HTTP server in a thread of its own.
 //!
 //! The numbers belong to the pipeline's thread, which hands them out when it is asked: a scrape
 //! becomes a [`Request`] that the pipeline finds with [`Requests::try_next`] and answers. A pipeline
@@ -202,9 +202,10 @@ async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
 
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
-        .route("/", get(|| async { "dnscribe: /metrics /healthz /readyz\n" }))
+        .route("/", get(|| async { "dnscribe: /metrics /healthz /livez /readyz\n" }))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(shared)
 }
@@ -239,6 +240,18 @@ async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
         report.to_string().into_response()
     } else {
         unavailable(report.to_string())
+    }
+}
+
+/// Whether the agent does its work, however much is lost: whoever restarts what is not alive would only
+/// lose more.
+async fn livez(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.phase() {
+        Phase::Ready(_) => match shared.ask(Request::Health).await {
+            Ok(_) => "alive\n".into_response(),
+            Err(why) => unavailable(format!("not alive: {why}\n")),
+        },
+        Phase::Starting | Phase::Replaying | Phase::Stopping => "alive\n".into_response(),
     }
 }
 
@@ -333,6 +346,20 @@ mod tests {
         let (status, text) = fetch(address, "/healthz");
         assert_eq!(status, 200, "nobody answers, for there may be nothing to read");
         assert!(text.contains("warn  pipeline  the pipeline does not answer: it may"), "{text}");
+    }
+
+    #[test]
+    fn lives_as_long_as_the_pipeline_answers() {
+        let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
+        let address = server.address();
+        assert_eq!(fetch(address, "/livez"), (200, "alive\n".into()));
+        server.set_phase(Phase::Ready(String::new()));
+        let probe = thread::spawn(move || fetch(address, "/livez"));
+        let Request::Health(reply) = next(&requests) else { panic!("asked for the health") };
+        reply.send(Report::of_pipeline(Found::Fail, "packets lost"));
+        assert_eq!(probe.join().unwrap().0, 200, "a restart would not help");
+        let told = "not alive: the pipeline does not answer\n".to_owned();
+        assert_eq!(fetch(address, "/livez"), (503, told));
     }
 
     #[test]

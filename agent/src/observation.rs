@@ -6,6 +6,7 @@
 use crate::capture::Transport;
 use crate::decode::MessageId;
 use crate::decode::dns::{Answers, Flags};
+use crate::enrich::Place;
 use crate::join::{Cache, Parent};
 use crate::pair::{OrphanReason, Status, Vantage};
 use crate::time::Timestamp;
@@ -99,6 +100,10 @@ pub struct Container<'a> {
     pub id: &'a str,
     /// What runs it.
     pub runtime: Option<&'static str>,
+    /// The uid of its pod.
+    pub pod_uid: Option<&'a str>,
+    /// Its pod.
+    pub place: Option<&'a Place>,
 }
 
 /// A process.

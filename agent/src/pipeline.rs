@@ -319,6 +319,7 @@ impl Pipeline {
             windows_bytes: self.back.output.windows_bytes(),
             looked_up: self.back.output.looked_up(),
             alerts: self.back.output.alerts(),
+            kubernetes: self.back.output.kubernetes().as_ref(),
             gauges: &self.back.output.sinks().gauges(),
             build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
         })

@@ -31,7 +31,7 @@ pub use dlq::DlqRecord;
 pub use event_id::{EventId, Namespace};
 pub use fields::{
     AnswerFields, AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames,
-    IcmpFields, OptionFields, ProcessFields, QuestionFields,
+    IcmpFields, K8sFields, OptionFields, ProcessFields, QuestionFields,
 };
 pub use idn::unicode;
 pub(crate) use json::add_json;

@@ -14,7 +14,7 @@ use packages::Need;
 pub struct Args {
     /// Also install what the tests need: DNS servers and tools, Java and Maven for Kafka and the
     /// schema registry, Python for a client of theirs and for readers of sketches, Prometheus and its
-    /// Alertmanager
+    /// Alertmanager, crun for containers, Helm and Kubernetes' schemas
     #[arg(long)]
     pub test: bool,
 }
@@ -43,6 +43,7 @@ pub fn main(args: Args) -> Result<()> {
         dnscribe_tests::registry::prepare()?;
         dnscribe_tests::confluent::prepare()?;
         dnscribe_tests::sketches::prepare()?;
+        dnscribe_tests::manifests::prepare()?;
         packages::monitoring()?;
     }
     if !installed {

@@ -10,6 +10,7 @@ use crate::capture::live::{Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
+use crate::enrich::kubernetes::{KubernetesConfig, Pods};
 use crate::exit::Exit;
 use crate::metrics::Phase;
 use crate::pipeline::{Changes, LEDGER_EVERY, Pipeline, Taken};
@@ -25,6 +26,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Packets taken from the ring between two looks at anything else.
 const DRAIN: usize = 2_048;
+
+/// How long the start waits for the pods' names.
+const POD_PATIENCE: Duration = Duration::from_secs(1);
 
 /// After so long without a packet the operator is told what is watched.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -76,11 +80,13 @@ impl Run {
     pub(super) fn new(start: Start, mut live: Live, scout: Option<Scout>) -> Result<Self, Exit> {
         let Start { sources, config, signals, endpoint, sinks, .. } = start;
         let (longest_pause, summary) = (start.longest_pause, start.summary);
+        let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
         let epoch = Timestamp::now();
         let asked = scout.as_ref().map(Scout::processes).transpose();
         let asked =
             asked.map_err(|error| Exit::failed(format!("cannot reach the scout: {error}")))?;
-        let enricher = Some(Enricher::new(cgroup2_mount().as_deref(), asked));
+        let enricher = Enricher::new(cgroup2_mount().as_deref(), asked).with_pods(pods);
+        let enricher = Some(enricher);
         let blueprint = Blueprint { config: &config, epoch, enricher, wait_for_sinks: None };
         let (pipeline, crew) = if config.capture.threads > 1 {
             let readers = live.split();
@@ -293,6 +299,16 @@ impl Run {
             self.live.describe()
         );
     }
+}
+
+/// Begins to watch the pods, and gives their names the time to come before the first packet.
+fn watch_pods(config: KubernetesConfig) -> Result<Pods, Exit> {
+    let failed = |error| Exit::failed(format!("cannot start the watch of pods: {error}"));
+    let pods = Pods::watch(config).map_err(failed)?;
+    if !pods.await_first(POD_PATIENCE) {
+        tracing::info!("the pods are not known yet: records of them are without names until then");
+    }
+    Ok(pods)
 }
 
 /// Waits for packets and takes them through the whole pipeline in this thread.

@@ -77,6 +77,9 @@ pub enum ConfigError {
          connections"
     )]
     NotFiltered(&'static str),
+    /// Section `kubernetes` is wrong.
+    #[error("{0}")]
+    Kubernetes(String),
     /// An address with two names.
     #[error("resolvers: {address} is both \"{first}\" and \"{second}\": keep one of them")]
     TwoNames {

@@ -54,6 +54,12 @@ layer! {
         /// Beginnings of ids of containers.
         #[serde(deserialize_with = "items")]
         container: Option<Vec<ContainerId>> = example("[4b6ee1d1c3c2]"),
+        /// Namespaces of Kubernetes.
+        #[serde(deserialize_with = "items")]
+        namespace: Option<Vec<Name>> = example("[shop, kube-system]"),
+        /// Names of pods.
+        #[serde(deserialize_with = "items")]
+        pod: Option<Vec<Name>> = example("[checkout-5d8f7c9b4-x2x7k]"),
     }
 }
 
@@ -71,12 +77,15 @@ impl FilterLayer {
 
 impl CriteriaLayer {
     fn criteria(self) -> Criteria {
-        let Self { qname, client, qtype, process, container } = self;
+        let Self { qname, client, qtype, process, container, namespace, pod } = self;
+        let names = |names: Vec<Name>| names.into_iter().map(|name| name.0).collect();
         Criteria {
             qname: qname.map(|names| names.into_iter().collect()),
             client: client.map(|prefixes| prefixes.into_iter().collect()),
             qtype: qtype.map(|types| types.into_iter().map(|qtype| qtype.0).collect()),
-            process: process.map(|names| names.into_iter().map(|name| name.0).collect()),
+            process: process.map(names),
+            namespace: namespace.map(names),
+            pod: pod.map(names),
             container: container.map(|ids| ids.into_iter().map(|id| id.0).collect()),
         }
     }

@@ -3,6 +3,7 @@
 use super::alertmanager::AlertmanagerLayer;
 use super::detect::DetectLayer;
 use super::filters::FiltersLayer;
+use super::kubernetes::KubernetesLayer;
 use super::privacy::PrivacyLayer;
 use super::privileges::PrivilegesLayer;
 use super::registry::{Secret, Url};
@@ -170,6 +171,9 @@ layer! {
         /// Names of resolvers, with their addresses, for the field `resolver`.
         #[serde(deserialize_with = "map")]
         resolvers: BTreeMap<Name, Vec<Address>> = example("{ corp-dns: [192.0.2.53, \"2001:db8::53\"] }"),
+        /// How pods are named.
+        #[serde(deserialize_with = "section")]
+        kubernetes: KubernetesLayer,
         /// The endpoint of Prometheus.
         #[serde(deserialize_with = "section")]
         metrics: MetricsLayer,

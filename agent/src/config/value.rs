@@ -18,7 +18,7 @@ use std::time::Duration;
 pub struct BadValue(String);
 
 impl BadValue {
-    fn new(given: &str, not: &str, remedy: &str) -> Self {
+    pub(super) fn new(given: &str, not: &str, remedy: &str) -> Self {
         Self(format!("\"{given}\" is not {not}: give {remedy}"))
     }
 }

@@ -18,7 +18,7 @@ const MAX_CGROUPS: usize = 1 << 14;
 const WALK_PAUSE: Duration = Duration::from_secs(1);
 
 /// What runs a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Runtime {
     /// Docker.
     Docker,
@@ -50,25 +50,30 @@ pub struct Container {
     pub id: String,
     /// Absent where the path does not tell.
     pub runtime: Option<Runtime>,
+    /// The uid of the Kubernetes pod whose cgroup the container's is in, with dashes; of a pod from a
+    /// static manifest, the hash of that.
+    pub pod_uid: Option<String>,
 }
 
 impl Container {
     /// The innermost container that a cgroup's path names:
     /// `…/docker-ID.scope`, `…/cri-containerd-ID.scope`, `…/crio-ID.scope`, `…/libpod-ID.scope`
-    /// (systemd driver), `/docker/ID`, `/kubepods/…/ID` (cgroupfs driver).
+    /// (systemd driver), `/docker/ID`, `/kubepods/…/ID` (cgroupfs driver); and the innermost pod around
+    /// it: `…-podUID.slice`, `/podUID`.
     #[must_use]
     pub fn of_cgroup_path(path: &str) -> Option<Self> {
         let mut parents = path;
         while let Some((rest, name)) = parents.rsplit_once('/') {
-            if let Some(container) = Self::of_cgroup_name(name, rest) {
-                return Some(container);
+            if let Some((id, runtime)) = Self::of_cgroup_name(name, rest) {
+                let pod_uid = path.get(..rest.len() + 1 + name.len()).and_then(pod_uid);
+                return Some(Self { id, runtime, pod_uid });
             }
             parents = rest;
         }
         None
     }
 
-    fn of_cgroup_name(name: &str, parents: &str) -> Option<Self> {
+    fn of_cgroup_name(name: &str, parents: &str) -> Option<(String, Option<Runtime>)> {
         let name = name.strip_suffix(".scope").unwrap_or(name);
         // containerd's own naming is `namespace:prefix:ID`.
         let (prefix, id) = match name.rsplit_once(['-', ':']) {
@@ -87,8 +92,26 @@ impl Container {
             _ if parents.contains("libpod") => Some(Runtime::Podman),
             _ => None,
         };
-        is_id.then(|| Self { id: id.to_ascii_lowercase(), runtime })
+        is_id.then(|| (id.to_ascii_lowercase(), runtime))
     }
+}
+
+/// The uid of the innermost pod that a cgroup's path names. systemd's slices have underscores for dashes,
+/// which part the names of slices; runtimes that take a slice for a path put a colon behind it.
+fn pod_uid(path: &str) -> Option<String> {
+    path.rsplit('/').find_map(|name| {
+        let name = name.split_once(".slice").map_or(name, |(slice, _)| slice);
+        let (before, uid) = name.rsplit_once("pod")?;
+        let uid = uid.replace('_', "-").to_ascii_lowercase();
+        ((before.is_empty() || before.ends_with('-')) && is_uid(&uid)).then_some(uid)
+    })
+}
+
+/// A UUID, or the 32 digits of a static manifest's hash.
+fn is_uid(uid: &str) -> bool {
+    let is_hex = |group: &str| group.bytes().all(|octet| octet.is_ascii_hexdigit());
+    let groups = || uid.split('-').map(str::len);
+    uid.split('-').all(is_hex) && (groups().eq([8, 4, 4, 4, 12]) || groups().eq([32]))
 }
 
 /// Containers by cgroup2 id, which is the inode number of the cgroup's directory.
@@ -163,24 +186,85 @@ mod tests {
     use super::*;
 
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const POD: &str = "0a1b2c3d-0000-4000-8000-0123456789ab";
+    const POD_: &str = "0a1b2c3d_0000_4000_8000_0123456789ab";
+    const HASH: &str = "00112233445566778899aabbccddeeff";
 
     #[test]
     fn knows_the_naming_of_each_runtime() {
         for (path, runtime) in [
             (format!("0::/system.slice/docker-{ID}.scope"), Some(Runtime::Docker)),
             (format!("4:memory:/docker/{ID}"), Some(Runtime::Docker)),
-            (
-                format!("/kubepods.slice/kubepods-podaa.slice/cri-containerd-{ID}.scope"),
-                Some(Runtime::Containerd),
-            ),
-            (format!("/kubepods/besteffort/podaa/{ID}"), None),
-            (format!("/kubepods-podaa.slice:cri-containerd:{ID}"), Some(Runtime::Containerd)),
-            (format!("/kubepods.slice/crio-{ID}.scope"), Some(Runtime::CriO)),
+            (format!("/system.slice/nerdctl-{ID}.scope"), Some(Runtime::Containerd)),
             (format!("/machine.slice/libpod-{ID}.scope/container"), Some(Runtime::Podman)),
+            (format!("/user.slice/user-0.slice/libpod-{ID}.scope"), Some(Runtime::Podman)),
+            (format!("/libpod_parent/libpod-{ID}"), Some(Runtime::Podman)),
             (format!("/system.slice/docker-{ID}.scope/init.scope"), Some(Runtime::Docker)),
         ] {
             let container = Container::of_cgroup_path(&path).unwrap();
             assert_eq!((container.id.as_str(), container.runtime), (ID, runtime), "{path}");
+            assert_eq!(container.pod_uid, None, "{path}");
+        }
+    }
+
+    #[test]
+    fn knows_the_pods_of_each_driver() {
+        let outer = ID.replace('0', "f");
+        for (path, runtime, pod) in [
+            (
+                format!("/kubepods.slice/kubepods-pod{POD_}.slice/cri-containerd-{ID}.scope"),
+                Some(Runtime::Containerd),
+                POD,
+            ),
+            (
+                format!(
+                    "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{POD_}.slice/\
+                     crio-{ID}.scope/container"
+                ),
+                Some(Runtime::CriO),
+                POD,
+            ),
+            (
+                format!("/kubepods.slice/kubepods-burstable-pod{HASH}.slice/docker-{ID}.scope"),
+                Some(Runtime::Docker),
+                HASH,
+            ),
+            (format!("/kubepods/besteffort/pod{POD}/{ID}"), None, POD),
+            (format!("/kubepods/burstable/pod{POD}/crio-{ID}"), Some(Runtime::CriO), POD),
+            (
+                format!("/system.slice/kubepods-pod{POD_}.slice:cri-containerd:{ID}"),
+                Some(Runtime::Containerd),
+                POD,
+            ),
+            // A node that is a container itself, as of kind.
+            (
+                format!(
+                    "/docker/{outer}/kubelet.slice/kubelet-kubepods.slice/\
+                     kubelet-kubepods-pod{POD_}.slice/cri-containerd-{ID}.scope"
+                ),
+                Some(Runtime::Containerd),
+                POD,
+            ),
+            // A container that a container has made.
+            (format!("/kubepods/pod{POD}/{outer}/docker/{ID}"), Some(Runtime::Docker), POD),
+            // As another cgroup namespace sees it.
+            (
+                format!("0::/../../kubepods-pod{POD_}.slice/cri-containerd-{ID}.scope"),
+                Some(Runtime::Containerd),
+                POD,
+            ),
+        ] {
+            let container = Container::of_cgroup_path(&path).unwrap();
+            assert_eq!((container.id.as_str(), container.runtime), (ID, runtime), "{path}");
+            assert_eq!(container.pod_uid.as_deref(), Some(pod), "{path}");
+        }
+    }
+
+    #[test]
+    fn takes_nothing_else_for_a_pod() {
+        for name in [format!("libpod-{ID}"), format!("xpod{POD}"), "kubepods-podaa.slice".into()] {
+            let container = Container::of_cgroup_path(&format!("/{name}/{ID}")).unwrap();
+            assert_eq!(container.pod_uid, None, "{name}");
         }
     }
 

@@ -15,6 +15,7 @@ fn subject<'a>(qname: &'a str, client: &str) -> Subject<'a> {
         comm: Some("curl"),
         exe: Some("/usr/bin/curl"),
         container: Some("4b6ee1d1c3c2ff"),
+        pod: Some(("shop", "cart-1")),
     }
 }
 
@@ -76,6 +77,10 @@ fn each_criterion_decides_by_itself() {
     assert!(!fits(Criteria { process: set(&["cur"]), ..Criteria::default() }));
     assert!(fits(Criteria { container: set(&["4b6ee1"]), ..Criteria::default() }));
     assert!(!fits(Criteria { container: set(&["ee1"]), ..Criteria::default() }));
+    assert!(fits(Criteria { namespace: set(&["shop"]), ..Criteria::default() }));
+    assert!(!fits(Criteria { namespace: set(&["cart-1"]), ..Criteria::default() }));
+    assert!(fits(Criteria { pod: set(&["cart-1"]), ..Criteria::default() }));
+    assert!(!fits(Criteria { pod: set(&["cart"]), ..Criteria::default() }));
 }
 
 #[test]
@@ -85,6 +90,7 @@ fn what_is_not_known_is_neither_included_nor_excluded() {
         Criteria { qname: suffixes(&["."]), ..Criteria::default() },
         Criteria { process: set(&["curl"]), ..Criteria::default() },
         Criteria { container: set(&["4"]), ..Criteria::default() },
+        Criteria { namespace: set(&["shop"]), ..Criteria::default() },
         Criteria { qtype: Some([1].into()), ..Criteria::default() },
     ];
     for criteria in criteria {

@@ -323,12 +323,19 @@ impl Open {
             comm: process.comm.into(),
             exe: process.exe.map(Into::into),
         });
-        self.container = observation
-            .container
-            .map(|container| Home { id: container.id.into(), runtime: container.runtime });
+        self.container = observation.container.map(|container| Home {
+            id: container.id.into(),
+            runtime: container.runtime,
+            pod_uid: container.pod_uid.map(Into::into),
+            place: container.place.cloned(),
+        });
         self.pod = observation.pod.map(Into::into);
         let exe = process.exe.map_or(0, str::len);
-        self.bytes += process.comm.len() + exe + 2 * observation.pod.map_or(0, str::len);
+        let container = observation
+            .container
+            .map_or(0, |container| container.id.len() + container.pod_uid.map_or(0, str::len));
+        let pod = observation.pod.map_or(0, str::len);
+        self.bytes += process.comm.len() + exe + container + pod;
     }
 
     /// When nothing more can belong to it; none while a query waits.

@@ -4,6 +4,7 @@ use super::text::Page;
 use super::transactions::TransactionMetrics;
 use super::{alerts, process};
 use crate::detect::AlertCounters;
+use crate::enrich::kubernetes::{self, Reason};
 use crate::join::{Cache, Joined, Match};
 use crate::ledger::{Counters, Delivery, Sampling};
 use crate::lookup::{LookupCounters, Outcome};
@@ -39,6 +40,8 @@ pub struct Snapshot<'a> {
     pub looked_up: Option<&'a LookupCounters>,
     /// Alerts, where there is detection.
     pub alerts: Option<&'a AlertCounters>,
+    /// The watch of pods, where there is one.
+    pub kubernetes: Option<&'a kubernetes::Status>,
     /// The sinks' own numbers, with the sinks' names.
     pub gauges: &'a [(String, Vec<Gauge>)],
     /// Which program this is.
@@ -77,6 +80,9 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
     if let Some(counters) = snapshot.alerts {
         alerts::write(&mut page, counters);
     }
+    if let Some(status) = snapshot.kubernetes {
+        pods(&mut page, status);
+    }
     sinks(&mut page, snapshot.gauges);
     let name = "dnscribe_build_info";
     page.family(name);
@@ -89,6 +95,23 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
 fn gauge(page: &mut Page, name: &str, value: u64) {
     page.family(name);
     page.count(name, &[], value);
+}
+
+fn pods(page: &mut Page, status: &kubernetes::Status) {
+    gauge(page, "dnscribe_kubernetes_up", u64::from(status.up));
+    gauge(page, "dnscribe_kubernetes_pods", status.pods as u64);
+    let name = "dnscribe_kubernetes_errors_total";
+    page.family(name);
+    for (reason, count) in Reason::ALL.into_iter().zip(status.errors) {
+        page.count(name, &[("reason", reason.name())], count);
+    }
+    let name = "dnscribe_kubernetes_refused_total";
+    page.family(name);
+    page.count(name, &[], status.refused);
+    let name = "dnscribe_kubernetes_transactions_total";
+    page.family(name);
+    page.count(name, &[("outcome", "named")], status.named);
+    page.count(name, &[("outcome", "unnamed")], status.unnamed);
 }
 
 fn lookups(page: &mut Page, counters: &LookupCounters) {

@@ -212,12 +212,15 @@ impl Analysis {
 /// What filters look at.
 fn subject(lookup: &Lookup) -> Subject<'_> {
     let process = lookup.process.as_ref();
+    let container = lookup.container.as_ref();
+    let place = container.and_then(|container| container.place.as_ref());
     Subject {
         asked: Some(Asked { qname: Some(&lookup.qname), qtypes: &lookup.qtypes }),
         client: Some(lookup.client),
         comm: process.map(|process| &*process.comm),
         exe: process.and_then(|process| process.exe.as_deref()),
-        container: lookup.container.as_ref().map(|container| &*container.id),
+        container: container.map(|container| &*container.id),
+        pod: place.map(|place| (&*place.pod.namespace, &*place.pod.name)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The flat view of a transaction.
 
 use crate::decode::dns::Answers;
+use crate::enrich::Place;
 use crate::join::Links;
 use crate::observation::{Container, Observation, Process};
 use crate::pair::Transaction;
@@ -16,6 +17,8 @@ pub struct Facts<'a> {
     pub process: Option<&'a ProcessFields<'a>>,
     /// The container of that process.
     pub container: Option<&'a ContainerFields<'a>>,
+    /// The pod of that container.
+    pub place: Option<&'a Place>,
     /// The share of transactions like it that were told.
     pub sample_ratio: f64,
 }
@@ -78,9 +81,15 @@ pub fn observation<'a>(
             comm: &process.comm,
             exe: process.exe,
         }),
-        container: facts
-            .container
-            .map(|container| Container { id: container.id, runtime: container.runtime }),
-        pod: facts.container.map(|container| container.id),
+        container: facts.container.map(|container| Container {
+            id: container.id,
+            runtime: container.runtime,
+            pod_uid: container.pod_uid,
+            place: facts.place,
+        }),
+        pod: match (facts.place, facts.container) {
+            (Some(place), _) => Some(&*place.pod.path),
+            (None, container) => container.map(|container| container.id),
+        },
     })
 }

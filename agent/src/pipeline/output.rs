@@ -11,7 +11,7 @@ use crate::capture::sampling::{Change, Timeline, Untold};
 use crate::connection::Report;
 use crate::decode::{DeadLetter, Envelope, Message};
 use crate::detect::{AlertCounters, DetectOptions, Detection};
-use crate::enrich::Enricher;
+use crate::enrich::{Enricher, kubernetes};
 use crate::filter::Filters;
 use crate::join::Links;
 use crate::ledger::Counters;
@@ -155,11 +155,8 @@ impl Output {
                 return;
             }
             let id = self.identity.namespace().message(message.envelope.id);
-            let rest = MessageContext {
-                process: who.process(),
-                container: who.container(),
-                masking: None,
-            };
+            let (process, container, k8s) = (who.process(), who.container(), who.k8s());
+            let rest = MessageContext { process, container, k8s, masking: None };
             let (_, server) = message.ends();
             let resolver = self.resolvers.at(server.ip(), &self.identity, &mut self.metrics);
             let key = resolver.name.as_bytes();
@@ -209,12 +206,14 @@ impl Output {
             return;
         }
         let who = Who::behind(enricher, transaction);
-        let (process, container) = (who.process(), who.container());
+        who.count(enricher);
+        let (process, container, k8s) = (who.process(), who.container(), who.k8s());
         let texts = told.texts.unwrap_or(Texts::NONE);
         let sample_ratio = sample_ratio(sampling, transaction);
         if analysis.is_wanted() {
             let (process, container) = (process.as_ref(), container.as_ref());
-            let facts = Facts { resolver, texts, process, container, sample_ratio };
+            let place = who.place();
+            let facts = Facts { resolver, texts, process, container, place, sample_ratio };
             if let Some(observation) = observation(transaction, links, &facts) {
                 analysis.observe(*now, &observation);
             }
@@ -228,7 +227,7 @@ impl Output {
         }
         if rendered {
             let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
-            let context = Context { process, container, links: *links, sample_ratio };
+            let context = Context { process, container, k8s, links: *links, sample_ratio };
             let context = identity.transaction_context(resolver, context);
             let id = identity.namespace().message(subject.envelope.id);
             let body = || identity.transaction(transaction, texts);
@@ -340,6 +339,11 @@ impl Output {
         self.analysis.adopt_query_timeout(query_timeout);
     }
 
+    /// How the watch of pods stands, where there is one.
+    pub(super) fn kubernetes(&self) -> Option<kubernetes::Status> {
+        self.enricher.as_ref().and_then(Enricher::kubernetes)
+    }
+
     /// How many alerts there were, where there is detection.
     pub(super) fn alerts(&self) -> Option<&AlertCounters> {
         self.analysis.alerts()
@@ -367,7 +371,8 @@ impl Output {
 }
 
 fn context<'a>(who: &'a Who<'_>) -> Context<'a> {
-    Context { process: who.process(), container: who.container(), ..Context::default() }
+    let (process, container, k8s) = (who.process(), who.container(), who.k8s());
+    Context { process, container, k8s, ..Context::default() }
 }
 
 /// The share of transactions like this one that were told when it passed. Streams are always told, and

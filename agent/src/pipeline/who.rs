@@ -3,10 +3,10 @@
 use crate::capture::Task;
 use crate::decode::Message;
 use crate::decode::dns::Question;
-use crate::enrich::{Enricher, Known, Runtime};
+use crate::enrich::{Enricher, Known, Place};
 use crate::filter::{Asked, Filter, Subject};
 use crate::pair::{Transaction, Vantage};
-use crate::record::{ContainerFields, ProcessFields};
+use crate::record::{ContainerFields, K8sFields, ProcessFields};
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -56,6 +56,7 @@ impl<'a> Who<'a> {
             comm: self.task.and_then(|task| std::str::from_utf8(name(task)).ok()),
             exe: self.known.exe.as_deref(),
             container: self.known.container.as_ref().map(|container| &*container.id),
+            pod: self.place().map(|place| (&*place.pod.namespace, &*place.pod.name)),
         }
     }
 
@@ -85,10 +86,25 @@ impl<'a> Who<'a> {
 
     /// Its container, as records have it.
     pub(super) fn container(&self) -> Option<ContainerFields<'_>> {
-        self.known.container.as_ref().map(|container| ContainerFields {
-            id: &container.id,
-            runtime: container.runtime.map(Runtime::name),
-        })
+        let container = self.known.container.as_deref();
+        container.map(|container| ContainerFields::of(container, self.place()))
+    }
+
+    /// Its pod, as records have it.
+    pub(super) fn k8s(&self) -> Option<K8sFields<'_>> {
+        self.place().map(Into::into)
+    }
+
+    /// Its pod.
+    pub(super) const fn place(&self) -> Option<&Place> {
+        self.known.place.as_ref()
+    }
+
+    /// Counts a transaction of theirs.
+    pub(super) fn count(&self, enricher: &mut Option<Enricher>) {
+        if let Some(enricher) = enricher {
+            enricher.count(&self.known);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::sink::Stream;
 use Kind::{
     Address, AlertId, Container, Data, Entity, Found, Name, Object, ObjectOf, Octets, Peer,
     Process, ProcessWithId, Public, Receiver, Resolver, Sender, ServerName, Spelling, Subnet,
-    Summary, Target,
+    Summary, Target, Whole,
 };
 
 /// What a field holds.
@@ -47,6 +47,8 @@ pub(super) enum Kind {
     ProcessWithId,
     /// A container's id, or a pod.
     Container,
+    /// What is told whole or not at all, by its class.
+    Whole(Class),
     /// A sketch of values of a class, which whoever guesses one can ask for it.
     Sketch(Class),
     /// An alert's id, which whoever guesses whom it concerns can recompute.
@@ -97,8 +99,22 @@ const PROCESS: Kind = ObjectOf(
     &[must("pid", Public), must("uid", Public), must("comm", Process), may("exe", Process)],
 );
 
-const CONTAINER: Kind =
-    ObjectOf(Class::Container, &[must("id", Container), may("runtime", Public)]);
+const CONTAINER: Kind = ObjectOf(
+    Class::Container,
+    &[must("id", Container), may("runtime", Public), may("pod_uid", Container)],
+);
+
+const K8S: Kind = ObjectOf(
+    Class::Container,
+    &[
+        must("namespace", Container),
+        must("pod", Container),
+        may("container", Container),
+        may("workload_kind", Public),
+        may("workload", Container),
+        may("labels", Whole(Class::Container)),
+    ],
+);
 
 const ANSWERS: Kind = ObjectOf(
     Class::Answers,
@@ -176,6 +192,7 @@ const MESSAGE: &[Field] = &[
     may("wire", Octets),
     may("process", PROCESS),
     may("container", CONTAINER),
+    may("k8s", K8S),
 ];
 
 const TRANSACTION: &[Field] = &[
@@ -231,6 +248,7 @@ const TRANSACTION: &[Field] = &[
     may("cache", Public),
     may("process", PROCESS),
     may("container", CONTAINER),
+    may("k8s", K8S),
 ];
 
 const LOOKUP: &[Field] = &[
@@ -265,6 +283,7 @@ const LOOKUP: &[Field] = &[
     may("evicted", Public),
     may("process", PROCESS),
     may("container", CONTAINER),
+    may("k8s", K8S),
 ];
 
 const CONNECTION: &[Field] = &[
@@ -297,6 +316,7 @@ const CONNECTION: &[Field] = &[
     must("server_bytes", Public),
     may("process", PROCESS),
     may("container", CONTAINER),
+    may("k8s", K8S),
 ];
 
 const DEAD_LETTER: &[Field] = &[
@@ -322,6 +342,7 @@ const DEAD_LETTER: &[Field] = &[
     may("record_bytes", Public),
     may("process", PROCESS),
     may("container", CONTAINER),
+    may("k8s", K8S),
 ];
 
 const FIGURES: Kind = Object(&[

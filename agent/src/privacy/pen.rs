@@ -114,6 +114,8 @@ impl Pen<'_> {
     ) -> Result<bool, Error> {
         match field.kind {
             Kind::Public => out.extend_from_slice(raw.as_bytes()),
+            Kind::Whole(class) if self.mask.of(class) != Method::Keep => return Ok(false),
+            Kind::Whole(_) => out.extend_from_slice(raw.as_bytes()),
             Kind::ObjectOf(class, _) if self.mask.of(class) == Method::Drop => {
                 return Ok(field.required && self.nothing(out, field, raw));
             }
@@ -209,7 +211,7 @@ impl Pen<'_> {
             Kind::AlertId => Some(self.steady.text(Domain::AlertId, text).into()),
             Kind::Entity => Some(entity::entity(self, beside).into()),
             Kind::Summary => Some(entity::summary(beside).into()),
-            Kind::Object(_) | Kind::ObjectOf(..) => None,
+            Kind::Object(_) | Kind::ObjectOf(..) | Kind::Whole(_) => None,
         }
     }
 

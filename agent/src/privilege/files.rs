@@ -78,6 +78,7 @@ impl Files {
         let registry = config.kafka.registry.as_ref().and_then(|one| one.ca_file.clone());
         read.extend(registry);
         read.extend(config.alertmanager.as_ref().and_then(|one| one.ca_file.clone()));
+        read.extend(config.kubernetes.as_ref().map(|one| one.credentials().to_path_buf()));
         let has_kafka = config.sinks.contains(&SinkSpec::Kafka);
         let spool = config.spool.as_ref().filter(|_| has_kafka);
         Self {

@@ -6,7 +6,7 @@ mod window;
 
 use super::{
     AnswerList, ContainerFields, DlqRecord, DsoFields, EdnsFields, FlagNames, IcmpFields,
-    MessageBody, Namespace, ProcessFields, QuestionFields, Texts, TransactionBody,
+    K8sFields, MessageBody, Namespace, ProcessFields, QuestionFields, Texts, TransactionBody,
     TransactionContext, unicode,
 };
 use crate::capture::Sight;
@@ -51,6 +51,8 @@ pub struct Context<'a> {
     pub process: Option<ProcessFields<'a>>,
     /// The container of that process.
     pub container: Option<ContainerFields<'a>>,
+    /// The Kubernetes pod of that container.
+    pub k8s: Option<K8sFields<'a>>,
     /// The transactions that this one belongs to.
     pub links: Links,
     /// The share of transactions like it that were told, where that is not all.
@@ -227,7 +229,7 @@ impl Identity {
         resolver: &'a str,
         context: Context<'a>,
     ) -> TransactionContext<'a> {
-        let Context { process, container, links, sample_ratio } = context;
+        let Context { process, container, k8s, links, sample_ratio } = context;
         let named = |id| self.namespace.message(id);
         TransactionContext {
             resolver,
@@ -238,6 +240,7 @@ impl Identity {
             cache: links.cache.map(Cache::name),
             process,
             container,
+            k8s,
             masking: None,
         }
     }
@@ -267,6 +270,7 @@ impl Identity {
             captured_bytes: u32::try_from(letter.bytes.len()).unwrap_or(u32::MAX),
             process: context.process,
             container: context.container,
+            k8s: context.k8s,
             ..DlqRecord::new(&self.node, self.region.as_deref())
         }
     }

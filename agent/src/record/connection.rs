@@ -1,7 +1,7 @@
 //! `dns.connection/1`.
 
 use super::build::milliseconds;
-use super::{ContainerFields, Context, EventId, Identity, ProcessFields};
+use super::{ContainerFields, Context, EventId, Identity, K8sFields, ProcessFields};
 use crate::connection::{Handshake, Report};
 use crate::privacy::MaskingFields;
 use crate::sink::Stream;
@@ -96,6 +96,9 @@ pub struct ConnectionRecord<'a> {
     /// The container of that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerFields<'a>>,
+    /// The Kubernetes pod of that container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k8s: Option<K8sFields<'a>>,
     /// What of the record is not told as it was, where the configuration asks for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub masking: Option<MaskingFields>,
@@ -142,6 +145,7 @@ impl Identity {
             server_bytes: connection.octets[1],
             process: context.process,
             container: context.container,
+            k8s: context.k8s,
             masking: None,
         }
     }

@@ -1,6 +1,6 @@
 //! `dns.dlq/1`.
 
-use super::{ContainerFields, EventId, ProcessFields};
+use super::{ContainerFields, EventId, K8sFields, ProcessFields};
 use crate::privacy::MaskingFields;
 use crate::time::Timestamp;
 use schemars::JsonSchema;
@@ -72,6 +72,9 @@ pub struct DlqRecord<'a> {
     /// The container of that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerFields<'a>>,
+    /// The Kubernetes pod of that container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k8s: Option<K8sFields<'a>>,
     /// What of the record is not told as it was, where the configuration asks for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub masking: Option<MaskingFields>,

@@ -4,9 +4,11 @@ use crate::decode::dns::{
     Answer, Answers, Edns, Flags, Hex, OptionText, TypedOctets, TypedOctetsList, class_name,
     option_name, type_name,
 };
+use crate::enrich::{Container, Place, Runtime};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// One record of an answer section.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -280,4 +282,59 @@ pub struct ContainerFields<'a> {
     /// `docker`, `containerd`, `cri-o` or `podman`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<&'static str>,
+    /// The uid of the Kubernetes pod that its cgroup is in; of a pod from a static manifest, the hash of
+    /// that. There without `k8s` where the pod's names were not known, or not yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<&'a str>,
+}
+
+/// A Kubernetes pod.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct K8sFields<'a> {
+    /// Where the pod is.
+    pub namespace: &'a str,
+    /// Its name.
+    pub pod: &'a str,
+    /// The container's name in the pod; absent where the API had not told its id yet, and the pod has
+    /// several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<&'a str>,
+    /// What made the pod: `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, `CronJob` and so on; for a
+    /// pod from a static manifest, `Node`. Absent where nothing did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload_kind: Option<&'a str>,
+    /// The name of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<&'a str>,
+    /// Those of the pod's labels that `kubernetes.labels` names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<&'a BTreeMap<String, String>>,
+}
+
+impl<'a> ContainerFields<'a> {
+    /// A container, as far as its cgroup and its place tell.
+    #[must_use]
+    pub fn of(container: &'a Container, place: Option<&Place>) -> Self {
+        let runtime = container.runtime.or_else(|| place?.runtime);
+        Self {
+            id: &container.id,
+            runtime: runtime.map(Runtime::name),
+            pod_uid: container.pod_uid.as_deref(),
+        }
+    }
+}
+
+impl<'a> From<&'a Place> for K8sFields<'a> {
+    fn from(place: &'a Place) -> Self {
+        let pod = &*place.pod;
+        let workload = pod.workload.as_ref();
+        Self {
+            namespace: &pod.namespace,
+            pod: &pod.name,
+            container: place.container.as_deref(),
+            workload_kind: workload.map(|workload| &*workload.kind),
+            workload: workload.map(|workload| &*workload.name),
+            labels: Some(&pod.labels).filter(|labels| !labels.is_empty()),
+        }
+    }
 }

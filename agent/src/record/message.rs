@@ -2,7 +2,7 @@
 
 use super::{
     AnswerFields, AnswerList, ContainerFields, DsoFields, EdnsFields, EventId, FlagNames,
-    ProcessFields, QuestionFields,
+    K8sFields, ProcessFields, QuestionFields,
 };
 use crate::privacy::MaskingFields;
 use crate::time::Timestamp;
@@ -132,6 +132,9 @@ pub struct MessageContext<'a> {
     /// The container of that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerFields<'a>>,
+    /// The Kubernetes pod of that container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k8s: Option<K8sFields<'a>>,
     /// What of the record is not told as it was, where the configuration asks for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub masking: Option<MaskingFields>,

@@ -40,6 +40,8 @@ struct Shown<'a> {
     process: Option<Process<'a>>,
     #[serde(borrow)]
     container: Option<Container<'a>>,
+    #[serde(borrow)]
+    k8s: Option<Pod<'a>>,
 }
 
 /// Text that is copied only where it is escaped; serde borrows in an `Option` only so.
@@ -69,6 +71,14 @@ struct Process<'a> {
 struct Container<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Pod<'a> {
+    #[serde(borrow)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow)]
+    pod: Cow<'a, str>,
 }
 
 /// What a line shows of an alert.
@@ -165,6 +175,10 @@ impl<'a> Shown<'a> {
                 .as_ref()
                 .map(|process| Process { pid: process.pid, comm: process.comm.as_ref().into() }),
             container: context.container.as_ref().map(|one| Container { id: one.id.into() }),
+            k8s: context
+                .k8s
+                .as_ref()
+                .map(|one| Pod { namespace: one.namespace.into(), pod: one.pod.into() }),
         }
     }
 
@@ -230,7 +244,9 @@ impl<'a> Shown<'a> {
         if let Some(Process { pid, comm }) = &self.process {
             write!(text, "  {}[{pid}]", comm.escape_default())?;
         }
-        if let Some(Container { id }) = &self.container {
+        if let Some(Pod { namespace, pod }) = &self.k8s {
+            write!(text, " {namespace}/{pod}")?;
+        } else if let Some(Container { id }) = &self.container {
             write!(text, " {}", id.get(..12).unwrap_or(id))?;
         }
         Ok(())

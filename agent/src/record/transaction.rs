@@ -2,7 +2,7 @@
 
 use super::{
     AnswerFields, AnswerList, ContainerFields, EdnsFields, EventId, FlagNames, IcmpFields,
-    ProcessFields,
+    K8sFields, ProcessFields,
 };
 use crate::decode::dns::Hex;
 use crate::privacy::MaskingFields;
@@ -201,6 +201,9 @@ pub struct TransactionContext<'a> {
     /// The container of that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerFields<'a>>,
+    /// The Kubernetes pod of that container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k8s: Option<K8sFields<'a>>,
     /// What of the record is not told as it was, where the configuration asks for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub masking: Option<MaskingFields>,

@@ -10,6 +10,7 @@ mod ending;
 mod failures;
 mod health;
 mod joining;
+mod kubernetes;
 mod latency;
 mod load;
 mod lookups;

@@ -44,7 +44,7 @@ pub const BUILD: &[Need] = &[
 
 /// What the tests need: DNS programs for the lab, a terminal for `dnscribe top`, a debugger that takes
 /// the agent over, Java with Maven for Kafka and the registry, Python for a client of theirs, and a Kafka
-/// client that is neither theirs nor ours.
+/// client that is neither theirs nor ours; crun and busybox for containers.
 pub const TEST: &[Need] = &[
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
     need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
@@ -61,6 +61,8 @@ pub const TEST: &[Need] = &[
     need(|| has("gdb"), "gdb", "gdb", "gdb"),
     need(|| has("setpriv"), "util-linux", "util-linux", "util-linux"),
     need(venv, "python3-venv", "python3", "python"),
+    need(|| has("crun"), "crun", "crun", "crun"),
+    need(|| has("busybox"), "busybox-static", "busybox", "busybox"),
 ];
 
 /// What `bench` compares with. Without them it goes on, and says what is missing.

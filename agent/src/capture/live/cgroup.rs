@@ -5,15 +5,22 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// The mount point of cgroup2, from the text of `/proc/self/mountinfo` (manual page
-/// `proc_pid_mountinfo`).
+/// `proc_pid_mountinfo`); of several the one that shows most of the tree. A container has its own part
+/// mounted; where the host's tree is mounted too, that begins above: at `/../..` as the container's
+/// cgroup namespace sees it.
 #[must_use]
 pub fn mount_point(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
+    let mounts = mountinfo.lines().filter_map(|line| {
         let (mount, filesystem) = line.split_once(" - ")?;
         let kind = filesystem.split(' ').next()?;
-        let point = mount.split(' ').nth(4)?;
-        (kind == "cgroup2").then(|| PathBuf::from(unescape(point)))
-    })
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (kind == "cgroup2").then_some((root, point))
+    });
+    let above = |root: &str| root.split('/').filter(|part| *part == "..").count();
+    // The first of those that are equal.
+    let widest = mounts.min_by_key(|(root, _)| std::cmp::Reverse(above(root)));
+    widest.map(|(_, point)| PathBuf::from(unescape(point)))
 }
 
 /// The mount point of cgroup2 on this host.
@@ -99,6 +106,16 @@ mod tests {
     fn finds_the_mount_of_a_unified_host() {
         let unified = "25 20 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
         assert_eq!(mount_point(unified).unwrap(), Path::new("/sys/fs/cgroup"));
+    }
+
+    #[test]
+    fn prefers_the_tree_of_the_host_to_the_part_of_a_container() {
+        let container = "\
+40 39 0:26 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw
+41 39 0:26 /../../.. /host/cgroup ro - cgroup2 cgroup rw
+42 39 0:26 /../../.. /other ro - cgroup2 cgroup rw
+";
+        assert_eq!(mount_point(container).unwrap(), Path::new("/host/cgroup"));
     }
 
     #[test]

@@ -7,8 +7,11 @@ const STREAM: (&str, &str) = ("stream", "the streams");
 const RULE: (&str, &str) = ("rule", "the rules of detection");
 const SEVERITY: (&str, &str) = ("severity", "info, warning, critical");
 const DETECTION: &str = "Only where there is detection.";
-const PODS: &[(&str, &str)] =
-    &[("pod", "the container's id, empty outside of containers; the first 256, the rest `other`")];
+const PODS: &[(&str, &str)] = &[(
+    "pod",
+    "`namespace/pod`, else the container's id, empty outside of containers; the first 256, the rest `other`",
+)];
+const KUBERNETES: &str = "Only where pods are named.";
 const LOOKUPS: &str = "Only where a sink wants the stream lookups.";
 
 pub(super) const METRICS: &[Metric] = &[
@@ -151,6 +154,39 @@ pub(super) const METRICS: &[Metric] = &[
     )
     .source("the alert engine")
     .caveat(DETECTION),
+    Metric::gauge(
+        "dnscribe_kubernetes_up",
+        "1",
+        "1 while the Kubernetes API tells of this node's pods; 0 while what was known last serves.",
+    )
+    .source("the watch of pods")
+    .caveat(KUBERNETES),
+    Metric::gauge(
+        "dnscribe_kubernetes_pods",
+        "pods",
+        "Pods of this node that are known, those that ended in the last five minutes included.",
+    )
+    .source("the watch of pods")
+    .caveat(KUBERNETES),
+    Metric::counter("dnscribe_kubernetes_errors_total", "errors", "Failures to learn of the pods.")
+        .labels(&[("reason", "config, unreachable, tls, unauthorized, forbidden, server, garbage")])
+        .source("the watch of pods")
+        .caveat(KUBERNETES),
+    Metric::counter(
+        "dnscribe_kubernetes_refused_total",
+        "pods",
+        "Times that a pod found no room among 4096.",
+    )
+    .source("the watch of pods")
+    .caveat(KUBERNETES),
+    Metric::counter(
+        "dnscribe_kubernetes_transactions_total",
+        "transactions",
+        "Transactions of pods, by whether the pod's names were known.",
+    )
+    .labels(&[("outcome", "named, unnamed")])
+    .source("`k8s` and `container.pod_uid` of `dns.transaction/1`")
+    .caveat(KUBERNETES),
     Metric::gauge("dnscribe_build_info", "1", "Which dnscribe this is.")
         .labels(&[("version", "one"), ("revision", "one")])
         .source("the program"),

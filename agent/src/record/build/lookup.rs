@@ -54,10 +54,12 @@ impl Identity {
                 comm: (&*process.comm).into(),
                 exe: process.exe.as_deref(),
             }),
-            container: lookup
-                .container
-                .as_ref()
-                .map(|container| ContainerFields { id: &container.id, runtime: container.runtime }),
+            container: lookup.container.as_ref().map(|home| ContainerFields {
+                id: &home.id,
+                runtime: home.runtime,
+                pod_uid: home.pod_uid.as_deref(),
+            }),
+            k8s: lookup.container.as_ref().and_then(|home| home.place.as_ref()).map(Into::into),
             masking: None,
         }
     }

@@ -1,0 +1,300 @@
+//! Pods: what the API says of one, and what of it is kept.
+
+use crate::enrich::Runtime;
+use kube::core::Object;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Containers remembered of a pod at most: those that run, then those that ran before.
+const MAX_CONTAINERS: usize = 64;
+
+/// The pods of static manifests are in cgroups named after this annotation, not after their uid.
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+
+/// The label by which a Deployment tells its ReplicaSets' pods apart.
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// A pod as the API gives it, as far as it is read.
+pub(super) type ApiPod = Object<Spec, ApiStatus>;
+
+/// `spec` of a pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Spec {
+    containers: Vec<Named>,
+    init_containers: Vec<Named>,
+    ephemeral_containers: Vec<Named>,
+}
+
+/// A container that is to run.
+#[derive(Clone, Debug, Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// `status` of a pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ApiStatus {
+    container_statuses: Vec<ContainerStatus>,
+    init_container_statuses: Vec<ContainerStatus>,
+    ephemeral_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerStatus {
+    name: String,
+    /// `containerd://ID`; absent until it has been started.
+    #[serde(rename = "containerID")]
+    container_id: Option<String>,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pod {
+    /// As it stands in the paths of its cgroups.
+    pub uid: Box<str>,
+    /// Where it is.
+    pub namespace: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// `namespace/name`.
+    pub path: Box<str>,
+    /// What it was made by, if anything.
+    pub workload: Option<Workload>,
+    /// Those of its labels that were asked for.
+    pub labels: BTreeMap<String, String>,
+    /// Its containers, the running ones first.
+    pub(super) containers: Vec<PodContainer>,
+    /// The only container that it has, where that is so.
+    pub(super) only: Option<Arc<str>>,
+}
+
+/// A container of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PodContainer {
+    pub(super) id: Box<str>,
+    pub(super) name: Arc<str>,
+    pub(super) runtime: Option<Runtime>,
+}
+
+/// What makes pods: a Deployment, StatefulSet, DaemonSet, CronJob, …
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Workload {
+    /// Its kind, as the API calls it.
+    pub kind: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+}
+
+/// Where a task runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// The container's name in it, where that is known.
+    pub container: Option<Arc<str>>,
+    /// What runs the container, where the API told.
+    pub runtime: Option<Runtime>,
+}
+
+impl Pod {
+    /// What of a pod is kept; `labels` are those asked for. None of one that nothing can be said of.
+    pub(super) fn of(api: &ApiPod, labels: &[String]) -> Option<Self> {
+        let meta = &api.metadata;
+        let (namespace, name) = (meta.namespace.as_deref()?, meta.name.as_deref()?);
+        let annotated = meta.annotations.as_ref().and_then(|all| all.get(CONFIG_HASH));
+        let status = api.status.as_ref();
+        let statuses = status.into_iter().flat_map(|status| {
+            let ApiStatus {
+                container_statuses: usual,
+                init_container_statuses: init,
+                ephemeral_container_statuses: ephemeral,
+            } = status;
+            usual.iter().chain(init).chain(ephemeral)
+        });
+        let given = meta.labels.as_ref();
+        let wanted = labels.iter().filter_map(|label| {
+            given.and_then(|given| given.get(label)).map(|value| (label.clone(), value.clone()))
+        });
+        Some(Self {
+            uid: annotated.or(meta.uid.as_ref())?.as_str().into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            path: format!("{namespace}/{name}").into(),
+            workload: Workload::of(api),
+            labels: wanted.collect(),
+            containers: statuses.filter_map(PodContainer::of).take(MAX_CONTAINERS).collect(),
+            only: api.spec.only(),
+        })
+    }
+
+    /// Keeps the containers that the pod had before: their last records come late.
+    pub(super) fn remember(&mut self, before: &Self) {
+        let room = MAX_CONTAINERS.saturating_sub(self.containers.len());
+        let ended = before.containers.iter().filter(|old| !self.has(&old.id)).take(room);
+        let ended: Vec<_> = ended.cloned().collect();
+        self.containers.extend(ended);
+    }
+
+    fn has(&self, id: &str) -> bool {
+        self.containers.iter().any(|container| &*container.id == id)
+    }
+}
+
+impl Spec {
+    /// The only container, where there is no other.
+    fn only(&self) -> Option<Arc<str>> {
+        match (&*self.containers, &*self.init_containers, &*self.ephemeral_containers) {
+            ([only], [], []) => Some(only.name.as_str().into()),
+            _ => None,
+        }
+    }
+}
+
+impl PodContainer {
+    fn of(status: &ContainerStatus) -> Option<Self> {
+        let (scheme, id) = status.container_id.as_deref()?.split_once("://")?;
+        let runtime = match scheme {
+            "docker" => Some(Runtime::Docker),
+            "containerd" => Some(Runtime::Containerd),
+            "cri-o" => Some(Runtime::CriO),
+            _ => None,
+        };
+        Some(Self { id: id.into(), name: status.name.as_str().into(), runtime })
+    }
+}
+
+impl Workload {
+    /// The owner that controls the pod; a Deployment rather than its ReplicaSet, a CronJob rather than
+    /// its Job, which the names tell.
+    fn of(api: &ApiPod) -> Option<Self> {
+        let meta = &api.metadata;
+        let owners = meta.owner_references.as_deref()?;
+        let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
+        let hash = meta.labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
+        let (kind, name) = match &*owner.kind {
+            "ReplicaSet" => hash
+                .and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'))
+                .map_or(("ReplicaSet", &*owner.name), |name| ("Deployment", name)),
+            "Job" => {
+                let created = meta.creation_timestamp.as_ref().map(|time| time.0.as_second());
+                scheduled(&owner.name, created)
+                    .map_or(("Job", &*owner.name), |name| ("CronJob", name))
+            }
+            kind => (kind, &*owner.name),
+        };
+        Some(Self { kind: kind.into(), name: name.into() })
+    }
+}
+
+/// The CronJob of a Job, where its name ends with the minute that it was meant for: the CronJob
+/// controller names its Jobs so. Other Jobs whose names end with a number are not of that week.
+fn scheduled(job: &str, created_seconds: Option<i64>) -> Option<&str> {
+    const WEEK: i64 = 7 * 24 * 60;
+    let (name, minute) = job.rsplit_once('-')?;
+    let is_number = minute.len() == 8 && minute.bytes().all(|digit| digit.is_ascii_digit());
+    let minute: i64 = minute.parse().ok().filter(|_| is_number)?;
+    let created = created_seconds? / 60;
+    (created - WEEK..=created + 1).contains(&minute).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const WEB: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn pod(owner: Value, more: Value) -> Pod {
+        let mut metadata = json!({
+            "name": "web-7d4b9c6f5-x2x9z", "namespace": "shop", "uid": "u-1",
+            "creationTimestamp": "2026-11-20T10:00:30Z",
+            "labels": { "app": "web", "team": "a", "pod-template-hash": "7d4b9c6f5" },
+        });
+        if !owner.is_null() {
+            metadata["ownerReferences"] = json!([owner]);
+        }
+        if let Value::Object(more) = more {
+            metadata.as_object_mut().unwrap().extend(more);
+        }
+        let api: ApiPod = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+            "spec": { "containers": [{ "name": "app", "image": "x" }], "nodeName": "n" },
+            "status": {
+                "phase": "Running",
+                "containerStatuses": [
+                    { "name": "app", "containerID": format!("containerd://{WEB}"), "ready": true },
+                    { "name": "later", "ready": false },
+                ],
+            },
+        }))
+        .unwrap();
+        Pod::of(&api, &["team".to_owned(), "absent".to_owned()]).unwrap()
+    }
+
+    fn workload(kind: &str, name: &str) -> Option<(String, String)> {
+        let owner = json!({ "apiVersion": "v1", "kind": kind, "name": name, "uid": "o", "controller": true });
+        let workload = pod(owner, Value::Null).workload?;
+        Some((workload.kind.into(), workload.name.into()))
+    }
+
+    #[test]
+    fn keeps_what_records_show() {
+        let pod = pod(Value::Null, Value::Null);
+        assert_eq!((&*pod.path, &*pod.uid), ("shop/web-7d4b9c6f5-x2x9z", "u-1"));
+        assert_eq!(pod.labels, [("team".to_owned(), "a".to_owned())].into());
+        assert_eq!(pod.workload, None);
+        assert_eq!(pod.only.as_deref(), Some("app"));
+        let [container] = &*pod.containers else { panic!("one has been started: {pod:?}") };
+        assert_eq!((&*container.id, &*container.name), (WEB, "app"));
+        assert_eq!(container.runtime, Some(Runtime::Containerd));
+    }
+
+    #[test]
+    fn a_static_pod_is_known_by_its_manifest() {
+        let annotations = json!({ "annotations": { "kubernetes.io/config.hash": "c0ffee" } });
+        assert_eq!(&*pod(Value::Null, annotations).uid, "c0ffee");
+    }
+
+    #[test]
+    fn names_the_workload_behind_the_owner() {
+        let told = |kind: &str, name: &str| Some((kind.to_owned(), name.to_owned()));
+        assert_eq!(workload("ReplicaSet", "web-7d4b9c6f5"), told("Deployment", "web"));
+        assert_eq!(workload("ReplicaSet", "web-other"), told("ReplicaSet", "web-other"));
+        assert_eq!(workload("StatefulSet", "db"), told("StatefulSet", "db"));
+        // 2026-11-20T10:00:00Z is minute 29920440 of the epoch.
+        let minute = 1_795_168_800 / 60;
+        assert_eq!(workload("Job", &format!("backup-{minute}")), told("CronJob", "backup"));
+        assert_eq!(workload("Job", "import-20261120"), told("Job", "import-20261120"));
+        assert_eq!(workload("Job", "migrate"), told("Job", "migrate"));
+    }
+
+    #[test]
+    fn an_owner_that_does_not_control_is_none() {
+        let owner = json!({ "apiVersion": "v1", "kind": "Thing", "name": "t", "uid": "o" });
+        assert_eq!(pod(owner, Value::Null).workload, None);
+    }
+
+    #[test]
+    fn containers_of_before_are_remembered_within_bounds() {
+        let first = pod(Value::Null, Value::Null);
+        let mut next = Pod { containers: Vec::new(), ..first.clone() };
+        for number in 0..100 {
+            let (id, name) = (number.to_string().into(), "app".into());
+            next.containers = vec![PodContainer { id, name, runtime: None }];
+            let before = Pod { containers: next.containers.clone(), ..next.clone() };
+            next.remember(&first);
+            next.remember(&before);
+            assert!(next.has(WEB) && next.containers.len() == 2);
+        }
+        let mut full = first.clone();
+        full.containers = (0..MAX_CONTAINERS)
+            .map(|id| PodContainer { id: id.to_string().into(), name: "x".into(), runtime: None })
+            .collect();
+        full.remember(&first);
+        assert_eq!(full.containers.len(), MAX_CONTAINERS);
+    }
+}

@@ -1,0 +1,62 @@
+{{- define "dnscribe.name" -}}
+{{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "dnscribe.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains (include "dnscribe.name" .) .Release.Name -}}
+{{ .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name (include "dnscribe.name" .) | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+{{- end }}
+
+{{- define "dnscribe.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "dnscribe.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "dnscribe.labels" -}}
+{{ include "dnscribe.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- end }}
+
+{{- define "dnscribe.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ default (include "dnscribe.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{ default "default" .Values.serviceAccount.name }}
+{{- end -}}
+{{- end }}
+
+{{- define "dnscribe.priorityClass" -}}
+{{- if .Values.priorityClass.create -}}
+{{ default (include "dnscribe.fullname" .) .Values.priorityClass.name }}
+{{- else -}}
+{{ .Values.priorityClass.name }}
+{{- end -}}
+{{- end }}
+
+{{- define "dnscribe.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end }}
+
+{{- /* The agent's configuration, with the credentials of Kafka by files. */ -}}
+{{- define "dnscribe.config" -}}
+{{- $config := merge (dict "version" 1) (deepCopy .Values.config) -}}
+{{- if and .Values.kafka.existingSecret .Values.kafka.optionKeys -}}
+{{- $files := dict -}}
+{{- range $option, $key := .Values.kafka.optionKeys -}}
+{{- $_ := set $files $option (printf "/run/secrets/dnscribe/kafka/%s" $key) -}}
+{{- end -}}
+{{- $config = mergeOverwrite $config (dict "kafka" (dict "option_files" $files)) -}}
+{{- end -}}
+{{ toYaml $config }}
+{{- end }}

@@ -1,0 +1,133 @@
+//! The manifests for Kubernetes: rendered by the real Helm, read and validated by Python against the JSON
+//! schemas of Kubernetes' own releases. Both are kept below the target folder.
+
+use crate::{cache, environment, shell};
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Helm's version.
+const HELM: &str = "3.21.4";
+
+/// The version of Moby's seccomp profile.
+const PROFILE: &str = "0.2.3";
+
+/// Changes whenever `tests/consumers/manifests.txt` does.
+const SCHEMAS: &str = "1.37.0-1";
+
+/// The versions of Kubernetes that the manifests must fit: the oldest that the chart takes, each with a
+/// change that matters here, and the newest whose schemas there are.
+pub const VERSIONS: [&str; 6] = ["1.25", "1.27", "1.29", "1.30", "1.34", "1.37"];
+
+/// Gets Helm and the schemas where they are not there yet, so that tests need not.
+pub fn prepare() -> Result<()> {
+    helm()?;
+    runtime_default()?;
+    python().map(drop)
+}
+
+/// The Helm program.
+pub fn helm() -> Result<PathBuf> {
+    let install = |scratch: &Path| {
+        go()?;
+        let package = format!("helm.sh/helm/v3/cmd/helm@v{HELM}");
+        let mut command = Command::new("go");
+        command.args(["install", "-trimpath", &package]);
+        command.env("GOBIN", scratch.join("ready")).env("GOFLAGS", "-mod=mod");
+        shell::output(&mut command).context("cannot build Helm from the Go modules").map(drop)
+    };
+    Ok(cache::folder("helm", HELM, install)?.join("helm"))
+}
+
+/// Whether Go is there, and gets itself in the version that a module asks for: 1.21 or later does.
+fn go() -> Result<()> {
+    let remedy = "Helm comes from Go's modules: install Go 1.21 or later (https://go.dev/dl); \
+                  distributions' packages may be older";
+    let Some(go) = shell::which("go") else { bail!("no Go; {remedy}") };
+    let told = shell::output(Command::new(go).args(["env", "GOVERSION"]))?.stdout;
+    let told = String::from_utf8(told).context("Go's version")?;
+    let minor = told.trim().strip_prefix("go1.").and_then(|rest| rest.split('.').next());
+    if minor.and_then(|minor| minor.parse::<u32>().ok()).is_none_or(|minor| minor < 21) {
+        bail!("Go is {}; {remedy}", told.trim());
+    }
+    Ok(())
+}
+
+fn python() -> Result<PathBuf> {
+    let install = |scratch: &Path| cache::python(scratch, &consumers().join("manifests.txt"));
+    Ok(cache::folder("kubernetes-schemas", SCHEMAS, install)?.join("bin/python"))
+}
+
+fn consumers() -> PathBuf {
+    environment::workspace().join("tests/consumers")
+}
+
+/// The seccomp profile that container runtimes start from where a pod asks for `RuntimeDefault`: Moby's,
+/// which containerd's follows, with the capabilities that lift its rules.
+pub fn runtime_default() -> Result<Value> {
+    let install = |scratch: &Path| {
+        let module = format!("github.com/moby/profiles/seccomp@v{PROFILE}");
+        go()?;
+        let mut command = Command::new("go");
+        command.args(["mod", "download", "-json", &module]).current_dir(scratch);
+        let output = shell::output(&mut command).context("cannot get Moby's seccomp profile")?;
+        let told: Value = serde_json::from_slice(&output.stdout)?;
+        let folder = told["Dir"].as_str().context("Go does not say where the module is")?;
+        let ready = scratch.join("ready");
+        std::fs::create_dir(&ready)?;
+        std::fs::copy(Path::new(folder).join("default.json"), ready.join("default.json"))?;
+        Ok(())
+    };
+    let file = cache::folder("seccomp", PROFILE, install)?.join("default.json");
+    Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?)
+}
+
+/// The chart's folder.
+#[must_use]
+pub fn chart() -> PathBuf {
+    environment::workspace().join("deploy/helm/dnscribe")
+}
+
+/// The folder of the manifests for kustomize.
+#[must_use]
+pub fn base() -> PathBuf {
+    environment::workspace().join("deploy/kustomize/base")
+}
+
+/// What the chart becomes in a version of Kubernetes, as YAML, with these values over its own.
+pub fn render(version: &str, values: &Value) -> Result<String> {
+    let mut file = tempfile::Builder::new().suffix(".json").tempfile()?;
+    write!(file, "{values}")?;
+    let mut command = Command::new(helm()?);
+    command.args(["template", "dnscribe"]).arg(chart());
+    command
+        .args(["--namespace", "dnscribe", "--kube-version", version, "--values"])
+        .arg(file.path());
+    let output = shell::output(&mut command)?;
+    String::from_utf8(output.stdout).context("Helm's output")
+}
+
+/// The documents of YAML text, each valid in a version of Kubernetes; kinds that Kubernetes itself does
+/// not have are taken as they are.
+pub fn read(version: &str, yaml: &str) -> Result<Vec<Value>> {
+    let mut command = Command::new(python()?);
+    command.arg(consumers().join("manifests.py")).arg(version);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("cannot start Python")?;
+    child.stdin.take().context("no standard input")?.write_all(yaml.as_bytes())?;
+    let output = child.wait_with_output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "Kubernetes {version}: {errors}");
+    let text = String::from_utf8(output.stdout)?;
+    text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// The only document of a kind.
+pub fn of_kind<'a>(documents: &'a [Value], kind: &str) -> Result<&'a Value> {
+    let mut found = documents.iter().filter(|document| document["kind"] == kind);
+    let first = found.next().with_context(|| format!("no {kind}"))?;
+    anyhow::ensure!(found.next().is_none(), "more than one {kind}");
+    Ok(first)
+}

@@ -1,0 +1,232 @@
+//! Real containers, by crun, in the cgroups that a kubelet gives them, and an API server that tells whose
+//! they are: a small one of our own over real HTTP, with answers shaped as a real one's.
+
+mod daemonset;
+
+use crate::support::{SOON, lab};
+use dnscribe::capture::live::cgroup2_mount;
+use dnscribe_tests::agent::Agent;
+use dnscribe_tests::container::Bundle;
+use dnscribe_tests::kubernetes::{Api, Mode};
+use dnscribe_tests::lab::{Host, Lab};
+use dnscribe_tests::{environment, shell};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+pub(crate) const NODE: &str = "node-1";
+pub(crate) const WEB: &str = "0a1b2c3d-0000-4000-8000-000000000001";
+const JOB: &str = "0a1b2c3d-0000-4000-8000-000000000002";
+
+/// The id of a container: 64 digits.
+pub(crate) fn id(digit: char) -> String {
+    digit.to_string().repeat(64)
+}
+
+/// A pod, as the API gives it.
+pub(crate) fn pod(name: &str, uid: &str, containers: &[(&str, Option<String>)]) -> Value {
+    let named = containers.iter().map(|(name, _)| json!({ "name": name, "image": "busybox" }));
+    let statuses = containers.iter().map(|(name, id)| {
+        let mut status = json!({
+            "name": name, "image": "busybox", "imageID": "", "ready": id.is_some(),
+            "restartCount": 0, "started": id.is_some(), "state": {}, "lastState": {},
+        });
+        if let Some(id) = id {
+            status["containerID"] = format!("containerd://{id}").into();
+        }
+        status
+    });
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": "shop", "uid": uid, "creationTimestamp": "2026-11-20T10:00:30Z",
+            "labels": { "team": "till", "app": "web", "pod-template-hash": "7d4b9c6f5" },
+            "ownerReferences": [{
+                "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-7d4b9c6f5", "uid": "o",
+                "controller": true, "blockOwnerDeletion": true,
+            }],
+        },
+        "spec": { "nodeName": NODE, "containers": named.collect::<Vec<_>>() },
+        "status": { "phase": "Running", "containerStatuses": statuses.collect::<Vec<_>>() },
+    })
+}
+
+/// A folder with a configuration that leads to an API server.
+fn configured(api: &Api) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    api.write_kubeconfig(&kubeconfig).unwrap();
+    let file = folder.path().join("dnscribe.yaml");
+    let config = format!(
+        "version: 1\nkubernetes:\n  kubeconfig: {}\n  node_name: {NODE}\n  labels: [team]\n  timeout: 1s\n",
+        kubeconfig.display()
+    );
+    fs::write(&file, config).unwrap();
+    (folder, file)
+}
+
+/// Has a container ask the lab's resolver for a name, from the lab's client.
+pub(crate) fn ask(lab: &Lab, cgroup: &str, id: &str, name: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let resolver = lab.resolver_addr().to_string();
+    // That there is no such name is an answer, too. A kubelet lets a container's cgroup stay for a moment,
+    // crun does not: an agent that has slept for want of packets would look for it in vain.
+    let line = format!("nslookup -type=a {name} {resolver} || true; sleep 2");
+    let mut bundle = Bundle::busybox(folder.path(), cgroup, &["sh", "-c", &line]).unwrap();
+    bundle.join_network(&lab.namespace_path(Host::Client));
+    let mount = cgroup2_mount().unwrap();
+    let said = bundle.start(id, &mount).unwrap().finish(SOON).unwrap();
+    assert!(said.contains(name), "{said}");
+}
+
+/// The client's transaction for a name, once it is written.
+fn transaction(agent: &Agent, lab: &Lab, name: &str) -> Value {
+    crate::support::transaction(agent, lab, name)
+}
+
+fn wait_for_metric(agent: &Agent, line: &str) {
+    shell::wait_for(line, Duration::from_secs(20), || {
+        Ok(agent.get("/metrics")?.1.lines().any(|other| other == line).then_some(()))
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_container_of_a_pod_is_named() {
+    let Some((lab, _alone)) = lab() else { return };
+    let api = Api::start().unwrap();
+    api.apply(pod("web-7d4b9c6f5-x2x9z", WEB, &[("app", Some(id('a'))), ("side", Some(id('b')))]));
+    let (_folder, file) = configured(&api);
+    let streams = "messages,transactions,lookups,metrics,ledger";
+    let agent = Agent::run(&["--config", file.to_str().unwrap(), "--stream", streams]).unwrap();
+    // The cgroupfs driver, and systemd's with another container of the pod.
+    ask(&lab, &format!("/kubepods/burstable/pod{WEB}/{}", id('a')), &id('a'), "www.a.test");
+    let slices = "/kubepods.slice/kubepods-besteffort.slice";
+    let slice = format!("kubepods-besteffort-pod{}.slice", WEB.replace('-', "_"));
+    let scope = format!("{slices}/{slice}/cri-containerd-{}.scope", id('b'));
+    ask(&lab, &scope, &id('b'), "www.b.test");
+
+    for (name, digit, container) in [("www.a.test", 'a', "app"), ("www.b.test", 'b', "side")] {
+        let record = transaction(&agent, &lab, name);
+        let wanted = json!({ "id": id(digit), "runtime": "containerd", "pod_uid": WEB });
+        assert_eq!(record["container"], wanted, "{record}");
+        let k8s = json!({
+            "namespace": "shop", "pod": "web-7d4b9c6f5-x2x9z", "container": container,
+            "workload_kind": "Deployment", "workload": "web", "labels": { "team": "till" },
+        });
+        assert_eq!(record["k8s"], k8s, "{record}");
+    }
+    let (_, metrics) = agent.get("/metrics").unwrap();
+    for line in ["dnscribe_kubernetes_up 1", "dnscribe_kubernetes_pods 1"] {
+        assert!(metrics.lines().any(|other| other == line), "{line}\n{metrics}");
+    }
+    let asked = api.requests();
+    assert!(
+        asked.iter().all(|target| target.contains("fieldSelector=spec.nodeName%3Dnode-1")),
+        "of this node alone: {asked:?}"
+    );
+    let end = agent.terminate().unwrap();
+    for schema in ["dns.message/1", "dns.lookup/1"] {
+        let found = end.of(schema).find(|record| record["qname"] == "www.a.test").unwrap();
+        assert_eq!(found["k8s"]["pod"], "web-7d4b9c6f5-x2x9z", "{found}");
+    }
+    let of_pod = |record: &&Value| record["pod"] == "shop/web-7d4b9c6f5-x2x9z";
+    assert!(end.of("dns.window/1").any(|record| of_pod(&record)), "windows by pod");
+    end.final_ledger().unwrap();
+}
+
+#[test]
+fn names_come_when_they_are_known_and_stay_while_the_api_is_away() {
+    let Some((lab, _alone)) = lab() else { return };
+    let api = Api::start().unwrap();
+    // A pod of another container, so that the first list is not empty.
+    api.apply(pod("other", JOB, &[("job", Some(id('e')))]));
+    let (_folder, file) = configured(&api);
+    let arguments = ["--config", file.to_str().unwrap(), "--stream", "transactions,ledger"];
+    let agent = Agent::run(&arguments).unwrap();
+    let ask = |digit: char, name: &str| {
+        ask(&lab, &format!("/kubepods/pod{WEB}/{}", id(digit)), &id(digit), name);
+        transaction(&agent, &lab, name)
+    };
+
+    // Nobody has told of the pod: the record waits for nobody and says which it was.
+    let record = ask('a', "www.a.test");
+    assert_eq!(record["container"]["pod_uid"], WEB, "{record}");
+    assert_eq!(record["k8s"], Value::Null, "{record}");
+    // The pod is known before its container's id is.
+    api.apply(pod("web-7d4b9c6f5-x2x9z", WEB, &[("app", None)]));
+    wait_for_metric(&agent, "dnscribe_kubernetes_pods 2");
+    let record = ask('b', "www.b.test");
+    assert_eq!(
+        (&record["k8s"]["pod"], &record["k8s"]["container"]),
+        (&json!("web-7d4b9c6f5-x2x9z"), &json!("app"))
+    );
+
+    // The API goes away: what was known serves on, also of a pod that is deleted meanwhile.
+    api.set_mode(Mode::Refuse(503));
+    wait_for_metric(&agent, "dnscribe_kubernetes_up 0");
+    api.delete("web-7d4b9c6f5-x2x9z");
+    let record = ask('c', "www.c.test");
+    assert_eq!(record["k8s"]["namespace"], "shop", "{record}");
+    assert_eq!(agent.get("/readyz").unwrap().0, 200);
+    assert_eq!(agent.get("/livez").unwrap().0, 200);
+    let told = "the API server answers 503";
+    let log = agent.log();
+    assert_eq!(log.matches(told).count(), 1, "told once: {log}");
+    assert!(log.contains("pods are named as they were known last; remedy: "), "{log}");
+
+    // It comes back, with more history behind it than it remembers.
+    api.compact();
+    api.set_mode(Mode::Serve);
+    wait_for_metric(&agent, "dnscribe_kubernetes_up 1");
+    let record = ask('d', "www.d.test");
+    assert_eq!(record["k8s"]["namespace"], "shop", "kept for its last records: {record}");
+    assert!(agent.log().contains("the API answers again"), "{}", agent.log());
+    wait_for_metric(&agent, "dnscribe_kubernetes_transactions_total{outcome=\"unnamed\"} 1");
+    let (_, metrics) = agent.get("/metrics").unwrap();
+    let errors = "dnscribe_kubernetes_errors_total{reason=\"server\"} ";
+    let errors = metrics.lines().find_map(|line| line.strip_prefix(errors)).unwrap();
+    assert!(errors.parse::<u64>().unwrap() > 0, "{metrics}");
+    agent.terminate().unwrap().final_ledger().unwrap();
+}
+
+#[test]
+fn check_says_why_pods_are_not_named() {
+    if !environment::privileged() {
+        return;
+    }
+    let api = Api::start().unwrap();
+    let (folder, file) = configured(&api);
+    for (mode, found, remedy) in [
+        (Mode::Serve, "no pod is on node node-1", "kubernetes.node_name"),
+        (Mode::Refuse(401), "the API server answers 401", "token"),
+        (Mode::Refuse(403), "cannot list resource \"pods\"", "get, list and watch pods"),
+        (Mode::Refuse(503), "the API server answers 503", "asked again"),
+        (Mode::Garbage, "the answer is no list of pods", "that of an API server"),
+        (Mode::Hang, "no list of pods in time", "network policies"),
+    ] {
+        api.set_mode(mode);
+        let (told, advice) = checked(&file);
+        assert!(told.contains(found) && advice.contains(remedy), "{mode:?}: {told}; {advice}");
+    }
+    api.set_mode(Mode::Serve);
+    fs::write(folder.path().join("kubeconfig"), "apiVersion: v1\nkind: Config\n").unwrap();
+    let (told, advice) = checked(&file);
+    assert!(told.contains("kubeconfig") && advice.contains("kubernetes.kubeconfig"), "{told}");
+    drop(api);
+}
+
+/// What `dnscribe check` finds of the API, and its remedy. It must not stand in the way of `run`.
+fn checked(file: &Path) -> (String, String) {
+    let mut check = Command::new(environment::binary().unwrap());
+    check.args(["check", "-o", "json", "--metrics-listen", "off", "--config"]).arg(file);
+    let output = check.output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let probes = report["probes"].as_array().unwrap();
+    let probe = probes.iter().find(|probe| probe["name"] == "kubernetes").unwrap();
+    assert_eq!((&probe["ok"], &probe["required"]), (&json!(false), &json!(false)), "{probe}");
+    let text = |field: &str| probe[field].as_str().unwrap().to_owned();
+    (text("detail"), text("remedy"))
+}

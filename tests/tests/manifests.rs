@@ -1,0 +1,212 @@
+//! The chart and the manifests for kustomize: what they become is valid in every version of Kubernetes that
+//! they are for, and asks for no more than is said.
+#![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
+
+use dnscribe_tests::{environment, manifests, shell};
+use manifests::{VERSIONS, base, chart, of_kind, read, render};
+use serde_json::{Value, json};
+use std::fs;
+use std::process::Command;
+
+/// Values that switch on all that there is.
+fn everything() -> Value {
+    json!({
+        "image": { "repository": "registry.example/dnscribe", "digest": format!("sha256:{}", "0".repeat(64)) },
+        "imagePullSecrets": [{ "name": "registry" }],
+        "config": {
+            "region": "eu",
+            "kafka": { "brokers": ["kafka:9093"], "options": { "security.protocol": "sasl_ssl" } },
+        },
+        "kafka": { "existingSecret": "kafka", "optionKeys": { "sasl.password": "password" } },
+        "podMonitor": { "enabled": true, "labels": { "release": "prometheus" } },
+        "networkPolicy": {
+            "scrapers": [{ "namespaceSelector": { "matchLabels": { "team": "monitoring" } } }],
+            "egress": [{ "ports": [{ "port": 9093, "protocol": "TCP" }] }],
+        },
+        "serviceAccount": { "annotations": { "a": "b" } },
+        "hostNetwork": true,
+        "seLinuxOptions": { "type": "spc_t" },
+        "nodeSelector": { "pool": "a" },
+        "podAnnotations": { "a": "b" },
+        "podLabels": { "a": "b" },
+        "extraEnv": [{ "name": "DNSCRIBE_LOG__LEVEL", "value": "debug" }],
+    })
+}
+
+fn daemonset(values: &Value) -> Value {
+    let documents = read("1.34", &render("1.34", values).unwrap()).unwrap();
+    of_kind(&documents, "DaemonSet").unwrap()["spec"]["template"].clone()
+}
+
+#[test]
+fn the_chart_lints() {
+    let mut lint = Command::new(manifests::helm().unwrap());
+    shell::output(lint.args(["lint", "--strict"]).arg(chart())).unwrap();
+}
+
+#[test]
+fn the_chart_is_valid_in_every_version() {
+    let none = json!({
+        "rbac": { "create": false }, "serviceAccount": { "create": false },
+        "networkPolicy": { "enabled": false }, "priorityClass": { "create": false },
+        "spool": { "enabled": false }, "tolerations": [],
+    });
+    for version in VERSIONS {
+        for (values, kinds) in [(json!({}), 7), (everything(), 8), (none.clone(), 2)] {
+            let documents = read(version, &render(version, &values).unwrap()).unwrap();
+            assert_eq!(documents.len(), kinds, "{version}: {values}");
+        }
+    }
+}
+
+#[test]
+fn validation_finds_what_is_wrong() {
+    let good = render("1.34", &json!({})).unwrap();
+    for (right, wrong) in [
+        ("readOnlyRootFilesystem: true", "readOnlyRootFileSystem: true"),
+        ("hostPID: true", "hostPID: yes please"),
+    ] {
+        let bad = good.replace(right, wrong);
+        assert_ne!(good, bad);
+        let told = read("1.34", &bad).unwrap_err().to_string();
+        assert!(told.contains("DaemonSet"), "{told}");
+    }
+}
+
+#[test]
+fn values_are_checked() {
+    for values in [
+        json!({ "imagePullPolicy": "Always" }),
+        json!({ "capabilities": ["ALL"] }),
+        json!({ "metrics": { "port": "http" } }),
+        json!({ "spool": { "hostPath": "relative" } }),
+        json!({ "image": { "digest": "latest" } }),
+    ] {
+        let told = render("1.34", &values).unwrap_err().to_string();
+        assert!(told.contains("don't meet the specifications"), "{told}");
+    }
+}
+
+#[test]
+fn the_pod_has_no_more_privilege_than_is_said() {
+    let spec = &daemonset(&json!({}))["spec"];
+    let [container] = &spec["containers"].as_array().unwrap()[..] else { panic!("{spec}") };
+    let context = &container["securityContext"];
+    assert_eq!(context["privileged"], false);
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    assert_eq!(context["seccompProfile"], json!({ "type": "RuntimeDefault" }));
+    let capabilities = json!({
+        "drop": ["ALL"],
+        "add": ["BPF", "DAC_READ_SEARCH", "NET_ADMIN", "NET_RAW", "PERFMON", "SYS_PTRACE"],
+    });
+    assert_eq!(context["capabilities"], capabilities);
+    for refused in ["hostNetwork", "hostIPC", "initContainers"] {
+        assert_eq!(spec[refused], Value::Null, "{refused}");
+    }
+    let paths: Vec<&Value> = spec["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|volume| volume.get("hostPath"))
+        .map(|host| &host["path"])
+        .collect();
+    assert_eq!(paths, ["/sys/fs/cgroup", "/var/lib/dnscribe"]);
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    let writable: Vec<&Value> = mounts.iter().filter(|mount| mount["readOnly"] != true).collect();
+    assert_eq!(writable, [&json!({ "name": "spool", "mountPath": "/var/lib/dnscribe" })]);
+}
+
+#[test]
+fn reading_pods_is_all_that_it_may() {
+    let documents = read("1.34", &render("1.34", &json!({})).unwrap()).unwrap();
+    let role = of_kind(&documents, "ClusterRole").unwrap();
+    let rule =
+        json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"] });
+    assert_eq!(role["rules"], json!([rule]));
+}
+
+#[test]
+fn another_configuration_starts_the_pods_anew() {
+    let checksum = |values: &Value| {
+        daemonset(values)["metadata"]["annotations"]["checksum/config"].as_str().unwrap().to_owned()
+    };
+    let first = checksum(&json!({}));
+    assert_eq!(first.len(), 64);
+    assert_eq!(first, checksum(&json!({ "podLabels": { "a": "b" } })));
+    assert_ne!(first, checksum(&json!({ "config": { "region": "eu" } })));
+}
+
+/// The configuration that the chart gives is one that the agent takes.
+#[test]
+fn the_agent_takes_the_configuration() {
+    for values in [json!({}), everything()] {
+        let documents = read("1.34", &render("1.34", &values).unwrap()).unwrap();
+        let config = of_kind(&documents, "ConfigMap").unwrap()["data"]["dnscribe.yaml"].clone();
+        let folder = tempfile::tempdir().unwrap();
+        // The Secret is not mounted here.
+        let secret = folder.path().join("password");
+        fs::write(&secret, "x").unwrap();
+        let yaml = config.as_str().unwrap();
+        let yaml = yaml.replace("/run/secrets/dnscribe/kafka/password", secret.to_str().unwrap());
+        let file = folder.path().join("dnscribe.yaml");
+        fs::write(&file, yaml).unwrap();
+        let mut check = Command::new(environment::binary().unwrap());
+        check.args(["check", "-o", "json", "--config"]).arg(&file);
+        let container = &daemonset(&values)["spec"]["containers"][0];
+        for variable in container["env"].as_array().unwrap() {
+            let value =
+                variable["value"].as_str().unwrap_or("node-1").replace("$(NODE_NAME)", "node-1");
+            check.env(variable["name"].as_str().unwrap(), value);
+        }
+        let output = check.output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let probe = &report["probes"][0];
+        assert_eq!(probe["ok"], true, "{report}");
+        assert!(probe["detail"].as_str().unwrap().starts_with("node node-1, "), "{report}");
+    }
+}
+
+/// The base for kustomize is the chart with its own values, rendered for the newest version, but for its
+/// configuration, of which kustomize makes a ConfigMap.
+#[test]
+fn the_base_is_the_chart() {
+    let rendered = render("1.37", &json!({ "networkPolicy": { "enabled": true } })).unwrap();
+    let wanted = plain(&rendered);
+    let file = base().join("dnscribe.yaml");
+    if std::env::var_os("DNSCRIBE_BLESS").is_some() {
+        fs::write(&file, &wanted).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), wanted, "DNSCRIBE_BLESS=1 writes it anew");
+    for version in ["1.30", "1.37"] {
+        assert_eq!(read(version, &wanted).unwrap().len(), 6);
+    }
+    let config = of_kind(&read("1.37", &rendered).unwrap(), "ConfigMap").unwrap().clone();
+    let config = config["data"]["dnscribe.yaml"].as_str().unwrap().to_owned();
+    let own = fs::read_to_string(base().join("config/dnscribe.yaml")).unwrap();
+    let own: String =
+        own.lines().filter(|line| !line.starts_with('#')).map(|l| format!("{l}\n")).collect();
+    assert_eq!(own, config);
+}
+
+/// Without what is Helm's, and without the configuration.
+fn plain(rendered: &str) -> String {
+    let documents = rendered.split("---\n").filter(|document| {
+        !document.trim().is_empty() && !document.contains("\nkind: ConfigMap\n")
+    });
+    let helm =
+        ["# Source: ", "helm.sh/chart:", "app.kubernetes.io/managed-by:", "checksum/config:"];
+    let dropped = ["# Another configuration starts", "annotations:"];
+    let mut text = String::new();
+    for document in documents {
+        text.push_str(if text.is_empty() { "" } else { "---\n" });
+        for line in document.lines() {
+            let words = line.trim_start();
+            if !helm.iter().chain(&dropped).any(|start| words.starts_with(start)) {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
