@@ -155,9 +155,8 @@ pub fn write(release: &Release, crates: &[Crate]) -> Result<()> {
 
 /// What `Cargo.lock` says a crate's archive hashes to.
 fn checksum<'a>(lock: &'a str, name: &str, version: &str) -> Option<&'a str> {
-    let head = format!("name = \"{name}\"\nversion = \"{version}\"\n");
-    let (_, package) = lock.split_once(&head)?;
-    let package = package.split("\n\n").next()?;
+    let head = format!("name = \"{name}\"\nversion = \"{version}\"");
+    let package = lock.split("\n\n").find(|package| package.contains(&head))?;
     package.lines().find_map(|line| line.strip_prefix("checksum = \"")?.strip_suffix('"'))
 }
 
