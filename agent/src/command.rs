@@ -2,6 +2,7 @@
 
 mod bell;
 mod check;
+mod confine;
 mod crew;
 mod kafka;
 mod pace;
@@ -11,6 +12,7 @@ mod replay;
 mod resolvers;
 mod run;
 mod schema;
+mod scout;
 mod session;
 mod signals;
 mod summary;
@@ -22,10 +24,16 @@ use crate::cli::{Cli, Command, KafkaCommand, LedgerCommand};
 use crate::config::reference;
 use crate::exit::Exit;
 
-/// Does what the command line says.
-pub fn execute(cli: &Cli) -> Result<(), Exit> {
+/// Does what the command line says. `settle` is called once threads may start beside this one: at once,
+/// but by `run` only when it has given up its privileges, for a thread that was there before would keep
+/// them, and not at all for the scout, which has no use for more threads.
+pub fn execute(cli: &Cli, settle: fn()) -> Result<(), Exit> {
+    if !matches!(cli.command, Command::Run(_) | Command::Scout(_)) {
+        settle();
+    }
     match &cli.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(args, settle),
+        Command::Scout(args) => scout::scout(args),
         Command::Replay(args) => replay::replay(args),
         Command::Top(args) => top::top(args),
         Command::Check(args) => check::check(args),

@@ -23,7 +23,7 @@ pub fn folder(
     lock.lock().with_context(|| format!("cannot lock {}", cache.display()))?;
     // Another process may have filled it meanwhile.
     if !folder.is_dir() {
-        eprintln!("getting {name} {version} for the tests, once");
+        eprintln!("getting {name} {version}, once");
         let scratch = tempfile::tempdir_in(&cache)?;
         fill(scratch.path())?;
         // Into its place in one step, so that a half-filled folder never counts.

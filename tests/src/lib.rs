@@ -4,7 +4,7 @@
 
 pub mod agent;
 pub mod alertmanager;
-mod cache;
+pub mod cache;
 pub mod confluent;
 pub mod dice;
 pub mod dnsperf;

@@ -24,6 +24,7 @@ mod test;
 #[path = "../../agent/build/toolchain.rs"]
 #[expect(dead_code, reason = "the build script uses the rest")]
 mod toolchain;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -60,6 +61,8 @@ enum Command {
     Kafka(kafka::Args),
     /// Feed mutated octets to everything that reads octets of others
     Fuzz(fuzz::Args),
+    /// Boot the kernels that Debian has, and capture on each
+    VmTest(vm::Args),
     /// Take the pictures of `dnscribe top` for its documentation
     Pictures,
     /// Rewrite the goldens from what the code gives now
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Kafka(args) => kafka::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),
+        Command::VmTest(args) => vm::main(&args),
         Command::Pictures => pictures::main(),
         Command::Bless => bless::main(),
         Command::Dist(args) => dist::main(&args),

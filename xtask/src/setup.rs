@@ -6,6 +6,7 @@ mod packages;
 
 use crate::say;
 use anyhow::Result;
+pub use packages::KEYRING;
 use packages::Need;
 
 /// What to set up.
@@ -68,6 +69,11 @@ pub fn dist() -> Result<()> {
 pub fn install_test() -> Result<()> {
     let missing = packages::missing(packages::INSTALL_TEST);
     packages::install("booting a fresh Debian", &missing).map(|_| ())
+}
+
+/// Installs what `vm-test` needs.
+pub fn machines() -> Result<()> {
+    packages::install("booting other kernels", &packages::missing(packages::MACHINES)).map(drop)
 }
 
 /// Adds rustfmt and clippy where rustup's profile left them out, for `lint`.

@@ -2,8 +2,11 @@
 
 use super::alertmanager::AlertmanagerLayer;
 use super::detect::DetectLayer;
+use super::filters::FiltersLayer;
+use super::privacy::PrivacyLayer;
+use super::privileges::PrivilegesLayer;
 use super::registry::{Secret, Url};
-use super::shape::{items, joined, map, section, text};
+use super::shape::{Entry, items, joined, map, section, text};
 use super::value::{
     Address, Broker, Compress, Count, DiskBytes, Hook, Join, Listen, LogFormat, LogLevel,
     Millionths, Name, Nice, Output, Partitions, PositiveSpan, Replicas, Retention, RingBytes,
@@ -14,7 +17,7 @@ use crate::capture::ports::PortSet;
 use crate::sink::spool::WhenFull;
 use crate::sink::{Format, SinkSpec, Stream, StreamSet};
 use crate::window::{GroupingSet, KindSet};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -70,6 +73,38 @@ impl<K: Ord, V> Over for BTreeMap<K, V> {
     fn over(self, mut lower: Self) -> Self {
         lower.extend(self);
         lower
+    }
+}
+
+/// What is said of streams: of each, what is said in both layers goes to the higher.
+#[derive(Clone)]
+pub struct PerStream<T>(pub BTreeMap<Stream, T>);
+
+impl<T> Default for PerStream<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+/// Reads what is said of streams.
+pub(super) fn per_stream<'de, D, T>(deserializer: D) -> Result<PerStream<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Entry,
+{
+    map(deserializer).map(PerStream)
+}
+
+impl<T: Over> Over for PerStream<T> {
+    fn over(self, Self(mut lower): Self) -> Self {
+        for (stream, value) in self.0 {
+            let value = match lower.remove(&stream) {
+                Some(below) => value.over(below),
+                None => value,
+            };
+            lower.insert(stream, value);
+        }
+        Self(lower)
     }
 }
 
@@ -147,6 +182,15 @@ layer! {
         /// What every record holds.
         #[serde(deserialize_with = "section")]
         records: RecordsLayer,
+        /// Which records are told.
+        #[serde(deserialize_with = "section")]
+        filters: FiltersLayer,
+        /// What records do not tell.
+        #[serde(deserialize_with = "section")]
+        privacy: PrivacyLayer,
+        /// What `run` gives up once it has attached.
+        #[serde(deserialize_with = "section")]
+        privileges: PrivilegesLayer,
         /// What is logged on stderr.
         #[serde(deserialize_with = "section")]
         log: LogLayer,

@@ -7,7 +7,7 @@ mod yaml;
 pub use page::page;
 pub use yaml::yaml;
 
-use super::layer::Layer;
+use super::layer::{Layer, PerStream};
 use std::collections::BTreeMap;
 
 /// A key of the configuration.
@@ -76,6 +76,8 @@ pub trait Describe {
 impl<T> Describe for Option<T> {}
 
 impl<K, V> Describe for BTreeMap<K, V> {}
+
+impl<T> Describe for PerStream<T> {}
 
 impl Key {
     /// A key as a section declares it. `field` is the field's name, perhaps a raw identifier.

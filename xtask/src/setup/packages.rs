@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::prometheus::{self, Program};
 use dnscribe_tests::shell;
 use std::fs;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// Something needed, how to see whether it is there, and where it comes from.
 pub struct Need {
@@ -41,8 +42,9 @@ pub const BUILD: &[Need] = &[
     need(|| library("libzstd"), "libzstd-dev", "libzstd-devel", "zstd"),
 ];
 
-/// What the tests need: DNS programs for the lab, a terminal for `dnscribe top`, Java with Maven for Kafka and the registry, Python
-/// for a client of theirs, and a Kafka client that is neither theirs nor ours.
+/// What the tests need: DNS programs for the lab, a terminal for `dnscribe top`, a debugger that takes
+/// the agent over, Java with Maven for Kafka and the registry, Python for a client of theirs, and a Kafka
+/// client that is neither theirs nor ours.
 pub const TEST: &[Need] = &[
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
     need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
@@ -56,6 +58,7 @@ pub const TEST: &[Need] = &[
     need(|| has("mvn"), "maven", "maven", "maven"),
     need(|| has("kcat"), "kcat", "kcat", "kcat"),
     need(|| has("tmux"), "tmux", "tmux", "tmux"),
+    need(|| has("gdb"), "gdb", "gdb", "gdb"),
     need(|| has("setpriv"), "util-linux", "util-linux", "util-linux"),
     need(venv, "python3-venv", "python3", "python"),
 ];
@@ -80,6 +83,44 @@ pub const INSTALL_TEST: &[Need] = &[
     need(|| has("debootstrap"), "debootstrap", "debootstrap", "debootstrap"),
     need(|| has("dpkg-deb"), "dpkg", "dpkg", "dpkg"),
 ];
+
+/// What `vm-test` needs: a machine, what its guest runs, and what gets kernels from Debian's archive,
+/// on other distributions too.
+pub const MACHINES: &[Need] = &[
+    need(
+        || has("qemu-system-x86_64"),
+        "qemu-system-x86",
+        "qemu-system-x86-core",
+        "qemu-system-x86",
+    ),
+    need(busybox, "busybox-static", "busybox", "busybox"),
+    need(|| has("ip"), "iproute2", "iproute", "iproute2"),
+    need(|| has("knotd"), "knot", "knot", "knot"),
+    need(|| has("kdig"), "knot-dnsutils", "knot-utils", "knot"),
+    need(|| has("strip"), "binutils", "binutils", "binutils"),
+    need(|| has("xz"), "xz-utils", "xz", "xz"),
+    need(|| has("apt-get"), "apt", "apt", "apt"),
+    need(|| has("dpkg-deb"), "dpkg", "dpkg", "dpkg"),
+    need(
+        || Path::new(KEYRING).exists(),
+        "debian-archive-keyring",
+        "debian-keyring",
+        "debian-archive-keyring",
+    ),
+];
+
+/// Those who sign Debian's archive.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Whether busybox is there with all that a guest asks of it.
+fn busybox() -> bool {
+    let listed = Command::new("busybox").arg("--list").output();
+    let listed = listed.map(|output| output.stdout).unwrap_or_default();
+    let listed = String::from_utf8_lossy(&listed);
+    ["cpio", "insmod", "setpriv", "stty", "wget"]
+        .iter()
+        .all(|applet| listed.lines().any(|line| line == *applet))
+}
 
 /// Where packages are installed whole. On Debian they are only unpacked: see [`monitoring`].
 pub const MONITORING: &[Need] = &[

@@ -1,7 +1,7 @@
 //! What `dnscribe check` asks of the host: everything that capture needs, with remedies.
 
 use super::btf::KERNEL_BTF;
-use super::programs::{self, Entry, PRIVILEGE};
+use super::programs::{self, Entry, OLDEST, PRIVILEGE};
 use super::{CannotCapture, HookChoice, LiveOptions, cgroup, ring};
 use caps::{CapSet, Capability};
 use std::path::Path;
@@ -65,7 +65,8 @@ pub fn probe(options: &LiveOptions) -> Vec<Probe> {
 fn kernel() -> Probe {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let ok = version(&release).is_none_or(|version| version >= (5, 12));
-    Probe::new("kernel", true, ok, format!("Linux {release}"), "Linux 5.12 or later is needed")
+    let remedy = format!("what is needed is {OLDEST}");
+    Probe::new("kernel", true, ok, format!("Linux {release}"), &remedy)
 }
 
 /// The first two numbers of a release such as `6.1.0-18-amd64`.
@@ -79,7 +80,7 @@ fn btf() -> Probe {
     let detail = if ok {
         format!("{KERNEL_BTF} is there")
     } else {
-        format!("no {KERNEL_BTF}: no ICMP errors, and senders are known less exactly")
+        format!("no {KERNEL_BTF}: ICMP errors by raw sockets only; senders are known less exactly")
     };
     Probe::new("btf", false, ok, detail, "use a kernel with CONFIG_DEBUG_INFO_BTF=y")
 }
@@ -170,7 +171,8 @@ fn load(options: &LiveOptions, entries: &[Entry]) -> Vec<Probe> {
             );
             probes.extend(loaded.refused.iter().map(|(entry, reason)| {
                 let detail = format!("{reason}; capture goes without {}", entry.loses);
-                Probe::new(entry.name, false, false, detail, "use a later kernel, with BTF")
+                let remedy = format!("use a kernel with what it needs: {}", entry.needs);
+                Probe::new(entry.name, false, false, detail, &remedy)
             }));
             probes
         }

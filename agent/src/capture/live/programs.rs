@@ -28,10 +28,15 @@ pub struct Entry {
     pub required: bool,
     /// What is missing where it is not there.
     pub loses: &'static str,
+    /// What the kernel must have for it.
+    pub needs: &'static str,
 }
 
+/// All that is asked of most programs.
+pub const OLDEST: &str = "Linux 5.12 or later, for atomic operations with a result";
+
 const fn entry(name: &'static str, required: bool, loses: &'static str) -> Entry {
-    Entry { name, required, loses }
+    Entry { name, required, loses, needs: OLDEST }
 }
 
 /// Programs of hook `cgroup`.
@@ -44,7 +49,12 @@ pub const CGROUP: [Entry; 9] = [
     entry("connect6", false, "owners of sockets connected over IPv6"),
     entry("sendmsg4", false, "owners of unconnected IPv4 sockets"),
     entry("sendmsg6", false, "owners of unconnected IPv6 sockets"),
-    entry(SOCKET_ERROR, false, "ICMP errors (Linux 5.14 and BTF)"),
+    Entry {
+        name: SOCKET_ERROR,
+        required: false,
+        loses: "ICMP errors of connected sockets where raw sockets cannot listen",
+        needs: "Linux 5.14 or later, with BTF (CONFIG_DEBUG_INFO_BTF=y), not locked down",
+    },
 ];
 /// Programs of hook `socket`.
 pub const SOCKET: [Entry; 2] =
@@ -114,8 +124,10 @@ pub fn load_knowing(
             return Ok(Loaded { ebpf, rings, ring_bytes: bytes, entries, refused, settings });
         };
         let (log, reason) = explain(&error);
+        // What reads the kernel's memory by copies and in no other way.
+        let hopeless = entry.name == SOCKET_ERROR;
         let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | LOOK);
-        if settings.degrade(is_hook, &log) {
+        if !hopeless && settings.degrade(is_hook, &log) {
             continue;
         }
         if entry.required {
@@ -216,9 +228,20 @@ fn object(
 }
 
 fn no_maps(error: &(dyn std::error::Error + 'static)) -> CannotCapture {
-    let denied = source_of(error).is_some_and(is_permission);
     let problem = format!("the kernel refuses the maps: {}", chain(error));
-    CannotCapture::new(problem, if denied { PRIVILEGE } else { "see `dnscribe check`" })
+    let cause = source_of(error);
+    if cause.is_some_and(is_permission) {
+        CannotCapture::new(problem, PRIVILEGE)
+    } else if cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::OutOfMemory) {
+        CannotCapture::new(
+            problem,
+            "make capture.ring_bytes smaller, or leave more memory to the agent",
+        )
+    } else {
+        let remedy =
+            format!("it needs {OLDEST}; if this is one, please report it with this message");
+        CannotCapture::new(problem, &remedy)
+    }
 }
 
 /// The ring of the object and, where there are to be more, those: all in the map of rings, from which
@@ -304,10 +327,10 @@ fn cannot_load(entry: Entry, reason: &str) -> CannotCapture {
     let denied = reason.contains("Operation not permitted");
     CannotCapture::new(
         format!("the kernel refuses program {}: {reason}", entry.name),
-        if denied {
-            PRIVILEGE
+        &if denied {
+            PRIVILEGE.to_owned()
         } else {
-            "Linux 5.12 or later is needed; if this is one, please report it with this message"
+            format!("it needs {}; if this is one, please report it with this message", entry.needs)
         },
     )
 }

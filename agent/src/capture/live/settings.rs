@@ -155,18 +155,19 @@ impl Settings {
             self.set(task, if self.task_by_btf { TASK_BTF } else { TASK_NONE });
         } else if log.contains("bpf_get_current_task") && self.get(task) == TASK_BTF {
             self.set(task, TASK_NONE);
-        } else if log.contains("bpf_probe_read_kernel") && self.reads_memory() {
-            // Without CAP_PERFMON, or under lockdown.
+        } else if log.contains("bpf_probe_read") && self.get(Setting::Netns) == NETNS_BTF {
+            // Only this is always read by copies; the rest may be loads, which lockdown lets be.
+            self.netns_by_btf = false;
+            self.set(Setting::Netns, NETNS_NONE);
+        } else if log.contains("bpf_probe_read") && self.reads_memory() {
+            // Without CAP_PERFMON, or under lockdown. There the loader, which tries beforehand what is
+            // there, has taken the older `bpf_probe_read` instead.
             self.set(Setting::SockOwned, 0);
             self.set(Setting::TaskLeader, 0);
             self.task_by_btf = false;
             self.netns_by_btf = false;
-            for (setting, by_btf, none) in
-                [(Setting::Netns, NETNS_BTF, NETNS_NONE), (task, TASK_BTF, TASK_NONE)]
-            {
-                if self.get(setting) == by_btf {
-                    self.set(setting, none);
-                }
+            if self.get(task) == TASK_BTF {
+                self.set(task, TASK_NONE);
             }
         } else if !hook_program && self.get(Setting::SkbTyped) != 0 {
             self.set(Setting::SkbTyped, 0);
@@ -191,21 +192,20 @@ impl Settings {
             TASK_TYPED => "typed task_struct",
             TASK_HELPERS => "helpers",
             TASK_BTF => "task_struct",
-            _ => "socket owners only",
+            _ => "socket owners only (else Linux 6.10, or BTF)",
         };
         let netns = match self.get(Setting::Netns) {
             NETNS_HELPER => "helper",
             NETNS_BTF => "struct net",
-            _ => "unknown",
+            _ => "nothing (else Linux 6.15, or BTF)",
         };
-        let lock = if self.get(Setting::SockOwned) == 0 { "unknown" } else { "sk_lock" };
+        let lock = if self.get(Setting::SockOwned) == 0 { "nothing (else BTF)" } else { "sk_lock" };
         format!("sender by {task}, TCP context by {lock}, network namespace by {netns}")
     }
 
     fn reads_memory(&self) -> bool {
         self.get(Setting::SockOwned) != 0
             || self.get(Setting::TaskLeader) != 0
-            || self.get(Setting::Netns) == NETNS_BTF
             || self.get(Setting::Task) == TASK_BTF
             || self.get(Setting::HookTask) == TASK_BTF
     }
@@ -226,6 +226,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn does_without_memory_under_whichever_name() {
+        for helper in ["bpf_probe_read#4", "bpf_probe_read_kernel#113"] {
+            let mut settings = Settings::best(1_000, 1, None);
+            settings.netns_by_btf = true;
+            settings.set(Setting::Task, TASK_TYPED);
+            settings.set(Setting::TaskLeader, 8);
+            assert!(settings.degrade(false, "unknown func bpf_get_netns_cookie#122"));
+            assert_eq!(settings.get(Setting::Netns), NETNS_BTF);
+            assert!(settings.degrade(false, &format!("unknown func {helper}")));
+            assert_eq!(settings.get(Setting::Netns), NETNS_NONE);
+            assert_eq!(settings.get(Setting::Task), TASK_TYPED);
+            assert_eq!(settings.get(Setting::TaskLeader), 8, "loads need it");
+            assert!(settings.degrade(false, &format!("unknown func {helper}")));
+            assert_eq!(settings.get(Setting::TaskLeader), 0);
+        }
+    }
+
+    #[test]
     fn does_without_one_thing_after_the_other() {
         let mut settings = Settings::best(1_000, 1, None);
         assert!(settings.degrade(false, "unknown func bpf_get_netns_cookie#122"));
@@ -234,6 +252,7 @@ mod tests {
         assert_eq!(settings.get(Setting::HookTask), TASK_NONE);
         assert_eq!(settings.get(Setting::Task), TASK_HELPERS);
         assert!(settings.degrade(false, "unknown func bpf_skb_cgroup_id#79"));
+        assert!(!settings.degrade(true, "unknown func bpf_probe_read#4"), "it reads no memory");
         assert!(settings.degrade(false, "R4 invalid mem access 'scalar'"));
         assert_eq!(settings.get(Setting::Direct), 0);
         assert!(!settings.degrade(false, "R1 invalid mem access"));

@@ -1,0 +1,163 @@
+#!/programs/busybox sh
+# The first process of the guest: lays out cgroups as the kernel's command line says, asks and answers
+# DNS while the agent captures, and tells all that on the second serial port, in sections that the host
+# reads. It judges nothing.
+
+export PATH=/bin:/programs
+/programs/busybox --install -s /bin
+# The shell would take its own.
+ip=/programs/ip
+mount -t proc none /proc
+mount -t sysfs none /sys
+mount -t devtmpfs none /dev
+mount -t tmpfs none /tmp
+mount -t tmpfs none /run
+mount -t securityfs none /sys/kernel/security
+stty -F /dev/ttyS1 raw 115200
+exec 3>/dev/ttyS1
+
+# A section: its name, the files that hold it, and the exit code that goes with it.
+tell() {
+    name=$1 code=$2
+    shift 2
+    {
+        echo "@begin $name"
+        for file in "$@"; do
+            echo "@file ${file##*/}"
+            cat "$file"
+        done
+        echo "@end $name $code"
+    } >&3
+}
+
+finish() {
+    uptime=$(cut -d' ' -f1 /proc/uptime)
+    echo "@done $uptime" >&3
+    sync
+    poweroff -f
+}
+
+layout() {
+    case $1 in
+    unified) mount -t cgroup2 none /sys/fs/cgroup ;;
+    hybrid | legacy)
+        mount -t tmpfs none /sys/fs/cgroup
+        mkdir /sys/fs/cgroup/systemd
+        mount -t cgroup -o none,name=systemd none /sys/fs/cgroup/systemd
+        # Those that this kernel still offers to version 1.
+        for controller in cpu memory pids net_cls; do
+            mkdir /sys/fs/cgroup/$controller
+            mount -t cgroup -o $controller none /sys/fs/cgroup/$controller 2>/dev/null ||
+                rmdir /sys/fs/cgroup/$controller
+        done
+        ;;
+    esac
+    if [ "$1" = hybrid ]; then
+        mkdir /sys/fs/cgroup/unified
+        mount -t cgroup2 none /sys/fs/cgroup/unified
+    fi
+    grep cgroup /proc/mounts >/tmp/mounts
+    tell layout 0 /tmp/mounts
+}
+
+# A server in a network namespace of its own. Nobody listens at its second address.
+network() {
+    {
+        insmod /veth.ko
+        $ip link set lo up
+        $ip netns add server
+        $ip link add uplink type veth peer name uplink netns server
+        $ip address add 192.0.2.1/24 dev uplink
+        $ip address add 2001:db8::1/64 dev uplink nodad
+        $ip link set uplink up
+        inside="$ip netns exec server"
+        $inside $ip link set lo up
+        $inside $ip address add 192.0.2.53/24 dev uplink
+        $inside $ip address add 192.0.2.54/24 dev uplink
+        $inside $ip address add 2001:db8::53/64 dev uplink nodad
+        $inside $ip link set uplink up
+        mkdir -p /run/knot
+        $inside knotd -c /etc/knot.conf -d
+        for _ in 1 2 3 4 5 6 7 8 9; do
+            ask a 192.0.2.53 first +notcp && ask aaaa 2001:db8::53 first +notcp && break
+            sleep 1
+        done
+    } >/tmp/network 2>&1
+    tell network 0 /tmp/network
+}
+
+# Asks for NAME.vm.test of a type: TYPE SERVER NAME OPTION….
+ask() {
+    type=$1 server=$2 name=$3
+    shift 3
+    kdig "@$server" "$name.vm.test" "$type" +retry=0 +timeout=5 "$@" | grep -q NOERROR
+}
+
+questions() {
+    ask a 192.0.2.53 "udp4.$1" +notcp || echo "no answer: udp4"
+    ask aaaa 2001:db8::53 "udp6.$1" +notcp || echo "no answer: udp6"
+    ask a 192.0.2.53 "tcp4.$1" +tcp || echo "no answer: tcp4"
+    ask a 2001:db8::53 "tcp6.$1" +tcp || echo "no answer: tcp6"
+    ask a 192.0.2.54 "closed.$1" +notcp +timeout=1 2>/dev/null && echo "an answer from a closed port"
+    return 0
+}
+
+check() {
+    section=$1
+    shift
+    "$@" dnscribe check -o json >/tmp/report 2>/tmp/stderr
+    tell "$section" $? /tmp/report /tmp/stderr
+}
+
+# Captures by a hook while questions are asked: SECTION HOOK.
+capture() {
+    dnscribe run --hook "$2" --stream transactions,ledger --sink stdout -o json \
+        >/tmp/records 2>/tmp/stderr &
+    agent=$!
+    until wget -q -O /dev/null http://127.0.0.1:9353/readyz 2>/dev/null; do
+        kill -0 $agent 2>/dev/null || break
+        sleep 1
+    done
+    : >/tmp/questions
+    if kill -0 $agent 2>/dev/null; then
+        questions "$1" >/tmp/questions 2>&1
+        kill -TERM $agent
+    fi
+    wait $agent
+    tell "$1" $? /tmp/records /tmp/stderr /tmp/questions
+}
+
+as_nobody() {
+    su -s /bin/sh nobody -c "$*"
+}
+
+# What the agent says where something is missing that this kernel has.
+absences() {
+    check no-privilege as_nobody
+    # As much as this machine has in all.
+    check ring-too-large env DNSCRIBE_CAPTURE__RING_BYTES=1GiB
+    mount -t tmpfs none /sys/kernel/btf
+    check no-btf
+    capture no-btf-cgroup cgroup
+    umount /sys/kernel/btf
+    echo 2 >/proc/sys/kernel/unprivileged_bpf_disabled
+    check unprivileged-bpf-disabled
+    echo confidentiality >/sys/kernel/security/lockdown
+    check lockdown
+    capture lockdown-cgroup cgroup
+}
+
+for word in $(cat /proc/cmdline); do
+    case $word in
+    vm.layout=*) layout "${word#*=}" ;;
+    esac
+done
+network
+check check
+for word in $(cat /proc/cmdline); do
+    case $word in
+    vm.hooks=*) for hook in $(echo "${word#*=}" | tr , ' '); do capture "$hook" "$hook"; done ;;
+    vm.absences) absences ;;
+    esac
+done
+finish

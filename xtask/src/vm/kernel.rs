@@ -1,0 +1,233 @@
+//! Kernels from Debian's archive, unpacked below the target folder. apt-get is given a state of its own,
+//! so that it looks for other releases of Debian than this host's, and checks their signatures.
+
+use crate::setup::KEYRING;
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use dnscribe_tests::{cache, environment, shell};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Depends on the newest kernel of a release of Debian, in the build for virtual machines.
+const PACKAGE: &str = "linux-image-cloud-amd64";
+/// What a kernel is packed in: with everything, or, in later releases, apart.
+const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
+
+/// A kernel that Debian maintains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kernel {
+    /// Of Debian 11, too old
+    #[value(name = "5.10")]
+    V5_10,
+    /// Of Debian 12
+    #[value(name = "6.1")]
+    V6_1,
+    /// Of Debian 13
+    #[value(name = "6.12")]
+    V6_12,
+    /// The newest for Debian 13
+    #[value(name = "newest")]
+    Newest,
+}
+
+/// What of a kernel is needed.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Such as `6.1.0-56-cloud-amd64`, as `uname -r` has it.
+    pub release: String,
+    /// The kernel.
+    pub image: PathBuf,
+    /// Its module for pairs of interfaces, which needs no other.
+    pub veth: PathBuf,
+}
+
+impl Kernel {
+    /// Whether the agent can capture on it.
+    pub const fn can_capture(self) -> bool {
+        !matches!(self, Self::V5_10)
+    }
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V5_10 => "5.10",
+            Self::V6_1 => "6.1",
+            Self::V6_12 => "6.12",
+            Self::Newest => "newest",
+        }
+    }
+
+    /// The part of the archive and the suite that it comes from. Those of security fixes are small.
+    const fn suite(self) -> (&'static str, &'static str) {
+        match self {
+            Self::V5_10 => ("debian-security", "bullseye-security"),
+            Self::V6_1 => ("debian-security", "bookworm-security"),
+            Self::V6_12 => ("debian-security", "trixie-security"),
+            Self::Newest => ("debian", "trixie-backports"),
+        }
+    }
+
+    /// Its files, which are downloaded where they are not there yet, or on request.
+    pub fn fetch(self, refresh: bool) -> Result<Files> {
+        const CACHE: &str = "vm";
+        let name = self.name();
+        let there = environment::target().join(CACHE).join(name);
+        if refresh && there.exists() {
+            fs::remove_dir_all(&there).with_context(|| there.display().to_string())?;
+        }
+        let what = || format!("cannot get Linux {name} from Debian's archive");
+        let folder =
+            cache::folder(CACHE, name, |scratch| self.download(scratch)).with_context(what)?;
+        let release = fs::read_to_string(folder.join("release"))?;
+        Ok(Files { release, image: folder.join("vmlinuz"), veth: folder.join("veth.ko") })
+    }
+
+    fn download(self, scratch: &Path) -> Result<()> {
+        let apt = Apt::new(scratch, self.suite())?;
+        shell::output(apt.command("apt-get").args(["update", "-q"]))?;
+        let packages = apt.parts_of(PACKAGE)?;
+        shell::output(apt.command("apt-get").args(["download", "-q"]).args(&packages))?;
+        let unpacked = scratch.join("unpacked");
+        for file in files(scratch)?.iter().filter(|file| has_extension(file, "deb")) {
+            shell::output(Command::new("dpkg-deb").arg("-x").arg(file).arg(&unpacked))?;
+        }
+        let ready = scratch.join("ready");
+        fs::create_dir(&ready)?;
+        // Beside the modules, or in /boot with the release in its name.
+        let image = find(&unpacked, &|name| name.starts_with("vmlinuz"))?;
+        fs::copy(&image, ready.join("vmlinuz"))?;
+        let veth = find(&unpacked, &|name| name.starts_with("veth.ko"))?;
+        let release = release(&veth).context("a module outside of the folder of modules")?;
+        fs::write(ready.join("release"), release)?;
+        if has_extension(&veth, "xz") {
+            shell::output(Command::new("xz").arg("--decompress").arg(&veth))?;
+        }
+        fs::copy(veth.with_file_name("veth.ko"), ready.join("veth.ko"))?;
+        Ok(())
+    }
+}
+
+/// apt-get with a state of its own.
+struct Apt {
+    folder: PathBuf,
+    options: Vec<String>,
+}
+
+impl Apt {
+    fn new(folder: &Path, (part, suite): (&str, &str)) -> Result<Self> {
+        for made in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(folder.join(made))?;
+        }
+        let sources = folder.join("sources.list");
+        // What the archive no longer changes, it no longer dates either.
+        let options = format!("signed-by={KEYRING} check-valid-until=no");
+        fs::write(
+            &sources,
+            format!("deb [{options}] http://deb.debian.org/{part} {suite} main\n"),
+        )?;
+        let shown = |name: &str| folder.join(name).display().to_string();
+        let options = vec![
+            format!("Dir::Etc::SourceList={}", sources.display()),
+            "Dir::Etc::SourceParts=/dev/null".into(),
+            "Dir::State::Status=/dev/null".into(),
+            format!("Dir::State::Lists={}", shown("lists")),
+            format!("Dir::Cache={}", shown("cache")),
+            "APT::Architecture=amd64".into(),
+            "Acquire::Languages=none".into(),
+            "Acquire::http::Timeout=30".into(),
+            // The user that apt would take cannot write here.
+            "APT::Sandbox::User=root".into(),
+        ];
+        Ok(Self { folder: folder.to_path_buf(), options })
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.folder);
+        for option in &self.options {
+            command.args(["-o", option]);
+        }
+        command
+    }
+
+    /// The packages that a kernel is in, by one that depends on it.
+    fn parts_of(&self, package: &str) -> Result<Vec<String>> {
+        let mut parts = vec![package.to_owned()];
+        let mut next = 0;
+        while let Some(package) = parts.get(next).cloned() {
+            next += 1;
+            let shown = shell::output(self.command("apt-cache").args(["show", "-q", &package]))?;
+            for part in depends(&String::from_utf8_lossy(&shown.stdout)) {
+                if !parts.contains(&part) {
+                    parts.push(part);
+                }
+            }
+        }
+        // There is nothing in what was begun with.
+        Ok(parts.split_off(1))
+    }
+}
+
+/// The parts of a kernel that the first of some packages, as apt-cache shows them, depends on.
+fn depends(shown: &str) -> Vec<String> {
+    let line = shown.lines().find_map(|line| line.strip_prefix("Depends: ")).unwrap_or("");
+    line.split(", ")
+        .filter_map(|one| one.split(' ').next())
+        .filter(|name| PARTS.iter().any(|part| name.starts_with(part)))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// The release that a module is for.
+fn release(module: &Path) -> Option<&str> {
+    let mut parts = module.iter().skip_while(|part| *part != "modules");
+    parts.nth(1)?.to_str()
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+fn has_extension(file: &Path, wanted: &str) -> bool {
+    file.extension().is_some_and(|extension| extension == wanted)
+}
+
+/// The first file below a folder whose name is as wanted.
+fn find(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<PathBuf> {
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for path in files(&folder)? {
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            } else if path.file_name().and_then(|name| name.to_str()).is_some_and(wanted) {
+                return Ok(path);
+            }
+        }
+    }
+    anyhow::bail!("the packages lack a file that every kernel has")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_a_folder_of_modules() {
+        let file = Path::new("/a/usr/lib/modules/7.2-cloud/kernel/drivers/net/veth.ko.xz");
+        assert_eq!(release(file), Some("7.2-cloud"));
+        assert_eq!(release(Path::new("/a/veth.ko")), None);
+    }
+
+    #[test]
+    fn a_kernel_is_followed_to_its_parts() {
+        let shown = "Package: linux-image-cloud-amd64\nVersion: 7.2.12-1\n\
+                     Depends: linux-base-cloud-amd64 (= 7.2.12-1), linux-image-7.2.12-amd64 (= 7.2.12-1)\n\n\
+                     Package: linux-image-cloud-amd64\nDepends: linux-image-7.1-amd64\n";
+        assert_eq!(depends(shown), ["linux-image-7.2.12-amd64"]);
+        let shown = "Depends: linux-binary-7.2-amd64 (= 7), linux-modules-7.2-amd64 (= 7), kmod\n";
+        assert_eq!(depends(shown), ["linux-binary-7.2-amd64", "linux-modules-7.2-amd64"]);
+        assert_eq!(depends("Package: linux-modules-7.2\n"), [""; 0]);
+    }
+}

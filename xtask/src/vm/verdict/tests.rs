@@ -1,0 +1,75 @@
+use super::*;
+use crate::vm::report;
+use serde_json::json;
+
+fn section(name: &str, code: i32, files: &[(&str, &str)]) -> Report {
+    let files = files.iter().fold(String::new(), |all, (file, text)| {
+        all + &format!("@file {file}\n{}\n", text.trim_end())
+    });
+    report::parse(&format!("@begin {name}\n{files}@end {name} {code}\n@done 1\n")).unwrap()
+}
+
+#[test]
+fn every_host_captures_or_says_why_not() {
+    use Expected::{Captures, Refuses};
+    let on = |kernel, layout, hook| expected(kernel, layout, hook);
+    assert_eq!(on(Kernel::V6_1, Layout::Unified, "cgroup"), Captures("cgroup"));
+    assert_eq!(on(Kernel::V6_1, Layout::Hybrid, "auto"), Captures("cgroup"));
+    assert_eq!(on(Kernel::V6_1, Layout::Legacy, "auto"), Captures("socket"));
+    assert!(matches!(on(Kernel::V6_1, Layout::Legacy, "cgroup"), Refuses(_)));
+    assert_eq!(on(Kernel::V5_10, Layout::Unified, "socket"), Refuses(TOO_OLD));
+}
+
+#[test]
+fn a_guest_that_told_nothing_fails_everywhere() {
+    let verdicts = judge(Kernel::V6_1, Layout::Unified, &Report::default());
+    assert!(verdicts.len() > 3);
+    assert!(verdicts.iter().all(|verdict| verdict.outcome.is_err()));
+}
+
+#[test]
+fn a_refusal_needs_its_code_and_its_words() {
+    let run = |code, words| {
+        let report = section("cgroup", code, &[("stderr", words)]);
+        refuses(report.section("cgroup").unwrap(), TOO_OLD)
+    };
+    assert!(run(3, "error: Linux 5.12 or later is needed").is_ok());
+    assert!(run(3, "error: something").is_err());
+    assert!(run(0, "error: Linux 5.12 or later is needed").is_err());
+}
+
+#[test]
+fn a_transaction_must_be_there_once_and_as_given() {
+    let record = |status: &str, comm: &str| {
+        json!({ "qname": "a.test", "vantage": "client", "transport": "udp", "status": status,
+                "process": { "comm": comm } })
+    };
+    let look = |records: &[Value], process| {
+        transaction(records, "a.test", "client", "udp", "answered", process)
+    };
+    let good = record("answered", "kdig");
+    assert!(look(std::slice::from_ref(&good), Some("kdig")).is_ok());
+    assert!(look(&[], Some("kdig")).is_err());
+    assert!(look(&[good.clone(), good.clone()], Some("kdig")).is_err());
+    assert!(look(&[record("timeout", "kdig")], Some("kdig")).is_err());
+    assert!(look(&[record("answered", "other")], Some("kdig")).is_err());
+    assert!(look(&[good], None).is_err());
+}
+
+#[test]
+fn a_probe_must_fail_by_its_own_name_with_a_remedy() {
+    let probe = |required: bool| {
+        json!({ "probes": [{ "name": "btf", "ok": false, "required": required,
+                             "detail": "none", "remedy": "CONFIG_DEBUG_INFO_BTF=y" }] })
+    };
+    let run = |code, required| {
+        let text = probe(required).to_string();
+        section("no-btf", code, &[("report", &text), ("stderr", "")])
+    };
+    let warned = run(0, false);
+    let warned = warned.section("no-btf").unwrap();
+    assert!(warns(warned, "btf", "DEBUG_INFO").is_ok());
+    assert!(warns(warned, "kernel", "DEBUG_INFO").is_err());
+    assert!(fails(warned, "btf", "DEBUG_INFO").is_err());
+    assert!(fails(run(3, true).section("no-btf").unwrap(), "btf", "DEBUG_INFO").is_ok());
+}
