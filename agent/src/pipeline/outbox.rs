@@ -58,7 +58,14 @@ impl Outbox {
         masker: Masker,
         wait_for_sinks: Option<Arc<AtomicBool>>,
     ) -> Self {
-        Self { trays: trays(&sinks), summaries: false, sinks, key: Vec::new(), masker, wait_for_sinks }
+        Self {
+            trays: trays(&sinks),
+            summaries: false,
+            sinks,
+            key: Vec::new(),
+            masker,
+            wait_for_sinks,
+        }
     }
 
     /// What records do not tell.
