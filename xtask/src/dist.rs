@@ -11,6 +11,7 @@ use crate::process::first_line;
 use crate::{build, say};
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -151,7 +152,7 @@ fn sums(folder: &Path) -> Result<()> {
     let made = files(folder)?.into_iter().filter(|file| !file.ends_with("SHA256SUMS"));
     for file in made {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        lines.push_str(&format!("{}  {name}\n", digest(&fs::read(&file)?)));
+        writeln!(lines, "{}  {name}", digest(&fs::read(&file)?))?;
     }
     fs::write(folder.join("SHA256SUMS"), lines)?;
     Ok(())
@@ -159,7 +160,9 @@ fn sums(folder: &Path) -> Result<()> {
 
 /// SHA-256 in hexadecimal digits.
 pub fn digest(octets: &[u8]) -> String {
-    openssl::sha::sha256(octets).iter().map(|octet| format!("{octet:02x}")).collect()
+    let digits =
+        openssl::sha::sha256(octets).into_iter().flat_map(|octet| [octet >> 4, octet & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 /// Debian's name for this architecture and everybody else's.

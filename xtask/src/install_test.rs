@@ -113,7 +113,8 @@ fn privileges(machine: &Machine, capabilities: &[u32]) -> Result<()> {
     Ok(())
 }
 
-/// Asks the resolver in the machine for a name of its own and gives the record of it.
+/// Asks the resolver in the machine for a name of its own and gives the record of it. Not one of ten
+/// letters: its length would be a newline, behind which bash begins another datagram.
 fn ask(machine: &Machine, name: &str) -> Result<Value> {
     let label = format!("\\x{:02x}{name}", name.len());
     // A query for NAME.example.test, type A.
@@ -148,7 +149,7 @@ fn containers(machine: &Machine) -> Result<()> {
     let mut all = CAPABILITIES.map(|(_, number)| number).to_vec();
     all.push(SYS_ADMIN);
     privileges(machine, &all)?;
-    ask(machine, "containers").map(|_| ())
+    ask(machine, "dropin").map(|_| ())
 }
 
 /// To the same under a higher version: the configuration stays, the agent is a new process.

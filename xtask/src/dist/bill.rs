@@ -1,4 +1,4 @@
-//! What the binary is made from: the bill of materials (CycloneDX) and the licences of others.
+//! What the binary is made from: the bill of materials (`CycloneDX`) and the licences of others.
 
 use super::{Release, architecture, digest};
 use crate::process::cargo;
@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -86,18 +87,14 @@ pub fn licences(crates: &[Crate]) -> Result<String> {
         if one.licence.is_empty() {
             bail!("{} {} does not say its licence", one.name, one.version);
         }
-        list.push_str(&format!("  {} {}: {}\n", one.name, one.version, one.licence));
+        writeln!(list, "  {} {}: {}", one.name, one.version, one.licence)?;
         for text in texts_of(&one.folder)? {
             texts.entry(text).or_default().push(format!("{} {}", one.name, one.version));
         }
     }
     for (text, users) in texts {
-        list.push_str(&format!(
-            "\n{}\n{}\n\n{}\n",
-            "=".repeat(78),
-            users.join(", "),
-            text.trim_end()
-        ));
+        let users = users.join(", ");
+        writeln!(list, "\n{}\n{users}\n\n{}", "=".repeat(78), text.trim_end())?;
     }
     Ok(list)
 }
@@ -118,7 +115,7 @@ fn texts_of(folder: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The bill of materials, as CycloneDX 1.5.
+/// The bill of materials, as `CycloneDX` 1.5.
 pub fn write(release: &Release, crates: &[Crate]) -> Result<()> {
     let binary = fs::read(release.stage.join("usr/bin/dnscribe"))?;
     let (_, machine) = architecture()?;
@@ -155,9 +152,8 @@ pub fn write(release: &Release, crates: &[Crate]) -> Result<()> {
 
 /// What `Cargo.lock` says a crate's archive hashes to.
 fn checksum<'a>(lock: &'a str, name: &str, version: &str) -> Option<&'a str> {
-    let head = format!("name = \"{name}\"\nversion = \"{version}\"\n");
-    let (_, package) = lock.split_once(&head)?;
-    let package = package.split("\n\n").next()?;
+    let head = format!("name = \"{name}\"\nversion = \"{version}\"");
+    let package = lock.split("\n\n").find(|package| package.contains(&head))?;
     package.lines().find_map(|line| line.strip_prefix("checksum = \"")?.strip_suffix('"'))
 }
 

@@ -35,7 +35,7 @@ fn row(out: &mut String, key: &Key, above: &str) {
         Said::Example(value) | Said::Each(_, value) => format!("not set, such as `{value}`"),
     };
     let cells = [&value, &key.about].map(|cell| cell.replace('|', "\\|"));
-    out.push_str(&format!("| `{name}` | {} | {} |\n", cells[0], cells[1]));
+    out.extend(["| `", name.as_str(), "` | ", cells[0].as_str(), " | ", cells[1].as_str(), " |\n"]);
     let below = if matches!(key.said, Said::Each(..)) { "[]." } else { "." };
     for inside in &key.inside {
         row(out, inside, &format!("{name}{below}"));

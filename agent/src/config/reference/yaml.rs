@@ -31,21 +31,21 @@ fn write_key(out: &mut String, key: &Key, depth: usize) {
     explain(out, &indent, "# ", &key.about);
     match key.said {
         Said::Nothing | Said::Defaults(_) => {
-            out.push_str(&format!("{indent}{}:\n", key.name));
+            out.extend([indent.as_str(), key.name, ":\n"]);
             for inside in &key.inside {
                 write_key(out, inside, depth + 1);
             }
         }
         // Without it the file would not be read.
         Said::Default(value) if key.name == "version" => {
-            out.push_str(&format!("{indent}{}: {value}\n", key.name));
+            out.extend([indent.as_str(), key.name, ": ", value, "\n"]);
         }
-        Said::Default(value) => out.push_str(&format!("{indent}#{}: {value}\n", key.name)),
+        Said::Default(value) => out.extend([indent.as_str(), "#", key.name, ": ", value, "\n"]),
         Said::Example(value) | Said::Each(_, value) => {
             for inside in &key.inside {
                 explain(out, &indent, "#   ", &format!("{}: {}", inside.name, inside.about));
             }
-            out.push_str(&format!("{indent}#{}: {value}  # an example\n", key.name));
+            out.extend([indent.as_str(), "#", key.name, ": ", value, "  # an example\n"]);
         }
     }
 }
