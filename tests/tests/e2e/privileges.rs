@@ -133,8 +133,9 @@ fn the_scout_sees_what_the_agent_may_not() {
             [there, refused].iter().all(|qname| find(records, qname).is_some())
         })
         .unwrap();
-    let exe = find(&records, there).unwrap()["process"]["exe"].clone();
-    assert!(exe.as_str().unwrap().ends_with("/dns-client"), "{exe}");
+    let process = find(&records, there).unwrap()["process"].clone();
+    let exe = process["exe"].as_str().unwrap_or_default();
+    assert!(exe.ends_with("/dns-client"), "{process} {}", agent.log());
     assert_eq!(find(&records, refused).unwrap()["status"], "icmp_error");
     agent.kill().unwrap();
     shell::wait_for("the scout's end", SOON, || {
