@@ -77,11 +77,12 @@ impl Plan {
         note(no_new_privileges());
         let landlock = rules.and_then(files::Rules::restrict);
         let calls = calls::allow(calls::AGENT);
+        let kept: Vec<_> = self.needs.iter().map(|need| format!("; keeps {need}")).collect();
         let state = format!(
             "{}{}{}",
             state::of_this_thread(),
             landlock.as_ref().map(|abi| format!(", landlock ABI {abi}")).unwrap_or_default(),
-            self.needs.iter().map(|need| format!("; keeps {need}")).collect::<String>(),
+            kept.concat(),
         );
         note(landlock.map(drop));
         note(calls);

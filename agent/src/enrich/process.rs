@@ -47,8 +47,12 @@ impl Processes {
         if self.known.len() >= MAX_PROCESSES {
             self.known.clear();
         }
-        let told = self.scout.as_mut().and_then(|scout| scout.ask(task.pid));
-        let process = told.unwrap_or_else(|| Facts::read(task.pid)).of(task);
+        let process = match self.scout.as_mut().map(|scout| scout.ask(task.pid)) {
+            Some(Some(facts)) => facts.of(task),
+            None => Facts::read(task.pid).of(task),
+            // Not remembered: the scout will be asked again.
+            Some(None) => return Facts::read(task.pid).of(task),
+        };
         self.known.insert(*task, process.clone());
         process
     }

@@ -1,7 +1,7 @@
 //! What is left to an agent that was started as root: nothing but its work, which goes on.
 
 use crate::apart::Apart;
-use crate::support::{SOON, is, lab};
+use crate::support::{Client, SOON, is, lab};
 use anyhow::{Result, ensure};
 use dnscribe_tests::agent::{Agent, Finished};
 use dnscribe_tests::dnsperf::Load;
@@ -119,10 +119,12 @@ fn the_scout_sees_what_the_agent_may_not() {
         assert_eq!((&*thread["NoNewPrivs"], &*thread["Seccomp"]), ("1", "2"));
         assert!(thread["Uid"].starts_with("65534\t65534"), "{}", thread["Uid"]);
     }
-    lab.dig(&["scout.wild.example.com"]).unwrap();
-    let closed = format!("@{}", lab.closed_addr());
-    let _ = lab.dig(&[&closed, "+tries=1", "+timeout=1", "closed.wild.example.com"]);
     let (there, refused) = ("scout.wild.example.com", "closed.wild.example.com");
+    // Both live until they are looked at.
+    let mut asks = Client::start(&lab, "connected", lab.resolver_addr());
+    let mut asks_in_vain = Client::start(&lab, "connected", lab.closed_addr());
+    asks.ask(there);
+    asks_in_vain.ask(refused);
     let find = |records: &[Value], qname: &str| {
         records.iter().find(|one| is(one, "client", lab.client_addr(), qname)).cloned()
     };
@@ -131,8 +133,9 @@ fn the_scout_sees_what_the_agent_may_not() {
             [there, refused].iter().all(|qname| find(records, qname).is_some())
         })
         .unwrap();
-    let exe = find(&records, there).unwrap()["process"]["exe"].clone();
-    assert!(exe.as_str().unwrap().ends_with("/dig"), "{exe}");
+    let process = find(&records, there).unwrap()["process"].clone();
+    let exe = process["exe"].as_str().unwrap_or_default();
+    assert!(exe.ends_with("/dns-client"), "{process} {}", agent.log());
     assert_eq!(find(&records, refused).unwrap()["status"], "icmp_error");
     agent.kill().unwrap();
     shell::wait_for("the scout's end", SOON, || {

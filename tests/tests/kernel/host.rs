@@ -60,6 +60,7 @@ fn open(hook: HookChoice, port: u16) -> Live {
         sampling_floor: None,
         query_timeout: Duration::from_secs(5),
         nice: 0,
+        scout: None,
     };
     Live::open(&options).expect("opens")
 }
@@ -377,6 +378,7 @@ fn says_what_is_wrong_and_what_would_help() {
         sampling_floor: None,
         query_timeout: Duration::from_secs(5),
         nice: 0,
+        scout: None,
     };
     let refused = |options: &LiveOptions| match Live::open(options) {
         Ok(_) => panic!("opened"),

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 /// What is told of a process at most; names of cgroups are the longest of it.
 const MESSAGE_BYTES: usize = 64 << 10;
-/// How long to wait for an answer: it takes some ten microseconds, and packets wait meanwhile.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long to wait for an answer: it takes some ten microseconds where there is a CPU for the scout.
+/// Packets wait in the ring meanwhile.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// How long nothing is asked after one that did not come.
 const PAUSE: Duration = Duration::from_secs(5);
 
