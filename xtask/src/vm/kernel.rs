@@ -54,9 +54,9 @@ impl Kernel {
         !matches!(self, Self::V5_10)
     }
 
-    /// Whether packets tell their sender without the kernel's types: since 6.10.
+    /// Whether packets tell their sender without the kernel's types: since 6.16.
     pub const fn tells_sender(self) -> bool {
-        matches!(self, Self::V6_12 | Self::Newest)
+        matches!(self, Self::Newest)
     }
 
     /// Its name on the command line.
