@@ -35,10 +35,16 @@ pub struct Probe {
 impl Probe {
     /// A required thing as it was found, with the remedy if it is not as it must be.
     fn required(name: &'static str, found: Result<String, (String, String)>) -> Self {
+        Self::of(name, true, found)
+    }
+
+    /// A thing as it was found, with the remedy if it is not as it should be.
+    #[must_use]
+    pub fn of(name: &'static str, required: bool, found: Result<String, (String, String)>) -> Self {
         match found {
-            Ok(detail) => Self { name, ok: true, required: true, detail, remedy: None },
+            Ok(detail) => Self { name, ok: true, required, detail, remedy: None },
             Err((detail, remedy)) => {
-                Self { name, ok: false, required: true, detail, remedy: Some(remedy) }
+                Self { name, ok: false, required, detail, remedy: Some(remedy) }
             }
         }
     }

@@ -3,9 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod kafka;
+mod pages;
+mod scout;
 mod top;
 
 pub use kafka::{InitArgs, KafkaCommand};
+pub use pages::{CompletionsArgs, ManArgs};
+pub use scout::ScoutArgs;
 pub use top::{Speed, TopArgs};
 
 use crate::capture::ports::PortSet;
@@ -62,6 +66,15 @@ pub enum Command {
     Kafka(KafkaCommand),
     /// Print the JSON Schema or the Avro schema of a record, or list the schemas
     Schema(SchemaArgs),
+    /// Look after what `run` needs privileges for; started by it
+    #[command(hide = true)]
+    Scout(ScoutArgs),
+    /// Print a configuration file with every key, explained, to start from
+    Config,
+    /// Print what completes the command line in a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page of dnscribe, or of one of its commands
+    Man(ManArgs),
 }
 
 /// Flags of all that makes records.

@@ -9,7 +9,11 @@
 mod alertmanager;
 mod detect;
 mod error;
+mod filters;
 pub mod layer;
+mod privacy;
+mod privileges;
+pub mod reference;
 mod registry;
 mod secret;
 mod shape;
@@ -17,13 +21,16 @@ mod source;
 pub mod value;
 
 pub use error::ConfigError;
+pub use privileges::Privileges;
 
 use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT};
 use crate::capture::ports::PortSet;
 use crate::connection::ConnectionOptions;
 use crate::detect::DetectOptions;
+use crate::filter::Filters;
 use crate::join::Joining;
 use crate::pair::PairOptions;
+use crate::privacy::Privacy;
 use crate::sink::spool::{SpoolConfig, WhenFull};
 use crate::sink::{
     AlertmanagerConfig, KafkaConfig, OpenWith, Rotation, SinkSpec, Stream, StreamChoice,
@@ -130,6 +137,14 @@ pub struct Config {
     pub messages_wire: bool,
     /// Whether records hold internationalised names in Unicode, too.
     pub records_idn: bool,
+    /// What is given up once capture has begun.
+    pub privileges: Privileges,
+    /// Files besides the configuration's own that were read, and will be when it is reloaded.
+    pub secret_files: Vec<PathBuf>,
+    /// Which records are told.
+    pub filters: Filters,
+    /// What records do not tell.
+    pub privacy: Privacy,
     /// What is logged.
     pub log: LogConfig,
     /// How long the end may take.
@@ -214,6 +229,7 @@ impl Config {
             alertmanager: self.alertmanager.as_ref(),
             kafka_patience: self.kafka_patience,
             spool: self.spool.as_ref(),
+            dead_letter_bytes: !self.privacy.mask(Stream::Dlq).is_on(),
         }
     }
 }
@@ -224,6 +240,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         kafka: layer.kafka.streams,
         file: layer.file.streams,
     };
+    let secret_files = privileges::secret_files(&layer);
     let kafka = kafka(layer.kafka)?;
     let alertmanager = alertmanager::resolve(layer.alertmanager)?;
     let mut sinks = sinks(layer.sinks.unwrap_or_default(), &kafka)?;
@@ -263,6 +280,7 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         None | Some(Join::Auto) => Joining::Auto,
         Some(Join::Off) => Joining::Off,
     };
+    let messages_wire = layer.messages.wire.is_some_and(|wire| wire.0);
     let log = LogConfig {
         format: layer.log.format.unwrap_or(LogFormat::Text),
         level: layer.log.level.unwrap_or(LogLevel::Info),
@@ -287,8 +305,12 @@ fn resolve(layer: Layer, purpose: Purpose) -> Result<Config, ConfigError> {
         resolvers: resolvers(layer.resolvers)?,
         metrics_listen: layer.metrics.listen.unwrap_or(Listen::DEFAULT).0,
         health_window: layer.health.window.map_or(crate::health::WINDOW, |span| span.0),
-        messages_wire: layer.messages.wire.is_some_and(|wire| wire.0),
+        messages_wire,
         records_idn: layer.records.idn.is_some_and(|idn| idn.0),
+        privileges: privileges::resolve(layer.privileges),
+        secret_files,
+        filters: filters::resolve(layer.filters)?,
+        privacy: privacy::resolve(layer.privacy, messages_wire)?,
         log,
         drain_timeout: layer.drain_timeout.map_or(Duration::from_secs(10), |span| span.0),
         duration: layer.duration.map(|span| span.0),

@@ -11,6 +11,8 @@ pub use container::{Container, Runtime};
 use crate::capture::Task;
 use container::Containers;
 use process::Processes;
+pub use process::answer as answer_about_processes;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,10 +33,11 @@ pub struct Enricher {
 }
 
 impl Enricher {
-    /// For a live capture; `cgroup_mount` is where cgroup2 is mounted, if anywhere.
+    /// For a live capture; `cgroup_mount` is where cgroup2 is mounted, if anywhere. `scout` is the
+    /// socket at whose other end [`answer_about_processes`] runs, if anybody does that for this process.
     #[must_use]
-    pub fn new(cgroup_mount: Option<&Path>) -> Self {
-        Self { processes: Processes::default(), containers: Containers::new(cgroup_mount) }
+    pub fn new(cgroup_mount: Option<&Path>, scout: Option<OwnedFd>) -> Self {
+        Self { processes: Processes::new(scout), containers: Containers::new(cgroup_mount) }
     }
 
     /// What is known of a task and its socket's cgroup (0 where unknown). The first call for a

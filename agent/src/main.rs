@@ -11,11 +11,14 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    // A thread that has nothing to do would never give back what it has freed: the start alone leaves
-    // 20 MiB. Where it cannot be, memory is given back when there is work.
-    let _ = tikv_jemalloc_ctl::background_thread::write(true);
-    match command::execute(&Cli::parse()) {
+    match command::execute(&Cli::parse(), give_memory_back) {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => exit.report(),
     }
+}
+
+/// Starts the allocator's own thread: one that has nothing to do would never give back what it has freed,
+/// and the start alone leaves 20 MiB. Where it cannot be, memory is given back when there is work.
+fn give_memory_back() {
+    let _ = tikv_jemalloc_ctl::background_thread::write(true);
 }

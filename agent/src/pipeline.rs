@@ -32,11 +32,13 @@ use crate::capture::sampling::{Change, Unheard, Untold, told};
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::DecoderOptions;
 use crate::detect::DetectOptions;
+use crate::filter::Filters;
 use crate::health::Vitals;
 use crate::join::Joining;
 use crate::ledger::{self, Counters, Kernel, Ring};
 use crate::metrics::{self, Build};
 use crate::pair::PairOptions;
+use crate::privacy::{BadKey, Privacy};
 use crate::time::Timestamp;
 use crate::window::WindowOptions;
 use back::Back;
@@ -365,12 +367,16 @@ impl Pipeline {
     }
 
     /// Adopts other settings. Fronts that are elsewhere have to be told by whoever has them.
-    pub fn reconfigure(&mut self, changes: Changes) {
+    ///
+    /// # Errors
+    /// There is no key for the pseudonyms. Then what records tell stays as it was.
+    pub fn reconfigure(&mut self, changes: Changes) -> Result<(), BadKey> {
         if let Fronts::Here(shard) = &mut self.fronts {
             shard.reconfigure(changes.pairing, changes.connecting);
         }
         self.back.output.adopt_query_timeout(changes.pairing.query_timeout);
         self.back.output.reconfigure(changes.resolvers, changes.windows, changes.detect);
+        self.back.output.disclose(changes.filters, changes.privacy)
     }
 }
 
@@ -387,4 +393,8 @@ pub struct Changes {
     pub windows: WindowOptions,
     /// How detection decides.
     pub detect: Option<DetectOptions>,
+    /// Which records are told.
+    pub filters: Filters,
+    /// What they do not tell.
+    pub privacy: Privacy,
 }

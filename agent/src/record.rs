@@ -39,7 +39,7 @@ pub use ledger::LedgerRecord;
 pub use lookup::LookupRecord;
 pub use message::{MessageBody, MessageContext, MessageRecord};
 pub use schema::{json_schema, names as schema_names};
-pub use text::{alert_line, line};
+pub use text::{alert_line, alert_line_of, line, line_of};
 pub use texts::Texts;
 pub use transaction::{TransactionBody, TransactionContext, TransactionRecord};
 pub use window::WindowRecord;

@@ -100,6 +100,12 @@ impl Stream {
         }
     }
 
+    /// Whether one of its records stands for many messages, so that losing it loses more than a record.
+    #[must_use]
+    pub const fn is_summary(self) -> bool {
+        matches!(self, Self::Metrics | Self::Alerts | Self::Ledger)
+    }
+
     /// The schema of the stream's records.
     #[must_use]
     pub const fn schema(self) -> &'static str {
@@ -125,7 +131,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     counted: [u64; Stream::ALL.len()],
-    /// Records of both kinds.
+    filtered: [u64; Stream::ALL.len()],
+    /// Records of all kinds.
     records: usize,
 }
 
@@ -169,6 +176,18 @@ impl Batch {
     pub fn count(&mut self, stream: Stream) {
         self.counted[stream as usize] += 1;
         self.records += 1;
+    }
+
+    /// Counts a record that a filter leaves out. It is none of those that [`Self::iter`] gives either.
+    pub fn filter(&mut self, stream: Stream) {
+        self.filtered[stream as usize] += 1;
+        self.records += 1;
+    }
+
+    /// How many records a filter has left out, by stream.
+    #[must_use]
+    pub fn filtered(&self) -> &[u64; Stream::ALL.len()] {
+        &self.filtered
     }
 
     /// How many records were counted and not rendered, by stream.
@@ -217,13 +236,7 @@ impl Batch {
         key: &[u8],
     ) {
         let render = |out: &mut Vec<u8>| {
-            let start = out.len();
-            out.extend_from_slice(begun);
-            if let Err(error) = add_json(out, rest) {
-                tracing::error!(%error, "a record could not be rendered");
-                out.truncate(start);
-                out.extend(b"{}");
-            }
+            push_begun_or_log(out, begun, rest);
             out.push(b'\n');
         };
         self.push(stream, event_id, render, |out| out.extend(key));
@@ -239,6 +252,9 @@ impl Batch {
             ..*entry
         }));
         for (all, more) in self.counted.iter_mut().zip(&other.counted) {
+            *all += more;
+        }
+        for (all, more) in self.filtered.iter_mut().zip(&other.filtered) {
             *all += more;
         }
         self.records += other.records;
@@ -286,10 +302,27 @@ impl Batch {
         self.records == 0
     }
 
+    /// Whether it holds summaries, and not what they sum up.
+    #[must_use]
+    pub fn is_summary(&self) -> bool {
+        self.entries.first().is_some_and(|entry| entry.stream.is_summary())
+    }
+
     /// Octets held.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.bytes.len()
+    }
+}
+
+/// Adds a record of which a part is there as JSON, without a newline.
+pub(crate) fn push_begun_or_log(out: &mut Vec<u8>, begun: &[u8], rest: &impl Serialize) {
+    let start = out.len();
+    out.extend_from_slice(begun);
+    if let Err(error) = add_json(out, rest) {
+        tracing::error!(%error, "a record could not be rendered");
+        out.truncate(start);
+        out.extend(b"{}");
     }
 }
 

@@ -7,7 +7,9 @@ mod cgroup;
 mod ci;
 mod conformance;
 mod demo;
+mod dist;
 mod fuzz;
+mod install_test;
 mod interrupt;
 mod kafka;
 mod lab;
@@ -65,6 +67,10 @@ enum Command {
     Pictures,
     /// Rewrite the goldens from what the code gives now
     Bless,
+    /// Make everything that is handed out, in target/dist: packages, image, checksums
+    Dist(dist::Args),
+    /// Install, run, upgrade and purge the package in a fresh Debian, and run the image's files
+    InstallTest,
     /// Everything that continuous integration runs
     Ci,
 }
@@ -85,6 +91,8 @@ fn main() -> ExitCode {
         Command::VmTest(args) => vm::main(&args),
         Command::Pictures => pictures::main(),
         Command::Bless => bless::main(),
+        Command::Dist(args) => dist::main(&args),
+        Command::InstallTest => install_test::main(),
         Command::Ci => ci::main(),
     };
     match done {

@@ -59,6 +59,18 @@ pub fn rivals() {
     }
 }
 
+/// Installs what `dist` needs.
+pub fn dist() -> Result<()> {
+    let missing = packages::missing(packages::DIST);
+    packages::install("making packages", &missing).map(|_| ())
+}
+
+/// Installs what `install-test` needs.
+pub fn install_test() -> Result<()> {
+    let missing = packages::missing(packages::INSTALL_TEST);
+    packages::install("booting a fresh Debian", &missing).map(|_| ())
+}
+
 /// Installs what `vm-test` needs.
 pub fn machines() -> Result<()> {
     packages::install("booting other kernels", &packages::missing(packages::MACHINES)).map(drop)

@@ -84,14 +84,16 @@ impl fmt::Display for Prefix {
 
 /// A set of prefixes: whether an address is in it takes one look per length of prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Prefixes {
+pub struct Prefixes {
     all: HashSet<Prefix>,
     /// The lengths that there are, of IPv4 and of IPv6.
     lengths: [Vec<u8>; 2],
 }
 
 impl Prefixes {
-    fn contains(&self, address: IpAddr) -> bool {
+    /// Whether an address, an IPv4 one as such, is in any of them.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
         let lengths = &self.lengths[usize::from(address.is_ipv6())];
         lengths
             .iter()

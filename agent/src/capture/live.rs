@@ -53,6 +53,7 @@ use dnscribe_common::CONFIG_OWNERS;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow::MAX_RINGS;
 use dnscribe_common::owner;
+pub use icmp::serve as serve_icmp;
 use programs::Loaded;
 pub use reader::Reader;
 use std::collections::BTreeMap;
@@ -104,6 +105,8 @@ pub struct LiveOptions {
     pub sampling_floor: Option<f64>,
     /// How long a response may follow its query.
     pub query_timeout: Duration,
+    /// The socket at whose other end [`serve_icmp`] runs; a thread of this process where none.
+    pub scout: Option<Arc<OwnedFd>>,
 }
 
 impl Default for LiveOptions {
@@ -121,6 +124,7 @@ impl Default for LiveOptions {
             snap_bytes: 131_072,
             sampling_floor: None,
             query_timeout: Duration::from_secs(5),
+            scout: None,
         }
     }
 }
@@ -222,7 +226,8 @@ impl Live {
             loaded.settings.describe()
         );
         without(&loaded, &mut description);
-        let listeners = listeners(&mount, &directory).inspect_err(|reason| {
+        let scout = options.scout.as_ref();
+        let listeners = listeners(&mount, &directory, scout).inspect_err(|reason| {
             let _ = write!(description, "; ICMP errors of connected sockets only ({reason})");
         });
         fill_owners(&mut loaded);
@@ -364,6 +369,18 @@ impl Live {
         (tally::of_hooks(&cpus, hooks), tally::of_ring(&cpus, &received))
     }
 
+    /// Whether the maps can be read without any capability, as they can since Linux 5.19, and before
+    /// where `kernel.unprivileged_bpf_disabled` is 0. Tried by a thread that has none and ends then.
+    #[must_use]
+    pub fn is_readable_by_anyone(&self) -> bool {
+        std::thread::scope(|scope| {
+            let read = || {
+                caps::clear(None, caps::CapSet::Effective).is_ok() && self.read_counters().is_ok()
+            };
+            scope.spawn(read).join().unwrap_or(false)
+        })
+    }
+
     fn read_counters(&self) -> Result<Vec<PerCpu>, aya::maps::MapError> {
         Ok(self.counters.get(&0, 0)?.iter().map(|words| PerCpu(*words)).collect())
     }
@@ -428,12 +445,16 @@ fn fill_owners(loaded: &mut Loaded) {
 }
 
 /// Has ICMP errors shown, if this process is in the cgroup; else says why not.
-fn listeners(mount: &Path, directory: &Path) -> Result<icmp::Listeners, String> {
+fn listeners(
+    mount: &Path,
+    directory: &Path,
+    scout: Option<&Arc<OwnedFd>>,
+) -> Result<icmp::Listeners, String> {
     let own = cgroup::of_self().map(|path| mount.join(path.trim_start_matches('/')));
     if directory != mount && !own.is_some_and(|own| own.starts_with(directory)) {
         return Err("this process is not in the cgroup".to_owned());
     }
-    icmp::Listeners::start().map_err(|error| error.to_string())
+    icmp::Listeners::start(scout).map_err(|error| error.to_string())
 }
 
 fn internal(what: &str) -> CannotCapture {

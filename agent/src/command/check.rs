@@ -8,14 +8,17 @@ use crate::cli::CheckArgs;
 use crate::config::Config;
 use crate::config::value::Output;
 use crate::exit::Exit;
+use crate::privilege;
 use std::process::exit;
 
 /// Prints what was found, and ends with the exit code that `run` would end with.
 pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
-    let loaded = Config::load(&args.sources());
+    let sources = args.sources();
+    let loaded = Config::load(&sources);
     let report = look(loaded.as_ref(), args.create_topics, |config| {
-        let probes = probe::probe(&live_options(config)).into_iter();
-        probes.map(Probe::from).collect()
+        let probes = probe::probe(&live_options(config, None)).into_iter();
+        let privileges = privilege::probe::probe(config, sources.file.as_deref());
+        probes.map(Probe::from).chain(privileges).collect()
     });
     print(&report.render(args.output.unwrap_or(Output::Text)))?;
     match report.exit_code() {

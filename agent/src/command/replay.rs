@@ -42,6 +42,7 @@ pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Resu
         since_look: 0,
         pace,
         summary,
+        failure: None,
     };
     let mut failure = None;
     for file in files {
@@ -80,13 +81,21 @@ struct Session<'a> {
     since_look: u32,
     pace: Option<Pace>,
     summary: bool,
+    /// Why there is no pipeline.
+    failure: Option<Exit>,
 }
 
 impl Session<'_> {
     fn packet(&mut self, packet: &Packet<'_>, source: &Passed<'_>) -> ControlFlow<()> {
         let taken = || source.counters();
         if self.pipeline.is_none() {
-            self.pipeline = self.begin(source.first_packet());
+            match self.begin(source.first_packet()) {
+                Ok(pipeline) => self.pipeline = pipeline,
+                Err(exit) => {
+                    self.failure = Some(exit);
+                    return ControlFlow::Break(());
+                }
+            }
         }
         let Some(pipeline) = &mut self.pipeline else { return ControlFlow::Break(()) };
         if let Some(pace) = &mut self.pace {
@@ -117,16 +126,22 @@ impl Session<'_> {
         ControlFlow::Continue(())
     }
 
-    fn begin(&mut self, epoch: Timestamp) -> Option<Pipeline> {
-        let sinks = self.sinks.take()?;
+    fn begin(&mut self, epoch: Timestamp) -> Result<Option<Pipeline>, Exit> {
+        let Some(sinks) = self.sinks.take() else { return Ok(None) };
         self.endpoint.set_phase(Phase::Replaying);
         let config = self.config;
         let wait_for_sinks = Some(self.signals.stop_flag());
-        Some(Blueprint { config, epoch, enricher: None, wait_for_sinks }.build(sinks))
+        Blueprint { config, epoch, enricher: None, wait_for_sinks }.build(sinks).map(Some)
     }
 
     fn end(mut self, first: Option<Timestamp>, taken: Taken) -> Result<(), Exit> {
-        let pipeline = self.pipeline.take().or_else(|| self.begin(first.unwrap_or_default()));
+        if let Some(exit) = self.failure.take() {
+            return Err(exit);
+        }
+        let pipeline = match self.pipeline.take() {
+            Some(pipeline) => Some(pipeline),
+            None => self.begin(first.unwrap_or_default())?,
+        };
         let Some(mut pipeline) = pipeline else { return Ok(()) };
         self.endpoint.set_phase(Phase::Stopping);
         let now = pipeline.last_packet();

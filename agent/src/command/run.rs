@@ -1,9 +1,11 @@
 //! `dnscribe run`: live capture until told to stop.
 
+use super::confine;
 use super::crew::{BUSY, Crew};
 use super::pressure::{Announcement, Totals};
-use super::session::{Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
+use super::session::{Begun, Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
 use super::signals::Signals;
+use super::supervisor::{self, State};
 use crate::capture::live::{Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
@@ -11,6 +13,8 @@ use crate::enrich::Enricher;
 use crate::exit::Exit;
 use crate::metrics::Phase;
 use crate::pipeline::{Changes, LEDGER_EVERY, Pipeline, Taken};
+use crate::scout::Scout;
+use crate::sink::Stream;
 use crate::time::Timestamp;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -25,9 +29,25 @@ const DRAIN: usize = 2_048;
 /// After so long without a packet the operator is told what is watched.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Captures until a signal, the duration's end, or the last sink's.
-pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
-    Run::open(Start::new(args.sources())?)?.until_the_end()
+/// Captures until a signal, the duration's end, or the last sink's. `settle` is called once threads may
+/// start.
+///
+/// The order is this: the scout, which needs privileges as long as capture lasts; the programs, which need
+/// them at the start; then they are given up; and then all that has threads.
+pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
+    let begun = Begun::new(args.sources())?;
+    let scout = confine::scout(&begun.config);
+    let live = attach(&begun.config, scout.as_ref())?;
+    confine::give_up_privileges(&begun, &live)?;
+    settle();
+    Run::new(begun.open()?, live, scout)?.until_the_end()
+}
+
+/// Attaches, or says why this host cannot capture.
+pub(super) fn attach(config: &Config, scout: Option<&Scout>) -> Result<Live, Exit> {
+    let live = Live::open(&live_options(config, scout.map(Scout::icmp)))?;
+    tracing::info!("{}", live.describe());
+    Ok(live)
 }
 
 /// A live capture with its pipeline.
@@ -47,29 +67,33 @@ pub(super) struct Run {
     last_packet: Instant,
     longest_pause: Duration,
     summary: bool,
+    /// Ends when this goes.
+    scout: Option<Scout>,
 }
 
 impl Run {
-    /// Attaches, or says why this host cannot capture.
-    pub(super) fn open(start: Start) -> Result<Self, Exit> {
+    /// Begins to take what is captured.
+    pub(super) fn new(start: Start, mut live: Live, scout: Option<Scout>) -> Result<Self, Exit> {
         let Start { sources, config, signals, endpoint, sinks, .. } = start;
         let (longest_pause, summary) = (start.longest_pause, start.summary);
         let epoch = Timestamp::now();
-        let mut live = Live::open(&live_options(&config))?;
-        tracing::info!("{}", live.describe());
-        let enricher = Some(Enricher::new(cgroup2_mount().as_deref()));
+        let asked = scout.as_ref().map(Scout::processes).transpose();
+        let asked =
+            asked.map_err(|error| Exit::failed(format!("cannot reach the scout: {error}")))?;
+        let enricher = Some(Enricher::new(cgroup2_mount().as_deref(), asked));
         let blueprint = Blueprint { config: &config, epoch, enricher, wait_for_sinks: None };
         let (pipeline, crew) = if config.capture.threads > 1 {
             let readers = live.split();
-            let (pipeline, shards) = blueprint.build_parted(sinks, readers.len());
+            let (pipeline, shards) = blueprint.build_parted(sinks, readers.len())?;
             let failed = |error| Exit::failed(format!("cannot start a thread: {error}"));
             (pipeline, Some(Crew::start(readers, shards).map_err(failed)?))
         } else {
-            (blueprint.build(sinks), None)
+            (blueprint.build(sinks)?, None)
         };
         let pipeline =
             pipeline.with_ledger_every(start.ledger_every.unwrap_or(LEDGER_EVERY)).with_sampling();
         endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
+        supervisor::tell(State::Ready);
         let end = config.duration.map(|duration| Instant::now() + duration);
         Ok(Self {
             config,
@@ -86,6 +110,7 @@ impl Run {
             last_packet: Instant::now(),
             longest_pause,
             summary,
+            scout,
         })
     }
 
@@ -179,6 +204,7 @@ impl Run {
             endpoint,
             config,
             summary,
+            scout: _scout,
             ..
         } = self;
         let limit = config.drain_timeout;
@@ -187,6 +213,7 @@ impl Run {
         // last ledger record, that tells of what is still in it.
         let drained = Instant::now() + limit / 2;
         endpoint.set_phase(Phase::Stopping);
+        supervisor::tell(State::Stopping);
         live.detach();
         match crew {
             Some(crew) => crew.stop(&mut pipeline, drained, drained + limit / 4),
@@ -218,13 +245,23 @@ impl Run {
         if let Some(crew) = &self.crew {
             crew.reconfigure(new.pairing, new.connecting);
         }
-        self.pipeline.reconfigure(Changes {
+        // A sink's own dead letters are made as was said at its start.
+        let masks_dlq = |config: &Config| config.privacy.mask(Stream::Dlq).is_on();
+        let privacy = if masks_dlq(&new) == masks_dlq(&self.config) { &new } else { &self.config }
+            .privacy
+            .clone();
+        let reconfigured = self.pipeline.reconfigure(Changes {
             pairing: new.pairing,
             connecting: new.connecting,
             resolvers: new.resolvers.clone().into_iter().collect(),
             windows: new.windows,
             detect: new.detect.clone(),
+            filters: new.filters.clone(),
+            privacy: privacy.clone(),
         });
+        if let Err(why) = reconfigured {
+            tracing::error!("what records tell stays as it was: the key of the pseudonyms {why}");
+        }
         // Whether there is detection at all is settled at the start.
         let detect =
             self.config.detect.as_ref().and(new.detect.clone()).or(self.config.detect.clone());
@@ -234,13 +271,15 @@ impl Run {
             windows: new.windows,
             detect,
             resolvers: new.resolvers.clone(),
+            filters: new.filters.clone(),
+            privacy,
             ..self.config.clone()
         };
         if adopted == new {
             tracing::info!("configuration reloaded");
         } else {
             tracing::warn!(
-                "configuration reloaded: pairing, times of connections, windows, detection and resolvers are in force, \
+                "configuration reloaded: pairing, times of connections, windows, detection, resolvers, filters and privacy are in force, \
                  the other changes wait for a restart"
             );
         }

@@ -16,10 +16,12 @@ use crate::health::Health;
 use crate::log;
 use crate::metrics::{Phase, Request, Requests, Server};
 use crate::pipeline::{Outbox, Output, OutputOptions, Pipeline, Shard, Taken};
+use crate::privacy::Masker;
 use crate::record::Identity;
 use crate::sink::{self, Failure, Sink, SinkSpec};
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -45,15 +47,28 @@ pub(super) struct Start {
     pub(super) summary: bool,
 }
 
-impl Start {
-    /// Reads the configuration, starts logging, listens for signals and scrapes, opens the sinks.
+/// What is there before anything is opened: no thread but this one.
+pub(super) struct Begun {
+    pub(super) sources: Sources,
+    pub(super) config: Config,
+    pub(super) signals: Signals,
+}
+
+impl Begun {
+    /// Reads the configuration, starts logging, listens for signals.
     pub(super) fn new(sources: Sources) -> Result<Self, Exit> {
         let config = Config::load(&sources)?;
         log::start(config.log);
         let signals = Signals::listen()?;
+        Ok(Self { sources, config, signals })
+    }
+
+    /// Listens for scrapes, opens the sinks.
+    pub(super) fn open(self) -> Result<Start, Exit> {
+        let Self { sources, config, signals } = self;
         let endpoint = Endpoint::start(&config, signals.bell())?;
         let sinks = sink::open(&config.sinks, &config.open_with())?;
-        Ok(Self {
+        Ok(Start {
             sources,
             config,
             signals,
@@ -63,6 +78,13 @@ impl Start {
             longest_pause: LONGEST_PAUSE,
             summary: true,
         })
+    }
+}
+
+impl Start {
+    /// Reads the configuration, starts logging, listens for signals and scrapes, opens the sinks.
+    pub(super) fn new(sources: Sources) -> Result<Self, Exit> {
+        Begun::new(sources)?.open()
     }
 }
 
@@ -77,12 +99,13 @@ pub(super) struct Blueprint<'a> {
 
 impl Blueprint<'_> {
     /// A pipeline for one thread.
-    pub(super) fn build(self, sinks: Vec<Box<dyn Sink>>) -> Pipeline {
+    pub(super) fn build(self, sinks: Vec<Box<dyn Sink>>) -> Result<Pipeline, Exit> {
         let config = self.config;
         let encrypted = config.capture.encrypted.clone();
         let connections = encrypted.map(|encrypted| Connections::new(encrypted, config.connecting));
-        Pipeline::new(self.decoder(), config.pairing, config.joining, self.output(sinks))
-            .with_connections(connections)
+        let output = self.output(sinks)?;
+        Ok(Pipeline::new(decoder(config), config.pairing, config.joining, output)
+            .with_connections(connections))
     }
 
     /// A pipeline for one thread, and fronts for so many others.
@@ -90,22 +113,15 @@ impl Blueprint<'_> {
         self,
         sinks: Vec<Box<dyn Sink>>,
         shards: usize,
-    ) -> (Pipeline, Vec<Shard>) {
+    ) -> Result<(Pipeline, Vec<Shard>), Exit> {
         let config = self.config;
-        let decoder = self.decoder();
+        let decoder = decoder(config);
         let fronts = (&decoder, config.connecting);
-        Pipeline::parted(shards, fronts, config.pairing, config.joining, self.output(sinks))
+        let output = self.output(sinks)?;
+        Ok(Pipeline::parted(shards, fronts, config.pairing, config.joining, output))
     }
 
-    fn decoder(&self) -> DecoderOptions {
-        DecoderOptions {
-            ports: self.config.capture.ports.clone(),
-            encrypted: self.config.capture.encrypted.clone(),
-            ..DecoderOptions::default()
-        }
-    }
-
-    fn output(self, sinks: Vec<Box<dyn Sink>>) -> Output {
+    fn output(self, sinks: Vec<Box<dyn Sink>>) -> Result<Output, Exit> {
         let config = self.config;
         let resolvers = config.resolvers.clone().into_iter().collect();
         let live = self.enricher.is_some();
@@ -118,8 +134,19 @@ impl Blueprint<'_> {
             wait_for_sinks: self.wait_for_sinks,
             windows: config.windows,
             detection: config.detect.clone().map(|options| detection(config, options, live)),
+            filters: config.filters.clone(),
+            masker: Masker::new(config.privacy.clone())
+                .map_err(|why| Exit::failed(format!("the key of the pseudonyms {why}")))?,
         };
-        Output::new(options, sinks)
+        Ok(Output::new(options, sinks))
+    }
+}
+
+fn decoder(config: &Config) -> DecoderOptions {
+    DecoderOptions {
+        ports: config.capture.ports.clone(),
+        encrypted: config.capture.encrypted.clone(),
+        ..DecoderOptions::default()
     }
 }
 
@@ -196,8 +223,8 @@ impl Endpoint {
     }
 }
 
-/// What live capture is told by the configuration.
-pub(super) fn live_options(config: &Config) -> LiveOptions {
+/// What live capture is told by the configuration. `scout` is told of in [`LiveOptions::scout`].
+pub(super) fn live_options(config: &Config, scout: Option<Arc<OwnedFd>>) -> LiveOptions {
     let capture = &config.capture;
     LiveOptions {
         hook: match capture.hook {
@@ -215,6 +242,7 @@ pub(super) fn live_options(config: &Config) -> LiveOptions {
         snap_bytes: capture.snap_bytes,
         sampling_floor: capture.sampling_floor.map(|share| f64::from(share.0) / 1e6),
         query_timeout: config.pairing.query_timeout,
+        scout,
     }
 }
 

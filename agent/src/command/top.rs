@@ -2,7 +2,7 @@
 
 use super::pace::Pace;
 use super::replay;
-use super::run::Run;
+use super::run::{Run, attach};
 use super::session::{Endpoint, Start};
 use super::signals::Signals;
 use super::summary::print;
@@ -60,7 +60,9 @@ struct View<'a> {
 impl View<'_> {
     /// The pipeline of `run` with the view as its only sink.
     fn live(self, sources: Sources, config: Config) -> Result<(), Exit> {
-        let run = Run::open(self.start(sources, config)?)?;
+        let start = self.start(sources, config)?;
+        let live = attach(&start.config, None)?;
+        let run = Run::new(start, live, None)?;
         // The first clause names the hook; all of it stands in the log.
         let source = run.describe().split(',').next().unwrap_or_default().to_owned();
         self.shared.go_by_the_clock();

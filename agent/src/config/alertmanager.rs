@@ -21,36 +21,36 @@ const RESEND: Duration = Duration::from_secs(60);
 layer! {
     /// Section `alertmanager`.
     AlertmanagerLayer {
-        /// Where they are.
+        /// Where they are; each is told everything.
         #[serde(deserialize_with = "items")]
-        urls: Option<Vec<Place>>,
-        /// Who we are.
+        urls: Option<Vec<Place>> = example("[\"http://alertmanager-1:9093\", \"http://alertmanager-2:9093\"]"),
+        /// Who we are, if they ask.
         #[serde(deserialize_with = "text")]
-        username: Option<Name>,
-        /// Our password.
+        username: Option<Name> = example("dnscribe"),
+        /// Our password. Better in a file: see password_file.
         #[serde(deserialize_with = "text")]
-        password: Option<Secret>,
+        password: Option<Secret> = example("secret"),
         /// The file with our password.
         #[serde(deserialize_with = "text")]
-        password_file: Option<PathBuf>,
-        /// The file with our token.
+        password_file: Option<PathBuf> = example("/run/credentials/dnscribe.service/alertmanager-password"),
+        /// The file with our token, instead of name and password.
         #[serde(deserialize_with = "text")]
-        bearer_token_file: Option<PathBuf>,
-        /// The certificates to trust.
+        bearer_token_file: Option<PathBuf> = example("/run/credentials/dnscribe.service/alertmanager-token"),
+        /// The certificates to trust, in PEM; the system's unless given.
         #[serde(deserialize_with = "text")]
-        ca_file: Option<PathBuf>,
+        ca_file: Option<PathBuf> = example("/etc/ssl/alertmanager-ca.pem"),
         /// How long they may take.
         #[serde(deserialize_with = "text")]
-        timeout: Option<PositiveSpan>,
+        timeout: Option<PositiveSpan> = default("5s"),
         /// How often an alert that goes on is told again.
         #[serde(deserialize_with = "text")]
-        resend: Option<PositiveSpan>,
-        /// Labels of every alert.
+        resend: Option<PositiveSpan> = default("1m"),
+        /// Labels of every alert, beside its own.
         #[serde(deserialize_with = "map")]
-        labels: BTreeMap<LabelName, String>,
-        /// Where an alert's link leads.
+        labels: BTreeMap<LabelName, String> = example("{ team: dns }"),
+        /// Where an alert's link leads; nowhere unless given.
         #[serde(deserialize_with = "text")]
-        generator_url: Option<Link>,
+        generator_url: Option<Link> = example("https://dashboards.example/dns"),
     }
 }
 

@@ -13,72 +13,76 @@ use std::time::Duration;
 layer! {
     /// Section `detect`.
     DetectLayer {
-        /// Whether anything is looked for; where nothing is said, if somebody wants to be told.
+        /// Whether anything is looked for; unless given, if a sink wants the stream alerts.
         #[serde(deserialize_with = "text")]
-        enabled: Option<Switch>,
+        enabled: Option<Switch> = example("true"),
         /// How often an alert that goes on is told again.
         #[serde(deserialize_with = "text")]
-        repeat: Option<PositiveSpan>,
-        /// Where the pages are that say what to do.
+        repeat: Option<PositiveSpan> = default("5m"),
+        /// Where the pages are that say what to do about an alert.
         #[serde(deserialize_with = "text")]
-        runbook_url: Option<Base>,
-        /// When what is wrong enough.
+        runbook_url: Option<Base> = default("docs/runbooks"),
+        /// When what is wrong enough; docs/detection.md tells of each rule.
         #[serde(deserialize_with = "section")]
         rules: RulesLayer,
-        /// When what is not told.
-        maintenance: Option<Vec<MaintenanceLayer>>,
+        /// When what is not told: once (start, end) or weekly (days, from, to), with patterns of
+        /// what it concerns. Only in a file.
+        maintenance: Option<Vec<MaintenanceLayer>> = each(
+            MaintenanceLayer,
+            "[{ start: 2026-11-21T22:00:00Z, end: 2026-11-22T02:00:00Z, resolver: 192.0.2.* }]"
+        ),
     }
 }
 
 layer! {
     /// Section `detect.rules`.
     RulesLayer {
-        /// See [`Rule::QueryRate`].
+        /// Unusually many queries; thresholds are times the usual rate.
         #[serde(deserialize_with = "section")]
-        query_rate: TimesLayer,
-        /// See [`Rule::Latency`].
+        query_rate: TimesLayer = defaults(z_score = "6", warning = "3", min_queries = "300"),
+        /// Unusually slow answers; thresholds are times the usual latency.
         #[serde(deserialize_with = "section")]
-        latency: TimesLayer,
-        /// See [`Rule::Nxdomain`].
+        latency: TimesLayer = defaults(z_score = "5", warning = "2", critical = "5", min_queries = "20"),
+        /// Unusually much NXDOMAIN; thresholds are shares above the usual one.
         #[serde(deserialize_with = "section")]
-        nxdomain: ShareLayer,
-        /// See [`Rule::Servfail`].
+        nxdomain: ShareLayer = defaults(z_score = "5", warning = "0.2", min_queries = "20"),
+        /// Unusually much SERVFAIL; thresholds are shares above the usual one.
         #[serde(deserialize_with = "section")]
-        servfail: ShareLayer,
-        /// See [`Rule::Timeout`].
+        servfail: ShareLayer = defaults(z_score = "5", warning = "0.05", critical = "0.25", min_queries = "20"),
+        /// Unusually many queries without an answer; thresholds are shares above the usual one.
         #[serde(deserialize_with = "section")]
-        timeout: ShareLayer,
-        /// See [`Rule::SuccessRatio`].
+        timeout: ShareLayer = defaults(z_score = "5", warning = "0.05", critical = "0.25", min_queries = "20"),
+        /// Too few queries that succeed.
         #[serde(deserialize_with = "section")]
         success_ratio: SuccessLayer,
-        /// See [`Rule::ResolverDown`].
+        /// A resolver that does not answer.
         #[serde(deserialize_with = "section")]
-        resolver_down: DownLayer,
-        /// See [`Rule::ResolverFlapping`].
+        resolver_down: DownLayer = defaults(clear_for = "30s"),
+        /// A resolver that goes down and comes back.
         #[serde(deserialize_with = "section")]
         resolver_flapping: FlappingLayer,
-        /// See [`Rule::Tunnel`].
+        /// Tunnels and data in names.
         #[serde(deserialize_with = "section")]
         tunnel: RuleLayer,
-        /// See [`Rule::Dga`].
+        /// Names made by algorithms, and attacks with random subdomains.
         #[serde(deserialize_with = "section")]
         dga: RuleLayer,
-        /// See [`Rule::Spoofing`].
+        /// Contradicting and guessed responses.
         #[serde(deserialize_with = "section")]
         spoofing: RuleLayer,
-        /// See [`Rule::CachePoisoning`].
+        /// Answers that could poison a cache.
         #[serde(deserialize_with = "section")]
         cache_poisoning: RuleLayer,
-        /// See [`Rule::Amplification`].
+        /// Large answers to victims.
         #[serde(deserialize_with = "section")]
         amplification: RuleLayer,
-        /// See [`Rule::ResolverDrift`].
+        /// Resolvers that disagree.
         #[serde(deserialize_with = "section")]
         resolver_drift: RuleLayer,
-        /// See [`Rule::ResolverBypass`].
+        /// Processes that ask others than the usual resolvers.
         #[serde(deserialize_with = "section")]
         resolver_bypass: RuleLayer,
-        /// See [`Rule::EncryptedBypass`].
+        /// Processes that go encrypted past the usual resolvers.
         #[serde(deserialize_with = "section")]
         encrypted_bypass: RuleLayer,
     }
@@ -86,17 +90,20 @@ layer! {
 
 /// Makes the section of a rule: what every rule has, and its own thresholds.
 macro_rules! rule {
-    ($(#[$about:meta])* $name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty),* $(,)? }) => {
+    ($(#[$about:meta])* $name:ident { $(
+        $(#[doc = $doc:literal])+ $field:ident: $type:ty $(= $kind:ident($($value:tt)*))?
+    ),* $(,)? }) => {
         layer! {
             $(#[$about])*
             $name {
                 /// Whether it is looked for.
                 #[serde(deserialize_with = "text")]
-                enabled: Option<Switch>,
+                enabled: Option<Switch> = default("true"),
                 /// How long it must be away until the alert is over, or less severe.
                 #[serde(deserialize_with = "text")]
-                clear_for: Option<Span>,
-                $($(#[$attribute])* #[serde(deserialize_with = "text")] $field: $type),*
+                clear_for: Option<Span> = default("1m"),
+                $($(#[doc = $doc])+ #[serde(deserialize_with = "text")]
+                $field: $type $(= $kind($($value)*))?),*
             }
         }
 
@@ -119,28 +126,28 @@ rule! {
 rule! {
     /// A rule about how many times the usual.
     TimesLayer {
-        /// So many deviations from the mean.
-        z_score: Option<Times>,
-        /// So many times the usual.
-        warning: Option<Times>,
-        /// So many times the usual.
-        critical: Option<Times>,
-        /// Among so many queries of a minute.
-        min_queries: Option<Count>,
+        /// So many deviations from the mean, at least.
+        z_score: Option<Times> = example("5"),
+        /// So many times the usual is worth a warning.
+        warning: Option<Times> = example("10"),
+        /// So many times the usual is critical; never unless given.
+        critical: Option<Times> = example("10"),
+        /// Among so many queries of a minute, at least.
+        min_queries: Option<Count> = example("20"),
     }
 }
 
 rule! {
     /// A rule about a share above the usual.
     ShareLayer {
-        /// So many deviations from the mean.
-        z_score: Option<Times>,
-        /// So much above the usual.
-        warning: Option<Share>,
-        /// So much above the usual.
-        critical: Option<Share>,
-        /// Among so many queries of a minute.
-        min_queries: Option<Count>,
+        /// So many deviations from the mean, at least.
+        z_score: Option<Times> = example("5"),
+        /// So much above the usual share is worth a warning.
+        warning: Option<Share> = example("0.5"),
+        /// So much above the usual share is critical; never unless given.
+        critical: Option<Share> = example("0.5"),
+        /// Among so many queries of a minute, at least.
+        min_queries: Option<Count> = example("20"),
     }
 }
 
@@ -148,25 +155,23 @@ rule! {
     /// Section `detect.rules.success_ratio`.
     SuccessLayer {
         /// A smaller share is worth a warning.
-        warning: Option<Share>,
+        warning: Option<Share> = default("0.98"),
         /// A smaller share is critical.
-        critical: Option<Share>,
+        critical: Option<Share> = default("0.9"),
         /// For so long.
-        #[serde(rename = "for")]
-        span: Option<PositiveSpan>,
-        /// Among so many queries.
-        min_queries: Option<Count>,
+        r#for: Option<PositiveSpan> = default("5m"),
+        /// Among so many queries, at least.
+        min_queries: Option<Count> = default("30"),
     }
 }
 
 rule! {
     /// Section `detect.rules.resolver_down`.
     DownLayer {
-        /// So many queries without an answer.
-        min_queries: Option<Count>,
-        /// Over so long.
-        #[serde(rename = "for")]
-        span: Option<Span>,
+        /// So many queries without an answer, one after the other.
+        min_queries: Option<Count> = default("10"),
+        /// Sent over at least so long.
+        r#for: Option<Span> = default("5s"),
     }
 }
 
@@ -174,9 +179,9 @@ rule! {
     /// Section `detect.rules.resolver_flapping`.
     FlappingLayer {
         /// So many returns.
-        times: Option<Count>,
+        times: Option<Count> = default("3"),
         /// Within so long.
-        within: Option<PositiveSpan>,
+        within: Option<PositiveSpan> = default("10m"),
     }
 }
 
@@ -185,43 +190,43 @@ layer! {
     MaintenanceLayer {
         /// Once: its beginning.
         #[serde(deserialize_with = "text")]
-        start: Option<Moment>,
+        start: Option<Moment> = example("2026-11-21T22:00:00Z"),
         /// Once: its end.
         #[serde(deserialize_with = "text")]
-        end: Option<Moment>,
+        end: Option<Moment> = example("2026-11-22T02:00:00Z"),
         /// Weekly: the days on which it begins.
         #[serde(deserialize_with = "joined")]
-        days: Option<Days>,
+        days: Option<Days> = example("[sat, sun]"),
         /// Weekly: the time of day of its beginning, UTC.
         #[serde(deserialize_with = "text")]
-        from: Option<Clock>,
+        from: Option<Clock> = example("22:30"),
         /// Weekly: the time of day of its end, UTC.
         #[serde(deserialize_with = "text")]
-        to: Option<Clock>,
+        to: Option<Clock> = example("04:00"),
         /// Patterns of rules.
         #[serde(deserialize_with = "items")]
-        rules: Option<Vec<Pattern>>,
+        rules: Option<Vec<Pattern>> = example("[resolver_*]"),
         /// A pattern of the entity's resolver.
         #[serde(deserialize_with = "text")]
-        resolver: Option<Pattern>,
+        resolver: Option<Pattern> = example("192.0.2.*"),
         /// A pattern of the entity's zone.
         #[serde(deserialize_with = "text")]
-        zone: Option<Pattern>,
+        zone: Option<Pattern> = example("\"*.example.com\""),
         /// A pattern of the entity's name.
         #[serde(deserialize_with = "text")]
-        qname: Option<Pattern>,
+        qname: Option<Pattern> = example("www.*"),
         /// A pattern of the entity's process.
         #[serde(deserialize_with = "text")]
-        process_name: Option<Pattern>,
+        process_name: Option<Pattern> = example("curl"),
         /// A pattern of the entity's pod.
         #[serde(deserialize_with = "text")]
-        pod: Option<Pattern>,
+        pod: Option<Pattern> = example("web-*"),
         /// A pattern of the entity's client.
         #[serde(deserialize_with = "text")]
-        client_ip: Option<Pattern>,
+        client_ip: Option<Pattern> = example("192.0.2.*"),
         /// A pattern of the entity's vantage.
         #[serde(deserialize_with = "text")]
-        vantage: Option<Pattern>,
+        vantage: Option<Pattern> = example("client"),
     }
 }
 
@@ -248,12 +253,12 @@ pub(super) fn resolve(
         timeout: rules.timeout.resolve(default.timeout),
         ..default
     };
-    let SuccessLayer { warning, critical, span: length, min_queries, .. } = rules.success_ratio;
+    let SuccessLayer { warning, critical, r#for: length, min_queries, .. } = rules.success_ratio;
     options.success.warning = warning.map_or(options.success.warning, |share| share.0);
     options.success.critical = critical.map_or(options.success.critical, |share| share.0);
     options.success.span = span(length.map(|span| span.0), options.success.span);
     options.success.min_queries = count(min_queries, options.success.min_queries);
-    let DownLayer { min_queries, span: length, .. } = rules.resolver_down;
+    let DownLayer { min_queries, r#for: length, .. } = rules.resolver_down;
     options.down.min_queries = count(min_queries, options.down.min_queries);
     options.down.span = span(length.map(|span| span.0), options.down.span);
     let FlappingLayer { times, within, .. } = rules.resolver_flapping;

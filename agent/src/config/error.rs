@@ -68,6 +68,15 @@ pub enum ConfigError {
     /// Section `alertmanager` is wrong.
     #[error("{0}")]
     Alertmanager(String),
+    /// Section `privacy` is wrong.
+    #[error("privacy: {0}")]
+    Privacy(String),
+    /// A filter for a stream whose records are all told.
+    #[error(
+        "filters.streams.{0}: records of this stream are all told: filter messages, transactions, lookups or \
+         connections"
+    )]
+    NotFiltered(&'static str),
     /// An address with two names.
     #[error("resolvers: {address} is both \"{first}\" and \"{second}\": keep one of them")]
     TwoNames {

@@ -353,6 +353,18 @@ words! {
 }
 
 words! {
+    /// Whether privileges are given up once capture has begun.
+    Drop: "a way to drop privileges" {
+        /// All that can be; what cannot is said.
+        Auto = "auto",
+        /// All; what cannot be given up ends the run.
+        Strict = "strict",
+        /// None.
+        Off = "off",
+    }
+}
+
+words! {
     /// Whether the transactions of one lookup at a resolver are joined.
     Join: "a way to join" {
         /// Wherever there is a resolver.
@@ -401,7 +413,9 @@ words! {
 }
 
 mod file;
+mod privacy;
 pub use file::{Compress, RotateBytes, RotateEvery};
+pub use privacy::{ContainerId, Hiding, Masking, Qtype};
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,7 @@ mod text;
 pub use answers::{Answer, Answers};
 pub use dso::{dso_name, dso_text};
 pub use edns::{Edns, ExtendedError, OptionText, TypedOctets, TypedOctetsList, option_name};
-pub use mnemonic::{class_name, opcode_name, rcode_name, type_name};
+pub use mnemonic::{class_name, opcode_name, rcode_name, type_name, type_number};
 pub use name::Name;
 pub use outline::Outline;
 pub use record::{Record, Records};

@@ -1,10 +1,17 @@
 //! What /proc tells of a process.
 
+mod ask;
+
+pub use ask::answer;
+
 use super::Container;
 use crate::capture::Task;
 use crate::capture::live::process::{is_same_start, start_ns};
+use ask::Scout;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Processes remembered at most; then all are forgotten and read anew.
@@ -21,37 +28,67 @@ pub(super) struct Process {
 /// By task: pid and start name a process for ever, and a change of name (`exec`) is a reason to look
 /// again.
 #[derive(Debug, Default)]
-pub(super) struct Processes(HashMap<Task, Process>);
+pub(super) struct Processes {
+    known: HashMap<Task, Process>,
+    /// Who looks, where that is not this process.
+    scout: Option<Scout>,
+}
 
 impl Processes {
+    /// At the other end of the socket [`answer`] runs; this process looks itself where there is none.
+    pub(super) fn new(scout: Option<OwnedFd>) -> Self {
+        Self { known: HashMap::new(), scout: scout.map(Scout::new) }
+    }
+
     pub(super) fn get(&mut self, task: &Task) -> Process {
-        if let Some(process) = self.0.get(task) {
+        if let Some(process) = self.known.get(task) {
             return process.clone();
         }
-        if self.0.len() >= MAX_PROCESSES {
-            self.0.clear();
+        if self.known.len() >= MAX_PROCESSES {
+            self.known.clear();
         }
-        let process = read(task);
-        self.0.insert(*task, process.clone());
+        let told = self.scout.as_mut().and_then(|scout| scout.ask(task.pid));
+        let process = told.unwrap_or_else(|| Facts::read(task.pid)).of(task);
+        self.known.insert(*task, process.clone());
         process
     }
 }
 
-/// What /proc tells of the task's pid, unless that is another process's by now.
-fn read(task: &Task) -> Process {
-    let pid = task.pid;
-    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
-    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    let comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    // Last: a process that is still there was there before.
-    let start_ns = start_ns(pid);
-    if task.start_ns != 0 && !start_ns.is_some_and(|ns| is_same_start(ns, task.start_ns)) {
-        return Process::default();
+/// What /proc tells of a pid.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Facts {
+    pid: u32,
+    exe: Option<String>,
+    cgroups: String,
+    /// The text of /proc/PID/comm.
+    comm: Vec<u8>,
+    /// By the clock of [`start_ns`].
+    start_ns: Option<u64>,
+}
+
+impl Facts {
+    fn read(pid: u32) -> Self {
+        let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
+        Self {
+            pid,
+            exe: exe.map(|path| path.to_string_lossy().into_owned()),
+            cgroups: fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default(),
+            comm: fs::read(format!("/proc/{pid}/comm")).unwrap_or_default(),
+            // Last: a process that is still there was there before.
+            start_ns: start_ns(pid),
+        }
     }
-    Process {
-        // Another name tells of another program (`exec`), or of a process that is gone.
-        exe: exe.filter(|_| is_name(&comm, &task.comm)).map(|path| path.to_string_lossy().into()),
-        container: cgroups.lines().find_map(Container::of_cgroup_path).map(Arc::new),
+
+    /// What of it is the task's, unless the pid is another process's by now.
+    fn of(self, task: &Task) -> Process {
+        if task.start_ns != 0 && !self.start_ns.is_some_and(|ns| is_same_start(ns, task.start_ns)) {
+            return Process::default();
+        }
+        Process {
+            // Another name tells of another program (`exec`), or of a process that is gone.
+            exe: self.exe.filter(|_| is_name(&self.comm, &task.comm)).map(Into::into),
+            container: self.cgroups.lines().find_map(Container::of_cgroup_path).map(Arc::new),
+        }
     }
 }
 

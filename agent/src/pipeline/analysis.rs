@@ -5,6 +5,7 @@ use crate::capture::sampling::{Unheard, Untold};
 use crate::connection::Report;
 use crate::decode::Message;
 use crate::detect::{Alert, AlertCounters, DetectOptions, Detection};
+use crate::filter::{Asked, Filters, Subject};
 use crate::lookup::{Lookup, LookupCounters, LookupOptions, Lookups, Query};
 use crate::observation::Observation;
 use crate::pair::Vantage;
@@ -13,6 +14,9 @@ use crate::sink::Stream;
 use crate::time::Timestamp;
 use crate::window::{self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
 use std::time::Duration;
+
+/// The way out for records, and which of them are told.
+pub(super) type Out<'a> = (&'a mut Outbox, &'a Filters);
 
 /// What is made of transactions, beside their own records. Rooms of which nobody wants anything are
 /// not there.
@@ -52,9 +56,9 @@ impl Analysis {
     }
 
     /// Takes a query that has begun a transaction.
-    pub(super) fn begin(&mut self, query: &Message<'_>, identity: &Identity, outbox: &mut Outbox) {
+    pub(super) fn begin(&mut self, query: &Message<'_>, identity: &Identity, out: Out<'_>) {
         let mut room = std::mem::take(&mut self.qname);
-        self.with_lookups(identity, outbox, |lookups, each| {
+        self.with_lookups(identity, out, |lookups, each| {
             if let Some(query) = Query::of(query, &mut room) {
                 lookups.begin(&query, each);
             }
@@ -93,15 +97,19 @@ impl Analysis {
     }
 
     /// Lets time pass.
-    pub(super) fn expire(&mut self, now: Timestamp, identity: &Identity, outbox: &mut Outbox) {
-        self.with_lookups(identity, outbox, |lookups, each| lookups.expire(now, each));
+    pub(super) fn expire(&mut self, now: Timestamp, identity: &Identity, out: Out<'_>) {
+        let (outbox, filters) = out;
+        let out = (&mut *outbox, filters);
+        self.with_lookups(identity, out, |lookups, each| lookups.expire(now, each));
         self.with_windows(identity, outbox, |windows, each| windows.expire(now, each));
         self.with_detection(identity, outbox, |detection, each| detection.expire(now, each));
     }
 
     /// The capture has ended.
-    pub(super) fn finish(&mut self, now: Timestamp, identity: &Identity, outbox: &mut Outbox) {
-        self.with_lookups(identity, outbox, |lookups, each| lookups.finish(now, each));
+    pub(super) fn finish(&mut self, now: Timestamp, identity: &Identity, out: Out<'_>) {
+        let (outbox, filters) = out;
+        let out = (&mut *outbox, filters);
+        self.with_lookups(identity, out, |lookups, each| lookups.finish(now, each));
         self.with_windows(identity, outbox, |windows, each| windows.finish(now, each));
         self.with_detection(identity, outbox, |detection, each| detection.finish(now, each));
     }
@@ -143,12 +151,17 @@ impl Analysis {
     fn with_lookups(
         &mut self,
         identity: &Identity,
-        outbox: &mut Outbox,
+        (outbox, filters): Out<'_>,
         act: impl FnOnce(&mut Lookups, &mut dyn FnMut(&Lookup)),
     ) {
         let Some(lookups) = &mut self.lookups else { return };
         let rendered = outbox.renders(Stream::Lookups);
+        let filter = filters.of(Stream::Lookups);
         act(lookups, &mut |lookup| {
+            if filter.is_some_and(|filter| !filter.admits(&subject(lookup))) {
+                outbox.filter(Stream::Lookups);
+                return;
+            }
             if !rendered {
                 outbox.count(Stream::Lookups);
                 return;
@@ -193,6 +206,18 @@ impl Analysis {
                 write(span, groups, options.groupings, written, identity, outbox);
             }
         });
+    }
+}
+
+/// What filters look at.
+fn subject(lookup: &Lookup) -> Subject<'_> {
+    let process = lookup.process.as_ref();
+    Subject {
+        asked: Some(Asked { qname: Some(&lookup.qname), qtypes: &lookup.qtypes }),
+        client: Some(lookup.client),
+        comm: process.map(|process| &*process.comm),
+        exe: process.and_then(|process| process.exe.as_deref()),
+        container: lookup.container.as_ref().map(|container| &*container.id),
     }
 }
 

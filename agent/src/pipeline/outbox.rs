@@ -2,9 +2,14 @@
 
 use crate::decode::dns::hex_digits;
 use crate::ledger::Delivery;
-use crate::pair::Transaction;
-use crate::record::{AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, line};
-use crate::sink::{Batch, Failure, Gauge, Look, Sink, Stream, StreamSet};
+use crate::privacy::{Masked, Masker};
+use crate::record::{
+    AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, alert_line_of, line,
+    line_of,
+};
+use crate::sink::{
+    Batch, Failure, Gauge, Look, Sink, Stream, StreamSet, push_begun_or_log, push_json_or_log,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,10 +30,17 @@ const PATIENCE: Duration = Duration::from_millis(200);
 pub struct Outbox {
     sinks: Vec<Box<dyn Sink>>,
     trays: Vec<Tray>,
+    /// Whether summaries collect. They travel apart from what they sum up, so that they find room where
+    /// there is none for that.
+    summaries: bool,
     /// Room for what a key is the hash of.
     key: Vec<u8>,
+    masker: Masker,
     wait_for_sinks: Option<Arc<AtomicBool>>,
 }
+
+/// Makes a line for readers of a record in JSON.
+type TextOf = fn(&mut Vec<u8>, &[u8]) -> Result<(), serde_json::Error>;
 
 /// What collects for the sinks of one look.
 #[derive(Debug)]
@@ -41,8 +53,17 @@ struct Tray {
 
 impl Outbox {
     /// Of these sinks, which are waited for until the flag is set, if there is one.
-    pub(super) fn new(sinks: Vec<Box<dyn Sink>>, wait_for_sinks: Option<Arc<AtomicBool>>) -> Self {
-        Self { trays: trays(&sinks), sinks, key: Vec::new(), wait_for_sinks }
+    pub(super) fn new(
+        sinks: Vec<Box<dyn Sink>>,
+        masker: Masker,
+        wait_for_sinks: Option<Arc<AtomicBool>>,
+    ) -> Self {
+        Self { trays: trays(&sinks), summaries: false, sinks, key: Vec::new(), masker, wait_for_sinks }
+    }
+
+    /// What records do not tell.
+    pub(super) const fn masker(&mut self) -> &mut Masker {
+        &mut self.masker
     }
 
     /// Whether any sink wants records of the stream.
@@ -60,14 +81,14 @@ impl Outbox {
         self.trays.iter().any(|tray| tray.look == look && tray.streams.contains(stream))
     }
 
-    /// Whether a record of the stream is to be made. Where it is not, it is counted for the sinks that
-    /// want it.
-    pub(super) fn asks_for(&mut self, stream: Stream) -> bool {
-        let renders = self.renders(stream);
-        if !renders {
+    /// Whether a record of the stream is to be made, or at least, where some are `filtered`, whether it is one
+    /// of those. Where it is not, it is counted for the sinks that want it.
+    pub(super) fn asks_for(&mut self, stream: Stream, filtered: bool) -> bool {
+        let asks = self.renders(stream) || filtered && self.wants(stream);
+        if !asks {
             self.count(stream);
         }
-        renders
+        asks
     }
 
     /// Takes a record, as JSON in either look: only transactions and alerts have a line of their own.
@@ -78,6 +99,10 @@ impl Outbox {
         record: &impl Serialize,
         key: &[u8],
     ) {
+        self.turn_to(stream);
+        if self.masker.covers(stream) {
+            return self.push_masked(stream, id, |out| push_json_or_log(out, record), key);
+        }
         self.trays.iter_mut().for_each(|tray| tray.add(stream, id, record, key));
         self.offer_full();
     }
@@ -90,6 +115,11 @@ impl Outbox {
         (begun, rest): (&[u8], &impl Serialize),
         key: &[u8],
     ) {
+        self.turn_to(stream);
+        if self.masker.covers(stream) {
+            let render = |out: &mut Vec<u8>| push_begun_or_log(out, begun, rest);
+            return self.push_masked(stream, id, render, key);
+        }
         for tray in &mut self.trays {
             tray.add_begun(stream, id, (begun, rest), key);
         }
@@ -103,19 +133,33 @@ impl Outbox {
         id: EventId,
         (begun, context): (&[u8], &TransactionContext<'_>),
         zone: Option<&str>,
-        (transaction, body): (&Transaction<'_>, impl Fn() -> Option<TransactionBody<'a>>),
+        body: impl Fn() -> Option<TransactionBody<'a>>,
     ) {
         let stream = Stream::Transactions;
+        self.turn_to(stream);
         let mut hash = [0; 16];
         let key = partition_key(&mut self.key, context.resolver, zone);
         let hash = hex_digits(&mut hash, &key.to_be_bytes()).as_bytes();
+        if self.masker.covers(stream) {
+            let render = |out: &mut Vec<u8>| match begun {
+                [] => {
+                    if let Some(body) = body() {
+                        let mut begun = Vec::new();
+                        push_json_or_log(&mut begun, &body);
+                        push_begun_or_log(out, &begun, context);
+                    }
+                }
+                begun => push_begun_or_log(out, begun, context),
+            };
+            return self.push_masked(stream, id, render, hash);
+        }
         for tray in &mut self.trays {
             if tray.look != Look::Text {
                 tray.add_begun(stream, id, (begun, context), hash);
             } else if tray.streams.contains(stream)
                 && let Some(body) = body()
             {
-                let render = |out: &mut Vec<u8>| line(out, transaction, &body, context);
+                let render = |out: &mut Vec<u8>| line(out, &body, context);
                 tray.batch.push(stream, id.0, render, |out| out.extend(hash));
             }
         }
@@ -125,6 +169,11 @@ impl Outbox {
     /// Takes the record of an alert.
     pub(super) fn push_alert(&mut self, record: &AlertRecord<'_>) {
         let (stream, key) = (Stream::Alerts, record.entity.as_bytes());
+        self.turn_to(stream);
+        if self.masker.covers(stream) {
+            let render = |out: &mut Vec<u8>| push_json_or_log(out, record);
+            return self.push_masked(stream, record.event_id, render, key);
+        }
         for tray in &mut self.trays {
             if tray.look != Look::Text {
                 tray.add(stream, record.event_id, record, key);
@@ -136,8 +185,36 @@ impl Outbox {
         self.offer_full();
     }
 
+    /// Takes a record that is not told as it is.
+    fn push_masked(
+        &mut self,
+        stream: Stream,
+        id: EventId,
+        render: impl FnOnce(&mut Vec<u8>),
+        key: &[u8],
+    ) {
+        let Self { trays, masker, .. } = self;
+        if trays.iter().any(|tray| tray.renders(stream)) {
+            let masked = masker.masked(stream, render, key);
+            trays.iter_mut().for_each(|tray| tray.add_masked(stream, id, masked));
+        } else {
+            trays.iter_mut().for_each(|tray| tray.count(stream));
+        }
+        self.offer_full();
+    }
+
+    /// Takes a record that a filter leaves out.
+    pub(super) fn filter(&mut self, stream: Stream) {
+        self.turn_to(stream);
+        for tray in self.trays.iter_mut().filter(|tray| tray.streams.contains(stream)) {
+            tray.batch.filter(stream);
+        }
+        self.offer_full();
+    }
+
     /// Takes a record of which nothing is rendered.
     pub(super) fn count(&mut self, stream: Stream) {
+        self.turn_to(stream);
         self.trays.iter_mut().for_each(|tray| tray.count(stream));
         self.offer_full();
     }
@@ -157,6 +234,14 @@ impl Outbox {
                 {}
                 sink.offer(&batch);
             }
+        }
+    }
+
+    /// What collects next is of the kind of this stream.
+    fn turn_to(&mut self, stream: Stream) {
+        if stream.is_summary() != self.summaries {
+            self.offer();
+            self.summaries = stream.is_summary();
         }
     }
 
@@ -265,6 +350,26 @@ impl Tray {
         } else {
             self.count(stream);
         }
+    }
+
+    /// Adds a masked record, if it is wanted.
+    fn add_masked(&mut self, stream: Stream, id: EventId, masked: Masked<'_>) {
+        if !self.renders(stream) {
+            return self.count(stream);
+        }
+        let as_text = match stream {
+            Stream::Transactions if self.look == Look::Text => Some(line_of as TextOf),
+            Stream::Alerts if self.look == Look::Text => Some(alert_line_of as TextOf),
+            _ => None,
+        };
+        let render = |out: &mut Vec<u8>| {
+            let shown = as_text.is_some_and(|shows| shows(out, masked.line).is_ok());
+            if !shown {
+                out.extend_from_slice(masked.line);
+                out.push(b'\n');
+            }
+        };
+        self.batch.push(stream, id.0, render, |out| out.extend_from_slice(masked.key));
     }
 
     /// Counts a record of which nothing is rendered, if it is wanted.

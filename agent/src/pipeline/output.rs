@@ -12,11 +12,13 @@ use crate::connection::Report;
 use crate::decode::{DeadLetter, Envelope, Message};
 use crate::detect::{AlertCounters, DetectOptions, Detection};
 use crate::enrich::Enricher;
+use crate::filter::Filters;
 use crate::join::Links;
 use crate::ledger::Counters;
 use crate::lookup::LookupCounters;
 use crate::metrics::{ResolverLabel, Seen, TransactionMetrics};
 use crate::pair::{OrphanReason, Transaction};
+use crate::privacy::{BadKey, Masker, Privacy};
 use crate::record::{Context, Identity, LedgerRecord, MessageContext, Texts};
 use crate::sink::{Look, Sink, Stream};
 use crate::time::Timestamp;
@@ -39,14 +41,26 @@ pub struct OutputOptions {
     pub windows: WindowOptions,
     /// What finds out that something is wrong, if anybody wants to be told.
     pub detection: Option<Detection>,
+    /// Which records are told.
+    pub filters: Filters,
+    /// What they do not tell.
+    pub masker: Masker,
 }
 
 impl OutputOptions {
-    /// Nobody to look up, no sink waited for, all windows, no detection.
+    /// Nobody to look up, no sink waited for, all windows, no detection, nothing left out or masked.
     #[must_use]
     pub fn new(identity: Identity) -> Self {
         let windows = WindowOptions::DEFAULT;
-        Self { identity, enricher: None, wait_for_sinks: None, windows, detection: None }
+        Self {
+            identity,
+            enricher: None,
+            wait_for_sinks: None,
+            windows,
+            detection: None,
+            filters: Filters::default(),
+            masker: Masker::default(),
+        }
     }
 }
 
@@ -58,6 +72,7 @@ pub struct Output {
     analysis: Analysis,
     metrics: TransactionMetrics,
     resolvers: Resolvers,
+    filters: Filters,
     sampling: Timeline,
     ledgers: u64,
     /// The capture's clock.
@@ -68,7 +83,8 @@ impl Output {
     /// An output to these sinks.
     #[must_use]
     pub fn new(options: OutputOptions, sinks: Vec<Box<dyn Sink>>) -> Self {
-        let outbox = Outbox::new(sinks, options.wait_for_sinks);
+        let resolvers = Resolvers::new(options.masker.hides_servers());
+        let outbox = Outbox::new(sinks, options.masker, options.wait_for_sinks);
         Self {
             now: options.identity.epoch,
             analysis: Analysis::new(options.windows, options.detection, &options.identity, &outbox),
@@ -76,7 +92,8 @@ impl Output {
             enricher: options.enricher,
             outbox,
             metrics: TransactionMetrics::default(),
-            resolvers: Resolvers::default(),
+            resolvers,
+            filters: options.filters,
             sampling: Timeline::default(),
             ledgers: 0,
         }
@@ -116,7 +133,7 @@ impl Output {
 
     /// Takes a query that has begun a transaction.
     pub(super) fn begin(&mut self, query: &Message<'_>) {
-        self.analysis.begin(query, &self.identity, &mut self.outbox);
+        self.analysis.begin(query, &self.identity, (&mut self.outbox, &self.filters));
     }
 
     /// Takes a message: its record, of which `begun` is there, its metric, and a look at its process while
@@ -124,14 +141,25 @@ impl Output {
     pub(super) fn message(&mut self, message: &Message<'_>, begun: &[u8]) {
         let response = message.dns.flags.response();
         self.metrics.message(response, message.envelope.transport);
-        let rendered = self.outbox.asks_for(Stream::Messages);
+        let filter = self.filters.of(Stream::Messages);
+        let rendered = self.outbox.asks_for(Stream::Messages, filter.is_some());
         if response && !rendered {
             return;
         }
         let who = Who::sent(&mut self.enricher, message);
         if rendered {
+            if let Some(filter) = filter
+                && !who.passes(filter, message.dns.question(), message.ends().0.ip())
+            {
+                self.outbox.filter(Stream::Messages);
+                return;
+            }
             let id = self.identity.namespace().message(message.envelope.id);
-            let rest = MessageContext { process: who.process(), container: who.container() };
+            let rest = MessageContext {
+                process: who.process(),
+                container: who.container(),
+                masking: None,
+            };
             let (_, server) = message.ends();
             let resolver = self.resolvers.at(server.ip(), &self.identity, &mut self.metrics);
             let key = resolver.name.as_bytes();
@@ -160,13 +188,23 @@ impl Output {
     ) {
         let Some(subject) = transaction.subject() else { return };
         let Self {
-            identity, resolvers, enricher, outbox, analysis, metrics, sampling, now, ..
+            identity,
+            resolvers,
+            filters,
+            enricher,
+            outbox,
+            analysis,
+            metrics,
+            sampling,
+            now,
+            ..
         } = self;
         let (_, server) = transaction.query.unwrap_or(subject).ends();
         let resolver = resolvers.at(server.ip(), identity, metrics);
         metrics.transaction(&seen(transaction, subject, resolver.label));
         let resolver = &*resolver.name;
-        let rendered = outbox.asks_for(Stream::Transactions);
+        let filter = filters.of(Stream::Transactions);
+        let rendered = outbox.asks_for(Stream::Transactions, filter.is_some());
         if !rendered && !analysis.is_wanted() {
             return;
         }
@@ -181,6 +219,13 @@ impl Output {
                 analysis.observe(*now, &observation);
             }
         }
+        if let Some(filter) = filter.filter(|_| rendered) {
+            let client = transaction.query.unwrap_or(subject).ends().0.ip();
+            if !who.passes(filter, transaction.question(), client) {
+                outbox.filter(Stream::Transactions);
+                return;
+            }
+        }
         if rendered {
             let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
             let context = Context { process, container, links: *links, sample_ratio };
@@ -188,7 +233,7 @@ impl Output {
             let id = identity.namespace().message(subject.envelope.id);
             let body = || identity.transaction(transaction, texts);
             let begun = (told.json, &context);
-            outbox.push_transaction(id, begun, texts.zone(), (transaction, body));
+            outbox.push_transaction(id, begun, texts.zone(), body);
         }
     }
 
@@ -209,9 +254,15 @@ impl Output {
         }
         let resolver = &*resolver.name;
         self.analysis.connection(report, resolver);
-        if self.outbox.asks_for(Stream::Connections) {
+        let filter = self.filters.of(Stream::Connections);
+        if self.outbox.asks_for(Stream::Connections, filter.is_some()) {
             let task = connection.task.as_ref();
             let who = Who::of(&mut self.enricher, task, connection.cgroup_id);
+            let subject = who.subject(connection.client.ip());
+            if filter.is_some_and(|filter| !filter.admits(&subject)) {
+                self.outbox.filter(Stream::Connections);
+                return;
+            }
             let record = self.identity.connection(report, resolver, context(&who));
             let (id, key) = (record.event_id, resolver.as_bytes());
             self.outbox.push(Stream::Connections, id, &record, key);
@@ -220,7 +271,7 @@ impl Output {
 
     /// Takes what could not be read.
     pub(super) fn dead_letter(&mut self, letter: &DeadLetter<'_>) {
-        if self.outbox.asks_for(Stream::Dlq) {
+        if self.outbox.asks_for(Stream::Dlq, false) {
             let envelope = &letter.envelope;
             let who = Who::of(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);
             let record = self.identity.dead_letter(letter, context(&who));
@@ -231,19 +282,19 @@ impl Output {
 
     /// Lets time pass, once all outcomes up to `now` have been given.
     pub(super) fn expire(&mut self, now: Timestamp) {
-        self.analysis.expire(now, &self.identity, &mut self.outbox);
+        self.analysis.expire(now, &self.identity, (&mut self.outbox, &self.filters));
     }
 
     /// The capture has ended.
     pub(super) fn finish(&mut self, now: Timestamp) {
-        self.analysis.finish(now, &self.identity, &mut self.outbox);
+        self.analysis.finish(now, &self.identity, (&mut self.outbox, &self.filters));
         self.outbox.offer();
     }
 
     /// Takes the balance.
     pub(super) fn ledger(&mut self, counters: &Counters, now: Timestamp, last: bool) {
         self.ledgers += 1;
-        if self.outbox.asks_for(Stream::Ledger) {
+        if self.outbox.asks_for(Stream::Ledger, false) {
             let identity = &self.identity;
             let id = identity.namespace().ledger(self.ledgers);
             let record = LedgerRecord {
@@ -304,6 +355,14 @@ impl Output {
         self.identity.resolvers = resolvers;
         self.resolvers.forget();
         self.analysis.reconfigure(windows, detect);
+    }
+
+    /// Adopts other filters, and other rules for what records do not tell.
+    pub(super) fn disclose(&mut self, filters: Filters, privacy: Privacy) -> Result<(), BadKey> {
+        self.filters = filters;
+        self.outbox.masker().adopt(privacy)?;
+        self.resolvers = Resolvers::new(self.outbox.masker().hides_servers());
+        Ok(())
     }
 }
 

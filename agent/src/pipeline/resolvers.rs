@@ -14,7 +14,12 @@ const MAX_KNOWN: usize = 1 << 14;
 pub(super) struct Resolvers {
     /// By their address as IPv6 has it: a mapped IPv4 address is the same resolver.
     known: HashMap<u128, Resolver, RandomState>,
+    /// Whether metrics do not tell addresses.
+    hidden: bool,
 }
+
+/// What metrics call resolvers whose addresses are not told.
+const HIDDEN: &str = "masked";
 
 /// What a resolver is called.
 #[derive(Debug)]
@@ -26,6 +31,11 @@ pub(super) struct Resolver {
 }
 
 impl Resolvers {
+    /// Knows none yet; `hidden`: metrics do not tell their addresses.
+    pub(super) fn new(hidden: bool) -> Self {
+        Self { hidden, ..Self::default() }
+    }
+
     /// What the resolver at an address is called.
     pub(super) fn at(
         &mut self,
@@ -42,7 +52,9 @@ impl Resolvers {
         }
         self.known.entry(bits).or_insert_with(|| {
             let name = identity.resolver(server);
-            Resolver { label: metrics.resolver(&name), name: name.into() }
+            let is_told = !self.hidden || name.parse::<IpAddr>().is_err();
+            let label = metrics.resolver(if is_told { &name } else { HIDDEN });
+            Resolver { label, name: name.into() }
         })
     }
 

@@ -2,10 +2,13 @@
 
 use crate::capture::Task;
 use crate::decode::Message;
+use crate::decode::dns::Question;
 use crate::enrich::{Enricher, Known, Runtime};
+use crate::filter::{Asked, Filter, Subject};
 use crate::pair::{Transaction, Vantage};
 use crate::record::{ContainerFields, ProcessFields};
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 /// The task behind something, and what is known of it.
 #[derive(Debug, Default)]
@@ -44,6 +47,31 @@ impl<'a> Who<'a> {
         sender.map(|message| Self::sent(enricher, &message)).unwrap_or_default()
     }
 
+    /// What filters look at, of what asks for nothing.
+    pub(super) fn subject(&self, client: IpAddr) -> Subject<'_> {
+        Subject {
+            asked: None,
+            client: Some(client),
+            // What is no text fits no criterion, which is.
+            comm: self.task.and_then(|task| std::str::from_utf8(name(task)).ok()),
+            exe: self.known.exe.as_deref(),
+            container: self.known.container.as_ref().map(|container| &*container.id),
+        }
+    }
+
+    /// Whether a filter lets a message or transaction pass.
+    pub(super) fn passes(
+        &self,
+        filter: &Filter,
+        question: Option<Question<'_>>,
+        client: IpAddr,
+    ) -> bool {
+        let qname = question.filter(|_| filter.reads_names()).map(|question| question.qname());
+        let qtype = question.map(|question| question.qtype);
+        let asked = Asked { qname: qname.as_deref(), qtypes: qtype.as_slice() };
+        filter.admits(&Subject { asked: Some(asked), ..self.subject(client) })
+    }
+
     /// The process, as records have it.
     pub(super) fn process(&self) -> Option<ProcessFields<'_>> {
         let task = self.task?;
@@ -65,6 +93,9 @@ impl<'a> Who<'a> {
 }
 
 fn comm(task: &Task) -> Cow<'_, str> {
-    let octets = task.comm.split(|octet| *octet == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(octets)
+    String::from_utf8_lossy(name(task))
+}
+
+fn name(task: &Task) -> &[u8] {
+    task.comm.split(|octet| *octet == 0).next().unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! `dns.alert/1`.
 
 use super::EventId;
+use crate::privacy::MaskingFields;
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -95,6 +96,9 @@ pub struct AlertRecord<'a> {
     pub suppressed: u64,
     /// The page that says what to do.
     pub runbook: String,
+    /// What of the record is not told as it was, where the configuration asks for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masking: Option<MaskingFields>,
 }
 
 /// A number that an alert rests on.

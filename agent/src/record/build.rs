@@ -238,6 +238,7 @@ impl Identity {
             cache: links.cache.map(Cache::name),
             process,
             container,
+            masking: None,
         }
     }
 

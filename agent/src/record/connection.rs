@@ -3,6 +3,7 @@
 use super::build::milliseconds;
 use super::{ContainerFields, Context, EventId, Identity, ProcessFields};
 use crate::connection::{Handshake, Report};
+use crate::privacy::MaskingFields;
 use crate::sink::Stream;
 use crate::time::Timestamp;
 use schemars::JsonSchema;
@@ -95,6 +96,9 @@ pub struct ConnectionRecord<'a> {
     /// The container of that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerFields<'a>>,
+    /// What of the record is not told as it was, where the configuration asks for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masking: Option<MaskingFields>,
 }
 
 impl Identity {
@@ -138,6 +142,7 @@ impl Identity {
             server_bytes: connection.octets[1],
             process: context.process,
             container: context.container,
+            masking: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `dns.dlq/1`.
 
 use super::{ContainerFields, EventId, ProcessFields};
+use crate::privacy::MaskingFields;
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -71,6 +72,9 @@ pub struct DlqRecord<'a> {
     /// The container of that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerFields<'a>>,
+    /// What of the record is not told as it was, where the configuration asks for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masking: Option<MaskingFields>,
 }
 
 impl<'a> DlqRecord<'a> {

@@ -1,6 +1,7 @@
 //! `dns.lookup/1`.
 
 use super::{ContainerFields, EventId, ProcessFields};
+use crate::privacy::MaskingFields;
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -106,4 +107,7 @@ pub struct LookupRecord<'a> {
     /// The container of that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerFields<'a>>,
+    /// What of the record is not told as it was, where the configuration asks for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masking: Option<MaskingFields>,
 }

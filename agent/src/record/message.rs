@@ -4,6 +4,7 @@ use super::{
     AnswerFields, AnswerList, ContainerFields, DsoFields, EdnsFields, EventId, FlagNames,
     ProcessFields, QuestionFields,
 };
+use crate::privacy::MaskingFields;
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -131,4 +132,7 @@ pub struct MessageContext<'a> {
     /// The container of that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerFields<'a>>,
+    /// What of the record is not told as it was, where the configuration asks for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masking: Option<MaskingFields>,
 }

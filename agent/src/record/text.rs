@@ -1,105 +1,251 @@
 //! Transactions and alerts as lines for a terminal.
 
-use super::{AlertRecord, ProcessFields, TransactionBody, TransactionContext};
-use crate::decode::dns::Answers;
-use crate::pair::Transaction;
+use super::{AlertRecord, TransactionBody, TransactionContext};
+use serde::Deserialize;
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+/// What a line shows of a transaction: of its record, or of what a masked record still tells.
+#[derive(Deserialize)]
+struct Shown<'a> {
+    #[serde(borrow)]
+    ts: Cow<'a, str>,
+    vantage: &'a str,
+    transport: &'a str,
+    client_ip: IpAddr,
+    client_port: u16,
+    server_ip: IpAddr,
+    server_port: u16,
+    status: &'a str,
+    /// There where a response is.
+    rcode: Option<Text<'a>>,
+    latency_ms: Option<f64>,
+    qtype: Option<Text<'a>>,
+    qname: Option<Text<'a>>,
+    #[serde(default)]
+    flags: Vec<&'a str>,
+    retries: u32,
+    icmp: Option<Icmp<'a>>,
+    #[serde(default)]
+    conflict: bool,
+    orphan_reason: Option<&'a str>,
+    rejected_responses: Option<u32>,
+    transfer_messages: Option<u64>,
+    transfer_complete: Option<bool>,
+    response_bytes: Option<u64>,
+    #[serde(borrow, default)]
+    answers: Vec<Answer<'a>>,
+    #[serde(borrow)]
+    process: Option<Process<'a>>,
+    #[serde(borrow)]
+    container: Option<Container<'a>>,
+}
+
+/// Text that is copied only where it is escaped; serde borrows in an `Option` only so.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct Icmp<'a> {
+    name: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    data: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Process<'a> {
+    pid: u32,
+    #[serde(borrow)]
+    comm: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Container<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+}
+
+/// What a line shows of an alert.
+#[derive(Deserialize)]
+struct ShownAlert<'a> {
+    #[serde(borrow)]
+    ts: Cow<'a, str>,
+    severity: &'a str,
+    state: &'a str,
+    rule: &'a str,
+    #[serde(borrow)]
+    entity: Cow<'a, str>,
+    #[serde(borrow)]
+    summary: Cow<'a, str>,
+}
 
 /// One aligned line: time, status or rcode, latency, transport, ends, question, answers, process.
 /// Ends with a newline; holds no control characters, for names are escaped.
-pub fn line(
-    out: &mut Vec<u8>,
-    transaction: &Transaction<'_>,
-    record: &TransactionBody<'_>,
-    context: &TransactionContext<'_>,
-) {
-    let mut text = String::with_capacity(160);
-    // Writing to a String cannot fail.
-    let _ = write_line(&mut text, transaction, record, context);
-    out.extend(text.trim_end().as_bytes());
-    out.push(b'\n');
+pub fn line(out: &mut Vec<u8>, record: &TransactionBody<'_>, context: &TransactionContext<'_>) {
+    Shown::of(record, context).push(out);
+}
+
+/// The same of a record that is there as JSON.
+///
+/// # Errors
+/// It is no record of a transaction. Then nothing is written.
+pub fn line_of(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
+    serde_json::from_slice::<Shown<'_>>(json)?.push(out);
+    Ok(())
 }
 
 /// One line of an alert: time, severity, whether it is over, rule, entity, summary. Ends with a
 /// newline; holds no control characters.
 pub fn alert_line(out: &mut Vec<u8>, record: &AlertRecord<'_>) {
-    let time = record.ts.to_string();
-    let time = time.get(11..26).unwrap_or(&time);
-    let AlertRecord { severity, state, rule, entity, summary, .. } = record;
-    let text = format!("{time} {severity:<8} {state:<8} {rule}  {entity}  {summary}");
-    out.extend(text.chars().filter(|letter| !letter.is_control()).collect::<String>().as_bytes());
-    out.push(b'\n');
+    let shown = ShownAlert {
+        ts: record.ts.to_string().into(),
+        severity: record.severity,
+        state: record.state,
+        rule: record.rule,
+        entity: record.entity.as_str().into(),
+        summary: record.summary.into(),
+    };
+    shown.push(out);
 }
 
-fn write_line(
-    text: &mut String,
-    transaction: &Transaction<'_>,
-    record: &TransactionBody<'_>,
-    context: &TransactionContext<'_>,
-) -> std::fmt::Result {
-    let time = record.ts.to_string();
-    let time = time.get(11..26).unwrap_or(&time);
-    let rcode = record.rcode.as_deref();
-    let answered = record.status == "answered";
-    let outcome = rcode.filter(|_| answered).unwrap_or(record.status);
-    let latency = record.latency_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.3} ms"));
-    let transport = record.transport;
-    let client = std::net::SocketAddr::new(record.client_ip, record.client_port);
-    let server = std::net::SocketAddr::new(record.server_ip, record.server_port);
-    let (qtype, qname) = (record.qtype.as_deref().unwrap_or("-"), record.qname.unwrap_or("-"));
-    write!(
-        text,
-        "{time} {:<7} {transport} {:>21} > {:<21} {outcome:<10} {latency:>11}  {qtype:<5} {qname}",
-        record.vantage,
-        client.to_string(),
-        server.to_string(),
-    )?;
-    if record.flags.truncated() {
-        write!(text, " truncated")?;
-    }
-    if let Some(rcode) = rcode.filter(|rcode| !answered && *rcode != "NOERROR") {
-        write!(text, " {rcode}")?;
-    }
-    if record.retries > 0 {
-        write!(text, " retries={}", record.retries)?;
-    }
-    if let Some(icmp) = &record.icmp {
-        write!(text, " {}", icmp.name)?;
-    }
-    if record.conflict == Some(true) {
-        write!(text, " conflict")?;
-    }
-    if let Some(reason) = record.orphan_reason {
-        write!(text, " {reason}")?;
-    }
-    if let Some(rejected) = record.rejected_responses {
-        write!(text, " rejected={rejected}")?;
-    }
-    if let Some(transfer) = &transaction.transfer {
-        let incomplete = if transfer.complete { "" } else { " incomplete" };
-        write!(text, " messages={} bytes={}{incomplete}", transfer.messages, transfer.bytes)?;
-    }
-    if transaction.response.is_some() && !record.answers.is_empty() {
-        write!(text, "  {}", summary(record.answers.0))?;
-    }
-    if let Some(ProcessFields { pid, comm, .. }) = &context.process {
-        write!(text, "  {}[{pid}]", comm.escape_default())?;
-    }
-    if let Some(container) = &context.container {
-        write!(text, " {}", container.id.get(..12).unwrap_or(container.id))?;
-    }
+/// The same of a record that is there as JSON.
+///
+/// # Errors
+/// It is no record of an alert. Then nothing is written.
+pub fn alert_line_of(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
+    serde_json::from_slice::<ShownAlert<'_>>(json)?.push(out);
     Ok(())
 }
 
+impl ShownAlert<'_> {
+    fn push(&self, out: &mut Vec<u8>) {
+        let Self { ts, severity, state, rule, entity, summary } = self;
+        let time = ts.get(11..26).unwrap_or(ts);
+        let text = format!("{time} {severity:<8} {state:<8} {rule}  {entity}  {summary}");
+        let visible = text.chars().filter(|letter| !letter.is_control());
+        out.extend(visible.collect::<String>().as_bytes());
+        out.push(b'\n');
+    }
+}
+
+impl<'a> Shown<'a> {
+    fn of(record: &'a TransactionBody<'_>, context: &'a TransactionContext<'_>) -> Self {
+        let text = |text: &'a str| Text(text.into());
+        Self {
+            ts: record.ts.to_string().into(),
+            vantage: record.vantage,
+            transport: record.transport,
+            client_ip: record.client_ip,
+            client_port: record.client_port,
+            server_ip: record.server_ip,
+            server_port: record.server_port,
+            status: record.status,
+            rcode: record.rcode.as_deref().map(text),
+            latency_ms: record.latency_ms,
+            qtype: record.qtype.as_deref().map(text),
+            qname: record.qname.map(text),
+            flags: record.flags.0.names().collect(),
+            retries: record.retries,
+            icmp: record.icmp.as_ref().map(|icmp| Icmp { name: icmp.name }),
+            conflict: record.conflict == Some(true),
+            orphan_reason: record.orphan_reason,
+            rejected_responses: record.rejected_responses,
+            transfer_messages: record.transfer_messages,
+            transfer_complete: record.transfer_complete,
+            response_bytes: record.response_bytes,
+            answers: record.answers.0.iter().map(|one| Answer { data: one.data.into() }).collect(),
+            process: context
+                .process
+                .as_ref()
+                .map(|process| Process { pid: process.pid, comm: process.comm.as_ref().into() }),
+            container: context.container.as_ref().map(|one| Container { id: one.id.into() }),
+        }
+    }
+
+    fn push(&self, out: &mut Vec<u8>) {
+        let mut text = String::with_capacity(160);
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut text).and_then(|()| self.write_rest(&mut text));
+        out.extend(text.trim_end().as_bytes());
+        out.push(b'\n');
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let time = self.ts.get(11..26).unwrap_or(&self.ts);
+        let rcode = self.rcode.as_ref().map(|rcode| &*rcode.0);
+        let answered = self.status == "answered";
+        let outcome = rcode.filter(|_| answered).unwrap_or(self.status);
+        let latency = self.latency_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.3} ms"));
+        let transport = self.transport;
+        let client = SocketAddr::new(self.client_ip, self.client_port);
+        let server = SocketAddr::new(self.server_ip, self.server_port);
+        let qtype = self.qtype.as_ref().map_or("-", |qtype| &qtype.0);
+        let qname = self.qname.as_ref().map_or("-", |qname| &qname.0);
+        write!(
+            text,
+            "{time} {:<7} {transport} {:>21} > {:<21} {outcome:<10} {latency:>11}  {qtype:<5} {qname}",
+            self.vantage,
+            client.to_string(),
+            server.to_string(),
+        )?;
+        if self.flags.contains(&"tc") {
+            write!(text, " truncated")?;
+        }
+        if let Some(rcode) = rcode.filter(|rcode| !answered && *rcode != "NOERROR") {
+            write!(text, " {rcode}")?;
+        }
+        Ok(())
+    }
+
+    fn write_rest(&self, text: &mut String) -> std::fmt::Result {
+        if self.retries > 0 {
+            write!(text, " retries={}", self.retries)?;
+        }
+        if let Some(icmp) = &self.icmp {
+            write!(text, " {}", icmp.name)?;
+        }
+        if self.conflict {
+            write!(text, " conflict")?;
+        }
+        if let Some(reason) = self.orphan_reason {
+            write!(text, " {reason}")?;
+        }
+        if let Some(rejected) = self.rejected_responses {
+            write!(text, " rejected={rejected}")?;
+        }
+        if let Some(messages) = self.transfer_messages {
+            let incomplete = if self.transfer_complete == Some(true) { "" } else { " incomplete" };
+            let bytes = self.response_bytes.unwrap_or_default();
+            write!(text, " messages={messages} bytes={bytes}{incomplete}")?;
+        }
+        if self.rcode.is_some() && !self.answers.is_empty() {
+            write!(text, "  {}", summary(&self.answers))?;
+        }
+        if let Some(Process { pid, comm }) = &self.process {
+            write!(text, "  {}[{pid}]", comm.escape_default())?;
+        }
+        if let Some(Container { id }) = &self.container {
+            write!(text, " {}", id.get(..12).unwrap_or(id))?;
+        }
+        Ok(())
+    }
+}
+
 /// The answers' data in one line, for readers: the first few, each cut to what a line can bear.
-fn summary(answers: &Answers) -> String {
+fn summary(answers: &[Answer<'_>]) -> String {
     const SHOWN: usize = 3;
     const WIDTH: usize = 60;
     let mut text = String::new();
     for answer in answers.iter().take(SHOWN) {
         // Presentation form is ASCII.
         let cut = answer.data.get(..WIDTH).filter(|cut| cut.len() < answer.data.len());
-        text.push_str(cut.unwrap_or(answer.data));
+        text.push_str(cut.unwrap_or(&answer.data));
         text.push_str(if cut.is_some() { "… " } else { " " });
     }
     let more = answers.len().saturating_sub(SHOWN);

@@ -5,6 +5,7 @@ use super::{
     ProcessFields,
 };
 use crate::decode::dns::Hex;
+use crate::privacy::MaskingFields;
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -200,4 +201,7 @@ pub struct TransactionContext<'a> {
     /// The container of that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerFields<'a>>,
+    /// What of the record is not told as it was, where the configuration asks for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masking: Option<MaskingFields>,
 }

@@ -1,6 +1,7 @@
 //! `dns.window/1`.
 
 use super::EventId;
+use crate::privacy::MaskingFields;
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -182,6 +183,9 @@ pub struct WindowRecord<'a> {
     pub label_lengths: Vec<BucketCount>,
     /// Responses by smallest TTL in seconds.
     pub min_ttls: Vec<BucketCount>,
+    /// What of the record is not told as it was, where the configuration asks for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masking: Option<MaskingFields>,
 }
 
 /// An estimate with its error.

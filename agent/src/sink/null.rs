@@ -36,6 +36,7 @@ impl Sink for Null {
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {
+        self.tally.filtered(batch);
         let share = self.tally.share(batch);
         self.tally.offered(&share);
         self.tally.delivered(&share);

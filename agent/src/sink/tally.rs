@@ -89,6 +89,7 @@ pub(super) type PerStream = [u64; Stream::ALL.len()];
 #[derive(Clone, Copy, Default)]
 struct Cell {
     records: u64,
+    filtered: u64,
     delivered: u64,
     spooled: u64,
     dropped: [u64; Reason::COUNT],
@@ -96,7 +97,8 @@ struct Cell {
 
 impl Cell {
     fn in_flight(&self) -> u64 {
-        self.records - self.delivered - self.spooled - self.dropped.iter().sum::<u64>()
+        let settled = self.filtered + self.delivered + self.spooled;
+        self.records - settled - self.dropped.iter().sum::<u64>()
     }
 
     fn leave(&mut self, place: Place, count: u64) {
@@ -145,6 +147,20 @@ impl Tally {
             share[stream as usize] = 0;
         }
         share
+    }
+
+    /// Records of a batch that a filter has left out.
+    pub(super) fn filtered(&self, batch: &Batch) {
+        if *batch.filtered() == PerStream::default() {
+            return;
+        }
+        let mut state = self.state();
+        for stream in self.streams.iter() {
+            let count = batch.filtered()[stream as usize];
+            let cell = &mut state.cells[stream as usize];
+            cell.records += count;
+            cell.filtered += count;
+        }
     }
 
     /// Records offered: in flight from now on.
@@ -248,7 +264,7 @@ impl Tally {
                 delivered: cell.delivered,
                 spooled: cell.spooled,
                 in_flight: cell.in_flight(),
-                filtered: 0,
+                filtered: cell.filtered,
                 dropped,
             };
             (stream.name().to_owned(), delivery)

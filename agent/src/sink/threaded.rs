@@ -17,11 +17,31 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// For a thread that has nothing to do until something comes: it is woken.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(3600);
 
+/// The share of the room, as 1 / n, that only summaries may take.
+const RESERVED: usize = 8;
+
 /// How much may wait in front of the thread. On a quiet host batches are small and many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) batches: usize,
     pub(super) bytes: usize,
+}
+
+impl Bounds {
+    /// Those for a batch: summaries find room where there is none left for what they sum up.
+    fn of(self, batch: &Batch) -> Self {
+        if batch.is_summary() {
+            return self;
+        }
+        let Self { batches, bytes } = self;
+        Self { batches: batches - batches / RESERVED, bytes: bytes - bytes / RESERVED }
+    }
+
+    /// Whether there is room for so many octets behind so many, in so many batches. A batch beyond the
+    /// bound by itself passes when it is alone.
+    const fn have_room(self, batches: usize, queued: usize, size: usize) -> bool {
+        batches < self.batches && (queued == 0 || queued.saturating_add(size) <= self.bytes)
+    }
 }
 
 impl Default for Bounds {
@@ -224,7 +244,7 @@ impl Threaded {
         let sender = self.sender.as_ref().ok_or(Reason::Shutdown)?;
         let size = batch.size_bytes();
         let before = self.shared.queued_bytes.fetch_add(size, Ordering::Relaxed);
-        let sent = if self.has_bytes_for(before, size) {
+        let sent = if self.bounds.of(batch).have_room(sender.len(), before, size) {
             sender.try_send(Item::Batch(Arc::clone(batch))).map_err(|error| self.refused(&error))
         } else {
             Err(Reason::QueueFull)
@@ -254,15 +274,11 @@ impl Threaded {
         }
     }
 
-    /// A batch beyond the bound by itself passes when it is alone.
-    fn has_bytes_for(&self, queued: usize, size: usize) -> bool {
-        queued == 0 || queued.saturating_add(size) <= self.bounds.bytes
-    }
-
     fn has_room_for(&self, batch: &Batch) -> bool {
         let queued = self.shared.queued_bytes.load(Ordering::Relaxed);
-        let full = self.sender.as_ref().is_some_and(Sender::is_full);
-        self.shared.failed().is_some() || (!full && self.has_bytes_for(queued, batch.size_bytes()))
+        let waiting = self.sender.as_ref().map_or(0, Sender::len);
+        self.shared.failed().is_some()
+            || self.bounds.of(batch).have_room(waiting, queued, batch.size_bytes())
     }
 }
 
@@ -292,6 +308,7 @@ impl Sink for Threaded {
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {
+        self.shared.tally.filtered(batch);
         let share = self.shared.tally.share(batch);
         if share == PerStream::default() {
             return;
@@ -357,5 +374,57 @@ impl Sink for Threaded {
 impl Drop for Threaded {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    const REASONS: &[Reason] = &[Reason::QueueFull, Reason::WriteError, Reason::Shutdown];
+    const BOUNDS: Bounds = Bounds { batches: 16, bytes: 8_000 };
+
+    fn batch(stream: Stream) -> Arc<Batch> {
+        let mut batch = Batch::default();
+        batch.push(stream, 1, |out| out.resize(out.len() + 1_000, b'x'), |_| {});
+        Arc::new(batch)
+    }
+
+    /// A sink whose thread delivers nothing before the other end says so or is gone.
+    fn held_up(bounds: Bounds) -> (Threaded, mpsc::Sender<()>) {
+        let (go, held) = mpsc::channel();
+        let shared = Threaded::shared(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
+        let tally = Arc::clone(&shared);
+        let work = move |back: &Back| {
+            // Fails where the test is over.
+            let _ = held.recv();
+            while let Next::Batch(taken) = back.next(FOR_EVER) {
+                tally.tally.delivered(&tally.tally.share(&taken.batch));
+            }
+        };
+        let sink = Threaded::start("slow".to_owned(), Look::Json, bounds, shared, work);
+        (sink.unwrap(), go)
+    }
+
+    #[test]
+    fn summaries_find_room_where_there_is_none_for_what_they_sum_up() {
+        for bounds in [BOUNDS, Bounds { bytes: 1 << 20, batches: 8 }] {
+            let (mut sink, go) = held_up(bounds);
+            (0..20).for_each(|_| sink.offer(&batch(Stream::Transactions)));
+            assert!(!sink.wait_for_room(&batch(Stream::Transactions), Duration::ZERO));
+            assert!(sink.wait_for_room(&batch(Stream::Metrics), Duration::ZERO));
+            (0..3).for_each(|_| sink.offer(&batch(Stream::Metrics)));
+            go.send(()).unwrap();
+            assert!(sink.flush(Duration::from_secs(30)));
+            let counters = sink.counters();
+            let (bulk, summaries) = (&counters["transactions"], &counters["metrics"]);
+            assert_eq!((bulk.delivered, bulk.dropped["queue_full"]), (7, 13), "{bounds:?}");
+            assert_eq!(
+                (summaries.delivered, summaries.dropped["queue_full"]),
+                (1, 2),
+                "{bounds:?}"
+            );
+        }
     }
 }

@@ -15,6 +15,8 @@ mod load;
 mod lookups;
 mod outcomes;
 mod pressure;
+mod privacy;
+mod privileges;
 mod processes;
 mod prometheus;
 mod reopening;

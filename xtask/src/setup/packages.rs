@@ -42,8 +42,9 @@ pub const BUILD: &[Need] = &[
     need(|| library("libzstd"), "libzstd-dev", "libzstd-devel", "zstd"),
 ];
 
-/// What the tests need: DNS programs for the lab, a terminal for `dnscribe top`, Java with Maven for Kafka and the registry, Python
-/// for a client of theirs, and a Kafka client that is neither theirs nor ours.
+/// What the tests need: DNS programs for the lab, a terminal for `dnscribe top`, a debugger that takes
+/// the agent over, Java with Maven for Kafka and the registry, Python for a client of theirs, and a Kafka
+/// client that is neither theirs nor ours.
 pub const TEST: &[Need] = &[
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
     need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
@@ -57,6 +58,7 @@ pub const TEST: &[Need] = &[
     need(|| has("mvn"), "maven", "maven", "maven"),
     need(|| has("kcat"), "kcat", "kcat", "kcat"),
     need(|| has("tmux"), "tmux", "tmux", "tmux"),
+    need(|| has("gdb"), "gdb", "gdb", "gdb"),
     need(|| has("setpriv"), "util-linux", "util-linux", "util-linux"),
     need(venv, "python3-venv", "python3", "python"),
 ];
@@ -66,6 +68,20 @@ pub const BENCH: &[Need] = &[
     need(|| has("dnscap"), "dnscap", "", ""),
     need(|| has("dnstop"), "dnstop", "dnstop", "dnstop"),
     need(|| has("tcpdump"), "tcpdump", "tcpdump", "tcpdump"),
+];
+
+/// What `dist` needs: what finds the libraries that a package depends on, and what takes symbols away.
+pub const DIST: &[Need] = &[
+    need(|| has("dpkg-shlibdeps"), "dpkg-dev", "dpkg-dev", "dpkg"),
+    need(|| has("strip"), "binutils", "binutils", "binutils"),
+    need(certificates, "ca-certificates", "ca-certificates", "ca-certificates"),
+];
+
+/// What `install-test` needs: a container that boots, what fills it, and how its packages are read.
+pub const INSTALL_TEST: &[Need] = &[
+    need(|| has("systemd-nspawn"), "systemd-container", "systemd-container", "systemd"),
+    need(|| has("debootstrap"), "debootstrap", "debootstrap", "debootstrap"),
+    need(|| has("dpkg-deb"), "dpkg", "dpkg", "dpkg"),
 ];
 
 /// What `vm-test` needs: a machine, what its guest runs, and what gets kernels from Debian's archive,
@@ -164,6 +180,12 @@ pub fn has(program: &str) -> bool {
 fn venv() -> bool {
     let modules = "import ensurepip, venv; print('there')";
     first_line("python3", &["-c", modules]).is_some()
+}
+
+fn certificates() -> bool {
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"]
+        .iter()
+        .any(|path| fs::exists(path).unwrap_or(false))
 }
 
 fn library(name: &str) -> bool {

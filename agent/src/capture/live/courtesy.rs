@@ -47,6 +47,13 @@ impl Courtesy {
         }
     }
 
+    /// Lets whoever waits for this CPU go first, as long as there is room.
+    pub fn give_way(&self) {
+        if self.is_nice {
+            thread::yield_now();
+        }
+    }
+
     fn become_as(&mut self, priority: i32, is_nice: bool) {
         match setpriority_process(None, priority) {
             Ok(()) => self.is_nice = is_nice,

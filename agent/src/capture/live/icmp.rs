@@ -6,25 +6,36 @@
 //! socket however is given every ICMP packet of its network namespace, and then the program runs,
 //! since this process is in the cgroup. Each namespace with a process in it gets two, that let nothing
 //! but "unreachable" pass and keep nothing of that.
+//!
+//! Whoever opens these sockets may enter any network namespace, which an agent that has given up its
+//! privileges may not. So [`serve`] does it at the other end of a socket: in the scout, a process
+//! beside the agent, or else in a thread.
 
 mod census;
+mod witness;
+
+pub use witness::Witness;
 
 use super::clock::ktime_ns;
 use super::option::set;
 use census::{Census, Found, Namespaces};
 use dnscribe_common::ICMP_MARK;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
+};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use std::collections::{HashMap, HashSet};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use witness::Covered;
 
 /// How often namespaces are looked for without a reason, and for the sake of one that packets come
 /// from and that was not found.
@@ -33,8 +44,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Network namespaces listened in at most.
 const MAX_NAMESPACES: usize = 1_024;
-/// Namespaces remembered as seen; then all are forgotten.
-const MAX_SEEN: usize = 4_096;
+/// What one message holds at most: some 30 octets for each namespace.
+const MESSAGE_BYTES: usize = 64 << 10;
+/// Asks for a look at all namespaces.
+const LOOK: &[u8] = b"look";
 
 /// Of `linux/icmp.h`, for `SOL_RAW`: a bit for each type that is not wanted.
 const ICMP_FILTER: libc::c_int = 1;
@@ -44,153 +57,132 @@ const ICMPV6_FILTER: libc::c_int = 1;
 const ALL_BUT_UNREACHABLE_6: [u32; 8] =
     [!(1 << 1), u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX];
 
-/// What the looks for namespaces have found.
-#[derive(Default)]
-struct Covered {
+/// What the looks for namespaces have found, as it is told.
+#[derive(Debug, Serialize, Deserialize)]
+enum Told {
     /// The namespaces that are listened in by their cookies, and since when, by the programs' clock in
     /// nanoseconds.
-    since: Mutex<HashMap<u64, u64>>,
-    /// How often that was written.
-    looks: AtomicU64,
+    Covered(Vec<(u64, u64)>),
+    /// Nothing can be listened in: why.
+    Failed(String),
 }
 
-impl Covered {
-    /// Since when a namespace is listened in.
-    fn since(&self, netns_cookie: u64) -> Option<u64> {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner).get(&netns_cookie).copied()
+impl Told {
+    fn send(&self, socket: &OwnedFd) -> io::Result<()> {
+        send(socket, &serde_json::to_vec(self)?, SendFlags::NOSIGNAL)?;
+        Ok(())
     }
 
-    fn set(&self, since: HashMap<u64, u64>) {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
-        self.looks.fetch_add(1, Ordering::Release);
+    fn read(message: &[u8]) -> io::Result<Self> {
+        if message.is_empty() {
+            return Err(io::Error::other("who listens for the others has ended"));
+        }
+        Ok(serde_json::from_slice(message)?)
     }
 }
 
-/// How long a namespace must have been listened in for an error to have been shown for certain. What
-/// is told twice meanwhile does no harm: the query waits no more when it is told again.
-const CERTAIN_NS: u64 = 1_000_000;
-
-/// The raw sockets of all network namespaces. Dropping it closes them.
+/// The raw sockets of all network namespaces, wherever they are. Dropping it has them closed.
 pub struct Listeners {
     covered: Arc<Covered>,
-    stop: Arc<AtomicBool>,
-    wake: SyncSender<()>,
+    /// Where there is no scout.
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a reader of packets knows of the listeners, and tells them. There may be several.
-pub struct Witness {
-    covered: Arc<Covered>,
-    /// Namespaces that packets came from.
-    seen: HashSet<u64>,
-    /// Those of them about which nothing is to be done before the next look.
-    settled: HashSet<u64>,
-    /// The last of these.
-    last: Option<u64>,
-    /// How many looks there had been then.
-    looks: u64,
-    next_wake: Instant,
-    wake: SyncSender<()>,
-}
-
 impl Listeners {
-    /// Listens in every network namespace that has a process; comes back when it does.
+    /// Listens in every network namespace that has a process; comes back when it does. `scout` is the
+    /// socket at whose other end [`serve`] runs; without one it is a thread of this process.
     ///
     /// # Errors
     /// Where it cannot in any: this needs `CAP_NET_RAW`, and for others than its own namespace
     /// `CAP_SYS_ADMIN`.
-    pub fn start() -> io::Result<Self> {
-        let covered = Arc::<Covered>::default();
-        let (wake, woken) = sync_channel(1);
-        let (ready, begun) = sync_channel(1);
-        let shared = Arc::clone(&covered);
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("icmp".into()).spawn(move || {
-            let (mut census, mut sockets) = (Census::new(), HashMap::new());
-            let all = Found::All(census.all(Instant::now()));
-            let failed = listen(all, &mut sockets, &shared).filter(|_| sockets.is_empty());
-            let works = failed.is_none();
-            // Fails where nobody waits any more.
-            let _ = ready.send(failed);
-            if works {
-                watch(&woken, &stopped, &mut census, &mut sockets, &shared);
+    pub fn start(scout: Option<&Arc<OwnedFd>>) -> io::Result<Self> {
+        let (socket, thread) = if let Some(scout) = scout {
+            (Arc::clone(scout), None)
+        } else {
+            let (ours, theirs) = pair()?;
+            let thread = thread::Builder::new().name("icmp".into());
+            (Arc::new(ours), Some(thread.spawn(move || serve(&theirs))?))
+        };
+        send(&*socket, LOOK, SendFlags::NOSIGNAL)?;
+        let mut room = vec![0; MESSAGE_BYTES];
+        let (length, _) = recv(&*socket, &mut room[..], RecvFlags::empty())?;
+        match Told::read(room.get(..length).unwrap_or_default())? {
+            Told::Failed(why) => Err(io::Error::other(why)),
+            Told::Covered(since) => {
+                let covered = Arc::new(Covered::new(socket, room));
+                covered.set(since);
+                Ok(Self { covered, thread })
             }
-        })?;
-        if let Some(error) = begun.recv().map_err(io::Error::other)? {
-            return Err(error);
         }
-        Ok(Self { covered, stop, wake, thread: Some(thread) })
     }
 
     /// One for a reader.
     #[must_use]
     pub fn witness(&self) -> Witness {
-        Witness::new(Arc::clone(&self.covered), self.wake.clone())
-    }
-}
-
-impl Witness {
-    fn new(covered: Arc<Covered>, wake: SyncSender<()>) -> Self {
-        Self {
-            covered,
-            seen: HashSet::new(),
-            settled: HashSet::new(),
-            last: None,
-            looks: 0,
-            next_wake: Instant::now(),
-            wake,
-        }
-    }
-
-    /// Notes the namespace of a packet: one that is new is looked for at once, and one that was not
-    /// found again and again.
-    #[inline]
-    pub fn note(&mut self, netns_cookie: u64) {
-        let looks = self.covered.looks.load(Ordering::Acquire);
-        if self.last != Some(netns_cookie) || self.looks != looks {
-            self.note_other(netns_cookie, looks);
-        }
-    }
-
-    fn note_other(&mut self, netns_cookie: u64, looks: u64) {
-        if self.looks != looks || self.settled.len() >= MAX_SEEN {
-            self.looks = looks;
-            self.settled.clear();
-        }
-        self.last = Some(netns_cookie);
-        if !self.settled.insert(netns_cookie) || self.covered.since(netns_cookie).is_some() {
-            return;
-        }
-        if self.seen.len() >= MAX_SEEN {
-            self.seen.clear();
-        }
-        let now = Instant::now();
-        if self.seen.insert(netns_cookie) || now >= self.next_wake {
-            self.next_wake = now + LOOK_EVERY;
-            // Full where it is to wake up already; nobody is there any more once capture has ended.
-            let _ = self.wake.try_send(());
-        }
-    }
-
-    /// Whether an ICMP error of that moment, by the programs' clock, was seen as a packet.
-    #[must_use]
-    pub fn saw(&self, netns_cookie: u64, ktime_ns: u64) -> bool {
-        let since = self.covered.since(netns_cookie);
-        since.is_some_and(|since| since.saturating_add(CERTAIN_NS) <= ktime_ns)
+        Witness::new(Arc::clone(&self.covered))
     }
 }
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        // Full where it is to wake up already.
-        let _ = self.wake.try_send(());
+        self.covered.close();
         if let Some(thread) = self.thread.take() {
             // Fails where the thread has panicked; its sockets are closed all the same.
             let _ = thread.join();
         }
     }
+}
+
+/// Two ends that keep messages apart.
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Listens in every network namespace that has a process, from the first message on, and says after each
+/// look in which, until the other end is closed.
+pub fn serve(socket: &OwnedFd) {
+    let (mut census, mut sockets) = (Census::new(), HashMap::new());
+    let mut has_begun = false;
+    while let Some(is_asked) = wait(socket, has_begun) {
+        let now = Instant::now();
+        let found = if is_asked { Found::All(census.all(now)) } else { census.look(now) };
+        // Of what fails, most are processes that have just ended; the rest is tried again.
+        let failed = listen(found, &mut sockets);
+        let hopeless = failed.filter(|_| !has_begun && sockets.is_empty());
+        let tell = match &hopeless {
+            Some(error) => Told::Failed(error.to_string()),
+            None => Told::Covered(covered(&sockets)),
+        };
+        if tell.send(socket).is_err() || hopeless.is_some() {
+            return;
+        }
+        has_begun = true;
+        thread::sleep(PAUSE);
+    }
+}
+
+fn covered(sockets: &HashMap<u64, Pair>) -> Vec<(u64, u64)> {
+    sockets.values().filter_map(|pair| Some((pair.cookie?, pair.since_ns))).collect()
+}
+
+/// Waits until a look is due, and says whether it was asked for; nothing once the other end is closed.
+fn wait(socket: &OwnedFd, has_begun: bool) -> Option<bool> {
+    let limit = Timespec { tv_sec: LOOK_EVERY.as_secs().try_into().ok()?, tv_nsec: 0 };
+    // Interrupted by a signal at most, and then it is time to look a little sooner.
+    let ready = poll(&mut [PollFd::new(socket, PollFlags::IN)], has_begun.then_some(&limit));
+    if ready != Ok(1) {
+        return Some(false);
+    }
+    let mut octets = [0; LOOK.len()];
+    // One look is enough for all who ask.
+    let mut flags = RecvFlags::empty();
+    while let Ok((length, _)) = recv(socket, &mut octets, flags) {
+        if length == 0 {
+            return None;
+        }
+        flags = RecvFlags::DONTWAIT;
+    }
+    Some(true)
 }
 
 /// The two sockets of a namespace, and its cookie.
@@ -201,32 +193,9 @@ struct Pair {
     since_ns: u64,
 }
 
-fn watch(
-    woken: &Receiver<()>,
-    stopped: &AtomicBool,
-    census: &mut Census,
-    sockets: &mut HashMap<u64, Pair>,
-    covered: &Covered,
-) {
-    loop {
-        let woken_up = woken.recv_timeout(LOOK_EVERY);
-        if stopped.load(Ordering::Acquire) {
-            return;
-        }
-        let found = match woken_up {
-            Err(RecvTimeoutError::Disconnected) => return,
-            Ok(()) => Found::All(census.all(Instant::now())),
-            Err(RecvTimeoutError::Timeout) => census.look(Instant::now()),
-        };
-        // Of what fails, most are processes that have just ended; the rest is tried again.
-        let _ = listen(found, sockets, covered);
-        thread::sleep(PAUSE);
-    }
-}
-
 /// Opens sockets in new namespaces and closes those in namespaces that no process is in any more: an
 /// open socket would keep them for ever. Gives the last error, if there was one.
-fn listen(found: Found, sockets: &mut HashMap<u64, Pair>, covered: &Covered) -> Option<io::Error> {
+fn listen(found: Found, sockets: &mut HashMap<u64, Pair>) -> Option<io::Error> {
     let there = match found {
         Found::All(there) => {
             sockets.retain(|inode, _| there.contains_key(inode));
@@ -234,10 +203,7 @@ fn listen(found: Found, sockets: &mut HashMap<u64, Pair>, covered: &Covered) -> 
         }
         Found::Some(there) => there,
     };
-    let failed = listen_in(there, sockets);
-    let cookies = sockets.values().filter_map(|pair| Some((pair.cookie?, pair.since_ns))).collect();
-    covered.set(cookies);
-    failed
+    listen_in(there, sockets)
 }
 
 fn listen_in(there: Namespaces, sockets: &mut HashMap<u64, Pair>) -> Option<io::Error> {
@@ -301,35 +267,4 @@ fn cookie(socket: &OwnedFd) -> Option<u64> {
         )
     };
     (result == 0).then_some(cookie)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looks_again_for_what_was_not_found_and_not_for_each_packet() {
-        let covered = Arc::<Covered>::default();
-        let (wake, woken) = sync_channel(1);
-        let mut witness = Witness::new(Arc::clone(&covered), wake);
-        let wakes = |witness: &mut Witness, cookies: &[u64]| {
-            for cookie in cookies {
-                witness.note(*cookie);
-            }
-            woken.try_iter().count()
-        };
-        covered.set(HashMap::from([(1, 5)]));
-        assert_eq!(wakes(&mut witness, &[1, 1]), 0, "listened in");
-        assert_eq!(wakes(&mut witness, &[2]), 1, "new");
-        witness.next_wake = Instant::now();
-        assert_eq!(wakes(&mut witness, &[2, 1, 2]), 0, "nothing has been looked for since");
-        covered.set(HashMap::from([(1, 5)]));
-        assert_eq!(wakes(&mut witness, &[2, 1, 2]), 1, "looked for in vain");
-        covered.set(HashMap::from([(1, 5)]));
-        assert_eq!(wakes(&mut witness, &[2]), 0, "a short time ago");
-        covered.set(HashMap::from([(1, 5), (2, 9)]));
-        witness.next_wake = Instant::now();
-        assert_eq!(wakes(&mut witness, &[2, 1, 2]), 0, "found");
-        assert!(witness.saw(2, 9 + CERTAIN_NS) && !witness.saw(2, 9) && !witness.saw(3, u64::MAX));
-    }
 }

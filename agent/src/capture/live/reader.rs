@@ -69,6 +69,9 @@ impl Reader {
     /// `max` means that the ring is empty.
     pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
         let Self { ring, received, clock, locals, witness } = self;
+        if let Some(witness) = witness {
+            witness.hear();
+        }
         ring.drain(max, |octets| match Record::try_from(octets) {
             Ok(record) => {
                 let cpu = usize::try_from(record.header.cpu).unwrap_or(0);

@@ -24,6 +24,8 @@ const SHORTEST_NAP: Duration = Duration::from_millis(2);
 const LONGEST_NAP: Duration = Duration::from_millis(20);
 /// More than a host's programs can submit in a millisecond; the ring must have room for a nap of it.
 const FLOOD_BYTES_PER_MS: u64 = 800 << 10;
+/// Records after which others may go first: some dozens of microseconds of work.
+const TURN: usize = 64;
 /// How long it goes on polling after it asked for wakeups: a program may have read the old wish.
 const COOLING: Duration = Duration::from_millis(100);
 
@@ -79,12 +81,18 @@ impl Ring {
     /// Hands over records, oldest first, `max` at most. Gives their number.
     pub fn drain(&mut self, max: usize, mut each: impl FnMut(&[u8])) -> usize {
         self.gauge.note_fill();
+        let Self { records, courtesy, .. } = self;
         let mut taken = 0;
         while taken < max
-            && let Some(record) = self.records.next()
+            && let Some(record) = records.next()
         {
             each(&record);
             taken += 1;
+            if taken.is_multiple_of(TURN)
+                && let Some(courtesy) = courtesy
+            {
+                courtesy.give_way();
+            }
         }
         self.more = taken == max;
         self.window_records += taken as u128;

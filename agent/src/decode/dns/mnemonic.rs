@@ -10,6 +10,14 @@ pub fn type_name(number: u16) -> Cow<'static, str> {
         .map_or_else(|_| format!("TYPE{number}").into(), |place| TYPES[place].1.into())
 }
 
+/// The record type of a mnemonic in either case, or of `TYPE65280`.
+#[must_use]
+pub fn type_number(name: &str) -> Option<u16> {
+    let upper = name.to_ascii_uppercase();
+    let known = TYPES.iter().find(|(_, known)| *known == upper).map(|(number, _)| *number);
+    known.or_else(|| upper.strip_prefix("TYPE")?.parse().ok())
+}
+
 /// The mnemonic of a class; `CLASS32` for one without (RFC 3597).
 #[must_use]
 pub fn class_name(number: u16) -> Cow<'static, str> {

@@ -43,6 +43,7 @@ impl Identity {
             resolvers: &evidence.resolvers,
             suppressed: alert.suppressed,
             runbook: runbook(alert.rule, runbooks),
+            masking: None,
         }
     }
 

@@ -58,6 +58,7 @@ impl Identity {
                 .container
                 .as_ref()
                 .map(|container| ContainerFields { id: &container.id, runtime: container.runtime }),
+            masking: None,
         }
     }
 }

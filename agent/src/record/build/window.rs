@@ -106,6 +106,7 @@ impl Identity {
             qname_entropy: buckets(bounds::ENTROPY, &tally.entropy),
             label_lengths: buckets(bounds::LABEL_LENGTHS, &tally.label_lengths),
             min_ttls: buckets(bounds::MIN_TTL, &tally.min_ttl),
+            masking: None,
         }
     }
 }

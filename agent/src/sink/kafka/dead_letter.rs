@@ -20,6 +20,9 @@ pub(super) struct DeadLetters {
     pub(super) region: Option<String>,
     /// Whether the sink has a stream for them.
     pub(super) wanted: bool,
+    /// Whether they may hold a part of the record: where the stream is masked, it would tell what its own
+    /// records do not.
+    pub(super) holds_bytes: bool,
     /// Streams and reasons that have been told.
     pub(super) told: BTreeSet<(Stream, &'static str)>,
 }
@@ -48,6 +51,7 @@ impl DeadLetters {
 
     fn record(&self, dead: &Dead) -> DlqRecord<'_> {
         let original = EventId(dead.event_id);
+        let bytes: &[u8] = if self.holds_bytes { &dead.bytes } else { &[] };
         DlqRecord {
             event_id: original.of_dead_letter(dead.stream),
             ts: Timestamp::now(),
@@ -55,8 +59,8 @@ impl DeadLetters {
             reason: dead.reason.name(),
             stream: Some(dead.stream.name()),
             record_event_id: Some(original),
-            bytes: BASE64.encode(&dead.bytes),
-            captured_bytes: count(dead.bytes.len()),
+            bytes: BASE64.encode(bytes),
+            captured_bytes: count(bytes.len()),
             record_bytes: Some(count(dead.whole_bytes)),
             ..DlqRecord::new(&self.node, self.region.as_deref())
         }

@@ -1,0 +1,79 @@
+//! `dnscribe man` and `dnscribe completions`: manual pages and completions, from the command line's
+//! own description.
+
+use super::summary::print;
+use crate::cli::{Cli, CompletionsArgs, ManArgs};
+use crate::exit::Exit;
+use clap::{Command, CommandFactory as _};
+use clap_mangen::Man;
+
+/// Prints what a shell reads to complete the command line.
+pub(super) fn completions(args: &CompletionsArgs) -> Result<(), Exit> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "dnscribe", &mut text);
+    print(&String::from_utf8_lossy(&text))
+}
+
+/// Prints the page of a command, as roff, or the names of all that have one.
+pub(super) fn man(args: &ManArgs) -> Result<(), Exit> {
+    if args.list {
+        let mut names = Vec::new();
+        list(&described(), "", &mut names);
+        return print(&format!("{}\n", names.join("\n")));
+    }
+    let text = page(&args.command)?;
+    print(&String::from_utf8_lossy(&text))
+}
+
+fn page(words: &[String]) -> Result<Vec<u8>, Exit> {
+    let mut command = described();
+    for word in words {
+        let inside = command.find_subcommand(word).cloned();
+        command = inside.ok_or_else(|| unknown(&words.join(" ")))?;
+    }
+    let mut text = Vec::new();
+    let failed = |error| Exit::failed(format!("cannot make the page: {error}"));
+    Man::new(command).render(&mut text).map_err(failed)?;
+    Ok(text)
+}
+
+fn unknown(command: &str) -> Exit {
+    Exit::usage(format!("there is no command \"{command}\""))
+        .with_remedy("choose from `dnscribe man --list`")
+}
+
+/// The command line, as it describes itself once each command knows its full name.
+fn described() -> Command {
+    let mut whole = Cli::command().disable_help_subcommand(true);
+    whole.build();
+    whole
+}
+
+/// The commands that do something, by their full names.
+fn list(command: &Command, above: &str, names: &mut Vec<String>) {
+    for inside in command.get_subcommands() {
+        let name = format!("{above}{}", inside.get_name());
+        list(inside, &format!("{name} "), names);
+        names.push(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_page_under_its_full_name() {
+        let mut names = Vec::new();
+        list(&described(), "", &mut names);
+        assert!(names.contains(&"ledger verify".to_owned()), "{names:?}");
+        for name in names {
+            let words: Vec<String> = name.split(' ').map(str::to_owned).collect();
+            let text = String::from_utf8(page(&words).unwrap()).unwrap();
+            let title = format!(".TH dnscribe-{} 1", name.replace(' ', "-"));
+            assert!(text.contains(&title), "{name}: {text}");
+        }
+        let told = page(&["nothing".to_owned()]).unwrap_err().to_string();
+        assert!(told.contains("man --list"), "{told}");
+    }
+}

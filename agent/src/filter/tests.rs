@@ -1,0 +1,108 @@
+use super::*;
+
+fn suffixes(names: &[&str]) -> Option<Suffixes> {
+    Some(names.iter().map(|name| name.parse::<Suffix>().unwrap()).collect())
+}
+
+fn set(texts: &[&str]) -> Option<BTreeSet<String>> {
+    Some(texts.iter().map(|text| (*text).to_owned()).collect())
+}
+
+fn subject<'a>(qname: &'a str, client: &str) -> Subject<'a> {
+    Subject {
+        asked: Some(Asked { qname: Some(qname), qtypes: &[1, 28] }),
+        client: Some(client.parse().unwrap()),
+        comm: Some("curl"),
+        exe: Some("/usr/bin/curl"),
+        container: Some("4b6ee1d1c3c2ff"),
+    }
+}
+
+#[test]
+fn names_end_label_by_label() {
+    let set = suffixes(&["Corp.Example.", ".bücher.example", "x.test"]).unwrap();
+    for within in
+        ["corp.example", "a.corp.example", "xn--bcher-kva.example", "a.b.x.test", "\\\\.x.test"]
+    {
+        assert!(set.contain(within), "{within}");
+    }
+    for beside in ["acorp.example", "example", "corp.example.org", "a\\.x.test", ".", "test"] {
+        assert!(!set.contain(beside), "{beside}");
+    }
+    let all = suffixes(&["."]).unwrap();
+    assert!(all.contain(".") && all.contain("a.b"));
+}
+
+#[test]
+fn what_is_no_name_is_refused() {
+    for bad in ["", "..", "a..b", "*.example", "a b", "\u{ad}"] {
+        let why = bad.parse::<Suffix>().unwrap_err().to_string();
+        assert!(why.contains("example.com"), "{why}");
+    }
+}
+
+#[test]
+fn all_that_is_included_must_fit_and_nothing_that_is_excluded() {
+    let include = Criteria {
+        qname: suffixes(&["example"]),
+        client: Some(
+            ["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()]
+                .into_iter()
+                .collect(),
+        ),
+        ..Criteria::default()
+    };
+    let exclude = Criteria { qname: suffixes(&["noise.example"]), ..Criteria::default() };
+    let filter = Filter { include, exclude };
+    assert!(filter.admits(&subject("a.example", "192.0.2.9")));
+    assert!(filter.admits(&subject("a.example", "2001:db8::1")));
+    assert!(filter.admits(&subject("a.example", "::ffff:192.0.2.9")), "a mapped address");
+    assert!(!filter.admits(&subject("a.example", "198.51.100.9")));
+    assert!(!filter.admits(&subject("a.test", "192.0.2.9")));
+    assert!(!filter.admits(&subject("b.noise.example", "192.0.2.9")));
+    assert!(filter.reads_names());
+}
+
+#[test]
+fn each_criterion_decides_by_itself() {
+    let fits = |criteria: Criteria| {
+        Filter { include: criteria, ..Filter::default() }.admits(&subject("a", "::1"))
+    };
+    let types = |types: &[u16]| Some(types.iter().copied().collect());
+    assert!(fits(Criteria { qtype: types(&[28]), ..Criteria::default() }));
+    assert!(!fits(Criteria { qtype: types(&[16]), ..Criteria::default() }));
+    assert!(fits(Criteria { process: set(&["wget", "curl"]), ..Criteria::default() }));
+    assert!(fits(Criteria { process: set(&["/usr/bin/curl"]), ..Criteria::default() }));
+    assert!(!fits(Criteria { process: set(&["cur"]), ..Criteria::default() }));
+    assert!(fits(Criteria { container: set(&["4b6ee1"]), ..Criteria::default() }));
+    assert!(!fits(Criteria { container: set(&["ee1"]), ..Criteria::default() }));
+}
+
+#[test]
+fn what_is_not_known_is_neither_included_nor_excluded() {
+    let unknown = Subject { asked: Some(Asked::default()), ..Subject::default() };
+    let criteria = [
+        Criteria { qname: suffixes(&["."]), ..Criteria::default() },
+        Criteria { process: set(&["curl"]), ..Criteria::default() },
+        Criteria { container: set(&["4"]), ..Criteria::default() },
+        Criteria { qtype: Some([1].into()), ..Criteria::default() },
+    ];
+    for criteria in criteria {
+        let included = Filter { include: criteria.clone(), ..Filter::default() };
+        let excluded = Filter { exclude: criteria, ..Filter::default() };
+        assert!(!included.admits(&unknown) && excluded.admits(&unknown));
+    }
+    let connection = Subject::default();
+    let names = Criteria { qname: suffixes(&["example"]), ..Criteria::default() };
+    assert!(
+        Filter { include: names, ..Filter::default() }.admits(&connection),
+        "it asks for nothing"
+    );
+}
+
+#[test]
+fn a_filter_that_says_nothing_is_none() {
+    let filters = Filters::default().with(Stream::Transactions, Filter::default());
+    assert_eq!(filters, Filters::default());
+    assert!(filters.of(Stream::Transactions).is_none());
+}

@@ -1,0 +1,99 @@
+//! Masking and filters of live traffic, and their change while the agent runs.
+
+use crate::support::{SOON, lab, transaction};
+use dnscribe_tests::agent::{Agent, Finished};
+use dnscribe_tests::lab::Lab;
+use dnscribe_tests::shell;
+use rustix::process::Signal;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+const STREAMS: &str = "messages,transactions,lookups,metrics,alerts,dlq,ledger,connections";
+
+const HASHED: &str =
+    "privacy: {qname: hash, client: hash, server: hash, process: hash, container: hash}\n";
+
+fn configure(path: &Path, rest: &str) {
+    fs::write(path, format!("version: 1\n{rest}")).unwrap();
+}
+
+fn ask(lab: &Lab, name: &str) {
+    lab.dig(&["+tries=1", name]).unwrap();
+}
+
+/// Records of the client's transactions that are masked.
+fn masked(records: &[Value]) -> usize {
+    let is_masked = |record: &&Value| {
+        record["schema"] == "dns.transaction/1" && record["masking"]["qname"] == "hash"
+    };
+    records.iter().filter(is_masked).count()
+}
+
+fn all(end: &Finished) -> String {
+    end.records.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn nothing_of_live_traffic_is_told_that_is_hashed() {
+    let Some((lab, _alone)) = lab() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("dnscribe.yaml");
+    configure(&config, HASHED);
+    let words = ["--config", config.to_str().unwrap(), "--stream", STREAMS, "-vv"];
+    let agent = Agent::run(&words).unwrap();
+    for number in 0..20 {
+        ask(&lab, &format!("quietword{number}.wild.example.com"));
+    }
+    agent.wait_for("masked transactions", SOON, |records| masked(records) >= 40).unwrap();
+    let (_, page) = agent.get("/metrics").unwrap();
+    let end = agent.terminate().unwrap();
+    assert!(end.status.success(), "{}", end.stderr);
+    end.final_ledger().unwrap();
+    let addresses = [lab.client_addr(), lab.resolver_addr(), lab.server_addr()];
+    let secrets = addresses.iter().map(|address| format!("{address}\""));
+    let secrets: Vec<String> = secrets.chain(["quietword".into(), "example.com".into()]).collect();
+    for (what, text) in [("a record", all(&end)), ("/metrics", page), ("the log", end.stderr)] {
+        for secret in &secrets {
+            assert!(!text.contains(secret), "{what} tells {secret}");
+        }
+    }
+}
+
+#[test]
+fn a_reload_changes_what_is_told_and_loses_nothing() {
+    let Some((lab, _alone)) = lab() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("dnscribe.yaml");
+    configure(&config, "");
+    let words = ["--config", config.to_str().unwrap(), "--stream", "transactions,ledger"];
+    let agent = Agent::run(&words).unwrap();
+    ask(&lab, "before.wild.example.com");
+    transaction(&agent, &lab, "before.wild.example.com");
+
+    let filter = "filters: {exclude: {qname: [left.wild.example.com]}}\n";
+    configure(&config, &format!("{HASHED}{filter}"));
+    agent.signal(Signal::HUP).unwrap();
+    let reloaded = || Ok(agent.log().contains("configuration reloaded").then_some(()));
+    shell::wait_for("the reload", SOON, reloaded).unwrap();
+    ask(&lab, "after.wild.example.com");
+    ask(&lab, "a.left.wild.example.com");
+    agent.wait_for("a masked transaction", SOON, |records| masked(records) > 0).unwrap();
+
+    configure(&config, "privacy: {qname: nonsense}\n");
+    agent.signal(Signal::HUP).unwrap();
+    let refused = || Ok(agent.log().contains("the configuration stays as it was").then_some(()));
+    shell::wait_for("the refusal", SOON, refused).unwrap();
+    ask(&lab, "still.wild.example.com");
+
+    let end = agent.terminate().unwrap();
+    assert!(end.status.success(), "{}", end.stderr);
+    let text = all(&end);
+    assert!(text.contains("before.wild"));
+    for hidden in ["after.wild", "left.wild", "still.wild"] {
+        assert!(!text.contains(hidden), "{hidden}");
+    }
+    let ledger = end.final_ledger().unwrap();
+    let delivery = &ledger["delivery"]["stdout"]["transactions"];
+    assert!(delivery["filtered"].as_u64().unwrap() >= 1, "{delivery}");
+}

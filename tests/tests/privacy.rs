@@ -1,0 +1,216 @@
+//! Masking and filters through the binary: with everything hashed, no name and no address of a capture
+//! is in anything that leaves; what filters leave out is counted.
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use dnscribe_tests::realistic::Realistic;
+use dnscribe_tests::{environment, ledger};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const STREAMS: &str = "messages,transactions,lookups,metrics,alerts,dlq,ledger,connections";
+
+/// Everything hashed, with a key, as variables have it.
+const HASHED: [(&str, &str); 6] = [
+    ("DNSCRIBE_PRIVACY__QNAME", "hash"),
+    ("DNSCRIBE_PRIVACY__CLIENT", "hash"),
+    ("DNSCRIBE_PRIVACY__SERVER", "hash"),
+    ("DNSCRIBE_PRIVACY__PROCESS", "hash"),
+    ("DNSCRIBE_PRIVACY__CONTAINER", "hash"),
+    ("DNSCRIBE_PRIVACY__KEY", "0123456789abcdef0123456789abcdef"),
+];
+
+/// The project's capture, with every status, and one such as a network gives.
+fn captures(folder: &Path) -> Result<Vec<PathBuf>> {
+    let realistic = folder.join("realistic.pcap");
+    let capture =
+        Realistic { messages: 4_000, queries_per_second: 400, names: 500, ..Realistic::default() };
+    capture.write(&mut fs::File::create(&realistic)?)?;
+    let lab = environment::workspace().join("tests/goldens/lab.pcap");
+    Ok(vec![realistic, lab])
+}
+
+fn replay(capture: &Path, more: &[&str], variables: &[(&str, &str)]) -> Result<Output> {
+    let mut command = Command::new(environment::binary()?);
+    command.arg("replay").arg(capture).args(["--stream", STREAMS]).args(more);
+    let output = command.envs(variables.iter().copied()).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(output)
+}
+
+fn records(lines: &[u8]) -> Result<Vec<Value>> {
+    let lines = std::str::from_utf8(lines)?.lines();
+    lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// Each text in a record, with the name of its field.
+fn texts<'a>(name: &'a str, value: &'a Value, each: &mut dyn FnMut(&'a str, &'a str)) {
+    match value {
+        Value::String(text) => each(name, text),
+        Value::Array(items) => items.iter().for_each(|item| texts(name, item, each)),
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| texts(name, value, each)),
+        _ => {}
+    }
+}
+
+/// The names and addresses that records tell.
+fn secrets(records: &[Value]) -> BTreeSet<String> {
+    let mut secrets = BTreeSet::new();
+    for record in records {
+        texts("", record, &mut |name, text| {
+            let is_address = text.parse::<std::net::IpAddr>().is_ok();
+            let is_name = ["qname", "qname_case", "zone", "name", "answered_name", "sni"];
+            // Shorter ones could be a part of a pseudonym.
+            let is_told = text.len() >= 7 && text.contains(['.', ':']);
+            if is_told && (is_address || is_name.contains(&name)) {
+                secrets.insert(text.to_ascii_lowercase());
+            }
+        });
+    }
+    secrets
+}
+
+/// A name as a message has it: each label behind its length.
+fn wire(name: &str) -> Option<Vec<u8>> {
+    if name.contains('\\') || name.parse::<std::net::IpAddr>().is_ok() {
+        return None;
+    }
+    let label = |label: &str| Some([&[u8::try_from(label.len()).ok()?], label.as_bytes()].concat());
+    name.split('.').map(label).collect::<Option<Vec<_>>>().map(|labels| labels.concat())
+}
+
+fn holds(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+}
+
+/// That nothing of this is told: not as text, not in octets, and not in what is base64 or hexadecimal.
+fn hides(what: &str, octets: &[u8], secrets: &BTreeSet<String>) -> Result<()> {
+    let lower = octets.to_ascii_lowercase();
+    let text = String::from_utf8_lossy(&lower);
+    // One pass for words; names and addresses hold none of the characters that part them.
+    let parted = |letter: char| letter.is_whitespace() || "\",<>[](){}=#|".contains(letter);
+    let words: BTreeSet<&str> = text.split(parted).collect();
+    let ends: BTreeSet<&str> =
+        words.iter().filter_map(|word| Some(word.rsplit_once(':')?.0)).collect();
+    for secret in secrets {
+        ensure!(!words.contains(secret.as_str()), "{what} tells {secret}");
+        ensure!(!ends.contains(secret.as_str()), "{what} tells {secret}");
+    }
+    Ok(())
+}
+
+/// What texts hold that are octets in another form.
+fn decoded(records: &[Value]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for record in records {
+        texts("", record, &mut |_, text| {
+            octets.extend(BASE64.decode(text).unwrap_or_default());
+            octets.extend(
+                text.as_bytes().chunks(2).filter_map(|pair| {
+                    u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()
+                }),
+            );
+        });
+    }
+    octets
+}
+
+#[test]
+fn with_everything_hashed_nothing_tells_a_name_or_an_address() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for capture in captures(folder.path())? {
+        let clear = records(&replay(&capture, &["-o", "json"], &[])?.stdout)?;
+        let secrets = secrets(&clear);
+        ensure!(secrets.len() > 20, "too little to hide: {secrets:?}");
+        ensure!(
+            hides("the clear output", &replay(&capture, &["-o", "json"], &[])?.stdout, &secrets)
+                .is_err()
+        );
+        ensure!(
+            hides("the clear text", &replay(&capture, &["-o", "text"], &[])?.stdout, &secrets)
+                .is_err()
+        );
+
+        let file = folder.path().join("masked.ndjson");
+        let sink = format!("file:{}", file.display());
+        let output = replay(
+            &capture,
+            &["-o", "text", "--sink", "stdout", "--sink", &sink, "-vvv"],
+            &HASHED,
+        )?;
+        let written = fs::read(&file)?;
+        fs::remove_file(&file)?;
+        hides("the file", &written, &secrets)?;
+        hides("the text", &output.stdout, &secrets)?;
+        hides("the log", &output.stderr, &secrets)?;
+        let masked = records(&written)?;
+        let octets = decoded(&masked);
+        for secret in &secrets {
+            // Two labels at least, or chance would find them.
+            let in_octets =
+                wire(secret).is_some_and(|wire| wire.len() > 8 && holds(&octets, &wire));
+            ensure!(!in_octets && !holds(&octets, secret.as_bytes()), "octets tell {secret}");
+        }
+        ensure!(masked.len() == clear.len(), "as many records");
+        let ids =
+            |records: &[Value]| records.iter().map(|r| r["event_id"].clone()).collect::<Vec<_>>();
+        ensure!(ids(&masked) == ids(&clear), "the same events");
+        ledger::verify(masked.last().context("no record")?)?;
+        // The same key makes the same pseudonyms.
+        ensure!(replay(&capture, &["-o", "text"], &HASHED)?.stdout == output.stdout);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_filters_leave_out_is_counted_and_windows_are_whole() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let capture = captures(folder.path())?.swap_remove(0);
+    let clear = records(&replay(&capture, &["-o", "json"], &[])?.stdout)?;
+    let variables = [("DNSCRIBE_FILTERS__INCLUDE__QTYPE", "AAAA")];
+    for sinks in [&["--sink", "stdout"][..], &["--sink", "stdout", "--sink", "null"]] {
+        let told =
+            records(&replay(&capture, &[&["-o", "json"], sinks].concat(), &variables)?.stdout)?;
+        let of = |records: &[Value], stream: &str| -> Vec<Value> {
+            records.iter().filter(|record| record["schema"] == stream).cloned().collect()
+        };
+        let is_aaaa = |record: &Value| record["qtype"] == "AAAA";
+        for schema in ["dns.transaction/1", "dns.message/1"] {
+            let wanted: Vec<Value> = of(&clear, schema).into_iter().filter(is_aaaa).collect();
+            ensure!(!wanted.is_empty() && of(&told, schema) == wanted, "{schema}");
+        }
+        for schema in ["dns.window/1", "dns.alert/1"] {
+            ensure!(of(&told, schema) == of(&clear, schema), "{schema}");
+        }
+        let last = told.last().context("no record")?;
+        ledger::verify(last)?;
+        for sink in last["delivery"].as_object().context("no sinks")?.values() {
+            let transactions = &sink["transactions"];
+            let all = of(&clear, "dns.transaction/1").len();
+            let wanted = of(&told, "dns.transaction/1").len();
+            ensure!(
+                transactions["records"] == all && transactions["filtered"] == all - wanted,
+                "{last:#}"
+            );
+            ensure!(transactions["delivered"] == wanted, "{last:#}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_configuration_that_would_leak_is_refused() -> Result<()> {
+    let capture = environment::workspace().join("tests/goldens/lab.pcap");
+    let output = Command::new(environment::binary()?)
+        .args(["replay", "--sink", "null"])
+        .arg(capture)
+        .envs([("DNSCRIBE_MESSAGES__WIRE", "true"), ("DNSCRIBE_PRIVACY__QNAME", "hash")])
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(2) && said.contains("messages.wire"), "{said}");
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Tar archives with the same octets for the same files: sorted, of root, all of one time.
+
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::path::Path;
+use tar::{Builder, EntryType, Header};
+
+/// An archive in the making.
+pub struct Archive {
+    builder: Builder<Vec<u8>>,
+    time: u64,
+}
+
+impl Archive {
+    /// An empty one; `time`: of every entry, in seconds since 1970.
+    pub fn new(time: u64) -> Self {
+        Self { builder: Builder::new(Vec::new()), time }
+    }
+
+    /// Adds a folder.
+    pub fn folder(&mut self, path: &str, mode: u32) -> Result<()> {
+        self.entry(EntryType::Directory, &format!("{path}/"), mode, &[])
+    }
+
+    /// Adds a file.
+    pub fn file(&mut self, path: &str, mode: u32, octets: &[u8]) -> Result<()> {
+        self.entry(EntryType::Regular, path, mode, octets)
+    }
+
+    fn entry(&mut self, kind: EntryType, path: &str, mode: u32, octets: &[u8]) -> Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(octets.len() as u64);
+        header.set_mode(mode);
+        header.set_mtime(self.time);
+        header.set_uid(0);
+        header.set_gid(0);
+        let done = self.builder.append_data(&mut header, path, octets);
+        done.with_context(|| format!("cannot archive {path}"))
+    }
+
+    /// Adds everything below a folder under a name.
+    pub fn tree(&mut self, from: &Path, name: &str) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        self.folder(name, 0o755)?;
+        for path in super::files(from)? {
+            let inside = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = format!("{name}/{inside}");
+            if path.is_dir() {
+                self.tree(&path, &name)?;
+            } else {
+                let mode = fs::metadata(&path)?.permissions().mode() & 0o777;
+                self.file(&name, mode, &fs::read(&path)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole archive.
+    pub fn finish(self) -> Result<Vec<u8>> {
+        Ok(self.builder.into_inner()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_files_give_the_same_octets() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("b")).unwrap();
+        fs::write(folder.path().join("b/one"), "1").unwrap();
+        fs::write(folder.path().join("a"), "2").unwrap();
+        let made = || {
+            let mut archive = Archive::new(1);
+            archive.tree(folder.path(), "name").unwrap();
+            archive.finish().unwrap()
+        };
+        let first = made();
+        fs::write(folder.path().join("a"), "2").unwrap();
+        assert_eq!(first, made());
+        let mut archive = tar::Archive::new(first.as_slice());
+        let paths = archive.entries().unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            assert_eq!(entry.header().mtime().unwrap(), 1);
+            entry.path().unwrap().to_string_lossy().into_owned()
+        });
+        assert_eq!(paths.collect::<Vec<_>>(), ["name/", "name/a", "name/b/", "name/b/one"]);
+    }
+}
