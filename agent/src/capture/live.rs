@@ -9,13 +9,13 @@
 //! | tracepoint `sock:inet_sk_error_report`, and BTF | 5.14 | no ICMP errors at hook `cgroup`; with it those of connected sockets, without code |
 //! | `bpf_get_current_task_btf` outside tracing, and BTF | 5.15 | the next line, which takes eight times as long |
 //! | `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast`, and BTF: hook `socket` looks at packets where they are | 6.2 | it copies their first octets |
-//! | `bpf_get_current_pid_tgid` and the like in `cgroup_skb` | 6.10 | read from `task_struct`, by BTF |
+//! | `bpf_get_current_uid_gid` and the like in `cgroup_skb` | 6.16 | read from `task_struct`, by BTF |
 //! | `bpf_get_netns_cookie` in `cgroup_skb` | 6.15 | read from `struct net`, by BTF |
 //!
 //! The lists of helpers per program type are in
 //! [filter.c](https://github.com/torvalds/linux/blob/v6.18/net/core/filter.c) and
-//! [helpers.c](https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/helpers.c). Tried on 6.1 and
-//! 6.18.
+//! [helpers.c](https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/helpers.c). Tried on 6.1, 6.12,
+//! 6.18 and 7.2.
 
 mod backfill;
 mod btf;

@@ -19,13 +19,15 @@ const USERS: &str = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/b
 const PROGRAMS: [&str; 4] = ["busybox", "ip", "kdig", "knotd"];
 /// Where they are in the guest. Busybox prefers its own, where it has one of that name.
 const PLACE: &str = "programs";
+/// Where its modules are.
+const MODULES: &str = "modules";
 
 /// Packs the file system for a kernel.
 pub fn build(agent: &Path, kernel: &Files) -> Result<NamedTempFile> {
     let root = tempfile::tempdir()?;
     // Others than root go there, too.
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755))?;
-    for folder in [PLACE, "bin", "dev", "etc", "proc", "run", "sys", "tmp"] {
+    for folder in [PLACE, MODULES, "bin", "dev", "etc", "proc", "run", "sys", "tmp"] {
         fs::create_dir(root.path().join(folder))?;
     }
     for program in PROGRAMS {
@@ -36,7 +38,10 @@ pub fn build(agent: &Path, kernel: &Files) -> Result<NamedTempFile> {
     // A debug build is mostly what only debuggers read.
     let packed = root.path().join(PLACE).join("dnscribe");
     shell::output(Command::new("strip").arg(&packed)).context("the agent's binary")?;
-    fs::copy(&kernel.veth, root.path().join("veth.ko"))?;
+    for (place, module) in kernel.modules.iter().enumerate() {
+        // The guest loads them by the order of their names.
+        fs::copy(module, root.path().join(MODULES).join(format!("{place}.ko")))?;
+    }
     fs::write(root.path().join("etc/knot.conf"), KNOT)?;
     fs::write(root.path().join("etc/vm.test.zone"), ZONE)?;
     fs::write(root.path().join("etc/passwd"), USERS)?;

@@ -63,7 +63,9 @@ layout() {
 # A server in a network namespace of its own. Nobody listens at its second address.
 network() {
     {
-        insmod /veth.ko
+        for module in /modules/*.ko; do
+            insmod "$module"
+        done
         $ip link set lo up
         $ip netns add server
         $ip link add uplink type veth peer name uplink netns server

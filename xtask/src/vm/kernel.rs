@@ -2,7 +2,7 @@
 //! so that it looks for other releases of Debian than this host's, and checks their signatures.
 
 use crate::setup::KEYRING;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use dnscribe_tests::{cache, environment, shell};
 use std::fs;
@@ -13,6 +13,12 @@ use std::process::Command;
 const PACKAGE: &str = "linux-image-cloud-amd64";
 /// What a kernel is packed in: with everything, or, in later releases, apart.
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
+
+/// Pairs of interfaces, without which there is no guest.
+const VETH: &str = "veth";
+/// The modules that are taken, each behind those that it needs: for the network, and to ask who has a
+/// socket, for which other hosts load them when they are asked.
+const MODULES: [&str; 4] = [VETH, "inet_diag", "udp_diag", "tcp_diag"];
 
 /// A kernel that Debian maintains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,14 +44,19 @@ pub struct Files {
     pub release: String,
     /// The kernel.
     pub image: PathBuf,
-    /// Its module for pairs of interfaces, which needs no other.
-    pub veth: PathBuf,
+    /// Those of its modules that the guest needs, in the order in which they are to be loaded.
+    pub modules: Vec<PathBuf>,
 }
 
 impl Kernel {
     /// Whether the agent can capture on it.
     pub const fn can_capture(self) -> bool {
         !matches!(self, Self::V5_10)
+    }
+
+    /// Whether packets tell their sender without the kernel's types: since 6.16.
+    pub const fn tells_sender(self) -> bool {
+        matches!(self, Self::Newest)
     }
 
     /// Its name on the command line.
@@ -70,7 +81,7 @@ impl Kernel {
 
     /// Its files, which are downloaded where they are not there yet, or on request.
     pub fn fetch(self, refresh: bool) -> Result<Files> {
-        const CACHE: &str = "vm";
+        const CACHE: &str = "vm/kernels";
         let name = self.name();
         let there = environment::target().join(CACHE).join(name);
         if refresh && there.exists() {
@@ -80,7 +91,9 @@ impl Kernel {
         let folder =
             cache::folder(CACHE, name, |scratch| self.download(scratch)).with_context(what)?;
         let release = fs::read_to_string(folder.join("release"))?;
-        Ok(Files { release, image: folder.join("vmlinuz"), veth: folder.join("veth.ko") })
+        let modules = MODULES.map(|name| folder.join(format!("{name}.ko"))).into_iter();
+        let modules = modules.filter(|file| file.exists()).collect();
+        Ok(Files { release, image: folder.join("vmlinuz"), modules })
     }
 
     fn download(self, scratch: &Path) -> Result<()> {
@@ -96,14 +109,22 @@ impl Kernel {
         fs::create_dir(&ready)?;
         // Beside the modules, or in /boot with the release in its name.
         let image = find(&unpacked, &|name| name.starts_with("vmlinuz"))?;
+        let image = image.context("no kernel in the packages")?;
         fs::copy(&image, ready.join("vmlinuz"))?;
-        let veth = find(&unpacked, &|name| name.starts_with("veth.ko"))?;
-        let release = release(&veth).context("a module outside of the folder of modules")?;
-        fs::write(ready.join("release"), release)?;
-        if has_extension(&veth, "xz") {
-            shell::output(Command::new("xz").arg("--decompress").arg(&veth))?;
+        for name in MODULES {
+            let file = format!("{name}.ko");
+            let Some(module) = find(&unpacked, &|name| name.starts_with(&file))? else {
+                // The others may be built in.
+                ensure!(name != VETH, "no module {VETH} in the packages");
+                continue;
+            };
+            let release = release(&module).context("a module outside of the folder of modules")?;
+            fs::write(ready.join("release"), release)?;
+            if has_extension(&module, "xz") {
+                shell::output(Command::new("xz").arg("--decompress").arg(&module))?;
+            }
+            fs::copy(module.with_file_name(&file), ready.join(&file))?;
         }
-        fs::copy(veth.with_file_name("veth.ko"), ready.join("veth.ko"))?;
         Ok(())
     }
 }
@@ -194,19 +215,19 @@ fn has_extension(file: &Path, wanted: &str) -> bool {
     file.extension().is_some_and(|extension| extension == wanted)
 }
 
-/// The first file below a folder whose name is as wanted.
-fn find(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<PathBuf> {
+/// A file below a folder whose name is as wanted, if there is one.
+fn find(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Option<PathBuf>> {
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
         for path in files(&folder)? {
             if path.is_dir() && !path.is_symlink() {
                 folders.push(path);
             } else if path.file_name().and_then(|name| name.to_str()).is_some_and(wanted) {
-                return Ok(path);
+                return Ok(Some(path));
             }
         }
     }
-    anyhow::bail!("the packages lack a file that every kernel has")
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub fn judge(kernel: Kernel, layout: Layout, report: &Report) -> Vec<Verdict> {
     for hook in hooks(layout) {
         let expected = expected(kernel, layout, hook);
         verdicts.push(looked(hook, &|section| match expected {
-            Expected::Captures(by) => captures(section, hook, by),
+            Expected::Captures(by) => captures(section, hook, by, true),
             Expected::Refuses(words) => refuses(section, words),
         }));
     }
@@ -62,13 +62,15 @@ pub fn judge(kernel: Kernel, layout: Layout, report: &Report) -> Vec<Verdict> {
             looked("no-privilege", &|section| fails(section, "capabilities", "CAP_BPF")),
             looked("ring-too-large", &|section| fails(section, "ring buffer", "ring_bytes")),
             looked("no-btf", &|section| warns(section, "btf", "CONFIG_DEBUG_INFO_BTF")),
-            looked("no-btf-cgroup", &|section| captures(section, "no-btf-cgroup", "cgroup")),
+            looked("no-btf-cgroup", &|section| {
+                captures(section, "no-btf-cgroup", "cgroup", kernel.tells_sender())
+            }),
             looked("unprivileged-bpf-disabled", &|section| check(kernel, section)),
             looked("lockdown", &|section| check(kernel, section)),
             looked("lockdown-cgroup", &|section| {
                 let said = section.text("stderr");
                 ensure!(said.contains("sender by typed task_struct"), "no sender of packets");
-                captures(section, "lockdown-cgroup", "cgroup")
+                captures(section, "lockdown-cgroup", "cgroup", true)
             }),
         ]);
     }
@@ -146,7 +148,8 @@ fn refuses(section: &Section, words: &str) -> Result<String> {
 }
 
 /// `run` with a transaction for each question, and a ledger that closes and knows of no loss.
-fn captures(section: &Section, name: &str, hook: &str) -> Result<String> {
+/// `accepted`: whether the process behind a connection that it accepted must be known.
+fn captures(section: &Section, name: &str, hook: &str, accepted: bool) -> Result<String> {
     ensure!(section.code == 0, "exit code {}", section.code);
     let asked = section.text("questions").trim_end();
     ensure!(asked.is_empty(), "asking went wrong: {asked}");
@@ -163,7 +166,8 @@ fn captures(section: &Section, name: &str, hook: &str) -> Result<String> {
             by_process.then_some("kdig"),
         )?;
         if by_process {
-            transaction(&records, &qname, "server", transport, "answered", Some("knotd"))?;
+            let server = (accepted || transport == "udp").then_some("knotd");
+            transaction(&records, &qname, "server", transport, "answered", server)?;
         }
     }
     let qname = format!("{CLOSED}.{name}.vm.test");

@@ -192,7 +192,7 @@ impl Settings {
             TASK_TYPED => "typed task_struct",
             TASK_HELPERS => "helpers",
             TASK_BTF => "task_struct",
-            _ => "socket owners only (else Linux 6.10, or BTF)",
+            _ => "socket owners only (else Linux 6.16, or BTF)",
         };
         let netns = match self.get(Setting::Netns) {
             NETNS_HELPER => "helper",
