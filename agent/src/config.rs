@@ -233,7 +233,6 @@ impl Config {
             alertmanager: self.alertmanager.as_ref(),
             kafka_patience: self.kafka_patience,
             spool: self.spool.as_ref(),
-            dead_letter_bytes: !self.privacy.mask(Stream::Dlq).is_on(),
         }
     }
 }

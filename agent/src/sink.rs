@@ -360,6 +360,10 @@ pub trait Sink: Send {
     /// move away and then signal it; nothing to others.
     fn reopen(&mut self) {}
 
+    /// Leaves the records out of the dead letters that the sink makes of them, or does not. Nothing to
+    /// sinks that make none.
+    fn hide_dead_letters(&mut self, _hidden: bool) {}
+
     /// Waits until everything offered is delivered or dropped, for `limit` at most, and says whether
     /// it is. What is still on its way then stays in flight.
     fn flush(&mut self, limit: Duration) -> bool;

@@ -15,7 +15,6 @@ use crate::exit::Exit;
 use crate::metrics::Phase;
 use crate::pipeline::{Changes, LEDGER_EVERY, Pipeline, Taken};
 use crate::scout::Scout;
-use crate::sink::Stream;
 use crate::time::Timestamp;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -251,11 +250,6 @@ impl Run {
         if let Some(crew) = &self.crew {
             crew.reconfigure(new.pairing, new.connecting);
         }
-        // A sink's own dead letters are made as was said at its start.
-        let masks_dlq = |config: &Config| config.privacy.mask(Stream::Dlq).is_on();
-        let privacy = if masks_dlq(&new) == masks_dlq(&self.config) { &new } else { &self.config }
-            .privacy
-            .clone();
         let reconfigured = self.pipeline.reconfigure(Changes {
             pairing: new.pairing,
             connecting: new.connecting,
@@ -263,7 +257,7 @@ impl Run {
             windows: new.windows,
             detect: new.detect.clone(),
             filters: new.filters.clone(),
-            privacy: privacy.clone(),
+            privacy: new.privacy.clone(),
         });
         if let Err(why) = reconfigured {
             tracing::error!("what records tell stays as it was: the key of the pseudonyms {why}");
@@ -278,7 +272,7 @@ impl Run {
             detect,
             resolvers: new.resolvers.clone(),
             filters: new.filters.clone(),
-            privacy,
+            privacy: new.privacy.clone(),
             ..self.config.clone()
         };
         if adopted == new {

@@ -2,7 +2,7 @@
 
 use crate::decode::dns::hex_digits;
 use crate::ledger::Delivery;
-use crate::privacy::{Masked, Masker};
+use crate::privacy::{BadKey, Masked, Masker, Privacy};
 use crate::record::{
     AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, alert_line_of, line,
     line_of,
@@ -58,19 +58,33 @@ impl Outbox {
         masker: Masker,
         wait_for_sinks: Option<Arc<AtomicBool>>,
     ) -> Self {
-        Self {
+        let mut outbox = Self {
             trays: trays(&sinks),
             summaries: false,
             sinks,
             key: Vec::new(),
             masker,
             wait_for_sinks,
-        }
+        };
+        outbox.hide_dead_letters();
+        outbox
+    }
+
+    /// Does not tell other things from here on.
+    pub(super) fn adopt(&mut self, privacy: Privacy) -> Result<(), BadKey> {
+        self.masker.adopt(privacy)?;
+        self.hide_dead_letters();
+        Ok(())
+    }
+
+    fn hide_dead_letters(&mut self) {
+        let hidden = self.masker.covers(Stream::Dlq);
+        self.sinks.iter_mut().for_each(|sink| sink.hide_dead_letters(hidden));
     }
 
     /// What records do not tell.
-    pub(super) const fn masker(&mut self) -> &mut Masker {
-        &mut self.masker
+    pub(super) const fn masker(&self) -> &Masker {
+        &self.masker
     }
 
     /// Whether any sink wants records of the stream.

@@ -364,7 +364,7 @@ impl Output {
     /// Adopts other filters, and other rules for what records do not tell.
     pub(super) fn disclose(&mut self, filters: Filters, privacy: Privacy) -> Result<(), BadKey> {
         self.filters = filters;
-        self.outbox.masker().adopt(privacy)?;
+        self.outbox.adopt(privacy)?;
         self.resolvers = Resolvers::new(self.outbox.masker().hides_servers());
         Ok(())
     }

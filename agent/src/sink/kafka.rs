@@ -67,8 +67,6 @@ pub(super) struct With<'a> {
     pub(super) config: &'a KafkaConfig,
     pub(super) patience: Option<Duration>,
     pub(super) spool: Option<&'a SpoolConfig>,
-    /// Whether dead letters hold a part of the record.
-    pub(super) dead_letter_bytes: bool,
 }
 
 /// Starts a sink. Does not wait for a broker: records do.
@@ -93,7 +91,7 @@ fn assemble(
     let flight = Arc::new(Flight::new(tallies));
     let health = Arc::new(Health::new(with.config));
     let gauges = Arc::new(BacklogGauges::default());
-    let With { node, region, config, patience, spool, dead_letter_bytes } = with;
+    let With { node, region, config, patience, spool } = with;
     let backlog =
         Backlog::new(spool, &config.brokers, node, Arc::clone(&flight), Arc::clone(&gauges));
     let node: Arc<str> = node.into();
@@ -101,7 +99,7 @@ fn assemble(
         node: Arc::clone(&node),
         region: region.map(str::to_owned),
         wanted: streams.contains(Stream::Dlq),
-        holds_bytes: dead_letter_bytes,
+        shared: Arc::clone(&shared),
         told: BTreeSet::new(),
     };
     let parts = Parts {

@@ -37,8 +37,6 @@ pub struct OpenWith<'a> {
     pub kafka_patience: Option<Duration>,
     /// Where records wait for Kafka; in memory only where absent.
     pub spool: Option<&'a SpoolConfig>,
-    /// Whether the dead letters of a sink hold a part of the record that was refused.
-    pub dead_letter_bytes: bool,
 }
 
 /// Why a sink cannot be opened.
@@ -109,8 +107,7 @@ fn open_one(
         SinkSpec::Kafka => {
             let OpenWith { node, region, kafka: config, kafka_patience: patience, spool, .. } =
                 *with;
-            let dead_letter_bytes = with.dead_letter_bytes;
-            let with = kafka::With { node, region, config, patience, spool, dead_letter_bytes };
+            let with = kafka::With { node, region, config, patience, spool };
             Box::new(kafka::open(name, streams, with)?)
         }
         SinkSpec::Alertmanager => {

@@ -58,6 +58,7 @@ pub(super) struct Shared {
     flushing: AtomicBool,
     draining: AtomicBool,
     reopen: AtomicBool,
+    hides_dead_letters: AtomicBool,
     failure: OnceLock<(Failure, Reason)>,
 }
 
@@ -84,6 +85,12 @@ impl Shared {
     /// Whether reopening was asked for since the last call.
     pub(super) fn reopen_asked(&self) -> bool {
         self.reopen.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether dead letters that the sink makes itself must not hold a part of the record: their stream is
+    /// masked, and would tell what its other records do not.
+    pub(super) fn hides_dead_letters(&self) -> bool {
+        self.hides_dead_letters.load(Ordering::Relaxed)
     }
 
     /// The sink's end: all that is offered from now on is dropped for `reason`.
@@ -203,6 +210,7 @@ impl Threaded {
             flushing: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
+            hides_dead_letters: AtomicBool::new(false),
             failure: OnceLock::new(),
         })
     }
@@ -326,6 +334,10 @@ impl Sink for Threaded {
     fn reopen(&mut self) {
         self.shared.reopen.store(true, Ordering::Relaxed);
         self.nudge();
+    }
+
+    fn hide_dead_letters(&mut self, hidden: bool) {
+        self.shared.hides_dead_letters.store(hidden, Ordering::Relaxed);
     }
 
     fn flush(&mut self, limit: Duration) -> bool {

@@ -27,7 +27,6 @@ fn nothing_is_masked_or_filtered_unless_that_is_said() {
     let config = load("", &[]).unwrap();
     assert!(Stream::ALL.iter().all(|stream| !config.privacy.mask(*stream).is_on()));
     assert!(Stream::ALL.iter().all(|stream| config.filters.of(*stream).is_none()));
-    assert!(config.open_with().dead_letter_bytes);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::super::{Batch, Stream};
 use super::flight::Dead;
 use crate::record::{DlqRecord, EventId};
 use crate::sink::tally::Reason;
+use crate::sink::threaded::Shared;
 use crate::time::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -20,9 +21,8 @@ pub(super) struct DeadLetters {
     pub(super) region: Option<String>,
     /// Whether the sink has a stream for them.
     pub(super) wanted: bool,
-    /// Whether they may hold a part of the record: where the stream is masked, it would tell what its own
-    /// records do not.
-    pub(super) holds_bytes: bool,
+    /// Knows whether they may hold a part of the record.
+    pub(super) shared: Arc<Shared>,
     /// Streams and reasons that have been told.
     pub(super) told: BTreeSet<(Stream, &'static str)>,
 }
@@ -51,7 +51,7 @@ impl DeadLetters {
 
     fn record(&self, dead: &Dead) -> DlqRecord<'_> {
         let original = EventId(dead.event_id);
-        let bytes: &[u8] = if self.holds_bytes { &dead.bytes } else { &[] };
+        let bytes: &[u8] = if self.shared.hides_dead_letters() { &[] } else { &dead.bytes };
         DlqRecord {
             event_id: original.of_dead_letter(dead.stream),
             ts: Timestamp::now(),

@@ -27,14 +27,7 @@ fn open(config: &KafkaConfig) -> Result<Threaded, SinkError> {
 }
 
 fn open_bounded(config: &KafkaConfig, bounds: Bounds) -> Result<Threaded, SinkError> {
-    let with = With {
-        node: "node-1",
-        region: None,
-        config,
-        patience: None,
-        spool: None,
-        dead_letter_bytes: true,
-    };
+    let with = With { node: "node-1", region: None, config, patience: None, spool: None };
     assemble("kafka".into(), streams(), with, bounds).map(|(sink, _)| sink)
 }
 

@@ -101,7 +101,6 @@ fn names_sinks_and_says_what_cannot_be_opened() {
         alertmanager: None,
         kafka_patience: None,
         spool: None,
-        dead_letter_bytes: true,
     };
     let specs = [path("a"), SinkSpec::Null, path("b")];
     let sinks = open_sinks(&specs, &with).unwrap();

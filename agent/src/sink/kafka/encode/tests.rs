@@ -255,14 +255,7 @@ fn what_cannot_be_encoded_is_a_dead_letter() {
     let listener = Listener::start(vec![(200, json!({ "id": 1 }).to_string())]);
     let brokers = vec![cluster.bootstrap_servers()];
     let config = KafkaConfig { brokers, ..avro(&listener.url) };
-    let with = With {
-        node: "n",
-        region: None,
-        config: &config,
-        patience: None,
-        spool: None,
-        dead_letter_bytes: true,
-    };
+    let with = With { node: "n", region: None, config: &config, patience: None, spool: None };
     let streams = [Stream::Ledger, Stream::Dlq].into_iter().collect();
     let mut sink = open("kafka".into(), streams, with).unwrap();
     let mut batch = Batch::default();

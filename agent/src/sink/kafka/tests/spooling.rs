@@ -17,14 +17,7 @@ fn spool(directory: &Path) -> SpoolConfig {
 
 /// A sink with a disk, and its view of Kafka's state.
 fn open(config: &KafkaConfig, spool: &SpoolConfig) -> (Threaded, Arc<Health>) {
-    let with = With {
-        node: "n",
-        region: None,
-        config,
-        patience: None,
-        spool: Some(spool),
-        dead_letter_bytes: true,
-    };
+    let with = With { node: "n", region: None, config, patience: None, spool: Some(spool) };
     assemble("kafka".into(), streams(), with, Bounds::default()).unwrap()
 }
 
