@@ -83,11 +83,11 @@ pub(crate) enum Class {
 impl Mask {
     /// Whether anything is not told.
     #[must_use]
-    pub fn is_on(&self) -> bool {
-        *self != Self::default()
+    pub fn is_on(self) -> bool {
+        self != Self::default()
     }
 
-    pub(crate) const fn of(&self, class: Class) -> Method {
+    pub(crate) const fn of(self, class: Class) -> Method {
         match class {
             Class::Qname => self.qname,
             Class::Client => self.client,
@@ -100,18 +100,18 @@ impl Mask {
 
     /// Whether octets of a message could tell what is not to be told.
     #[must_use]
-    pub fn hides_octets(&self) -> bool {
-        let Self { qname, client, server, answers, ecs, .. } = *self;
+    pub fn hides_octets(self) -> bool {
+        let Self { qname, client, server, answers, ecs, .. } = self;
         [qname, client, server, answers, ecs].iter().any(|method| *method != Method::Keep)
     }
 
-    fn hashes(&self) -> bool {
-        let Self { qname, client, server, answers, ecs, process, container } = *self;
+    fn hashes(self) -> bool {
+        let Self { qname, client, server, answers, ecs, process, container } = self;
         [qname, client, server, answers, ecs, process, container].contains(&Method::Hash)
     }
 
     /// What a record says of it; `key_id` names the key.
-    fn told(&self, key_id: &str) -> MaskingFields {
+    fn told(self, key_id: &str) -> MaskingFields {
         let word = |method: Method| (method != Method::Keep).then(|| method.name());
         MaskingFields {
             key_id: self.hashes().then(|| key_id.to_owned()),
@@ -169,7 +169,7 @@ pub struct MaskingFields {
     /// Names asked for, and their zones: `truncate` (to the registrable domain), `hash` or `drop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qname: Option<&'static str>,
-    /// Addresses of clients: `truncate` (to /24 or /48), `hash` (to an address in 100::/64) or `drop`.
+    /// Addresses of clients: `truncate` (to /24 or /48), `hash` (to an address in `100::/64`) or `drop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<&'static str>,
     /// The same of servers.

@@ -148,7 +148,7 @@ impl CannotCapture {
     }
 
     /// Neither hook works: both problems, and what would help with each.
-    fn and(self, socket: Self) -> Self {
+    fn and(self, socket: &Self) -> Self {
         let problem = format!("hook cgroup: {}; hook socket: {}", self.problem, socket.problem);
         let remedy = if self.remedy == socket.remedy {
             self.remedy
@@ -199,7 +199,7 @@ impl Live {
                         return Err(cause);
                     }
                     let why = format!(", since hook cgroup does not work here ({})", cause.problem);
-                    Self::open_socket(options, &why).map_err(|other| cause.and(other))
+                    Self::open_socket(options, &why).map_err(|other| cause.and(&other))
                 }),
         }
     }
@@ -472,10 +472,10 @@ mod tests {
     #[test]
     fn two_refusals_are_both_told() {
         let cgroup = || CannotCapture::new("no cgroup2".into(), "mount one");
-        let both = cgroup().and(CannotCapture::new("no program".into(), "upgrade"));
+        let both = cgroup().and(&CannotCapture::new("no program".into(), "upgrade"));
         assert_eq!(both.problem, "hook cgroup: no cgroup2; hook socket: no program");
         assert_eq!(both.remedy, "for hook cgroup, mount one; for hook socket, upgrade");
-        assert_eq!(cgroup().and(cgroup()).remedy, "mount one");
+        assert_eq!(cgroup().and(&cgroup()).remedy, "mount one");
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub(super) fn resolve(
         layer.labels.unwrap_or_default().into_iter().map(|Label(label)| label).collect();
     if labels.len() > MAX_LABELS {
         let given = labels.len();
-        return wrong(format!("{given} labels are too many: give {MAX_LABELS} at most"));
+        return wrong(&format!("{given} labels are too many: give {MAX_LABELS} at most"));
     }
     let is_pod = variable(SERVICE_HOST).is_some() && Path::new(TOKEN).exists();
     let wanted = match layer.enabled.unwrap_or_default() {
@@ -117,7 +117,7 @@ pub(super) fn resolve(
         Enabled::No => false,
         Enabled::Auto => is_pod || layer.kubeconfig.is_some(),
         Enabled::Yes if !is_pod && layer.kubeconfig.is_none() => {
-            return wrong(format!(
+            return wrong(&format!(
                 "this is no pod with a service account ({SERVICE_HOST} and {TOKEN}): give kubeconfig, \
                  or enabled: auto"
             ));
@@ -135,7 +135,7 @@ pub(super) fn resolve(
     }))
 }
 
-fn wrong<T>(what: String) -> Result<T, ConfigError> {
+fn wrong<T>(what: &str) -> Result<T, ConfigError> {
     Err(ConfigError::Kubernetes(format!("kubernetes: {what}")))
 }
 

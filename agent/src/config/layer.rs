@@ -31,6 +31,11 @@ macro_rules! layer {
         $field:ident: $type:ty $(= $kind:ident($($value:tt)*))?
     ),+ $(,)? }) => {
         $(#[$about])*
+        #[allow(
+            clippy::doc_markdown,
+            rustdoc::bare_urls,
+            reason = "the reference shows these sentences as they stand"
+        )]
         #[derive(Clone, Default, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct $name { $($(#[doc = $doc])+ $(#[serde($($serde)*)])* pub $field: $type),+ }

@@ -217,9 +217,13 @@ impl Outbox {
         let Self { trays, masker, .. } = self;
         if trays.iter().any(|tray| tray.renders(stream)) {
             let masked = masker.masked(stream, render, key);
-            trays.iter_mut().for_each(|tray| tray.add_masked(stream, id, masked));
+            for tray in trays {
+                tray.add_masked(stream, id, masked);
+            }
         } else {
-            trays.iter_mut().for_each(|tray| tray.count(stream));
+            for tray in trays {
+                tray.count(stream);
+            }
         }
         self.offer_full();
     }

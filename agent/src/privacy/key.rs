@@ -98,7 +98,7 @@ impl Key {
         hex(&self.digest(domain, text.as_bytes()))
     }
 
-    /// The pseudonym of an address: one in 100::/64, to which nothing is ever sent (RFC 6666), so that
+    /// The pseudonym of an address: one in `100::/64`, to which nothing is ever sent (RFC 6666), so that
     /// it is an address for whoever reads it and nobody's.
     pub(super) fn address(&self, address: IpAddr) -> IpAddr {
         let bits = match address {
@@ -150,7 +150,7 @@ impl KeyRing {
     fn make(&self, period: u64) -> Key {
         // Of periods of another length, the keys are others.
         let name = [b"period".as_slice(), &self.period_nanos.to_be_bytes(), &period.to_be_bytes()];
-        let mac = name.iter().fold(self.root.clone(), |mac, part| mac.chain_update(part));
+        let mac = name.iter().fold(self.root.clone(), Mac::chain_update);
         Key::new(&mac.finalize().into_bytes())
     }
 }

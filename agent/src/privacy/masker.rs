@@ -39,7 +39,7 @@ impl Masker {
 
     /// Does something else from here on. Random keys stay as long as nothing else is said of keys.
     pub fn adopt(&mut self, privacy: Privacy) -> Result<(), BadKey> {
-        let is_on = privacy.masks.iter().any(Mask::is_on);
+        let is_on = privacy.masks.iter().any(|mask| mask.is_on());
         if is_on && (self.keys.is_none() || privacy.keys != self.privacy.keys) {
             let material = match &privacy.keys.material {
                 Some(material) => material.clone(),

@@ -113,9 +113,8 @@ impl Pen<'_> {
         beside: &Shallow<'_>,
     ) -> Result<bool, Error> {
         match field.kind {
-            Kind::Public => out.extend_from_slice(raw.as_bytes()),
             Kind::Whole(class) if self.mask.of(class) != Method::Keep => return Ok(false),
-            Kind::Whole(_) => out.extend_from_slice(raw.as_bytes()),
+            Kind::Public | Kind::Whole(_) => out.extend_from_slice(raw.as_bytes()),
             Kind::ObjectOf(class, _) if self.mask.of(class) == Method::Drop => {
                 return Ok(field.required && self.nothing(out, field, raw));
             }
@@ -186,7 +185,6 @@ impl Pen<'_> {
         let Mask { qname, client, server, answers, ecs, process, container } = self.mask;
         let is_query = || beside.raw("qr") == Some("\"query\"");
         match kind {
-            Kind::Public => Some(text.into()),
             Kind::Name => self.name(qname, text),
             Kind::Target => self.name(qname.max(answers), text),
             Kind::ServerName => self.name(qname.max(server), text),
@@ -196,7 +194,7 @@ impl Pen<'_> {
             Kind::Receiver => self.address(if is_query() { server } else { client }, text),
             Kind::Peer => self.address(client.max(server), text),
             Kind::Resolver if text.parse::<IpAddr>().is_ok() => self.address(server, text),
-            Kind::Resolver => Some(text.into()),
+            Kind::Public | Kind::Resolver => Some(text.into()),
             Kind::Found => self.address(answers, text),
             Kind::Data => self.data(beside.text("type").as_deref(), text),
             Kind::Subnet => self.subnet(ecs, text),

@@ -51,9 +51,9 @@ fn masker(mask: Mask) -> Masker {
 /// The record as it is told, and its partitioning key.
 fn told(masker: &mut Masker, stream: Stream, record: &Value) -> (Value, String) {
     let render = |out: &mut Vec<u8>| out.extend(record.to_string().as_bytes());
-    let masked = masker.masked(stream, render, b"resolver.or.client");
-    let key = String::from_utf8(masked.key.to_vec()).unwrap();
-    (serde_json::from_slice(masked.line).unwrap(), key)
+    let record = masker.masked(stream, render, b"resolver.or.client");
+    let key = String::from_utf8(record.key.to_vec()).unwrap();
+    (serde_json::from_slice(record.line).unwrap(), key)
 }
 
 fn transaction() -> Value {
@@ -326,7 +326,7 @@ fn filled(fields: &[Field], dice: &mut impl FnMut() -> u32, secrets: &mut Vec<St
             }
             Kind::Public if field.name == "qr" => ["query", "response"][dice() as usize % 2].into(),
             Kind::Public => 1.into(),
-            Kind::Object(fields) | Kind::ObjectOf(_, fields) if dice() % 2 == 0 => {
+            Kind::Object(fields) | Kind::ObjectOf(_, fields) if dice().is_multiple_of(2) => {
                 filled(fields, dice, secrets)
             }
             Kind::Object(fields) | Kind::ObjectOf(_, fields) => {

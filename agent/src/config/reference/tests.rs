@@ -12,7 +12,9 @@ fn values() -> Vec<(String, Key)> {
         found.push((name, key));
     }
     let mut found = Vec::new();
-    keys().into_iter().for_each(|key| gather(&mut found, key, ""));
+    for key in keys() {
+        gather(&mut found, key, "");
+    }
     found
 }
 

@@ -159,8 +159,8 @@ mod tests {
         Some((place.pod.name.to_string(), name))
     }
 
-    fn told(pod: &str, container: &str) -> Option<(String, String)> {
-        Some((pod.to_owned(), container.to_owned()))
+    fn named(pod: &str, container: &str) -> (String, String) {
+        (pod.to_owned(), container.to_owned())
     }
 
     #[test]
@@ -168,9 +168,9 @@ mod tests {
         let mut register = Register::default();
         register.apply(pod("a", &["1", "2"]));
         register.apply(pod("b", &[]));
-        assert_eq!(found(&register, "2", None), told("a", "name-2"));
-        assert_eq!(found(&register, "9", Some("a")), told("a", ""), "one of two");
-        assert_eq!(found(&register, "9", Some("b")), told("b", "only"));
+        assert_eq!(found(&register, "2", None), Some(named("a", "name-2")));
+        assert_eq!(found(&register, "9", Some("a")), Some(named("a", "")), "one of two");
+        assert_eq!(found(&register, "9", Some("b")), Some(named("b", "only")));
         assert_eq!(found(&register, "9", Some("c")), None);
         assert_eq!(found(&register, "9", None), None);
     }
@@ -180,8 +180,8 @@ mod tests {
         let mut register = Register::default();
         register.apply(pod("a", &["1"]));
         register.apply(pod("a", &["2"]));
-        assert_eq!(found(&register, "1", None), told("a", "name-1"));
-        assert_eq!(found(&register, "2", None), told("a", "name-2"));
+        assert_eq!(found(&register, "1", None), Some(named("a", "name-1")));
+        assert_eq!(found(&register, "2", None), Some(named("a", "name-2")));
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!((found(&register, "1", None), register.refused()), (None, 1));
         register.end(now, "p7");
         register.apply(pod("more", &["1"]));
-        assert_eq!(found(&register, "1", None), told("more", "name-1"));
+        assert_eq!(found(&register, "1", None), Some(named("more", "name-1")));
         assert_eq!(register.directory.len(), MAX_PODS);
     }
 }

@@ -35,11 +35,14 @@ struct Named {
 
 /// `status` of a pod.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 pub(super) struct ApiStatus {
-    container_statuses: Vec<ContainerStatus>,
-    init_container_statuses: Vec<ContainerStatus>,
-    ephemeral_container_statuses: Vec<ContainerStatus>,
+    #[serde(rename = "containerStatuses")]
+    usual: Vec<ContainerStatus>,
+    #[serde(rename = "initContainerStatuses")]
+    init: Vec<ContainerStatus>,
+    #[serde(rename = "ephemeralContainerStatuses")]
+    ephemeral: Vec<ContainerStatus>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -108,11 +111,7 @@ impl Pod {
         let annotated = meta.annotations.as_ref().and_then(|all| all.get(CONFIG_HASH));
         let status = api.status.as_ref();
         let statuses = status.into_iter().flat_map(|status| {
-            let ApiStatus {
-                container_statuses: usual,
-                init_container_statuses: init,
-                ephemeral_container_statuses: ephemeral,
-            } = status;
+            let ApiStatus { usual, init, ephemeral } = status;
             usual.iter().chain(init).chain(ephemeral)
         });
         let given = meta.labels.as_ref();
@@ -208,7 +207,7 @@ mod tests {
 
     const WEB: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-    fn pod(owner: Value, more: Value) -> Pod {
+    fn pod(owner: &Value, more: Value) -> Pod {
         let mut metadata = json!({
             "name": "web-7d4b9c6f5-x2x9z", "namespace": "shop", "uid": "u-1",
             "creationTimestamp": "2026-11-20T10:00:30Z",
@@ -237,13 +236,13 @@ mod tests {
 
     fn workload(kind: &str, name: &str) -> Option<(String, String)> {
         let owner = json!({ "apiVersion": "v1", "kind": kind, "name": name, "uid": "o", "controller": true });
-        let workload = pod(owner, Value::Null).workload?;
+        let workload = pod(&owner, Value::Null).workload?;
         Some((workload.kind.into(), workload.name.into()))
     }
 
     #[test]
     fn keeps_what_records_show() {
-        let pod = pod(Value::Null, Value::Null);
+        let pod = pod(&Value::Null, Value::Null);
         assert_eq!((&*pod.path, &*pod.uid), ("shop/web-7d4b9c6f5-x2x9z", "u-1"));
         assert_eq!(pod.labels, [("team".to_owned(), "a".to_owned())].into());
         assert_eq!(pod.workload, None);
@@ -256,7 +255,7 @@ mod tests {
     #[test]
     fn a_static_pod_is_known_by_its_manifest() {
         let annotations = json!({ "annotations": { "kubernetes.io/config.hash": "c0ffee" } });
-        assert_eq!(&*pod(Value::Null, annotations).uid, "c0ffee");
+        assert_eq!(&*pod(&Value::Null, annotations).uid, "c0ffee");
     }
 
     #[test]
@@ -275,12 +274,12 @@ mod tests {
     #[test]
     fn an_owner_that_does_not_control_is_none() {
         let owner = json!({ "apiVersion": "v1", "kind": "Thing", "name": "t", "uid": "o" });
-        assert_eq!(pod(owner, Value::Null).workload, None);
+        assert_eq!(pod(&owner, Value::Null).workload, None);
     }
 
     #[test]
     fn containers_of_before_are_remembered_within_bounds() {
-        let first = pod(Value::Null, Value::Null);
+        let first = pod(&Value::Null, Value::Null);
         let mut next = Pod { containers: Vec::new(), ..first.clone() };
         for number in 0..100 {
             let (id, name) = (number.to_string().into(), "app".into());

@@ -244,15 +244,19 @@ impl Watcher {
         }
     }
 
-    /// The API is away: told once, counted each time, and tried again after a pause.
-    async fn failed(&mut self, trouble: &Trouble) {
+    /// Counts a failure. Whether pods had been listed before.
+    fn note(&self, reason: Reason) -> bool {
         let mut told = self.shared.told();
         told.status.up = false;
-        if let Some(count) = told.status.errors.get_mut(trouble.reason as usize) {
+        if let Some(count) = told.status.errors.get_mut(reason as usize) {
             *count += 1;
         }
-        let listed = told.listed;
-        drop(told);
+        told.listed
+    }
+
+    /// The API is away: told once, counted each time, and tried again after a pause.
+    async fn failed(&mut self, trouble: &Trouble) {
+        let listed = self.note(trouble.reason);
         if !std::mem::replace(&mut self.complained, true) {
             let meanwhile = if listed {
                 "pods are named as they were known last"
