@@ -121,9 +121,9 @@ fn the_pod_has_no_more_privilege_than_is_said() {
 fn reading_pods_is_all_that_it_may() {
     let documents = read("1.34", &render("1.34", &json!({})).unwrap()).unwrap();
     let role = of_kind(&documents, "ClusterRole").unwrap();
-    let rule =
+    let reading =
         json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"] });
-    assert_eq!(role["rules"], json!([rule]));
+    assert_eq!(role["rules"], json!([reading]));
 }
 
 #[test]
@@ -184,9 +184,8 @@ fn the_base_is_the_chart() {
     let config = of_kind(&read("1.37", &rendered).unwrap(), "ConfigMap").unwrap().clone();
     let config = config["data"]["dnscribe.yaml"].as_str().unwrap().to_owned();
     let own = fs::read_to_string(base().join("config/dnscribe.yaml")).unwrap();
-    let own: String =
-        own.lines().filter(|line| !line.starts_with('#')).map(|l| format!("{l}\n")).collect();
-    assert_eq!(own, config);
+    let own = own.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(own.collect::<Vec<_>>(), config.lines().collect::<Vec<_>>());
 }
 
 /// Without what is Helm's, and without the configuration.

@@ -133,6 +133,7 @@ fn observed(transaction: &Transaction<'_>, watch: &mut Watch) {
         texts: &texts,
         process: None,
         container: None,
+        place: None,
         sample_ratio: 1.0,
     };
     if let Some(observation) = observation(transaction, &Links::default(), &facts) {
