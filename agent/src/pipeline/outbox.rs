@@ -1,27 +1,19 @@
 //! The way out: records are rendered once for all sinks of one look, and offered in batches.
 
+mod tray;
+
 use crate::decode::dns::hex_digits;
 use crate::ledger::Delivery;
-use crate::privacy::{BadKey, Masked, Masker, Privacy};
-use crate::record::{
-    AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, alert_line_of, line,
-    line_of,
-};
-use crate::sink::{
-    Batch, Failure, Gauge, Look, Sink, Stream, StreamSet, push_begun_or_log, push_json_or_log,
-};
+use crate::privacy::{BadKey, Masker, Privacy};
+use crate::record::{AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, line};
+use crate::sink::{Failure, Gauge, Look, Sink, Stream, push_begun_or_log, push_json_or_log};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tray::{Tray, trays};
 use xxhash_rust::xxh3::xxh3_64;
-
-/// A batch goes to the sinks when it has grown to this, or when the pipeline pauses.
-const BATCH_BYTES: usize = 64 << 10;
-
-/// The same in records, of which some sinks want none of the octets.
-const BATCH_RECORDS: usize = 4096;
 
 /// How long a sink may take before replay asks whether it is still alive.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -37,18 +29,6 @@ pub struct Outbox {
     key: Vec<u8>,
     masker: Masker,
     wait_for_sinks: Option<Arc<AtomicBool>>,
-}
-
-/// Makes a line for readers of a record in JSON.
-type TextOf = fn(&mut Vec<u8>, &[u8]) -> Result<(), serde_json::Error>;
-
-/// What collects for the sinks of one look.
-#[derive(Debug)]
-struct Tray {
-    look: Look,
-    /// The streams that any of those sinks wants.
-    streams: StreamSet,
-    batch: Batch,
 }
 
 impl Outbox {
@@ -345,85 +325,6 @@ impl Outbox {
             sink.reopen();
         }
     }
-}
-
-impl Tray {
-    /// Whether records of the stream are to be rendered for it.
-    fn renders(&self, stream: Stream) -> bool {
-        self.look != Look::Blank && self.streams.contains(stream)
-    }
-
-    /// Adds a record as JSON, if it is wanted.
-    fn add(&mut self, stream: Stream, id: EventId, record: &impl Serialize, key: &[u8]) {
-        if self.renders(stream) {
-            self.batch.push_json(stream, id.0, record, key);
-        } else {
-            self.count(stream);
-        }
-    }
-
-    /// Adds a record that is begun already as JSON, if it is wanted.
-    fn add_begun(
-        &mut self,
-        stream: Stream,
-        id: EventId,
-        (begun, rest): (&[u8], &impl Serialize),
-        key: &[u8],
-    ) {
-        if self.renders(stream) {
-            self.batch.push_begun(stream, id.0, begun, rest, key);
-        } else {
-            self.count(stream);
-        }
-    }
-
-    /// Adds a masked record, if it is wanted.
-    fn add_masked(&mut self, stream: Stream, id: EventId, masked: Masked<'_>) {
-        if !self.renders(stream) {
-            return self.count(stream);
-        }
-        let as_text = match stream {
-            Stream::Transactions if self.look == Look::Text => Some(line_of as TextOf),
-            Stream::Alerts if self.look == Look::Text => Some(alert_line_of as TextOf),
-            _ => None,
-        };
-        let render = |out: &mut Vec<u8>| {
-            let shown = as_text.is_some_and(|shows| shows(out, masked.line).is_ok());
-            if !shown {
-                out.extend_from_slice(masked.line);
-                out.push(b'\n');
-            }
-        };
-        self.batch.push(stream, id.0, render, |out| out.extend_from_slice(masked.key));
-    }
-
-    /// Counts a record of which nothing is rendered, if it is wanted.
-    fn count(&mut self, stream: Stream) {
-        if self.streams.contains(stream) {
-            self.batch.count(stream);
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.batch.size_bytes() >= BATCH_BYTES || self.batch.records() >= BATCH_RECORDS
-    }
-
-    /// The batch after this one. One that has become full is likely to be followed by another, which
-    /// shall not grow step by step.
-    fn next_batch(&self) -> Batch {
-        if self.is_full() { Batch::like(&self.batch) } else { Batch::default() }
-    }
-}
-
-fn trays(sinks: &[Box<dyn Sink>]) -> Vec<Tray> {
-    let looks = [Look::Json, Look::Text, Look::Blank];
-    let all = looks.map(|look| {
-        let sinks = || sinks.iter().filter(move |sink| sink.look() == look);
-        let wanted = |stream: &Stream| sinks().any(|sink| sink.wants(*stream));
-        let streams = Stream::ALL.into_iter().filter(wanted).collect();
-        sinks().next().map(|_| Tray { look, streams, batch: Batch::default() })
-    });
-    all.into_iter().flatten().collect()
 }
 
 /// Hash of resolver and zone: records of one zone at one resolver stay in order in one partition.
