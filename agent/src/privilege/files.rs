@@ -108,7 +108,8 @@ impl Files {
             // Pipes without a name can be written to by whoever has them.
             written.extend(real);
         }
-        written.extend(self.spool.clone());
+        // One that cannot be made yet, on a disk that refuses, is made later.
+        written.extend(self.spool.as_deref().map(nearest));
         written.sort();
         written.dedup();
         written
@@ -127,7 +128,9 @@ impl Files {
                 Access::Write if path.is_dir() => A::READ_OK | A::WRITE_OK | A::EXEC_OK,
                 Access::Write => A::WRITE_OK,
             };
-            accessat(CWD, path, bits, AtFlags::EACCESS) == Err(rustix::io::Errno::ACCESS)
+            let found = accessat(CWD, path, bits, AtFlags::EACCESS);
+            // A disk that is read-only says nothing else, and may be writable later.
+            matches!(found, Err(rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS))
         };
         let try_all = || {
             let entered = account.is_none_or(|account| account.enter().is_ok());
@@ -185,6 +188,11 @@ fn directory(path: &Path) -> PathBuf {
         Some(parent) if parent != Path::new("") => parent.to_path_buf(),
         _ => PathBuf::from("."),
     }
+}
+
+/// A directory, or where it will be made.
+fn nearest(path: &Path) -> PathBuf {
+    path.ancestors().find(|place| place.exists()).unwrap_or(path).to_path_buf()
 }
 
 /// Where a file that is read is, and what takes its place: links and their targets.

@@ -84,8 +84,11 @@ fn a_disk_that_refuses_is_waited_for() {
     }
     bench.broker.kill().unwrap();
     live::finish(live::start(&bench.lab, &live::load(8, "meanwhile")));
+    // It was to be more than memory holds.
+    live::wait_for(&messages, "losses", Duration::from_secs(30), |scrape| {
+        scrape.dropped("spool_error") > 0
+    });
     let scrape = Scrape::of(&messages);
-    assert!(scrape.dropped("spool_error") > 0, "it was to be more than memory holds");
     let kept =
         scrape.records("messages", "in_flight") + scrape.records("transactions", "in_flight");
     assert!(kept <= IN_MEMORY && kept > IN_MEMORY / 2, "{kept} are kept in memory");
