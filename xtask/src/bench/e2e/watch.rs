@@ -100,6 +100,8 @@ impl Watch<'_> {
             }
             Sink::KafkaMock => {
                 config["sinks"] = json!(["kafka", file]);
+                // The broker is in the agent, and listens, which an agent has no business to.
+                config["privileges"] = json!({ "drop": "off" });
                 // The address is not used, but there must be one.
                 config["kafka"] = json!({
                     "brokers": ["127.0.0.1:9092"],
