@@ -7,6 +7,7 @@ mod crew;
 mod kafka;
 mod pace;
 mod pages;
+mod ports;
 mod pressure;
 mod replay;
 mod resolvers;

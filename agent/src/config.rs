@@ -35,7 +35,7 @@ use crate::pair::PairOptions;
 use crate::privacy::Privacy;
 use crate::sink::spool::{SpoolConfig, WhenFull};
 use crate::sink::{
-    AlertmanagerConfig, KafkaConfig, OpenWith, Rotation, SinkSpec, Stream, StreamChoice,
+    AlertmanagerConfig, KafkaConfig, OpenWith, Plan, Rotation, SinkSpec, Stream, StreamChoice,
     TopicCreation, same_place,
 };
 use crate::window::WindowOptions;
@@ -233,6 +233,34 @@ impl Config {
             alertmanager: self.alertmanager.as_ref(),
             kafka_patience: self.kafka_patience,
             spool: self.spool.as_ref(),
+        }
+    }
+}
+
+impl Config {
+    /// The sinks, in order.
+    #[must_use]
+    pub fn sink_plans(&self) -> Vec<Plan> {
+        let with = self.open_with();
+        self.sinks.iter().map(|sink| Plan::of(sink, &with)).collect()
+    }
+
+    /// The same with the sinks of another, all that they are told, and whether there is detection.
+    #[must_use]
+    pub fn with_sinks_of(self, other: &Self) -> Self {
+        let other = other.clone();
+        Self {
+            detect: other.detect,
+            streams: other.streams,
+            sinks: other.sinks,
+            output: other.output,
+            kafka: other.kafka,
+            alertmanager: other.alertmanager,
+            kafka_patience: other.kafka_patience,
+            spool: other.spool,
+            rotation: other.rotation,
+            secret_files: other.secret_files,
+            ..self
         }
     }
 }

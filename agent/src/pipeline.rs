@@ -21,13 +21,15 @@ mod who;
 
 pub use batch::Batch;
 pub use observe::{Facts, observation};
-pub use outbox::Outbox;
-pub use output::{Output, OutputOptions};
+pub use outbox::{Next, Outbox, Post};
+pub use output::{Detects, Output, OutputOptions, SinkChange};
+pub use scribe::Wanted;
 pub use shard::{Shard, Snapshot};
 
 use crate::capture::Packet;
 use crate::capture::encrypted::Encrypted;
 use crate::capture::live::Received;
+use crate::capture::ports::PortSet;
 use crate::capture::sampling::{Change, Unheard, Untold, told};
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::DecoderOptions;
@@ -170,6 +172,22 @@ impl Pipeline {
         self.back.output.sample(change);
     }
 
+    /// Looks for DNS on these ports, too. Fronts that are elsewhere have to be told by whoever has them.
+    pub fn widen(&mut self, ports: &PortSet) {
+        if let Fronts::Here(shard) = &mut self.fronts {
+            shard.widen(ports);
+        }
+    }
+
+    /// Looks for DNS on these ports only: what waits for packets of others is `open`. To be called once
+    /// no packet of them can come any more; about fronts that are elsewhere, the same as above.
+    pub fn narrow(&mut self, ports: &PortSet, now: Timestamp) {
+        let Self { fronts, back, .. } = self;
+        if let Fronts::Here(shard) = fronts {
+            shard.narrow(ports, now, &mut |at, told| back.take(at, told));
+        }
+    }
+
     /// Takes what the kernel counted instead of telling it, up to a time.
     pub fn untold(&mut self, ts: Timestamp, untold: &Untold) {
         let count = untold.sampled + untold.lost;
@@ -294,7 +312,7 @@ impl Pipeline {
     /// The counters of all rooms.
     #[must_use]
     pub fn counters(&self, (kernel, ring): Taken) -> Counters {
-        let delivery = self.back.output.sinks().delivery();
+        let delivery = self.back.output.post().delivery();
         let sampling = self.sampling.clone();
         let mut counters = Counters { kernel, ring, sampling, delivery, ..Counters::default() };
         match &self.fronts {
@@ -314,13 +332,13 @@ impl Pipeline {
             transactions: self.back.output.metrics(),
             joined: &self.back.joiner.joined(),
             ring_used_bytes,
-            spool_bytes: self.back.output.sinks().spool_bytes(),
+            spool_bytes: self.back.output.post().spool_bytes(),
             late: self.back.output.late(),
             windows_bytes: self.back.output.windows_bytes(),
             looked_up: self.back.output.looked_up(),
             alerts: self.back.output.alerts(),
             kubernetes: self.back.output.kubernetes().as_ref(),
-            gauges: &self.back.output.sinks().gauges(),
+            gauges: &self.back.output.post().gauges(),
             build: Build { version: env!("CARGO_PKG_VERSION"), revision: "" },
         })
     }
@@ -328,8 +346,8 @@ impl Pipeline {
     /// What `/healthz` looks at.
     #[must_use]
     pub fn vitals(&self, taken: Taken) -> Vitals {
-        let sinks = self.back.output.sinks();
-        Vitals::new(&self.counters(taken), sinks.fullest_spool_bytes(), sinks.failures())
+        let post = self.back.output.post();
+        Vitals::new(&self.counters(taken), post.fullest_spool_bytes(), post.failures())
     }
 
     /// The capture has ended at `now`: what waits becomes `open`, what lies behind holes is given. Fronts
@@ -367,6 +385,19 @@ impl Pipeline {
         self.back.output.outbox()
     }
 
+    /// Writes to other sinks from here on. Gives what of records the fronts that are elsewhere are to begin,
+    /// which whoever has them has to tell them; until then the back does it for them.
+    pub fn replace_sinks(&mut self, change: SinkChange) -> Wanted {
+        let Self { fronts, back, .. } = self;
+        back.output.replace_sinks(change);
+        let wanted = back.output.wanted();
+        back.write(wanted);
+        if let Fronts::Here(shard) = fronts {
+            shard.write(wanted);
+        }
+        wanted
+    }
+
     /// Adopts other settings. Fronts that are elsewhere have to be told by whoever has them.
     ///
     /// # Errors
@@ -381,7 +412,7 @@ impl Pipeline {
     }
 }
 
-/// What can be changed while a pipeline runs.
+/// What can be changed while a pipeline runs, beside the sinks.
 #[derive(Clone, Debug)]
 pub struct Changes {
     /// Bounds of pairing.

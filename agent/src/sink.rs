@@ -13,8 +13,10 @@ pub mod kafka;
 pub mod null;
 mod observer;
 mod open;
+mod plan;
 pub mod spec;
 pub mod spool;
+mod successor;
 mod tally;
 mod threaded;
 mod writer;
@@ -26,7 +28,9 @@ pub use alertmanager::{AlertmanagerConfig, Authorization, probe as probe_alertma
 pub use format::{Format, Login, Password, RegistryConfig};
 pub use observer::observer;
 pub use open::{OpenWith, SinkError, open, probe_file, same_place};
+pub use plan::{Names, Plan};
 pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet, TopicCreation};
+pub use successor::Successor;
 
 use crate::ledger::Delivery;
 use crate::record::add_json;
@@ -367,6 +371,12 @@ pub trait Sink: Send {
     /// Waits until everything offered is delivered or dropped, for `limit` at most, and says whether
     /// it is. What is still on its way then stays in flight.
     fn flush(&mut self, limit: Duration) -> bool;
+
+    /// The sink that takes this one's place from now on, if that can be: it has been given what waited
+    /// here, which is not counted here any more.
+    fn relieve(&mut self) -> Option<Box<dyn Sink>> {
+        None
+    }
 
     /// Gives up what is still in flight, counts it as dropped (`shutdown`), ends the thread.
     fn close(&mut self);

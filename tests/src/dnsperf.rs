@@ -15,6 +15,8 @@ pub struct Load {
     pub queries: u32,
     /// Queries per second at most; `None` for as fast as answers come.
     pub qps: Option<u32>,
+    /// Where the server listens.
+    pub port: u16,
     /// TCP instead of UDP.
     pub tcp: bool,
     /// Sockets that dnsperf asks from.
@@ -38,6 +40,7 @@ impl Default for Load {
         Self {
             queries: 1000,
             qps: None,
+            port: 53,
             tcp: false,
             clients: 4,
             outstanding: 100,
@@ -107,10 +110,10 @@ impl Load {
 
     /// The command line that sends this load to a server.
     #[must_use]
-    pub fn command(&self, server: std::net::IpAddr, port: u16, names: &Path) -> Vec<String> {
+    pub fn command(&self, server: std::net::IpAddr, names: &Path) -> Vec<String> {
         let mut words: Vec<String> = ["dnsperf", "-n", "1", "-T", "1", "-s"].map(Into::into).into();
         words.push(server.to_string());
-        words.extend(["-p".into(), port.to_string()]);
+        words.extend(["-p".into(), self.port.to_string()]);
         words.extend(["-d".into(), names.display().to_string()]);
         words.extend(["-m".into(), if self.tcp { "tcp" } else { "udp" }.into()]);
         words.extend(["-c".into(), self.clients.to_string()]);

@@ -30,8 +30,6 @@ use std::time::Duration;
 
 /// How long a server of the lab may take to answer its first query.
 const START: Duration = Duration::from_secs(20);
-/// Port on which the authoritative server listens.
-const DNS_PORT: u16 = 53;
 
 /// A host of the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +216,7 @@ impl Lab {
         std::io::Write::write_all(&mut data, load.data().as_bytes())?;
         // The lab's folder goes with the lab, and this file with it.
         let (_, file) = data.keep().context("cannot keep dnsperf's data")?;
-        let words = load.command(server, DNS_PORT, &file);
+        let words = load.command(server, &file);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         self.spawn(host, &words)
     }

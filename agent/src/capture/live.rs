@@ -27,6 +27,7 @@ mod icmp;
 mod netlink;
 mod option;
 mod packet;
+mod ports;
 mod pressure;
 pub mod probe;
 pub mod process;
@@ -171,6 +172,7 @@ pub struct Live {
     clock: Arc<Clock>,
     config: Arc<Mutex<ring::Config>>,
     sampler: sampler::Sampler,
+    ports: ports::PortTable,
     listeners: Option<icmp::Listeners>,
 }
 
@@ -270,6 +272,7 @@ impl Live {
     ) -> Result<Self, CannotCapture> {
         let locals = || (hook == Hook::Socket).then(tap::Locals::new);
         let sampler = sampler::Sampler::new(&mut loaded.ebpf, options, locals());
+        let ports = ports::PortTable::new(&mut loaded.ebpf, options.encrypted.clone());
         let mut take = |name: &str| {
             loaded.ebpf.take_map(name).ok_or_else(|| internal(&format!("no map {name}")))
         };
@@ -290,6 +293,7 @@ impl Live {
             config,
             counters,
             sampler: sampler.map_err(internal_error)?,
+            ports: ports.map_err(internal_error)?,
             attached: Some(Attached { _taps: taps, programs: loaded }),
             hook,
             description,
@@ -328,6 +332,17 @@ impl Live {
     /// their number: see [`Reader::drain`].
     pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
         self.readers.iter_mut().map(|reader| reader.drain(max, each)).sum()
+    }
+
+    /// Looks for DNS on these ports and no others. Returns when no program runs any more that does not know
+    /// it: what the rings hold then is all that there will ever be of other ports.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn watch(&mut self, ports: &PortSet) -> Result<(), aya::maps::MapError> {
+        self.ports.set(ports)?;
+        await_programs();
+        Ok(())
     }
 
     /// Detaches everything, and returns when no program runs any more: the rings then hold all that

@@ -17,6 +17,15 @@ impl PortSet {
         }
     }
 
+    /// The ports of both sets.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let mut ports: Vec<_> = self.iter().chain(other.iter()).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        Self(ports)
+    }
+
     /// The ports in rising order.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         self.0.iter().copied()

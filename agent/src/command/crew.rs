@@ -5,11 +5,12 @@
 //! what the others cannot take stays in its ring, and only the kernel loses anything, and counts it.
 
 use crate::capture::live::{Live, Reader};
+use crate::capture::ports::PortSet;
 use crate::capture::sampling::Change;
 use crate::connection::ConnectionOptions;
 use crate::exit::Exit;
 use crate::pair::PairOptions;
-use crate::pipeline::{Batch, Pipeline, SHARD_BATCHES, Shard};
+use crate::pipeline::{Batch, Pipeline, SHARD_BATCHES, Shard, Wanted};
 use crate::time::Timestamp;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 use std::io;
@@ -36,6 +37,12 @@ enum Order {
     Reconfigure(PairOptions, ConnectionOptions),
     /// Another share of the transactions is told from here on.
     Sample(Change),
+    /// Begin other records.
+    Write(Wanted),
+    /// Look for DNS on these ports, too, and say so.
+    Widen(PortSet),
+    /// Look for DNS on these only, once the ring was found empty.
+    Narrow(PortSet),
     /// Take what is in the ring, not for longer than this, and end.
     Stop(Instant),
 }
@@ -50,6 +57,8 @@ struct Pulse {
     turns: AtomicU64,
     /// Up to when it has let time pass.
     expired_ns: AtomicU64,
+    /// How often it was told of more ports, and knows them.
+    widened: AtomicU64,
 }
 
 /// The threads.
@@ -59,6 +68,8 @@ pub(super) struct Crew {
     ended: usize,
     /// How long this thread has waited for the others.
     waited: Duration,
+    /// How often the threads were told of more ports.
+    widened: u64,
 }
 
 struct Member {
@@ -89,12 +100,13 @@ impl Crew {
                 ordered,
                 empty,
                 tell: tell.clone(),
+                narrowing: None,
             };
             let thread = thread::Builder::new().name(format!("flows-{number}"));
             let thread = thread.spawn(move || hand.work())?;
             members.push(Member { pulse, orders, spent, thread });
         }
-        Ok(Self { members, told, ended: 0, waited: Duration::ZERO })
+        Ok(Self { members, told, ended: 0, waited: Duration::ZERO, widened: 0 })
     }
 
     /// Tells all threads of other bounds.
@@ -105,6 +117,28 @@ impl Crew {
     /// Tells all threads that another share of the transactions is told from here on.
     pub(super) fn sample(&self, change: Change) {
         self.order(|| Order::Sample(change));
+    }
+
+    /// Tells all threads which records to begin.
+    pub(super) fn write(&self, wanted: Wanted) {
+        self.order(|| Order::Write(wanted));
+    }
+
+    /// Tells all threads of more ports.
+    pub(super) fn widen(&mut self, ports: &PortSet) {
+        self.widened += 1;
+        self.order(|| Order::Widen(ports.clone()));
+    }
+
+    /// Whether all threads know of all ports that they were told of.
+    pub(super) fn has_widened(&self) -> bool {
+        let knows = |member: &Member| member.pulse.widened.load(Ordering::Acquire) == self.widened;
+        self.members.iter().all(knows)
+    }
+
+    /// Tells all threads that no packets of other ports come any more but those that are in the rings.
+    pub(super) fn narrow(&self, ports: &PortSet) {
+        self.order(|| Order::Narrow(ports.clone()));
     }
 
     fn order(&self, order: impl Fn() -> Order) {
@@ -230,6 +264,8 @@ struct Hand {
     ordered: Receiver<Order>,
     empty: Receiver<Batch>,
     tell: Sender<Told>,
+    /// The ports that are left once the ring was found empty.
+    narrowing: Option<PortSet>,
 }
 
 impl Hand {
@@ -247,6 +283,14 @@ impl Hand {
                     self.shard.reconfigure(pairing, connecting);
                 }
                 Ok(Order::Sample(change)) => self.shard.sample(change),
+                Ok(Order::Write(wanted)) => self.shard.write(wanted),
+                Ok(Order::Widen(ports)) => {
+                    // What was to be left before is not any more.
+                    self.narrowing = None;
+                    self.shard.widen(&ports);
+                    self.pulse.widened.fetch_add(1, Ordering::Release);
+                }
+                Ok(Order::Narrow(ports)) => self.narrowing = Some(ports),
                 Ok(Order::Stop(drained)) => return self.end(batch, drained),
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return,
@@ -267,13 +311,16 @@ impl Hand {
 
     /// Takes packets and lets time pass. Whether there is anything in the batch then.
     fn turn(&mut self, batch: &mut Batch) -> bool {
-        let Self { reader, shard, pulse, .. } = self;
+        let Self { reader, shard, pulse, narrowing, .. } = self;
         // What is still in the ring when time is judged would be judged unfairly: only when the ring was
         // emptied may the clock, as it stood before, say that a query's time is over.
         let before = reader.now();
         let is_empty = fill(reader, shard, batch);
         if is_empty {
             shard.fill_expired(before, batch);
+            if let Some(ports) = narrowing.take() {
+                shard.fill_narrowed(&ports, before, batch);
+            }
         }
         let until = is_empty.then_some(before);
         pulse.expired_ns.store(shard.expired().as_nanos(), Ordering::Release);

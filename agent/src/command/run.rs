@@ -1,7 +1,10 @@
 //! `dnscribe run`: live capture until told to stop.
 
+mod reload;
+
 use super::confine;
 use super::crew::{BUSY, Crew};
+use super::ports::PortChange;
 use super::pressure::{Announcement, Totals};
 use super::session::{Begun, Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
 use super::signals::Signals;
@@ -13,7 +16,7 @@ use crate::enrich::Enricher;
 use crate::enrich::kubernetes::{KubernetesConfig, Pods};
 use crate::exit::Exit;
 use crate::metrics::Phase;
-use crate::pipeline::{Changes, LEDGER_EVERY, Pipeline, Taken};
+use crate::pipeline::{LEDGER_EVERY, Pipeline, Taken};
 use crate::scout::Scout;
 use crate::time::Timestamp;
 use std::os::fd::AsFd;
@@ -61,6 +64,7 @@ pub(super) struct Run {
     /// The threads that read packets, where it is not this one.
     crew: Option<Crew>,
     pipeline: Pipeline,
+    port_change: PortChange,
     totals: Totals,
     announcement: Announcement,
     watch: Watch,
@@ -85,8 +89,8 @@ impl Run {
         let asked =
             asked.map_err(|error| Exit::failed(format!("cannot reach the scout: {error}")))?;
         let enricher = Enricher::new(cgroup2_mount().as_deref(), asked).with_pods(pods);
-        let enricher = Some(enricher);
-        let blueprint = Blueprint { config: &config, epoch, enricher, wait_for_sinks: None };
+        let blueprint =
+            Blueprint { config: &config, epoch, enricher: Some(enricher), wait_for_sinks: None };
         let (pipeline, crew) = if config.capture.threads > 1 {
             let readers = live.split();
             let (pipeline, shards) = blueprint.build_parted(sinks, readers.len())?;
@@ -106,6 +110,7 @@ impl Run {
             live,
             crew,
             pipeline,
+            port_change: PortChange::default(),
             totals: Totals::new(epoch),
             announcement: Announcement::default(),
             watch: Watch::default(),
@@ -167,6 +172,8 @@ impl Run {
         }
         let taken_now = || counters(live, pipeline);
         self.endpoint.attend(pipeline, taken_now, Some(live.ring_used_bytes()));
+        self.pipeline.outbox().tend();
+        self.change_ports();
         if self.signals.reload() {
             self.reload();
         }
@@ -234,56 +241,6 @@ impl Run {
         let left = end.saturating_duration_since(Instant::now());
         let taken = counters(&live, &pipeline);
         close(pipeline, taken, now, left, &mut watch, summary)
-    }
-
-    /// Has files reopened and adopts what can be changed while running; a configuration that is
-    /// wrong changes nothing, and files are reopened all the same.
-    fn reload(&mut self) {
-        self.pipeline.outbox().reopen();
-        let new = match Config::load(&self.sources) {
-            Ok(new) => new,
-            Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
-                return;
-            }
-        };
-        if let Some(crew) = &self.crew {
-            crew.reconfigure(new.pairing, new.connecting);
-        }
-        let reconfigured = self.pipeline.reconfigure(Changes {
-            pairing: new.pairing,
-            connecting: new.connecting,
-            resolvers: new.resolvers.clone().into_iter().collect(),
-            windows: new.windows,
-            detect: new.detect.clone(),
-            filters: new.filters.clone(),
-            privacy: new.privacy.clone(),
-        });
-        if let Err(why) = reconfigured {
-            tracing::error!("what records tell stays as it was: the key of the pseudonyms {why}");
-        }
-        // Whether there is detection at all is settled at the start.
-        let detect =
-            self.config.detect.as_ref().and(new.detect.clone()).or(self.config.detect.clone());
-        let adopted = Config {
-            pairing: new.pairing,
-            connecting: new.connecting,
-            windows: new.windows,
-            detect,
-            resolvers: new.resolvers.clone(),
-            filters: new.filters.clone(),
-            privacy: new.privacy.clone(),
-            ..self.config.clone()
-        };
-        if adopted == new {
-            tracing::info!("configuration reloaded");
-        } else {
-            tracing::warn!(
-                "configuration reloaded: pairing, times of connections, windows, detection, resolvers, filters and privacy are in force, \
-                 the other changes wait for a restart"
-            );
-        }
-        self.config = adopted;
     }
 
     fn hint(&self) {

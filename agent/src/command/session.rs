@@ -151,7 +151,7 @@ fn decoder(config: &Config) -> DecoderOptions {
 }
 
 /// Detection by every rule. What this host's own resolvers are says nothing of a capture file.
-fn detection(config: &Config, options: DetectOptions, live: bool) -> Detection {
+pub(super) fn detection(config: &Config, options: DetectOptions, live: bool) -> Detection {
     let meant = Meant {
         configured: config.resolvers.keys().copied().collect(),
         system: if live { resolvers::of_this_host() } else { BTreeSet::new() },
@@ -266,7 +266,7 @@ pub(super) enum Verdict {
 impl Watch {
     /// Names each sink that has failed, once; says whether any is left.
     pub(super) fn look(&mut self, outbox: &Outbox) -> Verdict {
-        let (failures, all) = outbox.failures();
+        let (failures, all) = outbox.post().failures();
         for (name, failure) in &failures {
             if let Failure::Broken(reason) = failure
                 && self.told.insert(name.clone())

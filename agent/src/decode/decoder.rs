@@ -84,6 +84,16 @@ impl Decoder {
         }
     }
 
+    /// The ports on which DNS is looked for.
+    pub(crate) const fn ports(&self) -> &PortSet {
+        &self.ports
+    }
+
+    /// Looks for DNS on other ports from here on.
+    pub(crate) fn watch(&mut self, ports: PortSet) {
+        self.ports = ports;
+    }
+
     /// Takes a packet and gives what it completes.
     pub fn observe(&mut self, packet: &Packet<'_>, each: &mut dyn FnMut(Decoded<'_>)) {
         self.tally.received += 1;

@@ -1,6 +1,6 @@
-//! Counters of several shards of one stage, added up. Every field is named, so that none is forgotten.
+//! Counters of several shards of one stage, or of sinks that had one name, added up. Every field is named, so that none is forgotten.
 
-use super::{Connections, Decode, Pairing};
+use super::{Connections, Decode, Delivery, Pairing};
 use std::ops::AddAssign;
 
 impl AddAssign<&Decode> for Decode {
@@ -95,5 +95,19 @@ impl AddAssign<&Connections> for Connections {
         self.evicted += evicted;
         self.open += open;
         self.interim += interim;
+    }
+}
+
+impl AddAssign<&Delivery> for Delivery {
+    fn add_assign(&mut self, other: &Delivery) {
+        let Delivery { records, delivered, spooled, in_flight, filtered, dropped } = other;
+        self.records += records;
+        self.delivered += delivered;
+        self.spooled += spooled;
+        self.in_flight += in_flight;
+        self.filtered += filtered;
+        for (reason, count) in dropped {
+            *self.dropped.entry(reason.clone()).or_default() += count;
+        }
     }
 }

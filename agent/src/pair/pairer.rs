@@ -56,10 +56,12 @@ impl Pairer {
         self.sampling.note(change);
     }
 
-    /// This moment's counters. `open` is the number of queries that wait.
+    /// This moment's counters. `open` is the number of queries that wait, and of those that do not any more
+    /// although nothing became of them.
     #[must_use]
     pub fn counters(&self) -> ledger::Pairing {
-        ledger::Pairing { open: self.table.waiting() as u64, ..self.counters }
+        let waiting = self.table.waiting() as u64;
+        ledger::Pairing { open: self.counters.open + waiting, ..self.counters }
     }
 
     /// Octets of memory that the table takes, roughly: within [`PairOptions::memory_limit_bytes`], but
@@ -139,6 +141,32 @@ impl Pairer {
             } else {
                 each(&entry.transaction(Status::Open));
             }
+        }
+    }
+
+    /// Servers are not watched any more from `now` on, but those at ports that `is_watched`: queries to
+    /// the others wait no longer and are `open` for good, and their zone transfers end incomplete.
+    pub(crate) fn abandon(
+        &mut self,
+        is_watched: impl Fn(u16) -> bool,
+        now: Timestamp,
+        each: Each<'_>,
+    ) {
+        self.expire(now, each);
+        for slot in self.table.unended_in_order() {
+            let Some(entry) = self.table.get(slot) else { continue };
+            let (_, server) = entry.query.message().ends();
+            if is_watched(server.port()) {
+                continue;
+            }
+            if entry.is_waiting() {
+                each(&entry.transaction(Status::Open));
+                self.counters.open += 1;
+                self.table.end(slot, State::Failed, None);
+            } else {
+                self.close_transfer(slot, now, each);
+            }
+            self.table.forget(slot);
         }
     }
 

@@ -110,6 +110,31 @@ fn a_message_that_wants_no_response_is_no_transaction() {
 }
 
 #[test]
+fn queries_to_servers_that_are_not_watched_any_more_stay_open() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let mut other = query(1, 8, "b.test");
+    other.envelope.dst.set_port(5300);
+    assert_eq!(run(&mut pairer, vec![query(0, 7, "a.test"), other]), []);
+    let mut told = Vec::new();
+    let mut tell = |t: &Transaction<'_>| told.push((t.status, t.query.map(|query| query.dns.id)));
+    pairer.abandon(|port| port == 5300, at(2), &mut tell);
+    assert_eq!(told, [(Status::Open, Some(7))]);
+    assert_eq!((pairer.counters().open, pairer.counters().queries), (2, 2));
+    // Of the one, nothing is heard any more; the other is as it was.
+    let mut tell = |t: &Transaction<'_>| assert_eq!(t.status, Status::Timeout);
+    pairer.expire(at(60_000), &mut tell);
+    let counters = pairer.counters();
+    assert!(balanced(&counters));
+    assert_eq!((counters.open, counters.timeout), (1, 1));
+    assert_eq!(
+        run(&mut pairer, vec![query(60_001, 7, "a.test")]),
+        [],
+        "the same may be asked again"
+    );
+    assert_eq!(pairer.counters().open, 2);
+}
+
+#[test]
 fn retransmissions_are_folded_and_latency_runs_from_the_first() {
     let mut pairer = Pairer::new(PairOptions::default());
     let messages =

@@ -1,6 +1,7 @@
 //! The rooms behind transactions: lookups, windows, detection.
 
 use super::outbox::Outbox;
+use super::output::Detects;
 use crate::capture::sampling::{Unheard, Untold};
 use crate::connection::Report;
 use crate::decode::Message;
@@ -21,6 +22,7 @@ pub(super) type Out<'a> = (&'a mut Outbox, &'a Filters);
 /// What is made of transactions, beside their own records. Rooms of which nobody wants anything are
 /// not there.
 pub(super) struct Analysis {
+    looking: LookupOptions,
     lookups: Option<Lookups>,
     /// Room for the name of a query.
     qname: String,
@@ -41,13 +43,13 @@ impl Analysis {
         identity: &Identity,
         outbox: &Outbox,
     ) -> Self {
-        let looked_up = outbox.wants(Stream::Lookups);
-        let lookups = looked_up.then(|| Lookups::new(LookupOptions::DEFAULT));
+        let looking = LookupOptions::DEFAULT;
+        let lookups = outbox.wants(Stream::Lookups).then(|| Lookups::new(looking));
         let writes = outbox.wants(Stream::Metrics);
         let wanted = writes || detection.is_some();
         let windows = wanted.then(|| Windows::new(identity.epoch, options.lateness));
         let qname = String::new();
-        Self { lookups, qname, options, windows, writes, written: 0, detection }
+        Self { looking, lookups, qname, options, windows, writes, written: 0, detection }
     }
 
     /// Whether there is anybody to show a transaction to.
@@ -114,6 +116,27 @@ impl Analysis {
         self.with_detection(identity, outbox, |detection, each| detection.finish(now, each));
     }
 
+    /// Has the rooms that the sinks want something of: those that stay go on as they are, those that are new
+    /// have seen nothing.
+    pub(super) fn adopt(&mut self, detects: Detects, now: Timestamp, outbox: &Outbox) {
+        if !outbox.wants(Stream::Lookups) {
+            self.lookups = None;
+        } else if self.lookups.is_none() {
+            self.lookups = Some(Lookups::new(self.looking));
+        }
+        match detects {
+            Detects::No => self.detection = None,
+            Detects::AsBefore => {}
+            Detects::Newly(detection) => self.detection = Some(*detection),
+        }
+        self.writes = outbox.wants(Stream::Metrics);
+        if !self.writes && self.detection.is_none() {
+            self.windows = None;
+        } else if self.windows.is_none() {
+            self.windows = Some(Windows::new(now, self.options.lateness));
+        }
+    }
+
     /// Adopts other options.
     pub(super) fn reconfigure(&mut self, options: WindowOptions, detect: Option<DetectOptions>) {
         if let (Some(detection), Some(detect)) = (&mut self.detection, detect) {
@@ -127,6 +150,7 @@ impl Analysis {
 
     /// Adopts how long a query waits for its response.
     pub(super) fn adopt_query_timeout(&mut self, query_timeout: Duration) {
+        self.looking.query_timeout = query_timeout;
         if let Some(lookups) = &mut self.lookups {
             lookups.adopt_query_timeout(query_timeout);
         }

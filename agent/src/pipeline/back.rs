@@ -3,7 +3,7 @@
 
 use super::event::Event;
 use super::output::Output;
-use super::scribe::{Scribe, Told};
+use super::scribe::{Scribe, Told, Wanted};
 use crate::join::{Joiner, Joining};
 use crate::time::Timestamp;
 
@@ -20,12 +20,17 @@ impl Back {
         Self { joiner: Joiner::new(joining), scribe: output.scribe(), output }
     }
 
+    /// Begins other records from here on.
+    pub(super) const fn write(&mut self, wanted: Wanted) {
+        self.scribe.write(wanted);
+    }
+
     /// Takes an event that came to light at this time. They are to come in the order in which the front
     /// gave them.
     pub(super) fn take(&mut self, at: Timestamp, told: Told<'_>) {
         let Self { joiner, output, scribe } = self;
         output.tick(at);
-        let told = if told.is_bare() { scribe.tell(told.event) } else { told };
+        let told = if scribe.has_begun(&told) { told } else { scribe.tell(told.event) };
         match told.event {
             Event::Message(message) => output.message(message, told.json),
             Event::Transaction(transaction) => {

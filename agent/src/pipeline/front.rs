@@ -3,6 +3,7 @@
 
 use super::event::{Each, Event};
 use crate::capture::Packet;
+use crate::capture::ports::PortSet;
 use crate::capture::sampling::Change;
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
@@ -56,6 +57,18 @@ impl Front {
         if let Some(connections) = rooms.connections {
             connections.finish(now, &mut |report| each(&Event::Connection(report)));
         }
+    }
+
+    /// Looks for DNS on these ports, too.
+    pub(super) fn widen(&mut self, ports: &PortSet) {
+        self.decoder.watch(self.decoder.ports().or(ports));
+    }
+
+    /// Looks for DNS on these ports only, and gives up what waits on others.
+    pub(super) fn narrow(&mut self, ports: &PortSet, now: Timestamp, each: Each<'_>) {
+        self.decoder.watch(ports.clone());
+        let is_watched = |port| ports.contains(port);
+        self.pairer.abandon(is_watched, now, &mut |ended| each(&Event::Transaction(ended)));
     }
 
     /// Another share of the transactions is told from here on.

@@ -1,17 +1,18 @@
 //! The way out: records are rendered once for all sinks of one look, and offered in batches.
 
+mod post;
 mod tray;
 
+pub use post::{Next, Post};
+
 use crate::decode::dns::hex_digits;
-use crate::ledger::Delivery;
 use crate::privacy::{BadKey, Masker, Privacy};
 use crate::record::{AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, line};
-use crate::sink::{Failure, Gauge, Look, Sink, Stream, push_begun_or_log, push_json_or_log};
+use crate::sink::{Look, Sink, Stream, push_begun_or_log, push_json_or_log};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tray::{Tray, trays};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The sinks, and what collects for them.
 pub struct Outbox {
-    sinks: Vec<Box<dyn Sink>>,
+    post: Post,
     trays: Vec<Tray>,
     /// Whether summaries collect. They travel apart from what they sum up, so that they find room where
     /// there is none for that.
@@ -41,7 +42,7 @@ impl Outbox {
         let mut outbox = Self {
             trays: trays(&sinks),
             summaries: false,
-            sinks,
+            post: Post::new(sinks),
             key: Vec::new(),
             masker,
             wait_for_sinks,
@@ -59,7 +60,29 @@ impl Outbox {
 
     fn hide_dead_letters(&mut self) {
         let hidden = self.masker.covers(Stream::Dlq);
-        self.sinks.iter_mut().for_each(|sink| sink.hide_dead_letters(hidden));
+        self.post.sinks_mut().for_each(|sink| sink.hide_dead_letters(hidden));
+    }
+
+    /// Sends from here on to other sinks; what has collected goes to those that there were. They are given
+    /// so long to deliver what they have.
+    pub fn replace(&mut self, next: Vec<Next>, patience: Duration) {
+        self.offer();
+        self.post.replace(next, patience);
+        self.trays = trays(self.post.sinks());
+        self.hide_dead_letters();
+    }
+
+    /// Looks after sinks that are to be closed, and those that wait for that.
+    pub fn tend(&mut self) {
+        if self.post.tend() {
+            self.hide_dead_letters();
+        }
+    }
+
+    /// The sinks, to look at.
+    #[must_use]
+    pub const fn post(&self) -> &Post {
+        &self.post
     }
 
     /// What records do not tell.
@@ -232,7 +255,7 @@ impl Outbox {
             }
             let next = tray.next_batch();
             let batch = Arc::new(std::mem::replace(&mut tray.batch, next));
-            for sink in self.sinks.iter_mut().filter(|sink| sink.look() == tray.look) {
+            for sink in self.post.sinks_mut().filter(|sink| sink.look() == tray.look) {
                 while let Some(stop) = &self.wait_for_sinks
                     && !stop.load(Ordering::Relaxed)
                     && !sink.wait_for_room(&batch, PATIENCE)
@@ -259,71 +282,19 @@ impl Outbox {
     /// Waits until the sinks have delivered or dropped all, for `limit` at most; where sinks are
     /// waited for, no longer than until a stop is asked for meanwhile.
     pub fn flush(&mut self, limit: Duration) {
-        let end = Instant::now() + limit;
         let stop = self.wait_for_sinks.clone().filter(|stop| !stop.load(Ordering::Relaxed));
         let stopped = || stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
-        for sink in &mut self.sinks {
-            while !sink.flush(end.saturating_duration_since(Instant::now()).min(PATIENCE))
-                && Instant::now() < end
-                && !stopped()
-            {}
-        }
+        self.post.flush(limit, PATIENCE, &stopped);
     }
 
     /// Ends the sinks; what they still hold is dropped and counted.
     pub fn close(&mut self) {
-        for sink in &mut self.sinks {
-            sink.close();
-        }
-    }
-
-    /// What the sinks counted, by sink and stream; what an earlier capture left to a sink stands
-    /// under a name of its own.
-    #[must_use]
-    pub fn delivery(&self) -> BTreeMap<String, BTreeMap<String, Delivery>> {
-        let mut delivery = BTreeMap::new();
-        for sink in &self.sinks {
-            delivery.insert(sink.name().to_owned(), sink.counters());
-            if let Some(recovered) = sink.recovered() {
-                delivery.insert(format!("{}_recovered", sink.name()), recovered);
-            }
-        }
-        delivery
-    }
-
-    /// The sinks that have failed for good, and how many there are in all.
-    #[must_use]
-    pub fn failures(&self) -> (Vec<(String, Failure)>, usize) {
-        let failed = self
-            .sinks
-            .iter()
-            .filter_map(|sink| sink.failure().map(|failure| (sink.name().to_owned(), failure)));
-        (failed.collect(), self.sinks.len())
-    }
-
-    /// What the sinks measure beside the ledger.
-    #[must_use]
-    pub fn gauges(&self) -> Vec<(String, Vec<Gauge>)> {
-        self.sinks.iter().map(|sink| (sink.name().to_owned(), sink.gauges())).collect()
-    }
-
-    /// Octets that wait on disk.
-    #[must_use]
-    pub fn spool_bytes(&self) -> u64 {
-        self.sinks.iter().map(|sink| sink.spool_bytes()).sum()
-    }
-
-    /// Octets that wait on disk, of the sink that has most there.
-    #[must_use]
-    pub fn fullest_spool_bytes(&self) -> u64 {
-        self.sinks.iter().map(|sink| sink.spool_bytes()).max().unwrap_or(0)
+        self.post.close();
     }
 
     /// Has the sinks reopen their files.
     pub fn reopen(&mut self) {
-        for sink in &mut self.sinks {
-            sink.reopen();
-        }
+        self.post.sinks_mut().for_each(|sink| sink.reopen());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::analysis::Analysis;
 use super::observe::{Facts, observation};
-use super::outbox::Outbox;
+use super::outbox::{Next, Outbox, Post};
 use super::resolvers::Resolvers;
 use super::scribe::{Scribe, Told, Wanted};
 use super::who::Who;
@@ -64,6 +64,26 @@ impl OutputOptions {
     }
 }
 
+/// Other sinks, and what follows from that.
+pub struct SinkChange {
+    /// The sinks.
+    pub next: Vec<Next>,
+    /// How long those that go have to deliver what they hold.
+    pub patience: Duration,
+    /// Whether there is detection.
+    pub detects: Detects,
+}
+
+/// Whether there is detection from here on.
+pub enum Detects {
+    /// There is none.
+    No,
+    /// That which there was.
+    AsBefore,
+    /// This, which has seen nothing.
+    Newly(Box<Detection>),
+}
+
 /// Makes records and gives them to the sinks.
 pub struct Output {
     identity: Identity,
@@ -105,25 +125,36 @@ impl Output {
         self.identity.epoch
     }
 
-    /// The sinks.
+    /// The way out.
     pub const fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
     }
 
-    /// The same, to look at.
-    pub(super) const fn sinks(&self) -> &Outbox {
-        &self.outbox
+    /// The sinks, to look at.
+    pub(super) const fn post(&self) -> &Post {
+        self.outbox.post()
     }
 
     /// Begins the records that this output ends.
     pub(super) fn scribe(&self) -> Scribe {
+        Scribe::new(self.identity.clone(), self.wanted())
+    }
+
+    /// What of records is begun.
+    pub(super) fn wanted(&self) -> Wanted {
         let outbox = &self.outbox;
-        let wanted = Wanted {
+        Wanted {
             texts: outbox.renders(Stream::Transactions) || self.analysis.is_wanted(),
             transactions: outbox.wants_as(Look::Json, Stream::Transactions),
             messages: outbox.renders(Stream::Messages),
-        };
-        Scribe::new(self.identity.clone(), wanted)
+        }
+    }
+
+    /// Writes to other sinks from here on, with the rooms that these want something of.
+    pub(super) fn replace_sinks(&mut self, change: SinkChange) {
+        let SinkChange { next, patience, detects } = change;
+        self.outbox.replace(next, patience);
+        self.analysis.adopt(detects, self.now, &self.outbox);
     }
 
     /// Sets the clock: when what comes next is known.

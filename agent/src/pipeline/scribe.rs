@@ -18,9 +18,9 @@ pub(super) struct Told<'a> {
     pub(super) json: &'a [u8],
 }
 
-/// What is to be made of events. The sinks alone decide it, and they stay.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wanted {
+/// What is to be made of events. The sinks alone decide it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
     /// Text of transactions.
     pub(super) texts: bool,
     /// Records of transactions in JSON.
@@ -38,13 +38,6 @@ pub(super) struct Scribe {
     json: Vec<u8>,
 }
 
-impl Told<'_> {
-    /// Whether nothing was made of it.
-    pub(super) const fn is_bare(&self) -> bool {
-        self.texts.is_none() && self.json.is_empty()
-    }
-}
-
 impl<'a> From<&'a Event<'a>> for Told<'a> {
     fn from(event: &'a Event<'a>) -> Self {
         Self { event, texts: None, json: &[] }
@@ -55,6 +48,23 @@ impl Scribe {
     /// That writes what is wanted.
     pub(super) fn new(identity: Identity, wanted: Wanted) -> Self {
         Self { identity, wanted, texts: Texts::default(), json: Vec::new() }
+    }
+
+    /// Makes other things from here on.
+    pub(super) const fn write(&mut self, wanted: Wanted) {
+        self.wanted = wanted;
+    }
+
+    /// Whether all that is wanted of an event was made where it came to light.
+    pub(super) const fn has_begun(&self, told: &Told<'_>) -> bool {
+        let Wanted { texts, transactions, messages } = self.wanted;
+        match told.event {
+            Event::Transaction(_) => {
+                !texts || told.texts.is_some() && !(transactions && told.json.is_empty())
+            }
+            Event::Message(_) => !(messages && told.json.is_empty()),
+            _ => true,
+        }
     }
 
     /// Makes of an event what is wanted of it.

@@ -4,9 +4,10 @@ use super::EXPIRE_EVERY;
 use super::batch::Batch;
 use super::front::Front;
 use super::output::Output;
-use super::scribe::{Scribe, Told};
+use super::scribe::{Scribe, Told, Wanted};
 use crate::capture::Packet;
 use crate::capture::live::Received;
+use crate::capture::ports::PortSet;
 use crate::capture::sampling::Change;
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::DecoderOptions;
@@ -115,9 +116,30 @@ impl Shard {
         self.front.reconfigure(share_pairing(pairing, self.shares), connecting);
     }
 
+    /// Begins other records from here on.
+    pub const fn write(&mut self, wanted: Wanted) {
+        self.scribe.write(wanted);
+    }
+
     /// Another share of the transactions is told from here on.
     pub fn sample(&mut self, change: Change) {
         self.front.sample(change);
+    }
+
+    /// Looks for DNS on these ports, too.
+    pub fn widen(&mut self, ports: &PortSet) {
+        self.front.widen(ports);
+    }
+
+    /// Looks for DNS on these ports only. To be called once no packet of others can come any more.
+    pub(super) fn narrow(&mut self, ports: &PortSet, now: Timestamp, each: Timed<'_>) {
+        let Self { front, scribe, .. } = self;
+        front.narrow(ports, now, &mut |event| each(now, scribe.tell(event)));
+    }
+
+    /// The same, and adds to a batch what comes of it.
+    pub fn fill_narrowed(&mut self, ports: &PortSet, now: Timestamp, batch: &mut Batch) {
+        self.narrow(ports, now, &mut |at, told| batch.push(at, told));
     }
 
     /// Takes one packet, and adds to a batch what comes of it.

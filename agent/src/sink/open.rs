@@ -1,13 +1,11 @@
 //! From what the user wants to sinks that run.
 
-use super::null::Null;
+use super::plan::{Names, Plan};
 use super::spool::SpoolConfig;
 use super::{
-    AlertmanagerConfig, KafkaConfig, Look, Rotation, Sink, SinkSpec, StreamChoice, alertmanager,
-    kafka, writer,
+    AlertmanagerConfig, KafkaConfig, Look, Rotation, Sink, SinkSpec, StreamChoice, writer,
 };
 use rustix::fs::{Access, AtFlags, CWD, accessat};
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -82,41 +80,14 @@ pub enum SinkError {
 
 /// Opens the sinks in the order given. The second of a kind is named `file_2`, and so on.
 pub fn open(specs: &[SinkSpec], with: &OpenWith<'_>) -> Result<Vec<Box<dyn Sink>>, SinkError> {
-    let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
-    let sinks = specs.iter().map(|spec| {
-        let count = seen.entry(spec.kind()).or_insert(0);
-        *count += 1;
-        let name = match count {
-            1 => spec.kind().to_owned(),
-            more => format!("{}_{more}", spec.kind()),
-        };
-        open_one(spec, name, with)
-    });
-    sinks.collect()
-}
-
-fn open_one(
-    spec: &SinkSpec,
-    name: String,
-    with: &OpenWith<'_>,
-) -> Result<Box<dyn Sink>, SinkError> {
-    let streams = with.streams.of(spec);
-    Ok(match spec {
-        SinkSpec::Stdout => Box::new(writer::stdout(name, streams, with.stdout)?),
-        SinkSpec::File(path) => Box::new(writer::file(name, streams, path, with.rotation)?),
-        SinkSpec::Kafka => {
-            let OpenWith { node, region, kafka: config, kafka_patience: patience, spool, .. } =
-                *with;
-            let with = kafka::With { node, region, config, patience, spool };
-            Box::new(kafka::open(name, streams, with)?)
-        }
-        SinkSpec::Alertmanager => {
-            let missing = || SinkError::Alertmanager("alertmanager.urls is missing".to_owned());
-            let config = with.alertmanager.ok_or_else(missing)?;
-            Box::new(alertmanager::open(name, streams, config, with.kafka_patience)?)
-        }
-        SinkSpec::Null => Box::new(Null::new(name, streams)),
-    })
+    let mut names = Names::default();
+    specs
+        .iter()
+        .map(|spec| {
+            let plan = Plan::of(spec, with);
+            plan.open(names.next(plan.kind()))
+        })
+        .collect()
 }
 
 /// Whether a file sink could be opened at `path`, and rotated if it is to be; leaves no new file

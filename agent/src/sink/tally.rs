@@ -184,6 +184,14 @@ impl Tally {
         self.settle(share, |cell| &mut cell.dropped[reason as usize]);
     }
 
+    /// Records in flight that another sink of this name takes on, and counts.
+    pub(super) fn withdrawn(&self, share: &PerStream) {
+        let mut state = self.state();
+        for (cell, count) in state.cells.iter_mut().zip(share) {
+            cell.records -= count;
+        }
+    }
+
     /// Records of one stream that arrived, or were given up, wherever they were till now.
     pub(super) fn settle_at(
         &self,

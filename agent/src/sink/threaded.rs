@@ -29,7 +29,7 @@ pub(super) struct Bounds {
 
 impl Bounds {
     /// Those for a batch: summaries find room where there is none left for what they sum up.
-    fn of(self, batch: &Batch) -> Self {
+    pub(super) fn of(self, batch: &Batch) -> Self {
         if batch.is_summary() {
             return self;
         }
@@ -39,7 +39,7 @@ impl Bounds {
 
     /// Whether there is room for so many octets behind so many, in so many batches. A batch beyond the
     /// bound by itself passes when it is alone.
-    const fn have_room(self, batches: usize, queued: usize, size: usize) -> bool {
+    pub(super) const fn have_room(self, batches: usize, queued: usize, size: usize) -> bool {
         batches < self.batches && (queued == 0 || queued.saturating_add(size) <= self.bytes)
     }
 }

@@ -20,6 +20,7 @@ mod privacy;
 mod privileges;
 mod processes;
 mod prometheus;
+mod reloading;
 mod reopening;
 mod support;
 mod top;

@@ -15,6 +15,7 @@ mod live;
 mod outage;
 mod partitions;
 mod reading;
+mod reloading;
 mod replay;
 mod security;
 mod topics;

@@ -2,6 +2,7 @@
 
 use super::btf::Btf;
 use super::functions;
+use super::ports::classes;
 use super::settings::Settings;
 use super::{CannotCapture, LiveOptions, MOST_RINGS, ring};
 use crate::capture::encrypted::Encrypted;
@@ -11,7 +12,6 @@ use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use dnscribe_common::record::CLASSES;
-use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS, PORT_WORDS};
 use std::fs::File;
 use std::panic::resume_unwind;
 use std::thread::{self, ScopedJoinHandle};
@@ -221,7 +221,7 @@ fn object(
         // The programs need no relocation against the kernel's types, and reading those is slow.
         .btf(None)
         .override_global("SETTINGS", settings.words(), true)
-        .override_global("PORTS", &port_classes(options)[..], true)
+        .override_global("PORTS", &classes(&options.ports, options.encrypted.as_ref())[..], true)
         .map_max_entries("RING", ring_bytes)
         .load(octets)
         .map_err(|error| no_maps(&error))
@@ -269,23 +269,6 @@ fn rings(ebpf: &mut Ebpf, count: u32, bytes: u32) -> Result<Vec<RingBuf<MapData>
         all.set(number, ring, 0).map_err(|error| no_maps(&error))?;
     }
     Ok(rings)
-}
-
-/// The classes of all ports, as the programs look them up.
-fn port_classes(options: &LiveOptions) -> Vec<u64> {
-    let mut words = vec![0; PORT_WORDS as usize];
-    let mut add = |port: u16, class: u64| {
-        if let Some(word) = words.get_mut(usize::from(port / 32)) {
-            *word |= class << (port % 32 * 2);
-        }
-    };
-    options.ports.iter().for_each(|port| add(port, PORT_DNS));
-    if let Some(encrypted) = &options.encrypted {
-        // No port is in two of the sets.
-        encrypted.ports().iter().for_each(|port| add(*port, PORT_ENCRYPTED));
-        encrypted.https_ports().iter().for_each(|port| add(*port, PORT_HTTPS));
-    }
-    words
 }
 
 fn set_resolvers(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {

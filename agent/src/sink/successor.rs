@@ -1,0 +1,209 @@
+//! The place of a sink that cannot be opened before another is closed, since both hold the same file or
+//! spool. What comes meanwhile waits here, counted as in flight.
+
+use super::open::SinkError;
+use super::plan::Plan;
+use super::tally::{PerStream, Reason, Tally};
+use super::threaded::Bounds;
+use super::{Batch, Failure, Look, Sink, Stream};
+use crate::ledger::Delivery;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// How long it sleeps where all is to be delivered and nothing can be.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Why records do not get further than here. `shutdown`: the end came before the sink was open.
+const REASONS: &[Reason] = &[Reason::QueueFull, Reason::WriteError, Reason::Shutdown];
+
+/// A sink to be.
+pub struct Successor {
+    name: String,
+    plan: Plan,
+    /// Set once its predecessor is closed.
+    free: Arc<AtomicBool>,
+    bounds: Bounds,
+    waiting: VecDeque<Arc<Batch>>,
+    waiting_bytes: usize,
+    tally: Tally,
+    failure: Option<SinkError>,
+}
+
+impl Successor {
+    /// Of a sink that is closed when `free` is set.
+    #[must_use]
+    pub fn new(name: String, plan: Plan, free: Arc<AtomicBool>) -> Self {
+        let tally = Tally::new(plan.streams(), REASONS);
+        let (waiting, bounds) = (VecDeque::new(), Bounds::default());
+        Self { name, plan, free, bounds, waiting, waiting_bytes: 0, tally, failure: None }
+    }
+}
+
+impl Sink for Successor {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wants(&self, stream: Stream) -> bool {
+        self.plan.streams().contains(stream)
+    }
+
+    fn look(&self) -> Look {
+        self.plan.look()
+    }
+
+    fn offer(&mut self, batch: &Arc<Batch>) {
+        let share = self.tally.share(batch);
+        let has_filtered = *batch.filtered() != PerStream::default();
+        if share == PerStream::default() && !has_filtered {
+            return;
+        }
+        self.tally.offered(&share);
+        let size = batch.size_bytes();
+        let reason = if self.failure.is_some() {
+            Reason::WriteError
+        } else if self.bounds.of(batch).have_room(self.waiting.len(), self.waiting_bytes, size) {
+            self.waiting_bytes += size;
+            self.waiting.push_back(Arc::clone(batch));
+            return;
+        } else {
+            Reason::QueueFull
+        };
+        self.tally.filtered(batch);
+        self.tally.dropped(&share, reason);
+    }
+
+    fn wait_for_room(&self, _batch: &Batch, _limit: Duration) -> bool {
+        true
+    }
+
+    fn flush(&mut self, limit: Duration) -> bool {
+        let settled = self.tally.in_flight() == 0;
+        if !settled {
+            // Somebody else has to close the predecessor.
+            thread::sleep(limit.min(PAUSE));
+        }
+        settled
+    }
+
+    fn relieve(&mut self) -> Option<Box<dyn Sink>> {
+        if self.failure.is_some() || !self.free.load(Ordering::Relaxed) {
+            return None;
+        }
+        match self.plan.open(self.name.clone()) {
+            Ok(mut sink) => {
+                for batch in self.waiting.drain(..) {
+                    self.tally.withdrawn(&self.tally.share(&batch));
+                    sink.offer(&batch);
+                }
+                Some(sink)
+            }
+            Err(error) => {
+                self.failure = Some(error);
+                for batch in self.waiting.drain(..) {
+                    self.tally.filtered(&batch);
+                    self.tally.dropped(&self.tally.share(&batch), Reason::WriteError);
+                }
+                None
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.waiting.drain(..).for_each(|batch| self.tally.filtered(&batch));
+        self.tally.seal();
+    }
+
+    fn counters(&self) -> BTreeMap<String, Delivery> {
+        self.tally.counters()
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.failure.as_ref().map(|error| Failure::Broken(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::{KafkaConfig, OpenWith, Rotation, SinkSpec, StreamChoice};
+    use std::path::Path;
+
+    fn batch(number: u128) -> Arc<Batch> {
+        let mut batch = Batch::default();
+        let render = |out: &mut Vec<u8>| out.extend(format!("{number}\n").bytes());
+        batch.push(Stream::Transactions, number, render, |_| {});
+        batch.filter(Stream::Transactions);
+        Arc::new(batch)
+    }
+
+    fn successor(path: &Path) -> (Successor, Arc<AtomicBool>) {
+        let kafka = KafkaConfig::default();
+        let with = OpenWith {
+            streams: StreamChoice::default(),
+            rotation: Rotation::default(),
+            stdout: Look::Text,
+            node: "n",
+            region: None,
+            kafka: &kafka,
+            alertmanager: None,
+            kafka_patience: None,
+            spool: None,
+        };
+        let free = Arc::new(AtomicBool::new(false));
+        let plan = Plan::of(&SinkSpec::File(path.into()), &with);
+        (Successor::new("file".to_owned(), plan, Arc::clone(&free)), free)
+    }
+
+    fn of_transactions(sink: &dyn Sink) -> Delivery {
+        sink.counters().remove("transactions").unwrap()
+    }
+
+    #[test]
+    fn what_waits_goes_to_the_sink_that_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let (mut waiting, free) = successor(&path);
+        (1..=3).for_each(|number| waiting.offer(&batch(number)));
+        assert!(waiting.relieve().is_none() && !path.exists());
+        let counted = of_transactions(&waiting);
+        assert_eq!((counted.records, counted.in_flight), (3, 3));
+        free.store(true, Ordering::Relaxed);
+        let mut sink = waiting.relieve().unwrap();
+        assert!(sink.flush(Duration::from_secs(30)));
+        let counted = of_transactions(&*sink);
+        assert_eq!((counted.records, counted.delivered, counted.filtered), (6, 3, 3));
+        assert_eq!(of_transactions(&waiting).records, 0, "they are counted once");
+        sink.close();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "1\n2\n3\n");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_drops_and_counts() {
+        let (mut waiting, free) = successor(Path::new("/proc/nowhere/out"));
+        waiting.offer(&batch(1));
+        free.store(true, Ordering::Relaxed);
+        assert!(waiting.relieve().is_none());
+        waiting.offer(&batch(2));
+        let counted = of_transactions(&waiting);
+        assert_eq!((counted.records, counted.dropped["write_error"]), (4, 2));
+        let Some(Failure::Broken(why)) = waiting.failure() else { panic!("it has failed") };
+        assert!(why.contains("/proc/nowhere/out"), "{why}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_dropped_and_stays_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut waiting, free) = successor(&dir.path().join("out"));
+        waiting.bounds = Bounds { batches: 8, bytes: 1 << 20 };
+        (1..=20).for_each(|number| waiting.offer(&batch(number)));
+        free.store(true, Ordering::Relaxed);
+        let sink = waiting.relieve().unwrap();
+        let (before, after) = (of_transactions(&waiting), of_transactions(&*sink));
+        assert_eq!((before.records, before.dropped["queue_full"], before.filtered), (26, 13, 13));
+        assert_eq!((after.records, after.filtered), (14, 7));
+    }
+}

@@ -1,0 +1,262 @@
+//! SIGHUP under load: other sinks, streams and ports, and nothing lost.
+
+use crate::support::{SOON, lab, lab_with};
+use anyhow::Context as _;
+use dnscribe_tests::agent::{Agent, Finished};
+use dnscribe_tests::dnsperf::{Load, Perf};
+use dnscribe_tests::lab::{Host, Lab};
+use dnscribe_tests::{ledger, shell};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::slice;
+use std::thread;
+use std::time::Duration;
+
+/// An agent with a configuration that changes.
+struct Reloading {
+    agent: Agent,
+    config: PathBuf,
+    reloads: usize,
+}
+
+impl Reloading {
+    fn start(config: &Path, content: &Value) -> Self {
+        fs::write(config, content.to_string()).unwrap();
+        let agent = Agent::run(&["--config", &config.display().to_string()]).unwrap();
+        Self { agent, config: config.to_path_buf(), reloads: 0 }
+    }
+
+    /// Adopts another configuration, and returns once the agent has said `words`, and that it did.
+    fn reload(&mut self, content: &Value, words: &str) {
+        self.reloads += 1;
+        let seen = self.agent.log().matches(words).count();
+        fs::write(&self.config, content.to_string()).unwrap();
+        self.agent.signal(Signal::HUP).unwrap();
+        shell::wait_for(words, SOON, || {
+            let log = self.agent.log();
+            let reloaded = log.matches("configuration reloaded").count() == self.reloads;
+            Ok((reloaded && log.matches(words).count() > seen).then_some(()))
+        })
+        .with_context(|| self.agent.log())
+        .unwrap();
+    }
+
+    fn finish(self) -> Finished {
+        let end = self.agent.terminate().unwrap();
+        assert!(end.status.success(), "{}", end.stderr);
+        end
+    }
+}
+
+fn start(lab: &Lab, load: &Load) -> Child {
+    lab.start_dnsperf(Host::Client, lab.resolver_addr(), load).unwrap()
+}
+
+/// Waits for the load's end; what dnsperf says.
+fn finish(load: Child) -> Perf {
+    let report = load.wait_with_output().unwrap().stdout;
+    Perf::parse(&String::from_utf8(report).unwrap()).unwrap()
+}
+
+/// The records of a file, each of whose lines must be whole.
+fn records(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'), "{}", path.display());
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The ids of records of a schema, each of which must be there once.
+fn ids<'a>(records: &'a [Value], schema: &str) -> BTreeSet<&'a str> {
+    let ids: Vec<_> = records
+        .iter()
+        .filter(|record| record["schema"] == schema)
+        .map(|record| record["event_id"].as_str().unwrap())
+        .collect();
+    let once: BTreeSet<_> = ids.iter().copied().collect();
+    assert_eq!(once.len(), ids.len(), "each once");
+    once
+}
+
+#[test]
+fn sinks_come_and_go_under_load_and_nothing_is_lost() {
+    swap_sinks(1);
+}
+
+#[test]
+fn sinks_come_and_go_with_several_threads_too() {
+    swap_sinks(2);
+}
+
+fn swap_sinks(threads: u32) {
+    let Some((lab, _alone)) = lab() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let sink = |name: &str| format!("file:{}", at(name).display());
+    let with = |sinks: &[String], streams: &[&str]| {
+        json!({
+            "version": 1,
+            "capture": { "threads": threads },
+            "sinks": sinks,
+            "streams": streams,
+        })
+    };
+    let (usual, more) = (["transactions", "ledger"], ["transactions", "ledger", "messages"]);
+    let (first, second) = (sink("first"), sink("second"));
+    let mut agent = Reloading::start(&at("dnscribe.yaml"), &with(slice::from_ref(&first), &usual));
+    let load = Load {
+        queries: 12_000,
+        qps: Some(2000),
+        clients: 40,
+        suffix: "reloaded.wild.example.com".to_owned(),
+        ..Load::default()
+    };
+    let queries = start(&lab, &load);
+    let steps = [
+        with(&[first.clone(), second.clone()], &usual),
+        with(slice::from_ref(&second), &usual),
+        // Another sink for the same file: it waits for the one that there is.
+        with(slice::from_ref(&second), &more),
+        with(&[second, first], &usual),
+    ];
+    for step in &steps {
+        thread::sleep(Duration::from_millis(1100));
+        agent.reload(step, "configuration reloaded");
+    }
+    let perf = finish(queries);
+    let end = agent.finish();
+
+    assert!(!end.stderr.contains("restart"), "{}", end.stderr);
+    let (first, second) = (records(&at("first")), records(&at("second")));
+    let last = second.last().unwrap();
+    assert_eq!(last["final"], true);
+    for record in [&first, &second].into_iter().flatten() {
+        if record["schema"] == "dns.ledger/1" {
+            ledger::verify(record).unwrap();
+        }
+    }
+    assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");
+    let of = |records: &[Value], schema: &str| ids(records, schema).len() as u64;
+    let transactions = "dns.transaction/1";
+    let delivered = |sink: &str, stream: &str| {
+        ledger::counter(last, &["delivery", sink, stream, "delivered"]).unwrap()
+    };
+    assert_eq!(of(&first, transactions), delivered("file", "transactions"));
+    assert_eq!(of(&second, transactions), delivered("file_2", "transactions"));
+    assert_eq!(of(&second, "dns.message/1"), delivered("file_2", "messages"));
+    assert!(delivered("file_2", "messages") > 2_000, "{last:#}");
+    let mut all = ids(&first, transactions);
+    all.extend(ids(&second, transactions));
+    let seen = [&first, &second].into_iter().flatten().filter(|record| {
+        record["vantage"] == "client" && record["client_ip"] == lab.client_addr().to_string()
+    });
+    let names: BTreeSet<_> = seen.filter_map(|record| record["qname"].as_str()).collect();
+    assert_eq!(names.len() as u64, perf.sent, "every query is told");
+    let outcomes = ["answered", "timeout", "icmp_error", "open", "late", "duplicate", "orphan"];
+    let count = |name| ledger::counter(last, &["pairing", name]).unwrap();
+    let outcomes: u64 = outcomes.into_iter().map(count).sum();
+    assert_eq!(all.len() as u64, outcomes, "whoever asked, and whomever");
+}
+
+#[test]
+fn ports_come_and_go_and_no_query_times_out_for_it() {
+    swap_ports(1);
+}
+
+#[test]
+fn ports_come_and_go_with_several_threads_too() {
+    swap_ports(2);
+}
+
+fn swap_ports(threads: u32) {
+    const OTHER: u16 = 5300;
+    let Some((lab, _alone)) = lab_with(&["interface: 0.0.0.0@5300"]) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let with = |ports: &[u16]| {
+        json!({
+            "version": 1,
+            "capture": { "threads": threads, "ports": ports },
+            "streams": ["transactions", "ledger"],
+        })
+    };
+    let load = |queries: u32, port: u16, suffix: &str| Load {
+        queries,
+        qps: Some(1000),
+        port,
+        clients: 40,
+        suffix: format!("{suffix}.wild.example.com"),
+        ..Load::default()
+    };
+    let mut agent = Reloading::start(&directory.path().join("dnscribe.yaml"), &with(&[53]));
+    let (throughout, unseen) = (load(6_000, 53, "throughout"), load(6_000, OTHER, "unseen"));
+    let running = [start(&lab, &throughout), start(&lab, &unseen)];
+    thread::sleep(Duration::from_secs(1));
+    agent.reload(&with(&[53, OTHER]), "looked for on port 53,5300");
+    let added = finish(start(&lab, &load(2_000, OTHER, "added")));
+    let [throughout, _] = running.map(finish);
+
+    // Nobody answers there, and then nobody listens to it.
+    let blackhole = format!("@{}", lab.blackhole_addr());
+    let words = ["dig", &blackhole, "+tries=1", "+time=3", "waiting.example.com"];
+    let waiting = lab.spawn(Host::Client, &words).unwrap();
+    thread::sleep(Duration::from_millis(500));
+    let running = start(&lab, &load(3_000, 53, "cut"));
+    thread::sleep(Duration::from_millis(500));
+    agent.reload(&with(&[OTHER]), "looked for on port 5300");
+    finish(start(&lab, &load(1_000, 53, "gone")));
+    let left = finish(start(&lab, &load(1_000, OTHER, "left")));
+    let cut = finish(running);
+    waiting.wait_with_output().unwrap();
+    let end = agent.finish();
+
+    let told = |suffix: &str, status: &str| {
+        end.of("dns.transaction/1")
+            .filter(|record| record["vantage"] == "client" && record["status"] == status)
+            .filter(|record| record["client_ip"] == lab.client_addr().to_string())
+            .filter(|record| record["qname"].as_str().is_some_and(|name| name.contains(suffix)))
+            .count() as u64
+    };
+    // A busy lab loses some by itself, and then dnsperf says so.
+    assert_eq!(told("throughout", "answered"), throughout.completed);
+    assert_eq!(told("added", "answered"), added.completed);
+    assert_eq!(told("left", "answered"), left.completed);
+    assert!(throughout.completed > 5_000 && added.completed > 1_500 && left.completed > 700);
+    assert_eq!(["answered", "open", "orphan"].map(|status| told("gone", status)), [0, 0, 0]);
+    assert_eq!(["open", "timeout"].map(|status| told("waiting", status)), [1, 0]);
+    assert!((200..2_900).contains(&told("cut", "answered")), "{}", told("cut", "answered"));
+    assert!(told("cut", "timeout") <= cut.lost, "{} of {}", told("cut", "timeout"), cut.lost);
+    let last = end.final_ledger().unwrap();
+    assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");
+    let open = end.of("dns.transaction/1").filter(|record| record["status"] == "open").count();
+    assert_eq!(ledger::counter(last, &["pairing", "open"]).unwrap(), open as u64);
+}
+
+#[test]
+fn a_sink_that_cannot_be_opened_leaves_those_that_there_are() {
+    let Some((lab, _alone)) = lab() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = |directory: &Path| directory.join("out");
+    let with = |directory: &Path, streams: &[&str]| {
+        json!({
+            "version": 1,
+            "sinks": [format!("file:{}", path(directory).display())],
+            "streams": streams,
+        })
+    };
+    let config = directory.path().join("dnscribe.yaml");
+    let usual = ["transactions", "ledger"];
+    let mut agent = Reloading::start(&config, &with(directory.path(), &usual));
+    // Privileges were given up, and with them all directories but those that were named.
+    agent.reload(&with(elsewhere.path(), &usual), "the sinks stay as they were");
+    assert!(agent.agent.log().contains("restart to write elsewhere"), "{}", agent.agent.log());
+    lab.dig(&["+short", "www.example.com"]).unwrap();
+    agent.finish();
+    assert!(!path(elsewhere.path()).exists());
+    let told = records(&path(directory.path()));
+    assert!(told.iter().any(|record| record["qname"] == "www.example.com"), "{told:?}");
+    assert_eq!(told.last().unwrap()["final"], true);
+}

@@ -1,0 +1,70 @@
+//! SIGHUP: other topics while records are on their way, with the same spool.
+
+use crate::live::make_topics;
+use crate::{TRANSACTIONS, bench, consume};
+use dnscribe_tests::agent::Agent;
+use dnscribe_tests::dnsperf::Load;
+use dnscribe_tests::lab::Host;
+use dnscribe_tests::ledger;
+use rustix::process::Signal;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+const OTHER: &str = "dns.elsewhere";
+
+#[test]
+fn another_topic_gets_what_the_first_does_not() {
+    let Some(bench) = bench() else { return };
+    make_topics(&bench.broker);
+    bench.broker.create_topic(OTHER, 3).unwrap();
+    let config = bench.folder.path().join("dnscribe.yaml");
+    let with = |topic: &str| {
+        let content = json!({
+            "version": 1,
+            "sinks": ["kafka", "stdout"],
+            "streams": ["ledger"],
+            "kafka": {
+                "brokers": [bench.broker.bootstrap()],
+                "streams": ["transactions"],
+                "topics": { "transactions": topic },
+            },
+        });
+        fs::write(&config, content.to_string()).unwrap();
+    };
+    with(TRANSACTIONS);
+    let agent = Agent::run(&["--config", &config.display().to_string()]).unwrap();
+    let load = Load {
+        queries: 12_000,
+        qps: Some(3000),
+        suffix: "moved.wild.example.com".to_owned(),
+        ..Load::default()
+    };
+    let lab = &bench.lab;
+    let queries = lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load).unwrap();
+    for topic in [OTHER, TRANSACTIONS, OTHER] {
+        thread::sleep(Duration::from_millis(900));
+        with(topic);
+        agent.signal(Signal::HUP).unwrap();
+    }
+    assert!(queries.wait_with_output().unwrap().status.success());
+    let end = agent.terminate().unwrap();
+
+    assert!(end.status.success(), "{}", end.stderr);
+    let last = end.final_ledger().unwrap();
+    assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");
+    let topics = [TRANSACTIONS, OTHER].map(|topic| consume(&bench.broker.bootstrap(), topic));
+    let [first, other] = topics.each_ref().map(Vec::len);
+    assert!(first > 1_000 && other > 1_000, "{first} and {other}: {}", end.stderr);
+    let all = topics.iter().flatten().map(|record| record.headers["event_id"].clone());
+    assert_eq!(all.collect::<BTreeSet<_>>().len(), first + other, "none twice");
+    let count =
+        |name: &str| ledger::counter(last, &["delivery", "kafka", "transactions", name]).unwrap();
+    // What a sink leaves in its spool the next one finds there, and counts by itself.
+    let recovered = ["delivery", "kafka_recovered", "transactions", "delivered"];
+    let recovered = ledger::counter(last, &recovered).unwrap_or(0);
+    assert_eq!(count("delivered") + recovered, (first + other) as u64, "{last:#}");
+    assert!(count("records") >= 24_000, "both sides of each query: {last:#}");
+}
