@@ -51,6 +51,7 @@ fn options() -> LiveOptions {
         query_timeout: std::time::Duration::from_secs(5),
         nice: 0,
         scout: None,
+        shared: false,
     }
 }
 

@@ -27,6 +27,7 @@ mod icmp;
 mod netlink;
 mod option;
 mod packet;
+mod parts;
 mod ports;
 mod pressure;
 pub mod probe;
@@ -46,7 +47,7 @@ use super::encrypted::Encrypted;
 use super::ports::PortSet;
 use crate::ledger;
 use crate::time::Timestamp;
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::Program;
 pub use cgroup::{here as cgroup2_mount, of_id as cgroup_of_id};
 use clock::Clock;
@@ -55,7 +56,9 @@ use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow::MAX_RINGS;
 use dnscribe_common::owner;
 pub use icmp::serve as serve_icmp;
+pub use parts::{About, PartName, Parts, Progress};
 use programs::Loaded;
+pub use programs::digest as object_digest;
 pub use reader::Reader;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -108,6 +111,8 @@ pub struct LiveOptions {
     pub query_timeout: Duration,
     /// The socket at whose other end [`serve_icmp`] runs; a thread of this process where none.
     pub scout: Option<Arc<OwnedFd>>,
+    /// Whether another process may be given the [parts](Live::parts) of the capture.
+    pub shared: bool,
 }
 
 impl Default for LiveOptions {
@@ -126,6 +131,7 @@ impl Default for LiveOptions {
             sampling_floor: None,
             query_timeout: Duration::from_secs(5),
             scout: None,
+            shared: false,
         }
     }
 }
@@ -174,6 +180,10 @@ pub struct Live {
     sampler: sampler::Sampler,
     ports: ports::PortTable,
     listeners: Option<icmp::Listeners>,
+    /// Rings that another process still reads.
+    unread: Vec<Map>,
+    /// What another process may be given, or has been given by one.
+    parts: Option<Parts>,
 }
 
 /// What keeps the programs attached.
@@ -233,7 +243,8 @@ impl Live {
             let _ = write!(description, "; ICMP errors of connected sockets only ({reason})");
         });
         fill_owners(&mut loaded);
-        let mut live = Self::new(loaded, options, Vec::new(), Hook::Cgroup, description)?;
+        let place = Some(directory);
+        let mut live = Self::new(loaded, options, (Vec::new(), place), Hook::Cgroup, description)?;
         live.listeners = listeners.ok();
         for reader in &mut live.readers {
             live.listeners.iter().for_each(|listeners| reader.set_witness(listeners.witness()));
@@ -260,16 +271,18 @@ impl Live {
         };
         let mut description = format!("hook socket{why}, attached to {on}");
         without(&loaded, &mut description);
-        Self::new(loaded, options, taps, Hook::Socket, description)
+        Self::new(loaded, options, (taps, None), Hook::Socket, description)
     }
 
     fn new(
         mut loaded: Loaded,
         options: &LiveOptions,
-        taps: Vec<OwnedFd>,
+        (taps, cgroup): (Vec<OwnedFd>, Option<PathBuf>),
         hook: Hook,
         description: String,
     ) -> Result<Self, CannotCapture> {
+        let shared = || Parts::of(&loaded, &taps, (hook, &description), cgroup);
+        let shared = options.shared.then(shared).transpose().map_err(internal_error)?;
         let locals = || (hook == Hook::Socket).then(tap::Locals::new);
         let sampler = sampler::Sampler::new(&mut loaded.ebpf, options, locals());
         let ports = ports::PortTable::new(&mut loaded.ebpf, options.encrypted.clone());
@@ -299,6 +312,8 @@ impl Live {
             description,
             clock,
             listeners: None,
+            unread: Vec::new(),
+            parts: shared,
         })
     }
 
@@ -349,7 +364,9 @@ impl Live {
     /// there will ever be, and can still be drained.
     pub fn detach(&mut self) {
         self.listeners = None;
-        if self.attached.take().is_some() {
+        // Links are let go of in both places.
+        let parts = self.parts.take().is_some();
+        if self.attached.take().is_some() || parts {
             await_programs();
         }
     }

@@ -49,6 +49,11 @@ impl Timeline {
         self.changes.push_back(change);
     }
 
+    /// The changes that are remembered, oldest first.
+    pub fn changes(&self) -> impl Iterator<Item = Change> {
+        self.changes.iter().copied()
+    }
+
     /// What was left out at a time.
     #[must_use]
     pub fn at(&self, ts: Timestamp) -> Cut {

@@ -243,6 +243,7 @@ pub(super) fn live_options(config: &Config, scout: Option<Arc<OwnedFd>>) -> Live
         sampling_floor: capture.sampling_floor.map(|share| f64::from(share.0) / 1e6),
         query_timeout: config.pairing.query_timeout,
         scout,
+        shared: false,
     }
 }
 

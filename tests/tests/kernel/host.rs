@@ -61,6 +61,7 @@ fn open(hook: HookChoice, port: u16) -> Live {
         query_timeout: Duration::from_secs(5),
         nice: 0,
         scout: None,
+        shared: false,
     };
     Live::open(&options).expect("opens")
 }
@@ -379,6 +380,7 @@ fn says_what_is_wrong_and_what_would_help() {
         query_timeout: Duration::from_secs(5),
         nice: 0,
         scout: None,
+        shared: false,
     };
     let refused = |options: &LiveOptions| match Live::open(options) {
         Ok(_) => panic!("opened"),

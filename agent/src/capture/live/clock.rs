@@ -19,6 +19,16 @@ impl Clock {
         Self { offset_ns: AtomicU64::new(measure()) }
     }
 
+    /// The offset, in nanoseconds.
+    pub fn offset_ns(&self) -> u64 {
+        self.offset_ns.load(Ordering::Relaxed)
+    }
+
+    /// Goes on with the offset of another clock.
+    pub fn adopt(&self, offset_ns: u64) {
+        self.offset_ns.store(offset_ns, Ordering::Relaxed);
+    }
+
     /// Measures again, and adopts the new offset if it differs by more than a millisecond.
     pub fn check(&self) {
         let now = measure();

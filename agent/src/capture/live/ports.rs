@@ -3,7 +3,7 @@
 use crate::capture::encrypted::Encrypted;
 use crate::capture::ports::PortSet;
 use aya::Ebpf;
-use aya::maps::{Array, MapData, MapError};
+use aya::maps::{Array, Map, MapData, MapError};
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS, PORT_WORDS};
 
 /// The class of each port, of [`PORTS_A_WORD`] in a word.
@@ -13,7 +13,7 @@ pub(super) type Classes = [u64; PORT_WORDS as usize];
 const PORTS_A_WORD: u16 = 32;
 
 /// The section of the object that the table alone is in, and so the name of its map.
-const MAP: &str = ".bss";
+pub(super) const MAP: &str = ".bss";
 
 /// The table, as loaded programs look it up.
 pub(super) struct PortTable {
@@ -25,8 +25,12 @@ impl PortTable {
     /// Takes the map over.
     pub(super) fn new(ebpf: &mut Ebpf, encrypted: Option<Encrypted>) -> Result<Self, MapError> {
         let missing = || MapError::InvalidName { name: MAP.to_owned() };
-        let map = Array::try_from(ebpf.take_map(MAP).ok_or_else(missing)?)?;
-        Ok(Self { map, encrypted })
+        Self::of(ebpf.take_map(MAP).ok_or_else(missing)?, encrypted)
+    }
+
+    /// The same of this map.
+    pub(super) fn of(map: Map, encrypted: Option<Encrypted>) -> Result<Self, MapError> {
+        Ok(Self { map: Array::try_from(map)?, encrypted })
     }
 
     /// Has the programs look for DNS on these ports and no others; on those of encrypted DNS as before.

@@ -82,6 +82,11 @@ impl Pressure {
         }
     }
 
+    /// Goes on with leaving out so much.
+    pub fn leave_out(&mut self, cut: Cut) {
+        self.told = (PARTS - u32::from(cut)).max(self.floor);
+    }
+
     /// What is left out.
     #[must_use]
     pub fn cut(&self) -> Cut {

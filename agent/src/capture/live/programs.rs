@@ -19,6 +19,12 @@ use std::thread::{self, ScopedJoinHandle};
 /// The programs, as the build script made them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("DNSCRIBE_EBPF_OBJECT"));
 
+/// Names the object: the same in agents of the same programs.
+#[must_use]
+pub fn digest() -> String {
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(OBJECT))
+}
+
 /// A program of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -33,6 +33,11 @@ impl Reader {
         self.witness = Some(witness);
     }
 
+    /// What came out of the ring before.
+    pub(super) fn set_received(&mut self, received: Vec<Received>) {
+        self.received = received;
+    }
+
     pub(super) fn gauge(&self) -> Arc<Gauge> {
         self.ring.gauge()
     }

@@ -11,6 +11,7 @@ use dnscribe_common::CONFIG_SAMPLING;
 use dnscribe_common::flow::Address;
 use dnscribe_common::sample::{Cut, Cuts};
 use dnscribe_common::totals::{Key, Kind, LOST, OUTCOMES, SAMPLED, WHATS, Way, What};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::PoisonError;
@@ -40,13 +41,55 @@ impl Sampler {
         options: &LiveOptions,
         locals: Option<Locals>,
     ) -> Result<Self, MapError> {
-        Ok(Self {
+        let mut take = |name: &str| {
+            ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
+        };
+        let totals = PerCpuHashMap::try_from(take("TOTALS")?)?;
+        let others = PerCpuArray::try_from(take("TOTALS_OTHER")?)?;
+        Ok(Self::of(totals, others, options, locals))
+    }
+
+    /// With these maps.
+    pub(super) fn of(
+        by_server: PerCpuHashMap<MapData, Words, [u64; OUTCOMES]>,
+        others: PerCpuArray<MapData, [u64; OUTCOMES]>,
+        options: &LiveOptions,
+        locals: Option<Locals>,
+    ) -> Self {
+        let seen = (HashMap::new(), HashMap::new());
+        Self {
             pressure: options.sampling_floor.map(Pressure::new),
             recent: Recent::new(options.query_timeout + SLACK),
             told: Cuts::default(),
-            totals: Totals::new(ebpf)?,
+            totals: Totals { by_server, others, seen: seen.0, seen_others: seen.1 },
             locals,
-        })
+        }
+    }
+
+    /// What was already told of the totals.
+    pub(super) fn seen(&self) -> Seen {
+        let Totals { seen, seen_others, .. } = &self.totals;
+        Seen {
+            servers: seen.iter().map(|(key, sums)| (*key, *sums)).collect(),
+            others: seen_others.iter().map(|(key, sums)| (*key, *sums)).collect(),
+        }
+    }
+
+    /// Goes on where another has stopped, who had told the programs this word.
+    pub(super) fn go_on(&mut self, word: u64, seen: Seen) {
+        self.totals.seen = seen.servers.into_iter().collect();
+        self.totals.seen_others = seen.others.into_iter().collect();
+        let now = Instant::now();
+        self.told = Cuts::unpack(word);
+        if self.told == Cuts::default() {
+            return;
+        }
+        // As if the most that was left out of late had been left out until now.
+        self.recent.change(now, self.told.most);
+        self.recent.change(now, self.told.now);
+        if let Some(pressure) = &mut self.pressure {
+            pressure.leave_out(self.told.now);
+        }
     }
 
     /// Looks at the load. Gives what the programs are to be told, where that is something new, and
@@ -83,6 +126,13 @@ impl Sampler {
     }
 }
 
+/// What was already told of the totals.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Seen {
+    servers: Vec<(Words, [u64; OUTCOMES])>,
+    others: Vec<(u32, [u64; OUTCOMES])>,
+}
+
 /// The programs' totals, and what they were when last read.
 struct Totals {
     by_server: PerCpuHashMap<MapData, Words, [u64; OUTCOMES]>,
@@ -92,18 +142,6 @@ struct Totals {
 }
 
 impl Totals {
-    fn new(ebpf: &mut Ebpf) -> Result<Self, MapError> {
-        let mut take = |name: &str| {
-            ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
-        };
-        Ok(Self {
-            by_server: PerCpuHashMap::try_from(take("TOTALS")?)?,
-            others: PerCpuArray::try_from(take("TOTALS_OTHER")?)?,
-            seen: HashMap::new(),
-            seen_others: HashMap::new(),
-        })
-    }
-
     /// The kernel's map never shrinks, so that an iteration meets every key that was there when it
     /// began; what comes meanwhile is read the next time.
     fn read(&mut self, mut locals: Option<&mut Locals>) -> Result<Vec<Untold>, MapError> {

@@ -2,6 +2,7 @@
 
 use crate::ledger;
 use dnscribe_common::counter::{Counter, Hook, PerCpu};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ const EAGER: u32 = 1_000;
 const PATIENT: u32 = 1_200;
 
 /// What came out of the ring, of one CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Received {
     /// Records.
     pub records: u64,

@@ -78,7 +78,7 @@ impl Bench {
         };
         let mut loaded = programs::load_knowing(btf, options, entries)?;
         fill_owners(&mut loaded);
-        Ok(Self { live: Live::new(loaded, options, Vec::new(), hook, String::new())? })
+        Ok(Self { live: Live::new(loaded, options, (Vec::new(), None), hook, String::new())? })
     }
 
     /// Names of the programs that the kernel took.

@@ -1,0 +1,300 @@
+//! What keeps a capture alive, as descriptors that another process can be given: a program stays attached
+//! as long as anybody holds its link, and a map as long as anybody has it open.
+//!
+//! Needs nothing that live capture does not need anyway.
+
+use super::programs::Loaded;
+use super::ring::{self, Ring};
+use super::sampler::Sampler;
+use super::tally::Received;
+use super::{
+    CannotCapture, Clock, Hook, Live, LiveOptions, Reader, internal_error, listeners, tap,
+};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::programs::ProgramError;
+use dnscribe_common::CONFIG_QUIET;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+const RING: &str = "ring";
+const LINK: &str = "link";
+const TAP: &str = "tap";
+
+/// What a part is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartName {
+    kind: String,
+    name: String,
+}
+
+/// The parts of a capture.
+#[derive(Debug)]
+pub struct Parts {
+    about: About,
+    parts: Vec<(PartName, OwnedFd)>,
+}
+
+/// What is told of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct About {
+    hook: String,
+    description: String,
+    /// Octets of each ring.
+    ring_bytes: u32,
+    /// The cgroup that is watched, if one is.
+    cgroup: Option<std::path::PathBuf>,
+}
+
+/// What the reader's side of a capture knows that is not in its maps.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, in nanoseconds, as packets were stamped by it.
+    clock_offset_ns: u64,
+    /// What was already told of the totals of what was not told.
+    untold: super::sampler::Seen,
+}
+
+impl Parts {
+    pub(super) fn of(
+        loaded: &Loaded,
+        taps: &[OwnedFd],
+        (hook, description): (Hook, &str),
+        cgroup: Option<std::path::PathBuf>,
+    ) -> io::Result<Self> {
+        let mut parts = Vec::new();
+        let mut add = |kind: &str, name: &str, fd: BorrowedFd<'_>| -> io::Result<()> {
+            let name = PartName { kind: kind.to_owned(), name: name.to_owned() };
+            parts.push((name, fd.try_clone_to_owned()?));
+            Ok(())
+        };
+        for (number, ring) in loaded.rings.iter().enumerate() {
+            add(RING, &number.to_string(), ring.as_fd())?;
+        }
+        for (name, map) in loaded.ebpf.maps() {
+            if let Some(data) = data(map) {
+                add("map", name, data.fd().as_fd())?;
+            }
+        }
+        for tap in taps {
+            add(TAP, "", tap.as_fd())?;
+        }
+        for link in links(loaded)? {
+            add(LINK, "", link.as_fd())?;
+        }
+        let (hook, description) = (hook.name().to_owned(), description.to_owned());
+        let about = About { hook, description, ring_bytes: loaded.ring_bytes, cgroup };
+        Ok(Self { about, parts })
+    }
+
+    /// Puts together what was given.
+    #[must_use]
+    pub fn new(about: About, names: Vec<PartName>, descriptors: Vec<OwnedFd>) -> Self {
+        Self { about, parts: names.into_iter().zip(descriptors).collect() }
+    }
+
+    /// What is told of them.
+    #[must_use]
+    pub const fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// What each is, in the order of [`Self::descriptors`].
+    #[must_use]
+    pub fn names(&self) -> Vec<PartName> {
+        self.parts.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The descriptors.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.parts.iter().map(|(_, fd)| fd.as_fd()).collect()
+    }
+
+    fn map(&self, name: &str) -> Result<Map, CannotCapture> {
+        let found = self.parts.iter().find(|(part, _)| part.kind == "map" && part.name == name);
+        let (_, fd) = found.ok_or_else(|| internal_error(format!("no map {name} was given")))?;
+        map(fd).map_err(internal_error)
+    }
+
+    fn rings(&self) -> Result<Vec<Map>, CannotCapture> {
+        let rings = self.parts.iter().filter(|(part, _)| part.kind == RING);
+        rings.map(|(_, fd)| map(fd).map_err(internal_error)).collect()
+    }
+
+    fn count(&self, kind: &str) -> usize {
+        self.parts.iter().filter(|(part, _)| part.kind == kind).count()
+    }
+}
+
+/// A map that this process did not make.
+fn map(fd: &OwnedFd) -> Result<Map, MapError> {
+    let fd = fd.try_clone().map_err(MapError::IoError)?;
+    Map::from_map_data(MapData::from_fd(fd)?)
+}
+
+/// Of the maps that others than the programs use, and of those whose contents go when no process has them
+/// open any more, as that of programs to be called does.
+fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data)
+        | Map::PerCpuArray(data)
+        | Map::PerCpuHashMap(data)
+        | Map::ProgramArray(data) => Some(data),
+        _ => None,
+    }
+}
+
+/// What attaches the programs. The library that attaches them keeps these to itself, but the kernel says
+/// of each descriptor of this process what it is.
+fn links(loaded: &Loaded) -> io::Result<Vec<OwnedFd>> {
+    let failed = |error: ProgramError| io::Error::other(error);
+    let mut programs = Vec::new();
+    for entry in &loaded.entries {
+        if let Some(program) = loaded.ebpf.program(entry.name) {
+            programs.push(program.info().map_err(failed)?.id());
+        }
+    }
+    let mut links = Vec::new();
+    for entry in fs::read_dir("/proc/self/fdinfo")? {
+        let entry = entry?;
+        // One that was closed meanwhile, as that of this directory, is none of ours.
+        let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        if program_of_link(&text).is_some_and(|program| programs.contains(&program)) {
+            // SAFETY: no other thread closes anything while capture begins, and the descriptor is
+            // copied at once.
+            let fd = unsafe { BorrowedFd::borrow_raw(number) };
+            links.push(fd.try_clone_to_owned()?);
+        }
+    }
+    Ok(links)
+}
+
+/// The number of the program that a descriptor attaches, if it is of that kind.
+fn program_of_link(fdinfo: &str) -> Option<u32> {
+    let value = |key: &str| fdinfo.lines().find_map(|line| line.strip_prefix(key));
+    value("link_type:")?;
+    value("prog_id:")?.trim().parse().ok()
+}
+
+impl Live {
+    /// The parts of this capture, where they were wanted.
+    #[must_use]
+    pub const fn parts(&self) -> Option<&Parts> {
+        self.parts.as_ref()
+    }
+
+    /// What is not in the maps.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress { clock_offset_ns: self.clock.offset_ns(), untold: self.sampler.seen() }
+    }
+
+    /// A capture that another process has begun and still reads: it has no readers before
+    /// [`Self::go_on`].
+    ///
+    /// # Errors
+    /// Where the parts are not what they should be.
+    pub fn adopt(parts: Parts, options: &LiveOptions) -> Result<Self, CannotCapture> {
+        let hooks = [Hook::Cgroup, Hook::Socket];
+        let hook = hooks.into_iter().find(|hook| hook.name() == parts.about.hook);
+        let hook = hook.ok_or_else(|| internal_error("an unknown hook was given"))?;
+        if parts.count(RING) != options.rings as usize {
+            return Err(internal_error("another number of rings was given"));
+        }
+        if parts.count(LINK) + parts.count(TAP) == 0 {
+            return Err(internal_error("nothing was given that attaches the programs"));
+        }
+        let config: ring::Config = Array::try_from(parts.map("CONFIG")?).map_err(internal_error)?;
+        let totals = PerCpuHashMap::try_from(parts.map("TOTALS")?).map_err(internal_error)?;
+        let others = PerCpuArray::try_from(parts.map("TOTALS_OTHER")?).map_err(internal_error)?;
+        let locals = (hook == Hook::Socket).then(tap::Locals::new);
+        let sampler = Sampler::of(totals, others, options, locals);
+        let counters = PerCpuArray::try_from(parts.map("COUNTERS")?).map_err(internal_error)?;
+        let table = parts.map(super::ports::MAP)?;
+        let table = super::ports::PortTable::of(table, options.encrypted.clone());
+        let mut live = Self {
+            attached: None,
+            hook,
+            description: parts.about.description.clone(),
+            readers: Vec::new(),
+            gauges: Vec::new(),
+            counters,
+            clock: Arc::new(Clock::new()),
+            config: Arc::new(Mutex::new(config)),
+            sampler,
+            ports: table.map_err(internal_error)?,
+            listeners: None,
+            unread: parts.rings()?,
+            parts: None,
+        };
+        if let Some(directory) = &parts.about.cgroup {
+            let mount = super::cgroup2_mount().unwrap_or_else(|| directory.clone());
+            // Without them the description that came with the parts may promise too much.
+            live.listeners = listeners(&mount, directory, options.scout.as_ref())
+                .inspect_err(|why| tracing::warn!("ICMP errors of connected sockets only: {why}"))
+                .ok();
+        }
+        live.parts = Some(parts);
+        Ok(live)
+    }
+
+    /// Begins to read where the other process has stopped, which it must have: `received` is what it had
+    /// taken out of each ring. Needs no privileges.
+    ///
+    /// # Errors
+    /// Where a ring cannot be mapped.
+    pub fn go_on(
+        &mut self,
+        progress: Progress,
+        received: Vec<Vec<Received>>,
+        nice: u8,
+    ) -> Result<(), CannotCapture> {
+        let Some(parts) = &self.parts else { return Ok(()) };
+        self.clock.adopt(progress.clock_offset_ns);
+        {
+            let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+            let cuts = config.get(&dnscribe_common::CONFIG_SAMPLING, 0).map_err(internal_error)?;
+            self.sampler.go_on(cuts, progress.untold);
+            // The other's readers may have been polling; these begin with being woken.
+            for number in (0..).take(parts.count(RING)) {
+                config.set(CONFIG_QUIET + number, 0, 0).map_err(internal_error)?;
+            }
+        }
+        let mut received = received.into_iter();
+        for (number, map) in (0..).zip(std::mem::take(&mut self.unread)) {
+            // Mapped no sooner: the reader's position is read then.
+            let records = RingBuf::try_from(map).map_err(internal_error)?;
+            let config = Arc::clone(&self.config);
+            let ring = Ring::new(number, records, parts.about.ring_bytes, config, nice);
+            let mut ring = ring.map_err(internal_error)?;
+            ring.poll_for_a_while();
+            let locals = (self.hook == Hook::Socket).then(tap::Locals::new);
+            let mut reader = Reader::new(ring, Arc::clone(&self.clock), locals);
+            reader.set_received(received.next().unwrap_or_default());
+            self.listeners.iter().for_each(|listeners| reader.set_witness(listeners.witness()));
+            self.gauges.push(reader.gauge());
+            self.readers.push(reader);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_a_link_from_other_descriptors() {
+        let link = "pos:\t0\nflags:\t02000000\nlink_type:\tcgroup\nlink_id:\t9\nprog_tag:\tab\nprog_id:\t71\ncgroup_id:\t1\n";
+        assert_eq!(program_of_link(link), Some(71));
+        let program = "pos:\t0\nprog_type:\t8\nprog_jited:\t1\nprog_id:\t71\n";
+        assert_eq!(program_of_link(program), None);
+        assert_eq!(program_of_link("pos:\t0\nflags:\t02\n"), None);
+    }
+}
