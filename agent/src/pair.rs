@@ -4,6 +4,7 @@
 //! paired alike. The table is bounded, every event costs O(1), and every query and every response
 //! ends in exactly one counter (identity 4 of the ledger).
 
+mod carry;
 mod digest;
 mod entry;
 mod established;
@@ -18,6 +19,7 @@ mod transaction;
 mod transfer;
 mod wheel;
 
+pub use carry::{Carried, Fate};
 pub use pairer::Pairer;
 pub use transaction::{OrphanReason, Stray, Transaction};
 pub use transfer::Transfer;

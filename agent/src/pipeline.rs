@@ -8,6 +8,7 @@ mod back;
 mod batch;
 mod event;
 mod front;
+mod handover;
 mod merge;
 mod observe;
 mod outbox;
@@ -20,11 +21,12 @@ mod tests;
 mod who;
 
 pub use batch::Batch;
+pub use handover::Standing;
 pub use observe::{Facts, observation};
 pub use outbox::{Next, Outbox, Post};
 pub use output::{Detects, Output, OutputOptions, SinkChange};
 pub use scribe::Wanted;
-pub use shard::{Shard, Snapshot};
+pub use shard::{Shard, Snapshot, Stand};
 
 use crate::capture::Packet;
 use crate::capture::encrypted::Encrypted;

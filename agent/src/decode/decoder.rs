@@ -134,6 +134,19 @@ impl Decoder {
         self.streams.finish(&mut out);
     }
 
+    /// The counters as they are when what is held is given up.
+    #[must_use]
+    pub fn counters_given_up(&self) -> ledger::Decode {
+        let mut counters = ledger::Decode { held: 0, ..self.counters() };
+        for (reason, held) in [
+            (Malformed::FragmentIncomplete, self.fragments.held()),
+            (Malformed::TcpIncomplete, self.streams.held()),
+        ] {
+            *counters.malformed.entry(reason.name().to_owned()).or_default() += held;
+        }
+        counters
+    }
+
     /// Memory used for packets that wait for others, in octets, roughly; never more than the
     /// options allow.
     #[must_use]

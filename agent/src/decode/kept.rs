@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::dns::{Dns, Outline};
-use super::{Envelope, Message};
+use super::{Envelope, Malformed, Message};
 use smallvec::SmallVec;
 
 /// Octets that need no room of their own: most queries have no more.
@@ -27,6 +27,16 @@ impl Kept {
     pub fn message(&self) -> Message<'_> {
         let dns = Dns::new(&self.octets, &self.outline);
         Message { envelope: &self.envelope, dns, wire_bytes: self.wire_bytes }
+    }
+
+    /// A message of these octets, of so many on the wire.
+    ///
+    /// # Errors
+    /// Where they are none.
+    pub fn read(envelope: Envelope, octets: &[u8], wire_bytes: u32) -> Result<Self, Malformed> {
+        let clipped = u32::try_from(octets.len()).is_ok_and(|captured| captured < wire_bytes);
+        let outline = Outline::read(octets, clipped)?;
+        Ok(Self { envelope, outline, wire_bytes, octets: SmallVec::from_slice(octets) })
     }
 
     /// Keeps another message in the same place: it is a few hundred octets, and not worth to be moved

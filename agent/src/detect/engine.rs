@@ -70,6 +70,17 @@ impl Detection {
         }
     }
 
+    /// Alerts given so far.
+    #[must_use]
+    pub const fn ordinal(&self) -> u64 {
+        self.ordinal
+    }
+
+    /// Goes on counting alerts from here.
+    pub const fn set_ordinal(&mut self, ordinal: u64) {
+        self.ordinal = ordinal;
+    }
+
     /// Takes a transaction.
     pub fn observe(&mut self, observation: &Observation<'_>) {
         self.samples.observe(observation);

@@ -9,6 +9,7 @@
 //! is kept, beyond a bound in temporary files. Only the newest ledger record of each
 //! capture is kept whole.
 
+mod agents;
 mod balance;
 mod ndjson;
 mod report;
@@ -22,6 +23,7 @@ pub use sort::MEMORY_BYTES;
 use crate::record::{EventId, LedgerRecord, Namespace};
 use crate::sink::Stream;
 use crate::time::Timestamp;
+use agents::Agents;
 use balance::{Epoch, Found, Node};
 use serde::Deserialize;
 use sort::{Entry, Sorter};
@@ -67,7 +69,7 @@ pub struct Verifier {
     folder: PathBuf,
     nodes: HashMap<String, u32, foldhash::fast::RandomState>,
     sorter: Sorter,
-    newest: BTreeMap<Capture, LedgerRecord>,
+    newest: BTreeMap<Capture, Agents>,
     ledgers: u64,
     failure: Option<io::Error>,
     notes: Findings,
@@ -196,10 +198,7 @@ impl Verifier {
             self.problems.add(|| format!("{place}: `balanced` says {}", record.balanced));
         }
         let capture = (record.node.clone(), epoch);
-        let newest = self.newest.get(&capture);
-        if newest.is_none_or(|newest| newest.uptime_seconds <= record.uptime_seconds) {
-            self.newest.insert(capture, record);
-        }
+        self.newest.entry(capture).or_default().take(record);
         Ok(())
     }
 
@@ -216,6 +215,7 @@ impl Verifier {
     fn balance(mut self, sink: Option<&str>) -> io::Result<Report> {
         self.check_names(sink);
         let captures = self.captures();
+        let wholes: Vec<_> = self.newest.values().filter_map(Agents::whole).collect();
         let mut found = vec![Found::default(); self.newest.len()];
         let mut unknown: BTreeMap<u32, Found> = BTreeMap::new();
         self.sorter.distinct(&mut |entry, copies| {
@@ -233,9 +233,9 @@ impl Verifier {
         };
         let mut found = found.into_iter();
         let mut epochs: BTreeMap<&str, Vec<Epoch<'_>>> = BTreeMap::new();
-        for ((node, _), ledger) in &self.newest {
+        for ((node, _), whole) in self.newest.keys().zip(&wholes) {
             let found = found.next().unwrap_or_default();
-            epochs.entry(node).or_default().push(Epoch { ledger, found });
+            epochs.entry(node).or_default().push(Epoch { whole, ledger: &whole.ledger, found });
         }
         let nodes: BTreeMap<&String, u32> =
             self.nodes.iter().map(|(name, number)| (name, *number)).collect();
@@ -253,15 +253,14 @@ impl Verifier {
     /// The places of the captures in `newest`, by number of the node and tag.
     fn captures(&mut self) -> HashMap<(u32, u32), usize, foldhash::fast::RandomState> {
         let mut places = HashMap::default();
-        for (place, ((node, epoch), ledger)) in self.newest.iter().enumerate() {
+        for (place, (node, epoch)) in self.newest.keys().enumerate() {
             let Some(number) = self.nodes.get(node) else { continue };
             let tag = Namespace::new(node, *epoch).tag();
             if places.insert((*number, tag), place).is_some() {
                 self.problems.add(|| {
                     format!(
-                        "{node}: the event ids of epoch {} begin as those of another epoch do; \
-                         the two cannot be told apart",
-                        ledger.epoch
+                        "{node}: the event ids of epoch {epoch} begin as those of another epoch \
+                         do; the two cannot be told apart"
                     )
                 });
             }
@@ -274,11 +273,7 @@ impl Verifier {
             self.problems.add(|| "no ledger record was found: nothing to verify against".into());
             return;
         }
-        let names: BTreeSet<&str> = self
-            .newest
-            .values()
-            .flat_map(|ledger| ledger.counters.delivery.keys().map(String::as_str))
-            .collect();
+        let names: BTreeSet<&str> = self.newest.values().flat_map(Agents::sinks).collect();
         if let Some(sink) = sink.filter(|sink| !names.contains(sink)) {
             let names = Vec::from_iter(names).join(", ");
             self.problems.add(|| format!("no ledger record has a sink {sink}, only: {names}"));

@@ -197,7 +197,7 @@ impl Pairer {
 
     /// Makes room for one more query of so many octets: within the number that may wait, and within
     /// the memory.
-    fn make_room(&mut self, bytes: usize, now: Timestamp, each: Each<'_>) {
+    pub(super) fn make_room(&mut self, bytes: usize, now: Timestamp, each: Each<'_>) {
         while self.table.waiting() >= self.options.max_transactions {
             if !self.evict(now, each) {
                 break;

@@ -1,3 +1,4 @@
+mod carry;
 mod floods;
 mod histories;
 mod model;

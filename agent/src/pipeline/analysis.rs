@@ -52,6 +52,23 @@ impl Analysis {
         Self { looking, lookups, qname, options, windows, writes, written: 0, detection }
     }
 
+    /// How many records of windows and of alerts there were, as their ids count them.
+    pub(super) fn ordinals(&self) -> (u64, u64) {
+        (self.written, self.detection.as_ref().map_or(0, Detection::ordinal))
+    }
+
+    /// Begins now, in a capture that began before: with these ordinals, and windows of which it has seen a
+    /// part only.
+    pub(super) fn begin_at(&mut self, now: Timestamp, (windows, alerts): (u64, u64)) {
+        self.written = windows;
+        if let Some(detection) = &mut self.detection {
+            detection.set_ordinal(alerts);
+        }
+        if let Some(windows) = &mut self.windows {
+            *windows = Windows::new(now, self.options.lateness);
+        }
+    }
+
     /// Whether there is anybody to show a transaction to.
     pub(super) const fn is_wanted(&self) -> bool {
         self.windows.is_some() || self.lookups.is_some()

@@ -8,7 +8,7 @@ use crate::capture::sampling::Change;
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
 use crate::ledger;
-use crate::pair::{PairOptions, Pairer};
+use crate::pair::{Carried, PairOptions, Pairer};
 use crate::time::Timestamp;
 
 /// Packets in, events out.
@@ -69,6 +69,46 @@ impl Front {
         self.decoder.watch(ports.clone());
         let is_watched = |port| ports.contains(port);
         self.pairer.abandon(is_watched, now, &mut |ended| each(&Event::Transaction(ended)));
+    }
+
+    /// Another agent goes on from here: messages behind what never came are given, zone transfers under
+    /// way are ended.
+    pub(super) fn rest(&mut self, now: Timestamp, each: Each<'_>) {
+        let Self { decoder, pairer, connections } = self;
+        let mut rooms = Rooms { pairer, connections };
+        decoder.finish(&mut |decoded| rooms.take(decoded, each));
+        rooms.pairer.break_off(now, &mut |transaction| each(&Event::Transaction(transaction)));
+    }
+
+    /// Shows the queries that another agent is to go on with.
+    pub(super) fn carry(&self, now: Timestamp, each: &mut dyn FnMut(&Carried<'_>)) {
+        self.pairer.carry(now, each);
+    }
+
+    /// Another agent has gone on from here: what waits is `open`, whatever the time.
+    pub(super) fn leave(&mut self, now: Timestamp, each: Each<'_>) {
+        self.pairer.leave_open(&mut |transaction| each(&Event::Transaction(transaction)));
+        if let Some(connections) = &mut self.connections {
+            connections.finish(now, &mut |report| each(&Event::Connection(report)));
+        }
+    }
+
+    /// Goes on from these counters of pairing.
+    pub(super) fn adopt(&mut self, pairing: ledger::Pairing) {
+        self.pairer.adopt(pairing);
+    }
+
+    /// Takes a query of another agent.
+    pub(super) fn restore(&mut self, carried: &Carried<'_>, each: Each<'_>) {
+        self.pairer.restore(carried, &mut |ended| each(&Event::Transaction(ended)));
+        if carried.fate == crate::pair::Fate::Waiting {
+            each(&Event::Began(carried.query));
+        }
+    }
+
+    /// The decoder's counters as they are when what it holds is given up.
+    pub(super) fn decode_given_up(&self) -> ledger::Decode {
+        self.decoder.counters_given_up()
     }
 
     /// Another share of the transactions is told from here on.

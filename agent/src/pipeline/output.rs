@@ -1,6 +1,7 @@
 //! What the rooms give becomes records here, and numbers.
 
 use super::analysis::Analysis;
+use super::handover::Standing;
 use super::observe::{Facts, observation};
 use super::outbox::{Next, Outbox, Post};
 use super::resolvers::Resolvers;
@@ -95,6 +96,8 @@ pub struct Output {
     filters: Filters,
     sampling: Timeline,
     ledgers: u64,
+    /// Agents that had the capture before.
+    takeovers: u64,
     /// The capture's clock.
     now: Timestamp,
 }
@@ -116,6 +119,7 @@ impl Output {
             filters: options.filters,
             sampling: Timeline::default(),
             ledgers: 0,
+            takeovers: 0,
         }
     }
 
@@ -193,6 +197,21 @@ impl Output {
             let key = resolver.name.as_bytes();
             self.outbox.push_begun(Stream::Messages, id, (begun, &rest), key);
         }
+    }
+
+    /// What another agent must know to go on: what was left out when, the ordinals of ledger, windows and
+    /// alerts, and how many had the capture before.
+    pub(super) fn standing(&self) -> (impl Iterator<Item = Change>, [u64; 3], u64) {
+        let (windows, alerts) = self.analysis.ordinals();
+        (self.sampling.changes(), [self.ledgers, windows, alerts], self.takeovers)
+    }
+
+    /// Goes on where another agent stood, at `now`.
+    pub(super) fn adopt(&mut self, standing: &Standing, now: Timestamp) {
+        self.ledgers = standing.ledgers;
+        self.takeovers = standing.takeovers;
+        self.analysis.begin_at(now, (standing.windows, standing.alerts));
+        self.now = now;
     }
 
     /// Another share of the transactions is told from here on.
@@ -337,6 +356,7 @@ impl Output {
                 uptime_seconds: now.since(identity.epoch).as_secs_f64(),
                 is_final: last,
                 balanced: counters.balanced(),
+                takeovers: self.takeovers,
                 counters: counters.clone(),
             };
             let key = identity.node.as_bytes();

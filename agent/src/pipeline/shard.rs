@@ -12,8 +12,9 @@ use crate::capture::sampling::Change;
 use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::DecoderOptions;
 use crate::ledger::{self, Counters};
-use crate::pair::PairOptions;
+use crate::pair::{Carried, PairOptions};
 use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// By so much a packet may be older than the one before it: they are stamped by different CPUs, and not in
@@ -28,16 +29,34 @@ pub struct Shard {
     scribe: Scribe,
     last_packet: Timestamp,
     expired: Timestamp,
+    /// What was counted before, by another agent; of pairing the front goes on itself.
+    before: Snapshot,
 }
 
 /// What a shard had counted at a moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// What it had taken out of its ring, by CPU.
     pub(super) received: Vec<Received>,
     decode: ledger::Decode,
     pairing: ledger::Pairing,
     connections: Option<ledger::Connections>,
+}
+
+/// Where a shard stands: what another agent's is to go on from.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Stand {
+    counted: Snapshot,
+    last_packet: u64,
+    expired: u64,
+}
+
+impl Stand {
+    /// What it had taken out of its ring, by CPU.
+    #[must_use]
+    pub fn received(&self) -> &[Received] {
+        &self.counted.received
+    }
 }
 
 /// Whoever takes events, with the time of each.
@@ -65,7 +84,14 @@ impl Shard {
             scribe: output.scribe(),
             last_packet: output.epoch(),
             expired: output.epoch(),
+            before: Snapshot::default(),
         }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(&self) -> usize {
+        self.number
     }
 
     /// Adds a room for encrypted DNS.
@@ -179,12 +205,74 @@ impl Shard {
     }
 
     fn snapshot(&self, received: &[Received]) -> Snapshot {
-        Snapshot {
-            received: received.to_vec(),
-            decode: self.front.decode(),
-            pairing: self.front.pairing(),
-            connections: self.front.connections(),
+        let mut decode = self.before.decode.clone();
+        decode += &self.front.decode();
+        let connections = self.front.connections().map(|now| {
+            let mut all = self.before.connections.unwrap_or_default();
+            all += &now;
+            all
+        });
+        let (received, pairing) = (received.to_vec(), self.front.pairing());
+        Snapshot { received, decode, pairing, connections }
+    }
+
+    /// Another agent goes on from here: gives what can be told before that, and lets time pass no more.
+    pub(super) fn rest(&mut self, each: Timed<'_>) {
+        let at = self.last_packet.max(self.expired);
+        let Self { front, scribe, .. } = self;
+        front.rest(at, &mut |event| each(at, scribe.tell(event)));
+    }
+
+    /// The same into a batch.
+    pub fn fill_rest(&mut self, batch: &mut Batch) {
+        self.rest(&mut |at, told| batch.push(at, told));
+    }
+
+    /// What another agent is to go on from, of a shard that [rests](Self::rest) and has taken this much out
+    /// of its ring.
+    #[must_use]
+    pub fn stand(&self, received: &[Received]) -> Stand {
+        let mut counted = self.snapshot(received);
+        counted.decode = self.before.decode.clone();
+        counted.decode += &self.front.decode_given_up();
+        Stand {
+            counted,
+            last_packet: self.last_packet.as_nanos(),
+            expired: self.expired.as_nanos(),
         }
+    }
+
+    /// Shows the queries that another agent is to go on with.
+    pub fn carry(&self, each: &mut dyn FnMut(&Carried<'_>)) {
+        self.front.carry(self.last_packet.max(self.expired), each);
+    }
+
+    /// Another agent has gone on from here: adds to the shard's last batch what waits, as `open`.
+    pub fn fill_left(&mut self, batch: &mut Batch) {
+        self.leave(&mut |at, told| batch.push(at, told));
+        batch.is_last = true;
+    }
+
+    /// The same, given.
+    pub(super) fn leave(&mut self, each: Timed<'_>) {
+        let at = self.last_packet.max(self.expired);
+        let Self { front, scribe, .. } = self;
+        front.leave(at, &mut |event| each(at, scribe.tell(event)));
+    }
+
+    /// Goes on from where another agent stood.
+    pub fn adopt(&mut self, stand: &Stand) {
+        self.front.adopt(stand.counted.pairing);
+        self.before = stand.counted.clone();
+        self.last_packet = Timestamp::from_nanos(stand.last_packet);
+        self.expired = Timestamp::from_nanos(stand.expired);
+    }
+
+    /// Takes a query of another agent.
+    pub(super) fn restore(&mut self, carried: &Carried<'_>, each: Timed<'_>) {
+        let at = carried.query.envelope.ts;
+        let Self { front, scribe, .. } = self;
+        front.restore(carried, &mut |event| each(at, scribe.tell(event)));
     }
 
     /// Its counters, for one that is the only one.

@@ -400,6 +400,7 @@ const LEDGER: &[Field] = &[
     must("uptime_seconds", Public),
     must("final", Public),
     must("balanced", Public),
+    may("takeovers", Public),
     must("kernel", Public),
     must("ring", Public),
     must("decode", Public),

@@ -10,7 +10,10 @@
 //! - What a later run dropped of the spool may be missing. One counter stands for the spools of all
 //!   earlier captures, so that these are balanced as a sum.
 //! - A ledger record counts what was delivered before it, so never itself.
+//! - Where one agent took over from another, both deliver what waited meanwhile, under one event id: copies
+//!   count then, of what must be there at least.
 
+use super::agents::Whole;
 use super::sort::Entry;
 use super::{Incomplete, Report, report::Line, status};
 use crate::ledger::Delivery;
@@ -47,8 +50,17 @@ impl Found {
 
 /// One capture: its newest ledger record and what was found.
 pub(super) struct Epoch<'a> {
+    pub(super) whole: &'a Whole,
     pub(super) ledger: &'a LedgerRecord,
     pub(super) found: Found,
+}
+
+impl Epoch<'_> {
+    /// What of a stream is compared with what was delivered.
+    fn there(&self, stream: Stream) -> u64 {
+        let found = if self.whole.agents > 1 { self.found.records } else { self.found.distinct };
+        found[stream as usize]
+    }
 }
 
 /// All captures of one node.
@@ -84,6 +96,15 @@ struct Sum {
 impl Node<'_> {
     /// Adds the node's lines, notes and problems to the report.
     pub(super) fn balance(&self, sink: Option<&str>, incomplete: &Incomplete, report: &mut Report) {
+        for Epoch { ledger, .. } in self.epochs.iter().filter(|epoch| !epoch.whole.complete) {
+            report.notes.add(|| {
+                format!(
+                    "{}, epoch {}: taken over {} times, and not every agent's ledger is here: what \
+                     pairing counted is not compared with the records",
+                    self.name, ledger.epoch, ledger.takeovers
+                )
+            });
+        }
         for Epoch { ledger, .. } in self.epochs.iter().filter(|epoch| !epoch.ledger.is_final) {
             report.notes.add(|| {
                 format!(
@@ -111,12 +132,12 @@ impl Node<'_> {
                 self.unclaimed(stream, epoch, report);
                 continue;
             };
-            let distinct = epoch.found.distinct[stream as usize];
+            let there = epoch.there(stream);
             report.lines.push(claim.line(self.name, stream, epoch));
             claim.check(self.name, stream, epoch, hint, report);
             if claim.emptied {
                 let sum = sums.entry(claim.sink).or_default();
-                sum.missing += claim.accepted().saturating_sub(distinct);
+                sum.missing += claim.accepted().saturating_sub(there);
                 // That of the oldest capture is that of all.
                 sum.dropped = sum.dropped.max(claim.dropped_later);
             }
@@ -141,7 +162,7 @@ impl Node<'_> {
     /// Without a sink's name the records may be those of any sink: the one that claims most is
     /// meant, for each of several sinks gets a copy of its own.
     fn claim(&self, place: usize, sink: Option<&str>, stream: Stream) -> Option<Claim<'_>> {
-        let ledger = self.epochs.get(place)?.ledger;
+        let Epoch { ledger, whole, .. } = self.epochs.get(place)?;
         let sinks = ledger.counters.delivery.iter();
         let (sink, delivery) = sinks
             .filter(|(name, _)| match sink {
@@ -159,7 +180,8 @@ impl Node<'_> {
             emptied |= left.is_none_or(|(left, _)| left == 0);
             dropped_later += left.map_or(0, |(_, of)| of.dropped.values().sum());
         }
-        let delivered = delivery.delivered + u64::from(stream == Stream::Ledger);
+        let ledgers = if stream == Stream::Ledger { whole.agents } else { 0 };
+        let delivered = delivery.delivered + ledgers;
         Some(Claim { sink, delivery, delivered, emptied, dropped_later })
     }
 
@@ -263,7 +285,7 @@ impl Claim<'_> {
             sink: Some(self.sink.to_owned()),
             delivered: Some(self.delivered),
             spooled: Some(self.delivery.spooled),
-            waiting: self.waiting(distinct),
+            waiting: self.waiting(epoch.there(stream)),
             found: distinct,
             duplicates: epoch.found.records[stream as usize] - distinct,
         }
@@ -277,18 +299,19 @@ impl Claim<'_> {
         hint: &str,
         report: &mut Report,
     ) {
-        let Epoch { ledger, found } = epoch;
+        let Epoch { ledger, found, whole } = epoch;
         let what = || format!("{node}, epoch {}: {}", ledger.epoch, stream.name());
         let distinct = found.distinct[stream as usize];
         let (least, sent, most) = (self.at_least(), self.sent(), self.at_most());
-        if distinct < least {
+        let there = epoch.there(stream);
+        if there < least {
             report.problems.add(|| {
                 format!(
-                    "{}: the ledger says that {} delivered {least}, {distinct} are there: \
+                    "{}: the ledger says that {} delivered {least}, {there} are there: \
                      {} missing{hint}",
                     what(),
                     self.sink,
-                    least - distinct
+                    least - there
                 )
             });
         } else if ledger.is_final && distinct > most {
@@ -305,11 +328,12 @@ impl Claim<'_> {
                 .notes
                 .add(|| format!("{}: {kept} are there that the ledger counts as dropped", what()));
         }
-        let waiting = self.waiting(distinct);
+        let waiting = self.waiting(there);
         if waiting > 0 {
             report.notes.add(|| format!("{}: {waiting} may still wait in the spool", what()));
         }
-        if stream == Stream::Transactions && ledger.is_final && self.lossless() {
+        let is_whole = ledger.is_final && whole.complete;
+        if stream == Stream::Transactions && is_whole && self.lossless() {
             check_statuses(&what(), epoch, report);
         }
     }
