@@ -18,6 +18,7 @@ mod session;
 mod signals;
 mod summary;
 mod supervisor;
+mod takeover;
 mod top;
 mod verify;
 

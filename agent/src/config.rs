@@ -149,6 +149,8 @@ pub struct Config {
     pub filters: Filters,
     /// What records do not tell.
     pub privacy: Privacy,
+    /// Where a new agent takes over from a running one, if one may.
+    pub takeover_socket: Option<PathBuf>,
     /// What is logged.
     pub log: LogConfig,
     /// How long the end may take.
@@ -341,6 +343,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         messages_wire,
         records_idn: layer.records.idn.is_some_and(|idn| idn.0),
         privileges: privileges::resolve(layer.privileges),
+        takeover_socket: layer.takeover.socket.filter(|_| purpose == Purpose::Live),
         secret_files,
         filters: filters::resolve(layer.filters)?,
         privacy: privacy::resolve(layer.privacy, messages_wire)?,

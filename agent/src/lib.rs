@@ -32,6 +32,7 @@ pub mod record;
 mod runbooks;
 pub mod scout;
 pub mod sink;
+pub mod takeover;
 pub mod time;
 pub mod top;
 pub mod unpack;

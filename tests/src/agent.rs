@@ -131,6 +131,11 @@ impl Agent {
         self.end(Signal::TERM)
     }
 
+    /// Waits until the agent has ended by itself.
+    pub fn wait(self) -> Result<Finished> {
+        self.finish(false)
+    }
+
     /// Kills the agent, as a crash does.
     pub fn kill(self) -> Result<Finished> {
         self.end(Signal::KILL)
@@ -141,8 +146,12 @@ impl Agent {
         shell::signal(&self.child, signal)
     }
 
-    fn end(mut self, signal: Signal) -> Result<Finished> {
+    fn end(self, signal: Signal) -> Result<Finished> {
         shell::signal(&self.child, signal)?;
+        self.finish(signal == Signal::KILL)
+    }
+
+    fn finish(mut self, is_killed: bool) -> Result<Finished> {
         let status = shell::wait(&mut self.child, END)?;
         let (records, log) = self.readers.take().context("already read")?;
         // What came before a failing read is still worth showing.
@@ -150,7 +159,7 @@ impl Agent {
         let stderr = self.log();
         match records.join() {
             // A killed agent may end in mid line.
-            Ok(_) if signal == Signal::KILL => {}
+            Ok(_) if is_killed => {}
             Ok(read) => read.with_context(|| stderr.clone())?,
             Err(_) => bail!("the reader of the records failed"),
         }

@@ -4,6 +4,8 @@
 //! No packet takes a lock. A thread has a few batches and waits until one of them comes back, so that
 //! what the others cannot take stays in its ring, and only the kernel loses anything, and counts it.
 
+mod rest;
+
 use crate::capture::live::{Live, Reader};
 use crate::capture::ports::PortSet;
 use crate::capture::sampling::Change;
@@ -13,6 +15,7 @@ use crate::pair::PairOptions;
 use crate::pipeline::{Batch, Pipeline, SHARD_BATCHES, Shard, Wanted};
 use crate::time::Timestamp;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
+use rest::Rested;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -45,6 +48,12 @@ enum Order {
     Narrow(PortSet),
     /// Take what is in the ring, not for longer than this, and end.
     Stop(Instant),
+    /// Stop between two packets, say where that is, and wait for one of the next two.
+    Rest(Sender<Rested>),
+    /// Go on.
+    Resume,
+    /// Say what waits, and end: another goes on.
+    Leave,
 }
 
 /// What a thread tells.
@@ -192,6 +201,11 @@ impl Crew {
     /// `end`. What they have not told by then counts as what is still in the rings.
     pub(super) fn stop(mut self, pipeline: &mut Pipeline, drained: Instant, end: Instant) {
         self.order(|| Order::Stop(drained));
+        self.await_ends(pipeline, end);
+    }
+
+    /// Waits until `end` for the last batches of all threads.
+    fn await_ends(&mut self, pipeline: &mut Pipeline, end: Instant) {
         while self.ended < self.members.len() {
             match self.told.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(Ok(batch)) => {
@@ -292,7 +306,14 @@ impl Hand {
                 }
                 Ok(Order::Narrow(ports)) => self.narrowing = Some(ports),
                 Ok(Order::Stop(drained)) => return self.end(batch, drained),
-                Err(TryRecvError::Empty) => {}
+                Ok(Order::Rest(rested)) => {
+                    if self.rest(&mut batch, &rested) {
+                        return;
+                    }
+                    continue;
+                }
+                // The first two are of a rest that this thread has not begun.
+                Ok(Order::Resume | Order::Leave) | Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return,
             }
             // Waits for the others where they cannot keep up.

@@ -32,6 +32,11 @@ impl PortChange {
         Self(Stage::Widening(ports))
     }
 
+    /// Whether nothing of it is left to do.
+    pub(super) const fn is_done(&self) -> bool {
+        matches!(self.0, Stage::Done)
+    }
+
     /// Goes on, where that can be. Gives the ports once they are watched.
     pub(super) fn step(
         &mut self,

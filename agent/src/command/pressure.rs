@@ -47,6 +47,7 @@ impl Announcement {
 /// of, so that each has its own.
 #[derive(Debug)]
 pub(super) struct Totals {
+    epoch: Timestamp,
     pane: u64,
     /// Packets that were not told when it was last asked.
     known: u64,
@@ -57,7 +58,12 @@ const PANE: Duration = Duration::from_secs(10);
 
 impl Totals {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { pane: pane(now), known: 0 }
+        Self { epoch: now, pane: pane(now), known: 0 }
+    }
+
+    /// When the capture began.
+    pub(super) const fn epoch(&self) -> Timestamp {
+        self.epoch
     }
 
     /// Whether a pane has ended, or something else wants to know.

@@ -9,6 +9,7 @@ use super::pressure::{Announcement, Totals};
 use super::session::{Begun, Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
 use super::signals::Signals;
 use super::supervisor::{self, State};
+use super::takeover::{self, Desk, Running, pages_of};
 use crate::capture::live::{Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
@@ -18,6 +19,7 @@ use crate::exit::Exit;
 use crate::metrics::Phase;
 use crate::pipeline::{LEDGER_EVERY, Pipeline, Taken};
 use crate::scout::Scout;
+use crate::takeover::State as Stopped;
 use crate::time::Timestamp;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -41,12 +43,15 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// The order is this: the scout, which needs privileges as long as capture lasts; the programs, which need
 /// them at the start; then they are given up; and then all that has threads.
 pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
-    let begun = Begun::new(args.sources())?;
+    let mut begun = Begun::new(args.sources())?;
     let scout = confine::scout(&begun.config);
-    let live = attach(&begun.config, scout.as_ref())?;
+    let takeover::Begun { live, desk, running } = takeover::begin(&begun.config, scout.as_ref())?;
+    begun.takes_over = running.is_some();
     confine::give_up_privileges(&begun, &live)?;
     settle();
-    Run::new(begun.open()?, live, scout)?.until_the_end()
+    let mut run = Run::take_over(begun.open()?, live, scout, running)?;
+    run.desk = desk;
+    run.until_the_end()
 }
 
 /// Attaches, or says why this host cannot capture.
@@ -76,31 +81,49 @@ pub(super) struct Run {
     summary: bool,
     /// Ends when this goes.
     scout: Option<Scout>,
+    /// Where another agent asks that takes over.
+    desk: Option<Desk>,
+    /// What was taken from the rings when another took over.
+    taken_over: Option<Taken>,
 }
 
 impl Run {
     /// Begins to take what is captured.
-    pub(super) fn new(start: Start, mut live: Live, scout: Option<Scout>) -> Result<Self, Exit> {
-        let Start { sources, config, signals, endpoint, sinks, .. } = start;
+    pub(super) fn new(start: Start, live: Live, scout: Option<Scout>) -> Result<Self, Exit> {
+        Self::take_over(start, live, scout, None)
+    }
+
+    /// The same, where another agent still reads: goes on from where that stops.
+    fn take_over(
+        start: Start,
+        mut live: Live,
+        scout: Option<Scout>,
+        running: Option<Running>,
+    ) -> Result<Self, Exit> {
+        let Start { sources, config, signals, mut endpoint, sinks, .. } = start;
         let (longest_pause, summary) = (start.longest_pause, start.summary);
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
-        let epoch = Timestamp::now();
+        let epoch = running.as_ref().map_or_else(Timestamp::now, Running::epoch);
         let asked = scout.as_ref().map(Scout::processes).transpose();
         let asked =
             asked.map_err(|error| Exit::failed(format!("cannot reach the scout: {error}")))?;
         let enricher = Enricher::new(cgroup2_mount().as_deref(), asked).with_pods(pods);
         let blueprint =
             Blueprint { config: &config, epoch, enricher: Some(enricher), wait_for_sinks: None };
-        let (pipeline, crew) = if config.capture.threads > 1 {
-            let readers = live.split();
-            let (pipeline, shards) = blueprint.build_parted(sinks, readers.len())?;
-            let failed = |error| Exit::failed(format!("cannot start a thread: {error}"));
-            (pipeline, Some(Crew::start(readers, shards).map_err(failed)?))
+        let threads = config.capture.threads;
+        let (pipeline, mut shards) = if threads > 1 {
+            blueprint.build_parted(sinks, threads as usize)?
         } else {
-            (blueprint.build(sinks)?, None)
+            (blueprint.build(sinks)?, Vec::new())
         };
-        let pipeline =
+        let mut pipeline =
             pipeline.with_ledger_every(start.ledger_every.unwrap_or(LEDGER_EVERY)).with_sampling();
+        if let Some(running) = running {
+            running.take(&config, &mut live, &mut pipeline, &mut shards)?;
+        }
+        let failed = |error| Exit::failed(format!("cannot start a thread: {error}"));
+        let start_crew = || Crew::start(live.split(), shards).map_err(failed);
+        let crew = (threads > 1).then(start_crew).transpose()?;
         endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
         supervisor::tell(State::Ready);
         let end = config.duration.map(|duration| Instant::now() + duration);
@@ -121,6 +144,8 @@ impl Run {
             longest_pause,
             summary,
             scout,
+            desk: None,
+            taken_over: None,
         })
     }
 
@@ -141,7 +166,10 @@ impl Run {
                 self.hint();
             }
         }
-        self.stop()
+        match self.taken_over.take() {
+            Some(taken) => self.leave(taken),
+            None => self.stop(),
+        }
     }
 
     /// Waits for packets, takes them, and does what is due. Gives the number of packets taken.
@@ -177,7 +205,69 @@ impl Run {
         if self.signals.reload() {
             self.reload();
         }
+        self.attend_desk();
         Ok(taken)
+    }
+
+    /// Lets another agent take over that is ready to. Until that has all it needs, this one can go on.
+    fn attend_desk(&mut self) {
+        // What is in force and what the rings hold must be of the same ports.
+        if !self.port_change.is_done() {
+            return;
+        }
+        let Self { desk: Some(desk), live, config, crew, pipeline, totals, .. } = self else {
+            return;
+        };
+        if !desk.look(config, live, totals.epoch()) {
+            return;
+        }
+        let stopped = Timestamp::now();
+        let (stands, pages) = if let Some(crew) = crew {
+            let Some(rested) = crew.rest(pipeline) else {
+                tracing::warn!("the threads do not stop in time: this agent goes on");
+                return desk.hang_up();
+            };
+            pipeline.rest();
+            let (stands, pages): (Vec<_>, Vec<_>) =
+                rested.into_iter().map(|one| (one.stand, one.pages)).unzip();
+            (stands, pages.concat())
+        } else {
+            pipeline.rest();
+            let received = live.received().next().unwrap_or_default();
+            (pipeline.stand(received).into_iter().collect(), pages_of(pipeline))
+        };
+        totals.take(live, pipeline, stopped);
+        let taken = counters(live, pipeline);
+        let (progress, standing) = (live.progress(), pipeline.standing());
+        let state = Stopped { progress, stands, standing, stopped: stopped.as_nanos() };
+        match desk.hand_over(&state, &pages) {
+            Ok(()) => self.taken_over = Some(taken),
+            Err(error) => {
+                tracing::warn!("another agent did not take over: {error}; this one goes on");
+                self.crew.iter().for_each(Crew::resume);
+            }
+        }
+    }
+
+    /// Another agent reads what is captured: says what waits, which that one goes on with, flushes the sinks
+    /// and says the balance. Nothing is detached.
+    fn leave(self, taken: Taken) -> Result<(), Exit> {
+        let Self { live, crew, mut pipeline, mut watch, endpoint, config, summary, scout, .. } =
+            self;
+        tracing::info!("another agent has taken over; this one ends");
+        // The other serves there from now on.
+        drop(endpoint);
+        supervisor::tell(State::Stopping);
+        let end = Instant::now() + config.drain_timeout;
+        if let Some(crew) = crew {
+            crew.leave(&mut pipeline, Instant::now() + config.drain_timeout / 4);
+        }
+        let now = Timestamp::now();
+        pipeline.leave(now);
+        let left = end.saturating_duration_since(Instant::now());
+        let result = close(pipeline, taken, now, left, &mut watch, summary);
+        drop((live, scout));
+        result
     }
 
     /// Tells less where more comes than can be handled, and all again when that is over.
@@ -200,7 +290,8 @@ impl Run {
     }
 
     fn over(&mut self) -> bool {
-        self.signals.stop()
+        self.taken_over.is_some()
+            || self.signals.stop()
             || self.end.is_some_and(|end| Instant::now() >= end)
             || self.watch.look(self.pipeline.outbox()) != Verdict::GoOn
     }
@@ -213,7 +304,7 @@ impl Run {
             mut pipeline,
             mut totals,
             mut watch,
-            endpoint,
+            mut endpoint,
             config,
             summary,
             scout: _scout,

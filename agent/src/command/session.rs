@@ -52,6 +52,8 @@ pub(super) struct Begun {
     pub(super) sources: Sources,
     pub(super) config: Config,
     pub(super) signals: Signals,
+    /// Whether another agent still has what this one is to have.
+    pub(super) takes_over: bool,
 }
 
 impl Begun {
@@ -60,13 +62,17 @@ impl Begun {
         let config = Config::load(&sources)?;
         log::start(config.log);
         let signals = Signals::listen()?;
-        Ok(Self { sources, config, signals })
+        Ok(Self { sources, config, signals, takes_over: false })
     }
 
     /// Listens for scrapes, opens the sinks.
     pub(super) fn open(self) -> Result<Start, Exit> {
-        let Self { sources, config, signals } = self;
-        let endpoint = Endpoint::start(&config, signals.bell())?;
+        let Self { sources, config, signals, takes_over } = self;
+        let endpoint = if takes_over {
+            Endpoint::later(&config, signals.bell())
+        } else {
+            Endpoint::start(&config, signals.bell())?
+        };
         let sinks = sink::open(&config.sinks, &config.open_with())?;
         Ok(Start {
             sources,
@@ -163,8 +169,24 @@ pub(super) fn detection(config: &Config, options: DetectOptions, live: bool) -> 
 /// How often it is looked whether something was lost, for `/healthz`.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How often it is tried to serve on an address that another agent still has.
+const RETRY_EVERY: Duration = Duration::from_millis(100);
+
 /// `/metrics` and its neighbours, where they are served.
-pub(super) struct Endpoint(Option<Serving>);
+#[derive(Default)]
+pub(super) struct Endpoint {
+    serving: Option<Serving>,
+    wanted: Option<Wanted>,
+}
+
+/// What is to be served once the address is free.
+struct Wanted {
+    config: Box<Config>,
+    bell: Bell,
+    phase: Phase,
+    next_try: Instant,
+    told: bool,
+}
 
 struct Serving {
     server: Server,
@@ -175,24 +197,66 @@ struct Serving {
 
 impl Endpoint {
     /// Nothing is served.
-    pub(super) const fn none() -> Self {
-        Self(None)
+    pub(super) fn none() -> Self {
+        Self::default()
     }
 
     /// Serves them where they are wanted. Requests ring the bell.
     pub(super) fn start(config: &Config, bell: &Bell) -> Result<Self, Exit> {
-        let Some(listen) = config.metrics_listen else { return Ok(Self(None)) };
+        let Some(listen) = config.metrics_listen else { return Ok(Self::default()) };
         let bell = bell.clone();
         let (server, requests) = Server::start(listen, move || bell.ring())?;
         tracing::info!("metrics at http://{}/metrics", server.address());
         let kafka = config.sinks.contains(&SinkSpec::Kafka);
         let spool = config.spool.as_ref().filter(|_| kafka);
         let health = Health::new(config.health_window, spool.map(|spool| spool.max_bytes));
-        Ok(Self(Some(Serving { server, requests, health, next_look: Instant::now() })))
+        let serving = Some(Serving { server, requests, health, next_look: Instant::now() });
+        Ok(Self { serving, wanted: None })
     }
 
-    pub(super) fn set_phase(&self, phase: Phase) {
-        if let Some(serving) = &self.0 {
+    /// The same as soon as the address is free, which another agent still has.
+    pub(super) fn later(config: &Config, bell: &Bell) -> Self {
+        let wanted = Wanted {
+            config: Box::new(config.clone()),
+            bell: bell.clone(),
+            phase: Phase::Starting,
+            next_try: Instant::now(),
+            told: false,
+        };
+        let wanted = config.metrics_listen.map(|_| wanted);
+        Self { serving: None, wanted }
+    }
+
+    fn try_again(&mut self) {
+        let now = Instant::now();
+        let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.next_try <= now) else {
+            return;
+        };
+        match Self::start(&wanted.config, &wanted.bell) {
+            Ok(started) => {
+                started.set_phase_of_serving(wanted.phase.clone());
+                *self = started;
+            }
+            Err(why) => {
+                if !wanted.told {
+                    tracing::info!("metrics are served as soon as the address is free: {why}");
+                }
+                wanted.told = true;
+                wanted.next_try = now + RETRY_EVERY;
+            }
+        }
+    }
+
+    pub(super) fn set_phase(&mut self, phase: Phase) {
+        if let Some(wanted) = &mut self.wanted {
+            wanted.phase = phase;
+        } else {
+            self.set_phase_of_serving(phase);
+        }
+    }
+
+    fn set_phase_of_serving(&self, phase: Phase) {
+        if let Some(serving) = &self.serving {
             serving.server.set_phase(phase);
         }
     }
@@ -204,7 +268,8 @@ impl Endpoint {
         taken: impl Fn() -> Taken,
         ring_used_bytes: Option<u64>,
     ) {
-        let Some(Serving { requests, health, next_look, .. }) = &mut self.0 else { return };
+        self.try_again();
+        let Some(Serving { requests, health, next_look, .. }) = &mut self.serving else { return };
         let now = Instant::now();
         let look = |health: &mut Health| health.observe(now, pipeline.vitals(taken()));
         if now >= *next_look {
@@ -243,7 +308,7 @@ pub(super) fn live_options(config: &Config, scout: Option<Arc<OwnedFd>>) -> Live
         sampling_floor: capture.sampling_floor.map(|share| f64::from(share.0) / 1e6),
         query_timeout: config.pairing.query_timeout,
         scout,
-        shared: false,
+        shared: config.takeover_socket.is_some(),
     }
 }
 

@@ -200,6 +200,9 @@ layer! {
         /// What `run` gives up once it has attached.
         #[serde(deserialize_with = "section")]
         privileges: PrivilegesLayer,
+        /// How a new agent takes over from a running one, without a gap.
+        #[serde(deserialize_with = "section")]
+        takeover: TakeoverLayer,
         /// What is logged on stderr.
         #[serde(deserialize_with = "section")]
         log: LogLayer,
@@ -244,6 +247,16 @@ layer! {
         /// Octets captured of a packet at most: 128 to 131072.
         #[serde(deserialize_with = "text")]
         snap_bytes: Option<SnapBytes> = default("131072"),
+    }
+}
+
+layer! {
+    /// Section `takeover`.
+    TakeoverLayer {
+        /// The Unix socket at which `run` is asked by the next agent, and asks the running one when it
+        /// starts; nobody unless given.
+        #[serde(deserialize_with = "text")]
+        socket: Option<PathBuf> = example("/run/dnscribe/takeover.sock"),
     }
 }
 

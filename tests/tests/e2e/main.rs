@@ -23,6 +23,7 @@ mod prometheus;
 mod reloading;
 mod reopening;
 mod support;
+mod takeover;
 mod top;
 mod transfers;
 mod windows;

@@ -1,0 +1,292 @@
+//! Frames and descriptors over a Unix socket: four octets of length, one of kind, the body.
+
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// Descriptors that may come with one frame: as many as the kernel takes (`SCM_MAX_FD`).
+pub const MAX_DESCRIPTORS: usize = 253;
+
+/// Octets of a body at most.
+const MAX_BODY: usize = 16 << 20;
+
+/// Octets before a body.
+const HEAD: usize = 5;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// [`super::Hello`].
+    Hello = 1,
+    /// A sentence.
+    Refused = 2,
+    /// [`super::Offer`].
+    Offer = 3,
+    /// The new agent is ready.
+    Go = 4,
+    /// [`super::State`].
+    State = 5,
+    /// [`super::page::Page`].
+    Page = 6,
+    /// No more pages come.
+    End = 7,
+    /// The new agent has taken all of it.
+    Took = 8,
+    /// The running one reads no more.
+    Over = 9,
+}
+
+impl Kind {
+    const ALL: [Self; 9] = [
+        Self::Hello,
+        Self::Refused,
+        Self::Offer,
+        Self::Go,
+        Self::State,
+        Self::Page,
+        Self::End,
+        Self::Took,
+        Self::Over,
+    ];
+}
+
+/// One end.
+#[derive(Debug)]
+pub struct Line {
+    socket: UnixStream,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Line {
+    /// Over a socket, on which nobody waits for longer than `limit` for the next octet.
+    ///
+    /// # Errors
+    /// Where the limit cannot be set.
+    pub fn new(socket: UnixStream, limit: Duration) -> io::Result<Self> {
+        socket.set_nonblocking(false)?;
+        let line = Self { socket, descriptors: Vec::new() };
+        line.set_limit(limit)?;
+        Ok(line)
+    }
+
+    /// Sets another limit.
+    ///
+    /// # Errors
+    /// Where it cannot be set.
+    pub fn set_limit(&self, limit: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(Some(limit))?;
+        self.socket.set_write_timeout(Some(limit))
+    }
+
+    /// The user id of the process at the other end, as it was when it connected.
+    ///
+    /// # Errors
+    /// Where the kernel does not tell.
+    pub fn peer(&self) -> io::Result<u32> {
+        Ok(socket_peercred(&self.socket)?.uid.as_raw())
+    }
+
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// Where the other end is gone or takes nothing in time, and where the body is too long.
+    pub fn send(&mut self, kind: Kind, body: &[u8]) -> io::Result<()> {
+        self.send_with(kind, body, &[])
+    }
+
+    /// Sends a frame with something as JSON.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_json(&mut self, kind: Kind, body: &impl Serialize) -> io::Result<()> {
+        self.send(kind, &serde_json::to_vec(body)?)
+    }
+
+    /// Sends a frame with descriptors, [`MAX_DESCRIPTORS`] at most.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_with(
+        &mut self,
+        kind: Kind,
+        body: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_BODY);
+        let length = length.ok_or_else(|| invalid("a frame is too long"))?;
+        let mut head = [0; HEAD];
+        head[..4].copy_from_slice(&length.to_be_bytes());
+        head[4] = kind as u8;
+        let mut room = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut control = SendAncillaryBuffer::new(&mut room);
+        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(invalid("too many descriptors"));
+        }
+        // Whoever reads it finds the descriptors with the first octet.
+        let sent =
+            sendmsg(&self.socket, &[IoSlice::new(&head)], &mut control, SendFlags::NOSIGNAL)?;
+        self.write(head.get(sent..).unwrap_or_default())?;
+        self.write(body)
+    }
+
+    /// Octets to a socket whose other end may be gone, which must not end this process.
+    fn write(&mut self, mut octets: &[u8]) -> io::Result<()> {
+        // The signal that a write would raise is ignored by the runtime.
+        while !octets.is_empty() {
+            match self.socket.write(octets) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => octets = octets.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next frame.
+    ///
+    /// # Errors
+    /// Where the other end is gone, tells nothing in time, or tells what is no frame.
+    pub fn read(&mut self) -> io::Result<(Kind, Vec<u8>)> {
+        let mut head = [0; HEAD];
+        let mut filled = 0;
+        while filled < HEAD {
+            let Some(rest) = head.get_mut(filled..) else { break };
+            match receive(&self.socket, rest, &mut self.descriptors) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let [a, b, c, d, kind] = head;
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        let kind = Kind::ALL.into_iter().find(|one| *one as u8 == kind);
+        let kind = kind.ok_or_else(|| invalid("a frame of unknown kind"))?;
+        if length > MAX_BODY {
+            return Err(invalid("a frame is too long"));
+        }
+        let mut body = vec![0; length];
+        self.socket.read_exact(&mut body)?;
+        Ok((kind, body))
+    }
+
+    /// The next frame, which must be of this kind.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and where it is another; a refusal is the error's text.
+    pub fn expect(&mut self, kind: Kind) -> io::Result<Vec<u8>> {
+        match self.read()? {
+            (found, body) if found == kind => Ok(body),
+            (Kind::Refused, why) => Err(io::Error::other(String::from_utf8_lossy(&why))),
+            (found, _) => Err(invalid(&format!("{found:?} instead of {kind:?}"))),
+        }
+    }
+
+    /// The same of what is JSON.
+    ///
+    /// # Errors
+    /// As [`Self::expect`], and where it is something else.
+    pub fn expect_json<T: DeserializeOwned>(&mut self, kind: Kind) -> io::Result<T> {
+        Ok(serde_json::from_slice(&self.expect(kind)?)?)
+    }
+
+    /// The descriptors that came so far.
+    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.descriptors)
+    }
+}
+
+impl AsFd for Line {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn receive(
+    socket: &UnixStream,
+    octets: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    let mut room = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut room);
+    let octets = &mut [IoSliceMut::new(octets)];
+    let received = recvmsg(socket, octets, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    Ok(received.bytes)
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Seek as _;
+
+    const SOON: Duration = Duration::from_millis(200);
+
+    fn pair() -> (Line, Line) {
+        let (one, other) = UnixStream::pair().unwrap();
+        (Line::new(one, SOON).unwrap(), Line::new(other, SOON).unwrap())
+    }
+
+    #[test]
+    fn frames_arrive_in_order_and_descriptors_with_theirs() {
+        let (mut one, mut other) = pair();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"shared").unwrap();
+        one.send_with(Kind::Offer, b"with", &[file.as_fd(), file.as_fd()]).unwrap();
+        one.send(Kind::Page, &vec![7; 100_000]).unwrap();
+        one.send_json(Kind::Go, &5).unwrap();
+        assert_eq!(other.expect(Kind::Offer).unwrap(), b"with");
+        let mut descriptors = other.take_descriptors();
+        assert_eq!(descriptors.len(), 2);
+        let mut copy = std::fs::File::from(descriptors.remove(0));
+        copy.rewind().unwrap();
+        let mut text = String::new();
+        copy.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "shared");
+        assert_eq!(other.read().unwrap(), (Kind::Page, vec![7; 100_000]));
+        assert_eq!(other.expect_json::<u32>(Kind::Go).unwrap(), 5);
+        assert_eq!(other.peer().unwrap(), rustix::process::geteuid().as_raw());
+    }
+
+    #[test]
+    fn what_is_not_expected_is_an_error() {
+        let (mut one, mut other) = pair();
+        assert!(other.read().is_err(), "nothing in time");
+        one.send(Kind::Refused, b"because").unwrap();
+        assert_eq!(other.expect(Kind::Offer).unwrap_err().to_string(), "because");
+        one.send(Kind::Took, &[]).unwrap();
+        assert!(other.expect(Kind::Go).unwrap_err().to_string().contains("Took"));
+        one.write(&[0, 0, 0, 0, 77]).unwrap();
+        assert_eq!(other.read().unwrap_err().kind(), io::ErrorKind::InvalidData);
+        one.write(&[255, 0, 0, 0, 6]).unwrap();
+        assert!(other.read().unwrap_err().to_string().contains("long"));
+        drop(one);
+        assert_eq!(other.read().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(other.send(Kind::Go, &[]).is_err());
+    }
+
+    #[test]
+    fn what_would_be_too_much_is_not_sent() {
+        let (mut one, _other) = pair();
+        assert!(one.send(Kind::Page, &vec![0; MAX_BODY + 1]).is_err());
+    }
+}
