@@ -1,9 +1,7 @@
-systemd-sysusers dnscribe.conf
 # $1: how many versions are installed now. The first time: passwords may come to stand there.
 if [ "$1" -eq 1 ]; then
-    chown root:dnscribe /etc/dnscribe /etc/dnscribe/dnscribe.yaml
+    chown root:dnscribe /etc/dnscribe
     chmod 0750 /etc/dnscribe
-    chmod 0640 /etc/dnscribe/dnscribe.yaml
 fi
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload

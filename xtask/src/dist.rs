@@ -7,10 +7,14 @@ mod image;
 mod packages;
 mod stage;
 
+use crate::architecture::Architecture;
+use crate::debian::sysroot::Sysroot;
 use crate::process::first_line;
 use crate::{build, say};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use clap::ValueEnum as _;
 use dnscribe_tests::{environment, shell};
+pub use image::entries as image_entries;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,8 +27,14 @@ pub struct Args {
     #[arg(long, default_value = "release", conflicts_with = "binary")]
     profile: String,
     /// Hand out this binary instead of building one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "architectures")]
     binary: Option<PathBuf>,
+    /// For this architecture, and leave the others as they are; repeatable [default: this host's]
+    #[arg(long = "arch", value_name = "ARCH", value_enum)]
+    architectures: Vec<Architecture>,
+    /// For all architectures
+    #[arg(long, conflicts_with_all = ["architectures", "binary"])]
+    all: bool,
     /// Make these alone, and leave the others as they are
     #[arg(value_name = "PART")]
     parts: Vec<Part>,
@@ -39,14 +49,18 @@ enum Part {
     Rpm,
     /// The files as they are
     Tarball,
-    /// The OCI archive
+    /// The OCI archive, and one of all architectures where there are several
     Image,
     /// The bill of materials
     Bill,
 }
 
-/// What is the same in everything that is handed out.
+/// What is the same in everything that is handed out for an architecture.
 struct Release {
+    /// Which one.
+    architecture: Architecture,
+    /// What programs of it load, where it is not this host's.
+    sysroot: Option<Sysroot>,
     /// Of the workspace: `0.1.0`.
     version: String,
     /// Of the last commit, in seconds since 1970, or `SOURCE_DATE_EPOCH`: the time of every file, so
@@ -62,24 +76,54 @@ struct Release {
 pub fn main(args: &Args) -> Result<()> {
     crate::setup::main(crate::setup::Args::default())?;
     crate::setup::dist()?;
-    let binary = match &args.binary {
-        Some(binary) => binary.clone(),
-        None => build::agent(&args.profile)?,
+    let mut architectures = match (args.all, args.architectures.as_slice()) {
+        (true, _) => Architecture::value_variants().to_vec(),
+        (_, []) => vec![Architecture::here()?],
+        (_, named) => named.to_vec(),
     };
+    // This host's last: its tree stays laid out.
+    architectures.sort_by_key(|it| !it.is_foreign());
+    architectures.dedup();
     let folder = folder();
+    if args.parts.is_empty() && args.architectures.is_empty() {
+        empty(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    for architecture in architectures {
+        say::progress(&format!("dist: for {}", architecture.debian()));
+        make(args, architecture)?;
+    }
+    if args.parts.is_empty() || args.parts.contains(&Part::Image) {
+        image::join(env!("CARGO_PKG_VERSION"), epoch()?, &folder)?;
+    }
+    sums(&folder)?;
+    for file in files(&folder)? {
+        let octets = fs::metadata(&file)?.len();
+        say::result(&format!("{octets:>10} {}", file.display()));
+    }
+    Ok(())
+}
+
+/// Makes everything for an architecture.
+fn make(args: &Args, architecture: Architecture) -> Result<()> {
+    let (sysroot, binary) = if architecture.is_foreign() {
+        crate::setup::cross(architecture)?;
+        let sysroot = Sysroot::libraries(architecture)?;
+        (Some(sysroot), build::foreign(architecture, &args.profile)?)
+    } else {
+        (None, args.binary.clone().map_or_else(|| build::agent(&args.profile), Ok)?)
+    };
     let release = Release {
+        architecture,
+        sysroot,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         epoch: epoch()?,
         // The packages' assets are named from there.
         stage: environment::workspace().join("target/stage"),
-        dist: folder.clone(),
+        dist: folder(),
     };
     empty(&release.stage)?;
-    if args.parts.is_empty() {
-        empty(&release.dist)?;
-    }
-    fs::create_dir_all(&release.dist)?;
-    let crates = bill::crates()?;
+    let crates = bill::crates(architecture)?;
     stage::lay_out(&release, &binary, &crates)?;
     let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
     if wanted(Part::Deb) {
@@ -97,12 +141,36 @@ pub fn main(args: &Args) -> Result<()> {
     if wanted(Part::Bill) {
         bill::write(&release, &crates)?;
     }
-    sums(&release.dist)?;
-    for file in files(&release.dist)? {
-        let octets = fs::metadata(&file)?.len();
-        say::result(&format!("{octets:>10} {}", file.display()));
-    }
     Ok(())
+}
+
+impl Release {
+    /// A command of the agent that is handed out.
+    fn agent(&self, program: &Path) -> Result<Command> {
+        match &self.sysroot {
+            Some(sysroot) => sysroot.command(program),
+            None => Ok(Command::new(program)),
+        }
+    }
+
+    /// Its name in what is not named by the rules of a distribution.
+    fn name(&self) -> String {
+        format!("dnscribe-{}-linux-{}", self.version, self.architecture.machine())
+    }
+}
+
+/// The .rpm of this host's architecture once more, as a newer revision, in a folder: of the files that
+/// were handed out.
+pub fn newer_rpm(folder: &Path) -> Result<PathBuf> {
+    let architecture = Architecture::here()?;
+    let stage = environment::workspace().join("target/stage");
+    empty(&stage)?;
+    let tarball = made(&format!("linux-{}.tar.gz", architecture.machine()))?;
+    let mut unpack = Command::new("tar");
+    unpack.args(["--extract", "--strip-components=1", "--no-same-owner", "--file"]);
+    shell::output(unpack.arg(tarball).arg("--directory").arg(&stage))?;
+    packages::rpm_of(architecture, epoch()?, "2", folder)?;
+    files(folder)?.pop().context("cargo-generate-rpm made no package")
 }
 
 /// Makes a folder that has nothing in it.
@@ -163,15 +231,6 @@ pub fn digest(octets: &[u8]) -> String {
     let digits =
         openssl::sha::sha256(octets).into_iter().flat_map(|octet| [octet >> 4, octet & 15]);
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
-}
-
-/// Debian's name for this architecture and everybody else's.
-fn architecture() -> Result<(&'static str, &'static str)> {
-    match std::env::consts::ARCH {
-        "x86_64" => Ok(("amd64", "x86_64")),
-        "aarch64" => Ok(("arm64", "aarch64")),
-        other => bail!("packages are made on x86_64 and aarch64, not on {other}"),
-    }
 }
 
 /// Installs a cargo command that makes packages, where it is not there in this version.

@@ -1,20 +1,22 @@
-//! `install-test`: what `dist` made, where it is to run. The package in a fresh Debian that systemd
-//! boots in a container: started by its unit, asked a query, upgraded, purged. The image's files, and
+//! `install-test`: what `dist` made, where it is to run. Each package in a fresh Debian that systemd
+//! boots in a container: started by its unit, asked a query, upgraded, removed. The image's files, and
 //! nothing else, in a chroot.
 
 mod image;
 mod machine;
+mod package;
 
+use crate::architecture::Architecture;
 use crate::dist;
 use crate::process::become_root;
 use crate::say;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum as _;
 use dnscribe_tests::shell;
 use machine::Machine;
+use package::Package;
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 /// What the agent may do under its unit, by capabilities(7): name and number.
@@ -41,30 +43,54 @@ const RECORDS: &str = "/var/log/dnscribe/dns.ndjson";
 pub fn main() -> Result<()> {
     crate::setup::install_test()?;
     become_root("booting a system in a container")?;
-    let package = dist::made(".deb")?;
-    say::progress("install-test: the image's files in a chroot");
-    image::test(&dist::made(".oci.tar")?)?;
-    say::progress("install-test: a fresh Debian");
-    let machine = Machine::boot()?;
-    let done = install(&machine, &package)
-        .and_then(|()| capture(&machine))
-        .and_then(|()| containers(&machine))
-        .and_then(|()| upgrade(&machine, &package))
-        .and_then(|()| purge(&machine));
-    done.with_context(|| machine.journal())?;
-    say::result("install-test: installed, captured, upgraded, purged; the image runs");
+    images()?;
+    for package in [Package::Deb, Package::Rpm] {
+        say::progress(&format!("install-test: the {package} in a fresh Debian"));
+        let machine = Machine::boot()?;
+        let done = install(&machine, package)
+            .and_then(|()| capture(&machine))
+            .and_then(|()| containers(&machine))
+            .and_then(|()| upgrade(&machine, package))
+            .and_then(|()| {
+                say::progress("install-test: remove");
+                package.remove(&machine)
+            });
+        done.with_context(|| machine.journal())?;
+        say::result(&format!("install-test: {package}: installed, captured, upgraded, removed"));
+    }
     Ok(())
 }
 
-fn install(machine: &Machine, package: &Path) -> Result<()> {
+/// The images of all architectures that were made, and what joins them.
+fn images() -> Result<()> {
+    let mut made = Vec::new();
+    for architecture in Architecture::value_variants() {
+        let name = format!("linux-{}.oci.tar", architecture.machine());
+        match dist::made(&name) {
+            Ok(file) => {
+                say::progress(&format!("install-test: the files of {name} in a chroot"));
+                crate::setup::emulator(*architecture)?;
+                image::test(&file, *architecture)?;
+                made.push((*architecture, file));
+            }
+            Err(error) if !architecture.is_foreign() => return Err(error),
+            Err(_) => say::result(&format!("install-test: {name} was not made, so not tested")),
+        }
+    }
+    if made.len() > 1 {
+        image::joined(&dist::made("linux.oci.tar")?, &made)?;
+        say::result("install-test: the archive of all architectures holds the image of each");
+    }
+    Ok(())
+}
+
+fn install(machine: &Machine, package: Package) -> Result<()> {
     say::progress("install-test: install");
-    machine.bring(package, "first.deb")?;
-    machine.run("dpkg --install /root/first.deb && rm /root/first.deb")?;
+    package.install(machine)?;
     let state = machine
         .run("systemctl is-enabled dnscribe || true; systemctl is-active dnscribe || true")?;
     ensure!(state == "disabled\ninactive\n", "installing alone starts nothing, yet: {state}");
-    let mode = machine.run(&format!("stat -c '%U:%G %a' {CONFIG}"))?;
-    ensure!(mode == "root:dnscribe 640\n", "the configuration is {mode}");
+    readable(machine)?;
     machine.run("test -s /usr/share/man/man1/dnscribe.1.gz")?;
     machine.run(&format!("dnscribe config | diff - {CONFIG}"))?;
     let security = "systemd-analyze security --no-pager dnscribe.service | tail -n 1";
@@ -72,6 +98,13 @@ fn install(machine: &Machine, package: &Path) -> Result<()> {
     let score = told.split_whitespace().find_map(|word| word.parse::<f64>().ok());
     ensure!(score.is_some_and(|score| score <= EXPOSURE), "exposure above {EXPOSURE}: {told}");
     say::result(&format!("install-test: {}", told.trim()));
+    Ok(())
+}
+
+/// The agent alone may read the configuration, and nobody but root may write it.
+fn readable(machine: &Machine) -> Result<()> {
+    let modes = machine.run(&format!("stat -c '%U:%G %a' $(dirname {CONFIG}) {CONFIG}"))?;
+    ensure!(modes == "root:dnscribe 750\nroot:dnscribe 640\n", "the configuration is {modes}");
     Ok(())
 }
 
@@ -153,53 +186,17 @@ fn containers(machine: &Machine) -> Result<()> {
 }
 
 /// To the same under a higher version: the configuration stays, the agent is a new process.
-fn upgrade(machine: &Machine, package: &Path) -> Result<()> {
+fn upgrade(machine: &Machine, package: Package) -> Result<()> {
     say::progress("install-test: upgrade");
-    let newer = newer(package)?;
-    machine.bring(&newer.1, "second.deb")?;
     let before = fs::read_to_string(machine.path(CONFIG))?;
     let pid = "systemctl show --property=MainPID --value dnscribe";
     let old = machine.run(pid)?;
-    machine.run("dpkg --install /root/second.deb && rm /root/second.deb")?;
+    package.upgrade(machine)?;
     ensure!(fs::read_to_string(machine.path(CONFIG))? == before, "the configuration was changed");
+    readable(machine)?;
     machine.run("systemctl is-active dnscribe")?;
     ensure!(machine.run(pid)? != old, "the old version still runs");
     ask(machine, "upgraded").map(|_| ())
-}
-
-/// The package once more, with a higher version.
-fn newer(package: &Path) -> Result<(tempfile::TempDir, PathBuf)> {
-    let folder = tempfile::tempdir()?;
-    let (tree, made) = (folder.path().join("tree"), folder.path().join("newer.deb"));
-    shell::output(Command::new("dpkg-deb").arg("--raw-extract").arg(package).arg(&tree))?;
-    let control = tree.join("DEBIAN/control");
-    let text = fs::read_to_string(&control)?;
-    let raised = text.lines().map(|line| match line.strip_prefix("Version: ") {
-        Some(version) => format!("Version: {version}+newer\n"),
-        None => format!("{line}\n"),
-    });
-    fs::write(&control, raised.collect::<String>())?;
-    shell::output(Command::new("dpkg-deb").args(["-Znone", "--build"]).arg(&tree).arg(&made))?;
-    Ok((folder, made))
-}
-
-/// Removal stops the agent and keeps configuration and spool; purging leaves nothing.
-fn purge(machine: &Machine) -> Result<()> {
-    say::progress("install-test: remove and purge");
-    machine.run("dpkg --remove dnscribe")?;
-    machine.run(&format!(
-        "test -e {CONFIG} && test -d /var/lib/dnscribe && ! grep -qx dnscribe /proc/[0-9]*/comm"
-    ))?;
-    machine.run("dpkg --purge dnscribe")?;
-    let left = machine.run(
-        r"find / -xdev \( -path /proc -o -path /sys \) -prune -o -iname '*dnscribe*' -print
-        getent passwd dnscribe || true
-        getent group dnscribe || true",
-    )?;
-    if !left.is_empty() {
-        bail!("purging left: {left}");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! `cargo xtask`: every developer command.
 
+mod architecture;
 mod bench;
 mod bless;
 mod build;
 mod cgroup;
 mod ci;
 mod conformance;
+mod debian;
 mod demo;
 mod dist;
 mod fuzz;
@@ -14,6 +16,7 @@ mod interrupt;
 mod kafka;
 mod lab;
 mod lint;
+mod loaded;
 mod pictures;
 mod process;
 mod run;
@@ -42,7 +45,7 @@ enum Command {
     /// Install what building needs (`--test`: what the tests need, too)
     Setup(setup::Args),
     /// Build the release binary, its eBPF programs embedded
-    Build,
+    Build(build::Args),
     /// Set up, build, and run the agent on this host
     Run(run::Args),
     /// Set up and run every test, the privileged and end-to-end ones included
@@ -69,7 +72,7 @@ enum Command {
     Bless,
     /// Make everything that is handed out, in target/dist: packages, image, checksums
     Dist(dist::Args),
-    /// Install, run, upgrade and purge the package in a fresh Debian, and run the image's files
+    /// Install, run, upgrade and remove the packages in a fresh Debian, and run the images' files
     InstallTest,
     /// Everything that continuous integration runs
     Ci,
@@ -78,7 +81,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup(args) => setup::main(args),
-        Command::Build => build::main(),
+        Command::Build(args) => build::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
         Command::Lint => lint::main(),

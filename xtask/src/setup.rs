@@ -4,8 +4,9 @@
 mod ebpf;
 mod packages;
 
+use crate::architecture::Architecture;
 use crate::say;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 pub use packages::KEYRING;
 use packages::Need;
 
@@ -72,9 +73,45 @@ pub fn install_test() -> Result<()> {
     packages::install("booting a fresh Debian", &missing).map(|_| ())
 }
 
-/// Installs what `vm-test` needs.
-pub fn machines() -> Result<()> {
-    packages::install("booting other kernels", &packages::missing(packages::MACHINES)).map(drop)
+/// Installs what building and trying the agent for another architecture needs.
+pub fn cross(architecture: Architecture) -> Result<()> {
+    let mut missing = packages::missing(match architecture {
+        Architecture::Amd64 => packages::CROSS_AMD64,
+        Architecture::Arm64 => packages::CROSS_ARM64,
+    });
+    missing.extend(packages::missing(packages::ARCHIVE));
+    packages::install(&format!("building for {}", architecture.debian()), &missing)?;
+    let target = ["target", "list", "--installed"];
+    let has = |listed: &str| listed.lines().any(|line| line == architecture.triple());
+    let mut rustup = std::process::Command::new("rustup");
+    let listed = rustup.args(target).output().context("cannot start rustup")?.stdout;
+    if !has(&String::from_utf8_lossy(&listed)) {
+        say::progress(&format!("setup: adding {} to the Rust toolchain", architecture.triple()));
+        let mut add = std::process::Command::new("rustup");
+        add.args(["target", "add", architecture.triple()]);
+        crate::process::run_bounded(&mut add, ebpf::DOWNLOAD_LIMIT)?;
+    }
+    Ok(())
+}
+
+/// Installs what runs programs of another architecture.
+pub fn emulator(architecture: Architecture) -> Result<()> {
+    if !architecture.is_foreign() || crate::debian::sysroot::emulator(architecture).is_ok() {
+        return Ok(());
+    }
+    cross(architecture)
+}
+
+/// Installs what `vm-test` needs for machines of an architecture.
+pub fn machines(architecture: Architecture) -> Result<()> {
+    let mut missing = packages::missing(packages::MACHINES);
+    missing.extend(packages::missing(match architecture {
+        Architecture::Amd64 => packages::MACHINE_AMD64,
+        Architecture::Arm64 => packages::MACHINE_ARM64,
+    }));
+    missing.extend(packages::missing(packages::ARCHIVE));
+    packages::install("booting other kernels", &missing)?;
+    if architecture.is_foreign() { cross(architecture) } else { Ok(()) }
 }
 
 /// Adds rustfmt and clippy where rustup's profile left them out, for `lint`.

@@ -8,6 +8,8 @@ mod kernel;
 mod report;
 mod verdict;
 
+use crate::architecture::Architecture;
+use crate::debian::sysroot::Sysroot;
 use crate::{build, say, setup};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -28,6 +30,9 @@ pub struct Args {
     /// How cgroups are laid out; repeatable [default: all three]
     #[arg(long = "layout", value_name = "LAYOUT", value_enum)]
     layouts: Vec<Layout>,
+    /// The architecture of the machine [default: this host's]
+    #[arg(long, value_enum)]
+    arch: Option<Architecture>,
     /// Get the newest packages of the kernels, although some are there
     #[arg(long)]
     refresh: bool,
@@ -56,16 +61,19 @@ impl fmt::Display for Layout {
 
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
-    setup::machines()?;
-    let binary = binary()?;
+    let architecture = args.arch.map_or_else(Architecture::here, Ok)?;
+    setup::machines(architecture)?;
+    let binary = binary(architecture)?;
+    let sysroot = architecture.is_foreign().then(|| Sysroot::programs(architecture)).transpose()?;
     let kernels = or_all(&args.kernels);
     let layouts = or_all(&args.layouts);
     let mut rows = Vec::new();
     for kernel in kernels {
-        let files = kernel.fetch(args.refresh)?;
-        let initrd = image::build(&binary, &files)?;
+        let files = kernel.fetch(architecture, args.refresh)?;
+        let initrd = image::build(&binary, &files, sysroot.as_ref())?;
         for layout in layouts.iter().copied() {
-            let guest = Guest { kernel, layout, files: &files, initrd: initrd.path() };
+            let guest =
+                Guest { kernel, architecture, layout, files: &files, initrd: initrd.path() };
             let start = Instant::now();
             say::progress(&format!("vm-test: Linux {}, cgroups {layout}", files.release));
             let verdicts = verdict::judge(kernel, layout, &guest.run()?);
@@ -99,9 +107,11 @@ fn row(release: &str, layout: Layout, verdict: &Verdict) -> (String, bool) {
 }
 
 /// The agent that `DNSCRIBE_BIN` names, else the release binary, built.
-fn binary() -> Result<PathBuf> {
+fn binary(architecture: Architecture) -> Result<PathBuf> {
     if std::env::var_os("DNSCRIBE_BIN").is_some() {
         environment::binary()
+    } else if architecture.is_foreign() {
+        build::foreign(architecture, "release")
     } else {
         build::release()
     }

@@ -1,6 +1,7 @@
 //! What the binary is made from: the bill of materials (`CycloneDX`) and the licences of others.
 
-use super::{Release, architecture, digest};
+use super::{Release, digest};
+use crate::architecture::Architecture;
 use crate::process::cargo;
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
@@ -24,15 +25,14 @@ pub struct Crate {
 const LICENCES: [&str; 5] = ["license", "licence", "copying", "notice", "copyright"];
 
 /// All that the agent and its eBPF programs are made from, by name.
-pub fn crates() -> Result<Vec<Crate>> {
+pub fn crates(architecture: Architecture) -> Result<Vec<Crate>> {
     let mut found = BTreeMap::new();
     for (manifest, root) in [("Cargo.toml", "dnscribe"), ("agent-ebpf/Cargo.toml", "dnscribe-ebpf")]
     {
         let mut ask = cargo();
         ask.args(["metadata", "--format-version", "1", "--locked", "--manifest-path", manifest]);
         if root == "dnscribe" {
-            let (_, machine) = architecture()?;
-            ask.args(["--filter-platform", &format!("{machine}-unknown-linux-gnu")]);
+            ask.args(["--filter-platform", architecture.triple()]);
         }
         let told: Value = serde_json::from_slice(&shell::output(&mut ask)?.stdout)?;
         for one in linked(&told, root)? {
@@ -118,7 +118,6 @@ fn texts_of(folder: &Path) -> Result<Vec<String>> {
 /// The bill of materials, as `CycloneDX` 1.5.
 pub fn write(release: &Release, crates: &[Crate]) -> Result<()> {
     let binary = fs::read(release.stage.join("usr/bin/dnscribe"))?;
-    let (_, machine) = architecture()?;
     let lock = fs::read_to_string(environment::workspace().join("Cargo.lock"))?;
     let reference = |one: &Crate| format!("pkg:cargo/{}@{}", one.name, one.version);
     let components: Vec<Value> = crates
@@ -145,7 +144,7 @@ pub fn write(release: &Release, crates: &[Crate]) -> Result<()> {
         } },
         "components": components,
     });
-    let name = format!("dnscribe-{}-linux-{machine}.cdx.json", release.version);
+    let name = format!("{}.cdx.json", release.name());
     fs::write(release.dist.join(name), format!("{bill:#}\n"))?;
     Ok(())
 }

@@ -42,21 +42,25 @@ pub fn lay_out(release: &Release, binary: &Path, crates: &[Crate]) -> Result<()>
     let octets = fs::read(binary).with_context(|| format!("no binary {}", binary.display()))?;
     write(&program, &octets, 0o755)?;
     for (shell, to) in COMPLETIONS {
-        write(&place(to), &printed(&program, &["completions", shell])?, 0o644)?;
+        write(&place(to), &printed(release, &program, &["completions", shell])?, 0o644)?;
     }
-    let list = String::from_utf8(printed(&program, &["man", "--list"])?)?;
+    let list = String::from_utf8(printed(release, &program, &["man", "--list"])?)?;
     for command in list.lines().chain([""]) {
         let words: Vec<&str> = command.split_whitespace().collect();
         let name =
             ["dnscribe"].into_iter().chain(words.iter().copied()).collect::<Vec<_>>().join("-");
-        let page = printed(&program, &[&["man"], words.as_slice()].concat())?;
+        let page = printed(release, &program, &[&["man"], words.as_slice()].concat())?;
         let to = place(&format!("usr/share/man/man1/{name}.1.gz"));
         write(&to, &compressed(&page)?, 0o644)?;
     }
     let licences = place("usr/share/doc/dnscribe/third-party-licences.txt");
     write(&licences, bill::licences(crates)?.as_bytes(), 0o644)?;
     // Last: what it prints needs no symbols, and a binary that cannot be stripped is for another host.
-    shell::output(Command::new("strip").arg(&program)).context("cannot strip the binary")?;
+    let strip = match &release.sysroot {
+        Some(sysroot) => sysroot.tool("strip"),
+        None => "strip".to_owned(),
+    };
+    shell::output(Command::new(strip).arg(&program)).context("cannot strip the binary")?;
     Ok(())
 }
 
@@ -68,8 +72,8 @@ fn write(path: &Path, octets: &[u8], mode: u32) -> Result<()> {
     Ok(())
 }
 
-fn printed(program: &Path, words: &[&str]) -> Result<Vec<u8>> {
-    Ok(shell::output(Command::new(program).args(words))?.stdout)
+fn printed(release: &Release, program: &Path, words: &[&str]) -> Result<Vec<u8>> {
+    Ok(shell::output(release.agent(program)?.args(words))?.stdout)
 }
 
 /// With gzip, without name and time. By the program: in a debug build our own would take minutes.

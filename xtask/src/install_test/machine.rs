@@ -10,9 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Beside what is essential: an init, what the package needs, and a small DNS server to ask.
+/// Beside what is essential: an init, what the package needs, a small DNS server to ask, and rpm for the
+/// other package.
 const PACKAGES: &str =
-    "systemd-sysv,dbus,libssl3,zlib1g,libzstd1,passwd,dnsmasq-base,ca-certificates";
+    "systemd-sysv,dbus,libssl3,zlib1g,libzstd1,passwd,dnsmasq-base,ca-certificates,rpm";
 const SUITE: &str = "bookworm";
 const BOOT: Duration = Duration::from_secs(60);
 
@@ -114,11 +115,15 @@ impl Drop for Machine {
     }
 }
 
-/// A fresh system, made once.
+/// A fresh system, made once for a list of packages.
 fn fresh() -> Result<PathBuf> {
     let folder = environment::target().join(format!("debian-{SUITE}"));
-    if folder.is_dir() {
+    let list = folder.with_extension("packages");
+    if folder.is_dir() && fs::read_to_string(&list).is_ok_and(|made| made == PACKAGES) {
         return Ok(folder);
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
     }
     let making = folder.with_extension("making");
     if making.exists() {
@@ -128,5 +133,6 @@ fn fresh() -> Result<PathBuf> {
     make.args(["--variant=minbase", &format!("--include={PACKAGES}"), SUITE]).arg(&making);
     shell::output(&mut make).context("cannot make a fresh Debian")?;
     fs::rename(&making, &folder)?;
+    fs::write(&list, PACKAGES)?;
     Ok(folder)
 }

@@ -1,6 +1,8 @@
 //! What comes from the distribution's packages.
 
 use super::names;
+use crate::architecture::Architecture;
+use crate::debian::sysroot;
 use crate::process::{as_root, first_line};
 use crate::say;
 use anyhow::{Context as _, Result, bail};
@@ -84,23 +86,57 @@ pub const INSTALL_TEST: &[Need] = &[
     need(|| has("systemd-nspawn"), "systemd-container", "systemd-container", "systemd"),
     need(|| has("debootstrap"), "debootstrap", "debootstrap", "debootstrap"),
     need(|| has("dpkg-deb"), "dpkg", "dpkg", "dpkg"),
+    need(|| has("readelf"), "binutils", "binutils", "binutils"),
 ];
 
-/// What `vm-test` needs: a machine, what its guest runs, and what gets kernels from Debian's archive,
-/// on other distributions too.
-pub const MACHINES: &[Need] = &[
+/// What the agent is built with for amd64 on other hosts, and what then runs it.
+pub const CROSS_AMD64: &[Need] = &[
     need(
-        || has("qemu-system-x86_64"),
-        "qemu-system-x86",
-        "qemu-system-x86-core",
-        "qemu-system-x86",
+        || has("x86_64-linux-gnu-g++"),
+        "gcc-x86-64-linux-gnu g++-x86-64-linux-gnu",
+        "gcc-c++-x86_64-linux-gnu",
+        "x86_64-linux-gnu-gcc",
     ),
-    need(busybox, "busybox-static", "busybox", "busybox"),
-    need(|| has("ip"), "iproute2", "iproute", "iproute2"),
-    need(|| has("knotd"), "knot", "knot", "knot"),
-    need(|| has("kdig"), "knot-dnsutils", "knot-utils", "knot"),
-    need(|| has("strip"), "binutils", "binutils", "binutils"),
-    need(|| has("xz"), "xz-utils", "xz", "xz"),
+    need(
+        || sysroot::emulator(Architecture::Amd64).is_ok(),
+        "qemu-user-static",
+        "qemu-user-static-x86",
+        "qemu-user-static",
+    ),
+];
+/// The same for arm64.
+pub const CROSS_ARM64: &[Need] = &[
+    need(
+        || has("aarch64-linux-gnu-g++"),
+        "gcc-aarch64-linux-gnu g++-aarch64-linux-gnu",
+        "gcc-c++-aarch64-linux-gnu",
+        "aarch64-linux-gnu-gcc",
+    ),
+    need(
+        || sysroot::emulator(Architecture::Arm64).is_ok(),
+        "qemu-user-static",
+        "qemu-user-static-aarch64",
+        "qemu-user-static",
+    ),
+];
+
+/// A machine for amd64.
+pub const MACHINE_AMD64: &[Need] = &[need(
+    || has("qemu-system-x86_64"),
+    "qemu-system-x86",
+    "qemu-system-x86-core",
+    "qemu-system-x86",
+)];
+/// A machine for arm64.
+pub const MACHINE_ARM64: &[Need] = &[need(
+    || has("qemu-system-aarch64"),
+    "qemu-system-arm",
+    "qemu-system-aarch64-core",
+    "qemu-system-aarch64",
+)];
+
+/// What gets packages from Debian's archive, on other distributions too.
+pub const ARCHIVE: &[Need] = &[
     need(|| has("apt-get"), "apt", "apt", "apt"),
     need(|| has("dpkg-deb"), "dpkg", "dpkg", "dpkg"),
     need(
@@ -109,6 +145,16 @@ pub const MACHINES: &[Need] = &[
         "debian-keyring",
         "debian-archive-keyring",
     ),
+];
+
+/// What `vm-test` needs: what its guest runs, and what unpacks kernels.
+pub const MACHINES: &[Need] = &[
+    need(busybox, "busybox-static", "busybox", "busybox"),
+    need(|| has("ip"), "iproute2", "iproute", "iproute2"),
+    need(|| has("knotd"), "knot", "knot", "knot"),
+    need(|| has("kdig"), "knot-dnsutils", "knot-utils", "knot"),
+    need(|| has("strip"), "binutils", "binutils", "binutils"),
+    need(|| has("xz"), "xz-utils", "xz", "xz"),
 ];
 
 /// Those who sign Debian's archive.

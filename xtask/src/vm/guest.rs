@@ -4,6 +4,7 @@ use super::Layout;
 use super::kernel::{Files, Kernel};
 use super::report::{self, Report};
 use super::verdict::hooks;
+use crate::architecture::Architecture;
 use anyhow::{Context as _, Result};
 use dnscribe_tests::{environment, shell};
 use std::fs;
@@ -19,6 +20,8 @@ const LIMIT: Duration = Duration::from_secs(1200);
 pub struct Guest<'a> {
     /// Its kernel.
     pub kernel: Kernel,
+    /// What it runs on.
+    pub architecture: Architecture,
     /// How its cgroups are laid out.
     pub layout: Layout,
     /// The kernel's files.
@@ -32,13 +35,22 @@ impl Guest<'_> {
     pub fn run(&self) -> Result<Report> {
         fs::create_dir_all(logs())?;
         let (console, told) = (self.log("console"), self.log("report"));
-        let mut machine = Command::new("qemu-system-x86_64");
+        let program = format!("qemu-system-{}", self.architecture.machine());
+        let mut machine = Command::new(&program);
         // KVM is not everywhere, and inside of other machines it does not always work where it is there.
-        machine.args(["-accel", "tcg,thread=multi", "-cpu", "max"]);
+        machine.args(["-accel", "tcg,thread=multi"]).args(self.machine());
         machine.args(["-smp", "2", "-m", "1024", "-nodefaults", "-nographic", "-no-reboot"]);
         machine.arg("-kernel").arg(&self.files.image).arg("-initrd").arg(self.initrd);
-        for file in [&console, &told] {
-            machine.arg("-serial").arg(format!("file:{}", file.display()));
+        machine.arg("-serial").arg(format!("file:{}", console.display()));
+        match self.architecture {
+            Architecture::Amd64 => {
+                machine.arg("-serial").arg(format!("file:{}", told.display()));
+            }
+            // The machine has but one port of its own.
+            Architecture::Arm64 => {
+                let port = format!("file,id=report,path={}", told.display());
+                machine.args(["-chardev", &port, "-device", "pci-serial,chardev=report"]);
+            }
         }
         machine.arg("-append").arg(self.command_line());
         let mut child = machine
@@ -46,7 +58,7 @@ impl Guest<'_> {
             .stdout(Stdio::null())
             .stderr(fs::File::create(self.log("qemu"))?)
             .spawn()
-            .context("cannot start qemu-system-x86_64")?;
+            .with_context(|| format!("cannot start {program}"))?;
         shell::wait(&mut child, LIMIT).with_context(|| format!("see {}", console.display()))?;
         let text = fs::read(&told)?;
         report::parse(&String::from_utf8_lossy(&text)).with_context(|| {
@@ -63,7 +75,23 @@ impl Guest<'_> {
         let hooks = hooks(self.layout).join(",");
         let absences = if self.looks_at_absences() { " vm.absences" } else { "" };
         let layout = self.layout;
-        format!("console=ttyS0 panic=-1 loglevel=4 vm.layout={layout} vm.hooks={hooks}{absences}")
+        let (console, report) = match self.architecture {
+            Architecture::Amd64 => ("ttyS0", "ttyS1"),
+            Architecture::Arm64 => ("ttyAMA0", "ttyS0"),
+        };
+        format!(
+            "console={console} panic=-1 loglevel=4 vm.report={report} vm.layout={layout} \
+             vm.hooks={hooks}{absences}"
+        )
+    }
+
+    /// The machine and its processor: for Arm, one of those that servers have. QEMU's `max` would
+    /// have more than kernels before 5.12 bear.
+    const fn machine(&self) -> &'static [&'static str] {
+        match self.architecture {
+            Architecture::Amd64 => &["-cpu", "max"],
+            Architecture::Arm64 => &["-M", "virt", "-cpu", "neoverse-n1"],
+        }
     }
 
     /// Once for each kernel is enough.
@@ -72,7 +100,12 @@ impl Guest<'_> {
     }
 
     fn log(&self, kind: &str) -> PathBuf {
-        logs().join(format!("{}-{}.{kind}", self.kernel.name(), self.layout))
+        logs().join(format!(
+            "{}-{}-{}.{kind}",
+            self.kernel.name(),
+            self.architecture.debian(),
+            self.layout
+        ))
     }
 }
 

@@ -1,13 +1,15 @@
 //! The guest's file system, all of it in memory: busybox, the agent, a DNS server and a client, with the
-//! libraries that they have on this host.
+//! libraries that they have on this host or, for another architecture, in packages of Debian.
 
 use super::kernel::Files;
+use crate::debian::sysroot::Sysroot;
+use crate::loaded;
 use anyhow::{Context as _, Result};
 use dnscribe_tests::shell;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use tempfile::{NamedTempFile, TempDir};
 
@@ -15,15 +17,16 @@ const INIT: &str = include_str!("init.sh");
 const KNOT: &str = include_str!("knot.conf");
 const ZONE: &str = include_str!("vm.test.zone");
 const USERS: &str = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
-/// Programs of this host that the guest runs, beside the agent.
+/// Programs that the guest runs, beside the agent.
 const PROGRAMS: [&str; 4] = ["busybox", "ip", "kdig", "knotd"];
 /// Where they are in the guest. Busybox prefers its own, where it has one of that name.
 const PLACE: &str = "programs";
 /// Where its modules are.
 const MODULES: &str = "modules";
 
-/// Packs the file system for a kernel.
-pub fn build(agent: &Path, kernel: &Files) -> Result<NamedTempFile> {
+/// Packs the file system for a kernel. `sysroot`: where programs are for an architecture that is not
+/// this host's.
+pub fn build(agent: &Path, kernel: &Files, sysroot: Option<&Sysroot>) -> Result<NamedTempFile> {
     let root = tempfile::tempdir()?;
     // Others than root go there, too.
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755))?;
@@ -31,13 +34,18 @@ pub fn build(agent: &Path, kernel: &Files) -> Result<NamedTempFile> {
         fs::create_dir(root.path().join(folder))?;
     }
     for program in PROGRAMS {
-        let file = shell::which(program).with_context(|| format!("no program {program}"))?;
-        copy_program(&root, &file, program)?;
+        let found = match sysroot {
+            Some(sysroot) => sysroot.which(program),
+            None => shell::which(program),
+        };
+        let file = found.with_context(|| format!("no program {program}"))?;
+        copy_program(&root, &file, program, sysroot)?;
     }
-    copy_program(&root, agent, "dnscribe")?;
+    copy_program(&root, agent, "dnscribe", sysroot)?;
     // A debug build is mostly what only debuggers read.
     let packed = root.path().join(PLACE).join("dnscribe");
-    shell::output(Command::new("strip").arg(&packed)).context("the agent's binary")?;
+    let strip = sysroot.map_or_else(|| "strip".to_owned(), |it| it.tool("strip"));
+    shell::output(Command::new(strip).arg(&packed)).context("the agent's binary")?;
     for (place, module) in kernel.modules.iter().enumerate() {
         // The guest loads them by the order of their names.
         fs::copy(module, root.path().join(MODULES).join(format!("{place}.ko")))?;
@@ -51,25 +59,18 @@ pub fn build(agent: &Path, kernel: &Files) -> Result<NamedTempFile> {
     pack(root.path())
 }
 
-/// Copies a program, and every library that the loader would give it here.
-fn copy_program(root: &TempDir, file: &Path, name: &str) -> Result<()> {
+/// Copies a program, and every library that the loader would give it.
+fn copy_program(root: &TempDir, file: &Path, name: &str, sysroot: Option<&Sysroot>) -> Result<()> {
     fs::copy(file, root.path().join(PLACE).join(name))
         .with_context(|| format!("cannot copy {}", file.display()))?;
-    // It fails where a program is linked statically.
-    let told = Command::new("ldd").arg(file).output().context("cannot start ldd")?;
-    for library in libraries(&String::from_utf8_lossy(&told.stdout)) {
-        let to = root.path().join(library.strip_prefix("/").unwrap_or(&library));
+    for library in loaded::libraries(file, sysroot)? {
+        let to = root.path().join(library.place.strip_prefix("/").unwrap_or(&library.place));
         if !to.exists() {
             fs::create_dir_all(to.parent().unwrap_or(root.path()))?;
-            fs::copy(&library, &to).with_context(|| library.display().to_string())?;
+            fs::copy(&library.file, &to).with_context(|| library.file.display().to_string())?;
         }
     }
     Ok(())
-}
-
-/// The files that ldd tells of.
-fn libraries(told: &str) -> Vec<PathBuf> {
-    told.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
 }
 
 /// An archive of a folder, as kernels unpack it.
@@ -86,18 +87,4 @@ fn pack(root: &Path) -> Result<NamedTempFile> {
     let status = child.wait()?;
     anyhow::ensure!(status.success(), "`{}` failed ({status})", shell::shown(&cpio));
     Ok(packed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn libraries_are_found_in_what_ldd_tells() {
-        let told = "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibc.so.6 => /lib/libc.so.6 (0x00007f)\n\
-                    \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
-        let expected = ["/lib/libc.so.6", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from);
-        assert_eq!(libraries(told), expected);
-        assert!(libraries("\tstatically linked\n").is_empty());
-    }
 }

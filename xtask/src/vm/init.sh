@@ -1,6 +1,6 @@
 #!/programs/busybox sh
 # The first process of the guest: lays out cgroups as the kernel's command line says, asks and answers
-# DNS while the agent captures, and tells all that on the second serial port, in sections that the host
+# DNS while the agent captures, and tells all that on a serial port of its own, in sections that the host
 # reads. It judges nothing.
 
 export PATH=/bin:/programs
@@ -13,8 +13,14 @@ mount -t devtmpfs none /dev
 mount -t tmpfs none /tmp
 mount -t tmpfs none /run
 mount -t securityfs none /sys/kernel/security
-stty -F /dev/ttyS1 raw 115200
-exec 3>/dev/ttyS1
+for word in $(cat /proc/cmdline); do
+    case $word in
+    vm.report=*)
+        stty -F "/dev/${word#*=}" raw 115200
+        exec 3>"/dev/${word#*=}"
+        ;;
+    esac
+done
 
 # A section: its name, the files that hold it, and the exit code that goes with it.
 tell() {

@@ -1,7 +1,7 @@
-//! Kernels from Debian's archive, unpacked below the target folder. apt-get is given a state of its own,
-//! so that it looks for other releases of Debian than this host's, and checks their signatures.
+//! Kernels from Debian's archive, unpacked below the target folder.
 
-use crate::setup::KEYRING;
+use crate::architecture::Architecture;
+use crate::debian::{Apt, files, has_extension};
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use dnscribe_tests::{cache, environment, shell};
@@ -9,8 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Depends on the newest kernel of a release of Debian, in the build for virtual machines.
-const PACKAGE: &str = "linux-image-cloud-amd64";
+/// Depends on the newest kernel of a release of Debian, in the build for virtual machines: this and
+/// the architecture.
+const PACKAGE: &str = "linux-image-cloud-";
 /// What a kernel is packed in: with everything, or, in later releases, apart.
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 
@@ -80,26 +81,26 @@ impl Kernel {
     }
 
     /// Its files, which are downloaded where they are not there yet, or on request.
-    pub fn fetch(self, refresh: bool) -> Result<Files> {
+    pub fn fetch(self, architecture: Architecture, refresh: bool) -> Result<Files> {
         const CACHE: &str = "vm/kernels";
-        let name = self.name();
-        let there = environment::target().join(CACHE).join(name);
+        let name = format!("{}-{}", self.name(), architecture.debian());
+        let there = environment::target().join(CACHE).join(&name);
         if refresh && there.exists() {
             fs::remove_dir_all(&there).with_context(|| there.display().to_string())?;
         }
         let what = || format!("cannot get Linux {name} from Debian's archive");
-        let folder =
-            cache::folder(CACHE, name, |scratch| self.download(scratch)).with_context(what)?;
+        let folder = cache::folder(CACHE, &name, |scratch| self.download(scratch, architecture))
+            .with_context(what)?;
         let release = fs::read_to_string(folder.join("release"))?;
         let modules = MODULES.map(|name| folder.join(format!("{name}.ko"))).into_iter();
         let modules = modules.filter(|file| file.exists()).collect();
         Ok(Files { release, image: folder.join("vmlinuz"), modules })
     }
 
-    fn download(self, scratch: &Path) -> Result<()> {
-        let apt = Apt::new(scratch, self.suite())?;
+    fn download(self, scratch: &Path, architecture: Architecture) -> Result<()> {
+        let apt = Apt::new(scratch, &[self.suite()], architecture)?;
         shell::output(apt.command("apt-get").args(["update", "-q"]))?;
-        let packages = apt.parts_of(PACKAGE)?;
+        let packages = parts_of(&apt, &format!("{PACKAGE}{}", architecture.debian()))?;
         shell::output(apt.command("apt-get").args(["download", "-q"]).args(&packages))?;
         let unpacked = scratch.join("unpacked");
         for file in files(scratch)?.iter().filter(|file| has_extension(file, "deb")) {
@@ -129,65 +130,21 @@ impl Kernel {
     }
 }
 
-/// apt-get with a state of its own.
-struct Apt {
-    folder: PathBuf,
-    options: Vec<String>,
-}
-
-impl Apt {
-    fn new(folder: &Path, (part, suite): (&str, &str)) -> Result<Self> {
-        for made in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(folder.join(made))?;
-        }
-        let sources = folder.join("sources.list");
-        // What the archive no longer changes, it no longer dates either.
-        let options = format!("signed-by={KEYRING} check-valid-until=no");
-        fs::write(
-            &sources,
-            format!("deb [{options}] http://deb.debian.org/{part} {suite} main\n"),
-        )?;
-        let shown = |name: &str| folder.join(name).display().to_string();
-        let options = vec![
-            format!("Dir::Etc::SourceList={}", sources.display()),
-            "Dir::Etc::SourceParts=/dev/null".into(),
-            "Dir::State::Status=/dev/null".into(),
-            format!("Dir::State::Lists={}", shown("lists")),
-            format!("Dir::Cache={}", shown("cache")),
-            "APT::Architecture=amd64".into(),
-            "Acquire::Languages=none".into(),
-            "Acquire::http::Timeout=30".into(),
-            // The user that apt would take cannot write here.
-            "APT::Sandbox::User=root".into(),
-        ];
-        Ok(Self { folder: folder.to_path_buf(), options })
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(&self.folder);
-        for option in &self.options {
-            command.args(["-o", option]);
-        }
-        command
-    }
-
-    /// The packages that a kernel is in, by one that depends on it.
-    fn parts_of(&self, package: &str) -> Result<Vec<String>> {
-        let mut parts = vec![package.to_owned()];
-        let mut next = 0;
-        while let Some(package) = parts.get(next).cloned() {
-            next += 1;
-            let shown = shell::output(self.command("apt-cache").args(["show", "-q", &package]))?;
-            for part in depends(&String::from_utf8_lossy(&shown.stdout)) {
-                if !parts.contains(&part) {
-                    parts.push(part);
-                }
+/// The packages that a kernel is in, by one that depends on it.
+fn parts_of(apt: &Apt, package: &str) -> Result<Vec<String>> {
+    let mut parts = vec![package.to_owned()];
+    let mut next = 0;
+    while let Some(package) = parts.get(next).cloned() {
+        next += 1;
+        let shown = shell::output(apt.command("apt-cache").args(["show", "-q", &package]))?;
+        for part in depends(&String::from_utf8_lossy(&shown.stdout)) {
+            if !parts.contains(&part) {
+                parts.push(part);
             }
         }
-        // There is nothing in what was begun with.
-        Ok(parts.split_off(1))
     }
+    // There is nothing in what was begun with.
+    Ok(parts.split_off(1))
 }
 
 /// The parts of a kernel that the first of some packages, as apt-cache shows them, depends on.
@@ -204,15 +161,6 @@ fn depends(shown: &str) -> Vec<String> {
 fn release(module: &Path) -> Option<&str> {
     let mut parts = module.iter().skip_while(|part| *part != "modules");
     parts.nth(1)?.to_str()
-}
-
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-    entries.map(|entry| Ok(entry?.path())).collect()
-}
-
-fn has_extension(file: &Path, wanted: &str) -> bool {
-    file.extension().is_some_and(|extension| extension == wanted)
 }
 
 /// A file below a folder whose name is as wanted, if there is one.
