@@ -17,7 +17,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn main(args: &Args) -> Result<()> {
+pub fn main(args: Args) -> Result<()> {
     let binary = match args.arch.filter(|architecture| architecture.is_foreign()) {
         Some(architecture) => {
             crate::setup::cross(architecture)?;

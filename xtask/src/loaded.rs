@@ -19,6 +19,8 @@ pub struct Library {
 /// where that is not this host's.
 pub fn libraries(program: &Path, sysroot: Option<&Sysroot>) -> Result<Vec<Library>> {
     let mut ask = match sysroot {
+        // The loader itself would try, and crash.
+        Some(sysroot) if !asks_for_loader(sysroot, program)? => return Ok(Vec::new()),
         Some(sysroot) => sysroot.loads(program)?,
         None => {
             let mut ldd = Command::new("ldd");
@@ -32,9 +34,8 @@ pub fn libraries(program: &Path, sysroot: Option<&Sysroot>) -> Result<Vec<Librar
         .with_context(|| format!("cannot start `{}`", shell::shown(&ask)))?;
     let told = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);
-    // Words of ldd and of the loader.
-    let is_static =
-        ["not a dynamic executable", "statically linked", "cannot be loaded dynamically"];
+    // Words of ldd.
+    let is_static = ["not a dynamic executable", "statically linked"];
     if is_static.iter().any(|words| told.contains(words) || complaint.contains(words)) {
         return Ok(Vec::new());
     }
@@ -48,6 +49,13 @@ pub fn libraries(program: &Path, sysroot: Option<&Sysroot>) -> Result<Vec<Librar
         },
     };
     Ok(places(&told)?.into_iter().map(on_host).collect())
+}
+
+/// Whether a program names a loader, as those that load libraries do.
+fn asks_for_loader(sysroot: &Sysroot, program: &Path) -> Result<bool> {
+    let mut read = Command::new(sysroot.tool("readelf"));
+    let told = shell::output(read.arg("--program-headers").arg(program))?.stdout;
+    Ok(String::from_utf8_lossy(&told).contains("INTERP"))
 }
 
 /// From lines such as `libz.so.1 => /lib/libz.so.1 (0x…)` and `/lib64/ld-linux.so.2 (0x…)`.

@@ -81,7 +81,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup(args) => setup::main(args),
-        Command::Build(args) => build::main(&args),
+        Command::Build(args) => build::main(args),
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
         Command::Lint => lint::main(),

@@ -24,7 +24,7 @@ use verdict::Verdict;
 /// What to boot.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// A kernel; repeatable [default: all of them]
+    /// A kernel; repeatable [default: all that Debian has for the architecture]
     #[arg(long = "kernel", value_name = "NAME", value_enum)]
     kernels: Vec<Kernel>,
     /// How cgroups are laid out; repeatable [default: all three]
@@ -65,7 +65,10 @@ pub fn main(args: &Args) -> Result<()> {
     setup::machines(architecture)?;
     let binary = binary(architecture)?;
     let sysroot = architecture.is_foreign().then(|| Sysroot::programs(architecture)).transpose()?;
-    let kernels = or_all(&args.kernels);
+    let mut kernels = or_all(&args.kernels);
+    if args.kernels.is_empty() {
+        kernels.retain(|kernel| kernel.is_to_be_had(architecture));
+    }
     let layouts = or_all(&args.layouts);
     let mut rows = Vec::new();
     for kernel in kernels {

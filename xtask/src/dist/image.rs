@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
 
-/// The most that an image may take, in octets, unpacked.
+/// The most that an image may take, in octets, as it is handed out.
 const MOST: usize = 30_000_000;
 
 /// What an index of images is.
@@ -33,7 +33,7 @@ pub fn write(release: &Release) -> Result<()> {
     // For who makes the image by other means.
     fs::write(release.stage.with_file_name("image.tar"), &layer)?;
     let packed = compressed(&layer)?;
-    ensure!(layer.len() < MOST, "the image takes {} octets, more than {MOST}", layer.len());
+    ensure!(packed.len() < MOST, "the image takes {} octets, more than {MOST}", packed.len());
     say::progress(&format!("dist: image of {} octets, {} unpacked", packed.len(), layer.len()));
     let mut archive = begun(release.epoch)?;
     let config = config(release, docker, &digest(&layer)).to_string();

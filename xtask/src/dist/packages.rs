@@ -30,10 +30,10 @@ pub fn debian(release: &Release) -> Result<()> {
     };
     // Which packages its libraries are in, cargo-deb would ask this host, which has none of them.
     let folder = tempfile::tempdir()?;
-    let made = folder.path().join("made");
-    shell::pass_through(make.args(["--variant", "foreign", "--output"]).arg(&made))?;
+    let begun = folder.path().join("begun");
+    shell::pass_through(make.args(["--variant", "foreign", "--output"]).arg(&begun))?;
     let package =
-        super::files(&made)?.into_iter().find(|file| file.to_string_lossy().ends_with("deb"));
+        super::files(&begun)?.into_iter().find(|file| file.to_string_lossy().ends_with("deb"));
     let package = package.context("cargo-deb made no package")?;
     let needed = needed(release, sysroot)?;
     let tree = folder.path().join("tree");

@@ -55,6 +55,11 @@ impl Kernel {
         !matches!(self, Self::V5_10)
     }
 
+    /// Whether Debian's archive has it: the oldest for arm64 is listed there and missing.
+    pub fn is_to_be_had(self, architecture: Architecture) -> bool {
+        self != Self::V5_10 || architecture == Architecture::Amd64
+    }
+
     /// Whether packets tell their sender without the kernel's types: since 6.16.
     pub const fn tells_sender(self) -> bool {
         matches!(self, Self::Newest)
