@@ -203,7 +203,7 @@ fn swap_ports(threads: u32) {
     let words = ["dig", &blackhole, "+tries=1", "+time=3", "waiting.example.com"];
     let waiting = lab.spawn(Host::Client, &words).unwrap();
     thread::sleep(Duration::from_millis(500));
-    let running = start(&lab, &load(3_000, 53, "cut"));
+    let running = start(&lab, &load(6_000, 53, "cut"));
     thread::sleep(Duration::from_millis(500));
     agent.reload(&with(&[OTHER]), "looked for on port 5300");
     finish(start(&lab, &load(1_000, 53, "gone")));
@@ -226,7 +226,7 @@ fn swap_ports(threads: u32) {
     assert!(throughout.completed > 5_000 && added.completed > 1_500 && left.completed > 700);
     assert_eq!(["answered", "open", "orphan"].map(|status| told("gone", status)), [0, 0, 0]);
     assert_eq!(["open", "timeout"].map(|status| told("waiting", status)), [1, 0]);
-    assert!((200..2_900).contains(&told("cut", "answered")), "{}", told("cut", "answered"));
+    assert!((1..5_900).contains(&told("cut", "answered")), "{}", told("cut", "answered"));
     assert!(told("cut", "timeout") <= cut.lost, "{} of {}", told("cut", "timeout"), cut.lost);
     let last = end.final_ledger().unwrap();
     assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");
