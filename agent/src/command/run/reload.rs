@@ -2,8 +2,8 @@
 
 use super::super::session::detection;
 use super::{PortChange, Run, Watch};
-use crate::config::Config;
 use crate::config::value::Drop;
+use crate::config::{CaptureConfig, Config};
 use crate::pipeline::{Changes, Detects, Next, SinkChange};
 use crate::sink::{Names, Plan, SinkError};
 
@@ -149,25 +149,59 @@ fn successors(names: &[String], before: &[Plan], after: &[Plan]) -> Result<Vec<N
     after.iter().zip(kept).map(open).collect()
 }
 
-/// What of a configuration is not in force: sections and keys, as they are spelled.
+/// What of a configuration is not in force: sections and keys, as they are spelled. Every field is named, so
+/// that none is forgotten.
 fn left_over(now: &Config, new: &Config) -> Vec<&'static str> {
-    let ports = new.capture.ports.clone();
-    let capture = crate::config::CaptureConfig { ports, ..now.capture.clone() };
+    let Config {
+        node,
+        region,
+        capture,
+        joining,
+        kubernetes,
+        metrics_listen,
+        health_window,
+        messages_wire,
+        records_idn,
+        privileges,
+        takeover_socket,
+        privacy,
+        log,
+        duration,
+        // Adopted, the sinks as a whole.
+        pairing: _,
+        connecting: _,
+        windows: _,
+        detect: _,
+        streams: _,
+        sinks: _,
+        output: _,
+        kafka: _,
+        alertmanager: _,
+        kafka_patience: _,
+        spool: _,
+        rotation: _,
+        resolvers: _,
+        secret_files: _,
+        filters: _,
+        drain_timeout: _,
+    } = new;
+    let ports = capture.ports.clone();
     let differs = [
-        ("node", now.node != new.node),
-        ("region", now.region != new.region),
-        ("capture (but for ports)", capture != new.capture),
-        ("joining", now.joining != new.joining),
+        ("node", now.node != *node),
+        ("region", now.region != *region),
+        ("capture (but for ports)", CaptureConfig { ports, ..now.capture.clone() } != *capture),
+        ("joining", now.joining != *joining),
         ("sinks", now.sink_plans() != new.sink_plans()),
-        ("privacy", now.privacy != new.privacy),
-        ("kubernetes", now.kubernetes != new.kubernetes),
-        ("metrics.listen", now.metrics_listen != new.metrics_listen),
-        ("health window", now.health_window != new.health_window),
-        ("messages.wire", now.messages_wire != new.messages_wire),
-        ("records.idn", now.records_idn != new.records_idn),
-        ("privileges", now.privileges != new.privileges),
-        ("log", now.log != new.log),
-        ("duration", now.duration != new.duration),
+        ("privacy", now.privacy != *privacy),
+        ("kubernetes", now.kubernetes != *kubernetes),
+        ("metrics.listen", now.metrics_listen != *metrics_listen),
+        ("health.window", now.health_window != *health_window),
+        ("messages.wire", now.messages_wire != *messages_wire),
+        ("records.idn", now.records_idn != *records_idn),
+        ("privileges", now.privileges != *privileges),
+        ("takeover", now.takeover_socket != *takeover_socket),
+        ("log", now.log != *log),
+        ("duration", now.duration != *duration),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
