@@ -5,6 +5,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Child;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -131,6 +132,12 @@ impl Load {
 }
 
 impl Perf {
+    /// Waits for the end of a dnsperf that was started, and reads what it says.
+    pub fn of(running: Child) -> Result<Self> {
+        let output = running.wait_with_output().context("dnsperf")?;
+        Self::parse(&String::from_utf8(output.stdout)?)
+    }
+
     /// Reads dnsperf's closing statistics.
     pub fn parse(report: &str) -> Result<Self> {
         Ok(Self {

@@ -205,12 +205,10 @@ impl Lab {
 
     /// Sends load between any two hosts of the lab and waits for its end.
     pub fn dnsperf_from(&self, host: Host, server: IpAddr, load: &Load) -> Result<Perf> {
-        let child = self.start_dnsperf(host, server, load)?;
-        let output = child.wait_with_output().context("dnsperf")?;
-        Perf::parse(&String::from_utf8_lossy(&output.stdout))
+        Perf::of(self.start_dnsperf(host, server, load)?)
     }
 
-    /// Starts load and returns at once; [`Perf::parse`] reads what it writes at its end.
+    /// Starts load and returns at once; [`Perf::of`] waits for its end.
     pub fn start_dnsperf(&self, host: Host, server: IpAddr, load: &Load) -> Result<Child> {
         let mut data = tempfile::Builder::new().prefix("dnsperf-").tempfile_in(&self.folder)?;
         std::io::Write::write_all(&mut data, load.data().as_bytes())?;

@@ -33,8 +33,7 @@ fn sigterm_under_load_ends_in_good_order() {
     assert_eq!(end.status.code(), Some(0), "{}", end.stderr);
     end.final_ledger().unwrap();
     assert!(ours.iter().all(|program| !now.contains(program)), "still attached");
-    let report = queries.wait_with_output().unwrap().stdout;
-    let perf = Perf::parse(&String::from_utf8(report).unwrap()).unwrap();
+    let perf = Perf::of(queries).unwrap();
     assert_eq!((perf.completed, perf.lost), (8000, 0), "traffic was disturbed");
 }
 
@@ -53,8 +52,7 @@ fn after_sigkill_nothing_is_attached_and_traffic_goes_on() {
         Ok(ours.iter().all(|program| !now.contains(program)).then_some(()))
     })
     .unwrap();
-    let report = queries.wait_with_output().unwrap().stdout;
-    let perf = Perf::parse(&String::from_utf8(report).unwrap()).unwrap();
+    let perf = Perf::of(queries).unwrap();
     assert_eq!((perf.completed, perf.lost), (8000, 0), "traffic was disturbed");
 }
 

@@ -1,6 +1,6 @@
 //! SIGHUP under load: other sinks, streams and ports, and nothing lost.
 
-use crate::support::{SOON, lab, lab_with};
+use crate::support::{SOON, lab, lab_with, records};
 use anyhow::Context as _;
 use dnscribe_tests::agent::{Agent, Finished};
 use dnscribe_tests::dnsperf::{Load, Perf};
@@ -56,19 +56,6 @@ fn start(lab: &Lab, load: &Load) -> Child {
     lab.start_dnsperf(Host::Client, lab.resolver_addr(), load).unwrap()
 }
 
-/// Waits for the load's end; what dnsperf says.
-fn finish(load: Child) -> Perf {
-    let report = load.wait_with_output().unwrap().stdout;
-    Perf::parse(&String::from_utf8(report).unwrap()).unwrap()
-}
-
-/// The records of a file, each of whose lines must be whole.
-fn records(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path).unwrap();
-    assert!(text.is_empty() || text.ends_with('\n'), "{}", path.display());
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 /// The ids of records of a schema, each of which must be there once.
 fn ids<'a>(records: &'a [Value], schema: &str) -> BTreeSet<&'a str> {
     let ids: Vec<_> = records
@@ -99,7 +86,7 @@ fn swap_sinks(threads: u32) {
     let with = |sinks: &[String], streams: &[&str]| {
         json!({
             "version": 1,
-            "capture": { "threads": threads },
+            "capture": { "threads": threads, "nice": 0 },
             "sinks": sinks,
             "streams": streams,
         })
@@ -126,7 +113,7 @@ fn swap_sinks(threads: u32) {
         thread::sleep(Duration::from_millis(1100));
         agent.reload(step, "configuration reloaded");
     }
-    let perf = finish(queries);
+    let perf = Perf::of(queries).unwrap();
     let end = agent.finish();
 
     assert!(!end.stderr.contains("restart"), "{}", end.stderr);
@@ -178,7 +165,7 @@ fn swap_ports(threads: u32) {
     let with = |ports: &[u16]| {
         json!({
             "version": 1,
-            "capture": { "threads": threads, "ports": ports },
+            "capture": { "threads": threads, "ports": ports, "nice": 0 },
             "streams": ["transactions", "ledger"],
         })
     };
@@ -195,8 +182,8 @@ fn swap_ports(threads: u32) {
     let running = [start(&lab, &throughout), start(&lab, &unseen)];
     thread::sleep(Duration::from_secs(1));
     agent.reload(&with(&[53, OTHER]), "looked for on port 53,5300");
-    let added = finish(start(&lab, &load(2_000, OTHER, "added")));
-    let [throughout, _] = running.map(finish);
+    let added = Perf::of(start(&lab, &load(2_000, OTHER, "added"))).unwrap();
+    let [throughout, _] = running.map(|load| Perf::of(load).unwrap());
 
     // Nobody answers there, and then nobody listens to it.
     let blackhole = format!("@{}", lab.blackhole_addr());
@@ -206,9 +193,9 @@ fn swap_ports(threads: u32) {
     let running = start(&lab, &load(6_000, 53, "cut"));
     thread::sleep(Duration::from_millis(500));
     agent.reload(&with(&[OTHER]), "looked for on port 5300");
-    finish(start(&lab, &load(1_000, 53, "gone")));
-    let left = finish(start(&lab, &load(1_000, OTHER, "left")));
-    let cut = finish(running);
+    Perf::of(start(&lab, &load(1_000, 53, "gone"))).unwrap();
+    let left = Perf::of(start(&lab, &load(1_000, OTHER, "left"))).unwrap();
+    let cut = Perf::of(running).unwrap();
     waiting.wait_with_output().unwrap();
     let end = agent.finish();
 
@@ -219,6 +206,8 @@ fn swap_ports(threads: u32) {
             .filter(|record| record["qname"].as_str().is_some_and(|name| name.contains(suffix)))
             .count() as u64
     };
+    let last = end.final_ledger().unwrap();
+    assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");
     // A busy lab loses some by itself, and then dnsperf says so.
     assert_eq!(told("throughout", "answered"), throughout.completed);
     assert_eq!(told("added", "answered"), added.completed);
@@ -228,8 +217,6 @@ fn swap_ports(threads: u32) {
     assert_eq!(["open", "timeout"].map(|status| told("waiting", status)), [1, 0]);
     assert!((1..5_900).contains(&told("cut", "answered")), "{}", told("cut", "answered"));
     assert!(told("cut", "timeout") <= cut.lost, "{} of {}", told("cut", "timeout"), cut.lost);
-    let last = end.final_ledger().unwrap();
-    assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");
     let open = end.of("dns.transaction/1").filter(|record| record["status"] == "open").count();
     assert_eq!(ledger::counter(last, &["pairing", "open"]).unwrap(), open as u64);
 }

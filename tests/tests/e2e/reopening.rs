@@ -1,6 +1,6 @@
 //! The file sink under load, while others rotate its file.
 
-use crate::support::{SOON, lab};
+use crate::support::{SOON, lab, records};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::lab::Host;
@@ -9,7 +9,6 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -89,11 +88,4 @@ fn a_refused_configuration_does_not_keep_files_from_being_reopened() {
     assert!(end.status.success(), "{}", end.stderr);
     assert!(end.stderr.contains("the configuration stays as it was"), "{}", end.stderr);
     assert_eq!(records(&out).last().unwrap()["final"], true);
-}
-
-/// The records of a file, each of whose lines must be whole.
-fn records(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path).unwrap();
-    assert!(text.is_empty() || text.ends_with('\n'), "{}", path.display());
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -5,7 +5,9 @@ use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::{environment, shell};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -53,6 +55,13 @@ pub fn transaction(agent: &Agent, lab: &Lab, qname: &str) -> Value {
         })
         .unwrap();
     records.iter().find(wanted).unwrap().clone()
+}
+
+/// The records of a file, each of whose lines must be whole.
+pub fn records(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'), "{}", path.display());
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The ids of the programs attached to any cgroup of this host.

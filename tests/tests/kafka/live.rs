@@ -120,8 +120,7 @@ pub fn start(lab: &Lab, load: &Load) -> Child {
 
 /// Waits for the load's end; what dnsperf says.
 pub fn finish(queries: Child) -> Perf {
-    let report = queries.wait_with_output().unwrap().stdout;
-    Perf::parse(&String::from_utf8(report).unwrap()).unwrap()
+    Perf::of(queries).unwrap()
 }
 
 /// The little that is kept of a transaction on its topic.
