@@ -205,13 +205,13 @@ impl Shard {
     }
 
     fn snapshot(&self, received: &[Received]) -> Snapshot {
-        let mut decode = self.before.decode.clone();
-        decode += &self.front.decode();
-        let connections = self.front.connections().map(|now| {
-            let mut all = self.before.connections.unwrap_or_default();
-            all += &now;
-            all
-        });
+        // In this order: of a capture that no other agent had before, there is nothing to add.
+        let mut decode = self.front.decode();
+        decode += &self.before.decode;
+        let mut connections = self.front.connections();
+        if let (Some(now), Some(before)) = (&mut connections, &self.before.connections) {
+            *now += before;
+        }
         let (received, pairing) = (received.to_vec(), self.front.pairing());
         Snapshot { received, decode, pairing, connections }
     }
@@ -233,8 +233,8 @@ impl Shard {
     #[must_use]
     pub fn stand(&self, received: &[Received]) -> Stand {
         let mut counted = self.snapshot(received);
-        counted.decode = self.before.decode.clone();
-        counted.decode += &self.front.decode_given_up();
+        counted.decode = self.front.decode_given_up();
+        counted.decode += &self.before.decode;
         Stand {
             counted,
             last_packet: self.last_packet.as_nanos(),

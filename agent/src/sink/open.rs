@@ -37,6 +37,24 @@ pub struct OpenWith<'a> {
     pub spool: Option<&'a SpoolConfig>,
 }
 
+#[cfg(test)]
+impl<'a> OpenWith<'a> {
+    /// As a configuration without a word about sinks has it.
+    pub(super) fn usual(kafka: &'a KafkaConfig) -> Self {
+        Self {
+            streams: StreamChoice::default(),
+            rotation: Rotation::default(),
+            stdout: Look::Json,
+            node: "n",
+            region: None,
+            kafka,
+            alertmanager: None,
+            kafka_patience: None,
+            spool: None,
+        }
+    }
+}
+
 /// Why a sink cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {

@@ -156,25 +156,11 @@ mod tests {
     use super::*;
     use crate::sink::{Stream, StreamChoice};
 
-    fn with(kafka: &KafkaConfig) -> OpenWith<'_> {
-        OpenWith {
-            streams: StreamChoice::default(),
-            rotation: Rotation::default(),
-            stdout: Look::Text,
-            node: "n",
-            region: None,
-            kafka,
-            alertmanager: None,
-            kafka_patience: None,
-            spool: None,
-        }
-    }
-
     #[test]
     fn plans_differ_by_what_is_done() {
         let kafka = KafkaConfig::default();
         let file = |path: &str, with: &OpenWith<'_>| Plan::of(&SinkSpec::File(path.into()), with);
-        let usual = with(&kafka);
+        let usual = OpenWith::usual(&kafka);
         assert_eq!(file("/tmp/a", &usual), file("/tmp/a", &usual));
         assert!(!file("/tmp/a", &usual).collides_with(&file("/tmp/b", &usual)));
         let general = Some(StreamSet::from_iter([Stream::Dlq]));

@@ -129,7 +129,7 @@ impl Sink for Successor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::{KafkaConfig, OpenWith, Rotation, SinkSpec, StreamChoice};
+    use crate::sink::{KafkaConfig, OpenWith, SinkSpec};
     use std::path::Path;
 
     fn batch(number: u128) -> Arc<Batch> {
@@ -142,17 +142,7 @@ mod tests {
 
     fn successor(path: &Path) -> (Successor, Arc<AtomicBool>) {
         let kafka = KafkaConfig::default();
-        let with = OpenWith {
-            streams: StreamChoice::default(),
-            rotation: Rotation::default(),
-            stdout: Look::Text,
-            node: "n",
-            region: None,
-            kafka: &kafka,
-            alertmanager: None,
-            kafka_patience: None,
-            spool: None,
-        };
+        let with = OpenWith::usual(&kafka);
         let free = Arc::new(AtomicBool::new(false));
         let plan = Plan::of(&SinkSpec::File(path.into()), &with);
         (Successor::new("file".to_owned(), plan, Arc::clone(&free)), free)

@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const RING: &str = "ring";
+const MAP: &str = "map";
 const LINK: &str = "link";
 const TAP: &str = "tap";
 
@@ -75,7 +76,7 @@ impl Parts {
         }
         for (name, map) in loaded.ebpf.maps() {
             if let Some(data) = data(map) {
-                add("map", name, data.fd().as_fd())?;
+                add(MAP, name, data.fd().as_fd())?;
             }
         }
         for tap in taps {
@@ -114,7 +115,7 @@ impl Parts {
     }
 
     fn map(&self, name: &str) -> Result<Map, CannotCapture> {
-        let found = self.parts.iter().find(|(part, _)| part.kind == "map" && part.name == name);
+        let found = self.parts.iter().find(|(part, _)| part.kind == MAP && part.name == name);
         let (_, fd) = found.ok_or_else(|| internal_error(format!("no map {name} was given")))?;
         map(fd).map_err(internal_error)
     }

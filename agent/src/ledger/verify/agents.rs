@@ -1,7 +1,6 @@
 //! The agents of one capture: each took over from the one before. Counters go on from one to the next, but
 //! each says of its own sinks alone what they were given.
 
-use crate::ledger::Delivery;
 use crate::record::LedgerRecord;
 use std::collections::BTreeMap;
 
@@ -43,23 +42,11 @@ impl Agents {
             for (sink, streams) in &earlier.counters.delivery {
                 for (stream, delivery) in streams {
                     let sums = ledger.counters.delivery.entry(sink.clone()).or_default();
-                    add(sums.entry(stream.clone()).or_default(), delivery);
+                    *sums.entry(stream.clone()).or_default() += delivery;
                 }
             }
         }
         let agents = self.0.len() as u64;
         Some(Whole { ledger, agents, complete: agents == last + 1 })
-    }
-}
-
-fn add(sums: &mut Delivery, more: &Delivery) {
-    let Delivery { records, delivered, spooled, in_flight, filtered, dropped } = more;
-    sums.records += records;
-    sums.delivered += delivered;
-    sums.spooled += spooled;
-    sums.in_flight += in_flight;
-    sums.filtered += filtered;
-    for (reason, count) in dropped {
-        *sums.dropped.entry(reason.clone()).or_default() += count;
     }
 }

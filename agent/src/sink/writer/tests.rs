@@ -1,4 +1,4 @@
-use super::super::{OpenWith, Sink, SinkSpec, Stream, StreamChoice, open as open_sinks};
+use super::super::{OpenWith, Sink, SinkSpec, Stream, open as open_sinks};
 use super::*;
 use proptest::prelude::*;
 use std::fs;
@@ -91,17 +91,7 @@ fn names_sinks_and_says_what_cannot_be_opened() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| SinkSpec::File(dir.path().join(name));
     let kafka = super::super::KafkaConfig::default();
-    let with = OpenWith {
-        streams: StreamChoice::default(),
-        rotation: Rotation::default(),
-        stdout: Look::Json,
-        node: "n",
-        region: None,
-        kafka: &kafka,
-        alertmanager: None,
-        kafka_patience: None,
-        spool: None,
-    };
+    let with = OpenWith::usual(&kafka);
     let specs = [path("a"), SinkSpec::Null, path("b")];
     let sinks = open_sinks(&specs, &with).unwrap();
     assert_eq!(
