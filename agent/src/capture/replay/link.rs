@@ -7,8 +7,8 @@ use dnscribe_common::layers::{self, ETHERNET, Found, IP, LLC, MPLS, PPP, PPPOE, 
 use std::ops::Range;
 
 /// For messages.
-pub(super) const SUPPORTED: &str = "Ethernet (1), raw IP (12, 14, 101, 228, 229), null and loopback \
-     (0, 108), Linux cooked (113, 276), PPP (9, 50, 51, 166, 204), Cisco HDLC (104, 205), frame relay \
+pub(super) const SUPPORTED: &str = "Ethernet (1), FDDI (10), raw IP (12, 14, 101, 228, 229), null and \
+     loopback (0, 108), Linux cooked (113, 276), PPP (9, 50, 51, 166, 204), Cisco HDLC (104, 205), frame relay \
      (107, 206), 802.11 (105, 119, 127, 163, 192), NFLOG (239), PFLOG (117), enc (109), IPNET (226), \
      IP over InfiniBand (242), over ATM (100), over FireWire (138), MPLS (219), PKTAP (258)";
 
@@ -27,6 +27,7 @@ pub(super) enum Link {
         kind_at: u32,
         at: u32,
     },
+    Fddi,
     FrameRelay {
         skip: u32,
     },
@@ -51,6 +52,7 @@ impl TryFrom<u32> for Link {
         Ok(match link {
             0 | 108 => Self::Loopback,
             1 => plain(ETHERNET, 0),
+            10 => Self::Fddi,
             12 | 14 | 101 | 228 | 229 => plain(IP, 0),
             9 | 50 => plain(PPP, 0),
             51 => plain(PPPOE, 0),
@@ -104,6 +106,7 @@ impl Link {
             Self::Loopback => loopback(frame)?,
             Self::Plain { kind, skip } => Place::new(kind, skip),
             Self::Typed { kind_at, at } => Place::new(be16(frame, kind_at)?, at),
+            Self::Fddi => fddi(frame)?,
             Self::FrameRelay { skip } => frame_relay(frame, skip)?,
             Self::Wireless { skip } => Place::new(LLC, wireless::header(frame, skip)?),
             Self::Radiotap => {
@@ -147,6 +150,19 @@ fn nested(frame: &[u8], skip: u32, link: u32) -> Option<Inside> {
         Inside::Ip(range) => Inside::Ip(range.start + skip..range.end + skip),
         other => other,
     })
+}
+
+/// FDDI (ISO 9314-2): frame control, destination and source address, then LLC (RFC 1390). Frames of station
+/// management, tokens and frames with 2-byte addresses carry no IP. Some hosts write the addresses with
+/// the bits of each byte in reverse order, which changes nothing here: the frame control byte and what
+/// follows the addresses are the same.
+fn fddi(frame: &[u8]) -> Option<Place> {
+    /// The bit for 6-byte addresses, and the two for the frame's format. The top bit, the class of
+    /// service, and the lower half, the priority, may be anything.
+    const LENGTH_AND_FORMAT: u8 = 0x70;
+    const LLC_FRAME: u8 = 0x50;
+    let control = *frame.first()?;
+    (control & LENGTH_AND_FORMAT == LLC_FRAME).then(|| Place::new(LLC, 13))
 }
 
 /// Two octets of address, and what RFC 2427 puts behind; or Cisco's `EtherType`.

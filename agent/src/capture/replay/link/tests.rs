@@ -31,6 +31,30 @@ fn ethernet_and_its_tags() {
 }
 
 #[test]
+fn fddi_frames() {
+    const SNAP: [u8; 8] = [0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
+    // The same two stations, with the bits of each byte in either order.
+    let plain = [0x00, 0x60, 0xb0, 0x12, 0x34, 0x56, 0x08, 0x00, 0x2b, 0xaa, 0xbb, 0xcc];
+    let swapped = plain.map(u8::reverse_bits);
+    for addresses in [plain, swapped] {
+        // Asynchronous frames of any priority, and synchronous ones.
+        for control in [0x50, 0x54, 0x57, 0xd0] {
+            finds(10, &[&[control], &addresses, &SNAP]);
+        }
+        finds(10, &[&[0x50], &addresses, &[0xaa, 0xaa, 3, 0, 0, 0, 0x86, 0xdd]]);
+        finds(10, &[&[0x50], &addresses, &[0x06, 0x06, 3]]);
+        finds(10, &[&[0x50], &addresses, &[0xaa, 0xaa, 3, 0, 0, 0, 0x81, 0, 0, 9, 8, 0]]);
+        // Station management, MAC frames, short addresses, ARP, and a frame that is cut off.
+        for control in [0x41, 0x4f, 0xc0, 0xc2, 0x10, 0x80] {
+            assert_eq!(found(10, &[&[control], &addresses, &SNAP, IP]), None, "{control:#x}");
+        }
+        assert_eq!(found(10, &[&[0x50], &addresses, &SNAP[..6], &[8, 6], IP]), None);
+        assert_eq!(found(10, &[&[0x50], &addresses, &SNAP]), None);
+    }
+    assert_eq!(found(10, &[&[0x50]]), None);
+}
+
+#[test]
 fn loopback_in_both_orders() {
     for family in [2, 10, 23, 24, 28, 30] {
         finds(0, &[&[family, 0, 0, 0]]);
@@ -81,9 +105,9 @@ fn wireless_frames() {
 }
 
 /// Every link type that can be read.
-const LINKS: [u32; 27] = [
-    0, 1, 9, 12, 50, 51, 100, 101, 104, 105, 107, 109, 113, 117, 119, 127, 138, 163, 166, 192, 205,
-    206, 219, 226, 239, 258, 276,
+const LINKS: [u32; 28] = [
+    0, 1, 9, 10, 12, 50, 51, 100, 101, 104, 105, 107, 109, 113, 117, 119, 127, 138, 163, 166, 192,
+    205, 206, 219, 226, 239, 258, 276,
 ];
 
 #[test]
