@@ -1,39 +1,66 @@
-//! What is known of a socket, kept with it (`BPF_MAP_TYPE_SK_STORAGE`): one look finds all of it, and it
-//! goes when the socket does.
+//! Per-socket state in socket storage (`BPF_MAP_TYPE_SK_STORAGE`): one lookup finds all of it, and the
+//! kernel frees it with the socket.
 
 use crate::maps;
-use aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE;
-use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE};
+use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_SK_STORAGE;
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
-use core::ptr::null_mut;
+use core::ptr::{null, null_mut};
 use dnscribe_common::owner::Owner;
 
-/// What is known of a socket. Another CPU may write it while it is read; the worst is a mixed owner of
-/// one and the same socket.
+/// State of one socket. Another CPU may write it during a read; the worst result is a mix of two owners
+/// of the same socket.
 #[repr(C)]
 pub struct Socket {
-    /// Who bound it, connected it, or sent through it last; pid 0 where nobody is known.
+    /// The task that bound the socket, connected it, or sent through it last. For an accepted socket that
+    /// has sent nothing yet: the owner of its listening socket. pid 0 where unknown.
     pub owner: Owner,
-    /// Of its cgroup, in which it stays for ever; 0 where not asked yet, or unknown.
+    /// Id of the socket's cgroup, which never changes; 0 where not read yet, or unknown.
     pub cgroup_id: u64,
-    /// Of its network namespace, likewise.
+    /// Cookie of the socket's network namespace; 0 where not read yet, or unknown.
     pub netns_cookie: u64,
     /// Not 0 where the agent does not know an owner either.
     unowned: u64,
 }
 
+/// Definition of the map, in the form that loaders read from BTF. [`aya_ebpf::btf_maps::SkStorage`] has no
+/// parameter for flags.
+///
+/// # Minimum kernel version
+///
+/// `BPF_F_CLONE` needs Linux 5.4.
+#[repr(C)]
+struct SocketStorage {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const Socket,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: the pointers only carry types for the loader; nothing reads them.
+unsafe impl Sync for SocketStorage {}
+
+/// Cloned with the socket (`BPF_F_CLONE`): an accepted socket starts with the state of its listening
+/// socket, at no cost per packet.
 #[btf_map]
-static SOCKETS: SkStorage<Socket> = SkStorage::new();
+static SOCKETS: SocketStorage = SocketStorage {
+    r#type: null(),
+    key: null(),
+    value: null(),
+    max_entries: null(),
+    map_flags: null(),
+};
 
 /// Words of a [`Socket`].
 const WORDS: usize = size_of::<Socket>() / 8;
 
 impl Socket {
-    /// What is known of a socket of the kernel's. `spare` takes its place where there is no memory for
-    /// it, or no socket, which only the verifier believes in.
+    /// Returns the state of a kernel socket. `spare` takes its place where the kernel has no memory for it,
+    /// or where there is no socket, which the verifier cannot rule out.
     #[inline(always)]
     pub fn of(socket: *mut c_void, spare: &mut MaybeUninit<Self>) -> &mut Self {
         let map = (&raw const SOCKETS).cast_mut().cast();

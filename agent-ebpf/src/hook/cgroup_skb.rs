@@ -8,7 +8,7 @@ use crate::ring::{self, Context};
 use crate::settings;
 use crate::socket::Socket;
 use crate::task;
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::bindings::{__sk_buff, BPF_TCP_LISTEN};
 use aya_ebpf::helpers::generated::{
     bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_cgroup_id,
     bpf_skc_to_tcp_sock,
@@ -224,10 +224,13 @@ fn netns(skb: *mut __sk_buff) -> u64 {
     }
 }
 
-/// Whether the current task sends the packet. UDP goes out in the sender's own context. A TCP segment may
-/// also leave from a softirq, when an acknowledgement makes room, and whoever was interrupted is not to
-/// blame: a task has the socket locked (`sk_lock.owned`), a softirq has not. Where the kernel does not
-/// tell, the first segment of an accepted connection names its owner as best it can.
+/// Returns whether the current task sends the packet. UDP leaves in the sender's own context. A TCP segment
+/// may also leave from a softirq, which interrupts an unrelated task: a sending task holds the socket lock
+/// (`sk_lock.owned`), a softirq does not. Where the kernel does not show the lock, the first segment of a
+/// connection names its owner.
+///
+/// A listening socket sends only the answer to a SYN, always from a softirq. Another task may hold the lock
+/// at that moment, in `accept`.
 #[inline(always)]
 fn is_sender(
     skb: *mut __sk_buff,
@@ -238,11 +241,23 @@ fn is_sender(
     if protocol != TCP {
         return true;
     }
+    if is_listening(skb) {
+        return false;
+    }
     if settings::get(Setting::SockOwned) != 0 {
         return is_locked_by_task(skb);
     }
     socket.ask_agent(cookie);
     !socket.has_owner()
+}
+
+#[inline(always)]
+fn is_listening(skb: *mut __sk_buff) -> bool {
+    // SAFETY: the kernel hands a valid context; the field may be read of any socket.
+    unsafe {
+        let socket = (*skb).__bindgen_anon_2.sk;
+        !socket.is_null() && (*socket).state == BPF_TCP_LISTEN
+    }
 }
 
 #[inline(always)]

@@ -198,6 +198,38 @@ fn names_the_task_behind_a_stream() {
 }
 
 #[test]
+fn names_the_listener_behind_a_stream_without_answer() {
+    if !privileged() {
+        return;
+    }
+    // Bound before the agent starts, and after.
+    let early = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = early.local_addr().expect("an address").port();
+    let mut live = open(HookChoice::Cgroup, port);
+    let late = TcpListener::bind(("127.0.0.2", port)).expect("the port on another address");
+    let listeners = if has_socket_diagnosis() { vec![early, late] } else { vec![late] };
+    for listener in listeners {
+        let address = listener.local_addr().expect("an address");
+        // Not this process, whose name the listening socket would get for its answer to the SYN.
+        let mut client = Command::new("bash")
+            .args(["-c", "exec 3<>/dev/tcp/$0/$1; printf query >&3; sleep 0.1"])
+            .args([address.ip().to_string(), port.to_string()])
+            .spawn()
+            .expect("a shell");
+        let _accepted = listener.accept().expect("accepts");
+        client.wait().expect("ends");
+        // Two SYNs, the query and a FIN; each seen twice.
+        let seen = collect(&mut live, 8);
+        let query = |sight| {
+            let wanted = |seen: &&Seen| seen.sight == sight && seen.payload.ends_with(b"query");
+            seen.iter().find(wanted).and_then(|seen| seen.task).map(|task| task.pid)
+        };
+        assert_eq!(query(Sight::Egress), Some(client.id()), "{address}");
+        assert_eq!(query(Sight::Ingress), Some(std::process::id()), "{address}");
+    }
+}
+
+#[test]
 fn the_identities_hold_at_every_moment() {
     if !privileged() {
         return;
