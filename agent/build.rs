@@ -3,7 +3,11 @@
 #[path = "build/toolchain.rs"]
 mod toolchain;
 
+use object::build::elf::{Builder, SectionData};
+use object::elf::SHT_STRTAB;
 use std::env;
+use std::error::Error;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -13,7 +17,7 @@ const PREBUILT: &str = "DNSCRIBE_EBPF_PREBUILT";
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let root = manifest.parent().unwrap_or(Path::new(".")).to_path_buf();
-    for place in ["src", "yardstick", "Cargo.toml", "Cargo.lock"] {
+    for place in ["src", "baseline", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", root.join("agent-ebpf").join(place).display());
     }
     println!("cargo::rerun-if-changed={}", root.join("agent-common/src").display());
@@ -23,13 +27,39 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     match object(&root.join("agent-ebpf"), &out.join("target")) {
         Ok(object) => {
-            println!("cargo::rustc-env=DNSCRIBE_EBPF_OBJECT={}", object.display());
-            // Beside it, and read at run time by a benchmark alone.
-            let yardstick = object.with_file_name("dnscribe-yardstick");
-            println!("cargo::rustc-env=DNSCRIBE_EBPF_YARDSTICK={}", yardstick.display());
+            let stripped = out.join("dnscribe-ebpf");
+            if let Err(problem) = strip(&object, &stripped) {
+                println!("cargo::error=cannot strip {}: {problem}", object.display());
+            }
+            println!("cargo::rustc-env=DNSCRIBE_EBPF_OBJECT={}", stripped.display());
+            if env::var_os("CARGO_FEATURE_TESTING").is_some() {
+                // A benchmark reads it at run time.
+                let baseline = object.with_file_name("dnscribe-baseline");
+                println!("cargo::rustc-env=DNSCRIBE_EBPF_BASELINE={}", baseline.display());
+            }
         }
         Err(problem) => println!("cargo::error={problem}"),
     }
+}
+
+/// Copies the object without DWARF, which is most of it. BTF stays.
+fn strip(object: &Path, stripped: &Path) -> Result<(), Box<dyn Error>> {
+    let bytes = fs::read(object)?;
+    let mut builder = Builder::read(&*bytes)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        section.delete =
+            [".debug_", ".rel.debug_"].iter().any(|dwarf| name.starts_with(dwarf.as_bytes()));
+    }
+    // LLVM keeps the names of sections among those of symbols; the writer wants a table of their own.
+    let names = builder.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    let mut bytes = Vec::new();
+    builder.write(&mut bytes)?;
+    Ok(fs::write(stripped, bytes)?)
 }
 
 /// Builds the programs and gives the path of the object.

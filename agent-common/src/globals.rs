@@ -74,10 +74,16 @@ pub enum Setting {
     TypeIp6 = 31,
     /// The number of the type `tcphdr`.
     TypeTcp = 32,
+    /// Offset of `task_struct.real_parent`.
+    TaskParent = 33,
+    /// Offset of `task_struct.mm`.
+    TaskMm = 34,
+    /// Offset of `mm_struct.exe_file`; 0 where parents are not recorded.
+    MmExe = 35,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 33;
+pub const SETTINGS: usize = 36;
 
 /// Stands in calls for the number of the kernel's function `bpf_cast_to_kern_ctx` (Linux 6.2), which
 /// differs from kernel to kernel: the agent replaces it in the programs' octets before it loads them.

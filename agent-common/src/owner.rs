@@ -1,8 +1,10 @@
-//! Who owns a socket: the value of the map `OWNERS`, whose key is the socket cookie, and a part of what is
-//! kept with a socket.
+//! Owner of a socket: the value of the map `OWNERS`, whose key is the socket cookie, and a part of the state
+//! in socket storage.
+
+use zerocopy::{Immutable, IntoBytes};
 
 /// The task that bound, connected or last used a socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoBytes, Immutable)]
 #[repr(C, align(8))]
 pub struct Owner {
     /// Process id (thread group id) in the initial pid namespace; 0 is nobody.
@@ -16,22 +18,16 @@ pub struct Owner {
     pub comm: [u8; 16],
 }
 
-/// Octets of an [`Owner`].
+/// Size of an [`Owner`], in bytes.
 pub const OWNER_BYTES: usize = 32;
 
 const _: () = assert!(size_of::<Owner>() == OWNER_BYTES && align_of::<Owner>() == 8);
 
 impl Owner {
-    /// The octets of the map's value.
+    /// Returns the value for the map, as words in the host's byte order.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; OWNER_BYTES] {
-        let mut bytes = [0; OWNER_BYTES];
-        let [pid, uid] = [self.pid.to_ne_bytes(), self.uid.to_ne_bytes()];
-        let all = pid.into_iter().chain(uid).chain(self.start_ns.to_ne_bytes()).chain(self.comm);
-        for (place, octet) in bytes.iter_mut().zip(all) {
-            *place = octet;
-        }
-        bytes
+    pub fn to_words(self) -> [u64; OWNER_BYTES / 8] {
+        zerocopy::transmute!(self)
     }
 }
 
@@ -40,9 +36,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lays_out_as_the_kernel_side_does() {
+    fn lays_out_words_as_the_kernel_side_does() {
         let owner = Owner { pid: 0x0102_0304, uid: 5, start_ns: 7, comm: *b"abcdefghijklmnop" };
-        let bytes = owner.to_bytes();
+        let words = owner.to_words();
+        let bytes = words.as_bytes();
         assert_eq!(bytes[..4], 0x0102_0304_u32.to_ne_bytes());
         assert_eq!(bytes[4..8], 5_u32.to_ne_bytes());
         assert_eq!(bytes[8..16], 7_u64.to_ne_bytes());

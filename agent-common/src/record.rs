@@ -4,6 +4,8 @@
 //! A record is as long as the smallest [size class](CLASSES) that holds the packet, because the
 //! verifier wants to know sizes; octets after [`Header::captured_bytes`] mean nothing.
 
+use zerocopy::FromBytes;
+
 /// Room for packet octets in a record, by size class. Most queries fit into the first, most
 /// responses into the first two; the last but one holds any IP packet, and the last the two segments
 /// that TCP hands down in one at least, where an interface takes segments of 64 KiB, as loopback does.
@@ -24,7 +26,7 @@ const fn room(class: usize) -> u32 {
 }
 
 /// Octets before the packet.
-pub const HEADER_BYTES: usize = 88;
+pub const HEADER_BYTES: usize = 96;
 /// Octets of a [`SocketError`].
 pub const SOCKET_ERROR_BYTES: usize = 48;
 
@@ -45,8 +47,8 @@ pub const FLAG_TASK: u16 = 1;
 /// [`Header::flags`]: the ports were found in a tunnel.
 pub const FLAG_TUNNEL: u16 = 2;
 
-/// Before every record. Written by the programs field by field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Header of every record. The programs write it field by field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
 #[repr(C)]
 pub struct Header {
     /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -87,6 +89,11 @@ pub struct Header {
     /// Where a program handed several UDP datagrams to the kernel in one (`UDP_SEGMENT`, Linux 4.18):
     /// octets of payload of each but the last. 0 elsewhere.
     pub datagram_bytes: u16,
+    /// Thread group id of the process that forked the task's process, if that runs the same executable
+    /// file: what a young process is before it calls `exec`. 0 elsewhere, and where unknown.
+    pub parent_pid: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 const _: () = {
@@ -109,10 +116,11 @@ const _: () = {
     assert!(offset_of!(Header, packet_type) == 83);
     assert!(offset_of!(Header, flags) == 84);
     assert!(offset_of!(Header, datagram_bytes) == 86);
+    assert!(offset_of!(Header, parent_pid) == 88);
 };
 
-/// An error that ICMP brought to a UDP socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An error that ICMP reported to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
 #[repr(C)]
 pub struct SocketError {
     /// The socket's address; IPv4 in the first four octets.
@@ -185,74 +193,21 @@ impl core::error::Error for BadRecord {}
 impl<'a> TryFrom<&'a [u8]> for Record<'a> {
     type Error = BadRecord;
 
-    fn try_from(octets: &'a [u8]) -> Result<Self, BadRecord> {
-        let (head, rest) = octets.split_first_chunk().ok_or(BadRecord::Short)?;
-        let header = Header::from(head);
+    fn try_from(bytes: &'a [u8]) -> Result<Self, BadRecord> {
+        let (header, rest) = Header::read_from_prefix(bytes).map_err(|_| BadRecord::Short)?;
         let body = match header.kind {
             KIND_PACKET => {
                 let captured = usize::try_from(header.captured_bytes).unwrap_or(usize::MAX);
                 Body::Packet(rest.get(..captured).ok_or(BadRecord::Short)?)
             }
             KIND_SOCKET_ERROR => {
-                let (error, _) = rest.split_first_chunk().ok_or(BadRecord::Short)?;
-                Body::SocketError(SocketError::from(error))
+                let (error, _) =
+                    SocketError::read_from_prefix(rest).map_err(|_| BadRecord::Short)?;
+                Body::SocketError(error)
             }
             kind => return Err(BadRecord::Kind(kind)),
         };
         Ok(Self { header, body })
-    }
-}
-
-/// `N` octets from a place that is known to lie inside; the compiler folds this into a load.
-fn octets<const N: usize, const FROM: usize>(from: &[u8; FROM], at: usize) -> [u8; N] {
-    let mut out = [0; N];
-    for (place, octet) in out.iter_mut().zip(from.iter().skip(at)) {
-        *place = *octet;
-    }
-    out
-}
-
-impl From<&[u8; HEADER_BYTES]> for Header {
-    fn from(from: &[u8; HEADER_BYTES]) -> Self {
-        let word = |at| u64::from_ne_bytes(octets(from, at));
-        let half = |at| u32::from_ne_bytes(octets(from, at));
-        let [kind, direction, hook, packet_type] = octets(from, 80);
-        Self {
-            ktime_ns: word(0),
-            seq: word(8),
-            netns_cookie: word(16),
-            cgroup_id: word(24),
-            start_ns: word(32),
-            cpu: half(40),
-            pid: half(44),
-            uid: half(48),
-            ifindex: half(52),
-            wire_bytes: half(56),
-            captured_bytes: half(60),
-            comm: octets(from, 64),
-            kind,
-            direction,
-            hook,
-            packet_type,
-            flags: u16::from_ne_bytes(octets(from, 84)),
-            datagram_bytes: u16::from_ne_bytes(octets(from, 86)),
-        }
-    }
-}
-
-impl From<&[u8; SOCKET_ERROR_BYTES]> for SocketError {
-    fn from(from: &[u8; SOCKET_ERROR_BYTES]) -> Self {
-        let [version, protocol] = octets(from, 40);
-        Self {
-            local: octets(from, 0),
-            remote: octets(from, 16),
-            errno: i32::from_ne_bytes(octets(from, 32)),
-            local_port: u16::from_ne_bytes(octets(from, 36)),
-            remote_port: u16::from_ne_bytes(octets(from, 38)),
-            version,
-            protocol,
-            pad: [0; 6],
-        }
     }
 }
 
@@ -291,7 +246,8 @@ mod tests {
         assert_eq!((header.direction, header.hook, header.packet_type), (81, 82, 83));
         assert_eq!(header.flags.to_ne_bytes(), [84, 85]);
         assert_eq!(header.datagram_bytes.to_ne_bytes(), [86, 87]);
-        assert_eq!(record.body, Body::Packet(&[88, 89, 90, 91, 92, 93, 94]));
+        assert_eq!(header.parent_pid.to_ne_bytes(), [88, 89, 90, 91]);
+        assert_eq!(record.body, Body::Packet(&[96, 97, 98, 99, 100, 101, 102]));
     }
 
     #[test]
@@ -300,21 +256,21 @@ mod tests {
         octets[80] = KIND_SOCKET_ERROR;
         let record = Record::try_from(&octets[..]).unwrap();
         let Body::SocketError(error) = record.body else { panic!("{record:?}") };
-        assert_eq!((error.local[0], error.remote[0]), (88, 104));
-        assert_eq!(error.errno.to_ne_bytes()[0], 120);
-        assert_eq!(error.local_port.to_ne_bytes(), [124, 125]);
-        assert_eq!(error.remote_port.to_ne_bytes(), [126, 127]);
-        assert_eq!((error.version, error.protocol), (128, 129));
+        assert_eq!((error.local[0], error.remote[0]), (96, 112));
+        assert_eq!(error.errno.to_ne_bytes()[0], 128);
+        assert_eq!(error.local_port.to_ne_bytes(), [132, 133]);
+        assert_eq!(error.remote_port.to_ne_bytes(), [134, 135]);
+        assert_eq!((error.version, error.protocol), (136, 137));
     }
 
     #[test]
     fn refuses_what_is_cut_off_or_unknown() {
-        let octets = packet(168);
+        let octets = packet(160);
         assert!(Record::try_from(&octets[..]).is_ok());
         for length in 0..octets.len() {
             assert_eq!(Record::try_from(&octets[..length]), Err(BadRecord::Short), "{length}");
         }
-        assert_eq!(Record::try_from(&packet(169)[..]), Err(BadRecord::Short));
+        assert_eq!(Record::try_from(&packet(161)[..]), Err(BadRecord::Short));
         assert_eq!(Record::try_from(&packet(u32::MAX)[..]), Err(BadRecord::Short));
         let mut octets = packet(0);
         octets[80] = 9;

@@ -1,13 +1,14 @@
-//! The eBPF programs: entry points only. Each observes, and returns "pass" whatever it met.
+//! The eBPF programs: entry points only. Each returns "pass" for every packet.
 //!
-//! Those that run for every packet are inlined into what the macros make of them: the compiler may leave
-//! it at a call, which takes a packet that is not ours a quarter more.
+//! Programs that run for every packet are inlined into the functions that the macros generate: a call would
+//! make packets that are not DNS a quarter slower.
 #![no_std]
 #![no_main]
-// For the atomic additions and for what the verifier must see; aya-ebpf needs the same feature.
+// For atomic additions and for bounds that the verifier must see; aya-ebpf needs the same feature.
 #![feature(asm_experimental_arch)]
 
 mod counters;
+mod diagnose;
 mod flow;
 mod hook;
 mod maps;
@@ -23,7 +24,7 @@ use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint
 use aya_ebpf::programs::{RawTracePointContext, SkBuffContext, SockAddrContext, SockContext};
 use hook::cgroup_skb::{Egress, Ingress};
 
-/// What every cgroup program returns: let it through.
+/// Return value of every cgroup program: let the packet pass.
 const PASS: i32 = 1;
 
 #[cgroup_skb(ingress)]
@@ -82,8 +83,8 @@ fn socket_error(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// What is attached at the tap: small, since its size counts against `net.core.optmem_max`. Returns 0: the
-/// packet socket keeps nothing, all goes through the ring.
+/// The program attached to packet sockets. Small, since its size counts against `net.core.optmem_max`. Returns 0:
+/// the packet socket keeps nothing, and all goes through the ring.
 #[socket_filter]
 #[inline(always)]
 fn tap(ctx: SkBuffContext) -> i64 {
@@ -91,7 +92,7 @@ fn tap(ctx: SkBuffContext) -> i64 {
     0
 }
 
-/// What `tap` calls for a packet that is, or may be, ours.
+/// The program that `tap` calls for a packet that is, or may be, DNS.
 #[socket_filter]
 #[inline(always)]
 fn tap_look(ctx: SkBuffContext) -> i64 {

@@ -1,4 +1,4 @@
-//! The maps other than ring and counters, and the questions asked of them.
+//! Maps other than rings and counters, and their lookups.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
@@ -13,16 +13,16 @@ use dnscribe_common::{
     OWNERS as OWNERS_MAX, PORT_WORDS, RESOLVERS as RESOLVERS_MAX,
 };
 
-/// Set by the agent before loading, and not a constant to the verifier, so that it may be set again. A
-/// global rather than a map: its place is known, and asking for a port is one load.
+/// Classes of all ports. The agent sets it before loading, and may change it later. A global rather than a map:
+/// a lookup is one load.
 #[unsafe(no_mangle)]
 static mut PORTS: [u64; PORT_WORDS as usize] = [0; PORT_WORDS as usize];
 
 #[map]
 static CONFIG: Array<u64> = Array::with_max_entries(CONFIG_WORDS, 0);
 
-/// Of sockets that are older than the agent, by their cookies. The agent fills it once, and what it does
-/// not fill takes no memory.
+/// Owners of sockets that are older than the agent, by socket cookie. The agent fills it once; unused entries
+/// take no memory.
 #[map]
 static OWNERS: HashMap<u64, Owner> = HashMap::with_max_entries(OWNERS_MAX, BPF_F_NO_PREALLOC);
 
@@ -32,11 +32,11 @@ static FRAGMENT: LruHashMap<FragmentKey, Note> = LruHashMap::with_max_entries(FR
 #[map]
 static EARLY: LruHashMap<FragmentKey, Note> = LruHashMap::with_max_entries(FRAGMENTS, 0);
 
-/// Prefixes of addresses, IPv4 ones as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
+/// Address prefixes of resolvers, IPv4 ones as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
 #[map]
 static RESOLVERS: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(RESOLVERS_MAX, 0);
 
-/// What the fragments of one datagram have in common (RFC 791, 3.2; RFC 8200, 4.5).
+/// Key that the fragments of one datagram share (RFC 791, 3.2; RFC 8200, 4.5).
 #[repr(C, align(8))]
 pub struct FragmentKey {
     pub src: [u8; 16],
@@ -45,12 +45,12 @@ pub struct FragmentKey {
     pub protocol: u32,
 }
 
-/// Words of a [`FragmentKey`].
+/// Size of a [`FragmentKey`] in words.
 const KEY_WORDS: usize = size_of::<FragmentKey>() / 8;
 
 impl FragmentKey {
-    /// A key of nothing, made in place. By words, and volatile: the compiler would call a function
-    /// that goes octet by octet, which takes time, and more of the verifier's.
+    /// Creates an empty key in place. By words, and volatile: the compiler would call a function that goes
+    /// byte by byte, which is slow, and takes the verifier more instructions.
     #[inline(always)]
     pub fn empty(place: &mut MaybeUninit<Self>) -> &mut Self {
         let words = place.as_mut_ptr().cast::<u64>();
@@ -73,13 +73,13 @@ impl FragmentKey {
     }
 }
 
-/// What a fragment left for the others of its datagram.
+/// State that a fragment leaves for the others of its datagram.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Note {
     since_ns: u64,
-    /// Of a first fragment of ours: whether our ports are in a tunnel that the datagram is, and in the
-    /// upper half its flow. Of those that came before the first: their number.
+    /// In `FRAGMENT`: whether the DNS ports are in a tunnel inside the datagram, and in the upper half the
+    /// flow. In `EARLY`: the number of fragments that came before the first.
     value: u64,
 }
 
@@ -97,7 +97,7 @@ impl Note {
     }
 }
 
-/// The class of a port, in host order: one of the `PORT_` constants, or 0.
+/// Returns the class of a port in host order: one of the `PORT_` constants, or 0.
 #[inline(always)]
 pub fn port_class(port: u16) -> u64 {
     let mut place = u64::from(port) >> 2;
@@ -116,60 +116,60 @@ pub fn port_class(port: u16) -> u64 {
     word >> ((port & 31) << 1) & 3
 }
 
-/// Whether the address, as the map has it, is one of the resolvers'.
+/// Returns whether the address, in the map's form, is a resolver's.
 #[inline(always)]
 pub fn is_resolver(address: &[u8; 16]) -> bool {
     RESOLVERS.get(Key::new(128, *address)).is_some()
 }
 
-/// Whether the reader of a ring polls and wants no wakeups.
+/// Returns whether the reader of a ring polls, and wants no wakeups.
 #[inline(always)]
 pub fn reader_polls(ring: u32) -> bool {
     CONFIG.get(CONFIG_QUIET + ring).is_some_and(|word| *word != 0)
 }
 
-/// Whether the agent has put into `OWNERS` what it knows.
+/// Returns whether the agent has filled `OWNERS`.
 #[inline(always)]
 pub fn owners_are_there() -> bool {
     CONFIG.get(CONFIG_OWNERS).is_some_and(|word| *word != 0)
 }
 
-/// What is left out, as a word of [`dnscribe_common::sample::Cuts`].
+/// Returns the current cuts of sampling, as a word of [`dnscribe_common::sample::Cuts`].
 #[inline(always)]
 pub fn sampling() -> u64 {
     CONFIG.get(CONFIG_SAMPLING).copied().unwrap_or(0)
 }
 
-/// Who owns a socket that is older than the agent.
+/// Returns the owner of a socket that is older than the agent.
 #[inline(always)]
 pub fn owner(cookie: u64) -> Option<&'static Owner> {
     // SAFETY: the agent writes an entry once, and takes none away.
     OWNERS.get_ptr(cookie).map(|owner| unsafe { &*owner })
 }
 
-/// Remembers a first fragment of ours, its flow, and whether our ports are in a tunnel that the datagram
-/// is: not in one that it is in, since it may be met both within and without.
+/// Remembers a first fragment with DNS ports, its flow, and whether the ports are in a tunnel inside the
+/// datagram. A tunnel around the datagram does not count, since both forms of it may pass.
 #[inline(always)]
 pub fn remember_fragment(key: &FragmentKey, tunnelled: bool, flow: u32) {
-    // A full map evicts, so that this fails for want of memory only.
+    // A full map evicts, so this fails only without memory.
     let _ = FRAGMENT.insert(key, Note::new(u64::from(flow) << 32 | u64::from(tunnelled)), 0);
 }
 
-/// The datagram with this key is no longer one of ours.
+/// Forgets the datagram with this key.
 #[inline(always)]
 pub fn forget_fragment(key: &FragmentKey) {
     let _ = FRAGMENT.remove(key);
 }
 
-/// What a first fragment told of the others.
+/// State of a datagram, from its first fragment.
 #[derive(Clone, Copy)]
 pub struct Known {
-    /// Whether our ports are in a tunnel that the datagram is.
+    /// Whether the DNS ports are in a tunnel inside the datagram.
     pub tunnelled: bool,
     pub flow: u32,
 }
 
-/// What the first fragment told, if it was ours.
+/// Returns the state from the first fragment, if that had DNS ports.
 #[inline(always)]
 pub fn known_fragment(key: &FragmentKey) -> Option<Known> {
     // SAFETY: another CPU may replace the entry while it is copied; the worst is a mixture of two
@@ -182,7 +182,7 @@ pub fn known_fragment(key: &FragmentKey) -> Option<Known> {
     }
 }
 
-/// Counts a fragment whose datagram may prove to be ours.
+/// Counts a fragment whose datagram may turn out to be DNS.
 #[inline(always)]
 pub fn note_early(key: &FragmentKey) {
     // SAFETY: as in `known_fragment`; two CPUs that count at once may count one.
@@ -194,7 +194,7 @@ pub fn note_early(key: &FragmentKey) {
     let _ = EARLY.insert(key, Note::new(count + 1), 0);
 }
 
-/// How many fragments came before this first one, which is ours; 0 when asked again.
+/// Takes the number of fragments that came before the first one of a DNS datagram.
 #[inline(always)]
 pub fn take_early(key: &FragmentKey) -> u64 {
     // SAFETY: as in `known_fragment`.

@@ -57,6 +57,8 @@ pub struct Context {
     pub netns_cookie: u64,
     pub cgroup_id: u64,
     pub task: Option<Owner>,
+    /// See [`Header::parent_pid`].
+    pub parent_pid: u32,
     pub tunnelled: bool,
     /// Whether the program may look at the packet's octets where they are.
     pub direct: bool,
@@ -335,6 +337,8 @@ fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: 
         (&raw mut (*at).packet_type).write_volatile(context.packet_type);
         (&raw mut (*at).flags).write_volatile(flags);
         (&raw mut (*at).datagram_bytes).write_volatile(context.datagram_bytes);
+        (&raw mut (*at).parent_pid).write_volatile(context.parent_pid);
+        (&raw mut (*at).pad).write_volatile(0);
     }
 }
 

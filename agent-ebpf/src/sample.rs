@@ -1,5 +1,5 @@
-//! Which packets are left out when there are more than can be told: whole transactions over UDP, by
-//! a hash of what query and response share. Policy is the agent's, which sets the cuts.
+//! Sampling under overload: leaves out whole UDP transactions, by a hash of what query and response share. The
+//! agent sets the cuts.
 
 use crate::maps;
 use crate::parse::Glance;
@@ -10,12 +10,12 @@ use dnscribe_common::flow;
 use dnscribe_common::sample::{self, Cuts, MARKS as MARKS_MAX, MARKS_EACH, MDNS};
 use dnscribe_common::totals::Kind;
 
-/// The queries that were left out, as [`sample::mark`] has them. Of many in one place, the newest
-/// overwrites another; the response to that is then told, if the cut has changed since.
+/// Marks of queries that were left out (see [`sample::mark`]). The newest overwrites another where several share
+/// a place; the response to the overwritten one is then exported if the cut has changed since.
 #[map]
 static MARKS: Array<[u64; MARKS_EACH]> = Array::with_max_entries(MARKS_MAX, 0);
 
-/// What is left out now; nothing most of the time.
+/// Returns the current cuts; none while sampling is off.
 #[inline(always)]
 pub fn cuts() -> Option<Cuts> {
     match maps::sampling() {
@@ -24,7 +24,7 @@ pub fn cuts() -> Option<Cuts> {
     }
 }
 
-/// Whether a packet is to be left out.
+/// Returns whether a packet must be left out.
 #[inline(always)]
 pub fn leaves_out(glance: &Glance, cuts: Cuts) -> bool {
     if !glance.is_message() || glance.src_port == MDNS || glance.dst_port == MDNS {

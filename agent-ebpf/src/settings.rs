@@ -1,4 +1,4 @@
-//! What the agent set before loading. Read as volatile, or the compiler would fold the zeros in.
+//! Settings that the agent writes before loading. Read as volatile, or the compiler would fold the zeros in.
 
 use dnscribe_common::globals::{SETTINGS as COUNT, Setting};
 

@@ -1,9 +1,11 @@
 //! Per-socket state in socket storage (`BPF_MAP_TYPE_SK_STORAGE`): one lookup finds all of it, and the
 //! kernel frees it with the socket.
 
+use crate::diagnose;
 use crate::maps;
-use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE};
+use crate::task;
 use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_SK_STORAGE;
+use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE};
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
 use core::ffi::c_void;
@@ -23,7 +25,9 @@ pub struct Socket {
     /// Cookie of the socket's network namespace; 0 where not read yet, or unknown.
     pub netns_cookie: u64,
     /// Not 0 where the agent does not know an owner either.
-    unowned: u64,
+    unowned: u32,
+    /// Process that forked the owner, if that runs the same executable file; else 0.
+    pub parent_pid: u32,
 }
 
 /// Definition of the map, in the form that loaders read from BTF. [`aya_ebpf::btf_maps::SkStorage`] has no
@@ -55,7 +59,7 @@ static SOCKETS: SocketStorage = SocketStorage {
     map_flags: null(),
 };
 
-/// Words of a [`Socket`].
+/// Size of a [`Socket`] in words.
 const WORDS: usize = size_of::<Socket>() / 8;
 
 impl Socket {
@@ -74,14 +78,16 @@ impl Socket {
             .cast()
         };
         if place.is_null() {
+            if !socket.is_null() {
+                diagnose::no_socket_state();
+            }
             return Self::unknown(spare);
         }
         // SAFETY: the map's value, which lives as long as the program runs; any octets are one.
         unsafe { &mut *place }
     }
 
-    /// A socket of which nothing is known, made in place. By words, and volatile: see
-    /// [`maps::FragmentKey::empty`].
+    /// Creates an empty state in place. By words, and volatile: see [`maps::FragmentKey::empty`].
     #[inline(always)]
     fn unknown(place: &mut MaybeUninit<Self>) -> &mut Self {
         let words = place.as_mut_ptr().cast::<u64>();
@@ -98,30 +104,37 @@ impl Socket {
         self.owner.pid != 0
     }
 
-    /// The task is the socket's from here on.
+    /// Makes the current task, `owner`, the owner of the socket.
     #[inline(always)]
     pub fn belongs_to(&mut self, owner: &Owner) {
-        // Most often nothing changes, and other CPUs may have it in their caches.
+        // The owner rarely changes, and other CPUs may have it in their caches.
         if !is_same(&self.owner, owner) {
             copy(owner, &mut self.owner);
+        } else if self.parent_pid == 0 {
+            return;
+        }
+        // Asked again after that: the task may have called `exec` with the socket open.
+        let parent_pid = task::parent_of_same_exe(owner);
+        if self.parent_pid != parent_pid {
+            self.parent_pid = parent_pid;
         }
     }
 
-    /// Where nobody is known, the socket may be older than the agent, which then looked for its owner.
+    /// Takes the owner that the agent found for a socket that is older than it, if none is known yet.
     #[inline(always)]
     pub fn ask_agent(&mut self, cookie: impl FnOnce() -> u64) {
         if self.has_owner() || self.unowned != 0 {
             return;
         }
-        // Before the look, which may come too early.
-        let unowned = u64::from(maps::owners_are_there());
+        // Read before the lookup, which may come too early.
+        let unowned = u32::from(maps::owners_are_there());
         match maps::owner(cookie()) {
             Some(owner) => copy(owner, &mut self.owner),
             None => self.unowned = unowned,
         }
     }
 
-    /// Asks where the socket is, once: cgroup and network namespace.
+    /// Reads cgroup and network namespace, once.
     #[inline(always)]
     pub fn ask_place(&mut self, ask: impl FnOnce() -> (u64, u64)) {
         if self.cgroup_id | self.netns_cookie == 0 {
@@ -130,10 +143,10 @@ impl Socket {
     }
 }
 
-/// Words of an [`Owner`].
+/// Size of an [`Owner`] in words.
 const OWNER_WORDS: usize = size_of::<Owner>() / 8;
 
-/// By words, since the derived comparison goes through the names octet by octet; the same below.
+/// Compares by words, since the derived comparison goes through the names byte by byte.
 #[inline(always)]
 fn is_same(one: &Owner, other: &Owner) -> bool {
     let words = |owner| core::ptr::from_ref::<Owner>(owner).cast::<[u64; OWNER_WORDS]>();

@@ -1,4 +1,4 @@
-//! Counts what is not told, so that totals are exact all the same. What is told, the agent counts.
+//! Counts packets that are not exported, so that totals stay exact. The agent counts the exported ones.
 
 use crate::parse::Glance;
 use aya_ebpf::macros::map;
@@ -9,11 +9,11 @@ use dnscribe_common::totals::{Key, OUTCOMES, TOTALS as TOTALS_MAX, WHATS, Way, W
 #[map]
 static TOTALS: PerCpuHashMap<Key, [u64; OUTCOMES]> = PerCpuHashMap::with_max_entries(TOTALS_MAX, 0);
 
-/// What found no room in `TOTALS`, without its server.
+/// Counts of packets whose server did not fit into `TOTALS`.
 #[map]
 static TOTALS_OTHER: PerCpuArray<[u64; OUTCOMES]> = PerCpuArray::with_max_entries(WHATS, 0);
 
-/// Counts a packet of so many messages.
+/// Counts a packet with this number of messages.
 #[inline(always)]
 pub fn count(glance: &Glance, way: Way, outcome: usize, messages: u64) {
     let (rcode, truncated) = glance.outcome();
@@ -21,7 +21,7 @@ pub fn count(glance: &Glance, way: Way, outcome: usize, messages: u64) {
     let key = Key { server: glance.server(), what: u64::from(what) };
     let mut words = TOTALS.get_ptr_mut(&key);
     if words.is_none() {
-        // Fails where there is no room, or where this program interrupted itself just here.
+        // Fails if the map is full, or if this program interrupted itself here.
         const NO_EXIST: u64 = 1;
         let _ = TOTALS.insert(&key, &[0; OUTCOMES], NO_EXIST);
         words = TOTALS.get_ptr_mut(&key);

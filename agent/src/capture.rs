@@ -1,5 +1,5 @@
-//! The first room: where packets come from. Live capture and file replay differ here and nowhere
-//! else; both hand [`Packet`]s to the decoder.
+//! The first stage: packets from live capture or from a capture file. Both give [`Packet`]s to the
+//! decoder; nothing behind this stage knows the difference.
 
 pub mod encrypted;
 pub mod live;
@@ -8,10 +8,11 @@ pub mod replay;
 pub mod sampling;
 
 use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// Where in the capture a packet stands. With the node and the capture epoch it names the packet
-/// for ever: `event_id`s are made from it.
+/// Position of a packet in its capture. Unique together with the node and the capture epoch;
+/// `event_id`s are derived from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
     /// The CPU whose sequence `seq` counts; 0 in replay.
@@ -21,14 +22,14 @@ pub struct Origin {
     pub seq: u64,
 }
 
-/// How the packet passed the point of capture.
+/// Direction of a packet at the point of capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sight {
     /// Leaving a socket of this host.
     Egress,
     /// Arriving for a socket of this host.
     Ingress,
-    /// Both at once: on loopback, seen by an interface tap that folds the two views into one.
+    /// Both at once: on loopback, where the interface tap merges the two views into one.
     Loopback,
     /// Neither: forwarded, mirrored, or from a capture file.
     Passive,
@@ -41,19 +42,44 @@ pub struct Task {
     pub pid: u32,
     /// User id in the initial user namespace.
     pub uid: u32,
-    /// When the process started, in nanoseconds of `CLOCK_BOOTTIME`; 0 where unknown. With the pid it
-    /// names the process for ever.
+    /// Start time of the process, in nanoseconds of `CLOCK_BOOTTIME`; 0 where unknown. Unique together
+    /// with the pid.
     pub start_ns: u64,
     /// The process's name (that of its first thread), NUL padded.
     pub comm: [u8; 16],
+    /// Process that forked this one, if that ran the same executable file when the packet passed; else 0.
+    pub parent_pid: u32,
+}
+
+/// Records received from the rings of a live capture that were written by one CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// Number of records.
+    pub records: u64,
+    /// The highest sequence number among them.
+    pub highest: u64,
+}
+
+impl Received {
+    /// Counts a record.
+    pub fn note(&mut self, seq: u64) {
+        self.records += 1;
+        self.highest = self.highest.max(seq);
+    }
+
+    /// Adds what another reader received.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { records: self.records + other.records, highest: self.highest.max(other.highest) }
+    }
 }
 
 /// Transport protocol of a DNS message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
-    /// Datagrams.
+    /// UDP datagrams.
     Udp,
-    /// A byte stream, each message after a length of two octets (RFC 1035, 4.2.2).
+    /// A TCP stream, each message after a length of two octets (RFC 1035, 4.2.2).
     Tcp,
 }
 
@@ -68,42 +94,46 @@ impl Transport {
     }
 }
 
-/// One captured packet, or what the kernel said of one.
+/// One captured packet, or one error report of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// When it passed the hook.
+    /// Time at which it passed the hook.
     pub ts: Timestamp,
-    /// Its place in the capture.
+    /// Its position in the capture.
     pub origin: Origin,
-    /// Keeps equal addresses of different networks apart: the cookie of the network namespace at
-    /// hook `cgroup`, the interface index for passive packets at hook `socket`; 0 where unknown.
+    /// Separates equal addresses of different networks: the cookie of the network namespace at hook
+    /// `cgroup`, the interface index for passive packets at hook `socket`; 0 where unknown.
     pub scope: u64,
-    /// How it passed the point of capture.
+    /// Its direction at the point of capture.
     pub sight: Sight,
     /// The task that sent it (egress) or that owns the receiving socket (ingress), if known.
     pub task: Option<Task>,
-    /// Where the kernel passed several UDP datagrams on in one packet: octets of payload of each but
-    /// the last. 0 elsewhere.
+    /// Payload bytes of each UDP datagram but the last, where the kernel passed several in one packet;
+    /// else 0.
     pub datagram_bytes: u16,
     /// The cgroup2 id (inode) of the socket's cgroup; 0 where unknown.
     pub cgroup_id: u64,
-    /// What was captured.
+    /// The captured content.
     pub body: Body<'a>,
 }
 
-/// What was captured.
+/// Content of a [`Packet`].
 #[derive(Clone, Copy, Debug)]
 pub enum Body<'a> {
-    /// An IP packet from the first octet of its IPv4 or IPv6 header.
+    /// An IP packet from the first byte of its IPv4 or IPv6 header.
     Ip {
-        /// The captured octets; may be fewer than `wire_bytes`, or more (Ethernet padding).
+        /// The captured bytes; may be fewer than `wire_bytes`, or more (Ethernet padding).
         bytes: &'a [u8],
-        /// Length of the packet on the wire from its IP header on, in octets, as the capture
-        /// tells (not as the IP header claims).
+        /// Length of the packet on the wire from its IP header on, in bytes, according to the
+        /// capture (not to the IP header).
         wire_bytes: u32,
     },
     /// An ICMP unreachable that the kernel reported on a socket (tracepoint
-    /// `sock:inet_sk_error_report`, Linux 5.14).
+    /// `sock:inet_sk_error_report`).
+    ///
+    /// # Minimum kernel version
+    ///
+    /// Linux 5.14.
     SocketError {
         /// The socket's protocol.
         transport: Transport,
@@ -113,7 +143,7 @@ pub enum Body<'a> {
         remote: SocketAddr,
         /// The socket's error as a positive errno (`ECONNREFUSED`, `EHOSTUNREACH`, ...).
         errno: i32,
-        /// Whether the ICMP packet itself is seen too.
+        /// Whether the ICMP packet itself is captured as well.
         seen: bool,
     },
 }

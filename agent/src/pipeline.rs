@@ -29,8 +29,8 @@ pub use scribe::Wanted;
 pub use shard::{Shard, Snapshot, Stand};
 
 use crate::capture::Packet;
+use crate::capture::Received;
 use crate::capture::encrypted::Encrypted;
-use crate::capture::live::Received;
 use crate::capture::ports::PortSet;
 use crate::capture::sampling::{Change, Unheard, Untold, told};
 use crate::connection::{ConnectionOptions, Connections};

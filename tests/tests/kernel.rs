@@ -21,8 +21,8 @@ use dnscribe::capture::encrypted::{Encrypted, Prefix};
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe::ledger::Kernel;
+use dnscribe_tests::environment::privileged;
 use frames::{PORT, QUERY, ethernet, ip_of, tagged, tcp, udp, v4, v6};
-use host::privileged;
 
 const UDP: u8 = 17;
 const TCP: u8 = 6;

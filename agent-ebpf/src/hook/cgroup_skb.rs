@@ -1,6 +1,7 @@
-//! `cgroup_skb`, both ways: every packet of every socket below the cgroup.
+//! `cgroup_skb`, both directions: every packet of every socket below the cgroup.
 
 use crate::counters::Counters;
+use crate::diagnose;
 use crate::flow;
 use crate::maps;
 use crate::parse::{self, Fate, ICMP, ICMP6, Skb, TCP, UDP, Verdict, be16};
@@ -19,7 +20,7 @@ use dnscribe_common::globals::{NETNS_BTF, NETNS_HELPER, Setting};
 use dnscribe_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS};
 use dnscribe_common::{ICMP_MARK, PORT_DNS, totals};
 
-/// Which way the packets go.
+/// Direction of the packets.
 pub trait Way {
     const EGRESS: bool;
 }
@@ -55,8 +56,8 @@ pub fn observe<W: Way>(skb: *mut __sk_buff) {
     }
 }
 
-/// Direct access to the packets that are nearly all: no options, no extension headers, no
-/// fragments. `None` sends the rest the long way.
+/// Classifies nearly all packets by direct access: those without options, extension headers or fragments.
+/// `None` leaves the rest to [`parse::classify`].
 #[inline(always)]
 fn short_way<W: Way>(skb: *mut __sk_buff) -> Option<Verdict> {
     // SAFETY: the kernel hands a valid context.
@@ -77,11 +78,14 @@ fn short_way<W: Way>(skb: *mut __sk_buff) -> Option<Verdict> {
     } else if first >> 4 == 6 {
         (octet(6), 40, u32::from(be16(octet(4), octet(5))) + 40)
     } else {
+        if first >> 4 != 4 {
+            diagnose::unknown_ip_version(first);
+        }
         return None;
     };
     if protocol != UDP && protocol != TCP {
-        // IPv6 extension headers may hide what we look for, ICMP may tell of it to a socket of the
-        // agent's; anything else is not ours.
+        // DNS may follow IPv6 extension headers, and ICMP may report an error to a socket of the agent;
+        // anything else is not ours.
         let long = if protocol == ICMP || protocol == ICMP6 {
             !W::EGRESS && is_for_us(skb)
         } else {
@@ -117,12 +121,12 @@ fn judge<const UPPER: usize>(
             return Some(Verdict::NOT_OURS);
         }
         if src != PORT_DNS {
-            // Encrypted, perhaps.
+            // Possibly encrypted DNS.
             return None;
         }
     }
     if protocol == TCP {
-        // A length of 0 belongs to super-packets: the long way asks the buffer.
+        // A length of 0 belongs to super-packets, which `classify` handles by the buffer's length.
         if start + UPPER + 14 > end || claimed <= UPPER as u32 {
             return None;
         }
@@ -134,8 +138,8 @@ fn judge<const UPPER: usize>(
     Some(Verdict::emit(protocol, unsafe { flow::open::<UPPER>(start) }))
 }
 
-/// Whether the socket is one of the raw sockets by which the agent has ICMP errors shown. Those of
-/// others show the same once more.
+/// Returns whether the socket is one of the agent's raw sockets for ICMP errors. Raw sockets of others would
+/// show the same error again.
 #[inline(always)]
 fn is_for_us(skb: *mut __sk_buff) -> bool {
     // SAFETY: the kernel hands a valid context; the helper gives a socket or null.
@@ -168,6 +172,7 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict, most:
         netns_cookie: socket.netns_cookie,
         cgroup_id: socket.cgroup_id,
         task: if socket.has_owner() { Some(socket.owner) } else { None },
+        parent_pid: socket.parent_pid,
         tunnelled: false,
         direct: true,
         flow: verdict.flow.number(Skb::whole(skb)),
@@ -175,7 +180,7 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict, most:
     ring::packet(counters, skb, 0, wire, &context);
 }
 
-/// What is known of the packet's socket. Where a task sends, the socket is its own from here on.
+/// Returns the state of the packet's socket. A sending task becomes its owner.
 #[inline(always)]
 fn known<W: Way>(
     skb: *mut __sk_buff,

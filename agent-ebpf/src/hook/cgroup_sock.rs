@@ -1,6 +1,5 @@
-//! `cgroup/post_bind4` and `cgroup/post_bind6`: a socket has an address, as servers' have before the first
-//! query comes. Whoever asks sends first, and is known by that; but a response may come to another socket
-//! of theirs, which never sent.
+//! `cgroup/post_bind4` and `cgroup/post_bind6`: owners of bound sockets, such as servers before their first
+//! query. Accepted sockets inherit the owner of their listening socket (see [`Socket`]).
 
 use crate::maps;
 use crate::parse::UDP;
@@ -11,7 +10,7 @@ use core::mem::MaybeUninit;
 use dnscribe_common::globals::Setting;
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED};
 
-/// Notes who has bound the socket, if it is to one of our ports, or may be met by a stray response.
+/// Records the owner of a socket that is bound to a captured port, or may receive a stray response.
 #[inline(always)]
 pub fn bound(socket: *mut bpf_sock) {
     // SAFETY: the kernel hands a valid context.

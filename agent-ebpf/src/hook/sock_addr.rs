@@ -1,4 +1,4 @@
-//! `cgroup/connect4`, `connect6`, `sendmsg4`, `sendmsg6`: someone turns to a port of ours.
+//! `cgroup/connect4`, `connect6`, `sendmsg4`, `sendmsg6`: owners of sockets that turn to a captured port.
 
 use crate::maps;
 use crate::socket::Socket;
@@ -8,13 +8,12 @@ use core::mem::MaybeUninit;
 use dnscribe_common::globals::Setting;
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED};
 
-/// Notes who uses the socket from here on, if it is towards one of our ports.
+/// Records the owner of a socket that is connected, or sends, to a captured port.
 #[inline(always)]
 pub fn towards(address: *mut bpf_sock_addr) {
     // SAFETY: the kernel hands a valid context.
     let port = u16::from_be(unsafe { (*address).user_port } as u16);
-    // HTTPS is left to the first packet, which comes from the same task: few of its sockets are for
-    // DNS.
+    // For HTTPS the first packet is enough, which comes from the same task: few of these sockets carry DNS.
     if !matches!(maps::port_class(port), PORT_DNS | PORT_ENCRYPTED) {
         return;
     }

@@ -93,6 +93,7 @@ pub fn observe(socket: *const core::ffi::c_void) {
         cgroup_id: 0,
         // Its query told.
         task: None,
+        parent_pid: 0,
         tunnelled: false,
         direct: false,
         flow: flow_of(version, local, remote, local_port, remote_port),

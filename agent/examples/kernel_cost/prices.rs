@@ -1,22 +1,22 @@
 //! What each helper, map and kind of instruction costs by itself.
 
 use crate::{Failure, Figures, RING_BYTES, frames, middle};
-use dnscribe::capture::live::testing::yardstick::Yardstick;
+use dnscribe::capture::live::testing::baseline::Baseline;
 
 const BATCH: u32 = 10_000;
 const BATCHES: usize = 9;
 
 /// Runs programs that do one thing over and over.
 pub fn measure() -> Result<Figures, Failure> {
-    let mut yardstick = Yardstick::load(RING_BYTES)?;
+    let mut baseline = Baseline::load(RING_BYTES)?;
     let frame = frames::all().swap_remove(0).octets;
-    let (names, times) = yardstick.prices();
+    let (names, times) = baseline.prices();
     let mut figures = Figures::new();
     for name in names {
         let (mut all, mut empties) = (Vec::new(), Vec::new());
         for _ in 0..BATCHES {
-            empties.push(f64::from(yardstick.time("empty_cgroup", &frame, BATCH)?));
-            all.push(f64::from(yardstick.time(&name, &frame, BATCH)?));
+            empties.push(f64::from(baseline.time("empty_cgroup", &frame, BATCH)?));
+            all.push(f64::from(baseline.time(&name, &frame, BATCH)?));
         }
         let each = (middle(all) - middle(empties)) / f64::from(times);
         figures.insert(format!("{name}_ns"), each.into());

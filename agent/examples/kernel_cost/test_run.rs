@@ -1,9 +1,9 @@
-//! By `BPF_PROG_TEST_RUN`: a program on each packet, over and over, beside the yardsticks.
+//! By `BPF_PROG_TEST_RUN`: a program on each packet, over and over, beside the baselines.
 
 use crate::frames::{self, Frame, Kind};
 use crate::{Failure, Figures, RING_BYTES, middle, options};
 use dnscribe::capture::live::testing::Bench;
-use dnscribe::capture::live::testing::yardstick::Yardstick;
+use dnscribe::capture::live::testing::baseline::Baseline;
 
 /// Runs in a row: as many as the ring has room for, whatever the record.
 const BATCH: u32 = 16_384;
@@ -14,7 +14,7 @@ const ROUNDS: usize = 9;
 pub fn measure(program: &str) -> Result<Figures, Failure> {
     let tap = program == "tap";
     let hook = if tap { "tap" } else { "cgroup" };
-    let mut yardstick = Yardstick::load(RING_BYTES)?;
+    let mut baseline = Baseline::load(RING_BYTES)?;
     let mut bench = Bench::load(&options(), tap)?;
     let mut figures = Figures::new();
     if let Some(count) = bench.verified_instructions(program) {
@@ -32,16 +32,16 @@ pub fn measure(program: &str) -> Result<Figures, Failure> {
         // There and back, so that a drift of the machine weighs on all alike.
         let (mut ours, mut empties, mut floors) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            empties.push(f64::from(yardstick.time(&empty, &frame.octets, BATCH)?));
+            empties.push(f64::from(baseline.time(&empty, &frame.octets, BATCH)?));
             if let Some(floor) = &floor {
-                floors.push(f64::from(yardstick.time(floor, &frame.octets, BATCH)?));
+                floors.push(f64::from(baseline.time(floor, &frame.octets, BATCH)?));
             }
             ours.push(batch(&mut bench, program, &frame)?);
             ours.push(batch(&mut bench, program, &frame)?);
             if let Some(floor) = &floor {
-                floors.push(f64::from(yardstick.time(floor, &frame.octets, BATCH)?));
+                floors.push(f64::from(baseline.time(floor, &frame.octets, BATCH)?));
             }
-            empties.push(f64::from(yardstick.time(&empty, &frame.octets, BATCH)?));
+            empties.push(f64::from(baseline.time(&empty, &frame.octets, BATCH)?));
         }
         let (ours, empty) = (middle(ours), middle(empties));
         let mut add = |figure: &str, value: f64| {
@@ -58,14 +58,14 @@ pub fn measure(program: &str) -> Result<Figures, Failure> {
             add("to_empty", ours / empty);
         }
     }
-    if yardstick.full()? != 0 {
-        return Err("the yardstick's ring was full".into());
+    if baseline.full()? != 0 {
+        return Err("the baseline's ring was full".into());
     }
     Ok(figures)
 }
 
 impl Kind {
-    /// The yardstick of a record of this size.
+    /// The baseline of a record of this size.
     fn floor(self, hook: &str) -> Option<String> {
         match self {
             Self::Small => Some(format!("small_{hook}")),

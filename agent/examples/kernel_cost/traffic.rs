@@ -4,7 +4,7 @@
 use crate::cgroup::Cgroup;
 use crate::frames::{DNS, OTHER, QUERY_BYTES, RESPONSE_BYTES};
 use crate::{Failure, Figures, RING_BYTES, ip, middle, options};
-use dnscribe::capture::live::testing::yardstick::Yardstick;
+use dnscribe::capture::live::testing::baseline::Baseline;
 use dnscribe::capture::live::testing::{Cost, costs, count_run_time};
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ const ORDER: [&str; 8] = ["empty", "small", "large", "ours", "ours", "large", "s
 /// Octets of a packet that is not DNS.
 const OTHER_BYTES: usize = 100;
 
-/// A kind of packet: its name, the yardstick for its record, and who sends it.
+/// A kind of packet: its name, the baseline for its record, and who sends it.
 struct Kind {
     name: &'static str,
     floor: Option<&'static str>,
@@ -44,7 +44,7 @@ impl Kind {
 /// Something attached.
 enum Attached {
     Ours(Box<Live>),
-    Other(Box<Yardstick>, String),
+    Other(Box<Baseline>, String),
 }
 
 impl Attached {
@@ -53,7 +53,7 @@ impl Attached {
             Self::Ours(live) => {
                 costs(live)?.into_iter().map(|(name, cost)| (name.to_owned(), cost)).collect()
             }
-            Self::Other(yardstick, name) => vec![(name.clone(), yardstick.cost(name)?)],
+            Self::Other(baseline, name) => vec![(name.clone(), baseline.cost(name)?)],
         })
     }
 
@@ -64,9 +64,9 @@ impl Attached {
                 while live.drain(PACKETS as usize, &mut |_| ()) > 0 {}
                 live.counters().0.values().map(|kernel| kernel.lost_ring_full).sum()
             }
-            Self::Other(yardstick, _) => {
-                yardstick.drain();
-                yardstick.full()?
+            Self::Other(baseline, _) => {
+                baseline.drain();
+                baseline.full()?
             }
         };
         if lost > 0 { Err("the ring was full".into()) } else { Ok(()) }
@@ -89,11 +89,11 @@ pub fn at_cgroup() -> Result<Figures, Failure> {
             return Ok(Attached::Ours(Box::new(Live::open(&LiveOptions { cgroup, ..options() })?)));
         }
         let name = format!("{what}_cgroup");
-        let mut yardstick = Yardstick::load(RING_BYTES)?;
+        let mut baseline = Baseline::load(RING_BYTES)?;
         let cgroup = cgroup.open()?;
-        yardstick.attach_cgroup(&name, &cgroup, true)?;
-        yardstick.attach_cgroup(&name, &cgroup, false)?;
-        Ok(Attached::Other(Box::new(yardstick), name))
+        baseline.attach_cgroup(&name, &cgroup, true)?;
+        baseline.attach_cgroup(&name, &cgroup, false)?;
+        Ok(Attached::Other(Box::new(baseline), name))
     })
 }
 
@@ -121,9 +121,9 @@ pub fn at_interface() -> Result<Figures, Failure> {
             return Ok(Attached::Ours(Box::new(Live::open(&options)?)));
         }
         let name = format!("{what}_tap");
-        let mut yardstick = Yardstick::load(RING_BYTES)?;
-        yardstick.attach_tap(&name, "bench1")?;
-        Ok(Attached::Other(Box::new(yardstick), name))
+        let mut baseline = Baseline::load(RING_BYTES)?;
+        baseline.attach_tap(&name, "bench1")?;
+        Ok(Attached::Other(Box::new(baseline), name))
     })
 }
 

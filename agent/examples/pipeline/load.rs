@@ -91,5 +91,5 @@ fn task(number: u32) -> Task {
     for (letter, octet) in comm.iter_mut().zip(format!("worker-{number}").bytes()) {
         *letter = octet;
     }
-    Task { pid: 1000 + number, uid: 1000, start_ns: u64::from(number), comm }
+    Task { pid: 1000 + number, uid: 1000, start_ns: u64::from(number), comm, parent_pid: 0 }
 }

@@ -1,4 +1,4 @@
-//! Where encrypted DNS is looked for: ports of its own, and HTTPS at the addresses of resolvers.
+//! Rules that tell encrypted DNS by port and address: ports of its own, and HTTPS to known resolvers.
 
 #![forbid(unsafe_code)]
 
@@ -13,20 +13,20 @@ pub const ENCRYPTED_PORT: u16 = 853;
 /// The port of HTTPS, and of DNS over it (RFC 8484).
 pub const HTTPS_PORT: u16 = 443;
 
-/// An address, or all that begin like it.
+/// A prefix of addresses, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix {
     address: IpAddr,
     bits: u8,
 }
 
-/// Why something is not a prefix.
+/// Errors of parsing a [`Prefix`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not an address or prefix: give one such as 192.0.2.53 or 2001:db8::/48")]
 pub struct BadPrefix(String);
 
 impl Prefix {
-    /// The bits as the programs' map has them: an IPv6 prefix, IPv4 ones as IPv4-mapped.
+    /// Returns length and address as the programs' map has them: IPv6, with IPv4 as IPv4-mapped.
     #[must_use]
     pub fn mapped(&self) -> (u32, [u8; 16]) {
         match self.address {
@@ -35,7 +35,7 @@ impl Prefix {
         }
     }
 
-    /// The first `bits` of an address, the others zero. None where it has not so many.
+    /// Returns the first `bits` of an address, the others zero; none if it has fewer bits.
     fn of(address: IpAddr, bits: u8) -> Option<Self> {
         let address = match address {
             IpAddr::V4(address) => {
@@ -67,7 +67,7 @@ impl FromStr for Prefix {
             (address, None) => {
                 Self::of(address, if address.is_ipv4() { 32 } else { 128 }).ok_or_else(bad)
             }
-            // Of an IPv4-mapped prefix the first 96 bits are the mapping's.
+            // The first 96 bits of an IPv4-mapped prefix are constant.
             (mapped, Some(bits)) if mapped != address => {
                 bits.checked_sub(96).and_then(|bits| Self::of(mapped, bits)).ok_or_else(bad)
             }
@@ -82,16 +82,16 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// A set of prefixes: whether an address is in it takes one look per length of prefix.
+/// A set of prefixes. A lookup takes one hash access per prefix length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prefixes {
     all: HashSet<Prefix>,
-    /// The lengths that there are, of IPv4 and of IPv6.
+    /// The prefix lengths in use, for IPv4 and for IPv6.
     lengths: [Vec<u8>; 2],
 }
 
 impl Prefixes {
-    /// Whether an address, an IPv4 one as such, is in any of them.
+    /// Returns whether any prefix holds the address. IPv4 addresses are not mapped.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let lengths = &self.lengths[usize::from(address.is_ipv6())];
@@ -116,16 +116,16 @@ impl FromIterator<Prefix> for Prefixes {
     }
 }
 
-/// By which rule something is encrypted DNS.
+/// The rule by which a packet counts as encrypted DNS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Service {
-    /// By its port: DNS over TLS, or over QUIC.
+    /// The port alone: DNS over TLS, or over QUIC.
     Dedicated,
-    /// By its port and address: DNS over HTTPS.
+    /// Port and address: DNS over HTTPS.
     Https,
 }
 
-/// Where encrypted DNS is looked for. Ports of plain DNS are never among these.
+/// The rules for encrypted DNS. Ports of plain DNS are never among these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encrypted {
     ports: Vec<u16>,
@@ -134,8 +134,8 @@ pub struct Encrypted {
 }
 
 impl Encrypted {
-    /// All that passes `ports`, and what passes `https_ports` of `resolvers`; but nothing that
-    /// passes a port of plain DNS, which is read as such.
+    /// Creates rules for all packets on `ports`, and those on `https_ports` of `resolvers`, except on
+    /// ports of plain DNS.
     #[must_use]
     pub fn new(
         dns: &PortSet,
@@ -149,29 +149,29 @@ impl Encrypted {
         let ports = free(ports);
         let resolvers: Prefixes = resolvers.into_iter().collect();
         let mut https_ports = free(https_ports);
-        // Without addresses nobody need look at these ports.
+        // Without addresses these ports match nothing.
         https_ports.retain(|port| !ports.contains(port) && !resolvers.all.is_empty());
         Self { ports, https_ports, resolvers }
     }
 
-    /// The ports on which everything counts.
+    /// Returns the ports where every packet counts.
     #[must_use]
     pub fn ports(&self) -> &[u16] {
         &self.ports
     }
 
-    /// The ports on which the addresses of resolvers count.
+    /// Returns the ports where packets to and from resolvers count.
     #[must_use]
     pub fn https_ports(&self) -> &[u16] {
         &self.https_ports
     }
 
-    /// The resolvers' addresses.
+    /// Returns the resolvers' addresses.
     pub fn resolvers(&self) -> impl Iterator<Item = &Prefix> {
         self.resolvers.all.iter()
     }
 
-    /// What an end of a flow offers.
+    /// Returns the rule that one end of a flow matches.
     #[must_use]
     pub fn service(&self, end: SocketAddr) -> Option<Service> {
         if self.ports.contains(&end.port()) {
@@ -185,7 +185,7 @@ impl Encrypted {
         }
     }
 
-    /// Whether a packet between the two counts, in either direction.
+    /// Returns the rule that a packet between the two ends matches, in either direction.
     #[must_use]
     pub fn is_between(&self, one: SocketAddr, other: SocketAddr) -> bool {
         self.service(one).is_some() || self.service(other).is_some()

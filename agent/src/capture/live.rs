@@ -1,10 +1,14 @@
-//! Live capture: the eBPF programs and the rings, the only place that knows aya.
+//! Live capture: loads and attaches the eBPF programs, and reads packets from their rings. The only module that
+//! uses aya.
 //!
-//! What needs which kernel; what is not there is done without, and [`Live::describe`] says so:
+//! # Minimum kernel version
 //!
-//! | what | since | else |
+//! Linux 5.12. Other features are optional; [`Live::describe`] names what is missing:
+//!
+//! | feature | since | fallback |
 //! |---|---|---|
 //! | ring buffer, `bpf_link` for cgroups, storage of sockets, atomic addition with result | Linux 5.12 | no capture |
+//! | sockets cloned with their storage (`BPF_F_CLONE`): accepted sockets have an owner | 5.4 | |
 //! | raw sockets in every network namespace, this process in the cgroup | | the next line |
 //! | tracepoint `sock:inet_sk_error_report`, and BTF | 5.14 | no ICMP errors at hook `cgroup`; with it those of connected sockets, without code |
 //! | `bpf_get_current_task_btf` outside tracing, and BTF | 5.15 | the next line, which takes eight times as long |
@@ -14,17 +18,18 @@
 //!
 //! The lists of helpers per program type are in
 //! [filter.c](https://github.com/torvalds/linux/blob/v6.18/net/core/filter.c) and
-//! [helpers.c](https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/helpers.c). Tried on 6.1, 6.12,
+//! [helpers.c](https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/helpers.c). Tested on 6.1, 6.12,
 //! 6.18 and 7.2.
 
 mod backfill;
 mod btf;
 mod cgroup;
 mod clock;
-mod courtesy;
 mod functions;
 mod icmp;
+mod kernel_log;
 mod netlink;
+mod nice;
 mod option;
 mod packet;
 mod parts;
@@ -39,12 +44,13 @@ mod sampler;
 mod settings;
 mod tally;
 mod tap;
+#[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
 
-use super::Packet;
 use super::encrypted::Encrypted;
 use super::ports::PortSet;
+use super::{Packet, Received};
 use crate::ledger;
 use crate::time::Timestamp;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
@@ -56,6 +62,7 @@ use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow::MAX_RINGS;
 use dnscribe_common::owner;
 pub use icmp::serve as serve_icmp;
+use kernel_log::KernelLog;
 pub use parts::{About, PartName, Parts, Progress};
 use programs::Loaded;
 pub use programs::digest as object_digest;
@@ -68,55 +75,57 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-pub use tally::Received;
 
-/// Where to capture.
+/// The hook to capture at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HookChoice {
-    /// `cgroup` where this host can, unless interfaces are named; else `socket`.
+    /// `cgroup` if this host supports it and no interface is named; else `socket`.
     #[default]
     Auto,
-    /// Every socket of a cgroup, by `cgroup_skb`; Linux 5.12.
+    /// Every socket of a cgroup, by `cgroup_skb`.
+    ///
+    /// # Minimum kernel version
+    ///
+    /// Linux 5.12.
     Cgroup,
     /// Interfaces, by `AF_PACKET`.
     Socket,
 }
 
-/// What to capture.
+/// Options of a live capture.
 #[derive(Clone, Debug)]
 pub struct LiveOptions {
-    /// Where.
+    /// The hook.
     pub hook: HookChoice,
-    /// The cgroup whose sockets count, absolute or relative to the cgroup2 mount; its root if none.
+    /// The captured cgroup, absolute or relative to the cgroup2 mount; the root if none.
     pub cgroup: Option<PathBuf>,
     /// Interfaces for hook `socket`; all if none.
     pub interfaces: Vec<String>,
-    /// The ports of DNS.
+    /// The ports of plain DNS.
     pub ports: PortSet,
-    /// Where encrypted DNS is looked for, if it is.
+    /// The rules for encrypted DNS; none if it is not captured.
     pub encrypted: Option<Encrypted>,
-    /// Rings, each with the packets of its share of the flows: 1 to [`MOST_RINGS`].
+    /// Number of rings, each with its share of the flows: 1 to [`MAX_RINGS`].
     pub rings: u32,
-    /// Size of all rings in octets: a power of two, a page or more for each. 32 MiB is a good choice.
+    /// Size of all rings together in bytes: a power of two, at least a page for each. 32 MiB is a good choice.
     pub ring_bytes: u32,
-    /// How nice the threads are that read rings, while these have room: 0 (as they were) to 19.
+    /// Niceness of reader threads while their rings have space: 0 (unchanged) to 19.
     pub nice: u8,
-    /// Octets captured of a packet from its IP header on; from 1 to 131072, values beyond are taken
-    /// for the nearest.
+    /// Bytes captured of a packet from its IP header on, clamped to 1 to 131072.
     pub snap_bytes: u32,
-    /// The least share of transactions that is told when more comes than can be handled; none where
-    /// all is to be told, and the ring may fill.
+    /// The smallest share of transactions that is exported under overload: 0 to 1. Without it, sampling is
+    /// off, and the ring may fill.
     pub sampling_floor: Option<f64>,
-    /// How long a response may follow its query.
+    /// Longest time between a query and its response.
     pub query_timeout: Duration,
-    /// The socket at whose other end [`serve_icmp`] runs; a thread of this process where none.
+    /// The socket to the process that runs [`serve_icmp`]; a thread of this process runs it if none.
     pub scout: Option<Arc<OwnedFd>>,
-    /// Whether another process may be given the [parts](Live::parts) of the capture.
+    /// Whether the [descriptors](Live::parts) of the capture are kept for another process.
     pub shared: bool,
 }
 
 impl Default for LiveOptions {
-    /// Whatever this host offers, on port 53, with one ring of 32 MiB, and whole packets, all of them.
+    /// The best hook of this host, port 53, one ring of 32 MiB, whole packets, no sampling.
     fn default() -> Self {
         Self {
             hook: HookChoice::Auto,
@@ -136,16 +145,16 @@ impl Default for LiveOptions {
     }
 }
 
-/// Rings that there may be.
+/// Largest number of rings.
 pub const MOST_RINGS: u32 = MAX_RINGS;
 
-/// This host cannot capture: what is wrong, and what would help. Exit code 3.
+/// Error of a host that cannot capture, with a remedy. Exit code 3.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{problem}: {remedy}")]
 pub struct CannotCapture {
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
-    /// What would help.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -154,7 +163,7 @@ impl CannotCapture {
         Self { problem, remedy: remedy.to_owned() }
     }
 
-    /// Neither hook works: both problems, and what would help with each.
+    /// Combines the errors of both hooks.
     fn and(self, socket: &Self) -> Self {
         let problem = format!("hook cgroup: {}; hook socket: {}", self.problem, socket.problem);
         let remedy = if self.remedy == socket.remedy {
@@ -166,8 +175,7 @@ impl CannotCapture {
     }
 }
 
-/// A running capture. Dropping it detaches everything, and so does the end of the process,
-/// however it comes.
+/// A running capture. Dropping it detaches everything, and so does any end of the process.
 pub struct Live {
     attached: Option<Attached>,
     hook: Hook,
@@ -182,22 +190,27 @@ pub struct Live {
     listeners: Option<icmp::Listeners>,
     /// Rings that another process still reads.
     unread: Vec<Map>,
-    /// What another process may be given, or has been given by one.
+    /// Descriptors for another process, or received from one.
     parts: Option<Parts>,
 }
 
-/// What keeps the programs attached.
-/// In the order in which they go: without the programs, what is attached would call none.
+/// Objects that keep the programs attached. Fields are dropped in order: packet sockets go before the programs
+/// that they call.
 struct Attached {
     _taps: Vec<OwnedFd>,
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(dead_code, reason = "held, and read by tests only")
+    )]
     programs: Loaded,
+    _log: Option<KernelLog>,
 }
 
 impl Live {
-    /// Loads and attaches the programs, and looks up who owns the sockets that are there already.
+    /// Loads and attaches the programs, and finds the owners of existing sockets.
     ///
     /// # Errors
-    /// Where this host cannot capture as asked, with the remedy.
+    /// Returns an error with a remedy if this host cannot capture as configured.
     pub fn open(options: &LiveOptions) -> Result<Self, CannotCapture> {
         match options.hook {
             HookChoice::Cgroup => Self::open_cgroup(options, ""),
@@ -281,6 +294,7 @@ impl Live {
         hook: Hook,
         description: String,
     ) -> Result<Self, CannotCapture> {
+        let log = KernelLog::start(&mut loaded.ebpf);
         let shared = || Parts::of(&loaded, &taps, (hook, &description), cgroup);
         let shared = options.shared.then(shared).transpose().map_err(internal_error)?;
         let locals = || (hook == Hook::Socket).then(tap::Locals::new);
@@ -307,7 +321,7 @@ impl Live {
             counters,
             sampler: sampler.map_err(internal_error)?,
             ports: ports.map_err(internal_error)?,
-            attached: Some(Attached { _taps: taps, programs: loaded }),
+            attached: Some(Attached { _taps: taps, programs: loaded, _log: log }),
             hook,
             description,
             clock,
@@ -323,68 +337,68 @@ impl Live {
         self.hook.name()
     }
 
-    /// A sentence: what was picked, why, and where it is attached.
+    /// Returns a sentence with the hook, the reason for it, and where it is attached.
     #[must_use]
     pub fn describe(&self) -> &str {
         &self.description
     }
 
-    /// Lets go of the readers, one for each ring: what follows is about those that are left.
+    /// Moves the readers out, one for each ring. Other methods then cover the remaining readers only.
     #[must_use]
     pub fn split(&mut self) -> Vec<Reader> {
         std::mem::take(&mut self.readers)
     }
 
-    /// Returns when the first ring may hold something or `bell` can be read: see [`Reader::wait`].
+    /// Waits until the first ring may hold records or `bell` can be read: see [`Reader::wait`].
     ///
     /// # Errors
-    /// Where waiting itself fails.
+    /// Returns an error if `poll(2)` fails.
     pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         self.readers.first_mut().map_or(Ok(false), |reader| reader.wait(limit, bell))
     }
 
-    /// Hands over packets straight from the rings, one after the other, `max` at most of each, and gives
-    /// their number: see [`Reader::drain`].
+    /// Calls `each` with up to `max` packets of each ring, and returns their number: see [`Reader::drain`].
     pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
         self.readers.iter_mut().map(|reader| reader.drain(max, each)).sum()
     }
 
-    /// Looks for DNS on these ports and no others. Returns when no program runs any more that does not know
-    /// it: what the rings hold then is all that there will ever be of other ports.
+    /// Captures these ports and no others from now on. Returns when no program runs any more with the old
+    /// ports, so that no more records of other ports enter the rings.
     ///
     /// # Errors
-    /// The kernel refuses it.
+    /// Returns an error if the kernel refuses the update.
     pub fn watch(&mut self, ports: &PortSet) -> Result<(), aya::maps::MapError> {
         self.ports.set(ports)?;
         await_programs();
         Ok(())
     }
 
-    /// Detaches everything, and returns when no program runs any more: the rings then hold all that
-    /// there will ever be, and can still be drained.
+    /// Detaches everything, and returns when no program runs any more. No more records enter the rings, which
+    /// can still be drained.
     pub fn detach(&mut self) {
         self.listeners = None;
-        // Links are let go of in both places.
+        // Both hold links.
         let parts = self.parts.take().is_some();
         if self.attached.take().is_some() || parts {
             await_programs();
         }
     }
 
-    /// The programs' counters by hook, and the ring's, as far as readers have not been let go of. Each
-    /// CPU is read until its numbers add up, and nothing can be received meanwhile, so that the
-    /// identities of both hold exactly.
+    /// Returns the programs' counters by hook, and those of the rings whose readers were not moved out. Each
+    /// CPU is read until its numbers add up, and nothing is received meanwhile, so that the identities of both
+    /// hold exactly.
     #[must_use]
     pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
         self.counters_of(self.received())
     }
 
-    /// What the readers that have not been let go of received.
+    /// Returns what was received by the readers that were not moved out.
     pub fn received(&self) -> impl Iterator<Item = &[Received]> {
         self.readers.iter().map(Reader::received)
     }
 
-    /// The same of readers that are elsewhere, who received so much, and that some time ago.
+    /// Returns the counters as [`Self::counters`] does, for readers that were moved out, from what they
+    /// reported to have received.
     pub fn counters_of<'a>(
         &self,
         readers: impl Iterator<Item = &'a [Received]>,
@@ -417,26 +431,26 @@ impl Live {
         Ok(self.counters.get(&0, 0)?.iter().map(|words| PerCpu(*words)).collect())
     }
 
-    /// Now, by the clock of the packets.
+    /// Returns the current time by the clock of the packets.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Whether all that was put into a ring has been taken out again.
+    /// Returns whether a ring is empty.
     #[must_use]
     pub fn is_empty(&self, ring: usize) -> bool {
         self.gauges.get(ring).is_none_or(|ring| ring.used() == 0)
     }
 
-    /// Octets that wait in the rings, with the kernel's own headers.
+    /// Returns the bytes that wait in the rings, with the kernel's own headers.
     #[must_use]
     pub fn ring_used_bytes(&self) -> u64 {
         self.gauges.iter().map(|ring| ring.used()).sum()
     }
 }
 
-/// Adds what the kernel would not load.
+/// Adds the programs that the kernel refused.
 fn without(loaded: &Loaded, description: &mut String) {
     for (entry, reason) in &loaded.refused {
         // Writing to a string cannot fail.
@@ -444,39 +458,34 @@ fn without(loaded: &Loaded, description: &mut String) {
     }
 }
 
-/// Waits for the programs that were running on other CPUs when they were detached. They run as RCU
-/// readers, and this system call returns after a grace period.
+/// Waits for programs that were running on other CPUs when they were detached. They run as RCU readers, and
+/// this system call returns after a grace period.
 fn await_programs() {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
     // SAFETY: no pointers.
     let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if result != 0 {
-        // Not offered with nohz_full CPUs; a program takes microseconds.
+        // Not available with nohz_full CPUs; a program takes microseconds.
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Sockets that exist already, for those of which the programs learn nothing.
+/// Fills the map `OWNERS` with the owners of existing sockets, which the programs' hooks never saw.
 fn fill_owners(loaded: &mut Loaded) {
     let Some(map) = loaded.ebpf.map_mut("OWNERS") else { return };
     let Ok(mut map) = HashMap::<_, u64, [u64; owner::OWNER_BYTES / 8]>::try_from(map) else {
         return;
     };
     for (cookie, owner) in backfill::owners() {
-        let bytes = owner.to_bytes();
-        let mut words = [0; owner::OWNER_BYTES / 8];
-        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = u64::from_ne_bytes(chunk.try_into().unwrap_or_default());
-        }
-        // Fails for want of memory; then the owner stays unknown until it sends.
-        let _ = map.insert(cookie, words, 0);
+        // Fails without memory; the owner then stays unknown until it sends.
+        let _ = map.insert(cookie, owner.to_words(), 0);
     }
     let config = loaded.ebpf.map_mut("CONFIG").and_then(|map| Array::<_, u64>::try_from(map).ok());
-    // Fails never; then the programs would ask again and again.
+    // Never fails; the programs would look up the map for each packet.
     let _ = config.map(|mut config| config.set(CONFIG_OWNERS, 1, 0));
 }
 
-/// Has ICMP errors shown, if this process is in the cgroup; else says why not.
+/// Starts the listeners for ICMP errors. Returns the reason if this process is not in the cgroup, or they fail.
 fn listeners(
     mount: &Path,
     directory: &Path,

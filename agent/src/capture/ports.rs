@@ -1,4 +1,4 @@
-//! The ports on which DNS is looked for.
+//! The set of captured ports.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub struct PortSet(Vec<u16>);
 
 impl PortSet {
-    /// Whether the port is one of the set.
+    /// Returns whether the set holds the port.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
         match self.0.as_slice() {
@@ -17,7 +17,7 @@ impl PortSet {
         }
     }
 
-    /// The ports of both sets.
+    /// Returns the union of both sets.
     #[must_use]
     pub fn or(&self, other: &Self) -> Self {
         let mut ports: Vec<_> = self.iter().chain(other.iter()).collect();
@@ -26,7 +26,7 @@ impl PortSet {
         Self(ports)
     }
 
-    /// The ports in rising order.
+    /// Returns the ports in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         self.0.iter().copied()
     }
@@ -38,7 +38,7 @@ impl Default for PortSet {
     }
 }
 
-/// Why something is not a set of ports.
+/// Errors of parsing a [`PortSet`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPorts {
     /// Something in the list is not a port.

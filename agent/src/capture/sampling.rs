@@ -1,4 +1,5 @@
-//! What was left out on purpose: which share since when, and how much of what.
+//! History of sampling: the share of UDP transactions that was left out, by time, and the counts of packets
+//! that were not exported. The live capture writes it; pairing, windows and the ledger read it.
 
 use super::{Sight, Transport};
 use crate::time::Timestamp;
@@ -8,36 +9,36 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// How long changes are remembered: longer than any transaction takes to be told.
+/// How long changes are kept: longer than any transaction takes to be exported.
 const MEMORY: Duration = Duration::from_secs(180);
 
-/// How far clocks may be apart: that of the packets, and that by which changes are noted.
+/// Largest expected difference between the packets' clock and the clock of the changes.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Another share of the transactions is told from here on.
+/// A change of the share that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Since when.
+    /// Time of the change.
     pub at: Timestamp,
-    /// What is left out, in parts of [`PARTS`].
+    /// Share left out from then on, in parts of [`PARTS`].
     pub cut: Cut,
 }
 
-/// The share of all transactions that is told where so much is left out.
+/// Returns the share of all transactions that is exported while `cut` is left out: 0 to 1.
 #[must_use]
 pub fn told(cut: Cut) -> f64 {
     f64::from(PARTS - u32::from(cut)) / f64::from(PARTS)
 }
 
-/// What was left out when, of late.
+/// The recent changes of the share that is left out.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
-    /// Oldest first; before the first, as after it.
+    /// Oldest first. The first one holds for all time before it, too.
     changes: VecDeque<Change>,
 }
 
 impl Timeline {
-    /// Takes note of a change.
+    /// Adds a change, and forgets those that are too old.
     pub fn note(&mut self, change: Change) {
         let is_old = |at: Timestamp| at.plus(MEMORY) < change.at;
         while self.changes.get(1).is_some_and(|second| is_old(second.at)) {
@@ -49,24 +50,24 @@ impl Timeline {
         self.changes.push_back(change);
     }
 
-    /// The changes that are remembered, oldest first.
+    /// Returns the recent changes, oldest first.
     pub fn changes(&self) -> impl Iterator<Item = Change> {
         self.changes.iter().copied()
     }
 
-    /// What was left out at a time.
+    /// Returns the share that was left out at a time.
     #[must_use]
     pub fn at(&self, ts: Timestamp) -> Cut {
         self.changes.iter().rev().find(|change| change.at <= ts).map_or(0, |change| change.cut)
     }
 
-    /// The share of UDP transactions that was told at a time.
+    /// Returns the share of UDP transactions that was exported at a time: 0 to 1.
     #[must_use]
     pub fn told(&self, ts: Timestamp) -> f64 {
         told(self.at(ts))
     }
 
-    /// The most that was left out at any moment between two times, give or take what clocks differ.
+    /// Returns the largest share that was left out between two times, with some tolerance for clocks.
     #[must_use]
     pub fn most(&self, from: Timestamp, to: Timestamp) -> Cut {
         let to = to.plus(SLACK);
@@ -80,8 +81,8 @@ impl Timeline {
         most
     }
 
-    /// Whether a query with this response may have been left out, had it passed between two times:
-    /// the kernel decides by the same hash.
+    /// Returns whether the query to this response may have been left out, if it passed between the two
+    /// times. The kernel decides by the same hash.
     #[must_use]
     pub fn may_have_left_out(
         &self,
@@ -89,12 +90,12 @@ impl Timeline {
         id: u16,
         (from, to): (Timestamp, Timestamp),
     ) -> bool {
-        // Mostly nothing was.
+        // Usually no change was made.
         !self.changes.is_empty() && part(src, dst, id) < self.most(from, to)
     }
 }
 
-/// What of a message over UDP is compared with a cut.
+/// Returns the part of [`PARTS`] that a UDP message falls into; the kernel compares it with the cut.
 #[must_use]
 pub fn part(src: SocketAddr, dst: SocketAddr, id: u16) -> Cut {
     let flow = flow::hash(address(src.ip()), address(dst.ip()), src.port(), dst.port());
@@ -108,29 +109,29 @@ fn address(address: IpAddr) -> flow::Address {
     }
 }
 
-/// What a message was that was not told.
+/// Class of a packet that was not exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unheard {
     /// A query over UDP.
     Query,
     /// A response over UDP.
     Response {
-        /// Of the header: four bits.
+        /// The four RCODE bits of the header.
         rcode: u8,
         /// The TC bit.
         truncated: bool,
     },
-    /// A segment of TCP: how many messages were in it nobody knows.
+    /// A TCP segment, with an unknown number of messages.
     Segment {
-        /// Whether it went to the server.
+        /// Whether it was sent to the server.
         to_server: bool,
     },
-    /// A fragment, ICMP, encrypted DNS, or nothing that has a header.
+    /// A fragment, ICMP, encrypted DNS, or too short for a DNS header.
     Other,
 }
 
 impl Unheard {
-    /// Over what it went.
+    /// Returns its transport.
     #[must_use]
     pub const fn transport(self) -> Transport {
         match self {
@@ -139,25 +140,25 @@ impl Unheard {
         }
     }
 
-    /// Whether it came from a server.
+    /// Returns whether it was sent by a server.
     #[must_use]
     pub const fn is_from_server(self) -> bool {
         matches!(self, Self::Response { .. } | Self::Segment { to_server: false })
     }
 }
 
-/// So many more packets were not told since the last time.
+/// Number of packets of one class that were not exported since the last report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Untold {
-    /// What they were.
+    /// Their class.
     pub what: Unheard,
-    /// How they passed.
+    /// Their direction.
     pub sight: Sight,
-    /// Who was, or will be, asked; none where the kernel had no room for one more server.
+    /// The server's address; none where the kernel's table of servers was full.
     pub server: Option<IpAddr>,
-    /// How many were sampled out.
+    /// Packets left out by sampling.
     pub sampled: u64,
-    /// For how many the ring had no room.
+    /// Packets lost because the ring was full.
     pub lost: u64,
 }
 
@@ -196,7 +197,7 @@ mod tests {
     }
 
     proptest! {
-        /// What a lower cut leaves out a higher one does too, and both directions are alike.
+        /// A higher cut leaves out all that a lower one does, and both directions of a flow alike.
         #[test]
         fn sets_are_nested(
             src: [u8; 4], dst: [u8; 16], ports: (u16, u16), id: u16, one: Cut, other: Cut,

@@ -47,14 +47,25 @@ impl Processes {
         if self.known.len() >= MAX_PROCESSES {
             self.known.clear();
         }
-        let process = match self.scout.as_mut().map(|scout| scout.ask(task.pid)) {
-            Some(Some(facts)) => facts.of(task),
-            None => Facts::read(task.pid).of(task),
-            // Not remembered: the scout will be asked again.
-            Some(None) => return Facts::read(task.pid).of(task),
-        };
-        self.known.insert(*task, process.clone());
+        let (facts, is_complete) = self.facts(task.pid);
+        let mut process = facts.of(task);
+        if process.exe.is_none() && task.parent_pid != 0 {
+            process.exe = self.facts(task.parent_pid).0.exe_of_child(task).map(Into::into);
+        }
+        if is_complete {
+            self.known.insert(*task, process.clone());
+        }
         process
+    }
+
+    /// Returns what /proc says of a pid, and whether that is worth remembering: not where the helper should
+    /// be asked again.
+    fn facts(&mut self, pid: u32) -> (Facts, bool) {
+        match self.scout.as_mut().map(|scout| scout.ask(pid)) {
+            Some(Some(facts)) => (facts, true),
+            None => (Facts::read(pid), true),
+            Some(None) => (Facts::read(pid), false),
+        }
     }
 }
 
@@ -94,6 +105,14 @@ impl Facts {
             container: self.cgroups.lines().find_map(Container::of_cgroup_path).map(Arc::new),
         }
     }
+
+    /// Returns the executable of the task, a child of this process, which is gone from /proc. The kernel saw
+    /// both run the same file when the packet passed; this checks that the pid was not reused since, and that
+    /// the parent has not called `exec` since, which would change its name.
+    fn exe_of_child(self, task: &Task) -> Option<String> {
+        let is_older = self.start_ns.is_some_and(|ns| ns <= task.start_ns);
+        self.exe.filter(|_| is_older && is_name(&self.comm, &task.comm))
+    }
 }
 
 /// Whether the text of /proc/PID/comm is this name.
@@ -110,7 +129,7 @@ mod tests {
         let pid = std::process::id();
         let mut comm = [0; 16];
         comm[..name.len()].copy_from_slice(name);
-        Task { pid, uid: 0, start_ns: start_ns(pid).unwrap(), comm }
+        Task { pid, uid: 0, start_ns: start_ns(pid).unwrap(), comm, parent_pid: 0 }
     }
 
     fn name() -> Vec<u8> {
@@ -132,6 +151,21 @@ mod tests {
         assert!(processes.get(&own).exe.is_some());
         let earlier = Task { start_ns: own.start_ns - 1_000_000_000, ..own };
         assert!(processes.get(&earlier).exe.is_none());
+    }
+
+    #[test]
+    fn child_that_is_gone_has_the_executable_of_its_parent() {
+        let own = own(&name());
+        // No process has this pid.
+        let child = Task { pid: u32::MAX >> 1, parent_pid: own.pid, ..own };
+        let exe = |task: Task| Processes::default().get(&task).exe;
+        assert_eq!(exe(child), exe(own));
+        assert!(exe(own).is_some());
+        assert_eq!(exe(Task { parent_pid: 0, ..child }), None, "no parent");
+        let orphan = Task { start_ns: own.start_ns - 1_000_000_000, ..child };
+        assert_eq!(exe(orphan), None, "the parent's pid is of a later process");
+        let renamed = Task { comm: *b"after-exec\0\0\0\0\0\0", ..child };
+        assert_eq!(exe(renamed), None, "parent and child have different names");
     }
 
     #[test]

@@ -161,7 +161,7 @@ fn message(seen: &Seen<'_>, now_us: u64) -> Draft {
             ts: Timestamp::from_nanos(1_000_000_000_000_000 + now_us * 1000),
             scope: 0,
             sight: seen.sight,
-            task: seen.pid.map(|pid| Task { pid, uid: 0, start_ns: 0, comm: [0; 16] }),
+            task: seen.pid.map(|pid| Task { pid, ..Task::default() }),
             cgroup_id: 0,
             transport: Transport::Udp,
             src: seen.from,

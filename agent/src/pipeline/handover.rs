@@ -6,7 +6,7 @@
 use super::batch::Batch;
 use super::shard::Stand;
 use super::{Fronts, Pipeline};
-use crate::capture::live::Received;
+use crate::capture::Received;
 use crate::capture::sampling::Change;
 use crate::ledger;
 use crate::pair::Carried;

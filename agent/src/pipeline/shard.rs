@@ -6,7 +6,7 @@ use super::front::Front;
 use super::output::Output;
 use super::scribe::{Scribe, Told, Wanted};
 use crate::capture::Packet;
-use crate::capture::live::Received;
+use crate::capture::Received;
 use crate::capture::ports::PortSet;
 use crate::capture::sampling::Change;
 use crate::connection::{ConnectionOptions, Connections};

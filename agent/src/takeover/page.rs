@@ -221,7 +221,7 @@ fn kept(entry: &Entry) -> Result<Kept, BadPage> {
 
 fn task(owner: &Owner) -> Result<Task, BadPage> {
     let comm = owner.comm.as_slice().try_into().map_err(|_| BadPage::Query("a wrong name"))?;
-    Ok(Task { pid: owner.pid, uid: owner.uid, start_ns: owner.start_ns, comm })
+    Ok(Task { pid: owner.pid, uid: owner.uid, start_ns: owner.start_ns, comm, parent_pid: 0 })
 }
 
 fn octets_of(address: IpAddr) -> Vec<u8> {
@@ -247,7 +247,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn query(seq: u64) -> Draft {
-        let task = Task { pid: 7, uid: 8, start_ns: 9, comm: *b"resolver\0\0\0\0\0\0\0\0" };
+        let task =
+            Task { pid: 7, uid: 8, start_ns: 9, comm: *b"resolver\0\0\0\0\0\0\0\0", parent_pid: 0 };
         Draft {
             envelope: Envelope {
                 id: MessageId { origin: Origin { cpu: 3, seq }, index: 1 },

@@ -5,6 +5,7 @@ use super::host::apart;
 use super::{UDP, assert_balance, counters, options, privileged};
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
+use dnscribe_tests::environment::skip;
 
 /// The limit of a socket's memory for options, filters among them, before Linux 6.7.
 const OPTMEM: &str = "/proc/sys/net/core/optmem_max";
@@ -59,8 +60,7 @@ fn hook_socket_attaches_where_sockets_have_little_memory() {
 fn with_little_memory() {
     let limit = |bytes: u32| std::fs::write(OPTMEM, bytes.to_string());
     if limit(OPTMEM_OF_OLD).is_err() {
-        eprintln!("skipped, because the limit is not each namespace's own (Linux 6.8)");
-        return;
+        return skip("net.core.optmem_max is not per network namespace (Linux 6.8)");
     }
     let options = LiveOptions { hook: HookChoice::Socket, ..options() };
     let live = Live::open(&options).expect("attaches");

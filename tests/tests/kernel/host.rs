@@ -4,25 +4,13 @@ use dnscribe::capture::live::testing::has_socket_diagnosis;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe::capture::{Body, Sight, Task};
 use dnscribe::ledger::Ring;
+use dnscribe_tests::environment::{self, privileged};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// Whether this test may load programs. Says so where it may not, and fails in CI.
-pub fn privileged() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "CI must run this test with privilege"
-        );
-        eprintln!("skipped, because loading eBPF programs needs root");
-    }
-    root
-}
 
 /// Runs a test that stands aside as a part of another (`#[ignore]`) in a network namespace of its own.
 pub fn apart(test: &str) {
@@ -230,6 +218,30 @@ fn names_the_listener_behind_a_stream_without_answer() {
 }
 
 #[test]
+fn names_the_parent_of_a_forked_sender() {
+    if !privileged() {
+        return;
+    }
+    let (_server, port) = server();
+    let mut live = open(HookChoice::Cgroup, port);
+    // A subshell sends, and ends at once; then a program that the shell executes does.
+    let script = "(printf forked >/dev/udp/127.0.0.1/$0); \
+                  exec 3<>/dev/udp/127.0.0.1/$0; (exec sh -c 'printf executed >&3')";
+    let mut shell =
+        Command::new("bash").args(["-c", script, &port.to_string()]).spawn().expect("a shell");
+    shell.wait().expect("ends");
+    let seen = collect(&mut live, 4);
+    let sent = |payload: &[u8]| {
+        let wanted = |seen: &&Seen| seen.sight == Sight::Egress && seen.payload == payload;
+        seen.iter().find(wanted).and_then(|seen| seen.task).expect("a task")
+    };
+    let forked = sent(b"forked");
+    assert_ne!(forked.pid, shell.id());
+    assert_eq!(forked.parent_pid, shell.id(), "where the kernel has BTF");
+    assert_eq!(sent(b"executed").parent_pid, 0);
+}
+
+#[test]
 fn the_identities_hold_at_every_moment() {
     if !privileged() {
         return;
@@ -338,8 +350,7 @@ fn nothing_outlives_the_agent() {
         return;
     }
     if Command::new("bpftool").arg("version").output().is_err() {
-        eprintln!("skipped, because there is no bpftool to list links with");
-        return;
+        return environment::skip("there is no bpftool to list links with");
     }
     let mut agent = Command::new(std::env::current_exe().expect("a path"))
         .args(["--exact", "host::holds_on_until_killed", "--ignored", "--nocapture"])

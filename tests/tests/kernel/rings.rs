@@ -1,12 +1,12 @@
 //! Several rings: what belongs together is in one of them.
 
 use super::frames::{PORT, QUERY, ethernet, v4, v6};
-use super::host::privileged;
 use super::{PROGRAMS, TCP, UDP, assert_balance, options};
 use dnscribe::capture::Body;
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::live::{LiveOptions, Reader};
 use dnscribe_common::flow;
+use dnscribe_tests::environment::privileged;
 
 const RINGS: u32 = 4;
 

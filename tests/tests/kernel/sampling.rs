@@ -2,11 +2,11 @@
 //! they must do, from the same packets.
 
 use crate::frames::{PORT, ethernet, tcp, v4, v6, vxlan};
-use crate::host::privileged;
 use crate::{ACK, PROGRAMS, TCP, UDP, assert_balance, counters, options};
 use dnscribe::capture::live::LiveOptions;
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::sampling::{Unheard, Untold, part};
+use dnscribe_tests::environment::privileged;
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::Duration;

@@ -97,6 +97,7 @@ fn count(skb: *mut __sk_buff, judged: &Judged) {
         netns_cookie: 0,
         cgroup_id: 0,
         task: None,
+        parent_pid: 0,
         tunnelled: judged.tunnelled,
         direct: false,
         flow: verdict.flow.number(Skb::whole(skb)),

@@ -1,5 +1,5 @@
-//! Owners of sockets that are older than the agent: `sock_diag` knows cookie and inode, `/proc`
-//! knows inode and process.
+//! Owners of sockets that are older than the agent: `sock_diag` gives cookie and inode, `/proc` gives inode and
+//! process. The result goes into the map `OWNERS`.
 
 use super::netlink::{self, Socket};
 use super::process;
@@ -19,10 +19,10 @@ const LIMIT: usize = dnscribe_common::OWNERS as usize;
 const FAMILIES: [u8; 2] = [2, 10];
 const PROTOCOLS: [u8; 2] = [17, 6];
 
-/// The owners of the host's sockets, as far as this process may look.
+/// Returns the owners of the host's sockets by cookie, as far as this process has access.
 pub fn owners() -> Vec<(u64, Owner)> {
     let (by_inode, namespaces) = processes();
-    // A thread may enter a namespace, and there is no need to find the way back.
+    // A thread of its own, which enters other namespaces and then ends.
     let dumped = std::thread::Builder::new()
         .name("backfill".into())
         .spawn(move || every_namespace(&namespaces))
@@ -77,7 +77,7 @@ fn processes() -> (HashMap<u64, Owner>, Vec<File>) {
         let mut owner = None;
         for socket in sockets_of(&directory) {
             let owner = owner.get_or_insert_with(|| read_owner(&directory, pid));
-            // A socket that many processes hold belongs to the first, the one that made it.
+            // A socket that several processes hold belongs to the first, which usually created it.
             by_inode.entry(socket).or_insert(*owner);
         }
     }
@@ -112,14 +112,14 @@ fn read_owner(process: &Path, pid: u32) -> Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dnscribe_tests::environment;
     use std::net::UdpSocket;
 
     #[test]
     fn finds_own_sockets() {
         let _own = UdpSocket::bind("127.0.0.1:0").unwrap();
         if netlink::sockets(2, 17).is_err() {
-            eprintln!("skipped, because this kernel has no udp_diag");
-            return;
+            return environment::skip("this kernel has no udp_diag");
         }
         let own = owners().into_iter().filter(|(_, owner)| owner.pid == std::process::id());
         assert!(own.count() >= 1);

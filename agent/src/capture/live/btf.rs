@@ -200,6 +200,7 @@ fn place(number: u32) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dnscribe_tests::environment;
 
     /// `struct lock { int spin; int owned; }` and
     /// `struct sock { int a; union { struct { int b; lock_t lock; }; }; }`.
@@ -257,8 +258,7 @@ mod tests {
     #[test]
     fn reads_the_running_kernel() {
         if !Path::new(KERNEL_BTF).exists() {
-            eprintln!("skipped, because this kernel has no BTF");
-            return;
+            return environment::skip("this kernel has no BTF");
         }
         let btf = Btf::of_kernel().unwrap();
         assert!(btf.offset("sock", &["sk_lock", "owned"]).unwrap() > 0);

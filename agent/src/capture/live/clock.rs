@@ -1,11 +1,11 @@
-//! From the clock of the programs to the time of day.
+//! Converts `CLOCK_MONOTONIC`, which the programs use, to the time of day.
 
 use crate::time::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How far the offset may be off before a new one is taken, in nanoseconds: less is measuring
-/// noise and slewing, more is a step of the clock, or a drift that has added up.
+/// Largest error of the offset in nanoseconds. Less is measuring noise and slewing; more is a step of the
+/// clock, or accumulated drift.
 const TOLERANCE_NS: u64 = 1_000_000;
 
 /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, the same for all readers.
@@ -14,7 +14,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Measures.
+    /// Creates a clock with a measured offset.
     pub fn new() -> Self {
         Self { offset_ns: AtomicU64::new(measure()) }
     }
@@ -24,12 +24,12 @@ impl Clock {
         self.offset_ns.load(Ordering::Relaxed)
     }
 
-    /// Goes on with the offset of another clock.
+    /// Continues with the offset of another clock.
     pub fn adopt(&self, offset_ns: u64) {
         self.offset_ns.store(offset_ns, Ordering::Relaxed);
     }
 
-    /// Measures again, and adopts the new offset if it differs by more than a millisecond.
+    /// Measures the offset again, and takes it if it differs by more than [`TOLERANCE_NS`].
     pub fn check(&self) {
         let now = measure();
         if now.abs_diff(self.offset_ns.load(Ordering::Relaxed)) > TOLERANCE_NS {
@@ -37,18 +37,18 @@ impl Clock {
         }
     }
 
-    /// The time of day, by the same offset as that of packets.
+    /// Returns the time of day, with the offset that packets get.
     pub fn now(&self) -> Timestamp {
         self.wall(now(ClockId::Monotonic))
     }
 
-    /// The time of day at which the monotonic clock showed `ktime_ns`.
+    /// Returns the time of day at which the monotonic clock showed `ktime_ns`.
     pub fn wall(&self, ktime_ns: u64) -> Timestamp {
         Timestamp::from_nanos(ktime_ns.saturating_add(self.offset_ns.load(Ordering::Relaxed)))
     }
 }
 
-/// The best of a few measurements: the one between whose monotonic readings least time passed.
+/// Returns the best of five measurements: the one with the least time between its monotonic readings.
 fn measure() -> u64 {
     (0..5)
         .map(|_| {
@@ -62,7 +62,7 @@ fn measure() -> u64 {
         .map_or(0, |(_, offset)| offset)
 }
 
-/// The programs' clock, in nanoseconds.
+/// Returns `CLOCK_MONOTONIC` in nanoseconds.
 pub fn ktime_ns() -> u64 {
     now(ClockId::Monotonic)
 }

@@ -1,30 +1,30 @@
-//! Calls of kernel functions in the programs (`BPF_PSEUDO_KFUNC_CALL`): the call has the function's number
-//! among the kernel's types, which the loader that is used does not look up.
+//! Patches calls of kernel functions in the programs (`BPF_PSEUDO_KFUNC_CALL`): the call needs the function's
+//! BTF id, which aya 0.14 does not resolve.
 
 use super::btf::Btf;
 use dnscribe_common::globals::{CALL_KERNEL_SKB, CALL_TYPED};
 
-/// Functions by what stands for them.
+/// Placeholders in the object, with the functions' names.
 const FUNCTIONS: [(u32, &str); 2] =
     [(CALL_KERNEL_SKB, "bpf_cast_to_kern_ctx"), (CALL_TYPED, "bpf_rdonly_cast")];
 
-/// Octets of an instruction.
+/// Size of an instruction in bytes.
 const INSTRUCTION: usize = 8;
 
-/// The functions' numbers, in the order of [`FUNCTIONS`].
+/// The functions' BTF ids, in the order of [`FUNCTIONS`].
 pub type Numbers = [u32; FUNCTIONS.len()];
 
-/// The numbers in this kernel, if it has all the functions.
+/// Returns the BTF ids in this kernel; none if it lacks a function.
 pub fn numbers(btf: &Btf) -> Option<Numbers> {
     let [(_, first), (_, second)] = FUNCTIONS;
     Some([btf.function(first)?, btf.function(second)?])
 }
 
-/// The object with the functions' numbers put into its calls; without numbers, with moves in place of the
-/// calls, for a kernel refuses even a call that nothing leads to.
+/// Returns the object with BTF ids in its calls. Without ids, moves replace the calls: a kernel refuses even an
+/// unreachable call of an unknown function.
 pub fn put(object: &[u8], numbers: Option<Numbers>) -> Vec<u8> {
     let mut object = object.to_vec();
-    // Sections of code begin at a multiple of an instruction.
+    // Code sections are aligned to the size of an instruction.
     for instruction in object.as_chunks_mut::<INSTRUCTION>().0 {
         if let Some(place) = FUNCTIONS.iter().position(|(mark, _)| *instruction == call(*mark)) {
             let number = numbers.and_then(|numbers| numbers.get(place).copied());
@@ -41,7 +41,7 @@ const MOVE: [u8; INSTRUCTION] = if cfg!(target_endian = "big") {
     [0xbf, 0x10, 0, 0, 0, 0, 0, 0]
 };
 
-/// A call of the kernel function with this number.
+/// Returns a call of the kernel function with this BTF id.
 const fn call(number: u32) -> [u8; INSTRUCTION] {
     let registers = if cfg!(target_endian = "big") { 0x02 } else { 0x20 };
     let [a, b, c, d] = number.to_ne_bytes();

@@ -1,4 +1,4 @@
-//! A record of the ring becomes a packet.
+//! Converts a record of the ring to a packet.
 
 use super::clock::Clock;
 use super::{icmp, tap};
@@ -6,7 +6,7 @@ use crate::capture::{Body, Origin, Packet, Sight, Task, Transport};
 use dnscribe_common::record::{self, FLAG_TASK, FLAG_TUNNEL, Header, Record, SocketError};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// The packet that a record tells of.
+/// Returns the packet of a record.
 pub(super) fn packet<'a>(
     record: &Record<'a>,
     clock: &Clock,
@@ -35,6 +35,7 @@ pub(super) fn packet<'a>(
             uid: header.uid,
             start_ns: header.start_ns,
             comm: header.comm,
+            parent_pid: header.parent_pid,
         }),
         datagram_bytes: header.datagram_bytes,
         cgroup_id: header.cgroup_id,
@@ -45,8 +46,8 @@ pub(super) fn packet<'a>(
 fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::Locals>) -> Sight {
     match (header.direction, body, locals) {
         (record::DIRECTION_EGRESS, ..) => Sight::Egress,
-        // Whoever holds the tunnel's end carries another's packet. Where it is this host's own, it
-        // was seen on the tunnel's interface already, and must not count twice for the same.
+        // A packet in a tunnel belongs to another host, or was already seen on the tunnel's interface
+        // and must not count twice.
         _ if header.flags & FLAG_TUNNEL != 0 => Sight::Passive,
         (record::DIRECTION_TAP, Body::Ip { bytes, .. }, Some(locals)) => {
             locals.sight(header.ifindex, header.packet_type, bytes)
@@ -59,7 +60,7 @@ fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::Locals>) -> 
 fn socket_error(error: &SocketError, seen: bool) -> Body<'static> {
     let address = |octets: [u8; 16]| match (error.version, octets) {
         (4, [a, b, c, d, ..]) => IpAddr::from([a, b, c, d]),
-        // A socket of both versions has its IPv4 peers mapped (RFC 4291, 2.5.5.2).
+        // A dual-stack socket has IPv4-mapped addresses of IPv4 peers (RFC 4291, 2.5.5.2).
         _ => Ipv6Addr::from(octets).to_canonical(),
     };
     Body::SocketError {

@@ -1,15 +1,15 @@
-//! What keeps a capture alive, as descriptors that another process can be given: a program stays attached
-//! as long as anybody holds its link, and a map as long as anybody has it open.
+//! Descriptors of a running capture (links, maps, packet sockets), for the handover to another process. A
+//! program stays attached while any process holds its link, and a map exists while any process has it open.
 //!
-//! Needs nothing that live capture does not need anyway.
+//! Needs no other kernel version than live capture.
 
 use super::programs::Loaded;
 use super::ring::{self, Ring};
 use super::sampler::Sampler;
-use super::tally::Received;
 use super::{
     CannotCapture, Clock, Hook, Live, LiveOptions, Reader, internal_error, listeners, tap,
 };
+use crate::capture::Received;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::ProgramError;
 use dnscribe_common::CONFIG_QUIET;
@@ -24,37 +24,37 @@ const MAP: &str = "map";
 const LINK: &str = "link";
 const TAP: &str = "tap";
 
-/// What a part is.
+/// Kind and name of a descriptor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartName {
     kind: String,
     name: String,
 }
 
-/// The parts of a capture.
+/// The descriptors of a capture, with its description.
 #[derive(Debug)]
 pub struct Parts {
     about: About,
     parts: Vec<(PartName, OwnedFd)>,
 }
 
-/// What is told of them.
+/// Description of a capture, for the process that takes it over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct About {
     hook: String,
     description: String,
-    /// Octets of each ring.
+    /// Size of each ring in bytes.
     ring_bytes: u32,
-    /// The cgroup that is watched, if one is.
+    /// The captured cgroup, if any.
     cgroup: Option<std::path::PathBuf>,
 }
 
-/// What the reader's side of a capture knows that is not in its maps.
+/// State of a capture's readers that is not in its maps.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {
-    /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, in nanoseconds, as packets were stamped by it.
+    /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC` in the packets' time stamps, in nanoseconds.
     clock_offset_ns: u64,
-    /// What was already told of the totals of what was not told.
+    /// Counts of not exported packets that were already reported.
     untold: super::sampler::Seen,
 }
 
@@ -90,25 +90,25 @@ impl Parts {
         Ok(Self { about, parts })
     }
 
-    /// Puts together what was given.
+    /// Creates it from received descriptors.
     #[must_use]
     pub fn new(about: About, names: Vec<PartName>, descriptors: Vec<OwnedFd>) -> Self {
         Self { about, parts: names.into_iter().zip(descriptors).collect() }
     }
 
-    /// What is told of them.
+    /// Returns the description.
     #[must_use]
     pub const fn about(&self) -> &About {
         &self.about
     }
 
-    /// What each is, in the order of [`Self::descriptors`].
+    /// Returns kind and name of each, in the order of [`Self::descriptors`].
     #[must_use]
     pub fn names(&self) -> Vec<PartName> {
         self.parts.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// The descriptors.
+    /// Returns the descriptors.
     #[must_use]
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         self.parts.iter().map(|(_, fd)| fd.as_fd()).collect()
@@ -130,14 +130,14 @@ impl Parts {
     }
 }
 
-/// A map that this process did not make.
+/// Opens a map that another process created.
 fn map(fd: &OwnedFd) -> Result<Map, MapError> {
     let fd = fd.try_clone().map_err(MapError::IoError)?;
     Map::from_map_data(MapData::from_fd(fd)?)
 }
 
-/// Of the maps that others than the programs use, and of those whose contents go when no process has them
-/// open any more, as that of programs to be called does.
+/// Returns the data of maps that the agent uses, and of maps that the kernel empties when no process has them
+/// open, such as program arrays.
 fn data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data)
@@ -148,8 +148,8 @@ fn data(map: &Map) -> Option<&MapData> {
     }
 }
 
-/// What attaches the programs. The library that attaches them keeps these to itself, but the kernel says
-/// of each descriptor of this process what it is.
+/// Finds the links of the programs. aya does not give them out, but `/proc/self/fdinfo` shows the kind of each
+/// descriptor.
 fn links(loaded: &Loaded) -> io::Result<Vec<OwnedFd>> {
     let failed = |error: ProgramError| io::Error::other(error);
     let mut programs = Vec::new();
@@ -161,7 +161,7 @@ fn links(loaded: &Loaded) -> io::Result<Vec<OwnedFd>> {
     let mut links = Vec::new();
     for entry in fs::read_dir("/proc/self/fdinfo")? {
         let entry = entry?;
-        // One that was closed meanwhile, as that of this directory, is none of ours.
+        // A descriptor that was closed meanwhile, such as the one of this directory, is not a link.
         let Ok(text) = fs::read_to_string(entry.path()) else { continue };
         let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
@@ -176,7 +176,7 @@ fn links(loaded: &Loaded) -> io::Result<Vec<OwnedFd>> {
     Ok(links)
 }
 
-/// The number of the program that a descriptor attaches, if it is of that kind.
+/// Returns the id of the program that a link attaches; none for other descriptors.
 fn program_of_link(fdinfo: &str) -> Option<u32> {
     let value = |key: &str| fdinfo.lines().find_map(|line| line.strip_prefix(key));
     value("link_type:")?;
@@ -184,23 +184,23 @@ fn program_of_link(fdinfo: &str) -> Option<u32> {
 }
 
 impl Live {
-    /// The parts of this capture, where they were wanted.
+    /// Returns the descriptors of this capture, if it was opened as shared.
     #[must_use]
     pub const fn parts(&self) -> Option<&Parts> {
         self.parts.as_ref()
     }
 
-    /// What is not in the maps.
+    /// Returns the state that is not in the maps.
     #[must_use]
     pub fn progress(&self) -> Progress {
         Progress { clock_offset_ns: self.clock.offset_ns(), untold: self.sampler.seen() }
     }
 
-    /// A capture that another process has begun and still reads: it has no readers before
+    /// Takes over a capture that another process still reads. It has no readers before
     /// [`Self::go_on`].
     ///
     /// # Errors
-    /// Where the parts are not what they should be.
+    /// Returns an error if descriptors are missing or of the wrong kind.
     pub fn adopt(parts: Parts, options: &LiveOptions) -> Result<Self, CannotCapture> {
         let hooks = [Hook::Cgroup, Hook::Socket];
         let hook = hooks.into_iter().find(|hook| hook.name() == parts.about.hook);
@@ -236,7 +236,7 @@ impl Live {
         };
         if let Some(directory) = &parts.about.cgroup {
             let mount = super::cgroup2_mount().unwrap_or_else(|| directory.clone());
-            // Without them the description that came with the parts may promise too much.
+            // Without them, the received description may promise too much.
             live.listeners = listeners(&mount, directory, options.scout.as_ref())
                 .inspect_err(|why| tracing::warn!("ICMP errors of connected sockets only: {why}"))
                 .ok();
@@ -245,11 +245,11 @@ impl Live {
         Ok(live)
     }
 
-    /// Begins to read where the other process has stopped, which it must have: `received` is what it had
-    /// taken out of each ring. Needs no privileges.
+    /// Starts reading where the other process stopped; it must have stopped. `received` is what it received
+    /// from each ring. Needs no privileges.
     ///
     /// # Errors
-    /// Where a ring cannot be mapped.
+    /// Returns an error if a ring cannot be mapped.
     pub fn go_on(
         &mut self,
         progress: Progress,
@@ -262,14 +262,14 @@ impl Live {
             let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
             let cuts = config.get(&dnscribe_common::CONFIG_SAMPLING, 0).map_err(internal_error)?;
             self.sampler.go_on(cuts, progress.untold);
-            // The other's readers may have been polling; these begin with being woken.
+            // The other readers may have been polling; these start with wakeups.
             for number in (0..).take(parts.count(RING)) {
                 config.set(CONFIG_QUIET + number, 0, 0).map_err(internal_error)?;
             }
         }
         let mut received = received.into_iter();
         for (number, map) in (0..).zip(std::mem::take(&mut self.unread)) {
-            // Mapped no sooner: the reader's position is read then.
+            // Mapped only now, because this reads the reader's position.
             let records = RingBuf::try_from(map).map_err(internal_error)?;
             let config = Arc::clone(&self.config);
             let ring = Ring::new(number, records, parts.about.ring_bytes, config, nice);

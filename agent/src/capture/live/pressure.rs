@@ -1,68 +1,67 @@
-//! How much is told when more comes than can be handled: a controller that watches how full the ring
-//! is and how busy its reader. A pure state machine; time is an argument.
+//! Controller of sampling: decides from the fill of the rings and the idle time of their readers which share of
+//! the transactions is left out. A pure state machine; time is an argument.
 //!
-//! It steps in before the ring is full, and halves what is told until the ring empties. It gives back
-//! step by step, and no more than the reader has been seen to have time for, so that it comes to rest
-//! at what can be handled instead of swinging around it.
+//! Before the ring is full, it halves the exported share until the ring empties. It then raises the share in
+//! steps, by no more than the reader's measured idle time allows, so that it settles at the possible load
+//! instead of oscillating.
 
 use dnscribe_common::sample::{Cut, Cuts, PARTS};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// From this fill on, less is told.
+/// Fill from which on less is exported.
 const PRESSED: f64 = 0.35;
-/// From this one on, if the ring would be full within [`HORIZON`].
+/// Fill from which on less is exported if the ring would be full within [`HORIZON`].
 const EARLY: f64 = 0.15;
 const HORIZON: Duration = Duration::from_millis(200);
-/// From this one on, a quarter at once.
+/// Fill from which on the share is quartered in one step.
 const URGENT: f64 = 0.7;
-/// How long a step has to show its effect.
+/// Time for a step to take effect.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A ring that empties by so much from one look to the next is getting better by itself.
+/// Decrease of the fill between two measurements that needs no further step.
 const BETTER: f64 = 0.97;
-/// Below this fill, more may be told.
+/// Fill below which more may be exported.
 const CALM: f64 = 0.15;
-/// How long it must be calm before more is told; and how much longer at most, where that was too much
-/// lately.
+/// How long the fill must stay low before more is exported, and the longest time after steps that were too
+/// large.
 const PATIENCE: Duration = Duration::from_secs(1);
 const MOST_PATIENCE: Duration = Duration::from_secs(8);
-/// If less must be told so soon after more was, that was too much.
+/// A reduction within this time after a raise shows that the raise was too large.
 const TOO_MUCH: Duration = Duration::from_secs(20);
-/// How busy the reader may be made.
+/// Target load of the reader: 0 to 1.
 const BUSY: f64 = 0.8;
-/// The least and the most by which more is told at a time.
+/// Smallest and largest factor of one raise.
 const LEAST_RISE: f64 = 1.05;
 const MOST_RISE: f64 = 2.0;
 
-/// The state of the rings at a moment.
+/// Measurements of the load at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Load<'a> {
-    /// What share of the fullest ring is taken: 0 to 1.
+    /// Fill of the fullest ring: 0 to 1.
     pub fill: f64,
-    /// How long each of those who read the rings, or work on what was read, has waited for something
-    /// to do, since it began.
+    /// Time that each reader and worker thread has waited for input since its start.
     pub waited: &'a [Duration],
 }
 
 /// The controller.
 #[derive(Debug)]
 pub struct Pressure {
-    /// Parts of [`PARTS`] that are told at least, and now.
+    /// Exported share in parts of [`PARTS`]: the smallest allowed, and the current one.
     floor: u32,
     told: u32,
-    /// When it was looked whether the ring gets fuller, and how full it was.
+    /// Time and fill at the last measurement of the trend.
     looked: Option<(Instant, f64)>,
-    /// Since when it has been calm.
+    /// Time since which the fill is low.
     calm: Option<Instant>,
-    /// What each of those who work had waited by then.
+    /// Waiting times of the threads at that time.
     waited: Vec<Duration>,
     patience: Duration,
-    /// When more was told last.
+    /// Time of the last raise.
     rose: Option<Instant>,
 }
 
 impl Pressure {
-    /// Tells all; at the worst, a share of `floor`.
+    /// Creates a controller that exports all, and at least the share `floor`.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -82,18 +81,18 @@ impl Pressure {
         }
     }
 
-    /// Goes on with leaving out so much.
+    /// Continues with `cut` left out.
     pub fn leave_out(&mut self, cut: Cut) {
         self.told = (PARTS - u32::from(cut)).max(self.floor);
     }
 
-    /// What is left out.
+    /// Returns the share that is left out.
     #[must_use]
     pub fn cut(&self) -> Cut {
         Cut::try_from(PARTS - self.told).unwrap_or(Cut::MAX)
     }
 
-    /// Looks at the load, and gives what is left out from now on where that changes.
+    /// Processes a measurement. Returns the new share that is left out, if it changes.
     pub fn observe(&mut self, now: Instant, load: Load<'_>) -> Option<Cut> {
         let told = match self.looked {
             None => {
@@ -113,7 +112,7 @@ impl Pressure {
                     self.looked = Some((now, load.fill));
                     self.more(now, load)
                 } else if pressed && self.told == PARTS {
-                    // The first step waits for nothing.
+                    // The first step is immediate.
                     self.looked = Some((now, load.fill));
                     self.less(now, load.fill, before)
                 } else {
@@ -126,7 +125,7 @@ impl Pressure {
         changed.then(|| self.cut())
     }
 
-    /// Half of it, unless it gets better by itself.
+    /// Halves the share, unless the ring empties by itself.
     fn less(&mut self, now: Instant, fill: f64, before: f64) -> u32 {
         let divisor = if fill >= URGENT { 4 } else { 2 };
         if self.told < PARTS && fill < before * BETTER {
@@ -140,7 +139,7 @@ impl Pressure {
         (self.told / divisor).max(self.floor)
     }
 
-    /// As much more as there is time for.
+    /// Raises the share by what the idle time allows.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -158,7 +157,7 @@ impl Pressure {
         if passed < self.patience {
             return self.told;
         }
-        // Where a quota bounds a reader's time, it looks more idle than it is: hence the patience.
+        // Under a CPU quota a reader seems more idle than it is; therefore the long waiting time.
         let waited =
             load.waited.iter().zip(&self.waited).map(|(now, then)| now.saturating_sub(*then));
         let idle = waited.min().unwrap_or_default().as_secs_f64() / passed.as_secs_f64();
@@ -175,7 +174,7 @@ impl Pressure {
         if told > PARTS / 100 * 99 { PARTS } else { told }
     }
 
-    /// It is calm, and looked at how busy everybody is from here on.
+    /// Starts a new measurement of idle times.
     fn be_calm(&mut self, now: Instant, load: Load<'_>) {
         self.calm = Some(now);
         self.waited.clear();
@@ -188,29 +187,29 @@ fn is_pressed(fill: f64, before: f64, passed: Duration) -> bool {
     fill >= PRESSED || (fill >= EARLY && fill + growth * HORIZON.as_secs_f64() >= 1.0)
 }
 
-/// What was left out of late, for responses that follow queries.
+/// Shares that were left out recently, for responses that follow queries.
 #[derive(Debug)]
 pub struct Recent {
     memory: Duration,
     now: Cut,
-    /// What was left out before, each until when.
+    /// Earlier cuts, each with its end time.
     past: VecDeque<(Instant, Cut)>,
 }
 
 impl Recent {
-    /// Nothing was left out. A response follows its query within `memory`.
+    /// Creates an empty history. A response follows its query within `memory`.
     #[must_use]
     pub const fn new(memory: Duration) -> Self {
         Self { memory, now: 0, past: VecDeque::new() }
     }
 
-    /// Something else is left out from now on.
+    /// Records a change of the share.
     pub fn change(&mut self, now: Instant, cut: Cut) {
         self.past.push_back((now, self.now));
         self.now = cut;
     }
 
-    /// What the programs are to be told.
+    /// Returns the cuts for the programs.
     pub fn cuts(&mut self, now: Instant) -> Cuts {
         while self.past.front().is_some_and(|(until, _)| *until + self.memory < now) {
             self.past.pop_front();

@@ -1,18 +1,18 @@
-//! When processes started, as /proc tells it: in ticks, where the kernel itself counts nanoseconds.
+//! Start times of processes from /proc, in clock ticks; the kernel itself counts nanoseconds.
 
 use std::fs;
 
 /// Nanoseconds in a tick of `/proc/PID/stat`: `USER_HZ` is 100 on every architecture of today.
 const TICK_NS: u64 = 10_000_000;
 
-/// When the process that has this pid now was started, in nanoseconds of `CLOCK_BOOTTIME`, rounded
+/// Returns the start time of the process that has this pid now, in nanoseconds of `CLOCK_BOOTTIME`, rounded
 /// down to ticks (manual page `proc_pid_stat`, field 22).
 #[must_use]
 pub fn start_ns(pid: u32) -> Option<u64> {
     start_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Whether two such times are of one process: of the ticks, no more is known.
+/// Returns whether two start times are in the same tick, and so of the same process.
 #[must_use]
 pub fn is_same_start(one_ns: u64, other_ns: u64) -> bool {
     one_ns / TICK_NS == other_ns / TICK_NS

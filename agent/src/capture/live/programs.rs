@@ -2,6 +2,7 @@
 
 use super::btf::Btf;
 use super::functions;
+use super::kernel_log;
 use super::ports::classes;
 use super::settings::Settings;
 use super::{CannotCapture, LiveOptions, MOST_RINGS, ring};
@@ -223,7 +224,11 @@ fn object(
     ring_bytes: u32,
     settings: &Settings,
 ) -> Result<Ebpf, CannotCapture> {
-    EbpfLoader::new()
+    let level = kernel_log::level();
+    let page = u32::try_from(ring::page_bytes()).unwrap_or(4096);
+    let mut loader = EbpfLoader::new();
+    kernel_log::configure(&mut loader, &level, page);
+    loader
         // The programs need no relocation against the kernel's types, and reading those is slow.
         .btf(None)
         .override_global("SETTINGS", settings.words(), true)

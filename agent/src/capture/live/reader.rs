@@ -1,11 +1,10 @@
-//! The reader of one ring: records become packets. Each may have a thread of its own; they share
-//! nothing that any of them waits for.
+//! The reader of one ring: converts records to packets. Each reader may run in its own thread; they share no
+//! locks.
 
 use super::clock::Clock;
 use super::ring::{Gauge, Ring};
-use super::tally::Received;
 use super::{icmp, packet, tap};
-use crate::capture::Packet;
+use crate::capture::{Packet, Received};
 use crate::time::Timestamp;
 use dnscribe_common::record::Record;
 use std::io;
@@ -23,17 +22,17 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Of a ring, with `locals` at hook `socket`.
+    /// Creates the reader of a ring. `locals` are this host's addresses, at hook `socket`.
     pub(super) fn new(ring: Ring, clock: Arc<Clock>, locals: Option<tap::Locals>) -> Self {
         Self { ring, received: Vec::new(), clock, locals, witness: None }
     }
 
-    /// Has it tell the listeners for ICMP errors of new network namespaces.
+    /// Reports new network namespaces to the listeners for ICMP errors.
     pub(super) fn set_witness(&mut self, witness: icmp::Witness) {
         self.witness = Some(witness);
     }
 
-    /// What came out of the ring before.
+    /// Sets what was received from the ring before.
     pub(super) fn set_received(&mut self, received: Vec<Received>) {
         self.received = received;
     }
@@ -42,35 +41,35 @@ impl Reader {
         self.ring.gauge()
     }
 
-    /// What came out of the ring, by CPU.
+    /// Returns what was received from the ring, by CPU.
     #[must_use]
     pub fn received(&self) -> &[Received] {
         &self.received
     }
 
-    /// Now, by the clock of the packets.
+    /// Returns the current time by the clock of the packets.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Whether nothing at all is in the ring.
+    /// Returns whether the ring is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ring.used() == 0
     }
 
-    /// Returns when the ring may hold something or `bell`, if there is one, can be read, at the latest
-    /// after `limit`; whether it was the bell. At high rates the programs wake nobody, and this sleeps for a few
-    /// milliseconds at a time without looking at the bell.
+    /// Waits until the ring may hold records, `bell` can be read, or `limit` is over. Returns whether `bell`
+    /// can be read. At high rates the programs send no wakeups, and this sleeps for a few milliseconds without
+    /// checking `bell`.
     ///
     /// # Errors
-    /// Where waiting itself fails.
+    /// Returns an error if `poll(2)` fails.
     pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         self.ring.wait(limit, bell)
     }
 
-    /// Hands over packets straight from the ring, `max` at most, and gives their number. Fewer than
+    /// Calls `each` with up to `max` packets, borrowed from the ring, and returns their number. Fewer than
     /// `max` means that the ring is empty.
     pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
         let Self { ring, received, clock, locals, witness } = self;
@@ -91,8 +90,8 @@ impl Reader {
                 }
                 each(&packet::packet(&record, clock, locals.as_mut(), witness.as_ref()));
             }
-            // Programs and agent come from one build, so that this cannot be. Should it be all the
-            // same, the record counts as received on no CPU, and the ledger shows the imbalance.
+            // Cannot happen, since programs and agent come from one build. The record would count as
+            // received on no CPU, and the ledger would show the imbalance.
             Err(error) => tracing::error!(%error, "unreadable record"),
         })
     }

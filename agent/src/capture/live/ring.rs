@@ -1,6 +1,7 @@
-//! Takes records from a ring, and decides whether the programs shall wake its reader.
+//! The reader's end of one ring buffer. Reads records, and decides whether the programs wake the reader for
+//! each record or leave it to poll.
 
-use super::courtesy::Courtesy;
+use super::nice::NicePolicy;
 use aya::maps::{Array, MapData, RingBuf};
 use dnscribe_common::CONFIG_QUIET;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,38 +12,39 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Records per second from which on the reader polls. A wakeup costs whoever sends some microseconds
-/// where another CPU has to be woken, and they pass between our stamp and the wire, so that
-/// latencies would be that much too long. Only hosts with little DNS are better off with wakeups.
+/// Records per second above which the reader polls. A wakeup of another CPU costs the sender some
+/// microseconds between the time stamp and the wire, which the latencies would include. Wakeups pay off
+/// on hosts with little DNS only.
 const BUSY_RATE: u128 = 100;
-/// How often the rate is looked at.
+/// Interval between two measurements of the rate.
 const RATE_WINDOW: Duration = Duration::from_millis(100);
-/// How long a polling reader sleeps at least.
+/// Shortest sleep of a polling reader.
 const SHORTEST_NAP: Duration = Duration::from_millis(2);
-/// And at most. The longer, the more it finds at a time and the less each record costs, for whoever runs
-/// meanwhile takes the caches: at 80 thousand a second a fifth less than with the shortest.
+/// Longest sleep of a polling reader. Longer sleeps make larger batches, which cost less per record: at
+/// 80 thousand records per second a fifth less than with the shortest.
 const LONGEST_NAP: Duration = Duration::from_millis(20);
-/// More than a host's programs can submit in a millisecond; the ring must have room for a nap of it.
+/// More bytes than the programs of a host can submit in a millisecond. The ring must hold what comes
+/// during one sleep.
 const FLOOD_BYTES_PER_MS: u64 = 800 << 10;
-/// Records after which others may go first: some dozens of microseconds of work.
+/// Records after which other threads may run first: some dozens of microseconds of work.
 const TURN: usize = 64;
-/// How long it goes on polling after it asked for wakeups: a program may have read the old wish.
+/// How long the reader still polls after it asked for wakeups: a program may have read the old setting.
 const COOLING: Duration = Duration::from_millis(100);
 
-/// What the programs are told while they run.
+/// Settings that programs read while they run.
 pub type Config = Array<MapData, u64>;
 
 /// The reader's end of a ring.
 pub struct Ring {
     records: RingBuf<MapData>,
-    /// Where the programs look what readers want. Set when the rate changes, and not for each record.
+    /// Settings of all rings. Written when the rate changes, not for each record.
     config: Arc<Mutex<Config>>,
-    /// Which of its words is this ring's.
+    /// Index of this ring's word in `config`.
     quiet_word: u32,
     gauge: Arc<Gauge>,
     nice: u8,
-    /// Of the thread that waits here; made by itself.
-    courtesy: Option<Courtesy>,
+    /// Created by the thread that waits here.
+    nice_policy: Option<NicePolicy>,
     nap: Duration,
     quiet: bool,
     more: bool,
@@ -52,7 +54,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Takes over the ring of this number and size, whose reader shall be so nice.
+    /// Creates the reader of ring `number`, with the niceness of its thread (see [`NicePolicy`]).
     pub fn new(
         number: u32,
         records: RingBuf<MapData>,
@@ -68,7 +70,7 @@ impl Ring {
             quiet_word: CONFIG_QUIET + number,
             gauge,
             nice,
-            courtesy: None,
+            nice_policy: None,
             nap: nap(ring_bytes),
             quiet: false,
             more: false,
@@ -78,15 +80,15 @@ impl Ring {
         })
     }
 
-    /// Does not rely on being woken for a while: a program may have read the wish of an earlier reader.
+    /// Polls for a while: a program may have read the setting of an earlier reader.
     pub fn poll_for_a_while(&mut self) {
         self.poll_until = Instant::now() + COOLING;
     }
 
-    /// Hands over records, oldest first, `max` at most. Gives their number.
+    /// Calls `each` with up to `max` records, oldest first. Returns their number.
     pub fn drain(&mut self, max: usize, mut each: impl FnMut(&[u8])) -> usize {
         self.gauge.note_fill();
-        let Self { records, courtesy, .. } = self;
+        let Self { records, nice_policy, .. } = self;
         let mut taken = 0;
         while taken < max
             && let Some(record) = records.next()
@@ -94,9 +96,9 @@ impl Ring {
             each(&record);
             taken += 1;
             if taken.is_multiple_of(TURN)
-                && let Some(courtesy) = courtesy
+                && let Some(nice_policy) = nice_policy
             {
-                courtesy.give_way();
+                nice_policy.yield_if_nice();
             }
         }
         self.more = taken == max;
@@ -104,27 +106,27 @@ impl Ring {
         taken
     }
 
-    /// Octets in the ring, headers and padding included.
+    /// Returns the bytes in the ring, headers and padding included.
     pub fn used(&self) -> u64 {
         self.gauge.used()
     }
 
-    /// What others may know of the ring.
+    /// Returns a gauge of the ring for other threads.
     pub fn gauge(&self) -> Arc<Gauge> {
         Arc::clone(&self.gauge)
     }
 
-    /// Returns when the ring may hold something, `bell` can be read, or `limit` is over; whether it
-    /// was the bell.
+    /// Waits until the ring may hold records, `bell` can be read, or `limit` is over. Returns whether
+    /// `bell` can be read.
     pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         self.choose_mode();
-        let Self { courtesy, nice, gauge, .. } = self;
-        courtesy.get_or_insert_with(|| Courtesy::new(*nice)).look(gauge.used(), gauge.size);
+        let Self { nice_policy, nice, gauge, .. } = self;
+        nice_policy.get_or_insert_with(|| NicePolicy::new(*nice)).adjust(gauge.used(), gauge.size);
         if self.more || (self.gauge.used() > 0 && !self.quiet) {
             return Ok(false);
         }
         if self.quiet || Instant::now() < self.poll_until {
-            // Whoever is given too little time wakes late, and has not been idle for that.
+            // A thread that gets too little CPU time wakes late; that time does not count as idle.
             let nap = self.nap.min(limit);
             self.gauge.note_wait(nap);
             std::thread::sleep(nap);
@@ -144,7 +146,7 @@ impl Ring {
         result
     }
 
-    /// Above the rate where wakeups cost more than they bring, asks the programs to leave them.
+    /// Switches wakeups off above the rate where they cost more than they save.
     fn choose_mode(&mut self) {
         let now = Instant::now();
         let passed = now.duration_since(self.window_start);
@@ -165,7 +167,7 @@ impl Ring {
     }
 }
 
-/// How long a polling reader of a ring of this size sleeps.
+/// Returns how long a polling reader of a ring of this size sleeps.
 fn nap(ring_bytes: u32) -> Duration {
     Duration::from_millis(u64::from(ring_bytes) / FLOOD_BYTES_PER_MS)
         .clamp(SHORTEST_NAP, LONGEST_NAP)
@@ -175,17 +177,17 @@ fn readable(fd: BorrowedFd<'_>) -> PollFd<'_> {
     PollFd::from_borrowed_fd(fd, PollFlags::IN)
 }
 
-/// Octets of a page of memory.
+/// Returns the size of a memory page in bytes.
 pub fn page_bytes() -> usize {
     // SAFETY: no condition.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
-/// What may be known of a ring in any thread: how full it is, and how idle its reader.
+/// Fill of a ring and idle time of its reader, readable from any thread.
 pub struct Gauge {
     positions: Positions,
     size: u32,
-    /// The most octets that the reader has found in it since somebody asked.
+    /// Largest number of bytes that the reader found since the last call of [`Self::take_fill`].
     most: AtomicU64,
     waited_ns: AtomicU64,
 }
@@ -196,20 +198,19 @@ impl Gauge {
         Ok(Self { positions: Positions::map(ring)?, size, most, waited_ns })
     }
 
-    /// Octets in the ring, headers and padding included.
+    /// Returns the bytes in the ring, headers and padding included.
     pub fn used(&self) -> u64 {
         self.positions.used()
     }
 
-    /// The greatest share of the ring that was taken since this was asked the last time, as far as its
-    /// reader has seen: 0 to 1.
+    /// Returns the largest fill of the ring that its reader saw since the last call: 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "a ring is far below 2^53 octets")]
     pub fn take_fill(&self) -> f64 {
         let most = self.most.swap(0, Ordering::Relaxed).max(self.used());
         most as f64 / f64::from(self.size)
     }
 
-    /// How long the reader has waited for something to do, since it began.
+    /// Returns how long the reader has waited for records since it started.
     pub fn waited(&self) -> Duration {
         Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed))
     }
@@ -224,7 +225,7 @@ impl Gauge {
     }
 }
 
-/// The reader's and the writers' positions, which the kernel shares for reading.
+/// The positions of reader and writers, in memory that the kernel shares.
 struct Positions {
     pages: NonNull<u8>,
     page: usize,
@@ -257,7 +258,7 @@ impl Positions {
         Ok(Self { pages, page })
     }
 
-    /// Octets in the ring, headers and padding included.
+    /// Returns the bytes in the ring, headers and padding included.
     pub fn used(&self) -> u64 {
         let at = |offset: usize| {
             // SAFETY: both positions are aligned words at the beginning of their mapped pages; the

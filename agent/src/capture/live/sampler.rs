@@ -1,4 +1,5 @@
-//! Tells the programs what to leave out, and asks them what was not told.
+//! Sampling in the programs: writes the share to leave out into their map `CONFIG`, and reads their counts of
+//! packets that were not exported.
 
 use super::LiveOptions;
 use super::pressure::{Load, Pressure, Recent};
@@ -17,20 +18,20 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// How much longer than the query timeout a response is judged by what held when its query passed.
+/// Time beyond the query timeout for which a response is sampled like its query.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// Words of a [`Key`].
 type Words = [u64; size_of::<Key>() / 8];
 
-/// What one side of the ring does to the other.
+/// The controller of the load, and the maps that it reads and writes.
 pub(super) struct Sampler {
-    /// None where sampling is switched off.
+    /// None if sampling is off.
     pressure: Option<Pressure>,
     recent: Recent,
     told: Cuts,
     totals: Totals,
-    /// At hook `socket`.
+    /// This host's addresses, at hook `socket`.
     locals: Option<Locals>,
 }
 
@@ -49,7 +50,7 @@ impl Sampler {
         Ok(Self::of(totals, others, options, locals))
     }
 
-    /// With these maps.
+    /// Creates it from its maps.
     pub(super) fn of(
         by_server: PerCpuHashMap<MapData, Words, [u64; OUTCOMES]>,
         others: PerCpuArray<MapData, [u64; OUTCOMES]>,
@@ -66,7 +67,7 @@ impl Sampler {
         }
     }
 
-    /// What was already told of the totals.
+    /// Returns the counts that were already reported.
     pub(super) fn seen(&self) -> Seen {
         let Totals { seen, seen_others, .. } = &self.totals;
         Seen {
@@ -75,7 +76,7 @@ impl Sampler {
         }
     }
 
-    /// Goes on where another has stopped, who had told the programs this word.
+    /// Continues where another process stopped that had set `word`.
     pub(super) fn go_on(&mut self, word: u64, seen: Seen) {
         self.totals.seen = seen.servers.into_iter().collect();
         self.totals.seen_others = seen.others.into_iter().collect();
@@ -84,7 +85,7 @@ impl Sampler {
         if self.told == Cuts::default() {
             return;
         }
-        // As if the most that was left out of late had been left out until now.
+        // Assumes that the largest share of late was left out until now.
         self.recent.change(now, self.told.most);
         self.recent.change(now, self.told.now);
         if let Some(pressure) = &mut self.pressure {
@@ -92,8 +93,8 @@ impl Sampler {
         }
     }
 
-    /// Looks at the load. Gives what the programs are to be told, where that is something new, and
-    /// what is left out from now on, where that changes.
+    /// Measures the load. Returns the new word for the programs, if any, and the new share that is left
+    /// out, if it changes.
     pub(super) fn observe(&mut self, now: Instant, load: Load<'_>) -> (Option<Cuts>, Option<Cut>) {
         let Some(pressure) = &mut self.pressure else { return (None, None) };
         let changed = pressure.observe(now, load);
@@ -106,7 +107,7 @@ impl Sampler {
         (self.cuts(now), changed)
     }
 
-    /// Leaves out so much from now on, whatever the load: for tests of the programs.
+    /// Sets the share that is left out, whatever the load. For tests of the programs.
     pub(super) fn force(&mut self, now: Instant, cut: Cut) -> Option<Cuts> {
         self.recent.change(now, cut);
         self.cuts(now)
@@ -120,20 +121,20 @@ impl Sampler {
         })
     }
 
-    /// What was not told since the last time.
+    /// Returns the packets that were not exported since the last call.
     pub(super) fn untold(&mut self) -> Result<Vec<Untold>, MapError> {
         self.totals.read(self.locals.as_mut())
     }
 }
 
-/// What was already told of the totals.
+/// Totals that were already reported.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
     servers: Vec<(Words, [u64; OUTCOMES])>,
     others: Vec<(u32, [u64; OUTCOMES])>,
 }
 
-/// The programs' totals, and what they were when last read.
+/// The programs' totals, and their values at the last read.
 struct Totals {
     by_server: PerCpuHashMap<MapData, Words, [u64; OUTCOMES]>,
     others: PerCpuArray<MapData, [u64; OUTCOMES]>,
@@ -142,8 +143,8 @@ struct Totals {
 }
 
 impl Totals {
-    /// The kernel's map never shrinks, so that an iteration meets every key that was there when it
-    /// began; what comes meanwhile is read the next time.
+    /// The kernel's map never shrinks, so an iteration meets every key that was there at its start; later
+    /// keys are read the next time.
     fn read(&mut self, mut locals: Option<&mut Locals>) -> Result<Vec<Untold>, MapError> {
         let mut found = Vec::new();
         for key in self.by_server.keys() {
@@ -174,7 +175,7 @@ fn sums(cpus: &[[u64; OUTCOMES]]) -> [u64; OUTCOMES] {
     cpus.iter().fold([0; OUTCOMES], |[a, b], [more_a, more_b]| [a + more_a, b + more_b])
 }
 
-/// By how much they have grown, if they have.
+/// Returns the growth of the counts; none if they did not grow.
 fn grown(now: [u64; OUTCOMES], seen: &mut [u64; OUTCOMES]) -> Option<[u64; OUTCOMES]> {
     let before = std::mem::replace(seen, now);
     (now != before).then(|| [now[0] - before[0], now[1] - before[1]])
@@ -199,8 +200,7 @@ fn untold(
     let sight = match what.way {
         Way::Loopback => Sight::Loopback,
         Way::Passing => Sight::Passive,
-        // The server's address is known, its client's is not: what goes to or comes from a server
-        // elsewhere is taken for this host's own.
+        // The client's address is unknown: packets of remote servers count as this host's own.
         Way::Sent if from_server && !server.is_some_and(&mut is_here) => Sight::Passive,
         Way::Arrived if !from_server && !server.is_some_and(&mut is_here) => Sight::Passive,
         Way::Egress | Way::Sent => Sight::Egress,
@@ -217,9 +217,9 @@ fn address(words: Address) -> IpAddr {
 }
 
 impl super::Live {
-    /// Looks at the load of the rings, and tells the programs to leave out more, or less. Gives the
-    /// change, if there is one, for the records. `behind` is how long whoever takes what the readers
-    /// give has waited for it, if that is another thread.
+    /// Measures the load of the rings, and changes the share that the programs leave out. Returns the
+    /// change, if any, for the records. `behind` is how long the thread that takes the readers' packets
+    /// has waited for them, if that is another thread.
     pub fn regulate(&mut self, behind: Option<Duration>) -> Option<Change> {
         let fill = self.gauges.iter().map(|ring| ring.take_fill()).fold(0.0, f64::max);
         let waited: Vec<_> = self.gauges.iter().map(|ring| ring.waited()).chain(behind).collect();
@@ -230,7 +230,7 @@ impl super::Live {
         changed.map(|cut| Change { at, cut })
     }
 
-    /// Leaves out so much from now on, whatever the load: for tests of the programs.
+    /// Sets the share that is left out, whatever the load. For tests of the programs.
     #[doc(hidden)]
     pub fn force_sampling(&mut self, cut: Cut) {
         let cuts = self.sampler.force(Instant::now(), cut);
@@ -241,12 +241,12 @@ impl super::Live {
         let Some(cuts) = cuts else { return };
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = config.set(CONFIG_SAMPLING, cuts.pack(), 0) {
-            // Writing to a map of our own fails for want of memory at most.
+            // Writing to an array map does not fail.
             tracing::error!(%error, "cannot tell the programs what to leave out");
         }
     }
 
-    /// What was not told since the last time that this was asked.
+    /// Returns the packets that were not exported since the last call.
     pub fn untold(&mut self) -> Vec<Untold> {
         self.sampler.untold().unwrap_or_else(|error| {
             tracing::error!(%error, "cannot read the totals of what was not told");

@@ -16,7 +16,7 @@ pub struct Settings {
 }
 
 /// Fields that the programs read by offset.
-const FIELDS: [(Setting, &str, &[&str]); 18] = [
+const FIELDS: [(Setting, &str, &[&str]); 21] = [
     (Setting::SockOwned, "sock", &["sk_lock", "owned"]),
     (Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
     (Setting::NetCookie, "net", &["net_cookie"]),
@@ -25,6 +25,9 @@ const FIELDS: [(Setting, &str, &[&str]); 18] = [
     (Setting::TaskComm, "task_struct", &["comm"]),
     (Setting::TaskStart, "task_struct", &["start_boottime"]),
     (Setting::TaskCred, "task_struct", &["cred"]),
+    (Setting::TaskParent, "task_struct", &["real_parent"]),
+    (Setting::TaskMm, "task_struct", &["mm"]),
+    (Setting::MmExe, "mm_struct", &["exe_file"]),
     (Setting::CredUid, "cred", &["uid"]),
     (Setting::SockFamily, "sock", &["__sk_common", "skc_family"]),
     (Setting::SockRemotePort, "sock", &["__sk_common", "skc_dport"]),
@@ -74,6 +77,10 @@ impl Settings {
             Setting::TaskCred,
             Setting::CredUid,
         ]);
+        let parent = [Setting::TaskStart, Setting::TaskParent, Setting::TaskMm, Setting::MmExe];
+        if !settings.task_by_btf || !has(&parent) {
+            settings.set(Setting::MmExe, 0);
+        }
         // The name is read as two words.
         if settings.task_by_btf && settings.get(Setting::TaskComm).is_multiple_of(8) {
             settings.set(Setting::Task, TASK_TYPED);
@@ -140,7 +147,13 @@ impl Settings {
     /// nothing is left to do without. `log` is the verifier's.
     pub fn degrade(&mut self, hook_program: bool, log: &str) -> bool {
         let task = if hook_program { Setting::HookTask } else { Setting::Task };
-        if log.contains("bpf_get_netns_cookie") && self.get(Setting::Netns) == NETNS_HELPER {
+        let reads_parent = log.contains("bpf_probe_read")
+            || log.contains("bpf_get_current_task#")
+            || log.contains("bpf_ktime_get_boot_ns");
+        if reads_parent && self.get(Setting::MmExe) != 0 {
+            // The least loss: executables of forked processes that end at once.
+            self.set(Setting::MmExe, 0);
+        } else if log.contains("bpf_get_netns_cookie") && self.get(Setting::Netns) == NETNS_HELPER {
             let next = if self.netns_by_btf { NETNS_BTF } else { NETNS_NONE };
             self.set(Setting::Netns, next);
         } else if log.contains("bpf_skb_cgroup_id") && self.get(Setting::CgroupId) != 0 {

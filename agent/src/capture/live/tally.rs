@@ -1,40 +1,17 @@
-//! Reads the programs' counters so that they add up, and proves the losses from the sequences.
+//! Consistent reads of the programs' counters, and the number of lost records, proven from their sequence numbers.
 
+use crate::capture::Received;
 use crate::ledger;
 use dnscribe_common::counter::{Counter, Hook, PerCpu};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Rereads of one CPU's counters without a pause, and then with one.
+/// Reads of one CPU's counters without a pause; later ones have a pause.
 const EAGER: u32 = 1_000;
-/// Rereads before a packet that hangs between being seen and its outcome is left for next time: a
-/// preempted program may stay there for long.
+/// Reads before a packet without an outcome is left for the next time: a preempted program may take long.
 const PATIENT: u32 = 1_200;
 
-/// What came out of the ring, of one CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Received {
-    /// Records.
-    pub records: u64,
-    /// The highest number among them.
-    pub highest: u64,
-}
-
-impl Received {
-    /// What two readers took out of their rings together.
-    fn and(self, other: Self) -> Self {
-        Self { records: self.records + other.records, highest: self.highest.max(other.highest) }
-    }
-
-    /// Takes note of a record.
-    pub fn note(&mut self, seq: u64) {
-        self.records += 1;
-        self.highest = self.highest.max(seq);
-    }
-}
-
-/// What readers of several rings took out, by CPU.
+/// Returns what the readers of several rings received, by CPU.
 pub fn sum<'a>(readers: impl Iterator<Item = &'a [Received]>) -> Vec<Received> {
     let mut all = Vec::new();
     for received in readers {
@@ -42,13 +19,13 @@ pub fn sum<'a>(readers: impl Iterator<Item = &'a [Received]>) -> Vec<Received> {
             all.resize(received.len(), Received::default());
         }
         for (sum, one) in all.iter_mut().zip(received) {
-            *sum = sum.and(*one);
+            *sum = sum.plus(*one);
         }
     }
     all
 }
 
-/// Reads until each CPU's counters add up. `read` gives all CPUs' counters at once.
+/// Reads until each CPU's counters add up. `read` returns the counters of all CPUs.
 pub fn settled<E>(mut read: impl FnMut() -> Result<Vec<PerCpu>, E>) -> Result<Vec<PerCpu>, E> {
     let mut settled: Vec<Option<PerCpu>> = Vec::new();
     let mut latest = Vec::new();
@@ -74,7 +51,7 @@ pub fn settled<E>(mut read: impl FnMut() -> Result<Vec<PerCpu>, E>) -> Result<Ve
         .collect())
 }
 
-/// Takes a packet without an outcome for not seen yet.
+/// Counts a packet without an outcome as not seen yet.
 fn close(mut cpu: PerCpu) -> PerCpu {
     let mut tried = 0;
     for hook in Hook::ALL {
@@ -90,7 +67,7 @@ fn close(mut cpu: PerCpu) -> PerCpu {
     cpu
 }
 
-/// One hook's counters, all CPUs together.
+/// Returns one hook's counters, summed over all CPUs.
 pub fn of_hook(cpus: &[PerCpu], hook: Hook) -> ledger::Kernel {
     let sum = |counter| cpus.iter().map(|cpu| cpu.get(hook, counter)).sum();
     ledger::Kernel {
@@ -106,7 +83,7 @@ pub fn of_hook(cpus: &[PerCpu], hook: Hook) -> ledger::Kernel {
     }
 }
 
-/// The hooks' counters by name.
+/// Returns the hooks' counters by name.
 pub fn of_hooks(cpus: &[PerCpu], hooks: &[Hook]) -> BTreeMap<String, ledger::Kernel> {
     hooks.iter().map(|&hook| (hook.name().to_owned(), of_hook(cpus, hook))).collect()
 }

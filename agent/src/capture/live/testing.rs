@@ -1,7 +1,7 @@
 //! What the privileged tests need besides the interface: programs that are loaded and attached to
 //! nothing, run on packets of the test's making.
 
-pub mod yardstick;
+pub mod baseline;
 
 use super::btf::Btf;
 use super::programs::{self, Loaded};

@@ -31,7 +31,7 @@ fn batch(shard: usize, first: usize, times: &[u64], until: u64) -> Batch {
     let mut batch = Batch::default();
     (batch.shard, batch.until, batch.packets) = (shard, at(until), times.len());
     batch.snapshot.received =
-        vec![crate::capture::live::Received { records: (first + times.len()) as u64, highest: 0 }];
+        vec![crate::capture::Received { records: (first + times.len()) as u64, highest: 0 }];
     for (number, time) in times.iter().enumerate() {
         batch.push(at(*time), (&Event::Sealed(&event(shard, first + number))).into());
     }

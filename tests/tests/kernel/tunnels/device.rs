@@ -1,11 +1,12 @@
 //! A real VXLAN device, in a network namespace that goes with its process.
 
 use crate::frames::{PORT, QUERY};
-use crate::host::{apart, privileged};
+use crate::host::apart;
 use crate::{assert_balance, counters_of, options};
 use dnscribe::capture::Sight;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions, Kept};
+use dnscribe_tests::environment::{privileged, skip};
 use std::net::UdpSocket;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -25,8 +26,7 @@ fn dns_over_a_real_tunnel() {
 #[ignore = "a part of another test"]
 fn in_a_namespace() {
     if !build() {
-        eprintln!("skipped, because this kernel has no VXLAN devices");
-        return;
+        return skip("this kernel has no VXLAN devices");
     }
     let mut live = Live::open(&LiveOptions {
         hook: HookChoice::Socket,

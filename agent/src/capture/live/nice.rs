@@ -1,32 +1,33 @@
-//! Who goes first where CPUs are scarce: the server whose traffic is watched, as long as nothing is lost by it.
+//! Niceness of a reader thread: the observed server runs first where CPUs are scarce, as long as no record is
+//! at risk.
 //!
-//! A reader wakes up with milliseconds of work. Where the server is busy, that takes its CPU at some bad
-//! moment, and costs it more than the reader's own time. So a reader is nice (`setpriority(2)`) while its
-//! ring has room, and as it was before when the ring fills. Who may not go back (no `CAP_SYS_NICE`, and
-//! `RLIMIT_NICE` as it usually is) does not become nice in the first place.
+//! A reader wakes up with milliseconds of work, and may take the CPU from a busy server, which costs the server
+//! more than the reader's own time. So a reader is nice (`setpriority(2)`) while its ring has space, and
+//! returns to its first priority when the ring fills. A thread that may not return (no `CAP_SYS_NICE`, default
+//! `RLIMIT_NICE`) never becomes nice.
 
 use rustix::process::{getpriority_process, setpriority_process};
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A ring that is fuller than 1 / 8 has no time for courtesies. Sampling begins at a fill of 35 %.
+/// A reader is not nice while its ring is filled to more than 1 / 8. Sampling begins at a fill of 35 %.
 const SCARCE: u64 = 8;
-/// How long a ring must have had room until its reader is nice again.
+/// How long the ring must have had space until its reader is nice again.
 const CALM: Duration = Duration::from_secs(5);
 
-/// How nice the thread is that reads a ring. On Linux each thread has a niceness of its own.
-pub struct Courtesy {
-    /// While there is room; none where the thread stays as it is.
+/// Niceness of the thread that reads a ring. On Linux each thread has its own.
+pub struct NicePolicy {
+    /// Niceness while the ring has space; none where it never changes.
     nice: Option<i32>,
-    /// The niceness that the thread began with.
+    /// Niceness of the thread at its start.
     usual: i32,
     is_nice: bool,
     last_scarce: Option<Instant>,
 }
 
-impl Courtesy {
-    /// Of a thread that shall be so nice while there is room; 0 leaves it as it is.
+impl NicePolicy {
+    /// Creates the policy for niceness `nice` while the ring has space; 0 never changes it.
     pub fn new(nice: u8) -> Self {
         let usual = getpriority_process(None).unwrap_or(0);
         let nice = Some(i32::from(nice)).filter(|nice| *nice > usual);
@@ -34,8 +35,8 @@ impl Courtesy {
         Self { nice, usual, is_nice: false, last_scarce: None }
     }
 
-    /// Looks at how full the ring is, in octets: to be called by the thread that reads it.
-    pub fn look(&mut self, used: u64, size: u32) {
+    /// Adjusts the niceness to the bytes `used` of `size`. Must be called by the thread that reads the ring.
+    pub fn adjust(&mut self, used: u64, size: u32) {
         let Some(nice) = self.nice else { return };
         if used * SCARCE > u64::from(size) {
             self.last_scarce = Some(Instant::now());
@@ -47,8 +48,8 @@ impl Courtesy {
         }
     }
 
-    /// Lets whoever waits for this CPU go first, as long as there is room.
-    pub fn give_way(&self) {
+    /// Yields the CPU while the thread is nice.
+    pub fn yield_if_nice(&self) {
         if self.is_nice {
             thread::yield_now();
         }
@@ -69,7 +70,7 @@ impl Courtesy {
     }
 }
 
-/// Whether a thread that has become so nice may go back: tried by one that ends then.
+/// Returns whether a thread may return from niceness `nice` to `usual`. A short-lived thread tries it.
 fn may_return(usual: i32, nice: i32) -> bool {
     let there_and_back = move || -> io::Result<()> {
         setpriority_process(None, nice)?;
@@ -89,25 +90,25 @@ mod tests {
     fn a_thread_is_nice_while_its_ring_has_room() {
         // Of this test's own thread, which ends.
         let usual = getpriority_process(None).unwrap();
-        let mut courtesy = Courtesy::new(19);
-        if courtesy.nice.is_none() {
+        let mut nice_policy = NicePolicy::new(19);
+        if nice_policy.nice.is_none() {
             return assert!(!may_return(usual, 19), "it could be nice and is not");
         }
-        courtesy.look(0, SIZE);
+        nice_policy.adjust(0, SIZE);
         assert_eq!(getpriority_process(None).unwrap(), 19);
-        courtesy.look(u64::from(SIZE / 4), SIZE);
+        nice_policy.adjust(u64::from(SIZE / 4), SIZE);
         assert_eq!(getpriority_process(None).unwrap(), usual);
-        courtesy.look(0, SIZE);
+        nice_policy.adjust(0, SIZE);
         assert_eq!(getpriority_process(None).unwrap(), usual, "not calm for long enough");
-        courtesy.last_scarce = Instant::now().checked_sub(CALM);
-        courtesy.look(0, SIZE);
+        nice_policy.last_scarce = Instant::now().checked_sub(CALM);
+        nice_policy.adjust(0, SIZE);
         assert_eq!(getpriority_process(None).unwrap(), 19);
     }
 
     #[test]
     fn who_shall_not_be_nice_stays_as_it_is() {
         let usual = getpriority_process(None).unwrap();
-        Courtesy::new(0).look(0, SIZE);
+        NicePolicy::new(0).adjust(0, SIZE);
         assert_eq!(getpriority_process(None).unwrap(), usual);
     }
 }

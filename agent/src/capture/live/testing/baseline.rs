@@ -1,4 +1,4 @@
-//! The programs of `agent-ebpf/yardstick`, that those of the agent are measured against.
+//! The programs of `agent-ebpf/baseline`, that those of the agent are measured against.
 
 use super::super::tap;
 use super::{Cost, cost, descriptor, test_run};
@@ -11,17 +11,17 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 /// Where the build script left them.
-const OBJECT: &str = env!("DNSCRIBE_EBPF_YARDSTICK");
+const OBJECT: &str = env!("DNSCRIBE_EBPF_BASELINE");
 
 /// The programs, with a ring of their own.
-pub struct Yardstick {
+pub struct Baseline {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     full: Array<MapData, u64>,
     taps: Vec<OwnedFd>,
 }
 
-impl Yardstick {
+impl Baseline {
     /// Reads the object and makes its maps; programs are loaded when first run or attached.
     ///
     /// # Errors
