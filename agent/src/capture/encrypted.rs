@@ -185,7 +185,7 @@ impl Encrypted {
         }
     }
 
-    /// Returns the rule that a packet between the two ends matches, in either direction.
+    /// Returns whether a packet between the two ends counts, in either direction.
     #[must_use]
     pub fn is_between(&self, one: SocketAddr, other: SocketAddr) -> bool {
         self.service(one).is_some() || self.service(other).is_some()

@@ -105,7 +105,7 @@ pub struct LiveOptions {
     pub ports: PortSet,
     /// The rules for encrypted DNS; none if it is not captured.
     pub encrypted: Option<Encrypted>,
-    /// Number of rings, each with its share of the flows: 1 to [`MAX_RINGS`].
+    /// Number of rings, each with its share of the flows: 1 to [`MOST_RINGS`].
     pub rings: u32,
     /// Size of all rings together in bytes: a power of two, at least a page for each. 32 MiB is a good choice.
     pub ring_bytes: u32,

@@ -1,4 +1,5 @@
-//! Where the fields of kernel structs are: just enough of BTF to answer that.
+//! Offsets of fields in kernel structs, and ids of kernel functions, from the kernel's BTF. The crate `btf-rs` is
+//! not used since it is LGPL, and `aya-obj` gives out no members of structs.
 //!
 //! Format: <https://www.kernel.org/doc/html/latest/bpf/btf.html>.
 
@@ -6,7 +7,11 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-/// Where the kernel describes its types (Linux 5.2, `CONFIG_DEBUG_INFO_BTF`).
+/// File in which the kernel describes its types.
+///
+/// # Minimum kernel version
+///
+/// Linux 5.2, with `CONFIG_DEBUG_INFO_BTF`.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u16 = 0xeb9f;
@@ -15,18 +20,18 @@ const KIND_UNION: u32 = 5;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_CONST: u32 = 10;
 const KIND_FUNCTION: u32 = 12;
-/// How deep anonymous members and typedefs may nest.
+/// Largest depth of nested anonymous members and typedefs.
 const DEPTH: u32 = 16;
 
-/// A kernel's types.
+/// The types of a kernel.
 pub struct Btf {
-    /// The whole of it: megabytes, which are not copied.
+    /// The whole file: some megabytes.
     bytes: Vec<u8>,
     types: Range<usize>,
     strings: Range<usize>,
-    /// Where each type begins among the types; id 1 is the first.
+    /// Offset of each type in the type section; the first has id 1.
     places: Vec<u32>,
-    /// Where those begin that are structs with members: few of all, and looked through by name.
+    /// Offsets of structs with members, which are searched by name.
     structs: Vec<u32>,
 }
 
@@ -37,12 +42,12 @@ struct Type {
     members: usize,
     /// Size, or the id of the type referred to.
     refers: u32,
-    /// Where the members begin.
+    /// Offset of the members.
     tail: usize,
 }
 
 impl Btf {
-    /// Reads the running kernel's.
+    /// Reads the BTF of the running kernel.
     pub fn of_kernel() -> io::Result<Self> {
         Self::parse(std::fs::read(Path::new(KERNEL_BTF))?)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not BTF"))
@@ -75,8 +80,8 @@ impl Btf {
         Some(btf)
     }
 
-    /// Octets from the beginning of a struct to a member of it, of a member of that, and so on;
-    /// anonymous structs and unions between are looked through.
+    /// Returns the offset in bytes of a member of a struct, of a member of that, and so on. Anonymous structs
+    /// and unions are searched, too.
     #[must_use]
     pub fn offset(&self, name: &str, path: &[&str]) -> Option<u32> {
         let mut current = self.structs.iter().find_map(|&at| {
@@ -94,13 +99,13 @@ impl Btf {
         (bits % 8 == 0).then_some(bits / 8)
     }
 
-    /// The number of a function of the kernel's.
+    /// Returns the id of a kernel function.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<u32> {
         self.id(KIND_FUNCTION, name)
     }
 
-    /// The number of a struct.
+    /// Returns the id of a struct.
     #[must_use]
     pub fn structure(&self, name: &str) -> Option<u32> {
         self.id(KIND_STRUCT, name)
@@ -114,7 +119,7 @@ impl Btf {
         u32::try_from(before).ok()?.checked_add(1)
     }
 
-    /// Bit offset and type of a member.
+    /// Returns the offset in bits, and the type id, of a member.
     fn member(&self, of: &Type, name: &str, depth: u32) -> Option<(u32, u32)> {
         if depth > DEPTH || !matches!(of.kind, KIND_STRUCT | KIND_UNION) {
             return None;
@@ -132,7 +137,7 @@ impl Btf {
         })
     }
 
-    /// The type behind typedefs and qualifiers.
+    /// Returns the type behind typedefs and qualifiers.
     fn resolve(&self, mut id: u32) -> Option<Type> {
         for _ in 0..DEPTH {
             let of = self.type_at(*self.places.get(place(id)?.checked_sub(1)?)?)?;
@@ -170,7 +175,7 @@ impl Btf {
 }
 
 impl Type {
-    /// Where the next type begins.
+    /// Returns the offset of the next type.
     fn end(&self) -> Option<usize> {
         let tail = match self.kind {
             // Integers, variables, declaration tags.

@@ -197,7 +197,7 @@ impl Live {
     }
 
     /// Takes over a capture that another process still reads. It has no readers before
-    /// [`Self::go_on`].
+    /// [`Self::resume`].
     ///
     /// # Errors
     /// Returns an error if descriptors are missing or of the wrong kind.

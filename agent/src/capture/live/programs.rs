@@ -1,4 +1,4 @@
-//! The embedded programs: loading them as the kernel takes them, attaching, letting go.
+//! The embedded programs: loads them with the features that the kernel offers, and attaches them.
 
 use super::btf::Btf;
 use super::functions;
@@ -17,10 +17,10 @@ use std::fs::File;
 use std::panic::resume_unwind;
 use std::thread::{self, ScopedJoinHandle};
 
-/// The programs, as the build script made them.
+/// The eBPF object that the build script made.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("DNSCRIBE_EBPF_OBJECT"));
 
-/// Names the object: the same in agents of the same programs.
+/// Returns a hash of the object: equal for agents with the same programs.
 #[must_use]
 pub fn digest() -> String {
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(OBJECT))
@@ -33,13 +33,13 @@ pub struct Entry {
     pub name: &'static str,
     /// Whether capture is impossible without it.
     pub required: bool,
-    /// What is missing where it is not there.
+    /// What the capture lacks without it.
     pub loses: &'static str,
-    /// What the kernel must have for it.
+    /// What it needs of the kernel.
     pub needs: &'static str,
 }
 
-/// All that is asked of most programs.
+/// Requirement of most programs.
 pub const OLDEST: &str = "Linux 5.12 or later, for atomic operations with a result";
 
 const fn entry(name: &'static str, required: bool, loses: &'static str) -> Entry {
@@ -75,24 +75,24 @@ pub const SOCKET_ERROR: &str = "socket_error";
 pub struct Loaded {
     /// The object.
     pub ebpf: Ebpf,
-    /// The rings that its programs fill.
+    /// The rings that its programs write.
     pub rings: Vec<RingBuf<MapData>>,
-    /// Octets of each.
+    /// Size of each ring in bytes.
     pub ring_bytes: u32,
-    /// The programs that the kernel took.
+    /// The programs that the kernel accepted.
     pub entries: Vec<Entry>,
-    /// The programs that it did not, and why.
+    /// The programs that the kernel refused, with the reasons.
     pub refused: Vec<(Entry, String)>,
-    /// What the programs were told.
+    /// The settings that the programs were loaded with.
     pub settings: Settings,
 }
 
-/// Loads programs, doing without what this kernel does not offer.
+/// Loads programs, without the features that this kernel does not offer.
 pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCapture> {
     load_knowing(Btf::of_kernel().ok().as_ref(), options, wanted)
 }
 
-/// As [`load`], with what is known of the kernel's types.
+/// Loads programs as [`load`] does, with the kernel's types, if known.
 pub fn load_knowing(
     btf: Option<&Btf>,
     options: &LiveOptions,
@@ -144,8 +144,8 @@ pub fn load_knowing(
     }
 }
 
-/// Loads the programs; gives the first that the kernel refuses. Each has a thread: the verifier
-/// takes tens of milliseconds for a large one, and looks at several at a time.
+/// Loads the programs, each in a thread: the verifier takes tens of milliseconds for a large one. Returns the
+/// first that the kernel refuses.
 fn load_all(ebpf: &mut Ebpf, entries: &[Entry]) -> Option<(Entry, ProgramError)> {
     let place = |name: &str| entries.iter().position(|entry| entry.name == name);
     let mut refused = thread::scope(|scope| {
@@ -175,9 +175,8 @@ fn load_one(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
-/// Attaches the programs of hook `cgroup` to a cgroup. The links are the process's own, and go
-/// with it however it ends. Gives the programs that could not be attached although they may be
-/// missing, with the reasons.
+/// Attaches the programs of hook `cgroup` to a cgroup. The kernel removes the links at any end of the process.
+/// Optional programs that could not be attached go to `loaded.refused`, with the reasons.
 pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCapture> {
     // With links, `Single` lets other programs stand beside; `AllowMultiple` is refused.
     let mode = CgroupAttachMode::Single;
@@ -255,8 +254,8 @@ fn no_maps(error: &(dyn std::error::Error + 'static)) -> CannotCapture {
     }
 }
 
-/// The ring of the object and, where there are to be more, those: all in the map of rings, from which
-/// the programs choose then.
+/// Returns the ring of the object. Creates more if configured, and puts all into the map of rings, from which
+/// the programs choose.
 fn rings(ebpf: &mut Ebpf, count: u32, bytes: u32) -> Result<Vec<RingBuf<MapData>>, CannotCapture> {
     const RING: u32 = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32;
     let mut take =
@@ -299,7 +298,7 @@ fn internal(what: String) -> CannotCapture {
     CannotCapture::new(what, "this is a bug; please report it")
 }
 
-/// Puts the program that looks further where `tap`, and that program itself, find it.
+/// Puts the program [`LOOK`] into the map from which `tap`, and it itself, call it.
 fn set_look(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
     let fd = match ebpf.program(LOOK) {
         Some(Program::SocketFilter(program)) => program.fd().map_err(|error| chain(&error)),
@@ -312,7 +311,7 @@ fn set_look(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
     calls.set(0, &fd, 0).map_err(|error| internal(chain(&error)))
 }
 
-/// What the remedy for a lack of privilege is.
+/// Remedy for missing privileges.
 pub const PRIVILEGE: &str = "run as root, or give the binary CAP_BPF, CAP_PERFMON and \
                              CAP_NET_ADMIN (and CAP_NET_RAW for hook socket)";
 
@@ -329,7 +328,7 @@ fn cannot_load(entry: Entry, reason: &str) -> CannotCapture {
     )
 }
 
-/// The size of each ring: the greatest that is possible and within the share of each.
+/// Returns the size of each ring: the largest possible one within its share.
 fn check_rings(options: &LiveOptions) -> Result<u32, CannotCapture> {
     let LiveOptions { rings, ring_bytes: bytes, .. } = *options;
     if !(1..=MOST_RINGS).contains(&rings) {

@@ -1,4 +1,5 @@
-//! What the programs are told before they are loaded, from best to least as the kernel takes it.
+//! Settings of the programs before loading: starts with the best features, and gives up one at a time that the
+//! kernel refuses.
 
 use super::btf::Btf;
 use dnscribe_common::globals::{
@@ -15,7 +16,7 @@ pub struct Settings {
     socket_errors: bool,
 }
 
-/// Fields that the programs read by offset.
+/// Kernel fields that the programs read by offset.
 const FIELDS: [(Setting, &str, &[&str]); 21] = [
     (Setting::SockOwned, "sock", &["sk_lock", "owned"]),
     (Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
@@ -41,7 +42,7 @@ const FIELDS: [(Setting, &str, &[&str]); 21] = [
 ];
 
 impl Settings {
-    /// The best that could be, given the kernel's types.
+    /// Creates the best settings that the kernel's types allow.
     #[must_use]
     pub fn best(snap_bytes: u32, rings: u32, btf: Option<&Btf>) -> Self {
         let mut settings = Self {
@@ -65,7 +66,7 @@ impl Settings {
                 found.push(setting);
             }
         }
-        // Where IPv6 is not built in, its fields are missing, and never asked for.
+        // Without IPv6 in the kernel its fields are missing, and never read.
         let has = |wanted: &[Setting]| wanted.iter().all(|setting| found.contains(setting));
         if !has(&[Setting::TaskLeader, Setting::TaskComm]) {
             settings.set(Setting::TaskLeader, 0);
@@ -101,7 +102,7 @@ impl Settings {
         settings
     }
 
-    /// Has the tap ask for packets as the kernel has them, if the kernel has what that takes.
+    /// Has the tap read packets through typed pointers, if the kernel's types allow it.
     pub fn ask_for_packets(&mut self, btf: &Btf) {
         let skb = |member| btf.offset("sk_buff", &[member]);
         let found = [
@@ -119,32 +120,32 @@ impl Settings {
         self.set(Setting::SkbTyped, 1);
     }
 
-    /// Whether it does.
+    /// Returns whether the tap reads packets through typed pointers.
     #[must_use]
     pub fn asks_for_packets(&self) -> bool {
         self.get(Setting::SkbTyped) != 0
     }
 
-    /// The words for the programs.
+    /// Returns the words of the programs' global `SETTINGS`.
     #[must_use]
     pub fn words(&self) -> &[u32; SETTINGS] {
         &self.words
     }
 
-    /// Whether the fields that the tracepoint program reads are known.
+    /// Returns whether the fields that the tracepoint program reads are known.
     #[must_use]
     pub fn has_socket_errors(&self) -> bool {
         self.socket_errors
     }
 
-    /// Whether `cgroup_skb` itself can tell the current task.
+    /// Returns whether `cgroup_skb` can read the current task.
     #[must_use]
     pub fn knows_sender(&self) -> bool {
         self.get(Setting::Task) != TASK_NONE
     }
 
-    /// Does without what the verifier complained of, if there is such a thing; `false` where
-    /// nothing is left to do without. `log` is the verifier's.
+    /// Gives up the feature that the verifier's complaint `log` names. Returns `false` if nothing is left to
+    /// give up.
     pub fn degrade(&mut self, hook_program: bool, log: &str) -> bool {
         let task = if hook_program { Setting::HookTask } else { Setting::Task };
         let reads_parent = log.contains("bpf_probe_read")
@@ -198,7 +199,7 @@ impl Settings {
         true
     }
 
-    /// What the settings amount to, for the log.
+    /// Returns a description of the settings, for the log.
     #[must_use]
     pub fn describe(&self) -> String {
         let task = match self.get(Setting::Task) {
