@@ -1,19 +1,19 @@
-//! What the agent tells the programs before they are loaded, in the global `SETTINGS`.
+//! Settings that the agent gives the programs before loading, in the global `SETTINGS`.
 //!
-//! The verifier knows these values as constants and leaves out the branches that they rule out, so
-//! a helper that a kernel does not offer is never met.
+//! The verifier treats the values as constants and removes dead branches, so a helper that a kernel does not
+//! offer is never checked.
 
-/// Places in `SETTINGS`.
+/// Indexes in `SETTINGS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Setting {
-    /// Octets captured of a packet at most.
+    /// Largest number of bytes captured of a packet.
     Snap = 0,
-    /// How programs learn of the current task: a `TASK_` constant.
+    /// How packet programs read the current task: a `TASK_` constant.
     Task = 1,
-    /// How `cgroup_skb` learns the network namespace: a `NETNS_` constant.
+    /// How `cgroup_skb` reads the network namespace: a `NETNS_` constant.
     Netns = 2,
-    /// Whether `bpf_skb_cgroup_id` is there.
+    /// Whether the kernel has `bpf_skb_cgroup_id`.
     CgroupId = 3,
     /// Offset of `sock.sk_lock.owned`; 0 where unknown.
     SockOwned = 4,
@@ -85,13 +85,21 @@ pub enum Setting {
 /// Number of settings.
 pub const SETTINGS: usize = 36;
 
-/// Stands in calls for the number of the kernel's function `bpf_cast_to_kern_ctx` (Linux 6.2), which
-/// differs from kernel to kernel: the agent replaces it in the programs' octets before it loads them.
+/// Placeholder in calls of the kernel function `bpf_cast_to_kern_ctx`, whose id differs between kernels: the
+/// agent replaces it in the object before loading.
+///
+/// # Minimum kernel version
+///
+/// Linux 6.2.
 pub const CALL_KERNEL_SKB: u32 = 0x646e_7301;
-/// The same for `bpf_rdonly_cast` (Linux 6.2).
+/// Placeholder in calls of the kernel function `bpf_rdonly_cast`.
+///
+/// # Minimum kernel version
+///
+/// Linux 6.2.
 pub const CALL_TYPED: u32 = 0x646e_7302;
 
-/// The current task cannot be told.
+/// The current task is not available.
 pub const TASK_NONE: u32 = 0;
 /// `bpf_get_current_pid_tgid`, `_uid_gid` and `_comm`.
 pub const TASK_HELPERS: u32 = 1;
@@ -101,7 +109,7 @@ pub const TASK_BTF: u32 = 2;
 /// offsets from the kernel's BTF as constants.
 pub const TASK_TYPED: u32 = 3;
 
-/// The network namespace cannot be told.
+/// The network namespace is not available.
 pub const NETNS_NONE: u32 = 0;
 /// `bpf_get_netns_cookie`.
 pub const NETNS_HELPER: u32 = 1;

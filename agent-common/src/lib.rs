@@ -1,4 +1,4 @@
-//! What the eBPF programs and the agent share: the ring record, the counters, the maps' values.
+//! Shared by the eBPF programs and the agent: the ring record, the counters, the maps' values.
 //!
 //! Everything is in the byte order of the host, since both sides run on the same machine; addresses
 //! alone are in network order, as octets.
@@ -21,20 +21,20 @@ pub const PORT_WORDS: u32 = 2048;
 pub const PORT_DNS: u64 = 1;
 /// Class of a port where all is encrypted DNS: 853.
 pub const PORT_ENCRYPTED: u64 = 2;
-/// Class of a port where what goes to and from an address in the map `RESOLVERS` is encrypted DNS, and
-/// nothing else: 443.
+/// Class of a port where packets to and from an address in the map `RESOLVERS` are encrypted DNS, and no
+/// others: 443.
 pub const PORT_HTTPS: u64 = 3;
 
 /// Entries in the map of resolvers' prefixes, at most.
 pub const RESOLVERS: u32 = 1024;
 
-/// Octets kept of an encrypted payload that may be a handshake, at most.
+/// Largest number of bytes kept of an encrypted payload that may be a handshake.
 pub const HANDSHAKE_BYTES: u32 = 4096;
 
 /// Index in the map `CONFIG` of the first of the words, one for each ring, that, where not 0, keep
 /// programs from waking that ring's reader at each record (`BPF_RB_NO_WAKEUP`); it then polls.
 pub const CONFIG_QUIET: u32 = 0;
-/// Index in the map `CONFIG` of what is left out, as [`sample::Cuts`].
+/// Index in the map `CONFIG` of the cuts of sampling, as [`sample::Cuts`].
 pub const CONFIG_SAMPLING: u32 = CONFIG_QUIET + flow::MAX_RINGS;
 /// Index in the map `CONFIG` of the word that is not 0 once the owners of sockets that are older than
 /// the agent are in the map `OWNERS`, as far as they can be found.
@@ -44,11 +44,10 @@ pub const CONFIG_WORDS: u32 = CONFIG_OWNERS + 1;
 
 /// Entries in the map of socket owners, at most.
 pub const OWNERS: u32 = 65_536;
-/// Fragmented datagrams remembered at a time.
+/// Largest number of fragmented datagrams that are tracked.
 pub const FRAGMENTS: u32 = 4_096;
-/// How long the fragments of a datagram are taken for one, by the clock of the capture: what Linux
-/// gives them (`net.ipv4.ipfrag_time`).
+/// Time within which fragments belong to one datagram: the default of Linux (`net.ipv4.ipfrag_time`).
 pub const FRAGMENT_LIFETIME_NS: u64 = 30_000_000_000;
 
-/// The mark (`SO_MARK`) of the agent's raw sockets: what they are given is for the programs to see.
+/// The mark (`SO_MARK`) of the agent's raw sockets for ICMP errors.
 pub const ICMP_MARK: u32 = 0x646e_7363;

@@ -1,23 +1,23 @@
-//! What the programs write into the ring: a [`Header`], then the packet's octets from its IP header
-//! on, or a [`SocketError`].
+//! Records in the ring: a [`Header`], followed by the packet from its IP header on, or by a [`SocketError`].
 //!
-//! A record is as long as the smallest [size class](CLASSES) that holds the packet, because the
-//! verifier wants to know sizes; octets after [`Header::captured_bytes`] mean nothing.
+//! A record has the size of the smallest [size class](CLASSES) that holds the packet, because the verifier needs
+//! constant sizes. Bytes after [`Header::captured_bytes`] are undefined.
 
 use zerocopy::FromBytes;
 
-/// Room for packet octets in a record, by size class. Most queries fit into the first, most
-/// responses into the first two; the last but one holds any IP packet, and the last the two segments
-/// that TCP hands down in one at least, where an interface takes segments of 64 KiB, as loopback does.
+/// Capacity for packet bytes in a record, by size class. Most queries fit into the first, most responses into
+/// the first two. The last but one holds any IP packet; the last holds two segments in one packet, which TCP
+/// sends at least on interfaces with segments of 64 KiB, such as loopback.
 pub const CLASSES: [usize; 8] = [112, 240, 576, 1_520, 4_176, 16_384, 65_536, 131_072];
 
-/// Octets told of a packet of encrypted DNS that carries application data, at most: a record of the
-/// first class, which holds its headers.
+/// Largest number of bytes exported of an encrypted packet with application data: a record of the first class,
+/// which holds its headers.
 pub const HEADERS_ROOM: u32 = room(0);
-/// The same of one in a tunnel.
+/// Largest number of bytes exported of an encrypted packet in a tunnel.
 pub const TUNNELLED_HEADERS_ROOM: u32 = room(1);
-/// The same of one that may be of a handshake. A `ClientHello` with post-quantum key shares has about
-/// 1,800 octets; what a server sends first some thousands, of which the first hundred are readable.
+/// Largest number of bytes exported of a packet that may be a handshake. A `ClientHello` with post-quantum key
+/// shares has about 1,800 bytes; the first flight of a server has some thousands, of which the first hundred
+/// are readable.
 pub const HANDSHAKE_ROOM: u32 = room(4);
 
 #[expect(clippy::cast_possible_truncation, reason = "no class is near the bound of an `u32`")]
@@ -25,9 +25,9 @@ const fn room(class: usize) -> u32 {
     CLASSES[class] as u32
 }
 
-/// Octets before the packet.
+/// Size of a [`Header`] in bytes.
 pub const HEADER_BYTES: usize = 96;
-/// Octets of a [`SocketError`].
+/// Size of a [`SocketError`] in bytes.
 pub const SOCKET_ERROR_BYTES: usize = 48;
 
 /// [`Header::kind`]: an IP packet follows.
@@ -53,9 +53,9 @@ pub const FLAG_TUNNEL: u16 = 2;
 pub struct Header {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub ktime_ns: u64,
-    /// The record's number on its CPU, from 1, those that found no room included.
+    /// The record's number on its CPU, from 1, including lost records.
     pub seq: u64,
-    /// Cookie of the network namespace; 0 where the kernel does not tell.
+    /// Cookie of the network namespace; 0 where unknown.
     pub netns_cookie: u64,
     /// cgroup2 id of the socket's cgroup; 0 where unknown.
     pub cgroup_id: u64,
@@ -72,7 +72,7 @@ pub struct Header {
     pub ifindex: u32,
     /// Length of the packet from its IP header on.
     pub wire_bytes: u32,
-    /// How many octets follow.
+    /// Number of packet bytes that follow.
     pub captured_bytes: u32,
     /// Name of the task, if [`FLAG_TASK`].
     pub comm: [u8; 16],
@@ -86,8 +86,8 @@ pub struct Header {
     pub packet_type: u8,
     /// The `FLAG_` constants.
     pub flags: u16,
-    /// Where a program handed several UDP datagrams to the kernel in one (`UDP_SEGMENT`, Linux 4.18):
-    /// octets of payload of each but the last. 0 elsewhere.
+    /// Payload bytes of each UDP datagram but the last, where a program passed several to the kernel in one
+    /// (`UDP_SEGMENT`, Linux 4.18); else 0.
     pub datagram_bytes: u16,
     /// Thread group id of the process that forked the task's process, if that runs the same executable
     /// file: what a young process is before it calls `exec`. 0 elsewhere, and where unknown.
@@ -164,13 +164,13 @@ pub struct Record<'a> {
 /// What follows the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body<'a> {
-    /// An IP packet's captured octets.
+    /// Captured bytes of an IP packet.
     Packet(&'a [u8]),
     /// A socket's error.
     SocketError(SocketError),
 }
 
-/// Why octets are not a record. Cannot happen unless program and agent are of different builds.
+/// Errors of reading a record. They cannot happen while programs and agent are of one build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadRecord {
     /// Shorter than its header, or than what the header says follows.

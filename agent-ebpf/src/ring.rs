@@ -25,24 +25,24 @@ use dnscribe_common::record::{
 };
 use dnscribe_common::totals::{LOST, SAMPLED, Way};
 
-/// Octets of a word.
+/// Size of a word in bytes.
 const WORD: usize = 8;
 
-/// Octets copied at a time, of packets that are longer.
+/// Bytes copied at a time of longer packets.
 const BLOCK: usize = 8 * WORD;
 
-/// The longest packets copied by words. Beyond, the helper is as good.
+/// Largest packet that is copied by words. For larger ones the helper is as fast.
 const DIRECT: usize = CLASSES[3];
 
 /// The agent sets the size before it loads.
 #[map]
 static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
 
-/// Where there are several, all of them, `RING` as the first. The agent makes the others.
+/// All rings where there are several, with `RING` as the first. The agent creates the others.
 #[btf_map]
 static RINGS: ArrayOfMaps<btf_maps::RingBuf<(), 4096>, { MAX_RINGS as usize }> = ArrayOfMaps::new();
 
-/// What is known of a packet besides its octets.
+/// Data of a packet besides its bytes.
 pub struct Context {
     pub hook: Hook,
     pub way: Way,
@@ -51,7 +51,7 @@ pub struct Context {
     pub direction: u8,
     pub packet_type: u8,
     pub datagram_bytes: u16,
-    /// Octets that may be told at most, whatever the snap length.
+    /// Largest number of bytes exported, besides the snap length.
     pub most: u32,
     pub ifindex: u32,
     pub netns_cookie: u64,
@@ -60,13 +60,13 @@ pub struct Context {
     /// See [`Header::parent_pid`].
     pub parent_pid: u32,
     pub tunnelled: bool,
-    /// Whether the program may look at the packet's octets where they are.
+    /// Whether the program has direct access to the packet.
     pub direct: bool,
-    /// The number of the packet's flow, where that is wanted.
+    /// Hash of the packet's flow; 0 with a single ring.
     pub flow: u32,
 }
 
-/// A record with room for `N` octets.
+/// A record with space for `N` bytes of packet.
 #[repr(C)]
 struct Slot<const N: usize> {
     header: Header,
@@ -80,7 +80,7 @@ struct ErrorSlot {
     error: SocketError,
 }
 
-/// Sends `wire` octets of the packet, from `start` on, unless it is sampled out.
+/// Writes a record with `wire` bytes of the packet, from `start` on, unless it is sampled out.
 #[inline(always)]
 pub fn packet(counters: Counters, skb: *mut __sk_buff, start: u32, wire: u32, context: &Context) {
     if let Some(cuts) = sample::cuts() {
@@ -96,13 +96,13 @@ pub fn packet(counters: Counters, skb: *mut __sk_buff, start: u32, wire: u32, co
     }
 }
 
-/// Encrypted DNS is not looked into.
+/// Returns a summary of the packet; an empty one for encrypted DNS.
 #[inline(always)]
 fn glance(skb: *mut __sk_buff, context: &Context) -> Glance {
     if context.most == u32::MAX { Glance::of(Skb::whole(skb), context.ip) } else { Glance::OTHER }
 }
 
-/// Counts a packet that is not told. Of several datagrams in one, all are taken for what the first is.
+/// Counts a packet that is not exported. Several datagrams in one packet all count as the first.
 #[inline(always)]
 fn untold(skb: *mut __sk_buff, glance: &Glance, context: &Context, outcome: usize) {
     // SAFETY: the kernel hands a valid context.
@@ -111,7 +111,7 @@ fn untold(skb: *mut __sk_buff, glance: &Glance, context: &Context, outcome: usiz
     totals::count(glance, context.way, outcome, if several { u64::from(segments) } else { 1 });
 }
 
-/// Sends it in the smallest record that holds it; whether there was room.
+/// Writes the smallest record that holds the packet. Returns `false` if the ring is full.
 #[inline(always)]
 fn send(counters: Counters, skb: *mut __sk_buff, start: u32, wire: u32, context: &Context) -> bool {
     let told = wire.min(context.most);
@@ -289,7 +289,7 @@ pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) 
     slot.submit(wakeup(ring));
 }
 
-/// The ring that takes all of the packet's flow.
+/// Returns the ring of the packet's flow.
 #[inline(always)]
 fn ring_of(context: &Context) -> u32 {
     match settings::get(Setting::Rings) {
