@@ -1,15 +1,13 @@
-//! Has the kernel show ICMP errors to the programs of hook `cgroup`.
+//! Raw sockets that make ICMP errors visible to the programs of hook `cgroup`.
 //!
-//! An ICMP error is for the host, not for a socket, so that `cgroup_skb` does not run for it, and the
-//! tracepoint `sock:inet_sk_error_report` tells of those that a socket gets to know, without their
-//! code: neither unconnected sockets nor, of most, a host or a network that is out of reach. A raw
-//! socket however is given every ICMP packet of its network namespace, and then the program runs,
-//! since this process is in the cgroup. Each namespace with a process in it gets two, that let nothing
-//! but "unreachable" pass and keep nothing of that.
+//! An ICMP error goes to the host, not to a socket, so `cgroup_skb` does not run for it. The tracepoint
+//! `sock:inet_sk_error_report` shows only errors that a socket reports, without their code: not those of
+//! unconnected sockets, and most "host unreachable" not either. A raw socket however receives every ICMP packet
+//! of its network namespace, and the program runs for it, since this process is in the cgroup. Each namespace
+//! with a process gets two raw sockets, which pass "unreachable" only, and queue nothing.
 //!
-//! Whoever opens these sockets may enter any network namespace, which an agent that has given up its
-//! privileges may not. So [`serve`] does it at the other end of a socket: in the scout, a process
-//! beside the agent, or else in a thread.
+//! Opening these sockets needs the privilege to enter any network namespace, which the agent has dropped. So
+//! [`serve`] does it at the other end of a socket: in the privileged helper process, or else in a thread.
 
 mod census;
 mod witness;
@@ -37,16 +35,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use witness::Covered;
 
-/// How often namespaces are looked for without a reason, and for the sake of one that packets come
-/// from and that was not found.
+/// Interval between scans for namespaces, and between those for a namespace that packets come from and that
+/// was not found yet.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long between two looks at least.
+/// Shortest time between two scans.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Network namespaces listened in at most.
+/// Largest number of network namespaces with listeners.
 const MAX_NAMESPACES: usize = 1_024;
-/// What one message holds at most: some 30 octets for each namespace.
+/// Largest message: some 30 bytes for each namespace.
 const MESSAGE_BYTES: usize = 64 << 10;
-/// Asks for a look at all namespaces.
+/// Request for a scan of all namespaces.
 const LOOK: &[u8] = b"look";
 
 /// Of `linux/icmp.h`, for `SOL_RAW`: a bit for each type that is not wanted.
@@ -57,13 +55,13 @@ const ICMPV6_FILTER: libc::c_int = 1;
 const ALL_BUT_UNREACHABLE_6: [u32; 8] =
     [!(1 << 1), u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX];
 
-/// What the looks for namespaces have found, as it is told.
+/// Result of a scan, as it is sent.
 #[derive(Debug, Serialize, Deserialize)]
 enum Told {
     /// The namespaces that are listened in by their cookies, and since when, by the programs' clock in
     /// nanoseconds.
     Covered(Vec<(u64, u64)>),
-    /// Nothing can be listened in: why.
+    /// Reason why no listener can be opened.
     Failed(String),
 }
 
@@ -81,10 +79,10 @@ impl Told {
     }
 }
 
-/// The raw sockets of all network namespaces, wherever they are. Dropping it has them closed.
+/// The raw sockets of all network namespaces, in this process or the helper. Dropping it closes them.
 pub struct Listeners {
     covered: Arc<Covered>,
-    /// Where there is no scout.
+    /// The thread that runs [`serve`] if there is no helper.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -93,8 +91,8 @@ impl Listeners {
     /// socket at whose other end [`serve`] runs; without one it is a thread of this process.
     ///
     /// # Errors
-    /// Where it cannot in any: this needs `CAP_NET_RAW`, and for others than its own namespace
-    /// `CAP_SYS_ADMIN`.
+    /// Returns an error if no listener can be opened. Needs `CAP_NET_RAW`, and `CAP_SYS_ADMIN` for namespaces
+    /// other than its own.
     pub fn start(scout: Option<&Arc<OwnedFd>>) -> io::Result<Self> {
         let (socket, thread) = if let Some(scout) = scout {
             (Arc::clone(scout), None)
@@ -116,7 +114,7 @@ impl Listeners {
         }
     }
 
-    /// One for a reader.
+    /// Returns a view of the listeners for a reader.
     #[must_use]
     pub fn witness(&self) -> Witness {
         Witness::new(Arc::clone(&self.covered))
@@ -127,26 +125,26 @@ impl Drop for Listeners {
     fn drop(&mut self) {
         self.covered.close();
         if let Some(thread) = self.thread.take() {
-            // Fails where the thread has panicked; its sockets are closed all the same.
+            // Fails if the thread panicked; its sockets are closed anyway.
             let _ = thread.join();
         }
     }
 }
 
-/// Two ends that keep messages apart.
+/// Returns a socket pair that keeps message boundaries.
 fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Listens in every network namespace that has a process, from the first message on, and says after each
-/// look in which, until the other end is closed.
+/// Opens listeners in every network namespace that has a process, from the first request on, and reports the
+/// namespaces after each scan, until the other end is closed.
 pub fn serve(socket: &OwnedFd) {
     let (mut census, mut sockets) = (Census::new(), HashMap::new());
     let mut has_begun = false;
     while let Some(is_asked) = wait(socket, has_begun) {
         let now = Instant::now();
         let found = if is_asked { Found::All(census.all(now)) } else { census.look(now) };
-        // Of what fails, most are processes that have just ended; the rest is tried again.
+        // Most failures are processes that have just ended; the rest is tried again.
         let failed = listen(found, &mut sockets);
         let hopeless = failed.filter(|_| !has_begun && sockets.is_empty());
         let tell = match &hopeless {
@@ -165,16 +163,16 @@ fn covered(sockets: &HashMap<u64, Pair>) -> Vec<(u64, u64)> {
     sockets.values().filter_map(|pair| Some((pair.cookie?, pair.since_ns))).collect()
 }
 
-/// Waits until a look is due, and says whether it was asked for; nothing once the other end is closed.
+/// Waits until a scan is due. Returns whether it was requested; none once the other end is closed.
 fn wait(socket: &OwnedFd, has_begun: bool) -> Option<bool> {
     let limit = Timespec { tv_sec: LOOK_EVERY.as_secs().try_into().ok()?, tv_nsec: 0 };
-    // Interrupted by a signal at most, and then it is time to look a little sooner.
+    // A signal may interrupt it; the scan then comes a little sooner.
     let ready = poll(&mut [PollFd::new(socket, PollFlags::IN)], has_begun.then_some(&limit));
     if ready != Ok(1) {
         return Some(false);
     }
     let mut octets = [0; LOOK.len()];
-    // One look is enough for all who ask.
+    // One scan answers all requests.
     let mut flags = RecvFlags::empty();
     while let Ok((length, _)) = recv(socket, &mut octets, flags) {
         if length == 0 {
@@ -193,8 +191,8 @@ struct Pair {
     since_ns: u64,
 }
 
-/// Opens sockets in new namespaces and closes those in namespaces that no process is in any more: an
-/// open socket would keep them for ever. Gives the last error, if there was one.
+/// Opens sockets in new namespaces, and closes those in namespaces without processes: an open socket would keep
+/// them alive. Returns the last error, if any.
 fn listen(found: Found, sockets: &mut HashMap<u64, Pair>) -> Option<io::Error> {
     let there = match found {
         Found::All(there) => {
@@ -229,14 +227,14 @@ fn open(path: &Path) -> io::Result<Pair> {
     }
     let four = raw(libc::AF_INET, libc::IPPROTO_ICMP)?;
     set(&four, libc::SOL_RAW, ICMP_FILTER, &ALL_BUT_UNREACHABLE)?;
-    // A host may be without IPv6.
+    // The host may have no IPv6.
     let six = raw(libc::AF_INET6, libc::IPPROTO_ICMPV6).and_then(|six| {
         set(&six, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &ALL_BUT_UNREACHABLE_6).map(|()| six)
     });
     Ok(Pair { cookie: cookie(&four), _four: four, _six: six.ok(), since_ns: ktime_ns() })
 }
 
-/// A raw socket that keeps nothing.
+/// Opens a raw socket that queues nothing.
 fn raw(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     let fd = unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
@@ -253,7 +251,11 @@ fn raw(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The cookie of a socket's network namespace (Linux 5.14).
+/// Returns the cookie of a socket's network namespace.
+///
+/// # Minimum kernel version
+///
+/// Linux 5.14.
 fn cookie(socket: &OwnedFd) -> Option<u64> {
     let (mut cookie, mut length) = (0_u64, 8);
     // SAFETY: value and length belong together, and outlive the call.

@@ -1,4 +1,4 @@
-//! What `dnscribe check` asks of the host: everything that capture needs, with remedies.
+//! Checks of the host for `dnscribe check`: everything that capture needs, with remedies.
 
 use super::btf::KERNEL_BTF;
 use super::programs::{self, Entry, OLDEST, PRIVILEGE};
@@ -6,18 +6,18 @@ use super::{CannotCapture, HookChoice, LiveOptions, cgroup, ring};
 use caps::{CapSet, Capability};
 use std::path::Path;
 
-/// One thing that was looked at.
+/// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// What.
+    /// What was checked.
     pub name: &'static str,
-    /// Whether it is as it should be.
+    /// Whether it is fine.
     pub ok: bool,
-    /// Whether capture is impossible if it is not.
+    /// Whether capture is impossible without it.
     pub required: bool,
     /// What was found.
     pub detail: String,
-    /// What would help, if it is not.
+    /// The remedy, if it is not fine.
     pub remedy: Option<String>,
 }
 
@@ -28,9 +28,8 @@ impl Probe {
     }
 }
 
-/// Looks at everything that capture with these options needs. Programs are loaded and let go of
-/// again; nothing is attached. With [`HookChoice::Auto`], a hook is required only where the other
-/// cannot do.
+/// Checks everything that capture with these options needs. Loads the programs and unloads them again;
+/// attaches nothing. With [`HookChoice::Auto`], a hook is required only if the other does not work.
 #[must_use]
 pub fn probe(options: &LiveOptions) -> Vec<Probe> {
     let may_cgroup = match options.hook {
@@ -69,7 +68,7 @@ fn kernel() -> Probe {
     Probe::new("kernel", true, ok, format!("Linux {release}"), &remedy)
 }
 
-/// The first two numbers of a release such as `6.1.0-18-amd64`.
+/// Returns the first two numbers of a release such as `6.1.0-18-amd64`.
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
@@ -109,7 +108,7 @@ fn capabilities(packet_socket: bool) -> Probe {
     Probe::new("capabilities", true, missing.is_empty(), detail, PRIVILEGE)
 }
 
-/// Capabilities that hook `cgroup` does without, and what is lost then.
+/// Optional capabilities of hook `cgroup`, and what is lost without them.
 const EXTRAS: [(Capability, &str); 4] = [
     (Capability::CAP_NET_RAW, "ICMP errors of unconnected sockets"),
     (Capability::CAP_SYS_ADMIN, "those of other network namespaces"),
@@ -152,7 +151,7 @@ fn cgroup_mount(options: &LiveOptions) -> Probe {
     Probe::new(name, true, directory.is_dir(), detail, "name an existing directory below the mount")
 }
 
-/// Loads the programs of one hook: a line for the maps, and one for each program.
+/// Loads the programs of one hook. Returns a result for the maps, and one for each program.
 fn load(options: &LiveOptions, entries: &[Entry]) -> Vec<Probe> {
     match programs::load(options, entries) {
         Ok(loaded) => {

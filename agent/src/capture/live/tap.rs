@@ -1,4 +1,4 @@
-//! Hook `socket`: packet sockets on interfaces, and how a packet seen there relates to this host.
+//! Hook `socket`: packet sockets on interfaces, and the direction of their packets relative to this host.
 
 use super::netlink;
 use super::{CannotCapture, option, programs};
@@ -20,9 +20,9 @@ const PACKET_OUTGOING: u8 = 4;
 /// The loopback interface is the first of every network namespace.
 const LOOPBACK: u32 = 1;
 
-/// How old the list of addresses may grow.
+/// Largest age of the list of addresses.
 const REFRESH: Duration = Duration::from_secs(5);
-/// How soon it is read again when an address is not on it.
+/// Largest age when an address is not on the list.
 const REFRESH_ON_MISS: Duration = Duration::from_millis(500);
 
 /// Opens a packet socket for each interface, all of them where none is named, with the filter
@@ -48,7 +48,7 @@ fn open_one(filter: &SocketFilter, interface: Option<&str>) -> Result<OwnedFd, C
     filter.attach(&socket).map_err(|error| cannot_attach(name, &error))?;
     bind(&socket, index).map_err(|error| failed("capture", &error))?;
     if index != 0 {
-        // A mirror port's packets are for others. Not every interface can, and then there are none.
+        // Packets at a mirror port are for other hosts. Interfaces without promiscuous mode have none.
         let _ = promiscuous(&socket, index);
     }
     Ok(socket)
@@ -69,7 +69,7 @@ fn cannot_attach(interface: &str, error: &ProgramError) -> CannotCapture {
 }
 
 fn index_of(name: &str) -> Result<i32, CannotCapture> {
-    // Not from /sys, which may show another network namespace than the one the agent is in.
+    // /sys may show another network namespace than the agent's.
     let text = CString::new(name).unwrap_or_default();
     // SAFETY: a text with its NUL, that lives until the call returns.
     let index = unsafe { libc::if_nametoindex(text.as_ptr()) };
@@ -81,7 +81,7 @@ fn index_of(name: &str) -> Result<i32, CannotCapture> {
     })
 }
 
-/// The interfaces that exist, by name.
+/// Returns the interfaces by name.
 fn names() -> Vec<String> {
     // SAFETY: no arguments; the list is freed below.
     let list = unsafe { libc::if_nameindex() };
@@ -148,19 +148,20 @@ pub struct Locals {
 }
 
 impl Locals {
-    /// Reads the list.
+    /// Reads the addresses.
     pub fn new() -> Self {
         Self { addresses: read(), read: Instant::now() }
     }
 
-    /// How a packet relates to this host. Loopback packets are reported once, when they arrive.
+    /// Returns the direction of a packet relative to this host. Loopback packets are reported once, when they
+    /// arrive.
     pub fn sight(&mut self, ifindex: u32, packet_type: u8, ip: &[u8]) -> Sight {
         if ifindex == LOOPBACK {
             return Sight::Loopback;
         }
         let Some((source, destination)) = addresses_of(ip) else { return Sight::Passive };
         match packet_type {
-            // A router's word on a query that it could not forward: that query is not its own.
+            // A router reports a query that it could not forward: that query is not its own.
             PACKET_OUTGOING if self.tells_of_another(ip) => Sight::Passive,
             PACKET_OUTGOING if self.contains(source) => Sight::Egress,
             PACKET_HOST if self.contains(destination) => Sight::Ingress,
@@ -169,13 +170,13 @@ impl Locals {
         }
     }
 
-    /// Whether the packet is an ICMP error about one that was for another host.
+    /// Returns whether the packet is an ICMP error about a packet for another host.
     fn tells_of_another(&mut self, ip: &[u8]) -> bool {
         let quote = net::ip(ip, u32::MAX).ok().and_then(|ip| net::quoted(&ip));
         quote.is_some_and(|quote| !self.contains(quote.dst.ip()))
     }
 
-    /// Whether an address is one of this host's.
+    /// Returns whether an address is one of this host's.
     pub fn contains(&mut self, address: IpAddr) -> bool {
         let age = self.read.elapsed();
         if age > REFRESH || (age > REFRESH_ON_MISS && !self.addresses.contains(&address)) {
@@ -189,7 +190,7 @@ fn read() -> HashSet<IpAddr> {
     netlink::addresses().unwrap_or_default().into_iter().collect()
 }
 
-/// Source and destination of an IP packet.
+/// Returns source and destination of an IP packet.
 fn addresses_of(ip: &[u8]) -> Option<(IpAddr, IpAddr)> {
     match ip.first()? >> 4 {
         4 => Some((four(ip.get(12..16)?)?, four(ip.get(16..20)?)?)),

@@ -1,8 +1,8 @@
-//! Which network namespaces have processes, found out again and again at little cost.
+//! Scanner of the network namespaces that have processes.
 //!
-//! Nothing tells of a new namespace, so that processes have to be looked at, which takes some ten
-//! microseconds for each: too much every few seconds on a host with thousands of them. But a namespace
-//! comes with a process that is new, or has begun a short time ago.
+//! The kernel does not announce namespaces, so all processes must be scanned, at some ten microseconds each: too
+//! much every few seconds on a host with thousands. A new namespace however has a new or young process, so most
+//! scans read those only.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -10,16 +10,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Between two looks at every process. One that has been there for long may still move elsewhere.
+/// Interval between full scans. An old process may still move to another namespace.
 const ALL_EVERY: Duration = Duration::from_secs(60);
-/// For so long after it is first seen a process is young: what starts a container moves into the
-/// new namespaces when it has begun already.
+/// Time after its first sight in which a process is young: the process that starts a container enters the new
+/// namespaces after its own start.
 const YOUNG: Duration = Duration::from_secs(10);
 
-/// A namespace by its inode, with a path that leads there.
+/// A namespace's inode, and a path to it.
 pub type Namespaces = HashMap<u64, PathBuf>;
 
-/// What one look has found.
+/// Result of one scan.
 pub enum Found {
     /// The namespaces of all processes.
     All(Namespaces),
@@ -27,7 +27,7 @@ pub enum Found {
     Some(Namespaces),
 }
 
-/// The processes that are known.
+/// The scanner, with the known processes.
 pub struct Census {
     known: BTreeSet<u32>,
     /// For each namespace a process in it, the oldest of all.
@@ -39,7 +39,7 @@ pub struct Census {
 }
 
 impl Census {
-    /// Nobody is known yet.
+    /// Creates a scanner without known processes.
     pub fn new() -> Self {
         Self {
             known: BTreeSet::new(),
@@ -50,7 +50,7 @@ impl Census {
         }
     }
 
-    /// Looks at every process.
+    /// Scans every process.
     pub fn all(&mut self, now: Instant) -> Namespaces {
         self.next_all = now + ALL_EVERY;
         self.last_begun = last_begun();
@@ -64,7 +64,7 @@ impl Census {
         self.witnesses.clone()
     }
 
-    /// Looks at the young ones; at all of them at times, and where a namespace may have none left.
+    /// Scans young processes, or all of them if that is due or a namespace may have none left.
     pub fn look(&mut self, now: Instant) -> Found {
         let gone = |(inode, path): (&u64, &PathBuf)| inode_of(path) != Some(*inode);
         if now >= self.next_all || self.witnesses.iter().any(gone) {
