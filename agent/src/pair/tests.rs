@@ -1,13 +1,13 @@
-mod carry;
 mod floods;
+mod handover;
 mod histories;
 mod model;
 mod multicast;
 
-use super::established::Established;
-use super::key::Ends;
-use super::pairer::Each;
-use super::table::{Slot, Table};
+use super::established_pairs::EstablishedPairs;
+use super::key::Endpoints;
+use super::pairer::TransactionSink;
+use super::table::{EntryRef, Table};
 use super::*;
 use crate::capture::{Origin, Transport};
 use crate::decode::dns::{Answer, Flags};
@@ -66,7 +66,7 @@ fn response(ms: u64, id: u16, qname: &str) -> Draft {
 }
 
 /// Shows a message to a pairer.
-fn show(pairer: &mut Pairer, message: &Draft, each: Each<'_>) -> bool {
+fn show(pairer: &mut Pairer, message: &Draft, each: TransactionSink<'_>) -> bool {
     pairer.observe(&message.kept().message(), each)
 }
 
@@ -299,24 +299,24 @@ proptest! {
         steps in proptest::collection::vec((any::<bool>(), 0_u16..4, 0_u16..3, 0_usize..20), 0..200),
     ) {
         let mut table = Table::default();
-        let mut model: Vec<(Slot, u16, u16)> = Vec::new();
+        let mut model: Vec<(EntryRef, u16, u16)> = Vec::new();
         for (number, (add, port, id, victim)) in (0_u64..).zip(steps) {
             if add {
                 let mut query = query(number, id, "a.test");
                 query.envelope.src = client(port);
-                let slot = table.insert(number, &query.kept().message(), at(number));
-                model.push((slot, port, id));
+                let entry_ref = table.insert(number, &query.kept().message(), at(number));
+                model.push((entry_ref, port, id));
             } else if !model.is_empty() {
-                let (slot, ..) = model.remove(victim % model.len());
-                table.forget(slot);
+                let (entry_ref, ..) = model.remove(victim % model.len());
+                table.forget(entry_ref);
             }
             for port in 0..4 {
                 let mut probe = query(0, 0, "a.test");
                 probe.envelope.src = client(port);
-                let ends = Ends::of(&probe.kept().message());
+                let endpoints = Endpoints::of(&probe.kept().message());
                 for id in [None, Some(0), Some(1), Some(2)] {
                     let first = model.iter().find(|(_, p, i)| *p == port && id.is_none_or(|id| id == *i));
-                    prop_assert_eq!(table.oldest_waiting(&ends, id), first.map(|(slot, ..)| *slot));
+                    prop_assert_eq!(table.oldest_waiting(&endpoints, id), first.map(|(entry_ref, ..)| *entry_ref));
                 }
             }
             prop_assert_eq!(table.waiting(), model.len());

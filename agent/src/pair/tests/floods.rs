@@ -91,7 +91,7 @@ fn the_table_stays_within_its_memory() {
     // Everything is given back, the sum does not drift.
     pairer.finish(at(6000), &mut |_| {});
     pairer.expire(at(120_000), &mut |_| {});
-    assert_eq!(pairer.memory_bytes(), Established::BYTES);
+    assert_eq!(pairer.memory_bytes(), EstablishedPairs::BYTES);
 }
 
 #[test]
@@ -133,14 +133,18 @@ fn transfers_under_way_are_few_and_keep_little() {
     }
     let expected: Vec<_> = (0..44).map(|id| (id, 1, false)).collect();
     assert_eq!(ended, expected, "the oldest make room");
-    assert!(pairer.memory_bytes() < 256 * 20_000 + Established::BYTES, "{}", pairer.memory_bytes());
-    // Silence ends the others.
+    assert!(
+        pairer.memory_bytes() < 256 * 20_000 + EstablishedPairs::BYTES,
+        "{}",
+        pairer.memory_bytes()
+    );
+    // Silence endpoints the others.
     let mut silent = 0;
     pairer.expire(at(60_000), &mut |t| silent += u32::from(t.transfer.is_some()));
     assert_eq!(silent, 256);
     assert!(balanced(&pairer.counters()));
     pairer.expire(at(200_000), &mut |_| {});
-    assert_eq!(pairer.memory_bytes(), Established::BYTES);
+    assert_eq!(pairer.memory_bytes(), EstablishedPairs::BYTES);
 }
 
 #[test]

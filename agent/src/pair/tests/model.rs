@@ -69,7 +69,7 @@ pub(super) struct Model {
     spared: u64,
 }
 
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn tick(time: Timestamp) -> u64 {
     time.as_nanos() >> 24
@@ -196,7 +196,7 @@ impl Model {
                     self.fail(place, Status::Timeout, now, out);
                 }
                 Fate::Transferring { messages, timer, .. } if tick(*timer) < tick(now) => {
-                    let end = messages.last().unwrap().envelope.ts.plus(IDLE);
+                    let end = messages.last().unwrap().envelope.ts.plus(IDLE_TIMEOUT);
                     if end < now {
                         self.close(place, now, out);
                     } else {
@@ -291,7 +291,7 @@ impl Model {
             self.fail(place, Status::Timeout, now, out);
         }
         if let Fate::Transferring { messages, .. } = &self.known[place].fate
-            && now > messages.last().unwrap().envelope.ts.plus(IDLE)
+            && now > messages.last().unwrap().envelope.ts.plus(IDLE_TIMEOUT)
         {
             self.close(place, now, out);
         }
@@ -335,7 +335,7 @@ impl Model {
             };
             let messages = vec![response];
             let is_over = is_closed(&known.query, &messages).is_some();
-            known.fate = Fate::Transferring { status, messages, timer: now.plus(IDLE) };
+            known.fate = Fate::Transferring { status, messages, timer: now.plus(IDLE_TIMEOUT) };
             if is_over {
                 self.close(place, now, out);
                 if let Some(since) = was_failed {
