@@ -1,12 +1,14 @@
-//! The three views of a lookup on a resolver's host.
+//! Correlates the three views of a lookup on the host of a resolver: client query, query at the
+//! resolver, upstream query.
 
-use super::asks::{Ask, Asks};
 use super::cache;
-use super::clients::Clients;
-use super::note::{Concerned, Query, Question, Resolver};
-use super::recent::Recent;
-use super::twins::Twins;
-use super::upstream::Upstream;
+use super::client_queries::ClientQueries;
+use super::direct_mapped::DirectMappedCache;
+use super::dual_stack::DualStackResolvers;
+use super::name_hash::NameHash;
+use super::pending_queries::{PendingQueries, PendingQuery};
+use super::query::{Query, Question, Resolver, Roles};
+use super::upstream::UpstreamQueries;
 use super::{Cache, Joined, Links, Match, Parent};
 use crate::capture::Sight;
 use crate::decode::{Message, MessageId};
@@ -14,145 +16,147 @@ use crate::pair::{Status, Transaction};
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// Servers remembered that were not seen to ask anybody.
-const SERVERS: usize = 1 << 10;
+/// Number of servers remembered that have sent no upstream query.
+const SERVER_SLOTS: usize = 1 << 10;
 
-/// A server that was asked so often and asked nobody is likely to be no resolver, and should cost
-/// no more than that. Should it ask one day, it is one from then on.
-const QUIET: u32 = 1 << 10;
+/// Number of queries after which a server without upstream queries is taken for no resolver, to
+/// save work. It becomes one with its first upstream query.
+const QUIET_AFTER: u32 = 1 << 10;
 
-/// Their queries remembered, for the moment at which one of them does.
-const EARLY: usize = 1 << 8;
+/// Number of their queries remembered for the case that one becomes a resolver.
+const EARLY_SLOTS: usize = 1 << 8;
 
-/// Older ones are answered or given up.
-const EARLY_LIMIT: Duration = Duration::from_secs(5);
+/// Maximum age of these queries; older ones are answered or given up.
+const MAX_EARLY_AGE: Duration = Duration::from_secs(5);
 
-/// Answers of local servers on their way to their clients.
-const ANSWERS: usize = 1 << 12;
+/// Number of remembered answers of local servers that have not reached their clients.
+const ANSWER_SLOTS: usize = 1 << 12;
 
-/// New resolvers in a second at most: each costs a look through the early queries, and from outside
-/// anybody can pretend to be one.
-const PROMOTIONS: u32 = 256;
+/// Maximum number of new resolvers per second. Each costs a scan of the early queries, and hosts
+/// captured from outside can be spoofed.
+const MAX_PROMOTIONS_PER_SECOND: u32 = 256;
 
-/// How many resolvers were new in this second.
+/// Rate limit of new resolvers.
 #[derive(Debug, Default)]
-struct Promotions {
+struct PromotionLimit {
     second: u64,
     count: u32,
 }
 
-impl Promotions {
+impl PromotionLimit {
     fn allow(&mut self, now: Timestamp) -> bool {
         let second = now.as_nanos() / 1_000_000_000;
         if second != self.second {
             *self = Self { second, count: 0 };
         }
         self.count += 1;
-        self.count <= PROMOTIONS
+        self.count <= MAX_PROMOTIONS_PER_SECOND
     }
 }
 
-/// Clients' queries, resolvers' queries, and upstream queries.
+/// State of client queries, queries at resolvers, and upstream queries.
 #[derive(Debug)]
-pub(super) struct Views {
-    clients: Clients,
-    /// How often a server was asked.
-    servers: Recent<Resolver, u32>,
-    twins: Twins,
-    early: Recent<MessageId, Ask>,
-    /// The clients' queries by those that arrived at servers of whom no more is known.
-    arrived: Recent<MessageId, MessageId>,
-    promotions: Promotions,
-    asks: Asks,
-    upstream: Upstream,
+pub(super) struct Correlator {
+    clients: ClientQueries,
+    /// Number of queries by server.
+    servers: DirectMappedCache<Resolver, u32>,
+    dual_stack: DualStackResolvers,
+    early: DirectMappedCache<MessageId, PendingQuery>,
+    /// Client queries by the query that arrived, at servers not known to be resolvers.
+    arrived: DirectMappedCache<MessageId, MessageId>,
+    promotions: PromotionLimit,
+    pending: PendingQueries,
+    upstream: UpstreamQueries,
     /// By the client's query.
-    verdicts: Recent<MessageId, Cache>,
+    verdicts: DirectMappedCache<MessageId, Cache>,
     joined: Joined,
-    /// Room for the name that is looked at.
+    /// Buffer for the name of the current query.
     text: String,
 }
 
-impl Default for Views {
+impl Default for Correlator {
     fn default() -> Self {
         Self {
-            clients: Clients::default(),
-            servers: Recent::new(SERVERS),
-            twins: Twins::default(),
-            early: Recent::new(EARLY),
-            arrived: Recent::new(ANSWERS),
-            promotions: Promotions::default(),
-            asks: Asks::default(),
-            upstream: Upstream::default(),
-            verdicts: Recent::new(ANSWERS),
+            clients: ClientQueries::default(),
+            servers: DirectMappedCache::new(SERVER_SLOTS),
+            dual_stack: DualStackResolvers::default(),
+            early: DirectMappedCache::new(EARLY_SLOTS),
+            arrived: DirectMappedCache::new(ANSWER_SLOTS),
+            promotions: PromotionLimit::default(),
+            pending: PendingQueries::default(),
+            upstream: UpstreamQueries::default(),
+            verdicts: DirectMappedCache::new(ANSWER_SLOTS),
             joined: Joined::default(),
             text: String::new(),
         }
     }
 }
 
-impl Views {
+impl Correlator {
     pub(super) const fn joined(&self) -> Joined {
         self.joined
     }
 
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.asks.len().max(self.upstream.len())
+        self.pending.len().max(self.upstream.len())
     }
 
-    /// What is worth knowing of a query, if anything is.
-    pub(super) fn note(&mut self, message: &Message<'_>) -> Option<Query> {
+    /// Reads a query, if it is relevant.
+    pub(super) fn read_query(&mut self, message: &Message<'_>) -> Option<Query> {
         if message.dns.flags.response() {
             return None;
         }
-        let (asking, asked) = Resolver::of_query(message.envelope);
-        let asks = asking.is_some_and(|who| self.may_resolve(who, message));
-        let quiet = asked.is_some_and(|who| self.is_quiet(who));
+        let (sender, receiver) = Resolver::of_query(message.envelope);
+        let may_resolve = sender.is_some_and(|resolver| self.may_resolve(resolver, message));
+        let quiet = receiver.is_some_and(|resolver| self.is_quiet(resolver));
         let sight = message.envelope.sight;
-        let concerned = Concerned {
-            // What leaves a client of this host may arrive at a server of this host.
-            asking: asking.filter(|_| asks || sight == Sight::Egress),
-            asked: asked.filter(|_| !quiet || sight == Sight::Ingress && !self.clients.is_empty()),
-            resolver: asks || asked.is_some() && !quiet,
+        let roles = Roles {
+            // A query that leaves a client of this host may arrive at a server of this host.
+            sender: sender.filter(|_| may_resolve || sight == Sight::Egress),
+            receiver: receiver
+                .filter(|_| !quiet || sight == Sight::Ingress && !self.clients.is_empty()),
+            involves_resolver: may_resolve || receiver.is_some() && !quiet,
         };
-        concerned.asking.or(concerned.asked)?;
-        Query::of(message, &concerned, &mut self.text)
+        roles.sender.or(roles.receiver)?;
+        Query::of(message, &roles, &mut self.text)
     }
 
-    fn may_resolve(&self, who: Resolver, message: &Message<'_>) -> bool {
-        self.asks.knows(self.twins.of(who))
-            || self.servers.get(&who).is_some()
-            || self.twins.may_be_found(who, message)
+    fn may_resolve(&self, resolver: Resolver, message: &Message<'_>) -> bool {
+        self.pending.contains(self.dual_stack.canonical(resolver))
+            || self.servers.get(&resolver).is_some()
+            || self.dual_stack.may_be_found(resolver, message)
     }
 
-    fn is_quiet(&self, who: Resolver) -> bool {
-        !self.asks.knows(who) && self.servers.get(&who).is_some_and(|times| *times >= QUIET)
+    fn is_quiet(&self, resolver: Resolver) -> bool {
+        !self.pending.contains(resolver)
+            && self.servers.get(&resolver).is_some_and(|times| *times >= QUIET_AFTER)
     }
 
     pub(super) fn begin(&mut self, query: &Query) {
-        if let Some(who) = query.asking {
-            self.leaves(query, who);
+        if let Some(resolver) = query.sender {
+            self.leaves(query, resolver);
         }
-        if let Some(who) = query.asked {
-            self.arrives(query, who);
+        if let Some(resolver) = query.receiver {
+            self.arrives(query, resolver);
         }
     }
 
-    fn leaves(&mut self, query: &Query, who: Resolver) {
+    fn leaves(&mut self, query: &Query, resolver: Resolver) {
         if query.sight == Sight::Egress {
             self.clients.sent(query);
         }
-        if !self.asks.knows(who) && self.servers.get(&who).is_none() {
-            self.twins.leaves(query, who);
+        if !self.pending.contains(resolver) && self.servers.get(&resolver).is_none() {
+            self.dual_stack.leaves(query, resolver);
         }
-        let who = self.twins.of(who);
-        if !self.asks.knows(who) {
-            if self.servers.get(&who).is_none() {
+        let resolver = self.dual_stack.canonical(resolver);
+        if !self.pending.contains(resolver) {
+            if self.servers.get(&resolver).is_none() {
                 return;
             }
-            self.promote(who, query.ts);
+            self.promote(resolver, query.ts);
         }
-        let (parent, room) = self.upstream.sent(query, who, &mut self.asks);
+        let (parent, room) = self.upstream.sent(query, resolver, &mut self.pending);
         match parent {
             Some(parent) => self.count(parent.by),
             None => self.joined.unlinked += 1,
@@ -160,49 +164,49 @@ impl Views {
         self.joined.overflowed += u64::from(!room);
     }
 
-    fn arrives(&mut self, query: &Query, who: Resolver) {
+    fn arrives(&mut self, query: &Query, resolver: Resolver) {
         let arrives = query.sight == Sight::Ingress;
         let client = arrives.then(|| self.clients.arrived(query)).flatten();
         if client.is_some() {
             self.count(Match::Exchange);
         }
-        if let Some(client) = client.filter(|_| !self.asks.knows(who)) {
+        if let Some(client) = client.filter(|_| !self.pending.contains(resolver)) {
             self.arrived.insert(query.id, client);
         }
-        let Some(ask) = Ask::new(query, who, client) else { return };
-        self.twins.arrives(query, who);
-        if self.asks.knows(who) {
-            self.insert(ask);
+        let Some(pending) = PendingQuery::new(query, resolver, client) else { return };
+        self.dual_stack.arrives(query, resolver);
+        if self.pending.contains(resolver) {
+            self.insert(pending);
         } else {
-            let times = self.servers.get(&who).map_or(0, |times| *times);
-            self.servers.insert(who, times + 1);
-            self.early.insert(query.id, ask);
+            let times = self.servers.get(&resolver).map_or(0, |times| *times);
+            self.servers.insert(resolver, times + 1);
+            self.early.insert(query.id, pending);
         }
     }
 
-    /// A server asks others: it is a resolver, and what it was asked of late is what it asks for.
-    fn promote(&mut self, who: Resolver, now: Timestamp) {
-        if !self.promotions.allow(now) || !self.asks.promote(who, now) {
+    /// Makes a server a resolver, since it has sent an upstream query, and adds its recent queries.
+    fn promote(&mut self, resolver: Resolver, now: Timestamp) {
+        if !self.promotions.allow(now) || !self.pending.promote(resolver, now) {
             self.joined.overflowed += 1;
             return;
         }
-        let mut early = self.early.take_if(|ask| ask.question.who == who);
-        early.retain(|ask| now.since(ask.since) <= EARLY_LIMIT);
-        early.sort_unstable_by_key(|ask| (ask.since, ask.id));
-        for ask in early {
-            self.insert(ask);
+        let mut early = self.early.take_if(|query| query.question.resolver == resolver);
+        early.retain(|query| now.since(query.since) <= MAX_EARLY_AGE);
+        early.sort_unstable_by_key(|query| (query.since, query.id));
+        for query in early {
+            self.insert(query);
         }
     }
 
-    fn insert(&mut self, ask: Ask) {
-        self.joined.overflowed += u64::from(!self.asks.insert(ask));
+    fn insert(&mut self, query: PendingQuery) {
+        self.joined.overflowed += u64::from(!self.pending.insert(query));
     }
 
     fn count(&mut self, by: Match) {
         self.joined.linked[by as usize] += 1;
     }
 
-    /// `whole`: whether all that passed meanwhile was told, or some was left out on purpose.
+    /// Handles an ended transaction. `whole`: no query was excluded by sampling meanwhile.
     pub(super) fn end(&mut self, transaction: &Transaction<'_>, whole: bool) -> Links {
         let Some(query) = transaction.query else { return Links::default() };
         if matches!(transaction.status, Status::Late | Status::Duplicate | Status::Orphan) {
@@ -210,12 +214,12 @@ impl Views {
         }
         let id = query.envelope.id;
         let mut links = Links::default();
-        let client = if let Some(ask) = self.asks.remove(id) {
-            links.cache = whole.then(|| self.verdict(&ask, transaction)).flatten();
+        let client = if let Some(query) = self.pending.remove(id) {
+            links.cache = whole.then(|| self.verdict(&query, transaction)).flatten();
             if let Some(response) = transaction.response {
-                self.upstream.settled(&ask, response.envelope.ts);
+                self.upstream.resolved(&query, response.envelope.ts);
             }
-            ask.client
+            query.client
         } else {
             self.early.remove(&id);
             self.arrived.remove(&id)
@@ -229,41 +233,41 @@ impl Views {
         links
     }
 
-    fn verdict(&mut self, ask: &Ask, transaction: &Transaction<'_>) -> Option<Cache> {
-        let verdict = cache::verdict(ask, transaction, &self.upstream, &self.asks)?;
+    fn verdict(&mut self, query: &PendingQuery, transaction: &Transaction<'_>) -> Option<Cache> {
+        let verdict = cache::verdict(query, transaction, &self.upstream, &self.pending)?;
         self.joined.cache[verdict as usize] += 1;
         if verdict == Cache::Miss
-            && cache::is_proof(ask)
+            && cache::is_proof(query)
             && let Some(response) = transaction.response
         {
-            self.asks.prove(ask.question.who, response.envelope.ts);
+            self.pending.set_proven(query.question.resolver, response.envelope.ts);
         }
-        if let Some(client) = ask.client {
+        if let Some(client) = query.client {
             self.verdicts.insert(client, verdict);
         }
         Some(verdict)
     }
 
-    /// What a resolver asked has ended; the query that it was for.
+    /// Handles an ended upstream query. Returns its parent.
     fn upstream_ended(&mut self, id: MessageId, transaction: &Transaction<'_>) -> Option<Parent> {
         let query = transaction.query?;
-        if self.asks.is_empty() {
+        if self.pending.is_empty() {
             return None;
         }
-        let who = self.twins.of(Resolver::sending(query.envelope));
-        if !self.asks.knows(who) {
+        let resolver = self.dual_stack.canonical(Resolver::sending(query.envelope));
+        if !self.pending.contains(resolver) {
             return None;
         }
         let parent = self.upstream.ended(id);
         if let Some(response) = transaction.response
             && let Some(asked) = query.dns.question()
         {
-            let name = super::name::Name::whole_of(&asked.qname());
+            let name = NameHash::hash_whole(&asked.qname());
             let (qtype, qclass) = (asked.qtype, asked.qclass);
-            let question = Question { who, name, qtype, qclass };
+            let question = Question { resolver, name, qtype, qclass };
             let target = self.upstream.answered(question, &response);
             if let Some(parent) = parent {
-                self.asks.fed(parent.id, parent.by, target);
+                self.pending.answered_by(parent.id, parent.by, target);
             }
         }
         parent

@@ -1,63 +1,67 @@
-//! Hosts that are seen from outside and ask under another address than they are asked under.
+//! Dual-stack resolvers captured from outside: they may send under another address than they
+//! receive.
 
-use super::note::{Query, Question, RECURSION_DESIRED, Resolver};
-use super::recent::Recent;
+use super::direct_mapped::DirectMappedCache;
+use super::query::{Query, Question, RECURSION_DESIRED, Resolver};
 use crate::decode::Message;
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// Questions and hosts remembered.
-const REMEMBERED: usize = 1 << 10;
+/// Number of questions and hosts remembered.
+const CACHE_SLOTS: usize = 1 << 10;
 
-/// A resolver asks for what it was asked at once.
+/// Maximum time from a question to a resolver to its upstream query for the same.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Resolvers with an IPv4 and an IPv6 address: what one of them was asked, the other asks for.
+/// Resolvers with an IPv4 and an IPv6 address: one receives a question, the other sends it on.
 #[derive(Debug)]
-pub(super) struct Twins {
-    /// Who was last asked a question by a client, and when; the question without whom it is of.
-    asked: Recent<Question, (Resolver, Timestamp)>,
-    /// Who is meant by whom.
-    of: Recent<Resolver, Resolver>,
+pub(super) struct DualStackResolvers {
+    /// The receiver and time of the last client query for a question; the question has no owner.
+    receivers: DirectMappedCache<Question, (Resolver, Timestamp)>,
+    /// The receiving address by the sending address.
+    addresses: DirectMappedCache<Resolver, Resolver>,
 }
 
-impl Default for Twins {
+impl Default for DualStackResolvers {
     fn default() -> Self {
-        Self { asked: Recent::new(REMEMBERED), of: Recent::new(REMEMBERED) }
+        Self {
+            receivers: DirectMappedCache::new(CACHE_SLOTS),
+            addresses: DirectMappedCache::new(CACHE_SLOTS),
+        }
     }
 }
 
-impl Twins {
-    /// Whether a query may show that its sender is another address of a resolver.
-    pub(super) fn may_be_found(&self, who: Resolver, message: &Message<'_>) -> bool {
-        let address = matches!(who, Resolver::Address(_)) && !self.asked.is_unused();
+impl DualStackResolvers {
+    /// Returns whether a query may show that its sender is another address of a resolver.
+    pub(super) fn may_be_found(&self, resolver: Resolver, message: &Message<'_>) -> bool {
+        let address = matches!(resolver, Resolver::Address(_)) && !self.receivers.is_unused();
         address && message.dns.flags.0 & RECURSION_DESIRED == 0
     }
 
-    /// A query arrives at a host that is seen from outside.
-    pub(super) fn arrives(&mut self, query: &Query, who: Resolver) {
-        if query.recursion_desired && matches!(who, Resolver::Address(_)) {
-            self.asked.insert(query.question(Resolver::Host), (who, query.ts));
+    /// Handles a query to a host that is captured from outside.
+    pub(super) fn arrives(&mut self, query: &Query, resolver: Resolver) {
+        if query.recursion_desired && matches!(resolver, Resolver::Address(_)) {
+            self.receivers.insert(query.question(Resolver::Host), (resolver, query.ts));
         }
     }
 
-    /// A query leaves a host that nobody asks: one that resolves names itself (no RD) and asks for
-    /// what a host of the other address family was asked just now is taken for that host.
-    pub(super) fn leaves(&mut self, query: &Query, who: Resolver) {
-        if let Some((asked, since)) = self.asked.get(&query.question(Resolver::Host))
+    /// Handles a query from a host that receives no queries. If it resolves names itself (no RD) and
+    /// asks what a host of the other address family was just asked, both are the same host.
+    pub(super) fn leaves(&mut self, query: &Query, resolver: Resolver) {
+        if let Some((receiver, since)) = self.receivers.get(&query.question(Resolver::Host))
             && !query.recursion_desired
-            && asked.may_be(who)
+            && receiver.may_be_same_host(resolver)
             && query.ts.since(*since) <= LIMIT
         {
-            self.of.insert(who, *asked);
+            self.addresses.insert(resolver, *receiver);
         }
     }
 
-    /// The host that is meant by an address.
-    pub(super) fn of(&self, who: Resolver) -> Resolver {
-        match who {
-            Resolver::Address(_) => self.of.get(&who).copied().unwrap_or(who),
-            _ => who,
+    /// Returns the known address of the host that `who` belongs to.
+    pub(super) fn canonical(&self, resolver: Resolver) -> Resolver {
+        match resolver {
+            Resolver::Address(_) => self.addresses.get(&resolver).copied().unwrap_or(resolver),
+            _ => resolver,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 mod property;
-mod scenes;
+mod scenarios;
 
 const UNBOUND: u32 = 53;
 const DIG: u32 = 1000;
@@ -33,7 +33,7 @@ fn server() -> SocketAddr {
 
 /// A message on the wire, as one hook sees it.
 #[derive(Clone, Copy, Debug)]
-struct Seen<'a> {
+struct TestMessage<'a> {
     sight: Sight,
     pid: Option<u32>,
     from: SocketAddr,
@@ -47,7 +47,7 @@ struct Seen<'a> {
 }
 
 /// Pairing and joining, with a clock that ticks at each message.
-struct Bench {
+struct TestHost {
     pairer: Pairer,
     joiner: Joiner,
     now_us: u64,
@@ -55,7 +55,7 @@ struct Bench {
     ended: HashMap<u64, (Status, Links)>,
 }
 
-impl Bench {
+impl TestHost {
     fn new() -> Self {
         Self {
             pairer: Pairer::new(PairOptions::default()),
@@ -70,7 +70,7 @@ impl Bench {
     }
 
     /// Shows a message; its number.
-    fn see(&mut self, seen: Seen<'_>) -> u64 {
+    fn see(&mut self, seen: TestMessage<'_>) -> u64 {
         self.now_us += 1;
         let message = message(&seen, self.now_us).kept();
         let message = message.message();
@@ -89,30 +89,30 @@ impl Bench {
 
     /// A client's query, leaving and arriving; both numbers.
     fn ask(&mut self, port: u16, qname: &str, qtype: u16) -> (u64, u64) {
-        let query = Seen { qtype, ..query(client(port), resolver(53), 7, qname) };
-        let left = self.see(Seen { sight: Sight::Egress, pid: Some(DIG), ..query });
-        (left, self.see(Seen { sight: Sight::Ingress, pid: Some(UNBOUND), ..query }))
+        let query = TestMessage { qtype, ..query(client(port), resolver(53), 7, qname) };
+        let left = self.see(TestMessage { sight: Sight::Egress, pid: Some(DIG), ..query });
+        (left, self.see(TestMessage { sight: Sight::Ingress, pid: Some(UNBOUND), ..query }))
     }
 
     /// The resolver's answer, leaving and arriving.
-    fn reply(&mut self, port: u16, qname: &str, qtype: u16, change: impl Fn(&mut Seen<'_>)) {
+    fn reply(&mut self, port: u16, qname: &str, qtype: u16, change: impl Fn(&mut TestMessage<'_>)) {
         let mut answer =
-            Seen { flags: TO_CLIENT, qtype, ..query(resolver(53), client(port), 7, qname) };
+            TestMessage { flags: TO_CLIENT, qtype, ..query(resolver(53), client(port), 7, qname) };
         change(&mut answer);
-        self.see(Seen { sight: Sight::Egress, pid: Some(UNBOUND), ..answer });
-        self.see(Seen { sight: Sight::Ingress, pid: Some(DIG), ..answer });
+        self.see(TestMessage { sight: Sight::Egress, pid: Some(UNBOUND), ..answer });
+        self.see(TestMessage { sight: Sight::Ingress, pid: Some(DIG), ..answer });
     }
 
     /// What the resolver asks, from a port.
     fn send(&mut self, port: u16, qname: &str, qtype: u16) -> u64 {
         let query = query(resolver(port), server(), 9, qname);
-        self.see(Seen { sight: Sight::Egress, pid: Some(UNBOUND), flags: 0, qtype, ..query })
+        self.see(TestMessage { sight: Sight::Egress, pid: Some(UNBOUND), flags: 0, qtype, ..query })
     }
 
     fn receive(&mut self, port: u16, qname: &str, qtype: u16, cname: Option<&str>) {
         let answer = query(server(), resolver(port), 9, qname);
-        let answer = Seen { flags: FROM_SERVER, qtype, cname, ..answer };
-        self.see(Seen { sight: Sight::Ingress, pid: Some(UNBOUND), ..answer });
+        let answer = TestMessage { flags: FROM_SERVER, qtype, cname, ..answer };
+        self.see(TestMessage { sight: Sight::Ingress, pid: Some(UNBOUND), ..answer });
     }
 
     /// A whole miss, so that the resolver is known for one.
@@ -132,8 +132,8 @@ impl Bench {
     }
 }
 
-fn query(from: SocketAddr, to: SocketAddr, id: u16, qname: &str) -> Seen<'_> {
-    Seen {
+fn query(from: SocketAddr, to: SocketAddr, id: u16, qname: &str) -> TestMessage<'_> {
+    TestMessage {
         sight: Sight::Passive,
         pid: None,
         from,
@@ -147,7 +147,7 @@ fn query(from: SocketAddr, to: SocketAddr, id: u16, qname: &str) -> Seen<'_> {
     }
 }
 
-fn message(seen: &Seen<'_>, now_us: u64) -> Draft {
+fn message(seen: &TestMessage<'_>, now_us: u64) -> Draft {
     let answers = seen.cname.map(|target| Answer {
         name: seen.qname,
         class: 1,
