@@ -1,29 +1,28 @@
-//! Why the API does not tell what it should, and what the operator can do about it.
+//! Errors of the Kubernetes API, with their reasons for metrics and remedies for the operator.
 
 use kube::Error;
-use std::fmt;
 
-/// What went wrong, as metrics have it.
+/// Reason of an error, as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The way to the API is not known: a kubeconfig or service account that cannot be read.
+    /// The kubeconfig or service account cannot be read.
     Config,
-    /// Nobody answers, or not in time.
+    /// The API server does not answer, or not in time.
     Unreachable,
-    /// There is no trust: TLS fails.
+    /// TLS failed.
     Tls,
-    /// The API does not know who asks (401).
+    /// The API server does not accept the credentials (401).
     Unauthorized,
-    /// The API knows who asks, and says no (403).
+    /// The API server denies access (403).
     Forbidden,
-    /// The API is overloaded or broken (429, 5xx).
+    /// The API server is overloaded or broken (429, 5xx).
     Server,
-    /// The answer is none that an API server gives.
+    /// The answer is not from an API server.
     Garbage,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 7] = [
         Self::Config,
         Self::Unreachable,
@@ -34,143 +33,131 @@ impl Reason {
         Self::Garbage,
     ];
 
-    /// As metrics spell it.
+    /// Returns the metric label.
     #[must_use]
     pub const fn name(self) -> &'static str {
+        self.name_and_remedy().0
+    }
+
+    /// Returns what the operator can do.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        self.name_and_remedy().1
+    }
+
+    const fn name_and_remedy(self) -> (&'static str, &'static str) {
         match self {
-            Self::Config => "config",
-            Self::Unreachable => "unreachable",
-            Self::Tls => "tls",
-            Self::Unauthorized => "unauthorized",
-            Self::Forbidden => "forbidden",
-            Self::Server => "server",
-            Self::Garbage => "garbage",
+            Self::Config => (
+                "config",
+                "set kubernetes.kubeconfig to a file that this user can read, or mount the service \
+                 account's token; or set kubernetes.enabled: false to run without pod names",
+            ),
+            Self::Unreachable => (
+                "unreachable",
+                "check that the API server runs and that network policies and firewalls let this \
+                 host reach it",
+            ),
+            Self::Tls => (
+                "tls",
+                "check that the CA in the service account or kubeconfig signed the API server's \
+                 certificate, that the certificate has the name or address in use, and that the \
+                 clock is right",
+            ),
+            Self::Unauthorized => (
+                "unauthorized",
+                "check that the token belongs to an existing service account and has not expired",
+            ),
+            Self::Forbidden => (
+                "forbidden",
+                "allow the service account to get, list and watch pods, as the chart's ClusterRole \
+                 and ClusterRoleBinding do",
+            ),
+            Self::Server => ("server", "check the API server; requests are retried"),
+            Self::Garbage => (
+                "garbage",
+                "check that the address is that of an API server, without a proxy in front of it",
+            ),
         }
     }
 
-    /// What the operator can do.
-    #[must_use]
-    pub const fn remedy(self) -> &'static str {
-        match self {
-            Self::Config => {
-                "name a kubeconfig that this user can read with kubernetes.kubeconfig, or mount the \
-                 service account's token; kubernetes.enabled: false does without pods' names"
-            }
-            Self::Unreachable => {
-                "see that the API server runs and that network policies and firewalls let this host \
-                 reach it"
-            }
-            Self::Tls => {
-                "see that the CA in the service account or kubeconfig is the one that signed the API \
-                 server's certificate, for the name or address that is used, and that the clock is right"
-            }
-            Self::Unauthorized => {
-                "see that the token is that of a service account that is still there, and not expired"
-            }
-            Self::Forbidden => {
-                "let the service account get, list and watch pods: the chart's ClusterRole and \
-                 ClusterRoleBinding do"
-            }
-            Self::Server => "see how the API server is; it is asked again",
-            Self::Garbage => {
-                "see that the address is that of an API server, with no proxy before it"
-            }
+    const fn of_http_status(code: u16) -> Self {
+        match code {
+            401 => Self::Unauthorized,
+            403 => Self::Forbidden,
+            429 | 500.. => Self::Server,
+            _ => Self::Garbage,
         }
     }
 }
 
-/// Something that keeps us from knowing the pods.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
+/// An error of the Kubernetes API.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct ApiError {
     pub(super) reason: Reason,
-    /// What happened, in words.
-    pub(super) what: String,
-    /// The version asked for is too old (410): all must be listed anew, which is no failure.
+    /// What happened.
+    pub(super) message: String,
+    /// Whether the requested version is too old (410). Then the pods are listed again; this is not a
+    /// failure.
     pub(super) gone: bool,
 }
 
-/// The code of an answer about a version that the API server no longer has.
-const GONE: u16 = 410;
-
-impl Trouble {
-    pub(super) fn new(reason: Reason, what: impl Into<String>) -> Self {
-        Self { reason, what: what.into(), gone: false }
+impl ApiError {
+    pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), gone: false }
     }
 
-    /// Nothing came in time.
-    pub(super) fn timeout(what: &str) -> Self {
-        Self::new(Reason::Unreachable, format!("no {what} in time"))
+    pub(super) fn timeout(missing: &str) -> Self {
+        Self::new(Reason::Unreachable, format!("timeout: no {missing}"))
     }
 }
 
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-/// What an HTTP status means.
-fn of_code(code: u16) -> Reason {
-    match code {
-        401 => Reason::Unauthorized,
-        403 => Reason::Forbidden,
-        429 | 500.. => Reason::Server,
-        _ => Reason::Garbage,
-    }
-}
-
-impl From<&kube::core::Status> for Trouble {
+impl From<&kube::core::Status> for ApiError {
     fn from(status: &kube::core::Status) -> Self {
-        let (code, message) = (status.code, shown(&status.message));
-        let what = format!("the API server answers {code}: {message}");
-        Self { gone: code == GONE, ..Self::new(of_code(code), what) }
+        let message =
+            format!("the API server answers {}: {}", status.code, one_line(&status.message));
+        Self { gone: status.code == 410, ..Self::new(Reason::of_http_status(status.code), message) }
     }
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        match &error {
-            Error::Api(status) => (&**status).into(),
-            Error::SerdeError(why) => {
-                let what = format!("the answer is no list of pods: {}", shown(&why.to_string()));
-                Self::new(Reason::Garbage, what)
+        let message = error_chain(&error);
+        let mentions_tls = || {
+            let lower = message.to_ascii_lowercase();
+            ["certificate", "ssl", "tls"].iter().any(|word| lower.contains(word))
+        };
+        let reason = match &error {
+            Error::Api(status) => return (&**status).into(),
+            Error::SerdeError(_) | Error::FromUtf8(_) | Error::LinesCodecMaxLineLengthExceeded => {
+                let message = format!("the answer is not a list of pods: {message}");
+                return Self::new(Reason::Garbage, message);
             }
-            Error::FromUtf8(_) | Error::LinesCodecMaxLineLengthExceeded => {
-                Self::new(Reason::Garbage, "the answer is no text of an API server")
-            }
-            Error::OpensslTls(_) => Self::new(Reason::Tls, chain(&error)),
-            Error::InferConfig(_) | Error::Auth(_) | Error::BuildRequest(_) => {
-                Self::new(Reason::Config, chain(&error))
-            }
-            _ => {
-                let what = chain(&error);
-                let lower = what.to_ascii_lowercase();
-                let is_tls = ["certificate", "ssl", "tls"].iter().any(|word| lower.contains(word));
-                Self::new(if is_tls { Reason::Tls } else { Reason::Unreachable }, what)
-            }
-        }
+            Error::InferConfig(_) | Error::Auth(_) | Error::BuildRequest(_) => Reason::Config,
+            Error::OpensslTls(_) => Reason::Tls,
+            _ if mentions_tls() => Reason::Tls,
+            _ => Reason::Unreachable,
+        };
+        Self::new(reason, message)
     }
 }
 
-/// An error with its causes, each once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+/// Returns an error with its causes, without those that it already contains.
+pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
+    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
         }
-        cause = error.source();
     }
-    shown(&text)
+    one_line(&text)
 }
 
-/// Text of others, in one line of bounded length.
-fn shown(text: &str) -> String {
-    const MOST: usize = 300;
+/// Returns untrusted text as one line of at most 300 characters.
+fn one_line(text: &str) -> String {
     let plain = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
-    plain.take(MOST).collect::<String>().trim().to_owned()
+    plain.take(300).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -178,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_tells_what_is_wrong() {
+    fn maps_http_status_to_reason() {
         for (code, reason) in [
             (401, Reason::Unauthorized),
             (403, Reason::Forbidden),
@@ -188,9 +175,9 @@ mod tests {
         ] {
             let status =
                 kube::core::Status { code, message: "no\nway".into(), ..Default::default() };
-            let trouble = Trouble::from(Error::Api(Box::new(status)));
-            assert_eq!(trouble.reason, reason);
-            assert_eq!(trouble.what, format!("the API server answers {code}: no way"));
+            let error = ApiError::from(Error::Api(Box::new(status)));
+            assert_eq!(error.reason, reason);
+            assert_eq!(error.message, format!("the API server answers {code}: no way"));
         }
     }
 

@@ -1,9 +1,9 @@
-//! The thread that watches the API.
+//! Thread that watches the Kubernetes API and publishes the [`Snapshot`].
 
 use super::client::{NO_PODS, PodsApi, WATCH_SECONDS};
-use super::directory::{Directory, Register};
+use super::error::{ApiError, Reason};
 use super::pod::{ApiPod, Pod};
-use super::trouble::{Reason, Trouble};
+use super::snapshot::{Snapshot, SnapshotBuilder};
 use super::{KubernetesConfig, Status};
 use arc_swap::ArcSwap;
 use futures_util::{StreamExt, pin_mut};
@@ -16,52 +16,52 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-/// The first pause after something went wrong; each further one is twice as long, up to the longest.
+/// First pause after a failure; it doubles with each further one up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// A pause between two watches that went well, whatever the API server does.
-const BREATH: Duration = Duration::from_millis(100);
+/// Minimum pause between two successful watches.
+const WATCH_PAUSE: Duration = Duration::from_millis(100);
 
-/// How much longer than agreed a watch may be silent.
-const GRACE: Duration = Duration::from_secs(15);
+/// Time that a watch may last beyond the agreed end.
+const WATCH_GRACE: Duration = Duration::from_secs(15);
 
-/// After so many failures in a row the credentials are read anew: they may have been replaced.
-const RENEW_AFTER: u32 = 3;
+/// Number of consecutive failures after which the credentials are read again.
+const RELOAD_AFTER: u32 = 3;
 
-/// The watch, which ends when this is dropped.
+/// Handle of the watch thread, which ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Watch {
-    shared: Arc<Shared>,
+pub(super) struct WatchHandle {
+    shared: Arc<SharedWatch>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    directory: Arc<ArcSwap<Directory>>,
-    told: Mutex<Told>,
+struct SharedWatch {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    state: Mutex<WatchState>,
     first: Condvar,
 }
 
-/// What the thread tells beside the pods.
+/// Status shared by the thread, apart from the pods.
 #[derive(Debug, Default)]
-struct Told {
+struct WatchState {
     status: Status,
     listed: bool,
 }
 
-impl Shared {
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+impl SharedWatch {
+    fn lock(&self) -> MutexGuard<'_, WatchState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Watch {
+impl WatchHandle {
     pub(super) fn start(config: KubernetesConfig) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (directory, told, first) = Default::default();
-        let shared = Arc::new(Shared { directory, told, first });
+        let (snapshot, state, first) = Default::default();
+        let shared = Arc::new(SharedWatch { snapshot, state, first });
         let (stop, stopped) = oneshot::channel();
         let watcher = Watcher::new(config, Arc::clone(&shared));
         let work = move || {
@@ -71,145 +71,144 @@ impl Watch {
                     _ = stopped => {}
                 }
             });
-            // What still resolves a name must not hold up the end.
+            // A pending name resolution must not delay the exit.
             runtime.shutdown_background();
         };
         let thread = thread::Builder::new().name("kubernetes".into()).spawn(work)?;
         Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// What is known, now and later.
-    pub(super) fn directory(&self) -> Arc<ArcSwap<Directory>> {
-        Arc::clone(&self.shared.directory)
+    /// Returns the current and future snapshots.
+    pub(super) fn snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
+        Arc::clone(&self.shared.snapshot)
     }
 
     pub(super) fn await_first(&self, limit: Duration) -> bool {
-        let told = self.shared.told();
-        let waited = self.shared.first.wait_timeout_while(told, limit, |told| !told.listed);
+        let state = self.shared.lock();
+        let waited = self.shared.first.wait_timeout_while(state, limit, |state| !state.listed);
         waited.unwrap_or_else(PoisonError::into_inner).0.listed
     }
 
     pub(super) fn status(&self) -> Status {
-        self.shared.told().status.clone()
+        self.shared.lock().status.clone()
     }
 }
 
-impl Drop for Watch {
+impl Drop for WatchHandle {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // Its panic has been told by the panic hook.
+            // The panic hook has reported a panic.
             let _ = thread.join();
         }
     }
 }
 
-/// What the thread does.
+/// State of the watch thread.
 struct Watcher {
     config: KubernetesConfig,
-    shared: Arc<Shared>,
-    register: Register,
-    /// Where the next watch goes on; none where all must be listed first.
+    shared: Arc<SharedWatch>,
+    builder: SnapshotBuilder,
+    /// Version to resume the watch from; `None` if the pods have to be listed.
     version: Option<String>,
-    /// Failures in a row.
+    /// Number of consecutive failures.
     failures: u32,
-    /// Whether it has been told that the API is away.
-    complained: bool,
+    /// Whether the current failure has been logged.
+    is_failure_logged: bool,
 }
 
 impl Watcher {
-    fn new(config: KubernetesConfig, shared: Arc<Shared>) -> Self {
-        let register = Register::default();
-        Self { config, shared, register, version: None, failures: 0, complained: false }
+    fn new(config: KubernetesConfig, shared: Arc<SharedWatch>) -> Self {
+        let builder = SnapshotBuilder::default();
+        Self { config, shared, builder, version: None, failures: 0, is_failure_logged: false }
     }
 
-    /// Watches for ever.
+    /// Watches forever.
     async fn run(mut self) {
         loop {
             let opened = PodsApi::open(&self.config).await;
             let api = match opened {
                 Ok(api) => api,
-                Err(trouble) => {
-                    self.failed(&trouble).await;
+                Err(error) => {
+                    self.handle_failure(&error).await;
                     continue;
                 }
             };
-            let patience = self.failures + RENEW_AFTER;
-            while self.failures < patience {
+            let reload_at = self.failures + RELOAD_AFTER;
+            while self.failures < reload_at {
                 match self.follow(&api).await {
-                    Ok(()) => sleep(BREATH).await,
-                    Err(trouble) if trouble.gone => {
+                    Ok(()) => sleep(WATCH_PAUSE).await,
+                    Err(error) if error.gone => {
                         self.version = None;
                         sleep(FIRST_PAUSE).await;
                     }
-                    Err(trouble) => self.failed(&trouble).await,
+                    Err(error) => self.handle_failure(&error).await,
                 }
             }
         }
     }
 
-    /// Lists the pods where they are not known, and follows what happens to them until the API server
-    /// ends the watch.
-    async fn follow(&mut self, api: &PodsApi) -> Result<(), Trouble> {
+    /// Lists the pods if necessary and follows their changes until the API server ends the watch.
+    async fn follow(&mut self, api: &PodsApi) -> Result<(), ApiError> {
         let version = match self.version.clone() {
             Some(version) => version,
             None => self.list(api).await?,
         };
         let events = api.watch(&version).await?;
-        self.works();
+        self.note_success();
         pin_mut!(events);
-        let silence = Duration::from_secs(WATCH_SECONDS.into()) + GRACE;
+        let silence = Duration::from_secs(WATCH_SECONDS.into()) + WATCH_GRACE;
         loop {
             match timeout(silence, events.next()).await {
-                Ok(Some(Ok(event))) => self.take(event)?,
+                Ok(Some(Ok(event))) => self.apply_event(event)?,
                 Ok(Some(Err(error))) => return Err(error.into()),
                 Ok(None) => return Ok(()),
-                Err(_) => return Err(Trouble::timeout("end of a watch")),
+                Err(_) => return Err(ApiError::timeout("end of a watch")),
             }
         }
     }
 
-    async fn list(&mut self, api: &PodsApi) -> Result<String, Trouble> {
+    async fn list(&mut self, api: &PodsApi) -> Result<String, ApiError> {
         let list = api.list().await?;
         let version = list.metadata.resource_version.unwrap_or_default();
         if version.is_empty() {
-            let what = format!("{}: the answer is no list of pods", api.url);
-            return Err(Trouble::new(Reason::Garbage, what));
+            let message = format!("{}: the answer is not a list of pods", api.url);
+            return Err(ApiError::new(Reason::Garbage, message));
         }
         let labels = &self.config.labels;
         let pods: Vec<Pod> = list.items.iter().filter_map(|pod| Pod::of(pod, labels)).collect();
         let (count, node) = (pods.len(), &self.config.node_name);
         if count == 0 {
-            tracing::warn!("kubernetes: no pod is on node {node}; remedy: {NO_PODS}");
-        } else if !self.shared.told().listed {
-            tracing::info!("kubernetes: {count} pods on node {node}, by {}", api.url);
+            tracing::warn!("kubernetes: no pods on node {node}; remedy: {NO_PODS}");
+        } else if !self.shared.lock().listed {
+            tracing::info!("kubernetes: {count} pods on node {node}, from {}", api.url);
         }
-        self.register.replace(Instant::now(), pods);
+        self.builder.replace(Instant::now(), pods);
         self.version = Some(version.clone());
         self.publish();
-        self.shared.told().listed = true;
+        self.shared.lock().listed = true;
         self.shared.first.notify_all();
         Ok(version)
     }
 
-    fn take(&mut self, event: WatchEvent<ApiPod>) -> Result<(), Trouble> {
+    fn apply_event(&mut self, event: WatchEvent<ApiPod>) -> Result<(), ApiError> {
         let now = Instant::now();
         match event {
             WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
                 self.version.clone_from(&pod.metadata.resource_version);
                 if let Some(pod) = Pod::of(&pod, &self.config.labels) {
-                    self.register.apply(pod);
+                    self.builder.apply(pod);
                 }
             }
             WatchEvent::Deleted(pod) => {
                 self.version.clone_from(&pod.metadata.resource_version);
                 if let Some(pod) = Pod::of(&pod, &self.config.labels) {
-                    self.register.end(now, &pod.uid);
+                    self.builder.end(now, &pod.uid);
                 }
             }
             WatchEvent::Bookmark(mark) => {
                 self.version = Some(mark.metadata.resource_version);
-                if !self.register.expire(now) {
+                if !self.builder.expire(now) {
                     return Ok(());
                 }
             }
@@ -218,64 +217,64 @@ impl Watcher {
                 return Err((&*status).into());
             }
         }
-        self.register.expire(now);
+        self.builder.expire(now);
         self.publish();
         Ok(())
     }
 
     fn publish(&self) {
-        let directory = self.register.directory().clone();
-        let mut told = self.shared.told();
-        told.status.pods = directory.len();
-        told.status.refused = self.register.refused();
-        drop(told);
-        self.shared.directory.store(Arc::new(directory));
+        let snapshot = self.builder.snapshot().clone();
+        let mut state = self.shared.lock();
+        state.status.pods = snapshot.len();
+        state.status.refused = self.builder.refused();
+        drop(state);
+        self.shared.snapshot.store(Arc::new(snapshot));
     }
 
-    /// The API answers.
-    fn works(&mut self) {
+    /// Records that the API answers.
+    fn note_success(&mut self) {
         self.failures = 0;
-        self.shared.told().status.up = true;
-        if self.register.expire(Instant::now()) {
+        self.shared.lock().status.up = true;
+        if self.builder.expire(Instant::now()) {
             self.publish();
         }
-        if std::mem::take(&mut self.complained) {
-            tracing::info!("kubernetes: the API answers again, the pods' names are up to date");
+        if std::mem::take(&mut self.is_failure_logged) {
+            tracing::info!("kubernetes: the API answers again; pod names are up to date");
         }
     }
 
-    /// Counts a failure. Whether pods had been listed before.
-    fn note(&self, reason: Reason) -> bool {
-        let mut told = self.shared.told();
-        told.status.up = false;
-        if let Some(count) = told.status.errors.get_mut(reason as usize) {
+    /// Counts a failure. Returns whether pods had been listed before.
+    fn count_failure(&self, reason: Reason) -> bool {
+        let mut state = self.shared.lock();
+        state.status.up = false;
+        if let Some(count) = state.status.errors.get_mut(reason as usize) {
             *count += 1;
         }
-        told.listed
+        state.listed
     }
 
-    /// The API is away: told once, counted each time, and tried again after a pause.
-    async fn failed(&mut self, trouble: &Trouble) {
-        let listed = self.note(trouble.reason);
-        if !std::mem::replace(&mut self.complained, true) {
+    /// Handles a failure: counts it, logs the first in a row, and pauses.
+    async fn handle_failure(&mut self, error: &ApiError) {
+        let listed = self.count_failure(error.reason);
+        if !std::mem::replace(&mut self.is_failure_logged, true) {
             let meanwhile = if listed {
-                "pods are named as they were known last"
+                "pod names are not updated"
             } else {
-                "no pod is named until it answers"
+                "records have no pod names until it answers"
             };
-            let remedy = trouble.reason.remedy();
-            tracing::warn!("kubernetes: {trouble}; {meanwhile}; remedy: {remedy}");
+            let remedy = error.reason.remedy();
+            tracing::warn!("kubernetes: {error}; {meanwhile}; remedy: {remedy}");
         }
-        sleep(pause(self.failures)).await;
+        sleep(backoff(self.failures)).await;
         self.failures = self.failures.saturating_add(1);
     }
 }
 
-/// Between half and all of what is due after so many failures, so that a cluster's nodes do not come
-/// back at the same moment.
-fn pause(failures: u32) -> Duration {
-    let due = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
+/// Returns the pause after a number of failures: at random between half and all of the backoff, so
+/// that the nodes of a cluster do not retry at the same time.
+fn backoff(failures: u32) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
     let random = foldhash::fast::RandomState::default().hash_one(Instant::now());
     let per_mille = u32::try_from(random % 500).unwrap_or_default();
-    due * (500 + per_mille) / 1000
+    longest * (500 + per_mille) / 1000
 }

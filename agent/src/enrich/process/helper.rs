@@ -1,72 +1,73 @@
-//! Asks the scout about processes of others, which a process without privileges is told little of.
+//! Client and server of the privileged helper that reads /proc for an unprivileged agent.
 
-use super::Facts;
+use super::ProcFiles;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// What is told of a process at most; names of cgroups are the longest of it.
+/// Maximum size of an answer in bytes. Most of it are the names of cgroups.
 const MESSAGE_BYTES: usize = 64 << 10;
-/// How long to wait for an answer: it takes some ten microseconds where there is a CPU for the scout.
-/// Packets wait in the ring meanwhile.
-const PATIENCE: Duration = Duration::from_millis(250);
-/// How long nothing is asked after one that did not come.
-const PAUSE: Duration = Duration::from_secs(5);
+/// Timeout of a request. It takes about 10 µs if the helper gets a CPU. Meanwhile, packets wait in
+/// the ring.
+const TIMEOUT: Duration = Duration::from_millis(250);
+/// Time without requests after a timeout.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// The scout, as the agent sees it.
+/// Client of the privileged helper.
 #[derive(Debug)]
-pub(super) struct Scout {
+pub(super) struct HelperClient {
     socket: OwnedFd,
-    room: Vec<u8>,
-    next: Option<Instant>,
-    is_told: bool,
+    buffer: Vec<u8>,
+    retry_at: Option<Instant>,
+    has_warned: bool,
 }
 
-impl Scout {
+impl HelperClient {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket, room: vec![0; MESSAGE_BYTES], next: None, is_told: false }
+        Self { socket, buffer: vec![0; MESSAGE_BYTES], retry_at: None, has_warned: false }
     }
 
-    /// What there is to know about a pid; nothing where the scout does not say.
-    pub(super) fn ask(&mut self, pid: u32) -> Option<Facts> {
-        if self.next.is_some_and(|next| Instant::now() < next) {
+    /// Returns the contents of /proc for a pid, or `None` if the helper does not answer.
+    pub(super) fn request(&mut self, pid: u32) -> Option<ProcFiles> {
+        if self.retry_at.is_some_and(|retry_at| Instant::now() < retry_at) {
             return None;
         }
-        self.next = None;
-        self.try_ask(pid)
+        self.retry_at = None;
+        self.try_request(pid)
             .inspect_err(|error| {
-                self.next = Some(Instant::now() + PAUSE);
-                if !std::mem::replace(&mut self.is_told, true) {
-                    tracing::warn!(%error, "the scout does not answer: some executables are not told");
+                self.retry_at = Some(Instant::now() + RETRY_PAUSE);
+                if !std::mem::replace(&mut self.has_warned, true) {
+                                    tracing::warn!(%error, "the privileged helper does not answer: some records have no executable");
                 }
             })
             .ok()
     }
 
-    fn try_ask(&mut self, pid: u32) -> io::Result<Facts> {
-        let Self { socket, room, .. } = self;
-        set_socket_timeout(&*socket, Timeout::Recv, Some(PATIENCE))?;
+    fn try_request(&mut self, pid: u32) -> io::Result<ProcFiles> {
+        let Self { socket, buffer, .. } = self;
+        set_socket_timeout(&*socket, Timeout::Recv, Some(TIMEOUT))?;
         send(&*socket, &pid.to_le_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
         loop {
-            let (length, _) = recv(&*socket, &mut room[..], RecvFlags::empty())?;
+            let (length, _) = recv(&*socket, &mut buffer[..], RecvFlags::empty())?;
             if length == 0 {
                 return Err(io::Error::other("it has ended"));
             }
-            let facts: Facts = serde_json::from_slice(room.get(..length).unwrap_or_default())?;
-            // Others are answers that came too late.
-            if facts.pid == pid {
-                return Ok(facts);
+            let files: ProcFiles =
+                serde_json::from_slice(buffer.get(..length).unwrap_or_default())?;
+            // A late answer to an earlier request.
+            if files.pid == pid {
+                return Ok(files);
             }
         }
     }
 }
 
-/// Answers, until the other end is closed.
+/// Serves requests until the other end is closed.
 ///
 /// # Errors
-/// Where the socket fails.
+/// Returns an error if the socket fails.
 pub fn answer(socket: &OwnedFd) -> io::Result<()> {
     let mut pid = [0; 4];
     loop {
@@ -74,8 +75,8 @@ pub fn answer(socket: &OwnedFd) -> io::Result<()> {
         if length == 0 {
             return Ok(());
         }
-        let facts = Facts::read(u32::from_le_bytes(pid));
-        send(socket, &serde_json::to_vec(&facts)?, SendFlags::NOSIGNAL)?;
+        let files = ProcFiles::read(u32::from_le_bytes(pid));
+        send(socket, &serde_json::to_vec(&files)?, SendFlags::NOSIGNAL)?;
     }
 }
 
@@ -90,32 +91,32 @@ mod tests {
     }
 
     #[test]
-    fn is_told_what_it_would_read_itself() {
+    fn returns_what_it_would_read_itself() {
         let (ours, theirs) = pair();
-        let scout = std::thread::spawn(move || answer(&theirs));
-        let mut asking = Scout::new(ours);
+        let helper = std::thread::spawn(move || answer(&theirs));
+        let mut client = HelperClient::new(ours);
         let pid = std::process::id();
-        let (told, own) = (asking.ask(pid).unwrap(), Facts::read(pid));
-        assert!(told.exe.is_some() && told.exe == own.exe, "{told:?}");
-        assert_eq!((told.cgroups, told.start_ns), (own.cgroups, own.start_ns));
-        drop(asking);
-        scout.join().unwrap().unwrap();
+        let (received, own) = (client.request(pid).unwrap(), ProcFiles::read(pid));
+        assert!(received.exe.is_some() && received.exe == own.exe, "{received:?}");
+        assert_eq!((received.cgroups, received.start_ns), (own.cgroups, own.start_ns));
+        drop(client);
+        helper.join().unwrap().unwrap();
     }
 
     #[test]
-    fn does_not_wait_for_one_that_is_silent_or_gone() {
+    fn does_not_wait_for_silent_or_ended_helper() {
         let (ours, theirs) = pair();
-        let mut asking = Scout::new(ours);
-        assert!(asking.ask(1).is_none());
+        let mut client = HelperClient::new(ours);
+        assert!(client.request(1).is_none());
         let before = Instant::now();
-        assert!(asking.ask(1).is_none() && before.elapsed() < PATIENCE, "asked again at once");
-        // An answer that comes too late is not taken for that to the next question.
-        let late = Facts { pid: 1, ..Facts::default() };
+        assert!(client.request(1).is_none() && before.elapsed() < TIMEOUT, "asked again at once");
+        // A late answer must not be taken for the answer to the next request.
+        let late = ProcFiles { pid: 1, ..ProcFiles::default() };
         send(&theirs, &serde_json::to_vec(&late).unwrap(), SendFlags::empty()).unwrap();
-        asking.next = None;
-        assert!(asking.ask(2).is_none());
+        client.retry_at = None;
+        assert!(client.request(2).is_none());
         drop(theirs);
-        asking.next = None;
-        assert!(asking.ask(1).is_none());
+        client.retry_at = None;
+        assert!(client.request(1).is_none());
     }
 }
