@@ -2,7 +2,7 @@
 //!
 //! Input: decoded messages and ICMP errors. Output: transactions, passed to a callback. A pure state
 //! machine that takes its time from the messages, so live traffic and capture files are paired
-//! alike. The table is bounded, each event costs O(1), and each query and each response endpoints in
+//! alike. The table is bounded, each event costs O(1), and each query and each response ends in
 //! exactly one counter (identity 4 of the ledger).
 
 mod answer_hash;
@@ -146,7 +146,7 @@ const ENDED_RETENTION: Duration = Duration::from_secs(60);
 /// Maximum number of remembered transactions, separately for answered and failed ones.
 const MAX_ENDED: usize = 1 << 16;
 
-/// Maximum number of running zone transfers; beyond it, the oldest endpoints incomplete.
+/// Maximum number of running zone transfers; beyond it, the oldest ends incomplete.
 const MAX_TRANSFERS: usize = 256;
 
 /// Maximum number of transactions visited where the pairing key is not known. Honest exchanges have

@@ -191,7 +191,7 @@ mod tests {
     const HASH: &str = "00112233445566778899aabbccddeeff";
 
     #[test]
-    fn knows_the_naming_of_each_runtime() {
+    fn parses_cgroup_names_of_all_runtimes() {
         for (path, runtime) in [
             (format!("0::/system.slice/docker-{ID}.scope"), Some(Runtime::Docker)),
             (format!("4:memory:/docker/{ID}"), Some(Runtime::Docker)),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_pods_of_each_driver() {
+    fn parses_pod_cgroups_of_all_drivers() {
         let outer = ID.replace('0', "f");
         for (path, runtime, pod) in [
             (
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_nothing_else_for_a_pod() {
+    fn ignores_similar_pod_names() {
         for name in [format!("libpod-{ID}"), format!("xpod{POD}"), "kubepods-podaa.slice".into()] {
             let container = Container::of_cgroup_path(&format!("/{name}/{ID}")).unwrap();
             assert_eq!(container.pod_uid, None, "{name}");
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_nothing_else_for_a_container() {
+    fn ignores_similar_container_names() {
         for path in [
             "0::/".to_owned(),
             "0::/user.slice/user-0.slice/session-1.scope".to_owned(),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_container_of_a_cgroup_id_in_the_tree() {
+    fn finds_container_by_cgroup_id() {
         let tree = tempfile::tempdir().unwrap();
         let scope = tree.path().join(format!("system.slice/docker-{ID}.scope"));
         fs::create_dir_all(&scope).unwrap();

@@ -156,12 +156,12 @@ impl Correlator {
             }
             self.promote(resolver, query.ts);
         }
-        let (parent, room) = self.upstream.sent(query, resolver, &mut self.pending);
+        let (parent, has_capacity) = self.upstream.sent(query, resolver, &mut self.pending);
         match parent {
             Some(parent) => self.count(parent.by),
             None => self.joined.unlinked += 1,
         }
-        self.joined.overflowed += u64::from(!room);
+        self.joined.overflowed += u64::from(!has_capacity);
     }
 
     fn arrives(&mut self, query: &Query, resolver: Resolver) {
@@ -267,7 +267,7 @@ impl Correlator {
             let question = Question { resolver, name, qtype, qclass };
             let target = self.upstream.answered(question, &response);
             if let Some(parent) = parent {
-                self.pending.answered_by(parent.id, parent.by, target);
+                self.pending.mark_answered(parent.id, parent.by, target);
             }
         }
         parent

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holds_the_newest_and_no_more_than_its_size() {
+    fn holds_newest_within_size() {
         let mut recent = DirectMappedCache::new(16);
         assert_eq!(recent.get(&1), None);
         for key in 0..1000 {

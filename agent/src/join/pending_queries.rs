@@ -212,7 +212,7 @@ impl PendingQueries {
     }
 
     /// Records that an upstream query was sent for a query.
-    pub(super) fn sent(&mut self, id: MessageId) {
+    pub(super) fn mark_sent(&mut self, id: MessageId) {
         if let Some(query) = self.waiting.get_mut(&id) {
             query.sent = true;
             query.idle = false;
@@ -220,9 +220,9 @@ impl PendingQueries {
     }
 
     /// Records that an upstream query for `id` was answered, possibly with a CNAME to `target`.
-    pub(super) fn answered_by(&mut self, id: MessageId, by: Match, target: Option<NameHash>) {
+    pub(super) fn mark_answered(&mut self, id: MessageId, by: Match, target: Option<NameHash>) {
         let Some(query) = self.waiting.get_mut(&id) else { return };
-        query.answered_by = Some(query.answered_by.map_or(by, |surest| surest.min(by)));
+        query.answered_by = Some(query.answered_by.map_or(by, |best| best.min(by)));
         // An unreliable match must not redirect the lookup.
         if let Some(target) = target.filter(|_| by <= Match::Cname) {
             query.target = Some(Box::new(target));

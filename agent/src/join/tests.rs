@@ -31,7 +31,7 @@ fn server() -> SocketAddr {
     SocketAddr::from(([198, 51, 100, 1], 53))
 }
 
-/// A message on the wire, as one hook sees it.
+/// A message as captured by one hook.
 #[derive(Clone, Copy, Debug)]
 struct TestMessage<'a> {
     sight: Sight,
@@ -46,12 +46,12 @@ struct TestMessage<'a> {
     stale: bool,
 }
 
-/// Pairing and joining, with a clock that ticks at each message.
+/// Pairing and correlation, with a clock that advances with each message.
 struct TestHost {
     pairer: Pairer,
     joiner: Joiner,
     now_us: u64,
-    /// What became of each query, by the order of messages.
+    /// Outcome of each query, by message number.
     ended: HashMap<u64, (Status, Links)>,
 }
 
@@ -69,7 +69,7 @@ impl TestHost {
         self.now_us += by_us;
     }
 
-    /// Shows a message; its number.
+    /// Handles a message. Returns its number.
     fn see(&mut self, seen: TestMessage<'_>) -> u64 {
         self.now_us += 1;
         let message = message(&seen, self.now_us).kept();
@@ -87,14 +87,14 @@ impl TestHost {
         self.now_us
     }
 
-    /// A client's query, leaving and arriving; both numbers.
+    /// Sends a client's query. Returns the numbers of its egress and ingress.
     fn ask(&mut self, port: u16, qname: &str, qtype: u16) -> (u64, u64) {
         let query = TestMessage { qtype, ..query(client(port), resolver(53), 7, qname) };
         let left = self.see(TestMessage { sight: Sight::Egress, pid: Some(DIG), ..query });
         (left, self.see(TestMessage { sight: Sight::Ingress, pid: Some(UNBOUND), ..query }))
     }
 
-    /// The resolver's answer, leaving and arriving.
+    /// Sends the resolver's answer.
     fn reply(&mut self, port: u16, qname: &str, qtype: u16, change: impl Fn(&mut TestMessage<'_>)) {
         let mut answer =
             TestMessage { flags: TO_CLIENT, qtype, ..query(resolver(53), client(port), 7, qname) };
@@ -103,7 +103,7 @@ impl TestHost {
         self.see(TestMessage { sight: Sight::Ingress, pid: Some(DIG), ..answer });
     }
 
-    /// What the resolver asks, from a port.
+    /// Sends an upstream query from a port.
     fn send(&mut self, port: u16, qname: &str, qtype: u16) -> u64 {
         let query = query(resolver(port), server(), 9, qname);
         self.see(TestMessage { sight: Sight::Egress, pid: Some(UNBOUND), flags: 0, qtype, ..query })
@@ -115,7 +115,7 @@ impl TestHost {
         self.see(TestMessage { sight: Sight::Ingress, pid: Some(UNBOUND), ..answer });
     }
 
-    /// A whole miss, so that the resolver is known for one.
+    /// Runs a complete cache miss, so that the resolver is known.
     fn warm_up(&mut self) {
         self.ask(1, "warm.test", A);
         self.send(2, "warm.test", A);

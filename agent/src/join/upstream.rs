@@ -72,7 +72,7 @@ impl UpstreamQueries {
         }
         self.in_flight.insert(query.id, parent);
         self.parents.insert(question, parent);
-        pending.sent(parent.id);
+        pending.mark_sent(parent.id);
         (Some(parent), true)
     }
 

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_answered_and_hardly_any_other() {
+    fn contains_inserted_and_few_other_pairs() {
         let mut pairs = EstablishedPairs::default();
         for number in 0..GENERATION_PAIRS / 2 {
             pairs.insert(host(number), host(1));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn forgets_after_two_generations_who_has_not_come_again() {
+    fn forgets_after_two_generations() {
         let mut pairs = EstablishedPairs::default();
         pairs.insert(host(0), host(1));
         pairs.insert(host(0), host(2));

@@ -179,7 +179,7 @@ mod tests {
     proptest! {
         /// Compares the chains with vectors.
         #[test]
-        fn chains_keep_their_order(steps in proptest::collection::vec((any::<bool>(), 0_u32..3, 0_usize..20), 0..200)) {
+        fn chains_keep_order(steps in proptest::collection::vec((any::<bool>(), 0_u32..3, 0_usize..20), 0..200)) {
             // The hash of an index is its value modulo 3.
             let mut chains = HashChains::default();
             let mut model: Vec<u32> = Vec::new();

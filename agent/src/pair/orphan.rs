@@ -39,7 +39,7 @@ pub(super) fn classify(table: &Table, response: &Message<'_>) -> (OrphanReason, 
     }
 }
 
-/// Returns the single_difference between `response` and the response that `entry` expects, if it is a
+/// Returns the difference between `response` and the response that `entry` expects, if it is a
 /// single one. A response without a question matches any question.
 fn single_difference(
     response: &Message<'_>,

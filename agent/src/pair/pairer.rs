@@ -73,7 +73,7 @@ impl Pairer {
         self.table.bytes() + EstablishedPairs::BYTES
     }
 
-    /// Handles a message and emits the transactions that it endpoints. Returns whether the message is a
+    /// Handles a message and emits the transactions that it ends. Returns whether the message is a
     /// query that starts a transaction, that is, not a retransmission.
     pub fn observe(&mut self, message: &Message<'_>, each: TransactionSink<'_>) -> bool {
         self.expire(message.envelope.ts, each);
@@ -106,7 +106,7 @@ impl Pairer {
 
     /// Ends the queries whose deadline passed before `now`.
     ///
-    /// Deadlines are rounded up to ticks of 17 ms. A response that comes before the tick endpoints is
+    /// Deadlines are rounded up to ticks of 17 ms. A response that comes before the tick ends is
     /// still judged by the timestamps of the packets.
     pub fn expire(&mut self, now: Timestamp, each: TransactionSink<'_>) {
         while let Some(entry_ref) = self.table.pop_due(now) {

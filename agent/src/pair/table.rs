@@ -303,7 +303,7 @@ impl Table {
     }
 
     /// Records that a zone transfer has started. The query no longer waits, and is not forgotten
-    /// before the transfer endpoints.
+    /// before the transfer ends.
     pub(super) fn begin_transfer(&mut self, entry_ref: EntryRef, running: Box<RunningTransfer>) {
         self.end(entry_ref, QueryState::Transferring(running), None);
         if self.header(entry_ref).is_some() {

@@ -23,7 +23,7 @@ pub struct Transaction<'a> {
     pub conflict: bool,
     /// Cause of the ICMP error that ended the query.
     pub icmp: Option<Cause>,
-    /// Number of responses that resembled the expected one without matching. TransactionSink is also reported
+    /// Number of responses that resembled the expected one without matching. Each is also reported
     /// as an orphan.
     pub rejected: u32,
     /// Summary of a zone transfer over TCP; absent if it was refused.

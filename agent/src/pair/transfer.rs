@@ -111,7 +111,7 @@ enum TransferStep {
 
 /// SoaProgress of a transfer, by its SOA records.
 ///
-/// An AXFR begins and endpoints with the SOA of the zone. So does an IXFR, but it may hold differences in
+/// An AXFR begins and ends with the SOA of the zone. So does an IXFR, but it may hold differences in
 /// between, each introduced by the SOA of the older serial and divided by the SOA of the newer one:
 /// the newest serial then occurs three times. An IXFR that is a single SOA reports that there is
 /// nothing newer (RFC 1995, 4).
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn axfr_ends_with_the_soa_that_it_began_with() {
+    fn axfr_ends_with_first_soa() {
         assert_eq!(steps(false, &[&[7, 0, 0, 7]]), [Complete]);
         assert_eq!(
             steps(false, &[&[7], &[0], &[0, 0], &[7]]),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn ixfr_has_three_forms() {
+    fn recognizes_all_forms_of_ixfr() {
         // Up to date.
         assert_eq!(steps(true, &[&[7]]), [Complete]);
         // The whole zone.
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_breaks_it() {
+    fn error_breaks_transfer() {
         let mut progress = SoaProgress::new(false);
         let octets = DraftDns { flags: Flags(0x8005), ..DraftDns::default() }.octets();
         let refused = Outline::read(&octets, false).unwrap();

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_records_show() {
+    fn keeps_fields_of_records() {
         let pod = pod(&Value::Null, Value::Null);
         assert_eq!((&*pod.path, &*pod.uid), ("shop/web-7d4b9c6f5-x2x9z", "u-1"));
         assert_eq!(pod.labels, [("team".to_owned(), "a".to_owned())].into());
@@ -253,13 +253,13 @@ mod tests {
     }
 
     #[test]
-    fn a_static_pod_is_known_by_its_manifest() {
+    fn static_pod_has_manifest_hash_as_uid() {
         let annotations = json!({ "annotations": { "kubernetes.io/config.hash": "c0ffee" } });
         assert_eq!(&*pod(&Value::Null, annotations).uid, "c0ffee");
     }
 
     #[test]
-    fn names_the_workload_behind_the_owner() {
+    fn finds_workload_of_owner() {
         let expected = |kind: &str, name: &str| Some((kind.to_owned(), name.to_owned()));
         assert_eq!(workload("ReplicaSet", "web-7d4b9c6f5"), expected("Deployment", "web"));
         assert_eq!(workload("ReplicaSet", "web-other"), expected("ReplicaSet", "web-other"));
@@ -272,13 +272,13 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_that_does_not_control_is_none() {
+    fn ignores_owner_that_is_not_controller() {
         let owner = json!({ "apiVersion": "v1", "kind": "Thing", "name": "t", "uid": "o" });
         assert_eq!(pod(&owner, Value::Null).workload, None);
     }
 
     #[test]
-    fn containers_of_before_are_remembered_within_bounds() {
+    fn former_containers_are_bounded() {
         let first = pod(&Value::Null, Value::Null);
         let mut next = Pod { containers: Vec::new(), ..first.clone() };
         for number in 0..100 {

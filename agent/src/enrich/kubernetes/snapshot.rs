@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_by_container_and_else_by_pod() {
+    fn finds_by_container_or_pod_uid() {
         let mut builder = SnapshotBuilder::default();
         builder.apply(pod("a", &["1", "2"]));
         builder.apply(pod("b", &[]));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restarted_container_is_known_by_both_ids() {
+    fn restarted_container_is_found_by_both_ids() {
         let mut builder = SnapshotBuilder::default();
         builder.apply(pod("a", &["1"]));
         builder.apply(pod("a", &["2"]));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_pod_is_kept_for_a_while() {
+    fn ended_pod_is_kept_for_retention_time() {
         let (mut builder, start) = (SnapshotBuilder::default(), Instant::now());
         builder.apply(pod("a", &["1"]));
         builder.end(start, "a");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_ends_what_is_not_in_it_and_revives_what_is() {
+    fn list_ends_missing_and_revives_present_pods() {
         let (mut builder, start) = (SnapshotBuilder::default(), Instant::now());
         builder.replace(start, vec![pod("a", &["1"]), pod("b", &["2"])]);
         builder.replace(start, vec![pod("b", &["2"])]);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_bounded_and_those_that_ended_make_room() {
+    fn ended_pods_are_replaced_at_limit() {
         let (mut builder, now) = (SnapshotBuilder::default(), Instant::now());
         for number in 0..MAX_PODS {
             builder.apply(pod(&format!("p{number}"), &[]));

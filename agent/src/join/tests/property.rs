@@ -1,4 +1,4 @@
-//! Whatever passes, in whatever order: links go where they may, and nothing is kept for ever.
+//! Random traffic: links are valid, and no state is kept forever.
 
 use super::*;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 const NAMES: [&str; 6] =
     ["www.example.com", "example.com", "com", ".", "cdn.example.net", "a.b.www.example.com"];
 
-/// Who could be seen: two resolvers' processes, a client, nobody known.
+/// Processes: two resolvers, a client, and none known.
 const PIDS: [Option<u32>; 4] = [Some(UNBOUND), Some(54), Some(DIG), None];
 
 const DIRECTIONS: [Sight; 4] = [Sight::Egress, Sight::Ingress, Sight::Loopback, Sight::Passive];
@@ -58,7 +58,7 @@ fn run(history: &[(u64, TestMessage<'static>)]) -> TestHost {
 
 proptest! {
     #[test]
-    fn links_go_where_they_may(history in proptest::collection::vec(seen(), 0..200)) {
+    fn links_are_valid_in_random_traffic(history in proptest::collection::vec(seen(), 0..200)) {
         let host = run(&history);
         prop_assert_eq!(host.joiner.waiting(), 0, "all transactions have ended");
         let mut now = 0;
@@ -88,7 +88,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_again_gives_the_same(history in proptest::collection::vec(seen(), 0..200)) {
+    fn results_are_deterministic(history in proptest::collection::vec(seen(), 0..200)) {
         let (once, again) = (run(&history), run(&history));
         prop_assert_eq!(once.ended, again.ended);
         prop_assert_eq!(once.joiner.joined(), again.joiner.joined());

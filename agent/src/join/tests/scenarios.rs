@@ -1,9 +1,9 @@
-//! Lookups as resolvers make them, message by message.
+//! Typical lookups of resolvers, message by message.
 
 use super::*;
 
 #[test]
-fn the_first_lookup_is_one_tree() {
+fn links_first_lookup_as_tree() {
     let mut host = TestHost::new();
     let (left, arrived) = host.ask(4000, "www.example.com", A);
     let root = host.send(5000, "com", A);
@@ -19,7 +19,7 @@ fn the_first_lookup_is_one_tree() {
 }
 
 #[test]
-fn an_answer_without_upstream_is_a_hit_once_misses_were_seen() {
+fn answer_without_upstream_query_is_hit_after_a_miss() {
     let mut host = TestHost::new();
     let (_, unproven) = host.ask(4000, "www.example.com", A);
     host.reply(4000, "www.example.com", A, |_| ());
@@ -35,7 +35,7 @@ fn an_answer_without_upstream_is_a_hit_once_misses_were_seen() {
 }
 
 #[test]
-fn who_waits_for_the_same_has_missed_too() {
+fn second_query_for_same_question_is_miss() {
     let mut host = TestHost::new();
     host.warm_up();
     let (_, first) = host.ask(4000, "www.example.com", A);
@@ -52,7 +52,7 @@ fn who_waits_for_the_same_has_missed_too() {
 }
 
 #[test]
-fn cnames_lead_to_other_names_and_their_keys() {
+fn follows_cnames() {
     let mut host = TestHost::new();
     let (_, arrived) = host.ask(4000, "www.example.com", A);
     host.send(5000, "www.example.com", A);
@@ -64,7 +64,7 @@ fn cnames_lead_to_other_names_and_their_keys() {
     host.reply(4000, "www.example.com", A, |answer| answer.cname = Some("www.cdn.example.net"));
     assert_eq!(host.parent(target), Some((arrived, Match::Cname)));
     assert_eq!(host.parent(key), Some((arrived, Match::Ancestor)));
-    // Later only the target has expired; another one waits for it that nothing was asked for.
+    // Later, only the target has expired. Another query waits for it without an upstream query.
     let (_, first) = host.ask(4001, "www.example.com", A);
     let (_, second) = host.ask(4002, "shop.example.com", A);
     let target = host.send(5003, "www.cdn.example.net", A);
@@ -76,7 +76,7 @@ fn cnames_lead_to_other_names_and_their_keys() {
 }
 
 #[test]
-fn where_several_fit_and_none_exactly_nothing_is_said() {
+fn ambiguous_ancestor_has_no_parent() {
     let mut host = TestHost::new();
     host.warm_up();
     host.ask(4000, "a.example.com", A);
@@ -90,7 +90,7 @@ fn where_several_fit_and_none_exactly_nothing_is_said() {
 }
 
 #[test]
-fn both_addresses_of_a_name_are_one_lookup() {
+fn a_and_aaaa_queries_share_ancestor() {
     let mut host = TestHost::new();
     host.warm_up();
     let (_, first) = host.ask(4000, "www.example.com", A);
@@ -101,7 +101,7 @@ fn both_addresses_of_a_name_are_one_lookup() {
 }
 
 #[test]
-fn an_unrelated_name_belongs_to_the_only_one_that_has_asked() {
+fn unrelated_name_belongs_to_only_waiting_query() {
     let mut host = TestHost::new();
     host.warm_up();
     let (_, arrived) = host.ask(4000, "www.example.com", A);
@@ -116,7 +116,7 @@ fn an_unrelated_name_belongs_to_the_only_one_that_has_asked() {
 }
 
 #[test]
-fn renewing_the_cache_is_a_hit() {
+fn prefetch_is_hit() {
     let mut host = TestHost::new();
     host.warm_up();
     let (_, arrived) = host.ask(4000, "www.example.com", A);
@@ -125,7 +125,7 @@ fn renewing_the_cache_is_a_hit() {
     host.receive(5000, "www.example.com", A, None);
     assert_eq!(host.cache(arrived), Some(Cache::Hit));
     assert_eq!(host.parent(renewed), Some((arrived, Match::Prefetch)));
-    // Before the answer, but with nothing from upstream in it: from the cache all the same.
+    // Answered before the upstream response came: from the cache.
     let (_, impatient) = host.ask(4001, "warm.test", A);
     host.send(5001, "warm.test", A);
     host.reply(4001, "warm.test", A, |_| ());
@@ -136,7 +136,7 @@ fn renewing_the_cache_is_a_hit() {
 }
 
 #[test]
-fn says_nothing_of_what_no_cache_decides() {
+fn uncacheable_answers_have_no_source() {
     let mut host = TestHost::new();
     host.warm_up();
     let verdict = |host: &mut TestHost, port, flags: u16| {
@@ -152,7 +152,7 @@ fn says_nothing_of_what_no_cache_decides() {
 }
 
 #[test]
-fn a_failure_after_asking_is_a_miss() {
+fn servfail_after_upstream_query_is_miss() {
     let mut host = TestHost::new();
     host.warm_up();
     let (_, arrived) = host.ask(4000, "www.example.com", A);
@@ -162,7 +162,7 @@ fn a_failure_after_asking_is_a_miss() {
 }
 
 #[test]
-fn a_server_that_asks_nobody_has_no_cache() {
+fn server_without_upstream_queries_has_no_cache() {
     let mut host = TestHost::new();
     let (left, arrived) = host.ask(4000, "www.example.com", A);
     host.reply(4000, "www.example.com", A, |answer| answer.flags = FROM_SERVER);
@@ -171,7 +171,7 @@ fn a_server_that_asks_nobody_has_no_cache() {
 }
 
 #[test]
-fn a_query_sent_again_is_not_waited_for_twice() {
+fn retransmission_is_not_added_twice() {
     let mut host = TestHost::new();
     host.warm_up();
     let (left, arrived) = host.ask(4000, "www.example.com", A);
@@ -185,7 +185,7 @@ fn a_query_sent_again_is_not_waited_for_twice() {
 }
 
 #[test]
-fn a_translated_address_is_found_where_it_is_the_only_one() {
+fn matches_translated_address_if_unambiguous() {
     let mut host = TestHost::new();
     let service = SocketAddr::from(([10, 96, 0, 10], 53));
     let arriving = |port| TestMessage {
@@ -199,7 +199,7 @@ fn a_translated_address_is_found_where_it_is_the_only_one() {
     let arrived = host.see(arriving(4000));
     host.reply(4000, "www.example.com", A, |_| ());
     assert_eq!(host.parent(arrived), Some((sure, Match::Exchange)));
-    // One query to two servers, as musl asks: neither is known to be the one.
+    // One query to two servers, as musl sends: ambiguous.
     host.see(leaving(4001, service));
     host.see(leaving(4001, server()));
     let arrived = host.see(arriving(4001));
@@ -208,7 +208,7 @@ fn a_translated_address_is_found_where_it_is_the_only_one() {
 }
 
 #[test]
-fn another_process_is_another_resolver() {
+fn processes_are_separate_resolvers() {
     let mut host = TestHost::new();
     host.warm_up();
     host.ask(4000, "www.example.com", A);
@@ -220,7 +220,7 @@ fn another_process_is_another_resolver() {
 }
 
 #[test]
-fn seen_from_outside_a_resolver_is_its_addresses() {
+fn passive_resolver_is_identified_by_addresses() {
     let mut host = TestHost::new();
     let six = |port| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x53], port));
     let there = SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 53));
@@ -237,7 +237,7 @@ fn seen_from_outside_a_resolver_is_its_addresses() {
     let answer = query(resolver(53), client(4000), 7, "www.example.com");
     host.see(TestMessage { flags: TO_CLIENT, ..answer });
     assert_eq!(host.cache(asked), Some(Cache::Miss));
-    // Two clients who ask the same of one resolver do not ask for each other.
+    // Two clients with the same question are not parent and child.
     let first = host.see(query(client(4001), resolver(53), 7, "www.example.org"));
     let other = SocketAddr::from(([192, 0, 2, 11], 4001));
     let second = host.see(query(other, resolver(53), 7, "www.example.org"));
@@ -250,7 +250,7 @@ fn seen_from_outside_a_resolver_is_its_addresses() {
 }
 
 #[test]
-fn when_off_only_tcp_after_truncation_is_joined() {
+fn off_links_only_tcp_after_truncation() {
     let mut host = TestHost { joiner: Joiner::new(Joining::Off), ..TestHost::new() };
     host.warm_up();
     assert!(host.ended.values().all(|(_, links)| *links == Links::default()));
@@ -258,7 +258,7 @@ fn when_off_only_tcp_after_truncation_is_joined() {
 }
 
 #[test]
-fn a_server_that_asks_nobody_for_long_may_still_turn_out_to_be_a_resolver() {
+fn quiet_server_becomes_resolver_with_first_upstream_query() {
     let mut host = TestHost::new();
     for _ in 0..2000 {
         let (left, arrived) = host.ask(4000, "www.example.com", A);
