@@ -5,7 +5,7 @@ use super::{Status, Transaction, Vantage};
 use crate::decode::{Kept, Message};
 use crate::time::Timestamp;
 
-/// QueryState of a query.
+/// State of a query.
 #[derive(Debug)]
 pub(super) enum QueryState {
     /// No response yet.

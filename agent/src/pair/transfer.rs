@@ -109,7 +109,7 @@ enum TransferStep {
     Broken,
 }
 
-/// SoaProgress of a transfer, by its SOA records.
+/// Progress of a transfer, by its SOA records.
 ///
 /// An AXFR begins and ends with the SOA of the zone. So does an IXFR, but it may hold differences in
 /// between, each introduced by the SOA of the older serial and divided by the SOA of the newer one:
@@ -225,7 +225,7 @@ mod tests {
             steps(true, &[&[7, 5, 0, 6, 0], &[6, 0, 7], &[0, 0, 7]]),
             [Continue, Continue, Complete]
         );
-        // A single_difference that changes nothing but the SOA.
+        // A difference that changes nothing but the SOA.
         assert_eq!(steps(true, &[&[7, 6, 7, 7]]), [Complete]);
     }
 
