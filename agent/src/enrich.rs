@@ -1,80 +1,89 @@
-//! Who was it: executable, container and pod of the task behind a message.
+//! Attribution: executable, container and pod of the process behind a message.
 //!
-//! What /proc and the cgroup tree tell is read once per process and per cgroup, while the process
-//! still lives, and kept in bounded tables. Pods are those that the Kubernetes API tells of.
+//! Input: the task and cgroup id that the eBPF programs report. /proc and the cgroup tree are read
+//! once per process and cgroup, while the process lives, into bounded tables. Pods come from the
+//! Kubernetes API.
 
+mod attribution;
 mod container;
 pub mod kubernetes;
 mod process;
 
+pub use attribution::{Attribution, Process};
 pub use container::{Container, Runtime};
 pub use kubernetes::Place;
 
 use crate::capture::Task;
-use container::Containers;
+use container::ContainerCache;
 use kubernetes::Pods;
-use process::Processes;
+use process::ProcessCache;
 pub use process::answer as answer_about_processes;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What is known of the task behind a message.
+/// An [`Attribution`] without the task.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// Path of the executable.
     pub exe: Option<Arc<str>>,
-    /// The container that it runs in.
+    /// Container of the process.
     pub container: Option<Arc<Container>>,
-    /// The pod that this is part of.
+    /// Pod of the container.
     pub place: Option<Place>,
 }
 
-/// Looks tasks up.
+/// Attributes tasks to executables, containers and pods.
 #[derive(Debug, Default)]
 pub struct Enricher {
-    processes: Processes,
-    containers: Containers,
+    processes: ProcessCache,
+    containers: ContainerCache,
     pods: Option<Pods>,
 }
 
 impl Enricher {
-    /// For a live capture; `cgroup_mount` is where cgroup2 is mounted, if anywhere. `scout` is the
-    /// socket at whose other end [`answer_about_processes`] runs, if anybody does that for this process.
+    /// Creates an enricher for a live capture. `cgroup_mount` is the mount point of cgroup2, if there
+    /// is one. `scout` is a socket to a process that runs [`answer_about_processes`], if there is one.
     #[must_use]
     pub fn new(cgroup_mount: Option<&Path>, scout: Option<OwnedFd>) -> Self {
-        let containers = Containers::new(cgroup_mount);
-        Self { processes: Processes::new(scout), containers, pods: None }
+        let containers = ContainerCache::new(cgroup_mount);
+        Self { processes: ProcessCache::new(scout), containers, pods: None }
     }
 
-    /// Names pods, too.
+    /// Adds the names of pods.
     #[must_use]
     pub fn with_pods(self, pods: Option<Pods>) -> Self {
         Self { pods, ..self }
     }
 
-    /// How the watch of pods stands, where there is one.
+    /// Returns the status of the pod watch, if there is one.
     #[must_use]
     pub fn kubernetes(&self) -> Option<kubernetes::Status> {
         self.pods.as_ref().map(Pods::status)
     }
 
-    /// Counts a transaction of what is known.
+    /// Counts a transaction with this attribution.
     pub fn count(&mut self, known: &Known) {
         if let (Some(pods), Some(container)) = (&mut self.pods, &known.container) {
             pods.count(container, known.place.as_ref());
         }
     }
 
-    /// What is known of a task and its socket's cgroup (0 where unknown). The first call for a
-    /// task reads /proc, so it should come while the task lives.
-    pub fn known(&mut self, task: Option<&Task>, cgroup_id: u64) -> Known {
-        let process = task.map(|task| self.processes.get(task));
+    /// Returns the attribution of a task and of its socket's cgroup (0 if unknown). The first call for
+    /// a task reads /proc and should come while the task lives.
+    pub fn attribute(&mut self, task: Option<&Task>, cgroup_id: u64) -> Attribution {
+        let info = task.map(|task| self.processes.get(task));
         let by_cgroup = self.containers.get(cgroup_id, task.map(|task| task.pid));
-        let exe = process.as_ref().and_then(|process| process.exe.clone());
-        let container = by_cgroup.or_else(|| process.and_then(|process| process.container));
+        let exe = info.as_ref().and_then(|info| info.exe.clone());
+        let container = by_cgroup.or_else(|| info.and_then(|info| info.container));
         let pods = self.pods.as_mut().zip(container.as_ref());
-        let place = pods.and_then(|(pods, container)| pods.find(container));
-        Known { exe, container, place }
+        let pod = pods.and_then(|(pods, container)| pods.find(container));
+        Attribution { process: task.map(|task| Process::new(task, exe)), container, pod }
+    }
+
+    /// Returns the attribution without the task. To be replaced by [`Self::attribute`].
+    pub fn known(&mut self, task: Option<&Task>, cgroup_id: u64) -> Known {
+        let Attribution { process, container, pod } = self.attribute(task, cgroup_id);
+        Known { exe: process.and_then(|process| process.exe), container, place: pod }
     }
 }

@@ -1,5 +1,7 @@
-//! Which records are told: those that the operator includes and does not exclude. What is left out is
-//! counted as `filtered`, and what is made of many transactions (windows, alerts) sees all of them.
+//! Filters: which records of a stream are exported.
+//!
+//! Input: the properties of a record. Excluded records are counted as `filtered`. Windows and alerts
+//! are computed before filters apply.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +16,7 @@ use crate::sink::Stream;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// The streams whose records can be left out: the others tell of many transactions, or of losses.
+/// Streams with filters. The records of other streams summarize transactions or report losses.
 pub const STREAMS: [Stream; 4] =
     [Stream::Transactions, Stream::Messages, Stream::Lookups, Stream::Connections];
 
@@ -23,82 +25,82 @@ pub const STREAMS: [Stream; 4] =
 pub struct Filters([Option<Filter>; Stream::ALL.len()]);
 
 impl Filters {
-    /// The same with a filter for a stream; one that lets everything pass is none.
+    /// Sets the filter of a stream; one that admits everything is not stored.
     #[must_use]
     pub fn with(mut self, stream: Stream, filter: Filter) -> Self {
         self.0[stream as usize] = Some(filter).filter(|filter| *filter != Filter::default());
         self
     }
 
-    /// The filter of a stream, where there is one.
+    /// Returns the filter of a stream, if it has one.
     #[must_use]
     pub const fn of(&self, stream: Stream) -> Option<&Filter> {
         self.0[stream as usize].as_ref()
     }
 }
 
-/// Which records of a stream are told.
+/// Which records of a stream are exported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Every criterion given must hold.
+    /// All of these criteria must match.
     pub include: Criteria,
-    /// None of the criteria given may hold.
+    /// None of these criteria may match.
     pub exclude: Criteria,
 }
 
-/// Properties of a record. Of each, one of the values given must fit; one that is not given says nothing.
+/// Criteria for a record. A criterion matches if one of its values does; `None` is no criterion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Criteria {
-    /// Names, each with all below it.
+    /// Domain names, including all names below them.
     pub qname: Option<Suffixes>,
     /// Addresses and prefixes of clients.
     pub client: Option<Prefixes>,
-    /// Types asked for.
+    /// Query types.
     pub qtype: Option<BTreeSet<u16>>,
-    /// Names of processes; paths of executables where they begin with a slash.
+    /// Process names, or paths of executables if they begin with a slash.
     pub process: Option<BTreeSet<String>>,
-    /// Beginnings of ids of containers.
+    /// Prefixes of container ids.
     pub container: Option<BTreeSet<String>>,
-    /// Namespaces of Kubernetes.
+    /// Kubernetes namespaces.
     pub namespace: Option<BTreeSet<String>>,
-    /// Names of pods.
+    /// Pod names.
     pub pod: Option<BTreeSet<String>>,
 }
 
-/// What of a record filters look at. What is not known fits nothing.
+/// The properties of a record that filters match. An unknown property matches no criterion.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Subject<'a> {
-    /// What was asked for; none of what asks for nothing, such as a connection.
+    /// The question; `None` for records without one, such as connections.
     pub asked: Option<Asked<'a>>,
-    /// Who asked.
+    /// Address of the client.
     pub client: Option<IpAddr>,
-    /// The process's name.
+    /// Name of the process.
     pub comm: Option<&'a str>,
-    /// Its executable.
+    /// Path of the executable.
     pub exe: Option<&'a str>,
-    /// The id of its container.
+    /// Container id.
     pub container: Option<&'a str>,
-    /// The namespace and the name of its pod.
+    /// Namespace and name of the pod.
     pub pod: Option<(&'a str, &'a str)>,
 }
 
-/// What was asked for.
+/// The question of a record.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked<'a> {
-    /// The name, as records write it.
+    /// Name, as in records.
     pub qname: Option<&'a str>,
-    /// The types.
+    /// Query types.
     pub qtypes: &'a [u16],
 }
 
 impl Filter {
-    /// Whether a record is told.
+    /// Returns whether a record is exported.
     #[must_use]
     pub fn admits(&self, subject: &Subject<'_>) -> bool {
         self.include.fits(subject).all(|fits| fits) && !self.exclude.fits(subject).any(|fits| fits)
     }
 
-    /// Whether it takes a name to decide.
+    /// Returns whether the filter uses names.
     #[must_use]
     pub const fn reads_names(&self) -> bool {
         self.include.qname.is_some() || self.exclude.qname.is_some()
@@ -106,7 +108,7 @@ impl Filter {
 }
 
 impl Criteria {
-    /// Of each criterion given that can be asked of the subject, whether it fits.
+    /// Returns for each criterion that applies to the subject whether it matches.
     fn fits<'a>(&'a self, subject: &'a Subject<'_>) -> impl Iterator<Item = bool> + 'a {
         let Subject { asked, client, comm, exe, container, pod } = *subject;
         let names =

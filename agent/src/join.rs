@@ -1,56 +1,57 @@
-//! Between the third room and the records: transactions of one lookup are tied to each other.
+//! Correlation stage: links the transactions that belong to one lookup.
 //!
-//! On a host with a resolver, one lookup is seen three times: leaving its client, arriving at the
-//! resolver, and leaving it again for those who know. Each of the three names the one before it as
-//! its parent, and from what a resolver had to ask follows whether it knew the answer.
+//! On the host of a resolver, one lookup is captured three times: leaving its client, arriving at the
+//! resolver, and leaving the resolver for authoritative servers. Each of these names the previous one
+//! as its parent. The queries that the resolver sends show whether its answer came from the cache.
 //!
-//! A pure state machine: time comes in with the messages. Every table is bounded, every event costs
-//! O(1), and what finds no room is counted and merely goes without its link. `docs/joining.md`
-//! tells the method and its limits.
+//! Input: queries that start transactions, and transactions. Output: [`Links`] for each transaction. A
+//! pure state machine that takes its time from the messages. All tables are bounded, each event costs
+//! O(1), and what exceeds the capacity is counted and not linked. `docs/joining.md` describes the
+//! method and its limits.
 
 #![forbid(unsafe_code)]
 
-mod asks;
 mod cache;
-mod clients;
-mod fallback;
-mod name;
-mod note;
-mod recent;
-mod twins;
+mod client_queries;
+mod correlator;
+mod direct_mapped;
+mod dual_stack;
+mod name_hash;
+mod pending_queries;
+mod query;
+mod tcp_fallback;
 mod upstream;
-mod views;
 
 use crate::capture::sampling::{Change, Timeline};
 use crate::decode::{Message, MessageId};
 use crate::pair::Transaction;
-use fallback::Fallback;
-use views::Views;
+use correlator::Correlator;
+use tcp_fallback::TcpFallback;
 
-/// What tells that a transaction belongs to its parent, the surest first.
+/// How a transaction was matched with its parent, most reliable first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Match {
-    /// It is the parent itself, seen from its other end.
+    /// Same query, captured at its other end.
     Exchange,
-    /// The resolver asks what it was asked.
+    /// The resolver asks the question that it was asked.
     Question,
     /// The resolver asks for the target of a CNAME of the name that it was asked for.
     Cname,
-    /// The resolver asks again what it has just answered: it renews its cache.
+    /// The resolver repeats a question that it has just answered, to renew its cache.
     Prefetch,
-    /// The resolver asks about that name's own zone or one above it: name minimisation, delegations,
+    /// The resolver asks about the zone of the name or one above it: name minimization, delegations,
     /// keys.
     Ancestor,
-    /// No other query waited at that process, and for this one it had asked before.
+    /// The only query waiting at the process, which had caused an upstream query before.
     Only,
 }
 
 impl Match {
-    /// Every way to match.
+    /// All kinds of match.
     pub const ALL: [Self; 6] =
         [Self::Exchange, Self::Question, Self::Cname, Self::Prefetch, Self::Ancestor, Self::Only];
 
-    /// As records spell it.
+    /// Returns the name used in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -64,24 +65,24 @@ impl Match {
     }
 }
 
-/// Where a resolver had an answer from.
+/// Source of a resolver's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cache {
-    /// It was there before the query came.
+    /// The cache.
     Hit,
-    /// Others were asked first.
+    /// Other servers, queried first.
     Miss,
-    /// It was there and past its time, as the resolver says (RFC 8767, RFC 8914).
+    /// Expired cache data, as the resolver reports (RFC 8767, RFC 8914).
     Stale,
-    /// It is the resolver's own: it says so (AA) and asked nobody.
+    /// The resolver's own data: it sets AA and queried no other server.
     Local,
 }
 
 impl Cache {
-    /// Every answer.
+    /// All sources.
     pub const ALL: [Self; 4] = [Self::Hit, Self::Miss, Self::Stale, Self::Local];
 
-    /// As records spell it.
+    /// Returns the name used in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -96,9 +97,9 @@ impl Cache {
 /// The transaction that caused another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parent {
-    /// Its query, which names it: a transaction with this query exists or will.
+    /// Id of its query. A transaction with this query has been or will be emitted.
     pub id: MessageId,
-    /// How that is known.
+    /// How it was matched.
     pub by: Match,
 }
 
@@ -108,81 +109,84 @@ impl Parent {
     }
 }
 
-/// What ties a transaction to others.
+/// Links of a transaction to others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Links {
     /// The transaction that caused this one.
     pub parent: Option<Parent>,
-    /// At the resolver, and at its client where both are seen: where the answer was from.
+    /// Source of the answer; at the resolver, and at its client if both are captured.
     pub cache: Option<Cache>,
-    /// Over TCP: the truncated UDP transaction that this one follows.
+    /// Over TCP: the truncated UDP transaction that this one repeats.
     pub tcp_fallback_of: Option<MessageId>,
 }
 
-/// What joining did.
+/// Counters of the correlation stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Joined {
-    /// Transactions with a parent, as in [`Match::ALL`].
+    /// Transactions with a parent, in the order of [`Match::ALL`].
     pub linked: [u64; Match::ALL.len()],
-    /// Upstream queries of resolvers of which no parent is known.
+    /// Upstream queries of resolvers without a known parent.
     pub unlinked: u64,
-    /// Verdicts at resolvers, as in [`Cache::ALL`].
+    /// Answers of resolvers by source, in the order of [`Cache::ALL`].
     pub cache: [u64; Cache::ALL.len()],
-    /// Queries and resolvers that found no room and go without links.
+    /// Queries and resolvers that exceeded the capacity and are not linked.
     pub overflowed: u64,
 }
 
-/// Which transactions are joined.
+/// Which transactions are linked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Joining {
-    /// Those of any process or host that is seen to be a resolver.
+    /// Those of each process or host that acts as a resolver.
     #[default]
     Auto,
-    /// None, but for TCP after truncation.
+    /// None, except for TCP after truncation.
     Off,
 }
 
-/// Joins transactions.
+/// Links transactions of one lookup.
 #[derive(Debug)]
 pub struct Joiner {
-    fallback: Fallback,
-    views: Option<Box<Views>>,
+    fallback: TcpFallback,
+    correlator: Option<Box<Correlator>>,
     sampling: Timeline,
 }
 
 impl Joiner {
-    /// With nothing seen yet.
+    /// Creates a stage without state.
     #[must_use]
     pub fn new(joining: Joining) -> Self {
-        let views = (joining == Joining::Auto).then(Box::default);
-        Self { fallback: Fallback::default(), views, sampling: Timeline::default() }
+        let correlator = (joining == Joining::Auto).then(Box::default);
+        Self { fallback: TcpFallback::default(), correlator, sampling: Timeline::default() }
     }
 
-    /// A query has begun a transaction: it is not one that is sent again.
+    /// Handles a query that starts a transaction, that is, not a retransmission.
     pub fn begin(&mut self, query: &Message<'_>) {
-        if let Some(views) = &mut self.views
-            && let Some(query) = views.note(query)
+        if let Some(correlator) = &mut self.correlator
+            && let Some(query) = correlator.read_query(query)
         {
-            views.begin(&query);
+            correlator.begin(&query);
         }
     }
 
-    /// A transaction has ended; what ties it to others.
+    /// Handles an ended transaction. Returns its links.
     pub fn end(&mut self, transaction: &Transaction<'_>) -> Links {
         let tcp_fallback_of = self.fallback.join(transaction);
         let whole = self.sees_all(transaction);
-        let links =
-            self.views.as_mut().map(|views| views.end(transaction, whole)).unwrap_or_default();
+        let links = self
+            .correlator
+            .as_mut()
+            .map(|correlator| correlator.end(transaction, whole))
+            .unwrap_or_default();
         Links { tcp_fallback_of, ..links }
     }
 
-    /// Another share of the transactions is told from here on.
+    /// Records that the sampling ratio has changed.
     pub fn sample(&mut self, change: Change) {
         self.sampling.note(change);
     }
 
-    /// Whether all queries were told while this transaction lasted: that a resolver asked nobody can be
-    /// said only then.
+    /// Returns whether all queries were captured during this transaction. Only then does the absence
+    /// of upstream queries prove anything.
     fn sees_all(&self, transaction: &Transaction<'_>) -> bool {
         let ends = transaction.query.zip(transaction.response);
         ends.is_none_or(|(query, response)| {
@@ -190,16 +194,16 @@ impl Joiner {
         })
     }
 
-    /// What was done so far.
+    /// Returns the counters.
     #[must_use]
     pub fn joined(&self) -> Joined {
-        self.views.as_ref().map(|views| views.joined()).unwrap_or_default()
+        self.correlator.as_ref().map(|correlator| correlator.joined()).unwrap_or_default()
     }
 
-    /// Queries that wait, and upstream queries under way, whichever are more.
+    /// Returns the number of waiting queries or of upstream queries, whichever is greater.
     #[cfg(test)]
     fn waiting(&self) -> usize {
-        self.views.as_ref().map_or(0, |views| views.waiting())
+        self.correlator.as_ref().map_or(0, |correlator| correlator.waiting())
     }
 }
 

@@ -1,25 +1,25 @@
-//! The third room: messages become transactions, each one query with its outcome.
+//! Pairing stage: matches queries with responses and emits one [`Transaction`] for each.
 //!
-//! A pure state machine: time comes in with the messages, so capture files and live traffic are
-//! paired alike. The table is bounded, every event costs O(1), and every query and every response
-//! ends in exactly one counter (identity 4 of the ledger).
+//! Input: decoded messages and ICMP errors. Output: transactions, passed to a callback. A pure state
+//! machine that takes its time from the messages, so live traffic and capture files are paired
+//! alike. The table is bounded, each event costs O(1), and each query and each response ends in
+//! exactly one counter (identity 4 of the ledger).
 
-mod carry;
-mod digest;
+mod answer_hash;
 mod entry;
-mod established;
+mod established_pairs;
+mod handover;
+mod intrusive_list;
 mod key;
-mod list;
 mod multicast;
+mod orphan;
 mod pairer;
-mod resemblance;
 mod response;
 mod table;
 mod transaction;
 mod transfer;
-mod wheel;
 
-pub use carry::{Carried, Fate};
+pub use handover::{Carried, Fate};
 pub use pairer::Pairer;
 pub use transaction::{OrphanReason, Stray, Transaction};
 pub use transfer::Transfer;
@@ -27,23 +27,23 @@ pub use transfer::Transfer;
 use crate::capture::Sight;
 use std::time::Duration;
 
-/// From which side of the exchange the packets were seen.
+/// Side of the exchange from which the packets were captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Vantage {
-    /// At the socket that asks.
+    /// At the client's socket.
     Client,
-    /// At the socket that answers.
+    /// At the server's socket.
     Server,
     /// Between the two.
     Passive,
 }
 
 impl Vantage {
-    /// Every vantage, in the order of the contract.
+    /// All vantages, in the order of the contract.
     pub const ALL: [Self; 3] = [Self::Client, Self::Server, Self::Passive];
 
-    /// The side that a message was seen from: a query leaves its client and arrives at its
-    /// server, a response does the opposite.
+    /// Returns the vantage of a message captured in direction `sight`. A query leaves its client and
+    /// arrives at its server; a response goes the other way.
     #[must_use]
     pub const fn of(sight: Sight, response: bool) -> Self {
         match (sight, response) {
@@ -53,7 +53,7 @@ impl Vantage {
         }
     }
 
-    /// As records spell it.
+    /// Returns the name used in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -64,29 +64,29 @@ impl Vantage {
     }
 }
 
-/// How a transaction ended.
+/// Outcome of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
-    /// Response paired in time.
+    /// The response came within the query timeout.
     Answered,
-    /// No response within the query timeout.
+    /// No response came within the query timeout.
     Timeout,
-    /// Response after its timeout record was written.
+    /// The response came after the timeout was reported.
     Late,
-    /// ICMP unreachable for the query.
+    /// An ICMP error reported the server as unreachable.
     IcmpError,
     /// A further response to an answered query.
     Duplicate,
-    /// Response with no query seen.
+    /// A response without a matching query.
     Orphan,
-    /// Pushed out of the full table.
+    /// The query was removed because the table was full.
     Evicted,
-    /// Still waiting when capture stopped.
+    /// The query was still waiting when the capture ended.
     Open,
 }
 
 impl Status {
-    /// Every status, in the order of the contract.
+    /// All outcomes, in the order of the contract.
     pub const ALL: [Self; 8] = [
         Self::Answered,
         Self::Timeout,
@@ -98,7 +98,7 @@ impl Status {
         Self::Open,
     ];
 
-    /// As records spell it.
+    /// Returns the name used in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -114,12 +114,12 @@ impl Status {
     }
 }
 
-/// Bounds of the pairing table.
+/// Limits of the pairing table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairOptions {
-    /// How long a query waits for its response.
+    /// Time that a query waits for its response.
     pub query_timeout: Duration,
-    /// Queries that may wait at a time; one is evicted when one more comes.
+    /// Maximum number of waiting queries; beyond it, one is evicted for each new one.
     pub max_transactions: usize,
 }
 
@@ -130,9 +130,8 @@ impl Default for PairOptions {
 }
 
 impl PairOptions {
-    /// The most memory that the table takes, in octets: 1 KiB for each query that may wait, and not
-    /// below 16 MiB. What is remembered of ended transactions is given up first, then queries are
-    /// evicted.
+    /// Returns the memory limit of the table in bytes: 1 KiB for each query that may wait, at least
+    /// 16 MiB. At the limit, ended transactions are forgotten first, then queries are evicted.
     #[must_use]
     pub const fn memory_limit_bytes(&self) -> usize {
         let wanted = self.max_transactions.saturating_mul(1024);
@@ -141,21 +140,21 @@ impl PairOptions {
     }
 }
 
-/// How long an ended transaction is remembered, so that a further response is known for what it is.
-const MEMORY: Duration = Duration::from_secs(60);
+/// Time that an ended transaction is remembered, to recognize late and duplicate responses.
+const ENDED_RETENTION: Duration = Duration::from_secs(60);
 
-/// Ended transactions remembered at most: so many answered, and as many failed.
-const MAX_REMEMBERED: usize = 1 << 16;
+/// Maximum number of remembered transactions, separately for answered and failed ones.
+const MAX_ENDED: usize = 1 << 16;
 
-/// Zone transfers under way at most; the oldest is ended, incomplete, when one more begins.
+/// Maximum number of running zone transfers; beyond it, the oldest ends incomplete.
 const MAX_TRANSFERS: usize = 256;
 
-/// How many transactions are looked at where the key does not tell: no honest exchange has so many
-/// under way, and a flood must not buy more work than this.
-const MAX_WALK: usize = 64;
+/// Maximum number of transactions visited where the pairing key is not known. Honest exchanges have
+/// fewer under way, and a flood must not cause more work.
+const MAX_SCAN: usize = 64;
 
-/// Queries looked at for one that may be evicted.
-const MAX_SPARED: usize = 8;
+/// Maximum number of queries visited to find one to evict.
+const MAX_EVICTION_SCAN: usize = 8;
 
 #[cfg(test)]
 mod tests;

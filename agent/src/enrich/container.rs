@@ -1,4 +1,4 @@
-//! Containers, by the names that runtimes give their cgroups.
+//! Containers, recognized by the names of their cgroups.
 
 use crate::capture::live::cgroup_of_id;
 use std::collections::HashMap;
@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Digits of a container id.
+/// Number of hex digits of a container id.
 const ID_DIGITS: usize = 64;
 
-/// Cgroups remembered at most; then all are forgotten and read anew.
+/// Maximum number of cached cgroups; at the limit, the cache is cleared.
 const MAX_CGROUPS: usize = 1 << 14;
 
-/// The tree of cgroups is not walked more often than this, whatever ids are asked for.
-const WALK_PAUSE: Duration = Duration::from_secs(1);
+/// Minimum time between two scans of the cgroup tree.
+const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What runs a container.
+/// Container runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Runtime {
     /// Docker.
@@ -31,7 +31,7 @@ pub enum Runtime {
 }
 
 impl Runtime {
-    /// As records spell it.
+    /// Returns the name used in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,21 +44,21 @@ impl Runtime {
 }
 
 /// A container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Container {
     /// 64 hex digits.
     pub id: String,
-    /// Absent where the path does not tell.
+    /// Absent if the path does not show it.
     pub runtime: Option<Runtime>,
-    /// The uid of the Kubernetes pod whose cgroup the container's is in, with dashes; of a pod from a
-    /// static manifest, the hash of that.
+    /// Uid of the Kubernetes pod whose cgroup contains the container's, with dashes. For a pod from a
+    /// static manifest, the hash of the manifest.
     pub pod_uid: Option<String>,
 }
 
 impl Container {
-    /// The innermost container that a cgroup's path names:
+    /// Returns the innermost container in a cgroup path:
     /// `…/docker-ID.scope`, `…/cri-containerd-ID.scope`, `…/crio-ID.scope`, `…/libpod-ID.scope`
-    /// (systemd driver), `/docker/ID`, `/kubepods/…/ID` (cgroupfs driver); and the innermost pod around
+    /// (systemd driver), `/docker/ID`, `/kubepods/…/ID` (cgroupfs driver); with the innermost pod around
     /// it: `…-podUID.slice`, `/podUID`.
     #[must_use]
     pub fn of_cgroup_path(path: &str) -> Option<Self> {
@@ -75,18 +75,18 @@ impl Container {
 
     fn of_cgroup_name(name: &str, parents: &str) -> Option<(String, Option<Runtime>)> {
         let name = name.strip_suffix(".scope").unwrap_or(name);
-        // containerd's own naming is `namespace:prefix:ID`.
+        // Names given by containerd itself are `namespace:prefix:ID`.
         let (prefix, id) = match name.rsplit_once(['-', ':']) {
             Some((prefix, id)) => (prefix, id),
             None => ("", name),
         };
-        let is_id = id.len() == ID_DIGITS && id.bytes().all(|octet| octet.is_ascii_hexdigit());
+        let is_id = id.len() == ID_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         let runtime = match prefix.rsplit(':').next().unwrap_or(prefix) {
             "docker" => Some(Runtime::Docker),
             "cri-containerd" | "nerdctl" => Some(Runtime::Containerd),
             "crio" => Some(Runtime::CriO),
             "libpod" => Some(Runtime::Podman),
-            // Conmon watches the container from a cgroup of its own and is not in it.
+            // Conmon monitors the container from its own cgroup, outside of the container.
             "crio-conmon" | "libpod-conmon" => return None,
             _ if parents.ends_with("/docker") => Some(Runtime::Docker),
             _ if parents.contains("libpod") => Some(Runtime::Podman),
@@ -96,8 +96,8 @@ impl Container {
     }
 }
 
-/// The uid of the innermost pod that a cgroup's path names. systemd's slices have underscores for dashes,
-/// which part the names of slices; runtimes that take a slice for a path put a colon behind it.
+/// Returns the uid of the innermost pod in a cgroup path. systemd slices have underscores instead of
+/// dashes, because dashes separate slices. Some runtimes append a colon to the slice.
 fn pod_uid(path: &str) -> Option<String> {
     path.rsplit('/').find_map(|name| {
         let name = name.split_once(".slice").map_or(name, |(slice, _)| slice);
@@ -107,64 +107,64 @@ fn pod_uid(path: &str) -> Option<String> {
     })
 }
 
-/// A UUID, or the 32 digits of a static manifest's hash.
+/// Returns whether `uid` is a UUID, or the 32-digit hash of a static manifest.
 fn is_uid(uid: &str) -> bool {
-    let is_hex = |group: &str| group.bytes().all(|octet| octet.is_ascii_hexdigit());
+    let is_hex = |group: &str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
     let groups = || uid.split('-').map(str::len);
     uid.split('-').all(is_hex) && (groups().eq([8, 4, 4, 4, 12]) || groups().eq([32]))
 }
 
-/// Containers by cgroup2 id, which is the inode number of the cgroup's directory.
+/// Cache of containers by cgroup2 id, which is the inode number of the cgroup's directory.
 #[derive(Debug, Default)]
-pub(super) struct Containers {
+pub(super) struct ContainerCache {
     mount: Option<PathBuf>,
-    /// The same, open: by it cgroups are found by their ids.
-    opened: Option<File>,
-    known: HashMap<u64, Option<Arc<Container>>>,
-    walked: Option<Instant>,
+    /// The opened mount point, to look up cgroups by id.
+    mount_dir: Option<File>,
+    cache: HashMap<u64, Option<Arc<Container>>>,
+    last_scan: Option<Instant>,
 }
 
-impl Containers {
+impl ContainerCache {
     pub(super) fn new(mount: Option<&Path>) -> Self {
-        let opened = mount.and_then(|mount| File::open(mount).ok());
-        Self { mount: mount.map(Into::into), opened, ..Self::default() }
+        let mount_dir = mount.and_then(|mount| File::open(mount).ok());
+        Self { mount: mount.map(Into::into), mount_dir, ..Self::default() }
     }
 
-    /// The container of a cgroup; `pid` is a process that may be in it.
+    /// Returns the container of a cgroup. `pid` is a process that may be in the cgroup.
     pub(super) fn get(&mut self, cgroup_id: u64, pid: Option<u32>) -> Option<Arc<Container>> {
         if cgroup_id == 0 {
             return None;
         }
-        if let Some(known) = self.known.get(&cgroup_id) {
-            return known.clone();
+        if let Some(cache) = self.cache.get(&cgroup_id) {
+            return cache.clone();
         }
-        if self.known.len() >= MAX_CGROUPS {
-            self.known.clear();
+        if self.cache.len() >= MAX_CGROUPS {
+            self.cache.clear();
         }
         let mount = self.mount.clone()?;
-        let by_id = self.opened.as_ref().and_then(|mount| cgroup_of_id(mount, cgroup_id));
+        let by_id = self.mount_dir.as_ref().and_then(|mount| cgroup_of_id(mount, cgroup_id));
         let by_id = by_id.map(|path| path.to_string_lossy().into_owned());
         if let Some(path) = by_id.or_else(|| cgroup_of(pid?, &mount, cgroup_id)) {
             let container = Container::of_cgroup_path(&path).map(Arc::new);
-            self.known.insert(cgroup_id, container.clone());
+            self.cache.insert(cgroup_id, container.clone());
             return container;
         }
-        if self.walked.is_none_or(|walked| walked.elapsed() >= WALK_PAUSE) {
-            self.walk(&mount);
-            self.walked = Some(Instant::now());
-            // One that is not in the tree is gone: no need to look again.
-            self.known.entry(cgroup_id).or_insert(None);
+        if self.last_scan.is_none_or(|last_scan| last_scan.elapsed() >= SCAN_INTERVAL) {
+            self.scan(&mount);
+            self.last_scan = Some(Instant::now());
+            // A cgroup that is not in the tree no longer exists: cache that.
+            self.cache.entry(cgroup_id).or_insert(None);
         }
-        self.known.get(&cgroup_id).cloned().flatten()
+        self.cache.get(&cgroup_id).cloned().flatten()
     }
 
-    fn walk(&mut self, top: &Path) {
+    fn scan(&mut self, top: &Path) {
         let mut directories = vec![top.to_path_buf()];
         while let Some(directory) = directories.pop() {
             let Ok(metadata) = fs::metadata(&directory) else { continue };
             let container = Container::of_cgroup_path(&directory.to_string_lossy());
-            self.known.insert(metadata.ino(), container.map(Arc::new));
-            // A cgroup that goes away meanwhile is no error.
+            self.cache.insert(metadata.ino(), container.map(Arc::new));
+            // A cgroup may be removed during the scan.
             let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
             let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|t| t.is_dir());
             directories.extend(entries.filter(is_directory).map(|entry| entry.path()));
@@ -172,7 +172,7 @@ impl Containers {
     }
 }
 
-/// The cgroup2 path of a process, if that is the cgroup with this id.
+/// Returns the cgroup2 path of a process if its cgroup has this id.
 fn cgroup_of(pid: u32, mount: &Path, cgroup_id: u64) -> Option<String> {
     let lines = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let path = lines.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -191,7 +191,7 @@ mod tests {
     const HASH: &str = "00112233445566778899aabbccddeeff";
 
     #[test]
-    fn knows_the_naming_of_each_runtime() {
+    fn parses_cgroup_names_of_all_runtimes() {
         for (path, runtime) in [
             (format!("0::/system.slice/docker-{ID}.scope"), Some(Runtime::Docker)),
             (format!("4:memory:/docker/{ID}"), Some(Runtime::Docker)),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_pods_of_each_driver() {
+    fn parses_pod_cgroups_of_all_drivers() {
         let outer = ID.replace('0', "f");
         for (path, runtime, pod) in [
             (
@@ -236,7 +236,7 @@ mod tests {
                 Some(Runtime::Containerd),
                 POD,
             ),
-            // A node that is a container itself, as of kind.
+            // A node that is itself a container (kind).
             (
                 format!(
                     "/docker/{outer}/kubelet.slice/kubelet-kubepods.slice/\
@@ -245,9 +245,9 @@ mod tests {
                 Some(Runtime::Containerd),
                 POD,
             ),
-            // A container that a container has made.
+            // A container inside a container.
             (format!("/kubepods/pod{POD}/{outer}/docker/{ID}"), Some(Runtime::Docker), POD),
-            // As another cgroup namespace sees it.
+            // As seen from another cgroup namespace.
             (
                 format!("0::/../../kubepods-pod{POD_}.slice/cri-containerd-{ID}.scope"),
                 Some(Runtime::Containerd),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_nothing_else_for_a_pod() {
+    fn ignores_similar_pod_names() {
         for name in [format!("libpod-{ID}"), format!("xpod{POD}"), "kubepods-podaa.slice".into()] {
             let container = Container::of_cgroup_path(&format!("/{name}/{ID}")).unwrap();
             assert_eq!(container.pod_uid, None, "{name}");
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_nothing_else_for_a_container() {
+    fn ignores_similar_container_names() {
         for path in [
             "0::/".to_owned(),
             "0::/user.slice/user-0.slice/session-1.scope".to_owned(),
@@ -282,12 +282,12 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_container_of_a_cgroup_id_in_the_tree() {
+    fn finds_container_by_cgroup_id() {
         let tree = tempfile::tempdir().unwrap();
         let scope = tree.path().join(format!("system.slice/docker-{ID}.scope"));
         fs::create_dir_all(&scope).unwrap();
         let id = fs::metadata(&scope).unwrap().ino();
-        let mut containers = Containers::new(Some(tree.path()));
+        let mut containers = ContainerCache::new(Some(tree.path()));
         assert_eq!(containers.get(id, None).unwrap().id, ID);
         assert_eq!(containers.get(1, None), None);
     }

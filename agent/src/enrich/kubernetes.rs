@@ -1,92 +1,95 @@
-//! Which pod is it: the pods of this node, as the Kubernetes API tells of them.
+//! Pods of this node, from the Kubernetes API.
 //!
-//! A thread of its own watches the API and publishes what it knows as a whole, the [`Directory`]; the
-//! pipeline reads it without a lock and never waits for the API. While the API is away, what was known
-//! last goes on serving.
+//! A thread watches the API and publishes the pods as a snapshot, the [`Snapshot`]. The pipeline
+//! reads it without a lock and never waits for the API. While the API is unreachable, the last
+//! snapshot stays in use.
 
 mod client;
-mod directory;
+mod error;
 mod pod;
-mod trouble;
-mod watch;
+mod snapshot;
+mod watcher;
 
 pub use client::probe;
+pub use error::Reason;
 pub use pod::{Place, Pod, Workload};
-pub use trouble::Reason;
 
 use super::container::Container;
 use arc_swap::{ArcSwap, Cache};
-use directory::Directory;
+use snapshot::Snapshot;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use watch::Watch;
+use watcher::WatchHandle;
 
-/// How to reach the API, and what is wanted from it.
+/// Configuration of the pod watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesConfig {
-    /// The node whose pods are watched, as the API calls it.
+    /// Node whose pods are watched, as named by the API.
     pub node_name: String,
-    /// A kubeconfig file; where absent, the service account of this pod.
+    /// Path of a kubeconfig file; if absent, the service account of this pod is used.
     pub kubeconfig: Option<PathBuf>,
-    /// The labels of pods that records show.
+    /// Pod labels that records contain.
     pub labels: Vec<String>,
-    /// How long the API may take to connect and to answer.
+    /// Timeout for connecting to the API and for each answer.
     pub timeout: Duration,
 }
 
-/// Where a pod finds its service account's token.
+/// Path of the service account's token in a pod.
 pub(crate) const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 impl KubernetesConfig {
-    /// The file that says who asks the API; what else it takes stands beside it.
+    /// Returns the file with the credentials; other files that it needs are in the same directory.
     pub(crate) fn credentials(&self) -> &Path {
         self.kubeconfig.as_deref().unwrap_or(Path::new(TOKEN))
     }
 }
 
-/// How the watch stands, for `/metrics`.
+/// Status of the pod watch, for `/metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Whether the API is being watched: what is known is what is.
+    /// Whether the watch runs, that is, the pods are up to date.
     pub up: bool,
-    /// Pods known, those that ended lately too.
+    /// Number of known pods, including recently ended ones.
     pub pods: usize,
-    /// Pods for which there was no room.
+    /// Number of pods not stored because the table was full.
     pub refused: u64,
-    /// What went wrong how often, in the order of [`Reason::ALL`].
+    /// Number of errors by reason, in the order of [`Reason::ALL`].
     pub errors: [u64; Reason::ALL.len()],
-    /// Transactions of pods with their pod's name.
+    /// Transactions of pods with known names.
     pub named: u64,
-    /// Transactions of pods whose names were not known.
+    /// Transactions of pods without known names.
     pub unnamed: u64,
 }
 
-/// The pods of this node. The watch ends when this is dropped.
+/// The pods of this node. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct Pods {
-    directory: Cache<Arc<ArcSwap<Directory>>, Arc<Directory>>,
-    watch: Watch,
+    snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+    watch: WatchHandle,
     named: u64,
     unnamed: u64,
 }
 
 impl Pods {
-    /// Begins to watch.
+    /// Starts the watch.
+    ///
+    /// # Errors
+    /// Returns an error if the thread or its runtime cannot be started.
     pub fn watch(config: KubernetesConfig) -> std::io::Result<Self> {
-        let watch = Watch::start(config)?;
-        Ok(Self { directory: Cache::new(watch.directory()), watch, named: 0, unnamed: 0 })
+        let watch = WatchHandle::start(config)?;
+        Ok(Self { snapshot: Cache::new(watch.snapshot()), watch, named: 0, unnamed: 0 })
     }
 
-    /// Waits until the pods are known, or this long; whether they are.
+    /// Waits until the pods are listed, at most `limit`. Returns whether they are.
     #[must_use]
     pub fn await_first(&self, limit: Duration) -> bool {
         self.watch.await_first(limit)
     }
 
-    /// The place of a container: by its own id, else by its pod's.
+    /// Returns the pod of a container: by container id, else by pod uid.
     pub(super) fn find(&mut self, container: &Container) -> Option<Place> {
-        self.directory.load().find(&container.id, container.pod_uid.as_deref())
+        self.snapshot.load().find(&container.id, container.pod_uid.as_deref())
     }
 
     /// Counts a transaction of a container.
@@ -98,7 +101,7 @@ impl Pods {
         }
     }
 
-    /// How it stands.
+    /// Returns the status of the watch.
     #[must_use]
     pub fn status(&self) -> Status {
         Status { named: self.named, unnamed: self.unnamed, ..self.watch.status() }

@@ -1,87 +1,87 @@
-//! What /proc tells of a process.
+//! Executables and cgroups of processes, from /proc.
 
-mod ask;
+mod helper;
 
-pub use ask::answer;
+pub use helper::answer;
 
 use super::Container;
 use crate::capture::Task;
 use crate::capture::live::process::{is_same_start, start_ns};
-use ask::Scout;
+use helper::HelperClient;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Processes remembered at most; then all are forgotten and read anew.
+/// Maximum number of cached processes; at the limit, the cache is cleared.
 const MAX_PROCESSES: usize = 1 << 14;
 
-/// What is remembered of a process.
+/// Cached properties of a process.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Process {
+pub(super) struct ProcessInfo {
     pub(super) exe: Option<Arc<str>>,
-    /// By the paths in /proc/PID/cgroup: of use where containers live in cgroup v1.
+    /// From the paths in /proc/PID/cgroup; needed where containers are in cgroup v1.
     pub(super) container: Option<Arc<Container>>,
 }
 
-/// By task: pid and start name a process for ever, and a change of name (`exec`) is a reason to look
-/// again.
+/// Cache of processes by task. Pid and start time identify a process, and a changed name (`exec`)
+/// causes a new lookup.
 #[derive(Debug, Default)]
-pub(super) struct Processes {
-    known: HashMap<Task, Process>,
-    /// Who looks, where that is not this process.
-    scout: Option<Scout>,
+pub(super) struct ProcessCache {
+    cache: HashMap<Task, ProcessInfo>,
+    /// The privileged helper that reads /proc, if it is not this process.
+    helper: Option<HelperClient>,
 }
 
-impl Processes {
-    /// At the other end of the socket [`answer`] runs; this process looks itself where there is none.
-    pub(super) fn new(scout: Option<OwnedFd>) -> Self {
-        Self { known: HashMap::new(), scout: scout.map(Scout::new) }
+impl ProcessCache {
+    /// `scout` is a socket to a process that runs [`answer`]. Without it, this process reads /proc.
+    pub(super) fn new(helper: Option<OwnedFd>) -> Self {
+        Self { cache: HashMap::new(), helper: helper.map(HelperClient::new) }
     }
 
-    pub(super) fn get(&mut self, task: &Task) -> Process {
-        if let Some(process) = self.known.get(task) {
+    pub(super) fn get(&mut self, task: &Task) -> ProcessInfo {
+        if let Some(process) = self.cache.get(task) {
             return process.clone();
         }
-        if self.known.len() >= MAX_PROCESSES {
-            self.known.clear();
+        if self.cache.len() >= MAX_PROCESSES {
+            self.cache.clear();
         }
-        let (facts, is_complete) = self.facts(task.pid);
-        let mut process = facts.of(task);
+        let (files, is_complete) = self.files(task.pid);
+        let mut process = files.for_task(task);
         if process.exe.is_none() && task.parent_pid != 0 {
-            process.exe = self.facts(task.parent_pid).0.exe_of_child(task).map(Into::into);
+            process.exe = self.files(task.parent_pid).0.exe_of_child(task).map(Into::into);
         }
         if is_complete {
-            self.known.insert(*task, process.clone());
+            self.cache.insert(*task, process.clone());
         }
         process
     }
 
-    /// Returns what /proc says of a pid, and whether that is worth remembering: not where the helper should
-    /// be asked again.
-    fn facts(&mut self, pid: u32) -> (Facts, bool) {
-        match self.scout.as_mut().map(|scout| scout.ask(pid)) {
-            Some(Some(facts)) => (facts, true),
-            None => (Facts::read(pid), true),
-            Some(None) => (Facts::read(pid), false),
+    /// Returns the contents of /proc for a pid, and whether to cache them. Where the helper did not answer,
+    /// the next call asks it again.
+    fn files(&mut self, pid: u32) -> (ProcFiles, bool) {
+        match self.helper.as_mut().map(|helper| helper.request(pid)) {
+            Some(Some(files)) => (files, true),
+            None => (ProcFiles::read(pid), true),
+            Some(None) => (ProcFiles::read(pid), false),
         }
     }
 }
 
-/// What /proc tells of a pid.
+/// The contents of /proc for a pid.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Facts {
+struct ProcFiles {
     pid: u32,
     exe: Option<String>,
     cgroups: String,
-    /// The text of /proc/PID/comm.
+    /// Contents of /proc/PID/comm.
     comm: Vec<u8>,
     /// By the clock of [`start_ns`].
     start_ns: Option<u64>,
 }
 
-impl Facts {
+impl ProcFiles {
     fn read(pid: u32) -> Self {
         let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
         Self {
@@ -89,19 +89,19 @@ impl Facts {
             exe: exe.map(|path| path.to_string_lossy().into_owned()),
             cgroups: fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default(),
             comm: fs::read(format!("/proc/{pid}/comm")).unwrap_or_default(),
-            // Last: a process that is still there was there before.
+            // Read last: if the process still exists, the other values are its own.
             start_ns: start_ns(pid),
         }
     }
 
-    /// What of it is the task's, unless the pid is another process's by now.
-    fn of(self, task: &Task) -> Process {
+    /// Returns the properties of the task, unless the pid now belongs to another process.
+    fn for_task(self, task: &Task) -> ProcessInfo {
         if task.start_ns != 0 && !self.start_ns.is_some_and(|ns| is_same_start(ns, task.start_ns)) {
-            return Process::default();
+            return ProcessInfo::default();
         }
-        Process {
-            // Another name tells of another program (`exec`), or of a process that is gone.
-            exe: self.exe.filter(|_| is_name(&self.comm, &task.comm)).map(Into::into),
+        ProcessInfo {
+            // Another name means another program (`exec`), or a process that is gone.
+            exe: self.exe.filter(|_| is_comm(&self.comm, &task.comm)).map(Into::into),
             container: self.cgroups.lines().find_map(Container::of_cgroup_path).map(Arc::new),
         }
     }
@@ -111,13 +111,13 @@ impl Facts {
     /// the parent has not called `exec` since, which would change its name.
     fn exe_of_child(self, task: &Task) -> Option<String> {
         let is_older = self.start_ns.is_some_and(|ns| ns <= task.start_ns);
-        self.exe.filter(|_| is_older && is_name(&self.comm, &task.comm))
+        self.exe.filter(|_| is_older && is_comm(&self.comm, &task.comm))
     }
 }
 
-/// Whether the text of /proc/PID/comm is this name.
-fn is_name(text: &[u8], name: &[u8; 16]) -> bool {
-    let length = name.iter().position(|octet| *octet == 0).unwrap_or(name.len());
+/// Returns whether the contents of /proc/PID/comm are this name.
+fn is_comm(text: &[u8], name: &[u8; 16]) -> bool {
+    let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
     text.strip_suffix(b"\n").is_some_and(|text| Some(text) == name.get(..length))
 }
 
@@ -139,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_executable_of_a_process_that_lives() {
-        let exe = Processes::default().get(&own(&name())).exe.unwrap();
+    fn reads_executable_of_live_process() {
+        let exe = ProcessCache::default().get(&own(&name())).exe.unwrap();
         assert_eq!(&*exe, std::env::current_exe().unwrap().to_str().unwrap());
     }
 
     #[test]
-    fn a_later_process_with_the_pid_is_not_taken_for_it() {
-        let mut processes = Processes::default();
+    fn ignores_later_process_with_same_pid() {
+        let mut processes = ProcessCache::default();
         let own = own(&name());
         assert!(processes.get(&own).exe.is_some());
         let earlier = Task { start_ns: own.start_ns - 1_000_000_000, ..own };
@@ -158,7 +158,7 @@ mod tests {
         let own = own(&name());
         // No process has this pid.
         let child = Task { pid: u32::MAX >> 1, parent_pid: own.pid, ..own };
-        let exe = |task: Task| Processes::default().get(&task).exe;
+        let exe = |task: Task| ProcessCache::default().get(&task).exe;
         assert_eq!(exe(child), exe(own));
         assert!(exe(own).is_some());
         assert_eq!(exe(Task { parent_pid: 0, ..child }), None, "no parent");
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn another_program_of_the_process_is_not_taken_for_it() {
-        assert!(Processes::default().get(&own(b"before-exec")).exe.is_none());
+    fn ignores_program_after_exec() {
+        assert!(ProcessCache::default().get(&own(b"before-exec")).exe.is_none());
     }
 }

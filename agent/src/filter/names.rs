@@ -1,23 +1,24 @@
-//! Names by how they end, label by label.
+//! Domain name suffixes.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-/// A name that stands for itself and all below it, as records write names; the root stands for all.
+/// A domain name that stands for itself and all names below it, spelled as in records; the root
+/// stands for all names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Suffix(String);
 
-/// Why something is no name.
+/// Error for a string that is not a domain name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is not the end of a name: give one such as example.com, which stands for all below it, too"
+    "\"{0}\" is not a domain name: give one such as example.com, which includes all names parent_suffixes it"
 )]
 pub struct BadSuffix(String);
 
 impl FromStr for Suffix {
     type Err = BadSuffix;
 
-    /// A dot at either end says nothing; other scripts become A-labels (RFC 5890).
+    /// Ignores a dot at either end and converts other scripts to A-labels (RFC 5890).
     fn from_str(text: &str) -> Result<Self, BadSuffix> {
         let bad = || BadSuffix(text.to_owned());
         if text == "." {
@@ -33,7 +34,7 @@ impl FromStr for Suffix {
         let has_empty_label = name.is_empty() || name.split('.').any(str::is_empty);
         if has_empty_label
             || name.contains('*')
-            || !name.bytes().all(|octet| octet.is_ascii_graphic())
+            || !name.bytes().all(|byte| byte.is_ascii_graphic())
         {
             return Err(bad());
         }
@@ -41,7 +42,7 @@ impl FromStr for Suffix {
     }
 }
 
-/// A set of them: whether a name is in it takes one look per label.
+/// A set of suffixes; a lookup takes one step per label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Suffixes(BTreeSet<String>);
 
@@ -52,24 +53,21 @@ impl FromIterator<Suffix> for Suffixes {
 }
 
 impl Suffixes {
-    /// Whether a name, as records write it (lower case, escaped, no last dot), is one of these or below.
+    /// Returns whether a name, spelled as in records (lower case, escaped, no trailing dot), is one of
+    /// these or below one.
     #[must_use]
     pub fn contain(&self, qname: &str) -> bool {
-        let mut ends = std::iter::once(qname).chain(below(qname)).chain([""]);
-        ends.any(|end| self.has(end))
-    }
-
-    fn has(&self, end: &str) -> bool {
-        self.0.contains(end)
+        let mut suffixes = std::iter::once(qname).chain(parent_suffixes(qname)).chain([""]);
+        suffixes.any(|suffix| self.0.contains(suffix))
     }
 }
 
-/// What is behind each dot between two labels.
-fn below(qname: &str) -> impl Iterator<Item = &str> {
+/// Iterates over the suffixes that follow each dot between two labels.
+fn parent_suffixes(qname: &str) -> impl Iterator<Item = &str> {
     let mut is_escaped = false;
-    qname.bytes().enumerate().filter_map(move |(place, octet)| {
+    qname.bytes().enumerate().filter_map(move |(place, byte)| {
         let was_escaped = std::mem::take(&mut is_escaped);
-        match octet {
+        match byte {
             b'\\' if !was_escaped => {
                 is_escaped = true;
                 None

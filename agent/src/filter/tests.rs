@@ -20,7 +20,7 @@ fn subject<'a>(qname: &'a str, client: &str) -> Subject<'a> {
 }
 
 #[test]
-fn names_end_label_by_label() {
+fn matches_suffixes_by_label() {
     let set = suffixes(&["Corp.Example.", ".bücher.example", "x.test"]);
     for within in
         ["corp.example", "a.corp.example", "xn--bcher-kva.example", "a.b.x.test", "\\\\.x.test"]
@@ -35,7 +35,7 @@ fn names_end_label_by_label() {
 }
 
 #[test]
-fn what_is_no_name_is_refused() {
+fn rejects_invalid_names() {
     for bad in ["", "..", "a..b", "*.example", "a b", "\u{ad}"] {
         let why = bad.parse::<Suffix>().unwrap_err().to_string();
         assert!(why.contains("example.com"), "{why}");
@@ -43,7 +43,7 @@ fn what_is_no_name_is_refused() {
 }
 
 #[test]
-fn all_that_is_included_must_fit_and_nothing_that_is_excluded() {
+fn requires_all_included_and_no_excluded_criteria() {
     let include = Criteria {
         qname: Some(suffixes(&["example"])),
         client: Some(
@@ -65,7 +65,7 @@ fn all_that_is_included_must_fit_and_nothing_that_is_excluded() {
 }
 
 #[test]
-fn each_criterion_decides_by_itself() {
+fn each_criterion_is_independent() {
     let fits = |criteria: Criteria| {
         Filter { include: criteria, ..Filter::default() }.admits(&subject("a", "::1"))
     };
@@ -84,7 +84,7 @@ fn each_criterion_decides_by_itself() {
 }
 
 #[test]
-fn what_is_not_known_is_neither_included_nor_excluded() {
+fn unknown_property_matches_no_criterion() {
     let unknown = Subject { asked: Some(Asked::default()), ..Subject::default() };
     let criteria = [
         Criteria { qname: Some(suffixes(&["."])), ..Criteria::default() },
@@ -102,12 +102,12 @@ fn what_is_not_known_is_neither_included_nor_excluded() {
     let names = Criteria { qname: Some(suffixes(&["example"])), ..Criteria::default() };
     assert!(
         Filter { include: names, ..Filter::default() }.admits(&connection),
-        "it asks for nothing"
+        "it has no question"
     );
 }
 
 #[test]
-fn a_filter_that_says_nothing_is_none() {
+fn filter_without_criteria_is_not_stored() {
     let filters = Filters::default().with(Stream::Transactions, Filter::default());
     assert_eq!(filters, Filters::default());
     assert!(filters.of(Stream::Transactions).is_none());

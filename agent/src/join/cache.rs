@@ -1,17 +1,17 @@
-//! Whether an answer came out of the cache: by inference, for no resolver says.
+//! Infers whether an answer came from the cache; resolvers do not report it.
 
-use super::asks::{Ask, Asks};
-use super::note::Resolver;
-use super::upstream::Upstream;
+use super::pending_queries::{PendingQueries, PendingQuery};
+use super::query::Resolver;
+use super::upstream::UpstreamQueries;
 use super::{Cache, Match};
 use crate::decode::Message;
 use crate::pair::{Status, Transaction};
 use std::time::Duration;
 
-/// A resolver that was not seen to ask for so long may have come to ask where nobody sees it.
-const PROOF: Duration = Duration::from_secs(3600);
+/// Time without captured upstream queries after which they may have become invisible (encrypted).
+const PROOF_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// The class IN: what resolvers cache.
+/// Class IN, the only one that resolvers cache.
 const INTERNET: u16 = 1;
 
 /// Rcodes (RFC 1035, RFC 2136).
@@ -20,25 +20,25 @@ const SERVFAIL: u16 = 2;
 const NXDOMAIN: u16 = 3;
 const YXDOMAIN: u16 = 6;
 
-/// Extended errors of answers past their time (RFC 8914, 4.4 and 4.20).
+/// Extended errors of stale answers (RFC 8914, 4.4 and 4.20).
 const STALE: [u16; 2] = [3, 19];
 
 /// RA and AA (RFC 1035, 4.1.1).
 const RECURSION_AVAILABLE: u16 = 0x80;
 const AUTHORITATIVE: u16 = 0x400;
 
-/// How a query at a resolver was answered; `None` where that cannot be known.
+/// Returns the source of the answer to `ask`, or `None` if it is not known.
 pub(super) fn verdict(
-    ask: &Ask,
+    query: &PendingQuery,
     transaction: &Transaction<'_>,
-    upstream: &Upstream,
-    asks: &Asks,
+    upstream: &UpstreamQueries,
+    pending: &PendingQueries,
 ) -> Option<Cache> {
     let response = transaction.response.filter(|_| transaction.status == Status::Answered)?;
     let cacheable = response.dns.flags.opcode() == 0
-        && ask.question.qclass == INTERNET
-        && !matches!(ask.question.qtype, 251 | 252);
-    if !cacheable || !same_process(ask, &response) {
+        && query.question.qclass == INTERNET
+        && !matches!(query.question.qtype, 251 | 252);
+    if !cacheable || !same_process(query, &response) {
         return None;
     }
     let rcode = response.dns.rcode();
@@ -47,33 +47,34 @@ pub(super) fn verdict(
     if error.is_some_and(|error| STALE.contains(&error.code)) {
         return Some(Cache::Stale);
     }
-    if ask.fed.is_some()
-        || upstream.answered_since(&ask.question, response.dns.answers(), ask.since)
+    if query.answered_by.is_some()
+        || upstream.answered_since(&query.question, response.dns.answers(), query.since)
     {
         return Some(Cache::Miss);
     }
     if rcode == SERVFAIL {
-        return ask.sent.then_some(Cache::Miss);
+        return query.sent.then_some(Cache::Miss);
     }
     if !matches!(rcode, NOERROR | NXDOMAIN | YXDOMAIN) {
         return None;
     }
     if flags & AUTHORITATIVE != 0 {
-        return Some(Cache::Local).filter(|_| !ask.sent);
+        return Some(Cache::Local).filter(|_| !query.sent);
     }
-    let proven = asks.proven(ask.question.who)?;
-    let visible = response.envelope.ts.since(proven) <= PROOF;
+    let proven = pending.proven(query.question.resolver)?;
+    let visible = response.envelope.ts.since(proven) <= PROOF_LIFETIME;
     (visible && flags & RECURSION_AVAILABLE != 0).then_some(Cache::Hit)
 }
 
-/// Whether a miss shows that its resolver's upstream queries can be seen.
-pub(super) fn is_proof(ask: &Ask) -> bool {
-    ask.fed.is_some_and(|by| by < Match::Only)
+/// Returns whether a cache miss proves that the resolver's upstream queries are captured.
+pub(super) fn is_proof(query: &PendingQuery) -> bool {
+    query.answered_by.is_some_and(|by| by < Match::Only)
 }
 
-/// A worker that answers on a socket that another process opened asks under another number.
-fn same_process(ask: &Ask, response: &Message<'_>) -> bool {
-    match (ask.question.who, &response.envelope.task) {
+/// Returns whether the response was sent by the process that received the query. A worker that
+/// shares the socket of another process sends upstream queries under its own pid.
+fn same_process(query: &PendingQuery, response: &Message<'_>) -> bool {
+    match (query.question.resolver, &response.envelope.task) {
         (Resolver::Process(pid), Some(task)) => pid == task.pid,
         _ => true,
     }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 mod property;
-mod scenes;
+mod scenarios;
 
 const UNBOUND: u32 = 53;
 const DIG: u32 = 1000;
@@ -31,9 +31,9 @@ fn server() -> SocketAddr {
     SocketAddr::from(([198, 51, 100, 1], 53))
 }
 
-/// A message on the wire, as one hook sees it.
+/// A message as captured by one hook.
 #[derive(Clone, Copy, Debug)]
-struct Seen<'a> {
+struct TestMessage<'a> {
     sight: Sight,
     pid: Option<u32>,
     from: SocketAddr,
@@ -46,16 +46,16 @@ struct Seen<'a> {
     stale: bool,
 }
 
-/// Pairing and joining, with a clock that ticks at each message.
-struct Bench {
+/// Pairing and correlation, with a clock that advances with each message.
+struct TestHost {
     pairer: Pairer,
     joiner: Joiner,
     now_us: u64,
-    /// What became of each query, by the order of messages.
+    /// Outcome of each query, by message number.
     ended: HashMap<u64, (Status, Links)>,
 }
 
-impl Bench {
+impl TestHost {
     fn new() -> Self {
         Self {
             pairer: Pairer::new(PairOptions::default()),
@@ -69,8 +69,8 @@ impl Bench {
         self.now_us += by_us;
     }
 
-    /// Shows a message; its number.
-    fn see(&mut self, seen: Seen<'_>) -> u64 {
+    /// Handles a message. Returns its number.
+    fn see(&mut self, seen: TestMessage<'_>) -> u64 {
         self.now_us += 1;
         let message = message(&seen, self.now_us).kept();
         let message = message.message();
@@ -87,35 +87,35 @@ impl Bench {
         self.now_us
     }
 
-    /// A client's query, leaving and arriving; both numbers.
+    /// Sends a client's query. Returns the numbers of its egress and ingress.
     fn ask(&mut self, port: u16, qname: &str, qtype: u16) -> (u64, u64) {
-        let query = Seen { qtype, ..query(client(port), resolver(53), 7, qname) };
-        let left = self.see(Seen { sight: Sight::Egress, pid: Some(DIG), ..query });
-        (left, self.see(Seen { sight: Sight::Ingress, pid: Some(UNBOUND), ..query }))
+        let query = TestMessage { qtype, ..query(client(port), resolver(53), 7, qname) };
+        let left = self.see(TestMessage { sight: Sight::Egress, pid: Some(DIG), ..query });
+        (left, self.see(TestMessage { sight: Sight::Ingress, pid: Some(UNBOUND), ..query }))
     }
 
-    /// The resolver's answer, leaving and arriving.
-    fn reply(&mut self, port: u16, qname: &str, qtype: u16, change: impl Fn(&mut Seen<'_>)) {
+    /// Sends the resolver's answer.
+    fn reply(&mut self, port: u16, qname: &str, qtype: u16, change: impl Fn(&mut TestMessage<'_>)) {
         let mut answer =
-            Seen { flags: TO_CLIENT, qtype, ..query(resolver(53), client(port), 7, qname) };
+            TestMessage { flags: TO_CLIENT, qtype, ..query(resolver(53), client(port), 7, qname) };
         change(&mut answer);
-        self.see(Seen { sight: Sight::Egress, pid: Some(UNBOUND), ..answer });
-        self.see(Seen { sight: Sight::Ingress, pid: Some(DIG), ..answer });
+        self.see(TestMessage { sight: Sight::Egress, pid: Some(UNBOUND), ..answer });
+        self.see(TestMessage { sight: Sight::Ingress, pid: Some(DIG), ..answer });
     }
 
-    /// What the resolver asks, from a port.
+    /// Sends an upstream query from a port.
     fn send(&mut self, port: u16, qname: &str, qtype: u16) -> u64 {
         let query = query(resolver(port), server(), 9, qname);
-        self.see(Seen { sight: Sight::Egress, pid: Some(UNBOUND), flags: 0, qtype, ..query })
+        self.see(TestMessage { sight: Sight::Egress, pid: Some(UNBOUND), flags: 0, qtype, ..query })
     }
 
     fn receive(&mut self, port: u16, qname: &str, qtype: u16, cname: Option<&str>) {
         let answer = query(server(), resolver(port), 9, qname);
-        let answer = Seen { flags: FROM_SERVER, qtype, cname, ..answer };
-        self.see(Seen { sight: Sight::Ingress, pid: Some(UNBOUND), ..answer });
+        let answer = TestMessage { flags: FROM_SERVER, qtype, cname, ..answer };
+        self.see(TestMessage { sight: Sight::Ingress, pid: Some(UNBOUND), ..answer });
     }
 
-    /// A whole miss, so that the resolver is known for one.
+    /// Runs a complete cache miss, so that the resolver is known.
     fn warm_up(&mut self) {
         self.ask(1, "warm.test", A);
         self.send(2, "warm.test", A);
@@ -132,8 +132,8 @@ impl Bench {
     }
 }
 
-fn query(from: SocketAddr, to: SocketAddr, id: u16, qname: &str) -> Seen<'_> {
-    Seen {
+fn query(from: SocketAddr, to: SocketAddr, id: u16, qname: &str) -> TestMessage<'_> {
+    TestMessage {
         sight: Sight::Passive,
         pid: None,
         from,
@@ -147,7 +147,7 @@ fn query(from: SocketAddr, to: SocketAddr, id: u16, qname: &str) -> Seen<'_> {
     }
 }
 
-fn message(seen: &Seen<'_>, now_us: u64) -> Draft {
+fn message(seen: &TestMessage<'_>, now_us: u64) -> Draft {
     let answers = seen.cname.map(|target| Answer {
         name: seen.qname,
         class: 1,

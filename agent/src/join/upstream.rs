@@ -1,9 +1,9 @@
-//! What resolvers ask others, and for which of the queries that wait they do.
+//! Upstream queries of resolvers, and the waiting queries that caused them.
 
-use super::asks::{Ask, Asks};
-use super::name::Name;
-use super::note::{Query, Question, Resolver};
-use super::recent::Recent;
+use super::direct_mapped::DirectMappedCache;
+use super::name_hash::NameHash;
+use super::pending_queries::{PendingQueries, PendingQuery};
+use super::query::{Query, Question, Resolver};
 use super::{Match, Parent};
 use crate::decode::dns::{Record, Records};
 use crate::decode::{Message, MessageId};
@@ -12,101 +12,114 @@ use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Upstream queries with a parent under way at a time.
-const MAX_FLIGHTS: usize = 1 << 15;
+/// Maximum number of upstream queries in flight with a known parent.
+const MAX_IN_FLIGHT: usize = 1 << 15;
 
-/// Upstream questions of which is remembered who asked and when an answer came.
-const REMEMBERED: usize = 1 << 13;
+/// Number of upstream questions whose parent and time of answer are remembered.
+const CACHE_SLOTS: usize = 1 << 13;
 
-/// A resolver that renews what it has answered from its cache does so at once.
-const PREFETCH: Duration = Duration::from_secs(1);
+/// Maximum time from an answer from the cache to the upstream query that renews it.
+const PREFETCH_WINDOW: Duration = Duration::from_secs(1);
 
-/// Aliases remembered.
-const ALIASES: usize = 1 << 12;
+/// Number of remembered aliases.
+const ALIAS_SLOTS: usize = 1 << 12;
 
-/// CNAMEs followed at most, as resolvers do.
+/// Maximum number of CNAMEs followed, as resolvers do.
 const MAX_CHAIN: usize = 12;
 
-/// The type CNAME.
+/// Record type CNAME.
 const CNAME: u16 = 5;
 
 /// Upstream queries, bounded.
 #[derive(Debug)]
-pub(super) struct Upstream {
-    flights: HashMap<MessageId, Parent, RandomState>,
-    /// For whom a question was last asked.
-    asked: Recent<Question, Parent>,
-    /// When a question was last answered.
-    answered: Recent<Question, Timestamp>,
-    /// The query with a question that was last answered by the resolver itself, and when.
-    settled: Recent<Question, (MessageId, Timestamp)>,
-    /// Names by the targets that their CNAMEs point to.
-    aliases: Recent<(Resolver, u64), u64>,
+pub(super) struct UpstreamQueries {
+    in_flight: HashMap<MessageId, Parent, RandomState>,
+    /// The parent of the last upstream query for a question.
+    parents: DirectMappedCache<Question, Parent>,
+    /// Time of the last upstream answer to a question.
+    answer_times: DirectMappedCache<Question, Timestamp>,
+    /// The last client query for a question that the resolver answered, and when.
+    resolved: DirectMappedCache<Question, (MessageId, Timestamp)>,
+    /// Alias names by the names that their CNAMEs point to.
+    aliases: DirectMappedCache<(Resolver, u64), u64>,
 }
 
-impl Default for Upstream {
+impl Default for UpstreamQueries {
     fn default() -> Self {
         Self {
-            flights: HashMap::default(),
-            asked: Recent::new(REMEMBERED),
-            answered: Recent::new(REMEMBERED),
-            settled: Recent::new(REMEMBERED),
-            aliases: Recent::new(ALIASES),
+            in_flight: HashMap::default(),
+            parents: DirectMappedCache::new(CACHE_SLOTS),
+            answer_times: DirectMappedCache::new(CACHE_SLOTS),
+            resolved: DirectMappedCache::new(CACHE_SLOTS),
+            aliases: DirectMappedCache::new(ALIAS_SLOTS),
         }
     }
 }
 
-impl Upstream {
-    /// Takes a query that a resolver sends; the query that it does so for, if that can be told.
-    /// False in the second place where there was no room to remember it.
+impl UpstreamQueries {
+    /// Handles a query that a resolver sends. Returns its parent if known, and false if there was no
+    /// capacity to remember it.
     pub(super) fn sent(
         &mut self,
         query: &Query,
-        who: Resolver,
-        asks: &mut Asks,
+        resolver: Resolver,
+        pending: &mut PendingQueries,
     ) -> (Option<Parent>, bool) {
-        let question = query.question(who);
-        let Some(parent) = self.parent(query, &question, asks) else { return (None, true) };
-        if self.flights.len() >= MAX_FLIGHTS {
+        let question = query.question(resolver);
+        let Some(parent) = self.parent(query, &question, pending) else { return (None, true) };
+        if self.in_flight.len() >= MAX_IN_FLIGHT {
             return (None, false);
         }
-        self.flights.insert(query.id, parent);
-        self.asked.insert(question, parent);
-        asks.sent(parent.id);
+        self.in_flight.insert(query.id, parent);
+        self.parents.insert(question, parent);
+        pending.mark_sent(parent.id);
         (Some(parent), true)
     }
 
-    fn parent(&self, query: &Query, question: &Question, asks: &mut Asks) -> Option<Parent> {
-        // Nobody asks itself: what goes where the parent came to is another client's query.
-        let elsewhere = |asks: &Asks, parent: &Parent| {
-            asks.get(parent.id).is_none_or(|ask| ask.server != query.server)
+    fn parent(
+        &self,
+        query: &Query,
+        question: &Question,
+        pending: &mut PendingQueries,
+    ) -> Option<Parent> {
+        // A query to the address at which the parent arrived comes from another client.
+        let elsewhere = |pending: &PendingQueries, parent: &Parent| {
+            pending.get(parent.id).is_none_or(|waiting| waiting.server != query.server)
         };
-        let exact = asks.waiting_with(question).map(|ask| Parent::new(ask.id, Match::Question));
+        let exact =
+            pending.find_by_question(question).map(|query| Parent::new(query.id, Match::Question));
         let found = exact
-            .or_else(|| self.asked.get(question).copied().filter(|old| asks.get(old.id).is_some()))
-            .or_else(|| self.alias_of(question, asks, query.ts))
-            .or_else(|| self.just_settled(question, query.ts))
             .or_else(|| {
-                let ask = asks.leading_through(question.who, query.name.as_ref()?)?;
-                Some(Parent::new(ask.id, Match::Ancestor))
+                self.parents.get(question).copied().filter(|old| pending.get(old.id).is_some())
+            })
+            .or_else(|| self.alias_of(question, pending, query.ts))
+            .or_else(|| self.just_resolved(question, query.ts))
+            .or_else(|| {
+                let query = pending.idle_leading_to(question.resolver, query.name.as_ref()?)?;
+                Some(Parent::new(query.id, Match::Ancestor))
             })
             .or_else(|| {
-                // One that has asked nobody yet may be about to be answered from the cache.
-                let ask = asks.only(question.who).filter(|ask| ask.sent)?;
-                let process = matches!(question.who, Resolver::Process(_));
-                process.then(|| Parent::new(ask.id, Match::Only))
+                // A query without an upstream query so far may be answered from the cache.
+                let query = pending.only(question.resolver).filter(|query| query.sent)?;
+                let process = matches!(question.resolver, Resolver::Process(_));
+                process.then(|| Parent::new(query.id, Match::Only))
             });
-        found.filter(|parent| elsewhere(asks, parent))
+        found.filter(|parent| elsewhere(pending, parent))
     }
 
-    /// The query that waits for a name whose CNAME points, over others or not, to the one asked for;
-    /// or that was just answered and is renewed.
-    fn alias_of(&self, question: &Question, asks: &Asks, now: Timestamp) -> Option<Parent> {
+    /// Returns the query for a name whose chain of CNAMEs leads to the question, if it waits or was
+    /// just answered and is renewed.
+    fn alias_of(
+        &self,
+        question: &Question,
+        pending: &PendingQueries,
+        now: Timestamp,
+    ) -> Option<Parent> {
         let mut alias = *question;
         for _ in 0..MAX_CHAIN {
-            alias.name = *self.aliases.get(&(question.who, alias.name))?;
-            let waiting = asks.waiting_with(&alias).map(|ask| ask.id);
-            let renewed = || self.just_settled(&alias, now).map(|parent| parent.id);
+            alias.name = *self.aliases.get(&(question.resolver, alias.name))?;
+            let waiting = pending.find_by_question(&alias).map(|query| query.id);
+            let renewed = || self.just_resolved(&alias, now).map(|parent| parent.id);
             if let Some(id) = waiting.or_else(renewed) {
                 return Some(Parent::new(id, Match::Cname));
             }
@@ -114,36 +127,41 @@ impl Upstream {
         None
     }
 
-    /// A query that was answered just before.
-    fn just_settled(&self, question: &Question, now: Timestamp) -> Option<Parent> {
-        let (id, since) = self.settled.get(question)?;
-        (now.since(*since) <= PREFETCH).then(|| Parent::new(*id, Match::Prefetch))
+    /// Returns a query that was answered just before.
+    fn just_resolved(&self, question: &Question, now: Timestamp) -> Option<Parent> {
+        let (id, since) = self.resolved.get(question)?;
+        (now.since(*since) <= PREFETCH_WINDOW).then(|| Parent::new(*id, Match::Prefetch))
     }
 
-    /// A resolver has answered a query.
-    pub(super) fn settled(&mut self, ask: &Ask, now: Timestamp) {
-        self.settled.insert(ask.question, (ask.id, now));
+    /// Records that a resolver has answered a query.
+    pub(super) fn resolved(&mut self, query: &PendingQuery, now: Timestamp) {
+        self.resolved.insert(query.question, (query.id, now));
     }
 
-    /// A resolver's query was answered: whoever waits for that has it.
-    pub(super) fn answered(&mut self, question: Question, response: &Message<'_>) -> Option<Name> {
-        self.answered.insert(question, response.envelope.ts);
+    /// Records the answer to an upstream query. Returns the target of its last CNAME.
+    pub(super) fn answered(
+        &mut self,
+        question: Question,
+        response: &Message<'_>,
+    ) -> Option<NameHash> {
+        self.answer_times.insert(question, response.envelope.ts);
         let mut target = None;
         for alias in response.dns.answers().filter(|answer| answer.rtype == CNAME) {
             let name = target_of(&alias);
-            self.aliases.insert((question.who, name.whole), Name::of(&alias.name().text()).whole);
+            self.aliases
+                .insert((question.resolver, name.whole), NameHash::of(&alias.name().text()).whole);
             target = Some(name);
         }
         target
     }
 
-    /// The query that an upstream query was sent for, now that it has ended.
+    /// Removes an ended upstream query. Returns its parent.
     pub(super) fn ended(&mut self, id: MessageId) -> Option<Parent> {
-        if self.flights.is_empty() { None } else { self.flights.remove(&id) }
+        if self.in_flight.is_empty() { None } else { self.in_flight.remove(&id) }
     }
 
-    /// Whether a question, or the same for a CNAME's target among the answers, was answered
-    /// upstream since.
+    /// Returns whether a question, or the same for the target of a CNAME in `answers`, was answered
+    /// upstream since a time.
     pub(super) fn answered_since(
         &self,
         question: &Question,
@@ -152,7 +170,7 @@ impl Upstream {
     ) -> bool {
         let answered = |name: u64| {
             let question = Question { name, ..*question };
-            self.answered.get(&question).is_some_and(|when| *when >= since)
+            self.answer_times.get(&question).is_some_and(|when| *when >= since)
         };
         let aliases = answers.filter(|answer| answer.rtype == CNAME).take(MAX_CHAIN);
         answered(question.name) || aliases.map(|alias| target_of(&alias).whole).any(answered)
@@ -160,13 +178,13 @@ impl Upstream {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.flights.len()
+        self.in_flight.len()
     }
 }
 
-/// The name that a CNAME points to.
-fn target_of(alias: &Record<'_>) -> Name {
+/// Returns the target of a CNAME record.
+fn target_of(alias: &Record<'_>) -> NameHash {
     let mut data = String::new();
     alias.push_data(&mut data);
-    Name::of(&data)
+    NameHash::of(&data)
 }

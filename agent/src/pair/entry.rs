@@ -1,51 +1,51 @@
-//! A query and what became of it.
+//! An entry of the pairing table: a query with its state.
 
-use super::transfer::Running;
+use super::transfer::RunningTransfer;
 use super::{Status, Transaction, Vantage};
 use crate::decode::{Kept, Message};
 use crate::time::Timestamp;
 
-/// What became of a query.
+/// State of a query.
 #[derive(Debug)]
-pub(super) enum State {
-    /// Nothing yet.
+pub(super) enum QueryState {
+    /// No response yet.
     Waiting,
-    /// A zone transfer has begun and not ended.
-    Transferring(Box<Running>),
-    /// A response came; what it said, if it said all.
+    /// A zone transfer has started and not ended.
+    Transferring(Box<RunningTransfer>),
+    /// A response came; holds the hash of its answer unless it was truncated.
     Answered(Option<u64>),
-    /// It timed out, was unreachable, or was evicted.
+    /// The query timed out, was unreachable, or was evicted.
     Failed,
 }
 
-/// A query and what became of it.
+/// A query with its state.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct QueryEntry {
     pub(super) query: Kept,
     pub(super) deadline: Timestamp,
-    pub(super) state: State,
+    pub(super) state: QueryState,
     pub(super) retries: u32,
-    /// Responses that resembled the one it waits for.
+    /// Orphan responses that resembled the expected one.
     pub(super) rejected: u32,
 }
 
-impl Entry {
+impl QueryEntry {
     pub(super) fn waiting(query: &Message<'_>, deadline: Timestamp) -> Self {
         let query = Kept::from(*query);
-        Self { query, deadline, state: State::Waiting, retries: 0, rejected: 0 }
+        Self { query, deadline, state: QueryState::Waiting, retries: 0, rejected: 0 }
     }
 
-    /// Becomes another query, which waits.
+    /// Reuses the entry for another query, which waits.
     pub(super) fn replace(&mut self, query: &Message<'_>, deadline: Timestamp) {
         self.query.replace(query);
-        (self.deadline, self.state) = (deadline, State::Waiting);
+        (self.deadline, self.state) = (deadline, QueryState::Waiting);
         (self.retries, self.rejected) = (0, 0);
     }
 
-    /// Gives back what memory of its own it has.
+    /// Frees the heap memory of the entry.
     pub(super) fn release(&mut self) {
         self.query.release();
-        self.state = State::Failed;
+        self.state = QueryState::Failed;
     }
 
     pub(super) fn transaction(&self, status: Status) -> Transaction<'_> {
@@ -65,20 +65,22 @@ impl Entry {
     }
 
     pub(super) const fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Waiting)
+        matches!(self.state, QueryState::Waiting)
     }
 
-    /// Octets of memory that its place has no room for.
-    pub(super) fn further_bytes(&self) -> usize {
+    /// Returns the bytes that the entry occupies on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
         let first = match &self.state {
-            State::Transferring(running) => size_of::<Running>() + running.first.memory_bytes(),
+            QueryState::Transferring(running) => {
+                size_of::<RunningTransfer>() + running.first.memory_bytes()
+            }
             _ => 0,
         };
         self.query.memory_bytes() - size_of::<Kept>() + first
     }
 
-    /// The same of a query that is to wait.
-    pub(super) fn further_bytes_for(query: &Message<'_>) -> usize {
+    /// Returns the bytes that an entry for `query` would occupy on the heap.
+    pub(super) fn heap_bytes_for(query: &Message<'_>) -> usize {
         Kept::bytes_for(query) - size_of::<Kept>()
     }
 }

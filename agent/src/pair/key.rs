@@ -1,23 +1,23 @@
-//! What ties a response to its query.
+//! Keys that match a response with its query.
 
 use super::Vantage;
-use super::multicast::{self, Group};
+use super::multicast::{self, MulticastGroup};
 use crate::capture::Transport;
 use crate::decode::dns::Question;
 use crate::decode::{Message, Unreachable};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-/// What a message asks, or repeats as asked. Names compare without regard to case, and in multicast
-/// DNS the upper bit of QCLASS is no part of it.
-pub(super) fn asked<'a>(message: &Message<'a>) -> Option<Question<'a>> {
+/// Returns the question used for pairing. Names compare without regard to case; in mDNS, the upper
+/// bit of QCLASS is removed (RFC 6762, 5.4).
+pub(super) fn normalized_question<'a>(message: &Message<'a>) -> Option<Question<'a>> {
     let question = message.dns.question()?;
     Some(Question { qclass: message.class_of(&question), ..question })
 }
 
-/// The two ends of an exchange, as one vantage sees them.
+/// The two endpoints of an exchange, as seen from one vantage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ends {
+pub(super) struct Endpoints {
     scope: u64,
     vantage: Vantage,
     transport: Transport,
@@ -25,17 +25,17 @@ pub(super) struct Ends {
     pub(super) server: SocketAddr,
 }
 
-/// In a few words: what is derived hashes every octet of an address for itself, for each packet.
-impl Hash for Ends {
+/// Hashes few large integers; a derived implementation would hash each byte of an address.
+impl Hash for Endpoints {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let ports = u32::from(self.client.port()) << 16 | u32::from(self.server.port());
-        hash_place(state, self.scope, self.vantage, self.transport, ports);
+        hash_common(state, self.scope, self.vantage, self.transport, ports);
         hash_address(state, self.client.ip());
         hash_address(state, self.server.ip());
     }
 }
 
-fn hash_place(
+fn hash_common(
     state: &mut impl Hasher,
     scope: u64,
     vantage: Vantage,
@@ -53,7 +53,7 @@ fn hash_address(state: &mut impl Hasher, address: IpAddr) {
     }
 }
 
-impl Ends {
+impl Endpoints {
     pub(super) fn of(message: &Message<'_>) -> Self {
         let envelope = message.envelope;
         let (client, server) = message.ends();
@@ -77,56 +77,71 @@ impl Ends {
     }
 }
 
-/// The contract's pairing key: ends, id and question.
+/// Pairing key of the contract: endpoints, id and question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key<'a> {
-    ends: Ends,
+pub(super) struct PairKey<'a> {
+    endpoints: Endpoints,
     id: u16,
-    asked: Option<Question<'a>>,
+    question: Option<Question<'a>>,
 }
 
-impl<'a> Key<'a> {
+impl<'a> PairKey<'a> {
     pub(super) fn of(message: &Message<'a>) -> Self {
-        Self { ends: Ends::of(message), id: message.dns.id, asked: asked(message) }
-    }
-
-    /// The key of the query to a multicast group that a unicast response answers.
-    pub(super) fn of_group(response: &Message<'a>, group: Group) -> Self {
-        let ends = Ends { server: group.address(), ..Ends::of(response) };
-        Self { ends, id: response.dns.id, asked: asked(response) }
-    }
-}
-
-/// What waiting queries are found by where the key is not known: their ends, or, since anyone may
-/// answer a question that was put to all of mDNS, that question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Line<'a> {
-    Between(Ends),
-    Asked { scope: u64, vantage: Vantage, group: Group, asked: Option<Question<'a>> },
-}
-
-impl<'a> Line<'a> {
-    pub(super) fn of(query: &Message<'a>) -> Self {
-        let ends = Ends::of(query);
-        match multicast::asks_everyone(query) {
-            Some(group) => {
-                Self::Asked { scope: ends.scope, vantage: ends.vantage, group, asked: asked(query) }
-            }
-            None => Self::Between(ends),
+        Self {
+            endpoints: Endpoints::of(message),
+            id: message.dns.id,
+            question: normalized_question(message),
         }
     }
 
-    /// The line of the questions that a record, of which `asked` are name, type and class, answers.
-    pub(super) fn of_record(response: &Message<'_>, group: Group, asked: Question<'a>) -> Self {
-        let Ends { scope, vantage, .. } = Ends::of(response);
-        Self::Asked { scope, vantage, group, asked: Some(asked) }
+    /// Returns the key of the query to a multicast group that a unicast response answers.
+    pub(super) fn of_group(response: &Message<'a>, group: MulticastGroup) -> Self {
+        let endpoints = Endpoints { server: group.address(), ..Endpoints::of(response) };
+        Self { endpoints, id: response.dns.id, question: normalized_question(response) }
     }
 }
 
-/// What a stray response must share with a query to be taken for an answer to it, or for an attempt
-/// at one: the client's address and the id.
+/// Index key of waiting queries where the pairing key is not known: the endpoints, or, for mDNS
+/// queries, which any host may answer, the question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum FlowKey<'a> {
+    Endpoints(Endpoints),
+    MulticastQuestion {
+        scope: u64,
+        vantage: Vantage,
+        group: MulticastGroup,
+        question: Option<Question<'a>>,
+    },
+}
+
+impl<'a> FlowKey<'a> {
+    pub(super) fn of(query: &Message<'a>) -> Self {
+        let endpoints = Endpoints::of(query);
+        match multicast::queried_group(query) {
+            Some(group) => Self::MulticastQuestion {
+                scope: endpoints.scope,
+                vantage: endpoints.vantage,
+                group,
+                question: normalized_question(query),
+            },
+            None => Self::Endpoints(endpoints),
+        }
+    }
+
+    /// Returns the key of queries to `group` that ask for `question`.
+    pub(super) fn of_record(
+        response: &Message<'_>,
+        group: MulticastGroup,
+        question: Question<'a>,
+    ) -> Self {
+        let Endpoints { scope, vantage, .. } = Endpoints::of(response);
+        Self::MulticastQuestion { scope, vantage, group, question: Some(question) }
+    }
+}
+
+/// Index key of queries that an orphan response may have been meant for: client address and id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Kin {
+pub(super) struct ClientKey {
     scope: u64,
     vantage: Vantage,
     transport: Transport,
@@ -134,20 +149,20 @@ pub(super) struct Kin {
     id: u16,
 }
 
-impl Hash for Kin {
+impl Hash for ClientKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        hash_place(state, self.scope, self.vantage, self.transport, self.id.into());
+        hash_common(state, self.scope, self.vantage, self.transport, self.id.into());
         hash_address(state, self.client);
     }
 }
 
-impl Kin {
+impl ClientKey {
     pub(super) fn of(message: &Message<'_>) -> Self {
-        Self::between(&Ends::of(message), message.dns.id)
+        Self::between(&Endpoints::of(message), message.dns.id)
     }
 
-    pub(super) fn between(ends: &Ends, id: u16) -> Self {
-        let Ends { scope, vantage, transport, client, .. } = *ends;
+    pub(super) fn between(endpoints: &Endpoints, id: u16) -> Self {
+        let Endpoints { scope, vantage, transport, client, .. } = *endpoints;
         Self { scope, vantage, transport, client: client.ip(), id }
     }
 }

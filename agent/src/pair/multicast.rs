@@ -1,9 +1,9 @@
-//! Names on the local link: multicast DNS (RFC 6762) and LLMNR (RFC 4795), by their ports.
+//! Multicast DNS (RFC 6762) and LLMNR (RFC 4795), recognized by port.
 //!
-//! An LLMNR query, and a "one-shot" mDNS query from a port other than 5353, goes to a group and is
-//! answered from the responder's own address, with its id and question. A true mDNS query has
-//! neither a wanted responder nor an id of meaning, and the response, sent to all, repeats no
-//! question: the records in it tell what it answers.
+//! An LLMNR query, and an mDNS query from a port other than 5353 ("one-shot"), goes to a group and
+//! is answered from the responder's own address, with its id and question. Other mDNS queries have
+//! no known responder and no meaningful id, and their responses, sent to the group, repeat no
+//! question: they are matched by their records.
 
 use crate::capture::Transport;
 use crate::decode::dns::Question;
@@ -13,25 +13,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// Port of LLMNR.
 const LLMNR: u16 = 5355;
 
-/// Records of a response that are looked at for the questions that they answer.
+/// Maximum number of records per response that are matched with questions.
 const MAX_RECORDS: usize = 32;
 
 /// QTYPE `ANY`, which every record answers.
 const ANY: u16 = 255;
 
-/// A group to which queries are sent.
+/// A multicast group that receives queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Group {
+pub(super) enum MulticastGroup {
     Mdns4,
     Mdns6,
     Llmnr4,
     Llmnr6,
 }
 
-impl Group {
+impl MulticastGroup {
     const ALL: [Self; 4] = [Self::Mdns4, Self::Mdns6, Self::Llmnr4, Self::Llmnr6];
 
-    /// Where its members listen.
+    /// Returns the address and port of the group.
     pub(super) const fn address(self) -> SocketAddr {
         let (address, port) = match self {
             Self::Mdns4 => (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 251)), MDNS),
@@ -42,8 +42,8 @@ impl Group {
         SocketAddr::new(address, port)
     }
 
-    /// The group whose members answer from `server`.
-    pub(super) const fn answering(server: SocketAddr) -> Option<Self> {
+    /// Returns the group whose members answer from the port and address family of `server`.
+    pub(super) const fn from_server(server: SocketAddr) -> Option<Self> {
         match (server.port(), server.is_ipv4()) {
             (MDNS, true) => Some(Self::Mdns4),
             (MDNS, false) => Some(Self::Mdns6),
@@ -58,41 +58,44 @@ impl Group {
     }
 }
 
-/// The group, if the message is a query that any member may answer with a response to all.
-pub(super) fn asks_everyone(query: &Message<'_>) -> Option<Group> {
+/// Returns the group of an mDNS query that any member may answer with a response to the group.
+pub(super) fn queried_group(query: &Message<'_>) -> Option<MulticastGroup> {
     let envelope = query.envelope;
     if envelope.src.port() != MDNS || !query.is_mdns() {
         return None;
     }
-    Group::ALL.into_iter().find(|group| group.address() == envelope.dst)
+    MulticastGroup::ALL.into_iter().find(|group| group.address() == envelope.dst)
 }
 
-/// The group that a response over UDP may speak for.
-pub(super) fn speaks_for(response: &Message<'_>) -> Option<Group> {
+/// Returns the group whose queries a response over UDP may answer.
+pub(super) fn responding_group(response: &Message<'_>) -> Option<MulticastGroup> {
     let envelope = response.envelope;
-    let group = Group::answering(envelope.src)?;
+    let group = MulticastGroup::from_server(envelope.src)?;
     (envelope.transport == Transport::Udp).then_some(group)
 }
 
-/// Whether a message was sent to a group.
+/// Returns whether a message was sent to a multicast address.
 pub(super) fn is_to_group(message: &Message<'_>) -> bool {
     message.envelope.dst.ip().is_multicast()
 }
 
-/// Whether it may be an mDNS responder's word that nobody asked for (RFC 6762, 8.3 and 10.1).
+/// Returns whether a response may be an unsolicited mDNS announcement (RFC 6762, 8.3 and 10.1).
 pub(super) fn is_announcement(response: &Message<'_>) -> bool {
     response.is_mdns() && is_to_group(response)
 }
 
-/// Whether a host that asks whether a name is free, and then takes it, answers itself (RFC 6762, 8.1:
-/// a probe says in its authority section what it wants to have).
+/// Returns whether `response` is the announcement that follows the sender's own probe `query`. A
+/// probe has the proposed records in its authority section (RFC 6762, 8.1).
 pub(super) fn is_own_probe(query: &Message<'_>, response: &Message<'_>) -> bool {
     query.dns.counts.authority > 0 && query.envelope.src == response.envelope.src
 }
 
-/// Calls `each` with the questions that the response's records answer: by type, and `ANY`.
-pub(super) fn answered(response: &Message<'_>, mut each: impl FnMut(Question<'_>)) {
-    /// The upper bit of a record's class says something else (RFC 6762, 10.2), and mDNS has one only.
+/// Calls `each` with the questions that the response's records answer: their type, and `ANY`.
+pub(super) fn for_each_answered_question(
+    response: &Message<'_>,
+    mut each: impl FnMut(Question<'_>),
+) {
+    /// The upper bit of a record's class has another meaning (RFC 6762, 10.2); mDNS has one class.
     const IN: u16 = 1;
     for record in response.dns.answers().take(MAX_RECORDS) {
         for qtype in [record.rtype, ANY] {

@@ -1,160 +1,162 @@
-//! The state machine: what each message, each ICMP error and the time that passes change.
+//! The pairing state machine: handles messages, ICMP errors and the passing of time.
 
-use super::digest::Digest;
-use super::entry::{Entry, State};
-use super::established::Established;
-use super::key::{Ends, Key};
-use super::table::{Age, FORGOTTEN_TOGETHER, Slot, Table};
+use super::answer_hash::AnswerHasher;
+use super::entry::{QueryEntry, QueryState};
+use super::established_pairs::EstablishedPairs;
+use super::key::{Endpoints, PairKey};
+use super::table::{EntryRef, FORGET_BATCH, Table, WaitQueue};
 use super::transfer;
-use super::{MAX_REMEMBERED, MAX_SPARED, MEMORY, PairOptions, Status, Transaction, Vantage};
+use super::{
+    ENDED_RETENTION, MAX_ENDED, MAX_EVICTION_SCAN, PairOptions, Status, Transaction, Vantage,
+};
 use crate::capture::sampling::{Change, Timeline};
 use crate::decode::{Message, Unreachable};
 use crate::ledger;
 use crate::time::Timestamp;
 use std::collections::VecDeque;
 
-/// Whoever takes transactions.
-pub(super) type Each<'a> = &'a mut dyn FnMut(&Transaction<'_>);
+/// Receives the transactions that end.
+pub(super) type TransactionSink<'a> = &'a mut dyn FnMut(&Transaction<'_>);
 
 /// Pairs responses with queries.
 #[derive(Debug)]
 pub struct Pairer {
     pub(super) options: PairOptions,
     pub(super) table: Table,
-    pub(super) established: Established,
-    pub(super) answered: VecDeque<(Timestamp, Slot)>,
-    pub(super) failed: VecDeque<(Timestamp, Slot)>,
+    pub(super) established_pairs: EstablishedPairs,
+    pub(super) answered: VecDeque<(Timestamp, EntryRef)>,
+    pub(super) failed: VecDeque<(Timestamp, EntryRef)>,
     pub(super) counters: ledger::Pairing,
-    pub(super) digest: Digest,
-    /// What was left out on purpose.
+    pub(super) answer_hasher: AnswerHasher,
+    /// Changes of the sampling ratio, to recognize responses whose query was not sampled.
     pub(super) sampling: Timeline,
 }
 
 impl Pairer {
-    /// An empty table.
+    /// Creates a pairer with an empty table.
     #[must_use]
     pub fn new(options: PairOptions) -> Self {
         Self {
             options,
             table: Table::default(),
-            established: Established::default(),
+            established_pairs: EstablishedPairs::default(),
             answered: VecDeque::new(),
             failed: VecDeque::new(),
             counters: ledger::Pairing::default(),
-            digest: Digest::default(),
+            answer_hasher: AnswerHasher::default(),
             sampling: Timeline::default(),
         }
     }
 
-    /// Adopts new bounds; queries that wait keep the deadline that they have.
+    /// Applies new limits. Waiting queries keep their deadlines.
     pub fn reconfigure(&mut self, options: PairOptions) {
         self.options = options;
     }
 
-    /// Another share of the transactions is told from here on.
+    /// Records that the sampling ratio has changed.
     pub fn sample(&mut self, change: Change) {
         self.sampling.note(change);
     }
 
-    /// This moment's counters. `open` is the number of queries that wait, and of those that do not any more
-    /// although nothing became of them.
+    /// Returns the counters. `open` counts the waiting queries and those given up without an outcome
+    /// (see [`Self::drop_unwatched_ports`]).
     #[must_use]
     pub fn counters(&self) -> ledger::Pairing {
         let waiting = self.table.waiting() as u64;
         ledger::Pairing { open: self.counters.open + waiting, ..self.counters }
     }
 
-    /// Octets of memory that the table takes, roughly: within [`PairOptions::memory_limit_bytes`], but
-    /// for the first messages of zone transfers under way, which are few.
+    /// Returns the approximate memory of the table in bytes. It stays within
+    /// [`PairOptions::memory_limit_bytes`], except for the first messages of running zone transfers.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.table.bytes() + Established::BYTES
+        self.table.bytes() + EstablishedPairs::BYTES
     }
 
-    /// Takes a message; gives the transactions that it ends. True where it began one: a query that
-    /// is not the same one sent again.
-    pub fn observe(&mut self, message: &Message<'_>, each: Each<'_>) -> bool {
+    /// Handles a message and emits the transactions that it ends. Returns whether the message is a
+    /// query that starts a transaction, that is, not a retransmission.
+    pub fn observe(&mut self, message: &Message<'_>, each: TransactionSink<'_>) -> bool {
         self.expire(message.envelope.ts, each);
         if message.dns.flags.response() {
-            self.response(message, each);
+            self.observe_response(message, each);
             false
         } else if message.dns.is_one_way() {
             self.counters.one_way += 1;
             false
         } else {
             self.counters.queries += 1;
-            self.query(message, each)
+            self.observe_query(message, each)
         }
     }
 
-    /// Takes an ICMP error; the query that it tells of, if it waits, fails.
-    pub fn unreachable(&mut self, error: &Unreachable, each: Each<'_>) {
+    /// Handles an ICMP error: the waiting query that it refers to fails.
+    pub fn unreachable(&mut self, error: &Unreachable, each: TransactionSink<'_>) {
         self.expire(error.ts, each);
         let found = Vantage::ALL.into_iter().find_map(|vantage| {
-            let ends = Ends::of_unreachable(error, vantage);
-            self.table.oldest_waiting(&ends, error.query_id)
+            let endpoints = Endpoints::of_unreachable(error, vantage);
+            self.table.oldest_waiting(&endpoints, error.query_id)
         });
-        if let Some(slot) = found {
-            let mut tell = |transaction: &Transaction<'_>| {
+        if let Some(entry_ref) = found {
+            let mut emit_with_cause = |transaction: &Transaction<'_>| {
                 each(&Transaction { icmp: Some(error.cause), ..*transaction });
             };
-            self.fail(slot, Status::IcmpError, error.ts, &mut tell);
+            self.fail(entry_ref, Status::IcmpError, error.ts, &mut emit_with_cause);
         }
     }
 
-    /// Ends the queries whose deadline has passed at `now`.
+    /// Ends the queries whose deadline passed before `now`.
     ///
-    /// Timers ring in coarse ticks, so one may be overdue by up to a tick; a response that comes
-    /// meanwhile is nevertheless judged by the packets' own times.
-    pub fn expire(&mut self, now: Timestamp, each: Each<'_>) {
-        while let Some(slot) = self.table.pop_due(now) {
-            match self.table.get(slot).map(|entry| &entry.state) {
-                Some(State::Waiting) => self.fail(slot, Status::Timeout, now, each),
-                Some(State::Transferring(running)) => {
-                    let end = running.last.plus(transfer::IDLE);
+    /// Deadlines are rounded up to ticks of 17 ms. A response that comes before the tick ends is
+    /// still judged by the timestamps of the packets.
+    pub fn expire(&mut self, now: Timestamp, each: TransactionSink<'_>) {
+        while let Some(entry_ref) = self.table.pop_due(now) {
+            match self.table.get(entry_ref).map(|entry| &entry.state) {
+                Some(QueryState::Waiting) => self.fail(entry_ref, Status::Timeout, now, each),
+                Some(QueryState::Transferring(running)) => {
+                    let end = running.last.plus(transfer::IDLE_TIMEOUT);
                     if end < now {
-                        self.close_transfer(slot, now, each);
+                        self.close_transfer(entry_ref, now, each);
                     } else {
-                        self.table.set_timer(slot, end);
+                        self.table.set_timer(entry_ref, end);
                     }
                 }
                 _ => {}
             }
         }
         for remembered in [&mut self.answered, &mut self.failed] {
-            while remembered.front().is_some_and(|(since, _)| now.since(*since) > MEMORY) {
+            while remembered.front().is_some_and(|(since, _)| now.since(*since) > ENDED_RETENTION) {
                 forget_oldest(remembered, &mut self.table, 1);
             }
         }
     }
 
-    /// The capture has ended at `now`: what waits past its deadline timed out, the rest is `open`
-    /// and stays so in the counters. Zone transfers end incomplete.
-    pub fn finish(&mut self, now: Timestamp, each: Each<'_>) {
+    /// Ends the capture at `now`: queries past their deadline time out, the others are `open` and
+    /// stay counted as such. Zone transfers end incomplete.
+    pub fn finish(&mut self, now: Timestamp, each: TransactionSink<'_>) {
         self.expire(now, each);
-        for slot in self.table.unended_in_order() {
-            let Some(entry) = self.table.get(slot) else { continue };
+        for entry_ref in self.table.unended_in_order() {
+            let Some(entry) = self.table.get(entry_ref) else { continue };
             if !entry.is_waiting() {
-                self.close_transfer(slot, now, each);
+                self.close_transfer(entry_ref, now, each);
             } else if entry.deadline < now {
-                self.fail(slot, Status::Timeout, now, each);
+                self.fail(entry_ref, Status::Timeout, now, each);
             } else {
                 each(&entry.transaction(Status::Open));
             }
         }
     }
 
-    /// Servers are not watched any more from `now` on, but those at ports that `is_watched`: queries to
-    /// the others wait no longer and are `open` for good, and their zone transfers end incomplete.
+    /// Stops waiting for servers at ports other than those for which `is_watched` returns true. Their
+    /// waiting queries are `open` for good, and their zone transfers end incomplete.
     pub(crate) fn abandon(
         &mut self,
         is_watched: impl Fn(u16) -> bool,
         now: Timestamp,
-        each: Each<'_>,
+        each: TransactionSink<'_>,
     ) {
         self.expire(now, each);
-        for slot in self.table.unended_in_order() {
-            let Some(entry) = self.table.get(slot) else { continue };
+        for entry_ref in self.table.unended_in_order() {
+            let Some(entry) = self.table.get(entry_ref) else { continue };
             let (_, server) = entry.query.message().ends();
             if is_watched(server.port()) {
                 continue;
@@ -162,107 +164,126 @@ impl Pairer {
             if entry.is_waiting() {
                 each(&entry.transaction(Status::Open));
                 self.counters.open += 1;
-                self.table.end(slot, State::Failed, None);
+                self.table.end(entry_ref, QueryState::Failed, None);
             } else {
-                self.close_transfer(slot, now, each);
+                self.close_transfer(entry_ref, now, each);
             }
-            self.table.forget(slot);
+            self.table.forget(entry_ref);
         }
     }
 
-    fn query(&mut self, message: &Message<'_>, each: Each<'_>) -> bool {
-        let key = Key::of(message);
+    fn observe_query(&mut self, message: &Message<'_>, each: TransactionSink<'_>) -> bool {
+        let key = PairKey::of(message);
         let hash = self.table.hash(&key);
         let ts = message.envelope.ts;
-        if let Some(slot) = self.table.find(hash, &key) {
-            match self.table.get_mut(slot) {
+        if let Some(entry_ref) = self.table.find(hash, &key) {
+            match self.table.get_mut(entry_ref) {
                 Some(entry) if entry.is_waiting() && ts <= entry.deadline => {
                     entry.retries += 1;
                     self.counters.retransmitted += 1;
                     return false;
                 }
-                Some(entry) if entry.is_waiting() => self.fail(slot, Status::Timeout, ts, each),
-                Some(Entry { state: State::Transferring(_), .. }) => {
-                    self.close_transfer(slot, ts, each);
+                Some(entry) if entry.is_waiting() => {
+                    self.fail(entry_ref, Status::Timeout, ts, each)
+                }
+                Some(QueryEntry { state: QueryState::Transferring(_), .. }) => {
+                    self.close_transfer(entry_ref, ts, each);
                 }
                 _ => {}
             }
-            // The id is used anew: what was remembered of its last use would mislead.
-            self.table.forget(slot);
+            // The id is in use again: the old transaction must not match its responses.
+            self.table.forget(entry_ref);
         }
-        self.make_room(Table::cost_of(message), ts, each);
+        self.free_capacity(Table::cost_of(message), ts, each);
         self.table.insert(hash, message, ts.plus(self.options.query_timeout));
         true
     }
 
-    /// Makes room for one more query of so many octets: within the number that may wait, and within
-    /// the memory.
-    pub(super) fn make_room(&mut self, bytes: usize, now: Timestamp, each: Each<'_>) {
+    /// Makes space for one more query of `bytes` bytes, within the maximum number of waiting queries
+    /// and the memory limit.
+    pub(super) fn free_capacity(
+        &mut self,
+        bytes: usize,
+        now: Timestamp,
+        each: TransactionSink<'_>,
+    ) {
         while self.table.waiting() >= self.options.max_transactions {
             if !self.evict(now, each) {
                 break;
             }
         }
         while self.memory_bytes() + bytes > self.options.memory_limit_bytes() {
-            let has_room = forget_oldest(&mut self.failed, &mut self.table, 1)
+            let has_freed = forget_oldest(&mut self.failed, &mut self.table, 1)
                 || forget_oldest(&mut self.answered, &mut self.table, 1)
                 || self.evict(now, each);
-            if !has_room {
+            if !has_freed {
                 break;
             }
         }
     }
 
-    /// Evicts the oldest query, but rather one between hosts that have not met: a flood's sources
-    /// are invented, and its queries die before those of established flows do.
-    fn evict(&mut self, now: Timestamp, each: Each<'_>) -> bool {
-        for _ in 0..MAX_SPARED {
-            let Some(slot) = self.table.oldest(Age::Fresh) else { break };
-            let Some(entry) = self.table.get(slot) else { break };
+    /// Evicts the oldest query between hosts without an answered query, else the oldest one. The
+    /// source addresses of a flood are invented, so its queries go before those of established flows.
+    fn evict(&mut self, now: Timestamp, each: TransactionSink<'_>) -> bool {
+        for _ in 0..MAX_EVICTION_SCAN {
+            let Some(entry_ref) = self.table.oldest(WaitQueue::Fresh) else { break };
+            let Some(entry) = self.table.get(entry_ref) else { break };
             let (client, server) = entry.query.message().ends();
-            if !self.established.knows(client, server) {
-                self.fail(slot, Status::Evicted, now, each);
+            if !self.established_pairs.contains(client, server) {
+                self.fail(entry_ref, Status::Evicted, now, each);
                 return true;
             }
-            self.table.spare(slot);
+            self.table.spare(entry_ref);
         }
-        let oldest = self.table.oldest(Age::Spared).or_else(|| self.table.oldest(Age::Fresh));
-        if let Some(slot) = oldest {
-            self.fail(slot, Status::Evicted, now, each);
+        let oldest =
+            self.table.oldest(WaitQueue::Spared).or_else(|| self.table.oldest(WaitQueue::Fresh));
+        if let Some(entry_ref) = oldest {
+            self.fail(entry_ref, Status::Evicted, now, each);
         }
         oldest.is_some()
     }
 
-    pub(super) fn fail(&mut self, slot: Slot, status: Status, now: Timestamp, each: Each<'_>) {
-        if let Some(entry) = self.table.get(slot) {
+    pub(super) fn fail(
+        &mut self,
+        entry_ref: EntryRef,
+        status: Status,
+        now: Timestamp,
+        each: TransactionSink<'_>,
+    ) {
+        if let Some(entry) = self.table.get(entry_ref) {
             match status {
                 Status::Timeout => self.counters.timeout += 1,
                 Status::IcmpError => self.counters.icmp_error += 1,
                 _ => self.counters.evicted += 1,
             }
             each(&entry.transaction(status));
-            self.table.end(slot, State::Failed, Some(now));
-            remember(&mut self.failed, &mut self.table, now, slot);
+            self.table.end(entry_ref, QueryState::Failed, Some(now));
+            remember(&mut self.failed, &mut self.table, now, entry_ref);
         }
     }
 }
 
+/// Adds an ended transaction to `ended` and forgets the oldest ones if there are too many.
 pub(super) fn remember(
-    ended: &mut VecDeque<(Timestamp, Slot)>,
+    ended: &mut VecDeque<(Timestamp, EntryRef)>,
     table: &mut Table,
     now: Timestamp,
-    slot: Slot,
+    entry_ref: EntryRef,
 ) {
-    if ended.len() >= MAX_REMEMBERED {
-        forget_oldest(ended, table, FORGOTTEN_TOGETHER);
+    if ended.len() >= MAX_ENDED {
+        forget_oldest(ended, table, FORGET_BATCH);
     }
-    ended.push_back((now, slot));
+    ended.push_back((now, entry_ref));
 }
 
-/// Forgets so many of those that ended first.
-fn forget_oldest(ended: &mut VecDeque<(Timestamp, Slot)>, table: &mut Table, count: usize) -> bool {
+/// Forgets the `count` transactions that ended first. Returns whether there was one.
+fn forget_oldest(
+    ended: &mut VecDeque<(Timestamp, EntryRef)>,
+    table: &mut Table,
+    count: usize,
+) -> bool {
     let count = count.min(ended.len());
-    // A late zone transfer may have begun since, and ended later.
+    // Entries that changed since (a late zone transfer) have a newer time and are skipped.
     table.forget_ended(ended.drain(..count));
     count > 0
 }

@@ -1,62 +1,66 @@
-//! What a response changes: the transaction that it answers, or continues, or resembles.
+//! Handling of responses: finds the transaction that a response answers, continues or resembles.
 
-use super::entry::{Entry, State};
-use super::key::{Ends, Key, asked};
-use super::multicast::{self, Group};
-use super::pairer::{Each, Pairer, remember};
-use super::table::{Age, Slot};
-use super::transfer::{self, Running};
-use super::{MAX_TRANSFERS, OrphanReason, Status, Stray, Transaction, Vantage, resemblance};
+use super::entry::{QueryEntry, QueryState};
+use super::key::{Endpoints, PairKey, normalized_question};
+use super::multicast::{self, MulticastGroup};
+use super::pairer::{Pairer, TransactionSink, remember};
+use super::table::{EntryRef, WaitQueue};
+use super::transfer::{self, RunningTransfer};
+use super::{MAX_TRANSFERS, OrphanReason, Status, Stray, Transaction, Vantage, orphan};
 use crate::capture::Transport;
 use crate::decode::Message;
 use crate::time::Timestamp;
 
 impl Pairer {
-    pub(super) fn response(&mut self, message: &Message<'_>, each: Each<'_>) {
-        if let Some(slot) = self.find_for(message) {
-            self.answer(slot, message, each);
-        } else if let Some(group) = multicast::speaks_for(message).filter(|group| group.is_mdns()) {
-            self.answer_everyone(message, group, each);
+    pub(super) fn observe_response(&mut self, message: &Message<'_>, each: TransactionSink<'_>) {
+        if let Some(entry_ref) = self.find_query(message) {
+            self.answer(entry_ref, message, each);
+        } else if let Some(group) =
+            multicast::responding_group(message).filter(|group| group.is_mdns())
+        {
+            self.answer_group(message, group, each);
         } else {
             self.orphan(message, each);
         }
     }
 
-    /// The transaction that a response belongs to.
-    fn find_for(&self, response: &Message<'_>) -> Option<Slot> {
-        if asked(response).is_none() {
-            return self.table.nameless(&Ends::of(response), response.dns.id);
+    /// Returns the transaction that a response belongs to.
+    fn find_query(&self, response: &Message<'_>) -> Option<EntryRef> {
+        if normalized_question(response).is_none() {
+            return self.table.find_without_question(&Endpoints::of(response), response.dns.id);
         }
-        let find = |key: &Key<'_>| self.table.find(self.table.hash(key), key);
-        find(&Key::of(response))
-            .or_else(|| find(&Key::of_group(response, multicast::speaks_for(response)?)))
+        let find = |key: &PairKey<'_>| self.table.find(self.table.hash(key), key);
+        find(&PairKey::of(response))
+            .or_else(|| find(&PairKey::of_group(response, multicast::responding_group(response)?)))
     }
 
-    fn answer(&mut self, slot: Slot, message: &Message<'_>, each: Each<'_>) {
+    fn answer(&mut self, entry_ref: EntryRef, message: &Message<'_>, each: TransactionSink<'_>) {
         let ts = message.envelope.ts;
-        match self.table.get(slot).map(|entry| (entry.deadline, &entry.state)) {
-            Some((deadline, State::Waiting)) if ts > deadline => {
-                self.fail(slot, Status::Timeout, ts, each);
+        match self.table.get(entry_ref).map(|entry| (entry.deadline, &entry.state)) {
+            Some((deadline, QueryState::Waiting)) if ts > deadline => {
+                self.fail(entry_ref, Status::Timeout, ts, each);
             }
-            Some((_, State::Transferring(running))) if ts > running.last.plus(transfer::IDLE) => {
-                self.close_transfer(slot, ts, each);
+            Some((_, QueryState::Transferring(running)))
+                if ts > running.last.plus(transfer::IDLE_TIMEOUT) =>
+            {
+                self.close_transfer(entry_ref, ts, each);
             }
             _ => {}
         }
-        let Some(entry) = self.table.get_mut(slot) else { return };
+        let Some(entry) = self.table.get_mut(entry_ref) else { return };
         let status = match &mut entry.state {
-            State::Transferring(running) => {
+            QueryState::Transferring(running) => {
                 self.counters.continued += 1;
-                if !running.take(entry.query.message().envelope.ts, message) {
-                    self.close_transfer(slot, ts, each);
+                if !running.add(entry.query.message().envelope.ts, message) {
+                    self.close_transfer(entry_ref, ts, each);
                 }
                 return;
             }
-            State::Answered(first) => {
-                let further = self.digest.of(message);
+            QueryState::Answered(first) => {
+                let further = self.answer_hasher.hash(message);
                 let conflict = first.is_some() && further.is_some() && *first != further;
-                if !transfer::is_asked_by(&entry.query.message()) {
-                    // The first may have been cut short; then this is what others must agree with.
+                if !transfer::is_transfer_query(&entry.query.message()) {
+                    // A truncated first response is replaced as the reference for conflicts.
                     *first = first.or(further);
                 }
                 self.counters.responses += 1;
@@ -65,8 +69,8 @@ impl Pairer {
                 each(&Transaction { response: Some(*message), conflict, ..transaction });
                 return;
             }
-            State::Waiting => Status::Answered,
-            State::Failed => Status::Late,
+            QueryState::Waiting => Status::Answered,
+            QueryState::Failed => Status::Late,
         };
         self.counters.responses += 1;
         match status {
@@ -75,52 +79,59 @@ impl Pairer {
         }
         if status == Status::Answered {
             let (client, server) = entry.query.message().ends();
-            self.established.note(client, server);
+            self.established_pairs.insert(client, server);
         }
-        if transfer::is_asked_by(&entry.query.message()) {
-            self.begin_transfer(slot, status, message, each);
+        if transfer::is_transfer_query(&entry.query.message()) {
+            self.begin_transfer(entry_ref, status, message, each);
             return;
         }
         each(&Transaction { response: Some(*message), ..entry.transaction(status) });
         if status == Status::Answered {
-            let said = self.digest.of(message);
-            self.remember_answer(slot, said, ts);
+            let answer_hash = self.answer_hasher.hash(message);
+            self.remember_answer(entry_ref, answer_hash, ts);
         }
     }
 
-    /// What a response to all of mDNS answers: every query that waits for one of its records; if
-    /// none does, it is one more response to the newest of those that do not wait any longer.
-    fn answer_everyone(&mut self, message: &Message<'_>, group: Group, each: Each<'_>) {
+    /// Handles an mDNS response to the group: it answers each waiting query for one of its records.
+    /// Without such a query, it is a duplicate for the newest answered one, or an orphan.
+    fn answer_group(
+        &mut self,
+        message: &Message<'_>,
+        group: MulticastGroup,
+        each: TransactionSink<'_>,
+    ) {
         let ts = message.envelope.ts;
         let to = (!multicast::is_to_group(message)).then_some(message.envelope.dst);
         let mut waiting = Vec::new();
         let mut answered = None;
-        multicast::answered(message, |asked| {
-            for (slot, entry) in self.table.asked(message, group, asked) {
+        multicast::for_each_answered_question(message, |asked| {
+            for (entry_ref, entry) in self.table.find_by_question(message, group, asked) {
                 let query = entry.query.message();
-                let wanted = ts <= entry.deadline
+                let matches = ts <= entry.deadline
                     && to.is_none_or(|to| to == query.ends().0)
                     && !multicast::is_own_probe(&query, message);
                 match entry.state {
-                    State::Waiting if wanted && !waiting.contains(&slot) => waiting.push(slot),
-                    State::Answered(_) if wanted => answered = Some(slot),
+                    QueryState::Waiting if matches && !waiting.contains(&entry_ref) => {
+                        waiting.push(entry_ref)
+                    }
+                    QueryState::Answered(_) if matches => answered = Some(entry_ref),
                     _ => {}
                 }
             }
         });
-        let said = self.digest.of(message);
-        for (place, slot) in waiting.iter().enumerate() {
-            let Some(entry) = self.table.get(*slot) else { continue };
+        let answer_hash = self.answer_hasher.hash(message);
+        for (index, entry_ref) in waiting.iter().enumerate() {
+            let Some(entry) = self.table.get(*entry_ref) else { continue };
             self.counters.responses += 1;
             self.counters.answered += 1;
-            self.counters.shared += u64::from(place > 0);
+            self.counters.shared += u64::from(index > 0);
             each(&Transaction { response: Some(*message), ..entry.transaction(Status::Answered) });
-            self.remember_answer(*slot, said, ts);
+            self.remember_answer(*entry_ref, answer_hash, ts);
         }
         if !waiting.is_empty() {
             return;
         }
-        match answered.and_then(|slot| self.table.get(slot)) {
+        match answered.and_then(|entry_ref| self.table.get(entry_ref)) {
             Some(entry) => {
                 self.counters.responses += 1;
                 self.counters.duplicate += 1;
@@ -131,16 +142,16 @@ impl Pairer {
         }
     }
 
-    fn orphan(&mut self, message: &Message<'_>, each: Each<'_>) {
+    fn orphan(&mut self, message: &Message<'_>, each: TransactionSink<'_>) {
         self.counters.responses += 1;
         self.counters.orphan += 1;
-        // A response whose query was left out resembles others of the same client by chance.
-        let (reason, slot) = if self.may_be_sampled(message) {
+        // If the query was not sampled, any resemblance is a coincidence.
+        let (reason, entry_ref) = if self.may_be_sampled(message) {
             (OrphanReason::Sampled, None)
         } else {
-            resemblance::of(&self.table, message)
+            orphan::classify(&self.table, message)
         };
-        let victim = slot.and_then(|slot| self.table.get_mut(slot));
+        let victim = entry_ref.and_then(|entry_ref| self.table.get_mut(entry_ref));
         let resembles = victim.map(|entry| {
             entry.rejected += u32::from(entry.is_waiting());
             entry.query.message().envelope.id
@@ -159,8 +170,8 @@ impl Pairer {
         });
     }
 
-    /// Whether the query of a response may have been left out on purpose. The programs leave out what
-    /// answers it, too, as far as they remember; fragments they always tell.
+    /// Returns whether sampling may have excluded the query of a response. The eBPF programs also drop
+    /// the response while they remember the query, but never drop fragments.
     fn may_be_sampled(&self, response: &Message<'_>) -> bool {
         let envelope = &response.envelope;
         let within = (envelope.ts.minus(self.options.query_timeout * 2), envelope.ts);
@@ -174,60 +185,68 @@ impl Pairer {
 
     fn begin_transfer(
         &mut self,
-        slot: Slot,
+        entry_ref: EntryRef,
         status: Status,
         message: &Message<'_>,
-        each: Each<'_>,
+        each: TransactionSink<'_>,
     ) {
         let ts = message.envelope.ts;
-        let Some(entry) = self.table.get(slot) else { return };
-        match transfer::begin(&entry.query.message(), message, status) {
+        let Some(entry) = self.table.get(entry_ref) else { return };
+        match transfer::start(&entry.query.message(), message, status) {
             Some((running, true)) => {
                 if self.table.transfers() >= MAX_TRANSFERS
-                    && let Some(oldest) = self.table.oldest(Age::Transfers)
+                    && let Some(oldest) = self.table.oldest(WaitQueue::Transfers)
                 {
                     self.close_transfer(oldest, ts, each);
                 }
-                self.table.begin_transfer(slot, Box::new(running));
-                self.table.set_timer(slot, ts.plus(transfer::IDLE));
+                self.table.begin_transfer(entry_ref, Box::new(running));
+                self.table.set_timer(entry_ref, ts.plus(transfer::IDLE_TIMEOUT));
             }
             Some((running, false)) => {
-                each(&transferred(entry, &running));
-                self.remember_answer(slot, None, ts);
+                each(&transfer_transaction(entry, &running));
+                self.remember_answer(entry_ref, None, ts);
             }
             None => {
                 each(&Transaction { response: Some(*message), ..entry.transaction(status) });
-                let said = self.digest.of(message);
-                self.remember_answer(slot, said, ts);
+                let answer_hash = self.answer_hasher.hash(message);
+                self.remember_answer(entry_ref, answer_hash, ts);
             }
         }
     }
 
-    pub(super) fn close_transfer(&mut self, slot: Slot, now: Timestamp, each: Each<'_>) {
-        let Some(entry) = self.table.get(slot) else { return };
-        if let State::Transferring(running) = &entry.state {
-            each(&transferred(entry, running));
+    pub(super) fn close_transfer(
+        &mut self,
+        entry_ref: EntryRef,
+        now: Timestamp,
+        each: TransactionSink<'_>,
+    ) {
+        let Some(entry) = self.table.get(entry_ref) else { return };
+        if let QueryState::Transferring(running) = &entry.state {
+            each(&transfer_transaction(entry, running));
         }
-        self.remember_answer(slot, None, now);
+        self.remember_answer(entry_ref, None, now);
     }
 
-    /// The answer has come; a late one changes nothing about a query that is remembered as failed.
-    fn remember_answer(&mut self, slot: Slot, said: Option<u64>, now: Timestamp) {
-        match self.table.get(slot).map(|entry| &entry.state) {
-            Some(State::Waiting) => {}
-            Some(State::Transferring(running)) if running.status == Status::Answered => {}
-            Some(State::Transferring(_)) => {
-                self.table.end(slot, State::Failed, Some(now));
-                return remember(&mut self.failed, &mut self.table, now, slot);
+    /// Ends a transaction as answered. A late answer to a failed query leaves it failed.
+    fn remember_answer(&mut self, entry_ref: EntryRef, answer_hash: Option<u64>, now: Timestamp) {
+        match self.table.get(entry_ref).map(|entry| &entry.state) {
+            Some(QueryState::Waiting) => {}
+            Some(QueryState::Transferring(running)) if running.status == Status::Answered => {}
+            Some(QueryState::Transferring(_)) => {
+                self.table.end(entry_ref, QueryState::Failed, Some(now));
+                return remember(&mut self.failed, &mut self.table, now, entry_ref);
             }
             _ => return,
         }
-        self.table.end(slot, State::Answered(said), Some(now));
-        remember(&mut self.answered, &mut self.table, now, slot);
+        self.table.end(entry_ref, QueryState::Answered(answer_hash), Some(now));
+        remember(&mut self.answered, &mut self.table, now, entry_ref);
     }
 }
 
-fn transferred<'a>(entry: &'a Entry, running: &'a Running) -> Transaction<'a> {
+fn transfer_transaction<'a>(
+    entry: &'a QueryEntry,
+    running: &'a RunningTransfer,
+) -> Transaction<'a> {
     Transaction {
         response: Some(running.first.message()),
         transfer: Some(running.so_far),

@@ -1,76 +1,85 @@
-//! The transactions that wait and those that are remembered, found by key, by ends or by kin.
+//! The pairing table: waiting and remembered transactions, found by pairing key, endpoints, or client
+//! and id; and the deadlines of those that have not ended.
 
-use super::MAX_WALK;
-use super::entry::{Entry, State};
-use super::key::{Ends, Key, Kin, Line};
-use super::list::{Chains, Links, List};
-use super::multicast::{self, Group};
-use super::transfer::Running;
-use super::wheel::Wheel;
+use super::MAX_SCAN;
+use super::entry::{QueryEntry, QueryState};
+use super::intrusive_list::{HashChains, IntrusiveList, ListLinks};
+use super::key::{ClientKey, Endpoints, FlowKey, PairKey};
+use super::multicast::{self, MulticastGroup};
+use super::transfer::RunningTransfer;
 use crate::decode::Message;
 use crate::decode::dns::Question;
 use crate::time::Timestamp;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
+use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 
-/// Ended entries that are forgotten at a time, when there are too many.
-pub(super) const FORGOTTEN_TOGETHER: usize = 32;
-
-/// Names an entry for ever: places are used again, names are not.
+/// Number of ended entries that are forgotten together, when there are too many.
+pub(super) const FORGET_BATCH: usize = 32;
+/// Resolution of deadlines, as a power of two in nanoseconds: about 17 ms.
+const TICK_BITS: u32 = 24;
+/// Refers to an entry. Slots are reused, references to a forgotten entry stay invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
-    place: u32,
+pub(super) struct EntryRef {
+    index: u32,
     generation: u32,
 }
 
-/// A place with its shares of the indices and links.
-const PLACE_BYTES: usize = size_of::<Head>() + size_of::<Entry>() + 128;
+/// Bytes of a slot with its share of the indices and links.
+const SLOT_BYTES: usize = size_of::<SlotHeader>() + size_of::<QueryEntry>() + 112;
 
-/// A place in the slab, without its entry: what the table needs of an entry that nobody asks for.
-/// Entries are many cache lines long, and most are never looked at again once they have ended.
+/// Index data of a slot, apart from its entry. Entries span several cache lines, and most are
+/// never read again once they have ended.
 #[derive(Debug)]
-struct Head {
-    /// Counted up when the entry is forgotten.
+struct SlotHeader {
+    /// Incremented when the entry is forgotten.
     generation: u32,
-    /// Whether it is among those that others than their key can find.
-    in_line: bool,
-    /// Whether its timer is set.
-    timed: bool,
-    /// Which of the ages it is in; none when it has ended.
-    age: Option<Age>,
+    /// Whether it is in `by_flow`.
+    in_flow_chain: bool,
+    /// Its deadline, if that is in `timers`.
+    timer: Option<Timestamp>,
+    /// The queue that it is in; `None` once it has ended.
+    queue: Option<WaitQueue>,
     key_hash: u64,
     cost: usize,
-    /// Since when it is remembered; none while it has not ended.
+    /// Time since when it is remembered; `None` while it has not ended.
     ended: Option<Timestamp>,
 }
 
-/// Queries in the order in which they came.
+/// Queues of entries that have not ended, each in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Age {
-    /// Those that nobody has looked at yet.
+pub(super) enum WaitQueue {
+    /// Waiting queries that eviction has not passed over.
     Fresh,
-    /// Those that were spared once.
+    /// Waiting queries that eviction has passed over once.
     Spared,
-    /// Zone transfers under way.
+    /// Running zone transfers.
     Transfers,
 }
 
-/// A slab of entries with what finds them: by key; those that wait by [`Line`]; all by [`Kin`]; those
-/// that wait by age and by deadline.
+/// Slab of entries with its indices: by pairing key; waiting queries by [`FlowKey`]; all by
+/// [`ClientKey`]; those that have not ended by queue and deadline.
+///
+/// All queries wait equally long, so that the queues are in order of deadline, too. The exceptions
+/// are in `timers`: queries whose packets came out of order or after the timeout was shortened, and
+/// zone transfers, which wait longer.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    heads: Vec<Head>,
-    /// As many. What was forgotten stays here until its place is used again.
-    entries: Vec<Entry>,
+    headers: Vec<SlotHeader>,
+    /// As many as headers. A forgotten entry stays here until its slot is reused.
+    entries: Vec<QueryEntry>,
     free: Vec<u32>,
-    by_key: HashTable<u32>,
-    lines: Chains,
-    kin: Chains,
-    wheel: Wheel,
-    ages: [List; 3],
-    age_links: Links,
+    by_pair_key: HashTable<u32>,
+    by_flow: HashChains,
+    by_client: HashChains,
+    /// Latest deadline of a waiting query.
+    latest_deadline: Timestamp,
+    /// Deadlines that are not in the order of the queues.
+    timers: BTreeSet<(Timestamp, u32)>,
+    queues: [IntrusiveList; 3],
+    queue_links: ListLinks,
     waiting: usize,
     transfers: usize,
     bytes: usize,
@@ -78,314 +87,353 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Number of queries that wait.
+    /// Returns the number of waiting queries.
     pub(super) const fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Number of zone transfers under way.
+    /// Returns the number of running zone transfers.
     pub(super) const fn transfers(&self) -> usize {
         self.transfers
     }
 
-    /// Octets of memory, roughly.
+    /// Returns the approximate memory in bytes.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Octets of memory that a query will take, roughly.
+    /// Returns the approximate memory of an entry for `query` in bytes.
     pub(super) fn cost_of(query: &Message<'_>) -> usize {
-        PLACE_BYTES + Entry::further_bytes_for(query)
+        SLOT_BYTES + QueryEntry::heap_bytes_for(query)
     }
 
-    pub(super) fn get(&self, slot: Slot) -> Option<&Entry> {
-        self.head(slot)?;
-        self.entry_at(slot.place)
+    pub(super) fn get(&self, entry_ref: EntryRef) -> Option<&QueryEntry> {
+        self.header(entry_ref)?;
+        self.entry_at(entry_ref.index)
     }
 
-    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
-        self.head(slot)?;
-        self.entries.get_mut(slot.place as usize)
+    pub(super) fn get_mut(&mut self, entry_ref: EntryRef) -> Option<&mut QueryEntry> {
+        self.header(entry_ref)?;
+        self.entries.get_mut(entry_ref.index as usize)
     }
 
-    /// Since when a slot's entry is remembered, if it is.
-    pub(super) fn ended(&self, slot: Slot) -> Option<Timestamp> {
-        self.head(slot)?.ended
+    /// Returns since when an ended entry is remembered.
+    pub(super) fn ended(&self, entry_ref: EntryRef) -> Option<Timestamp> {
+        self.header(entry_ref)?.ended
     }
 
-    fn head(&self, slot: Slot) -> Option<&Head> {
-        let head = self.heads.get(slot.place as usize)?;
-        (head.generation == slot.generation).then_some(head)
+    fn header(&self, entry_ref: EntryRef) -> Option<&SlotHeader> {
+        let header = self.headers.get(entry_ref.index as usize)?;
+        (header.generation == entry_ref.generation).then_some(header)
     }
 
-    pub(super) fn hash(&self, key: &Key<'_>) -> u64 {
+    pub(super) fn hash(&self, key: &PairKey<'_>) -> u64 {
         self.hasher.hash_one(key)
     }
 
-    pub(super) fn find(&self, hash: u64, key: &Key<'_>) -> Option<Slot> {
-        let same = |at: &u32| {
-            self.heads[*at as usize].key_hash == hash
-                && self.entry_at(*at).is_some_and(|entry| Key::of(&entry.query.message()) == *key)
+    pub(super) fn find(&self, hash: u64, key: &PairKey<'_>) -> Option<EntryRef> {
+        let same = |index: &u32| {
+            self.headers[*index as usize].key_hash == hash
+                && self
+                    .entry_at(*index)
+                    .is_some_and(|entry| PairKey::of(&entry.query.message()) == *key)
         };
-        self.by_key.find(hash, same).map(|at| self.slot_at(*at))
+        self.by_pair_key.find(hash, same).map(|index| self.entry_ref(*index))
     }
 
-    /// The transaction that a response without a question belongs to, between these ends with this
-    /// id: the oldest zone transfer under way, else the oldest query that waits, else the newest of
-    /// those remembered.
-    pub(super) fn nameless(&self, ends: &Ends, id: u16) -> Option<Slot> {
+    /// Returns the transaction that a response without a question belongs to: the oldest running zone
+    /// transfer between the endpoints with this id, else the oldest waiting query, else the newest
+    /// remembered one.
+    pub(super) fn find_without_question(&self, endpoints: &Endpoints, id: u16) -> Option<EntryRef> {
         let (mut transfer, mut waiting, mut remembered) = (None, None, None);
-        for (at, entry) in self.kin(&Kin::between(ends, id)) {
+        for (index, entry) in self.find_by_client(&ClientKey::between(endpoints, id)) {
             match entry.state {
-                _ if Ends::of(&entry.query.message()) != *ends => {}
-                State::Transferring(_) => transfer = Some(at),
-                State::Waiting => waiting = Some(at),
-                State::Answered(_) | State::Failed => remembered = remembered.or(Some(at)),
+                _ if Endpoints::of(&entry.query.message()) != *endpoints => {}
+                QueryState::Transferring(_) => transfer = Some(index),
+                QueryState::Waiting => waiting = Some(index),
+                QueryState::Answered(_) | QueryState::Failed => {
+                    remembered = remembered.or(Some(index))
+                }
             }
         }
-        transfer.or(waiting).or(remembered).map(|at| self.slot_at(at))
+        transfer.or(waiting).or(remembered).map(|index| self.entry_ref(index))
     }
 
-    /// The oldest query that waits between the ends, with this id if one is given.
-    pub(super) fn oldest_waiting(&self, ends: &Ends, id: Option<u16>) -> Option<Slot> {
-        let at = match id {
-            None => self.line(&Line::Between(*ends)).find(|(_, entry)| entry.is_waiting()),
+    /// Returns the oldest waiting query between the endpoints, with this id if one is given.
+    pub(super) fn oldest_waiting(
+        &self,
+        endpoints: &Endpoints,
+        id: Option<u16>,
+    ) -> Option<EntryRef> {
+        let index = match id {
+            None => self
+                .find_by_flow(&FlowKey::Endpoints(*endpoints))
+                .find(|(_, entry)| entry.is_waiting()),
             Some(id) => self
-                .kin(&Kin::between(ends, id))
+                .find_by_client(&ClientKey::between(endpoints, id))
                 .filter(|(_, entry)| {
-                    entry.is_waiting() && Ends::of(&entry.query.message()) == *ends
+                    entry.is_waiting() && Endpoints::of(&entry.query.message()) == *endpoints
                 })
                 .last(),
         };
-        at.map(|(at, _)| self.slot_at(at))
+        index.map(|(index, _)| self.entry_ref(index))
     }
 
-    /// The queries of mDNS with this question, oldest first: those that wait and those remembered.
-    pub(super) fn asked(
+    /// Returns the mDNS queries with a question, oldest first, waiting and remembered.
+    pub(super) fn find_by_question(
         &self,
         response: &Message<'_>,
-        group: Group,
-        asked: Question<'_>,
-    ) -> impl Iterator<Item = (Slot, &Entry)> {
-        let line = Line::of_record(response, group, asked);
-        let hash = self.hasher.hash_one(line);
-        let walk = self.lines.newest_first(self.lines.find(hash)).take(MAX_WALK);
-        let mut newest: Vec<_> = walk
-            .filter_map(|at| Some((self.slot_at(at), self.entry_at(at)?)))
-            .filter(|(_, entry)| Line::of(&entry.query.message()) == line)
+        group: MulticastGroup,
+        question: Question<'_>,
+    ) -> impl Iterator<Item = (EntryRef, &QueryEntry)> {
+        let flow = FlowKey::of_record(response, group, question);
+        let hash = self.hasher.hash_one(flow);
+        let scan = self.by_flow.newest_first(self.by_flow.find(hash)).take(MAX_SCAN);
+        let mut newest: Vec<_> = scan
+            .filter_map(|index| Some((self.entry_ref(index), self.entry_at(index)?)))
+            .filter(|(_, entry)| FlowKey::of(&entry.query.message()) == flow)
             .collect();
         newest.reverse();
         newest.into_iter()
     }
 
-    /// The transactions of the same client and id, newest first; [`MAX_WALK`] at most.
-    pub(super) fn kin(&self, kin: &Kin) -> impl Iterator<Item = (u32, &Entry)> {
-        let chain = self.kin.find(self.hasher.hash_one(kin));
-        let walk = self.kin.newest_first(chain).take(MAX_WALK);
-        walk.filter_map(|at| Some((at, self.entry_at(at)?)))
-            .filter(|(_, entry)| Kin::of(&entry.query.message()) == *kin)
+    /// Returns the transactions with a client and id, newest first; at most [`MAX_SCAN`].
+    pub(super) fn find_by_client(
+        &self,
+        by_client: &ClientKey,
+    ) -> impl Iterator<Item = (u32, &QueryEntry)> {
+        let chain = self.by_client.find(self.hasher.hash_one(by_client));
+        let scan = self.by_client.newest_first(chain).take(MAX_SCAN);
+        scan.filter_map(|index| Some((index, self.entry_at(index)?)))
+            .filter(|(_, entry)| ClientKey::of(&entry.query.message()) == *by_client)
     }
 
-    /// The queries of a line, oldest first; [`MAX_WALK`] at most.
-    pub(super) fn line(&self, line: &Line<'_>) -> impl Iterator<Item = (u32, &Entry)> {
-        let hash = self.hasher.hash_one(line);
-        let walk = self.lines.oldest_first(self.lines.find(hash)).take(MAX_WALK);
-        walk.filter_map(|at| Some((at, self.entry_at(at)?)))
-            .filter(|(_, entry)| Line::of(&entry.query.message()) == *line)
+    /// Returns the queries with a flow key, oldest first; visits at most [`MAX_SCAN`].
+    pub(super) fn find_by_flow(
+        &self,
+        flow: &FlowKey<'_>,
+    ) -> impl Iterator<Item = (u32, &QueryEntry)> {
+        let hash = self.hasher.hash_one(flow);
+        let scan = self.by_flow.oldest_first(self.by_flow.find(hash)).take(MAX_SCAN);
+        scan.filter_map(|index| Some((index, self.entry_at(index)?)))
+            .filter(|(_, entry)| FlowKey::of(&entry.query.message()) == *flow)
     }
 
-    /// The oldest query of an age.
-    pub(super) fn oldest(&self, age: Age) -> Option<Slot> {
-        self.ages[age as usize].first().map(|at| self.slot_at(at))
+    /// Returns the oldest entry of a queue.
+    pub(super) fn oldest(&self, queue: WaitQueue) -> Option<EntryRef> {
+        self.queues[queue as usize].first().map(|index| self.entry_ref(index))
     }
 
-    /// The next entry whose timer rings at `now`; it has none then.
-    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Slot> {
-        let at = self.wheel.pop_due(now)?;
-        self.heads[at as usize].timed = false;
-        Some(self.slot_at(at))
+    /// Returns the entry with the earliest deadline if it is before the tick of `now`. A zone transfer
+    /// then has no timer anymore; the caller has to end a query.
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<EntryRef> {
+        let out_of_order = self.timers.first().copied();
+        let in_order = [WaitQueue::Spared, WaitQueue::Fresh].into_iter().filter_map(|queue| {
+            let index = self.queues[queue as usize].first()?;
+            Some((self.entry_at(index)?.deadline, index))
+        });
+        let (deadline, index) =
+            in_order.chain(out_of_order).min_by_key(|(deadline, _)| *deadline)?;
+        if tick(deadline) >= tick(now) {
+            return None;
+        }
+        self.unset_timer(index);
+        Some(self.entry_ref(index))
     }
 
-    /// Sets the timer of an entry, anew if it has one.
-    pub(super) fn set_timer(&mut self, slot: Slot, deadline: Timestamp) {
-        if self.head(slot).is_some() {
-            self.unset_timer(slot.place);
-            self.heads[slot.place as usize].timed = true;
-            self.wheel.insert(deadline, slot.place);
+    /// Sets the deadline of a zone transfer.
+    pub(super) fn set_timer(&mut self, entry_ref: EntryRef, deadline: Timestamp) {
+        if self.header(entry_ref).is_some() {
+            self.unset_timer(entry_ref.index);
+            self.insert_timer(entry_ref.index, deadline);
         }
     }
 
-    /// Adds a query, which waits and whose key is not in the table.
+    fn insert_timer(&mut self, index: u32, deadline: Timestamp) {
+        self.headers[index as usize].timer = Some(deadline);
+        self.timers.insert((deadline, index));
+    }
+
+    /// Adds a waiting query whose key is not in the table.
     pub(super) fn insert(
         &mut self,
         key_hash: u64,
         query: &Message<'_>,
         deadline: Timestamp,
-    ) -> Slot {
-        let line_hash = self.hasher.hash_one(Line::of(query));
-        let kin_hash = self.hasher.hash_one(Kin::of(query));
+    ) -> EntryRef {
+        let flow_hash = self.hasher.hash_one(FlowKey::of(query));
+        let client_hash = self.hasher.hash_one(ClientKey::of(query));
         let cost = Self::cost_of(query);
-        let at = self.place(query, deadline);
-        let head = &mut self.heads[at as usize];
-        (head.key_hash, head.cost, head.ended) = (key_hash, cost, None);
-        (head.in_line, head.timed) = (true, true);
+        let index = self.allocate(query, deadline);
+        let header = &mut self.headers[index as usize];
+        (header.key_hash, header.cost, header.ended) = (key_hash, cost, None);
+        header.in_flow_chain = true;
+        if self.waiting == 0 || deadline >= self.latest_deadline {
+            self.latest_deadline = deadline;
+        } else {
+            self.insert_timer(index, deadline);
+        }
         self.waiting += 1;
         self.bytes += cost;
-        let heads = &self.heads;
-        self.by_key.insert_unique(key_hash, at, |at| heads[*at as usize].key_hash);
-        self.lines.push(line_hash, at);
-        self.kin.push(kin_hash, at);
-        self.enter(at, Age::Fresh);
-        self.wheel.insert(deadline, at);
-        self.slot_at(at)
+        let headers = &self.headers;
+        self.by_pair_key.insert_unique(key_hash, index, |index| headers[*index as usize].key_hash);
+        self.by_flow.push(flow_hash, index);
+        self.by_client.push(client_hash, index);
+        self.enqueue(index, WaitQueue::Fresh);
+        self.entry_ref(index)
     }
 
-    /// Gives a query a place.
-    fn place(&mut self, query: &Message<'_>, deadline: Timestamp) -> u32 {
-        if let Some(at) = self.free.pop() {
-            self.entries[at as usize].replace(query, deadline);
-            return at;
+    /// Stores a query in a free slot.
+    fn allocate(&mut self, query: &Message<'_>, deadline: Timestamp) -> u32 {
+        if let Some(index) = self.free.pop() {
+            self.entries[index as usize].replace(query, deadline);
+            return index;
         }
-        self.entries.push(Entry::waiting(query, deadline));
-        self.heads.push(Head {
+        self.entries.push(QueryEntry::waiting(query, deadline));
+        self.headers.push(SlotHeader {
             generation: 0,
-            in_line: false,
-            timed: false,
-            age: None,
+            in_flow_chain: false,
+            timer: None,
+            queue: None,
             key_hash: 0,
             cost: 0,
             ended: None,
         });
-        u32::try_from(self.heads.len() - 1).unwrap_or(u32::MAX)
+        u32::try_from(self.headers.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// The first message of a zone transfer came: the query waits no more, and is not forgotten
-    /// before the last one.
-    pub(super) fn begin_transfer(&mut self, slot: Slot, running: Box<Running>) {
-        self.end(slot, State::Transferring(running), None);
-        if self.head(slot).is_some() {
-            self.weigh(slot.place);
+    /// Records that a zone transfer has started. The query no longer waits, and is not forgotten
+    /// before the transfer ends.
+    pub(super) fn begin_transfer(&mut self, entry_ref: EntryRef, running: Box<RunningTransfer>) {
+        self.end(entry_ref, QueryState::Transferring(running), None);
+        if self.header(entry_ref).is_some() {
+            self.update_cost(entry_ref.index);
             self.transfers += 1;
-            self.enter(slot.place, Age::Transfers);
+            self.enqueue(entry_ref.index, WaitQueue::Transfers);
         }
     }
 
-    /// What an entry costs has changed.
-    fn weigh(&mut self, at: u32) {
-        let cost = self.entry_at(at).map_or(0, |entry| PLACE_BYTES + entry.further_bytes());
-        self.bytes = self.bytes - std::mem::replace(&mut self.heads[at as usize].cost, cost) + cost;
+    /// Updates the memory that an entry uses.
+    fn update_cost(&mut self, index: u32) {
+        let cost = self.entry_at(index).map_or(0, |entry| SLOT_BYTES + entry.heap_bytes());
+        self.bytes =
+            self.bytes - std::mem::replace(&mut self.headers[index as usize].cost, cost) + cost;
     }
 
-    /// The query waits no more; what became of it is remembered from `now` on, if it has ended.
-    pub(super) fn end(&mut self, slot: Slot, state: State, now: Option<Timestamp>) {
-        let Some(entry) = self.get_mut(slot) else { return };
-        let was = std::mem::replace(&mut entry.state, state);
-        // Who answers a question put to all is not the only one who may.
-        let stays_in_line = multicast::asks_everyone(&entry.query.message()).is_some();
-        self.heads[slot.place as usize].ended = now;
-        self.leave(slot.place, stays_in_line);
-        if matches!(was, State::Transferring(_)) {
-            self.weigh(slot.place);
+    /// Ends the waiting of a query. If it has ended, it is remembered since `now`.
+    pub(super) fn end(&mut self, entry_ref: EntryRef, state: QueryState, now: Option<Timestamp>) {
+        let Some(entry) = self.get_mut(entry_ref) else { return };
+        let previous = std::mem::replace(&mut entry.state, state);
+        // More than one host may answer a query to a multicast group.
+        let stays_in_flow_chain = multicast::queried_group(&entry.query.message()).is_some();
+        self.headers[entry_ref.index as usize].ended = now;
+        self.unlink(entry_ref.index, stays_in_flow_chain);
+        if matches!(previous, QueryState::Transferring(_)) {
+            self.update_cost(entry_ref.index);
         }
     }
 
-    /// Takes an entry out, if it is still there.
-    pub(super) fn forget(&mut self, slot: Slot) {
-        if self.head(slot).is_some() {
-            self.forget_places(&[slot.place]);
+    /// Removes an entry, if it is still there.
+    pub(super) fn forget(&mut self, entry_ref: EntryRef) {
+        if self.header(entry_ref).is_some() {
+            self.forget_indices(&[entry_ref.index]);
         }
     }
 
-    /// Takes out those of the entries that have been remembered since these times, and not since a later
-    /// one. Nothing of them is in the processor's cache any more, and what is waited for together is not
-    /// waited for one by one.
-    pub(super) fn forget_ended(&mut self, ended: impl Iterator<Item = (Timestamp, Slot)>) {
-        let mut places: SmallVec<[u32; FORGOTTEN_TOGETHER]> = SmallVec::new();
-        for (since, slot) in ended {
-            if self.ended(slot) == Some(since) {
-                // It may be told of twice.
-                self.heads[slot.place as usize].ended = None;
-                places.push(slot.place);
+    /// Removes those of the entries that have been remembered since the given times, and not since a
+    /// later one. Works on them step by step together, because they are no longer in the CPU cache and
+    /// their cache misses then overlap.
+    pub(super) fn forget_ended(&mut self, ended: impl Iterator<Item = (Timestamp, EntryRef)>) {
+        let mut indices: SmallVec<[u32; FORGET_BATCH]> = SmallVec::new();
+        for (since, entry_ref) in ended {
+            if self.ended(entry_ref) == Some(since) {
+                // The entry may occur twice.
+                self.headers[entry_ref.index as usize].ended = None;
+                indices.push(entry_ref.index);
             }
         }
-        self.forget_places(&places);
+        self.forget_indices(&indices);
     }
 
-    fn forget_places(&mut self, places: &[u32]) {
-        for at in places {
-            let key_hash = self.heads[*at as usize].key_hash;
-            if let Ok(found) = self.by_key.find_entry(key_hash, |other| other == at) {
+    fn forget_indices(&mut self, indices: &[u32]) {
+        for index in indices {
+            let key_hash = self.headers[*index as usize].key_hash;
+            if let Ok(found) = self.by_pair_key.find_entry(key_hash, |other| other == index) {
                 found.remove();
             }
         }
-        for at in places {
-            self.kin.remove(*at);
+        for index in indices {
+            self.by_client.remove(*index);
         }
-        for at in places {
-            self.leave(*at, false);
-            let head = &mut self.heads[*at as usize];
-            head.generation = head.generation.wrapping_add(1);
-            self.bytes -= head.cost;
-            self.entries[*at as usize].release();
+        for index in indices {
+            self.unlink(*index, false);
+            let header = &mut self.headers[*index as usize];
+            header.generation = header.generation.wrapping_add(1);
+            self.bytes -= header.cost;
+            self.entries[*index as usize].release();
         }
-        // The one that is fetched first is used first.
-        self.free.extend(places.iter().rev());
+        // The first slot, which is fetched first, is reused first.
+        self.free.extend(indices.iter().rev());
     }
 
-    /// An entry goes from one age to the end of another.
-    pub(super) fn spare(&mut self, slot: Slot) {
-        if self.head(slot).is_some() {
-            self.enter(slot.place, Age::Spared);
+    /// Moves a query to the end of the queue of those passed over by eviction.
+    pub(super) fn spare(&mut self, entry_ref: EntryRef) {
+        if self.header(entry_ref).is_some() {
+            self.enqueue(entry_ref.index, WaitQueue::Spared);
         }
     }
 
-    /// The queries that wait and the zone transfers under way, by the time of their packets.
-    pub(super) fn unended_in_order(&self) -> Vec<Slot> {
-        let heads = self.heads.iter().zip(0_u32..).filter(|(head, _)| head.age.is_some());
-        let mut unended: Vec<_> = heads
-            .filter_map(|(_, at)| Some((self.entry_at(at)?.query.message().envelope, at)))
-            .map(|(envelope, at)| (envelope.ts, envelope.id, at))
+    /// Returns the waiting queries and running zone transfers, ordered by the time of their packets.
+    pub(super) fn unended_in_order(&self) -> Vec<EntryRef> {
+        let headers = self.headers.iter().zip(0_u32..).filter(|(header, _)| header.queue.is_some());
+        let mut unended: Vec<_> = headers
+            .filter_map(|(_, index)| Some((self.entry_at(index)?.query.message().envelope, index)))
+            .map(|(envelope, index)| (envelope.ts, envelope.id, index))
             .collect();
         unended.sort_unstable();
-        unended.into_iter().map(|(_, _, at)| self.slot_at(at)).collect()
+        unended.into_iter().map(|(_, _, index)| self.entry_ref(index)).collect()
     }
 
-    /// Takes a place out of what only those that have not ended are in.
-    fn leave(&mut self, at: u32, stays_in_line: bool) {
-        let head = &mut self.heads[at as usize];
-        if head.in_line && !stays_in_line {
-            head.in_line = false;
-            self.lines.remove(at);
+    /// Removes a slot from the indices of entries that have not ended.
+    fn unlink(&mut self, index: u32, stays_in_flow_chain: bool) {
+        let header = &mut self.headers[index as usize];
+        if header.in_flow_chain && !stays_in_flow_chain {
+            header.in_flow_chain = false;
+            self.by_flow.remove(index);
         }
-        if let Some(age) = head.age.take() {
-            self.age_links.remove(&mut self.ages[age as usize], at);
-            match age {
-                Age::Fresh | Age::Spared => self.waiting -= 1,
-                Age::Transfers => self.transfers -= 1,
+        if let Some(queue) = header.queue.take() {
+            self.queue_links.remove(&mut self.queues[queue as usize], index);
+            match queue {
+                WaitQueue::Fresh | WaitQueue::Spared => self.waiting -= 1,
+                WaitQueue::Transfers => self.transfers -= 1,
             }
         }
-        self.unset_timer(at);
+        self.unset_timer(index);
     }
 
-    fn enter(&mut self, at: u32, age: Age) {
-        if let Some(old) = self.heads[at as usize].age.replace(age) {
-            self.age_links.remove(&mut self.ages[old as usize], at);
+    fn enqueue(&mut self, index: u32, queue: WaitQueue) {
+        if let Some(old) = self.headers[index as usize].queue.replace(queue) {
+            self.queue_links.remove(&mut self.queues[old as usize], index);
         }
-        self.age_links.push(&mut self.ages[age as usize], at);
+        self.queue_links.push(&mut self.queues[queue as usize], index);
     }
 
-    fn unset_timer(&mut self, at: u32) {
-        if std::mem::take(&mut self.heads[at as usize].timed) {
-            self.wheel.remove(at);
+    fn unset_timer(&mut self, index: u32) {
+        if let Some(deadline) = self.headers[index as usize].timer.take() {
+            self.timers.remove(&(deadline, index));
         }
     }
 
-    pub(super) fn slot_at(&self, at: u32) -> Slot {
-        let generation = self.heads.get(at as usize).map_or(0, |head| head.generation);
-        Slot { place: at, generation }
+    pub(super) fn entry_ref(&self, index: u32) -> EntryRef {
+        let generation = self.headers.get(index as usize).map_or(0, |header| header.generation);
+        EntryRef { index: index, generation }
     }
 
-    fn entry_at(&self, at: u32) -> Option<&Entry> {
-        self.entries.get(at as usize)
+    fn entry_at(&self, index: u32) -> Option<&QueryEntry> {
+        self.entries.get(index as usize)
     }
+}
+
+const fn tick(time: Timestamp) -> u64 {
+    time.as_nanos() >> TICK_BITS
 }

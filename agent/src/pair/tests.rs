@@ -1,13 +1,13 @@
-mod carry;
 mod floods;
+mod handover;
 mod histories;
 mod model;
 mod multicast;
 
-use super::established::Established;
-use super::key::Ends;
-use super::pairer::Each;
-use super::table::{Slot, Table};
+use super::established_pairs::EstablishedPairs;
+use super::key::Endpoints;
+use super::pairer::TransactionSink;
+use super::table::{EntryRef, Table};
 use super::*;
 use crate::capture::{Origin, Transport};
 use crate::decode::dns::{Answer, Flags};
@@ -65,23 +65,24 @@ fn response(ms: u64, id: u16, qname: &str) -> Draft {
     message(ms, id, Some(qname), true)
 }
 
-/// Shows a message to a pairer.
-fn show(pairer: &mut Pairer, message: &Draft, each: Each<'_>) -> bool {
+/// Passes a message to a pairer.
+fn observe(pairer: &mut Pairer, message: &Draft, each: TransactionSink<'_>) -> bool {
     pairer.observe(&message.kept().message(), each)
 }
 
-/// Runs messages through a pairer; the statuses in order, with latency in ms and retries.
+/// Runs messages through a pairer. Returns status, latency in ms, retries and conflict of each
+/// transaction.
 fn run(
     pairer: &mut Pairer,
     messages: impl IntoIterator<Item = Draft>,
 ) -> Vec<(Status, Option<u128>, u32, bool)> {
-    let mut seen = Vec::new();
+    let mut outcomes = Vec::new();
     for message in messages {
-        show(pairer, &message, &mut |t| {
-            seen.push((t.status, t.latency().map(|l| l.as_millis()), t.retries, t.conflict));
+        observe(pairer, &message, &mut |t| {
+            outcomes.push((t.status, t.latency().map(|l| l.as_millis()), t.retries, t.conflict));
         });
     }
-    seen
+    outcomes
 }
 
 fn balanced(c: &ledger::Pairing) -> bool {
@@ -90,14 +91,14 @@ fn balanced(c: &ledger::Pairing) -> bool {
 }
 
 #[test]
-fn a_response_in_time_answers_its_query() {
+fn response_in_time_answers_query() {
     let mut pairer = Pairer::new(PairOptions::default());
-    let seen = run(&mut pairer, vec![query(0, 7, "a.test"), response(12, 7, "a.test")]);
-    assert_eq!(seen, [(Status::Answered, Some(12), 0, false)]);
+    let outcomes = run(&mut pairer, vec![query(0, 7, "a.test"), response(12, 7, "a.test")]);
+    assert_eq!(outcomes, [(Status::Answered, Some(12), 0, false)]);
 }
 
 #[test]
-fn a_message_that_wants_no_response_is_no_transaction() {
+fn one_way_message_starts_no_transaction() {
     let mut pairer = Pairer::new(PairOptions::default());
     let mut keepalive = query(0, 0, ".");
     keepalive.dns.question = None;
@@ -111,32 +112,29 @@ fn a_message_that_wants_no_response_is_no_transaction() {
 }
 
 #[test]
-fn queries_to_servers_that_are_not_watched_any_more_stay_open() {
+fn queries_to_unwatched_ports_stay_open() {
     let mut pairer = Pairer::new(PairOptions::default());
     let mut other = query(1, 8, "b.test");
     other.envelope.dst.set_port(5300);
     assert_eq!(run(&mut pairer, vec![query(0, 7, "a.test"), other]), []);
-    let mut told = Vec::new();
-    let mut tell = |t: &Transaction<'_>| told.push((t.status, t.query.map(|query| query.dns.id)));
-    pairer.abandon(|port| port == 5300, at(2), &mut tell);
-    assert_eq!(told, [(Status::Open, Some(7))]);
+    let mut outcomes = Vec::new();
+    let mut emit =
+        |t: &Transaction<'_>| outcomes.push((t.status, t.query.map(|query| query.dns.id)));
+    pairer.abandon(|port| port == 5300, at(2), &mut emit);
+    assert_eq!(outcomes, [(Status::Open, Some(7))]);
     assert_eq!((pairer.counters().open, pairer.counters().queries), (2, 2));
-    // Of the one, nothing is heard any more; the other is as it was.
-    let mut tell = |t: &Transaction<'_>| assert_eq!(t.status, Status::Timeout);
-    pairer.expire(at(60_000), &mut tell);
+    // The first query is gone; the other is unchanged.
+    let mut emit = |t: &Transaction<'_>| assert_eq!(t.status, Status::Timeout);
+    pairer.expire(at(60_000), &mut emit);
     let counters = pairer.counters();
     assert!(balanced(&counters));
     assert_eq!((counters.open, counters.timeout), (1, 1));
-    assert_eq!(
-        run(&mut pairer, vec![query(60_001, 7, "a.test")]),
-        [],
-        "the same may be asked again"
-    );
+    assert_eq!(run(&mut pairer, vec![query(60_001, 7, "a.test")]), [], "the id may be reused");
     assert_eq!(pairer.counters().open, 2);
 }
 
 #[test]
-fn retransmissions_are_folded_and_latency_runs_from_the_first() {
+fn retransmissions_count_as_retries_of_first_query() {
     let mut pairer = Pairer::new(PairOptions::default());
     let messages =
         vec![query(0, 7, "a.test"), query(1000, 7, "a.test"), response(1500, 7, "a.test")];
@@ -145,29 +143,32 @@ fn retransmissions_are_folded_and_latency_runs_from_the_first() {
 }
 
 #[test]
-fn a_late_response_is_late_by_the_packets_clock() {
+fn response_is_late_by_packet_time() {
     let mut pairer = Pairer::new(PairOptions::default());
     let messages =
         vec![query(0, 7, "a.test"), response(5001, 7, "a.test"), response(5002, 7, "a.test")];
-    let seen = run(&mut pairer, messages);
-    let statuses: Vec<_> = seen.iter().map(|seen| seen.0).collect();
+    let outcomes = run(&mut pairer, messages);
+    let statuses: Vec<_> = outcomes.iter().map(|outcome| outcome.0).collect();
     assert_eq!(statuses, [Status::Timeout, Status::Late, Status::Late]);
-    assert_eq!(seen[1].1, Some(5001));
+    assert_eq!(outcomes[1].1, Some(5001));
     let at_the_limit = vec![query(9000, 8, "a.test"), response(14_000, 8, "a.test")];
     assert_eq!(run(&mut pairer, at_the_limit), [(Status::Answered, Some(5000), 0, false)]);
 }
 
 #[test]
-fn a_query_sent_again_after_its_timeout_is_another() {
+fn query_repeated_after_timeout_starts_transaction() {
     let mut pairer = Pairer::new(PairOptions::default());
     let messages =
         vec![query(0, 7, "a.test"), query(5001, 7, "a.test"), response(5002, 7, "a.test")];
-    let seen = run(&mut pairer, messages);
-    assert_eq!(seen, [(Status::Timeout, None, 0, false), (Status::Answered, Some(1), 0, false)]);
+    let outcomes = run(&mut pairer, messages);
+    assert_eq!(
+        outcomes,
+        [(Status::Timeout, None, 0, false), (Status::Answered, Some(1), 0, false)]
+    );
 }
 
 #[test]
-fn further_responses_are_duplicates_and_may_conflict() {
+fn further_responses_are_duplicates() {
     let mut pairer = Pairer::new(PairOptions::default());
     let mut other = response(3, 7, "a.test");
     let data = "192.0.2.66";
@@ -181,29 +182,31 @@ fn further_responses_are_duplicates_and_may_conflict() {
 }
 
 #[test]
-fn the_question_is_part_of_the_key_but_may_be_missing() {
+fn response_without_question_matches() {
     let mut pairer = Pairer::new(PairOptions::default());
     let messages = vec![query(0, 7, "a.test"), response(1, 7, "b.test"), message(2, 7, None, true)];
-    let statuses: Vec<_> = run(&mut pairer, messages).iter().map(|seen| seen.0).collect();
+    let statuses: Vec<_> = run(&mut pairer, messages).iter().map(|outcome| outcome.0).collect();
     assert_eq!(statuses, [Status::Orphan, Status::Answered]);
 }
 
 #[test]
-fn a_full_table_evicts_the_oldest() {
+fn full_table_evicts_oldest() {
     let options = PairOptions { max_transactions: 2, ..PairOptions::default() };
     let mut pairer = Pairer::new(options);
     let messages =
         vec![query(0, 1, "a"), query(100, 2, "a"), query(200, 3, "a"), response(201, 1, "a")];
-    let mut seen = Vec::new();
+    let mut outcomes = Vec::new();
     for message in messages {
-        show(&mut pairer, &message, &mut |t| seen.push((t.status, t.query.map(|q| q.dns.id))));
+        observe(&mut pairer, &message, &mut |t| {
+            outcomes.push((t.status, t.query.map(|q| q.dns.id)))
+        });
     }
-    assert_eq!(seen, [(Status::Evicted, Some(1)), (Status::Late, Some(1))]);
+    assert_eq!(outcomes, [(Status::Evicted, Some(1)), (Status::Late, Some(1))]);
     assert!(balanced(&pairer.counters()));
 }
 
 #[test]
-fn a_full_table_times_nothing_out() {
+fn full_table_causes_no_timeouts() {
     let options = PairOptions { max_transactions: 2, ..PairOptions::default() };
     let mut pairer = Pairer::new(options);
     run(&mut pairer, (1..=9).map(|id| query(0, id, "a")));
@@ -212,10 +215,10 @@ fn a_full_table_times_nothing_out() {
 }
 
 #[test]
-fn icmp_ends_the_query_it_quotes_or_the_oldest() {
+fn icmp_error_ends_quoted_or_oldest_query() {
     let mut pairer = Pairer::new(PairOptions::default());
     run(&mut pairer, vec![query(0, 1, "a"), query(1, 2, "a"), query(2, 3, "a")]);
-    let mut seen = Vec::new();
+    let mut outcomes = Vec::new();
     for query_id in [Some(2), None, Some(9)] {
         let error = Unreachable {
             id: MessageId::default(),
@@ -229,25 +232,25 @@ fn icmp_ends_the_query_it_quotes_or_the_oldest() {
         };
         pairer.unreachable(&error, &mut |t| {
             assert_eq!(t.icmp, Some(error.cause));
-            seen.push((t.status, t.query.map(|q| q.dns.id)));
+            outcomes.push((t.status, t.query.map(|q| q.dns.id)));
         });
     }
-    assert_eq!(seen, [(Status::IcmpError, Some(2)), (Status::IcmpError, Some(1))]);
+    assert_eq!(outcomes, [(Status::IcmpError, Some(2)), (Status::IcmpError, Some(1))]);
 }
 
 #[test]
-fn what_waits_at_the_end_is_open_or_timed_out() {
+fn finish_reports_open_and_timed_out_queries() {
     let mut pairer = Pairer::new(PairOptions::default());
     run(&mut pairer, vec![query(0, 1, "a"), query(4000, 2, "a")]);
-    let mut seen = Vec::new();
-    pairer.finish(at(5001), &mut |t| seen.push(t.status));
-    assert_eq!(seen, [Status::Timeout, Status::Open]);
+    let mut outcomes = Vec::new();
+    pairer.finish(at(5001), &mut |t| outcomes.push(t.status));
+    assert_eq!(outcomes, [Status::Timeout, Status::Open]);
     assert_eq!(pairer.counters().open, 1);
     assert!(balanced(&pairer.counters()));
 }
 
 #[test]
-fn a_flood_with_one_id_costs_no_walk() {
+fn flood_with_one_id_is_linear() {
     let mut pairer = Pairer::new(PairOptions::default());
     let names: Vec<String> = (0..20_000).map(|n| format!("{n}.test")).collect();
     let queries = names.iter().map(|name| query(0, 7, name));
@@ -257,30 +260,30 @@ fn a_flood_with_one_id_costs_no_walk() {
 }
 
 proptest! {
-    /// Whatever comes in whatever order: nothing is lost, nothing is counted twice.
+    /// Each message is counted exactly once, in any order.
     #[test]
     fn conserves_queries_and_responses(
         events in proptest::collection::vec((0_u64..400, 0_u16..4, 0_u8..3, 0_u8..5), 0..300),
         max_transactions in 1_usize..6,
     ) {
         let mut pairer = Pairer::new(PairOptions { max_transactions, ..PairOptions::default() });
-        let mut given: HashMap<Status, u64> = HashMap::new();
+        let mut emitted: HashMap<Status, u64> = HashMap::new();
         let mut now = 0;
         for (step, id, name, kind) in events {
             now += step * 10;
             let name = ["a", "b", "c"][usize::from(name)];
-            let mut count = |t: &Transaction<'_>| *given.entry(t.status).or_default() += 1;
+            let mut count = |t: &Transaction<'_>| *emitted.entry(t.status).or_default() += 1;
             match kind {
-                0 | 1 => show(&mut pairer, &query(now, id, name), &mut count),
-                2 | 3 => show(&mut pairer, &response(now, id, name), &mut count),
-                _ => show(&mut pairer, &message(now, id, None, true), &mut count),
+                0 | 1 => observe(&mut pairer, &query(now, id, name), &mut count),
+                2 | 3 => observe(&mut pairer, &response(now, id, name), &mut count),
+                _ => observe(&mut pairer, &message(now, id, None, true), &mut count),
             };
             prop_assert!(balanced(&pairer.counters()), "{:?}", pairer.counters());
             prop_assert!(pairer.counters().open <= max_transactions as u64);
         }
-        pairer.finish(at(now), &mut |t| *given.entry(t.status).or_default() += 1);
+        pairer.finish(at(now), &mut |t| *emitted.entry(t.status).or_default() += 1);
         let counters = pairer.counters();
-        let of = |status| given.get(&status).copied().unwrap_or_default();
+        let of = |status| emitted.get(&status).copied().unwrap_or_default();
         prop_assert!(balanced(&counters));
         prop_assert_eq!(of(Status::Answered), counters.answered);
         prop_assert_eq!(of(Status::Timeout), counters.timeout);
@@ -293,30 +296,30 @@ proptest! {
 }
 
 proptest! {
-    /// The chains of the table against a list that is searched from the front.
+    /// Compares the chains of the table with a list that is searched from the front.
     #[test]
-    fn the_oldest_between_two_ends_is_found(
+    fn finds_oldest_query_between_endpoints(
         steps in proptest::collection::vec((any::<bool>(), 0_u16..4, 0_u16..3, 0_usize..20), 0..200),
     ) {
         let mut table = Table::default();
-        let mut model: Vec<(Slot, u16, u16)> = Vec::new();
+        let mut model: Vec<(EntryRef, u16, u16)> = Vec::new();
         for (number, (add, port, id, victim)) in (0_u64..).zip(steps) {
             if add {
                 let mut query = query(number, id, "a.test");
                 query.envelope.src = client(port);
-                let slot = table.insert(number, &query.kept().message(), at(number));
-                model.push((slot, port, id));
+                let entry_ref = table.insert(number, &query.kept().message(), at(number));
+                model.push((entry_ref, port, id));
             } else if !model.is_empty() {
-                let (slot, ..) = model.remove(victim % model.len());
-                table.forget(slot);
+                let (entry_ref, ..) = model.remove(victim % model.len());
+                table.forget(entry_ref);
             }
             for port in 0..4 {
                 let mut probe = query(0, 0, "a.test");
                 probe.envelope.src = client(port);
-                let ends = Ends::of(&probe.kept().message());
+                let endpoints = Endpoints::of(&probe.kept().message());
                 for id in [None, Some(0), Some(1), Some(2)] {
                     let first = model.iter().find(|(_, p, i)| *p == port && id.is_none_or(|id| id == *i));
-                    prop_assert_eq!(table.oldest_waiting(&ends, id), first.map(|(slot, ..)| *slot));
+                    prop_assert_eq!(table.oldest_waiting(&endpoints, id), first.map(|(entry_ref, ..)| *entry_ref));
                 }
             }
             prop_assert_eq!(table.waiting(), model.len());

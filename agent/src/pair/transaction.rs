@@ -1,4 +1,4 @@
-//! What the third room gives.
+//! Output of the pairing stage.
 
 use super::{Status, Transfer, Vantage};
 use crate::decode::dns::Question;
@@ -6,33 +6,33 @@ use crate::decode::{Message, MessageId};
 use crate::net::Cause;
 use std::time::Duration;
 
-/// One query with its outcome, or a response that answers none.
+/// A query with its outcome, or a response without a query.
 #[derive(Clone, Copy, Debug)]
 pub struct Transaction<'a> {
-    /// How it ended.
+    /// Outcome.
     pub status: Status,
-    /// From which side it was seen.
+    /// Side from which the messages were captured.
     pub vantage: Vantage,
     /// The query as first sent; absent for an orphan.
     pub query: Option<Message<'a>>,
-    /// The response; absent where none came. Of a zone transfer, its first message.
+    /// The response, if one came; for a zone transfer, its first message.
     pub response: Option<Message<'a>>,
-    /// Times the query was sent again before it was answered.
+    /// Number of retransmissions of the query before its answer.
     pub retries: u32,
-    /// A duplicate that answers differently from the first response.
+    /// Whether this is a duplicate that contradicts the first response.
     pub conflict: bool,
-    /// What ICMP said of the query, where that ended it.
+    /// Cause of the ICMP error that ended the query.
     pub icmp: Option<Cause>,
-    /// Responses that resembled the one that the query waited for, and were not it. Each of them is
-    /// an orphan of its own.
+    /// Number of responses that resembled the expected one without matching. Each is also reported
+    /// as an orphan.
     pub rejected: u32,
-    /// What a zone transfer over TCP came to; absent where it was refused.
+    /// Summary of a zone transfer over TCP; absent if it was refused.
     pub transfer: Option<Transfer>,
-    /// On an orphan: what it looks like.
+    /// For an orphan: why it did not match.
     pub stray: Option<Stray>,
 }
 
-/// What an orphan looks like.
+/// Classification of an orphan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stray {
     /// Why it answers no query.
@@ -41,28 +41,28 @@ pub struct Stray {
     pub resembles: Option<MessageId>,
 }
 
-/// Why a response answers no query: in what it differs from the one that a query waits for. The
-/// first that fits, in this order.
+/// Reason why a response matches no query: how it differs from the response that a query expects.
+/// The first reason that applies, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OrphanReason {
-    /// It comes from an address that was not asked.
+    /// It comes from an address that was not queried.
     WrongSource,
-    /// It comes from, or goes to, another port.
+    /// Its source or destination port differs.
     WrongPort,
     /// It answers another question.
     WrongQuestion,
-    /// It has another id.
+    /// Its id differs.
     WrongId,
-    /// mDNS: it was sent to all, and nobody seen had asked.
+    /// An mDNS response to the group without a captured query.
     Announcement,
     /// It resembles no query.
     NoQuery,
-    /// Its query may have been left out on purpose: of late, so much was.
+    /// Sampling may have excluded its query.
     Sampled,
 }
 
 impl OrphanReason {
-    /// As records spell it.
+    /// Returns the name used in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl OrphanReason {
 }
 
 impl<'a> Transaction<'a> {
-    /// The same without its messages: what is left outlives them.
+    /// Returns the transaction without its messages, so that it can outlive them.
     #[must_use]
     pub const fn without_messages(&self) -> Transaction<'static> {
         let Transaction {
@@ -99,8 +99,8 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// The message that gives the transaction its identity: the response where it is what this
-    /// record tells of (`late`, `duplicate`, `orphan`), else the query.
+    /// Returns the message that identifies the transaction: the response for `late`, `duplicate` and
+    /// `orphan`, else the query.
     #[must_use]
     pub fn subject(&self) -> Option<Message<'a>> {
         match self.status {
@@ -109,14 +109,15 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// What was asked: as the query has it, else as the response repeats it.
+    /// Returns the question of the query, else of the response.
     #[must_use]
     pub fn question(&self) -> Option<Question<'a>> {
         let of = |message: Message<'a>| message.dns.question();
         self.query.and_then(of).or_else(|| self.response.and_then(of))
     }
 
-    /// From the first query to the response; of a zone transfer, to its first message.
+    /// Returns the time from the first query to the response, or to the first message of a zone
+    /// transfer.
     #[must_use]
     pub fn latency(&self) -> Option<Duration> {
         Some(self.response?.envelope.ts.since(self.query?.envelope.ts))

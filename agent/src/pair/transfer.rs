@@ -1,4 +1,4 @@
-//! Zone transfers: many messages over TCP, one transaction (RFC 5936 for AXFR, RFC 1995 for IXFR).
+//! Zone transfers: many messages over TCP, one transaction (AXFR: RFC 5936, IXFR: RFC 1995).
 
 use super::Status;
 use crate::capture::Transport;
@@ -7,160 +7,160 @@ use crate::decode::{Kept, Message};
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// A transfer whose next message does not come for so long has ended. Servers may take their time
-/// over a large zone.
-pub(super) const IDLE: Duration = Duration::from_secs(30);
+/// Silence after which a transfer has ended. Servers may take long over a large zone.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Records of the first message that are kept of a transfer of several.
+/// Maximum number of records kept of the first message of a transfer.
 const MAX_ANSWERS: u16 = 100;
 
 const SOA: u16 = 6;
 const IXFR: u16 = 251;
 const AXFR: u16 = 252;
 
-/// What a zone transfer came to.
+/// Summary of a zone transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transfer {
     /// Messages of the response.
     pub messages: u64,
-    /// Their octets, TCP's length prefixes left out.
+    /// Bytes of these messages, without TCP's length prefixes.
     pub bytes: u64,
-    /// Their records: the sum of the headers' ANCOUNT.
+    /// Records in these messages: the sum of ANCOUNT.
     pub records: u64,
-    /// From the first query to the last message.
+    /// Time from the first query to the last message.
     pub duration: Duration,
-    /// Whether the zone's SOA closed it. Else the connection broke off, an error came, or the
-    /// messages were captured only in part.
+    /// Whether the closing SOA was seen. If not, the connection broke, an error came, or not all
+    /// messages were captured.
     pub complete: bool,
 }
 
-/// A transfer under way.
+/// A running zone transfer.
 #[derive(Debug)]
-pub(super) struct Running {
-    /// What the transaction will be: answered or late.
+pub(super) struct RunningTransfer {
+    /// Outcome that the transaction will have: answered or late.
     pub(super) status: Status,
     /// The first message, with its first records.
     pub(super) first: Kept,
-    /// When the newest message came.
+    /// Time of the newest message.
     pub(super) last: Timestamp,
-    /// What it came to so far.
+    /// Summary so far.
     pub(super) so_far: Transfer,
-    progress: Progress,
+    progress: SoaProgress,
 }
 
-/// Whether a message asks for a transfer that may take many messages: over UDP one has to do
-/// (RFC 1995, 2).
-pub(super) fn is_asked_by(query: &Message<'_>) -> bool {
+/// Returns whether a query asks for a transfer of possibly many messages. Over UDP, the response is
+/// one message (RFC 1995, 2).
+pub(super) fn is_transfer_query(query: &Message<'_>) -> bool {
     query.envelope.transport == Transport::Tcp
         && matches!(query.dns.asked(), Some((IXFR | AXFR, _)))
 }
 
-/// Takes the first message of the response: the transfer, and whether it goes on. None where the
-/// response begins no transfer, but refuses it.
-pub(super) fn begin(
+/// Starts a transfer from the first message of the response. Returns the transfer and whether more
+/// messages follow, or `None` if the response refuses the transfer.
+pub(super) fn start(
     query: &Message<'_>,
     first: &Message<'_>,
     status: Status,
-) -> Option<(Running, bool)> {
+) -> Option<(RunningTransfer, bool)> {
     if first.dns.rcode() != 0 {
         return None;
     }
     let incremental = matches!(query.dns.asked(), Some((IXFR, _)));
     let so_far =
         Transfer { messages: 0, bytes: 0, records: 0, duration: Duration::ZERO, complete: false };
-    let mut progress = Progress::new(incremental);
-    let step = progress.take(&first.dns);
+    let mut progress = SoaProgress::new(incremental);
+    let step = progress.add(&first.dns);
     let last = first.envelope.ts;
-    let mut running = Running { status, last, so_far, progress, first: Kept::from(*first) };
+    let mut running = RunningTransfer { status, last, so_far, progress, first: Kept::from(*first) };
     running.count(query.envelope.ts, first, step);
-    let goes_on = step == Step::GoOn;
-    if goes_on {
+    let continues = step == TransferStep::Continue;
+    if continues {
         running.first.limit_answers(MAX_ANSWERS);
     }
-    Some((running, goes_on))
+    Some((running, continues))
 }
 
-impl Running {
-    /// Takes a further message; whether the transfer goes on.
-    pub(super) fn take(&mut self, since: Timestamp, message: &Message<'_>) -> bool {
-        let step = self.progress.take(&message.dns);
+impl RunningTransfer {
+    /// Adds a message. Returns whether more messages follow.
+    pub(super) fn add(&mut self, since: Timestamp, message: &Message<'_>) -> bool {
+        let step = self.progress.add(&message.dns);
         self.last = message.envelope.ts;
         self.count(since, message, step);
-        step == Step::GoOn
+        step == TransferStep::Continue
     }
 
-    fn count(&mut self, since: Timestamp, message: &Message<'_>, step: Step) {
+    fn count(&mut self, since: Timestamp, message: &Message<'_>, step: TransferStep) {
         let so_far = &mut self.so_far;
         so_far.messages += 1;
         so_far.bytes += u64::from(message.wire_bytes);
         so_far.records += u64::from(message.dns.counts.answer);
         so_far.duration = message.envelope.ts.since(since);
-        so_far.complete = step == Step::Closed;
+        so_far.complete = step == TransferStep::Complete;
     }
 }
 
-/// What a message means for its transfer.
+/// Effect of a message on its transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// There is more to come.
-    GoOn,
-    /// The last SOA was in it.
-    Closed,
-    /// Nothing more will come, or what comes is no transfer.
+enum TransferStep {
+    /// More messages follow.
+    Continue,
+    /// The message held the closing SOA.
+    Complete,
+    /// No more messages follow, or this is no transfer.
     Broken,
 }
 
-/// How far a transfer has come, by the SOA records in it.
+/// Progress of a transfer, by its SOA records.
 ///
-/// An AXFR begins and ends with the zone's SOA. So does an IXFR, but between them may stand
-/// differences, each led by the SOA of the older serial and split by that of the newer one: the
-/// newest serial then comes three times in all. An IXFR of one SOA alone says that there is nothing
-/// newer (RFC 1995, 4).
+/// An AXFR begins and ends with the SOA of the zone. So does an IXFR, but it may hold differences in
+/// between, each introduced by the SOA of the older serial and divided by the SOA of the newer one:
+/// the newest serial then occurs three times. An IXFR that is a single SOA reports that there is
+/// nothing newer (RFC 1995, 4).
 #[derive(Clone, Copy, Debug)]
-struct Progress {
+struct SoaProgress {
     incremental: bool,
     serial: u32,
     records: u64,
-    /// How often the newest serial was seen, and is to be seen.
+    /// How often the newest serial was seen.
     seen: u8,
-    wanted: u8,
+    /// How often it occurs in a complete transfer.
+    required: u8,
 }
 
-impl Progress {
+impl SoaProgress {
     const fn new(incremental: bool) -> Self {
-        Self { incremental, serial: 0, records: 0, seen: 0, wanted: 2 }
+        Self { incremental, serial: 0, records: 0, seen: 0, required: 2 }
     }
 
-    fn take(&mut self, dns: &Dns<'_>) -> Step {
+    fn add(&mut self, dns: &Dns<'_>) -> TransferStep {
         if dns.rcode() != 0 {
-            return Step::Broken;
+            return TransferStep::Broken;
         }
         for record in dns.answers() {
             let serial = soa_serial(&record);
             match (self.records, serial) {
-                (0, None) => return Step::Broken,
+                (0, None) => return TransferStep::Broken,
                 (0, Some(serial)) => self.serial = serial,
-                (1, Some(serial)) if self.incremental && serial != self.serial => self.wanted = 3,
+                (1, Some(serial)) if self.incremental && serial != self.serial => self.required = 3,
                 _ => {}
             }
             self.records += 1;
             if serial == Some(self.serial) {
                 self.seen += 1;
-                if self.seen == self.wanted {
-                    return Step::Closed;
+                if self.seen == self.required {
+                    return TransferStep::Complete;
                 }
             }
         }
         let up_to_date = self.incremental && self.records == 1 && dns.counts.answer == 1;
         match self.records {
-            0 => Step::Broken,
-            1 if up_to_date => Step::Closed,
-            _ => Step::GoOn,
+            0 => TransferStep::Broken,
+            1 if up_to_date => TransferStep::Complete,
+            _ => TransferStep::Continue,
         }
     }
 }
 
-/// The serial of a SOA record that is well formed: the third of its fields.
+/// Returns the serial of a well-formed SOA record, the third field of its data.
 fn soa_serial(record: &Record<'_>) -> Option<u32> {
     if record.rtype != SOA {
         return None;
@@ -175,14 +175,14 @@ fn soa_serial(record: &Record<'_>) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::Step::{Broken, Closed, GoOn};
+    use super::TransferStep::{Broken, Complete, Continue};
     use super::*;
     use crate::decode::dns::{Answer, Answers, Flags, Outline};
     use crate::decode::testing::DraftDns;
 
-    /// SOA records by their serial, 0 for any other record.
-    fn steps(incremental: bool, messages: &[&[u32]]) -> Vec<Step> {
-        let mut progress = Progress::new(incremental);
+    /// Runs messages, each given as the serials of its SOA records, 0 for any other record.
+    fn steps(incremental: bool, messages: &[&[u32]]) -> Vec<TransferStep> {
+        let mut progress = SoaProgress::new(incremental);
         let step = |records: &&[u32]| {
             let mut answers = Answers::default();
             for serial in *records {
@@ -193,38 +193,47 @@ mod tests {
                 answers.push(&Answer { name, class: 1, rtype, ttl_seconds: 1, data });
             }
             let octets = DraftDns { answers, ..DraftDns::default() }.octets();
-            progress.take(&Dns::new(&octets, &Outline::read(&octets, false).unwrap()))
+            progress.add(&Dns::new(&octets, &Outline::read(&octets, false).unwrap()))
         };
         messages.iter().map(step).collect()
     }
 
     #[test]
-    fn axfr_ends_with_the_soa_that_it_began_with() {
-        assert_eq!(steps(false, &[&[7, 0, 0, 7]]), [Closed]);
-        assert_eq!(steps(false, &[&[7], &[0], &[0, 0], &[7]]), [GoOn, GoOn, GoOn, Closed]);
-        assert_eq!(steps(false, &[&[7, 0], &[], &[8], &[7]]), [GoOn, GoOn, GoOn, Closed]);
+    fn axfr_ends_with_first_soa() {
+        assert_eq!(steps(false, &[&[7, 0, 0, 7]]), [Complete]);
+        assert_eq!(
+            steps(false, &[&[7], &[0], &[0, 0], &[7]]),
+            [Continue, Continue, Continue, Complete]
+        );
+        assert_eq!(
+            steps(false, &[&[7, 0], &[], &[8], &[7]]),
+            [Continue, Continue, Continue, Complete]
+        );
         assert_eq!(steps(false, &[&[0, 7]]), [Broken]);
         assert_eq!(steps(false, &[&[]]), [Broken]);
     }
 
     #[test]
-    fn ixfr_has_three_forms() {
-        // Nothing newer.
-        assert_eq!(steps(true, &[&[7]]), [Closed]);
+    fn recognizes_all_forms_of_ixfr() {
+        // Up to date.
+        assert_eq!(steps(true, &[&[7]]), [Complete]);
         // The whole zone.
-        assert_eq!(steps(true, &[&[7, 0], &[0, 7]]), [GoOn, Closed]);
-        assert_eq!(steps(true, &[&[7, 7]]), [Closed]);
+        assert_eq!(steps(true, &[&[7, 0], &[0, 7]]), [Continue, Complete]);
+        assert_eq!(steps(true, &[&[7, 7]]), [Complete]);
         // Two differences: 5 to 6 and 6 to 7.
-        assert_eq!(steps(true, &[&[7, 5, 0, 6, 0], &[6, 0, 7], &[0, 0, 7]]), [GoOn, GoOn, Closed]);
-        // One that removes and adds nothing but the SOA.
-        assert_eq!(steps(true, &[&[7, 6, 7, 7]]), [Closed]);
+        assert_eq!(
+            steps(true, &[&[7, 5, 0, 6, 0], &[6, 0, 7], &[0, 0, 7]]),
+            [Continue, Continue, Complete]
+        );
+        // A difference that changes nothing but the SOA.
+        assert_eq!(steps(true, &[&[7, 6, 7, 7]]), [Complete]);
     }
 
     #[test]
-    fn an_error_breaks_it() {
-        let mut progress = Progress::new(false);
+    fn error_breaks_transfer() {
+        let mut progress = SoaProgress::new(false);
         let octets = DraftDns { flags: Flags(0x8005), ..DraftDns::default() }.octets();
         let refused = Outline::read(&octets, false).unwrap();
-        assert_eq!(progress.take(&Dns::new(&octets, &refused)), Broken);
+        assert_eq!(progress.add(&Dns::new(&octets, &refused)), Broken);
     }
 }

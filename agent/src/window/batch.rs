@@ -1,22 +1,22 @@
-//! Transactions of a pane that are still to be counted, so that each group counts its own one after the other.
+//! Batch of transactions of a pane, to count them group by group.
 //!
-//! What a transaction changes lies in many places of memory, six times over: one group after the other,
-//! and each for many transactions, that memory is near.
+//! Each transaction updates memory in six groups. Counting many transactions in one group after the
+//! other keeps this memory in the CPU cache.
 
 use super::group::Grouping;
 use super::measured::Measured;
 
-/// Transactions at most: as many as the nearer memory of a processor holds.
+/// Maximum number of transactions: as many as fit into the CPU cache.
 const ROWS: usize = 512;
 
 /// No row, and no group.
 const NONE: u16 = u16::MAX;
 
-/// The groups of a transaction, by grouping: their places.
+/// Indices of the groups of a transaction, by grouping.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Places([u16; Grouping::ALL.len()]);
 
-/// Measured transactions, oldest first, with their groups.
+/// Measured transactions with their groups, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Batch {
     rows: Vec<Measured>,
@@ -30,20 +30,20 @@ impl Default for Places {
 }
 
 impl Places {
-    /// It belongs to a group, too.
+    /// Sets the group of a grouping.
     pub(super) fn set(&mut self, grouping: Grouping, place: usize) {
-        // Groups are some hundred.
+        // There are some hundred groups.
         self.0[grouping as usize] = u16::try_from(place).unwrap_or(NONE);
     }
 
-    /// The group of a grouping.
+    /// Returns the group of a grouping.
     pub(super) fn get(self, grouping: Grouping) -> Option<u16> {
         Some(self.0[grouping as usize]).filter(|place| *place != NONE)
     }
 }
 
 impl Batch {
-    /// The most octets that it takes on the heap.
+    /// Maximum heap memory in bytes.
     pub(super) const MAX_HEAP_BYTES: usize = ROWS * (size_of::<Measured>() + size_of::<Places>());
 
     pub(super) const fn is_full(&self) -> bool {
@@ -59,10 +59,10 @@ impl Batch {
         self.places.push(places);
     }
 
-    /// Shows each of the groups, of which these are the groupings, its transactions in the order in
-    /// which they came, and forgets them.
+    /// Passes each group its transactions in order, and clears the batch. `groupings` holds the
+    /// grouping of each group.
     pub(super) fn give(&mut self, groupings: &[Grouping], mut each: impl FnMut(usize, Rows<'_>)) {
-        // Of each group the first row, and of each row the next one of the same group.
+        // The first row of each group, and the next row of the same group for each row.
         let mut first = vec![NONE; groupings.len()];
         let mut next = [[NONE; Grouping::ALL.len()]; ROWS];
         for (row, places) in self.places.iter().enumerate().rev() {
@@ -82,7 +82,7 @@ impl Batch {
         self.places.clear();
     }
 
-    /// Octets on the heap.
+    /// Returns the heap memory in bytes.
     pub(super) const fn heap_bytes(&self) -> usize {
         self.rows.capacity() * size_of::<Measured>() + self.places.capacity() * size_of::<Places>()
     }

@@ -175,7 +175,7 @@ fn names_come_when_they_are_known_and_stay_while_the_api_is_away() {
     let told = "the API server answers 503";
     let log = agent.log();
     assert_eq!(log.matches(told).count(), 1, "told once: {log}");
-    assert!(log.contains("pods are named as they were known last; remedy: "), "{log}");
+    assert!(log.contains("pod names are not updated; remedy: "), "{log}");
 
     // It comes back, with more history behind it than it remembers.
     api.compact();
@@ -200,12 +200,12 @@ fn check_says_why_pods_are_not_named() {
     let api = Api::start().unwrap();
     let (folder, file) = configured(&api);
     for (mode, found, remedy) in [
-        (Mode::Serve, "no pod is on node node-1", "kubernetes.node_name"),
+        (Mode::Serve, "no pods on node node-1", "kubernetes.node_name"),
         (Mode::Refuse(401), "the API server answers 401", "token"),
         (Mode::Refuse(403), "cannot list resource \"pods\"", "get, list and watch pods"),
-        (Mode::Refuse(503), "the API server answers 503", "asked again"),
-        (Mode::Garbage, "the answer is no list of pods", "that of an API server"),
-        (Mode::Hang, "no list of pods in time", "network policies"),
+        (Mode::Refuse(503), "the API server answers 503", "retried"),
+        (Mode::Garbage, "the answer is not a list of pods", "that of an API server"),
+        (Mode::Hang, "timeout: no list of pods", "network policies"),
     ] {
         api.set_mode(mode);
         let (told, advice) = checked(&file);

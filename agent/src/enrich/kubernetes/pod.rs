@@ -1,4 +1,4 @@
-//! Pods: what the API says of one, and what of it is kept.
+//! Pods as the API describes them, and the properties that are kept.
 
 use crate::enrich::Runtime;
 use kube::core::Object;
@@ -6,30 +6,30 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Containers remembered of a pod at most: those that run, then those that ran before.
+/// Maximum number of containers per pod: the running ones, then former ones.
 const MAX_CONTAINERS: usize = 64;
 
-/// The pods of static manifests are in cgroups named after this annotation, not after their uid.
+/// The cgroups of pods from static manifests are named after this annotation, not after the uid.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
-/// The label by which a Deployment tells its ReplicaSets' pods apart.
+/// Label that identifies the ReplicaSet of a pod within its Deployment.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
-/// A pod as the API gives it, as far as it is read.
+/// A pod as the API returns it, with the fields that are read.
 pub(super) type ApiPod = Object<Spec, ApiStatus>;
 
 /// `spec` of a pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Spec {
-    containers: Vec<Named>,
-    init_containers: Vec<Named>,
-    ephemeral_containers: Vec<Named>,
+    containers: Vec<ContainerSpec>,
+    init_containers: Vec<ContainerSpec>,
+    ephemeral_containers: Vec<ContainerSpec>,
 }
 
-/// A container that is to run.
+/// A container in `spec`.
 #[derive(Clone, Debug, Deserialize)]
-struct Named {
+struct ContainerSpec {
     name: String,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct ApiStatus {
 #[serde(rename_all = "camelCase")]
 struct ContainerStatus {
     name: String,
-    /// `containerd://ID`; absent until it has been started.
+    /// `containerd://ID`; absent until the container has been started.
     #[serde(rename = "containerID")]
     container_id: Option<String>,
 }
@@ -57,22 +57,22 @@ struct ContainerStatus {
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pod {
-    /// As it stands in the paths of its cgroups.
+    /// Uid as in the paths of its cgroups.
     pub uid: Box<str>,
-    /// Where it is.
+    /// Namespace.
     pub namespace: Box<str>,
-    /// Its name.
+    /// Name.
     pub name: Box<str>,
     /// `namespace/name`.
     pub path: Box<str>,
-    /// What it was made by, if anything.
+    /// The workload that owns it.
     pub workload: Option<Workload>,
-    /// Those of its labels that were asked for.
+    /// Its labels, as far as configured.
     pub labels: BTreeMap<String, String>,
     /// Its containers, the running ones first.
     pub(super) containers: Vec<PodContainer>,
-    /// The only container that it has, where that is so.
-    pub(super) only: Option<Arc<str>>,
+    /// Name of its container if it has only one.
+    pub(super) single_container: Option<Arc<str>>,
 }
 
 /// A container of a pod.
@@ -83,28 +83,28 @@ pub(super) struct PodContainer {
     pub(super) runtime: Option<Runtime>,
 }
 
-/// What makes pods: a Deployment, StatefulSet, DaemonSet, CronJob, …
+/// Owner of pods: a Deployment, StatefulSet, DaemonSet, CronJob, …
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Workload {
-    /// Its kind, as the API calls it.
+    /// Kind, as named by the API.
     pub kind: Box<str>,
-    /// Its name.
+    /// Name.
     pub name: Box<str>,
 }
 
-/// Where a task runs.
+/// The pod and container that a task runs in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The pod.
     pub pod: Arc<Pod>,
-    /// The container's name in it, where that is known.
+    /// Name of the container in the pod, if known.
     pub container: Option<Arc<str>>,
-    /// What runs the container, where the API told.
+    /// Runtime of the container, if the API reported it.
     pub runtime: Option<Runtime>,
 }
 
 impl Pod {
-    /// What of a pod is kept; `labels` are those asked for. None of one that nothing can be said of.
+    /// Reads a pod with the configured `labels`. Returns `None` if it has no namespace, name or uid.
     pub(super) fn of(api: &ApiPod, labels: &[String]) -> Option<Self> {
         let meta = &api.metadata;
         let (namespace, name) = (meta.namespace.as_deref()?, meta.name.as_deref()?);
@@ -126,14 +126,14 @@ impl Pod {
             workload: Workload::of(api),
             labels: wanted.collect(),
             containers: statuses.filter_map(PodContainer::of).take(MAX_CONTAINERS).collect(),
-            only: api.spec.only(),
+            single_container: api.spec.single_container(),
         })
     }
 
-    /// Keeps the containers that the pod had before: their last records come late.
+    /// Keeps former containers of the pod, whose last records come late.
     pub(super) fn remember(&mut self, before: &Self) {
-        let room = MAX_CONTAINERS.saturating_sub(self.containers.len());
-        let ended = before.containers.iter().filter(|old| !self.has(&old.id)).take(room);
+        let capacity = MAX_CONTAINERS.saturating_sub(self.containers.len());
+        let ended = before.containers.iter().filter(|old| !self.has(&old.id)).take(capacity);
         let ended: Vec<_> = ended.cloned().collect();
         self.containers.extend(ended);
     }
@@ -144,8 +144,8 @@ impl Pod {
 }
 
 impl Spec {
-    /// The only container, where there is no other.
-    fn only(&self) -> Option<Arc<str>> {
+    /// Returns the name of the container if there is only one.
+    fn single_container(&self) -> Option<Arc<str>> {
         match (&*self.containers, &*self.init_containers, &*self.ephemeral_containers) {
             ([only], [], []) => Some(only.name.as_str().into()),
             _ => None,
@@ -167,8 +167,8 @@ impl PodContainer {
 }
 
 impl Workload {
-    /// The owner that controls the pod; a Deployment rather than its ReplicaSet, a CronJob rather than
-    /// its Job, which the names tell.
+    /// Returns the controlling owner of a pod. Instead of a ReplicaSet or Job, returns the Deployment or
+    /// CronJob that its name shows.
     fn of(api: &ApiPod) -> Option<Self> {
         let meta = &api.metadata;
         let owners = meta.owner_references.as_deref()?;
@@ -189,8 +189,8 @@ impl Workload {
     }
 }
 
-/// The CronJob of a Job, where its name ends with the minute that it was meant for: the CronJob
-/// controller names its Jobs so. Other Jobs whose names end with a number are not of that week.
+/// Returns the CronJob of a Job. The CronJob controller names Jobs after the scheduled minute; other
+/// numbers are not within a week of the creation time.
 fn scheduled(job: &str, created_seconds: Option<i64>) -> Option<&str> {
     const WEEK: i64 = 7 * 24 * 60;
     let (name, minute) = job.rsplit_once('-')?;
@@ -241,44 +241,44 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_records_show() {
+    fn keeps_fields_of_records() {
         let pod = pod(&Value::Null, Value::Null);
         assert_eq!((&*pod.path, &*pod.uid), ("shop/web-7d4b9c6f5-x2x9z", "u-1"));
         assert_eq!(pod.labels, [("team".to_owned(), "a".to_owned())].into());
         assert_eq!(pod.workload, None);
-        assert_eq!(pod.only.as_deref(), Some("app"));
+        assert_eq!(pod.single_container.as_deref(), Some("app"));
         let [container] = &*pod.containers else { panic!("one has been started: {pod:?}") };
         assert_eq!((&*container.id, &*container.name), (WEB, "app"));
         assert_eq!(container.runtime, Some(Runtime::Containerd));
     }
 
     #[test]
-    fn a_static_pod_is_known_by_its_manifest() {
+    fn static_pod_has_manifest_hash_as_uid() {
         let annotations = json!({ "annotations": { "kubernetes.io/config.hash": "c0ffee" } });
         assert_eq!(&*pod(&Value::Null, annotations).uid, "c0ffee");
     }
 
     #[test]
-    fn names_the_workload_behind_the_owner() {
-        let told = |kind: &str, name: &str| Some((kind.to_owned(), name.to_owned()));
-        assert_eq!(workload("ReplicaSet", "web-7d4b9c6f5"), told("Deployment", "web"));
-        assert_eq!(workload("ReplicaSet", "web-other"), told("ReplicaSet", "web-other"));
-        assert_eq!(workload("StatefulSet", "db"), told("StatefulSet", "db"));
-        // 2026-11-20T10:00:00Z is minute 29920440 of the epoch.
+    fn finds_workload_of_owner() {
+        let expected = |kind: &str, name: &str| Some((kind.to_owned(), name.to_owned()));
+        assert_eq!(workload("ReplicaSet", "web-7d4b9c6f5"), expected("Deployment", "web"));
+        assert_eq!(workload("ReplicaSet", "web-other"), expected("ReplicaSet", "web-other"));
+        assert_eq!(workload("StatefulSet", "db"), expected("StatefulSet", "db"));
+        // 2026-11-20T10:00:00Z is minute 29920440 of the Unix epoch.
         let minute = 1_795_168_800 / 60;
-        assert_eq!(workload("Job", &format!("backup-{minute}")), told("CronJob", "backup"));
-        assert_eq!(workload("Job", "import-20261120"), told("Job", "import-20261120"));
-        assert_eq!(workload("Job", "migrate"), told("Job", "migrate"));
+        assert_eq!(workload("Job", &format!("backup-{minute}")), expected("CronJob", "backup"));
+        assert_eq!(workload("Job", "import-20261120"), expected("Job", "import-20261120"));
+        assert_eq!(workload("Job", "migrate"), expected("Job", "migrate"));
     }
 
     #[test]
-    fn an_owner_that_does_not_control_is_none() {
+    fn ignores_owner_that_is_not_controller() {
         let owner = json!({ "apiVersion": "v1", "kind": "Thing", "name": "t", "uid": "o" });
         assert_eq!(pod(&owner, Value::Null).workload, None);
     }
 
     #[test]
-    fn containers_of_before_are_remembered_within_bounds() {
+    fn former_containers_are_bounded() {
         let first = pod(&Value::Null, Value::Null);
         let mut next = Pod { containers: Vec::new(), ..first.clone() };
         for number in 0..100 {

@@ -1,4 +1,4 @@
-//! Whatever passes, in whatever order: links go where they may, and nothing is kept for ever.
+//! Random traffic: links are valid, and no state is kept forever.
 
 use super::*;
 use proptest::prelude::*;
@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 const NAMES: [&str; 6] =
     ["www.example.com", "example.com", "com", ".", "cdn.example.net", "a.b.www.example.com"];
 
-/// Who could be seen: two resolvers' processes, a client, nobody known.
+/// Processes: two resolvers, a client, and none known.
 const PIDS: [Option<u32>; 4] = [Some(UNBOUND), Some(54), Some(DIG), None];
 
-const SIGHTS: [Sight; 4] = [Sight::Egress, Sight::Ingress, Sight::Loopback, Sight::Passive];
+const DIRECTIONS: [Sight; 4] = [Sight::Egress, Sight::Ingress, Sight::Loopback, Sight::Passive];
 
 fn hosts() -> [SocketAddr; 4] {
     [client(4000), resolver(53), resolver(5000), server()]
@@ -21,10 +21,10 @@ prop_compose! {
         sight in 0..4_usize, pid in 0..4_usize, from in 0..4_usize, to in 0..4_usize,
         id in 0..3_u16, response: bool, code in 0..4_u16, name in 0..6_usize, ipv6: bool,
         cname in proptest::option::of(0..6_usize), stale: bool, step in 0..2_000_000_u64,
-    ) -> (u64, Seen<'static>) {
+    ) -> (u64, TestMessage<'static>) {
         let flags = if response { TO_CLIENT | code } else { 0x100 * (code & 1) };
-        let seen = Seen {
-            sight: SIGHTS[sight],
+        let seen = TestMessage {
+            sight: DIRECTIONS[sight],
             pid: PIDS[pid],
             from: hosts()[from],
             to: hosts()[to],
@@ -39,38 +39,38 @@ prop_compose! {
     }
 }
 
-fn run(history: &[(u64, Seen<'static>)]) -> Bench {
-    let mut bench = Bench::new();
+fn run(history: &[(u64, TestMessage<'static>)]) -> TestHost {
+    let mut host = TestHost::new();
     for (step, seen) in history {
-        bench.pass(*step);
-        bench.see(*seen);
-        assert!(bench.joiner.waiting() as u64 <= bench.pairer.counters().open);
+        host.pass(*step);
+        host.see(*seen);
+        assert!(host.joiner.waiting() as u64 <= host.pairer.counters().open);
     }
-    let Bench { pairer, joiner, ended, now_us } = &mut bench;
+    let TestHost { pairer, joiner, ended, now_us } = &mut host;
     pairer.finish(Timestamp::from_nanos(1_000_000_000_000_000 + *now_us * 1000), &mut |t| {
         let links = joiner.end(t);
         if let Some(query) = t.query {
             ended.insert(query.envelope.id.origin.seq, (t.status, links));
         }
     });
-    bench
+    host
 }
 
 proptest! {
     #[test]
-    fn links_go_where_they_may(history in proptest::collection::vec(seen(), 0..200)) {
-        let bench = run(&history);
-        prop_assert_eq!(bench.joiner.waiting(), 0, "all transactions have ended");
+    fn links_are_valid_in_random_traffic(history in proptest::collection::vec(seen(), 0..200)) {
+        let host = run(&history);
+        prop_assert_eq!(host.joiner.waiting(), 0, "all transactions have ended");
         let mut now = 0;
-        let queries: HashMap<u64, Seen<'_>> = history
+        let queries: HashMap<u64, TestMessage<'_>> = history
             .iter()
             .map(|(step, seen)| {
                 now += step + 1;
                 (now, *seen)
             })
             .collect();
-        let begun: BTreeSet<u64> = bench.ended.keys().copied().collect();
-        for (number, (_, links)) in &bench.ended {
+        let begun: BTreeSet<u64> = host.ended.keys().copied().collect();
+        for (number, (_, links)) in &host.ended {
             let Some(parent) = links.parent else { continue };
             let before = parent.id.origin.seq;
             prop_assert!(begun.contains(&before) && before < *number, "{} of {}", number, before);
@@ -88,7 +88,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_again_gives_the_same(history in proptest::collection::vec(seen(), 0..200)) {
+    fn results_are_deterministic(history in proptest::collection::vec(seen(), 0..200)) {
         let (once, again) = (run(&history), run(&history));
         prop_assert_eq!(once.ended, again.ended);
         prop_assert_eq!(once.joiner.joined(), again.joiner.joined());

@@ -1,11 +1,11 @@
-//! Random histories: few hosts, few ids, few names, so that everything collides.
+//! Random histories of few hosts, ids and names, so that they collide.
 
 use super::model::{Model, Outcome};
 use super::*;
 
-/// How a response departs from what its query waits for.
+/// How a response differs from the expected one.
 #[derive(Clone, Copy, Debug)]
-enum Twist {
+enum Deviation {
     None,
     NoQuestion,
     OtherId,
@@ -25,12 +25,12 @@ enum Event {
         name: u8,
         kind: u8,
     },
-    /// The query before so many events is sent again.
-    Again(usize),
+    /// Retransmission of an earlier query, counted back.
+    Retransmit(usize),
     Response {
         to: usize,
-        twist: Twist,
-        says: u8,
+        deviation: Deviation,
+        body_index: u8,
         copies: u8,
     },
     Icmp {
@@ -40,14 +40,14 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let twist = prop_oneof![
-        8 => Just(Twist::None),
-        2 => Just(Twist::NoQuestion),
-        1 => Just(Twist::OtherId),
-        1 => Just(Twist::OtherQuestion),
-        1 => Just(Twist::OtherSource),
-        1 => Just(Twist::OtherServerPort),
-        1 => Just(Twist::OtherClientPort),
+    let deviation = prop_oneof![
+        8 => Just(Deviation::None),
+        2 => Just(Deviation::NoQuestion),
+        1 => Just(Deviation::OtherId),
+        1 => Just(Deviation::OtherQuestion),
+        1 => Just(Deviation::OtherSource),
+        1 => Just(Deviation::OtherServerPort),
+        1 => Just(Deviation::OtherClientPort),
     ];
     let query = (0..2_u8, 0..2_u16, 0..2_u8, 0..3_u16, 0..3_u8, 0..4_u8).prop_map(
         |(client, port, server, id, name, kind)| Event::Query {
@@ -61,20 +61,20 @@ fn event() -> impl Strategy<Value = Event> {
     );
     prop_oneof![
         5 => query,
-        1 => (0..6_usize).prop_map(Event::Again),
-        8 => (0..6_usize, twist, 0..8_u8, 1..3_u8)
-            .prop_map(|(to, twist, says, copies)| Event::Response { to, twist, says, copies }),
+        1 => (0..6_usize).prop_map(Event::Retransmit),
+        8 => (0..6_usize, deviation, 0..8_u8, 1..3_u8)
+            .prop_map(|(to, deviation, body_index, copies)| Event::Response { to, deviation, body_index, copies }),
         1 => (0..6_usize, any::<bool>()).prop_map(|(to, quotes_id)| Event::Icmp { to, quotes_id }),
     ]
 }
 
-/// Milliseconds between events: around the timeout of one second, now and then long enough for
-/// transfers and for memory to end.
+/// Milliseconds between events: around the timeout of one second, sometimes long enough for
+/// transfers and remembered transactions to end.
 fn pause() -> impl Strategy<Value = u64> {
     prop_oneof![12 => 0..60_u64, 4 => 200..700_u64, 3 => 995..1020_u64, 1 => 29_900..30_100_u64]
 }
 
-/// Packets are taken in the order of their times, but for a few that come late by up to 40 ms.
+/// Packets come in the order of their times, except for a few that are late by up to 40 ms.
 fn history() -> impl Strategy<Value = Vec<(u64, u64, Event)>> {
     let late = prop_oneof![9 => Just(0_u64), 1 => 0..40_u64];
     proptest::collection::vec((pause(), late, event()), 1..60)
@@ -95,13 +95,13 @@ fn ask(client: u8, port: u16, server: u8, id: u16, name: u8, kind: u8) -> Draft 
     query
 }
 
-/// What a response may say: one of eight bodies, of records, rcode and TC.
-fn body(says: u8) -> (&'static [(u16, &'static str)], u16) {
+/// One of eight response bodies: records, and the flags with rcode and TC.
+fn body(body_index: u8) -> (&'static [(u16, &'static str)], u16) {
     const NEW: (u16, &str) = (6, "m. r. 9 1 1 1 1");
     const OLD: (u16, &str) = (6, "m. r. 8 1 1 1 1");
     const A: (u16, &str) = (1, "192.0.2.1");
     const B: (u16, &str) = (1, "192.0.2.2");
-    match says {
+    match body_index {
         0 => (&[NEW, A], 0),
         1 => (&[A, B, NEW], 0),
         2 => (&[NEW, OLD, A, NEW], 0),
@@ -113,11 +113,11 @@ fn body(says: u8) -> (&'static [(u16, &'static str)], u16) {
     }
 }
 
-fn respond(query: &Draft, twist: Twist, says: u8) -> Draft {
+fn respond(query: &Draft, deviation: Deviation, body_index: u8) -> Draft {
     let mut response = query.clone();
     let (src, dst) = (query.envelope.src, query.envelope.dst);
     (response.envelope.src, response.envelope.dst) = (dst, src);
-    let (records, bits) = body(says);
+    let (records, bits) = body(body_index);
     response.dns.flags = Flags(0x8000 | bits);
     response.dns.answers = records
         .iter()
@@ -125,24 +125,24 @@ fn respond(query: &Draft, twist: Twist, says: u8) -> Draft {
             name: "a",
             class: 1,
             rtype: *rtype,
-            ttl_seconds: u32::from(says),
+            ttl_seconds: u32::from(body_index),
             data,
         })
         .collect();
-    match twist {
-        Twist::None => {}
-        Twist::NoQuestion => response.dns.question = None,
-        Twist::OtherId => response.dns.id += 1,
-        Twist::OtherQuestion => response.dns.question.as_mut().unwrap().qname = "b".into(),
-        Twist::OtherSource => response.envelope.src = host(66, 53),
-        Twist::OtherServerPort => response.envelope.src.set_port(54),
-        Twist::OtherClientPort => response.envelope.dst.set_port(4001),
+    match deviation {
+        Deviation::None => {}
+        Deviation::NoQuestion => response.dns.question = None,
+        Deviation::OtherId => response.dns.id += 1,
+        Deviation::OtherQuestion => response.dns.question.as_mut().unwrap().qname = "b".into(),
+        Deviation::OtherSource => response.envelope.src = host(66, 53),
+        Deviation::OtherServerPort => response.envelope.src.set_port(54),
+        Deviation::OtherClientPort => response.envelope.dst.set_port(4001),
     }
     response
 }
 
-/// The packets of a history: messages and ICMP errors, numbered.
-#[expect(clippy::result_large_err, reason = "an ICMP error is a packet like others here")]
+/// Returns the packets of a history: messages and ICMP errors, numbered.
+#[expect(clippy::result_large_err, reason = "test data")]
 fn packets(history: &[(u64, u64, Event)]) -> Vec<Result<Draft, Unreachable>> {
     let mut asked: Vec<Draft> = Vec::new();
     let mut packets = Vec::new();
@@ -155,9 +155,11 @@ fn packets(history: &[(u64, u64, Event)]) -> Vec<Result<Draft, Unreachable>> {
                 asked.push(ask(*client, *port, *server, *id, *name, *kind));
                 asked.last().cloned().map(Ok).into_iter().collect()
             }
-            Event::Again(back) => earlier(back).map(Ok).into_iter().collect(),
-            Event::Response { to, twist, says, copies } => earlier(to)
-                .map(|query| vec![Ok(respond(&query, *twist, *says)); usize::from(*copies)])
+            Event::Retransmit(back) => earlier(back).map(Ok).into_iter().collect(),
+            Event::Response { to, deviation, body_index, copies } => earlier(to)
+                .map(|query| {
+                    vec![Ok(respond(&query, *deviation, *body_index)); usize::from(*copies)]
+                })
                 .unwrap_or_default(),
             Event::Icmp { to, quotes_id } => earlier(to)
                 .map(|query| {
@@ -190,7 +192,7 @@ fn packets(history: &[(u64, u64, Event)]) -> Vec<Result<Draft, Unreachable>> {
     packets
 }
 
-/// What the real pairer makes of the packets, packet by packet, and at the end.
+/// Returns the outcomes of the pairer for each packet, and at the end.
 fn real(
     packets: &[Result<Draft, Unreachable>],
     options: PairOptions,
@@ -206,7 +208,7 @@ fn real(
                 queries += u64::from(!message.dns.flags.response());
                 responses += u64::from(message.dns.flags.response());
                 last = message.envelope.ts;
-                show(&mut pairer, message, &mut each);
+                observe(&mut pairer, message, &mut each);
             }
             Err(error) => {
                 last = error.ts;
@@ -259,8 +261,7 @@ fn options(max_transactions: usize) -> PairOptions {
     PairOptions { query_timeout: Duration::from_secs(1), max_transactions }
 }
 
-/// Timers that ring in the same tick ring in the order in which they were set, which the model
-/// does not know.
+/// Sorts the outcomes of each step; the model expires queries in another order.
 fn sorted(mut steps: Vec<Vec<Outcome>>) -> Vec<Vec<Outcome>> {
     for step in &mut steps {
         step.sort();
@@ -272,7 +273,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_model_agrees(history in history(), max_transactions in 1_usize..8) {
+    fn agrees_with_model(history in history(), max_transactions in 1_usize..8) {
         let packets = packets(&history);
         let found = real(&packets, options(max_transactions))?;
         prop_assert_eq!(&found, &real(&packets, options(max_transactions))?, "another result the second time");
@@ -280,27 +281,27 @@ proptest! {
     }
 }
 
-/// The histories are not all alike: every outcome that the model knows comes up.
+/// The histories cover each outcome of the model.
 #[test]
-fn histories_meet_every_outcome() {
+fn histories_cover_all_outcomes() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     use std::collections::BTreeSet;
     let mut runner = TestRunner::deterministic();
-    let mut met = BTreeSet::new();
+    let mut covered = BTreeSet::new();
     for _ in 0..400 {
         let history = history().new_tree(&mut runner).unwrap().current();
         for outcome in expected(&packets(&history), options(4)).into_iter().flatten() {
             let reason = outcome.stray.map(|(reason, resembles)| (reason, resembles.is_some()));
             let transfer = outcome.transfer.map(|transfer| (transfer.0 > 1, transfer.4));
-            met.insert((outcome.status, outcome.conflict, reason, transfer));
+            covered.insert((outcome.status, outcome.conflict, reason, transfer));
         }
     }
-    let reasons: BTreeSet<_> = met.iter().filter_map(|met| met.2).collect();
+    let reasons: BTreeSet<_> = covered.iter().filter_map(|covered| covered.2).collect();
     assert_eq!(reasons.len(), 5, "{reasons:?}");
-    let statuses: BTreeSet<_> = met.iter().map(|met| met.0).collect();
+    let statuses: BTreeSet<_> = covered.iter().map(|covered| covered.0).collect();
     assert_eq!(statuses.len(), 8, "{statuses:?}");
-    let transfers: BTreeSet<_> = met.iter().filter_map(|met| met.3).collect();
+    let transfers: BTreeSet<_> = covered.iter().filter_map(|covered| covered.3).collect();
     assert_eq!(transfers.len(), 4, "{transfers:?}");
-    assert!(met.iter().any(|met| met.1), "no conflict");
+    assert!(covered.iter().any(|covered| covered.1), "no conflict");
 }

@@ -1,15 +1,15 @@
-//! Pairing as the contract has it: slow and obvious. Every query is kept in one list, and whatever
-//! is sought is sought from its beginning.
+//! Slow and simple model of pairing as in the contract: all queries are in one list that is searched
+//! from the front.
 //!
-//! Two things are not the contract's but the machine's, and are written down here too: timeouts are
-//! noticed in ticks of 2^24 ns, and who is evicted from a full table.
+//! Two details are not in the contract but copied from the implementation: deadlines are rounded up
+//! to ticks of 2^24 ns, and the choice of the evicted query.
 
 use super::*;
 use crate::decode::Message;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-/// What a transaction says, as far as pairing decides it.
+/// The properties of a transaction that pairing determines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Outcome {
     pub(super) status: Status,
@@ -45,7 +45,7 @@ impl Outcome {
 }
 
 #[derive(Debug)]
-enum Fate {
+enum ModelState {
     Waiting,
     Transferring { status: Status, messages: Vec<Draft>, timer: Timestamp },
     Answered { first: Box<Draft>, since: Timestamp },
@@ -53,33 +53,33 @@ enum Fate {
 }
 
 #[derive(Debug)]
-struct Known {
+struct ModelQuery {
     query: Draft,
-    fate: Fate,
+    state: ModelState,
     retries: u32,
     rejected: u32,
-    /// When it was spared from eviction, as a number that grows.
+    /// Increasing number of the eviction that passed over it.
     spared: Option<u64>,
 }
 
 pub(super) struct Model {
     options: PairOptions,
-    known: Vec<Known>,
+    known: Vec<ModelQuery>,
     answered_pairs: HashSet<(IpAddr, IpAddr)>,
     spared: u64,
 }
 
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn tick(time: Timestamp) -> u64 {
     time.as_nanos() >> 24
 }
 
 /// Rcode and records.
-type Said = (u16, Vec<(String, u16, String)>);
+type AnswerContents = (u16, Vec<(String, u16, String)>);
 
-/// Rcode and records in any order; nothing for what was cut short.
-fn said(response: &Draft) -> Option<Said> {
+/// Returns rcode and sorted records; `None` for a truncated response.
+fn answer_contents(response: &Draft) -> Option<AnswerContents> {
     let mut records: Vec<_> = response
         .dns
         .answers
@@ -99,8 +99,8 @@ fn asks_for_transfer(query: &Draft) -> bool {
         && question(query).is_some_and(|(_, qtype, _)| qtype == 251 || qtype == 252)
 }
 
-/// RFC 5936, 2.2, and RFC 1995, 4: whether these messages are a transfer from its first SOA to its
-/// last. None while more must come; false where nothing can come any more.
+/// RFC 5936, 2.2, and RFC 1995, 4: whether these messages are a complete transfer. `None` while more
+/// must follow; false if none can follow.
 fn is_closed(query: &Draft, messages: &[Draft]) -> Option<bool> {
     if messages.iter().any(|message| message.dns.rcode() != 0) {
         return Some(false);
@@ -121,20 +121,20 @@ fn is_closed(query: &Draft, messages: &[Draft]) -> Option<bool> {
     (newest_seen >= if has_differences { 3 } else { 2 }).then_some(true)
 }
 
-impl Known {
+impl ModelQuery {
     fn ends(&self) -> (Transport, SocketAddr, SocketAddr) {
         let (client, server) = self.query.ends();
         (self.query.envelope.transport, client, server)
     }
 
     fn is_waiting(&self) -> bool {
-        matches!(self.fate, Fate::Waiting)
+        matches!(self.state, ModelState::Waiting)
     }
 
     fn outcome(&self, status: Status, response: Option<&Draft>, conflict: bool) -> Outcome {
         let since = self.query.envelope.ts;
-        let transfer = match &self.fate {
-            Fate::Transferring { messages, .. } => {
+        let transfer = match &self.state {
+            ModelState::Transferring { messages, .. } => {
                 let last = messages.last().unwrap();
                 Some((
                     messages.len() as u64,
@@ -175,28 +175,30 @@ impl Model {
 
     fn fail(&mut self, place: usize, status: Status, now: Timestamp, out: &mut Vec<Outcome>) {
         out.push(self.known[place].outcome(status, None, false));
-        self.known[place].fate = Fate::Failed { since: now };
+        self.known[place].state = ModelState::Failed { since: now };
     }
 
     fn close(&mut self, place: usize, now: Timestamp, out: &mut Vec<Outcome>) {
         let known = &mut self.known[place];
-        let Fate::Transferring { status, messages, .. } = &known.fate else { return };
+        let ModelState::Transferring { status, messages, .. } = &known.state else { return };
         out.push(known.outcome(*status, messages.first(), false));
-        known.fate = match status {
-            Status::Answered => Fate::Answered { first: Box::new(messages[0].clone()), since: now },
-            _ => Fate::Failed { since: now },
+        known.state = match status {
+            Status::Answered => {
+                ModelState::Answered { first: Box::new(messages[0].clone()), since: now }
+            }
+            _ => ModelState::Failed { since: now },
         };
     }
 
     pub(super) fn expire(&mut self, now: Timestamp, out: &mut Vec<Outcome>) {
         for place in 0..self.known.len() {
             let deadline = self.deadline(place);
-            match &mut self.known[place].fate {
-                Fate::Waiting if tick(deadline) < tick(now) => {
+            match &mut self.known[place].state {
+                ModelState::Waiting if tick(deadline) < tick(now) => {
                     self.fail(place, Status::Timeout, now, out);
                 }
-                Fate::Transferring { messages, timer, .. } if tick(*timer) < tick(now) => {
-                    let end = messages.last().unwrap().envelope.ts.plus(IDLE);
+                ModelState::Transferring { messages, timer, .. } if tick(*timer) < tick(now) => {
+                    let end = messages.last().unwrap().envelope.ts.plus(IDLE_TIMEOUT);
                     if end < now {
                         self.close(place, now, out);
                     } else {
@@ -206,8 +208,8 @@ impl Model {
                 _ => {}
             }
         }
-        self.known.retain(|known| match known.fate {
-            Fate::Answered { since, .. } | Fate::Failed { since } => {
+        self.known.retain(|known| match known.state {
+            ModelState::Answered { since, .. } | ModelState::Failed { since } => {
                 now.since(since) <= Duration::from_secs(60)
             }
             _ => true,
@@ -218,18 +220,18 @@ impl Model {
         let now = query.envelope.ts;
         self.expire(now, out);
         let same = self.known.iter().position(|known| {
-            Known::ends(known) == ends(&query)
+            ModelQuery::ends(known) == ends(&query)
                 && known.query.dns.id == query.dns.id
                 && question(&known.query) == question(&query)
         });
         if let Some(place) = same {
-            match self.known[place].fate {
-                Fate::Waiting if now <= self.deadline(place) => {
+            match self.known[place].state {
+                ModelState::Waiting if now <= self.deadline(place) => {
                     self.known[place].retries += 1;
                     return;
                 }
-                Fate::Waiting => self.fail(place, Status::Timeout, now, out),
-                Fate::Transferring { .. } => self.close(place, now, out),
+                ModelState::Waiting => self.fail(place, Status::Timeout, now, out),
+                ModelState::Transferring { .. } => self.close(place, now, out),
                 _ => {}
             }
             self.known.remove(place);
@@ -238,17 +240,17 @@ impl Model {
             let victim = self.victim();
             self.fail(victim, Status::Evicted, now, out);
         }
-        self.known.push(Known {
+        self.known.push(ModelQuery {
             query,
-            fate: Fate::Waiting,
+            state: ModelState::Waiting,
             retries: 0,
             rejected: 0,
             spared: None,
         });
     }
 
-    /// The oldest between hosts that have not met; those older than it are spared. Else the one that
-    /// was spared first.
+    /// Returns the oldest query between hosts without an answered query, and passes over older ones.
+    /// Else, returns the one that was passed over first.
     fn victim(&mut self) -> usize {
         for (place, known) in self.known.iter_mut().enumerate() {
             if known.is_waiting() && known.spared.is_none() {
@@ -290,8 +292,8 @@ impl Model {
         if self.known[place].is_waiting() && now > self.deadline(place) {
             self.fail(place, Status::Timeout, now, out);
         }
-        if let Fate::Transferring { messages, .. } = &self.known[place].fate
-            && now > messages.last().unwrap().envelope.ts.plus(IDLE)
+        if let ModelState::Transferring { messages, .. } = &self.known[place].state
+            && now > messages.last().unwrap().envelope.ts.plus(IDLE_TIMEOUT)
         {
             self.close(place, now, out);
         }
@@ -302,17 +304,17 @@ impl Model {
         let now = response.envelope.ts;
         let known = &mut self.known[place];
         let is_transfer = asks_for_transfer(&known.query);
-        let status = match &mut known.fate {
-            Fate::Transferring { messages, .. } => {
+        let status = match &mut known.state {
+            ModelState::Transferring { messages, .. } => {
                 messages.push(response);
                 if is_closed(&known.query, messages).is_some() {
                     self.close(place, now, out);
                 }
                 return;
             }
-            Fate::Answered { first, .. } => {
+            ModelState::Answered { first, .. } => {
                 let refused = first.dns.rcode() != 0;
-                let (before, after) = (said(first), said(&response));
+                let (before, after) = (answer_contents(first), answer_contents(&response));
                 let comparable = !is_transfer || refused;
                 let conflict = comparable && before.is_some() && after.is_some() && before != after;
                 if before.is_none() && !is_transfer {
@@ -321,37 +323,38 @@ impl Model {
                 out.push(known.outcome(Status::Duplicate, Some(&response), conflict));
                 return;
             }
-            Fate::Waiting => Status::Answered,
-            Fate::Failed { .. } => Status::Late,
+            ModelState::Waiting => Status::Answered,
+            ModelState::Failed { .. } => Status::Late,
         };
         if status == Status::Answered {
             let (_, client, server) = known.ends();
             self.answered_pairs.insert((client.ip(), server.ip()));
         }
         if is_transfer && response.dns.rcode() == 0 {
-            let was_failed = match known.fate {
-                Fate::Failed { since } => Some(since),
+            let was_failed = match known.state {
+                ModelState::Failed { since } => Some(since),
                 _ => None,
             };
             let messages = vec![response];
             let is_over = is_closed(&known.query, &messages).is_some();
-            known.fate = Fate::Transferring { status, messages, timer: now.plus(IDLE) };
+            known.state =
+                ModelState::Transferring { status, messages, timer: now.plus(IDLE_TIMEOUT) };
             if is_over {
                 self.close(place, now, out);
                 if let Some(since) = was_failed {
-                    self.known[place].fate = Fate::Failed { since };
+                    self.known[place].state = ModelState::Failed { since };
                 }
             }
             return;
         }
         out.push(known.outcome(status, Some(&response), false));
         if status == Status::Answered {
-            known.fate = Fate::Answered { first: Box::new(response), since: now };
+            known.state = ModelState::Answered { first: Box::new(response), since: now };
         }
     }
 
-    /// The contract's key; where the response has no question: a transfer under way, else the oldest
-    /// that waits, else the newest.
+    /// Returns the query with the pairing key of a response; without a question: a running
+    /// transfer, else the oldest waiting query, else the newest one.
     fn answered_by(&self, response: &Draft) -> Option<usize> {
         let candidates: Vec<usize> = (0..self.known.len())
             .filter(|&place| {
@@ -359,19 +362,19 @@ impl Model {
                     && self.known[place].query.dns.id == response.dns.id
             })
             .collect();
-        let find = |wanted: &dyn Fn(&Known) -> bool| {
+        let find = |wanted: &dyn Fn(&ModelQuery) -> bool| {
             candidates.iter().copied().find(|&place| wanted(&self.known[place]))
         };
         match question(response) {
             Some(asked) => find(&|known| question(&known.query) == Some(asked)),
-            None => find(&|known| matches!(known.fate, Fate::Transferring { .. }))
-                .or_else(|| find(&Known::is_waiting))
+            None => find(&|known| matches!(known.state, ModelState::Transferring { .. }))
+                .or_else(|| find(&ModelQuery::is_waiting))
                 .or_else(|| candidates.last().copied()),
         }
     }
 
-    /// What an orphan looks like: a query that waits rather than one that does not, then in the
-    /// order of the reasons, then the newest; of those with another id, the oldest.
+    /// Returns the query that an orphan resembles: waiting ones first, then in the order of the
+    /// reasons, then the newest; with another id, the oldest.
     fn resembled(&self, response: &Draft) -> (OrphanReason, Option<usize>) {
         let (transport, client, server) = ends(response);
         let mut found = Vec::new();
@@ -417,12 +420,14 @@ impl Model {
     pub(super) fn finish(&mut self, now: Timestamp, out: &mut Vec<Outcome>) {
         self.expire(now, out);
         for place in 0..self.known.len() {
-            match self.known[place].fate {
-                Fate::Waiting if self.deadline(place) < now => {
+            match self.known[place].state {
+                ModelState::Waiting if self.deadline(place) < now => {
                     self.fail(place, Status::Timeout, now, out);
                 }
-                Fate::Waiting => out.push(self.known[place].outcome(Status::Open, None, false)),
-                Fate::Transferring { .. } => self.close(place, now, out),
+                ModelState::Waiting => {
+                    out.push(self.known[place].outcome(Status::Open, None, false))
+                }
+                ModelState::Transferring { .. } => self.close(place, now, out),
                 _ => {}
             }
         }

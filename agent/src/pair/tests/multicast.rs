@@ -1,4 +1,4 @@
-//! mDNS and LLMNR.
+//! Tests of mDNS and LLMNR.
 
 use super::*;
 use crate::decode::Message;
@@ -6,7 +6,7 @@ use crate::decode::Message;
 const MDNS: &str = "224.0.0.251:5353";
 const PTR: u16 = 12;
 
-/// A message of multicast DNS; a response has the records' names, all PTR.
+/// A multicast DNS message; a response has PTR records with the given names.
 fn mdns(ms: u64, src: &str, dst: &str, qname: Option<&str>, records: &[&str]) -> Draft {
     let mut message = message(ms, 0, qname, qname.is_none());
     message.envelope.src = src.parse().unwrap();
@@ -20,7 +20,7 @@ fn mdns(ms: u64, src: &str, dst: &str, qname: Option<&str>, records: &[&str]) ->
     message
 }
 
-/// Statuses, the query's sender, the response's sender.
+/// Returns status, sender of the query, and sender of the response for each transaction.
 fn outcomes(
     pairer: &mut Pairer,
     messages: impl IntoIterator<Item = Draft>,
@@ -28,7 +28,7 @@ fn outcomes(
     let mut seen = Vec::new();
     let sender = |message: Message<'_>| message.envelope.src.ip().to_string();
     for message in messages {
-        show(pairer, &message, &mut |t| {
+        observe(pairer, &message, &mut |t| {
             seen.push((t.status, t.query.map(sender), t.response.map(sender)));
         });
         assert!(balanced(&pairer.counters()));
@@ -46,7 +46,7 @@ fn outcome(
 }
 
 #[test]
-fn a_response_to_all_answers_everyone_who_asked() {
+fn group_response_answers_all_waiting_queries() {
     let mut pairer = Pairer::new(PairOptions::default());
     let messages = vec![
         mdns(0, "10.0.0.1:5353", MDNS, Some("_ipp._tcp.local"), &[]),
@@ -68,7 +68,7 @@ fn a_response_to_all_answers_everyone_who_asked() {
 }
 
 #[test]
-fn the_wish_for_a_unicast_response_is_no_part_of_the_class() {
+fn unicast_response_bit_is_ignored() {
     let mut pairer = Pairer::new(PairOptions::default());
     let mut query = mdns(0, "10.0.0.1:5353", MDNS, Some("a.local"), &[]);
     query.dns.question.as_mut().unwrap().qclass = 0x8001;
@@ -76,7 +76,7 @@ fn the_wish_for_a_unicast_response_is_no_part_of_the_class() {
     assert_eq!(kept.message().class_of(&kept.message().dns.question().unwrap()), 1);
     let other = mdns(1, "10.0.0.2:5353", MDNS, Some("a.local"), &[]);
     let reply = mdns(9, "10.0.0.9:5353", "10.0.0.1:5353", None, &["a.local"]);
-    // Sent to the one who asked for it, it answers no other.
+    // A unicast response answers only the query of its receiver.
     assert_eq!(
         outcomes(&mut pairer, vec![query, other, reply]),
         [outcome(Status::Answered, "10.0.0.1", "10.0.0.9")]
@@ -84,14 +84,14 @@ fn the_wish_for_a_unicast_response_is_no_part_of_the_class() {
 }
 
 #[test]
-fn what_nobody_asked_for_is_an_announcement() {
+fn unsolicited_group_response_is_announcement() {
     let mut pairer = Pairer::new(PairOptions::default());
     let mut seen = Vec::new();
     let query = mdns(0, "10.0.0.1:5353", MDNS, Some("a.local"), &[]);
     let unasked = mdns(1, "10.0.0.9:5353", MDNS, None, &["b.local"]);
     let too_late = mdns(5900, "10.0.0.9:5353", MDNS, None, &["a.local"]);
     for message in [query, unasked, too_late] {
-        show(&mut pairer, &message, &mut |t| seen.push((t.status, t.stray)));
+        observe(&mut pairer, &message, &mut |t| seen.push((t.status, t.stray)));
     }
     let announcement = Some(Stray { reason: OrphanReason::Announcement, resembles: None });
     let orphan = (Status::Orphan, announcement);
@@ -99,7 +99,7 @@ fn what_nobody_asked_for_is_an_announcement() {
 }
 
 #[test]
-fn a_host_that_takes_a_name_does_not_answer_its_own_probe() {
+fn announcement_does_not_answer_own_probe() {
     let mut pairer = Pairer::new(PairOptions::default());
     let mut probe = mdns(0, "10.0.0.1:5353", MDNS, Some("me.local"), &[]);
     probe.dns.authority = 1;
@@ -116,7 +116,7 @@ fn a_host_that_takes_a_name_does_not_answer_its_own_probe() {
 }
 
 #[test]
-fn unicast_responses_to_a_group_repeat_id_and_question() {
+fn unicast_response_to_group_query_matches_id_and_question() {
     for (group, port) in [
         (MDNS, 5353),
         ("[ff02::fb]:5353", 5353),
@@ -149,7 +149,7 @@ fn unicast_responses_to_a_group_repeat_id_and_question() {
 }
 
 #[test]
-fn ordinary_dns_on_the_port_of_mdns_pairs_by_the_ordinary_key() {
+fn unicast_dns_on_mdns_port_pairs_normally() {
     let mut pairer = Pairer::new(PairOptions::default());
     let send = |ms, src: &str, dst: &str, response| {
         let mut message = message(ms, 77, Some("example.test"), response);

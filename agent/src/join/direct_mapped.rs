@@ -1,29 +1,29 @@
-//! A memory of fixed size for what is needed again soon or never.
+//! Direct-mapped cache: a hash table of fixed size whose newer entries replace older ones.
 
 use foldhash::fast::FixedState;
 use std::hash::{BuildHasher, Hash};
 
-/// A table in which each key has one place and a newer entry takes it from an older one: no
-/// entry needs to be removed, and none costs more than its place.
+/// Cache in which the hash of a key selects its only slot: a newer entry replaces an older one, and
+/// nothing has to be removed.
 ///
-/// Places follow from keys alone, so that the same traffic leaves the same memory.
+/// The hash seed is fixed, so that replays are reproducible.
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
+pub(super) struct DirectMappedCache<K, V> {
     /// Empty until the first entry.
     places: Vec<Option<(K, V)>>,
     size: usize,
-    /// Places that are taken: where none is, nothing need be hashed.
+    /// Number of used slots; if it is 0, lookups need no hash.
     taken: usize,
 }
 
-impl<K: Hash + Eq, V: Clone> Recent<K, V> {
-    /// Of this many places at most: a power of two, since a place is found for every message.
+impl<K: Hash + Eq, V: Clone> DirectMappedCache<K, V> {
+    /// Creates a cache of `size` slots, a power of two.
     pub(super) const fn new(size: usize) -> Self {
         assert!(size.is_power_of_two());
         Self { places: Vec::new(), size, taken: 0 }
     }
 
-    /// Whether there was never an entry.
+    /// Returns whether there was never an entry.
     pub(super) const fn is_unused(&self) -> bool {
         self.places.is_empty()
     }
@@ -55,7 +55,7 @@ impl<K: Hash + Eq, V: Clone> Recent<K, V> {
         Some(value)
     }
 
-    /// Takes out all that fit.
+    /// Removes all values that fit.
     pub(super) fn take_if(&mut self, fits: impl Fn(&V) -> bool) -> Vec<V> {
         let fitting = self
             .places
@@ -77,8 +77,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holds_the_newest_and_no_more_than_its_size() {
-        let mut recent = Recent::new(16);
+    fn holds_newest_within_size() {
+        let mut recent = DirectMappedCache::new(16);
         assert_eq!(recent.get(&1), None);
         for key in 0..1000 {
             recent.insert(key, key);

@@ -1,6 +1,6 @@
-//! Joins a TCP transaction with the truncated UDP transaction that it follows (RFC 7766, 5).
+//! Links a TCP transaction to the truncated UDP transaction that it repeats (RFC 7766, 5).
 
-use super::name::Name;
+use super::name_hash::NameHash;
 use crate::capture::Transport;
 use crate::decode::{Message, MessageId};
 use crate::pair::{Status, Transaction, Vantage};
@@ -9,26 +9,26 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Truncated transactions remembered at most.
+/// Maximum number of remembered truncated transactions.
 const MAX_TRUNCATED: usize = 4096;
 
-/// A client that turns to TCP does so at once; later than this it is another lookup.
+/// Maximum time until a client repeats the query over TCP; later, it is another lookup.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Same hosts, same question, whose name is a number; the port and the id differ.
-type Key = (u64, Vantage, IpAddr, IpAddr, u64, u16, u16);
+/// Scope, vantage, client and server address, hash of the name, type and class.
+type FallbackKey = (u64, Vantage, IpAddr, IpAddr, u64, u16, u16);
 
 /// The truncated UDP transactions of the last seconds.
 #[derive(Debug, Default)]
-pub(super) struct Fallback {
-    truncated: HashMap<Key, (Timestamp, MessageId)>,
-    order: VecDeque<(Timestamp, Key)>,
-    /// Room for the name that is looked at.
+pub(super) struct TcpFallback {
+    truncated: HashMap<FallbackKey, (Timestamp, MessageId)>,
+    order: VecDeque<(Timestamp, FallbackKey)>,
+    /// Buffer for the name of the current query.
     text: String,
 }
 
-impl Fallback {
-    /// Remembers a truncated UDP transaction; for one over TCP, names the one that it follows.
+impl TcpFallback {
+    /// Remembers a truncated UDP transaction. Returns the one that a TCP transaction repeats.
     pub(super) fn join(&mut self, transaction: &Transaction<'_>) -> Option<MessageId> {
         let query = transaction.query?;
         match query.envelope.transport {
@@ -49,7 +49,7 @@ impl Fallback {
         }
     }
 
-    fn remember(&mut self, key: Key, now: Timestamp, id: MessageId) {
+    fn remember(&mut self, key: FallbackKey, now: Timestamp, id: MessageId) {
         while self.order.front().is_some_and(|(since, _)| {
             self.order.len() >= MAX_TRUNCATED || now.since(*since) > LIMIT
         }) {
@@ -63,7 +63,7 @@ impl Fallback {
         self.truncated.insert(key, (now, id));
     }
 
-    fn key(&mut self, vantage: Vantage, query: &Message<'_>) -> Option<Key> {
+    fn key(&mut self, vantage: Vantage, query: &Message<'_>) -> Option<FallbackKey> {
         let question = query.dns.question()?;
         let envelope = query.envelope;
         self.text.clear();
@@ -73,7 +73,7 @@ impl Fallback {
             vantage,
             envelope.src.ip(),
             envelope.dst.ip(),
-            Name::whole_of(&self.text),
+            NameHash::hash_whole(&self.text),
             question.qtype,
             question.qclass,
         ))

@@ -1,49 +1,48 @@
-//! Names as numbers: cheap to keep, to compare, and to look for ancestors in.
+//! Hashes of domain names, for fast comparison and ancestor tests.
 
 use std::borrow::Cow;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Labels told apart, from the root on: an address below `ip6.arpa` has 34.
+/// Number of labels with a suffix hash, counted from the root. Names in `ip6.arpa` have 34.
 const MAX_LABELS: usize = 36;
 
-/// A domain name, from its presentation form, without regard to case.
+/// Hashes of a domain name in presentation form, without regard to case.
 ///
-/// Equal names are equal numbers. Two names that differ have the same number once in 2⁶⁴ times,
-/// two suffixes of one depth once in 2³².
+/// Different names collide with a probability of 2⁻⁶⁴, suffixes of the same depth with 2⁻³².
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Name {
-    /// Of the name as a whole.
+pub(super) struct NameHash {
+    /// Hash of the whole name.
     pub(super) whole: u64,
-    /// How many labels it has, [`MAX_LABELS`] at most; none in the root.
+    /// Number of labels, at most [`MAX_LABELS`]; 0 for the root.
     labels: u8,
-    /// Of its last label, its last two labels, and so on.
+    /// Hashes of the last label, the last two labels, and so on.
     suffixes: [u32; MAX_LABELS],
 }
 
-impl Name {
-    /// The number of a name in lower case.
-    pub(super) fn whole_of(lower: &str) -> u64 {
+impl NameHash {
+    /// Returns the hash of a whole name in lower case.
+    pub(super) fn hash_whole(lower: &str) -> u64 {
         xxh3_64(lower.as_bytes())
     }
 
-    /// Reads a name as records spell it: no trailing dot, root `.`, `\.` for a dot in a label.
+    /// Hashes a name as written in records: no trailing dot, root `.`, `\.` for a dot in a label.
     pub(super) fn of(presentation: &str) -> Self {
-        let upper = presentation.bytes().any(|octet| octet.is_ascii_uppercase());
+        let upper = presentation.bytes().any(|byte| byte.is_ascii_uppercase());
         let lower = if upper {
             Cow::Owned(presentation.to_ascii_lowercase())
         } else {
             Cow::Borrowed(presentation)
         };
-        let octets = lower.as_bytes();
-        let mut name = Self { whole: xxh3_64(octets), labels: 0, suffixes: [0; MAX_LABELS] };
-        if octets == b"." {
+        let bytes = lower.as_bytes();
+        let mut name = Self { whole: xxh3_64(bytes), labels: 0, suffixes: [0; MAX_LABELS] };
+        if bytes == b"." {
             return name;
         }
-        let mut end = octets.len();
+        let mut end = bytes.len();
         let mut number = 0;
         for suffix in &mut name.suffixes {
-            let start = label_start(octets, end);
-            number = xxh3_64(octets.get(start..end).unwrap_or_default()) ^ mixed(number);
+            let start = label_start(bytes, end);
+            number = xxh3_64(bytes.get(start..end).unwrap_or_default()) ^ mixed(number);
             *suffix = folded(number);
             name.labels += 1;
             if start == 0 {
@@ -54,37 +53,37 @@ impl Name {
         name
     }
 
-    /// Whether this name is `ancestor` or stands below it.
+    /// Returns whether this name is `ancestor` or below it.
     pub(super) fn is_within(&self, ancestor: &Self) -> bool {
         let depth = usize::from(ancestor.labels);
         if self.whole == ancestor.whole || depth == 0 {
             return true;
         }
-        // Deeper than what is told apart, only equal names are known to be related.
+        // Beyond the maximum depth, only equal names can be recognized.
         depth < MAX_LABELS
             && ancestor.labels < self.labels
             && self.suffixes[depth - 1] == ancestor.suffixes[depth - 1]
     }
 }
 
-/// Where the label that ends before `end` begins.
-fn label_start(octets: &[u8], end: usize) -> usize {
-    let before = octets.get(..end).unwrap_or_default();
-    let mut dots = memchr_reverse(before);
+/// Returns the start of the label that ends before `end`.
+fn label_start(bytes: &[u8], end: usize) -> usize {
+    let before = bytes.get(..end).unwrap_or_default();
+    let mut dots = rev_dots(before);
     dots.find(|dot| !is_escaped(before, *dot)).map_or(0, |dot| dot + 1)
 }
 
-fn memchr_reverse(octets: &[u8]) -> impl Iterator<Item = usize> {
-    octets.iter().enumerate().rev().filter(|(_, octet)| **octet == b'.').map(|(at, _)| at)
+fn rev_dots(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at)
 }
 
-/// Whether an odd number of backslashes stands before a place.
-fn is_escaped(octets: &[u8], at: usize) -> bool {
-    let before = octets.get(..at).unwrap_or_default();
-    before.iter().rev().take_while(|octet| **octet == b'\\').count() % 2 == 1
+/// Returns whether an odd number of backslashes precedes a position.
+fn is_escaped(bytes: &[u8], at: usize) -> bool {
+    let before = bytes.get(..at).unwrap_or_default();
+    before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// So that the order of labels counts.
+/// Makes the hash depend on the order of labels.
 const fn mixed(number: u64) -> u64 {
     number.rotate_left(23).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
@@ -100,11 +99,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn within(name: &str, ancestor: &str) -> bool {
-        Name::of(name).is_within(&Name::of(ancestor))
+        NameHash::of(name).is_within(&NameHash::of(ancestor))
     }
 
     #[test]
-    fn knows_ancestors() {
+    fn recognizes_ancestors() {
         assert!(within("www.example.com", "example.com") && within("www.example.com", "com"));
         assert!(within("www.example.com", ".") && within("www.example.com", "WWW.example.COM"));
         assert!(within(".", "."));
@@ -115,13 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn a_dot_inside_a_label_ends_no_label() {
+    fn escaped_dot_is_part_of_label() {
         assert!(!within(r"a\.example.com", "example.com"), "the label is `a.example`");
         assert!(within(r"a\\.example.com", "example.com"), "the label is `a\\`");
     }
 
     #[test]
-    fn deep_names_are_related_as_far_as_they_are_told_apart() {
+    fn deep_names_are_compared_up_to_maximum_depth() {
         let deep = "a.".repeat(40) + "example.com";
         let deeper = "b.".to_owned() + &deep;
         assert!(within(&deeper, "example.com") && within(&deeper, &deeper));
@@ -130,7 +129,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_text(a in "([ab]\\.){0,5}[ab]", b in "([ab]\\.){0,5}[ab]") {
+        fn agrees_with_string_comparison(a in "([ab]\\.){0,5}[ab]", b in "([ab]\\.){0,5}[ab]") {
             let dotted = format!(".{b}");
             prop_assert_eq!(within(&a, &b), a == b || a.ends_with(&dotted));
         }

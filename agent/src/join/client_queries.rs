@@ -1,6 +1,6 @@
-//! Queries that have just left a client of this host, and may arrive at a server of this host.
+//! Queries that have recently left a client on this host and may arrive at a server on this host.
 
-use super::note::Query;
+use super::query::Query;
 use crate::decode::MessageId;
 use crate::time::Timestamp;
 use foldhash::fast::FixedState;
@@ -8,19 +8,19 @@ use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A query arrives at once, or after what a test puts between two namespaces; later, ports and ids
-/// may have been used again.
+/// Maximum time from leaving to arriving, including delays that a test adds between namespaces.
+/// Later, ports and ids may have been reused.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Groups of places: a query's group follows from what both ends know of it.
-const GROUPS: usize = 512;
+/// Number of sets; the hash of a query selects its set.
+const SETS: usize = 512;
 
-/// Queries of one group at most; then the newest takes the place of the oldest.
-const GROUP: usize = 4;
+/// Queries per set; beyond it, the newest replaces the oldest.
+const WAYS: usize = 4;
 
-/// A query that left.
+/// A query that left its client.
 #[derive(Clone, Copy, Debug)]
-struct Sent {
+struct SentQuery {
     hash: u64,
     id: MessageId,
     ts: Timestamp,
@@ -29,51 +29,51 @@ struct Sent {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Group {
-    sent: [Option<Sent>; GROUP],
+struct CacheSet {
+    sent: [Option<SentQuery>; WAYS],
     next: usize,
 }
 
-/// The newest queries that left this host's sockets.
+/// The most recent queries that left sockets of this host: a set-associative cache.
 #[derive(Debug, Default)]
-pub(super) struct Clients {
+pub(super) struct ClientQueries {
     /// Empty until the first query.
-    groups: Vec<Group>,
+    groups: Vec<CacheSet>,
 }
 
-impl Clients {
-    /// Whether no query was ever seen to leave.
+impl ClientQueries {
+    /// Returns whether no query was ever captured leaving its client.
     pub(super) const fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
     pub(super) fn sent(&mut self, query: &Query) {
         if self.groups.is_empty() {
-            self.groups.resize(GROUPS, Group::default());
+            self.groups.resize(SETS, CacheSet::default());
         }
         let hash = hash(query);
         let Some(group) = self.groups.get_mut(place(hash)) else { return };
         let Query { id, ts, scope, server, .. } = *query;
         if let Some(oldest) = group.sent.get_mut(group.next) {
-            *oldest = Some(Sent { hash, id, ts, scope, server });
+            *oldest = Some(SentQuery { hash, id, ts, scope, server });
         }
-        group.next = (group.next + 1) % GROUP;
+        group.next = (group.next + 1) % WAYS;
     }
 
-    /// The query that arrives here as `query`.
+    /// Returns the client's query that arrives as `query`.
     ///
-    /// Where the server's address was translated on the way (a Kubernetes service), the ends do not
-    /// agree on it: then the one query that fits in all else is meant, if it is the only one.
+    /// If the server's address was translated on the way (a Kubernetes service), the two differ in
+    /// it. Then a query that matches in everything else is returned, if it is the only one.
     pub(super) fn arrived(&self, query: &Query) -> Option<MessageId> {
         let hash = hash(query);
         let group = self.groups.get(place(hash))?;
-        let fits = |sent: &&Sent| {
+        let fits = |sent: &&SentQuery| {
             sent.hash == hash && sent.ts <= query.ts && query.ts.since(sent.ts) <= LIMIT
         };
         let fitting = || group.sent.iter().flatten().filter(fits);
-        // Every namespace has its own loopback.
+        // Each network namespace has its own loopback.
         let loopback = query.exchange.client.ip().is_loopback();
-        let same_place = |sent: &&Sent| sent.scope == query.scope || !loopback;
+        let same_place = |sent: &&SentQuery| sent.scope == query.scope || !loopback;
         let exact = fitting().filter(|sent| sent.server == query.server).filter(same_place);
         exact.max_by_key(|sent| (sent.scope == query.scope, sent.ts)).map(|sent| sent.id).or_else(
             || {
@@ -91,5 +91,5 @@ fn hash(query: &Query) -> u64 {
 
 #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
 const fn place(hash: u64) -> usize {
-    hash as usize % GROUPS
+    hash as usize % SETS
 }

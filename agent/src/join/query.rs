@@ -1,6 +1,6 @@
-//! What joining keeps of a query.
+//! The properties of a query that correlation uses.
 
-use super::name::Name;
+use super::name_hash::NameHash;
 use crate::capture::{Sight, Transport};
 use crate::decode::{Envelope, Message, MessageId};
 use crate::time::Timestamp;
@@ -10,18 +10,18 @@ use std::net::{IpAddr, SocketAddr};
 /// RD (RFC 1035, 4.1.1).
 pub(super) const RECURSION_DESIRED: u16 = 0x100;
 
-/// Who answers some queries and sends others to find the answers.
+/// A resolver: answers queries and sends others to find the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Resolver {
     /// A process of this host.
     Process(u32),
-    /// This host, where its processes cannot be told apart.
+    /// This host, if its processes are not known.
     Host,
-    /// A host that others see from outside, under one of its addresses.
+    /// A host captured from outside, by one of its addresses.
     Address(IpAddr),
 }
 
-/// In one word or two: what is derived hashes every octet of an address for itself, for each query.
+/// Hashes one or two integers; a derived implementation would hash each byte of an address.
 impl Hash for Resolver {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
@@ -36,23 +36,23 @@ impl Hash for Resolver {
 }
 
 impl Resolver {
-    /// Whether two addresses may be one host's, once over IPv4 and once over IPv6.
-    pub(super) const fn may_be(self, other: Self) -> bool {
+    /// Returns whether two addresses may belong to one host, one IPv4 and one IPv6.
+    pub(super) const fn may_be_same_host(self, other: Self) -> bool {
         match (self, other) {
             (Self::Address(one), Self::Address(other)) => one.is_ipv4() != other.is_ipv4(),
             _ => false,
         }
     }
 
-    /// Who asks, where a query was seen leaving, and who is asked, where it was seen arriving.
+    /// Returns the sender of a query captured leaving, and the receiver of one captured arriving.
     pub(super) fn of_query(envelope: &Envelope) -> (Option<Self>, Option<Self>) {
         let leaves = envelope.sight != Sight::Ingress;
         let arrives = envelope.sight != Sight::Egress;
-        let asked = || Self::at(envelope, envelope.dst.ip());
-        (leaves.then(|| Self::sending(envelope)), arrives.then(asked))
+        let receiver = || Self::at(envelope, envelope.dst.ip());
+        (leaves.then(|| Self::sending(envelope)), arrives.then(receiver))
     }
 
-    /// Whose socket a message left from.
+    /// Returns the owner of the socket that a message left from.
     pub(super) const fn sending(envelope: &Envelope) -> Self {
         Self::at(envelope, envelope.src.ip())
     }
@@ -66,16 +66,17 @@ impl Resolver {
     }
 }
 
-/// What is asked of somebody.
+/// A question to or from a resolver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Question {
-    pub(super) who: Resolver,
+    pub(super) resolver: Resolver,
     pub(super) name: u64,
     pub(super) qtype: u16,
     pub(super) qclass: u16,
 }
 
-/// A query as both of its ends know it, whatever stands between them does to the server's address.
+/// The properties of a query that are the same at both ends, even if the server's address is
+/// translated on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Exchange {
     pub(super) transport: Transport,
@@ -86,18 +87,18 @@ pub(super) struct Exchange {
     pub(super) qclass: u16,
 }
 
-/// Who has to do with a query.
+/// Roles of the sender and receiver of a query.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Concerned {
-    /// Who asks, where the query was seen leaving.
-    pub(super) asking: Option<Resolver>,
-    /// Who is asked, where the query was seen arriving.
-    pub(super) asked: Option<Resolver>,
-    /// Whether one of them is a resolver, or may be.
-    pub(super) resolver: bool,
+pub(super) struct Roles {
+    /// The sender, if the query was captured leaving.
+    pub(super) sender: Option<Resolver>,
+    /// The receiver, if the query was captured arriving.
+    pub(super) receiver: Option<Resolver>,
+    /// Whether one of them is or may be a resolver.
+    pub(super) involves_resolver: bool,
 }
 
-/// A query, as far as joining needs it.
+/// A query, reduced to what correlation uses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Query {
     pub(super) id: MessageId,
@@ -106,28 +107,24 @@ pub(super) struct Query {
     pub(super) sight: Sight,
     pub(super) exchange: Exchange,
     pub(super) server: SocketAddr,
-    /// Needed only where a resolver is involved.
-    pub(super) name: Option<Name>,
-    /// Whether the answer is to be complete (RD), as clients want it.
+    /// Only set if a resolver is involved.
+    pub(super) name: Option<NameHash>,
+    /// RD flag, as clients set it.
     pub(super) recursion_desired: bool,
-    /// As in [`Concerned`].
-    pub(super) asking: Option<Resolver>,
-    /// As in [`Concerned`].
-    pub(super) asked: Option<Resolver>,
+    /// See [`Roles`].
+    pub(super) sender: Option<Resolver>,
+    /// See [`Roles`].
+    pub(super) receiver: Option<Resolver>,
 }
 
 impl Query {
-    /// Of a query with a question, for whom it concerns. `text` is room for its name.
-    pub(super) fn of(
-        message: &Message<'_>,
-        concerned: &Concerned,
-        text: &mut String,
-    ) -> Option<Self> {
+    /// Reads a query; `None` if it has no question. `text` is a buffer for its name.
+    pub(super) fn of(message: &Message<'_>, roles: &Roles, text: &mut String) -> Option<Self> {
         let question = message.dns.question()?;
         let envelope = message.envelope;
         text.clear();
         question.name.push_lower_case(text);
-        let name = concerned.resolver.then(|| Name::of(text));
+        let name = roles.involves_resolver.then(|| NameHash::of(text));
         Some(Self {
             id: envelope.id,
             ts: envelope.ts,
@@ -137,21 +134,21 @@ impl Query {
                 transport: envelope.transport,
                 client: envelope.src,
                 id: message.dns.id,
-                name: Name::whole_of(text),
+                name: NameHash::hash_whole(text),
                 qtype: question.qtype,
                 qclass: question.qclass,
             },
             server: envelope.dst,
             name,
             recursion_desired: message.dns.flags.0 & RECURSION_DESIRED != 0,
-            asking: concerned.asking,
-            asked: concerned.asked,
+            sender: roles.sender,
+            receiver: roles.receiver,
         })
     }
 
-    /// What the query asks, as a question to or of somebody.
-    pub(super) const fn question(&self, who: Resolver) -> Question {
+    /// Returns the question of this query to or from `who`.
+    pub(super) const fn question(&self, resolver: Resolver) -> Question {
         let Exchange { name, qtype, qclass, .. } = self.exchange;
-        Question { who, name, qtype, qclass }
+        Question { resolver, name, qtype, qclass }
     }
 }

@@ -1,24 +1,24 @@
-//! What a response says, as a number.
+//! Hashes of the answers in responses, to detect conflicting duplicates.
 
 use crate::decode::Message;
 use crate::decode::dns::Record;
 use foldhash::fast::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
-/// Types whose data are an address.
+/// Record types whose data is an address.
 const A: u16 = 1;
 const AAAA: u16 = 28;
 
-/// Makes numbers of what responses say.
+/// Hashes the answers of responses.
 #[derive(Debug, Default)]
-pub(super) struct Digest {
+pub(super) struct AnswerHasher {
     hasher: RandomState,
 }
 
-impl Digest {
-    /// Rcode and answer section, TTLs, order and case of names aside. None for a response that was cut
-    /// short (TC): what it leaves out contradicts nothing.
-    pub(super) fn of(&self, response: &Message<'_>) -> Option<u64> {
+impl AnswerHasher {
+    /// Returns a hash of the rcode and the answer section, without TTLs, order and case of names.
+    /// Returns `None` for a truncated response (TC): what it omits contradicts nothing.
+    pub(super) fn hash(&self, response: &Message<'_>) -> Option<u64> {
         if response.dns.flags.truncated() {
             return None;
         }
@@ -26,22 +26,22 @@ impl Digest {
         let asked = response.dns.question().map(|question| question.name);
         for record in response.dns.answers() {
             let place = record.name().place();
-            // Records of one name mostly point to the same place.
+            // Consecutive records mostly have the same owner name, by the same pointer.
             let name = match owner {
                 Some((before, name)) if before == place => name,
-                // And most to the name asked for, which stands in one piece.
+                // The owner is mostly the name in the question, which is stored contiguously.
                 _ => {
                     let asked = asked.filter(|asked| asked.place() == place);
                     self.hasher.hash_one(asked.unwrap_or(record.name()))
                 }
             };
             owner = Some((place, name));
-            records = records.wrapping_add(self.record(&record, name));
+            records = records.wrapping_add(self.hash_record(&record, name));
         }
         Some(self.hasher.hash_one((response.dns.rcode(), records)))
     }
 
-    fn record(&self, record: &Record<'_>, name: u64) -> u64 {
+    fn hash_record(&self, record: &Record<'_>, name: u64) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(name);
         hasher.write_u16(record.rtype);

@@ -1,0 +1,122 @@
+//! Client and server of the privileged helper that reads /proc for an unprivileged agent.
+
+use super::ProcFiles;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// Maximum size of an answer in bytes. Most of it are the names of cgroups.
+const MESSAGE_BYTES: usize = 64 << 10;
+/// Timeout of a request. It takes about 10 µs if the helper gets a CPU. Meanwhile, packets wait in
+/// the ring.
+const TIMEOUT: Duration = Duration::from_millis(250);
+/// Time without requests after a timeout.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// Client of the privileged helper.
+#[derive(Debug)]
+pub(super) struct HelperClient {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+    retry_at: Option<Instant>,
+    has_warned: bool,
+}
+
+impl HelperClient {
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self { socket, buffer: vec![0; MESSAGE_BYTES], retry_at: None, has_warned: false }
+    }
+
+    /// Returns the contents of /proc for a pid, or `None` if the helper does not answer.
+    pub(super) fn request(&mut self, pid: u32) -> Option<ProcFiles> {
+        if self.retry_at.is_some_and(|retry_at| Instant::now() < retry_at) {
+            return None;
+        }
+        self.retry_at = None;
+        self.try_request(pid)
+            .inspect_err(|error| {
+                self.retry_at = Some(Instant::now() + RETRY_PAUSE);
+                if !std::mem::replace(&mut self.has_warned, true) {
+                                    tracing::warn!(%error, "the privileged helper does not answer: some records have no executable");
+                }
+            })
+            .ok()
+    }
+
+    fn try_request(&mut self, pid: u32) -> io::Result<ProcFiles> {
+        let Self { socket, buffer, .. } = self;
+        set_socket_timeout(&*socket, Timeout::Recv, Some(TIMEOUT))?;
+        send(&*socket, &pid.to_le_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+        loop {
+            let (length, _) = recv(&*socket, &mut buffer[..], RecvFlags::empty())?;
+            if length == 0 {
+                return Err(io::Error::other("it has ended"));
+            }
+            let files: ProcFiles =
+                serde_json::from_slice(buffer.get(..length).unwrap_or_default())?;
+            // A late answer to an earlier request.
+            if files.pid == pid {
+                return Ok(files);
+            }
+        }
+    }
+}
+
+/// Serves requests until the other end is closed.
+///
+/// # Errors
+/// Returns an error if the socket fails.
+pub fn answer(socket: &OwnedFd) -> io::Result<()> {
+    let mut pid = [0; 4];
+    loop {
+        let (length, _) = recv(socket, &mut pid, RecvFlags::empty())?;
+        if length == 0 {
+            return Ok(());
+        }
+        let files = ProcFiles::read(u32::from_le_bytes(pid));
+        send(socket, &serde_json::to_vec(&files)?, SendFlags::NOSIGNAL)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
+        socketpair(family, SocketType::SEQPACKET, flags, None).unwrap()
+    }
+
+    #[test]
+    fn returns_what_it_would_read_itself() {
+        let (ours, theirs) = pair();
+        let helper = std::thread::spawn(move || answer(&theirs));
+        let mut client = HelperClient::new(ours);
+        let pid = std::process::id();
+        let (received, own) = (client.request(pid).unwrap(), ProcFiles::read(pid));
+        assert!(received.exe.is_some() && received.exe == own.exe, "{received:?}");
+        assert_eq!((received.cgroups, received.start_ns), (own.cgroups, own.start_ns));
+        drop(client);
+        helper.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn does_not_wait_for_silent_or_ended_helper() {
+        let (ours, theirs) = pair();
+        let mut client = HelperClient::new(ours);
+        assert!(client.request(1).is_none());
+        let before = Instant::now();
+        assert!(client.request(1).is_none() && before.elapsed() < TIMEOUT, "asked again at once");
+        // A late answer must not be taken for the answer to the next request.
+        let late = ProcFiles { pid: 1, ..ProcFiles::default() };
+        send(&theirs, &serde_json::to_vec(&late).unwrap(), SendFlags::empty()).unwrap();
+        client.retry_at = None;
+        assert!(client.request(2).is_none());
+        drop(theirs);
+        client.retry_at = None;
+        assert!(client.request(1).is_none());
+    }
+}

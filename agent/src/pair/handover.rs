@@ -1,0 +1,132 @@
+//! Handover of waiting and remembered queries to the table of another agent.
+
+use super::Status;
+use super::entry::{QueryEntry, QueryState};
+use super::key::PairKey;
+use super::pairer::{Pairer, TransactionSink, remember};
+use super::table::Table;
+use crate::decode::Message;
+use crate::ledger;
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// Maximum age of the answer of a handed over answered query: a response that the network has
+/// duplicated follows at once.
+const DUPLICATE_WINDOW: Duration = Duration::from_millis(250);
+
+/// State of a handed over query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Waits for its response.
+    Waiting,
+    /// Was answered; remembered since this time.
+    Answered(Timestamp),
+    /// Timed out or failed in another way; remembered since this time.
+    Failed(Timestamp),
+}
+
+/// A query with its state in the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Carried<'a> {
+    /// The query as first sent.
+    pub query: Message<'a>,
+    /// Deadline of its response.
+    pub deadline: Timestamp,
+    /// Number of retransmissions.
+    pub retries: u32,
+    /// Number of orphan responses that resembled the expected one.
+    pub rejected: u32,
+    /// State of the query.
+    pub fate: Fate,
+}
+
+impl Pairer {
+    /// Ends running zone transfers, since the other agent could not assign their further messages.
+    pub fn break_off(&mut self, now: Timestamp, each: TransactionSink<'_>) {
+        for entry_ref in self.table.unended_in_order() {
+            if self.table.get(entry_ref).is_some_and(|entry| !entry.is_waiting()) {
+                self.close_transfer(entry_ref, now, each);
+            }
+        }
+    }
+
+    /// Calls `each` with the waiting queries and those of the remembered ones that may get a further
+    /// response. They stay in the table.
+    pub fn carry(&self, now: Timestamp, each: &mut dyn FnMut(&Carried<'_>)) {
+        let mut show = |entry_ref, fate| {
+            if let Some(entry) = self.table.get(entry_ref) {
+                each(&Carried {
+                    query: entry.query.message(),
+                    deadline: entry.deadline,
+                    retries: entry.retries,
+                    rejected: entry.rejected,
+                    fate,
+                });
+            }
+        };
+        for (since, entry_ref) in &self.failed {
+            if self.table.ended(*entry_ref) == Some(*since) {
+                show(*entry_ref, Fate::Failed(*since));
+            }
+        }
+        for (since, entry_ref) in &self.answered {
+            if self.table.ended(*entry_ref) == Some(*since) && now.since(*since) <= DUPLICATE_WINDOW
+            {
+                show(*entry_ref, Fate::Answered(*since));
+            }
+        }
+        for entry_ref in self.table.unended_in_order() {
+            if self.table.get(entry_ref).is_some_and(QueryEntry::is_waiting) {
+                show(entry_ref, Fate::Waiting);
+            }
+        }
+    }
+
+    /// Emits the waiting queries as `open`. They stay in the table, and the counters stay the same.
+    pub fn leave_open(&self, each: TransactionSink<'_>) {
+        for entry_ref in self.table.unended_in_order() {
+            if let Some(entry) = self.table.get(entry_ref).filter(|entry| entry.is_waiting()) {
+                each(&entry.transaction(Status::Open));
+            }
+        }
+    }
+
+    /// Continues the counters of another table, except for the waiting queries, which are restored
+    /// one by one.
+    pub fn adopt(&mut self, counters: ledger::Pairing) {
+        self.counters = ledger::Pairing { open: 0, ..counters };
+    }
+
+    /// Adds a query of another table, which has counted it.
+    pub fn restore(&mut self, carried: &Carried<'_>, each: TransactionSink<'_>) {
+        let Carried { query, deadline, retries, rejected, fate } = carried;
+        let key = PairKey::of(query);
+        let hash = self.table.hash(&key);
+        if let Some(entry_ref) = self.table.find(hash, &key) {
+            // Each key is unique in the other table; a duplicate would still be counted.
+            if *fate != Fate::Waiting
+                || self.table.get(entry_ref).is_some_and(QueryEntry::is_waiting)
+            {
+                self.counters.evicted += u64::from(*fate == Fate::Waiting);
+                return;
+            }
+            self.table.forget(entry_ref);
+        }
+        self.free_capacity(Table::cost_of(query), query.envelope.ts, each);
+        let entry_ref = self.table.insert(hash, query, *deadline);
+        if let Some(entry) = self.table.get_mut(entry_ref) {
+            (entry.retries, entry.rejected) = (*retries, *rejected);
+        }
+        match *fate {
+            Fate::Waiting => {}
+            Fate::Answered(since) => {
+                self.table.end(entry_ref, QueryState::Answered(None), Some(since));
+                remember(&mut self.answered, &mut self.table, since, entry_ref);
+            }
+            Fate::Failed(since) => {
+                self.table.end(entry_ref, QueryState::Failed, Some(since));
+                remember(&mut self.failed, &mut self.table, since, entry_ref);
+            }
+        }
+    }
+}
