@@ -1,9 +1,9 @@
-//! Counts by a number that the traffic chooses, in bounded room.
+//! Bounded counters by a number that the traffic chooses (response code, query type).
 
-/// Different keys at most; the rest is `other`.
-const KEYS: usize = 24;
+/// Maximum number of keys; further ones are counted as `other`.
+const MAX_KEYS: usize = 24;
 
-/// How often each key was seen; what found no room is counted together.
+/// Counts by key. Keys beyond the capacity are counted together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     keys: Vec<(u16, u32)>,
@@ -11,22 +11,22 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// The most octets that it takes on the heap: it grows by doubling.
-    pub const MAX_HEAP_BYTES: usize = KEYS.next_power_of_two() * size_of::<(u16, u32)>();
+    /// Maximum heap memory in bytes: the capacity grows by doubling.
+    pub const MAX_HEAP_BYTES: usize = MAX_KEYS.next_power_of_two() * size_of::<(u16, u32)>();
 
-    /// Counts a key `times` more.
+    /// Adds `times` to the count of `key`.
     pub fn add(&mut self, key: u16, times: u32) {
         if let Some((_, count)) = self.keys.iter_mut().find(|(known, _)| *known == key) {
-            // No window sees as many as 2^32.
+            // A window has fewer than 2^32 transactions.
             *count = count.saturating_add(times);
-        } else if self.keys.len() < KEYS {
+        } else if self.keys.len() < MAX_KEYS {
             self.keys.push((key, times));
         } else {
             self.other += u64::from(times);
         }
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         for (key, count) in &other.keys {
             self.add(*key, *count);
@@ -34,13 +34,13 @@ impl Counts {
         self.other += other.other;
     }
 
-    /// How often a key was seen, where it found room.
+    /// Returns the count of `key`, or 0 if it is counted as `other`.
     #[must_use]
     pub fn of(&self, key: u16) -> u64 {
         self.keys.iter().find(|(known, _)| *known == key).map_or(0, |(_, count)| u64::from(*count))
     }
 
-    /// The keys with their counts, most frequent first.
+    /// Returns the keys with their counts, most frequent first.
     #[must_use]
     pub fn sorted(&self) -> Vec<(u16, u64)> {
         let mut sorted: Vec<_> =
@@ -49,19 +49,19 @@ impl Counts {
         sorted
     }
 
-    /// How often keys without room were seen.
+    /// Returns the count of keys beyond the capacity.
     #[must_use]
     pub const fn other(&self) -> u64 {
         self.other
     }
 
-    /// How often anything was seen.
+    /// Returns the sum of all counts.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.keys.iter().map(|(_, count)| u64::from(*count)).sum::<u64>() + self.other
     }
 
-    /// Octets on the heap.
+    /// Heap memory in bytes.
     #[must_use]
     pub const fn heap_bytes(&self) -> usize {
         self.keys.capacity() * size_of::<(u16, u32)>()
@@ -75,7 +75,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_forgotten(
+        fn total_is_exact(
             one in prop::collection::vec(0..60_u16, 0..200),
             other in prop::collection::vec(0..60_u16, 0..200),
         ) {
