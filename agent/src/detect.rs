@@ -1,55 +1,73 @@
-//! The last room before the sinks: what is wrong, told once.
+//! Anomaly and threat detection: transactions, connection reports and windows in, [`Alert`]s out.
 //!
-//! Detectors look at transactions, connections and windows, and every ten seconds say what they find
-//! wrong ([`Finding`]). What is found becomes alerts ([`Alert`]): with stages, hysteresis, and one
-//! alert for one cause. See `docs/detection.md`.
+//! Every ten seconds of capture time each [`Detector`] reports [`Finding`]s. [`Detection`] turns them
+//! into alerts with severities, hysteresis and one alert per cause (`docs/detection.md`). Time is an
+//! argument and every table is bounded.
 //!
-//! A pure state machine like all rooms: time is an argument, and every table is bounded.
+//! | rule | file | input | alert |
+//! |---|---|---|---|
+//! | `resolver_down`, `resolver_flapping` | `resolver_down.rs` | transactions | a resolver stops answering, or does so repeatedly |
+//! | `success_ratio` | `success_ratio.rs` | 10 s windows | too few queries of a resolver or pod succeed |
+//! | `query_rate`, `latency`, `nxdomain`, `servfail`, `timeout` | `anomaly.rs` | 1 min windows | a value is far from its baseline |
+//! | `tunnel` | `tunnel.rs` | transactions | data is carried in names |
+//! | `dga` | `dga.rs` | transactions | generated names, random-subdomain attacks |
+//! | `spoofing` | `spoofing.rs` | transactions | responses to one query contradict each other |
+//! | `cache_poisoning` | `cache_poisoning.rs` | transactions | responses guess ids and ports |
+//! | `amplification` | `amplification.rs` | transactions | small queries draw large responses |
+//! | `resolver_drift` | `drift.rs` | transactions | resolvers answer one name differently |
+//! | `resolver_bypass`, `encrypted_bypass` | `bypass.rs` | transactions, connections | a client uses other resolvers |
+//!
+//! Shared by the rules: `attribution.rs` (client identity, evidence), `table.rs` (bounded state per
+//! entity), `rolling.rs` (look-back spans), `group_stats.rs` (window values), `baseline.rs` (learned
+//! values), `lexical.rs` and `lookup_services.rs` (name classification). From findings to alerts:
+//! `engine.rs`, `episode.rs` (one alert's life), `cause.rs` and `samples.rs` (suppression),
+//! `maintenance.rs`.
 
 #![forbid(unsafe_code)]
 
 mod alert;
-mod all;
 mod amplification;
+mod anomaly;
+mod attribution;
 mod baseline;
 mod bypass;
 mod cache_poisoning;
 mod cause;
-mod counters;
+mod detectors;
 mod dga;
 mod drift;
 mod engine;
 mod episode;
 mod finding;
-mod known;
+mod group_stats;
 mod lexical;
+mod lookup_services;
 mod maintenance;
-mod minute;
 mod options;
-mod outcomes;
+mod resolver_down;
+mod rolling;
+#[cfg(test)]
+mod runbooks;
 mod samples;
 mod spoofing;
-mod success;
+mod success_ratio;
 mod table;
 #[cfg(test)]
 mod testing;
 mod tunnel;
-mod usual;
-mod who;
 
-pub use alert::{Alert, State};
-pub use all::{Meant, all};
-pub use amplification::{AMPLIFICATION_MEMORY_BYTES, Amplification, AmplificationOptions};
-pub use bypass::{BYPASS_MEMORY_BYTES, Bypass, BypassOptions};
-pub use cache_poisoning::{CACHE_POISONING_MEMORY_BYTES, CachePoisoning, CachePoisoningOptions};
-pub use counters::AlertCounters;
-pub use dga::{DGA_MEMORY_BYTES, Dga, DgaOptions};
-pub use drift::{DRIFT_MEMORY_BYTES, Drift, DriftOptions};
+pub use alert::{Alert, AlertCounters, State};
+pub use amplification::{AMPLIFICATION_MEMORY_BYTES, Amplification};
+pub use bypass::{BYPASS_MEMORY_BYTES, Bypass};
+pub use cache_poisoning::{CACHE_POISONING_MEMORY_BYTES, CachePoisoning};
+pub use detectors::{Meant, all};
+pub use dga::{DGA_MEMORY_BYTES, Dga};
+pub use drift::{DRIFT_MEMORY_BYTES, Drift};
 pub use engine::Detection;
 pub use finding::{Baseline, Detector, Entity, Evidence, Figure, Finding, Level, Rule};
 pub use maintenance::{Maintenance, When};
 pub use options::{
     DetectOptions, DownOptions, FlappingOptions, RuleOptions, SuccessOptions, UsualOptions,
 };
-pub use spoofing::{SPOOFING_MEMORY_BYTES, Spoofing, SpoofingOptions};
-pub use tunnel::{TUNNEL_MEMORY_BYTES, Tunnel, TunnelOptions};
+pub use spoofing::{SPOOFING_MEMORY_BYTES, Spoofing};
+pub use tunnel::{TUNNEL_MEMORY_BYTES, Tunnel};

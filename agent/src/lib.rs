@@ -28,8 +28,6 @@ pub mod pipeline;
 pub mod privacy;
 pub mod privilege;
 pub mod record;
-#[cfg(test)]
-mod runbooks;
 pub mod scout;
 pub mod sink;
 pub mod takeover;

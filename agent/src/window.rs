@@ -1,33 +1,33 @@
-//! Numbers of a span of time, computed where the transactions are.
+//! Windows: metrics of spans of time, from transactions to closed [`Groups`] of counts and
+//! sketches.
 //!
-//! All windows are made of panes of ten seconds: one of a minute is the sum of six, and so is one that
-//! slides; one of five minutes is the sum of thirty. A transaction belongs to the pane of its
-//! `ts`. A pane is closed when the capture's clock has passed its end by the allowed lateness, since a
-//! query's outcome is known only after it; what comes later still is counted as late.
+//! All windows consist of panes of ten seconds: a minute, sliding or not, is the sum of six panes,
+//! five minutes of thirty. A transaction belongs to the pane of its `ts`. A pane is closed once the
+//! capture's clock has passed its end by the allowed lateness, because outcomes are known only
+//! then; later transactions are counted as late.
 //!
 //! Memory is bounded whatever the traffic: see [`Windows::max_bytes`].
 
 mod batch;
 pub mod bounds;
 mod counts;
+mod direct_mapped_cache;
 mod group;
 mod groups;
 mod measured;
-mod memory;
+mod not_exported;
 mod options;
-mod recent;
-mod seen;
 pub mod sketch;
 mod tally;
-mod untold;
+mod top_buffer;
 
 pub use counts::Counts;
 pub use group::{Group, Grouping};
 pub use groups::Groups;
 pub use measured::{Measured, Measurer, entropy};
-pub use options::{BadChoice, GroupingSet, Kind, KindSet, WindowOptions};
+pub use not_exported::{Estimate, RCODES, Thinned, Untold};
+pub use options::{BadChoice, Choice, ChoiceSet, GroupingSet, Kind, KindSet, WindowOptions};
 pub use tally::{Tally, TopSlots, Tops};
-pub use untold::{Estimate, RCODES, Thinned, Untold};
 
 use crate::observation::Observation;
 use crate::pair::Vantage;
@@ -35,30 +35,29 @@ use crate::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Seconds of a pane.
+/// Length of a pane in seconds.
 const PANE: u64 = 10;
-/// Panes of a minute.
+/// Panes per minute.
 const MINUTE: usize = 6;
-/// How far a transaction may be ahead of the time at which it came to light, and of the clock.
-const AHEAD: Duration = Duration::from_secs(1);
-/// If the clock steps back further than this, windows begin anew.
-const STEP_BACK: Duration = Duration::from_secs(300);
+/// Maximum time by which a transaction may be ahead of the clock and of the time of its report.
+const MAX_AHEAD: Duration = Duration::from_secs(1);
+/// If the clock steps back by more than this, windows start anew.
+const MAX_STEP_BACK: Duration = Duration::from_secs(300);
 
-/// A span of time of which something is told.
+/// Time span of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Of which kind it is.
+    /// Kind of window.
     pub kind: Kind,
-    /// Where it begins: a multiple of its step since 1970-01-01 UTC.
+    /// Start: a multiple of the step since 1970-01-01 UTC.
     pub start: Timestamp,
-    /// How long it is.
+    /// Length.
     pub length: Duration,
-    /// How far it is from the beginning of one to that of the next: less than `length` where windows
-    /// slide.
+    /// Time between the starts of consecutive windows; less than `length` for sliding windows.
     pub step: Duration,
-    /// Whether the capture began within it, or ended before its end.
+    /// Whether the capture began within the window or ended before its end.
     pub partial: bool,
-    /// Transactions so far, of any window, that came too late to be counted.
+    /// Transactions of all windows so far that were too late to be counted.
     pub late_total: u64,
 }
 
@@ -66,17 +65,18 @@ pub struct Span {
 #[derive(Debug)]
 pub struct Windows {
     lateness: Duration,
-    /// Where what is counted begins: with the capture, or where its clock stepped back.
+    /// Start of the capture, or of the clock after a step back.
     epoch: Timestamp,
-    /// The latest time that was told.
+    /// Latest time seen by [`Self::expire`].
     clock: Timestamp,
-    /// When what comes next came to light. Later than the clock, where many transactions come at once.
+    /// Time at which the next transactions were reported. Ahead of `clock` while a batch is
+    /// processed.
     now: Timestamp,
-    /// The first pane that is not closed, by number: seconds since 1970 / [`PANE`]. None before the
+    /// Number of the first open pane: seconds since 1970 divided by [`PANE`]. `None` before the
     /// first transaction.
     next: Option<u64>,
     open: BTreeMap<u64, Groups>,
-    /// The last panes that were closed, oldest first; at most [`MINUTE`].
+    /// Last closed panes, oldest first; at most [`MINUTE`].
     closed: VecDeque<Groups>,
     five_minutes: Groups,
     late: u64,
@@ -84,7 +84,8 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// No window yet. `lateness`: how long after the end of a window its transactions may come.
+    /// Creates an empty set of windows. `lateness` is the time after the end of a window during
+    /// which its transactions may arrive.
     #[must_use]
     pub fn new(epoch: Timestamp, lateness: Duration) -> Self {
         Self {
@@ -101,21 +102,24 @@ impl Windows {
         }
     }
 
-    /// Adopts another allowed lateness.
+    /// Replaces the allowed lateness.
     pub const fn reconfigure(&mut self, lateness: Duration) {
         self.lateness = lateness;
     }
 
-    /// What comes next came to light at this time. Nothing is closed by it.
+    /// Sets the time at which the next transactions were reported, without closing a window.
     pub const fn tick(&mut self, now: Timestamp) {
         self.now = now;
     }
 
-    /// Counts a transaction, of whose time [`Self::tick`] or [`Self::expire`] must have told.
+    /// Counts a transaction. Its time must have been announced with [`Self::tick`] or
+    /// [`Self::expire`].
     pub fn observe(&mut self, observation: &Observation<'_>) {
         let pane = pane_of(observation.ts);
         let is_closed = self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
-        if is_closed || self.is_over(pane) || observation.ts > self.clock.max(self.now).plus(AHEAD)
+        if is_closed
+            || self.is_complete(pane)
+            || observation.ts > self.clock.max(self.now).plus(MAX_AHEAD)
         {
             self.late += 1;
             return;
@@ -124,22 +128,22 @@ impl Windows {
         self.open_pane(pane).add(observation, &measured);
     }
 
-    /// A pane that is not closed.
+    /// Returns an open pane, created if necessary.
     fn open_pane(&mut self, pane: u64) -> &mut Groups {
-        // Until something was closed, an older transaction only makes the first pane an older one.
+        // Before any pane was closed, an older transaction only moves the first pane back.
         self.next = Some(self.next.map_or(pane, |next| next.min(pane)));
         let Self { open, closed, .. } = self;
         if !open.contains_key(&pane) {
             let before = open.range_mut(..pane).next_back().map(|(_, groups)| groups);
             let before = before.or_else(|| closed.back_mut());
-            let groups = before.map(Groups::successor).unwrap_or_default();
+            let groups = before.map(Groups::next_pane).unwrap_or_default();
             open.insert(pane, groups);
         }
         open.entry(pane).or_default()
     }
 
-    /// Counts messages that were not told, read from the kernel at a time: of all, and of a resolver.
-    /// What comes too late for its pane goes to the next.
+    /// Counts messages that were not exported, as read from the kernel, for the node and for a
+    /// resolver. If their pane is closed, they are counted in the next one.
     pub fn untold(
         &mut self,
         ts: Timestamp,
@@ -147,127 +151,128 @@ impl Windows {
         (transport, resolver): (&'static str, Option<&str>),
         untold: &Untold,
     ) {
-        let is_told = |pane| self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
+        let is_closed = |pane| self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
         let mut pane = pane_of(ts);
-        while is_told(pane) || self.is_over(pane) {
+        while is_closed(pane) || self.is_complete(pane) {
             pane += 1;
         }
-        self.open_pane(pane).add_untold(vantage, (transport, resolver), untold);
+        self.open_pane(pane).add_not_exported(vantage, (transport, resolver), untold);
     }
 
-    /// Closes what has ended so long before `now` that nothing of it can come any more.
+    /// Closes the panes whose transactions have all arrived by `now`, and passes every finished
+    /// window to `each`.
     pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(&Span, &Groups)) {
-        if now.plus(STEP_BACK) < self.clock {
-            self.end(each);
+        if now.plus(MAX_STEP_BACK) < self.clock {
+            self.close_all(each);
             self.epoch = now;
             self.clock = now;
         }
         self.now = now;
         self.clock = self.clock.max(now);
-        while let Some(next) = self.next_to_tell()
-            && self.is_over(next)
+        while let Some(next) = self.next_with_content()
+            && self.is_complete(next)
         {
             self.close(next, each);
         }
     }
 
-    /// The capture has ended: closes all windows, the unfinished ones as partial.
+    /// Ends the capture: closes all windows, unfinished ones as partial.
     pub fn finish(&mut self, now: Timestamp, each: &mut dyn FnMut(&Span, &Groups)) {
         self.expire(now, each);
-        self.end(each);
+        self.close_all(each);
     }
 
-    /// Transactions that came too late to be counted.
+    /// Returns the number of transactions that were too late to be counted.
     #[must_use]
     pub const fn late(&self) -> u64 {
         self.late
     }
 
-    /// Octets that all tallies take.
+    /// Memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let all = self.open.values().chain(&self.closed).chain([&self.five_minutes]);
         self.measurer.bytes() + all.map(Groups::bytes).sum::<usize>()
     }
 
-    /// The most that they can take, whatever the traffic: those of the panes that are open or
-    /// make up a minute, of the five minutes, and of the minute that is being summed up; and what helps
-    /// counting.
+    /// Maximum memory in bytes, whatever the traffic: the panes that are open or part of the last
+    /// minute, the five minutes, the minute being summed, and caches.
     #[must_use]
     pub const fn max_bytes(lateness: Duration) -> usize {
         #[expect(clippy::cast_possible_truncation, reason = "some dozens")]
-        let open = (lateness.as_secs() + AHEAD.as_secs()).div_ceil(PANE) as usize + 1;
+        let open = (lateness.as_secs() + MAX_AHEAD.as_secs()).div_ceil(PANE) as usize + 1;
         (open + MINUTE + 2) * Groups::MAX_BYTES
             + open * Groups::MAX_OPEN_BYTES
             + Measurer::MAX_BYTES
     }
 
-    /// Whether nothing of a pane can come any more.
-    fn is_over(&self, pane: u64) -> bool {
+    /// Returns whether all transactions of a pane have arrived.
+    fn is_complete(&self, pane: u64) -> bool {
         end_of(pane).plus(self.lateness) <= self.clock
     }
 
-    /// The next pane with whose end a window ends that has something to tell: of a silence, nothing.
-    fn next_to_tell(&self) -> Option<u64> {
-        let remembers =
+    /// Returns the next pane whose end finishes a window with content. Silence has no windows.
+    fn next_with_content(&self) -> Option<u64> {
+        let has_content =
             !self.five_minutes.is_empty() || self.closed.iter().any(|groups| !groups.is_empty());
-        if remembers { self.next } else { self.open.keys().next().copied() }
+        if has_content { self.next } else { self.open.keys().next().copied() }
     }
 
-    /// Closes a pane, and gives the windows that end with it.
+    /// Closes a pane and passes the windows that end with it to `each`.
     fn close(&mut self, number: u64, each: &mut dyn FnMut(&Span, &Groups)) {
         let mut pane = self.open.remove(&number).unwrap_or_default();
-        pane.settle();
-        self.give(Kind::TenSeconds, number, &pane, each);
-        self.five_minutes.absorb(&[&pane]);
+        pane.finish();
+        self.emit(Kind::TenSeconds, number, &pane, each);
+        self.five_minutes.merge(&[&pane]);
         if self.closed.len() == MINUTE {
             self.closed.pop_front();
         }
         self.closed.push_back(pane);
         self.next = Some(number + 1);
-        let minute = self.sum_of(MINUTE);
-        self.give(Kind::Sliding, number, &minute, each);
+        let minute = self.sum_last(MINUTE);
+        self.emit(Kind::Sliding, number, &minute, each);
         if (number + 1).is_multiple_of(6) {
-            self.give(Kind::Minute, number, &minute, each);
+            self.emit(Kind::Minute, number, &minute, each);
         }
         if (number + 1).is_multiple_of(30) {
             let five_minutes = std::mem::take(&mut self.five_minutes);
-            self.give(Kind::FiveMinutes, number, &five_minutes, each);
+            self.emit(Kind::FiveMinutes, number, &five_minutes, each);
         }
     }
 
-    /// Closes all panes, gives the windows that had not ended, and forgets all but the lateness.
-    fn end(&mut self, each: &mut dyn FnMut(&Span, &Groups)) {
+    /// Closes all panes, passes the unfinished windows to `each`, and resets everything but the
+    /// lateness.
+    fn close_all(&mut self, each: &mut dyn FnMut(&Span, &Groups)) {
         while !self.open.is_empty()
-            && let Some(next) = self.next_to_tell()
+            && let Some(next) = self.next_with_content()
         {
             self.close(next, each);
         }
         if let Some(last) = self.next.and_then(|next| next.checked_sub(1)) {
             if !(last + 1).is_multiple_of(6) {
                 let of_minute = usize::try_from(last % 6).unwrap_or(0) + 1;
-                let minute = self.sum_of(of_minute);
-                self.give(Kind::Minute, last, &minute, each);
+                let minute = self.sum_last(of_minute);
+                self.emit(Kind::Minute, last, &minute, each);
             }
-            // Empty where a window has just ended.
+            // Empty if a window has just ended.
             let five_minutes = std::mem::take(&mut self.five_minutes);
-            self.give(Kind::FiveMinutes, last, &five_minutes, each);
+            self.emit(Kind::FiveMinutes, last, &five_minutes, each);
         }
         self.closed.clear();
         self.next = None;
     }
 
-    /// The sum of the panes that were closed last.
-    fn sum_of(&self, panes: usize) -> Groups {
+    /// Returns the sum of the last closed panes.
+    fn sum_last(&self, panes: usize) -> Groups {
         let skipped = self.closed.len().saturating_sub(panes);
-        let parts: Vec<&Groups> = self.closed.iter().skip(skipped).collect();
+        let panes: Vec<&Groups> = self.closed.iter().skip(skipped).collect();
         let mut sum = Groups::default();
-        sum.absorb(&parts);
+        sum.merge(&panes);
         sum
     }
 
-    /// Gives the window that ends with a pane, or would have, had it not been the last.
-    fn give(&self, kind: Kind, last: u64, groups: &Groups, each: &mut dyn FnMut(&Span, &Groups)) {
+    /// Passes the window whose last pane is `last` to `each`, unless it is empty.
+    fn emit(&self, kind: Kind, last: u64, groups: &Groups, each: &mut dyn FnMut(&Span, &Groups)) {
         if groups.is_empty() {
             return;
         }

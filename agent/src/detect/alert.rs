@@ -1,15 +1,14 @@
-//! What leaves the room: one change of one alert.
+//! Alerts as they leave detection, and their counters.
 
 use super::finding::{Entity, Evidence, Level, Rule};
 use crate::time::Timestamp;
-use std::fmt;
 
-/// Whether something is still wrong.
+/// State of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// It is.
+    /// The condition holds.
     Firing,
-    /// It was.
+    /// The condition is over.
     Resolved,
 }
 
@@ -17,7 +16,7 @@ impl State {
     /// Every state.
     pub const ALL: [Self; 2] = [Self::Firing, Self::Resolved];
 
-    /// As records spell it.
+    /// Returns the state's name in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -27,64 +26,88 @@ impl State {
     }
 }
 
-/// One change of one alert, or a reminder of it.
+/// One change of an alert, or a repetition of it.
 ///
-/// What it is called by, outside, is `crate::record::Identity`'s to say: `alert_id` is made of the
-/// node, `rule`, `entity` and `started`, and is the same in all alerts of an episode.
+/// `crate::record::Identity` derives `alert_id` from the node, `rule`, `entity` and `started`; it is
+/// the same in all records of an episode.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
-    /// Its number among all of the capture, from 1.
+    /// Number of this alert within the capture, from 1.
     pub ordinal: u64,
-    /// When it was decided, by the capture's clock.
+    /// Time of the evaluation, by the capture's clock.
     pub ts: Timestamp,
-    /// What is wrong.
+    /// Rule that found the condition.
     pub rule: Rule,
-    /// Whom it concerns.
+    /// Entity that it concerns.
     pub entity: Entity,
-    /// Whether it still is.
+    /// Whether the condition still holds.
     pub state: State,
-    /// How bad it is; of what is over, how bad it was last.
+    /// Severity; of a resolved alert, its last severity.
     pub level: Level,
-    /// How bad it was before, where that is what has changed.
+    /// Previous severity, if the severity has changed.
     pub previous: Option<Level>,
-    /// When it was first found.
+    /// Time of the first finding.
     pub started: Timestamp,
-    /// When it was last found, of what is over.
+    /// Time of the last finding, if the alert is resolved.
     pub ended: Option<Timestamp>,
     /// One sentence for a reader.
     pub summary: String,
-    /// What shows it.
+    /// Evidence of the condition.
     pub evidence: Evidence,
-    /// Other alerts that this one explains, and that were therefore not told.
+    /// Number of other alerts that this one explains, and that were suppressed for it.
     pub suppressed: u64,
 }
 
-/// Its parts as `name=value`, with commas between: `resolver=192.0.2.53,vantage=client`. Of all that a
-/// node sees, `node`.
-impl fmt::Display for Entity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut first = true;
-        for (name, value) in self.parts() {
-            let comma = if std::mem::take(&mut first) { "" } else { "," };
-            write!(f, "{comma}{name}={value}")?;
+/// Number of severities.
+const LEVELS: usize = Level::ALL.len();
+
+/// Counters of alerts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlertCounters {
+    /// Alerts reported, indexed by rule, level and state.
+    reported: [[[u64; State::ALL.len()]; LEVELS]; Rule::ALL.len()],
+    /// Reported alerts that are firing now, indexed by rule and level.
+    active: [[u64; LEVELS]; Rule::ALL.len()],
+    /// Alerts not reported because another one explains them, by rule.
+    pub suppressed: [u64; Rule::ALL.len()],
+    /// Alerts delayed by maintenance, by rule.
+    pub muted: [u64; Rule::ALL.len()],
+    /// Findings dropped because their rule has too many alerts.
+    pub overflowed: u64,
+}
+
+impl AlertCounters {
+    /// Returns the number of alerts reported by rule, level and state, without zeros.
+    pub fn given(&self) -> impl Iterator<Item = (Rule, Level, State, u64)> {
+        all()
+            .flat_map(|(rule, level)| {
+                let counts = self.reported[rule as usize][level as usize];
+                State::ALL.map(|state| (rule, level, state, counts[state as usize]))
+            })
+            .filter(|(.., count)| *count > 0)
+    }
+
+    /// Returns the number of firing alerts by rule and level, with zeros where an alert has fired before.
+    pub fn active(&self) -> impl Iterator<Item = (Rule, Level, u64)> {
+        all()
+            .filter(|(rule, level)| {
+                self.reported[*rule as usize][*level as usize][State::Firing as usize] > 0
+            })
+            .map(|(rule, level)| (rule, level, self.active[rule as usize][level as usize]))
+    }
+
+    pub(super) const fn count(&mut self, rule: Rule, level: Level, state: State) {
+        self.reported[rule as usize][level as usize][state as usize] += 1;
+    }
+
+    pub(super) fn set_active(&mut self, active: impl Iterator<Item = (Rule, Level)>) {
+        self.active = Default::default();
+        for (rule, level) in active {
+            self.active[rule as usize][level as usize] += 1;
         }
-        if first { f.write_str("node") } else { Ok(()) }
     }
 }
 
-impl Entity {
-    /// The parts that are told apart, with the names that records have for them.
-    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        [
-            ("resolver", self.resolver.as_deref()),
-            ("zone", self.zone.as_deref()),
-            ("qname", self.qname.as_deref()),
-            ("process_name", self.process.as_deref()),
-            ("pod", self.pod.as_deref()),
-            ("client_ip", self.client.as_deref()),
-            ("vantage", self.vantage.map(crate::pair::Vantage::name)),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-    }
+fn all() -> impl Iterator<Item = (Rule, Level)> {
+    Rule::ALL.into_iter().flat_map(|rule| Level::ALL.map(|level| (rule, level)))
 }

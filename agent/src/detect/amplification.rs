@@ -1,14 +1,16 @@
-//! Small queries that draw large responses.
+//! Rule `amplification`: small queries that draw large responses.
 //!
-//! Seen where queries are answered, and where they are asked: one network asks the same question far more
-//! often than a cache would, and each answer is many times the question. Its address is probably forged,
-//! and it is the victim. Seen at the victim: large responses to questions that nobody asked.
+//! Seen by the client or the server of the queries, one network repeats the same question far more
+//! often than a cache would, and each response is many times larger than its query. The client
+//! address is probably forged and belongs to the victim. Seen by the victim, large responses arrive
+//! that it did not request.
 
-use super::finding::{Detector, Entity, Finding, Level, Rule};
-use super::table::{Halves, Seen, Table};
-use super::who::{
-    Exhibits, both, figure, hash, hash_of_address, is_multicast, is_other_end, share,
+use super::attribution::{
+    EvidenceSample, combine_hashes, hash, hash_address, is_multicast, is_other_end, share,
 };
+use super::finding::{Detector, Entity, Figure, Finding, Level, Rule};
+use super::rolling::{BloomFilter, Rolling};
+use super::table::AssociativeTable;
 use crate::number::float;
 use crate::observation::Observation;
 use crate::pair::{OrphanReason, Status, Vantage};
@@ -16,63 +18,43 @@ use crate::time::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// Octets that [`Amplification`] takes at most.
+/// Maximum memory of [`Amplification`] in bytes.
 pub const AMPLIFICATION_MEMORY_BYTES: usize = 8 << 20;
 
-/// Networks at a time that get large responses.
-const VICTIMS: usize = 1024;
-/// Half of the look back.
+/// Maximum number of networks tracked.
+const MAX_NETWORKS: usize = 1024;
+/// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(30);
-/// Smaller responses are nobody's weapon, in octets.
-const LARGE: u64 = 400;
+/// Minimum size of a large response in bytes.
+const MIN_LARGE_BYTES: u64 = 400;
 
-/// From when on large responses are a finding. All within half a minute to a minute, for one network (/24,
-/// or /48 of IPv6).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AmplificationOptions {
-    /// Large responses to queries.
-    pub responses: u64,
-    /// So many are critical, at 2,000 octets or so each half a megabit a second.
-    pub responses_critical: u64,
-    /// How many times the queries' octets the responses' are at least.
-    pub factor: f64,
-    /// How often each different question is asked at least: a cache asks once.
-    pub repeats: f64,
-    /// Large responses that nobody asked for.
-    pub unasked: u64,
-    /// So many of these are critical.
-    pub unasked_critical: u64,
-}
+// Thresholds for one network (/24, or /48 of IPv6), over half a minute to a minute.
 
-impl Default for AmplificationOptions {
-    fn default() -> Self {
-        Self {
-            responses: 200,
-            responses_critical: 2000,
-            factor: 8.0,
-            repeats: 10.0,
-            unasked: 50,
-            unasked_critical: 500,
-        }
-    }
-}
+/// Large responses to queries: warning and critical. 2,000 responses of 2,000 bytes within a minute are
+/// about half a megabit per second.
+const SOLICITED: (u64, u64) = (200, 2000);
+/// Large unsolicited responses: warning and critical.
+const UNSOLICITED: (u64, u64) = (50, 500);
+/// Minimum ratio of response bytes to query bytes.
+const MIN_FACTOR: f64 = 8.0;
+/// Minimum number of queries per distinct question; a cache sends one.
+const MIN_REPEATS: f64 = 10.0;
 
 /// Finds small queries that draw large responses.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Amplification {
-    options: AmplificationOptions,
-    victims: Table<Victim>,
+    victims: AssociativeTable<Victim, MAX_NETWORKS>,
 }
 
 #[derive(Debug)]
 struct Victim {
-    /// The first address of the network that was seen; the network, once there was another.
+    /// Address seen first; its network, once another address of it was seen.
     entity: Box<str>,
     address: IpAddr,
-    /// Whether what was asked for is counted, or what was not.
-    asked: bool,
-    halves: Halves<Counts>,
-    exhibits: Exhibits,
+    /// Whether responses to queries are counted, or unsolicited ones.
+    solicited: bool,
+    counts: Rolling<Counts>,
+    evidence: EvidenceSample,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -81,39 +63,29 @@ struct Counts {
     query_bytes: u64,
     response_bytes: u64,
     questions: u64,
-    seen: Seen<8>,
-}
-
-impl Default for Amplification {
-    fn default() -> Self {
-        Self::new(AmplificationOptions::default())
-    }
+    seen: BloomFilter<8>,
 }
 
 impl Amplification {
-    /// Nothing seen yet.
-    #[must_use]
-    pub fn new(options: AmplificationOptions) -> Self {
-        Self { options, victims: Table::new(VICTIMS) }
-    }
-
-    /// Octets that it takes.
+    /// Memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.victims.bytes(|victim| victim.entity.len() + victim.exhibits.heap_bytes())
+        self.victims.bytes(|victim| victim.entity.len() + victim.evidence.heap_bytes())
     }
 }
 
 impl Detector for Amplification {
     fn observe(&mut self, observation: &Observation<'_>) {
-        let Some(response_bytes) = observation.response_bytes.filter(|bytes| *bytes >= LARGE)
+        let Some(response_bytes) =
+            observation.response_bytes.filter(|bytes| *bytes >= MIN_LARGE_BYTES)
         else {
             return;
         };
-        let asked = match observation.status {
+        let solicited = match observation.status {
             Status::Answered => true,
-            // What only resembles nothing was not asked for; at a server's side one sees half of it.
-            // What was left out on purpose was asked for all the same.
+            // A response that resembles no pending query is unsolicited. At the server, only half
+            // of the exchange may be visible. Sampled queries were sent although they were not
+            // captured.
             Status::Orphan
                 if observation.resembles.is_none()
                     && observation.orphan_reason != Some(OrphanReason::Sampled) =>
@@ -126,108 +98,97 @@ impl Detector for Amplification {
             _ => return,
         };
         let query_bytes = u64::from(observation.query_bytes.unwrap_or(0));
-        // Over TCP nobody's address is forged.
+        // The client address of a TCP connection cannot be forged.
         let by_udp = observation.transport == crate::capture::Transport::Udp;
-        let little =
-            asked && float(response_bytes) < self.options.factor / 2.0 * float(query_bytes);
-        if little || !by_udp || is_other_end(observation) || is_multicast(observation) {
+        let is_small = solicited && float(response_bytes) < MIN_FACTOR / 2.0 * float(query_bytes);
+        if is_small || !by_udp || is_other_end(observation) || is_multicast(observation) {
             return;
         }
         let address = observation.client.ip();
-        let key = both(hash_of_address(network(address)), u64::from(asked));
+        let key = combine_hashes(hash_address(network(address)), u64::from(solicited));
         let ts = observation.response_ts.unwrap_or(observation.ts);
         let victim = self.victims.entry(key, ts, || Victim {
             entity: address.to_string().into(),
             address,
-            asked,
-            halves: Halves::default(),
-            exhibits: Exhibits::default(),
+            solicited,
+            counts: Rolling::default(),
+            evidence: EvidenceSample::default(),
         });
-        victim.take(observation, ts, query_bytes, response_bytes);
+        victim.record(observation, ts, query_bytes, response_bytes);
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        for victim in self.victims.values_mut() {
-            victim.halves.roll(now, SPAN);
-            if let Some(finding) = victim.finding(&self.options) {
-                each(finding);
-            }
-        }
-        self.victims.age(now, SPAN * 20);
+        let find = |victim: &mut Victim| {
+            victim.counts.roll(now, SPAN);
+            victim.finding()
+        };
+        self.victims.evaluate(now, SPAN * 20, find, each);
     }
 }
 
 impl Victim {
-    fn take(&mut self, observation: &Observation<'_>, ts: Timestamp, query: u64, response: u64) {
-        self.halves.roll(ts, SPAN);
+    fn record(&mut self, observation: &Observation<'_>, ts: Timestamp, query: u64, response: u64) {
+        self.counts.roll(ts, SPAN);
         if observation.client.ip() != self.address && !self.entity.contains('/') {
-            self.entity = shown(network(self.address)).into();
+            self.entity = format_network(network(self.address)).into();
         }
-        let Halves { now, before, .. } = &mut self.halves;
-        now.responses += 1;
-        now.query_bytes += query;
-        now.response_bytes += response;
+        let Rolling { current, previous, .. } = &mut self.counts;
+        current.responses += 1;
+        current.query_bytes += query;
+        current.response_bytes += response;
         let qtype = u64::from(observation.qtype.unwrap_or(0));
-        let question = both(hash(observation.qname.unwrap_or_default().as_bytes()), qtype);
-        if !now.seen.has(question) && !before.seen.has(question) {
-            now.seen.insert(question);
-            now.questions += 1;
-        }
-        self.exhibits.take(observation);
+        let question =
+            combine_hashes(hash(observation.qname.unwrap_or_default().as_bytes()), qtype);
+        current.questions += u64::from(current.seen.insert_new(&previous.seen, question));
+        self.evidence.record(observation);
     }
 
-    fn finding(&self, options: &AmplificationOptions) -> Option<Finding> {
-        let sum = |of: fn(&Counts) -> u64| of(&self.halves.now) + of(&self.halves.before);
+    fn finding(&self) -> Option<Finding> {
+        let sum = |count: fn(&Counts) -> u64| self.counts.sum(count);
         let responses = sum(|counts| counts.responses);
-        let (asked, given) =
+        let (query_bytes, response_bytes) =
             (sum(|counts| counts.query_bytes), sum(|counts| counts.response_bytes));
-        let factor = share(given, asked);
+        let factor = share(response_bytes, query_bytes);
         let repeats = share(responses, sum(|counts| counts.questions));
-        let (threshold, critical) = if self.asked {
-            if factor < options.factor || repeats < options.repeats {
-                return None;
-            }
-            (options.responses, options.responses_critical)
-        } else {
-            (options.unasked, options.unasked_critical)
-        };
-        if responses < threshold {
+        let (threshold, critical) = if self.solicited { SOLICITED } else { UNSOLICITED };
+        let is_ordinary = self.solicited && (factor < MIN_FACTOR || repeats < MIN_REPEATS);
+        if is_ordinary || responses < threshold {
             return None;
         }
-        let level = if responses >= critical { Level::Critical } else { Level::Warning };
-        let each = share(given, responses);
-        let whom = &self.entity;
-        let summary = if self.asked {
+        let level = Level::at_least_warning(responses >= critical);
+        let each = share(response_bytes, responses);
+        let client = &self.entity;
+        let summary = if self.solicited {
             format!(
-                "{whom} draws large responses by small queries: {responses} of {each:.0} octets within a \
+                "{client} draws large responses by small queries: {responses} of {each:.0} octets within a \
                  minute, {factor:.0} times the queries, each question {repeats:.0} times; probably its \
                  address is forged and it is the victim"
             )
         } else {
             format!(
-                "{whom} gets large responses that it did not ask for: {responses} of {each:.0} octets \
+                "{client} gets large responses that it did not ask for: {responses} of {each:.0} octets \
                  within a minute"
             )
         };
         let mut figures = vec![
-            figure("large_responses", float(responses), Some(float(threshold))),
-            figure("response_bytes", float(given), None),
+            Figure::new("large_responses", float(responses), Some(float(threshold))),
+            Figure::new("response_bytes", float(response_bytes), None),
         ];
-        if self.asked {
-            figures.push(figure("amplification_factor", factor, Some(options.factor)));
-            figures.push(figure("repeats_per_question", repeats, Some(options.repeats)));
+        if self.solicited {
+            figures.push(Figure::new("amplification_factor", factor, Some(MIN_FACTOR)));
+            figures.push(Figure::new("repeats_per_question", repeats, Some(MIN_REPEATS)));
         }
         Some(Finding {
             rule: Rule::Amplification,
             entity: Entity { client: Some(self.entity.clone()), ..Entity::default() },
             level,
             summary,
-            evidence: self.exhibits.evidence(figures),
+            evidence: self.evidence.evidence(figures),
         })
     }
 }
 
-/// The network that an address is probably in.
+/// Returns the network that an address probably belongs to.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
@@ -241,7 +202,7 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn shown(network: IpAddr) -> String {
+fn format_network(network: IpAddr) -> String {
     let length = if network.is_ipv4() { 24 } else { 48 };
     format!("{network}/{length}")
 }

@@ -1,39 +1,39 @@
-//! What is usual: of one number of one entity, learned minute by minute, for this time of day where it
-//! has been seen on enough weeks.
+//! Learned baseline of one value of one entity, updated every minute; of this hour of the week once
+//! it was seen in enough weeks.
 //!
 //! Mean and mean absolute deviation are exponentially weighted. Each step is clamped to three
-//! deviations (Huber: "Robust Estimation of a Location Parameter", 1964), so that an outlier moves the
-//! mean no further than a large, ordinary value would, while a new level is adopted in time, for the
-//! deviation grows with every clamped step.
+//! deviations (Huber: "Robust Estimation of a Location Parameter", 1964): an outlier moves the mean
+//! no further than a large ordinary value, and a new level is still adopted, because every clamped
+//! step increases the deviation.
 
 use super::finding::Baseline;
 use crate::number::float;
 use crate::time::Timestamp;
 
-/// The newest value's weight, once there are many: an hour's memory.
+/// Weight of a new value once there are many: a memory of one hour.
 const WEIGHT: f64 = 1.0 / 60.0;
-/// The same within an hour of the week: some three weeks' memory.
+/// Weight of a new value within an hour of the week: a memory of three weeks.
 const SEASON_WEIGHT: f64 = 1.0 / 180.0;
-/// While something is wrong, values weigh so much less.
-const WRONG: f64 = 1.0 / 8.0;
-/// Deviations to which a step is clamped.
+/// Factor for the weight while an anomaly is found.
+const ANOMALY_WEIGHT: f64 = 1.0 / 8.0;
+/// Number of deviations to which a step is clamped.
 const CLAMP: f64 = 3.0;
-/// Values from which on steps are clamped: a deviation must be known.
-const FIRST: u32 = 5;
-/// A standard deviation per mean absolute deviation, of what is normally distributed: √(π/2).
+/// Number of values from which steps are clamped: before, the deviation is unknown.
+const MIN_CLAMPED: u32 = 5;
+/// Standard deviation divided by mean absolute deviation, for a normal distribution: √(π/2).
 const SIGMA: f64 = 1.253_314_137_315_500_1;
-/// Hours of a week.
+/// Hours per week.
 const HOURS: usize = 168;
-/// Weeks in which an hour of the week was seen, until it is believed.
-const WEEKS: u8 = 3;
-/// Values until anything is believed.
-pub(super) const WARM: u32 = 10;
+/// Number of weeks in which an hour of the week must have been seen before it is used.
+const MIN_WEEKS: u8 = 3;
+/// Minimum number of values of a baseline.
+pub(super) const MIN_VALUES: u32 = 10;
 
-/// Mean and deviation of what was seen.
+/// Mean and deviation of the values seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Estimate {
     mean: f32,
-    /// Mean absolute.
+    /// Mean absolute deviation.
     deviation: f32,
     count: u32,
 }
@@ -48,7 +48,7 @@ impl Estimate {
         let weight = weight.max(1.0 / f64::from(self.count.saturating_add(1))) * trust;
         let bound = CLAMP * self.sigma(floor);
         let step = value - mean;
-        let step = if self.count < FIRST { step } else { step.clamp(-bound, bound) };
+        let step = if self.count < MIN_CLAMPED { step } else { step.clamp(-bound, bound) };
         self.mean = single(mean + weight * step);
         self.deviation = single(deviation + weight * (step.abs() - deviation));
         self.count = self.count.saturating_add(1);
@@ -59,32 +59,32 @@ impl Estimate {
     }
 }
 
-/// An hour of the week.
+/// Estimate for an hour of the week.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Hour {
     estimate: Estimate,
-    /// Weeks in which it was seen, and the last of them by number.
+    /// Number of weeks in which it was seen, and the number of the last one.
     weeks: u8,
     last: u16,
 }
 
-/// What is usual of one number.
+/// Baseline of one value.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Usual {
-    lately: Estimate,
+pub(super) struct LearnedBaseline {
+    recent: Estimate,
     hours: Option<Box<[Hour; HOURS]>>,
 }
 
-impl Usual {
-    /// Learns what a minute's value was. `floor`: a smaller deviation is not believed. `wrong`: whether
-    /// this is not what should be usual.
-    pub(super) fn learn(&mut self, at: Timestamp, value: f64, floor: f64, wrong: bool) {
-        if wrong && self.lately.count < WARM {
-            // What is plainly wrong from the beginning shall not become what is usual.
+impl LearnedBaseline {
+    /// Learns the value of a minute. `floor` is the smallest deviation assumed; `anomalous` reduces
+    /// the weight of the value.
+    pub(super) fn learn(&mut self, at: Timestamp, value: f64, floor: f64, anomalous: bool) {
+        if anomalous && self.recent.count < MIN_VALUES {
+            // A value that is anomalous from the start must not become the baseline.
             return;
         }
-        let trust = if wrong { WRONG } else { 1.0 };
-        self.lately.learn(value, floor, WEIGHT, trust);
+        let trust = if anomalous { ANOMALY_WEIGHT } else { 1.0 };
+        self.recent.learn(value, floor, WEIGHT, trust);
         let (week, hour) = hour_of(at);
         let hour = &mut self.hours.get_or_insert_with(|| Box::new([Hour::default(); HOURS]))[hour];
         if hour.weeks == 0 || hour.last != week {
@@ -94,13 +94,13 @@ impl Usual {
         hour.estimate.learn(value, floor, SEASON_WEIGHT, trust);
     }
 
-    /// Compares a value with what is usual; none while too little is known.
+    /// Compares a value with the baseline; `None` while too little is known.
     pub(super) fn compare(&self, at: Timestamp, value: f64, floor: f64) -> Option<Baseline> {
         let (_, hour) = hour_of(at);
         let season = self.hours.as_ref().map(|hours| hours[hour]);
-        let season = season.filter(|hour| hour.weeks > WEEKS).map(|hour| hour.estimate);
-        let estimate = season.unwrap_or(self.lately);
-        if estimate.count < WARM {
+        let season = season.filter(|hour| hour.weeks > MIN_WEEKS).map(|hour| hour.estimate);
+        let estimate = season.unwrap_or(self.recent);
+        if estimate.count < MIN_VALUES {
             return None;
         }
         let (mean, deviation) = (f64::from(estimate.mean), estimate.sigma(floor));
@@ -113,13 +113,13 @@ impl Usual {
         })
     }
 
-    /// The usual value, as far as is known; for a floor that depends on it.
+    /// Returns the mean so far, for a floor that depends on it.
     pub(super) fn mean(&self) -> f64 {
-        f64::from(self.lately.mean)
+        f64::from(self.recent.mean)
     }
 }
 
-/// The number of the week since 1970, and the hour in it.
+/// Returns the number of the week since 1970 and the hour within it.
 fn hour_of(at: Timestamp) -> (u16, usize) {
     let hours = at.as_nanos() / 3_600_000_000_000;
     let week = u16::try_from(hours / HOURS as u64).unwrap_or(u16::MAX);
@@ -131,10 +131,10 @@ const fn single(value: f64) -> f32 {
     value as f32
 }
 
-/// The lower end of the interval in which the share lies of which `part` of `whole` was seen, with a
-/// probability of 99.5 % (Wilson: "Probable Inference, the Law of Succession, and Statistical
-/// Inference", 1927): of 1 of 2, little can be said.
-pub(super) fn at_least(part: u64, whole: u64) -> f64 {
+/// Returns the lower bound of the Wilson interval (99.5 %) of the share `part / whole` (Wilson:
+/// "Probable Inference, the Law of Succession, and Statistical Inference", 1927). The bound is near
+/// 0 for few observations.
+pub(super) fn lower_bound(part: u64, whole: u64) -> f64 {
     const Z: f64 = 2.576;
     if whole == 0 {
         return 0.0;
@@ -158,16 +158,16 @@ mod tests {
         Timestamp::from_nanos(number * 60_000_000_000)
     }
 
-    fn learned(values: impl IntoIterator<Item = f64>) -> Usual {
-        let mut usual = Usual::default();
+    fn learned(values: impl IntoIterator<Item = f64>) -> LearnedBaseline {
+        let mut baseline = LearnedBaseline::default();
         for (number, value) in (0..).zip(values) {
-            usual.learn(minute(number), value, FLOOR, false);
+            baseline.learn(minute(number), value, FLOOR, false);
         }
-        usual
+        baseline
     }
 
     #[test]
-    fn knows_nothing_before_it_is_warm() {
+    fn has_no_baseline_before_warmup() {
         assert_eq!(learned(vec![1.0; 9]).compare(minute(10), 1.0, FLOOR), None);
         let known = learned(vec![1.0; 10]).compare(minute(10), 1.0, FLOOR).unwrap();
         assert_eq!((known.samples, known.seasonal), (10, false));
@@ -175,44 +175,45 @@ mod tests {
     }
 
     #[test]
-    fn an_outlier_does_not_poison_and_a_new_level_is_adopted() {
+    fn ignores_outlier_and_adopts_new_level() {
         let noise = |number: u32| 100.0 + f64::from(number * 7919 % 21) - 10.0;
-        let mut usual = learned((0..300).map(noise));
-        usual.learn(minute(300), 1e6, FLOOR, false);
-        let after = usual.compare(minute(301), 200.0, FLOOR).unwrap();
+        let mut baseline = learned((0..300).map(noise));
+        baseline.learn(minute(300), 1e6, FLOOR, false);
+        let after = baseline.compare(minute(301), 200.0, FLOOR).unwrap();
         assert!((after.mean - 100.0).abs() < 3.0 && after.z > 5.0, "{after:?}");
         for number in 301..900 {
-            usual.learn(minute(number), 500.0, FLOOR, false);
+            baseline.learn(minute(number), 500.0, FLOOR, false);
         }
-        let later = usual.compare(minute(900), 500.0, FLOOR).unwrap();
+        let later = baseline.compare(minute(900), 500.0, FLOOR).unwrap();
         assert!(later.z.abs() < 2.0, "{later:?}");
     }
 
     #[test]
-    fn what_is_wrong_is_learned_slowly() {
-        let usual = |wrong| {
-            let mut usual = learned(vec![10.0; 200]);
-            (200..230).for_each(|number| usual.learn(minute(number), 50.0, FLOOR, wrong));
-            usual.compare(minute(230), 50.0, FLOOR).unwrap().mean - 10.0
+    fn learns_anomalies_slowly() {
+        let baseline = |wrong| {
+            let mut baseline = learned(vec![10.0; 200]);
+            (200..230).for_each(|number| baseline.learn(minute(number), 50.0, FLOOR, wrong));
+            baseline.compare(minute(230), 50.0, FLOOR).unwrap().mean - 10.0
         };
-        let (slow, fast) = (usual(true), usual(false));
+        let (slow, fast) = (baseline(true), baseline(false));
         assert!(slow > 0.0 && slow * 4.0 < fast, "{slow} {fast}");
     }
 
     #[test]
-    fn an_hour_is_believed_after_weeks() {
+    fn uses_hour_of_week_after_weeks() {
         // At night 10, by day 1000.
         let value = |number: u64| if number / 60 % 24 < 8 { 10.0 } else { 1000.0 };
         let week = 7 * 24 * 60;
-        let mut usual = Usual::default();
+        let mut baseline = LearnedBaseline::default();
         for number in 0..4 * week {
-            usual.learn(minute(number), value(number), FLOOR, false);
+            baseline.learn(minute(number), value(number), FLOOR, false);
         }
-        // The first minute of a Thursday's working hours: an hour's memory knows nothing of it.
+        // First minute of the working hours of a Thursday, which the baseline of the last hour does
+        // not know.
         let morning = 4 * week + 8 * 60;
-        let known = usual.compare(minute(morning), 1000.0, FLOOR).unwrap();
+        let known = baseline.compare(minute(morning), 1000.0, FLOOR).unwrap();
         assert!(known.seasonal && known.z.abs() < 1.0, "{known:?}");
-        assert!(usual.compare(minute(4 * week), 1000.0, FLOOR).unwrap().z > 100.0);
+        assert!(baseline.compare(minute(4 * week), 1000.0, FLOOR).unwrap().z > 100.0);
         assert!(
             !learned((0..3 * week).map(value))
                 .compare(minute(3 * week), 1.0, FLOOR)
@@ -223,29 +224,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_mean_stays_among_the_values(values in prop::collection::vec(0.0..1e6_f64, 1..300)) {
-            let usual = learned(values.iter().copied());
+        fn mean_stays_within_values(values in prop::collection::vec(0.0..1e6_f64, 1..300)) {
+            let baseline = learned(values.iter().copied());
             let least = values.iter().copied().fold(f64::INFINITY, f64::min);
             let most = values.iter().copied().fold(0.0, f64::max);
-            let mean = f64::from(usual.lately.mean);
+            let mean = f64::from(baseline.recent.mean);
             prop_assert!(mean >= least * 0.999 - 1.0 && mean <= most * 1.001 + 1.0);
-            prop_assert!(usual.lately.deviation.is_finite());
+            prop_assert!(baseline.recent.deviation.is_finite());
         }
 
         #[test]
-        fn at_least_is_below_the_share_and_nears_it(part in 0..1000_u64, more in 0..1000_u64) {
+        fn lower_bound_is_below_share(part in 0..1000_u64, more in 0..1000_u64) {
             let whole = part + more;
-            let low = at_least(part, whole);
+            let low = lower_bound(part, whole);
             prop_assert!((0.0..=1.0).contains(&low));
             if let Some(share) = (whole > 0).then(|| float(part) / float(whole)) {
                 prop_assert!(low <= share + 1e-9);
-                prop_assert!(at_least(part * 100, whole * 100) >= low - 1e-9);
+                prop_assert!(lower_bound(part * 100, whole * 100) >= low - 1e-9);
             }
         }
     }
 
     #[test]
-    fn one_of_two_is_no_incident() {
-        assert!(at_least(1, 2) < 0.1 && at_least(50, 100) > 0.35 && at_least(0, 0) < 1e-9);
+    fn lower_bound_of_few_is_low() {
+        assert!(lower_bound(1, 2) < 0.1 && lower_bound(50, 100) > 0.35 && lower_bound(0, 0) < 1e-9);
     }
 }

@@ -1,142 +1,100 @@
-//! Who asks others than the resolvers that are meant to be asked, in the clear or encrypted.
+//! Rules `resolver_bypass` and `encrypted_bypass`: clients that query other resolvers than the
+//! expected ones, in plain or encrypted DNS.
 //!
-//! Meant to be asked are those that the operator has configured. Where none is, those of this host's
-//! configuration, and those that are in common use: asked by several processes, or for much of all that is
-//! asked. Resolvers themselves ask whom they must: a process that answers queries, or that asks without
-//! wanting recursion, bypasses nobody.
+//! Expected are the configured resolvers. If none are configured, those of `/etc/resolv.conf` and
+//! those in common use: queried by several processes, or receiving a large share of all queries. A
+//! resolver may query any server: a process that answers queries, or queries without recursion
+//! desired, is exempt.
 
-mod asker;
-mod usual;
+mod client;
+mod server_usage;
 
+use super::attribution::{Attribution, hash, hash_address, is_echo, is_multicast};
+use super::detectors::Meant;
 use super::finding::{Detector, Finding};
-use super::table::Table;
-use super::who::{Who, hash, hash_of_address, is_echo, is_multicast};
+use super::table::AssociativeTable;
 use crate::connection::{Report, Status};
 use crate::observation::Observation;
 use crate::pair::Vantage;
 use crate::time::Timestamp;
-use asker::Asker;
-use std::collections::BTreeSet;
+use client::Client;
+use server_usage::ServerUsage;
 use std::net::IpAddr;
 use std::time::Duration;
-use usual::Usual;
 
-/// Octets that [`Bypass`] takes at most.
+/// Maximum memory of [`Bypass`] in bytes.
 pub const BYPASS_MEMORY_BYTES: usize = 12 << 20;
 
-/// Askers at a time, in the clear and encrypted.
-const ASKERS: usize = 1024;
-/// Resolving processes at a time.
-const RESOLVING: usize = 1024;
-/// How long it is remembered that a process resolves for others, and who asked whom.
+/// Maximum number of clients tracked, each for plain and encrypted DNS.
+const MAX_CLIENTS: usize = 1024;
+/// Maximum number of resolver processes tracked.
+const MAX_RESOLVER_PROCESSES: usize = 1024;
+/// Time after which an idle client is forgotten. Resolver processes are remembered 24 times as
+/// long.
 const IDLE: Duration = Duration::from_secs(3600);
 
 const RECURSION_DESIRED: u16 = 0x100;
-/// SOA, IXFR, AXFR: what secondaries and updaters ask servers of their choice.
+/// SOA, IXFR, AXFR: secondaries and updaters send these to servers of their choice.
 const TRANSFERS: [u16; 3] = [6, 251, 252];
 
-/// Who is meant to be asked, and from when on it is a finding that others are. All counts within ten to
-/// twenty minutes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BypassOptions {
-    /// Resolvers that the operator has configured. If there are any, who asks others bypasses them.
-    pub configured: BTreeSet<IpAddr>,
-    /// Resolvers of this host's own configuration (`/etc/resolv.conf`).
-    pub system: BTreeSet<IpAddr>,
-    /// Queries to others, where resolvers are configured.
-    pub queries: u64,
-    /// The same where none is, and the usual ones are taken instead.
-    pub queries_unusual: u64,
-    /// Different askers that make a server one in common use.
-    pub common_askers: u64,
-    /// The share of all queries that makes it one, where more than one asks it.
-    pub common_share: f64,
-}
-
-impl Default for BypassOptions {
-    fn default() -> Self {
-        Self {
-            configured: BTreeSet::new(),
-            system: BTreeSet::new(),
-            queries: 3,
-            queries_unusual: 12,
-            common_askers: 3,
-            common_share: 0.2,
-        }
-    }
-}
-
-/// Finds who asks others than the resolvers that are meant to be asked.
-#[derive(Debug)]
+/// Finds clients that query other resolvers than the expected ones.
+#[derive(Debug, Default)]
 pub struct Bypass {
-    options: BypassOptions,
-    usual: Usual,
-    /// Processes, by pid, that answer queries or ask as resolvers do.
-    resolving: Table<()>,
-    clear: Table<Asker>,
-    encrypted: Table<Asker>,
-}
-
-impl Default for Bypass {
-    fn default() -> Self {
-        Self::new(BypassOptions::default())
-    }
+    expected: Meant,
+    usage: ServerUsage,
+    /// Resolver processes by pid: they answer queries, or query on behalf of others.
+    resolver_processes: AssociativeTable<(), MAX_RESOLVER_PROCESSES>,
+    plain: AssociativeTable<Client, MAX_CLIENTS>,
+    encrypted: AssociativeTable<Client, MAX_CLIENTS>,
 }
 
 impl Bypass {
-    /// Nothing seen yet.
+    /// Creates a detector of queries to other resolvers than `expected`.
     #[must_use]
-    pub fn new(options: BypassOptions) -> Self {
-        Self {
-            options,
-            usual: Usual::default(),
-            resolving: Table::new(RESOLVING),
-            clear: Table::new(ASKERS),
-            encrypted: Table::new(ASKERS),
-        }
+    pub fn new(expected: Meant) -> Self {
+        Self { expected, ..Self::default() }
     }
 
-    /// Octets that it takes.
+    /// Memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let askers = self.clear.bytes(Asker::heap_bytes) + self.encrypted.bytes(Asker::heap_bytes);
-        askers + self.usual.bytes() + self.resolving.bytes(|()| 0)
+        self.plain.bytes(Client::heap_bytes)
+            + self.encrypted.bytes(Client::heap_bytes)
+            + self.usage.bytes()
+            + self.resolver_processes.bytes(|()| 0)
     }
 
-    fn is_meant(&self, server: IpAddr) -> bool {
+    fn is_expected(&self, server: IpAddr) -> bool {
         server.is_loopback()
-            || self.options.configured.contains(&server)
-            || self.options.system.contains(&server)
+            || self.expected.configured.contains(&server)
+            || self.expected.system.contains(&server)
     }
 
-    /// Whether what is seen from there can be judged: of strangers in between it is only known whom they
-    /// should ask where that is configured.
+    /// Returns whether traffic of `client` captured from `vantage` can be judged. In the middle of
+    /// a network the expected resolvers of strangers are known only if they are configured.
     fn is_judged(&self, vantage: Vantage, client: IpAddr) -> bool {
         match vantage {
             Vantage::Client => true,
-            Vantage::Passive => !self.options.configured.is_empty() && !self.is_meant(client),
+            Vantage::Passive => !self.expected.configured.is_empty() && !self.is_expected(client),
             Vantage::Server => false,
         }
     }
 
-    fn is_resolving(&self, pid: Option<u32>) -> bool {
-        pid.is_some_and(|pid| self.resolving.get(of_pid(pid)).is_some())
+    fn is_resolver_process(&self, pid: Option<u32>) -> bool {
+        pid.is_some_and(|pid| self.resolver_processes.get(hash_pid(pid)).is_some())
     }
 
-    fn found(&self, asker: &Asker, encrypted: bool) -> Option<Finding> {
-        if self.is_resolving(asker.pid) {
+    fn finding(&self, client: &Client, encrypted: bool) -> Option<Finding> {
+        if self.is_resolver_process(client.pid) {
             return None;
         }
-        let strict = !self.options.configured.is_empty();
+        let strict = !self.expected.configured.is_empty();
         let is_other = |server: IpAddr| {
-            !self.is_meant(server)
-                && (strict || !self.usual.is_common(server, encrypted, &self.options))
+            !self.is_expected(server) && (strict || !self.usage.is_common(server, encrypted))
         };
-        let ready = strict || encrypted || self.usual.is_ready() || !self.options.system.is_empty();
-        if !ready {
-            return None;
-        }
-        asker.finding(&is_other, &self.options)
+        let ready =
+            strict || encrypted || self.usage.is_ready() || !self.expected.system.is_empty();
+        if ready { client.finding(&is_other, strict) } else { None }
     }
 }
 
@@ -145,10 +103,11 @@ impl Detector for Bypass {
         let (server, client) = (observation.server.ip(), observation.client.ip());
         let pid = observation.process.map(|process| process.pid);
         let ts = observation.ts;
-        // Who answers queries resolves for others, and so does whose queries others have caused.
+        // A process that answers queries is a resolver, and so is one whose queries are caused by
+        // other queries.
         if observation.vantage == Vantage::Server || is_echo(observation) {
             if let Some(pid) = pid {
-                self.resolving.entry(of_pid(pid), ts, || ());
+                self.resolver_processes.entry(hash_pid(pid), ts, || ());
             }
             return;
         }
@@ -160,15 +119,17 @@ impl Detector for Bypass {
         if observation.flags.0 & RECURSION_DESIRED == 0 {
             return;
         }
-        let who = Who::key(observation);
-        self.usual.take(server, who, ts, false);
+        let attribution = Attribution::hash(observation);
+        self.usage.record(server, attribution, ts, false);
         let is_transfer = observation.qtype.is_some_and(|qtype| TRANSFERS.contains(&qtype));
-        if self.is_meant(server) || is_transfer {
+        if self.is_expected(server) || is_transfer {
             return;
         }
-        // An alert for what turns out to be in common use is decided against later, in `found`.
-        let asker = self.clear.entry(who, ts, || Asker::new(Who::of(observation), pid, None));
-        asker.asks(observation);
+        // Whether the server is in common use is decided later, in `finding`.
+        let client = self
+            .plain
+            .entry(attribution, ts, || Client::new(Attribution::new(observation), pid, None));
+        client.record_query(observation);
     }
 
     fn connection(&mut self, report: &Report<'_>, resolver: &str) {
@@ -176,51 +137,47 @@ impl Detector for Bypass {
         let server = connection.server.ip();
         let is_named = resolver.parse::<IpAddr>().is_err();
         let client = connection.client.ip();
-        if !self.is_judged(connection.vantage, client) || is_named || self.is_meant(server) {
+        if !self.is_judged(connection.vantage, client) || is_named || self.is_expected(server) {
             return;
         }
         let ts = connection.last;
         let task = connection.task.filter(|_| connection.vantage == Vantage::Client);
-        let who = match &task {
-            Some(task) => Who::Process(name_of(&task.comm).into(), None),
-            None => Who::Client(client),
+        let attribution = match &task {
+            Some(task) => Attribution::Process(comm_name(&task.comm).into(), None),
+            None => Attribution::Client(client),
         };
-        let key = match &who {
-            Who::Process(process, _) => hash(process.as_bytes()),
-            Who::Client(address) => hash_of_address(*address),
+        let key = match &attribution {
+            Attribution::Process(process, _) => hash(process.as_bytes()),
+            Attribution::Client(address) => hash_address(*address),
         };
-        self.usual.take(server, key, ts, true);
+        self.usage.record(server, key, ts, true);
         let protocol = Some(connection.protocol);
         let pid = task.map(|task| task.pid);
-        let asker = self.encrypted.entry(key, ts, || Asker::new(who, pid, protocol));
+        let client = self.encrypted.entry(key, ts, || Client::new(attribution, pid, protocol));
         let works = !matches!(report.status, Status::Refused | Status::Timeout);
-        asker.connects(connection, resolver, report.id(), works);
+        client.record_connection(connection, resolver, report.id(), works);
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        for table in [&mut self.clear, &mut self.encrypted] {
-            table.values_mut().for_each(|asker| asker.roll(now));
+        for table in [&mut self.plain, &mut self.encrypted] {
+            table.values_mut().for_each(|client| client.roll(now));
             table.age(now, IDLE);
         }
-        self.usual.roll(now);
-        self.resolving.age(now, IDLE * 24);
-        for (encrypted, table) in [(false, &self.clear), (true, &self.encrypted)] {
-            for (_, asker) in table.iter() {
-                if let Some(finding) = self.found(asker, encrypted) {
-                    each(finding);
-                }
-            }
+        self.usage.roll(now);
+        self.resolver_processes.age(now, IDLE * 24);
+        for (encrypted, table) in [(false, &self.plain), (true, &self.encrypted)] {
+            table.iter().filter_map(|client| self.finding(client, encrypted)).for_each(&mut *each);
         }
     }
 }
 
-fn of_pid(pid: u32) -> u64 {
+fn hash_pid(pid: u32) -> u64 {
     hash(&pid.to_ne_bytes())
 }
 
-/// A task's name up to its NUL.
-fn name_of(comm: &[u8; 16]) -> String {
-    let end = comm.iter().position(|octet| *octet == 0).unwrap_or(comm.len());
+/// Returns a task's name up to its NUL.
+fn comm_name(comm: &[u8; 16]) -> String {
+    let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
     String::from_utf8_lossy(&comm[..end]).into_owned()
 }
 

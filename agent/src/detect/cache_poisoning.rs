@@ -1,12 +1,13 @@
-//! Somebody guesses ids and ports: many responses that resemble one that is waited for, and are not it
-//! (Kaminsky's attack, RFC 5452).
+//! Rule `cache_poisoning`: many responses that guess id and port of a pending query (Kaminsky's
+//! attack, RFC 5452).
 //!
-//! Looked at is whom the responses reach: a resolver, or any client. Those that resemble nothing are
-//! nobody's attack on a cache: see [`super::Amplification`].
+//! Counted by the client or resolver that receives the responses. Responses that resemble no
+//! pending query do not count; see [`super::Amplification`].
 
-use super::finding::{Detector, Entity, Finding, Level, Rule};
-use super::table::{Halves, Seen, Table};
-use super::who::{Exhibits, figure, hash, hash_of_address, is_multicast};
+use super::attribution::{EvidenceSample, hash, hash_address, is_multicast};
+use super::finding::{Detector, Entity, Figure, Finding, Level, Rule};
+use super::rolling::{BloomFilter, Rolling};
+use super::table::AssociativeTable;
 use crate::number::float;
 use crate::observation::Observation;
 use crate::pair::{OrphanReason, Status};
@@ -14,41 +15,28 @@ use crate::time::Timestamp;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Octets that [`CachePoisoning`] takes at most.
+/// Maximum memory of [`CachePoisoning`] in bytes.
 pub const CACHE_POISONING_MEMORY_BYTES: usize = 6 << 20;
 
-/// Clients at a time that such responses reach.
-const CLIENTS: usize = 1024;
-/// Half of the look back.
+/// Maximum number of clients tracked.
+const MAX_CLIENTS: usize = 1024;
+/// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(60);
 
-/// From when on wrong responses are a finding. All within one to two minutes at one client.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CachePoisoningOptions {
-    /// Responses that resemble one that is waited for.
-    pub wrong: u64,
-    /// So many are critical.
-    pub wrong_critical: u64,
-}
+/// Wrong responses to one client within one to two minutes: warning and critical.
+const WRONG_RESPONSES: (u64, u64) = (10, 50);
 
-impl Default for CachePoisoningOptions {
-    fn default() -> Self {
-        Self { wrong: 10, wrong_critical: 50 }
-    }
-}
-
-/// Finds responses that guess.
-#[derive(Debug)]
+/// Finds responses with guessed ids and ports.
+#[derive(Debug, Default)]
 pub struct CachePoisoning {
-    options: CachePoisoningOptions,
-    clients: Table<Client>,
+    clients: AssociativeTable<Client, MAX_CLIENTS>,
 }
 
 #[derive(Debug)]
 struct Client {
     address: IpAddr,
-    halves: Halves<Counts>,
-    exhibits: Exhibits,
+    counts: Rolling<Counts>,
+    evidence: EvidenceSample,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -57,10 +45,10 @@ struct Counts {
     wrong_port: u64,
     wrong_source: u64,
     wrong_question: u64,
-    /// Queries that got their answer in spite of, or among, such responses.
+    /// Queries that were answered despite such responses.
     answered: u64,
     names: u64,
-    seen: Seen<8>,
+    seen: BloomFilter<8>,
 }
 
 impl Counts {
@@ -69,23 +57,11 @@ impl Counts {
     }
 }
 
-impl Default for CachePoisoning {
-    fn default() -> Self {
-        Self::new(CachePoisoningOptions::default())
-    }
-}
-
 impl CachePoisoning {
-    /// Nothing seen yet.
-    #[must_use]
-    pub fn new(options: CachePoisoningOptions) -> Self {
-        Self { options, clients: Table::new(CLIENTS) }
-    }
-
-    /// Octets that it takes.
+    /// Memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.clients.bytes(|client| client.exhibits.heap_bytes())
+        self.clients.bytes(|client| client.evidence.heap_bytes())
     }
 }
 
@@ -96,55 +72,51 @@ impl Detector for CachePoisoning {
             return;
         }
         let address = observation.client.ip();
-        let key = hash_of_address(address);
+        let key = hash_address(address);
         let ts = observation.response_ts.unwrap_or(observation.ts);
-        let new = || Client { address, halves: Halves::default(), exhibits: Exhibits::default() };
+        let new =
+            || Client { address, counts: Rolling::default(), evidence: EvidenceSample::default() };
         let client = self.clients.entry(key, ts, new);
-        client.halves.roll(ts, SPAN);
-        client.take(observation, is_wrong);
+        client.counts.roll(ts, SPAN);
+        client.record(observation, is_wrong);
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        for client in self.clients.values_mut() {
-            client.halves.roll(now, SPAN);
-            if let Some(finding) = client.finding(&self.options) {
-                each(finding);
-            }
-        }
-        self.clients.age(now, SPAN * 10);
+        let find = |client: &mut Client| {
+            client.counts.roll(now, SPAN);
+            client.finding()
+        };
+        self.clients.evaluate(now, SPAN * 10, find, each);
     }
 }
 
 impl Client {
-    fn take(&mut self, observation: &Observation<'_>, is_wrong: bool) {
-        let Halves { now, before, .. } = &mut self.halves;
+    fn record(&mut self, observation: &Observation<'_>, is_wrong: bool) {
+        let Rolling { current, previous, .. } = &mut self.counts;
         if !is_wrong {
-            now.answered += u64::from(observation.status == Status::Answered);
+            current.answered += u64::from(observation.status == Status::Answered);
             return;
         }
         match observation.orphan_reason {
-            Some(OrphanReason::WrongId) => now.wrong_id += 1,
-            Some(OrphanReason::WrongPort) => now.wrong_port += 1,
-            Some(OrphanReason::WrongSource) => now.wrong_source += 1,
-            Some(OrphanReason::WrongQuestion) => now.wrong_question += 1,
+            Some(OrphanReason::WrongId) => current.wrong_id += 1,
+            Some(OrphanReason::WrongPort) => current.wrong_port += 1,
+            Some(OrphanReason::WrongSource) => current.wrong_source += 1,
+            Some(OrphanReason::WrongQuestion) => current.wrong_question += 1,
             _ => return,
         }
         let name = hash(observation.qname.unwrap_or_default().as_bytes());
-        if !now.seen.has(name) && !before.seen.has(name) {
-            now.seen.insert(name);
-            now.names += 1;
-        }
-        self.exhibits.take(observation);
+        current.names += u64::from(current.seen.insert_new(&previous.seen, name));
+        self.evidence.record(observation);
     }
 
-    fn finding(&self, options: &CachePoisoningOptions) -> Option<Finding> {
-        let sum = |of: fn(&Counts) -> u64| of(&self.halves.now) + of(&self.halves.before);
+    fn finding(&self) -> Option<Finding> {
+        let sum = |count: fn(&Counts) -> u64| self.counts.sum(count);
         let wrong = sum(Counts::wrong);
-        if wrong < options.wrong {
+        let (threshold, critical) = WRONG_RESPONSES;
+        if wrong < threshold {
             return None;
         }
-        let critical = wrong >= options.wrong_critical;
-        let level = if critical { Level::Critical } else { Level::Warning };
+        let level = Level::at_least_warning(wrong >= critical);
         let (ids, ports) = (sum(|counts| counts.wrong_id), sum(|counts| counts.wrong_port));
         let sources = sum(|counts| counts.wrong_source);
         let (names, answered) = (sum(|counts| counts.names), sum(|counts| counts.answered));
@@ -155,13 +127,13 @@ impl Client {
             self.address
         );
         let figures = vec![
-            figure("wrong_responses", float(wrong), Some(float(options.wrong))),
-            figure("wrong_ids", float(ids), None),
-            figure("wrong_ports", float(ports), None),
-            figure("wrong_sources", float(sources), None),
-            figure("wrong_questions", float(sum(|counts| counts.wrong_question)), None),
-            figure("names", float(names), None),
-            figure("answered_among_them", float(answered), None),
+            Figure::new("wrong_responses", float(wrong), Some(float(threshold))),
+            Figure::new("wrong_ids", float(ids), None),
+            Figure::new("wrong_ports", float(ports), None),
+            Figure::new("wrong_sources", float(sources), None),
+            Figure::new("wrong_questions", float(sum(|counts| counts.wrong_question)), None),
+            Figure::new("names", float(names), None),
+            Figure::new("answered_among_them", float(answered), None),
         ];
         let client = Some(self.address.to_string().into());
         Some(Finding {
@@ -169,7 +141,7 @@ impl Client {
             entity: Entity { client, ..Entity::default() },
             level,
             summary,
-            evidence: self.exhibits.evidence(figures),
+            evidence: self.evidence.evidence(figures),
         })
     }
 }

@@ -1,48 +1,51 @@
-//! Which of several things that are wrong is the cause of the others.
+//! Decides which of several alerts is the cause of the others.
 //!
-//! Judged by the samples of the last minute: where nearly all that fails of a zone went to a resolver
-//! of which much else fails too, the resolver's alert tells of the zone's. Where two are about the same
-//! transactions, the one that is nearer to a cause is told.
+//! Judged by the samples of the last minute. If nearly all failures of a zone went to a resolver
+//! with many other failures, the resolver's alert explains the zone's. If two alerts are about the
+//! same transactions, the one nearer to the cause is reported.
 
+use super::attribution::share;
 use super::finding::{Entity, Rule};
-use super::samples::{Pool, Samples};
+use super::samples::{MAX_SAMPLES, Pool, Sample, Samples};
 use crate::time::Timestamp;
 use std::cmp::Ordering;
 
-/// The share of one's transactions that must be the other's.
+/// Minimum share of an alert's samples that its cause must contain.
 const NEARLY_ALL: f64 = 0.8;
-/// What has nearly all failures of another, and less than this share of its queries, is their cause.
-const MOST: f64 = 0.5;
+/// An alert with nearly all failures of another and less than this share of its queries is its
+/// cause.
+const MAX_QUERY_SHARE: f64 = 0.5;
 
-/// Something wrong that may be explained by something else, or explain it.
+/// An alert that may explain others or be explained.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Suspect<'a> {
+pub(super) struct Candidate<'a> {
     pub(super) rule: Rule,
     pub(super) entity: &'a Entity,
-    /// What its decisive figure was compared with.
+    /// Threshold of its decisive figure.
     pub(super) limit: Option<f64>,
-    /// Whether somebody was told of it.
-    pub(super) told: bool,
-    /// When it was over, if it is: it may still explain what it left behind.
+    /// Whether it was reported.
+    pub(super) reported: bool,
+    /// Time of its resolution, if resolved: it may still explain others.
     pub(super) over: Option<Timestamp>,
 }
 
-/// For each suspect, the place of the one that explains it, which is itself explained by none.
-pub(super) fn explain(suspects: &[Suspect<'_>], samples: &Samples) -> Vec<Option<usize>> {
-    let cases: Vec<Case<'_>> = suspects.iter().map(|suspect| Case::of(*suspect, samples)).collect();
-    let nearest = |place: usize| {
-        let explains = |other: &usize| *other != place && cases[*other].explains(&cases[place]);
+/// Returns, for each candidate, the index of the one that explains it and is itself unexplained.
+pub(super) fn explain(candidates: &[Candidate<'_>], samples: &Samples) -> Vec<Option<usize>> {
+    let cases: Vec<SampledCandidate<'_>> =
+        candidates.iter().map(|candidate| SampledCandidate::new(*candidate, samples)).collect();
+    let nearest = |index: usize| {
+        let explains = |other: &usize| *other != index && cases[*other].explains(&cases[index]);
         let all = (0..cases.len()).filter(explains);
         all.min_by(|one, other| cases[*one].order(&cases[*other]))
     };
     let nearest: Vec<Option<usize>> = (0..cases.len()).map(nearest).collect();
-    (0..cases.len()).map(|place| root(place, &nearest)).collect()
+    (0..cases.len()).map(|index| root(index, &nearest)).collect()
 }
 
-/// Follows causes to the one that has none. Those that seem to explain each other in a circle, which
-/// few samples could pretend, are all told.
-fn root(place: usize, nearest: &[Option<usize>]) -> Option<usize> {
-    let mut at = nearest[place]?;
+/// Follows causes to the one without a cause. Returns `None` for a cycle, which few samples can
+/// suggest: its members are all reported.
+fn root(index: usize, nearest: &[Option<usize>]) -> Option<usize> {
+    let mut at = nearest[index]?;
     for _ in 0..nearest.len() {
         match nearest[at] {
             Some(next) => at = next,
@@ -52,168 +55,160 @@ fn root(place: usize, nearest: &[Option<usize>]) -> Option<usize> {
     None
 }
 
-/// Samples of a pool, one bit each.
-#[derive(Clone, Debug, Default)]
-struct Set {
-    words: Vec<u64>,
-    drawn: u32,
-}
+/// Subset of the samples of a pool: one bit for each.
+#[derive(Debug)]
+struct SampleSet([u64; MAX_SAMPLES.div_ceil(64)]);
 
-impl Set {
-    fn count(&self) -> u32 {
-        self.words.iter().map(|word| word.count_ones()).sum()
+impl SampleSet {
+    fn new(is_in: impl Iterator<Item = bool>) -> Self {
+        let mut words = [0; MAX_SAMPLES.div_ceil(64)];
+        for (index, is_in) in is_in.take(MAX_SAMPLES).enumerate() {
+            words[index / 64] |= u64::from(is_in) << (index % 64);
+        }
+        Self(words)
     }
 
-    /// How many of these are also in the other.
-    fn common(&self, other: &Self) -> u32 {
-        self.words.iter().zip(&other.words).map(|(one, two)| (one & two).count_ones()).sum()
+    fn count(&self) -> u64 {
+        self.common(self)
     }
 
-    /// The share of these that are also in the other; 0 of none.
+    /// Returns the size of the intersection.
+    fn common(&self, other: &Self) -> u64 {
+        self.0.iter().zip(&other.0).map(|(one, two)| u64::from((one & two).count_ones())).sum()
+    }
+
+    /// Returns the share of this set that is also in `other`, or 0 if this set is empty.
     fn share_in(&self, other: &Self) -> f64 {
         share(self.common(other), self.count())
     }
 }
 
-impl FromIterator<bool> for Set {
-    fn from_iter<I: IntoIterator<Item = bool>>(bits: I) -> Self {
-        let mut set = Self::default();
-        for bit in bits {
-            if set.drawn % 64 == 0 {
-                set.words.push(0);
-            }
-            if let Some(word) = set.words.last_mut() {
-                *word |= u64::from(bit) << (set.drawn % 64);
-            }
-            set.drawn += 1;
-        }
-        set
-    }
-}
-
-fn share(part: u32, whole: u32) -> f64 {
-    if whole == 0 { 0.0 } else { f64::from(part) / f64::from(whole) }
-}
-
-/// A suspect with its samples.
-struct Case<'a> {
-    suspect: Suspect<'a>,
-    /// Those that it rests on: of the rule's kind, seen from the entity's side.
-    own: Set,
-    /// By pool, those that it may explain: from any side, of the rule's kind where the pool is its own.
-    any_side: [Set; Pool::ALL.len()],
-    /// Those of the rule's kind, whose ever.
-    kind: Set,
+/// A candidate with its samples, as bit sets over the samples of a pool.
+struct SampledCandidate<'a> {
+    candidate: Candidate<'a>,
+    /// Samples that it is based on: of the rule's kind, from the entity's vantage.
+    own: SampleSet,
+    /// By pool, samples that it may explain: from any vantage, and of the rule's kind in the rule's
+    /// own pool.
+    any_vantage: [SampleSet; Pool::ALL.len()],
+    /// All samples of the rule's kind.
+    kind: SampleSet,
     /// All queries of the entity.
-    queries: Set,
+    queries: SampleSet,
+    /// Whether any query of the last minute failed.
+    has_failures: bool,
 }
 
-impl<'a> Case<'a> {
-    fn of(suspect: Suspect<'a>, samples: &Samples) -> Self {
-        let Suspect { rule, entity, limit, over, .. } = suspect;
-        // All that a side sees is that side's; what has a name is the same from every side.
+impl<'a> SampledCandidate<'a> {
+    fn new(candidate: Candidate<'a>, samples: &Samples) -> Self {
+        let Candidate { rule, entity, limit, over, .. } = candidate;
+        // An entity that is only a vantage owns the samples of that vantage; a named entity is the
+        // same from every vantage.
         let is_named = entity.parts().any(|(name, _)| name != "vantage");
-        let any_side = Pool::ALL.map(|pool| {
-            samples
-                .of(pool)
-                .map(|sample| {
-                    sample.concerns(entity)
+        let select =
+            |pool, is_in: &dyn Fn(&Sample) -> bool| SampleSet::new(samples.pool(pool).map(is_in));
+        let is_kind = |sample: &Sample| sample.matches_rule(rule, limit);
+        let has_vantage = |sample: &Sample| sample.has_vantage_of(entity);
+        let is_own = |sample: &Sample| sample.concerns(entity) && (is_named || has_vantage(sample));
+        let rule_pool = Pool::for_rule(rule);
+        Self {
+            candidate,
+            own: select(rule_pool, &|sample| {
+                sample.concerns(entity) && has_vantage(sample) && is_kind(sample)
+            }),
+            any_vantage: Pool::ALL.map(|pool| {
+                select(pool, &|sample| {
+                    is_own(sample)
                         && over.is_none_or(|over| sample.ts <= over)
-                        && (is_named || sample.is_seen_from(entity))
-                        && (pool != Pool::of(rule) || sample.shows(rule, limit))
+                        && (pool != rule_pool || is_kind(sample))
                 })
-                .collect()
-        });
-        let own = samples.of(Pool::of(rule)).map(|sample| {
-            sample.concerns(entity) && sample.is_seen_from(entity) && sample.shows(rule, limit)
-        });
-        let queries = samples
-            .of(Pool::All)
-            .map(|sample| sample.concerns(entity) && (is_named || sample.is_seen_from(entity)));
-        let kind = samples.of(Pool::of(rule)).map(|sample| sample.shows(rule, limit)).collect();
-        Self { suspect, own: own.collect(), any_side, kind, queries: queries.collect() }
+            }),
+            kind: select(rule_pool, &is_kind),
+            queries: select(Pool::All, &is_own),
+            has_failures: samples.pool(Pool::Failed).next().is_some(),
+        }
     }
 
-    /// Whether this is why the other is found.
+    /// Returns whether this alert explains `other`.
     fn explains(&self, other: &Self) -> bool {
-        let (one, two) = (&self.suspect, &other.suspect);
+        let (one, two) = (&self.candidate, &other.candidate);
         if two.over.is_some() {
             return false;
         }
-        if one.rule == two.rule && is_other_side(one.entity, two.entity) {
+        if one.rule == two.rule && is_other_vantage(one.entity, two.entity) {
             return self.order(other).is_lt();
         }
         match (one.rule, two.rule) {
-            // To come and go, and to go all together, says more than each time, and each alone.
+            // A flapping resolver, or many that fail together, says more than a single failure.
             (Rule::ResolverFlapping, Rule::ResolverDown) => {
-                one.entity.resolver == two.entity.resolver && !two.told
+                one.entity.resolver == two.entity.resolver && !two.reported
             }
             (Rule::ResolverDown, Rule::ResolverDown) => {
                 one.entity.resolver.is_none() && two.entity.resolver.is_some()
             }
-            // Who asks a dead resolver waits, asks another, or asks no more.
+            // Clients of a dead resolver wait, use another one, or stop.
             (Rule::ResolverDown, Rule::QueryRate | Rule::Latency) => {
                 two.entity.resolver.is_some() || other.has_failures_of(self)
             }
-            (one, two) => is_kin(one, two) && self.covers(other),
+            (one, two) => is_related(one, two) && self.covers(other),
         }
     }
 
-    /// Whether something of this one's failed because of the other.
+    /// Returns whether queries of this entity failed because of `other`.
     fn has_failures_of(&self, other: &Self) -> bool {
         let failed = Pool::Failed as usize;
-        self.any_side[failed].common(&other.any_side[failed]) > 0
-            || other.suspect.over.is_some() && self.any_side[failed].drawn == 0
+        self.any_vantage[failed].common(&other.any_vantage[failed]) > 0
+            || other.candidate.over.is_some() && !self.has_failures
     }
 
-    /// Whether nearly all of the other's samples are this one's, and this one is nearer to a cause.
+    /// Returns whether this alert has nearly all samples of `other` and is nearer to the cause.
     fn covers(&self, other: &Self) -> bool {
-        let pool = Pool::of(other.suspect.rule) as usize;
-        let mine = &self.any_side[pool];
+        let pool = Pool::for_rule(other.candidate.rule) as usize;
+        let mine = &self.any_vantage[pool];
         if other.kind.count() == 0 {
-            // Nothing of the kind has happened for a minute: these are the numbers of before.
-            return self.suspect.told;
+            // Nothing of the kind happened within a minute: the values are old.
+            return self.candidate.reported;
         }
         if other.own.count() == 0 {
-            // Too few to be drawn: what is true of most is believed of them.
+            // Too few were sampled: the samples of all entities decide.
             return other.kind.share_in(mine) >= NEARLY_ALL;
         }
-        let mutual = mine.share_in(&other.any_side[pool]) >= NEARLY_ALL;
+        let mutual = mine.share_in(&other.any_vantage[pool]) >= NEARLY_ALL;
         other.own.share_in(mine) >= NEARLY_ALL && (!mutual || self.is_nearer_than(other))
     }
 
-    /// Which of two about the same transactions is nearer to a cause.
+    /// Returns which of two alerts about the same transactions is nearer to the cause.
     fn is_nearer_than(&self, other: &Self) -> bool {
-        if self.suspect.over.is_some() {
-            // What it left behind is its own.
+        if self.candidate.over.is_some() {
+            // The remaining failures of a resolved alert are its own.
             return true;
         }
         let is_part_of = |part: &Self, whole: &Self| {
-            whole.queries.count() > 0 && whole.queries.share_in(&part.queries) < MOST
+            whole.queries.count() > 0 && whole.queries.share_in(&part.queries) < MAX_QUERY_SHARE
         };
-        let of = other.suspect.rule;
-        let fails = Pool::of(of) == Pool::Failed || of == Rule::Latency;
-        let fails = fails && !is_direct(self.suspect.rule);
+        let rule = other.candidate.rule;
+        let fails = Pool::for_rule(rule) == Pool::Failed || rule == Rule::Latency;
+        let fails = fails && !is_direct(self.candidate.rule);
         if fails && is_part_of(self, other) != is_part_of(other, self) {
             return is_part_of(self, other);
         }
         self.order(other).is_lt()
     }
 
-    /// Less is nearer to a cause.
+    /// Orders two alerts; the lesser is nearer to the cause.
     fn order(&self, other: &Self) -> Ordering {
         let key = |case: &Self| {
-            let Suspect { rule, entity, told, over, .. } = case.suspect;
-            (!is_direct(rule), over.is_some(), !told, breadth(rule, entity))
+            let Candidate { rule, entity, reported, over, .. } = case.candidate;
+            (!is_direct(rule), over.is_some(), !reported, breadth(rule, entity))
         };
         key(self)
             .cmp(&key(other))
-            .then_with(|| self.suspect.rule.cmp(&other.suspect.rule))
-            .then_with(|| self.suspect.entity.cmp(other.suspect.entity))
+            .then_with(|| self.candidate.rule.cmp(&other.candidate.rule))
+            .then_with(|| self.candidate.entity.cmp(other.candidate.entity))
     }
 }
 
-/// Whether a rule names a cause, and not only numbers that are unusual.
+/// Returns whether a rule names a cause, rather than an unusual value.
 pub(super) const fn is_direct(rule: Rule) -> bool {
     !matches!(
         rule,
@@ -226,8 +221,8 @@ pub(super) const fn is_direct(rule: Rule) -> bool {
     )
 }
 
-/// Whether what the first finds shows in the numbers of the second.
-const fn is_kin(cause: Rule, effect: Rule) -> bool {
+/// Returns whether the condition of `cause` shows in the values of `effect`.
+const fn is_related(cause: Rule, effect: Rule) -> bool {
     match effect {
         Rule::Servfail | Rule::Timeout | Rule::SuccessRatio => matches!(
             cause,
@@ -246,10 +241,10 @@ const fn is_kin(cause: Rule, effect: Rule) -> bool {
     }
 }
 
-/// Of two about the same transactions, the lower is the more likely cause: of failures the one who is
-/// asked, of what is asked the one who asks.
+/// Ranks entities for alerts about the same transactions; the lower is the likelier cause. For
+/// failures this is the server, for query rates the client.
 fn breadth(rule: Rule, entity: &Entity) -> u8 {
-    let by_server = matches!(Pool::of(rule), Pool::Failed) || rule == Rule::Latency;
+    let by_server = matches!(Pool::for_rule(rule), Pool::Failed) || rule == Rule::Latency;
     let order = if by_server { [0, 1, 2, 3] } else { [3, 2, 0, 1] };
     [
         entity.resolver.is_some(),
@@ -264,8 +259,8 @@ fn breadth(rule: Rule, entity: &Entity) -> u8 {
     .unwrap_or(4)
 }
 
-/// Whether two are the same but for the side that they were seen from.
-fn is_other_side(one: &Entity, two: &Entity) -> bool {
+/// Returns whether two entities differ only in their vantage.
+fn is_other_vantage(one: &Entity, two: &Entity) -> bool {
     let parts = |entity: &Entity| Entity { vantage: None, ..entity.clone() };
     one.vantage != two.vantage && parts(one) == parts(two)
 }

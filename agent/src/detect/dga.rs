@@ -1,117 +1,62 @@
-//! Names made by an algorithm, that do not exist.
+//! Rule `dga`: generated names that do not exist.
 //!
-//! Two shapes: one that asks for many registrable domains that do not exist (malware looking for its
-//! master), and many names below one zone that do not exist (a random-subdomain attack on the zone's
-//! servers, "water torture", or somebody trying names out). Both are told as [`Rule::Dga`], the second with
-//! the zone in its entity and no process. `docs/detectors.md` tells the method.
+//! Two shapes: a client that queries many registrable domains that do not exist (malware looking
+//! for its controller), and many nonexistent names below one zone (random-subdomain attack on the
+//! servers of the zone, enumeration of names). The entity of the second has a zone and no process.
+//! The method is described in `docs/detectors.md`.
 
-mod asker;
-mod target;
+mod client;
+mod zone;
 
+use super::attribution::{Attribution, hash, is_echo, is_multicast};
 use super::finding::{Detector, Finding};
-use super::known::is_lookup_service;
 use super::lexical::is_random;
-use super::table::Table;
-use super::who::{Who, hash, is_echo, is_multicast};
+use super::lookup_services::is_lookup_service;
+use super::table::AssociativeTable;
 use crate::observation::Observation;
 use crate::pair::Status;
 use crate::time::Timestamp;
-use asker::Asker;
+use client::Client;
 use std::time::Duration;
-use target::Target;
+use zone::AttackedZone;
 
-/// Octets that [`Dga`] takes at most.
+/// Maximum memory of [`Dga`] in bytes.
 pub const DGA_MEMORY_BYTES: usize = 16 << 20;
 
-/// Askers at a time that got NXDOMAIN for a registrable domain.
-const ASKERS: usize = 2048;
-/// Zones at a time of which names do not exist.
-const TARGETS: usize = 1024;
-/// How long either is remembered.
+/// Maximum number of clients tracked that got NXDOMAIN for a registrable domain.
+const MAX_CLIENTS: usize = 2048;
+/// Maximum number of zones tracked with failing names.
+const MAX_ZONES: usize = 1024;
+/// Time after which an idle client or zone is forgotten.
 const IDLE: Duration = Duration::from_secs(7200);
 
 const NXDOMAIN: u16 = 3;
 
-/// From when on names that do not exist are a finding.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DgaOptions {
-    /// Different registrable domains that look random and do not exist, over 10 to 20 minutes.
-    pub random_burst: u64,
-    /// The same over one to two hours.
-    pub random_steady: u64,
-    /// The share of the missing domains that look random at least.
-    pub random_share: f64,
-    /// Different missing domains however they look, over 10 to 20 minutes.
-    pub any_burst: u64,
-    /// The share of different domains asked for that are missing at least, where they do not look random.
-    pub missing_share: f64,
-    /// How many times the threshold for random ones is critical.
-    pub critical: u64,
-    /// Names below one zone that look random and get no answer, over half a minute to a minute.
-    pub below_random: u64,
-    /// The same where every asker sends only a few: browsers probe with random names too.
-    pub below_few_each: u64,
-    /// The same however names look.
-    pub below_any: u64,
-    /// From so many on it is critical.
-    pub below_critical: u64,
-    /// The share of the zone's queries that fail at least.
-    pub below_failing: f64,
-}
+/// Minimum share of random-looking names among the failing ones.
+const MIN_RANDOM_SHARE: f64 = 0.4;
 
-impl Default for DgaOptions {
-    fn default() -> Self {
-        Self {
-            random_burst: 12,
-            random_steady: 20,
-            random_share: 0.4,
-            any_burst: 60,
-            missing_share: 0.8,
-            critical: 5,
-            below_random: 100,
-            below_few_each: 600,
-            below_any: 600,
-            below_critical: 2000,
-            below_failing: 0.85,
-        }
-    }
-}
-
-/// Finds names made by an algorithm.
-#[derive(Debug)]
+/// Finds generated names.
+#[derive(Debug, Default)]
 pub struct Dga {
-    options: DgaOptions,
-    askers: Table<Asker>,
-    targets: Table<Target>,
-}
-
-impl Default for Dga {
-    fn default() -> Self {
-        Self::new(DgaOptions::default())
-    }
+    clients: AssociativeTable<Client, MAX_CLIENTS>,
+    zones: AssociativeTable<AttackedZone, MAX_ZONES>,
 }
 
 impl Dga {
-    /// Nothing seen yet.
-    #[must_use]
-    pub fn new(options: DgaOptions) -> Self {
-        Self { options, askers: Table::new(ASKERS), targets: Table::new(TARGETS) }
-    }
-
-    /// Octets that it takes.
+    /// Memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.askers.bytes(Asker::heap_bytes) + self.targets.bytes(Target::heap_bytes)
+        self.clients.bytes(Client::heap_bytes) + self.zones.bytes(AttackedZone::heap_bytes)
     }
 
-    /// A domain that does not exist.
-    fn missing(&mut self, observation: &Observation<'_>, zone: &str, of_zone: u64) {
+    /// Records a query for a domain that does not exist.
+    fn record_missing(&mut self, observation: &Observation<'_>, zone: &str, zone_hash: u64) {
         let first = zone.split('.').next().unwrap_or(zone);
-        // Hyphens join words, or what is random to what is not.
+        // Hyphens join words, or random parts to others.
         let random = first.split('-').any(|piece| is_random(piece.as_bytes()));
-        let new = || Asker::new(Who::of(observation));
-        let asker = self.askers.entry(Who::key(observation), observation.ts, new);
-        asker.missing(observation, of_zone, random);
+        let new = || Client::new(Attribution::new(observation));
+        let client = self.clients.entry(Attribution::hash(observation), observation.ts, new);
+        client.record_missing(observation, zone_hash, random);
     }
 }
 
@@ -126,7 +71,7 @@ impl Detector for Dga {
         if is_reverse(zone) || is_echo(observation) || is_multicast(observation) {
             return;
         }
-        let of_zone = hash(zone.as_bytes());
+        let zone_hash = hash(zone.as_bytes());
         let ts = observation.ts;
         if failed {
             if is_lookup_service(zone) {
@@ -134,42 +79,30 @@ impl Detector for Dga {
             }
             let missing = observation.rcode == Some(NXDOMAIN);
             if missing {
-                self.missing(observation, zone, of_zone);
+                self.record_missing(observation, zone, zone_hash);
             }
             if qname.len() > zone.len() {
                 let below = &qname[..qname.len() - zone.len()];
-                let target = self.targets.entry(of_zone, ts, || Target::new(zone.into()));
-                target.failed(observation, below, hash(qname.as_bytes()));
+                let attacked = self.zones.entry(zone_hash, ts, || AttackedZone::new(zone.into()));
+                attacked.record_failure(observation, below, hash(qname.as_bytes()));
             }
             return;
         }
-        if let Some(asker) = self.askers.get_mut(Who::key(observation), ts) {
-            asker.exists(ts, of_zone);
+        if let Some(client) = self.clients.get_mut(Attribution::hash(observation), ts) {
+            client.record_existing(ts, zone_hash);
         }
-        if let Some(target) = self.targets.get_mut(of_zone, ts) {
-            target.answered(ts);
+        if let Some(attacked) = self.zones.get_mut(zone_hash, ts) {
+            attacked.record_answer(ts);
         }
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        for asker in self.askers.values_mut() {
-            asker.roll(now);
-            if let Some(finding) = asker.finding(&self.options) {
-                each(finding);
-            }
-        }
-        for target in self.targets.values_mut() {
-            target.roll(now);
-            if let Some(finding) = target.finding(&self.options) {
-                each(finding);
-            }
-        }
-        self.askers.age(now, IDLE);
-        self.targets.age(now, IDLE);
+        self.clients.evaluate(now, IDLE, |client| client.evaluate(now), each);
+        self.zones.evaluate(now, IDLE, |zone| zone.evaluate(now), each);
     }
 }
 
-/// Whether it is a name of the reverse tree: addresses without names are usual.
+/// Returns whether `zone` is in the reverse tree, where addresses often have no name.
 fn is_reverse(zone: &str) -> bool {
     zone.strip_suffix(".arpa").is_some()
 }

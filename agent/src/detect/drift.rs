@@ -1,123 +1,110 @@
-//! One name, two answers: resolvers that do not agree.
+//! Rule `resolver_drift`: resolvers that answer the same name differently.
 //!
-//! Of each name that is asked for its address the last answer of each resolver is kept, as a kind: no
-//! such name or none of this type, an address of the Internet, a private one, one that leads nowhere. Of a
-//! resolver counts on what share of the names that others answered too within minutes it differs from them.
-//! Large sites give every resolver other addresses, so different addresses of the Internet count only where
-//! they hardly ever agree. `docs/detectors.md` tells the method.
+//! For each name queried by A or AAAA, the last answer of each resolver is kept as a class: no such
+//! name or no data, public address, private address, or null address. Counted is the share of names
+//! on which a resolver differs from others that answered within minutes. Large sites return
+//! different addresses to every resolver, so different public addresses count only if two resolvers
+//! hardly ever agree. The method is described in `docs/detectors.md`.
 
 mod answer;
-mod judge;
+mod compare;
 
+use super::attribution::{combine_hashes, hash, is_echo, is_multicast};
 use super::finding::{Detector, Finding};
-use super::table::Table;
-use super::who::{both, hash, is_echo, is_multicast};
+use super::table::AssociativeTable;
 use crate::decode::MessageId;
 use crate::observation::Observation;
 use crate::pair::{Status, Vantage};
 use crate::time::Timestamp;
-use answer::Said;
+use answer::AnswerContent;
 use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use judge::DriftOptions;
-
-/// Octets that [`Drift`] takes at most.
+/// Maximum memory of [`Drift`] in bytes.
 pub const DRIFT_MEMORY_BYTES: usize = 6 << 20;
 
-/// Names at a time.
-const NAMES: usize = 8192;
-/// Answers kept of a name: of so many resolvers.
-const ANSWERS: usize = 4;
-/// Resolvers told apart; further ones are not compared.
-const RESOLVERS: usize = 64;
-/// Names that evidence can show are kept up to this length.
-const LONGEST_NAME: usize = 96;
-/// Two answers are compared where no more time passed between them: names do change.
-const TOGETHER: Duration = Duration::from_secs(300);
-/// How long a name is remembered, and a resolver that is not asked.
+/// Maximum number of names tracked.
+const MAX_NAMES: usize = 8192;
+/// Maximum number of answers kept per name, one per resolver.
+const MAX_ANSWERS: usize = 4;
+/// Maximum number of resolvers compared.
+const MAX_RESOLVERS: usize = 64;
+/// Names are kept for evidence up to this many bytes.
+const MAX_NAME_BYTES: usize = 96;
+/// Maximum time between two answers that are compared, since names change.
+const MAX_ANSWER_GAP: Duration = Duration::from_secs(300);
+/// Time after which an idle name or resolver is forgotten.
 const IDLE: Duration = Duration::from_secs(900);
 
 const A: u16 = 1;
 const AAAA: u16 = 28;
 const RECURSION_DESIRED: u16 = 0x100;
 
-/// Finds resolvers that do not agree with others.
-#[derive(Debug)]
+/// Finds resolvers that disagree with others.
+#[derive(Debug, Default)]
 pub struct Drift {
-    options: DriftOptions,
     resolvers: Vec<Resolver>,
-    names: Table<Name>,
+    names: AssociativeTable<NameAnswers, MAX_NAMES>,
 }
 
 #[derive(Debug)]
 struct Resolver {
     address: IpAddr,
     name: Box<str>,
-    used: Timestamp,
+    last_used: Timestamp,
 }
 
-/// What resolvers said of a name and type.
+/// Answers of several resolvers for a name and type.
 #[derive(Debug)]
-struct Name {
+struct NameAnswers {
     qname: Box<str>,
     zone: u64,
     qtype: u16,
-    answers: SmallVec<[Heard; ANSWERS]>,
+    answers: SmallVec<[ResolverAnswer; MAX_ANSWERS]>,
 }
 
-/// An answer of a resolver.
+/// Answer of one resolver.
 #[derive(Clone, Copy, Debug)]
-struct Heard {
+struct ResolverAnswer {
     resolver: usize,
-    said: Said,
-    /// How often it said so, one after the other.
+    content: AnswerContent,
+    /// Number of consecutive answers with this content.
     times: u32,
     at: Timestamp,
     id: MessageId,
 }
 
-impl Default for Drift {
-    fn default() -> Self {
-        Self::new(DriftOptions::default())
-    }
-}
-
 impl Drift {
-    /// Nothing seen yet.
-    #[must_use]
-    pub fn new(options: DriftOptions) -> Self {
-        Self { options, resolvers: Vec::new(), names: Table::new(NAMES) }
-    }
-
-    /// Octets that it takes.
+    /// Memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let heap = |name: &Name| name.qname.len();
+        let heap = |name: &NameAnswers| name.qname.len();
         let resolvers = self.resolvers.iter().map(|resolver| resolver.name.len());
         self.names.bytes(heap)
             + self.resolvers.capacity() * size_of::<Resolver>()
             + resolvers.sum::<usize>()
     }
 
-    /// The number of a resolver, if there is room.
+    /// Returns the index of the resolver, or `None` if there are too many.
     fn resolver(&mut self, observation: &Observation<'_>) -> Option<usize> {
         let address = observation.server.ip();
         let ts = observation.ts;
-        if let Some(place) = self.resolvers.iter().position(|known| known.address == address) {
-            self.resolvers[place].used = self.resolvers[place].used.max(ts);
-            return Some(place);
+        if let Some(index) = self.resolvers.iter().position(|resolver| resolver.address == address)
+        {
+            self.resolvers[index].last_used = self.resolvers[index].last_used.max(ts);
+            return Some(index);
         }
-        let resolver = Resolver { address, name: observation.resolver.into(), used: ts };
-        if self.resolvers.len() < RESOLVERS {
+        let resolver = Resolver { address, name: observation.resolver.into(), last_used: ts };
+        if self.resolvers.len() < MAX_RESOLVERS {
             self.resolvers.push(resolver);
             return Some(self.resolvers.len() - 1);
         }
-        // A number is used again once nothing can be compared under it any more.
-        let place = self.resolvers.iter().position(|known| ts.since(known.used) > IDLE)?;
-        self.resolvers[place] = resolver;
-        Some(place)
+        // The index of an idle resolver is reused, since none of its answers is still compared.
+        let index =
+            self.resolvers.iter().position(|resolver| ts.since(resolver.last_used) > IDLE)?;
+        self.resolvers[index] = resolver;
+        Some(index)
     }
 }
 
@@ -134,52 +121,53 @@ impl Detector for Drift {
         if is_echo(observation) || is_multicast(observation) {
             return;
         }
-        // With one resolver there is nothing to compare.
+        // A single resolver cannot be compared.
         if let [only] = self.resolvers.as_mut_slice()
             && only.address == observation.server.ip()
         {
-            only.used = only.used.max(observation.ts);
+            only.last_used = only.last_used.max(observation.ts);
             return;
         }
-        let Some(said) = Said::of(observation, qtype) else { return };
+        let Some(content) = AnswerContent::new(observation, qtype) else { return };
         let Some(resolver) = self.resolver(observation) else { return };
         if self.resolvers.len() < 2 {
             return;
         }
-        let key = both(hash(qname.as_bytes()), u64::from(qtype));
-        let name = self.names.entry(key, observation.ts, || Name {
-            qname: qname.get(..qname.len().min(LONGEST_NAME)).unwrap_or_default().into(),
+        let key = combine_hashes(hash(qname.as_bytes()), u64::from(qtype));
+        let name = self.names.entry(key, observation.ts, || NameAnswers {
+            qname: qname.get(..qname.len().min(MAX_NAME_BYTES)).unwrap_or_default().into(),
             zone: hash(observation.zone.unwrap_or(qname).as_bytes()),
             qtype,
             answers: SmallVec::new(),
         });
-        name.take(Heard { resolver, said, times: 1, at: observation.ts, id: observation.id });
+        name.record(ResolverAnswer {
+            resolver,
+            content,
+            times: 1,
+            at: observation.ts,
+            id: observation.id,
+        });
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
         self.names.age(now, IDLE);
         if self.resolvers.len() >= 2 {
-            judge::judge(
-                &self.resolvers,
-                self.names.iter().map(|(_, name)| name),
-                now,
-                &self.options,
-                each,
-            );
+            compare::find_drift(&self.resolvers, self.names.iter(), now, each);
         }
     }
 }
 
-impl Name {
-    fn take(&mut self, heard: Heard) {
-        if let Some(known) = self.answers.iter_mut().find(|known| known.resolver == heard.resolver)
-        {
-            let times = if known.said == heard.said { known.times.saturating_add(1) } else { 1 };
-            *known = Heard { times, ..heard };
-        } else if self.answers.len() < ANSWERS {
-            self.answers.push(heard);
-        } else if let Some(oldest) = self.answers.iter_mut().min_by_key(|known| known.at) {
-            *oldest = heard;
+impl NameAnswers {
+    fn record(&mut self, new: ResolverAnswer) {
+        let mut answers = self.answers.iter_mut();
+        if let Some(last) = answers.find(|last| last.resolver == new.resolver) {
+            let is_same = last.content == new.content;
+            let times = if is_same { last.times.saturating_add(1) } else { 1 };
+            *last = ResolverAnswer { times, ..new };
+        } else if self.answers.len() < MAX_ANSWERS {
+            self.answers.push(new);
+        } else if let Some(oldest) = self.answers.iter_mut().min_by_key(|last| last.at) {
+            *oldest = new;
         }
     }
 }

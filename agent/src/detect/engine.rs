@@ -1,15 +1,14 @@
-//! What is found becomes alerts.
+//! Turns findings into alerts.
 
-use super::alert::{Alert, State};
-use super::cause::{self, Suspect};
-use super::counters::AlertCounters;
+use super::alert::{Alert, AlertCounters, State};
+use super::anomaly::AnomalyDetector;
+use super::cause::{self, Candidate};
 use super::episode::Episode;
 use super::finding::{Detector, Entity, Finding, Level, Rule};
 use super::options::DetectOptions;
-use super::outcomes::Outcomes;
+use super::resolver_down::ResolverHealth;
 use super::samples::Samples;
-use super::success::Success;
-use super::usual::Usual;
+use super::success_ratio::SuccessRatio;
 use crate::connection::Report;
 use crate::observation::Observation;
 use crate::pair::Vantage;
@@ -18,169 +17,170 @@ use crate::window::{Groups, Span};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Time between two evaluations: at multiples of it since 1970-01-01 UTC.
-const EVERY: Duration = Duration::from_secs(10);
-/// Evaluations that are made up for after a silence, in which a replay's clock jumps: then all has been
-/// away long enough to be over.
-const MADE_UP: u64 = 60;
-/// Alerts of a rule at a time.
-const PER_RULE: usize = 64;
-/// How long an alert that is over explains what it left behind: the numbers of its time are in
-/// windows of five minutes.
-const AFTERMATH: Duration = Duration::from_secs(360);
-/// How long what was explained must be without explanation until it is told.
-const GRACE: Duration = Duration::from_secs(60);
-/// Alerts that are over and may still explain others.
-const REMEMBERED: usize = 64;
+/// Time between two evaluations, which happen at multiples of it since 1970-01-01 UTC.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Maximum number of evaluations caught up after a gap, in which the clock of a replay jumps. After
+/// that many, every alert has been resolved.
+const MAX_CATCH_UP: u64 = 60;
+/// Maximum number of alerts per rule.
+const MAX_PER_RULE: usize = 64;
+/// Time for which a resolved alert explains others: its failures remain in windows of five minutes.
+const RESOLVED_EXPLAINS: Duration = Duration::from_secs(360);
+/// Time after which an alert whose explanation is gone is reported.
+const EXPLANATION_GRACE: Duration = Duration::from_secs(60);
+/// Maximum number of resolved alerts that may explain others.
+const MAX_RESOLVED: usize = 64;
 
-/// The room of detection.
+/// The detection stage.
 pub struct Detection {
     options: DetectOptions,
-    outcomes: Outcomes,
-    success: Success,
-    usual: Usual,
+    resolvers: ResolverHealth,
+    success: SuccessRatio,
+    anomalies: AnomalyDetector,
     detectors: Vec<Box<dyn Detector>>,
     samples: Samples,
     episodes: BTreeMap<(Rule, Entity), Episode>,
-    /// Alerts that are over, oldest first, with when.
-    aftermath: Vec<(Rule, Entity, Timestamp)>,
+    /// Resolved alerts with the time of their resolution, oldest first.
+    resolved: Vec<(Rule, Entity, Timestamp)>,
     counters: AlertCounters,
-    /// When the next evaluation is due; unknown before the first event.
+    /// Time of the next evaluation; unknown before the first event.
     next: Option<Timestamp>,
-    /// Alerts given so far.
+    /// Number of alerts reported so far.
     ordinal: u64,
 }
 
 impl Detection {
-    /// Detection by windows and outcomes, and by `others`.
+    /// Creates a stage with the rules on windows and resolver resolvers, and with `detectors`.
     #[must_use]
-    pub fn new(options: DetectOptions, others: Vec<Box<dyn Detector>>) -> Self {
+    pub fn new(options: DetectOptions, detectors: Vec<Box<dyn Detector>>) -> Self {
         Self {
-            outcomes: Outcomes::new(options.down, options.flapping),
-            success: Success::new(options.success),
-            usual: Usual::new(&options),
-            detectors: others,
+            resolvers: ResolverHealth::new(options.down, options.flapping),
+            success: SuccessRatio::new(options.success),
+            anomalies: AnomalyDetector::new(&options),
+            detectors,
             options,
             samples: Samples::default(),
             episodes: BTreeMap::new(),
-            aftermath: Vec::new(),
+            resolved: Vec::new(),
             counters: AlertCounters::default(),
             next: None,
             ordinal: 0,
         }
     }
 
-    /// Alerts given so far.
+    /// Returns the number of alerts reported so far.
     #[must_use]
     pub const fn ordinal(&self) -> u64 {
         self.ordinal
     }
 
-    /// Goes on counting alerts from here.
+    /// Continues to count alerts from `ordinal`.
     pub const fn set_ordinal(&mut self, ordinal: u64) {
         self.ordinal = ordinal;
     }
 
-    /// Takes a transaction.
+    /// Processes a transaction.
     pub fn observe(&mut self, observation: &Observation<'_>) {
         self.samples.observe(observation);
-        self.outcomes.observe(observation);
+        self.resolvers.observe(observation);
         self.detectors.iter_mut().for_each(|detector| detector.observe(observation));
     }
 
-    /// Takes a report of a connection of encrypted DNS, with the resolver's name, else its address.
+    /// Processes a report about a connection of encrypted DNS. `resolver` is the configured name of
+    /// the server, otherwise its address.
     pub fn connection(&mut self, report: &Report<'_>, resolver: &str) {
         self.detectors.iter_mut().for_each(|detector| detector.connection(report, resolver));
     }
 
-    /// Takes a window that was closed.
+    /// Processes a closed window.
     pub fn window(&mut self, span: &Span, groups: &Groups) {
         self.success.window(span, groups);
-        self.usual.window(span, groups);
+        self.anomalies.window(span, groups);
         self.detectors.iter_mut().for_each(|detector| detector.window(span, groups));
     }
 
-    /// Lets time pass: evaluates what is due, and gives the alerts that change.
+    /// Runs the evaluations that are due at `now`, and passes every alert that changes to `each`.
     pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
-        let every = nanos(EVERY);
-        let newest = now.as_nanos() / every * every;
-        let due = self.next.map_or(newest + every, Timestamp::as_nanos);
-        if due > newest + every {
+        let interval = nanos(INTERVAL);
+        let newest = now.as_nanos() / interval * interval;
+        let due = self.next.map_or(newest + interval, Timestamp::as_nanos);
+        if due > newest + interval {
             // The clock was set back.
-            self.next = Some(Timestamp::from_nanos(newest + every));
+            self.next = Some(Timestamp::from_nanos(newest + interval));
             return;
         }
-        let mut at = due.max(newest.saturating_sub(MADE_UP * every));
+        let mut at = due.max(newest.saturating_sub(MAX_CATCH_UP * interval));
         while at <= newest {
             self.evaluate(Timestamp::from_nanos(at), each);
-            at += every;
+            at += interval;
         }
         self.next = Some(Timestamp::from_nanos(at));
     }
 
-    /// The capture has ended: evaluates once more. What still fires then is not over, and nothing says
-    /// that it is: its last record stands.
+    /// Ends the capture with a last evaluation. Alerts that fire then are not resolved; their last
+    /// record remains valid.
     pub fn finish(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
         self.expire(now, each);
         self.evaluate(now, each);
     }
 
-    /// Adopts other options. What was learned, and what fires, stays.
+    /// Replaces the options. Baselines and firing alerts are kept.
     pub fn reconfigure(&mut self, options: DetectOptions) {
-        self.outcomes.reconfigure(options.down, options.flapping);
+        self.resolvers.reconfigure(options.down, options.flapping);
         self.success.reconfigure(options.success);
-        self.usual.reconfigure(&options);
+        self.anomalies.reconfigure(&options);
         self.options = options;
     }
 
-    /// How many alerts there were, and are.
+    /// Returns the counters of alerts.
     #[must_use]
     pub const fn counters(&self) -> &AlertCounters {
         &self.counters
     }
 
-    /// Where the pages are that say what to do.
+    /// Returns the base URL or path of the runbooks.
     #[must_use]
     pub fn runbooks(&self) -> &str {
         &self.options.runbook_url
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
-        self.find(now);
-        self.judge(now, each);
-        self.explain(now);
-        self.tell(now, each);
+        self.collect_findings(now);
+        self.update_levels(now, each);
+        self.mark_explained(now);
+        self.report(now, each);
         self.counters.set_active(
-            self.episodes
-                .iter()
-                .filter_map(|((rule, _), episode)| episode.told.map(|(level, _)| (*rule, level))),
+            self.episodes.iter().filter_map(|((rule, _), episode)| {
+                episode.reported.map(|(level, _)| (*rule, level))
+            }),
         );
-        self.samples.turn();
+        self.samples.next_span();
     }
 
-    /// Has the detectors say what they find.
-    fn find(&mut self, now: Timestamp) {
-        let Self { options, outcomes, success, usual, detectors, episodes, counters, .. } = self;
+    /// Collects the findings of all detectors.
+    fn collect_findings(&mut self, now: Timestamp) {
+        let Self { options, resolvers, success, anomalies, detectors, episodes, counters, .. } =
+            self;
         let mut found = Vec::new();
         let mut each = |finding: Finding| {
             if options.rule(finding.rule).enabled {
                 found.push(finding);
             }
         };
-        outcomes.evaluate(now, &mut each);
+        resolvers.evaluate(now, &mut each);
         success.evaluate(now, &mut each);
-        usual.evaluate(now, &mut each);
+        anomalies.evaluate(now, &mut each);
         for detector in detectors {
             detector.evaluate(now, &mut each);
         }
         for mut finding in found {
-            if is_distant(&finding, outcomes) {
+            if is_distant(&finding, resolvers) {
                 finding.level = Level::Info;
             }
             let key = (finding.rule, finding.entity.clone());
             if let Some(episode) = episodes.get_mut(&key) {
-                episode.find(finding, now);
-            } else if make_room(episodes, &finding) {
+                episode.add_finding(finding, now);
+            } else if reserve(episodes, &finding) {
                 episodes.insert(key, Episode::new(finding, now));
             } else {
                 counters.overflowed += 1;
@@ -188,53 +188,58 @@ impl Detection {
         }
     }
 
-    /// Lets alerts become worse, better, and be over.
-    fn judge(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
-        let Self { options, episodes, aftermath, counters, ordinal, .. } = self;
-        aftermath.retain(|(.., over)| now.since(*over) < AFTERMATH);
+    /// Raises, lowers and resolves alerts.
+    fn update_levels(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
+        let Self { options, episodes, resolved, counters, ordinal, .. } = self;
+        resolved.retain(|(.., over)| now.since(*over) < RESOLVED_EXPLAINS);
         episodes.retain(|(rule, entity), episode| {
-            if episode.judge(now, options.rule(*rule).clear_for) {
+            if episode.update_level(now, options.rule(*rule).clear_for) {
                 return true;
             }
-            let Some((level, _)) = episode.told else { return false };
+            let Some((level, _)) = episode.reported else { return false };
             *ordinal += 1;
             counters.count(*rule, level, State::Resolved);
             let alert = alert(*ordinal, now, *rule, entity, episode);
-            each(&Alert { state: State::Resolved, level, ended: Some(episode.found), ..alert });
-            if aftermath.len() == REMEMBERED {
-                aftermath.remove(0);
+            each(&Alert {
+                state: State::Resolved,
+                level,
+                ended: Some(episode.last_found),
+                ..alert
+            });
+            if resolved.len() == MAX_RESOLVED {
+                resolved.remove(0);
             }
-            aftermath.push((*rule, entity.clone(), now));
+            resolved.push((*rule, entity.clone(), now));
             false
         });
     }
 
-    /// Finds out which alerts others explain.
-    fn explain(&mut self, now: Timestamp) {
+    /// Marks alerts that are explained by another one.
+    fn mark_explained(&mut self, now: Timestamp) {
         let live = self.episodes.iter().filter(|(_, episode)| episode.level.is_some());
         let live = live.map(|((rule, entity), episode)| {
-            let told = episode.told.is_some();
-            Suspect { rule: *rule, entity, limit: episode.evidence.limit(), told, over: None }
+            let reported = episode.reported.is_some();
+            Candidate { rule: *rule, entity, limit: episode.evidence.limit(), reported, over: None }
         });
-        let over = self.aftermath.iter().map(|(rule, entity, over)| Suspect {
+        let over = self.resolved.iter().map(|(rule, entity, over)| Candidate {
             rule: *rule,
             entity,
             limit: None,
-            told: true,
+            reported: true,
             over: Some(*over),
         });
-        let suspects: Vec<Suspect<'_>> = live.chain(over).collect();
-        if suspects.len() < 2 {
+        let candidates: Vec<Candidate<'_>> = live.chain(over).collect();
+        if candidates.len() < 2 {
             return;
         }
-        let causes = cause::explain(&suspects, &self.samples);
-        let key = |place: usize| (suspects[place].rule, suspects[place].entity.clone());
+        let causes = cause::explain(&candidates, &self.samples);
+        let key = |index: usize| (candidates[index].rule, candidates[index].entity.clone());
         let explained = causes.iter().enumerate();
         let explained: Vec<_> =
-            explained.filter_map(|(place, cause)| Some((key(place), key((*cause)?)))).collect();
+            explained.filter_map(|(index, cause)| Some((key(index), key((*cause)?)))).collect();
         for (effect, cause) in explained {
             let Some(episode) = self.episodes.get_mut(&effect) else { continue };
-            let is_new = episode.explained.replace(now).is_none() && episode.told.is_none();
+            let is_new = episode.explained.replace(now).is_none() && episode.reported.is_none();
             if is_new {
                 self.counters.suppressed[effect.0 as usize] += 1;
                 if let Some(cause) = self.episodes.get_mut(&cause) {
@@ -244,36 +249,39 @@ impl Detection {
         }
     }
 
-    /// Gives the alerts that have changed, and those that are to be told again.
-    fn tell(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
+    /// Reports alerts that have changed or are due for repetition.
+    fn report(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
         let Self { options, episodes, samples, counters, ordinal, .. } = self;
         for ((rule, entity), episode) in episodes {
             let Some(level) = episode.level else { continue };
-            let is_explained = episode.explained.is_some_and(|then| now.since(then) < GRACE);
-            if is_explained && episode.told.is_none() {
+            let is_explained =
+                episode.explained.is_some_and(|then| now.since(then) < EXPLANATION_GRACE);
+            if is_explained && episode.reported.is_none() {
                 continue;
             }
-            if options.maintenance.iter().any(|time| time.covers(now, *rule, entity)) {
+            if options.maintenance.iter().any(|period| period.covers(now, *rule, entity)) {
                 counters.muted[*rule as usize] += u64::from(!episode.muted);
                 episode.muted = true;
                 continue;
             }
-            let before = episode.told;
-            if before.is_some_and(|(told, then)| told == level && now.since(then) < options.repeat)
-            {
+            let before = episode.reported;
+            if before.is_some_and(|(reported, then)| {
+                reported == level && now.since(then) < options.repeat
+            }) {
                 continue;
             }
-            samples.complete(*rule, entity, &mut episode.evidence);
-            episode.told = Some((level, now));
+            samples.add_evidence(*rule, entity, &mut episode.evidence);
+            episode.reported = Some((level, now));
             *ordinal += 1;
             counters.count(*rule, level, State::Firing);
-            let previous = before.map(|(told, _)| told).filter(|told| *told != level);
+            let previous =
+                before.map(|(reported, _)| reported).filter(|reported| *reported != level);
             each(&Alert { previous, ..alert(*ordinal, now, *rule, entity, episode) });
         }
     }
 }
 
-/// An alert as it fires.
+/// Returns the alert of `episode`, firing.
 fn alert(ordinal: u64, ts: Timestamp, rule: Rule, entity: &Entity, episode: &Episode) -> Alert {
     Alert {
         ordinal,
@@ -291,24 +299,26 @@ fn alert(ordinal: u64, ts: Timestamp, rule: Rule, entity: &Entity, episode: &Epi
     }
 }
 
-/// Whether there is room for one more of its rule; what nobody was told of makes room for worse.
-fn make_room(episodes: &mut BTreeMap<(Rule, Entity), Episode>, finding: &Finding) -> bool {
+/// Returns whether a rule may have one more alert. A less severe one that was never reported is
+/// removed for it if necessary.
+fn reserve(episodes: &mut BTreeMap<(Rule, Entity), Episode>, finding: &Finding) -> bool {
     let own = || episodes.iter().filter(|((rule, _), _)| *rule == finding.rule);
-    if own().count() < PER_RULE {
+    if own().count() < MAX_PER_RULE {
         return true;
     }
-    let spare = own().find(|(_, episode)| episode.told.is_none() && !episode.is_as_bad_as(finding));
-    let Some(key) = spare.map(|(key, _)| key.clone()) else { return false };
+    let removable =
+        own().find(|(_, episode)| episode.reported.is_none() && !episode.is_as_severe_as(finding));
+    let Some(key) = removable.map(|(key, _)| key.clone()) else { return false };
     episodes.remove(&key).is_some()
 }
 
-/// Servers that this host asks without asking for recursion are not its resolvers: it is one itself, and
-/// half of the world's servers are broken at any time.
-fn is_distant(finding: &Finding, outcomes: &Outcomes) -> bool {
+/// Returns whether a finding is about a server that this host queries without recursion desired.
+/// This host is then a resolver itself, and it always meets broken servers.
+fn is_distant(finding: &Finding, resolvers: &ResolverHealth) -> bool {
     let Finding { rule, entity, .. } = finding;
     !cause::is_direct(*rule)
         && entity.vantage == Some(Vantage::Client)
-        && entity.resolver.as_ref().is_some_and(|resolver| !outcomes.is_recursive(resolver))
+        && entity.resolver.as_ref().is_some_and(|resolver| !resolvers.is_recursive(resolver))
 }
 
 fn nanos(span: Duration) -> u64 {

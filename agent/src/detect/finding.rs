@@ -1,4 +1,5 @@
-//! What detectors say.
+//! Findings: a rule, the entity it concerns, a severity and evidence; and the interface of
+//! detectors.
 
 use crate::connection::Report;
 use crate::decode::MessageId;
@@ -6,13 +7,14 @@ use crate::observation::Observation;
 use crate::pair::Vantage;
 use crate::time::Timestamp;
 use crate::window::{Groups, Span};
+use std::fmt;
 
-/// What can be wrong. Each has a page `docs/runbooks/NAME.md`, underscores as hyphens.
+/// Detection rules. Each has a page `docs/runbooks/NAME.md`, with hyphens for underscores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// Far more, or far fewer, queries than usual.
+    /// Far more or far fewer queries than usual.
     QueryRate,
-    /// Answers come far more slowly than usual.
+    /// Answers are far slower than usual.
     Latency,
     /// Far more NXDOMAIN than usual.
     Nxdomain,
@@ -20,27 +22,27 @@ pub enum Rule {
     Servfail,
     /// Far more timeouts than usual.
     Timeout,
-    /// Too few queries get an answer, whatever is usual.
+    /// Too few queries succeed, independent of the baseline.
     SuccessRatio,
-    /// A resolver answers nothing any more.
+    /// A resolver has stopped answering.
     ResolverDown,
-    /// A resolver goes down and comes back again and again.
+    /// A resolver goes down and recovers repeatedly.
     ResolverFlapping,
     /// Data is carried in names.
     Tunnel,
-    /// A burst of names made by an algorithm, that do not exist.
+    /// Many generated names that do not exist.
     Dga,
-    /// Responses contradict each other, or race the true one.
+    /// Responses to one query contradict each other.
     Spoofing,
-    /// Many responses try ids and ports at random.
+    /// Responses with guessed ids and ports.
     CachePoisoning,
-    /// Small queries from many, or for one, that draw large responses.
+    /// Small queries that draw large responses.
     Amplification,
-    /// Resolvers answer one name differently.
+    /// Resolvers answer the same name differently.
     ResolverDrift,
-    /// A process asks others than the configured resolvers.
+    /// A client queries resolvers other than the expected ones.
     ResolverBypass,
-    /// A process uses encrypted DNS that is not the configured resolvers'.
+    /// A client uses encrypted DNS of other resolvers than the expected ones.
     EncryptedBypass,
 }
 
@@ -65,7 +67,7 @@ impl Rule {
         Self::EncryptedBypass,
     ];
 
-    /// As records spell it.
+    /// Returns the rule's name in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -89,19 +91,27 @@ impl Rule {
     }
 }
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// Worth knowing.
+    /// Informational.
     Info,
-    /// Somebody should look.
+    /// Needs attention.
     Warning,
-    /// Somebody should look now.
+    /// Needs attention now.
     Critical,
 }
 
 impl Level {
-    /// As records spell it.
+    /// Every severity, lowest first.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// Returns the severity of a finding that is at least a warning.
+    pub(super) const fn at_least_warning(is_critical: bool) -> Self {
+        if is_critical { Self::Critical } else { Self::Warning }
+    }
+
+    /// Returns the severity's name in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -112,106 +122,144 @@ impl Level {
     }
 }
 
-/// Whom it concerns; with the rule, what an alert is known by. What is absent is not told apart.
+/// Entity that a finding concerns. Rule and entity identify an alert. Absent parts are not
+/// distinguished.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entity {
-    /// The side that it was seen from.
+    /// Vantage from which the traffic was captured.
     pub vantage: Option<Vantage>,
-    /// A resolver's name, else its address.
+    /// Configured name of the resolver, otherwise its address.
     pub resolver: Option<Box<str>>,
-    /// A registrable domain.
+    /// Registrable domain.
     pub zone: Option<Box<str>>,
-    /// A name asked for.
+    /// Query name.
     pub qname: Option<Box<str>>,
-    /// A process's name.
+    /// Name of the process.
     pub process: Option<Box<str>>,
-    /// A pod, or a container's id.
+    /// Pod, otherwise container id.
     pub pod: Option<Box<str>>,
-    /// A client's address.
+    /// Address of the client.
     pub client: Option<Box<str>>,
 }
 
-/// What is usual, as far as is known.
+/// Writes the parts as `name=value`, separated by commas (`resolver=192.0.2.53,vantage=client`), or
+/// `node` if there are none.
+impl fmt::Display for Entity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        for (name, value) in self.parts() {
+            let comma = if std::mem::take(&mut first) { "" } else { "," };
+            write!(f, "{comma}{name}={value}")?;
+        }
+        if first { f.write_str("node") } else { Ok(()) }
+    }
+}
+
+impl Entity {
+    /// Returns the parts that are present, with their names in records.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("resolver", self.resolver.as_deref()),
+            ("zone", self.zone.as_deref()),
+            ("qname", self.qname.as_deref()),
+            ("process_name", self.process.as_deref()),
+            ("pod", self.pod.as_deref()),
+            ("client_ip", self.client.as_deref()),
+            ("vantage", self.vantage.map(Vantage::name)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// Learned baseline of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Baseline {
-    /// The usual value.
+    /// Mean value.
     pub mean: f64,
-    /// A standard deviation, estimated robustly.
+    /// Robustly estimated standard deviation.
     pub deviation: f64,
-    /// How many deviations the value is from the mean: its z-score.
+    /// Deviations between the value and the mean (z-score).
     pub z: f64,
-    /// How many spans of time that is known from.
+    /// Number of spans from which the baseline was learned.
     pub samples: u64,
-    /// Whether it is what is usual at this hour of the week.
+    /// Whether it is the baseline of this hour of the week.
     pub seasonal: bool,
 }
 
-/// A number that a finding rests on.
+/// A value that supports a finding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// What it measures, with its unit: `timeout_ratio`, `latency_p95_ms`.
+    /// Name with its unit: `timeout_ratio`, `latency_p95_ms`.
     pub name: &'static str,
-    /// The value found.
+    /// Measured value.
     pub value: f64,
-    /// What it was compared with, where that is a fixed number.
+    /// Fixed threshold that it was compared with, if any.
     pub threshold: Option<f64>,
-    /// What is usual, where that was compared with.
+    /// Baseline that it was compared with, if any.
     pub baseline: Option<Baseline>,
 }
 
-/// What one can look at: a few of each, never all.
+/// Evidence of a finding: a few items of each kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// The numbers, the decisive first.
+    /// Values; the first one is decisive.
     pub figures: Vec<Figure>,
-    /// Some transactions; their records have these ids.
+    /// Ids of some transactions, as in their records.
     pub samples: Vec<MessageId>,
-    /// Some names.
+    /// Some query names.
     pub qnames: Vec<Box<str>>,
-    /// Some processes, `comm[pid]` where the pid is known.
+    /// Some processes, as `comm[pid]` if the pid is known.
     pub processes: Vec<Box<str>>,
-    /// Some clients' addresses.
+    /// Addresses of some clients.
     pub clients: Vec<Box<str>>,
     /// Some resolvers.
     pub resolvers: Vec<Box<str>>,
 }
 
+impl Figure {
+    /// Creates a figure without a baseline.
+    pub(super) const fn new(name: &'static str, value: f64, threshold: Option<f64>) -> Self {
+        Self { name, value, threshold, baseline: None }
+    }
+}
+
 impl Evidence {
-    /// What the decisive figure was compared with, where that is a fixed number.
+    /// Returns the fixed threshold of the decisive figure.
     #[must_use]
     pub fn limit(&self) -> Option<f64> {
         self.figures.first()?.threshold
     }
 }
 
-/// Something that is wrong now.
+/// A condition that a rule has found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// What is wrong.
+    /// Rule that found it.
     pub rule: Rule,
-    /// Whom it concerns.
+    /// Entity that it concerns.
     pub entity: Entity,
-    /// How bad it is.
+    /// Severity.
     pub level: Level,
-    /// One sentence for a reader, with the figures that matter.
+    /// One sentence for a reader, with the decisive figures.
     pub summary: String,
-    /// What shows it.
+    /// Evidence of the condition.
     pub evidence: Evidence,
 }
 
-/// Looks for something that is wrong. Every part is optional but [`Self::evaluate`]; memory is
-/// bounded whatever comes.
+/// Evaluates one or more rules. Memory is bounded whatever the input.
 pub trait Detector {
-    /// Takes a transaction.
+    /// Processes a transaction.
     fn observe(&mut self, _observation: &Observation<'_>) {}
 
-    /// Takes a report of a connection of encrypted DNS, with the resolver's name, else its address.
+    /// Processes a report about a connection of encrypted DNS. `resolver` is the configured name of
+    /// the server, otherwise its address.
     fn connection(&mut self, _report: &Report<'_>, _resolver: &str) {}
 
-    /// Takes a window that was closed, of any length: a detector takes those it wants.
+    /// Processes a closed window of any length; a detector ignores those it does not use.
     fn window(&mut self, _span: &Span, _groups: &Groups) {}
 
-    /// Gives all that is wrong at `now`, again each time while it is; called every ten seconds of
-    /// the capture's clock.
+    /// Passes every condition that holds at `now` to `each`, also those reported before. Called
+    /// every ten seconds of the capture's clock.
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding));
 }

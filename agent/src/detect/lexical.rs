@@ -1,10 +1,10 @@
-//! Does a name look like one that people gave, or like data?
+//! Classifies names: chosen by people, or encoded data.
 
 use std::ops::Range;
 
-/// How surprising each pair of letters is, row by row from `aa` to `zz`: half bits, in base 36. Counted over
-/// the words of English technical prose and the parts of software package names, abbreviations and all; the
-/// names of hosts are made of the same.
+/// Surprise of each pair of letters, row by row from `aa` to `zz`, in half bits, as base-36 digits.
+/// Counted over English technical prose and the parts of software package names, abbreviations
+/// included: host names are made of the same material.
 const PAIRS: &[u8; 26 * 26] = b"\
 e988edagaic786h9k686bceecg\
 7a9a7bbe7ad7ad7ag98b7eecbf\
@@ -33,28 +33,29 @@ a9ab9bbh9ie786e8l776ggheif\
 8a8b9bbeage98795ga67bddfed\
 6ccb3cdb6edabd8ehebdbfdfaa";
 
-/// A letter beside a digit, in half bits.
+/// Surprise of a letter next to a digit, in half bits.
 const MIXED: u32 = 14;
-/// A digit beside a digit, in half bits: numbers are usual in names.
+/// Surprise of two digits, in half bits: numbers are common in names.
 const DIGITS: u32 = 7;
-/// Anything beside an octet that host names do not have, in half bits.
+/// Surprise of a pair with a byte that host names do not have, in half bits.
 const FOREIGN: u32 = 16;
 
-/// Shorter pieces tell nothing.
-pub(super) const LEAST_PIECE: usize = 6;
-/// The mean surprise, in bits, from which a piece of ten letters or more looks random: words are at 3.9 and
-/// rarely above 4.7; random letters, digits and hexadecimal are at 5.3 to 6.1 and rarely below.
-const RANDOM: f64 = 4.75;
-/// The same for shorter pieces, where chance does more.
-const RANDOM_SHORT: f64 = 5.2;
-/// Digits alone are data from so many on.
-const LONG_NUMBER: usize = 20;
-/// So many letters that are all hexadecimal, with some of either kind, are a number.
-const HEXADECIMAL: usize = 12;
-/// A piece of so many letters is data whatever it looks like.
-const LONG_PIECE: usize = 40;
+/// Minimum length of a piece; shorter ones are not classified.
+pub(super) const MIN_PIECE_BYTES: usize = 6;
+/// Mean surprise, in bits, from which a piece of ten characters or more looks random. Words are at
+/// 3.9 and rarely above 4.7; random letters, digits and hexadecimal are at 5.3 to 6.1 and rarely
+/// below.
+const MIN_SURPRISE: f64 = 4.75;
+/// Mean surprise, in bits, from which a shorter piece looks random; chance matters more there.
+const MIN_SURPRISE_SHORT: f64 = 5.2;
+/// Minimum length of a piece of digits to be data.
+const MIN_NUMBER_BYTES: usize = 20;
+/// Minimum length of a hexadecimal number, with letters and digits, to be data.
+const MIN_HEXADECIMAL_BYTES: usize = 12;
+/// Minimum length of any piece to be data.
+const MIN_ANY_BYTES: usize = 40;
 
-/// The mean surprise of a piece of a name, in bits per pair of letters.
+/// Returns the mean surprise of a piece of a name, in bits per pair of characters.
 #[must_use]
 pub(super) fn surprise(piece: &[u8]) -> f64 {
     let mut sum = 0;
@@ -83,44 +84,44 @@ fn surprise_of(first: u8, second: u8) -> u32 {
     }
 }
 
-/// Whether a piece of a name, without dots and hyphens, looks like data.
+/// Returns whether a piece of a name, without dots and hyphens, looks like data.
 #[must_use]
 pub(super) fn is_random(piece: &[u8]) -> bool {
     let length = piece.len();
-    if length < LEAST_PIECE {
+    if length < MIN_PIECE_BYTES {
         return false;
     }
     if piece.iter().all(u8::is_ascii_digit) {
-        return length >= LONG_NUMBER;
+        return length >= MIN_NUMBER_BYTES;
     }
-    let enough = if length < 10 { RANDOM_SHORT } else { RANDOM };
-    length >= LONG_PIECE || is_hexadecimal(piece) || surprise(piece) >= enough
+    let threshold = if length < 10 { MIN_SURPRISE_SHORT } else { MIN_SURPRISE };
+    length >= MIN_ANY_BYTES || is_hexadecimal(piece) || surprise(piece) >= threshold
 }
 
-/// Whether it is a number in hexadecimal, which runs of digits make look harmless.
+/// Returns whether a piece is a hexadecimal number. Runs of digits lower its surprise.
 fn is_hexadecimal(piece: &[u8]) -> bool {
-    let digits = piece.iter().filter(|octet| octet.is_ascii_digit()).count();
-    piece.len() >= HEXADECIMAL
+    let digits = piece.iter().filter(|byte| byte.is_ascii_digit()).count();
+    piece.len() >= MIN_HEXADECIMAL_BYTES
         && digits >= 3
         && piece.len() - digits >= 3
         && piece.iter().all(u8::is_ascii_hexdigit)
 }
 
-/// How many octets of these labels are in pieces that look like data. Escapes (`\\DDD`) count as one
-/// octet each, and make their piece look like data.
+/// Returns the number of bytes of `labels` in pieces that look like data. An escape (`\\DDD`)
+/// counts as one byte, and its piece looks like data.
 #[must_use]
-pub(super) fn encoded_octets(labels: &str) -> u32 {
-    let octets = labels.as_bytes();
+pub(super) fn encoded_bytes(labels: &str) -> u32 {
+    let bytes = labels.as_bytes();
     let mut encoded = 0;
     let mut start = 0;
     let mut escapes = 0;
-    for place in 0..=octets.len() {
-        match octets.get(place) {
+    for index in 0..=bytes.len() {
+        match bytes.get(index) {
             Some(b'\\') => escapes += 1,
-            Some(octet) if !matches!(octet, b'.' | b'-' | b'_') => {}
+            Some(byte) if !matches!(byte, b'.' | b'-' | b'_') => {}
             _ => {
-                encoded += encoded_piece(octets, start..place, escapes);
-                start = place + 1;
+                encoded += encoded_piece(bytes, start..index, escapes);
+                start = index + 1;
                 escapes = 0;
             }
         }
@@ -128,13 +129,13 @@ pub(super) fn encoded_octets(labels: &str) -> u32 {
     u32::try_from(encoded).unwrap_or(u32::MAX)
 }
 
-fn encoded_piece(octets: &[u8], piece: Range<usize>, escapes: usize) -> usize {
-    let piece = octets.get(piece).unwrap_or_default();
+fn encoded_piece(bytes: &[u8], piece: Range<usize>, escapes: usize) -> usize {
+    let piece = bytes.get(piece).unwrap_or_default();
     if escapes > 1 {
-        // Each escape takes four octets of text.
+        // Each escape takes four characters of text.
         return piece.len().saturating_sub(3 * escapes).max(escapes);
     }
-    if piece.len() >= LEAST_PIECE && is_random(piece) { piece.len() } else { 0 }
+    if piece.len() >= MIN_PIECE_BYTES && is_random(piece) { piece.len() } else { 0 }
 }
 
 #[cfg(test)]
@@ -142,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_people_gave_are_not_data() {
+    fn ordinary_names_are_not_data() {
         for name in [
             "www",
             "mail",
@@ -164,13 +165,13 @@ mod tests {
             "clientservices",
             "content-autofill",
         ] {
-            assert_eq!(encoded_octets(name), 0, "{name}");
+            assert_eq!(encoded_bytes(name), 0, "{name}");
         }
     }
 
     #[test]
-    fn data_is_data() {
-        for (name, octets) in [
+    fn finds_encoded_data() {
+        for (name, bytes) in [
             ("pafqchfq", 8),
             ("ad9001fdf52532417d", 18),
             ("hvmaaaabba", 10),
@@ -180,19 +181,19 @@ mod tests {
             (r"rdfqd3\198\235\244\2499\220\237", 13),
             ("12345678901234567890", 20),
         ] {
-            assert_eq!(encoded_octets(name), octets, "{name}");
+            assert_eq!(encoded_bytes(name), bytes, "{name}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn no_more_octets_are_data_than_there_are(labels in ".{0,80}") {
-            proptest::prop_assert!(encoded_octets(&labels) as usize <= labels.len());
+        fn counts_at_most_all_bytes(labels in ".{0,80}") {
+            proptest::prop_assert!(encoded_bytes(&labels) as usize <= labels.len());
         }
     }
 
     #[test]
-    fn every_pair_has_a_surprise() {
+    fn table_covers_every_pair() {
         for first in b'a'..=b'z' {
             for second in b'a'..=b'z' {
                 assert!((2..=24).contains(&surprise_of(first, second)));

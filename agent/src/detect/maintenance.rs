@@ -1,50 +1,52 @@
-//! When it is known that something will be wrong, and nobody needs to be told.
+//! Maintenance periods, during which expected alerts are muted.
 
 use super::finding::{Entity, Rule};
 use crate::time::Timestamp;
 use wildmatch::WildMatch;
 
-/// Seconds of a day.
+/// Seconds per day.
 const DAY: u64 = 86_400;
 
-/// A time in which some alerts are not told. They are told when it ends, if it is still wrong then.
+/// A period during which matching alerts are muted. An alert that still holds at its end is
+/// reported then.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Maintenance {
-    /// When.
+    /// Time of the period.
     pub when: When,
-    /// Patterns of rules, of which one must fit; any rule where there is none.
+    /// Patterns of rule names, one of which must match; empty for any rule.
     pub rules: Vec<WildMatch>,
-    /// Patterns of an entity's parts by name, of which all must fit. A part that is not told apart
-    /// fits none.
+    /// Patterns of parts of the entity by name, all of which must match. An absent part matches no
+    /// pattern.
     pub entity: Vec<(&'static str, WildMatch)>,
 }
 
-/// A time.
+/// Time of a maintenance period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// Once: from the first to before the second.
+    /// A single period, from the first time to before the second.
     Once(Timestamp, Timestamp),
-    /// Every week, UTC.
+    /// A weekly period, UTC.
     Weekly {
-        /// The days on which it begins: bit 0 is Monday.
+        /// Days on which it starts: bit 0 is Monday.
         days: u8,
-        /// Seconds after midnight at which it begins.
+        /// Start, in seconds after midnight.
         from: u32,
-        /// Seconds after midnight before which it ends; of the next day, where that is not later.
+        /// End (exclusive), in seconds after midnight; on the next day if it is not after the
+        /// start.
         to: u32,
     },
 }
 
 impl Maintenance {
-    /// Whether an alert is one of these.
+    /// Returns whether the period covers an alert at `now`.
     #[must_use]
     pub fn covers(&self, now: Timestamp, rule: Rule, entity: &Entity) -> bool {
-        let fits = |name: &str, pattern: &WildMatch| {
+        let matches = |name: &str, pattern: &WildMatch| {
             entity.parts().any(|(part, value)| part == name && pattern.matches(value))
         };
         self.when.contains(now)
             && (self.rules.is_empty() || self.rules.iter().any(|rules| rules.matches(rule.name())))
-            && self.entity.iter().all(|(name, pattern)| fits(name, pattern))
+            && self.entity.iter().all(|(name, pattern)| matches(name, pattern))
     }
 }
 
@@ -56,12 +58,12 @@ impl When {
                 let seconds = now.as_nanos() / 1_000_000_000;
                 let (day, time) = (seconds / DAY, seconds % DAY);
                 // 1 January 1970 was a Thursday.
-                let begins = |day: u64| days >> ((day + 3) % 7) & 1 == 1;
+                let starts_on = |day: u64| days >> ((day + 3) % 7) & 1 == 1;
                 let (from, to) = (u64::from(from), u64::from(to));
                 if from < to {
-                    begins(day) && (from..to).contains(&time)
+                    starts_on(day) && (from..to).contains(&time)
                 } else {
-                    begins(day) && time >= from || begins(day + 6) && time < to
+                    starts_on(day) && time >= from || starts_on(day + 6) && time < to
                 }
             }
         }
@@ -77,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_week_comes_again_and_nights_end_in_the_morning() {
+    fn weekly_period_may_end_on_next_day() {
         // Saturdays.
         let night = When::Weekly { days: 1 << 5, from: 22 * 3600, to: 4 * 3600 };
         for (time, inside) in [
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn covers_what_all_its_patterns_fit() {
+    fn covers_alert_if_all_patterns_match() {
         let now = at("2026-11-21T12:00:00Z");
         let maintenance = Maintenance {
             when: When::Once(now, at("2026-11-21T13:00:00Z")),

@@ -1,93 +1,93 @@
-//! When something is wrong enough.
+//! Thresholds and settings of detection, from the section `detect` of the configuration.
 
 use super::finding::Rule;
 use super::maintenance::Maintenance;
 use std::time::Duration;
 
-/// How detection decides.
+/// Settings of detection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DetectOptions {
-    /// How often an alert that goes on is told again.
+    /// Interval at which a firing alert is repeated.
     pub repeat: Duration,
-    /// Where the pages are that say what to do, without a slash at its end.
+    /// Base URL or path of the runbooks, without a trailing slash.
     pub runbook_url: String,
-    /// When what is not told.
+    /// Maintenance periods, during which alerts are muted.
     pub maintenance: Vec<Maintenance>,
-    /// What every rule has, in the order of [`Rule::ALL`].
+    /// Settings that every rule has, in the order of [`Rule::ALL`].
     pub rules: [RuleOptions; Rule::ALL.len()],
-    /// When a resolver is down.
+    /// Thresholds of `resolver_down`.
     pub down: DownOptions,
-    /// When a resolver flaps.
+    /// Thresholds of `resolver_flapping`.
     pub flapping: FlappingOptions,
-    /// When too few queries succeed.
+    /// Thresholds of `success_ratio`.
     pub success: SuccessOptions,
-    /// When there are unusually many or few queries. `warning`: so many times the usual rate.
+    /// Thresholds of `query_rate`. `warning` is a multiple of the usual rate.
     pub query_rate: UsualOptions,
-    /// When answers are unusually slow. Both thresholds: so many times the usual latency.
+    /// Thresholds of `latency`. `warning` and `critical` are multiples of the usual latency.
     pub latency: UsualOptions,
-    /// When there is unusually much NXDOMAIN. `warning`: so much above the usual share.
+    /// Thresholds of `nxdomain`. `warning` is an absolute increase of the share.
     pub nxdomain: UsualOptions,
-    /// When there is unusually much SERVFAIL. Both thresholds: so much above the usual share.
+    /// Thresholds of `servfail`. `warning` and `critical` are absolute increases of the share.
     pub servfail: UsualOptions,
-    /// When unusually many queries get no answer. Both thresholds: so much above the usual share.
+    /// Thresholds of `timeout`. `warning` and `critical` are absolute increases of the share.
     pub timeout: UsualOptions,
 }
 
-/// What every rule has.
+/// Settings that every rule has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleOptions {
-    /// Whether it is looked for.
+    /// Whether the rule is evaluated.
     pub enabled: bool,
-    /// How long it must be away until the alert is over, or less severe.
+    /// Time without a finding after which an alert is resolved, or its severity reduced.
     pub clear_for: Duration,
 }
 
-/// When a resolver is down.
+/// Thresholds of `resolver_down`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DownOptions {
-    /// So many queries without an answer, one after the other.
+    /// Minimum number of consecutive queries without an answer.
     pub min_queries: u64,
-    /// Sent over at least so long.
+    /// Minimum time between the first and the last of them.
     pub span: Duration,
 }
 
-/// When a resolver flaps.
+/// Thresholds of `resolver_flapping`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlappingOptions {
-    /// So many times it was down and came back.
+    /// Minimum number of recoveries.
     pub times: u64,
-    /// Within so long.
+    /// Time within which they happened.
     pub span: Duration,
 }
 
-/// When too few queries succeed.
+/// Thresholds of `success_ratio`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SuccessOptions {
-    /// A smaller share is worth a warning.
+    /// A smaller share is a warning.
     pub warning: f64,
     /// A smaller share is critical.
     pub critical: f64,
-    /// For so long.
+    /// Time for which every minute must be below the threshold.
     pub span: Duration,
-    /// Among so many queries at least.
+    /// Minimum number of queries in this time.
     pub min_queries: u64,
 }
 
-/// When a value is far from what is usual.
+/// Thresholds of a value relative to its baseline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UsualOptions {
-    /// So many deviations from the mean, at least.
+    /// Minimum z-score.
     pub z_score: f64,
-    /// So far from the mean, at least.
+    /// Distance from the mean for a warning.
     pub warning: f64,
-    /// So far from the mean that it is critical; never where absent.
+    /// Distance from the mean for a critical alert; none if absent.
     pub critical: Option<f64>,
-    /// Among so many queries of a minute, at least.
+    /// Minimum number of queries in the minute.
     pub min_queries: u64,
 }
 
 impl DetectOptions {
-    /// What a rule has.
+    /// Returns the settings that `rule` has in common with the others.
     #[must_use]
     pub const fn rule(&self, rule: Rule) -> RuleOptions {
         self.rules[rule as usize]

@@ -1,8 +1,9 @@
-//! Some transactions of the last minute, as evidence, and to judge by which alerts have one cause.
+//! Samples of the transactions of the last minute, for evidence and to decide which alerts have a
+//! common cause.
 //!
-//! Of each span between two evaluations a fair sample is kept (Vitter: "Random Sampling with a
-//! Reservoir", ACM TOMS 1985), of all queries, of those that failed, and of those for what does not
-//! exist. The draw is the same for the same traffic.
+//! For each span between two evaluations, a uniform sample is kept (Vitter: "Random Sampling with a
+//! Reservoir", ACM TOMS 1985) of all queries, of the failed ones, and of those answered with
+//! NXDOMAIN. The selection is reproducible for the same traffic.
 
 use super::finding::{Entity, Evidence, Rule};
 use crate::decode::MessageId;
@@ -12,52 +13,54 @@ use crate::time::Timestamp;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-/// Samples of a pool and a span.
-const PER_SPAN: usize = 128;
-/// Spans remembered beside the one under way: a minute.
-const SPANS: usize = 6;
-/// Of each kind, in evidence.
-const SHOWN: usize = 5;
+/// Number of samples per pool and span.
+const MAX_PER_SPAN: usize = 128;
+/// Number of past spans kept: one minute.
+const MAX_SPANS: usize = 6;
+/// Maximum number of samples in a pool.
+pub(super) const MAX_SAMPLES: usize = MAX_PER_SPAN * (MAX_SPANS + 1);
+/// Maximum number of items of each kind in evidence.
+const MAX_SHOWN: usize = 5;
 
 const NXDOMAIN: u16 = 3;
 
-/// What became of a query.
+/// Outcome of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It was answered, or its outcome is not known.
+    /// Answered, or the outcome is unknown.
     Fine,
-    /// The name does not exist.
+    /// Answered with NXDOMAIN.
     Nxdomain,
-    /// It got an answer that is an error.
-    Refused,
-    /// It got none.
+    /// Answered with an error code.
+    Error,
+    /// Not answered.
     Unanswered,
 }
 
 impl Outcome {
-    /// What became of a query; none of what began with no query.
-    pub(super) fn of(observation: &Observation<'_>) -> Option<Self> {
+    /// Returns the outcome of a transaction, or `None` if it did not begin with a query.
+    pub(super) fn from_observation(observation: &Observation<'_>) -> Option<Self> {
         match (observation.status, observation.rcode) {
             (Status::Late | Status::Duplicate | Status::Orphan, _) => None,
             (Status::Timeout | Status::IcmpError, _) => Some(Self::Unanswered),
             (Status::Answered, Some(NXDOMAIN)) => Some(Self::Nxdomain),
-            (Status::Answered, Some(rcode)) if is_failure(rcode) => Some(Self::Refused),
+            (Status::Answered, Some(rcode)) if is_failure(rcode) => Some(Self::Error),
             (Status::Answered | Status::Evicted | Status::Open, _) => Some(Self::Fine),
         }
     }
 }
 
-/// Codes that say that a server could not, or would not, answer: FORMERR, SERVFAIL, NOTIMP, REFUSED,
-/// NOTAUTH, NOTZONE. The others are answers, or steps of a protocol.
+/// Returns whether a response code means that the server could not or would not answer: FORMERR,
+/// SERVFAIL, NOTIMP, REFUSED, NOTAUTH, NOTZONE. The other codes are answers, or part of a protocol.
 pub(super) const fn is_failure(rcode: u16) -> bool {
     matches!(rcode, 1 | 2 | 4 | 5 | 9 | 10)
 }
 
-/// A transaction that was drawn.
+/// A sampled transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sample {
     pub(super) id: MessageId,
-    /// When the query was sent.
+    /// Time of the query.
     pub(super) ts: Timestamp,
     outcome: Outcome,
     latency_ms: f64,
@@ -71,7 +74,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    pub(super) fn of(observation: &Observation<'_>, outcome: Outcome) -> Self {
+    pub(super) fn new(observation: &Observation<'_>, outcome: Outcome) -> Self {
         Self {
             id: observation.id,
             ts: observation.ts,
@@ -87,7 +90,7 @@ impl Sample {
         }
     }
 
-    /// Whether it is one of an entity's, from whichever side it was seen.
+    /// Returns whether it belongs to `entity`, from any vantage.
     pub(super) fn concerns(&self, entity: &Entity) -> bool {
         let is = |part: Option<&str>, own: Option<&str>| part.is_none() || part == own;
         is(entity.resolver.as_deref(), Some(&self.resolver))
@@ -98,29 +101,29 @@ impl Sample {
             && entity.client.as_deref().is_none_or(|client| client.parse() == Ok(self.client))
     }
 
-    /// Whether it was seen from an entity's side.
-    pub(super) fn is_seen_from(&self, entity: &Entity) -> bool {
+    /// Returns whether it was captured from the entity's vantage.
+    pub(super) fn has_vantage_of(&self, entity: &Entity) -> bool {
         entity.vantage.is_none_or(|vantage| vantage == self.vantage)
     }
 
-    /// Whether it is of the kind that a rule is about; `limit`: what its decisive figure was compared
-    /// with.
-    pub(super) fn shows(&self, rule: Rule, limit: Option<f64>) -> bool {
+    /// Returns whether it is of the kind that `rule` counts. `limit` is the threshold of the rule's
+    /// decisive figure.
+    pub(super) fn matches_rule(&self, rule: Rule, limit: Option<f64>) -> bool {
         match rule {
             Rule::Latency => limit.is_none_or(|limit| self.latency_ms >= limit),
             Rule::ResolverDown | Rule::ResolverFlapping | Rule::Timeout => {
                 matches!(self.outcome, Outcome::Unanswered)
             }
-            Rule::Servfail => matches!(self.outcome, Outcome::Refused),
-            Rule::SuccessRatio => matches!(self.outcome, Outcome::Refused | Outcome::Unanswered),
+            Rule::Servfail => matches!(self.outcome, Outcome::Error),
+            Rule::SuccessRatio => matches!(self.outcome, Outcome::Error | Outcome::Unanswered),
             Rule::Nxdomain | Rule::Dga => matches!(self.outcome, Outcome::Nxdomain),
             _ => true,
         }
     }
 
-    /// Adds it to evidence, as far as there is room.
+    /// Adds it to `evidence`, up to [`MAX_SHOWN`] items.
     pub(super) fn add_to(&self, evidence: &mut Evidence) {
-        if evidence.samples.len() < SHOWN && !evidence.samples.contains(&self.id) {
+        if evidence.samples.len() < MAX_SHOWN && !evidence.samples.contains(&self.id) {
             evidence.samples.push(self.id);
         }
         let process = self.process.as_ref().map(|(comm, pid)| format!("{comm}[{pid}]").into());
@@ -133,29 +136,29 @@ impl Sample {
 
 fn add(list: &mut Vec<Box<str>>, value: Option<Box<str>>) {
     if let Some(value) = value
-        && list.len() < SHOWN
+        && list.len() < MAX_SHOWN
         && !list.contains(&value)
     {
         list.push(value);
     }
 }
 
-/// Which transactions are drawn from.
+/// Population of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pool {
     /// All queries.
     All,
-    /// Those that failed.
+    /// Failed queries.
     Failed,
-    /// Those for what does not exist.
+    /// Queries answered with NXDOMAIN.
     Nxdomain,
 }
 
 impl Pool {
     pub(super) const ALL: [Self; 3] = [Self::All, Self::Failed, Self::Nxdomain];
 
-    /// The pool in which a rule's evidence is.
-    pub(super) const fn of(rule: Rule) -> Self {
+    /// Returns the pool that contains the evidence of `rule`.
+    pub(super) const fn for_rule(rule: Rule) -> Self {
         match rule {
             Rule::ResolverDown
             | Rule::ResolverFlapping
@@ -168,19 +171,19 @@ impl Pool {
     }
 }
 
-/// The samples of the last minute.
+/// Samples of the last minute.
 #[derive(Debug)]
 pub(super) struct Samples {
     pools: [Reservoir; Pool::ALL.len()],
-    /// State of the generator (Marsaglia: "Xorshift RNGs", 2003); never 0.
+    /// State of the random number generator (Marsaglia: "Xorshift RNGs", 2003); never 0.
     random: u64,
 }
 
 #[derive(Debug, Default)]
 struct Reservoir {
-    now: Vec<Sample>,
+    current: Vec<Sample>,
     seen: u64,
-    before: VecDeque<Vec<Sample>>,
+    previous: VecDeque<Vec<Sample>>,
 }
 
 impl Default for Samples {
@@ -190,43 +193,45 @@ impl Default for Samples {
 }
 
 impl Samples {
-    /// Draws.
+    /// Offers a transaction to the pools that it belongs to.
     pub(super) fn observe(&mut self, observation: &Observation<'_>) {
-        let Some(outcome) = Outcome::of(observation) else { return };
+        let Some(outcome) = Outcome::from_observation(observation) else { return };
         self.offer(Pool::All, observation, outcome);
         match outcome {
             Outcome::Fine => {}
             Outcome::Nxdomain => self.offer(Pool::Nxdomain, observation, outcome),
-            Outcome::Refused | Outcome::Unanswered => {
+            Outcome::Error | Outcome::Unanswered => {
                 self.offer(Pool::Failed, observation, outcome);
             }
         }
     }
 
-    /// The next span begins.
-    pub(super) fn turn(&mut self) {
+    /// Starts the next span.
+    pub(super) fn next_span(&mut self) {
         for pool in &mut self.pools {
-            if pool.before.len() == SPANS {
-                pool.before.pop_front();
+            if pool.previous.len() == MAX_SPANS {
+                pool.previous.pop_front();
             }
-            pool.before.push_back(std::mem::take(&mut pool.now));
+            pool.previous.push_back(std::mem::take(&mut pool.current));
             pool.seen = 0;
         }
     }
 
-    /// The samples of a pool, newest span first.
-    pub(super) fn of(&self, pool: Pool) -> impl Iterator<Item = &Sample> {
+    /// Returns the samples of `pool`, newest span first.
+    pub(super) fn pool(&self, pool: Pool) -> impl Iterator<Item = &Sample> {
         let pool = &self.pools[pool as usize];
-        pool.now.iter().chain(pool.before.iter().rev().flatten())
+        pool.current.iter().chain(pool.previous.iter().rev().flatten())
     }
 
-    /// Completes the evidence of what a rule found of an entity.
-    pub(super) fn complete(&self, rule: Rule, entity: &Entity, evidence: &mut Evidence) {
+    /// Adds matching samples to the evidence of a finding of `rule` about `entity`.
+    pub(super) fn add_evidence(&self, rule: Rule, entity: &Entity, evidence: &mut Evidence) {
         let limit = evidence.limit();
-        let fits = |sample: &&Sample| {
-            sample.shows(rule, limit) && sample.concerns(entity) && sample.is_seen_from(entity)
+        let matches = |sample: &&Sample| {
+            sample.matches_rule(rule, limit)
+                && sample.concerns(entity)
+                && sample.has_vantage_of(entity)
         };
-        for sample in self.of(Pool::of(rule)).filter(fits).take(PER_SPAN) {
+        for sample in self.pool(Pool::for_rule(rule)).filter(matches).take(MAX_PER_SPAN) {
             sample.add_to(evidence);
         }
     }
@@ -234,19 +239,19 @@ impl Samples {
     fn offer(&mut self, pool: Pool, observation: &Observation<'_>, outcome: Outcome) {
         let reservoir = &mut self.pools[pool as usize];
         reservoir.seen += 1;
-        if reservoir.now.len() < PER_SPAN {
-            reservoir.now.push(Sample::of(observation, outcome));
+        if reservoir.current.len() < MAX_PER_SPAN {
+            reservoir.current.push(Sample::new(observation, outcome));
             return;
         }
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        // A place below `seen`, without a division.
-        let place = (u128::from(self.random) * u128::from(reservoir.seen)) >> 64;
-        if let Some(place) =
-            usize::try_from(place).ok().and_then(|place| reservoir.now.get_mut(place))
+        // Random index below `seen`, without a division.
+        let index = (u128::from(self.random) * u128::from(reservoir.seen)) >> 64;
+        if let Some(sample) =
+            usize::try_from(index).ok().and_then(|index| reservoir.current.get_mut(index))
         {
-            *place = Sample::of(observation, outcome);
+            *sample = Sample::new(observation, outcome);
         }
     }
 }
@@ -267,35 +272,35 @@ mod tests {
     }
 
     #[test]
-    fn draws_fairly_and_keeps_no_more_than_there_is_room_for() {
+    fn samples_uniformly_within_bounds() {
         let mut samples = Samples::default();
         for number in 0..100_000 {
             samples.observe(&failing(if number % 4 == 0 { "a" } else { "b" }));
         }
-        let drawn: Vec<_> = samples.of(Pool::Failed).collect();
-        assert_eq!(drawn.len(), PER_SPAN);
+        let drawn: Vec<_> = samples.pool(Pool::Failed).collect();
+        assert_eq!(drawn.len(), MAX_PER_SPAN);
         let share = drawn.iter().filter(|sample| &*sample.resolver == "a").count();
-        assert!((16..48).contains(&share), "{share} of {PER_SPAN}, not about a quarter");
+        assert!((16..48).contains(&share), "{share} of {MAX_PER_SPAN}, not about a quarter");
         for _ in 0..20 {
-            samples.turn();
+            samples.next_span();
             (0..1000).for_each(|_| samples.observe(&failing("c")));
         }
-        assert_eq!(samples.of(Pool::Failed).count(), PER_SPAN * (SPANS + 1));
-        assert!(samples.of(Pool::Failed).all(|sample| &*sample.resolver == "c"));
-        assert_eq!(samples.of(Pool::Nxdomain).count(), 0);
+        assert_eq!(samples.pool(Pool::Failed).count(), MAX_PER_SPAN * (MAX_SPANS + 1));
+        assert!(samples.pool(Pool::Failed).all(|sample| &*sample.resolver == "c"));
+        assert_eq!(samples.pool(Pool::Nxdomain).count(), 0);
     }
 
     #[test]
-    fn evidence_is_the_entitys_own() {
+    fn evidence_belongs_to_entity() {
         let mut samples = Samples::default();
         (0..20).for_each(|_| samples.observe(&failing("a")));
         samples.observe(&failing("b"));
         let entity = Entity { resolver: Some("b".into()), ..Entity::default() };
         let mut evidence = Evidence::default();
-        samples.complete(Rule::Timeout, &entity, &mut evidence);
+        samples.add_evidence(Rule::Timeout, &entity, &mut evidence);
         assert_eq!(evidence.resolvers, ["b".into()]);
         assert_eq!(evidence.processes, ["curl[4242]".into()]);
-        samples.complete(Rule::Servfail, &entity, &mut evidence);
+        samples.add_evidence(Rule::Servfail, &entity, &mut evidence);
         assert_eq!(evidence.samples.len(), 1);
     }
 }

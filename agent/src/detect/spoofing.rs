@@ -1,84 +1,62 @@
-//! Responses that contradict each other: one query has one answer, and who gives another one lies, or
-//! the first did.
+//! Rule `spoofing`: responses to one query that contradict each other, so that one of them is
+//! forged.
 //!
-//! A further response to an answered query is harmless when it says the same: the network doubled it, or
-//! the query was sent again. It is a spoof race when it says something else, and the query was sent
-//! once. Where the query was sent again, a server may have answered both, each time with other addresses of
-//! a large site; so that counts only in numbers.
+//! A further response with the same content is harmless: a duplicate by the network, or the answer
+//! to a retry. A response with other content to a query that was sent once is a spoofing race.
+//! After a retry a server may have answered both queries, with different addresses of a large site;
+//! such contradictions count only in numbers.
 
-use super::finding::{Detector, Entity, Finding, Level, Rule};
-use super::table::{Halves, Table};
-use super::who::{Exhibits, figure, hash, is_multicast, is_other_end};
+use super::attribution::{EvidenceSample, hash, is_multicast, is_other_end};
+use super::finding::{Detector, Entity, Figure, Finding, Level, Rule};
+use super::rolling::Rolling;
+use super::table::AssociativeTable;
 use crate::number::float;
 use crate::observation::Observation;
 use crate::pair::Status;
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// Octets that [`Spoofing`] takes at most.
+/// Maximum memory of [`Spoofing`] in bytes.
 pub const SPOOFING_MEMORY_BYTES: usize = 3 << 20;
 
-/// Resolvers at a time whose responses contradict each other.
-const RESOLVERS: usize = 512;
-/// Half of the look back.
+/// Maximum number of resolvers tracked.
+const MAX_RESOLVERS: usize = 512;
+/// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(300);
 
-/// From when on contradictions are a finding. All within five to ten minutes at one resolver.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SpoofingOptions {
-    /// Contradictions without a query sent again.
-    pub races: u64,
-    /// So many are critical.
-    pub races_critical: u64,
-    /// Contradictions where the query was sent again.
-    pub after_retries: u64,
-}
+// Thresholds for one resolver, over five to ten minutes.
 
-impl Default for SpoofingOptions {
-    fn default() -> Self {
-        Self { races: 1, races_critical: 3, after_retries: 10 }
-    }
-}
+/// Contradictions without a retry of the query: warning and critical.
+const RACES: (u64, u64) = (1, 3);
+/// Contradictions after a retry: warning.
+const AFTER_RETRIES: u64 = 10;
 
 /// Finds responses that contradict each other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Spoofing {
-    options: SpoofingOptions,
-    resolvers: Table<Resolver>,
+    resolvers: AssociativeTable<Resolver, MAX_RESOLVERS>,
 }
 
 #[derive(Debug)]
 struct Resolver {
     name: Box<str>,
-    halves: Halves<Counts>,
-    exhibits: Exhibits,
+    counts: Rolling<Counts>,
+    evidence: EvidenceSample,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     races: u64,
     after_retries: u64,
-    /// The shortest time between the query and the response that contradicts, in milliseconds.
+    /// Shortest time from the query to the contradicting response, in milliseconds.
     soonest_ms: Option<f64>,
 }
 
-impl Default for Spoofing {
-    fn default() -> Self {
-        Self::new(SpoofingOptions::default())
-    }
-}
-
 impl Spoofing {
-    /// Nothing seen yet.
-    #[must_use]
-    pub fn new(options: SpoofingOptions) -> Self {
-        Self { options, resolvers: Table::new(RESOLVERS) }
-    }
-
-    /// Octets that it takes.
+    /// Memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.resolvers.bytes(|resolver| resolver.name.len() + resolver.exhibits.heap_bytes())
+        self.resolvers.bytes(|resolver| resolver.name.len() + resolver.evidence.heap_bytes())
     }
 }
 
@@ -91,51 +69,42 @@ impl Detector for Spoofing {
         let key = hash(observation.resolver.as_bytes());
         let resolver = self.resolvers.entry(key, observation.ts, || Resolver {
             name: observation.resolver.into(),
-            halves: Halves::default(),
-            exhibits: Exhibits::default(),
+            counts: Rolling::default(),
+            evidence: EvidenceSample::default(),
         });
-        resolver.halves.roll(observation.response_ts.unwrap_or(observation.ts), SPAN);
-        let counts = &mut resolver.halves.now;
+        resolver.counts.roll(observation.response_ts.unwrap_or(observation.ts), SPAN);
+        let counts = &mut resolver.counts.current;
         if observation.retries == 0 {
             counts.races += 1;
         } else {
             counts.after_retries += 1;
         }
         counts.soonest_ms = soonest(counts.soonest_ms, observation.latency_ms);
-        resolver.exhibits.take(observation);
+        resolver.evidence.record(observation);
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        for resolver in self.resolvers.values_mut() {
-            resolver.halves.roll(now, SPAN);
-            if let Some(finding) = resolver.finding(&self.options) {
-                each(finding);
-            }
-        }
-        self.resolvers.age(now, SPAN * 3);
+        let find = |resolver: &mut Resolver| {
+            resolver.counts.roll(now, SPAN);
+            resolver.finding()
+        };
+        self.resolvers.evaluate(now, SPAN * 3, find, each);
     }
 }
 
 impl Resolver {
-    fn finding(&self, options: &SpoofingOptions) -> Option<Finding> {
-        let Halves { now, before, .. } = &self.halves;
-        let races = now.races + before.races;
-        let after_retries = now.after_retries + before.after_retries;
-        let (level, value, threshold, how) = if races >= options.races {
-            let critical = races >= options.races_critical;
-            let level = if critical { Level::Critical } else { Level::Warning };
-            (level, races, options.races, "to queries that were sent once")
-        } else if after_retries >= options.after_retries {
-            (
-                Level::Warning,
-                after_retries,
-                options.after_retries,
-                "to queries that were sent again",
-            )
+    fn finding(&self) -> Option<Finding> {
+        let races = self.counts.sum(|counts| counts.races);
+        let after_retries = self.counts.sum(|counts| counts.after_retries);
+        let (level, value, threshold, how) = if races >= RACES.0 {
+            let level = Level::at_least_warning(races >= RACES.1);
+            (level, races, RACES.0, "to queries that were sent once")
+        } else if after_retries >= AFTER_RETRIES {
+            (Level::Warning, after_retries, AFTER_RETRIES, "to queries that were sent again")
         } else {
             return None;
         };
-        let soonest = soonest(now.soonest_ms, before.soonest_ms);
+        let soonest = soonest(self.counts.current.soonest_ms, self.counts.previous.soonest_ms);
         let within =
             soonest.map_or(String::new(), |ms| format!(", the soonest {ms:.1} ms after the query"));
         let summary = format!(
@@ -144,16 +113,16 @@ impl Resolver {
             self.name
         );
         let mut figures = vec![
-            figure("contradictions", float(value), Some(float(threshold))),
-            figure("contradictions_after_retries", float(after_retries), None),
+            Figure::new("contradictions", float(value), Some(float(threshold))),
+            Figure::new("contradictions_after_retries", float(after_retries), None),
         ];
-        figures.extend(soonest.map(|ms| figure("soonest_ms", ms, None)));
+        figures.extend(soonest.map(|ms| Figure::new("soonest_ms", ms, None)));
         Some(Finding {
             rule: Rule::Spoofing,
             entity: Entity { resolver: Some(self.name.clone()), ..Entity::default() },
             level,
             summary,
-            evidence: self.exhibits.evidence(figures),
+            evidence: self.evidence.evidence(figures),
         })
     }
 }

@@ -1,208 +1,150 @@
-//! Tables of entities that the traffic chooses, in bounded room.
+//! Bounded per-entity state of the detectors, where the traffic chooses the entities.
 
+use super::finding::Finding;
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// Slots that a key may be in.
+/// Slots in which a key may be stored.
 const WAYS: usize = 8;
 
-/// Values by the hash of what they belong to. A key has eight slots; where all are taken, the value that
-/// was used least goes, of these the one unused longest. So each access costs the same whatever
-/// comes, and entities that come once give way to those that keep coming.
+/// Eight-way set-associative table of values, keyed by a 64-bit hash, with `SLOTS` slots in all (a
+/// power of two, at least [`WAYS`]).
 ///
-/// The order of [`Self::iter`] depends on nothing but the keys and how they came.
+/// If all slots of a key are taken, the least frequently used value is evicted; among equals, the
+/// least recently used one. Each access has the same cost whatever the traffic, and entities seen
+/// once give way to those that recur. [`Self::iter`] is deterministic: its order depends only on the
+/// keys and their order of arrival.
 #[derive(Debug)]
-pub(super) struct Table<T> {
+pub(super) struct AssociativeTable<T, const SLOTS: usize> {
     keys: Box<[u64]>,
-    /// Beside the values, so that to find the one that was used least is to look at one place of memory.
-    uses: Box<[Use]>,
+    /// Kept apart from the values, so that the search for a victim reads one cache line.
+    usage: Box<[Usage]>,
     values: Box<[Option<Box<T>>]>,
 }
 
-/// How often a value was used, and when it last was.
+/// Number of uses of a value and time of the last one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Use {
+struct Usage {
     times: u32,
     last: Timestamp,
 }
 
-impl Use {
+impl Usage {
     fn count(&mut self, now: Timestamp) {
         self.times = self.times.saturating_add(1);
         self.last = self.last.max(now);
     }
 }
 
-impl<T> Table<T> {
-    /// Room for so many values; rounded up to a power of two, and no fewer than [`WAYS`].
-    pub(super) fn new(room: usize) -> Self {
-        let room = room.next_power_of_two().max(WAYS);
-        let values = std::iter::repeat_with(|| None).take(room).collect();
-        Self { keys: vec![0; room].into(), uses: vec![Use::default(); room].into(), values }
+impl<T, const SLOTS: usize> Default for AssociativeTable<T, SLOTS> {
+    fn default() -> Self {
+        const { assert!(SLOTS.is_power_of_two() && SLOTS >= WAYS) };
+        let values = std::iter::repeat_with(|| None).take(SLOTS).collect();
+        Self { keys: vec![0; SLOTS].into(), usage: vec![Usage::default(); SLOTS].into(), values }
     }
+}
 
-    /// The value of a key, as it is; looking does not count as a use.
+impl<T, const SLOTS: usize> AssociativeTable<T, SLOTS> {
+    /// Returns the value of `key` without counting a use.
     pub(super) fn get(&self, key: u64) -> Option<&T> {
         self.values[self.find(key)?].as_deref()
     }
 
-    /// The same, and counts it as used.
+    /// Returns the value of `key` and counts a use.
     pub(super) fn get_mut(&mut self, key: u64, now: Timestamp) -> Option<&mut T> {
-        let place = self.find(key)?;
-        self.uses[place].count(now);
-        self.values[place].as_deref_mut()
+        let slot = self.find(key)?;
+        self.usage[slot].count(now);
+        self.values[slot].as_deref_mut()
     }
 
-    /// The value of a key, made where there is none.
+    /// Returns the value of `key`, created with `new` if there is none, and counts a use.
     pub(super) fn entry(&mut self, key: u64, now: Timestamp, new: impl FnOnce() -> T) -> &mut T {
         let found = self.find(key);
-        let place = found.unwrap_or_else(|| self.victim(key));
-        let Self { keys, uses, values } = self;
+        let slot = found.unwrap_or_else(|| self.victim(key));
+        let Self { keys, usage, values } = self;
         if found.is_none() {
-            keys[place] = key;
-            uses[place] = Use { times: 0, last: now };
+            keys[slot] = key;
+            usage[slot] = Usage { times: 0, last: now };
         }
-        uses[place].count(now);
-        match (&mut values[place], found) {
-            (Some(known), Some(_)) => known,
-            // In the room of the one that goes.
-            (Some(other), None) => {
-                **other = new();
-                other
+        usage[slot].count(now);
+        match (&mut values[slot], found) {
+            (Some(value), Some(_)) => value,
+            // Reuses the allocation of the evicted value.
+            (Some(evicted), None) => {
+                **evicted = new();
+                evicted
             }
             (empty, _) => empty.insert(Box::new(new())),
         }
     }
 
-    /// Forgets what was unused for `idle`, and lets old uses count for less.
+    /// Removes values unused for longer than `idle`, and reduces the use counts of the others by a
+    /// quarter.
     pub(super) fn age(&mut self, now: Timestamp, idle: Duration) {
-        for (uses, value) in self.uses.iter_mut().zip(&mut self.values) {
-            if now.since(uses.last) > idle {
+        for (usage, value) in self.usage.iter_mut().zip(&mut self.values) {
+            if now.since(usage.last) > idle {
                 *value = None;
-                *uses = Use::default();
+                *usage = Usage::default();
             } else {
-                uses.times -= uses.times / 4;
+                usage.times -= usage.times / 4;
             }
         }
     }
 
-    /// All values with their keys.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
-        let values = self.keys.iter().zip(&self.values);
-        values.filter_map(|(key, value)| Some((*key, &**value.as_ref()?)))
+    /// Passes the finding of each value to `each`, then removes values unused for longer than `idle`.
+    pub(super) fn evaluate(
+        &mut self,
+        now: Timestamp,
+        idle: Duration,
+        find: impl FnMut(&mut T) -> Option<Finding>,
+        each: &mut dyn FnMut(Finding),
+    ) {
+        self.values_mut().filter_map(find).for_each(each);
+        self.age(now, idle);
     }
 
-    /// All values.
+    /// Returns all values.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.values.iter().flatten().map(|value| &**value)
+    }
+
+    /// Returns all values for modification, without counting a use.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.values.iter_mut().flatten().map(|value| &mut **value)
     }
 
-    /// Octets that the table takes, with what its values say that they have on the heap.
+    /// Memory of the table in bytes; `heap` returns the heap bytes of a value.
     pub(super) fn bytes(&self, heap: impl Fn(&T) -> usize) -> usize {
-        let values = self.values.iter().flatten().map(|value| size_of::<T>() + heap(value));
-        self.keys.len() * size_of::<(u64, Use, Option<Box<T>>)>() + values.sum::<usize>()
+        let values = self.iter().map(|value| size_of::<T>() + heap(value));
+        self.keys.len() * size_of::<(u64, Usage, Option<Box<T>>)>() + values.sum::<usize>()
     }
 
-    /// The slots of a key.
-    fn ways(&self, key: u64) -> std::ops::Range<usize> {
-        let sets = self.keys.len() / WAYS;
-        // Both are at most the number of slots.
-        let set = usize::try_from(key >> 32).unwrap_or(0) & (sets - 1);
+    /// Returns the slots in which `key` may be stored.
+    fn ways(key: u64) -> std::ops::Range<usize> {
+        // The result is less than SLOTS.
+        let set = usize::try_from(key >> 32).unwrap_or(0) & (SLOTS / WAYS - 1);
         set * WAYS..(set + 1) * WAYS
     }
 
     fn find(&self, key: u64) -> Option<usize> {
-        self.ways(key).find(|place| self.keys[*place] == key && self.values[*place].is_some())
+        Self::ways(key).find(|slot| self.keys[*slot] == key && self.values[*slot].is_some())
     }
 
-    /// The slot to be used for a new key: an empty one, else that of the value that was used least.
+    /// Returns the slot for a new key: an empty one, otherwise that of the least used value.
     fn victim(&self, key: u64) -> usize {
-        let ways = self.ways(key);
-        ways.clone().min_by_key(|place| self.uses[*place]).unwrap_or(ways.start)
-    }
-}
-
-/// Which of many things were seen before, roughly: one that was not seen is taken for seen as
-/// often as the set is full.
-#[derive(Clone, Debug)]
-pub(super) struct Seen<const WORDS: usize>([u64; WORDS]);
-
-impl<const WORDS: usize> Default for Seen<WORDS> {
-    fn default() -> Self {
-        Self([0; WORDS])
-    }
-}
-
-impl<const WORDS: usize> Seen<WORDS> {
-    /// Whether a hash is in the set.
-    pub(super) fn has(&self, hash: u64) -> bool {
-        let (word, bit) = Self::place(hash);
-        self.0[word] & bit != 0
-    }
-
-    /// Puts a hash into the set.
-    pub(super) fn insert(&mut self, hash: u64) {
-        let (word, bit) = Self::place(hash);
-        self.0[word] |= bit;
-    }
-
-    fn place(hash: u64) -> (usize, u64) {
-        // The low half: tables use the high one.
-        let low = usize::try_from(hash & 0xFFFF_FFFF).unwrap_or(0);
-        (low / 64 % WORDS, 1 << (low % 64))
-    }
-}
-
-/// A clock that goes back by more was set back; by less, somebody looks at what is past.
-const SET_BACK: Duration = Duration::from_secs(3600);
-
-/// Two spans of time, the one under way and the one before it: together they look back at least one
-/// span and at most two.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Halves<T> {
-    began: Timestamp,
-    /// The span under way.
-    pub(super) now: T,
-    /// The one before it.
-    pub(super) before: T,
-}
-
-impl<T: Default> Halves<T> {
-    /// Moves on to the span that `ts` is in.
-    pub(super) fn roll(&mut self, ts: Timestamp, span: Duration) {
-        if ts < self.began {
-            // What comes late counts as now; a clock that was set back begins anew.
-            if self.began.since(ts) > SET_BACK.max(span) {
-                *self = Self { began: ts, ..Self::default() };
-            }
-            return;
-        }
-        let passed = ts.since(self.began);
-        if passed >= span * 2 {
-            *self = Self { began: ts, ..Self::default() };
-        } else if passed >= span {
-            self.before = std::mem::take(&mut self.now);
-            self.began = self.began.plus(span);
-        }
+        let ways = Self::ways(key);
+        ways.clone().min_by_key(|slot| self.usage[*slot]).unwrap_or(ways.start)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{key, seconds as at};
     use super::*;
-    use xxhash_rust::xxh3::xxh3_64;
-
-    fn key(number: u64) -> u64 {
-        xxh3_64(&number.to_ne_bytes())
-    }
-
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_nanos(seconds * 1_000_000_000)
-    }
 
     #[test]
-    fn what_keeps_coming_survives_a_flood() {
-        let mut table = Table::new(512);
+    fn keeps_recurring_key_during_flood() {
+        let mut table = AssociativeTable::<u64, 512>::default();
         for number in 0..200_000 {
             table.entry(key(number), at(number / 10_000), || number);
             if number % 100 == 0 {
@@ -217,42 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_idle_is_forgotten() {
-        let mut table = Table::new(8);
+    fn removes_idle_values() {
+        let mut table = AssociativeTable::<&str, 8>::default();
         table.entry(1, at(0), || "old");
         table.entry(2, at(50), || "new");
         table.age(at(70), Duration::from_secs(60));
-        assert_eq!(table.iter().collect::<Vec<_>>(), [(2, &"new")]);
+        assert_eq!(table.iter().collect::<Vec<_>>(), [&"new"]);
         assert_eq!(table.get_mut(1, at(70)), None);
-    }
-
-    #[test]
-    fn sets_know_what_they_saw() {
-        let mut seen = Seen::<16>::default();
-        assert!(!seen.has(key(7)));
-        seen.insert(key(7));
-        assert!(seen.has(key(7)));
-    }
-
-    #[test]
-    fn halves_look_back_one_span_at_least() {
-        let span = Duration::from_secs(60);
-        let mut halves = Halves::<u32>::default();
-        halves.roll(at(1000), span);
-        halves.now += 1;
-        halves.roll(at(1059), span);
-        halves.now += 1;
-        halves.roll(at(1061), span);
-        assert_eq!((halves.now, halves.before), (0, 2));
-        // Late still counts as now; hours back is another time.
-        halves.roll(at(100), span);
-        assert_eq!(halves.before, 2);
-        halves.roll(at(20_000), span);
-        halves.now = 3;
-        halves.roll(at(100), span);
-        assert_eq!((halves.now, halves.before), (0, 0));
-        halves.now = 3;
-        halves.roll(at(400), span);
-        assert_eq!((halves.now, halves.before), (0, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! What tests of detectors share.
+//! Helpers for the tests of detectors.
 
 use super::finding::{Detector, Finding};
 use crate::observation::Observation;
@@ -7,12 +7,12 @@ use crate::time::Timestamp;
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A point in time well after the beginning.
+/// Returns a time `seconds` after an arbitrary start, well after 1970.
 pub(crate) fn at(seconds: f64) -> Timestamp {
     Timestamp::from_nanos(1_000_000_000_000).plus(Duration::from_secs_f64(seconds))
 }
 
-/// A query for a name.
+/// Passes a query for `qname` to `take`.
 pub(crate) fn query(seconds: f64, qname: &str, take: impl FnOnce(&mut Observation<'_>)) {
     let mut observation = example(at(seconds));
     observation.qname = Some(qname);
@@ -22,18 +22,28 @@ pub(crate) fn query(seconds: f64, qname: &str, take: impl FnOnce(&mut Observatio
     take(&mut observation);
 }
 
-/// What a detector finds.
+/// Returns a time `seconds` after 1970-01-01 UTC.
+pub(crate) fn seconds(seconds: u64) -> Timestamp {
+    Timestamp::from_nanos(seconds * 1_000_000_000)
+}
+
+/// Returns the hash of a number, as a key.
+pub(crate) fn key(number: u64) -> u64 {
+    xxh3_64(&number.to_ne_bytes())
+}
+
+/// Returns the findings of `detector`.
 pub(crate) fn findings(detector: &mut dyn Detector, seconds: f64) -> Vec<Finding> {
     let mut found = Vec::new();
     detector.evaluate(at(seconds), &mut |finding| found.push(finding));
     found
 }
 
-/// Letters that look random and are the same every time.
+/// Returns `length` pseudorandom letters; the same for the same `number`.
 pub(crate) fn random(number: u64, alphabet: &[u8], length: u64) -> String {
-    let letter = |place: u64| {
-        let octets = [number.to_le_bytes(), place.to_le_bytes()].concat();
-        let chosen = usize::try_from(xxh3_64(&octets) >> 33).unwrap_or(0) % alphabet.len();
+    let letter = |index: u64| {
+        let bytes = [number.to_le_bytes(), index.to_le_bytes()].concat();
+        let chosen = usize::try_from(xxh3_64(&bytes) >> 33).unwrap_or(0) % alphabet.len();
         char::from(alphabet[chosen])
     };
     (0..length).map(letter).collect()

@@ -1,55 +1,39 @@
-//! Data carried in names: tunnels, exfiltration, and the beat of what waits for orders.
+//! Rule `tunnel`: data carried in query names (tunnels, exfiltration, beacons).
 //!
-//! Looked at is who asks for names in one zone. Of a name only pieces that look like data count
-//! ([`super::lexical`]), and each name once: a cache asks nobody for what it has, so whoever carries data
-//! needs new names. How much they carry, by which record types, with what answers and in what beat, over a
-//! minute and over hours, tells a tunnel from lookups that look like one. `docs/detectors.md` tells the
-//! method.
+//! Evaluated per pair of client and zone. Only parts of a name that look like data count
+//! ([`super::lexical`]), and each name counts once: a cache answers repeated names, so a sender of
+//! data needs new ones. Volume, record types, answers and regularity, over minutes and hours,
+//! distinguish a tunnel from legitimate lookups. The method is described in `docs/detectors.md`.
 
 mod flow;
 mod verdict;
 
+use super::attribution::{Attribution, combine_hashes, hash, is_echo, is_multicast};
 use super::finding::{Detector, Finding};
-use super::known::is_lookup_service;
-use super::lexical::{LEAST_PIECE, encoded_octets};
-use super::table::Table;
-use super::who::{Who, both, hash, is_echo, is_multicast};
+use super::lexical::{MIN_PIECE_BYTES, encoded_bytes};
+use super::lookup_services::is_lookup_service;
+use super::table::AssociativeTable;
 use crate::observation::Observation;
 use crate::time::Timestamp;
-use flow::{Flow, Look};
+use flow::{Flow, NameFeatures};
 use std::time::Duration;
 
-pub use verdict::TunnelOptions;
-
-/// Octets that [`Tunnel`] takes at most.
+/// Maximum memory of [`Tunnel`] in bytes.
 pub const TUNNEL_MEMORY_BYTES: usize = 16 << 20;
 
-/// Pairs of zone and asker at a time.
-const FLOWS: usize = 2048;
-/// How long a flow without names that look like data is remembered.
+/// Maximum number of flows (pairs of zone and client) tracked.
+const MAX_FLOWS: usize = 2048;
+/// Time after which a flow without names that look like data is forgotten.
 const IDLE: Duration = Duration::from_secs(7 * 3600);
 
 /// Finds data carried in names.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tunnel {
-    options: TunnelOptions,
-    flows: Table<Flow>,
-}
-
-impl Default for Tunnel {
-    fn default() -> Self {
-        Self::new(TunnelOptions::default())
-    }
+    flows: AssociativeTable<Flow, MAX_FLOWS>,
 }
 
 impl Tunnel {
-    /// Nothing seen yet.
-    #[must_use]
-    pub fn new(options: TunnelOptions) -> Self {
-        Self { options, flows: Table::new(FLOWS) }
-    }
-
-    /// Octets that it takes.
+    /// Memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.flows.bytes(Flow::heap_bytes)
@@ -60,38 +44,36 @@ impl Detector for Tunnel {
     fn observe(&mut self, observation: &Observation<'_>) {
         let Some(qname) = observation.qname else { return };
         let (below, zone) = split(qname, observation.zone);
-        let carries_anything = observation.qtype.is_some_and(flow::is_opaque);
-        if below.is_empty() || (below.len() < LEAST_PIECE && !carries_anything) {
+        let is_opaque = observation.qtype.is_some_and(flow::is_opaque);
+        if below.is_empty() || (below.len() < MIN_PIECE_BYTES && !is_opaque) {
             return;
         }
-        let encoded = encoded_octets(below);
-        if encoded == 0 && !carries_anything {
+        let encoded = encoded_bytes(below);
+        if encoded == 0 && !is_opaque {
             return;
         }
         let counts = observation.is_query() && observation.opcode == 0;
         if !counts || is_echo(observation) || is_multicast(observation) || is_lookup_service(zone) {
             return;
         }
-        let key = both(hash(zone.as_bytes()), Who::key(observation));
-        let new = || Flow::new(zone.into(), Who::of(observation));
-        let look = Look { name: hash(qname.as_bytes()), encoded, carries_anything };
-        self.flows.entry(key, observation.ts, new).take(observation, &look);
+        let key = combine_hashes(hash(zone.as_bytes()), Attribution::hash(observation));
+        let new = || Flow::new(zone.into(), Attribution::new(observation));
+        let name = NameFeatures { hash: hash(qname.as_bytes()), encoded, is_opaque };
+        self.flows.entry(key, observation.ts, new).record(observation, &name);
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        for flow in self.flows.values_mut() {
+        let find = |flow: &mut Flow| {
             flow.roll(now);
-            if let Some(finding) = verdict::of(flow, now, &self.options) {
-                each(finding);
-            }
-        }
-        self.flows.age(now, IDLE);
+            verdict::evaluate(flow, now)
+        };
+        self.flows.evaluate(now, IDLE, find, each);
     }
 }
 
-/// A name's labels below its zone, and the zone; where none is known, that is the last two labels. By the
-/// rules of public suffixes any unknown last label is a suffix: where data stands right before it, it is
-/// taken for a zone of somebody's own.
+/// Splits a name into the labels below its zone and the zone. Without a registrable domain, the
+/// zone is the last two labels. The Public Suffix List treats every unknown last label as a suffix;
+/// if the label before it looks like data, the last label is taken for a private zone.
 fn split<'a>(qname: &'a str, zone: Option<&'a str>) -> (&'a str, &'a str) {
     let mut zone = zone.unwrap_or_else(|| {
         let mut dots = qname.rmatch_indices('.');
@@ -99,7 +81,7 @@ fn split<'a>(qname: &'a str, zone: Option<&'a str>) -> (&'a str, &'a str) {
     });
     if zone.len() == qname.len()
         && let Some((first, last)) = qname.rsplit_once('.')
-        && encoded_octets(first) > 0
+        && encoded_bytes(first) > 0
         && psl::suffix(qname.as_bytes()).is_some_and(|suffix| !suffix.is_known())
     {
         zone = last;

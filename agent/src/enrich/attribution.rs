@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn name_ends_at_first_zero_byte() {
-        let mut task = Task { pid: 1, uid: 0, start_ns: 0, comm: [0; 16] };
+        let mut task = Task { pid: 1, uid: 0, start_ns: 0, comm: [0; 16], parent_pid: 0 };
         task.comm[..4].copy_from_slice(b"curl");
         let process = Process::new(&task, None);
         assert_eq!((process.utf8_name(), &*process.name()), (Some("curl"), "curl"));

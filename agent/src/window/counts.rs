@@ -1,9 +1,9 @@
-//! Counts by a number that the traffic determines, in bounded memory.
+//! Bounded counters by a number that the traffic chooses (response code, query type).
 
-/// Maximum number of keys; all others are counted together.
-const KEYS: usize = 24;
+/// Maximum number of keys; further ones are counted as `other`.
+const MAX_KEYS: usize = 24;
 
-/// Counts by key; keys beyond the maximum are counted together.
+/// Counts by key. Keys beyond the capacity are counted together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     keys: Vec<(u16, u32)>,
@@ -11,15 +11,15 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Maximum heap memory in bytes, since the capacity doubles.
-    pub const MAX_HEAP_BYTES: usize = KEYS.next_power_of_two() * size_of::<(u16, u32)>();
+    /// Maximum heap memory in bytes: the capacity grows by doubling.
+    pub const MAX_HEAP_BYTES: usize = MAX_KEYS.next_power_of_two() * size_of::<(u16, u32)>();
 
-    /// Adds `times` to the count of a key.
+    /// Adds `times` to the count of `key`.
     pub fn add(&mut self, key: u16, times: u32) {
         if let Some((_, count)) = self.keys.iter_mut().find(|(known, _)| *known == key) {
             // A window has fewer than 2^32 transactions.
             *count = count.saturating_add(times);
-        } else if self.keys.len() < KEYS {
+        } else if self.keys.len() < MAX_KEYS {
             self.keys.push((key, times));
         } else {
             self.other += u64::from(times);
@@ -34,7 +34,7 @@ impl Counts {
         self.other += other.other;
     }
 
-    /// Returns the count of a key; 0 if it is counted with the others.
+    /// Returns the count of `key`, or 0 if it is counted as `other`.
     #[must_use]
     pub fn of(&self, key: u16) -> u64 {
         self.keys.iter().find(|(known, _)| *known == key).map_or(0, |(_, count)| u64::from(*count))
@@ -49,7 +49,7 @@ impl Counts {
         sorted
     }
 
-    /// Returns the count of all keys beyond the maximum.
+    /// Returns the count of keys beyond the capacity.
     #[must_use]
     pub const fn other(&self) -> u64 {
         self.other
@@ -61,7 +61,7 @@ impl Counts {
         self.keys.iter().map(|(_, count)| u64::from(*count)).sum::<u64>() + self.other
     }
 
-    /// Returns the heap memory in bytes.
+    /// Heap memory in bytes.
     #[must_use]
     pub const fn heap_bytes(&self) -> usize {
         self.keys.capacity() * size_of::<(u16, u32)>()
@@ -75,7 +75,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn total_includes_all_keys(
+        fn total_is_exact(
             one in prop::collection::vec(0..60_u16, 0..200),
             other in prop::collection::vec(0..60_u16, 0..200),
         ) {

@@ -1,4 +1,4 @@
-//! What the transactions of a group have in common.
+//! Groups: how transactions are grouped, and how many groups there may be.
 
 use super::measured::Measured;
 use super::sketch::hash_of;
@@ -7,10 +7,10 @@ use crate::decode::dns::type_name;
 use crate::observation::Observation;
 use crate::pair::Vantage;
 
-/// By what transactions are grouped; always by vantage too.
+/// Dimension by which transactions are grouped, besides the vantage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Grouping {
-    /// All that this node saw.
+    /// All transactions of the node.
     Node,
     /// By resolver and transport.
     Resolver,
@@ -29,7 +29,7 @@ impl Grouping {
     pub const ALL: [Self; 6] =
         [Self::Node, Self::Resolver, Self::Zone, Self::Qtype, Self::Process, Self::Pod];
 
-    /// As records spell it.
+    /// Returns the grouping's name in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ impl Grouping {
         }
     }
 
-    /// Groups at a time, beside one `other` for each kind.
+    /// Maximum number of groups, not counting one `other` per class.
     #[must_use]
     pub const fn seats(self) -> usize {
         match self {
@@ -51,22 +51,22 @@ impl Grouping {
             Self::Zone => 96,
             Self::Qtype => 24,
             Self::Process => 48,
-            // As many as Kubernetes puts on a node, unless told otherwise.
+            // Default maximum number of pods per Kubernetes node.
             Self::Pod => 110,
         }
     }
 
-    /// Kinds of group: vantages, and where it is grouped by that too, transports.
-    pub(super) const fn kinds(self) -> usize {
+    /// Number of classes: vantages, multiplied by transports if they are distinguished.
+    pub(super) const fn classes(self) -> usize {
         match self {
-            // All are alike: there is no `other`.
+            // Every group has a slot: there is no `other`.
             Self::Node => 0,
             Self::Resolver => 2 * Vantage::ALL.len(),
             Self::Zone | Self::Qtype | Self::Process | Self::Pod => Vantage::ALL.len(),
         }
     }
 
-    /// Which of the most frequent values a group keeps.
+    /// Returns the sizes of the tables of most frequent values, if its groups have them.
     pub(super) const fn top_slots(self) -> Option<TopSlots> {
         match self {
             Self::Node => Some(TopSlots { qnames: 10, zones: 8, clients: 9, processes: 7 }),
@@ -75,130 +75,138 @@ impl Grouping {
         }
     }
 
-    pub(super) fn tally(self) -> Tally {
+    pub(super) fn new_tally(self) -> Tally {
         self.top_slots().map_or_else(Tally::default, Tally::with_tops)
     }
 }
 
-/// What the transactions of a group have in common.
+/// Identity of a group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group {
-    /// By what it is grouped.
+    /// Grouping.
     pub grouping: Grouping,
-    /// The side that they were seen from.
+    /// Vantage of its transactions.
     pub vantage: Vantage,
-    /// `udp` or `tcp`, where it is grouped by that.
+    /// `udp` or `tcp`, if the grouping distinguishes transports.
     pub transport: Option<&'static str>,
-    /// The resolver, zone, type, process or pod; empty for all of a node; none for `other`.
+    /// Resolver, zone, type, process or pod; empty for the node; `None` for `other`.
     pub value: Option<Box<str>>,
 }
 
-/// What the groups of a grouping that share an `other` have in common.
+/// Groups that share one `other`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sort {
+pub(super) struct GroupClass {
     pub grouping: Grouping,
     pub vantage: Vantage,
     pub transport: Option<&'static str>,
 }
 
-/// A group that need not be stored, with its hash. Two groups are the same if their hashes are: they have 64
-/// bits, and of one value every sort has one of its own.
+/// Borrowed identity of a group with its hash. Groups with equal 64-bit hashes are the same.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Key<'a> {
-    pub sort: Sort,
-    pub value: Option<Value<'a>>,
+pub(super) struct GroupRef<'a> {
+    pub class: GroupClass,
+    pub value: Option<GroupValue<'a>>,
     pub hash: u64,
 }
 
-/// By what the groups of a sort are told apart.
+/// GroupValue that identifies a group within its class.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Value<'a> {
+pub(super) enum GroupValue<'a> {
     Text(&'a str),
-    /// A type by its number: its name is made where it gets a seat.
+    /// Query type; its name is created when the group gets a slot.
     Type(u16),
 }
 
 impl Group {
-    pub(super) const fn sort(&self) -> Sort {
-        Sort { grouping: self.grouping, vantage: self.vantage, transport: self.transport }
+    pub(super) const fn class(&self) -> GroupClass {
+        GroupClass { grouping: self.grouping, vantage: self.vantage, transport: self.transport }
     }
 }
 
-impl<'a> Key<'a> {
-    /// A group by its value, which has this hash.
-    fn named(sort: Sort, value: Value<'a>, hash: u64) -> Self {
-        Self { sort, value: Some(value), hash: sort.mix(hash) }
+impl<'a> GroupRef<'a> {
+    /// Returns the group of a value with this hash.
+    fn named(class: GroupClass, value: GroupValue<'a>, hash: u64) -> Self {
+        Self { class, value: Some(value), hash: class.mix(hash) }
     }
 
-    /// A group that is stored under this hash.
+    /// Returns the identity of a stored group.
     pub(super) fn stored(group: &'a Group, hash: u64) -> Self {
-        Self { sort: group.sort(), value: group.value.as_deref().map(Value::Text), hash }
+        Self { class: group.class(), value: group.value.as_deref().map(GroupValue::Text), hash }
     }
 
-    pub(super) fn other(sort: Sort) -> Self {
-        Self { sort, value: None, hash: sort.mix(u64::MAX) }
+    pub(super) fn other(class: GroupClass) -> Self {
+        Self { class, value: None, hash: class.mix(u64::MAX) }
     }
 
     pub(super) fn group(&self) -> Group {
-        let Sort { grouping, vantage, transport } = self.sort;
+        let GroupClass { grouping, vantage, transport } = self.class;
         let value = self.value.map(|value| match value {
-            Value::Text(text) => text.into(),
-            Value::Type(number) => type_name(number).into(),
+            GroupValue::Text(text) => text.into(),
+            GroupValue::Type(number) => type_name(number).into(),
         });
         Group { grouping, vantage, transport, value }
     }
 
-    /// Shows each group that a transaction belongs to.
+    /// Passes each group of a transaction to `show`.
     pub(super) fn each(
         observation: &Observation<'_>,
         measured: &Measured,
-        mut show: impl FnMut(Key<'_>),
+        mut show: impl FnMut(GroupRef<'_>),
     ) {
         let vantage = observation.vantage;
-        let mut give = |grouping, value: Value<'_>, hash| {
+        let mut show_value = |grouping, value: GroupValue<'_>, hash| {
             let transport = (grouping == Grouping::Resolver).then(|| observation.transport.name());
-            show(Key::named(Sort { grouping, vantage, transport }, value, hash));
+            show(GroupRef::named(GroupClass { grouping, vantage, transport }, value, hash));
         };
-        give(Grouping::Node, Value::Text(""), 0);
-        give(Grouping::Resolver, Value::Text(observation.resolver), measured.resolver_hash);
+        show_value(Grouping::Node, GroupValue::Text(""), 0);
+        show_value(
+            Grouping::Resolver,
+            GroupValue::Text(observation.resolver),
+            measured.resolver_hash,
+        );
         if let Some(zone) = observation.zone {
-            give(Grouping::Zone, Value::Text(zone), measured.zone_hash);
+            show_value(Grouping::Zone, GroupValue::Text(zone), measured.zone_hash);
         }
         if let Some(qtype) = observation.qtype {
-            give(Grouping::Qtype, Value::Type(qtype), qtype.into());
+            show_value(Grouping::Qtype, GroupValue::Type(qtype), qtype.into());
         }
         if let Some(process) = observation.process {
-            give(Grouping::Process, Value::Text(process.comm), measured.process_hash);
+            show_value(Grouping::Process, GroupValue::Text(process.comm), measured.process_hash);
         }
         if let Some(pod) = observation.pod {
-            give(Grouping::Pod, Value::Text(pod), measured.pod_hash);
+            show_value(Grouping::Pod, GroupValue::Text(pod), measured.pod_hash);
         }
     }
 }
 
-impl Key<'_> {
-    /// Shows each group that messages belong to which were not told; without a resolver, those of
-    /// resolvers that have no group of their own.
-    pub(super) fn each_untold(
+impl GroupRef<'_> {
+    /// Passes each group of messages that were not exported to `show`. Without a resolver, these
+    /// are the node and `other` resolvers.
+    pub(super) fn each_not_exported(
         vantage: Vantage,
         transport: &'static str,
         resolver: Option<&str>,
-        mut show: impl FnMut(Key<'_>),
+        mut show: impl FnMut(GroupRef<'_>),
     ) {
-        let node = Sort { grouping: Grouping::Node, vantage, transport: None };
-        show(Key::named(node, Value::Text(""), 0));
-        let sort = Sort { grouping: Grouping::Resolver, vantage, transport: Some(transport) };
+        let node = GroupClass { grouping: Grouping::Node, vantage, transport: None };
+        show(GroupRef::named(node, GroupValue::Text(""), 0));
+        let class =
+            GroupClass { grouping: Grouping::Resolver, vantage, transport: Some(transport) };
         match resolver {
             Some(resolver) => {
-                show(Key::named(sort, Value::Text(resolver), hash_of(resolver.as_bytes())));
+                show(GroupRef::named(
+                    class,
+                    GroupValue::Text(resolver),
+                    hash_of(resolver.as_bytes()),
+                ));
             }
-            None => show(Key::other(sort)),
+            None => show(GroupRef::other(class)),
         }
     }
 }
 
-impl Sort {
-    /// Of groups of the same value, each has a hash of its own: whatever is done to it can be undone.
+impl GroupClass {
+    /// Mixes the class into the hash of a value. The function is a bijection for each class.
     fn mix(self, hash: u64) -> u64 {
         let transport = match self.transport {
             None => 0,
@@ -206,7 +214,7 @@ impl Sort {
             Some(_) => 2,
         };
         let number = (self.grouping as u64) << 8 | (self.vantage as u64) << 4 | transport;
-        // The finalizer of MurmurHash3.
+        // Finalizer of MurmurHash3.
         let mut mixed = hash ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
         mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);

@@ -1,192 +1,209 @@
-//! Transactions by group, in bounded room: what finds none is counted in a group `other` of its own,
-//! so that the groups of a grouping always add up to all transactions that have such a value.
+//! Tallies of all groups in bounded memory. Groups without a slot are counted in `other`, so that
+//! the groups of a grouping always add up to all transactions that have such a value.
 //!
-//! Each grouping has a number of seats. In a pane, most of them are kept for the groups that
-//! were the heaviest in the pane before, with or without a seat; the rest goes to whoever comes first. So
-//! what has a seat has it from its first transaction on and its numbers are whole, and a flood of
-//! new names takes no more than the seats that were free. Where panes are added up, the heaviest have the
-//! seats of the sum; which of them may have had no seat in one of the panes is told.
+//! Each grouping has a fixed number of slots. Up to three quarters of them are reserved for the
+//! groups that were the largest in the previous pane, with or without a slot; the rest are taken in
+//! order of arrival. A group with a slot has it from its first transaction on, so its counts are
+//! complete, and a flood of new names takes only the free slots. When panes are merged, the largest
+//! groups keep a slot in the sum; those that may have lacked a slot in one of the panes are marked
+//! as undercounted.
 
-use super::batch::{Batch, Places};
-use super::group::{Group, Grouping, Key, Sort};
+use super::batch::{Batch, GroupIndices};
+use super::direct_mapped_cache::DirectMappedCache;
+use super::group::{Group, GroupClass, GroupRef, Grouping};
 use super::measured::Measured;
-use super::recent::Recent;
-use super::seen::Seen;
+use super::not_exported::Untold;
+use super::sketch::Hashed;
 use super::tally::Tally;
-use super::untold::Untold;
+use super::top_buffer::TopBuffer;
 use crate::observation::Observation;
 use crate::pair::Vantage;
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 use hashbrown::{HashMap, HashSet, HashTable};
 
-/// Of the seats of a grouping, so many parts of [`PARTS`] at most are kept for the heaviest.
-const KEPT_PARTS: usize = 3;
+/// Share of the slots that may be reserved: [`RESERVED_PARTS`] of [`PARTS`].
+const RESERVED_PARTS: usize = 3;
 const PARTS: usize = 4;
 
-/// A group is heavy if it has so many transactions in a pane: about one a second.
-const HEAVY: u64 = 8;
+/// Minimum number of transactions in a pane for a reserved slot: about one per second.
+const MIN_RESERVED_COUNT: u64 = 8;
 
-/// Slots of the sketch in which groups without a seat are weighed.
-const WAITING_SLOTS: usize = 256;
+/// Slots of the sketch that counts groups without a slot.
+const CANDIDATE_SLOTS: usize = 256;
 
-/// The tallies of all groups.
+/// Tallies of all groups.
 #[derive(Clone, Debug, Default)]
 pub struct Groups {
-    /// In the order in which they came.
-    entries: Vec<Entry>,
-    /// Hashes of groups, with their places in `entries`.
-    places: HashTable<(u64, usize)>,
-    rooms: [Room; Grouping::ALL.len()],
-    /// What is still to be counted.
+    /// In order of arrival.
+    entries: Vec<GroupEntry>,
+    /// Hashes of groups, with their indices in `entries`.
+    indices: HashTable<(u64, usize)>,
+    partitions: [Partition; Grouping::ALL.len()],
+    /// Transactions not counted yet.
     batch: Batch,
-    /// What is still to be told to the sketches of what is most frequent.
-    recent: Recent,
-    seen: Seen,
+    /// Values not yet added to the sketches of the most frequent values.
+    top_buffer: TopBuffer,
+    /// Values that were recently added to a distinct-count sketch, by group and field.
+    counted: CountedCache,
 }
 
+/// Keys are the number of a sketch (group and field) and the value.
+type CountedCache = DirectMappedCache<(u32, Hashed), (), CACHE_SLOTS>;
+
+/// Slots of the cache of values in distinct-count sketches.
+const CACHE_SLOTS: usize = 1 << 12;
+/// Spreads the numbers of groups over all bits (2^64 divided by the golden ratio).
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 #[derive(Clone, Debug)]
-struct Entry {
+struct GroupEntry {
     hash: u64,
     group: Group,
     tally: Box<Tally>,
 }
 
-/// The seats of a grouping.
+/// Slots of a grouping.
 #[derive(Clone, Debug, Default)]
-struct Room {
-    /// Hashes of the groups for which a seat is kept, in order.
-    kept: Vec<u64>,
-    /// Seats that were taken by others.
+struct Partition {
+    /// Hashes of the groups with a reserved slot, sorted.
+    reserved: Vec<u64>,
+    /// Number of slots taken by other groups.
     taken: usize,
-    /// Hashes of the groups that found no seat.
-    waiting: Option<Box<FrequentItemsSketch<u64>>>,
+    /// Hashes of the groups that got no slot.
+    candidates: Option<Box<FrequentItemsSketch<u64>>>,
 }
 
 impl Groups {
-    /// The most octets that [`Self::bytes`] can be, once it is settled.
+    /// Maximum of [`Self::bytes`] once finished.
     pub const MAX_BYTES: usize = max_bytes();
 
-    /// The same beside it, while transactions are counted.
+    /// Additional memory in bytes while transactions are counted.
     pub const MAX_OPEN_BYTES: usize =
-        Batch::MAX_HEAP_BYTES + Recent::MAX_HEAP_BYTES + Seen::MAX_HEAP_BYTES;
+        Batch::MAX_HEAP_BYTES + TopBuffer::MAX_HEAP_BYTES + CountedCache::MAX_HEAP_BYTES;
 
-    /// An empty one for the pane after this one: seats are kept for those that are the heaviest here.
+    /// Creates the groups of the next pane, with slots reserved for the largest groups of this one.
     #[must_use]
-    pub fn successor(&mut self) -> Self {
-        self.count();
+    pub fn next_pane(&mut self) -> Self {
+        self.flush_batch();
         let mut weights: [Vec<(u64, u64)>; Grouping::ALL.len()] = Default::default();
         for entry in self.entries.iter().filter(|entry| entry.group.value.is_some()) {
             weights[entry.group.grouping as usize].push((entry.tally.transactions, entry.hash));
         }
         let mut next = Self::default();
         for (grouping, mut weights) in Grouping::ALL.into_iter().zip(weights) {
-            if let Some(waiting) = &self.rooms[grouping as usize].waiting {
-                let rows = waiting.frequent_items(ErrorType::NoFalsePositives);
+            if let Some(candidates) = &self.partitions[grouping as usize].candidates {
+                let rows = candidates.frequent_items(ErrorType::NoFalsePositives);
                 weights.extend(rows.iter().map(|row| (row.lower_bound(), *row.item())));
             }
-            weights.retain(|(weight, _)| *weight >= HEAVY);
+            weights.retain(|(weight, _)| *weight >= MIN_RESERVED_COUNT);
             weights.sort_unstable_by(|one, other| other.cmp(one));
-            weights.truncate(grouping.seats() * KEPT_PARTS / PARTS);
-            let mut kept: Vec<u64> = weights.into_iter().map(|(_, hash)| hash).collect();
-            kept.sort_unstable();
-            next.rooms[grouping as usize].kept = kept;
+            weights.truncate(grouping.seats() * RESERVED_PARTS / PARTS);
+            let mut reserved: Vec<u64> = weights.into_iter().map(|(_, hash)| hash).collect();
+            reserved.sort_unstable();
+            next.partitions[grouping as usize].reserved = reserved;
         }
         next
     }
 
-    /// Takes a transaction, to be counted in each group that it belongs to. All is counted once
-    /// [`Self::settle`] was called.
+    /// Adds a transaction to each of its groups. Counts are complete after [`Self::finish`].
     pub fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
-        let mut places = Places::default();
-        Key::each(observation, measured, |key| {
-            let place = self.place_or_other(&key);
-            places.set(key.sort.grouping, place);
+        let mut indices = GroupIndices::default();
+        GroupRef::each(observation, measured, |key| {
+            let index = self.index_or_other(&key);
+            indices.set(key.class.grouping, index);
         });
-        let [node, resolver] = [Grouping::Node, Grouping::Resolver].map(|keeps| places.get(keeps));
+        let [node, resolver] = [Grouping::Node, Grouping::Resolver].map(|keeps| indices.get(keeps));
         if let (Some(node), Some(resolver)) = (node, resolver) {
-            if !self.recent.has_room() {
-                self.tell();
+            if !self.top_buffer.has_capacity() {
+                self.flush_tops();
             }
-            self.recent.count([node, resolver], observation, measured);
+            self.top_buffer.count([node, resolver], observation, measured);
         }
-        self.batch.push(places, *measured);
+        self.batch.push(indices, *measured);
         if self.batch.is_full() {
-            self.count();
+            self.flush_batch();
         }
     }
 
-    /// Nothing more is added: counts what still is to be, and lets go of what was only there for that.
-    pub fn settle(&mut self) {
-        self.count();
-        self.tell();
-        (self.batch, self.recent, self.seen) = Default::default();
+    /// Counts everything that is buffered, and releases the buffers. Nothing is added afterwards.
+    pub fn finish(&mut self) {
+        self.flush_batch();
+        self.flush_tops();
+        (self.batch, self.top_buffer, self.counted) = Default::default();
     }
 
-    /// Has each group count its transactions.
-    fn count(&mut self) {
-        let Self { entries, batch, seen, .. } = self;
+    /// Counts the buffered transactions.
+    fn flush_batch(&mut self) {
+        let Self { entries, batch, counted, .. } = self;
         let groupings: Vec<Grouping> = entries.iter().map(|entry| entry.group.grouping).collect();
-        batch.give(&groupings, |place, rows| {
-            let tally = &mut entries[place].tally;
+        batch.drain(&groupings, |index, rows| {
+            let tally = &mut entries[index].tally;
             for measured in rows {
-                tally.add(measured, |facet, value, hash| !seen.knows(place, facet, value, hash));
+                tally.add(measured, |field, value, hash| {
+                    // There are a few hundred groups.
+                    let sketch = u32::try_from(index).unwrap_or(0) << 2 | field as u32;
+                    let slot_hash = hash ^ u64::from(sketch).wrapping_mul(SPREAD) >> 32;
+                    let mut is_new = false;
+                    counted.get(slot_hash, (sketch, value), || is_new = true);
+                    is_new
+                });
             }
         });
     }
 
-    /// Tells the sketches of what is most frequent.
-    fn tell(&mut self) {
-        let Self { entries, recent, .. } = self;
-        recent.tell(|place, take| {
-            let entry = entries.get_mut(usize::from(place));
+    /// Adds the buffered values to the sketches of the most frequent values.
+    fn flush_tops(&mut self) {
+        let Self { entries, top_buffer, .. } = self;
+        top_buffer.flush(|index, take| {
+            let entry = entries.get_mut(usize::from(index));
             if let Some(tops) = entry.and_then(|entry| entry.tally.tops.as_mut()) {
                 take(tops);
             }
         });
     }
 
-    /// Counts messages that were not told: of all, and of a resolver, or of those without a seat.
-    pub fn add_untold(
+    /// Counts messages that were not exported, for the node and for a resolver or `other`.
+    pub fn add_not_exported(
         &mut self,
         vantage: Vantage,
         (transport, resolver): (&'static str, Option<&str>),
         untold: &Untold,
     ) {
-        Key::each_untold(vantage, transport, resolver, |key| {
-            let place = self.place_or_other(&key);
-            self.entries[place].tally.add_untold(untold);
+        GroupRef::each_not_exported(vantage, transport, resolver, |key| {
+            let index = self.index_or_other(&key);
+            self.entries[index].tally.add_not_exported(untold);
         });
     }
 
-    /// Adds what others have counted. Seats go to those that are the heaviest in all.
-    pub fn absorb(&mut self, parts: &[&Self]) {
+    /// Adds the counts of `parts`. The largest groups of the sum get the slots.
+    pub fn merge(&mut self, parts: &[&Self]) {
         let chosen = self.chosen(parts);
         let keys: HashSet<u64> = chosen.iter().map(|(hash, _)| *hash).collect();
-        let split = self.split(parts, &chosen);
+        let split = self.partly_in_other(parts, &chosen);
         let own = std::mem::take(self);
         for entry in own.entries {
             if entry.group.value.is_none() || keys.contains(&entry.hash) {
-                self.adopt(entry);
+                self.push(entry);
             } else {
-                self.merge_into(&Key::other(entry.group.sort()), &entry.tally);
+                self.merge_into(&GroupRef::other(entry.group.class()), &entry.tally);
             }
         }
         for entry in parts.iter().flat_map(|part| &part.entries) {
-            let key = Key::stored(&entry.group, entry.hash);
-            let has_seat = key.value.is_some() && keys.contains(&key.hash);
-            self.merge_into(&if has_seat { key } else { Key::other(key.sort) }, &entry.tally);
+            let key = GroupRef::stored(&entry.group, entry.hash);
+            let has_slot = key.value.is_some() && keys.contains(&key.hash);
+            self.merge_into(&if has_slot { key } else { GroupRef::other(key.class) }, &entry.tally);
         }
         for entry in self.entries.iter_mut().filter(|entry| split.contains(&entry.hash)) {
             entry.tally.undercounted = true;
         }
     }
 
-    /// All groups with what they counted, in the order in which they came.
+    /// Returns all groups with their tallies, in order of arrival.
     pub fn iter(&self) -> impl Iterator<Item = (&Group, &Tally)> {
         self.entries.iter().map(|entry| (&entry.group, &*entry.tally))
     }
 
-    /// All groups, in their own order.
+    /// Returns all groups with their tallies, sorted by group.
     #[must_use]
     pub fn sorted(&self) -> Vec<(&Group, &Tally)> {
         let mut all: Vec<_> = self.iter().collect();
@@ -194,80 +211,83 @@ impl Groups {
         all
     }
 
-    /// Whether nothing was counted.
+    /// Returns whether nothing was counted.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Octets that all of it takes.
+    /// Memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let values = self.iter().map(|(group, _)| group.value.as_ref().map_or(0, |v| v.len()));
-        let rooms = self.rooms.iter().map(|room| {
-            let waiting = room.waiting.as_ref();
-            room.kept.capacity() * size_of::<u64>()
-                + waiting.map_or(0, |waiting| size_of_val(&**waiting) + waiting.estimated_size())
+        let partitions = self.partitions.iter().map(|partition| {
+            let candidates = partition.candidates.as_ref();
+            partition.reserved.capacity() * size_of::<u64>()
+                + candidates.map_or(0, |candidates| {
+                    size_of_val(&**candidates) + candidates.estimated_size()
+                })
         });
         size_of::<Self>()
-            + self.entries.capacity() * size_of::<Entry>()
-            + self.places.allocation_size()
+            + self.entries.capacity() * size_of::<GroupEntry>()
+            + self.indices.allocation_size()
             + values.sum::<usize>()
-            + rooms.sum::<usize>()
+            + partitions.sum::<usize>()
             + self.batch.heap_bytes()
-            + self.recent.heap_bytes()
-            + self.seen.heap_bytes()
+            + self.top_buffer.heap_bytes()
+            + self.counted.heap_bytes()
             + self.iter().map(|(_, tally)| tally.bytes()).sum::<usize>()
     }
 
-    /// Where the group with a hash is.
-    fn place(&self, hash: u64) -> Option<usize> {
-        self.places.find(hash, |(known, _)| *known == hash).map(|(_, place)| *place)
+    /// Returns the index of the group with a hash.
+    fn index(&self, hash: u64) -> Option<usize> {
+        self.indices.find(hash, |(known, _)| *known == hash).map(|(_, index)| *index)
     }
 
-    /// Where a group is counted: on its own seat, or with others.
-    fn place_or_other(&mut self, key: &Key<'_>) -> usize {
-        self.place(key.hash).unwrap_or_else(|| {
-            let is_other = key.value.is_none() || !self.admits(key);
-            let key = if is_other { &Key::other(key.sort) } else { key };
-            self.place(key.hash).unwrap_or_else(|| self.seat(key))
+    /// Returns the index at which a group is counted: its own, or that of `other`.
+    fn index_or_other(&mut self, key: &GroupRef<'_>) -> usize {
+        self.index(key.hash).unwrap_or_else(|| {
+            let is_other = key.value.is_none() || !self.reserve_slot(key);
+            let key = if is_other { &GroupRef::other(key.class) } else { key };
+            self.index(key.hash).unwrap_or_else(|| self.add_group(key))
         })
     }
 
-    /// Whether there is a seat for a group that has none; if not, it is weighed for the next pane.
-    fn admits(&mut self, key: &Key<'_>) -> bool {
-        let room = &mut self.rooms[key.sort.grouping as usize];
-        if room.kept.binary_search(&key.hash).is_ok() {
+    /// Takes a slot for a new group. If there is none, counts the group as a candidate for the next
+    /// pane and returns false.
+    fn reserve_slot(&mut self, key: &GroupRef<'_>) -> bool {
+        let partition = &mut self.partitions[key.class.grouping as usize];
+        if partition.reserved.binary_search(&key.hash).is_ok() {
             return true;
         }
-        if room.kept.len() + room.taken < key.sort.grouping.seats() {
-            room.taken += 1;
+        if partition.reserved.len() + partition.taken < key.class.grouping.seats() {
+            partition.taken += 1;
             return true;
         }
-        room.waiting.get_or_insert_with(|| Box::new(waiting())).update(key.hash);
+        partition.candidates.get_or_insert_with(|| Box::new(new_candidates())).update(key.hash);
         false
     }
 
-    /// Gives a group a seat, an empty tally on it.
-    fn seat(&mut self, key: &Key<'_>) -> usize {
-        let tally = Box::new(key.sort.grouping.tally());
-        self.adopt(Entry { hash: key.hash, group: key.group(), tally })
+    /// Adds a group with an empty tally.
+    fn add_group(&mut self, key: &GroupRef<'_>) -> usize {
+        let tally = Box::new(key.class.grouping.new_tally());
+        self.push(GroupEntry { hash: key.hash, group: key.group(), tally })
     }
 
-    fn adopt(&mut self, entry: Entry) -> usize {
-        let (hash, place) = (entry.hash, self.entries.len());
+    fn push(&mut self, entry: GroupEntry) -> usize {
+        let (hash, index) = (entry.hash, self.entries.len());
         self.entries.push(entry);
-        self.places.insert_unique(hash, (hash, place), |(hash, _)| *hash);
-        place
+        self.indices.insert_unique(hash, (hash, index), |(hash, _)| *hash);
+        index
     }
 
-    fn merge_into(&mut self, key: &Key<'_>, tally: &Tally) {
-        let place = self.place(key.hash).unwrap_or_else(|| self.seat(key));
-        self.entries[place].tally.merge(tally);
+    fn merge_into(&mut self, key: &GroupRef<'_>, tally: &Tally) {
+        let index = self.index(key.hash).unwrap_or_else(|| self.add_group(key));
+        self.entries[index].tally.merge(tally);
     }
 
-    /// Those that have the seats of the sum of this and the parts.
-    fn chosen(&self, parts: &[&Self]) -> Vec<(u64, Sort)> {
+    /// Returns the groups that get a slot in the sum of this and `parts`.
+    fn chosen(&self, parts: &[&Self]) -> Vec<(u64, GroupClass)> {
         let mut weights: HashMap<u64, (u64, &Group)> = HashMap::new();
         let all = [self].into_iter().chain(parts.iter().copied()).flat_map(|part| &part.entries);
         for entry in all.filter(|entry| entry.group.value.is_some()) {
@@ -281,21 +301,22 @@ impl Groups {
                 of_grouping.map(|(hash, (weight, group))| (*weight, *group, *hash)).collect();
             ranked.sort_unstable_by(|one, other| (other.0, one.1).cmp(&(one.0, other.1)));
             ranked.truncate(grouping.seats());
-            chosen.extend(ranked.into_iter().map(|(_, group, hash)| (hash, group.sort())));
+            chosen.extend(ranked.into_iter().map(|(_, group, hash)| (hash, group.class())));
         }
         chosen
     }
 
-    /// Of those, the ones of which some transactions may be counted as `other`: where they have no
-    /// seat and none was kept for them, though others of their sort found none.
-    fn split(&self, parts: &[&Self], chosen: &[(u64, Sort)]) -> HashSet<u64> {
+    /// Returns those of the `chosen` groups that may be counted partly in `other`: in some part
+    /// they have neither a slot nor a reservation, although `other` is in use.
+    fn partly_in_other(&self, parts: &[&Self], chosen: &[(u64, GroupClass)]) -> HashSet<u64> {
         let all = || [self].into_iter().chain(parts.iter().copied());
-        let hidden = |part: &Self, hash: u64, sort: &Sort| {
-            part.place(Key::other(*sort).hash).is_some()
-                && part.rooms[sort.grouping as usize].kept.binary_search(&hash).is_err()
-                && part.place(hash).is_none()
+        let hidden = |part: &Self, hash: u64, class: &GroupClass| {
+            part.index(GroupRef::other(*class).hash).is_some()
+                && part.partitions[class.grouping as usize].reserved.binary_search(&hash).is_err()
+                && part.index(hash).is_none()
         };
-        let split = |(hash, sort): &&(u64, Sort)| all().any(|part| hidden(part, *hash, sort));
+        let split =
+            |(hash, class): &&(u64, GroupClass)| all().any(|part| hidden(part, *hash, class));
         chosen.iter().filter(split).map(|(hash, _)| *hash).collect()
     }
 }
@@ -304,26 +325,26 @@ impl Groups {
     clippy::expect_used,
     reason = "the only error is a size out of bounds, and ours is a constant"
 )]
-fn waiting() -> FrequentItemsSketch<u64> {
-    FrequentItemsSketch::new(WAITING_SLOTS).expect("a power of two from 8 to 2^30")
+fn new_candidates() -> FrequentItemsSketch<u64> {
+    FrequentItemsSketch::new(CANDIDATE_SLOTS).expect("a power of two from 8 to 2^30")
 }
 
-/// As [`Groups::bytes`] counts, each group being as large as it can be.
+/// Maximum of [`Groups::bytes`], with each group as large as possible.
 const fn max_bytes() -> usize {
-    // Presented, each octet of a name may take four.
-    const VALUE: usize = 4 * super::sketch::MAX_OCTETS;
+    // Each byte of a name may be escaped as four.
+    const VALUE: usize = 4 * super::sketch::MAX_VALUE_BYTES;
     let (mut bytes, mut groups, mut number) = (size_of::<Groups>(), 0, 0);
     while number < Grouping::ALL.len() {
         let grouping = Grouping::ALL[number];
-        let here = grouping.seats() + grouping.kinds();
+        let here = grouping.seats() + grouping.classes();
         groups += here;
         bytes += here * (Tally::max_bytes(grouping.top_slots()) + VALUE);
-        // Seats that are kept; slots with their weights and distances.
+        // Reservations; slots with their weights and distances.
         bytes += grouping.seats() * size_of::<u64>();
-        bytes += size_of::<FrequentItemsSketch<u64>>() + WAITING_SLOTS * (16 + 8 + 2);
+        bytes += size_of::<FrequentItemsSketch<u64>>() + CANDIDATE_SLOTS * (16 + 8 + 2);
         number += 1;
     }
-    // Both grow by doubling, and a table is never more than seven eighths full.
-    let places = (groups * 8 / 7).next_power_of_two() * (size_of::<(u64, usize)>() + 1) + 16;
-    bytes + groups.next_power_of_two() * size_of::<Entry>() + places
+    // Both grow by doubling; a hash table is at most seven eighths full.
+    let indices = (groups * 8 / 7).next_power_of_two() * (size_of::<(u64, usize)>() + 1) + 16;
+    bytes + groups.next_power_of_two() * size_of::<GroupEntry>() + indices
 }

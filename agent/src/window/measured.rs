@@ -1,7 +1,7 @@
-//! What is counted of a transaction, found out once for all groups.
+//! Values of a transaction that are counted, computed once for all its groups.
 
 use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL, bucket};
-use super::memory::Memory;
+use super::direct_mapped_cache::DirectMappedCache;
 use super::sketch::{Binned, Hashed, hash_of};
 use crate::join::Cache;
 use crate::observation::Observation;
@@ -9,118 +9,120 @@ use crate::pair::Status;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-/// The response code of a name that is there.
+/// Response code of a name that exists.
 const NOERROR: u16 = 0;
-/// The response code of a name that is known not to be there.
+/// Response code of a name that does not exist.
 const NXDOMAIN: u16 = 3;
 
-/// What is the same for every group that a transaction belongs to. Hashes of what is absent are 0.
+/// Values of a transaction that are the same for every group. Hashes of absent values are 0.
 #[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
-    /// The hash of the name asked for, to tell how many there are.
+    /// Hash of the name for the distinct-count sketch.
     pub qname: Option<Hashed>,
-    /// The hash of the client's address, to tell how many there are.
+    /// Hash of the client address for the distinct-count sketch.
     pub client: Hashed,
-    /// The hash of the resolver's name, to tell how many there are.
+    /// Hash of the resolver name for the distinct-count sketch.
     pub resolver: Hashed,
-    /// The hash of the name asked for.
+    /// Hash of the query name.
     pub qname_hash: u64,
-    /// The hash of the registrable domain.
+    /// Hash of the registrable domain.
     pub zone_hash: u64,
-    /// The hash of the client's address.
+    /// Hash of the client address.
     pub client_hash: u64,
-    /// The hash of the resolver's name.
+    /// Hash of the resolver name.
     pub resolver_hash: u64,
-    /// The hash of the process's name.
+    /// Hash of the process name.
     pub process_hash: u64,
-    /// The hash of the pod.
+    /// Hash of the pod.
     pub pod_hash: u64,
-    /// The share of transactions like it that were told.
+    /// Sampling ratio at the time of the transaction.
     pub sample_ratio: f64,
-    /// How it ended.
+    /// Status.
     pub status: Status,
-    /// The response's extended code.
+    /// Extended response code.
     pub rcode: Option<u16>,
-    /// The number of the type asked for.
+    /// Query type.
     pub qtype: Option<u16>,
-    /// Where a resolver had the answer from.
+    /// Whether the resolver answered from its cache.
     pub cache: Option<Cache>,
-    /// Times the query was sent again.
+    /// Number of retries.
     pub retries: u32,
-    /// Octets of the query.
+    /// Bytes of the query.
     pub query_bytes: u32,
-    /// Octets of the response.
+    /// Bytes of the response.
     pub response_bytes: u64,
-    /// Whether it is a query that was answered with NOERROR or NXDOMAIN.
+    /// Whether the query was answered with NOERROR or NXDOMAIN.
     pub success: bool,
     /// Whether the response has the TC bit.
     pub truncated: bool,
-    /// Whether it is the answer over TCP to what was truncated over UDP.
+    /// Whether it is an answer over TCP after truncation over UDP.
     pub tcp_fallback: bool,
-    /// Whether it is a query that asks for DNSSEC records (DO).
+    /// Whether the query has the DO bit (DNSSEC).
     pub dnssec_ok: bool,
-    /// Whether it is a query with a client subnet.
+    /// Whether the query has a client subnet (RFC 7871).
     pub client_subnet: bool,
-    /// Whether it is a duplicate that answers differently.
+    /// Whether it is a duplicate response with different content.
     pub conflict: bool,
-    /// The latency, of an answered query.
+    /// Latency, if answered.
     pub latency: Option<Binned>,
-    /// The bucket of the name's entropy.
+    /// Bucket of the name's entropy.
     pub entropy: Option<u8>,
-    /// Labels by bucket of length.
+    /// Number of labels by bucket of length.
     pub labels: [u8; LABEL_LENGTHS.len() + 1],
-    /// The bucket of the smallest TTL.
+    /// Bucket of the smallest TTL.
     pub min_ttl: Option<u8>,
 }
 
-/// Measures transactions, and remembers what it found out of names and addresses that may come again.
+/// Measures transactions, and caches what it computed of names and addresses.
 #[derive(Debug, Default)]
 pub struct Measurer {
-    names: Memory<Looks, NAMES>,
-    hashes: Memory<Hashed, HASHES>,
+    names: DirectMappedCache<u64, NameFeatures, NAME_SLOTS>,
+    hashes: DirectMappedCache<u64, Hashed, HASH_SLOTS>,
 }
 
-/// Names remembered; a newer one takes the place of an older one.
-const NAMES: usize = 1 << 11;
-/// The same of addresses.
-const HASHES: usize = 1 << 9;
+/// Slots of the cache of names.
+const NAME_SLOTS: usize = 1 << 11;
+/// Slots of the cache of addresses and resolver names.
+const HASH_SLOTS: usize = 1 << 9;
 
-/// What follows from a name alone.
+/// Features of a name.
 #[derive(Clone, Copy, Debug)]
-struct Looks {
+struct NameFeatures {
     hashed: Hashed,
-    /// Both as in [`Measured`].
+    /// As in [`Measured`], like `labels`.
     entropy: Option<u8>,
     labels: [u8; LABEL_LENGTHS.len() + 1],
 }
 
 impl Measurer {
-    /// Octets that it takes at most.
+    /// Maximum memory in bytes.
     pub const MAX_BYTES: usize = size_of::<Self>()
-        + Memory::<Looks, NAMES>::MAX_HEAP_BYTES
-        + Memory::<Hashed, HASHES>::MAX_HEAP_BYTES;
+        + DirectMappedCache::<u64, NameFeatures, NAME_SLOTS>::MAX_HEAP_BYTES
+        + DirectMappedCache::<u64, Hashed, HASH_SLOTS>::MAX_HEAP_BYTES;
 
-    /// Octets that it takes.
+    /// Memory in use, in bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         size_of::<Self>() + self.names.heap_bytes() + self.hashes.heap_bytes()
     }
 
-    /// Measures an observation.
+    /// Measures a transaction.
     #[must_use]
     pub fn measure(&mut self, observation: &Observation<'_>) -> Measured {
         let hash = |text: Option<&str>| text.map_or(0, |text| hash_of(text.as_bytes()));
         let qname_hash = hash(observation.qname);
-        let looks = observation.qname.map(|name| self.names.get(qname_hash, || Looks::of(name)));
+        let features = observation
+            .qname
+            .map(|name| self.names.get(qname_hash, qname_hash, || NameFeatures::of(name)));
         let (client, client_hash) = match observation.client.ip() {
-            IpAddr::V4(address) => self.both_hashes(&address.octets()),
-            IpAddr::V6(address) => self.both_hashes(&address.octets()),
+            IpAddr::V4(address) => self.hash_both(&address.octets()),
+            IpAddr::V6(address) => self.hash_both(&address.octets()),
         };
-        let (resolver, resolver_hash) = self.both_hashes(observation.resolver.as_bytes());
+        let (resolver, resolver_hash) = self.hash_both(observation.resolver.as_bytes());
         let answered = observation.status == Status::Answered;
         Measured {
-            qname: looks.map(|looks| looks.hashed),
+            qname: features.map(|features| features.hashed),
             client,
             resolver,
             qname_hash,
@@ -144,19 +146,19 @@ impl Measurer {
             conflict: observation.conflict,
             success: answered && matches!(observation.rcode, Some(NOERROR | NXDOMAIN)),
             latency: observation.latency_ms.filter(|_| answered).map(Binned::of),
-            entropy: looks.and_then(|looks| looks.entropy),
-            labels: looks.map(|looks| looks.labels).unwrap_or_default(),
-            min_ttl: observation.min_ttl_seconds.map(|ttl| place(MIN_TTL, f64::from(ttl))),
+            entropy: features.and_then(|features| features.entropy),
+            labels: features.map(|features| features.labels).unwrap_or_default(),
+            min_ttl: observation.min_ttl_seconds.map(|ttl| bucket_of(MIN_TTL, f64::from(ttl))),
         }
     }
 
-    fn both_hashes(&mut self, octets: &[u8]) -> (Hashed, u64) {
-        let hash = hash_of(octets);
-        (self.hashes.get(hash, || Hashed::of(octets)), hash)
+    fn hash_both(&mut self, bytes: &[u8]) -> (Hashed, u64) {
+        let hash = hash_of(bytes);
+        (self.hashes.get(hash, hash, || Hashed::of(bytes)), hash)
     }
 }
 
-impl Looks {
+impl NameFeatures {
     fn of(name: &str) -> Self {
         let hashed = Hashed::of(name.as_bytes());
         let mut labels = [0; LABEL_LENGTHS.len() + 1];
@@ -166,18 +168,18 @@ impl Looks {
         for length in label_lengths(name) {
             labels[bucket(LABEL_LENGTHS, length)] += 1;
         }
-        // Whoever computes a bound in another order gets it with another error.
-        let entropy = Some(place(ENTROPY, entropy(name) - 1e-9));
+        // Tolerance: the sum depends on the order of its terms.
+        let entropy = Some(bucket_of(ENTROPY, entropy(name) - 1e-9));
         Self { hashed, entropy, labels }
     }
 }
 
-/// The bucket of a value, of which there are some ten.
-fn place(bounds: &[f64], value: f64) -> u8 {
+/// Returns the bucket of a value.
+fn bucket_of(bounds: &[f64], value: f64) -> u8 {
     u8::try_from(bucket(bounds, value)).unwrap_or(0)
 }
 
-/// Lengths of the labels in octets as they are written: an escaped octet counts as its escape.
+/// Returns the lengths of the labels in bytes as written: an escaped byte counts as its escape.
 fn label_lengths(name: &str) -> impl Iterator<Item = f64> + '_ {
     let mut escaped = false;
     name.split(move |letter| {
@@ -188,22 +190,23 @@ fn label_lengths(name: &str) -> impl Iterator<Item = f64> + '_ {
     .map(|label| f64::from(u16::try_from(label.len()).unwrap_or(u16::MAX)))
 }
 
-/// `n * log2(n)` of the first numbers: more than a name has octets.
+/// `n * log2(n)` for small numbers, more than a name has bytes.
 static N_LOG_N: LazyLock<Box<[f64]>> = LazyLock::new(|| {
     let of = |n: u16| if n == 0 { 0.0 } else { f64::from(n) * f64::from(n).log2() };
     (0..=1024).map(of).collect()
 });
 
-/// Shannon's entropy of a name's octets, dots aside, in bits per octet. What is behind the first
-/// 1,024 octets does not count.
+/// Returns the Shannon entropy of a name's bytes without dots, in bits per byte. Only the first
+/// 1,024 bytes count.
 #[must_use]
 pub fn entropy(name: &str) -> f64 {
-    // The sum over all octets of -p log p, with p = n / all, is log all - (the sum of n log n) / all.
+    // The sum over all bytes of -p log p, with p = n / all, is log all - (the sum of n log n) /
+    // all.
     let table = &**N_LOG_N;
     let mut counts = [0_u16; 256];
     let (mut all, mut sum) = (0_u16, 0.0);
-    for octet in name.bytes().filter(|octet| *octet != b'.').take(table.len() - 1) {
-        let count = &mut counts[usize::from(octet)];
+    for byte in name.bytes().filter(|byte| *byte != b'.').take(table.len() - 1) {
+        let count = &mut counts[usize::from(byte)];
         sum += table[usize::from(*count) + 1] - table[usize::from(*count)];
         *count += 1;
         all += 1;
@@ -219,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entropy_is_shannons() {
+    fn entropy_matches_shannon() {
         assert!(entropy("aaaa").abs() < 1e-9);
         assert!((entropy("ab.ab") - 1.0).abs() < 1e-9);
         assert!((entropy("abcdefgh") - 3.0).abs() < 1e-9);
@@ -228,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_end_at_dots_that_are_not_escaped() {
+    fn escaped_dot_does_not_end_label() {
         let lengths: Vec<_> = label_lengths(r"a\.b.example.com").collect();
         assert_eq!(lengths, [4.0, 7.0, 3.0]);
     }

@@ -1,20 +1,21 @@
-//! Which windows are told of.
+//! Settings of the windows, from the section `windows` of the configuration.
 
 use super::group::Grouping;
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A kind of window.
+/// Kind of window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// One after the other, of ten seconds.
+    /// Ten seconds.
     TenSeconds,
-    /// One after the other, of a minute.
+    /// One minute.
     Minute,
-    /// One after the other, of five minutes.
+    /// Five minutes.
     FiveMinutes,
-    /// Of a minute, one every ten seconds.
+    /// One minute, every ten seconds.
     Sliding,
 }
 
@@ -22,7 +23,7 @@ impl Kind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::TenSeconds, Self::Minute, Self::FiveMinutes, Self::Sliding];
 
-    /// As the configuration spells it: the length, and where windows slide, the step.
+    /// Returns the kind's name in the configuration: the length and, for sliding windows, the step.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -33,7 +34,7 @@ impl Kind {
         }
     }
 
-    /// Length and step in panes of ten seconds.
+    /// Returns length and step in panes of ten seconds.
     pub(super) const fn panes(self) -> (u64, u64) {
         match self {
             Self::TenSeconds => (1, 1),
@@ -44,36 +45,40 @@ impl Kind {
     }
 }
 
-/// What of the windows is written, and how long they wait.
+/// Which windows are exported, and when they are closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowOptions {
-    /// How long after the end of a window its transactions may come: no less than the query timeout,
-    /// after which alone an outcome is known.
+    /// Time after the end of a window during which its transactions may arrive: at least the query
+    /// timeout, after which outcomes are known.
     pub lateness: Duration,
-    /// The kinds of window that are written.
+    /// Kinds of window that are exported.
     pub spans: KindSet,
-    /// The groupings that are written.
+    /// Groupings that are exported.
     pub groupings: GroupingSet,
 }
 
 impl WindowOptions {
-    /// Everything, for a query timeout of five seconds.
+    /// All windows, for a query timeout of five seconds.
     pub const DEFAULT: Self =
         Self { lateness: Duration::from_secs(6), spans: KindSet::ALL, groupings: GroupingSet::ALL };
 }
 
-/// Something of a fixed list that the configuration names.
-trait Choice: Copy + PartialEq + 'static {
+/// A value from a fixed list, as in the configuration.
+pub trait Choice: Copy + Eq + 'static {
+    /// All values, at most eight.
     const ALL: &'static [Self];
+    /// Description of a value for error messages.
     const WHAT: &'static str;
-    fn spelled(self) -> &'static str;
+
+    /// Returns the name in the configuration.
+    fn name(self) -> &'static str;
 }
 
 impl Choice for Kind {
     const ALL: &'static [Self] = &Self::ALL;
     const WHAT: &'static str = "a window";
 
-    fn spelled(self) -> &'static str {
+    fn name(self) -> &'static str {
         self.name()
     }
 }
@@ -82,100 +87,80 @@ impl Choice for Grouping {
     const ALL: &'static [Self] = &Self::ALL;
     const WHAT: &'static str = "a grouping";
 
-    fn spelled(self) -> &'static str {
+    fn name(self) -> &'static str {
         self.name()
     }
 }
 
-/// Why something is not a list of kinds of window, or of groupings.
+/// Error in a list of window kinds or groupings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadChoice {
-    /// Something in the list is unknown.
+    /// Unknown item.
     #[error("\"{given}\" is not {what}: choose from {known}")]
     Unknown {
-        /// What was given.
+        /// The item.
         given: String,
-        /// What it should be.
+        /// What was expected.
         what: &'static str,
-        /// What there is.
+        /// The known items.
         known: String,
     },
-    /// The list is empty.
+    /// Empty list.
     #[error("no {0} given: name at least one, or leave the stream metrics out")]
     Empty(&'static str),
 }
 
-fn parse<T: Choice>(text: &str) -> Result<Vec<T>, BadChoice> {
-    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-    let one = |name: &str| {
-        T::ALL.iter().copied().find(|known| known.spelled() == name).ok_or_else(|| {
-            let known: Vec<_> = T::ALL.iter().map(|known| known.spelled()).collect();
-            BadChoice::Unknown { given: name.into(), what: T::WHAT, known: known.join(", ") }
-        })
-    };
-    let chosen = names.map(one).collect::<Result<Vec<_>, _>>()?;
-    if chosen.is_empty() { Err(BadChoice::Empty(T::WHAT)) } else { Ok(chosen) }
-}
-
-/// A set of kinds of window.
+/// A set of choices, parsed from a comma-separated list.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct KindSet([bool; Kind::ALL.len()]);
-
-impl KindSet {
-    /// Every kind.
-    pub const ALL: Self = Self([true; Kind::ALL.len()]);
-
-    /// Whether a kind is in it.
-    #[must_use]
-    pub const fn contains(&self, kind: Kind) -> bool {
-        self.0[kind as usize]
-    }
+pub struct ChoiceSet<T> {
+    /// Bit `n` is the `n`th of [`Choice::ALL`].
+    bits: u8,
+    choice: PhantomData<T>,
 }
 
-impl FromStr for KindSet {
-    type Err = BadChoice;
-
-    fn from_str(text: &str) -> Result<Self, BadChoice> {
-        let chosen = parse::<Kind>(text)?;
-        Ok(Self(Kind::ALL.map(|kind| chosen.contains(&kind))))
-    }
-}
-
-impl fmt::Debug for KindSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let chosen = Kind::ALL.into_iter().filter(|kind| self.contains(*kind));
-        f.debug_set().entries(chosen.map(Kind::name)).finish()
-    }
-}
-
+/// A set of window kinds.
+pub type KindSet = ChoiceSet<Kind>;
 /// A set of groupings.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct GroupingSet([bool; Grouping::ALL.len()]);
+pub type GroupingSet = ChoiceSet<Grouping>;
 
-impl GroupingSet {
-    /// Every grouping.
-    pub const ALL: Self = Self([true; Grouping::ALL.len()]);
+impl<T: Choice> ChoiceSet<T> {
+    /// Every choice.
+    pub const ALL: Self = Self { bits: u8::MAX >> (8 - T::ALL.len()), choice: PhantomData };
 
-    /// Whether a grouping is in it.
+    /// Returns whether the set contains `choice`.
     #[must_use]
-    pub const fn contains(&self, grouping: Grouping) -> bool {
-        self.0[grouping as usize]
+    pub fn contains(&self, choice: T) -> bool {
+        self.iter().any(|known| known == choice)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = T> {
+        let all = T::ALL.iter().enumerate();
+        all.filter(|(index, _)| self.bits >> index & 1 == 1).map(|(_, choice)| *choice)
     }
 }
 
-impl FromStr for GroupingSet {
+impl<T: Choice> FromStr for ChoiceSet<T> {
     type Err = BadChoice;
 
     fn from_str(text: &str) -> Result<Self, BadChoice> {
-        let chosen = parse::<Grouping>(text)?;
-        Ok(Self(Grouping::ALL.map(|grouping| chosen.contains(&grouping))))
+        let mut bits = 0;
+        for given in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let index = T::ALL.iter().position(|known| known.name() == given).ok_or_else(|| {
+                let known: Vec<_> = T::ALL.iter().map(|known| known.name()).collect();
+                BadChoice::Unknown { given: given.into(), what: T::WHAT, known: known.join(", ") }
+            })?;
+            bits |= 1 << index;
+        }
+        if bits == 0 {
+            return Err(BadChoice::Empty(T::WHAT));
+        }
+        Ok(Self { bits, choice: PhantomData })
     }
 }
 
-impl fmt::Debug for GroupingSet {
+impl<T: Choice> fmt::Debug for ChoiceSet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let chosen = Grouping::ALL.into_iter().filter(|grouping| self.contains(*grouping));
-        f.debug_set().entries(chosen.map(Grouping::name)).finish()
+        f.debug_set().entries(self.iter().map(Choice::name)).finish()
     }
 }
 
@@ -184,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_read_and_mistakes_are_told() {
+    fn parses_lists_and_reports_errors() {
         let set: KindSet = "10s, 1m/10s".parse().unwrap();
         assert!(set.contains(Kind::Sliding) && !set.contains(Kind::Minute));
         let error = "10s,2m".parse::<KindSet>().unwrap_err().to_string();

@@ -1,7 +1,7 @@
-//! Summaries of many values in little memory, which merge without loss: the summary of two nodes'
-//! values is the merger of their summaries.
+//! Mergeable summaries of many values in bounded memory. Merging the sketches of two nodes gives
+//! the sketch of both.
 //!
-//! Each is carried in a form that other implementations read: see `docs/sketches.md`.
+//! The serialized forms are those of other implementations: see `docs/sketches.md`.
 
 mod distinct;
 mod quantiles;
@@ -9,5 +9,5 @@ mod top;
 
 pub use distinct::{Distinct, Estimate, Hashed};
 pub use quantiles::{Binned, Quantiles};
-pub use top::{MAX_OCTETS, Ranked, Top, hash_of};
-pub(super) use top::{shared, within};
+pub use top::{MAX_VALUE_BYTES, Ranked, Top, hash_of};
+pub(super) use top::{shared_text, truncated};

@@ -1,12 +1,10 @@
-//! What a window counts of one group of transactions. Tallies merge: that of two spans, or of two
-//! nodes, is the sum of theirs.
+//! Counts and sketches of one group in a window. Tallies of different spans or nodes can be merged.
 
 use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL};
 use super::counts::Counts;
 use super::measured::Measured;
-use super::seen::Facet;
-use super::sketch::{Distinct, Hashed, MAX_OCTETS, Quantiles, Top};
-use super::untold::{Thinned, Untold};
+use super::not_exported::{Thinned, Untold};
+use super::sketch::{Distinct, Hashed, MAX_VALUE_BYTES, Quantiles, Top};
 use crate::join::Cache;
 use crate::pair::Status;
 
@@ -15,44 +13,44 @@ use crate::pair::Status;
 pub struct Tally {
     /// All transactions.
     pub transactions: u64,
-    /// Whether further transactions of the group may stand in `other`: of some panes of the window,
-    /// it had no seat of its own.
+    /// Whether `other` may contain further transactions of the group, because it had no slot in
+    /// some panes of the window.
     pub undercounted: bool,
-    /// Queries that were answered, with NOERROR or NXDOMAIN: the name resolves, or is known not to.
+    /// Queries answered with NOERROR or NXDOMAIN.
     pub successes: u64,
-    /// By status, in the order of [`Status`].
+    /// Transactions by status, in the order of [`Status`].
     pub statuses: [u64; Status::ALL.len()],
-    /// Responses by extended code.
+    /// Responses by extended response code.
     pub rcodes: Counts,
-    /// By the type asked for.
+    /// Queries by type.
     pub qtypes: Counts,
-    /// Queries sent again.
+    /// Retries.
     pub retries: u64,
     /// Responses with the TC bit.
     pub truncated: u64,
-    /// Answers over TCP to what was truncated over UDP.
+    /// Answers over TCP after truncation over UDP.
     pub tcp_fallbacks: u64,
-    /// Queries that ask for DNSSEC records (DO).
+    /// Queries with the DO bit (DNSSEC).
     pub dnssec_ok: u64,
-    /// Queries with a client subnet.
+    /// Queries with a client subnet (RFC 7871).
     pub client_subnets: u64,
-    /// Answered from a resolver's cache.
+    /// Answers from a resolver's cache.
     pub cache_hits: u64,
-    /// Answered by asking others first.
+    /// Answers for which the resolver queried other servers.
     pub cache_misses: u64,
-    /// Duplicates that answer differently.
+    /// Duplicate responses with different content.
     pub conflicts: u64,
-    /// Octets of the queries.
+    /// Bytes of the queries.
     pub query_bytes: u64,
-    /// Octets of the responses.
+    /// Bytes of the responses.
     pub response_bytes: u64,
     /// Latencies of answered queries, in milliseconds.
     pub latency: Quantiles,
-    /// Different names.
+    /// Distinct names.
     pub qnames: Distinct,
-    /// Different clients.
+    /// Distinct clients.
     pub clients: Distinct,
-    /// Different resolvers: the fan-out.
+    /// Distinct resolvers (fan-out).
     pub resolvers: Distinct,
     /// Names by entropy.
     pub entropy: [u64; ENTROPY.len() + 1],
@@ -60,42 +58,50 @@ pub struct Tally {
     pub label_lengths: [u64; LABEL_LENGTHS.len() + 1],
     /// Responses by smallest TTL.
     pub min_ttl: [u64; MIN_TTL.len() + 1],
-    /// How many transactions the counted ones stand for.
+    /// Estimates how many transactions the sampled ones represent.
     pub thinned: Thinned,
-    /// Messages that were not told, where there were any; groupings `node` and `resolver`.
+    /// Messages that were not exported, if any; in the groupings `node` and `resolver`.
     pub untold: Option<Box<Untold>>,
-    /// The most frequent names, zones, clients and processes, where the group keeps them.
+    /// Most frequent names, zones, clients and processes, in groupings that keep them.
     pub tops: Option<Box<Tops>>,
 }
 
-/// What is most frequent.
+/// Distinct-count sketches of a [`Tally`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DistinctField {
+    Qname,
+    Client,
+    Resolver,
+}
+
+/// Most frequent values of a group.
 #[derive(Clone, Debug)]
 pub struct Tops {
     /// Names.
     pub qnames: Top,
     /// Zones.
     pub zones: Top,
-    /// Addresses of clients.
+    /// Client addresses.
     pub clients: Top,
     /// Processes.
     pub processes: Top,
 }
 
-/// How many slots the tables of [`Tops`] have, as powers of two: see [`Top::new`].
+/// Sizes of the tables of [`Tops`], as powers of two; see [`Top::new`].
 #[derive(Clone, Copy, Debug)]
 pub struct TopSlots {
-    /// Of the names.
+    /// Names.
     pub qnames: u8,
-    /// Of the zones.
+    /// Zones.
     pub zones: u8,
-    /// Of the clients.
+    /// Clients.
     pub clients: u8,
-    /// Of the processes.
+    /// Processes.
     pub processes: u8,
 }
 
 impl Tally {
-    /// An empty tally that keeps what is most frequent.
+    /// Creates an empty tally with tables of the most frequent values.
     #[must_use]
     pub fn with_tops(slots: TopSlots) -> Self {
         let tops = Tops {
@@ -107,12 +113,12 @@ impl Tally {
         Self { tops: Some(Box::new(tops)), ..Self::default() }
     }
 
-    /// Counts a transaction, but for what is most frequent. `is_new` says of a value, with its hash, whether
-    /// it may be the first time that the group has it.
+    /// Counts a transaction, except for the most frequent values. `is_new` returns whether a value,
+    /// given with its hash, may be new to the group.
     pub(super) fn add(
         &mut self,
         measured: &Measured,
-        mut is_new: impl FnMut(Facet, Hashed, u64) -> bool,
+        mut is_new: impl FnMut(DistinctField, Hashed, u64) -> bool,
     ) {
         self.transactions += 1;
         self.thinned.add(measured.sample_ratio);
@@ -132,7 +138,7 @@ impl Tally {
         match measured.cache {
             Some(Cache::Hit | Cache::Stale) => self.cache_hits += 1,
             Some(Cache::Miss) => self.cache_misses += 1,
-            // What is a server's own was never cached.
+            // Local data of a server is not cached.
             Some(Cache::Local) | None => {}
         }
         self.conflicts += u64::from(measured.conflict);
@@ -142,14 +148,14 @@ impl Tally {
             self.latency.add(latency);
         }
         if let Some(qname) = measured.qname
-            && is_new(Facet::Qname, qname, measured.qname_hash)
+            && is_new(DistinctField::Qname, qname, measured.qname_hash)
         {
             self.qnames.add(qname);
         }
-        if is_new(Facet::Client, measured.client, measured.client_hash) {
+        if is_new(DistinctField::Client, measured.client, measured.client_hash) {
             self.clients.add(measured.client);
         }
-        if is_new(Facet::Resolver, measured.resolver, measured.resolver_hash) {
+        if is_new(DistinctField::Resolver, measured.resolver, measured.resolver_hash) {
             self.resolvers.add(measured.resolver);
         }
         if let Some(bucket) = measured.entropy {
@@ -161,17 +167,17 @@ impl Tally {
         }
     }
 
-    /// Counts messages that were not told.
-    pub fn add_untold(&mut self, untold: &Untold) {
+    /// Counts messages that were not exported.
+    pub fn add_not_exported(&mut self, untold: &Untold) {
         self.untold.get_or_insert_default().merge(untold);
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.transactions += other.transactions;
         self.thinned.merge(&other.thinned);
         if let Some(untold) = &other.untold {
-            self.add_untold(untold);
+            self.add_not_exported(untold);
         }
         self.undercounted |= other.undercounted;
         self.successes += other.successes;
@@ -200,7 +206,7 @@ impl Tally {
         }
     }
 
-    /// Octets that this tally takes.
+    /// Memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
@@ -214,10 +220,10 @@ impl Tally {
             + self.tops.as_ref().map_or(0, |tops| tops.bytes())
     }
 
-    /// The most that [`Self::bytes`] can be.
+    /// Maximum of [`Self::bytes`].
     #[must_use]
     pub const fn max_bytes(tops: Option<TopSlots>) -> usize {
-        // The groupings with tops are those with messages that were not told.
+        // Groupings with tops are those that count messages that were not exported.
         let tops = match tops {
             Some(slots) => Tops::max_bytes(slots) + size_of::<Untold>(),
             None => 0,
@@ -247,12 +253,13 @@ impl Tops {
     }
 
     const fn max_bytes(slots: TopSlots) -> usize {
-        // As an IPv6 address is written; a name of 15 octets, of which each may be written as three.
+        // Length of an IPv6 address as text; length of a process name of 15 bytes, each of which
+        // may be written as three.
         const ADDRESS: usize = 39;
         const COMM: usize = 45;
         size_of::<Self>()
-            + Top::max_heap_bytes(slots.qnames, MAX_OCTETS)
-            + Top::max_heap_bytes(slots.zones, MAX_OCTETS)
+            + Top::max_heap_bytes(slots.qnames, MAX_VALUE_BYTES)
+            + Top::max_heap_bytes(slots.zones, MAX_VALUE_BYTES)
             + Top::max_heap_bytes(slots.clients, ADDRESS)
             + Top::max_heap_bytes(slots.processes, COMM)
     }

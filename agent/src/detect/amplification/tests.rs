@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 const ANY: u16 = 255;
 
-/// So many responses to small queries from a network, in half a minute.
+/// `count` large responses to small queries from a network, within half a minute.
 fn feed(detector: &mut Amplification, count: u32, vary: impl Fn(u32, &mut Observation<'_>)) {
     for number in 0..count {
         let now = f64::from(number) * 30.0 / f64::from(count);
@@ -19,7 +19,7 @@ fn feed(detector: &mut Amplification, count: u32, vary: impl Fn(u32, &mut Observ
 }
 
 #[test]
-fn large_answers_to_one_network_are_an_attack_on_it() {
+fn finds_large_answers_to_one_network() {
     let mut detector = Amplification::default();
     feed(&mut detector, 150, |_, _| ());
     assert_eq!(findings(&mut detector, 30.0), []);
@@ -38,7 +38,7 @@ fn large_answers_to_one_network_are_an_attack_on_it() {
 }
 
 #[test]
-fn different_questions_small_answers_and_streams_are_not() {
+fn ignores_distinct_questions_small_answers_and_tcp() {
     for kind in 0..3 {
         let mut detector = Amplification::default();
         for number in 0..3000_u32 {
@@ -55,7 +55,7 @@ fn different_questions_small_answers_and_streams_are_not() {
 }
 
 #[test]
-fn large_responses_that_nobody_asked_for_are_found_at_the_victim() {
+fn finds_unsolicited_responses_at_victim() {
     let mut detector = Amplification::default();
     let orphan = |_, query: &mut Observation<'_>| {
         (query.vantage, query.status) = (Vantage::Client, Status::Orphan);

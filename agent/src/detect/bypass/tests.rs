@@ -14,10 +14,10 @@ const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 const OTHER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 8);
 
 fn strict() -> Bypass {
-    Bypass::new(BypassOptions { configured: [OURS.into()].into(), ..BypassOptions::default() })
+    Bypass::new(Meant { configured: [OURS.into()].into(), ..Meant::default() })
 }
 
-fn asks(bypass: &mut Bypass, seconds: f64, comm: &str, pid: u32, server: Ipv4Addr) {
+fn query_server(bypass: &mut Bypass, seconds: f64, comm: &str, pid: u32, server: Ipv4Addr) {
     let shown = server.to_string();
     query(seconds, "www.example.com", |query| {
         let process = Some(Process { pid, uid: 0, comm, exe: None });
@@ -28,11 +28,11 @@ fn asks(bypass: &mut Bypass, seconds: f64, comm: &str, pid: u32, server: Ipv4Add
 }
 
 #[test]
-fn who_asks_others_than_configured_is_found() {
+fn finds_client_of_other_resolvers() {
     let mut bypass = strict();
     for number in 0..5 {
-        asks(&mut bypass, f64::from(number), "curl", 7, OURS);
-        asks(&mut bypass, f64::from(number), "malware", 8, OTHER);
+        query_server(&mut bypass, f64::from(number), "curl", 7, OURS);
+        query_server(&mut bypass, f64::from(number), "malware", 8, OTHER);
     }
     let found = findings(&mut bypass, 10.0);
     assert_eq!(found.len(), 1);
@@ -43,18 +43,18 @@ fn who_asks_others_than_configured_is_found() {
 }
 
 #[test]
-fn resolvers_ask_whom_they_must() {
+fn ignores_resolvers() {
     let mut bypass = strict();
     for number in 0..9 {
         let now = f64::from(number);
-        // It answers queries, ...
+        // It answers queries,
         query(now, "a.example.com", |query| {
             query.vantage = Vantage::Server;
             query.process = Some(Process { pid: 9, uid: 0, comm: "dnsmasq", exe: None });
             bypass.observe(query);
         });
-        asks(&mut bypass, now, "dnsmasq", 9, OTHER);
-        // ... or it does not want recursion.
+        query_server(&mut bypass, now, "dnsmasq", 9, OTHER);
+        // or queries without recursion desired.
         query(now, "a.example.com", |query| {
             query.flags = crate::decode::dns::Flags(0x8000);
             query.server = SocketAddr::from((OTHER, 53));
@@ -65,21 +65,21 @@ fn resolvers_ask_whom_they_must() {
 }
 
 #[test]
-fn without_configuration_the_usual_is_learnt() {
+fn learns_common_servers_without_configuration() {
     let mut bypass = Bypass::default();
     for number in 0..400_u32 {
         let comm = random(u64::from(number % 6), b"abcdefgh", 5);
-        asks(&mut bypass, f64::from(number), &comm, number % 6, OURS);
+        query_server(&mut bypass, f64::from(number), &comm, number % 6, OURS);
         if number % 16 == 0 {
-            asks(&mut bypass, f64::from(number), "malware", 8, OTHER);
+            query_server(&mut bypass, f64::from(number), "malware", 8, OTHER);
         }
     }
     let found = findings(&mut bypass, 400.0);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].entity.process.as_deref(), Some("malware"));
-    // Once others do so too it is usual.
+    // The server is common once others use it.
     for number in 0..4 {
-        asks(&mut bypass, 401.0, &random(number, b"abcdefgh", 5), 1, OTHER);
+        query_server(&mut bypass, 401.0, &random(number, b"abcdefgh", 5), 1, OTHER);
     }
     assert_eq!(findings(&mut bypass, 410.0), []);
 }
@@ -90,13 +90,19 @@ fn memory_is_bounded() {
     for number in 0..30_000_u32 {
         let [_, b, c, d] = number.wrapping_mul(7919).to_be_bytes();
         let comm = random(number.into(), b"abcdefgh", 15);
-        asks(&mut bypass, f64::from(number) / 1e4, &comm, number, Ipv4Addr::new(45, b, c, d));
+        query_server(
+            &mut bypass,
+            f64::from(number) / 1e4,
+            &comm,
+            number,
+            Ipv4Addr::new(45, b, c, d),
+        );
     }
     assert!(bypass.bytes() <= BYPASS_MEMORY_BYTES, "{}", bypass.bytes());
 }
 
-/// DNS over QUIC to a server, and what it says if anything.
-fn goes_encrypted(bypass: &mut Bypass, server: Ipv4Addr, answered: bool) {
+/// A DNS over QUIC connection to `server`, answered or not.
+fn connect_encrypted(bypass: &mut Bypass, server: Ipv4Addr, answered: bool) {
     let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], []);
     let mut connections = Connections::new(encrypted, ConnectionOptions::default());
     let mut comm = [0; 16];
@@ -128,12 +134,12 @@ fn goes_encrypted(bypass: &mut Bypass, server: Ipv4Addr, answered: bool) {
 }
 
 #[test]
-fn who_goes_encrypted_to_others_is_found() {
+fn finds_encrypted_dns_of_other_resolvers() {
     for (server, answered, level) in
         [(OTHER, true, Some(Level::Warning)), (OTHER, false, Some(Level::Info)), (OURS, true, None)]
     {
         let mut bypass = strict();
-        goes_encrypted(&mut bypass, server, answered);
+        connect_encrypted(&mut bypass, server, answered);
         let found = findings(&mut bypass, 100.0);
         assert_eq!(found.first().map(|found| found.level), level, "{found:?}");
         if let Some(found) = found.first() {

@@ -14,7 +14,7 @@ fn wrong(detector: &mut CachePoisoning, count: u32, reason: OrphanReason, resemb
 }
 
 #[test]
-fn many_wrong_ids_are_an_attack() {
+fn finds_many_wrong_ids() {
     let mut detector = CachePoisoning::default();
     wrong(&mut detector, 9, OrphanReason::WrongId, true);
     assert_eq!(findings(&mut detector, 10.0), []);
@@ -29,7 +29,7 @@ fn many_wrong_ids_are_an_attack() {
 }
 
 #[test]
-fn responses_that_resemble_nothing_are_not() {
+fn ignores_unrelated_responses() {
     let mut detector = CachePoisoning::default();
     wrong(&mut detector, 1000, OrphanReason::NoQuery, false);
     assert_eq!(findings(&mut detector, 10.0), []);

@@ -21,12 +21,12 @@ fn ask(samples: &mut Samples, count: usize, resolver: &str, zone: &str, status: 
     }
 }
 
-fn live(rule: Rule, entity: &Entity) -> Suspect<'_> {
-    Suspect { rule, entity, limit: None, told: false, over: None }
+fn live(rule: Rule, entity: &Entity) -> Candidate<'_> {
+    Candidate { rule, entity, limit: None, reported: false, over: None }
 }
 
 #[test]
-fn a_resolver_that_fails_all_explains_the_zones() {
+fn failing_resolver_explains_zones() {
     let mut samples = Samples::default();
     for zone in ["a.test", "b.test", "c.test"] {
         ask(&mut samples, 10, "one", zone, Status::Timeout);
@@ -38,21 +38,21 @@ fn a_resolver_that_fails_all_explains_the_zones() {
 }
 
 #[test]
-fn a_zone_that_fails_everywhere_explains_the_resolver() {
+fn failing_zone_explains_resolver() {
     let mut samples = Samples::default();
     ask(&mut samples, 20, "one", "broken.test", Status::Timeout);
     ask(&mut samples, 60, "one", "fine.test", Status::Answered);
     let (resolver, zone) = (entity(Some("one"), None), entity(None, Some("broken.test")));
     let suspects = [live(Rule::Timeout, &resolver), live(Rule::Timeout, &zone)];
     assert_eq!(explain(&suspects, &samples), [Some(1), None]);
-    // Whoever was told stays, where nothing speaks against it.
+    // A reported alert stays the cause if nothing contradicts it.
     let node = entity(None, None);
-    let told = Suspect { told: true, ..live(Rule::SuccessRatio, &zone) };
-    assert_eq!(explain(&[live(Rule::Timeout, &node), told], &samples), [Some(1), None]);
+    let reported = Candidate { reported: true, ..live(Rule::SuccessRatio, &zone) };
+    assert_eq!(explain(&[live(Rule::Timeout, &node), reported], &samples), [Some(1), None]);
 }
 
 #[test]
-fn what_many_do_is_told_of_all_and_what_one_does_of_one() {
+fn rate_is_explained_by_its_source() {
     let mut samples = Samples::default();
     let zones: Vec<Entity> =
         (0..5).map(|number| entity(None, Some(&format!("z{number}.test")))).collect();
@@ -71,10 +71,10 @@ fn what_many_do_is_told_of_all_and_what_one_does_of_one() {
 }
 
 #[test]
-fn what_is_over_explains_what_it_left_and_nothing_new() {
+fn resolved_alert_explains_only_old_failures() {
     let (resolver, zone) = (entity(Some("one"), None), entity(None, Some("a.test")));
     let end = Some(Timestamp::from_nanos(1));
-    let over = Suspect { told: true, over: end, ..live(Rule::ResolverDown, &resolver) };
+    let over = Candidate { reported: true, over: end, ..live(Rule::ResolverDown, &resolver) };
     let suspects = [live(Rule::SuccessRatio, &zone), over];
     assert_eq!(explain(&suspects, &Samples::default()), [Some(1), None]);
     let mut samples = Samples::default();
@@ -92,7 +92,7 @@ fn what_is_over_explains_what_it_left_and_nothing_new() {
 }
 
 #[test]
-fn kinds_of_failure_are_told_apart() {
+fn distinguishes_kinds_of_failure() {
     let mut samples = Samples::default();
     ask(&mut samples, 20, "one", "a.test", Status::Timeout);
     for _ in 0..20 {
@@ -106,7 +106,7 @@ fn kinds_of_failure_are_told_apart() {
 }
 
 #[test]
-fn a_slow_resolver_explains_who_waits_for_it() {
+fn slow_resolver_explains_its_clients() {
     let mut samples = Samples::default();
     for zone in ["a.test", "b.test", "c.test"] {
         for (resolver, latency) in [("one", 400.0), ("two", 10.0), ("three", 10.0)] {
@@ -120,7 +120,7 @@ fn a_slow_resolver_explains_who_waits_for_it() {
     }
     let (resolver, node) = (entity(Some("one"), None), entity(None, None));
     let zone = entity(None, Some("a.test"));
-    let slow = |entity| Suspect { limit: Some(40.0), ..live(Rule::Latency, entity) };
+    let slow = |entity| Candidate { limit: Some(40.0), ..live(Rule::Latency, entity) };
     let suspects = [slow(&node), slow(&zone), slow(&resolver)];
     assert_eq!(explain(&suspects, &samples), [Some(2), Some(2), None]);
 }

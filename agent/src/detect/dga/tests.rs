@@ -5,7 +5,7 @@ use crate::observation::Process;
 use crate::observation::testing::example;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// A name does not exist.
+/// A query for a name that does not exist.
 fn missing(dga: &mut Dga, seconds: f64, name: &str) {
     query(seconds, name, |query| {
         query.rcode = Some(NXDOMAIN);
@@ -14,7 +14,7 @@ fn missing(dga: &mut Dga, seconds: f64, name: &str) {
 }
 
 #[test]
-fn random_domains_that_do_not_exist_are_found() {
+fn finds_random_domains() {
     for alphabet in [LETTERS, HEX] {
         let mut dga = Dga::default();
         for number in 0..30_u32 {
@@ -30,7 +30,7 @@ fn random_domains_that_do_not_exist_are_found() {
 }
 
 #[test]
-fn words_that_do_not_exist_are_found_in_numbers() {
+fn finds_many_word_domains() {
     let words = [
         "river", "stone", "cloud", "market", "green", "silver", "winter", "paper", "travel",
         "music",
@@ -44,7 +44,7 @@ fn words_that_do_not_exist_are_found_in_numbers() {
 }
 
 #[test]
-fn search_lists_probes_and_blocked_names_are_not() {
+fn ignores_search_lists_probes_and_blocked_names() {
     let mut dga = Dga::default();
     let names =
         ["news", "shop", "ads", "metrics", "track", "banner", "pixel", "count", "stats", "click"];
@@ -67,7 +67,7 @@ fn search_lists_probes_and_blocked_names_are_not() {
 }
 
 #[test]
-fn random_names_below_a_zone_are_an_attack_on_it() {
+fn finds_random_subdomain_attack() {
     let mut dga = Dga::default();
     for number in 0..3000_u32 {
         let name = format!("{}.shop.example.com", random(number.into(), LETTERS, 10));
@@ -86,7 +86,7 @@ fn random_names_below_a_zone_are_an_attack_on_it() {
 }
 
 #[test]
-fn a_zone_whose_servers_are_down_is_not_attacked() {
+fn ignores_zone_whose_servers_are_down() {
     let mut dga = Dga::default();
     for number in 0..3000_u32 {
         let name = format!("host-{}.example.com", number % 1000);
@@ -99,7 +99,7 @@ fn a_zone_whose_servers_are_down_is_not_attacked() {
 }
 
 #[test]
-fn memory_is_bounded_whatever_is_asked() {
+fn memory_is_bounded() {
     let mut dga = Dga::default();
     for number in 0..40_000_u64 {
         let name =

@@ -1,38 +1,39 @@
-//! What an answer says, as far as two can be compared.
+//! Content of an address answer, reduced to what can be compared between resolvers.
 
 use super::AAAA;
-use crate::detect::who::{hash, hash_of_address};
+use crate::detect::attribution::{hash, hash_address};
 use crate::observation::Observation;
 use std::net::{IpAddr, Ipv6Addr};
 
 const NXDOMAIN: u16 = 3;
-/// Networks of an answer that are looked at.
-const NETWORKS: usize = 16;
+/// Maximum number of addresses of an answer that are evaluated.
+const MAX_ADDRESSES: usize = 16;
 
-/// What a resolver said of a name's addresses.
+/// Content of an answer to an address query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// There is no such name.
+pub(super) enum AnswerContent {
+    /// No such name.
     Missing,
-    /// It has no address of this family.
+    /// No address of this family.
     Nothing,
-    /// Addresses, by the hashes of the networks that they are in.
+    /// Addresses, as hashes of their networks.
     Addresses {
-        /// Private ones (RFC 1918, RFC 4193, RFC 6598).
+        /// Whether there is a private address (RFC 1918, RFC 4193, RFC 6598).
         private: bool,
-        /// The least two networks, the least first: two answers can be compared that give the same in another
-        /// order.
+        /// The two smallest network hashes, in order, so that the order of the answer does not
+        /// matter.
         networks: [u64; 2],
-        /// All of them, as a sum.
+        /// Sum of all network hashes.
         all: u64,
     },
-    /// An address that leads nowhere: 0.0.0.0, loopback.
+    /// A null address: unspecified or loopback.
     Nowhere,
 }
 
-impl Said {
-    /// None where it says nothing of the name: errors, and what was translated for IPv6 (RFC 6147).
-    pub(super) fn of(observation: &Observation<'_>, qtype: u16) -> Option<Self> {
+impl AnswerContent {
+    /// Returns the content of a response, or `None` for errors, truncated responses, and IPv4
+    /// addresses translated to IPv6 (RFC 6147).
+    pub(super) fn new(observation: &Observation<'_>, qtype: u16) -> Option<Self> {
         match observation.rcode? {
             NXDOMAIN => return Some(Self::Missing),
             0 => {}
@@ -45,14 +46,14 @@ impl Said {
         let (mut all, mut count, mut private) = (0_u64, 0, false);
         let addresses = observation.answers.iter().filter(|answer| answer.rtype == qtype);
         for address in
-            addresses.filter_map(|answer| answer.data.parse::<IpAddr>().ok()).take(NETWORKS)
+            addresses.filter_map(|answer| answer.data.parse::<IpAddr>().ok()).take(MAX_ADDRESSES)
         {
             count += 1;
             match kind(address) {
-                Kind::Translated => return None,
-                Kind::Nowhere => return Some(Self::Nowhere),
-                Kind::Private => private = true,
-                Kind::Public => {}
+                AddressKind::Translated => return None,
+                AddressKind::Nowhere => return Some(Self::Nowhere),
+                AddressKind::Private => private = true,
+                AddressKind::Public => {}
             }
             let network = network(address);
             all = all.wrapping_add(network);
@@ -65,7 +66,7 @@ impl Said {
         Some(if count == 0 { Self::Nothing } else { Self::Addresses { private, networks, all } })
     }
 
-    /// How it differs from what another resolver said.
+    /// Returns how the answers of two resolvers differ.
     pub(super) fn differs(self, other: Self, qtype: u16) -> Difference {
         match (self, other) {
             (
@@ -81,9 +82,9 @@ impl Said {
                     Difference::Addresses
                 }
             }
-            // Some resolvers give no IPv6 addresses, so that hosts without a way there need not try.
+            // Some resolvers filter AAAA for hosts without IPv6.
             (Self::Nothing, _) | (_, Self::Nothing) if qtype == AAAA => Difference::None,
-            // Whether a name without addresses exists is seen differently by resolvers that filter.
+            // Filtering resolvers disagree about whether a name without addresses exists.
             (Self::Nothing, Self::Missing) | (Self::Missing, Self::Nothing) => Difference::None,
             _ if self == other => Difference::None,
             _ => Difference::Kind,
@@ -91,57 +92,57 @@ impl Said {
     }
 }
 
-/// How two answers differ.
+/// Difference between two answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
-    /// Not.
+    /// No difference.
     None,
-    /// Other addresses, none in the same network.
+    /// Addresses without a common network.
     Addresses,
-    /// In kind: one gives addresses and the other none, or one that leads nowhere, or private ones.
+    /// Different class: addresses and none, public and private, or a null address.
     Kind,
 }
 
-enum Kind {
+enum AddressKind {
     Public,
     Private,
     Nowhere,
     Translated,
 }
 
-fn kind(address: IpAddr) -> Kind {
+fn kind(address: IpAddr) -> AddressKind {
     match address {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();
             if v4.is_unspecified() || v4.is_loopback() {
-                Kind::Nowhere
+                AddressKind::Nowhere
             } else if v4.is_private() || v4.is_link_local() || (a == 100 && b & 0xC0 == 64) {
-                Kind::Private
+                AddressKind::Private
             } else {
-                Kind::Public
+                AddressKind::Public
             }
         }
         IpAddr::V6(v6) => {
             if v6.is_unspecified() || v6.is_loopback() {
-                Kind::Nowhere
+                AddressKind::Nowhere
             } else if v6.is_unique_local() || v6.is_unicast_link_local() {
-                Kind::Private
+                AddressKind::Private
             } else if is_translated(v6) {
-                Kind::Translated
+                AddressKind::Translated
             } else {
-                Kind::Public
+                AddressKind::Public
             }
         }
     }
 }
 
-/// Whether it is an IPv4 address in the well-known prefix of RFC 6052.
+/// Returns whether `address` has the well-known prefix of RFC 6052.
 const fn is_translated(address: Ipv6Addr) -> bool {
     matches!(address.segments(), [0x64, 0xff9b, 0, 0, 0, 0, ..])
 }
 
-/// The network that an address is in, as a number: sites have more than one address there. What is not
-/// the Internet's is told apart to the last bit.
+/// Returns the hash of the network of `address`, since a site has several addresses in it. Private
+/// and documentation addresses are hashed whole.
 fn network(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(v4) if !v4.is_private() && !v4.is_documentation() => {
@@ -151,6 +152,6 @@ fn network(address: IpAddr) -> u64 {
         IpAddr::V6(v6) if v6.segments()[0] & 0xE000 == 0x2000 && v6.segments()[1] != 0xDB8 => {
             hash(&v6.octets()[..6])
         }
-        _ => hash_of_address(address),
+        _ => hash_address(address),
     }
 }

@@ -13,7 +13,7 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_nanos((START + seconds) * 1_000_000_000)
 }
 
-/// A detector that finds what it is told to.
+/// A detector that returns scripted findings.
 #[derive(Clone, Default)]
 struct Script(Rc<RefCell<Vec<Finding>>>);
 
@@ -36,11 +36,11 @@ fn zone(number: usize) -> Entity {
     }
 }
 
-/// The room, with a script for what is found.
+/// The detection stage with scripted findings.
 struct Stage {
     script: Script,
     detection: Detection,
-    told: Vec<Alert>,
+    alerts: Vec<Alert>,
     now: u64,
 }
 
@@ -49,17 +49,17 @@ impl Stage {
         let script = Script::default();
         let mut detection = Detection::new(options, vec![Box::new(script.clone())]);
         detection.expire(at(0), &mut |_| {});
-        Self { script, detection, told: Vec::new(), now: 0 }
+        Self { script, detection, alerts: Vec::new(), now: 0 }
     }
 
-    /// Ten seconds in which this is found; gives what is told.
+    /// Advances by ten seconds with the given findings; returns the alerts reported.
     fn step(&mut self, found: Vec<Finding>) -> Vec<Alert> {
         *self.script.0.borrow_mut() = found;
         self.now += 10;
-        let mut told = Vec::new();
-        self.detection.expire(at(self.now), &mut |alert| told.push(alert.clone()));
-        self.told.extend(told.clone());
-        told
+        let mut alerts = Vec::new();
+        self.detection.expire(at(self.now), &mut |alert| alerts.push(alert.clone()));
+        self.alerts.extend(alerts.clone());
+        alerts
     }
 
     fn fail(&mut self, count: u64, resolver: &str, zone: &str) {
@@ -78,12 +78,12 @@ impl Stage {
     }
 }
 
-fn states(told: &[Alert]) -> Vec<(State, Level, Option<Level>)> {
-    told.iter().map(|alert| (alert.state, alert.level, alert.previous)).collect()
+fn states(alerts: &[Alert]) -> Vec<(State, Level, Option<Level>)> {
+    alerts.iter().map(|alert| (alert.state, alert.level, alert.previous)).collect()
 }
 
 #[test]
-fn an_alert_fires_is_repeated_changes_and_is_resolved() {
+fn alert_fires_repeats_changes_and_resolves() {
     use Level::{Critical, Warning};
     let mut stage = Stage::new(DetectOptions::default());
     let found = |level| vec![finding(Rule::Tunnel, zone(1), level)];
@@ -100,20 +100,20 @@ fn an_alert_fires_is_repeated_changes_and_is_resolved() {
         (State::Firing, Critical, Some(Warning)),
         (State::Resolved, Critical, None),
     ];
-    assert_eq!(states(&stage.told), expected);
+    assert_eq!(states(&stage.alerts), expected);
     let seconds: Vec<u64> =
-        stage.told.iter().map(|alert| alert.ts.since(at(0)).as_secs()).collect();
+        stage.alerts.iter().map(|alert| alert.ts.since(at(0)).as_secs()).collect();
     assert_eq!(seconds, [10, 310, 320, 380]);
-    let last = stage.told.last().unwrap();
+    let last = stage.alerts.last().unwrap();
     assert_eq!((last.started, last.ended), (at(10), Some(at(320))));
-    assert_eq!(stage.told.iter().map(|alert| alert.ordinal).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(stage.alerts.iter().map(|alert| alert.ordinal).collect::<Vec<_>>(), [1, 2, 3, 4]);
     let given: Vec<_> = stage.detection.counters().given().collect();
     assert!(given.contains(&(Rule::Tunnel, Warning, State::Firing, 2)), "{given:?}");
     assert!(stage.detection.counters().active().all(|(.., count)| count == 0));
 }
 
 #[test]
-fn what_is_not_looked_for_is_not_told() {
+fn disabled_rule_has_no_alert() {
     let mut options = DetectOptions::default();
     options.rules[Rule::Tunnel as usize].enabled = false;
     let mut stage = Stage::new(options);
@@ -122,7 +122,7 @@ fn what_is_not_looked_for_is_not_told() {
 }
 
 #[test]
-fn maintenance_delays_what_is_still_wrong_afterwards() {
+fn maintenance_delays_alert() {
     let maintenance = Maintenance {
         when: When::Once(at(0), at(100)),
         rules: Vec::new(),
@@ -135,16 +135,16 @@ fn maintenance_delays_what_is_still_wrong_afterwards() {
         assert_eq!(stage.step(found()), []);
     }
     assert_eq!(stage.detection.counters().muted[Rule::Tunnel as usize], 1);
-    let told = stage.step(found());
-    assert_eq!(states(&told), [(State::Firing, Level::Warning, None)]);
-    assert_eq!((told[0].started, told[0].ts), (at(10), at(100)));
+    let alerts = stage.step(found());
+    assert_eq!(states(&alerts), [(State::Firing, Level::Warning, None)]);
+    assert_eq!((alerts[0].started, alerts[0].ts), (at(10), at(100)));
     let other = stage.step([found(), vec![finding(Rule::Tunnel, zone(2), Level::Info)]].concat());
     assert_eq!(other.len(), 1);
 }
 
-/// A dead resolver, and what it does to the numbers of all who ask it.
+/// A dead resolver, and its effect on the values of all its clients.
 #[test]
-fn a_dead_resolver_is_one_alert() {
+fn dead_resolver_is_one_alert() {
     let mut stage = Stage::new(DetectOptions::default());
     let down = "192.0.2.53";
     let resolver =
@@ -169,12 +169,12 @@ fn a_dead_resolver_is_one_alert() {
         }
         stage.step(effects());
     }
-    assert_eq!(stage.told.len(), 1, "{:?}", states(&stage.told));
-    let alert = &stage.told[0];
+    assert_eq!(stage.alerts.len(), 1, "{:?}", states(&stage.alerts));
+    let alert = &stage.alerts[0];
     assert_eq!((alert.rule, alert.level), (Rule::ResolverDown, Level::Critical));
     assert!(!alert.evidence.samples.is_empty() && alert.evidence.qnames.len() >= 3, "{alert:?}");
     assert_eq!(alert.evidence.processes, ["curl[4242]".into()]);
-    // It answers again, and the windows still tell of it for a while.
+    // It answers again; the windows still contain its failures for a while.
     stage.detection.observe(&Observation { resolver: down, ..example(at(stage.now + 1)) });
     for _ in 0..9 {
         stage.step(effects());
@@ -182,14 +182,14 @@ fn a_dead_resolver_is_one_alert() {
     for _ in 0..60 {
         stage.step(Vec::new());
     }
-    let states = states(&stage.told);
+    let states = states(&stage.alerts);
     assert_eq!(states.len(), 2, "{states:?}");
     assert_eq!(states[1], (State::Resolved, Level::Critical, None));
-    assert_eq!(stage.told[1].suppressed, 56);
+    assert_eq!(stage.alerts[1].suppressed, 56);
 }
 
 #[test]
-fn what_fails_for_another_reason_is_told_beside_it() {
+fn unrelated_failure_is_reported_too() {
     let mut stage = Stage::new(DetectOptions::default());
     for _ in 0..4 {
         stage.fail(100, "192.0.2.53", "zone1.test");
@@ -201,44 +201,44 @@ fn what_fails_for_another_reason_is_told_beside_it() {
             finding(Rule::Timeout, zone(2), Level::Warning),
         ]);
     }
-    let told: Vec<_> = stage.told.iter().map(|alert| (alert.rule, &alert.entity)).collect();
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told.contains(&(Rule::Timeout, &zone(2))), "{told:?}");
-    assert!(told.iter().any(|(rule, _)| *rule == Rule::ResolverDown), "{told:?}");
+    let alerts: Vec<_> = stage.alerts.iter().map(|alert| (alert.rule, &alert.entity)).collect();
+    assert_eq!(alerts.len(), 2, "{alerts:?}");
+    assert!(alerts.contains(&(Rule::Timeout, &zone(2))), "{alerts:?}");
+    assert!(alerts.iter().any(|(rule, _)| *rule == Rule::ResolverDown), "{alerts:?}");
 }
 
 #[test]
-fn both_sides_of_one_exchange_are_one_alert() {
+fn two_vantages_are_one_alert() {
     let mut stage = Stage::new(DetectOptions::default());
     let seen = |vantage| Entity { vantage: Some(vantage), ..zone(1) };
     let all = Vantage::ALL.map(|vantage| finding(Rule::Spoofing, seen(vantage), Level::Warning));
     stage.step(all.to_vec());
     stage.step(all.to_vec());
-    assert_eq!(stage.told.len(), 1);
-    assert_eq!(stage.told[0].entity.vantage, Some(Vantage::Client));
+    assert_eq!(stage.alerts.len(), 1);
+    assert_eq!(stage.alerts[0].entity.vantage, Some(Vantage::Client));
     assert_eq!(stage.detection.counters().suppressed[Rule::Spoofing as usize], 2);
 }
 
 #[test]
-fn room_is_bounded_and_what_finds_none_is_counted() {
+fn alerts_are_bounded_and_overflow_is_counted() {
     let mut stage = Stage::new(DetectOptions::default());
     let all = |range: std::ops::Range<usize>, level| {
         range.map(|number| finding(Rule::Tunnel, zone(number), level)).collect::<Vec<_>>()
     };
-    assert_eq!(stage.step(all(0..1000, Level::Info)).len(), PER_RULE);
-    assert_eq!(stage.detection.counters().overflowed, 1000 - PER_RULE as u64);
-    // What waits makes room for worse.
+    assert_eq!(stage.step(all(0..1000, Level::Info)).len(), MAX_PER_RULE);
+    assert_eq!(stage.detection.counters().overflowed, 1000 - MAX_PER_RULE as u64);
+    // Unreported alerts give way to more severe ones.
     let latency = |number, level| finding(Rule::Latency, zone(number), level);
-    stage.step((0..PER_RULE).map(|number| latency(number, Level::Info)).collect());
-    assert_eq!(stage.detection.episodes.len(), PER_RULE * 2);
+    stage.step((0..MAX_PER_RULE).map(|number| latency(number, Level::Info)).collect());
+    assert_eq!(stage.detection.episodes.len(), MAX_PER_RULE * 2);
     let worse: Vec<_> = (5000..5002).map(|number| latency(number, Level::Critical)).collect();
     stage.step(worse.clone());
-    let told = stage.step(worse);
-    assert_eq!(told.iter().filter(|alert| alert.rule == Rule::Latency).count(), 2);
+    let alerts = stage.step(worse);
+    assert_eq!(alerts.iter().filter(|alert| alert.rule == Rule::Latency).count(), 2);
 }
 
 #[test]
-fn many_names_take_no_more_room_than_a_few() {
+fn resolver_table_is_bounded() {
     let mut detection = Detection::new(DetectOptions::default(), Vec::new());
     for number in 0..300_000_u64 {
         let name = format!("{number}.test");
@@ -255,25 +255,25 @@ fn many_names_take_no_more_room_than_a_few() {
             detection.expire(now, &mut |alert| panic!("{alert:?}"));
         }
     }
-    assert!(detection.outcomes.known() <= 4096);
+    assert!(detection.resolvers.known() <= 4096);
 }
 
 #[test]
-fn a_clock_that_jumps_is_followed() {
+fn follows_clock_jumps() {
     let mut stage = Stage::new(DetectOptions::default());
     stage.step(vec![finding(Rule::Tunnel, zone(1), Level::Warning)]);
     stage.script.0.borrow_mut().clear();
     // Ten years: a few evaluations, not thirty million.
     stage.now += 315_360_000;
     stage.step(Vec::new());
-    assert_eq!(stage.told.last().unwrap().state, State::Resolved);
+    assert_eq!(stage.alerts.last().unwrap().state, State::Resolved);
     stage.now = 100;
     assert_eq!(stage.step(vec![finding(Rule::Tunnel, zone(1), Level::Warning)]), []);
-    let told = stage.step(vec![finding(Rule::Tunnel, zone(1), Level::Warning)]);
-    assert_eq!(told[0].ts, at(120));
+    let alerts = stage.step(vec![finding(Rule::Tunnel, zone(1), Level::Warning)]);
+    assert_eq!(alerts[0].ts, at(120));
 }
 
-/// What is found at each of some evaluations: places of entities, with levels.
+/// Findings at each of some evaluations: indices of entities, with levels.
 fn scripts() -> impl Strategy<Value = Vec<Vec<(usize, u8)>>> {
     let found = prop::collection::vec((0..6_usize, 0..3_u8), 0..6);
     prop::collection::vec(found, 1..80)
@@ -290,18 +290,18 @@ fn play(script: &[Vec<(usize, u8)>]) -> (Vec<Alert>, Detection) {
         };
         stage.step(found.iter().map(one).collect());
     }
-    (stage.told, stage.detection)
+    (stage.alerts, stage.detection)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn every_episode_begins_and_ends_once(script in scripts()) {
-        let (told, detection) = play(&script);
+    fn every_episode_starts_and_ends_once(script in scripts()) {
+        let (alerts, detection) = play(&script);
         let mut open: BTreeMap<(Rule, Entity), (Timestamp, Level)> = BTreeMap::new();
         let mut begun = BTreeSet::new();
-        for alert in &told {
+        for alert in &alerts {
             let key = (alert.rule, alert.entity.clone());
             match (alert.state, open.get(&key)) {
                 (State::Firing, None) => {
@@ -326,12 +326,12 @@ proptest! {
         let active: u64 = detection.counters().active().map(|(.., count)| count).sum();
         prop_assert_eq!(active, open.len() as u64);
         let given: u64 = detection.counters().given().map(|(.., count)| count).sum();
-        prop_assert_eq!(given, told.len() as u64);
-        // Nothing is told that was not found.
-        for alert in told.iter().filter(|alert| alert.rule != Rule::ResolverDown) {
+        prop_assert_eq!(given, alerts.len() as u64);
+        // Only conditions that were found are reported.
+        for alert in alerts.iter().filter(|alert| alert.rule != Rule::ResolverDown) {
             let found = script.iter().flatten().any(|(number, _)| zone(*number) == alert.entity);
             prop_assert!(found, "{:?}", alert.entity);
         }
-        prop_assert_eq!(play(&script).0, told, "the same again");
+        prop_assert_eq!(play(&script).0, alerts, "not reproducible");
     }
 }

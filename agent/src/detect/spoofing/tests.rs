@@ -9,7 +9,7 @@ fn duplicate(spoofing: &mut Spoofing, seconds: f64, conflict: bool, retries: u32
 }
 
 #[test]
-fn an_answer_that_contradicts_the_first_is_a_race() {
+fn finds_contradicting_response() {
     let mut spoofing = Spoofing::default();
     duplicate(&mut spoofing, 0.0, true, 0);
     let found = findings(&mut spoofing, 10.0);
@@ -27,7 +27,7 @@ fn an_answer_that_contradicts_the_first_is_a_race() {
 }
 
 #[test]
-fn what_says_the_same_or_answers_what_was_sent_again_is_harmless() {
+fn ignores_duplicates_and_retries() {
     let mut spoofing = Spoofing::default();
     for number in 0..1000 {
         duplicate(&mut spoofing, f64::from(number), false, 0);

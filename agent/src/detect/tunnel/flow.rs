@@ -1,90 +1,90 @@
-//! What one asker does in one zone.
+//! Queries of one client for names of one zone.
 
 use crate::decode::dns::{Answer, Answers};
-use crate::detect::lexical::encoded_octets;
-use crate::detect::table::{Halves, Seen};
-use crate::detect::who::{Exhibits, Who};
+use crate::detect::attribution::{Attribution, EvidenceSample};
+use crate::detect::lexical::encoded_bytes;
+use crate::detect::rolling::{BloomFilter, Rolling};
 use crate::observation::Observation;
 use crate::time::Timestamp;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// Half of the short look back.
-const MINUTE: Duration = Duration::from_secs(60);
-/// Half of the long one.
-const HOURS: Duration = Duration::from_secs(3 * 3600);
+/// Half of the short look-back.
+const SHORT_SPAN: Duration = Duration::from_secs(60);
+/// Half of the long look-back.
+const LONG_SPAN: Duration = Duration::from_secs(3 * 3600);
 
 const A: u16 = 1;
 const CNAME: u16 = 5;
 const NULL: u16 = 10;
 const AAAA: u16 = 28;
 const HTTPS: u16 = 65;
-/// The first type for private use (RFC 6895, 3.1).
+/// First record type for private use (RFC 6895, section 3.1).
 const PRIVATE: u16 = 65_280;
 
-/// Whether a record type's data can be anything and nothing honest asks for it.
+/// Returns whether records of this type carry arbitrary data and have no legitimate use.
 pub(super) const fn is_opaque(qtype: u16) -> bool {
     qtype == NULL || qtype >= PRIVATE
 }
 
-/// What was found out about a name before its flow was known.
-pub(super) struct Look {
-    /// Its hash.
-    pub(super) name: u64,
-    /// How many of its octets look like data.
+/// Features of a name, computed before its flow is known.
+pub(super) struct NameFeatures {
+    /// Hash of the name.
+    pub(super) hash: u64,
+    /// Bytes of the name that look like data.
     pub(super) encoded: u32,
-    /// Whether the type asked for is opaque.
-    pub(super) carries_anything: bool,
+    /// Whether the query type is opaque.
+    pub(super) is_opaque: bool,
 }
 
-/// What one asker does in one zone.
+/// Queries of one client for names of one zone.
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) zone: Box<str>,
-    pub(super) who: Who,
-    pub(super) short: Halves<Span<32>>,
-    pub(super) long: Halves<Span<128>>,
-    pub(super) beat: Beat,
-    pub(super) exhibits: Exhibits,
+    pub(super) attribution: Attribution,
+    pub(super) short: Rolling<SpanCounts<32>>,
+    pub(super) long: Rolling<SpanCounts<128>>,
+    pub(super) intervals: Intervals,
+    pub(super) evidence: EvidenceSample,
 }
 
-/// What was counted in a span of time; names that came before in it are not counted again.
+/// Counts of a span of time; each name counts once.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Span<const WORDS: usize> {
-    pub(super) sums: Sums,
-    seen: Seen<WORDS>,
+pub(super) struct SpanCounts<const WORDS: usize> {
+    pub(super) counts: Counts,
+    seen: BloomFilter<WORDS>,
 }
 
-/// Counts.
+/// Counts of distinct names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sums {
-    /// Different names that look like data.
+pub(super) struct Counts {
+    /// Distinct names that look like data.
     pub(super) names: u64,
-    /// Their octets that look like data.
-    pub(super) octets: u64,
-    /// Those asked for by an opaque type.
+    /// Bytes of these names that look like data.
+    pub(super) bytes: u64,
+    /// Names queried by an opaque type.
     pub(super) opaque: u64,
-    /// Those asked for by a type that carries text or names, or answered with an alias that looks
+    /// Names queried by a type that carries text or names, or answered with an alias that looks
     /// like data.
     pub(super) carriers: u64,
-    /// Octets of queries.
+    /// Bytes of the queries.
     pub(super) query_bytes: u64,
-    /// Octets of responses beyond the question that they repeat.
+    /// Bytes of the responses beyond the repeated question.
     pub(super) answer_bytes: u64,
     /// Responses.
     pub(super) responses: u64,
-    /// Responses that tell no more than yes or no: no such name, no data, or an address that leads
-    /// nowhere in the Internet.
+    /// Responses that say only yes or no: no such name, no data, or an address that is not on the
+    /// Internet.
     pub(super) verdicts: u64,
-    /// Those with an address from 127.0.0.2 on: listed (RFC 5782, 2.1).
+    /// Responses with an address from 127.0.0.2 on: listed (RFC 5782, section 2.1).
     pub(super) listed: u64,
 }
 
-impl Sums {
+impl Counts {
     pub(super) const fn plus(self, other: Self) -> Self {
         Self {
             names: self.names + other.names,
-            octets: self.octets + other.octets,
+            bytes: self.bytes + other.bytes,
             opaque: self.opaque + other.opaque,
             carriers: self.carriers + other.carriers,
             query_bytes: self.query_bytes + other.query_bytes,
@@ -97,92 +97,99 @@ impl Sums {
 }
 
 impl Flow {
-    pub(super) fn new(zone: Box<str>, who: Who) -> Self {
+    pub(super) fn new(zone: Box<str>, attribution: Attribution) -> Self {
         Self {
             zone,
-            who,
-            short: Halves::default(),
-            long: Halves::default(),
-            beat: Beat::default(),
-            exhibits: Exhibits::default(),
+            attribution,
+            short: Rolling::default(),
+            long: Rolling::default(),
+            intervals: Intervals::default(),
+            evidence: EvidenceSample::default(),
         }
     }
 
-    /// Moves on in time.
+    /// Moves on to the spans that contain `now`.
     pub(super) fn roll(&mut self, now: Timestamp) {
-        self.short.roll(now, MINUTE);
-        self.long.roll(now, HOURS);
+        self.short.roll(now, SHORT_SPAN);
+        self.long.roll(now, LONG_SPAN);
     }
 
-    /// Counts a query.
-    pub(super) fn take(&mut self, observation: &Observation<'_>, look: &Look) {
+    /// Records a query.
+    pub(super) fn record(&mut self, observation: &Observation<'_>, name: &NameFeatures) {
         self.roll(observation.ts);
-        let sums = sums_of(observation, look);
-        add(&mut self.short, look.name, sums);
-        if add(&mut self.long, look.name, sums) {
-            self.beat.take(observation.ts);
-            self.exhibits.take(observation);
+        let counts = counts_of(observation, name);
+        add(&mut self.short, name.hash, counts);
+        if add(&mut self.long, name.hash, counts) {
+            self.intervals.record(observation.ts);
+            self.evidence.record(observation);
         }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.zone.len() + self.who.heap_bytes() + self.exhibits.heap_bytes()
+        self.zone.len() + self.attribution.heap_bytes() + self.evidence.heap_bytes()
     }
 }
 
-/// Counts what belongs to a name if it is a new one; says whether it is.
-fn add<const WORDS: usize>(halves: &mut Halves<Span<WORDS>>, name: u64, sums: Sums) -> bool {
-    let is_new = !halves.now.seen.has(name) && !halves.before.seen.has(name);
+/// Adds the counts of a name unless it is known. Returns whether it was new.
+fn add<const WORDS: usize>(
+    Rolling { current, previous, .. }: &mut Rolling<SpanCounts<WORDS>>,
+    name: u64,
+    counts: Counts,
+) -> bool {
+    let is_new = current.seen.insert_new(&previous.seen, name);
     if is_new {
-        halves.now.seen.insert(name);
-        halves.now.sums = halves.now.sums.plus(sums);
+        current.counts = current.counts.plus(counts);
     }
     is_new
 }
 
-fn sums_of(observation: &Observation<'_>, look: &Look) -> Sums {
+fn counts_of(observation: &Observation<'_>, name: &NameFeatures) -> Counts {
     let query_bytes = u64::from(observation.query_bytes.unwrap_or(0));
     let is_address = matches!(observation.qtype, Some(A | AAAA | HTTPS) | None);
-    let is_carrier = !look.carries_anything && (!is_address || has_alias_of_data(observation));
-    let response = observation.rcode.map(|rcode| verdict_of(rcode, observation.answers));
-    Sums {
+    let is_carrier = !name.is_opaque && (!is_address || has_data_alias(observation));
+    let response = observation.rcode.map(|rcode| response_kind(rcode, observation.answers));
+    Counts {
         names: 1,
-        octets: u64::from(look.encoded),
-        opaque: u64::from(look.carries_anything),
+        bytes: u64::from(name.encoded),
+        opaque: u64::from(name.is_opaque),
         carriers: u64::from(is_carrier),
         query_bytes,
         answer_bytes: observation.response_bytes.unwrap_or(0).saturating_sub(query_bytes),
         responses: u64::from(response.is_some()),
-        verdicts: u64::from(matches!(response, Some(Verdict::No | Verdict::Listed))),
-        listed: u64::from(response == Some(Verdict::Listed)),
+        verdicts: u64::from(matches!(
+            response,
+            Some(ResponseKind::Negative | ResponseKind::Listed)
+        )),
+        listed: u64::from(response == Some(ResponseKind::Listed)),
     }
 }
 
-/// Whether an address was asked for and an alias given that looks like data itself.
-fn has_alias_of_data(observation: &Observation<'_>) -> bool {
+/// Returns whether the answer to an address query is an alias that looks like data, within the same
+/// zone.
+fn has_data_alias(observation: &Observation<'_>) -> bool {
     observation.answers.first().is_some_and(|answer| {
         answer.rtype == CNAME
             && observation
                 .zone
                 .is_some_and(|zone| answer.data.trim_end_matches('.').ends_with(zone))
-            && encoded_octets(answer.data) > 0
+            && encoded_bytes(answer.data) > 0
     })
 }
 
-/// What a response tells.
+/// Content of a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// More than yes or no.
-    More,
-    /// Nothing, or an address that leads nowhere in the Internet.
-    No,
+enum ResponseKind {
+    /// Data.
+    Data,
+    /// No data, or an address that is not on the Internet.
+    Negative,
     /// An address from 127.0.0.2 on.
     Listed,
 }
 
-fn verdict_of(rcode: u16, answers: &Answers) -> Verdict {
+fn response_kind(rcode: u16, answers: &Answers) -> ResponseKind {
     if rcode != 0 || answers.is_empty() {
-        return Verdict::No;
+        return ResponseKind::Negative;
     }
     let address = |answer: Answer<'_>| match answer.rtype {
         A | AAAA => answer.data.parse::<IpAddr>().ok(),
@@ -195,69 +202,70 @@ fn verdict_of(rcode: u16, answers: &Answers) -> Verdict {
             Some(IpAddr::V4(v4)) if v4.is_private() || v4.is_unspecified() => {}
             Some(IpAddr::V6(v6))
                 if v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local() => {}
-            _ => return Verdict::More,
+            _ => return ResponseKind::Data,
         }
     }
-    if listed { Verdict::Listed } else { Verdict::No }
+    if listed { ResponseKind::Listed } else { ResponseKind::Negative }
 }
 
-/// How regularly something comes.
+/// Intervals between new names, exponentially weighted.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Beat {
+pub(super) struct Intervals {
     first: Timestamp,
     last: Timestamp,
-    /// Intervals counted; the oldest count for less and less.
-    pub(super) intervals: f64,
+    /// Number of intervals, up to [`Self::MEMORY`].
+    pub(super) count: f64,
     mean: f64,
     variance: f64,
 }
 
-impl Beat {
-    /// The oldest of so many intervals is forgotten.
+impl Intervals {
+    /// Number of intervals that are averaged.
     const MEMORY: f64 = 64.0;
-    /// What comes so soon after another belongs to it.
-    const TOGETHER: Duration = Duration::from_millis(200);
-    /// An interval so many times the usual one is a pause, or a query that went lost.
-    const PAUSE: f64 = 4.0;
+    /// Names within this time of each other count as one event.
+    const MIN_INTERVAL: Duration = Duration::from_millis(200);
+    /// An interval this many times the mean is a pause or a lost query, and is ignored.
+    const MAX_INTERVAL_FACTOR: f64 = 4.0;
 
-    fn take(&mut self, ts: Timestamp) {
+    fn record(&mut self, ts: Timestamp) {
         let interval = ts.since(self.last);
-        if self.last != Timestamp::default() && interval < Self::TOGETHER {
+        if self.last != Timestamp::default() && interval < Self::MIN_INTERVAL {
             return;
         }
-        let begins = self.last == Timestamp::default();
+        let is_first = self.last == Timestamp::default();
         self.last = self.last.max(ts);
-        if begins {
+        if is_first {
             self.first = ts;
             return;
         }
         let seconds = interval.as_secs_f64();
-        if self.intervals >= 8.0 && seconds > Self::PAUSE * self.mean {
+        if self.count >= 8.0 && seconds > Self::MAX_INTERVAL_FACTOR * self.mean {
             return;
         }
-        self.intervals = (self.intervals + 1.0).min(Self::MEMORY);
-        let weight = 1.0 / self.intervals;
-        let off = seconds - self.mean;
-        self.mean += weight * off;
-        self.variance = (1.0 - weight) * (self.variance + weight * off * off);
+        self.count = (self.count + 1.0).min(Self::MEMORY);
+        let weight = 1.0 / self.count;
+        let deviation = seconds - self.mean;
+        self.mean += weight * deviation;
+        self.variance = (1.0 - weight) * (self.variance + weight * deviation * deviation);
     }
 
-    /// Seconds between two, usually.
+    /// Mean interval in seconds.
     pub(super) const fn period_seconds(&self) -> f64 {
         self.mean
     }
 
-    /// The standard deviation of the intervals by their mean: 0 for a clock, 1 for chance.
+    /// Standard deviation of the intervals divided by their mean: 0 for a clock, 1 for a Poisson
+    /// process.
     pub(super) fn variation(&self) -> f64 {
         if self.mean > 0.0 { self.variance.sqrt() / self.mean } else { f64::INFINITY }
     }
 
-    /// How long it has gone on.
-    pub(super) fn lasted(&self) -> Duration {
+    /// Time from the first event to the last.
+    pub(super) fn duration(&self) -> Duration {
         self.last.since(self.first)
     }
 
-    /// When it came last.
+    /// Time of the last event.
     pub(super) const fn last(&self) -> Timestamp {
         self.last
     }

@@ -13,7 +13,7 @@ fn address(data: &str) -> Answers {
     Answers::from_iter([Answer { name: "x", rtype: 1, class: 1, ttl_seconds: 60, data }])
 }
 
-/// So many names, one every so many seconds.
+/// Feeds `count` names, one per interval.
 fn feed(
     tunnel: &mut Tunnel,
     names: u64,
@@ -33,7 +33,7 @@ fn feed(
 }
 
 #[test]
-fn names_by_null_are_a_tunnel_within_seconds() {
+fn finds_null_queries_within_seconds() {
     let mut tunnel = Tunnel::default();
     let name = |number| format!("p{}.t.example.com", random(number, BASE32, 7));
     let end = feed(&mut tunnel, 20, 0.1, name, |query| query.qtype = Some(NULL));
@@ -47,7 +47,7 @@ fn names_by_null_are_a_tunnel_within_seconds() {
 }
 
 #[test]
-fn hexadecimal_by_txt_is_a_tunnel_also_in_a_zone_of_no_public_suffix() {
+fn finds_hexadecimal_by_txt_without_public_suffix() {
     for zone in ["t.lan", "tunnel.test", "t"] {
         let mut tunnel = Tunnel::default();
         let name = |number| format!("{}.{zone}", random(number, HEX, 60));
@@ -57,7 +57,7 @@ fn hexadecimal_by_txt_is_a_tunnel_also_in_a_zone_of_no_public_suffix() {
 }
 
 #[test]
-fn data_in_names_asked_for_their_address_is_a_tunnel_by_volume() {
+fn finds_volume_in_address_queries() {
     let answers = address("203.0.113.9");
     let mut tunnel = Tunnel::default();
     let name = |number| format!("{}.cdn.example.com", random(number, BASE32, 50));
@@ -69,12 +69,12 @@ fn data_in_names_asked_for_their_address_is_a_tunnel_by_volume() {
         now += 0.5;
     }
     assert_eq!(findings(&mut tunnel, now)[0].level, Level::Warning);
-    // What is over is over.
+    // The alert ends.
     assert_eq!(findings(&mut tunnel, now + 900.0), []);
 }
 
 #[test]
-fn a_beat_is_found_that_carries_little() {
+fn finds_beacon_with_little_data() {
     let answers = address("0.0.0.0");
     let mut tunnel = Tunnel::default();
     let mut found_at = None;
@@ -87,7 +87,7 @@ fn a_beat_is_found_that_carries_little() {
         }
     }
     assert!((480.0..700.0).contains(&found_at.unwrap()));
-    // The same names by chance are none.
+    // The same names at random intervals are no beacon.
     let mut tunnel = Tunnel::default();
     let mut now = 0.0;
     for number in 0..60_u32 {
@@ -99,7 +99,7 @@ fn a_beat_is_found_that_carries_little() {
 }
 
 #[test]
-fn who_asks_about_hashes_carries_nothing() {
+fn ignores_hash_lookups() {
     let listed = address("127.0.0.2");
     let mut tunnel = Tunnel::default();
     for number in 0..6000_u32 {
@@ -114,7 +114,7 @@ fn who_asks_about_hashes_carries_nothing() {
         });
     }
     assert_eq!(findings(&mut tunnel, 6000.0), []);
-    // But who gets never more than no for so much tells it to somebody.
+    // A client that gets only negative answers to so many names sends data.
     let mut tunnel = Tunnel::default();
     let name = |number| {
         format!("{}.{}.evil.net", random(number, BASE32, 60), random(number + 9, BASE32, 60))
@@ -124,7 +124,7 @@ fn who_asks_about_hashes_carries_nothing() {
 }
 
 #[test]
-fn names_that_many_ask_for_are_no_tunnel() {
+fn ignores_names_queried_by_many() {
     let mut tunnel = Tunnel::default();
     let hosts = |number: u64| match number % 6 {
         0 => format!("{0}.{0}.168.192.in-addr.arpa", number % 256),
@@ -139,7 +139,7 @@ fn names_that_many_ask_for_are_no_tunnel() {
 }
 
 #[test]
-fn the_other_end_of_an_exchange_and_multicast_count_for_nothing() {
+fn ignores_echoes_and_multicast() {
     let mut tunnel = Tunnel::default();
     let name = |number| format!("{}.t.example.com", random(number, BASE32, 60));
     let parent = crate::join::Parent {
@@ -157,7 +157,7 @@ fn the_other_end_of_an_exchange_and_multicast_count_for_nothing() {
 }
 
 #[test]
-fn memory_is_bounded_whatever_is_asked() {
+fn memory_is_bounded() {
     let mut tunnel = Tunnel::default();
     let long = "\\195".repeat(60);
     for number in 0..40_000_u64 {
@@ -167,18 +167,18 @@ fn memory_is_bounded_whatever_is_asked() {
         observation.qname = Some(&name);
         let place = name.len() - zone.len() - 4;
         observation.zone = Some(&name[place..]);
-        // Each comes often enough for all that is kept.
+        // Each name recurs often enough to fill all spans.
         for again in 0..if number < 4000 { 12 } else { 1 } {
             let name = format!("{again}{name}");
             tunnel.observe(&Observation { qname: Some(&name), ..observation });
         }
     }
-    assert!(tunnel.flows.iter().count() > FLOWS * 9 / 10);
+    assert!(tunnel.flows.iter().count() > MAX_FLOWS * 9 / 10);
     assert!(tunnel.bytes() <= TUNNEL_MEMORY_BYTES, "{}", tunnel.bytes());
 }
 
 #[test]
-fn a_tunnel_is_found_amid_a_flood_of_random_names() {
+fn finds_tunnel_during_flood() {
     let mut tunnel = Tunnel::default();
     for number in 0..40_000_u64 {
         let now = f64::from(u32::try_from(number).unwrap()) / 1000.0;

@@ -1,5 +1,5 @@
-//! How many different values there are: a HyperLogLog sketch of Apache DataSketches, in its own
-//! serialized form, which its C++, Java and Python implementations read and merge.
+//! Distinct count: a HyperLogLog sketch of Apache DataSketches in its serialized form, which its
+//! C++, Java and Python implementations read and merge.
 
 use datasketches::common::NumStdDev;
 use datasketches::hash::value::raw_bytes;
@@ -8,38 +8,38 @@ use datasketches::hll::{Coupon, HllSketch, HllType, HllUnion};
 /// 2^11 registers: a standard error of 1.04 / √2048 = 2.3 %.
 const LG_K: u8 = 11;
 
-/// A value's hash, made once for all the sketches that it goes to.
+/// Hash of a value, computed once for all sketches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hashed(Coupon);
 
 impl Hashed {
-    /// The hash that the other implementations make of the same octets.
+    /// Returns the hash that the other implementations compute of the same bytes.
     #[must_use]
     pub fn of(value: &[u8]) -> Self {
         Self(Coupon::from_value(raw_bytes::from_slice(value)))
     }
 }
 
-/// Counts different values.
+/// Sketch of the number of distinct values.
 #[derive(Clone, Debug)]
 pub struct Distinct(State);
 
 #[derive(Clone, Debug)]
 enum State {
-    /// Of values: the library estimates better as long as it has seen each of them.
+    /// Built from values: the library estimates more accurately in this state.
     Values(HllSketch),
-    /// Of other sketches.
+    /// Merged from other sketches.
     Union(HllUnion),
 }
 
-/// An estimate and where the truth is with a probability of 95 %.
+/// An estimate with a 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// The likeliest number.
+    /// Most likely value.
     pub value: f64,
-    /// Two standard deviations below.
+    /// Lower bound: two standard deviations below.
     pub lower: f64,
-    /// Two standard deviations above.
+    /// Upper bound: two standard deviations above.
     pub upper: f64,
 }
 
@@ -50,8 +50,7 @@ impl Default for Distinct {
 }
 
 impl Distinct {
-    /// The most octets that it takes on the heap: one for each register, of mergers, else three
-    /// quarters.
+    /// Maximum heap memory in bytes: one for each register after a merge, otherwise three quarters.
     pub const MAX_HEAP_BYTES: usize = 1 << LG_K;
 
     /// Adds a value.
@@ -66,7 +65,7 @@ impl Distinct {
         }
     }
 
-    /// Adds what another has seen.
+    /// Adds the values of `other`.
     pub fn merge(&mut self, other: &Self) {
         if other.is_empty() {
             return;
@@ -88,7 +87,7 @@ impl Distinct {
         }
     }
 
-    /// How many different values were added.
+    /// Estimates the number of distinct values.
     #[must_use]
     pub fn estimate(&self) -> Estimate {
         const TWO: NumStdDev = NumStdDev::Two;
@@ -103,7 +102,7 @@ impl Distinct {
         Estimate { value, lower, upper }
     }
 
-    /// The octets of the sketch as Apache DataSketches writes it: `HLL_6`, compact.
+    /// Serializes the sketch as Apache DataSketches does: `HLL_6`, compact.
     #[must_use]
     pub fn serialize(&self) -> Vec<u8> {
         match &self.0 {
@@ -112,7 +111,7 @@ impl Distinct {
         }
     }
 
-    /// Octets on the heap.
+    /// Heap memory in bytes.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn few_values_are_counted_exactly_and_many_within_the_error() {
+    fn estimate_is_within_error() {
         for count in [0, 1, 10, 100] {
             let found = of(0..count).estimate().value;
             assert!((found - f64::from(count)).abs() < 0.5, "{count}: {found}");
@@ -161,10 +160,10 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_overlap_merge_to_the_whole() {
+    fn merges_overlapping_parts() {
         for (middle, end) in [(3, 9), (300, 900), (4_000, 9_000)] {
             let mut merged = Distinct::default();
-            // A merger of a sketch, and one of a merger.
+            // Merges a plain sketch and a merged one.
             merged.merge(&of(0..middle + end / 10));
             let mut rest = of(middle..end);
             rest.merge(&of(middle + 1..end));
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_back_is_what_was_written() {
+    fn serialization_round_trips() {
         let mut merged = of(0..4_000);
         merged.merge(&of(3_000..9_000));
         for sketch in [of(0..0), of(0..5), of(0..150), of(0..9_000), merged] {

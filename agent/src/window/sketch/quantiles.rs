@@ -1,38 +1,38 @@
 //! Quantiles with a bounded relative error: a DDSketch (Masson, Rim, Lee: "DDSketch: A Fast and
 //! Fully-Mergeable Quantile Sketch with Relative-Error Guarantees", VLDB 2019).
 //!
-//! Bin `i` counts the values in (γ^(i-1), γ^i]. The serialized form is the Protobuf message `DDSketch`
-//! of Datadog's sketches-go, sketches-java and sketches-py. The kept crates give their bins to nobody,
-//! or in a form of which sketches-py knows nothing.
+//! Bin `i` counts the values in (γ^(i-1), γ^i]. The serialized form is the Protobuf message
+//! `DDSketch` of Datadog's sketches-go, sketches-java and sketches-py. The maintained Rust crates
+//! do not expose their bins, or serialize them in a form that sketches-py cannot read.
 
 use prost::Message;
 
-/// A quantile is at most this share away from a true value.
+/// Maximum relative error of a quantile.
 pub const RELATIVE_ERROR: f64 = 0.01;
 
 /// γ for [`RELATIVE_ERROR`]: (1 + α) / (1 - α).
 const GAMMA: f64 = (1.0 + RELATIVE_ERROR) / (1.0 - RELATIVE_ERROR);
 
-/// Values below count as zero, values above as this much, though the greatest is kept as it is: a
-/// microsecond, the step of many captures' clocks, and ten minutes, in milliseconds.
+/// Range of values in milliseconds: one microsecond, the resolution of many capture clocks, to ten
+/// minutes. Smaller values count as zero, larger ones as the upper bound; the maximum is exact.
 const RANGE: (f64, f64) = (1e-3, 6e5);
 
-/// Bins are made so many at a time.
+/// Number of bins allocated at a time.
 const CHUNK: i32 = 32;
 
-/// Bins at most: the chunks that [`RANGE`] takes.
+/// Maximum number of bins, for [`RANGE`].
 const MAX_BINS: usize = 1024;
 
-/// A value with its bin, found once for all the sketches that it goes to.
+/// A value with its bin, computed once for all sketches.
 #[derive(Clone, Copy, Debug)]
 pub struct Binned {
     value: f64,
-    /// None for what counts as zero.
+    /// `None` for a value that counts as zero.
     index: Option<i32>,
 }
 
 impl Binned {
-    /// Of a value in milliseconds. What is negative, infinite or not a number counts as zero.
+    /// Creates one of a value in milliseconds. Negative, infinite and NaN values count as zero.
     #[must_use]
     pub fn of(value: f64) -> Self {
         if value < RANGE.0 || !value.is_finite() {
@@ -45,9 +45,9 @@ impl Binned {
 /// Counts of values by magnitude.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Quantiles {
-    /// Counts of the bins from `first` on: no window sees as many as 2^32 answers.
+    /// Counts of the bins from `first` on; a window has fewer than 2^32 answers.
     bins: Vec<u32>,
-    /// A multiple of [`CHUNK`].
+    /// Index of the first bin: a multiple of [`CHUNK`].
     first: i32,
     zeros: u64,
     count: u64,
@@ -55,7 +55,7 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    /// The most octets that it takes on the heap.
+    /// Maximum heap memory in bytes.
     pub const MAX_HEAP_BYTES: usize = MAX_BINS * size_of::<u32>();
 
     /// Adds a value.
@@ -68,10 +68,10 @@ impl Quantiles {
         }
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         if let Some(last) = other.bins.len().checked_sub(1) {
-            // Room once, for both ends.
+            // Allocates both ends.
             self.add_to_bin(other.first, 0);
             self.add_to_bin(other.first + i32::try_from(last).unwrap_or(0), 0);
             let before = usize::try_from(other.first - self.first).unwrap_or(0);
@@ -84,20 +84,20 @@ impl Quantiles {
         self.max = self.max.max(other.max);
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.count
     }
 
-    /// The greatest value, exactly; absent where there is none.
+    /// Returns the exact maximum, or `None` without values.
     #[must_use]
     pub fn max(&self) -> Option<f64> {
         (self.count > 0).then_some(self.max)
     }
 
-    /// The value of rank `q * (count - 1)`, `q` from 0 to 1, within [`RELATIVE_ERROR`]; absent where
-    /// there is none.
+    /// Returns the value of rank `q * (count - 1)`, `q` from 0 to 1, within [`RELATIVE_ERROR`], or
+    /// `None` without values.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of a window stay far below 2^53")]
     pub fn quantile(&self, q: f64) -> Option<f64> {
@@ -115,7 +115,7 @@ impl Quantiles {
         Some(self.max)
     }
 
-    /// The octets of the Protobuf message `DDSketch`.
+    /// Serializes the Protobuf message `DDSketch`.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of a window stay far below 2^53")]
     pub fn serialize(&self) -> Vec<u8> {
@@ -140,27 +140,27 @@ impl Quantiles {
         .encode_to_vec()
     }
 
-    /// Octets on the heap.
+    /// Heap memory in bytes.
     #[must_use]
     pub const fn heap_bytes(&self) -> usize {
         self.bins.capacity() * size_of::<u32>()
     }
 
-    /// Adds to a bin, which is made if need be.
+    /// Adds to a bin, allocating it if necessary.
     fn add_to_bin(&mut self, index: i32, count: u32) {
-        let place = |first: i32| usize::try_from(index - first).ok();
-        if let Some(bin) = place(self.first).and_then(|place| self.bins.get_mut(place)) {
+        let offset = |first: i32| usize::try_from(index - first).ok();
+        if let Some(bin) = offset(self.first).and_then(|offset| self.bins.get_mut(offset)) {
             *bin = bin.saturating_add(count);
             return;
         }
-        self.reach(index);
-        if let Some(bin) = place(self.first).and_then(|place| self.bins.get_mut(place)) {
+        self.allocate(index);
+        if let Some(bin) = offset(self.first).and_then(|offset| self.bins.get_mut(offset)) {
             *bin = bin.saturating_add(count);
         }
     }
 
-    /// Makes the chunk of an index, and those between it and what there is.
-    fn reach(&mut self, index: i32) {
+    /// Allocates the chunk of `index` and those between it and the present ones.
+    fn allocate(&mut self, index: i32) {
         let chunk = index.div_euclid(CHUNK) * CHUNK;
         let end = self.first + i32::try_from(self.bins.len()).unwrap_or(0);
         let (first, end) = if self.bins.is_empty() {
@@ -176,18 +176,18 @@ impl Quantiles {
     }
 }
 
-/// The bin of a value within [`RANGE`].
+/// Returns the bin of a value within [`RANGE`].
 #[expect(clippy::cast_possible_truncation, reason = "RANGE keeps it within a thousand")]
 fn index(value: f64) -> i32 {
     (value.ln() / GAMMA.ln()).ceil() as i32
 }
 
-/// What stands for all values of a bin: no further than [`RELATIVE_ERROR`] from either end.
+/// Returns the value that represents a bin, at most [`RELATIVE_ERROR`] from either end.
 fn value(index: i32) -> f64 {
     GAMMA.powi(index) * 2.0 / (1.0 + GAMMA)
 }
 
-/// `DDSketch.proto`, as Datadog publishes it; maps of single bins are not used.
+/// `DDSketch.proto` as published by Datadog, without maps of single bins.
 mod proto {
     #[derive(prost::Message)]
     pub struct DdSketch {

@@ -1,7 +1,7 @@
-//! Which values are the most frequent: a Frequent Items sketch of Apache DataSketches (Anderson et
-//! al.: "A High-Performance Algorithm for Identifying Frequent Items in Data Streams", IMC 2017), with
-//! bounds around each count, in the serialized form that its C++, Java and Python implementations
-//! read and merge.
+//! Most frequent values: a Frequent Items sketch of Apache DataSketches (Anderson et al.: "A
+//! High-Performance Algorithm for Identifying Frequent Items in Data Streams", IMC 2017), with
+//! bounds for each count, in the serialized form that its C++, Java and Python implementations read
+//! and merge.
 
 use datasketches::codec::{SketchBytes, SketchSlice};
 use datasketches::error::Error;
@@ -10,43 +10,42 @@ use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// Octets of a value at most: names are never longer, unless they are written with escapes. Longer
-/// ones are cut.
-pub const MAX_OCTETS: usize = 255;
+/// Maximum length of a value in bytes; longer ones are truncated. Only escaped names are longer.
+pub const MAX_VALUE_BYTES: usize = 255;
 
-/// Octets that a shared text takes beside its own: its two counters.
-const SHARED_OCTETS: usize = 16;
+/// Overhead of an `Arc<str>` in bytes: its two counters.
+const ARC_BYTES: usize = 16;
 
-/// A value by its hash, with its text. Two values are the same if their hashes are: they have 64 bits.
+/// A value with its hash. Values with equal 64-bit hashes are the same.
 #[derive(Clone, Debug)]
-struct Value {
+struct HashedText {
     hash: u64,
-    /// Empty where a value is only looked for. Windows that merge share it.
+    /// Empty in a lookup. Shared by windows that are merged.
     text: Arc<str>,
 }
 
-impl PartialEq for Value {
+impl PartialEq for HashedText {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash
     }
 }
 
-impl Eq for Value {}
+impl Eq for HashedText {}
 
-impl Hash for Value {
+impl Hash for HashedText {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.hash.hash(state);
     }
 }
 
-impl Borrow<u64> for Value {
+impl Borrow<u64> for HashedText {
     fn borrow(&self) -> &u64 {
         &self.hash
     }
 }
 
-/// As the library's own for strings: the length in four octets, little end first, then UTF-8.
-impl FrequentItemValue for Value {
+/// Same form as for strings in the library: length in four little-endian bytes, then UTF-8.
+impl FrequentItemValue for HashedText {
     fn serialize_size(item: &Self) -> usize {
         size_of::<u32>() + item.text.len()
     }
@@ -62,55 +61,56 @@ impl FrequentItemValue for Value {
     }
 }
 
-/// The hash by which values are told apart: the same on every machine.
+/// Returns the hash that identifies a value: the same on every machine.
 #[must_use]
 pub fn hash_of(value: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(value)
 }
 
-/// Counts the most frequent values.
+/// Sketch of the most frequent values.
 #[derive(Clone, Debug)]
-pub struct Top(FrequentItemsSketch<Value>);
+pub struct Top(FrequentItemsSketch<HashedText>);
 
 /// A frequent value. Its true count is between `lower` and `upper`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ranked {
     /// The value.
     pub value: Arc<str>,
-    /// At least so often.
+    /// Lower bound of its count.
     pub lower: u64,
-    /// At most so often.
+    /// Upper bound of its count.
     pub upper: u64,
 }
 
 impl Top {
-    /// An empty sketch whose table has 2^`lg_slots` slots, from 2^3 to 2^30, of which three quarters
-    /// hold values. A value with more than `3.5 / 2^lg_slots` of the weight is never missed.
+    /// Creates an empty sketch with 2^`lg_slots` slots, from 2^3 to 2^30, of which three quarters
+    /// hold values. A value with more than `3.5 / 2^lg_slots` of the total count is never missed.
     #[must_use]
     pub fn new(lg_slots: u8) -> Self {
         Self(created(1 << lg_slots.clamp(3, 30)))
     }
 
-    /// Counts a value some times more. `text` is asked for only where the value is new: no more of it than
-    /// [`MAX_OCTETS`].
+    /// Adds `times` to the count of a value. `text` is called only if the value is new, and returns
+    /// at most [`MAX_VALUE_BYTES`] bytes.
     pub fn add(&mut self, hash: u64, times: u64, text: impl FnOnce() -> Arc<str>) {
-        // Looking does not allocate, and neither does counting what is there.
+        // A lookup does not allocate, and neither does an update of a known value.
         let text = if self.0.lower_bound(&hash) > 0 { Arc::default() } else { text() };
-        self.0.update_with_count(Value { hash, text }, times);
+        self.0.update_with_count(HashedText { hash, text }, times);
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.0.merge(&other.0);
     }
 
-    /// How many values were counted, repeated ones as often as they came.
+    /// Returns the total count of all values.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.total_weight()
     }
 
-    /// The `limit` most frequent values, most frequent first; values of one count by name.
+    /// Returns the `limit` most frequent values, most frequent first; equal counts are sorted by
+    /// value.
     #[must_use]
     pub fn ranked(&self, limit: usize) -> Vec<Ranked> {
         let rows = self.0.frequent_items(ErrorType::NoFalseNegatives);
@@ -129,8 +129,8 @@ impl Top {
         ranked
     }
 
-    /// The octets of a sketch of at most 2^`lg_slots` slots, as Apache DataSketches writes it for
-    /// strings: this one, or where it is larger, its merger into an empty one of that size.
+    /// Serializes the sketch as Apache DataSketches does for strings, with at most 2^`lg_slots`
+    /// slots: a larger sketch is merged into an empty one of that size.
     #[must_use]
     pub fn serialize(&self, lg_slots: u8) -> Vec<u8> {
         if self.0.lg_max_map_size() <= lg_slots {
@@ -141,37 +141,37 @@ impl Top {
         smaller.0.serialize()
     }
 
-    /// Octets on the heap; texts that are shared with other sketches count in each.
+    /// Heap memory in bytes; texts shared with other sketches count in each.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let values = self.0.frequent_items_with_threshold(ErrorType::NoFalseNegatives, 0);
-        let texts = values.iter().map(|row| SHARED_OCTETS + row.item().text.len());
+        let texts = values.iter().map(|row| ARC_BYTES + row.item().text.len());
         self.0.estimated_size() + texts.sum::<usize>()
     }
 
-    /// The most that [`Self::heap_bytes`] can be for values of up to so many octets.
+    /// Maximum of [`Self::heap_bytes`] for values of up to `max_bytes` bytes.
     #[must_use]
-    pub const fn max_heap_bytes(lg_slots: u8, octets: usize) -> usize {
+    pub const fn max_heap_bytes(lg_slots: u8, max_bytes: usize) -> usize {
         let slots = 1 << lg_slots;
-        // Beside each value: its count and its distance from where it belongs.
-        let slot = size_of::<Option<Value>>() + size_of::<u64>() + size_of::<u16>();
-        slots * slot + slots / 4 * 3 * (octets + SHARED_OCTETS)
+        // HashedText, its count, and its distance from its preferred slot.
+        let slot = size_of::<Option<HashedText>>() + size_of::<u64>() + size_of::<u16>();
+        slots * slot + slots / 4 * 3 * (max_bytes + ARC_BYTES)
     }
 }
 
-/// A text that several sketches may hold, as much of it as they keep.
+/// Returns a text that sketches can share, truncated to [`MAX_VALUE_BYTES`].
 #[must_use]
-pub fn shared(text: &str) -> Arc<str> {
-    within(text).into()
+pub fn shared_text(text: &str) -> Arc<str> {
+    truncated(text).into()
 }
 
-/// As much of a text as a sketch keeps: [`MAX_OCTETS`] at most.
+/// Truncates a text to [`MAX_VALUE_BYTES`] at a character boundary.
 #[must_use]
-pub fn within(text: &str) -> &str {
-    if text.len() <= MAX_OCTETS {
+pub fn truncated(text: &str) -> &str {
+    if text.len() <= MAX_VALUE_BYTES {
         return text;
     }
-    let mut ends = (0..=text.len().min(MAX_OCTETS)).rev();
+    let mut ends = (0..=text.len().min(MAX_VALUE_BYTES)).rev();
     ends.find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
@@ -179,7 +179,7 @@ pub fn within(text: &str) -> &str {
     clippy::expect_used,
     reason = "the only error is a size out of bounds, and ours is a constant"
 )]
-fn created(slots: usize) -> FrequentItemsSketch<Value> {
+fn created(slots: usize) -> FrequentItemsSketch<HashedText> {
     FrequentItemsSketch::new(slots).expect("a power of two from 8 to 2^30")
 }
 
@@ -190,7 +190,7 @@ mod tests {
     use std::collections::HashMap;
 
     fn add(top: &mut Top, text: &str) {
-        top.add(hash_of(text.as_bytes()), 1, || shared(text));
+        top.add(hash_of(text.as_bytes()), 1, || shared_text(text));
     }
 
     fn of(values: &[u32]) -> Top {
@@ -201,7 +201,8 @@ mod tests {
         top
     }
 
-    /// Each count is within its bounds, and what has a larger share than `share` is there.
+    /// Checks that each count is within its bounds, and that no value with more than `share` is
+    /// missing.
     fn check(top: &Top, exact: &HashMap<String, u64>, share: f64) -> Result<(), TestCaseError> {
         let ranked = top.ranked(usize::MAX);
         for row in &ranked {
@@ -220,8 +221,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bounds_hold_and_nothing_frequent_is_missed(
-            // Few values often, many seldom.
+        fn bounds_hold_and_frequent_values_are_kept(
+            // A few frequent values and many rare ones.
             one in prop::collection::vec(prop_oneof![0..5_u32, 0..1000_u32], 0..2000),
             other in prop::collection::vec(prop_oneof![0..5_u32, 0..1000_u32], 0..2000),
         ) {
@@ -231,7 +232,7 @@ mod tests {
             }
             let mut top = of(&one);
             top.merge(&of(&other));
-            // The a-priori error of the sketch and of a merger.
+            // A-priori error of the sketch and of a merge.
             check(&top, &exact, 7.0 / 128.0)?;
             let smaller = Top(FrequentItemsSketch::deserialize(&top.serialize(5)).unwrap());
             check(&smaller, &exact, 7.0 / 128.0 + 3.5 / 32.0)?;
@@ -239,19 +240,19 @@ mod tests {
     }
 
     #[test]
-    fn the_most_frequent_stand_first() {
+    fn most_frequent_come_first() {
         let ranked = of(&[7, 7, 7, 3, 3, 5, 4]).ranked(3);
         let found: Vec<_> = ranked.iter().map(|row| (&*row.value, row.lower)).collect();
         assert_eq!(found, [("7", 3), ("3", 2), ("4", 1)]);
     }
 
     #[test]
-    fn memory_is_bounded_whatever_the_values() {
+    fn memory_is_bounded() {
         let mut top = Top::new(6);
         for number in 0..10_000 {
             add(&mut top, &format!("{number:0300}é"));
-            assert!(top.heap_bytes() <= Top::max_heap_bytes(6, MAX_OCTETS));
+            assert!(top.heap_bytes() <= Top::max_heap_bytes(6, MAX_VALUE_BYTES));
         }
-        assert!(top.heap_bytes() > 12 * MAX_OCTETS);
+        assert!(top.heap_bytes() > 12 * MAX_VALUE_BYTES);
     }
 }

@@ -1,9 +1,9 @@
-//! Transactions counted together are the same as transactions counted one by one.
+//! Counting transactions in a batch equals counting them one by one.
 
 use super::*;
 
-/// All that a record tells of a window's groups, as text.
-fn told(groups: &Groups) -> Vec<String> {
+/// Returns everything that a record contains of a window's groups, as text.
+fn contents(groups: &Groups) -> Vec<String> {
     let each = groups.sorted().into_iter().map(|(group, tally)| {
         let distinct = [&tally.qnames, &tally.clients, &tally.resolvers].map(Distinct::serialize);
         let tops = tally.tops.as_ref().map(|tops| {
@@ -24,8 +24,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn counting_together_is_counting_one_by_one(all in given(0..10)) {
-        // No sketch of what is most frequent has to leave anything out.
+    fn batch_equals_one_by_one(all in given(0..10)) {
+        // No sketch of most frequent values evicts anything.
         let (mut together, mut one_by_one) = (Groups::default(), Groups::default());
         let mut measurer = Measurer::default();
         for (number, given) in all.iter().enumerate() {
@@ -39,10 +39,10 @@ proptest! {
                 };
                 together.add(&event, &measurer.measure(&event));
                 one_by_one.add(&event, &Measurer::default().measure(&event));
-                one_by_one.settle();
+                one_by_one.finish();
             });
         }
-        together.settle();
+        together.finish();
         prop_assert_eq!(together.iter().count(), one_by_one.iter().count());
         let keeps_all = |groups: &Groups| {
             let tops = groups.iter().filter_map(|(_, tally)| tally.tops.as_deref());
@@ -50,7 +50,7 @@ proptest! {
                 .all(|top| top.ranked(usize::MAX).iter().all(|row| row.lower == row.upper))
         };
         if keeps_all(&one_by_one) {
-            prop_assert_eq!(told(&together), told(&one_by_one));
+            prop_assert_eq!(contents(&together), contents(&one_by_one));
         }
         let totals = |groups: &Groups| -> Vec<[u64; 4]> {
             let tops = groups.sorted().into_iter().filter_map(|(_, tally)| tally.tops.as_deref());
@@ -60,9 +60,9 @@ proptest! {
     }
 }
 
-/// More values than a table of recent ones has rows for, in more transactions than a batch takes.
+/// More values than a table of the buffer has rows, in more transactions than a batch holds.
 #[test]
-fn what_is_frequent_keeps_its_bounds_in_a_flood() {
+fn frequent_values_keep_bounds_during_flood() {
     let (mut groups, mut measurer) = (Groups::default(), Measurer::default());
     for number in 0..20_000_u32 {
         let often = number % 4 == 0;
@@ -77,7 +77,7 @@ fn what_is_frequent_keeps_its_bounds_in_a_flood() {
         };
         groups.add(&event, &measurer.measure(&event));
     }
-    groups.settle();
+    groups.finish();
     for (group, tally) in groups.iter().filter(|(_, tally)| tally.tops.is_some()) {
         let tops = tally.tops.as_deref().unwrap();
         assert_eq!(tally.transactions, 20_000, "{group:?}");

@@ -1,23 +1,24 @@
-//! Who finds room in a flood, and how much memory it all takes.
+//! Slots and memory during a flood.
 
 use super::*;
 use crate::observation::Process;
 
-/// Zones that are asked for all the time.
+/// Number of zones that are queried all the time.
 const STEADY: u32 = 40;
 
-/// Of so many transactions in the flood, one is of something new that stays; in each pane, it begins
-/// after so many.
+/// One of this many transactions of the flood belongs to a new group that stays; in each pane, it
+/// starts after this many.
 const NEW: u32 = 20;
 const NEW_FROM: u32 = 1000;
 
-/// Some steady traffic, and from the second pane on, a flood of new names, zones, resolvers, clients and
-/// processes, with something in it that stays.
-fn flood(panes: u64, each_pane: u32) -> (Vec<Told>, Windows) {
+/// Steady traffic and, from the second pane on, a flood of new names, zones, resolvers, clients and
+/// processes with one new group that stays.
+fn flood(panes: u64, each_pane: u32) -> (Vec<ClosedWindow>, Windows) {
     let mut windows = Windows::new(at(0), LATENESS);
-    let mut told = Vec::new();
-    let mut keep =
-        |span: &Span, groups: &Groups| told.push(Told { span: *span, groups: groups.clone() });
+    let mut closed = Vec::new();
+    let mut keep = |span: &Span, groups: &Groups| {
+        closed.push(ClosedWindow { span: *span, groups: groups.clone() })
+    };
     let mut number = 0_u32;
     for pane in 0..panes {
         let ts = at(pane * 10 + 1);
@@ -54,31 +55,31 @@ fn flood(panes: u64, each_pane: u32) -> (Vec<Told>, Windows) {
         }
     }
     windows.finish(at(panes * 10), &mut keep);
-    (told, windows)
+    (closed, windows)
 }
 
-fn named<'a>(told: &'a Told, value: &str) -> Option<&'a Tally> {
-    let mut groups = told.groups.iter();
+fn named<'a>(closed: &'a ClosedWindow, value: &str) -> Option<&'a Tally> {
+    let mut groups = closed.groups.iter();
     groups.find(|(group, _)| group.value.as_deref() == Some(value)).map(|(_, tally)| tally)
 }
 
 #[test]
-fn a_flood_does_not_push_out_what_is_always_there() {
+fn steady_groups_keep_slots_during_flood() {
     let each = 5_000;
-    let (told, _) = flood(8, each);
-    let whole = |told: &&Told| !told.span.partial && told.span.start >= at(10);
-    for told in told.iter().filter(whole) {
-        let panes = told.span.length.as_secs() / 10;
+    let (closed, _) = flood(8, each);
+    let whole = |closed: &&ClosedWindow| !closed.span.partial && closed.span.start >= at(10);
+    for closed in closed.iter().filter(whole) {
+        let panes = closed.span.length.as_secs() / 10;
         for zone in 0..STEADY {
-            let tally = named(told, &format!("steady{zone}.test")).unwrap();
+            let tally = named(closed, &format!("steady{zone}.test")).unwrap();
             let exact = panes * u64::from(each / 10 / STEADY);
             assert!(tally.transactions.abs_diff(exact) <= panes && !tally.undercounted);
         }
         for value in ["192.0.2.53", "curl"] {
-            assert_eq!(named(told, value).unwrap().transactions, panes * u64::from(each / 10));
+            assert_eq!(named(closed, value).unwrap().transactions, panes * u64::from(each / 10));
         }
         for grouping in [Grouping::Resolver, Grouping::Zone, Grouping::Process, Grouping::Pod] {
-            let groups = told.groups.iter().filter(|(group, _)| group.grouping == grouping);
+            let groups = closed.groups.iter().filter(|(group, _)| group.grouping == grouping);
             let sum: u64 = groups.map(|(_, tally)| tally.transactions).sum();
             assert_eq!(sum, panes * u64::from(each));
         }
@@ -86,38 +87,38 @@ fn a_flood_does_not_push_out_what_is_always_there() {
 }
 
 #[test]
-fn what_is_heavy_has_a_seat_ten_seconds_later() {
+fn large_new_group_gets_slot_in_next_pane() {
     let each = 5_000;
-    // In the first pane of the flood all seats are taken before it comes.
-    let (told, _) = flood(8, each);
-    for told in told.iter().filter(|told| told.span.start >= at(20)) {
-        let tally = named(told, "new.test").unwrap();
-        let panes = told.span.length.as_secs() / 10;
+    // In the first pane of the flood all slots are taken before it arrives.
+    let (closed, _) = flood(8, each);
+    for closed in closed.iter().filter(|closed| closed.span.start >= at(20)) {
+        let tally = named(closed, "new.test").unwrap();
+        let panes = closed.span.length.as_secs() / 10;
         assert!(
-            told.span.partial || tally.transactions == panes * u64::from((each - NEW_FROM) / NEW)
+            closed.span.partial || tally.transactions == panes * u64::from((each - NEW_FROM) / NEW)
         );
     }
 }
 
 #[test]
-fn the_same_traffic_finds_the_same_rooms() {
+fn slot_assignment_is_reproducible() {
     let list = || {
-        let (told, _) = flood(7, 1_000);
-        let all = told.iter().flat_map(|told| told.groups.sorted());
+        let (closed, _) = flood(7, 1_000);
+        let all = closed.iter().flat_map(|closed| closed.groups.sorted());
         all.map(|(group, tally)| format!("{group:?} {}", tally.transactions)).collect::<Vec<_>>()
     };
     assert_eq!(list(), list());
 }
 
 #[test]
-fn memory_is_bounded_by_less_than_is_promised() {
+fn memory_bound_is_below_64_mib() {
     assert!(Windows::max_bytes(LATENESS) <= 64 << 20, "{}", Windows::max_bytes(LATENESS));
 }
 
-/// As large as traffic can make it: every group is there, with every bin, and all sketches full of the
-/// longest names.
+/// The largest possible traffic: every group, every bin, and all sketches full of the longest
+/// names.
 #[test]
-fn the_bound_is_one() {
+fn memory_bound_holds() {
     let (mut groups, mut measurer) = (Groups::default(), Measurer::default());
     let long = "x".repeat(300);
     let mut number = 0_u32;
@@ -144,7 +145,7 @@ fn the_bound_is_one() {
         }
     }
     assert!(groups.bytes() <= Groups::MAX_BYTES + Groups::MAX_OPEN_BYTES);
-    groups.settle();
+    groups.finish();
     let (bytes, bound) = (groups.bytes(), Groups::MAX_BYTES);
     assert!(bytes <= bound && bytes > bound / 2, "{bytes} {bound}");
     assert!(measurer.bytes() <= Measurer::MAX_BYTES);

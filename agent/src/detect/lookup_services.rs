@@ -1,7 +1,7 @@
-//! Zones in which names are data by design, and that are run by those who say so.
+//! Well-known lookup services, whose query names carry data by design.
 
-/// Services that one asks about a file, an address, a site or a peer by putting its hash into a name: nobody
-/// else answers for these zones, so nobody else gets data through them. Sorted.
+/// Zones of services that are queried with the hash of a file, address, site or peer in the name.
+/// Only the operator of the zone can receive this data. Sorted.
 const LOOKUP_SERVICES: &[&str] = &[
     "akstat.io",
     "avast.com",
@@ -32,7 +32,7 @@ const LOOKUP_SERVICES: &[&str] = &[
     "webroot.com",
 ];
 
-/// Whether a registrable domain is such a service's.
+/// Returns whether a registrable domain belongs to such a service.
 pub(super) fn is_lookup_service(zone: &str) -> bool {
     LOOKUP_SERVICES.binary_search(&zone).is_ok()
 }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_can_be_searched() {
+    fn list_is_sorted() {
         assert!(LOOKUP_SERVICES.is_sorted());
         assert!(is_lookup_service("sophosxl.net") && !is_lookup_service("example.com"));
     }

@@ -11,11 +11,11 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_nanos((START + seconds) * 1_000_000_000)
 }
 
-/// Ten queries a second, of which so many fail; what is found every ten seconds.
+/// Ten queries per second, `failing` of which fail; returns the findings every ten seconds.
 fn play(seconds: u64, failing: impl Fn(u64) -> u64) -> Vec<(u64, Vec<Finding>)> {
-    let mut success = Success::new(DetectOptions::default().success);
+    let mut success = SuccessRatio::new(DetectOptions::default().success);
     let mut windows = Windows::new(at(0), Duration::from_secs(1));
-    let mut told = Vec::new();
+    let mut played = Vec::new();
     for second in 0..seconds {
         windows.expire(at(second), &mut |span, groups| success.window(span, groups));
         for number in 0..10 {
@@ -28,31 +28,31 @@ fn play(seconds: u64, failing: impl Fn(u64) -> u64) -> Vec<(u64, Vec<Finding>)> 
         if second % 10 == 0 {
             let mut found = Vec::new();
             success.evaluate(at(second), &mut |finding| found.push(finding));
-            told.push((second, found));
+            played.push((second, found));
         }
     }
-    told
+    played
 }
 
-fn first(told: &[(u64, Vec<Finding>)]) -> Option<(u64, Level)> {
-    told.iter().find_map(|(second, found)| Some((*second, found.first()?.level)))
+fn first(played: &[(u64, Vec<Finding>)]) -> Option<(u64, Level)> {
+    played.iter().find_map(|(second, found)| Some((*second, found.first()?.level)))
 }
 
 #[test]
-fn five_minutes_are_needed_and_a_good_minute_ends_it() {
-    let told = play(600, |second| u64::from(second < 400));
-    let (second, level) = first(&told).unwrap();
+fn needs_five_minutes_and_ends_with_good_minute() {
+    let played = play(600, |second| u64::from(second < 400));
+    let (second, level) = first(&played).unwrap();
     assert!((300..=330).contains(&second), "{second}");
     assert_eq!(level, Level::Warning);
-    assert!(told.iter().filter(|(second, _)| *second > 480).all(|(_, found)| found.is_empty()));
+    assert!(played.iter().filter(|(second, _)| *second > 480).all(|(_, found)| found.is_empty()));
     assert!(matches!(first(&play(400, |_| 5)), Some((_, Level::Critical))));
     assert_eq!(first(&play(600, |second| u64::from(second % 100 < 10))), None);
     assert_eq!(first(&play(400, |_| 0)), None);
 }
 
 #[test]
-fn few_queries_say_little() {
-    let mut success = Success::new(DetectOptions::default().success);
+fn ignores_few_queries() {
+    let mut success = SuccessRatio::new(DetectOptions::default().success);
     let mut windows = Windows::new(at(0), Duration::from_secs(1));
     let mut found = 0;
     for second in 0..900 {

@@ -1,7 +1,7 @@
-//! The detectors beside those of the engine's own.
+//! Creates the detectors that inspect single transactions and connections.
 
 use super::amplification::Amplification;
-use super::bypass::{Bypass, BypassOptions};
+use super::bypass::Bypass;
 use super::cache_poisoning::CachePoisoning;
 use super::dga::Dga;
 use super::drift::Drift;
@@ -12,34 +12,29 @@ use super::tunnel::Tunnel;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Resolvers that are meant to be asked.
+/// Resolvers that clients are expected to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meant {
-    /// Those that the operator has named.
+    /// Resolvers named in the agent's configuration.
     pub configured: BTreeSet<IpAddr>,
-    /// Those of this host's own configuration.
+    /// Resolvers of this host's own configuration (`/etc/resolv.conf`).
     pub system: BTreeSet<IpAddr>,
 }
 
-/// A detector, made where any of its rules is looked for.
-type Make<'a> = (&'static [Rule], &'a dyn Fn() -> Box<dyn Detector>);
+type NewDetector<'a> = (&'static [Rule], &'a dyn Fn() -> Box<dyn Detector>);
 
-/// Every detector of which a rule is looked for.
+/// Creates every detector that has an enabled rule.
 #[must_use]
 pub fn all(options: &DetectOptions, meant: &Meant) -> Vec<Box<dyn Detector>> {
-    let bypass = || -> Box<dyn Detector> {
-        let Meant { configured, system } = meant.clone();
-        Box::new(Bypass::new(BypassOptions { configured, system, ..BypassOptions::default() }))
-    };
-    let makes: [Make<'_>; 7] = [
+    let constructors: [NewDetector<'_>; 7] = [
         (&[Rule::Tunnel], &|| Box::new(Tunnel::default())),
         (&[Rule::Dga], &|| Box::new(Dga::default())),
         (&[Rule::Spoofing], &|| Box::new(Spoofing::default())),
         (&[Rule::CachePoisoning], &|| Box::new(CachePoisoning::default())),
         (&[Rule::Amplification], &|| Box::new(Amplification::default())),
         (&[Rule::ResolverDrift], &|| Box::new(Drift::default())),
-        (&[Rule::ResolverBypass, Rule::EncryptedBypass], &bypass),
+        (&[Rule::ResolverBypass, Rule::EncryptedBypass], &|| Box::new(Bypass::new(meant.clone()))),
     ];
-    let wanted = |rules: &[Rule]| rules.iter().any(|rule| options.rule(*rule).enabled);
-    makes.iter().filter(|(rules, _)| wanted(rules)).map(|(_, make)| make()).collect()
+    let is_enabled = |rules: &[Rule]| rules.iter().any(|rule| options.rule(*rule).enabled);
+    constructors.iter().filter(|(rules, _)| is_enabled(rules)).map(|(_, new)| new()).collect()
 }

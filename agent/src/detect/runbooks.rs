@@ -1,4 +1,4 @@
-//! `docs/runbooks` keeps up with the code: a page for each rule, a section for each loss.
+//! Checks `docs/runbooks` against the code: a page for each rule, a section for each loss.
 
 use crate::decode::Malformed;
 use crate::detect::Rule;
@@ -8,17 +8,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Pages that are no rule's.
+/// Pages that do not belong to a rule.
 const OTHERS: [&str; 3] = ["README", "health", "losses"];
 
-/// What every rule's page answers, in this order.
-const SECTIONS: [&str; 6] = [
-    "What it means",
-    "How it is decided",
-    "First checks",
+/// Sections of every rule's page, in this order.
+const SECTIONS: [&str; 7] = [
+    "Symptom",
+    "Meaning",
+    "How it is detected",
+    "Checks",
     "Likely causes",
-    "What to do",
-    "When it is a false alarm",
+    "Remedy",
+    "False alarms",
 ];
 
 fn folder() -> PathBuf {
@@ -40,14 +41,14 @@ fn page(rule: Rule) -> String {
 }
 
 #[test]
-fn each_rule_has_its_page_and_each_page_its_rule() {
+fn rules_and_pages_match() {
     let rules = Rule::ALL.map(page).into_iter();
     let expected: BTreeSet<String> = rules.chain(OTHERS.map(str::to_owned)).collect();
     assert_eq!(pages(), expected);
 }
 
 #[test]
-fn each_page_answers_the_same_questions() {
+fn pages_have_the_same_sections() {
     for rule in Rule::ALL {
         let text = read(&page(rule));
         assert!(text.starts_with(&format!("# {}: ", rule.name())), "{}", rule.name());
@@ -58,7 +59,7 @@ fn each_page_answers_the_same_questions() {
 }
 
 #[test]
-fn the_index_and_all_links_lead_somewhere() {
+fn links_resolve() {
     let index = read("README");
     for rule in Rule::ALL {
         let link = format!("[{}]({}.md)", rule.name(), page(rule));
@@ -74,7 +75,7 @@ fn the_index_and_all_links_lead_somewhere() {
 }
 
 #[test]
-fn each_loss_has_its_section() {
+fn every_loss_has_a_section() {
     let page = read("losses");
     let has = |name: &str| page.lines().any(|line| line == format!("### `{name}`"));
     for reason in drop_reasons() {

@@ -1,28 +1,29 @@
-//! What a window knows of messages that were not told: exact counts, and how far what was told
-//! stands for all of it.
+//! Messages of a window that were not exported: exact counts, and estimates of how many
+//! transactions the exported ones represent.
 
-/// Response codes of a header: four bits.
+/// Number of response codes in a header (four bits).
 pub const RCODES: usize = 16;
 
-/// Messages that were not told, counted by the kernel.
+/// Messages that were not exported, as counted by the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Untold {
     /// Queries over UDP.
     pub queries: u64,
     /// Responses over UDP.
     pub responses: u64,
-    /// Responses by the code of their header.
+    /// Responses by the response code of the header.
     pub rcodes: [u64; RCODES],
     /// Responses with the TC bit.
     pub truncated: u64,
-    /// Segments of TCP, each with any number of messages.
+    /// TCP segments, each with any number of messages.
     pub segments: u64,
-    /// Of all of these, those for which the ring had no room; the rest was sampled out.
+    /// Number of all these messages that were lost because the ring was full. The others were
+    /// sampled out.
     pub lost: u64,
 }
 
 impl Untold {
-    /// Adds what another has counted.
+    /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.queries += other.queries;
         self.responses += other.responses;
@@ -33,58 +34,58 @@ impl Untold {
     }
 }
 
-/// How many transactions there were, by those that were told: each stands for the reciprocal of the
-/// share that was told when it passed (Horvitz and Thompson, 1952).
+/// Estimates the number of transactions from a sample: each exported one represents the reciprocal
+/// of the sampling ratio at its time (Horvitz and Thompson, 1952).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Thinned {
-    /// How many there are beside those that were told, as estimated.
-    beside: f64,
-    /// The variance of that.
+    /// Estimated number of transactions that were not exported.
+    missing: f64,
+    /// Variance of this number.
     variance: f64,
 }
 
-/// A number that is not known exactly.
+/// An estimate with a 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// The likeliest.
+    /// Most likely value.
     pub value: f64,
-    /// It is not below, with a probability of 97.5 %.
+    /// Lower bound, with a probability of 97.5 %.
     pub low: f64,
-    /// It is not above, with a probability of 97.5 %.
+    /// Upper bound, with a probability of 97.5 %.
     pub high: f64,
 }
 
-/// Standard deviations between the middle of a normal distribution and an end of what holds 95 %.
+/// Number of standard deviations of the 95 % interval of a normal distribution.
 const DEVIATIONS: f64 = 1.96;
 
 impl Thinned {
-    /// Counts a transaction of which such a share was told.
-    pub fn add(&mut self, share: f64) {
-        if share < 1.0 {
-            self.beside += 1.0 / share - 1.0;
-            self.variance += (1.0 - share) / (share * share);
+    /// Counts an exported transaction with its sampling ratio.
+    pub fn add(&mut self, ratio: f64) {
+        if ratio < 1.0 {
+            self.missing += 1.0 / ratio - 1.0;
+            self.variance += (1.0 - ratio) / (ratio * ratio);
         }
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
-        self.beside += other.beside;
+        self.missing += other.missing;
         self.variance += other.variance;
     }
 
-    /// Whether anything was told in part only.
+    /// Returns whether any transaction was sampled.
     #[must_use]
     pub fn is_thinned(&self) -> bool {
-        self.beside > 0.0
+        self.missing > 0.0
     }
 
-    /// How many there were, if so many were told.
+    /// Estimates the number of transactions from the number of exported ones.
     #[must_use]
-    pub fn estimate(&self, told: u64) -> Estimate {
+    pub fn estimate(&self, exported: u64) -> Estimate {
         #[expect(clippy::cast_precision_loss, reason = "counts of a window stay far below 2^53")]
-        let told = told as f64;
-        let (value, error) = (told + self.beside, DEVIATIONS * self.variance.sqrt());
-        Estimate { value, low: (value - error).max(told), high: value + error }
+        let exported = exported as f64;
+        let (value, error) = (exported + self.missing, DEVIATIONS * self.variance.sqrt());
+        Estimate { value, low: (value - error).max(exported), high: value + error }
     }
 }
 
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A generator of which both ends are well mixed (`SplitMix64`).
+    /// Random number generator whose output bits are all well mixed (`SplitMix64`).
     fn draw(state: &mut u64) -> f64 {
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = *state;
@@ -104,21 +105,21 @@ mod tests {
     }
 
     #[test]
-    fn the_truth_is_within_the_error_as_often_as_it_says() {
+    fn confidence_interval_holds() {
         const TRUTH: u32 = 3_000;
         let mut state = 1;
         let mut within = 0;
         for _ in 0..1_000 {
-            let (mut thinned, mut told) = (Thinned::default(), 0);
+            let (mut thinned, mut exported) = (Thinned::default(), 0);
             for number in 0..TRUTH {
-                // The share changes on the way.
+                // The sampling ratio changes midway.
                 let share = if number < 1_000 { 1.0 } else { 0.1 };
                 if draw(&mut state) < share {
                     thinned.add(share);
-                    told += 1;
+                    exported += 1;
                 }
             }
-            let Estimate { low, high, .. } = thinned.estimate(told);
+            let Estimate { low, high, .. } = thinned.estimate(exported);
             within += u32::from((low..=high).contains(&f64::from(TRUTH)));
         }
         assert!((925..=975).contains(&within), "{within} of 1000");
@@ -126,13 +127,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whole_counts_are_exact(told in 0..1_000_u32) {
+        fn unsampled_count_is_exact(exported in 0..1_000_u32) {
             let mut thinned = Thinned::default();
-            (0..told).for_each(|_| thinned.add(1.0));
-            let told_all = f64::from(told);
+            (0..exported).for_each(|_| thinned.add(1.0));
+            let told_all = f64::from(exported);
             let exact = Estimate { value: told_all, low: told_all, high: told_all };
             prop_assert!(!thinned.is_thinned());
-            prop_assert_eq!(thinned.estimate(told.into()), exact);
+            prop_assert_eq!(thinned.estimate(exported.into()), exact);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What rules want to know of a window, by whom it concerns.
+//! Values that rules use from a window, by entity: transports are merged.
 
 use super::finding::Entity;
 use super::samples::is_failure;
@@ -11,31 +11,31 @@ use std::net::IpAddr;
 const SERVFAIL: u16 = 2;
 const NXDOMAIN: u16 = 3;
 
-/// Whom a group of transactions concerns, over UDP and TCP together.
+/// Identifies an entity of a window; UDP and TCP are merged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct GroupKey {
     pub(super) grouping: Grouping,
     pub(super) vantage: Vantage,
-    /// Empty for all that a node saw.
+    /// Empty for all transactions of the node.
     pub(super) value: Box<str>,
 }
 
-impl From<&Place> for Entity {
-    fn from(place: &Place) -> Self {
-        let of = |grouping| (place.grouping == grouping).then(|| place.value.clone());
+impl From<&GroupKey> for Entity {
+    fn from(key: &GroupKey) -> Self {
+        let part = |grouping| (key.grouping == grouping).then(|| key.value.clone());
         Self {
-            vantage: Some(place.vantage),
-            resolver: of(Grouping::Resolver),
-            zone: of(Grouping::Zone),
-            process: of(Grouping::Process),
-            pod: of(Grouping::Pod),
+            vantage: Some(key.vantage),
+            resolver: part(Grouping::Resolver),
+            zone: part(Grouping::Zone),
+            process: part(Grouping::Process),
+            pod: part(Grouping::Pod),
             ..Self::default()
         }
     }
 }
 
-/// For a sentence: `Resolver 192.0.2.53`.
-impl fmt::Display for Place {
+/// Writes the subject of a sentence: `Resolver 192.0.2.53`.
+impl fmt::Display for GroupKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.grouping {
             Grouping::Node => write!(f, "This node ({})", self.vantage.name()),
@@ -48,59 +48,60 @@ impl fmt::Display for Place {
     }
 }
 
-/// Numbers of a window.
+/// Values of an entity in a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Minute {
+pub(super) struct GroupStats {
     pub(super) queries: u64,
     pub(super) answered: u64,
-    /// Ended by silence or an ICMP error.
+    /// Queries that timed out or ended with an ICMP error.
     pub(super) unanswered: u64,
-    /// Responses that are errors.
+    /// Responses with an error code; see [`is_failure`].
     pub(super) errors: u64,
     pub(super) responses: u64,
     pub(super) servfail: u64,
     pub(super) nxdomain: u64,
-    /// Median and 95th percentile in milliseconds, over the transport with more answers.
+    /// Median and 95th percentile in milliseconds, of the transport with more answers.
     pub(super) latency: Option<[f64; 2]>,
-    /// How many answers that is.
+    /// Number of answers from which the latency was computed.
     pub(super) measured: u64,
-    /// Queries that were not told, as the kernel counted them.
+    /// Queries that were not exported, as counted by the kernel.
     pub(super) untold: u64,
-    /// Whether only a share was told, and nobody counted the rest: how many there were is not known.
+    /// Whether transactions were sampled and the rest was not counted, so that the query rate is
+    /// unknown.
     pub(super) is_thinned: bool,
 }
 
-impl Minute {
-    /// The numbers of all groups of these groupings; of `other`, which is nobody, none.
-    pub(super) fn of(groups: &Groups, groupings: &[Grouping]) -> BTreeMap<Place, Self> {
-        let mut minutes: BTreeMap<Place, Self> = BTreeMap::new();
+impl GroupStats {
+    /// Returns the values of all groups of `groupings`, without `other`.
+    pub(super) fn by_group(groups: &Groups, groupings: &[Grouping]) -> BTreeMap<GroupKey, Self> {
+        let mut stats: BTreeMap<GroupKey, Self> = BTreeMap::new();
         for (group, tally) in groups.sorted() {
             let Some(value) = group.value.as_ref().filter(|_| groupings.contains(&group.grouping))
             else {
                 continue;
             };
-            // Nobody need answer a group (mDNS, LLMNR).
+            // Multicast queries (mDNS, LLMNR) need no answer.
             if group.grouping == Grouping::Resolver && is_multicast(value) {
                 continue;
             }
-            let place =
-                Place { grouping: group.grouping, vantage: group.vantage, value: value.clone() };
-            minutes.entry(place).or_default().add(tally);
+            let key =
+                GroupKey { grouping: group.grouping, vantage: group.vantage, value: value.clone() };
+            stats.entry(key).or_default().add(tally);
         }
-        minutes
+        stats
     }
 
     fn add(&mut self, tally: &Tally) {
-        let of = |status: Status| tally.statuses[status as usize];
-        let strays = of(Status::Late) + of(Status::Duplicate) + of(Status::Orphan);
+        let count = |status: Status| tally.statuses[status as usize];
+        let strays = count(Status::Late) + count(Status::Duplicate) + count(Status::Orphan);
         self.queries += tally.transactions - strays;
-        // Of a node and a resolver the rest is counted, of others not.
+        // Transactions that were not exported are counted for nodes and resolvers only.
         match &tally.untold {
             Some(untold) => self.untold += untold.queries,
             None => self.is_thinned |= tally.thinned.is_thinned(),
         }
-        self.answered += of(Status::Answered);
-        self.unanswered += of(Status::Timeout) + of(Status::IcmpError);
+        self.answered += count(Status::Answered);
+        self.unanswered += count(Status::Timeout) + count(Status::IcmpError);
         self.responses += tally.rcodes.total();
         self.servfail += tally.rcodes.of(SERVFAIL);
         self.nxdomain += tally.rcodes.of(NXDOMAIN);
@@ -113,7 +114,8 @@ impl Minute {
         }
     }
 
-    /// Queries of which the outcome is known and good. Errors of strays count against it.
+    /// Returns the number of queries that did not fail. Errors in responses without a pending query
+    /// count as failures.
     pub(super) const fn succeeded(&self) -> u64 {
         let unknown = self.queries - self.answered - self.unanswered;
         self.answered.saturating_sub(self.errors) + unknown

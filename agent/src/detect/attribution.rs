@@ -1,4 +1,5 @@
-//! Who asks, and what one can look at of it.
+//! Attribution of a transaction to a process or client, and the evidence that detectors collect
+//! about it. Also the filters and hashes that detectors share.
 
 use super::finding::{Entity, Evidence, Figure};
 use crate::decode::MessageId;
@@ -10,57 +11,59 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Of each kind, what evidence holds at most.
-const EXHIBITS: usize = 10;
-/// Octets of a name that evidence shows.
-const LONGEST_NAME: usize = 255;
+/// Maximum number of evidence items of each kind.
+const MAX_ITEMS: usize = 10;
+/// Bytes of a name in evidence; longer names are cut.
+const MAX_NAME_BYTES: usize = 255;
 
-/// The hash of some octets; the same everywhere, so that nothing that is told depends on chance.
-pub(super) fn hash(octets: &[u8]) -> u64 {
-    xxh3_64(octets)
+/// Returns the hash of `bytes`: the same on every machine, so that output is reproducible.
+pub(super) fn hash(bytes: &[u8]) -> u64 {
+    xxh3_64(bytes)
 }
 
-/// One hash of two.
-pub(super) const fn both(first: u64, second: u64) -> u64 {
+/// Combines two hashes.
+pub(super) const fn combine_hashes(first: u64, second: u64) -> u64 {
     (first.rotate_left(29) ^ second).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// The hash of an address.
-pub(super) fn hash_of_address(address: IpAddr) -> u64 {
+/// Returns the hash of `address`.
+pub(super) fn hash_address(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(address) => hash(&address.octets()),
         IpAddr::V6(address) => hash(&address.octets()),
     }
 }
 
-/// Whether it is the other end of an exchange that was told of already, or what a resolver of this host
-/// does for one that asked it: then the one who asked is looked at.
+/// Returns whether another transaction on this host caused this one: the other end of the same
+/// exchange, or a query of a resolver on behalf of its client. Detectors use the original
+/// transaction.
 pub(super) const fn is_echo(observation: &Observation<'_>) -> bool {
     observation.parent.is_some()
 }
 
-/// The same, where a resolver's own queries do count.
+/// Returns whether this is the other end of an exchange that was captured twice on this host.
+/// Unlike [`is_echo`], false for the queries of a resolver on behalf of its clients.
 pub(super) const fn is_other_end(observation: &Observation<'_>) -> bool {
     matches!(observation.parent, Some(parent) if matches!(parent.by, Match::Exchange))
 }
 
-/// Whether it is multicast DNS or LLMNR, by their ports.
+/// Returns whether this is multicast DNS or LLMNR, judged by the ports.
 pub(super) const fn is_multicast(observation: &Observation<'_>) -> bool {
     matches!(observation.server.port(), 5353 | 5355) || matches!(observation.client.port(), 5353)
 }
 
-/// Who asks: a process by its name and pod, where it is at this host; else the client's address.
+/// Sender of a query: the process if it runs on this host, otherwise the address of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Who {
-    /// Name, and pod or container.
+pub(super) enum Attribution {
+    /// Process name, and pod or container.
     Process(Box<str>, Option<Box<str>>),
-    /// Address.
+    /// Client address.
     Client(IpAddr),
 }
 
-impl Who {
-    /// Who it was.
-    pub(super) fn of(observation: &Observation<'_>) -> Self {
+impl Attribution {
+    /// Attributes a transaction.
+    pub(super) fn new(observation: &Observation<'_>) -> Self {
         match (observation.vantage, observation.process) {
             (Vantage::Client, Some(process)) => {
                 Self::Process(process.comm.into(), observation.pod.map(Into::into))
@@ -69,18 +72,18 @@ impl Who {
         }
     }
 
-    /// The same as a number, without making it.
-    pub(super) fn key(observation: &Observation<'_>) -> u64 {
+    /// Returns the hash of the attribution without creating it.
+    pub(super) fn hash(observation: &Observation<'_>) -> u64 {
         match (observation.vantage, observation.process) {
             (Vantage::Client, Some(process)) => {
                 let pod = observation.pod.map_or(1, |pod| hash(pod.as_bytes()));
-                both(hash(process.comm.as_bytes()), pod)
+                combine_hashes(hash(process.comm.as_bytes()), pod)
             }
-            _ => hash_of_address(observation.client.ip()),
+            _ => hash_address(observation.client.ip()),
         }
     }
 
-    /// As part of what an alert is known by.
+    /// Returns the parts of an alert's entity that identify the sender.
     pub(super) fn entity(&self) -> Entity {
         match self {
             Self::Process(process, pod) => {
@@ -92,7 +95,7 @@ impl Who {
         }
     }
 
-    /// Octets on the heap.
+    /// Heap memory in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
             Self::Process(process, pod) => process.len() + pod.as_ref().map_or(0, |pod| pod.len()),
@@ -101,7 +104,7 @@ impl Who {
     }
 }
 
-impl std::fmt::Display for Who {
+impl std::fmt::Display for Attribution {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Process(process, Some(pod)) => write!(f, "{process} in {pod}"),
@@ -111,10 +114,10 @@ impl std::fmt::Display for Who {
     }
 }
 
-/// What one can look at: some of the first, and then now and again a newer one.
+/// Bounded sample of evidence: the first items, then ever fewer newer ones.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Exhibits {
-    taken: u64,
+pub(super) struct EvidenceSample {
+    recorded: u64,
     samples: Vec<MessageId>,
     qnames: Vec<Box<str>>,
     processes: Vec<Box<str>>,
@@ -122,33 +125,37 @@ pub(super) struct Exhibits {
     resolvers: Vec<Box<str>>,
 }
 
-impl Exhibits {
-    /// Takes an observation, if it is one of those to be kept.
-    pub(super) fn take(&mut self, observation: &Observation<'_>) {
-        self.taken += 1;
-        let first = self.taken <= EXHIBITS as u64;
-        // After the first ten, those of which there are as many before as a power of two.
-        if !first && !self.taken.is_power_of_two() {
+impl EvidenceSample {
+    /// Records an observation, if it is one of those to keep.
+    pub(super) fn record(&mut self, observation: &Observation<'_>) {
+        self.recorded += 1;
+        // After the first ten, only the observations whose number is a power of two.
+        if self.recorded > MAX_ITEMS as u64 && !self.recorded.is_power_of_two() {
             return;
         }
-        let turn = usize::try_from(self.taken - 1).unwrap_or(0) % EXHIBITS;
-        let turn = if first { turn } else { self.taken.ilog2() as usize % EXHIBITS };
-        keep(&mut self.samples, turn, observation.id);
+        // The first ten are appended; later ones replace the item at this index.
+        let index = self.recorded.ilog2() as usize % MAX_ITEMS;
+        put(&mut self.samples, index, observation.id);
         if let Some(qname) = observation.qname {
-            let shown = clipped(qname);
-            keep_new(&mut self.qnames, turn, |known| **known == *shown, || shown.as_ref().into());
+            let shown = truncate(qname);
+            put_if_new(&mut self.qnames, index, |name| **name == *shown, || shown.as_ref().into());
         }
         if let Some(process) = observation.process {
             let shown = format!("{}[{}]", process.comm, process.pid);
-            keep_new(&mut self.processes, turn, |known| **known == shown, || shown.as_str().into());
+            put_if_new(
+                &mut self.processes,
+                index,
+                |name| **name == shown,
+                || shown.as_str().into(),
+            );
         }
         let client = observation.client.ip();
-        keep_new(&mut self.clients, turn, |known| *known == client, || client);
+        put_if_new(&mut self.clients, index, |address| *address == client, || client);
         let resolver = observation.resolver;
-        keep_new(&mut self.resolvers, turn, |known| &**known == resolver, || resolver.into());
+        put_if_new(&mut self.resolvers, index, |name| &**name == resolver, || resolver.into());
     }
 
-    /// As a finding has it.
+    /// Returns the collected items together with `figures`.
     pub(super) fn evidence(&self, figures: Vec<Figure>) -> Evidence {
         Evidence {
             figures,
@@ -160,7 +167,7 @@ impl Exhibits {
         }
     }
 
-    /// Octets on the heap.
+    /// Heap memory in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         let texts = [&self.qnames, &self.processes, &self.resolvers];
         let text = |texts: &&Vec<Box<str>>| {
@@ -173,39 +180,34 @@ impl Exhibits {
     }
 }
 
-/// A name, cut where it is longer than most can be: octets may be written as four.
-fn clipped(qname: &str) -> Cow<'_, str> {
-    match qname.get(..LONGEST_NAME) {
-        Some(start) if qname.len() > LONGEST_NAME => Cow::Owned(format!("{start}…")),
+/// Cuts a name that is longer than [`MAX_NAME_BYTES`]; escaped names can be.
+fn truncate(qname: &str) -> Cow<'_, str> {
+    match qname.get(..MAX_NAME_BYTES) {
+        Some(start) if qname.len() > MAX_NAME_BYTES => Cow::Owned(format!("{start}…")),
         _ => Cow::Borrowed(qname),
     }
 }
 
-fn keep<T>(kept: &mut Vec<T>, turn: usize, item: T) {
-    if kept.len() < EXHIBITS {
-        kept.push(item);
-    } else if let Some(slot) = kept.get_mut(turn) {
+fn put<T>(items: &mut Vec<T>, index: usize, item: T) {
+    if items.len() < MAX_ITEMS {
+        items.push(item);
+    } else if let Some(slot) = items.get_mut(index) {
         *slot = item;
     }
 }
 
-fn keep_new<T>(
-    kept: &mut Vec<T>,
-    turn: usize,
-    is_it: impl Fn(&T) -> bool,
+fn put_if_new<T>(
+    items: &mut Vec<T>,
+    index: usize,
+    is_same: impl Fn(&T) -> bool,
     item: impl FnOnce() -> T,
 ) {
-    if !kept.iter().any(is_it) {
-        keep(kept, turn, item());
+    if !items.iter().any(is_same) {
+        put(items, index, item());
     }
 }
 
-/// A number with what it is compared with.
-pub(super) const fn figure(name: &'static str, value: f64, threshold: Option<f64>) -> Figure {
-    Figure { name, value, threshold, baseline: None }
-}
-
-/// A share of a whole; none of nothing.
+/// Returns `part / whole`, or 0 if `whole` is 0.
 pub(super) const fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { float(part) / float(whole) }
 }
@@ -218,36 +220,36 @@ mod tests {
     use crate::time::Timestamp;
 
     #[test]
-    fn a_process_counts_at_the_client_only() {
+    fn uses_process_at_client_vantage_only() {
         let mut observation = example(Timestamp::default());
-        assert_eq!(Who::of(&observation).to_string(), "curl");
-        let at_client = Who::key(&observation);
+        assert_eq!(Attribution::new(&observation).to_string(), "curl");
+        let at_client = Attribution::hash(&observation);
         observation.vantage = Vantage::Server;
-        assert_eq!(Who::of(&observation).to_string(), "client 192.0.2.1");
-        assert_ne!(Who::key(&observation), at_client);
+        assert_eq!(Attribution::new(&observation).to_string(), "client 192.0.2.1");
+        assert_ne!(Attribution::hash(&observation), at_client);
     }
 
     #[test]
-    fn pods_are_told_apart() {
+    fn distinguishes_pods() {
         let mut observation = example(Timestamp::default());
         observation.pod = Some("shop/cart");
-        let one = Who::key(&observation);
+        let one = Attribution::hash(&observation);
         observation.pod = Some("shop/till");
-        assert_ne!(Who::key(&observation), one);
-        assert_eq!(Who::of(&observation).to_string(), "curl in shop/till");
+        assert_ne!(Attribution::hash(&observation), one);
+        assert_eq!(Attribution::new(&observation).to_string(), "curl in shop/till");
     }
 
     #[test]
     fn evidence_is_bounded() {
-        let mut exhibits = Exhibits::default();
+        let mut sample = EvidenceSample::default();
         for number in 0..10_000_u32 {
             let name = format!("{number}.example.com");
             let mut observation = example(Timestamp::default());
             observation.qname = Some(&name);
             observation.process = Some(Process { pid: number, uid: 0, comm: "sh", exe: None });
-            exhibits.take(&observation);
+            sample.record(&observation);
         }
-        let evidence = exhibits.evidence(Vec::new());
+        let evidence = sample.evidence(Vec::new());
         assert_eq!((evidence.qnames.len(), evidence.processes.len()), (10, 10));
         assert_eq!(evidence.clients.len(), 1);
         assert!(evidence.qnames.iter().any(|name| &**name == "8191.example.com"));

@@ -5,14 +5,14 @@ use crate::observation::testing::example;
 use crate::pair::Status;
 use crate::window::Windows;
 
-/// A minute begins here.
+/// Start of a minute.
 const START: u64 = 1_700_000_040;
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_nanos((START + seconds) * 1_000_000_000)
 }
 
-/// What happens in a second.
+/// Traffic of a second.
 #[derive(Clone, Copy)]
 struct Traffic {
     queries: u64,
@@ -22,10 +22,10 @@ struct Traffic {
     timeout: u64,
 }
 
-/// What changes.
+/// Changed values.
 type Change = fn(&mut Traffic);
 
-/// Twenty queries a second, give or take three, as they are every day.
+/// Twenty queries per second, plus or minus three.
 fn plain(second: u64) -> Traffic {
     let queries = 17 + second * 7919 % 7;
     let latency = 10.0 + float(second * 104_729 % 50) / 10.0;
@@ -39,13 +39,14 @@ fn plain(second: u64) -> Traffic {
     }
 }
 
-/// Plays seconds; gives what was found first, and when, of each rule and entity.
+/// Plays `seconds` of traffic; returns the time and level of the first finding of each rule and
+/// entity.
 fn play(seconds: u64, traffic: impl Fn(u64) -> Traffic) -> BTreeMap<(Rule, String), (u64, Level)> {
-    let mut usual = Usual::new(&DetectOptions::default());
+    let mut anomalies = AnomalyDetector::new(&DetectOptions::default());
     let mut windows = Windows::new(at(0), Duration::from_secs(1));
     let mut first = BTreeMap::new();
     for second in 0..seconds {
-        windows.expire(at(second), &mut |span, groups| usual.window(span, groups));
+        windows.expire(at(second), &mut |span, groups| anomalies.window(span, groups));
         let now = traffic(second);
         for number in 0..now.queries {
             let (status, rcode) = match number {
@@ -61,7 +62,7 @@ fn play(seconds: u64, traffic: impl Fn(u64) -> Traffic) -> BTreeMap<(Rule, Strin
             windows.observe(&one);
         }
         if second % 10 == 0 {
-            usual.evaluate(at(second), &mut |finding| {
+            anomalies.evaluate(at(second), &mut |finding| {
                 let entity = finding.entity.to_string();
                 first.entry((finding.rule, entity)).or_insert((second, finding.level));
             });
@@ -70,7 +71,7 @@ fn play(seconds: u64, traffic: impl Fn(u64) -> Traffic) -> BTreeMap<(Rule, Strin
     first
 }
 
-/// A while as usual, and then.
+/// Usual traffic, followed by changed traffic.
 fn then(change: impl Fn(&mut Traffic)) -> BTreeMap<(Rule, String), (u64, Level)> {
     play(1300, |second| {
         let mut now = plain(second);
@@ -84,12 +85,12 @@ fn then(change: impl Fn(&mut Traffic)) -> BTreeMap<(Rule, String), (u64, Level)>
 const RESOLVER: &str = "resolver=192.0.2.53,vantage=client";
 
 #[test]
-fn the_usual_is_no_news() {
+fn ignores_usual_traffic() {
     assert_eq!(play(3600, plain), BTreeMap::new());
 }
 
 #[test]
-fn each_number_has_its_rule() {
+fn finds_anomaly_of_each_rule() {
     let cases: [(Rule, Change, u64); 6] = [
         (Rule::QueryRate, |now| now.queries *= 8, 90),
         (Rule::QueryRate, |now| now.queries = 0, 150),
@@ -108,7 +109,7 @@ fn each_number_has_its_rule() {
 }
 
 #[test]
-fn small_changes_are_no_news() {
+fn ignores_small_changes() {
     let cases: [Change; 4] = [
         |now| now.queries += now.queries / 2,
         |now| now.latency *= 1.3,
@@ -121,18 +122,18 @@ fn small_changes_are_no_news() {
 }
 
 #[test]
-fn evidence_shows_what_is_usual() {
-    let mut usual = Usual::new(&DetectOptions::default());
+fn evidence_contains_baseline() {
+    let mut anomalies = AnomalyDetector::new(&DetectOptions::default());
     let mut windows = Windows::new(at(0), Duration::from_secs(1));
     let mut last = None;
     for second in 0..1300 {
-        windows.expire(at(second), &mut |span, groups| usual.window(span, groups));
+        windows.expire(at(second), &mut |span, groups| anomalies.window(span, groups));
         let slow = if second < 1200 { 10.0 } else { 800.0 };
         for _ in 0..10 {
             let one = Observation { latency_ms: Some(slow), ..example(at(second)) };
             windows.observe(&one);
         }
-        usual.evaluate(at(second), &mut |finding| last = Some(finding));
+        anomalies.evaluate(at(second), &mut |finding| last = Some(finding));
     }
     let last = last.unwrap();
     assert_eq!((last.rule, last.level), (Rule::Latency, Level::Critical));
@@ -147,7 +148,7 @@ fn evidence_shows_what_is_usual() {
 }
 
 #[test]
-fn before_anything_is_usual_only_what_is_plainly_wrong_is_found() {
+fn without_baseline_finds_only_high_failure_shares() {
     let found =
         play(200, |_| Traffic { queries: 10, latency: 5.0, nxdomain: 0, servfail: 8, timeout: 0 });
     assert!(found.keys().all(|(rule, _)| *rule == Rule::Servfail), "{found:?}");
@@ -160,20 +161,20 @@ fn before_anything_is_usual_only_what_is_plainly_wrong_is_found() {
 
 #[test]
 fn baselines_are_bounded() {
-    let mut usual = Usual::new(&DetectOptions::default());
+    let mut anomalies = AnomalyDetector::new(&DetectOptions::default());
     let mut windows = Windows::new(at(0), Duration::from_secs(1));
     for second in 0..1500 {
-        windows.expire(at(second), &mut |span, groups| usual.window(span, groups));
+        windows.expire(at(second), &mut |span, groups| anomalies.window(span, groups));
         for number in 0..20 {
             let zone = format!("z{second}-{number}.test");
             let one = Observation { zone: Some(&zone), resolver: &zone, ..example(at(second)) };
             windows.observe(&one);
         }
         if second % 10 == 0 {
-            usual.evaluate(at(second), &mut |_| {});
+            anomalies.evaluate(at(second), &mut |_| {});
         }
     }
-    assert!(usual.followed.len() <= FOLLOWED, "{}", usual.followed.len());
-    // Who was there all the time still is.
-    assert!(usual.followed.keys().any(|place| place.grouping == Grouping::Process));
+    assert!(anomalies.entities.len() <= MAX_ENTITIES, "{}", anomalies.entities.len());
+    // The recurring entity is kept.
+    assert!(anomalies.entities.keys().any(|place| place.grouping == Grouping::Process));
 }
