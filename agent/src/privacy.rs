@@ -18,9 +18,8 @@ mod tests;
 pub use key::{BadKey, KeyMaterial};
 pub use masker::{Masked, Masker};
 
+use crate::record::MaskingFields;
 use crate::sink::Stream;
-use schemars::JsonSchema;
-use serde::Serialize;
 use std::time::Duration;
 
 /// What becomes of something that a record could tell, the least strict first.
@@ -158,33 +157,4 @@ impl Privacy {
     pub const fn mask(&self, stream: Stream) -> Mask {
         self.masks[stream as usize]
     }
-}
-
-/// What of a record is not told as it was; what is absent is.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct MaskingFields {
-    /// Names the key of the hashes: equal hashes under equal key ids are of equal values.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_id: Option<String>,
-    /// Names asked for, and their zones: `truncate` (to the registrable domain), `hash` or `drop`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub qname: Option<&'static str>,
-    /// Addresses of clients: `truncate` (to /24 or /48), `hash` (to an address in `100::/64`) or `drop`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<&'static str>,
-    /// The same of servers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server: Option<&'static str>,
-    /// What records of answers hold.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub answers: Option<&'static str>,
-    /// Client subnets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ecs: Option<&'static str>,
-    /// Names of processes and paths of executables: `hash` or `drop`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<&'static str>,
-    /// Ids of containers, and pods: `hash` or `drop`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub container: Option<&'static str>,
 }
