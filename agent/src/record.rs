@@ -26,7 +26,7 @@ mod zone;
 
 pub use alert::AlertRecord;
 pub use avro::avro_schema;
-pub use build::{Context, Identity, container_fields};
+pub use build::{Identity, container_fields};
 pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;
 pub use event_id::{EventId, Namespace};

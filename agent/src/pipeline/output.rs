@@ -20,7 +20,7 @@ use crate::lookup::LookupCounters;
 use crate::metrics::{ResolverLabel, Seen, TransactionMetrics};
 use crate::pair::{OrphanReason, Transaction};
 use crate::privacy::{BadKey, Masker, Privacy};
-use crate::record::{Context, Identity, LedgerRecord, RecordTail, Texts};
+use crate::record::{Identity, LedgerRecord, RecordTail, Texts};
 use crate::sink::{Look, Sink, Stream};
 use crate::time::Timestamp;
 use crate::window::WindowOptions;
@@ -277,8 +277,7 @@ impl Output {
         if rendered {
             let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
             let tail = RecordTail { process, container, k8s, masking: None };
-            let context = Context { tail, links: *links, sample_ratio };
-            let context = identity.transaction_context(resolver, context);
+            let context = identity.transaction_context(resolver, tail, links, sample_ratio);
             let id = identity.namespace().message(subject.envelope.id);
             let body = || identity.transaction(transaction, texts);
             let begun = (told.json, &context);

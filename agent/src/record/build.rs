@@ -46,17 +46,6 @@ pub struct Identity {
     wire: bool,
 }
 
-/// What a transaction record needs besides the transaction.
-#[derive(Clone, Debug, Default)]
-pub struct Context<'a> {
-    /// Process, container and pod.
-    pub tail: RecordTail<'a>,
-    /// Links to related transactions.
-    pub links: Links,
-    /// Sampling ratio when the transaction passed, if below 1.
-    pub sample_ratio: Option<f64>,
-}
-
 impl Identity {
     /// Creates a builder for one capture.
     #[must_use]
@@ -227,9 +216,10 @@ impl Identity {
     pub fn transaction_context<'a>(
         &self,
         resolver: &'a str,
-        context: Context<'a>,
+        tail: RecordTail<'a>,
+        links: &Links,
+        sample_ratio: Option<f64>,
     ) -> TransactionContext<'a> {
-        let Context { tail, links, sample_ratio } = context;
         let named = |id| self.namespace.message(id);
         TransactionContext {
             resolver,

@@ -136,7 +136,7 @@ impl Namespace {
 
     /// Returns the id of something identified by name instead of a place in the capture.
     #[must_use]
-    pub fn named(self, name: &[u8]) -> EventId {
+    pub fn for_name(self, name: &[u8]) -> EventId {
         self.id(xxh3_128_with_seed(name, self.0))
     }
 

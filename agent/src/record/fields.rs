@@ -226,7 +226,7 @@ pub struct OptionFields<'a> {
     pub code: u16,
     /// Mnemonic; `OPT65001` for a code without one.
     pub name: Cow<'static, str>,
-    /// OPTION-LENGTH in octets.
+    /// OPTION-LENGTH: length of the data in bytes.
     pub length: u16,
     /// Data in the option's text form, else in hexadecimal; `\# 2 0a0b` if malformed or cut off.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
@@ -252,7 +252,7 @@ pub struct DsoFields {
     pub code: u16,
     /// Mnemonic; `DSO63488` for a code without one.
     pub name: Cow<'static, str>,
-    /// DSO-LENGTH in octets.
+    /// DSO-LENGTH: length of the data in bytes.
     pub length: u16,
     /// Data: milliseconds for timers, else hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]

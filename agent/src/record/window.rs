@@ -82,7 +82,7 @@ pub struct WindowRecord<'a> {
     pub query_rate: f64,
     /// Responses by extended code, most frequent first.
     pub rcodes: Vec<RcodeCount>,
-    /// Transactions by type asked for, most frequent first.
+    /// Transactions by query type, most frequent first.
     pub qtypes: Vec<QtypeCount>,
     /// Queries answered with NOERROR or NXDOMAIN: the name resolves, or is known not to exist.
     pub successes: u64,
@@ -243,7 +243,7 @@ pub struct RcodeCount {
     pub count: u64,
 }
 
-/// Transactions with one type asked for.
+/// Transactions with one query type.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct QtypeCount {
     /// Mnemonic; `other` for all types without a slot of their own.

@@ -48,7 +48,7 @@ impl Identity {
     pub fn alert_id(&self, alert: &Alert) -> EventId {
         let Alert { rule, entity, started, .. } = alert;
         let name = format!("{} {entity} {}", rule.name(), started.as_nanos());
-        self.namespace.named(name.as_bytes())
+        self.namespace.for_name(name.as_bytes())
     }
 }
 
