@@ -1,9 +1,10 @@
 //! Keys and pseudonyms: HMAC-SHA-256 (RFC 2104) with a different key in each period.
 
+use crate::decode::dns::hex_digits;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Minimum length of key material in bytes; shorter material could be guessed.
@@ -84,7 +85,8 @@ pub(super) struct Key {
 impl Key {
     fn new(bytes: &[u8]) -> Self {
         let mac = keyed(bytes);
-        let id = hex(&mac.clone().chain_update(b"id").finalize().into_bytes()[..4]);
+        let digest = mac.clone().chain_update(b"id").finalize().into_bytes();
+        let id = hex_digits(&mut [0; 8], &digest[..4]).to_owned();
         Self { id, mac }
     }
 
@@ -95,12 +97,12 @@ impl Key {
 
     /// Returns the pseudonym of a text: 32 hex digits.
     pub(super) fn text(&self, domain: Domain, text: &str) -> String {
-        hex(&self.digest(domain, text.as_bytes())[..16])
+        hex_digits(&mut [0; 32], &self.digest(domain, text.as_bytes())[..16]).to_owned()
     }
 
     /// Returns a pseudonym of 64 hex digits, the length of container ids.
     pub(super) fn long_text(&self, domain: Domain, text: &str) -> String {
-        hex(&self.digest(domain, text.as_bytes()))
+        hex_digits(&mut [0; 64], &self.digest(domain, text.as_bytes())).to_owned()
     }
 
     /// Returns the pseudonym of an address: an address in the discard-only prefix `100::/64` (RFC
@@ -165,13 +167,4 @@ fn keyed(bytes: &[u8]) -> Hmac<Sha256> {
     let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
     block[..32].copy_from_slice(&Sha256::digest(bytes));
     Hmac::new(&block)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

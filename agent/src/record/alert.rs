@@ -4,8 +4,10 @@ use super::{EventId, MaskingFields, RecordHead};
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 /// `dns.alert/1`: a problem began, became worse or better, continues, or ended.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename = "dns.alert/1")]
 pub struct AlertRecord<'a> {
@@ -26,25 +28,18 @@ pub struct AlertRecord<'a> {
     /// separate fields; a part that is absent is not distinguished.
     pub entity: String,
     /// Configured name of the resolver, else its address.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub resolver: Option<&'a str>,
     /// Registrable domain.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<&'a str>,
     /// Query name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub qname: Option<&'a str>,
     /// Name of the process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub process_name: Option<&'a str>,
     /// `namespace/pod`, else the container's id.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<&'a str>,
     /// Address of the client.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ip: Option<&'a str>,
     /// Side from which it was seen: `client`, `server` or `passive`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: Option<&'static str>,
     /// `firing` while the problem lasts, `resolved` once when it is over.
@@ -54,13 +49,11 @@ pub struct AlertRecord<'a> {
     #[schemars(extend("enum" = ["info", "warning", "critical"]))]
     pub severity: &'static str,
     /// Previous severity, if it has just changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["info", "warning", "critical"]))]
     pub previous_severity: Option<&'static str>,
     /// Time at which the problem was first found.
     pub started: Timestamp,
     /// Time at which the problem was last found; `resolved` only.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
     /// Seconds from `started` to `ended`, else to `ts`.
     pub duration_seconds: f64,
@@ -93,11 +86,11 @@ pub struct AlertRecord<'a> {
     /// Address of the runbook for this rule.
     pub runbook: String,
     /// How the record was masked, if the configuration asks for masking.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub masking: Option<MaskingFields>,
 }
 
 /// A figure behind an alert.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct FigureFields {
     /// Name with its unit: `timeout_ratio`, `latency_p95_ms`.
@@ -105,21 +98,15 @@ pub struct FigureFields {
     /// Measured value.
     pub value: f64,
     /// Fixed threshold, if the value was compared with one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
     /// Usual value, if the value was compared with a baseline.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline_mean: Option<f64>,
     /// Robust estimate of the standard deviation of the baseline.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline_deviation: Option<f64>,
     /// Distance of the value from the mean, in standard deviations.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub z_score: Option<f64>,
     /// Number of time spans that the baseline is made of.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline_samples: Option<u64>,
     /// True if the baseline is the one for this hour of the week.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seasonal: Option<bool>,
 }

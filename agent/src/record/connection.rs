@@ -4,11 +4,13 @@ use super::{EventId, RecordTail};
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// `dns.connection/1`: one connection of encrypted DNS. All numbers are totals since its beginning,
 /// in each of its records.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename = "dns.connection/1")]
 pub struct ConnectionRecord<'a> {
@@ -24,7 +26,6 @@ pub struct ConnectionRecord<'a> {
     /// Name of the node that made the record.
     pub node: &'a str,
     /// Region of the node, if configured.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<&'a str>,
     /// `client`, `server` or `passive`.
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
@@ -55,31 +56,24 @@ pub struct ConnectionRecord<'a> {
     #[serde(rename = "final")]
     pub is_final: bool,
     /// Server name that the client requested, in lower case; with ECH the name of the outer hello.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sni: Option<&'a str>,
     /// Application protocols that the client offered, in its order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub alpn: Vec<&'a str>,
     /// Application protocol that the server chose; TLS 1.3 and QUIC encrypt it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub alpn_selected: Option<&'a str>,
     /// TLS version that the server chose: `TLSv1.3`, `TLSv1.2`, ...
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_version: Option<Cow<'static, str>>,
     /// True if the client sent the Encrypted Client Hello extension, which may be grease.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ech: Option<bool>,
     /// True if the server resumed an earlier session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub resumed: Option<bool>,
     /// TCP only: time from the client's first SYN to the server's, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_ms: Option<f64>,
     /// Time from the client's first bytes until both sides send encrypted data, in milliseconds:
     /// over TCP until both have sent encrypted records, over QUIC until the client's first packet
     /// with a short header. Absent if the handshake was not seen completely.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub handshake_ms: Option<f64>,
     /// Time from the first packet to the last, in milliseconds. TCP acknowledgements alone do not
     /// count.

@@ -3,10 +3,12 @@
 use super::{EventId, RecordHead, RecordTail};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 use std::net::IpAddr;
 
 /// `dns.dlq/1`: a dead letter: a packet that was not DNS, or a record that could not be encoded or
 /// that the broker refused.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 #[serde(rename = "dns.dlq/1")]
 pub struct DlqRecord<'a> {
@@ -19,42 +21,31 @@ pub struct DlqRecord<'a> {
     /// Why it failed; the name of the ledger's counter.
     pub reason: &'static str,
     /// Stream of the refused record.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<&'static str>,
     /// `event_id` of the refused record.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub record_event_id: Option<EventId>,
     /// Stage `decode`: capture sequence number on its CPU, as in `dns.message/1`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// CPU that captured the packet, as in `dns.message/1`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<u32>,
     /// `ingress` or `egress`; absent for packets that only passed by.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<&'static str>,
     /// `udp` or `tcp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["udp", "tcp"]))]
     pub transport: Option<&'static str>,
     /// Address of the sender.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub src_ip: Option<IpAddr>,
     /// Port of the sender.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub src_port: Option<u16>,
     /// Address of the receiver.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dst_ip: Option<IpAddr>,
     /// Port of the receiver.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dst_port: Option<u16>,
     /// The unreadable bytes, or the beginning of the refused record, in base64.
     pub bytes: String,
     /// Number of bytes in `bytes`, before base64.
     pub captured_bytes: u32,
     /// Size of the refused record in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub record_bytes: Option<u32>,
     /// Fields that end the record.
     #[serde(flatten)]

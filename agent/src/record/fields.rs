@@ -8,12 +8,14 @@ use crate::decode::dns::{
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
+use serde_with::skip_serializing_none;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
 /// Fields that begin every record. Flattening costs nothing here: `serde_json` writes structs and
 /// maps in the same way.
+#[skip_serializing_none]
 #[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
 pub struct RecordHead<'a> {
     /// Name of the record's schema, such as `dns.message/1`.
@@ -25,24 +27,20 @@ pub struct RecordHead<'a> {
     /// Name of the node that made the record.
     pub node: &'a str,
     /// Region of the node, if configured.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<&'a str>,
 }
 
 /// Fields that end the records that belong to a process.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct RecordTail<'a> {
     /// Process that sent or received the message; the schema of each record says which one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessFields<'a>>,
     /// Container of the process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerFields<'a>>,
     /// Kubernetes pod of the container.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub k8s: Option<K8sFields<'a>>,
     /// How the record was masked, if the configuration asks for masking.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub masking: Option<MaskingFields>,
 }
 
@@ -58,6 +56,7 @@ pub(super) fn optional_text<T: Display, S: Serializer>(
 }
 
 /// One record of an answer section.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct AnswerFields<'a> {
     /// Owner name, case preserved.
@@ -66,7 +65,6 @@ pub struct AnswerFields<'a> {
     #[serde(rename = "type")]
     pub rtype: Cow<'static, str>,
     /// Mnemonic of the class, if not `IN`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<Cow<'static, str>>,
     /// Time to live in seconds.
     pub ttl: u32,
@@ -131,6 +129,7 @@ impl Serialize for FlagNames {
 }
 
 /// An OPT record.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EdnsFields<'a> {
     /// UDP payload size of the sender in bytes.
@@ -141,30 +140,24 @@ pub struct EdnsFields<'a> {
     /// EDNS version.
     pub version: u8,
     /// Client subnet, `198.51.100.0/24`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ecs: Option<String>,
     /// Extended DNS error.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ede: Option<EdeFields>,
     /// Name server identifier, hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
+    #[serde(serialize_with = "optional_text")]
     #[schemars(with = "Option<String>")]
     pub nsid: Option<Hex<'a>>,
     /// Cookie, hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
+    #[serde(serialize_with = "optional_text")]
     #[schemars(with = "Option<String>")]
     pub cookie: Option<Hex<'a>>,
     /// True if the flag CO is set: compact answers are accepted (RFC 9824).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub co: Option<bool>,
     /// Flags after DO and CO, if one is set: none has a meaning yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub z: Option<u16>,
     /// Owner of the OPT record, if it is not the root as required.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     /// Number of OPT records in the message, if more than the one allowed; this is the first.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub opt_count: Option<u16>,
     /// All options in the message's order, those above included.
     #[serde(skip_serializing_if = "OptionList::is_empty")]
@@ -220,6 +213,7 @@ impl Serialize for OptionList<'_> {
 }
 
 /// An EDNS option.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct OptionFields<'a> {
     /// OPTION-CODE.
@@ -229,7 +223,7 @@ pub struct OptionFields<'a> {
     /// OPTION-LENGTH: length of the data in bytes.
     pub length: u16,
     /// Data in the option's text form, else in hexadecimal; `\# 2 0a0b` if malformed or cut off.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
+    #[serde(serialize_with = "optional_text")]
     #[schemars(with = "Option<String>")]
     pub data: Option<OptionText<'a>>,
 }
@@ -246,6 +240,7 @@ impl<'a> OptionFields<'a> {
 }
 
 /// A TLV of a DSO message (RFC 8490).
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct DsoFields {
     /// DSO-TYPE.
@@ -255,7 +250,6 @@ pub struct DsoFields {
     /// DSO-LENGTH: length of the data in bytes.
     pub length: u16,
     /// Data: milliseconds for timers, else hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
 }
 
@@ -281,14 +275,14 @@ pub struct EdeFields {
 }
 
 /// Why a query could not be delivered (RFC 792, 1122, 1812; RFC 4443, 3.1).
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct IcmpFields {
     /// ICMP type: 3 in IPv4, 1 in IPv6; absent if the kernel reported an error that stands for
     /// several codes.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "type")]
     pub kind: Option<u8>,
     /// ICMP code.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u8>,
     /// Meaning of type and code: `port_unreachable`, `host_unreachable`, `admin_prohibited` and so
     /// on.
@@ -296,6 +290,7 @@ pub struct IcmpFields {
 }
 
 /// A process.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ProcessFields<'a> {
     /// Process id in the initial pid namespace.
@@ -305,21 +300,19 @@ pub struct ProcessFields<'a> {
     /// Name of the process.
     pub comm: Cow<'a, str>,
     /// Path of the executable; absent if the process ended before it could be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exe: Option<&'a str>,
 }
 
 /// A container.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ContainerFields<'a> {
     /// Container id, 64 hex digits.
     pub id: &'a str,
     /// `docker`, `containerd`, `cri-o` or `podman`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<&'static str>,
     /// Uid of the Kubernetes pod that contains the cgroup; for a static pod, the hash of its
     /// manifest. Present without `k8s` if the names of the pod were unknown, or not known yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_uid: Option<&'a str>,
 }
 

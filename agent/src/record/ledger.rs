@@ -3,8 +3,10 @@
 use crate::ledger::Counters;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// `dns.ledger/1`: counters of all stages, cumulative since the capture epoch.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename = "dns.ledger/1")]
 pub struct LedgerRecord {
@@ -17,7 +19,6 @@ pub struct LedgerRecord {
     /// Name of the node that made the record.
     pub node: String,
     /// Region of the node, if configured.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// Start of the capture, RFC 3339.
     pub epoch: String,

@@ -3,10 +3,12 @@
 use super::{EventId, RecordHead, RecordTail};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// `dns.lookup/1`: one name lookup of an application, with all the queries made for it.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename = "dns.lookup/1")]
 pub struct LookupRecord<'a> {
@@ -45,10 +47,8 @@ pub struct LookupRecord<'a> {
     #[schemars(default)]
     pub partial: bool,
     /// Mnemonic of the extended code of the response that decided; absent without one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rcode: Option<Cow<'static, str>>,
     /// Name that had records: `qname`, or `qname` with a domain of the search list.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub answered_name: Option<&'a str>,
     /// Names to which CNAMEs led from `answered_name`, the first 16.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -6,6 +6,7 @@ use super::{
 };
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -22,6 +23,7 @@ pub struct MessageRecord<'a> {
 }
 
 /// First part of `dns.message/1`: the fields that the message itself determines.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct MessageBody<'a> {
     /// Fields that begin every record.
@@ -36,7 +38,6 @@ pub struct MessageBody<'a> {
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: &'static str,
     /// `ingress` or `egress`; absent for packets that only passed by.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<&'static str>,
     /// `udp` or `tcp`.
     #[schemars(extend("enum" = ["udp", "tcp"]))]
@@ -57,25 +58,19 @@ pub struct MessageBody<'a> {
     /// Mnemonic of the opcode.
     pub opcode: &'static str,
     /// Mnemonic of the extended response code; responses only.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rcode: Option<Cow<'static, str>>,
     /// Flags that are set, of aa tc rd ra ad cd.
     #[schemars(with = "Vec<&'static str>")]
     pub flags: FlagNames,
     /// Query name: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub qname: Option<&'a str>,
     /// Query name in Unicode, with `records.idn: true`, if it differs from `qname`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub qname_unicode: Option<String>,
     /// Query name as written in the message, if it is not all lower case.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub qname_case: Option<&'a str>,
     /// Query type: mnemonic; `TYPE65280` for a type without one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub qtype: Option<Cow<'static, str>>,
     /// Query class: mnemonic; `CLASS32` for a class without one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub qclass: Option<Cow<'static, str>>,
     /// Questions after the first one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -94,14 +89,12 @@ pub struct MessageBody<'a> {
     #[schemars(default, with = "Vec<AnswerFields<'a>>")]
     pub answers: AnswerList<'a>,
     /// The OPT record (EDNS).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub edns: Option<EdnsFields<'a>>,
     /// TLVs of a message with opcode DSO (RFC 8490).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub dso: Vec<DsoFields>,
     /// Bytes after the last record, if any.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trailing_bytes: Option<usize>,
     /// Size of the message on the wire in bytes, without TCP's length prefix.
     pub wire_bytes: u32,
@@ -110,6 +103,5 @@ pub struct MessageBody<'a> {
     /// True if fewer bytes were captured than were on the wire.
     pub clipped: bool,
     /// The captured message in base64, with `messages.wire: true`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub wire: Option<String>,
 }

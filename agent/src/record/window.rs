@@ -3,9 +3,11 @@
 use super::{MaskingFields, RecordHead};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 use std::borrow::Cow;
 
 /// `dns.window/1`: statistics of one group of transactions in one time window.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename = "dns.window/1")]
 pub struct WindowRecord<'a> {
@@ -33,23 +35,17 @@ pub struct WindowRecord<'a> {
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: &'static str,
     /// Grouping `resolver`: `udp` or `tcp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["udp", "tcp"]))]
     pub transport: Option<&'static str>,
     /// Grouping `resolver`: configured name of the server, else its address.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub resolver: Option<&'a str>,
     /// Grouping `zone`: registrable domain.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<&'a str>,
     /// Grouping `qtype`: mnemonic.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub qtype: Option<&'a str>,
     /// Grouping `process`: name of the process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<&'a str>,
     /// Grouping `pod`: `namespace/pod`, else the container's id.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<&'a str>,
     /// True for the group that collects all transactions without a group of their own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -65,14 +61,11 @@ pub struct WindowRecord<'a> {
     /// Share of the group's transactions that were exported, if below 1: an overloaded agent leaves
     /// out whole transactions. All counts of the record are counts of exported transactions, unless
     /// their description says otherwise; ratios and quantiles need no scaling.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_ratio: Option<f64>,
     /// With `sample_ratio`: estimated number of all transactions.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub estimated_transactions: Option<EstimateFields>,
     /// Groupings `node` and `resolver`: exact counts of all messages, if some were not exported
     /// because they were sampled out or lost to a full ring. Absent if all were exported.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exact: Option<ExactFields>,
     /// Transactions by status; zeros are included.
     pub statuses: StatusCounts,
@@ -87,7 +80,6 @@ pub struct WindowRecord<'a> {
     /// Queries answered with NOERROR or NXDOMAIN: the name resolves, or is known not to exist.
     pub successes: u64,
     /// `successes` per query with a known outcome: answered, timeout and `icmp_error`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub success_ratio: Option<f64>,
     /// Responses with the TC bit.
     pub truncated: u64,
@@ -104,32 +96,23 @@ pub struct WindowRecord<'a> {
     /// Queries with a client subnet (RFC 7871).
     pub ecs_queries: u64,
     /// Responses with NXDOMAIN, per response of any status.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub nxdomain_ratio: Option<f64>,
     /// Responses with SERVFAIL, per response of any status.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub servfail_ratio: Option<f64>,
     /// Timeouts per query.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ratio: Option<f64>,
     /// `truncated` per response.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub truncation_ratio: Option<f64>,
     /// `retries` per query.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_ratio: Option<f64>,
     /// `tcp_fallbacks` per query.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_fallback_ratio: Option<f64>,
     /// `cache_hits` / (`cache_hits` + `cache_misses`). Known only for a resolver on this host whose
     /// own queries are captured.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_hit_ratio: Option<f64>,
     /// `dnssec_queries` per query.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dnssec_ratio: Option<f64>,
     /// `ecs_queries` per query.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ecs_ratio: Option<f64>,
     /// Duplicates whose answer differs.
     pub conflicts: u64,
@@ -138,10 +121,8 @@ pub struct WindowRecord<'a> {
     /// Bytes of the responses' DNS messages; for a zone transfer, of all its messages.
     pub response_bytes: u64,
     /// `response_bytes` / `query_bytes`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub amplification: Option<f64>,
     /// Latencies of answered queries, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<LatencyFields>,
     /// Number of different query names.
     pub unique_qnames: DistinctFields,
@@ -166,7 +147,6 @@ pub struct WindowRecord<'a> {
     #[schemars(default)]
     pub top_processes: Vec<RankedFields>,
     /// Sketches behind the lists of most frequent values; grouping `node`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub top_sketches: Option<TopSketches>,
     /// Query names by Shannon entropy in bits per byte, without dots.
     pub qname_entropy: Vec<BucketCount>,
@@ -175,7 +155,6 @@ pub struct WindowRecord<'a> {
     /// Responses by smallest TTL in seconds.
     pub min_ttls: Vec<BucketCount>,
     /// How the record was masked, if the configuration asks for masking.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub masking: Option<MaskingFields>,
 }
 
@@ -253,10 +232,10 @@ pub struct QtypeCount {
 }
 
 /// Values up to a bound, and above the previous bound.
+#[skip_serializing_none]
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct BucketCount {
     /// Upper bound, inclusive; absent for the last bucket, which has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub up_to: Option<f64>,
     /// Number of values.
     pub count: u64,
