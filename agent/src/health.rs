@@ -1,7 +1,7 @@
-//! Whether all is well: what `/healthz` says.
+//! Health checks, as `/healthz` reports them.
 //!
-//! A pure state machine: it is shown the agent's vital signs now and then, remembers when something
-//! was last lost, and says for how long that still counts.
+//! A pure state machine: it is given the agent's vital numbers from time to time, remembers when
+//! something was last lost, and keeps reporting a loss for a configured time.
 
 #![forbid(unsafe_code)]
 
@@ -11,32 +11,33 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How long a loss counts unless told otherwise.
+/// Default time for which a loss counts.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// Share of the spool's octets from which it counts as full: it is emptied by whole segments, of a
-/// sixteenth at most.
+/// Percentage of the spool's capacity from which it counts as full: it is emptied in segments of up
+/// to a sixteenth.
 const FULL_PERCENT: u64 = 90;
 
-/// What is looked at.
+/// Numbers that the checks are based on.
 #[derive(Clone, Debug, Default)]
 pub struct Vitals {
-    /// Packets for which the ring had no room.
+    /// Packets lost because the ring was full.
     pub lost: u64,
-    /// Packets that were left out by sampling.
+    /// Packets left out by sampling.
     pub sampled: u64,
     /// Records dropped by the sinks, by reason.
     pub dropped: Reasons,
-    /// Octets in the spool that has the most.
+    /// Bytes in the fullest spool.
     pub spool_bytes: u64,
-    /// The sinks that have failed for good.
+    /// Sinks that failed permanently.
     pub failures: Vec<(String, Failure)>,
-    /// How many sinks there are.
+    /// Number of sinks.
     pub sinks: usize,
 }
 
 impl Vitals {
-    /// Those of these counters; of the sinks that have failed, and how many there are in all.
+    /// Collects the numbers from the ledger's counters. `failures` are the failed sinks, `sinks`
+    /// the number of all sinks.
     #[must_use]
     pub fn new(
         counters: &Counters,
@@ -54,7 +55,7 @@ impl Vitals {
         Self { lost, sampled, dropped, spool_bytes, failures, sinks }
     }
 
-    /// Records that a spool gave up, then those that were dropped for other reasons.
+    /// Returns the records dropped by a spool, then those dropped for other reasons.
     fn dropped(&self) -> (u64, u64) {
         let of_spool = |reason: &str| reason.starts_with("spool_");
         let sum = |wanted: bool| {
@@ -65,15 +66,15 @@ impl Vitals {
     }
 }
 
-/// A count that should not rise.
+/// A count that should not increase.
 #[derive(Clone, Copy, Debug, Default)]
-struct Rise {
+struct LossCounter {
     total: u64,
-    /// When it was seen to rise last.
+    /// Time of the last increase.
     last: Option<Instant>,
 }
 
-impl Rise {
+impl LossCounter {
     fn observe(&mut self, now: Instant, total: u64) {
         if total > self.total {
             self.last = Some(now);
@@ -81,8 +82,8 @@ impl Rise {
         self.total = total;
     }
 
-    /// How the check goes, and what to say of so many of something.
-    fn judge(&self, now: Instant, window: Duration, bad: State, what: &str) -> (State, String) {
+    /// Returns the result of a check of `what`, which is `bad` for `window` after an increase.
+    fn check(&self, now: Instant, window: Duration, bad: State, what: &str) -> (State, String) {
         let Some(last) = self.last else { return (State::Ok, format!("no {what}")) };
         let ago = now.saturating_duration_since(last);
         let state = if ago < window { bad } else { State::Ok };
@@ -90,40 +91,40 @@ impl Rise {
     }
 }
 
-/// How a check went.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// As it should be.
+    /// Everything is fine.
     Ok,
-    /// Somebody should look, and the agent does what it can.
+    /// Needs attention; the agent still works.
     Warn,
-    /// The agent does not do what it is there for.
+    /// The agent does not work as intended.
     Fail,
 }
 
-/// One thing that was looked at.
+/// A check and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What, in a word.
+    /// Name of the check.
     pub name: &'static str,
-    /// How it went.
+    /// Result.
     pub state: State,
-    /// What was found, with the remedy where it is not as it should be.
+    /// Details, with the remedy unless all is fine.
     pub detail: String,
 }
 
-/// All checks.
+/// Results of all checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report(pub Vec<Check>);
 
 impl Report {
-    /// A report of the pipeline alone.
+    /// Returns a report of the check `pipeline` alone.
     #[must_use]
     pub fn of_pipeline(state: State, detail: &str) -> Self {
         Self(vec![Check { name: "pipeline", state, detail: detail.to_owned() }])
     }
 
-    /// Whether no check failed.
+    /// Returns whether no check failed.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.0.iter().all(|check| check.state != State::Fail)
@@ -145,28 +146,28 @@ impl fmt::Display for Report {
     }
 }
 
-/// Remembers what went wrong, and when.
+/// State of the checks: remembers losses and their times.
 #[derive(Debug)]
 pub struct Health {
     window: Duration,
     spool_max: Option<u64>,
-    lost: Rise,
-    sampled: Rise,
-    spool: Rise,
-    delivery: Rise,
+    lost: LossCounter,
+    sampled: LossCounter,
+    spool: LossCounter,
+    delivery: LossCounter,
     vitals: Vitals,
 }
 
 impl Health {
-    /// Nothing has gone wrong yet. A loss counts for `window`; `spool_max` are the octets that a
-    /// spool may have, where there is one.
+    /// Creates a state without losses. A loss counts for `window`; `spool_max` is the capacity of a
+    /// spool in bytes, if there is one.
     #[must_use]
     pub fn new(window: Duration, spool_max: Option<u64>) -> Self {
         let (lost, sampled, spool, delivery) = Default::default();
         Self { window, spool_max, lost, sampled, spool, delivery, vitals: Vitals::default() }
     }
 
-    /// Takes the vital signs of a moment.
+    /// Adds the numbers of a moment.
     pub fn observe(&mut self, now: Instant, vitals: Vitals) {
         let (by_spool, otherwise) = vitals.dropped();
         self.lost.observe(now, vitals.lost);
@@ -176,20 +177,20 @@ impl Health {
         self.vitals = vitals;
     }
 
-    /// How it stands at `now`.
+    /// Returns the results at `now`.
     #[must_use]
     pub fn report(&self, now: Instant) -> Report {
         let pipeline = (State::Ok, "answers".to_owned());
         let delivery =
-            self.delivery.judge(now, self.window, State::Warn, "records dropped by the sinks");
+            self.delivery.check(now, self.window, State::Warn, "records dropped by the sinks");
         let sampling =
-            self.sampled.judge(now, self.window, State::Warn, "packets left out by sampling");
+            self.sampled.check(now, self.window, State::Warn, "packets left out by sampling");
         let all = [
             ("pipeline", pipeline, ""),
-            ("ring", self.ring(now), "more CPU for the agent, or a larger capture.ring_bytes"),
-            ("sampling", sampling, "more CPU for the agent; totals are exact all the same"),
-            ("spool", self.spool(now), "see why Kafka is away; or a larger spool.max_bytes"),
-            ("sinks", self.sinks(), "see the log, then start the agent anew"),
+            ("ring", self.ring(now), "give the agent more CPU, or increase capture.ring_bytes"),
+            ("sampling", sampling, "give the agent more CPU; totals are exact nevertheless"),
+            ("spool", self.spool(now), "make Kafka reachable, or increase spool.max_bytes"),
+            ("sinks", self.sinks(), "see the log, then restart the agent"),
             ("delivery", delivery, "see dnscribe_dropped_total{stage=\"delivery\"} for the reason"),
         ];
         let checks = all.into_iter().map(|(name, (state, detail), remedy)| {
@@ -201,29 +202,29 @@ impl Health {
     }
 
     fn ring(&self, now: Instant) -> (State, String) {
-        self.lost.judge(now, self.window, State::Fail, "packets lost by the ring")
+        self.lost.check(now, self.window, State::Fail, "packets lost by the ring")
     }
 
     fn spool(&self, now: Instant) -> (State, String) {
-        let Some(most) = self.spool_max else { return (State::Ok, "there is none".to_owned()) };
+        let Some(max) = self.spool_max else { return (State::Ok, "not configured".to_owned()) };
         let (state, dropped) =
-            self.spool.judge(now, self.window, State::Fail, "records dropped by the spool");
+            self.spool.check(now, self.window, State::Fail, "records dropped by the spool");
         let bytes = self.vitals.spool_bytes;
-        let full = bytes >= most / 100 * FULL_PERCENT;
+        let full = bytes >= max / 100 * FULL_PERCENT;
         let state = if full { State::Fail } else { state };
         let full = if full { ", full" } else { "" };
-        (state, format!("{bytes} of {most} octets{full}; {dropped}"))
+        (state, format!("{bytes} of {max} bytes{full}; {dropped}"))
     }
 
     fn sinks(&self) -> (State, String) {
         let Vitals { failures, sinks, .. } = &self.vitals;
         let state = match failures.len() {
-            0 => return (State::Ok, "none has failed".to_owned()),
+            0 => return (State::Ok, "none failed".to_owned()),
             failed if failed < *sinks => State::Warn,
             _ => State::Fail,
         };
         let why = failures.iter().map(|(name, failure)| match failure {
-            Failure::PipeClosed => format!("{name} (its reader has gone)"),
+            Failure::PipeClosed => format!("{name} (its reader closed the pipe)"),
             Failure::Broken(why) => format!("{name} ({why})"),
         });
         let why = why.collect::<Vec<_>>().join(", ");
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_counts_for_a_while() {
+    fn loss_counts_for_window() {
         let (mut health, start) = health();
         let at = |seconds| start + Duration::from_secs(seconds);
         health.observe(start, Vitals { sinks: 1, ..Vitals::default() });
@@ -258,7 +259,8 @@ mod tests {
         assert!(!report.is_healthy());
         let text = report.to_string();
         assert!(text.starts_with("unhealthy\nok    pipeline  answers\n"), "{text}");
-        let line = "fail  ring      7 packets lost by the ring, the last 2 s ago; remedy: more CPU";
+        let line =
+            "fail  ring      7 packets lost by the ring, the last 2 s ago; remedy: give the agent";
         assert!(text.contains(line), "{text}");
         health.observe(at(70), Vitals { lost: 7, sinks: 1, ..Vitals::default() });
         let report = health.report(at(70));
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spool_is_bad_when_full_and_when_it_drops() {
+    fn fails_if_spool_is_full_or_drops() {
         let (mut health, now) = health();
         let spooled = |spool_bytes, dropped| Vitals {
             spool_bytes,
@@ -282,11 +284,11 @@ mod tests {
         health.observe(now, spooled(SPOOL_MAX / 2, 1));
         assert_eq!(state(&health, now, "spool"), State::Fail);
         assert_eq!(state(&health, now + WINDOW, "spool"), State::Ok);
-        assert_eq!(state(&health, now, "delivery"), State::Ok, "told once");
+        assert_eq!(state(&health, now, "delivery"), State::Ok, "reported once");
     }
 
     #[test]
-    fn one_sink_less_is_a_warning_and_none_a_failure() {
+    fn warns_of_failed_sink_and_fails_without_sinks() {
         let (mut health, now) = health();
         let failed = |count: usize| Vitals {
             failures: (0..count)
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_is_a_warning() {
+    fn warns_of_full_queue() {
         let (mut health, now) = health();
         let mut counters = Counters::default();
         let lost = Kernel { lost_ring_full: 3, ..Kernel::default() };

@@ -1,44 +1,43 @@
-//! What records do not tell: names, addresses and more, kept, cut, hashed or left out before any
-//! record leaves the process.
+//! Masks records before they leave the process: each class of values is kept, truncated, hashed or
+//! dropped.
 //!
-//! Masking works on rendered JSON, once for all sinks, just before a record goes into a batch. A table
-//! says of every field what it holds; a field that is not in the table does not get through, so that a
-//! new one cannot leak unnoticed.
+//! The masker works on rendered JSON, once for all sinks, just before a record is added to a batch.
+//! A table says what each field contains; a field that is missing in the table is left out, so that
+//! new fields cannot leak unnoticed.
 
 #![forbid(unsafe_code)]
 
-mod entity;
+mod alert;
+mod field_masker;
 mod fields;
 mod key;
 mod masker;
-mod pen;
 #[cfg(test)]
 mod tests;
 
 pub use key::{BadKey, KeyMaterial};
 pub use masker::{Masked, Masker};
 
+use crate::record::MaskingFields;
 use crate::sink::Stream;
-use schemars::JsonSchema;
-use serde::Serialize;
 use std::time::Duration;
 
-/// What becomes of something that a record could tell, the least strict first.
+/// How a value is masked, the least strict method first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Method {
-    /// It is told.
+    /// The value stays.
     #[default]
     Keep,
-    /// A part is told: of an address its prefix, of a name its registrable domain.
+    /// A part stays: of an address its prefix, of a name its registrable domain.
     Truncate,
-    /// A pseudonym is told.
+    /// A pseudonym replaces the value.
     Hash,
-    /// It is not told.
+    /// The value is removed.
     Drop,
 }
 
 impl Method {
-    /// As the configuration spells it.
+    /// Returns the name used in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -50,26 +49,26 @@ impl Method {
     }
 }
 
-/// What becomes of what the records of a stream could tell.
+/// Masking methods for the records of one stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mask {
-    /// Names asked for, and their zones.
+    /// Query names and their zones.
     pub qname: Method,
-    /// Addresses of clients.
+    /// Client addresses.
     pub client: Method,
-    /// Addresses of servers. The names that the configuration gives resolvers are told.
+    /// Server addresses. Configured names of resolvers are never masked.
     pub server: Method,
-    /// What records of answers hold.
+    /// Data of answer records.
     pub answers: Method,
-    /// Client subnets.
+    /// Client subnets (ECS).
     pub ecs: Method,
-    /// Names of processes and paths of executables.
+    /// Process names and paths of executables.
     pub process: Method,
-    /// Ids of containers, and pods.
+    /// Container ids and pods.
     pub container: Method,
 }
 
-/// One of those.
+/// Class of values that one method of a [`Mask`] applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     Qname,
@@ -81,13 +80,13 @@ pub(crate) enum Class {
 }
 
 impl Mask {
-    /// Whether anything is not told.
+    /// Returns whether anything is masked.
     #[must_use]
     pub fn is_on(self) -> bool {
         self != Self::default()
     }
 
-    pub(crate) const fn of(self, class: Class) -> Method {
+    pub(crate) const fn method(self, class: Class) -> Method {
         match class {
             Class::Qname => self.qname,
             Class::Client => self.client,
@@ -98,7 +97,7 @@ impl Mask {
         }
     }
 
-    /// Whether octets of a message could tell what is not to be told.
+    /// Returns whether raw bytes of a message could reveal something that is masked.
     #[must_use]
     pub fn hides_octets(self) -> bool {
         let Self { qname, client, server, answers, ecs, .. } = self;
@@ -110,8 +109,8 @@ impl Mask {
         [qname, client, server, answers, ecs, process, container].contains(&Method::Hash)
     }
 
-    /// What a record says of it; `key_id` names the key.
-    fn told(self, key_id: &str) -> MaskingFields {
+    /// Returns the record's field `masking`; `key_id` identifies the key.
+    fn record_fields(self, key_id: &str) -> MaskingFields {
         let word = |method: Method| (method != Method::Keep).then(|| method.name());
         MaskingFields {
             key_id: self.hashes().then(|| key_id.to_owned()),
@@ -126,23 +125,23 @@ impl Mask {
     }
 }
 
-/// What becomes of what each stream could tell, and the key of the pseudonyms.
+/// Masking rules of all streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Privacy {
     /// By stream, in the order of [`Stream::ALL`].
     pub masks: [Mask; Stream::ALL.len()],
-    /// What is said for all streams, and for `/metrics`.
+    /// Rules for all streams unless configured otherwise, and for `/metrics`.
     pub general: Mask,
-    /// Of the pseudonyms.
+    /// Keys of the pseudonyms.
     pub keys: KeyOptions,
 }
 
-/// Where the keys of the pseudonyms come from.
+/// Source and lifetime of the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyOptions {
-    /// What they are made of; random, and gone with the process, where absent.
+    /// Key material; if absent, random material that ends with the process.
     pub material: Option<KeyMaterial>,
-    /// How long each is used. Periods begin at multiples of it since 1970.
+    /// Lifetime of each key. Periods begin at multiples of it since 1970.
     pub period: Duration,
 }
 
@@ -153,38 +152,9 @@ impl Default for KeyOptions {
 }
 
 impl Privacy {
-    /// What becomes of what a stream could tell.
+    /// Returns the masking methods of a stream.
     #[must_use]
     pub const fn mask(&self, stream: Stream) -> Mask {
         self.masks[stream as usize]
     }
-}
-
-/// What of a record is not told as it was; what is absent is.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct MaskingFields {
-    /// Names the key of the hashes: equal hashes under equal key ids are of equal values.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_id: Option<String>,
-    /// Names asked for, and their zones: `truncate` (to the registrable domain), `hash` or `drop`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub qname: Option<&'static str>,
-    /// Addresses of clients: `truncate` (to /24 or /48), `hash` (to an address in `100::/64`) or `drop`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<&'static str>,
-    /// The same of servers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server: Option<&'static str>,
-    /// What records of answers hold.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub answers: Option<&'static str>,
-    /// Client subnets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ecs: Option<&'static str>,
-    /// Names of processes and paths of executables: `hash` or `drop`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<&'static str>,
-    /// Ids of containers, and pods: `hash` or `drop`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub container: Option<&'static str>,
 }

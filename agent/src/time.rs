@@ -1,27 +1,27 @@
-//! Points in time, as the records carry them.
+//! Timestamps as records contain them.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Nanoseconds since the Unix epoch, UTC. Good until the year 2554.
+/// A point in time: nanoseconds since the Unix epoch, UTC, up to the year 2554.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// From nanoseconds since the Unix epoch.
+    /// Creates a timestamp from nanoseconds since the Unix epoch.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since the Unix epoch.
+    /// Returns the nanoseconds since the Unix epoch.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// This host's clock, now.
+    /// Returns the current time of this host's clock.
     #[must_use]
     pub fn now() -> Self {
         let since_epoch = std::time::SystemTime::now()
@@ -30,19 +30,19 @@ impl Timestamp {
         Self(saturating_nanos(since_epoch))
     }
 
-    /// The time from `earlier` to this one; zero where `earlier` is later.
+    /// Returns the time since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The time that is `by` after this one.
+    /// Returns the timestamp `by` later, saturating.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(saturating_nanos(by)))
     }
 
-    /// The time that is `by` before this one; the beginning where there is none.
+    /// Returns the timestamp `by` earlier, at least zero.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(saturating_nanos(by)))
@@ -53,22 +53,22 @@ fn saturating_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// RFC 3339 in UTC with nine digits after the second: `2026-11-20T07:30:00.000000001Z`.
+/// Formats RFC 3339 in UTC with nine digits after the second: `2026-11-20T07:30:00.000000001Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.rfc3339(&mut [0; LENGTH]).ok_or(fmt::Error)?)
     }
 }
 
-/// Octets of a time as text.
+/// Length of a formatted timestamp in bytes.
 const LENGTH: usize = "2026-11-20T07:30:00.000000001Z".len();
 
 impl Timestamp {
-    /// The time as records have it, in `room`: digit by digit, for every record has one.
-    fn rfc3339(self, room: &mut [u8; LENGTH]) -> Option<&str> {
+    /// Formats the timestamp into `buffer`. Done digit by digit, since every record contains one.
+    fn rfc3339(self, buffer: &mut [u8; LENGTH]) -> Option<&str> {
         let time = jiff::Timestamp::from_nanosecond(i128::from(self.0)).ok()?;
         let time = jiff::tz::Offset::UTC.to_datetime(time);
-        *room = *b"0000-00-00T00:00:00.000000000Z";
+        *buffer = *b"0000-00-00T00:00:00.000000000Z";
         for (range, value) in [
             (0..4, i64::from(time.year())),
             (5..7, time.month().into()),
@@ -79,16 +79,16 @@ impl Timestamp {
             (20..29, time.subsec_nanosecond().into()),
         ] {
             let mut rest = value.unsigned_abs();
-            for digit in room[range].iter_mut().rev() {
+            for digit in buffer[range].iter_mut().rev() {
                 *digit += u8::try_from(rest % 10).ok()?;
                 rest /= 10;
             }
         }
-        std::str::from_utf8(room).ok()
+        std::str::from_utf8(buffer).ok()
     }
 }
 
-/// Reads RFC 3339 with any offset; refuses times before 1970 and after 2554.
+/// Parses RFC 3339 with any offset; rejects times before 1970 and after 2554.
 impl FromStr for Timestamp {
     type Err = BadTimestamp;
 
@@ -99,16 +99,17 @@ impl FromStr for Timestamp {
     }
 }
 
-/// Why something is not a time.
+/// A text is not a timestamp.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not an RFC 3339 time, such as 2026-11-20T07:30:00Z")]
 pub struct BadTimestamp(String);
 
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut room = [0; LENGTH];
-        let text = self.rfc3339(&mut room);
-        serializer.serialize_str(text.ok_or_else(|| serde::ser::Error::custom("no such time"))?)
+        let mut buffer = [0; LENGTH];
+        let text = self.rfc3339(&mut buffer);
+        serializer
+            .serialize_str(text.ok_or_else(|| serde::ser::Error::custom("timestamp out of range"))?)
     }
 }
 
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prints_nine_digits() {
+    fn formats_nine_digits() {
         assert_eq!(Timestamp::from_nanos(1).to_string(), "1970-01-01T00:00:00.000000001Z");
         assert_eq!(
             Timestamp::from_nanos(1_537_557_828_343_603_000).to_string(),
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_it_prints() {
+    fn parses_what_it_formats() {
         for nanos in [0, 1, 1_537_557_828_343_603_000, u64::MAX] {
             let time = Timestamp::from_nanos(nanos);
             assert_eq!(time.to_string().parse(), Ok(time));
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn never_goes_below_zero() {
+    fn saturates_at_zero() {
         let (early, late) = (Timestamp::from_nanos(5), Timestamp::from_nanos(9));
         assert_eq!(late.since(early), Duration::from_nanos(4));
         assert_eq!(early.since(late), Duration::ZERO);

@@ -1,4 +1,4 @@
-//! The identities that every ledger record fulfils.
+//! Identities that hold in every ledger record.
 
 use super::{Connections, Counters, Decode, Delivery, Kernel, Pairing, Reasons, Ring};
 use std::fmt;
@@ -6,34 +6,62 @@ use std::fmt;
 /// An identity that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imbalance {
-    /// Which: `kernel.cgroup`, `ring`, `delivery.kafka.transactions`, ...
+    /// Where: `kernel.cgroup`, `ring`, `delivery.kafka.transactions`, ...
     pub place: String,
-    /// The identity, in the counters' names.
+    /// The identity, in the names of the counters.
     pub identity: &'static str,
-    /// What its left side comes to.
+    /// Value of its left side.
     pub left: u64,
-    /// What its right side comes to.
+    /// Value of its right side.
     pub right: u64,
 }
 
 impl fmt::Display for Imbalance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { place, identity, left, right } = self;
-        write!(f, "{place}: {identity} does not hold: {left} against {right}")
+        write!(f, "{place}: {identity} does not hold: {left} is not {right}")
     }
 }
 
-/// An identity with its two sides: name, left, right.
+/// An identity with its two sides: text, left, right.
 type Sides = (&'static str, u64, u64);
 
+/// A counter, or the sum of counters by reason.
+trait Total {
+    fn total(&self) -> u64;
+}
+
+impl Total for u64 {
+    fn total(&self) -> u64 {
+        *self
+    }
+}
+
+impl Total for Reasons {
+    fn total(&self) -> u64 {
+        self.values().sum()
+    }
+}
+
+/// Returns the sides of an identity between the counters of one stage.
+macro_rules! sides {
+    ($counters:expr, $left:ident = $first:ident $(+ $right:ident)*) => {
+        (
+            concat!(stringify!($left), " = ", stringify!($first) $(, " + ", stringify!($right))*),
+            $counters.$left,
+            $counters.$first.total() $(+ $counters.$right.total())*,
+        )
+    };
+}
+
 impl Counters {
-    /// Whether every identity holds.
+    /// Returns whether every identity holds.
     #[must_use]
     pub fn balanced(&self) -> bool {
         self.imbalances().is_empty()
     }
 
-    /// The identities that do not hold.
+    /// Returns the identities that do not hold.
     #[must_use]
     pub fn imbalances(&self) -> Vec<Imbalance> {
         let mut found = Vec::new();
@@ -58,9 +86,9 @@ impl Counters {
     fn ring_sides(&self) -> [Sides; 3] {
         let submitted = self.kernel.values().map(|kernel| kernel.submitted).sum();
         let lost = self.kernel.values().map(|kernel| kernel.lost_ring_full).sum();
-        let Ring { submitted: ring, received, in_ring, sequence_gaps } = self.ring;
+        let Ring { submitted: ring, sequence_gaps, .. } = self.ring;
         [
-            ("submitted = received + in_ring", ring, received + in_ring),
+            sides!(self.ring, submitted = received + in_ring),
             ("submitted = sum of kernel.submitted", ring, submitted),
             ("sequence_gaps = sum of kernel.lost_ring_full", sequence_gaps, lost),
         ]
@@ -73,37 +101,24 @@ fn collect(found: &mut Vec<Imbalance>, place: &str, sides: &[Sides]) {
     }
 }
 
-fn sum(reasons: &Reasons) -> u64 {
-    reasons.values().sum()
-}
-
 impl Kernel {
     fn sides(&self) -> Sides {
-        let right = self.submitted + self.lost_ring_full + self.sampled_out + sum(&self.skipped);
-        ("seen = submitted + lost_ring_full + sampled_out + skipped", self.seen, right)
+        sides!(self, seen = submitted + lost_ring_full + sampled_out + skipped)
     }
 }
 
 impl Decode {
     fn sides(&self, ring: &Ring) -> [Sides; 3] {
-        let packets = self.decoded_packets + sum(&self.malformed) + self.held;
         [
             ("received = ring.received", self.received, ring.received),
-            ("received = decoded_packets + malformed + held", self.received, packets),
-            ("messages = queries + responses", self.messages, self.queries + self.responses),
+            sides!(self, received = decoded_packets + malformed + held),
+            sides!(self, messages = queries + responses),
         ]
     }
 }
 
 impl Pairing {
     fn sides(&self, decode: &Decode) -> [Sides; 4] {
-        let queries = self.answered
-            + self.timeout
-            + self.icmp_error
-            + self.evicted
-            + self.open
-            + self.retransmitted;
-        let responses = self.answered + self.late + self.duplicate + self.orphan;
         [
             ("queries + one_way = decode.queries", self.queries + self.one_way, decode.queries),
             (
@@ -111,40 +126,28 @@ impl Pairing {
                 self.responses + self.continued,
                 decode.responses + self.shared,
             ),
-            (
-                "queries = answered + timeout + icmp_error + evicted + open + retransmitted",
-                self.queries,
-                queries,
+            sides!(
+                self,
+                queries = answered + timeout + icmp_error + evicted + open + retransmitted
             ),
-            ("responses = answered + late + duplicate + orphan", self.responses, responses),
+            sides!(self, responses = answered + late + duplicate + orphan),
         ]
     }
 }
 
 impl Connections {
     fn sides(&self) -> Sides {
-        let right = self.closed
-            + self.reset
-            + self.refused
-            + self.timeout
-            + self.handshake_failed
-            + self.idle
-            + self.evicted
-            + self.open;
-        (
-            "connections = closed + reset + refused + timeout + handshake_failed + idle + evicted \
-             + open",
-            self.connections,
-            right,
+        sides!(
+            self,
+            connections =
+                closed + reset + refused + timeout + handshake_failed + idle + evicted + open
         )
     }
 }
 
 impl Delivery {
     fn sides(&self) -> Sides {
-        let right =
-            self.delivered + self.spooled + self.in_flight + self.filtered + sum(&self.dropped);
-        ("records = delivered + spooled + in_flight + filtered + dropped", self.records, right)
+        sides!(self, records = delivered + spooled + in_flight + filtered + dropped)
     }
 }
 
@@ -189,12 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn a_balanced_ledger_has_no_imbalance() {
+    fn balanced_counters_have_no_imbalance() {
         assert_eq!(balanced().imbalances(), []);
     }
 
     #[test]
-    fn every_missing_unit_is_found() {
+    fn finds_each_missing_unit() {
         type Damage = fn(&mut Counters);
         let damages: [(&str, Damage); 7] = [
             ("kernel.cgroup", |c| c.kernel.get_mut("cgroup").unwrap().seen += 1),

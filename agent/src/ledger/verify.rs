@@ -1,13 +1,13 @@
 //! `dnscribe ledger verify`: reads records back and recomputes the balance.
 //!
-//! Two questions: does every identity hold in every ledger record, and are the records that the
-//! newest ledger record of each capture says were delivered really there? A capture is one run of
-//! one node, named by its epoch; an event id begins with a tag of both, so that each record finds
-//! its ledger.
+//! It checks that every identity holds in every ledger record, and that the records which the
+//! newest ledger record of each capture counts as delivered were found. A capture is one run of one
+//! node, identified by its epoch; an event id begins with a tag of both, which leads from each
+//! record to its ledger.
 //!
-//! Memory is bounded however many records there are: of each record an entry of some twenty octets
-//! is kept, beyond a bound in temporary files. Only the newest ledger record of each
-//! capture is kept whole.
+//! Memory is bounded for any number of records: about twenty bytes per record are kept, in memory
+//! up to a limit and in temporary files beyond it. Only the newest ledger record of each capture is
+//! kept completely.
 
 mod agents;
 mod balance;
@@ -17,16 +17,16 @@ mod sort;
 mod status;
 
 pub use ndjson::read_ndjson;
-pub use report::{Findings, Line, Report};
+pub use report::{BalanceLine, BalanceReport, Findings};
 pub use sort::MEMORY_BYTES;
 
-use crate::record::{EventId, LedgerRecord, Namespace};
+use crate::record::{EventId, JsonText, LedgerRecord, Namespace};
 use crate::sink::Stream;
 use crate::time::Timestamp;
-use agents::Agents;
-use balance::{Epoch, Found, Node};
+use agents::AgentLedgers;
+use balance::{CaptureBalance, FoundRecords, NodeBalance};
 use serde::Deserialize;
-use sort::{Entry, Sorter};
+use sort::{SortEntry, Sorter};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -34,42 +34,42 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-/// One node's capture, by node and epoch.
+/// A capture: node and epoch.
 type Capture = (String, Timestamp);
 
-/// Why not every record of a stream could be read.
+/// Reasons why some records of a stream could not be read.
 type Incomplete = BTreeMap<Stream, Vec<String>>;
 
-/// Where the verifier may put what does not fit into memory.
+/// Memory and temporary files of the verifier.
 #[derive(Clone, Debug)]
 pub struct Room {
-    /// The folder for temporary files. They have no names and vanish with the process.
+    /// Folder for temporary files. They have no names and disappear with the process.
     pub temp: PathBuf,
-    /// Octets of memory for the entries of records; at least one entry.
+    /// Bytes of memory for sort entries; at least one entry fits.
     pub memory_bytes: usize,
 }
 
-/// Why the balance cannot be drawn: the temporary files.
+/// The temporary files cannot be written or read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot keep what was read in {}: {source}", folder.display())]
+#[error("cannot use temporary files in {}: {source}", folder.display())]
 pub struct TempError {
     folder: PathBuf,
     source: io::Error,
 }
 
 impl TempError {
-    /// What the operator can do about it.
+    /// Remedy for the operator.
     pub const REMEDY: &'static str =
-        "give a folder with room for some 25 octets per record: --temp DIR";
+        "name a folder with about 25 bytes of free space per record: --temp DIR";
 }
 
-/// Collects records and balances them.
+/// Collects records and balances them against the ledger.
 #[derive(Debug)]
 pub struct Verifier {
     folder: PathBuf,
     nodes: HashMap<String, u32, foldhash::fast::RandomState>,
     sorter: Sorter,
-    newest: BTreeMap<Capture, Agents>,
+    newest: BTreeMap<Capture, AgentLedgers>,
     ledgers: u64,
     failure: Option<io::Error>,
     notes: Findings,
@@ -77,9 +77,9 @@ pub struct Verifier {
     incomplete: Incomplete,
 }
 
-/// The part of a record that every stream has, and the status that transactions have.
+/// The fields that all records have, and the status of transactions.
 #[derive(Deserialize)]
-struct Head<'a> {
+struct CommonFields<'a> {
     #[serde(borrow)]
     schema: Cow<'a, str>,
     #[serde(borrow)]
@@ -87,15 +87,11 @@ struct Head<'a> {
     #[serde(borrow)]
     node: Cow<'a, str>,
     #[serde(borrow)]
-    status: Option<Text<'a>>,
+    status: Option<JsonText<'a>>,
 }
 
-/// Text that is copied only where it is escaped; serde borrows in an `Option` only so.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
 impl Verifier {
-    /// A verifier that has read nothing.
+    /// Creates a verifier that has read nothing.
     #[must_use]
     pub fn new(room: Room) -> Self {
         Self {
@@ -111,20 +107,20 @@ impl Verifier {
         }
     }
 
-    /// Takes one record, a JSON object, with the event id that came beside it, where one did;
-    /// `place` says where it stood, for messages.
+    /// Adds one record, a JSON object. `header_id` is the event id from the Kafka header, if any;
+    /// `location` is where the record was read, for messages.
     ///
-    /// Breaks where no more can be taken; [`Self::report`] then says why.
+    /// Breaks if no more records can be stored; [`Self::report`] then returns the reason.
     pub fn record(
         &mut self,
         line: &[u8],
-        beside: Option<&[u8]>,
-        place: &dyn fmt::Display,
+        header_id: Option<&[u8]>,
+        location: &dyn fmt::Display,
     ) -> ControlFlow<()> {
-        let entry = match self.read(line, beside, place) {
+        let entry = match self.read(line, header_id, location) {
             Ok(entry) => entry,
             Err(problem) => {
-                self.problems.add(|| format!("{place}: {problem}"));
+                self.problems.add(|| format!("{location}: {problem}"));
                 return ControlFlow::Continue(());
             }
         };
@@ -137,13 +133,13 @@ impl Verifier {
         }
     }
 
-    /// Takes note of something that the reader of the report should know.
+    /// Adds a note for the reader of the report.
     pub fn note(&mut self, note: &dyn fmt::Display) {
         self.notes.add(|| note.to_string());
     }
 
-    /// Takes note that not every record of a stream could be read, and why, to be said where some
-    /// are missing.
+    /// Notes that some records of a stream could not be read, and why. The report mentions it if
+    /// records of the stream are missing.
     pub fn incomplete(&mut self, stream: Stream, why: String) {
         self.incomplete.entry(stream).or_default().push(why);
     }
@@ -151,29 +147,31 @@ impl Verifier {
     fn read(
         &mut self,
         line: &[u8],
-        beside: Option<&[u8]>,
-        place: &dyn fmt::Display,
-    ) -> Result<Entry, String> {
-        let head: Head<'_> =
+        header_id: Option<&[u8]>,
+        location: &dyn fmt::Display,
+    ) -> Result<SortEntry, String> {
+        let common: CommonFields<'_> =
             serde_json::from_slice(line).map_err(|error| format!("not a record: {error}"))?;
         let stream = Stream::ALL
             .into_iter()
-            .find(|stream| stream.schema() == head.schema)
-            .ok_or_else(|| format!("unknown schema \"{}\"", head.schema))?;
-        let id: EventId = head.event_id.parse().map_err(|error| format!("{error}"))?;
-        if let Some(beside) = beside.filter(|beside| *beside != head.event_id.as_bytes()) {
-            let beside = String::from_utf8_lossy(beside);
-            return Err(format!("event_id is {id}, but {beside} in the header"));
+            .find(|stream| stream.schema() == common.schema)
+            .ok_or_else(|| format!("unknown schema \"{}\"", common.schema))?;
+        let id: EventId = common.event_id.parse().map_err(|error| format!("{error}"))?;
+        if let Some(header_id) =
+            header_id.filter(|header_id| *header_id != common.event_id.as_bytes())
+        {
+            let header_id = String::from_utf8_lossy(header_id);
+            return Err(format!("event_id is {id}, but {header_id} in the header"));
         }
-        let node = self.node(&head.node)?;
-        let status = head.status.and_then(|status| status::number(&status.0));
+        let node = self.node_number(&common.node)?;
+        let status = common.status.and_then(|status| status::number(&status.0));
         if stream == Stream::Ledger {
-            self.ledger(line, id, place)?;
+            self.read_ledger(line, id, location)?;
         }
-        Ok(Entry::new(id, node, stream, status))
+        Ok(SortEntry::new(id, node, stream, status))
     }
 
-    fn node(&mut self, name: &str) -> Result<u32, String> {
+    fn node_number(&mut self, name: &str) -> Result<u32, String> {
         if let Some(number) = self.nodes.get(name) {
             return Ok(*number);
         }
@@ -182,29 +180,37 @@ impl Verifier {
         Ok(number)
     }
 
-    fn ledger(&mut self, line: &[u8], id: EventId, place: &dyn fmt::Display) -> Result<(), String> {
+    fn read_ledger(
+        &mut self,
+        line: &[u8],
+        id: EventId,
+        location: &dyn fmt::Display,
+    ) -> Result<(), String> {
         let record: LedgerRecord = serde_json::from_slice(line)
             .map_err(|error| format!("not a ledger record: {error}"))?;
         let epoch: Timestamp = record.epoch.parse().map_err(|error| format!("epoch {error}"))?;
         if id.tag() != Namespace::new(&record.node, epoch).tag() {
-            return Err(format!("event_id {id} is not one of this node and epoch"));
+            return Err(format!("event_id {id} does not belong to this node and epoch"));
         }
         self.ledgers += 1;
         let imbalances = record.counters.imbalances();
         for imbalance in &imbalances {
-            self.problems.add(|| format!("{place}: {imbalance}"));
+            self.problems.add(|| format!("{location}: {imbalance}"));
         }
         if record.balanced != imbalances.is_empty() {
-            self.problems.add(|| format!("{place}: `balanced` says {}", record.balanced));
+            self.problems.add(|| format!("{location}: `balanced` says {}", record.balanced));
         }
         let capture = (record.node.clone(), epoch);
-        self.newest.entry(capture).or_default().take(record);
+        self.newest.entry(capture).or_default().add(record);
         Ok(())
     }
 
-    /// The balance, once everything was read; `sink` names the sink that the records came from,
-    /// if it is known.
-    pub fn report(mut self, sink: Option<&str>) -> Result<Report, TempError> {
+    /// Returns the balance once all records are read. `sink` is the name of the sink that the
+    /// records came from, if known.
+    ///
+    /// # Errors
+    /// Temporary files could not be written or read.
+    pub fn report(mut self, sink: Option<&str>) -> Result<BalanceReport, TempError> {
         let folder = std::mem::take(&mut self.folder);
         if let Some(source) = self.failure.take() {
             return Err(TempError { folder, source });
@@ -212,35 +218,39 @@ impl Verifier {
         self.balance(sink).map_err(|source| TempError { folder, source })
     }
 
-    fn balance(mut self, sink: Option<&str>) -> io::Result<Report> {
+    fn balance(mut self, sink: Option<&str>) -> io::Result<BalanceReport> {
         self.check_names(sink);
-        let captures = self.captures();
-        let wholes: Vec<_> = self.newest.values().filter_map(Agents::whole).collect();
-        let mut found = vec![Found::default(); self.newest.len()];
-        let mut unknown: BTreeMap<u32, Found> = BTreeMap::new();
+        let captures = self.capture_indexes();
+        let ledgers: Vec<_> = self.newest.values().filter_map(AgentLedgers::combined).collect();
+        let mut found = vec![FoundRecords::default(); self.newest.len()];
+        let mut unknown: BTreeMap<u32, FoundRecords> = BTreeMap::new();
         self.sorter.distinct(&mut |entry, copies| {
-            let place = captures.get(&(entry.node(), entry.id().tag()));
-            match place.and_then(|place| found.get_mut(*place)) {
+            let index = captures.get(&(entry.node(), entry.id().tag()));
+            match index.and_then(|index| found.get_mut(*index)) {
                 Some(found) => found.add(entry, copies),
                 None => unknown.entry(entry.node()).or_default().add(entry, copies),
             }
         })?;
-        let mut report = Report {
+        let mut report = BalanceReport {
             ledgers: self.ledgers,
             lines: Vec::new(),
             notes: self.notes,
             problems: self.problems,
         };
         let mut found = found.into_iter();
-        let mut epochs: BTreeMap<&str, Vec<Epoch<'_>>> = BTreeMap::new();
-        for ((node, _), whole) in self.newest.keys().zip(&wholes) {
+        let mut epochs: BTreeMap<&str, Vec<CaptureBalance<'_>>> = BTreeMap::new();
+        for ((node, _), combined) in self.newest.keys().zip(&ledgers) {
             let found = found.next().unwrap_or_default();
-            epochs.entry(node).or_default().push(Epoch { whole, ledger: &whole.ledger, found });
+            epochs.entry(node).or_default().push(CaptureBalance {
+                combined,
+                ledger: &combined.ledger,
+                found,
+            });
         }
         let nodes: BTreeMap<&String, u32> =
             self.nodes.iter().map(|(name, number)| (name, *number)).collect();
         for (name, number) in nodes {
-            let node = Node {
+            let node = NodeBalance {
                 name,
                 epochs: epochs.remove(name.as_str()).unwrap_or_default(),
                 unknown: unknown.remove(&number).unwrap_or_default(),
@@ -250,22 +260,22 @@ impl Verifier {
         Ok(report)
     }
 
-    /// The places of the captures in `newest`, by number of the node and tag.
-    fn captures(&mut self) -> HashMap<(u32, u32), usize, foldhash::fast::RandomState> {
-        let mut places = HashMap::default();
-        for (place, (node, epoch)) in self.newest.keys().enumerate() {
+    /// Returns the indexes of the captures in `newest`, by node number and tag.
+    fn capture_indexes(&mut self) -> HashMap<(u32, u32), usize, foldhash::fast::RandomState> {
+        let mut indexes = HashMap::default();
+        for (index, (node, epoch)) in self.newest.keys().enumerate() {
             let Some(number) = self.nodes.get(node) else { continue };
             let tag = Namespace::new(node, *epoch).tag();
-            if places.insert((*number, tag), place).is_some() {
+            if indexes.insert((*number, tag), index).is_some() {
                 self.problems.add(|| {
                     format!(
-                        "{node}: the event ids of epoch {epoch} begin as those of another epoch \
-                         do; the two cannot be told apart"
+                        "{node}: the event ids of epoch {epoch} have the same tag as those of \
+                         another epoch; their records cannot be distinguished"
                     )
                 });
             }
         }
-        places
+        indexes
     }
 
     fn check_names(&mut self, sink: Option<&str>) {
@@ -273,7 +283,7 @@ impl Verifier {
             self.problems.add(|| "no ledger record was found: nothing to verify against".into());
             return;
         }
-        let names: BTreeSet<&str> = self.newest.values().flat_map(Agents::sinks).collect();
+        let names: BTreeSet<&str> = self.newest.values().flat_map(AgentLedgers::sinks).collect();
         if let Some(sink) = sink.filter(|sink| !names.contains(sink)) {
             let names = Vec::from_iter(names).join(", ");
             self.problems.add(|| format!("no ledger record has a sink {sink}, only: {names}"));

@@ -1,9 +1,10 @@
-//! The whole page: the ledger's counters and what else there is, under the contract's names.
+//! Renders the `/metrics` page: the ledger's counters and further metrics, under the contract's
+//! names.
 
-use super::text::Page;
+use super::text::{Family, Page};
 use super::transactions::TransactionMetrics;
-use super::{alerts, process};
-use crate::detect::AlertCounters;
+use super::{dictionary, process};
+use crate::detect::{AlertCounters, Rule};
 use crate::enrich::kubernetes::{self, Reason};
 use crate::join::{Cache, Joined, Match};
 use crate::ledger::{Counters, Delivery, Sampling};
@@ -11,148 +12,135 @@ use crate::lookup::{LookupCounters, Outcome};
 use crate::sink::Gauge;
 use std::collections::BTreeMap;
 
-/// Which program this is.
+/// Version of the program.
 #[derive(Clone, Copy, Debug)]
 pub struct Build {
-    /// The version.
+    /// Version number.
     pub version: &'static str,
-    /// The source's revision; empty where unknown.
+    /// Source revision; empty if unknown.
     pub revision: &'static str,
 }
 
-/// All that a page is made from.
+/// Everything that the page is made from.
 pub struct Snapshot<'a> {
-    /// The balance at this moment.
+    /// Counters of the ledger.
     pub counters: &'a Counters,
-    /// Transactions and messages so far.
+    /// Metrics of transactions, messages and connections.
     pub transactions: &'a TransactionMetrics,
-    /// Links between transactions so far.
+    /// Counters of links between transactions.
     pub joined: &'a Joined,
-    /// Octets in the ring that wait to be read; absent where there is no ring.
+    /// Bytes waiting in the ring; absent without a ring.
     pub ring_used_bytes: Option<u64>,
-    /// Octets on disk that wait for Kafka.
+    /// Bytes on disk that wait for Kafka.
     pub spool_bytes: u64,
     /// Transactions that came too late for their windows.
     pub late: u64,
-    /// Octets that the windows take, where there are any.
+    /// Memory of the windows in bytes, if there are any.
     pub windows_bytes: Option<u64>,
-    /// What lookups came to, where they are made.
+    /// Counters of lookups, if they are made.
     pub looked_up: Option<&'a LookupCounters>,
-    /// Alerts, where there is detection.
+    /// Counters of alerts, if detection is on.
     pub alerts: Option<&'a AlertCounters>,
-    /// The watch of pods, where there is one.
+    /// State of the watch of Kubernetes pods, if there is one.
     pub kubernetes: Option<&'a kubernetes::Status>,
-    /// The sinks' own numbers, with the sinks' names.
+    /// Metrics of the sinks, with the sinks' names.
     pub gauges: &'a [(String, Vec<Gauge>)],
-    /// Which program this is.
+    /// Version of the program.
     pub build: Build,
 }
 
-/// The page in Prometheus' text format.
+/// Renders the page in Prometheus' text format.
 #[must_use]
 pub fn render(snapshot: &Snapshot<'_>) -> String {
-    let mut page = Page::default();
+    let mut page = Page::new(dictionary::metric);
     snapshot.transactions.write(&mut page);
     joined(&mut page, snapshot.joined);
     packets(&mut page, snapshot.counters);
     if let Some(bytes) = snapshot.ring_used_bytes {
-        gauge(&mut page, "dnscribe_ring_used_bytes", bytes);
+        page.count("dnscribe_ring_used_bytes", bytes);
     }
     if let Some(sampling) = &snapshot.counters.sampling {
         sampled(&mut page, sampling);
     }
     records(&mut page, snapshot.counters);
     dropped(&mut page, snapshot.counters, snapshot.joined);
-    gauge(&mut page, "dnscribe_spool_bytes", snapshot.spool_bytes);
-    gauge(&mut page, "dnscribe_pairing_open", snapshot.counters.pairing.open);
+    page.count("dnscribe_spool_bytes", snapshot.spool_bytes);
+    page.count("dnscribe_pairing_open", snapshot.counters.pairing.open);
     if let Some(connections) = snapshot.counters.connections {
-        gauge(&mut page, "dnscribe_connections_open", connections.open);
+        page.count("dnscribe_connections_open", connections.open);
     }
-    let name = "dnscribe_windows_late_total";
-    page.family(name);
-    page.count(name, &[], snapshot.late);
+    page.count("dnscribe_windows_late_total", snapshot.late);
     if let Some(bytes) = snapshot.windows_bytes {
-        gauge(&mut page, "dnscribe_windows_bytes", bytes);
+        page.count("dnscribe_windows_bytes", bytes);
     }
     if let Some(counters) = snapshot.looked_up {
         lookups(&mut page, counters);
     }
     if let Some(counters) = snapshot.alerts {
-        alerts::write(&mut page, counters);
+        alerts(&mut page, counters);
     }
     if let Some(status) = snapshot.kubernetes {
         pods(&mut page, status);
     }
     sinks(&mut page, snapshot.gauges);
-    let name = "dnscribe_build_info";
-    page.family(name);
+    let mut family = page.family("dnscribe_build_info");
     let labels = &[("version", snapshot.build.version), ("revision", snapshot.build.revision)];
-    page.count(name, labels, 1);
+    family.count(labels, 1);
     process::write(&mut page);
     page.into_text()
 }
 
-fn gauge(page: &mut Page, name: &str, value: u64) {
-    page.family(name);
-    page.count(name, &[], value);
+fn alerts(page: &mut Page, counters: &AlertCounters) {
+    let mut family = page.family("dnscribe_alerts_total");
+    for (rule, level, state, count) in counters.given() {
+        let labels = &[("rule", rule.name()), ("severity", level.name()), ("state", state.name())];
+        family.count(labels, count);
+    }
+    let mut family = page.family("dnscribe_alerts_active");
+    for (rule, level, count) in counters.active() {
+        family.count(&[("rule", rule.name()), ("severity", level.name())], count);
+    }
+    let unreported = [
+        ("dnscribe_alerts_suppressed_total", &counters.suppressed),
+        ("dnscribe_alerts_muted_total", &counters.muted),
+    ];
+    for (name, counts) in unreported {
+        let rules = Rule::ALL.map(Rule::name).into_iter().zip(counts.iter().copied());
+        page.by_label(name, "rule", rules.filter(|(_, count)| *count > 0));
+    }
+    page.count("dnscribe_alerts_overflow_total", counters.overflowed);
 }
 
 fn pods(page: &mut Page, status: &kubernetes::Status) {
-    gauge(page, "dnscribe_kubernetes_up", u64::from(status.up));
-    gauge(page, "dnscribe_kubernetes_pods", status.pods as u64);
-    let name = "dnscribe_kubernetes_errors_total";
-    page.family(name);
-    for (reason, count) in Reason::ALL.into_iter().zip(status.errors) {
-        page.count(name, &[("reason", reason.name())], count);
-    }
-    let name = "dnscribe_kubernetes_refused_total";
-    page.family(name);
-    page.count(name, &[], status.refused);
-    let name = "dnscribe_kubernetes_transactions_total";
-    page.family(name);
-    page.count(name, &[("outcome", "named")], status.named);
-    page.count(name, &[("outcome", "unnamed")], status.unnamed);
+    page.count("dnscribe_kubernetes_up", u64::from(status.up));
+    page.count("dnscribe_kubernetes_pods", status.pods as u64);
+    let errors = Reason::ALL.map(Reason::name).into_iter().zip(status.errors);
+    page.by_label("dnscribe_kubernetes_errors_total", "reason", errors);
+    page.count("dnscribe_kubernetes_refused_total", status.refused);
+    let outcomes = [("named", status.named), ("unnamed", status.unnamed)];
+    page.by_label("dnscribe_kubernetes_transactions_total", "outcome", outcomes);
 }
 
 fn lookups(page: &mut Page, counters: &LookupCounters) {
-    let name = "dnscribe_lookups_total";
-    page.family(name);
-    for (outcome, count) in Outcome::ALL.into_iter().zip(counters.outcomes) {
-        page.count(name, &[("outcome", outcome.name())], count);
-    }
-    let name = "dnscribe_lookup_queries_total";
-    page.family(name);
-    for (pod, packets) in counters.packets.iter() {
-        page.count(name, &[("pod", pod)], packets.sent);
-    }
-    let name = "dnscribe_lookup_wasted_queries_total";
-    page.family(name);
-    for (pod, packets) in counters.packets.iter() {
-        page.count(name, &[("pod", pod)], packets.wasted);
-    }
-    let name = "dnscribe_lookups_evicted_total";
-    page.family(name);
-    page.count(name, &[], counters.evicted);
-    gauge(page, "dnscribe_lookups_open", counters.open);
+    let outcomes = Outcome::ALL.map(Outcome::name).into_iter().zip(counters.outcomes);
+    page.by_label("dnscribe_lookups_total", "outcome", outcomes);
+    let sent = counters.packets.iter().map(|(pod, packets)| (pod, packets.sent));
+    page.by_label("dnscribe_lookup_queries_total", "pod", sent);
+    let wasted = counters.packets.iter().map(|(pod, packets)| (pod, packets.wasted));
+    page.by_label("dnscribe_lookup_wasted_queries_total", "pod", wasted);
+    page.count("dnscribe_lookups_evicted_total", counters.evicted);
+    page.count("dnscribe_lookups_open", counters.open);
 }
 
 fn joined(page: &mut Page, joined: &Joined) {
-    let name = "dns_cache_answers_total";
-    page.family(name);
-    for (cache, count) in Cache::ALL.into_iter().zip(joined.cache) {
-        page.count(name, &[("cache", cache.name())], count);
-    }
-    let name = "dnscribe_links_total";
-    page.family(name);
-    for (by, count) in Match::ALL.into_iter().zip(joined.linked) {
-        page.count(name, &[("match", by.name())], count);
-    }
-    page.count(name, &[("match", "none")], joined.unlinked);
+    let sources = Cache::ALL.map(Cache::name).into_iter().zip(joined.cache);
+    page.by_label("dns_cache_answers_total", "cache", sources);
+    let matches = Match::ALL.map(Match::name).into_iter().zip(joined.linked);
+    page.by_label("dnscribe_links_total", "match", matches.chain([("none", joined.unlinked)]));
 }
 
 fn packets(page: &mut Page, counters: &Counters) {
-    let name = "dnscribe_packets_total";
-    page.family(name);
+    let mut family = page.family("dnscribe_packets_total");
     for (hook, kernel) in &counters.kernel {
         let outcomes = [
             ("submitted", kernel.submitted),
@@ -161,38 +149,28 @@ fn packets(page: &mut Page, counters: &Counters) {
             ("skipped", kernel.skipped.values().sum()),
         ];
         for (outcome, count) in outcomes {
-            page.count(name, &[("hook", hook), ("outcome", outcome)], count);
+            family.count(&[("hook", hook), ("outcome", outcome)], count);
         }
     }
-    // Not an outcome: these packets were submitted, in part.
-    let name = "dnscribe_clipped_packets_total";
-    page.family(name);
-    for (hook, kernel) in &counters.kernel {
-        page.count(name, &[("hook", hook)], kernel.clipped);
-    }
+    // Not an outcome: these packets were submitted in part.
+    let clipped = counters.kernel.iter().map(|(hook, kernel)| (&**hook, kernel.clipped));
+    page.by_label("dnscribe_clipped_packets_total", "hook", clipped);
 }
 
 fn sampled(page: &mut Page, sampling: &Sampling) {
-    let name = "dnscribe_sampling_ratio";
-    page.family(name);
-    page.value(name, &[], sampling.ratio);
-    let name = "dnscribe_sampling_episodes_total";
-    page.family(name);
-    page.count(name, &[], sampling.episodes);
-    let name = "dnscribe_untold_packets_total";
-    page.family(name);
+    page.family("dnscribe_sampling_ratio").value(&[], sampling.ratio);
+    page.count("dnscribe_sampling_episodes_total", sampling.episodes);
     let untold = sampling.untold;
-    for (kind, count) in [
+    let kinds = [
         ("query", untold.queries),
         ("response", untold.responses),
         ("tcp_segment", untold.segments),
         ("other", untold.other),
-    ] {
-        page.count(name, &[("kind", kind)], count);
-    }
+    ];
+    page.by_label("dnscribe_untold_packets_total", "kind", kinds);
 }
 
-/// The deliveries of all sinks by stream.
+/// Groups the deliveries of all sinks by stream.
 fn by_stream(counters: &Counters) -> BTreeMap<&str, Vec<&Delivery>> {
     let mut streams: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
     for (stream, delivery) in counters.delivery.values().flatten() {
@@ -201,7 +179,7 @@ fn by_stream(counters: &Counters) -> BTreeMap<&str, Vec<&Delivery>> {
     streams
 }
 
-/// What one delivery contributes to a family.
+/// Returns what one delivery adds to a family.
 type Count = fn(&Delivery) -> u64;
 
 fn records(page: &mut Page, counters: &Counters) {
@@ -213,25 +191,22 @@ fn records(page: &mut Page, counters: &Counters) {
     const WAITING: [(&str, Count); 2] =
         [("spooled", |delivery| delivery.spooled), ("in_flight", |delivery| delivery.in_flight)];
     let streams = by_stream(counters);
-    let name = "dnscribe_records_total";
-    page.family(name);
-    write_records(page, &streams, name, "outcome", &OUTCOMES);
-    let name = "dnscribe_records_waiting";
-    page.family(name);
-    write_records(page, &streams, name, "place", &WAITING);
+    let mut family = page.family("dnscribe_records_total");
+    write_records(&mut family, &streams, "outcome", &OUTCOMES);
+    let mut family = page.family("dnscribe_records_waiting");
+    write_records(&mut family, &streams, "place", &WAITING);
 }
 
 fn write_records(
-    page: &mut Page,
+    family: &mut Family<'_>,
     streams: &BTreeMap<&str, Vec<&Delivery>>,
-    name: &str,
     label: &str,
     outcomes: &[(&str, Count)],
 ) {
     for (stream, deliveries) in streams {
         for (outcome, count) in outcomes {
             let sum = deliveries.iter().map(|delivery| count(delivery)).sum();
-            page.count(name, &[("stream", stream), (label, outcome)], sum);
+            family.count(&[("stream", stream), (label, outcome)], sum);
         }
     }
 }
@@ -256,25 +231,24 @@ fn dropped(page: &mut Page, counters: &Counters, joined: &Joined) {
             add("delivery", reason, *count);
         }
     }
-    let name = "dnscribe_dropped_total";
-    page.family(name);
+    let mut family = page.family("dnscribe_dropped_total");
     for ((stage, reason), count) in sums {
-        page.count(name, &[("stage", stage), ("reason", reason)], count);
+        family.count(&[("stage", stage), ("reason", reason)], count);
     }
 }
 
-/// The sinks' own numbers, by family.
+/// Writes the metrics of the sinks by family.
 fn sinks(page: &mut Page, gauges: &[(String, Vec<Gauge>)]) {
-    let mut families: BTreeMap<&str, Vec<(&str, &Gauge)>> = BTreeMap::new();
+    let mut families: BTreeMap<&'static str, Vec<(&str, &Gauge)>> = BTreeMap::new();
     for (sink, own) in gauges {
         for gauge in own {
             families.entry(gauge.name).or_default().push((sink, gauge));
         }
     }
     for (name, samples) in families {
-        page.family(name);
+        let mut family = page.family(name);
         for (sink, gauge) in &samples {
-            page.value(name, &[("sink", sink)], gauge.value);
+            family.value(&[("sink", sink)], gauge.value);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Counts and latencies of transactions by label, in bounded memory.
+//! Counts and latencies of transactions and connections by label, in bounded memory.
 
 use super::text::{Histogram, Labels, Page};
 use crate::capture::Transport;
@@ -11,61 +11,60 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 
-/// Label sets of a family beyond which new ones become `other`.
-const SERIES: usize = 1000;
+/// Maximum number of label sets of a counter; further ones are counted as `other`.
+const MAX_SERIES: usize = 1000;
 
-/// The same of the histogram, of which each has as many samples as there are buckets.
-const HISTOGRAMS: usize = 100;
+/// Maximum number of label sets of a histogram, each with a sample per bucket.
+const MAX_HISTOGRAMS: usize = 100;
 
-/// What stands for the labels that found no place.
+/// Label value for everything beyond the maximum.
 const OTHER: &str = "other";
 
-/// Buckets of the latency in seconds: from a cache on this host to a query timeout.
+/// Upper bounds of the latency buckets in seconds: from a local cache to a query timeout.
 const BOUNDS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
 
-/// Names of resolvers beyond which new ones are `other`; there is a place for fewer in the series.
-const NAMES: usize = 1 << 14;
+/// Maximum number of resolver names; further ones are `other`. More than there are series.
+const MAX_NAMES: usize = 1 << 14;
 
-/// What the metrics want to know of a transaction. They are given numbers, and make labels of them when
-/// they are asked for.
+/// A transaction as the metrics count it. Labels stay numbers until the page is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
-    /// The side that it was seen from.
+    /// Side from which it was seen.
     pub vantage: Vantage,
     /// UDP or TCP.
     pub transport: Transport,
-    /// Who was asked.
+    /// The resolver.
     pub resolver: ResolverLabel,
-    /// The type asked for, if there was a question.
+    /// Query type, if there was a question.
     pub qtype: Option<u16>,
-    /// How it ended.
+    /// Outcome.
     pub status: Status,
-    /// The response's extended code, if there was one.
+    /// Extended response code, if there was a response.
     pub rcode: Option<u16>,
-    /// From the query to the response, in seconds; absent where one of them is.
+    /// Time from query to response in seconds, if both were seen.
     pub latency_seconds: Option<f64>,
 }
 
-/// A resolver's name, as [`TransactionMetrics::resolver`] numbers it.
+/// A resolver name, numbered by [`TransactionMetrics::resolver`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResolverLabel(u32);
 
-/// Numbers of resolvers' names.
+/// Numbers resolver names.
 #[derive(Default)]
-struct Names {
+struct ResolverNames {
     numbers: HashMap<Box<str>, u32, RandomState>,
     names: Vec<Box<str>>,
 }
 
-impl Names {
+impl ResolverNames {
     fn number(&mut self, name: &str) -> ResolverLabel {
         if let Some(number) = self.numbers.get(name) {
             return ResolverLabel(*number);
         }
-        if self.names.len() >= NAMES {
+        if self.names.len() >= MAX_NAMES {
             return ResolverLabel(u32::MAX);
         }
         let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
@@ -75,13 +74,13 @@ impl Names {
     }
 
     fn name(&self, label: ResolverLabel) -> &str {
-        let place = usize::try_from(label.0).ok();
-        place.and_then(|place| self.names.get(place)).map_or(OTHER, |name| name)
+        let index = usize::try_from(label.0).ok();
+        index.and_then(|index| self.names.get(index)).map_or(OTHER, |name| name)
     }
 }
 
-/// Series by their labels: fixed ones, which are few, and varying ones that the traffic chooses; none
-/// of those stands for the series of all that found no place.
+/// The series of one metric by labels: fixed labels, which are few, and varying labels, which
+/// traffic chooses. `None` in place of the varying labels is the series `other`.
 struct Family<F, V, T> {
     hasher: RandomState,
     series: HashTable<Series<F, V, T>>,
@@ -98,9 +97,9 @@ impl<F: Copy + Eq + Hash, V: Copy + Eq + Hash, T> Family<F, V, T> {
         Self { hasher: RandomState::default(), series: HashTable::new(), limit }
     }
 
-    /// The series of these labels, or of `other` in place of the varying ones where there are too
-    /// many: room stays for `other` with each of the few fixed label sets.
-    fn at(&mut self, fixed: F, varying: V, new: impl FnOnce() -> T) -> &mut T {
+    /// Returns the series of these labels, or the series `other` with these fixed labels if there
+    /// are too many. The limit does not apply to the few series `other`.
+    fn get_or_insert(&mut self, fixed: F, varying: V, new: impl FnOnce() -> T) -> &mut T {
         let hasher = &self.hasher;
         let mut key = (fixed, Some(varying));
         let mut hash = hasher.hash_one(key);
@@ -115,7 +114,7 @@ impl<F: Copy + Eq + Hash, V: Copy + Eq + Hash, T> Family<F, V, T> {
         &mut entry.or_insert_with(|| Series { key, value: new() }).into_mut().value
     }
 
-    /// All series with their labels as text, in the order of those.
+    /// Returns all series with their labels as text, sorted by labels.
     fn sorted<L: Ord>(&self, labels: impl Fn(F, Option<V>) -> L) -> Vec<(L, &T)> {
         let shown = |series: &'_ Series<F, V, T>| labels(series.key.0, series.key.1);
         let mut all: Vec<_> = self.series.iter().map(|one| (shown(one), &one.value)).collect();
@@ -124,35 +123,35 @@ impl<F: Copy + Eq + Hash, V: Copy + Eq + Hash, T> Family<F, V, T> {
     }
 }
 
-/// Counts and latencies of transactions, counts of messages and connections.
+/// Metrics of transactions, messages and connections.
 pub struct TransactionMetrics {
-    names: Names,
+    names: ResolverNames,
     transactions: Family<(Vantage, Transport, Status), Varying, u64>,
     durations: Family<Vantage, ResolverLabel, Histogram>,
-    /// Of UDP and TCP: queries and responses.
+    /// Messages by transport (UDP, TCP) and kind (query, response).
     messages: [[u64; 2]; 2],
     connections: Family<[&'static str; 3], ResolverLabel, u64>,
     handshakes: Family<[&'static str; 2], ResolverLabel, Histogram>,
 }
 
-/// Resolver, type and code.
+/// Resolver, query type and response code.
 type Varying = (ResolverLabel, Option<u16>, Option<u16>);
 
 impl Default for TransactionMetrics {
     fn default() -> Self {
         Self {
-            names: Names::default(),
-            transactions: Family::new(SERIES),
-            durations: Family::new(HISTOGRAMS),
+            names: ResolverNames::default(),
+            transactions: Family::new(MAX_SERIES),
+            durations: Family::new(MAX_HISTOGRAMS),
             messages: [[0; 2]; 2],
-            connections: Family::new(SERIES),
-            handshakes: Family::new(HISTOGRAMS),
+            connections: Family::new(MAX_SERIES),
+            handshakes: Family::new(MAX_HISTOGRAMS),
         }
     }
 }
 
 impl TransactionMetrics {
-    /// The number of a resolver's name, for [`Seen`].
+    /// Returns the number of a resolver name, for [`Seen`].
     pub fn resolver(&mut self, name: &str) -> ResolverLabel {
         self.names.number(name)
     }
@@ -161,10 +160,10 @@ impl TransactionMetrics {
     pub fn transaction(&mut self, seen: &Seen) {
         let fixed = (seen.vantage, seen.transport, seen.status);
         let varying = (seen.resolver, seen.qtype, seen.rcode);
-        *self.transactions.at(fixed, varying, || 0) += 1;
+        *self.transactions.get_or_insert(fixed, varying, || 0) += 1;
         let Some(latency) = seen.latency_seconds else { return };
         let new = || Histogram::new(BOUNDS);
-        self.durations.at(seen.vantage, seen.resolver, new).observe(latency);
+        self.durations.get_or_insert(seen.vantage, seen.resolver, new).observe(latency);
     }
 
     /// Counts a message.
@@ -172,29 +171,33 @@ impl TransactionMetrics {
         self.messages[transport as usize][response as usize] += 1;
     }
 
-    /// Counts a connection that is over, or not at the capture's end.
+    /// Counts a connection that ended, or that was open at the end of the capture.
     pub fn connection(&mut self, report: &Report<'_>, resolver: ResolverLabel) {
         let connection = report.connection;
         let (vantage, protocol) = (connection.vantage.name(), connection.protocol.name());
-        *self.connections.at([vantage, protocol, report.status.name()], resolver, || 0) += 1;
+        *self.connections.get_or_insert(
+            [vantage, protocol, report.status.name()],
+            resolver,
+            || 0,
+        ) += 1;
         let Some(handshake) = connection.handshake.duration() else { return };
         let new = || Histogram::new(BOUNDS);
-        self.handshakes.at([vantage, protocol], resolver, new).observe(handshake.as_secs_f64());
+        self.handshakes
+            .get_or_insert([vantage, protocol], resolver, new)
+            .observe(handshake.as_secs_f64());
     }
 
-    /// A resolver's name, or `other`.
+    /// Returns a resolver name, or `other`.
     fn name(&self, resolver: Option<ResolverLabel>) -> &str {
         resolver.map_or(OTHER, |resolver| self.names.name(resolver))
     }
 
-    /// Writes the families of connections; where there are none, there is nothing to say.
+    /// Writes the families of connections, if there was any connection.
     fn write_connections(&self, page: &mut Page) {
-        const CONNECTIONS: &str = "dns_connections_total";
-        const HANDSHAKE: &str = "dns_connection_handshake_seconds";
         if self.connections.series.is_empty() {
             return;
         }
-        page.family(CONNECTIONS);
+        let mut family = page.family("dns_connections_total");
         for ((fixed, resolver), count) in self.connections.sorted(|f, v| (f, self.name(v))) {
             let [vantage, protocol, status] = fixed;
             let labels: Labels<'_> = &[
@@ -203,34 +206,32 @@ impl TransactionMetrics {
                 ("resolver", resolver),
                 ("status", status),
             ];
-            page.count(CONNECTIONS, labels, *count);
+            family.count(labels, *count);
         }
-        page.family(HANDSHAKE);
+        let mut family = page.family("dns_connection_handshake_seconds");
         for ((fixed, resolver), histogram) in self.handshakes.sorted(|f, v| (f, self.name(v))) {
             let [vantage, protocol] = fixed;
             let labels: Labels<'_> =
                 &[("vantage", vantage), ("protocol", protocol), ("resolver", resolver)];
-            page.histogram(HANDSHAKE, labels, histogram);
+            family.histogram(labels, histogram);
         }
     }
 
     /// Writes all families.
     pub(super) fn write(&self, page: &mut Page) {
-        const DURATION: &str = "dns_transaction_duration_seconds";
-        const MESSAGES: &str = "dns_messages_total";
         self.write_transactions(page);
-        page.family(DURATION);
+        let mut family = page.family("dns_transaction_duration_seconds");
         let durations = self.durations.sorted(|vantage, name| (vantage.name(), self.name(name)));
         for ((vantage, resolver), histogram) in durations {
-            page.histogram(DURATION, &[("vantage", vantage), ("resolver", resolver)], histogram);
+            family.histogram(&[("vantage", vantage), ("resolver", resolver)], histogram);
         }
-        page.family(MESSAGES);
+        let mut family = page.family("dns_messages_total");
         for (response, qr) in ["query", "response"].into_iter().enumerate() {
             for transport in [Transport::Tcp, Transport::Udp] {
                 let count = self.messages[transport as usize][response];
                 if count > 0 {
                     let labels = &[("qr", qr), ("transport", transport.name())];
-                    page.count(MESSAGES, labels, count);
+                    family.count(labels, count);
                 }
             }
         }
@@ -238,10 +239,9 @@ impl TransactionMetrics {
     }
 
     fn write_transactions(&self, page: &mut Page) {
-        const TRANSACTIONS: &str = "dns_transactions_total";
-        page.family(TRANSACTIONS);
+        let mut family = page.family("dns_transactions_total");
         let series = self.transactions.sorted(|(vantage, transport, status), varying| {
-            let [qtype, rcode] = varying.map_or([const { Cow::Borrowed(OTHER) }; 2], named);
+            let [qtype, rcode] = varying.map_or([const { Cow::Borrowed(OTHER) }; 2], mnemonics);
             let resolver = self.name(varying.map(|(resolver, ..)| resolver));
             ([vantage.name(), transport.name(), status.name()], resolver, qtype, rcode)
         });
@@ -255,13 +255,13 @@ impl TransactionMetrics {
                 ("status", status),
                 ("rcode", &rcode),
             ];
-            page.count(TRANSACTIONS, labels, *count);
+            family.count(labels, *count);
         }
     }
 }
 
-/// Type and code as mnemonics; empty where there is none.
-fn named((_, qtype, rcode): Varying) -> [Cow<'static, str>; 2] {
+/// Returns type and code as mnemonics; empty without one.
+fn mnemonics((_, qtype, rcode): Varying) -> [Cow<'static, str>; 2] {
     [qtype.map_or_else(Cow::default, type_name), rcode.map_or_else(Cow::default, rcode_name)]
 }
 
@@ -269,7 +269,7 @@ fn named((_, qtype, rcode): Varying) -> [Cow<'static, str>; 2] {
 mod tests {
     use super::*;
 
-    fn seen(resolver: ResolverLabel, status: Status) -> Seen {
+    fn sample(resolver: ResolverLabel, status: Status) -> Seen {
         Seen {
             vantage: Vantage::Client,
             transport: Transport::Udp,
@@ -286,12 +286,12 @@ mod tests {
         let mut metrics = TransactionMetrics::default();
         let resolver = metrics.resolver("r");
         assert_eq!(metrics.resolver("r"), resolver);
-        metrics.transaction(&seen(resolver, Status::Answered));
-        metrics.transaction(&seen(resolver, Status::Answered));
-        let silent = seen(resolver, Status::Timeout);
+        metrics.transaction(&sample(resolver, Status::Answered));
+        metrics.transaction(&sample(resolver, Status::Answered));
+        let silent = sample(resolver, Status::Timeout);
         metrics.transaction(&Seen { latency_seconds: None, rcode: None, ..silent });
         metrics.message(false, Transport::Udp);
-        let mut page = Page::default();
+        let mut page = Page::new(crate::metrics::dictionary::metric);
         metrics.write(&mut page);
         let text = page.into_text();
         for line in [
@@ -306,15 +306,15 @@ mod tests {
     }
 
     #[test]
-    fn is_bounded_and_loses_no_count() {
+    fn counts_overflow_as_other() {
         let mut metrics = TransactionMetrics::default();
         for number in 0..5000 {
             let resolver = metrics.resolver(&format!("r{number}"));
-            metrics.transaction(&seen(resolver, Status::Answered));
-            metrics.transaction(&seen(resolver, Status::Timeout));
+            metrics.transaction(&sample(resolver, Status::Answered));
+            metrics.transaction(&sample(resolver, Status::Timeout));
         }
-        assert_eq!(metrics.transactions.series.len(), SERIES + 2);
-        assert_eq!(metrics.durations.series.len(), HISTOGRAMS + 1);
+        assert_eq!(metrics.transactions.series.len(), MAX_SERIES + 2);
+        assert_eq!(metrics.durations.series.len(), MAX_HISTOGRAMS + 1);
         let total: u64 = metrics.transactions.series.iter().map(|series| series.value).sum();
         assert_eq!(total, 10_000);
         let others: Vec<u64> = metrics
@@ -326,8 +326,8 @@ mod tests {
             .collect();
         assert_eq!(others, [4500, 4500]);
         let many: Vec<_> =
-            (0..2 * NAMES).map(|number| metrics.resolver(&number.to_string())).collect();
-        assert_eq!(metrics.names.names.len(), NAMES);
+            (0..2 * MAX_NAMES).map(|number| metrics.resolver(&number.to_string())).collect();
+        assert_eq!(metrics.names.names.len(), MAX_NAMES);
         assert_eq!(metrics.name(many.last().copied()), OTHER);
     }
 }

@@ -209,7 +209,7 @@ impl Analysis {
             }
             let record = identity.lookup(lookup);
             let key = lookup.client.to_string();
-            outbox.push(Stream::Lookups, record.event_id, &record, key.as_bytes());
+            outbox.push(Stream::Lookups, record.head.event_id, &record, key.as_bytes());
         });
     }
 
@@ -302,6 +302,6 @@ fn write(
             Grouping::Node => identity.node.as_str(),
             _ => group.value.as_deref().unwrap_or("other"),
         };
-        outbox.push(Stream::Metrics, record.event_id, &record, key.as_bytes());
+        outbox.push(Stream::Metrics, record.head.event_id, &record, key.as_bytes());
     }
 }

@@ -3,9 +3,10 @@
 use crate::decode::dns::Answers;
 use crate::enrich::Place;
 use crate::join::Links;
+use crate::number::milliseconds;
 use crate::observation::{Container, Observation, Process};
 use crate::pair::Transaction;
-use crate::record::{ContainerFields, ProcessFields, Texts, milliseconds};
+use crate::record::{ContainerFields, ProcessFields, Texts};
 
 /// What is known of a transaction beside its messages.
 pub struct Facts<'a> {

@@ -196,14 +196,14 @@ impl Outbox {
         self.turn_to(stream);
         if self.masker.covers(stream) {
             let render = |out: &mut Vec<u8>| push_json_or_log(out, record);
-            return self.push_masked(stream, record.event_id, render, key);
+            return self.push_masked(stream, record.head.event_id, render, key);
         }
         for tray in &mut self.trays {
             if tray.look != Look::Text {
-                tray.add(stream, record.event_id, record, key);
+                tray.add(stream, record.head.event_id, record, key);
             } else if tray.streams.contains(stream) {
                 let render = |out: &mut Vec<u8>| alert_line(out, record);
-                tray.batch.push(stream, record.event_id.0, render, |out| out.extend(key));
+                tray.batch.push(stream, record.head.event_id.0, render, |out| out.extend(key));
             }
         }
         self.offer_full();

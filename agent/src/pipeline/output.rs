@@ -20,7 +20,7 @@ use crate::lookup::LookupCounters;
 use crate::metrics::{ResolverLabel, Seen, TransactionMetrics};
 use crate::pair::{OrphanReason, Transaction};
 use crate::privacy::{BadKey, Masker, Privacy};
-use crate::record::{Context, Identity, LedgerRecord, MessageContext, Texts};
+use crate::record::{Identity, LedgerRecord, RecordTail, Texts};
 use crate::sink::{Look, Sink, Stream};
 use crate::time::Timestamp;
 use crate::window::WindowOptions;
@@ -190,8 +190,7 @@ impl Output {
                 return;
             }
             let id = self.identity.namespace().message(message.envelope.id);
-            let (process, container, k8s) = (who.process(), who.container(), who.k8s());
-            let rest = MessageContext { process, container, k8s, masking: None };
+            let rest = tail(&who);
             let (_, server) = message.ends();
             let resolver = self.resolvers.at(server.ip(), &self.identity, &mut self.metrics);
             let key = resolver.name.as_bytes();
@@ -277,8 +276,8 @@ impl Output {
         }
         if rendered {
             let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
-            let context = Context { process, container, k8s, links: *links, sample_ratio };
-            let context = identity.transaction_context(resolver, context);
+            let tail = RecordTail { process, container, k8s, masking: None };
+            let context = identity.transaction_context(resolver, tail, links, sample_ratio);
             let id = identity.namespace().message(subject.envelope.id);
             let body = || identity.transaction(transaction, texts);
             let begun = (told.json, &context);
@@ -312,7 +311,7 @@ impl Output {
                 self.outbox.filter(Stream::Connections);
                 return;
             }
-            let record = self.identity.connection(report, resolver, context(&who));
+            let record = self.identity.connection(report, resolver, tail(&who));
             let (id, key) = (record.event_id, resolver.as_bytes());
             self.outbox.push(Stream::Connections, id, &record, key);
         }
@@ -323,9 +322,9 @@ impl Output {
         if self.outbox.asks_for(Stream::Dlq, false) {
             let envelope = &letter.envelope;
             let who = Who::of(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);
-            let record = self.identity.dead_letter(letter, context(&who));
+            let record = self.identity.dead_letter(letter, tail(&who));
             let key = self.identity.node.as_bytes();
-            self.outbox.push(Stream::Dlq, record.event_id, &record, key);
+            self.outbox.push(Stream::Dlq, record.head.event_id, &record, key);
         }
     }
 
@@ -421,9 +420,9 @@ impl Output {
     }
 }
 
-fn context<'a>(who: &'a Who<'_>) -> Context<'a> {
+fn tail<'a>(who: &'a Who<'_>) -> RecordTail<'a> {
     let (process, container, k8s) = (who.process(), who.container(), who.k8s());
-    Context { process, container, k8s, ..Context::default() }
+    RecordTail { process, container, k8s, masking: None }
 }
 
 /// The share of transactions like this one that were told when it passed. Streams are always told, and

@@ -6,7 +6,7 @@ use crate::decode::dns::Question;
 use crate::enrich::{Enricher, Known, Place};
 use crate::filter::{Asked, Filter, Subject};
 use crate::pair::{Transaction, Vantage};
-use crate::record::{ContainerFields, K8sFields, ProcessFields};
+use crate::record::{ContainerFields, K8sFields, ProcessFields, container_fields};
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -87,7 +87,7 @@ impl<'a> Who<'a> {
     /// Its container, as records have it.
     pub(super) fn container(&self) -> Option<ContainerFields<'_>> {
         let container = self.known.container.as_deref();
-        container.map(|container| ContainerFields::of(container, self.place()))
+        container.map(|container| container_fields(container, self.place()))
     }
 
     /// Its pod, as records have it.

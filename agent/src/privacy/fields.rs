@@ -1,65 +1,63 @@
-//! What every field of every record holds: the one place to say it of a new field. A field that is not
-//! here is left out of masked records, and a test fails.
-
-mod window;
+//! What each field of each record contains: the only place to describe a new field. A field that is
+//! not listed here is left out of masked records, and a test fails.
 
 use super::Class;
 use crate::sink::Stream;
 use Kind::{
     Address, AlertId, Container, Data, Entity, Found, Name, Object, ObjectOf, Octets, Peer,
-    Process, ProcessWithId, Public, Receiver, Resolver, Sender, ServerName, Spelling, Subnet,
-    Summary, Target, Whole,
+    Process, ProcessWithId, Public, Receiver, Resolver, Sender, ServerName, Sketch, Spelling,
+    Subnet, Summary, Target, Whole,
 };
 
-/// What a field holds.
+/// What a field contains.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
-    /// What tells of nobody: numbers, mnemonics, times, who writes.
+    /// Values that identify nobody: numbers, mnemonics, times, the node.
     Public,
-    /// A name asked for, or its zone.
+    /// A query name or its zone.
     Name,
-    /// Another form of such a name.
+    /// Another spelling of the query name.
     Spelling,
-    /// A name to which an answer leads.
+    /// A name that an answer leads to.
     Target,
-    /// The name of a server that a client gives; it may hold the client's account.
+    /// The server name that a client sends; it may contain the client's account.
     ServerName,
-    /// The address of one of a class.
+    /// The address of a client or server.
     Address(Class),
-    /// The address of a message's sender or receiver, whichever that is.
+    /// The address of a message's sender; a client in a query, a server in a response.
     Sender,
     Receiver,
-    /// An address of a client or server, who knows.
+    /// The address of a client or server, unknown which.
     Peer,
-    /// A resolver's configured name, else its address.
+    /// The configured name of a resolver, else its address.
     Resolver,
-    /// An address found.
+    /// An address in an answer.
     Found,
-    /// What a record of an answer holds.
+    /// The data of an answer record.
     Data,
-    /// A client subnet.
+    /// A client subnet (ECS).
     Subnet,
-    /// Octets or text that can hold anything that a message holds.
+    /// Bytes or text that can contain any part of a message.
     Octets,
-    /// A process's name or path.
+    /// The name of a process or the path of its executable.
     Process,
-    /// The same with its id behind.
+    /// The name of a process with its pid: `comm[pid]`.
     ProcessWithId,
-    /// A container's id, or a pod.
+    /// A container id, or a pod.
     Container,
-    /// What is told whole or not at all, by its class.
+    /// A value that is kept or left out as a whole, by its class.
     Whole(Class),
-    /// A sketch of values of a class, which whoever guesses one can ask for it.
+    /// A sketch of values of a class: whoever guesses a value can test it against the sketch.
     Sketch(Class),
-    /// An alert's id, which whoever guesses whom it concerns can recompute.
+    /// The id of an alert: whoever guesses the entity can recompute it.
     AlertId,
-    /// Whom an alert concerns, in one string.
+    /// The entity of an alert, in one string.
     Entity,
-    /// An alert's sentence.
+    /// The summary of an alert.
     Summary,
-    /// An object, or a list of such.
+    /// An object, or a list of objects.
     Object(&'static [Field]),
-    /// The same, nothing of which is told where its class is dropped.
+    /// An object, or a list of objects, that is left out if its class is dropped.
     ObjectOf(Class, &'static [Field]),
 }
 
@@ -68,25 +66,46 @@ pub(super) enum Kind {
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// Whether every record must have it: then it is empty where it cannot be told.
+    /// Whether the schema requires the field: then it is written empty if masking hides its value.
     pub(super) required: bool,
 }
 
-const fn must(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind, required: true }
+/// Makes a table of fields in the order of the record. `name` alone is public.
+macro_rules! fields {
+    ($($name:ident $(: $rule:expr)?),* $(,)?) => {
+        &[$(Field { name: stringify!($name), ..rule!($($rule)?) }),*]
+    };
 }
 
-const fn may(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind, required: false }
+macro_rules! rule {
+    () => {
+        may(Public)
+    };
+    ($rule:expr) => {
+        $rule
+    };
 }
 
-/// The fields of a stream's records.
-pub(super) const fn of(stream: Stream) -> &'static [Field] {
+/// A field that every record must have. It is written empty if masking hides its value.
+const fn must(kind: Kind) -> Field {
+    Field { name: "", kind, required: true }
+}
+
+/// A field that is left out if masking hides its value.
+const fn may(kind: Kind) -> Field {
+    Field { name: "", kind, required: false }
+}
+
+const CLIENT: Kind = Address(Class::Client);
+const SERVER: Kind = Address(Class::Server);
+
+/// Returns the fields of a stream's records.
+pub(super) const fn of_stream(stream: Stream) -> &'static [Field] {
     match stream {
         Stream::Messages => MESSAGE,
         Stream::Transactions => TRANSACTION,
         Stream::Lookups => LOOKUP,
-        Stream::Metrics => window::WINDOW,
+        Stream::Metrics => WINDOW,
         Stream::Alerts => ALERT,
         Stream::Dlq => DEAD_LETTER,
         Stream::Ledger => LEDGER,
@@ -94,318 +113,169 @@ pub(super) const fn of(stream: Stream) -> &'static [Field] {
     }
 }
 
-const PROCESS: Kind = ObjectOf(
-    Class::Process,
-    &[must("pid", Public), must("uid", Public), must("comm", Process), may("exe", Process)],
-);
+const PROCESS: Kind =
+    ObjectOf(Class::Process, fields![pid, uid, comm: must(Process), exe: may(Process)]);
 
-const CONTAINER: Kind = ObjectOf(
-    Class::Container,
-    &[must("id", Container), may("runtime", Public), may("pod_uid", Container)],
-);
+const CONTAINER: Kind =
+    ObjectOf(Class::Container, fields![id: must(Container), runtime, pod_uid: may(Container)]);
 
 const K8S: Kind = ObjectOf(
     Class::Container,
-    &[
-        must("namespace", Container),
-        must("pod", Container),
-        may("container", Container),
-        may("workload_kind", Public),
-        may("workload", Container),
-        may("labels", Whole(Class::Container)),
+    fields![
+        namespace: must(Container), pod: must(Container), container: may(Container),
+        workload_kind, workload: may(Container), labels: may(Whole(Class::Container)),
     ],
 );
 
-const ANSWERS: Kind = ObjectOf(
-    Class::Answers,
-    &[
-        must("name", Name),
-        must("type", Public),
-        may("class", Public),
-        must("ttl", Public),
-        must("data", Data),
-    ],
-);
+const ANSWERS: Kind =
+    ObjectOf(Class::Answers, fields![name: must(Name), type, class, ttl, data: must(Data)]);
 
-const EDNS: Kind = Object(&[
-    must("udp_size", Public),
-    must("do", Public),
-    must("version", Public),
-    may("ecs", Subnet),
-    may("ede", Object(&[must("code", Public), must("text", Octets)])),
-    may("nsid", Octets),
-    may("cookie", Octets),
-    may("co", Public),
-    may("z", Public),
-    may("owner", Octets),
-    may("opt_count", Public),
-    may("options", OPTIONS),
+const EDE: Kind = Object(fields![code, text: must(Octets)]);
+
+const EDNS: Kind = Object(fields![
+    udp_size, do, version, ecs: may(Subnet), ede: may(EDE), nsid: may(Octets),
+    cookie: may(Octets), co, z, owner: may(Octets), opt_count, options: may(OPTIONS),
 ]);
 
-const OPTIONS: Kind = Object(&[
-    must("code", Public),
-    must("name", Public),
-    must("length", Public),
-    may("data", Octets),
+const OPTIONS: Kind = Object(fields![code, name, length, data: may(Octets)]);
+
+const QUESTIONS: Kind = ObjectOf(Class::Qname, fields![name: must(Name), type, class]);
+
+const ICMP: Kind = Object(fields![type, code, name]);
+
+const MESSAGE: &[Field] = fields![
+    schema, event_id, ts, node, region, seq, cpu, vantage, direction, transport,
+    src_ip: must(Sender), src_port, dst_ip: must(Receiver), dst_port, id, qr, opcode, rcode,
+    flags, qname: may(Name), qname_unicode: may(Spelling), qname_case: may(Spelling), qtype,
+    qclass, further_questions: may(QUESTIONS), question_count, answer_count, authority_count,
+    additional_count, answers: may(ANSWERS), edns: may(EDNS), dso: may(OPTIONS), trailing_bytes,
+    wire_bytes, captured_bytes, clipped, wire: may(Octets), process: may(PROCESS),
+    container: may(CONTAINER), k8s: may(K8S),
+];
+
+const TRANSACTION: &[Field] = fields![
+    schema, event_id, ts, node, region, vantage, transport, client_ip: must(CLIENT),
+    client_port, server_ip: must(SERVER), server_port, id, opcode, qname: may(Name),
+    qname_unicode: may(Spelling), qtype, qclass, qname_case: may(Spelling), zone: may(Name),
+    status, rcode, latency_ms, retries, conflict, icmp: may(ICMP), flags, answers: may(ANSWERS),
+    answer_count, authority_count, additional_count, min_ttl_seconds, edns: may(EDNS),
+    query_ecs: may(Subnet), query_cookie: may(Octets), query_bytes, response_bytes,
+    transfer_messages, transfer_records, transfer_ms, transfer_complete,
+    responder_ip: may(Peer), orphan_reason, resembles, rejected_responses,
+    resolver: must(Resolver), sample_ratio, tcp_fallback_of, parent_event_id, parent_match,
+    cache, process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
+];
+
+const LOOKUP: &[Field] = fields![
+    schema, event_id, ts, node, region, vantage, client_ip: must(CLIENT),
+    resolvers: must(Resolver), qname: must(Name), qtypes, qclass, outcome, partial, rcode,
+    answered_name: may(Name), cname_chain: may(Target), addresses: may(Found), address_count,
+    duration_ms, transactions, packets, packets_wasted, search_expansions,
+    names_tried: may(Name), retries, servers_tried, tcp_fallback, transaction_ids, evicted,
+    process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
+];
+
+const CONNECTION: &[Field] = fields![
+    schema, event_id, connection_id, ts, node, region, vantage, protocol, transport,
+    client_ip: must(CLIENT), client_port, server_ip: must(SERVER), server_port,
+    resolver: must(Resolver), status, final, sni: may(ServerName), alpn, alpn_selected,
+    tls_version, ech, resumed, connect_ms, handshake_ms, duration_ms, client_bytes,
+    server_bytes, process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
+];
+
+const DEAD_LETTER: &[Field] = fields![
+    schema, event_id, ts, node, region, stage, reason, stream, record_event_id, seq, cpu,
+    direction, transport, src_ip: may(Peer), src_port, dst_ip: may(Peer), dst_port,
+    bytes: must(Octets), captured_bytes, record_bytes, process: may(PROCESS),
+    container: may(CONTAINER), k8s: may(K8S),
+];
+
+const FIGURES: Kind = Object(fields![
+    name,
+    value,
+    threshold,
+    baseline_mean,
+    baseline_deviation,
+    z_score,
+    baseline_samples,
+    seasonal,
 ]);
 
-const QUESTIONS: Kind =
-    ObjectOf(Class::Qname, &[must("name", Name), must("type", Public), must("class", Public)]);
-
-const MESSAGE: &[Field] = &[
-    must("schema", Public),
-    must("event_id", Public),
-    must("ts", Public),
-    must("node", Public),
-    may("region", Public),
-    must("seq", Public),
-    must("cpu", Public),
-    must("vantage", Public),
-    may("direction", Public),
-    must("transport", Public),
-    must("src_ip", Sender),
-    must("src_port", Public),
-    must("dst_ip", Receiver),
-    must("dst_port", Public),
-    must("id", Public),
-    must("qr", Public),
-    must("opcode", Public),
-    may("rcode", Public),
-    must("flags", Public),
-    may("qname", Name),
-    may("qname_unicode", Spelling),
-    may("qname_case", Spelling),
-    may("qtype", Public),
-    may("qclass", Public),
-    may("further_questions", QUESTIONS),
-    must("question_count", Public),
-    must("answer_count", Public),
-    must("authority_count", Public),
-    must("additional_count", Public),
-    may("answers", ANSWERS),
-    may("edns", EDNS),
-    may("dso", OPTIONS),
-    may("trailing_bytes", Public),
-    must("wire_bytes", Public),
-    must("captured_bytes", Public),
-    must("clipped", Public),
-    may("wire", Octets),
-    may("process", PROCESS),
-    may("container", CONTAINER),
-    may("k8s", K8S),
+const ALERT: &[Field] = fields![
+    schema, event_id, ts, node, region, alert_id: must(AlertId), rule, entity: must(Entity),
+    resolver: may(Resolver), zone: may(Name), qname: may(Name), process_name: may(Process),
+    pod: may(Container), client_ip: may(CLIENT), vantage, state, severity, previous_severity,
+    started, ended, duration_seconds, summary: must(Summary), figures: must(FIGURES), samples,
+    qnames: may(Name), processes: may(ProcessWithId), clients: may(CLIENT),
+    resolvers: may(Resolver), suppressed, runbook,
 ];
 
-const TRANSACTION: &[Field] = &[
-    must("schema", Public),
-    must("event_id", Public),
-    must("ts", Public),
-    must("node", Public),
-    may("region", Public),
-    must("vantage", Public),
-    must("transport", Public),
-    must("client_ip", Address(Class::Client)),
-    must("client_port", Public),
-    must("server_ip", Address(Class::Server)),
-    must("server_port", Public),
-    must("id", Public),
-    must("opcode", Public),
-    may("qname", Name),
-    may("qname_unicode", Spelling),
-    may("qtype", Public),
-    may("qclass", Public),
-    may("qname_case", Spelling),
-    may("zone", Name),
-    must("status", Public),
-    may("rcode", Public),
-    may("latency_ms", Public),
-    must("retries", Public),
-    may("conflict", Public),
-    may("icmp", Object(&[may("type", Public), may("code", Public), must("name", Public)])),
-    must("flags", Public),
-    may("answers", ANSWERS),
-    may("answer_count", Public),
-    may("authority_count", Public),
-    may("additional_count", Public),
-    may("min_ttl_seconds", Public),
-    may("edns", EDNS),
-    may("query_ecs", Subnet),
-    may("query_cookie", Octets),
-    may("query_bytes", Public),
-    may("response_bytes", Public),
-    may("transfer_messages", Public),
-    may("transfer_records", Public),
-    may("transfer_ms", Public),
-    may("transfer_complete", Public),
-    may("responder_ip", Peer),
-    may("orphan_reason", Public),
-    may("resembles", Public),
-    may("rejected_responses", Public),
-    must("resolver", Resolver),
-    may("sample_ratio", Public),
-    may("tcp_fallback_of", Public),
-    may("parent_event_id", Public),
-    may("parent_match", Public),
-    may("cache", Public),
-    may("process", PROCESS),
-    may("container", CONTAINER),
-    may("k8s", K8S),
+/// Counters, under names that come from the program, the sinks and the hooks.
+const LEDGER: &[Field] = fields![
+    schema,
+    event_id,
+    ts,
+    node,
+    region,
+    epoch,
+    uptime_seconds,
+    final,
+    balanced,
+    takeovers,
+    kernel,
+    ring,
+    decode,
+    pairing,
+    connections,
+    sampling,
+    delivery,
 ];
 
-const LOOKUP: &[Field] = &[
-    must("schema", Public),
-    must("event_id", Public),
-    must("ts", Public),
-    must("node", Public),
-    may("region", Public),
-    must("vantage", Public),
-    must("client_ip", Address(Class::Client)),
-    must("resolvers", Resolver),
-    must("qname", Name),
-    must("qtypes", Public),
-    must("qclass", Public),
-    must("outcome", Public),
-    may("partial", Public),
-    may("rcode", Public),
-    may("answered_name", Name),
-    may("cname_chain", Target),
-    may("addresses", Found),
-    must("address_count", Public),
-    must("duration_ms", Public),
-    must("transactions", Public),
-    must("packets", Public),
-    must("packets_wasted", Public),
-    must("search_expansions", Public),
-    may("names_tried", Name),
-    must("retries", Public),
-    must("servers_tried", Public),
-    must("tcp_fallback", Public),
-    must("transaction_ids", Public),
-    may("evicted", Public),
-    may("process", PROCESS),
-    may("container", CONTAINER),
-    may("k8s", K8S),
-];
+const fn ranked(value: Kind) -> [Field; 3] {
+    *fields![value: must(value), lower, upper]
+}
 
-const CONNECTION: &[Field] = &[
-    must("schema", Public),
-    must("event_id", Public),
-    must("connection_id", Public),
-    must("ts", Public),
-    must("node", Public),
-    may("region", Public),
-    must("vantage", Public),
-    must("protocol", Public),
-    must("transport", Public),
-    must("client_ip", Address(Class::Client)),
-    must("client_port", Public),
-    must("server_ip", Address(Class::Server)),
-    must("server_port", Public),
-    must("resolver", Resolver),
-    must("status", Public),
-    must("final", Public),
-    may("sni", ServerName),
-    may("alpn", Public),
-    may("alpn_selected", Public),
-    may("tls_version", Public),
-    may("ech", Public),
-    may("resumed", Public),
-    may("connect_ms", Public),
-    may("handshake_ms", Public),
-    must("duration_ms", Public),
-    must("client_bytes", Public),
-    must("server_bytes", Public),
-    may("process", PROCESS),
-    may("container", CONTAINER),
-    may("k8s", K8S),
-];
+const TOP_NAMES: Kind = ObjectOf(Class::Qname, &ranked(Name));
+const TOP_CLIENTS: Kind = ObjectOf(Class::Client, &ranked(Address(Class::Client)));
+const TOP_PROCESSES: Kind = ObjectOf(Class::Process, &ranked(Process));
 
-const DEAD_LETTER: &[Field] = &[
-    must("schema", Public),
-    must("event_id", Public),
-    must("ts", Public),
-    must("node", Public),
-    may("region", Public),
-    must("stage", Public),
-    must("reason", Public),
-    may("stream", Public),
-    may("record_event_id", Public),
-    may("seq", Public),
-    may("cpu", Public),
-    may("direction", Public),
-    may("transport", Public),
-    may("src_ip", Peer),
-    may("src_port", Public),
-    may("dst_ip", Peer),
-    may("dst_port", Public),
-    must("bytes", Octets),
-    must("captured_bytes", Public),
-    may("record_bytes", Public),
-    may("process", PROCESS),
-    may("container", CONTAINER),
-    may("k8s", K8S),
-];
+const fn distinct(class: Class) -> [Field; 4] {
+    *fields![estimate, lower, upper, sketch: must(Sketch(class))]
+}
 
-const FIGURES: Kind = Object(&[
-    must("name", Public),
-    must("value", Public),
-    may("threshold", Public),
-    may("baseline_mean", Public),
-    may("baseline_deviation", Public),
-    may("z_score", Public),
-    may("baseline_samples", Public),
-    may("seasonal", Public),
+const TOP_SKETCHES: Kind = Object(fields![
+    qnames: must(Sketch(Class::Qname)), zones: must(Sketch(Class::Qname)),
+    clients: must(Sketch(Class::Client)), processes: must(Sketch(Class::Process)),
 ]);
 
-const ALERT: &[Field] = &[
-    must("schema", Public),
-    must("event_id", Public),
-    must("ts", Public),
-    must("node", Public),
-    may("region", Public),
-    must("alert_id", AlertId),
-    must("rule", Public),
-    must("entity", Entity),
-    may("resolver", Resolver),
-    may("zone", Name),
-    may("qname", Name),
-    may("process_name", Process),
-    may("pod", Container),
-    may("client_ip", Address(Class::Client)),
-    may("vantage", Public),
-    must("state", Public),
-    must("severity", Public),
-    may("previous_severity", Public),
-    must("started", Public),
-    may("ended", Public),
-    must("duration_seconds", Public),
-    must("summary", Summary),
-    must("figures", FIGURES),
-    may("samples", Public),
-    may("qnames", Name),
-    may("processes", ProcessWithId),
-    may("clients", Address(Class::Client)),
-    may("resolvers", Resolver),
-    must("suppressed", Public),
-    must("runbook", Public),
-];
+const ESTIMATE: Kind = Object(fields![value, low, high]);
+const RCODES: Kind = Object(fields![rcode, count]);
+const QTYPES: Kind = Object(fields![qtype, count]);
+const BUCKETS: Kind = Object(fields![up_to, count]);
 
-/// Numbers under names of the program's own, and of sinks and hooks.
-const LEDGER: &[Field] = &[
-    must("schema", Public),
-    must("event_id", Public),
-    must("ts", Public),
-    must("node", Public),
-    may("region", Public),
-    must("epoch", Public),
-    must("uptime_seconds", Public),
-    must("final", Public),
-    must("balanced", Public),
-    may("takeovers", Public),
-    must("kernel", Public),
-    must("ring", Public),
-    must("decode", Public),
-    must("pairing", Public),
-    may("connections", Public),
-    may("sampling", Public),
-    must("delivery", Public),
+const EXACT: Kind = Object(fields![
+    queries, responses, rcodes: must(RCODES), truncated, untold, lost, lost_segments,
+]);
+
+const STATUSES: Kind =
+    Object(fields![answered, timeout, late, icmp_error, duplicate, orphan, evicted, open,]);
+
+const LATENCY: Kind = Object(fields![count, p50, p90, p95, p99, max, sketch]);
+
+const WINDOW: &[Field] = fields![
+    schema, event_id, ts, node, region, window_seconds, step_seconds, partial, late_total,
+    sketch_encoding, grouping, vantage, transport, resolver: may(Resolver), zone: may(Name),
+    qtype, process: may(Process), pod: may(Container), other, undercounted, transactions,
+    sample_ratio, estimated_transactions: may(ESTIMATE), exact: may(EXACT),
+    statuses: must(STATUSES), queries, query_rate, rcodes: must(RCODES), qtypes: must(QTYPES),
+    successes, success_ratio, truncated, retries, tcp_fallbacks, cache_hits, cache_misses,
+    dnssec_queries, ecs_queries, nxdomain_ratio, servfail_ratio, timeout_ratio,
+    truncation_ratio, retry_ratio, tcp_fallback_ratio, cache_hit_ratio, dnssec_ratio, ecs_ratio,
+    conflicts, query_bytes, response_bytes, amplification, latency_ms: may(LATENCY),
+    unique_qnames: must(Object(&distinct(Class::Qname))),
+    unique_clients: must(Object(&distinct(Class::Client))),
+    unique_resolvers: must(Object(&distinct(Class::Server))), top_qnames: may(TOP_NAMES),
+    top_zones: may(TOP_NAMES), top_clients: may(TOP_CLIENTS), top_processes: may(TOP_PROCESSES),
+    top_sketches: may(TOP_SKETCHES), qname_entropy: must(BUCKETS), label_lengths: must(BUCKETS),
+    min_ttls: must(BUCKETS),
 ];

@@ -1,43 +1,48 @@
-//! Masks records on their way out.
+//! Masks whole records just before they are added to a batch.
 
+use super::field_masker::{FieldMasker, RawObject, not_an_object, write};
 use super::fields;
 use super::key::{Domain, KeyMaterial, KeyRing};
-use super::pen::{Pen, Shallow, no_object, write};
 use super::{BadKey, Mask, Method, Privacy};
 use crate::sink::Stream;
 use crate::time::Timestamp;
 use serde_json::Error;
 
-/// What masks records: what becomes of each stream's, the keys, and room that is used again. By default
-/// nothing is masked.
+/// Masks records by the rules of their stream. By default nothing is masked. Buffers are reused.
 #[derive(Default)]
 pub struct Masker {
     privacy: Privacy,
-    /// There where anything is masked, or was.
+    /// Present once any stream has been masked.
     keys: Option<KeyRing>,
     clear: Vec<u8>,
     masked: Vec<u8>,
     partition: String,
 }
 
-/// A masked record.
+/// A masked record and its partitioning key.
 #[derive(Clone, Copy, Debug)]
 pub struct Masked<'a> {
-    /// JSON, without a newline.
+    /// The record as JSON, without a newline.
     pub line: &'a [u8],
     /// The partitioning key.
     pub key: &'a [u8],
 }
 
 impl Masker {
-    /// That does what was said.
+    /// Creates a masker that applies `privacy`.
+    ///
+    /// # Errors
+    /// The system has no random numbers for a key.
     pub fn new(privacy: Privacy) -> Result<Self, BadKey> {
         let mut masker = Self::default();
         masker.adopt(privacy)?;
         Ok(masker)
     }
 
-    /// Does something else from here on. Random keys stay as long as nothing else is said of keys.
+    /// Applies other rules from now on. Random keys stay as long as the key options do not change.
+    ///
+    /// # Errors
+    /// The system has no random numbers for a key.
     pub fn adopt(&mut self, privacy: Privacy) -> Result<(), BadKey> {
         let is_on = privacy.masks.iter().any(|mask| mask.is_on());
         if is_on && (self.keys.is_none() || privacy.keys != self.privacy.keys) {
@@ -52,13 +57,13 @@ impl Masker {
         Ok(())
     }
 
-    /// Whether records of the stream are not told as they are.
+    /// Returns whether records of the stream are masked.
     #[must_use]
     pub fn covers(&self, stream: Stream) -> bool {
         self.mask(stream).is_on()
     }
 
-    /// Whether `/metrics` must not tell addresses of servers.
+    /// Returns whether `/metrics` must hide server addresses.
     #[must_use]
     pub fn hides_servers(&self) -> bool {
         self.privacy.general.server != Method::Keep
@@ -75,11 +80,11 @@ impl Masker {
         self.masked.clear();
         render(&mut self.clear);
         if let Err(error) = self.write(stream, key) {
-            // Its words are about syntax, and tell nothing of the record.
+            // The error describes syntax only and reveals nothing of the record.
             tracing::error!(
                 line = error.line(),
                 column = error.column(),
-                "a record could not be masked"
+                "cannot mask a record: writing an empty one instead"
             );
             self.masked.clear();
             self.masked.extend(b"{}");
@@ -90,21 +95,23 @@ impl Masker {
     fn write(&mut self, stream: Stream, key: &[u8]) -> Result<(), Error> {
         self.partition.clear();
         let mask = self.mask(stream);
-        let clear = std::str::from_utf8(&self.clear).map_err(|_| no_object())?;
-        let record: Shallow<'_> = serde_json::from_str(clear)?;
+        let clear = std::str::from_utf8(&self.clear).map_err(|_| not_an_object())?;
+        let record: RawObject<'_> = serde_json::from_str(clear)?;
         let ts = record.text("ts").and_then(|ts| ts.parse().ok());
-        let ts: Timestamp = ts.ok_or_else(no_object)?;
-        let (current, steady) = self.keys.as_mut().ok_or_else(no_object)?.at(ts.as_nanos());
+        let ts: Timestamp = ts.ok_or_else(not_an_object)?;
+        let (current, constant) =
+            self.keys.as_mut().ok_or_else(not_an_object)?.keys_at(ts.as_nanos());
         let key = String::from_utf8_lossy(key);
         self.partition = match stream {
-            // The node's name.
+            // The key is the node's name, which is public.
             Stream::Dlq | Stream::Ledger => key.into_owned(),
             _ => current.text(Domain::Partition, &key),
         };
-        Pen { mask, key: current, steady }.object(&mut self.masked, fields::of(stream), &record)?;
+        let masker = FieldMasker { mask, key: current, constant };
+        masker.write_object(&mut self.masked, fields::of_stream(stream), &record)?;
         self.masked.pop();
         self.masked.extend_from_slice(b",\"masking\":");
-        write(&mut self.masked, &mask.told(current.id()))?;
+        write(&mut self.masked, &mask.record_fields(current.id()))?;
         self.masked.push(b'}');
         Ok(())
     }

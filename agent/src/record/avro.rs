@@ -1,15 +1,15 @@
-//! Avro schemas of the records, made from their JSON Schemas.
+//! Avro schemas of the records, derived from their JSON Schemas.
 //!
-//! Both come from the same types, so a field is there once. An object is a record in the namespace
-//! `dnscribe`, and what a record may leave out is nullable, null by default: a reader with an older
-//! schema reads what a newer one wrote, and the other way round. Words from a list (`status`) are
-//! strings, not enums, so that a new word is no new schema. `ts` stays the text that it is: it has
-//! nanoseconds, and Avro's `timestamp-nanos` (1.12) is known to few readers yet.
+//! Both come from the same Rust types, so each field is defined once. An object becomes a record in
+//! the namespace `dnscribe`; optional fields are nullable, null by default, so readers with older
+//! and newer schemas understand each other. Words from a fixed list (`status`) are strings, not
+//! enums, so that a new word does not change the schema. `ts` stays text: it has nanoseconds, and
+//! few readers know Avro's `timestamp-nanos` (1.12) yet.
 
 use super::json_schema;
 use serde_json::{Map, Value, json};
 
-/// The Avro schema (1.11) of a record, by its name (`dns.transaction/1`).
+/// Returns the Avro schema (1.11) of a record by its name (`dns.transaction/1`).
 #[must_use]
 pub fn avro_schema(name: &str) -> Option<Value> {
     let schema = json_schema(name)?;
@@ -24,11 +24,11 @@ pub fn avro_schema(name: &str) -> Option<Value> {
 
 const NAMESPACE: &str = "dnscribe";
 
-/// One schema on its way from JSON Schema to Avro.
+/// Converts one JSON Schema to Avro.
 struct Conversion<'a> {
-    /// What `$ref` points into.
+    /// The schema's `$defs`, which `$ref` points into.
     definitions: Option<&'a Value>,
-    /// The definitions written so far: Avro has each once, then its name.
+    /// Definitions written so far: Avro defines each once and refers to it by name afterwards.
     named: Vec<String>,
 }
 
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn every_record_has_one_with_the_same_fields() {
+    fn has_the_fields_of_json_schema() {
         for name in schema_names() {
             let (avro, json) = (avro_schema(name).unwrap(), json_schema(name).unwrap());
             Schema::parse_str(&avro.to_string()).unwrap();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_those_of_json() {
+    fn maps_json_types() {
         let transaction = avro_schema("dns.transaction/1").unwrap();
         assert_eq!(transaction["name"], "Transaction");
         let kinds = [
@@ -146,14 +146,14 @@ mod tests {
         }
         assert_eq!(field(&transaction, "latency_ms").get("default"), Some(&Value::Null));
         assert_eq!(field(&transaction, "retries").get("default"), None);
-        assert_eq!(field(&transaction, "client_ip")["doc"], "Who asked.");
+        assert_eq!(field(&transaction, "client_ip")["doc"], "Address of the client.");
         let answer = &field(&transaction, "answers")["type"][1]["items"];
         assert_eq!(
             (&answer["name"], field(answer, "ttl")),
             (
                 &json!("Answer"),
                 &json!({
-                    "name": "ttl", "type": "long", "doc": "Seconds."
+                    "name": "ttl", "type": "long", "doc": "Time to live in seconds."
                 })
             )
         );
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn one_optional_field_more_is_compatible_both_ways_and_a_required_one_is_not() {
+    fn new_optional_field_is_compatible_and_required_is_not() {
         let schema = |value: &Value| Schema::parse_str(&value.to_string()).unwrap();
         for name in schema_names() {
             let json = json_schema(name).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_met_twice_is_named_the_second_time() {
+    fn refers_to_repeated_record_by_name() {
         let point = json!({ "type": "object", "properties": { "x": { "type": "integer" } } });
         let json = json!({
             "type": "object",

@@ -1,21 +1,24 @@
-//! Messages, transactions and dead letters become records.
+//! Builds records of messages, transactions and dead letters from the agent's own types.
 
 mod alert;
+mod connection;
 mod lookup;
 mod window;
 
 use super::{
-    AnswerList, ContainerFields, DlqRecord, DsoFields, EdnsFields, FlagNames, IcmpFields,
-    K8sFields, MessageBody, Namespace, ProcessFields, QuestionFields, Texts, TransactionBody,
-    TransactionContext, unicode,
+    AnswerList, ContainerFields, DlqRecord, DsoFields, EdnsFields, EventId, FlagNames, IcmpFields,
+    K8sFields, MessageBody, Namespace, QuestionFields, RecordHead, RecordTail, Texts,
+    TransactionBody, TransactionContext, unicode,
 };
 use crate::capture::Sight;
 use crate::decode::dns::{
     Edns, Question, TypedOctets, class_name, dso_name, dso_text, opcode_name, rcode_name, type_name,
 };
 use crate::decode::{DeadLetter, Message};
+use crate::enrich::{Container, Place, Runtime};
 use crate::join::{Cache, Links};
 use crate::net::Cause;
+use crate::number::milliseconds;
 use crate::pair::{Transaction, Vantage};
 use crate::sink::Stream;
 use crate::time::Timestamp;
@@ -24,43 +27,27 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
-/// Who writes the records.
+/// Builds the records of one capture on one node.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// The node's name.
+    /// Name of the node.
     pub node: String,
-    /// The node's region, if configured.
+    /// Region of the node, if configured.
     pub region: Option<String>,
-    /// When the capture began.
+    /// Start of the capture.
     pub epoch: Timestamp,
-    /// Names of resolvers by address.
+    /// Configured names of resolvers by address.
     pub resolvers: HashMap<IpAddr, String>,
     namespace: Namespace,
-    /// Whether names in other scripts are shown in Unicode, too.
+    /// Whether records include `qname_unicode`.
     unicode: bool,
-    /// Whether records of messages have their octets, too.
+    /// Whether message records include the message itself (`wire`).
     wire: bool,
 }
 
-/// What other rooms know of an event.
-#[derive(Clone, Debug, Default)]
-pub struct Context<'a> {
-    /// The process behind it.
-    pub process: Option<ProcessFields<'a>>,
-    /// The container of that process.
-    pub container: Option<ContainerFields<'a>>,
-    /// The Kubernetes pod of that container.
-    pub k8s: Option<K8sFields<'a>>,
-    /// The transactions that this one belongs to.
-    pub links: Links,
-    /// The share of transactions like it that were told, where that is not all.
-    pub sample_ratio: Option<f64>,
-}
-
 impl Identity {
-    /// The writer of the records of one capture.
+    /// Creates a builder for one capture.
     #[must_use]
     pub fn new(
         node: String,
@@ -72,36 +59,41 @@ impl Identity {
         Self { node, region, epoch, resolvers, namespace, unicode: false, wire: false }
     }
 
-    /// Shows names in other scripts in Unicode, too, or does not.
+    /// Includes `qname_unicode` if `unicode` is true.
     #[must_use]
     pub fn with_unicode(self, unicode: bool) -> Self {
         Self { unicode, ..self }
     }
 
-    /// The same with the octets of each message in its record, or without.
+    /// Includes the message itself in its record if `wire` is true.
     #[must_use]
     pub fn with_wire(self, wire: bool) -> Self {
         Self { wire, ..self }
+    }
+
+    fn head(&self, stream: Stream, event_id: EventId, ts: Timestamp) -> RecordHead<'_> {
+        let region = self.region.as_deref();
+        RecordHead { schema: stream.schema(), event_id, ts, node: &self.node, region }
     }
 
     fn unicode(&self, qname: Option<&str>) -> Option<String> {
         qname.filter(|_| self.unicode).and_then(unicode)
     }
 
-    /// The names of this capture's events.
+    /// Returns the namespace of this capture's event ids.
     #[must_use]
     pub const fn namespace(&self) -> Namespace {
         self.namespace
     }
 
-    /// The server's configured name, else its address.
+    /// Returns the configured name of a server, else its address.
     #[must_use]
     pub fn resolver(&self, server: IpAddr) -> Cow<'_, str> {
         let server = server.to_canonical();
         self.resolvers.get(&server).map_or_else(|| server.to_string().into(), Into::into)
     }
 
-    /// `dns.message/1`, as far as the message itself says it; `texts` are the message's.
+    /// Builds the first part of `dns.message/1`. `texts` are the message's.
     #[must_use]
     pub fn message<'a>(&'a self, message: &Message<'a>, texts: &'a Texts) -> MessageBody<'a> {
         let envelope = message.envelope;
@@ -109,11 +101,7 @@ impl Identity {
         let asked = dns.question();
         let response = dns.flags.response();
         MessageBody {
-            schema: Stream::Messages.schema(),
-            event_id: self.namespace.message(envelope.id),
-            ts: envelope.ts,
-            node: &self.node,
-            region: self.region.as_deref(),
+            head: self.head(Stream::Messages, self.namespace.message(envelope.id), envelope.ts),
             seq: envelope.id.origin.seq,
             cpu: envelope.id.origin.cpu,
             vantage: Vantage::of(envelope.sight, response).name(),
@@ -149,8 +137,8 @@ impl Identity {
         }
     }
 
-    /// `dns.transaction/1`, as far as its messages say it; none for a transaction without a message. `texts`
-    /// are the transaction's.
+    /// Builds the first part of `dns.transaction/1`, or none for a transaction without a message.
+    /// `texts` are the transaction's.
     #[must_use]
     pub fn transaction<'a>(
         &'a self,
@@ -168,11 +156,11 @@ impl Identity {
         let query_edns = query.and_then(|query| query.dns.edns());
         let response_edns = answered.and_then(|dns| dns.edns());
         Some(TransactionBody {
-            schema: Stream::Transactions.schema(),
-            event_id: self.namespace.message(subject.envelope.id),
-            ts: first.envelope.ts,
-            node: &self.node,
-            region: self.region.as_deref(),
+            head: self.head(
+                Stream::Transactions,
+                self.namespace.message(subject.envelope.id),
+                first.envelope.ts,
+            ),
             vantage: transaction.vantage.name(),
             transport: first.envelope.transport.name(),
             client_ip: client.ip(),
@@ -222,14 +210,16 @@ impl Identity {
         })
     }
 
-    /// The rest of `dns.transaction/1`. `resolver` is what [`Self::resolver`] says of its server.
+    /// Builds the second part of `dns.transaction/1`. `resolver` is the server's
+    /// [`Self::resolver`].
     #[must_use]
     pub fn transaction_context<'a>(
         &self,
         resolver: &'a str,
-        context: Context<'a>,
+        tail: RecordTail<'a>,
+        links: &Links,
+        sample_ratio: Option<f64>,
     ) -> TransactionContext<'a> {
-        let Context { process, container, k8s, links, sample_ratio } = context;
         let named = |id| self.namespace.message(id);
         TransactionContext {
             resolver,
@@ -238,24 +228,20 @@ impl Identity {
             parent_event_id: links.parent.map(|parent| named(parent.id)),
             parent_match: links.parent.map(|parent| parent.by.name()),
             cache: links.cache.map(Cache::name),
-            process,
-            container,
-            k8s,
-            masking: None,
+            tail,
         }
     }
 
-    /// `dns.dlq/1`.
+    /// Builds `dns.dlq/1` from a packet that could not be decoded.
     #[must_use]
     pub fn dead_letter<'a>(
         &'a self,
         letter: &DeadLetter<'_>,
-        context: Context<'a>,
+        tail: RecordTail<'a>,
     ) -> DlqRecord<'a> {
         let envelope = &letter.envelope;
         DlqRecord {
-            event_id: self.namespace.message(envelope.id),
-            ts: envelope.ts,
+            head: self.head(Stream::Dlq, self.namespace.message(envelope.id), envelope.ts),
             stage: "decode",
             reason: letter.reason.name(),
             seq: Some(envelope.id.origin.seq),
@@ -268,22 +254,14 @@ impl Identity {
             dst_port: Some(envelope.dst.port()),
             bytes: BASE64.encode(letter.bytes),
             captured_bytes: u32::try_from(letter.bytes.len()).unwrap_or(u32::MAX),
-            process: context.process,
-            container: context.container,
-            k8s: context.k8s,
-            ..DlqRecord::new(&self.node, self.region.as_deref())
+            tail,
+            ..DlqRecord::default()
         }
     }
 }
 
-/// The nearest number to the exact value: dividing once rounds once.
-#[expect(clippy::cast_precision_loss, reason = "exact up to 104 days, and far finer than a clock")]
-pub(crate) fn milliseconds(latency: Duration) -> f64 {
-    latency.as_nanos() as f64 / 1e6
-}
-
-/// Which way a packet went; on loopback, which is folded into the client's view, as the client
-/// saw it, where it is known whether it held a response.
+/// Returns the direction of a packet. Loopback, which is folded into the client's view, has the
+/// client's direction, if it is known whether the packet held a response.
 fn direction(sight: Sight, response: Option<bool>) -> Option<&'static str> {
     match (sight, response) {
         (Sight::Egress, _) | (Sight::Loopback, Some(false)) => Some("egress"),
@@ -309,8 +287,8 @@ fn dso(tlv: &TypedOctets<'_>) -> DsoFields {
     DsoFields { code: tlv.code, name: dso_name(tlv.code), length: tlv.length, data: dso_text(tlv) }
 }
 
-/// The query's value, where the response has another or none. Where the response has no EDNS, the
-/// query's is shown as it is.
+/// Returns the query's value if both messages have EDNS and the response has another value or none.
+/// Without EDNS in the response, the query's is recorded as it is.
 fn differing<'a, T: PartialEq>(
     query: Option<Edns<'a>>,
     response: Option<Edns<'a>>,
@@ -318,4 +296,33 @@ fn differing<'a, T: PartialEq>(
 ) -> Option<T> {
     let (query, response) = (query?, response?);
     field(&query).filter(|value| field(&response).as_ref() != Some(value))
+}
+
+/// Returns the record fields of a container; the pod tells the runtime if the cgroup does not.
+#[must_use]
+pub fn container_fields<'a>(
+    container: &'a Container,
+    place: Option<&Place>,
+) -> ContainerFields<'a> {
+    let runtime = container.runtime.or_else(|| place?.runtime);
+    ContainerFields {
+        id: &container.id,
+        runtime: runtime.map(Runtime::name),
+        pod_uid: container.pod_uid.as_deref(),
+    }
+}
+
+impl<'a> From<&'a Place> for K8sFields<'a> {
+    fn from(place: &'a Place) -> Self {
+        let pod = &*place.pod;
+        let workload = pod.workload.as_ref();
+        Self {
+            namespace: &pod.namespace,
+            pod: &pod.name,
+            container: place.container.as_deref(),
+            workload_kind: workload.map(|workload| &*workload.kind),
+            workload: workload.map(|workload| &*workload.name),
+            labels: Some(&pod.labels).filter(|labels| !labels.is_empty()),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Names for events that hold for ever.
+//! Event ids: reproducible 128-bit names of records.
 
 use crate::decode::MessageId;
 use crate::decode::dns::hex_digits;
@@ -11,14 +11,16 @@ use std::fmt;
 use std::str::FromStr;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-/// Bits of an id behind its tag.
+/// Bits of an id after its tag.
 const HASH_BITS: u32 = 96;
 
-/// 128 bits, printed as 32 hex digits; a pure function of node, capture epoch, CPU, sequence and
-/// index within the packet, so that a resend or a second replay carries the same.
+/// Identifies a record: 128 bits, printed as 32 hex digits. A pure function of node, capture epoch,
+/// CPU, sequence number and index within the packet, so a resend or a second replay has the same
+/// id.
 ///
 /// The first 32 bits (8 digits) are the [`Namespace::tag`] of node and epoch, the other 96 a hash
-/// of all. A record thus says which capture it belongs to, though only the ledger names the epoch.
+/// of all inputs. So an id tells which capture it belongs to, although only the ledger names the
+/// epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EventId(pub u128);
 
@@ -29,15 +31,15 @@ impl fmt::Display for EventId {
 }
 
 impl EventId {
-    /// The tag of the namespace that the id is from.
+    /// Returns the tag of the namespace that the id belongs to.
     #[must_use]
     pub const fn tag(self) -> u32 {
-        // What is left after the shift fits.
+        // The shifted value fits into 32 bits.
         (self.0 >> HASH_BITS) as u32
     }
 
-    /// The id of the dead letter that a record of a stream becomes when nobody takes it: of the
-    /// same capture. Records of two streams may share an id, their dead letters may not.
+    /// Returns the id of the dead letter for a record of `stream`, in the same namespace. Records
+    /// of two streams may share an id; their dead letters never do.
     #[must_use]
     pub fn of_dead_letter(self, stream: Stream) -> Self {
         const HASH: u128 = (1 << HASH_BITS) - 1;
@@ -46,19 +48,19 @@ impl EventId {
     }
 }
 
-/// Exactly 32 hex digits.
+/// Parses exactly 32 hex digits.
 impl FromStr for EventId {
     type Err = BadEventId;
 
     fn from_str(text: &str) -> Result<Self, BadEventId> {
-        // A sign would be read too.
+        // `from_str_radix` would accept a sign.
         let digits = Some(text).filter(|text| text.len() == 32 && !text.starts_with('+'));
         let id = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
         id.map(Self).ok_or_else(|| BadEventId(text.into()))
     }
 }
 
-/// Why something is not an event id.
+/// A text is not an event id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("event_id \"{0}\" is not 32 hex digits")]
 pub struct BadEventId(String);
@@ -83,67 +85,67 @@ impl JsonSchema for EventId {
     }
 }
 
-/// The node and capture epoch in which events are numbered.
+/// The scope of event ids: a node and a capture epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct Namespace(u64);
 
 impl Namespace {
-    /// Of a node and the beginning of its capture.
+    /// Creates the namespace of a node and the start of its capture.
     #[must_use]
     pub fn new(node: &str, epoch: Timestamp) -> Self {
         Self(xxh3_64_with_seed(node.as_bytes(), epoch.as_nanos()))
     }
 
-    /// What all ids of this namespace begin with: a hash of node and epoch alone.
+    /// Returns the first 32 bits of all ids in this namespace: a hash of node and epoch.
     #[must_use]
     pub const fn tag(self) -> u32 {
-        // What is left after the shift fits.
+        // The shifted value fits into 32 bits.
         (self.0 >> 32) as u32
     }
 
-    /// The id of a message, or of what the message stands for.
+    /// Returns the id of a message, or of a transaction or connection that the message began.
     #[must_use]
     pub fn message(self, id: MessageId) -> EventId {
         self.number(id.origin.cpu, id.origin.seq, id.index)
     }
 
-    /// The id of the lookup whose first query a message is. No packet completes so many messages that
-    /// this is the id of one.
+    /// Returns the id of the lookup that a message began. The index is inverted; no packet
+    /// completes so many messages that another message could have this id.
     #[must_use]
     pub fn lookup(self, first: MessageId) -> EventId {
         self.number(first.origin.cpu, first.origin.seq, !first.index)
     }
 
-    /// The id of the `ordinal`th ledger record, from 1: no CPU has this number.
+    /// Returns the id of the `ordinal`th ledger record, from 1: no CPU has this number.
     #[must_use]
     pub fn ledger(self, ordinal: u64) -> EventId {
         self.number(u32::MAX, ordinal, 0)
     }
 
-    /// The id of the `ordinal`th window's record, from 1: no CPU has this number.
+    /// Returns the id of the `ordinal`th window record, from 1: no CPU has this number.
     #[must_use]
     pub fn window(self, ordinal: u64) -> EventId {
         self.number(u32::MAX - 1, ordinal, 0)
     }
 
-    /// The id of the `ordinal`th alert's record, from 1: no CPU has this number.
+    /// Returns the id of the `ordinal`th alert record, from 1: no CPU has this number.
     #[must_use]
     pub fn alert(self, ordinal: u64) -> EventId {
         self.number(u32::MAX - 3, ordinal, 0)
     }
 
-    /// The id of what has a name and no place in the capture.
+    /// Returns the id of something identified by name instead of a place in the capture.
     #[must_use]
-    pub fn named(self, name: &[u8]) -> EventId {
+    pub fn for_name(self, name: &[u8]) -> EventId {
         self.id(xxh3_128_with_seed(name, self.0))
     }
 
     fn number(self, cpu: u32, seq: u64, index: u32) -> EventId {
-        let mut octets = [0; 16];
-        octets[..4].copy_from_slice(&cpu.to_le_bytes());
-        octets[4..12].copy_from_slice(&seq.to_le_bytes());
-        octets[12..].copy_from_slice(&index.to_le_bytes());
-        self.id(xxh3_128_with_seed(&octets, self.0))
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&cpu.to_le_bytes());
+        bytes[4..12].copy_from_slice(&seq.to_le_bytes());
+        bytes[12..].copy_from_slice(&index.to_le_bytes());
+        self.id(xxh3_128_with_seed(&bytes, self.0))
     }
 
     fn id(self, hash: u128) -> EventId {
@@ -158,7 +160,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn is_the_same_for_the_same_and_different_for_another() {
+    fn depends_on_every_input() {
         let id = |node, epoch, cpu, seq, index| {
             let message = MessageId { origin: Origin { cpu, seq }, index };
             Namespace::new(node, Timestamp::from_nanos(epoch)).message(message)
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lookup_is_not_its_first_query() {
+    fn lookup_id_differs_from_its_first_query() {
         let namespace = Namespace::new("a", Timestamp::from_nanos(1));
         let query = |seq| MessageId { origin: Origin { cpu: 0, seq }, index: 0 };
         let ids: BTreeSet<_> = (1..100)
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn begins_with_the_tag_of_its_namespace() {
+    fn begins_with_namespace_tag() {
         let namespace = |node, epoch| Namespace::new(node, Timestamp::from_nanos(epoch));
         let here = namespace("a", 1);
         for seq in 0..100 {
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_32_hex_digits_and_nothing_else() {
+    fn parses_32_hex_digits_only() {
         for wrong in ["", "1", "+0000000000000000000000000000001", &"0".repeat(33), &"g".repeat(32)]
         {
             assert!(wrong.parse::<EventId>().is_err(), "{wrong}");

@@ -1,33 +1,78 @@
-//! What several records have in common.
+//! Objects and lists that several records contain.
 
+use super::{EventId, MaskingFields};
 use crate::decode::dns::{
     Answer, Answers, Edns, Flags, Hex, OptionText, TypedOctets, TypedOctetsList, class_name,
     option_name, type_name,
 };
-use crate::enrich::{Container, Place, Runtime};
+use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
+use serde_with::skip_serializing_none;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Display;
+
+/// Fields that begin every record. Flattening costs nothing here: `serde_json` writes structs and
+/// maps in the same way.
+#[skip_serializing_none]
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+pub struct RecordHead<'a> {
+    /// Name of the record's schema, such as `dns.message/1`.
+    pub schema: &'static str,
+    /// Identifies the record within its stream, for all time.
+    pub event_id: EventId,
+    /// Time of the event; the schema of each record says which event.
+    pub ts: Timestamp,
+    /// Name of the node that made the record.
+    pub node: &'a str,
+    /// Region of the node, if configured.
+    pub region: Option<&'a str>,
+}
+
+/// Fields that end the records that belong to a process.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct RecordTail<'a> {
+    /// Process that sent or received the message; the schema of each record says which one.
+    pub process: Option<ProcessFields<'a>>,
+    /// Container of the process.
+    pub container: Option<ContainerFields<'a>>,
+    /// Kubernetes pod of the container.
+    pub k8s: Option<K8sFields<'a>>,
+    /// How the record was masked, if the configuration asks for masking.
+    pub masking: Option<MaskingFields>,
+}
+
+/// Serializes an optional value as the text that it displays.
+pub(super) fn optional_text<T: Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
 
 /// One record of an answer section.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct AnswerFields<'a> {
-    /// Owner, its case kept.
+    /// Owner name, case preserved.
     pub name: &'a str,
     /// Mnemonic.
     #[serde(rename = "type")]
     pub rtype: Cow<'static, str>,
-    /// Mnemonic, where it is another than `IN`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Mnemonic of the class, if not `IN`.
     pub class: Option<Cow<'static, str>>,
-    /// Seconds.
+    /// Time to live in seconds.
     pub ttl: u32,
-    /// Presentation form.
+    /// Data in presentation form.
     pub data: &'a str,
 }
 
-/// The records of an answer section, each written when the record is.
+/// Records of an answer section, serialized one by one without a copy.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerList<'a>(pub &'a Answers);
 
@@ -38,7 +83,7 @@ impl Default for AnswerList<'_> {
 }
 
 impl AnswerList<'_> {
-    /// Whether there is none.
+    /// Returns true if the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -53,7 +98,7 @@ impl Serialize for AnswerList<'_> {
 
 impl<'a> AnswerFields<'a> {
     fn of(answer: Answer<'a>) -> Self {
-        /// The class of the Internet (RFC 1035, 3.2.4).
+        /// Class IN (RFC 1035, 3.2.4).
         const IN: u16 = 1;
         Self {
             name: answer.name,
@@ -65,12 +110,12 @@ impl<'a> AnswerFields<'a> {
     }
 }
 
-/// The names of the flags that are set, each written when the record is.
+/// Names of the flags that are set, serialized one by one without a copy.
 #[derive(Clone, Copy, Debug)]
 pub struct FlagNames(pub Flags);
 
 impl FlagNames {
-    /// Whether the message was cut to fit (RFC 2181, 9).
+    /// Returns true if the message was truncated: flag TC (RFC 2181, 9).
     #[must_use]
     pub const fn truncated(self) -> bool {
         self.0.truncated()
@@ -84,49 +129,44 @@ impl Serialize for FlagNames {
 }
 
 /// An OPT record.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EdnsFields<'a> {
-    /// The sender's UDP payload size in octets.
+    /// UDP payload size of the sender in bytes.
     pub udp_size: u16,
-    /// DNSSEC OK.
+    /// Flag DO: DNSSEC OK.
     #[serde(rename = "do")]
     pub dnssec_ok: bool,
     /// EDNS version.
     pub version: u8,
     /// Client subnet, `198.51.100.0/24`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ecs: Option<String>,
     /// Extended DNS error.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ede: Option<EdeFields>,
     /// Name server identifier, hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "optional_text")]
     #[schemars(with = "Option<String>")]
     pub nsid: Option<Hex<'a>>,
     /// Cookie, hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "optional_text")]
     #[schemars(with = "Option<String>")]
     pub cookie: Option<Hex<'a>>,
-    /// True where compact answers are welcome (RFC 9824).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// True if the flag CO is set: compact answers are accepted (RFC 9824).
     pub co: Option<bool>,
-    /// The flags behind DO and CO, where one is set: nobody has given them a meaning yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Flags after DO and CO, if one is set: none has a meaning yet.
     pub z: Option<u16>,
-    /// The OPT record's owner, where it is not the root that it must be.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Owner of the OPT record, if it is not the root as required.
     pub owner: Option<String>,
-    /// OPT records in the message, where it is more than the one that is allowed: this is the first.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Number of OPT records in the message, if more than the one allowed; this is the first.
     pub opt_count: Option<u16>,
-    /// Every option, in the message's order, those above too.
+    /// All options in the message's order, those above included.
     #[serde(skip_serializing_if = "OptionList::is_empty")]
     #[schemars(default, with = "Vec<OptionFields<'a>>")]
     pub options: OptionList<'a>,
 }
 
 impl<'a> EdnsFields<'a> {
-    /// Flags that have a meaning: DO and CO.
+    /// Flags with a name: DO and CO.
     const NAMED_FLAGS: u16 = 0xC000;
 
     pub(super) fn of(edns: &Edns<'a>) -> Self {
@@ -148,7 +188,7 @@ impl<'a> EdnsFields<'a> {
     }
 }
 
-/// The options of an OPT record, each written when the record is.
+/// Options of an OPT record, serialized one by one without a copy.
 #[derive(Clone, Debug)]
 pub struct OptionList<'a>(pub TypedOctetsList<'a>);
 
@@ -159,7 +199,7 @@ impl Default for OptionList<'_> {
 }
 
 impl OptionList<'_> {
-    /// Whether there is none.
+    /// Returns true if the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.clone().next().is_none()
@@ -172,32 +212,20 @@ impl Serialize for OptionList<'_> {
     }
 }
 
-impl Serialize for Hex<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// An EDNS option.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct OptionFields<'a> {
     /// OPTION-CODE.
     pub code: u16,
     /// Mnemonic; `OPT65001` for a code without one.
     pub name: Cow<'static, str>,
-    /// OPTION-LENGTH in octets.
+    /// OPTION-LENGTH: length of the data in bytes.
     pub length: u16,
-    /// Its data, as text where the option has a form of its own, else in hexadecimal; `\# 2 0a0b`
-    /// where it makes no sense or is cut off.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Data in the option's text form, else in hexadecimal; `\# 2 0a0b` if malformed or cut off.
+    #[serde(serialize_with = "optional_text")]
     #[schemars(with = "Option<String>")]
     pub data: Option<OptionText<'a>>,
-}
-
-impl Serialize for OptionText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 impl<'a> OptionFields<'a> {
@@ -212,23 +240,23 @@ impl<'a> OptionFields<'a> {
 }
 
 /// A TLV of a DSO message (RFC 8490).
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct DsoFields {
     /// DSO-TYPE.
     pub code: u16,
     /// Mnemonic; `DSO63488` for a code without one.
     pub name: Cow<'static, str>,
-    /// DSO-LENGTH in octets.
+    /// DSO-LENGTH: length of the data in bytes.
     pub length: u16,
-    /// Its data: milliseconds where it is timers, else hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Data: milliseconds for timers, else hexadecimal.
     pub data: Option<String>,
 }
 
-/// A question behind the first.
+/// A question after the first one.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct QuestionFields {
-    /// As `qname`.
+    /// Name, in the form of `qname`.
     pub name: String,
     /// Mnemonic.
     #[serde(rename = "type")]
@@ -246,95 +274,67 @@ pub struct EdeFields {
     pub text: String,
 }
 
-/// Why a query could not arrive (RFC 792, 1122, 1812; RFC 4443, 3.1).
+/// Why a query could not be delivered (RFC 792, 1122, 1812; RFC 4443, 3.1).
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct IcmpFields {
-    /// ICMP's type: 3 in IPv4, 1 in IPv6; absent where the kernel told an error that stands for
+    /// ICMP type: 3 in IPv4, 1 in IPv6; absent if the kernel reported an error that stands for
     /// several codes.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "type")]
     pub kind: Option<u8>,
-    /// ICMP's code.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// ICMP code.
     pub code: Option<u8>,
-    /// What they mean: `port_unreachable`, `host_unreachable`, `admin_prohibited` and so on.
+    /// Meaning of type and code: `port_unreachable`, `host_unreachable`, `admin_prohibited` and so
+    /// on.
     pub name: &'static str,
 }
 
 /// A process.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ProcessFields<'a> {
     /// Process id in the initial pid namespace.
     pub pid: u32,
     /// User id.
     pub uid: u32,
-    /// The process's name.
+    /// Name of the process.
     pub comm: Cow<'a, str>,
-    /// The executable's path; absent where the process was gone before it could be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Path of the executable; absent if the process ended before it could be read.
     pub exe: Option<&'a str>,
 }
 
 /// A container.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ContainerFields<'a> {
-    /// 64 hex digits.
+    /// Container id, 64 hex digits.
     pub id: &'a str,
     /// `docker`, `containerd`, `cri-o` or `podman`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<&'static str>,
-    /// The uid of the Kubernetes pod that its cgroup is in; of a pod from a static manifest, the hash of
-    /// that. There without `k8s` where the pod's names were not known, or not yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Uid of the Kubernetes pod that contains the cgroup; for a static pod, the hash of its
+    /// manifest. Present without `k8s` if the names of the pod were unknown, or not known yet.
     pub pod_uid: Option<&'a str>,
 }
 
 /// A Kubernetes pod.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct K8sFields<'a> {
-    /// Where the pod is.
+    /// Namespace of the pod.
     pub namespace: &'a str,
-    /// Its name.
+    /// Name of the pod.
     pub pod: &'a str,
-    /// The container's name in the pod; absent where the API had not told its id yet, and the pod has
-    /// several.
+    /// Name of the container in the pod; absent if the API had not reported the container's id yet
+    /// and the pod has several containers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<&'a str>,
-    /// What made the pod: `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, `CronJob` and so on; for a
-    /// pod from a static manifest, `Node`. Absent where nothing did.
+    /// Kind of the workload that created the pod: `Deployment`, `StatefulSet`, `DaemonSet`, `Job`,
+    /// `CronJob` and so on; for a static pod, `Node`. Absent if nothing created it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload_kind: Option<&'a str>,
-    /// The name of that.
+    /// Name of that workload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload: Option<&'a str>,
-    /// Those of the pod's labels that `kubernetes.labels` names.
+    /// Labels of the pod that `kubernetes.labels` selects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<&'a BTreeMap<String, String>>,
-}
-
-impl<'a> ContainerFields<'a> {
-    /// A container, as far as its cgroup and its place tell.
-    #[must_use]
-    pub fn of(container: &'a Container, place: Option<&Place>) -> Self {
-        let runtime = container.runtime.or_else(|| place?.runtime);
-        Self {
-            id: &container.id,
-            runtime: runtime.map(Runtime::name),
-            pod_uid: container.pod_uid.as_deref(),
-        }
-    }
-}
-
-impl<'a> From<&'a Place> for K8sFields<'a> {
-    fn from(place: &'a Place) -> Self {
-        let pod = &*place.pod;
-        let workload = pod.workload.as_ref();
-        Self {
-            namespace: &pod.namespace,
-            pod: &pod.name,
-            container: place.container.as_deref(),
-            workload_kind: workload.map(|workload| &*workload.kind),
-            workload: workload.map(|workload| &*workload.name),
-            labels: Some(&pod.labels).filter(|labels| !labels.is_empty()),
-        }
-    }
 }

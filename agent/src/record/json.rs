@@ -1,15 +1,24 @@
-//! Records as JSON, begun in one place and ended in another.
+//! JSON helpers: borrowed strings, and joining the two parts of a record that are rendered at
+//! different times.
 
-use serde::Serialize;
 use serde::ser::Error as _;
+use serde::{Deserialize, Serialize};
 use serde_json::Error;
+use std::borrow::Cow;
 
-/// Adds the fields of another object to the one that `out` ends with.
+/// A JSON string that is copied only if it contains escapes. Serde borrows inside an `Option` or a
+/// list only through such a wrapper.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(crate) struct JsonText<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+/// Appends the fields of `more` to the JSON object at the end of `out`.
 ///
 /// # Errors
-/// As with `serde_json`, and where one of the two is no object. Then a part of it may have been written.
+/// Serialization fails, or one of the two is not an object. Part of `more` may then have been
+/// written.
 pub(crate) fn add_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, more: &T) -> Result<(), Error> {
-    let Some(b'}') = out.pop() else { return Err(Error::custom("there is no object to add to")) };
+    let Some(b'}') = out.pop() else { return Err(Error::custom("no JSON object to append to")) };
     let is_empty = out.last() == Some(&b'{');
     let start = out.len();
     serde_json::to_writer(&mut *out, more)?;
@@ -21,7 +30,7 @@ pub(crate) fn add_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, more: &T) -> Re
             out.remove(start);
         }
         Some([b'{', ..]) => out[start] = b',',
-        _ => return Err(Error::custom("what is to be added is no object")),
+        _ => return Err(Error::custom("the value to append is not a JSON object")),
     }
     Ok(())
 }

@@ -3,36 +3,39 @@
 use crate::ledger::Counters;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
-/// `dns.ledger/1`: the balance sheet, cumulative since the capture epoch.
+/// `dns.ledger/1`: counters of all stages, cumulative since the capture epoch.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename = "dns.ledger/1")]
 pub struct LedgerRecord {
     /// `dns.ledger/1`.
     pub schema: String,
-    /// Unique for ever.
+    /// Identifies the record within its stream, for all time.
     pub event_id: String,
-    /// When the counters were read, RFC 3339.
+    /// Time at which the counters were read, RFC 3339.
     pub ts: String,
-    /// The node that counted.
+    /// Name of the node that made the record.
     pub node: String,
-    /// The node's region.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Region of the node, if configured.
     pub region: Option<String>,
-    /// When the capture began, RFC 3339.
+    /// Start of the capture, RFC 3339.
     pub epoch: String,
-    /// Seconds since then.
+    /// Seconds since `epoch`.
     pub uptime_seconds: f64,
-    /// Whether this is the last record of its epoch, or of an agent that another took over from.
+    /// True in the last record of this epoch, and in the last record of an agent that handed its
+    /// capture over.
     #[serde(rename = "final")]
     pub is_final: bool,
-    /// Whether every identity holds.
+    /// True if every identity holds.
     pub balanced: bool,
-    /// How many agents had this capture before the one that writes this, each taken over by the next;
-    /// absent for the first. Counters go on from one to the next, but `delivery` is each one's own.
+    /// Number of agents that ran this capture before the one that writes this record, each handing
+    /// over to the next; absent for the first. Counters continue from one agent to the next, but
+    /// `delivery` belongs to each agent alone.
     #[serde(default, skip_serializing_if = "is_none")]
     pub takeovers: u64,
-    /// What every stage counted.
+    /// Counters of every stage.
     #[serde(flatten)]
     pub counters: Counters,
 }

@@ -8,47 +8,101 @@ use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
-/// The schemas that there are.
+/// Returns the names of all schemas.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    ALL.iter().map(|(name, _)| *name)
+    ALL.iter().map(|schema| schema.name)
 }
 
-/// The JSON Schema (2020-12) of a record, by its name (`dns.transaction/1`).
+/// Returns the JSON Schema (2020-12) of a record by its name (`dns.transaction/1`).
 #[must_use]
 pub fn json_schema(name: &str) -> Option<Value> {
-    let (name, generate) = ALL.iter().find(|(known, _)| *known == name)?;
+    let RecordSchema { name, generate, ts, process } =
+        ALL.iter().find(|schema| schema.name == name)?;
     let mut schema = generate();
     let fields = schema.as_object_mut()?;
     fields.shift_insert(0, "$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
     fields.shift_insert(1, "title".into(), json!(name));
-    if let Some(tag) = fields.get_mut("properties").and_then(|p| p.get_mut("schema")) {
-        *tag = json!({ "const": name });
+    let properties = fields.get_mut("properties")?.as_object_mut()?;
+    properties.insert("schema".into(), json!({ "const": name }));
+    properties.get_mut("ts")?["description"] = json!(ts);
+    if !process.is_empty() {
+        properties.get_mut("process")?["description"] = json!(process);
     }
     Some(schema)
 }
 
-type Generate = fn() -> Value;
+/// A schema and the descriptions of the fields that mean something different in each record.
+struct RecordSchema {
+    name: &'static str,
+    generate: fn() -> Value,
+    /// Which time `ts` is.
+    ts: &'static str,
+    /// Which process `process` is; empty for records without that object.
+    process: &'static str,
+}
 
-const ALL: [(&str, Generate); 8] = [
-    ("dns.message/1", generate::<MessageRecord<'static>>),
-    ("dns.transaction/1", generate::<TransactionRecord<'static>>),
-    ("dns.lookup/1", generate::<LookupRecord<'static>>),
-    ("dns.window/1", generate::<WindowRecord<'static>>),
-    ("dns.alert/1", generate::<AlertRecord<'static>>),
-    ("dns.dlq/1", generate::<DlqRecord<'static>>),
-    ("dns.ledger/1", generate::<LedgerRecord>),
-    ("dns.connection/1", generate::<ConnectionRecord<'static>>),
+const ALL: [RecordSchema; 8] = [
+    RecordSchema {
+        name: "dns.message/1",
+        generate: generate::<MessageRecord<'static>>,
+        ts: "Capture time of the packet that completed the message.",
+        process: SENDER_OR_RECEIVER,
+    },
+    RecordSchema {
+        name: "dns.transaction/1",
+        generate: generate::<TransactionRecord<'static>>,
+        ts: "Capture time of the query; of the response if no query was seen.",
+        process: "Process that sent the query; on the server, the response.",
+    },
+    RecordSchema {
+        name: "dns.lookup/1",
+        generate: generate::<LookupRecord<'static>>,
+        ts: "Capture time of the first query.",
+        process: "Process that sent the queries.",
+    },
+    RecordSchema {
+        name: "dns.window/1",
+        generate: generate::<WindowRecord<'static>>,
+        ts: "Start of the window. A transaction belongs to the window that contains its own `ts`.",
+        process: "",
+    },
+    RecordSchema {
+        name: "dns.alert/1",
+        generate: generate::<AlertRecord<'static>>,
+        ts: "Time of the decision, by the capture's clock.",
+        process: "",
+    },
+    RecordSchema {
+        name: "dns.dlq/1",
+        generate: generate::<DlqRecord<'static>>,
+        ts: "Capture time of the packet; for a refused record, the time of the refusal.",
+        process: SENDER_OR_RECEIVER,
+    },
+    RecordSchema {
+        name: "dns.ledger/1",
+        generate: generate::<LedgerRecord>,
+        ts: "Time at which the counters were read, RFC 3339.",
+        process: "",
+    },
+    RecordSchema {
+        name: "dns.connection/1",
+        generate: generate::<ConnectionRecord<'static>>,
+        ts: "Capture time of the first packet.",
+        process: "Process on this host.",
+    },
 ];
 
+const SENDER_OR_RECEIVER: &str = "Process that sent the packet, or whose socket received it.";
+
 fn generate<T: JsonSchema>() -> Value {
-    // What is written, not what is read: a field that is left out when empty is not required.
+    // Describes serialized records: a field that is left out when empty is not required.
     let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
     let mut schema = SchemaGenerator::new(settings).into_root_schema_for::<T>();
     RecursiveTransform(no_null).transform(&mut schema);
     schema.into()
 }
 
-/// Absent is left out, never null.
+/// Removes `null` from the types: absent values are left out, never null.
 fn no_null(schema: &mut Schema) {
     let null = json!({ "type": "null" });
     if let Some(Value::Array(types)) = schema.get_mut("type") {
@@ -75,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_schema_is_one_and_names_itself() {
+    fn schemas_are_valid_and_named() {
         for name in names() {
             let schema = json_schema(name).unwrap();
             assert!(jsonschema::meta::is_valid(&schema), "{name}");

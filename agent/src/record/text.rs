@@ -1,14 +1,15 @@
-//! Transactions and alerts as lines for a terminal.
+//! Renders transactions and alerts as one line of text for a terminal, from the record or from its
+//! (possibly masked) JSON.
 
-use super::{AlertRecord, TransactionBody, TransactionContext};
+use super::{AlertRecord, JsonText, TransactionBody, TransactionContext};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-/// What a line shows of a transaction: of its record, or of what a masked record still tells.
+/// The fields of a transaction that its line shows; a masked record may lack some.
 #[derive(Deserialize)]
-struct Shown<'a> {
+struct TransactionLine<'a> {
     #[serde(borrow)]
     ts: Cow<'a, str>,
     vantage: &'a str,
@@ -18,11 +19,11 @@ struct Shown<'a> {
     server_ip: IpAddr,
     server_port: u16,
     status: &'a str,
-    /// There where a response is.
-    rcode: Option<Text<'a>>,
+    /// Present if there is a response.
+    rcode: Option<JsonText<'a>>,
     latency_ms: Option<f64>,
-    qtype: Option<Text<'a>>,
-    qname: Option<Text<'a>>,
+    qtype: Option<JsonText<'a>>,
+    qname: Option<JsonText<'a>>,
     #[serde(default)]
     flags: Vec<&'a str>,
     retries: u32,
@@ -43,11 +44,6 @@ struct Shown<'a> {
     #[serde(borrow)]
     k8s: Option<Pod<'a>>,
 }
-
-/// Text that is copied only where it is escaped; serde borrows in an `Option` only so.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize)]
 struct Icmp<'a> {
@@ -81,9 +77,9 @@ struct Pod<'a> {
     pod: Cow<'a, str>,
 }
 
-/// What a line shows of an alert.
+/// The fields of an alert that its line shows.
 #[derive(Deserialize)]
-struct ShownAlert<'a> {
+struct AlertLine<'a> {
     #[serde(borrow)]
     ts: Cow<'a, str>,
     severity: &'a str,
@@ -95,46 +91,48 @@ struct ShownAlert<'a> {
     summary: Cow<'a, str>,
 }
 
-/// One aligned line: time, status or rcode, latency, transport, ends, question, answers, process.
-/// Ends with a newline; holds no control characters, for names are escaped.
+/// Appends one aligned line for a transaction: time, status or rcode, latency, transport,
+/// endpoints, question, answers, process.
+///
+/// The line ends with a newline and contains no control characters, since names are escaped.
 pub fn line(out: &mut Vec<u8>, record: &TransactionBody<'_>, context: &TransactionContext<'_>) {
-    Shown::of(record, context).push(out);
+    TransactionLine::from_record(record, context).write_to(out);
 }
 
-/// The same of a record that is there as JSON.
+/// Appends the line of a record that is given as JSON.
 ///
 /// # Errors
-/// It is no record of a transaction. Then nothing is written.
+/// The JSON is not such a record. Then nothing is appended.
 pub fn line_of(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
-    serde_json::from_slice::<Shown<'_>>(json)?.push(out);
+    serde_json::from_slice::<TransactionLine<'_>>(json)?.write_to(out);
     Ok(())
 }
 
-/// One line of an alert: time, severity, whether it is over, rule, entity, summary. Ends with a
-/// newline; holds no control characters.
+/// Appends one line for an alert: time, severity, state, rule, entity, summary. The line ends with
+/// a newline and contains no control characters.
 pub fn alert_line(out: &mut Vec<u8>, record: &AlertRecord<'_>) {
-    let shown = ShownAlert {
-        ts: record.ts.to_string().into(),
+    let line = AlertLine {
+        ts: record.head.ts.to_string().into(),
         severity: record.severity,
         state: record.state,
         rule: record.rule,
         entity: record.entity.as_str().into(),
         summary: record.summary.into(),
     };
-    shown.push(out);
+    line.write_to(out);
 }
 
-/// The same of a record that is there as JSON.
+/// Appends the line of a record that is given as JSON.
 ///
 /// # Errors
-/// It is no record of an alert. Then nothing is written.
+/// The JSON is not such a record. Then nothing is appended.
 pub fn alert_line_of(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
-    serde_json::from_slice::<ShownAlert<'_>>(json)?.push(out);
+    serde_json::from_slice::<AlertLine<'_>>(json)?.write_to(out);
     Ok(())
 }
 
-impl ShownAlert<'_> {
-    fn push(&self, out: &mut Vec<u8>) {
+impl AlertLine<'_> {
+    fn write_to(&self, out: &mut Vec<u8>) {
         let Self { ts, severity, state, rule, entity, summary } = self;
         let time = ts.get(11..26).unwrap_or(ts);
         let text = format!("{time} {severity:<8} {state:<8} {rule}  {entity}  {summary}");
@@ -144,11 +142,11 @@ impl ShownAlert<'_> {
     }
 }
 
-impl<'a> Shown<'a> {
-    fn of(record: &'a TransactionBody<'_>, context: &'a TransactionContext<'_>) -> Self {
-        let text = |text: &'a str| Text(text.into());
+impl<'a> TransactionLine<'a> {
+    fn from_record(record: &'a TransactionBody<'_>, context: &'a TransactionContext<'_>) -> Self {
+        let text = |text: &'a str| JsonText(text.into());
         Self {
-            ts: record.ts.to_string().into(),
+            ts: record.head.ts.to_string().into(),
             vantage: record.vantage,
             transport: record.transport,
             client_ip: record.client_ip,
@@ -171,26 +169,28 @@ impl<'a> Shown<'a> {
             response_bytes: record.response_bytes,
             answers: record.answers.0.iter().map(|one| Answer { data: one.data.into() }).collect(),
             process: context
+                .tail
                 .process
                 .as_ref()
                 .map(|process| Process { pid: process.pid, comm: process.comm.as_ref().into() }),
-            container: context.container.as_ref().map(|one| Container { id: one.id.into() }),
+            container: context.tail.container.as_ref().map(|one| Container { id: one.id.into() }),
             k8s: context
+                .tail
                 .k8s
                 .as_ref()
                 .map(|one| Pod { namespace: one.namespace.into(), pod: one.pod.into() }),
         }
     }
 
-    fn push(&self, out: &mut Vec<u8>) {
+    fn write_to(&self, out: &mut Vec<u8>) {
         let mut text = String::with_capacity(160);
         // Writing to a String cannot fail.
-        let _ = self.write(&mut text).and_then(|()| self.write_rest(&mut text));
+        let _ = self.write_columns(&mut text).and_then(|()| self.write_details(&mut text));
         out.extend(text.trim_end().as_bytes());
         out.push(b'\n');
     }
 
-    fn write(&self, text: &mut String) -> std::fmt::Result {
+    fn write_columns(&self, text: &mut String) -> std::fmt::Result {
         let time = self.ts.get(11..26).unwrap_or(&self.ts);
         let rcode = self.rcode.as_ref().map(|rcode| &*rcode.0);
         let answered = self.status == "answered";
@@ -217,7 +217,7 @@ impl<'a> Shown<'a> {
         Ok(())
     }
 
-    fn write_rest(&self, text: &mut String) -> std::fmt::Result {
+    fn write_details(&self, text: &mut String) -> std::fmt::Result {
         if self.retries > 0 {
             write!(text, " retries={}", self.retries)?;
         }
@@ -239,7 +239,7 @@ impl<'a> Shown<'a> {
             write!(text, " messages={messages} bytes={bytes}{incomplete}")?;
         }
         if self.rcode.is_some() && !self.answers.is_empty() {
-            write!(text, "  {}", summary(&self.answers))?;
+            write!(text, "  {}", answers_summary(&self.answers))?;
         }
         if let Some(Process { pid, comm }) = &self.process {
             write!(text, "  {}[{pid}]", comm.escape_default())?;
@@ -253,13 +253,13 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// The answers' data in one line, for readers: the first few, each cut to what a line can bear.
-fn summary(answers: &[Answer<'_>]) -> String {
+/// Returns the data of the first answers in one line, each truncated.
+fn answers_summary(answers: &[Answer<'_>]) -> String {
     const SHOWN: usize = 3;
     const WIDTH: usize = 60;
     let mut text = String::new();
     for answer in answers.iter().take(SHOWN) {
-        // Presentation form is ASCII.
+        // Presentation form is ASCII, so any byte index is a character boundary.
         let cut = answer.data.get(..WIDTH).filter(|cut| cut.len() < answer.data.len());
         text.push_str(cut.unwrap_or(&answer.data));
         text.push_str(if cut.is_some() { "… " } else { " " });

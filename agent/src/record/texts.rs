@@ -1,4 +1,5 @@
-//! What of messages is shown as text, in room that is used again.
+//! Text forms of a message or transaction: query name, zone and answers, in buffers that are
+//! reused.
 
 use super::zone::Zones;
 use crate::decode::Message;
@@ -6,104 +7,107 @@ use crate::decode::dns::{Answers, Question};
 use crate::pair::Transaction;
 use std::ops::Range;
 
-/// The name asked for and the answers of one transaction or message at a time.
+/// Text forms of one transaction or message at a time.
 #[derive(Debug, Default)]
 pub struct Texts {
-    asked: bool,
+    has_question: bool,
     qname: String,
-    /// Where in that the registrable domain is.
+    /// Range of the registrable domain in `qname`.
     zone: Option<Range<usize>>,
-    cased: bool,
+    has_case: bool,
     qname_case: String,
     answers: Answers,
-    /// What is remembered of zones, where names are read.
+    /// Cache of registrable domains, where names are read.
     zones: Option<Box<Zones>>,
 }
 
 impl Texts {
-    /// Of nothing.
+    /// Text forms of no message.
     pub const NONE: &'static Self = &Self {
-        asked: false,
+        has_question: false,
         qname: String::new(),
         zone: None,
-        cased: false,
+        has_case: false,
         qname_case: String::new(),
         answers: Answers::EMPTY,
         zones: None,
     };
 
-    /// Becomes the same as another, in the room that there is.
+    /// Copies the contents of `other` into the existing buffers.
     pub(crate) fn copy(&mut self, other: &Self) {
-        let Self { asked, qname, zone, cased, qname_case, answers, zones: _ } = other;
-        (self.asked, self.zone, self.cased) = (*asked, zone.clone(), *cased);
+        let Self { has_question, qname, zone, has_case, qname_case, answers, zones: _ } = other;
+        (self.has_question, self.zone, self.has_case) = (*has_question, zone.clone(), *has_case);
         self.qname.clone_from(qname);
         self.qname_case.clone_from(qname_case);
         self.answers.copy(answers);
     }
 
-    /// Octets of room that it keeps.
+    /// Returns the capacity of the buffers in bytes.
     pub(crate) fn room_bytes(&self) -> usize {
         self.qname.capacity() + self.qname_case.capacity() + self.answers.room_bytes()
     }
 
-    /// Takes those of a transaction: of its query's question, else its response's; of its response's
-    /// answers, else its query's.
+    /// Reads a transaction: the question of its query, else of its response; the answers of its
+    /// response, else of its query.
     pub fn read(&mut self, transaction: &Transaction<'_>) {
-        self.ask(transaction.question());
-        let start =
-            if self.asked { self.zones.get_or_insert_default().start(&self.qname) } else { None };
+        self.read_qname(transaction.question());
+        let start = if self.has_question {
+            self.zones.get_or_insert_default().start(&self.qname)
+        } else {
+            None
+        };
         self.zone = start.map(|start| start..self.qname.len());
-        self.spell(transaction.query.and_then(|query| query.dns.question()));
+        self.read_case(transaction.query.and_then(|query| query.dns.question()));
         match transaction.response.or(transaction.query) {
             Some(last) => self.answers.read(last.dns.answers()),
             None => self.answers.clear(),
         }
     }
 
-    /// Takes those of a message.
+    /// Reads a message.
     pub fn read_message(&mut self, message: &Message<'_>) {
         let question = message.dns.question();
-        self.ask(question);
+        self.read_qname(question);
         self.zone = None;
-        self.spell(question);
+        self.read_case(question);
         self.answers.read(message.dns.answers());
     }
 
-    /// The name asked for: in lower case, without its last dot, escaped; the root is `.`.
+    /// Returns the query name: lower case, without the last dot, escaped; the root is `.`.
     #[must_use]
     pub fn qname(&self) -> Option<&str> {
-        self.asked.then_some(&*self.qname)
+        self.has_question.then_some(&*self.qname)
     }
 
-    /// The name as it was written, where that is not all lower case (0x20).
+    /// Returns the query name as written, if it is not all lower case (0x20).
     #[must_use]
     pub fn qname_case(&self) -> Option<&str> {
-        self.cased.then_some(&*self.qname_case)
+        self.has_case.then_some(&*self.qname_case)
     }
 
-    /// The registrable domain of the name that a transaction asks for.
+    /// Returns the registrable domain of a transaction's query name.
     #[must_use]
     pub fn zone(&self) -> Option<&str> {
         self.qname.get(self.zone.clone()?)
     }
 
-    /// The records of the answer section.
+    /// Returns the records of the answer section.
     #[must_use]
     pub const fn answers(&self) -> &Answers {
         &self.answers
     }
 
-    fn ask(&mut self, question: Option<Question<'_>>) {
-        self.asked = question.is_some();
+    fn read_qname(&mut self, question: Option<Question<'_>>) {
+        self.has_question = question.is_some();
         self.qname.clear();
         if let Some(question) = question {
             question.name.push_lower_case(&mut self.qname);
         }
     }
 
-    fn spell(&mut self, question: Option<Question<'_>>) {
+    fn read_case(&mut self, question: Option<Question<'_>>) {
         let cased = question.filter(|question| question.name.has_upper_case());
-        self.cased = cased.is_some();
+        self.has_case = cased.is_some();
         self.qname_case.clear();
         if let Some(question) = cased {
             question.name.push(&mut self.qname_case);

@@ -1,14 +1,13 @@
 //! `dns.transaction/1`.
 
+use super::fields::optional_text;
 use super::{
-    AnswerFields, AnswerList, ContainerFields, EdnsFields, EventId, FlagNames, IcmpFields,
-    K8sFields, ProcessFields,
+    AnswerFields, AnswerList, EdnsFields, EventId, FlagNames, IcmpFields, RecordHead, RecordTail,
 };
 use crate::decode::dns::Hex;
-use crate::privacy::MaskingFields;
-use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -16,195 +15,155 @@ use std::net::IpAddr;
 #[derive(JsonSchema)]
 #[serde(rename = "dns.transaction/1")]
 pub struct TransactionRecord<'a> {
-    /// What comes first.
+    /// Fields that the messages themselves determine.
     #[serde(flatten)]
     pub body: TransactionBody<'a>,
-    /// What comes last.
+    /// Fields that depend on other flows, the host or the configuration.
     #[serde(flatten)]
     pub context: TransactionContext<'a>,
 }
 
-/// What its messages say of a transaction, and who writes.
+/// First part of `dns.transaction/1`: the fields that its messages determine.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TransactionBody<'a> {
-    /// `dns.transaction/1`.
-    pub schema: &'static str,
-    /// Unique for ever.
-    pub event_id: EventId,
-    /// When the query passed; the response where no query was seen.
-    pub ts: Timestamp,
-    /// The node that saw it.
-    pub node: &'a str,
-    /// The node's region.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub region: Option<&'a str>,
+    /// Fields that begin every record.
+    #[serde(flatten)]
+    pub head: RecordHead<'a>,
     /// `client`, `server` or `passive`.
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: &'static str,
     /// `udp` or `tcp`.
     #[schemars(extend("enum" = ["udp", "tcp"]))]
     pub transport: &'static str,
-    /// Who asked.
+    /// Address of the client.
     pub client_ip: IpAddr,
-    /// The port asked from.
+    /// Port of the client.
     pub client_port: u16,
-    /// Who was asked.
+    /// Address of the server.
     pub server_ip: IpAddr,
-    /// The port asked.
+    /// Port of the server.
     pub server_port: u16,
-    /// The header's id.
+    /// Id in the header.
     pub id: u16,
-    /// Mnemonic.
+    /// Mnemonic of the opcode.
     pub opcode: &'static str,
-    /// Name asked for: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Query name: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
     pub qname: Option<&'a str>,
-    /// The name in Unicode, with `records.idn: true`, where it is another.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Query name in Unicode, with `records.idn: true`, if it differs from `qname`.
     pub qname_unicode: Option<String>,
-    /// Type asked for: mnemonic; `TYPE65280` for a type without one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Query type: mnemonic; `TYPE65280` for a type without one.
     pub qtype: Option<Cow<'static, str>>,
-    /// Class asked for: mnemonic; `CLASS32` for a class without one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Query class: mnemonic; `CLASS32` for a class without one.
     pub qclass: Option<Cow<'static, str>>,
-    /// The name as the query wrote it, where that is not all lower case.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Query name as written in the query, if it is not all lower case.
     pub qname_case: Option<&'a str>,
-    /// Registrable domain by the Public Suffix List, private entries included.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Registrable domain of `qname` by the Public Suffix List, private entries included.
     pub zone: Option<&'a str>,
     /// `answered`, `timeout`, `late`, `icmp_error`, `duplicate`, `orphan`, `evicted` or `open`.
     #[schemars(extend("enum" = [
         "answered", "timeout", "late", "icmp_error", "duplicate", "orphan", "evicted", "open"
     ]))]
     pub status: &'static str,
-    /// Mnemonic, extended; absent without a response.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Mnemonic of the extended response code; absent without a response.
     pub rcode: Option<Cow<'static, str>>,
-    /// From the first query to the response, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Time from the first query to the response, in milliseconds.
     pub latency_ms: Option<f64>,
-    /// Times the query was sent again before an answer.
+    /// Number of times the query was sent again before an answer.
     pub retries: u32,
-    /// True on a duplicate that answers differently.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// True for a duplicate whose answer differs.
     pub conflict: Option<bool>,
-    /// Why the query could not arrive, where ICMP told.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Why the query could not be delivered, if ICMP reported it.
     pub icmp: Option<IcmpFields>,
-    /// Those of aa tc rd ra ad cd that are set in the response, else in the query.
+    /// Flags that are set, of aa tc rd ra ad cd, in the response, else in the query.
     #[schemars(with = "Vec<&'static str>")]
     pub flags: FlagNames,
-    /// The records of the answer section.
+    /// Records of the answer section.
     #[serde(skip_serializing_if = "AnswerList::is_empty")]
     #[schemars(default, with = "Vec<AnswerFields<'a>>")]
     pub answers: AnswerList<'a>,
     /// ANCOUNT of the response.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_count: Option<u16>,
     /// NSCOUNT of the response.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub authority_count: Option<u16>,
     /// ARCOUNT of the response, OPT included.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub additional_count: Option<u16>,
-    /// Smallest TTL of the response's records, OPT aside, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Smallest TTL of the response's records, without OPT, in seconds.
     pub min_ttl_seconds: Option<u32>,
-    /// The OPT record of the response, else of the query.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The OPT record (EDNS) of the response, else of the query.
     pub edns: Option<EdnsFields<'a>>,
-    /// The query's client subnet, where it differs from the response's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Client subnet of the query, if it differs from the one in the response.
     pub query_ecs: Option<String>,
-    /// The query's cookie, where it differs from the response's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Cookie of the query, if it differs from the one in the response.
+    #[serde(serialize_with = "optional_text")]
     #[schemars(with = "Option<String>")]
     pub query_cookie: Option<Hex<'a>>,
-    /// Octets of the query's DNS message.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Size of the query's DNS message in bytes.
     pub query_bytes: Option<u32>,
-    /// Octets of the response's DNS message; of a zone transfer, of all its messages.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Size of the response's DNS message in bytes; for a zone transfer, the sum of all messages.
     pub response_bytes: Option<u64>,
-    /// Zone transfer over TCP (AXFR, IXFR): messages of the response. `answers`, the counts, flags and
-    /// `latency_ms` are those of the first one; of several messages, the first 100 answers are kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Zone transfer over TCP (AXFR, IXFR): number of response messages. `answers`, the counts,
+    /// flags and `latency_ms` come from the first one; if there are several, the first 100 answers
+    /// are kept.
     pub transfer_messages: Option<u64>,
-    /// Zone transfer: ANCOUNT of all messages, summed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Zone transfer: sum of ANCOUNT of all messages.
     pub transfer_records: Option<u64>,
-    /// Zone transfer: from the first query to the last message, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Zone transfer: time from the first query to the last message, in milliseconds.
     pub transfer_ms: Option<f64>,
-    /// Zone transfer: whether the closing SOA was seen (RFC 5936, 2.2; RFC 1995, 4). False where the
-    /// connection broke off, an error came, 30 seconds passed without a message, or capture stopped.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Zone transfer: true if the closing SOA was seen (RFC 5936, 2.2; RFC 1995, 4). False if the
+    /// connection broke off, an error came, 30 seconds passed without a message, or capture
+    /// stopped.
     pub transfer_complete: Option<bool>,
-    /// mDNS and LLMNR: who answered a query that was put to a group, which `server_ip` names.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// mDNS and LLMNR: address of the responder to a query that was sent to a group; `server_ip` is
+    /// the group.
     pub responder_ip: Option<IpAddr>,
-    /// On an orphan, the first that fits: `wrong_source` (it came from an address that was not
-    /// asked), `wrong_port` (from or to another port), `wrong_question`, `wrong_id` (both ends and
-    /// question are those of a query that waits), `announcement` (mDNS: sent to all, unasked for),
-    /// `no_query`. Before all of them, `sampled`: its query may have been left out on purpose, which
-    /// says nothing against it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Why an orphan matches no query, the first reason that fits: `wrong_source` (it came from an
+    /// address that was not queried), `wrong_port` (from or to another port), `wrong_question`,
+    /// `wrong_id` (both endpoints and the question are those of a waiting query), `announcement`
+    /// (mDNS: sent to all, unrequested), `no_query`. Checked before all of them: `sampled` (its
+    /// query may have been left out by sampling, so it is not suspicious).
     #[schemars(extend("enum" = [
         "wrong_source", "wrong_port", "wrong_question", "wrong_id", "announcement", "no_query",
         "sampled"
     ]))]
     pub orphan_reason: Option<&'static str>,
-    /// On an orphan: the `event_id` of the query that it would answer but for that.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Orphans only: the `event_id` of the query that the response would match but for
+    /// `orphan_reason`.
     pub resembles: Option<EventId>,
-    /// Orphans that resembled the response that the query waited for, while it did: attempts at
-    /// spoofing, or strays. Left out where there were none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Number of orphans that resembled the expected response while the query waited: spoofing
+    /// attempts, or strays. Absent if there were none.
     pub rejected_responses: Option<u32>,
 }
 
-/// What takes other flows, the host or the configuration to know.
+/// Second part of `dns.transaction/1`: the fields that depend on other flows, the host or the
+/// configuration.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TransactionContext<'a> {
-    /// The server's configured name, else its address.
+    /// Configured name of the server, else its address.
     pub resolver: &'a str,
-    /// The share of UDP transactions that were told when this one passed, where that was not all: under
-    /// pressure, whole transactions are left out (see the README). It stands for 1 / `sample_ratio`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Sampling ratio of UDP transactions when this one passed, if below 1: an overloaded agent
+    /// leaves out whole transactions. This record stands for 1 / `sample_ratio` transactions.
     pub sample_ratio: Option<f64>,
-    /// On TCP: the `event_id` of the UDP transaction with the same question between the same
-    /// hosts whose truncated response this one follows.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// TCP only: the `event_id` of the UDP transaction with the same question between the same
+    /// hosts whose truncated response led to this one.
     pub tcp_fallback_of: Option<EventId>,
-    /// The `event_id` of the transaction that caused this one, where both are seen: at a resolver
-    /// of its client's, upstream of a resolver of the query that it was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The `event_id` of the transaction that caused this one, if both are seen: on a resolver host
+    /// the client's transaction, upstream of a resolver the resolver's.
     pub parent_event_id: Option<EventId>,
-    /// How that is known, the surest first: `exchange` (the same query at its client's socket),
-    /// `question` (the resolver asks what it was asked), `cname` (for the target of a CNAME of that
-    /// name), `prefetch` (it asks again what it has just answered), `ancestor` (about a zone that
-    /// the name is in), `only` (nothing else waited there).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How `parent_event_id` was found, the most certain first: `exchange` (the same query at its
+    /// client's socket), `question` (the resolver asks what it was asked), `cname` (it asks for the
+    /// target of a CNAME of that name), `prefetch` (it asks again what it has just answered),
+    /// `ancestor` (it asks about a zone that contains the name), `only` (no other query was
+    /// waiting).
     #[schemars(extend("enum" = ["exchange", "question", "cname", "prefetch", "ancestor", "only"]))]
     pub parent_match: Option<&'static str>,
-    /// Where a resolver of this host had the answer from, inferred from what it asked others
-    /// meanwhile: `hit` (nothing was needed), `miss`, `stale` (it says so), `local` (its own data).
-    /// Absent where that cannot be known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Where a resolver on this host had the answer from, inferred from its own queries in the
+    /// meantime: `hit` (no query was needed), `miss`, `stale` (the resolver says so), `local` (its
+    /// own data). Absent if unknown.
     #[schemars(extend("enum" = ["hit", "miss", "stale", "local"]))]
     pub cache: Option<&'static str>,
-    /// The process that sent the query; at the server, the response.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<ProcessFields<'a>>,
-    /// The container of that process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub container: Option<ContainerFields<'a>>,
-    /// The Kubernetes pod of that container.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub k8s: Option<K8sFields<'a>>,
-    /// What of the record is not told as it was, where the configuration asks for that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub masking: Option<MaskingFields>,
+    /// Fields that end the record.
+    #[serde(flatten)]
+    pub tail: RecordTail<'a>,
 }

@@ -1,40 +1,33 @@
 //! `dns.window/1`.
 
-use super::EventId;
-use crate::privacy::MaskingFields;
-use crate::time::Timestamp;
+use super::{MaskingFields, RecordHead};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 use std::borrow::Cow;
 
-/// `dns.window/1`: the numbers of one group of transactions in one span of time.
+/// `dns.window/1`: statistics of one group of transactions in one time window.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename = "dns.window/1")]
 pub struct WindowRecord<'a> {
-    /// `dns.window/1`.
-    pub schema: &'static str,
-    /// Unique for ever.
-    pub event_id: EventId,
-    /// Where the window begins; a transaction belongs to it by its own `ts`.
-    pub ts: Timestamp,
-    /// The node that saw it.
-    pub node: &'a str,
-    /// The node's region.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub region: Option<&'a str>,
-    /// How long the window is.
+    /// Fields that begin every record.
+    #[serde(flatten)]
+    pub head: RecordHead<'a>,
+    /// Length of the window in seconds.
     pub window_seconds: u64,
-    /// How far it is to the next window's beginning: less than `window_seconds` where windows slide.
+    /// Time to the start of the next window in seconds: less than `window_seconds` if windows
+    /// slide.
     pub step_seconds: u64,
-    /// True where the capture began or ended within the window.
+    /// True if the capture began or ended within the window.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(default)]
     pub partial: bool,
-    /// Transactions since the capture began, of any group, that came too late for their windows.
+    /// Transactions since the capture began, of all groups, that came too late for their windows.
     pub late_total: u64,
     /// Version of the encodings of all sketches in the record: see `docs/sketches.md`.
     pub sketch_encoding: u32,
-    /// What the transactions of the group have in common beside the vantage: `node` (nothing),
+    /// What the transactions of the group have in common besides the vantage: `node` (nothing),
     /// `resolver`, `zone`, `qtype`, `process` or `pod`.
     #[schemars(extend("enum" = ["node", "resolver", "zone", "qtype", "process", "pod"]))]
     pub grouping: &'static str,
@@ -42,123 +35,102 @@ pub struct WindowRecord<'a> {
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: &'static str,
     /// Grouping `resolver`: `udp` or `tcp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["udp", "tcp"]))]
     pub transport: Option<&'static str>,
-    /// Grouping `resolver`: the server's configured name, else its address.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Grouping `resolver`: configured name of the server, else its address.
     pub resolver: Option<&'a str>,
-    /// Grouping `zone`: the registrable domain.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Grouping `zone`: registrable domain.
     pub zone: Option<&'a str>,
-    /// Grouping `qtype`: the mnemonic.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Grouping `qtype`: mnemonic.
     pub qtype: Option<&'a str>,
-    /// Grouping `process`: its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Grouping `process`: name of the process.
     pub process: Option<&'a str>,
     /// Grouping `pod`: `namespace/pod`, else the container's id.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<&'a str>,
-    /// True for the group of all that found no room as a group of its own.
+    /// True for the group that collects all transactions without a group of their own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(default)]
     pub other: bool,
-    /// True where some transactions of the group may stand in `other`, since the group had no room of
-    /// its own in some ten seconds of the window.
+    /// True if some transactions of the group may be counted in `other`, because the group had no
+    /// slot of its own in some ten seconds of the window.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(default)]
     pub undercounted: bool,
-    /// Transactions, those without a query (late, duplicate, orphan) included.
+    /// Number of transactions, those without a query (late, duplicate, orphan) included.
     pub transactions: u64,
-    /// The share of the group's transactions that were told, where that was not all: under pressure,
-    /// whole transactions are left out. All counts of the record are of those that were told, unless
-    /// they say otherwise; ratios and quantiles need no scaling.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Share of the group's transactions that were exported, if below 1: an overloaded agent leaves
+    /// out whole transactions. All counts of the record are counts of exported transactions, unless
+    /// their description says otherwise; ratios and quantiles need no scaling.
     pub sample_ratio: Option<f64>,
-    /// With `sample_ratio`: how many transactions there were.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// With `sample_ratio`: estimated number of all transactions.
     pub estimated_transactions: Option<EstimateFields>,
-    /// Groupings `node` and `resolver`, where messages were not told, because they were left out on
-    /// purpose or lost by a full ring: exact counts of all of them. Where this is missing, all were told.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Groupings `node` and `resolver`: exact counts of all messages, if some were not exported
+    /// because they were sampled out or lost to a full ring. Absent if all were exported.
     pub exact: Option<ExactFields>,
-    /// Transactions by status; those that are 0 included.
+    /// Transactions by status; zeros are included.
     pub statuses: StatusCounts,
-    /// Queries, resent ones not included: answered, timeout, `icmp_error`, evicted and open.
+    /// Queries, retransmissions not included: answered, timeout, `icmp_error`, evicted and open.
     pub queries: u64,
     /// Queries per second of the window.
     pub query_rate: f64,
     /// Responses by extended code, most frequent first.
     pub rcodes: Vec<RcodeCount>,
-    /// Transactions by type asked for, most frequent first.
+    /// Transactions by query type, most frequent first.
     pub qtypes: Vec<QtypeCount>,
-    /// Queries answered with NOERROR or NXDOMAIN: the name resolves, or is known not to.
+    /// Queries answered with NOERROR or NXDOMAIN: the name resolves, or is known not to exist.
     pub successes: u64,
-    /// `successes` per query of which the outcome is known: answered, timeout and `icmp_error`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `successes` per query with a known outcome: answered, timeout and `icmp_error`.
     pub success_ratio: Option<f64>,
     /// Responses with the TC bit.
     pub truncated: u64,
-    /// Queries sent again.
+    /// Retransmitted queries.
     pub retries: u64,
     /// Transactions over TCP that follow a truncated one over UDP.
     pub tcp_fallbacks: u64,
     /// Queries that a resolver on this host answered from its cache, stale entries included.
     pub cache_hits: u64,
-    /// Queries for which a resolver on this host asked others.
+    /// Queries for which a resolver on this host queried other servers.
     pub cache_misses: u64,
     /// Queries that ask for DNSSEC records (DO).
     pub dnssec_queries: u64,
     /// Queries with a client subnet (RFC 7871).
     pub ecs_queries: u64,
     /// Responses with NXDOMAIN, per response of any status.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub nxdomain_ratio: Option<f64>,
     /// Responses with SERVFAIL, per response of any status.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub servfail_ratio: Option<f64>,
     /// Timeouts per query.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ratio: Option<f64>,
     /// `truncated` per response.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub truncation_ratio: Option<f64>,
     /// `retries` per query.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_ratio: Option<f64>,
     /// `tcp_fallbacks` per query.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_fallback_ratio: Option<f64>,
-    /// `cache_hits` / (`cache_hits` + `cache_misses`): per answer of which it can be told, which takes a
-    /// resolver on this host whose own queries are seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `cache_hits` / (`cache_hits` + `cache_misses`). Known only for a resolver on this host whose
+    /// own queries are captured.
     pub cache_hit_ratio: Option<f64>,
     /// `dnssec_queries` per query.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dnssec_ratio: Option<f64>,
     /// `ecs_queries` per query.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ecs_ratio: Option<f64>,
-    /// Duplicates that answer differently.
+    /// Duplicates whose answer differs.
     pub conflicts: u64,
-    /// Octets of the queries' DNS messages.
+    /// Bytes of the queries' DNS messages.
     pub query_bytes: u64,
-    /// Octets of the responses' DNS messages; of a zone transfer, of all of them.
+    /// Bytes of the responses' DNS messages; for a zone transfer, of all its messages.
     pub response_bytes: u64,
     /// `response_bytes` / `query_bytes`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub amplification: Option<f64>,
     /// Latencies of answered queries, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<LatencyFields>,
-    /// Different names asked for.
+    /// Number of different query names.
     pub unique_qnames: DistinctFields,
-    /// Different clients.
+    /// Number of different clients.
     pub unique_clients: DistinctFields,
-    /// Different resolvers asked, by the names that records have for them: the fan-out.
+    /// Number of different resolvers, by their names in the records: the fan-out.
     pub unique_resolvers: DistinctFields,
-    /// The ten most frequent names; groupings `node` and `resolver`.
+    /// The ten most frequent query names; groupings `node` and `resolver`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub top_qnames: Vec<RankedFields>,
@@ -174,50 +146,49 @@ pub struct WindowRecord<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub top_processes: Vec<RankedFields>,
-    /// The sketches that the most frequent values are of; grouping `node`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Sketches behind the lists of most frequent values; grouping `node`.
     pub top_sketches: Option<TopSketches>,
-    /// Names by Shannon's entropy in bits per octet, dots aside.
+    /// Query names by Shannon entropy in bits per byte, without dots.
     pub qname_entropy: Vec<BucketCount>,
-    /// Labels by length in octets.
+    /// Labels by length in bytes.
     pub label_lengths: Vec<BucketCount>,
     /// Responses by smallest TTL in seconds.
     pub min_ttls: Vec<BucketCount>,
-    /// What of the record is not told as it was, where the configuration asks for that.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How the record was masked, if the configuration asks for masking.
     pub masking: Option<MaskingFields>,
 }
 
-/// An estimate with its error.
+/// An estimate with its confidence interval.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct EstimateFields {
-    /// The likeliest number: each transaction that was told counts 1 / its own `sample_ratio`.
+    /// Most likely number: each exported transaction counts 1 / its own `sample_ratio`.
     pub value: f64,
-    /// The true number is between `low` and `high` with a probability of 95 %.
+    /// Lower bound: the true number is between `low` and `high` with a probability of 95 %.
     pub low: f64,
-    /// See `low`.
+    /// Upper bound: see `low`.
     pub high: f64,
 }
 
-/// Messages, told and untold together, counted one by one: what was not told, by the kernel.
+/// Exact message counts: exported messages plus those that the kernel counted but did not export.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ExactFields {
-    /// Queries, resent ones included.
+    /// Queries, retransmissions included.
     pub queries: u64,
-    /// Responses, to whatever query.
+    /// Responses, whether or not they match a query.
     pub responses: u64,
-    /// Responses by the code of their header, four bits, most frequent first: BADVERS, which only EDNS
-    /// tells from NOERROR, counts as that.
+    /// Responses by the four-bit code of the header, most frequent first: BADVERS counts as
+    /// NOERROR, since only EDNS distinguishes them.
     pub rcodes: Vec<RcodeCount>,
     /// Responses with the TC bit.
     pub truncated: u64,
-    /// Of the queries and responses, those that were not told. They belong to the window in which the
-    /// kernel counted them.
+    /// Queries and responses that were not exported. They belong to the window in which the kernel
+    /// counted them.
     pub untold: u64,
-    /// Of these and of `lost_segments`, those for which the ring had no room.
+    /// Messages and TCP segments, of those in `untold` and `lost_segments`, that did not fit into
+    /// the ring.
     pub lost: u64,
-    /// TCP segments that the ring had no room for. How many messages they held nobody knows, and none
-    /// of the counts above has them.
+    /// TCP segments that did not fit into the ring. The number of messages in them is unknown, and
+    /// none of the counts above includes them.
     pub lost_segments: u64,
 }
 
@@ -236,7 +207,7 @@ pub struct StatusCounts {
     pub duplicate: u64,
     /// Response with no query seen.
     pub orphan: u64,
-    /// Pushed out of the full table.
+    /// Evicted from the full table.
     pub evicted: u64,
     /// Still waiting when capture stopped.
     pub open: u64,
@@ -245,69 +216,70 @@ pub struct StatusCounts {
 /// Responses with one code.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RcodeCount {
-    /// Mnemonic, extended; `other` for all that found no room.
+    /// Mnemonic of the extended code; `other` for all codes without a slot of their own.
     pub rcode: Cow<'static, str>,
-    /// How many.
+    /// Number of values.
     pub count: u64,
 }
 
-/// Transactions with one type asked for.
+/// Transactions with one query type.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct QtypeCount {
-    /// Mnemonic; `other` for all that found no room.
+    /// Mnemonic; `other` for all types without a slot of their own.
     pub qtype: Cow<'static, str>,
-    /// How many.
+    /// Number of values.
     pub count: u64,
 }
 
-/// Values up to a bound, and above the bound before it.
+/// Values up to a bound, and above the previous bound.
+#[skip_serializing_none]
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct BucketCount {
-    /// The bound, itself included; absent for the last bucket, which has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Upper bound, inclusive; absent for the last bucket, which has none.
     pub up_to: Option<f64>,
-    /// How many.
+    /// Number of values.
     pub count: u64,
 }
 
 /// A distribution of latencies.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LatencyFields {
-    /// How many there are.
+    /// Number of latencies.
     pub count: u64,
-    /// Median, within 1 %: of `count` values in order, the one at place q (`count` - 1), rounded down,
-    /// counted from 0.
+    /// Median, within 1 %: of `count` sorted values, the one at index q (`count` - 1), rounded
+    /// down, counted from 0.
     pub p50: f64,
-    /// The same of q = 0.9.
+    /// 90th percentile, defined as `p50` with q = 0.9.
     pub p90: f64,
-    /// The same of q = 0.95.
+    /// 95th percentile, defined as `p50` with q = 0.95.
     pub p95: f64,
-    /// The same of q = 0.99.
+    /// 99th percentile, defined as `p50` with q = 0.99.
     pub p99: f64,
-    /// The greatest, exactly.
+    /// Maximum, exact.
     pub max: f64,
-    /// DDSketch with a relative accuracy of 0.01, as Datadog's Protobuf message, in base64: merge
-    /// this, never the quantiles.
+    /// DDSketch with a relative accuracy of 0.01, as Datadog's Protobuf message, in base64. Merge
+    /// sketches; never average quantiles.
     pub sketch: String,
 }
 
-/// How many different values there are.
+/// Number of different values.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct DistinctFields {
-    /// The likeliest number.
+    /// Most likely number.
     pub estimate: f64,
-    /// The true number is not below, with a probability of 97.7 %.
+    /// Lower bound: the true number is not below it, with a probability of 97.7 %.
     pub lower: f64,
-    /// The true number is not above, with a probability of 97.7 %.
+    /// Upper bound: the true number is not above it, with a probability of 97.7 %.
     pub upper: f64,
-    /// HLL sketch of Apache DataSketches, in base64: merge this, never the estimates.
+    /// HLL sketch of Apache DataSketches, in base64. Merge sketches; never add estimates.
     pub sketch: String,
 }
 
-/// Frequent Items sketches of Apache DataSketches, of strings, in base64: merge these, never the lists.
+/// Frequent Items sketches of Apache DataSketches, of strings, in base64. Merge sketches; never
+/// merge the lists.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TopSketches {
-    /// Names asked for.
+    /// Query names.
     pub qnames: String,
     /// Registrable domains.
     pub zones: String,
@@ -320,10 +292,10 @@ pub struct TopSketches {
 /// A frequent value.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RankedFields {
-    /// The value, cut after 255 octets.
+    /// The value, truncated to 255 bytes.
     pub value: String,
-    /// At least so often.
+    /// Lower bound of its frequency.
     pub lower: u64,
-    /// At most so often.
+    /// Upper bound of its frequency.
     pub upper: u64,
 }

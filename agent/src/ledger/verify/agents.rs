@@ -1,40 +1,40 @@
-//! The agents of one capture: each took over from the one before. Counters go on from one to the next, but
-//! each says of its own sinks alone what they were given.
+//! Combines the ledger records of the agents that ran one capture, each handing over to the next.
+//! Counters continue from one to the next, but `delivery` counts the sinks of each agent alone.
 
 use crate::record::LedgerRecord;
 use std::collections::BTreeMap;
 
-/// The newest ledger record of each agent of a capture, by how many had it before.
+/// Newest ledger record of each agent of a capture, by the number of agents before it.
 #[derive(Debug, Default)]
-pub(super) struct Agents(BTreeMap<u64, LedgerRecord>);
+pub(super) struct AgentLedgers(BTreeMap<u64, LedgerRecord>);
 
-/// A capture as all of its agents tell.
+/// A capture's ledger, combined from all of its agents.
 #[derive(Debug)]
-pub(super) struct Whole {
-    /// The newest ledger record, with what the sinks of all agents were given; the last if each agent's is.
+pub(super) struct CombinedLedger {
+    /// Newest ledger record, with the deliveries of all agents added up; final if each agent's is.
     pub(super) ledger: LedgerRecord,
-    /// How many agents there are records of.
+    /// Number of agents that ledger records were found of.
     pub(super) agents: u64,
-    /// Whether none is missing.
+    /// Whether ledger records of all agents were found.
     pub(super) complete: bool,
 }
 
-impl Agents {
-    /// Takes a ledger record.
-    pub(super) fn take(&mut self, record: LedgerRecord) {
+impl AgentLedgers {
+    /// Adds a ledger record.
+    pub(super) fn add(&mut self, record: LedgerRecord) {
         let newest = self.0.get(&record.takeovers);
         if newest.is_none_or(|newest| newest.uptime_seconds <= record.uptime_seconds) {
             self.0.insert(record.takeovers, record);
         }
     }
 
-    /// The names of all sinks.
+    /// Returns the names of all sinks.
     pub(super) fn sinks(&self) -> impl Iterator<Item = &str> {
         self.0.values().flat_map(|ledger| ledger.counters.delivery.keys().map(String::as_str))
     }
 
-    /// What they tell together; nothing where there is none.
-    pub(super) fn whole(&self) -> Option<Whole> {
+    /// Returns the combined ledger, or none without a record.
+    pub(super) fn combined(&self) -> Option<CombinedLedger> {
         let (last, newest) = self.0.last_key_value()?;
         let mut ledger = newest.clone();
         for (_, earlier) in self.0.range(..*last) {
@@ -47,6 +47,6 @@ impl Agents {
             }
         }
         let agents = self.0.len() as u64;
-        Some(Whole { ledger, agents, complete: agents == last + 1 })
+        Some(CombinedLedger { ledger, agents, complete: agents == last + 1 })
     }
 }

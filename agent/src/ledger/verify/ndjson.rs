@@ -1,16 +1,19 @@
-//! Newline-delimited JSON, as the file sink writes it.
+//! Reads newline-delimited JSON as the file sink writes it.
 
 use super::Verifier;
 use std::io::{self, BufRead, Read as _};
 
-/// A line beyond this is not one of ours: Kafka takes no record of this size, and whatever has no
-/// line ends must not fill the memory.
+/// Maximum length of a line in bytes. Kafka accepts no record of this size, and a file without line
+/// ends must not fill the memory.
 const MAX_LINE_BYTES: usize = 16 << 20;
 
-/// Reads newline-delimited JSON; empty lines are passed over.
+/// Adds the records of a newline-delimited JSON file to `verifier`; empty lines are skipped.
 ///
-/// A writer that was killed may have left its last line or its last compressed block in pieces:
-/// that is noted, and the balance shows whether anything is missing.
+/// A writer that was killed may have left its last line or compressed block incomplete: that is
+/// noted, and the balance shows whether a record is missing.
+///
+/// # Errors
+/// The file cannot be read or is not NDJSON.
 pub fn read_ndjson(
     verifier: &mut Verifier,
     name: &str,
@@ -23,7 +26,7 @@ pub fn read_ndjson(
         match input.take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut line) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                verifier.note(&format_args!("{name}: its compressed data end early"));
+                verifier.note(&format_args!("{name}: the compressed data ends early"));
             }
             Err(error) => return Err(error),
         }
@@ -34,7 +37,7 @@ pub fn read_ndjson(
         let last = line.last() != Some(&b'\n');
         let text = line.trim_ascii();
         if last && is_torn(text) {
-            verifier.note(&format_args!("{name}:{number}: the file ends in mid record"));
+            verifier.note(&format_args!("{name}:{number}: the last record is incomplete"));
         } else if !text.is_empty() {
             on_record(number);
             if verifier.record(text, None, &format_args!("{name}:{number}")).is_break() {
@@ -48,7 +51,7 @@ pub fn read_ndjson(
     Ok(())
 }
 
-/// Whether a line without its end is the beginning of a JSON value.
+/// Returns whether a line without its end is the beginning of a JSON value.
 fn is_torn(text: &[u8]) -> bool {
     let whole: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(text);
     !text.is_empty() && whole.is_err_and(|error| error.is_eof())

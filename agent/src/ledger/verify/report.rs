@@ -1,22 +1,22 @@
-//! The balance, for people and as JSON.
+//! The balance as text and as JSON.
 
 use serde::Serialize;
 use std::fmt;
 
-/// So many of a kind are shown; the rest is counted.
+/// Sentences of one kind that are shown; the rest is counted.
 const SHOWN: usize = 20;
 
-/// Sentences, of which the first are kept.
+/// Sentences of one kind, of which the first [`SHOWN`] are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Findings {
-    /// The first of them.
+    /// The first sentences.
     pub shown: Vec<String>,
-    /// How many more there are.
+    /// Number of further sentences.
     pub more: u64,
 }
 
 impl Findings {
-    /// Adds a sentence, which is made only where it is kept.
+    /// Adds a sentence, which is created only if it is kept.
     pub(super) fn add(&mut self, sentence: impl FnOnce() -> String) {
         if self.shown.len() < SHOWN {
             self.shown.push(sentence());
@@ -25,7 +25,7 @@ impl Findings {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no sentences.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.shown.is_empty()
@@ -42,32 +42,32 @@ impl Findings {
     }
 }
 
-/// One stream of one capture.
+/// Balance of one stream of one capture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Line {
-    /// The node.
+pub struct BalanceLine {
+    /// Name of the node.
     pub node: String,
-    /// When the capture began; none for records that no ledger record of the node accounts for.
+    /// Start of the capture; none for records that no ledger record of the node accounts for.
     pub epoch: Option<String>,
-    /// Whether the newest ledger record is the capture's last; if not, it still runs or was killed.
+    /// Whether the newest ledger record is final; if not, the capture still runs or was killed.
     pub ended: bool,
-    /// The stream.
+    /// Name of the stream.
     pub stream: &'static str,
-    /// The sink that the ledger speaks of.
+    /// Name of the sink in the ledger.
     pub sink: Option<String>,
-    /// Records that the ledger says were delivered, the newest ledger record itself included.
+    /// Records delivered according to the ledger, the newest ledger record itself included.
     pub delivered: Option<u64>,
-    /// Records that the ledger says were in the spool.
+    /// Records in the spool according to the ledger.
     pub spooled: Option<u64>,
-    /// Of these, records that still are.
+    /// Spooled records that may still be in the spool.
     pub waiting: u64,
-    /// Records that are there, duplicates once.
+    /// Records found, duplicates counted once.
     pub found: u64,
-    /// Further copies of records that are there.
+    /// Duplicates of found records.
     pub duplicates: u64,
 }
 
-impl Line {
+impl BalanceLine {
     const TITLES: [&'static str; 7] =
         ["node", "epoch", "stream", "delivered", "spooled", "found", "duplicates"];
 
@@ -86,27 +86,27 @@ impl Line {
     }
 }
 
-/// The balance.
+/// The balance of all captures.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// Ledger records read.
+pub struct BalanceReport {
+    /// Number of ledger records read.
     pub ledgers: u64,
-    /// By node, stream and epoch.
-    pub lines: Vec<Line>,
-    /// What the reader should know, though it contradicts nothing.
+    /// Balances by node, stream and epoch.
+    pub lines: Vec<BalanceLine>,
+    /// Notes: facts that contradict nothing.
     pub notes: Findings,
-    /// What does not close.
+    /// Problems: everything that does not balance.
     pub problems: Findings,
 }
 
-impl Report {
-    /// Whether everything closes.
+impl BalanceReport {
+    /// Returns whether everything balances.
     #[must_use]
     pub fn closes(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// The same as one JSON object.
+    /// Returns the report as one JSON object.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
@@ -119,11 +119,11 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BalanceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let titles = Line::TITLES.map(str::to_owned);
+        let titles = BalanceLine::TITLES.map(str::to_owned);
         let rows: Vec<[String; 7]> =
-            std::iter::once(titles).chain(self.lines.iter().map(Line::cells)).collect();
+            std::iter::once(titles).chain(self.lines.iter().map(BalanceLine::cells)).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
         let widths: [usize; 7] = std::array::from_fn(|column| width(column).unwrap_or_default());
         for row in &rows {

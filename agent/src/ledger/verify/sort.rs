@@ -1,9 +1,9 @@
-//! Telling duplicates in bounded memory: an external merge sort of small entries, one per record.
+//! Finds duplicates in bounded memory: an external merge sort of small entries, one per record.
 //!
-//! Entries collect in memory; when the bound is reached they are sorted and written to a temporary
-//! file, a run. Reading all runs side by side gives equal entries one after the other. No number
-//! of duplicates and no choice of ids can make it need more memory, as it could with a table per
-//! share of the ids.
+//! Entries collect in memory; when the limit is reached they are sorted and written to a temporary
+//! file, a run. Reading all runs in parallel yields equal entries next to each other. Neither the
+//! number of duplicates nor the choice of ids affects the memory, as they would with a hash table
+//! per range of ids.
 
 use super::Room;
 use crate::record::EventId;
@@ -15,67 +15,67 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::PathBuf;
 
-/// Octets of memory for entries unless told otherwise.
+/// Default bytes of memory for entries.
 pub const MEMORY_BYTES: usize = 64 << 20;
 
-/// So many runs are merged into one, which bounds open files and read buffers.
+/// Runs that are merged into one; limits open files and read buffers.
 const FAN_IN: usize = 64;
 
-/// Of each run that is read or written.
+/// Buffer size of each run that is read or written, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Octets of an entry in a run.
+/// Size of an entry in a run, in bytes.
 const ENTRY_BYTES: usize = 22;
 
-/// No status.
-const NONE: u8 = u8::MAX;
+/// Stands for no status.
+const NO_STATUS: u8 = u8::MAX;
 
-/// What is kept of a record. Sorts by event: event id, node, stream.
+/// What is stored of a record. Sorts by event: event id, node, stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Entry {
-    // In octets, the first the highest: a u128 would be aligned to 16 octets and the entry take 32.
+pub(super) struct SortEntry {
+    // Big-endian bytes: a u128 would be aligned to 16 bytes and the entry take 32.
     id: [u8; 16],
     node: u32,
     stream: u8,
     status: u8,
 }
 
-impl Entry {
+impl SortEntry {
     pub(super) fn new(id: EventId, node: u32, stream: Stream, status: Option<u8>) -> Self {
         let id = id.0.to_be_bytes();
-        Self { id, node, stream: stream as u8, status: status.unwrap_or(NONE) }
+        Self { id, node, stream: stream as u8, status: status.unwrap_or(NO_STATUS) }
     }
 
     pub(super) fn id(&self) -> EventId {
         EventId(u128::from_be_bytes(self.id))
     }
 
-    /// The node's number.
+    /// Returns the number of the node.
     pub(super) const fn node(&self) -> u32 {
         self.node
     }
 
-    /// The place of the stream in [`Stream::ALL`].
+    /// Returns the index of the stream in [`Stream::ALL`].
     pub(super) fn stream(&self) -> usize {
         usize::from(self.stream)
     }
 
-    /// The number of the status; beyond all numbers where there is none.
+    /// Returns the number of the status, or a number greater than all of them.
     pub(super) fn status(&self) -> usize {
         usize::from(self.status)
     }
 
-    /// Whether both are copies of one record.
+    /// Returns whether both are copies of one record.
     fn same_event(&self, other: &Self) -> bool {
         (self.id, self.node, self.stream) == (other.id, other.node, other.stream)
     }
 
-    fn to_octets(self) -> [u8; ENTRY_BYTES] {
-        let mut octets = [0; ENTRY_BYTES];
-        octets[..16].copy_from_slice(&self.id);
-        octets[16..20].copy_from_slice(&self.node.to_le_bytes());
-        octets[20..].copy_from_slice(&[self.stream, self.status]);
-        octets
+    fn to_bytes(self) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        bytes[..16].copy_from_slice(&self.id);
+        bytes[16..20].copy_from_slice(&self.node.to_le_bytes());
+        bytes[20..].copy_from_slice(&[self.stream, self.status]);
+        bytes
     }
 
     fn read(input: &mut impl Read) -> io::Result<Self> {
@@ -88,13 +88,13 @@ impl Entry {
     }
 }
 
-/// Takes entries in any order and gives each event once.
+/// Accepts entries in any order and returns each event once.
 #[derive(Debug)]
 pub(super) struct Sorter {
     temp: PathBuf,
     capacity: usize,
-    buffer: Vec<Entry>,
-    /// Runs by how often their entries were merged; fewer than [`FAN_IN`] in each place.
+    buffer: Vec<SortEntry>,
+    /// Runs by how often their entries were merged; fewer than [`FAN_IN`] on each level.
     levels: Vec<Vec<Run>>,
 }
 
@@ -107,12 +107,12 @@ struct Run {
 
 impl Sorter {
     pub(super) fn new(room: Room) -> Self {
-        let capacity = (room.memory_bytes / size_of::<Entry>()).max(1);
+        let capacity = (room.memory_bytes / size_of::<SortEntry>()).max(1);
         Self { temp: room.temp, capacity, buffer: Vec::new(), levels: Vec::new() }
     }
 
-    /// Takes an entry.
-    pub(super) fn push(&mut self, entry: Entry) -> io::Result<()> {
+    /// Adds an entry.
+    pub(super) fn push(&mut self, entry: SortEntry) -> io::Result<()> {
         if self.buffer.len() == self.capacity {
             self.spill()?;
         }
@@ -120,11 +120,11 @@ impl Sorter {
         Ok(())
     }
 
-    /// Hands each event to `each`, with the number of its copies. Where these differ in status, the
-    /// lowest stands, so that the order in which they came decides nothing.
-    pub(super) fn distinct(mut self, each: &mut dyn FnMut(&Entry, u64)) -> io::Result<()> {
-        let mut last: Option<(Entry, u64)> = None;
-        let mut take = |entry: Entry| {
+    /// Calls `each` with each event and the number of its copies. If copies differ in status, the
+    /// lowest status counts, so the order of arrival does not matter.
+    pub(super) fn distinct(mut self, each: &mut dyn FnMut(&SortEntry, u64)) -> io::Result<()> {
+        let mut last: Option<(SortEntry, u64)> = None;
+        let mut take = |entry: SortEntry| {
             match &mut last {
                 Some((event, copies)) if event.same_event(&entry) => *copies += 1,
                 _ => {
@@ -149,7 +149,7 @@ impl Sorter {
         Ok(())
     }
 
-    /// Writes what is in memory as a run.
+    /// Writes the entries in memory as a run.
     fn spill(&mut self) -> io::Result<()> {
         self.buffer.sort_unstable();
         let mut writer = RunWriter::new(&self.temp)?;
@@ -173,23 +173,23 @@ impl Sorter {
     }
 }
 
-/// Hands the entries of all runs to `each` in order.
+/// Calls `each` with the entries of all runs in order.
 fn merge(
     runs: impl Iterator<Item = Run>,
-    each: &mut dyn FnMut(Entry) -> io::Result<()>,
+    each: &mut dyn FnMut(SortEntry) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut readers: Vec<RunReader> = runs.map(RunReader::new).collect();
     let mut heap = BinaryHeap::with_capacity(readers.len());
-    for (place, reader) in readers.iter_mut().enumerate() {
+    for (index, reader) in readers.iter_mut().enumerate() {
         if let Some(entry) = reader.next()? {
-            heap.push(Reverse((entry, place)));
+            heap.push(Reverse((entry, index)));
         }
     }
     while let Some(mut lowest) = heap.peek_mut() {
-        let Reverse((entry, place)) = *lowest;
+        let Reverse((entry, index)) = *lowest;
         each(entry)?;
-        match readers[place].next()? {
-            Some(entry) => *lowest = Reverse((entry, place)),
+        match readers[index].next()? {
+            Some(entry) => *lowest = Reverse((entry, index)),
             None => drop(PeekMut::pop(lowest)),
         }
     }
@@ -207,9 +207,9 @@ impl RunWriter {
         Ok(Self { output: BufWriter::with_capacity(BUFFER_BYTES, file), entries: 0 })
     }
 
-    fn write(&mut self, entry: Entry) -> io::Result<()> {
+    fn write(&mut self, entry: SortEntry) -> io::Result<()> {
         self.entries += 1;
-        self.output.write_all(&entry.to_octets())
+        self.output.write_all(&entry.to_bytes())
     }
 
     fn finish(self) -> io::Result<Run> {
@@ -229,12 +229,12 @@ impl RunReader {
         Self { input: BufReader::with_capacity(BUFFER_BYTES, run.file), left: run.entries }
     }
 
-    fn next(&mut self) -> io::Result<Option<Entry>> {
+    fn next(&mut self) -> io::Result<Option<SortEntry>> {
         if self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
-        Entry::read(&mut self.input).map(Some)
+        SortEntry::read(&mut self.input).map(Some)
     }
 }
 
@@ -249,21 +249,23 @@ mod tests {
     }
 
     /// Few ids, so that duplicates are many; few kinds.
-    fn entry() -> impl Strategy<Value = Entry> {
+    fn entry() -> impl Strategy<Value = SortEntry> {
         let id = prop_oneof![0_u128..50, any::<u128>(), Just(u128::MAX)];
         (id, 0_u32..3, 0..Stream::ALL.len(), proptest::option::of(0_u8..8)).prop_map(
-            |(id, node, stream, status)| Entry::new(EventId(id), node, Stream::ALL[stream], status),
+            |(id, node, stream, status)| {
+                SortEntry::new(EventId(id), node, Stream::ALL[stream], status)
+            },
         )
     }
 
     proptest! {
         #[test]
-        fn counts_as_a_table_does(
+        fn counts_like_hash_table(
             entries in proptest::collection::vec(entry(), 0..400),
             capacity in 1_usize..40,
         ) {
             let mut expected: HashMap<_, (u8, u64)> = HashMap::new();
-            let mut sorter = Sorter::new(room(capacity * size_of::<Entry>()));
+            let mut sorter = Sorter::new(room(capacity * size_of::<SortEntry>()));
             for entry in entries {
                 let key = (entry.id, entry.node, entry.stream);
                 let (status, copies) = expected.entry(key).or_insert((entry.status, 0));
@@ -280,19 +282,19 @@ mod tests {
         }
 
         #[test]
-        fn entries_survive_a_file(entry in entry()) {
-            prop_assert_eq!(Entry::read(&mut &entry.to_octets()[..]).unwrap(), entry);
-            prop_assert_eq!(Entry::new(entry.id(), 0, Stream::Dlq, None).id, entry.id);
+        fn entry_round_trips(entry in entry()) {
+            prop_assert_eq!(SortEntry::read(&mut &entry.to_bytes()[..]).unwrap(), entry);
+            prop_assert_eq!(SortEntry::new(entry.id(), 0, Stream::Dlq, None).id, entry.id);
         }
     }
 
     #[test]
-    fn memory_stays_bounded_by_more_runs_than_one_merge_takes() {
+    fn merges_runs_in_levels() {
         let mut sorter = Sorter::new(room(1));
         let runs = FAN_IN * FAN_IN + FAN_IN + 1;
         for number in 0..runs {
             let id = EventId((number / 2) as u128);
-            sorter.push(Entry::new(id, 0, Stream::Messages, None)).unwrap();
+            sorter.push(SortEntry::new(id, 0, Stream::Messages, None)).unwrap();
             assert!(sorter.levels.iter().all(|level| level.len() < FAN_IN));
         }
         assert_eq!(sorter.levels.len(), 3);
@@ -307,10 +309,10 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_an_error() {
+    fn missing_folder_is_an_error() {
         let temp = PathBuf::from("/nonexistent");
         let mut sorter = Sorter::new(Room { temp, memory_bytes: 1 });
-        let entry = Entry::new(EventId(1), 0, Stream::Messages, None);
+        let entry = SortEntry::new(EventId(1), 0, Stream::Messages, None);
         sorter.push(entry).unwrap();
         assert!(sorter.push(entry).is_err());
     }

@@ -1,14 +1,14 @@
-//! The statuses of transactions, as numbers in tables, and what pairing counted of each.
+//! Statuses of transactions, numbered for tables, and their pairing counters.
 
 use crate::ledger::Pairing;
 
-/// How many there are.
+/// Number of statuses.
 pub(super) const COUNT: usize = ALL.len();
 
-/// A status with its counter.
+/// A status and its counter.
 type Status = (&'static str, fn(&Pairing) -> u64);
 
-/// Every status that a transaction can have.
+/// All statuses.
 pub(super) const ALL: [Status; 8] = [
     ("answered", |pairing| pairing.answered),
     ("timeout", |pairing| pairing.timeout),
@@ -20,7 +20,7 @@ pub(super) const ALL: [Status; 8] = [
     ("open", |pairing| pairing.open),
 ];
 
-/// The place of a status in [`ALL`].
+/// Returns the index of a status in [`ALL`].
 pub(super) fn number(name: &str) -> Option<u8> {
     let place = ALL.iter().position(|(status, _)| *status == name)?;
     u8::try_from(place).ok()

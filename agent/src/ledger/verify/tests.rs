@@ -5,7 +5,7 @@ use crate::ledger::{Counters, Delivery, Kernel};
 use proptest::prelude::*;
 use serde_json::json;
 
-/// A node's capture, made by hand.
+/// One capture of one node, made by hand.
 #[derive(Clone, Copy)]
 struct Run {
     node: &'static str,
@@ -29,12 +29,12 @@ impl Run {
         .to_string()
     }
 
-    /// So many transactions, all answered.
+    /// Returns `count` transactions, all answered.
     fn transactions(self, count: u64) -> Vec<String> {
         (0..count).map(|seq| self.transaction(seq, "answered")).collect()
     }
 
-    /// The `ordinal`th ledger record with these deliveries of transactions, by sink.
+    /// Returns the `ordinal`th ledger record with these deliveries of transactions, by sink.
     fn ledger(self, ordinal: u64, last: bool, sinks: &[(&str, Delivery)]) -> String {
         let answered = sinks.first().map_or(0, |(_, delivery)| delivery.records);
         let mut counters = balanced(answered);
@@ -66,7 +66,7 @@ impl Run {
     }
 }
 
-/// Counters of so many queries, each answered.
+/// Returns counters of `answered` queries, each answered.
 fn balanced(answered: u64) -> Counters {
     let mut counters = Counters::default();
     let packets = 2 * answered;
@@ -85,7 +85,7 @@ fn balanced(answered: u64) -> Counters {
     counters
 }
 
-/// `records` follow from the rest.
+/// Returns a delivery; `records` is the sum of the arguments.
 fn delivery(delivered: u64, spooled: u64, in_flight: u64, dropped: u64) -> Delivery {
     let records = delivered + spooled + in_flight + dropped;
     let dropped = [("broker_error".to_owned(), dropped)].into();
@@ -96,22 +96,22 @@ fn verifier(memory_bytes: usize) -> Verifier {
     Verifier::new(Room { temp: std::env::temp_dir(), memory_bytes })
 }
 
-fn read(mut verifier: Verifier, text: &str, sink: Option<&str>) -> Report {
+fn read(mut verifier: Verifier, text: &str, sink: Option<&str>) -> BalanceReport {
     read_ndjson(&mut verifier, "test", &mut text.as_bytes(), |_| {}).unwrap();
     verifier.report(sink).unwrap()
 }
 
-fn verify(lines: &[String]) -> Report {
+fn verify(lines: &[String]) -> BalanceReport {
     read(verifier(1 << 20), &(lines.join("\n") + "\n"), None)
 }
 
-/// Verifies what `--brokers` would read, after taking so many of the first run's transactions.
-fn topics(found: u64, ledgers: &[String]) -> Report {
+/// Verifies what `--brokers` would read, with the first `found` transactions of the first run.
+fn topics(found: u64, ledgers: &[String]) -> BalanceReport {
     let text = [FIRST.transactions(found), ledgers.to_vec()].concat().join("\n");
     read(verifier(100), &text, Some("kafka"))
 }
 
-fn line<'a>(report: &'a Report, run: Run, stream: &str) -> &'a Line {
+fn line<'a>(report: &'a BalanceReport, run: Run, stream: &str) -> &'a BalanceLine {
     let epoch = Timestamp::from_nanos(run.epoch).to_string();
     let mut lines = report.lines.iter();
     lines.find(|line| line.epoch.as_ref() == Some(&epoch) && line.stream == stream).unwrap()
@@ -122,7 +122,7 @@ fn says(findings: &Findings, what: &str) -> bool {
 }
 
 #[test]
-fn closes_where_all_is_there_and_counts_duplicates() {
+fn closes_and_counts_duplicates() {
     let ledger = FIRST.ledger(1, true, &[("file", delivery(2, 0, 0, 0))]);
     let once = [FIRST.transactions(2), vec![ledger]].concat();
     let report = verify(&once);
@@ -136,7 +136,7 @@ fn closes_where_all_is_there_and_counts_duplicates() {
 }
 
 #[test]
-fn finds_what_is_missing() {
+fn finds_missing_records() {
     let ledger = |delivered| FIRST.ledger(1, true, &[("file", delivery(delivered, 0, 0, 0))]);
     let report = verify(&[FIRST.transactions(1), vec![ledger(2)]].concat());
     assert!(says(&report.problems, "1 missing"), "{report}");
@@ -145,22 +145,22 @@ fn finds_what_is_missing() {
     assert!(says(&report.problems, "accounts for 2"), "{report}");
     let other = vec![FIRST.transaction(0, "answered"), FIRST.transaction(1, "timeout"), ledger(2)];
     let report = verify(&other);
-    assert!(says(&report.problems, "pairing.timeout is 0, 1"), "{report}");
+    assert!(says(&report.problems, "pairing.timeout is 0, but 1"), "{report}");
 }
 
 #[test]
-fn finds_a_ledger_record_that_does_not_hold() {
+fn finds_unbalanced_ledger_record() {
     let mut counters = balanced(0);
     counters.ring.submitted = 1;
     let report = verify(&[FIRST.record(1, true, counters)]);
     assert!(says(&report.problems, "ring"), "{report}");
     assert!(says(&report.problems, "`balanced` says true"), "{report}");
     let stolen = FIRST.record(1, true, balanced(0)).replace("\"node\":\"n\"", "\"node\":\"m\"");
-    assert!(says(&verify(&[stolen]).problems, "not one of this node and epoch"));
+    assert!(says(&verify(&[stolen]).problems, "does not belong to this node and epoch"));
 }
 
 #[test]
-fn finds_what_is_no_record() {
+fn reports_invalid_records() {
     let mut verifier = verifier(1 << 20);
     let good = FIRST.transaction(1, "answered");
     let wrong = [
@@ -185,21 +185,21 @@ fn finds_what_is_no_record() {
 }
 
 #[test]
-fn a_torn_end_is_noted() {
+fn notes_incomplete_last_line() {
     let ledger = FIRST.ledger(1, true, &[("file", delivery(1, 0, 0, 0))]);
     let whole = format!("{}\n\n{ledger}\n", FIRST.transaction(0, "answered"));
     let torn = format!("{whole}{}", &FIRST.transaction(1, "answered")[..40]);
     let report = read(verifier(1 << 20), &torn, None);
-    assert!(report.closes() && says(&report.notes, "test:4: the file ends in mid record"));
+    assert!(report.closes() && says(&report.notes, "test:4: the last record is incomplete"));
     // In the middle it is no accident.
     assert!(!read(verifier(1 << 20), &format!("{torn}\n{whole}"), None).closes());
 }
 
 #[test]
-fn what_is_spooled_may_be_missing_until_a_later_run_has_emptied_the_spool() {
+fn spooled_records_may_be_missing_until_spool_is_emptied() {
     let first = FIRST.ledger(1, true, &[("kafka", delivery(5, 3, 0, 0))]);
     let report = topics(6, std::slice::from_ref(&first));
-    assert!(report.closes() && says(&report.notes, "2 may still wait"), "{report}");
+    assert!(report.closes() && says(&report.notes, "2 records may still be"), "{report}");
     assert_eq!(line(&report, FIRST, "transactions").waiting, 2);
     assert!(!topics(4, std::slice::from_ref(&first)).closes());
     assert!(!topics(9, std::slice::from_ref(&first)).closes());
@@ -218,7 +218,7 @@ fn what_is_spooled_may_be_missing_until_a_later_run_has_emptied_the_spool() {
 }
 
 #[test]
-fn spools_of_several_captures_are_balanced_as_a_sum() {
+fn balances_spools_of_captures_as_sum() {
     let third = Run { node: "n", epoch: 3_000 };
     let none = delivery(0, 0, 0, 0);
     let ledgers = [
@@ -232,12 +232,12 @@ fn spools_of_several_captures_are_balanced_as_a_sum() {
     };
     assert!(found(4, 1).closes() && found(2, 3).closes() && found(1, 4).closes());
     // Each could have lost three, but not both.
-    assert!(says(&found(2, 2).problems, "later runs dropped but 3"), "{}", found(2, 2));
+    assert!(says(&found(2, 2).problems, "later runs dropped only 3"), "{}", found(2, 2));
     assert!(!found(0, 4).closes());
 }
 
 #[test]
-fn a_capture_that_has_not_ended_may_have_more_than_its_ledger_knows() {
+fn running_capture_may_exceed_its_ledger() {
     let first = FIRST.ledger(1, false, &[("kafka", delivery(5, 2, 0, 0))]);
     for found in [5, 7, 50] {
         let report = topics(found, std::slice::from_ref(&first));
@@ -251,7 +251,7 @@ fn a_capture_that_has_not_ended_may_have_more_than_its_ledger_knows() {
 }
 
 #[test]
-fn the_newest_ledger_record_counts_and_itself_too() {
+fn newest_ledger_record_counts_itself() {
     let mut counters = balanced(0);
     let of = [("ledger".to_owned(), delivery(1, 0, 0, 0))];
     counters.delivery.insert("kafka".into(), of.into());
@@ -264,16 +264,16 @@ fn the_newest_ledger_record_counts_and_itself_too() {
 }
 
 #[test]
-fn what_was_dropped_may_be_there_all_the_same() {
+fn dropped_records_may_be_found() {
     let ledger = FIRST.ledger(1, true, &[("kafka", delivery(5, 0, 1, 2))]);
     assert!(topics(6, std::slice::from_ref(&ledger)).notes.is_empty());
     let report = topics(8, std::slice::from_ref(&ledger));
-    assert!(report.closes() && says(&report.notes, "2 are there that"), "{report}");
+    assert!(report.closes() && says(&report.notes, "2 records were found that"), "{report}");
     assert!(!topics(9, &[ledger]).closes());
 }
 
 #[test]
-fn records_of_no_known_epoch_are_listed() {
+fn lists_records_of_unknown_epochs() {
     let ledger = FIRST.ledger(1, true, &[("kafka", delivery(1, 0, 0, 0))]);
     let stranger = Run { node: "m", epoch: 7 };
     let lines = [vec![ledger], SECOND.transactions(2), stranger.transactions(3)].concat();
@@ -286,7 +286,7 @@ fn records_of_no_known_epoch_are_listed() {
 }
 
 #[test]
-fn the_sink_can_be_named() {
+fn selects_sink_by_name() {
     let sinks = [("file", delivery(3, 0, 0, 1)), ("kafka", delivery(4, 0, 0, 0))];
     let text = [FIRST.transactions(3), vec![FIRST.ledger(1, true, &sinks)]].concat().join("\n");
     let by = |sink| read(verifier(1 << 20), &text, sink);
@@ -295,14 +295,14 @@ fn the_sink_can_be_named() {
 }
 
 #[test]
-fn a_stream_that_the_ledger_does_not_have_is_noted() {
+fn notes_stream_missing_in_ledger() {
     let report = topics(2, &[FIRST.record(1, true, balanced(0))]);
-    assert!(says(&report.notes, "says nothing"), "{report}");
+    assert!(says(&report.notes, "does not mention"), "{report}");
     assert_eq!(line(&report, FIRST, "transactions").delivered, None);
 }
 
 #[test]
-fn says_where_a_stream_could_not_be_read_whole() {
+fn reports_gaps_of_incomplete_stream() {
     let mut verifier = verifier(1 << 20);
     for partition in 0..3 {
         let why = format!("dns.normalized/{partition} begins at offset 9");
@@ -314,7 +314,7 @@ fn says_where_a_stream_could_not_be_read_whole() {
 }
 
 #[test]
-fn json_says_the_same() {
+fn renders_json() {
     let ledger = FIRST.ledger(1, true, &[("file", delivery(2, 0, 0, 0))]);
     let report = verify(&[FIRST.transactions(1), vec![ledger]].concat());
     let json = report.to_json();
@@ -326,10 +326,10 @@ fn json_says_the_same() {
 }
 
 proptest! {
-    /// Whatever the order, the copies and the memory: the balance closes if and only if nothing
+    /// For any order, number of copies and memory size, the balance closes if and only if no record
     /// is missing.
     #[test]
-    fn closes_exactly_where_nothing_is_missing(
+    fn closes_iff_nothing_is_missing(
         copies in proptest::collection::vec(0_usize..4, 1..60),
         memory_bytes in 1_usize..2_000,
         seed in any::<prop::sample::Index>(),
@@ -350,10 +350,10 @@ proptest! {
         prop_assert_eq!(line.found + line.duplicates, copies.iter().sum::<usize>() as u64);
     }
 
-    /// Captures that left records in the spool, and a last run that delivered all of them but those
-    /// it dropped: one record more that is missing, of whatever capture, is found.
+    /// Captures left records in the spool, and a last run delivered all of them except those it
+    /// dropped: one more missing record, of any capture, is found.
     #[test]
-    fn closes_exactly_where_no_more_is_missing_than_was_dropped(
+    fn closes_iff_missing_were_dropped(
         spools in proptest::collection::vec(
             (0_u64..5, proptest::collection::vec(any::<bool>(), 0..6)), 1..5),
         lost in proptest::option::of(any::<prop::sample::Index>()),
@@ -387,15 +387,16 @@ proptest! {
     }
 }
 
-/// A ledger record as of the agent that so many had the capture before.
+/// Returns the ledger record of an agent with `takeovers` agents before it.
 fn after(ledger: &str, takeovers: u64) -> String {
     let mut record: LedgerRecord = serde_json::from_str(ledger).unwrap();
     record.takeovers = takeovers;
     serde_json::to_string(&record).unwrap()
 }
 
-/// The first agent delivers three, one of them open; the second that one answered, and another.
-fn taken_over() -> [Vec<String>; 2] {
+/// The first agent delivers three transactions, one of them open; the second delivers that one
+/// answered, and another one.
+fn handover_records() -> [Vec<String>; 2] {
     let with = |ordinal, answered, open, delivered| {
         let mut counters = balanced(answered);
         counters.pairing.queries += open;
@@ -422,8 +423,8 @@ fn taken_over() -> [Vec<String>; 2] {
 }
 
 #[test]
-fn agents_that_took_over_close_together_and_each_alone() {
-    let [first, second] = taken_over();
+fn balances_agents_after_handover() {
+    let [first, second] = handover_records();
     let together = verify(&[first.clone(), second.clone()].concat());
     assert!(together.closes() && together.notes.is_empty(), "{together}");
     let transactions = line(&together, FIRST, "transactions");
@@ -431,12 +432,12 @@ fn agents_that_took_over_close_together_and_each_alone() {
     let alone = verify(&first);
     assert!(alone.closes() && alone.notes.is_empty(), "{alone}");
     let alone = verify(&second);
-    assert!(alone.closes() && says(&alone.notes, "not every agent"), "{alone}");
+    assert!(alone.closes() && says(&alone.notes, "ledger records of some agents"), "{alone}");
 }
 
 #[test]
-fn finds_what_is_missing_of_agents_that_took_over() {
-    let [first, second] = taken_over();
+fn finds_missing_records_after_handover() {
+    let [first, second] = handover_records();
     for without in [[first[1..].to_vec(), second.clone()], [first, second[1..].to_vec()]] {
         let report = verify(&without.concat());
         assert!(!report.closes() && says(&report.problems, "1 missing"), "{report}");

@@ -1,83 +1,83 @@
-//! What the agent does with it.
+//! Metrics of the agent itself.
 
-use super::Metric;
+use crate::metrics::metric::Metric;
 
 const HOOK: (&str, &str) = ("hook", "cgroup, socket, replay");
-const STREAM: (&str, &str) = ("stream", "the streams");
-const RULE: (&str, &str) = ("rule", "the rules of detection");
+const STREAM: (&str, &str) = ("stream", "names of the streams");
+const RULE: (&str, &str) = ("rule", "names of the detection rules");
 const SEVERITY: (&str, &str) = ("severity", "info, warning, critical");
-const DETECTION: &str = "Only where there is detection.";
+const DETECTION: &str = "Only if detection is on.";
 const PODS: &[(&str, &str)] = &[(
     "pod",
-    "`namespace/pod`, else the container's id, empty outside of containers; the first 256, the rest `other`",
+    "`namespace/pod`, else the container's id; empty outside containers; after the first 256, `other`",
 )];
-const KUBERNETES: &str = "Only where pods are named.";
-const LOOKUPS: &str = "Only where a sink wants the stream lookups.";
+const KUBERNETES: &str = "Only if Kubernetes is configured.";
+const LOOKUPS: &str = "Only if a sink receives the stream lookups.";
 
 pub(super) const METRICS: &[Metric] = &[
-    Metric::counter("dnscribe_packets_total", "packets", "Packets on the DNS ports by what became of them.")
+    Metric::counter("dnscribe_packets_total", "packets", "Packets on the DNS ports by outcome.")
         .labels(&[HOOK, ("outcome", "submitted, lost_ring_full, sampled_out, skipped")])
         .formula("the sum over `outcome` is `kernel.<hook>.seen`")
         .source("ledger: `kernel`"),
     Metric::counter(
         "dnscribe_clipped_packets_total",
         "packets",
-        "Packets captured with fewer octets than they had.",
+        "Packets captured with fewer bytes than they had on the wire.",
     )
     .labels(&[HOOK])
     .source("ledger: `kernel.<hook>.clipped`")
-    .caveat("No outcome of its own: these packets were submitted."),
-    Metric::gauge("dnscribe_ring_used_bytes", "bytes", "Octets in the ring, waiting.")
+    .caveat("Not an outcome: these packets were submitted."),
+    Metric::gauge("dnscribe_ring_used_bytes", "bytes", "Bytes waiting in the ring.")
         .source("the ring buffer's positions")
-        .caveat("Only while capturing live."),
+        .caveat("Live capture only."),
     Metric::gauge(
         "dnscribe_sampling_ratio",
         "ratio",
-        "The share of UDP transactions that is told; below 1 while more comes than can be handled.",
+        "Ratio of UDP transactions that are exported; below 1 while the agent is overloaded.",
     )
     .source("ledger: `sampling.ratio`")
-    .caveat("Only while capturing live. TCP is always told."),
-    Metric::counter("dnscribe_sampling_episodes_total", "episodes", "How often sampling began.")
+    .caveat("Live capture only. TCP is never sampled."),
+    Metric::counter("dnscribe_sampling_episodes_total", "episodes", "Number of times that sampling began.")
         .source("ledger: `sampling.episodes`")
-        .caveat("Only while capturing live."),
+        .caveat("Live capture only."),
     Metric::counter(
         "dnscribe_untold_packets_total",
         "packets",
-        "Packets that were sampled out or lost by a full ring, as the kernel counted them.",
+        "Packets that were sampled out or lost to a full ring, counted by the kernel.",
     )
     .labels(&[("kind", "query, response, tcp_segment, other")])
     .source("ledger: `sampling.untold`")
-    .caveat("Only while capturing live; the kernel is asked every ten seconds."),
-    Metric::counter("dnscribe_records_total", "records", "Records by what became of them, all sinks together.")
+    .caveat("Live capture only; read from the kernel every ten seconds."),
+    Metric::counter("dnscribe_records_total", "records", "Records of all sinks by outcome.")
         .labels(&[STREAM, ("outcome", "delivered, filtered, dropped")])
         .source("ledger: `delivery`")
         .caveat("A record for two sinks counts twice."),
-    Metric::gauge("dnscribe_records_waiting", "records", "Records on their way, all sinks together.")
+    Metric::gauge("dnscribe_records_waiting", "records", "Records of all sinks that are not delivered yet.")
         .labels(&[STREAM, ("place", "spooled, in_flight")])
         .source("ledger: `delivery`"),
-    Metric::counter("dnscribe_dropped_total", "packets, queries or records", "What was lost or given up, by stage and reason.")
+    Metric::counter("dnscribe_dropped_total", "packets, queries or records", "Losses by stage and reason.")
         .labels(&[
             ("stage", "kernel, decode, pairing, connections, join, delivery"),
             ("reason", "as in the ledger"),
         ])
         .source("ledger: `kernel`, `decode.malformed`, `pairing.evicted`, `delivery`")
-        .caveat("Stages count different things: do not add them up."),
-    Metric::gauge("dnscribe_spool_bytes", "bytes", "Octets on disk, waiting.").source("the spool"),
-    Metric::gauge("dnscribe_pairing_open", "queries", "Queries that wait for their response.")
+        .caveat("Stages count different things: do not add them."),
+    Metric::gauge("dnscribe_spool_bytes", "bytes", "Bytes waiting on disk.").source("the spool"),
+    Metric::gauge("dnscribe_pairing_open", "queries", "Queries waiting for a response.")
         .source("ledger: `pairing.open`"),
     Metric::gauge(
         "dnscribe_connections_open",
         "connections",
-        "Connections of encrypted DNS that are not over.",
+        "Open connections of encrypted DNS.",
     )
     .source("ledger: `connections.open`")
-    .caveat("Only where a sink wants the stream connections."),
+    .caveat("Only if a sink receives the stream connections."),
     Metric::counter(
         "dnscribe_links_total",
         "transactions",
-        "Transactions of local resolvers by what ties them to a parent.",
+        "Transactions of local resolvers by how their parent was found.",
     )
-    .labels(&[("match", "the kinds of `parent_match`, and none")])
+    .labels(&[("match", "values of `parent_match`, and none")])
     .source("`dns.transaction/1`: `parent_match`"),
     Metric::counter(
         "dnscribe_windows_late_total",
@@ -86,20 +86,20 @@ pub(super) const METRICS: &[Metric] = &[
     )
     .source("`dns.window/1`: `late_total`")
     .caveat(
-        "They are in no window. Zone transfers that last longer than the query timeout are among them, and what \
-         a clock that steps back repeats.",
+        "They are in no window. Includes zone transfers that last longer than the query timeout, and repeated \
+         times after a clock step back.",
     ),
-    Metric::gauge("dnscribe_windows_bytes", "bytes", "Octets that the windows take.")
-        .source("their own count, when it is asked for")
-        .caveat("Names that windows share count in each of them."),
-    Metric::counter("dnscribe_lookups_total", "lookups", "What applications asked, by how it ended.")
+    Metric::gauge("dnscribe_windows_bytes", "bytes", "Memory used by windows.")
+        .source("counted when the page is read")
+        .caveat("Names shared between windows count in each of them."),
+    Metric::counter("dnscribe_lookups_total", "lookups", "Lookups of applications by outcome.")
         .labels(&[("outcome", "as in `dns.lookup/1`")])
         .source("`dns.lookup/1`: one each")
         .caveat(LOOKUPS),
     Metric::counter(
         "dnscribe_lookup_queries_total",
         "queries",
-        "Query messages that applications sent for that.",
+        "Query messages that applications sent for lookups.",
     )
     .labels(PODS)
     .source("`dns.lookup/1`")
@@ -107,7 +107,7 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::counter(
         "dnscribe_lookup_wasted_queries_total",
         "queries",
-        "Those of them that contributed nothing: search lists, retries, duplicates.",
+        "Query messages that contributed nothing: search lists, retries, duplicates.",
     )
     .labels(PODS)
     .formula("waste: `rate(dnscribe_lookup_wasted_queries_total[5m]) / rate(dnscribe_lookup_queries_total[5m])`")
@@ -116,78 +116,78 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::counter(
         "dnscribe_lookups_evicted_total",
         "lookups",
-        "Lookups given out before their end for want of room.",
+        "Lookups reported before their end because the table was full.",
     )
     .source("the table of lookups")
     .caveat(LOOKUPS),
-    Metric::gauge("dnscribe_lookups_open", "lookups", "Lookups that are not over.")
+    Metric::gauge("dnscribe_lookups_open", "lookups", "Lookups in progress.")
         .source("the table of lookups")
         .caveat(LOOKUPS),
     Metric::counter(
         "dnscribe_alerts_total",
         "alerts",
-        "Alerts told, reminders included, by rule and severity.",
+        "Alerts reported, reminders included, by rule and severity.",
     )
     .labels(&[RULE, SEVERITY, ("state", "as in `dns.alert/1`")])
     .source("`dns.alert/1`: one each")
     .caveat(DETECTION),
-    Metric::gauge("dnscribe_alerts_active", "alerts", "Alerts that fire.")
+    Metric::gauge("dnscribe_alerts_active", "alerts", "Alerts that are firing.")
         .labels(&[RULE, SEVERITY])
         .source("the alert engine")
         .caveat(DETECTION),
     Metric::counter(
         "dnscribe_alerts_suppressed_total",
         "alerts",
-        "Not told: another explains them.",
+        "Alerts not reported because another alert explains them.",
     )
     .labels(&[RULE])
     .source("the alert engine")
     .caveat(DETECTION),
-    Metric::counter("dnscribe_alerts_muted_total", "alerts", "Not told in time, for maintenance.")
+    Metric::counter("dnscribe_alerts_muted_total", "alerts", "Alerts not reported because of maintenance.")
         .labels(&[RULE])
         .source("the alert engine")
         .caveat(DETECTION),
     Metric::counter(
         "dnscribe_alerts_overflow_total",
         "findings",
-        "Findings for which there was no room among the alerts.",
+        "Findings dropped because the table of alerts was full.",
     )
     .source("the alert engine")
     .caveat(DETECTION),
     Metric::gauge(
         "dnscribe_kubernetes_up",
         "1",
-        "1 while the Kubernetes API tells of this node's pods; 0 while what was known last serves.",
+        "1 while the Kubernetes API reports this node's pods, 0 while the last known pods are used.",
     )
     .source("the watch of pods")
     .caveat(KUBERNETES),
     Metric::gauge(
         "dnscribe_kubernetes_pods",
         "pods",
-        "Pods of this node that are known, those that ended in the last five minutes included.",
+        "Known pods of this node, those that ended in the last five minutes included.",
     )
     .source("the watch of pods")
     .caveat(KUBERNETES),
-    Metric::counter("dnscribe_kubernetes_errors_total", "errors", "Failures to learn of the pods.")
+    Metric::counter("dnscribe_kubernetes_errors_total", "errors", "Failed attempts to read the pods.")
         .labels(&[("reason", "config, unreachable, tls, unauthorized, forbidden, server, garbage")])
         .source("the watch of pods")
         .caveat(KUBERNETES),
     Metric::counter(
         "dnscribe_kubernetes_refused_total",
         "pods",
-        "Times that a pod found no room among 4096.",
+        "Pods not stored because 4096 are known already.",
     )
     .source("the watch of pods")
     .caveat(KUBERNETES),
     Metric::counter(
         "dnscribe_kubernetes_transactions_total",
         "transactions",
-        "Transactions of pods, by whether the pod's names were known.",
+        "Transactions of pods by whether the names of the pod were known.",
     )
     .labels(&[("outcome", "named, unnamed")])
     .source("`k8s` and `container.pod_uid` of `dns.transaction/1`")
     .caveat(KUBERNETES),
-    Metric::gauge("dnscribe_build_info", "1", "Which dnscribe this is.")
+    Metric::gauge("dnscribe_build_info", "1", "Version of dnscribe.")
         .labels(&[("version", "one"), ("revision", "one")])
         .source("the program"),
 ];

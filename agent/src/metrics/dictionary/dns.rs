@@ -1,14 +1,15 @@
-//! What the traffic does.
+//! Metrics of the DNS traffic.
 
-use super::Metric;
+use crate::metrics::metric::Metric;
 
 const VANTAGE: (&str, &str) = ("vantage", "client, server, passive");
 const TRANSPORT: (&str, &str) = ("transport", "udp, tcp");
-const RESOLVER: (&str, &str) = ("resolver", "configured name, else address; bounded, then `other`");
+const RESOLVER: (&str, &str) = ("resolver", "configured name, else address; limited, then `other`");
 const PROTOCOL: (&str, &str) = ("protocol", "dot, doh, doq, doh3");
-const BOUNDED: &str = "1,000 series at most: further ones are counted under `other` in place of the labels that traffic chooses.";
+const BOUNDED: &str =
+    "At most 1,000 series; further ones have `other` in place of the labels that traffic chooses.";
 const BUCKETS: &str =
-    "100 series at most, then `other`. Exact quantiles: `latency_ms` in `dns.window/1`.";
+    "At most 100 series, then `other`. For exact quantiles see `latency_ms` in `dns.window/1`.";
 
 pub(super) const METRICS: &[Metric] = &[
     Metric::counter("dns_transactions_total", "transactions", "DNS transactions by outcome.")
@@ -16,9 +17,9 @@ pub(super) const METRICS: &[Metric] = &[
             VANTAGE,
             TRANSPORT,
             RESOLVER,
-            ("qtype", "mnemonic; bounded, then `other`; empty without a question"),
+            ("qtype", "mnemonic; limited, then `other`; empty without a question"),
             ("status", "answered, timeout, late, icmp_error, duplicate, orphan, evicted, open"),
-            ("rcode", "mnemonic; bounded, then `other`; empty without a response"),
+            ("rcode", "mnemonic; limited, then `other`; empty without a response"),
         ])
         .formula(
             "timeouts per query: `sum(rate(dns_transactions_total{status=\"timeout\"}[5m])) / \
@@ -33,19 +34,19 @@ pub(super) const METRICS: &[Metric] = &[
     )
     .labels(&[VANTAGE, RESOLVER])
     .formula("`histogram_quantile(0.99, sum by (le) (rate(dns_transaction_duration_seconds_bucket[5m])))`")
-    .source("`dns.transaction/1`: `latency_ms`, where there is one")
+    .source("`dns.transaction/1`: `latency_ms`, if present")
     .caveat(BUCKETS),
     Metric::counter("dns_messages_total", "messages", "DNS messages decoded.")
         .labels(&[("qr", "query, response"), TRANSPORT])
         .source("ledger: `decode.queries`, `decode.responses`"),
     Metric::counter("dns_connections_total", "connections", "Connections of encrypted DNS by outcome.")
         .labels(&[VANTAGE, PROTOCOL, RESOLVER, ("status", "as in `dns.connection/1`")])
-        .source("`dns.connection/1`: one each, when it is over")
-        .caveat("Only where a sink wants the stream connections."),
+        .source("`dns.connection/1`: one each, at its end")
+        .caveat("Only if a sink receives the stream connections."),
     Metric::histogram(
         "dns_connection_handshake_seconds",
         "seconds",
-        "Time that handshakes of encrypted DNS took.",
+        "Duration of handshakes of encrypted DNS.",
     )
     .labels(&[VANTAGE, PROTOCOL, RESOLVER])
     .source("`dns.connection/1`")
@@ -53,10 +54,10 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::counter(
         "dns_cache_answers_total",
         "transactions",
-        "Answers of local resolvers by where they were from.",
+        "Answers of local resolvers by source.",
     )
     .labels(&[("cache", "hit, miss, stale, local")])
     .formula("cache-hit ratio: (hit + stale) / (hit + stale + miss)")
     .source("`dns.transaction/1`: `cache`")
-    .caveat("Inferred from what a resolver on this host asks meanwhile: see [joining](joining.md)."),
+    .caveat("Inferred from the queries of a resolver on this host in the meantime: see [joining](joining.md)."),
 ];

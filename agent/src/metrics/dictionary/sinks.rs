@@ -1,9 +1,9 @@
-//! What the sinks measure beside the ledger.
+//! Metrics of the sinks beyond the ledger.
 
-use super::Metric;
+use crate::metrics::metric::Metric;
 
-/// Sinks have names of their own: a second one of a kind ends in `_2`.
-const SINK: &[(&str, &str)] = &[("sink", "the configured sinks")];
+/// Names of sinks; the name of a second sink of a kind ends in `_2`.
+const SINK: &[(&str, &str)] = &[("sink", "names of the sinks")];
 const STATISTICS: &str = "librdkafka's statistics, every 5 s";
 
 const fn kafka(metric: Metric) -> Metric {
@@ -11,7 +11,7 @@ const fn kafka(metric: Metric) -> Metric {
 }
 
 const fn alertmanager(metric: Metric) -> Metric {
-    metric.labels(SINK).source("the sink to Alertmanager")
+    metric.labels(SINK).source("the sink for Alertmanager")
 }
 
 pub(super) const METRICS: &[Metric] = &[
@@ -20,7 +20,7 @@ pub(super) const METRICS: &[Metric] = &[
         "records",
         "Records in librdkafka's queue.",
     )),
-    kafka(Metric::gauge("dnscribe_kafka_queue_bytes", "bytes", "Octets in librdkafka's queue.")),
+    kafka(Metric::gauge("dnscribe_kafka_queue_bytes", "bytes", "Bytes in librdkafka's queue.")),
     kafka(Metric::gauge(
         "dnscribe_kafka_brokers_up",
         "brokers",
@@ -29,9 +29,9 @@ pub(super) const METRICS: &[Metric] = &[
     kafka(Metric::gauge(
         "dnscribe_kafka_rtt_p99_seconds",
         "seconds",
-        "Round trip to the slowest broker, 99th percentile of the last 5 s.",
+        "Round-trip time to the slowest broker, 99th percentile of the last 5 s.",
     )),
-    kafka(Metric::counter("dnscribe_kafka_sent_bytes_total", "bytes", "Octets sent.")),
+    kafka(Metric::counter("dnscribe_kafka_sent_bytes_total", "bytes", "Bytes sent.")),
     kafka(Metric::counter("dnscribe_kafka_requests_total", "requests", "Requests sent.")),
     kafka(Metric::counter(
         "dnscribe_kafka_request_errors_total",
@@ -48,9 +48,9 @@ pub(super) const METRICS: &[Metric] = &[
         "requests",
         "Requests without an answer in time.",
     )),
-    Metric::gauge("dnscribe_kafka_away", "0 or 1", "1 while Kafka does not take records, else 0.")
+    Metric::gauge("dnscribe_kafka_away", "0 or 1", "1 while Kafka accepts no records, else 0.")
         .labels(SINK)
-        .source("the sink's own judgement"),
+        .source("the sink"),
     Metric::gauge(
         "dnscribe_spool_oldest_seconds",
         "seconds",
@@ -61,33 +61,33 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::counter(
         "dnscribe_spool_torn_bytes_total",
         "bytes",
-        "Octets that were found torn or corrupt when the spool was opened.",
+        "Bytes that were incomplete or corrupt when the spool was opened.",
     )
     .labels(SINK)
     .source("the spool"),
     alertmanager(Metric::counter(
         "dnscribe_alertmanager_sent_total",
         "alerts",
-        "Alerts that an Alertmanager has taken, those told again too.",
+        "Alerts that an Alertmanager accepted, reminders included.",
     )),
     alertmanager(Metric::counter(
         "dnscribe_alertmanager_failed_total",
         "posts",
-        "Posts of alerts that no Alertmanager has taken.",
+        "Requests that no Alertmanager accepted.",
     )),
     alertmanager(Metric::gauge(
         "dnscribe_alertmanager_firing",
         "alerts",
-        "Alerts that go on, and are told again.",
+        "Firing alerts that are sent repeatedly.",
     )),
     alertmanager(Metric::gauge(
         "dnscribe_alertmanager_waiting",
         "alerts",
-        "Alerts of which no Alertmanager knows the newest.",
+        "Alerts whose latest state no Alertmanager has received.",
     )),
     alertmanager(Metric::gauge(
         "dnscribe_alertmanager_away",
         "0 or 1",
-        "1 while no Alertmanager takes alerts.",
+        "1 while no Alertmanager accepts alerts.",
     )),
 ];

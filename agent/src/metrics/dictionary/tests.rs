@@ -1,14 +1,15 @@
 use super::*;
+use crate::metrics::metric::MetricKind;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 #[test]
-fn every_metric_is_named_and_told_as_prometheus_wants() {
+fn follows_prometheus_conventions() {
     let mut names = BTreeSet::new();
     for metric in metrics() {
         assert!(names.insert(metric.name), "{} twice", metric.name);
         let is_total = metric.name.ends_with("_total");
-        assert_eq!(is_total, metric.kind == Kind::Counter, "{}", metric.name);
+        assert_eq!(is_total, metric.kind == MetricKind::Counter, "{}", metric.name);
         for unit in ["bytes", "seconds"] {
             let has_unit = metric.name.trim_end_matches("_total").ends_with(&format!("_{unit}"));
             assert_eq!(has_unit, metric.unit == unit, "{}", metric.name);
@@ -17,7 +18,7 @@ fn every_metric_is_named_and_told_as_prometheus_wants() {
     }
 }
 
-/// `docs/metrics.md` is what the code says.
+/// `docs/metrics.md` is what the code generates.
 #[test]
 fn golden_page() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
@@ -26,5 +27,8 @@ fn golden_page() {
         return;
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(golden == page(), "docs/metrics.md is not what the code gives: `cargo xtask bless`");
+    assert!(
+        golden == page(),
+        "docs/metrics.md is not what the code generates: `cargo xtask bless`"
+    );
 }

@@ -88,7 +88,7 @@ fn page() -> String {
 }
 
 #[test]
-fn has_the_names_of_the_contract() {
+fn has_names_of_contract() {
     let page = page();
     for line in [
         "dns_cache_answers_total{cache=\"hit\"} 6",
@@ -124,7 +124,7 @@ fn has_the_names_of_the_contract() {
 }
 
 #[test]
-fn each_family_stands_once_with_its_header() {
+fn each_family_appears_once() {
     let page = page();
     let mut families = std::collections::BTreeSet::new();
     let mut current = "";
@@ -139,11 +139,11 @@ fn each_family_stands_once_with_its_header() {
 }
 
 #[test]
-fn the_page_and_the_dictionary_have_the_same_metrics() {
+fn page_matches_dictionary() {
     let page = page();
     let mut families: std::collections::BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
-    // Of connections there is only something to say once there was one.
+    // The families of connections appear with the first connection.
     families.extend(["dns_connections_total", "dns_connection_handshake_seconds"]);
     let known = dictionary::metrics().map(|metric| metric.name).collect();
     assert_eq!(families, known);

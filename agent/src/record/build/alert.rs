@@ -1,4 +1,4 @@
-//! A change of an alert becomes a record.
+//! Builds `dns.alert/1` from a change of an alert.
 
 use super::Identity;
 use crate::detect::{Alert, Figure, Rule};
@@ -7,17 +7,13 @@ use crate::record::alert::{AlertRecord, FigureFields};
 use crate::sink::Stream;
 
 impl Identity {
-    /// `dns.alert/1`. `runbooks`: where the pages are that say what to do, without a slash at its end.
+    /// Builds `dns.alert/1`. `runbooks` is the address of the runbooks, without a slash at its end.
     #[must_use]
     pub fn alert<'a>(&'a self, alert: &'a Alert, runbooks: &str) -> AlertRecord<'a> {
         let Alert { entity, evidence, .. } = alert;
         let until = alert.ended.unwrap_or(alert.ts);
         AlertRecord {
-            schema: Stream::Alerts.schema(),
-            event_id: self.namespace.alert(alert.ordinal),
-            ts: alert.ts,
-            node: &self.node,
-            region: self.region.as_deref(),
+            head: self.head(Stream::Alerts, self.namespace.alert(alert.ordinal), alert.ts),
             alert_id: self.alert_id(alert),
             rule: alert.rule.name(),
             entity: entity.to_string(),
@@ -47,16 +43,16 @@ impl Identity {
         }
     }
 
-    /// The id that all alerts of one episode share.
+    /// Returns the id that all alerts of one episode share.
     #[must_use]
     pub fn alert_id(&self, alert: &Alert) -> EventId {
         let Alert { rule, entity, started, .. } = alert;
-        let what = format!("{} {entity} {}", rule.name(), started.as_nanos());
-        self.namespace.named(what.as_bytes())
+        let name = format!("{} {entity} {}", rule.name(), started.as_nanos());
+        self.namespace.for_name(name.as_bytes())
     }
 }
 
-/// The page of a rule: its name with hyphens.
+/// Returns the address of a rule's runbook: its name with hyphens.
 fn runbook(rule: Rule, base: &str) -> String {
     format!("{base}/{}.md", rule.name().replace('_', "-"))
 }
@@ -83,6 +79,7 @@ mod tests {
     use crate::pair::Vantage;
     use crate::record::json_schema;
     use crate::time::Timestamp;
+    use serde_json::json;
     use std::collections::HashMap;
 
     fn alert() -> Alert {
@@ -118,11 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn says_what_whom_and_since_when() {
+    fn builds_valid_alert() {
         let identity = Identity::new("n".into(), None, Timestamp::default(), HashMap::new());
         let (first, second) = (alert(), Alert { ordinal: 2, ..alert() });
         let record = serde_json::to_value(identity.alert(&first, "docs/runbooks")).unwrap();
         let schema = json_schema("dns.alert/1").unwrap();
+        assert_eq!(schema["properties"]["rule"]["enum"], json!(Rule::ALL.map(Rule::name)));
         assert!(jsonschema::is_valid(&schema, &record), "{record:#}");
         assert_eq!(record["entity"], "resolver=192.0.2.53,vantage=client");
         assert_eq!(record["runbook"], "docs/runbooks/resolver-down.md");
@@ -136,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn another_start_is_another_alert() {
+    fn alert_id_depends_on_start() {
         let identity = Identity::new("n".into(), None, Timestamp::default(), HashMap::new());
         let later = Alert { started: Timestamp::from_nanos(21_000_000_000), ..alert() };
         assert_ne!(identity.alert_id(&alert()), identity.alert_id(&later));

@@ -1,29 +1,26 @@
-//! A lookup becomes a record.
+//! Builds `dns.lookup/1` from a finished lookup.
 
-use super::{Identity, milliseconds};
+use super::Identity;
 use crate::decode::dns::{class_name, rcode_name, type_name};
 use crate::lookup::{Lookup, Texts};
-use crate::record::{ContainerFields, LookupRecord, ProcessFields};
+use crate::number::milliseconds;
+use crate::record::{ContainerFields, LookupRecord, ProcessFields, RecordTail};
 use crate::sink::Stream;
 
-/// Names that a record lists.
+/// Names in `names_tried` at most.
 const NAMES: usize = 32;
 
-/// Transactions that a record lists.
+/// Ids in `transaction_ids` at most.
 const TRANSACTIONS: usize = 64;
 
 impl Identity {
-    /// `dns.lookup/1`.
+    /// Builds `dns.lookup/1`.
     #[must_use]
     pub fn lookup<'a>(&'a self, lookup: &'a Lookup) -> LookupRecord<'a> {
         let names = lookup.names.iter().filter(|_| lookup.search_expansions > 0);
         let members = lookup.members.iter().take(TRANSACTIONS);
         LookupRecord {
-            schema: Stream::Lookups.schema(),
-            event_id: self.namespace.lookup(lookup.id),
-            ts: lookup.ts,
-            node: &self.node,
-            region: self.region.as_deref(),
+            head: self.head(Stream::Lookups, self.namespace.lookup(lookup.id), lookup.ts),
             vantage: lookup.vantage.name(),
             client_ip: lookup.client,
             resolvers: texts(&lookup.resolvers),
@@ -48,19 +45,21 @@ impl Identity {
             tcp_fallback: lookup.tcp_fallback,
             transaction_ids: members.map(|id| self.namespace.message(*id)).collect(),
             evicted: lookup.evicted,
-            process: lookup.process.as_ref().map(|process| ProcessFields {
-                pid: process.pid,
-                uid: process.uid,
-                comm: (&*process.comm).into(),
-                exe: process.exe.as_deref(),
-            }),
-            container: lookup.container.as_ref().map(|home| ContainerFields {
-                id: &home.id,
-                runtime: home.runtime,
-                pod_uid: home.pod_uid.as_deref(),
-            }),
-            k8s: lookup.container.as_ref().and_then(|home| home.place.as_ref()).map(Into::into),
-            masking: None,
+            tail: RecordTail {
+                process: lookup.process.as_ref().map(|process| ProcessFields {
+                    pid: process.pid,
+                    uid: process.uid,
+                    comm: (&*process.comm).into(),
+                    exe: process.exe.as_deref(),
+                }),
+                container: lookup.container.as_ref().map(|home| ContainerFields {
+                    id: &home.id,
+                    runtime: home.runtime,
+                    pod_uid: home.pod_uid.as_deref(),
+                }),
+                k8s: lookup.container.as_ref().and_then(|home| home.place.as_ref()).map(Into::into),
+                masking: None,
+            },
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A window's tally becomes a record.
+//! Builds `dns.window/1` from the tally of one group in one window.
 
 use super::Identity;
 use crate::decode::dns::{rcode_name, type_name};
@@ -15,17 +15,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::borrow::Cow;
 
-/// The most frequent values that a record names.
+/// Entries of each list of most frequent values.
 const RANKS: usize = 10;
 
-/// Of the encodings that `docs/sketches.md` describes.
+/// Version of the sketch encodings that `docs/sketches.md` describes.
 const SKETCH_ENCODING: u32 = 1;
 
 const SERVFAIL: u16 = 2;
 const NXDOMAIN: u16 = 3;
 
 impl Identity {
-    /// `dns.window/1`, the `ordinal`th of its capture, from 1.
+    /// Builds `dns.window/1`, the `ordinal`th of its capture, from 1.
     #[must_use]
     pub fn window<'a>(
         &'a self,
@@ -40,11 +40,7 @@ impl Identity {
         let responses = tally.rcodes.total();
         let tops = tally.tops.as_deref();
         WindowRecord {
-            schema: Stream::Metrics.schema(),
-            event_id: self.namespace.window(ordinal),
-            ts: span.start,
-            node: &self.node,
-            region: self.region.as_deref(),
+            head: self.head(Stream::Metrics, self.namespace.window(ordinal), span.start),
             window_seconds: span.length.as_secs(),
             step_seconds: span.step.as_secs(),
             partial: span.partial,
@@ -111,7 +107,7 @@ impl Identity {
     }
 }
 
-/// The share of transactions that were told.
+/// Returns the ratio of exported transactions to all, if below 1.
 fn sample_ratio(tally: &Tally) -> Option<f64> {
     let estimate = tally.thinned.estimate(tally.transactions);
     tally.thinned.is_thinned().then(|| float(tally.transactions) / estimate.value)
@@ -124,10 +120,10 @@ fn estimated(tally: &Tally) -> Option<EstimateFields> {
     })
 }
 
-/// Told and untold together.
+/// Returns exact counts of all messages, exported or not, if some were not exported.
 fn exact(tally: &Tally, queries: u64) -> Option<ExactFields> {
     let untold = tally.untold.as_deref()?;
-    // An extended code's lower four bits are in the header (RFC 6891, 6.1.3).
+    // The header holds the lower four bits of an extended code (RFC 6891, 6.1.3).
     let mut counts = untold.rcodes;
     for (rcode, count) in tally.rcodes.sorted() {
         counts[usize::from(rcode & 15)] += count;
@@ -213,7 +209,7 @@ fn ranked(top: &Top) -> Vec<RankedFields> {
         .collect()
 }
 
-/// Smaller than those that are kept: a record is written often.
+/// Records are written often, so their sketches are smaller than those in memory.
 fn sketches(tops: &Tops) -> TopSketches {
     let encode = |top: &Top, lg_slots| BASE64.encode(top.serialize(lg_slots));
     TopSketches {
@@ -224,7 +220,7 @@ fn sketches(tops: &Tops) -> TopSketches {
     }
 }
 
-/// All buckets, the empty ones too: two windows are compared bucket by bucket.
+/// Returns all buckets, including empty ones, so that two windows can be compared bucket by bucket.
 fn buckets(bounds: &[f64], counts: &[u64]) -> Vec<BucketCount> {
     let bounds = bounds.iter().copied().map(Some).chain([None]);
     bounds.zip(counts).map(|(up_to, count)| BucketCount { up_to, count: *count }).collect()

@@ -2,7 +2,7 @@
 
 use super::super::{Batch, Stream};
 use super::flight::Dead;
-use crate::record::{DlqRecord, EventId};
+use crate::record::{DlqRecord, EventId, RecordHead};
 use crate::sink::tally::Reason;
 use crate::sink::threaded::Shared;
 use crate::time::Timestamp;
@@ -44,7 +44,7 @@ impl DeadLetters {
         let mut batch = Batch::default();
         for dead in dead {
             let record = self.record(dead);
-            batch.push_json(Stream::Dlq, record.event_id.0, &record, self.node.as_bytes());
+            batch.push_json(Stream::Dlq, record.head.event_id.0, &record, self.node.as_bytes());
         }
         batch
     }
@@ -52,9 +52,15 @@ impl DeadLetters {
     fn record(&self, dead: &Dead) -> DlqRecord<'_> {
         let original = EventId(dead.event_id);
         let bytes: &[u8] = if self.shared.hides_dead_letters() { &[] } else { &dead.bytes };
-        DlqRecord {
+        let head = RecordHead {
+            schema: Stream::Dlq.schema(),
             event_id: original.of_dead_letter(dead.stream),
             ts: Timestamp::now(),
+            node: &self.node,
+            region: self.region.as_deref(),
+        };
+        DlqRecord {
+            head,
             stage: if dead.reason == Reason::NotEncodable { "encode" } else { "deliver" },
             reason: dead.reason.name(),
             stream: Some(dead.stream.name()),
@@ -62,7 +68,7 @@ impl DeadLetters {
             bytes: BASE64.encode(bytes),
             captured_bytes: count(bytes.len()),
             record_bytes: Some(count(dead.whole_bytes)),
-            ..DlqRecord::new(&self.node, self.region.as_deref())
+            ..DlqRecord::default()
         }
     }
 

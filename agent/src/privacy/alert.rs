@@ -1,13 +1,13 @@
-//! What an alert says in words, made anew of what may be told.
+//! Rebuilds the entity and the summary of a masked alert from its masked fields.
 
 use super::Class;
+use super::field_masker::{FieldMasker, RawObject};
 use super::fields::Kind;
-use super::pen::{Pen, Shallow};
 use serde::Deserialize;
 use std::fmt::Write as _;
 
-/// Whom an alert concerns: the parts as they are told, in the order in which an alert has them.
-pub(super) fn entity(pen: &Pen<'_>, alert: &Shallow<'_>) -> String {
+/// Returns the entity of an alert, made of its masked parts in the order of the original.
+pub(super) fn entity(masker: &FieldMasker<'_>, alert: &RawObject<'_>) -> String {
     const PARTS: [(&str, Kind); 7] = [
         ("resolver", Kind::Resolver),
         ("zone", Kind::Name),
@@ -20,16 +20,16 @@ pub(super) fn entity(pen: &Pen<'_>, alert: &Shallow<'_>) -> String {
     let mut entity = String::new();
     for (part, kind) in PARTS {
         let Some(value) = alert.text(part) else { continue };
-        let Some(told) = pen.text(kind, &value, alert) else { continue };
+        let Some(masked) = masker.masked_text(kind, &value, alert) else { continue };
         let comma = if entity.is_empty() { "" } else { "," };
         // Writing to a String cannot fail.
-        let _ = write!(entity, "{comma}{part}={told}");
+        let _ = write!(entity, "{comma}{part}={masked}");
     }
     if entity.is_empty() { "node".to_owned() } else { entity }
 }
 
-/// What is wrong, by its figures: the sentence itself has names in it.
-pub(super) fn summary(alert: &Shallow<'_>) -> String {
+/// Returns a summary made of rule and figures, since the original sentence contains names.
+pub(super) fn summary(alert: &RawObject<'_>) -> String {
     #[derive(Deserialize)]
     struct Figure<'a> {
         name: &'a str,
@@ -39,8 +39,8 @@ pub(super) fn summary(alert: &Shallow<'_>) -> String {
     let mut summary = alert.text("rule").unwrap_or_default().into_owned();
     let figures = alert.raw("figures").unwrap_or("[]");
     let figures: Vec<Figure<'_>> = serde_json::from_str(figures).unwrap_or_default();
-    for (place, Figure { name, value, threshold }) in figures.iter().enumerate() {
-        let before = if place == 0 { ": " } else { ", " };
+    for (index, Figure { name, value, threshold }) in figures.iter().enumerate() {
+        let before = if index == 0 { ": " } else { ", " };
         let _ = write!(summary, "{before}{name} {value}");
         if let Some(threshold) = threshold {
             let _ = write!(summary, " (threshold {threshold})");

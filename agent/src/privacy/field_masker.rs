@@ -1,10 +1,10 @@
-//! One record, masked: its JSON is read field by field and written again. What may be told is copied as it
-//! stands, numbers to the last digit.
+//! Masks one record: reads its JSON field by field and writes it again. Public values are copied as
+//! they stand, so numbers keep every digit.
 
 use super::fields::{Field, Kind};
 use super::key::{Domain, Key};
-use super::{Mask, Method, entity};
-use crate::record::registrable;
+use super::{Mask, Method, alert};
+use crate::record::{JsonText, registrable};
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -13,36 +13,32 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Bits of an address that remain when it is truncated.
+/// Bits of a truncated IPv4 address that remain.
 const IPV4_BITS: u8 = 24;
+/// Bits of a truncated IPv6 address that remain.
 const IPV6_BITS: u8 = 48;
 
-/// The fields of an object as they stand, in order.
-pub(super) struct Shallow<'a>(Vec<(&'a str, &'a RawValue)>);
+/// An object's fields as unparsed JSON, in order.
+pub(super) struct RawObject<'a>(Vec<(&'a str, &'a RawValue)>);
 
-impl<'a> Shallow<'a> {
-    /// A field's JSON.
+impl<'a> RawObject<'a> {
+    /// Returns the JSON of a field.
     pub(super) fn raw(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.get())
     }
 
-    /// A field that is text.
+    /// Returns a field that is a string.
     pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        from_str::<Text<'a>>(self.raw(name)?).ok().map(|text| text.0)
+        from_str::<JsonText<'a>>(self.raw(name)?).ok().map(|text| text.0)
     }
 }
 
-/// Text that is copied only where it is escaped.
-#[derive(Deserialize)]
-#[serde(transparent)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Shallow<'de> {
+impl<'de> Deserialize<'de> for RawObject<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields;
 
         impl<'de> Visitor<'de> for Fields {
-            type Value = Shallow<'de>;
+            type Value = RawObject<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -53,7 +49,7 @@ impl<'de> Deserialize<'de> for Shallow<'de> {
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
                 }
-                Ok(Shallow(fields))
+                Ok(RawObject(fields))
             }
         }
 
@@ -61,40 +57,67 @@ impl<'de> Deserialize<'de> for Shallow<'de> {
     }
 }
 
-/// Writes masked records of one stream.
-pub(super) struct Pen<'a> {
-    pub(super) mask: Mask,
-    /// The period's key.
-    pub(super) key: &'a Key,
-    /// The key of what must not change with the period.
-    pub(super) steady: &'a Key,
+/// A field of a record on its way through the masker.
+#[derive(Clone, Copy)]
+struct RawField<'a> {
+    field: &'a Field,
+    /// The value as JSON.
+    raw: &'a str,
+    /// The object that contains the field.
+    object: &'a RawObject<'a>,
 }
 
-impl Pen<'_> {
-    /// Writes an object: of its fields those that are known, in their order.
-    pub(super) fn object(
+impl RawField<'_> {
+    /// Writes an empty value if the schema requires the field; otherwise returns false.
+    fn write_empty(&self, out: &mut Vec<u8>) -> bool {
+        if self.field.required {
+            let empty: &[u8] = match self.field.kind {
+                _ if self.raw.starts_with('[') => b"[]",
+                Kind::Address(_) | Kind::Sender | Kind::Receiver | Kind::Peer => b"\"::\"",
+                _ => b"\"\"",
+            };
+            out.extend_from_slice(empty);
+        }
+        self.field.required
+    }
+}
+
+/// Masks the fields of one record of one stream.
+pub(super) struct FieldMasker<'a> {
+    pub(super) mask: Mask,
+    /// Key of the period.
+    pub(super) key: &'a Key,
+    /// Key for pseudonyms that must not change with the period.
+    pub(super) constant: &'a Key,
+}
+
+impl FieldMasker<'_> {
+    /// Writes the fields of `object` that `fields` lists, masked, in their order.
+    pub(super) fn write_object(
         &self,
         out: &mut Vec<u8>,
         fields: &'static [Field],
-        object: &Shallow<'_>,
+        object: &RawObject<'_>,
     ) -> Result<(), Error> {
         out.push(b'{');
         let mut is_first = true;
-        // They most often come in the table's order.
+        // Records have their fields in the order of the table, so the search starts behind the last.
         let mut next = 0;
         for (name, value) in &object.0 {
             let (before, after) = fields.split_at(next.min(fields.len()));
             let found = after.iter().chain(before).position(|field| field.name == *name);
             let Some(found) = found else { continue };
-            let place = (next + found) % fields.len();
-            next = place + 1;
+            let index = (next + found) % fields.len();
+            next = index + 1;
             let start = out.len();
             if !is_first {
                 out.push(b',');
             }
             write(out, name)?;
             out.push(b':');
-            if self.value(out, &fields[place], value.get(), object)? {
+            if self
+                .write_value(out, RawField { field: &fields[index], raw: value.get(), object })?
+            {
                 is_first = false;
             } else {
                 out.truncate(start);
@@ -104,111 +127,96 @@ impl Pen<'_> {
         Ok(())
     }
 
-    /// Writes what may be told of a field; false where that is nothing, and the field goes.
-    fn value(
-        &self,
-        out: &mut Vec<u8>,
-        field: &Field,
-        raw: &str,
-        beside: &Shallow<'_>,
-    ) -> Result<bool, Error> {
+    /// Writes the masked value of a field. Returns false if the field is to be left out.
+    fn write_value(&self, out: &mut Vec<u8>, value: RawField<'_>) -> Result<bool, Error> {
+        let RawField { field, raw, object } = value;
         match field.kind {
-            Kind::Whole(class) if self.mask.of(class) != Method::Keep => return Ok(false),
+            Kind::Whole(class) if self.mask.method(class) != Method::Keep => return Ok(false),
             Kind::Public | Kind::Whole(_) => out.extend_from_slice(raw.as_bytes()),
-            Kind::ObjectOf(class, _) if self.mask.of(class) == Method::Drop => {
-                return Ok(field.required && self.nothing(out, field, raw));
+            Kind::ObjectOf(class, _) if self.mask.method(class) == Method::Drop => {
+                return Ok(value.write_empty(out));
             }
-            Kind::Object(fields) | Kind::ObjectOf(_, fields) => self.objects(out, fields, raw)?,
-            _ if raw.starts_with('[') => return self.texts(out, field, raw, beside),
+            Kind::Object(fields) | Kind::ObjectOf(_, fields) => {
+                self.write_objects(out, fields, raw)?;
+            }
+            _ if raw.starts_with('[') => return self.write_list(out, value),
             kind => {
-                let Text(text) = from_str(raw)?;
-                match self.text(kind, &text, beside) {
+                let JsonText(text) = from_str(raw)?;
+                match self.masked_text(kind, &text, object) {
                     Some(text) => write(out, &text)?,
-                    None => return Ok(field.required && self.nothing(out, field, raw)),
+                    None => return Ok(value.write_empty(out)),
                 }
             }
         }
         Ok(true)
     }
 
-    /// Writes what stands where a field must be and nothing may be told.
-    #[expect(clippy::unused_self, reason = "reads as the other ways to write a field")]
-    fn nothing(&self, out: &mut Vec<u8>, field: &Field, raw: &str) -> bool {
-        let nothing: &[u8] = match field.kind {
-            _ if raw.starts_with('[') => b"[]",
-            Kind::Address(_) | Kind::Sender | Kind::Receiver | Kind::Peer => b"\"::\"",
-            _ => b"\"\"",
-        };
-        out.extend_from_slice(nothing);
-        true
-    }
-
-    fn objects(&self, out: &mut Vec<u8>, fields: &'static [Field], raw: &str) -> Result<(), Error> {
+    fn write_objects(
+        &self,
+        out: &mut Vec<u8>,
+        fields: &'static [Field],
+        raw: &str,
+    ) -> Result<(), Error> {
         if !raw.starts_with('[') {
-            return self.object(out, fields, &from_str(raw)?);
+            return self.write_object(out, fields, &from_str(raw)?);
         }
         out.push(b'[');
-        for (place, object) in from_str::<Vec<Shallow<'_>>>(raw)?.iter().enumerate() {
-            if place > 0 {
+        for (index, object) in from_str::<Vec<RawObject<'_>>>(raw)?.iter().enumerate() {
+            if index > 0 {
                 out.push(b',');
             }
-            self.object(out, fields, object)?;
+            self.write_object(out, fields, object)?;
         }
         out.push(b']');
         Ok(())
     }
 
-    fn texts(
-        &self,
-        out: &mut Vec<u8>,
-        field: &Field,
-        raw: &str,
-        beside: &Shallow<'_>,
-    ) -> Result<bool, Error> {
-        let texts: Vec<Text<'_>> = from_str(raw)?;
-        let told: Vec<Cow<'_, str>> =
-            texts.iter().filter_map(|text| self.text(field.kind, &text.0, beside)).collect();
-        if told.is_empty() {
-            return Ok(field.required && self.nothing(out, field, raw));
+    fn write_list(&self, out: &mut Vec<u8>, value: RawField<'_>) -> Result<bool, Error> {
+        let texts: Vec<JsonText<'_>> = from_str(value.raw)?;
+        let masked = |text| self.masked_text(value.field.kind, text, value.object);
+        let kept: Vec<Cow<'_, str>> = texts.iter().filter_map(|text| masked(&text.0)).collect();
+        if kept.is_empty() {
+            return Ok(value.write_empty(out));
         }
-        write(out, &told)?;
+        write(out, &kept)?;
         Ok(true)
     }
 
-    /// What may be told of a text.
-    pub(super) fn text<'t>(
+    /// Returns the masked form of a text, or none if nothing of it may be kept. `object` contains
+    /// the field.
+    pub(super) fn masked_text<'t>(
         &self,
         kind: Kind,
         text: &'t str,
-        beside: &Shallow<'_>,
+        object: &RawObject<'_>,
     ) -> Option<Cow<'t, str>> {
         let Mask { qname, client, server, answers, ecs, process, container } = self.mask;
-        let is_query = || beside.raw("qr") == Some("\"query\"");
+        let is_query = || object.raw("qr") == Some("\"query\"");
         match kind {
             Kind::Name => self.name(qname, text),
             Kind::Target => self.name(qname.max(answers), text),
             Kind::ServerName => self.name(qname.max(server), text),
             Kind::Spelling => (qname == Method::Keep).then(|| text.into()),
-            Kind::Address(class) => self.address(self.mask.of(class), text),
+            Kind::Address(class) => self.address(self.mask.method(class), text),
             Kind::Sender => self.address(if is_query() { client } else { server }, text),
             Kind::Receiver => self.address(if is_query() { server } else { client }, text),
             Kind::Peer => self.address(client.max(server), text),
             Kind::Resolver if text.parse::<IpAddr>().is_ok() => self.address(server, text),
             Kind::Public | Kind::Resolver => Some(text.into()),
             Kind::Found => self.address(answers, text),
-            Kind::Data => self.data(beside.text("type").as_deref(), text),
+            Kind::Data => self.data(object.text("type").as_deref(), text),
             Kind::Subnet => self.subnet(ecs, text),
             Kind::Octets => (!self.mask.hides_octets()).then(|| text.into()),
-            Kind::Process => self.hidden(process, Domain::Process, text),
+            Kind::Process => self.opaque(process, Domain::Process, text),
             Kind::ProcessWithId => self.process_with_id(text),
             Kind::Container if container == Method::Hash => {
                 Some(self.key.long_text(Domain::Container, text).into())
             }
-            Kind::Container => self.hidden(container, Domain::Container, text),
-            Kind::Sketch(class) => (self.mask.of(class) == Method::Keep).then(|| text.into()),
-            Kind::AlertId => Some(self.steady.text(Domain::AlertId, text).into()),
-            Kind::Entity => Some(entity::entity(self, beside).into()),
-            Kind::Summary => Some(entity::summary(beside).into()),
+            Kind::Container => self.opaque(container, Domain::Container, text),
+            Kind::Sketch(class) => (self.mask.method(class) == Method::Keep).then(|| text.into()),
+            Kind::AlertId => Some(self.constant.text(Domain::AlertId, text).into()),
+            Kind::Entity => Some(alert::entity(self, object).into()),
+            Kind::Summary => Some(alert::summary(object).into()),
             Kind::Object(_) | Kind::ObjectOf(..) | Kind::Whole(_) => None,
         }
     }
@@ -240,20 +248,20 @@ impl Pen<'_> {
         }
     }
 
-    /// What a record of an answer holds, by its type: an address, a name, or whatever else, in which
-    /// there may be names.
+    /// Masks the data of an answer record by its type: an address, a name, or anything else, which
+    /// may contain names.
     fn data<'t>(&self, rtype: Option<&str>, text: &'t str) -> Option<Cow<'t, str>> {
         let Mask { qname, answers, .. } = self.mask;
         let strict = qname.max(answers);
         match rtype {
             Some("A" | "AAAA") if text.parse::<IpAddr>().is_ok() => self.address(answers, text),
             Some("CNAME" | "DNAME" | "NS" | "PTR") => self.name(strict, text),
-            _ => self.hidden(strict, Domain::Data, text),
+            _ => self.opaque(strict, Domain::Data, text),
         }
     }
 
-    /// Of what has no parts, nothing is told where a part would be.
-    fn hidden<'t>(&self, method: Method, domain: Domain, text: &'t str) -> Option<Cow<'t, str>> {
+    /// Masks a value without parts: truncating it leaves nothing.
+    fn opaque<'t>(&self, method: Method, domain: Domain, text: &'t str) -> Option<Cow<'t, str>> {
         match method {
             Method::Keep => Some(text.into()),
             Method::Hash => Some(self.key.text(domain, text).into()),
@@ -265,7 +273,7 @@ impl Pen<'_> {
         let method = self.mask.process;
         let split = text.rfind('[').filter(|_| text.ends_with(']') && method != Method::Keep);
         let (name, id) = text.split_at(split.unwrap_or(text.len()));
-        let name = self.hidden(method, Domain::Process, name)?;
+        let name = self.opaque(method, Domain::Process, name)?;
         Some(if id.is_empty() { name } else { format!("{name}{id}").into() })
     }
 
@@ -276,25 +284,25 @@ impl Pen<'_> {
         let (address, bits) = text.split_once('/')?;
         let (address, bits): (IpAddr, u8) = (address.parse().ok()?, bits.parse().ok()?);
         let masked = self.masked_address(method, address)?;
-        let most = match method {
+        let prefix_bits = match method {
             Method::Hash => 128,
             _ if address.is_ipv4() => bits.min(IPV4_BITS),
             _ => bits.min(IPV6_BITS),
         };
-        Some(format!("{masked}/{most}").into())
+        Some(format!("{masked}/{prefix_bits}").into())
     }
 }
 
-/// The registrable domain of a name, whatever its case. A bare suffix has none: a host's name without
-/// a domain looks the same, and is not told.
+/// Returns the registrable domain of a name in any case. A bare public suffix has none and is
+/// hidden, since a host name without a domain looks the same.
 fn zone(name: &str) -> Option<Cow<'_, str>> {
-    if name.bytes().any(|octet| octet.is_ascii_uppercase()) {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return registrable(&name.to_ascii_lowercase()).map(|zone| zone.to_owned().into());
     }
     registrable(name).map(Into::into)
 }
 
-/// An address with all behind its first bits zero.
+/// Returns the address with all bits after the prefix zero.
 fn prefix(address: IpAddr, ipv4: u8, ipv6: u8) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
@@ -312,7 +320,7 @@ pub(super) fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> Resu
     serde_json::to_writer(out, value)
 }
 
-/// Why a record cannot be read, without a word of it.
-pub(super) fn no_object() -> Error {
-    Error::custom("a record is no object")
+/// An error that contains nothing of the record.
+pub(super) fn not_an_object() -> Error {
+    Error::custom("the record is not a JSON object")
 }
