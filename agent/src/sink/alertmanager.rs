@@ -1,9 +1,8 @@
-//! Alerts to Alertmanager, by its API v2.
+//! Sends alerts to Alertmanager by its API v2.
 //!
-//! The sink takes `dns.alert/1` records as any sink does, and its thread tells Alertmanager what it
-//! has to know: an alert when it begins, again and again while it goes on, and that it is over. A
-//! record is delivered once an Alertmanager has taken what it says. While none does, the newest of
-//! each alert waits in memory.
+//! Input: `dns.alert/1` records, as for any sink. The sink's thread posts an alert when it begins,
+//! repeats it while it lasts, and posts its end. A record counts as delivered once an Alertmanager
+//! has accepted it. While none does, the newest record of each alert waits in memory.
 
 mod alert;
 mod book;
@@ -23,49 +22,50 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Without a word for so many times the resend interval, Alertmanager takes an alert for over.
+/// Alertmanager considers an alert over if it is not repeated for this many resend intervals.
 const SILENCES: u32 = 4;
-/// Alerts in one post at most.
+/// Most alerts in one request.
 const POST: usize = 256;
-/// The first pause after a failure; each further one is twice as long.
+/// Pause after the first failure. It doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest.
+/// Longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// The pause while somebody waits for all to arrive.
+/// Longest pause during a flush.
 const SHORT_PAUSE: Duration = Duration::from_millis(500);
 
 const REASONS: &[Reason] =
     &[Reason::QueueFull, Reason::MessageTimedOut, Reason::Rejected, Reason::Shutdown];
 
-/// How to reach Alertmanager, and what it is told.
+/// How to reach Alertmanager, and what alerts contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertmanagerConfig {
-    /// `http://…` or `https://…` of each, without a slash at its end; at least one.
+    /// `http://…` or `https://…` of each Alertmanager, without a trailing slash; at least one.
     pub urls: Vec<String>,
-    /// Who we are, if they ask.
+    /// Credentials, if Alertmanager requires them.
     pub authorization: Option<Authorization>,
-    /// The certificates to trust, in PEM; those of the system where absent.
+    /// File with the trusted certificates in PEM. `None`: the system's.
     pub ca_file: Option<PathBuf>,
-    /// How long each may take to answer.
+    /// Time limit for each request.
     pub timeout: Duration,
-    /// How often an alert that goes on is told again.
+    /// Interval at which a lasting alert is repeated.
     pub resend: Duration,
-    /// Labels of every alert, beside its own.
+    /// Labels added to every alert.
     pub labels: BTreeMap<String, String>,
-    /// Where an alert's link leads.
+    /// The `generatorURL` of alerts.
     pub generator_url: Option<String>,
 }
 
-/// Who we are.
+/// Credentials for Alertmanager.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorization {
-    /// By name and password (RFC 7617).
+    /// User name and password (RFC 7617).
     Basic(Login),
-    /// By a token (RFC 6750).
+    /// Bearer token (RFC 6750).
     Bearer(Password),
 }
 
-/// Starts a sink. Does not wait for Alertmanager: alerts do, for `patience` at most where there is one.
+/// Starts a sink without waiting for Alertmanager. If alerts cannot be sent for `patience`, the
+/// sink fails.
 pub(super) fn open(
     name: String,
     streams: StreamSet,
@@ -91,13 +91,16 @@ pub(super) fn open(
     Ok(sink.with_gauges(move || numbers.gauges()))
 }
 
-/// Asks every Alertmanager who it is: what they say, or what is wrong with one of them.
+/// Asks every Alertmanager for its version.
+///
+/// # Errors
+/// Returns why one of them did not answer as expected.
 pub fn probe(config: &AlertmanagerConfig) -> Result<String, String> {
     let versions = Client::new(config)?.versions();
     versions.map(|versions| versions.join(", ")).map_err(|refusal| refusal.why)
 }
 
-/// What the sink measures.
+/// Metrics of the sink.
 #[derive(Default)]
 struct Numbers {
     sent: AtomicU64,
@@ -124,14 +127,14 @@ impl Numbers {
     }
 }
 
-/// Since when posts fail, and when the next is tried.
+/// State of repeated failures.
 struct Trouble {
     since: Instant,
     last: Instant,
     pause: Duration,
 }
 
-/// The thread's state.
+/// State of the sink's thread: sends alerts that are due.
 struct Courier {
     config: AlertmanagerConfig,
     client: Client,
@@ -139,7 +142,7 @@ struct Courier {
     patience: Option<Duration>,
     numbers: Arc<Numbers>,
     trouble: Option<Trouble>,
-    /// Whether some Alertmanagers take alerts and others do not.
+    /// Whether only some of the Alertmanagers accept alerts.
     in_part: bool,
 }
 
@@ -169,16 +172,16 @@ impl Courier {
         }
     }
 
-    /// Until when it is no use to try; after a failure only.
+    /// When to try again after a failure.
     fn next_try(&self, shared: &Shared) -> Option<Instant> {
         let trouble = self.trouble.as_ref()?;
         let pause = if shared.flushing() { trouble.pause.min(SHORT_PAUSE) } else { trouble.pause };
         Some(trouble.last + pause)
     }
 
-    /// How long there is nothing to do unless a record comes, or somebody begins to wait.
+    /// Time until the next alert is due, unless a record or a flush comes earlier.
     fn pause(&self, shared: &Shared) -> Duration {
-        // Of two times, the absent one is the earlier.
+        // `None` is less than any time.
         let next = self.book.next_due().map(|due| Some(due).max(self.next_try(shared)));
         let left = next.flatten().map(|next| next.saturating_duration_since(Instant::now()));
         left.unwrap_or(FOR_EVER)
@@ -193,7 +196,7 @@ impl Courier {
                     continue;
                 }
                 Ok(_) => Reason::QueueFull,
-                // Both sides come from one build, so that this cannot be.
+                // The agent itself rendered the record, so this should not happen.
                 Err(error) => {
                     tracing::error!(%error, "an alert's record cannot be read");
                     Reason::Rejected
@@ -203,7 +206,7 @@ impl Courier {
         }
     }
 
-    /// Posts all that is due, until that fails.
+    /// Posts all alerts that are due, until a post fails.
     fn post_due(&mut self, shared: &Shared) {
         while !shared.stopping() {
             let due = self.book.due(Instant::now(), POST);
@@ -213,7 +216,7 @@ impl Courier {
         }
     }
 
-    /// Posts these; whether it is worth going on.
+    /// Posts alerts. Returns whether to continue with others.
     fn post(&mut self, keys: &[Key], shared: &Shared) -> bool {
         match self.client.post(&self.body(keys)) {
             Ok(others) => {
@@ -243,7 +246,7 @@ impl Courier {
                 shared.tally.dropped(&alerts(lost), Reason::Rejected);
                 true
             }
-            // One of them is not to its taste; the others need not suffer.
+            // Post them one by one, so that one rejected alert does not affect the others.
             _ => keys.iter().all(|key| self.post(std::slice::from_ref(key), shared)),
         }
     }
@@ -277,7 +280,7 @@ impl Courier {
         }
     }
 
-    /// Tells once that some do not take alerts which others do.
+    /// Logs once that some Alertmanagers reject alerts that others accept.
     fn told_by_some(&mut self, others: Option<String>) {
         match (others, self.in_part) {
             (Some(why), false) => tracing::warn!("not every Alertmanager takes alerts: {why}"),
@@ -300,7 +303,7 @@ impl Courier {
     }
 }
 
-/// So many records of the stream alerts.
+/// Counts of `count` records of the stream `alerts`.
 fn alerts(count: u64) -> PerStream {
     let mut share = PerStream::default();
     share[Stream::Alerts as usize] = count;
@@ -310,7 +313,7 @@ fn alerts(count: u64) -> PerStream {
 #[cfg(test)]
 mod tests;
 
-/// What this kind of sink measures.
+/// All metrics of this kind of sink.
 #[cfg(test)]
 pub(super) fn every_gauge() -> Vec<Gauge> {
     Numbers::default().gauges()

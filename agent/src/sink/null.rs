@@ -1,4 +1,4 @@
-//! `--sink null`: records are counted and forgotten. For measuring, and for metrics alone.
+//! `--sink null`: counts records and discards them, for measurements and for metrics alone.
 
 use super::tally::{Reason, Tally};
 use super::{Batch, Failure, Look, Sink, Stream, StreamSet};
@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The sink that counts only.
+/// A sink that only counts.
 pub struct Null {
     name: String,
     tally: Tally,
 }
 
 impl Null {
-    /// A null sink for `streams`.
+    /// Creates a null sink for `streams`.
     #[must_use]
     pub fn new(name: String, streams: StreamSet) -> Self {
         const REASONS: &[Reason] = &[Reason::Shutdown];

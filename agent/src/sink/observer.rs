@@ -1,15 +1,18 @@
-//! Records to another part of this program: batches to a function, on a thread of its own.
+//! Passes batches to a function of this program, on a thread of its own.
 
 use super::tally::{Reason, Tally};
 use super::threaded::{Bounds, Next, Threaded};
 use super::{Batch, Look, Sink, SinkError, StreamSet};
 use std::time::Duration;
 
-/// How long the thread sleeps where nothing comes.
+/// Wait for a batch before checking whether the sink is closed.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A sink that hands its batches, as JSON, to `take`. What `take` is too slow for is dropped and
-/// counted, as with any sink.
+/// Creates a sink that passes its batches, rendered as JSON, to `take`. If `take` is too slow,
+/// batches are dropped and counted, as in any sink.
+///
+/// # Errors
+/// Returns an error if the thread cannot be started.
 pub fn observer(
     name: &str,
     streams: StreamSet,
@@ -73,7 +76,7 @@ mod tests {
         let (go, wait) = mpsc::channel::<()>();
         let streams = [Stream::Ledger].into_iter().collect();
         let mut sink = observer("top", streams, move |_| {
-            // Fails once the test is over, and then nothing is to be waited for.
+            // Fails once the test is over.
             let _ = wait.recv();
         })
         .unwrap();

@@ -1,4 +1,4 @@
-//! What makes one sink what it is: of two configurations, the sinks that are planned alike can stay.
+//! Everything that defines a sink. A reload keeps the sinks whose plans are equal before and after.
 
 use super::null::Null;
 use super::open::{OpenWith, SinkError, same_place};
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A sink that is not open yet. Plans that are equal make sinks that do the same.
+/// A sink that is not open yet. Sinks opened from equal plans behave the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     streams: StreamSet,
@@ -23,7 +23,7 @@ enum Target {
     Stdout(Look),
     File(PathBuf, Rotation),
     Kafka(Box<Kafka>),
-    /// With the configuration there where it is complete.
+    /// The configuration is `None` if it is incomplete.
     Alertmanager(Option<Box<AlertmanagerConfig>>, Option<Duration>),
     Null,
 }
@@ -38,7 +38,7 @@ struct Kafka {
 }
 
 impl Plan {
-    /// Of a sink, opened with this.
+    /// Creates the plan of the sink `spec`, to be opened with the options `with`.
     #[must_use]
     pub fn of(spec: &SinkSpec, with: &OpenWith<'_>) -> Self {
         let patience = with.kafka_patience;
@@ -60,7 +60,7 @@ impl Plan {
         Self { streams: with.streams.of(spec), target }
     }
 
-    /// The name of the kind, as the ledger spells it.
+    /// The kind's name in the ledger.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match &self.target {
@@ -72,12 +72,12 @@ impl Plan {
         }
     }
 
-    /// The streams that the sink gets.
+    /// The streams that the sink receives.
     pub(super) const fn streams(&self) -> StreamSet {
         self.streams
     }
 
-    /// How records for it are rendered.
+    /// The output format of the sink.
     pub(super) const fn look(&self) -> Look {
         match &self.target {
             Target::Stdout(look) => *look,
@@ -86,7 +86,7 @@ impl Plan {
         }
     }
 
-    /// Whether both sinks hold what only one at a time may hold.
+    /// Returns whether both sinks need the same exclusive resource: stdout, a file or a spool.
     #[must_use]
     pub fn collides_with(&self, other: &Self) -> bool {
         match (&self.target, &other.target) {
@@ -103,7 +103,7 @@ impl Plan {
     /// Opens the sink.
     ///
     /// # Errors
-    /// What it is to write to cannot be written to, or its settings are refused.
+    /// Returns why its destination cannot be written, or why its settings are rejected.
     pub fn open(&self, name: String) -> Result<Box<dyn Sink>, SinkError> {
         let streams = self.streams;
         Ok(match &self.target {
@@ -125,26 +125,26 @@ impl Plan {
     }
 }
 
-/// Names of sinks in the ledger: the kind, and of the second of a kind `file_2`, and so on.
+/// Allocates names of sinks in the ledger: the kind, then `file_2`, `file_3` and so on.
 #[derive(Debug, Default)]
 pub struct Names(BTreeSet<String>);
 
 impl Names {
-    /// That these are taken.
+    /// Creates an allocator in which `names` are in use.
     pub fn taken<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         Self(names.map(str::to_owned).collect())
     }
 
-    /// This name, if it is free, which it is not any more then.
+    /// Reserves `name`; `None` if it is in use.
     pub fn take(&mut self, name: &str) -> Option<String> {
         self.0.insert(name.to_owned()).then(|| name.to_owned())
     }
 
-    /// The first name of a kind that is free, which it is not any more then.
+    /// Reserves the first free name of a kind.
     pub fn next(&mut self, kind: &str) -> String {
         let numbered = (2..).map(|number| format!("{kind}_{number}"));
         let mut names = std::iter::once(kind.to_owned()).chain(numbered);
-        // There are more numbers than sinks.
+        // The iterator is endless, so a name is always found.
         let name = names.find(|name| !self.0.contains(name)).unwrap_or_default();
         self.0.insert(name.clone());
         name
@@ -160,7 +160,7 @@ mod tests {
     fn plans_differ_by_what_is_done() {
         let kafka = KafkaConfig::default();
         let file = |path: &str, with: &OpenWith<'_>| Plan::of(&SinkSpec::File(path.into()), with);
-        let usual = OpenWith::usual(&kafka);
+        let usual = OpenWith::new("n", &kafka);
         assert_eq!(file("/tmp/a", &usual), file("/tmp/a", &usual));
         assert!(!file("/tmp/a", &usual).collides_with(&file("/tmp/b", &usual)));
         let general = Some(StreamSet::from_iter([Stream::Dlq]));

@@ -1,16 +1,16 @@
-//! The disk queue between the pipeline and a sink that is away.
+//! The disk queue for a sink whose destination is unavailable.
 //!
-//! Records of one stream that are appended together are a frame; frames stand in segments, files
-//! that are only ever appended to and removed whole. A pure library: no thread, no clock, no
-//! network; who owns it calls it.
+//! Records of one stream that are appended together form a frame. Frames are stored in segments:
+//! files that are only appended to, and removed as a whole. This is a pure library without threads,
+//! clock or network; its owner calls it.
 //!
-//! - A frame is on disk when [`Spool::append`] returns: it survives the process, and the host after
-//!   [`Spool::sync`].
-//! - [`Spool::settle`] forgets a frame. What is forgotten and shares a segment with what is not is
-//!   remembered by the next [`Spool::checkpoint`]; without one, the next process sends it again.
-//! - Whatever leaves the disk otherwise is in [`Spool::take_gone`], once.
-//! - Damage of any octet costs the frames it stands in, at worst those behind it in the same
-//!   segment, and is counted.
+//! - A frame is on disk when [`Spool::append`] returns: it survives the process, and after
+//!   [`Spool::sync`] a crash of the host.
+//! - [`Spool::settle`] forgets a frame. Settled frames in a segment with unsettled ones are
+//!   recorded by the next [`Spool::checkpoint`]; without it, the next process sends them again.
+//! - Every frame that leaves the disk for another reason is reported once by
+//!   [`Spool::take_removed`].
+//! - A damaged byte costs its frame, at worst also the later frames of the segment, and is counted.
 
 mod append;
 mod checkpoint;
@@ -54,22 +54,22 @@ pub struct Spool {
     slot: Slot,
     /// By stream.
     queues: [Queue; Stream::ALL.len()],
-    /// By stream: the segment that is appended to.
+    /// By stream: the segment being appended to.
     active: [Option<Active>; Stream::ALL.len()],
-    /// The segment that was read last, unless it is being written.
+    /// The segment read last, unless it is being written.
     reader: Option<(Stream, u64, File)>,
     packer: Packer,
     out: Vec<u8>,
     bytes: u64,
     gone: Vec<Gone>,
     unsynced: BTreeSet<(Stream, u64)>,
-    /// Whether a spent segment could not be removed.
+    /// Whether a finished segment could not be removed.
     leftovers: bool,
-    /// xxh3-64 of the checkpoint on disk; 0 where an earlier process wrote it.
+    /// xxh3-64 of the checkpoint on disk; 0 if an earlier process wrote it.
     checkpointed: Option<u64>,
 }
 
-/// Names a frame: the records of one stream that were appended together.
+/// Identifies a frame: records of one stream that were appended together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FrameId {
     stream: Stream,
@@ -77,91 +77,92 @@ pub struct FrameId {
     frame: usize,
 }
 
-/// A frame to be sent.
+/// A frame to send.
 #[derive(Debug)]
 pub struct Unsent {
-    /// For [`Spool::settle`].
+    /// Its id, for [`Spool::settle`].
     pub id: FrameId,
-    /// Of all its records.
+    /// The stream of its records.
     pub stream: Stream,
-    /// Appended by this process, not found at the start.
+    /// Appended by this process, not recovered.
     pub own: bool,
     /// The node that wrote it.
     pub node: Arc<str>,
     /// Its records.
     pub batch: Batch,
-    /// By record: an earlier process saw it delivered, it must not be sent again. Empty: none.
+    /// By record: whether an earlier process saw it delivered, so that it must not be sent again.
+    /// Empty: none.
     pub settled: Vec<bool>,
 }
 
-/// A frame that is no longer on disk, or no longer to be read from it.
+/// A frame that is no longer on disk, or no longer readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone {
-    /// Its name; settling it is needless.
+    /// Its id; it need not be settled.
     pub id: FrameId,
-    /// Of all its records.
+    /// The stream of its records.
     pub stream: Stream,
-    /// Appended by this process, not found at the start.
+    /// Appended by this process, not recovered.
     pub own: bool,
-    /// Its records, without those that an earlier process saw delivered.
+    /// Number of its records, without those that an earlier process saw delivered.
     pub records: u64,
     /// Handed out or appended as sent, and not settled: its records are still in the producer's
-    /// memory, so not lost.
+    /// memory, so they are not lost.
     pub sent: bool,
-    /// Why it went.
+    /// Why it was removed.
     pub reason: GoneReason,
 }
 
-/// Why a frame went.
+/// Why a frame was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GoneReason {
-    /// It made room for others.
+    /// Removed to make space for others.
     Full,
     /// It was older than [`SpoolConfig::max_age`].
     Expired,
-    /// It cannot be read any more.
+    /// It is not readable any more.
     Corrupt,
 }
 
-/// What was found at the start.
+/// What was recovered when the spool was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// By stream: unsettled records.
     pub records: PerStream,
-    /// Octets that are no intact frame.
+    /// Bytes outside of intact frames.
     pub torn_bytes: u64,
-    /// By stream: unsettled records of frames whose header is intact and whose payload is not.
-    /// Records whose header is torn too are in `torn_bytes` alone.
+    /// By stream: unsettled records of frames with an intact header and a damaged payload. Records
+    /// whose header is damaged too are only in `torn_bytes`.
     pub torn_records: PerStream,
 }
 
 /// Why the spool cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// A file or folder cannot be used.
+    /// A file or directory cannot be used.
     #[error(
         "the spool cannot use {}: {error}; make it readable and writable for dnscribe, or name another folder",
         path.display()
     )]
     Io {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
-    /// A segment of a later version.
+    /// A segment has a newer format version.
     #[error(
         "{} was written by a newer dnscribe: run that one until the spool is empty, or move the file away",
         path.display()
     )]
     Newer {
-        /// Which.
+        /// The segment.
         path: PathBuf,
     },
     /// No slot is free.
     #[error("all slots of the spool {} are in use: too many agents run on this host", path.display())]
     Busy {
-        /// The destination's folder.
+        /// The destination's directory.
         path: PathBuf,
     },
     /// The node's name is too long for a segment's header.
@@ -173,20 +174,20 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    /// What failed at `path`.
+    /// Converts an I/O error at `path`.
     fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         |error| Self::Io { path, error }
     }
 }
 
-/// Why records are not on disk.
+/// Why records were not appended.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// There is no room, and what is stored matters as much or more.
+    /// The spool is full of records that are at least as important.
     #[error("the spool is full: raise its size limit, or bring the brokers back")]
     Full,
-    /// More than 64 MiB at once.
+    /// The records exceed 64 MiB.
     #[error("the records are too large for one frame of the spool: append fewer at a time")]
     TooLarge,
     /// There are no records.
@@ -199,18 +200,19 @@ pub enum Refused {
 
 /// Why a frame cannot be read.
 enum Unreadable {
-    /// And never will be.
+    /// Permanently.
     Corrupt,
-    /// At this moment.
+    /// At this moment, for example without free file descriptors.
     Now(io::Error),
 }
 
 impl Spool {
-    /// The next unsent frame, most important stream first, oldest first within a stream; marks it
-    /// as sent. Nothing: nothing is unsent, or the system lets nothing be read at this moment (out
-    /// of file descriptors; then [`Spool::has_unsent`] holds, and a later call tries again).
+    /// Takes the next unsent frame, most important stream first, oldest first within a stream, and
+    /// marks it as sent. `None` if there is none, or if reading fails temporarily, for example
+    /// without free file descriptors; then [`Spool::has_unsent`] is true, and a later call tries
+    /// again.
     ///
-    /// Frames that cannot be read are passed over, see [`Spool::take_gone`].
+    /// Skips frames that are not readable, see [`Spool::take_removed`].
     #[expect(clippy::should_implement_trait, reason = "appending between two calls brings more")]
     pub fn next(&mut self) -> Option<Unsent> {
         for stream in IMPORTANCE {
@@ -233,14 +235,14 @@ impl Spool {
         None
     }
 
-    /// Whether [`Spool::next`] has something to hand out.
+    /// Returns whether [`Spool::next`] has a frame to return.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
         self.queues.iter().any(Queue::has_waiting)
     }
 
-    /// All records of the frame are delivered or given up: forgets it. A segment that holds nothing
-    /// more is removed. A frame that is unknown or gone is passed over.
+    /// Forgets a frame whose records are all delivered or dropped. Removes its segment if nothing
+    /// else is left in it. Ignores a frame that is unknown or removed.
     pub fn settle(&mut self, id: FrameId) {
         let finished = self.queues[id.stream as usize].finish(id.segment, id.frame);
         if finished.is_some_and(|finished| finished.spent) {
@@ -248,7 +250,7 @@ impl Spool {
         }
     }
 
-    /// Drops what is older than [`SpoolConfig::max_age`].
+    /// Drops frames older than [`SpoolConfig::max_age`].
     pub fn expire(&mut self, now: SystemTime) {
         self.sweep();
         let Some(limit) = now.checked_sub(self.max_age).map(nanos) else { return };
@@ -263,20 +265,20 @@ impl Spool {
         }
     }
 
-    /// Frames that went since the last call.
+    /// Takes the frames removed since the last call.
     #[must_use]
     pub fn take_gone(&mut self) -> Vec<Gone> {
         std::mem::take(&mut self.gone)
     }
 
-    /// Octets of the segments on disk.
+    /// Bytes of the segments on disk.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// By stream: records on disk that are not settled as far as the spool knows: of a frame all or
-    /// none, but for those that an earlier process wrote down as settled.
+    /// By stream: unsettled records on disk. A frame counts with all its records or none, except
+    /// those that an earlier process recorded as settled.
     #[must_use]
     pub fn records(&self) -> PerStream {
         self.queues.each_ref().map(Queue::records)
@@ -318,7 +320,7 @@ impl Spool {
         })
     }
 
-    /// Gives a frame up.
+    /// Removes a frame and reports it.
     fn lose(&mut self, id: FrameId, reason: GoneReason) {
         let finished = self.queues[id.stream as usize].finish(id.segment, id.frame);
         let Some(finished) = finished else { return };
@@ -335,7 +337,7 @@ impl Spool {
         }
     }
 
-    /// Removes a spent segment; where that fails now, tries again later.
+    /// Removes a finished segment. If that fails, tries again later.
     fn discard(&mut self, stream: Stream, name: u64) {
         if let Err(error) = self.remove(stream, name) {
             let path = self.slot.segment_path(stream, name);
@@ -345,7 +347,7 @@ impl Spool {
         }
     }
 
-    /// Removes a segment, to make room for others where something is left in it.
+    /// Removes a segment. Unfinished frames in it are reported as removed to make space.
     fn remove(&mut self, stream: Stream, name: u64) -> io::Result<()> {
         self.slot.remove(stream, name)?;
         self.close(stream, name);
@@ -372,7 +374,7 @@ impl Spool {
     }
 }
 
-/// A file that is gone or too short stays so; a disk that cannot read says so for good.
+/// A missing or truncated file and a media error are permanent; other errors are temporary.
 fn unreadable(error: io::Error) -> Unreadable {
     let medium = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
     match error.kind() {
@@ -382,7 +384,7 @@ fn unreadable(error: io::Error) -> Unreadable {
     }
 }
 
-/// Nanoseconds since the Unix epoch; the nearest that there is.
+/// Nanoseconds since the Unix epoch, saturating.
 fn nanos(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)

@@ -1,5 +1,5 @@
-//! The place of a sink that cannot be opened before another is closed, since both hold the same file or
-//! spool. What comes meanwhile waits here, counted as in flight.
+//! A placeholder for a sink that cannot be opened until another sink with the same file or spool is
+//! closed. Batches offered meanwhile are kept in memory and counted as in flight.
 
 use super::open::SinkError;
 use super::plan::Plan;
@@ -13,17 +13,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How long it sleeps where all is to be delivered and nothing can be.
+/// Sleep during a flush that cannot make progress.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Why records do not get further than here. `shutdown`: the end came before the sink was open.
+/// Drop reasons. `shutdown`: the agent ended before the sink was opened.
 const REASONS: &[Reason] = &[Reason::QueueFull, Reason::WriteError, Reason::Shutdown];
 
-/// A sink to be.
+/// A sink that is opened once its predecessor is closed.
 pub struct Successor {
     name: String,
     plan: Plan,
-    /// Set once its predecessor is closed.
+    /// Set when the predecessor is closed.
     free: Arc<AtomicBool>,
     bounds: Bounds,
     waiting: VecDeque<Arc<Batch>>,
@@ -33,7 +33,7 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Of a sink that is closed when `free` is set.
+    /// Creates a placeholder. The sink of `plan` is opened once `free` is set.
     #[must_use]
     pub fn new(name: String, plan: Plan, free: Arc<AtomicBool>) -> Self {
         let tally = Tally::new(plan.streams(), REASONS);
@@ -83,7 +83,7 @@ impl Sink for Successor {
     fn flush(&mut self, limit: Duration) -> bool {
         let settled = self.tally.in_flight() == 0;
         if !settled {
-            // Somebody else has to close the predecessor.
+            // The caller closes the predecessor in another step.
             thread::sleep(limit.min(PAUSE));
         }
         settled
@@ -142,7 +142,7 @@ mod tests {
 
     fn successor(path: &Path) -> (Successor, Arc<AtomicBool>) {
         let kafka = KafkaConfig::default();
-        let with = OpenWith::usual(&kafka);
+        let with = OpenWith::new("n", &kafka);
         let free = Arc::new(AtomicBool::new(false));
         let plan = Plan::of(&SinkSpec::File(path.into()), &with);
         (Successor::new("file".to_owned(), plan, Arc::clone(&free)), free)

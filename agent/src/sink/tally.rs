@@ -1,11 +1,11 @@
-//! One sink's side of identity 5, exact at every moment.
+//! Counters of one sink by stream. Identity 5 of the ledger holds at every moment.
 
 use super::{Batch, Stream, StreamSet};
 use crate::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Why a sink gave a record up. The names stand in the ledger.
+/// Why a sink dropped a record. The names appear in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     QueueFull,
@@ -25,12 +25,12 @@ pub(super) enum Reason {
     SpoolError,
 }
 
-/// Where a record is that has not arrived yet.
+/// Where an undelivered record is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// In memory only.
     Memory,
-    /// On disk, and perhaps in memory too.
+    /// On disk, and possibly also in memory.
     Disk,
 }
 
@@ -77,13 +77,13 @@ impl Reason {
     }
 }
 
-/// Why sinks give records up, as the ledger spells it.
+/// Names of all drop reasons, as in the ledger.
 #[cfg(test)]
 pub(crate) fn drop_reasons() -> impl Iterator<Item = &'static str> {
     Reason::ALL.into_iter().map(Reason::name)
 }
 
-/// A number for each stream.
+/// One number for each stream, indexed by `Stream as usize`.
 pub(super) type PerStream = [u64; Stream::ALL.len()];
 
 #[derive(Clone, Copy, Default)]
@@ -111,12 +111,12 @@ impl Cell {
 #[derive(Default)]
 struct State {
     cells: [Cell; Stream::ALL.len()],
-    /// Set once the sink is closed: what arrives later than the last judgement changes nothing.
+    /// Set when the sink is closed. Later reports on records in memory are ignored.
     sealed: bool,
 }
 
-/// The counters. A lock rather than atomics: readers see all of them at one moment, and it is held
-/// for a few additions only.
+/// The counters of one sink. A lock, not atomics, so that readers see all counters of the same
+/// moment; it is held only for a few additions.
 pub(super) struct Tally {
     streams: StreamSet,
     reasons: &'static [Reason],
@@ -124,7 +124,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// For a sink that takes `streams` and may drop for `reasons`.
+    /// Creates counters for a sink that receives `streams` and may drop records for `reasons`.
     pub(super) fn new(streams: StreamSet, reasons: &'static [Reason]) -> Self {
         Self { streams, reasons, state: Mutex::default() }
     }
@@ -137,7 +137,7 @@ impl Tally {
         self.streams
     }
 
-    /// How many records of the batch are the sink's, by stream.
+    /// Number of the batch's records that belong to the sink, by stream.
     pub(super) fn share(&self, batch: &Batch) -> PerStream {
         let mut share = *batch.counted();
         for record in batch.iter() {
@@ -149,7 +149,7 @@ impl Tally {
         share
     }
 
-    /// Records of a batch that a filter has left out.
+    /// Counts the records that a filter removed from `batch`.
     pub(super) fn filtered(&self, batch: &Batch) {
         if *batch.filtered() == PerStream::default() {
             return;
@@ -163,7 +163,7 @@ impl Tally {
         }
     }
 
-    /// Records offered: in flight from now on.
+    /// Counts records as received and in flight.
     pub(super) fn offered(&self, share: &PerStream) {
         let mut state = self.state();
         for (cell, count) in state.cells.iter_mut().zip(share) {
@@ -174,17 +174,17 @@ impl Tally {
         }
     }
 
-    /// Records in flight that arrived.
+    /// Moves records from in flight to delivered.
     pub(super) fn delivered(&self, share: &PerStream) {
         self.settle(share, |cell| &mut cell.delivered);
     }
 
-    /// Records in flight that are given up.
+    /// Moves records from in flight to dropped.
     pub(super) fn dropped(&self, share: &PerStream, reason: Reason) {
         self.settle(share, |cell| &mut cell.dropped[reason as usize]);
     }
 
-    /// Records in flight that another sink of this name takes on, and counts.
+    /// Removes records in flight, because a replacement sink counts them from now on.
     pub(super) fn withdrawn(&self, share: &PerStream) {
         let mut state = self.state();
         for (cell, count) in state.cells.iter_mut().zip(share) {
@@ -192,7 +192,7 @@ impl Tally {
         }
     }
 
-    /// Records of one stream that arrived, or were given up, wherever they were till now.
+    /// Counts records of one stream, stored at `place` until now, as delivered or dropped.
     pub(super) fn settle_at(
         &self,
         place: Place,
@@ -201,7 +201,7 @@ impl Tally {
         outcome: Result<(), Reason>,
     ) {
         let mut state = self.state();
-        // Once sealed, what was in memory has been judged.
+        // Records in memory were counted as dropped when the sink was closed.
         if state.sealed && place == Place::Memory {
             return;
         }
@@ -213,7 +213,7 @@ impl Tally {
         }
     }
 
-    /// Records in flight that are on disk from now on.
+    /// Moves records from in flight to spooled.
     pub(super) fn spooled(&self, stream: Stream, count: u64) {
         let mut state = self.state();
         if !state.sealed {
@@ -221,12 +221,12 @@ impl Tally {
         }
     }
 
-    /// Records on disk that are in memory only from now on.
+    /// Moves records from spooled to in flight.
     pub(super) fn unspooled(&self, stream: Stream, count: u64) {
         self.state().cells[stream as usize].spooled -= count;
     }
 
-    /// Records that were found on disk.
+    /// Counts records recovered from disk.
     pub(super) fn found(&self, found: &PerStream) {
         let mut state = self.state();
         for (cell, count) in state.cells.iter_mut().zip(found) {
@@ -245,19 +245,19 @@ impl Tally {
         }
     }
 
-    /// Gives up all that is in flight, for good: it counts as dropped in the shutdown.
+    /// Counts all records in flight as dropped (`shutdown`) and ignores later reports.
     pub(super) fn seal(&self) {
         let mut state = self.state();
         state.sealed = true;
         drop_in_flight(&mut state);
     }
 
-    /// Records on their way, all streams together.
+    /// Records in flight of all streams.
     pub(super) fn in_flight(&self) -> u64 {
         self.state().cells.iter().map(Cell::in_flight).sum()
     }
 
-    /// This moment's counters by stream name.
+    /// The current counters by stream name.
     pub(super) fn counters(&self) -> BTreeMap<String, Delivery> {
         let cells = self.state().cells;
         let named = self.streams.iter().map(|stream| {

@@ -1,4 +1,4 @@
-//! What the sinks with a thread share: the bounded queue in front of it, its counters, its end.
+//! Base of sinks with a thread: the bounded queue to the thread, counters, flush and close.
 
 use super::tally::{PerStream, Reason, Tally};
 use super::{Batch, Failure, Gauge, Look, Sink, Stream};
@@ -11,16 +11,16 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a thread may take to end before it is left to itself, stuck in the kernel.
+/// How long to wait for a thread to end. After that it is abandoned, blocked in the kernel.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// For a thread that has nothing to do until something comes: it is woken.
+/// Wait of a thread that has nothing to do until it is woken.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(3600);
 
-/// The share of the room, as 1 / n, that only summaries may take.
+/// One part in `RESERVED` of the queue is reserved for summaries.
 const RESERVED: usize = 8;
 
-/// How much may wait in front of the thread. On a quiet host batches are small and many.
+/// Capacity of the queue. Batches are limited too, because on a quiet host they are small and many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) batches: usize,
@@ -28,7 +28,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Those for a batch: summaries find room where there is none left for what they sum up.
+    /// The limits for `batch`. Summaries may also use the reserved part.
     pub(super) fn of(self, batch: &Batch) -> Self {
         if batch.is_summary() {
             return self;
@@ -37,8 +37,8 @@ impl Bounds {
         Self { batches: batches - batches / RESERVED, bytes: bytes - bytes / RESERVED }
     }
 
-    /// Whether there is room for so many octets behind so many, in so many batches. A batch beyond the
-    /// bound by itself passes when it is alone.
+    /// Returns whether a batch of `size` bytes fits behind `batches` queued batches of `queued`
+    /// bytes in total. A batch larger than the limit fits if the queue is empty.
     pub(super) const fn have_room(self, batches: usize, queued: usize, size: usize) -> bool {
         batches < self.batches && (queued == 0 || queued.saturating_add(size) <= self.bytes)
     }
@@ -50,7 +50,7 @@ impl Default for Bounds {
     }
 }
 
-/// What the two sides of the queue share.
+/// State shared by the sink and its thread.
 pub(super) struct Shared {
     pub(super) tally: Tally,
     queued_bytes: AtomicUsize,
@@ -63,17 +63,17 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Whether the thread must end now.
+    /// Returns whether the thread must end now.
     pub(super) fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody waits for all to arrive.
+    /// Returns whether a flush is waiting.
     pub(super) fn flushing(&self) -> bool {
         self.flushing.load(Ordering::Relaxed)
     }
 
-    /// Says whether records wait on disk.
+    /// Sets whether records wait on disk.
     pub(super) fn set_draining(&self, draining: bool) {
         self.draining.store(draining, Ordering::Relaxed);
     }
@@ -82,53 +82,53 @@ impl Shared {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether reopening was asked for since the last call.
+    /// Returns whether a reopen was requested since the last call.
     pub(super) fn reopen_asked(&self) -> bool {
         self.reopen.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether dead letters that the sink makes itself must not hold a part of the record: their stream is
-    /// masked, and would tell what its other records do not.
+    /// Returns whether dead letters must not contain bytes of the record, because their stream is
+    /// masked.
     pub(super) fn hides_dead_letters(&self) -> bool {
         self.hides_dead_letters.load(Ordering::Relaxed)
     }
 
-    /// The sink's end: all that is offered from now on is dropped for `reason`.
+    /// Marks the sink as failed: everything offered from now on is dropped for `reason`.
     pub(super) fn fail(&self, failure: Failure, reason: Reason) {
-        // A second failure is a consequence of the first.
+        // Only the first failure is kept: later ones are its consequences.
         let _ = self.failure.set((failure, reason));
     }
 
-    /// Why what is offered must be dropped, once the sink has failed.
+    /// The drop reason of a failed sink.
     pub(super) fn failed(&self) -> Option<Reason> {
         self.failure.get().map(|(_, reason)| *reason)
     }
 }
 
-/// What waits in the queue.
+/// An item of the queue.
 enum Item {
     Batch(Arc<Batch>),
-    /// Something else has changed: the thread looks after it.
+    /// Wakes the thread, because its state has changed.
     Nudge,
 }
 
-/// The thread's side of the queue.
+/// The thread's end of the queue.
 pub(super) struct Back {
     receiver: Receiver<Item>,
     pub(super) shared: Arc<Shared>,
 }
 
-/// What the thread does next.
+/// What the thread must do next.
 pub(super) enum Next {
-    /// Delivers a batch.
+    /// Deliver a batch.
     Batch(Taken),
-    /// Looks after other things.
+    /// Do periodic work: no batch is waiting.
     Idle,
-    /// Ends.
+    /// End.
     Stop,
 }
 
-/// A batch taken from the queue; its octets count as queued until it is dropped.
+/// A batch taken from the queue. Its bytes count as queued until it is dropped.
 pub(super) struct Taken {
     pub(super) batch: Arc<Batch>,
     shared: Arc<Shared>,
@@ -141,7 +141,7 @@ impl Drop for Taken {
 }
 
 impl Back {
-    /// Waits for a batch, for `limit` at most.
+    /// Waits for a batch, at most for `limit`.
     pub(super) fn next(&self, limit: Duration) -> Next {
         let received = self.receiver.recv_timeout(limit);
         match received {
@@ -152,11 +152,11 @@ impl Back {
         }
     }
 
-    /// What is in the queue already.
+    /// Takes the batches that are already queued, without waiting.
     pub(super) fn ready(&self) -> impl Iterator<Item = Taken> {
         self.receiver.try_iter().filter_map(|item| match item {
             Item::Batch(batch) => Some(self.taken(batch)),
-            // Whoever asks goes round once more before it sleeps.
+            // The caller checks the state again before it sleeps.
             Item::Nudge => None,
         })
     }
@@ -165,7 +165,7 @@ impl Back {
         Taken { batch, shared: Arc::clone(&self.shared) }
     }
 
-    /// After a failure: drops what still comes, until the sink is closed.
+    /// Drops all batches until the sink is closed. Called after a failure.
     pub(super) fn drop_all(&self, reason: Reason) {
         loop {
             match self.next(FOR_EVER) {
@@ -180,7 +180,7 @@ impl Back {
     }
 }
 
-/// A sink with a thread of its own.
+/// A sink with its own thread.
 pub(super) struct Threaded {
     name: String,
     look: Look,
@@ -192,16 +192,16 @@ pub(super) struct Threaded {
     spool: Option<Spool>,
 }
 
-/// What a sink with a spool shows of it.
+/// What a sink reports about its spool.
 pub(super) struct Spool {
-    /// What earlier captures left behind.
+    /// Counters of records that earlier captures left in the spool.
     pub(super) recovered: Arc<Tally>,
-    /// Octets on disk.
+    /// Bytes on disk.
     pub(super) bytes: Arc<AtomicU64>,
 }
 
 impl Threaded {
-    /// The two sides' common ground, made first so that callbacks can hold it.
+    /// Creates the shared state. It is created before the sink so that callbacks can refer to it.
     pub(super) fn shared(tally: Tally) -> Arc<Shared> {
         Arc::new(Shared {
             tally,
@@ -215,7 +215,7 @@ impl Threaded {
         })
     }
 
-    /// Starts the thread.
+    /// Starts the thread with `work`.
     pub(super) fn start(
         name: String,
         look: Look,
@@ -232,19 +232,19 @@ impl Threaded {
         Ok(Self { name, look, bounds, shared, sender, thread, gauges, spool: None })
     }
 
-    /// The sink with numbers of its own.
+    /// Adds metrics of the sink.
     pub(super) fn with_gauges(mut self, gauges: impl Fn() -> Vec<Gauge> + Send + 'static) -> Self {
         self.gauges = Box::new(gauges);
         self
     }
 
-    /// The sink with a spool.
+    /// Adds what the sink reports about its spool.
     pub(super) fn with_spool(mut self, spool: Spool) -> Self {
         self.spool = Some(spool);
         self
     }
 
-    /// Puts the batch into the queue, or says why it cannot be there.
+    /// Queues a batch. The error is the reason for dropping it.
     fn enqueue(&self, batch: &Arc<Batch>) -> Result<(), Reason> {
         if let Some(reason) = self.shared.failed() {
             return Err(reason);
@@ -263,10 +263,10 @@ impl Threaded {
         sent
     }
 
-    /// Has the thread look after what was asked of it, should it sleep.
+    /// Wakes the thread.
     fn nudge(&self) {
         if let Some(sender) = &self.sender {
-            // A queue that is full keeps it awake.
+            // If the queue is full, the thread is awake.
             let _ = sender.try_send(Item::Nudge);
         }
     }
@@ -290,7 +290,7 @@ impl Threaded {
     }
 }
 
-/// Asks again and again, for `limit` at most, until the answer is yes.
+/// Polls `yes` until it is true, at most for `limit`. Returns its last value.
 fn wait_until(limit: Duration, yes: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     let mut pause = Duration::from_micros(50);
@@ -403,13 +403,13 @@ mod tests {
         Arc::new(batch)
     }
 
-    /// A sink whose thread delivers nothing before the other end says so or is gone.
+    /// A sink whose thread delivers nothing until the returned sender sends or is dropped.
     fn held_up(bounds: Bounds) -> (Threaded, mpsc::Sender<()>) {
         let (go, held) = mpsc::channel();
         let shared = Threaded::shared(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
         let tally = Arc::clone(&shared);
         let work = move |back: &Back| {
-            // Fails where the test is over.
+            // Fails once the test is over.
             let _ = held.recv();
             while let Next::Batch(taken) = back.next(FOR_EVER) {
                 tally.tally.delivered(&tally.tally.share(&taken.batch));

@@ -1,9 +1,8 @@
-//! stdout and files: lines, whole ones.
+//! Writes records as lines to stdout and files.
 //!
-//! A regular file holds whole records at every moment that a reader can meet: what a failed write
-//! left of a record is cut away again, and a new file begins between two records. To pipes and
-//! terminals octets go in portions that cannot block, so that a reader that stands still can be
-//! left.
+//! A regular file contains whole records at every moment that a reader can see: the partial record
+//! of a failed write is cut off, and a new file begins between two records. Pipes and terminals are
+//! written in portions that cannot block, so that the sink can be closed while the reader is stuck.
 
 mod keeper;
 mod series;
@@ -25,10 +24,10 @@ pub(super) use target::open;
 const REASONS: &[Reason] =
     &[Reason::QueueFull, Reason::WriteError, Reason::PipeClosed, Reason::Shutdown];
 
-/// After `poll` says that there is room, a pipe takes this much without blocking (`PIPE_BUF`).
+/// After `poll` reports a pipe writable, it takes this many bytes without blocking (`PIPE_BUF`).
 const PORTION: usize = 4096;
 
-/// How long to wait for a slow reader before looking whether the sink is being closed.
+/// How long to wait for a slow reader before checking whether the sink is being closed.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Opens stdout as a sink.
@@ -38,7 +37,7 @@ pub(super) fn stdout(name: String, streams: StreamSet, look: Look) -> Result<Thr
     start(name, streams, look, Writer::new(Target::unnamed(file, "stdout".into()), true))
 }
 
-/// Opens a file as a sink, to be appended to; makes it (mode 0640) where there is none.
+/// Opens a file as a sink that appends. Creates it with mode 0640 if it is missing.
 pub(super) fn file(
     name: String,
     streams: StreamSet,
@@ -61,11 +60,11 @@ fn start(
         .map_err(|error| SinkError::Thread { name: thread, error })
 }
 
-/// The lines of one batch that are the sink's, in one piece.
+/// The lines of one batch that belong to the sink, contiguous.
 #[derive(Default)]
 struct Lines {
     bytes: Vec<u8>,
-    /// Where each line ends, and its stream.
+    /// The end of each line, and its stream.
     ends: Vec<(usize, usize)>,
 }
 
@@ -79,8 +78,8 @@ impl Lines {
         }
     }
 
-    /// Where the longest run of whole lines ends that begins at `start` and has `room` octets at
-    /// most; at least the first line's end. A line must begin at `start`.
+    /// The end of the longest run of whole lines from `start` with at most `room` bytes, but at
+    /// least the end of the first line. A line must begin at `start`.
     fn run_end(&self, start: usize, room: usize) -> usize {
         let limit = start.saturating_add(room);
         let beyond = self.ends.partition_point(|(end, _)| *end <= limit);
@@ -88,8 +87,8 @@ impl Lines {
         self.ends[first..].get(beyond.saturating_sub(first + 1)).map_or(start, |(end, _)| *end)
     }
 
-    /// The lines that lie within the first `written` octets, those that do not, and where the
-    /// last whole one ends.
+    /// Counts by stream the lines within the first `written` bytes and the other lines. Returns
+    /// both and the end of the last whole line written.
     fn split(&self, written: usize) -> (PerStream, PerStream, usize) {
         let (mut whole, mut rest, mut last_end) = (PerStream::default(), PerStream::default(), 0);
         for (end, stream) in &self.ends {
@@ -104,7 +103,7 @@ impl Lines {
     }
 }
 
-/// The thread's state.
+/// State of the sink's thread.
 struct Writer {
     target: Target,
     pipe_may_close: bool,
@@ -135,7 +134,7 @@ impl Writer {
         }
     }
 
-    /// Writes the batch's lines and counts them; an error is the end of the sink.
+    /// Writes and counts the batch's lines. After an error the sink has failed.
     fn deliver(&mut self, batch: &Arc<Batch>, shared: &Shared) -> Result<(), Reason> {
         let tally = &shared.tally;
         self.lines.gather(batch, tally.streams());
@@ -144,20 +143,20 @@ impl Writer {
         let (written, outcome) = self.write(shared);
         let (whole, rest, last_end) = self.lines.split(written);
         tally.delivered(&whole);
-        // Without an error the rest is what closing the sink leaves: that counts it.
+        // Without an error, the rest was left because the sink is being closed, which counts it.
         let Err(error) = outcome else { return Ok(()) };
         if written > last_end {
             self.target.cut(written - last_end);
         }
         let (failure, reason) = self.judge(&error);
-        // In this order: who finds nothing in flight any more finds the reason too.
+        // In this order, so that a reader who sees nothing in flight also sees the failure.
         shared.fail(failure, reason);
         tally.dropped(&rest, reason);
         Err(reason)
     }
 
-    /// Writes the lines gathered, each into one file: how many octets went out, and what ended it
-    /// before the last.
+    /// Writes the gathered lines, each into one file. Returns the bytes written and the error that
+    /// stopped it.
     fn write(&mut self, shared: &Shared) -> (usize, io::Result<()>) {
         let mut start = 0;
         while start < self.lines.bytes.len() {
@@ -173,7 +172,7 @@ impl Writer {
         (start, Ok(()))
     }
 
-    /// Writes lines into the file that is open.
+    /// Writes lines into the open file.
     fn write_run(&mut self, run: Range<usize>, shared: &Shared) -> (usize, io::Result<()>) {
         let mut written = run.start;
         while written < run.end {
@@ -208,7 +207,7 @@ impl Writer {
     }
 }
 
-/// Whether the file takes a portion now; waits for it a little. Errors show in the write.
+/// Waits up to `PATIENCE` until the file is writable. Errors show in the write.
 fn writable(file: &File) -> bool {
     let mut fds = [PollFd::new(file, PollFlags::OUT)];
     !matches!(poll(&mut fds, Some(&PATIENCE)), Ok(0))

@@ -1,4 +1,4 @@
-//! From an alert's record to what Alertmanager is sent.
+//! Converts an alert record into the JSON that Alertmanager accepts.
 
 use super::AlertmanagerConfig;
 use crate::time::Timestamp;
@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
-/// Things of a kind that a description names at most.
+/// Most items of a kind in a description.
 const NAMED: usize = 5;
 
-/// What `dns.alert/1` says, as far as Alertmanager is told.
+/// The fields of a `dns.alert/1` record that Alertmanager receives.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Told {
     pub(super) alert_id: String,
@@ -57,29 +57,29 @@ struct Figure {
 }
 
 impl Told {
-    /// Whether it is still wrong.
+    /// Returns whether the alert is firing.
     pub(super) fn is_firing(&self) -> bool {
         self.state == "firing"
     }
 
-    /// When it was decided.
+    /// When the record was made.
     pub(super) fn decided(&self) -> &str {
         &self.ts
     }
 
-    /// When it was over; of what is over.
+    /// When the alert ended.
     pub(super) fn ended(&self) -> &str {
         self.ended.as_deref().unwrap_or(&self.ts)
     }
 
-    /// The alert as `POST /api/v2/alerts` takes it. `until` is when it is over, or when Alertmanager is to take it for over
-    /// unless it is told again.
+    /// The alert for `POST /api/v2/alerts`. `until` is its end, or the time at which Alertmanager
+    /// considers it over unless it is repeated.
     pub(super) fn posted(&self, until: &str, config: &AlertmanagerConfig) -> Value {
         let mut alert = json!({
             "labels": self.labels(config),
             "annotations": self.annotations(),
             "startsAt": self.started,
-            // It must not end before it begins, whatever the clocks say.
+            // The end must not be before the start, even after a change of the clock.
             "endsAt": latest(until, &self.started),
         });
         if let Some(url) = &config.generator_url {
@@ -88,7 +88,8 @@ impl Told {
         alert
     }
 
-    /// What it is known by: the same as long as severity and whom it concerns are.
+    /// The labels that identify the alert: they stay the same as long as its severity and its
+    /// entity do.
     fn labels(&self, config: &AlertmanagerConfig) -> Map<String, Value> {
         let mut labels: Map<String, Value> = config
             .labels
@@ -132,7 +133,7 @@ impl Told {
         all
     }
 
-    /// The figures, a line each, then what is known of the traffic.
+    /// The figures, one per line, then the affected names, processes, clients and resolvers.
     fn description(&self) -> String {
         let mut text = String::new();
         for figure in &self.figures {
@@ -177,12 +178,12 @@ impl Figure {
     }
 }
 
-/// With three decimals at most.
+/// Rounds to three decimals.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-/// Some of a list, and how many more there are.
+/// The first items of a list, and the number of the others.
 fn named(list: &[String]) -> String {
     let some = list.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     match list.len().saturating_sub(NAMED) {
@@ -191,7 +192,7 @@ fn named(list: &[String]) -> String {
     }
 }
 
-/// `resolver_down` as alerts are called: `DnsResolverDown`.
+/// The alert name of a rule: `DnsResolverDown` for `resolver_down`.
 fn alertname(rule: &str) -> String {
     let mut name = "Dns".to_owned();
     for word in rule.split('_') {
@@ -202,7 +203,7 @@ fn alertname(rule: &str) -> String {
     name
 }
 
-/// The later of two times; what is no time is never the later.
+/// The later of two times. A text that is not a time is never the later.
 fn latest<'a>(one: &'a str, other: &'a str) -> &'a str {
     let time = |text: &str| text.parse::<Timestamp>().ok();
     if time(one) < time(other) { other } else { one }
@@ -213,7 +214,7 @@ pub(super) mod tests {
     use super::*;
     use crate::sink::alertmanager::tests::config;
 
-    /// A record; `more` are fields in place of its own.
+    /// An alert record with the fields in `more` replaced.
     pub(in crate::sink::alertmanager) fn told(more: &Value) -> Told {
         let mut record = json!({
             "schema": "dns.alert/1", "event_id": "00", "ts": "2026-11-20T07:30:30.000000000Z",

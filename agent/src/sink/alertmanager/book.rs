@@ -1,52 +1,53 @@
-//! Which alerts Alertmanager has to be told, and when.
+//! State of the alerts: which must be sent to Alertmanager, and when.
 //!
-//! Alertmanager forgets what it is not told again, and knows an alert by its labels, severity
-//! included: one that becomes worse is over under its old labels, and begins under the new ones.
+//! Alertmanager forgets an alert that is not repeated, and identifies alerts by their labels,
+//! including the severity: an alert whose severity changes ends under its old labels and begins
+//! under the new ones.
 
 use super::alert::Told;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Alerts that are held at most.
+/// Most alerts in the state.
 pub(super) const MOST: usize = 10_000;
 
-/// After so many times of telling that it is over, an alert is forgotten. More than one, for an
-/// Alertmanager may be restarted just then.
+/// The end of an alert is sent this many times before the alert is forgotten, because an
+/// Alertmanager may be restarting.
 const FAREWELLS: u32 = 4;
 
-/// An alert under one severity: its id, and that.
+/// Key of an alert: its id and severity.
 pub(super) type Key = (String, String);
 
 struct Held {
     told: Told,
-    /// When it was over, if it is.
+    /// When the alert ended, if it did.
     ended: Option<String>,
-    /// When it is to be told next.
+    /// When to send it next.
     due: Instant,
-    /// How often it was told since it is over.
+    /// How often its end was sent.
     farewells: u32,
-    /// Records that it is made of and that Alertmanager has not taken.
+    /// Records of the alert that Alertmanager has not accepted yet.
     unsettled: u64,
 }
 
-/// The alerts that are held.
+/// The alerts to send, by id and severity.
 pub(super) struct Book {
     held: BTreeMap<Key, Held>,
     resend: Duration,
 }
 
 impl Book {
-    /// Empty. What goes on is due again after `resend`.
+    /// Creates an empty state. A firing alert is sent again after `resend`.
     pub(super) fn new(resend: Duration) -> Self {
         Self { held: BTreeMap::new(), resend }
     }
 
-    /// Whether an alert's record finds room.
+    /// Returns whether the record can be added.
     pub(super) fn has_room_for(&self, told: &Told) -> bool {
         self.held.len() < MOST || self.held.contains_key(&key(told))
     }
 
-    /// Takes an alert's record.
+    /// Adds an alert record. Ends the alerts with the same id and another severity.
     pub(super) fn take(&mut self, told: Told, now: Instant) {
         let key = key(&told);
         let ended = (!told.is_firing()).then(|| told.ended().to_owned());
@@ -65,25 +66,26 @@ impl Book {
         self.held.insert(key, Held { told, ended, due: now, farewells: 0, unsettled });
     }
 
-    /// What is to be told at `now`, `most` at most: what has waited longest first.
+    /// The alerts to send at `now`, at most `most`, longest waiting first.
     pub(super) fn due(&self, now: Instant, most: usize) -> Vec<Key> {
         let mut due: Vec<_> = self.held.iter().filter(|(_, held)| held.due <= now).collect();
         due.sort_by_key(|(_, held)| held.due);
         due.into_iter().take(most).map(|(key, _)| key.clone()).collect()
     }
 
-    /// When something is to be told next.
+    /// When the next alert is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.held.values().map(|held| held.due).min()
     }
 
-    /// An alert, and when it was over if it is.
+    /// An alert, and its end if it has ended.
     pub(super) fn get(&self, key: &Key) -> Option<(&Told, Option<&str>)> {
         let held = self.held.get(key)?;
         Some((&held.told, held.ended.as_deref()))
     }
 
-    /// Alertmanager has taken these. Gives the records that have arrived with that.
+    /// Notes that Alertmanager has accepted these alerts. Returns the number of records delivered
+    /// thereby.
     pub(super) fn sent(&mut self, keys: &[Key], now: Instant) -> u64 {
         let mut settled = 0;
         for key in keys {
@@ -100,23 +102,23 @@ impl Book {
         settled
     }
 
-    /// Alertmanager will never take these. Gives the records that are lost with that.
+    /// Removes alerts that Alertmanager rejects. Returns the number of records lost.
     pub(super) fn give_up(&mut self, keys: &[Key]) -> u64 {
         let gone = keys.iter().filter_map(|key| self.held.remove(key));
         gone.map(|held| held.unsettled).sum()
     }
 
-    /// Gives all up.
+    /// Removes all alerts. Returns the number of records lost.
     pub(super) fn give_all_up(&mut self) -> u64 {
         std::mem::take(&mut self.held).values().map(|held| held.unsettled).sum()
     }
 
-    /// How many are held that are not over.
+    /// Number of firing alerts.
     pub(super) fn firing(&self) -> usize {
         self.held.values().filter(|held| held.ended.is_none()).count()
     }
 
-    /// How many wait to be told for the first time since a record of theirs came.
+    /// Number of alerts with records that were not sent yet.
     pub(super) fn waiting(&self) -> usize {
         self.held.values().filter(|held| held.unsettled > 0).count()
     }

@@ -10,19 +10,19 @@ use ureq::http::{Method, Request, StatusCode};
 
 const SECTION: &str = "alertmanager";
 const JSON: &str = "application/json";
-/// Octets of an answer that are read at most.
+/// Largest response body in bytes.
 const ANSWER_LIMIT: u64 = 1 << 20;
 
-/// Why an Alertmanager did not do what it was asked.
+/// Why an Alertmanager rejected a request, or did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// What happened, with the Alertmanager's URL and what would help.
+    /// What happened, with the URL and a remedy.
     pub(super) why: String,
-    /// Whether asking again is of no use.
+    /// Whether repeating the request is useless.
     pub(super) for_good: bool,
 }
 
-/// A client of some Alertmanagers.
+/// A client of all configured Alertmanagers.
 pub(super) struct Client {
     agent: ureq::Agent,
     urls: Vec<String>,
@@ -30,7 +30,7 @@ pub(super) struct Client {
     timeout: Duration,
 }
 
-/// What is asked of `/api/v2/status`.
+/// The response of `/api/v2/status`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
@@ -43,7 +43,7 @@ struct VersionInfo {
 }
 
 impl Client {
-    /// Reads the certificates to trust; asks nobody yet.
+    /// Creates a client. Reads the trusted certificates; sends no request.
     pub(super) fn new(config: &AlertmanagerConfig) -> Result<Self, String> {
         let authorization = config.authorization.as_ref().map(|given| match given {
             Authorization::Basic(login) => http::basic(login, SECTION),
@@ -57,8 +57,8 @@ impl Client {
         })
     }
 
-    /// Posts alerts to every Alertmanager: they tell each other what they have sent, and not which
-    /// alerts there are. One of them must have taken them; gives what is wrong with the others.
+    /// Posts alerts to every Alertmanager: in a cluster they exchange notifications, but not
+    /// alerts. At least one must accept them. Returns the errors of the others.
     pub(super) fn post(&self, alerts: &str) -> Result<Option<String>, Refusal> {
         let answers = self
             .urls
@@ -75,7 +75,10 @@ impl Client {
         }
     }
 
-    /// The version of each Alertmanager; the first that is none, or does not let us in, is an error.
+    /// The version of each Alertmanager.
+    ///
+    /// # Errors
+    /// Returns the error of the first that does not answer, or not as an Alertmanager.
     pub(super) fn versions(&self) -> Result<Vec<String>, Refusal> {
         let version = |url: &String| {
             let body = self.ask(&Method::GET, url, "/api/v2/status", &[])?;
@@ -116,8 +119,8 @@ const URLS: &str = "; see alertmanager.urls";
 
 fn refusal(url: &str, status: StatusCode, said: &[u8]) -> Refusal {
     let complaint = http::complaint(&String::from_utf8_lossy(said));
-    // What Alertmanager itself says of alerts is JSON. A server for TLS that is spoken to without
-    // answers 400 too.
+    // Alertmanager's own errors about alerts are JSON. A TLS server also answers plain HTTP with
+    // 400.
     let is_its_own = serde_json::from_slice::<IgnoredAny>(said).is_ok();
     let remedy = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {

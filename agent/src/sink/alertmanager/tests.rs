@@ -21,8 +21,8 @@ pub(super) fn config(url: &str) -> AlertmanagerConfig {
     }
 }
 
-/// Takes requests one by one and answers each with the next code; gives the requests. No client
-/// waits behind another, for each has its connection.
+/// Accepts one request per connection and answers each with the next code. Returns its URL and the
+/// requests.
 fn server(codes: &'static [u16]) -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -53,7 +53,7 @@ fn server(codes: &'static [u16]) -> (String, Receiver<String>) {
     (url, told)
 }
 
-/// A batch of alerts with these ids, and another record.
+/// A batch of alerts with these ids, and one record of another stream.
 fn batch(ids: &[&str]) -> Arc<Batch> {
     let mut batch = Batch::default();
     batch.push_json(Stream::Transactions, 1, &json!({ "not": "ours" }), b"k");

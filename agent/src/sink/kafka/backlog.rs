@@ -1,4 +1,4 @@
-//! What waits on disk, seen from the sender: the spool, and every record of it in the balance.
+//! Connects the sender to the spool, and counts every record in it.
 
 use super::super::spool::{GoneReason, Refused, Spool, SpoolConfig, Unsent, Unsynced};
 use super::super::tally::{Place, Reason};
@@ -12,14 +12,13 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{info, warn};
 
-/// Between two looks at age, and two notes of what is settled.
+/// Interval of expiry and checkpoints.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 
-/// Between two writings of the page cache to the disk; also before a disk that refused is tried
-/// again for insurance.
+/// Interval of syncing files to disk; also the pause after a backup copy was refused.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// Before a spool that could not be opened is tried again.
+/// Pause before a failed opening of the spool is tried again.
 const REOPEN_EVERY: Duration = Duration::from_secs(30);
 
 /// The spool of a sink, if it has one.
@@ -33,7 +32,7 @@ pub(super) struct Backlog {
     next_checkpoint: Instant,
     next_open: Instant,
     next_insurance: Instant,
-    /// Whether the last write failed: each trouble is told once.
+    /// Whether the last write failed: each failure is logged once.
     ailing: bool,
 }
 
@@ -43,7 +42,7 @@ struct Settings {
     node: String,
 }
 
-/// What `/metrics` shows of the spool.
+/// Metrics of the spool.
 #[derive(Default)]
 pub(super) struct BacklogGauges {
     pub(super) bytes: Arc<AtomicU64>,
@@ -53,7 +52,7 @@ pub(super) struct BacklogGauges {
 }
 
 impl Backlog {
-    /// Opens the spool where one is configured. A disk that refuses is told and tried again later.
+    /// Opens the spool if one is configured. A failure is logged, and opening is tried again later.
     pub(super) fn new(
         config: Option<&SpoolConfig>,
         brokers: &[String],
@@ -110,7 +109,7 @@ impl Backlog {
                 }
                 self.spool = Some(spool);
                 self.recover();
-                // Opening drops what is too old.
+                // Opening drops expired records.
                 self.account_gone();
             }
             Err(error) if !self.ailing => {
@@ -121,33 +120,33 @@ impl Backlog {
         }
     }
 
-    /// Notes for `/metrics` whether Kafka takes records.
+    /// Sets the metric that Kafka is unavailable.
     pub(super) fn note_away(&self, away: bool) {
         self.gauges.away.store(away, Ordering::Relaxed);
     }
 
-    /// Whether records can be put on disk.
+    /// Returns whether the spool is open.
     pub(super) fn is_there(&self) -> bool {
         self.spool.is_some()
     }
 
-    /// Whether records should go to disk, even if they cannot now.
+    /// Returns whether a spool is configured.
     pub(super) fn is_wanted(&self) -> bool {
         self.settings.is_some()
     }
 
-    /// Whether there are records on disk that the producer has not got yet.
+    /// Returns whether there are records on disk that the producer does not have.
     pub(super) fn has_unsent(&self) -> bool {
         self.spool.as_ref().is_some_and(Spool::has_unsent)
     }
 
-    /// Whether there is anything on disk.
+    /// Returns whether no record is on disk.
     pub(super) fn is_empty(&self) -> bool {
         self.spool.as_ref().is_none_or(|spool| spool.records() == [0; Stream::ALL.len()])
     }
 
-    /// Puts a batch's records on disk, to be sent later. Gives the streams whose records are not
-    /// there.
+    /// Appends a batch's records to the spool. Returns the streams whose records were refused, and
+    /// why.
     pub(super) fn put(&mut self, batch: &Batch, streams: StreamSet) -> Vec<(Stream, Reason)> {
         let now = SystemTime::now();
         let mut refused = Vec::new();
@@ -176,7 +175,8 @@ impl Backlog {
         refused
     }
 
-    /// Puts what has been in memory only for so long on disk too, in case of a crash.
+    /// Appends backup copies of records that have been in memory only for `age`, in case of a
+    /// crash.
     pub(super) fn insure(&mut self, age: Duration, now: Instant) {
         if now < self.next_insurance {
             return;
@@ -203,7 +203,7 @@ impl Backlog {
         self.account_gone();
     }
 
-    /// The next records from disk.
+    /// Reads the next records from disk.
     pub(super) fn next(&mut self) -> Option<Cargo> {
         let next = self.spool.as_mut().and_then(Spool::next);
         self.account_gone();
@@ -224,7 +224,7 @@ impl Backlog {
         })
     }
 
-    /// Forgets what has arrived, drops what is too old, and has the disk remember.
+    /// Settles delivered frames, drops expired ones, syncs and writes checkpoints.
     pub(super) fn tend(&mut self, now: Instant) {
         if self.spool.is_none() && now >= self.next_open {
             self.open(now);
@@ -248,7 +248,7 @@ impl Backlog {
         }
     }
 
-    /// Notes what has arrived, for the next run.
+    /// Writes a checkpoint for the next run.
     pub(super) fn checkpoint(&mut self) {
         let Some(spool) = &mut self.spool else { return };
         let partial = self.flight.partial();
@@ -259,7 +259,7 @@ impl Backlog {
         }
     }
 
-    /// The last words: everything that is known, on the disk itself.
+    /// Writes the last checkpoint and syncs.
     pub(super) fn close(&mut self) {
         self.tend(Instant::now());
         self.checkpoint();
@@ -268,7 +268,7 @@ impl Backlog {
         }
     }
 
-    /// Counts what the spool had to let go.
+    /// Counts the frames that the spool removed.
     fn account_gone(&mut self) {
         let Some(spool) = &mut self.spool else { return };
         for gone in spool.take_gone() {
@@ -301,19 +301,19 @@ impl Backlog {
     }
 }
 
-/// Waits for the disk in a thread of its own: an old disk may take seconds, and records come on.
+/// Syncs files on its own thread: a slow disk may take seconds while records arrive.
 #[derive(Default)]
 struct Syncer(Option<Sender<Unsynced>>);
 
 impl Syncer {
-    /// Has synced what is not, unless the disk is still busy with what was before.
+    /// Syncs new files unless the previous sync is still running.
     fn sync(&mut self, spool: &mut Spool) {
         if self.0.as_ref().is_some_and(Sender::is_full) {
             return;
         }
         let Some(unsynced) = spool.take_unsynced() else { return };
         let sender = self.0.get_or_insert_with(start_syncer);
-        // A thread that could not start is told of where it was to start.
+        // The start of the thread logs its failure.
         let _ = sender.try_send(unsynced);
     }
 }

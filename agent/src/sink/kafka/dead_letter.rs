@@ -1,4 +1,5 @@
-//! Records that no broker takes become dead letters: stage, reason and the octets themselves.
+//! Makes dead letters (`dns.dlq/1`) of records that Kafka rejects: stage, reason and the bytes
+//! themselves.
 
 use super::super::{Batch, Stream};
 use super::flight::Dead;
@@ -12,23 +13,23 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tracing::warn;
 
-/// Dead letters in a batch at most: of the largest records this makes some 10 MB.
+/// Most dead letters in a batch: about 10 MB of the largest records.
 const BATCH: usize = 128;
 
-/// Writes dead letters.
+/// Makes dead letters.
 pub(super) struct DeadLetters {
     pub(super) node: Arc<str>,
     pub(super) region: Option<String>,
-    /// Whether the sink has a stream for them.
+    /// Whether the sink receives the stream `dlq`.
     pub(super) wanted: bool,
-    /// Knows whether they may hold a part of the record.
+    /// Knows whether dead letters may contain bytes of the record.
     pub(super) shared: Arc<Shared>,
-    /// Streams and reasons that have been told.
+    /// Streams and reasons that have been logged.
     pub(super) told: BTreeSet<(Stream, &'static str)>,
 }
 
 impl DeadLetters {
-    /// The dead letters of these records. A dead letter that nobody takes is only counted.
+    /// Makes dead letters of rejected records. A rejected dead letter is only counted.
     pub(super) fn batches(&mut self, dead: &[Dead]) -> Vec<Batch> {
         for dead in dead {
             self.tell(dead);

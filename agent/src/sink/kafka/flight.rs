@@ -1,8 +1,8 @@
-//! Records on their way: handed to librdkafka, or next in line for it, and not settled yet.
+//! Records in flight: handed to librdkafka or next in line, and not settled.
 //!
-//! Batches stay here, in order, until the broker has acknowledged each of their records. So a
-//! producer that has failed can be replaced and the new one given what the old one left, and what
-//! a broker that does not answer leaves in memory can be put on disk too.
+//! Batches stay here, in order, until the broker has acknowledged each record. So a failed producer
+//! can be replaced and its successor given the remaining records, and records that wait for a
+//! silent broker can be written to disk too.
 
 mod cargo;
 
@@ -18,10 +18,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Of a refused record the dead letter holds no more octets than this.
+/// Most bytes of a rejected record in its dead letter.
 pub(super) const DEAD_BYTES: usize = 64 << 10;
 
-/// The tallies of both origins.
+/// Counters of this capture's records, and of recovered ones.
 #[derive(Clone)]
 pub(super) struct Tallies {
     pub(super) own: Arc<Shared>,
@@ -38,21 +38,21 @@ impl Tallies {
 }
 
 struct State {
-    /// The number of the first batch.
+    /// Number of the first batch.
     first: usize,
     pending: VecDeque<Pending>,
     records: u64,
     bytes: usize,
     last_delivery: Instant,
-    /// Whether there has been any delivery.
+    /// Whether any record was delivered.
     reached: bool,
-    /// The batches before this one have been put on disk too, as far as they had to be.
+    /// The batches before this one are on disk too, as far as needed.
     insured: usize,
     done: Vec<FrameId>,
     dead: Vec<Dead>,
 }
 
-/// The records on their way. Shared by the sender and by librdkafka's reports.
+/// The records in flight. Shared by the sender and librdkafka's delivery reports.
 pub(super) struct Flight {
     state: Mutex<State>,
     tallies: Tallies,
@@ -82,7 +82,7 @@ impl Flight {
         &self.tallies
     }
 
-    /// Puts a batch behind the others.
+    /// Appends a batch.
     pub(super) fn add(&self, cargo: Cargo, now: Instant) {
         let mut left = PerStream::default();
         for (index, record) in cargo.batch.iter().enumerate() {
@@ -92,7 +92,7 @@ impl Flight {
         }
         let mut state = self.state();
         if state.pending.is_empty() {
-            // Nobody has waited for a delivery till now.
+            // Waiting for a delivery starts now.
             state.last_delivery = now;
         }
         state.records += left.iter().sum::<u64>();
@@ -102,7 +102,7 @@ impl Flight {
         state.forget_done();
     }
 
-    /// The batch at the cursor, or the first after it that is still there; none at the end.
+    /// The batch at the cursor or, if it is gone, the first after it; `None` at the end.
     pub(super) fn at(&self, cursor: &mut Cursor) -> Option<ToSend> {
         let state = self.state();
         if cursor.batch < state.first {
@@ -117,18 +117,18 @@ impl Flight {
         })
     }
 
-    /// Whether nothing stands behind the cursor.
+    /// Returns whether the cursor is behind the last batch.
     pub(super) fn is_past_end(&self, cursor: Cursor) -> bool {
         let state = self.state();
         cursor.batch >= state.first + state.pending.len()
     }
 
-    /// The place of the first batch: all that is unsettled is behind it.
+    /// A cursor at the first batch with unsettled records.
     pub(super) fn start(&self) -> Cursor {
         Cursor { batch: self.state().first, index: 0 }
     }
 
-    /// What became of a record. A second word about the same record changes nothing.
+    /// Applies a delivery report. A second report on a record has no effect.
     pub(super) fn settle(&self, number: usize, outcome: Outcome) {
         let Cursor { batch, index } = Cursor::of(number);
         let mut state = self.state();
@@ -149,11 +149,10 @@ impl Flight {
             Outcome::Refused(reason) => Err(reason),
             _ => Ok(()),
         };
-        // A record for which nobody was there would find nobody as a dead letter either.
+        // After a timeout a dead letter would not be delivered either.
         let refused = result.err().filter(|reason| *reason != Reason::MessageTimedOut);
         if refused.is_some() && stream != Stream::Dlq {
-            // Before the record is settled: whoever waits for all to arrive waits for the dead
-            // letter too.
+            // Counted before the record is settled, so that a flush waits for the dead letter too.
             self.offer_dead_letter();
         }
         self.tallies.of(origin).settle_at(place, stream, 1, result);
@@ -173,7 +172,7 @@ impl Flight {
         state.forget_done();
     }
 
-    /// Counts a dead letter as in flight, where this sink takes any.
+    /// Counts a dead letter as in flight, if this sink receives them.
     fn offer_dead_letter(&self) {
         let tally = &self.tallies.own.tally;
         if tally.streams().contains(Stream::Dlq) {
@@ -183,7 +182,7 @@ impl Flight {
         }
     }
 
-    /// Gives up all that is on its way.
+    /// Drops all records in flight.
     pub(super) fn abandon(&self, reason: Reason) {
         let mut state = self.state();
         for pending in std::mem::take(&mut state.pending) {
@@ -197,36 +196,36 @@ impl Flight {
         (state.records, state.bytes) = (0, 0);
     }
 
-    /// Frames all of whose records are settled, since the last call.
+    /// Takes the frames whose records were all settled since the last call.
     pub(super) fn take_done(&self) -> Vec<FrameId> {
         std::mem::take(&mut self.state().done)
     }
 
-    /// Records that nobody takes, since the last call. Their dead letters count as in flight.
+    /// Takes the records rejected since the last call. Their dead letters count as in flight.
     pub(super) fn take_dead(&self) -> Vec<Dead> {
         std::mem::take(&mut self.state().dead)
     }
 
-    /// Records and octets on their way.
+    /// Records and bytes in flight.
     pub(super) fn load(&self) -> (u64, usize) {
         let state = self.state();
         (state.records, state.bytes)
     }
 
-    /// How long there has been something on its way and no word of any record.
+    /// How long records have been in flight without any delivery report.
     pub(super) fn silence(&self, now: Instant) -> Duration {
         let state = self.state();
         let Some(oldest) = state.pending.front() else { return Duration::ZERO };
         now.saturating_duration_since(oldest.since.max(state.last_delivery))
     }
 
-    /// Whether the broker has ever taken a record.
+    /// Returns whether a broker has ever acknowledged a record.
     pub(super) fn has_reached(&self) -> bool {
         self.state().reached
     }
 
-    /// The batches of this age of which something is in memory only, but for those that
-    /// [`Self::insured`] has been told of.
+    /// Batches of at least this age with records that are in memory only, except those passed to
+    /// [`Self::set_backed_up`].
     pub(super) fn exposed(&self, age: Duration, now: Instant) -> Vec<Exposed> {
         let state = self.state();
         let before = state.insured.saturating_sub(state.first);
@@ -245,16 +244,16 @@ impl Flight {
             .collect()
     }
 
-    /// All that was exposed has been put on disk. What loses its place there later, to make room,
-    /// is not put there again.
+    /// Marks batches as written to disk. Frames of theirs that are removed later to make space are
+    /// not written again.
     pub(super) fn insured(&self, upto: &[Exposed]) {
         if let Some(last) = upto.last() {
             self.state().insured = last.number + 1;
         }
     }
 
-    /// The exposed records of a stream stand in this frame now. False where all have been settled
-    /// meanwhile: nobody needs the frame.
+    /// Notes that the exposed records of a stream are in `frame`. Returns false if all have been
+    /// settled meanwhile, so that the frame is not needed.
     pub(super) fn house(&self, exposed: &Exposed, stream: Stream, frame: FrameId) -> bool {
         let mut state = self.state();
         let offset = state.offset(exposed.number);
@@ -275,7 +274,7 @@ impl Flight {
         true
     }
 
-    /// The frame is no longer on disk: its records are in memory only.
+    /// Notes that a frame is no longer on disk: its records are in memory only.
     pub(super) fn unhouse(&self, frame: FrameId, stream: Stream) {
         let mut state = self.state();
         let home = |pending: &&mut Pending| pending.cargo.homes[stream as usize] == Some(frame);
@@ -286,7 +285,7 @@ impl Flight {
         }
     }
 
-    /// The frames on disk whose records are partly settled, and which of them are.
+    /// The frames on disk with unsettled records, and which of their records are settled.
     pub(super) fn partial(&self) -> Vec<(FrameId, Vec<bool>)> {
         let state = self.state();
         let mut partial = Vec::new();

@@ -1,4 +1,4 @@
-//! A producer, and how a record becomes a Kafka message.
+//! The producer: converts a record into a Kafka message and hands it to librdkafka.
 
 use super::super::{KafkaConfig, Rendered, Stream};
 use super::reports::{self, Reports};
@@ -9,28 +9,31 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
 use std::time::Duration;
 
-/// How long a producer that ends may take to give its records back.
+/// Time limit for a closing producer to return its records.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// One producer, from its making to its end.
+/// One producer.
 pub(super) struct Link {
     producer: ThreadedProducer<Reports>,
     topics: [String; Stream::ALL.len()],
 }
 
-/// What became of a record that was handed over.
+/// Result of handing over a record.
 pub(super) enum Sent {
-    /// librdkafka has it, and will report.
+    /// librdkafka has it and will report its delivery.
     Taken,
-    /// There is no room now.
+    /// librdkafka's queue is full.
     Full,
-    /// It will never be taken.
+    /// The record is rejected permanently.
     Refused(Reason),
 }
 
 impl Link {
-    /// Makes a producer. Does not wait for a broker. `for_ever`: records wait for the broker
-    /// without a limit, unless the operator sets one.
+    /// Creates a producer without waiting for a broker. `for_ever`: records wait for the broker
+    /// without a limit, unless the user sets one.
+    ///
+    /// # Errors
+    /// Returns a sentence if librdkafka rejects its settings.
     pub(super) fn new(
         config: &KafkaConfig,
         for_ever: bool,
@@ -42,7 +45,7 @@ impl Link {
         Ok(Self { producer, topics: Stream::ALL.map(|stream| config.topic(stream).to_owned()) })
     }
 
-    /// Hands one record over; its report will carry `number`.
+    /// Hands over one record. Its delivery report will carry `number`.
     pub(super) fn send(
         &self,
         record: &Rendered<'_>,
@@ -71,8 +74,8 @@ impl Link {
         }
     }
 
-    /// Why this producer will never send anything again, if that is so. librdkafka does not tell
-    /// its error callback of every such reason, of missing rights for one.
+    /// The reason of a fatal error, after which this producer sends nothing. librdkafka does not
+    /// report every such error to its error callback, for example missing rights.
     pub(super) fn fatal(&self) -> Option<String> {
         let (code, reason) = self.producer.client().fatal_error()?;
         Some(match code {
@@ -83,13 +86,13 @@ impl Link {
         })
     }
 
-    /// Has what waits sent without waiting for more to go with it.
+    /// Sends queued records without waiting for fuller batches.
     pub(super) fn hurry(&self, limit: Duration) {
-        // What does not arrive in time stays on its way.
+        // Records that are not acknowledged in time stay in flight.
         let _ = self.producer.flush(limit);
     }
 
-    /// Has every record that is not acknowledged reported as given back.
+    /// Purges the producer: every unacknowledged record is reported as returned.
     pub(super) fn give_up(&self) {
         self.producer.purge(PurgeConfig::default().queue().inflight());
         let _ = self.producer.flush(FAREWELL);
@@ -100,7 +103,7 @@ fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     error.rdkafka_error_code()
 }
 
-/// 32 lower-case hex digits.
+/// Formats an event id as 32 lower-case hex digits.
 pub(super) fn hex(id: u128, digits: &mut [u8; 32]) -> &[u8] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (pair, octet) in digits.as_chunks_mut::<2>().0.iter_mut().zip(id.to_be_bytes()) {

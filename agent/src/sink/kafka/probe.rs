@@ -1,4 +1,4 @@
-//! Whether Kafka can be reached, for `dnscribe check`.
+//! Checks whether Kafka is reachable, for `dnscribe check`.
 
 use super::super::{KafkaConfig, StreamSet};
 use super::diagnose::{Diagnosis, diagnose, diagnose_lasting};
@@ -16,17 +16,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long it may take to find out why there is no answer.
+/// Time limit for diagnosing why there is no answer.
 const WHY: Duration = Duration::from_secs(5);
 
-/// What librdkafka tells while the brokers are asked.
+/// Events while waiting for metadata.
 enum News {
     Metadata(Box<Result<Metadata, KafkaError>>),
-    /// Every broker is gone, and this was the last word on one, if there was any.
+    /// All brokers are down; with the last error of a broker, if there was one.
     Gone(Option<String>),
 }
 
-/// Remembers the last trouble, and tells of the end of the last broker.
+/// Stores the last error, and reports that all brokers are down.
 #[derive(Clone)]
 struct Asking {
     config: KafkaConfig,
@@ -43,7 +43,7 @@ impl ClientContext for Asking {
     fn error(&self, error: KafkaError, reason: &str) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match error.rdkafka_error_code() {
-            // Nobody listens any more once the answer is there.
+            // Fails if the answer has arrived.
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 let _ = self.news.send(News::Gone(last.clone()));
             }
@@ -60,8 +60,11 @@ impl ProducerContext for Asking {
     fn delivery(&self, _result: &rdkafka::producer::DeliveryResult<'_>, (): ()) {}
 }
 
-/// Asks the brokers for the cluster's metadata, for `timeout` at most: what was found, the topics
-/// that are missing of `streams` included, or why it cannot be had.
+/// Requests the cluster's metadata, at most for `timeout`. Returns a description that includes
+/// missing topics of `streams`.
+///
+/// # Errors
+/// Returns why there is no metadata, or which topics are not authorised.
 pub fn probe_brokers(
     config: &KafkaConfig,
     streams: StreamSet,
@@ -92,8 +95,8 @@ pub fn probe_brokers(
     })
 }
 
-/// Topics that the broker does not list because this client may not know of them. They are asked
-/// for as a consumer does: a producer's question would make those that are not there.
+/// Topics that the broker does not list because this client is not authorised. Requested as a
+/// consumer: a producer's request would create missing topics.
 fn forbidden<'a>(
     config: &KafkaConfig,
     topics: &[&'a str],
@@ -109,14 +112,14 @@ fn forbidden<'a>(
         .map_err(|error| settings::cannot_start(config, &error))?;
     let refused = Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     let forbidden = topics.iter().copied().filter(|topic| {
-        // Whatever else it says of one topic, the brokers have answered as a whole.
+        // Other errors of one topic do not matter: the brokers have answered.
         let found = consumer.fetch_metadata(Some(topic), timeout).ok();
         found.is_some_and(|found| found.topics().iter().any(|topic| topic.error() == refused))
     });
     Ok(forbidden.collect())
 }
 
-/// The cluster's metadata, or why it cannot be had.
+/// Requests the cluster's metadata, or returns why there is none.
 pub(super) fn metadata(config: &KafkaConfig, timeout: Duration) -> Result<Metadata, Diagnosis> {
     if config.brokers.is_empty() {
         let remedy = "give --brokers HOST:PORT or kafka.brokers";
@@ -128,7 +131,7 @@ pub(super) fn metadata(config: &KafkaConfig, timeout: Duration) -> Result<Metada
     let producer: ThreadedProducer<Asking> = settings::producer(config, false)
         .create_with_context(context)
         .map_err(|error| settings::cannot_start(config, &error))?;
-    // Of its own, because it cannot be told to stop once it is clear that there will be none.
+    // On its own thread, because the request cannot be cancelled.
     let ask = move || {
         let metadata = producer.client().fetch_metadata(None, timeout);
         let _ = sender.send(News::Metadata(Box::new(metadata)));
@@ -142,7 +145,7 @@ pub(super) fn metadata(config: &KafkaConfig, timeout: Duration) -> Result<Metada
                 Ok(metadata) => return Ok(metadata),
                 Err(_) => last.lock().unwrap_or_else(PoisonError::into_inner).take(),
             },
-            // librdkafka tries again until the time is over, and need not where nothing will change.
+            // librdkafka retries until the time limit, which is useless if the cause is permanent.
             Ok(News::Gone(why)) => match diagnose_lasting(config, why.as_deref(), WHY) {
                 Some(lasting) => return Err(lasting),
                 None => continue,

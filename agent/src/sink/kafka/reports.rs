@@ -1,4 +1,4 @@
-//! What librdkafka tells: deliveries, errors, log lines, statistics.
+//! Callbacks of librdkafka: delivery reports, errors, logs, statistics.
 
 use super::super::Gauge;
 use super::super::KafkaConfig;
@@ -17,16 +17,16 @@ use std::thread;
 use std::time::Duration;
 use tracing::{Dispatch, debug, dispatcher, error, info, warn};
 
-/// How long it may take to find out why Kafka cannot be reached.
+/// Time limit for diagnosing why Kafka is unreachable.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The state of the connection, as far as librdkafka tells it; outlives each producer.
+/// The state of the connection as reported by librdkafka; outlives each producer.
 pub(super) struct Health {
     config: KafkaConfig,
     unreachable: Arc<AtomicBool>,
-    /// The last trouble with one broker: that all are down says less.
+    /// The last error of one broker; more specific than that all brokers are down.
     trouble: Mutex<Option<String>>,
-    /// Why the producer can do nothing any more.
+    /// The producer's fatal error.
     fatal: Mutex<Option<String>>,
     pub(super) stats: Stats,
 }
@@ -42,23 +42,23 @@ impl Health {
         }
     }
 
-    /// Whether no broker can be reached, as far as is known.
+    /// Returns whether no broker is reachable, as far as known.
     pub(super) fn is_down(&self) -> bool {
         self.unreachable.load(Ordering::Relaxed)
     }
 
-    /// Why the producer must be replaced, told once.
+    /// Takes the producer's fatal error.
     pub(super) fn take_fatal(&self) -> Option<String> {
         lock(&self.fatal).take()
     }
 
-    /// The producer cannot be used.
+    /// Sets the producer's fatal error.
     pub(super) fn set_fatal(&self, reason: String) {
         *lock(&self.fatal) = Some(reason);
     }
 
-    /// Says it once until records arrive again: why, and what would help. What librdkafka said
-    /// may be nothing but that no broker is left.
+    /// Logs once, until records are delivered again, why Kafka is unreachable and what helps.
+    /// `said` is librdkafka's error, if it is specific.
     pub(super) fn warn_once(&self, said: Option<&str>) {
         let trouble = lock(&self.trouble).take();
         if self.unreachable.swap(true, Ordering::Relaxed) {
@@ -66,16 +66,16 @@ impl Health {
         }
         let said = said.map(|words| essence(&self.config, words)).or(trouble);
         let (config, unreachable) = (self.config.clone(), Arc::clone(&self.unreachable));
-        // The caller's subscriber, which may be its thread's own.
+        // The caller's subscriber, which may be local to its thread.
         let dispatch = dispatcher::get_default(Dispatch::clone);
-        // librdkafka waits for its callbacks, and looking into it takes time.
+        // On its own thread, because librdkafka waits for its callbacks.
         let tell = move || match diagnose(&config, said.as_deref(), PATIENCE) {
             Some(Diagnosis { problem: reason, remedy }) => {
                 dispatcher::with_default(&dispatch, || {
                     warn!(reason, remedy, "Kafka cannot be reached; records wait for it");
                 });
             }
-            // The last broker closed a connection and takes new ones: no trouble.
+            // The last broker closed a connection and accepts new ones: no problem.
             None => unreachable.store(false, Ordering::Relaxed),
         };
         if let Err(error) = thread::Builder::new().name("kafka-trouble".into()).spawn(tell) {
@@ -95,7 +95,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The context of a producer. A record's opaque is its number in the flight.
+/// The context of a producer. A record's opaque value is its number in [`InFlight`].
 pub(super) struct Reports {
     pub(super) flight: Arc<Flight>,
     pub(super) health: Arc<Health>,
@@ -116,7 +116,7 @@ impl ProducerContext for Reports {
     }
 }
 
-/// What an error means for the record. A producer that ends gives its records back.
+/// Converts an error into a record's outcome. A closing producer returns its records.
 fn judge(code: Option<RDKafkaErrorCode>) -> Outcome {
     use RDKafkaErrorCode as Code;
     match code {
@@ -131,8 +131,8 @@ impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let message = without_secrets(&self.health.config, message);
         match level {
-            // Connection trouble is told once, by `error`; librdkafka repeats it at each attempt.
-            // And whoever replaces a producer that has failed tells why.
+            // Connection errors are logged once, by `error`; librdkafka repeats them at each
+            // attempt. A fatal error is logged when the producer is replaced.
             _ if matches!(facility, "FAIL" | "ERROR" | "GETPID" | "REQTMOUT" | "FATAL") => {
                 debug!(facility, "librdkafka: {message}");
             }
@@ -157,7 +157,7 @@ impl ClientContext for Reports {
                 self.health.set_fatal(essence(&self.health.config, reason));
             }
             Some(Code::Authentication | Code::SSL) => self.health.warn_once(Some(reason)),
-            // That all are down says less than what was before it.
+            // The error before it is more specific.
             Some(Code::AllBrokersDown) => self.health.warn_once(None),
             Some(Code::BrokerTransportFailure | Code::Resolve) => {
                 *lock(&self.health.trouble) = Some(essence(&self.health.config, reason));
@@ -170,7 +170,7 @@ impl ClientContext for Reports {
     }
 }
 
-/// Why a record did not arrive, in the ledger's words.
+/// The drop reason of an error.
 pub(super) fn reason(code: Option<RDKafkaErrorCode>) -> Reason {
     use RDKafkaErrorCode as Code;
     match code {
@@ -198,7 +198,7 @@ pub(super) fn reason(code: Option<RDKafkaErrorCode>) -> Reason {
     }
 }
 
-/// The last statistics that librdkafka gave, every 5 s.
+/// librdkafka's last statistics, every 5 s.
 #[derive(Default)]
 pub(super) struct Stats {
     queue_records: AtomicU64,

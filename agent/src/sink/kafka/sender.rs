@@ -26,62 +26,66 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
-/// How much may be on its way at once: more waits on disk, or in the queue.
+/// Most records in flight; further records wait on disk or in the queue.
 const MAX_RECORDS: u64 = 100_000;
-/// The same in octets of batches.
+/// Most bytes of batches in flight.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Kafka counts as away when it has had records for so long and has acknowledged none.
+/// Kafka counts as unavailable when no record in flight was acknowledged for this long.
 const STALL: Duration = Duration::from_secs(1);
 
-/// The same before the first acknowledgement, which takes connecting, logging in and more.
+/// The same before the first acknowledgement, which includes connecting and authentication.
 const FIRST_STALL: Duration = Duration::from_secs(3);
 
-/// So many records go to the producer from disk while Kafka is away, to find out when it is back.
+/// While Kafka is unavailable, this many records are read from disk for the producer, to notice
+/// when Kafka is available again.
 const AWAY_RECORDS: u64 = 1000;
 
-/// What has waited for its acknowledgement for so long is put on disk too.
+/// Records without acknowledgement for this long are also written to disk.
 const MAX_EXPOSURE: Duration = Duration::from_secs(5);
 
-/// How long to wait for room before asking again.
+/// Pause while librdkafka's queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
-/// How long to wait for a batch where nothing else is to be done.
+/// Wait for a batch when there is nothing else to do.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
 
-/// The same where no record is on its way either.
+/// Wait for a batch when no record is in flight either.
 const REST: Duration = Duration::from_secs(1);
 
-/// Frames from disk between two looks at the queue: more than one, so that the disk gets emptied.
+/// Frames read from disk between two checks of the queue; more than one, so that the spool is
+/// emptied.
 const FRAMES: usize = 4;
 
-/// While Kafka is away a small batch waits so long for others: the disk likes them larger.
+/// While Kafka is unavailable, a small batch waits this long for others, because the disk handles
+/// large batches better.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// Between two words on whether Kafka takes records.
+/// Shortest time between two logs that Kafka is unavailable.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
-/// Between two words on why producers fail.
+/// Shortest time between two logs of a producer's failure.
 const TELL_FATAL_EVERY: Duration = Duration::from_secs(300);
 
-/// How long it may take to find out why Kafka cannot be reached.
+/// Time limit for diagnosing why Kafka is unreachable.
 const DIAGNOSIS: Duration = Duration::from_secs(5);
 
-/// Between two producers.
+/// Shortest time between two producers.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
-/// What the sender is made from.
+/// Parts of the sender.
 pub(super) struct Parts {
     pub(super) config: KafkaConfig,
     pub(super) node: Arc<str>,
     pub(super) flight: Arc<Flight>,
     pub(super) health: Arc<Health>,
     pub(super) dead_letters: DeadLetters,
-    /// How long no record at all may arrive from the start; for ever where absent.
+    /// How long Kafka may be unreachable after the start before the sink fails; `None`: without
+    /// limit.
     pub(super) patience: Option<Duration>,
 }
 
-/// The thread's state.
+/// State of the sink's thread.
 pub(super) struct Sender {
     parts: Parts,
     for_ever: bool,
@@ -97,7 +101,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Makes the first producer. Does not wait for a broker.
+    /// Creates the first producer without waiting for a broker.
     pub(super) fn new(parts: Parts, backlog: Backlog) -> Result<Self, SinkError> {
         let for_ever = backlog.is_wanted();
         let link = link(&parts, for_ever).map_err(SinkError::Kafka)?;
@@ -120,7 +124,7 @@ impl Sender {
         })
     }
 
-    /// Works until the sink is closed.
+    /// Runs until the sink is closed.
     pub(super) fn run(mut self, back: &Back) {
         loop {
             let now = Instant::now();
@@ -158,7 +162,7 @@ impl Sender {
         self.end(back);
     }
 
-    /// Everything that is due at times.
+    /// Does the periodic work.
     fn look_after(&mut self, now: Instant, back: &Back) {
         let away = !self.schemas.register(now)
             || self.parts.health.is_down()
@@ -168,7 +172,7 @@ impl Sender {
         }
         self.away = away;
         self.backlog.note_away(away);
-        // Of several brokers one may be away while the others answer.
+        // One of several brokers may be unavailable while others answer.
         let exposure = if away { Duration::ZERO } else { MAX_EXPOSURE };
         self.backlog.insure(exposure, now);
         self.backlog.tend(now);
@@ -176,14 +180,14 @@ impl Sender {
         self.bury();
     }
 
-    /// Has dead letters sent for what nobody takes.
+    /// Sends dead letters for records that Kafka rejects.
     fn bury(&mut self) {
         for letters in self.parts.dead_letters.batches(&self.parts.flight.take_dead()) {
             self.take(&Arc::new(letters));
         }
     }
 
-    /// How long Kafka may be silent before it counts as away.
+    /// How long Kafka may be silent before it counts as unavailable.
     fn patience(&self) -> Duration {
         if self.parts.flight.has_reached() { STALL } else { FIRST_STALL }
     }
@@ -195,7 +199,7 @@ impl Sender {
             .is_some_and(|limit| flight.silence(now) > limit && !flight.has_reached())
     }
 
-    /// Ends the sink before its time: nobody is there who would take the records.
+    /// Fails the sink because Kafka was never reachable.
     fn give_up(&self, back: &Back) {
         let reason = Reason::BrokerError;
         let missing = self.schemas.missing().map(str::to_owned);
@@ -210,13 +214,13 @@ impl Sender {
         back.drop_all(reason);
     }
 
-    /// Says where records go from now on; of a broker that comes and goes not every time.
+    /// Logs whether records go to Kafka or to the spool, not more often than [`TELL_EVERY`].
     fn tell(&mut self, away: bool, now: Instant) {
         if away && now >= self.next_word {
             self.next_word = now + TELL_EVERY;
             self.told_away = true;
             warn!("Kafka does not take records; they go to the spool");
-            // Where librdkafka has said nothing, somebody should find out.
+            // librdkafka may have reported nothing, so ask for a diagnosis.
             if self.schemas.missing().is_none() {
                 self.parts.health.warn_once(None);
             }
@@ -225,7 +229,7 @@ impl Sender {
         }
     }
 
-    /// Replaces a producer that can do nothing any more; the new one gets what is on its way.
+    /// Replaces a failed producer. The new one gets the records in flight.
     fn renew(&mut self, now: Instant) {
         if now < self.next_link {
             return;
@@ -233,7 +237,7 @@ impl Sender {
         let told = self.parts.health.take_fatal();
         let Some(reason) = self.link.fatal().or(told) else { return };
         self.next_link = now + RENEW_EVERY;
-        // The next one may fail in the same way, until somebody has looked after it.
+        // The next one may fail in the same way until the cause is fixed.
         if now >= self.next_fatal_word {
             self.next_fatal_word = now + TELL_FATAL_EVERY;
             let reason = without_secrets(&self.parts.config, &reason);
@@ -249,7 +253,8 @@ impl Sender {
         }
     }
 
-    /// Hands over what librdkafka has room for; false where it has none for the next record.
+    /// Hands records to librdkafka until it is full. Returns false if it cannot take the next
+    /// record.
     fn feed(&mut self) -> bool {
         for _ in 0..FRAMES {
             if let Some(batch) = self.parts.flight.at(&mut self.cursor) {
@@ -263,15 +268,15 @@ impl Sender {
             }
             match self.backlog.next() {
                 Some(cargo) => self.parts.flight.add(cargo, Instant::now()),
-                // It may be that the disk cannot be read now: that is no reason to spin.
+                // The disk may be unreadable for the moment; do not spin.
                 None => return !self.backlog.has_unsent(),
             }
         }
         true
     }
 
-    /// Hands over the batch from the cursor on; false where librdkafka is full before its end, or a
-    /// schema is not registered yet.
+    /// Hands over the batch from the cursor on. Returns false if librdkafka is full, or a schema is
+    /// not registered yet.
     fn hand_over(&mut self, ToSend { batch, node, streams, settled }: &ToSend) -> bool {
         for (index, record) in batch.iter().enumerate().skip(self.cursor.index) {
             if !streams.contains(record.stream) || settled.has(index) {
@@ -301,7 +306,7 @@ impl Sender {
         true
     }
 
-    /// Sends a batch on one of its ways.
+    /// Sends a batch directly or by the spool.
     fn take(&mut self, batch: &Arc<Batch>) {
         let streams = self.parts.flight.tallies().own.tally.streams();
         let direct = self.caught_up() && self.has_room() && !self.away;
@@ -312,7 +317,7 @@ impl Sender {
         if refused.is_empty() {
             return;
         }
-        // What the disk does not take may still find room in memory, if that leaves all in order.
+        // Records that the spool refuses may go to memory, if that keeps the order.
         if self.caught_up() && self.has_room() {
             return self
                 .send_directly(batch, refused.into_iter().map(|(stream, _)| stream).collect());
@@ -340,12 +345,12 @@ impl Sender {
         tally.settle_at(Place::Memory, stream, count, Err(reason));
     }
 
-    /// Whether librdkafka has got all that there is.
+    /// Returns whether librdkafka has all records.
     fn caught_up(&self) -> bool {
         !self.backlog.has_unsent() && self.parts.flight.is_past_end(self.cursor)
     }
 
-    /// Whether nothing is on its way, or wants to be.
+    /// Returns whether no record is in flight or waiting.
     fn is_at_rest(&self) -> bool {
         !self.away && self.parts.flight.load().0 == 0 && self.backlog.is_empty()
     }
@@ -355,18 +360,20 @@ impl Sender {
         records < MAX_RECORDS && bytes < MAX_BYTES
     }
 
-    /// Whether a batch may leave the queue: without a disk only where librdkafka will take it.
+    /// Returns whether a batch may be taken from the queue. Without a spool, only if librdkafka
+    /// will take it.
     fn takes_more(&self) -> bool {
         self.backlog.is_there() || (self.caught_up() && self.has_room())
     }
 
-    /// What has not arrived goes to disk; where there is none, closing the sink counts it.
+    /// Writes undelivered records to disk. Without a spool, closing the sink counts them.
     fn end(mut self, back: &Back) {
         self.bury();
         if self.backlog.is_there() {
             let streams = self.parts.flight.tallies().own.tally.streams();
             while let Some(first) = back.ready().next() {
-                // What the disk refuses is still in flight, and dropped in the shutdown.
+                // Records that the spool refuses are still in flight, and are counted as dropped in
+                // the shutdown.
                 self.backlog.put(&gather(&first, back, Duration::ZERO), streams);
             }
             self.backlog.insure(Duration::ZERO, Instant::now());

@@ -21,7 +21,7 @@ fn config(brokers: &str, options: &[(&str, &str)]) -> KafkaConfig {
     KafkaConfig { brokers: vec![brokers.into()], topics, options, ..KafkaConfig::default() }
 }
 
-/// A sink without a disk.
+/// A sink without a spool.
 fn open(config: &KafkaConfig) -> Result<Threaded, SinkError> {
     open_bounded(config, Bounds::default())
 }
@@ -45,7 +45,7 @@ fn batch(count: u32) -> Arc<Batch> {
     Arc::new(batch)
 }
 
-/// (records, delivered, in flight) of all streams, once identity 5 has been looked at.
+/// Checks identity 5 and returns (records, delivered, in flight) of all streams.
 fn totals(sink: &dyn Sink) -> (u64, u64, u64) {
     let mut totals = (0, 0, 0);
     let counters = sink.counters();
@@ -228,7 +228,7 @@ fn an_unreachable_broker_is_explained() {
     assert_eq!(probe(KafkaConfig::default()).problem, "no broker is configured");
 }
 
-/// What is logged while `work` runs on this thread.
+/// The log of this thread while `work` runs.
 fn logged(work: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
@@ -267,7 +267,7 @@ fn trouble_is_told_once() {
             error(RDKafkaErrorCode::BrokerTransportFailure, "127.0.0.1:1/1: Connection refused");
             error(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
         }
-        // Looked into by a thread of its own.
+        // A thread of its own makes the diagnosis.
         std::thread::sleep(Duration::from_secs(1));
     });
     assert_eq!(told.lines().count(), 1, "{told}");

@@ -1,6 +1,6 @@
-//! Making the streams' topics, for `dnscribe kafka init` and `dnscribe check --create-topics`.
+//! Creates the streams' topics, for `dnscribe kafka init` and `dnscribe check --create-topics`.
 //!
-//! What is there already is compared and left alone unless altering was asked for.
+//! Existing topics are compared, and changed only if requested.
 
 mod plan;
 
@@ -22,63 +22,64 @@ use serde::Serialize;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long the brokers may take for each request.
+/// Time limit for each request.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long a new topic may take until every broker knows it.
+/// Time limit until every broker knows a new topic.
 const SPREAD: Duration = Duration::from_secs(10);
 
-/// How far to go.
+/// Options for creating topics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mode {
-    /// Change topics that are there and differ.
+    /// Change existing topics that differ.
     pub alter: bool,
-    /// Only let the brokers say whether they would.
+    /// Only validate: the brokers change nothing.
     pub dry_run: bool,
 }
 
-/// What became of a topic.
+/// What was done with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It was made.
+    /// It was created.
     Created,
-    /// It was there and is as wanted.
+    /// It exists as wanted.
     Exists,
-    /// It was there, differs, and was left alone.
+    /// It exists, differs, and was not changed.
     Differs,
-    /// It was there, differed, and was changed.
+    /// It existed, differed, and was changed.
     Altered,
-    /// The brokers refused.
+    /// The brokers rejected the request.
     Failed,
 }
 
-/// One way in which a topic differs from what is wanted.
+/// A difference between a topic and its specification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// `partitions`, `replication_factor`, `retention.ms` or `cleanup.policy`.
     pub setting: &'static str,
-    /// What the topic has.
+    /// The topic's value.
     pub found: String,
-    /// What it should have.
+    /// The wanted value.
     pub wanted: String,
-    /// Whether it can be changed: partitions only ever grow, replicas stay.
+    /// Whether it can be changed: the number of partitions can only grow, that of replicas is
+    /// fixed.
     pub alterable: bool,
 }
 
-/// A topic, and what became of it.
+/// A topic and what was done with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TopicReport {
-    /// What is wanted.
+    /// The wanted topic.
     #[serde(flatten)]
     pub wish: Wish,
-    /// What became of it.
+    /// What was done.
     pub outcome: Outcome,
-    /// How it differed.
+    /// Differences found.
     pub differences: Vec<Difference>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// What would help.
+    /// How to fix the failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
@@ -100,10 +101,10 @@ impl TopicReport {
     }
 }
 
-/// Makes the topics of every stream that are missing.
+/// Creates the missing topics of all streams.
 ///
 /// # Errors
-/// Where Kafka cannot be reached at all. What it refuses of single topics is in their reports.
+/// Returns an error if Kafka is unreachable. Failures of single topics are in their reports.
 pub fn create_topics(config: &KafkaConfig, mode: Mode) -> Result<Vec<TopicReport>, Diagnosis> {
     let metadata = probe::metadata(config, PATIENCE)?;
     let client = settings::producer(config, false)
@@ -126,7 +127,7 @@ pub fn create_topics(config: &KafkaConfig, mode: Mode) -> Result<Vec<TopicReport
     Ok(reports)
 }
 
-/// The topic, if it is there.
+/// The topic, if it exists.
 fn found<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
     metadata.topics().iter().find(|topic| topic.name() == name && !topic.partitions().is_empty())
 }
@@ -157,7 +158,7 @@ impl Admin {
         let answer = self.runtime.block_on(self.client.create_topics([&topic], &self.options()));
         match answer.map(only) {
             Ok(Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)))) => {
-                // Somebody else made it meanwhile.
+                // Another client created it meanwhile.
                 TopicReport::new(wish, Outcome::Exists, Vec::new())
             }
             Ok(Some(Err((_, code)))) => {
@@ -211,7 +212,8 @@ impl Admin {
         let differs =
             |setting| differences.iter().any(|one| one.alterable && one.setting == setting);
         if differs(RETENTION) || differs(CLEANUP) {
-            // The request resets what it does not name, so it names what the topic has of its own.
+            // The request resets settings that it does not name, so it includes those that the
+            // topic overrides.
             let kept = configured.entries.iter().filter(|entry| {
                 entry.source == ConfigSource::DynamicTopic
                     && entry.name != RETENTION
@@ -244,7 +246,7 @@ impl Admin {
         Ok(())
     }
 
-    /// Why the brokers refuse something, in words.
+    /// Explains a rejection by the brokers.
     fn refused(&self, wish: &Wish, what: &str, code: RDKafkaErrorCode) -> Diagnosis {
         use RDKafkaErrorCode as Code;
         let topic = &wish.topic;
@@ -273,7 +275,7 @@ impl Admin {
         }
     }
 
-    /// Waits until every topic that was made is known, so that a producer finds them all.
+    /// Waits until every created topic is known, so that a producer finds them all.
     fn wait_for(&self, reports: &[TopicReport]) {
         let made = || reports.iter().filter(|report| report.outcome == Outcome::Created);
         let start = Instant::now();
@@ -290,7 +292,7 @@ impl Admin {
     }
 }
 
-/// The answer on the one thing that was asked for.
+/// The only answer.
 fn only<T>(answers: Vec<T>) -> Option<T> {
     answers.into_iter().next()
 }

@@ -1,4 +1,4 @@
-//! Appending, and the room for it.
+//! Appends frames and makes space for them.
 
 use super::format::{FRAME_HEADER, FrameHeader, segment_header_bytes, write_segment_header};
 use super::payload::{Unpackable, empty};
@@ -12,22 +12,23 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// A segment that is being written.
+/// The segment being written.
 pub(super) struct Active {
     pub name: u64,
     pub file: File,
 }
 
 impl Spool {
-    /// Appends records of one stream as one frame, making room by policy first; what had to go for
-    /// it is in [`Spool::take_gone`]. `sent`: the producer has them already, and this copy is
-    /// insurance against a crash: [`Spool::next`] does not hand it out.
+    /// Appends records of one stream as one frame, after making space by policy. Frames removed for
+    /// that are reported by [`Spool::take_removed`]. `sent`: the producer already has the records,
+    /// and this is a backup copy against a crash, which [`Spool::next`] does not return.
     ///
-    /// What is appended survives the process at once, and the host from the next [`Spool::sync`] on.
+    /// The frame survives the process at once, and a crash of the host after the next
+    /// [`Spool::sync`].
     ///
     /// # Errors
-    /// The records are not on disk; those that were before still are, but for what is in
-    /// [`Spool::take_gone`]. The next call tries anew.
+    /// The records are not on disk. Earlier records still are, except those in
+    /// [`Spool::take_removed`]. The next call tries again.
     pub fn append(
         &mut self,
         stream: Stream,
@@ -36,7 +37,7 @@ impl Spool {
         now: SystemTime,
     ) -> Result<FrameId, Refused> {
         let incoming = Incoming { stream, sent };
-        // Spares packing what cannot be stored anyway.
+        // Avoids compressing records that cannot be stored anyway.
         self.make_room(incoming, FRAME_HEADER as u64, false)?;
         let time_ns = nanos(now);
         let header = self.packer.pack(records, time_ns).map_err(|error| match error {
@@ -48,7 +49,7 @@ impl Spool {
         self.make_room(incoming, bytes, true)?;
         let state = if sent { State::Sent } else { State::Waiting };
         match self.write(stream, header, state) {
-            // The disk is fuller than it should be: less fits than was allowed.
+            // The disk is full before the limit is reached.
             Err(error) if is_full(&error) && self.free(incoming, bytes)? => {
                 self.write(stream, header, state)
             }
@@ -57,7 +58,7 @@ impl Spool {
         .map_err(Refused::Io)
     }
 
-    /// Makes sure that `bytes` more stay below the limit; only asks whether they would where not
+    /// Makes space for `bytes` within the limit. Only checks whether that is possible unless
     /// `really`.
     fn make_room(&mut self, incoming: Incoming, bytes: u64, really: bool) -> Result<(), Refused> {
         let excess = (self.bytes + bytes).saturating_sub(self.max_bytes);
@@ -69,7 +70,7 @@ impl Spool {
         if really { self.evict_all(victims).map_err(Refused::Io) } else { Ok(()) }
     }
 
-    /// Frees as much on a full disk, by policy; says whether it did.
+    /// Frees `bytes` on a full disk by policy. Returns whether it did.
     fn free(&mut self, incoming: Incoming, bytes: u64) -> Result<bool, Refused> {
         let Some(victims) = victims(&self.queues, incoming, self.when_full, bytes) else {
             return Ok(false);
@@ -82,7 +83,7 @@ impl Spool {
         victims.into_iter().try_for_each(|(stream, name)| self.remove(stream, name))
     }
 
-    /// Writes what the packer holds as a frame of the stream's active segment.
+    /// Writes the packer's payload as a frame of the stream's active segment.
     fn write(&mut self, stream: Stream, header: FrameHeader, state: State) -> io::Result<FrameId> {
         let bytes = self.active_bytes(stream);
         if bytes.is_some_and(|bytes| bytes + header.frame_bytes() > self.segment_bytes) {
@@ -111,13 +112,14 @@ impl Spool {
         Ok(FrameId { stream, segment: name, frame: place })
     }
 
-    /// Octets of the segment that is being written, where there is one.
+    /// Bytes of the segment being written, if there is one.
     fn active_bytes(&self, stream: Stream) -> Option<u64> {
         let active = self.active[stream as usize].as_ref()?;
         Some(self.queues[stream as usize].segment(active.name)?.bytes)
     }
 
-    /// Begins a segment, with its first frame in the same write; its name and the frame's offset.
+    /// Begins a segment and its first frame in one write. Returns the segment's name and the
+    /// frame's offset.
     fn begin(&mut self, stream: Stream, header: FrameHeader) -> io::Result<(u64, u64)> {
         let queue = &mut self.queues[stream as usize];
         let name = queue.new_name(header.time_ns);
@@ -140,8 +142,8 @@ impl Spool {
         Ok((name, offset))
     }
 
-    /// Cuts away what a failed write left behind `bytes`; where that fails too, nothing more is
-    /// written to the segment.
+    /// Cuts off what a failed write left behind `bytes`. If that fails too, the segment is not
+    /// written any more.
     fn cut_back(&mut self, stream: Stream, bytes: u64) {
         let Some(active) = &self.active[stream as usize] else { return };
         let clean = active.file.metadata().is_ok_and(|file| file.len() == bytes);
@@ -153,7 +155,7 @@ impl Spool {
     }
 }
 
-/// Whether there is no room on the disk, or no more is allowed.
+/// Returns whether the disk or a quota is full.
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

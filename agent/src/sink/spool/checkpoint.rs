@@ -1,4 +1,4 @@
-//! What has been settled of segments that are still on disk.
+//! The checkpoint file: which frames and records of the segments on disk are settled.
 //!
 //! ```text
 //! magic (8), then per segment: stream u8 · name u64 · frames u32 · one bit per frame: done
@@ -6,7 +6,7 @@
 //! at the end xxh3-64 of all before
 //! ```
 //!
-//! Losing this file costs duplicates, never records: it only ever says what need not be sent again.
+//! Losing this file costs duplicates, never records: it only lists what need not be sent again.
 
 use super::format::{take, take_u32, take_u64};
 use crate::sink::Stream;
@@ -25,9 +25,9 @@ pub(super) struct Checkpoint {
 /// What is settled of one segment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// By frame: nothing of it is left to be sent.
+    /// By frame: whether it is finished.
     pub done: Vec<bool>,
-    /// Of frames that are not done, the settled records.
+    /// The settled records of unfinished frames.
     pub partial: BTreeMap<u32, Vec<bool>>,
 }
 
@@ -36,7 +36,7 @@ impl Mark {
         self.done.get(frame).copied().unwrap_or(false)
     }
 
-    /// The settled records of a frame of `records`, where there are any.
+    /// The settled records of a frame with `records` records, if there are any.
     pub(super) fn settled(&self, frame: usize, records: u32) -> Option<Box<[bool]>> {
         let mut settled = self.partial.get(&u32::try_from(frame).ok()?)?.clone();
         settled.resize(records as usize, false);
@@ -66,7 +66,7 @@ impl Checkpoint {
         to
     }
 
-    /// Nothing where a single octet is not as it was written.
+    /// Decodes a checkpoint; `None` if a single byte is damaged.
     pub(super) fn decode(octets: &[u8]) -> Option<Self> {
         let (body, mut hash) = octets.split_at_checked(octets.len().checked_sub(HASH)?)?;
         if take_u64(&mut hash)? != xxh3_64(body) {
@@ -88,7 +88,7 @@ impl Checkpoint {
     }
 }
 
-/// Sets in `bits` what is set in `others`.
+/// Sets the bits that are set in `others`.
 pub(super) fn either(bits: &mut Vec<bool>, others: &[bool]) {
     bits.resize(bits.len().max(others.len()), false);
     for (bit, other) in bits.iter_mut().zip(others) {
@@ -109,7 +109,7 @@ fn read_bits(rest: &mut &[u8]) -> Option<Vec<bool>> {
     Some((0..bits).map(|bit| octets[bit / 8] >> (bit % 8) & 1 == 1).collect())
 }
 
-/// Frames of a segment and records of a frame are counted in 32 bits.
+/// Converts a count; frames of a segment and records of a frame fit into 32 bits.
 fn count(of: usize) -> u32 {
     u32::try_from(of).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! What has to be on disk beside the records.
+//! Writes the checkpoint and syncs files.
 
 use super::checkpoint::{Checkpoint, Mark, either};
 use super::queue::{Segment, State};
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 impl Spool {
-    /// Writes down which frames are done and which records of frames on disk are settled, so that
-    /// the next process sends the rest only. `partial`: frames that were handed out and are not
-    /// settled, with their settled records; those of earlier processes are remembered here.
+    /// Writes which frames are finished and which records of unfinished frames are settled, so that
+    /// the next process sends only the rest. `partial`: frames that were handed out and are not
+    /// settled, with their settled records. Those of earlier processes are known already.
     ///
     /// # Errors
-    /// The old checkpoint stays: the next process sends more again, never less.
+    /// The old checkpoint stays: the next process sends more records again, but loses none.
     pub fn checkpoint(&mut self, partial: &[(FrameId, &[bool])]) -> io::Result<()> {
         self.sweep();
         let mut checkpoint = Checkpoint::default();
@@ -50,8 +50,8 @@ impl Spool {
         Ok(())
     }
 
-    /// What was appended since the last call, to be synced where waiting does no harm; nothing
-    /// where there is nothing.
+    /// Takes the files and directories changed since the last call, to be synced on another thread;
+    /// `None` if there are none.
     pub fn take_unsynced(&mut self) -> Option<Unsynced> {
         if self.unsynced.is_empty() {
             return None;
@@ -65,10 +65,10 @@ impl Spool {
         Some(Unsynced { files, folders })
     }
 
-    /// Waits until what was appended since the last call would survive the host.
+    /// Syncs everything appended since the last call, so that it survives a crash of the host.
     ///
     /// # Errors
-    /// Some of it might not.
+    /// Some of it might not survive.
     pub fn sync(&mut self) -> io::Result<()> {
         self.take_unsynced().map_or(Ok(()), |unsynced| unsynced.sync())
     }
@@ -89,7 +89,7 @@ impl Spool {
     }
 }
 
-/// Files and folders that a power cut could still undo.
+/// Files and directories that a power failure could still undo.
 #[derive(Debug)]
 pub struct Unsynced {
     files: Vec<PathBuf>,
@@ -97,11 +97,11 @@ pub struct Unsynced {
 }
 
 impl Unsynced {
-    /// Waits until all of it would survive the host.
+    /// Syncs all of them.
     ///
     /// # Errors
-    /// The first of them. Trying again would not help: after a failure the kernel takes what it
-    /// could not write for written.
+    /// Returns the first error. Trying again is useless: after a failure the kernel considers the
+    /// data written.
     pub fn sync(&self) -> io::Result<()> {
         let files = self.files.iter().map(|file| sync_data(file));
         let folders =
@@ -110,7 +110,7 @@ impl Unsynced {
     }
 }
 
-/// fdatasync is about the file, whichever descriptor has written to it.
+/// `fdatasync` works on any descriptor of the file.
 fn sync_data(path: &Path) -> io::Result<()> {
     match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

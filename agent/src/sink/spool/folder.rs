@@ -1,5 +1,5 @@
-//! The spool's folders: one per destination, in it a slot per running agent, in that a folder per
-//! stream.
+//! The spool's directories: one per destination, in it a slot per running agent, in that a directory
+//! per stream.
 //!
 //! ```text
 //! <directory>/<destination>/destination            the brokers, for people
@@ -18,16 +18,16 @@ use std::thread;
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// More agents than this for one destination on one host are a mistake.
+/// Most agents for one destination on one host.
 const MAX_SLOTS: u32 = 256;
 
-/// Octets of a destination that a folder's name shows.
+/// Bytes of a destination that a directory's name shows.
 const SHOWN: usize = 40;
 
-/// A lock outlives its agent for the moment in which a program that the agent was starting still
-/// holds a copy of it: it is tried so many times.
+/// A lock briefly outlives its agent, while a child process that is being started has a copy of it,
+/// so locking is tried this often.
 const LOCK_TRIES: u32 = 20;
-/// Between two of them.
+/// Pause between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A slot, locked until dropped.
@@ -37,7 +37,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Takes the first free slot of the destination.
+    /// Locks the first free slot of the destination.
     pub(super) fn take(directory: &Path, destination: &str) -> Result<Self, SpoolError> {
         let home = directory.join(folder_name(destination));
         make_folder(&home).map_err(SpoolError::at(&home))?;
@@ -56,7 +56,7 @@ impl Slot {
         Err(SpoolError::Busy { path: home })
     }
 
-    /// The slots of dead agents with the same destination, locked.
+    /// Locks the slots of terminated agents with the same destination.
     pub(super) fn abandoned(&self) -> io::Result<Vec<Self>> {
         let Some(home) = self.path.parent() else { return Ok(Vec::new()) };
         let mut abandoned = Vec::new();
@@ -76,12 +76,12 @@ impl Slot {
         Ok(abandoned)
     }
 
-    /// Locks a slot; nothing where another agent has it.
+    /// Locks a slot; `None` if another agent uses it.
     fn lock(path: &Path) -> io::Result<Option<Self>> {
         make_folder(path)?;
         let file = path.join("lock");
         let lock = match create_options().create(true).truncate(false).open(&file) {
-            // What is stored can be sent even from a disk that cannot be written any more.
+            // Stored records can be sent even from a read-only disk.
             Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(&file)?,
             opened => opened?,
         };
@@ -121,7 +121,7 @@ impl Slot {
         Ok(names)
     }
 
-    /// Makes a segment, for writing and reading.
+    /// Creates a segment for writing and reading.
     pub(super) fn create(&self, stream: Stream, name: u64) -> io::Result<File> {
         let path = self.segment_path(stream, name);
         let open = || create_options().create_new(true).open(&path);
@@ -134,12 +134,12 @@ impl Slot {
         }
     }
 
-    /// Removes a segment; one that is not there is removed already.
+    /// Removes a segment. A missing segment counts as removed.
     pub(super) fn remove(&self, stream: Stream, name: u64) -> io::Result<()> {
         gone_is_fine(fs::remove_file(self.segment_path(stream, name)))
     }
 
-    /// Moves a segment of another slot here, under a name that is free.
+    /// Moves a segment of another slot here, under a free name.
     pub(super) fn receive(
         &self,
         from: &Self,
@@ -151,7 +151,7 @@ impl Slot {
         fs::rename(from.segment_path(stream, name), self.segment_path(stream, to))
     }
 
-    /// The checkpoint's octets, where there is one.
+    /// Reads the checkpoint, if there is one.
     pub(super) fn read_checkpoint(&self) -> io::Result<Option<Vec<u8>>> {
         match fs::read(self.checkpoint_path()) {
             Ok(octets) => Ok(Some(octets)),
@@ -164,7 +164,7 @@ impl Slot {
         self.checkpoint_path().exists()
     }
 
-    /// Replaces the checkpoint: a reader meets the old one or the new one.
+    /// Replaces the checkpoint atomically.
     pub(super) fn write_checkpoint(&self, octets: &[u8]) -> io::Result<()> {
         let temporary = self.path.join("checkpoint.new");
         write_file(&temporary, octets)?;
@@ -180,7 +180,7 @@ impl Slot {
     }
 }
 
-/// Readable for people, and different for each destination.
+/// A directory name that is readable and unique for each destination.
 fn folder_name(destination: &str) -> String {
     let shown = destination.chars().take(SHOWN);
     let shown = shown.map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' });
@@ -189,7 +189,7 @@ fn folder_name(destination: &str) -> String {
 
 fn segment_name(file: &str) -> Option<u64> {
     let digits = file.strip_suffix(".seg").filter(|digits| digits.len() == 20)?;
-    // One more is always to be had.
+    // Leaves room for later names.
     digits.parse().ok().filter(|name| *name < u64::MAX / 2)
 }
 

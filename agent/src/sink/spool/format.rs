@@ -1,17 +1,17 @@
-//! What a segment looks like on disk.
+//! The format of a segment on disk.
 //!
-//! A segment is a header that names its writer, then frames. All numbers are little-endian.
+//! A segment is a header that names its writer, followed by frames. All numbers are little-endian.
 //!
 //! ```text
 //! segment: magic (8) · version u16 · node length u16 · node · xxh3-64 of all before
-//! frame:   magic u32 · payload octets u32 · records u32 · raw octets u32 · time u64 (Unix ns)
+//! frame:   magic u32 · payload bytes u32 · records u32 · raw bytes u32 · time u64 (Unix ns)
 //!          · xxh3-64 of the payload · xxh3-64 of all before, seeded with the frame's offset
 //!          · payload
 //! ```
 //!
-//! The two checksums of a frame tell a torn payload, whose records are counted, from a torn header,
-//! behind which nothing can be found. The seed refuses an intact header at a place that is not its
-//! own.
+//! The two checksums of a frame distinguish a damaged payload, whose records are counted, from a
+//! damaged header, after which no frame can be found. The seed rejects an intact header at a wrong
+//! offset.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -19,20 +19,20 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// Octets of a frame's header.
+/// Bytes of a frame's header.
 pub(super) const FRAME_HEADER: usize = 40;
 
-/// The largest payload, packed or raw. Bounds what a reader allocates.
+/// Largest payload in bytes, compressed or raw. Bounds what a reader allocates.
 pub(super) const MAX_PAYLOAD: usize = 64 << 20;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"dnsspool";
 const VERSION: u16 = 1;
-/// Octets of a segment's header before the node.
+/// Bytes of a segment's header before the node.
 const SEGMENT_FIXED: usize = 12;
 const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"frm1");
 const HASH: usize = 8;
 
-/// What a frame's header says.
+/// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameHeader {
     pub payload_bytes: u32,
@@ -43,7 +43,7 @@ pub(super) struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Octets of the frame, its header included.
+    /// Bytes of the frame with its header.
     pub(super) fn frame_bytes(&self) -> u64 {
         FRAME_HEADER as u64 + u64::from(self.payload_bytes)
     }
@@ -60,7 +60,7 @@ impl FrameHeader {
         to.extend_from_slice(&hash.to_le_bytes());
     }
 
-    /// Reads the header that stands at `offset`; nothing where it is not intact.
+    /// Decodes the header at `offset`; `None` if it is damaged.
     pub(super) fn read(octets: &[u8; FRAME_HEADER], offset: u64) -> Option<Self> {
         let mut rest = octets.as_slice();
         let magic = take_u32(&mut rest)?;
@@ -77,12 +77,12 @@ impl FrameHeader {
     }
 }
 
-/// Octets of the header of a segment that `node` writes.
+/// Bytes of the header of a segment written by `node`.
 pub(super) fn segment_header_bytes(node: &str) -> usize {
     SEGMENT_FIXED + node.len() + HASH
 }
 
-/// Writes a segment's header. The node has been bounded when the spool was opened.
+/// Writes a segment's header. The length of `node` was checked when the spool was opened.
 pub(super) fn write_segment_header(node: &str, to: &mut Vec<u8>) {
     let start = to.len();
     let length = u16::try_from(node.len()).unwrap_or(u16::MAX);
@@ -94,13 +94,13 @@ pub(super) fn write_segment_header(node: &str, to: &mut Vec<u8>) {
     to.extend_from_slice(&hash.to_le_bytes());
 }
 
-/// What stands at the start of a segment.
+/// The start of a segment.
 pub(super) enum SegmentHeader {
     Intact {
         node: Arc<str>,
         bytes: u64,
     },
-    /// Of a version that this program does not know.
+    /// Of an unknown version.
     Foreign,
     Torn,
 }
@@ -129,7 +129,7 @@ pub(super) fn read_segment_header(file: &File) -> io::Result<SegmentHeader> {
     })
 }
 
-/// Fills `to` from `offset` on; says whether there was enough.
+/// Fills `to` from `offset`. Returns false if the file is too short.
 pub(super) fn read_whole(file: &File, to: &mut [u8], offset: u64) -> io::Result<bool> {
     match file.read_exact_at(to, offset) {
         Ok(()) => Ok(true),
@@ -152,7 +152,7 @@ pub(super) fn take_u64(rest: &mut &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(*octets))
 }
 
-/// Takes `count` octets from the front.
+/// Takes `count` bytes from the front.
 pub(super) fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     let (octets, tail) = rest.split_at_checked(count)?;
     *rest = tail;

@@ -1,7 +1,7 @@
-//! Records, packed into a frame's payload and taken out again.
+//! Packs records into a frame's payload and unpacks them.
 //!
-//! Raw, a record is its event id (u128), the octets of its key and its line (u32 each), the key, the
-//! line. The whole is compressed at once.
+//! A raw record is its event id (u128), the lengths of its key and its line (u32 each), the key and
+//! the line. All records of a frame are compressed together.
 
 use super::format::{FrameHeader, MAX_PAYLOAD, take, take_u32};
 use crate::sink::{Batch, Rendered, Stream};
@@ -10,13 +10,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::compress_bound;
 
-/// The broker's link is slower than any level; the pipeline's thread is not.
+/// Level 1: the link to the broker is slower than any level, but the pipeline's thread must not
+/// wait.
 const LEVEL: i32 = 1;
 
-/// Buffers above this are given back after use.
+/// Buffers larger than this are shrunk after use.
 const KEPT: usize = 4 << 20;
 
-/// Packs and unpacks; keeps its buffers.
+/// Packs and unpacks payloads; reuses its buffers.
 pub(super) struct Packer {
     compressor: Compressor<'static>,
     decompressor: Decompressor<'static>,
@@ -41,7 +42,7 @@ impl Packer {
         })
     }
 
-    /// Packs records; the payload then stands in [`Packer::payload`].
+    /// Packs records. The payload is then in [`Packer::payload`].
     pub(super) fn pack(
         &mut self,
         records: &mut dyn Iterator<Item = Rendered<'_>>,
@@ -78,7 +79,7 @@ impl Packer {
         })
     }
 
-    /// What the last [`Packer::pack`] made.
+    /// The payload of the last [`Packer::pack`].
     pub(super) fn payload(&self) -> &[u8] {
         &self.packed
     }
@@ -90,8 +91,7 @@ impl Packer {
         &mut self.packed
     }
 
-    /// Takes the records out of the payload in the buffer; nothing where it is not what the header
-    /// says.
+    /// Unpacks the records in the payload buffer; `None` if they do not match the header.
     pub(super) fn unpack(&mut self, header: &FrameHeader, stream: Stream) -> Option<Batch> {
         if xxh3_64(&self.packed) != header.payload_hash {
             return None;
@@ -126,13 +126,13 @@ impl Packer {
     }
 }
 
-/// Empties a buffer that is used again, and gives back what is seldom needed.
+/// Clears a buffer and frees its excess capacity.
 pub(super) fn empty(buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.shrink_to(KEPT);
 }
 
-/// The octets of something that has been bounded.
+/// The length of a slice that was checked to fit.
 fn length(octets: &[u8]) -> u32 {
     u32::try_from(octets.len()).unwrap_or(u32::MAX)
 }

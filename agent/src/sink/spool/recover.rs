@@ -1,4 +1,4 @@
-//! Opening: what earlier processes left is found, and taken over.
+//! Opens a spool: recovers what earlier processes left.
 
 use super::append::Active;
 use super::checkpoint::Checkpoint;
@@ -19,12 +19,12 @@ const MIN_SEGMENT_BYTES: u64 = 64 << 10;
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 
 impl Spool {
-    /// Takes a slot for `destination` (the brokers as text), and whatever dead agents left for the
-    /// same destination. `node` is the name that records appended from now on go by.
+    /// Takes a slot for `destination` (the brokers as text), and adopts what terminated agents left
+    /// for it. `node` is the name stored with records appended from now on.
     ///
     /// # Errors
-    /// Where the folder cannot be used: missing and not to be made, not permitted, unreadable.
-    /// Records that were stored stay where they are.
+    /// Returns an error if the directory cannot be created, read or written. Stored records stay
+    /// where they are.
     pub fn open(
         config: &SpoolConfig,
         destination: &str,
@@ -61,7 +61,7 @@ impl Spool {
 
     fn recover(&mut self, marks: &Checkpoint, now: SystemTime) -> Result<Recovered, SpoolError> {
         let mut recovered = Recovered::default();
-        // A name that only a checkpoint still knows must not come again.
+        // Names that only the checkpoint still contains must not be reused.
         for (stream, name) in marks.segments.keys() {
             if let Some(queue) = self.queues.get_mut(usize::from(*stream)) {
                 queue.used(*name);
@@ -76,7 +76,7 @@ impl Spool {
             }
         }
         recovered.records = self.records();
-        // What is corrupt has been counted; a next process need not count it again.
+        // Damaged records are counted now; the next process must not count them again.
         if recovered.torn_records != PerStream::default()
             && let Err(error) = self.checkpoint(&[])
         {
@@ -105,7 +105,7 @@ impl Spool {
         let segment = match found {
             Scan::Foreign => return Err(SpoolError::Newer { path }),
             Scan::Torn => {
-                // Of an empty file at least the header is lost: silence would hide it.
+                // An empty file has lost at least its header, so it counts.
                 recovered.torn_bytes += length.max(1);
                 Segment::new("".into(), false, length, Vec::new())
             }
@@ -126,7 +126,7 @@ impl Spool {
     }
 }
 
-/// Cuts off what is torn, so that it is counted once; the octets that remain.
+/// Cuts off a torn end, so that it is counted once. Returns the remaining bytes.
 fn cut(path: &Path, length: u64, found: &Found) -> u64 {
     if found.end == length {
         return length;
@@ -140,7 +140,7 @@ fn cut(path: &Path, length: u64, found: &Found) -> u64 {
     }
 }
 
-/// What a slot's checkpoint says. Without it more is sent again, never less.
+/// Reads a slot's checkpoint. Without it more is sent again, but nothing is lost.
 fn known(slot: &Slot) -> Checkpoint {
     match slot.read_checkpoint() {
         Ok(octets) => octets.as_deref().and_then(Checkpoint::decode).unwrap_or_default(),
@@ -152,14 +152,14 @@ fn known(slot: &Slot) -> Checkpoint {
     }
 }
 
-/// Takes over the segments of slots whose agents are dead.
+/// Adopts the segments of slots of terminated agents.
 fn adopt(slot: &Slot, marks: &mut Checkpoint) -> io::Result<()> {
     let mut taken = BTreeSet::new();
     for stream in Stream::ALL {
         taken.extend(slot.segments(stream)?.into_iter().map(|name| (stream as u8, name)));
     }
     for dead in slot.abandoned()? {
-        // What is known of segments that are gone must not be taken for what comes under their names.
+        // Entries of removed segments must not apply to new segments with their names.
         taken.extend(marks.segments.keys());
         if let Err(error) = adopt_one(slot, &dead, &mut taken, marks) {
             let path = dead.path().display();
@@ -190,7 +190,8 @@ fn adopt_one(
     if renames.is_empty() {
         return Ok(());
     }
-    // First what is settled, then the segments, so that a crash between costs little.
+    // The checkpoint is written before the segments are moved, so that a crash in between costs
+    // little.
     marks.segments.append(&mut moved.segments);
     if let Err(error) = slot.write_checkpoint(&marks.encode()) {
         tracing::warn!(path = %slot.path().display(), %error, "cannot write the spool's checkpoint");

@@ -1,4 +1,4 @@
-//! Reads what stands in a segment that an earlier process left.
+//! Reads the frames of a segment that an earlier process wrote.
 
 use super::checkpoint::Mark;
 use super::format::{FRAME_HEADER, FrameHeader, SegmentHeader, read_segment_header, read_whole};
@@ -8,10 +8,10 @@ use std::io;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What was found in a segment.
+/// Result of reading a segment.
 pub(super) enum Scan {
     Intact(Found),
-    /// Not even its header is intact.
+    /// Its header is damaged.
     Torn,
     /// Written by a newer version.
     Foreign,
@@ -21,14 +21,14 @@ pub(super) enum Scan {
 pub(super) struct Found {
     pub node: Arc<str>,
     pub frames: Vec<Frame>,
-    /// Octets of the segment that are worth keeping.
+    /// Bytes of the segment to keep.
     pub end: u64,
     pub torn_bytes: u64,
-    /// Unsettled records of frames with an intact header and a payload that is not.
+    /// Unsettled records of frames with an intact header and a damaged payload.
     pub torn_records: u64,
 }
 
-/// Reads the headers, and the payloads too where `whole`.
+/// Reads the frames' headers and, if `whole`, verifies the payloads.
 pub(super) fn scan(file: &File, length: u64, whole: bool, mark: Option<&Mark>) -> io::Result<Scan> {
     let (node, mut offset) = match read_segment_header(file)? {
         SegmentHeader::Intact { node, bytes } => (node, bytes),
@@ -57,7 +57,8 @@ pub(super) fn scan(file: &File, length: u64, whole: bool, mark: Option<&Mark>) -
         found.frames.push(frame);
     }
     found.torn_bytes += length - offset;
-    // Cut off, a corrupt end is not found again; a checkpoint could be lost.
+    // Damaged frames at the end are cut off, so that they are not counted again even if the
+    // checkpoint is lost.
     while corrupt.pop_if(|last| *last + 1 == found.frames.len()).is_some() {
         offset = found.frames.pop().map_or(offset, |frame| frame.offset);
     }
@@ -65,7 +66,7 @@ pub(super) fn scan(file: &File, length: u64, whole: bool, mark: Option<&Mark>) -
     Ok(Scan::Intact(found))
 }
 
-/// A frame with what the checkpoint says of it.
+/// A frame, with what the checkpoint knows about it.
 fn remembered(offset: u64, header: FrameHeader, place: usize, mark: Option<&Mark>) -> Frame {
     let settled = mark.and_then(|mark| mark.settled(place, header.records));
     let mut frame = Frame { offset, header, state: State::Waiting, settled };

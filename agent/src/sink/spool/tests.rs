@@ -1,5 +1,5 @@
-//! The spool from outside: one behaviour per test. `model` drives it at random, `damage` spoils its
-//! files, `disk` fills the disk under it.
+//! Tests of the spool, one behaviour each. `model` drives it at random, `damage` damages its files,
+//! `disk` fills the disk.
 
 mod damage;
 mod disk;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const NODE: &str = "node-1";
 const BROKERS: &str = "kafka-1:9092,kafka-2:9092";
 
-/// A config with room for `max_bytes`.
+/// A configuration with `max_bytes`.
 fn config(dir: &Path, max_bytes: u64) -> SpoolConfig {
     SpoolConfig {
         directory: dir.to_owned(),
@@ -27,14 +27,14 @@ fn time(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
 }
 
-/// Opens a spool that nobody uses.
+/// Opens a spool that no other test uses.
 fn open(config: &SpoolConfig) -> (Spool, Recovered) {
     released(&config.directory);
     Spool::open(config, BROKERS, NODE, time(0)).unwrap()
 }
 
-/// Waits until no slot is locked any more: a program that another test is starting holds a copy of
-/// every lock until it runs.
+/// Waits until no slot is locked: a process that another test is starting has a copy of every lock
+/// until it executes its program.
 fn released(dir: &Path) {
     for lock in files(dir, |path| path.ends_with("lock")) {
         let lock = File::open(lock).unwrap();
@@ -46,13 +46,13 @@ fn released(dir: &Path) {
     }
 }
 
-/// Where the checkpoint of the first slot stands.
+/// Path of the checkpoint of the first slot.
 fn checkpoint_path(dir: &Path) -> PathBuf {
     released(dir);
     Slot::take(dir, BROKERS).unwrap().path().join("checkpoint")
 }
 
-/// Records whose content follows from their ids and cannot be compressed much.
+/// Records whose content depends on their ids and is hardly compressible.
 fn batch(stream: Stream, ids: impl IntoIterator<Item = u128>, bytes: usize) -> Batch {
     let mut batch = Batch::default();
     for id in ids {
@@ -85,7 +85,7 @@ fn put(spool: &mut Spool, stream: Stream, id: u128, bytes: usize) -> Result<Fram
     append(spool, &batch(stream, [id], bytes), false, time(1))
 }
 
-/// The ids of everything that is handed out.
+/// The ids of all frames that are handed out.
 fn drain(spool: &mut Spool) -> Vec<u128> {
     let mut ids = Vec::new();
     while let Some(unsent) = spool.next() {
@@ -201,7 +201,7 @@ fn a_checkpoint_spares_what_is_settled() {
     assert_eq!(recovered.records, only(Stream::Dlq, 2));
     let unsent = spool.next().unwrap();
     assert_eq!(unsent.settled, [true, false, true, false]);
-    // Remembered without being told again, and added to.
+    // Remembered without being passed again, and extended.
     spool.checkpoint(&[(unsent.id, &[false, true])]).unwrap();
     spool.checkpoint(&[]).unwrap();
     spool.checkpoint(&[(unsent.id, &[false, true])]).unwrap();
@@ -210,7 +210,7 @@ fn a_checkpoint_spares_what_is_settled() {
     assert_eq!(drain(&mut spool), [5]);
     drop(spool);
 
-    // Lost, it costs duplicates and no record.
+    // Losing it costs duplicates, but no record.
     fs::remove_file(checkpoint_path(dir.path())).unwrap();
     let (mut spool, _) = open(&config);
     assert_eq!(drain(&mut spool), [1, 2, 3, 4, 5]);
@@ -242,7 +242,7 @@ fn every_agent_has_a_slot_and_the_dead_are_heard() {
     let nodes: Vec<_> = std::iter::from_fn(|| third.next()).map(|unsent| unsent.node).collect();
     assert_eq!(nodes.iter().map(|node| &**node).collect::<Vec<_>>(), [NODE, "node-2"]);
     drop(third);
-    // What was known of them moved with them.
+    // Their checkpoint moved with them.
     let (mut fourth, _) = open(&config);
     assert_eq!(drain(&mut fourth), [4, 3]);
 }
@@ -284,11 +284,11 @@ fn the_least_important_goes_first() {
     assert_eq!((gone[0].records, gone[0].sent, gone[0].own), (1, false, true));
     put(&mut spool, Stream::Ledger, 5, 30_000).unwrap();
     assert_eq!(spool.take_gone()[0].stream, Stream::Transactions);
-    // Nothing stored matters less.
+    // Nothing less important is stored.
     for stream in [Stream::Messages, Stream::Transactions, Stream::Metrics] {
         assert!(matches!(put(&mut spool, stream, 6, 30_000), Err(Refused::Full)), "{stream:?}");
     }
-    // What could never fit displaces nothing.
+    // A frame that can never fit removes nothing.
     assert!(matches!(put(&mut spool, Stream::Ledger, 7, 100_000), Err(Refused::Full)));
     assert!(spool.take_gone().is_empty() && spool.bytes() <= 100_000);
     assert_eq!(drain(&mut spool), [1, 5, 4]);
@@ -303,7 +303,7 @@ fn within_a_stream_the_policy_decides() {
         let refused =
             (0..5).filter(|id| put(&mut spool, Stream::Messages, *id, 40_000).is_err()).count();
         assert_eq!(refused + spool.take_gone().len(), 2, "{when_full}");
-        // A less important victim goes by the same policy.
+        // The policy also applies to less important streams.
         put(&mut spool, Stream::Ledger, 9, 40_000).unwrap();
         let gone = spool.take_gone();
         assert_eq!(gone.len(), 1);
@@ -321,7 +321,7 @@ fn copies_of_what_is_in_memory_go_before_what_is_nowhere_else() {
     put(&mut spool, Stream::Transactions, 4, 40_000).unwrap();
     let gone = spool.take_gone();
     assert_eq!((gone.len(), gone[0].stream, gone[0].sent), (1, Stream::Transactions, true));
-    // A copy displaces only copies, and a message never a copy of the ledger.
+    // A copy replaces only copies, and a message never a copy of the ledger.
     let copy = batch(Stream::Metrics, [5], 40_000);
     assert!(matches!(append(&mut spool, &copy, true, time(1)), Err(Refused::Full)));
     put(&mut spool, Stream::Messages, 6, 40_000).unwrap();

@@ -1,7 +1,6 @@
-//! What becomes of rotated files, in a thread of its own, so that no record waits for it: too old
-//! ones are removed, the others compressed.
+//! Removes and compresses rotated files on a thread of its own, so that no record waits for it.
 //!
-//! It goes by what it finds in the directory, so that it also ends what an earlier run began.
+//! It works from what it finds in the directory, so it also completes what an earlier run began.
 
 use super::series::Series;
 use super::target::liken;
@@ -19,19 +18,19 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use zstd::stream::write::Encoder;
 
-/// What is not done this long after the sink's end is left to the next start.
+/// How long to continue after the sink is closed. The next start completes the rest.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-/// zstd's own default.
+/// zstd's default level.
 const LEVEL: i32 = 3;
 
-/// Compression takes what CPU time nobody else wants.
+/// Nice value: compression uses only idle CPU time.
 const NICE: i32 = 10;
 
-/// Octets compressed between two looks whether to stop.
+/// Bytes compressed between two checks whether to stop.
 const PORTION: usize = 256 << 10;
 
-/// The sink's side.
+/// The sink's handle of the thread.
 pub(super) struct Keeper {
     tell: Option<Sender<Series>>,
     stop: Arc<AtomicBool>,
@@ -48,10 +47,10 @@ impl Keeper {
         Ok(Self { tell: Some(tell), stop, thread })
     }
 
-    /// Has the files of the series looked after, up to its newest. They must be complete.
+    /// Removes or compresses the rotated files of the series. They must be complete.
     pub(super) fn tidy(&self, series: &Series) {
         if let Some(tell) = &self.tell {
-            // Without its thread, which does not end before us, files would stay as they are.
+            // Fails only if the thread has panicked: then files stay as they are.
             let _ = tell.send(series.clone());
         }
     }
@@ -72,7 +71,7 @@ impl Drop for Keeper {
     }
 }
 
-/// The thread's side.
+/// State of the thread.
 struct Work {
     rotation: Rotation,
     stop: Arc<AtomicBool>,
@@ -85,8 +84,8 @@ impl Work {
             tracing::debug!(%error, "compression has the priority of all else");
         }
         while let Ok(series) = told.recv() {
-            // The newest knows of all before it, but where the path was a link to elsewhere:
-            // what is left there waits for the next start there.
+            // The newest series covers the earlier ones, unless the path was a link to another
+            // directory: files left there wait for the next start with it.
             let series = told.try_iter().last().unwrap_or(series);
             let done = self.tidy(&series);
             if let (Err(error), false) = (&done, self.warned) {
@@ -97,7 +96,7 @@ impl Work {
         }
     }
 
-    /// Does what it can; gives the first error.
+    /// Removes and compresses as much as possible. Returns the first error.
     fn tidy(&self, series: &Series) -> io::Result<()> {
         let mut files = series.files()?;
         let mut outcome = Ok(());
@@ -123,7 +122,8 @@ impl Work {
 
     fn compress(&self, series: &Series, stamp: Timestamp, packed: bool) -> io::Result<()> {
         let plain = series.plain(stamp);
-        // A packed file with its name is whole: only the last step was left to do.
+        // A compressed file with its final name is complete: only the removal of the original is
+        // left.
         if packed {
             return remove(&plain);
         }
@@ -138,11 +138,11 @@ impl Work {
         }
     }
 
-    /// Writes the file compressed, to the disk; whether there was time for it.
+    /// Compresses the file and syncs it. Returns false if it was stopped.
     fn pack(&self, plain: &Path, unfinished: &Path) -> io::Result<bool> {
         let mut plain = File::open(plain)?;
         let like = plain.metadata()?;
-        // For nobody else until it is known for whom.
+        // Not readable for others until mode and owner are copied.
         let packed =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?;
         let mut encoder = Encoder::new(packed, LEVEL)?;
@@ -167,7 +167,7 @@ impl Work {
     }
 }
 
-/// Removes a file, if it is there.
+/// Removes a file if it exists.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

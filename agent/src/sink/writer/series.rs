@@ -1,4 +1,4 @@
-//! The names of rotated files: `PATH.20261120T073000.000000001Z`, sorted as they came.
+//! Names of rotated files: `PATH.20261120T073000.000000001Z`. They sort by time.
 
 use crate::time::Timestamp;
 use jiff::tz::TimeZone;
@@ -9,24 +9,24 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Year to second, then nanoseconds; no colons, which other systems refuse in names.
+/// Date, time and nanoseconds, without colons, which other systems do not allow in names.
 const STAMP: &str = "%Y%m%dT%H%M%S.%9fZ";
 
-/// Behind the name of a rotated file that is compressed.
+/// Suffix of a compressed file.
 const PACKED: &str = ".zst";
 
-/// Behind the name of one that is being compressed.
+/// Suffix of a file that is being compressed.
 const UNFINISHED: &str = ".zst.tmp";
 
-/// A file and what was rotated away from it.
+/// A file and the files rotated from it.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     path: PathBuf,
-    /// The newest there is. What is named later is none of ours.
+    /// The newest rotated file. Files with later names belong to others.
     last: Option<Timestamp>,
 }
 
-/// In what forms a rotated file is there.
+/// The forms in which a rotated file exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Forms {
     pub(super) plain: bool,
@@ -35,20 +35,20 @@ pub(super) struct Forms {
 }
 
 impl Series {
-    /// Finds the series of a file that is there. Where its path is a link, rotated files stand
-    /// beside what it leads to.
+    /// Lists the series of an existing file. If its path is a link, rotated files are beside its
+    /// target.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let mut series = Self { path: path.canonicalize()?, last: None };
         series.last = series.all()?.last_key_value().map(|(stamp, _)| *stamp);
         Ok(series)
     }
 
-    /// The file itself.
+    /// The path of the file itself.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The name that the file is given now: later than all before it, whatever the clock says.
+    /// The next name for rotation: later than all before it, even if the clock was set back.
     pub(super) fn next(&mut self, now: Timestamp) -> PathBuf {
         let after = self.last.map(|last| Timestamp::from_nanos(last.as_nanos() + 1));
         let stamp = after.map_or(now, |after| after.max(now));
@@ -74,7 +74,7 @@ impl Series {
         name.into()
     }
 
-    /// The rotated files that are there, oldest first.
+    /// The existing rotated files, oldest first.
     pub(super) fn files(&self) -> io::Result<BTreeMap<Timestamp, Forms>> {
         let mut files = self.all()?;
         files.retain(|stamp, _| Some(*stamp) <= self.last);
@@ -100,12 +100,12 @@ impl Series {
 }
 
 fn shown(stamp: Timestamp) -> String {
-    // No number of nanoseconds that fits is a time that cannot be shown.
+    // Every `u64` of nanoseconds is a valid time.
     let time = jiff::Timestamp::from_nanosecond(i128::from(stamp.as_nanos())).unwrap_or_default();
     time.strftime(STAMP).to_string()
 }
 
-/// The stamp and form in the name of a file rotated away from the one named `own`, if it is one.
+/// The timestamp and suffix in the name of a file rotated from `own`; `None` for other names.
 fn read(own: &OsStr, name: &OsStr) -> Option<(Timestamp, &'static str)> {
     let rest = name.as_bytes().strip_prefix(own.as_bytes())?.strip_prefix(b".")?;
     let rest = str::from_utf8(rest).ok()?;
@@ -116,7 +116,7 @@ fn read(own: &OsStr, name: &OsStr) -> Option<(Timestamp, &'static str)> {
     let time = jiff::civil::DateTime::strptime(STAMP, text).ok()?.to_zoned(TimeZone::UTC).ok()?;
     let nanos = u64::try_from(time.timestamp().as_nanosecond()).ok()?;
     let stamp = Timestamp::from_nanos(nanos);
-    // Other ways to write the same time are not ours.
+    // Only our own spelling of the time is accepted.
     (shown(stamp) == text).then_some((stamp, form))
 }
 

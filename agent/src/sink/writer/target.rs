@@ -1,5 +1,5 @@
-//! What lines are written to. A regular file may be left for a new one, between two lines: when it
-//! is large or old, when the operator asks, when somebody has moved it away.
+//! The file that lines are written to. A regular file is replaced by a new one between two lines
+//! when it is large or old, on request, or when it was moved away.
 
 use super::keeper::Keeper;
 use super::series::Series;
@@ -13,29 +13,30 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How often to look whether the path still leads to the open file.
+/// How often to check whether the path still leads to the open file.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The shortest sleep in front of a file that is old.
+/// Shortest sleep before rotating an old file.
 const LEAST_REST: Duration = Duration::from_millis(100);
 
-/// After a rotation that failed: when to try again.
+/// Pause after a failed rotation.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Opens a file as the file sink does, to be appended to; makes it (mode 0640) where there is none.
-/// A named pipe without a reader is an error (`ENXIO`) rather than a wait.
+/// Opens a file for appending as the file sink does; creates it with mode 0640 if it is missing. A
+/// named pipe without a reader is an error (`ENXIO`), not a wait.
 pub(in crate::sink) fn open(path: &Path) -> io::Result<File> {
     appending().create(true).mode(0o640).open(path)
 }
 
-/// Whoever truncates the file meanwhile (`copytruncate`) finds the next line at its beginning.
+/// In append mode the next line goes to the new end if another process truncates the file
+/// (`copytruncate`).
 fn appending() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.append(true).custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0));
     options
 }
 
-/// What is open.
+/// The open file or pipe.
 pub(super) struct Target {
     file: File,
     label: String,
@@ -43,31 +44,31 @@ pub(super) struct Target {
     named: Option<Named>,
 }
 
-/// What only a regular file with a path has.
+/// State of a regular file with a path.
 struct Named {
     path: PathBuf,
-    /// As far as we know: others may append too, or truncate.
+    /// Size as far as known: other processes may append or truncate.
     size: u64,
-    /// Since when it is written to.
+    /// Start of the file's age.
     since: SystemTime,
     looked: Instant,
     look_every: Duration,
-    /// Whether the operator knows that it cannot be reopened.
+    /// Whether a failure to reopen has been logged.
     told: bool,
     rotating: Option<Rotating>,
 }
 
-/// What only a file that is rotated has.
+/// State of a file with rotation.
 struct Rotating {
     rotation: Rotation,
     series: Series,
     keeper: Keeper,
-    /// Set while rotation fails, which the operator then knows.
+    /// Set while rotation fails, after the failure was logged.
     not_before: Option<Instant>,
 }
 
 impl Rotating {
-    /// Finds what was rotated before, and has it looked after.
+    /// Lists the rotated files and starts their removal and compression.
     fn start(path: &Path, rotation: Rotation) -> Result<Self, SinkError> {
         let series = Series::of(path)
             .map_err(|error| SinkError::Directory { path: path.to_path_buf(), error })?;
@@ -77,7 +78,7 @@ impl Rotating {
         Ok(Self { rotation, series, keeper, not_before: None })
     }
 
-    /// Gives the file the next name of its series, and makes a new one in its place; both or
+    /// Renames the file to the next name of its series and creates a new one in its place; both or
     /// neither.
     fn move_on(&mut self, path: &Path, file: &File) -> io::Result<(File, PathBuf)> {
         let real = path.canonicalize()?;
@@ -90,7 +91,7 @@ impl Rotating {
             Ok(next) => Ok((next, rotated)),
             Err(error) => {
                 if let Err(error) = fs::rename(&rotated, &real) {
-                    // The missing name will be noticed, and the file reopened.
+                    // The missing file is noticed later and then reopened.
                     tracing::warn!(file = %rotated.display(), %error, "still written to");
                 }
                 Err(error)
@@ -100,13 +101,13 @@ impl Rotating {
 }
 
 impl Target {
-    /// Something that is open already, for good.
+    /// Wraps an open file that is never reopened or rotated.
     pub(super) fn unnamed(file: File, label: String) -> Self {
         let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
         Self { file, label, regular, named: None }
     }
 
-    /// The file at `path`.
+    /// Opens the file at `path`.
     pub(super) fn at(path: &Path, rotation: Rotation) -> Result<Self, SinkError> {
         let unusable = |error| SinkError::File { path: path.to_path_buf(), error };
         let mut target = Self::unnamed(open(path).map_err(unusable)?, path.display().to_string());
@@ -135,12 +136,12 @@ impl Target {
         &self.label
     }
 
-    /// Whether it is a regular file, which takes octets without waiting.
+    /// Returns whether it is a regular file, whose writes do not wait for a reader.
     pub(super) fn regular(&self) -> bool {
         self.regular
     }
 
-    /// Writes some of the octets: how many.
+    /// Writes some of the bytes. Returns their number.
     pub(super) fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         let count = self.file.write(octets)?;
         if let Some(named) = &mut self.named {
@@ -149,8 +150,7 @@ impl Target {
         Ok(count)
     }
 
-    /// Takes back the last `excess` octets, the beginning of a record, unless somebody else has
-    /// written behind them.
+    /// Cuts off the last `excess` bytes, a partial record, unless another process has appended.
     pub(super) fn cut(&mut self, excess: usize) {
         let cut = || -> io::Result<()> {
             let end = self.file.stream_position()?;
@@ -169,8 +169,7 @@ impl Target {
         }
     }
 
-    /// Leaves the open file for the one that its path names now, which is made where there is none.
-    /// Keeps the open one where that cannot be.
+    /// Reopens the path, creating the file if it is missing. Keeps the open file if that fails.
     pub(super) fn reopen(&mut self) {
         if let Some(named) = &mut self.named {
             named.told = false;
@@ -178,7 +177,7 @@ impl Target {
         }
     }
 
-    /// Notices that the file was moved away or removed, once in a while.
+    /// Reopens the path if the file was moved or removed. Checks at most every [`LOOK`].
     pub(super) fn follow_its_name(&mut self) {
         let Some(named) = &mut self.named else { return };
         if named.looked.elapsed() < named.look_every {
@@ -188,7 +187,7 @@ impl Target {
         match leads_to(&named.path, &self.file) {
             Ok((true, size)) => {
                 if size < named.size {
-                    // Truncated: what it holds now is new.
+                    // Truncated: the content is new.
                     named.since = SystemTime::now();
                 }
                 named.size = size;
@@ -200,11 +199,11 @@ impl Target {
         }
     }
 
-    /// Rotates the file if it has come of age.
+    /// Rotates the file if it is old enough.
     pub(super) fn rotate_if_old(&mut self) {
         let Some(named) = &self.named else { return };
         let every = named.rotating.as_ref().and_then(|rotating| rotating.rotation.every);
-        // A clock that was set back makes no file older.
+        // `elapsed` fails if the clock was set back.
         if every.is_some_and(|every| named.since.elapsed().is_ok_and(|age| age >= every))
             && named.size > 0
         {
@@ -212,19 +211,19 @@ impl Target {
         }
     }
 
-    /// How long it takes until the file may come of age, should no records come.
+    /// Time until the file must be rotated if no record comes.
     pub(super) fn rests(&self) -> Duration {
         let rests = || {
             let named = self.named.as_ref().filter(|named| named.size > 0)?;
             let every = named.rotating.as_ref()?.rotation.every?;
             Some(every.saturating_sub(named.since.elapsed().unwrap_or_default()))
         };
-        // What was to be rotated and could not be is tried again.
+        // The minimum applies to a failed rotation, which is tried again.
         rests().map_or(FOR_EVER, |rests| rests.clamp(LEAST_REST, FOR_EVER))
     }
 
-    /// How many octets the file may take, of which the first line has `first`. Rotates the file
-    /// where it has no room for that line.
+    /// Bytes that fit into the file. Rotates it first if `first`, the size of the next line, does
+    /// not fit.
     pub(super) fn room_for(&mut self, first: usize) -> usize {
         let limit = |target: &Self| {
             let named = target.named.as_ref()?;
@@ -240,8 +239,8 @@ impl Target {
         if self.rotate() { limit(self).map_or(usize::MAX, room) } else { usize::MAX }
     }
 
-    /// Gives the file another name and begins a new one; whether a new one is open. A failure is
-    /// told once, and writing goes on in the open file.
+    /// Rotates the file. Returns whether a new file is open. A failure is logged once, and the open
+    /// file is written further.
     fn rotate(&mut self) -> bool {
         let Some(named) = &mut self.named else { return false };
         let Some(rotating) = &mut named.rotating else { return false };
@@ -250,7 +249,7 @@ impl Target {
         }
         let told = rotating.not_before.is_some();
         rotating.not_before = Some(Instant::now() + AGAIN);
-        // What somebody has put in the file's place is not ours to rotate.
+        // A file that another process put in its place is not rotated.
         if matches!(leads_to(&named.path, &self.file), Ok((false, _))) {
             return self.reopen_because("it was moved or removed");
         }
@@ -276,7 +275,7 @@ impl Target {
         }
     }
 
-    /// Whether another file is open now.
+    /// Reopens the path. Returns whether another file is open now.
     fn reopen_because(&mut self, why: &str) -> bool {
         let Some(named) = &mut self.named else { return false };
         let opened = open_next(&named.path, &self.file).and_then(|file| {
@@ -319,7 +318,7 @@ impl Target {
         named.since = metadata.as_ref().map_or_else(|_| SystemTime::now(), since);
     }
 
-    /// For tests, which have no second to wait.
+    /// Checks the path at every write, for tests.
     #[cfg(test)]
     pub(super) fn looking_always(mut self) -> Self {
         if let Some(named) = &mut self.named {
@@ -329,14 +328,13 @@ impl Target {
     }
 }
 
-/// From when on a file's age counts: an empty one has none, one from an earlier run has its own
-/// where the file system knows it.
+/// Start of a file's age: now for an empty file, else its creation if the file system knows it.
 fn since(metadata: &Metadata) -> SystemTime {
     let now = SystemTime::now();
     if metadata.len() == 0 { now } else { metadata.created().unwrap_or(now) }
 }
 
-/// Whether the path leads to the file, and the file's size.
+/// Returns whether the path leads to the file, and the file's size.
 fn leads_to(path: &Path, file: &File) -> io::Result<(bool, u64)> {
     let open = file.metadata()?;
     match fs::metadata(path) {
@@ -346,7 +344,7 @@ fn leads_to(path: &Path, file: &File) -> io::Result<(bool, u64)> {
     }
 }
 
-/// Opens the file at the path again; a new one gets mode and owner of the one before.
+/// Reopens the path. A new file gets mode and owner of the one before.
 fn open_next(path: &Path, before: &File) -> io::Result<File> {
     let file = match appending().open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => make_like(path, before)?,
@@ -368,7 +366,7 @@ fn make_like(path: &Path, before: &File) -> io::Result<File> {
     Ok(file)
 }
 
-/// Gives a file owner, group and mode of another.
+/// Copies owner, group and mode to `file`.
 pub(super) fn liken(file: &File, other: &Metadata) -> io::Result<()> {
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (other.uid(), other.gid()) {

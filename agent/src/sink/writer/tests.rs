@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub(super) const STREAMS: [Stream; 3] = [Stream::Transactions, Stream::Ledger, Stream::Messages];
 
-/// A batch of records of the given sizes; a record's first field is its number.
+/// A batch of records with the given streams and sizes. A record's first field is its number.
 pub(super) fn batch(sizes: &[(usize, usize)], number: &mut u64) -> Arc<Batch> {
     let mut batch = Batch::default();
     for (stream, size) in sizes {
@@ -28,7 +28,7 @@ pub(super) fn two_streams() -> StreamSet {
     [Stream::Transactions, Stream::Ledger].into_iter().collect()
 }
 
-/// Everything offered is accounted for: (records, delivered, dropped) of both streams together.
+/// Checks identity 5 and returns (records, delivered, dropped) of both streams together.
 pub(super) fn totals(sink: &dyn Sink) -> (u64, u64, u64) {
     let counters = sink.counters();
     assert_eq!(counters.keys().collect::<Vec<_>>(), ["ledger", "transactions"]);
@@ -49,7 +49,7 @@ pub(super) fn dropped(sink: &dyn Sink, reason: &str) -> u64 {
     sink.counters().values().map(|delivery| delivery.dropped[reason]).sum()
 }
 
-/// A sink that writes into a pipe, like stdout does.
+/// A sink that writes into a pipe, as stdout does.
 fn piped(bounds: Bounds) -> (Threaded, io::PipeReader) {
     let (reader, writer) = io::pipe().unwrap();
     let file = File::from(std::os::fd::OwnedFd::from(writer));
@@ -91,7 +91,7 @@ fn names_sinks_and_says_what_cannot_be_opened() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| SinkSpec::File(dir.path().join(name));
     let kafka = super::super::KafkaConfig::default();
-    let with = OpenWith::usual(&kafka);
+    let with = OpenWith::new("n", &kafka);
     let specs = [path("a"), SinkSpec::Null, path("b")];
     let sinks = open_sinks(&specs, &with).unwrap();
     assert_eq!(
@@ -194,7 +194,7 @@ fn a_reader_that_stands_still_holds_nothing_up() {
 fn bounds_hold_by_octets_too() {
     let (mut sink, _reader) = piped(Bounds { batches: 1000, bytes: 100_000 });
     let mut number = 0;
-    // The first is beyond the bound by itself and passes, being alone.
+    // The first exceeds the limit alone, and fits because the queue is empty.
     sink.offer(&batch(&[(0, 300_000)], &mut number));
     assert_eq!(dropped(&sink, "queue_full"), 0);
     sink.offer(&batch(&[(0, 1)], &mut number));
@@ -223,8 +223,8 @@ fn a_full_disk_fails_alone() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever is offered to whatever reader: at the end, what was delivered is what was read,
-    /// in order, and the rest was dropped for a reason.
+    /// At the end, the delivered records are those that were read, in order, and the others were
+    /// dropped with a reason.
     #[test]
     fn every_record_is_delivered_or_dropped(
         batches in prop::collection::vec(
@@ -260,7 +260,7 @@ proptest! {
             prop_assert_eq!(whole, delivered);
             prop_assert!(!wait || lost == 0);
         } else {
-            // What the pipe still held when its reader left was written, but not read.
+            // Data left in the pipe when the reader closed was written but not read.
             prop_assert!(whole <= delivered);
         }
         let numbers: Vec<u64> = read

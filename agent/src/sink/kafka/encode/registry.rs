@@ -1,4 +1,4 @@
-//! The schema registry: Confluent's interface, as far as a producer and a reader need it.
+//! Client of a schema registry with Confluent's API.
 
 use crate::sink::format::RegistryConfig;
 use crate::sink::http;
@@ -9,11 +9,11 @@ use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCAT
 use ureq::http::{Method, Request, StatusCode, Uri};
 
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
-/// How often in a row a registry may send us elsewhere.
+/// Most redirects of a request.
 const REDIRECTS: usize = 5;
-/// Octets of an answer that are read at most.
+/// Largest response body in bytes.
 const ANSWER_LIMIT: u64 = 4 << 20;
-/// Our part of the configuration.
+/// The section of the configuration.
 const SECTION: &str = "kafka.registry";
 
 /// A client of a registry.
@@ -24,14 +24,14 @@ pub(super) struct Registry {
     timeout: Duration,
 }
 
-/// What a registry answered.
+/// A response of the registry.
 struct Answer {
     status: StatusCode,
     body: Vec<u8>,
 }
 
 impl Registry {
-    /// Reads the certificates to trust; asks the registry nothing yet.
+    /// Creates a client. Reads the trusted certificates; sends no request.
     pub(super) fn new(config: &RegistryConfig) -> Result<Self, String> {
         let login = config.login.as_ref();
         Ok(Self {
@@ -46,12 +46,12 @@ impl Registry {
         &self.url
     }
 
-    /// When what is asked from now on must be answered.
+    /// The time limit of requests that begin now.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
 
-    /// The id of a schema under a subject, which is made where it is not there yet.
+    /// Registers a schema under a subject unless it is registered already. Returns its id.
     pub(super) fn register(
         &self,
         subject: &str,
@@ -77,7 +77,7 @@ impl Registry {
         Ok(registered.id)
     }
 
-    /// The schema with an id; none where the registry knows no such id.
+    /// Fetches the schema with an id; `None` if the registry does not know it.
     pub(super) fn schema(&self, id: u32) -> Result<Option<Value>, String> {
         #[derive(Deserialize)]
         struct Stored {
@@ -94,7 +94,7 @@ impl Registry {
         })
     }
 
-    /// Whether a schema could be registered under a subject. Registers nothing.
+    /// Checks whether a schema could be registered under a subject. Registers nothing.
     pub(super) fn compatible(
         &self,
         subject: &str,
@@ -109,7 +109,7 @@ impl Registry {
         let answer =
             self.ask(&Method::POST, &path, Some(&json!({ "schema": schema })), deadline)?;
         if answer.knows_no_such_thing() {
-            // A first version is compatible with all that are not there.
+            // Without an earlier version every schema is compatible.
             return Ok(true);
         }
         let verdict: Verdict = self.understand(&answer)?;
@@ -136,7 +136,7 @@ impl Registry {
         })
     }
 
-    /// Asks, and goes where the registry sends us.
+    /// Sends a request and follows redirects.
     fn ask(
         &self,
         method: &Method,
@@ -154,7 +154,7 @@ impl Registry {
             let ours = same_origin(&first, &place);
             let request = self.request(method, &place, &question, ours).map_err(|e| failed(&e))?;
             let left = deadline.saturating_duration_since(Instant::now());
-            // ureq takes none at all for no limit.
+            // ureq treats zero as no limit.
             let left = left.max(Duration::from_millis(1));
             let request = self.agent.configure_request(request).timeout_global(Some(left)).build();
             let mut response = self.agent.run(request).map_err(|error| failed(&error))?;
@@ -189,7 +189,7 @@ impl Registry {
     }
 }
 
-/// What a registry says is wrong.
+/// An error of the registry.
 #[derive(Deserialize)]
 struct Complaint {
     error_code: u32,
@@ -197,15 +197,15 @@ struct Complaint {
 }
 
 impl Answer {
-    /// Whether a registry has not what was asked for; something else that listens there says 404
-    /// without the registry's own codes.
+    /// Returns whether the registry answers that the object does not exist. Another server's 404
+    /// lacks the registry's error codes.
     fn knows_no_such_thing(&self) -> bool {
         self.status == StatusCode::NOT_FOUND
             && serde_json::from_slice(&self.body)
                 .is_ok_and(|complaint: Complaint| (40_400..40_500).contains(&complaint.error_code))
     }
 
-    /// What the registry says is wrong, in one line.
+    /// The registry's error in one line.
     fn complaint(&self) -> String {
         let said = match serde_json::from_slice(&self.body) {
             Ok(Complaint { message, .. }) => message,
@@ -215,7 +215,8 @@ impl Answer {
     }
 }
 
-/// Whether a password for the one may be told to the other: the same host, no less protected.
+/// Returns whether credentials for `first` may be sent to `other`: the same host, and at least as
+/// protected.
 fn same_origin(first: &Uri, other: &Uri) -> bool {
     let ports_agree = first.port_u16() == other.port_u16();
     first.host() == other.host()
@@ -225,7 +226,7 @@ fn same_origin(first: &Uri, other: &Uri) -> bool {
         }
 }
 
-/// Where a `Location` leads from `here`.
+/// Resolves a `Location` header relative to `here`.
 fn elsewhere(here: &Uri, location: &HeaderValue) -> Option<Uri> {
     let location = location.to_str().ok()?;
     let next: Uri = if location.starts_with('/') {

@@ -1,11 +1,12 @@
-//! From the JSON line of a record to Avro's octets, in one pass and without anything in between.
+//! Converts a record's JSON line into Avro, in one pass without intermediate values.
 
 use super::shape::{Field, Shape};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Appends the record to `out`. Its fields must stand in the schema's order, as they do where both
-/// come from the same type; what is left out must be optional, what is not in the schema is an error.
+/// Appends the record to `out`. Its fields must be in the schema's order, as they are because both
+/// come from one type. Missing fields must be optional; a field that is not in the schema is an
+/// error.
 pub(super) fn write(shape: &Shape, line: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     let mut json = serde_json::Deserializer::from_slice(line);
     Writer { shape, out }
@@ -21,7 +22,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Of a value that is there: says so, where it might not be.
+    /// Writes the branch of an optional value that is present.
     fn present(self) -> Self {
         match self.shape {
             Shape::Optional(shape) => {
@@ -36,7 +37,7 @@ impl Writer<'_> {
         E::custom(format_args!("{found} where the schema has {:?}", Kind(self.shape)))
     }
 
-    /// Writes items and then, before them, how many: JSON tells only at their end.
+    /// Writes items and then, before them, their number, which JSON tells only at the end.
     fn block<E>(
         out: &mut Vec<u8>,
         items: impl FnOnce(&mut Vec<u8>) -> Result<i64, E>,
@@ -185,7 +186,7 @@ fn leave_out<E: de::Error>(fields: &[Field], out: &mut Vec<u8>) -> Result<(), E>
     Ok(())
 }
 
-/// Reads a field's name as its place among the fields to come.
+/// Deserializes a field's name as its index among the remaining fields.
 struct PlaceIn<'a>(&'a [Field]);
 
 impl<'de> DeserializeSeed<'de> for PlaceIn<'_> {
@@ -210,7 +211,7 @@ impl Visitor<'_> for PlaceIn<'_> {
     }
 }
 
-/// A shape's name, for messages.
+/// A shape's name in error messages.
 struct Kind<'a>(&'a Shape);
 
 impl fmt::Debug for Kind<'_> {
@@ -228,7 +229,7 @@ impl fmt::Debug for Kind<'_> {
     }
 }
 
-/// An integer in zigzag coding, seven bits an octet, the lowest first.
+/// Writes an integer in zigzag encoding, seven bits a byte, lowest first.
 fn long(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while rest >= 0x80 {
@@ -241,7 +242,7 @@ fn long(value: i64, out: &mut Vec<u8>) {
 }
 
 fn text(value: &str, out: &mut Vec<u8>) {
-    // No slice is longer than isize::MAX.
+    // No slice is longer than `isize::MAX`.
     long(value.len().cast_signed() as i64, out);
     out.extend_from_slice(value.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! What is on its way: batches, their records, and where the sender stands among them.
+//! Batches and records in flight, and the sender's cursor.
 
 use crate::sink::kafka::bits::Bits;
 use crate::sink::spool::FrameId;
@@ -7,56 +7,56 @@ use crate::sink::{Batch, Rendered, Stream, StreamSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Whose balance a record belongs to.
+/// The capture that counts a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sink::kafka) enum Origin {
-    /// This capture's.
+    /// This capture.
     Own,
-    /// An earlier capture's, which left it in the spool.
+    /// An earlier capture, which left it in the spool.
     Recovered,
 }
 
-/// What librdkafka says of a record.
+/// A delivery report of librdkafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sink::kafka) enum Outcome {
-    /// The broker has it.
+    /// The broker has acknowledged the record.
     Delivered,
-    /// It was given back unsent: it stays on its way.
+    /// It was returned unsent and stays in flight.
     Returned,
-    /// Nobody will take it.
+    /// It is rejected permanently.
     Refused(Reason),
 }
 
-/// A record that nobody takes.
+/// A rejected record.
 #[derive(Clone, Debug)]
 pub(in crate::sink::kafka) struct Dead {
     pub(in crate::sink::kafka) stream: Stream,
     pub(in crate::sink::kafka) event_id: u128,
     pub(in crate::sink::kafka) reason: Reason,
-    /// Its beginning, and how long it was.
+    /// Its first bytes, and its length.
     pub(in crate::sink::kafka) bytes: Vec<u8>,
     pub(in crate::sink::kafka) whole_bytes: usize,
 }
 
-/// One batch on its way.
+/// A batch in flight.
 pub(in crate::sink::kafka) struct Cargo {
     pub(in crate::sink::kafka) batch: Arc<Batch>,
     pub(in crate::sink::kafka) node: Arc<str>,
     pub(in crate::sink::kafka) origin: Origin,
-    /// The streams of the batch that are meant; records of others are none of ours.
+    /// The streams of the batch to send; records of others are ignored.
     pub(in crate::sink::kafka) streams: StreamSet,
-    /// The frame on disk that holds the records of a stream.
+    /// By stream: the frame on disk with its records.
     pub(in crate::sink::kafka) homes: [Option<FrameId>; Stream::ALL.len()],
-    /// Records that need not be sent.
+    /// Records that are settled or need not be sent.
     pub(in crate::sink::kafka) settled: Bits,
 }
 
-/// No batch has more records: a record's place in its batch fits into so many bits.
+/// Bits of a record's index in its batch. No batch has more records.
 const INDEX_BITS: u32 = 16;
 
 const _: () = assert!(usize::BITS == 64, "a record's number is a batch's number and a place");
 
-/// Where the sender stands: the next record to hand over.
+/// Position of the sender: the next record to hand over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::sink::kafka) struct Cursor {
     pub(super) batch: usize,
@@ -64,23 +64,23 @@ pub(in crate::sink::kafka) struct Cursor {
 }
 
 impl Cursor {
-    /// The record's number, for librdkafka to give back.
+    /// The record's number, which its delivery report carries.
     pub(in crate::sink::kafka) fn number(self) -> usize {
         self.batch << INDEX_BITS | self.index
     }
 
-    /// Which record has this number: its batch and its place in it.
+    /// The record with this number: its batch and index.
     pub(super) fn of(number: usize) -> Self {
         Self { batch: number >> INDEX_BITS, index: number & ((1 << INDEX_BITS) - 1) }
     }
 
-    /// The beginning of the batch behind this one.
+    /// The start of the next batch.
     pub(in crate::sink::kafka) fn next_batch(self) -> Self {
         Self { batch: self.batch + 1, index: 0 }
     }
 }
 
-/// A batch to be handed over.
+/// A batch to hand over.
 pub(in crate::sink::kafka) struct ToSend {
     pub(in crate::sink::kafka) batch: Arc<Batch>,
     pub(in crate::sink::kafka) node: Arc<str>,
@@ -88,7 +88,7 @@ pub(in crate::sink::kafka) struct ToSend {
     pub(in crate::sink::kafka) settled: Bits,
 }
 
-/// A batch of which a crash would lose something.
+/// A batch with records that a crash would lose.
 pub(in crate::sink::kafka) struct Exposed {
     pub(in crate::sink::kafka) batch: Arc<Batch>,
     pub(super) number: usize,
@@ -98,7 +98,7 @@ pub(in crate::sink::kafka) struct Exposed {
 }
 
 impl Exposed {
-    /// The records of a stream that are neither settled nor on disk, by place.
+    /// Records of a stream that are neither settled nor on disk.
     pub(in crate::sink::kafka) fn of(&self, stream: Stream) -> impl Iterator<Item = Rendered<'_>> {
         let wanted = self.streams.contains(stream) && self.homes[stream as usize].is_none();
         let all = self.batch.iter().enumerate();
@@ -109,12 +109,12 @@ impl Exposed {
     }
 }
 
-/// A batch on its way, and how far it has come.
+/// A batch in flight and its progress.
 pub(super) struct Pending {
     pub(super) cargo: Cargo,
-    /// What was settled when the frames were written, which hold the rest.
+    /// Records already settled when the frames were written, which contain the others.
     pub(super) left_out: Bits,
-    /// By stream: records that are not settled.
+    /// By stream: unsettled records.
     pub(super) left: PerStream,
     pub(super) since: Instant,
 }
@@ -124,7 +124,7 @@ impl Pending {
         self.left == PerStream::default()
     }
 
-    /// Whether anything of it would be lost in a crash.
+    /// Returns whether a crash would lose records of it.
     pub(super) fn is_exposed(&self) -> bool {
         self.left.iter().zip(&self.cargo.homes).any(|(left, home)| *left > 0 && home.is_none())
     }

@@ -18,7 +18,7 @@ fn flight() -> Flight {
     Flight::new(Tallies { own, recovered })
 }
 
-/// Alternating transactions and messages, which are not wanted.
+/// Transactions, messages, which are not wanted, and ledger records in turn.
 fn batch(count: usize) -> Arc<Batch> {
     let mut batch = Batch::default();
     for number in 0..count {
@@ -35,7 +35,7 @@ fn cargo(count: usize) -> Cargo {
     Cargo { batch, node: "n".into(), origin: Origin::Own, streams: streams(), homes, settled }
 }
 
-/// Adds a batch as the sink would, counted.
+/// Adds a batch and counts it, as the sink does.
 fn add(flight: &Flight, count: usize) {
     let cargo = cargo(count);
     let tally = &flight.tallies.own.tally;
@@ -47,7 +47,7 @@ fn total(flight: &Flight, field: fn(&Delivery) -> u64) -> u64 {
     flight.tallies.own.tally.counters().values().map(field).sum()
 }
 
-/// The numbers of all records on the way, in order.
+/// The numbers of all records in flight, in order.
 fn numbers(flight: &Flight) -> Vec<usize> {
     let mut cursor = flight.start();
     let mut numbers = Vec::new();
@@ -109,8 +109,8 @@ fn silence_begins_with_the_first_record() {
 }
 
 proptest! {
-    /// However reports come, twice or out of order, each record is counted once, and what is left
-    /// can be sent again in order.
+    /// Whatever the order and number of reports, each record is counted once, and the rest can be
+    /// sent again in order.
     #[test]
     fn every_record_is_settled_once(
         sizes in prop::collection::vec(1_usize..200, 1..8),
@@ -149,7 +149,7 @@ proptest! {
 
 #[test]
 fn a_sink_is_nothing_but_its_tally() {
-    // The tally that a flight settles is the one that a sink shows.
+    // The counters that delivery reports change are those that the sink returns.
     let flight = flight();
     let shared = Arc::clone(&flight.tallies.own);
     let sink = Threaded::start("kafka".into(), Look::Json, Bounds::default(), shared, |_| {});

@@ -1,4 +1,4 @@
-//! Many small batches are one large one.
+//! Merges small batches.
 
 use crate::sink::Batch;
 use crate::sink::threaded::{Back, Taken};
@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Small batches are put together until they have so many octets or records.
+/// Small batches are merged up to this many bytes.
 const GATHER_BYTES: usize = 64 << 10;
-/// See [`GATHER_BYTES`].
+/// Small batches are merged up to this many records.
 const GATHER_RECORDS: usize = 4096;
 
-/// Makes one batch of small ones that wait in the queue; where that is still a small one, waits a
-/// little for more.
+/// Merges the small batches waiting in the queue into one. If it is still small, waits for `linger`
+/// for more.
 pub(super) fn gather(first: &Taken, back: &Back, linger: Duration) -> Arc<Batch> {
     let mut all = Arc::clone(&first.batch);
     fill(&mut all, back);

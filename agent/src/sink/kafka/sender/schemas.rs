@@ -1,36 +1,36 @@
-//! The encoder, and the schemas that it still waits for.
+//! The encoder and the registration of its schemas.
 
 use crate::sink::kafka::encode::{Encoder, NotEncoded};
 use crate::sink::{KafkaConfig, Stream, StreamSet};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// Between two questions to the schema registry, while it is away.
+/// Pause between two requests to an unavailable schema registry.
 const REGISTER_EVERY: Duration = Duration::from_secs(1);
 
-/// Encodes records once the registry knows their schemas.
+/// Encodes records once their schemas are registered.
 pub(super) struct Schemas {
     encoder: Encoder,
     next_question: Instant,
-    /// Why schemas are missing, once they were asked for in vain.
+    /// Why schemas are missing, after a failed registration.
     missing: Option<String>,
 }
 
 impl Schemas {
-    /// Asks nobody yet.
+    /// Creates the encoder; sends no request.
     pub(super) fn new(config: &KafkaConfig, streams: StreamSet) -> Result<Self, String> {
         let encoder = Encoder::new(config, streams)?;
         Ok(Self { encoder, next_question: Instant::now(), missing: None })
     }
 
-    /// Asks the registry for what is missing, where it is time to; whether nothing is.
+    /// Registers missing schemas when it is time to. Returns whether none is missing.
     pub(super) fn register(&mut self, now: Instant) -> bool {
         if self.encoder.ready() {
             return true;
         }
         if now >= self.next_question {
             let prepared = self.encoder.prepare();
-            // Each is said once.
+            // Each change is logged once.
             if prepared.is_err() != self.missing.is_some() {
                 match &prepared {
                     Ok(()) => info!("the schema registry has our schemas"),
@@ -48,7 +48,7 @@ impl Schemas {
         self.missing.as_deref()
     }
 
-    /// The record as its topic wants it.
+    /// Encodes a record in its topic's format.
     pub(super) fn encode<'a>(
         &'a mut self,
         stream: Stream,

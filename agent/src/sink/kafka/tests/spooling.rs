@@ -1,4 +1,5 @@
-//! The sink with a disk: what is not taken now is taken later, once and in order.
+//! The sink with a spool: records that Kafka does not accept are delivered later, once and in
+//! order.
 
 use super::*;
 use crate::ledger::Delivery;
@@ -15,18 +16,18 @@ fn spool(directory: &Path) -> SpoolConfig {
     }
 }
 
-/// A sink with a disk, and its view of Kafka's state.
+/// A sink with a spool, and its view of Kafka's state.
 fn open(config: &KafkaConfig, spool: &SpoolConfig) -> (Threaded, Arc<Health>) {
     let with = With { node: "n", region: None, config, patience: None, spool: Some(spool) };
     assemble("kafka".into(), streams(), with, Bounds::default()).unwrap()
 }
 
-/// Settings that make a client of the mock cluster notice soon what happens to it.
+/// Settings with which a client notices changes of the mock cluster quickly.
 fn quick(brokers: &str) -> KafkaConfig {
     config(brokers, &[("reconnect.backoff.max.ms", "100"), ("retry.backoff.ms", "20")])
 }
 
-/// Transactions numbered from `first` on, all with one key.
+/// Transactions numbered from `first`, all with one key.
 fn numbered(first: u64, count: u64) -> Arc<Batch> {
     let mut batch = Batch::default();
     for number in first..first + count {
@@ -61,7 +62,7 @@ fn wait(what: &str, yes: impl Fn() -> bool) {
     }
 }
 
-/// The numbers on the topic, in the order of the one partition that has them.
+/// The numbers on the topic, in the order of the only partition with records.
 fn arrived(brokers: &str, count: u64) -> Vec<u64> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)

@@ -1,9 +1,9 @@
-//! Files that are not as they were written.
+//! Tests with damaged files.
 
 use super::*;
 use proptest::prelude::*;
 
-/// Three frames of two, three and four records in one segment; its path.
+/// Writes three frames of two, three and four records into one segment. Returns its path.
 fn three_frames(config: &SpoolConfig) -> PathBuf {
     let (mut spool, _) = open(config);
     for ids in [1..3, 3..6, 6..10] {
@@ -13,7 +13,7 @@ fn three_frames(config: &SpoolConfig) -> PathBuf {
     segments(&config.directory).remove(0)
 }
 
-/// Where the frames of the only segment begin and end.
+/// Start and end of the frames of the only segment.
 fn bounds(config: &SpoolConfig) -> Vec<(usize, usize)> {
     let (spool, _) = open(config);
     let (_, segment) = spool.queues[Stream::Transactions as usize].segments().next().unwrap();
@@ -31,8 +31,8 @@ fn flip(path: &Path, place: usize) {
     fs::write(path, octets).unwrap();
 }
 
-/// Whether a segment ends where one of its frames, or its header, does: then nothing in it says
-/// that there was more.
+/// Whether a segment ends at the end of a frame or of its header: then a truncation is not
+/// detectable.
 fn ends_whole(path: &Path) -> bool {
     let file = File::open(path).unwrap();
     let length = file.metadata().unwrap().len();
@@ -48,7 +48,7 @@ fn cut(path: &Path, length: usize) {
 
 #[test]
 fn a_torn_end_is_counted_to_the_record() {
-    // Where the last frame is cut, and what is known of it.
+    // Where the last frame is cut, and how many of its records are known.
     for (keep, torn_records) in [(0, 0), (39, 0), (40, 4), (200, 4)] {
         let dir = TempDir::new().unwrap();
         let config = config(dir.path(), 1 << 20);
@@ -123,7 +123,7 @@ fn a_frame_elsewhere_is_not_taken_for_one() {
     let path = three_frames(&config);
     let (start, end) = bounds(&config)[0];
     let octets = fs::read(&path).unwrap();
-    // As a file system may do that finds old blocks again.
+    // As a file system may do with stale blocks.
     fs::write(&path, [&octets[..end], &octets[start..end], &octets[end..]].concat()).unwrap();
     let (mut spool, recovered) = open(&config);
     assert!(recovered.torn_bytes > 0);
@@ -147,8 +147,8 @@ fn a_segment_that_vanishes_is_gone() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-    /// Whatever happens to one file, what comes back is as it was given, in order and once; what
-    /// does not is counted; and a damaged checkpoint costs no record.
+    /// After damage to one file, recovered records are unchanged, in order and unique, missing ones
+    /// are counted, and a damaged checkpoint loses no record.
     #[test]
     fn any_damage_is_counted(
         frames in prop::collection::vec((1u128..5, 1usize..400, any::<bool>()), 1..12),

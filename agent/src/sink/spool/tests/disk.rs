@@ -1,13 +1,13 @@
-//! Disks that take no more. Needs the right to mount a tmpfs.
+//! Tests with full and read-only disks. They must be allowed to mount a tmpfs.
 
 use super::*;
 use std::process::Command;
 
-/// A tmpfs of its own, unmounted when dropped.
+/// A tmpfs, unmounted when dropped.
 struct Disk(TempDir);
 
 impl Disk {
-    /// Nothing where mounting is not permitted, which is an error in CI and as root.
+    /// `None` if mounting is not permitted, which is an error in CI and as root.
     fn new(options: &str) -> Option<Self> {
         let disk = Self(TempDir::new().unwrap());
         if disk.mount(&["-t", "tmpfs", "-o", options, "tmpfs"]) {
@@ -47,12 +47,12 @@ fn is_io(result: &Result<FrameId, Refused>, kind: ErrorKind) {
 #[test]
 fn a_full_disk_makes_room_by_policy() {
     let Some(disk) = Disk::new("size=512k") else { return };
-    // Far more allowed than there is.
+    // The limit is far above the size of the disk.
     let config = config(disk.path(), 64 << 20);
     let (mut spool, _) = open(&config);
     put(&mut spool, Stream::Ledger, 1, 20_000).unwrap();
     let mut id = 10;
-    // Until the disk is full, then on: one whole segment goes at a time.
+    // Continues after the disk is full: one segment is removed at a time.
     let mut gone = Vec::new();
     let mut order = Vec::new();
     for _ in 0..8 {
@@ -85,7 +85,7 @@ fn a_disk_that_others_filled_refuses_and_recovers() {
     let other = disk.path().join("other");
     let mut file = File::create(&other).unwrap();
     while io::Write::write_all(&mut file, &[0; 512]).is_ok() {}
-    // More than is left of the segment's last page, twice: nothing of it remains.
+    // More than the rest of the segment's last page, twice: nothing of it remains.
     let before = bytes_on_disk(disk.path());
     is_io(&put(&mut spool, Stream::Messages, 2, 8000), ErrorKind::StorageFull);
     is_io(&put(&mut spool, Stream::Messages, 3, 8000), ErrorKind::StorageFull);
@@ -105,7 +105,7 @@ fn a_partly_written_frame_is_cut_off() {
     while put(&mut spool, Stream::Messages, stored, 9000).is_ok() {
         stored += 1;
     }
-    // tmpfs has written what fitted; the segment ends where it did before.
+    // tmpfs wrote a part; the segment ends where it did before.
     assert!(stored > 10);
     assert_eq!(spool.bytes(), bytes_on_disk(disk.path()));
     drop(spool);
@@ -122,7 +122,7 @@ fn a_read_only_disk_gives_what_it_has() {
     put(&mut spool, Stream::Ledger, 1, 1000).unwrap();
     put(&mut spool, Stream::Ledger, 2, 1000).unwrap();
     put(&mut spool, Stream::Messages, 3, 1000).unwrap();
-    // A file that is open for writing forbids the change.
+    // A file open for writing prevents the remount.
     let mut spool = {
         drop(spool);
         disk.remount("ro");
@@ -145,7 +145,7 @@ fn a_read_only_disk_gives_what_it_has() {
     assert!(spool.take_gone().is_empty());
     drop(spool);
 
-    // Nothing there yet and nothing to be made: an error that says what to do.
+    // A missing directory that cannot be created is an error with a remedy.
     disk.remount("ro");
     let error = Spool::open(&config, "elsewhere", NODE, time(0)).err().unwrap().to_string();
     assert!(error.contains("Read-only file system") && error.contains("writable"), "{error}");

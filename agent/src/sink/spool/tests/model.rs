@@ -1,5 +1,5 @@
-//! The spool against a list in memory: every record is handed out, still there, gone with a reason,
-//! or torn, and the list says which.
+//! The spool compared with a list in memory: every record is handed out, stored, removed with a
+//! reason, or torn, as the list says.
 
 use super::*;
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ enum Op {
     Deliver(prop::sample::Index, u8),
     Checkpoint,
     Pass(u64),
-    /// The process ends; octets are missing at the end of the newest segment of a stream.
+    /// The process ends; bytes are missing at the end of the newest segment of a stream.
     Reopen {
         torn: Option<(Stream, u64)>,
     },
@@ -42,7 +42,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A frame as the list knows it.
+/// A frame in the model.
 struct Known {
     id: FrameId,
     ids: Vec<u128>,
@@ -50,11 +50,11 @@ struct Known {
     seconds: u64,
     state: State,
     own: bool,
-    /// By record, from an earlier process; from this one; in the checkpoint.
+    /// By record: settled by an earlier process; delivered by this one; in the checkpoint.
     settled: Vec<bool>,
     delivered: Vec<bool>,
     written: Vec<bool>,
-    /// The checkpoint says that nothing is left.
+    /// The checkpoint marks it as finished.
     done_written: bool,
 }
 
@@ -168,7 +168,7 @@ impl Model {
             if victim.stream == stream {
                 prop_assert_eq!(self.config.when_full, WhenFull::DropOldest);
             }
-            // Everything that matters less is gone by now.
+            // Everything less important has been removed.
             let spared = self.frames.iter().filter(|frame| frame.state == State::Waiting);
             prop_assert!(
                 spared
@@ -182,7 +182,7 @@ impl Model {
         Ok(())
     }
 
-    /// Strikes what the spool says is gone, all of it for this reason.
+    /// Removes the frames that the spool reports as removed, all for this reason.
     fn gone(&mut self, reason: GoneReason) -> Result<Vec<Gone>, TestCaseError> {
         let gone = self.spool.take_gone();
         for gone in &gone {
@@ -205,7 +205,7 @@ impl Model {
         Ok(gone)
     }
 
-    /// A segment that holds nothing more is no longer there.
+    /// Forgets segments in which all frames are finished.
     fn forget(&mut self) {
         let place = |frame: &Known| (frame.stream(), frame.id.segment);
         let left: BTreeSet<_> =
@@ -286,7 +286,7 @@ impl Model {
         self.expired()
     }
 
-    /// Cuts octets off the newest segment of a stream and works out what that means.
+    /// Truncates the newest segment of a stream and computes the expected result.
     fn tear(&mut self, stream: Stream, cut: u64, expected: &mut Recovered) {
         let Some((name, segment)) = self.spool.queues[stream as usize].segments().next_back()
         else {

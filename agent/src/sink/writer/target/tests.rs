@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A sink that writes to `out` in a directory of its own.
+/// A sink that writes to `out` in its own directory.
 struct Bench {
     dir: TempDir,
     sink: Threaded,
@@ -33,38 +33,38 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    /// Offers one batch of records of these sizes.
+    /// Offers one batch of records with these sizes.
     fn offer(&mut self, sizes: &[usize]) {
         let sizes: Vec<_> = sizes.iter().map(|size| (0, *size)).collect();
         self.sink.offer(&batch(&sizes, &mut self.number));
     }
 
-    /// Offers it, and waits until it is written.
+    /// Offers a batch and waits until it is written.
     fn write(&mut self, sizes: &[usize]) {
         self.offer(sizes);
         self.sink.flush(PATIENCE);
     }
 
-    /// Has the file reopened, and waits until it is.
+    /// Reopens the file and waits until it is done.
     fn reopen(&mut self) {
         self.sink.reopen();
         sleep(Duration::from_millis(300));
     }
 
-    /// Ends the sink, and waits for what becomes of its files.
+    /// Closes the sink and waits for its rotated files.
     fn close(&mut self) {
         self.sink.flush(PATIENCE);
         self.sink.close();
     }
 
-    /// The names of the files rotated, oldest first.
+    /// Names of the rotated files, oldest first.
     fn rotated(&self) -> Vec<String> {
         let names = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let names: BTreeSet<String> = names.map(|name| name.into_string().unwrap()).collect();
         names.into_iter().filter(|name| name.starts_with("out.2")).collect()
     }
 
-    /// The numbers of the records in a file; every line of which must be whole.
+    /// The numbers of the records in a file. Every line must be whole.
     fn numbers(&self, name: &str) -> Vec<u64> {
         numbers(&self.at(name))
     }
@@ -100,14 +100,14 @@ fn wait_for(what: &str, mut enough: impl FnMut() -> bool) {
 #[test]
 fn a_file_is_rotated_before_it_grows_too_large() {
     let mut bench = Bench::new(by_size(30));
-    // Of 10 octets each, the fifth of 60, all in one batch.
+    // Lines of 10 bytes, the fifth of 60, in one batch.
     bench.write(&[7, 7, 7, 7, 57, 7, 7]);
     let files = bench.rotated();
     assert_eq!(files.len(), 3);
     let found: Vec<_> = files.iter().map(|name| bench.numbers(name)).collect();
     assert_eq!(found, [vec![1, 2, 3], vec![4], vec![5]]);
     assert_eq!(bench.numbers("out"), [6, 7]);
-    // What is there already counts.
+    // The existing size counts.
     bench.sink = sink(&bench.at("out"), by_size(30));
     bench.write(&[7]);
     assert_eq!(bench.numbers("out"), [6, 7, 8]);
@@ -171,7 +171,7 @@ fn what_an_earlier_run_left_is_finished() {
     let at = |name: &str| dir.path().join(name);
     let stamp = |second| format!("out.20261120T07300{second}.000000000Z");
     let packed = |text: &str| zstd::encode_all(text.as_bytes(), 1).unwrap();
-    // In mid compression, between its last two steps, before it.
+    // Interrupted during compression, between its last two steps, and before it.
     fs::write(at(&stamp(1)), "1 x\n").unwrap();
     fs::write(at(&format!("{}.zst.tmp", stamp(1))), &packed("1 x\n")[..5]).unwrap();
     fs::write(at(&stamp(2)), "2 x\n").unwrap();
@@ -191,7 +191,7 @@ fn what_an_earlier_run_left_is_finished() {
 #[test]
 fn a_rotation_that_fails_stops_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    // With the time behind it, the name would be too long.
+    // With the timestamp, the name would be too long.
     let path = dir.path().join("o".repeat(250));
     let mut bench = Bench { sink: sink(&path, by_size(20)), dir, number: 0 };
     bench.write(&[10, 10, 10]);
@@ -202,7 +202,7 @@ fn a_rotation_that_fails_stops_nothing() {
 
 #[test]
 fn in_a_directory_that_cannot_be_written_the_file_grows_on() {
-    // Of this thread, and of those that it starts: root obeys permissions from here on.
+    // Applies to this thread and those it starts: from here on root obeys permissions.
     caps::drop(None, caps::CapSet::Effective, caps::Capability::CAP_DAC_OVERRIDE).unwrap();
     let mut bench = Bench::new(by_size(20));
     let allow = |mode| fs::Permissions::from_mode(mode);
@@ -244,7 +244,7 @@ fn a_file_moved_away_is_reopened_when_asked() {
     bench.write(&[1]);
     assert_eq!((bench.numbers("old"), bench.numbers("out")), (vec![1, 2], vec![3]));
     assert_eq!(bench.at("out").metadata().unwrap().mode() & 0o7777, 0o604);
-    // Nothing has happened to the file: it is appended to.
+    // The file is unchanged, so it is appended to.
     bench.reopen();
     bench.write(&[1]);
     assert_eq!((bench.numbers("out"), totals(&bench.sink)), (vec![3, 4], (4, 4, 0)));
@@ -316,17 +316,17 @@ fn a_file_that_others_truncate_has_whole_lines() {
     assert_eq!(bench.rotated().len(), 0, "the size is that of the file");
 }
 
-/// What the world does between two batches.
+/// An event between two batches.
 #[derive(Clone, Debug)]
 enum Deed {
     Offer(Vec<usize>),
     Reopen,
-    /// By somebody who tells, or does not, and who puts a new file there, or does not.
+    /// Moved by another process, with or without a signal, with or without a new file in place.
     Move {
         tells: bool,
         makes: bool,
     },
-    /// What logrotate calls `copytruncate`, in a moment without records.
+    /// logrotate's `copytruncate`, at a moment without records.
     CopyTruncate,
     Restart,
 }
@@ -344,8 +344,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
-    /// Whatever happens to the file, by us or by others: all files together hold every record once,
-    /// in order, and every line is whole.
+    /// All files together contain every record once, in order, and every line is whole.
     #[test]
     fn all_files_together_hold_every_record_once(
         deeds in prop::collection::vec(deed(), 1..30),
@@ -360,9 +359,9 @@ proptest! {
                 Deed::Offer(sizes) => bench.offer(&sizes),
                 Deed::Reopen => bench.sink.reopen(),
                 Deed::Move { tells, makes } => {
-                    // While records are under way, too.
+                    // Also while records are being written.
                     let moved = fs::rename(bench.at("out"), bench.at(&format!("moved.{turn}")));
-                    // It is not there while it is rotated, and where it was moved before.
+                    // The file is missing during rotation, and after an earlier move.
                     let missing = |error: &io::Error| error.kind() == ErrorKind::NotFound;
                     prop_assert!(moved.as_ref().err().is_none_or(missing), "{moved:?}");
                     if makes {
@@ -405,7 +404,7 @@ proptest! {
             }
             found.push(numbers);
         }
-        // Each file is a run of records; runs in order are all of them.
+        // Each file is a run of consecutive records; together they are all records.
         found.retain(|numbers| !numbers.is_empty());
         found.sort();
         prop_assert_eq!(found.concat(), (1..=bench.number).collect::<Vec<_>>());

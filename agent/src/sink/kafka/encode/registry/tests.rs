@@ -1,4 +1,4 @@
-//! The client against a listener that says what it is told to: what no registry says on demand.
+//! The client against a listener with scripted answers.
 
 use super::*;
 use crate::sink::format::{Login, Password};
@@ -13,20 +13,21 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread::{self, JoinHandle};
 
-/// How to reach a registry that answers at once.
+/// Configuration of a registry that answers at once.
 pub(in super::super) fn config(url: &str) -> RegistryConfig {
     let timeout = Duration::from_secs(10);
     RegistryConfig { url: url.into(), login: None, ca_file: None, timeout }
 }
 
-/// Takes as many requests as it has answers for.
+/// Accepts as many requests as it has answers.
 pub(in super::super) struct Listener {
     pub url: String,
     thread: JoinHandle<Vec<String>>,
 }
 
 impl Listener {
-    /// Answers with these codes and bodies; a body that begins with `/` or `http` is a `Location`.
+    /// Answers with these codes and bodies. A body that begins with `/` or `http` is sent as
+    /// `Location`.
     pub(in super::super) fn start(answers: Vec<(u16, String)>) -> Self {
         Self::serve(answers, None)
     }
@@ -41,7 +42,7 @@ impl Listener {
                 let (stream, _) = listener.accept().unwrap();
                 match &tls {
                     None => asked.push(answer(stream, code, &body)),
-                    // A client that does not trust us ends here.
+                    // Fails for a client that does not trust the certificate.
                     Some(tls) => {
                         asked.extend(tls.accept(stream).map(|stream| answer(stream, code, &body)));
                     }
@@ -52,7 +53,7 @@ impl Listener {
         Self { url, thread }
     }
 
-    /// The requests: line and headers, then the body.
+    /// The requests: request line, headers and body.
     pub(in super::super) fn asked(self) -> Vec<String> {
         self.thread.join().unwrap()
     }
@@ -209,7 +210,7 @@ fn the_certificate_is_looked_at() {
     assert!(why.contains("certificate verify failed"), "another's name: {why}");
 }
 
-/// A server with a certificate of its own making for an address, and that certificate.
+/// A server with a self-signed certificate for an address, and that certificate.
 fn acceptor(address: &str) -> (SslAcceptor, Vec<u8>) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut name = X509NameBuilder::new().unwrap();
