@@ -57,6 +57,8 @@ pub mod spool;
 mod stream;
 mod successor;
 mod tally;
+#[cfg(test)]
+mod testing;
 mod threaded;
 mod writer;
 
@@ -69,7 +71,7 @@ pub use observer::observer;
 pub use open::{OpenWith, SinkError, open, probe_file, same_place};
 pub use plan::{Names, Plan};
 pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, TopicCreation};
-pub use stream::{BadStreams, Stream, StreamSet};
+pub use stream::{ParseStreamError, Stream, StreamSet};
 pub use successor::Successor;
 
 use crate::ledger::Delivery;
@@ -276,7 +278,7 @@ pub(crate) fn push_begun_or_log(out: &mut Vec<u8>, begun: &[u8], rest: &impl Ser
     let start = out.len();
     out.extend_from_slice(begun);
     if let Err(error) = add_json(out, rest) {
-        tracing::error!(%error, "a record could not be rendered");
+        tracing::error!(%error, "cannot render a record");
         out.truncate(start);
         out.extend(b"{}");
     }
@@ -287,7 +289,7 @@ pub(crate) fn push_json_or_log(out: &mut Vec<u8>, record: &impl Serialize) {
     let start = out.len();
     // Records have string keys and serialize without errors, and writing to memory does not fail.
     if let Err(error) = serde_json::to_writer(&mut *out, record) {
-        tracing::error!(%error, "a record could not be rendered");
+        tracing::error!(%error, "cannot render a record");
         out.truncate(start);
         out.extend(b"{}");
     }

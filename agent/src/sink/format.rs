@@ -18,16 +18,16 @@ pub enum Format {
 /// A text is not a valid format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a format: choose from json, avro")]
-pub struct BadFormat(String);
+pub struct ParseFormatError(String);
 
 impl FromStr for Format {
-    type Err = BadFormat;
+    type Err = ParseFormatError;
 
-    fn from_str(text: &str) -> Result<Self, BadFormat> {
+    fn from_str(text: &str) -> Result<Self, ParseFormatError> {
         match text {
             "json" => Ok(Self::Json),
             "avro" => Ok(Self::Avro),
-            _ => Err(BadFormat(text.into())),
+            _ => Err(ParseFormatError(text.into())),
         }
     }
 }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_passwords() {
+    fn hides_passwords() {
         let given = Login { username: "me".into(), password: Password("hunter2".into()) };
         let shown = format!("{given:?}");
         assert!(shown.contains("me") && !shown.contains("hunter2"), "{shown}");

@@ -9,7 +9,7 @@ use ureq::http::header::HeaderValue;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
 
 /// Longest error message of a server that is repeated, in characters.
-const COMPLAINT_LIMIT: usize = 300;
+const MESSAGE_LIMIT: usize = 300;
 
 /// Creates a client that trusts the certificates in `ca_file`, else the system's. Errors name the
 /// configuration section `section`.
@@ -51,10 +51,10 @@ fn secret(text: &str) -> Option<HeaderValue> {
 }
 
 /// A server's error message in one line of limited length.
-pub(super) fn complaint(said: &str) -> String {
+pub(super) fn error_message(said: &str) -> String {
     let words: Vec<&str> = said.split_whitespace().collect();
     let line = words.join(" ");
-    match line.char_indices().nth(COMPLAINT_LIMIT) {
+    match line.char_indices().nth(MESSAGE_LIMIT) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None if line.is_empty() => "it does not say why".into(),
         None => line,

@@ -128,7 +128,7 @@ pub fn probe_file(path: &Path, rotation: Rotation) -> Result<(), SinkError> {
     // Rotated files are stored beside the file itself, not beside links to it.
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-    accessat(CWD, directory(&real), wanted, AtFlags::EACCESS)
+    accessat(CWD, parent_directory(&real), wanted, AtFlags::EACCESS)
         .map_err(|error| SinkError::Directory { path: path.to_path_buf(), error: error.into() })
 }
 
@@ -136,19 +136,20 @@ pub fn probe_file(path: &Path, rotation: Rotation) -> Result<(), SinkError> {
 /// yet.
 #[must_use]
 pub fn same_place(one: &Path, other: &Path) -> bool {
-    one == other || matches!((place(one), place(other)), (Ok(one), Ok(other)) if one == other)
+    one == other
+        || matches!((file_identity(one), file_identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The device and inode of a file; for a missing file those of its directory, and its name.
-fn place(path: &Path) -> io::Result<(u64, u64, Option<OsString>)> {
+fn file_identity(path: &Path) -> io::Result<(u64, u64, Option<OsString>)> {
     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     match fs::metadata(path) {
         Ok(file) => Ok((file.dev(), file.ino(), None)),
         Err(error) if missing(&error) => {
             if let Ok(target) = fs::read_link(path) {
-                return place(&directory(path).join(target));
+                return file_identity(&parent_directory(path).join(target));
             }
-            let directory = fs::metadata(directory(path))?;
+            let directory = fs::metadata(parent_directory(path))?;
             Ok((directory.dev(), directory.ino(), path.file_name().map(Into::into)))
         }
         Err(error) => Err(error),
@@ -156,7 +157,7 @@ fn place(path: &Path) -> io::Result<(u64, u64, Option<OsString>)> {
 }
 
 /// The directory that contains `path`.
-fn directory(path: &Path) -> &Path {
+fn parent_directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -169,7 +170,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn knows_a_file_under_other_names() {
+    fn recognizes_a_file_under_other_names() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir(at("sub")).unwrap();

@@ -104,7 +104,7 @@ impl Rotation {
 
 /// A text is not a valid sink.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadSink {
+pub enum ParseSinkError {
     /// No such kind of sink.
     #[error("\"{0}\" is not a sink: choose from stdout, file:PATH, kafka, alertmanager, null")]
     Unknown(String),
@@ -114,18 +114,18 @@ pub enum BadSink {
 }
 
 impl FromStr for SinkSpec {
-    type Err = BadSink;
+    type Err = ParseSinkError;
 
-    fn from_str(text: &str) -> Result<Self, BadSink> {
+    fn from_str(text: &str) -> Result<Self, ParseSinkError> {
         match text {
             "stdout" => Ok(Self::Stdout),
             "kafka" => Ok(Self::Kafka),
             "alertmanager" => Ok(Self::Alertmanager),
             "null" => Ok(Self::Null),
-            "file" | "file:" => Err(BadSink::NoPath),
+            "file" | "file:" => Err(ParseSinkError::NoPath),
             _ => match text.strip_prefix("file:") {
                 Some(path) => Ok(Self::File(path.into())),
-                None => Err(BadSink::Unknown(text.into())),
+                None => Err(ParseSinkError::Unknown(text.into())),
             },
         }
     }
@@ -249,13 +249,13 @@ mod tests {
     fn reads_sinks() {
         assert_eq!("stdout".parse(), Ok(SinkSpec::Stdout));
         assert_eq!("file:/a:b".parse(), Ok(SinkSpec::File("/a:b".into())));
-        assert_eq!("file:".parse::<SinkSpec>(), Err(BadSink::NoPath));
+        assert_eq!("file:".parse::<SinkSpec>(), Err(ParseSinkError::NoPath));
         assert!("fil:x".parse::<SinkSpec>().unwrap_err().to_string().contains("file:PATH"));
         assert_eq!(SinkSpec::File("/x".into()).to_string(), "file:/x");
     }
 
     #[test]
-    fn the_more_special_streams_win() {
+    fn prefers_the_more_specific_selection() {
         let (kafka, file) = (SinkSpec::Kafka, SinkSpec::File("/x".into()));
         let only = |stream| Some(StreamSet::EMPTY.with(stream));
         let mut choice = StreamChoice::default();
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_secrets() {
+    fn hides_secrets() {
         let options = [
             ("sasl.password", "hunter2"),
             ("ssl.key.pem", "hunter2"),

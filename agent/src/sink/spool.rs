@@ -16,26 +16,27 @@ mod append;
 mod checkpoint;
 mod config;
 mod durable;
+mod evict;
 mod folder;
 mod format;
 mod payload;
 mod probe;
 mod queue;
 mod recover;
-mod room;
+
 mod scan;
 
-pub use config::{BadWhenFull, SpoolConfig, WhenFull};
+pub use config::{ParsePolicyError, SpoolConfig, WhenFull};
 pub use durable::Unsynced;
 
 use super::tally::PerStream;
 use super::{Batch, Stream};
 use append::Active;
+use evict::IMPORTANCE;
 use folder::Slot;
 use format::FRAME_HEADER;
 use payload::Packer;
-use queue::{Queue, State};
-use room::IMPORTANCE;
+use queue::{FrameState, Queue};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -61,7 +62,7 @@ pub struct Spool {
     packer: Packer,
     out: Vec<u8>,
     bytes: u64,
-    gone: Vec<Gone>,
+    gone: Vec<RemovedFrame>,
     unsynced: BTreeSet<(Stream, u64)>,
     /// Whether a finished segment could not be removed.
     leftovers: bool,
@@ -79,7 +80,7 @@ pub struct FrameId {
 
 /// A frame to send.
 #[derive(Debug)]
-pub struct Unsent {
+pub struct UnsentFrame {
     /// Its id, for [`Spool::settle`].
     pub id: FrameId,
     /// The stream of its records.
@@ -97,7 +98,7 @@ pub struct Unsent {
 
 /// A frame that is no longer on disk, or no longer readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gone {
+pub struct RemovedFrame {
     /// Its id; it need not be settled.
     pub id: FrameId,
     /// The stream of its records.
@@ -110,12 +111,12 @@ pub struct Gone {
     /// memory, so they are not lost.
     pub sent: bool,
     /// Why it was removed.
-    pub reason: GoneReason,
+    pub reason: RemovalReason,
 }
 
 /// Why a frame was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GoneReason {
+pub enum RemovalReason {
     /// Removed to make space for others.
     Full,
     /// It was older than [`SpoolConfig::max_age`].
@@ -126,7 +127,7 @@ pub enum GoneReason {
 
 /// What was recovered when the spool was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
+pub struct RecoveryReport {
     /// By stream: unsettled records.
     pub records: PerStream,
     /// Bytes outside of intact frames.
@@ -141,7 +142,7 @@ pub struct Recovered {
 pub enum SpoolError {
     /// A file or directory cannot be used.
     #[error(
-        "the spool cannot use {}: {error}; make it readable and writable for dnscribe, or name another folder",
+        "the spool cannot use {}: {error}; make it readable and writable for dnscribe, or configure another directory",
         path.display()
     )]
     Io {
@@ -183,27 +184,27 @@ impl SpoolError {
 
 /// Why records were not appended.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum AppendError {
     /// The spool is full of records that are at least as important.
-    #[error("the spool is full: raise its size limit, or bring the brokers back")]
+    #[error("the spool is full: raise spool.max_bytes, or restore the brokers")]
     Full,
     /// The records exceed 64 MiB.
     #[error("the records are too large for one frame of the spool: append fewer at a time")]
     TooLarge,
     /// There are no records.
-    #[error("there are no records to be spooled")]
+    #[error("there are no records to spool")]
     Empty,
     /// The disk is full or read-only, or fails.
-    #[error("cannot write to the spool: {0}; look after the disk, dnscribe keeps trying")]
+    #[error("cannot write to the spool: {0}; check the disk; dnscribe retries")]
     Io(#[source] io::Error),
 }
 
 /// Why a frame cannot be read.
-enum Unreadable {
+enum ReadError {
     /// Permanently.
     Corrupt,
     /// At this moment, for example without free file descriptors.
-    Now(io::Error),
+    Temporary(io::Error),
 }
 
 impl Spool {
@@ -213,8 +214,8 @@ impl Spool {
     /// again.
     ///
     /// Skips frames that are not readable, see [`Spool::take_removed`].
-    #[expect(clippy::should_implement_trait, reason = "appending between two calls brings more")]
-    pub fn next(&mut self) -> Option<Unsent> {
+    #[expect(clippy::should_implement_trait, reason = "not an iterator: appending adds more items")]
+    pub fn next(&mut self) -> Option<UnsentFrame> {
         for stream in IMPORTANCE {
             while let Some((segment, frame)) = self.queues[stream as usize].next_waiting() {
                 let id = FrameId { stream, segment, frame };
@@ -223,10 +224,10 @@ impl Spool {
                         self.queues[stream as usize].send(segment, frame);
                         return Some(unsent);
                     }
-                    Err(Unreadable::Corrupt) => self.lose(id, GoneReason::Corrupt),
-                    Err(Unreadable::Now(error)) => {
+                    Err(ReadError::Corrupt) => self.remove_frame(id, RemovalReason::Corrupt),
+                    Err(ReadError::Temporary(error)) => {
                         let path = self.slot.segment_path(stream, segment);
-                        tracing::warn!(path = %path.display(), %error, "cannot read from the spool now");
+                        tracing::warn!(path = %path.display(), %error, "cannot read from the spool at the moment");
                         return None;
                     }
                 }
@@ -260,14 +261,14 @@ impl Spool {
                     .frame(segment, frame)
                     .is_some_and(|frame| frame.header.time_ns < limit)
             {
-                self.lose(FrameId { stream, segment, frame }, GoneReason::Expired);
+                self.remove_frame(FrameId { stream, segment, frame }, RemovalReason::Expired);
             }
         }
     }
 
     /// Takes the frames removed since the last call.
     #[must_use]
-    pub fn take_gone(&mut self) -> Vec<Gone> {
+    pub fn take_gone(&mut self) -> Vec<RemovedFrame> {
         std::mem::take(&mut self.gone)
     }
 
@@ -291,10 +292,10 @@ impl Spool {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(oldest))
     }
 
-    fn read(&mut self, id: FrameId) -> Result<Unsent, Unreadable> {
+    fn read(&mut self, id: FrameId) -> Result<UnsentFrame, ReadError> {
         let queue = &self.queues[id.stream as usize];
-        let segment = queue.segment(id.segment).ok_or(Unreadable::Corrupt)?;
-        let frame = segment.frames.get(id.frame).ok_or(Unreadable::Corrupt)?;
+        let segment = queue.segment(id.segment).ok_or(ReadError::Corrupt)?;
+        let frame = segment.frames.get(id.frame).ok_or(ReadError::Corrupt)?;
         let active = self.active[id.stream as usize].as_ref();
         let file = match (active.filter(|active| active.name == id.segment), &mut self.reader) {
             (Some(active), _) => &active.file,
@@ -303,14 +304,14 @@ impl Spool {
             }
             (None, reader) => {
                 let path = self.slot.segment_path(id.stream, id.segment);
-                let file = File::open(path).map_err(unreadable)?;
+                let file = File::open(path).map_err(read_error)?;
                 &reader.insert((id.stream, id.segment, file)).2
             }
         };
-        let payload = self.packer.room_for(&frame.header);
-        file.read_exact_at(payload, frame.offset + FRAME_HEADER as u64).map_err(unreadable)?;
-        let batch = self.packer.unpack(&frame.header, id.stream).ok_or(Unreadable::Corrupt)?;
-        Ok(Unsent {
+        let payload = self.packer.payload_buffer(&frame.header);
+        file.read_exact_at(payload, frame.offset + FRAME_HEADER as u64).map_err(read_error)?;
+        let batch = self.packer.unpack(&frame.header, id.stream).ok_or(ReadError::Corrupt)?;
+        Ok(UnsentFrame {
             id,
             stream: id.stream,
             own: segment.own,
@@ -321,10 +322,10 @@ impl Spool {
     }
 
     /// Removes a frame and reports it.
-    fn lose(&mut self, id: FrameId, reason: GoneReason) {
+    fn remove_frame(&mut self, id: FrameId, reason: RemovalReason) {
         let finished = self.queues[id.stream as usize].finish(id.segment, id.frame);
         let Some(finished) = finished else { return };
-        self.gone.push(Gone {
+        self.gone.push(RemovedFrame {
             id,
             stream: id.stream,
             own: finished.own,
@@ -355,14 +356,14 @@ impl Spool {
         let Some(segment) = self.queues[stream as usize].remove(name) else { return Ok(()) };
         self.bytes -= segment.bytes;
         let left = segment.frames.iter().enumerate();
-        let left = left.filter(|(_, frame)| frame.state != State::Done);
-        self.gone.extend(left.map(|(place, frame)| Gone {
+        let left = left.filter(|(_, frame)| frame.state != FrameState::Done);
+        self.gone.extend(left.map(|(place, frame)| RemovedFrame {
             id: FrameId { stream, segment: name, frame: place },
             stream,
             own: segment.own,
             records: frame.unsettled(),
-            sent: frame.state == State::Sent,
-            reason: GoneReason::Full,
+            sent: frame.state == FrameState::Sent,
+            reason: RemovalReason::Full,
         }));
         Ok(())
     }
@@ -375,12 +376,12 @@ impl Spool {
 }
 
 /// A missing or truncated file and a media error are permanent; other errors are temporary.
-fn unreadable(error: io::Error) -> Unreadable {
+fn read_error(error: io::Error) -> ReadError {
     let medium = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
     match error.kind() {
-        ErrorKind::NotFound | ErrorKind::UnexpectedEof => Unreadable::Corrupt,
-        _ if medium => Unreadable::Corrupt,
-        _ => Unreadable::Now(error),
+        ErrorKind::NotFound | ErrorKind::UnexpectedEof => ReadError::Corrupt,
+        _ if medium => ReadError::Corrupt,
+        _ => ReadError::Temporary(error),
     }
 }
 

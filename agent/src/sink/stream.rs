@@ -145,7 +145,7 @@ impl fmt::Debug for StreamSet {
 
 /// A text is not a valid stream or list of streams.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadStreams {
+pub enum ParseStreamError {
     /// No stream has this name.
     #[error(
         "\"{0}\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger, connections"
@@ -157,23 +157,23 @@ pub enum BadStreams {
 }
 
 impl FromStr for Stream {
-    type Err = BadStreams;
+    type Err = ParseStreamError;
 
-    fn from_str(text: &str) -> Result<Self, BadStreams> {
+    fn from_str(text: &str) -> Result<Self, ParseStreamError> {
         Self::ALL
             .into_iter()
             .find(|stream| stream.name() == text)
-            .ok_or_else(|| BadStreams::Unknown(text.into()))
+            .ok_or_else(|| ParseStreamError::Unknown(text.into()))
     }
 }
 
 impl FromStr for StreamSet {
-    type Err = BadStreams;
+    type Err = ParseStreamError;
 
-    fn from_str(text: &str) -> Result<Self, BadStreams> {
+    fn from_str(text: &str) -> Result<Self, ParseStreamError> {
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
         let set: Self = names.map(str::parse).collect::<Result<_, _>>()?;
-        if set == Self::EMPTY { Err(BadStreams::Empty) } else { Ok(set) }
+        if set == Self::EMPTY { Err(ParseStreamError::Empty) } else { Ok(set) }
     }
 }
 
@@ -186,7 +186,7 @@ mod tests {
         let set: StreamSet = "ledger, transactions".parse().unwrap();
         assert!(set.contains(Stream::Ledger) && !set.contains(Stream::Dlq));
         assert_eq!(format!("{set:?}"), "{\"transactions\", \"ledger\"}");
-        assert_eq!("".parse::<StreamSet>(), Err(BadStreams::Empty));
+        assert_eq!("".parse::<StreamSet>(), Err(ParseStreamError::Empty));
         assert!("raw".parse::<StreamSet>().is_err());
     }
 }

@@ -4,12 +4,12 @@
 //! of a failed write is cut off, and a new file begins between two records. Pipes and terminals are
 //! written in portions that cannot block, so that the sink can be closed while the reader is stuck.
 
-mod keeper;
+mod rotation;
 mod series;
 mod target;
 
-use super::tally::{PerStream, Reason, Tally};
-use super::threaded::{Back, Bounds, Next, Shared, Threaded};
+use super::tally::{DropReason, PerStream, Tally};
+use super::threaded::{NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
 use super::{Batch, Failure, Look, Rotation, SinkError, StreamSet};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
@@ -21,17 +21,21 @@ use std::sync::Arc;
 use target::Target;
 pub(super) use target::open;
 
-const REASONS: &[Reason] =
-    &[Reason::QueueFull, Reason::WriteError, Reason::PipeClosed, Reason::Shutdown];
+const REASONS: &[DropReason] =
+    &[DropReason::QueueFull, DropReason::WriteError, DropReason::PipeClosed, DropReason::Shutdown];
 
 /// After `poll` reports a pipe writable, it takes this many bytes without blocking (`PIPE_BUF`).
 const PORTION: usize = 4096;
 
 /// How long to wait for a slow reader before checking whether the sink is being closed.
-const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+const POLL_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Opens stdout as a sink.
-pub(super) fn stdout(name: String, streams: StreamSet, look: Look) -> Result<Threaded, SinkError> {
+pub(super) fn stdout(
+    name: String,
+    streams: StreamSet,
+    look: Look,
+) -> Result<ThreadedSink, SinkError> {
     let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
     let file = file.map_err(|error| SinkError::Stdout { error })?;
     start(name, streams, look, Writer::new(Target::unnamed(file, "stdout".into()), true))
@@ -43,7 +47,7 @@ pub(super) fn file(
     streams: StreamSet,
     path: &Path,
     rotation: Rotation,
-) -> Result<Threaded, SinkError> {
+) -> Result<ThreadedSink, SinkError> {
     start(name, streams, Look::Json, Writer::new(Target::at(path, rotation)?, false))
 }
 
@@ -52,11 +56,11 @@ fn start(
     streams: StreamSet,
     look: Look,
     mut writer: Writer,
-) -> Result<Threaded, SinkError> {
+) -> Result<ThreadedSink, SinkError> {
     let thread = name.clone();
-    let shared = Threaded::shared(Tally::new(streams, REASONS));
-    let work = move |back: &Back| writer.run(back);
-    Threaded::start(name, look, Bounds::default(), shared, work)
+    let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
+    let work = move |receiver: &SinkReceiver| writer.run(receiver);
+    ThreadedSink::start(name, look, QueueLimits::default(), shared, work)
         .map_err(|error| SinkError::Thread { name: thread, error })
 }
 
@@ -78,10 +82,10 @@ impl Lines {
         }
     }
 
-    /// The end of the longest run of whole lines from `start` with at most `room` bytes, but at
+    /// The end of the longest run of whole lines from `start` with at most `capacity` bytes, but at
     /// least the end of the first line. A line must begin at `start`.
-    fn run_end(&self, start: usize, room: usize) -> usize {
-        let limit = start.saturating_add(room);
+    fn run_end(&self, start: usize, capacity: usize) -> usize {
+        let limit = start.saturating_add(capacity);
         let beyond = self.ends.partition_point(|(end, _)| *end <= limit);
         let first = self.ends.partition_point(|(end, _)| *end <= start);
         self.ends[first..].get(beyond.saturating_sub(first + 1)).map_or(start, |(end, _)| *end)
@@ -115,27 +119,27 @@ impl Writer {
         Self { target, pipe_may_close, lines: Lines::default() }
     }
 
-    fn run(&mut self, back: &Back) {
+    fn run(&mut self, receiver: &SinkReceiver) {
         loop {
-            let next = back.next(self.target.rests());
-            if back.shared.reopen_asked() {
+            let next = receiver.next(self.target.time_to_rotation());
+            if receiver.shared.take_reopen_request() {
                 self.target.reopen();
             }
             match next {
-                Next::Batch(taken) => {
-                    if let Err(reason) = self.deliver(&taken.batch, &back.shared) {
+                NextStep::Batch(taken) => {
+                    if let Err(reason) = self.deliver(&taken.batch, &receiver.shared) {
                         drop(taken);
-                        return back.drop_all(reason);
+                        return receiver.drop_all(reason);
                     }
                 }
-                Next::Idle => self.target.rotate_if_old(),
-                Next::Stop => return,
+                NextStep::Idle => self.target.rotate_if_old(),
+                NextStep::Stop => return,
             }
         }
     }
 
     /// Writes and counts the batch's lines. After an error the sink has failed.
-    fn deliver(&mut self, batch: &Arc<Batch>, shared: &Shared) -> Result<(), Reason> {
+    fn deliver(&mut self, batch: &Arc<Batch>, shared: &SharedState) -> Result<(), DropReason> {
         let tally = &shared.tally;
         self.lines.gather(batch, tally.streams());
         self.target.follow_its_name();
@@ -148,7 +152,7 @@ impl Writer {
         if written > last_end {
             self.target.cut(written - last_end);
         }
-        let (failure, reason) = self.judge(&error);
+        let (failure, reason) = self.classify(&error);
         // In this order, so that a reader who sees nothing in flight also sees the failure.
         shared.fail(failure, reason);
         tally.dropped(&rest, reason);
@@ -157,12 +161,12 @@ impl Writer {
 
     /// Writes the gathered lines, each into one file. Returns the bytes written and the error that
     /// stopped it.
-    fn write(&mut self, shared: &Shared) -> (usize, io::Result<()>) {
+    fn write(&mut self, shared: &SharedState) -> (usize, io::Result<()>) {
         let mut start = 0;
         while start < self.lines.bytes.len() {
             let first = self.lines.run_end(start, 0) - start;
-            let room = self.target.room_for(first);
-            let end = self.lines.run_end(start, room);
+            let capacity = self.target.capacity_for(first);
+            let end = self.lines.run_end(start, capacity);
             let (written, outcome) = self.write_run(start..end, shared);
             if outcome.is_err() || written < end {
                 return (written, outcome);
@@ -173,12 +177,12 @@ impl Writer {
     }
 
     /// Writes lines into the open file.
-    fn write_run(&mut self, run: Range<usize>, shared: &Shared) -> (usize, io::Result<()>) {
+    fn write_run(&mut self, run: Range<usize>, shared: &SharedState) -> (usize, io::Result<()>) {
         let mut written = run.start;
         while written < run.end {
             let mut portion = &self.lines.bytes[written..run.end];
             if !self.target.regular() {
-                if !writable(self.target.file()) {
+                if !wait_writable(self.target.file()) {
                     if shared.stopping() {
                         break;
                     }
@@ -189,31 +193,31 @@ impl Writer {
             match self.target.write(portion) {
                 Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
                 Ok(count) => written += count,
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 Err(error) => return (written, Err(error)),
             }
         }
         (written, Ok(()))
     }
 
-    fn judge(&self, error: &io::Error) -> (Failure, Reason) {
+    fn classify(&self, error: &io::Error) -> (Failure, DropReason) {
         if error.kind() == ErrorKind::BrokenPipe && self.pipe_may_close {
-            return (Failure::PipeClosed, Reason::PipeClosed);
+            return (Failure::PipeClosed, DropReason::PipeClosed);
         }
         (
             Failure::Broken(format!("cannot write to {}: {error}", self.target.label())),
-            Reason::WriteError,
+            DropReason::WriteError,
         )
     }
 }
 
-/// Waits up to `PATIENCE` until the file is writable. Errors show in the write.
-fn writable(file: &File) -> bool {
+/// Waits up to `POLL_TIMEOUT` until the file is writable. Errors show in the write.
+fn wait_writable(file: &File) -> bool {
     let mut fds = [PollFd::new(file, PollFlags::OUT)];
-    !matches!(poll(&mut fds, Some(&PATIENCE)), Ok(0))
+    !matches!(poll(&mut fds, Some(&POLL_TIMEOUT)), Ok(0))
 }
 
-fn is_passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }
 

@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
 /// Most items of a kind in a description.
-const NAMED: usize = 5;
+const MAX_ITEMS: usize = 5;
 
 /// The fields of a `dns.alert/1` record that Alertmanager receives.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Told {
+pub(super) struct AlertRecord {
     pub(super) alert_id: String,
     pub(super) severity: String,
     state: String,
@@ -56,14 +56,14 @@ struct Figure {
     z_score: Option<f64>,
 }
 
-impl Told {
+impl AlertRecord {
     /// Returns whether the alert is firing.
     pub(super) fn is_firing(&self) -> bool {
         self.state == "firing"
     }
 
     /// When the record was made.
-    pub(super) fn decided(&self) -> &str {
+    pub(super) fn recorded_at(&self) -> &str {
         &self.ts
     }
 
@@ -72,9 +72,9 @@ impl Told {
         self.ended.as_deref().unwrap_or(&self.ts)
     }
 
-    /// The alert for `POST /api/v2/alerts`. `until` is its end, or the time at which Alertmanager
+    /// The alert for `MAX_ALERTS_PER_POST /api/v2/alerts`. `until` is its end, or the time at which Alertmanager
     /// considers it over unless it is repeated.
-    pub(super) fn posted(&self, until: &str, config: &AlertmanagerConfig) -> Value {
+    pub(super) fn to_json(&self, until: &str, config: &AlertmanagerConfig) -> Value {
         let mut alert = json!({
             "labels": self.labels(config),
             "annotations": self.annotations(),
@@ -125,7 +125,7 @@ impl Told {
         all.insert("description".to_owned(), self.description().into());
         all.insert("alert_id".to_owned(), self.alert_id.as_str().into());
         if !self.samples.is_empty() {
-            all.insert("event_ids".to_owned(), named(&self.samples).into());
+            all.insert("event_ids".to_owned(), summarized(&self.samples).into());
         }
         if let Some(runbook) = &self.runbook {
             all.insert("runbook_url".to_owned(), runbook.as_str().into());
@@ -147,7 +147,7 @@ impl Told {
         ];
         for (kind, list) in kinds.into_iter().filter(|(_, list)| !list.is_empty()) {
             // Writing to a string does not fail.
-            let _ = writeln!(text, "{kind}: {}", named(list));
+            let _ = writeln!(text, "{kind}: {}", summarized(list));
         }
         if self.suppressed > 0 {
             let _ = writeln!(text, "other alerts that this explains: {}", self.suppressed);
@@ -184,9 +184,9 @@ fn rounded(value: f64) -> f64 {
 }
 
 /// The first items of a list, and the number of the others.
-fn named(list: &[String]) -> String {
-    let some = list.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match list.len().saturating_sub(NAMED) {
+fn summarized(list: &[String]) -> String {
+    let some = list.iter().take(MAX_ITEMS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match list.len().saturating_sub(MAX_ITEMS) {
         0 => some,
         more => format!("{some}, and {more} more"),
     }
@@ -215,7 +215,7 @@ pub(super) mod tests {
     use crate::sink::alertmanager::tests::config;
 
     /// An alert record with the fields in `more` replaced.
-    pub(in crate::sink::alertmanager) fn told(more: &Value) -> Told {
+    pub(in crate::sink::alertmanager) fn alert(more: &Value) -> AlertRecord {
         let mut record = json!({
             "schema": "dns.alert/1", "event_id": "00", "ts": "2026-11-20T07:30:30.000000000Z",
             "node": "n", "alert_id": "a1", "rule": "resolver_down",
@@ -238,35 +238,35 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn says_all_that_an_operator_needs() {
+    fn converts_all_fields() {
         let config = AlertmanagerConfig {
             labels: [("team".to_owned(), "dns".to_owned())].into(),
             generator_url: Some("https://dashboards.example/dns".into()),
             ..config("http://a")
         };
-        let posted = told(&json!({})).posted("2026-11-20T07:35:00Z", &config);
+        let to_json = alert(&json!({})).to_json("2026-11-20T07:35:00Z", &config);
         assert_eq!(
-            posted["labels"],
+            to_json["labels"],
             json!({
                 "team": "dns", "alertname": "DnsResolverDown", "rule": "resolver_down",
                 "severity": "critical", "node": "n", "resolver": "192.0.2.53", "vantage": "client",
             })
         );
-        let annotations = &posted["annotations"];
+        let annotations = &to_json["annotations"];
         assert_eq!(annotations["runbook_url"], "https://runbooks.example/resolver-down.md");
         assert_eq!(
             annotations["description"],
             "timeout_ratio 1 (threshold 0.5, usually 0.01 ± 0.005, z-score 198)\nqueries 5000\n\
              names: a, b, c, d, e, and 2 more\nother alerts that this explains: 3"
         );
-        assert_eq!(posted["startsAt"], "2026-11-20T07:30:10.000000000Z");
-        assert_eq!(posted["endsAt"], "2026-11-20T07:35:00Z");
-        assert_eq!(posted["generatorURL"], "https://dashboards.example/dns");
+        assert_eq!(to_json["startsAt"], "2026-11-20T07:30:10.000000000Z");
+        assert_eq!(to_json["endsAt"], "2026-11-20T07:35:00Z");
+        assert_eq!(to_json["generatorURL"], "https://dashboards.example/dns");
     }
 
     #[test]
     fn never_ends_before_it_begins() {
-        let posted = told(&json!({})).posted("2026-11-20T07:30:09Z", &config("http://a"));
-        assert_eq!(posted["endsAt"], posted["startsAt"]);
+        let to_json = alert(&json!({})).to_json("2026-11-20T07:30:09Z", &config("http://a"));
+        assert_eq!(to_json["endsAt"], to_json["startsAt"]);
     }
 }

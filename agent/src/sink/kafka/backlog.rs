@@ -1,11 +1,11 @@
 //! Connects the sender to the spool, and counts every record in it.
 
-use super::super::spool::{GoneReason, Refused, Spool, SpoolConfig, Unsent, Unsynced};
-use super::super::tally::{Place, Reason};
+use super::super::spool::{AppendError, RemovalReason, Spool, SpoolConfig, UnsentFrame, Unsynced};
+use super::super::tally::{DropReason, Location};
 use super::super::{Batch, Gauge, Stream, StreamSet};
-use super::bits::Bits;
-use super::flight::{Cargo, Flight, Origin};
+use super::in_flight::{InFlight, InFlightBatch, Origin};
 use crossbeam_channel::Sender;
+use fixedbitset::FixedBitSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -25,15 +25,15 @@ const REOPEN_EVERY: Duration = Duration::from_secs(30);
 pub(super) struct Backlog {
     settings: Option<Settings>,
     spool: Option<Spool>,
-    flight: Arc<Flight>,
+    in_flight: Arc<InFlight>,
     gauges: Arc<BacklogGauges>,
     syncer: Syncer,
     next_sync: Instant,
     next_checkpoint: Instant,
     next_open: Instant,
-    next_insurance: Instant,
+    next_backup: Instant,
     /// Whether the last write failed: each failure is logged once.
-    ailing: bool,
+    failing: bool,
 }
 
 struct Settings {
@@ -57,7 +57,7 @@ impl Backlog {
         config: Option<&SpoolConfig>,
         brokers: &[String],
         node: &str,
-        flight: Arc<Flight>,
+        in_flight: Arc<InFlight>,
         gauges: Arc<BacklogGauges>,
     ) -> Self {
         let mut brokers = brokers.to_vec();
@@ -71,14 +71,14 @@ impl Backlog {
         let mut backlog = Self {
             settings,
             spool: None,
-            flight,
+            in_flight,
             gauges,
             syncer: Syncer::default(),
             next_sync: now,
             next_checkpoint: now,
             next_open: now,
-            next_insurance: now,
-            ailing: false,
+            next_backup: now,
+            failing: false,
         };
         backlog.open(now);
         backlog
@@ -89,12 +89,12 @@ impl Backlog {
         self.next_open = now + REOPEN_EVERY;
         match Spool::open(config, destination, node, SystemTime::now()) {
             Ok((spool, recovered)) => {
-                let tally = &self.flight.tallies().recovered;
-                tally.found(&recovered.records);
-                tally.found(&recovered.torn_records);
+                let tally = &self.in_flight.tallies().recovered;
+                tally.add_recovered(&recovered.records);
+                tally.add_recovered(&recovered.torn_records);
                 for stream in Stream::ALL {
                     let torn = recovered.torn_records[stream as usize];
-                    tally.settle_at(Place::Disk, stream, torn, Err(Reason::SpoolCorrupt));
+                    tally.settle_at(Location::Disk, stream, torn, Err(DropReason::SpoolCorrupt));
                 }
                 let found: u64 = recovered.records.iter().sum();
                 let directory = config.directory.display();
@@ -112,8 +112,8 @@ impl Backlog {
                 // Opening drops expired records.
                 self.account_gone();
             }
-            Err(error) if !self.ailing => {
-                self.ailing = true;
+            Err(error) if !self.failing => {
+                self.failing = true;
                 warn!("no spool, records wait for Kafka in memory only: {error}");
             }
             Err(_) => {}
@@ -126,12 +126,12 @@ impl Backlog {
     }
 
     /// Returns whether the spool is open.
-    pub(super) fn is_there(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.spool.is_some()
     }
 
     /// Returns whether a spool is configured.
-    pub(super) fn is_wanted(&self) -> bool {
+    pub(super) fn is_configured(&self) -> bool {
         self.settings.is_some()
     }
 
@@ -147,7 +147,7 @@ impl Backlog {
 
     /// Appends a batch's records to the spool. Returns the streams whose records were refused, and
     /// why.
-    pub(super) fn put(&mut self, batch: &Batch, streams: StreamSet) -> Vec<(Stream, Reason)> {
+    pub(super) fn put(&mut self, batch: &Batch, streams: StreamSet) -> Vec<(Stream, DropReason)> {
         let now = SystemTime::now();
         let mut refused = Vec::new();
         for stream in streams.iter() {
@@ -157,13 +157,13 @@ impl Backlog {
             }
             let records = &mut batch.iter().filter(|record| record.stream == stream);
             let Some(spool) = &mut self.spool else {
-                refused.push((stream, Reason::SpoolError));
+                refused.push((stream, DropReason::SpoolError));
                 continue;
             };
             match spool.append(stream, records, false, now) {
-                Ok(_) => self.flight.tallies().own.tally.spooled(stream, count),
+                Ok(_) => self.in_flight.tallies().own.tally.spooled(stream, count),
                 Err(error) => {
-                    refused.push((stream, reason(&error)));
+                    refused.push((stream, drop_reason(&error)));
                     self.complain(&error.to_string());
                 }
             }
@@ -177,12 +177,12 @@ impl Backlog {
 
     /// Appends backup copies of records that have been in memory only for `age`, in case of a
     /// crash.
-    pub(super) fn insure(&mut self, age: Duration, now: Instant) {
-        if now < self.next_insurance {
+    pub(super) fn spool_unacked(&mut self, age: Duration, now: Instant) {
+        if now < self.next_backup {
             return;
         }
         let Some(spool) = &mut self.spool else { return };
-        let all = self.flight.exposed(age, now);
+        let all = self.in_flight.exposed(age, now);
         for exposed in &all {
             for stream in Stream::ALL {
                 let mut records = exposed.of(stream).peekable();
@@ -190,46 +190,46 @@ impl Backlog {
                     continue;
                 }
                 match spool.append(stream, &mut records, true, SystemTime::now()) {
-                    Ok(frame) if self.flight.house(exposed, stream, frame) => {}
+                    Ok(frame) if self.in_flight.set_spooled(exposed, stream, frame) => {}
                     Ok(frame) => spool.settle(frame),
                     Err(_) => {
-                        self.next_insurance = now + SYNC_EVERY;
+                        self.next_backup = now + SYNC_EVERY;
                         return self.account_gone();
                     }
                 }
             }
         }
-        self.flight.insured(&all);
+        self.in_flight.set_backed_up(&all);
         self.account_gone();
     }
 
     /// Reads the next records from disk.
-    pub(super) fn next(&mut self) -> Option<Cargo> {
+    pub(super) fn next(&mut self) -> Option<InFlightBatch> {
         let next = self.spool.as_mut().and_then(Spool::next);
         self.account_gone();
-        let Unsent { id, stream, own, node, batch, settled: before } = next?;
-        let mut settled = Bits::new(batch.len());
+        let UnsentFrame { id, stream, own, node, batch, settled: before } = next?;
+        let mut settled = FixedBitSet::with_capacity(batch.len());
         for (index, _) in before.iter().enumerate().filter(|(_, settled)| **settled) {
-            settled.add(index);
+            settled.insert(index);
         }
-        let mut homes = [None; Stream::ALL.len()];
-        homes[stream as usize] = Some(id);
-        Some(Cargo {
+        let mut spool_frames = [None; Stream::ALL.len()];
+        spool_frames[stream as usize] = Some(id);
+        Some(InFlightBatch {
             batch: Arc::new(batch),
             node,
             origin: if own { Origin::Own } else { Origin::Recovered },
             streams: StreamSet::from_iter([stream]),
-            homes,
+            spool_frames,
             settled,
         })
     }
 
     /// Settles delivered frames, drops expired ones, syncs and writes checkpoints.
-    pub(super) fn tend(&mut self, now: Instant) {
+    pub(super) fn maintain(&mut self, now: Instant) {
         if self.spool.is_none() && now >= self.next_open {
             self.open(now);
         }
-        let done = self.flight.take_done();
+        let done = self.in_flight.take_done();
         let Some(spool) = &mut self.spool else { return };
         for frame in done {
             spool.settle(frame);
@@ -251,7 +251,7 @@ impl Backlog {
     /// Writes a checkpoint for the next run.
     pub(super) fn checkpoint(&mut self) {
         let Some(spool) = &mut self.spool else { return };
-        let partial = self.flight.partial();
+        let partial = self.in_flight.partial();
         let partial: Vec<(_, &[bool])> =
             partial.iter().map(|(frame, settled)| (*frame, settled.as_slice())).collect();
         if let Err(error) = spool.checkpoint(&partial) {
@@ -261,7 +261,7 @@ impl Backlog {
 
     /// Writes the last checkpoint and syncs.
     pub(super) fn close(&mut self) {
-        self.tend(Instant::now());
+        self.maintain(Instant::now());
         self.checkpoint();
         if let Some(Err(error)) = self.spool.as_mut().map(Spool::sync) {
             self.complain(&error.to_string());
@@ -273,29 +273,29 @@ impl Backlog {
         let Some(spool) = &mut self.spool else { return };
         for gone in spool.take_gone() {
             if gone.sent {
-                self.flight.unhouse(gone.id, gone.stream);
+                self.in_flight.clear_spooled(gone.id, gone.stream);
                 continue;
             }
             let reason = match gone.reason {
-                GoneReason::Full => Reason::SpoolFull,
-                GoneReason::Expired => Reason::SpoolExpired,
-                GoneReason::Corrupt => Reason::SpoolCorrupt,
+                RemovalReason::Full => DropReason::SpoolFull,
+                RemovalReason::Expired => DropReason::SpoolExpired,
+                RemovalReason::Corrupt => DropReason::SpoolCorrupt,
             };
             let origin = if gone.own { Origin::Own } else { Origin::Recovered };
-            let tally = self.flight.tallies().of(origin);
-            tally.settle_at(Place::Disk, gone.stream, gone.records, Err(reason));
+            let tally = self.in_flight.tallies().of(origin);
+            tally.settle_at(Location::Disk, gone.stream, gone.records, Err(reason));
         }
     }
 
     fn recover(&mut self) {
-        if std::mem::take(&mut self.ailing) {
+        if std::mem::take(&mut self.failing) {
             info!("the spool can be written to again");
         }
     }
 
     fn complain(&mut self, error: &str) {
-        if !self.ailing {
-            self.ailing = true;
+        if !self.failing {
+            self.failing = true;
             warn!("the spool cannot be written to: {error}");
         }
     }
@@ -323,7 +323,7 @@ fn start_syncer() -> Sender<Unsynced> {
     let work = move || {
         for unsynced in receiver {
             if let Err(error) = unsynced.sync() {
-                warn!(%error, "what is in the spool might not survive a power cut");
+                warn!(%error, "cannot sync the spool: its last records might not survive a power failure");
             }
         }
     };
@@ -352,9 +352,9 @@ impl BacklogGauges {
     }
 }
 
-fn reason(refused: &Refused) -> Reason {
+fn drop_reason(refused: &AppendError) -> DropReason {
     match refused {
-        Refused::Full => Reason::SpoolFull,
-        _ => Reason::SpoolError,
+        AppendError::Full => DropReason::SpoolFull,
+        _ => DropReason::SpoolError,
     }
 }

@@ -5,19 +5,19 @@
 //! day on which it is sent.
 
 mod decode;
-mod read;
 mod registry;
 mod shape;
 mod write;
 
-pub(super) use decode::{Decoder, Undecodable};
+pub(super) use decode::{DecodeError, Decoder};
 
 use crate::record;
 use crate::sink::format::Format;
 use crate::sink::{KafkaConfig, Stream, StreamSet};
 use registry::Registry;
 use shape::Shape;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
 
 /// First byte of a framed record.
 const MAGIC: u8 = 0;
@@ -32,8 +32,14 @@ pub(super) struct Encoder {
     subjects: Vec<Subject>,
     /// The streams whose records will be encoded.
     wanted: StreamSet,
+    next_request: Instant,
+    /// Why schemas are missing, after a failed registration.
+    missing: Option<String>,
     buffer: Vec<u8>,
 }
+
+/// Pause between two requests to an unavailable schema registry.
+const REGISTER_EVERY: Duration = Duration::from_secs(1);
 
 /// A stream's schema, and its subject in the registry.
 struct Subject {
@@ -80,19 +86,50 @@ impl Encoder {
             _ => None,
         };
         let formats = Stream::ALL.map(|stream| config.format(stream));
-        Ok(Self { formats, registry, subjects, wanted: streams, buffer: Vec::new() })
+        Ok(Self {
+            formats,
+            registry,
+            subjects,
+            wanted: streams,
+            next_request: Instant::now(),
+            missing: None,
+            buffer: Vec::new(),
+        })
     }
 
     /// Returns whether all needed schemas are registered.
-    pub(super) fn ready(&self) -> bool {
+    fn ready(&self) -> bool {
         self.subjects.iter().all(|subject| !subject.is_missing(self.wanted))
+    }
+
+    /// Registers missing schemas when it is time to. Returns whether none is missing. Logs each
+    /// change.
+    pub(super) fn register(&mut self, now: Instant) -> bool {
+        if !self.ready() && now >= self.next_request {
+            let prepared = self.prepare();
+            match &prepared {
+                Ok(()) if self.missing.is_some() => info!("schemas registered"),
+                Err(why) if self.missing.is_none() => {
+                    warn!("records wait until their schemas are registered: {why}");
+                }
+                _ => {}
+            }
+            self.missing = prepared.err();
+            self.next_request = Instant::now() + REGISTER_EVERY;
+        }
+        self.ready()
+    }
+
+    /// Why schemas are missing, if they are.
+    pub(super) fn missing(&self) -> Option<&str> {
+        self.missing.as_deref()
     }
 
     /// Registers missing schemas, within `kafka.registry.timeout` for all of them.
     ///
     /// # Errors
     /// Returns why that failed, as a sentence. Trying again later may help.
-    pub(super) fn prepare(&mut self) -> Result<(), String> {
+    fn prepare(&mut self) -> Result<(), String> {
         let wanted = self.wanted;
         let missing = self.subjects.iter_mut().filter(|subject| subject.is_missing(wanted));
         let mut deadline: Option<Instant> = None;
@@ -109,35 +146,36 @@ impl Encoder {
         &'a mut self,
         stream: Stream,
         line: &'a [u8],
-    ) -> Result<&'a [u8], NotEncoded> {
+    ) -> Result<&'a [u8], EncodeError> {
         if self.formats[stream as usize] == Format::Json {
             return Ok(line);
         }
         let subject = self.subjects.iter().find(|subject| subject.stream == stream);
-        let subject = subject
-            .ok_or_else(|| NotEncoded::Never(format!("{} has no Avro schema", stream.schema())))?;
+        let subject = subject.ok_or_else(|| {
+            EncodeError::Invalid(format!("{} has no Avro schema", stream.schema()))
+        })?;
         let Some(id) = subject.id else {
             // A spool may hold records of streams that the sink no longer receives.
             self.wanted = self.wanted.with(stream);
-            return Err(NotEncoded::NotYet);
+            return Err(EncodeError::SchemaPending);
         };
         self.buffer.clear();
         self.buffer.push(MAGIC);
         self.buffer.extend_from_slice(&id.to_be_bytes());
-        write::write(&subject.shape, line, &mut self.buffer).map_err(NotEncoded::Never)?;
+        write::write(&subject.shape, line, &mut self.buffer).map_err(EncodeError::Invalid)?;
         Ok(&self.buffer)
     }
 }
 
 /// Why a record is not encoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotEncoded {
+pub(super) enum EncodeError {
     /// Its schema is not registered yet: call [`Encoder::prepare`].
     #[error("its schema is not registered yet")]
-    NotYet,
+    SchemaPending,
     /// It does not match its schema, as a sentence.
     #[error("{0}")]
-    Never(String),
+    Invalid(String),
 }
 
 const NO_REGISTRY: &str = "no schema registry is configured: give kafka.registry.url";

@@ -1,7 +1,7 @@
 //! Reads topics back, for `dnscribe ledger verify`.
 
 use super::super::{KafkaConfig, Stream};
-use super::encode::{Decoder, Undecodable};
+use super::encode::{DecodeError, Decoder};
 use super::{probe, settings};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// Time limit for metadata and offsets.
-const ANSWER: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest wait for the next record; long enough for a broker to restart.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -30,22 +30,22 @@ const POLL: Duration = Duration::from_secs(1);
 pub type Each<'a> = dyn FnMut(&[u8], Option<&[u8]>, &dyn Display) -> ControlFlow<()> + 'a;
 
 /// Logs librdkafka's messages at debug level: relevant errors are returned by calls.
-struct Quiet(KafkaConfig);
+struct QuietContext(KafkaConfig);
 
-impl ClientContext for Quiet {
+impl ClientContext for QuietContext {
     fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
-        let message = settings::without_secrets(&self.0, message);
+        let message = settings::redact(&self.0, message);
         tracing::debug!(?level, "librdkafka: {message}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!("librdkafka: {error}: {}", settings::essence(&self.0, reason));
+        tracing::debug!("librdkafka: {error}: {}", settings::shorten(&self.0, reason));
     }
 }
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for QuietContext {}
 
-type Reader = BaseConsumer<Quiet>;
+type Reader = BaseConsumer<QuietContext>;
 
 /// Records of a stream that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,10 +64,10 @@ pub struct Gap {
 pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, String> {
     let brokers = config.brokers.join(", ");
     let failed =
-        |error| format!("cannot read from {brokers}: {}", settings::explain(config, &error));
-    let metadata = probe::metadata(config, ANSWER)
+        |error| format!("cannot read from {brokers}: {}", settings::describe_error(config, &error));
+    let metadata = probe::metadata(config, REQUEST_TIMEOUT)
         .map_err(|why| format!("cannot read from {brokers}: {why}"))?;
-    let context = Quiet(config.clone());
+    let context = QuietContext(config.clone());
     let consumer: Reader =
         settings::consumer(config).create_with_context(context).map_err(failed)?;
     let mut decoder = Decoder::new(config);
@@ -133,7 +133,7 @@ impl Topic {
         };
         let mut partitions = BTreeMap::new();
         for partition in found.partitions() {
-            let (begin, end) = consumer.fetch_watermarks(name, partition.id(), ANSWER)?;
+            let (begin, end) = consumer.fetch_watermarks(name, partition.id(), REQUEST_TIMEOUT)?;
             let state = Partition { begin, end, records: 0, done: end <= begin };
             partitions.insert(partition.id(), state);
         }
@@ -152,7 +152,7 @@ impl Topic {
         decoder: &mut Decoder,
         each: &mut Each<'_>,
     ) -> Result<ControlFlow<()>, String> {
-        let failed = |error| settings::explain(&consumer.context().0, &error);
+        let failed = |error| settings::describe_error(&consumer.context().0, &error);
         consumer.assign(&self.unread().map_err(failed)?).map_err(failed)?;
         let mut last = Instant::now();
         let mut trouble = None;
@@ -175,7 +175,7 @@ impl Topic {
                     }
                     if last.elapsed() > PATIENCE {
                         let why = trouble.map(|why| format!(" ({why})")).unwrap_or_default();
-                        return Err(format!("no record came within {PATIENCE:?}{why}"));
+                        return Err(format!("no record arrived within {PATIENCE:?}{why}"));
                     }
                     continue;
                 }
@@ -213,9 +213,9 @@ impl Topic {
         let (id_header, at) = (event_id(message), format_args!("{}/{id} at {offset}", self.name));
         match decoder.decode(value) {
             Ok(line) => Ok(each(line, id_header, &at)),
-            Err(Undecodable::Registry(why)) => Err(why),
+            Err(DecodeError::Registry(why)) => Err(why),
             // Passed on as it is; its position tells why it is not readable.
-            Err(Undecodable::Record(why)) => {
+            Err(DecodeError::Record(why)) => {
                 Ok(each(value, id_header, &format_args!("{at} ({why})")))
             }
         }

@@ -32,7 +32,7 @@ const DEFAULTS: &[(&str, &str)] = &[
 /// Level of zstd compression. Compression takes a fifth of librdkafka's CPU time per record at
 /// zstd's default level 3; level 1 halves that and adds a few per cent of bytes.
 const LEVEL: (&str, &str) = ("compression.level", "1");
-/// With one of these options the user chooses the compression.
+/// KafkaOptions one of these options the user chooses the compression.
 const COMPRESSION: [&str; 2] = ["compression.type", "compression.codec"];
 
 /// Settings of a producer. `for_ever`: records wait for a broker without limit, because there is a
@@ -89,18 +89,18 @@ pub fn validate(config: &KafkaConfig) -> Result<(), String> {
     producer(config, false)
         .create_native_config()
         .map(drop)
-        .map_err(|error| explain(config, &error))
+        .map_err(|error| describe_error(config, &error))
 }
 
 /// librdkafka's message without secrets, and without the state and statistics that it appends in
 /// parentheses.
-pub(super) fn essence(config: &KafkaConfig, words: &str) -> String {
-    let words = words.split_once(" (after ").map_or(words, |(essence, _)| essence);
-    without_secrets(config, words)
+pub(super) fn shorten(config: &KafkaConfig, words: &str) -> String {
+    let words = words.split_once(" (after ").map_or(words, |(before, _)| before);
+    redact(config, words)
 }
 
 /// librdkafka's message without secret values.
-pub(super) fn without_secrets(config: &KafkaConfig, words: &str) -> String {
+pub(super) fn redact(config: &KafkaConfig, words: &str) -> String {
     // librdkafka quotes the part of `sasl.oauthbearer.config` that it does not understand.
     let words = words.split_once(" beginning at: ").map_or(words, |(before, _)| before);
     let hidden = config.options.iter().filter(|(name, _)| config.hides(name));
@@ -114,11 +114,11 @@ pub(super) fn without_secrets(config: &KafkaConfig, words: &str) -> String {
 /// Diagnoses why a client cannot be created.
 pub(super) fn cannot_start(config: &KafkaConfig, error: &KafkaError) -> Diagnosis {
     diagnose::settings(config)
-        .unwrap_or_else(|| Diagnosis::new(explain(config, error), "correct kafka.options"))
+        .unwrap_or_else(|| Diagnosis::new(describe_error(config, error), "correct kafka.options"))
 }
 
 /// An error as one sentence without secrets.
-pub(super) fn explain(config: &KafkaConfig, error: &KafkaError) -> String {
+pub(super) fn describe_error(config: &KafkaConfig, error: &KafkaError) -> String {
     let place = |key: &str| {
         if config.hidden.contains(key) { "kafka.option_files" } else { "kafka.options" }
     };
@@ -132,11 +132,11 @@ pub(super) fn explain(config: &KafkaConfig, error: &KafkaError) -> String {
         KafkaError::ClientConfig(_, reason, key, _) => {
             format!("{}: {key}: {}", place(key), reason.trim_end_matches('.'))
         }
-        KafkaError::Nul(_) => "kafka.options: a value has a NUL octet: remove it".to_owned(),
+        KafkaError::Nul(_) => "kafka.options: a value contains a NUL byte: remove it".to_owned(),
         // librdkafka checks settings together only when the client is created.
         KafkaError::ClientCreation(reason) => match diagnose::settings(config) {
             Some(unusable) => format!("kafka.options: {unusable}"),
-            None => without_secrets(config, reason),
+            None => redact(config, reason),
         },
         other => match other.rdkafka_error_code() {
             Some(code) => code.to_string(),

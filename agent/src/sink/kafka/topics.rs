@@ -2,14 +2,13 @@
 //!
 //! Existing topics are compared, and changed only if requested.
 
-mod plan;
+mod spec;
 
-pub use plan::{Retention, Wish};
+pub use spec::{Retention, TopicSpec};
 
 use super::super::KafkaConfig;
 use super::diagnose::Diagnosis;
 use super::{probe, settings};
-use plan::{CLEANUP, RETENTION};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic,
     ResourceSpecifier, TopicReplication,
@@ -19,13 +18,14 @@ use rdkafka::error::KafkaError;
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
 use serde::Serialize;
+use spec::{CLEANUP, RETENTION};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Time limit for each request.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Time limit until every broker knows a new topic.
-const SPREAD: Duration = Duration::from_secs(10);
+const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Options for creating topics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub struct Difference {
 pub struct TopicReport {
     /// The wanted topic.
     #[serde(flatten)]
-    pub wish: Wish,
+    pub wish: TopicSpec,
     /// What was done.
     pub outcome: Outcome,
     /// Differences found.
@@ -85,11 +85,11 @@ pub struct TopicReport {
 }
 
 impl TopicReport {
-    fn new(wish: Wish, outcome: Outcome, differences: Vec<Difference>) -> Self {
+    fn new(wish: TopicSpec, outcome: Outcome, differences: Vec<Difference>) -> Self {
         Self { wish, outcome, differences, problem: None, remedy: None }
     }
 
-    fn failed(wish: Wish, differences: Vec<Difference>, why: Diagnosis) -> Self {
+    fn failed(wish: TopicSpec, differences: Vec<Difference>, why: Diagnosis) -> Self {
         let Diagnosis { problem, remedy } = why;
         Self {
             wish,
@@ -112,11 +112,11 @@ pub fn create_topics(config: &KafkaConfig, mode: Mode) -> Result<Vec<TopicReport
         .map_err(|error| settings::cannot_start(config, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
-        .map_err(|error| Diagnosis::vague(format!("cannot wait for Kafka: {error}")))?;
+        .map_err(|error| Diagnosis::general(format!("cannot wait for Kafka: {error}")))?;
     let brokers = metadata.brokers().len();
     let admin = Admin { client, runtime, mode, brokers };
-    let wishes = plan::wishes(config);
-    let reports = wishes.into_iter().map(|wish| match found(&metadata, &wish.topic) {
+    let topic_specs = spec::topic_specs(config);
+    let reports = topic_specs.into_iter().map(|wish| match found(&metadata, &wish.topic) {
         None => admin.create(wish),
         Some(topic) => admin.compare(wish, topic),
     });
@@ -147,7 +147,7 @@ impl Admin {
             .validate_only(self.mode.dry_run)
     }
 
-    fn create(&self, wish: Wish) -> TopicReport {
+    fn create(&self, wish: TopicSpec) -> TopicReport {
         let replicas = wish.replication_factor.map_or(-1, i32::from);
         let partitions = i32::from(wish.partitions);
         let mut topic = NewTopic::new(&wish.topic, partitions, TopicReplication::Fixed(replicas));
@@ -173,7 +173,7 @@ impl Admin {
         }
     }
 
-    fn compare(&self, wish: Wish, topic: &MetadataTopic) -> TopicReport {
+    fn compare(&self, wish: TopicSpec, topic: &MetadataTopic) -> TopicReport {
         let configured = match self.describe(&wish) {
             Ok(configured) => configured,
             Err(why) => return TopicReport::failed(wish, Vec::new(), why),
@@ -191,21 +191,21 @@ impl Admin {
         }
     }
 
-    fn describe(&self, wish: &Wish) -> Result<ConfigResource, Diagnosis> {
+    fn describe(&self, wish: &TopicSpec) -> Result<ConfigResource, Diagnosis> {
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         let place = ResourceSpecifier::Topic(&wish.topic);
         let answer = self.runtime.block_on(self.client.describe_configs([&place], &options));
         match answer.map(only) {
             Ok(Some(Ok(configured))) => Ok(configured),
             Ok(Some(Err(code))) => Err(self.refused(wish, "look at", code)),
-            Ok(None) => Err(Diagnosis::vague(format!("no answer on topic {}", wish.topic))),
+            Ok(None) => Err(Diagnosis::general(format!("no answer on topic {}", wish.topic))),
             Err(error) => Err(failed(wish, "look at", &error)),
         }
     }
 
     fn alter(
         &self,
-        wish: &Wish,
+        wish: &TopicSpec,
         differences: &[Difference],
         configured: &ConfigResource,
     ) -> Result<(), Diagnosis> {
@@ -247,7 +247,7 @@ impl Admin {
     }
 
     /// Explains a rejection by the brokers.
-    fn refused(&self, wish: &Wish, what: &str, code: RDKafkaErrorCode) -> Diagnosis {
+    fn refused(&self, wish: &TopicSpec, what: &str, code: RDKafkaErrorCode) -> Diagnosis {
         use RDKafkaErrorCode as Code;
         let topic = &wish.topic;
         match code {
@@ -279,7 +279,7 @@ impl Admin {
     fn wait_for(&self, reports: &[TopicReport]) {
         let made = || reports.iter().filter(|report| report.outcome == Outcome::Created);
         let start = Instant::now();
-        while start.elapsed() < SPREAD && made().next().is_some() {
+        while start.elapsed() < PROPAGATION_TIMEOUT && made().next().is_some() {
             let metadata = self.client.inner().fetch_metadata(None, PATIENCE);
             let known = |report: &TopicReport| {
                 metadata.as_ref().is_ok_and(|all| found(all, &report.wish.topic).is_some())
@@ -297,11 +297,15 @@ fn only<T>(answers: Vec<T>) -> Option<T> {
     answers.into_iter().next()
 }
 
-fn failed(wish: &Wish, what: &str, error: &KafkaError) -> Diagnosis {
-    Diagnosis::vague(format!("cannot {what} topic {}: {error}", wish.topic))
+fn failed(wish: &TopicSpec, what: &str, error: &KafkaError) -> Diagnosis {
+    Diagnosis::general(format!("cannot {what} topic {}: {error}", wish.topic))
 }
 
-fn differences(wish: &Wish, topic: &MetadataTopic, configured: &ConfigResource) -> Vec<Difference> {
+fn differences(
+    wish: &TopicSpec,
+    topic: &MetadataTopic,
+    configured: &ConfigResource,
+) -> Vec<Difference> {
     let value = |name| {
         let entry = configured.get(name).and_then(|entry| entry.value.as_deref());
         entry.unwrap_or_default().to_owned()
@@ -320,7 +324,7 @@ fn differences(wish: &Wish, topic: &MetadataTopic, configured: &ConfigResource) 
         compare("replication_factor", found, wanted.to_string(), false);
     }
     compare(RETENTION, value(RETENTION), wish.retention.millis(), true);
-    let found = plan::sorted(&value(CLEANUP));
-    compare(CLEANUP, found, plan::sorted(wish.cleanup_policy), true);
+    let found = spec::sorted(&value(CLEANUP));
+    compare(CLEANUP, found, spec::sorted(wish.cleanup_policy), true);
     differences
 }

@@ -1,10 +1,10 @@
 //! Appends frames and makes space for them.
 
+use super::evict::{Incoming, victims};
 use super::format::{FRAME_HEADER, FrameHeader, segment_header_bytes, write_segment_header};
-use super::payload::{Unpackable, empty};
-use super::queue::{Frame, Segment, State};
-use super::room::{Incoming, victims};
-use super::{FrameId, Refused, Spool, nanos};
+use super::payload::{PackError, reset_buffer};
+use super::queue::{Frame, FrameState, Segment};
+use super::{AppendError, FrameId, Spool, nanos};
 use crate::sink::{Rendered, Stream};
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -35,19 +35,19 @@ impl Spool {
         records: &mut dyn Iterator<Item = Rendered<'_>>,
         sent: bool,
         now: SystemTime,
-    ) -> Result<FrameId, Refused> {
+    ) -> Result<FrameId, AppendError> {
         let incoming = Incoming { stream, sent };
         // Avoids compressing records that cannot be stored anyway.
         self.make_room(incoming, FRAME_HEADER as u64, false)?;
         let time_ns = nanos(now);
         let header = self.packer.pack(records, time_ns).map_err(|error| match error {
-            Unpackable::Empty => Refused::Empty,
-            Unpackable::TooLarge => Refused::TooLarge,
-            Unpackable::Io(error) => Refused::Io(error),
+            PackError::Empty => AppendError::Empty,
+            PackError::TooLarge => AppendError::TooLarge,
+            PackError::Io(error) => AppendError::Io(error),
         })?;
         let bytes = header.frame_bytes() + segment_header_bytes(&self.node) as u64;
         self.make_room(incoming, bytes, true)?;
-        let state = if sent { State::Sent } else { State::Waiting };
+        let state = if sent { FrameState::Sent } else { FrameState::Waiting };
         match self.write(stream, header, state) {
             // The disk is full before the limit is reached.
             Err(error) if is_full(&error) && self.free(incoming, bytes)? => {
@@ -55,27 +55,32 @@ impl Spool {
             }
             written => written,
         }
-        .map_err(Refused::Io)
+        .map_err(AppendError::Io)
     }
 
     /// Makes space for `bytes` within the limit. Only checks whether that is possible unless
-    /// `really`.
-    fn make_room(&mut self, incoming: Incoming, bytes: u64, really: bool) -> Result<(), Refused> {
+    /// `evict`.
+    fn make_room(
+        &mut self,
+        incoming: Incoming,
+        bytes: u64,
+        evict: bool,
+    ) -> Result<(), AppendError> {
         let excess = (self.bytes + bytes).saturating_sub(self.max_bytes);
         if excess == 0 {
             return Ok(());
         }
         let victims = victims(&self.queues, incoming, self.when_full, excess);
-        let victims = victims.ok_or(Refused::Full)?;
-        if really { self.evict_all(victims).map_err(Refused::Io) } else { Ok(()) }
+        let victims = victims.ok_or(AppendError::Full)?;
+        if evict { self.evict_all(victims).map_err(AppendError::Io) } else { Ok(()) }
     }
 
     /// Frees `bytes` on a full disk by policy. Returns whether it did.
-    fn free(&mut self, incoming: Incoming, bytes: u64) -> Result<bool, Refused> {
+    fn free(&mut self, incoming: Incoming, bytes: u64) -> Result<bool, AppendError> {
         let Some(victims) = victims(&self.queues, incoming, self.when_full, bytes) else {
             return Ok(false);
         };
-        self.evict_all(victims).map_err(Refused::Io)?;
+        self.evict_all(victims).map_err(AppendError::Io)?;
         Ok(true)
     }
 
@@ -84,14 +89,19 @@ impl Spool {
     }
 
     /// Writes the packer's payload as a frame of the stream's active segment.
-    fn write(&mut self, stream: Stream, header: FrameHeader, state: State) -> io::Result<FrameId> {
+    fn write(
+        &mut self,
+        stream: Stream,
+        header: FrameHeader,
+        state: FrameState,
+    ) -> io::Result<FrameId> {
         let bytes = self.active_bytes(stream);
         if bytes.is_some_and(|bytes| bytes + header.frame_bytes() > self.segment_bytes) {
             self.active[stream as usize] = None;
         }
         let (name, offset) = match (&self.active[stream as usize], bytes) {
             (Some(active), Some(bytes)) => {
-                empty(&mut self.out);
+                reset_buffer(&mut self.out);
                 header.write(bytes, &mut self.out);
                 self.out.extend_from_slice(self.packer.payload());
                 let written = active.file.write_all_at(&self.out, bytes);
@@ -123,7 +133,7 @@ impl Spool {
     fn begin(&mut self, stream: Stream, header: FrameHeader) -> io::Result<(u64, u64)> {
         let queue = &mut self.queues[stream as usize];
         let name = queue.new_name(header.time_ns);
-        empty(&mut self.out);
+        reset_buffer(&mut self.out);
         write_segment_header(&self.node, &mut self.out);
         let offset = self.out.len() as u64;
         header.write(offset, &mut self.out);
@@ -149,7 +159,7 @@ impl Spool {
         let clean = active.file.metadata().is_ok_and(|file| file.len() == bytes);
         if !clean && let Err(error) = active.file.set_len(bytes) {
             let path = self.slot.segment_path(stream, active.name);
-            tracing::warn!(path = %path.display(), %error, "cannot cut back a segment; a new one begins");
+            tracing::warn!(path = %path.display(), %error, "cannot truncate a segment; a new one begins");
             self.active[stream as usize] = None;
         }
     }

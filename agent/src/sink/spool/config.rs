@@ -48,15 +48,15 @@ impl fmt::Display for WhenFull {
 /// A text is not a valid policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a policy for a full spool: choose drop_oldest or drop_newest")]
-pub struct BadWhenFull(String);
+pub struct ParsePolicyError(String);
 
 impl FromStr for WhenFull {
-    type Err = BadWhenFull;
+    type Err = ParsePolicyError;
 
-    fn from_str(text: &str) -> Result<Self, BadWhenFull> {
+    fn from_str(text: &str) -> Result<Self, ParsePolicyError> {
         [Self::DropOldest, Self::DropNewest]
             .into_iter()
             .find(|policy| policy.name() == text)
-            .ok_or_else(|| BadWhenFull(text.into()))
+            .ok_or_else(|| ParsePolicyError(text.into()))
     }
 }

@@ -1,7 +1,7 @@
 //! Writes the checkpoint and syncs files.
 
-use super::checkpoint::{Checkpoint, Mark, either};
-use super::queue::{Segment, State};
+use super::checkpoint::{Checkpoint, SegmentMark, merge_bits};
+use super::queue::{FrameState, Segment};
 use super::{FrameId, Spool};
 use crate::sink::Stream;
 use std::collections::BTreeSet;
@@ -29,22 +29,24 @@ impl Spool {
         }
         for (id, settled) in partial {
             let frame = self.queues[id.stream as usize].frame(id.segment, id.frame);
-            let Some(frame) = frame.filter(|frame| frame.state != State::Done) else { continue };
+            let Some(frame) = frame.filter(|frame| frame.state != FrameState::Done) else {
+                continue;
+            };
             let settled = &settled[..settled.len().min(frame.header.records as usize)];
             if let Ok(place) = u32::try_from(id.frame)
                 && settled.contains(&true)
             {
                 let mark = checkpoint.segments.entry((id.stream as u8, id.segment)).or_default();
-                either(mark.partial.entry(place).or_default(), settled);
+                merge_bits(mark.partial.entry(place).or_default(), settled);
             }
         }
         if checkpoint.segments.is_empty() && self.checkpointed.is_none() {
             return Ok(());
         }
-        let octets = checkpoint.encode();
-        let hash = xxh3_64(&octets);
+        let bytes = checkpoint.encode();
+        let hash = xxh3_64(&bytes);
         if self.checkpointed != Some(hash) {
-            self.slot.write_checkpoint(&octets)?;
+            self.slot.write_checkpoint(&bytes)?;
             self.checkpointed = Some(hash);
         }
         Ok(())
@@ -118,10 +120,10 @@ fn sync_data(path: &Path) -> io::Result<()> {
     }
 }
 
-fn mark(segment: &Segment) -> Mark {
-    let mut mark = Mark::default();
+fn mark(segment: &Segment) -> SegmentMark {
+    let mut mark = SegmentMark::default();
     for (place, frame) in (0..).zip(&segment.frames) {
-        let done = frame.state == State::Done;
+        let done = frame.state == FrameState::Done;
         mark.done.push(done);
         if let (false, Some(settled)) = (done, &frame.settled) {
             mark.partial.insert(place, settled.to_vec());

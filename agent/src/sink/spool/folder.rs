@@ -39,28 +39,28 @@ pub(super) struct Slot {
 impl Slot {
     /// Locks the first free slot of the destination.
     pub(super) fn take(directory: &Path, destination: &str) -> Result<Self, SpoolError> {
-        let home = directory.join(folder_name(destination));
-        make_folder(&home).map_err(SpoolError::at(&home))?;
-        let note = home.join("destination");
+        let destination_directory = directory.join(directory_name(destination));
+        create_directory(&destination_directory).map_err(SpoolError::at(&destination_directory))?;
+        let note = destination_directory.join("destination");
         if !note.exists()
             && let Err(error) = write_file(&note, format!("{destination}\n").as_bytes())
         {
-            tracing::debug!(path = %note.display(), %error, "cannot note the spool's destination");
+            tracing::debug!(path = %note.display(), %error, "cannot write the name of the spool's destination");
         }
         for number in 0..MAX_SLOTS {
-            let path = home.join(number.to_string());
+            let path = destination_directory.join(number.to_string());
             if let Some(slot) = Self::lock(&path).map_err(SpoolError::at(&path))? {
                 return Ok(slot);
             }
         }
-        Err(SpoolError::Busy { path: home })
+        Err(SpoolError::Busy { path: destination_directory })
     }
 
     /// Locks the slots of terminated agents with the same destination.
     pub(super) fn abandoned(&self) -> io::Result<Vec<Self>> {
-        let Some(home) = self.path.parent() else { return Ok(Vec::new()) };
+        let Some(destination_directory) = self.path.parent() else { return Ok(Vec::new()) };
         let mut abandoned = Vec::new();
-        for entry in fs::read_dir(home)? {
+        for entry in fs::read_dir(destination_directory)? {
             let path = entry?.path();
             let number = path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
             if path == self.path || number.is_none() || !path.is_dir() {
@@ -69,7 +69,7 @@ impl Slot {
             match Self::lock(&path) {
                 Ok(slot) => abandoned.extend(slot),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "cannot look into a slot of the spool");
+                    tracing::warn!(path = %path.display(), %error, "cannot lock a slot of the spool");
                 }
             }
         }
@@ -78,7 +78,7 @@ impl Slot {
 
     /// Locks a slot; `None` if another agent uses it.
     fn lock(path: &Path) -> io::Result<Option<Self>> {
-        make_folder(path)?;
+        create_directory(path)?;
         let file = path.join("lock");
         let lock = match create_options().create(true).truncate(false).open(&file) {
             // Stored records can be sent even from a read-only disk.
@@ -127,7 +127,7 @@ impl Slot {
         let open = || create_options().create_new(true).open(&path);
         match open() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                make_folder(&self.stream_path(stream))?;
+                create_directory(&self.stream_path(stream))?;
                 open()
             }
             opened => opened,
@@ -136,7 +136,7 @@ impl Slot {
 
     /// Removes a segment. A missing segment counts as removed.
     pub(super) fn remove(&self, stream: Stream, name: u64) -> io::Result<()> {
-        gone_is_fine(fs::remove_file(self.segment_path(stream, name)))
+        ignore_missing(fs::remove_file(self.segment_path(stream, name)))
     }
 
     /// Moves a segment of another slot here, under a free name.
@@ -147,14 +147,14 @@ impl Slot {
         name: u64,
         to: u64,
     ) -> io::Result<()> {
-        make_folder(&self.stream_path(stream))?;
+        create_directory(&self.stream_path(stream))?;
         fs::rename(from.segment_path(stream, name), self.segment_path(stream, to))
     }
 
     /// Reads the checkpoint, if there is one.
     pub(super) fn read_checkpoint(&self) -> io::Result<Option<Vec<u8>>> {
         match fs::read(self.checkpoint_path()) {
-            Ok(octets) => Ok(Some(octets)),
+            Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -165,14 +165,14 @@ impl Slot {
     }
 
     /// Replaces the checkpoint atomically.
-    pub(super) fn write_checkpoint(&self, octets: &[u8]) -> io::Result<()> {
+    pub(super) fn write_checkpoint(&self, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.path.join("checkpoint.new");
-        write_file(&temporary, octets)?;
+        write_file(&temporary, bytes)?;
         fs::rename(temporary, self.checkpoint_path())
     }
 
     pub(super) fn remove_checkpoint(&self) -> io::Result<()> {
-        gone_is_fine(fs::remove_file(self.checkpoint_path()))
+        ignore_missing(fs::remove_file(self.checkpoint_path()))
     }
 
     fn checkpoint_path(&self) -> PathBuf {
@@ -181,7 +181,7 @@ impl Slot {
 }
 
 /// A directory name that is readable and unique for each destination.
-fn folder_name(destination: &str) -> String {
+fn directory_name(destination: &str) -> String {
     let shown = destination.chars().take(SHOWN);
     let shown = shown.map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' });
     format!("{}-{:016x}", shown.collect::<String>(), xxh3_64(destination.as_bytes()))
@@ -193,7 +193,7 @@ fn segment_name(file: &str) -> Option<u64> {
     digits.parse().ok().filter(|name| *name < u64::MAX / 2)
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
+fn create_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -206,11 +206,11 @@ fn create_options() -> OpenOptions {
     options
 }
 
-fn write_file(path: &Path, octets: &[u8]) -> io::Result<()> {
-    create_options().create(true).truncate(true).open(path)?.write_all(octets)
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    create_options().create(true).truncate(true).open(path)?.write_all(bytes)
 }
 
-fn gone_is_fine(removed: io::Result<()>) -> io::Result<()> {
+fn ignore_missing(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,

@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 /// Bytes of a frame's header.
 pub(super) const FRAME_HEADER: usize = 40;
 
-/// Largest payload in bytes, compressed or raw. Bounds what a reader allocates.
+/// Largest payload in bytes, compressed or raw. QueueLimits what a reader allocates.
 pub(super) const MAX_PAYLOAD: usize = 64 << 20;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"dnsspool";
@@ -61,8 +61,8 @@ impl FrameHeader {
     }
 
     /// Decodes the header at `offset`; `None` if it is damaged.
-    pub(super) fn read(octets: &[u8; FRAME_HEADER], offset: u64) -> Option<Self> {
-        let mut rest = octets.as_slice();
+    pub(super) fn read(bytes: &[u8; FRAME_HEADER], offset: u64) -> Option<Self> {
+        let mut rest = bytes.as_slice();
         let magic = take_u32(&mut rest)?;
         let header = Self {
             payload_bytes: take_u32(&mut rest)?,
@@ -71,7 +71,7 @@ impl FrameHeader {
             time_ns: take_u64(&mut rest)?,
             payload_hash: take_u64(&mut rest)?,
         };
-        let hash = xxh3_64_with_seed(&octets[..FRAME_HEADER - HASH], offset);
+        let hash = xxh3_64_with_seed(&bytes[..FRAME_HEADER - HASH], offset);
         let fits = header.payload_bytes.max(header.raw_bytes) as usize <= MAX_PAYLOAD;
         (magic == FRAME_MAGIC && take_u64(&mut rest)? == hash && fits).then_some(header)
     }
@@ -107,16 +107,16 @@ pub(super) enum SegmentHeader {
 
 pub(super) fn read_segment_header(file: &File) -> io::Result<SegmentHeader> {
     let mut fixed = [0; SEGMENT_FIXED];
-    if !read_whole(file, &mut fixed, 0)? || fixed[..8] != *SEGMENT_MAGIC {
+    if !read_fully(file, &mut fixed, 0)? || fixed[..8] != *SEGMENT_MAGIC {
         return Ok(SegmentHeader::Torn);
     }
     let version = u16::from_le_bytes([fixed[8], fixed[9]]);
     let node_bytes = usize::from(u16::from_le_bytes([fixed[10], fixed[11]]));
-    let mut octets = vec![0; SEGMENT_FIXED + node_bytes + HASH];
-    if !read_whole(file, &mut octets, 0)? {
+    let mut bytes = vec![0; SEGMENT_FIXED + node_bytes + HASH];
+    if !read_fully(file, &mut bytes, 0)? {
         return Ok(SegmentHeader::Torn);
     }
-    let (body, mut hash) = octets.split_at(SEGMENT_FIXED + node_bytes);
+    let (body, mut hash) = bytes.split_at(SEGMENT_FIXED + node_bytes);
     if take_u64(&mut hash) != Some(xxh3_64(body)) {
         return Ok(SegmentHeader::Torn);
     }
@@ -124,13 +124,13 @@ pub(super) fn read_segment_header(file: &File) -> io::Result<SegmentHeader> {
         return Ok(SegmentHeader::Foreign);
     }
     Ok(match std::str::from_utf8(&body[SEGMENT_FIXED..]) {
-        Ok(node) => SegmentHeader::Intact { node: node.into(), bytes: octets.len() as u64 },
+        Ok(node) => SegmentHeader::Intact { node: node.into(), bytes: bytes.len() as u64 },
         Err(_) => SegmentHeader::Torn,
     })
 }
 
 /// Fills `to` from `offset`. Returns false if the file is too short.
-pub(super) fn read_whole(file: &File, to: &mut [u8], offset: u64) -> io::Result<bool> {
+pub(super) fn read_fully(file: &File, to: &mut [u8], offset: u64) -> io::Result<bool> {
     match file.read_exact_at(to, offset) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
@@ -140,21 +140,21 @@ pub(super) fn read_whole(file: &File, to: &mut [u8], offset: u64) -> io::Result<
 
 /// Takes a number from the front.
 pub(super) fn take_u32(rest: &mut &[u8]) -> Option<u32> {
-    let (octets, tail) = rest.split_first_chunk()?;
+    let (bytes, tail) = rest.split_first_chunk()?;
     *rest = tail;
-    Some(u32::from_le_bytes(*octets))
+    Some(u32::from_le_bytes(*bytes))
 }
 
 /// Takes a number from the front.
 pub(super) fn take_u64(rest: &mut &[u8]) -> Option<u64> {
-    let (octets, tail) = rest.split_first_chunk()?;
+    let (bytes, tail) = rest.split_first_chunk()?;
     *rest = tail;
-    Some(u64::from_le_bytes(*octets))
+    Some(u64::from_le_bytes(*bytes))
 }
 
 /// Takes `count` bytes from the front.
 pub(super) fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
-    let (octets, tail) = rest.split_at_checked(count)?;
+    let (bytes, tail) = rest.split_at_checked(count)?;
     *rest = tail;
-    Some(octets)
+    Some(bytes)
 }

@@ -15,7 +15,7 @@ use zstd::zstd_safe::compress_bound;
 const LEVEL: i32 = 1;
 
 /// Buffers larger than this are shrunk after use.
-const KEPT: usize = 4 << 20;
+const MAX_IDLE_BUFFER: usize = 4 << 20;
 
 /// Packs and unpacks payloads; reuses its buffers.
 pub(super) struct Packer {
@@ -26,7 +26,7 @@ pub(super) struct Packer {
 }
 
 /// Why records cannot be packed.
-pub(super) enum Unpackable {
+pub(super) enum PackError {
     Empty,
     TooLarge,
     Io(io::Error),
@@ -47,13 +47,13 @@ impl Packer {
         &mut self,
         records: &mut dyn Iterator<Item = Rendered<'_>>,
         time_ns: u64,
-    ) -> Result<FrameHeader, Unpackable> {
+    ) -> Result<FrameHeader, PackError> {
         self.shrink();
         let mut count = 0;
         for record in records {
             let bytes = 24 + record.key.len() + record.line.len();
             if self.raw.len() + bytes > MAX_PAYLOAD {
-                return Err(Unpackable::TooLarge);
+                return Err(PackError::TooLarge);
             }
             self.raw.extend_from_slice(&record.event_id.to_le_bytes());
             self.raw.extend_from_slice(&length(record.key).to_le_bytes());
@@ -63,12 +63,12 @@ impl Packer {
             count += 1;
         }
         if count == 0 {
-            return Err(Unpackable::Empty);
+            return Err(PackError::Empty);
         }
         self.packed.reserve(compress_bound(self.raw.len()));
-        self.compressor.compress_to_buffer(&self.raw, &mut self.packed).map_err(Unpackable::Io)?;
+        self.compressor.compress_to_buffer(&self.raw, &mut self.packed).map_err(PackError::Io)?;
         if self.packed.len() > MAX_PAYLOAD {
-            return Err(Unpackable::TooLarge);
+            return Err(PackError::TooLarge);
         }
         Ok(FrameHeader {
             payload_bytes: length(&self.packed),
@@ -85,7 +85,7 @@ impl Packer {
     }
 
     /// A buffer for a payload, to be filled before [`Packer::unpack`].
-    pub(super) fn room_for(&mut self, header: &FrameHeader) -> &mut [u8] {
+    pub(super) fn payload_buffer(&mut self, header: &FrameHeader) -> &mut [u8] {
         self.shrink();
         self.packed.resize(header.payload_bytes as usize, 0);
         &mut self.packed
@@ -121,18 +121,18 @@ impl Packer {
     }
 
     fn shrink(&mut self) {
-        empty(&mut self.raw);
-        empty(&mut self.packed);
+        reset_buffer(&mut self.raw);
+        reset_buffer(&mut self.packed);
     }
 }
 
 /// Clears a buffer and frees its excess capacity.
-pub(super) fn empty(buffer: &mut Vec<u8>) {
+pub(super) fn reset_buffer(buffer: &mut Vec<u8>) {
     buffer.clear();
-    buffer.shrink_to(KEPT);
+    buffer.shrink_to(MAX_IDLE_BUFFER);
 }
 
 /// The length of a slice that was checked to fit.
-fn length(octets: &[u8]) -> u32 {
-    u32::try_from(octets.len()).unwrap_or(u32::MAX)
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }

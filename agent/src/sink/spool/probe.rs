@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_and_leaves_nothing_behind() {
+    fn probes_without_creating_files() {
         let folder = tempfile::tempdir().unwrap();
         let new = folder.path().join("a/b");
         assert!(config(&new, 1).probe().unwrap().contains("a/b"));

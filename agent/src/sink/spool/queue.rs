@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 /// State of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum FrameState {
     /// To be sent.
     Waiting,
     /// In the producer's memory.
     Sent,
-    /// Finished: nothing is left to send.
+    /// FinishedFrame: nothing is left to send.
     Done,
 }
 
@@ -21,7 +21,7 @@ pub(super) enum State {
 pub(super) struct Frame {
     pub offset: u64,
     pub header: FrameHeader,
-    pub state: State,
+    pub state: FrameState,
     /// Records that an earlier process saw delivered.
     pub settled: Option<Box<[bool]>>,
 }
@@ -54,13 +54,13 @@ pub(super) struct Segment {
 impl Segment {
     pub(super) fn new(node: Arc<str>, own: bool, bytes: u64, frames: Vec<Frame>) -> Self {
         let count = |state| frames.iter().filter(|frame| frame.state == state).count();
-        let done = count(State::Done);
+        let done = count(FrameState::Done);
         let mut segment = Self {
             node,
             own,
             bytes,
             left: frames.len() - done,
-            waiting: count(State::Waiting),
+            waiting: count(FrameState::Waiting),
             head: 0,
             marked: done > 0 || frames.iter().any(|frame| frame.settled.is_some()),
             frames,
@@ -84,7 +84,7 @@ impl Segment {
     }
 
     fn advance(&mut self) {
-        while self.frames.get(self.head).is_some_and(|frame| frame.state == State::Done) {
+        while self.frames.get(self.head).is_some_and(|frame| frame.state == FrameState::Done) {
             self.head += 1;
         }
     }
@@ -92,7 +92,7 @@ impl Segment {
 
 /// A frame that was finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Finished {
+pub(super) struct FinishedFrame {
     pub records: u64,
     pub sent: bool,
     pub own: bool,
@@ -159,7 +159,7 @@ impl Queue {
     }
 
     pub(super) fn insert(&mut self, name: u64, segment: Segment) {
-        let left = segment.frames.iter().filter(|frame| frame.state != State::Done);
+        let left = segment.frames.iter().filter(|frame| frame.state != FrameState::Done);
         self.records += left.map(Frame::unsettled).sum::<u64>();
         self.waiting += segment.waiting;
         self.cursor = self.cursor.min((name, 0));
@@ -173,7 +173,7 @@ impl Queue {
         self.records += frame.unsettled();
         segment.bytes = frame.offset + frame.header.frame_bytes();
         segment.left += 1;
-        if frame.state == State::Waiting {
+        if frame.state == FrameState::Waiting {
             segment.waiting += 1;
             self.waiting += 1;
         }
@@ -193,7 +193,7 @@ impl Queue {
             }
             let start = if *name == first { start } else { 0 };
             let mut rest = segment.frames.iter().enumerate().skip(start);
-            if let Some((place, _)) = rest.find(|(_, frame)| frame.state == State::Waiting) {
+            if let Some((place, _)) = rest.find(|(_, frame)| frame.state == FrameState::Waiting) {
                 self.cursor = (*name, place);
                 return Some(self.cursor);
             }
@@ -205,35 +205,36 @@ impl Queue {
     pub(super) fn send(&mut self, name: u64, frame: usize) {
         let Some(segment) = self.segments.get_mut(&name) else { return };
         let Some(frame) = segment.frames.get_mut(frame) else { return };
-        if frame.state == State::Waiting {
-            frame.state = State::Sent;
+        if frame.state == FrameState::Waiting {
+            frame.state = FrameState::Sent;
             segment.waiting -= 1;
             self.waiting -= 1;
         }
     }
 
     /// Marks a frame as finished; `None` if it is unknown or finished.
-    pub(super) fn finish(&mut self, name: u64, frame: usize) -> Option<Finished> {
+    pub(super) fn finish(&mut self, name: u64, frame: usize) -> Option<FinishedFrame> {
         let segment = self.segments.get_mut(&name)?;
-        let frame = segment.frames.get_mut(frame).filter(|frame| frame.state != State::Done)?;
-        let sent = frame.state == State::Sent;
+        let frame =
+            segment.frames.get_mut(frame).filter(|frame| frame.state != FrameState::Done)?;
+        let sent = frame.state == FrameState::Sent;
         if !sent {
             segment.waiting -= 1;
             self.waiting -= 1;
         }
-        frame.state = State::Done;
+        frame.state = FrameState::Done;
         let records = frame.unsettled();
         self.records -= records;
         segment.left -= 1;
         segment.marked = true;
         segment.advance();
-        Some(Finished { records, sent, own: segment.own, spent: segment.is_spent() })
+        Some(FinishedFrame { records, sent, own: segment.own, spent: segment.is_spent() })
     }
 
     /// Removes a segment with its frames.
     pub(super) fn remove(&mut self, name: u64) -> Option<Segment> {
         let segment = self.segments.remove(&name)?;
-        let left = segment.frames.iter().filter(|frame| frame.state != State::Done);
+        let left = segment.frames.iter().filter(|frame| frame.state != FrameState::Done);
         self.records -= left.map(Frame::unsettled).sum::<u64>();
         self.waiting -= segment.waiting;
         Some(segment)

@@ -6,8 +6,8 @@ use super::folder::Slot;
 use super::format::segment_header_bytes;
 use super::payload::Packer;
 use super::queue::{Queue, Segment};
-use super::scan::{Found, Scan, scan};
-use super::{PerStream, Recovered, Spool, SpoolConfig, SpoolError};
+use super::scan::{Scan, ScannedSegment, scan};
+use super::{PerStream, RecoveryReport, Spool, SpoolConfig, SpoolError};
 use crate::sink::Stream;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -30,13 +30,13 @@ impl Spool {
         destination: &str,
         node: &str,
         now: SystemTime,
-    ) -> Result<(Self, Recovered), SpoolError> {
+    ) -> Result<(Self, RecoveryReport), SpoolError> {
         if segment_header_bytes(node) > usize::from(u16::MAX) {
             return Err(SpoolError::Node);
         }
         let slot = Slot::take(&config.directory, destination)?;
-        let mut marks = known(&slot);
-        adopt(&slot, &mut marks).map_err(SpoolError::at(slot.path()))?;
+        let mut marks = read_checkpoint_of(&slot);
+        adopt_abandoned(&slot, &mut marks).map_err(SpoolError::at(slot.path()))?;
         let mut spool = Self {
             max_bytes: config.max_bytes,
             max_age: config.max_age,
@@ -59,8 +59,12 @@ impl Spool {
         Ok((spool, recovered))
     }
 
-    fn recover(&mut self, marks: &Checkpoint, now: SystemTime) -> Result<Recovered, SpoolError> {
-        let mut recovered = Recovered::default();
+    fn recover(
+        &mut self,
+        marks: &Checkpoint,
+        now: SystemTime,
+    ) -> Result<RecoveryReport, SpoolError> {
+        let mut recovered = RecoveryReport::default();
         // Names that only the checkpoint still contains must not be reused.
         for (stream, name) in marks.segments.keys() {
             if let Some(queue) = self.queues.get_mut(usize::from(*stream)) {
@@ -93,7 +97,7 @@ impl Spool {
         name: u64,
         newest: bool,
         marks: &Checkpoint,
-        recovered: &mut Recovered,
+        recovered: &mut RecoveryReport,
     ) -> Result<(), SpoolError> {
         let path = self.slot.segment_path(stream, name);
         let look = || {
@@ -127,7 +131,7 @@ impl Spool {
 }
 
 /// Cuts off a torn end, so that it is counted once. Returns the remaining bytes.
-fn cut(path: &Path, length: u64, found: &Found) -> u64 {
+fn cut(path: &Path, length: u64, found: &ScannedSegment) -> u64 {
     if found.end == length {
         return length;
     }
@@ -141,19 +145,19 @@ fn cut(path: &Path, length: u64, found: &Found) -> u64 {
 }
 
 /// Reads a slot's checkpoint. Without it more is sent again, but nothing is lost.
-fn known(slot: &Slot) -> Checkpoint {
+fn read_checkpoint_of(slot: &Slot) -> Checkpoint {
     match slot.read_checkpoint() {
-        Ok(octets) => octets.as_deref().and_then(Checkpoint::decode).unwrap_or_default(),
+        Ok(bytes) => bytes.as_deref().and_then(Checkpoint::decode).unwrap_or_default(),
         Err(error) => {
             let path = slot.path().display();
-            tracing::warn!(%path, %error, "cannot read the spool's checkpoint: what it spares is sent again");
+            tracing::warn!(%path, %error, "cannot read the spool's checkpoint: delivered records may be sent again");
             Checkpoint::default()
         }
     }
 }
 
 /// Adopts the segments of slots of terminated agents.
-fn adopt(slot: &Slot, marks: &mut Checkpoint) -> io::Result<()> {
+fn adopt_abandoned(slot: &Slot, marks: &mut Checkpoint) -> io::Result<()> {
     let mut taken = BTreeSet::new();
     for stream in Stream::ALL {
         taken.extend(slot.segments(stream)?.into_iter().map(|name| (stream as u8, name)));
@@ -161,21 +165,21 @@ fn adopt(slot: &Slot, marks: &mut Checkpoint) -> io::Result<()> {
     for dead in slot.abandoned()? {
         // Entries of removed segments must not apply to new segments with their names.
         taken.extend(marks.segments.keys());
-        if let Err(error) = adopt_one(slot, &dead, &mut taken, marks) {
+        if let Err(error) = adopt_slot(slot, &dead, &mut taken, marks) {
             let path = dead.path().display();
-            tracing::warn!(%path, %error, "cannot take over what a dead agent left in the spool; it stays there");
+            tracing::warn!(%path, %error, "cannot adopt the records that a terminated agent left in the spool; they stay there");
         }
     }
     Ok(())
 }
 
-fn adopt_one(
+fn adopt_slot(
     slot: &Slot,
     dead: &Slot,
     taken: &mut BTreeSet<(u8, u64)>,
     marks: &mut Checkpoint,
 ) -> io::Result<()> {
-    let mut known = known(dead);
+    let mut read_checkpoint_of = read_checkpoint_of(dead);
     let mut moved = Checkpoint::default();
     let mut renames = Vec::new();
     for stream in Stream::ALL {
@@ -183,7 +187,7 @@ fn adopt_one(
         for name in dead.segments(stream)? {
             let to = (name..=u64::MAX).find(|to| taken.insert((number, *to))).unwrap_or(name);
             renames.push((stream, name, to));
-            let mark = known.segments.remove(&(number, name));
+            let mark = read_checkpoint_of.segments.remove(&(number, name));
             moved.segments.extend(mark.map(|mark| ((number, to), mark)));
         }
     }

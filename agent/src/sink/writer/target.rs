@@ -1,9 +1,9 @@
 //! The file that lines are written to. A regular file is replaced by a new one between two lines
 //! when it is large or old, on request, or when it was moved away.
 
-use super::keeper::Keeper;
+use super::rotation::RotationWorker;
 use super::series::Series;
-use crate::sink::threaded::FOR_EVER;
+use crate::sink::threaded::LONG_WAIT;
 use crate::sink::{Rotation, SinkError};
 use crate::time::Timestamp;
 use rustix::fs::OFlags;
@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How often to check whether the path still leads to the open file.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_PATH_EVERY: Duration = Duration::from_secs(1);
 
 /// Shortest sleep before rotating an old file.
-const LEAST_REST: Duration = Duration::from_millis(100);
+const MIN_SLEEP: Duration = Duration::from_millis(100);
 
 /// Pause after a failed rotation.
-const AGAIN: Duration = Duration::from_secs(10);
+const ROTATION_RETRY: Duration = Duration::from_secs(10);
 
 /// Opens a file for appending as the file sink does; creates it with mode 0640 if it is missing. A
 /// named pipe without a reader is an error (`ENXIO`), not a wait.
@@ -41,58 +41,58 @@ pub(super) struct Target {
     file: File,
     label: String,
     regular: bool,
-    named: Option<Named>,
+    named: Option<NamedFile>,
 }
 
 /// State of a regular file with a path.
-struct Named {
+struct NamedFile {
     path: PathBuf,
     /// Size as far as known: other processes may append or truncate.
     size: u64,
     /// Start of the file's age.
     since: SystemTime,
-    looked: Instant,
-    look_every: Duration,
+    checked_at: Instant,
+    check_every: Duration,
     /// Whether a failure to reopen has been logged.
-    told: bool,
-    rotating: Option<Rotating>,
+    failure_logged: bool,
+    rotating: Option<RotationState>,
 }
 
 /// State of a file with rotation.
-struct Rotating {
+struct RotationState {
     rotation: Rotation,
     series: Series,
-    keeper: Keeper,
+    worker: RotationWorker,
     /// Set while rotation fails, after the failure was logged.
     not_before: Option<Instant>,
 }
 
-impl Rotating {
+impl RotationState {
     /// Lists the rotated files and starts their removal and compression.
     fn start(path: &Path, rotation: Rotation) -> Result<Self, SinkError> {
         let series = Series::of(path)
             .map_err(|error| SinkError::Directory { path: path.to_path_buf(), error })?;
-        let keeper = Keeper::start(rotation)
+        let worker = RotationWorker::start(rotation)
             .map_err(|error| SinkError::Thread { name: path.display().to_string(), error })?;
-        keeper.tidy(&series);
-        Ok(Self { rotation, series, keeper, not_before: None })
+        worker.clean_up(&series);
+        Ok(Self { rotation, series, worker, not_before: None })
     }
 
     /// Renames the file to the next name of its series and creates a new one in its place; both or
     /// neither.
-    fn move_on(&mut self, path: &Path, file: &File) -> io::Result<(File, PathBuf)> {
+    fn rotate_file(&mut self, path: &Path, file: &File) -> io::Result<(File, PathBuf)> {
         let real = path.canonicalize()?;
         if real != self.series.path() {
             self.series = Series::of(path)?;
         }
         let rotated = self.series.next(Timestamp::now());
         fs::rename(&real, &rotated)?;
-        match make_like(&real, file) {
+        match create_like(&real, file) {
             Ok(next) => Ok((next, rotated)),
             Err(error) => {
                 if let Err(error) = fs::rename(&rotated, &real) {
                     // The missing file is noticed later and then reopened.
-                    tracing::warn!(file = %rotated.display(), %error, "still written to");
+                    tracing::warn!(file = %rotated.display(), %error, "cannot undo the rotation; the rotated file is still written");
                 }
                 Err(error)
             }
@@ -114,15 +114,16 @@ impl Target {
         if !target.regular {
             return Ok(target);
         }
-        let rotating = rotation.is_on().then(|| Rotating::start(path, rotation)).transpose()?;
+        let rotating =
+            rotation.is_on().then(|| RotationState::start(path, rotation)).transpose()?;
         let metadata = target.file.metadata().map_err(unusable)?;
-        target.named = Some(Named {
+        target.named = Some(NamedFile {
             path: path.to_path_buf(),
             size: metadata.len(),
             since: since(&metadata),
-            looked: Instant::now(),
-            look_every: LOOK,
-            told: false,
+            checked_at: Instant::now(),
+            check_every: CHECK_PATH_EVERY,
+            failure_logged: false,
             rotating,
         });
         Ok(target)
@@ -142,8 +143,8 @@ impl Target {
     }
 
     /// Writes some of the bytes. Returns their number.
-    pub(super) fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(octets)?;
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
         if let Some(named) = &mut self.named {
             named.size += count as u64;
         }
@@ -165,26 +166,26 @@ impl Target {
             return;
         }
         if let Err(error) = { cut }() {
-            tracing::warn!(file = self.label, %error, "the last line of the file is not whole");
+            tracing::warn!(file = self.label, %error, "the last line of the file is incomplete");
         }
     }
 
     /// Reopens the path, creating the file if it is missing. Keeps the open file if that fails.
     pub(super) fn reopen(&mut self) {
         if let Some(named) = &mut self.named {
-            named.told = false;
+            named.failure_logged = false;
             self.reopen_because("as asked");
         }
     }
 
-    /// Reopens the path if the file was moved or removed. Checks at most every [`LOOK`].
+    /// Reopens the path if the file was moved or removed. Checks at most every [`CHECK_PATH_EVERY`].
     pub(super) fn follow_its_name(&mut self) {
         let Some(named) = &mut self.named else { return };
-        if named.looked.elapsed() < named.look_every {
+        if named.checked_at.elapsed() < named.check_every {
             return;
         }
-        named.looked = Instant::now();
-        match leads_to(&named.path, &self.file) {
+        named.checked_at = Instant::now();
+        match is_same_file(&named.path, &self.file) {
             Ok((true, size)) => {
                 if size < named.size {
                     // Truncated: the content is new.
@@ -195,7 +196,9 @@ impl Target {
             Ok((false, _)) => {
                 self.reopen_because("it was moved or removed");
             }
-            Err(error) => tracing::debug!(file = self.label, %error, "cannot look at the file"),
+            Err(error) => {
+                tracing::debug!(file = self.label, %error, "cannot check the path of the file")
+            }
         }
     }
 
@@ -212,31 +215,32 @@ impl Target {
     }
 
     /// Time until the file must be rotated if no record comes.
-    pub(super) fn rests(&self) -> Duration {
-        let rests = || {
+    pub(super) fn time_to_rotation(&self) -> Duration {
+        let time_to_rotation = || {
             let named = self.named.as_ref().filter(|named| named.size > 0)?;
             let every = named.rotating.as_ref()?.rotation.every?;
             Some(every.saturating_sub(named.since.elapsed().unwrap_or_default()))
         };
         // The minimum applies to a failed rotation, which is tried again.
-        rests().map_or(FOR_EVER, |rests| rests.clamp(LEAST_REST, FOR_EVER))
+        time_to_rotation()
+            .map_or(LONG_WAIT, |time_to_rotation| time_to_rotation.clamp(MIN_SLEEP, LONG_WAIT))
     }
 
     /// Bytes that fit into the file. Rotates it first if `first`, the size of the next line, does
     /// not fit.
-    pub(super) fn room_for(&mut self, first: usize) -> usize {
+    pub(super) fn capacity_for(&mut self, first: usize) -> usize {
         let limit = |target: &Self| {
             let named = target.named.as_ref()?;
             Some((named.rotating.as_ref()?.rotation.bytes?, named.size))
         };
-        let room = |(bytes, size): (u64, u64)| {
+        let capacity = |(bytes, size): (u64, u64)| {
             usize::try_from(bytes.saturating_sub(size)).unwrap_or(usize::MAX)
         };
         let Some((bytes, size)) = limit(self) else { return usize::MAX };
-        if size == 0 || room((bytes, size)) >= first {
-            return room((bytes, size));
+        if size == 0 || capacity((bytes, size)) >= first {
+            return capacity((bytes, size));
         }
-        if self.rotate() { limit(self).map_or(usize::MAX, room) } else { usize::MAX }
+        if self.rotate() { limit(self).map_or(usize::MAX, capacity) } else { usize::MAX }
     }
 
     /// Rotates the file. Returns whether a new file is open. A failure is logged once, and the open
@@ -247,27 +251,27 @@ impl Target {
         if rotating.not_before.is_some_and(|time| Instant::now() < time) {
             return false;
         }
-        let told = rotating.not_before.is_some();
-        rotating.not_before = Some(Instant::now() + AGAIN);
+        let logged = rotating.not_before.is_some();
+        rotating.not_before = Some(Instant::now() + ROTATION_RETRY);
         // A file that another process put in its place is not rotated.
-        if matches!(leads_to(&named.path, &self.file), Ok((false, _))) {
+        if matches!(is_same_file(&named.path, &self.file), Ok((false, _))) {
             return self.reopen_because("it was moved or removed");
         }
-        match rotating.move_on(&named.path, &self.file) {
+        match rotating.rotate_file(&named.path, &self.file) {
             Ok((file, rotated)) => {
                 tracing::debug!(file = self.label, rotated = %rotated.display(), "file rotated");
                 rotating.not_before = None;
-                rotating.keeper.tidy(&rotating.series);
-                self.adopt(file);
+                rotating.worker.clean_up(&rotating.series);
+                self.switch_to(file);
                 true
             }
             Err(error) => {
-                if !told {
+                if !logged {
                     tracing::warn!(
                         file = self.label,
                         %error,
-                        "the file cannot be rotated and grows on: see that its directory can be \
-                         written"
+                        "cannot rotate the file, which keeps growing: check that its directory can \
+                         be written"
                     );
                 }
                 false
@@ -288,19 +292,19 @@ impl Target {
                 if let (Some(rotating), Some(series)) = (&mut named.rotating, series) {
                     rotating.series = series;
                     rotating.not_before = None;
-                    rotating.keeper.tidy(&rotating.series);
+                    rotating.worker.clean_up(&rotating.series);
                 }
-                self.adopt(file);
+                self.switch_to(file);
                 true
             }
             Err(error) => {
-                if !named.told {
-                    named.told = true;
+                if !named.failure_logged {
+                    named.failure_logged = true;
                     tracing::warn!(
                         file = self.label,
                         %error,
-                        "the file cannot be reopened ({why}), and what was open is still written \
-                         to: see that the path can be written"
+                        "cannot reopen the file ({why}); the open one is still written: check that \
+                         the path can be written"
                     );
                 }
                 false
@@ -308,11 +312,11 @@ impl Target {
         }
     }
 
-    fn adopt(&mut self, file: File) {
+    fn switch_to(&mut self, file: File) {
         self.file = file;
         let Some(named) = &mut self.named else { return };
-        named.looked = Instant::now();
-        named.told = false;
+        named.checked_at = Instant::now();
+        named.failure_logged = false;
         let metadata = self.file.metadata();
         named.size = metadata.as_ref().map_or(0, Metadata::len);
         named.since = metadata.as_ref().map_or_else(|_| SystemTime::now(), since);
@@ -320,9 +324,9 @@ impl Target {
 
     /// Checks the path at every write, for tests.
     #[cfg(test)]
-    pub(super) fn looking_always(mut self) -> Self {
+    pub(super) fn checking_always(mut self) -> Self {
         if let Some(named) = &mut self.named {
-            named.look_every = Duration::ZERO;
+            named.check_every = Duration::ZERO;
         }
         self
     }
@@ -335,7 +339,7 @@ fn since(metadata: &Metadata) -> SystemTime {
 }
 
 /// Returns whether the path leads to the file, and the file's size.
-fn leads_to(path: &Path, file: &File) -> io::Result<(bool, u64)> {
+fn is_same_file(path: &Path, file: &File) -> io::Result<(bool, u64)> {
     let open = file.metadata()?;
     match fs::metadata(path) {
         Ok(found) => Ok(((found.dev(), found.ino()) == (open.dev(), open.ino()), open.len())),
@@ -347,27 +351,27 @@ fn leads_to(path: &Path, file: &File) -> io::Result<(bool, u64)> {
 /// Reopens the path. A new file gets mode and owner of the one before.
 fn open_next(path: &Path, before: &File) -> io::Result<File> {
     let file = match appending().open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => make_like(path, before)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => create_like(path, before)?,
         opened => opened?,
     };
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
-        Err(io::Error::other("it is no regular file any more"))
+        Err(io::Error::other("it is not a regular file any more"))
     }
 }
 
-fn make_like(path: &Path, before: &File) -> io::Result<File> {
+fn create_like(path: &Path, before: &File) -> io::Result<File> {
     let file = open(path)?;
-    if let Err(error) = before.metadata().and_then(|before| liken(&file, &before)) {
+    if let Err(error) = before.metadata().and_then(|before| copy_owner_and_mode(&file, &before)) {
         let file = path.display();
-        tracing::warn!(%file, %error, "the new file has not the owner and mode of the one before");
+        tracing::warn!(%file, %error, "cannot copy owner and mode to the new file");
     }
     Ok(file)
 }
 
 /// Copies owner, group and mode to `file`.
-pub(super) fn liken(file: &File, other: &Metadata) -> io::Result<()> {
+pub(super) fn copy_owner_and_mode(file: &File, other: &Metadata) -> io::Result<()> {
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (other.uid(), other.gid()) {
         fchown(file, Some(other.uid()), Some(other.gid()))?;

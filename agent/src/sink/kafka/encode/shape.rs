@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What stands at one place of a record: the part of Avro (1.11) that [`avro_schema`] makes.
+/// The type of a value: the part of Avro (1.11) that [`avro_schema`] uses.
 ///
 /// [`avro_schema`]: crate::record::avro_schema
 #[derive(Clone, Debug, PartialEq)]
@@ -33,15 +33,15 @@ impl Shape {
     /// # Errors
     /// Returns a sentence if it uses a part of Avro that dnscribe's schemas do not.
     pub(super) fn of(schema: &Value) -> Result<Self, String> {
-        Reading::default().shape(schema)
+        ShapeParser::default().shape(schema)
     }
 }
 
 /// The records defined so far, by name without namespace: Avro defines each record once.
 #[derive(Default)]
-struct Reading(BTreeMap<String, Shape>);
+struct ShapeParser(BTreeMap<String, Shape>);
 
-impl Reading {
+impl ShapeParser {
     fn shape(&mut self, schema: &Value) -> Result<Shape, String> {
         match schema {
             Value::String(name) => self.named(name),

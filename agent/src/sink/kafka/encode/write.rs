@@ -34,7 +34,7 @@ impl Writer<'_> {
     }
 
     fn mismatch<E: de::Error>(&self, found: &str) -> E {
-        E::custom(format_args!("{found} where the schema has {:?}", Kind(self.shape)))
+        E::custom(format_args!("{found} where the schema has {:?}", ShapeName(self.shape)))
     }
 
     /// Writes items and then, before them, their number, which JSON tells only at the end.
@@ -67,7 +67,7 @@ impl<'de> Visitor<'de> for Writer<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", Kind(self.shape))
+        write!(f, "{:?}", ShapeName(self.shape))
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {
@@ -166,17 +166,17 @@ fn record<'de, A: MapAccess<'de>>(
     mut entries: A,
 ) -> Result<(), A::Error> {
     let mut left = fields;
-    while let Some(place) = entries.next_key_seed(PlaceIn(left))? {
+    while let Some(place) = entries.next_key_seed(FieldIndex(left))? {
         let (before, rest) = left.split_at(place);
-        leave_out(before, out)?;
+        skip_fields(before, out)?;
         let Some((field, rest)) = rest.split_first() else { break };
         entries.next_value_seed(Writer { shape: &field.shape, out })?;
         left = rest;
     }
-    leave_out(left, out)
+    skip_fields(left, out)
 }
 
-fn leave_out<E: de::Error>(fields: &[Field], out: &mut Vec<u8>) -> Result<(), E> {
+fn skip_fields<E: de::Error>(fields: &[Field], out: &mut Vec<u8>) -> Result<(), E> {
     for field in fields {
         match field.shape {
             Shape::Optional(_) => long(0, out),
@@ -187,9 +187,9 @@ fn leave_out<E: de::Error>(fields: &[Field], out: &mut Vec<u8>) -> Result<(), E>
 }
 
 /// Deserializes a field's name as its index among the remaining fields.
-struct PlaceIn<'a>(&'a [Field]);
+struct FieldIndex<'a>(&'a [Field]);
 
-impl<'de> DeserializeSeed<'de> for PlaceIn<'_> {
+impl<'de> DeserializeSeed<'de> for FieldIndex<'_> {
     type Value = usize;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
@@ -197,7 +197,7 @@ impl<'de> DeserializeSeed<'de> for PlaceIn<'_> {
     }
 }
 
-impl Visitor<'_> for PlaceIn<'_> {
+impl Visitor<'_> for FieldIndex<'_> {
     type Value = usize;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -212,16 +212,16 @@ impl Visitor<'_> for PlaceIn<'_> {
 }
 
 /// A shape's name in error messages.
-struct Kind<'a>(&'a Shape);
+struct ShapeName<'a>(&'a Shape);
 
-impl fmt::Debug for Kind<'_> {
+impl fmt::Debug for ShapeName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Shape::Boolean => "boolean",
             Shape::Long => "long",
             Shape::Double => "double",
             Shape::Text => "string",
-            Shape::Optional(shape) => return Kind(shape).fmt(f),
+            Shape::Optional(shape) => return ShapeName(shape).fmt(f),
             Shape::Array(_) => "array",
             Shape::Map(_) => "map",
             Shape::Record(_) => "record",
@@ -233,7 +233,7 @@ impl fmt::Debug for Kind<'_> {
 fn long(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while rest >= 0x80 {
-        #[expect(clippy::cast_possible_truncation, reason = "the lowest seven bits are meant")]
+        #[expect(clippy::cast_possible_truncation, reason = "takes the lowest seven bits")]
         out.push(rest as u8 | 0x80);
         rest >>= 7;
     }

@@ -17,9 +17,9 @@ fn spool(directory: &Path) -> SpoolConfig {
 }
 
 /// A sink with a spool, and its view of Kafka's state.
-fn open(config: &KafkaConfig, spool: &SpoolConfig) -> (Threaded, Arc<Health>) {
-    let with = With { node: "n", region: None, config, patience: None, spool: Some(spool) };
-    assemble("kafka".into(), streams(), with, Bounds::default()).unwrap()
+fn open(config: &KafkaConfig, spool: &SpoolConfig) -> (ThreadedSink, Arc<BrokerHealth>) {
+    let with = KafkaOptions { node: "n", region: None, config, patience: None, spool: Some(spool) };
+    assemble("kafka".into(), streams(), with, QueueLimits::default()).unwrap()
 }
 
 /// Settings with which a client notices changes of the mock cluster quickly.
@@ -46,11 +46,11 @@ fn sum(counters: &BTreeMap<String, Delivery>, field: fn(&Delivery) -> u64) -> u6
     counters.values().map(field).sum()
 }
 
-fn own(sink: &Threaded, field: fn(&Delivery) -> u64) -> u64 {
+fn own(sink: &ThreadedSink, field: fn(&Delivery) -> u64) -> u64 {
     sum(&sink.counters(), field)
 }
 
-fn recovered(sink: &Threaded, field: fn(&Delivery) -> u64) -> u64 {
+fn recovered(sink: &ThreadedSink, field: fn(&Delivery) -> u64) -> u64 {
     sum(&sink.recovered().unwrap(), field)
 }
 
@@ -86,7 +86,7 @@ fn arrived(brokers: &str, count: u64) -> Vec<u64> {
 }
 
 #[test]
-fn an_outage_delays_and_loses_nothing() {
+fn loses_nothing_in_an_outage() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
@@ -108,7 +108,7 @@ fn an_outage_delays_and_loses_nothing() {
 }
 
 #[test]
-fn what_a_run_leaves_the_next_one_delivers() {
+fn delivers_records_of_the_previous_run() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
@@ -133,7 +133,7 @@ fn what_a_run_leaves_the_next_one_delivers() {
 }
 
 #[test]
-fn another_producer_takes_over_what_a_failed_one_leaves() {
+fn replaces_a_failed_producer() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
@@ -153,7 +153,7 @@ fn another_producer_takes_over_what_a_failed_one_leaves() {
 }
 
 #[test]
-fn a_disk_that_refuses_is_no_end() {
+fn continues_without_a_usable_disk() {
     let folder = tempfile::tempdir().unwrap();
     let blocked = folder.path().join("file");
     std::fs::write(&blocked, "").unwrap();

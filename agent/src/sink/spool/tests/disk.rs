@@ -13,7 +13,7 @@ impl Disk {
         if disk.mount(&["-t", "tmpfs", "-o", options, "tmpfs"]) {
             return Some(disk);
         }
-        let must = std::env::var_os("CI").is_some() || rustix::process::geteuid().is_root();
+        let must = crate::sink::testing::is_ci() || rustix::process::geteuid().is_root();
         assert!(!must, "cannot mount a tmpfs");
         eprintln!("skipped, because mounting a tmpfs is not permitted");
         None
@@ -40,12 +40,12 @@ impl Drop for Disk {
     }
 }
 
-fn is_io(result: &Result<FrameId, Refused>, kind: ErrorKind) {
-    assert!(matches!(result, Err(Refused::Io(error)) if error.kind() == kind), "{result:?}");
+fn is_io(result: &Result<FrameId, AppendError>, kind: ErrorKind) {
+    assert!(matches!(result, Err(AppendError::Io(error)) if error.kind() == kind), "{result:?}");
 }
 
 #[test]
-fn a_full_disk_makes_room_by_policy() {
+fn makes_space_on_a_full_disk_by_policy() {
     let Some(disk) = Disk::new("size=512k") else { return };
     // The limit is far above the size of the disk.
     let config = config(disk.path(), 64 << 20);
@@ -67,7 +67,7 @@ fn a_full_disk_makes_room_by_policy() {
         }
     }
     assert!(gone.iter().any(|gone| gone.stream == Stream::Messages));
-    assert!(gone.iter().all(|gone| gone.reason == GoneReason::Full && !gone.sent));
+    assert!(gone.iter().all(|gone| gone.reason == RemovalReason::Full && !gone.sent));
     let stored: u64 = spool.records().iter().sum();
     assert_eq!(stored + gone.iter().map(|gone| gone.records).sum::<u64>(), order.len() as u64 + 1);
     drop(spool);
@@ -77,7 +77,7 @@ fn a_full_disk_makes_room_by_policy() {
 }
 
 #[test]
-fn a_disk_that_others_filled_refuses_and_recovers() {
+fn recovers_after_others_filled_the_disk() {
     let Some(disk) = Disk::new("size=256k") else { return };
     let config = config(disk.path(), 64 << 20);
     let (mut spool, _) = open(&config);
@@ -97,7 +97,7 @@ fn a_disk_that_others_filled_refuses_and_recovers() {
 }
 
 #[test]
-fn a_partly_written_frame_is_cut_off() {
+fn cuts_off_partly_written_frames() {
     let Some(disk) = Disk::new("size=256k") else { return };
     let config = SpoolConfig { when_full: WhenFull::DropNewest, ..config(disk.path(), 64 << 20) };
     let (mut spool, _) = open(&config);
@@ -115,7 +115,7 @@ fn a_partly_written_frame_is_cut_off() {
 }
 
 #[test]
-fn a_read_only_disk_gives_what_it_has() {
+fn reads_from_a_read_only_disk() {
     let Some(disk) = Disk::new("size=1m") else { return };
     let config = config(disk.path(), 64 << 20);
     let (mut spool, _) = open(&config);

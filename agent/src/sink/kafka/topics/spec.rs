@@ -42,7 +42,7 @@ impl Serialize for Retention {
 
 /// A wanted topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Wish {
+pub struct TopicSpec {
     /// Its name.
     pub topic: String,
     /// The streams written to it.
@@ -59,7 +59,7 @@ pub struct Wish {
     pub cleanup_policy: &'static str,
 }
 
-impl Wish {
+impl TopicSpec {
     /// Settings of a new topic.
     pub(super) fn topic_settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = vec![
@@ -114,9 +114,9 @@ const fn cleanup(stream: Stream) -> &'static str {
 
 /// The topics of all streams. A topic shared by streams gets the largest of their values, and
 /// compaction only if all want it.
-pub(super) fn wishes(config: &KafkaConfig) -> Vec<Wish> {
+pub(super) fn topic_specs(config: &KafkaConfig) -> Vec<TopicSpec> {
     let creation = &config.creation;
-    let mut wishes: Vec<Wish> = Vec::new();
+    let mut topic_specs: Vec<TopicSpec> = Vec::new();
     for stream in Stream::ALL {
         let topic = config.topic(stream);
         let (partitions, days) = defaults(stream);
@@ -124,7 +124,7 @@ pub(super) fn wishes(config: &KafkaConfig) -> Vec<Wish> {
         let retention = creation.retention.get(&stream).copied();
         let retention = Retention(retention.unwrap_or(Duration::from_secs(days * DAY)));
         let cleanup_policy = cleanup(stream);
-        if let Some(shared) = wishes.iter_mut().find(|wish| wish.topic == topic) {
+        if let Some(shared) = topic_specs.iter_mut().find(|wish| wish.topic == topic) {
             shared.streams.push(stream);
             shared.partitions = shared.partitions.max(partitions);
             shared.retention = shared.retention.max(retention);
@@ -133,7 +133,7 @@ pub(super) fn wishes(config: &KafkaConfig) -> Vec<Wish> {
             }
             continue;
         }
-        wishes.push(Wish {
+        topic_specs.push(TopicSpec {
             topic: topic.to_owned(),
             streams: vec![stream],
             partitions,
@@ -142,7 +142,7 @@ pub(super) fn wishes(config: &KafkaConfig) -> Vec<Wish> {
             cleanup_policy,
         });
     }
-    wishes
+    topic_specs
 }
 
 /// Sorts a list such as `delete,compact`.
@@ -157,42 +157,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_stream_has_its_topic() {
-        let wishes = wishes(&KafkaConfig::default());
-        assert_eq!(wishes.len(), Stream::ALL.len());
-        assert!(wishes.iter().all(|wish| wish.streams.len() == 1));
+    fn creates_a_topic_for_every_stream() {
+        let topic_specs = topic_specs(&KafkaConfig::default());
+        assert_eq!(topic_specs.len(), Stream::ALL.len());
+        assert!(topic_specs.iter().all(|wish| wish.streams.len() == 1));
         let compacted: Vec<_> =
-            wishes.iter().filter(|wish| wish.cleanup_policy.contains("compact")).collect();
+            topic_specs.iter().filter(|wish| wish.cleanup_policy.contains("compact")).collect();
         assert_eq!(compacted.len(), 1);
         assert_eq!(compacted[0].topic, "dns.alerts");
         let settings = compacted[0].topic_settings();
         assert!(settings.contains(&("min.compaction.lag.ms", "604800000".into())));
-        let raw = wishes[0].topic_settings();
+        let raw = topic_specs[0].topic_settings();
         assert!(raw.contains(&("retention.ms", "86400000".into())));
         assert!(raw.contains(&("segment.ms", "21600000".into())));
     }
 
     #[test]
-    fn streams_may_share_a_topic() {
+    fn merges_streams_that_share_a_topic() {
         let mut config = KafkaConfig::default();
         let topics = [(Stream::Alerts, "all".to_owned()), (Stream::Messages, "all".to_owned())];
         config.topics = topics.into();
         config.creation.partitions = [(Stream::Alerts, 20)].into();
-        let wishes = wishes(&config);
-        assert_eq!(wishes.len(), Stream::ALL.len() - 1);
-        let shared = wishes.iter().find(|wish| wish.topic == "all").unwrap();
+        let topic_specs = topic_specs(&config);
+        assert_eq!(topic_specs.len(), Stream::ALL.len() - 1);
+        let shared = topic_specs.iter().find(|wish| wish.topic == "all").unwrap();
         assert_eq!((shared.partitions, shared.retention.to_string()), (20, "90d".into()));
         assert_eq!(shared.cleanup_policy, "delete");
     }
 
     #[test]
-    fn shows_retention() {
+    fn formats_retention() {
         let shown = |seconds| Retention(Duration::from_secs(seconds)).to_string();
         assert_eq!([shown(7 * DAY), shown(36 * HOUR), shown(90)], ["7d", "36h", "90s"]);
     }
 
     #[test]
-    fn policies_have_no_order() {
+    fn ignores_the_order_of_policies() {
         assert_eq!(sorted("delete, compact"), sorted("compact,delete"));
     }
 }

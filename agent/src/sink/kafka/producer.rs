@@ -1,34 +1,34 @@
 //! The producer: converts a record into a Kafka message and hands it to librdkafka.
 
 use super::super::{KafkaConfig, Rendered, Stream};
-use super::reports::{self, Reports};
+use super::reports::{self, ProducerCallbacks};
 use super::settings;
-use crate::sink::tally::Reason;
+use crate::sink::tally::DropReason;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
 use std::time::Duration;
 
 /// Time limit for a closing producer to return its records.
-const FAREWELL: Duration = Duration::from_millis(500);
+const END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// One producer.
-pub(super) struct Link {
-    producer: ThreadedProducer<Reports>,
+pub(super) struct KafkaProducer {
+    producer: ThreadedProducer<ProducerCallbacks>,
     topics: [String; Stream::ALL.len()],
 }
 
 /// Result of handing over a record.
-pub(super) enum Sent {
+pub(super) enum SendResult {
     /// librdkafka has it and will report its delivery.
-    Taken,
+    Accepted,
     /// librdkafka's queue is full.
-    Full,
+    QueueFull,
     /// The record is rejected permanently.
-    Refused(Reason),
+    Rejected(DropReason),
 }
 
-impl Link {
+impl KafkaProducer {
     /// Creates a producer without waiting for a broker. `for_ever`: records wait for the broker
     /// without a limit, unless the user sets one.
     ///
@@ -37,11 +37,11 @@ impl Link {
     pub(super) fn new(
         config: &KafkaConfig,
         for_ever: bool,
-        reports: Reports,
+        reports: ProducerCallbacks,
     ) -> Result<Self, String> {
         let producer = settings::producer(config, for_ever)
             .create_with_context(reports)
-            .map_err(|error| settings::explain(config, &error))?;
+            .map_err(|error| settings::describe_error(config, &error))?;
         Ok(Self { producer, topics: Stream::ALL.map(|stream| config.topic(stream).to_owned()) })
     }
 
@@ -52,7 +52,7 @@ impl Link {
         payload: &[u8],
         node: &str,
         number: usize,
-    ) -> Sent {
+    ) -> SendResult {
         let mut id = [0; 32];
         let headers = OwnedHeaders::new_with_capacity(3)
             .insert(Header { key: "schema", value: Some(record.stream.schema()) })
@@ -65,11 +65,13 @@ impl Link {
             message = message.key(record.key);
         }
         match self.producer.send(message) {
-            Ok(()) => Sent::Taken,
+            Ok(()) => SendResult::Accepted,
             Err((error, _)) => match code(&error) {
                 // After a fatal error the sender replaces the producer.
-                Some(RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal) => Sent::Full,
-                code => Sent::Refused(reports::reason(code)),
+                Some(RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal) => {
+                    SendResult::QueueFull
+                }
+                code => SendResult::Rejected(reports::drop_reason(code)),
             },
         }
     }
@@ -87,15 +89,15 @@ impl Link {
     }
 
     /// Sends queued records without waiting for fuller batches.
-    pub(super) fn hurry(&self, limit: Duration) {
+    pub(super) fn flush(&self, limit: Duration) {
         // Records that are not acknowledged in time stay in flight.
         let _ = self.producer.flush(limit);
     }
 
     /// Purges the producer: every unacknowledged record is reported as returned.
-    pub(super) fn give_up(&self) {
+    pub(super) fn purge(&self) {
         self.producer.purge(PurgeConfig::default().queue().inflight());
-        let _ = self.producer.flush(FAREWELL);
+        let _ = self.producer.flush(END_TIMEOUT);
     }
 }
 
@@ -106,8 +108,8 @@ fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
 /// Formats an event id as 32 lower-case hex digits.
 pub(super) fn hex(id: u128, digits: &mut [u8; 32]) -> &[u8] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, octet) in digits.as_chunks_mut::<2>().0.iter_mut().zip(id.to_be_bytes()) {
-        *pair = [DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(id.to_be_bytes()) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
     }
     digits
 }
@@ -117,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_hex() {
+    fn formats_hex() {
         assert_eq!(hex(0x0123_4567_89AB_CDEF, &mut [0; 32]), b"00000000000000000123456789abcdef");
     }
 }

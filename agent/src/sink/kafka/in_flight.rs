@@ -4,16 +4,18 @@
 //! can be replaced and its successor given the remaining records, and records that wait for a
 //! silent broker can be written to disk too.
 
-mod cargo;
+mod batch;
 
-pub(super) use cargo::{Cargo, Cursor, Dead, Exposed, Origin, Outcome, ToSend};
+pub(super) use batch::{
+    BatchToSend, Cursor, ExposedBatch, InFlightBatch, Origin, Outcome, RejectedRecord,
+};
 
 use super::super::Stream;
-use super::super::tally::{PerStream, Reason, Tally};
-use super::super::threaded::Shared;
-use super::bits::Bits;
+use super::super::tally::{DropReason, PerStream, Tally};
+use super::super::threaded::SharedState;
 use crate::sink::spool::FrameId;
-use cargo::Pending;
+use batch::PendingBatch;
+use fixedbitset::FixedBitSet;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +26,7 @@ pub(super) const DEAD_BYTES: usize = 64 << 10;
 /// Counters of this capture's records, and of recovered ones.
 #[derive(Clone)]
 pub(super) struct Tallies {
-    pub(super) own: Arc<Shared>,
+    pub(super) own: Arc<SharedState>,
     pub(super) recovered: Arc<Tally>,
 }
 
@@ -40,25 +42,25 @@ impl Tallies {
 struct State {
     /// Number of the first batch.
     first: usize,
-    pending: VecDeque<Pending>,
+    pending: VecDeque<PendingBatch>,
     records: u64,
     bytes: usize,
     last_delivery: Instant,
     /// Whether any record was delivered.
     reached: bool,
     /// The batches before this one are on disk too, as far as needed.
-    insured: usize,
+    backed_up: usize,
     done: Vec<FrameId>,
-    dead: Vec<Dead>,
+    dead: Vec<RejectedRecord>,
 }
 
-/// The records in flight. Shared by the sender and librdkafka's delivery reports.
-pub(super) struct Flight {
+/// The records in flight. SharedState by the sender and librdkafka's delivery reports.
+pub(super) struct InFlight {
     state: Mutex<State>,
     tallies: Tallies,
 }
 
-impl Flight {
+impl InFlight {
     pub(super) fn new(tallies: Tallies) -> Self {
         let state = State {
             first: 0,
@@ -67,7 +69,7 @@ impl Flight {
             bytes: 0,
             last_delivery: Instant::now(),
             reached: false,
-            insured: 0,
+            backed_up: 0,
             done: Vec::new(),
             dead: Vec::new(),
         };
@@ -83,10 +85,12 @@ impl Flight {
     }
 
     /// Appends a batch.
-    pub(super) fn add(&self, cargo: Cargo, now: Instant) {
+    pub(super) fn add(&self, batch_in_flight: InFlightBatch, now: Instant) {
         let mut left = PerStream::default();
-        for (index, record) in cargo.batch.iter().enumerate() {
-            if cargo.streams.contains(record.stream) && !cargo.settled.has(index) {
+        for (index, record) in batch_in_flight.batch.iter().enumerate() {
+            if batch_in_flight.streams.contains(record.stream)
+                && !batch_in_flight.settled.contains(index)
+            {
                 left[record.stream as usize] += 1;
             }
         }
@@ -96,29 +100,34 @@ impl Flight {
             state.last_delivery = now;
         }
         state.records += left.iter().sum::<u64>();
-        state.bytes += cargo.batch.size_bytes();
-        let left_out = Bits::new(cargo.batch.len());
-        state.pending.push_back(Pending { cargo, left_out, left, since: now });
-        state.forget_done();
+        state.bytes += batch_in_flight.batch.size_bytes();
+        let left_out = FixedBitSet::with_capacity(batch_in_flight.batch.len());
+        state.pending.push_back(PendingBatch {
+            inner: batch_in_flight,
+            left_out,
+            left,
+            since: now,
+        });
+        state.remove_done();
     }
 
     /// The batch at the cursor or, if it is gone, the first after it; `None` at the end.
-    pub(super) fn at(&self, cursor: &mut Cursor) -> Option<ToSend> {
+    pub(super) fn at(&self, cursor: &mut Cursor) -> Option<BatchToSend> {
         let state = self.state();
         if cursor.batch < state.first {
             *cursor = Cursor { batch: state.first, index: 0 };
         }
         let pending = state.pending.get(state.offset(cursor.batch)?)?;
-        Some(ToSend {
-            batch: Arc::clone(&pending.cargo.batch),
-            node: Arc::clone(&pending.cargo.node),
-            streams: pending.cargo.streams,
-            settled: pending.cargo.settled.clone(),
+        Some(BatchToSend {
+            batch: Arc::clone(&pending.inner.batch),
+            node: Arc::clone(&pending.inner.node),
+            streams: pending.inner.streams,
+            settled: pending.inner.settled.clone(),
         })
     }
 
     /// Returns whether the cursor is behind the last batch.
-    pub(super) fn is_past_end(&self, cursor: Cursor) -> bool {
+    pub(super) fn is_at_end(&self, cursor: Cursor) -> bool {
         let state = self.state();
         cursor.batch >= state.first + state.pending.len()
     }
@@ -139,24 +148,24 @@ impl Flight {
         state.reached |= outcome == Outcome::Delivered;
         let Some(offset) = state.offset(batch) else { return };
         let Some(pending) = state.pending.get_mut(offset) else { return };
-        let Some(record) = pending.cargo.batch.get(index) else { return };
-        if !pending.cargo.settled.add(index) {
+        let Some(record) = pending.inner.batch.get(index) else { return };
+        if pending.inner.settled.put(index) {
             return;
         }
         let stream = record.stream;
-        let (origin, place) = (pending.cargo.origin, pending.place(stream));
+        let (origin, location) = (pending.inner.origin, pending.location(stream));
         let result = match outcome {
-            Outcome::Refused(reason) => Err(reason),
+            Outcome::Rejected(reason) => Err(reason),
             _ => Ok(()),
         };
         // After a timeout a dead letter would not be delivered either.
-        let refused = result.err().filter(|reason| *reason != Reason::MessageTimedOut);
+        let refused = result.err().filter(|reason| *reason != DropReason::MessageTimedOut);
         if refused.is_some() && stream != Stream::Dlq {
             // Counted before the record is settled, so that a flush waits for the dead letter too.
             self.offer_dead_letter();
         }
-        self.tallies.of(origin).settle_at(place, stream, 1, result);
-        let dead = refused.map(|reason| Dead {
+        self.tallies.of(origin).settle_at(location, stream, 1, result);
+        let dead = refused.map(|reason| RejectedRecord {
             stream,
             event_id: record.event_id,
             reason,
@@ -164,12 +173,12 @@ impl Flight {
             whole_bytes: record.line.len(),
         });
         pending.left[stream as usize] -= 1;
-        let done =
-            pending.cargo.homes[stream as usize].filter(|_| pending.left[stream as usize] == 0);
+        let done = pending.inner.spool_frames[stream as usize]
+            .filter(|_| pending.left[stream as usize] == 0);
         state.records -= 1;
         state.done.extend(done);
         state.dead.extend(dead);
-        state.forget_done();
+        state.remove_done();
     }
 
     /// Counts a dead letter as in flight, if this sink receives them.
@@ -178,18 +187,18 @@ impl Flight {
         if tally.streams().contains(Stream::Dlq) {
             let mut one = PerStream::default();
             one[Stream::Dlq as usize] = 1;
-            tally.offered(&one);
+            tally.add_in_flight(&one);
         }
     }
 
     /// Drops all records in flight.
-    pub(super) fn abandon(&self, reason: Reason) {
+    pub(super) fn abandon(&self, reason: DropReason) {
         let mut state = self.state();
         for pending in std::mem::take(&mut state.pending) {
             for stream in Stream::ALL {
                 let left = pending.left[stream as usize];
-                let tally = self.tallies.of(pending.cargo.origin);
-                tally.settle_at(pending.place(stream), stream, left, Err(reason));
+                let tally = self.tallies.of(pending.inner.origin);
+                tally.settle_at(pending.location(stream), stream, left, Err(reason));
             }
             state.first += 1;
         }
@@ -202,7 +211,7 @@ impl Flight {
     }
 
     /// Takes the records rejected since the last call. Their dead letters count as in flight.
-    pub(super) fn take_dead(&self) -> Vec<Dead> {
+    pub(super) fn take_dead(&self) -> Vec<RejectedRecord> {
         std::mem::take(&mut self.state().dead)
     }
 
@@ -220,41 +229,46 @@ impl Flight {
     }
 
     /// Returns whether a broker has ever acknowledged a record.
-    pub(super) fn has_reached(&self) -> bool {
+    pub(super) fn has_delivered(&self) -> bool {
         self.state().reached
     }
 
     /// Batches of at least this age with records that are in memory only, except those passed to
     /// [`Self::set_backed_up`].
-    pub(super) fn exposed(&self, age: Duration, now: Instant) -> Vec<Exposed> {
+    pub(super) fn exposed(&self, age: Duration, now: Instant) -> Vec<ExposedBatch> {
         let state = self.state();
-        let before = state.insured.saturating_sub(state.first);
+        let before = state.backed_up.saturating_sub(state.first);
         let numbered = (state.first..).zip(&state.pending);
         numbered
             .skip(before)
             .take_while(|(_, pending)| now.saturating_duration_since(pending.since) >= age)
-            .filter(|(_, pending)| pending.is_exposed())
-            .map(|(number, pending)| Exposed {
+            .filter(|(_, pending)| pending.has_unspooled())
+            .map(|(number, pending)| ExposedBatch {
                 number,
-                batch: Arc::clone(&pending.cargo.batch),
-                streams: pending.cargo.streams,
-                settled: pending.cargo.settled.clone(),
-                homes: pending.cargo.homes,
+                batch: Arc::clone(&pending.inner.batch),
+                streams: pending.inner.streams,
+                settled: pending.inner.settled.clone(),
+                spool_frames: pending.inner.spool_frames,
             })
             .collect()
     }
 
     /// Marks batches as written to disk. Frames of theirs that are removed later to make space are
     /// not written again.
-    pub(super) fn insured(&self, upto: &[Exposed]) {
+    pub(super) fn set_backed_up(&self, upto: &[ExposedBatch]) {
         if let Some(last) = upto.last() {
-            self.state().insured = last.number + 1;
+            self.state().backed_up = last.number + 1;
         }
     }
 
     /// Notes that the exposed records of a stream are in `frame`. Returns false if all have been
     /// settled meanwhile, so that the frame is not needed.
-    pub(super) fn house(&self, exposed: &Exposed, stream: Stream, frame: FrameId) -> bool {
+    pub(super) fn set_spooled(
+        &self,
+        exposed: &ExposedBatch,
+        stream: Stream,
+        frame: FrameId,
+    ) -> bool {
         let mut state = self.state();
         let offset = state.offset(exposed.number);
         let Some(pending) = offset.and_then(|offset| state.pending.get_mut(offset)) else {
@@ -265,23 +279,25 @@ impl Flight {
             return false;
         }
         for (index, record) in exposed.batch.iter().enumerate() {
-            if record.stream == stream && exposed.settled.has(index) {
-                pending.left_out.add(index);
+            if record.stream == stream && exposed.settled.contains(index) {
+                pending.left_out.insert(index);
             }
         }
-        pending.cargo.homes[stream as usize] = Some(frame);
-        self.tallies.of(pending.cargo.origin).spooled(stream, left);
+        pending.inner.spool_frames[stream as usize] = Some(frame);
+        self.tallies.of(pending.inner.origin).spooled(stream, left);
         true
     }
 
     /// Notes that a frame is no longer on disk: its records are in memory only.
-    pub(super) fn unhouse(&self, frame: FrameId, stream: Stream) {
+    pub(super) fn clear_spooled(&self, frame: FrameId, stream: Stream) {
         let mut state = self.state();
-        let home = |pending: &&mut Pending| pending.cargo.homes[stream as usize] == Some(frame);
-        if let Some(pending) = state.pending.iter_mut().find(home) {
-            pending.cargo.homes[stream as usize] = None;
+        let has_frame = |pending: &&mut PendingBatch| {
+            pending.inner.spool_frames[stream as usize] == Some(frame)
+        };
+        if let Some(pending) = state.pending.iter_mut().find(has_frame) {
+            pending.inner.spool_frames[stream as usize] = None;
             let left = pending.left[stream as usize];
-            self.tallies.of(pending.cargo.origin).unspooled(stream, left);
+            self.tallies.of(pending.inner.origin).unspooled(stream, left);
         }
     }
 
@@ -291,8 +307,8 @@ impl Flight {
         let mut partial = Vec::new();
         for pending in &state.pending {
             for stream in Stream::ALL {
-                let home = pending.cargo.homes[stream as usize];
-                if let Some(frame) = home.filter(|_| pending.left[stream as usize] > 0) {
+                let frame = pending.inner.spool_frames[stream as usize];
+                if let Some(frame) = frame.filter(|_| pending.left[stream as usize] > 0) {
                     partial.push((frame, pending.settled_in_frame(stream)));
                 }
             }
@@ -306,10 +322,10 @@ impl State {
         batch.checked_sub(self.first)
     }
 
-    fn forget_done(&mut self) {
-        while self.pending.front().is_some_and(Pending::is_done) {
+    fn remove_done(&mut self) {
+        while self.pending.front().is_some_and(PendingBatch::is_done) {
             if let Some(done) = self.pending.pop_front() {
-                self.bytes -= done.cargo.batch.size_bytes();
+                self.bytes -= done.inner.batch.size_bytes();
             }
             self.first += 1;
         }
@@ -317,5 +333,5 @@ impl State {
 }
 
 #[cfg(test)]
-#[path = "flight/tests.rs"]
+#[path = "in_flight/tests.rs"]
 mod tests;

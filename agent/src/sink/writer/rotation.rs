@@ -3,7 +3,7 @@
 //! It works from what it finds in the directory, so it also completes what an earlier run began.
 
 use super::series::Series;
-use super::target::liken;
+use super::target::copy_owner_and_mode;
 use crate::sink::Rotation;
 use crate::time::Timestamp;
 use crossbeam_channel::{Receiver, Sender};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use zstd::stream::write::Encoder;
 
 /// How long to continue after the sink is closed. The next start completes the rest.
-const LAST_CALL: Duration = Duration::from_secs(1);
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// zstd's default level.
 const LEVEL: i32 = 3;
@@ -31,73 +31,73 @@ const NICE: i32 = 10;
 const PORTION: usize = 256 << 10;
 
 /// The sink's handle of the thread.
-pub(super) struct Keeper {
-    tell: Option<Sender<Series>>,
+pub(super) struct RotationWorker {
+    sender: Option<Sender<Series>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Keeper {
+impl RotationWorker {
     pub(super) fn start(rotation: Rotation) -> io::Result<Self> {
-        let (tell, told) = crossbeam_channel::unbounded();
+        let (sender, receiver) = crossbeam_channel::unbounded();
         let stop = Arc::new(AtomicBool::new(false));
-        let work = Work { rotation, stop: Arc::clone(&stop), warned: false };
-        let thread = thread::Builder::new().name("sink-keeper".into());
-        let thread = Some(thread.spawn(move || work.run(&told))?);
-        Ok(Self { tell: Some(tell), stop, thread })
+        let work = RotationTask { rotation, stop: Arc::clone(&stop), warned: false };
+        let thread = thread::Builder::new().name("sink-rotation".into());
+        let thread = Some(thread.spawn(move || work.run(&receiver))?);
+        Ok(Self { sender: Some(sender), stop, thread })
     }
 
     /// Removes or compresses the rotated files of the series. They must be complete.
-    pub(super) fn tidy(&self, series: &Series) {
-        if let Some(tell) = &self.tell {
+    pub(super) fn clean_up(&self, series: &Series) {
+        if let Some(sender) = &self.sender {
             // Fails only if the thread has panicked: then files stay as they are.
-            let _ = tell.send(series.clone());
+            let _ = sender.send(series.clone());
         }
     }
 }
 
-impl Drop for Keeper {
+impl Drop for RotationWorker {
     fn drop(&mut self) {
-        self.tell = None;
+        self.sender = None;
         let Some(thread) = self.thread.take() else { return };
-        let end = Instant::now() + LAST_CALL;
+        let end = Instant::now() + STOP_TIMEOUT;
         while !thread.is_finished() && Instant::now() < end {
             thread::sleep(Duration::from_millis(5));
         }
         self.stop.store(true, Ordering::Relaxed);
         if thread.join().is_err() {
-            tracing::warn!("the thread that looks after rotated files failed");
+            tracing::warn!("the thread for rotated files failed");
         }
     }
 }
 
 /// State of the thread.
-struct Work {
+struct RotationTask {
     rotation: Rotation,
     stop: Arc<AtomicBool>,
     warned: bool,
 }
 
-impl Work {
-    fn run(mut self, told: &Receiver<Series>) {
+impl RotationTask {
+    fn run(mut self, receiver: &Receiver<Series>) {
         if let Err(error) = setpriority_process(None, NICE) {
-            tracing::debug!(%error, "compression has the priority of all else");
+            tracing::debug!(%error, "cannot lower the priority of compression");
         }
-        while let Ok(series) = told.recv() {
+        while let Ok(series) = receiver.recv() {
             // The newest series covers the earlier ones, unless the path was a link to another
             // directory: files left there wait for the next start with it.
-            let series = told.try_iter().last().unwrap_or(series);
-            let done = self.tidy(&series);
+            let series = receiver.try_iter().last().unwrap_or(series);
+            let done = self.clean_up(&series);
             if let (Err(error), false) = (&done, self.warned) {
                 let file = series.path().display();
-                tracing::warn!(%file, %error, "rotated files cannot be looked after, and stay as they are");
+                tracing::warn!(%file, %error, "cannot compress or remove rotated files");
             }
             self.warned = done.is_err();
         }
     }
 
     /// Removes and compresses as much as possible. Returns the first error.
-    fn tidy(&self, series: &Series) -> io::Result<()> {
+    fn clean_up(&self, series: &Series) -> io::Result<()> {
         let mut files = series.files()?;
         let mut outcome = Ok(());
         let mut note = |result: io::Result<()>| {
@@ -128,7 +128,7 @@ impl Work {
             return remove(&plain);
         }
         let unfinished = series.unfinished(stamp);
-        match self.pack(&plain, &unfinished) {
+        match self.compress_to(&plain, &unfinished) {
             Ok(true) => {
                 fs::rename(&unfinished, series.packed(stamp))?;
                 remove(&plain)
@@ -139,7 +139,7 @@ impl Work {
     }
 
     /// Compresses the file and syncs it. Returns false if it was stopped.
-    fn pack(&self, plain: &Path, unfinished: &Path) -> io::Result<bool> {
+    fn compress_to(&self, plain: &Path, unfinished: &Path) -> io::Result<bool> {
         let mut plain = File::open(plain)?;
         let like = plain.metadata()?;
         // Not readable for others until mode and owner are copied.
@@ -160,7 +160,7 @@ impl Work {
             }
         }
         let packed = encoder.finish()?;
-        liken(&packed, &like)?;
+        copy_owner_and_mode(&packed, &like)?;
         packed.set_modified(like.modified()?)?;
         packed.sync_all()?;
         Ok(true)
