@@ -73,7 +73,7 @@ fn fetch(
     })
 }
 
-/// Appends the record as JSON. Fields that are null are omitted.
+/// Appends the record as JSON without null fields. The entries of maps are in no particular order.
 pub(super) fn to_json(schema: &Schema, mut avro: &[u8], line: &mut Vec<u8>) -> Result<(), String> {
     let reader = GenericDatumReader::builder(schema).build().map_err(|error| error.to_string())?;
     let value = reader.read_value(&mut avro).map_err(|error| error.to_string())?;
