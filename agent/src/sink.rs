@@ -1,8 +1,46 @@
-//! The last room: records leave.
+//! Delivery of records: sinks, their bounded queues, and the spool.
 //!
-//! A record is rendered once and put into a [`Batch`]; whole batches travel to the sinks' own
-//! threads over bounded queues. No sink can make the pipeline wait: where a queue is full the
-//! batch's records are dropped and counted.
+//! A sink receives rendered records in [`Batch`]es over a bounded queue and delivers them on its own
+//! thread: to Kafka, files, stdout, Alertmanager, or nowhere. A sink never blocks its caller: when
+//! its queue is full, it drops the batch and counts its records.
+//!
+//! Each sink guarantees identity 5 of the ledger, for every stream and at every moment:
+//!
+//! ```text
+//! records = delivered + spooled + in_flight + filtered + dropped
+//! ```
+//!
+//! `dropped` is counted by reason. Kafka acknowledges each record it counts as delivered. While
+//! Kafka is unavailable, records wait in the [`spool`], a bounded queue on disk, and are sent in
+//! order later, also by the next process.
+//!
+//! # Example
+//!
+//! Any program can deliver records: it opens sinks, offers batches, flushes and closes.
+//!
+//! ```
+//! use dnscribe::sink::{self, Batch, KafkaConfig, OpenWith, SinkSpec, Stream};
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let directory = tempfile::tempdir()?;
+//! let file = SinkSpec::File(directory.path().join("records.ndjson"));
+//! let kafka = KafkaConfig::default();
+//! let mut sinks = sink::open(&[file], &OpenWith::new("probe-1", &kafka))?;
+//!
+//! let mut batch = Batch::default();
+//! let record = serde_json::json!({ "qname": "example.com." });
+//! batch.push_json(Stream::Transactions, 1, &record, b"example.com.");
+//! sinks[0].offer(&Arc::new(batch));
+//!
+//! assert!(sinks[0].flush(Duration::from_secs(5)));
+//! let delivery = &sinks[0].counters()["transactions"];
+//! assert_eq!((delivery.records, delivery.delivered), (1, 1));
+//! sinks[0].close();
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -16,8 +54,11 @@ mod open;
 mod plan;
 pub mod spec;
 pub mod spool;
+mod stream;
 mod successor;
 mod tally;
+#[cfg(test)]
+mod testing;
 mod threaded;
 mod writer;
 
@@ -29,118 +70,32 @@ pub use format::{Format, Login, Password, RegistryConfig};
 pub use observer::observer;
 pub use open::{OpenWith, SinkError, open, probe_file, same_place};
 pub use plan::{Names, Plan};
-pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, StreamSet, TopicCreation};
+pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, TopicCreation};
+pub use stream::{ParseStreamError, Stream, StreamSet};
 pub use successor::Successor;
 
 use crate::ledger::Delivery;
 use crate::record::add_json;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What kind of record: each stream has its own topic and schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stream {
-    /// `dns.message/1`.
-    Messages,
-    /// `dns.transaction/1`.
-    Transactions,
-    /// `dns.lookup/1`.
-    Lookups,
-    /// `dns.window/1`.
-    Metrics,
-    /// `dns.alert/1`.
-    Alerts,
-    /// `dns.dlq/1`.
-    Dlq,
-    /// `dns.ledger/1`.
-    Ledger,
-    /// `dns.connection/1`.
-    Connections,
-}
-
-impl Stream {
-    /// Every stream, in the order of the contract.
-    pub const ALL: [Self; 8] = [
-        Self::Messages,
-        Self::Transactions,
-        Self::Lookups,
-        Self::Metrics,
-        Self::Alerts,
-        Self::Dlq,
-        Self::Ledger,
-        Self::Connections,
-    ];
-
-    /// The stream's name, as `--stream` and the ledger spell it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Messages => "messages",
-            Self::Transactions => "transactions",
-            Self::Lookups => "lookups",
-            Self::Metrics => "metrics",
-            Self::Alerts => "alerts",
-            Self::Dlq => "dlq",
-            Self::Ledger => "ledger",
-            Self::Connections => "connections",
-        }
-    }
-
-    /// The Kafka topic of the stream unless the configuration names another.
-    #[must_use]
-    pub const fn default_topic(self) -> &'static str {
-        match self {
-            Self::Messages => "dns.raw",
-            Self::Transactions => "dns.normalized",
-            Self::Lookups => "dns.lookups",
-            Self::Metrics => "dns.metrics",
-            Self::Alerts => "dns.alerts",
-            Self::Dlq => "dns.dlq",
-            Self::Ledger => "dns.ledger",
-            Self::Connections => "dns.connections",
-        }
-    }
-
-    /// Whether one of its records stands for many messages, so that losing it loses more than a record.
-    #[must_use]
-    pub const fn is_summary(self) -> bool {
-        matches!(self, Self::Metrics | Self::Alerts | Self::Ledger)
-    }
-
-    /// The schema of the stream's records.
-    #[must_use]
-    pub const fn schema(self) -> &'static str {
-        match self {
-            Self::Messages => "dns.message/1",
-            Self::Transactions => "dns.transaction/1",
-            Self::Lookups => "dns.lookup/1",
-            Self::Metrics => "dns.window/1",
-            Self::Alerts => "dns.alert/1",
-            Self::Dlq => "dns.dlq/1",
-            Self::Ledger => "dns.ledger/1",
-            Self::Connections => "dns.connection/1",
-        }
-    }
-}
-
-/// Rendered records, one after the other in one buffer.
+/// Rendered records in one buffer.
 ///
-/// Of each record the buffer holds its rendering (JSON or text, the newline included), then its
-/// partitioning key. Of records that nobody reads there is the number alone.
+/// For each record the buffer holds its rendering (JSON or text with the newline), then its
+/// partitioning key. Records that no sink renders are only counted.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     counted: [u64; Stream::ALL.len()],
     filtered: [u64; Stream::ALL.len()],
-    /// Records of all kinds.
+    /// Records of all kinds: rendered, counted and filtered.
     records: usize,
 }
 
-/// Where in its batch a record stands.
+/// Position of a record in its batch.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     stream: Stream,
@@ -154,17 +109,17 @@ struct Entry {
 pub struct Rendered<'a> {
     /// The record's stream.
     pub stream: Stream,
-    /// Unique for ever; prints as 32 hex digits.
+    /// Globally unique; printed as 32 hex digits.
     pub event_id: u128,
-    /// The rendering, with its newline.
+    /// The rendering with its newline.
     pub line: &'a [u8],
     /// The partitioning key.
     pub key: &'a [u8],
 }
 
 impl Batch {
-    /// An empty one with room for as much as this one has, and for a record more: else every other
-    /// one is copied when it is nearly full.
+    /// Creates an empty batch with the capacity of `other` and one eighth more, to avoid copying a
+    /// nearly full batch.
     #[must_use]
     pub fn like(other: &Self) -> Self {
         let bytes = other.bytes.len();
@@ -175,26 +130,25 @@ impl Batch {
         }
     }
 
-    /// Counts a record of which nothing is rendered. It is none of those that [`Self::iter`] gives
-    /// and [`Self::len`] counts.
+    /// Counts a record without rendering it. [`Self::iter`] and [`Self::len`] do not include it.
     pub fn count(&mut self, stream: Stream) {
         self.counted[stream as usize] += 1;
         self.records += 1;
     }
 
-    /// Counts a record that a filter leaves out. It is none of those that [`Self::iter`] gives either.
+    /// Counts a record that a filter removes. [`Self::iter`] and [`Self::len`] do not include it.
     pub fn filter(&mut self, stream: Stream) {
         self.filtered[stream as usize] += 1;
         self.records += 1;
     }
 
-    /// How many records a filter has left out, by stream.
+    /// Number of filtered records by stream.
     #[must_use]
     pub fn filtered(&self) -> &[u64; Stream::ALL.len()] {
         &self.filtered
     }
 
-    /// How many records were counted and not rendered, by stream.
+    /// Number of records counted but not rendered, by stream.
     #[must_use]
     pub fn counted(&self) -> &[u64; Stream::ALL.len()] {
         &self.counted
@@ -230,7 +184,7 @@ impl Batch {
         self.push(stream, event_id, render, |out| out.extend(key));
     }
 
-    /// Appends a record of which a part is there as JSON: the other fields are added to it.
+    /// Appends a record whose first part `begun` is already JSON; adds the fields of `rest`.
     pub fn push_begun(
         &mut self,
         stream: Stream,
@@ -264,7 +218,7 @@ impl Batch {
         self.records += other.records;
     }
 
-    /// The records, in order.
+    /// The rendered records, in order.
     pub fn iter(&self) -> impl Iterator<Item = Rendered<'_>> {
         let mut start = 0;
         self.entries.iter().map(move |entry| {
@@ -274,7 +228,7 @@ impl Batch {
         })
     }
 
-    /// The record at a place, counted from 0.
+    /// The rendered record with this index.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Rendered<'_>> {
         let entry = self.entries.get(index)?;
@@ -288,150 +242,154 @@ impl Batch {
         Rendered { stream: entry.stream, event_id: entry.event_id, line, key }
     }
 
-    /// Number of records rendered.
+    /// Number of rendered records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Number of records, those counted too.
+    /// Number of records, including counted and filtered ones.
     #[must_use]
     pub fn records(&self) -> usize {
         self.records
     }
 
-    /// Whether there is no record, none counted either.
+    /// Returns whether there is no record at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records == 0
     }
 
-    /// Whether it holds summaries, and not what they sum up.
+    /// Returns whether the batch contains summaries.
     #[must_use]
     pub fn is_summary(&self) -> bool {
         self.entries.first().is_some_and(|entry| entry.stream.is_summary())
     }
 
-    /// Octets held.
+    /// Bytes of all rendered records and keys.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.bytes.len()
     }
 }
 
-/// Adds a record of which a part is there as JSON, without a newline.
+/// Appends the JSON of a record whose first part `begun` is rendered, without a newline.
 pub(crate) fn push_begun_or_log(out: &mut Vec<u8>, begun: &[u8], rest: &impl Serialize) {
     let start = out.len();
     out.extend_from_slice(begun);
     if let Err(error) = add_json(out, rest) {
-        tracing::error!(%error, "a record could not be rendered");
+        tracing::error!(%error, "cannot render a record");
         out.truncate(start);
         out.extend(b"{}");
     }
 }
 
-/// Adds a record as JSON, without a newline.
+/// Appends a record as JSON without a newline.
 pub(crate) fn push_json_or_log(out: &mut Vec<u8>, record: &impl Serialize) {
     let start = out.len();
-    // Records have string keys and no failing parts, and memory does not refuse a write.
+    // Records have string keys and serialize without errors, and writing to memory does not fail.
     if let Err(error) = serde_json::to_writer(&mut *out, record) {
-        tracing::error!(%error, "a record could not be rendered");
+        tracing::error!(%error, "cannot render a record");
         out.truncate(start);
         out.extend(b"{}");
     }
 }
 
-/// A place that records go to, fed in batches. Implementations own a thread and a bounded queue.
+/// A destination of records. Implementations with slow destinations own a thread and a bounded
+/// queue.
 pub trait Sink: Send {
     /// The sink's name in the ledger.
     fn name(&self) -> &str;
 
-    /// Whether records of the stream are this sink's. Others in a batch are passed over, uncounted.
+    /// Returns whether the sink receives the stream. Records of other streams in a batch are
+    /// ignored and not counted.
     fn wants(&self, stream: Stream) -> bool;
 
-    /// How the records of the batches offered must be rendered.
+    /// The format of the batches that the sink accepts.
     fn look(&self) -> Look;
 
-    /// Takes a batch. Never waits, never fails: what cannot be taken is counted as dropped.
+    /// Queues a batch. Never blocks and never fails: records that do not fit are counted as
+    /// dropped.
     fn offer(&mut self, batch: &Arc<Batch>);
 
-    /// Waits until `batch`, offered next, would find room, for `limit` at most, and says whether it
-    /// would. For replay, which can wait for its sinks; live capture never does. A sink that has
-    /// failed has room: it drops at once.
+    /// Waits, at most for `limit`, until `batch` would fit into the queue, and returns whether it
+    /// would. For replay; live capture never waits for a sink. A failed sink always has space: it
+    /// drops at once.
     fn wait_for_room(&self, batch: &Batch, limit: Duration) -> bool;
 
-    /// Between two records, leaves what is open for what now has its name. For files, which others
-    /// move away and then signal it; nothing to others.
+    /// Reopens files by name, between two records, for example after logrotate. Ignored by other
+    /// sinks.
     fn reopen(&mut self) {}
 
-    /// Leaves the records out of the dead letters that the sink makes of them, or does not. Nothing to
-    /// sinks that make none.
+    /// Sets whether dead letters made by the sink omit the bytes of the record. Ignored by sinks
+    /// without dead letters.
     fn hide_dead_letters(&mut self, _hidden: bool) {}
 
-    /// Waits until everything offered is delivered or dropped, for `limit` at most, and says whether
-    /// it is. What is still on its way then stays in flight.
+    /// Waits until all offered records are delivered or dropped, at most for `limit`, and returns
+    /// whether they are. The others stay in flight.
     fn flush(&mut self, limit: Duration) -> bool;
 
-    /// The sink that takes this one's place from now on, if that can be: it has been given what waited
-    /// here, which is not counted here any more.
+    /// Returns the sink that replaces this one, if it is ready. It has received the waiting
+    /// batches, which this sink no longer counts.
     fn relieve(&mut self) -> Option<Box<dyn Sink>> {
         None
     }
 
-    /// Gives up what is still in flight, counts it as dropped (`shutdown`), ends the thread.
+    /// Drops all records in flight (`shutdown`) and ends the thread.
     fn close(&mut self);
 
-    /// This moment's counters by stream name, every stream of the sink, zeros included. Holds
-    /// identity 5 at every call.
+    /// The current counters by stream name, for every stream of the sink. Identity 5 holds at every
+    /// call.
     fn counters(&self) -> BTreeMap<String, Delivery>;
 
-    /// The same of records that an earlier capture left behind, which are not of this capture's
-    /// balance; nothing for a sink without a spool.
+    /// The counters of records that earlier captures left in the spool. They are not part of this
+    /// capture's balance. `None` without a spool.
     fn recovered(&self) -> Option<BTreeMap<String, Delivery>> {
         None
     }
 
-    /// Why the sink can take nothing any more, once it has failed for good.
+    /// Why the sink has failed permanently, if it has.
     fn failure(&self) -> Option<Failure>;
 
-    /// Octets of records that wait on disk.
+    /// Bytes of records waiting on disk.
     fn spool_bytes(&self) -> u64 {
         0
     }
 
-    /// What else the sink measures, for `/metrics`.
+    /// Further metrics of the sink, for `/metrics`.
     fn gauges(&self) -> Vec<Gauge> {
         Vec::new()
     }
 }
 
-/// A number of the sink's own, beside the ledger's.
+/// A metric of a sink, beside the ledger's counters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gauge {
-    /// Metric name, such as `dnscribe_kafka_queue_bytes`; what it means is in the metrics' dictionary.
+    /// The metric's name, such as `dnscribe_kafka_queue_bytes`. The metrics dictionary describes
+    /// it.
     pub name: &'static str,
-    /// The number now.
+    /// The current value.
     pub value: f64,
 }
 
 impl Gauge {
-    /// A number of a metric.
+    /// Creates the value of a metric.
     #[must_use]
     pub const fn new(name: &'static str, value: f64) -> Self {
         Self { name, value }
     }
 }
 
-/// Every number of a sink's own.
+/// All metrics of all sinks.
 #[cfg(test)]
 pub(crate) fn every_gauge() -> Vec<Gauge> {
     [kafka::every_gauge(), alertmanager::every_gauge()].concat()
 }
 
-/// A sink's end before its time.
+/// Why a sink has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The reader of the pipe went away: a quiet end, not an error.
+    /// The reader of the pipe has closed it. Not an error.
     PipeClosed,
     /// What went wrong, as a sentence for the operator.
     Broken(String),

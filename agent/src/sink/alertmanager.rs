@@ -1,105 +1,112 @@
-//! Alerts to Alertmanager, by its API v2.
+//! Sends alerts to Alertmanager by its API v2.
 //!
-//! The sink takes `dns.alert/1` records as any sink does, and its thread tells Alertmanager what it
-//! has to know: an alert when it begins, again and again while it goes on, and that it is over. A
-//! record is delivered once an Alertmanager has taken what it says. While none does, the newest of
-//! each alert waits in memory.
+//! Input: `dns.alert/1` records, as for any sink. The sink's thread posts an alert when it begins,
+//! repeats it while it lasts, and posts its end. A record counts as delivered once an Alertmanager
+//! has accepted it. While none does, the newest record of each alert waits in memory.
 
 mod alert;
-mod book;
 mod client;
+mod state;
 
 use super::format::{Login, Password};
-use super::tally::{PerStream, Reason, Tally};
-use super::threaded::{Back, Bounds, FOR_EVER, Next, Shared, Threaded};
+use super::tally::{DropReason, PerStream, Tally};
+use super::threaded::{LONG_WAIT, NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
 use super::{Batch, Failure, Gauge, Look, SinkError, Stream, StreamSet};
 use crate::time::Timestamp;
-use book::{Book, Key};
-use client::{Client, Refusal};
+use client::{Client, RequestError};
 use serde_json::Value;
+use state::{AlertState, Key};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Without a word for so many times the resend interval, Alertmanager takes an alert for over.
-const SILENCES: u32 = 4;
-/// Alerts in one post at most.
-const POST: usize = 256;
-/// The first pause after a failure; each further one is twice as long.
+/// Alertmanager considers an alert over if it is not repeated for this many resend intervals.
+const EXPIRY_RESENDS: u32 = 4;
+/// Most alerts in one request.
+const MAX_ALERTS_PER_POST: usize = 256;
+/// Pause after the first failure. It doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest.
+/// Longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// The pause while somebody waits for all to arrive.
+/// Longest pause during a flush.
 const SHORT_PAUSE: Duration = Duration::from_millis(500);
 
-const REASONS: &[Reason] =
-    &[Reason::QueueFull, Reason::MessageTimedOut, Reason::Rejected, Reason::Shutdown];
+const REASONS: &[DropReason] = &[
+    DropReason::QueueFull,
+    DropReason::MessageTimedOut,
+    DropReason::Rejected,
+    DropReason::Shutdown,
+];
 
-/// How to reach Alertmanager, and what it is told.
+/// How to reach Alertmanager, and what alerts contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertmanagerConfig {
-    /// `http://…` or `https://…` of each, without a slash at its end; at least one.
+    /// `http://…` or `https://…` of each Alertmanager, without a trailing slash; at least one.
     pub urls: Vec<String>,
-    /// Who we are, if they ask.
+    /// Credentials, if Alertmanager requires them.
     pub authorization: Option<Authorization>,
-    /// The certificates to trust, in PEM; those of the system where absent.
+    /// File with the trusted certificates in PEM. `None`: the system's.
     pub ca_file: Option<PathBuf>,
-    /// How long each may take to answer.
+    /// Time limit for each request.
     pub timeout: Duration,
-    /// How often an alert that goes on is told again.
+    /// Interval at which a lasting alert is repeated.
     pub resend: Duration,
-    /// Labels of every alert, beside its own.
+    /// Labels added to every alert.
     pub labels: BTreeMap<String, String>,
-    /// Where an alert's link leads.
+    /// The `generatorURL` of alerts.
     pub generator_url: Option<String>,
 }
 
-/// Who we are.
+/// Credentials for Alertmanager.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorization {
-    /// By name and password (RFC 7617).
+    /// User name and password (RFC 7617).
     Basic(Login),
-    /// By a token (RFC 6750).
+    /// Bearer token (RFC 6750).
     Bearer(Password),
 }
 
-/// Starts a sink. Does not wait for Alertmanager: alerts do, for `patience` at most where there is one.
+/// Starts a sink without waiting for Alertmanager. If alerts cannot be sent for `patience`, the
+/// sink fails.
 pub(super) fn open(
     name: String,
     streams: StreamSet,
     config: &AlertmanagerConfig,
     patience: Option<Duration>,
-) -> Result<Threaded, SinkError> {
+) -> Result<ThreadedSink, SinkError> {
     let client = Client::new(config).map_err(SinkError::Alertmanager)?;
-    let numbers = Arc::new(Numbers::default());
-    let courier = Courier {
-        book: Book::new(config.resend),
+    let metrics = Arc::new(SenderMetrics::default());
+    let sender = AlertSender {
+        state: AlertState::new(config.resend),
         config: config.clone(),
         client,
         patience,
-        numbers: Arc::clone(&numbers),
-        trouble: None,
-        in_part: false,
+        metrics: Arc::clone(&metrics),
+        outage: None,
+        partial: false,
     };
-    let shared = Threaded::shared(Tally::new(streams, REASONS));
+    let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
     let thread = name.clone();
-    let work = move |back: &Back| courier.run(back);
-    let sink = Threaded::start(name, Look::Json, Bounds::default(), shared, work)
+    let work = move |receiver: &SinkReceiver| sender.run(receiver);
+    let sink = ThreadedSink::start(name, Look::Json, QueueLimits::default(), shared, work)
         .map_err(|error| SinkError::Thread { name: thread, error })?;
-    Ok(sink.with_gauges(move || numbers.gauges()))
+    Ok(sink.with_gauges(move || metrics.gauges()))
 }
 
-/// Asks every Alertmanager who it is: what they say, or what is wrong with one of them.
+/// Asks every Alertmanager for its version.
+///
+/// # Errors
+/// Returns why one of them did not answer as expected.
 pub fn probe(config: &AlertmanagerConfig) -> Result<String, String> {
     let versions = Client::new(config)?.versions();
-    versions.map(|versions| versions.join(", ")).map_err(|refusal| refusal.why)
+    versions.map(|versions| versions.join(", ")).map_err(|error| error.why)
 }
 
-/// What the sink measures.
+/// Metrics of the sink.
 #[derive(Default)]
-struct Numbers {
+struct SenderMetrics {
     sent: AtomicU64,
     failed: AtomicU64,
     firing: AtomicU64,
@@ -107,8 +114,8 @@ struct Numbers {
     away: AtomicBool,
 }
 
-impl Numbers {
-    #[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are floats")]
+impl SenderMetrics {
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus metrics are floats")]
     fn gauges(&self) -> Vec<Gauge> {
         let of = |number: &AtomicU64| number.load(Ordering::Relaxed) as f64;
         vec![
@@ -124,183 +131,183 @@ impl Numbers {
     }
 }
 
-/// Since when posts fail, and when the next is tried.
-struct Trouble {
+/// State of repeated failures.
+struct Outage {
     since: Instant,
     last: Instant,
     pause: Duration,
 }
 
-/// The thread's state.
-struct Courier {
+/// State of the sink's thread: sends alerts that are due.
+struct AlertSender {
     config: AlertmanagerConfig,
     client: Client,
-    book: Book,
+    state: AlertState,
     patience: Option<Duration>,
-    numbers: Arc<Numbers>,
-    trouble: Option<Trouble>,
-    /// Whether some Alertmanagers take alerts and others do not.
-    in_part: bool,
+    metrics: Arc<SenderMetrics>,
+    outage: Option<Outage>,
+    /// Whether only some of the Alertmanagers accept alerts.
+    partial: bool,
 }
 
-impl Courier {
-    fn run(mut self, back: &Back) {
-        let shared = &back.shared;
+impl AlertSender {
+    fn run(mut self, receiver: &SinkReceiver) {
+        let shared = &receiver.shared;
         loop {
-            match back.next(self.pause(shared)) {
-                Next::Batch(taken) => {
+            match receiver.next(self.wait(shared)) {
+                NextStep::Batch(taken) => {
                     self.take(&taken.batch, shared);
-                    back.ready().for_each(|taken| self.take(&taken.batch, shared));
+                    receiver.queued().for_each(|taken| self.take(&taken.batch, shared));
                 }
-                Next::Idle => {}
-                Next::Stop => return,
+                NextStep::Idle => {}
+                NextStep::Stop => return,
             }
-            if self.next_try(shared).is_none_or(|next| Instant::now() >= next) {
+            if self.retry_at(shared).is_none_or(|next| Instant::now() >= next) {
                 self.post_due(shared);
             }
-            self.show();
-            if self.has_lost_patience() {
-                let given_up = alerts(self.book.give_all_up());
-                shared.tally.dropped(&given_up, Reason::MessageTimedOut);
+            self.update_metrics();
+            if self.is_out_of_time() {
+                let given_up = alerts(self.state.remove_all());
+                shared.tally.dropped(&given_up, DropReason::MessageTimedOut);
                 let broken = "no Alertmanager could be reached in time; see the log".to_owned();
-                shared.fail(Failure::Broken(broken), Reason::MessageTimedOut);
-                return back.drop_all(Reason::MessageTimedOut);
+                shared.fail(Failure::Broken(broken), DropReason::MessageTimedOut);
+                return receiver.drop_all(DropReason::MessageTimedOut);
             }
         }
     }
 
-    /// Until when it is no use to try; after a failure only.
-    fn next_try(&self, shared: &Shared) -> Option<Instant> {
-        let trouble = self.trouble.as_ref()?;
-        let pause = if shared.flushing() { trouble.pause.min(SHORT_PAUSE) } else { trouble.pause };
-        Some(trouble.last + pause)
+    /// When to try again after a failure.
+    fn retry_at(&self, shared: &SharedState) -> Option<Instant> {
+        let outage = self.outage.as_ref()?;
+        let pause = if shared.flushing() { outage.pause.min(SHORT_PAUSE) } else { outage.pause };
+        Some(outage.last + pause)
     }
 
-    /// How long there is nothing to do unless a record comes, or somebody begins to wait.
-    fn pause(&self, shared: &Shared) -> Duration {
-        // Of two times, the absent one is the earlier.
-        let next = self.book.next_due().map(|due| Some(due).max(self.next_try(shared)));
+    /// Time until the next alert is due, unless a record or a flush comes earlier.
+    fn wait(&self, shared: &SharedState) -> Duration {
+        // `None` is less than any time.
+        let next = self.state.next_due().map(|due| Some(due).max(self.retry_at(shared)));
         let left = next.flatten().map(|next| next.saturating_duration_since(Instant::now()));
-        left.unwrap_or(FOR_EVER)
+        left.unwrap_or(LONG_WAIT)
     }
 
-    fn take(&mut self, batch: &Batch, shared: &Shared) {
+    fn take(&mut self, batch: &Batch, shared: &SharedState) {
         let now = Instant::now();
         for record in batch.iter().filter(|record| record.stream == Stream::Alerts) {
             let reason = match serde_json::from_slice(record.line) {
-                Ok(told) if self.book.has_room_for(&told) => {
-                    self.book.take(told, now);
+                Ok(alert) if self.state.has_capacity_for(&alert) => {
+                    self.state.add(alert, now);
                     continue;
                 }
-                Ok(_) => Reason::QueueFull,
-                // Both sides come from one build, so that this cannot be.
+                Ok(_) => DropReason::QueueFull,
+                // The agent itself rendered the record, so this should not happen.
                 Err(error) => {
-                    tracing::error!(%error, "an alert's record cannot be read");
-                    Reason::Rejected
+                    tracing::error!(%error, "cannot parse an alert record");
+                    DropReason::Rejected
                 }
             };
             shared.tally.dropped(&alerts(1), reason);
         }
     }
 
-    /// Posts all that is due, until that fails.
-    fn post_due(&mut self, shared: &Shared) {
+    /// Posts all alerts that are due, until a post fails.
+    fn post_due(&mut self, shared: &SharedState) {
         while !shared.stopping() {
-            let due = self.book.due(Instant::now(), POST);
+            let due = self.state.due(Instant::now(), MAX_ALERTS_PER_POST);
             if due.is_empty() || !self.post(&due, shared) {
                 return;
             }
         }
     }
 
-    /// Posts these; whether it is worth going on.
-    fn post(&mut self, keys: &[Key], shared: &Shared) -> bool {
+    /// Posts alerts. Returns whether to continue with others.
+    fn post(&mut self, keys: &[Key], shared: &SharedState) -> bool {
         match self.client.post(&self.body(keys)) {
             Ok(others) => {
                 self.recovered();
-                self.told_by_some(others);
-                self.numbers.sent.fetch_add(keys.len() as u64, Ordering::Relaxed);
-                let arrived = self.book.sent(keys, Instant::now());
+                self.note_partial(others);
+                self.metrics.sent.fetch_add(keys.len() as u64, Ordering::Relaxed);
+                let arrived = self.state.mark_sent(keys, Instant::now());
                 shared.tally.delivered(&alerts(arrived));
                 true
             }
-            Err(refusal) => {
-                self.numbers.failed.fetch_add(1, Ordering::Relaxed);
-                self.refused(keys, &refusal, shared)
+            Err(error) => {
+                self.metrics.failed.fetch_add(1, Ordering::Relaxed);
+                self.refused(keys, &error, shared)
             }
         }
     }
 
-    fn refused(&mut self, keys: &[Key], refusal: &Refusal, shared: &Shared) -> bool {
+    fn refused(&mut self, keys: &[Key], error: &RequestError, shared: &SharedState) -> bool {
         match keys {
-            _ if !refusal.for_good => {
-                self.failed(&refusal.why);
+            _ if !error.permanent => {
+                self.failed(&error.why);
                 false
             }
             [_] => {
-                tracing::error!("an alert is given up: {}", refusal.why);
-                let lost = self.book.give_up(keys);
-                shared.tally.dropped(&alerts(lost), Reason::Rejected);
+                tracing::error!("an alert is dropped: {}", error.why);
+                let lost = self.state.remove(keys);
+                shared.tally.dropped(&alerts(lost), DropReason::Rejected);
                 true
             }
-            // One of them is not to its taste; the others need not suffer.
+            // Post them one by one, so that one rejected alert does not affect the others.
             _ => keys.iter().all(|key| self.post(std::slice::from_ref(key), shared)),
         }
     }
 
     fn body(&self, keys: &[Key]) -> String {
-        let expiry = Timestamp::now().plus(self.config.resend * SILENCES).to_string();
-        let alerts = keys.iter().filter_map(|key| self.book.get(key));
+        let expiry = Timestamp::now().plus(self.config.resend * EXPIRY_RESENDS).to_string();
+        let alerts = keys.iter().filter_map(|key| self.state.get(key));
         let alerts =
-            alerts.map(|(told, ended)| told.posted(ended.unwrap_or(&expiry), &self.config));
+            alerts.map(|(alert, ended)| alert.to_json(ended.unwrap_or(&expiry), &self.config));
         alerts.collect::<Value>().to_string()
     }
 
     fn failed(&mut self, why: &str) {
         let now = Instant::now();
         let longest = LONGEST_PAUSE.min(self.config.resend);
-        if let Some(trouble) = &mut self.trouble {
-            trouble.last = now;
-            trouble.pause = (trouble.pause * 2).min(longest);
-            tracing::debug!("still no alert gets out: {why}");
+        if let Some(outage) = &mut self.outage {
+            outage.last = now;
+            outage.pause = (outage.pause * 2).min(longest);
+            tracing::debug!("alerts still wait for Alertmanager: {why}");
         } else {
             let pause = FIRST_PAUSE.min(longest);
-            self.trouble = Some(Trouble { since: now, last: now, pause });
+            self.outage = Some(Outage { since: now, last: now, pause });
             tracing::warn!("alerts wait for Alertmanager: {why}");
         }
     }
 
     fn recovered(&mut self) {
-        if let Some(trouble) = self.trouble.take() {
-            let seconds = trouble.since.elapsed().as_secs();
-            tracing::info!("Alertmanager takes alerts again, after {seconds} s");
+        if let Some(outage) = self.outage.take() {
+            let seconds = outage.since.elapsed().as_secs();
+            tracing::info!("Alertmanager accepts alerts again, after {seconds} s");
         }
     }
 
-    /// Tells once that some do not take alerts which others do.
-    fn told_by_some(&mut self, others: Option<String>) {
-        match (others, self.in_part) {
-            (Some(why), false) => tracing::warn!("not every Alertmanager takes alerts: {why}"),
-            (None, true) => tracing::info!("every Alertmanager takes alerts again"),
+    /// Logs once that some Alertmanagers reject alerts that others accept.
+    fn note_partial(&mut self, others: Option<String>) {
+        match (others, self.partial) {
+            (Some(why), false) => tracing::warn!("not every Alertmanager accepts alerts: {why}"),
+            (None, true) => tracing::info!("every Alertmanager accepts alerts again"),
             _ => return,
         }
-        self.in_part = !self.in_part;
+        self.partial = !self.partial;
     }
 
-    fn has_lost_patience(&self) -> bool {
-        let failing = self.trouble.as_ref().map(|trouble| trouble.since.elapsed());
+    fn is_out_of_time(&self) -> bool {
+        let failing = self.outage.as_ref().map(|outage| outage.since.elapsed());
         matches!((failing, self.patience), (Some(failing), Some(patience)) if failing >= patience)
     }
 
-    fn show(&self) {
+    fn update_metrics(&self) {
         let set = |number: &AtomicU64, value: usize| number.store(value as u64, Ordering::Relaxed);
-        set(&self.numbers.firing, self.book.firing());
-        set(&self.numbers.waiting, self.book.waiting());
-        self.numbers.away.store(self.trouble.is_some(), Ordering::Relaxed);
+        set(&self.metrics.firing, self.state.firing());
+        set(&self.metrics.waiting, self.state.waiting());
+        self.metrics.away.store(self.outage.is_some(), Ordering::Relaxed);
     }
 }
 
-/// So many records of the stream alerts.
+/// Counts of `count` records of the stream `alerts`.
 fn alerts(count: u64) -> PerStream {
     let mut share = PerStream::default();
     share[Stream::Alerts as usize] = count;
@@ -310,8 +317,8 @@ fn alerts(count: u64) -> PerStream {
 #[cfg(test)]
 mod tests;
 
-/// What this kind of sink measures.
+/// All metrics of this kind of sink.
 #[cfg(test)]
 pub(super) fn every_gauge() -> Vec<Gauge> {
-    Numbers::default().gauges()
+    SenderMetrics::default().gauges()
 }

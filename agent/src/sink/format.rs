@@ -1,60 +1,60 @@
-//! How records look on Kafka, and how to reach the registry that keeps the schemas of Avro records.
+//! The format of records on Kafka, the schema registry's settings, and credentials.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How the records of a stream look on Kafka.
+/// The format of a stream's records on Kafka.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object.
     #[default]
     Json,
-    /// Avro in the registry's framing: octet 0, the schema's id in four octets, the record.
+    /// Avro in the registry's framing: byte 0, the schema id in four bytes, the record.
     Avro,
 }
 
-/// Why something is not a format.
+/// A text is not a valid format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a format: choose from json, avro")]
-pub struct BadFormat(String);
+pub struct ParseFormatError(String);
 
 impl FromStr for Format {
-    type Err = BadFormat;
+    type Err = ParseFormatError;
 
-    fn from_str(text: &str) -> Result<Self, BadFormat> {
+    fn from_str(text: &str) -> Result<Self, ParseFormatError> {
         match text {
             "json" => Ok(Self::Json),
             "avro" => Ok(Self::Avro),
-            _ => Err(BadFormat(text.into())),
+            _ => Err(ParseFormatError(text.into())),
         }
     }
 }
 
-/// How to reach a schema registry with Confluent's interface.
+/// How to reach a schema registry with Confluent's API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryConfig {
-    /// `http://…` or `https://…`, without a slash at its end.
+    /// `http://…` or `https://…`, without a trailing slash.
     pub url: String,
-    /// Who we are, if the registry asks.
+    /// Credentials, if the registry requires them.
     pub login: Option<Login>,
-    /// The certificates to trust, in PEM; those of the system where absent.
+    /// File with the trusted certificates in PEM. `None`: the system's.
     pub ca_file: Option<PathBuf>,
-    /// How long the registry may take for all that is asked of it at a time.
+    /// Time limit for one round of requests.
     pub timeout: Duration,
 }
 
-/// A name and its password, for HTTP's basic authentication (RFC 7617).
+/// User name and password for HTTP basic authentication (RFC 7617).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
-    /// The name.
+    /// The user name.
     pub username: String,
     /// The password.
     pub password: Password,
 }
 
-/// A password; never shown.
+/// A password. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(pub String);
 
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_passwords() {
+    fn hides_passwords() {
         let given = Login { username: "me".into(), password: Password("hunter2".into()) };
         let shown = format!("{given:?}");
         assert!(shown.contains("me") && !shown.contains("hunter2"), "{shown}");

@@ -1,4 +1,5 @@
-//! The one HTTP client: TLS by the OpenSSL that librdkafka brings, no proxy, no redirect followed.
+//! The HTTP client of the schema registry and Alertmanager: TLS by the OpenSSL that librdkafka
+//! uses, without proxy or redirects.
 
 use super::format::{Login, Password};
 use base64::Engine as _;
@@ -7,11 +8,11 @@ use std::path::Path;
 use ureq::http::header::HeaderValue;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
 
-/// Characters of a complaint that are repeated at most.
-const COMPLAINT_LIMIT: usize = 300;
+/// Longest error message of a server that is repeated, in characters.
+const MESSAGE_LIMIT: usize = 300;
 
-/// A client that trusts the certificates in `ca_file`, else the system's. `section` is the part of
-/// the configuration that errors name.
+/// Creates a client that trusts the certificates in `ca_file`, else the system's. Errors name the
+/// configuration section `section`.
 pub(super) fn client(ca_file: Option<&Path>, section: &str) -> Result<ureq::Agent, String> {
     let roots = match ca_file {
         Some(path) => RootCerts::new_with_certs(&certificates(path, section)?),
@@ -20,9 +21,9 @@ pub(super) fn client(ca_file: Option<&Path>, section: &str) -> Result<ureq::Agen
     let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(roots).build();
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        // Whoever asks decides: not every question may be asked again as a GET.
+        // Callers follow redirects themselves: not every request may be repeated as a GET.
         .max_redirects(0)
-        // No proxy stands between us and the brokers either.
+        // librdkafka uses no proxy either.
         .proxy(None)
         .tls_config(tls)
         .user_agent(concat!("dnscribe/", env!("CARGO_PKG_VERSION")))
@@ -30,14 +31,14 @@ pub(super) fn client(ca_file: Option<&Path>, section: &str) -> Result<ureq::Agen
     Ok(agent.into())
 }
 
-/// A name and its password as HTTP wants them (RFC 7617).
+/// Header for basic authentication (RFC 7617).
 pub(super) fn basic(login: &Login, section: &str) -> Result<HeaderValue, String> {
     let basic = format!("{}:{}", login.username, login.password.0);
     let basic = format!("Basic {}", STANDARD.encode(basic));
     secret(&basic).ok_or_else(|| format!("{section}.username cannot be sent"))
 }
 
-/// A token as HTTP wants it (RFC 6750).
+/// Header for a bearer token (RFC 6750).
 pub(super) fn bearer(token: &Password, section: &str) -> Result<HeaderValue, String> {
     secret(&format!("Bearer {}", token.0))
         .ok_or_else(|| format!("{section}.bearer_token_file holds what cannot be sent"))
@@ -49,11 +50,11 @@ fn secret(text: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// What a server says, in one line that is not too long.
-pub(super) fn complaint(said: &str) -> String {
+/// A server's error message in one line of limited length.
+pub(super) fn error_message(said: &str) -> String {
     let words: Vec<&str> = said.split_whitespace().collect();
     let line = words.join(" ");
-    match line.char_indices().nth(COMPLAINT_LIMIT) {
+    match line.char_indices().nth(MESSAGE_LIMIT) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None if line.is_empty() => "it does not say why".into(),
         None => line,

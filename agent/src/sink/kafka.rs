@@ -1,23 +1,36 @@
-//! Kafka: an idempotent producer whose delivery reports drive the ledger.
+//! The Kafka sink: an idempotent producer whose delivery reports drive the ledger.
 //!
 //! ```text
-//!  queue ─▶ sender ─┬──────────────▶ flight ─▶ librdkafka ─▶ broker
-//!                   └─▶ spool ──────▶   ▲                      │
-//!                       (disk)          └──── reports ◀────────┘
+//!  queue ─▶ sender ─┬──────────────▶ in flight ─▶ librdkafka ─▶ broker
+//!                   └─▶ spool ──────▶   ▲                        │
+//!                       (disk)          └──── delivery reports ◀─┘
 //! ```
 //!
-//! The sink's own thread, the sender, hands records to librdkafka; while Kafka is away, or slower
-//! than the records come, they go to the spool and come back from it in order. No rdkafka type
-//! leaves this module.
+//! The sink's thread, the sender, hands records to librdkafka. While Kafka is unavailable, or slower
+//! than the records arrive, they go to the spool and return from it in order. No rdkafka type leaves
+//! this module. Its parts, in the order in which a record passes them:
+//!
+//! | module | contents |
+//! |---|---|
+//! | `settings` | librdkafka's settings; errors without secrets |
+//! | `encode` | JSON or Avro, schema registry |
+//! | `sender` | the sink's thread |
+//! | `backlog` | the connection to the spool |
+//! | `in_flight` | unacknowledged records |
+//! | `producer` | the producer: record to message |
+//! | `reports` | librdkafka's callbacks: delivery reports, errors, statistics |
+//! | `dead_letter` | dead letters of rejected records |
+//! | `topics` | creation of topics |
+//! | `probe`, `read_back` | checks and reading back, for commands |
+//! | `diagnose` | explanation of errors |
 
 mod backlog;
-mod bits;
 mod dead_letter;
 mod diagnose;
 mod encode;
-mod flight;
-mod link;
+mod in_flight;
 mod probe;
+mod producer;
 mod read_back;
 mod reports;
 mod sender;
@@ -31,37 +44,37 @@ pub use read_back::{Gap, read_back};
 pub use settings::validate;
 
 use super::spool::SpoolConfig;
-use super::tally::{Reason, Tally};
-use super::threaded::{Bounds, Spool, Threaded};
+use super::tally::{DropReason, Tally};
+use super::threaded::{QueueLimits, SpoolReport, ThreadedSink};
 use super::{KafkaConfig, Look, SinkError, Stream, StreamSet};
 use backlog::{Backlog, BacklogGauges};
 use dead_letter::DeadLetters;
-use flight::{Flight, Tallies};
-use reports::Health;
-use sender::{Parts, Sender};
+use in_flight::{InFlight, Tallies};
+use reports::BrokerHealth;
+use sender::{Sender, SenderParts};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-const REASONS: &[Reason] = &[
-    Reason::QueueFull,
-    Reason::MessageTimedOut,
-    Reason::MessageTooLarge,
-    Reason::UnknownTopic,
-    Reason::NotAuthorised,
-    Reason::NotEncodable,
-    Reason::Rejected,
-    Reason::BrokerError,
-    Reason::SpoolFull,
-    Reason::SpoolExpired,
-    Reason::SpoolCorrupt,
-    Reason::SpoolError,
-    Reason::Shutdown,
+const REASONS: &[DropReason] = &[
+    DropReason::QueueFull,
+    DropReason::MessageTimedOut,
+    DropReason::MessageTooLarge,
+    DropReason::UnknownTopic,
+    DropReason::NotAuthorised,
+    DropReason::NotEncodable,
+    DropReason::Rejected,
+    DropReason::BrokerError,
+    DropReason::SpoolFull,
+    DropReason::SpoolExpired,
+    DropReason::SpoolCorrupt,
+    DropReason::SpoolError,
+    DropReason::Shutdown,
 ];
 
-/// Who writes, and how Kafka and the disk are to be used.
+/// Options of a Kafka sink.
 #[derive(Clone, Copy)]
-pub(super) struct With<'a> {
+pub(super) struct KafkaOptions<'a> {
     pub(super) node: &'a str,
     pub(super) region: Option<&'a str>,
     pub(super) config: &'a KafkaConfig,
@@ -69,43 +82,43 @@ pub(super) struct With<'a> {
     pub(super) spool: Option<&'a SpoolConfig>,
 }
 
-/// Starts a sink. Does not wait for a broker: records do.
+/// Starts a sink without waiting for a broker.
 pub(super) fn open(
     name: String,
     streams: StreamSet,
-    with: With<'_>,
-) -> Result<Threaded, SinkError> {
-    assemble(name, streams, with, Bounds::default()).map(|(sink, _)| sink)
+    with: KafkaOptions<'_>,
+) -> Result<ThreadedSink, SinkError> {
+    assemble(name, streams, with, QueueLimits::default()).map(|(sink, _)| sink)
 }
 
-/// The sink, and what is known of Kafka's state.
+/// Starts a sink; also returns the state of its connection.
 fn assemble(
     name: String,
     streams: StreamSet,
-    with: With<'_>,
-    bounds: Bounds,
-) -> Result<(Threaded, Arc<Health>), SinkError> {
-    let shared = Threaded::shared(Tally::new(streams, REASONS));
+    with: KafkaOptions<'_>,
+    limits: QueueLimits,
+) -> Result<(ThreadedSink, Arc<BrokerHealth>), SinkError> {
+    let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
     let recovered = Arc::new(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
     let tallies = Tallies { own: Arc::clone(&shared), recovered: Arc::clone(&recovered) };
-    let flight = Arc::new(Flight::new(tallies));
-    let health = Arc::new(Health::new(with.config));
+    let in_flight = Arc::new(InFlight::new(tallies));
+    let health = Arc::new(BrokerHealth::new(with.config));
     let gauges = Arc::new(BacklogGauges::default());
-    let With { node, region, config, patience, spool } = with;
+    let KafkaOptions { node, region, config, patience, spool } = with;
     let backlog =
-        Backlog::new(spool, &config.brokers, node, Arc::clone(&flight), Arc::clone(&gauges));
+        Backlog::new(spool, &config.brokers, node, Arc::clone(&in_flight), Arc::clone(&gauges));
     let node: Arc<str> = node.into();
     let dead_letters = DeadLetters {
         node: Arc::clone(&node),
         region: region.map(str::to_owned),
         wanted: streams.contains(Stream::Dlq),
         shared: Arc::clone(&shared),
-        told: BTreeSet::new(),
+        logged: BTreeSet::new(),
     };
-    let parts = Parts {
+    let parts = SenderParts {
         config: config.clone(),
         node,
-        flight,
+        in_flight,
         health: Arc::clone(&health),
         dead_letters,
         patience,
@@ -113,9 +126,11 @@ fn assemble(
     let sender = Sender::new(parts, backlog)?;
     let thread = name.clone();
     let bytes = Arc::clone(&gauges.bytes);
-    let sink = Threaded::start(name, Look::Json, bounds, shared, move |back| sender.run(back))
-        .map_err(|error| SinkError::Thread { name: thread, error })?;
-    let sink = if spool.is_some() { sink.with_spool(Spool { recovered, bytes }) } else { sink };
+    let sink =
+        ThreadedSink::start(name, Look::Json, limits, shared, move |receiver| sender.run(receiver))
+            .map_err(|error| SinkError::Thread { name: thread, error })?;
+    let sink =
+        if spool.is_some() { sink.with_spool(SpoolReport { recovered, bytes }) } else { sink };
     let seen = Arc::clone(&health);
     Ok((sink.with_gauges(move || [seen.stats.gauges(), gauges.gauges()].concat()), health))
 }
@@ -123,7 +138,7 @@ fn assemble(
 #[cfg(test)]
 mod tests;
 
-/// What this kind of sink measures.
+/// All metrics of this kind of sink.
 #[cfg(test)]
 pub(super) fn every_gauge() -> Vec<super::Gauge> {
     [reports::Stats::default().gauges(), BacklogGauges::default().gauges()].concat()

@@ -1,23 +1,23 @@
-//! `--sink null`: records are counted and forgotten. For measuring, and for metrics alone.
+//! `--sink null`: counts records and discards them, for measurements and for metrics alone.
 
-use super::tally::{Reason, Tally};
+use super::tally::{DropReason, Tally};
 use super::{Batch, Failure, Look, Sink, Stream, StreamSet};
 use crate::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The sink that counts only.
+/// A sink that only counts.
 pub struct Null {
     name: String,
     tally: Tally,
 }
 
 impl Null {
-    /// A null sink for `streams`.
+    /// Creates a null sink for `streams`.
     #[must_use]
     pub fn new(name: String, streams: StreamSet) -> Self {
-        const REASONS: &[Reason] = &[Reason::Shutdown];
+        const REASONS: &[DropReason] = &[DropReason::Shutdown];
         Self { name, tally: Tally::new(streams, REASONS) }
     }
 }
@@ -36,9 +36,9 @@ impl Sink for Null {
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {
-        self.tally.filtered(batch);
-        let share = self.tally.share(batch);
-        self.tally.offered(&share);
+        self.tally.add_filtered(batch);
+        let share = self.tally.count_batch(batch);
+        self.tally.add_in_flight(&share);
         self.tally.delivered(&share);
     }
 
@@ -51,7 +51,7 @@ impl Sink for Null {
     }
 
     fn close(&mut self) {
-        self.tally.seal();
+        self.tally.close();
     }
 
     fn counters(&self) -> BTreeMap<String, Delivery> {

@@ -1,36 +1,41 @@
-//! Records to another part of this program: batches to a function, on a thread of its own.
+//! Passes batches to a function of this program, on a thread of its own.
 
-use super::tally::{Reason, Tally};
-use super::threaded::{Bounds, Next, Threaded};
+use super::tally::{DropReason, Tally};
+use super::threaded::{NextStep, QueueLimits, ThreadedSink};
 use super::{Batch, Look, Sink, SinkError, StreamSet};
 use std::time::Duration;
 
-/// How long the thread sleeps where nothing comes.
+/// Wait for a batch before checking whether the sink is closed.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A sink that hands its batches, as JSON, to `take`. What `take` is too slow for is dropped and
-/// counted, as with any sink.
+/// Creates a sink that passes its batches, rendered as JSON, to `take`. If `take` is too slow,
+/// batches are dropped and counted, as in any sink.
+///
+/// # Errors
+/// Returns an error if the thread cannot be started.
 pub fn observer(
     name: &str,
     streams: StreamSet,
     mut take: impl FnMut(&Batch) + Send + 'static,
 ) -> Result<Box<dyn Sink>, SinkError> {
-    const REASONS: &[Reason] = &[Reason::QueueFull, Reason::WriteError, Reason::Shutdown];
-    let shared = Threaded::shared(Tally::new(streams, REASONS));
+    const REASONS: &[DropReason] =
+        &[DropReason::QueueFull, DropReason::WriteError, DropReason::Shutdown];
+    let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
     let tally = std::sync::Arc::clone(&shared);
-    let work = move |back: &super::threaded::Back| {
+    let work = move |receiver: &super::threaded::SinkReceiver| {
         loop {
-            match back.next(PAUSE) {
-                Next::Batch(taken) => {
+            match receiver.next(PAUSE) {
+                NextStep::Batch(taken) => {
                     take(&taken.batch);
-                    tally.tally.delivered(&tally.tally.share(&taken.batch));
+                    tally.tally.delivered(&tally.tally.count_batch(&taken.batch));
                 }
-                Next::Idle => {}
-                Next::Stop => return,
+                NextStep::Idle => {}
+                NextStep::Stop => return,
             }
         }
     };
-    let started = Threaded::start(name.to_owned(), Look::Json, Bounds::default(), shared, work);
+    let started =
+        ThreadedSink::start(name.to_owned(), Look::Json, QueueLimits::default(), shared, work);
     let sink = started.map_err(|error| SinkError::Thread { name: name.to_owned(), error })?;
     Ok(Box::new(sink))
 }
@@ -51,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn hands_over_and_counts_what_it_took() {
+    fn passes_batches_and_counts_them() {
         let seen = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&seen);
         let streams = [Stream::Ledger].into_iter().collect();
@@ -69,11 +74,11 @@ mod tests {
     }
 
     #[test]
-    fn drops_when_the_function_stands_still_and_counts_it() {
+    fn drops_and_counts_if_the_function_blocks() {
         let (go, wait) = mpsc::channel::<()>();
         let streams = [Stream::Ledger].into_iter().collect();
         let mut sink = observer("top", streams, move |_| {
-            // Fails once the test is over, and then nothing is to be waited for.
+            // Fails once the test is over.
             let _ = wait.recv();
         })
         .unwrap();

@@ -1,4 +1,4 @@
-//! From what the user wants to sinks that run.
+//! Opens sinks from the user's specifications and options.
 
 use super::plan::{Names, Plan};
 use super::spool::SpoolConfig;
@@ -13,39 +13,39 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What the sinks are opened with.
+/// Options for opening sinks.
 #[derive(Clone, Debug)]
 pub struct OpenWith<'a> {
-    /// The streams of each.
+    /// The streams of each sink.
     pub streams: StreamChoice,
     /// When files are rotated.
     pub rotation: Rotation,
-    /// How stdout looks.
+    /// The output format of stdout.
     pub stdout: Look,
     /// The node's name, for the headers of Kafka records.
     pub node: &'a str,
-    /// The node's region, for the records that a sink makes itself.
+    /// The node's region, for records that a sink itself writes.
     pub region: Option<&'a str>,
     /// How to reach Kafka.
     pub kafka: &'a KafkaConfig,
-    /// How to reach Alertmanager; there where a sink needs it.
+    /// How to reach Alertmanager. Required if a sink is `alertmanager`.
     pub alertmanager: Option<&'a AlertmanagerConfig>,
-    /// How long Kafka may be out of reach from the start until its sink gives up, and Alertmanager
-    /// at a time; for ever where absent.
+    /// How long Kafka may be unreachable after the start, and Alertmanager at any time, before the
+    /// sink fails. `None`: without limit.
     pub kafka_patience: Option<Duration>,
-    /// Where records wait for Kafka; in memory only where absent.
+    /// The disk spool for Kafka. `None`: records wait in memory only.
     pub spool: Option<&'a SpoolConfig>,
 }
 
-#[cfg(test)]
 impl<'a> OpenWith<'a> {
-    /// As a configuration without a word about sinks has it.
-    pub(super) fn usual(kafka: &'a KafkaConfig) -> Self {
+    /// The defaults for `node`: default streams, no rotation, no spool, JSON on stdout.
+    #[must_use]
+    pub fn new(node: &'a str, kafka: &'a KafkaConfig) -> Self {
         Self {
             streams: StreamChoice::default(),
             rotation: Rotation::default(),
             stdout: Look::Json,
-            node: "n",
+            node,
             region: None,
             kafka,
             alertmanager: None,
@@ -64,7 +64,7 @@ pub enum SinkError {
         /// The system's error.
         error: io::Error,
     },
-    /// The file cannot be opened or made.
+    /// The file cannot be opened or created.
     #[error("cannot open {} for appending: {error}", path.display())]
     File {
         /// The file.
@@ -72,7 +72,7 @@ pub enum SinkError {
         /// The system's error.
         error: io::Error,
     },
-    /// A file that is to be rotated stands where none can be listed, made or renamed.
+    /// The directory of a file to be rotated does not allow listing, creating and renaming.
     #[error("cannot rotate {}: its directory cannot be read and written: {error}", path.display())]
     Directory {
         /// The file.
@@ -80,13 +80,13 @@ pub enum SinkError {
         /// The system's error.
         error: io::Error,
     },
-    /// librdkafka refuses its settings, or cannot start.
+    /// librdkafka rejects its settings, or cannot start.
     #[error("cannot set up the Kafka producer: {0}")]
     Kafka(String),
-    /// The client of Alertmanager cannot be set up.
+    /// The Alertmanager client cannot be set up.
     #[error("cannot set up the client of Alertmanager: {0}")]
     Alertmanager(String),
-    /// No thread for the sink.
+    /// The sink's thread cannot be started.
     #[error("cannot start the thread of sink {name}: {error}")]
     Thread {
         /// The sink.
@@ -96,7 +96,10 @@ pub enum SinkError {
     },
 }
 
-/// Opens the sinks in the order given. The second of a kind is named `file_2`, and so on.
+/// Opens sinks in the given order. The second sink of a kind is named, for example, `file_2`.
+///
+/// # Errors
+/// Returns the first error; sinks opened before it are closed.
 pub fn open(specs: &[SinkSpec], with: &OpenWith<'_>) -> Result<Vec<Box<dyn Sink>>, SinkError> {
     let mut names = Names::default();
     specs
@@ -108,8 +111,11 @@ pub fn open(specs: &[SinkSpec], with: &OpenWith<'_>) -> Result<Vec<Box<dyn Sink>
         .collect()
 }
 
-/// Whether a file sink could be opened at `path`, and rotated if it is to be; leaves no new file
-/// behind.
+/// Checks whether a file sink could be opened at `path` and, if `rotation` is on, rotated. Leaves
+/// no new file behind.
+///
+/// # Errors
+/// Returns the error that opening or rotating would meet.
 pub fn probe_file(path: &Path, rotation: Rotation) -> Result<(), SinkError> {
     let existed = path.symlink_metadata().is_ok();
     let regular = writer::open(path)
@@ -119,37 +125,39 @@ pub fn probe_file(path: &Path, rotation: Rotation) -> Result<(), SinkError> {
     if !rotation.is_on() || !regular {
         return Ok(());
     }
-    // Rotated files stand beside the file itself, wherever links to it are.
+    // Rotated files are stored beside the file itself, not beside links to it.
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-    accessat(CWD, directory(&real), wanted, AtFlags::EACCESS)
+    accessat(CWD, parent_directory(&real), wanted, AtFlags::EACCESS)
         .map_err(|error| SinkError::Directory { path: path.to_path_buf(), error: error.into() })
 }
 
-/// Whether two paths lead to the same file, through links too; one that is yet to be made counts.
+/// Returns whether two paths lead to the same file, also through links. The file need not exist
+/// yet.
 #[must_use]
 pub fn same_place(one: &Path, other: &Path) -> bool {
-    one == other || matches!((place(one), place(other)), (Ok(one), Ok(other)) if one == other)
+    one == other
+        || matches!((file_identity(one), file_identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// The device and inode of a file or, before it is made, those of its directory, and its name.
-fn place(path: &Path) -> io::Result<(u64, u64, Option<OsString>)> {
+/// The device and inode of a file; for a missing file those of its directory, and its name.
+fn file_identity(path: &Path) -> io::Result<(u64, u64, Option<OsString>)> {
     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     match fs::metadata(path) {
         Ok(file) => Ok((file.dev(), file.ino(), None)),
         Err(error) if missing(&error) => {
             if let Ok(target) = fs::read_link(path) {
-                return place(&directory(path).join(target));
+                return file_identity(&parent_directory(path).join(target));
             }
-            let directory = fs::metadata(directory(path))?;
+            let directory = fs::metadata(parent_directory(path))?;
             Ok((directory.dev(), directory.ino(), path.file_name().map(Into::into)))
         }
         Err(error) => Err(error),
     }
 }
 
-/// The directory in which a path stands.
-fn directory(path: &Path) -> &Path {
+/// The directory that contains `path`.
+fn parent_directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -162,7 +170,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn knows_a_file_under_other_names() {
+    fn recognizes_a_file_under_other_names() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir(at("sub")).unwrap();

@@ -1,4 +1,4 @@
-//! What makes one sink what it is: of two configurations, the sinks that are planned alike can stay.
+//! Everything that defines a sink. A reload keeps the sinks whose plans are equal before and after.
 
 use super::null::Null;
 use super::open::{OpenWith, SinkError, same_place};
@@ -11,25 +11,25 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A sink that is not open yet. Plans that are equal make sinks that do the same.
+/// A sink that is not open yet. Sinks opened from equal plans behave the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     streams: StreamSet,
-    target: Target,
+    destination: Destination,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Target {
+enum Destination {
     Stdout(Look),
     File(PathBuf, Rotation),
-    Kafka(Box<Kafka>),
-    /// With the configuration there where it is complete.
+    Kafka(Box<KafkaPlan>),
+    /// The configuration is `None` if it is incomplete.
     Alertmanager(Option<Box<AlertmanagerConfig>>, Option<Duration>),
     Null,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Kafka {
+struct KafkaPlan {
     node: String,
     region: Option<String>,
     config: KafkaConfig,
@@ -38,14 +38,14 @@ struct Kafka {
 }
 
 impl Plan {
-    /// Of a sink, opened with this.
+    /// Creates the plan of the sink `spec`, to be opened with the options `with`.
     #[must_use]
     pub fn of(spec: &SinkSpec, with: &OpenWith<'_>) -> Self {
         let patience = with.kafka_patience;
-        let target = match spec {
-            SinkSpec::Stdout => Target::Stdout(with.stdout),
-            SinkSpec::File(path) => Target::File(path.clone(), with.rotation),
-            SinkSpec::Kafka => Target::Kafka(Box::new(Kafka {
+        let destination = match spec {
+            SinkSpec::Stdout => Destination::Stdout(with.stdout),
+            SinkSpec::File(path) => Destination::File(path.clone(), with.rotation),
+            SinkSpec::Kafka => Destination::Kafka(Box::new(KafkaPlan {
                 node: with.node.to_owned(),
                 region: with.region.map(str::to_owned),
                 config: with.kafka.clone(),
@@ -53,46 +53,48 @@ impl Plan {
                 spool: with.spool.cloned(),
             })),
             SinkSpec::Alertmanager => {
-                Target::Alertmanager(with.alertmanager.cloned().map(Box::new), patience)
+                Destination::Alertmanager(with.alertmanager.cloned().map(Box::new), patience)
             }
-            SinkSpec::Null => Target::Null,
+            SinkSpec::Null => Destination::Null,
         };
-        Self { streams: with.streams.of(spec), target }
+        Self { streams: with.streams.of(spec), destination }
     }
 
-    /// The name of the kind, as the ledger spells it.
+    /// The kind's name in the ledger.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
-        match &self.target {
-            Target::Stdout(_) => "stdout",
-            Target::File(..) => "file",
-            Target::Kafka(_) => "kafka",
-            Target::Alertmanager(..) => "alertmanager",
-            Target::Null => "null",
+        match &self.destination {
+            Destination::Stdout(_) => "stdout",
+            Destination::File(..) => "file",
+            Destination::Kafka(_) => "kafka",
+            Destination::Alertmanager(..) => "alertmanager",
+            Destination::Null => "null",
         }
     }
 
-    /// The streams that the sink gets.
+    /// The streams that the sink receives.
     pub(super) const fn streams(&self) -> StreamSet {
         self.streams
     }
 
-    /// How records for it are rendered.
+    /// The output format of the sink.
     pub(super) const fn look(&self) -> Look {
-        match &self.target {
-            Target::Stdout(look) => *look,
-            Target::Null => Look::Blank,
-            Target::File(..) | Target::Kafka(_) | Target::Alertmanager(..) => Look::Json,
+        match &self.destination {
+            Destination::Stdout(look) => *look,
+            Destination::Null => Look::Blank,
+            Destination::File(..) | Destination::Kafka(_) | Destination::Alertmanager(..) => {
+                Look::Json
+            }
         }
     }
 
-    /// Whether both sinks hold what only one at a time may hold.
+    /// Returns whether both sinks need the same exclusive resource: stdout, a file or a spool.
     #[must_use]
     pub fn collides_with(&self, other: &Self) -> bool {
-        match (&self.target, &other.target) {
-            (Target::Stdout(_), Target::Stdout(_)) => true,
-            (Target::File(one, _), Target::File(other, _)) => same_place(one, other),
-            (Target::Kafka(one), Target::Kafka(other)) => {
+        match (&self.destination, &other.destination) {
+            (Destination::Stdout(_), Destination::Stdout(_)) => true,
+            (Destination::File(one, _), Destination::File(other, _)) => same_place(one, other),
+            (Destination::Kafka(one), Destination::Kafka(other)) => {
                 let spools = one.spool.as_ref().zip(other.spool.as_ref());
                 spools.is_some_and(|(one, other)| same_place(&one.directory, &other.directory))
             }
@@ -103,48 +105,50 @@ impl Plan {
     /// Opens the sink.
     ///
     /// # Errors
-    /// What it is to write to cannot be written to, or its settings are refused.
+    /// Returns why its destination cannot be written, or why its settings are rejected.
     pub fn open(&self, name: String) -> Result<Box<dyn Sink>, SinkError> {
         let streams = self.streams;
-        Ok(match &self.target {
-            Target::Stdout(look) => Box::new(writer::stdout(name, streams, *look)?),
-            Target::File(path, rotation) => Box::new(writer::file(name, streams, path, *rotation)?),
-            Target::Kafka(kafka) => {
-                let Kafka { node, region, config, patience, spool } = &**kafka;
+        Ok(match &self.destination {
+            Destination::Stdout(look) => Box::new(writer::stdout(name, streams, *look)?),
+            Destination::File(path, rotation) => {
+                Box::new(writer::file(name, streams, path, *rotation)?)
+            }
+            Destination::Kafka(kafka) => {
+                let KafkaPlan { node, region, config, patience, spool } = &**kafka;
                 let (region, patience, spool) = (region.as_deref(), *patience, spool.as_ref());
-                let with = kafka::With { node, region, config, patience, spool };
+                let with = kafka::KafkaOptions { node, region, config, patience, spool };
                 Box::new(kafka::open(name, streams, with)?)
             }
-            Target::Alertmanager(config, patience) => {
+            Destination::Alertmanager(config, patience) => {
                 let missing = || SinkError::Alertmanager("alertmanager.urls is missing".to_owned());
                 let config = config.as_ref().ok_or_else(missing)?;
                 Box::new(alertmanager::open(name, streams, config, *patience)?)
             }
-            Target::Null => Box::new(Null::new(name, streams)),
+            Destination::Null => Box::new(Null::new(name, streams)),
         })
     }
 }
 
-/// Names of sinks in the ledger: the kind, and of the second of a kind `file_2`, and so on.
+/// Allocates names of sinks in the ledger: the kind, then `file_2`, `file_3` and so on.
 #[derive(Debug, Default)]
 pub struct Names(BTreeSet<String>);
 
 impl Names {
-    /// That these are taken.
+    /// Creates an allocator in which `names` are in use.
     pub fn taken<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         Self(names.map(str::to_owned).collect())
     }
 
-    /// This name, if it is free, which it is not any more then.
+    /// Reserves `name`; `None` if it is in use.
     pub fn take(&mut self, name: &str) -> Option<String> {
         self.0.insert(name.to_owned()).then(|| name.to_owned())
     }
 
-    /// The first name of a kind that is free, which it is not any more then.
+    /// Reserves the first free name of a kind.
     pub fn next(&mut self, kind: &str) -> String {
         let numbered = (2..).map(|number| format!("{kind}_{number}"));
         let mut names = std::iter::once(kind.to_owned()).chain(numbered);
-        // There are more numbers than sinks.
+        // The iterator is endless, so a name is always found.
         let name = names.find(|name| !self.0.contains(name)).unwrap_or_default();
         self.0.insert(name.clone());
         name
@@ -157,10 +161,10 @@ mod tests {
     use crate::sink::{Stream, StreamChoice};
 
     #[test]
-    fn plans_differ_by_what_is_done() {
+    fn compares_plans_by_behaviour() {
         let kafka = KafkaConfig::default();
         let file = |path: &str, with: &OpenWith<'_>| Plan::of(&SinkSpec::File(path.into()), with);
-        let usual = OpenWith::usual(&kafka);
+        let usual = OpenWith::new("n", &kafka);
         assert_eq!(file("/tmp/a", &usual), file("/tmp/a", &usual));
         assert!(!file("/tmp/a", &usual).collides_with(&file("/tmp/b", &usual)));
         let general = Some(StreamSet::from_iter([Stream::Dlq]));
@@ -182,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_given_once() {
+    fn allocates_each_name_once() {
         let mut names = Names::taken(["file", "file_3", "kafka"].into_iter());
         assert_eq!(names.next("file"), "file_2");
         assert_eq!([names.take("file_3"), names.take("stdout")], [None, Some("stdout".to_owned())]);

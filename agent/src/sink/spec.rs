@@ -1,114 +1,29 @@
-//! What the user says about sinks: where to, which streams, how they look.
+//! Settings of sinks: kind, streams, output format, Kafka.
 
-use super::{Format, RegistryConfig, Stream};
+use super::{Format, RegistryConfig, Stream, StreamSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A set of streams.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct StreamSet(u8);
-
-impl StreamSet {
-    /// What Kafka and files get unless told otherwise.
-    pub const STORED: Self = Self::EMPTY
-        .with(Stream::Transactions)
-        .with(Stream::Metrics)
-        .with(Stream::Alerts)
-        .with(Stream::Dlq)
-        .with(Stream::Ledger);
-
-    /// What stdout and the null sink get unless told otherwise.
-    pub const SHOWN: Self = Self::EMPTY.with(Stream::Transactions);
-
-    /// What Alertmanager gets, whatever else is told.
-    pub const ALERTS: Self = Self::EMPTY.with(Stream::Alerts);
-
-    const EMPTY: Self = Self(0);
-
-    /// The set with one stream more.
-    #[must_use]
-    pub const fn with(self, stream: Stream) -> Self {
-        Self(self.0 | 1 << stream as u8)
-    }
-
-    /// Whether the stream is one of the set.
-    #[must_use]
-    pub const fn contains(self, stream: Stream) -> bool {
-        self.0 & 1 << stream as u8 != 0
-    }
-
-    /// The streams, in the order of the contract.
-    pub fn iter(self) -> impl Iterator<Item = Stream> {
-        Stream::ALL.into_iter().filter(move |stream| self.contains(*stream))
-    }
-}
-
-impl FromIterator<Stream> for StreamSet {
-    fn from_iter<I: IntoIterator<Item = Stream>>(streams: I) -> Self {
-        streams.into_iter().fold(Self::EMPTY, Self::with)
-    }
-}
-
-impl fmt::Debug for StreamSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter().map(Stream::name)).finish()
-    }
-}
-
-/// Why something is not a list of streams.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadStreams {
-    /// Something in the list is not a stream.
-    #[error(
-        "\"{0}\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger, connections"
-    )]
-    Unknown(String),
-    /// The list is empty.
-    #[error("no stream given: give at least one, such as transactions")]
-    Empty,
-}
-
-impl FromStr for Stream {
-    type Err = BadStreams;
-
-    fn from_str(text: &str) -> Result<Self, BadStreams> {
-        Self::ALL
-            .into_iter()
-            .find(|stream| stream.name() == text)
-            .ok_or_else(|| BadStreams::Unknown(text.into()))
-    }
-}
-
-impl FromStr for StreamSet {
-    type Err = BadStreams;
-
-    fn from_str(text: &str) -> Result<Self, BadStreams> {
-        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-        let set: Self = names.map(str::parse).collect::<Result<_, _>>()?;
-        if set == Self::EMPTY { Err(BadStreams::Empty) } else { Ok(set) }
-    }
-}
-
-/// Where records go, as `--sink` spells it.
+/// A sink as `--sink` spells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkSpec {
     /// `stdout`.
     Stdout,
-    /// `file:PATH`, appended to.
+    /// `file:PATH`: records are appended.
     File(PathBuf),
     /// `kafka`.
     Kafka,
-    /// `alertmanager`: alerts, to where the configuration says.
+    /// `alertmanager`: alerts are sent to the configured URLs.
     Alertmanager,
-    /// `null`: counted and forgotten.
+    /// `null`: records are counted and discarded.
     Null,
 }
 
 impl SinkSpec {
-    /// The name of the kind, as the ledger spells it.
+    /// The kind's name in the ledger.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -120,7 +35,7 @@ impl SinkSpec {
         }
     }
 
-    /// The path of a file sink.
+    /// The path of a file sink; `None` for other kinds.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
@@ -129,7 +44,7 @@ impl SinkSpec {
         }
     }
 
-    /// The streams that such a sink gets unless told otherwise.
+    /// The streams that this kind of sink receives by default.
     #[must_use]
     pub const fn default_streams(&self) -> StreamSet {
         match self {
@@ -140,19 +55,20 @@ impl SinkSpec {
     }
 }
 
-/// The streams that the sinks get, where the user says it.
+/// The streams that the user selected for sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamChoice {
-    /// Those of every sink of which no more is said.
+    /// Streams of sinks without a selection of their own.
     pub general: Option<StreamSet>,
-    /// Those of Kafka.
+    /// Streams of Kafka.
     pub kafka: Option<StreamSet>,
-    /// Those of files.
+    /// Streams of files.
     pub file: Option<StreamSet>,
 }
 
 impl StreamChoice {
-    /// The streams of a sink: its kind's own, else the general ones, else the kind's default.
+    /// The streams of `sink`: the selection for its kind, else the general one, else the kind's
+    /// default.
     #[must_use]
     pub fn of(&self, sink: &SinkSpec) -> StreamSet {
         let own = match sink {
@@ -165,31 +81,30 @@ impl StreamChoice {
     }
 }
 
-/// When a file sink leaves its file for a new one, and what becomes of the old ones. Never, and
-/// nothing, unless told.
+/// When a file sink starts a new file, and what happens to old ones. Off by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rotation {
-    /// Before a record with which the file would have more octets than these.
+    /// Largest size of a file in bytes: the file is rotated before a record that would exceed it.
     pub bytes: Option<u64>,
-    /// When the file is this old by the wall clock, and not empty.
+    /// Largest age of a file that is not empty, by the wall clock.
     pub every: Option<Duration>,
-    /// How many rotated files are kept; all where absent.
+    /// Number of rotated files to keep. `None`: all.
     pub keep: Option<usize>,
     /// Whether rotated files are compressed with zstd.
     pub compress: bool,
 }
 
 impl Rotation {
-    /// Whether files are rotated at all.
+    /// Returns whether files are rotated.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.bytes.is_some() || self.every.is_some()
     }
 }
 
-/// Why something is not a sink.
+/// A text is not a valid sink.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadSink {
+pub enum ParseSinkError {
     /// No such kind of sink.
     #[error("\"{0}\" is not a sink: choose from stdout, file:PATH, kafka, alertmanager, null")]
     Unknown(String),
@@ -199,18 +114,18 @@ pub enum BadSink {
 }
 
 impl FromStr for SinkSpec {
-    type Err = BadSink;
+    type Err = ParseSinkError;
 
-    fn from_str(text: &str) -> Result<Self, BadSink> {
+    fn from_str(text: &str) -> Result<Self, ParseSinkError> {
         match text {
             "stdout" => Ok(Self::Stdout),
             "kafka" => Ok(Self::Kafka),
             "alertmanager" => Ok(Self::Alertmanager),
             "null" => Ok(Self::Null),
-            "file" | "file:" => Err(BadSink::NoPath),
+            "file" | "file:" => Err(ParseSinkError::NoPath),
             _ => match text.strip_prefix("file:") {
                 Some(path) => Ok(Self::File(path.into())),
-                None => Err(BadSink::Unknown(text.into())),
+                None => Err(ParseSinkError::Unknown(text.into())),
             },
         }
     }
@@ -225,36 +140,36 @@ impl fmt::Display for SinkSpec {
     }
 }
 
-/// How records are rendered.
+/// How a sink's records are rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
     /// One JSON object per line.
     Json,
-    /// One aligned readable line.
+    /// One aligned line for people.
     Text,
-    /// Nothing at all: records are only counted.
+    /// Not rendered: records are only counted.
     Blank,
 }
 
-/// How to reach Kafka, and what goes where.
+/// How to reach Kafka, and which stream goes to which topic.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct KafkaConfig {
-    /// `host:port` of at least one broker; empty where Kafka is not used.
+    /// `host:port` of at least one broker. Empty if Kafka is not used.
     pub brokers: Vec<String>,
     /// Topics that differ from [`Stream::default_topic`].
     pub topics: BTreeMap<Stream, String>,
-    /// Settings passed through to librdkafka; they win over dnscribe's own. The content of
-    /// `kafka.option_files` is among them.
+    /// Settings passed to librdkafka. They override those of dnscribe. Includes the contents of
+    /// `kafka.option_files`.
     pub options: BTreeMap<String, String>,
-    /// Those of them that came from files: not to be shown, whatever they are.
+    /// Names of the options that came from files. Their values are never shown.
     pub hidden: BTreeSet<String>,
-    /// How topics are made.
+    /// How topics are created.
     pub creation: TopicCreation,
-    /// How records look.
+    /// The format of records.
     pub format: Format,
     /// Formats of streams that differ from `format`.
     pub formats: BTreeMap<Stream, Format>,
-    /// Where schemas are kept; there where a format needs it.
+    /// The schema registry. Required if a stream is in Avro.
     pub registry: Option<RegistryConfig>,
 }
 
@@ -271,25 +186,25 @@ impl KafkaConfig {
         self.formats.get(&stream).copied().unwrap_or(self.format)
     }
 
-    /// Whether a setting's value must not be shown.
+    /// Returns whether an option's value must not be shown.
     #[must_use]
     pub fn hides(&self, option: &str) -> bool {
         is_secret(option) || self.hidden.contains(option)
     }
 }
 
-/// How topics are made, where it differs from the defaults.
+/// Overrides of the defaults for creating topics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicCreation {
     /// Partitions by stream.
     pub partitions: BTreeMap<Stream, u16>,
-    /// How long records are kept, by stream.
+    /// Retention time by stream.
     pub retention: BTreeMap<Stream, Duration>,
-    /// Copies of each partition; as the brokers have it where absent.
+    /// Replicas of each partition. `None`: the brokers' default.
     pub replication_factor: Option<u16>,
 }
 
-/// Whether a librdkafka setting holds something that must not be shown.
+/// Returns whether a librdkafka setting holds a secret.
 #[must_use]
 pub fn is_secret(option: &str) -> bool {
     const MARKS: [&str; 8] = [
@@ -305,7 +220,7 @@ pub fn is_secret(option: &str) -> bool {
     MARKS.iter().any(|mark| option.contains(mark))
 }
 
-/// Leaves secrets out.
+/// Omits secrets.
 impl fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let options: BTreeMap<&str, &str> = self
@@ -334,22 +249,13 @@ mod tests {
     fn reads_sinks() {
         assert_eq!("stdout".parse(), Ok(SinkSpec::Stdout));
         assert_eq!("file:/a:b".parse(), Ok(SinkSpec::File("/a:b".into())));
-        assert_eq!("file:".parse::<SinkSpec>(), Err(BadSink::NoPath));
+        assert_eq!("file:".parse::<SinkSpec>(), Err(ParseSinkError::NoPath));
         assert!("fil:x".parse::<SinkSpec>().unwrap_err().to_string().contains("file:PATH"));
         assert_eq!(SinkSpec::File("/x".into()).to_string(), "file:/x");
     }
 
     #[test]
-    fn reads_streams() {
-        let set: StreamSet = "ledger, transactions".parse().unwrap();
-        assert!(set.contains(Stream::Ledger) && !set.contains(Stream::Dlq));
-        assert_eq!(format!("{set:?}"), "{\"transactions\", \"ledger\"}");
-        assert_eq!("".parse::<StreamSet>(), Err(BadStreams::Empty));
-        assert!("raw".parse::<StreamSet>().is_err());
-    }
-
-    #[test]
-    fn the_more_special_streams_win() {
+    fn prefers_the_more_specific_selection() {
         let (kafka, file) = (SinkSpec::Kafka, SinkSpec::File("/x".into()));
         let only = |stream| Some(StreamSet::EMPTY.with(stream));
         let mut choice = StreamChoice::default();
@@ -363,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_secrets() {
+    fn hides_secrets() {
         let options = [
             ("sasl.password", "hunter2"),
             ("ssl.key.pem", "hunter2"),

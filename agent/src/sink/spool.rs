@@ -1,41 +1,42 @@
-//! The disk queue between the pipeline and a sink that is away.
+//! The disk queue for a sink whose destination is unavailable.
 //!
-//! Records of one stream that are appended together are a frame; frames stand in segments, files
-//! that are only ever appended to and removed whole. A pure library: no thread, no clock, no
-//! network; who owns it calls it.
+//! Records of one stream that are appended together form a frame. Frames are stored in segments:
+//! files that are only appended to, and removed as a whole. This is a pure library without threads,
+//! clock or network; its owner calls it.
 //!
-//! - A frame is on disk when [`Spool::append`] returns: it survives the process, and the host after
-//!   [`Spool::sync`].
-//! - [`Spool::settle`] forgets a frame. What is forgotten and shares a segment with what is not is
-//!   remembered by the next [`Spool::checkpoint`]; without one, the next process sends it again.
-//! - Whatever leaves the disk otherwise is in [`Spool::take_gone`], once.
-//! - Damage of any octet costs the frames it stands in, at worst those behind it in the same
-//!   segment, and is counted.
+//! - A frame is on disk when [`Spool::append`] returns: it survives the process, and after
+//!   [`Spool::sync`] a crash of the host.
+//! - [`Spool::settle`] forgets a frame. Settled frames in a segment with unsettled ones are
+//!   recorded by the next [`Spool::checkpoint`]; without it, the next process sends them again.
+//! - Every frame that leaves the disk for another reason is reported once by
+//!   [`Spool::take_removed`].
+//! - A damaged byte costs its frame, at worst also the later frames of the segment, and is counted.
 
 mod append;
 mod checkpoint;
 mod config;
 mod durable;
+mod evict;
 mod folder;
 mod format;
 mod payload;
 mod probe;
 mod queue;
 mod recover;
-mod room;
+
 mod scan;
 
-pub use config::{BadWhenFull, SpoolConfig, WhenFull};
+pub use config::{ParsePolicyError, SpoolConfig, WhenFull};
 pub use durable::Unsynced;
 
 use super::tally::PerStream;
 use super::{Batch, Stream};
 use append::Active;
+use evict::IMPORTANCE;
 use folder::Slot;
 use format::FRAME_HEADER;
 use payload::Packer;
-use queue::{Queue, State};
-use room::IMPORTANCE;
+use queue::{FrameState, Queue};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -54,22 +55,22 @@ pub struct Spool {
     slot: Slot,
     /// By stream.
     queues: [Queue; Stream::ALL.len()],
-    /// By stream: the segment that is appended to.
+    /// By stream: the segment being appended to.
     active: [Option<Active>; Stream::ALL.len()],
-    /// The segment that was read last, unless it is being written.
+    /// The segment read last, unless it is being written.
     reader: Option<(Stream, u64, File)>,
     packer: Packer,
     out: Vec<u8>,
     bytes: u64,
-    gone: Vec<Gone>,
+    gone: Vec<RemovedFrame>,
     unsynced: BTreeSet<(Stream, u64)>,
-    /// Whether a spent segment could not be removed.
+    /// Whether a finished segment could not be removed.
     leftovers: bool,
-    /// xxh3-64 of the checkpoint on disk; 0 where an earlier process wrote it.
+    /// xxh3-64 of the checkpoint on disk; 0 if an earlier process wrote it.
     checkpointed: Option<u64>,
 }
 
-/// Names a frame: the records of one stream that were appended together.
+/// Identifies a frame: records of one stream that were appended together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FrameId {
     stream: Stream,
@@ -77,91 +78,92 @@ pub struct FrameId {
     frame: usize,
 }
 
-/// A frame to be sent.
+/// A frame to send.
 #[derive(Debug)]
-pub struct Unsent {
-    /// For [`Spool::settle`].
+pub struct UnsentFrame {
+    /// Its id, for [`Spool::settle`].
     pub id: FrameId,
-    /// Of all its records.
+    /// The stream of its records.
     pub stream: Stream,
-    /// Appended by this process, not found at the start.
+    /// Appended by this process, not recovered.
     pub own: bool,
     /// The node that wrote it.
     pub node: Arc<str>,
     /// Its records.
     pub batch: Batch,
-    /// By record: an earlier process saw it delivered, it must not be sent again. Empty: none.
+    /// By record: whether an earlier process saw it delivered, so that it must not be sent again.
+    /// Empty: none.
     pub settled: Vec<bool>,
 }
 
-/// A frame that is no longer on disk, or no longer to be read from it.
+/// A frame that is no longer on disk, or no longer readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gone {
-    /// Its name; settling it is needless.
+pub struct RemovedFrame {
+    /// Its id; it need not be settled.
     pub id: FrameId,
-    /// Of all its records.
+    /// The stream of its records.
     pub stream: Stream,
-    /// Appended by this process, not found at the start.
+    /// Appended by this process, not recovered.
     pub own: bool,
-    /// Its records, without those that an earlier process saw delivered.
+    /// Number of its records, without those that an earlier process saw delivered.
     pub records: u64,
     /// Handed out or appended as sent, and not settled: its records are still in the producer's
-    /// memory, so not lost.
+    /// memory, so they are not lost.
     pub sent: bool,
-    /// Why it went.
-    pub reason: GoneReason,
+    /// Why it was removed.
+    pub reason: RemovalReason,
 }
 
-/// Why a frame went.
+/// Why a frame was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GoneReason {
-    /// It made room for others.
+pub enum RemovalReason {
+    /// Removed to make space for others.
     Full,
     /// It was older than [`SpoolConfig::max_age`].
     Expired,
-    /// It cannot be read any more.
+    /// It is not readable any more.
     Corrupt,
 }
 
-/// What was found at the start.
+/// What was recovered when the spool was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
+pub struct RecoveryReport {
     /// By stream: unsettled records.
     pub records: PerStream,
-    /// Octets that are no intact frame.
+    /// Bytes outside of intact frames.
     pub torn_bytes: u64,
-    /// By stream: unsettled records of frames whose header is intact and whose payload is not.
-    /// Records whose header is torn too are in `torn_bytes` alone.
+    /// By stream: unsettled records of frames with an intact header and a damaged payload. Records
+    /// whose header is damaged too are only in `torn_bytes`.
     pub torn_records: PerStream,
 }
 
 /// Why the spool cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// A file or folder cannot be used.
+    /// A file or directory cannot be used.
     #[error(
-        "the spool cannot use {}: {error}; make it readable and writable for dnscribe, or name another folder",
+        "the spool cannot use {}: {error}; make it readable and writable for dnscribe, or configure another directory",
         path.display()
     )]
     Io {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
-    /// A segment of a later version.
+    /// A segment has a newer format version.
     #[error(
         "{} was written by a newer dnscribe: run that one until the spool is empty, or move the file away",
         path.display()
     )]
     Newer {
-        /// Which.
+        /// The segment.
         path: PathBuf,
     },
     /// No slot is free.
     #[error("all slots of the spool {} are in use: too many agents run on this host", path.display())]
     Busy {
-        /// The destination's folder.
+        /// The destination's directory.
         path: PathBuf,
     },
     /// The node's name is too long for a segment's header.
@@ -173,46 +175,47 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    /// What failed at `path`.
+    /// Converts an I/O error at `path`.
     fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         |error| Self::Io { path, error }
     }
 }
 
-/// Why records are not on disk.
+/// Why records were not appended.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// There is no room, and what is stored matters as much or more.
-    #[error("the spool is full: raise its size limit, or bring the brokers back")]
+pub enum AppendError {
+    /// The spool is full of records that are at least as important.
+    #[error("the spool is full: raise spool.max_bytes, or restore the brokers")]
     Full,
-    /// More than 64 MiB at once.
+    /// The records exceed 64 MiB.
     #[error("the records are too large for one frame of the spool: append fewer at a time")]
     TooLarge,
     /// There are no records.
-    #[error("there are no records to be spooled")]
+    #[error("there are no records to spool")]
     Empty,
     /// The disk is full or read-only, or fails.
-    #[error("cannot write to the spool: {0}; look after the disk, dnscribe keeps trying")]
+    #[error("cannot write to the spool: {0}; check the disk; dnscribe retries")]
     Io(#[source] io::Error),
 }
 
 /// Why a frame cannot be read.
-enum Unreadable {
-    /// And never will be.
+enum ReadError {
+    /// Permanently.
     Corrupt,
-    /// At this moment.
-    Now(io::Error),
+    /// At this moment, for example without free file descriptors.
+    Temporary(io::Error),
 }
 
 impl Spool {
-    /// The next unsent frame, most important stream first, oldest first within a stream; marks it
-    /// as sent. Nothing: nothing is unsent, or the system lets nothing be read at this moment (out
-    /// of file descriptors; then [`Spool::has_unsent`] holds, and a later call tries again).
+    /// Takes the next unsent frame, most important stream first, oldest first within a stream, and
+    /// marks it as sent. `None` if there is none, or if reading fails temporarily, for example
+    /// without free file descriptors; then [`Spool::has_unsent`] is true, and a later call tries
+    /// again.
     ///
-    /// Frames that cannot be read are passed over, see [`Spool::take_gone`].
-    #[expect(clippy::should_implement_trait, reason = "appending between two calls brings more")]
-    pub fn next(&mut self) -> Option<Unsent> {
+    /// Skips frames that are not readable, see [`Spool::take_removed`].
+    #[expect(clippy::should_implement_trait, reason = "not an iterator: appending adds more items")]
+    pub fn next(&mut self) -> Option<UnsentFrame> {
         for stream in IMPORTANCE {
             while let Some((segment, frame)) = self.queues[stream as usize].next_waiting() {
                 let id = FrameId { stream, segment, frame };
@@ -221,10 +224,10 @@ impl Spool {
                         self.queues[stream as usize].send(segment, frame);
                         return Some(unsent);
                     }
-                    Err(Unreadable::Corrupt) => self.lose(id, GoneReason::Corrupt),
-                    Err(Unreadable::Now(error)) => {
+                    Err(ReadError::Corrupt) => self.remove_frame(id, RemovalReason::Corrupt),
+                    Err(ReadError::Temporary(error)) => {
                         let path = self.slot.segment_path(stream, segment);
-                        tracing::warn!(path = %path.display(), %error, "cannot read from the spool now");
+                        tracing::warn!(path = %path.display(), %error, "cannot read from the spool at the moment");
                         return None;
                     }
                 }
@@ -233,14 +236,14 @@ impl Spool {
         None
     }
 
-    /// Whether [`Spool::next`] has something to hand out.
+    /// Returns whether [`Spool::next`] has a frame to return.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
         self.queues.iter().any(Queue::has_waiting)
     }
 
-    /// All records of the frame are delivered or given up: forgets it. A segment that holds nothing
-    /// more is removed. A frame that is unknown or gone is passed over.
+    /// Forgets a frame whose records are all delivered or dropped. Removes its segment if nothing
+    /// else is left in it. Ignores a frame that is unknown or removed.
     pub fn settle(&mut self, id: FrameId) {
         let finished = self.queues[id.stream as usize].finish(id.segment, id.frame);
         if finished.is_some_and(|finished| finished.spent) {
@@ -248,7 +251,7 @@ impl Spool {
         }
     }
 
-    /// Drops what is older than [`SpoolConfig::max_age`].
+    /// Drops frames older than [`SpoolConfig::max_age`].
     pub fn expire(&mut self, now: SystemTime) {
         self.sweep();
         let Some(limit) = now.checked_sub(self.max_age).map(nanos) else { return };
@@ -258,25 +261,25 @@ impl Spool {
                     .frame(segment, frame)
                     .is_some_and(|frame| frame.header.time_ns < limit)
             {
-                self.lose(FrameId { stream, segment, frame }, GoneReason::Expired);
+                self.remove_frame(FrameId { stream, segment, frame }, RemovalReason::Expired);
             }
         }
     }
 
-    /// Frames that went since the last call.
+    /// Takes the frames removed since the last call.
     #[must_use]
-    pub fn take_gone(&mut self) -> Vec<Gone> {
+    pub fn take_gone(&mut self) -> Vec<RemovedFrame> {
         std::mem::take(&mut self.gone)
     }
 
-    /// Octets of the segments on disk.
+    /// Bytes of the segments on disk.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// By stream: records on disk that are not settled as far as the spool knows: of a frame all or
-    /// none, but for those that an earlier process wrote down as settled.
+    /// By stream: unsettled records on disk. A frame counts with all its records or none, except
+    /// those that an earlier process recorded as settled.
     #[must_use]
     pub fn records(&self) -> PerStream {
         self.queues.each_ref().map(Queue::records)
@@ -289,10 +292,10 @@ impl Spool {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(oldest))
     }
 
-    fn read(&mut self, id: FrameId) -> Result<Unsent, Unreadable> {
+    fn read(&mut self, id: FrameId) -> Result<UnsentFrame, ReadError> {
         let queue = &self.queues[id.stream as usize];
-        let segment = queue.segment(id.segment).ok_or(Unreadable::Corrupt)?;
-        let frame = segment.frames.get(id.frame).ok_or(Unreadable::Corrupt)?;
+        let segment = queue.segment(id.segment).ok_or(ReadError::Corrupt)?;
+        let frame = segment.frames.get(id.frame).ok_or(ReadError::Corrupt)?;
         let active = self.active[id.stream as usize].as_ref();
         let file = match (active.filter(|active| active.name == id.segment), &mut self.reader) {
             (Some(active), _) => &active.file,
@@ -301,14 +304,14 @@ impl Spool {
             }
             (None, reader) => {
                 let path = self.slot.segment_path(id.stream, id.segment);
-                let file = File::open(path).map_err(unreadable)?;
+                let file = File::open(path).map_err(read_error)?;
                 &reader.insert((id.stream, id.segment, file)).2
             }
         };
-        let payload = self.packer.room_for(&frame.header);
-        file.read_exact_at(payload, frame.offset + FRAME_HEADER as u64).map_err(unreadable)?;
-        let batch = self.packer.unpack(&frame.header, id.stream).ok_or(Unreadable::Corrupt)?;
-        Ok(Unsent {
+        let payload = self.packer.payload_buffer(&frame.header);
+        file.read_exact_at(payload, frame.offset + FRAME_HEADER as u64).map_err(read_error)?;
+        let batch = self.packer.unpack(&frame.header, id.stream).ok_or(ReadError::Corrupt)?;
+        Ok(UnsentFrame {
             id,
             stream: id.stream,
             own: segment.own,
@@ -318,11 +321,11 @@ impl Spool {
         })
     }
 
-    /// Gives a frame up.
-    fn lose(&mut self, id: FrameId, reason: GoneReason) {
+    /// Removes a frame and reports it.
+    fn remove_frame(&mut self, id: FrameId, reason: RemovalReason) {
         let finished = self.queues[id.stream as usize].finish(id.segment, id.frame);
         let Some(finished) = finished else { return };
-        self.gone.push(Gone {
+        self.gone.push(RemovedFrame {
             id,
             stream: id.stream,
             own: finished.own,
@@ -335,7 +338,7 @@ impl Spool {
         }
     }
 
-    /// Removes a spent segment; where that fails now, tries again later.
+    /// Removes a finished segment. If that fails, tries again later.
     fn discard(&mut self, stream: Stream, name: u64) {
         if let Err(error) = self.remove(stream, name) {
             let path = self.slot.segment_path(stream, name);
@@ -345,7 +348,7 @@ impl Spool {
         }
     }
 
-    /// Removes a segment, to make room for others where something is left in it.
+    /// Removes a segment. Unfinished frames in it are reported as removed to make space.
     fn remove(&mut self, stream: Stream, name: u64) -> io::Result<()> {
         self.slot.remove(stream, name)?;
         self.close(stream, name);
@@ -353,14 +356,14 @@ impl Spool {
         let Some(segment) = self.queues[stream as usize].remove(name) else { return Ok(()) };
         self.bytes -= segment.bytes;
         let left = segment.frames.iter().enumerate();
-        let left = left.filter(|(_, frame)| frame.state != State::Done);
-        self.gone.extend(left.map(|(place, frame)| Gone {
+        let left = left.filter(|(_, frame)| frame.state != FrameState::Done);
+        self.gone.extend(left.map(|(place, frame)| RemovedFrame {
             id: FrameId { stream, segment: name, frame: place },
             stream,
             own: segment.own,
             records: frame.unsettled(),
-            sent: frame.state == State::Sent,
-            reason: GoneReason::Full,
+            sent: frame.state == FrameState::Sent,
+            reason: RemovalReason::Full,
         }));
         Ok(())
     }
@@ -372,17 +375,17 @@ impl Spool {
     }
 }
 
-/// A file that is gone or too short stays so; a disk that cannot read says so for good.
-fn unreadable(error: io::Error) -> Unreadable {
+/// A missing or truncated file and a media error are permanent; other errors are temporary.
+fn read_error(error: io::Error) -> ReadError {
     let medium = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
     match error.kind() {
-        ErrorKind::NotFound | ErrorKind::UnexpectedEof => Unreadable::Corrupt,
-        _ if medium => Unreadable::Corrupt,
-        _ => Unreadable::Now(error),
+        ErrorKind::NotFound | ErrorKind::UnexpectedEof => ReadError::Corrupt,
+        _ if medium => ReadError::Corrupt,
+        _ => ReadError::Temporary(error),
     }
 }
 
-/// Nanoseconds since the Unix epoch; the nearest that there is.
+/// Nanoseconds since the Unix epoch, saturating.
 fn nanos(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)

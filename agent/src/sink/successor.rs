@@ -1,10 +1,10 @@
-//! The place of a sink that cannot be opened before another is closed, since both hold the same file or
-//! spool. What comes meanwhile waits here, counted as in flight.
+//! A placeholder for a sink that cannot be opened until another sink with the same file or spool is
+//! closed. Batches offered meanwhile are kept in memory and counted as in flight.
 
 use super::open::SinkError;
 use super::plan::Plan;
-use super::tally::{PerStream, Reason, Tally};
-use super::threaded::Bounds;
+use super::tally::{DropReason, PerStream, Tally};
+use super::threaded::QueueLimits;
 use super::{Batch, Failure, Look, Sink, Stream};
 use crate::ledger::Delivery;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,19 +13,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How long it sleeps where all is to be delivered and nothing can be.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Sleep during a flush that cannot make progress.
+const FLUSH_PAUSE: Duration = Duration::from_millis(5);
 
-/// Why records do not get further than here. `shutdown`: the end came before the sink was open.
-const REASONS: &[Reason] = &[Reason::QueueFull, Reason::WriteError, Reason::Shutdown];
+/// Drop reasons. `shutdown`: the agent ended before the sink was opened.
+const REASONS: &[DropReason] =
+    &[DropReason::QueueFull, DropReason::WriteError, DropReason::Shutdown];
 
-/// A sink to be.
+/// A sink that is opened once its predecessor is closed.
 pub struct Successor {
     name: String,
     plan: Plan,
-    /// Set once its predecessor is closed.
-    free: Arc<AtomicBool>,
-    bounds: Bounds,
+    /// Set when the predecessor is closed.
+    predecessor_closed: Arc<AtomicBool>,
+    limits: QueueLimits,
     waiting: VecDeque<Arc<Batch>>,
     waiting_bytes: usize,
     tally: Tally,
@@ -33,12 +34,21 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Of a sink that is closed when `free` is set.
+    /// Creates a placeholder. The sink of `plan` is opened once `predecessor_closed` is set.
     #[must_use]
-    pub fn new(name: String, plan: Plan, free: Arc<AtomicBool>) -> Self {
+    pub fn new(name: String, plan: Plan, predecessor_closed: Arc<AtomicBool>) -> Self {
         let tally = Tally::new(plan.streams(), REASONS);
-        let (waiting, bounds) = (VecDeque::new(), Bounds::default());
-        Self { name, plan, free, bounds, waiting, waiting_bytes: 0, tally, failure: None }
+        let (waiting, limits) = (VecDeque::new(), QueueLimits::default());
+        Self {
+            name,
+            plan,
+            predecessor_closed,
+            limits,
+            waiting,
+            waiting_bytes: 0,
+            tally,
+            failure: None,
+        }
     }
 }
 
@@ -56,23 +66,23 @@ impl Sink for Successor {
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {
-        let share = self.tally.share(batch);
+        let share = self.tally.count_batch(batch);
         let has_filtered = *batch.filtered() != PerStream::default();
         if share == PerStream::default() && !has_filtered {
             return;
         }
-        self.tally.offered(&share);
+        self.tally.add_in_flight(&share);
         let size = batch.size_bytes();
         let reason = if self.failure.is_some() {
-            Reason::WriteError
-        } else if self.bounds.of(batch).have_room(self.waiting.len(), self.waiting_bytes, size) {
+            DropReason::WriteError
+        } else if self.limits.for_batch(batch).fits(self.waiting.len(), self.waiting_bytes, size) {
             self.waiting_bytes += size;
             self.waiting.push_back(Arc::clone(batch));
             return;
         } else {
-            Reason::QueueFull
+            DropReason::QueueFull
         };
-        self.tally.filtered(batch);
+        self.tally.add_filtered(batch);
         self.tally.dropped(&share, reason);
     }
 
@@ -83,20 +93,20 @@ impl Sink for Successor {
     fn flush(&mut self, limit: Duration) -> bool {
         let settled = self.tally.in_flight() == 0;
         if !settled {
-            // Somebody else has to close the predecessor.
-            thread::sleep(limit.min(PAUSE));
+            // The caller closes the predecessor in another step.
+            thread::sleep(limit.min(FLUSH_PAUSE));
         }
         settled
     }
 
     fn relieve(&mut self) -> Option<Box<dyn Sink>> {
-        if self.failure.is_some() || !self.free.load(Ordering::Relaxed) {
+        if self.failure.is_some() || !self.predecessor_closed.load(Ordering::Relaxed) {
             return None;
         }
         match self.plan.open(self.name.clone()) {
             Ok(mut sink) => {
                 for batch in self.waiting.drain(..) {
-                    self.tally.withdrawn(&self.tally.share(&batch));
+                    self.tally.withdrawn(&self.tally.count_batch(&batch));
                     sink.offer(&batch);
                 }
                 Some(sink)
@@ -104,8 +114,8 @@ impl Sink for Successor {
             Err(error) => {
                 self.failure = Some(error);
                 for batch in self.waiting.drain(..) {
-                    self.tally.filtered(&batch);
-                    self.tally.dropped(&self.tally.share(&batch), Reason::WriteError);
+                    self.tally.add_filtered(&batch);
+                    self.tally.dropped(&self.tally.count_batch(&batch), DropReason::WriteError);
                 }
                 None
             }
@@ -113,8 +123,8 @@ impl Sink for Successor {
     }
 
     fn close(&mut self) {
-        self.waiting.drain(..).for_each(|batch| self.tally.filtered(&batch));
-        self.tally.seal();
+        self.waiting.drain(..).for_each(|batch| self.tally.add_filtered(&batch));
+        self.tally.close();
     }
 
     fn counters(&self) -> BTreeMap<String, Delivery> {
@@ -142,10 +152,13 @@ mod tests {
 
     fn successor(path: &Path) -> (Successor, Arc<AtomicBool>) {
         let kafka = KafkaConfig::default();
-        let with = OpenWith::usual(&kafka);
-        let free = Arc::new(AtomicBool::new(false));
+        let with = OpenWith::new("n", &kafka);
+        let predecessor_closed = Arc::new(AtomicBool::new(false));
         let plan = Plan::of(&SinkSpec::File(path.into()), &with);
-        (Successor::new("file".to_owned(), plan, Arc::clone(&free)), free)
+        (
+            Successor::new("file".to_owned(), plan, Arc::clone(&predecessor_closed)),
+            predecessor_closed,
+        )
     }
 
     fn of_transactions(sink: &dyn Sink) -> Delivery {
@@ -153,15 +166,15 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_goes_to_the_sink_that_opens() {
+    fn passes_waiting_batches_to_the_new_sink() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
-        let (mut waiting, free) = successor(&path);
+        let (mut waiting, predecessor_closed) = successor(&path);
         (1..=3).for_each(|number| waiting.offer(&batch(number)));
         assert!(waiting.relieve().is_none() && !path.exists());
         let counted = of_transactions(&waiting);
         assert_eq!((counted.records, counted.in_flight), (3, 3));
-        free.store(true, Ordering::Relaxed);
+        predecessor_closed.store(true, Ordering::Relaxed);
         let mut sink = waiting.relieve().unwrap();
         assert!(sink.flush(Duration::from_secs(30)));
         let counted = of_transactions(&*sink);
@@ -172,10 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_opened_drops_and_counts() {
-        let (mut waiting, free) = successor(Path::new("/proc/nowhere/out"));
+    fn drops_and_counts_if_the_sink_cannot_be_opened() {
+        let (mut waiting, predecessor_closed) = successor(Path::new("/proc/nowhere/out"));
         waiting.offer(&batch(1));
-        free.store(true, Ordering::Relaxed);
+        predecessor_closed.store(true, Ordering::Relaxed);
         assert!(waiting.relieve().is_none());
         waiting.offer(&batch(2));
         let counted = of_transactions(&waiting);
@@ -185,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_and_stays_counted() {
+    fn drops_and_counts_batches_that_do_not_fit() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut waiting, free) = successor(&dir.path().join("out"));
-        waiting.bounds = Bounds { batches: 8, bytes: 1 << 20 };
+        let (mut waiting, predecessor_closed) = successor(&dir.path().join("out"));
+        waiting.limits = QueueLimits { batches: 8, bytes: 1 << 20 };
         (1..=20).for_each(|number| waiting.offer(&batch(number)));
-        free.store(true, Ordering::Relaxed);
+        predecessor_closed.store(true, Ordering::Relaxed);
         let sink = waiting.relieve().unwrap();
         let (before, after) = (of_transactions(&waiting), of_transactions(&*sink));
         assert_eq!((before.records, before.dropped["queue_full"], before.filtered), (26, 13, 13));

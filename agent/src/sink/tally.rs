@@ -1,135 +1,113 @@
-//! One sink's side of identity 5, exact at every moment.
+//! Counters of one sink by stream. Identity 5 of the ledger holds at every moment.
 
 use super::{Batch, Stream, StreamSet};
 use crate::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Why a sink gave a record up. The names stand in the ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
-    QueueFull,
-    Shutdown,
-    WriteError,
-    PipeClosed,
-    MessageTimedOut,
-    MessageTooLarge,
-    UnknownTopic,
-    NotAuthorised,
-    Rejected,
-    BrokerError,
-    NotEncodable,
-    SpoolFull,
-    SpoolExpired,
-    SpoolCorrupt,
-    SpoolError,
+/// Defines [`DropReason`] and the names of its variants in the ledger.
+macro_rules! define_drop_reasons {
+    ($($variant:ident = $name:literal),+ $(,)?) => {
+        /// Why a sink dropped a record.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum DropReason {
+            $($variant),+
+        }
+
+        impl DropReason {
+            const ALL: &[Self] = &[$(Self::$variant),+];
+            const COUNT: usize = Self::ALL.len();
+
+            /// The reason's name in the ledger.
+            pub(super) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name),+
+                }
+            }
+        }
+    };
 }
 
-/// Where a record is that has not arrived yet.
+define_drop_reasons! {
+    QueueFull = "queue_full",
+    Shutdown = "shutdown",
+    WriteError = "write_error",
+    PipeClosed = "pipe_closed",
+    MessageTimedOut = "message_timed_out",
+    MessageTooLarge = "message_too_large",
+    UnknownTopic = "unknown_topic",
+    NotAuthorised = "not_authorised",
+    Rejected = "rejected",
+    BrokerError = "broker_error",
+    NotEncodable = "not_encodable",
+    SpoolFull = "spool_full",
+    SpoolExpired = "spool_expired",
+    SpoolCorrupt = "spool_corrupt",
+    SpoolError = "spool_error",
+}
+
+/// Where an undelivered record is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Location {
     /// In memory only.
     Memory,
-    /// On disk, and perhaps in memory too.
+    /// On disk, and possibly also in memory.
     Disk,
 }
 
-impl Reason {
-    const COUNT: usize = 15;
-
-    #[cfg(test)]
-    const ALL: [Self; Self::COUNT] = [
-        Self::QueueFull,
-        Self::Shutdown,
-        Self::WriteError,
-        Self::PipeClosed,
-        Self::MessageTimedOut,
-        Self::MessageTooLarge,
-        Self::UnknownTopic,
-        Self::NotAuthorised,
-        Self::Rejected,
-        Self::BrokerError,
-        Self::NotEncodable,
-        Self::SpoolFull,
-        Self::SpoolExpired,
-        Self::SpoolCorrupt,
-        Self::SpoolError,
-    ];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::Shutdown => "shutdown",
-            Self::WriteError => "write_error",
-            Self::PipeClosed => "pipe_closed",
-            Self::MessageTimedOut => "message_timed_out",
-            Self::MessageTooLarge => "message_too_large",
-            Self::UnknownTopic => "unknown_topic",
-            Self::NotAuthorised => "not_authorised",
-            Self::Rejected => "rejected",
-            Self::BrokerError => "broker_error",
-            Self::NotEncodable => "not_encodable",
-            Self::SpoolFull => "spool_full",
-            Self::SpoolExpired => "spool_expired",
-            Self::SpoolCorrupt => "spool_corrupt",
-            Self::SpoolError => "spool_error",
-        }
-    }
-}
-
-/// Why sinks give records up, as the ledger spells it.
+/// Names of all drop reasons, as in the ledger.
 #[cfg(test)]
 pub(crate) fn drop_reasons() -> impl Iterator<Item = &'static str> {
-    Reason::ALL.into_iter().map(Reason::name)
+    DropReason::ALL.iter().copied().map(DropReason::name)
 }
 
-/// A number for each stream.
+/// One number for each stream, indexed by `Stream as usize`.
 pub(super) type PerStream = [u64; Stream::ALL.len()];
 
 #[derive(Clone, Copy, Default)]
-struct Cell {
+struct StreamCounters {
     records: u64,
     filtered: u64,
     delivered: u64,
     spooled: u64,
-    dropped: [u64; Reason::COUNT],
+    dropped: [u64; DropReason::COUNT],
 }
 
-impl Cell {
+impl StreamCounters {
     fn in_flight(&self) -> u64 {
         let settled = self.filtered + self.delivered + self.spooled;
         self.records - settled - self.dropped.iter().sum::<u64>()
     }
 
-    fn leave(&mut self, place: Place, count: u64) {
-        if place == Place::Disk {
+    fn leave(&mut self, location: Location, count: u64) {
+        if location == Location::Disk {
             self.spooled -= count;
         }
     }
 }
 
 #[derive(Default)]
-struct State {
-    cells: [Cell; Stream::ALL.len()],
-    /// Set once the sink is closed: what arrives later than the last judgement changes nothing.
-    sealed: bool,
+struct TallyState {
+    cells: [StreamCounters; Stream::ALL.len()],
+    /// Set when the sink is closed. Later reports on records in memory are ignored.
+    closed: bool,
 }
 
-/// The counters. A lock rather than atomics: readers see all of them at one moment, and it is held
-/// for a few additions only.
+/// The counters of one sink. A lock, not atomics, so that readers see all counters of the same
+/// moment; it is held only for a few additions.
 pub(super) struct Tally {
     streams: StreamSet,
-    reasons: &'static [Reason],
-    state: Mutex<State>,
+    reasons: &'static [DropReason],
+    state: Mutex<TallyState>,
 }
 
 impl Tally {
-    /// For a sink that takes `streams` and may drop for `reasons`.
-    pub(super) fn new(streams: StreamSet, reasons: &'static [Reason]) -> Self {
+    /// Creates counters for a sink that receives `streams` and may drop records for `reasons`.
+    pub(super) fn new(streams: StreamSet, reasons: &'static [DropReason]) -> Self {
         Self { streams, reasons, state: Mutex::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TallyState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -137,8 +115,8 @@ impl Tally {
         self.streams
     }
 
-    /// How many records of the batch are the sink's, by stream.
-    pub(super) fn share(&self, batch: &Batch) -> PerStream {
+    /// Number of the batch's records that belong to the sink, by stream.
+    pub(super) fn count_batch(&self, batch: &Batch) -> PerStream {
         let mut share = *batch.counted();
         for record in batch.iter() {
             share[record.stream as usize] += 1;
@@ -149,8 +127,8 @@ impl Tally {
         share
     }
 
-    /// Records of a batch that a filter has left out.
-    pub(super) fn filtered(&self, batch: &Batch) {
+    /// Counts the records that a filter removed from `batch`.
+    pub(super) fn add_filtered(&self, batch: &Batch) {
         if *batch.filtered() == PerStream::default() {
             return;
         }
@@ -163,28 +141,28 @@ impl Tally {
         }
     }
 
-    /// Records offered: in flight from now on.
-    pub(super) fn offered(&self, share: &PerStream) {
+    /// Counts records as received and in flight.
+    pub(super) fn add_in_flight(&self, share: &PerStream) {
         let mut state = self.state();
         for (cell, count) in state.cells.iter_mut().zip(share) {
             cell.records += count;
         }
-        if state.sealed {
-            drop_in_flight(&mut state);
+        if state.closed {
+            drop_all_in_flight(&mut state);
         }
     }
 
-    /// Records in flight that arrived.
+    /// Moves records from in flight to delivered.
     pub(super) fn delivered(&self, share: &PerStream) {
         self.settle(share, |cell| &mut cell.delivered);
     }
 
-    /// Records in flight that are given up.
-    pub(super) fn dropped(&self, share: &PerStream, reason: Reason) {
+    /// Moves records from in flight to dropped.
+    pub(super) fn dropped(&self, share: &PerStream, reason: DropReason) {
         self.settle(share, |cell| &mut cell.dropped[reason as usize]);
     }
 
-    /// Records in flight that another sink of this name takes on, and counts.
+    /// Removes records in flight, because a replacement sink counts them from now on.
     pub(super) fn withdrawn(&self, share: &PerStream) {
         let mut state = self.state();
         for (cell, count) in state.cells.iter_mut().zip(share) {
@@ -192,42 +170,42 @@ impl Tally {
         }
     }
 
-    /// Records of one stream that arrived, or were given up, wherever they were till now.
+    /// Counts records of one stream, stored at `location` until now, as delivered or dropped.
     pub(super) fn settle_at(
         &self,
-        place: Place,
+        location: Location,
         stream: Stream,
         count: u64,
-        outcome: Result<(), Reason>,
+        outcome: Result<(), DropReason>,
     ) {
         let mut state = self.state();
-        // Once sealed, what was in memory has been judged.
-        if state.sealed && place == Place::Memory {
+        // Records in memory were counted as dropped when the sink was closed.
+        if state.closed && location == Location::Memory {
             return;
         }
         let cell = &mut state.cells[stream as usize];
-        cell.leave(place, count);
+        cell.leave(location, count);
         match outcome {
             Ok(()) => cell.delivered += count,
             Err(reason) => cell.dropped[reason as usize] += count,
         }
     }
 
-    /// Records in flight that are on disk from now on.
+    /// Moves records from in flight to spooled.
     pub(super) fn spooled(&self, stream: Stream, count: u64) {
         let mut state = self.state();
-        if !state.sealed {
+        if !state.closed {
             state.cells[stream as usize].spooled += count;
         }
     }
 
-    /// Records on disk that are in memory only from now on.
+    /// Moves records from spooled to in flight.
     pub(super) fn unspooled(&self, stream: Stream, count: u64) {
         self.state().cells[stream as usize].spooled -= count;
     }
 
-    /// Records that were found on disk.
-    pub(super) fn found(&self, found: &PerStream) {
+    /// Counts records recovered from disk.
+    pub(super) fn add_recovered(&self, found: &PerStream) {
         let mut state = self.state();
         for (cell, count) in state.cells.iter_mut().zip(found) {
             cell.records += count;
@@ -235,9 +213,9 @@ impl Tally {
         }
     }
 
-    fn settle(&self, share: &PerStream, counter: impl Fn(&mut Cell) -> &mut u64) {
+    fn settle(&self, share: &PerStream, counter: impl Fn(&mut StreamCounters) -> &mut u64) {
         let mut state = self.state();
-        if state.sealed {
+        if state.closed {
             return;
         }
         for (cell, count) in state.cells.iter_mut().zip(share) {
@@ -245,19 +223,19 @@ impl Tally {
         }
     }
 
-    /// Gives up all that is in flight, for good: it counts as dropped in the shutdown.
-    pub(super) fn seal(&self) {
+    /// Counts all records in flight as dropped (`shutdown`) and ignores later reports.
+    pub(super) fn close(&self) {
         let mut state = self.state();
-        state.sealed = true;
-        drop_in_flight(&mut state);
+        state.closed = true;
+        drop_all_in_flight(&mut state);
     }
 
-    /// Records on their way, all streams together.
+    /// Records in flight of all streams.
     pub(super) fn in_flight(&self) -> u64 {
-        self.state().cells.iter().map(Cell::in_flight).sum()
+        self.state().cells.iter().map(StreamCounters::in_flight).sum()
     }
 
-    /// This moment's counters by stream name.
+    /// The current counters by stream name.
     pub(super) fn counters(&self) -> BTreeMap<String, Delivery> {
         let cells = self.state().cells;
         let named = self.streams.iter().map(|stream| {
@@ -281,8 +259,8 @@ impl Tally {
     }
 }
 
-fn drop_in_flight(state: &mut State) {
+fn drop_all_in_flight(state: &mut TallyState) {
     for cell in &mut state.cells {
-        cell.dropped[Reason::Shutdown as usize] += cell.in_flight();
+        cell.dropped[DropReason::Shutdown as usize] += cell.in_flight();
     }
 }

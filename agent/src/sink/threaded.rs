@@ -1,6 +1,6 @@
-//! What the sinks with a thread share: the bounded queue in front of it, its counters, its end.
+//! Base of sinks with a thread: the bounded queue to the thread, counters, flush and close.
 
-use super::tally::{PerStream, Reason, Tally};
+use super::tally::{DropReason, PerStream, Tally};
 use super::{Batch, Failure, Gauge, Look, Sink, Stream};
 use crate::ledger::Delivery;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
@@ -11,25 +11,25 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a thread may take to end before it is left to itself, stuck in the kernel.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long to wait for a thread to end. After that it is abandoned, blocked in the kernel.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// For a thread that has nothing to do until something comes: it is woken.
-pub(super) const FOR_EVER: Duration = Duration::from_secs(3600);
+/// Wait of a thread that has nothing to do until it is woken.
+pub(super) const LONG_WAIT: Duration = Duration::from_secs(3600);
 
-/// The share of the room, as 1 / n, that only summaries may take.
+/// One part in `RESERVED` of the queue is reserved for summaries.
 const RESERVED: usize = 8;
 
-/// How much may wait in front of the thread. On a quiet host batches are small and many.
+/// Capacity of the queue. Batches are limited too, because on a quiet host they are small and many.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct QueueLimits {
     pub(super) batches: usize,
     pub(super) bytes: usize,
 }
 
-impl Bounds {
-    /// Those for a batch: summaries find room where there is none left for what they sum up.
-    pub(super) fn of(self, batch: &Batch) -> Self {
+impl QueueLimits {
+    /// The limits for `batch`. Summaries may also use the reserved part.
+    pub(super) fn for_batch(self, batch: &Batch) -> Self {
         if batch.is_summary() {
             return self;
         }
@@ -37,21 +37,21 @@ impl Bounds {
         Self { batches: batches - batches / RESERVED, bytes: bytes - bytes / RESERVED }
     }
 
-    /// Whether there is room for so many octets behind so many, in so many batches. A batch beyond the
-    /// bound by itself passes when it is alone.
-    pub(super) const fn have_room(self, batches: usize, queued: usize, size: usize) -> bool {
+    /// Returns whether a batch of `size` bytes fits behind `batches` queued batches of `queued`
+    /// bytes in total. A batch larger than the limit fits if the queue is empty.
+    pub(super) const fn fits(self, batches: usize, queued: usize, size: usize) -> bool {
         batches < self.batches && (queued == 0 || queued.saturating_add(size) <= self.bytes)
     }
 }
 
-impl Default for Bounds {
+impl Default for QueueLimits {
     fn default() -> Self {
         Self { batches: 16_384, bytes: 64 << 20 }
     }
 }
 
-/// What the two sides of the queue share.
-pub(super) struct Shared {
+/// State shared by the sink and its thread.
+pub(super) struct SharedState {
     pub(super) tally: Tally,
     queued_bytes: AtomicUsize,
     stop: AtomicBool,
@@ -59,21 +59,21 @@ pub(super) struct Shared {
     draining: AtomicBool,
     reopen: AtomicBool,
     hides_dead_letters: AtomicBool,
-    failure: OnceLock<(Failure, Reason)>,
+    failure: OnceLock<(Failure, DropReason)>,
 }
 
-impl Shared {
-    /// Whether the thread must end now.
+impl SharedState {
+    /// Returns whether the thread must end now.
     pub(super) fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody waits for all to arrive.
+    /// Returns whether a flush is waiting.
     pub(super) fn flushing(&self) -> bool {
         self.flushing.load(Ordering::Relaxed)
     }
 
-    /// Says whether records wait on disk.
+    /// Sets whether records wait on disk.
     pub(super) fn set_draining(&self, draining: bool) {
         self.draining.store(draining, Ordering::Relaxed);
     }
@@ -82,128 +82,128 @@ impl Shared {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether reopening was asked for since the last call.
-    pub(super) fn reopen_asked(&self) -> bool {
+    /// Returns whether a reopen was requested since the last call.
+    pub(super) fn take_reopen_request(&self) -> bool {
         self.reopen.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether dead letters that the sink makes itself must not hold a part of the record: their stream is
-    /// masked, and would tell what its other records do not.
+    /// Returns whether dead letters must not contain bytes of the record, because their stream is
+    /// masked.
     pub(super) fn hides_dead_letters(&self) -> bool {
         self.hides_dead_letters.load(Ordering::Relaxed)
     }
 
-    /// The sink's end: all that is offered from now on is dropped for `reason`.
-    pub(super) fn fail(&self, failure: Failure, reason: Reason) {
-        // A second failure is a consequence of the first.
+    /// Marks the sink as failed: everything offered from now on is dropped for `reason`.
+    pub(super) fn fail(&self, failure: Failure, reason: DropReason) {
+        // Only the first failure is kept: later ones are its consequences.
         let _ = self.failure.set((failure, reason));
     }
 
-    /// Why what is offered must be dropped, once the sink has failed.
-    pub(super) fn failed(&self) -> Option<Reason> {
+    /// The drop reason of a failed sink.
+    pub(super) fn failed(&self) -> Option<DropReason> {
         self.failure.get().map(|(_, reason)| *reason)
     }
 }
 
-/// What waits in the queue.
-enum Item {
+/// An item of the queue.
+enum QueueItem {
     Batch(Arc<Batch>),
-    /// Something else has changed: the thread looks after it.
-    Nudge,
+    /// Wakes the thread, because its state has changed.
+    Wake,
 }
 
-/// The thread's side of the queue.
-pub(super) struct Back {
-    receiver: Receiver<Item>,
-    pub(super) shared: Arc<Shared>,
+/// The thread's end of the queue.
+pub(super) struct SinkReceiver {
+    receiver: Receiver<QueueItem>,
+    pub(super) shared: Arc<SharedState>,
 }
 
-/// What the thread does next.
-pub(super) enum Next {
-    /// Delivers a batch.
-    Batch(Taken),
-    /// Looks after other things.
+/// What the thread must do next.
+pub(super) enum NextStep {
+    /// Deliver a batch.
+    Batch(QueuedBatch),
+    /// Do periodic work: no batch is waiting.
     Idle,
-    /// Ends.
+    /// End.
     Stop,
 }
 
-/// A batch taken from the queue; its octets count as queued until it is dropped.
-pub(super) struct Taken {
+/// A batch taken from the queue. Its bytes count as queued until it is dropped.
+pub(super) struct QueuedBatch {
     pub(super) batch: Arc<Batch>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
-impl Drop for Taken {
+impl Drop for QueuedBatch {
     fn drop(&mut self) {
         self.shared.queued_bytes.fetch_sub(self.batch.size_bytes(), Ordering::Relaxed);
     }
 }
 
-impl Back {
-    /// Waits for a batch, for `limit` at most.
-    pub(super) fn next(&self, limit: Duration) -> Next {
+impl SinkReceiver {
+    /// Waits for a batch, at most for `limit`.
+    pub(super) fn next(&self, limit: Duration) -> NextStep {
         let received = self.receiver.recv_timeout(limit);
         match received {
-            _ if self.shared.stopping() => Next::Stop,
-            Ok(Item::Batch(batch)) => Next::Batch(self.taken(batch)),
-            Ok(Item::Nudge) | Err(RecvTimeoutError::Timeout) => Next::Idle,
-            Err(RecvTimeoutError::Disconnected) => Next::Stop,
+            _ if self.shared.stopping() => NextStep::Stop,
+            Ok(QueueItem::Batch(batch)) => NextStep::Batch(self.taken(batch)),
+            Ok(QueueItem::Wake) | Err(RecvTimeoutError::Timeout) => NextStep::Idle,
+            Err(RecvTimeoutError::Disconnected) => NextStep::Stop,
         }
     }
 
-    /// What is in the queue already.
-    pub(super) fn ready(&self) -> impl Iterator<Item = Taken> {
+    /// Takes the batches that are already queued, without waiting.
+    pub(super) fn queued(&self) -> impl Iterator<Item = QueuedBatch> {
         self.receiver.try_iter().filter_map(|item| match item {
-            Item::Batch(batch) => Some(self.taken(batch)),
-            // Whoever asks goes round once more before it sleeps.
-            Item::Nudge => None,
+            QueueItem::Batch(batch) => Some(self.taken(batch)),
+            // The caller checks the state again before it sleeps.
+            QueueItem::Wake => None,
         })
     }
 
-    fn taken(&self, batch: Arc<Batch>) -> Taken {
-        Taken { batch, shared: Arc::clone(&self.shared) }
+    fn taken(&self, batch: Arc<Batch>) -> QueuedBatch {
+        QueuedBatch { batch, shared: Arc::clone(&self.shared) }
     }
 
-    /// After a failure: drops what still comes, until the sink is closed.
-    pub(super) fn drop_all(&self, reason: Reason) {
+    /// Drops all batches until the sink is closed. Called after a failure.
+    pub(super) fn drop_all(&self, reason: DropReason) {
         loop {
-            match self.next(FOR_EVER) {
-                Next::Batch(taken) => {
+            match self.next(LONG_WAIT) {
+                NextStep::Batch(taken) => {
                     let tally = &self.shared.tally;
-                    tally.dropped(&tally.share(&taken.batch), reason);
+                    tally.dropped(&tally.count_batch(&taken.batch), reason);
                 }
-                Next::Idle => {}
-                Next::Stop => return,
+                NextStep::Idle => {}
+                NextStep::Stop => return,
             }
         }
     }
 }
 
-/// A sink with a thread of its own.
-pub(super) struct Threaded {
+/// A sink with its own thread.
+pub(super) struct ThreadedSink {
     name: String,
     look: Look,
-    bounds: Bounds,
-    shared: Arc<Shared>,
-    sender: Option<Sender<Item>>,
+    limits: QueueLimits,
+    shared: Arc<SharedState>,
+    sender: Option<Sender<QueueItem>>,
     thread: Option<JoinHandle<()>>,
     gauges: Box<dyn Fn() -> Vec<Gauge> + Send>,
-    spool: Option<Spool>,
+    spool: Option<SpoolReport>,
 }
 
-/// What a sink with a spool shows of it.
-pub(super) struct Spool {
-    /// What earlier captures left behind.
+/// What a sink reports about its spool.
+pub(super) struct SpoolReport {
+    /// Counters of records that earlier captures left in the spool.
     pub(super) recovered: Arc<Tally>,
-    /// Octets on disk.
+    /// Bytes on disk.
     pub(super) bytes: Arc<AtomicU64>,
 }
 
-impl Threaded {
-    /// The two sides' common ground, made first so that callbacks can hold it.
-    pub(super) fn shared(tally: Tally) -> Arc<Shared> {
-        Arc::new(Shared {
+impl ThreadedSink {
+    /// Creates the shared state. It is created before the sink so that callbacks can refer to it.
+    pub(super) fn shared(tally: Tally) -> Arc<SharedState> {
+        Arc::new(SharedState {
             tally,
             queued_bytes: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -215,47 +215,49 @@ impl Threaded {
         })
     }
 
-    /// Starts the thread.
+    /// Starts the thread with `work`.
     pub(super) fn start(
         name: String,
         look: Look,
-        bounds: Bounds,
-        shared: Arc<Shared>,
-        work: impl FnOnce(&Back) + Send + 'static,
+        limits: QueueLimits,
+        shared: Arc<SharedState>,
+        work: impl FnOnce(&SinkReceiver) + Send + 'static,
     ) -> io::Result<Self> {
-        let (sender, receiver) = crossbeam_channel::bounded(bounds.batches);
-        let back = Back { receiver, shared: Arc::clone(&shared) };
+        let (sender, receiver) = crossbeam_channel::bounded(limits.batches);
+        let receiver = SinkReceiver { receiver, shared: Arc::clone(&shared) };
         let thread =
-            thread::Builder::new().name(format!("sink-{name}")).spawn(move || work(&back))?;
+            thread::Builder::new().name(format!("sink-{name}")).spawn(move || work(&receiver))?;
         let (sender, thread) = (Some(sender), Some(thread));
         let gauges = Box::new(Vec::new);
-        Ok(Self { name, look, bounds, shared, sender, thread, gauges, spool: None })
+        Ok(Self { name, look, limits, shared, sender, thread, gauges, spool: None })
     }
 
-    /// The sink with numbers of its own.
+    /// Adds metrics of the sink.
     pub(super) fn with_gauges(mut self, gauges: impl Fn() -> Vec<Gauge> + Send + 'static) -> Self {
         self.gauges = Box::new(gauges);
         self
     }
 
-    /// The sink with a spool.
-    pub(super) fn with_spool(mut self, spool: Spool) -> Self {
+    /// Adds what the sink reports about its spool.
+    pub(super) fn with_spool(mut self, spool: SpoolReport) -> Self {
         self.spool = Some(spool);
         self
     }
 
-    /// Puts the batch into the queue, or says why it cannot be there.
-    fn enqueue(&self, batch: &Arc<Batch>) -> Result<(), Reason> {
+    /// Queues a batch. The error is the reason for dropping it.
+    fn enqueue(&self, batch: &Arc<Batch>) -> Result<(), DropReason> {
         if let Some(reason) = self.shared.failed() {
             return Err(reason);
         }
-        let sender = self.sender.as_ref().ok_or(Reason::Shutdown)?;
+        let sender = self.sender.as_ref().ok_or(DropReason::Shutdown)?;
         let size = batch.size_bytes();
         let before = self.shared.queued_bytes.fetch_add(size, Ordering::Relaxed);
-        let sent = if self.bounds.of(batch).have_room(sender.len(), before, size) {
-            sender.try_send(Item::Batch(Arc::clone(batch))).map_err(|error| self.refused(&error))
+        let sent = if self.limits.for_batch(batch).fits(sender.len(), before, size) {
+            sender
+                .try_send(QueueItem::Batch(Arc::clone(batch)))
+                .map_err(|error| self.send_error(&error))
         } else {
-            Err(Reason::QueueFull)
+            Err(DropReason::QueueFull)
         };
         if sent.is_err() {
             self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
@@ -263,34 +265,34 @@ impl Threaded {
         sent
     }
 
-    /// Has the thread look after what was asked of it, should it sleep.
-    fn nudge(&self) {
+    /// Wakes the thread.
+    fn wake_thread(&self) {
         if let Some(sender) = &self.sender {
-            // A queue that is full keeps it awake.
-            let _ = sender.try_send(Item::Nudge);
+            // If the queue is full, the thread is awake.
+            let _ = sender.try_send(QueueItem::Wake);
         }
     }
 
-    fn refused<T>(&self, error: &TrySendError<T>) -> Reason {
+    fn send_error<T>(&self, error: &TrySendError<T>) -> DropReason {
         match error {
-            TrySendError::Full(_) => Reason::QueueFull,
+            TrySendError::Full(_) => DropReason::QueueFull,
             TrySendError::Disconnected(_) => {
                 let broken = format!("sink {}: its thread has ended", self.name);
-                self.shared.fail(Failure::Broken(broken), Reason::WriteError);
-                Reason::WriteError
+                self.shared.fail(Failure::Broken(broken), DropReason::WriteError);
+                DropReason::WriteError
             }
         }
     }
 
-    fn has_room_for(&self, batch: &Batch) -> bool {
+    fn has_capacity(&self, batch: &Batch) -> bool {
         let queued = self.shared.queued_bytes.load(Ordering::Relaxed);
         let waiting = self.sender.as_ref().map_or(0, Sender::len);
         self.shared.failed().is_some()
-            || self.bounds.of(batch).have_room(waiting, queued, batch.size_bytes())
+            || self.limits.for_batch(batch).fits(waiting, queued, batch.size_bytes())
     }
 }
 
-/// Asks again and again, for `limit` at most, until the answer is yes.
+/// Polls `yes` until it is true, at most for `limit`. Returns its last value.
 fn wait_until(limit: Duration, yes: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     let mut pause = Duration::from_micros(50);
@@ -302,7 +304,7 @@ fn wait_until(limit: Duration, yes: impl Fn() -> bool) -> bool {
     true
 }
 
-impl Sink for Threaded {
+impl Sink for ThreadedSink {
     fn name(&self) -> &str {
         &self.name
     }
@@ -316,24 +318,24 @@ impl Sink for Threaded {
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {
-        self.shared.tally.filtered(batch);
-        let share = self.shared.tally.share(batch);
+        self.shared.tally.add_filtered(batch);
+        let share = self.shared.tally.count_batch(batch);
         if share == PerStream::default() {
             return;
         }
-        self.shared.tally.offered(&share);
+        self.shared.tally.add_in_flight(&share);
         if let Err(reason) = self.enqueue(batch) {
             self.shared.tally.dropped(&share, reason);
         }
     }
 
     fn wait_for_room(&self, batch: &Batch, limit: Duration) -> bool {
-        wait_until(limit, || self.has_room_for(batch))
+        wait_until(limit, || self.has_capacity(batch))
     }
 
     fn reopen(&mut self) {
         self.shared.reopen.store(true, Ordering::Relaxed);
-        self.nudge();
+        self.wake_thread();
     }
 
     fn hide_dead_letters(&mut self, hidden: bool) {
@@ -342,7 +344,7 @@ impl Sink for Threaded {
 
     fn flush(&mut self, limit: Duration) -> bool {
         self.shared.flushing.store(true, Ordering::Relaxed);
-        self.nudge();
+        self.wake_thread();
         let shared = &self.shared;
         let settled = wait_until(limit, || shared.tally.in_flight() == 0 && !shared.draining());
         self.shared.flushing.store(false, Ordering::Relaxed);
@@ -353,13 +355,13 @@ impl Sink for Threaded {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.sender = None;
         if let Some(thread) = self.thread.take()
-            && wait_until(FAREWELL, || thread.is_finished())
+            && wait_until(END_TIMEOUT, || thread.is_finished())
             && thread.join().is_err()
         {
             let broken = format!("sink {}: its thread failed", self.name);
-            self.shared.fail(Failure::Broken(broken), Reason::WriteError);
+            self.shared.fail(Failure::Broken(broken), DropReason::WriteError);
         }
-        self.shared.tally.seal();
+        self.shared.tally.close();
     }
 
     fn counters(&self) -> BTreeMap<String, Delivery> {
@@ -383,7 +385,7 @@ impl Sink for Threaded {
     }
 }
 
-impl Drop for Threaded {
+impl Drop for ThreadedSink {
     fn drop(&mut self) {
         self.close();
     }
@@ -394,8 +396,9 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    const REASONS: &[Reason] = &[Reason::QueueFull, Reason::WriteError, Reason::Shutdown];
-    const BOUNDS: Bounds = Bounds { batches: 16, bytes: 8_000 };
+    const REASONS: &[DropReason] =
+        &[DropReason::QueueFull, DropReason::WriteError, DropReason::Shutdown];
+    const LIMITS: QueueLimits = QueueLimits { batches: 16, bytes: 8_000 };
 
     fn batch(stream: Stream) -> Arc<Batch> {
         let mut batch = Batch::default();
@@ -403,26 +406,26 @@ mod tests {
         Arc::new(batch)
     }
 
-    /// A sink whose thread delivers nothing before the other end says so or is gone.
-    fn held_up(bounds: Bounds) -> (Threaded, mpsc::Sender<()>) {
+    /// A sink whose thread delivers nothing until the returned sender sends or is dropped.
+    fn blocked_sink(limits: QueueLimits) -> (ThreadedSink, mpsc::Sender<()>) {
         let (go, held) = mpsc::channel();
-        let shared = Threaded::shared(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
+        let shared = ThreadedSink::shared(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
         let tally = Arc::clone(&shared);
-        let work = move |back: &Back| {
-            // Fails where the test is over.
+        let work = move |receiver: &SinkReceiver| {
+            // Fails once the test is over.
             let _ = held.recv();
-            while let Next::Batch(taken) = back.next(FOR_EVER) {
-                tally.tally.delivered(&tally.tally.share(&taken.batch));
+            while let NextStep::Batch(taken) = receiver.next(LONG_WAIT) {
+                tally.tally.delivered(&tally.tally.count_batch(&taken.batch));
             }
         };
-        let sink = Threaded::start("slow".to_owned(), Look::Json, bounds, shared, work);
+        let sink = ThreadedSink::start("slow".to_owned(), Look::Json, limits, shared, work);
         (sink.unwrap(), go)
     }
 
     #[test]
-    fn summaries_find_room_where_there_is_none_for_what_they_sum_up() {
-        for bounds in [BOUNDS, Bounds { bytes: 1 << 20, batches: 8 }] {
-            let (mut sink, go) = held_up(bounds);
+    fn reserves_space_for_summaries() {
+        for limits in [LIMITS, QueueLimits { bytes: 1 << 20, batches: 8 }] {
+            let (mut sink, go) = blocked_sink(limits);
             (0..20).for_each(|_| sink.offer(&batch(Stream::Transactions)));
             assert!(!sink.wait_for_room(&batch(Stream::Transactions), Duration::ZERO));
             assert!(sink.wait_for_room(&batch(Stream::Metrics), Duration::ZERO));
@@ -431,11 +434,11 @@ mod tests {
             assert!(sink.flush(Duration::from_secs(30)));
             let counters = sink.counters();
             let (bulk, summaries) = (&counters["transactions"], &counters["metrics"]);
-            assert_eq!((bulk.delivered, bulk.dropped["queue_full"]), (7, 13), "{bounds:?}");
+            assert_eq!((bulk.delivered, bulk.dropped["queue_full"]), (7, 13), "{limits:?}");
             assert_eq!(
                 (summaries.delivered, summaries.dropped["queue_full"]),
                 (1, 2),
-                "{bounds:?}"
+                "{limits:?}"
             );
         }
     }

@@ -1,16 +1,15 @@
-//! stdout and files: lines, whole ones.
+//! Writes records as lines to stdout and files.
 //!
-//! A regular file holds whole records at every moment that a reader can meet: what a failed write
-//! left of a record is cut away again, and a new file begins between two records. To pipes and
-//! terminals octets go in portions that cannot block, so that a reader that stands still can be
-//! left.
+//! A regular file contains whole records at every moment that a reader can see: the partial record
+//! of a failed write is cut off, and a new file begins between two records. Pipes and terminals are
+//! written in portions that cannot block, so that the sink can be closed while the reader is stuck.
 
-mod keeper;
+mod rotation;
 mod series;
 mod target;
 
-use super::tally::{PerStream, Reason, Tally};
-use super::threaded::{Back, Bounds, Next, Shared, Threaded};
+use super::tally::{DropReason, PerStream, Tally};
+use super::threaded::{NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
 use super::{Batch, Failure, Look, Rotation, SinkError, StreamSet};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
@@ -22,29 +21,33 @@ use std::sync::Arc;
 use target::Target;
 pub(super) use target::open;
 
-const REASONS: &[Reason] =
-    &[Reason::QueueFull, Reason::WriteError, Reason::PipeClosed, Reason::Shutdown];
+const REASONS: &[DropReason] =
+    &[DropReason::QueueFull, DropReason::WriteError, DropReason::PipeClosed, DropReason::Shutdown];
 
-/// After `poll` says that there is room, a pipe takes this much without blocking (`PIPE_BUF`).
+/// After `poll` reports a pipe writable, it takes this many bytes without blocking (`PIPE_BUF`).
 const PORTION: usize = 4096;
 
-/// How long to wait for a slow reader before looking whether the sink is being closed.
-const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// How long to wait for a slow reader before checking whether the sink is being closed.
+const POLL_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Opens stdout as a sink.
-pub(super) fn stdout(name: String, streams: StreamSet, look: Look) -> Result<Threaded, SinkError> {
+pub(super) fn stdout(
+    name: String,
+    streams: StreamSet,
+    look: Look,
+) -> Result<ThreadedSink, SinkError> {
     let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
     let file = file.map_err(|error| SinkError::Stdout { error })?;
     start(name, streams, look, Writer::new(Target::unnamed(file, "stdout".into()), true))
 }
 
-/// Opens a file as a sink, to be appended to; makes it (mode 0640) where there is none.
+/// Opens a file as a sink that appends. Creates it with mode 0640 if it is missing.
 pub(super) fn file(
     name: String,
     streams: StreamSet,
     path: &Path,
     rotation: Rotation,
-) -> Result<Threaded, SinkError> {
+) -> Result<ThreadedSink, SinkError> {
     start(name, streams, Look::Json, Writer::new(Target::at(path, rotation)?, false))
 }
 
@@ -53,19 +56,19 @@ fn start(
     streams: StreamSet,
     look: Look,
     mut writer: Writer,
-) -> Result<Threaded, SinkError> {
+) -> Result<ThreadedSink, SinkError> {
     let thread = name.clone();
-    let shared = Threaded::shared(Tally::new(streams, REASONS));
-    let work = move |back: &Back| writer.run(back);
-    Threaded::start(name, look, Bounds::default(), shared, work)
+    let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
+    let work = move |receiver: &SinkReceiver| writer.run(receiver);
+    ThreadedSink::start(name, look, QueueLimits::default(), shared, work)
         .map_err(|error| SinkError::Thread { name: thread, error })
 }
 
-/// The lines of one batch that are the sink's, in one piece.
+/// The lines of one batch that belong to the sink, contiguous.
 #[derive(Default)]
 struct Lines {
     bytes: Vec<u8>,
-    /// Where each line ends, and its stream.
+    /// The end of each line, and its stream.
     ends: Vec<(usize, usize)>,
 }
 
@@ -79,17 +82,17 @@ impl Lines {
         }
     }
 
-    /// Where the longest run of whole lines ends that begins at `start` and has `room` octets at
-    /// most; at least the first line's end. A line must begin at `start`.
-    fn run_end(&self, start: usize, room: usize) -> usize {
-        let limit = start.saturating_add(room);
+    /// The end of the longest run of whole lines from `start` with at most `capacity` bytes, but at
+    /// least the end of the first line. A line must begin at `start`.
+    fn run_end(&self, start: usize, capacity: usize) -> usize {
+        let limit = start.saturating_add(capacity);
         let beyond = self.ends.partition_point(|(end, _)| *end <= limit);
         let first = self.ends.partition_point(|(end, _)| *end <= start);
         self.ends[first..].get(beyond.saturating_sub(first + 1)).map_or(start, |(end, _)| *end)
     }
 
-    /// The lines that lie within the first `written` octets, those that do not, and where the
-    /// last whole one ends.
+    /// Counts by stream the lines within the first `written` bytes and the other lines. Returns
+    /// both and the end of the last whole line written.
     fn split(&self, written: usize) -> (PerStream, PerStream, usize) {
         let (mut whole, mut rest, mut last_end) = (PerStream::default(), PerStream::default(), 0);
         for (end, stream) in &self.ends {
@@ -104,7 +107,7 @@ impl Lines {
     }
 }
 
-/// The thread's state.
+/// State of the sink's thread.
 struct Writer {
     target: Target,
     pipe_may_close: bool,
@@ -116,27 +119,27 @@ impl Writer {
         Self { target, pipe_may_close, lines: Lines::default() }
     }
 
-    fn run(&mut self, back: &Back) {
+    fn run(&mut self, receiver: &SinkReceiver) {
         loop {
-            let next = back.next(self.target.rests());
-            if back.shared.reopen_asked() {
+            let next = receiver.next(self.target.time_to_rotation());
+            if receiver.shared.take_reopen_request() {
                 self.target.reopen();
             }
             match next {
-                Next::Batch(taken) => {
-                    if let Err(reason) = self.deliver(&taken.batch, &back.shared) {
+                NextStep::Batch(taken) => {
+                    if let Err(reason) = self.deliver(&taken.batch, &receiver.shared) {
                         drop(taken);
-                        return back.drop_all(reason);
+                        return receiver.drop_all(reason);
                     }
                 }
-                Next::Idle => self.target.rotate_if_old(),
-                Next::Stop => return,
+                NextStep::Idle => self.target.rotate_if_old(),
+                NextStep::Stop => return,
             }
         }
     }
 
-    /// Writes the batch's lines and counts them; an error is the end of the sink.
-    fn deliver(&mut self, batch: &Arc<Batch>, shared: &Shared) -> Result<(), Reason> {
+    /// Writes and counts the batch's lines. After an error the sink has failed.
+    fn deliver(&mut self, batch: &Arc<Batch>, shared: &SharedState) -> Result<(), DropReason> {
         let tally = &shared.tally;
         self.lines.gather(batch, tally.streams());
         self.target.follow_its_name();
@@ -144,26 +147,26 @@ impl Writer {
         let (written, outcome) = self.write(shared);
         let (whole, rest, last_end) = self.lines.split(written);
         tally.delivered(&whole);
-        // Without an error the rest is what closing the sink leaves: that counts it.
+        // Without an error, the rest was left because the sink is being closed, which counts it.
         let Err(error) = outcome else { return Ok(()) };
         if written > last_end {
             self.target.cut(written - last_end);
         }
-        let (failure, reason) = self.judge(&error);
-        // In this order: who finds nothing in flight any more finds the reason too.
+        let (failure, reason) = self.classify(&error);
+        // In this order, so that a reader who sees nothing in flight also sees the failure.
         shared.fail(failure, reason);
         tally.dropped(&rest, reason);
         Err(reason)
     }
 
-    /// Writes the lines gathered, each into one file: how many octets went out, and what ended it
-    /// before the last.
-    fn write(&mut self, shared: &Shared) -> (usize, io::Result<()>) {
+    /// Writes the gathered lines, each into one file. Returns the bytes written and the error that
+    /// stopped it.
+    fn write(&mut self, shared: &SharedState) -> (usize, io::Result<()>) {
         let mut start = 0;
         while start < self.lines.bytes.len() {
             let first = self.lines.run_end(start, 0) - start;
-            let room = self.target.room_for(first);
-            let end = self.lines.run_end(start, room);
+            let capacity = self.target.capacity_for(first);
+            let end = self.lines.run_end(start, capacity);
             let (written, outcome) = self.write_run(start..end, shared);
             if outcome.is_err() || written < end {
                 return (written, outcome);
@@ -173,13 +176,13 @@ impl Writer {
         (start, Ok(()))
     }
 
-    /// Writes lines into the file that is open.
-    fn write_run(&mut self, run: Range<usize>, shared: &Shared) -> (usize, io::Result<()>) {
+    /// Writes lines into the open file.
+    fn write_run(&mut self, run: Range<usize>, shared: &SharedState) -> (usize, io::Result<()>) {
         let mut written = run.start;
         while written < run.end {
             let mut portion = &self.lines.bytes[written..run.end];
             if !self.target.regular() {
-                if !writable(self.target.file()) {
+                if !wait_writable(self.target.file()) {
                     if shared.stopping() {
                         break;
                     }
@@ -190,31 +193,31 @@ impl Writer {
             match self.target.write(portion) {
                 Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
                 Ok(count) => written += count,
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 Err(error) => return (written, Err(error)),
             }
         }
         (written, Ok(()))
     }
 
-    fn judge(&self, error: &io::Error) -> (Failure, Reason) {
+    fn classify(&self, error: &io::Error) -> (Failure, DropReason) {
         if error.kind() == ErrorKind::BrokenPipe && self.pipe_may_close {
-            return (Failure::PipeClosed, Reason::PipeClosed);
+            return (Failure::PipeClosed, DropReason::PipeClosed);
         }
         (
             Failure::Broken(format!("cannot write to {}: {error}", self.target.label())),
-            Reason::WriteError,
+            DropReason::WriteError,
         )
     }
 }
 
-/// Whether the file takes a portion now; waits for it a little. Errors show in the write.
-fn writable(file: &File) -> bool {
+/// Waits up to `POLL_TIMEOUT` until the file is writable. Errors show in the write.
+fn wait_writable(file: &File) -> bool {
     let mut fds = [PollFd::new(file, PollFlags::OUT)];
-    !matches!(poll(&mut fds, Some(&PATIENCE)), Ok(0))
+    !matches!(poll(&mut fds, Some(&POLL_TIMEOUT)), Ok(0))
 }
 
-fn is_passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }
 

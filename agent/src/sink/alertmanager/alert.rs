@@ -1,4 +1,4 @@
-//! From an alert's record to what Alertmanager is sent.
+//! Converts an alert record into the JSON that Alertmanager accepts.
 
 use super::AlertmanagerConfig;
 use crate::time::Timestamp;
@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
-/// Things of a kind that a description names at most.
-const NAMED: usize = 5;
+/// Most items of a kind in a description.
+const MAX_ITEMS: usize = 5;
 
-/// What `dns.alert/1` says, as far as Alertmanager is told.
+/// The fields of a `dns.alert/1` record that Alertmanager receives.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Told {
+pub(super) struct AlertRecord {
     pub(super) alert_id: String,
     pub(super) severity: String,
     state: String,
@@ -56,30 +56,30 @@ struct Figure {
     z_score: Option<f64>,
 }
 
-impl Told {
-    /// Whether it is still wrong.
+impl AlertRecord {
+    /// Returns whether the alert is firing.
     pub(super) fn is_firing(&self) -> bool {
         self.state == "firing"
     }
 
-    /// When it was decided.
-    pub(super) fn decided(&self) -> &str {
+    /// When the record was made.
+    pub(super) fn recorded_at(&self) -> &str {
         &self.ts
     }
 
-    /// When it was over; of what is over.
+    /// When the alert ended.
     pub(super) fn ended(&self) -> &str {
         self.ended.as_deref().unwrap_or(&self.ts)
     }
 
-    /// The alert as `POST /api/v2/alerts` takes it. `until` is when it is over, or when Alertmanager is to take it for over
-    /// unless it is told again.
-    pub(super) fn posted(&self, until: &str, config: &AlertmanagerConfig) -> Value {
+    /// The alert for `MAX_ALERTS_PER_POST /api/v2/alerts`. `until` is its end, or the time at which Alertmanager
+    /// considers it over unless it is repeated.
+    pub(super) fn to_json(&self, until: &str, config: &AlertmanagerConfig) -> Value {
         let mut alert = json!({
             "labels": self.labels(config),
             "annotations": self.annotations(),
             "startsAt": self.started,
-            // It must not end before it begins, whatever the clocks say.
+            // The end must not be before the start, even after a change of the clock.
             "endsAt": latest(until, &self.started),
         });
         if let Some(url) = &config.generator_url {
@@ -88,7 +88,8 @@ impl Told {
         alert
     }
 
-    /// What it is known by: the same as long as severity and whom it concerns are.
+    /// The labels that identify the alert: they stay the same as long as its severity and its
+    /// entity do.
     fn labels(&self, config: &AlertmanagerConfig) -> Map<String, Value> {
         let mut labels: Map<String, Value> = config
             .labels
@@ -124,7 +125,7 @@ impl Told {
         all.insert("description".to_owned(), self.description().into());
         all.insert("alert_id".to_owned(), self.alert_id.as_str().into());
         if !self.samples.is_empty() {
-            all.insert("event_ids".to_owned(), named(&self.samples).into());
+            all.insert("event_ids".to_owned(), summarized(&self.samples).into());
         }
         if let Some(runbook) = &self.runbook {
             all.insert("runbook_url".to_owned(), runbook.as_str().into());
@@ -132,7 +133,7 @@ impl Told {
         all
     }
 
-    /// The figures, a line each, then what is known of the traffic.
+    /// The figures, one per line, then the affected names, processes, clients and resolvers.
     fn description(&self) -> String {
         let mut text = String::new();
         for figure in &self.figures {
@@ -146,7 +147,7 @@ impl Told {
         ];
         for (kind, list) in kinds.into_iter().filter(|(_, list)| !list.is_empty()) {
             // Writing to a string does not fail.
-            let _ = writeln!(text, "{kind}: {}", named(list));
+            let _ = writeln!(text, "{kind}: {}", summarized(list));
         }
         if self.suppressed > 0 {
             let _ = writeln!(text, "other alerts that this explains: {}", self.suppressed);
@@ -177,21 +178,21 @@ impl Figure {
     }
 }
 
-/// With three decimals at most.
+/// Rounds to three decimals.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-/// Some of a list, and how many more there are.
-fn named(list: &[String]) -> String {
-    let some = list.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match list.len().saturating_sub(NAMED) {
+/// The first items of a list, and the number of the others.
+fn summarized(list: &[String]) -> String {
+    let some = list.iter().take(MAX_ITEMS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match list.len().saturating_sub(MAX_ITEMS) {
         0 => some,
         more => format!("{some}, and {more} more"),
     }
 }
 
-/// `resolver_down` as alerts are called: `DnsResolverDown`.
+/// The alert name of a rule: `DnsResolverDown` for `resolver_down`.
 fn alertname(rule: &str) -> String {
     let mut name = "Dns".to_owned();
     for word in rule.split('_') {
@@ -202,7 +203,7 @@ fn alertname(rule: &str) -> String {
     name
 }
 
-/// The later of two times; what is no time is never the later.
+/// The later of two times. A text that is not a time is never the later.
 fn latest<'a>(one: &'a str, other: &'a str) -> &'a str {
     let time = |text: &str| text.parse::<Timestamp>().ok();
     if time(one) < time(other) { other } else { one }
@@ -213,8 +214,8 @@ pub(super) mod tests {
     use super::*;
     use crate::sink::alertmanager::tests::config;
 
-    /// A record; `more` are fields in place of its own.
-    pub(in crate::sink::alertmanager) fn told(more: &Value) -> Told {
+    /// An alert record with the fields in `more` replaced.
+    pub(in crate::sink::alertmanager) fn alert(more: &Value) -> AlertRecord {
         let mut record = json!({
             "schema": "dns.alert/1", "event_id": "00", "ts": "2026-11-20T07:30:30.000000000Z",
             "node": "n", "alert_id": "a1", "rule": "resolver_down",
@@ -237,35 +238,35 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn says_all_that_an_operator_needs() {
+    fn converts_all_fields() {
         let config = AlertmanagerConfig {
             labels: [("team".to_owned(), "dns".to_owned())].into(),
             generator_url: Some("https://dashboards.example/dns".into()),
             ..config("http://a")
         };
-        let posted = told(&json!({})).posted("2026-11-20T07:35:00Z", &config);
+        let to_json = alert(&json!({})).to_json("2026-11-20T07:35:00Z", &config);
         assert_eq!(
-            posted["labels"],
+            to_json["labels"],
             json!({
                 "team": "dns", "alertname": "DnsResolverDown", "rule": "resolver_down",
                 "severity": "critical", "node": "n", "resolver": "192.0.2.53", "vantage": "client",
             })
         );
-        let annotations = &posted["annotations"];
+        let annotations = &to_json["annotations"];
         assert_eq!(annotations["runbook_url"], "https://runbooks.example/resolver-down.md");
         assert_eq!(
             annotations["description"],
             "timeout_ratio 1 (threshold 0.5, usually 0.01 ± 0.005, z-score 198)\nqueries 5000\n\
              names: a, b, c, d, e, and 2 more\nother alerts that this explains: 3"
         );
-        assert_eq!(posted["startsAt"], "2026-11-20T07:30:10.000000000Z");
-        assert_eq!(posted["endsAt"], "2026-11-20T07:35:00Z");
-        assert_eq!(posted["generatorURL"], "https://dashboards.example/dns");
+        assert_eq!(to_json["startsAt"], "2026-11-20T07:30:10.000000000Z");
+        assert_eq!(to_json["endsAt"], "2026-11-20T07:35:00Z");
+        assert_eq!(to_json["generatorURL"], "https://dashboards.example/dns");
     }
 
     #[test]
     fn never_ends_before_it_begins() {
-        let posted = told(&json!({})).posted("2026-11-20T07:30:09Z", &config("http://a"));
-        assert_eq!(posted["endsAt"], posted["startsAt"]);
+        let to_json = alert(&json!({})).to_json("2026-11-20T07:30:09Z", &config("http://a"));
+        assert_eq!(to_json["endsAt"], to_json["startsAt"]);
     }
 }

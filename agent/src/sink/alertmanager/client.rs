@@ -10,19 +10,19 @@ use ureq::http::{Method, Request, StatusCode};
 
 const SECTION: &str = "alertmanager";
 const JSON: &str = "application/json";
-/// Octets of an answer that are read at most.
-const ANSWER_LIMIT: u64 = 1 << 20;
+/// Largest response body in bytes.
+const BODY_LIMIT: u64 = 1 << 20;
 
-/// Why an Alertmanager did not do what it was asked.
+/// Why an Alertmanager rejected a request, or did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// What happened, with the Alertmanager's URL and what would help.
+pub(super) struct RequestError {
+    /// What happened, with the URL and a remedy.
     pub(super) why: String,
-    /// Whether asking again is of no use.
-    pub(super) for_good: bool,
+    /// Whether repeating the request is useless.
+    pub(super) permanent: bool,
 }
 
-/// A client of some Alertmanagers.
+/// A client of all configured Alertmanagers.
 pub(super) struct Client {
     agent: ureq::Agent,
     urls: Vec<String>,
@@ -30,7 +30,7 @@ pub(super) struct Client {
     timeout: Duration,
 }
 
-/// What is asked of `/api/v2/status`.
+/// The response of `/api/v2/status`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
@@ -43,7 +43,7 @@ struct VersionInfo {
 }
 
 impl Client {
-    /// Reads the certificates to trust; asks nobody yet.
+    /// Creates a client. Reads the trusted certificates; sends no request.
     pub(super) fn new(config: &AlertmanagerConfig) -> Result<Self, String> {
         let authorization = config.authorization.as_ref().map(|given| match given {
             Authorization::Basic(login) => http::basic(login, SECTION),
@@ -57,41 +57,50 @@ impl Client {
         })
     }
 
-    /// Posts alerts to every Alertmanager: they tell each other what they have sent, and not which
-    /// alerts there are. One of them must have taken them; gives what is wrong with the others.
-    pub(super) fn post(&self, alerts: &str) -> Result<Option<String>, Refusal> {
+    /// Posts alerts to every Alertmanager: in a cluster they exchange notifications, but not
+    /// alerts. At least one must accept them. Returns the errors of the others.
+    pub(super) fn post(&self, alerts: &str) -> Result<Option<String>, RequestError> {
         let answers = self
             .urls
             .iter()
             .map(|url| self.ask(&Method::POST, url, "/api/v2/alerts", alerts.as_bytes()).map(drop));
-        let refusals: Vec<Refusal> = answers.filter_map(Result::err).collect();
-        let why: Vec<&str> = refusals.iter().map(|refusal| refusal.why.as_str()).collect();
+        let errors: Vec<RequestError> = answers.filter_map(Result::err).collect();
+        let why: Vec<&str> = errors.iter().map(|error| error.why.as_str()).collect();
         let why = (!why.is_empty()).then(|| why.join("; "));
         match why {
-            Some(why) if refusals.len() == self.urls.len() => {
-                Err(Refusal { why, for_good: refusals.iter().all(|refusal| refusal.for_good) })
+            Some(why) if errors.len() == self.urls.len() => {
+                Err(RequestError { why, permanent: errors.iter().all(|error| error.permanent) })
             }
             some => Ok(some),
         }
     }
 
-    /// The version of each Alertmanager; the first that is none, or does not let us in, is an error.
-    pub(super) fn versions(&self) -> Result<Vec<String>, Refusal> {
+    /// The version of each Alertmanager.
+    ///
+    /// # Errors
+    /// Returns the error of the first that does not answer, or not as an Alertmanager.
+    pub(super) fn versions(&self) -> Result<Vec<String>, RequestError> {
         let version = |url: &String| {
             let body = self.ask(&Method::GET, url, "/api/v2/status", &[])?;
-            let status: Status = serde_json::from_slice(&body).map_err(|error| Refusal {
+            let status: Status = serde_json::from_slice(&body).map_err(|error| RequestError {
                 why: format!("{url} does not answer as an Alertmanager does ({error}){URLS}"),
-                for_good: false,
+                permanent: false,
             })?;
             Ok(format!("Alertmanager {} at {url}", status.version_info.version))
         };
         self.urls.iter().map(version).collect()
     }
 
-    fn ask(&self, method: &Method, url: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let unanswered = |why: &dyn std::fmt::Display| Refusal {
+    fn ask(
+        &self,
+        method: &Method,
+        url: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Vec<u8>, RequestError> {
+        let unanswered = |why: &dyn std::fmt::Display| RequestError {
             why: format!("no answer from Alertmanager {url}: {why}"),
-            for_good: false,
+            permanent: false,
         };
         let mut request = Request::builder().method(method).uri(format!("{url}{path}"));
         request = request.header(ACCEPT, JSON);
@@ -106,18 +115,18 @@ impl Client {
             self.agent.configure_request(request).timeout_global(Some(self.timeout)).build();
         let mut response = self.agent.run(request).map_err(|error| unanswered(&error))?;
         let status = response.status();
-        let answer = response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec();
+        let answer = response.body_mut().with_config().limit(BODY_LIMIT).read_to_vec();
         let answer = answer.map_err(|error| unanswered(&error))?;
-        if status.is_success() { Ok(answer) } else { Err(refusal(url, status, &answer)) }
+        if status.is_success() { Ok(answer) } else { Err(response_error(url, status, &answer)) }
     }
 }
 
 const URLS: &str = "; see alertmanager.urls";
 
-fn refusal(url: &str, status: StatusCode, said: &[u8]) -> Refusal {
-    let complaint = http::complaint(&String::from_utf8_lossy(said));
-    // What Alertmanager itself says of alerts is JSON. A server for TLS that is spoken to without
-    // answers 400 too.
+fn response_error(url: &str, status: StatusCode, said: &[u8]) -> RequestError {
+    let error_message = http::error_message(&String::from_utf8_lossy(said));
+    // Alertmanager's own errors about alerts are JSON. A TLS server also answers plain HTTP with
+    // 400.
     let is_its_own = serde_json::from_slice::<IgnoredAny>(said).is_ok();
     let remedy = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -130,12 +139,12 @@ fn refusal(url: &str, status: StatusCode, said: &[u8]) -> Refusal {
         }
         _ => "",
     };
-    let for_good = match status {
+    let permanent = match status {
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => is_its_own,
         status => status == StatusCode::PAYLOAD_TOO_LARGE,
     };
-    let why = format!("Alertmanager {url} answers {}: {complaint}{remedy}", status.as_u16());
-    Refusal { why, for_good }
+    let why = format!("Alertmanager {url} answers {}: {error_message}{remedy}", status.as_u16());
+    RequestError { why, permanent }
 }
 
 #[cfg(test)]
@@ -143,10 +152,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_wrong_with_the_alerts_is_for_good() {
-        let refusal =
-            |code, said: &[u8]| refusal("http://a", StatusCode::from_u16(code).unwrap(), said);
-        assert!(refusal(400, b"\"bad label\"").for_good && refusal(413, b"<html>").for_good);
+    fn treats_only_invalid_alerts_as_permanent_errors() {
+        let error_for = |code, said: &[u8]| {
+            response_error("http://a", StatusCode::from_u16(code).unwrap(), said)
+        };
+        assert!(error_for(400, b"\"bad label\"").permanent && error_for(413, b"<html>").permanent);
         for (code, remedy) in [
             (400, "answers 400: no; see alertmanager.urls"),
             (401, "bearer_token_file"),
@@ -154,8 +164,8 @@ mod tests {
             (308, "redirects"),
             (503, "answers 503: no"),
         ] {
-            let refusal = refusal(code, b"no");
-            assert!(!refusal.for_good && refusal.why.contains(remedy), "{refusal:?}");
+            let error = error_for(code, b"no");
+            assert!(!error.permanent && error.why.contains(remedy), "{error:?}");
         }
     }
 }

@@ -21,12 +21,12 @@ pub(super) fn config(url: &str) -> AlertmanagerConfig {
     }
 }
 
-/// Takes requests one by one and answers each with the next code; gives the requests. No client
-/// waits behind another, for each has its connection.
+/// Accepts one request per connection and answers each with the next code. Returns its URL and the
+/// requests.
 fn server(codes: &'static [u16]) -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (tell, told) = channel();
+    let (sender, requests) = channel();
     thread::spawn(move || {
         for code in codes {
             let (mut stream, _) = listener.accept().unwrap();
@@ -47,13 +47,13 @@ fn server(codes: &'static [u16]) -> (String, Receiver<String>) {
             let answer =
                 format!("HTTP/1.1 {code} X\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}");
             stream.write_all(answer.as_bytes()).unwrap();
-            tell.send(String::from_utf8(request).unwrap()).unwrap();
+            sender.send(String::from_utf8(request).unwrap()).unwrap();
         }
     });
-    (url, told)
+    (url, requests)
 }
 
-/// A batch of alerts with these ids, and another record.
+/// A batch of alerts with these ids, and one record of another stream.
 fn batch(ids: &[&str]) -> Arc<Batch> {
     let mut batch = Batch::default();
     batch.push_json(Stream::Transactions, 1, &json!({ "not": "ours" }), b"k");
@@ -68,16 +68,16 @@ fn batch(ids: &[&str]) -> Arc<Batch> {
     Arc::new(batch)
 }
 
-fn sink(config: &AlertmanagerConfig, patience: Option<Duration>) -> Threaded {
+fn sink(config: &AlertmanagerConfig, patience: Option<Duration>) -> ThreadedSink {
     open("alertmanager".into(), StreamSet::ALERTS, config, patience).unwrap()
 }
 
-fn counters(sink: &Threaded) -> Delivery {
+fn counters(sink: &ThreadedSink) -> Delivery {
     sink.counters()["alerts"].clone()
 }
 
 #[test]
-fn what_is_taken_is_delivered() {
+fn counts_accepted_alerts_as_delivered() {
     let (url, requests) = server(&[200]);
     let token = Authorization::Bearer(Password("hunter2".into()));
     let config = AlertmanagerConfig { authorization: Some(token), ..config(&url) };
@@ -88,16 +88,16 @@ fn what_is_taken_is_delivered() {
     assert!(request.starts_with("POST /api/v2/alerts HTTP/1.1\r\n"), "{request}");
     assert!(request.to_lowercase().contains("\r\nauthorization: bearer hunter2\r\n"), "{request}");
     let (_, body) = request.split_once("\r\n\r\n").unwrap();
-    let posted: Value = serde_json::from_str(body).unwrap();
-    assert_eq!(posted.as_array().unwrap().len(), 2);
-    assert_eq!(posted[1]["annotations"]["summary"], "alert b");
+    let to_json: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(to_json.as_array().unwrap().len(), 2);
+    assert_eq!(to_json[1]["annotations"]["summary"], "alert b");
     let counted = counters(&sink);
     assert_eq!((counted.records, counted.delivered, counted.in_flight), (2, 2, 0));
     sink.close();
 }
 
 #[test]
-fn what_is_refused_for_the_moment_waits() {
+fn retries_after_temporary_errors() {
     let (url, requests) = server(&[503, 401, 200]);
     let mut sink = sink(&config(&url), None);
     sink.offer(&batch(&["a"]));
@@ -110,7 +110,7 @@ fn what_is_refused_for_the_moment_waits() {
 }
 
 #[test]
-fn one_bad_alert_does_not_stop_the_others() {
+fn drops_only_the_rejected_alert() {
     let (url, _requests) = server(&[400, 200, 400]);
     let mut sink = sink(&config(&url), None);
     sink.offer(&batch(&["a", "b"]));
@@ -120,7 +120,7 @@ fn one_bad_alert_does_not_stop_the_others() {
 }
 
 #[test]
-fn the_newest_of_each_alert_waits_and_patience_ends() {
+fn drops_waiting_alerts_after_the_time_limit() {
     let mut sink = sink(&config("http://127.0.0.1:1"), Some(Duration::from_secs(1)));
     sink.offer(&batch(&["a", "a", "b"]));
     assert!(sink.flush(SOON));
@@ -133,7 +133,7 @@ fn the_newest_of_each_alert_waits_and_patience_ends() {
 }
 
 #[test]
-fn what_still_waits_at_the_end_is_dropped_and_counted() {
+fn counts_waiting_alerts_as_dropped_on_close() {
     let mut sink = sink(&config("http://127.0.0.1:1"), None);
     sink.offer(&batch(&["a"]));
     assert!(!sink.flush(Duration::from_millis(200)));
@@ -142,7 +142,7 @@ fn what_still_waits_at_the_end_is_dropped_and_counted() {
 }
 
 #[test]
-fn one_of_several_is_enough() {
+fn delivers_if_one_of_several_accepts() {
     let (url, _requests) = server(&[200]);
     let urls = vec!["http://127.0.0.1:1".to_owned(), url];
     let mut sink = sink(&AlertmanagerConfig { urls, ..config("") }, None);

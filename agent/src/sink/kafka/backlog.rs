@@ -1,40 +1,39 @@
-//! What waits on disk, seen from the sender: the spool, and every record of it in the balance.
+//! Connects the sender to the spool, and counts every record in it.
 
-use super::super::spool::{GoneReason, Refused, Spool, SpoolConfig, Unsent, Unsynced};
-use super::super::tally::{Place, Reason};
+use super::super::spool::{AppendError, RemovalReason, Spool, SpoolConfig, UnsentFrame, Unsynced};
+use super::super::tally::{DropReason, Location};
 use super::super::{Batch, Gauge, Stream, StreamSet};
-use super::bits::Bits;
-use super::flight::{Cargo, Flight, Origin};
+use super::in_flight::{InFlight, InFlightBatch, Origin};
 use crossbeam_channel::Sender;
+use fixedbitset::FixedBitSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{info, warn};
 
-/// Between two looks at age, and two notes of what is settled.
+/// Interval of expiry and checkpoints.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 
-/// Between two writings of the page cache to the disk; also before a disk that refused is tried
-/// again for insurance.
+/// Interval of syncing files to disk; also the pause after a backup copy was refused.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// Before a spool that could not be opened is tried again.
+/// Pause before a failed opening of the spool is tried again.
 const REOPEN_EVERY: Duration = Duration::from_secs(30);
 
 /// The spool of a sink, if it has one.
 pub(super) struct Backlog {
     settings: Option<Settings>,
     spool: Option<Spool>,
-    flight: Arc<Flight>,
+    in_flight: Arc<InFlight>,
     gauges: Arc<BacklogGauges>,
     syncer: Syncer,
     next_sync: Instant,
     next_checkpoint: Instant,
     next_open: Instant,
-    next_insurance: Instant,
-    /// Whether the last write failed: each trouble is told once.
-    ailing: bool,
+    next_backup: Instant,
+    /// Whether the last write failed: each failure is logged once.
+    failing: bool,
 }
 
 struct Settings {
@@ -43,7 +42,7 @@ struct Settings {
     node: String,
 }
 
-/// What `/metrics` shows of the spool.
+/// Metrics of the spool.
 #[derive(Default)]
 pub(super) struct BacklogGauges {
     pub(super) bytes: Arc<AtomicU64>,
@@ -53,12 +52,12 @@ pub(super) struct BacklogGauges {
 }
 
 impl Backlog {
-    /// Opens the spool where one is configured. A disk that refuses is told and tried again later.
+    /// Opens the spool if one is configured. A failure is logged, and opening is tried again later.
     pub(super) fn new(
         config: Option<&SpoolConfig>,
         brokers: &[String],
         node: &str,
-        flight: Arc<Flight>,
+        in_flight: Arc<InFlight>,
         gauges: Arc<BacklogGauges>,
     ) -> Self {
         let mut brokers = brokers.to_vec();
@@ -72,14 +71,14 @@ impl Backlog {
         let mut backlog = Self {
             settings,
             spool: None,
-            flight,
+            in_flight,
             gauges,
             syncer: Syncer::default(),
             next_sync: now,
             next_checkpoint: now,
             next_open: now,
-            next_insurance: now,
-            ailing: false,
+            next_backup: now,
+            failing: false,
         };
         backlog.open(now);
         backlog
@@ -90,12 +89,12 @@ impl Backlog {
         self.next_open = now + REOPEN_EVERY;
         match Spool::open(config, destination, node, SystemTime::now()) {
             Ok((spool, recovered)) => {
-                let tally = &self.flight.tallies().recovered;
-                tally.found(&recovered.records);
-                tally.found(&recovered.torn_records);
+                let tally = &self.in_flight.tallies().recovered;
+                tally.add_recovered(&recovered.records);
+                tally.add_recovered(&recovered.torn_records);
                 for stream in Stream::ALL {
                     let torn = recovered.torn_records[stream as usize];
-                    tally.settle_at(Place::Disk, stream, torn, Err(Reason::SpoolCorrupt));
+                    tally.settle_at(Location::Disk, stream, torn, Err(DropReason::SpoolCorrupt));
                 }
                 let found: u64 = recovered.records.iter().sum();
                 let directory = config.directory.display();
@@ -110,45 +109,45 @@ impl Backlog {
                 }
                 self.spool = Some(spool);
                 self.recover();
-                // Opening drops what is too old.
+                // Opening drops expired records.
                 self.account_gone();
             }
-            Err(error) if !self.ailing => {
-                self.ailing = true;
+            Err(error) if !self.failing => {
+                self.failing = true;
                 warn!("no spool, records wait for Kafka in memory only: {error}");
             }
             Err(_) => {}
         }
     }
 
-    /// Notes for `/metrics` whether Kafka takes records.
+    /// Sets the metric that Kafka is unavailable.
     pub(super) fn note_away(&self, away: bool) {
         self.gauges.away.store(away, Ordering::Relaxed);
     }
 
-    /// Whether records can be put on disk.
-    pub(super) fn is_there(&self) -> bool {
+    /// Returns whether the spool is open.
+    pub(super) fn is_open(&self) -> bool {
         self.spool.is_some()
     }
 
-    /// Whether records should go to disk, even if they cannot now.
-    pub(super) fn is_wanted(&self) -> bool {
+    /// Returns whether a spool is configured.
+    pub(super) fn is_configured(&self) -> bool {
         self.settings.is_some()
     }
 
-    /// Whether there are records on disk that the producer has not got yet.
+    /// Returns whether there are records on disk that the producer does not have.
     pub(super) fn has_unsent(&self) -> bool {
         self.spool.as_ref().is_some_and(Spool::has_unsent)
     }
 
-    /// Whether there is anything on disk.
+    /// Returns whether no record is on disk.
     pub(super) fn is_empty(&self) -> bool {
         self.spool.as_ref().is_none_or(|spool| spool.records() == [0; Stream::ALL.len()])
     }
 
-    /// Puts a batch's records on disk, to be sent later. Gives the streams whose records are not
-    /// there.
-    pub(super) fn put(&mut self, batch: &Batch, streams: StreamSet) -> Vec<(Stream, Reason)> {
+    /// Appends a batch's records to the spool. Returns the streams whose records were refused, and
+    /// why.
+    pub(super) fn put(&mut self, batch: &Batch, streams: StreamSet) -> Vec<(Stream, DropReason)> {
         let now = SystemTime::now();
         let mut refused = Vec::new();
         for stream in streams.iter() {
@@ -158,13 +157,13 @@ impl Backlog {
             }
             let records = &mut batch.iter().filter(|record| record.stream == stream);
             let Some(spool) = &mut self.spool else {
-                refused.push((stream, Reason::SpoolError));
+                refused.push((stream, DropReason::SpoolError));
                 continue;
             };
             match spool.append(stream, records, false, now) {
-                Ok(_) => self.flight.tallies().own.tally.spooled(stream, count),
+                Ok(_) => self.in_flight.tallies().own.tally.spooled(stream, count),
                 Err(error) => {
-                    refused.push((stream, reason(&error)));
+                    refused.push((stream, drop_reason(&error)));
                     self.complain(&error.to_string());
                 }
             }
@@ -176,13 +175,14 @@ impl Backlog {
         refused
     }
 
-    /// Puts what has been in memory only for so long on disk too, in case of a crash.
-    pub(super) fn insure(&mut self, age: Duration, now: Instant) {
-        if now < self.next_insurance {
+    /// Appends backup copies of records that have been in memory only for `age`, in case of a
+    /// crash.
+    pub(super) fn spool_unacked(&mut self, age: Duration, now: Instant) {
+        if now < self.next_backup {
             return;
         }
         let Some(spool) = &mut self.spool else { return };
-        let all = self.flight.exposed(age, now);
+        let all = self.in_flight.exposed(age, now);
         for exposed in &all {
             for stream in Stream::ALL {
                 let mut records = exposed.of(stream).peekable();
@@ -190,46 +190,46 @@ impl Backlog {
                     continue;
                 }
                 match spool.append(stream, &mut records, true, SystemTime::now()) {
-                    Ok(frame) if self.flight.house(exposed, stream, frame) => {}
+                    Ok(frame) if self.in_flight.set_spooled(exposed, stream, frame) => {}
                     Ok(frame) => spool.settle(frame),
                     Err(_) => {
-                        self.next_insurance = now + SYNC_EVERY;
+                        self.next_backup = now + SYNC_EVERY;
                         return self.account_gone();
                     }
                 }
             }
         }
-        self.flight.insured(&all);
+        self.in_flight.set_backed_up(&all);
         self.account_gone();
     }
 
-    /// The next records from disk.
-    pub(super) fn next(&mut self) -> Option<Cargo> {
+    /// Reads the next records from disk.
+    pub(super) fn next(&mut self) -> Option<InFlightBatch> {
         let next = self.spool.as_mut().and_then(Spool::next);
         self.account_gone();
-        let Unsent { id, stream, own, node, batch, settled: before } = next?;
-        let mut settled = Bits::new(batch.len());
+        let UnsentFrame { id, stream, own, node, batch, settled: before } = next?;
+        let mut settled = FixedBitSet::with_capacity(batch.len());
         for (index, _) in before.iter().enumerate().filter(|(_, settled)| **settled) {
-            settled.add(index);
+            settled.insert(index);
         }
-        let mut homes = [None; Stream::ALL.len()];
-        homes[stream as usize] = Some(id);
-        Some(Cargo {
+        let mut spool_frames = [None; Stream::ALL.len()];
+        spool_frames[stream as usize] = Some(id);
+        Some(InFlightBatch {
             batch: Arc::new(batch),
             node,
             origin: if own { Origin::Own } else { Origin::Recovered },
             streams: StreamSet::from_iter([stream]),
-            homes,
+            spool_frames,
             settled,
         })
     }
 
-    /// Forgets what has arrived, drops what is too old, and has the disk remember.
-    pub(super) fn tend(&mut self, now: Instant) {
+    /// Settles delivered frames, drops expired ones, syncs and writes checkpoints.
+    pub(super) fn maintain(&mut self, now: Instant) {
         if self.spool.is_none() && now >= self.next_open {
             self.open(now);
         }
-        let done = self.flight.take_done();
+        let done = self.in_flight.take_done();
         let Some(spool) = &mut self.spool else { return };
         for frame in done {
             spool.settle(frame);
@@ -248,10 +248,10 @@ impl Backlog {
         }
     }
 
-    /// Notes what has arrived, for the next run.
+    /// Writes a checkpoint for the next run.
     pub(super) fn checkpoint(&mut self) {
         let Some(spool) = &mut self.spool else { return };
-        let partial = self.flight.partial();
+        let partial = self.in_flight.partial();
         let partial: Vec<(_, &[bool])> =
             partial.iter().map(|(frame, settled)| (*frame, settled.as_slice())).collect();
         if let Err(error) = spool.checkpoint(&partial) {
@@ -259,61 +259,61 @@ impl Backlog {
         }
     }
 
-    /// The last words: everything that is known, on the disk itself.
+    /// Writes the last checkpoint and syncs.
     pub(super) fn close(&mut self) {
-        self.tend(Instant::now());
+        self.maintain(Instant::now());
         self.checkpoint();
         if let Some(Err(error)) = self.spool.as_mut().map(Spool::sync) {
             self.complain(&error.to_string());
         }
     }
 
-    /// Counts what the spool had to let go.
+    /// Counts the frames that the spool removed.
     fn account_gone(&mut self) {
         let Some(spool) = &mut self.spool else { return };
         for gone in spool.take_gone() {
             if gone.sent {
-                self.flight.unhouse(gone.id, gone.stream);
+                self.in_flight.clear_spooled(gone.id, gone.stream);
                 continue;
             }
             let reason = match gone.reason {
-                GoneReason::Full => Reason::SpoolFull,
-                GoneReason::Expired => Reason::SpoolExpired,
-                GoneReason::Corrupt => Reason::SpoolCorrupt,
+                RemovalReason::Full => DropReason::SpoolFull,
+                RemovalReason::Expired => DropReason::SpoolExpired,
+                RemovalReason::Corrupt => DropReason::SpoolCorrupt,
             };
             let origin = if gone.own { Origin::Own } else { Origin::Recovered };
-            let tally = self.flight.tallies().of(origin);
-            tally.settle_at(Place::Disk, gone.stream, gone.records, Err(reason));
+            let tally = self.in_flight.tallies().of(origin);
+            tally.settle_at(Location::Disk, gone.stream, gone.records, Err(reason));
         }
     }
 
     fn recover(&mut self) {
-        if std::mem::take(&mut self.ailing) {
+        if std::mem::take(&mut self.failing) {
             info!("the spool can be written to again");
         }
     }
 
     fn complain(&mut self, error: &str) {
-        if !self.ailing {
-            self.ailing = true;
+        if !self.failing {
+            self.failing = true;
             warn!("the spool cannot be written to: {error}");
         }
     }
 }
 
-/// Waits for the disk in a thread of its own: an old disk may take seconds, and records come on.
+/// Syncs files on its own thread: a slow disk may take seconds while records arrive.
 #[derive(Default)]
 struct Syncer(Option<Sender<Unsynced>>);
 
 impl Syncer {
-    /// Has synced what is not, unless the disk is still busy with what was before.
+    /// Syncs new files unless the previous sync is still running.
     fn sync(&mut self, spool: &mut Spool) {
         if self.0.as_ref().is_some_and(Sender::is_full) {
             return;
         }
         let Some(unsynced) = spool.take_unsynced() else { return };
         let sender = self.0.get_or_insert_with(start_syncer);
-        // A thread that could not start is told of where it was to start.
+        // The start of the thread logs its failure.
         let _ = sender.try_send(unsynced);
     }
 }
@@ -323,7 +323,7 @@ fn start_syncer() -> Sender<Unsynced> {
     let work = move || {
         for unsynced in receiver {
             if let Err(error) = unsynced.sync() {
-                warn!(%error, "what is in the spool might not survive a power cut");
+                warn!(%error, "cannot sync the spool: its last records might not survive a power failure");
             }
         }
     };
@@ -352,9 +352,9 @@ impl BacklogGauges {
     }
 }
 
-fn reason(refused: &Refused) -> Reason {
+fn drop_reason(refused: &AppendError) -> DropReason {
     match refused {
-        Refused::Full => Reason::SpoolFull,
-        _ => Reason::SpoolError,
+        AppendError::Full => DropReason::SpoolFull,
+        _ => DropReason::SpoolError,
     }
 }

@@ -1,10 +1,11 @@
-//! Records that no broker takes become dead letters: stage, reason and the octets themselves.
+//! Makes dead letters (`dns.dlq/1`) of records that Kafka rejects: stage, reason and the bytes
+//! themselves.
 
 use super::super::{Batch, Stream};
-use super::flight::Dead;
+use super::in_flight::RejectedRecord;
 use crate::record::{DlqRecord, EventId, RecordHead};
-use crate::sink::tally::Reason;
-use crate::sink::threaded::Shared;
+use crate::sink::tally::DropReason;
+use crate::sink::threaded::SharedState;
 use crate::time::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,35 +13,36 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tracing::warn;
 
-/// Dead letters in a batch at most: of the largest records this makes some 10 MB.
+/// Most dead letters in a batch: about 10 MB of the largest records.
 const BATCH: usize = 128;
 
-/// Writes dead letters.
+/// Makes dead letters.
 pub(super) struct DeadLetters {
     pub(super) node: Arc<str>,
     pub(super) region: Option<String>,
-    /// Whether the sink has a stream for them.
+    /// Whether the sink receives the stream `dlq`.
     pub(super) wanted: bool,
-    /// Knows whether they may hold a part of the record.
-    pub(super) shared: Arc<Shared>,
-    /// Streams and reasons that have been told.
-    pub(super) told: BTreeSet<(Stream, &'static str)>,
+    /// Knows whether dead letters may contain bytes of the record.
+    pub(super) shared: Arc<SharedState>,
+    /// Streams and reasons that have been logged.
+    pub(super) logged: BTreeSet<(Stream, &'static str)>,
 }
 
 impl DeadLetters {
-    /// The dead letters of these records. A dead letter that nobody takes is only counted.
-    pub(super) fn batches(&mut self, dead: &[Dead]) -> Vec<Batch> {
+    /// Makes dead letters of rejected records. A rejected dead letter is only counted.
+    pub(super) fn batches(&mut self, dead: &[RejectedRecord]) -> Vec<Batch> {
         for dead in dead {
-            self.tell(dead);
+            self.log_once(dead);
         }
         if !self.wanted {
             return Vec::new();
         }
-        let letters: Vec<&Dead> = dead.iter().filter(|dead| dead.stream != Stream::Dlq).collect();
+        let letters: Vec<&RejectedRecord> =
+            dead.iter().filter(|dead| dead.stream != Stream::Dlq).collect();
         letters.chunks(BATCH).map(|dead| self.batch(dead)).collect()
     }
 
-    fn batch(&self, dead: &[&Dead]) -> Batch {
+    fn batch(&self, dead: &[&RejectedRecord]) -> Batch {
         let mut batch = Batch::default();
         for dead in dead {
             let record = self.record(dead);
@@ -49,7 +51,7 @@ impl DeadLetters {
         batch
     }
 
-    fn record(&self, dead: &Dead) -> DlqRecord<'_> {
+    fn record(&self, dead: &RejectedRecord) -> DlqRecord<'_> {
         let original = EventId(dead.event_id);
         let bytes: &[u8] = if self.shared.hides_dead_letters() { &[] } else { &dead.bytes };
         let head = RecordHead {
@@ -61,7 +63,7 @@ impl DeadLetters {
         };
         DlqRecord {
             head,
-            stage: if dead.reason == Reason::NotEncodable { "encode" } else { "deliver" },
+            stage: if dead.reason == DropReason::NotEncodable { "encode" } else { "deliver" },
             reason: dead.reason.name(),
             stream: Some(dead.stream.name()),
             record_event_id: Some(original),
@@ -72,9 +74,9 @@ impl DeadLetters {
         }
     }
 
-    fn tell(&mut self, dead: &Dead) {
+    fn log_once(&mut self, dead: &RejectedRecord) {
         let reason = dead.reason.name();
-        if self.told.insert((dead.stream, reason)) {
+        if self.logged.insert((dead.stream, reason)) {
             let stream = dead.stream.name();
             let fate = match (dead.stream, self.wanted) {
                 (Stream::Dlq, _) | (_, false) => "they are counted as dropped",
@@ -85,6 +87,6 @@ impl DeadLetters {
     }
 }
 
-fn count(octets: usize) -> u32 {
-    u32::try_from(octets).unwrap_or(u32::MAX)
+fn count(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -1,53 +1,59 @@
-//! How records look on Kafka: the last thing that happens to a record before librdkafka has it.
+//! Encodes records for Kafka, just before librdkafka gets them.
 //!
-//! Everywhere before, and in the spool, a record is its JSON line. Avro is made from that line, so
+//! Everywhere else, also in the spool, a record is its JSON line. Avro is made from that line, so
 //! that the registry is needed only here, and a record that waited on disk gets the schema of the
-//! day on which it leaves.
+//! day on which it is sent.
 
 mod decode;
-mod read;
 mod registry;
 mod shape;
 mod write;
 
-pub(super) use decode::{Decoder, Undecodable};
+pub(super) use decode::{DecodeError, Decoder};
 
 use crate::record;
 use crate::sink::format::Format;
 use crate::sink::{KafkaConfig, Stream, StreamSet};
 use registry::Registry;
 use shape::Shape;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
 
-/// The first octet of a framed record.
+/// First byte of a framed record.
 const MAGIC: u8 = 0;
-/// Octets before the record: the magic one and the schema's id.
+/// Bytes before the record: the magic byte and the schema id.
 const FRAME: usize = 5;
 
 /// Encodes the records of one sink.
 pub(super) struct Encoder {
     formats: [Format; Stream::ALL.len()],
     registry: Option<Registry>,
-    /// The streams in Avro, as far as there are records of them.
+    /// The streams in Avro that have a record type.
     subjects: Vec<Subject>,
-    /// The streams of which there will be records.
+    /// The streams whose records will be encoded.
     wanted: StreamSet,
+    next_request: Instant,
+    /// Why schemas are missing, after a failed registration.
+    missing: Option<String>,
     buffer: Vec<u8>,
 }
 
-/// A stream's schema, and where it stands in the registry.
+/// Pause between two requests to an unavailable schema registry.
+const REGISTER_EVERY: Duration = Duration::from_secs(1);
+
+/// A stream's schema, and its subject in the registry.
 struct Subject {
     stream: Stream,
     /// `TOPIC-value`: the registry's `TopicNameStrategy`.
     name: String,
     schema: String,
     shape: Shape,
-    /// The registry's number for the schema, once it is known.
+    /// The registry's id of the schema, once known.
     id: Option<u32>,
 }
 
 impl Subject {
-    /// None where there is no record type for the stream yet, and so no schema.
+    /// Creates the subject of a stream; `None` if the stream has no schema.
     fn of(stream: Stream, config: &KafkaConfig) -> Option<Result<Self, String>> {
         let schema = record::avro_schema(stream.schema())?;
         let name = format!("{}-value", config.topic(stream));
@@ -56,7 +62,7 @@ impl Subject {
         Some(shape.map(|shape| Self { stream, name, schema, shape, id: None }))
     }
 
-    /// Those of a sink's streams that are in Avro.
+    /// The subjects of the streams that are in Avro.
     fn all(config: &KafkaConfig, streams: StreamSet) -> Result<Vec<Self>, String> {
         let avro = streams.iter().filter(|stream| config.format(*stream) == Format::Avro);
         avro.filter_map(|stream| Self::of(stream, config)).collect()
@@ -68,8 +74,11 @@ impl Subject {
 }
 
 impl Encoder {
-    /// For a sink that gets `streams`. Reads the certificates that `kafka.registry` names; asks the
-    /// registry nothing yet.
+    /// Creates an encoder for `streams`. Reads the trusted certificates of `kafka.registry`; sends
+    /// no request.
+    ///
+    /// # Errors
+    /// Returns a sentence if a schema or a certificate is not usable.
     pub(super) fn new(config: &KafkaConfig, streams: StreamSet) -> Result<Self, String> {
         let subjects = Subject::all(config, Stream::ALL.into_iter().collect())?;
         let registry = match &config.registry {
@@ -77,17 +86,50 @@ impl Encoder {
             _ => None,
         };
         let formats = Stream::ALL.map(|stream| config.format(stream));
-        Ok(Self { formats, registry, subjects, wanted: streams, buffer: Vec::new() })
+        Ok(Self {
+            formats,
+            registry,
+            subjects,
+            wanted: streams,
+            next_request: Instant::now(),
+            missing: None,
+            buffer: Vec::new(),
+        })
     }
 
-    /// Whether every schema has its id, so that every record of the sink's streams can be encoded.
-    pub(super) fn ready(&self) -> bool {
+    /// Returns whether all needed schemas are registered.
+    fn ready(&self) -> bool {
         self.subjects.iter().all(|subject| !subject.is_missing(self.wanted))
     }
 
-    /// Registers what is not registered yet, within `kafka.registry.timeout` for all of it. An
-    /// error says in one sentence why that is not possible now; asking again later may help.
-    pub(super) fn prepare(&mut self) -> Result<(), String> {
+    /// Registers missing schemas when it is time to. Returns whether none is missing. Logs each
+    /// change.
+    pub(super) fn register(&mut self, now: Instant) -> bool {
+        if !self.ready() && now >= self.next_request {
+            let prepared = self.prepare();
+            match &prepared {
+                Ok(()) if self.missing.is_some() => info!("schemas registered"),
+                Err(why) if self.missing.is_none() => {
+                    warn!("records wait until their schemas are registered: {why}");
+                }
+                _ => {}
+            }
+            self.missing = prepared.err();
+            self.next_request = Instant::now() + REGISTER_EVERY;
+        }
+        self.ready()
+    }
+
+    /// Why schemas are missing, if they are.
+    pub(super) fn missing(&self) -> Option<&str> {
+        self.missing.as_deref()
+    }
+
+    /// Registers missing schemas, within `kafka.registry.timeout` for all of them.
+    ///
+    /// # Errors
+    /// Returns why that failed, as a sentence. Trying again later may help.
+    fn prepare(&mut self) -> Result<(), String> {
         let wanted = self.wanted;
         let missing = self.subjects.iter_mut().filter(|subject| subject.is_missing(wanted));
         let mut deadline: Option<Instant> = None;
@@ -99,46 +141,47 @@ impl Encoder {
         Ok(())
     }
 
-    /// A record as its topic wants it, from its JSON line without the newline.
+    /// Encodes a record in its topic's format, from its JSON line without the newline.
     pub(super) fn encode<'a>(
         &'a mut self,
         stream: Stream,
         line: &'a [u8],
-    ) -> Result<&'a [u8], NotEncoded> {
+    ) -> Result<&'a [u8], EncodeError> {
         if self.formats[stream as usize] == Format::Json {
             return Ok(line);
         }
         let subject = self.subjects.iter().find(|subject| subject.stream == stream);
-        let subject = subject
-            .ok_or_else(|| NotEncoded::Never(format!("{} has no Avro schema", stream.schema())))?;
+        let subject = subject.ok_or_else(|| {
+            EncodeError::Invalid(format!("{} has no Avro schema", stream.schema()))
+        })?;
         let Some(id) = subject.id else {
-            // A spool may hold records of streams that the sink gets no more.
+            // A spool may hold records of streams that the sink no longer receives.
             self.wanted = self.wanted.with(stream);
-            return Err(NotEncoded::NotYet);
+            return Err(EncodeError::SchemaPending);
         };
         self.buffer.clear();
         self.buffer.push(MAGIC);
         self.buffer.extend_from_slice(&id.to_be_bytes());
-        write::write(&subject.shape, line, &mut self.buffer).map_err(NotEncoded::Never)?;
+        write::write(&subject.shape, line, &mut self.buffer).map_err(EncodeError::Invalid)?;
         Ok(&self.buffer)
     }
 }
 
 /// Why a record is not encoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotEncoded {
-    /// Its schema has no id yet: [`Encoder::prepare`] is to be called.
+pub(super) enum EncodeError {
+    /// Its schema is not registered yet: call [`Encoder::prepare`].
     #[error("its schema is not registered yet")]
-    NotYet,
-    /// It cannot be had in its stream's format; a sentence.
+    SchemaPending,
+    /// It does not match its schema, as a sentence.
     #[error("{0}")]
-    Never(String),
+    Invalid(String),
 }
 
 const NO_REGISTRY: &str = "no schema registry is configured: give kafka.registry.url";
 
-/// Whether the registry, if one is needed, would take the schemas of `streams`: what was found, or
-/// why not. Registers nothing.
+/// Checks whether the registry would accept the schemas of `streams`. Registers nothing. `None` if
+/// no registry is needed; else a description, or why not.
 #[must_use]
 pub fn probe_registry(config: &KafkaConfig, streams: StreamSet) -> Option<Result<String, String>> {
     let subjects = match Subject::all(config, streams) {

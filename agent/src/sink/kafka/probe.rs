@@ -1,8 +1,8 @@
-//! Whether Kafka can be reached, for `dnscribe check`.
+//! Checks whether Kafka is reachable, for `dnscribe check`.
 
 use super::super::{KafkaConfig, StreamSet};
-use super::diagnose::{Diagnosis, diagnose, diagnose_lasting};
-use super::settings::{self, essence, without_secrets};
+use super::diagnose::{Diagnosis, diagnose, diagnose_permanent};
+use super::settings::{self, redact, shorten};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -16,52 +16,55 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long it may take to find out why there is no answer.
-const WHY: Duration = Duration::from_secs(5);
+/// Time limit for diagnosing why there is no answer.
+const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What librdkafka tells while the brokers are asked.
-enum News {
+/// Events while waiting for metadata.
+enum ProbeEvent {
     Metadata(Box<Result<Metadata, KafkaError>>),
-    /// Every broker is gone, and this was the last word on one, if there was any.
-    Gone(Option<String>),
+    /// All brokers are down; with the last error of a broker, if there was one.
+    AllBrokersDown(Option<String>),
 }
 
-/// Remembers the last trouble, and tells of the end of the last broker.
+/// Stores the last error, and reports that all brokers are down.
 #[derive(Clone)]
-struct Asking {
+struct ProbeContext {
     config: KafkaConfig,
     last: Arc<Mutex<Option<String>>>,
-    news: Sender<News>,
+    events: Sender<ProbeEvent>,
 }
 
-impl ClientContext for Asking {
+impl ClientContext for ProbeContext {
     fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
-        let message = without_secrets(&self.config, message);
+        let message = redact(&self.config, message);
         tracing::debug!(?level, "librdkafka: {message}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match error.rdkafka_error_code() {
-            // Nobody listens any more once the answer is there.
+            // Fails if the answer has arrived.
             Some(RDKafkaErrorCode::AllBrokersDown) => {
-                let _ = self.news.send(News::Gone(last.clone()));
+                let _ = self.events.send(ProbeEvent::AllBrokersDown(last.clone()));
             }
-            _ => *last = Some(essence(&self.config, reason)),
+            _ => *last = Some(shorten(&self.config, reason)),
         }
     }
 }
 
-impl ConsumerContext for Asking {}
+impl ConsumerContext for ProbeContext {}
 
-impl ProducerContext for Asking {
+impl ProducerContext for ProbeContext {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _result: &rdkafka::producer::DeliveryResult<'_>, (): ()) {}
 }
 
-/// Asks the brokers for the cluster's metadata, for `timeout` at most: what was found, the topics
-/// that are missing of `streams` included, or why it cannot be had.
+/// Requests the cluster's metadata, at most for `timeout`. Returns a description that includes
+/// missing topics of `streams`.
+///
+/// # Errors
+/// Returns why there is no metadata, or which topics are not authorised.
 pub fn probe_brokers(
     config: &KafkaConfig,
     streams: StreamSet,
@@ -76,7 +79,7 @@ pub fn probe_brokers(
         .collect();
     let forbidden = forbidden(config, &missing, timeout)?;
     if !forbidden.is_empty() {
-        let remedy = "have the broker let this client's user describe and write it";
+        let remedy = "grant this client's user the right to describe and write it";
         let topics = forbidden.join(", ");
         return Err(Diagnosis::new(format!("not authorised for topic {topics}"), remedy));
     }
@@ -92,8 +95,8 @@ pub fn probe_brokers(
     })
 }
 
-/// Topics that the broker does not list because this client may not know of them. They are asked
-/// for as a consumer does: a producer's question would make those that are not there.
+/// Topics that the broker does not list because this client is not authorised. Requested as a
+/// consumer: a producer's request would create missing topics.
 fn forbidden<'a>(
     config: &KafkaConfig,
     topics: &[&'a str],
@@ -102,55 +105,58 @@ fn forbidden<'a>(
     if topics.is_empty() {
         return Ok(Vec::new());
     }
-    let (news, _) = mpsc::channel();
-    let context = Asking { config: config.clone(), last: Arc::default(), news };
-    let consumer: BaseConsumer<Asking> = settings::consumer(config)
+    let (events, _) = mpsc::channel();
+    let context = ProbeContext { config: config.clone(), last: Arc::default(), events };
+    let consumer: BaseConsumer<ProbeContext> = settings::consumer(config)
         .create_with_context(context)
         .map_err(|error| settings::cannot_start(config, &error))?;
     let refused = Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     let forbidden = topics.iter().copied().filter(|topic| {
-        // Whatever else it says of one topic, the brokers have answered as a whole.
+        // Other errors of one topic do not matter: the brokers have answered.
         let found = consumer.fetch_metadata(Some(topic), timeout).ok();
         found.is_some_and(|found| found.topics().iter().any(|topic| topic.error() == refused))
     });
     Ok(forbidden.collect())
 }
 
-/// The cluster's metadata, or why it cannot be had.
+/// Requests the cluster's metadata, or returns why there is none.
 pub(super) fn metadata(config: &KafkaConfig, timeout: Duration) -> Result<Metadata, Diagnosis> {
     if config.brokers.is_empty() {
         let remedy = "give --brokers HOST:PORT or kafka.brokers";
         return Err(Diagnosis::new("no broker is configured", remedy));
     }
     let (sender, receiver) = mpsc::channel();
-    let context = Asking { config: config.clone(), last: Arc::default(), news: sender.clone() };
+    let context =
+        ProbeContext { config: config.clone(), last: Arc::default(), events: sender.clone() };
     let last = Arc::clone(&context.last);
-    let producer: ThreadedProducer<Asking> = settings::producer(config, false)
+    let producer: ThreadedProducer<ProbeContext> = settings::producer(config, false)
         .create_with_context(context)
         .map_err(|error| settings::cannot_start(config, &error))?;
-    // Of its own, because it cannot be told to stop once it is clear that there will be none.
+    // On its own thread, because the request cannot be cancelled.
     let ask = move || {
         let metadata = producer.client().fetch_metadata(None, timeout);
-        let _ = sender.send(News::Metadata(Box::new(metadata)));
+        let _ = sender.send(ProbeEvent::Metadata(Box::new(metadata)));
     };
     let started = thread::Builder::new().name("kafka-probe".into()).spawn(ask);
-    started.map_err(|error| Diagnosis::vague(format!("cannot start a thread: {error}")))?;
+    started.map_err(|error| Diagnosis::general(format!("cannot start a thread: {error}")))?;
     let end = Instant::now() + timeout + Duration::from_secs(1);
     loop {
         let why = match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(News::Metadata(answer)) => match *answer {
+            Ok(ProbeEvent::Metadata(answer)) => match *answer {
                 Ok(metadata) => return Ok(metadata),
                 Err(_) => last.lock().unwrap_or_else(PoisonError::into_inner).take(),
             },
-            // librdkafka tries again until the time is over, and need not where nothing will change.
-            Ok(News::Gone(why)) => match diagnose_lasting(config, why.as_deref(), WHY) {
-                Some(lasting) => return Err(lasting),
-                None => continue,
-            },
+            // librdkafka retries until the time limit, which is useless if the cause is permanent.
+            Ok(ProbeEvent::AllBrokersDown(why)) => {
+                match diagnose_permanent(config, why.as_deref(), DIAGNOSIS_TIMEOUT) {
+                    Some(permanent) => return Err(permanent),
+                    None => continue,
+                }
+            }
             Err(_) => None,
         };
-        return Err(diagnose(config, why.as_deref(), WHY).unwrap_or_else(|| {
-            Diagnosis::vague(format!("the brokers gave no metadata within {timeout:?}"))
+        return Err(diagnose(config, why.as_deref(), DIAGNOSIS_TIMEOUT).unwrap_or_else(|| {
+            Diagnosis::general(format!("the brokers gave no metadata within {timeout:?}"))
         }));
     }
 }

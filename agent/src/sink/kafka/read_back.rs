@@ -1,7 +1,7 @@
-//! Reading topics back, for `dnscribe ledger verify`.
+//! Reads topics back, for `dnscribe ledger verify`.
 
 use super::super::{KafkaConfig, Stream};
-use super::encode::{Decoder, Undecodable};
+use super::encode::{DecodeError, Decoder};
 use super::{probe, settings};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -16,65 +16,65 @@ use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-/// How long a broker may take to say what there is.
-const ANSWER: Duration = Duration::from_secs(30);
+/// Time limit for metadata and offsets.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long it may take to give the next record; long enough for a broker to restart meanwhile.
+/// Longest wait for the next record; long enough for a broker to restart.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// How long to wait for a record at a time.
+/// Wait for a record per poll.
 const POLL: Duration = Duration::from_secs(1);
 
-/// What a record is handed to: its value, the event id among its headers, and its place (topic,
-/// partition and offset). A break ends the reading.
+/// Called with each record: its value, its event id header, and its position (topic, partition and
+/// offset). `Break` stops reading.
 pub type Each<'a> = dyn FnMut(&[u8], Option<&[u8]>, &dyn Display) -> ControlFlow<()> + 'a;
 
-/// librdkafka's words are for whoever asks for them: what matters comes as an error of a call.
-struct Quiet(KafkaConfig);
+/// Logs librdkafka's messages at debug level: relevant errors are returned by calls.
+struct QuietContext(KafkaConfig);
 
-impl ClientContext for Quiet {
+impl ClientContext for QuietContext {
     fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
-        let message = settings::without_secrets(&self.0, message);
+        let message = settings::redact(&self.0, message);
         tracing::debug!(?level, "librdkafka: {message}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!("librdkafka: {error}: {}", settings::essence(&self.0, reason));
+        tracing::debug!("librdkafka: {error}: {}", settings::shorten(&self.0, reason));
     }
 }
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for QuietContext {}
 
-type Reader = BaseConsumer<Quiet>;
+type Reader = BaseConsumer<QuietContext>;
 
-/// Why not every record of a stream could be read.
+/// Records of a stream that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The stream.
     pub stream: Stream,
-    /// What is not there and why, as a sentence.
+    /// What is missing and why, as a sentence.
     pub what: String,
 }
 
-/// Hands the records of all configured topics, from the oldest kept to the newest at the time of
-/// the call, to `each`, as JSON; gives what is no longer there or never was.
+/// Passes the records of all configured topics as JSON to `each`, from the oldest kept to the
+/// newest at the time of the call. Returns what is missing.
 ///
 /// # Errors
-/// A sentence, where Kafka cannot be reached or stops answering.
+/// Returns a sentence if Kafka is unreachable or stops answering.
 pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, String> {
     let brokers = config.brokers.join(", ");
     let failed =
-        |error| format!("cannot read from {brokers}: {}", settings::explain(config, &error));
-    let metadata = probe::metadata(config, ANSWER)
+        |error| format!("cannot read from {brokers}: {}", settings::describe_error(config, &error));
+    let metadata = probe::metadata(config, REQUEST_TIMEOUT)
         .map_err(|why| format!("cannot read from {brokers}: {why}"))?;
-    let context = Quiet(config.clone());
+    let context = QuietContext(config.clone());
     let consumer: Reader =
         settings::consumer(config).create_with_context(context).map_err(failed)?;
     let mut decoder = Decoder::new(config);
     let mut gaps = Vec::new();
     let mut topics = Vec::new();
-    // The end of the ledger is looked at first: what it says was delivered lies before the ends of
-    // the other topics then, though records arrive all the time.
+    // The end of the ledger is determined first, so that the records it counts as delivered are
+    // before the ends of the other topics, although new records arrive.
     let data = Stream::ALL.into_iter().filter(|stream| *stream != Stream::Ledger);
     for stream in std::iter::once(Stream::Ledger).chain(data) {
         let name = config.topic(stream);
@@ -108,20 +108,20 @@ struct Topic {
     partitions: BTreeMap<i32, Partition>,
 }
 
-/// What is in a partition and how much of it was read.
+/// A partition and how far it was read.
 struct Partition {
-    /// The oldest offset that is kept.
+    /// The oldest offset kept.
     begin: i64,
-    /// Behind the newest at the time of the call.
+    /// The offset after the newest at the time of the call.
     end: i64,
-    /// Records handed on.
+    /// Records passed on.
     records: i64,
     /// Whether the end was reached.
     done: bool,
 }
 
 impl Topic {
-    /// The topic as it is now; none where it is not there.
+    /// Finds the topic; `None` if it does not exist.
     fn find(
         consumer: &Reader,
         metadata: &Metadata,
@@ -133,7 +133,7 @@ impl Topic {
         };
         let mut partitions = BTreeMap::new();
         for partition in found.partitions() {
-            let (begin, end) = consumer.fetch_watermarks(name, partition.id(), ANSWER)?;
+            let (begin, end) = consumer.fetch_watermarks(name, partition.id(), REQUEST_TIMEOUT)?;
             let state = Partition { begin, end, records: 0, done: end <= begin };
             partitions.insert(partition.id(), state);
         }
@@ -144,15 +144,15 @@ impl Topic {
         self.partitions.values().map(|partition| partition.end - partition.begin).sum()
     }
 
-    /// Reads all partitions to their ends. Topics are read one after the other, since a partition
-    /// that says where it ends does not say of which topic it is.
+    /// Reads all partitions to their ends. Topics are read one after another, because the end of a
+    /// partition is reported without its topic.
     fn read(
         &mut self,
         consumer: &Reader,
         decoder: &mut Decoder,
         each: &mut Each<'_>,
     ) -> Result<ControlFlow<()>, String> {
-        let failed = |error| settings::explain(&consumer.context().0, &error);
+        let failed = |error| settings::describe_error(&consumer.context().0, &error);
         consumer.assign(&self.unread().map_err(failed)?).map_err(failed)?;
         let mut last = Instant::now();
         let mut trouble = None;
@@ -167,7 +167,7 @@ impl Topic {
                     self.partitions.entry(id).and_modify(|partition| partition.done = true);
                 }
                 Some(Err(error)) if is_final(&error) => return Err(failed(error)),
-                // librdkafka goes on trying.
+                // librdkafka retries.
                 other => {
                     if let Some(Err(error)) = other {
                         tracing::debug!("reading {}: {error}", self.name);
@@ -175,7 +175,7 @@ impl Topic {
                     }
                     if last.elapsed() > PATIENCE {
                         let why = trouble.map(|why| format!(" ({why})")).unwrap_or_default();
-                        return Err(format!("no record came within {PATIENCE:?}{why}"));
+                        return Err(format!("no record arrived within {PATIENCE:?}{why}"));
                     }
                     continue;
                 }
@@ -185,7 +185,7 @@ impl Topic {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The partitions that have records, from their beginnings.
+    /// The partitions with records, from their beginnings.
     fn unread(&self) -> Result<TopicPartitionList, KafkaError> {
         let mut list = TopicPartitionList::new();
         for (id, partition) in self.partitions.iter().filter(|(_, partition)| !partition.done) {
@@ -205,7 +205,7 @@ impl Topic {
             return Ok(ControlFlow::Continue(()));
         };
         partition.done |= offset + 1 >= partition.end;
-        // What arrived after the call, and what was deleted from a compacted topic.
+        // Skip records that arrived after the call, and tombstones of a compacted topic.
         let (true, Some(value)) = (offset < partition.end, message.payload()) else {
             return Ok(ControlFlow::Continue(()));
         };
@@ -213,15 +213,15 @@ impl Topic {
         let (id_header, at) = (event_id(message), format_args!("{}/{id} at {offset}", self.name));
         match decoder.decode(value) {
             Ok(line) => Ok(each(line, id_header, &at)),
-            Err(Undecodable::Registry(why)) => Err(why),
-            // No record will be found in it; the place says why.
-            Err(Undecodable::Record(why)) => {
+            Err(DecodeError::Registry(why)) => Err(why),
+            // Passed on as it is; its position tells why it is not readable.
+            Err(DecodeError::Record(why)) => {
                 Ok(each(value, id_header, &format_args!("{at} ({why})")))
             }
         }
     }
 
-    /// What was not there of what should have been.
+    /// Adds the offsets that hold no record.
     fn gaps(&self, gaps: &mut Vec<Gap>) {
         for (id, Partition { begin, end, records, done }) in &self.partitions {
             let mut add = |what| gaps.push(Gap { stream: self.stream, what });
@@ -245,7 +245,7 @@ impl Topic {
     }
 }
 
-/// Whether trying again is of no use.
+/// Returns whether retrying is useless.
 fn is_final(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(

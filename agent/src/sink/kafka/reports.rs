@@ -1,11 +1,11 @@
-//! What librdkafka tells: deliveries, errors, log lines, statistics.
+//! Callbacks of librdkafka: delivery reports, errors, logs, statistics.
 
 use super::super::Gauge;
 use super::super::KafkaConfig;
-use super::super::tally::Reason;
+use super::super::tally::DropReason;
 use super::diagnose::{Diagnosis, diagnose};
-use super::flight::{Flight, Outcome};
-use super::settings::{essence, without_secrets};
+use super::in_flight::{InFlight, Outcome};
+use super::settings::{redact, shorten};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -17,21 +17,21 @@ use std::thread;
 use std::time::Duration;
 use tracing::{Dispatch, debug, dispatcher, error, info, warn};
 
-/// How long it may take to find out why Kafka cannot be reached.
+/// Time limit for diagnosing why Kafka is unreachable.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The state of the connection, as far as librdkafka tells it; outlives each producer.
-pub(super) struct Health {
+/// The state of the connection as reported by librdkafka; outlives each producer.
+pub(super) struct BrokerHealth {
     config: KafkaConfig,
     unreachable: Arc<AtomicBool>,
-    /// The last trouble with one broker: that all are down says less.
+    /// The last error of one broker; more specific than that all brokers are down.
     trouble: Mutex<Option<String>>,
-    /// Why the producer can do nothing any more.
+    /// The producer's fatal error.
     fatal: Mutex<Option<String>>,
     pub(super) stats: Stats,
 }
 
-impl Health {
+impl BrokerHealth {
     pub(super) fn new(config: &KafkaConfig) -> Self {
         Self {
             config: config.clone(),
@@ -42,51 +42,51 @@ impl Health {
         }
     }
 
-    /// Whether no broker can be reached, as far as is known.
+    /// Returns whether no broker is reachable, as far as known.
     pub(super) fn is_down(&self) -> bool {
         self.unreachable.load(Ordering::Relaxed)
     }
 
-    /// Why the producer must be replaced, told once.
+    /// Takes the producer's fatal error.
     pub(super) fn take_fatal(&self) -> Option<String> {
         lock(&self.fatal).take()
     }
 
-    /// The producer cannot be used.
+    /// Sets the producer's fatal error.
     pub(super) fn set_fatal(&self, reason: String) {
         *lock(&self.fatal) = Some(reason);
     }
 
-    /// Says it once until records arrive again: why, and what would help. What librdkafka said
-    /// may be nothing but that no broker is left.
+    /// Logs once, until records are delivered again, why Kafka is unreachable and what helps.
+    /// `said` is librdkafka's error, if it is specific.
     pub(super) fn warn_once(&self, said: Option<&str>) {
         let trouble = lock(&self.trouble).take();
         if self.unreachable.swap(true, Ordering::Relaxed) {
             return;
         }
-        let said = said.map(|words| essence(&self.config, words)).or(trouble);
+        let said = said.map(|words| shorten(&self.config, words)).or(trouble);
         let (config, unreachable) = (self.config.clone(), Arc::clone(&self.unreachable));
-        // The caller's subscriber, which may be its thread's own.
+        // The caller's subscriber, which may be local to its thread.
         let dispatch = dispatcher::get_default(Dispatch::clone);
-        // librdkafka waits for its callbacks, and looking into it takes time.
+        // On its own thread, because librdkafka waits for its callbacks.
         let tell = move || match diagnose(&config, said.as_deref(), PATIENCE) {
             Some(Diagnosis { problem: reason, remedy }) => {
                 dispatcher::with_default(&dispatch, || {
-                    warn!(reason, remedy, "Kafka cannot be reached; records wait for it");
+                    warn!(reason, remedy, "Kafka is unreachable; records wait");
                 });
             }
-            // The last broker closed a connection and takes new ones: no trouble.
+            // The last broker closed a connection and accepts new ones: no problem.
             None => unreachable.store(false, Ordering::Relaxed),
         };
         if let Err(error) = thread::Builder::new().name("kafka-trouble".into()).spawn(tell) {
-            warn!(reason = %error, "Kafka cannot be reached; records wait for it");
+            warn!(reason = %error, "Kafka is unreachable; records wait");
         }
     }
 
     fn arrived(&self) {
         if self.unreachable.load(Ordering::Relaxed) {
             self.unreachable.store(false, Ordering::Relaxed);
-            info!("Kafka is reached again");
+            info!("Kafka is reachable again");
         }
     }
 }
@@ -95,13 +95,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The context of a producer. A record's opaque is its number in the flight.
-pub(super) struct Reports {
-    pub(super) flight: Arc<Flight>,
-    pub(super) health: Arc<Health>,
+/// The context of a producer. A record's opaque value is its number in [`InFlight`].
+pub(super) struct ProducerCallbacks {
+    pub(super) in_flight: Arc<InFlight>,
+    pub(super) health: Arc<BrokerHealth>,
 }
 
-impl ProducerContext for Reports {
+impl ProducerContext for ProducerCallbacks {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
@@ -110,29 +110,29 @@ impl ProducerContext for Reports {
                 self.health.arrived();
                 Outcome::Delivered
             }
-            Err((error, _)) => judge(error.rdkafka_error_code()),
+            Err((error, _)) => outcome_of(error.rdkafka_error_code()),
         };
-        self.flight.settle(number, outcome);
+        self.in_flight.settle(number, outcome);
     }
 }
 
-/// What an error means for the record. A producer that ends gives its records back.
-fn judge(code: Option<RDKafkaErrorCode>) -> Outcome {
+/// Converts an error into a record's outcome. A closing producer returns its records.
+fn outcome_of(code: Option<RDKafkaErrorCode>) -> Outcome {
     use RDKafkaErrorCode as Code;
     match code {
         Some(Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::State) => {
             Outcome::Returned
         }
-        code => Outcome::Refused(reason(code)),
+        code => Outcome::Rejected(drop_reason(code)),
     }
 }
 
-impl ClientContext for Reports {
+impl ClientContext for ProducerCallbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        let message = without_secrets(&self.health.config, message);
+        let message = redact(&self.health.config, message);
         match level {
-            // Connection trouble is told once, by `error`; librdkafka repeats it at each attempt.
-            // And whoever replaces a producer that has failed tells why.
+            // Connection errors are logged once, by `error`; librdkafka repeats them at each
+            // attempt. A fatal error is logged when the producer is replaced.
             _ if matches!(facility, "FAIL" | "ERROR" | "GETPID" | "REQTMOUT" | "FATAL") => {
                 debug!(facility, "librdkafka: {message}");
             }
@@ -154,51 +154,51 @@ impl ClientContext for Reports {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             Some(Code::Fatal) => {
-                self.health.set_fatal(essence(&self.health.config, reason));
+                self.health.set_fatal(shorten(&self.health.config, reason));
             }
             Some(Code::Authentication | Code::SSL) => self.health.warn_once(Some(reason)),
-            // That all are down says less than what was before it.
+            // The error before it is more specific.
             Some(Code::AllBrokersDown) => self.health.warn_once(None),
             Some(Code::BrokerTransportFailure | Code::Resolve) => {
-                *lock(&self.health.trouble) = Some(essence(&self.health.config, reason));
+                *lock(&self.health.trouble) = Some(shorten(&self.health.config, reason));
             }
             _ => {
-                let reason = essence(&self.health.config, reason);
+                let reason = shorten(&self.health.config, reason);
                 debug!(reason, "librdkafka reports an error");
             }
         }
     }
 }
 
-/// Why a record did not arrive, in the ledger's words.
-pub(super) fn reason(code: Option<RDKafkaErrorCode>) -> Reason {
+/// The drop reason of an error.
+pub(super) fn drop_reason(code: Option<RDKafkaErrorCode>) -> DropReason {
     use RDKafkaErrorCode as Code;
     match code {
-        Some(Code::MessageTimedOut | Code::RequestTimedOut) => Reason::MessageTimedOut,
+        Some(Code::MessageTimedOut | Code::RequestTimedOut) => DropReason::MessageTimedOut,
         Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge) => {
-            Reason::MessageTooLarge
+            DropReason::MessageTooLarge
         }
         Some(
             Code::UnknownTopic
             | Code::UnknownTopicOrPartition
             | Code::UnknownPartition
             | Code::InvalidTopic,
-        ) => Reason::UnknownTopic,
+        ) => DropReason::UnknownTopic,
         Some(
             Code::TopicAuthorizationFailed
             | Code::ClusterAuthorizationFailed
             | Code::TransactionalIdAuthorizationFailed
             | Code::Authentication
             | Code::SaslAuthenticationFailed,
-        ) => Reason::NotAuthorised,
+        ) => DropReason::NotAuthorised,
         Some(Code::InvalidRecord | Code::PolicyViolation | Code::InvalidTimestamp) => {
-            Reason::Rejected
+            DropReason::Rejected
         }
-        _ => Reason::BrokerError,
+        _ => DropReason::BrokerError,
     }
 }
 
-/// The last statistics that librdkafka gave, every 5 s.
+/// librdkafka's last statistics, every 5 s.
 #[derive(Default)]
 pub(super) struct Stats {
     queue_records: AtomicU64,

@@ -1,299 +1,307 @@
-//! The sink's thread: from the queue to the producer, by way of the disk where Kafka is away.
+//! The sink's thread: takes batches from the queue and hands them to the producer or the spool.
 //!
-//! Records take one of two ways. While Kafka answers and nothing waits on disk, batches go to
-//! librdkafka at once. Else they are appended to the spool and come back from it in order, so that
-//! a partition never sees a younger record before an older one of its stream.
+//! While Kafka answers and the spool is empty, batches go to librdkafka at once. Otherwise they are
+//! appended to the spool and read back in order, so that a partition never receives a newer record
+//! before an older one of its stream.
 
-mod gather;
-mod schemas;
-
-use super::super::tally::{Place, Reason};
-use super::super::threaded::{Back, Next};
+use super::super::tally::{DropReason, Location};
+use super::super::threaded::{NextStep, QueuedBatch, SinkReceiver};
 use super::super::{Batch, Failure, KafkaConfig, SinkError, Stream, StreamSet};
 use super::backlog::Backlog;
-use super::bits::Bits;
 use super::dead_letter::DeadLetters;
 use super::diagnose::diagnose;
-use super::encode::NotEncoded;
-use super::flight::{Cargo, Cursor, Flight, Origin, Outcome, ToSend};
-use super::link::{Link, Sent};
-use super::reports::{Health, Reports};
-use super::settings::without_secrets;
-use gather::gather;
-use schemas::Schemas;
+use super::encode::{EncodeError, Encoder};
+use super::in_flight::{BatchToSend, Cursor, InFlight, InFlightBatch, Origin, Outcome};
+use super::producer::{KafkaProducer, SendResult};
+use super::reports::{BrokerHealth, ProducerCallbacks};
+use super::settings::redact;
+use fixedbitset::FixedBitSet;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
-/// How much may be on its way at once: more waits on disk, or in the queue.
+/// Most records in flight; further records wait on disk or in the queue.
 const MAX_RECORDS: u64 = 100_000;
-/// The same in octets of batches.
+/// Most bytes of batches in flight.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Kafka counts as away when it has had records for so long and has acknowledged none.
+/// Kafka counts as unavailable when no record in flight was acknowledged for this long.
 const STALL: Duration = Duration::from_secs(1);
 
-/// The same before the first acknowledgement, which takes connecting, logging in and more.
+/// The same before the first acknowledgement, which includes connecting and authentication.
 const FIRST_STALL: Duration = Duration::from_secs(3);
 
-/// So many records go to the producer from disk while Kafka is away, to find out when it is back.
+/// While Kafka is unavailable, this many records are read from disk for the producer, to notice
+/// when Kafka is available again.
 const AWAY_RECORDS: u64 = 1000;
 
-/// What has waited for its acknowledgement for so long is put on disk too.
+/// Records without acknowledgement for this long are also written to disk.
 const MAX_EXPOSURE: Duration = Duration::from_secs(5);
 
-/// How long to wait for room before asking again.
+/// Pause while librdkafka's queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
-/// How long to wait for a batch where nothing else is to be done.
+/// Wait for a batch when there is nothing else to do.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
 
-/// The same where no record is on its way either.
-const REST: Duration = Duration::from_secs(1);
+/// Wait for a batch when no record is in flight either.
+const REST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Frames from disk between two looks at the queue: more than one, so that the disk gets emptied.
-const FRAMES: usize = 4;
+/// Frames read from disk between two checks of the queue; more than one, so that the spool is
+/// emptied.
+const FRAMES_PER_TURN: usize = 4;
 
-/// While Kafka is away a small batch waits so long for others: the disk likes them larger.
+/// While Kafka is unavailable, a small batch waits this long for others, because the disk handles
+/// large batches better.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// Between two words on whether Kafka takes records.
-const TELL_EVERY: Duration = Duration::from_secs(30);
+/// Shortest time between two logs that Kafka is unavailable.
+const LOG_EVERY: Duration = Duration::from_secs(30);
 
-/// Between two words on why producers fail.
-const TELL_FATAL_EVERY: Duration = Duration::from_secs(300);
+/// Shortest time between two logs of a producer's failure.
+const LOG_FATAL_EVERY: Duration = Duration::from_secs(300);
 
-/// How long it may take to find out why Kafka cannot be reached.
-const DIAGNOSIS: Duration = Duration::from_secs(5);
+/// Time limit for diagnosing why Kafka is unreachable.
+const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between two producers.
-const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// Shortest time between two producers.
+const REPLACE_EVERY: Duration = Duration::from_secs(5);
 
-/// What the sender is made from.
-pub(super) struct Parts {
+/// Small batches are merged up to this many bytes.
+const GATHER_BYTES: usize = 64 << 10;
+/// Small batches are merged up to this many records.
+const GATHER_RECORDS: usize = 4096;
+
+/// Parts of the sender.
+pub(super) struct SenderParts {
     pub(super) config: KafkaConfig,
     pub(super) node: Arc<str>,
-    pub(super) flight: Arc<Flight>,
-    pub(super) health: Arc<Health>,
+    pub(super) in_flight: Arc<InFlight>,
+    pub(super) health: Arc<BrokerHealth>,
     pub(super) dead_letters: DeadLetters,
-    /// How long no record at all may arrive from the start; for ever where absent.
+    /// How long Kafka may be unreachable after the start before the sink fails; `None`: without
+    /// limit.
     pub(super) patience: Option<Duration>,
 }
 
-/// The thread's state.
+/// State of the sink's thread.
 pub(super) struct Sender {
-    parts: Parts,
+    parts: SenderParts,
     for_ever: bool,
-    link: Link,
+    producer: KafkaProducer,
     backlog: Backlog,
     cursor: Cursor,
-    next_link: Instant,
-    schemas: Schemas,
+    next_producer: Instant,
+    encoder: Encoder,
     away: bool,
-    next_word: Instant,
-    next_fatal_word: Instant,
-    told_away: bool,
+    next_log: Instant,
+    next_fatal_log: Instant,
+    logged_away: bool,
 }
 
 impl Sender {
-    /// Makes the first producer. Does not wait for a broker.
-    pub(super) fn new(parts: Parts, backlog: Backlog) -> Result<Self, SinkError> {
-        let for_ever = backlog.is_wanted();
-        let link = link(&parts, for_ever).map_err(SinkError::Kafka)?;
+    /// Creates the first producer without waiting for a broker.
+    pub(super) fn new(parts: SenderParts, backlog: Backlog) -> Result<Self, SinkError> {
+        let for_ever = backlog.is_configured();
+        let producer = producer(&parts, for_ever).map_err(SinkError::Kafka)?;
         let cursor = Cursor::default();
-        let streams = parts.flight.tallies().own.tally.streams();
-        let schemas = Schemas::new(&parts.config, streams).map_err(SinkError::Kafka)?;
+        let streams = parts.in_flight.tallies().own.tally.streams();
+        let encoder = Encoder::new(&parts.config, streams).map_err(SinkError::Kafka)?;
         let now = Instant::now();
         Ok(Self {
             parts,
             for_ever,
-            link,
+            producer,
             backlog,
             cursor,
-            next_link: now,
-            schemas,
+            next_producer: now,
+            encoder,
             away: false,
-            next_word: now,
-            next_fatal_word: now,
-            told_away: false,
+            next_log: now,
+            next_fatal_log: now,
+            logged_away: false,
         })
     }
 
-    /// Works until the sink is closed.
-    pub(super) fn run(mut self, back: &Back) {
+    /// Runs until the sink is closed.
+    pub(super) fn run(mut self, receiver: &SinkReceiver) {
         loop {
             let now = Instant::now();
-            self.renew(now);
-            if self.is_hopeless(now) {
-                return self.give_up(back);
+            self.replace_failed_producer(now);
+            if self.is_never_reached(now) {
+                return self.give_up(receiver);
             }
-            self.look_after(now, back);
+            self.do_periodic_work(now, receiver);
             let fed = self.feed();
-            if !self.takes_more() {
-                if back.shared.stopping() {
+            if !self.accepts_more() {
+                if receiver.shared.stopping() {
                     break;
                 }
                 thread::sleep(FULL_PAUSE);
                 continue;
             }
             let pause = match (fed, self.caught_up()) {
-                (true, true) if self.is_at_rest() => REST,
+                (true, true) if self.is_at_rest() => REST_PAUSE,
                 (true, true) => IDLE_PAUSE,
                 (true, false) => Duration::ZERO,
                 (false, _) => FULL_PAUSE,
             };
-            match back.next(pause) {
-                Next::Batch(taken) => {
+            match receiver.next(pause) {
+                NextStep::Batch(taken) => {
                     let linger = if self.away { LINGER } else { Duration::ZERO };
-                    self.take(&gather(&taken, back, linger));
+                    self.take(&gather(&taken, receiver, linger));
                 }
-                Next::Idle if back.shared.flushing() && self.caught_up() && !self.away => {
-                    self.link.hurry(IDLE_PAUSE);
+                NextStep::Idle if receiver.shared.flushing() && self.caught_up() && !self.away => {
+                    self.producer.flush(IDLE_PAUSE);
                 }
-                Next::Idle => {}
-                Next::Stop => break,
+                NextStep::Idle => {}
+                NextStep::Stop => break,
             }
         }
-        self.end(back);
+        self.end(receiver);
     }
 
-    /// Everything that is due at times.
-    fn look_after(&mut self, now: Instant, back: &Back) {
-        let away = !self.schemas.register(now)
+    /// Does the periodic work.
+    fn do_periodic_work(&mut self, now: Instant, receiver: &SinkReceiver) {
+        let away = !self.encoder.register(now)
             || self.parts.health.is_down()
-            || self.parts.flight.silence(now) > self.patience();
-        if away != self.away && self.backlog.is_there() {
-            self.tell(away, now);
+            || self.parts.in_flight.silence(now) > self.patience();
+        if away != self.away && self.backlog.is_open() {
+            self.log_availability(away, now);
         }
         self.away = away;
         self.backlog.note_away(away);
-        // Of several brokers one may be away while the others answer.
+        // One of several brokers may be unavailable while others answer.
         let exposure = if away { Duration::ZERO } else { MAX_EXPOSURE };
-        self.backlog.insure(exposure, now);
-        self.backlog.tend(now);
-        back.shared.set_draining(!self.backlog.is_empty());
-        self.bury();
+        self.backlog.spool_unacked(exposure, now);
+        self.backlog.maintain(now);
+        receiver.shared.set_draining(!self.backlog.is_empty());
+        self.send_dead_letters();
     }
 
-    /// Has dead letters sent for what nobody takes.
-    fn bury(&mut self) {
-        for letters in self.parts.dead_letters.batches(&self.parts.flight.take_dead()) {
+    /// Sends dead letters for records that Kafka rejects.
+    fn send_dead_letters(&mut self) {
+        for letters in self.parts.dead_letters.batches(&self.parts.in_flight.take_dead()) {
             self.take(&Arc::new(letters));
         }
     }
 
-    /// How long Kafka may be silent before it counts as away.
+    /// How long Kafka may be silent before it counts as unavailable.
     fn patience(&self) -> Duration {
-        if self.parts.flight.has_reached() { STALL } else { FIRST_STALL }
+        if self.parts.in_flight.has_delivered() { STALL } else { FIRST_STALL }
     }
 
-    fn is_hopeless(&self, now: Instant) -> bool {
-        let flight = &self.parts.flight;
+    fn is_never_reached(&self, now: Instant) -> bool {
+        let in_flight = &self.parts.in_flight;
         self.parts
             .patience
-            .is_some_and(|limit| flight.silence(now) > limit && !flight.has_reached())
+            .is_some_and(|limit| in_flight.silence(now) > limit && !in_flight.has_delivered())
     }
 
-    /// Ends the sink before its time: nobody is there who would take the records.
-    fn give_up(&self, back: &Back) {
-        let reason = Reason::BrokerError;
-        let missing = self.schemas.missing().map(str::to_owned);
+    /// Fails the sink because Kafka was never reachable.
+    fn give_up(&self, receiver: &SinkReceiver) {
+        let reason = DropReason::BrokerError;
+        let missing = self.encoder.missing().map(str::to_owned);
         let why = missing.unwrap_or_else(|| {
-            let why = diagnose(&self.parts.config, None, DIAGNOSIS);
-            let why = why.map_or_else(|| "no record was taken".to_owned(), |why| why.to_string());
+            let why = diagnose(&self.parts.config, None, DIAGNOSIS_TIMEOUT);
+            let why =
+                why.map_or_else(|| "no record was accepted".to_owned(), |why| why.to_string());
             format!("Kafka cannot be reached: {why}")
         });
-        back.shared.fail(Failure::Broken(why), reason);
-        self.link.give_up();
-        self.parts.flight.abandon(reason);
-        back.drop_all(reason);
+        receiver.shared.fail(Failure::Broken(why), reason);
+        self.producer.purge();
+        self.parts.in_flight.abandon(reason);
+        receiver.drop_all(reason);
     }
 
-    /// Says where records go from now on; of a broker that comes and goes not every time.
-    fn tell(&mut self, away: bool, now: Instant) {
-        if away && now >= self.next_word {
-            self.next_word = now + TELL_EVERY;
-            self.told_away = true;
-            warn!("Kafka does not take records; they go to the spool");
-            // Where librdkafka has said nothing, somebody should find out.
-            if self.schemas.missing().is_none() {
+    /// Logs whether records go to Kafka or to the spool, not more often than [`LOG_EVERY`].
+    fn log_availability(&mut self, away: bool, now: Instant) {
+        if away && now >= self.next_log {
+            self.next_log = now + LOG_EVERY;
+            self.logged_away = true;
+            warn!("Kafka does not accept records; they go to the spool");
+            // librdkafka may have reported nothing, so ask for a diagnosis.
+            if self.encoder.missing().is_none() {
                 self.parts.health.warn_once(None);
             }
-        } else if !away && std::mem::take(&mut self.told_away) {
-            info!("Kafka takes records; the spool is being emptied");
+        } else if !away && std::mem::take(&mut self.logged_away) {
+            info!("Kafka accepts records; the spool is being emptied");
         }
     }
 
-    /// Replaces a producer that can do nothing any more; the new one gets what is on its way.
-    fn renew(&mut self, now: Instant) {
-        if now < self.next_link {
+    /// Replaces a failed producer. The new one gets the records in flight.
+    fn replace_failed_producer(&mut self, now: Instant) {
+        if now < self.next_producer {
             return;
         }
-        let told = self.parts.health.take_fatal();
-        let Some(reason) = self.link.fatal().or(told) else { return };
-        self.next_link = now + RENEW_EVERY;
-        // The next one may fail in the same way, until somebody has looked after it.
-        if now >= self.next_fatal_word {
-            self.next_fatal_word = now + TELL_FATAL_EVERY;
-            let reason = without_secrets(&self.parts.config, &reason);
+        let reported = self.parts.health.take_fatal();
+        let Some(reason) = self.producer.fatal().or(reported) else { return };
+        self.next_producer = now + REPLACE_EVERY;
+        // The next one may fail in the same way until the cause is fixed.
+        if now >= self.next_fatal_log {
+            self.next_fatal_log = now + LOG_FATAL_EVERY;
+            let reason = redact(&self.parts.config, &reason);
             warn!(reason, "the Kafka producer has failed; another one takes over");
         }
-        self.link.give_up();
-        match link(&self.parts, self.for_ever) {
-            Ok(link) => {
-                self.link = link;
-                self.cursor = self.parts.flight.start();
+        self.producer.purge();
+        match producer(&self.parts, self.for_ever) {
+            Ok(producer) => {
+                self.producer = producer;
+                self.cursor = self.parts.in_flight.start();
             }
             Err(error) => self.parts.health.set_fatal(error),
         }
     }
 
-    /// Hands over what librdkafka has room for; false where it has none for the next record.
+    /// Hands records to librdkafka until it is full. Returns false if it cannot take the next
+    /// record.
     fn feed(&mut self) -> bool {
-        for _ in 0..FRAMES {
-            if let Some(batch) = self.parts.flight.at(&mut self.cursor) {
+        for _ in 0..FRAMES_PER_TURN {
+            if let Some(batch) = self.parts.in_flight.at(&mut self.cursor) {
                 if !self.hand_over(&batch) {
                     return false;
                 }
                 continue;
             }
-            if !self.has_room() || self.away && self.parts.flight.load().0 >= AWAY_RECORDS {
+            if !self.has_capacity() || self.away && self.parts.in_flight.load().0 >= AWAY_RECORDS {
                 return false;
             }
             match self.backlog.next() {
-                Some(cargo) => self.parts.flight.add(cargo, Instant::now()),
-                // It may be that the disk cannot be read now: that is no reason to spin.
+                Some(batch_in_flight) => self.parts.in_flight.add(batch_in_flight, Instant::now()),
+                // The disk may be unreadable for the moment; do not spin.
                 None => return !self.backlog.has_unsent(),
             }
         }
         true
     }
 
-    /// Hands over the batch from the cursor on; false where librdkafka is full before its end, or a
-    /// schema is not registered yet.
-    fn hand_over(&mut self, ToSend { batch, node, streams, settled }: &ToSend) -> bool {
+    /// Hands over the batch from the cursor on. Returns false if librdkafka is full, or a schema is
+    /// not registered yet.
+    fn hand_over(&mut self, BatchToSend { batch, node, streams, settled }: &BatchToSend) -> bool {
         for (index, record) in batch.iter().enumerate().skip(self.cursor.index) {
-            if !streams.contains(record.stream) || settled.has(index) {
+            if !streams.contains(record.stream) || settled.contains(index) {
                 continue;
             }
             self.cursor.index = index;
             let number = self.cursor.number();
             let line = record.line.strip_suffix(b"\n").unwrap_or(record.line);
-            let payload = match self.schemas.encode(record.stream, line) {
+            let payload = match self.encoder.encode(record.stream, line) {
                 Ok(payload) => payload,
-                Err(NotEncoded::NotYet) => return false,
-                Err(NotEncoded::Never(why)) => {
+                Err(EncodeError::SchemaPending) => return false,
+                Err(EncodeError::Invalid(why)) => {
                     debug!("a record cannot be encoded: {why}");
-                    self.parts.flight.settle(number, Outcome::Refused(Reason::NotEncodable));
+                    self.parts
+                        .in_flight
+                        .settle(number, Outcome::Rejected(DropReason::NotEncodable));
                     continue;
                 }
             };
-            match self.link.send(&record, payload, node, number) {
-                Sent::Taken => {}
-                Sent::Full => return false,
-                Sent::Refused(reason) => {
-                    self.parts.flight.settle(number, Outcome::Refused(reason));
+            match self.producer.send(&record, payload, node, number) {
+                SendResult::Accepted => {}
+                SendResult::QueueFull => return false,
+                SendResult::Rejected(reason) => {
+                    self.parts.in_flight.settle(number, Outcome::Rejected(reason));
                 }
             }
         }
@@ -301,19 +309,19 @@ impl Sender {
         true
     }
 
-    /// Sends a batch on one of its ways.
+    /// Sends a batch directly or by the spool.
     fn take(&mut self, batch: &Arc<Batch>) {
-        let streams = self.parts.flight.tallies().own.tally.streams();
-        let direct = self.caught_up() && self.has_room() && !self.away;
-        if direct || !self.backlog.is_there() {
+        let streams = self.parts.in_flight.tallies().own.tally.streams();
+        let direct = self.caught_up() && self.has_capacity() && !self.away;
+        if direct || !self.backlog.is_open() {
             return self.send_directly(batch, streams);
         }
         let refused = self.backlog.put(batch, streams);
         if refused.is_empty() {
             return;
         }
-        // What the disk does not take may still find room in memory, if that leaves all in order.
-        if self.caught_up() && self.has_room() {
+        // Records that the spool refuses may go to memory, if that keeps the order.
+        if self.caught_up() && self.has_capacity() {
             return self
                 .send_directly(batch, refused.into_iter().map(|(stream, _)| stream).collect());
         }
@@ -323,60 +331,88 @@ impl Sender {
     }
 
     fn send_directly(&mut self, batch: &Arc<Batch>, streams: StreamSet) {
-        let cargo = Cargo {
+        let batch_in_flight = InFlightBatch {
             batch: Arc::clone(batch),
             node: Arc::clone(&self.parts.node),
             origin: Origin::Own,
             streams,
-            homes: [None; Stream::ALL.len()],
-            settled: Bits::new(batch.len()),
+            spool_frames: [None; Stream::ALL.len()],
+            settled: FixedBitSet::with_capacity(batch.len()),
         };
-        self.parts.flight.add(cargo, Instant::now());
+        self.parts.in_flight.add(batch_in_flight, Instant::now());
     }
 
-    fn drop_all(&self, batch: &Batch, stream: Stream, reason: Reason) {
+    fn drop_all(&self, batch: &Batch, stream: Stream, reason: DropReason) {
         let count = batch.iter().filter(|record| record.stream == stream).count() as u64;
-        let tally = &self.parts.flight.tallies().own.tally;
-        tally.settle_at(Place::Memory, stream, count, Err(reason));
+        let tally = &self.parts.in_flight.tallies().own.tally;
+        tally.settle_at(Location::Memory, stream, count, Err(reason));
     }
 
-    /// Whether librdkafka has got all that there is.
+    /// Returns whether librdkafka has all records.
     fn caught_up(&self) -> bool {
-        !self.backlog.has_unsent() && self.parts.flight.is_past_end(self.cursor)
+        !self.backlog.has_unsent() && self.parts.in_flight.is_at_end(self.cursor)
     }
 
-    /// Whether nothing is on its way, or wants to be.
+    /// Returns whether no record is in flight or waiting.
     fn is_at_rest(&self) -> bool {
-        !self.away && self.parts.flight.load().0 == 0 && self.backlog.is_empty()
+        !self.away && self.parts.in_flight.load().0 == 0 && self.backlog.is_empty()
     }
 
-    fn has_room(&self) -> bool {
-        let (records, bytes) = self.parts.flight.load();
+    fn has_capacity(&self) -> bool {
+        let (records, bytes) = self.parts.in_flight.load();
         records < MAX_RECORDS && bytes < MAX_BYTES
     }
 
-    /// Whether a batch may leave the queue: without a disk only where librdkafka will take it.
-    fn takes_more(&self) -> bool {
-        self.backlog.is_there() || (self.caught_up() && self.has_room())
+    /// Returns whether a batch may be taken from the queue. Without a spool, only if librdkafka
+    /// will take it.
+    fn accepts_more(&self) -> bool {
+        self.backlog.is_open() || (self.caught_up() && self.has_capacity())
     }
 
-    /// What has not arrived goes to disk; where there is none, closing the sink counts it.
-    fn end(mut self, back: &Back) {
-        self.bury();
-        if self.backlog.is_there() {
-            let streams = self.parts.flight.tallies().own.tally.streams();
-            while let Some(first) = back.ready().next() {
-                // What the disk refuses is still in flight, and dropped in the shutdown.
-                self.backlog.put(&gather(&first, back, Duration::ZERO), streams);
+    /// Writes undelivered records to disk. Without a spool, closing the sink counts them.
+    fn end(mut self, receiver: &SinkReceiver) {
+        self.send_dead_letters();
+        if self.backlog.is_open() {
+            let streams = self.parts.in_flight.tallies().own.tally.streams();
+            while let Some(first) = receiver.queued().next() {
+                // Records that the spool refuses are still in flight, and are counted as dropped in
+                // the shutdown.
+                self.backlog.put(&gather(&first, receiver, Duration::ZERO), streams);
             }
-            self.backlog.insure(Duration::ZERO, Instant::now());
+            self.backlog.spool_unacked(Duration::ZERO, Instant::now());
         }
-        self.link.give_up();
+        self.producer.purge();
         self.backlog.close();
     }
 }
 
-fn link(parts: &Parts, for_ever: bool) -> Result<Link, String> {
-    let (flight, health) = (Arc::clone(&parts.flight), Arc::clone(&parts.health));
-    Link::new(&parts.config, for_ever, Reports { flight, health })
+fn producer(parts: &SenderParts, for_ever: bool) -> Result<KafkaProducer, String> {
+    let (in_flight, health) = (Arc::clone(&parts.in_flight), Arc::clone(&parts.health));
+    KafkaProducer::new(&parts.config, for_ever, ProducerCallbacks { in_flight, health })
+}
+
+/// Merges the small batches waiting in the queue into one. If it is still small, waits for `linger`
+/// for more.
+fn gather(first: &QueuedBatch, receiver: &SinkReceiver, linger: Duration) -> Arc<Batch> {
+    let mut all = Arc::clone(&first.batch);
+    fill(&mut all, receiver);
+    if is_small(&all) && !linger.is_zero() {
+        thread::sleep(linger);
+        fill(&mut all, receiver);
+    }
+    all
+}
+
+fn is_small(batch: &Batch) -> bool {
+    batch.size_bytes() < GATHER_BYTES && batch.len() < GATHER_RECORDS
+}
+
+/// Adds batches from the queue while there are any.
+fn fill(all: &mut Arc<Batch>, receiver: &SinkReceiver) {
+    let mut ready = receiver.queued();
+    while is_small(all)
+        && let Some(next) = ready.next()
+    {
+        Arc::make_mut(all).extend(&next.batch);
+    }
 }

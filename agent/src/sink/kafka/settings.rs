@@ -1,4 +1,4 @@
-//! librdkafka's settings, and its errors without the secrets in them.
+//! librdkafka's settings, and its errors without secrets.
 
 use super::super::KafkaConfig;
 use super::diagnose::{self, Diagnosis};
@@ -7,7 +7,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
-/// Ours, before the user's `kafka.options`. What is not here is librdkafka's default.
+/// dnscribe's settings. `kafka.options` override them; others are librdkafka's defaults.
 const DEFAULTS: &[(&str, &str)] = &[
     ("acks", "all"),
     ("client.id", "dnscribe"),
@@ -17,25 +17,26 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     ("linger.ms", "50"),
     ("log.connection.close", "false"),
-    // Java's partitioner, so that records meet those of other producers by key.
+    // Java's partitioner, so that other producers' records with the same key are in the same
+    // partition.
     ("partitioner", "murmur2_random"),
     ("queue.buffering.max.kbytes", "131072"),
     ("queue.buffering.max.messages", "200000"),
-    // A broker that is back should not wait long for the records.
+    // Reconnect soon to a broker that is available again.
     ("reconnect.backoff.max.ms", "2000"),
     ("socket.keepalive.enable", "true"),
     ("socket.nagle.disable", "true"),
     ("statistics.interval.ms", "5000"),
 ];
 
-/// Beside our `compression.type`: of what librdkafka spends on a record zstd is a fifth at its default
-/// level, 3, and level 1 half of that, for a few per cent more octets.
+/// Level of zstd compression. Compression takes a fifth of librdkafka's CPU time per record at
+/// zstd's default level 3; level 1 halves that and adds a few per cent of bytes.
 const LEVEL: (&str, &str) = ("compression.level", "1");
-/// Who sets one of these chooses the compression.
+/// KafkaOptions one of these options the user chooses the compression.
 const COMPRESSION: [&str; 2] = ["compression.type", "compression.codec"];
 
-/// The settings of a producer. `for_ever`: a record waits for its broker without a limit, for
-/// there is a disk that takes the others; else for 5 minutes.
+/// Settings of a producer. `for_ever`: records wait for a broker without limit, because there is a
+/// spool; else for 5 minutes.
 pub(super) fn producer(config: &KafkaConfig, for_ever: bool) -> ClientConfig {
     let mut client = ClientConfig::new();
     for (key, value) in DEFAULTS {
@@ -53,11 +54,11 @@ pub(super) fn producer(config: &KafkaConfig, for_ever: bool) -> ClientConfig {
     client
 }
 
-/// The settings of a consumer that reads whole topics and leaves no trace.
+/// Settings of a consumer that reads whole topics and commits nothing.
 pub(super) fn consumer(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
-    // What waits to be read must fit into memory, however large the topics are and however well
-    // they are compressed; where there is no room, the default is to pause for a second.
+    // Limit prefetched data, however large and compressed the topics are. When the queue is full,
+    // the default is to pause for a second.
     client.set("queued.max.messages.kbytes", "16384");
     client.set("fetch.message.max.bytes", "262144");
     client.set("fetch.max.bytes", "16777216");
@@ -67,7 +68,8 @@ pub(super) fn consumer(config: &KafkaConfig) -> ClientConfig {
     for (key, value) in &config.options {
         client.set(key, value);
     }
-    // Where retention overtakes the reader, what is left counts; the gap is noticed.
+    // If retention deletes records before they are read, continue with the rest; the gap is
+    // reported.
     client.set("auto.offset.reset", "earliest");
     client.set("group.id", "dnscribe-verify");
     client.set("enable.auto.commit", "false");
@@ -76,7 +78,10 @@ pub(super) fn consumer(config: &KafkaConfig) -> ClientConfig {
     client
 }
 
-/// Whether librdkafka knows every setting and takes its value; a sentence without secrets if not.
+/// Checks whether librdkafka accepts all settings.
+///
+/// # Errors
+/// Returns a sentence without secrets.
 pub fn validate(config: &KafkaConfig) -> Result<(), String> {
     if config.options.is_empty() {
         return Ok(());
@@ -84,41 +89,41 @@ pub fn validate(config: &KafkaConfig) -> Result<(), String> {
     producer(config, false)
         .create_native_config()
         .map(drop)
-        .map_err(|error| explain(config, &error))
+        .map_err(|error| describe_error(config, &error))
 }
 
-/// librdkafka's words without its own state and statistics, which it appends in parentheses, and
-/// without secrets.
-pub(super) fn essence(config: &KafkaConfig, words: &str) -> String {
-    let words = words.split_once(" (after ").map_or(words, |(essence, _)| essence);
-    without_secrets(config, words)
+/// librdkafka's message without secrets, and without the state and statistics that it appends in
+/// parentheses.
+pub(super) fn shorten(config: &KafkaConfig, words: &str) -> String {
+    let words = words.split_once(" (after ").map_or(words, |(before, _)| before);
+    redact(config, words)
 }
 
-/// librdkafka's words without the values that must not be shown.
-pub(super) fn without_secrets(config: &KafkaConfig, words: &str) -> String {
-    // It quotes the rest of `sasl.oauthbearer.config` from where it does not understand it.
+/// librdkafka's message without secret values.
+pub(super) fn redact(config: &KafkaConfig, words: &str) -> String {
+    // librdkafka quotes the part of `sasl.oauthbearer.config` that it does not understand.
     let words = words.split_once(" beginning at: ").map_or(words, |(before, _)| before);
     let hidden = config.options.iter().filter(|(name, _)| config.hides(name));
     hidden
         .map(|(_, value)| value.as_str())
-        // What is shorter is in any text.
+        // A shorter value may occur in any text.
         .filter(|value| value.len() >= 4)
         .fold(words.to_owned(), |words, value| words.replace(value, "***"))
 }
 
-/// Why there is no client.
+/// Diagnoses why a client cannot be created.
 pub(super) fn cannot_start(config: &KafkaConfig, error: &KafkaError) -> Diagnosis {
     diagnose::settings(config)
-        .unwrap_or_else(|| Diagnosis::new(explain(config, error), "correct kafka.options"))
+        .unwrap_or_else(|| Diagnosis::new(describe_error(config, error), "correct kafka.options"))
 }
 
-/// An error in one sentence, without the value of a secret setting.
-pub(super) fn explain(config: &KafkaConfig, error: &KafkaError) -> String {
+/// An error as one sentence without secrets.
+pub(super) fn describe_error(config: &KafkaConfig, error: &KafkaError) -> String {
     let place = |key: &str| {
         if config.hidden.contains(key) { "kafka.option_files" } else { "kafka.options" }
     };
     match error {
-        // Its value may be in the reason.
+        // The reason may contain the value.
         KafkaError::ClientConfig(code, _, key, _)
             if config.hides(key) && *code != RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN =>
         {
@@ -127,11 +132,11 @@ pub(super) fn explain(config: &KafkaConfig, error: &KafkaError) -> String {
         KafkaError::ClientConfig(_, reason, key, _) => {
             format!("{}: {key}: {}", place(key), reason.trim_end_matches('.'))
         }
-        KafkaError::Nul(_) => "kafka.options: a value has a NUL octet: remove it".to_owned(),
-        // The user's settings are judged together only when the client is made.
+        KafkaError::Nul(_) => "kafka.options: a value contains a NUL byte: remove it".to_owned(),
+        // librdkafka checks settings together only when the client is created.
         KafkaError::ClientCreation(reason) => match diagnose::settings(config) {
             Some(unusable) => format!("kafka.options: {unusable}"),
-            None => without_secrets(config, reason),
+            None => redact(config, reason),
         },
         other => match other.rdkafka_error_code() {
             Some(code) => code.to_string(),

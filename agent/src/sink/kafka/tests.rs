@@ -1,5 +1,5 @@
 use super::super::{Batch, Sink};
-use super::reports::Reports;
+use super::reports::ProducerCallbacks;
 use super::*;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -21,14 +21,14 @@ fn config(brokers: &str, options: &[(&str, &str)]) -> KafkaConfig {
     KafkaConfig { brokers: vec![brokers.into()], topics, options, ..KafkaConfig::default() }
 }
 
-/// A sink without a disk.
-fn open(config: &KafkaConfig) -> Result<Threaded, SinkError> {
-    open_bounded(config, Bounds::default())
+/// A sink without a spool.
+fn open(config: &KafkaConfig) -> Result<ThreadedSink, SinkError> {
+    open_bounded(config, QueueLimits::default())
 }
 
-fn open_bounded(config: &KafkaConfig, bounds: Bounds) -> Result<Threaded, SinkError> {
-    let with = With { node: "node-1", region: None, config, patience: None, spool: None };
-    assemble("kafka".into(), streams(), with, bounds).map(|(sink, _)| sink)
+fn open_bounded(config: &KafkaConfig, limits: QueueLimits) -> Result<ThreadedSink, SinkError> {
+    let with = KafkaOptions { node: "node-1", region: None, config, patience: None, spool: None };
+    assemble("kafka".into(), streams(), with, limits).map(|(sink, _)| sink)
 }
 
 fn batch(count: u32) -> Arc<Batch> {
@@ -45,7 +45,7 @@ fn batch(count: u32) -> Arc<Batch> {
     Arc::new(batch)
 }
 
-/// (records, delivered, in flight) of all streams, once identity 5 has been looked at.
+/// Checks identity 5 and returns (records, delivered, in flight) of all streams.
 fn totals(sink: &dyn Sink) -> (u64, u64, u64) {
     let mut totals = (0, 0, 0);
     let counters = sink.counters();
@@ -88,7 +88,7 @@ fn first_of(brokers: &str, topic: &str) -> rdkafka::message::OwnedMessage {
 }
 
 #[test]
-fn records_arrive_with_key_headers_and_topic() {
+fn sends_key_headers_and_topic() {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
     let config = config(&brokers, &[]);
@@ -123,10 +123,10 @@ fn records_arrive_with_key_headers_and_topic() {
 }
 
 #[test]
-fn an_unreachable_broker_holds_nothing_up() {
+fn does_not_block_if_the_broker_is_unreachable() {
     let config = config("127.0.0.1:1", &[("queue.buffering.max.messages", "50")]);
-    let bounds = Bounds { batches: 3, bytes: 1 << 20 };
-    let mut sink = open_bounded(&config, bounds).unwrap();
+    let limits = QueueLimits { batches: 3, bytes: 1 << 20 };
+    let mut sink = open_bounded(&config, limits).unwrap();
     let start = Instant::now();
     for _ in 0..100 {
         sink.offer(&batch(30));
@@ -144,7 +144,7 @@ fn an_unreachable_broker_holds_nothing_up() {
 }
 
 #[test]
-fn a_record_has_its_time() {
+fn drops_records_after_the_message_timeout() {
     let config = config("127.0.0.1:1", &[("message.timeout.ms", "100"), ("linger.ms", "5")]);
     let mut sink = open(&config).unwrap();
     sink.offer(&batch(3));
@@ -153,7 +153,7 @@ fn a_record_has_its_time() {
 }
 
 #[test]
-fn refusals_are_counted_by_reason() {
+fn counts_rejections_by_reason() {
     let cluster = MockCluster::new(1).unwrap();
     cluster
         .topic_error("accounts", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
@@ -172,7 +172,7 @@ fn refusals_are_counted_by_reason() {
 }
 
 #[test]
-fn waits_for_a_broker_that_comes_back() {
+fn delivers_after_a_broker_is_back() {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
     let fast = [("reconnect.backoff.max.ms", "200"), ("retry.backoff.ms", "50")];
@@ -189,14 +189,14 @@ fn waits_for_a_broker_that_comes_back() {
 }
 
 #[test]
-fn secrets_stay_out_of_errors() {
+fn omits_secrets_from_errors() {
     let options = [("sasl.oauthbearer.client.secret", "hunter2"), ("acks", "hunter2")];
     for option in options {
         let config = config("127.0.0.1:1", &[option]);
         let error = open(&config).err().map(|e| e.to_string());
         assert!(option.0 == "sasl.oauthbearer.client.secret" || error.is_some());
-        let told = format!("{error:?}");
-        assert!(option.0 == "acks" || !told.contains("hunter2"), "{told}");
+        let message = format!("{error:?}");
+        assert!(option.0 == "acks" || !message.contains("hunter2"), "{message}");
     }
     let config = config("127.0.0.1:1", &[("ssl.key.pem", "hunter2"), ("nonsense", "x")]);
     let error = open(&config).err().unwrap().to_string();
@@ -204,7 +204,7 @@ fn secrets_stay_out_of_errors() {
 }
 
 #[test]
-fn secrets_stay_out_of_the_words_of_librdkafka() {
+fn omits_secrets_from_librdkafka_messages() {
     let options = [
         ("sasl.password", "hunter2"),
         ("sasl.oauthbearer.config", "principal=x hunter3"),
@@ -212,23 +212,26 @@ fn secrets_stay_out_of_the_words_of_librdkafka() {
     ];
     let mut config = config("k:1", &options);
     config.hidden = BTreeSet::from(["client.rack".to_owned()]);
-    let told = |words| settings::essence(&config, words);
-    assert_eq!(told("k:1/1: no user hunter2 in rack-9 (after 3ms)"), "k:1/1: no user *** in ***");
+    let message = |words| settings::shorten(&config, words);
+    assert_eq!(
+        message("k:1/1: no user hunter2 in rack-9 (after 3ms)"),
+        "k:1/1: no user *** in ***"
+    );
     let words = "Unrecognized sasl.oauthbearer.config beginning at: hunter3";
-    assert_eq!(told(words), "Unrecognized sasl.oauthbearer.config");
+    assert_eq!(message(words), "Unrecognized sasl.oauthbearer.config");
     let words = "sasl.username and sasl.password must be set";
-    assert_eq!(told(words), words);
+    assert_eq!(message(words), words);
 }
 
 #[test]
-fn an_unreachable_broker_is_explained() {
+fn explains_an_unreachable_broker() {
     let probe = |config| probe_brokers(&config, streams(), Duration::from_secs(1)).unwrap_err();
     let why = probe(config("127.0.0.1:1", &[])).problem;
     assert!(why.contains("127.0.0.1:1") && why.contains("refused"), "{why}");
     assert_eq!(probe(KafkaConfig::default()).problem, "no broker is configured");
 }
 
-/// What is logged while `work` runs on this thread.
+/// The log of this thread while `work` runs.
 fn logged(work: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
@@ -250,30 +253,33 @@ fn logged(work: impl FnOnce()) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-fn reports() -> Reports {
-    let own = Threaded::shared(Tally::new(streams(), REASONS));
+fn reports() -> ProducerCallbacks {
+    let own = ThreadedSink::shared(Tally::new(streams(), REASONS));
     let recovered = Arc::new(Tally::new(streams(), REASONS));
-    let flight = Arc::new(Flight::new(Tallies { own, recovered }));
-    Reports { flight, health: Arc::new(Health::new(&config("127.0.0.1:1", &[]))) }
+    let in_flight = Arc::new(InFlight::new(Tallies { own, recovered }));
+    ProducerCallbacks {
+        in_flight,
+        health: Arc::new(BrokerHealth::new(&config("127.0.0.1:1", &[]))),
+    }
 }
 
 #[test]
-fn trouble_is_told_once() {
+fn logs_an_outage_once() {
     use rdkafka::client::ClientContext;
     let reports = reports();
     let error = |code, reason| reports.error(KafkaError::Global(code), reason);
-    let told = logged(|| {
+    let message = logged(|| {
         for _ in 0..100 {
             error(RDKafkaErrorCode::BrokerTransportFailure, "127.0.0.1:1/1: Connection refused");
             error(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
         }
-        // Looked into by a thread of its own.
+        // A thread of its own makes the diagnosis.
         std::thread::sleep(Duration::from_secs(1));
     });
-    assert_eq!(told.lines().count(), 1, "{told}");
-    assert!(told.contains("WARN") && told.contains("Connection refused"), "{told}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(message.contains("WARN") && message.contains("Connection refused"), "{message}");
     assert!(reports.health.is_down());
-    assert!(told.contains("remedy="), "{told}");
+    assert!(message.contains("remedy="), "{message}");
     error(RDKafkaErrorCode::Fatal, "out of order sequence number");
     let fatal = reports.health.take_fatal();
     assert_eq!(fatal.as_deref(), Some("out of order sequence number"));

@@ -1,15 +1,14 @@
-//! Making the streams' topics, for `dnscribe kafka init` and `dnscribe check --create-topics`.
+//! Creates the streams' topics, for `dnscribe kafka init` and `dnscribe check --create-topics`.
 //!
-//! What is there already is compared and left alone unless altering was asked for.
+//! Existing topics are compared, and changed only if requested.
 
-mod plan;
+mod spec;
 
-pub use plan::{Retention, Wish};
+pub use spec::{Retention, TopicSpec};
 
 use super::super::KafkaConfig;
 use super::diagnose::Diagnosis;
 use super::{probe, settings};
-use plan::{CLEANUP, RETENTION};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic,
     ResourceSpecifier, TopicReplication,
@@ -19,76 +18,78 @@ use rdkafka::error::KafkaError;
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
 use serde::Serialize;
+use spec::{CLEANUP, RETENTION};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long the brokers may take for each request.
+/// Time limit for each request.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long a new topic may take until every broker knows it.
-const SPREAD: Duration = Duration::from_secs(10);
+/// Time limit until every broker knows a new topic.
+const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How far to go.
+/// Options for creating topics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mode {
-    /// Change topics that are there and differ.
+    /// Change existing topics that differ.
     pub alter: bool,
-    /// Only let the brokers say whether they would.
+    /// Only validate: the brokers change nothing.
     pub dry_run: bool,
 }
 
-/// What became of a topic.
+/// What was done with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It was made.
+    /// It was created.
     Created,
-    /// It was there and is as wanted.
+    /// It exists as wanted.
     Exists,
-    /// It was there, differs, and was left alone.
+    /// It exists, differs, and was not changed.
     Differs,
-    /// It was there, differed, and was changed.
+    /// It existed, differed, and was changed.
     Altered,
-    /// The brokers refused.
+    /// The brokers rejected the request.
     Failed,
 }
 
-/// One way in which a topic differs from what is wanted.
+/// A difference between a topic and its specification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// `partitions`, `replication_factor`, `retention.ms` or `cleanup.policy`.
     pub setting: &'static str,
-    /// What the topic has.
+    /// The topic's value.
     pub found: String,
-    /// What it should have.
+    /// The wanted value.
     pub wanted: String,
-    /// Whether it can be changed: partitions only ever grow, replicas stay.
+    /// Whether it can be changed: the number of partitions can only grow, that of replicas is
+    /// fixed.
     pub alterable: bool,
 }
 
-/// A topic, and what became of it.
+/// A topic and what was done with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TopicReport {
-    /// What is wanted.
+    /// The wanted topic.
     #[serde(flatten)]
-    pub wish: Wish,
-    /// What became of it.
+    pub wish: TopicSpec,
+    /// What was done.
     pub outcome: Outcome,
-    /// How it differed.
+    /// Differences found.
     pub differences: Vec<Difference>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// What would help.
+    /// How to fix the failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
 
 impl TopicReport {
-    fn new(wish: Wish, outcome: Outcome, differences: Vec<Difference>) -> Self {
+    fn new(wish: TopicSpec, outcome: Outcome, differences: Vec<Difference>) -> Self {
         Self { wish, outcome, differences, problem: None, remedy: None }
     }
 
-    fn failed(wish: Wish, differences: Vec<Difference>, why: Diagnosis) -> Self {
+    fn failed(wish: TopicSpec, differences: Vec<Difference>, why: Diagnosis) -> Self {
         let Diagnosis { problem, remedy } = why;
         Self {
             wish,
@@ -100,10 +101,10 @@ impl TopicReport {
     }
 }
 
-/// Makes the topics of every stream that are missing.
+/// Creates the missing topics of all streams.
 ///
 /// # Errors
-/// Where Kafka cannot be reached at all. What it refuses of single topics is in their reports.
+/// Returns an error if Kafka is unreachable. Failures of single topics are in their reports.
 pub fn create_topics(config: &KafkaConfig, mode: Mode) -> Result<Vec<TopicReport>, Diagnosis> {
     let metadata = probe::metadata(config, PATIENCE)?;
     let client = settings::producer(config, false)
@@ -111,11 +112,11 @@ pub fn create_topics(config: &KafkaConfig, mode: Mode) -> Result<Vec<TopicReport
         .map_err(|error| settings::cannot_start(config, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
-        .map_err(|error| Diagnosis::vague(format!("cannot wait for Kafka: {error}")))?;
+        .map_err(|error| Diagnosis::general(format!("cannot wait for Kafka: {error}")))?;
     let brokers = metadata.brokers().len();
     let admin = Admin { client, runtime, mode, brokers };
-    let wishes = plan::wishes(config);
-    let reports = wishes.into_iter().map(|wish| match found(&metadata, &wish.topic) {
+    let topic_specs = spec::topic_specs(config);
+    let reports = topic_specs.into_iter().map(|wish| match found(&metadata, &wish.topic) {
         None => admin.create(wish),
         Some(topic) => admin.compare(wish, topic),
     });
@@ -126,7 +127,7 @@ pub fn create_topics(config: &KafkaConfig, mode: Mode) -> Result<Vec<TopicReport
     Ok(reports)
 }
 
-/// The topic, if it is there.
+/// The topic, if it exists.
 fn found<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
     metadata.topics().iter().find(|topic| topic.name() == name && !topic.partitions().is_empty())
 }
@@ -146,7 +147,7 @@ impl Admin {
             .validate_only(self.mode.dry_run)
     }
 
-    fn create(&self, wish: Wish) -> TopicReport {
+    fn create(&self, wish: TopicSpec) -> TopicReport {
         let replicas = wish.replication_factor.map_or(-1, i32::from);
         let partitions = i32::from(wish.partitions);
         let mut topic = NewTopic::new(&wish.topic, partitions, TopicReplication::Fixed(replicas));
@@ -157,7 +158,7 @@ impl Admin {
         let answer = self.runtime.block_on(self.client.create_topics([&topic], &self.options()));
         match answer.map(only) {
             Ok(Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)))) => {
-                // Somebody else made it meanwhile.
+                // Another client created it meanwhile.
                 TopicReport::new(wish, Outcome::Exists, Vec::new())
             }
             Ok(Some(Err((_, code)))) => {
@@ -172,7 +173,7 @@ impl Admin {
         }
     }
 
-    fn compare(&self, wish: Wish, topic: &MetadataTopic) -> TopicReport {
+    fn compare(&self, wish: TopicSpec, topic: &MetadataTopic) -> TopicReport {
         let configured = match self.describe(&wish) {
             Ok(configured) => configured,
             Err(why) => return TopicReport::failed(wish, Vec::new(), why),
@@ -190,28 +191,29 @@ impl Admin {
         }
     }
 
-    fn describe(&self, wish: &Wish) -> Result<ConfigResource, Diagnosis> {
+    fn describe(&self, wish: &TopicSpec) -> Result<ConfigResource, Diagnosis> {
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         let place = ResourceSpecifier::Topic(&wish.topic);
         let answer = self.runtime.block_on(self.client.describe_configs([&place], &options));
         match answer.map(only) {
             Ok(Some(Ok(configured))) => Ok(configured),
             Ok(Some(Err(code))) => Err(self.refused(wish, "look at", code)),
-            Ok(None) => Err(Diagnosis::vague(format!("no answer on topic {}", wish.topic))),
+            Ok(None) => Err(Diagnosis::general(format!("no answer on topic {}", wish.topic))),
             Err(error) => Err(failed(wish, "look at", &error)),
         }
     }
 
     fn alter(
         &self,
-        wish: &Wish,
+        wish: &TopicSpec,
         differences: &[Difference],
         configured: &ConfigResource,
     ) -> Result<(), Diagnosis> {
         let differs =
             |setting| differences.iter().any(|one| one.alterable && one.setting == setting);
         if differs(RETENTION) || differs(CLEANUP) {
-            // The request resets what it does not name, so it names what the topic has of its own.
+            // The request resets settings that it does not name, so it includes those that the
+            // topic overrides.
             let kept = configured.entries.iter().filter(|entry| {
                 entry.source == ConfigSource::DynamicTopic
                     && entry.name != RETENTION
@@ -244,8 +246,8 @@ impl Admin {
         Ok(())
     }
 
-    /// Why the brokers refuse something, in words.
-    fn refused(&self, wish: &Wish, what: &str, code: RDKafkaErrorCode) -> Diagnosis {
+    /// Explains a rejection by the brokers.
+    fn refused(&self, wish: &TopicSpec, what: &str, code: RDKafkaErrorCode) -> Diagnosis {
         use RDKafkaErrorCode as Code;
         let topic = &wish.topic;
         match code {
@@ -273,11 +275,11 @@ impl Admin {
         }
     }
 
-    /// Waits until every topic that was made is known, so that a producer finds them all.
+    /// Waits until every created topic is known, so that a producer finds them all.
     fn wait_for(&self, reports: &[TopicReport]) {
         let made = || reports.iter().filter(|report| report.outcome == Outcome::Created);
         let start = Instant::now();
-        while start.elapsed() < SPREAD && made().next().is_some() {
+        while start.elapsed() < PROPAGATION_TIMEOUT && made().next().is_some() {
             let metadata = self.client.inner().fetch_metadata(None, PATIENCE);
             let known = |report: &TopicReport| {
                 metadata.as_ref().is_ok_and(|all| found(all, &report.wish.topic).is_some())
@@ -290,16 +292,20 @@ impl Admin {
     }
 }
 
-/// The answer on the one thing that was asked for.
+/// The only answer.
 fn only<T>(answers: Vec<T>) -> Option<T> {
     answers.into_iter().next()
 }
 
-fn failed(wish: &Wish, what: &str, error: &KafkaError) -> Diagnosis {
-    Diagnosis::vague(format!("cannot {what} topic {}: {error}", wish.topic))
+fn failed(wish: &TopicSpec, what: &str, error: &KafkaError) -> Diagnosis {
+    Diagnosis::general(format!("cannot {what} topic {}: {error}", wish.topic))
 }
 
-fn differences(wish: &Wish, topic: &MetadataTopic, configured: &ConfigResource) -> Vec<Difference> {
+fn differences(
+    wish: &TopicSpec,
+    topic: &MetadataTopic,
+    configured: &ConfigResource,
+) -> Vec<Difference> {
     let value = |name| {
         let entry = configured.get(name).and_then(|entry| entry.value.as_deref());
         entry.unwrap_or_default().to_owned()
@@ -318,7 +324,7 @@ fn differences(wish: &Wish, topic: &MetadataTopic, configured: &ConfigResource) 
         compare("replication_factor", found, wanted.to_string(), false);
     }
     compare(RETENTION, value(RETENTION), wish.retention.millis(), true);
-    let found = plan::sorted(&value(CLEANUP));
-    compare(CLEANUP, found, plan::sorted(wish.cleanup_policy), true);
+    let found = spec::sorted(&value(CLEANUP));
+    compare(CLEANUP, found, spec::sorted(wish.cleanup_policy), true);
     differences
 }

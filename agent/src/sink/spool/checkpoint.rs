@@ -1,4 +1,4 @@
-//! What has been settled of segments that are still on disk.
+//! The checkpoint file: which frames and records of the segments on disk are settled.
 //!
 //! ```text
 //! magic (8), then per segment: stream u8 · name u64 · frames u32 · one bit per frame: done
@@ -6,7 +6,7 @@
 //! at the end xxh3-64 of all before
 //! ```
 //!
-//! Losing this file costs duplicates, never records: it only ever says what need not be sent again.
+//! Losing this file costs duplicates, never records: it only lists what need not be sent again.
 
 use super::format::{take, take_u32, take_u64};
 use crate::sink::Stream;
@@ -19,24 +19,24 @@ const HASH: usize = 8;
 /// What is settled, by stream and segment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Checkpoint {
-    pub segments: BTreeMap<(u8, u64), Mark>,
+    pub segments: BTreeMap<(u8, u64), SegmentMark>,
 }
 
 /// What is settled of one segment.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Mark {
-    /// By frame: nothing of it is left to be sent.
+pub(super) struct SegmentMark {
+    /// By frame: whether it is finished.
     pub done: Vec<bool>,
-    /// Of frames that are not done, the settled records.
+    /// The settled records of unfinished frames.
     pub partial: BTreeMap<u32, Vec<bool>>,
 }
 
-impl Mark {
+impl SegmentMark {
     pub(super) fn is_done(&self, frame: usize) -> bool {
         self.done.get(frame).copied().unwrap_or(false)
     }
 
-    /// The settled records of a frame of `records`, where there are any.
+    /// The settled records of a frame with `records` records, if there are any.
     pub(super) fn settled(&self, frame: usize, records: u32) -> Option<Box<[bool]>> {
         let mut settled = self.partial.get(&u32::try_from(frame).ok()?)?.clone();
         settled.resize(records as usize, false);
@@ -45,7 +45,7 @@ impl Mark {
 }
 
 impl Checkpoint {
-    pub(super) fn mark(&self, stream: Stream, segment: u64) -> Option<&Mark> {
+    pub(super) fn mark(&self, stream: Stream, segment: u64) -> Option<&SegmentMark> {
         self.segments.get(&(stream as u8, segment))
     }
 
@@ -66,9 +66,9 @@ impl Checkpoint {
         to
     }
 
-    /// Nothing where a single octet is not as it was written.
-    pub(super) fn decode(octets: &[u8]) -> Option<Self> {
-        let (body, mut hash) = octets.split_at_checked(octets.len().checked_sub(HASH)?)?;
+    /// Decodes a checkpoint; `None` if a single byte is damaged.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (body, mut hash) = bytes.split_at_checked(bytes.len().checked_sub(HASH)?)?;
         if take_u64(&mut hash)? != xxh3_64(body) {
             return None;
         }
@@ -77,7 +77,7 @@ impl Checkpoint {
         while !rest.is_empty() {
             let stream = take(&mut rest, 1)?[0];
             let name = take_u64(&mut rest)?;
-            let mut mark = Mark { done: read_bits(&mut rest)?, ..Mark::default() };
+            let mut mark = SegmentMark { done: read_bits(&mut rest)?, ..SegmentMark::default() };
             for _ in 0..take_u32(&mut rest)? {
                 let frame = take_u32(&mut rest)?;
                 mark.partial.insert(frame, read_bits(&mut rest)?);
@@ -88,8 +88,8 @@ impl Checkpoint {
     }
 }
 
-/// Sets in `bits` what is set in `others`.
-pub(super) fn either(bits: &mut Vec<bool>, others: &[bool]) {
+/// Sets the bits that are set in `others`.
+pub(super) fn merge_bits(bits: &mut Vec<bool>, others: &[bool]) {
     bits.resize(bits.len().max(others.len()), false);
     for (bit, other) in bits.iter_mut().zip(others) {
         *bit |= other;
@@ -99,17 +99,17 @@ pub(super) fn either(bits: &mut Vec<bool>, others: &[bool]) {
 fn write_bits(bits: &[bool], to: &mut Vec<u8>) {
     to.extend_from_slice(&count(bits.len()).to_le_bytes());
     to.extend(bits.chunks(8).map(|eight| {
-        eight.iter().enumerate().fold(0, |octet, (place, bit)| octet | u8::from(*bit) << place)
+        eight.iter().enumerate().fold(0, |byte, (place, bit)| byte | u8::from(*bit) << place)
     }));
 }
 
 fn read_bits(rest: &mut &[u8]) -> Option<Vec<bool>> {
     let bits = take_u32(rest)? as usize;
-    let octets = take(rest, bits.div_ceil(8))?;
-    Some((0..bits).map(|bit| octets[bit / 8] >> (bit % 8) & 1 == 1).collect())
+    let bytes = take(rest, bits.div_ceil(8))?;
+    Some((0..bits).map(|bit| bytes[bit / 8] >> (bit % 8) & 1 == 1).collect())
 }
 
-/// Frames of a segment and records of a frame are counted in 32 bits.
+/// Converts a count; frames of a segment and records of a frame fit into 32 bits.
 fn count(of: usize) -> u32 {
     u32::try_from(of).unwrap_or(u32::MAX)
 }

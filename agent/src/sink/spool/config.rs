@@ -1,30 +1,30 @@
-//! What the operator says about the spool.
+//! Settings of the spool.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What the operator says about the spool.
+/// Settings of the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpoolConfig {
-    /// The folder of all spools of this host; made where it is missing.
+    /// Directory of all spools of this host; created if missing.
     pub directory: PathBuf,
-    /// The most that segments take on disk, in octets, for each running agent.
+    /// Most bytes of segments on disk, for each running agent.
     pub max_bytes: u64,
-    /// What is older goes.
+    /// Older records are dropped.
     pub max_age: Duration,
-    /// What goes first within a stream.
+    /// Which records of a stream are dropped first.
     pub when_full: WhenFull,
 }
 
-/// What goes first within a stream when the spool is full.
+/// Which records of a stream are dropped first when the spool is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// What has waited longest.
+    /// The oldest records.
     #[default]
     DropOldest,
-    /// What comes last.
+    /// New records.
     DropNewest,
 }
 
@@ -45,18 +45,18 @@ impl fmt::Display for WhenFull {
     }
 }
 
-/// Why something is not a policy.
+/// A text is not a valid policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a policy for a full spool: choose drop_oldest or drop_newest")]
-pub struct BadWhenFull(String);
+pub struct ParsePolicyError(String);
 
 impl FromStr for WhenFull {
-    type Err = BadWhenFull;
+    type Err = ParsePolicyError;
 
-    fn from_str(text: &str) -> Result<Self, BadWhenFull> {
+    fn from_str(text: &str) -> Result<Self, ParsePolicyError> {
         [Self::DropOldest, Self::DropNewest]
             .into_iter()
             .find(|policy| policy.name() == text)
-            .ok_or_else(|| BadWhenFull(text.into()))
+            .ok_or_else(|| ParsePolicyError(text.into()))
     }
 }

@@ -1,7 +1,7 @@
-//! What has to be on disk beside the records.
+//! Writes the checkpoint and syncs files.
 
-use super::checkpoint::{Checkpoint, Mark, either};
-use super::queue::{Segment, State};
+use super::checkpoint::{Checkpoint, SegmentMark, merge_bits};
+use super::queue::{FrameState, Segment};
 use super::{FrameId, Spool};
 use crate::sink::Stream;
 use std::collections::BTreeSet;
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 impl Spool {
-    /// Writes down which frames are done and which records of frames on disk are settled, so that
-    /// the next process sends the rest only. `partial`: frames that were handed out and are not
-    /// settled, with their settled records; those of earlier processes are remembered here.
+    /// Writes which frames are finished and which records of unfinished frames are settled, so that
+    /// the next process sends only the rest. `partial`: frames that were handed out and are not
+    /// settled, with their settled records. Those of earlier processes are known already.
     ///
     /// # Errors
-    /// The old checkpoint stays: the next process sends more again, never less.
+    /// The old checkpoint stays: the next process sends more records again, but loses none.
     pub fn checkpoint(&mut self, partial: &[(FrameId, &[bool])]) -> io::Result<()> {
         self.sweep();
         let mut checkpoint = Checkpoint::default();
@@ -29,29 +29,31 @@ impl Spool {
         }
         for (id, settled) in partial {
             let frame = self.queues[id.stream as usize].frame(id.segment, id.frame);
-            let Some(frame) = frame.filter(|frame| frame.state != State::Done) else { continue };
+            let Some(frame) = frame.filter(|frame| frame.state != FrameState::Done) else {
+                continue;
+            };
             let settled = &settled[..settled.len().min(frame.header.records as usize)];
             if let Ok(place) = u32::try_from(id.frame)
                 && settled.contains(&true)
             {
                 let mark = checkpoint.segments.entry((id.stream as u8, id.segment)).or_default();
-                either(mark.partial.entry(place).or_default(), settled);
+                merge_bits(mark.partial.entry(place).or_default(), settled);
             }
         }
         if checkpoint.segments.is_empty() && self.checkpointed.is_none() {
             return Ok(());
         }
-        let octets = checkpoint.encode();
-        let hash = xxh3_64(&octets);
+        let bytes = checkpoint.encode();
+        let hash = xxh3_64(&bytes);
         if self.checkpointed != Some(hash) {
-            self.slot.write_checkpoint(&octets)?;
+            self.slot.write_checkpoint(&bytes)?;
             self.checkpointed = Some(hash);
         }
         Ok(())
     }
 
-    /// What was appended since the last call, to be synced where waiting does no harm; nothing
-    /// where there is nothing.
+    /// Takes the files and directories changed since the last call, to be synced on another thread;
+    /// `None` if there are none.
     pub fn take_unsynced(&mut self) -> Option<Unsynced> {
         if self.unsynced.is_empty() {
             return None;
@@ -65,10 +67,10 @@ impl Spool {
         Some(Unsynced { files, folders })
     }
 
-    /// Waits until what was appended since the last call would survive the host.
+    /// Syncs everything appended since the last call, so that it survives a crash of the host.
     ///
     /// # Errors
-    /// Some of it might not.
+    /// Some of it might not survive.
     pub fn sync(&mut self) -> io::Result<()> {
         self.take_unsynced().map_or(Ok(()), |unsynced| unsynced.sync())
     }
@@ -89,7 +91,7 @@ impl Spool {
     }
 }
 
-/// Files and folders that a power cut could still undo.
+/// Files and directories that a power failure could still undo.
 #[derive(Debug)]
 pub struct Unsynced {
     files: Vec<PathBuf>,
@@ -97,11 +99,11 @@ pub struct Unsynced {
 }
 
 impl Unsynced {
-    /// Waits until all of it would survive the host.
+    /// Syncs all of them.
     ///
     /// # Errors
-    /// The first of them. Trying again would not help: after a failure the kernel takes what it
-    /// could not write for written.
+    /// Returns the first error. Trying again is useless: after a failure the kernel considers the
+    /// data written.
     pub fn sync(&self) -> io::Result<()> {
         let files = self.files.iter().map(|file| sync_data(file));
         let folders =
@@ -110,7 +112,7 @@ impl Unsynced {
     }
 }
 
-/// fdatasync is about the file, whichever descriptor has written to it.
+/// `fdatasync` works on any descriptor of the file.
 fn sync_data(path: &Path) -> io::Result<()> {
     match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -118,10 +120,10 @@ fn sync_data(path: &Path) -> io::Result<()> {
     }
 }
 
-fn mark(segment: &Segment) -> Mark {
-    let mut mark = Mark::default();
+fn mark(segment: &Segment) -> SegmentMark {
+    let mut mark = SegmentMark::default();
     for (place, frame) in (0..).zip(&segment.frames) {
-        let done = frame.state == State::Done;
+        let done = frame.state == FrameState::Done;
         mark.done.push(done);
         if let (false, Some(settled)) = (done, &frame.settled) {
             mark.partial.insert(place, settled.to_vec());

@@ -1,5 +1,5 @@
-//! The spool's folders: one per destination, in it a slot per running agent, in that a folder per
-//! stream.
+//! The spool's directories: one per destination, in it a slot per running agent, in that a directory
+//! per stream.
 //!
 //! ```text
 //! <directory>/<destination>/destination            the brokers, for people
@@ -18,16 +18,16 @@ use std::thread;
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// More agents than this for one destination on one host are a mistake.
+/// Most agents for one destination on one host.
 const MAX_SLOTS: u32 = 256;
 
-/// Octets of a destination that a folder's name shows.
+/// Bytes of a destination that a directory's name shows.
 const SHOWN: usize = 40;
 
-/// A lock outlives its agent for the moment in which a program that the agent was starting still
-/// holds a copy of it: it is tried so many times.
+/// A lock briefly outlives its agent, while a child process that is being started has a copy of it,
+/// so locking is tried this often.
 const LOCK_TRIES: u32 = 20;
-/// Between two of them.
+/// Pause between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A slot, locked until dropped.
@@ -37,30 +37,30 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Takes the first free slot of the destination.
+    /// Locks the first free slot of the destination.
     pub(super) fn take(directory: &Path, destination: &str) -> Result<Self, SpoolError> {
-        let home = directory.join(folder_name(destination));
-        make_folder(&home).map_err(SpoolError::at(&home))?;
-        let note = home.join("destination");
+        let destination_directory = directory.join(directory_name(destination));
+        create_directory(&destination_directory).map_err(SpoolError::at(&destination_directory))?;
+        let note = destination_directory.join("destination");
         if !note.exists()
             && let Err(error) = write_file(&note, format!("{destination}\n").as_bytes())
         {
-            tracing::debug!(path = %note.display(), %error, "cannot note the spool's destination");
+            tracing::debug!(path = %note.display(), %error, "cannot write the name of the spool's destination");
         }
         for number in 0..MAX_SLOTS {
-            let path = home.join(number.to_string());
+            let path = destination_directory.join(number.to_string());
             if let Some(slot) = Self::lock(&path).map_err(SpoolError::at(&path))? {
                 return Ok(slot);
             }
         }
-        Err(SpoolError::Busy { path: home })
+        Err(SpoolError::Busy { path: destination_directory })
     }
 
-    /// The slots of dead agents with the same destination, locked.
+    /// Locks the slots of terminated agents with the same destination.
     pub(super) fn abandoned(&self) -> io::Result<Vec<Self>> {
-        let Some(home) = self.path.parent() else { return Ok(Vec::new()) };
+        let Some(destination_directory) = self.path.parent() else { return Ok(Vec::new()) };
         let mut abandoned = Vec::new();
-        for entry in fs::read_dir(home)? {
+        for entry in fs::read_dir(destination_directory)? {
             let path = entry?.path();
             let number = path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
             if path == self.path || number.is_none() || !path.is_dir() {
@@ -69,19 +69,19 @@ impl Slot {
             match Self::lock(&path) {
                 Ok(slot) => abandoned.extend(slot),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "cannot look into a slot of the spool");
+                    tracing::warn!(path = %path.display(), %error, "cannot lock a slot of the spool");
                 }
             }
         }
         Ok(abandoned)
     }
 
-    /// Locks a slot; nothing where another agent has it.
+    /// Locks a slot; `None` if another agent uses it.
     fn lock(path: &Path) -> io::Result<Option<Self>> {
-        make_folder(path)?;
+        create_directory(path)?;
         let file = path.join("lock");
         let lock = match create_options().create(true).truncate(false).open(&file) {
-            // What is stored can be sent even from a disk that cannot be written any more.
+            // Stored records can be sent even from a read-only disk.
             Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(&file)?,
             opened => opened?,
         };
@@ -121,25 +121,25 @@ impl Slot {
         Ok(names)
     }
 
-    /// Makes a segment, for writing and reading.
+    /// Creates a segment for writing and reading.
     pub(super) fn create(&self, stream: Stream, name: u64) -> io::Result<File> {
         let path = self.segment_path(stream, name);
         let open = || create_options().create_new(true).open(&path);
         match open() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                make_folder(&self.stream_path(stream))?;
+                create_directory(&self.stream_path(stream))?;
                 open()
             }
             opened => opened,
         }
     }
 
-    /// Removes a segment; one that is not there is removed already.
+    /// Removes a segment. A missing segment counts as removed.
     pub(super) fn remove(&self, stream: Stream, name: u64) -> io::Result<()> {
-        gone_is_fine(fs::remove_file(self.segment_path(stream, name)))
+        ignore_missing(fs::remove_file(self.segment_path(stream, name)))
     }
 
-    /// Moves a segment of another slot here, under a name that is free.
+    /// Moves a segment of another slot here, under a free name.
     pub(super) fn receive(
         &self,
         from: &Self,
@@ -147,14 +147,14 @@ impl Slot {
         name: u64,
         to: u64,
     ) -> io::Result<()> {
-        make_folder(&self.stream_path(stream))?;
+        create_directory(&self.stream_path(stream))?;
         fs::rename(from.segment_path(stream, name), self.segment_path(stream, to))
     }
 
-    /// The checkpoint's octets, where there is one.
+    /// Reads the checkpoint, if there is one.
     pub(super) fn read_checkpoint(&self) -> io::Result<Option<Vec<u8>>> {
         match fs::read(self.checkpoint_path()) {
-            Ok(octets) => Ok(Some(octets)),
+            Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -164,15 +164,15 @@ impl Slot {
         self.checkpoint_path().exists()
     }
 
-    /// Replaces the checkpoint: a reader meets the old one or the new one.
-    pub(super) fn write_checkpoint(&self, octets: &[u8]) -> io::Result<()> {
+    /// Replaces the checkpoint atomically.
+    pub(super) fn write_checkpoint(&self, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.path.join("checkpoint.new");
-        write_file(&temporary, octets)?;
+        write_file(&temporary, bytes)?;
         fs::rename(temporary, self.checkpoint_path())
     }
 
     pub(super) fn remove_checkpoint(&self) -> io::Result<()> {
-        gone_is_fine(fs::remove_file(self.checkpoint_path()))
+        ignore_missing(fs::remove_file(self.checkpoint_path()))
     }
 
     fn checkpoint_path(&self) -> PathBuf {
@@ -180,8 +180,8 @@ impl Slot {
     }
 }
 
-/// Readable for people, and different for each destination.
-fn folder_name(destination: &str) -> String {
+/// A directory name that is readable and unique for each destination.
+fn directory_name(destination: &str) -> String {
     let shown = destination.chars().take(SHOWN);
     let shown = shown.map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' });
     format!("{}-{:016x}", shown.collect::<String>(), xxh3_64(destination.as_bytes()))
@@ -189,11 +189,11 @@ fn folder_name(destination: &str) -> String {
 
 fn segment_name(file: &str) -> Option<u64> {
     let digits = file.strip_suffix(".seg").filter(|digits| digits.len() == 20)?;
-    // One more is always to be had.
+    // Leaves room for later names.
     digits.parse().ok().filter(|name| *name < u64::MAX / 2)
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
+fn create_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -206,11 +206,11 @@ fn create_options() -> OpenOptions {
     options
 }
 
-fn write_file(path: &Path, octets: &[u8]) -> io::Result<()> {
-    create_options().create(true).truncate(true).open(path)?.write_all(octets)
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    create_options().create(true).truncate(true).open(path)?.write_all(bytes)
 }
 
-fn gone_is_fine(removed: io::Result<()>) -> io::Result<()> {
+fn ignore_missing(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,

@@ -1,7 +1,7 @@
-//! Records, packed into a frame's payload and taken out again.
+//! Packs records into a frame's payload and unpacks them.
 //!
-//! Raw, a record is its event id (u128), the octets of its key and its line (u32 each), the key, the
-//! line. The whole is compressed at once.
+//! A raw record is its event id (u128), the lengths of its key and its line (u32 each), the key and
+//! the line. All records of a frame are compressed together.
 
 use super::format::{FrameHeader, MAX_PAYLOAD, take, take_u32};
 use crate::sink::{Batch, Rendered, Stream};
@@ -10,13 +10,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::compress_bound;
 
-/// The broker's link is slower than any level; the pipeline's thread is not.
+/// Level 1: the link to the broker is slower than any level, but the pipeline's thread must not
+/// wait.
 const LEVEL: i32 = 1;
 
-/// Buffers above this are given back after use.
-const KEPT: usize = 4 << 20;
+/// Buffers larger than this are shrunk after use.
+const MAX_IDLE_BUFFER: usize = 4 << 20;
 
-/// Packs and unpacks; keeps its buffers.
+/// Packs and unpacks payloads; reuses its buffers.
 pub(super) struct Packer {
     compressor: Compressor<'static>,
     decompressor: Decompressor<'static>,
@@ -25,7 +26,7 @@ pub(super) struct Packer {
 }
 
 /// Why records cannot be packed.
-pub(super) enum Unpackable {
+pub(super) enum PackError {
     Empty,
     TooLarge,
     Io(io::Error),
@@ -41,18 +42,18 @@ impl Packer {
         })
     }
 
-    /// Packs records; the payload then stands in [`Packer::payload`].
+    /// Packs records. The payload is then in [`Packer::payload`].
     pub(super) fn pack(
         &mut self,
         records: &mut dyn Iterator<Item = Rendered<'_>>,
         time_ns: u64,
-    ) -> Result<FrameHeader, Unpackable> {
+    ) -> Result<FrameHeader, PackError> {
         self.shrink();
         let mut count = 0;
         for record in records {
             let bytes = 24 + record.key.len() + record.line.len();
             if self.raw.len() + bytes > MAX_PAYLOAD {
-                return Err(Unpackable::TooLarge);
+                return Err(PackError::TooLarge);
             }
             self.raw.extend_from_slice(&record.event_id.to_le_bytes());
             self.raw.extend_from_slice(&length(record.key).to_le_bytes());
@@ -62,12 +63,12 @@ impl Packer {
             count += 1;
         }
         if count == 0 {
-            return Err(Unpackable::Empty);
+            return Err(PackError::Empty);
         }
         self.packed.reserve(compress_bound(self.raw.len()));
-        self.compressor.compress_to_buffer(&self.raw, &mut self.packed).map_err(Unpackable::Io)?;
+        self.compressor.compress_to_buffer(&self.raw, &mut self.packed).map_err(PackError::Io)?;
         if self.packed.len() > MAX_PAYLOAD {
-            return Err(Unpackable::TooLarge);
+            return Err(PackError::TooLarge);
         }
         Ok(FrameHeader {
             payload_bytes: length(&self.packed),
@@ -78,20 +79,19 @@ impl Packer {
         })
     }
 
-    /// What the last [`Packer::pack`] made.
+    /// The payload of the last [`Packer::pack`].
     pub(super) fn payload(&self) -> &[u8] {
         &self.packed
     }
 
     /// A buffer for a payload, to be filled before [`Packer::unpack`].
-    pub(super) fn room_for(&mut self, header: &FrameHeader) -> &mut [u8] {
+    pub(super) fn payload_buffer(&mut self, header: &FrameHeader) -> &mut [u8] {
         self.shrink();
         self.packed.resize(header.payload_bytes as usize, 0);
         &mut self.packed
     }
 
-    /// Takes the records out of the payload in the buffer; nothing where it is not what the header
-    /// says.
+    /// Unpacks the records in the payload buffer; `None` if they do not match the header.
     pub(super) fn unpack(&mut self, header: &FrameHeader, stream: Stream) -> Option<Batch> {
         if xxh3_64(&self.packed) != header.payload_hash {
             return None;
@@ -121,18 +121,18 @@ impl Packer {
     }
 
     fn shrink(&mut self) {
-        empty(&mut self.raw);
-        empty(&mut self.packed);
+        reset_buffer(&mut self.raw);
+        reset_buffer(&mut self.packed);
     }
 }
 
-/// Empties a buffer that is used again, and gives back what is seldom needed.
-pub(super) fn empty(buffer: &mut Vec<u8>) {
+/// Clears a buffer and frees its excess capacity.
+pub(super) fn reset_buffer(buffer: &mut Vec<u8>) {
     buffer.clear();
-    buffer.shrink_to(KEPT);
+    buffer.shrink_to(MAX_IDLE_BUFFER);
 }
 
-/// The octets of something that has been bounded.
-fn length(octets: &[u8]) -> u32 {
-    u32::try_from(octets.len()).unwrap_or(u32::MAX)
+/// The length of a slice that was checked to fit.
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }

@@ -1,12 +1,15 @@
-//! Whether a spool would work, for `dnscribe check`.
+//! Checks whether a spool would work, for `dnscribe check`.
 
 use super::SpoolConfig;
 use rustix::fs::{Access, access, statvfs};
 use std::path::Path;
 
 impl SpoolConfig {
-    /// Looks at the directory, or at where it would be made, and changes nothing: a sentence, or
-    /// what stands in the way.
+    /// Checks the directory, or where it would be created, without changing anything. Returns a
+    /// description.
+    ///
+    /// # Errors
+    /// Returns why the spool would not work.
     pub fn probe(&self) -> Result<String, String> {
         let shown = self.directory.display();
         let place = existing(&self.directory);
@@ -26,7 +29,7 @@ impl SpoolConfig {
     }
 }
 
-/// The path, or the nearest directory above it that is there.
+/// The path, or its nearest existing ancestor.
 fn existing(path: &Path) -> &Path {
     path.ancestors().find(|place| place.exists()).unwrap_or(Path::new("."))
 }
@@ -44,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_and_leaves_nothing_behind() {
+    fn probes_without_creating_files() {
         let folder = tempfile::tempdir().unwrap();
         let new = folder.path().join("a/b");
         assert!(config(&new, 1).probe().unwrap().contains("a/b"));

@@ -1,20 +1,19 @@
-//! One stream's segments, as memory knows them: no files here.
+//! In-memory index of one stream's segments; no files here.
 //!
-//! All questions that are asked for each record or frame are answered in constant time, spread over
-//! the frames: cursors only move forward.
+//! Every operation takes amortized constant time per frame: cursors only move forward.
 
 use super::format::FrameHeader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What has become of a frame.
+/// State of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// To be handed out.
+pub(super) enum FrameState {
+    /// To be sent.
     Waiting,
     /// In the producer's memory.
     Sent,
-    /// Nothing of it is left to be sent.
+    /// FinishedFrame: nothing is left to send.
     Done,
 }
 
@@ -22,13 +21,13 @@ pub(super) enum State {
 pub(super) struct Frame {
     pub offset: u64,
     pub header: FrameHeader,
-    pub state: State,
+    pub state: FrameState,
     /// Records that an earlier process saw delivered.
     pub settled: Option<Box<[bool]>>,
 }
 
 impl Frame {
-    /// Records that are not known to be delivered.
+    /// Records not known to be delivered.
     pub(super) fn unsettled(&self) -> u64 {
         let settled = self.settled.as_deref().unwrap_or_default();
         u64::from(self.header.records) - settled.iter().filter(|settled| **settled).count() as u64
@@ -40,28 +39,28 @@ pub(super) struct Segment {
     pub node: Arc<str>,
     /// Written by this process.
     pub own: bool,
-    /// Octets of the file.
+    /// Bytes of the file.
     pub bytes: u64,
     pub frames: Vec<Frame>,
-    /// Frames that are not done.
+    /// Frames that are not finished.
     left: usize,
     waiting: usize,
-    /// No frame before this one is left.
+    /// All frames before this one are finished.
     head: usize,
-    /// Whether something of it has been settled that a checkpoint must say.
+    /// Whether a settled frame or record must be in the checkpoint.
     marked: bool,
 }
 
 impl Segment {
     pub(super) fn new(node: Arc<str>, own: bool, bytes: u64, frames: Vec<Frame>) -> Self {
         let count = |state| frames.iter().filter(|frame| frame.state == state).count();
-        let done = count(State::Done);
+        let done = count(FrameState::Done);
         let mut segment = Self {
             node,
             own,
             bytes,
             left: frames.len() - done,
-            waiting: count(State::Waiting),
+            waiting: count(FrameState::Waiting),
             head: 0,
             marked: done > 0 || frames.iter().any(|frame| frame.settled.is_some()),
             frames,
@@ -70,12 +69,12 @@ impl Segment {
         segment
     }
 
-    /// Whether nothing in it is left to be sent.
+    /// Returns whether all frames are finished.
     pub(super) fn is_spent(&self) -> bool {
         self.left == 0
     }
 
-    /// Whether something in it is nowhere but on disk.
+    /// Returns whether it has records that are stored only on disk.
     pub(super) fn has_waiting(&self) -> bool {
         self.waiting > 0
     }
@@ -85,19 +84,19 @@ impl Segment {
     }
 
     fn advance(&mut self) {
-        while self.frames.get(self.head).is_some_and(|frame| frame.state == State::Done) {
+        while self.frames.get(self.head).is_some_and(|frame| frame.state == FrameState::Done) {
             self.head += 1;
         }
     }
 }
 
-/// A frame's end.
+/// A frame that was finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Finished {
+pub(super) struct FinishedFrame {
     pub records: u64,
     pub sent: bool,
     pub own: bool,
-    /// Whether its segment holds nothing more.
+    /// Whether all frames of its segment are finished.
     pub spent: bool,
 }
 
@@ -107,9 +106,9 @@ pub(super) struct Queue {
     segments: BTreeMap<u64, Segment>,
     records: u64,
     waiting: usize,
-    /// Nothing waits before this segment and frame.
+    /// No frame waits before this segment and frame.
     cursor: (u64, usize),
-    /// The highest name there has been.
+    /// The highest name used.
     newest: u64,
 }
 
@@ -126,7 +125,7 @@ impl Queue {
         self.segments.get(&name)?.frames.get(frame)
     }
 
-    /// Records that are not done.
+    /// Unsettled records.
     pub(super) fn records(&self) -> u64 {
         self.records
     }
@@ -135,32 +134,32 @@ impl Queue {
         self.waiting > 0
     }
 
-    /// When the oldest frame that is left was appended.
+    /// When the oldest unfinished frame was appended.
     pub(super) fn oldest_ns(&self) -> Option<u64> {
         let (name, place) = self.oldest()?;
         Some(self.frame(name, place)?.header.time_ns)
     }
 
-    /// The oldest frame that is left: its segment and its place in it.
+    /// The oldest unfinished frame: its segment and index.
     pub(super) fn oldest(&self) -> Option<(u64, usize)> {
         let (name, segment) = self.segments().find(|(_, segment)| !segment.is_spent())?;
         Some((name, segment.head))
     }
 
-    /// A name for a segment of `now_ns` that sorts behind all that there have been, even where the
-    /// clock was set back.
+    /// Allocates a name for a segment begun at `now_ns`. It sorts after all earlier names, even if
+    /// the clock was set back.
     pub(super) fn new_name(&mut self, now_ns: u64) -> u64 {
         self.newest = now_ns.max(self.newest.saturating_add(1));
         self.newest
     }
 
-    /// Names up to this one have been used.
+    /// Marks names up to this one as used.
     pub(super) fn used(&mut self, name: u64) {
         self.newest = self.newest.max(name);
     }
 
     pub(super) fn insert(&mut self, name: u64, segment: Segment) {
-        let left = segment.frames.iter().filter(|frame| frame.state != State::Done);
+        let left = segment.frames.iter().filter(|frame| frame.state != FrameState::Done);
         self.records += left.map(Frame::unsettled).sum::<u64>();
         self.waiting += segment.waiting;
         self.cursor = self.cursor.min((name, 0));
@@ -168,13 +167,13 @@ impl Queue {
         self.segments.insert(name, segment);
     }
 
-    /// Adds a frame to a segment; its place in it.
+    /// Adds a frame to a segment. Returns its index.
     pub(super) fn push(&mut self, name: u64, frame: Frame) -> Option<usize> {
         let segment = self.segments.get_mut(&name)?;
         self.records += frame.unsettled();
         segment.bytes = frame.offset + frame.header.frame_bytes();
         segment.left += 1;
-        if frame.state == State::Waiting {
+        if frame.state == FrameState::Waiting {
             segment.waiting += 1;
             self.waiting += 1;
         }
@@ -194,7 +193,7 @@ impl Queue {
             }
             let start = if *name == first { start } else { 0 };
             let mut rest = segment.frames.iter().enumerate().skip(start);
-            if let Some((place, _)) = rest.find(|(_, frame)| frame.state == State::Waiting) {
+            if let Some((place, _)) = rest.find(|(_, frame)| frame.state == FrameState::Waiting) {
                 self.cursor = (*name, place);
                 return Some(self.cursor);
             }
@@ -206,35 +205,36 @@ impl Queue {
     pub(super) fn send(&mut self, name: u64, frame: usize) {
         let Some(segment) = self.segments.get_mut(&name) else { return };
         let Some(frame) = segment.frames.get_mut(frame) else { return };
-        if frame.state == State::Waiting {
-            frame.state = State::Sent;
+        if frame.state == FrameState::Waiting {
+            frame.state = FrameState::Sent;
             segment.waiting -= 1;
             self.waiting -= 1;
         }
     }
 
-    /// Marks a frame as done; nothing where it is unknown or done already.
-    pub(super) fn finish(&mut self, name: u64, frame: usize) -> Option<Finished> {
+    /// Marks a frame as finished; `None` if it is unknown or finished.
+    pub(super) fn finish(&mut self, name: u64, frame: usize) -> Option<FinishedFrame> {
         let segment = self.segments.get_mut(&name)?;
-        let frame = segment.frames.get_mut(frame).filter(|frame| frame.state != State::Done)?;
-        let sent = frame.state == State::Sent;
+        let frame =
+            segment.frames.get_mut(frame).filter(|frame| frame.state != FrameState::Done)?;
+        let sent = frame.state == FrameState::Sent;
         if !sent {
             segment.waiting -= 1;
             self.waiting -= 1;
         }
-        frame.state = State::Done;
+        frame.state = FrameState::Done;
         let records = frame.unsettled();
         self.records -= records;
         segment.left -= 1;
         segment.marked = true;
         segment.advance();
-        Some(Finished { records, sent, own: segment.own, spent: segment.is_spent() })
+        Some(FinishedFrame { records, sent, own: segment.own, spent: segment.is_spent() })
     }
 
-    /// Forgets a segment and what is in it.
+    /// Removes a segment with its frames.
     pub(super) fn remove(&mut self, name: u64) -> Option<Segment> {
         let segment = self.segments.remove(&name)?;
-        let left = segment.frames.iter().filter(|frame| frame.state != State::Done);
+        let left = segment.frames.iter().filter(|frame| frame.state != FrameState::Done);
         self.records -= left.map(Frame::unsettled).sum::<u64>();
         self.waiting -= segment.waiting;
         Some(segment)

@@ -1,4 +1,4 @@
-//! Opening: what earlier processes left is found, and taken over.
+//! Opens a spool: recovers what earlier processes left.
 
 use super::append::Active;
 use super::checkpoint::Checkpoint;
@@ -6,8 +6,8 @@ use super::folder::Slot;
 use super::format::segment_header_bytes;
 use super::payload::Packer;
 use super::queue::{Queue, Segment};
-use super::scan::{Found, Scan, scan};
-use super::{PerStream, Recovered, Spool, SpoolConfig, SpoolError};
+use super::scan::{Scan, ScannedSegment, scan};
+use super::{PerStream, RecoveryReport, Spool, SpoolConfig, SpoolError};
 use crate::sink::Stream;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -19,24 +19,24 @@ const MIN_SEGMENT_BYTES: u64 = 64 << 10;
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 
 impl Spool {
-    /// Takes a slot for `destination` (the brokers as text), and whatever dead agents left for the
-    /// same destination. `node` is the name that records appended from now on go by.
+    /// Takes a slot for `destination` (the brokers as text), and adopts what terminated agents left
+    /// for it. `node` is the name stored with records appended from now on.
     ///
     /// # Errors
-    /// Where the folder cannot be used: missing and not to be made, not permitted, unreadable.
-    /// Records that were stored stay where they are.
+    /// Returns an error if the directory cannot be created, read or written. Stored records stay
+    /// where they are.
     pub fn open(
         config: &SpoolConfig,
         destination: &str,
         node: &str,
         now: SystemTime,
-    ) -> Result<(Self, Recovered), SpoolError> {
+    ) -> Result<(Self, RecoveryReport), SpoolError> {
         if segment_header_bytes(node) > usize::from(u16::MAX) {
             return Err(SpoolError::Node);
         }
         let slot = Slot::take(&config.directory, destination)?;
-        let mut marks = known(&slot);
-        adopt(&slot, &mut marks).map_err(SpoolError::at(slot.path()))?;
+        let mut marks = read_checkpoint_of(&slot);
+        adopt_abandoned(&slot, &mut marks).map_err(SpoolError::at(slot.path()))?;
         let mut spool = Self {
             max_bytes: config.max_bytes,
             max_age: config.max_age,
@@ -59,9 +59,13 @@ impl Spool {
         Ok((spool, recovered))
     }
 
-    fn recover(&mut self, marks: &Checkpoint, now: SystemTime) -> Result<Recovered, SpoolError> {
-        let mut recovered = Recovered::default();
-        // A name that only a checkpoint still knows must not come again.
+    fn recover(
+        &mut self,
+        marks: &Checkpoint,
+        now: SystemTime,
+    ) -> Result<RecoveryReport, SpoolError> {
+        let mut recovered = RecoveryReport::default();
+        // Names that only the checkpoint still contains must not be reused.
         for (stream, name) in marks.segments.keys() {
             if let Some(queue) = self.queues.get_mut(usize::from(*stream)) {
                 queue.used(*name);
@@ -76,7 +80,7 @@ impl Spool {
             }
         }
         recovered.records = self.records();
-        // What is corrupt has been counted; a next process need not count it again.
+        // Damaged records are counted now; the next process must not count them again.
         if recovered.torn_records != PerStream::default()
             && let Err(error) = self.checkpoint(&[])
         {
@@ -93,7 +97,7 @@ impl Spool {
         name: u64,
         newest: bool,
         marks: &Checkpoint,
-        recovered: &mut Recovered,
+        recovered: &mut RecoveryReport,
     ) -> Result<(), SpoolError> {
         let path = self.slot.segment_path(stream, name);
         let look = || {
@@ -105,7 +109,7 @@ impl Spool {
         let segment = match found {
             Scan::Foreign => return Err(SpoolError::Newer { path }),
             Scan::Torn => {
-                // Of an empty file at least the header is lost: silence would hide it.
+                // An empty file has lost at least its header, so it counts.
                 recovered.torn_bytes += length.max(1);
                 Segment::new("".into(), false, length, Vec::new())
             }
@@ -126,8 +130,8 @@ impl Spool {
     }
 }
 
-/// Cuts off what is torn, so that it is counted once; the octets that remain.
-fn cut(path: &Path, length: u64, found: &Found) -> u64 {
+/// Cuts off a torn end, so that it is counted once. Returns the remaining bytes.
+fn cut(path: &Path, length: u64, found: &ScannedSegment) -> u64 {
     if found.end == length {
         return length;
     }
@@ -140,42 +144,42 @@ fn cut(path: &Path, length: u64, found: &Found) -> u64 {
     }
 }
 
-/// What a slot's checkpoint says. Without it more is sent again, never less.
-fn known(slot: &Slot) -> Checkpoint {
+/// Reads a slot's checkpoint. Without it more is sent again, but nothing is lost.
+fn read_checkpoint_of(slot: &Slot) -> Checkpoint {
     match slot.read_checkpoint() {
-        Ok(octets) => octets.as_deref().and_then(Checkpoint::decode).unwrap_or_default(),
+        Ok(bytes) => bytes.as_deref().and_then(Checkpoint::decode).unwrap_or_default(),
         Err(error) => {
             let path = slot.path().display();
-            tracing::warn!(%path, %error, "cannot read the spool's checkpoint: what it spares is sent again");
+            tracing::warn!(%path, %error, "cannot read the spool's checkpoint: delivered records may be sent again");
             Checkpoint::default()
         }
     }
 }
 
-/// Takes over the segments of slots whose agents are dead.
-fn adopt(slot: &Slot, marks: &mut Checkpoint) -> io::Result<()> {
+/// Adopts the segments of slots of terminated agents.
+fn adopt_abandoned(slot: &Slot, marks: &mut Checkpoint) -> io::Result<()> {
     let mut taken = BTreeSet::new();
     for stream in Stream::ALL {
         taken.extend(slot.segments(stream)?.into_iter().map(|name| (stream as u8, name)));
     }
     for dead in slot.abandoned()? {
-        // What is known of segments that are gone must not be taken for what comes under their names.
+        // Entries of removed segments must not apply to new segments with their names.
         taken.extend(marks.segments.keys());
-        if let Err(error) = adopt_one(slot, &dead, &mut taken, marks) {
+        if let Err(error) = adopt_slot(slot, &dead, &mut taken, marks) {
             let path = dead.path().display();
-            tracing::warn!(%path, %error, "cannot take over what a dead agent left in the spool; it stays there");
+            tracing::warn!(%path, %error, "cannot adopt the records that a terminated agent left in the spool; they stay there");
         }
     }
     Ok(())
 }
 
-fn adopt_one(
+fn adopt_slot(
     slot: &Slot,
     dead: &Slot,
     taken: &mut BTreeSet<(u8, u64)>,
     marks: &mut Checkpoint,
 ) -> io::Result<()> {
-    let mut known = known(dead);
+    let mut read_checkpoint_of = read_checkpoint_of(dead);
     let mut moved = Checkpoint::default();
     let mut renames = Vec::new();
     for stream in Stream::ALL {
@@ -183,14 +187,15 @@ fn adopt_one(
         for name in dead.segments(stream)? {
             let to = (name..=u64::MAX).find(|to| taken.insert((number, *to))).unwrap_or(name);
             renames.push((stream, name, to));
-            let mark = known.segments.remove(&(number, name));
+            let mark = read_checkpoint_of.segments.remove(&(number, name));
             moved.segments.extend(mark.map(|mark| ((number, to), mark)));
         }
     }
     if renames.is_empty() {
         return Ok(());
     }
-    // First what is settled, then the segments, so that a crash between costs little.
+    // The checkpoint is written before the segments are moved, so that a crash in between costs
+    // little.
     marks.segments.append(&mut moved.segments);
     if let Err(error) = slot.write_checkpoint(&marks.encode()) {
         tracing::warn!(path = %slot.path().display(), %error, "cannot write the spool's checkpoint");

@@ -1,5 +1,5 @@
-//! The spool from outside: one behaviour per test. `model` drives it at random, `damage` spoils its
-//! files, `disk` fills the disk under it.
+//! Tests of the spool, one behaviour each. `model` drives it at random, `damage` damages its files,
+//! `disk` fills the disk.
 
 mod damage;
 mod disk;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const NODE: &str = "node-1";
 const BROKERS: &str = "kafka-1:9092,kafka-2:9092";
 
-/// A config with room for `max_bytes`.
+/// A configuration with `max_bytes`.
 fn config(dir: &Path, max_bytes: u64) -> SpoolConfig {
     SpoolConfig {
         directory: dir.to_owned(),
@@ -27,14 +27,14 @@ fn time(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
 }
 
-/// Opens a spool that nobody uses.
-fn open(config: &SpoolConfig) -> (Spool, Recovered) {
+/// Opens a spool that no other test uses.
+fn open(config: &SpoolConfig) -> (Spool, RecoveryReport) {
     released(&config.directory);
     Spool::open(config, BROKERS, NODE, time(0)).unwrap()
 }
 
-/// Waits until no slot is locked any more: a program that another test is starting holds a copy of
-/// every lock until it runs.
+/// Waits until no slot is locked: a process that another test is starting has a copy of every lock
+/// until it executes its program.
 fn released(dir: &Path) {
     for lock in files(dir, |path| path.ends_with("lock")) {
         let lock = File::open(lock).unwrap();
@@ -46,13 +46,13 @@ fn released(dir: &Path) {
     }
 }
 
-/// Where the checkpoint of the first slot stands.
+/// Path of the checkpoint of the first slot.
 fn checkpoint_path(dir: &Path) -> PathBuf {
     released(dir);
     Slot::take(dir, BROKERS).unwrap().path().join("checkpoint")
 }
 
-/// Records whose content follows from their ids and cannot be compressed much.
+/// Records whose content depends on their ids and is hardly compressible.
 fn batch(stream: Stream, ids: impl IntoIterator<Item = u128>, bytes: usize) -> Batch {
     let mut batch = Batch::default();
     for id in ids {
@@ -75,17 +75,17 @@ fn append(
     batch: &Batch,
     sent: bool,
     now: SystemTime,
-) -> Result<FrameId, Refused> {
+) -> Result<FrameId, AppendError> {
     let stream = batch.iter().next().unwrap().stream;
     spool.append(stream, &mut batch.iter(), sent, now)
 }
 
 /// Appends one record of `bytes`.
-fn put(spool: &mut Spool, stream: Stream, id: u128, bytes: usize) -> Result<FrameId, Refused> {
+fn put(spool: &mut Spool, stream: Stream, id: u128, bytes: usize) -> Result<FrameId, AppendError> {
     append(spool, &batch(stream, [id], bytes), false, time(1))
 }
 
-/// The ids of everything that is handed out.
+/// The ids of all frames that are handed out.
 fn drain(spool: &mut Spool) -> Vec<u128> {
     let mut ids = Vec::new();
     while let Some(unsent) = spool.next() {
@@ -129,10 +129,10 @@ fn only(stream: Stream, records: u64) -> PerStream {
 }
 
 #[test]
-fn gives_back_what_it_was_given_most_important_first() {
+fn returns_frames_most_important_first() {
     let dir = TempDir::new().unwrap();
     let (mut spool, recovered) = open(&config(dir.path(), 1 << 20));
-    assert_eq!(recovered, Recovered::default());
+    assert_eq!(recovered, RecoveryReport::default());
     assert!(!spool.has_unsent() && spool.next().is_none() && spool.oldest().is_none());
     let transactions = batch(Stream::Transactions, 1..4, 300);
     let first = append(&mut spool, &transactions, false, time(5)).unwrap();
@@ -153,7 +153,7 @@ fn gives_back_what_it_was_given_most_important_first() {
 }
 
 #[test]
-fn a_settled_frame_leaves_no_file() {
+fn removes_files_of_settled_frames() {
     let dir = TempDir::new().unwrap();
     let (mut spool, _) = open(&config(dir.path(), 1 << 20));
     let first = put(&mut spool, Stream::Alerts, 1, 10).unwrap();
@@ -171,7 +171,7 @@ fn a_settled_frame_leaves_no_file() {
 }
 
 #[test]
-fn insurance_is_for_the_next_process_only() {
+fn returns_backup_copies_only_to_the_next_process() {
     let dir = TempDir::new().unwrap();
     let config = config(dir.path(), 1 << 20);
     let (mut spool, _) = open(&config);
@@ -180,14 +180,17 @@ fn insurance_is_for_the_next_process_only() {
     assert_eq!(drain(&mut spool), [3]);
     drop(spool);
     let (mut spool, recovered) = open(&config);
-    assert_eq!(recovered, Recovered { records: only(Stream::Metrics, 3), ..Recovered::default() });
+    assert_eq!(
+        recovered,
+        RecoveryReport { records: only(Stream::Metrics, 3), ..RecoveryReport::default() }
+    );
     let unsent = spool.next().unwrap();
     assert!(!unsent.own && unsent.batch.len() == 2);
     assert_eq!(drain(&mut spool), [3]);
 }
 
 #[test]
-fn a_checkpoint_spares_what_is_settled() {
+fn skips_records_settled_in_the_checkpoint() {
     let dir = TempDir::new().unwrap();
     let config = config(dir.path(), 1 << 20);
     let (mut spool, _) = open(&config);
@@ -201,7 +204,7 @@ fn a_checkpoint_spares_what_is_settled() {
     assert_eq!(recovered.records, only(Stream::Dlq, 2));
     let unsent = spool.next().unwrap();
     assert_eq!(unsent.settled, [true, false, true, false]);
-    // Remembered without being told again, and added to.
+    // Remembered without being passed again, and extended.
     spool.checkpoint(&[(unsent.id, &[false, true])]).unwrap();
     spool.checkpoint(&[]).unwrap();
     spool.checkpoint(&[(unsent.id, &[false, true])]).unwrap();
@@ -210,14 +213,14 @@ fn a_checkpoint_spares_what_is_settled() {
     assert_eq!(drain(&mut spool), [5]);
     drop(spool);
 
-    // Lost, it costs duplicates and no record.
+    // Losing it costs duplicates, but no record.
     fs::remove_file(checkpoint_path(dir.path())).unwrap();
     let (mut spool, _) = open(&config);
     assert_eq!(drain(&mut spool), [1, 2, 3, 4, 5]);
 }
 
 #[test]
-fn every_agent_has_a_slot_and_the_dead_are_heard() {
+fn adopts_slots_of_terminated_agents() {
     let dir = TempDir::new().unwrap();
     let config = config(dir.path(), 1 << 20);
     let (mut first, _) = open(&config);
@@ -242,13 +245,13 @@ fn every_agent_has_a_slot_and_the_dead_are_heard() {
     let nodes: Vec<_> = std::iter::from_fn(|| third.next()).map(|unsent| unsent.node).collect();
     assert_eq!(nodes.iter().map(|node| &**node).collect::<Vec<_>>(), [NODE, "node-2"]);
     drop(third);
-    // What was known of them moved with them.
+    // Their checkpoint moved with them.
     let (mut fourth, _) = open(&config);
     assert_eq!(drain(&mut fourth), [4, 3]);
 }
 
 #[test]
-fn nobody_else_may_look() {
+fn restricts_file_permissions() {
     let dir = TempDir::new().unwrap();
     let (mut spool, _) = open(&config(&dir.path().join("spool"), 1 << 20));
     let done = put(&mut spool, Stream::Messages, 1, 10).unwrap();
@@ -258,20 +261,28 @@ fn nobody_else_may_look() {
     spool.sync().unwrap();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     let slot = spool.slot.path();
-    let home = slot.parent().unwrap();
-    for folder in [home.parent().unwrap(), home, slot, &slot.join("messages")] {
+    let destination_directory = slot.parent().unwrap();
+    for folder in [
+        destination_directory.parent().unwrap(),
+        destination_directory,
+        slot,
+        &slot.join("messages"),
+    ] {
         assert_eq!(mode(folder), 0o700, "{}", folder.display());
     }
-    let files = [home.join("destination"), slot.join("lock"), slot.join("checkpoint")];
+    let files =
+        [destination_directory.join("destination"), slot.join("lock"), slot.join("checkpoint")];
     for file in files.iter().chain(&segments(dir.path())) {
         assert_eq!(mode(file), 0o600, "{}", file.display());
     }
     assert_eq!(fs::read_to_string(&files[0]).unwrap().trim_end(), BROKERS);
-    assert!(home.file_name().unwrap().to_str().unwrap().starts_with("kafka-1-9092"));
+    assert!(
+        destination_directory.file_name().unwrap().to_str().unwrap().starts_with("kafka-1-9092")
+    );
 }
 
 #[test]
-fn the_least_important_goes_first() {
+fn removes_least_important_streams_first() {
     let dir = TempDir::new().unwrap();
     let (mut spool, _) = open(&config(dir.path(), 100_000));
     put(&mut spool, Stream::Ledger, 1, 30_000).unwrap();
@@ -280,22 +291,22 @@ fn the_least_important_goes_first() {
     put(&mut spool, Stream::Alerts, 4, 30_000).unwrap();
     let gone = spool.take_gone();
     assert_eq!(gone.len(), 1);
-    assert_eq!((gone[0].stream, gone[0].reason), (Stream::Messages, GoneReason::Full));
+    assert_eq!((gone[0].stream, gone[0].reason), (Stream::Messages, RemovalReason::Full));
     assert_eq!((gone[0].records, gone[0].sent, gone[0].own), (1, false, true));
     put(&mut spool, Stream::Ledger, 5, 30_000).unwrap();
     assert_eq!(spool.take_gone()[0].stream, Stream::Transactions);
-    // Nothing stored matters less.
+    // Nothing less important is stored.
     for stream in [Stream::Messages, Stream::Transactions, Stream::Metrics] {
-        assert!(matches!(put(&mut spool, stream, 6, 30_000), Err(Refused::Full)), "{stream:?}");
+        assert!(matches!(put(&mut spool, stream, 6, 30_000), Err(AppendError::Full)), "{stream:?}");
     }
-    // What could never fit displaces nothing.
-    assert!(matches!(put(&mut spool, Stream::Ledger, 7, 100_000), Err(Refused::Full)));
+    // A frame that can never fit removes nothing.
+    assert!(matches!(put(&mut spool, Stream::Ledger, 7, 100_000), Err(AppendError::Full)));
     assert!(spool.take_gone().is_empty() && spool.bytes() <= 100_000);
     assert_eq!(drain(&mut spool), [1, 5, 4]);
 }
 
 #[test]
-fn within_a_stream_the_policy_decides() {
+fn applies_the_policy_within_a_stream() {
     for (when_full, left) in [(WhenFull::DropOldest, [9, 3, 4]), (WhenFull::DropNewest, [9, 0, 1])]
     {
         let dir = TempDir::new().unwrap();
@@ -303,7 +314,7 @@ fn within_a_stream_the_policy_decides() {
         let refused =
             (0..5).filter(|id| put(&mut spool, Stream::Messages, *id, 40_000).is_err()).count();
         assert_eq!(refused + spool.take_gone().len(), 2, "{when_full}");
-        // A less important victim goes by the same policy.
+        // The policy also applies to less important streams.
         put(&mut spool, Stream::Ledger, 9, 40_000).unwrap();
         let gone = spool.take_gone();
         assert_eq!(gone.len(), 1);
@@ -312,7 +323,7 @@ fn within_a_stream_the_policy_decides() {
 }
 
 #[test]
-fn copies_of_what_is_in_memory_go_before_what_is_nowhere_else() {
+fn removes_backup_copies_first() {
     let dir = TempDir::new().unwrap();
     let (mut spool, _) = open(&config(dir.path(), 150_000));
     put(&mut spool, Stream::Messages, 1, 40_000).unwrap();
@@ -321,9 +332,9 @@ fn copies_of_what_is_in_memory_go_before_what_is_nowhere_else() {
     put(&mut spool, Stream::Transactions, 4, 40_000).unwrap();
     let gone = spool.take_gone();
     assert_eq!((gone.len(), gone[0].stream, gone[0].sent), (1, Stream::Transactions, true));
-    // A copy displaces only copies, and a message never a copy of the ledger.
+    // A copy replaces only copies, and a message never a copy of the ledger.
     let copy = batch(Stream::Metrics, [5], 40_000);
-    assert!(matches!(append(&mut spool, &copy, true, time(1)), Err(Refused::Full)));
+    assert!(matches!(append(&mut spool, &copy, true, time(1)), Err(AppendError::Full)));
     put(&mut spool, Stream::Messages, 6, 40_000).unwrap();
     let gone = spool.take_gone();
     assert_eq!((gone.len(), gone[0].stream, gone[0].sent), (1, Stream::Messages, false));
@@ -331,7 +342,7 @@ fn copies_of_what_is_in_memory_go_before_what_is_nowhere_else() {
 }
 
 #[test]
-fn the_old_expires_by_its_own_time() {
+fn expires_frames_by_their_time() {
     let dir = TempDir::new().unwrap();
     let (mut spool, _) = open(&config(dir.path(), 1 << 20));
     for (id, seconds) in [(1, 0), (2, 100), (3, 200)] {
@@ -341,7 +352,7 @@ fn the_old_expires_by_its_own_time() {
     spool.expire(time(3600 + 150));
     let gone = spool.take_gone();
     assert_eq!(gone.iter().map(|gone| gone.sent).collect::<Vec<_>>(), [true, false]);
-    assert!(gone.iter().all(|gone| gone.reason == GoneReason::Expired));
+    assert!(gone.iter().all(|gone| gone.reason == RemovalReason::Expired));
     assert_eq!(spool.oldest(), Some(time(200)));
     assert_eq!(drain(&mut spool), [3]);
     spool.expire(time(10_000));
@@ -349,7 +360,7 @@ fn the_old_expires_by_its_own_time() {
 }
 
 #[test]
-fn order_survives_a_clock_that_is_set_back() {
+fn keeps_order_when_the_clock_is_set_back() {
     let dir = TempDir::new().unwrap();
     let config = config(dir.path(), 1 << 20);
     for (id, seconds) in [(1, 300), (2, 200), (3, 100)] {
@@ -365,8 +376,8 @@ fn refuses_what_it_cannot_hold() {
     let config = config(dir.path(), 1 << 30);
     let (mut spool, _) = open(&config);
     let none = spool.append(Stream::Dlq, &mut std::iter::empty(), false, time(1));
-    assert!(matches!(none, Err(Refused::Empty)));
-    assert!(matches!(put(&mut spool, Stream::Dlq, 1, 65 << 20), Err(Refused::TooLarge)));
+    assert!(matches!(none, Err(AppendError::Empty)));
+    assert!(matches!(put(&mut spool, Stream::Dlq, 1, 65 << 20), Err(AppendError::TooLarge)));
     put(&mut spool, Stream::Dlq, 2, 20 << 20).unwrap();
     assert_eq!(drain(&mut spool), [2]);
     let file = dir.path().join("file");
@@ -377,20 +388,20 @@ fn refuses_what_it_cannot_hold() {
 }
 
 #[test]
-fn leaves_a_newer_version_alone() {
+fn keeps_segments_of_a_newer_version() {
     let dir = TempDir::new().unwrap();
     let config = config(dir.path(), 1 << 20);
     put(&mut open(&config).0, Stream::Dlq, 1, 10).unwrap();
     let path = segments(dir.path()).remove(0);
-    let mut octets = fs::read(&path).unwrap();
-    octets[8] = 2;
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8] = 2;
     let header = format::segment_header_bytes(NODE);
-    let hash = xxhash_rust::xxh3::xxh3_64(&octets[..header - 8]);
-    octets[header - 8..header].copy_from_slice(&hash.to_le_bytes());
-    fs::write(&path, &octets).unwrap();
+    let hash = xxhash_rust::xxh3::xxh3_64(&bytes[..header - 8]);
+    bytes[header - 8..header].copy_from_slice(&hash.to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
     let error = Spool::open(&config, BROKERS, NODE, time(0)).err().unwrap();
     assert!(error.to_string().contains("newer dnscribe"), "{error}");
-    assert_eq!(fs::read(&path).unwrap(), octets);
+    assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 
 #[test]

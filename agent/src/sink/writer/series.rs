@@ -1,4 +1,4 @@
-//! The names of rotated files: `PATH.20261120T073000.000000001Z`, sorted as they came.
+//! Names of rotated files: `PATH.20261120T073000.000000001Z`. They sort by time.
 
 use crate::time::Timestamp;
 use jiff::tz::TimeZone;
@@ -9,46 +9,46 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Year to second, then nanoseconds; no colons, which other systems refuse in names.
+/// Date, time and nanoseconds, without colons, which other systems do not allow in names.
 const STAMP: &str = "%Y%m%dT%H%M%S.%9fZ";
 
-/// Behind the name of a rotated file that is compressed.
+/// Suffix of a compressed file.
 const PACKED: &str = ".zst";
 
-/// Behind the name of one that is being compressed.
+/// Suffix of a file that is being compressed.
 const UNFINISHED: &str = ".zst.tmp";
 
-/// A file and what was rotated away from it.
+/// A file and the files rotated from it.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     path: PathBuf,
-    /// The newest there is. What is named later is none of ours.
+    /// The newest rotated file. Files with later names belong to others.
     last: Option<Timestamp>,
 }
 
-/// In what forms a rotated file is there.
+/// The forms in which a rotated file exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Forms {
+pub(super) struct FileForms {
     pub(super) plain: bool,
     pub(super) packed: bool,
     pub(super) unfinished: bool,
 }
 
 impl Series {
-    /// Finds the series of a file that is there. Where its path is a link, rotated files stand
-    /// beside what it leads to.
+    /// Lists the series of an existing file. If its path is a link, rotated files are beside its
+    /// target.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let mut series = Self { path: path.canonicalize()?, last: None };
-        series.last = series.all()?.last_key_value().map(|(stamp, _)| *stamp);
+        series.last = series.scan()?.last_key_value().map(|(stamp, _)| *stamp);
         Ok(series)
     }
 
-    /// The file itself.
+    /// The path of the file itself.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The name that the file is given now: later than all before it, whatever the clock says.
+    /// The next name for rotation: later than all before it, even if the clock was set back.
     pub(super) fn next(&mut self, now: Timestamp) -> PathBuf {
         let after = self.last.map(|last| Timestamp::from_nanos(last.as_nanos() + 1));
         let stamp = after.map_or(now, |after| after.max(now));
@@ -70,24 +70,24 @@ impl Series {
 
     fn named(&self, stamp: Timestamp, form: &str) -> PathBuf {
         let mut name = OsString::from(&self.path);
-        name.push(format!(".{}{form}", shown(stamp)));
+        name.push(format!(".{}{form}", format_stamp(stamp)));
         name.into()
     }
 
-    /// The rotated files that are there, oldest first.
-    pub(super) fn files(&self) -> io::Result<BTreeMap<Timestamp, Forms>> {
-        let mut files = self.all()?;
+    /// The existing rotated files, oldest first.
+    pub(super) fn files(&self) -> io::Result<BTreeMap<Timestamp, FileForms>> {
+        let mut files = self.scan()?;
         files.retain(|stamp, _| Some(*stamp) <= self.last);
         Ok(files)
     }
 
-    fn all(&self) -> io::Result<BTreeMap<Timestamp, Forms>> {
-        let mut files: BTreeMap<Timestamp, Forms> = BTreeMap::new();
+    fn scan(&self) -> io::Result<BTreeMap<Timestamp, FileForms>> {
+        let mut files: BTreeMap<Timestamp, FileForms> = BTreeMap::new();
         let (Some(directory), Some(own)) = (self.path.parent(), self.path.file_name()) else {
             return Ok(files);
         };
         for entry in fs::read_dir(directory)? {
-            let Some((stamp, form)) = read(own, &entry?.file_name()) else { continue };
+            let Some((stamp, form)) = parse_name(own, &entry?.file_name()) else { continue };
             let forms = files.entry(stamp).or_default();
             match form {
                 "" => forms.plain = true,
@@ -99,14 +99,14 @@ impl Series {
     }
 }
 
-fn shown(stamp: Timestamp) -> String {
-    // No number of nanoseconds that fits is a time that cannot be shown.
+fn format_stamp(stamp: Timestamp) -> String {
+    // Every `u64` of nanoseconds is a valid time.
     let time = jiff::Timestamp::from_nanosecond(i128::from(stamp.as_nanos())).unwrap_or_default();
     time.strftime(STAMP).to_string()
 }
 
-/// The stamp and form in the name of a file rotated away from the one named `own`, if it is one.
-fn read(own: &OsStr, name: &OsStr) -> Option<(Timestamp, &'static str)> {
+/// The timestamp and suffix in the name of a file rotated from `own`; `None` for other names.
+fn parse_name(own: &OsStr, name: &OsStr) -> Option<(Timestamp, &'static str)> {
     let rest = name.as_bytes().strip_prefix(own.as_bytes())?.strip_prefix(b".")?;
     let rest = str::from_utf8(rest).ok()?;
     let (text, form) = [UNFINISHED, PACKED]
@@ -116,8 +116,8 @@ fn read(own: &OsStr, name: &OsStr) -> Option<(Timestamp, &'static str)> {
     let time = jiff::civil::DateTime::strptime(STAMP, text).ok()?.to_zoned(TimeZone::UTC).ok()?;
     let nanos = u64::try_from(time.timestamp().as_nanosecond()).ok()?;
     let stamp = Timestamp::from_nanos(nanos);
-    // Other ways to write the same time are not ours.
-    (shown(stamp) == text).then_some((stamp, form))
+    // Only our own spelling of the time is accepted.
+    (format_stamp(stamp) == text).then_some((stamp, form))
 }
 
 #[cfg(test)]
@@ -125,13 +125,14 @@ mod tests {
     use super::*;
 
     fn parsed(name: &str) -> Option<(u64, &'static str)> {
-        read(OsStr::new("a.b"), OsStr::new(name)).map(|(stamp, form)| (stamp.as_nanos(), form))
+        parse_name(OsStr::new("a.b"), OsStr::new(name))
+            .map(|(stamp, form)| (stamp.as_nanos(), form))
     }
 
     #[test]
-    fn reads_its_own_names_and_no_others() {
+    fn parses_only_its_own_names() {
         let nanos = 1_795_159_800_000_000_001;
-        assert_eq!(shown(Timestamp::from_nanos(nanos)), "20261120T073000.000000001Z");
+        assert_eq!(format_stamp(Timestamp::from_nanos(nanos)), "20261120T073000.000000001Z");
         assert_eq!(parsed("a.b.20261120T073000.000000001Z"), Some((nanos, "")));
         assert_eq!(parsed("a.b.20261120T073000.000000001Z.zst"), Some((nanos, PACKED)));
         assert_eq!(parsed("a.b.20261120T073000.000000001Z.zst.tmp"), Some((nanos, UNFINISHED)));
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn later_names_sort_later_even_when_the_clock_is_set_back() {
+    fn sorts_names_even_when_the_clock_is_set_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         fs::write(&path, "").unwrap();
@@ -168,16 +169,16 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_is_not_listed() {
+    fn omits_later_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         fs::write(&path, "").unwrap();
         let mut series = Series::of(&path).unwrap();
         fs::write(series.next(Timestamp::from_nanos(5)), "").unwrap();
-        let told = series.clone();
+        let earlier = series.clone();
         fs::write(series.next(Timestamp::from_nanos(6)), "").unwrap();
         assert_eq!(
-            told.files().unwrap().into_keys().map(Timestamp::as_nanos).collect::<Vec<_>>(),
+            earlier.files().unwrap().into_keys().map(Timestamp::as_nanos).collect::<Vec<_>>(),
             [5]
         );
         assert_eq!(series.files().unwrap().len(), 2);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub(super) const STREAMS: [Stream; 3] = [Stream::Transactions, Stream::Ledger, Stream::Messages];
 
-/// A batch of records of the given sizes; a record's first field is its number.
+/// A batch of records with the given streams and sizes. A record's first field is its number.
 pub(super) fn batch(sizes: &[(usize, usize)], number: &mut u64) -> Arc<Batch> {
     let mut batch = Batch::default();
     for (stream, size) in sizes {
@@ -28,7 +28,7 @@ pub(super) fn two_streams() -> StreamSet {
     [Stream::Transactions, Stream::Ledger].into_iter().collect()
 }
 
-/// Everything offered is accounted for: (records, delivered, dropped) of both streams together.
+/// Checks identity 5 and returns (records, delivered, dropped) of both streams together.
 pub(super) fn totals(sink: &dyn Sink) -> (u64, u64, u64) {
     let counters = sink.counters();
     assert_eq!(counters.keys().collect::<Vec<_>>(), ["ledger", "transactions"]);
@@ -49,14 +49,14 @@ pub(super) fn dropped(sink: &dyn Sink, reason: &str) -> u64 {
     sink.counters().values().map(|delivery| delivery.dropped[reason]).sum()
 }
 
-/// A sink that writes into a pipe, like stdout does.
-fn piped(bounds: Bounds) -> (Threaded, io::PipeReader) {
+/// A sink that writes into a pipe, as stdout does.
+fn piped(limits: QueueLimits) -> (ThreadedSink, io::PipeReader) {
     let (reader, writer) = io::pipe().unwrap();
     let file = File::from(std::os::fd::OwnedFd::from(writer));
-    let shared = Threaded::shared(Tally::new(two_streams(), REASONS));
+    let shared = ThreadedSink::shared(Tally::new(two_streams(), REASONS));
     let target = Target::unnamed(file, "stdout".into());
-    let work = move |back: &Back| Writer::new(target, true).run(back);
-    (Threaded::start("stdout".into(), Look::Json, bounds, shared, work).unwrap(), reader)
+    let work = move |receiver: &SinkReceiver| Writer::new(target, true).run(receiver);
+    (ThreadedSink::start("stdout".into(), Look::Json, limits, shared, work).unwrap(), reader)
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn appends_whole_batches_to_a_file() {
 }
 
 #[test]
-fn new_files_are_not_for_everyone() {
+fn creates_files_without_access_for_others() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new");
@@ -87,11 +87,11 @@ fn new_files_are_not_for_everyone() {
 }
 
 #[test]
-fn names_sinks_and_says_what_cannot_be_opened() {
+fn names_sinks_and_reports_open_errors() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| SinkSpec::File(dir.path().join(name));
     let kafka = super::super::KafkaConfig::default();
-    let with = OpenWith::usual(&kafka);
+    let with = OpenWith::new("n", &kafka);
     let specs = [path("a"), SinkSpec::Null, path("b")];
     let sinks = open_sinks(&specs, &with).unwrap();
     assert_eq!(
@@ -105,7 +105,7 @@ fn names_sinks_and_says_what_cannot_be_opened() {
 }
 
 #[test]
-fn a_full_device_ends_the_sink() {
+fn fails_on_a_full_device() {
     let mut sink =
         file("file".into(), two_streams(), Path::new("/dev/full"), Rotation::default()).unwrap();
     let mut number = 0;
@@ -119,7 +119,7 @@ fn a_full_device_ends_the_sink() {
 }
 
 #[test]
-fn a_full_disk_leaves_whole_records() {
+fn leaves_whole_records_on_a_full_disk() {
     let dir = tempfile::tempdir().unwrap();
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
@@ -127,7 +127,7 @@ fn a_full_disk_leaves_whole_records() {
         .status()
         .is_ok_and(|status| status.success());
     if !mounted {
-        assert!(std::env::var_os("CI").is_none(), "cannot mount a tmpfs");
+        assert!(!super::super::testing::is_ci(), "cannot mount a tmpfs");
         eprintln!("skipped, because mounting a tmpfs is not permitted");
         return;
     }
@@ -151,8 +151,8 @@ fn a_full_disk_leaves_whole_records() {
 }
 
 #[test]
-fn a_closed_pipe_is_a_quiet_end() {
-    let (mut sink, reader) = piped(Bounds::default());
+fn reports_a_closed_pipe() {
+    let (mut sink, reader) = piped(QueueLimits::default());
     drop(reader);
     sink.offer(&batch(&[(0, 5)], &mut 0));
     sink.flush(Duration::from_secs(5));
@@ -161,8 +161,8 @@ fn a_closed_pipe_is_a_quiet_end() {
 }
 
 #[test]
-fn a_reader_that_stands_still_holds_nothing_up() {
-    let (mut sink, mut reader) = piped(Bounds { batches: 2, bytes: 1 << 20 });
+fn does_not_block_on_a_stuck_reader() {
+    let (mut sink, mut reader) = piped(QueueLimits { batches: 2, bytes: 1 << 20 });
     let mut number = 0;
     let mut offered = 50;
     loop {
@@ -191,10 +191,10 @@ fn a_reader_that_stands_still_holds_nothing_up() {
 }
 
 #[test]
-fn bounds_hold_by_octets_too() {
-    let (mut sink, _reader) = piped(Bounds { batches: 1000, bytes: 100_000 });
+fn limits_the_queue_in_bytes() {
+    let (mut sink, _reader) = piped(QueueLimits { batches: 1000, bytes: 100_000 });
     let mut number = 0;
-    // The first is beyond the bound by itself and passes, being alone.
+    // The first exceeds the limit alone, and fits because the queue is empty.
     sink.offer(&batch(&[(0, 300_000)], &mut number));
     assert_eq!(dropped(&sink, "queue_full"), 0);
     sink.offer(&batch(&[(0, 1)], &mut number));
@@ -202,7 +202,7 @@ fn bounds_hold_by_octets_too() {
 }
 
 #[test]
-fn a_full_disk_fails_alone() {
+fn fails_independently_of_other_sinks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out");
     let open = |path: &Path| file("file".into(), two_streams(), path, Rotation::default());
@@ -223,17 +223,17 @@ fn a_full_disk_fails_alone() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever is offered to whatever reader: at the end, what was delivered is what was read,
-    /// in order, and the rest was dropped for a reason.
+    /// At the end, the delivered records are those that were read, in order, and the others were
+    /// dropped with a reason.
     #[test]
-    fn every_record_is_delivered_or_dropped(
+    fn delivers_or_drops_every_record(
         batches in prop::collection::vec(
             prop::collection::vec((0_usize..3, 0_usize..6000), 0..8), 0..40),
         depth in 1_usize..8,
         read_limit in prop::option::of(0_u64..200_000),
         wait in any::<bool>(),
     ) {
-        let (mut sink, reader) = piped(Bounds { batches: depth, bytes: 40_000 });
+        let (mut sink, reader) = piped(QueueLimits { batches: depth, bytes: 40_000 });
         let reading = std::thread::spawn(move || {
             let mut read = Vec::new();
             let _ = reader.take(read_limit.unwrap_or(u64::MAX)).read_to_end(&mut read);
@@ -260,7 +260,7 @@ proptest! {
             prop_assert_eq!(whole, delivered);
             prop_assert!(!wait || lost == 0);
         } else {
-            // What the pipe still held when its reader left was written, but not read.
+            // Data left in the pipe when the reader closed was written but not read.
             prop_assert!(whole <= delivered);
         }
         let numbers: Vec<u64> = read

@@ -1,20 +1,20 @@
-//! A look at one broker's listener: does it answer, does it speak TLS, does it ask for a user.
+//! Probes one broker's listener: whether it answers, uses TLS, and requires a user.
 
 use super::super::super::KafkaConfig;
-use super::tls::{self, Flaw, Shake};
-use openssl::ssl::SslContext;
+use super::Diagnosis;
+use super::tls::{self, Handshake};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How long each step may take.
+/// Time limit for each step.
 const STEP: Duration = Duration::from_millis(1500);
-/// The longest answer that is read.
-const LONGEST: usize = 1 << 16;
+/// Largest response in bytes.
+const MAX_RESPONSE: usize = 1 << 16;
 
-/// Where a broker is.
+/// A broker's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
     host: String,
@@ -22,15 +22,15 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// The broker that librdkafka's words are about: `ssl://kafka-1:9093/bootstrap: …`.
-    pub(super) fn in_words(words: &str) -> Option<Self> {
+    /// The broker in a message of librdkafka, such as `ssl://kafka-1:9093/bootstrap: …`.
+    pub(super) fn in_message(words: &str) -> Option<Self> {
         let words = words.split_once("://").map_or(words, |(_, rest)| rest);
         let (address, _) = words.split_once('/')?;
-        // Without a port these are other words.
+        // Without a port it is not an address.
         address.contains(':').then(|| address.parse().ok())?
     }
 
-    /// The name or address as it was given, IPv6 addresses without brackets.
+    /// The name or address as given; IPv6 addresses without brackets.
     pub(super) fn host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
     }
@@ -53,7 +53,7 @@ impl Address {
     }
 }
 
-/// `HOST:PORT`, `HOST`, or either behind a protocol.
+/// Parses `HOST:PORT` or `HOST`, also with a protocol in front.
 impl FromStr for Address {
     type Err = ();
 
@@ -73,58 +73,54 @@ impl fmt::Display for Address {
     }
 }
 
-/// What stands between this client and the broker.
+/// Why this client cannot use a listener.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// The name has no address.
     Unresolved(io::Error),
     /// No connection.
     Unconnected(io::Error),
-    /// Connected, and no answer in time.
+    /// Connected, but no response in time.
     Silent,
-    /// Connected, and closed before an answer.
+    /// Connected, but closed before a response.
     Closed,
-    /// The listener speaks TLS, this client does not.
+    /// The listener uses TLS, this client does not.
     SpeaksTls,
-    /// This client speaks TLS, the listener does not.
+    /// This client uses TLS, the listener does not.
     SpeaksPlain,
-    /// The listener asks for a user by one of these mechanisms, this client names none.
+    /// The listener requires a user with one of these mechanisms, this client has none.
     WantsSasl(Vec<String>),
-    /// This client names a user, the listener knows none.
+    /// This client has a user, the listener accepts none.
     WantsNoSasl,
-    /// The listener takes these mechanisms, and not this client's.
+    /// The listener accepts these mechanisms, but not this client's.
     OtherMechanisms(Vec<String>),
-    /// The broker's certificate does not pass.
-    Certificate(Box<Flaw>),
-    /// The broker ended the handshake with this alert.
-    Alert(String),
+    /// A certificate is rejected by this client or by the broker.
+    Certificate(Diagnosis),
 }
 
-/// Connects as a client with this configuration would, `tls` being there where it has TLS.
-pub(super) fn look(
-    config: &KafkaConfig,
-    address: &Address,
-    tls: Option<&SslContext>,
-) -> Result<(), Fault> {
+/// Connects as a client with this configuration would.
+pub(super) fn probe(config: &KafkaConfig, address: &Address) -> Result<(), Fault> {
     let mut stream = address.connect()?;
-    let answer = match tls {
-        None => ask(&mut stream)
-            .map_err(|fault| if speaks_tls(address) { Fault::SpeaksTls } else { fault }),
-        Some(context) => match tls::shake(context, config, address, stream) {
-            Shake::Done(mut stream) => ask(&mut stream),
-            Shake::Flawed(flaw) => Err(Fault::Certificate(Box::new(flaw))),
-            Shake::Alert(alert) => Err(Fault::Alert(alert)),
-            Shake::Failed => Err(speaks_plain(address)),
-        },
+    let answer = if config.has_tls() {
+        match tls::handshake(config, address, stream) {
+            Handshake::Done(mut stream) => ask(&mut stream).map_err(|error| {
+                let refusal = tls::refusal_in(config, address, &error);
+                refusal.map_or_else(|| unanswered(&error), Fault::Certificate)
+            }),
+            Handshake::Refused(diagnosis) => Err(Fault::Certificate(diagnosis)),
+            Handshake::Failed => Err(speaks_plain(address)),
+            Handshake::Unconfigured => return Ok(()),
+        }
+    } else {
+        let answer = ask(&mut stream).map_err(|error| unanswered(&error));
+        answer.map_err(|fault| if speaks_tls(address) { Fault::SpeaksTls } else { fault })
     }?;
     match (answer, config.mechanism()) {
         (Answer::Open, None) => Ok(()),
         (Answer::Open, Some(_)) => Err(Fault::WantsNoSasl),
         (Answer::Sasl(mechanisms), None) => Err(Fault::WantsSasl(mechanisms)),
-        (Answer::Sasl(mechanisms), Some(ours)) => {
-            let taken = mechanisms.iter().any(|theirs| theirs == ours);
-            if taken { Ok(()) } else { Err(Fault::OtherMechanisms(mechanisms)) }
-        }
+        (Answer::Sasl(mechanisms), Some(own)) if mechanisms.iter().any(|one| one == own) => Ok(()),
+        (Answer::Sasl(mechanisms), Some(_)) => Err(Fault::OtherMechanisms(mechanisms)),
     }
 }
 
@@ -132,29 +128,32 @@ fn speaks_tls(address: &Address) -> bool {
     address.connect().is_ok_and(tls::speaks)
 }
 
-/// Why there was no handshake: no TLS, or no answer at all.
+/// Why a handshake failed: no TLS, or no response at all.
 fn speaks_plain(address: &Address) -> Fault {
-    match address.connect().and_then(|mut stream| ask(&mut stream)) {
+    let asked = address
+        .connect()
+        .and_then(|mut stream| ask(&mut stream).map_err(|error| unanswered(&error)));
+    match asked {
         Ok(_) => Fault::SpeaksPlain,
         Err(fault) => fault,
     }
 }
 
-/// What a listener says of SASL.
+/// A listener's response to `SaslHandshake`.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    /// It does not ask for a user.
+    /// It does not require a user.
     Open,
-    /// It asks for one, by one of these mechanisms.
+    /// It requires a user, with one of these mechanisms.
     Sasl(Vec<String>),
 }
 
-/// Asks for the SASL mechanisms with Kafka's request `SaslHandshake`, version 1: the one that
-/// listeners of each kind answer, and that gives nothing away.
-fn ask(stream: &mut (impl Read + Write)) -> Result<Answer, Fault> {
+/// Requests the SASL mechanisms with Kafka's `SaslHandshake`, version 1, which every kind of
+/// listener answers and which contains no credentials.
+fn ask(stream: &mut (impl Read + Write)) -> io::Result<Answer> {
     let mut request = Vec::new();
     for number in [17_i16, 1, 0, 0] {
-        // Request, version, and the correlation id's two halves.
+        // API key, version, and the correlation id's two halves.
         request.extend(number.to_be_bytes());
     }
     for text in ["dnscribe", "PLAIN"] {
@@ -162,20 +161,20 @@ fn ask(stream: &mut (impl Read + Write)) -> Result<Answer, Fault> {
         request.extend(text.as_bytes());
     }
     let size = u32::try_from(request.len()).unwrap_or(0).to_be_bytes();
-    stream.write_all(&[&size[..], &request].concat()).map_err(|error| unanswered(&error))?;
+    stream.write_all(&[&size[..], &request].concat())?;
     let mut size = [0; 4];
-    stream.read_exact(&mut size).map_err(|error| unanswered(&error))?;
+    stream.read_exact(&mut size)?;
     let size = usize::try_from(u32::from_be_bytes(size)).unwrap_or(usize::MAX);
-    if size > LONGEST {
-        return Err(Fault::Closed);
+    if size > MAX_RESPONSE {
+        return Err(io::ErrorKind::InvalidData.into());
     }
     let mut response = vec![0; size];
-    stream.read_exact(&mut response).map_err(|error| unanswered(&error))?;
-    read(&response).ok_or(Fault::Closed)
+    stream.read_exact(&mut response)?;
+    parse(&response).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Reads the response: correlation id, error code, mechanisms.
-fn read(response: &[u8]) -> Option<Answer> {
+/// Parses the response: correlation id, error code, mechanisms.
+fn parse(response: &[u8]) -> Option<Answer> {
     const ILLEGAL_SASL_STATE: [u8; 2] = 34_i16.to_be_bytes();
     let rest = response.get(4..)?;
     let (error, rest) = rest.split_first_chunk::<2>()?;
@@ -187,19 +186,16 @@ fn read(response: &[u8]) -> Option<Answer> {
     for _ in 0..u32::from_be_bytes(*count) {
         let (length, after) = rest.split_first_chunk::<2>()?;
         let (name, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-        mechanisms.push(tls::visible(std::str::from_utf8(name).ok()?));
+        mechanisms.push(tls::printable(std::str::from_utf8(name).ok()?));
         rest = after;
     }
     Some(Answer::Sasl(mechanisms))
 }
 
 fn unanswered(error: &io::Error) -> Fault {
-    match tls::alert_in(error) {
-        Some(alert) => Fault::Alert(alert),
-        None if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            Fault::Silent
-        }
-        None => Fault::Closed,
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Fault::Silent,
+        _ => Fault::Closed,
     }
 }
 
@@ -208,8 +204,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_broker_in_words() {
-        let at = |words| Address::in_words(words).map(|address| address.to_string());
+    fn finds_the_broker_in_a_message() {
+        let at = |words| Address::in_message(words).map(|address| address.to_string());
         assert_eq!(at("sasl_ssl://k-1:9093/bootstrap: SSL"), Some("k-1:9093".into()));
         assert_eq!(at("k:1/5: Connect to ipv4#127.0.0.1:1 failed"), Some("k:1".into()));
         assert_eq!(at("ssl://[::1]:9093/1: x").unwrap(), "[::1]:9093");
@@ -218,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_addresses() {
+    fn parses_addresses() {
         let read = |text: &str| text.parse::<Address>().map(|at| (at.host().to_owned(), at.port));
         assert_eq!(read("SSL://kafka:9093"), Ok(("kafka".into(), 9093)));
         assert_eq!(read("kafka"), Ok(("kafka".into(), 9092)));
@@ -228,14 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn reads_answers() {
+    fn parses_responses() {
         let open = [0, 0, 0, 0, 0, 34, 0, 0, 0, 0];
-        assert_eq!(read(&open), Some(Answer::Open));
+        assert_eq!(parse(&open), Some(Answer::Open));
         let sasl = [&[0, 0, 0, 0, 0, 33, 0, 0, 0, 1, 0, 5][..], b"PLAIN"].concat();
-        assert_eq!(read(&sasl), Some(Answer::Sasl(vec!["PLAIN".into()])));
+        assert_eq!(parse(&sasl), Some(Answer::Sasl(vec!["PLAIN".into()])));
         for end in 0..sasl.len() {
-            assert_eq!(read(&sasl[..end]), None, "{end}");
+            assert_eq!(parse(&sasl[..end]), None, "{end}");
         }
-        assert_eq!(read(&[0, 0, 0, 0, 0, 0, 255, 255, 255, 255]), None);
+        assert_eq!(parse(&[0, 0, 0, 0, 0, 0, 255, 255, 255, 255]), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The schema registry: Confluent's interface, as far as a producer and a reader need it.
+//! Client of a schema registry with Confluent's API.
 
 use crate::sink::format::RegistryConfig;
 use crate::sink::http;
@@ -9,11 +9,11 @@ use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCAT
 use ureq::http::{Method, Request, StatusCode, Uri};
 
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
-/// How often in a row a registry may send us elsewhere.
+/// Most redirects of a request.
 const REDIRECTS: usize = 5;
-/// Octets of an answer that are read at most.
-const ANSWER_LIMIT: u64 = 4 << 20;
-/// Our part of the configuration.
+/// Largest response body in bytes.
+const BODY_LIMIT: u64 = 4 << 20;
+/// The section of the configuration.
 const SECTION: &str = "kafka.registry";
 
 /// A client of a registry.
@@ -24,14 +24,14 @@ pub(super) struct Registry {
     timeout: Duration,
 }
 
-/// What a registry answered.
-struct Answer {
+/// A response of the registry.
+struct Response {
     status: StatusCode,
     body: Vec<u8>,
 }
 
 impl Registry {
-    /// Reads the certificates to trust; asks the registry nothing yet.
+    /// Creates a client. Reads the trusted certificates; sends no request.
     pub(super) fn new(config: &RegistryConfig) -> Result<Self, String> {
         let login = config.login.as_ref();
         Ok(Self {
@@ -46,12 +46,12 @@ impl Registry {
         &self.url
     }
 
-    /// When what is asked from now on must be answered.
+    /// The time limit of requests that begin now.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
 
-    /// The id of a schema under a subject, which is made where it is not there yet.
+    /// Registers a schema under a subject unless it is registered already. Returns its id.
     pub(super) fn register(
         &self,
         subject: &str,
@@ -64,37 +64,37 @@ impl Registry {
         }
         let path = format!("/subjects/{subject}/versions");
         let answer =
-            self.ask(&Method::POST, &path, Some(&json!({ "schema": schema })), deadline)?;
+            self.send(&Method::POST, &path, Some(&json!({ "schema": schema })), deadline)?;
         if answer.status == StatusCode::CONFLICT {
             return Err(format!(
-                "the schema registry {} does not take our schema as a version of subject \
+                "the schema registry {} does not accept the schema as a version of subject \
                  {subject}: {}",
                 self.url,
-                answer.complaint()
+                answer.error_message()
             ));
         }
-        let registered: Registered = self.understand(&answer)?;
+        let registered: Registered = self.parse(&answer)?;
         Ok(registered.id)
     }
 
-    /// The schema with an id; none where the registry knows no such id.
+    /// Fetches the schema with an id; `None` if the registry does not know it.
     pub(super) fn schema(&self, id: u32) -> Result<Option<Value>, String> {
         #[derive(Deserialize)]
         struct Stored {
             schema: String,
         }
         let answer =
-            self.ask(&Method::GET, &format!("/schemas/ids/{id}"), None, self.deadline())?;
-        if answer.knows_no_such_thing() {
+            self.send(&Method::GET, &format!("/schemas/ids/{id}"), None, self.deadline())?;
+        if answer.is_not_found() {
             return Ok(None);
         }
-        let stored: Stored = self.understand(&answer)?;
+        let stored: Stored = self.parse(&answer)?;
         serde_json::from_str(&stored.schema).map(Some).map_err(|error| {
-            format!("schema {id} of the registry {} is no JSON: {error}", self.url)
+            format!("schema {id} of the registry {} is not JSON: {error}", self.url)
         })
     }
 
-    /// Whether a schema could be registered under a subject. Registers nothing.
+    /// Checks whether a schema could be registered under a subject. Registers nothing.
     pub(super) fn compatible(
         &self,
         subject: &str,
@@ -107,16 +107,16 @@ impl Registry {
         }
         let path = format!("/compatibility/subjects/{subject}/versions/latest");
         let answer =
-            self.ask(&Method::POST, &path, Some(&json!({ "schema": schema })), deadline)?;
-        if answer.knows_no_such_thing() {
-            // A first version is compatible with all that are not there.
+            self.send(&Method::POST, &path, Some(&json!({ "schema": schema })), deadline)?;
+        if answer.is_not_found() {
+            // Without an earlier version every schema is compatible.
             return Ok(true);
         }
-        let verdict: Verdict = self.understand(&answer)?;
+        let verdict: Verdict = self.parse(&answer)?;
         Ok(verdict.is_compatible)
     }
 
-    fn understand<'a, T: Deserialize<'a>>(&self, answer: &'a Answer) -> Result<T, String> {
+    fn parse<'a, T: Deserialize<'a>>(&self, answer: &'a Response) -> Result<T, String> {
         if !answer.status.is_success() {
             let remedy = match answer.status {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -125,9 +125,9 @@ impl Registry {
                 StatusCode::NOT_FOUND => "; see kafka.registry.url",
                 _ => "",
             };
-            let (status, complaint) = (answer.status.as_u16(), answer.complaint());
+            let (status, error_message) = (answer.status.as_u16(), answer.error_message());
             return Err(format!(
-                "the schema registry {} answers {status}: {complaint}{remedy}",
+                "the schema registry {} answers {status}: {error_message}{remedy}",
                 self.url
             ));
         }
@@ -136,37 +136,37 @@ impl Registry {
         })
     }
 
-    /// Asks, and goes where the registry sends us.
-    fn ask(
+    /// Sends a request and follows redirects.
+    fn send(
         &self,
         method: &Method,
         path: &str,
-        question: Option<&Value>,
+        body: Option<&Value>,
         deadline: Instant,
-    ) -> Result<Answer, String> {
+    ) -> Result<Response, String> {
         let failed = |why: &dyn std::fmt::Display| {
             format!("no answer from the schema registry {}: {why}", self.url)
         };
-        let question = question.map(Value::to_string).unwrap_or_default();
+        let body = body.map(Value::to_string).unwrap_or_default();
         let first: Uri = format!("{}{path}", self.url).parse().map_err(|why| failed(&why))?;
-        let mut place = first.clone();
+        let mut uri = first.clone();
         for _ in 0..=REDIRECTS {
-            let ours = same_origin(&first, &place);
-            let request = self.request(method, &place, &question, ours).map_err(|e| failed(&e))?;
+            let ours = same_origin(&first, &uri);
+            let request = self.request(method, &uri, &body, ours).map_err(|e| failed(&e))?;
             let left = deadline.saturating_duration_since(Instant::now());
-            // ureq takes none at all for no limit.
+            // ureq treats zero as no limit.
             let left = left.max(Duration::from_millis(1));
             let request = self.agent.configure_request(request).timeout_global(Some(left)).build();
             let mut response = self.agent.run(request).map_err(|error| failed(&error))?;
             let status = response.status();
             if let (true, Some(next)) = (status.is_redirection(), response.headers().get(LOCATION))
             {
-                place =
-                    elsewhere(&place, next).ok_or_else(|| failed(&"it redirects to nowhere"))?;
+                uri = resolve_redirect(&uri, next)
+                    .ok_or_else(|| failed(&"it redirects to an invalid URL"))?;
                 continue;
             }
-            let body = response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec();
-            return Ok(Answer { status, body: body.map_err(|error| failed(&error))? });
+            let body = response.body_mut().with_config().limit(BODY_LIMIT).read_to_vec();
+            return Ok(Response { status, body: body.map_err(|error| failed(&error))? });
         }
         Err(failed(&"it redirects without end"))
     }
@@ -174,48 +174,49 @@ impl Registry {
     fn request(
         &self,
         method: &Method,
-        place: &Uri,
-        question: &str,
+        uri: &Uri,
+        body: &str,
         ours: bool,
     ) -> Result<Request<Vec<u8>>, ureq::http::Error> {
-        let mut request = Request::builder().method(method).uri(place).header(ACCEPT, MEDIA_TYPE);
+        let mut request = Request::builder().method(method).uri(uri).header(ACCEPT, MEDIA_TYPE);
         if let Some(authorization) = self.authorization.as_ref().filter(|_| ours) {
             request = request.header(AUTHORIZATION, authorization);
         }
-        if !question.is_empty() {
+        if !body.is_empty() {
             request = request.header(CONTENT_TYPE, MEDIA_TYPE);
         }
-        request.body(question.as_bytes().to_vec())
+        request.body(body.as_bytes().to_vec())
     }
 }
 
-/// What a registry says is wrong.
+/// An error of the registry.
 #[derive(Deserialize)]
-struct Complaint {
+struct RegistryError {
     error_code: u32,
     message: String,
 }
 
-impl Answer {
-    /// Whether a registry has not what was asked for; something else that listens there says 404
-    /// without the registry's own codes.
-    fn knows_no_such_thing(&self) -> bool {
+impl Response {
+    /// Returns whether the registry answers that the object does not exist. Another server's 404
+    /// lacks the registry's error codes.
+    fn is_not_found(&self) -> bool {
         self.status == StatusCode::NOT_FOUND
             && serde_json::from_slice(&self.body)
-                .is_ok_and(|complaint: Complaint| (40_400..40_500).contains(&complaint.error_code))
+                .is_ok_and(|error: RegistryError| (40_400..40_500).contains(&error.error_code))
     }
 
-    /// What the registry says is wrong, in one line.
-    fn complaint(&self) -> String {
+    /// The registry's error in one line.
+    fn error_message(&self) -> String {
         let said = match serde_json::from_slice(&self.body) {
-            Ok(Complaint { message, .. }) => message,
+            Ok(RegistryError { message, .. }) => message,
             Err(_) => String::from_utf8_lossy(&self.body).into_owned(),
         };
-        http::complaint(&said)
+        http::error_message(&said)
     }
 }
 
-/// Whether a password for the one may be told to the other: the same host, no less protected.
+/// Returns whether credentials for `first` may be sent to `other`: the same host, and at least as
+/// protected.
 fn same_origin(first: &Uri, other: &Uri) -> bool {
     let ports_agree = first.port_u16() == other.port_u16();
     first.host() == other.host()
@@ -225,8 +226,8 @@ fn same_origin(first: &Uri, other: &Uri) -> bool {
         }
 }
 
-/// Where a `Location` leads from `here`.
-fn elsewhere(here: &Uri, location: &HeaderValue) -> Option<Uri> {
+/// Resolves a `Location` header relative to `here`.
+fn resolve_redirect(here: &Uri, location: &HeaderValue) -> Option<Uri> {
     let location = location.to_str().ok()?;
     let next: Uri = if location.starts_with('/') {
         format!("{}://{}{location}", here.scheme_str()?, here.authority()?).parse().ok()?

@@ -1,10 +1,10 @@
-//! An Avro schema as the writer and the reader walk it.
+//! An Avro schema as the writer traverses it.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What stands at one place of a record: the part of Avro (1.11) that [`avro_schema`] makes.
+/// The type of a value: the part of Avro (1.11) that [`avro_schema`] uses.
 ///
 /// [`avro_schema`]: crate::record::avro_schema
 #[derive(Clone, Debug, PartialEq)]
@@ -13,7 +13,7 @@ pub(super) enum Shape {
     Long,
     Double,
     Text,
-    /// A union of null and something, in this order.
+    /// A union of null and another type, in this order.
     Optional(Box<Self>),
     Array(Box<Self>),
     Map(Box<Self>),
@@ -28,18 +28,20 @@ pub(super) struct Field {
 }
 
 impl Shape {
-    /// The shape of a schema; a sentence where it has something that our schemas never have.
+    /// Converts a schema.
+    ///
+    /// # Errors
+    /// Returns a sentence if it uses a part of Avro that dnscribe's schemas do not.
     pub(super) fn of(schema: &Value) -> Result<Self, String> {
-        Reading::default().shape(schema)
+        ShapeParser::default().shape(schema)
     }
 }
 
-/// The records read so far, by name: Avro defines each once, and registries write the name with or
-/// without the namespace, which is one for all.
+/// The records defined so far, by name without namespace: Avro defines each record once.
 #[derive(Default)]
-struct Reading(BTreeMap<String, Shape>);
+struct ShapeParser(BTreeMap<String, Shape>);
 
-impl Reading {
+impl ShapeParser {
     fn shape(&mut self, schema: &Value) -> Result<Shape, String> {
         match schema {
             Value::String(name) => self.named(name),
@@ -72,7 +74,7 @@ impl Reading {
             "long" => Ok(Shape::Long),
             "double" => Ok(Shape::Double),
             "string" => Ok(Shape::Text),
-            // A record inside itself is not there yet either.
+            // A recursive record is not defined yet either.
             record => {
                 let record = record.rsplit('.').next().unwrap_or(record);
                 self.0.get(record).cloned().ok_or_else(|| format!("no type \"{record}\""))

@@ -1,11 +1,12 @@
-//! From the JSON line of a record to Avro's octets, in one pass and without anything in between.
+//! Converts a record's JSON line into Avro, in one pass without intermediate values.
 
 use super::shape::{Field, Shape};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Appends the record to `out`. Its fields must stand in the schema's order, as they do where both
-/// come from the same type; what is left out must be optional, what is not in the schema is an error.
+/// Appends the record to `out`. Its fields must be in the schema's order, as they are because both
+/// come from one type. Missing fields must be optional; a field that is not in the schema is an
+/// error.
 pub(super) fn write(shape: &Shape, line: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     let mut json = serde_json::Deserializer::from_slice(line);
     Writer { shape, out }
@@ -21,7 +22,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Of a value that is there: says so, where it might not be.
+    /// Writes the branch of an optional value that is present.
     fn present(self) -> Self {
         match self.shape {
             Shape::Optional(shape) => {
@@ -33,10 +34,10 @@ impl Writer<'_> {
     }
 
     fn mismatch<E: de::Error>(&self, found: &str) -> E {
-        E::custom(format_args!("{found} where the schema has {:?}", Kind(self.shape)))
+        E::custom(format_args!("{found} where the schema has {:?}", ShapeName(self.shape)))
     }
 
-    /// Writes items and then, before them, how many: JSON tells only at their end.
+    /// Writes items and then, before them, their number, which JSON tells only at the end.
     fn block<E>(
         out: &mut Vec<u8>,
         items: impl FnOnce(&mut Vec<u8>) -> Result<i64, E>,
@@ -66,7 +67,7 @@ impl<'de> Visitor<'de> for Writer<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", Kind(self.shape))
+        write!(f, "{:?}", ShapeName(self.shape))
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {
@@ -165,17 +166,17 @@ fn record<'de, A: MapAccess<'de>>(
     mut entries: A,
 ) -> Result<(), A::Error> {
     let mut left = fields;
-    while let Some(place) = entries.next_key_seed(PlaceIn(left))? {
+    while let Some(place) = entries.next_key_seed(FieldIndex(left))? {
         let (before, rest) = left.split_at(place);
-        leave_out(before, out)?;
+        skip_fields(before, out)?;
         let Some((field, rest)) = rest.split_first() else { break };
         entries.next_value_seed(Writer { shape: &field.shape, out })?;
         left = rest;
     }
-    leave_out(left, out)
+    skip_fields(left, out)
 }
 
-fn leave_out<E: de::Error>(fields: &[Field], out: &mut Vec<u8>) -> Result<(), E> {
+fn skip_fields<E: de::Error>(fields: &[Field], out: &mut Vec<u8>) -> Result<(), E> {
     for field in fields {
         match field.shape {
             Shape::Optional(_) => long(0, out),
@@ -185,10 +186,10 @@ fn leave_out<E: de::Error>(fields: &[Field], out: &mut Vec<u8>) -> Result<(), E>
     Ok(())
 }
 
-/// Reads a field's name as its place among the fields to come.
-struct PlaceIn<'a>(&'a [Field]);
+/// Deserializes a field's name as its index among the remaining fields.
+struct FieldIndex<'a>(&'a [Field]);
 
-impl<'de> DeserializeSeed<'de> for PlaceIn<'_> {
+impl<'de> DeserializeSeed<'de> for FieldIndex<'_> {
     type Value = usize;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
@@ -196,7 +197,7 @@ impl<'de> DeserializeSeed<'de> for PlaceIn<'_> {
     }
 }
 
-impl Visitor<'_> for PlaceIn<'_> {
+impl Visitor<'_> for FieldIndex<'_> {
     type Value = usize;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,17 +211,17 @@ impl Visitor<'_> for PlaceIn<'_> {
     }
 }
 
-/// A shape's name, for messages.
-struct Kind<'a>(&'a Shape);
+/// A shape's name in error messages.
+struct ShapeName<'a>(&'a Shape);
 
-impl fmt::Debug for Kind<'_> {
+impl fmt::Debug for ShapeName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Shape::Boolean => "boolean",
             Shape::Long => "long",
             Shape::Double => "double",
             Shape::Text => "string",
-            Shape::Optional(shape) => return Kind(shape).fmt(f),
+            Shape::Optional(shape) => return ShapeName(shape).fmt(f),
             Shape::Array(_) => "array",
             Shape::Map(_) => "map",
             Shape::Record(_) => "record",
@@ -228,11 +229,11 @@ impl fmt::Debug for Kind<'_> {
     }
 }
 
-/// An integer in zigzag coding, seven bits an octet, the lowest first.
+/// Writes an integer in zigzag encoding, seven bits a byte, lowest first.
 fn long(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while rest >= 0x80 {
-        #[expect(clippy::cast_possible_truncation, reason = "the lowest seven bits are meant")]
+        #[expect(clippy::cast_possible_truncation, reason = "takes the lowest seven bits")]
         out.push(rest as u8 | 0x80);
         rest >>= 7;
     }
@@ -241,7 +242,7 @@ fn long(value: i64, out: &mut Vec<u8>) {
 }
 
 fn text(value: &str, out: &mut Vec<u8>) {
-    // No slice is longer than isize::MAX.
+    // No slice is longer than `isize::MAX`.
     long(value.len().cast_signed() as i64, out);
     out.extend_from_slice(value.as_bytes());
 }

@@ -1,4 +1,5 @@
-//! The sink with a disk: what is not taken now is taken later, once and in order.
+//! The sink with a spool: records that Kafka does not accept are delivered later, once and in
+//! order.
 
 use super::*;
 use crate::ledger::Delivery;
@@ -15,18 +16,18 @@ fn spool(directory: &Path) -> SpoolConfig {
     }
 }
 
-/// A sink with a disk, and its view of Kafka's state.
-fn open(config: &KafkaConfig, spool: &SpoolConfig) -> (Threaded, Arc<Health>) {
-    let with = With { node: "n", region: None, config, patience: None, spool: Some(spool) };
-    assemble("kafka".into(), streams(), with, Bounds::default()).unwrap()
+/// A sink with a spool, and its view of Kafka's state.
+fn open(config: &KafkaConfig, spool: &SpoolConfig) -> (ThreadedSink, Arc<BrokerHealth>) {
+    let with = KafkaOptions { node: "n", region: None, config, patience: None, spool: Some(spool) };
+    assemble("kafka".into(), streams(), with, QueueLimits::default()).unwrap()
 }
 
-/// Settings that make a client of the mock cluster notice soon what happens to it.
+/// Settings with which a client notices changes of the mock cluster quickly.
 fn quick(brokers: &str) -> KafkaConfig {
     config(brokers, &[("reconnect.backoff.max.ms", "100"), ("retry.backoff.ms", "20")])
 }
 
-/// Transactions numbered from `first` on, all with one key.
+/// Transactions numbered from `first`, all with one key.
 fn numbered(first: u64, count: u64) -> Arc<Batch> {
     let mut batch = Batch::default();
     for number in first..first + count {
@@ -45,11 +46,11 @@ fn sum(counters: &BTreeMap<String, Delivery>, field: fn(&Delivery) -> u64) -> u6
     counters.values().map(field).sum()
 }
 
-fn own(sink: &Threaded, field: fn(&Delivery) -> u64) -> u64 {
+fn own(sink: &ThreadedSink, field: fn(&Delivery) -> u64) -> u64 {
     sum(&sink.counters(), field)
 }
 
-fn recovered(sink: &Threaded, field: fn(&Delivery) -> u64) -> u64 {
+fn recovered(sink: &ThreadedSink, field: fn(&Delivery) -> u64) -> u64 {
     sum(&sink.recovered().unwrap(), field)
 }
 
@@ -61,7 +62,7 @@ fn wait(what: &str, yes: impl Fn() -> bool) {
     }
 }
 
-/// The numbers on the topic, in the order of the one partition that has them.
+/// The numbers on the topic, in the order of the only partition with records.
 fn arrived(brokers: &str, count: u64) -> Vec<u64> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -85,7 +86,7 @@ fn arrived(brokers: &str, count: u64) -> Vec<u64> {
 }
 
 #[test]
-fn an_outage_delays_and_loses_nothing() {
+fn loses_nothing_in_an_outage() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
@@ -107,7 +108,7 @@ fn an_outage_delays_and_loses_nothing() {
 }
 
 #[test]
-fn what_a_run_leaves_the_next_one_delivers() {
+fn delivers_records_of_the_previous_run() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
@@ -132,7 +133,7 @@ fn what_a_run_leaves_the_next_one_delivers() {
 }
 
 #[test]
-fn another_producer_takes_over_what_a_failed_one_leaves() {
+fn replaces_a_failed_producer() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
@@ -152,7 +153,7 @@ fn another_producer_takes_over_what_a_failed_one_leaves() {
 }
 
 #[test]
-fn a_disk_that_refuses_is_no_end() {
+fn continues_without_a_usable_disk() {
     let folder = tempfile::tempdir().unwrap();
     let blocked = folder.path().join("file");
     std::fs::write(&blocked, "").unwrap();

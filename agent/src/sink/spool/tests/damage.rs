@@ -1,9 +1,9 @@
-//! Files that are not as they were written.
+//! Tests with damaged files.
 
 use super::*;
 use proptest::prelude::*;
 
-/// Three frames of two, three and four records in one segment; its path.
+/// Writes three frames of two, three and four records into one segment. Returns its path.
 fn three_frames(config: &SpoolConfig) -> PathBuf {
     let (mut spool, _) = open(config);
     for ids in [1..3, 3..6, 6..10] {
@@ -13,8 +13,8 @@ fn three_frames(config: &SpoolConfig) -> PathBuf {
     segments(&config.directory).remove(0)
 }
 
-/// Where the frames of the only segment begin and end.
-fn bounds(config: &SpoolConfig) -> Vec<(usize, usize)> {
+/// Start and end of the frames of the only segment.
+fn limits(config: &SpoolConfig) -> Vec<(usize, usize)> {
     let (spool, _) = open(config);
     let (_, segment) = spool.queues[Stream::Transactions as usize].segments().next().unwrap();
     let frames = segment.frames.iter().map(|frame| (frame.offset, frame.header.frame_bytes()));
@@ -26,13 +26,13 @@ fn bounds(config: &SpoolConfig) -> Vec<(usize, usize)> {
 }
 
 fn flip(path: &Path, place: usize) {
-    let mut octets = fs::read(path).unwrap();
-    octets[place] ^= 0x10;
-    fs::write(path, octets).unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    bytes[place] ^= 0x10;
+    fs::write(path, bytes).unwrap();
 }
 
-/// Whether a segment ends where one of its frames, or its header, does: then nothing in it says
-/// that there was more.
+/// Whether a segment ends at the end of a frame or of its header: then a truncation is not
+/// detectable.
 fn ends_whole(path: &Path) -> bool {
     let file = File::open(path).unwrap();
     let length = file.metadata().unwrap().len();
@@ -47,13 +47,13 @@ fn cut(path: &Path, length: usize) {
 }
 
 #[test]
-fn a_torn_end_is_counted_to_the_record() {
-    // Where the last frame is cut, and what is known of it.
+fn counts_records_of_a_torn_end() {
+    // Where the last frame is cut, and how many of its records are known.
     for (keep, torn_records) in [(0, 0), (39, 0), (40, 4), (200, 4)] {
         let dir = TempDir::new().unwrap();
         let config = config(dir.path(), 1 << 20);
         let path = three_frames(&config);
-        let (last, _) = bounds(&config)[2];
+        let (last, _) = limits(&config)[2];
         cut(&path, last + keep);
         let (mut spool, recovered) = open(&config);
         assert_eq!(recovered.torn_bytes, keep as u64);
@@ -68,11 +68,11 @@ fn a_torn_end_is_counted_to_the_record() {
 }
 
 #[test]
-fn a_corrupt_payload_costs_its_frame() {
+fn loses_one_frame_to_a_corrupt_payload() {
     let dir = TempDir::new().unwrap();
     let config = config(dir.path(), 1 << 20);
     let path = three_frames(&config);
-    let (_, end) = bounds(&config)[1];
+    let (_, end) = limits(&config)[1];
     flip(&path, end - 1);
     // Found at once in the newest segment, ...
     let (mut spool, recovered) = open(&config);
@@ -93,15 +93,15 @@ fn a_corrupt_payload_costs_its_frame() {
     assert_eq!(drain(&mut spool), [1, 2, 6, 7, 8, 9, 10]);
     let gone = spool.take_gone();
     assert_eq!((gone.len(), gone[0].records, gone[0].sent), (1, 3, false));
-    assert_eq!(gone[0].reason, GoneReason::Corrupt);
+    assert_eq!(gone[0].reason, RemovalReason::Corrupt);
 }
 
 #[test]
-fn a_corrupt_header_costs_the_rest_of_its_segment() {
+fn loses_the_rest_of_a_segment_to_a_corrupt_header() {
     let dir = TempDir::new().unwrap();
     let config = config(dir.path(), 1 << 20);
     let path = three_frames(&config);
-    let (start, _) = bounds(&config)[1];
+    let (start, _) = limits(&config)[1];
     flip(&path, start + 9);
     let (mut spool, recovered) = open(&config);
     assert_eq!(recovered.torn_records, PerStream::default());
@@ -117,21 +117,21 @@ fn a_corrupt_header_costs_the_rest_of_its_segment() {
 }
 
 #[test]
-fn a_frame_elsewhere_is_not_taken_for_one() {
+fn rejects_a_frame_at_a_wrong_offset() {
     let dir = TempDir::new().unwrap();
     let config = config(dir.path(), 1 << 20);
     let path = three_frames(&config);
-    let (start, end) = bounds(&config)[0];
-    let octets = fs::read(&path).unwrap();
-    // As a file system may do that finds old blocks again.
-    fs::write(&path, [&octets[..end], &octets[start..end], &octets[end..]].concat()).unwrap();
+    let (start, end) = limits(&config)[0];
+    let bytes = fs::read(&path).unwrap();
+    // As a file system may do with stale blocks.
+    fs::write(&path, [&bytes[..end], &bytes[start..end], &bytes[end..]].concat()).unwrap();
     let (mut spool, recovered) = open(&config);
     assert!(recovered.torn_bytes > 0);
     assert_eq!(drain(&mut spool), [1, 2]);
 }
 
 #[test]
-fn a_segment_that_vanishes_is_gone() {
+fn reports_frames_of_a_missing_segment() {
     let dir = TempDir::new().unwrap();
     let config = config(dir.path(), 1 << 20);
     let path = three_frames(&config);
@@ -140,17 +140,17 @@ fn a_segment_that_vanishes_is_gone() {
     assert!(spool.next().is_none());
     let gone = spool.take_gone();
     assert_eq!(gone.iter().map(|gone| gone.records).sum::<u64>(), 9);
-    assert!(gone.iter().all(|gone| gone.reason == GoneReason::Corrupt));
+    assert!(gone.iter().all(|gone| gone.reason == RemovalReason::Corrupt));
     assert_eq!((spool.bytes(), spool.has_unsent()), (0, false));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-    /// Whatever happens to one file, what comes back is as it was given, in order and once; what
-    /// does not is counted; and a damaged checkpoint costs no record.
+    /// After damage to one file, recovered records are unchanged, in order and unique, missing ones
+    /// are counted, and a damaged checkpoint loses no record.
     #[test]
-    fn any_damage_is_counted(
+    fn counts_any_damage(
         frames in prop::collection::vec((1u128..5, 1usize..400, any::<bool>()), 1..12),
         file in any::<prop::sample::Index>(),
         place in any::<prop::sample::Index>(),

@@ -1,19 +1,19 @@
-//! Disks that take no more. Needs the right to mount a tmpfs.
+//! Tests with full and read-only disks. They must be allowed to mount a tmpfs.
 
 use super::*;
 use std::process::Command;
 
-/// A tmpfs of its own, unmounted when dropped.
+/// A tmpfs, unmounted when dropped.
 struct Disk(TempDir);
 
 impl Disk {
-    /// Nothing where mounting is not permitted, which is an error in CI and as root.
+    /// `None` if mounting is not permitted, which is an error in CI and as root.
     fn new(options: &str) -> Option<Self> {
         let disk = Self(TempDir::new().unwrap());
         if disk.mount(&["-t", "tmpfs", "-o", options, "tmpfs"]) {
             return Some(disk);
         }
-        let must = std::env::var_os("CI").is_some() || rustix::process::geteuid().is_root();
+        let must = crate::sink::testing::is_ci() || rustix::process::geteuid().is_root();
         assert!(!must, "cannot mount a tmpfs");
         eprintln!("skipped, because mounting a tmpfs is not permitted");
         None
@@ -40,19 +40,19 @@ impl Drop for Disk {
     }
 }
 
-fn is_io(result: &Result<FrameId, Refused>, kind: ErrorKind) {
-    assert!(matches!(result, Err(Refused::Io(error)) if error.kind() == kind), "{result:?}");
+fn is_io(result: &Result<FrameId, AppendError>, kind: ErrorKind) {
+    assert!(matches!(result, Err(AppendError::Io(error)) if error.kind() == kind), "{result:?}");
 }
 
 #[test]
-fn a_full_disk_makes_room_by_policy() {
+fn makes_space_on_a_full_disk_by_policy() {
     let Some(disk) = Disk::new("size=512k") else { return };
-    // Far more allowed than there is.
+    // The limit is far above the size of the disk.
     let config = config(disk.path(), 64 << 20);
     let (mut spool, _) = open(&config);
     put(&mut spool, Stream::Ledger, 1, 20_000).unwrap();
     let mut id = 10;
-    // Until the disk is full, then on: one whole segment goes at a time.
+    // Continues after the disk is full: one segment is removed at a time.
     let mut gone = Vec::new();
     let mut order = Vec::new();
     for _ in 0..8 {
@@ -67,7 +67,7 @@ fn a_full_disk_makes_room_by_policy() {
         }
     }
     assert!(gone.iter().any(|gone| gone.stream == Stream::Messages));
-    assert!(gone.iter().all(|gone| gone.reason == GoneReason::Full && !gone.sent));
+    assert!(gone.iter().all(|gone| gone.reason == RemovalReason::Full && !gone.sent));
     let stored: u64 = spool.records().iter().sum();
     assert_eq!(stored + gone.iter().map(|gone| gone.records).sum::<u64>(), order.len() as u64 + 1);
     drop(spool);
@@ -77,7 +77,7 @@ fn a_full_disk_makes_room_by_policy() {
 }
 
 #[test]
-fn a_disk_that_others_filled_refuses_and_recovers() {
+fn recovers_after_others_filled_the_disk() {
     let Some(disk) = Disk::new("size=256k") else { return };
     let config = config(disk.path(), 64 << 20);
     let (mut spool, _) = open(&config);
@@ -85,7 +85,7 @@ fn a_disk_that_others_filled_refuses_and_recovers() {
     let other = disk.path().join("other");
     let mut file = File::create(&other).unwrap();
     while io::Write::write_all(&mut file, &[0; 512]).is_ok() {}
-    // More than is left of the segment's last page, twice: nothing of it remains.
+    // More than the rest of the segment's last page, twice: nothing of it remains.
     let before = bytes_on_disk(disk.path());
     is_io(&put(&mut spool, Stream::Messages, 2, 8000), ErrorKind::StorageFull);
     is_io(&put(&mut spool, Stream::Messages, 3, 8000), ErrorKind::StorageFull);
@@ -97,7 +97,7 @@ fn a_disk_that_others_filled_refuses_and_recovers() {
 }
 
 #[test]
-fn a_partly_written_frame_is_cut_off() {
+fn cuts_off_partly_written_frames() {
     let Some(disk) = Disk::new("size=256k") else { return };
     let config = SpoolConfig { when_full: WhenFull::DropNewest, ..config(disk.path(), 64 << 20) };
     let (mut spool, _) = open(&config);
@@ -105,7 +105,7 @@ fn a_partly_written_frame_is_cut_off() {
     while put(&mut spool, Stream::Messages, stored, 9000).is_ok() {
         stored += 1;
     }
-    // tmpfs has written what fitted; the segment ends where it did before.
+    // tmpfs wrote a part; the segment ends where it did before.
     assert!(stored > 10);
     assert_eq!(spool.bytes(), bytes_on_disk(disk.path()));
     drop(spool);
@@ -115,14 +115,14 @@ fn a_partly_written_frame_is_cut_off() {
 }
 
 #[test]
-fn a_read_only_disk_gives_what_it_has() {
+fn reads_from_a_read_only_disk() {
     let Some(disk) = Disk::new("size=1m") else { return };
     let config = config(disk.path(), 64 << 20);
     let (mut spool, _) = open(&config);
     put(&mut spool, Stream::Ledger, 1, 1000).unwrap();
     put(&mut spool, Stream::Ledger, 2, 1000).unwrap();
     put(&mut spool, Stream::Messages, 3, 1000).unwrap();
-    // A file that is open for writing forbids the change.
+    // A file open for writing prevents the remount.
     let mut spool = {
         drop(spool);
         disk.remount("ro");
@@ -145,7 +145,7 @@ fn a_read_only_disk_gives_what_it_has() {
     assert!(spool.take_gone().is_empty());
     drop(spool);
 
-    // Nothing there yet and nothing to be made: an error that says what to do.
+    // A missing directory that cannot be created is an error with a remedy.
     disk.remount("ro");
     let error = Spool::open(&config, "elsewhere", NODE, time(0)).err().unwrap().to_string();
     assert!(error.contains("Read-only file system") && error.contains("writable"), "{error}");

@@ -1,5 +1,5 @@
-//! The spool against a list in memory: every record is handed out, still there, gone with a reason,
-//! or torn, and the list says which.
+//! The spool compared with a list in memory: every record is handed out, stored, removed with a
+//! reason, or torn, as the list says.
 
 use super::*;
 use proptest::prelude::*;
@@ -13,13 +13,13 @@ enum Op {
         bytes: usize,
         sent: bool,
     },
-    Next,
+    NextStep,
     Settle(prop::sample::Index),
     /// Some records of a frame are delivered.
     Deliver(prop::sample::Index, u8),
     Checkpoint,
     Pass(u64),
-    /// The process ends; octets are missing at the end of the newest segment of a stream.
+    /// The process ends; bytes are missing at the end of the newest segment of a stream.
     Reopen {
         torn: Option<(Stream, u64)>,
     },
@@ -33,7 +33,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (stream(), 1u128..5, 0usize..6000, any::<bool>())
             .prop_map(|(stream, records, bytes, sent)| Op::Append { stream, records, bytes, sent }),
-        5 => Just(Op::Next),
+        5 => Just(Op::NextStep),
         5 => any::<prop::sample::Index>().prop_map(Op::Settle),
         3 => (any::<prop::sample::Index>(), any::<u8>()).prop_map(|(frame, bits)| Op::Deliver(frame, bits)),
         1 => Just(Op::Checkpoint),
@@ -42,23 +42,23 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A frame as the list knows it.
-struct Known {
+/// A frame in the model.
+struct ModelFrame {
     id: FrameId,
     ids: Vec<u128>,
     bytes: usize,
     seconds: u64,
-    state: State,
+    state: FrameState,
     own: bool,
-    /// By record, from an earlier process; from this one; in the checkpoint.
+    /// By record: settled by an earlier process; delivered by this one; in the checkpoint.
     settled: Vec<bool>,
     delivered: Vec<bool>,
     written: Vec<bool>,
-    /// The checkpoint says that nothing is left.
+    /// The checkpoint marks it as finished.
     done_written: bool,
 }
 
-impl Known {
+impl ModelFrame {
     fn stream(&self) -> Stream {
         self.id.stream
     }
@@ -68,7 +68,7 @@ impl Known {
     }
 
     fn is_left(&self) -> bool {
-        self.state != State::Done
+        self.state != FrameState::Done
     }
 }
 
@@ -76,7 +76,7 @@ struct Model {
     dir: TempDir,
     config: SpoolConfig,
     spool: Spool,
-    frames: Vec<Known>,
+    frames: Vec<ModelFrame>,
     seconds: u64,
     next_id: u128,
 }
@@ -96,7 +96,8 @@ impl Model {
 
     /// One of the frames that are in the producer's memory.
     fn sent(&self, index: prop::sample::Index) -> Option<usize> {
-        let sent = (0..self.frames.len()).filter(|frame| self.frames[*frame].state == State::Sent);
+        let sent =
+            (0..self.frames.len()).filter(|frame| self.frames[*frame].state == FrameState::Sent);
         let sent: Vec<usize> = sent.collect();
         (!sent.is_empty()).then(|| *index.get(&sent))
     }
@@ -106,10 +107,10 @@ impl Model {
             Op::Append { stream, records, bytes, sent } => {
                 self.append(stream, records, bytes, sent)?;
             }
-            Op::Next => self.next()?,
+            Op::NextStep => self.next()?,
             Op::Settle(index) => {
                 if let Some(frame) = self.sent(index) {
-                    self.frames[frame].state = State::Done;
+                    self.frames[frame].state = FrameState::Done;
                     self.spool.settle(self.frames[frame].id);
                     self.forget();
                 }
@@ -139,21 +140,21 @@ impl Model {
         let batch = batch(stream, ids.iter().copied(), bytes);
         let now = self.now();
         let id = append(&mut self.spool, &batch, sent, now);
-        let gone = self.gone(GoneReason::Full)?;
+        let gone = self.gone(RemovalReason::Full)?;
         let rank = |stream| IMPORTANCE.iter().position(|other| *other == stream).unwrap();
         match id {
             Err(error) => {
-                prop_assert!(matches!(error, Refused::Full) && gone.is_empty(), "{error}");
+                prop_assert!(matches!(error, AppendError::Full) && gone.is_empty(), "{error}");
                 return Ok(());
             }
             Ok(id) => {
                 let none = vec![false; ids.len()];
-                self.frames.push(Known {
+                self.frames.push(ModelFrame {
                     id,
                     ids,
                     bytes,
                     seconds: self.seconds,
-                    state: if sent { State::Sent } else { State::Waiting },
+                    state: if sent { FrameState::Sent } else { FrameState::Waiting },
                     own: true,
                     settled: none.clone(),
                     delivered: none.clone(),
@@ -168,8 +169,8 @@ impl Model {
             if victim.stream == stream {
                 prop_assert_eq!(self.config.when_full, WhenFull::DropOldest);
             }
-            // Everything that matters less is gone by now.
-            let spared = self.frames.iter().filter(|frame| frame.state == State::Waiting);
+            // Everything less important has been removed.
+            let spared = self.frames.iter().filter(|frame| frame.state == FrameState::Waiting);
             prop_assert!(
                 spared
                     .map(|frame| rank(frame.stream()))
@@ -182,32 +183,32 @@ impl Model {
         Ok(())
     }
 
-    /// Strikes what the spool says is gone, all of it for this reason.
-    fn gone(&mut self, reason: GoneReason) -> Result<Vec<Gone>, TestCaseError> {
+    /// Removes the frames that the spool reports as removed, all for this reason.
+    fn gone(&mut self, reason: RemovalReason) -> Result<Vec<RemovedFrame>, TestCaseError> {
         let gone = self.spool.take_gone();
         for gone in &gone {
             let frame = self.frames.iter_mut().find(|frame| frame.id == gone.id && frame.is_left());
             let Some(frame) = frame else {
                 return Err(TestCaseError::fail(format!("{gone:?} was not there")));
             };
-            let expected = Gone {
+            let expected = RemovedFrame {
                 id: frame.id,
                 stream: frame.stream(),
                 own: frame.own,
                 records: frame.left(),
-                sent: frame.state == State::Sent,
+                sent: frame.state == FrameState::Sent,
                 reason,
             };
             prop_assert_eq!(*gone, expected);
-            frame.state = State::Done;
+            frame.state = FrameState::Done;
         }
         self.forget();
         Ok(gone)
     }
 
-    /// A segment that holds nothing more is no longer there.
+    /// Forgets segments in which all frames are finished.
     fn forget(&mut self) {
-        let place = |frame: &Known| (frame.stream(), frame.id.segment);
+        let place = |frame: &ModelFrame| (frame.stream(), frame.id.segment);
         let left: BTreeSet<_> =
             self.frames.iter().filter(|frame| frame.is_left()).map(place).collect();
         self.frames.retain(|frame| left.contains(&place(frame)));
@@ -216,7 +217,7 @@ impl Model {
     fn next(&mut self) -> Result<(), TestCaseError> {
         let waiting = |stream| {
             let mut frames = self.frames.iter();
-            frames.position(|frame| frame.stream() == stream && frame.state == State::Waiting)
+            frames.position(|frame| frame.stream() == stream && frame.state == FrameState::Waiting)
         };
         let expected = IMPORTANCE.into_iter().find_map(waiting);
         prop_assert_eq!(self.spool.has_unsent(), expected.is_some());
@@ -224,7 +225,7 @@ impl Model {
         prop_assert_eq!(unsent.is_some(), expected.is_some());
         let (Some(unsent), Some(expected)) = (unsent, expected) else { return Ok(()) };
         let frame = &mut self.frames[expected];
-        frame.state = State::Sent;
+        frame.state = FrameState::Sent;
         let given = batch(unsent.stream, frame.ids.iter().copied(), frame.bytes);
         prop_assert!(unsent.batch.iter().eq(given.iter()));
         prop_assert_eq!((unsent.id, unsent.own), (frame.id, frame.own));
@@ -234,7 +235,7 @@ impl Model {
     }
 
     fn checkpoint(&mut self) {
-        let sent = self.frames.iter().filter(|frame| frame.state == State::Sent);
+        let sent = self.frames.iter().filter(|frame| frame.state == FrameState::Sent);
         let partial: Vec<_> = sent.map(|frame| (frame.id, frame.delivered.as_slice())).collect();
         self.spool.checkpoint(&partial).unwrap();
         for frame in &mut self.frames {
@@ -253,21 +254,21 @@ impl Model {
 
     fn expired(&mut self) -> Result<(), TestCaseError> {
         let limit = self.seconds.saturating_sub(self.config.max_age.as_secs());
-        let old = |frame: &&Known| frame.is_left() && frame.seconds < limit;
+        let old = |frame: &&ModelFrame| frame.is_left() && frame.seconds < limit;
         let old = self.frames.iter().filter(old).count();
-        prop_assert_eq!(self.gone(GoneReason::Expired)?.len(), old);
+        prop_assert_eq!(self.gone(RemovalReason::Expired)?.len(), old);
         Ok(())
     }
 
     fn reopen(&mut self, torn: Option<(Stream, u64)>) -> Result<(), TestCaseError> {
         let now = self.now();
-        let mut expected = Recovered::default();
+        let mut expected = RecoveryReport::default();
         for frame in &mut self.frames {
             frame.settled.clone_from(&frame.written);
             frame.delivered.fill(false);
             frame.own = false;
             let done = frame.done_written || frame.left() == 0;
-            frame.state = if done { State::Done } else { State::Waiting };
+            frame.state = if done { FrameState::Done } else { FrameState::Waiting };
         }
         if let Some((stream, cut)) = torn {
             self.tear(stream, cut, &mut expected);
@@ -286,8 +287,8 @@ impl Model {
         self.expired()
     }
 
-    /// Cuts octets off the newest segment of a stream and works out what that means.
-    fn tear(&mut self, stream: Stream, cut: u64, expected: &mut Recovered) {
+    /// Truncates the newest segment of a stream and computes the expected result.
+    fn tear(&mut self, stream: Stream, cut: u64, expected: &mut RecoveryReport) {
         let Some((name, segment)) = self.spool.queues[stream as usize].segments().next_back()
         else {
             return;
@@ -336,7 +337,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_record_is_in_one_place(
+    fn matches_the_model(
         newest in any::<bool>(),
         ops in prop::collection::vec(op(), 1..120),
     ) {
@@ -347,8 +348,8 @@ proptest! {
         }
         // What is left comes out, in order and once.
         while model.spool.has_unsent() {
-            model.run(Op::Next)?;
+            model.run(Op::NextStep)?;
         }
-        model.run(Op::Next)?;
+        model.run(Op::NextStep)?;
     }
 }

@@ -1,5 +1,5 @@
 use super::super::tests::{batch, dropped, totals, two_streams};
-use super::super::{Threaded, Writer, start};
+use super::super::{ThreadedSink, Writer, start};
 use super::*;
 use crate::sink::{Look, Sink};
 use proptest::prelude::*;
@@ -10,19 +10,19 @@ use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A sink that writes to `out` in a directory of its own.
-struct Bench {
+/// A sink that writes to `out` in its own directory.
+struct TestSink {
     dir: TempDir,
-    sink: Threaded,
+    sink: ThreadedSink,
     number: u64,
 }
 
-fn sink(path: &Path, rotation: Rotation) -> Threaded {
-    let target = Target::at(path, rotation).unwrap().looking_always();
+fn sink(path: &Path, rotation: Rotation) -> ThreadedSink {
+    let target = Target::at(path, rotation).unwrap().checking_always();
     start("file".into(), two_streams(), Look::Json, Writer::new(target, false)).unwrap()
 }
 
-impl Bench {
+impl TestSink {
     fn new(rotation: Rotation) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let sink = sink(&dir.path().join("out"), rotation);
@@ -33,38 +33,38 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    /// Offers one batch of records of these sizes.
+    /// Offers one batch of records with these sizes.
     fn offer(&mut self, sizes: &[usize]) {
         let sizes: Vec<_> = sizes.iter().map(|size| (0, *size)).collect();
         self.sink.offer(&batch(&sizes, &mut self.number));
     }
 
-    /// Offers it, and waits until it is written.
+    /// Offers a batch and waits until it is written.
     fn write(&mut self, sizes: &[usize]) {
         self.offer(sizes);
         self.sink.flush(PATIENCE);
     }
 
-    /// Has the file reopened, and waits until it is.
+    /// Reopens the file and waits until it is done.
     fn reopen(&mut self) {
         self.sink.reopen();
         sleep(Duration::from_millis(300));
     }
 
-    /// Ends the sink, and waits for what becomes of its files.
+    /// Closes the sink and waits for its rotated files.
     fn close(&mut self) {
         self.sink.flush(PATIENCE);
         self.sink.close();
     }
 
-    /// The names of the files rotated, oldest first.
+    /// Names of the rotated files, oldest first.
     fn rotated(&self) -> Vec<String> {
         let names = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let names: BTreeSet<String> = names.map(|name| name.into_string().unwrap()).collect();
         names.into_iter().filter(|name| name.starts_with("out.2")).collect()
     }
 
-    /// The numbers of the records in a file; every line of which must be whole.
+    /// The numbers of the records in a file. Every line must be whole.
     fn numbers(&self, name: &str) -> Vec<u64> {
         numbers(&self.at(name))
     }
@@ -98,80 +98,80 @@ fn wait_for(what: &str, mut enough: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_file_is_rotated_before_it_grows_too_large() {
-    let mut bench = Bench::new(by_size(30));
-    // Of 10 octets each, the fifth of 60, all in one batch.
-    bench.write(&[7, 7, 7, 7, 57, 7, 7]);
-    let files = bench.rotated();
+fn rotates_by_size() {
+    let mut test = TestSink::new(by_size(30));
+    // Lines of 10 bytes, the fifth of 60, in one batch.
+    test.write(&[7, 7, 7, 7, 57, 7, 7]);
+    let files = test.rotated();
     assert_eq!(files.len(), 3);
-    let found: Vec<_> = files.iter().map(|name| bench.numbers(name)).collect();
+    let found: Vec<_> = files.iter().map(|name| test.numbers(name)).collect();
     assert_eq!(found, [vec![1, 2, 3], vec![4], vec![5]]);
-    assert_eq!(bench.numbers("out"), [6, 7]);
-    // What is there already counts.
-    bench.sink = sink(&bench.at("out"), by_size(30));
-    bench.write(&[7]);
-    assert_eq!(bench.numbers("out"), [6, 7, 8]);
-    bench.write(&[7]);
-    assert_eq!(bench.numbers(&bench.rotated()[3]), [6, 7, 8]);
-    assert_eq!(totals(&bench.sink), (2, 2, 0));
+    assert_eq!(test.numbers("out"), [6, 7]);
+    // The existing size counts.
+    test.sink = sink(&test.at("out"), by_size(30));
+    test.write(&[7]);
+    assert_eq!(test.numbers("out"), [6, 7, 8]);
+    test.write(&[7]);
+    assert_eq!(test.numbers(&test.rotated()[3]), [6, 7, 8]);
+    assert_eq!(totals(&test.sink), (2, 2, 0));
 }
 
 #[test]
-fn a_file_is_rotated_when_it_is_old_and_not_empty() {
+fn rotates_by_age_unless_empty() {
     let every = Some(Duration::from_millis(1500));
-    let mut bench = Bench::new(Rotation { every, ..Rotation::default() });
-    bench.write(&[1, 1]);
+    let mut test = TestSink::new(Rotation { every, ..Rotation::default() });
+    test.write(&[1, 1]);
     sleep(Duration::from_millis(200));
-    bench.write(&[1]);
-    assert_eq!(bench.rotated().len(), 0, "too early");
-    wait_for("the rotation", || bench.rotated().len() == 1);
-    assert_eq!((bench.numbers(&bench.rotated()[0]), bench.numbers("out")), (vec![1, 2, 3], vec![]));
+    test.write(&[1]);
+    assert_eq!(test.rotated().len(), 0, "too early");
+    wait_for("the rotation", || test.rotated().len() == 1);
+    assert_eq!((test.numbers(&test.rotated()[0]), test.numbers("out")), (vec![1, 2, 3], vec![]));
     sleep(Duration::from_secs(2));
-    assert_eq!(bench.rotated().len(), 1, "an empty file is not rotated");
+    assert_eq!(test.rotated().len(), 1, "an empty file is not rotated");
 }
 
 #[test]
-fn the_oldest_files_beyond_the_count_are_removed_and_no_others() {
-    let mut bench = Bench::new(Rotation { keep: Some(2), ..by_size(20) });
+fn removes_only_the_oldest_rotated_files() {
+    let mut test = TestSink::new(Rotation { keep: Some(2), ..by_size(20) });
     let others = ["out.1", "out.20261120T073000Z", "outer.20261120T073000.000000000Z"];
     for name in others {
-        fs::write(bench.at(name), "").unwrap();
+        fs::write(test.at(name), "").unwrap();
     }
-    bench.write(&[10; 9]);
-    bench.close();
-    let files: Vec<_> = bench.rotated().into_iter().filter(|name| name.contains('.')).collect();
+    test.write(&[10; 9]);
+    test.close();
+    let files: Vec<_> = test.rotated().into_iter().filter(|name| name.contains('.')).collect();
     let ours: Vec<_> = files.iter().filter(|name| !others.contains(&name.as_str())).collect();
-    let found: Vec<_> = ours.iter().map(|name| bench.numbers(name)).collect();
-    assert_eq!((found, bench.numbers("out")), (vec![vec![7], vec![8]], vec![9]));
-    assert!(others.iter().all(|name| bench.at(name).exists()));
+    let found: Vec<_> = ours.iter().map(|name| test.numbers(name)).collect();
+    assert_eq!((found, test.numbers("out")), (vec![vec![7], vec![8]], vec![9]));
+    assert!(others.iter().all(|name| test.at(name).exists()));
 }
 
 #[test]
-fn rotated_files_are_compressed() {
-    let mut bench = Bench::new(Rotation { compress: true, ..by_size(20) });
+fn compresses_rotated_files() {
+    let mut test = TestSink::new(Rotation { compress: true, ..by_size(20) });
     let root = rustix::process::geteuid().is_root();
-    fs::set_permissions(bench.at("out"), fs::Permissions::from_mode(0o604)).unwrap();
+    fs::set_permissions(test.at("out"), fs::Permissions::from_mode(0o604)).unwrap();
     if root {
-        std::os::unix::fs::chown(bench.at("out"), Some(1234), Some(1235)).unwrap();
+        std::os::unix::fs::chown(test.at("out"), Some(1234), Some(1235)).unwrap();
     }
-    bench.write(&[10, 10, 10]);
-    wait_for("the compression", || bench.rotated().iter().all(|name| name.ends_with("Z.zst")));
-    let files = bench.rotated();
-    assert_eq!((bench.numbers(&files[0]), bench.numbers(&files[1])), (vec![1], vec![2]));
+    test.write(&[10, 10, 10]);
+    wait_for("the compression", || test.rotated().iter().all(|name| name.ends_with("Z.zst")));
+    let files = test.rotated();
+    assert_eq!((test.numbers(&files[0]), test.numbers(&files[1])), (vec![1], vec![2]));
     for name in [&files[0], &files[1], "out"] {
-        let found = fs::metadata(bench.at(name)).unwrap();
+        let found = fs::metadata(test.at(name)).unwrap();
         assert_eq!(found.mode() & 0o7777, 0o604, "{name}");
         assert!(!root || (found.uid(), found.gid()) == (1234, 1235), "{name}");
     }
 }
 
 #[test]
-fn what_an_earlier_run_left_is_finished() {
+fn completes_work_of_an_earlier_run() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let stamp = |second| format!("out.20261120T07300{second}.000000000Z");
     let packed = |text: &str| zstd::encode_all(text.as_bytes(), 1).unwrap();
-    // In mid compression, between its last two steps, before it.
+    // Interrupted during compression, between its last two steps, and before it.
     fs::write(at(&stamp(1)), "1 x\n").unwrap();
     fs::write(at(&format!("{}.zst.tmp", stamp(1))), &packed("1 x\n")[..5]).unwrap();
     fs::write(at(&stamp(2)), "2 x\n").unwrap();
@@ -179,51 +179,51 @@ fn what_an_earlier_run_left_is_finished() {
     fs::write(at(&stamp(3)), "3 x\n").unwrap();
     fs::write(at(&format!("{}.zst.tmp", stamp(4))), "").unwrap();
     let rotation = Rotation { compress: true, ..by_size(20) };
-    let mut bench = Bench { sink: sink(&at("out"), rotation), dir, number: 3 };
+    let mut test = TestSink { sink: sink(&at("out"), rotation), dir, number: 3 };
     let expected: Vec<_> = [1, 2, 3].map(|second| format!("{}.zst", stamp(second))).into();
-    wait_for("the rest", || bench.rotated() == expected);
-    let found: Vec<_> = expected.iter().flat_map(|name| bench.numbers(name)).collect();
+    wait_for("the rest", || test.rotated() == expected);
+    let found: Vec<_> = expected.iter().flat_map(|name| test.numbers(name)).collect();
     assert_eq!(found, [1, 2, 3]);
-    bench.write(&[1]);
-    assert_eq!(bench.numbers("out"), [4]);
+    test.write(&[1]);
+    assert_eq!(test.numbers("out"), [4]);
 }
 
 #[test]
-fn a_rotation_that_fails_stops_nothing() {
+fn continues_after_a_failed_rotation() {
     let dir = tempfile::tempdir().unwrap();
-    // With the time behind it, the name would be too long.
+    // With the timestamp, the name would be too long.
     let path = dir.path().join("o".repeat(250));
-    let mut bench = Bench { sink: sink(&path, by_size(20)), dir, number: 0 };
-    bench.write(&[10, 10, 10]);
-    bench.write(&[10]);
-    assert_eq!((numbers(&path), totals(&bench.sink)), (vec![1, 2, 3, 4], (4, 4, 0)));
-    assert_eq!(fs::read_dir(bench.dir.path()).unwrap().count(), 1);
+    let mut test = TestSink { sink: sink(&path, by_size(20)), dir, number: 0 };
+    test.write(&[10, 10, 10]);
+    test.write(&[10]);
+    assert_eq!((numbers(&path), totals(&test.sink)), (vec![1, 2, 3, 4], (4, 4, 0)));
+    assert_eq!(fs::read_dir(test.dir.path()).unwrap().count(), 1);
 }
 
 #[test]
-fn in_a_directory_that_cannot_be_written_the_file_grows_on() {
-    // Of this thread, and of those that it starts: root obeys permissions from here on.
+fn keeps_writing_in_a_read_only_directory() {
+    // Applies to this thread and those it starts: from here on root obeys permissions.
     caps::drop(None, caps::CapSet::Effective, caps::Capability::CAP_DAC_OVERRIDE).unwrap();
-    let mut bench = Bench::new(by_size(20));
+    let mut test = TestSink::new(by_size(20));
     let allow = |mode| fs::Permissions::from_mode(mode);
-    fs::set_permissions(bench.dir.path(), allow(0o555)).unwrap();
-    let refused = crate::sink::probe_file(&bench.at("out"), by_size(20)).unwrap_err().to_string();
+    fs::set_permissions(test.dir.path(), allow(0o555)).unwrap();
+    let refused = crate::sink::probe_file(&test.at("out"), by_size(20)).unwrap_err().to_string();
     assert!(
         refused.contains("cannot rotate") && refused.contains("Permission denied"),
         "{refused}"
     );
-    crate::sink::probe_file(&bench.at("out"), Rotation::default()).unwrap();
-    bench.write(&[10, 10]);
-    assert_eq!((bench.numbers("out"), bench.rotated().len()), (vec![1, 2], 0));
-    fs::set_permissions(bench.dir.path(), allow(0o755)).unwrap();
-    bench.reopen();
-    bench.write(&[10]);
-    assert_eq!((bench.numbers(&bench.rotated()[0]), bench.numbers("out")), (vec![1, 2], vec![3]));
-    assert_eq!(totals(&bench.sink), (3, 3, 0));
+    crate::sink::probe_file(&test.at("out"), Rotation::default()).unwrap();
+    test.write(&[10, 10]);
+    assert_eq!((test.numbers("out"), test.rotated().len()), (vec![1, 2], 0));
+    fs::set_permissions(test.dir.path(), allow(0o755)).unwrap();
+    test.reopen();
+    test.write(&[10]);
+    assert_eq!((test.numbers(&test.rotated()[0]), test.numbers("out")), (vec![1, 2], vec![3]));
+    assert_eq!(totals(&test.sink), (3, 3, 0));
 }
 
 #[test]
-fn what_is_no_regular_file_is_left_alone() {
+fn never_rotates_devices() {
     let mut null = sink(Path::new("/dev/null"), by_size(1));
     null.offer(&batch(&[(0, 5), (0, 5)], &mut 0));
     null.reopen();
@@ -234,180 +234,179 @@ fn what_is_no_regular_file_is_left_alone() {
 }
 
 #[test]
-fn a_file_moved_away_is_reopened_when_asked() {
-    let mut bench = Bench::new(Rotation::default());
-    fs::set_permissions(bench.at("out"), fs::Permissions::from_mode(0o604)).unwrap();
-    bench.write(&[1, 1]);
-    fs::rename(bench.at("out"), bench.at("old")).unwrap();
-    bench.reopen();
-    assert!(bench.at("out").exists(), "not only with the next record");
-    bench.write(&[1]);
-    assert_eq!((bench.numbers("old"), bench.numbers("out")), (vec![1, 2], vec![3]));
-    assert_eq!(bench.at("out").metadata().unwrap().mode() & 0o7777, 0o604);
-    // Nothing has happened to the file: it is appended to.
-    bench.reopen();
-    bench.write(&[1]);
-    assert_eq!((bench.numbers("out"), totals(&bench.sink)), (vec![3, 4], (4, 4, 0)));
+fn reopens_a_moved_file_on_request() {
+    let mut test = TestSink::new(Rotation::default());
+    fs::set_permissions(test.at("out"), fs::Permissions::from_mode(0o604)).unwrap();
+    test.write(&[1, 1]);
+    fs::rename(test.at("out"), test.at("old")).unwrap();
+    test.reopen();
+    assert!(test.at("out").exists(), "not only with the next record");
+    test.write(&[1]);
+    assert_eq!((test.numbers("old"), test.numbers("out")), (vec![1, 2], vec![3]));
+    assert_eq!(test.at("out").metadata().unwrap().mode() & 0o7777, 0o604);
+    // The file is unchanged, so it is appended to.
+    test.reopen();
+    test.write(&[1]);
+    assert_eq!((test.numbers("out"), totals(&test.sink)), (vec![3, 4], (4, 4, 0)));
 }
 
 #[test]
-fn a_file_that_cannot_be_reopened_is_kept() {
-    let mut bench = Bench::new(Rotation::default());
-    fs::create_dir(bench.at("logs")).unwrap();
-    bench.sink = sink(&bench.at("logs/out"), Rotation::default());
-    bench.write(&[1]);
-    fs::rename(bench.at("logs"), bench.at("gone")).unwrap();
-    bench.reopen();
-    bench.write(&[1]);
-    assert_eq!(bench.numbers("gone/out"), [1, 2]);
-    fs::create_dir_all(bench.at("logs/out")).unwrap();
-    bench.write(&[1]);
-    assert_eq!(bench.numbers("gone/out"), [1, 2, 3], "what is there now takes no records");
-    fs::remove_dir(bench.at("logs/out")).unwrap();
-    bench.write(&[1]);
-    assert_eq!((bench.numbers("gone/out"), bench.numbers("logs/out")), (vec![1, 2, 3], vec![4]));
-    assert_eq!((totals(&bench.sink), dropped(&bench.sink, "write_error")), ((4, 4, 0), 0));
+fn keeps_a_file_that_cannot_be_reopened() {
+    let mut test = TestSink::new(Rotation::default());
+    fs::create_dir(test.at("logs")).unwrap();
+    test.sink = sink(&test.at("logs/out"), Rotation::default());
+    test.write(&[1]);
+    fs::rename(test.at("logs"), test.at("gone")).unwrap();
+    test.reopen();
+    test.write(&[1]);
+    assert_eq!(test.numbers("gone/out"), [1, 2]);
+    fs::create_dir_all(test.at("logs/out")).unwrap();
+    test.write(&[1]);
+    assert_eq!(test.numbers("gone/out"), [1, 2, 3], "what is there now takes no records");
+    fs::remove_dir(test.at("logs/out")).unwrap();
+    test.write(&[1]);
+    assert_eq!((test.numbers("gone/out"), test.numbers("logs/out")), (vec![1, 2, 3], vec![4]));
+    assert_eq!((totals(&test.sink), dropped(&test.sink, "write_error")), ((4, 4, 0), 0));
 }
 
 #[test]
-fn a_file_moved_or_removed_without_a_word_is_noticed() {
-    let mut bench = Bench::new(by_size(1000));
-    bench.write(&[1]);
-    fs::rename(bench.at("out"), bench.at("old")).unwrap();
-    bench.write(&[1]);
-    fs::remove_file(bench.at("out")).unwrap();
-    bench.write(&[1]);
-    fs::rename(bench.at("out"), bench.at("older")).unwrap();
-    fs::write(bench.at("out"), "0 x\n").unwrap();
-    bench.write(&[1]);
-    let found = ["old", "older", "out"].map(|name| bench.numbers(name));
+fn notices_a_moved_or_removed_file() {
+    let mut test = TestSink::new(by_size(1000));
+    test.write(&[1]);
+    fs::rename(test.at("out"), test.at("old")).unwrap();
+    test.write(&[1]);
+    fs::remove_file(test.at("out")).unwrap();
+    test.write(&[1]);
+    fs::rename(test.at("out"), test.at("older")).unwrap();
+    fs::write(test.at("out"), "0 x\n").unwrap();
+    test.write(&[1]);
+    let found = ["old", "older", "out"].map(|name| test.numbers(name));
     assert_eq!(found, [vec![1], vec![3], vec![0, 4]]);
 }
 
 #[test]
-fn where_the_path_is_a_link_files_are_rotated_where_it_leads() {
-    let mut bench = Bench::new(Rotation::default());
+fn rotates_beside_the_target_of_a_link() {
+    let mut test = TestSink::new(Rotation::default());
     for name in ["one", "two"] {
-        fs::create_dir(bench.at(name)).unwrap();
-        symlink(bench.at(name).join("out"), bench.at(&format!("to_{name}"))).unwrap();
+        fs::create_dir(test.at(name)).unwrap();
+        symlink(test.at(name).join("out"), test.at(&format!("to_{name}"))).unwrap();
     }
-    fs::rename(bench.at("to_one"), bench.at("link")).unwrap();
-    bench.sink = sink(&bench.at("link"), by_size(20));
-    bench.write(&[10, 10]);
-    fs::rename(bench.at("to_two"), bench.at("link")).unwrap();
-    bench.write(&[10, 10]);
-    assert!(bench.at("link").is_symlink());
+    fs::rename(test.at("to_one"), test.at("link")).unwrap();
+    test.sink = sink(&test.at("link"), by_size(20));
+    test.write(&[10, 10]);
+    fs::rename(test.at("to_two"), test.at("link")).unwrap();
+    test.write(&[10, 10]);
+    assert!(test.at("link").is_symlink());
     for (name, last) in [("one", 2), ("two", 4)] {
         let files: BTreeSet<_> =
-            fs::read_dir(bench.at(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+            fs::read_dir(test.at(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
         let found: Vec<_> = files.iter().map(|path| numbers(path)).collect();
         assert_eq!(found, [vec![last], vec![last - 1]], "{files:?}");
     }
 }
 
 #[test]
-fn a_file_that_others_truncate_has_whole_lines() {
-    let mut bench = Bench::new(by_size(40));
-    bench.write(&[10, 10]);
-    fs::copy(bench.at("out"), bench.at("copy")).unwrap();
-    File::options().write(true).open(bench.at("out")).unwrap().set_len(0).unwrap();
-    bench.write(&[10, 10]);
-    assert_eq!((bench.numbers("copy"), bench.numbers("out")), (vec![1, 2], vec![3, 4]));
-    assert_eq!(bench.rotated().len(), 0, "the size is that of the file");
+fn writes_whole_lines_after_truncation() {
+    let mut test = TestSink::new(by_size(40));
+    test.write(&[10, 10]);
+    fs::copy(test.at("out"), test.at("copy")).unwrap();
+    File::options().write(true).open(test.at("out")).unwrap().set_len(0).unwrap();
+    test.write(&[10, 10]);
+    assert_eq!((test.numbers("copy"), test.numbers("out")), (vec![1, 2], vec![3, 4]));
+    assert_eq!(test.rotated().len(), 0, "the size is that of the file");
 }
 
-/// What the world does between two batches.
+/// An event between two batches.
 #[derive(Clone, Debug)]
-enum Deed {
+enum FileEvent {
     Offer(Vec<usize>),
     Reopen,
-    /// By somebody who tells, or does not, and who puts a new file there, or does not.
+    /// Moved by another process, with or without a signal, with or without a new file in place.
     Move {
         tells: bool,
         makes: bool,
     },
-    /// What logrotate calls `copytruncate`, in a moment without records.
+    /// logrotate's `copytruncate`, at a moment without records.
     CopyTruncate,
     Restart,
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn file_event() -> impl Strategy<Value = FileEvent> {
     prop_oneof![
-        6 => prop::collection::vec(0_usize..200, 0..12).prop_map(Deed::Offer),
-        1 => Just(Deed::Reopen),
-        2 => any::<(bool, bool)>().prop_map(|(tells, makes)| Deed::Move { tells, makes }),
-        1 => Just(Deed::CopyTruncate),
-        1 => Just(Deed::Restart),
+        6 => prop::collection::vec(0_usize..200, 0..12).prop_map(FileEvent::Offer),
+        1 => Just(FileEvent::Reopen),
+        2 => any::<(bool, bool)>().prop_map(|(tells, makes)| FileEvent::Move { tells, makes }),
+        1 => Just(FileEvent::CopyTruncate),
+        1 => Just(FileEvent::Restart),
     ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
-    /// Whatever happens to the file, by us or by others: all files together hold every record once,
-    /// in order, and every line is whole.
+    /// All files together contain every record once, in order, and every line is whole.
     #[test]
-    fn all_files_together_hold_every_record_once(
-        deeds in prop::collection::vec(deed(), 1..30),
+    fn keeps_every_record_once_in_all_files(
+        events in prop::collection::vec(file_event(), 1..30),
         bytes in prop::option::of(50_u64..2000),
         compress in any::<bool>(),
     ) {
         let rotation = Rotation { bytes, compress, ..Rotation::default() };
-        let mut bench = Bench::new(rotation);
+        let mut test = TestSink::new(rotation);
         let mut written = 0;
-        for (turn, deed) in deeds.into_iter().enumerate() {
-            match deed {
-                Deed::Offer(sizes) => bench.offer(&sizes),
-                Deed::Reopen => bench.sink.reopen(),
-                Deed::Move { tells, makes } => {
-                    // While records are under way, too.
-                    let moved = fs::rename(bench.at("out"), bench.at(&format!("moved.{turn}")));
-                    // It is not there while it is rotated, and where it was moved before.
+        for (turn, file_event) in events.into_iter().enumerate() {
+            match file_event {
+                FileEvent::Offer(sizes) => test.offer(&sizes),
+                FileEvent::Reopen => test.sink.reopen(),
+                FileEvent::Move { tells, makes } => {
+                    // Also while records are being written.
+                    let moved = fs::rename(test.at("out"), test.at(&format!("moved.{turn}")));
+                    // The file is missing during rotation, and after an earlier move.
                     let missing = |error: &io::Error| error.kind() == ErrorKind::NotFound;
                     prop_assert!(moved.as_ref().err().is_none_or(missing), "{moved:?}");
                     if makes {
-                        File::options().create(true).append(true).open(bench.at("out")).unwrap();
+                        File::options().create(true).append(true).open(test.at("out")).unwrap();
                     }
                     if tells {
-                        bench.sink.reopen();
+                        test.sink.reopen();
                     }
                 }
-                Deed::CopyTruncate => {
-                    bench.sink.flush(PATIENCE);
-                    if bench.at("out").exists() {
-                        fs::copy(bench.at("out"), bench.at(&format!("copy.{turn}"))).unwrap();
-                        File::options().write(true).open(bench.at("out")).unwrap().set_len(0).unwrap();
+                FileEvent::CopyTruncate => {
+                    test.sink.flush(PATIENCE);
+                    if test.at("out").exists() {
+                        fs::copy(test.at("out"), test.at(&format!("copy.{turn}"))).unwrap();
+                        File::options().write(true).open(test.at("out")).unwrap().set_len(0).unwrap();
                     }
                 }
-                Deed::Restart => {
-                    bench.close();
-                    let (records, delivered, _) = totals(&bench.sink);
+                FileEvent::Restart => {
+                    test.close();
+                    let (records, delivered, _) = totals(&test.sink);
                     prop_assert_eq!(records, delivered);
                     written += delivered;
-                    bench.sink = sink(&bench.at("out"), rotation);
+                    test.sink = sink(&test.at("out"), rotation);
                 }
             }
-            totals(&bench.sink);
+            totals(&test.sink);
         }
-        bench.close();
-        let (records, delivered, _) = totals(&bench.sink);
+        test.close();
+        let (records, delivered, _) = totals(&test.sink);
         prop_assert_eq!(records, delivered);
-        prop_assert_eq!(written + delivered, bench.number);
+        prop_assert_eq!(written + delivered, test.number);
         let mut found = Vec::new();
-        for entry in fs::read_dir(bench.dir.path()).unwrap() {
+        for entry in fs::read_dir(test.dir.path()).unwrap() {
             let path = entry.unwrap().path();
             prop_assert!(path.extension().is_none_or(|extension| extension != "tmp"));
             let numbers = numbers(&path);
-            if let (Some(bytes), true) = (bytes, bench.number > 0) {
+            if let (Some(bytes), true) = (bytes, test.number > 0) {
                 let size = numbers.len();
                 let own = path.file_name().unwrap().to_str().unwrap().starts_with("out");
                 prop_assert!(size <= 1 || !own || size as u64 * 3 <= bytes, "{size} records");
             }
             found.push(numbers);
         }
-        // Each file is a run of records; runs in order are all of them.
+        // Each file is a run of consecutive records; together they are all records.
         found.retain(|numbers| !numbers.is_empty());
         found.sort();
-        prop_assert_eq!(found.concat(), (1..=bench.number).collect::<Vec<_>>());
+        prop_assert_eq!(found.concat(), (1..=test.number).collect::<Vec<_>>());
     }
 }

@@ -1,4 +1,4 @@
-//! The client against a listener that says what it is told to: what no registry says on demand.
+//! The client against a listener with scripted answers.
 
 use super::*;
 use crate::sink::format::{Login, Password};
@@ -13,20 +13,21 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread::{self, JoinHandle};
 
-/// How to reach a registry that answers at once.
+/// Configuration of a registry that answers at once.
 pub(in super::super) fn config(url: &str) -> RegistryConfig {
     let timeout = Duration::from_secs(10);
     RegistryConfig { url: url.into(), login: None, ca_file: None, timeout }
 }
 
-/// Takes as many requests as it has answers for.
+/// Accepts as many requests as it has answers.
 pub(in super::super) struct Listener {
     pub url: String,
     thread: JoinHandle<Vec<String>>,
 }
 
 impl Listener {
-    /// Answers with these codes and bodies; a body that begins with `/` or `http` is a `Location`.
+    /// Answers with these codes and bodies. A body that begins with `/` or `http` is sent as
+    /// `Location`.
     pub(in super::super) fn start(answers: Vec<(u16, String)>) -> Self {
         Self::serve(answers, None)
     }
@@ -41,7 +42,7 @@ impl Listener {
                 let (stream, _) = listener.accept().unwrap();
                 match &tls {
                     None => asked.push(answer(stream, code, &body)),
-                    // A client that does not trust us ends here.
+                    // Fails for a client that does not trust the certificate.
                     Some(tls) => {
                         asked.extend(tls.accept(stream).map(|stream| answer(stream, code, &body)));
                     }
@@ -52,7 +53,7 @@ impl Listener {
         Self { url, thread }
     }
 
-    /// The requests: line and headers, then the body.
+    /// The requests: request line, headers and body.
     pub(in super::super) fn asked(self) -> Vec<String> {
         self.thread.join().unwrap()
     }
@@ -88,7 +89,7 @@ fn registered(id: u32) -> (u16, String) {
     (200, json!({ "id": id }).to_string())
 }
 
-fn complaint(status: u16, code: u32, message: &str) -> (u16, String) {
+fn error_body(status: u16, code: u32, message: &str) -> (u16, String) {
     (status, json!({ "error_code": code, "message": message }).to_string())
 }
 
@@ -102,7 +103,7 @@ fn login(password: &str) -> Login {
 }
 
 #[test]
-fn asks_as_registries_want_to_be_asked() {
+fn sends_requests_as_documented() {
     let listener = Listener::start(vec![registered(7)]);
     let login = Some(login("hunter2"));
     let config = RegistryConfig { login, ..config(&format!("{}/base", listener.url)) };
@@ -116,37 +117,37 @@ fn asks_as_registries_want_to_be_asked() {
 }
 
 #[test]
-fn complaints_say_what_and_keep_passwords() {
+fn reports_errors_without_passwords() {
     let long = "why ".repeat(1000);
     let cases = [
-        (complaint(409, 409, "reader type\n is not"), "of subject t-value: reader type is not"),
-        (complaint(401, 401, "who?"), "answers 401: who?; see kafka.registry.username"),
-        (complaint(422, 42_201, &long), "why why"),
+        (error_body(409, 409, "reader type\n is not"), "of subject t-value: reader type is not"),
+        (error_body(401, 401, "who?"), "answers 401: who?; see kafka.registry.username"),
+        (error_body(422, 42_201, &long), "why why"),
         ((404, "<p>no</p>".into()), "answers 404: <p>no</p>; see kafka.registry.url"),
         ((500, String::new()), "answers 500: it does not say why"),
         ((200, "[]".into()), "does not answer as a schema registry does"),
         ((307, "/again".into()), "no answer"),
     ];
-    for (said, told) in cases {
+    for (said, message) in cases {
         let listener = Listener::start(vec![said]);
         let login = Some(login("hunter2"));
         let config = RegistryConfig { login, ..config(&listener.url) };
         let why = register(&config).unwrap_err();
-        assert!(why.contains(told) && why.contains(&listener.url), "{why}");
+        assert!(why.contains(message) && why.contains(&listener.url), "{why}");
         assert!(why.len() < 500 && !why.contains("hunter2") && !why.contains("aHVud"), "{why}");
     }
 }
 
 #[test]
-fn follows_with_the_same_question() {
-    let elsewhere = Listener::start(vec![registered(9)]);
-    let there = format!("{}/there", elsewhere.url);
+fn repeats_the_request_after_redirects() {
+    let other = Listener::start(vec![registered(9)]);
+    let there = format!("{}/there", other.url);
     let listener = Listener::start(vec![(301, "/new".into()), (307, there)]);
     let login = Some(login("hunter2"));
     assert_eq!(register(&RegistryConfig { login, ..config(&listener.url) }), Ok(9));
     let asked = listener.asked();
     assert!(asked[1].starts_with("POST /new ") && asked[1].contains("Basic "), "{asked:?}");
-    let asked = elsewhere.asked().remove(0);
+    let asked = other.asked().remove(0);
     assert!(asked.starts_with("POST /there ") && asked.ends_with("\"}"), "{asked}");
     assert!(!asked.contains("Basic "), "the password is not for others: {asked}");
     let circle = Listener::start(vec![(302, "/".into()); REDIRECTS + 1]);
@@ -155,7 +156,7 @@ fn follows_with_the_same_question() {
 }
 
 #[test]
-fn silence_has_its_time() {
+fn times_out_without_a_response() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let timeout = Duration::from_millis(300);
@@ -166,8 +167,8 @@ fn silence_has_its_time() {
 }
 
 #[test]
-fn unknown_things_are_not_errors() {
-    let unknown = |code| complaint(404, code, "not found");
+fn accepts_unknown_schemas_and_subjects() {
+    let unknown = |code| error_body(404, code, "not found");
     let listener = Listener::start(vec![unknown(40_403), unknown(40_401), unknown(404)]);
     let registry = Registry::new(&config(&listener.url)).unwrap();
     let compatible = || registry.compatible("t-value", "\"string\"", registry.deadline());
@@ -179,7 +180,7 @@ fn unknown_things_are_not_errors() {
 }
 
 #[test]
-fn files_are_named_where_they_are_no_good() {
+fn names_unusable_files() {
     let missing = Some("/nowhere/ca.pem".into());
     let why = register(&RegistryConfig { ca_file: missing, ..config("https://a") }).unwrap_err();
     assert!(why.starts_with("cannot read kafka.registry.ca_file /nowhere/ca.pem: "), "{why}");
@@ -190,7 +191,7 @@ fn files_are_named_where_they_are_no_good() {
 }
 
 #[test]
-fn the_certificate_is_looked_at() {
+fn verifies_the_certificate() {
     let (tls, pem) = acceptor("127.0.0.1");
     let ca = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&ca, &pem).unwrap();
@@ -209,7 +210,7 @@ fn the_certificate_is_looked_at() {
     assert!(why.contains("certificate verify failed"), "another's name: {why}");
 }
 
-/// A server with a certificate of its own making for an address, and that certificate.
+/// A server with a self-signed certificate for an address, and that certificate.
 fn acceptor(address: &str) -> (SslAcceptor, Vec<u8>) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut name = X509NameBuilder::new().unwrap();

@@ -1,4 +1,4 @@
-//! What topics should be like.
+//! The wanted topics and their settings.
 
 use super::super::super::{KafkaConfig, Stream};
 use serde::{Serialize, Serializer};
@@ -16,7 +16,7 @@ const DAY: u64 = 24 * HOUR;
 pub struct Retention(pub Duration);
 
 impl Retention {
-    /// As Kafka spells it.
+    /// Milliseconds, as Kafka spells it.
     #[must_use]
     pub fn millis(self) -> String {
         self.0.as_millis().to_string()
@@ -40,35 +40,35 @@ impl Serialize for Retention {
     }
 }
 
-/// A topic as it should be.
+/// A wanted topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Wish {
+pub struct TopicSpec {
     /// Its name.
     pub topic: String,
-    /// The streams that go there.
+    /// The streams written to it.
     pub streams: Vec<Stream>,
     /// Its partitions.
     pub partitions: u16,
-    /// Copies of each partition; as the brokers have it where absent.
+    /// Replicas of each partition. `None`: the brokers' default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<u16>,
     /// How long it keeps its records.
     #[serde(rename = "retention_ms")]
     pub retention: Retention,
-    /// What becomes of old records.
+    /// Kafka's `cleanup.policy`.
     pub cleanup_policy: &'static str,
 }
 
-impl Wish {
-    /// The settings of a new topic.
+impl TopicSpec {
+    /// Settings of a new topic.
     pub(super) fn topic_settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = vec![
             (RETENTION, self.retention.millis()),
             (CLEANUP, self.cleanup_policy.to_owned()),
-            // Once, by the producer.
+            // The producer compresses.
             ("compression.type", "producer".to_owned()),
-            // Only whole segments are deleted: with the broker's 7 days, records of 24 hours would
-            // stay for a week where there are few.
+            // Kafka deletes whole segments: with the broker's default of 7 days, a topic with few
+            // records would keep those of 24 hours for a week.
             (
                 "segment.ms",
                 (self.retention.0 / 4).min(Duration::from_secs(DAY)).as_millis().to_string(),
@@ -79,7 +79,7 @@ impl Wish {
             settings.push(("min.compaction.lag.ms", (7 * DAY * 1000).to_string()));
         }
         if self.replication_factor.is_some_and(|replicas| replicas > 2) {
-            // What is acknowledged is then on two brokers, whatever the brokers' default.
+            // Acknowledged records are then on two brokers, whatever the brokers' default.
             settings.push(("min.insync.replicas", "2".to_owned()));
         }
         settings
@@ -88,7 +88,8 @@ impl Wish {
 
 const DELETE: &str = "delete";
 
-/// Partitions, and days of retention. What is many is spread, and kept for long where it is small.
+/// Partitions and days of retention: many partitions for streams with many records, long retention
+/// for small streams.
 const fn defaults(stream: Stream) -> (u16, u64) {
     match stream {
         Stream::Messages => (12, 1),
@@ -97,13 +98,13 @@ const fn defaults(stream: Stream) -> (u16, u64) {
         Stream::Metrics => (6, 30),
         Stream::Alerts => (3, 90),
         Stream::Dlq => (3, 7),
-        // In one order, whatever node; a record each 10 s and node.
+        // One partition for one order over all nodes; one record per node every 10 s.
         Stream::Ledger => (1, 90),
     }
 }
 
-/// The last alert of an entity is its state, so that is kept. Every other record says something
-/// that no later record of its key repeats.
+/// Alerts are compacted, because the last alert of an entity is its state. No other record repeats
+/// what earlier records of its key say.
 const fn cleanup(stream: Stream) -> &'static str {
     match stream {
         Stream::Alerts => "compact,delete",
@@ -111,11 +112,11 @@ const fn cleanup(stream: Stream) -> &'static str {
     }
 }
 
-/// The topics of all streams. Streams that share a topic get the larger of their wishes, and no
-/// compaction unless all want it.
-pub(super) fn wishes(config: &KafkaConfig) -> Vec<Wish> {
+/// The topics of all streams. A topic shared by streams gets the largest of their values, and
+/// compaction only if all want it.
+pub(super) fn topic_specs(config: &KafkaConfig) -> Vec<TopicSpec> {
     let creation = &config.creation;
-    let mut wishes: Vec<Wish> = Vec::new();
+    let mut topic_specs: Vec<TopicSpec> = Vec::new();
     for stream in Stream::ALL {
         let topic = config.topic(stream);
         let (partitions, days) = defaults(stream);
@@ -123,7 +124,7 @@ pub(super) fn wishes(config: &KafkaConfig) -> Vec<Wish> {
         let retention = creation.retention.get(&stream).copied();
         let retention = Retention(retention.unwrap_or(Duration::from_secs(days * DAY)));
         let cleanup_policy = cleanup(stream);
-        if let Some(shared) = wishes.iter_mut().find(|wish| wish.topic == topic) {
+        if let Some(shared) = topic_specs.iter_mut().find(|wish| wish.topic == topic) {
             shared.streams.push(stream);
             shared.partitions = shared.partitions.max(partitions);
             shared.retention = shared.retention.max(retention);
@@ -132,7 +133,7 @@ pub(super) fn wishes(config: &KafkaConfig) -> Vec<Wish> {
             }
             continue;
         }
-        wishes.push(Wish {
+        topic_specs.push(TopicSpec {
             topic: topic.to_owned(),
             streams: vec![stream],
             partitions,
@@ -141,10 +142,10 @@ pub(super) fn wishes(config: &KafkaConfig) -> Vec<Wish> {
             cleanup_policy,
         });
     }
-    wishes
+    topic_specs
 }
 
-/// A list such as `delete,compact` in an order of its own.
+/// Sorts a list such as `delete,compact`.
 pub(super) fn sorted(list: &str) -> String {
     let mut items: Vec<&str> = list.split(',').map(str::trim).collect();
     items.sort_unstable();
@@ -156,42 +157,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_stream_has_its_topic() {
-        let wishes = wishes(&KafkaConfig::default());
-        assert_eq!(wishes.len(), Stream::ALL.len());
-        assert!(wishes.iter().all(|wish| wish.streams.len() == 1));
+    fn creates_a_topic_for_every_stream() {
+        let topic_specs = topic_specs(&KafkaConfig::default());
+        assert_eq!(topic_specs.len(), Stream::ALL.len());
+        assert!(topic_specs.iter().all(|wish| wish.streams.len() == 1));
         let compacted: Vec<_> =
-            wishes.iter().filter(|wish| wish.cleanup_policy.contains("compact")).collect();
+            topic_specs.iter().filter(|wish| wish.cleanup_policy.contains("compact")).collect();
         assert_eq!(compacted.len(), 1);
         assert_eq!(compacted[0].topic, "dns.alerts");
         let settings = compacted[0].topic_settings();
         assert!(settings.contains(&("min.compaction.lag.ms", "604800000".into())));
-        let raw = wishes[0].topic_settings();
+        let raw = topic_specs[0].topic_settings();
         assert!(raw.contains(&("retention.ms", "86400000".into())));
         assert!(raw.contains(&("segment.ms", "21600000".into())));
     }
 
     #[test]
-    fn streams_may_share_a_topic() {
+    fn merges_streams_that_share_a_topic() {
         let mut config = KafkaConfig::default();
         let topics = [(Stream::Alerts, "all".to_owned()), (Stream::Messages, "all".to_owned())];
         config.topics = topics.into();
         config.creation.partitions = [(Stream::Alerts, 20)].into();
-        let wishes = wishes(&config);
-        assert_eq!(wishes.len(), Stream::ALL.len() - 1);
-        let shared = wishes.iter().find(|wish| wish.topic == "all").unwrap();
+        let topic_specs = topic_specs(&config);
+        assert_eq!(topic_specs.len(), Stream::ALL.len() - 1);
+        let shared = topic_specs.iter().find(|wish| wish.topic == "all").unwrap();
         assert_eq!((shared.partitions, shared.retention.to_string()), (20, "90d".into()));
         assert_eq!(shared.cleanup_policy, "delete");
     }
 
     #[test]
-    fn shows_retention() {
+    fn formats_retention() {
         let shown = |seconds| Retention(Duration::from_secs(seconds)).to_string();
         assert_eq!([shown(7 * DAY), shown(36 * HOUR), shown(90)], ["7d", "36h", "90s"]);
     }
 
     #[test]
-    fn policies_have_no_order() {
+    fn ignores_the_order_of_policies() {
         assert_eq!(sorted("delete, compact"), sorted("compact,delete"));
     }
 }

@@ -1,9 +1,9 @@
-//! Who has to go when the spool is full.
+//! Selects the segments to remove when the spool is full.
 //!
-//! First go segments of which everything is in the producer's memory already: their records are not
-//! lost with them, while a record that finds no room is. Only then those with unsent records, least
-//! important stream first. An incoming record never displaces what is more important, and an
-//! insurance copy never displaces what is nowhere else.
+//! Segments whose records are all in the producer's memory go first: removing them loses nothing,
+//! while a record that does not fit is lost. Then segments with unsent records, the least important
+//! stream first. A record never replaces a more important one, and a backup copy never replaces a
+//! record that is stored only here.
 
 use super::WhenFull;
 use super::queue::{Queue, Segment};
@@ -21,16 +21,15 @@ pub(super) const IMPORTANCE: [Stream; Stream::ALL.len()] = [
     Stream::Messages,
 ];
 
-/// What asks for room.
+/// The frame that needs space.
 #[derive(Clone, Copy)]
 pub(super) struct Incoming {
     pub stream: Stream,
-    /// An insurance copy: the producer has the records.
+    /// A backup copy: the producer has the records.
     pub sent: bool,
 }
 
-/// The segments to remove, in order, so that at least `goal` octets become free; nothing where that
-/// many cannot become free.
+/// The segments to remove, in order, to free at least `goal` bytes; `None` if that is not possible.
 pub(super) fn victims(
     queues: &[Queue; Stream::ALL.len()],
     incoming: Incoming,
@@ -49,7 +48,7 @@ pub(super) fn victims(
     (freed >= goal).then_some(victims)
 }
 
-/// All that may go, in the order in which it goes.
+/// All segments that may be removed, in order.
 fn candidates(
     queues: &[Queue; Stream::ALL.len()],
     incoming: Incoming,
@@ -61,7 +60,7 @@ fn candidates(
         less.map(move |stream| (stream, policy == WhenFull::DropOldest))
     };
     let own = (incoming.stream, true);
-    // Its own stream's copies may go for a record that is nowhere else, whatever the policy.
+    // Copies of the same stream may be removed for a record stored nowhere else, with any policy.
     let copies_too = policy == WhenFull::DropOldest || !incoming.sent;
     let in_memory = least_first()
         .map(|(stream, _)| (stream, true))

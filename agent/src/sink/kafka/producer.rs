@@ -1,55 +1,58 @@
-//! A producer, and how a record becomes a Kafka message.
+//! The producer: converts a record into a Kafka message and hands it to librdkafka.
 
 use super::super::{KafkaConfig, Rendered, Stream};
-use super::reports::{self, Reports};
+use super::reports::{self, ProducerCallbacks};
 use super::settings;
-use crate::sink::tally::Reason;
+use crate::sink::tally::DropReason;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
 use std::time::Duration;
 
-/// How long a producer that ends may take to give its records back.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// Time limit for a closing producer to return its records.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// One producer, from its making to its end.
-pub(super) struct Link {
-    producer: ThreadedProducer<Reports>,
+/// One producer.
+pub(super) struct KafkaProducer {
+    producer: ThreadedProducer<ProducerCallbacks>,
     topics: [String; Stream::ALL.len()],
 }
 
-/// What became of a record that was handed over.
-pub(super) enum Sent {
-    /// librdkafka has it, and will report.
-    Taken,
-    /// There is no room now.
-    Full,
-    /// It will never be taken.
-    Refused(Reason),
+/// Result of handing over a record.
+pub(super) enum SendResult {
+    /// librdkafka has it and will report its delivery.
+    Accepted,
+    /// librdkafka's queue is full.
+    QueueFull,
+    /// The record is rejected permanently.
+    Rejected(DropReason),
 }
 
-impl Link {
-    /// Makes a producer. Does not wait for a broker. `for_ever`: records wait for the broker
-    /// without a limit, unless the operator sets one.
+impl KafkaProducer {
+    /// Creates a producer without waiting for a broker. `for_ever`: records wait for the broker
+    /// without a limit, unless the user sets one.
+    ///
+    /// # Errors
+    /// Returns a sentence if librdkafka rejects its settings.
     pub(super) fn new(
         config: &KafkaConfig,
         for_ever: bool,
-        reports: Reports,
+        reports: ProducerCallbacks,
     ) -> Result<Self, String> {
         let producer = settings::producer(config, for_ever)
             .create_with_context(reports)
-            .map_err(|error| settings::explain(config, &error))?;
+            .map_err(|error| settings::describe_error(config, &error))?;
         Ok(Self { producer, topics: Stream::ALL.map(|stream| config.topic(stream).to_owned()) })
     }
 
-    /// Hands one record over; its report will carry `number`.
+    /// Hands over one record. Its delivery report will carry `number`.
     pub(super) fn send(
         &self,
         record: &Rendered<'_>,
         payload: &[u8],
         node: &str,
         number: usize,
-    ) -> Sent {
+    ) -> SendResult {
         let mut id = [0; 32];
         let headers = OwnedHeaders::new_with_capacity(3)
             .insert(Header { key: "schema", value: Some(record.stream.schema()) })
@@ -62,17 +65,19 @@ impl Link {
             message = message.key(record.key);
         }
         match self.producer.send(message) {
-            Ok(()) => Sent::Taken,
+            Ok(()) => SendResult::Accepted,
             Err((error, _)) => match code(&error) {
                 // After a fatal error the sender replaces the producer.
-                Some(RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal) => Sent::Full,
-                code => Sent::Refused(reports::reason(code)),
+                Some(RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal) => {
+                    SendResult::QueueFull
+                }
+                code => SendResult::Rejected(reports::drop_reason(code)),
             },
         }
     }
 
-    /// Why this producer will never send anything again, if that is so. librdkafka does not tell
-    /// its error callback of every such reason, of missing rights for one.
+    /// The reason of a fatal error, after which this producer sends nothing. librdkafka does not
+    /// report every such error to its error callback, for example missing rights.
     pub(super) fn fatal(&self) -> Option<String> {
         let (code, reason) = self.producer.client().fatal_error()?;
         Some(match code {
@@ -83,16 +88,16 @@ impl Link {
         })
     }
 
-    /// Has what waits sent without waiting for more to go with it.
-    pub(super) fn hurry(&self, limit: Duration) {
-        // What does not arrive in time stays on its way.
+    /// Sends queued records without waiting for fuller batches.
+    pub(super) fn flush(&self, limit: Duration) {
+        // Records that are not acknowledged in time stay in flight.
         let _ = self.producer.flush(limit);
     }
 
-    /// Has every record that is not acknowledged reported as given back.
-    pub(super) fn give_up(&self) {
+    /// Purges the producer: every unacknowledged record is reported as returned.
+    pub(super) fn purge(&self) {
         self.producer.purge(PurgeConfig::default().queue().inflight());
-        let _ = self.producer.flush(FAREWELL);
+        let _ = self.producer.flush(END_TIMEOUT);
     }
 }
 
@@ -100,11 +105,11 @@ fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     error.rdkafka_error_code()
 }
 
-/// 32 lower-case hex digits.
+/// Formats an event id as 32 lower-case hex digits.
 pub(super) fn hex(id: u128, digits: &mut [u8; 32]) -> &[u8] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, octet) in digits.as_chunks_mut::<2>().0.iter_mut().zip(id.to_be_bytes()) {
-        *pair = [DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(id.to_be_bytes()) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
     }
     digits
 }
@@ -114,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_hex() {
+    fn formats_hex() {
         assert_eq!(hex(0x0123_4567_89AB_CDEF, &mut [0; 32]), b"00000000000000000123456789abcdef");
     }
 }

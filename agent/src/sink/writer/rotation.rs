@@ -1,10 +1,9 @@
-//! What becomes of rotated files, in a thread of its own, so that no record waits for it: too old
-//! ones are removed, the others compressed.
+//! Removes and compresses rotated files on a thread of its own, so that no record waits for it.
 //!
-//! It goes by what it finds in the directory, so that it also ends what an earlier run began.
+//! It works from what it finds in the directory, so it also completes what an earlier run began.
 
 use super::series::Series;
-use super::target::liken;
+use super::target::copy_owner_and_mode;
 use crate::sink::Rotation;
 use crate::time::Timestamp;
 use crossbeam_channel::{Receiver, Sender};
@@ -19,86 +18,86 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use zstd::stream::write::Encoder;
 
-/// What is not done this long after the sink's end is left to the next start.
-const LAST_CALL: Duration = Duration::from_secs(1);
+/// How long to continue after the sink is closed. The next start completes the rest.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// zstd's own default.
+/// zstd's default level.
 const LEVEL: i32 = 3;
 
-/// Compression takes what CPU time nobody else wants.
+/// Nice value: compression uses only idle CPU time.
 const NICE: i32 = 10;
 
-/// Octets compressed between two looks whether to stop.
+/// Bytes compressed between two checks whether to stop.
 const PORTION: usize = 256 << 10;
 
-/// The sink's side.
-pub(super) struct Keeper {
-    tell: Option<Sender<Series>>,
+/// The sink's handle of the thread.
+pub(super) struct RotationWorker {
+    sender: Option<Sender<Series>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Keeper {
+impl RotationWorker {
     pub(super) fn start(rotation: Rotation) -> io::Result<Self> {
-        let (tell, told) = crossbeam_channel::unbounded();
+        let (sender, receiver) = crossbeam_channel::unbounded();
         let stop = Arc::new(AtomicBool::new(false));
-        let work = Work { rotation, stop: Arc::clone(&stop), warned: false };
-        let thread = thread::Builder::new().name("sink-keeper".into());
-        let thread = Some(thread.spawn(move || work.run(&told))?);
-        Ok(Self { tell: Some(tell), stop, thread })
+        let work = RotationTask { rotation, stop: Arc::clone(&stop), warned: false };
+        let thread = thread::Builder::new().name("sink-rotation".into());
+        let thread = Some(thread.spawn(move || work.run(&receiver))?);
+        Ok(Self { sender: Some(sender), stop, thread })
     }
 
-    /// Has the files of the series looked after, up to its newest. They must be complete.
-    pub(super) fn tidy(&self, series: &Series) {
-        if let Some(tell) = &self.tell {
-            // Without its thread, which does not end before us, files would stay as they are.
-            let _ = tell.send(series.clone());
+    /// Removes or compresses the rotated files of the series. They must be complete.
+    pub(super) fn clean_up(&self, series: &Series) {
+        if let Some(sender) = &self.sender {
+            // Fails only if the thread has panicked: then files stay as they are.
+            let _ = sender.send(series.clone());
         }
     }
 }
 
-impl Drop for Keeper {
+impl Drop for RotationWorker {
     fn drop(&mut self) {
-        self.tell = None;
+        self.sender = None;
         let Some(thread) = self.thread.take() else { return };
-        let end = Instant::now() + LAST_CALL;
+        let end = Instant::now() + STOP_TIMEOUT;
         while !thread.is_finished() && Instant::now() < end {
             thread::sleep(Duration::from_millis(5));
         }
         self.stop.store(true, Ordering::Relaxed);
         if thread.join().is_err() {
-            tracing::warn!("the thread that looks after rotated files failed");
+            tracing::warn!("the thread for rotated files failed");
         }
     }
 }
 
-/// The thread's side.
-struct Work {
+/// State of the thread.
+struct RotationTask {
     rotation: Rotation,
     stop: Arc<AtomicBool>,
     warned: bool,
 }
 
-impl Work {
-    fn run(mut self, told: &Receiver<Series>) {
+impl RotationTask {
+    fn run(mut self, receiver: &Receiver<Series>) {
         if let Err(error) = setpriority_process(None, NICE) {
-            tracing::debug!(%error, "compression has the priority of all else");
+            tracing::debug!(%error, "cannot lower the priority of compression");
         }
-        while let Ok(series) = told.recv() {
-            // The newest knows of all before it, but where the path was a link to elsewhere:
-            // what is left there waits for the next start there.
-            let series = told.try_iter().last().unwrap_or(series);
-            let done = self.tidy(&series);
+        while let Ok(series) = receiver.recv() {
+            // The newest series covers the earlier ones, unless the path was a link to another
+            // directory: files left there wait for the next start with it.
+            let series = receiver.try_iter().last().unwrap_or(series);
+            let done = self.clean_up(&series);
             if let (Err(error), false) = (&done, self.warned) {
                 let file = series.path().display();
-                tracing::warn!(%file, %error, "rotated files cannot be looked after, and stay as they are");
+                tracing::warn!(%file, %error, "cannot compress or remove rotated files");
             }
             self.warned = done.is_err();
         }
     }
 
-    /// Does what it can; gives the first error.
-    fn tidy(&self, series: &Series) -> io::Result<()> {
+    /// Removes and compresses as much as possible. Returns the first error.
+    fn clean_up(&self, series: &Series) -> io::Result<()> {
         let mut files = series.files()?;
         let mut outcome = Ok(());
         let mut note = |result: io::Result<()>| {
@@ -123,12 +122,13 @@ impl Work {
 
     fn compress(&self, series: &Series, stamp: Timestamp, packed: bool) -> io::Result<()> {
         let plain = series.plain(stamp);
-        // A packed file with its name is whole: only the last step was left to do.
+        // A compressed file with its final name is complete: only the removal of the original is
+        // left.
         if packed {
             return remove(&plain);
         }
         let unfinished = series.unfinished(stamp);
-        match self.pack(&plain, &unfinished) {
+        match self.compress_to(&plain, &unfinished) {
             Ok(true) => {
                 fs::rename(&unfinished, series.packed(stamp))?;
                 remove(&plain)
@@ -138,11 +138,11 @@ impl Work {
         }
     }
 
-    /// Writes the file compressed, to the disk; whether there was time for it.
-    fn pack(&self, plain: &Path, unfinished: &Path) -> io::Result<bool> {
+    /// Compresses the file and syncs it. Returns false if it was stopped.
+    fn compress_to(&self, plain: &Path, unfinished: &Path) -> io::Result<bool> {
         let mut plain = File::open(plain)?;
         let like = plain.metadata()?;
-        // For nobody else until it is known for whom.
+        // Not readable for others until mode and owner are copied.
         let packed =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?;
         let mut encoder = Encoder::new(packed, LEVEL)?;
@@ -160,14 +160,14 @@ impl Work {
             }
         }
         let packed = encoder.finish()?;
-        liken(&packed, &like)?;
+        copy_owner_and_mode(&packed, &like)?;
         packed.set_modified(like.modified()?)?;
         packed.sync_all()?;
         Ok(true)
     }
 }
 
-/// Removes a file, if it is there.
+/// Removes a file if it exists.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
