@@ -2,22 +2,21 @@
 
 #![forbid(unsafe_code)]
 
+mod helper;
 mod kafka;
 mod pages;
-mod scout;
 mod top;
 
+pub use helper::HelperArgs;
 pub use kafka::{InitArgs, KafkaCommand};
 pub use pages::{CompletionsArgs, ManArgs};
-pub use scout::ScoutArgs;
 pub use top::{Speed, TopArgs};
 
+use crate::capture::live::HookChoice;
 use crate::capture::ports::PortSet;
 use crate::config::layer::{CaptureLayer, KafkaLayer, Layer, LogLayer, MetricsLayer, PairingLayer};
-use crate::config::value::{
-    Broker, Hook, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span, Threads,
-};
-use crate::config::{Purpose, Sources};
+use crate::config::value::{Broker, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span};
+use crate::config::{Purpose, Sources, Threads};
 use crate::sink::{SinkSpec, StreamSet};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -66,9 +65,9 @@ pub enum Command {
     Kafka(KafkaCommand),
     /// Print the JSON Schema or the Avro schema of a record, or list the schemas
     Schema(SchemaArgs),
-    /// Look after what `run` needs privileges for; started by it
+    /// Do the privileged work of `run`, which starts it
     #[command(hide = true)]
-    Scout(ScoutArgs),
+    Scout(HelperArgs),
     /// Print a configuration file with every key, explained, to start from
     Config,
     /// Print what completes the command line in a shell
@@ -127,7 +126,7 @@ pub struct CommonArgs {
 pub struct CaptureArgs {
     /// Attach at this hook: auto, cgroup or socket [default: auto]
     #[arg(long, value_name = "HOOK")]
-    pub hook: Option<Hook>,
+    pub hook: Option<HookChoice>,
 
     /// Watch this cgroup: absolute, or relative to the cgroup2 mount [default: its root]
     #[arg(long, value_name = "PATH")]
