@@ -92,7 +92,7 @@ fn the_defaults_are_those_in_force() {
     let plain = load(&all(uncommented(|name| WHOLE.contains(&name)))).unwrap();
     assert!(plain.detect.is_some() && plain.capture.encrypted.is_some());
     let given = uncommented(|name| WHOLE.contains(&name) || defaults.iter().any(|one| one == name));
-    assert_eq!(load(&all(given)).unwrap(), plain);
+    assert_eq!(load(&all(given)).unwrap(), Config { nice_is_set: true, ..plain });
 }
 
 #[test]
