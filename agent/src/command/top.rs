@@ -11,7 +11,7 @@ use crate::config::{Config, Sources};
 use crate::exit::Exit;
 use crate::log::{self, Ring};
 use crate::sink::{self, Sink};
-use crate::top::{self, Look, SINK, Shared, Span, WIDTH, Wishes};
+use crate::top::{self, SINK, ScreenOptions, Shared, Span, Theme, WIDTH};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl View<'_> {
         let run = Run::new(start, live, None)?;
         // The first clause names the hook; all of it stands in the log.
         let source = run.describe().split(',').next().unwrap_or_default().to_owned();
-        self.shared.go_by_the_clock();
+        self.shared.use_wall_clock();
         // From here on nothing is to be told before the screen opens.
         let screen = self.open(&source, Span::Recent)?;
         let done = run.until_the_end();
@@ -111,11 +111,11 @@ impl View<'_> {
     }
 
     /// Waits until the screen's reader leaves, or it is time to end.
-    fn farewell(&self, screen: Screen) -> Result<io::Result<()>, Exit> {
+    fn wait_for_end(&self, screen: Screen) -> Result<io::Result<()>, Exit> {
         let mut end = None;
         while !screen.is_finished() {
             if self.signals.stop()
-                && *end.get_or_insert_with(Instant::now) + FAREWELL < Instant::now()
+                && *end.get_or_insert_with(Instant::now) + END_PATIENCE < Instant::now()
             {
                 return Ok(Ok(()));
             }
@@ -146,16 +146,16 @@ impl View<'_> {
         if self.args.once {
             return Ok(None);
         }
-        let look = Look::of_environment(|name| std::env::var(name).ok());
-        let wishes = Wishes {
+        let theme = Theme::of_environment(|name| std::env::var(name).ok());
+        let options = ScreenOptions {
             source: source.to_owned(),
             vantage: self.args.vantage.unwrap_or_default(),
             span,
-            look: Look { unicode: look.unicode && !self.args.ascii, ..look },
+            theme: Theme { unicode: theme.unicode && !self.args.ascii, ..theme },
         };
         let (shared, log) = (Arc::clone(&self.shared), self.log.clone());
         let stop = self.signals.stop_flag();
-        spawn("screen", move || top::show(&shared, &wishes, &log, &stop)).map(Some)
+        spawn("screen", move || top::show(&shared, &options, &log, &stop)).map(Some)
     }
 
     /// The source has given all. The screen stays until its reader leaves, unless something failed.
@@ -172,13 +172,13 @@ impl View<'_> {
             let vantage = self.args.vantage.unwrap_or_default();
             let width = terminal_width();
             let text =
-                self.shared.look(|model| top::plain_text(model, source, vantage, span, width));
+                self.shared.read(|model| top::plain_text(model, source, vantage, span, width));
             return print(&text);
         };
         if done.is_err() {
             self.signals.stop_flag().store(true, std::sync::atomic::Ordering::Relaxed);
         }
-        let shown = self.farewell(screen)?;
+        let shown = self.wait_for_end(screen)?;
         done?;
         shown.map_err(|error| Exit::failed(format!("cannot draw on the terminal: {error}")))
     }
@@ -188,7 +188,7 @@ type Screen = JoinHandle<io::Result<()>>;
 
 /// How long the screen may take to be given back once it is time to end: a terminal may take no
 /// more octets, and nothing must stay behind for its sake.
-const FAREWELL: Duration = Duration::from_secs(2);
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 fn spawn<T: Send + 'static>(
     name: &str,
