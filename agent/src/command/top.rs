@@ -1,4 +1,4 @@
-//! `dnscribe top`: a live view of records, wherever they come from.
+//! `dnscribe top`: a live view of captured, replayed or recorded traffic.
 
 use super::pace::Pace;
 use super::replay;
@@ -18,13 +18,13 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// A view shows losses sooner than a ledger of `run` must be written.
+/// Interval of ledger records, shorter than in `run` so that losses are shown soon.
 const LEDGER_EVERY: Duration = Duration::from_secs(1);
 
-/// Before looking again whether it is time to end.
+/// Interval at which the end is checked.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Shows live traffic, capture files or records, until told to stop.
+/// Shows live traffic, capture files or records until stopped.
 pub(super) fn top(args: &TopArgs) -> Result<(), Exit> {
     if let Some(obstacle) = top::obstacle().filter(|_| !args.once) {
         return Err(Exit::usage(format!("top draws on a terminal, and {obstacle}")).with_remedy(
@@ -49,7 +49,7 @@ pub(super) fn top(args: &TopArgs) -> Result<(), Exit> {
     }
 }
 
-/// What the three ways have in common.
+/// State that live, replay and records have in common.
 struct View<'a> {
     args: &'a TopArgs,
     log: Ring,
@@ -58,15 +58,15 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// The pipeline of `run` with the view as its only sink.
+    /// Runs the pipeline of `run` with the view as its only sink.
     fn live(self, sources: Sources, config: Config) -> Result<(), Exit> {
         let start = self.start(sources, config)?;
         let live = attach(&start.config, None)?;
         let run = Run::new(start, live, None)?;
-        // The first clause names the hook; all of it stands in the log.
+        // The first clause names the hook; the log shows all.
         let source = run.describe().split(',').next().unwrap_or_default().to_owned();
         self.shared.use_wall_clock();
-        // From here on nothing is to be told before the screen opens.
+        // Nothing is logged between here and the screen.
         let screen = self.open(&source, Span::Recent)?;
         let done = run.until_the_end();
         self.shared.end();
@@ -74,7 +74,7 @@ impl View<'_> {
         self.close(screen, done, &source, Span::Recent)
     }
 
-    /// The pipeline of `replay`, at the speed wished for.
+    /// Runs the pipeline of `replay`, at the speed that was asked for.
     fn files(self, sources: Sources, config: Config) -> Result<(), Exit> {
         let args = self.args;
         let source = names(&args.files);
@@ -89,8 +89,7 @@ impl View<'_> {
         self.close(screen, done, &source, span)
     }
 
-    /// Records that another wrote. The reader has a thread of its own: nothing ends its waiting for
-    /// a pipe but what comes through it.
+    /// Shows records of another agent. They are read by a thread of its own, which may block on a pipe.
     fn records(self, path: &Path) -> Result<(), Exit> {
         let follow = !self.args.once;
         let source = format!("records of {}", names(&[path.to_path_buf()]));
@@ -110,7 +109,7 @@ impl View<'_> {
         self.close(screen, done, &source, Span::Whole)
     }
 
-    /// Waits until the screen's reader leaves, or it is time to end.
+    /// Waits until the user quits, or a signal ends the program.
     fn wait_for_end(&self, screen: Screen) -> Result<io::Result<()>, Exit> {
         let mut end = None;
         while !screen.is_finished() {
@@ -135,13 +134,13 @@ impl View<'_> {
             endpoint: Endpoint::none(),
             sinks: vec![sink],
             ledger_every: Some(LEDGER_EVERY),
-            // The screen's end raises a flag and rings no bell.
+            // The end of the screen sets a flag, which is polled.
             longest_pause: PAUSE,
             summary: false,
         })
     }
 
-    /// Opens the screen, unless one picture is all that is wanted.
+    /// Opens the screen, unless `--once` is given.
     fn open(&self, source: &str, span: Span) -> Result<Option<Screen>, Exit> {
         if self.args.once {
             return Ok(None);
@@ -158,7 +157,7 @@ impl View<'_> {
         spawn("screen", move || top::show(&shared, &options, &log, &stop)).map(Some)
     }
 
-    /// The source has given all. The screen stays until its reader leaves, unless something failed.
+    /// Handles the end of the source. The screen stays until the user quits, unless something failed.
     fn close(
         self,
         screen: Option<Screen>,
@@ -186,8 +185,7 @@ impl View<'_> {
 
 type Screen = JoinHandle<io::Result<()>>;
 
-/// How long the screen may take to be given back once it is time to end: a terminal may take no
-/// more octets, and nothing must stay behind for its sake.
+/// Time limit for restoring the screen: a terminal may accept no more bytes, which must not block the end.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
 fn spawn<T: Send + 'static>(
@@ -195,10 +193,10 @@ fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, Exit> {
     let started = thread::Builder::new().name(name.to_owned()).spawn(work);
-    started.map_err(|error| Exit::failed(format!("cannot start the thread of the {name}: {error}")))
+    started.map_err(|error| Exit::failed(format!("cannot start the {name} thread: {error}")))
 }
 
-/// What a thread came to; a panic has said on stderr what it is.
+/// Returns the result of a thread. A panic has printed its message.
 fn joined<T>(thread: JoinHandle<T>) -> Result<T, Exit> {
     thread.join().map_err(|_| Exit::failed("the view failed"))
 }

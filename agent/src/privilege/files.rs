@@ -9,7 +9,7 @@ use landlock::{
 };
 use rustix::fs::{AtFlags, CWD, accessat};
 use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -114,7 +114,8 @@ impl Files {
         let Some(account) = account else { return Ok(()) };
         for path in own {
             let failed = |error| format!("cannot give {} to {account}: {error}", path.display());
-            chown(path, Some(account.uid()), Some(account.gid())).map_err(failed)?;
+            // A link is not followed: somebody else may have made it.
+            lchown(path, Some(account.uid()), Some(account.gid())).map_err(failed)?;
         }
         Ok(())
     }

@@ -200,13 +200,13 @@ fn load(hook: &str, options: &LiveOptions, entries: &[Entry]) -> Vec<Probe> {
             let (rings, bytes) = (options.rings, options.ring_bytes);
             let page = ring::page_bytes();
             let detail = format!(
-                "hook {hook} can have {rings} of {} bytes (page size {page}); kernel features: {}",
+                "hook {hook}: {rings} of {} bytes can be created (page size {page}); kernel features: {}",
                 bytes / rings.max(1),
                 loaded.settings.describe()
             );
             let mut probes = vec![Probe::new(ring_buffer, true, true, detail, "")];
             probes.extend(loaded.entries.iter().map(|entry| {
-                let detail = format!("hook {hook}: loads, and gives {}", entry.loses);
+                let detail = format!("hook {hook}: loads; needed for {}", entry.loses);
                 Probe::new(entry.name, entry.required, true, detail, "")
             }));
             probes.extend(loaded.refused.iter().map(|(entry, reason)| {
