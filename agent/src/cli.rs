@@ -2,22 +2,21 @@
 
 #![forbid(unsafe_code)]
 
+mod helper;
 mod kafka;
 mod pages;
-mod scout;
 mod top;
 
+pub use helper::HelperArgs;
 pub use kafka::{InitArgs, KafkaCommand};
 pub use pages::{CompletionsArgs, ManArgs};
-pub use scout::ScoutArgs;
 pub use top::{Speed, TopArgs};
 
+use crate::capture::live::HookChoice;
 use crate::capture::ports::PortSet;
 use crate::config::layer::{CaptureLayer, KafkaLayer, Layer, LogLayer, MetricsLayer, PairingLayer};
-use crate::config::value::{
-    Broker, Hook, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span, Threads,
-};
-use crate::config::{Purpose, Sources};
+use crate::config::value::{Broker, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span};
+use crate::config::{Purpose, Sources, Threads};
 use crate::sink::{SinkSpec, StreamSet};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -35,19 +34,19 @@ Examples:
   dnscribe run                                      Show this host's DNS transactions
   dnscribe run --brokers kafka-1:9092               Stream them to Kafka
   dnscribe replay traffic.pcapng.gz -o json | jq .  Read a capture file
-  dnscribe top                                      Watch it on a live screen
-  dnscribe check                                    Ask whether `run` would work here
+  dnscribe top                                      Watch DNS on a live screen
+  dnscribe check                                    Check whether `run` would work here
 
 Exit codes: 0 success, 1 failed while running, 2 bad usage, configuration or input file,
 3 this host cannot capture."
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// A command.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Capture live DNS on this host and stream records until stopped
@@ -56,7 +55,7 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Show DNS on a live screen: resolvers, zones, names, processes, alerts, losses
     Top(TopArgs),
-    /// Validate the configuration and ask whether `run` would work on this host
+    /// Check the configuration, and whether `run` would work on this host
     Check(CheckArgs),
     /// Work with the ledger
     #[command(subcommand)]
@@ -66,30 +65,30 @@ pub enum Command {
     Kafka(KafkaCommand),
     /// Print the JSON Schema or the Avro schema of a record, or list the schemas
     Schema(SchemaArgs),
-    /// Look after what `run` needs privileges for; started by it
+    /// Do the privileged work of `run`, which starts it
     #[command(hide = true)]
-    Scout(ScoutArgs),
-    /// Print a configuration file with every key, explained, to start from
+    Scout(HelperArgs),
+    /// Print a configuration file that documents every key, to start from
     Config,
-    /// Print what completes the command line in a shell
+    /// Print the completion script of a shell
     Completions(CompletionsArgs),
     /// Print the manual page of dnscribe, or of one of its commands
     Man(ManArgs),
 }
 
-/// Flags of all that makes records.
+/// Flags of all commands that make records.
 #[derive(Clone, Debug, Default, Args)]
 pub struct CommonArgs {
     /// Read the configuration from this YAML file
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 
-    /// Give every sink these streams: messages, transactions, lookups, metrics, alerts, dlq, ledger,
+    /// Send these streams to every sink: messages, transactions, lookups, metrics, alerts, dlq, ledger,
     /// connections
     #[arg(long, value_name = "LIST")]
     pub stream: Option<StreamSet>,
 
-    /// Where records go; may be repeated.
+    /// Destinations of records; may be repeated.
     #[arg(
         long,
         value_name = "DEST",
@@ -97,19 +96,19 @@ pub struct CommonArgs {
     )]
     pub sink: Vec<SinkSpec>,
 
-    /// Find Kafka at these brokers: HOST:PORT,...
+    /// Connect to Kafka at these brokers: HOST:PORT,...
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub brokers: Vec<Broker>,
 
-    /// Look for DNS on these ports [default: 53]
+    /// Capture DNS on these ports [default: 53]
     #[arg(long, value_name = "LIST")]
     pub port: Option<PortSet>,
 
-    /// Serve /metrics, /healthz and /readyz here, or "off" [default: 127.0.0.1:9353; replay: off]
+    /// Serve /metrics, /healthz and /readyz at this address, or "off" [default: 127.0.0.1:9353; replay: off]
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics_listen: Option<Listen>,
 
-    /// Let a query wait this long for its response [default: 5s]
+    /// Time that a query waits for its response [default: 5s]
     #[arg(long, value_name = "DURATION")]
     pub query_timeout: Option<PositiveSpan>,
 
@@ -117,7 +116,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 
-    /// Say more on stderr; twice for every step
+    /// Log more on stderr: debug; twice: trace
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
@@ -125,28 +124,28 @@ pub struct CommonArgs {
 /// Flags of live capture.
 #[derive(Clone, Debug, Default, Args)]
 pub struct CaptureArgs {
-    /// Attach at this hook: auto, cgroup or socket [default: auto]
+    /// Attach programs at this hook: auto, cgroup or socket [default: auto]
     #[arg(long, value_name = "HOOK")]
-    pub hook: Option<Hook>,
+    pub hook: Option<HookChoice>,
 
-    /// Watch this cgroup: absolute, or relative to the cgroup2 mount [default: its root]
+    /// Watch this cgroup, absolute or relative to the cgroup2 mount [default: its root]
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
 
-    /// Listen on this interface with hook socket; may be repeated [default: all]
+    /// Watch this interface with hook socket; may be repeated [default: all]
     #[arg(long, value_name = "NAME")]
     pub interface: Vec<String>,
 
-    /// Read packets with so many threads [default: one for every four CPUs, 1 to 4]
+    /// Number of threads that read packets [default: one for every four CPUs, 1 to 4]
     #[arg(long, value_name = "N")]
     pub threads: Option<Threads>,
 }
 
-/// The look of stdout.
+/// Flags of commands that write records to stdout.
 #[derive(Clone, Debug, Default, Args)]
 pub struct OutputArgs {
     /// Write stdout as text, json, or auto: text on a terminal [default: auto]
-    #[arg(short, long, value_name = "LOOK")]
+    #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
 }
 
@@ -173,7 +172,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION")]
     pub duration: Option<PositiveSpan>,
 
-    /// Let the end take this long at most [default: 10s]
+    /// Time limit of the shutdown [default: 10s]
     #[arg(long, value_name = "DURATION")]
     pub drain_timeout: Option<Span>,
 }
@@ -207,19 +206,19 @@ pub struct CheckArgs {
     #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub capture: CaptureArgs,
 
-    /// Make the Kafka topics that are missing first, as `kafka init` does
+    /// Create missing Kafka topics first, as `kafka init` does
     #[arg(long)]
     pub create_topics: bool,
 
-    /// Print the findings as text or json [default: text]
-    #[arg(short, long, value_name = "LOOK")]
+    /// Print the results as text or json [default: text]
+    #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
 }
 
 /// `dnscribe ledger`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum LedgerCommand {
-    /// Read ledger and data records back and see whether every identity closes
+    /// Read ledger and data records back and check whether every identity closes
     #[command(after_help = "\
 Examples:
   dnscribe ledger verify dns.ndjson
@@ -249,17 +248,17 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 
-    /// Compare with what the ledger says of this sink [default: kafka; of files: the sink that
-    /// delivered most]
+    /// Compare with the ledger of this sink [default: kafka; for files: the sink that delivered
+    /// most]
     #[arg(long, value_name = "NAME")]
     pub sink: Option<String>,
 
-    /// Keep what does not fit into memory in this folder [default: $TMPDIR, else /tmp]
+    /// Directory for data that does not fit into memory [default: $TMPDIR, else /tmp]
     #[arg(long, value_name = "DIR")]
     pub temp: Option<PathBuf>,
 
     /// Print the balance as text or json [default: text]
-    #[arg(short, long, value_name = "LOOK")]
+    #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
 }
 
@@ -269,11 +268,12 @@ pub struct SchemaArgs {
     /// The schema to print, such as dns.transaction/1; a list of all without it
     pub name: Option<String>,
 
-    /// Print the Avro schema, as the schema registry gets it, instead of the JSON Schema
+    /// Print the Avro schema, as it is registered, instead of the JSON Schema
     #[arg(long, requires = "name")]
     pub avro: bool,
 }
 
+/// Returns the list, or none where it is empty.
 fn some<T>(list: &[T]) -> Option<Vec<T>>
 where
     T: Clone,
@@ -282,13 +282,13 @@ where
 }
 
 impl CommonArgs {
-    /// What a command says that only has to find Kafka.
+    /// Returns the flags of a command that only connects to Kafka.
     fn of_kafka(config: Option<&Path>, brokers: &[Broker]) -> Self {
         let config = config.map(Path::to_path_buf);
         Self { config, brokers: brokers.to_vec(), ..Self::default() }
     }
 
-    /// The flags as a layer of configuration.
+    /// Returns the flags as a layer of configuration.
     #[must_use]
     pub fn layer(&self) -> Layer {
         Layer {
@@ -309,7 +309,7 @@ impl CommonArgs {
     }
 }
 
-/// What `-v` says of the log level.
+/// Returns the log level of `-v`.
 const fn level(verbose: u8) -> Option<LogLevel> {
     match verbose {
         0 => None,
@@ -328,7 +328,7 @@ impl CaptureArgs {
 }
 
 impl RunArgs {
-    /// What the configuration is made from.
+    /// Returns the sources of the configuration.
     #[must_use]
     pub fn sources(&self) -> Sources {
         let mut layer = self.common.layer();
@@ -341,7 +341,7 @@ impl RunArgs {
 }
 
 impl ReplayArgs {
-    /// What the configuration is made from.
+    /// Returns the sources of the configuration.
     #[must_use]
     pub fn sources(&self) -> Sources {
         let layer = Layer { output: self.output.output, ..self.common.layer() };
@@ -350,7 +350,7 @@ impl ReplayArgs {
 }
 
 impl CheckArgs {
-    /// What the configuration is made from: that of `run`.
+    /// Returns the sources of the configuration, which are those of `run`.
     #[must_use]
     pub fn sources(&self) -> Sources {
         let mut layer = self.common.layer();
@@ -360,7 +360,7 @@ impl CheckArgs {
 }
 
 impl VerifyArgs {
-    /// What the configuration is made from.
+    /// Returns the sources of the configuration.
     #[must_use]
     pub fn sources(&self) -> Sources {
         let common = CommonArgs::of_kafka(self.config.as_deref(), &self.brokers);

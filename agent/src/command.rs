@@ -1,8 +1,7 @@
-//! The commands: each takes its arguments and ends well or with an [`Exit`].
+//! The commands. Each takes its arguments and succeeds, or returns an [`Exit`].
 
 mod bell;
 mod check;
-mod confine;
 mod crew;
 mod kafka;
 mod pace;
@@ -13,7 +12,6 @@ mod replay;
 mod resolvers;
 mod run;
 mod schema;
-mod scout;
 mod session;
 mod signals;
 mod summary;
@@ -25,17 +23,21 @@ mod verify;
 use crate::cli::{Cli, Command, KafkaCommand, LedgerCommand};
 use crate::config::reference;
 use crate::exit::Exit;
+use crate::privilege::helper;
 
-/// Does what the command line says. `settle` is called once threads may start beside this one: at once,
-/// but by `run` only when it has given up its privileges, for a thread that was there before would keep
-/// them, and not at all for the scout, which has no use for more threads.
+/// Executes the command line. `settle` is called once other threads may start: at once, but in `run` only
+/// after privileges were dropped, since a thread that exists before would keep them, and never in the
+/// privileged helper, which needs no more threads.
+///
+/// # Errors
+/// Message, remedy and exit code of the failure.
 pub fn execute(cli: &Cli, settle: fn()) -> Result<(), Exit> {
     if !matches!(cli.command, Command::Run(_) | Command::Scout(_)) {
         settle();
     }
     match &cli.command {
         Command::Run(args) => run::run(args, settle),
-        Command::Scout(args) => scout::scout(args),
+        Command::Scout(args) => helper::serve(args),
         Command::Replay(args) => replay::replay(args),
         Command::Top(args) => top::top(args),
         Command::Check(args) => check::check(args),

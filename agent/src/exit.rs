@@ -1,4 +1,4 @@
-//! How the program ends when it does not end well: one sentence, the remedy, the exit code.
+//! Failures of a command: message, remedy, exit code.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use crate::sink::SinkError;
 use std::fmt;
 use std::process::ExitCode;
 
-/// A failed end, with the contract's exit code.
+/// A failure, with its exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
     code: u8,
@@ -18,38 +18,38 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// Exit code 1: it failed while running.
+    /// Creates a failure with exit code 1: failed while running.
     #[must_use]
     pub fn failed(message: impl Into<String>) -> Self {
         Self { code: 1, message: message.into(), remedy: None }
     }
 
-    /// Exit code 2: bad usage, unknown schema name, bad config or input file.
+    /// Creates a failure with exit code 2: bad usage, configuration, schema name or input file.
     #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
         Self { code: 2, message: message.into(), remedy: None }
     }
 
-    /// Exit code 3: this host cannot capture.
+    /// Creates a failure with exit code 3: this host cannot capture.
     #[must_use]
     pub fn cannot_capture(message: impl Into<String>) -> Self {
         Self { code: 3, message: message.into(), remedy: None }
     }
 
-    /// The same with what the operator can do about it.
+    /// Adds what the operator can do about it.
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
-    /// The process's exit code: 1, 2 or 3.
+    /// Exit code of the process: 1, 2 or 3.
     #[must_use]
     pub const fn code(&self) -> u8 {
         self.code
     }
 
-    /// Says it on stderr and gives the exit code, for `main`.
+    /// Prints the failure on stderr and returns the exit code, for `main`.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         eprintln!("{self}");
@@ -57,7 +57,7 @@ impl Exit {
     }
 }
 
-/// `error: MESSAGE`, and the remedy on a line of its own.
+/// Writes `error: MESSAGE`, and the remedy on a line of its own.
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;
@@ -79,7 +79,7 @@ impl From<ConfigError> for Exit {
 impl From<SinkError> for Exit {
     fn from(error: SinkError) -> Self {
         match error {
-            // librdkafka was not pleased with `kafka.options`.
+            // librdkafka refused `kafka.options`.
             SinkError::Kafka(_) | SinkError::Alertmanager(_) => Self::usage(error.to_string()),
             _ => Self::failed(error.to_string()),
         }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_the_remedy() {
+    fn prints_the_remedy() {
         let exit = Exit::cannot_capture("not permitted").with_remedy("run as root");
         assert_eq!(exit.to_string(), "error: not permitted\n  remedy: run as root");
         assert_eq!([exit.code(), Exit::usage("").code(), Exit::failed("").code()], [3, 2, 1]);

@@ -4,7 +4,6 @@
 //! [`ledger`] what it took and what it gave. Each stage imports only from its left.
 
 pub mod capture;
-pub mod check;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -28,7 +27,6 @@ pub mod pipeline;
 pub mod privacy;
 pub mod privilege;
 pub mod record;
-pub mod scout;
 pub mod sink;
 pub mod takeover;
 pub mod time;

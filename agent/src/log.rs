@@ -1,4 +1,4 @@
-//! Log lines, on stderr.
+//! The log, on stderr or in memory.
 
 #![forbid(unsafe_code)]
 
@@ -11,26 +11,24 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that a [`Ring`] keeps.
+/// Number of lines that a [`Ring`] keeps.
 const RING_LINES: usize = 100;
 
-/// Starts logging. `DNSCRIBE_LOG` wins over the configured level with filters by module, such as
-/// `info,dnscribe::sink=debug`.
-///
-/// Does nothing the second time.
+/// Starts logging to stderr. `DNSCRIBE_LOG` wins over the configured level; it contains filters by module,
+/// such as `info,dnscribe::sink=debug`. A second call does nothing.
 pub fn start(config: LogConfig) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter(config.level))
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-    // An error means that there is a subscriber already.
+    // An error means that logging was started before.
     let _ = match config.format {
         LogFormat::Text => lines.with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
 }
 
-/// Starts logging into memory, for a program that draws on the terminal where stderr would be seen.
+/// Starts logging to memory, for a program that draws on the terminal.
 #[must_use]
 pub fn start_in_memory(config: LogConfig) -> Ring {
     let ring = Ring::default();
@@ -40,7 +38,7 @@ pub fn start_in_memory(config: LogConfig) -> Ring {
         .with_ansi(false)
         .with_target(false)
         .without_time();
-    // An error means that there is a subscriber already.
+    // An error means that logging was started before.
     let _ = lines.try_init();
     ring
 }
@@ -52,7 +50,7 @@ fn filter(level: LogLevel) -> EnvFilter {
         .and_then(|text| match EnvFilter::try_new(&text) {
             Ok(filter) => Some(filter),
             Err(error) => {
-                eprintln!("warning: DNSCRIBE_LOG is not understood and left aside: {error}");
+                eprintln!("warning: DNSCRIBE_LOG is ignored, it is not valid: {error}");
                 None
             }
         })
@@ -68,19 +66,19 @@ impl Ring {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lines, the newest last, and whether that one is younger than `news`.
+    /// Returns the lines, newest last, and whether the newest is younger than `new`.
     #[must_use]
-    pub fn lines(&self, news: Duration) -> (Vec<String>, bool) {
+    pub fn lines(&self, new: Duration) -> (Vec<String>, bool) {
         let kept = self.kept();
-        let is_new = kept.back().is_some_and(|(came, _)| came.elapsed() < news);
+        let is_new = kept.back().is_some_and(|(came, _)| came.elapsed() < new);
         (kept.iter().map(|(_, line)| line.clone()).collect(), is_new)
     }
 }
 
-/// Takes whole events, as the subscriber writes them.
+/// Receives whole events, as the subscriber writes them.
 impl io::Write for Ring {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(octets);
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
         let mut kept = self.kept();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             if kept.len() == RING_LINES {
@@ -89,7 +87,7 @@ impl io::Write for Ring {
             let line = line.trim().chars().map(|one| if one.is_control() { ' ' } else { one });
             kept.push_back((Instant::now(), line.collect()));
         }
-        Ok(octets.len())
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -105,7 +103,8 @@ impl<'a> MakeWriter<'a> for Ring {
     }
 }
 
-/// Our own lines as wished; those of libraries when they matter.
+/// Returns the filter for the log lines of dnscribe at `level`, and for those of libraries at a less verbose
+/// one.
 fn directives(level: LogLevel) -> String {
     let others = match level {
         LogLevel::Error => "error",
@@ -121,10 +120,10 @@ mod tests {
     use std::io::Write as _;
 
     #[test]
-    fn a_ring_keeps_the_last_lines() {
+    fn ring_keeps_the_last_lines() {
         let mut ring = Ring::default();
         for number in 0..RING_LINES + 5 {
-            // In one piece, as the subscriber writes.
+            // In one call, as the subscriber writes.
             ring.write_all(format!(" INFO line {number}\u{1b}\n").as_bytes()).unwrap();
         }
         let (lines, is_new) = ring.lines(Duration::from_secs(3600));
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_understood() {
+    fn filters_are_valid() {
         for level in ["error", "warn", "info", "debug", "trace"] {
             let level: LogLevel = level.parse().unwrap();
             assert!(EnvFilter::try_new(directives(level)).is_ok());

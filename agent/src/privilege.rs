@@ -1,20 +1,21 @@
-//! What the agent gives up once it captures.
+//! Dropping of privileges once capture has begun.
 //!
-//! Capture has to begin with privileges; reading packets that anybody may have sent should not have any.
-//! So after the programs are attached, and before any other thread exists, the one thread that there is
-//! becomes an unprivileged user without capabilities (but those that a [`Need`] asks for), may get none
-//! again (`no_new_privs`), opens no file but those of a short list (landlock), and makes no system call but
-//! those of another (seccomp). Every thread that starts later inherits all of it, which is why the order
-//! matters: on Linux each thread has credentials of its own.
+//! Capture needs privileges to start; reading packets that anybody may have sent should not have any. So after
+//! the programs are attached, and before any other thread exists, the one thread becomes an unprivileged user
+//! without capabilities (except those that a [`Need`] keeps) and cannot get any again (`no_new_privs`). It
+//! can open only files of a short list (landlock) and make only system calls of another (seccomp). Every
+//! thread that starts later inherits all of it; on Linux each thread has credentials of its own, so the order
+//! matters.
 //!
-//! Two things go on needing privileges: the executables of other users' processes, and ICMP errors in other
-//! network namespaces. They are [the scout's](crate::scout), a process that reads no packet.
+//! Two tasks need privileges during capture: the executables of other users' processes, and ICMP errors in
+//! other network namespaces. They are done by the [helper], a process that reads no packets.
 
 #![forbid(unsafe_code)]
 
 mod account;
 mod calls;
 mod files;
+pub mod helper;
 mod need;
 pub mod probe;
 mod state;
@@ -22,55 +23,80 @@ mod state;
 pub use account::Account;
 pub use need::Need;
 
-use crate::config::Config;
+use crate::config::{Config, Drop};
+use crate::exit::Exit;
 use caps::{CapSet, Capability, CapsHashSet};
 use files::Files;
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::Path;
 
-/// What is to be given up, and what is not.
+/// Drops privileges as the configuration asks for, while no other thread has been started. Logs what was
+/// dropped and what was not.
+///
+/// # Errors
+/// Exit code 3: a privilege cannot be dropped and `privileges.drop` is strict.
+pub fn drop_privileges(
+    config: &Config,
+    config_file: Option<&Path>,
+    needs_bpf: bool,
+) -> Result<(), Exit> {
+    if config.privileges.drop == Drop::Off {
+        tracing::warn!("privileges are kept, since privileges.drop is off");
+        return Ok(());
+    }
+    let dropped = Plan::new(config, config_file, needs_bpf).apply();
+    if config.privileges.drop == Drop::Strict && !dropped.failures.is_empty() {
+        let failures = dropped.failures.join("; ");
+        return Err(Exit::cannot_capture(format!("cannot drop privileges: {failures}"))
+            .with_remedy("see `dnscribe check`, or set privileges.drop to auto to run with them"));
+    }
+    for failure in &dropped.failures {
+        tracing::warn!("not all privileges are dropped: {failure}");
+    }
+    tracing::info!("privileges dropped: {}", dropped.state);
+    Ok(())
+}
+
+/// Privileges that are dropped, and that are kept.
 #[derive(Debug)]
-pub struct Plan {
+struct Plan {
     account: Option<Account>,
     needs: Vec<Need>,
     files: Files,
-    /// What cannot be given up, as is known beforehand.
+    /// Reasons known beforehand why a privilege cannot be dropped.
     obstacles: Vec<String>,
 }
 
-/// What was given up.
+/// Result of a drop.
 #[derive(Debug)]
-pub struct Dropped {
-    /// How the process stands now, read back from the kernel.
-    pub state: String,
-    /// What could not be done: a sentence each.
-    pub failures: Vec<String>,
+struct Dropped {
+    /// Privileges of the process afterwards, read back from the kernel.
+    state: String,
+    /// Privileges that could not be dropped: a sentence each.
+    failures: Vec<String>,
 }
 
 impl Plan {
-    /// For a capture with this configuration, read from `config_file`. `needs_bpf`: the kernel lets only
-    /// the privileged read the programs' maps.
-    #[must_use]
-    pub fn new(config: &Config, config_file: Option<&Path>, needs_bpf: bool) -> Self {
-        let (account, obstacles) = match Account::choose(config.privileges.user.as_deref()) {
+    /// Plans the drop for a capture with this configuration, read from `config_file`, and prepares the
+    /// spool for the new user. `needs_bpf`: the kernel lets only privileged processes read the programs'
+    /// maps.
+    fn new(config: &Config, config_file: Option<&Path>, needs_bpf: bool) -> Self {
+        let (account, mut obstacles) = match Account::choose(config.privileges.user.as_deref()) {
             Ok(account) => (account, Vec::new()),
             Err(why) => (None, vec![why]),
         };
-        let files = Files::of(config, config_file);
-        let mut needs = need::of(config, needs_bpf);
+        let files = Files::new(config, config_file);
+        obstacles.extend(files.prepare_spool(account.as_ref()).err());
+        let mut needs = need::of_config(config, needs_bpf);
         needs.extend(need::of_files(&files, account.as_ref()));
         Self { account, needs, files, obstacles }
     }
 
-    /// Gives up all else, for this thread and those that it will start: there must be no others. What
-    /// fails does not keep the rest from being given up.
-    #[must_use]
-    pub fn apply(&self) -> Dropped {
+    /// Drops the rest, for this thread and those that it will start; there must be no others. A failure does
+    /// not stop the drop of other privileges.
+    fn apply(&self) -> Dropped {
         let mut failures = self.obstacles.clone();
-        let mut note = |what: Result<(), String>| failures.extend(what.err());
-        note(self.make_spool());
-        // While every path can still be looked up.
+        let mut note = |result: Result<(), String>| failures.extend(result.err());
+        // As long as every path can be looked up.
         let rules = self.files.rules(self.is_bound());
         note(become_user(self.account.as_ref()));
         note(keep_only(&self.needs));
@@ -89,58 +115,11 @@ impl Plan {
         Dropped { state, failures }
     }
 
-    /// Whether the ordinary permissions of files hold: for neither root nor one who may pass over them.
+    /// Whether file permissions apply: neither for root nor with a capability that overrides them.
     fn is_bound(&self) -> bool {
         let is_root = self.account.is_none() && rustix::process::geteuid().is_root();
         !is_root && !self.needs.iter().any(Need::is_of_files)
     }
-
-    /// A spool that is not there yet is made while it can be, and is the new user's.
-    fn make_spool(&self) -> Result<(), String> {
-        let Some(spool) = self.files.spool() else { return Ok(()) };
-        let missing: Vec<_> = spool.ancestors().take_while(|path| !path.exists()).collect();
-        for path in missing.into_iter().rev() {
-            // Whatever fails here fails again when the sink opens its spool, which says what it means.
-            let made = DirBuilder::new().mode(0o700).create(path);
-            if let (Ok(()), Some(account)) = (made, &self.account) {
-                let failed =
-                    |error| format!("cannot give {} to {account}: {error}", path.display());
-                chown(path, Some(account.uid()), Some(account.gid())).map_err(failed)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What the scout keeps. Neither the ring nor any network's octets reach it.
-const SCOUTS: [Capability; 3] =
-    [Capability::CAP_SYS_PTRACE, Capability::CAP_SYS_ADMIN, Capability::CAP_NET_RAW];
-
-/// Whether this process may do any of what a scout is for.
-#[must_use]
-pub fn has_use_for_scout() -> bool {
-    permitted().is_ok_and(|held| SCOUTS.iter().any(|wanted| held.contains(wanted)))
-}
-
-/// Gives up what the scout does not need, for this thread and those that it will start. Landlock is not
-/// for it: whom it restricts, it keeps from looking at processes outside of the restriction.
-#[must_use]
-pub fn apply_to_scout(user: Option<&str>) -> Dropped {
-    let mut failures = Vec::new();
-    let held = permitted().unwrap_or_default();
-    let needs: Vec<_> = SCOUTS.into_iter().filter(|wanted| held.contains(wanted)).collect();
-    // Without it, root still sees root's processes, and another user would see none.
-    if needs.contains(&Capability::CAP_SYS_PTRACE) {
-        match Account::choose(user) {
-            Ok(account) => failures.extend(become_user(account.as_ref()).err()),
-            Err(why) => failures.push(why),
-        }
-    }
-    let needs: Vec<_> = needs.into_iter().map(|one| Need::new(one, "its work")).collect();
-    failures.extend(keep_only(&needs).err());
-    failures.extend(no_new_privileges().err());
-    failures.extend(calls::allow(calls::SCOUT).err());
-    Dropped { state: state::of_this_thread(), failures }
 }
 
 fn permitted() -> Result<CapsHashSet, String> {
@@ -151,19 +130,19 @@ fn permitted() -> Result<CapsHashSet, String> {
 fn become_user(account: Option<&Account>) -> Result<(), String> {
     let Some(account) = account else { return Ok(()) };
     let failed = |error: String| format!("cannot become user {account}: {error}");
-    // Else all capabilities would go at once, and with them those that are needed.
+    // Without it, the change of user would clear all capabilities, also those that are kept.
     caps::securebits::set_keepcaps(true).map_err(|error| failed(error.to_string()))?;
     account.enter().map_err(|error| failed(error.to_string()))?;
     caps::securebits::set_keepcaps(false).map_err(|error| failed(error.to_string()))
 }
 
-/// Leaves this thread these capabilities alone, and no way to others by `execve`.
+/// Drops all other capabilities of this thread, and the way to get any by `execve`.
 fn keep_only(needs: &[Need]) -> Result<(), String> {
     let failed = |error: caps::errors::CapsError| format!("cannot drop capabilities: {error}");
     let held = permitted()?;
     let keep: CapsHashSet =
         needs.iter().map(|need| need.capability).filter(|one| held.contains(one)).collect();
-    // Where this is not allowed, `no_new_privs` does as well.
+    // Where this is not allowed, `no_new_privs` is enough.
     if held.contains(&Capability::CAP_SETPCAP) {
         caps::raise(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(failed)?;
         for capability in caps::runtime::thread_all_supported() {
@@ -172,7 +151,7 @@ fn keep_only(needs: &[Need]) -> Result<(), String> {
             }
         }
     }
-    // Ambient before inheritable and effective before permitted: none may be without the other.
+    // Ambient requires inheritable, and effective requires permitted: clear in this order.
     if caps::runtime::ambient_set_supported().is_ok() {
         caps::clear(None, CapSet::Ambient).map_err(failed)?;
     }

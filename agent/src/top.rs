@@ -1,8 +1,8 @@
-//! `dnscribe top`: a live view of records, as a terminal shows it.
+//! `dnscribe top`: a live view of records on a terminal.
 //!
-//! It reads published records and nothing else, wherever they come from: a capture in this process,
-//! capture files, or records that another `dnscribe` wrote. One way: record → [`Model`] → list →
-//! frame. All but the terminal itself is without clock, terminal or thread.
+//! It reads only published records: of a capture in this process, of capture files, or of another
+//! `dnscribe`. The flow is record → [`Model`] → list → frame. Only the screen uses a clock, a terminal or
+//! threads.
 
 #![forbid(unsafe_code)]
 
@@ -18,12 +18,12 @@ mod shared;
 mod text;
 mod view;
 
-pub use draw::Look;
-pub use follow::{Problem, follow};
+pub use draw::Theme;
+pub use follow::{FollowError, follow};
 pub use model::{Model, Span, Vantage};
 pub use plain::{WIDTH, text as plain_text};
-pub use screen::{Wishes, obstacle, show};
+pub use screen::{ScreenOptions, obstacle, show};
 pub use shared::Shared;
 
-/// The name of the view's own sink in the ledger.
+/// Name of the view's sink in the ledger.
 pub const SINK: &str = "top";

@@ -124,6 +124,20 @@ pub struct LiveOptions {
     pub shared: bool,
 }
 
+impl PartialEq for LiveOptions {
+    /// Compares all settings. The socket `scout` is none.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { hook, cgroup, interfaces, ports, encrypted, rings, ring_bytes, .. } = self;
+        let Self { nice, snap_bytes, sampling_floor, query_timeout, scout: _, shared, .. } = self;
+        (hook, cgroup, interfaces, ports)
+            == (&other.hook, &other.cgroup, &other.interfaces, &other.ports)
+            && (encrypted, rings, ring_bytes) == (&other.encrypted, &other.rings, &other.ring_bytes)
+            && (nice, snap_bytes) == (&other.nice, &other.snap_bytes)
+            && (sampling_floor, query_timeout) == (&other.sampling_floor, &other.query_timeout)
+            && *shared == other.shared
+    }
+}
+
 impl Default for LiveOptions {
     /// The best hook of this host, port 53, one ring of 32 MiB, whole packets, no sampling.
     fn default() -> Self {

@@ -12,14 +12,14 @@ use std::path::PathBuf;
 /// `dnscribe kafka`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum KafkaCommand {
-    /// Make the topics that are missing; what is there stays as it is
+    /// Create missing topics; existing ones stay as they are
     #[command(after_help = "\
 Examples:
   dnscribe kafka init --brokers kafka-1:9092 --dry-run
   dnscribe kafka init --config /etc/dnscribe.yaml --replication-factor 3
   dnscribe kafka init --config /etc/dnscribe.yaml --alter
 
-Exit codes: 0 every topic is there, 1 one could not be made or altered, 2 bad usage or configuration.")]
+Exit codes: 0 every topic exists, 1 one could not be created or altered, 2 bad usage or configuration.")]
     Init(InitArgs),
 }
 
@@ -30,34 +30,34 @@ pub struct InitArgs {
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 
-    /// Find Kafka at these brokers: HOST:PORT,...
+    /// Connect to Kafka at these brokers: HOST:PORT,...
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub brokers: Vec<Broker>,
 
-    /// Give every topic so many partitions [default: by stream]
+    /// Number of partitions of every topic [default: by stream]
     #[arg(long, value_name = "N")]
     pub partitions: Option<Partitions>,
 
-    /// Keep so many copies of each partition [default: as the brokers have it]
+    /// Number of copies of each partition [default: that of the brokers]
     #[arg(long, value_name = "N")]
     pub replication_factor: Option<Replicas>,
 
-    /// Set retention and cleanup policy of topics that are there, and raise their partitions:
-    /// then records of a key may go to another partition than before
+    /// Set retention and cleanup policy of existing topics, and raise their number of partitions;
+    /// records of a key may then go to another partition than before
     #[arg(long)]
     pub alter: bool,
 
-    /// Let the brokers say what they would do, and change nothing
+    /// Print what the brokers would do, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Print the findings as text or json [default: text]
-    #[arg(short, long, value_name = "LOOK")]
+    /// Print the results as text or json [default: text]
+    #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
 }
 
 impl InitArgs {
-    /// What the configuration is made from.
+    /// Returns the sources of the configuration.
     #[must_use]
     pub fn sources(&self) -> Sources {
         let common = CommonArgs::of_kafka(self.config.as_deref(), &self.brokers);
@@ -73,7 +73,7 @@ impl InitArgs {
         common.sources(Purpose::Live, layer)
     }
 
-    /// How far to go.
+    /// Returns what may be changed.
     #[must_use]
     pub const fn mode(&self) -> Mode {
         Mode { alter: self.alter, dry_run: self.dry_run }

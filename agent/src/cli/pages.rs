@@ -1,4 +1,4 @@
-//! Flags of the commands that print what belongs to the program's installation.
+//! Flags of `dnscribe completions` and `dnscribe man`.
 
 use clap::Args;
 use clap_complete::Shell;

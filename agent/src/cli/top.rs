@@ -12,28 +12,27 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How long `--once` looks at live traffic unless told otherwise.
+/// Default duration of `--once` with live capture.
 const ONCE: Duration = Duration::from_secs(10);
 
 /// `dnscribe top`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = "\
 Examples:
-  dnscribe top                                   Look at this host's DNS
+  dnscribe top                                   Watch this host's DNS
   dnscribe top traffic.pcapng.zst                Explore a capture file
   dnscribe top traffic.pcap --speed 10x          Watch it, ten times as fast as it was
-  dnscribe top --records /var/log/dns.ndjson     Look at what another dnscribe writes
+  dnscribe top --records /var/log/dns.ndjson     Watch the records of another dnscribe
   kcat -b kafka-1 -t dns.normalized | dnscribe top --records -
   dnscribe top --once --duration 30s             One picture as plain text, for scripts
 
-Keys: ? explains them. Nothing is delivered: the sinks of the configuration stay closed, and no
-metrics are served. NO_COLOR turns colours off.")]
+Press ? for help. The sinks of the configuration are not used, and no metrics are served. NO_COLOR turns colours off.")]
 pub struct TopArgs {
     /// Capture files: pcap or pcapng, plain, .gz or .zst; - is stdin [default: live capture]
     #[arg(value_name = "FILE", conflicts_with = "records")]
     pub files: Vec<PathBuf>,
 
-    /// Show the records in this file of NDJSON, and what is added to it; - is stdin
+    /// Show the records in this NDJSON file, and follow it; - is stdin
     #[arg(long, value_name = "FILE")]
     pub records: Option<PathBuf>,
 
@@ -45,7 +44,7 @@ pub struct TopArgs {
     #[arg(long)]
     pub once: bool,
 
-    /// End after this time, such as 30s [default: when told to; with --once: 10s]
+    /// End after this time, such as 30s [default: run until stopped; with --once: 10s]
     #[arg(long, value_name = "DURATION", conflicts_with_all = ["files", "records"])]
     pub duration: Option<PositiveSpan>,
 
@@ -65,28 +64,28 @@ pub struct TopArgs {
     #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub capture: CaptureArgs,
 
-    /// Look for DNS on these ports [default: 53]
+    /// Capture DNS on these ports [default: 53]
     #[arg(long, value_name = "LIST")]
     pub port: Option<PortSet>,
 
-    /// Let a query wait this long for its response [default: 5s]
+    /// Time that a query waits for its response [default: 5s]
     #[arg(long, value_name = "DURATION")]
     pub query_timeout: Option<PositiveSpan>,
 
-    /// Log more, to the page of losses; twice for every step
+    /// Log more, to the page Loss: debug; twice: trace
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
 
 impl TopArgs {
-    /// What the configuration is made from: that of `run` or `replay`, with the view as the only
+    /// Returns the sources of the configuration: those of `run` or `replay`, with the view as the only
     /// sink.
     #[must_use]
     pub fn sources(&self) -> Sources {
         let common = CommonArgs {
             config: self.config.clone(),
             stream: Some(self.streams()),
-            // Stands for the view: what is wanted of the pipeline is decided by sinks.
+            // Stands for the view, since the sinks decide what the pipeline does.
             sink: vec![SinkSpec::Null],
             port: self.port.clone(),
             metrics_listen: Some(Listen(None)),
@@ -101,19 +100,19 @@ impl TopArgs {
         common.sources(purpose, layer)
     }
 
-    /// What the view shows.
+    /// Returns the streams that the view shows.
     #[must_use]
     pub fn streams(&self) -> crate::sink::StreamSet {
         [Stream::Transactions, Stream::Alerts, Stream::Ledger].into_iter().collect()
     }
 }
 
-/// How fast capture files pass.
+/// Speed of a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
     /// As fast as they can be read.
     Max,
-    /// So many times as fast as they were captured.
+    /// This many times the speed of the capture.
     Times(f64),
 }
 
@@ -147,7 +146,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn speeds_are_numbers_of_times() {
+    fn reads_speeds() {
         assert_eq!("max".parse(), Ok(Speed::Max));
         assert_eq!("10x".parse(), Ok(Speed::Times(10.0)));
         assert_eq!("0.5".parse(), Ok(Speed::Times(0.5)));
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_for_run_delivers_nothing_here() {
+    fn ignores_the_sinks_of_the_configuration() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("dnscribe.yaml");
         let text = "version: 1\nsinks: [kafka, \"file:/var/log/dns.ndjson\"]\nkafka:\n  \

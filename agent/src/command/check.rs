@@ -1,36 +1,325 @@
-//! `dnscribe check`: would `run` work on this host?
+//! `dnscribe check`: whether `run` would work on this host.
 
 use super::session::live_options;
 use super::summary::print;
-use crate::capture::live::probe;
-use crate::check::{Probe, check as look};
+use crate::capture::live::probe::{self, Probe};
 use crate::cli::CheckArgs;
-use crate::config::Config;
 use crate::config::value::Output;
+use crate::config::{Config, ConfigError};
+use crate::enrich::kubernetes;
 use crate::exit::Exit;
+use crate::metrics::BindError;
 use crate::privilege;
+use crate::sink::kafka::topics::{Mode, Outcome, create_topics};
+use crate::sink::spool::SpoolConfig;
+use crate::sink::{SinkSpec, kafka, probe_alertmanager, probe_file};
+use std::fmt::Write;
+use std::net::TcpListener;
 use std::process::exit;
+use std::time::Duration;
 
-/// Prints what was found, and ends with the exit code that `run` would end with.
+/// Time limit of the connection to Kafka.
+const KAFKA_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Prints the results, and ends with the exit code that `run` would end with.
 pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
     let sources = args.sources();
     let loaded = Config::load(&sources);
-    let report = look(loaded.as_ref(), args.create_topics, |config| {
-        let probes = probe::probe(&live_options(config, None)).into_iter();
-        let privileges = privilege::probe::probe(config, sources.file.as_deref());
-        probes.map(Probe::from).chain(privileges).collect()
+    let report = probe_all(loaded.as_ref(), args.create_topics, |config| {
+        let mut probes = probe::probe(&live_options(config, None));
+        probes.extend(privilege::probe::probe(config, sources.file.as_deref()));
+        probes
     });
     print(&report.render(args.output.unwrap_or(Output::Text)))?;
     match report.exit_code() {
         0 => Ok(()),
-        // The report has said everything.
+        // The report says everything.
         code => exit(i32::from(code)),
     }
 }
 
-impl From<probe::Probe> for Probe {
-    fn from(found: probe::Probe) -> Self {
-        let probe::Probe { name, ok, required, detail, remedy } = found;
-        Self { name, ok, required, detail, remedy }
+const fn status(probe: &Probe) -> &'static str {
+    match (probe.ok, probe.required) {
+        (true, _) => "ok",
+        (false, false) => "warn",
+        (false, true) => "fail",
+    }
+}
+
+const fn is_failure(probe: &Probe) -> bool {
+    probe.required && !probe.ok
+}
+
+/// Results of all probes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Report {
+    config: Probe,
+    host: Vec<Probe>,
+    /// Destinations of records and the metrics port.
+    outputs: Vec<Probe>,
+}
+
+/// Probes the configuration, then with `host` what capture needs, then the outputs: Kafka, files, the
+/// metrics port. Without a valid configuration nothing else is probed.
+fn probe_all(
+    loaded: Result<&Config, &ConfigError>,
+    create_topics: bool,
+    host: impl FnOnce(&Config) -> Vec<Probe>,
+) -> Report {
+    match loaded {
+        Ok(config) => {
+            let detail = format!("node {}, sinks {}", config.node, names(&config.sinks));
+            Report {
+                config: required("config", Ok(detail)),
+                host: host(config),
+                outputs: outputs(config, create_topics),
+            }
+        }
+        Err(error) => {
+            let remedy = "correct the configuration".to_owned();
+            let config = required("config", Err((error.to_string(), remedy)));
+            Report { config, host: Vec::new(), outputs: Vec::new() }
+        }
+    }
+}
+
+/// Creates the result of a probe of something that `run` needs.
+fn required(name: &'static str, found: Result<String, (String, String)>) -> Probe {
+    Probe::from_result(name, true, found)
+}
+
+fn names(sinks: &[SinkSpec]) -> String {
+    sinks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn outputs(config: &Config, create_topics: bool) -> Vec<Probe> {
+    let mut probes = Vec::new();
+    if create_topics {
+        let found = if config.sinks.contains(&SinkSpec::Kafka) {
+            topics(config)
+        } else {
+            let remedy = "give --brokers, or leave out --create-topics";
+            Err(("there is no Kafka sink to create topics for".to_owned(), remedy.to_owned()))
+        };
+        probes.push(required("topics", found));
+    }
+    if config.sinks.contains(&SinkSpec::Kafka) {
+        let streams = config.streams.of(&SinkSpec::Kafka);
+        let found = kafka::probe_brokers(&config.kafka, streams, KAFKA_PATIENCE)
+            .map_err(|why| (why.problem, why.remedy));
+        probes.push(required("kafka", found));
+        if let Some(found) = kafka::probe_registry(&config.kafka, streams) {
+            let remedy = "check that the registry runs, accepts this client and has compatible schemas; then \
+                          kafka.registry and kafka.formats";
+            probes.push(required("registry", found.map_err(|why| (why, remedy.to_owned()))));
+        }
+        probes.extend(config.spool.as_ref().map(spool));
+    }
+    if let Some(alertmanager) = &config.alertmanager {
+        let remedy = "check that every Alertmanager of alertmanager.urls runs and accepts this client; \
+                      or remove the section";
+        let found = probe_alertmanager(alertmanager).map_err(|why| (why, remedy.to_owned()));
+        probes.push(required("alertmanager", found));
+    }
+    for sink in &config.sinks {
+        if let SinkSpec::File(path) = sink {
+            let remedy = if config.rotation.is_on() {
+                "create its directory, and let this user write there; or remove \
+                 file.rotate_bytes and file.rotate_every"
+            } else {
+                "create its directory, and let this user write there"
+            };
+            let rotated = if config.rotation.is_on() { " and rotated" } else { "" };
+            let found = probe_file(path, config.rotation)
+                .map(|()| format!("{} can be written{rotated}", path.display()))
+                .map_err(|error| (error.to_string(), remedy.to_owned()));
+            probes.push(required("file", found));
+        }
+    }
+    if let Some(kubernetes) = &config.kubernetes {
+        // `run` also works without it, and names pods once the API is available.
+        let found = kubernetes::probe(kubernetes);
+        probes.push(Probe { required: false, ..required("kubernetes", found) });
+    }
+    if let Some(address) = config.metrics_listen {
+        let found = TcpListener::bind(address)
+            .map(|_| format!("{address} is free for /metrics, /healthz and /readyz"))
+            .map_err(|error| BindError { address, error })
+            .map_err(|error| (error.to_string(), BindError::REMEDY.to_owned()));
+        probes.push(required("metrics", found));
+    }
+    probes
+}
+
+/// Probes the spool. `run` also works without one, as long as Kafka does.
+fn spool(config: &SpoolConfig) -> Probe {
+    let remedy = "set spool.directory to a directory that this user can write, with space for \
+                  spool.max_bytes; without it, records wait for Kafka in memory only";
+    let found = config.probe().map_err(|why| (why, remedy.to_owned()));
+    Probe { required: false, ..required("spool", found) }
+}
+
+/// Creates the missing topics. Returns how many, or the problem and its remedy.
+fn topics(config: &Config) -> Result<String, (String, String)> {
+    let topics =
+        create_topics(&config.kafka, Mode::default()).map_err(|why| (why.problem, why.remedy))?;
+    for topic in &topics {
+        if let (Some(problem), Some(remedy)) = (&topic.problem, &topic.remedy) {
+            return Err((problem.clone(), remedy.clone()));
+        }
+    }
+    let count = |outcome| topics.iter().filter(|topic| topic.outcome == outcome).count();
+    let (created, differ) = (count(Outcome::Created), count(Outcome::Differs));
+    Ok(match differ {
+        0 => format!("{} topics, {created} created", topics.len()),
+        _ => format!(
+            "{} topics, {created} created, {differ} with other settings (see \
+             `dnscribe kafka init`)",
+            topics.len()
+        ),
+    })
+}
+
+impl Report {
+    fn probes(&self) -> impl Iterator<Item = &Probe> {
+        std::iter::once(&self.config).chain(&self.host).chain(&self.outputs)
+    }
+
+    /// Returns 0 if `run` would work, 2 for a bad configuration, 3 if this host cannot capture, 1
+    /// otherwise.
+    fn exit_code(&self) -> u8 {
+        if is_failure(&self.config) {
+            2
+        } else if self.host.iter().any(is_failure) {
+            3
+        } else {
+            u8::from(self.outputs.iter().any(is_failure))
+        }
+    }
+
+    /// Returns the text for stdout, with the last newline: a line for each probe, or one JSON object.
+    fn render(&self, output: Output) -> String {
+        match output {
+            Output::Json => self.json(),
+            Output::Auto | Output::Text => self.text(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let width = self.probes().map(|probe| probe.name.len()).max().unwrap_or(0);
+        let mut text = String::new();
+        for probe in self.probes() {
+            let (status, name, detail) = (status(probe), probe.name, &probe.detail);
+            let remedy = probe.remedy.as_ref().filter(|_| !probe.ok);
+            let remedy = remedy.map(|remedy| format!("; remedy: {remedy}")).unwrap_or_default();
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{status:<4}  {name:<width$}  {detail}{remedy}");
+        }
+        text
+    }
+
+    fn json(&self) -> String {
+        let probes: Vec<&Probe> = self.probes().collect();
+        let code = self.exit_code();
+        let report = serde_json::json!({ "ok": code == 0, "exit_code": code, "probes": probes });
+        format!("{report}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::layer::Layer;
+    use crate::config::{Purpose, Sources};
+
+    fn config(sinks: &[&str]) -> Config {
+        let sinks = sinks.iter().map(|sink| sink.parse().unwrap()).collect();
+        let mut flags = Layer { sinks: Some(sinks), ..Layer::default() };
+        flags.kafka.brokers = Some(vec!["127.0.0.1:1".parse().unwrap()]);
+        flags.metrics.listen = Some("127.0.0.1:0".parse().unwrap());
+        let sources =
+            Sources { purpose: Purpose::Live, file: None, environment: Vec::new(), flags };
+        Config::load(&sources).unwrap()
+    }
+
+    fn probe(ok: bool, required: bool) -> Probe {
+        let remedy = Some("use Linux 5.8".into());
+        Probe { name: "kernel", ok, required, detail: "5.4".into(), remedy }
+    }
+
+    #[test]
+    fn reports_success() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let config = config(&[&format!("file:{}", path.display())]);
+        let report =
+            probe_all(Ok(&config), false, |_| vec![probe(true, true), probe(false, false)]);
+        assert_eq!(report.exit_code(), 0);
+        assert!(!path.exists(), "check leaves nothing behind");
+        let text = report.render(Output::Auto);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[1], "ok    kernel   5.4");
+        assert_eq!(lines[2], "warn  kernel   5.4; remedy: use Linux 5.8");
+        assert!(lines[4].starts_with("ok    metrics  "), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&report.render(Output::Json)).unwrap();
+        assert_eq!((&json["ok"], &json["exit_code"]), (&true.into(), &0.into()));
+        assert_eq!(json["probes"][2]["remedy"], "use Linux 5.8");
+    }
+
+    #[test]
+    fn exit_code_depends_on_what_fails() {
+        let bad = ConfigError::Invalid("wrong".into());
+        let report = probe_all(Err(&bad), false, |_| panic!("not without a configuration"));
+        assert_eq!(report.exit_code(), 2);
+        let config = config(&["file:/no/such/place"]);
+        assert_eq!(probe_all(Ok(&config), false, |_| vec![probe(false, true)]).exit_code(), 3);
+        let report = probe_all(Ok(&config), false, |_| Vec::new());
+        assert_eq!(report.exit_code(), 1);
+        assert!(report.render(Output::Text).contains("fail  file"), "{report:?}");
+    }
+
+    #[test]
+    fn fails_without_registry() {
+        let mut config = config(&["kafka"]);
+        config.kafka.format = crate::sink::Format::Avro;
+        config.kafka.registry = Some(crate::sink::RegistryConfig {
+            url: "http://127.0.0.1:1".into(),
+            login: None,
+            ca_file: None,
+            timeout: Duration::from_secs(1),
+        });
+        let text = probe_all(Ok(&config), false, |_| Vec::new()).render(Output::Text);
+        let line = text.lines().find(|line| line.starts_with("fail  registry")).unwrap();
+        assert!(line.contains("http://127.0.0.1:1: ") && line.contains("remedy: check"), "{line}");
+        assert!(line.contains("refused"), "{line}");
+    }
+
+    #[test]
+    fn fails_without_alertmanager() {
+        let config = config(&["null"]);
+        let alertmanager = crate::sink::AlertmanagerConfig {
+            urls: vec!["http://127.0.0.1:1".into()],
+            authorization: None,
+            ca_file: None,
+            timeout: Duration::from_secs(1),
+            resend: Duration::from_secs(60),
+            labels: std::collections::BTreeMap::new(),
+            generator_url: None,
+        };
+        let config = Config { alertmanager: Some(alertmanager), ..config };
+        let text = probe_all(Ok(&config), false, |_| Vec::new()).render(Output::Text);
+        let line = text.lines().find(|line| line.starts_with("fail  alertmanager")).unwrap();
+        assert!(line.contains("http://127.0.0.1:1: ") && line.contains("remedy: check"), "{line}");
+        assert!(line.contains("refused"), "{line}");
+    }
+
+    #[test]
+    fn fails_without_kafka() {
+        let config = config(&["kafka"]);
+        let report = probe_all(Ok(&config), false, |_| Vec::new());
+        assert_eq!(report.exit_code(), 1);
+        let text = report.render(Output::Text);
+        assert!(text.contains("127.0.0.1:1") && text.contains("refused"), "{text}");
     }
 }

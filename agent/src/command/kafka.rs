@@ -1,4 +1,4 @@
-//! `dnscribe kafka init`: the topics.
+//! `dnscribe kafka init`: creates topics.
 
 use super::summary::print;
 use crate::cli::InitArgs;
@@ -9,7 +9,7 @@ use crate::log;
 use crate::sink::kafka::topics::{Mode, Outcome, TopicReport, create_topics};
 use std::fmt::Write;
 
-/// Makes the topics that are missing and prints what became of each.
+/// Creates missing topics and prints the result for each.
 pub(super) fn init(args: &InitArgs) -> Result<(), Exit> {
     let config = Config::load(&args.sources())?;
     log::start(config.log);
@@ -35,12 +35,12 @@ pub(super) fn init(args: &InitArgs) -> Result<(), Exit> {
     })?;
     match failed {
         0 => Ok(()),
-        1 => Err(Exit::failed("1 topic could not be made or altered")),
-        _ => Err(Exit::failed(format!("{failed} topics could not be made or altered"))),
+        1 => Err(Exit::failed("1 topic could not be created or altered")),
+        _ => Err(Exit::failed(format!("{failed} topics could not be created or altered"))),
     }
 }
 
-/// One line for each topic.
+/// Returns one line for each topic.
 fn text(topics: &[TopicReport], mode: Mode) -> String {
     let width = topics.iter().map(|topic| topic.wish.topic.len()).max().unwrap_or(0);
     let mut text = String::new();

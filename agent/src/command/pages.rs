@@ -1,5 +1,5 @@
-//! `dnscribe man` and `dnscribe completions`: manual pages and completions, from the command line's
-//! own description.
+//! `dnscribe man` and `dnscribe completions`: manual pages and completion scripts, generated from the
+//! definition of the command line.
 
 use super::summary::print;
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
@@ -7,14 +7,14 @@ use crate::exit::Exit;
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 
-/// Prints what a shell reads to complete the command line.
+/// Prints the completion script of a shell.
 pub(super) fn completions(args: &CompletionsArgs) -> Result<(), Exit> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "dnscribe", &mut text);
     print(&String::from_utf8_lossy(&text))
 }
 
-/// Prints the page of a command, as roff, or the names of all that have one.
+/// Prints the manual page of a command, as roff, or the list of all pages.
 pub(super) fn man(args: &ManArgs) -> Result<(), Exit> {
     if args.list {
         let mut names = Vec::new();
@@ -42,14 +42,14 @@ fn unknown(command: &str) -> Exit {
         .with_remedy("choose from `dnscribe man --list`")
 }
 
-/// The command line, as it describes itself once each command knows its full name.
+/// Returns the definition of the command line, with the full name of each command.
 fn described() -> Command {
     let mut whole = Cli::command().disable_help_subcommand(true);
     whole.build();
     whole
 }
 
-/// The commands that do something, by their full names.
+/// Adds the full names of all commands.
 fn list(command: &Command, above: &str, names: &mut Vec<String>) {
     for inside in command.get_subcommands() {
         let name = format!("{above}{}", inside.get_name());
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_has_a_page_under_its_full_name() {
+    fn every_command_has_a_page() {
         let mut names = Vec::new();
         list(&described(), "", &mut names);
         assert!(names.contains(&"ledger verify".to_owned()), "{names:?}");

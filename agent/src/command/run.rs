@@ -2,7 +2,6 @@
 
 mod reload;
 
-use super::confine;
 use super::crew::{BUSY, Crew};
 use super::ports::PortChange;
 use super::pressure::{Announcement, Totals};
@@ -18,7 +17,8 @@ use crate::enrich::kubernetes::{KubernetesConfig, Pods};
 use crate::exit::Exit;
 use crate::metrics::Phase;
 use crate::pipeline::{LEDGER_EVERY, Pipeline, Taken};
-use crate::scout::Scout;
+use crate::privilege::drop_privileges;
+use crate::privilege::helper::PrivilegedHelper;
 use crate::takeover::State as Stopped;
 use crate::time::Timestamp;
 use std::os::fd::AsFd;
@@ -44,10 +44,11 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// them at the start; then they are given up; and then all that has threads.
 pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
     let mut begun = Begun::new(args.sources())?;
-    let scout = confine::scout(&begun.config);
+    let scout = PrivilegedHelper::start(&begun.config);
     let takeover::Begun { live, desk, running } = takeover::begin(&begun.config, scout.as_ref())?;
     begun.takes_over = running.is_some();
-    confine::give_up_privileges(&begun, &live)?;
+    let config_file = begun.sources.file.as_deref();
+    drop_privileges(&begun.config, config_file, !live.is_readable_by_anyone())?;
     settle();
     let mut run = Run::take_over(begun.open()?, live, scout, running)?;
     run.desk = desk;
@@ -55,8 +56,8 @@ pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
 }
 
 /// Attaches, or says why this host cannot capture.
-pub(super) fn attach(config: &Config, scout: Option<&Scout>) -> Result<Live, Exit> {
-    let live = Live::open(&live_options(config, scout.map(Scout::icmp)))?;
+pub(super) fn attach(config: &Config, scout: Option<&PrivilegedHelper>) -> Result<Live, Exit> {
+    let live = Live::open(&live_options(config, scout.map(PrivilegedHelper::icmp)))?;
     tracing::info!("{}", live.describe());
     Ok(live)
 }
@@ -80,7 +81,7 @@ pub(super) struct Run {
     longest_pause: Duration,
     summary: bool,
     /// Ends when this goes.
-    scout: Option<Scout>,
+    scout: Option<PrivilegedHelper>,
     /// Where another agent asks that takes over.
     desk: Option<Desk>,
     /// What was taken from the rings when another took over.
@@ -89,7 +90,11 @@ pub(super) struct Run {
 
 impl Run {
     /// Begins to take what is captured.
-    pub(super) fn new(start: Start, live: Live, scout: Option<Scout>) -> Result<Self, Exit> {
+    pub(super) fn new(
+        start: Start,
+        live: Live,
+        scout: Option<PrivilegedHelper>,
+    ) -> Result<Self, Exit> {
         Self::take_over(start, live, scout, None)
     }
 
@@ -97,20 +102,20 @@ impl Run {
     fn take_over(
         start: Start,
         mut live: Live,
-        scout: Option<Scout>,
+        scout: Option<PrivilegedHelper>,
         running: Option<Running>,
     ) -> Result<Self, Exit> {
         let Start { sources, config, signals, mut endpoint, sinks, .. } = start;
         let (longest_pause, summary) = (start.longest_pause, start.summary);
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
         let epoch = running.as_ref().map_or_else(Timestamp::now, Running::epoch);
-        let asked = scout.as_ref().map(Scout::processes).transpose();
+        let asked = scout.as_ref().map(PrivilegedHelper::processes).transpose();
         let asked =
             asked.map_err(|error| Exit::failed(format!("cannot reach the scout: {error}")))?;
         let enricher = Enricher::new(cgroup2_mount().as_deref(), asked).with_pods(pods);
         let blueprint =
             Blueprint { config: &config, epoch, enricher: Some(enricher), wait_for_sinks: None };
-        let threads = config.capture.threads;
+        let threads = config.capture.rings;
         let (pipeline, mut shards) = if threads > 1 {
             blueprint.build_parted(sinks, threads as usize)?
         } else {

@@ -4,8 +4,7 @@ use super::bell::Bell;
 use super::resolvers;
 use super::signals::Signals;
 use super::summary::balance;
-use crate::capture::live::{CannotCapture, HookChoice, LiveOptions};
-use crate::config::value::Hook;
+use crate::capture::live::{CannotCapture, LiveOptions};
 use crate::config::{Config, Sources};
 use crate::connection::Connections;
 use crate::decode::DecoderOptions;
@@ -288,28 +287,9 @@ impl Endpoint {
     }
 }
 
-/// What live capture is told by the configuration. `scout` is told of in [`LiveOptions::scout`].
+/// Returns the options of live capture. `scout` is the socket of [`LiveOptions::scout`].
 pub(super) fn live_options(config: &Config, scout: Option<Arc<OwnedFd>>) -> LiveOptions {
-    let capture = &config.capture;
-    LiveOptions {
-        hook: match capture.hook {
-            Hook::Auto => HookChoice::Auto,
-            Hook::Cgroup => HookChoice::Cgroup,
-            Hook::Socket => HookChoice::Socket,
-        },
-        cgroup: capture.cgroup.clone(),
-        interfaces: capture.interfaces.clone(),
-        ports: capture.ports.clone(),
-        encrypted: capture.encrypted.clone(),
-        rings: capture.threads,
-        nice: capture.nice,
-        ring_bytes: capture.ring_bytes,
-        snap_bytes: capture.snap_bytes,
-        sampling_floor: capture.sampling_floor.map(|share| f64::from(share.0) / 1e6),
-        query_timeout: config.pairing.query_timeout,
-        scout,
-        shared: config.takeover_socket.is_some(),
-    }
+    LiveOptions { scout, query_timeout: config.pairing.query_timeout, ..config.capture.clone() }
 }
 
 /// Notices sinks that fail for good.

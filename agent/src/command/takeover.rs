@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::pair::{Carried, Fate};
 use crate::pipeline::{Batch, Pipeline, Shard};
-use crate::scout::Scout;
+use crate::privilege::helper::PrivilegedHelper;
 use crate::takeover::page::{self, Writer};
 use crate::takeover::{Hello, Kind, Line, MAX_PARTS, Offer, PROTOCOL, State};
 use crate::time::Timestamp;
@@ -42,7 +42,7 @@ pub(super) struct Begun {
 }
 
 /// Takes over what a running agent captures where there is one and it agrees; else attaches.
-pub(super) fn begin(config: &Config, scout: Option<&Scout>) -> Result<Begun, Exit> {
+pub(super) fn begin(config: &Config, scout: Option<&PrivilegedHelper>) -> Result<Begun, Exit> {
     let Some(path) = &config.takeover_socket else {
         return Ok(Begun { live: attach(config, scout)?, desk: None, running: None });
     };
@@ -64,7 +64,11 @@ pub(super) fn begin(config: &Config, scout: Option<&Scout>) -> Result<Begun, Exi
 }
 
 /// Nothing where nobody listens.
-fn ask(config: &Config, path: &Path, scout: Option<&Scout>) -> Result<Option<Begun>, String> {
+fn ask(
+    config: &Config,
+    path: &Path,
+    scout: Option<&PrivilegedHelper>,
+) -> Result<Option<Begun>, String> {
     let socket = match UnixStream::connect(path) {
         Ok(socket) => socket,
         Err(error)
@@ -92,7 +96,7 @@ fn ask(config: &Config, path: &Path, scout: Option<&Scout>) -> Result<Option<Beg
         return Err(format!("{} of {} descriptors came", descriptors.len(), offer.parts.len()));
     }
     let parts = Parts::new(offer.about, offer.parts, descriptors);
-    let options = live_options(config, scout.map(Scout::icmp));
+    let options = live_options(config, scout.map(PrivilegedHelper::icmp));
     let adopted = Live::adopt(parts, &options).map_err(|error| error.to_string())?;
     tracing::info!(pid = offer.pid, "about to take over: {}", adopted.describe());
     let epoch = Timestamp::from_nanos(offer.epoch);
@@ -113,7 +117,7 @@ fn hello(config: &Config) -> Hello {
         ("interfaces", capture.interfaces.join(", ")),
         ("ports", capture.ports.to_string()),
         ("encrypted DNS", format!("{:?}", capture.encrypted)),
-        ("threads", capture.threads.to_string()),
+        ("threads", capture.rings.to_string()),
         ("ring_bytes", capture.ring_bytes.to_string()),
         ("snap_bytes", capture.snap_bytes.to_string()),
     ];
@@ -313,7 +317,7 @@ impl Running {
         line.set_limit(LAST_PATIENCE).map_err(failed)?;
         line.send(Kind::Go, &[]).map_err(failed)?;
         let state: State = line.expect_json(Kind::State).map_err(failed)?;
-        if state.stands.len() != config.capture.threads as usize {
+        if state.stands.len() != config.capture.rings as usize {
             return Err("it has another number of threads".to_owned());
         }
         let State { progress, stands, standing, stopped } = state;

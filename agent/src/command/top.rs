@@ -1,4 +1,4 @@
-//! `dnscribe top`: a live view of records, wherever they come from.
+//! `dnscribe top`: a live view of captured, replayed or recorded traffic.
 
 use super::pace::Pace;
 use super::replay;
@@ -11,20 +11,20 @@ use crate::config::{Config, Sources};
 use crate::exit::Exit;
 use crate::log::{self, Ring};
 use crate::sink::{self, Sink};
-use crate::top::{self, Look, SINK, Shared, Span, WIDTH, Wishes};
+use crate::top::{self, SINK, ScreenOptions, Shared, Span, Theme, WIDTH};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// A view shows losses sooner than a ledger of `run` must be written.
+/// Interval of ledger records, shorter than in `run` so that losses are shown soon.
 const LEDGER_EVERY: Duration = Duration::from_secs(1);
 
-/// Before looking again whether it is time to end.
+/// Interval at which the end is checked.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Shows live traffic, capture files or records, until told to stop.
+/// Shows live traffic, capture files or records until stopped.
 pub(super) fn top(args: &TopArgs) -> Result<(), Exit> {
     if let Some(obstacle) = top::obstacle().filter(|_| !args.once) {
         return Err(Exit::usage(format!("top draws on a terminal, and {obstacle}")).with_remedy(
@@ -49,7 +49,7 @@ pub(super) fn top(args: &TopArgs) -> Result<(), Exit> {
     }
 }
 
-/// What the three ways have in common.
+/// State that live, replay and records have in common.
 struct View<'a> {
     args: &'a TopArgs,
     log: Ring,
@@ -58,15 +58,15 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// The pipeline of `run` with the view as its only sink.
+    /// Runs the pipeline of `run` with the view as its only sink.
     fn live(self, sources: Sources, config: Config) -> Result<(), Exit> {
         let start = self.start(sources, config)?;
         let live = attach(&start.config, None)?;
         let run = Run::new(start, live, None)?;
-        // The first clause names the hook; all of it stands in the log.
+        // The first clause names the hook; the log shows all.
         let source = run.describe().split(',').next().unwrap_or_default().to_owned();
-        self.shared.go_by_the_clock();
-        // From here on nothing is to be told before the screen opens.
+        self.shared.use_wall_clock();
+        // Nothing is logged between here and the screen.
         let screen = self.open(&source, Span::Recent)?;
         let done = run.until_the_end();
         self.shared.end();
@@ -74,7 +74,7 @@ impl View<'_> {
         self.close(screen, done, &source, Span::Recent)
     }
 
-    /// The pipeline of `replay`, at the speed wished for.
+    /// Runs the pipeline of `replay`, at the speed that was asked for.
     fn files(self, sources: Sources, config: Config) -> Result<(), Exit> {
         let args = self.args;
         let source = names(&args.files);
@@ -89,8 +89,7 @@ impl View<'_> {
         self.close(screen, done, &source, span)
     }
 
-    /// Records that another wrote. The reader has a thread of its own: nothing ends its waiting for
-    /// a pipe but what comes through it.
+    /// Shows records of another agent. They are read by a thread of its own, which may block on a pipe.
     fn records(self, path: &Path) -> Result<(), Exit> {
         let follow = !self.args.once;
         let source = format!("records of {}", names(&[path.to_path_buf()]));
@@ -110,12 +109,12 @@ impl View<'_> {
         self.close(screen, done, &source, Span::Whole)
     }
 
-    /// Waits until the screen's reader leaves, or it is time to end.
-    fn farewell(&self, screen: Screen) -> Result<io::Result<()>, Exit> {
+    /// Waits until the user quits, or a signal ends the program.
+    fn wait_for_end(&self, screen: Screen) -> Result<io::Result<()>, Exit> {
         let mut end = None;
         while !screen.is_finished() {
             if self.signals.stop()
-                && *end.get_or_insert_with(Instant::now) + FAREWELL < Instant::now()
+                && *end.get_or_insert_with(Instant::now) + END_PATIENCE < Instant::now()
             {
                 return Ok(Ok(()));
             }
@@ -135,30 +134,30 @@ impl View<'_> {
             endpoint: Endpoint::none(),
             sinks: vec![sink],
             ledger_every: Some(LEDGER_EVERY),
-            // The screen's end raises a flag and rings no bell.
+            // The end of the screen sets a flag, which is polled.
             longest_pause: PAUSE,
             summary: false,
         })
     }
 
-    /// Opens the screen, unless one picture is all that is wanted.
+    /// Opens the screen, unless `--once` is given.
     fn open(&self, source: &str, span: Span) -> Result<Option<Screen>, Exit> {
         if self.args.once {
             return Ok(None);
         }
-        let look = Look::of_environment(|name| std::env::var(name).ok());
-        let wishes = Wishes {
+        let theme = Theme::of_environment(|name| std::env::var(name).ok());
+        let options = ScreenOptions {
             source: source.to_owned(),
             vantage: self.args.vantage.unwrap_or_default(),
             span,
-            look: Look { unicode: look.unicode && !self.args.ascii, ..look },
+            theme: Theme { unicode: theme.unicode && !self.args.ascii, ..theme },
         };
         let (shared, log) = (Arc::clone(&self.shared), self.log.clone());
         let stop = self.signals.stop_flag();
-        spawn("screen", move || top::show(&shared, &wishes, &log, &stop)).map(Some)
+        spawn("screen", move || top::show(&shared, &options, &log, &stop)).map(Some)
     }
 
-    /// The source has given all. The screen stays until its reader leaves, unless something failed.
+    /// Handles the end of the source. The screen stays until the user quits, unless something failed.
     fn close(
         self,
         screen: Option<Screen>,
@@ -172,13 +171,13 @@ impl View<'_> {
             let vantage = self.args.vantage.unwrap_or_default();
             let width = terminal_width();
             let text =
-                self.shared.look(|model| top::plain_text(model, source, vantage, span, width));
+                self.shared.read(|model| top::plain_text(model, source, vantage, span, width));
             return print(&text);
         };
         if done.is_err() {
             self.signals.stop_flag().store(true, std::sync::atomic::Ordering::Relaxed);
         }
-        let shown = self.farewell(screen)?;
+        let shown = self.wait_for_end(screen)?;
         done?;
         shown.map_err(|error| Exit::failed(format!("cannot draw on the terminal: {error}")))
     }
@@ -186,19 +185,18 @@ impl View<'_> {
 
 type Screen = JoinHandle<io::Result<()>>;
 
-/// How long the screen may take to be given back once it is time to end: a terminal may take no
-/// more octets, and nothing must stay behind for its sake.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Time limit for restoring the screen: a terminal may accept no more bytes, which must not block the end.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 fn spawn<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, Exit> {
     let started = thread::Builder::new().name(name.to_owned()).spawn(work);
-    started.map_err(|error| Exit::failed(format!("cannot start the thread of the {name}: {error}")))
+    started.map_err(|error| Exit::failed(format!("cannot start the {name} thread: {error}")))
 }
 
-/// What a thread came to; a panic has said on stderr what it is.
+/// Returns the result of a thread. A panic has printed its message.
 fn joined<T>(thread: JoinHandle<T>) -> Result<T, Exit> {
     thread.join().map_err(|_| Exit::failed("the view failed"))
 }

@@ -1,4 +1,4 @@
-//! `dnscribe ledger verify`: does the balance close?
+//! `dnscribe ledger verify`: checks whether the balance closes.
 
 use super::summary::print;
 use crate::cli::VerifyArgs;
@@ -15,13 +15,13 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Time between two lines that say how far reading is.
+/// Interval of progress lines.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
-/// Records between two looks at the clock.
+/// Number of records between two checks of the clock.
 const LOOK_EVERY: u64 = 4096;
 
-/// Reads the records back, prints the balance, fails where it does not close.
+/// Reads the records back and prints the balance. Fails where it does not close.
 pub(super) fn verify(args: &VerifyArgs) -> Result<(), Exit> {
     let temp = args.temp.clone().unwrap_or_else(std::env::temp_dir);
     if !temp.is_dir() {
@@ -91,7 +91,7 @@ fn read_file(verifier: &mut Verifier, progress: &mut Progress, path: &Path) -> R
         .map_err(|error| Exit::usage(format!("cannot read {name}: {error}")))
 }
 
-/// Says on stderr how far reading is, where it takes long.
+/// Logs the progress of a long reading on stderr.
 struct Progress {
     begin: Instant,
     said: Instant,

@@ -1,92 +1,46 @@
 //! Section `alertmanager`.
 
 use super::ConfigError;
-use super::layer::{Over, layer};
-use super::registry::{BadUrl, Secret, Url};
-use super::secret;
-use super::shape::{items, map, text};
+use super::macros::section;
+use super::secret::{self, Secret, Url};
 use super::value::{Name, PositiveSpan};
-use crate::sink::{AlertmanagerConfig, Authorization, Login, Password, SinkSpec};
-use serde::Deserialize;
+use crate::sink::{AlertmanagerConfig, Authorization, SinkSpec};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How long an Alertmanager may take unless told otherwise.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an alert is told again unless told otherwise.
-const RESEND: Duration = Duration::from_secs(60);
-
-layer! {
+section! {
     /// Section `alertmanager`.
     AlertmanagerLayer {
-        /// Where they are; each is told everything.
-        #[serde(deserialize_with = "items")]
-        urls: Option<Vec<Place>> = example("[\"http://alertmanager-1:9093\", \"http://alertmanager-2:9093\"]"),
-        /// Who we are, if they ask.
-        #[serde(deserialize_with = "text")]
-        username: Option<Name> = example("dnscribe"),
-        /// Our password. Better in a file: see password_file.
-        #[serde(deserialize_with = "text")]
-        password: Option<Secret> = example("secret"),
-        /// The file with our password.
-        #[serde(deserialize_with = "text")]
-        password_file: Option<PathBuf> = example("/run/credentials/dnscribe.service/alertmanager-password"),
-        /// The file with our token, instead of name and password.
-        #[serde(deserialize_with = "text")]
-        bearer_token_file: Option<PathBuf> = example("/run/credentials/dnscribe.service/alertmanager-token"),
-        /// The certificates to trust, in PEM; the system's unless given.
-        #[serde(deserialize_with = "text")]
-        ca_file: Option<PathBuf> = example("/etc/ssl/alertmanager-ca.pem"),
-        /// How long they may take.
-        #[serde(deserialize_with = "text")]
-        timeout: Option<PositiveSpan> = default("5s"),
-        /// How often an alert that goes on is told again.
-        #[serde(deserialize_with = "text")]
-        resend: Option<PositiveSpan> = default("1m"),
-        /// Labels of every alert, beside its own.
-        #[serde(deserialize_with = "map")]
-        labels: BTreeMap<LabelName, String> = example("{ team: dns }"),
-        /// Where an alert's link leads; nowhere unless given.
-        #[serde(deserialize_with = "text")]
-        generator_url: Option<Link> = example("https://dashboards.example/dns"),
+        /// URLs of the Alertmanagers. Each gets every alert.
+        items urls: Option<Vec<Url>> = example("[\"http://alertmanager-1:9093\", \"http://alertmanager-2:9093\"]"),
+        /// User name, if they ask for one.
+        text username: Option<Name> = example("dnscribe"),
+        /// Password. Better in a file: see password_file.
+        text password: Option<Secret> = example("secret"),
+        /// File that contains the password.
+        text password_file: Option<PathBuf> = example("/run/credentials/dnscribe.service/alertmanager-password"),
+        /// File that contains a bearer token, instead of name and password.
+        text bearer_token_file: Option<PathBuf> = example("/run/credentials/dnscribe.service/alertmanager-token"),
+        /// File of trusted certificates, in PEM. Default: those of the system.
+        text ca_file: Option<PathBuf> = example("/etc/ssl/alertmanager-ca.pem"),
+        /// Time limit of a request.
+        text timeout: Option<PositiveSpan> = default(Duration::from_secs(5)),
+        /// Interval at which an active alert is sent again.
+        text resend: Option<PositiveSpan> = default(Duration::from_secs(60)),
+        /// Labels that are added to every alert.
+        map labels: BTreeMap<LabelName, String> = example("{ team: dns }"),
+        /// Link of every alert. Default: none.
+        text generator_url: Option<Link> = example("https://dashboards.example/dns"),
     }
 }
 
-/// Where an Alertmanager is: `http://` or `https://`, a host, perhaps a path; without a slash at its
-/// end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place(String);
-
-/// Why something is not the URL of an Alertmanager. Does not repeat what may hold a password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadPlace {
-    /// Not a URL, or one that leads to nothing like an Alertmanager.
-    #[error("not the URL of an Alertmanager: give one such as http://alertmanager:9093")]
-    Unknown,
-    /// A name, perhaps with its password, before the host.
-    #[error("a URL with a name in it: give alertmanager.username and password_file instead")]
-    Login,
-}
-
-impl FromStr for Place {
-    type Err = BadPlace;
-
-    fn from_str(text: &str) -> Result<Self, BadPlace> {
-        match text.parse::<Url>() {
-            Ok(Url(url)) => Ok(Self(url)),
-            Err(BadUrl::Unknown) => Err(BadPlace::Unknown),
-            Err(BadUrl::Login) => Err(BadPlace::Login),
-        }
-    }
-}
-
-/// Where a link leads: `http://` or `https://` and anything that a URL may hold.
+/// A link: `http://` or `https://` and anything that a URL may contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link(String);
 
-/// Why something is not a link.
+/// The text is not a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a link: give one such as https://dashboards.example/dns?team=dns")]
 pub struct BadLink;
@@ -96,7 +50,7 @@ impl FromStr for Link {
 
     fn from_str(text: &str) -> Result<Self, BadLink> {
         let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-        let legal = |octet: u8| octet.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&octet);
+        let legal = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
         match rest {
             Some(rest) if !rest.is_empty() && rest.bytes().all(legal) => Ok(Self(text.to_owned())),
             _ => Err(BadLink),
@@ -104,19 +58,19 @@ impl FromStr for Link {
     }
 }
 
-/// The name of a label: letters, digits and underscores, no digit first.
+/// Name of a label: letters, digits and underscores, no digit first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LabelName(String);
 
-/// Why something is not the name of a label of ours to give.
+/// Reason why a label cannot be set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLabel {
-    /// Not a name that Alertmanager takes.
+    /// Not a name that Alertmanager accepts.
     #[error(
         "\"{0}\" is not the name of a label: give letters, digits and underscores, no digit first"
     )]
     Unknown(String),
-    /// The name of a label that alerts have of their own.
+    /// Name of a label that dnscribe sets itself.
     #[error("label \"{0}\" is dnscribe's own: give another name")]
     Own(String),
 }
@@ -139,25 +93,27 @@ impl FromStr for LabelName {
     }
 }
 
-/// How to reach Alertmanager, if it is said.
+/// Checks the section; returns nothing where it is empty.
 pub(super) fn resolve(layer: AlertmanagerLayer) -> Result<Option<AlertmanagerConfig>, ConfigError> {
+    let (timeout, resend) = (layer.timeout().0, layer.resend().0);
     let authorization = authorization(&layer)?;
-    let urls: Vec<String> = layer.urls.unwrap_or_default().into_iter().map(|one| one.0).collect();
+    let urls: Vec<String> =
+        layer.urls.unwrap_or_default().into_iter().map(|Url(url)| url).collect();
     if urls.is_empty() {
-        let more = authorization.is_some()
-            || layer.ca_file.is_some()
-            || layer.timeout.is_some()
-            || layer.resend.is_some()
-            || layer.generator_url.is_some()
-            || !layer.labels.is_empty();
-        return if more { wrong(MISSING) } else { Ok(None) };
+        let is_empty = authorization.is_none()
+            && layer.ca_file.is_none()
+            && layer.timeout.is_none()
+            && layer.resend.is_none()
+            && layer.generator_url.is_none()
+            && layer.labels.is_empty();
+        return if is_empty { Ok(None) } else { wrong(MISSING) };
     }
     Ok(Some(AlertmanagerConfig {
         urls,
         authorization,
         ca_file: layer.ca_file,
-        timeout: layer.timeout.map_or(TIMEOUT, |span| span.0),
-        resend: layer.resend.map_or(RESEND, |span| span.0),
+        timeout,
+        resend,
         labels: layer.labels.into_iter().map(|(name, value)| (name.0, value)).collect(),
         generator_url: layer.generator_url.map(|Link(url)| url),
     }))
@@ -165,15 +121,14 @@ pub(super) fn resolve(layer: AlertmanagerLayer) -> Result<Option<AlertmanagerCon
 
 const MISSING: &str = "urls is missing: give one such as http://alertmanager:9093";
 
-/// Adds the sink where Alertmanager is told of and `live` alerts are made; says what is missing where
-/// the sink is asked for.
+/// Adds the sink to a live capture where the section is given. Refuses the sink without the section.
 pub(super) fn add_sink(
     sinks: &mut Vec<SinkSpec>,
     config: Option<&AlertmanagerConfig>,
     live: bool,
 ) -> Result<(), ConfigError> {
-    let asked = sinks.iter().filter(|sink| **sink == SinkSpec::Alertmanager).count();
-    match (asked, config) {
+    let given = sinks.iter().filter(|sink| **sink == SinkSpec::Alertmanager).count();
+    match (given, config) {
         (0, Some(_)) if live => sinks.push(SinkSpec::Alertmanager),
         (0, _) | (1, Some(_)) => {}
         (_, None) => return wrong(MISSING),
@@ -183,37 +138,22 @@ pub(super) fn add_sink(
 }
 
 fn authorization(layer: &AlertmanagerLayer) -> Result<Option<Authorization>, ConfigError> {
-    let password = match (&layer.password, &layer.password_file) {
-        (Some(_), Some(_)) => return wrong("both password and password_file: keep one of them"),
-        (Some(Secret(password)), None) => Some(Password(password.clone())),
-        (None, Some(file)) => Some(from_file("password_file", file)?),
-        (None, None) => None,
-    };
-    let token = layer.bearer_token_file.as_deref();
-    let token = token.map(|file| from_file("bearer_token_file", file)).transpose()?;
-    match (&layer.username, password, token) {
-        (None, None, None) => Ok(None),
-        (None, None, Some(token)) => Ok(Some(Authorization::Bearer(token))),
-        (Some(username), Some(password), None) => {
-            Ok(Some(Authorization::Basic(Login { username: username.0.clone(), password })))
-        }
-        (Some(_), None, None) => wrong("username without its password: give password_file too"),
-        (None, Some(_), _) => wrong("a password without its username: give username too"),
-        (Some(_), _, Some(_)) => {
-            wrong("both username and bearer_token_file: keep one way to log in")
-        }
+    if layer.username.is_some() && layer.bearer_token_file.is_some() {
+        return wrong("both username and bearer_token_file: keep one way to log in");
     }
+    let file = layer.password_file.as_deref();
+    let login = secret::login(SECTION, layer.username.clone(), layer.password.clone(), file)?;
+    if let Some(file) = &layer.bearer_token_file {
+        let token = secret::password_in(SECTION, "bearer_token_file", file)?;
+        return Ok(Some(Authorization::Bearer(token)));
+    }
+    Ok(login.map(Authorization::Basic))
 }
 
-fn from_file(key: &str, file: &Path) -> Result<Password, ConfigError> {
-    match secret::read(file) {
-        Ok(secret) => Ok(Password(secret)),
-        Err(why) => wrong(&format!("{key} {}: {why}", file.display())),
-    }
-}
+const SECTION: &str = "alertmanager";
 
-fn wrong<T>(what: &str) -> Result<T, ConfigError> {
-    Err(ConfigError::Alertmanager(format!("alertmanager: {what}")))
+fn wrong<T>(problem: &str) -> Result<T, ConfigError> {
+    ConfigError::in_section(SECTION, problem)
 }
 
 #[cfg(test)]
@@ -221,6 +161,7 @@ mod tests {
     use super::*;
     use crate::config::layer::Layer;
     use crate::config::{Config, Purpose, Sources};
+    use crate::sink::Password;
     use std::fs;
 
     fn load(yaml: &str, purpose: Purpose) -> Result<Config, String> {
@@ -241,8 +182,11 @@ mod tests {
         assert_eq!(alertmanager.urls, ["http://a:9093", "https://b/am"]);
         assert_eq!(alertmanager.labels["team"], "dns");
         assert_eq!(alertmanager.generator_url.as_deref(), Some("https://d.example/x?y=1#z"));
-        assert_eq!((alertmanager.timeout, alertmanager.resend), (TIMEOUT, RESEND));
-        // Whoever replays an old incident does not want to be woken by it.
+        assert_eq!(
+            (alertmanager.timeout, alertmanager.resend),
+            (Duration::from_secs(5), Duration::from_secs(60))
+        );
+        // A replay of an old incident sends no alerts.
         assert_eq!(load(yaml, Purpose::Replay).unwrap().sinks, [SinkSpec::Stdout]);
         let asked = format!("sinks: [alertmanager]\n{yaml}");
         assert_eq!(load(&asked, Purpose::Replay).unwrap().sinks, [SinkSpec::Alertmanager]);
@@ -263,18 +207,18 @@ mod tests {
             ("  labels: { \"a-b\": x }\n", "label"),
             ("sinks: [alertmanager, alertmanager]\n", "twice"),
         ] {
-            let told = with(more);
-            assert!(told.contains("alertmanager") && told.contains(why), "{told}");
-            assert!(!told.contains("hunter2"), "{told}");
+            let error = with(more);
+            assert!(error.contains("alertmanager") && error.contains(why), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
         for (yaml, why) in [
             ("sinks: [alertmanager]\n", "urls is missing"),
             ("alertmanager: { timeout: 1s }\n", "urls is missing"),
             ("alertmanager: { urls: [\"http://me:hunter2@a\"] }\n", "username"),
-            ("alertmanager: { urls: [\"a:9093\"] }\n", "http://alertmanager:9093"),
+            ("alertmanager: { urls: [\"a:9093\"] }\n", "not the URL of a server"),
         ] {
-            let told = load(yaml, Purpose::Live).unwrap_err();
-            assert!(told.contains(why) && !told.contains("hunter2"), "{told}");
+            let error = load(yaml, Purpose::Live).unwrap_err();
+            assert!(error.contains(why) && !error.contains("hunter2"), "{error}");
         }
     }
 

@@ -1,134 +1,122 @@
 //! Section `privacy`.
 
 use super::ConfigError;
-use super::layer::{Over, PerStream, layer, per_stream};
-use super::registry::Secret;
-use super::secret;
-use super::shape::{Entry, text};
-use super::value::{Hiding, Masking, PositiveSpan};
+use super::macros::{impl_words, section, value};
+use super::reader::{Field as _, PerStream};
+use super::secret::{self, Secret};
+use super::value::PositiveSpan;
 use crate::privacy::{KeyMaterial, KeyOptions, Mask, Method, Privacy};
 use crate::sink::Stream;
-use serde::Deserialize;
-use serde::de::MapAccess;
 use std::path::PathBuf;
 
-layer! {
+section! {
     /// Section `privacy`.
     PrivacyLayer {
-        /// Names asked for, their zones, owners of answers, SNI: keep, truncate, hash or drop.
-        #[serde(deserialize_with = "text")]
-        qname: Option<Masking> = default("keep"),
-        /// Addresses of clients.
-        #[serde(deserialize_with = "text")]
-        client: Option<Masking> = default("keep"),
-        /// Addresses of servers.
-        #[serde(deserialize_with = "text")]
-        server: Option<Masking> = default("keep"),
-        /// What records of answers hold; as qname unless given.
-        #[serde(deserialize_with = "text")]
-        answers: Option<Masking> = example("hash"),
-        /// Client subnets; as client unless given.
-        #[serde(deserialize_with = "text")]
-        ecs: Option<Masking> = example("truncate"),
+        /// Names, their zones, owners of answers, SNI: keep, truncate, hash or drop.
+        text qname: Option<Method> = default(Method::Keep),
+        /// Addresses of clients: keep, truncate, hash or drop.
+        text client: Option<Method> = default(Method::Keep),
+        /// Addresses of servers: keep, truncate, hash or drop.
+        text server: Option<Method> = default(Method::Keep),
+        /// Data of answer records: keep, truncate, hash or drop. Default: as qname.
+        text answers: Option<Method> = example("hash"),
+        /// Client subnets (EDNS): keep, truncate, hash or drop. Default: as client.
+        text ecs: Option<Method> = example("truncate"),
         /// Names of processes and paths of executables: keep, hash or drop.
-        #[serde(deserialize_with = "text")]
-        process: Option<Hiding> = default("keep"),
-        /// Ids of containers, and pods.
-        #[serde(deserialize_with = "text")]
-        container: Option<Hiding> = default("keep"),
-        /// What the keys of the pseudonyms are made of, at least 16 octets: random at each start
-        /// unless given. Best as DNSCRIBE_PRIVACY__KEY, or in a file.
-        #[serde(deserialize_with = "text")]
-        key: Option<Secret> = example("0123456789abcdef0123456789abcdef"),
-        /// The file with that.
-        #[serde(deserialize_with = "text")]
-        key_file: Option<PathBuf> = example("/etc/dnscribe/privacy.key"),
-        /// How long a key is used.
-        #[serde(deserialize_with = "text")]
-        rotate: Option<PositiveSpan> = default("24h"),
-        /// Other rules for the records of one stream; what is not given here is as above.
-        #[serde(deserialize_with = "per_stream")]
-        streams: PerStream<MaskLayer> = example("{ alerts: { qname: keep } }"),
+        text process: Option<Hiding> = default(Method::Keep),
+        /// Ids of containers, and pods: keep, hash or drop.
+        text container: Option<Hiding> = default(Method::Keep),
+        /// Key material of the pseudonyms, at least 16 bytes. Default: random at each start. Best given
+        /// as DNSCRIBE_PRIVACY__KEY, or in a file.
+        text key: Option<Secret> = example("0123456789abcdef0123456789abcdef"),
+        /// File that contains the key material.
+        text key_file: Option<PathBuf> = example("/etc/dnscribe/privacy.key"),
+        /// Time after which the next key is derived and used.
+        text rotate: Option<PositiveSpan> = default(KeyOptions::default().period),
+        /// Other rules for the records of one stream; keys that are not given here are as above.
+        per_stream streams: PerStream<MaskLayer> = example("{ alerts: { qname: keep } }"),
     }
 }
 
-layer! {
+section! {
     /// Section `privacy.streams.STREAM`.
     MaskLayer {
         /// As in section `privacy`.
-        #[serde(deserialize_with = "text")]
-        qname: Option<Masking>,
+        text qname: Option<Method>,
         /// As in section `privacy`.
-        #[serde(deserialize_with = "text")]
-        client: Option<Masking>,
+        text client: Option<Method>,
         /// As in section `privacy`.
-        #[serde(deserialize_with = "text")]
-        server: Option<Masking>,
+        text server: Option<Method>,
         /// As in section `privacy`.
-        #[serde(deserialize_with = "text")]
-        answers: Option<Masking>,
+        text answers: Option<Method>,
         /// As in section `privacy`.
-        #[serde(deserialize_with = "text")]
-        ecs: Option<Masking>,
+        text ecs: Option<Method>,
         /// As in section `privacy`.
-        #[serde(deserialize_with = "text")]
-        process: Option<Hiding>,
+        text process: Option<Hiding>,
         /// As in section `privacy`.
-        #[serde(deserialize_with = "text")]
-        container: Option<Hiding>,
+        text container: Option<Hiding>,
     }
 }
 
-impl Entry for MaskLayer {
-    fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
-        Ok(map.next_value::<Option<Self>>()?.unwrap_or_default())
-    }
+impl_words! {
+    Method: "a way to mask" { Keep = "keep", Truncate = "truncate", Hash = "hash", Drop = "drop" }
+}
+
+value! {
+    /// Way to mask a value that has no parts.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Hiding(Method): "a way to mask what has no parts", "one of keep hash drop";
+    |text| text.parse().ok().filter(|method| *method != Method::Truncate);
+    ToString::to_string
 }
 
 impl MaskLayer {
     fn mask(&self) -> Mask {
-        let method = |given: Option<Masking>| given.map_or(Method::Keep, Method::from);
-        let hiding = |given: Option<Hiding>| given.map_or(Method::Keep, Method::from);
-        let (qname, client) = (method(self.qname), method(self.client));
+        let hiding = |given: Option<Hiding>| given.map_or(Method::Keep, |hiding| hiding.0);
+        let (qname, client) = (self.qname.unwrap_or_default(), self.client.unwrap_or_default());
         Mask {
             qname,
             client,
-            server: method(self.server),
-            answers: self.answers.map_or(qname, Method::from),
-            ecs: self.ecs.map_or(client, Method::from),
+            server: self.server.unwrap_or_default(),
+            answers: self.answers.unwrap_or(qname),
+            ecs: self.ecs.unwrap_or(client),
             process: hiding(self.process),
             container: hiding(self.container),
         }
     }
 }
 
-/// What records do not tell. `wire`: records of messages hold their octets.
+/// Checks the section and reads the key. `wire`: message records contain the message's bytes.
 pub(super) fn resolve(layer: PrivacyLayer, wire: bool) -> Result<Privacy, ConfigError> {
-    let wrong = |what: String| Err(ConfigError::Privacy(what));
     let material = material(&layer)?;
+    let period = layer.rotate().0;
     let PrivacyLayer { qname, client, server, answers, ecs, process, container, .. } = layer;
     let general = MaskLayer { qname, client, server, answers, ecs, process, container };
     let mut privacy = Privacy { general: general.mask(), ..Privacy::default() };
     let mut own = layer.streams.0;
     if own.contains_key(&Stream::Ledger) {
-        return wrong("streams.ledger: its records hold counters alone: leave it out".to_owned());
+        return ConfigError::in_section(
+            "privacy",
+            "streams.ledger: its records contain only counters: leave it out",
+        );
     }
     for stream in Stream::ALL.into_iter().filter(|stream| *stream != Stream::Ledger) {
         let mask = own.remove(&stream).unwrap_or_default().over(general.clone());
         privacy.masks[stream as usize] = mask.mask();
     }
     if wire && privacy.mask(Stream::Messages).hides_octets() {
-        let what = "messages.wire: true would tell what is masked in the stream messages: leave one of them out";
-        return wrong(what.to_owned());
+        return ConfigError::in_section(
+            "privacy",
+            "messages.wire: true would export what is masked in the stream messages: leave one of them out",
+        );
     }
-    let default = KeyOptions::default();
-    let period = layer.rotate.map_or(default.period, |span| span.0);
     privacy.keys = KeyOptions { material, period };
     Ok(privacy)
 }
 
+/// Returns the key of the pseudonyms, if one is given.
 fn material(layer: &PrivacyLayer) -> Result<Option<KeyMaterial>, ConfigError> {
-    let wrong = |what: String| ConfigError::Privacy(what);
+    let wrong = |problem: String| ConfigError::Invalid(format!("privacy: {problem}"));
     let (name, key) = match (&layer.key, &layer.key_file) {
         (Some(_), Some(_)) => return Err(wrong("both key and key_file: keep one of them".into())),
         (Some(Secret(key)), None) => ("key".to_owned(), key.clone()),

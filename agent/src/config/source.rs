@@ -1,11 +1,11 @@
-//! Where layers come from: a YAML file, the environment.
+//! Sources of layers: a YAML file, the environment.
 
 use super::ConfigError;
-use super::layer::{Layer, Over};
+use super::reader::{Field, Section, Whole};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// Variables with our prefix that are not settings.
+/// Variables with the prefix `DNSCRIBE_` that are not settings.
 const NOT_SETTINGS: [&str; 7] = [
     "DNSCRIBE_BIN",
     "DNSCRIBE_BLESS",
@@ -16,20 +16,21 @@ const NOT_SETTINGS: [&str; 7] = [
     "DNSCRIBE_LOG",
 ];
 
-/// The settings of librdkafka that are spelled with `_`, not dots; its others of this kind cannot be
+/// Settings of librdkafka that are spelled with `_` instead of dots. There are others, which cannot be
 /// given as text.
 const WITH_UNDERSCORE: [&str; 2] = ["enabled_events", "log_level"];
 
-/// A message of the parser, and the line and column where it found fault.
-struct Fault {
+/// An error of the parser.
+struct ParseError {
     message: String,
+    /// Line and column, from 1.
     place: Option<(u64, u64)>,
 }
 
-fn parse(yaml: &str) -> Result<Layer, Fault> {
-    // Snippets would show neighbouring lines, passwords too.
+fn parse<T: Section>(yaml: &str) -> Result<T, ParseError> {
+    // Snippets would show neighbouring lines, which may contain passwords.
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
-    let layer: Option<Layer> =
+    let layer: Option<Whole<T>> =
         serde_saphyr::from_str_with_options(yaml, options).map_err(|error| {
             let place = error.location().map(|place| (place.line(), place.column()));
             let message = error.without_snippet().to_string();
@@ -39,12 +40,12 @@ fn parse(yaml: &str) -> Result<Layer, Fault> {
                 }
                 None => &message,
             };
-            Fault { message: plain(message), place }
+            ParseError { message: plain(message), place }
         })?;
-    Ok(layer.unwrap_or_default())
+    Ok(layer.map(|Whole(layer)| layer).unwrap_or_default())
 }
 
-/// The parser's message in the operator's words.
+/// Translates a message of the parser to the words of the documentation.
 fn plain(message: &str) -> String {
     const WORDS: [(&str, &str); 4] = [
         ("unknown field", "unknown key"),
@@ -56,25 +57,30 @@ fn plain(message: &str) -> String {
 }
 
 /// Reads a file.
-pub(super) fn file(path: &Path) -> Result<Layer, ConfigError> {
+pub(super) fn file<T: Section>(path: &Path, has_version: fn(&T) -> bool) -> Result<T, ConfigError> {
     let yaml = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
         path: path.to_path_buf(),
         error: error.into(),
     })?;
-    let layer = parse(&yaml).map_err(|fault| {
-        let (line, column) = fault.place.unwrap_or((1, 1));
-        let key = key_at(&yaml, usize::try_from(line).unwrap_or(1));
+    let wrong = |(line, column), message: String| ConfigError::File {
+        path: path.to_path_buf(),
+        line,
+        column,
+        message,
+    };
+    let layer = parse(&yaml).map_err(|error| {
+        let place = error.place.unwrap_or((1, 1));
+        let key = key_at(&yaml, usize::try_from(place.0).unwrap_or(1));
         let key = if key.is_empty() { key } else { format!("{key}: ") };
-        let message = format!("{key}{}", fault.message);
-        ConfigError::File { path: path.to_path_buf(), line, column, message }
+        wrong(place, format!("{key}{}", error.message))
     })?;
-    if layer.version.is_none() {
-        return Err(ConfigError::NoVersion { path: path.to_path_buf() });
+    if !has_version(&layer) {
+        return Err(wrong((1, 1), "version is missing: write \"version: 1\"".to_owned()));
     }
     Ok(layer)
 }
 
-/// The full name of the key at a line of block style YAML, such as `kafka.brokers`.
+/// Returns the full name of the key at a line of block style YAML, such as `kafka.brokers`.
 fn key_at(yaml: &str, line: usize) -> String {
     let mut keys = Vec::new();
     let mut indent = usize::MAX;
@@ -85,7 +91,7 @@ fn key_at(yaml: &str, line: usize) -> String {
         let Some(key) = split.or_else(|| trimmed.trim_end().strip_suffix(':')) else { continue };
         let is_key = !key.is_empty() && !key.contains(['#', '[', '{', ' ', '"', '\'']);
         if is_key && own < indent {
-            // An item's dash may stand at its list's own indentation.
+            // The dash of an item may have the indentation of its list.
             indent = own;
             keys.push(key);
         }
@@ -94,11 +100,11 @@ fn key_at(yaml: &str, line: usize) -> String {
     keys.join(".")
 }
 
-/// Reads the environment: `DNSCRIBE_KAFKA__BROKERS` is `kafka.brokers`. Empty variables say nothing.
-pub(super) fn environment(
+/// Reads the environment: `DNSCRIBE_KAFKA__BROKERS` is `kafka.brokers`. Empty variables are ignored.
+pub(super) fn environment<T: Section + Field>(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Layer, ConfigError> {
-    let mut all = Layer::default();
+) -> Result<T, ConfigError> {
+    let mut all = T::default();
     for (name, value) in variables {
         let Some(name) = setting_name(&name) else { continue };
         let fail = |message: String| ConfigError::Environment { name: name.clone(), message };
@@ -107,7 +113,7 @@ pub(super) fn environment(
             continue;
         }
         let yaml = nest(&name, &value);
-        let layer = parse(&yaml).map_err(|fault| fail(fault.message))?;
+        let layer: T = parse(&yaml).map_err(|error| fail(error.message))?;
         all = layer.over(all);
     }
     Ok(all)
@@ -115,11 +121,11 @@ pub(super) fn environment(
 
 fn setting_name(name: &OsStr) -> Option<String> {
     let name = name.to_string_lossy();
-    let ours = name.starts_with("DNSCRIBE_") && !NOT_SETTINGS.contains(&name.as_ref());
-    ours.then(|| name.into_owned())
+    let is_setting = name.starts_with("DNSCRIBE_") && !NOT_SETTINGS.contains(&name.as_ref());
+    is_setting.then(|| name.into_owned())
 }
 
-/// The variable as YAML in flow style. In the names of librdkafka's settings, `_` stands for a dot.
+/// Returns the variable as YAML in flow style. In the names of librdkafka's settings, `_` stands for a dot.
 fn nest(name: &str, value: &str) -> String {
     let path: Vec<String> =
         name.trim_start_matches("DNSCRIBE_").split("__").map(str::to_ascii_lowercase).collect();

@@ -1,7 +1,9 @@
 use super::*;
+use crate::capture::live::HookChoice;
 use crate::detect::{Rule, When};
 use crate::sink::{Format, Login, Password, Rotation, Stream};
 use std::fs;
+use value::{LogFormat, LogLevel};
 
 /// A configuration from a file's text, variables and flags.
 fn load(
@@ -122,7 +124,7 @@ fn the_null_sink_needs_no_quotes() {
 fn reads_every_key() {
     let config = from_file(FULL).unwrap();
     assert_eq!((config.node.as_str(), config.region.as_deref()), ("edge-1", Some("eu")));
-    assert_eq!(config.capture.hook, Hook::Socket);
+    assert_eq!(config.capture.hook, HookChoice::Socket);
     assert_eq!(config.capture.interfaces, ["eth0", "eth1"]);
     assert_eq!(config.capture.ports.to_string(), "53,5353");
     assert_eq!((config.capture.ring_bytes, config.capture.snap_bytes), (32 << 20, 4096));

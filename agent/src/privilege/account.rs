@@ -1,4 +1,4 @@
-//! Who the agent becomes.
+//! The user that the agent becomes.
 
 use super::permitted;
 use caps::Capability;
@@ -8,10 +8,10 @@ use std::ffi::CString;
 use std::fmt;
 use std::io;
 
-/// Who is looked for where none is named, the first that exists.
-const USUAL: [&str; 2] = ["dnscribe", "nobody"];
+/// Users that are tried where none is configured; the first that exists is used.
+const DEFAULTS: [&str; 2] = ["dnscribe", "nobody"];
 
-/// A user.
+/// A user account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     name: String,
@@ -21,11 +21,11 @@ pub struct Account {
 }
 
 impl Account {
-    /// Who this process is to become: the user of this name or number, else one of the usual; nobody
-    /// else where it is an unprivileged user already, or where that is root.
+    /// Returns the user that this process becomes: the one of this name or number, else one of the defaults.
+    /// Returns none where the process is an unprivileged user already, or where that user is root.
     ///
     /// # Errors
-    /// A sentence, where there is no such user, or where this process may not become another.
+    /// A sentence: there is no such user, or this process may not change its user.
     pub fn choose(wanted: Option<&str>) -> Result<Option<Self>, String> {
         let own = rustix::process::geteuid();
         if !own.is_root() {
@@ -39,8 +39,8 @@ impl Account {
         }
         let account = match wanted {
             Some(wanted) => Self::named(wanted)?,
-            None => USUAL.iter().find_map(|name| Self::named(name).ok()).ok_or_else(|| {
-                format!("stays root: there is no user {}; make one", USUAL.join(" or "))
+            None => DEFAULTS.iter().find_map(|name| Self::named(name).ok()).ok_or_else(|| {
+                format!("stays root: there is no user {}; make one", DEFAULTS.join(" or "))
             })?,
         };
         if account.uid == 0 {
@@ -59,7 +59,7 @@ impl Account {
         ))
     }
 
-    /// The user of a name or a number; a number need not have a name.
+    /// Returns the user of a name or a number. A number need not have a name.
     fn named(wanted: &str) -> Result<Self, String> {
         let failed = |error| format!("cannot look up user {wanted}: {error}");
         let user = match wanted.parse::<u32>() {
@@ -85,19 +85,19 @@ impl Account {
         Self { name: number.to_string(), uid: number, gid: number, groups: Vec::new() }
     }
 
-    /// The user's number.
+    /// User id.
     #[must_use]
     pub const fn uid(&self) -> u32 {
         self.uid
     }
 
-    /// The number of the user's own group.
+    /// Id of the user's own group.
     #[must_use]
     pub const fn gid(&self) -> u32 {
         self.gid
     }
 
-    /// Makes this thread the user's.
+    /// Changes the user of this thread.
     pub(super) fn enter(&self) -> io::Result<()> {
         use rustix::thread::{Gid, Uid};
         let groups: Vec<_> = self.groups.iter().map(|group| Gid::from_raw(*group)).collect();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_unprivileged_stays_who_it_is() {
+    fn keeps_an_unprivileged_user() {
         let chosen = Account::choose(None);
         if rustix::process::geteuid().is_root() {
             assert!(chosen.is_err() || chosen.is_ok_and(|one| one.is_some_and(|one| one.uid != 0)));

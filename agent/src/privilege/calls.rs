@@ -1,5 +1,5 @@
-//! The system calls that may still be made. All others fail with EPERM, as if the privilege were missing:
-//! a call that a library tries first and can do without costs nothing but itself.
+//! The system calls that are allowed after the drop (seccomp). All others fail with EPERM, so that a library
+//! that only tries a call can go on without it.
 
 use libc::c_long;
 use seccompiler::{
@@ -8,27 +8,27 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 
-/// What a process is for.
+/// System calls that a process may make.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct List {
+pub(super) struct AllowedCalls {
     calls: &'static [&'static [c_long]],
-    /// The families of sockets that may be made.
+    /// Address families of sockets that may be created.
     families: &'static [i32],
-    /// What may be done with `bpf(2)`.
+    /// Commands of `bpf(2)`.
     bpf: &'static [u64],
 }
 
-/// Of the agent: files, sockets, threads; no `execve`, `ptrace`, `setns`, `mount`, no change of user, and of
-/// `bpf` reading and writing maps that it has open.
-pub(super) const AGENT: List = List {
+/// Calls of the agent: files, sockets, threads, and `bpf` for maps that are open. No `execve`, `ptrace`,
+/// `setns` or `mount`, and no change of user.
+pub(super) const AGENT: AllowedCalls = AllowedCalls {
     calls: &[MEMORY, THREADS, TIME, DESCRIPTORS, FILES, CHANGES, SOCKETS, OLD],
     families: &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK],
-    // Of `linux/bpf.h`: look up, update, delete, next key, and the first two in batches.
+    // `linux/bpf.h`: look up, update, delete, next key; look up and update in batches.
     bpf: &[1, 2, 3, 4, 24, 25, 26],
 };
 
-/// Of the scout: reading /proc, entering network namespaces, sockets there.
-pub(super) const SCOUT: List = List {
+/// Calls of the helper: reading /proc, entering network namespaces, sockets there.
+pub(super) const HELPER: AllowedCalls = AllowedCalls {
     calls: &[MEMORY, THREADS, TIME, DESCRIPTORS, FILES, SOCKETS, OLD, &[libc::SYS_setns]],
     families: &[libc::AF_INET, libc::AF_INET6],
     bpf: &[],
@@ -204,7 +204,7 @@ const SOCKETS: &[c_long] = &[
     libc::SYS_socketpair,
 ];
 
-/// The same under names that newer architectures no longer have.
+/// Older names of these calls, which newer architectures do not have.
 #[cfg(target_arch = "x86_64")]
 const OLD: &[c_long] = &[
     libc::SYS_access,
@@ -234,14 +234,14 @@ const OLD: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[c_long] = &[];
 
-/// Binds this thread, and those that it will start, to a list.
-pub(super) fn allow(list: List) -> Result<(), String> {
+/// Restricts this thread, and those that it will start, to a list of calls.
+pub(super) fn allow(list: AllowedCalls) -> Result<(), String> {
     let program = program(list).map_err(|error| format!("seccomp: {error}"))?;
     apply_filter(&program)
         .map_err(|error| format!("seccomp: {error}; it needs a kernel with CONFIG_SECCOMP_FILTER"))
 }
 
-fn program(list: List) -> Result<BpfProgram, seccompiler::BackendError> {
+fn program(list: AllowedCalls) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
         list.calls.iter().copied().flatten().map(|call| (*call, Vec::new())).collect();
     let families = list.families.iter().filter_map(|family| u64::try_from(*family).ok());
@@ -263,7 +263,7 @@ fn only(
         SeccompRule::new(vec![is])
     };
     let allowed = firsts.map(rule).collect::<Result<Vec<_>, _>>()?;
-    // An empty list would allow all.
+    // An empty list of rules would allow all arguments.
     if !allowed.is_empty() {
         rules.insert(call, allowed);
     }
@@ -275,8 +275,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_list_compiles_and_none_lets_a_program_be_run_or_a_user_change() {
-        for list in [AGENT, SCOUT] {
+    fn no_list_allows_exec_or_change_of_user() {
+        for list in [AGENT, HELPER] {
             assert!(!program(list).unwrap().is_empty());
             let all: Vec<_> = list.calls.iter().copied().flatten().collect();
             for call in [
@@ -299,8 +299,8 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_bound_can_do_no_more_than_its_list() {
-        let bound = || {
+    fn restricts_a_thread_to_its_list() {
+        let restricted = || {
             no_new_privileges();
             allow(AGENT).unwrap();
             let refused = std::process::Command::new("/bin/true").status().unwrap_err();
@@ -314,7 +314,7 @@ mod tests {
             std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             std::thread::spawn(|| {}).join().unwrap();
         };
-        std::thread::spawn(bound).join().unwrap();
+        std::thread::spawn(restricted).join().unwrap();
     }
 
     fn no_new_privileges() {

@@ -1,4 +1,4 @@
-//! The files that may still be opened.
+//! The files that the agent may open after the drop: landlock rules, and who may write them.
 
 use super::Account;
 use crate::config::Config;
@@ -8,11 +8,13 @@ use landlock::{
     PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::fs::{AtFlags, CWD, accessat};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// What is read of the system meanwhile: names are resolved and certificates checked, by libraries that
-/// are loaded when they are needed; `/metrics` and the records tell what /proc says.
+/// Files of the system that are read during capture: libraries that are loaded when names are resolved and
+/// certificates checked, and /proc for `/metrics` and records.
 const SYSTEM: [&str; 24] = [
     "/usr",
     "/lib",
@@ -40,38 +42,38 @@ const SYSTEM: [&str; 24] = [
     "/etc/services",
 ];
 
-/// Directories in which others keep their secrets beside a file of ours.
+/// Directories that may contain secrets of others beside a file of the configuration.
 const SHARED: [&str; 4] = ["/", "/etc", "/root", "/home"];
 
-/// The newest kind of rule that is asked for; an older kernel has fewer.
+/// The newest landlock ABI that is used. An older kernel enforces fewer rules.
 const NEWEST: ABI = ABI::V6;
 
-/// What is done with a file.
+/// Access to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
     Write,
 }
 
-/// The files of a configuration.
+/// Files and directories that a configuration names.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// Files and directories that are read again: at a reload, or when a server is reached anew.
+    /// Files and directories that are read at a reload, or when a server is connected again.
     read: Vec<PathBuf>,
-    /// Files of sinks.
+    /// Files of file sinks.
     sinks: Vec<PathBuf>,
     spool: Option<PathBuf>,
-    /// Where cgroup2 is mounted.
+    /// Mount point of cgroup2.
     cgroups: Option<PathBuf>,
-    /// The port of `/metrics`.
+    /// Port of `/metrics`.
     port: Option<u16>,
 }
 
 impl Files {
-    pub(super) fn of(config: &Config, config_file: Option<&Path>) -> Self {
+    pub(super) fn new(config: &Config, config_file: Option<&Path>) -> Self {
         let mut read = config.secret_files.clone();
         read.extend(config_file.map(Path::to_path_buf));
-        // Keys, certificates and lists of both, by the names that librdkafka gives its settings.
+        // Keys and certificates, by the names of librdkafka's settings.
         let is_path = |name: &str| name.ends_with(".location") || name.ends_with(".keytab");
         let options = config.kafka.options.iter().filter(|(name, _)| is_path(name));
         read.extend(options.map(|(_, path)| PathBuf::from(path)));
@@ -90,67 +92,78 @@ impl Files {
         }
     }
 
-    pub(super) fn spool(&self) -> Option<&Path> {
-        self.spool.as_deref()
+    /// Creates the spool's directory where it is missing, and gives it to `account` where it is new or empty.
+    /// A directory with files in it keeps its owner.
+    ///
+    /// # Errors
+    /// A directory was created and cannot be given to `account`. Other failures occur again when the sink
+    /// opens its spool, which logs them and retries.
+    pub(super) fn prepare_spool(&self, account: Option<&Account>) -> Result<(), String> {
+        let Some(spool) = &self.spool else { return Ok(()) };
+        let missing: Vec<_> = spool.ancestors().take_while(|path| !path.exists()).collect();
+        let mut own = Vec::new();
+        for path in missing.into_iter().rev() {
+            if DirBuilder::new().mode(0o700).create(path).is_ok() {
+                own.push(path);
+            }
+        }
+        let is_empty = fs::read_dir(spool).is_ok_and(|mut entries| entries.next().is_none());
+        if own.is_empty() && is_empty {
+            own.push(spool);
+        }
+        let Some(account) = account else { return Ok(()) };
+        for path in own {
+            let failed = |error| format!("cannot give {} to {account}: {error}", path.display());
+            // A link is not followed: somebody else may have made it.
+            lchown(path, Some(account.uid()), Some(account.gid())).map_err(failed)?;
+        }
+        Ok(())
     }
 
-    /// What is written to: files of sinks, or where they are made and renamed, and the spool.
-    fn written(&self) -> Vec<PathBuf> {
+    /// Returns the spool's directory where it is there and `account` may not write it.
+    pub(super) fn denied_spool(&self, account: Option<&Account>) -> Option<&Path> {
+        let spool = self.spool.as_deref().filter(|spool| {
+            // An empty one is handed over.
+            fs::read_dir(spool).is_ok_and(|mut entries| entries.next().is_some())
+        })?;
+        let wanted = vec![(Access::Write, spool.to_path_buf())];
+        (!denied(account, wanted).is_empty()).then_some(spool)
+    }
+
+    /// Returns the files and directories of file sinks, and where rotated files are created.
+    fn sink_paths(&self) -> Vec<PathBuf> {
         let mut written = Vec::new();
         for path in &self.sinks {
-            // Links are followed: what is rotated stands beside the file itself.
+            // Links are followed: rotated files are beside the file itself.
             let real = path.canonicalize();
             let is_special = path.metadata().is_ok_and(|file| !file.is_file());
             if !is_special {
                 written.extend(real.as_deref().map(directory));
                 written.push(directory(path));
             }
-            // Pipes without a name can be written to by whoever has them.
+            // Unnamed pipes need no permission.
             written.extend(real);
         }
-        // One that cannot be made yet, on a disk that refuses, is made later.
-        written.extend(self.spool.as_deref().map(nearest));
         written.sort();
         written.dedup();
         written
     }
 
-    /// What this user, or this process without capabilities, would not be let to: tried by a thread
-    /// that ends then.
+    /// Returns the files of the configuration and of file sinks that `account` may not access. The spool is
+    /// not among them: no capability is kept for it.
     pub(super) fn denied(&self, account: Option<&Account>) -> Vec<(Access, PathBuf)> {
         let read = self.read.iter().map(|path| (Access::Read, path.clone()));
-        let wanted: Vec<_> =
-            read.chain(self.written().into_iter().map(|path| (Access::Write, path))).collect();
-        let is_denied = |(access, path): &(Access, PathBuf)| {
-            use rustix::fs::Access as A;
-            let bits = match access {
-                Access::Read => A::READ_OK,
-                Access::Write if path.is_dir() => A::READ_OK | A::WRITE_OK | A::EXEC_OK,
-                Access::Write => A::WRITE_OK,
-            };
-            let found = accessat(CWD, path, bits, AtFlags::EACCESS);
-            // A disk that is read-only says nothing else, and may be writable later.
-            matches!(found, Err(rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS))
-        };
-        let try_all = || {
-            let entered = account.is_none_or(|account| account.enter().is_ok());
-            let is_bare = caps::clear(None, caps::CapSet::Effective).is_ok();
-            // Who cannot be tried is taken for one who may: the sinks say it if not.
-            if !entered || !is_bare {
-                return Vec::new();
-            }
-            wanted.iter().filter(|one| is_denied(one)).cloned().collect()
-        };
-        thread::scope(|scope| scope.spawn(try_all).join().unwrap_or_default())
+        let written = self.sink_paths().into_iter().map(|path| (Access::Write, path));
+        denied(account, read.chain(written).collect())
     }
 
-    /// The rules for all of that. `is_bound`: the permissions of files hold for this process, so that the
-    /// directories of what is read may be open: there, a file that takes the place of another is found.
+    /// Creates the rules. `is_bound`: file permissions apply to this process, so that whole directories of the
+    /// files that are read may be open, and a file that replaces another can be read.
     pub(super) fn rules(&self, is_bound: bool) -> Result<Rules, String> {
-        let abi = abi().ok_or("landlock is not there: it needs Linux 5.13 with CONFIG_SECURITY_LANDLOCK, and lsm= with landlock in it")?;
+        let abi = abi().ok_or("landlock is not available: it needs Linux 5.13 with CONFIG_SECURITY_LANDLOCK, and lsm= with landlock in it")?;
         if abi < ABI::V2 && self.spool.is_some() {
-            // It would forbid all renames from one directory to another.
-            return Err("landlock before Linux 5.19 is of no use with a spool".to_owned());
+            // It forbids all renames from one directory to another.
+            return Err("landlock before Linux 5.19 cannot be used with a spool".to_owned());
         }
         let failed = |error: &dyn std::fmt::Display| format!("landlock: {error}");
         let mut rules = Ruleset::default()
@@ -170,9 +183,11 @@ impl Files {
         let mut all: Vec<_> =
             system.chain(shared).chain(read).map(|path| (path, reading())).collect();
         all.push(("/dev/null".into(), reading() | AccessFs::WriteFile));
-        all.extend(self.written().into_iter().map(|path| (path, writing())));
+        // A spool on a disk that is read-only now is created later.
+        let spool = self.spool.as_deref().map(nearest);
+        all.extend(self.sink_paths().into_iter().chain(spool).map(|path| (path, writing())));
         for (path, access) in all {
-            // What is not there needs no rule.
+            // A missing file needs no rule.
             let Ok(open) = PathFd::new(&path) else { continue };
             let access = if path.is_dir() { access } else { access & AccessFs::from_file(NEWEST) };
             rules = rules
@@ -183,6 +198,33 @@ impl Files {
     }
 }
 
+/// Returns those that `account` may not access, or this user without capabilities. They are tried by a thread
+/// that ends then.
+fn denied(account: Option<&Account>, wanted: Vec<(Access, PathBuf)>) -> Vec<(Access, PathBuf)> {
+    let is_denied = |(access, path): &(Access, PathBuf)| {
+        use rustix::fs::Access as A;
+        let bits = match access {
+            Access::Read => A::READ_OK,
+            Access::Write if path.is_dir() => A::READ_OK | A::WRITE_OK | A::EXEC_OK,
+            Access::Write => A::WRITE_OK,
+        };
+        let found = accessat(CWD, path, bits, AtFlags::EACCESS);
+        // A read-only disk reports only that, and may become writable later.
+        matches!(found, Err(rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS))
+    };
+    let try_all = || {
+        let entered = account.is_none_or(|account| account.enter().is_ok());
+        let has_no_capabilities = caps::clear(None, caps::CapSet::Effective).is_ok();
+        // Access that cannot be tried is taken as granted: the sinks log an error if it is not.
+        if !entered || !has_no_capabilities {
+            return Vec::new();
+        }
+        wanted.iter().filter(|one| is_denied(one)).cloned().collect()
+    };
+    thread::scope(|scope| scope.spawn(try_all).join().unwrap_or_default())
+}
+
+/// Returns the directory of a file.
 fn directory(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_path_buf(),
@@ -190,12 +232,12 @@ fn directory(path: &Path) -> PathBuf {
     }
 }
 
-/// A directory, or where it will be made.
+/// Returns the directory, or the existing one in which it will be created.
 fn nearest(path: &Path) -> PathBuf {
     path.ancestors().find(|place| place.exists()).unwrap_or(path).to_path_buf()
 }
 
-/// Where a file that is read is, and what takes its place: links and their targets.
+/// Returns the directories of a file and of the target of its link, where replacements of the file appear.
 fn places(path: &Path, is_bound: bool) -> Vec<PathBuf> {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let place = |path: &Path| {
@@ -221,7 +263,7 @@ fn writing() -> BitFlags<AccessFs> {
         | AccessFs::Refer
 }
 
-/// What landlock this kernel has, of that which is asked for.
+/// Returns the landlock ABI of this kernel, at most [`NEWEST`].
 pub(super) fn abi() -> Option<ABI> {
     let all = [ABI::V6, ABI::V5, ABI::V4, ABI::V3, ABI::V2, ABI::V1];
     all.into_iter().find(|abi| {
@@ -236,18 +278,18 @@ pub(super) fn abi() -> Option<ABI> {
     })
 }
 
-/// Rules that are ready, for when this thread is to be bound by them.
+/// Landlock rules that are not in force yet.
 pub(super) struct Rules {
     rules: RulesetCreated,
     abi: ABI,
 }
 
 impl Rules {
-    /// Binds this thread and those that it will start, and says by which kinds of rule.
+    /// Enforces the rules on this thread and those that it will start. Returns the ABI.
     pub(super) fn restrict(self) -> Result<i32, String> {
         let status = self.rules.restrict_self().map_err(|error| format!("landlock: {error}"))?;
         if status.ruleset == RulesetStatus::NotEnforced {
-            return Err("landlock: the kernel enforces nothing".to_owned());
+            return Err("landlock: the kernel does not enforce the rules".to_owned());
         }
         Ok(self.abi as i32)
     }

@@ -1,4 +1,4 @@
-//! The capabilities that capture goes on needing, and what for: most configurations need none.
+//! Capabilities that are kept during capture, and why. Most configurations need none.
 
 use super::files::{Access, Files};
 use super::{Account, permitted};
@@ -9,7 +9,7 @@ use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 
-/// A capability that is kept.
+/// A capability that is kept, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
     pub(super) capability: Capability,
@@ -21,7 +21,7 @@ impl Need {
         Self { capability, why: why.into() }
     }
 
-    /// Whether it passes over the permissions of files.
+    /// Whether it overrides file permissions.
     pub(super) fn is_of_files(&self) -> bool {
         matches!(
             self.capability,
@@ -36,20 +36,27 @@ impl fmt::Display for Need {
     }
 }
 
-/// What the configuration needs, files aside.
-pub(super) fn of(config: &Config, needs_bpf: bool) -> Vec<Need> {
+/// Returns the needs of the configuration, without those for files.
+pub(super) fn of_config(config: &Config, needs_bpf: bool) -> Vec<Need> {
     let mut needs = Vec::new();
     if needs_bpf {
         let held = permitted().unwrap_or_default();
         let bpf = Capability::CAP_BPF;
         let capability = if held.contains(&bpf) { bpf } else { Capability::CAP_SYS_ADMIN };
-        let why =
-            "reading counters (with Linux 5.19, or kernel.unprivileged_bpf_disabled at 0, it goes)";
+        let why = "reading counters (not kept with Linux 5.19, or with kernel.unprivileged_bpf_disabled at 0)";
         needs.push(Need::new(capability, why));
     }
     if config.capture.nice > 0 && !may_return_from_nice() {
-        let why = "capture.nice (where RLIMIT_NICE can be 20, it goes)";
-        needs.push(Need::new(Capability::CAP_SYS_NICE, why));
+        // The default is not worth a capability.
+        if config.nice_is_set {
+            let why = "capture.nice (not kept where RLIMIT_NICE can be raised to 20)";
+            needs.push(Need::new(Capability::CAP_SYS_NICE, why));
+        } else {
+            tracing::info!(
+                "threads that read packets keep their scheduling priority: RLIMIT_NICE cannot be raised to 20; \
+                 set LimitNICE=20 in the unit, or capture.nice to keep CAP_SYS_NICE"
+            );
+        }
     }
     let port = config.metrics_listen.map_or(0, |address| address.port());
     if port != 0 && port < first_free_port() {
@@ -59,43 +66,44 @@ pub(super) fn of(config: &Config, needs_bpf: bool) -> Vec<Need> {
     needs
 }
 
-/// The limit up to which anybody may go back from being nice: 20 stands for niceness 0 (manual page
-/// `getrlimit`).
-const AS_BEFORE: u64 = 20;
+/// Value of `RLIMIT_NICE` that stands for niceness 0 (manual page `getrlimit`).
+const NICENESS_0: u64 = 20;
 
-/// Has the limit raised so far that threads may go back from being nice without a capability.
+/// Raises `RLIMIT_NICE` so that threads may return to niceness 0 without a capability.
 fn may_return_from_nice() -> bool {
     let limit = getrlimit(Resource::Nice);
-    let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= AS_BEFORE);
+    let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= NICENESS_0);
     is_enough(limit.current) || {
-        let maximum = if is_enough(limit.maximum) { limit.maximum } else { Some(AS_BEFORE) };
-        setrlimit(Resource::Nice, Rlimit { current: Some(AS_BEFORE), maximum }).is_ok()
+        let maximum = if is_enough(limit.maximum) { limit.maximum } else { Some(NICENESS_0) };
+        setrlimit(Resource::Nice, Rlimit { current: Some(NICENESS_0), maximum }).is_ok()
     }
 }
 
-/// Ports from this one on are anybody's (manual page `ip`, `ip_unprivileged_port_start`).
+/// Returns the first port that needs no capability (manual page `ip`, `ip_unprivileged_port_start`).
 fn first_free_port() -> u16 {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok();
     text.and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
 }
 
-/// What the files need that the new user has no access to.
+/// Returns the needs of files that the new user may not access.
 pub(super) fn of_files(files: &Files, account: Option<&Account>) -> Vec<Need> {
     let denied = files.denied(account);
     let of = |wanted: Access| denied.iter().filter(move |(access, _)| *access == wanted);
-    let who = account.map_or("this user", |_| "that user");
+    let who = account.map_or_else(|| "this user".to_owned(), |user| format!("user {user}"));
     let why = |verb: &str, paths: Vec<&PathBuf>| {
         let paths: Vec<_> = paths.into_iter().map(|path| path.display().to_string()).collect();
-        format!("{verb} {} (where {who} may, it goes)", paths.join(", "))
+        format!("{verb} {} (not kept where {who} may)", paths.join(", "))
     };
     let paths = |wanted| of(wanted).map(|(_, path)| path).collect::<Vec<_>>();
     let mut needs = Vec::new();
     if of(Access::Write).next().is_some() {
         let why = why("writing in", paths(Access::Write));
-        needs.push(Need::new(Capability::CAP_DAC_OVERRIDE, why.clone()));
-        // Renames in directories with the sticky bit; owners of rotated files.
-        needs.push(Need::new(Capability::CAP_FOWNER, "the same"));
-        needs.push(Need::new(Capability::CAP_CHOWN, "the same"));
+        needs.push(Need::new(Capability::CAP_DAC_OVERRIDE, why));
+        needs.push(Need::new(
+            Capability::CAP_FOWNER,
+            "renaming there in directories with the sticky bit",
+        ));
+        needs.push(Need::new(Capability::CAP_CHOWN, "keeping the owners of rotated files there"));
     }
     if of(Access::Read).next().is_some() {
         let why = why("reading", paths(Access::Read));

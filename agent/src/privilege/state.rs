@@ -1,10 +1,10 @@
-//! How the kernel says a thread stands.
+//! Privileges of a thread, as the kernel reports them.
 
 use caps::{CapSet, Capability};
 use nix::unistd::{Uid, User};
 use std::fs;
 
-/// Who this thread is and what it may, in words, read back from the kernel.
+/// Describes user, capabilities and restrictions of this thread, for the log.
 pub(super) fn of_this_thread() -> String {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let held = caps::read(None, CapSet::Permitted).unwrap_or_default();
@@ -29,7 +29,7 @@ fn user() -> String {
     }
 }
 
-/// A field of /proc/PID/status.
+/// Returns a field of /proc/PID/status.
 fn value<'a>(status: &'a str, field: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).map(str::trim)
 }
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_fields_by_their_whole_names() {
+    fn reads_fields_by_their_full_names() {
         let status = "Seccomp_filters:\t1\nSeccomp:\t2\nNoNewPrivs:\t0\n";
         assert_eq!((value(status, "Seccomp"), value(status, "NoNewPrivs")), (Some("2"), Some("0")));
         assert_eq!(value(status, "Sec"), None);

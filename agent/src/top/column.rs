@@ -1,29 +1,29 @@
-//! Columns of lists: titles, widths, values, looks.
+//! Columns of lists: titles, widths, values, tones.
 
-use super::list::{By, Entry, Listing};
-use super::model::{Figures, Group, Kind};
+use super::list::{FactList, ListEntry, Listing};
+use super::model::{Figures, Group, OutcomeKind};
 use super::text;
 
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
-    /// What a line is about; as wide as there is room.
+    /// Label of the line; takes the remaining width.
     Label(&'static str),
-    /// Where a process runs.
+    /// Pod, container or host of a process.
     Place,
-    /// Who asked last.
+    /// Last process.
     Asker,
     /// Queries per second.
     Rate,
     /// Queries.
     Queries,
-    /// Share in all queries.
+    /// Share of all queries.
     Share,
     /// Median latency.
     P50,
-    /// Latency that one in a hundred exceeds.
+    /// 99th percentile of latency.
     P99,
-    /// Greatest latency.
+    /// Maximum latency.
     Max,
     /// Share of timeouts and ICMP errors.
     NoAnswer,
@@ -33,45 +33,45 @@ pub enum Column {
     Nxdomain,
     /// Share of other response codes.
     OtherError,
-    /// Queries sent again.
+    /// Retransmissions.
     Retries,
-    /// Responses without a query of their own.
+    /// Late, duplicate and orphaned responses.
     Strays,
-    /// When last.
+    /// Age of the last transaction.
     Last,
-    /// Type of a name.
+    /// Record type.
     Type,
     /// Outcome.
     Outcome,
-    /// How often.
+    /// Number of transactions.
     Count,
-    /// Latency of the last one.
+    /// Latency of the last transaction.
     Latency,
-    /// Process id of the last one.
+    /// Process id of the last transaction.
     Pid,
-    /// Record of the last one.
+    /// Event id of the last transaction.
     EventId,
     /// Queries over time.
     History,
 }
 
-/// What a column says of a line, for sorting.
+/// Value of a column, for sorting.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
+pub enum SortValue<'a> {
     /// A number.
     Number(f64),
     /// A text.
     Text(&'a str),
 }
 
-/// How much a cell matters.
+/// Importance of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tone {
-    /// Beside the point.
+    /// Less important.
     Dim,
-    /// As usual.
+    /// Normal.
     Plain,
-    /// Worth a look.
+    /// Warning.
     Warning,
     /// Bad.
     Bad,
@@ -82,10 +82,10 @@ use Column::{
     Outcome, P50, P99, Pid, Place, Queries, Rate, Retries, Servfail, Share, Strays, Type,
 };
 
-/// Columns with the width of the screen from which on they are shown.
-type Plan = &'static [(Column, u16)];
+/// Columns, each with the least width of the screen at which it is shown.
+type ColumnLayout = &'static [(Column, u16)];
 
-const FIGURES: Plan = &[
+const FIGURES: ColumnLayout = &[
     (Rate, 0),
     (Queries, 90),
     (P50, 0),
@@ -100,7 +100,7 @@ const FIGURES: Plan = &[
     (Last, 120),
 ];
 
-const NAMES: Plan = &[
+const NAMES: ColumnLayout = &[
     (Label("NAME"), 0),
     (Type, 0),
     (Outcome, 0),
@@ -113,7 +113,7 @@ const NAMES: Plan = &[
     (EventId, 160),
 ];
 
-const PROCESSES: Plan = &[
+const PROCESSES: ColumnLayout = &[
     (Label("PROCESS"), 0),
     (Place, 0),
     (Count, 0),
@@ -126,7 +126,7 @@ const PROCESSES: Plan = &[
     (EventId, 160),
 ];
 
-const RESOLVERS: Plan = &[
+const RESOLVERS: ColumnLayout = &[
     (Label("RESOLVER"), 0),
     (Count, 0),
     (Share, 0),
@@ -136,17 +136,18 @@ const RESOLVERS: Plan = &[
     (EventId, 120),
 ];
 
-/// The columns of a list on a screen so wide.
+/// Returns the columns of a list on a screen of this width.
 #[must_use]
 pub fn columns(listing: Listing, width: u16) -> Vec<Column> {
-    let shown =
-        |plan: Plan| plan.iter().filter(move |(_, from)| width >= *from).map(|(column, _)| *column);
+    let shown = |plan: ColumnLayout| {
+        plan.iter().filter(move |(_, from)| width >= *from).map(|(column, _)| *column)
+    };
     match listing {
-        Listing::Facts(By::Names) => shown(NAMES).collect(),
-        Listing::Facts(By::Processes) => shown(PROCESSES).collect(),
-        Listing::Facts(By::Resolvers) => shown(RESOLVERS).collect(),
+        Listing::Facts(FactList::Names) => shown(NAMES).collect(),
+        Listing::Facts(FactList::Processes) => shown(PROCESSES).collect(),
+        Listing::Facts(FactList::Resolvers) => shown(RESOLVERS).collect(),
         Listing::Group(group) => {
-            let (first, history): (Plan, Plan) = match group {
+            let (first, history): (ColumnLayout, ColumnLayout) = match group {
                 Group::Resolver => (&[(Label("RESOLVER"), 0)], &[(History, 0)]),
                 Group::Zone => (&[(Label("ZONE"), 0)], &[(History, 0)]),
                 Group::Name => (&[(Label("NAME"), 0)], &[(History, 100)]),
@@ -166,7 +167,7 @@ pub fn columns(listing: Listing, width: u16) -> Vec<Column> {
 }
 
 impl Column {
-    /// What stands above it.
+    /// Title.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -196,7 +197,7 @@ impl Column {
         }
     }
 
-    /// Its width; of those that share what is left over, the least.
+    /// Width in characters; the least one for columns that share the remaining width.
     #[must_use]
     pub const fn width(self) -> usize {
         match self {
@@ -212,7 +213,7 @@ impl Column {
         }
     }
 
-    /// Whether its cells end where it ends.
+    /// Whether its cells are aligned to the right.
     #[must_use]
     pub const fn is_number(self) -> bool {
         !matches!(self, Label(_) | Place | Asker | Type | Outcome | EventId | History)
@@ -224,51 +225,53 @@ impl Column {
         !matches!(self, EventId | History)
     }
 
-    /// Whether the greatest stand first unless told otherwise.
+    /// Whether the first sort order is descending.
     #[must_use]
     pub const fn begins_descending(self) -> bool {
         self.is_number() && !matches!(self, Last)
     }
 
-    /// What it says of a line, to sort by. What is not known stands below all that is.
+    /// Returns the value of a line, to sort by. Unknown values are below all others.
     #[must_use]
-    pub fn value(self, entry: &Entry) -> Value<'_> {
+    pub fn value(self, entry: &ListEntry) -> SortValue<'_> {
         let quantile = |q| of(entry, |figures| figures.latencies.quantile(q).unwrap_or(-1.0));
-        Value::Number(match self {
-            Label(_) | History | EventId => return Value::Text(&entry.label),
-            Place | Asker => return Value::Text(&entry.place),
-            Type => return Value::Text(&entry.kind),
-            Outcome => return Value::Text(&entry.outcome),
+        SortValue::Number(match self {
+            Label(_) | History | EventId => return SortValue::Text(&entry.label),
+            Place | Asker => return SortValue::Text(&entry.place),
+            Type => return SortValue::Text(&entry.kind),
+            Outcome => return SortValue::Text(&entry.outcome),
             Rate => of(entry, |figures| figures.rate),
             Queries | Count => super::model::float(entry.count),
             Share => entry.share,
             P50 => quantile(0.5),
             P99 => quantile(0.99),
             Max => of(entry, |figures| figures.latencies.max().unwrap_or(-1.0)),
-            NoAnswer => kinds(entry, &[Kind::Timeout, Kind::Unreachable]),
-            Servfail => kinds(entry, &[Kind::Servfail]),
-            Nxdomain => kinds(entry, &[Kind::Nxdomain]),
-            OtherError => kinds(entry, &[Kind::OtherError]),
+            NoAnswer => kinds(entry, &[OutcomeKind::Timeout, OutcomeKind::Unreachable]),
+            Servfail => kinds(entry, &[OutcomeKind::Servfail]),
+            Nxdomain => kinds(entry, &[OutcomeKind::Nxdomain]),
+            OtherError => kinds(entry, &[OutcomeKind::OtherError]),
             Retries => of(entry, |figures| super::model::float(figures.retries)),
-            Strays => of(entry, |figures| super::model::float(figures.counts.of(Kind::Stray))),
+            Strays => {
+                of(entry, |figures| super::model::float(figures.counts.of(OutcomeKind::Stray)))
+            }
             Last => super::model::float(entry.age),
             Latency => entry.latency_ms.unwrap_or(-1.0),
             Pid => f64::from(entry.pid),
         })
     }
 
-    /// What stands in it; [`Column::History`] is drawn by others.
+    /// Returns the text of a cell; empty for [`Column::History`], which is drawn separately.
     #[must_use]
-    pub fn text(self, entry: &Entry) -> String {
+    pub fn text(self, entry: &ListEntry) -> String {
         let number = match self.value(entry) {
-            Value::Text(text) => {
+            SortValue::Text(text) => {
                 return match (self, entry.event_id) {
                     (EventId, Some(id)) => format!("{id:032x}"),
                     (EventId, None) | (History, _) => String::new(),
                     _ => text.to_owned(),
                 };
             }
-            Value::Number(number) => number,
+            SortValue::Number(number) => number,
         };
         match self {
             Rate => text::rate(number),
@@ -280,24 +283,24 @@ impl Column {
             Pid => entry.pid.to_string(),
             Retries => text::count(entry.figures.as_ref().map_or(0, |figures| figures.retries)),
             _ => {
-                let strays = |figures: &Figures| figures.counts.of(Kind::Stray);
+                let strays = |figures: &Figures| figures.counts.of(OutcomeKind::Stray);
                 text::count(entry.figures.as_ref().map_or(0, |figures| strays(figures)))
             }
         }
     }
 
-    /// How much what it says matters.
+    /// Returns the importance of a cell.
     #[must_use]
-    pub fn tone(self, entry: &Entry) -> Tone {
-        let share = |value: Value<'_>, limits: [f64; 2]| match value {
-            Value::Number(share) if share >= limits[1] => Tone::Bad,
-            Value::Number(share) if share >= limits[0] => Tone::Warning,
-            Value::Number(share) if share <= 0.0 => Tone::Dim,
+    pub fn tone(self, entry: &ListEntry) -> Tone {
+        let share = |value: SortValue<'_>, limits: [f64; 2]| match value {
+            SortValue::Number(share) if share >= limits[1] => Tone::Bad,
+            SortValue::Number(share) if share >= limits[0] => Tone::Warning,
+            SortValue::Number(share) if share <= 0.0 => Tone::Dim,
             _ => Tone::Plain,
         };
         match self {
             NoAnswer | Servfail | OtherError => share(self.value(entry), FAILING),
-            // Names that do not exist are often asked for; it takes many to be odd.
+            // NXDOMAIN is common; only a large share is unusual.
             Nxdomain => share(self.value(entry), [0.2, 0.5]),
             Outcome if entry.failed => Tone::Bad,
             Last | EventId | Place | Asker => Tone::Dim,
@@ -306,13 +309,18 @@ impl Column {
     }
 }
 
-/// Shares of failures from which on they are worth a look, or bad.
+/// Shares of failures for a warning, and for a bad line.
 const FAILING: [f64; 2] = [0.01, 0.05];
 
-/// How bad a line is as a whole.
+/// Returns the importance of a whole line.
 #[must_use]
-pub fn tone(entry: &Entry) -> Tone {
-    let bad = [Kind::Timeout, Kind::Unreachable, Kind::Servfail, Kind::OtherError];
+pub fn tone(entry: &ListEntry) -> Tone {
+    let bad = [
+        OutcomeKind::Timeout,
+        OutcomeKind::Unreachable,
+        OutcomeKind::Servfail,
+        OutcomeKind::OtherError,
+    ];
     match kinds(entry, &bad) {
         share if share >= FAILING[1] => Tone::Bad,
         share if share >= FAILING[0] => Tone::Warning,
@@ -320,10 +328,10 @@ pub fn tone(entry: &Entry) -> Tone {
     }
 }
 
-fn of(entry: &Entry, figure: impl Fn(&Figures) -> f64) -> f64 {
+fn of(entry: &ListEntry, figure: impl Fn(&Figures) -> f64) -> f64 {
     entry.figures.as_deref().map_or(-1.0, figure)
 }
 
-fn kinds(entry: &Entry, kinds: &[Kind]) -> f64 {
+fn kinds(entry: &ListEntry, kinds: &[OutcomeKind]) -> f64 {
     of(entry, |figures| figures.counts.share(kinds)).max(0.0)
 }

@@ -1,19 +1,19 @@
-//! From model and view to a frame: a pure function of what it is given.
+//! Draws a frame from model and view; a pure function.
 
 mod alerts;
 mod chart;
 mod head;
 mod help;
 mod list;
-mod look;
 mod loss;
 #[cfg(test)]
 mod tests;
+mod theme;
 
-pub use look::Look;
+pub use theme::Theme;
 
 use super::column::Tone;
-use super::list::Entry;
+use super::list::ListEntry;
 use super::model::Model;
 use super::view::{Tab, View};
 use ratatui::Frame;
@@ -21,44 +21,44 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph};
 
-/// The least that a frame needs.
-pub const LEAST: (u16, u16) = (60, 10);
+/// Least width and height of a frame.
+pub const MIN_SIZE: (u16, u16) = (60, 10);
 
-/// On screens so high there is a chart above the list.
-const CHART_FROM: u16 = 30;
-/// On screens so high there is, below the list, what the chosen line leads to.
-const PREVIEW_FROM: u16 = 40;
+/// Least height of a screen with a chart above the list.
+const CHART_MIN_HEIGHT: u16 = 30;
+/// Least height of a screen with a preview below the list.
+const PREVIEW_MIN_HEIGHT: u16 = 40;
 
-/// What is known of where the records come from.
+/// State of the source of records.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
     /// `hook cgroup at /`, `replay of a.pcap`, ...
     pub source: String,
-    /// Whether the source has no more to give.
+    /// Whether the source has ended.
     pub ended: bool,
-    /// Whether the picture is held.
+    /// Whether the screen is paused.
     pub paused: bool,
     /// Log lines, the newest last.
     pub log: Vec<String>,
-    /// Whether the newest log line is news.
+    /// Whether the newest log line is shown in the footer.
     pub log_is_new: bool,
 }
 
-/// What a frame shows.
+/// Input of a frame.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
-    /// What is known.
+    /// Model.
     pub model: &'a Model,
-    /// What is wanted.
+    /// View.
     pub view: &'a View,
-    /// Where it comes from.
+    /// State of the source.
     pub status: &'a Status,
-    /// How it looks.
-    pub look: Look,
+    /// Colours and characters.
+    pub theme: Theme,
 }
 
-/// The parts of a frame.
-struct Parts {
+/// Areas of a frame.
+struct FrameAreas {
     head: Rect,
     chart: Option<Rect>,
     body: Rect,
@@ -66,11 +66,12 @@ struct Parts {
     foot: Rect,
 }
 
-/// The parts for a list of so many lines: what it does not need is the preview's.
-fn parts(area: Rect, view: &View, lines: usize) -> Parts {
+/// Divides the screen for a list of `lines`. The preview gets the rest.
+fn parts(area: Rect, view: &View, lines: usize) -> FrameAreas {
     let is_list = view.listing().is_some();
-    let has_chart = is_list && area.height >= CHART_FROM;
-    let has_preview = is_list && area.height >= PREVIEW_FROM && view.drills().next().is_none();
+    let has_chart = is_list && area.height >= CHART_MIN_HEIGHT;
+    let has_preview =
+        is_list && area.height >= PREVIEW_MIN_HEIGHT && view.drills().next().is_none();
     let chart_rows = if has_chart { chart::ROWS } else { 0 };
     let room = area.height.saturating_sub(head::ROWS + chart_rows + 1);
     let body_rows = if has_preview {
@@ -86,7 +87,7 @@ fn parts(area: Rect, view: &View, lines: usize) -> Parts {
         Constraint::Length(1),
     ]);
     let [head, chart, body, preview, foot] = rows.areas(area);
-    Parts {
+    FrameAreas {
         head,
         chart: has_chart.then_some(chart),
         body,
@@ -95,7 +96,7 @@ fn parts(area: Rect, view: &View, lines: usize) -> Parts {
     }
 }
 
-/// Tells the view of the size of its screen.
+/// Sets the size of the screen in the view.
 pub fn measure(area: Rect, view: &mut View) {
     view.width = area.width;
     let rows = parts(area, view, usize::MAX).body.height;
@@ -105,14 +106,14 @@ pub fn measure(area: Rect, view: &mut View) {
 /// Draws a frame.
 pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     let area = frame.area();
-    if area.width < LEAST.0 || area.height < LEAST.1 {
-        let (width, height) = LEAST;
+    if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
+        let (width, height) = MIN_SIZE;
         let text = format!("too small: {}x{} of {width}x{height}", area.width, area.height);
         frame.render_widget(Paragraph::new(text), area);
         return;
     }
     let entries = scene.view.lines(scene.model);
-    let Parts { head, chart, body, preview, foot } = parts(area, scene.view, entries.len());
+    let FrameAreas { head, chart, body, preview, foot } = parts(area, scene.view, entries.len());
     lines(frame, head, head::lines(scene, usize::from(area.width)));
     if let Some(chart) = chart {
         lines(frame, chart, chart::lines(scene, usize::from(area.width)));
@@ -129,14 +130,14 @@ pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     }
     lines(frame, foot, vec![head::foot(scene, width)]);
     if scene.view.help {
-        help(frame, scene.look);
+        help(frame, scene.theme);
     }
 }
 
-/// What the tab is for.
+/// Returns the content of the tab.
 fn content(
     scene: &Scene<'_>,
-    entries: &[Entry],
+    entries: &[ListEntry],
     width: usize,
     height: usize,
 ) -> Vec<Line<'static>> {
@@ -147,7 +148,7 @@ fn content(
     }
 }
 
-/// The head and one page as text: what [`draw`] draws, without a screen and its styles.
+/// Returns the head and one page, as [`draw`] draws them, for plain text.
 pub fn page(
     scene: &Scene<'_>,
     width: usize,
@@ -161,24 +162,24 @@ fn lines(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'_>>) {
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// The lines from the first on that is to be shown; the last page at most.
+/// Returns the lines from `first` on, at most from the last page on.
 fn scrolled(lines: Vec<Line<'_>>, first: usize, height: usize) -> Vec<Line<'_>> {
     let first = first.min(lines.len().saturating_sub(height));
     lines.into_iter().skip(first).collect()
 }
 
-fn help(frame: &mut Frame<'_>, look: Look) {
-    let text = help::lines(look);
+fn help(frame: &mut Frame<'_>, theme: Theme) {
+    let text = help::lines(theme);
     let area = frame.area();
     let wide = text.iter().map(Line::width).max().unwrap_or(0);
     let size = |length: usize, most: u16| u16::try_from(length).unwrap_or(most).min(most);
     let (width, height) = (size(wide + 2, area.width), size(text.len(), area.height));
     let area = Rect { x: (area.width - width) / 2, y: (area.height - height) / 2, width, height };
     frame.render_widget(Clear, area);
-    frame.render_widget(Paragraph::new(text).style(look.inverted()), area);
+    frame.render_widget(Paragraph::new(text).style(theme.inverted()), area);
 }
 
-/// Text of a tone.
-fn span(look: Look, tone: Tone, text: impl Into<String>) -> Span<'static> {
-    Span::styled(text.into(), look.tone(tone))
+/// Creates a text with the style of a tone.
+fn span(theme: Theme, tone: Tone, text: impl Into<String>) -> Span<'static> {
+    Span::styled(text.into(), theme.tone(tone))
 }

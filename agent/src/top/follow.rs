@@ -1,4 +1,4 @@
-//! Records from a file or a pipe into the model: to the end, and on as it grows.
+//! Reads records from a file or a pipe into the model, and follows a growing file.
 
 use super::model::Model;
 use super::record::stream_of;
@@ -13,51 +13,54 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Read at once.
-const PORTION: usize = 64 << 10;
+/// Bytes of one read.
+const CHUNK_BYTES: usize = 64 << 10;
 
-/// A line beyond this is not a record.
+/// Length limit of a line in bytes.
 const MAX_LINE: usize = 16 << 20;
 
-/// Before looking whether the file has grown.
+/// Interval at which a file is checked for growth.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Records so young are being written now, and time goes on by the clock.
-const YOUNG: Duration = Duration::from_secs(120);
+/// Age of records up to which they count as live, so that time follows the clock.
+const LIVE_AGE: Duration = Duration::from_secs(120);
 
-/// Lines after which something that holds no record is taken for something else.
-const BENEFIT: u64 = 20;
+/// Number of lines without any record after which reading fails.
+const MAX_LINES_WITHOUT_RECORD: u64 = 20;
 
-/// Why records cannot be read on.
+/// Reason why records cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub enum FollowError {
     /// The file or pipe cannot be read.
     #[error("cannot read {name}: {error}")]
     Read {
-        /// Which.
+        /// Name of the file.
         name: String,
         /// The system's error.
         error: io::Error,
     },
-    /// What is in it is something else.
+    /// The content is something else.
     #[error("{0} holds no records of dnscribe: its lines are not JSON objects with a \"schema\"")]
     NoRecords(String),
 }
 
-/// Reads `path`, or stdin where it is `-`, into the model. With `follow`, a plain file is read on as
-/// it grows, or is replaced, until `stop`.
+/// Reads `path`, or stdin where it is `-`, into the model. With `follow`, a plain file is followed while it
+/// grows or is replaced, until `stop`.
+///
+/// # Errors
+/// The file cannot be read, or contains no records.
 pub fn follow(
     path: &Path,
     shared: &Shared,
     follow: bool,
     stop: &AtomicBool,
-) -> Result<(), Problem> {
+) -> Result<(), FollowError> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
-    let broken = |error| Problem::Read { name: name.clone(), error };
+    let broken = |error| FollowError::Read { name: name.clone(), error };
     let mut lines = Lines::default();
     if is_stdin {
-        shared.go_by_the_clock_if_young();
+        shared.use_wall_clock_if_live();
         let mut input = unpacked(Box::new(io::stdin())).map_err(broken)?;
         lines.read(&mut input, shared, stop, true).map_err(broken)?;
     } else {
@@ -72,30 +75,30 @@ pub fn follow(
             let mut tail = Tail { path: path.to_path_buf(), file };
             while !stop.load(Ordering::Relaxed) {
                 lines.read(&mut tail.file, shared, stop, false).map_err(broken)?;
-                if !follow || lines.holds_nothing() {
+                if !follow || lines.has_no_records() {
                     break;
                 }
-                shared.go_by_the_clock_if_young();
+                shared.use_wall_clock_if_live();
                 thread::sleep(PAUSE);
                 tail.turn().map_err(broken)?;
             }
         }
     }
     lines.finish(shared);
-    if lines.holds_nothing() { Err(Problem::NoRecords(name)) } else { Ok(()) }
+    if lines.has_no_records() { Err(FollowError::NoRecords(name)) } else { Ok(()) }
 }
 
-/// A file, and its name: others may put another file there.
+/// A followed file, which may be replaced by another of its name.
 struct Tail {
     path: PathBuf,
     file: File,
 }
 
 impl Tail {
-    /// Goes to the file that now has the name, or to the start of one that was cut.
+    /// Opens the file that has the name now, or goes to the start of a truncated one.
     fn turn(&mut self) -> io::Result<()> {
         let own = self.file.metadata()?;
-        // A name that is gone for a moment, while somebody rotates, is looked for again later.
+        // During rotation the name may be missing for a moment.
         let Ok(named) = std::fs::metadata(&self.path) else { return Ok(()) };
         if (named.dev(), named.ino()) != (own.dev(), own.ino()) {
             self.file = File::open(&self.path)?;
@@ -106,19 +109,19 @@ impl Tail {
     }
 }
 
-/// Lines out of portions.
+/// Splits the input into lines.
 #[derive(Debug, Default)]
 struct Lines {
-    /// What waits for its line end.
+    /// Bytes of an incomplete line.
     rest: Vec<u8>,
-    /// The line is too long, and what is left of it is passed over.
+    /// Whether the rest of a line that is too long is skipped.
     passing: bool,
     records: u64,
     others: u64,
 }
 
 impl Lines {
-    /// Reads to the end of what there is now.
+    /// Reads to the current end of the input.
     fn read(
         &mut self,
         input: &mut dyn Read,
@@ -126,7 +129,7 @@ impl Lines {
         stop: &AtomicBool,
         is_live: bool,
     ) -> io::Result<()> {
-        let mut portion = vec![0; PORTION];
+        let mut portion = vec![0; CHUNK_BYTES];
         while !stop.load(Ordering::Relaxed) {
             let length = match input.read(&mut portion) {
                 Ok(0) => return Ok(()),
@@ -137,20 +140,20 @@ impl Lines {
                 Err(error) => return Err(error),
             };
             shared.feed(|model| self.take(&portion[..length], model));
-            if self.holds_nothing() {
+            if self.has_no_records() {
                 return Ok(());
             }
             if is_live {
-                shared.go_by_the_clock_if_young();
+                shared.use_wall_clock_if_live();
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, mut octets: &[u8], model: &mut Model) {
-        while let Some(end) = octets.iter().position(|octet| *octet == b'\n') {
-            let (line, after) = (&octets[..end], &octets[end + 1..]);
-            octets = after;
+    fn take(&mut self, mut bytes: &[u8], model: &mut Model) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            let (line, after) = (&bytes[..end], &bytes[end + 1..]);
+            bytes = after;
             if self.passing {
                 self.passing = false;
             } else if self.rest.is_empty() {
@@ -161,13 +164,13 @@ impl Lines {
                 self.line(&whole, model);
             }
         }
-        if self.rest.len() + octets.len() > MAX_LINE {
+        if self.rest.len() + bytes.len() > MAX_LINE {
             self.rest = Vec::new();
             self.passing = true;
             self.others += 1;
             model.line_unreadable();
         } else if !self.passing {
-            self.rest.extend_from_slice(octets);
+            self.rest.extend_from_slice(bytes);
         }
     }
 
@@ -186,24 +189,24 @@ impl Lines {
         }
     }
 
-    /// The last line may have no end.
+    /// Reads the last line, which may have no line end.
     fn finish(&mut self, shared: &Shared) {
         let rest = std::mem::take(&mut self.rest);
         shared.feed(|model| self.line(&rest, model));
     }
 
-    fn holds_nothing(&self) -> bool {
-        self.records == 0 && self.others >= BENEFIT
+    fn has_no_records(&self) -> bool {
+        self.records == 0 && self.others >= MAX_LINES_WITHOUT_RECORD
     }
 }
 
 impl Shared {
-    fn go_by_the_clock_if_young(&self) {
+    fn use_wall_clock_if_live(&self) {
         let now = Timestamp::now();
-        let newest = Duration::from_secs(self.look(|model| model.moment().now));
+        let newest = Duration::from_secs(self.read(|model| model.moment().now));
         let age = now.since(Timestamp::default()).saturating_sub(newest);
-        if age < YOUNG {
-            self.go_by_the_clock();
+        if age < LIVE_AGE {
+            self.use_wall_clock();
         }
     }
 }

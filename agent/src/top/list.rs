@@ -1,93 +1,95 @@
-//! From the model to the lines of a list: what is listed, in which order, with which columns.
+//! Lines of a list, selected from the model, filtered and sorted.
 
-use super::column::{Column, Value};
-use super::model::{Fact, Figures, Group, Kind, Model, Part, SEPARATOR, Span, Vantage, parts};
+use super::column::{Column, SortValue};
+use super::model::{
+    Fact, Figures, Group, Model, OutcomeKind, Part, SEPARATOR, Span, Vantage, parts,
+};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-/// What a list consists of.
+/// Content of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing {
     /// The rows of a group.
     Group(Group),
-    /// What one has drilled into, by a part of it.
-    Facts(By),
+    /// The facts that were drilled into.
+    Facts(FactList),
 }
 
-/// What facts are listed by.
+/// Part by which facts are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum FactList {
     /// Name, type and outcome.
     Names,
-    /// Who asked.
+    /// Process.
     Processes,
-    /// Who was asked.
+    /// Resolver.
     Resolvers,
 }
 
 /// One line of a list.
 #[derive(Clone, Debug, Default)]
-pub struct Entry {
-    /// What it is known by within its list.
+pub struct ListEntry {
+    /// Key of the line within its list.
     pub key: String,
-    /// Its name.
+    /// Label.
     pub label: String,
-    /// Where it is: a process's pod, container or host; of a name, who asked last.
+    /// Pod, container or host of a process; for a name or a resolver, the last process.
     pub place: String,
     /// Type of a name.
     pub kind: String,
-    /// Outcome of what is asked.
+    /// Outcome of the last transaction.
     pub outcome: String,
     /// Figures of a row; facts have a count only.
     pub figures: Option<Box<Figures>>,
     /// Share in all queries.
     pub share: f64,
-    /// How often.
+    /// Number of transactions.
     pub count: u64,
-    /// Seconds since it happened last.
+    /// Seconds since the last transaction.
     pub age: u64,
-    /// Milliseconds that it took the last time.
+    /// Latency of the last transaction in milliseconds.
     pub latency_ms: Option<f64>,
-    /// The process, the last time.
+    /// Process id of the last transaction.
     pub pid: u32,
-    /// The record of the last time.
+    /// Event id of the last transaction.
     pub event_id: Option<u128>,
-    /// Whether it is a failure.
+    /// Whether the last transaction failed.
     pub failed: bool,
 }
 
-/// What of the model is listed.
+/// Selection of lines from the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query<'a> {
-    /// What the list consists of.
+    /// Content of the list.
     pub listing: Listing,
-    /// Facts: what they must have in common.
+    /// Parts that facts must have.
     pub narrowed: &'a [(Part, String)],
-    /// Facts: failures only.
+    /// Whether only facts that failed are listed.
     pub failing: bool,
-    /// From which side.
+    /// Sides that are shown.
     pub vantage: Vantage,
-    /// Of which time.
+    /// Time span of the figures.
     pub span: Span,
-    /// What a line must contain, in lower case.
+    /// Text that a line must contain, in lower case.
     pub filter: &'a str,
-    /// The order.
+    /// Order of the lines.
     pub sort: Sort,
 }
 
 /// An order of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sort {
-    /// By what.
+    /// Column to sort by.
     pub column: Column,
-    /// The greatest first.
+    /// Whether the greatest value is first.
     pub descending: bool,
 }
 
 impl Query<'_> {
-    /// The lines, filtered and in order.
+    /// Returns the lines, filtered and sorted.
     #[must_use]
-    pub fn lines(&self, model: &Model) -> Vec<Entry> {
+    pub fn lines(&self, model: &Model) -> Vec<ListEntry> {
         let mut entries = match self.listing {
             Listing::Group(group) => self.rows(model, group),
             Listing::Facts(by) => self.facts(model, by),
@@ -97,25 +99,25 @@ impl Query<'_> {
         entries
     }
 
-    fn passes(&self, entry: &Entry) -> bool {
+    fn passes(&self, entry: &ListEntry) -> bool {
         let texts = [&entry.label, &entry.place, &entry.kind, &entry.outcome];
         self.filter.is_empty()
             || texts.into_iter().any(|text| text.to_lowercase().contains(self.filter))
     }
 
-    /// Lines that are equal stand by their keys, so that they stand still.
-    fn compare(&self, one: &Entry, other: &Entry) -> Ordering {
+    /// Compares two lines. Equal ones are ordered by key, so that their order is stable.
+    fn compare(&self, one: &ListEntry, other: &ListEntry) -> Ordering {
         let order = match (self.sort.column.value(one), self.sort.column.value(other)) {
-            (Value::Number(one), Value::Number(other)) => one.total_cmp(&other),
-            (Value::Text(one), Value::Text(other)) => one.cmp(other),
-            (Value::Number(_), Value::Text(_)) => Ordering::Less,
-            (Value::Text(_), Value::Number(_)) => Ordering::Greater,
+            (SortValue::Number(one), SortValue::Number(other)) => one.total_cmp(&other),
+            (SortValue::Text(one), SortValue::Text(other)) => one.cmp(other),
+            (SortValue::Number(_), SortValue::Text(_)) => Ordering::Less,
+            (SortValue::Text(_), SortValue::Number(_)) => Ordering::Greater,
         };
         let order = if self.sort.descending { order.reverse() } else { order };
         order.then_with(|| one.key.cmp(&other.key))
     }
 
-    fn rows(&self, model: &Model, group: Group) -> Vec<Entry> {
+    fn rows(&self, model: &Model, group: Group) -> Vec<ListEntry> {
         let moment = model.moment();
         let all = model.total(self.vantage, self.span).counts.queries().max(1);
         let rows = model.rows(group).filter_map(|(key, row)| {
@@ -125,7 +127,7 @@ impl Query<'_> {
                 Group::Process => key.rsplit_once(' ').unwrap_or((key, "")),
                 _ => (key, ""),
             };
-            Some(Entry {
+            Some(ListEntry {
                 key: key.to_owned(),
                 label: label.to_owned(),
                 place: place.to_owned(),
@@ -134,35 +136,38 @@ impl Query<'_> {
                 age: moment.now.saturating_sub(row.last),
                 pid: row.pid,
                 figures: Some(Box::new(figures)),
-                ..Entry::default()
+                ..ListEntry::default()
             })
         });
         rows.collect()
     }
 
-    fn facts(&self, model: &Model, by: By) -> Vec<Entry> {
-        let mut entries: HashMap<String, Entry> = HashMap::new();
+    fn facts(&self, model: &Model, by: FactList) -> Vec<ListEntry> {
+        let mut entries: HashMap<String, ListEntry> = HashMap::new();
         let now = model.moment().now;
         let mut all = 0;
         for (key, fact) in model.facts() {
             let parts = parts(key);
             let count = fact.count(self.vantage);
             let fits = self.narrowed.iter().all(|(part, value)| parts[*part as usize] == value);
-            if !fits || count == 0 || self.failing && !fact.kind.is_some_and(Kind::is_failure) {
+            if !fits
+                || count == 0
+                || self.failing && !fact.kind.is_some_and(OutcomeKind::is_failure)
+            {
                 continue;
             }
             all += count;
             let entry = entries.entry(by.key(&parts)).or_default();
             let age = now.saturating_sub(fact.last);
             if entry.count == 0 || age < entry.age {
-                tell(entry, by, &parts, fact);
+                describe(entry, by, &parts, fact);
                 entry.age = age;
             }
             entry.count += count;
         }
         let finished = entries.into_iter().map(|(key, entry)| {
             let share = share(entry.count, all);
-            Entry { key, share, ..entry }
+            ListEntry { key, share, ..entry }
         });
         finished.collect()
     }
@@ -172,7 +177,7 @@ fn share(count: u64, all: u64) -> f64 {
     super::model::float(count) / super::model::float(all.max(1))
 }
 
-impl By {
+impl FactList {
     fn key(self, parts: &[&str; Part::COUNT]) -> String {
         match self {
             Self::Names => {
@@ -185,7 +190,7 @@ impl By {
         }
     }
 
-    /// What a line of this list narrows the next one by.
+    /// Returns the parts by which a line of this list narrows the next one.
     #[must_use]
     pub fn narrowing(self, key: &str) -> Vec<(Part, String)> {
         match self {
@@ -199,22 +204,22 @@ impl By {
     }
 }
 
-/// Says in a line what its newest fact was.
-fn tell(entry: &mut Entry, by: By, parts: &[&str; Part::COUNT], fact: &Fact) {
+/// Fills in the fields of a line from its newest fact.
+fn describe(entry: &mut ListEntry, by: FactList, parts: &[&str; Part::COUNT], fact: &Fact) {
     let part = |part: Part| parts[part as usize].to_owned();
     let process = part(Part::Process);
     (entry.label, entry.place) = match by {
-        By::Names => (part(Part::Name), process),
-        By::Processes => {
+        FactList::Names => (part(Part::Name), process),
+        FactList::Processes => {
             let (name, place) = process.rsplit_once(' ').unwrap_or((&process, ""));
             (name.to_owned(), place.to_owned())
         }
-        By::Resolvers => (part(Part::Resolver), process),
+        FactList::Resolvers => (part(Part::Resolver), process),
     };
     entry.kind = part(Part::Type);
     entry.outcome = part(Part::Outcome);
     entry.latency_ms = fact.latency_ms;
     entry.pid = fact.pid;
     entry.event_id = fact.event_id;
-    entry.failed = fact.kind.is_some_and(Kind::is_failure);
+    entry.failed = fact.kind.is_some_and(OutcomeKind::is_failure);
 }

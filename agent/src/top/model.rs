@@ -1,8 +1,8 @@
-//! What the view knows: records in, rows out. A state machine with time as an argument, bounded in
-//! memory whatever comes.
+//! State of the view: takes records, gives rows. A state machine with time as an argument and bounded
+//! memory.
 //!
-//! A transaction counts in the second in which its outcome was known: a timeout when it was over,
-//! not when its query passed. So figures of a past second never change.
+//! A transaction counts in the second in which its outcome was known, which for a timeout is its end and not
+//! its query. So the figures of a past second never change.
 
 mod alerts;
 mod facts;
@@ -14,8 +14,8 @@ mod tests;
 pub(super) use crate::number::float;
 pub use alerts::Alert;
 pub use facts::{Fact, Part, SEPARATOR, parts};
-pub use stats::{Counts, Figures, Kind, Moment, RECENT, Span};
-pub use table::{Row, Sight, Vantage};
+pub use stats::{Counts, Figures, Moment, OutcomeKind, RECENT, Span};
+pub use table::{Row, Side, Vantage};
 
 use super::record::{Record, Transaction, read};
 use super::text::{boundary, clean};
@@ -27,28 +27,28 @@ use facts::Facts;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use table::{BySight, Event, Table};
+use table::{BySide, Event, Table};
 
-/// What transactions are grouped by.
+/// Grouping of transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// Who was asked.
+    /// By resolver.
     Resolver,
-    /// Registrable domains.
+    /// By registrable domain.
     Zone,
-    /// Names.
+    /// By name.
     Name,
-    /// Who asked: a process and where it runs; a client's address where no process is known.
+    /// By process and where it runs, or by client address where no process is known.
     Process,
-    /// Response codes, and what stands for one.
+    /// By response code, or by status where there is none.
     Outcome,
 }
 
 impl Group {
-    /// Every group, as tables stand in the model.
+    /// Every group, in the order of the tables in the model.
     const ALL: [Self; 5] = [Self::Resolver, Self::Zone, Self::Name, Self::Process, Self::Outcome];
 
-    /// Rows at most. A row takes some 4 KiB, 16 KiB at worst, for each sight.
+    /// Capacity in rows. A row takes about 4 KiB for each side, 16 KiB at most.
     const fn capacity(self) -> usize {
         match self {
             Self::Resolver | Self::Zone | Self::Process => 512,
@@ -58,18 +58,18 @@ impl Group {
     }
 }
 
-/// Ledgers of as many nodes are kept.
+/// Number of nodes whose ledgers are kept.
 const MAX_NODES: usize = 64;
 
-/// A part of a key is cut to so many octets: a name of 255 octets, each escaped as `\DDD`, fits.
-const MAX_PART: usize = 1024;
+/// Length limit of a part of a key in bytes. A name of 255 bytes, each escaped as `\DDD`, fits.
+const MAX_PART_BYTES: usize = 1024;
 
-/// All that is known of the records so far.
+/// The state that was computed from all records so far.
 #[derive(Clone, Debug)]
 pub struct Model {
     tables: [Table; 5],
     facts: Facts,
-    total: BySight,
+    total: BySide,
     alerts: Alerts,
     ledgers: BTreeMap<String, LedgerRecord>,
     node: String,
@@ -84,7 +84,7 @@ impl Default for Model {
         Self {
             tables: Group::ALL.map(|group| Table::new(group.capacity())),
             facts: Facts::default(),
-            total: BySight::default(),
+            total: BySide::default(),
             alerts: Alerts::default(),
             ledgers: BTreeMap::new(),
             node: String::new(),
@@ -97,14 +97,14 @@ impl Default for Model {
 }
 
 impl Model {
-    /// Takes the records of a batch.
+    /// Adds the records of a batch.
     pub fn observe(&mut self, batch: &Batch) {
         for rendered in batch.iter() {
             self.line(rendered.stream, rendered.line);
         }
     }
 
-    /// Takes one record, as JSON.
+    /// Adds one record, as JSON.
     pub fn line(&mut self, stream: Stream, line: &[u8]) {
         match read(stream, line) {
             Ok(Some(record)) => self.record(&record),
@@ -113,7 +113,7 @@ impl Model {
         }
     }
 
-    /// Counts a line that is no record at all.
+    /// Counts a line that is not a record.
     pub const fn line_unreadable(&mut self) {
         self.unreadable += 1;
     }
@@ -156,7 +156,7 @@ impl Model {
         for (table, key) in self.tables.iter_mut().zip(keys) {
             table.add(key, &event);
         }
-        let total = self.total.of(event.sight);
+        let total = self.total.of(event.side);
         total.add(event.moment, event.kind, event.latency_ms, event.retries);
         let parts = [
             &*labels.resolver,
@@ -172,28 +172,28 @@ impl Model {
 
     fn event(&mut self, transaction: &Transaction<'_>, ts: Timestamp) -> Event {
         let latency = transaction.latency_ms.filter(|latency| (0.0..1e12).contains(latency));
-        // Without a response the outcome was known when the record was written: now.
+        // Without a response, the outcome was known when the record was written: now.
         let at = latency.map_or(self.now.max(seconds(ts)), |latency| {
             seconds(ts.plus(Duration::from_secs_f64(latency / 1e3)))
         });
         self.tick_second(at);
-        let sight = match (&*transaction.vantage, transaction.parent_match.as_deref()) {
-            ("client", _) => Sight::Client,
-            ("server", Some("exchange")) => Sight::Again,
-            ("server", _) => Sight::Server,
-            _ => Sight::Passive,
+        let side = match (&*transaction.vantage, transaction.parent_match.as_deref()) {
+            ("client", _) => Side::Client,
+            ("server", Some("exchange")) => Side::ServerRepeat,
+            ("server", _) => Side::Server,
+            _ => Side::Passive,
         };
         Event {
             moment: Moment { now: self.now, at, start: self.start.unwrap_or(at) },
-            sight,
-            kind: Kind::of(&transaction.status, transaction.rcode.as_deref()),
+            side,
+            kind: OutcomeKind::of(&transaction.status, transaction.rcode.as_deref()),
             latency_ms: latency,
             retries: transaction.retries,
             pid: transaction.process.as_ref().map_or(0, |process| process.pid),
         }
     }
 
-    /// Lets time pass.
+    /// Advances time.
     pub fn tick(&mut self, now: Timestamp) {
         if self.start.is_some() {
             self.tick_second(seconds(now));
@@ -205,7 +205,7 @@ impl Model {
         self.now = self.now.max(second);
     }
 
-    /// Forgets what was counted; alerts and ledgers, which are states, stay.
+    /// Clears all counts. Alerts and ledgers are states and stay.
     pub fn clear(&mut self) {
         let new = Self::default();
         *self = Self {
@@ -218,41 +218,41 @@ impl Model {
         };
     }
 
-    /// The moment that the view is at.
+    /// Current time of the view.
     #[must_use]
     pub fn moment(&self) -> Moment {
         Moment { now: self.now, at: self.now, start: self.start.unwrap_or(self.now) }
     }
 
-    /// The rows of a group, in no order.
+    /// Rows of a group, unordered.
     pub fn rows(&self, group: Group) -> impl Iterator<Item = (&str, &Row)> {
         self.tables[group as usize].rows()
     }
 
-    /// What was counted in rows of the group that had to go.
+    /// Counts of evicted rows of a group.
     #[must_use]
     pub fn other(&self, group: Group, vantage: Vantage) -> Counts {
         self.tables[group as usize].other(vantage)
     }
 
-    /// Who asked what of whom, in no order.
+    /// Facts, unordered.
     pub fn facts(&self) -> impl Iterator<Item = (&str, &Fact)> {
         self.facts.iter()
     }
 
-    /// Everything together.
+    /// Figures of all transactions.
     #[must_use]
     pub fn total(&self, vantage: Vantage, span: Span) -> Figures {
         self.total.figures(vantage, self.moment(), span)
     }
 
-    /// Alerts, the worst first.
+    /// Alerts, most severe first.
     #[must_use]
     pub fn alerts(&self) -> Vec<(&str, &Alert)> {
         self.alerts.sorted()
     }
 
-    /// Alerts that are not over: info, warning, critical.
+    /// Number of firing alerts: info, warning, critical.
     #[must_use]
     pub fn firing(&self) -> [usize; 3] {
         self.alerts.firing()
@@ -264,19 +264,19 @@ impl Model {
         &self.ledgers
     }
 
-    /// The node whose record came first.
+    /// Node of the first record.
     #[must_use]
     pub fn node(&self) -> &str {
         &self.node
     }
 
-    /// Records taken.
+    /// Number of records.
     #[must_use]
     pub const fn records(&self) -> u64 {
         self.records
     }
 
-    /// Lines that were no records.
+    /// Number of lines that were not records.
     #[must_use]
     pub const fn unreadable(&self) -> u64 {
         self.unreadable
@@ -291,7 +291,7 @@ fn second(ts: &str) -> Option<u64> {
     ts.parse().ok().map(seconds)
 }
 
-/// What a transaction is listed under.
+/// Keys of a transaction in the tables.
 struct Labels<'a> {
     resolver: Cow<'a, str>,
     zone: Cow<'a, str>,
@@ -321,8 +321,8 @@ impl<'a> Labels<'a> {
     }
 }
 
-/// Who asked, and a space and where it runs: `curl shop/cart-0`. No name of a process's place holds a
-/// space, so the last one parts the two.
+/// Returns the process, a space, and where it runs: `curl shop/cart-0`. Pods, containers and hosts contain no
+/// spaces, so the last space separates the two.
 fn process<'a>(transaction: &'a Transaction<'_>) -> Cow<'a, str> {
     let Some(process) = &transaction.process else {
         return Cow::Owned(format!("{} client", part(&transaction.client_ip)));
@@ -336,8 +336,8 @@ fn process<'a>(transaction: &'a Transaction<'_>) -> Cow<'a, str> {
     Cow::Owned(format!("{comm} {}", place.replace(' ', "_")))
 }
 
-/// Text of others as part of a key: harmless on a screen, and not longer than it may be.
+/// Makes a text of a record safe to show, and limits its length.
 fn part(text: &str) -> Cow<'_, str> {
-    let cut = boundary(text, MAX_PART);
+    let cut = boundary(text, MAX_PART_BYTES);
     clean(&text[..cut])
 }

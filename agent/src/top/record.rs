@@ -1,7 +1,7 @@
-//! Records as the view reads them: just the fields that it shows, borrowed from the line.
+//! Records as the view reads them: the fields that it shows, borrowed from the line.
 //!
-//! Readers of records must live with fields that they do not know and with optional ones that are
-//! not there: records of older and newer agents are shown, too.
+//! Unknown fields are ignored and missing optional ones accepted, so that records of older and newer agents
+//! can be shown.
 
 use crate::record::LedgerRecord;
 use crate::sink::Stream;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::ops::Deref;
 
-/// A string that borrows from its line where it holds no escapes. (serde borrows a `Cow` in an
+/// A string that borrows from its line where it contains no escapes. (serde borrows a `Cow` in an
 /// `Option` only inside a type of its own.)
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -24,58 +24,58 @@ impl Deref for Text<'_> {
     }
 }
 
-/// `dns.transaction/1`, as far as it is shown.
+/// The fields of `dns.transaction/1` that are shown.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Transaction<'a> {
-    /// Unique for ever.
+    /// Unique id.
     #[serde(borrow, default)]
     pub event_id: Text<'a>,
-    /// When the query passed, RFC 3339.
+    /// Time of the query, RFC 3339.
     #[serde(borrow)]
     pub ts: Text<'a>,
-    /// Who saw it.
+    /// Node that captured it.
     #[serde(borrow, default)]
     pub node: Text<'a>,
     /// `client`, `server` or `passive`.
     #[serde(borrow, default)]
     pub vantage: Text<'a>,
-    /// Who asked.
+    /// Address of the client.
     #[serde(borrow, default)]
     pub client_ip: Text<'a>,
-    /// Who was asked: a name, else an address.
+    /// Name of the resolver, else its address.
     #[serde(borrow, default)]
     pub resolver: Text<'a>,
-    /// The name asked for.
+    /// Name in the question.
     #[serde(borrow, default)]
     pub qname: Option<Text<'a>>,
-    /// Its type.
+    /// Type in the question.
     #[serde(borrow, default)]
     pub qtype: Option<Text<'a>>,
-    /// Its registrable domain.
+    /// Registrable domain of the name.
     #[serde(borrow, default)]
     pub zone: Option<Text<'a>>,
-    /// How it ended.
+    /// Status of the transaction.
     #[serde(borrow)]
     pub status: Text<'a>,
-    /// The response's code.
+    /// Response code.
     #[serde(borrow, default)]
     pub rcode: Option<Text<'a>>,
-    /// Milliseconds to the response.
+    /// Latency of the response in milliseconds.
     #[serde(default)]
     pub latency_ms: Option<f64>,
-    /// Times the query was sent again.
+    /// Number of retransmissions.
     #[serde(default)]
     pub retries: u32,
-    /// How the transaction that caused it was found.
+    /// How its parent transaction was found.
     #[serde(borrow, default)]
     pub parent_match: Option<Text<'a>>,
-    /// Who sent it.
+    /// Process that sent it.
     #[serde(borrow, default)]
     pub process: Option<Process<'a>>,
-    /// The process's container.
+    /// Container of the process.
     #[serde(borrow, default)]
     pub container: Option<Container<'a>>,
-    /// The process's pod.
+    /// Pod of the process.
     #[serde(borrow, default)]
     pub k8s: Option<Pod<'a>>,
 }
@@ -83,7 +83,7 @@ pub struct Transaction<'a> {
 /// A process.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Process<'a> {
-    /// Its id.
+    /// Process id.
     #[serde(default)]
     pub pid: u32,
     /// Its name.
@@ -115,13 +115,16 @@ pub struct Pod<'a> {
 pub enum Record<'a> {
     /// `dns.transaction/1`.
     Transaction(Box<Transaction<'a>>),
-    /// `dns.alert/1`: its parts are looked for one by one.
+    /// `dns.alert/1`: its fields are read one by one.
     Alert(Value),
     /// `dns.ledger/1`.
     Ledger(Box<LedgerRecord>),
 }
 
-/// Reads a record of a stream; nothing for streams that are not shown.
+/// Reads a record of a stream. Returns nothing for streams that are not shown.
+///
+/// # Errors
+/// The line is not such a record.
 pub fn read(stream: Stream, line: &[u8]) -> Result<Option<Record<'_>>, serde_json::Error> {
     Ok(match stream {
         Stream::Transactions => Some(Record::Transaction(serde_json::from_slice(line)?)),
@@ -131,8 +134,11 @@ pub fn read(stream: Stream, line: &[u8]) -> Result<Option<Record<'_>>, serde_jso
     })
 }
 
-/// The stream of a line of NDJSON by its `schema`; nothing where that is unknown. Our own writers
-/// put the schema first, which saves reading the line twice.
+/// Returns the stream of a line of NDJSON by its `schema`, or nothing where that is unknown. dnscribe writes
+/// the schema first, so that the line need not be parsed twice.
+///
+/// # Errors
+/// The line is not a JSON object with a `schema`.
 pub fn stream_of(line: &[u8]) -> Result<Option<Stream>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Head<'a> {
@@ -154,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_it_shows_and_passes_over_the_rest() {
+    fn reads_known_fields_and_ignores_others() {
         let line = br#"{"schema":"dns.transaction/1","ts":"2026-11-20T07:30:00Z","vantage":"client","client_ip":"192.0.2.1","resolver":"corp","qname":"a\\.b.example","status":"answered","rcode":"NOERROR","latency_ms":1.5,"retries":1,"new_field":[1,{"a":2}],"process":{"pid":7,"uid":0,"comm":"dig"}}"#;
         assert_eq!(stream_of(line).unwrap(), Some(Stream::Transactions));
         let Some(Record::Transaction(transaction)) = read(Stream::Transactions, line).unwrap()
@@ -168,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_schema_wherever_it_stands() {
+    fn finds_the_schema_at_any_position() {
         let line = br#" {"node": "x", "schema": "dns.alert/1"}"#;
         assert_eq!(stream_of(line).unwrap(), Some(Stream::Alerts));
         assert_eq!(stream_of(br#"{"schema":"other/1"}"#).unwrap(), None);

@@ -1,6 +1,6 @@
-//! The terminal: taken, drawn on, listened to, and given back whatever happens.
+//! The terminal: sets it up, draws frames, reads keys, and restores it in every case.
 
-use super::draw::{Look, Scene, Status, draw, measure};
+use super::draw::{Scene, Status, Theme, draw, measure};
 use super::model::{Model, Span, Vantage};
 use super::shared::Shared;
 use super::view::{Action, View};
@@ -22,29 +22,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-/// Between two frames, unless a key asks for one.
-const EVERY: Duration = Duration::from_millis(500);
+/// Interval of frames; a key causes one at once.
+const FRAME_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Longest wait for a key before looking whether it is time to end.
+/// Interval at which the end is checked while no key is pressed.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a log line is news.
-const NEWS: Duration = Duration::from_secs(6);
+/// Time for which a new log line is shown.
+const NEW_LOG_TIME: Duration = Duration::from_secs(6);
 
-/// What the view begins with.
+/// Options of the screen.
 #[derive(Clone, Debug)]
-pub struct Wishes {
-    /// Where the records come from, in words.
+pub struct ScreenOptions {
+    /// Source of the records, in words.
     pub source: String,
-    /// From which side.
+    /// Sides that are shown.
     pub vantage: Vantage,
-    /// Of which time.
+    /// Time span of the figures.
     pub span: Span,
-    /// How it looks.
-    pub look: Look,
+    /// Colours and characters.
+    pub theme: Theme,
 }
 
-/// Why there can be no view; nothing where there can.
+/// Returns why no screen can be shown; none where it can.
 #[must_use]
 pub fn obstacle() -> Option<&'static str> {
     let term = std::env::var("TERM").unwrap_or_default();
@@ -57,79 +57,82 @@ pub fn obstacle() -> Option<&'static str> {
     }
 }
 
-/// Draws until a key or `stop` ends it. However it ends, the terminal is as it was, and `stop` is set.
+/// Draws until a key or `stop` ends it. Restores the terminal and sets `stop` in every case.
+///
+/// # Errors
+/// The terminal cannot be read or drawn on.
 pub fn show(
     shared: &Shared,
-    wishes: &Wishes,
+    options: &ScreenOptions,
     log: &Ring,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<()> {
-    let _farewell = Farewell(Arc::clone(stop));
+    let _farewell = StopOnDrop(Arc::clone(stop));
     let keyboard = Keyboard::find()?;
     let mut screen = Screen::take()?;
-    let mut sitting = Sitting {
-        view: View::new(wishes.vantage, wishes.span),
+    let mut state = ScreenState {
+        view: View::new(options.vantage, options.span),
         frozen: None,
-        status: Status { source: wishes.source.clone(), ..Status::default() },
-        look: wishes.look,
+        status: Status { source: options.source.clone(), ..Status::default() },
+        theme: options.theme,
     };
     while !stop.load(Ordering::Relaxed) {
-        sitting.status.ended = shared.has_ended();
-        (sitting.status.log, sitting.status.log_is_new) = log.lines(NEWS);
-        screen.frame(shared, &mut sitting)?;
-        if sitting.wait(&keyboard, shared, stop)? {
+        state.status.ended = shared.has_ended();
+        (state.status.log, state.status.log_is_new) = log.lines(NEW_LOG_TIME);
+        screen.frame(shared, &mut state)?;
+        if state.wait(&keyboard, shared, stop)? {
             break;
         }
     }
     Ok(())
 }
 
-/// Whoever goes says so, in a panic too.
-struct Farewell(Arc<AtomicBool>);
+/// Sets `stop` when dropped, also in a panic.
+struct StopOnDrop(Arc<AtomicBool>);
 
-impl Drop for Farewell {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// What the reader has before the eyes.
-struct Sitting {
+/// State of the screen.
+struct ScreenState {
     view: View,
-    /// The model as it was when the picture was held.
+    /// Copy of the model while the screen is paused.
     frozen: Option<Box<Model>>,
     status: Status,
-    look: Look,
+    theme: Theme,
 }
 
-impl Sitting {
-    /// Waits for keys until the next frame is due, and does what they say; whether it is over.
+impl ScreenState {
+    /// Waits for keys until the next frame is due, and handles them. Returns whether to quit.
     fn wait(
         &mut self,
         keyboard: &Keyboard,
         shared: &Shared,
         stop: &AtomicBool,
     ) -> io::Result<bool> {
-        let due = Instant::now() + EVERY;
+        let due = Instant::now() + FRAME_INTERVAL;
         loop {
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() || stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             match keyboard.wait(left.min(PAUSE))? {
-                Pressed::Nothing => continue,
-                Pressed::Key => {}
-                Pressed::Gone => return Ok(true),
+                KeyboardEvent::Nothing => continue,
+                KeyboardEvent::Key => {}
+                KeyboardEvent::Gone => return Ok(true),
             }
             let mut over = false;
-            // Keys that wait are taken together: one frame shows what all of them did.
+            // All pending keys are handled before the next frame.
             while !over && event::poll(Duration::ZERO)? {
                 if let Event::Key(key) = event::read()?
                     && key.kind != KeyEventKind::Release
                 {
                     let view = &mut self.view;
                     let frozen = &self.frozen;
-                    let action = shared.look(|live| {
+                    let action = shared.read(|live| {
                         view.key(key.code, key.modifiers, frozen.as_deref().unwrap_or(live))
                     });
                     over = self.act(action, shared);
@@ -145,12 +148,12 @@ impl Sitting {
             Action::Quit => return true,
             Action::Clear => {
                 self.frozen = None;
-                shared.look(Model::clear);
+                shared.read(Model::clear);
             }
             Action::Pause => {
                 self.frozen = match self.frozen.take() {
                     Some(_) => None,
-                    None => Some(Box::new(shared.look(|live| live.clone()))),
+                    None => Some(Box::new(shared.read(|live| live.clone()))),
                 };
             }
         }
@@ -159,13 +162,13 @@ impl Sitting {
     }
 }
 
-/// Where keys come from, as crossterm finds it: stdin, or the terminal of this process where stdin is
-/// something else. crossterm reads on for ever from a terminal that is gone, so it is asked for
-/// keys only where there are some.
+/// Source of keys, as crossterm chooses it: stdin, or the terminal of this process where stdin is
+/// something else. crossterm never returns from reading a closed terminal, so it is used only when keys are
+/// available.
 struct Keyboard(OwnedFd);
 
-/// What came from a keyboard.
-enum Pressed {
+/// Event of a keyboard.
+enum KeyboardEvent {
     Nothing,
     Key,
     /// The terminal was closed.
@@ -182,46 +185,46 @@ impl Keyboard {
         }))
     }
 
-    fn wait(&self, limit: Duration) -> io::Result<Pressed> {
+    fn wait(&self, limit: Duration) -> io::Result<KeyboardEvent> {
         let mut waiting = [PollFd::new(&self.0, PollFlags::IN)];
         let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
         match poll(&mut waiting, Some(&limit)) {
-            // A signal: the terminal's size has changed, or it is time to end.
-            Err(Errno::INTR) => return Ok(Pressed::Nothing),
+            // A signal: the terminal was resized, or the program ends.
+            Err(Errno::INTR) => return Ok(KeyboardEvent::Nothing),
             other => other?,
         };
         let came = waiting[0].revents();
         Ok(if came.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
-            Pressed::Gone
+            KeyboardEvent::Gone
         } else if came.contains(PollFlags::IN) {
-            Pressed::Key
+            KeyboardEvent::Key
         } else {
-            Pressed::Nothing
+            KeyboardEvent::Nothing
         })
     }
 }
 
-/// The terminal while it is ours.
+/// The terminal, set up for drawing.
 struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
 }
 
-/// Whether the terminal is ours. One per process, as the terminal is.
+/// Whether the terminal is set up. There is one per process.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 impl Screen {
     fn take() -> io::Result<Self> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
-            // A panic of any thread would be told on a screen that is about to go.
+            // The message of a panic would disappear with the alternate screen.
             let told = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
-                give_back();
+                restore_terminal();
                 told(panic);
             }));
         });
         TAKEN.store(true, Ordering::Relaxed);
-        // From here on, dropping it gives the terminal back.
+        // From here on, dropping `screen` restores the terminal.
         let screen = CrosstermBackend::new(BufWriter::new(io::stdout()));
         let mut screen = Self { terminal: Terminal::new(screen)? };
         enable_raw_mode()?;
@@ -230,15 +233,15 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Draws a frame. Those that feed the model wait while it is read, but not for the terminal.
-    fn frame(&mut self, shared: &Shared, sitting: &mut Sitting) -> io::Result<()> {
+    /// Draws a frame. Feeding threads wait while the model is read, but not for the terminal.
+    fn frame(&mut self, shared: &Shared, state: &mut ScreenState) -> io::Result<()> {
         self.terminal.autoresize()?;
         let mut frame = self.terminal.get_frame();
-        let Sitting { view, frozen, status, look } = sitting;
+        let ScreenState { view, frozen, status, theme } = state;
         measure(frame.area(), view);
-        shared.look(|live| {
+        shared.read(|live| {
             let model = frozen.as_deref().unwrap_or(live);
-            draw(&mut frame, &Scene { model, view, status, look: *look });
+            draw(&mut frame, &Scene { model, view, status, theme: *theme });
         });
         self.terminal.flush()?;
         self.terminal.swap_buffers();
@@ -248,12 +251,12 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        give_back();
+        restore_terminal();
     }
 }
 
-/// Gives the terminal back, once. A terminal that is gone wants nothing back.
-fn give_back() {
+/// Restores the terminal, once. Errors of a closed terminal are ignored.
+fn restore_terminal() {
     if TAKEN.swap(false, Ordering::Relaxed) {
         let _ = disable_raw_mode();
         let mut stdout = io::stdout();

@@ -1,4 +1,4 @@
-//! The model between those that feed it and the one that draws it.
+//! The model, shared by the threads that feed it and the one that draws it.
 
 use super::model::Model;
 use crate::time::Timestamp;
@@ -7,18 +7,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How long a feeder steps back for the one that draws.
-const COURTESY: Duration = Duration::from_micros(200);
+/// Time that a feeding thread yields to the drawing one.
+const YIELD_TIME: Duration = Duration::from_micros(200);
 
-/// A model that grows while it is drawn.
+/// A model that is fed while it is drawn.
 #[derive(Debug, Default)]
 pub struct Shared {
     model: Mutex<Model>,
-    /// Raised by whoever wants to draw: locks are not fair, and feeders hardly ever let go.
+    /// Set while a thread waits to draw: mutexes are not fair, and feeding threads rarely release it.
     drawing: AtomicBool,
     ended: AtomicBool,
-    /// Whether time passes by this host's clock, and not by the records alone.
-    by_the_clock: AtomicBool,
+    /// Whether time follows this host's clock instead of the records.
+    uses_wall_clock: AtomicBool,
 }
 
 impl Shared {
@@ -26,36 +26,36 @@ impl Shared {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For feeders.
+    /// Changes the model.
     pub fn feed(&self, feed: impl FnOnce(&mut Model)) {
         while self.drawing.load(Ordering::Relaxed) {
-            thread::sleep(COURTESY);
+            thread::sleep(YIELD_TIME);
         }
         feed(&mut self.lock());
     }
 
-    /// For the one that draws; time has passed.
-    pub fn look<T>(&self, look: impl FnOnce(&mut Model) -> T) -> T {
+    /// Reads the model for drawing, after advancing its time.
+    pub fn read<T>(&self, read: impl FnOnce(&mut Model) -> T) -> T {
         self.drawing.store(true, Ordering::Relaxed);
         let mut model = self.lock();
         self.drawing.store(false, Ordering::Relaxed);
-        if self.by_the_clock.load(Ordering::Relaxed) && !self.has_ended() {
+        if self.uses_wall_clock.load(Ordering::Relaxed) && !self.has_ended() {
             model.tick(Timestamp::now());
         }
-        look(&mut model)
+        read(&mut model)
     }
 
-    /// From now on time passes by this host's clock.
-    pub fn go_by_the_clock(&self) {
-        self.by_the_clock.store(true, Ordering::Relaxed);
+    /// Lets time follow this host's clock from now on.
+    pub fn use_wall_clock(&self) {
+        self.uses_wall_clock.store(true, Ordering::Relaxed);
     }
 
-    /// There will be no more.
+    /// Marks the end of the records.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
 
-    /// Whether there will be no more.
+    /// Whether the records have ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)

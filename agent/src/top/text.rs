@@ -1,13 +1,13 @@
-//! How things are written on the screen.
+//! Formatting of numbers, times and texts for the screen.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Text of others without what a terminal or a reader would take for something else: control
-/// characters, marks of direction, what has no width. They are written as `\x1b` or `\u{202e}`.
+/// Escapes characters that could control the terminal or mislead the reader: control characters, direction
+/// marks, characters without width. They are written as `\x1b` or `\u{202e}`.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(|octet| matches!(octet, b' '..=b'~')) || !text.chars().any(is_harmful) {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
     let mut clean = String::with_capacity(text.len() + 8);
@@ -31,14 +31,14 @@ fn is_harmful(character: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Where to cut a text so that it has no more than so many octets.
+/// Returns the largest character boundary at or below `max_bytes`.
 #[must_use]
-pub fn boundary(text: &str, octets: usize) -> usize {
-    let longest = octets.min(text.len());
+pub fn boundary(text: &str, max_bytes: usize) -> usize {
+    let longest = max_bytes.min(text.len());
     (0..=longest).rev().find(|cut| text.is_char_boundary(*cut)).unwrap_or(0)
 }
 
-/// The text in so many columns, its middle left out if need be: of names, both ends tell.
+/// Fits a text into `columns` by leaving out its middle: both ends of a name matter.
 #[must_use]
 pub fn fit(text: &str, columns: usize, dots: &str) -> String {
     let width = |text: &str| ratatui::text::Span::raw(text).width();
@@ -60,11 +60,11 @@ pub fn fit(text: &str, columns: usize, dots: &str) -> String {
         if at_end { tail.push(next) } else { head.push(next) }
     }
     let tail: String = tail.into_iter().rev().collect();
-    // A bound may be too narrow even for the dots.
+    // There may not be enough columns even for the dots.
     format!("{head}{dots}{tail}").chars().take(columns).collect()
 }
 
-/// A number of things: `999`, `12.3k`, `4.56M`.
+/// Formats a count: `999`, `12.3k`, `4.56M`.
 #[must_use]
 pub fn count(number: u64) -> String {
     match number {
@@ -73,7 +73,7 @@ pub fn count(number: u64) -> String {
     }
 }
 
-/// A number in full, in groups of three: `1,234,567`.
+/// Formats a number in groups of three digits: `1,234,567`.
 #[must_use]
 pub fn group(number: u64) -> String {
     let digits = number.to_string();
@@ -87,7 +87,7 @@ pub fn group(number: u64) -> String {
     text
 }
 
-/// Something per second: `0`, `0.3`, `42.0`, `1,234`, `56.7k`.
+/// Formats a rate per second: `0`, `0.3`, `42.0`, `1,234`, `56.7k`.
 #[must_use]
 pub fn rate(rate: f64) -> String {
     match rate {
@@ -118,7 +118,7 @@ fn scaled(number: f64) -> String {
     format!("{number:.0}")
 }
 
-/// Milliseconds: `0.04ms`, `1.23ms`, `45.6ms`, `789ms`, `1.23s`; nothing where there are none.
+/// Formats a latency: `0.04ms`, `1.23ms`, `45.6ms`, `789ms`, `1.23s`; empty where there is none.
 #[must_use]
 pub fn latency(milliseconds: Option<f64>) -> String {
     match milliseconds {
@@ -131,7 +131,7 @@ pub fn latency(milliseconds: Option<f64>) -> String {
     }
 }
 
-/// A share: `0`, `<.1`, `0.4`, `12.3`, `100`, in percent.
+/// Formats a share in percent: `0`, `<.1`, `0.4`, `12.3`, `100`.
 #[must_use]
 pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
@@ -143,7 +143,7 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// How long ago: `now`, `12s`, `3m`, `5h`, `2d`.
+/// Formats an age: `now`, `12s`, `3m`, `5h`, `2d`.
 #[must_use]
 pub fn age(seconds: u64) -> String {
     match seconds {
@@ -155,7 +155,7 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
-/// A time of day in UTC: `07:30:00`.
+/// Formats the time of day in UTC: `07:30:00`.
 #[must_use]
 pub fn clock(second: u64) -> String {
     format!("{:02}:{:02}:{:02}", second / 3600 % 24, second / 60 % 60, second % 60)
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_short_and_plain() {
+    fn formats_numbers() {
         let rates = [0.0, 0.31, 42.0, 1234.4, 56_700.0, 123_456.0].map(rate);
         assert_eq!(rates, ["0", "0.3", "42.0", "1,234", "56.7k", "123k"]);
         assert_eq!([99_999, 100_000, 4_560_000].map(count), ["99,999", "100k", "4.6M"]);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_is_left_out() {
+    fn fits_by_leaving_out_the_middle() {
         assert_eq!(fit("www.example.com", 15, "…"), "www.example.com");
         assert_eq!(fit("www.example.com", 7, "…"), "www…com");
         assert_eq!(fit("www.example.com", 8, ".."), "www..com");
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_others_commands_the_terminal() {
+    fn escapes_what_controls_the_terminal() {
         assert_eq!(clean("curl"), "curl");
         assert_eq!(clean("grün"), "grün");
         assert_eq!(clean("\u{1b}]0;x\u{7}"), "\\x1b]0;x\\x07");

@@ -1,4 +1,4 @@
-//! What the reader of the view wants to see, and how keys change it.
+//! Selection of what the screen shows, and how keys change it.
 
 mod tab;
 #[cfg(test)]
@@ -7,71 +7,71 @@ mod tests;
 pub use tab::Tab;
 
 use super::column::{Column, columns};
-use super::list::{By, Entry, Listing, Query, Sort};
+use super::list::{FactList, ListEntry, Listing, Query, Sort};
 use super::model::{Group, Model, Part, Span, Vantage};
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
 
-/// What one has drilled into.
+/// A level of drilling down.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drill {
-    /// What the facts have in common.
+    /// Parts that the facts must have.
     pub narrowed: Vec<(Part, String)>,
-    /// What they are listed by.
-    pub by: By,
-    /// Only failures.
+    /// Part by which they are listed.
+    pub by: FactList,
+    /// Whether only failures are listed.
     pub failing: bool,
 }
 
-/// One list with what the reader did to it.
+/// A list with its filter, order and selection.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Level {
     drill: Option<Drill>,
     filter: String,
     sort: Option<Sort>,
-    /// The line that is chosen: it stays so wherever it moves.
+    /// Key of the selected line, which stays selected when it moves.
     chosen: Option<String>,
-    /// Where it was last, for when it is gone.
+    /// Last position of the selected line, for when it disappears.
     place: usize,
 }
 
-/// What a key asks of those who hold the model.
+/// Effect of a key beyond the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing more.
+    /// None.
     None,
-    /// The end.
+    /// Quit.
     Quit,
-    /// Forget what was counted.
+    /// Clear the counts.
     Clear,
-    /// Hold the picture, or go on.
+    /// Pause the screen, or resume it.
     Pause,
 }
 
-/// What is to be seen.
+/// The selection of what is shown.
 #[derive(Clone, Debug)]
 pub struct View {
     tab: Tab,
     levels: Vec<Level>,
     sorts: [Option<Sort>; Tab::ALL.len()],
     typing: bool,
-    /// From which side.
+    /// Sides that are shown.
     pub vantage: Vantage,
-    /// Of which time.
+    /// Time span of the figures.
     pub span: Span,
-    /// Whether the keys are explained.
+    /// Whether the help is shown.
     pub help: bool,
-    /// The first line of a text that is shown.
+    /// First visible line of a text.
     pub scroll: usize,
-    /// The alert that is shown in full.
+    /// Alert whose details are shown.
     pub alert: Option<String>,
-    /// The screen's width, by which columns are chosen.
+    /// Width of the screen, which decides the columns.
     pub width: u16,
     /// Lines that a page key moves by.
     pub page: usize,
 }
 
 impl View {
-    /// The first tab.
+    /// Creates a view of the first tab.
     #[must_use]
     pub fn new(vantage: Vantage, span: Span) -> Self {
         Self {
@@ -101,7 +101,7 @@ impl View {
         self.typing
     }
 
-    /// What has been drilled into, outermost first.
+    /// Levels of drilling down, outermost first.
     pub fn drills(&self) -> impl Iterator<Item = &Drill> {
         self.levels.iter().filter_map(|level| level.drill.as_ref())
     }
@@ -120,7 +120,7 @@ impl View {
         &mut self.levels[last]
     }
 
-    /// What is listed, where there is a list.
+    /// Content of the list that is shown, if there is one.
     #[must_use]
     pub fn listing(&self) -> Option<Listing> {
         match self.levels.last().and_then(|level| level.drill.as_ref()) {
@@ -147,7 +147,7 @@ impl View {
 
     /// The lines of the list that is shown.
     #[must_use]
-    pub fn lines(&self, model: &Model) -> Vec<Entry> {
+    pub fn lines(&self, model: &Model) -> Vec<ListEntry> {
         let Some(listing) = self.listing() else { return Vec::new() };
         let drill = self.levels.last().and_then(|level| level.drill.as_ref());
         let filter = self.filter().to_lowercase();
@@ -163,7 +163,7 @@ impl View {
         query.lines(model)
     }
 
-    /// Which of the lines is chosen.
+    /// Position of the selected line.
     #[must_use]
     pub fn chosen(&self, keys: &[&str]) -> usize {
         let Some(level) = self.levels.last() else { return 0 };
@@ -172,33 +172,33 @@ impl View {
         found.unwrap_or(level.place).min(keys.len().saturating_sub(1))
     }
 
-    /// What one would drill into from a line of the list that is shown; none where it ends here.
+    /// Returns the next level for a line of the list; none at the last level.
     #[must_use]
-    pub fn next_drill(&self, entry: &Entry) -> Option<Drill> {
+    pub fn next_drill(&self, entry: &ListEntry) -> Option<Drill> {
         let key = entry.key.clone();
         let drill = |narrowed, by, failing| Some(Drill { narrowed, by, failing });
         let Some(current) = self.levels.last().and_then(|level| level.drill.as_ref()) else {
             return match self.tab.group()? {
-                Group::Resolver => drill(vec![(Part::Resolver, key)], By::Names, true),
-                Group::Zone => drill(vec![(Part::Zone, key)], By::Names, false),
-                Group::Name => drill(vec![(Part::Name, key)], By::Processes, false),
-                Group::Process => drill(vec![(Part::Process, key)], By::Names, false),
-                Group::Outcome => drill(vec![(Part::Outcome, key)], By::Names, false),
+                Group::Resolver => drill(vec![(Part::Resolver, key)], FactList::Names, true),
+                Group::Zone => drill(vec![(Part::Zone, key)], FactList::Names, false),
+                Group::Name => drill(vec![(Part::Name, key)], FactList::Processes, false),
+                Group::Process => drill(vec![(Part::Process, key)], FactList::Names, false),
+                Group::Outcome => drill(vec![(Part::Outcome, key)], FactList::Names, false),
             };
         };
         let mut narrowed = current.narrowed.clone();
         narrowed.extend(current.by.narrowing(&key));
         let has = |part| narrowed.iter().any(|(own, _)| *own == part);
         let by = match (has(Part::Process), has(Part::Name), has(Part::Resolver)) {
-            (false, _, _) => By::Processes,
-            (true, false, _) => By::Names,
-            (true, true, false) => By::Resolvers,
+            (false, _, _) => FactList::Processes,
+            (true, false, _) => FactList::Names,
+            (true, true, false) => FactList::Resolvers,
             (true, true, true) => return None,
         };
         drill(narrowed, by, current.failing)
     }
 
-    /// Does what a key says.
+    /// Handles a key.
     pub fn key(&mut self, code: KeyCode, modifiers: KeyModifiers, model: &Model) -> Action {
         if modifiers.contains(KeyModifiers::CONTROL) {
             let quits = matches!(code, KeyCode::Char('c' | 'd'));
@@ -209,7 +209,7 @@ impl View {
             return Action::None;
         }
         if self.help {
-            // Any key closes it; those that leave do so.
+            // Any key closes the help; `q` quits as well.
             self.help = false;
             return if code == KeyCode::Char('q') { Action::Quit } else { Action::None };
         }
@@ -243,7 +243,7 @@ impl View {
         Action::None
     }
 
-    /// Shows a tab from its beginning.
+    /// Opens a tab.
     pub fn open(&mut self, tab: Tab) {
         self.tab = tab;
         self.levels = vec![Level::default()];
@@ -252,7 +252,7 @@ impl View {
     }
 
     fn go(&mut self, code: KeyCode, model: &Model) {
-        let lines: Vec<Entry>;
+        let lines: Vec<ListEntry>;
         let keys: Vec<&str> = if self.tab == Tab::Alerts && self.alert.is_none() {
             model.alerts().into_iter().map(|(key, _)| key).collect()
         } else {
@@ -346,7 +346,7 @@ impl View {
         self.set_sort(Sort { descending: !sort.descending, ..sort });
     }
 
-    /// Of a tab, the order is kept for when it is shown again.
+    /// Sets the order. That of a tab is kept for its next use.
     fn set_sort(&mut self, sort: Sort) {
         if self.level().drill.is_some() {
             self.level().sort = Some(sort);
@@ -356,7 +356,7 @@ impl View {
     }
 }
 
-/// The one behind `current`; the first where it is the last, or not there.
+/// Returns the item after `current`, or the first where `current` is the last or missing.
 fn after<T: Copy + PartialEq>(all: &[T], current: T) -> T {
     let place = all.iter().position(|one| *one == current).map_or(0, |place| place + 1);
     all.get(place).or(all.first()).copied().unwrap_or(current)

@@ -64,7 +64,7 @@ fn an_agent_started_as_root_has_no_privileges_a_second_later() {
     }
     assert!(queries.wait_with_output().unwrap().status.success());
     let end = finish(agent);
-    let said = "privileges given up: user nobody (65534), capabilities: none";
+    let said = "privileges dropped: user nobody (65534), capabilities: none";
     assert!(end.stderr.contains(said), "{}", end.stderr);
     assert!(!end.stderr.contains("WARN"), "{}", end.stderr);
 }
@@ -184,7 +184,27 @@ fn files_of_the_user_need_no_capability() {
     assert!(verify.status.success(), "{}", String::from_utf8_lossy(&verify.stdout));
 }
 
-/// Where files are root's alone, what passes over that is kept, and said; landlock keeps it to them.
+/// With a missing spool directory, the agent creates it for its user before the drop, and keeps no
+/// capability for it.
+#[test]
+fn creates_the_spool_for_the_user_without_capabilities() {
+    let Some((_lab, _alone)) = lab() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let spool = directory.path().join("state/spool");
+    let mut command = Command::new(environment::binary().unwrap());
+    command.arg("run").args(["--brokers", "127.0.0.1:1", "--sink", "kafka", "--sink", "stdout"]);
+    command.args(["--stream", "ledger"]).env("DNSCRIBE_SPOOL__DIRECTORY", &spool);
+    let agent = Agent::start(&mut command).unwrap();
+    for thread in threads(agent.pid()).unwrap() {
+        assert_eq!(thread["CapPrm"], "0000000000000000", "{}", thread["Name"]);
+    }
+    assert_eq!(spool.metadata().unwrap().uid(), 65534);
+    let end = agent.kill().unwrap();
+    assert!(!end.stderr.contains("spool"), "{}", end.stderr);
+}
+
+/// Where files belong to root, the capabilities to write them are kept and logged; landlock confines them.
 #[test]
 fn files_of_root_keep_what_they_need_and_say_so() {
     let Some((_lab, _alone)) = lab() else { return };
@@ -216,7 +236,7 @@ fn a_user_that_is_not_there_is_said_and_strict_does_not_run() {
     let (auto, strict) = (run("auto"), run("strict"));
     let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(auto.status.success(), "{}", said(&auto));
-    assert!(said(&auto).contains("not all given up: there is no user no-such-user"));
+    assert!(said(&auto).contains("not all privileges are dropped: there is no user no-such-user"));
     assert_eq!(strict.status.code(), Some(3), "{}", said(&strict));
     assert!(said(&strict).contains("there is no user no-such-user"), "{}", said(&strict));
 }

@@ -52,6 +52,9 @@ fn bench() -> Option<Bench> {
     }
     let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
+    // The agent's unprivileged user must reach its spool in there.
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), everybody).unwrap();
     let broker = Broker::up(folder.path()).unwrap();
     Some(Bench { lab: Lab::up().unwrap(), broker, folder, _alone: alone })
 }

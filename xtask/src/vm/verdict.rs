@@ -60,7 +60,7 @@ pub fn judge(kernel: Kernel, layout: Layout, report: &Report) -> Vec<Verdict> {
     if layout == Layout::Unified && kernel.can_capture() {
         verdicts.extend([
             looked("no-privilege", &|section| fails(section, "capabilities", "CAP_BPF")),
-            looked("ring-too-large", &|section| fails(section, "ring buffer", "ring_bytes")),
+            looked("ring-too-large", &|section| fails(section, "cgroup ring buffer", "ring_bytes")),
             looked("no-btf", &|section| warns(section, "btf", "CONFIG_DEBUG_INFO_BTF")),
             looked("no-btf-cgroup", &|section| {
                 captures(section, "no-btf-cgroup", "cgroup", kernel.tells_sender())

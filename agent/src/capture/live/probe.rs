@@ -1,23 +1,25 @@
-//! Checks of the host for `dnscribe check`: everything that capture needs, with remedies.
+//! Probes of `dnscribe check`: what capture needs of this host, with remedies.
 
 use super::btf::KERNEL_BTF;
 use super::programs::{self, Entry, OLDEST, PRIVILEGE};
 use super::{CannotCapture, HookChoice, LiveOptions, cgroup, ring};
 use caps::{CapSet, Capability};
+use serde::Serialize;
 use std::path::Path;
 
-/// Result of one check.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Result of one probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Probe {
-    /// What was checked.
+    /// Name of what was probed.
     pub name: &'static str,
     /// Whether it is fine.
     pub ok: bool,
-    /// Whether capture is impossible without it.
+    /// Whether `run` cannot work without it.
     pub required: bool,
-    /// What was found.
+    /// What was found, and what follows from it.
     pub detail: String,
-    /// The remedy, if it is not fine.
+    /// What to do about it, if it is not as it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
 
@@ -26,10 +28,24 @@ impl Probe {
         let remedy = (!ok).then(|| remedy.to_owned());
         Self { name, ok, required, detail, remedy }
     }
+
+    /// Creates the result of a probe: what was found, or the problem and its remedy.
+    #[must_use]
+    pub fn from_result(
+        name: &'static str,
+        required: bool,
+        found: Result<String, (String, String)>,
+    ) -> Self {
+        match found {
+            Ok(detail) => Self::new(name, required, true, detail, ""),
+            Err((problem, remedy)) => Self::new(name, required, false, problem, &remedy),
+        }
+    }
 }
 
-/// Checks everything that capture with these options needs. Loads the programs and unloads them again;
-/// attaches nothing. With [`HookChoice::Auto`], a hook is required only if the other does not work.
+/// Probes everything that capture with these options needs. Programs are loaded and unloaded;
+/// nothing is attached. With [`HookChoice::Auto`], a hook is required only where the other
+/// cannot do.
 #[must_use]
 pub fn probe(options: &LiveOptions) -> Vec<Probe> {
     let may_cgroup = match options.hook {
@@ -41,12 +57,12 @@ pub fn probe(options: &LiveOptions) -> Vec<Probe> {
     let mut probes = vec![kernel(), btf(), capabilities(may_socket && !may_cgroup), memlock()];
     let mut hooks = Vec::new();
     if may_cgroup {
-        let mut found = vec![extras(), cgroup_mount(options)];
-        found.extend(load(options, &programs::CGROUP));
+        let mut found = vec![optional_capabilities(), cgroup_mount(options)];
+        found.extend(load("cgroup", options, &programs::CGROUP));
         hooks.push(found);
     }
     if may_socket {
-        hooks.push(load(options, &programs::SOCKET));
+        hooks.push(load("socket", options, &programs::SOCKET));
     }
     let works = |hook: &[Probe]| hook.iter().all(|probe| probe.ok || !probe.required);
     let some_works = hooks.iter().any(|hook| works(hook));
@@ -65,7 +81,7 @@ fn kernel() -> Probe {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let ok = version(&release).is_none_or(|version| version >= (5, 12));
     let remedy = format!("what is needed is {OLDEST}");
-    Probe::new("kernel", true, ok, format!("Linux {release}"), &remedy)
+    Probe::new("kernel", true, ok, format!("Linux {release}; 5.12 or later is needed"), &remedy)
 }
 
 /// Returns the first two numbers of a release such as `6.1.0-18-amd64`.
@@ -77,9 +93,11 @@ fn version(release: &str) -> Option<(u32, u32)> {
 fn btf() -> Probe {
     let ok = Path::new(KERNEL_BTF).exists();
     let detail = if ok {
-        format!("{KERNEL_BTF} is there")
+        format!("{KERNEL_BTF} exists: the kernel's types are known")
     } else {
-        format!("no {KERNEL_BTF}: ICMP errors by raw sockets only; senders are known less exactly")
+        format!(
+            "no {KERNEL_BTF}: ICMP errors come from raw sockets only, and senders are known less exactly"
+        )
     };
     Probe::new("btf", false, ok, detail, "use a kernel with CONFIG_DEBUG_INFO_BTF=y")
 }
@@ -101,41 +119,51 @@ fn capabilities(packet_socket: bool) -> Probe {
         .map(ToString::to_string)
         .collect();
     let detail = if missing.is_empty() {
-        "all that is needed".to_owned()
+        let needed: Vec<_> = needed.iter().map(ToString::to_string).collect();
+        format!("run may attach its programs: it has {}", needed.join(", "))
     } else {
-        format!("missing {}", missing.join(", "))
+        format!("run may not attach its programs: {} missing", missing.join(", "))
     };
     Probe::new("capabilities", true, missing.is_empty(), detail, PRIVILEGE)
 }
 
-/// Optional capabilities of hook `cgroup`, and what is lost without them.
-const EXTRAS: [(Capability, &str); 4] = [
+/// Capabilities that hook `cgroup` can do without, and what is missing in records then.
+const OPTIONAL: [(Capability, &str); 4] = [
     (Capability::CAP_NET_RAW, "ICMP errors of unconnected sockets"),
-    (Capability::CAP_SYS_ADMIN, "those of other network namespaces"),
-    (Capability::CAP_SYS_PTRACE, "other users' executables"),
-    (Capability::CAP_DAC_READ_SEARCH, "containers of processes that are gone"),
+    (Capability::CAP_SYS_ADMIN, "ICMP errors of other network namespaces"),
+    (Capability::CAP_SYS_PTRACE, "executables of other users"),
+    (Capability::CAP_DAC_READ_SEARCH, "containers of processes that have ended"),
 ];
 
-fn extras() -> Probe {
+fn optional_capabilities() -> Probe {
     let held = caps::read(None, CapSet::Effective).unwrap_or_default();
-    let missing: Vec<String> = EXTRAS
+    let missing: Vec<String> = OPTIONAL
         .iter()
         .filter(|(wanted, _)| !held.contains(wanted))
-        .map(|(wanted, loses)| format!("without {wanted}: not {loses}"))
+        .map(|(wanted, loses)| format!("without {wanted}, records miss {loses}"))
         .collect();
-    let detail = if missing.is_empty() { "all of use".to_owned() } else { missing.join("; ") };
-    let remedy = "run as root, or give the binary those whose loss matters";
-    Probe::new("extras", false, missing.is_empty(), detail, remedy)
+    let detail = if missing.is_empty() {
+        "all: records of hook cgroup are complete".to_owned()
+    } else {
+        missing.join("; ")
+    };
+    let remedy = "run as root, or add those that matter to you";
+    Probe::new("optional capabilities", false, missing.is_empty(), detail, remedy)
 }
 
-/// Since Linux 5.11, maps count against the memory cgroup instead.
+/// Probes the limit of locked memory. Since Linux 5.11, maps count against the memory cgroup instead.
 fn memlock() -> Probe {
     use rustix::process::{Resource, getrlimit};
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let matters = version(&release).is_some_and(|version| version < (5, 11));
     let limit = getrlimit(Resource::Memlock).current;
-    let shown = limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{bytes} octets"));
-    let detail = if matters { shown } else { format!("{shown}; of no matter since Linux 5.11") };
+    let detail = match limit {
+        _ if !matters => "not limited: since Linux 5.11, ring buffers and maps count against the \
+                          memory cgroup"
+            .to_owned(),
+        Some(bytes) => format!("ring buffers and maps may take {bytes} bytes (RLIMIT_MEMLOCK)"),
+        None => "not limited".to_owned(),
+    };
     let ok = !matters || limit.is_none();
     Probe::new("memlock", false, ok, detail, "raise it: ulimit -l unlimited, or LimitMEMLOCK=")
 }
@@ -144,33 +172,47 @@ fn cgroup_mount(options: &LiveOptions) -> Probe {
     let name = "cgroup2";
     let Some(mount) = cgroup::here() else {
         let remedy = "mount one (mount -t cgroup2 none /sys/fs/cgroup), or use --hook socket";
-        return Probe::new(name, true, false, "not mounted".into(), remedy);
+        return Probe::new(
+            name,
+            true,
+            false,
+            "not mounted, which hook cgroup needs".into(),
+            remedy,
+        );
     };
     let directory = cgroup::directory(&mount, options.cgroup.as_deref());
-    let detail = format!("{}, capture at {}", mount.display(), directory.display());
-    Probe::new(name, true, directory.is_dir(), detail, "name an existing directory below the mount")
+    let (shown, watched) = (mount.display(), directory.display());
+    let detail = format!("mounted at {shown}; hook cgroup watches {watched}");
+    Probe::new(
+        name,
+        true,
+        directory.is_dir(),
+        detail,
+        "set capture.cgroup to an existing directory below the mount",
+    )
 }
 
-/// Loads the programs of one hook. Returns a result for the maps, and one for each program.
-fn load(options: &LiveOptions, entries: &[Entry]) -> Vec<Probe> {
+/// Loads the programs of one hook: a probe for the ring buffers, and one for each program.
+fn load(hook: &str, options: &LiveOptions, entries: &[Entry]) -> Vec<Probe> {
+    let ring_buffer = if hook == "cgroup" { "cgroup ring buffer" } else { "socket ring buffer" };
     match programs::load(options, entries) {
         Ok(loaded) => {
-            let detail = match options.rings {
-                1 => format!("{} octets", options.ring_bytes),
-                rings => format!("{rings} rings of {} octets in all", options.ring_bytes),
-            };
+            let (rings, bytes) = (options.rings, options.ring_bytes);
             let page = ring::page_bytes();
-            let detail = format!("{detail}, pages of {page}; {}", loaded.settings.describe());
-            let mut probes = vec![Probe::new("ring buffer", true, true, detail, "")];
-            probes.extend(
-                loaded
-                    .entries
-                    .iter()
-                    .map(|entry| Probe::new(entry.name, entry.required, true, "loads".into(), "")),
+            let detail = format!(
+                "hook {hook}: {rings} of {} bytes can be created (page size {page}); kernel features: {}",
+                bytes / rings.max(1),
+                loaded.settings.describe()
             );
+            let mut probes = vec![Probe::new(ring_buffer, true, true, detail, "")];
+            probes.extend(loaded.entries.iter().map(|entry| {
+                let detail = format!("hook {hook}: loads; needed for {}", entry.loses);
+                Probe::new(entry.name, entry.required, true, detail, "")
+            }));
             probes.extend(loaded.refused.iter().map(|(entry, reason)| {
-                let detail = format!("{reason}; capture goes without {}", entry.loses);
-                let remedy = format!("use a kernel with what it needs: {}", entry.needs);
+                let detail = format!("hook {hook}: {reason}; records miss {}", entry.loses);
+                let remedy =
+                    format!("use a kernel that has what the program needs: {}", entry.needs);
                 Probe::new(entry.name, false, false, detail, &remedy)
             }));
             probes
@@ -179,8 +221,8 @@ fn load(options: &LiveOptions, entries: &[Entry]) -> Vec<Probe> {
             let name = entries
                 .iter()
                 .find(|entry| problem.contains(&format!("program {}:", entry.name)))
-                .map_or("ring buffer", |entry| entry.name);
-            vec![Probe::new(name, true, false, problem, &remedy)]
+                .map_or(ring_buffer, |entry| entry.name);
+            vec![Probe::new(name, true, false, format!("hook {hook}: {problem}"), &remedy)]
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::super::session::detection;
 use super::{PortChange, Run, Watch};
-use crate::config::value::Drop;
-use crate::config::{CaptureConfig, Config};
+use crate::capture::live::LiveOptions;
+use crate::config::{Config, Drop};
 use crate::pipeline::{Changes, Detects, Next, SinkChange};
 use crate::sink::{Names, Plan, SinkError};
 
@@ -167,6 +167,8 @@ fn left_over(now: &Config, new: &Config) -> Vec<&'static str> {
         privacy,
         log,
         duration,
+        // Part of `capture`.
+        nice_is_set: _,
         // Adopted, the sinks as a whole.
         pairing: _,
         connecting: _,
@@ -185,11 +187,17 @@ fn left_over(now: &Config, new: &Config) -> Vec<&'static str> {
         filters: _,
         drain_timeout: _,
     } = new;
-    let ports = capture.ports.clone();
+    // The rest of the options is compared under its own names.
+    let now_capture = LiveOptions {
+        ports: capture.ports.clone(),
+        query_timeout: capture.query_timeout,
+        shared: capture.shared,
+        ..now.capture.clone()
+    };
     let differs = [
         ("node", now.node != *node),
         ("region", now.region != *region),
-        ("capture (but for ports)", CaptureConfig { ports, ..now.capture.clone() } != *capture),
+        ("capture (but for ports)", now_capture != *capture),
         ("joining", now.joining != *joining),
         ("sinks", now.sink_plans() != new.sink_plans()),
         ("privacy", now.privacy != *privacy),

@@ -103,7 +103,8 @@ fn wrong_filters_are_refused_with_their_place() {
     assert!(complaint("filters: {include: {qname: [a..b]}}").contains("example.com"));
     assert!(complaint("filters: {include: {container: [pod-1]}}").contains("hex digits"));
     assert!(
-        complaint("filters: {streams: {metrics: {include: {qtype: [A]}}}}").contains("all told")
+        complaint("filters: {streams: {metrics: {include: {qtype: [A]}}}}")
+            .contains("are exported")
     );
     assert!(complaint("filters: {include: {names: [a]}}").contains("unknown key"));
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::config::{Config, Purpose, Sources, source};
 use std::path::Path;
 
-/// Every value with its key's full name, as `kafka.registry.url`.
+/// Returns every key with its full name, such as `kafka.registry.url`.
 fn values() -> Vec<(String, Key)> {
     fn gather(found: &mut Vec<(String, Key)>, key: Key, above: &str) {
         let name = format!("{above}{}", key.name);
@@ -18,7 +18,7 @@ fn values() -> Vec<(String, Key)> {
     found
 }
 
-/// The file with the keys uncommented that are chosen by their full name.
+/// Returns the file with those keys uncommented that `choose` accepts by their full name.
 fn uncommented(choose: impl Fn(&str) -> bool) -> String {
     let mut above: Vec<String> = Vec::new();
     let mut out = String::new();
@@ -56,11 +56,11 @@ fn load(yaml: &str) -> Result<Config, String> {
 fn every_key_is_explained_and_has_a_value() {
     for (name, key) in values() {
         assert!(key.about.ends_with('.') && !key.about.contains("[`"), "{name}: {}", key.about);
-        if matches!(key.said, Said::Nothing | Said::Defaults(_)) {
-            let hint = "say default(\"...\") or example(\"...\") behind its type";
+        if matches!(key.value, Value::None | Value::Defaults(_)) {
+            let hint = "write default(...) or example(...) behind its type";
             assert!(!key.inside.is_empty(), "{name} shows no value: {hint}");
         }
-        if let Said::Defaults(defaults) = key.said {
+        if let Value::Defaults(defaults) = &key.value {
             for (default, _) in defaults {
                 assert!(
                     key.inside.iter().any(|inside| inside.name == *default),
@@ -76,14 +76,14 @@ fn the_reference_as_it_is_changes_nothing() {
     assert_eq!(load(&yaml()).unwrap(), load("version: 1\n").unwrap());
 }
 
-/// With all streams wanted, so that nothing is left out because nobody asks for it.
+/// With all streams, so that every stage is configured.
 #[test]
 fn the_defaults_are_those_in_force() {
     const WHOLE: [&str; 5] =
         ["streams", "sinks", "kafka.brokers", "kafka.registry.url", "alertmanager.urls"];
     let defaults: Vec<String> = values()
         .into_iter()
-        .filter(|(_, key)| matches!(key.said, Said::Default(_)))
+        .filter(|(_, key)| matches!(key.value, Value::Default(_)))
         .map(|(name, _)| name)
         .collect();
     let all = |yaml: String| {
@@ -92,7 +92,7 @@ fn the_defaults_are_those_in_force() {
     let plain = load(&all(uncommented(|name| WHOLE.contains(&name)))).unwrap();
     assert!(plain.detect.is_some() && plain.capture.encrypted.is_some());
     let given = uncommented(|name| WHOLE.contains(&name) || defaults.iter().any(|one| one == name));
-    assert_eq!(load(&all(given)).unwrap(), plain);
+    assert_eq!(load(&all(given)).unwrap(), Config { nice_is_set: true, ..plain });
 }
 
 #[test]
@@ -101,21 +101,21 @@ fn every_value_is_one_of_its_key() {
     let path = folder.path().join("dnscribe.yaml");
     let whole = uncommented(|_| true);
     std::fs::write(&path, &whole).unwrap();
-    source::file(&path).unwrap();
+    source::file::<Layer>(&path, |_| true).unwrap();
     for (name, key) in values() {
         let inside_a_list = name.starts_with("detect.maintenance.");
-        if let Some(value) = key.value().filter(|_| !inside_a_list) {
+        if let Some(value) = key.shown().filter(|_| !inside_a_list) {
             let line = format!("{}: {value}", key.name);
             assert!(whole.lines().any(|found| found.trim_start().starts_with(&line)), "{name}");
         }
     }
 }
 
-/// The keys of a list's items, which the file shows in one line.
+/// Covers the keys of items in a list, which the file shows in one line.
 #[test]
 fn every_value_in_a_list_is_one_of_its_key() {
     let items = values().into_iter().filter_map(|(name, key)| {
-        let value = key.value()?;
+        let value = key.shown()?;
         name.starts_with("detect.maintenance.").then(|| format!("{}: {value}", key.name))
     });
     let items: Vec<String> = items.collect();
@@ -123,7 +123,7 @@ fn every_value_in_a_list_is_one_of_its_key() {
     let path = folder.path().join("dnscribe.yaml");
     let yaml = format!("version: 1\ndetect:\n  maintenance:\n  - {}\n", items.join("\n    "));
     std::fs::write(&path, yaml).unwrap();
-    source::file(&path).unwrap();
+    source::file::<Layer>(&path, |_| true).unwrap();
     assert!(items.len() > 10, "{items:?}");
 }
 

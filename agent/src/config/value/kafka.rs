@@ -1,6 +1,7 @@
 //! Values of section `kafka`.
 
-use super::{BadValue, Span};
+use super::{BadValue, read_duration};
+use crate::config::macros::value;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ impl FromStr for Broker {
         let bad = || BadValue::new(text, "a broker", "HOST:PORT, such as kafka-1:9092");
         let address = text.split_once("://").map_or(text, |(_, address)| address);
         let (host, port) = match address.rsplit_once(':') {
-            // An IPv6 address without a port.
+            // IPv6 address without a port.
             Some(_) if address.ends_with(']') => (address, None),
             Some((host, port)) => (host, Some(port)),
             None => (address, None),
@@ -26,76 +27,43 @@ impl FromStr for Broker {
     }
 }
 
-/// The topic of a stream: what Kafka takes as a topic's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topic(pub String);
-
-impl FromStr for Topic {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let legal = |octet: u8| octet.is_ascii_alphanumeric() || b"._-".contains(&octet);
-        if text.is_empty()
-            || text.len() > 249
-            || !text.bytes().all(legal)
-            || matches!(text, "." | "..")
-        {
-            let remedy = "1 to 249 of the characters a-z A-Z 0-9 . _ -";
-            return Err(BadValue::new(text, "a topic name", remedy));
-        }
-        Ok(Self(text.to_owned()))
+value! {
+    /// The name of a topic, as Kafka accepts it.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    Topic(String): "a topic name", "1 to 249 of the characters a-z A-Z 0-9 . _ -";
+    |text| {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let is_legal = (1..=249).contains(&text.len()) && text.bytes().all(legal);
+        (is_legal && !matches!(text, "." | "..")).then(|| text.to_owned())
     }
 }
 
-/// How many partitions a topic has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Partitions(pub u16);
-
-impl FromStr for Partitions {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        match text.parse() {
-            Ok(count @ 1..=10_000) => Ok(Self(count)),
-            _ => Err(BadValue::new(text, "a number of partitions", "1 to 10000, such as 12")),
-        }
-    }
+value! {
+    /// Number of partitions of a topic.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Partitions(u16): "a number of partitions", "1 to 10000, such as 12";
+    |text| text.parse().ok().filter(|count| (1..=10_000).contains(count))
 }
 
-/// How many brokers keep a copy of each partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Replicas(pub u16);
-
-impl FromStr for Replicas {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        match text.parse() {
-            Ok(count @ 1..=1000) => Ok(Self(count)),
-            _ => Err(BadValue::new(text, "a replication factor", "1 to 1000, such as 3")),
-        }
-    }
+value! {
+    /// Number of brokers that keep a copy of each partition.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Replicas(u16): "a replication factor", "1 to 1000, such as 3";
+    |text| text.parse().ok().filter(|count| (1..=1000).contains(count))
 }
 
-/// How long a topic keeps its records: `7d`, `36h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention(pub Duration);
-
-impl FromStr for Retention {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        const CENTURY: u64 = 36_500 * 24 * 60 * 60;
+value! {
+    /// Time for which a topic keeps its records: `7d`, `36h`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Retention(Duration): "a retention", "1s to 36500d, such as 36h or 7d";
+    |text| {
+        const DAY: u64 = 24 * 60 * 60;
         let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
-        let length = match days.map(|days| days.checked_mul(24 * 60 * 60)) {
-            Some(seconds) => seconds.map(Duration::from_secs),
-            None => text.parse().ok().map(|Span(length)| length),
+        let length = match days {
+            Some(days) => Duration::from_secs(days.checked_mul(DAY)?),
+            None => read_duration(text)?,
         };
-        let legal = Duration::from_secs(1)..=Duration::from_secs(CENTURY);
-        length
-            .filter(|length| legal.contains(length))
-            .map(Self)
-            .ok_or_else(|| BadValue::new(text, "a retention", "1s to 36500d, such as 36h or 7d"))
+        (Duration::from_secs(1)..=Duration::from_secs(36_500 * DAY)).contains(&length).then_some(length)
     }
 }
 

@@ -1,45 +1,46 @@
-//! Curves of signs: a line in a list, and the chart above it.
+//! Sparklines in lists, and the chart above them.
 
-use super::look::CURVE;
-use super::{Look, Scene, span};
+use super::theme::CURVE;
+use super::{Scene, Theme, span};
 use crate::top::column::Tone;
 use crate::top::model::{self, RECENT};
 use crate::top::text;
 use ratatui::text::{Line, Span};
 
-/// Rows of the chart, its title included.
+/// Rows of the chart, including its title.
 pub const ROWS: u16 = 7;
 
-/// Columns beside the chart, for its scale.
+/// Width of the chart's scale.
 const SCALE: usize = 8;
 
-/// A curve of one row: the newest `columns` values, against the greatest of them.
+/// Draws a sparkline of the newest `columns` values, relative to the greatest.
 #[must_use]
-pub fn sparkline(look: Look, values: &[u32], columns: usize) -> String {
+pub fn sparkline(theme: Theme, values: &[u32], columns: usize) -> String {
     let shown = &values[values.len().saturating_sub(columns)..];
     let greatest = shown.iter().copied().max().unwrap_or(0);
     let blank = columns - shown.len();
-    let signs = shown.iter().map(|value| sign(look, *value, greatest, 1, 0));
+    let signs = shown.iter().map(|value| sign(theme, *value, greatest, 1, 0));
     std::iter::repeat_n(' ', blank).chain(signs).collect()
 }
 
-/// The sign of a value in one of `rows` rows, counted from below. Whatever is not nothing is seen.
-fn sign(look: Look, value: u32, greatest: u32, rows: u32, row: u32) -> char {
-    let step = step(look, value, greatest, rows, row);
-    look.heights().get(step).copied().unwrap_or(' ')
+/// Returns the character of a value in one of `rows` rows, counted from below. Any value above zero is
+/// visible.
+fn sign(theme: Theme, value: u32, greatest: u32, rows: u32, row: u32) -> char {
+    let step = step(theme, value, greatest, rows, row);
+    theme.heights().get(step).copied().unwrap_or(' ')
 }
 
-/// How far a value reaches into a row, in steps of [`Look::heights`].
-fn step(look: Look, value: u32, greatest: u32, rows: u32, row: u32) -> usize {
-    let whole = u64::try_from(look.heights().len()).map_or(1, |count| count - 1);
+/// Returns how far a value reaches into a row, in steps of [`Theme::heights`].
+fn step(theme: Theme, value: u32, greatest: u32, rows: u32, row: u32) -> usize {
+    let whole = u64::try_from(theme.heights().len()).map_or(1, |count| count - 1);
     let steps = (u64::from(value) * u64::from(rows) * whole).div_ceil(u64::from(greatest.max(1)));
     let left = steps.saturating_sub(u64::from(row) * whole).min(whole);
     usize::try_from(left).unwrap_or(0)
 }
 
-/// The chart of all queries, with those that failed in the colour of failures.
+/// Draws the chart of all queries; failures have their own colour.
 pub(super) fn lines(scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
-    let look = scene.look;
+    let theme = scene.theme;
     let figures = scene.model.total(scene.view.vantage, scene.view.span);
     let per = (width.saturating_sub(SCALE) / RECENT).max(1);
     let greatest = figures.history.iter().copied().max().unwrap_or(0);
@@ -50,8 +51,8 @@ pub(super) fn lines(scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
         model::Span::Whole => "queries over all of the time",
     };
     let mut lines = vec![Line::from(vec![
-        span(look, Tone::Dim, " ".repeat(SCALE)),
-        span(look, Tone::Dim, what),
+        span(theme, Tone::Dim, " ".repeat(SCALE)),
+        span(theme, Tone::Dim, what),
     ])];
     let rows = u32::from(ROWS) - 1;
     for row in (0..rows).rev() {
@@ -60,34 +61,34 @@ pub(super) fn lines(scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
             _ if row == rows - 1 => text::count(u64::from(greatest)),
             _ => String::new(),
         };
-        let mut spans = vec![span(look, Tone::Dim, format!("{scale:>7} "))];
+        let mut spans = vec![span(theme, Tone::Dim, format!("{scale:>7} "))];
         for (all, failed) in figures.history.iter().zip(&figures.failures) {
-            spans.push(cell(look, (*all, *failed, greatest), (rows, row), per));
+            spans.push(cell(theme, (*all, *failed, greatest), (rows, row), per));
         }
         lines.push(Line::from(spans));
     }
     lines
 }
 
-/// One value's part of a row. Where a whole cell fails in part, failures stand on the paper of the
-/// others; a cell that is not whole can have one colour only, that of the greater part.
+/// Draws one value's cell. In a full cell, failures are drawn on the colour of the others; a partial cell
+/// has only one colour, that of the greater part.
 fn cell(
-    look: Look,
+    theme: Theme,
     (all, failed, greatest): (u32, u32, u32),
     (rows, row): (u32, u32),
     per: usize,
 ) -> Span<'static> {
-    let total = step(look, all, greatest, rows, row);
-    let failing = step(look, failed, greatest, rows, row);
-    let is_whole = total + 1 == look.heights().len();
+    let total = step(theme, all, greatest, rows, row);
+    let failing = step(theme, failed, greatest, rows, row);
+    let is_whole = total + 1 == theme.heights().len();
     let (height, style) = match failing {
-        _ if is_whole && look.colour && failing > 0 && failing < total => {
-            (failing, look.tone(Tone::Bad).bg(CURVE))
+        _ if is_whole && theme.colour && failing > 0 && failing < total => {
+            (failing, theme.tone(Tone::Bad).bg(CURVE))
         }
-        _ if failing * 2 >= total && failing > 0 => (total, look.tone(Tone::Bad)),
-        _ => (total, look.curve()),
+        _ if failing * 2 >= total && failing > 0 => (total, theme.tone(Tone::Bad)),
+        _ => (total, theme.curve()),
     };
-    let sign = look.heights().get(height).copied().unwrap_or(' ');
+    let sign = theme.heights().get(height).copied().unwrap_or(' ');
     Span::styled(std::iter::repeat_n(sign, per).collect::<String>(), style)
 }
 
@@ -95,8 +96,8 @@ fn cell(
 mod tests {
     use super::*;
 
-    const UNICODE: Look = Look { colour: true, unicode: true };
-    const ASCII: Look = Look { colour: false, unicode: false };
+    const UNICODE: Theme = Theme { colour: true, unicode: true };
+    const ASCII: Theme = Theme { colour: false, unicode: false };
 
     #[test]
     fn a_curve_shows_what_is_there() {

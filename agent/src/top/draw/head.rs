@@ -1,8 +1,8 @@
-//! The lines above and below everything.
+//! Header and footer.
 
-use super::{Look, Scene, span};
+use super::{Scene, Theme, span};
 use crate::top::column::Tone;
-use crate::top::model::{Figures, Kind, Model, Part, Span as Time, Vantage};
+use crate::top::model::{Figures, Model, OutcomeKind, Part, Span as Time, Vantage};
 use crate::top::text;
 use crate::top::view::{Drill, Tab};
 use ratatui::text::{Line, Span};
@@ -14,11 +14,11 @@ pub(super) fn lines(scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
     vec![title(scene, width), figures(scene, width), tabs(scene), place(scene, width)]
 }
 
-/// Who speaks, of where, and when.
+/// Returns the line with node, source and time.
 fn title(scene: &Scene<'_>, width: usize) -> Line<'static> {
-    let Scene { model, status, look, .. } = *scene;
+    let Scene { model, status, theme, .. } = *scene;
     let nodes = match model.ledgers().len() {
-        0 | 1 => look.shown(model.node()),
+        0 | 1 => theme.shown(model.node()),
         count => format!("{count} nodes"),
     };
     let state = if status.paused {
@@ -36,66 +36,66 @@ fn title(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let room = width.saturating_sub(name.len() + state.len() + clock.len() + 1);
     let parts: Vec<&str> =
         [nodes.as_str(), &status.source].into_iter().filter(|part| !part.is_empty()).collect();
-    let source = text::fit(&look.shown(&parts.join(look.between())), room, look.dots());
+    let source = text::fit(&theme.shown(&parts.join(theme.between())), room, theme.dots());
     let gap = room.saturating_sub(Span::raw(source.as_str()).width());
     Line::from(vec![
-        Span::styled(name, look.title()),
+        Span::styled(name, theme.title()),
         Span::raw(" "),
         Span::raw(source),
         Span::raw(" ".repeat(gap)),
-        Span::styled(state, look.inverted()),
-        span(look, Tone::Dim, clock),
+        Span::styled(state, theme.inverted()),
+        span(theme, Tone::Dim, clock),
     ])
 }
 
-/// What all comes to.
+/// Returns the line with the totals.
 fn figures(scene: &Scene<'_>, width: usize) -> Line<'static> {
-    let Scene { model, view, look, .. } = *scene;
+    let Scene { model, view, theme, .. } = *scene;
     let figures = model.total(view.vantage, view.span);
     let mut spans = vec![Span::raw(" ")];
-    spans.push(Span::styled(format!("{} q/s", text::rate(figures.rate)), look.title()));
+    spans.push(Span::styled(format!("{} q/s", text::rate(figures.rate)), theme.title()));
     for (name, q) in [("p50", 0.5), ("p99", 0.99)] {
         let value =
             figures.latencies.quantile(q).map_or("-".to_owned(), |ms| text::latency(Some(ms)));
         spans.push(Span::raw(format!("  {name} {value}")));
     }
-    spans.extend(shares(look, &figures));
+    spans.extend(shares(theme, &figures));
     let lost = lost(model);
     let tone = if lost == 0 { Tone::Dim } else { Tone::Bad };
-    spans.push(span(look, tone, format!("  lost {}", text::count(lost))));
+    spans.push(span(theme, tone, format!("  lost {}", text::count(lost))));
     let [_, warning, critical] = model.firing();
     for (count, name, tone) in
         [(critical, "critical", Tone::Bad), (warning, "warning", Tone::Warning)]
     {
         let text = format!("  {count} {name}");
-        // Where there is no room, the tab tells how many there are.
+        // On a narrow screen, the tab shows the number.
         let used: usize = spans.iter().map(Span::width).sum();
         if count > 0 && used + text.len() <= width {
-            spans.push(span(look, tone, text));
+            spans.push(span(theme, tone, text));
         }
     }
     Line::from(spans)
 }
 
-fn shares(look: Look, figures: &Figures) -> Vec<Span<'static>> {
-    let shares: [(&str, &[Kind], f64); 3] = [
-        ("noans", &[Kind::Timeout, Kind::Unreachable], 0.01),
-        ("servf", &[Kind::Servfail], 0.01),
-        ("nxdom", &[Kind::Nxdomain], 0.2),
+fn shares(theme: Theme, figures: &Figures) -> Vec<Span<'static>> {
+    let shares: [(&str, &[OutcomeKind], f64); 3] = [
+        ("noans", &[OutcomeKind::Timeout, OutcomeKind::Unreachable], 0.01),
+        ("servf", &[OutcomeKind::Servfail], 0.01),
+        ("nxdom", &[OutcomeKind::Nxdomain], 0.2),
     ];
-    let part = |(name, kinds, limit): (&str, &[Kind], f64)| {
+    let part = |(name, kinds, limit): (&str, &[OutcomeKind], f64)| {
         let share = figures.counts.share(kinds);
         let tone = match share {
             share if share >= limit * 5.0 => Tone::Bad,
             share if share >= limit => Tone::Warning,
             _ => Tone::Plain,
         };
-        span(look, tone, format!("  {name} {}%", text::percent(share)))
+        span(theme, tone, format!("  {name} {}%", text::percent(share)))
     };
     shares.map(part).into()
 }
 
-/// Packets that the kernel could not hand over, and records that this view was too slow for.
+/// Counts packets that the kernel lost, and records that this view dropped.
 fn lost(model: &Model) -> u64 {
     let counters = model.ledgers().values().map(|ledger| &ledger.counters);
     let of = counters.map(|counters| {
@@ -108,7 +108,7 @@ fn lost(model: &Model) -> u64 {
 }
 
 fn tabs(scene: &Scene<'_>) -> Line<'static> {
-    let look = scene.look;
+    let theme = scene.theme;
     let mut spans = vec![Span::raw(" ")];
     for (place, tab) in Tab::ALL.into_iter().enumerate() {
         let firing: usize = scene.model.firing().iter().sum();
@@ -117,10 +117,10 @@ fn tabs(scene: &Scene<'_>) -> Line<'static> {
         let title = format!("{} {}{count}", place + 1, tab.title());
         let [_, warning, critical] = scene.model.firing();
         spans.push(if tab == scene.view.tab() {
-            Span::styled(format!("[{title}]"), look.inverted())
+            Span::styled(format!("[{title}]"), theme.inverted())
         } else if tab == Tab::Alerts && critical + warning > 0 {
             let tone = if critical > 0 { Tone::Bad } else { Tone::Warning };
-            span(look, tone, format!(" {title} "))
+            span(theme, tone, format!(" {title} "))
         } else {
             Span::raw(format!(" {title} "))
         });
@@ -128,12 +128,12 @@ fn tabs(scene: &Scene<'_>) -> Line<'static> {
     Line::from(spans)
 }
 
-/// What is drilled into, and what the figures are of.
+/// Returns the line with the levels of drilling down and the selection.
 fn place(scene: &Scene<'_>, width: usize) -> Line<'static> {
-    let Scene { view, look, .. } = *scene;
+    let Scene { view, theme, .. } = *scene;
     let mut left = view.tab().title().to_owned();
     for drill in view.drills() {
-        left.push_str(look.into());
+        left.push_str(theme.into());
         left.push_str(&described(drill));
     }
     let vantage = match view.vantage {
@@ -144,7 +144,7 @@ fn place(scene: &Scene<'_>, width: usize) -> Line<'static> {
         Vantage::All => "both sides",
     };
     let mut right = vec![vantage.to_owned()];
-    // Facts are of all the time that is remembered.
+    // Facts are not limited to a time span.
     if view.drills().next().is_none() {
         let time = match view.span {
             Time::Recent => "last 60 s (q/s: 10 s)",
@@ -152,19 +152,19 @@ fn place(scene: &Scene<'_>, width: usize) -> Line<'static> {
         };
         right.push(time.to_owned());
     }
-    let right = format!(" {} ", right.join(look.between()));
+    let right = format!(" {} ", right.join(theme.between()));
     let room = width.saturating_sub(Span::raw(right.as_str()).width() + 1);
-    let left = text::fit(&look.shown(&left), room, look.dots());
+    let left = text::fit(&theme.shown(&left), room, theme.dots());
     let gap = room.saturating_sub(Span::raw(left.as_str()).width());
     Line::from(vec![
         Span::raw(" "),
-        Span::styled(left, look.title()),
+        Span::styled(left, theme.title()),
         Span::raw(" ".repeat(gap)),
-        span(look, Tone::Dim, right),
+        span(theme, Tone::Dim, right),
     ])
 }
 
-/// What a drill adds to the one before it.
+/// Describes what a level adds to the one before.
 fn described(drill: &Drill) -> String {
     let last = drill.narrowed.last().map(|(part, _)| *part);
     let of =
@@ -180,20 +180,20 @@ fn described(drill: &Drill) -> String {
     format!("{what}{failing}")
 }
 
-/// The keys; while a filter is typed, that; else a log line that is news.
+/// Returns the footer: the filter while it is typed, else a new log line, else the keys.
 pub(super) fn foot(scene: &Scene<'_>, width: usize) -> Line<'static> {
-    let Scene { view, status, look, .. } = *scene;
+    let Scene { view, status, theme, .. } = *scene;
     if view.is_typing() {
         let text =
-            format!(" filter: {}_   Enter keeps it, Esc drops it", look.shown(view.filter()));
-        return Line::styled(text::fit(&text, width, look.dots()), look.inverted());
+            format!(" filter: {}_   Enter keeps it, Esc drops it", theme.shown(view.filter()));
+        return Line::styled(text::fit(&text, width, theme.dots()), theme.inverted());
     }
     if let Some(line) = status.log.last().filter(|_| status.log_is_new) {
-        let line = text::fit(&look.shown(line), width.saturating_sub(1), look.dots());
-        return Line::from(span(look, Tone::Warning, format!(" {line}")));
+        let line = text::fit(&theme.shown(line), width.saturating_sub(1), theme.dots());
+        return Line::from(span(theme, Tone::Warning, format!(" {line}")));
     }
     let mut keys = Vec::new();
-    let filter = format!("Esc drops filter \"{}\"", look.shown(view.filter()));
+    let filter = format!("Esc drops filter \"{}\"", theme.shown(view.filter()));
     if !view.filter().is_empty() {
         keys.push(filter.as_str());
     }
@@ -203,12 +203,12 @@ pub(super) fn foot(scene: &Scene<'_>, width: usize) -> Line<'static> {
     keys.extend(["s sort", "p pause", "t time", "c clear"]);
     let mut text = String::new();
     for key in keys {
-        // A key that does not fit is explained by the help.
+        // Keys that do not fit are in the help.
         if Span::raw(text.as_str()).width() + key.len() + 2 <= width {
             text.push(' ');
             text.push_str(key);
             text.push(' ');
         }
     }
-    Line::from(span(look, Tone::Dim, text))
+    Line::from(span(theme, Tone::Dim, text))
 }

@@ -1,6 +1,6 @@
-//! What the keys do and what the columns mean.
+//! The help: keys and columns.
 
-use super::Look;
+use super::Theme;
 use ratatui::text::Line;
 
 const KEYS: &[(&str, &str)] = &[
@@ -26,8 +26,8 @@ const COLUMNS: &[(&str, &str)] = &[
     ("! !!", "1 %, 5 % without an answer or with an error"),
 ];
 
-pub(super) fn lines(look: Look) -> Vec<Line<'static>> {
-    let mut lines = vec![Line::styled(" dnscribe top: keys and columns", look.title())];
+pub(super) fn lines(theme: Theme) -> Vec<Line<'static>> {
+    let mut lines = vec![Line::styled(" dnscribe top: keys and columns", theme.title())];
     let explained = |(name, what): &(&str, &str)| Line::raw(format!(" {name:<15}{what}"));
     lines.extend(KEYS.iter().map(explained));
     lines.push(Line::raw(""));

@@ -1,26 +1,26 @@
-//! A list: titles, lines, what is chosen.
+//! Lists: titles, lines, selection.
 
 use super::chart::sparkline;
 use super::{Scene, span};
 use crate::top::column::{self, Column, Tone, columns};
-use crate::top::list::{Entry, Listing, Query, Sort};
+use crate::top::list::{ListEntry, Listing, Query, Sort};
 use crate::top::model::RECENT;
 use crate::top::text;
 use ratatui::text::{Line, Span};
 
-/// Between two columns.
+/// Space between two columns.
 const GAP: usize = 1;
-/// Before the first one, for the mark.
+/// Width of the mark before the first column.
 const MARK: usize = 2;
-/// Names are seldom longer, and curves want room, too.
-const LONGEST_LABEL: usize = 64;
-/// Places likewise.
-const LONGEST_PLACE: usize = 40;
+/// Width limit of labels, so that sparklines have space.
+const MAX_LABEL_WIDTH: usize = 64;
+/// Width limit of places.
+const MAX_PLACE_WIDTH: usize = 40;
 
-/// The list that is shown.
+/// Returns the lines of the list.
 pub(super) fn lines(
     scene: &Scene<'_>,
-    entries: &[Entry],
+    entries: &[ListEntry],
     width: usize,
     height: usize,
 ) -> Vec<Line<'static>> {
@@ -32,16 +32,16 @@ pub(super) fn lines(
     let rows = height.saturating_sub(1);
     let mut lines = table.lines(entries, Some(chosen), rows);
     if entries.is_empty() {
-        lines.push(Line::from(span(scene.look, Tone::Dim, format!("  {}", nothing(scene)))));
+        lines.push(Line::from(span(scene.theme, Tone::Dim, format!("  {}", nothing(scene)))));
     } else if let Some(other) = other(scene, entries)
         && lines.len() < height
     {
-        lines.push(Line::from(span(scene.look, Tone::Dim, other)));
+        lines.push(Line::from(span(scene.theme, Tone::Dim, other)));
     }
     lines
 }
 
-/// Why the list is empty.
+/// Returns why the list is empty.
 fn nothing(scene: &Scene<'_>) -> &'static str {
     let failing = scene.view.drills().last().is_some_and(|drill| drill.failing);
     if !scene.view.filter().is_empty() {
@@ -57,22 +57,22 @@ fn nothing(scene: &Scene<'_>) -> &'static str {
     }
 }
 
-/// What the list cannot show, for there was too much.
-fn other(scene: &Scene<'_>, entries: &[Entry]) -> Option<String> {
+/// Returns the line for evicted rows, if there are any.
+fn other(scene: &Scene<'_>, entries: &[ListEntry]) -> Option<String> {
     let Some(Listing::Group(group)) = scene.view.listing() else { return None };
     let other = scene.model.other(group, scene.view.vantage).queries();
     let hidden = other > 0 && scene.view.filter().is_empty() && !entries.is_empty();
     hidden.then(|| format!("  and {} queries of others since the start", text::group(other)))
 }
 
-/// What the chosen line leads to.
+/// Returns the preview of the next level for the selected line.
 pub(super) fn preview(
     scene: &Scene<'_>,
-    entries: &[Entry],
+    entries: &[ListEntry],
     width: usize,
     height: usize,
 ) -> Vec<Line<'static>> {
-    let Scene { view, model, look, .. } = *scene;
+    let Scene { view, model, theme, .. } = *scene;
     let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
     let chosen = entries.get(view.chosen(&keys));
     let Some((entry, drill)) = chosen.and_then(|entry| Some((entry, view.next_drill(entry)?)))
@@ -93,17 +93,17 @@ pub(super) fn preview(
     let facts = query.lines(model);
     let title =
         format!(" {}: {}", entry.label, if drill.failing { "what fails" } else { "in detail" });
-    let title = text::fit(&look.shown(&title), width, look.dots());
+    let title = text::fit(&theme.shown(&title), width, theme.dots());
     let rule = "-".repeat(width.saturating_sub(Span::raw(title.as_str()).width() + 1));
     let mut lines = vec![Line::from(vec![
-        Span::styled(title, look.title()),
-        span(look, Tone::Dim, format!(" {rule}")),
+        Span::styled(title, theme.title()),
+        span(theme, Tone::Dim, format!(" {rule}")),
     ])];
     let table = Table { scene, listing, sort, width };
     lines.extend(table.lines(&facts, None, height.saturating_sub(2)));
     if facts.is_empty() {
         let text = if drill.failing { "  nothing fails" } else { "  nothing is remembered" };
-        lines.push(Line::from(span(look, Tone::Dim, text)));
+        lines.push(Line::from(span(theme, Tone::Dim, text)));
     }
     lines
 }
@@ -116,8 +116,13 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// The titles, and as many lines as there is room for, those around the chosen one.
-    fn lines(&self, entries: &[Entry], chosen: Option<usize>, rows: usize) -> Vec<Line<'static>> {
+    /// Returns the titles, and the lines around the selected one that fit.
+    fn lines(
+        &self,
+        entries: &[ListEntry],
+        chosen: Option<usize>,
+        rows: usize,
+    ) -> Vec<Line<'static>> {
         let columns = self.columns(entries);
         let mut lines = vec![self.titles(&columns)];
         let first = chosen.map_or(0, |chosen| chosen.saturating_sub(rows / 2));
@@ -133,32 +138,32 @@ impl Table<'_> {
         lines
     }
 
-    /// The line as the chosen one. Colours turned round would be read as something else, and are left
-    /// out; a curve stays as it is.
+    /// Inverts the selected line. Colours would be misleading when inverted and are removed; the sparkline
+    /// stays as it is.
     fn chosen(&self, line: Line<'static>) -> Line<'static> {
-        let look = self.scene.look;
-        let is_curve = |span: &Span<'_>| look.colour && span.style == look.curve();
+        let theme = self.scene.theme;
+        let is_curve = |span: &Span<'_>| theme.colour && span.style == theme.curve();
         let spans = line
             .spans
             .into_iter()
-            .map(|span| if is_curve(&span) { span } else { span.style(look.inverted()) });
+            .map(|span| if is_curve(&span) { span } else { span.style(theme.inverted()) });
         Line::from(spans.collect::<Vec<_>>())
     }
 
-    /// The columns with their widths: what is left over goes to names, then to curves.
-    fn columns(&self, entries: &[Entry]) -> Vec<(Column, usize)> {
+    /// Returns the columns with their widths. The remaining width goes to labels, then to sparklines.
+    fn columns(&self, entries: &[ListEntry]) -> Vec<(Column, usize)> {
         let screen = u16::try_from(self.width).unwrap_or(u16::MAX);
         let mut columns: Vec<(Column, usize)> =
             columns(self.listing, screen).into_iter().map(|one| (one, one.width())).collect();
         let used: usize = columns.iter().map(|(_, width)| width + GAP).sum();
         let mut left = self.width.saturating_sub(used + MARK);
-        let longest = |of: fn(&Entry) -> &String| {
+        let longest = |of: fn(&ListEntry) -> &String| {
             entries.iter().map(|entry| of(entry).chars().count()).max().unwrap_or(0)
         };
         for (column, width) in &mut columns {
             let wanted = match column {
-                Column::Label(_) => longest(|entry| &entry.label).min(LONGEST_LABEL),
-                Column::Place | Column::Asker => longest(|entry| &entry.place).min(LONGEST_PLACE),
+                Column::Label(_) => longest(|entry| &entry.label).min(MAX_LABEL_WIDTH),
+                Column::Place | Column::Asker => longest(|entry| &entry.place).min(MAX_PLACE_WIDTH),
                 _ => continue,
             };
             let more = wanted.saturating_sub(*width).min(left);
@@ -171,7 +176,7 @@ impl Table<'_> {
             *width += more;
             left -= more;
         }
-        // What still is left over keeps the numbers at the right edge.
+        // The rest keeps the numbers at the right edge.
         if let Some((_, width)) = columns.first_mut() {
             *width += left;
         }
@@ -179,30 +184,30 @@ impl Table<'_> {
     }
 
     fn titles(&self, columns: &[(Column, usize)]) -> Line<'static> {
-        let look = self.scene.look;
+        let theme = self.scene.theme;
         let mut text = " ".repeat(MARK);
         for (column, width) in columns {
             let sorted = *column == self.sort.column;
-            let arrow = if sorted { look.arrow(self.sort.descending) } else { "" };
-            let title = text::fit(column.title(), width - usize::from(sorted), look.dots());
+            let arrow = if sorted { theme.arrow(self.sort.descending) } else { "" };
+            let title = text::fit(column.title(), width - usize::from(sorted), theme.dots());
             text.push_str(&padded(&format!("{title}{arrow}"), *width, column.is_number()));
             text.push_str(&" ".repeat(GAP));
         }
-        Line::styled(text, look.tone(Tone::Plain).patch(look.title()))
+        Line::styled(text, theme.tone(Tone::Plain).patch(theme.title()))
     }
 
-    fn line(&self, columns: &[(Column, usize)], entry: &Entry) -> Line<'static> {
-        let look = self.scene.look;
+    fn line(&self, columns: &[(Column, usize)], entry: &ListEntry) -> Line<'static> {
+        let theme = self.scene.theme;
         let whole = column::tone(entry);
-        let mut spans = vec![span(look, whole, look.mark(whole))];
+        let mut spans = vec![span(theme, whole, theme.mark(whole))];
         for (column, width) in columns {
             if let (Column::History, Some(figures)) = (column, &entry.figures) {
-                let curve = sparkline(look, &figures.history, *width);
-                spans.push(Span::styled(curve, look.curve()));
+                let curve = sparkline(theme, &figures.history, *width);
+                spans.push(Span::styled(curve, theme.curve()));
             } else {
-                let cell = text::fit(&look.shown(&column.text(entry)), *width, look.dots());
+                let cell = text::fit(&theme.shown(&column.text(entry)), *width, theme.dots());
                 let tone = column.tone(entry);
-                spans.push(span(look, tone, padded(&cell, *width, column.is_number())));
+                spans.push(span(theme, tone, padded(&cell, *width, column.is_number())));
             }
             spans.push(Span::raw(" ".repeat(GAP)));
         }
@@ -210,7 +215,7 @@ impl Table<'_> {
     }
 }
 
-/// The text in so many columns.
+/// Pads a text to a width.
 fn padded(text: &str, columns: usize, to_the_right: bool) -> String {
     let blank = " ".repeat(columns.saturating_sub(Span::raw(text).width()));
     if to_the_right { format!("{blank}{text}") } else { format!("{text}{blank}") }

@@ -1,4 +1,4 @@
-//! What was not seen, and where it went: the ledger in words.
+//! The page of losses: the ledger in words.
 
 use super::{Scene, span};
 use crate::ledger::{Counters, Delivery, Kernel, Reasons};
@@ -7,11 +7,11 @@ use crate::top::column::Tone;
 use crate::top::text::{clean, group};
 use ratatui::text::Line;
 
-/// Text with its tone.
-type Words = (Tone, String);
+/// A text with its tone.
+type TonedText = (Tone, String);
 
 pub(super) fn lines(scene: &Scene<'_>) -> Vec<Line<'static>> {
-    let look = scene.look;
+    let theme = scene.theme;
     let mut words = Vec::new();
     if scene.model.ledgers().is_empty() {
         words.push((Tone::Dim, "no ledger yet: one comes every few seconds".to_owned()));
@@ -30,11 +30,11 @@ pub(super) fn lines(scene: &Scene<'_>) -> Vec<Line<'static>> {
     }
     let lines = words
         .into_iter()
-        .map(|(tone, text)| Line::from(span(look, tone, format!(" {}", look.shown(&text)))));
+        .map(|(tone, text)| Line::from(span(theme, tone, format!(" {}", theme.shown(&text)))));
     lines.collect()
 }
 
-fn of_node(node: &str, ledger: &LedgerRecord, words: &mut Vec<Words>) {
+fn of_node(node: &str, ledger: &LedgerRecord, words: &mut Vec<TonedText>) {
     let counters = &ledger.counters;
     let imbalances = counters.imbalances();
     let verdict = match imbalances.as_slice() {
@@ -57,13 +57,13 @@ fn of_node(node: &str, ledger: &LedgerRecord, words: &mut Vec<Words>) {
     }
 }
 
-/// A number with what it counts; bad ones stand out where they are not zero.
-fn number(count: u64, what: &str, tone: Tone) -> Words {
+/// Formats a count with its description. `tone` is used where the count is not zero.
+fn number(count: u64, what: &str, tone: Tone) -> TonedText {
     let tone = if count == 0 { Tone::Dim } else { tone };
     (tone, format!("  {:>15}  {what}", group(count)))
 }
 
-fn of_kernel(hook: &str, kernel: &Kernel, words: &mut Vec<Words>) {
+fn of_kernel(hook: &str, kernel: &Kernel, words: &mut Vec<TonedText>) {
     words.push((Tone::Plain, format!("Packets at hook {hook}")));
     words.push(number(kernel.seen, "seen on the ports of DNS:", Tone::Plain));
     words.push(number(kernel.submitted, "handed to the agent", Tone::Plain));
@@ -75,7 +75,7 @@ fn of_kernel(hook: &str, kernel: &Kernel, words: &mut Vec<Words>) {
     }
 }
 
-fn of_packets(counters: &Counters, words: &mut Vec<Words>) {
+fn of_packets(counters: &Counters, words: &mut Vec<TonedText>) {
     let decode = &counters.decode;
     words.push((Tone::Plain, "Packets taken apart".to_owned()));
     words.push(number(counters.ring.in_ring, "wait in the ring", Tone::Plain));
@@ -84,7 +84,7 @@ fn of_packets(counters: &Counters, words: &mut Vec<Words>) {
     reasons("malformed, no DNS: ", &decode.malformed, Tone::Warning, words);
 }
 
-fn of_pairing(counters: &Counters, words: &mut Vec<Words>) {
+fn of_pairing(counters: &Counters, words: &mut Vec<TonedText>) {
     let pairing = &counters.pairing;
     words.push((Tone::Plain, "Queries".to_owned()));
     words.push(number(pairing.queries, "seen:", Tone::Plain));
@@ -100,7 +100,7 @@ fn of_pairing(counters: &Counters, words: &mut Vec<Words>) {
     words.push(number(pairing.orphan, "orphan: no query was seen", Tone::Warning));
 }
 
-fn of_delivery(title: &str, delivery: &Delivery, words: &mut Vec<Words>) {
+fn of_delivery(title: &str, delivery: &Delivery, words: &mut Vec<TonedText>) {
     words.push((Tone::Plain, format!("Records: {title}")));
     words.push(number(delivery.delivered, "delivered", Tone::Plain));
     words.push(number(delivery.in_flight, "on their way", Tone::Plain));
@@ -113,15 +113,15 @@ fn of_delivery(title: &str, delivery: &Delivery, words: &mut Vec<Words>) {
     reasons("dropped: ", &delivery.dropped, Tone::Bad, words);
 }
 
-/// Each reason that there was.
-fn reasons(what: &str, reasons: &Reasons, tone: Tone, words: &mut Vec<Words>) {
+/// Adds a line for each reason with a count.
+fn reasons(what: &str, reasons: &Reasons, tone: Tone, words: &mut Vec<TonedText>) {
     for (reason, count) in reasons.iter().filter(|(_, count)| **count > 0) {
-        words.push(number(*count, &format!("{what}{}", told(reason)), tone));
+        words.push(number(*count, &format!("{what}{}", describe_reason(reason)), tone));
     }
 }
 
-/// A reason in words; one that is not known as it is spelled.
-fn told(reason: &str) -> String {
+/// Returns a reason in words; an unknown one as it is.
+fn describe_reason(reason: &str) -> String {
     let words = match reason {
         "tcp_no_payload" => "TCP segments without data",
         "loopback_copy" => "second sight of a packet on loopback",

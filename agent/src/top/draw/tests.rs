@@ -9,7 +9,7 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
 use std::path::Path;
 
-const LOOK: Look = Look { colour: true, unicode: true };
+const LOOK: Theme = Theme { colour: true, unicode: true };
 
 /// A minute and a half at a node with three resolvers, of which one is slow and one is dead.
 fn evening() -> Model {
@@ -74,7 +74,7 @@ fn ledger() -> String {
 }
 
 /// What is on the screen after these keys.
-fn frame(model: &Model, (width, height): (u16, u16), look: Look, keys: &[KeyCode]) -> String {
+fn frame(model: &Model, (width, height): (u16, u16), theme: Theme, keys: &[KeyCode]) -> String {
     let mut view = View::new(Vantage::Once, Time::Recent);
     let status = Status { source: "hook cgroup".to_owned(), ..Status::default() };
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
@@ -82,7 +82,7 @@ fn frame(model: &Model, (width, height): (u16, u16), look: Look, keys: &[KeyCode
     for key in keys {
         view.key(*key, KeyModifiers::NONE, model);
     }
-    let scene = Scene { model, view: &view, status: &status, look };
+    let scene = Scene { model, view: &view, status: &status, theme };
     terminal.draw(|frame| draw(frame, &scene)).unwrap();
     let mut text = String::new();
     let buffer = terminal.backend().buffer();
@@ -135,8 +135,8 @@ fn golden_large_screen() {
 
 #[test]
 fn golden_ascii() {
-    let look = Look { colour: false, unicode: false };
-    let frame = frame(&evening(), SMALL, look, &[]);
+    let theme = Theme { colour: false, unicode: false };
+    let frame = frame(&evening(), SMALL, theme, &[]);
     assert!(frame.is_ascii());
     golden("ascii-80x24.txt", &frame);
 }
@@ -170,7 +170,7 @@ fn nothing_of_others_reaches_the_screen_raw() {
 
 #[test]
 fn bad_lines_are_marked_without_colour_too() {
-    let text = frame(&evening(), SMALL, Look { colour: false, unicode: true }, &[]);
+    let text = frame(&evening(), SMALL, Theme { colour: false, unicode: true }, &[]);
     let marked =
         |name: &str| text.lines().any(|line| line.starts_with("!!") && line.contains(name));
     assert!(marked("192.0.2.53") && !marked("corp-dns"), "{text}");

@@ -7,7 +7,7 @@ fn alert(name: &str) -> String {
 }
 
 fn records(shared: &Shared) -> u64 {
-    shared.look(|model| model.records())
+    shared.read(|model| model.records())
 }
 
 fn until(what: &str, mut yes: impl FnMut() -> bool) {
@@ -33,8 +33,8 @@ fn lines_come_in_any_portions() {
 fn a_line_without_end_fills_no_memory() {
     let mut lines = Lines::default();
     let mut model = Model::default();
-    let portion = vec![b'x'; PORTION];
-    for _ in 0..=MAX_LINE / PORTION * 2 {
+    let portion = vec![b'x'; CHUNK_BYTES];
+    for _ in 0..=MAX_LINE / CHUNK_BYTES * 2 {
         lines.take(&portion, &mut model);
         assert!(lines.rest.capacity() <= MAX_LINE * 2);
     }

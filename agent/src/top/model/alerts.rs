@@ -1,45 +1,45 @@
-//! The alerts that were told of, the newest state of each.
+//! Alerts, with the newest state of each.
 
 use crate::top::text;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// As many alerts are kept.
+/// Capacity in alerts.
 const CAPACITY: usize = 256;
 
-/// Lines of an alert's details at most, and octets of each.
+/// Limits of an alert's details: lines, and bytes of each line.
 const LINES: usize = 100;
 const COLUMNS: usize = 1000;
 
-/// An alert as it was last told of.
+/// The newest state of an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
     /// `info`, `warning` or `critical`.
     pub level: String,
     /// `firing` or `resolved`.
     pub state: String,
-    /// What is wrong.
+    /// Rule.
     pub rule: String,
-    /// Whom it concerns.
+    /// Entity that it concerns.
     pub whom: String,
-    /// In one sentence.
+    /// Summary, one sentence.
     pub summary: String,
-    /// When it was last told of, in seconds since the Unix epoch.
+    /// Time of the newest record, in seconds since the Unix epoch.
     pub last: u64,
-    /// All that was told, a line for each part.
+    /// All fields of the record, a line for each.
     pub details: Vec<String>,
-    /// Counts what was told: the newest is the greatest.
+    /// Number of the newest record; greater is newer.
     turn: u64,
 }
 
 impl Alert {
-    /// Whether it is over.
+    /// Whether it is resolved.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.state == "resolved"
     }
 
-    /// The worse, the greater.
+    /// Severity as a number: greater is more severe.
     #[must_use]
     pub fn rank(&self) -> u8 {
         match self.level.as_str() {
@@ -50,7 +50,7 @@ impl Alert {
     }
 }
 
-/// Alerts by what they are known by.
+/// Alerts by id.
 #[derive(Clone, Debug, Default)]
 pub struct Alerts {
     alerts: BTreeMap<String, Alert>,
@@ -58,7 +58,7 @@ pub struct Alerts {
 }
 
 impl Alerts {
-    /// Takes a record.
+    /// Adds a record.
     pub fn add(&mut self, record: &Value, second: u64) {
         self.turn += 1;
         let alert = read(record, second, self.turn);
@@ -66,7 +66,7 @@ impl Alerts {
             .unwrap_or_else(|| format!("{} {} {}", alert.rule, alert.whom, alert.state));
         self.alerts.insert(key, alert);
         if self.alerts.len() > CAPACITY {
-            // What is over goes before what is not, and of these the oldest.
+            // Evicts resolved alerts before firing ones, oldest first.
             let goes = self.alerts.iter().min_by_key(|(_, alert)| (!alert.is_over(), alert.turn));
             if let Some(key) = goes.map(|(key, _)| key.clone()) {
                 self.alerts.remove(&key);
@@ -74,7 +74,7 @@ impl Alerts {
         }
     }
 
-    /// All, the worst that are not over first, then the newest.
+    /// All alerts: firing before resolved, then by severity, then newest first.
     #[must_use]
     pub fn sorted(&self) -> Vec<(&str, &Alert)> {
         let mut alerts: Vec<_> =
@@ -85,7 +85,7 @@ impl Alerts {
         alerts
     }
 
-    /// How many are not over: info, warning, critical.
+    /// Number of firing alerts: info, warning, critical.
     #[must_use]
     pub fn firing(&self) -> [usize; 3] {
         let mut counts = [0; 3];
@@ -97,7 +97,7 @@ impl Alerts {
 }
 
 fn read(record: &Value, second: u64, turn: u64) -> Alert {
-    /// Whom an alert can concern, as the record spells it.
+    /// Fields of a record that name the entity.
     const PARTS: [&str; 6] = ["resolver", "zone", "qname", "process_name", "pod", "client_ip"];
     let field = |name| text_of(record, name).unwrap_or_default();
     let whom: Vec<String> = PARTS.iter().filter_map(|part| text_of(record, part)).collect();
@@ -118,7 +118,7 @@ fn read(record: &Value, second: u64, turn: u64) -> Alert {
     }
 }
 
-/// A field as text to be shown; none where it says nothing.
+/// Returns a field as text to show; none where it is missing or empty.
 fn text_of(record: &Value, name: &str) -> Option<String> {
     record.get(name).and_then(scalar).filter(|text| !text.is_empty())
 }
@@ -131,7 +131,7 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// All that a record says, a line for each field; of lists of figures, a line for each.
+/// Returns a line for each field, and for each object in a list.
 fn details(record: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, value) in record.as_object().into_iter().flatten() {
@@ -150,7 +150,7 @@ fn details(record: &Value) -> Vec<String> {
             _ => lines.extend(scalar(value).map(|value| format!("{name}: {value}"))),
         }
     }
-    // No flood of evidence fills the memory.
+    // Bounds memory.
     lines.truncate(LINES);
     for line in &mut lines {
         line.truncate(text::boundary(line, COLUMNS));
@@ -171,7 +171,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_alert_is_known_by_its_key_and_the_worst_stands_first() {
+    fn keeps_the_newest_state_and_sorts_by_severity() {
         let mut alerts = Alerts::default();
         let told = |key: &str, level: &str, state: &str| {
             json!({"schema": "dns.alert/1", "alert_id": key, "severity": level, "state": state,
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_alerts_is_bounded_and_leaves_those_that_fire() {
+    fn evicts_resolved_alerts_first() {
         let mut alerts = Alerts::default();
         alerts.add(&json!({"rule": "tunnel", "zone": "example", "state": "firing"}), 1);
         for number in 0..1000 {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_evidence_has_a_line_for_each_figure() {
+    fn details_have_a_line_for_each_figure() {
         let mut alerts = Alerts::default();
         alerts.add(
             &json!({"rule": "latency", "qnames": ["a.example", "b.example"], "suppressed": 2,
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_write_is_made_harmless() {
+    fn escapes_control_characters() {
         let mut alerts = Alerts::default();
         alerts.add(&json!({"rule": "x\u{1b}[2J", "summary": "\u{9b}0m", "entity": "a\nb"}), 1);
         let sorted = alerts.sorted();

@@ -1,39 +1,40 @@
-//! Who asked what of whom, and how it ended: what one drills into. Bounded as the tables are.
+//! Facts: counts by resolver, zone, name, type, outcome and process, for drilling down. Bounded like the
+//! tables.
 
-use super::stats::Kind;
-use super::table::{Event, Sight, Vantage, lightest_quarter};
+use super::stats::OutcomeKind;
+use super::table::{Event, Side, Vantage, lightest_quarter};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
-/// What is kept at most: some 300 octets each, names of usual length.
+/// Capacity in facts; each takes about 300 bytes with names of usual length.
 pub const CAPACITY: usize = 16_384;
 
-/// What a fact is about. The parts that a drill can be narrowed by.
+/// Parts of a fact's key, by which a list can be narrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Who was asked.
+    /// Resolver.
     Resolver,
-    /// The name's registrable domain.
+    /// Registrable domain of the name.
     Zone,
-    /// The name.
+    /// Name.
     Name,
-    /// Its type.
+    /// Record type.
     Type,
-    /// The response code, else the status.
+    /// Response code, else status.
     Outcome,
-    /// Who asked.
+    /// Process.
     Process,
 }
 
 impl Part {
-    /// How many there are.
+    /// Number of parts.
     pub const COUNT: usize = 6;
 }
 
-/// Stands between the parts of a key: no part holds it, for names are escaped and so are the others.
+/// Separator of a key's parts. No part contains it, since all are escaped.
 pub const SEPARATOR: char = '\0';
 
-/// The parts of a key.
+/// Splits a key into its parts.
 #[must_use]
 pub fn parts(key: &str) -> [&str; Part::COUNT] {
     let mut parts = [""; Part::COUNT];
@@ -43,30 +44,30 @@ pub fn parts(key: &str) -> [&str; Part::COUNT] {
     parts
 }
 
-/// How often something happened, and when last.
+/// Number of transactions with the same key, and the last of them.
 #[derive(Clone, Debug, Default)]
 pub struct Fact {
-    counts: [u64; Sight::COUNT],
-    /// The second in which it last happened.
+    counts: [u64; Side::COUNT],
+    /// Second of the last one.
     pub last: u64,
-    /// Milliseconds to the response, the last time.
+    /// Latency of the last one in milliseconds.
     pub latency_ms: Option<f64>,
-    /// The process, the last time; 0 where it is not known.
+    /// Process id of the last one; 0 where it is unknown.
     pub pid: u32,
-    /// The record of the last time, where its id is one.
+    /// Event id of the last one, if it is valid.
     pub event_id: Option<u128>,
-    /// How it ended.
-    pub kind: Option<Kind>,
+    /// Outcome of the last one.
+    pub kind: Option<OutcomeKind>,
     weight: f32,
 }
 
 impl Fact {
-    /// How often, as far as it is shown.
+    /// Number of transactions of the sides that are shown.
     #[must_use]
     pub fn count(&self, vantage: Vantage) -> u64 {
-        let sights = [Sight::Client, Sight::Server, Sight::Again, Sight::Passive];
-        let shown = sights.into_iter().filter(|sight| vantage.shows(*sight));
-        shown.map(|sight| self.counts[sight as usize]).sum()
+        let sides = [Side::Client, Side::Server, Side::ServerRepeat, Side::Passive];
+        let shown = sides.into_iter().filter(|side| vantage.shows(*side));
+        shown.map(|side| self.counts[side as usize]).sum()
     }
 }
 
@@ -78,7 +79,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Counts a transaction; `parts` in the order of [`Part`].
+    /// Counts a transaction. `parts` are in the order of [`Part`].
     pub fn add(&mut self, parts: [&str; Part::COUNT], event: &Event, event_id: Option<u128>) {
         self.key.clear();
         for (place, part) in parts.into_iter().enumerate() {
@@ -88,23 +89,23 @@ impl Facts {
             self.key.push_str(part);
         }
         if !self.facts.contains_key(self.key.as_str()) {
-            self.make_room();
+            self.evict();
             self.facts.insert(self.key.as_str().into(), Fact::default());
         }
         let Some(fact) = self.facts.get_mut(self.key.as_str()) else { return };
-        fact.counts[event.sight as usize] += 1;
+        fact.counts[event.side as usize] += 1;
         fact.last = event.moment.at.max(fact.last);
         fact.latency_ms = event.latency_ms;
         fact.event_id = event_id;
         fact.kind = Some(event.kind);
-        // A failure outlives many successes: failures are what one drills for.
+        // Failures stay longer than successes: users drill down to find them.
         fact.weight += if event.kind.is_failure() { 8.0 } else { 1.0 };
         if event.pid != 0 {
             fact.pid = event.pid;
         }
     }
 
-    fn make_room(&mut self) {
+    fn evict(&mut self) {
         if self.facts.len() < CAPACITY {
             return;
         }
@@ -119,7 +120,7 @@ impl Facts {
         });
     }
 
-    /// Every fact, in no order.
+    /// Every fact, unordered.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Fact)> {
         self.facts.iter().map(|(key, fact)| (&**key, fact))
     }

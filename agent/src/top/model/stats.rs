@@ -1,11 +1,11 @@
-//! The figures of one row: outcomes and latencies, since the start and of the last minute.
+//! Statistics of one row: outcomes and latencies, since the start and of the last minute.
 
 use crate::number::float;
 use crate::window::sketch::{Binned, Quantiles};
 
-/// How a transaction ended, as far as the view tells outcomes apart.
+/// Outcome of a transaction, as the view distinguishes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum OutcomeKind {
     /// NOERROR.
     Noerror,
     /// NXDOMAIN.
@@ -16,19 +16,19 @@ pub enum Kind {
     OtherError,
     /// No response in time.
     Timeout,
-    /// ICMP told that the query cannot arrive.
+    /// ICMP error: the query could not arrive.
     Unreachable,
-    /// Not known: evicted, or open when the capture stopped.
+    /// Unknown: evicted, or open when capture stopped.
     Unsettled,
     /// A response without a query of its own: late, duplicate, orphan.
     Stray,
 }
 
-impl Kind {
-    /// How many there are.
+impl OutcomeKind {
+    /// Number of kinds.
     pub const COUNT: usize = 8;
 
-    /// By status and response code.
+    /// Returns the kind of a status and response code.
     #[must_use]
     pub fn of(status: &str, rcode: Option<&str>) -> Self {
         match (status, rcode) {
@@ -43,8 +43,8 @@ impl Kind {
         }
     }
 
-    /// Whether whoever asked was not helped. NXDOMAIN counts: the view names it, and whoever reads it
-    /// knows whether the name should exist.
+    /// Whether it is a failure for the client. NXDOMAIN counts as one: the reader knows whether the name should
+    /// exist.
     #[must_use]
     pub const fn is_failure(self) -> bool {
         !matches!(self, Self::Noerror | Self::Unsettled | Self::Stray)
@@ -53,62 +53,62 @@ impl Kind {
 
 /// Transactions by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts(pub [u64; Kind::COUNT]);
+pub struct Counts(pub [u64; OutcomeKind::COUNT]);
 
 impl Counts {
-    /// How many of one kind.
+    /// Number of transactions of one kind.
     #[must_use]
-    pub const fn of(&self, kind: Kind) -> u64 {
+    pub const fn of(&self, kind: OutcomeKind) -> u64 {
         self.0[kind as usize]
     }
 
-    /// All of them.
+    /// Number of transactions of all kinds.
     #[must_use]
     pub fn sum(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// Those that began with a query.
+    /// Number of transactions that began with a query.
     #[must_use]
     pub fn queries(&self) -> u64 {
-        self.sum() - self.of(Kind::Stray)
+        self.sum() - self.of(OutcomeKind::Stray)
     }
 
-    /// Adds others.
+    /// Adds other counts.
     pub fn add(&mut self, other: &Self) {
         self.0.iter_mut().zip(other.0).for_each(|(own, other)| *own += other);
     }
 
-    /// The share of some kinds in the queries whose outcome is known; zero where there are none.
+    /// Share of some kinds in the queries with a known outcome; zero where there are none.
     #[must_use]
-    pub fn share(&self, kinds: &[Kind]) -> f64 {
-        let known = self.queries() - self.of(Kind::Unsettled);
+    pub fn share(&self, kinds: &[OutcomeKind]) -> f64 {
+        let known = self.queries() - self.of(OutcomeKind::Unsettled);
         let count: u64 = kinds.iter().map(|kind| self.of(*kind)).sum();
         if known == 0 { 0.0 } else { float(count) / float(known) }
     }
 }
 
-/// Seconds that the view calls recent.
+/// Length of the recent time in seconds.
 pub const RECENT: usize = 60;
 
-/// As many cells as there are recent seconds, and the current one.
+/// Number of cells, one for each second: at least the recent ones and the current one.
 const CELLS: usize = 64;
 
-/// Counts of each of the last seconds.
+/// Counts by second, of the last seconds.
 #[derive(Clone, Debug)]
 struct Recent {
-    cells: Box<[[u32; Kind::COUNT]; CELLS]>,
-    /// The newest second that was counted in.
+    cells: Box<[[u32; OutcomeKind::COUNT]; CELLS]>,
+    /// Newest second with a count.
     newest: u64,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { cells: Box::new([[0; Kind::COUNT]; CELLS]), newest: 0 }
+        Self { cells: Box::new([[0; OutcomeKind::COUNT]; CELLS]), newest: 0 }
     }
 }
 
-/// The same as a number of seconds.
+/// [`CELLS`] as a number of seconds.
 const SPAN: u64 = CELLS as u64;
 
 fn cell(second: u64) -> usize {
@@ -116,10 +116,10 @@ fn cell(second: u64) -> usize {
 }
 
 impl Recent {
-    fn add(&mut self, second: u64, kind: Kind) {
+    fn add(&mut self, second: u64, kind: OutcomeKind) {
         if second > self.newest {
             let first = (self.newest + 1).max((second + 1).saturating_sub(SPAN));
-            (first..=second).for_each(|second| self.cells[cell(second)] = [0; Kind::COUNT]);
+            (first..=second).for_each(|second| self.cells[cell(second)] = [0; OutcomeKind::COUNT]);
             self.newest = second;
         }
         if self.newest - second < SPAN {
@@ -127,18 +127,18 @@ impl Recent {
         }
     }
 
-    fn at(&self, second: u64) -> &[u32; Kind::COUNT] {
-        const NONE: [u32; Kind::COUNT] = [0; Kind::COUNT];
+    fn at(&self, second: u64) -> &[u32; OutcomeKind::COUNT] {
+        const NONE: [u32; OutcomeKind::COUNT] = [0; OutcomeKind::COUNT];
         let known = second <= self.newest && self.newest - second < SPAN;
         if known { &self.cells[cell(second)] } else { &NONE }
     }
 }
 
-/// Queries over all of the time, in cells that grow wider as it does.
+/// Queries since the start, in cells whose width doubles as time goes on.
 #[derive(Clone, Debug)]
 struct Whole {
     cells: Box<[u32; RECENT]>,
-    /// Each cell is 2^this seconds wide.
+    /// Binary logarithm of a cell's width in seconds.
     width: u32,
 }
 
@@ -149,7 +149,7 @@ impl Default for Whole {
 }
 
 impl Whole {
-    /// Counts in a second since the start.
+    /// Counts a query. `second` is relative to the start.
     fn add(&mut self, second: u64) {
         self.widen(second);
         if let Ok(place) = usize::try_from(second >> self.width)
@@ -170,12 +170,12 @@ impl Whole {
     }
 }
 
-/// Latencies: since the start, and of the current and the last half minute.
+/// Latencies since the start, and of the current and the last half minute.
 #[derive(Clone, Debug, Default)]
 struct Latencies {
     whole: Quantiles,
     halves: [Quantiles; 2],
-    /// Which half minute since the epoch the first of them is.
+    /// Number of the current half minute since the epoch.
     half: u64,
 }
 
@@ -209,7 +209,7 @@ impl Latencies {
     }
 }
 
-/// What is counted of transactions that have something in common.
+/// Statistics of a group of transactions.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     counts: Counts,
@@ -219,38 +219,44 @@ pub struct Stats {
     latencies: Latencies,
 }
 
-/// When something is counted, in seconds.
+/// Times of a transaction, in seconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
-    /// The second that the view is in, since the Unix epoch.
+    /// Current time of the view.
     pub now: u64,
-    /// The second in which the outcome was known.
+    /// Time at which the outcome was known.
     pub at: u64,
-    /// The second in which the view began.
+    /// Start of the view.
     pub start: u64,
 }
 
-/// Which time the figures are of.
+/// Time span of figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Span {
     /// The last minute.
     #[default]
     Recent,
-    /// All since the start.
+    /// The time since the start.
     Whole,
 }
 
 impl Stats {
     /// Counts a transaction.
-    pub fn add(&mut self, moment: Moment, kind: Kind, latency_ms: Option<f64>, retries: u32) {
+    pub fn add(
+        &mut self,
+        moment: Moment,
+        kind: OutcomeKind,
+        latency_ms: Option<f64>,
+        retries: u32,
+    ) {
         self.counts.0[kind as usize] += 1;
         self.retries += u64::from(retries);
         self.recent.add(moment.at, kind);
-        if kind != Kind::Stray {
+        if kind != OutcomeKind::Stray {
             self.whole.add(moment.at.saturating_sub(moment.start));
         }
-        // Of a duplicate or a late response it is another time than the one that somebody waited.
-        if let Some(latency) = latency_ms.filter(|_| kind != Kind::Stray) {
+        // The latency of a duplicate or late response is not the client's waiting time.
+        if let Some(latency) = latency_ms.filter(|_| kind != OutcomeKind::Stray) {
             self.latencies.add(moment.now, latency);
         }
     }
@@ -262,28 +268,28 @@ impl Stats {
     }
 }
 
-/// The figures of some [`Stats`] together, at one moment.
+/// Figures of several [`Stats`], at one time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figures {
-    /// By kind, of the span.
+    /// Counts by kind, of the span.
     pub counts: Counts,
-    /// Queries per second: over the last ten whole seconds, or over all of the time.
+    /// Queries per second, over the last ten complete seconds or since the start.
     pub rate: f64,
     /// Latencies of the span.
     pub latencies: Quantiles,
-    /// Queries sent again, since the start.
+    /// Retransmissions since the start.
     pub retries: u64,
     /// Queries in each of 60 cells, the newest last.
     pub history: [u32; RECENT],
-    /// Of these, those that failed, NXDOMAIN aside; of the last minute only.
+    /// Failures among them, without NXDOMAIN; of the last minute only.
     pub failures: [u32; RECENT],
 }
 
-/// Whole seconds that a rate is taken over.
+/// Complete seconds over which a rate is computed.
 const RATE_SECONDS: u64 = 10;
 
 impl Figures {
-    /// Of all `parts`, as they stand at `moment`.
+    /// Computes the figures of all `parts` at `moment`.
     pub fn of<'a>(
         parts: impl Iterator<Item = &'a Stats> + Clone,
         moment: Moment,
@@ -311,13 +317,13 @@ impl Figures {
             for (second, (queries, failures)) in (0..=now).rev().zip(cells) {
                 for (place, count) in stats.recent.at(second).iter().enumerate() {
                     self.counts.0[place] += u64::from(*count);
-                    *queries += if place == Kind::Stray as usize { 0 } else { *count };
+                    *queries += if place == OutcomeKind::Stray as usize { 0 } else { *count };
                     *failures += if FAILURES[place] { *count } else { 0 };
                 }
             }
             self.latencies.merge(&stats.latencies.recent(now));
         }
-        // The current second is not over; before ten are, there are fewer.
+        // The current second is not complete. There are fewer than ten after the start.
         let seconds = now.saturating_sub(start).clamp(1, RATE_SECONDS);
         let before = usize::from(now > start);
         let cells = self.history.iter().rev().skip(before);
@@ -344,9 +350,9 @@ impl Figures {
     }
 }
 
-/// By kind: see [`Kind::is_failure`]. In a chart NXDOMAIN is no failure: names that do not exist are
-/// always asked for, and would hide what is wrong.
-const FAILURES: [bool; Kind::COUNT] = [false, false, true, true, true, true, false, false];
+/// Failures by kind, as charts show them: like [`OutcomeKind::is_failure`] but without NXDOMAIN, which is
+/// common and would hide other failures.
+const FAILURES: [bool; OutcomeKind::COUNT] = [false, false, true, true, true, true, false, false];
 
 #[cfg(test)]
 mod tests;

@@ -1,48 +1,48 @@
-//! Rows by key, bounded: where there are too many, those least asked for lately become `other`.
+//! Rows by key, bounded: when the table is full, the least active rows are evicted and counted as `other`.
 
-use super::stats::{Counts, Figures, Kind, Moment, Span, Stats};
+use super::stats::{Counts, Figures, Moment, OutcomeKind, Span, Stats};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
-/// From which side a transaction was seen, and whether it is the second sight of its query.
+/// Side from which a transaction was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// At the socket that asks.
+pub enum Side {
+    /// At the client's socket.
     Client,
-    /// At the socket that answers, where the query came from elsewhere.
+    /// At the server's socket; the client's socket was not captured.
     Server,
-    /// At the socket that answers a query whose client was seen, too.
-    Again,
-    /// In between.
+    /// At the server's socket; the same query was captured at the client's socket, too.
+    ServerRepeat,
+    /// On the way.
     Passive,
 }
 
-impl Sight {
-    /// How many there are.
+impl Side {
+    /// Number of sides.
     pub const COUNT: usize = 4;
 }
 
-/// Which sights are shown.
+/// Sides that are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Vantage {
-    /// Each query once: all but those that are seen again.
+    /// Each query once: all sides but [`Side::ServerRepeat`].
     #[default]
     Once,
-    /// Sockets that ask.
+    /// Clients' sockets.
     Client,
-    /// Sockets that answer.
+    /// Servers' sockets.
     Server,
-    /// In between.
+    /// On the way.
     Passive,
-    /// All: a query seen from both sides counts twice.
+    /// All: a query that was captured at both sockets counts twice.
     All,
 }
 
 impl Vantage {
-    /// Every choice, in the order in which a key goes through them.
+    /// Every choice, in the order of the key `v`.
     pub const ALL: [Self; 5] = [Self::Once, Self::Client, Self::Server, Self::Passive, Self::All];
 
-    /// As flags spell it.
+    /// Name, as in flags.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,38 +54,38 @@ impl Vantage {
         }
     }
 
-    /// Whether a sight is shown.
+    /// Whether a side is shown.
     #[must_use]
-    pub const fn shows(self, sight: Sight) -> bool {
+    pub const fn shows(self, side: Side) -> bool {
         match self {
-            Self::Once => !matches!(sight, Sight::Again),
-            Self::Client => matches!(sight, Sight::Client),
-            Self::Server => matches!(sight, Sight::Server | Sight::Again),
-            Self::Passive => matches!(sight, Sight::Passive),
+            Self::Once => !matches!(side, Side::ServerRepeat),
+            Self::Client => matches!(side, Side::Client),
+            Self::Server => matches!(side, Side::Server | Side::ServerRepeat),
+            Self::Passive => matches!(side, Side::Passive),
             Self::All => true,
         }
     }
 }
 
-const SIGHTS: [Sight; Sight::COUNT] = [Sight::Client, Sight::Server, Sight::Again, Sight::Passive];
+const SIDES: [Side; Side::COUNT] = [Side::Client, Side::Server, Side::ServerRepeat, Side::Passive];
 
-/// The statistics of each sight, made as they are needed.
+/// Statistics by side, created when needed.
 #[derive(Clone, Debug, Default)]
-pub struct BySight([Option<Box<Stats>>; Sight::COUNT]);
+pub struct BySide([Option<Box<Stats>>; Side::COUNT]);
 
-impl BySight {
-    /// Those of one sight.
-    pub fn of(&mut self, sight: Sight) -> &mut Stats {
-        self.0[sight as usize].get_or_insert_default()
+impl BySide {
+    /// Statistics of one side.
+    pub fn of(&mut self, side: Side) -> &mut Stats {
+        self.0[side as usize].get_or_insert_default()
     }
 
-    /// Those shown.
+    /// Statistics of the sides that are shown.
     pub fn shown(&self, vantage: Vantage) -> impl Iterator<Item = &Stats> + Clone {
-        let shown = SIGHTS.iter().filter(move |sight| vantage.shows(**sight));
-        shown.filter_map(|sight| self.0[*sight as usize].as_deref())
+        let shown = SIDES.iter().filter(move |side| vantage.shows(**side));
+        shown.filter_map(|side| self.0[*side as usize].as_deref())
     }
 
-    /// What those shown come to.
+    /// Figures of the sides that are shown.
     #[must_use]
     pub fn figures(&self, vantage: Vantage, moment: Moment, span: Span) -> Figures {
         Figures::of(self.shown(vantage), moment, span)
@@ -95,13 +95,13 @@ impl BySight {
 /// A row of a table.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
-    /// Its figures.
-    pub stats: BySight,
-    /// The second in which it was last counted in.
+    /// Statistics of the row.
+    pub stats: BySide,
+    /// Second of the last transaction.
     pub last: u64,
-    /// The process that last asked, where one is known.
+    /// Last process, if known.
     pub pid: u32,
-    /// Counted down again with each eviction: how much it is asked for lately.
+    /// Recent activity; halved with each eviction.
     weight: f32,
 }
 
@@ -110,28 +110,28 @@ pub struct Row {
 pub struct Table {
     rows: HashMap<Box<str>, Row, RandomState>,
     capacity: usize,
-    evicted: [Counts; Sight::COUNT],
+    evicted: [Counts; Side::COUNT],
 }
 
-/// One transaction, as tables count it.
+/// A transaction, as tables count it.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
-    /// When.
+    /// Time.
     pub moment: Moment,
-    /// From where.
-    pub sight: Sight,
-    /// How it ended.
-    pub kind: Kind,
-    /// Milliseconds to the response.
+    /// Side.
+    pub side: Side,
+    /// Outcome.
+    pub kind: OutcomeKind,
+    /// Latency of the response in milliseconds.
     pub latency_ms: Option<f64>,
-    /// Times sent again.
+    /// Number of retransmissions.
     pub retries: u32,
-    /// The process; 0 where it is not known.
+    /// Process id; 0 where it is unknown.
     pub pid: u32,
 }
 
 impl Table {
-    /// An empty table of at most `capacity` rows.
+    /// Creates an empty table of at most `capacity` rows.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self { rows: HashMap::default(), capacity, evicted: Default::default() }
@@ -140,11 +140,11 @@ impl Table {
     /// Counts a transaction in the row of `key`.
     pub fn add(&mut self, key: &str, event: &Event) {
         if !self.rows.contains_key(key) {
-            self.make_room();
+            self.evict();
             self.rows.insert(key.into(), Row::default());
         }
         let Some(row) = self.rows.get_mut(key) else { return };
-        let stats = row.stats.of(event.sight);
+        let stats = row.stats.of(event.side);
         stats.add(event.moment, event.kind, event.latency_ms, event.retries);
         row.last = event.moment.at.max(row.last);
         row.weight += 1.0;
@@ -153,8 +153,8 @@ impl Table {
         }
     }
 
-    /// Where the table is full, a quarter of it goes: one search serves many rows.
-    fn make_room(&mut self) {
+    /// Evicts a quarter of a full table, so that one search makes space for many rows.
+    fn evict(&mut self) {
         if self.rows.len() < self.capacity {
             return;
         }
@@ -178,17 +178,17 @@ impl Table {
         });
     }
 
-    /// Every row, in no order.
+    /// Every row, unordered.
     pub fn rows(&self) -> impl Iterator<Item = (&str, &Row)> {
         self.rows.iter().map(|(key, row)| (&**key, row))
     }
 
-    /// What was counted in rows that are no longer there.
+    /// Counts of evicted rows.
     #[must_use]
     pub fn other(&self, vantage: Vantage) -> Counts {
         let mut sum = Counts::default();
-        for (sight, counts) in SIGHTS.iter().zip(&self.evicted) {
-            if vantage.shows(*sight) {
+        for (side, counts) in SIDES.iter().zip(&self.evicted) {
+            if vantage.shows(*side) {
                 sum.add(counts);
             }
         }
@@ -196,7 +196,7 @@ impl Table {
     }
 }
 
-/// The weight that a quarter of the rows do not exceed; none where there is no row.
+/// Returns the weight that a quarter of the rows do not exceed; none where there is no row.
 pub fn lightest_quarter(weights: impl Iterator<Item = f32>) -> Option<f32> {
     let mut weights: Vec<f32> = weights.collect();
     let place = weights.len() / 4;

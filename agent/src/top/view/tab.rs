@@ -5,19 +5,19 @@ use crate::top::model::Group;
 /// A page of the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tab {
-    /// Who was asked.
+    /// Resolvers.
     Resolvers,
     /// Registrable domains.
     Zones,
     /// Names.
     Names,
-    /// Who asked.
+    /// Processes.
     Processes,
-    /// How it ended.
+    /// Response codes.
     Rcodes,
-    /// What is wrong.
+    /// Alerts.
     Alerts,
-    /// What was not seen, and where it went.
+    /// Losses, from the ledger.
     Loss,
 }
 
@@ -33,7 +33,7 @@ impl Tab {
         Self::Loss,
     ];
 
-    /// Its title.
+    /// Title of the tab.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl Tab {
         }
     }
 
-    /// What it groups by; alerts and loss are no groups.
+    /// Group that it lists; none for alerts and losses.
     #[must_use]
     pub const fn group(self) -> Option<Group> {
         match self {

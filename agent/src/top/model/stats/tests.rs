@@ -11,7 +11,7 @@ fn a_rate_is_that_of_the_last_ten_seconds() {
     for second in 1000..1030 {
         for _ in 0..5 {
             let moment = Moment { now: second, at: second, start: 1000 };
-            stats.add(moment, Kind::Noerror, Some(2.0), 0);
+            stats.add(moment, OutcomeKind::Noerror, Some(2.0), 0);
         }
     }
     assert!((figures(&stats, 1030, Span::Recent).rate - 5.0).abs() < 1e-9);
@@ -29,18 +29,18 @@ fn a_rate_is_that_of_the_last_ten_seconds() {
 #[test]
 fn kinds_agree_with_the_table_of_failures() {
     let kinds = [
-        Kind::of("answered", Some("NOERROR")),
-        Kind::of("answered", Some("NXDOMAIN")),
-        Kind::of("answered", Some("SERVFAIL")),
-        Kind::of("answered", Some("REFUSED")),
-        Kind::of("timeout", None),
-        Kind::of("icmp_error", None),
-        Kind::of("open", None),
-        Kind::of("duplicate", Some("NOERROR")),
+        OutcomeKind::of("answered", Some("NOERROR")),
+        OutcomeKind::of("answered", Some("NXDOMAIN")),
+        OutcomeKind::of("answered", Some("SERVFAIL")),
+        OutcomeKind::of("answered", Some("REFUSED")),
+        OutcomeKind::of("timeout", None),
+        OutcomeKind::of("icmp_error", None),
+        OutcomeKind::of("open", None),
+        OutcomeKind::of("duplicate", Some("NOERROR")),
     ];
     for (place, kind) in kinds.into_iter().enumerate() {
         assert_eq!(kind as usize, place);
-        let failed = kind.is_failure() && kind != Kind::Nxdomain;
+        let failed = kind.is_failure() && kind != OutcomeKind::Nxdomain;
         assert_eq!(failed, FAILURES[place], "{kind:?}");
     }
 }
@@ -48,8 +48,8 @@ fn kinds_agree_with_the_table_of_failures() {
 #[test]
 fn shares_are_of_queries_whose_outcome_is_known() {
     let counts = Counts([6, 1, 1, 0, 1, 1, 5, 7]);
-    assert!((counts.share(&[Kind::Timeout, Kind::Unreachable]) - 0.2).abs() < 1e-9);
-    assert!(Counts::default().share(&[Kind::Timeout]).abs() < 1e-9);
+    assert!((counts.share(&[OutcomeKind::Timeout, OutcomeKind::Unreachable]) - 0.2).abs() < 1e-9);
+    assert!(Counts::default().share(&[OutcomeKind::Timeout]).abs() < 1e-9);
 }
 
 proptest! {
@@ -59,8 +59,8 @@ proptest! {
         seconds in prop::collection::vec((0..5_000_u64, 0..8_usize), 1..200),
     ) {
         let kinds = [
-            Kind::Noerror, Kind::Nxdomain, Kind::Servfail, Kind::OtherError, Kind::Timeout,
-            Kind::Unreachable, Kind::Unsettled, Kind::Stray,
+            OutcomeKind::Noerror, OutcomeKind::Nxdomain, OutcomeKind::Servfail, OutcomeKind::OtherError, OutcomeKind::Timeout,
+            OutcomeKind::Unreachable, OutcomeKind::Unsettled, OutcomeKind::Stray,
         ];
         let mut stats = Stats::default();
         let mut now = 1000;

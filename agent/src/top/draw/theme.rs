@@ -1,23 +1,23 @@
-//! Colours and signs. What colour says is always said by a sign or a number, too.
+//! Colours and characters. Each colour is accompanied by a character or a number with the same meaning.
 
 use crate::top::column::Tone;
 use ratatui::style::{Color, Modifier, Style};
 
-/// The colour of curves.
+/// Colour of sparklines.
 pub(super) const CURVE: Color = Color::Green;
 
-/// What the terminal can show.
+/// Capabilities of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Theme {
     /// Whether there are colours.
     pub colour: bool,
-    /// Whether there is more than ASCII.
+    /// Whether there is Unicode.
     pub unicode: bool,
 }
 
-impl Look {
-    /// By the environment: `NO_COLOR` (no-color.org) and the locale, of which the first that is set
-    /// and not empty counts.
+impl Theme {
+    /// Reads the environment: `NO_COLOR` (no-color.org) and the first locale variable that is set and not
+    /// empty.
     #[must_use]
     pub fn of_environment(get: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| get(name).filter(|value| !value.is_empty());
@@ -44,32 +44,32 @@ impl Look {
         }
     }
 
-    /// Names and titles.
+    /// Style of titles.
     #[must_use]
     pub fn title(self) -> Style {
         let style = Style::new().add_modifier(Modifier::BOLD);
         if self.colour { style.fg(Color::Cyan) } else { style }
     }
 
-    /// What is chosen, and bars.
+    /// Style of the selected line and of bars.
     #[must_use]
     pub fn inverted(self) -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
-    /// Curves.
+    /// Style of sparklines.
     #[must_use]
     pub fn curve(self) -> Style {
         if self.colour { Style::new().fg(CURVE) } else { Style::new() }
     }
 
-    /// What stands for something left out.
+    /// Text in place of a part that is left out.
     #[must_use]
     pub const fn dots(self) -> &'static str {
         if self.unicode { "…" } else { ".." }
     }
 
-    /// What stands beside the column that a list is sorted by.
+    /// Mark of the column that a list is sorted by.
     #[must_use]
     pub const fn arrow(self, descending: bool) -> &'static str {
         match (self.unicode, descending) {
@@ -80,19 +80,19 @@ impl Look {
         }
     }
 
-    /// What stands between things of one kind.
+    /// Separator between items.
     #[must_use]
     pub const fn between(self) -> &'static str {
         if self.unicode { " · " } else { " | " }
     }
 
-    /// What stands between a list and what was drilled into from it.
+    /// Separator between levels of drilling down.
     #[must_use]
     pub const fn into(self) -> &'static str {
         if self.unicode { " ▸ " } else { " > " }
     }
 
-    /// The sign before a line that is not as it should be.
+    /// Mark of a line with a warning or a failure.
     #[must_use]
     pub const fn mark(self, tone: Tone) -> &'static str {
         match tone {
@@ -102,7 +102,7 @@ impl Look {
         }
     }
 
-    /// Signs of growing height, from nothing to a whole cell.
+    /// Characters of growing height, from empty to a full cell.
     #[must_use]
     pub const fn heights(self) -> &'static [char] {
         if self.unicode {
@@ -112,7 +112,7 @@ impl Look {
         }
     }
 
-    /// Text that the terminal can show.
+    /// Replaces characters that the terminal cannot show.
     #[must_use]
     pub fn shown(self, text: &str) -> String {
         if self.unicode {
@@ -128,19 +128,19 @@ mod tests {
 
     #[test]
     fn the_environment_decides() {
-        let look = |set: &[(&str, &str)]| {
+        let theme = |set: &[(&str, &str)]| {
             let find = |name: &str| {
                 set.iter().find(|(own, _)| *own == name).map(|(_, value)| (*value).to_owned())
             };
-            let look = Look::of_environment(find);
-            (look.colour, look.unicode)
+            let theme = Theme::of_environment(find);
+            (theme.colour, theme.unicode)
         };
-        assert_eq!(look(&[("LANG", "C.UTF-8")]), (true, true));
+        assert_eq!(theme(&[("LANG", "C.UTF-8")]), (true, true));
         assert_eq!(
-            look(&[("LANG", "en_GB.utf8"), ("LC_ALL", "C"), ("NO_COLOR", "1")]),
+            theme(&[("LANG", "en_GB.utf8"), ("LC_ALL", "C"), ("NO_COLOR", "1")]),
             (false, false)
         );
-        assert_eq!(look(&[("LC_ALL", ""), ("LANG", "C.UTF-8"), ("NO_COLOR", "")]), (true, true));
-        assert_eq!(look(&[]), (true, false));
+        assert_eq!(theme(&[("LC_ALL", ""), ("LANG", "C.UTF-8"), ("NO_COLOR", "")]), (true, true));
+        assert_eq!(theme(&[]), (true, false));
     }
 }

@@ -1,109 +1,81 @@
 //! Section `kubernetes`.
 
-use super::layer::{Over, layer};
-use super::shape::{items, text};
-use super::value::{BadValue, Name, PositiveSpan};
-use super::{ConfigError, Purpose};
+use crate::config::macros::{section, value, words};
+use crate::config::value::{Name, PositiveSpan};
+use crate::config::{ConfigError, Purpose, default_node};
 use crate::enrich::kubernetes::{KubernetesConfig, TOKEN};
-use serde::Deserialize;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
-/// How long the API may take unless told otherwise.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The variable by which pods of a cluster find its API.
+/// Environment variable that gives pods the address of the API.
 const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 
-/// The variable that the downward API is usually asked to put the node's name in.
+/// Environment variable that usually contains the node's name, set through the downward API.
 const NODE_NAME: &str = "NODE_NAME";
 
-/// Labels of a pod in its records at most.
+/// Number of labels in records.
 const MAX_LABELS: usize = 16;
 
-layer! {
+section! {
     /// Section `kubernetes`.
     KubernetesLayer {
-        /// Whether pods are named: true, false, or auto, which is where this is a pod with a service
-        /// account, or where kubeconfig is given.
-        #[serde(deserialize_with = "text")]
-        enabled: Option<Enabled> = default("auto"),
-        /// The node whose pods are: unless given NODE_NAME of the environment, else the host's name.
-        #[serde(deserialize_with = "text")]
-        node_name: Option<Name> = example("worker-1"),
-        /// How to reach the API from outside of a pod.
-        #[serde(deserialize_with = "text")]
-        kubeconfig: Option<PathBuf> = example("/etc/dnscribe/kubeconfig"),
-        /// The labels of pods that records show.
-        #[serde(deserialize_with = "items")]
-        labels: Option<Vec<Label>> = example("[team, app.kubernetes.io/name]"),
-        /// How long the API may take.
-        #[serde(deserialize_with = "text")]
-        timeout: Option<PositiveSpan> = default("10s"),
+        /// Whether records name pods: true, false, or auto, which is true in a pod with a service
+        /// account and where kubeconfig is given.
+        text enabled: Option<Enabled> = default(Enabled::Auto),
+        /// Name of the node whose pods are watched. Default: NODE_NAME of the environment, else the
+        /// host's name.
+        text node_name: Option<Name> = example("worker-1"),
+        /// Kubeconfig file, for an agent outside of a pod.
+        text kubeconfig: Option<PathBuf> = example("/etc/dnscribe/kubeconfig"),
+        /// Labels of pods that are added to records: at most 16.
+        items labels: Option<Vec<Label>> = example("[team, app.kubernetes.io/name]"),
+        /// Time limit of a request to the API.
+        text timeout: Option<PositiveSpan> = default(Duration::from_secs(10)),
     }
 }
 
-/// Whether something is done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Enabled {
-    /// Where it can be.
-    #[default]
-    Auto,
-    /// Yes.
-    Yes,
-    /// No.
-    No,
-}
-
-impl FromStr for Enabled {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "true" => Ok(Self::Yes),
-            "false" => Ok(Self::No),
-            _ => Err(BadValue::new(text, "auto, true or false", "one of them")),
-        }
+words! {
+    /// Whether pods are watched.
+    Enabled: "auto, true or false" {
+        /// Where they can be.
+        Auto = "auto",
+        /// Always.
+        Yes = "true",
+        /// Never.
+        No = "false",
     }
 }
 
-/// The key of a label: `team`, `app.kubernetes.io/name`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Label(String);
-
-impl FromStr for Label {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let (prefix, name) =
-            text.split_once('/').map_or(("x", text), |(prefix, name)| (prefix, name));
-        let edge = |octet: Option<u8>| octet.is_some_and(|octet| octet.is_ascii_alphanumeric());
-        let is_legal = |part: &str, most: usize, more: &[u8]| {
-            part.len() <= most
+value! {
+    /// Key of a label: `team`, `app.kubernetes.io/name`.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    Label(String): "the key of a label", "one such as app.kubernetes.io/name";
+    |text| {
+        let (prefix, name) = text.split_once('/').unwrap_or(("x", text));
+        let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+        let is_legal = |part: &str, max_bytes: usize, more: &[u8]| {
+            part.len() <= max_bytes
                 && edge(part.bytes().next())
                 && edge(part.bytes().last())
-                && part.bytes().all(|octet| octet.is_ascii_alphanumeric() || more.contains(&octet))
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
         };
-        if is_legal(prefix, 253, b"-.") && is_legal(name, 63, b"-._") {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(BadValue::new(text, "the key of a label", "one such as app.kubernetes.io/name"))
+        (is_legal(prefix, 253, b"-.") && is_legal(name, 63, b"-._")).then(|| text.to_owned())
     }
 }
 
-/// How the pods of this node are watched, if they are. `environment` tells whether this is a pod.
-pub(super) fn resolve(
+/// Returns how the pods of this node are watched, if they are. `environment` shows whether this is a pod.
+pub(in crate::config) fn resolve(
     layer: KubernetesLayer,
     environment: &[(OsString, OsString)],
     purpose: Purpose,
 ) -> Result<Option<KubernetesConfig>, ConfigError> {
-    let variable = |wanted: &str| {
-        let found = environment.iter().find(|(name, _)| name == wanted);
+    let variable = |name: &str| {
+        let found = environment.iter().find(|(other, _)| other == name);
         found.map(|(_, value)| value.to_string_lossy()).filter(|value| !value.is_empty())
     };
+    let timeout = layer.timeout().0;
+    let enabled = layer.enabled();
     let labels: Vec<String> =
         layer.labels.unwrap_or_default().into_iter().map(|Label(label)| label).collect();
     if labels.len() > MAX_LABELS {
@@ -111,14 +83,14 @@ pub(super) fn resolve(
         return wrong(&format!("{given} labels are too many: give {MAX_LABELS} at most"));
     }
     let is_pod = variable(SERVICE_HOST).is_some() && Path::new(TOKEN).exists();
-    let wanted = match layer.enabled.unwrap_or_default() {
-        // A capture file is not of this node.
+    let is_on = match enabled {
+        // A capture file may be from another node.
         _ if purpose == Purpose::Replay => false,
         Enabled::No => false,
         Enabled::Auto => is_pod || layer.kubeconfig.is_some(),
         Enabled::Yes if !is_pod && layer.kubeconfig.is_none() => {
             return wrong(&format!(
-                "this is no pod with a service account ({SERVICE_HOST} and {TOKEN}): give kubeconfig, \
+                "this is not a pod with a service account ({SERVICE_HOST} and {TOKEN}): give kubeconfig, \
                  or enabled: auto"
             ));
         }
@@ -126,17 +98,17 @@ pub(super) fn resolve(
     };
     let named = layer.node_name.map(|Name(name)| name);
     let named = named.or_else(|| variable(NODE_NAME).map(Into::into));
-    Ok(wanted.then(|| KubernetesConfig {
-        // A kubelet calls its node so unless told otherwise; a node without pods is reported.
-        node_name: named.unwrap_or_else(|| super::default_node(Purpose::Live).to_lowercase()),
+    Ok(is_on.then(|| KubernetesConfig {
+        // Default of kubelet. A node without pods is logged.
+        node_name: named.unwrap_or_else(|| default_node(Purpose::Live).to_lowercase()),
         kubeconfig: layer.kubeconfig,
         labels,
-        timeout: layer.timeout.map_or(TIMEOUT, |span| span.0),
+        timeout,
     }))
 }
 
 fn wrong<T>(what: &str) -> Result<T, ConfigError> {
-    Err(ConfigError::Kubernetes(format!("kubernetes: {what}")))
+    ConfigError::in_section("kubernetes", what)
 }
 
 #[cfg(test)]
@@ -165,8 +137,8 @@ mod tests {
         assert_eq!(load("", &[], Purpose::Live), Ok(None));
         // The variable without the token: a pod whose token is not mounted.
         assert_eq!(load("", &[(SERVICE_HOST, "10.0.0.1")], Purpose::Live), Ok(None));
-        let told = load("kubernetes: { enabled: true }", &[], Purpose::Live).unwrap_err();
-        assert!(told.contains("give kubeconfig"), "{told}");
+        let error = load("kubernetes: { enabled: true }", &[], Purpose::Live).unwrap_err();
+        assert!(error.contains("give kubeconfig"), "{error}");
     }
 
     #[test]
@@ -174,7 +146,7 @@ mod tests {
         let yaml =
             "kubernetes:\n  kubeconfig: /etc/kube\n  labels: [team, app.kubernetes.io/name]\n";
         let config = load(yaml, &[(NODE_NAME, "n-1")], Purpose::Live).unwrap().unwrap();
-        assert_eq!((config.node_name.as_str(), config.timeout), ("n-1", TIMEOUT));
+        assert_eq!((config.node_name.as_str(), config.timeout), ("n-1", Duration::from_secs(10)));
         assert_eq!(config.labels, ["team", "app.kubernetes.io/name"]);
         let own = "DNSCRIBE_KUBERNETES__NODE_NAME";
         let config = load(yaml, &[(NODE_NAME, "n-1"), (own, "n-2")], Purpose::Live).unwrap();
@@ -196,8 +168,8 @@ mod tests {
             (many.as_str(), "17 labels are too many"),
         ] {
             let yaml = format!("kubernetes: {{ labels: [{labels}] }}\n");
-            let told = load(&yaml, &[], Purpose::Live).unwrap_err();
-            assert!(told.contains(why) && told.contains("give"), "{told}");
+            let error = load(&yaml, &[], Purpose::Live).unwrap_err();
+            assert!(error.contains(why) && error.contains("give"), "{error}");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Arguments of the scout, which `run` starts.
+//! Arguments of the privileged helper, which `run` starts.
 
 use crate::config::LogConfig;
 use crate::config::value::{LogFormat, LogLevel};
 use clap::Args;
 
-/// `dnscribe scout`.
+/// Arguments of the hidden command `dnscribe scout`.
 #[derive(Clone, Debug, Args)]
-pub struct ScoutArgs {
+pub struct HelperArgs {
     /// Become this user
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
@@ -15,31 +15,33 @@ pub struct ScoutArgs {
     #[arg(long, value_name = "FORMAT")]
     pub log_format: LogFormat,
 
-    /// Log what is so important
+    /// Least severe log lines that are written
     #[arg(long, value_name = "LEVEL")]
     pub log_level: LogLevel,
 }
 
-impl ScoutArgs {
-    /// What says the same as a configuration.
+impl HelperArgs {
+    /// Creates the arguments for a configuration.
     #[must_use]
-    pub fn of(user: Option<&str>, log: LogConfig) -> Self {
+    pub fn new(user: Option<&str>, log: LogConfig) -> Self {
         let LogConfig { format, level } = log;
         Self { user: user.map(str::to_owned), log_format: format, log_level: level }
     }
 
-    /// What is logged.
+    /// Settings of the log.
     #[must_use]
     pub fn log(&self) -> LogConfig {
         LogConfig { format: self.log_format, level: self.log_level }
     }
 
-    /// The words of the command line.
+    /// Words of the command line.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
-        let log =
-            [("--log-format", self.log_format.word()), ("--log-level", self.log_level.word())];
-        let log = log.into_iter().flat_map(|(flag, word)| [flag, word]).map(str::to_owned);
+        let log = [
+            ("--log-format", self.log_format.to_string()),
+            ("--log-level", self.log_level.to_string()),
+        ];
+        let log = log.into_iter().flat_map(|(flag, word)| [flag.to_owned(), word]);
         let user = self.user.iter().flat_map(|user| ["--user".to_owned(), user.clone()]);
         std::iter::once("scout".to_owned()).chain(log).chain(user).collect()
     }
@@ -55,7 +57,7 @@ mod tests {
     fn reads_what_it_writes() {
         let log = LogConfig { format: LogFormat::Json, level: LogLevel::Debug };
         for user in [None, Some("nobody")] {
-            let words = ScoutArgs::of(user, log).words();
+            let words = HelperArgs::new(user, log).words();
             let cli = Cli::try_parse_from([vec!["dnscribe".to_owned()], words].concat()).unwrap();
             let Command::Scout(args) = cli.command else { panic!("another command") };
             assert_eq!((args.user.as_deref(), args.log()), (user, log));
