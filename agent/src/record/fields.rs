@@ -172,12 +172,6 @@ impl Serialize for OptionList<'_> {
     }
 }
 
-impl Serialize for Hex<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// An EDNS option.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct OptionFields<'a> {
@@ -192,12 +186,6 @@ pub struct OptionFields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub data: Option<OptionText<'a>>,
-}
-
-impl Serialize for OptionText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 impl<'a> OptionFields<'a> {
