@@ -162,12 +162,12 @@ pub fn seeds(messages: &[Vec<u8>]) -> Vec<Vec<u8>> {
 
 fn script(number: usize, messages: &[Vec<u8>]) -> Vec<u8> {
     let mut script = Vec::new();
-    let metadata = u8::try_from(number % 256).unwrap_or_default() & 0x7f;
+    let flags = u8::try_from(number % 256).unwrap_or_default() & 0x7f;
     ScriptStep { kind: 3, flags, number: 0xff, payload: &[] }.write(&mut script);
     let mut at = 0x100;
     for message in messages {
-        let response = if message.get(2).is_some_and(|flags| flags & 0x80 != 0) { 4 } else { 0 };
-        let metadata = metadata & !4 | response;
+        let response = if message.get(2).is_some_and(|byte| byte & 0x80 != 0) { 4 } else { 0 };
+        let flags = flags & !4 | response;
         ScriptStep { kind: 1, flags, number: 0, payload: message }.write(&mut script);
         let stream = test_packets::framed(message);
         let (head, tail) = stream.split_at(stream.len() * (number % 5) / 4);
