@@ -1,9 +1,11 @@
-//! Beside the third room: packets of encrypted DNS become connections.
+//! Follows connections of encrypted DNS: DoT, DoQ, DoH and DoH over HTTP/3.
 //!
-//! What is said in them stays unread; who speaks to whom, for how long, how much, and what of the
-//! handshake anyone can read is what a record tells. A pure state machine like pairing: time comes
-//! with the packets, the table is bounded, every event costs O(1), and every connection ends in
-//! exactly one counter.
+//! Input: packets of encrypted DNS from the decoder. Output: a [`ConnectionReport`] for size
+//! connection: endpoints, process, duration, bytes, and the unencrypted part of the handshake. The
+//! messages inside stay encrypted.
+//!
+//! A pure state machine: time comes with the packets and the table is bounded. A packet costs O(1);
+//! start, end and timeout of a connection O(log n). Every connection ends in exactly one counter.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +16,6 @@ mod quic;
 mod table;
 mod tcp;
 mod tls;
-mod wheel;
 
 pub use handshake::Handshake;
 pub use hello::{ClientHello, ServerHello};
@@ -25,13 +26,13 @@ use crate::capture::{Sight, Task, Transport};
 use crate::decode::{Content, Envelope, MessageId, Sealed};
 use crate::pair::Vantage;
 use crate::time::Timestamp;
-use quic::Quic;
+use quic::QuicReader;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tcp::Stream;
-use tls::{Side, Tls};
+use tcp::TcpDirection;
+use tls::{Side, TlsReader};
 
-/// How DNS is carried.
+/// The protocol that carries DNS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// DNS over TLS (RFC 7858).
@@ -54,7 +55,7 @@ impl Protocol {
         }
     }
 
-    /// As records spell it.
+    /// Returns the name in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -66,29 +67,29 @@ impl Protocol {
     }
 }
 
-/// How a connection stands, or ended.
+/// State of a connection, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
-    /// Ended in order: by both sides (FIN), or by one that the other did not contradict.
+    /// Ended by FIN from both sides, or from one side without an answer.
     Closed,
-    /// One side broke it off (RST) after it had begun.
+    /// Ended by RST after it was established.
     Reset,
-    /// The server's host said no: RST, or an ICMP unreachable, to the attempt.
+    /// The attempt was rejected by RST or by ICMP unreachable.
     Refused,
-    /// Nothing came back.
+    /// The server did not answer.
     Timeout,
-    /// It ended before its handshake did, or one side sent a fatal alert.
+    /// Ended before the handshake was complete, or by a fatal alert.
     HandshakeFailed,
-    /// Silent for longer than the idle timeout. How QUIC ends is encrypted, so this is its usual end.
+    /// Silent for longer than the idle timeout. The usual end of QUIC, whose close is encrypted.
     Idle,
-    /// Pushed out of the full table.
+    /// Evicted from the full table.
     Evicted,
-    /// Not over.
+    /// Not ended.
     Open,
 }
 
 impl Status {
-    /// As records spell it.
+    /// Returns the name in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -104,20 +105,21 @@ impl Status {
     }
 }
 
-/// Times and bounds.
+/// Timeouts and limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionOptions {
-    /// How long an attempt waits for its first answer, from its last packet on.
+    /// Time for the server's first answer, from the client's last packet on.
     pub answer_timeout: Duration,
-    /// How long a TCP connection may be silent.
+    /// Idle timeout of TCP connections.
     pub idle_timeout: Duration,
-    /// The same of QUIC, whose end cannot be seen; its own timeout is rarely above 30 s.
+    /// Idle timeout of QUIC connections, whose end is encrypted. QUIC's direction timeout is rarely above
+    /// 30 s.
     pub quic_idle_timeout: Duration,
-    /// How often a connection that goes on is reported.
+    /// Interval of reports about open connections.
     pub report_every: Duration,
-    /// Connections at a time; one is evicted when one more comes.
+    /// Most open connections. One is evicted for a new one in a full table.
     pub max_connections: usize,
-    /// Most memory for handshakes that are not whole yet, in octets.
+    /// Most memory for incomplete handshakes, in bytes.
     pub handshake_memory_bytes: usize,
 }
 
@@ -134,72 +136,74 @@ impl Default for ConnectionOptions {
     }
 }
 
-/// How long a connection that one side has ended, or refused, waits for the other. At the socket that
-/// ends first the other's end often cannot be seen: it is in TIME-WAIT by then, which is no socket any
-/// more and belongs to no cgroup.
-const HALF_CLOSED: Duration = Duration::from_secs(5);
+/// How long a connection that one side ended or rejected waits for the other side. At the socket
+/// that ends first the other FIN is often invisible: the socket is in TIME-WAIT by then and belongs
+/// to no cgroup.
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection of encrypted DNS.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// Its first packet.
+    /// Identifies the first packet.
     pub id: MessageId,
-    /// When that passed.
+    /// Time of the first packet.
     pub first: Timestamp,
-    /// When its last packet passed.
+    /// Time of the last packet.
     pub last: Timestamp,
-    /// From which side it was seen.
+    /// The side that was observed.
     pub vantage: Vantage,
-    /// How DNS is carried.
+    /// The protocol that carries DNS.
     pub protocol: Protocol,
     /// UDP or TCP.
     pub transport: Transport,
-    /// Who began.
+    /// The side that opened the connection.
     pub client: SocketAddr,
-    /// Who offers encrypted DNS.
+    /// The side that offers encrypted DNS.
     pub server: SocketAddr,
-    /// The task on this host.
+    /// The task on this host, if known.
     pub task: Option<Task>,
-    /// Its cgroup's id; 0 where unknown.
+    /// Its cgroup id; 0 if unknown.
     pub cgroup_id: u64,
-    /// What of the handshake is readable.
+    /// The unencrypted part of the handshake.
     pub handshake: Handshake,
-    /// Octets of payload from the client, and from the server. Over TCP by sequence numbers, so that
-    /// what is sent again counts once.
+    /// Payload bytes from the client and from the server. For TCP by sequence numbers, so that
+    /// retransmissions count once.
     pub octets: [u64; 2],
-    carrier: Carrier,
-    /// Whether the task is known from a packet that it sent.
-    task_sent: bool,
-    /// Whether the server said anything.
+    transport_state: TransportState,
+    /// Whether `task` is from a packet that it sent.
+    task_is_sender: bool,
+    /// Whether the server sent anything.
     answered: bool,
     reports: u32,
-    reported: Timestamp,
+    last_reported: Timestamp,
+    /// When its timer in the table is due.
+    timer: Timestamp,
 }
 
-/// What is particular to a transport.
+/// State of the transport protocol.
 #[derive(Clone, Debug)]
-enum Carrier {
-    Tcp { client: Stream, server: Stream, tls: Option<Box<Tls>> },
-    Udp { quic: Option<Box<Quic>> },
+enum TransportState {
+    Tcp { client: TcpDirection, server: TcpDirection, tls: Option<Box<TlsReader>> },
+    Udp { quic: Option<Box<QuicReader>> },
 }
 
-/// What a packet meant to its connection.
+/// Effect of a packet on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    GoesOn,
+    Continue,
     Ended(Status),
 }
 
 impl Connection {
-    fn new(sealed: &Sealed, end: Ends, vantage: Vantage, protocol: Protocol) -> Self {
-        let envelope = &sealed.envelope;
-        let carrier = match envelope.transport {
-            Transport::Tcp => Carrier::Tcp {
-                client: Stream::default(),
-                server: Stream::default(),
+    fn new(packet: &Sealed, endpoints: Endpoints, vantage: Vantage, protocol: Protocol) -> Self {
+        let envelope = &packet.envelope;
+        let transport_state = match envelope.transport {
+            Transport::Tcp => TransportState::Tcp {
+                client: TcpDirection::default(),
+                server: TcpDirection::default(),
                 tls: Some(Box::default()),
             },
-            Transport::Udp => Carrier::Udp { quic: Some(Box::default()) },
+            Transport::Udp => TransportState::Udp { quic: Some(Box::default()) },
         };
         Self {
             id: envelope.id,
@@ -208,202 +212,215 @@ impl Connection {
             vantage,
             protocol,
             transport: envelope.transport,
-            client: end.client,
-            server: end.server,
+            client: endpoints.client,
+            server: endpoints.server,
             task: None,
             cgroup_id: 0,
             handshake: Handshake::default(),
             octets: [0; 2],
-            carrier,
-            task_sent: false,
+            transport_state,
+            task_is_sender: false,
             answered: false,
             reports: 0,
-            reported: envelope.ts,
+            last_reported: envelope.ts,
+            timer: envelope.ts,
         }
     }
 
-    /// From the client's first SYN to the server's.
+    /// Returns the time from the client's first SYN to the server's.
     #[must_use]
     pub fn connect(&self) -> Option<Duration> {
-        match &self.carrier {
-            Carrier::Tcp { client, server, .. } => Some(server.began()?.since(client.began()?)),
-            Carrier::Udp { .. } => None,
+        match &self.transport_state {
+            TransportState::Tcp { client, server, .. } => {
+                Some(server.began()?.since(client.began()?))
+            }
+            TransportState::Udp { .. } => None,
         }
     }
 
-    /// From the first packet to the last.
+    /// Returns the time from the first to the last packet.
     #[must_use]
     pub fn duration(&self) -> Duration {
         self.last.since(self.first)
     }
 
-    /// Takes a packet that one side sent.
-    fn observe(&mut self, side: Side, sealed: &Sealed) -> Outcome {
-        let envelope = &sealed.envelope;
+    /// Processes a packet of one side.
+    fn observe(&mut self, side: Side, packet: &Sealed) -> Outcome {
+        let envelope = &packet.envelope;
         self.last = self.last.max(envelope.ts);
-        self.learn_task(envelope);
-        let outcome = match &sealed.content {
-            Content::Segment { .. } => self.segment(side, sealed),
-            Content::Datagram { .. } => self.datagram(side, sealed),
+        self.note_task(envelope);
+        let outcome = match &packet.content {
+            Content::Segment { .. } => self.observe_segment(side, packet),
+            Content::Datagram { .. } => self.observe_datagram(side, packet),
         };
         self.answered |= side == Side::Server;
         if self.handshake.refused && self.transport == Transport::Udp {
-            // Nothing that can be read follows. TCP has its own end.
+            // Nothing readable follows. TCP connections have an end of their direction.
             return Outcome::Ended(Status::HandshakeFailed);
         }
         outcome
     }
 
-    /// A packet that was sent names its sender; one that arrives, the owner of the socket, who may
-    /// have passed it on.
-    fn learn_task(&mut self, envelope: &Envelope) {
+    /// Notes the task. A sent packet names its sender; a received packet names the owner of the
+    /// socket, who may have passed it on.
+    fn note_task(&mut self, envelope: &Envelope) {
         let is_sent = matches!(envelope.sight, Sight::Egress);
-        if envelope.task.is_some() && (self.task.is_none() || (is_sent && !self.task_sent)) {
+        if envelope.task.is_some() && (self.task.is_none() || (is_sent && !self.task_is_sender)) {
             self.task = envelope.task;
-            self.task_sent = is_sent;
+            self.task_is_sender = is_sent;
         }
         if self.cgroup_id == 0 {
             self.cgroup_id = envelope.cgroup_id;
         }
     }
 
-    fn segment(&mut self, side: Side, sealed: &Sealed) -> Outcome {
-        let Content::Segment { seq, flags, payload, payload_wire, .. } = &sealed.content else {
-            return Outcome::GoesOn;
+    fn observe_segment(&mut self, side: Side, packet: &Sealed) -> Outcome {
+        let Content::Segment { seq, flags, payload, payload_wire, .. } = &packet.content else {
+            return Outcome::Continue;
         };
-        let now = sealed.envelope.ts;
-        let Carrier::Tcp { client, server, tls } = &mut self.carrier else {
-            return Outcome::GoesOn;
+        let now = packet.envelope.ts;
+        let TransportState::Tcp { client, server, tls } = &mut self.transport_state else {
+            return Outcome::Continue;
         };
         let was_answered = self.answered;
-        let own = if side == Side::Client { &mut *client } else { &mut *server };
-        let offset = own.take(*seq, *flags, *payload_wire, now);
-        self.octets = [client.octets(), server.octets()];
+        let direction = if side == Side::Client { &mut *client } else { &mut *server };
+        let offset = direction.observe(*seq, *flags, *payload_wire, now);
+        self.octets = [client.payload_bytes(), server.payload_bytes()];
         if let Some(reader) = tls
             && let Some(offset) = offset
             && !payload.is_empty()
-            && !reader.take(side, offset, payload, now, &mut self.handshake)
+            && !reader.read(side, offset, payload, now, &mut self.handshake)
         {
             *tls = None;
         }
         if flags.rst {
             return Outcome::Ended(if client.has_ended() || server.has_ended() {
-                self.over(Status::Closed)
+                self.final_status(Status::Closed)
             } else if side == Side::Server && !was_answered && client.began().is_some() {
                 Status::Refused
             } else {
-                self.over(Status::Reset)
+                self.final_status(Status::Reset)
             });
         }
         if client.has_ended() && server.has_ended() {
-            return Outcome::Ended(self.over(Status::Closed));
+            return Outcome::Ended(self.final_status(Status::Closed));
         }
-        Outcome::GoesOn
+        Outcome::Continue
     }
 
-    fn datagram(&mut self, side: Side, sealed: &Sealed) -> Outcome {
-        let Content::Datagram { payload, payload_wire, datagram_bytes } = &sealed.content else {
-            return Outcome::GoesOn;
+    fn observe_datagram(&mut self, side: Side, packet: &Sealed) -> Outcome {
+        let Content::Datagram { payload, payload_wire, datagram_bytes } = &packet.content else {
+            return Outcome::Continue;
         };
         self.octets[usize::from(side == Side::Server)] += u64::from(*payload_wire);
-        let Carrier::Udp { quic } = &mut self.carrier else { return Outcome::GoesOn };
-        let each = match usize::from(*datagram_bytes) {
+        let TransportState::Udp { quic } = &mut self.transport_state else {
+            return Outcome::Continue;
+        };
+        let size = match usize::from(*datagram_bytes) {
             0 => usize::MAX,
             bytes => bytes,
         };
-        for datagram in payload.chunks(each) {
+        for datagram in payload.chunks(size) {
             if let Some(reader) = quic
-                && !reader.take(side, datagram, sealed.envelope.ts, &mut self.handshake)
+                && !reader.read(side, datagram, packet.envelope.ts, &mut self.handshake)
             {
                 *quic = None;
             }
         }
-        Outcome::GoesOn
+        Outcome::Continue
     }
 
-    /// What an end is where the handshake has not come to its own.
-    fn over(&self, status: Status) -> Status {
+    /// Returns the status of an end, which is a failure before the handshake is complete.
+    fn final_status(&self, status: Status) -> Status {
         if self.handshake.is_pending() { Status::HandshakeFailed } else { status }
     }
 
-    /// What an ICMP unreachable means; none once the server has answered, as anyone can send one.
+    /// Returns the effect of an ICMP unreachable. None once the server has answered: ICMP may be
+    /// forged.
     fn unreachable(&self) -> Option<Status> {
         (!self.answered).then_some(Status::Refused)
     }
 
-    /// When it is over should nothing more be seen, and how.
+    /// Returns when and how the connection ends if no further packets come.
     fn deadline(&self, options: &ConnectionOptions) -> (Timestamp, Status) {
-        let (limit, status) = match &self.carrier {
-            Carrier::Tcp { client, .. } if !self.answered && client.began().is_some() => {
+        let (limit, status) = match &self.transport_state {
+            TransportState::Tcp { client, .. } if !self.answered && client.began().is_some() => {
                 (options.answer_timeout, Status::Timeout)
             }
-            Carrier::Udp { .. } if !self.answered => (options.answer_timeout, Status::Timeout),
-            Carrier::Tcp { client, server, .. }
+            TransportState::Udp { .. } if !self.answered => {
+                (options.answer_timeout, Status::Timeout)
+            }
+            TransportState::Tcp { client, server, .. }
                 if client.has_ended() || server.has_ended() || self.handshake.refused =>
             {
-                (HALF_CLOSED, self.over(Status::Closed))
+                (HALF_CLOSED_TIMEOUT, self.final_status(Status::Closed))
             }
-            Carrier::Tcp { .. } => (options.idle_timeout, self.over(Status::Idle)),
-            Carrier::Udp { .. } => (options.quic_idle_timeout, self.over(Status::Idle)),
+            TransportState::Tcp { .. } => (options.idle_timeout, self.final_status(Status::Idle)),
+            TransportState::Udp { .. } => {
+                (options.quic_idle_timeout, self.final_status(Status::Idle))
+            }
         };
         (self.last.plus(limit), status)
     }
 
-    /// How it ends where nothing more can be seen, because the capture ends.
-    fn last_word(&self) -> Status {
-        match &self.carrier {
-            Carrier::Tcp { client, server, .. } if client.has_ended() || server.has_ended() => {
-                self.over(Status::Closed)
+    /// Returns the status at the end of the capture.
+    fn status_at_end(&self) -> Status {
+        match &self.transport_state {
+            TransportState::Tcp { client, server, .. }
+                if client.has_ended() || server.has_ended() =>
+            {
+                self.final_status(Status::Closed)
             }
             _ => Status::Open,
         }
     }
 
-    /// Octets of memory for what of the handshake is not whole.
-    fn cost(&self) -> usize {
-        match &self.carrier {
-            Carrier::Tcp { tls, .. } => tls.as_ref().map_or(0, |tls| tls.cost()),
-            Carrier::Udp { quic } => quic.as_ref().map_or(0, |quic| quic.cost()),
+    /// Returns the memory of the incomplete handshake in bytes.
+    fn memory_bytes(&self) -> usize {
+        match &self.transport_state {
+            TransportState::Tcp { tls, .. } => tls.as_ref().map_or(0, |tls| tls.memory_bytes()),
+            TransportState::Udp { quic } => quic.as_ref().map_or(0, |quic| quic.memory_bytes()),
         }
     }
 
-    /// Reads no more of the handshake.
+    /// Stops reading the handshake and frees its memory.
     fn stop_reading(&mut self) {
-        match &mut self.carrier {
-            Carrier::Tcp { tls, .. } => *tls = None,
-            Carrier::Udp { quic } => *quic = None,
+        match &mut self.transport_state {
+            TransportState::Tcp { tls, .. } => *tls = None,
+            TransportState::Udp { quic } => *quic = None,
         }
     }
 
-    /// The first sequence number of the client, if its SYN was seen.
+    /// Returns the sequence number of the client's SYN, if it was seen.
     fn attempt(&self) -> Option<u32> {
-        match &self.carrier {
-            Carrier::Tcp { client, .. } => client.first_number(),
-            Carrier::Udp { .. } => None,
+        match &self.transport_state {
+            TransportState::Tcp { client, .. } => client.first_seq(),
+            TransportState::Udp { .. } => None,
         }
     }
 }
 
-/// The ends of a connection.
+/// The endpoints of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ends {
+struct Endpoints {
     client: SocketAddr,
     server: SocketAddr,
 }
 
-/// A connection, how it stands, and whether this is the last word on it.
+/// A connection and its status.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
-    /// The connection; its numbers are those since its beginning.
+    /// The connection. Its counters are totals since its beginning.
     pub connection: &'a Connection,
-    /// How it stands, or ended.
+    /// State of the connection, or how it ended.
     pub status: Status,
-    /// Whether no further report of it follows.
+    /// Whether this is the last report of the connection.
     pub is_final: bool,
 }
 
 impl Report<'_> {
-    /// Names the report: the first packet of its connection, and how many reports came before.
+    /// Returns the report's id: the first packet of the connection and the number of earlier
+    /// reports.
     #[must_use]
     pub const fn id(&self) -> MessageId {
         MessageId { origin: self.connection.id.origin, index: self.connection.reports }

@@ -1,25 +1,29 @@
-//! The second room: packets become DNS messages.
+//! Turns captured packets into DNS messages: IP reassembly, tunnels, TCP streams, DNS.
+//!
+//! Input: [`Packet`](crate::capture::Packet)s from live capture or replay. Output: [`Decoded`]
+//! events for pairing and for connections of encrypted DNS.
 
-mod clock;
 mod decoder;
 pub mod dns;
+mod emitter;
+mod encrypted_packet;
 mod fragment;
-mod kept;
-mod outlet;
-mod sealed;
+mod owned_message;
+mod steady_clock;
 mod tcp;
 
 pub use decoder::{Decoder, DecoderOptions, TCP_STREAM_BYTES};
-pub use kept::Kept;
-pub use sealed::{Content, Sealed};
+pub use encrypted_packet::{Content, Sealed};
+pub use owned_message::Kept;
 
 use crate::capture::{Origin, Sight, Task, Transport};
 use crate::net::Cause;
 use crate::time::Timestamp;
-use dns::{Dns, Question};
+use dns::{Dns, ParseError, Question};
 use std::net::SocketAddr;
 
-/// A DNS message's place: which packet completed it, and which of the messages in that packet it is.
+/// Identifies a DNS message: the packet that completed it and its index among that packet's
+/// messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
     /// The packet that completed the message.
@@ -28,12 +32,12 @@ pub struct MessageId {
     pub index: u32,
 }
 
-/// The envelope of a message: who sent it to whom, when, how.
+/// Metadata of a message: sender, receiver, time and transport.
 #[derive(Clone, Debug)]
 pub struct Envelope {
     /// The packet that completed the message.
     pub id: MessageId,
-    /// When that packet passed.
+    /// Time of that packet.
     pub ts: Timestamp,
     /// See [`crate::capture::Packet::scope`].
     pub scope: u64,
@@ -51,33 +55,33 @@ pub struct Envelope {
     pub dst: SocketAddr,
 }
 
-/// Why a packet holds no DNS message that can be read. The names stand in the ledger and in dead
+/// Why a packet contains no readable DNS message. The names are used in the ledger and in dead
 /// letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Malformed {
-    /// An IPv4 or IPv6 header, or one of its extensions, that is cut off or contradicts itself.
+    /// An IPv4 or IPv6 header, or an extension header, is cut off or inconsistent.
     IpHeader,
-    /// A UDP header that is cut off, or whose length is below 8 or beyond the packet.
+    /// A UDP header is cut off, or its length is below 8 or beyond the packet.
     UdpHeader,
-    /// A TCP header that is cut off or whose data offset is impossible.
+    /// A TCP header is cut off, or its data offset is impossible.
     TcpHeader,
-    /// IP fragments that overlap, or that cannot belong to one datagram.
+    /// IP fragments overlap or cannot belong to one datagram.
     FragmentConflict,
-    /// IP fragments whose rest did not come in time or found no room.
+    /// IP fragments were incomplete at their timeout, or evicted.
     FragmentIncomplete,
-    /// Octets of a TCP stream that cannot be placed in a message: capture began in mid stream, or
-    /// they lie behind the stream's end.
+    /// Bytes of a TCP stream that belong to no known message: capture began inside the stream, or
+    /// they are behind the stream's end.
     TcpMidstream,
-    /// Octets of a TCP stream around others that were never captured.
+    /// Bytes of a TCP stream next to others that were never captured.
     TcpGap,
-    /// The beginning of a message whose TCP stream ended, was reset, or found no room.
+    /// The beginning of a message whose TCP stream ended, was reset, or was evicted.
     TcpIncomplete,
-    /// Less than a DNS header's twelve octets.
+    /// Fewer bytes than the twelve of a DNS header.
     DnsHeader,
-    /// A question section that cannot be read: label, pointer or count out of bounds.
+    /// The question section cannot be read: a label, pointer or count is out of bounds.
     DnsQuestion,
-    /// An answer, authority or additional record that runs out of the message, or whose owner
-    /// name cannot be read.
+    /// An answer, authority or additional record runs out of the message, or its owner name cannot
+    /// be read.
     DnsRecord,
 }
 
@@ -97,7 +101,7 @@ impl Malformed {
         Self::DnsRecord,
     ];
 
-    /// The reason's name in the ledger and in dead letters.
+    /// Returns the reason's name in the ledger and in dead letters.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -116,101 +120,109 @@ impl Malformed {
     }
 }
 
+impl From<ParseError> for Malformed {
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::Header => Self::DnsHeader,
+            ParseError::Question => Self::DnsQuestion,
+            ParseError::Record => Self::DnsRecord,
+        }
+    }
+}
+
 /// The port of multicast DNS (RFC 6762).
 pub(crate) const MDNS_PORT: u16 = 5353;
 
-/// One DNS message with its envelope. It borrows both: from the packet, from the stream, or from
-/// [`Kept`].
+/// A DNS message with its metadata, borrowed from the packet, the stream or an [`OwnedMessage`].
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    /// Who sent it to whom, when, how.
+    /// Sender, receiver, time and transport.
     pub envelope: &'a Envelope,
-    /// What it says.
+    /// The message's contents.
     pub dns: Dns<'a>,
-    /// Octets of the message on the wire, without TCP's length prefix.
+    /// Bytes of the message on the wire, without TCP's length prefix.
     pub wire_bytes: u32,
 }
 
 impl Message<'_> {
-    /// Client and server of the exchange that the message belongs to: a query goes from the one
-    /// to the other, a response back.
+    /// Returns client and server: sender and receiver of a query, receiver and sender of a
+    /// response.
     #[must_use]
     pub fn ends(&self) -> (SocketAddr, SocketAddr) {
         let Envelope { src, dst, .. } = *self.envelope;
         if self.dns.flags.response() { (dst, src) } else { (src, dst) }
     }
 
-    /// Whether it is of multicast DNS, as its port tells.
+    /// Returns whether this is multicast DNS, judged by its ports.
     #[must_use]
     pub const fn is_mdns(&self) -> bool {
         let Envelope { src, dst, transport, .. } = self.envelope;
         matches!(transport, Transport::Udp) && (dst.port() == MDNS_PORT || src.port() == MDNS_PORT)
     }
 
-    /// The class that a question of this message asks for. In multicast DNS the upper bit of QCLASS
-    /// is no part of it, but asks for a unicast response (RFC 6762, 5.4).
+    /// Returns the class of a question. In multicast DNS the upper bit of QCLASS asks for a unicast
+    /// response instead (RFC 6762, 5.4).
     #[must_use]
     pub const fn class_of(&self, question: &Question<'_>) -> u16 {
         if self.is_mdns() { question.qclass & 0x7FFF } else { question.qclass }
     }
 
-    /// Octets of the message that were captured.
+    /// Returns the bytes of the message that were captured.
     #[must_use]
     pub fn captured_bytes(&self) -> u32 {
         u32::try_from(self.dns.octets().len()).unwrap_or(u32::MAX)
     }
 
-    /// Whether fewer octets were captured than stood on the wire.
+    /// Returns whether fewer bytes were captured than were on the wire.
     #[must_use]
     pub fn clipped(&self) -> bool {
         self.captured_bytes() < self.wire_bytes
     }
 }
 
-/// A query that cannot arrive, as ICMP (type 3 of RFC 792, type 1 of RFC 4443) told.
+/// An undeliverable query, reported by ICMP (RFC 792 type 3, RFC 4443 type 1) or by the kernel.
 #[derive(Clone, Debug)]
 pub struct Unreachable {
-    /// The packet that told it.
+    /// The packet that reported it.
     pub id: MessageId,
-    /// When.
+    /// Time of that packet.
     pub ts: Timestamp,
     /// See [`crate::capture::Packet::scope`].
     pub scope: u64,
     /// UDP or TCP.
     pub transport: Transport,
-    /// Who had asked.
+    /// Sender of the query.
     pub client: SocketAddr,
-    /// Who was not reached.
+    /// The server that was not reached.
     pub server: SocketAddr,
-    /// The id of the query, where the ICMP message quotes it; else any query between the two
-    /// may be meant.
+    /// Id of the query if the ICMP message quotes it; without it, any query between the two may be
+    /// meant.
     pub query_id: Option<u16>,
-    /// Why it cannot arrive.
+    /// Why it was not delivered.
     pub cause: Cause,
 }
 
-/// A packet, or part of a stream, that is not DNS.
+/// A packet or part of a stream that is not readable DNS.
 #[derive(Clone, Debug)]
 pub struct DeadLetter<'a> {
-    /// Who sent it to whom, as far as that can be told.
+    /// Metadata, as far as known. Unknown ports are 0.
     pub envelope: Envelope,
-    /// Why it cannot be read.
+    /// Why it is unreadable.
     pub reason: Malformed,
-    /// The octets that could not be read: of the message where its transport could be, else of
-    /// the IP packet.
+    /// The unreadable bytes: of the message, or of the IP packet if its headers are unreadable.
     pub bytes: &'a [u8],
 }
 
-/// What the decoder gives.
+/// An event of the decoder.
 #[derive(Clone, Debug)]
 pub enum Decoded<'a> {
     /// A DNS message.
     Message(Message<'a>),
-    /// A query, or a connection attempt of encrypted DNS, that cannot arrive.
+    /// A query, or a connection attempt of encrypted DNS, that was not delivered.
     Unreachable(Unreachable),
     /// A packet of encrypted DNS.
     Sealed(Box<Sealed>),
-    /// What could not be read.
+    /// A packet or part of a stream that could not be read.
     DeadLetter(DeadLetter<'a>),
 }
 

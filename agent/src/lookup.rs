@@ -1,14 +1,14 @@
-//! What applications asked: transactions that one call made become one lookup.
+//! Groups the transactions of one resolver call of an application into a lookup.
 //!
-//! An application asks for the addresses of a name, and its stub resolver makes queries of that: A and
-//! AAAA, each name of the search list, the next server after a timeout, TCP after truncation. A
-//! [`Lookup`] tells what was asked, what came of it, how long the caller waited, and how many of
-//! the queries contributed nothing. `docs/lookups.md` tells the method and its limits.
+//! For one call a stub resolver sends several queries: A and AAAA, each name of the search list,
+//! the next server after a timeout, TCP after truncation. A [`Lookup`] states what was asked, the
+//! outcome, the caller's waiting time, and how many queries contributed nothing. `docs/lookups.md`
+//! describes the method and its limits.
 //!
-//! A pure state machine: time comes in with the queries. A query is assigned when it is sent
-//! ([`Lookups::begin`]), since a stub's next query follows from what it knows by then; its outcome comes
-//! later ([`Lookups::observe`]). Each query that began belongs to exactly one lookup. Memory is
-//! bounded, and what finds no room is given out early.
+//! A pure state machine: time comes with the queries. A query is assigned when it is sent
+//! ([`Lookups::begin`]), since the stub's next query depends on what it knows by then; its outcome
+//! comes later ([`Lookups::observe`]). Each query belongs to exactly one lookup. Memory is bounded;
+//! when it is exhausted, the oldest lookup is emitted early.
 
 #![forbid(unsafe_code)]
 
@@ -38,57 +38,56 @@ use crate::time::Timestamp;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// A stub goes on within this time after an answer, or it has ended.
-const QUIET: Duration = Duration::from_millis(500);
+/// Longest pause of a stub after an answer; then the lookup has ended.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
-/// The same where only the time tells that one query has to do with another.
-const AT_ONCE: Duration = Duration::from_millis(50);
+/// Longest pause if only the time connects two queries.
+const MAX_PAUSE_BY_TIME: Duration = Duration::from_millis(50);
 
-/// No stub waits shorter before it gives a query up and sends another with a new id.
-const IMPATIENCE: Duration = Duration::from_millis(900);
+/// Shortest timeout after which a stub sends another query with a new id.
+const MIN_RETRY_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// The same of a query with the id of before.
-const REPETITION: Duration = Duration::from_millis(200);
+/// Shortest timeout after which a stub repeats a query with the same id.
+const MIN_REPEAT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Stubs wait up to so long for an answer before they ask again: five seconds (resolv.conf(5)), for a
-/// third server six.
-const PATIENCE: Duration = Duration::from_secs(7);
+/// Longest timeout of a stub: five seconds (resolv.conf(5)), six for a third server.
+const MAX_STUB_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// How often stubs ask a server a question with ids of their own, unless told otherwise.
-const ATTEMPTS: usize = 2;
+/// Default number of queries with different ids that a stub sends to a server for one question.
+const DEFAULT_ATTEMPTS: usize = 2;
 
-/// Transactions of a lookup at most: the next one begins another. Six search domains, three servers and
+/// Most transactions of a lookup; further ones begin another. Six search domains, three servers and
 /// two attempts make 84.
 const MAX_TRANSACTIONS: usize = 256;
 
-/// Addresses that a lookup lists.
+/// Most addresses in a lookup.
 const MAX_ADDRESSES: usize = 32;
 
-/// CNAMEs that a lookup lists.
+/// Most CNAMEs in a lookup.
 const MAX_CHAIN: usize = 16;
 
-/// How a lookup ended. With several types it is the best end of any, in the order of this list.
+/// How a lookup ended. With several types it is the best outcome of any, in the order of this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// Records of a type that was asked for.
+    /// Records of a requested type.
     Answered,
-    /// The name exists, and has no such records (NOERROR; RFC 2308, 2.2).
+    /// The name exists but has no records of the type (NOERROR; RFC 2308, 2.2).
     Nodata,
     /// The name does not exist (NXDOMAIN).
     Nxdomain,
-    /// The answer did not fit into a datagram, and nobody asked over TCP.
+    /// The answer did not fit into a datagram, and no query over TCP followed.
     Truncated,
     /// The server failed (SERVFAIL).
     Servfail,
-    /// The server did not want to answer (REFUSED).
+    /// The server refused (REFUSED).
     Refused,
     /// Another code: FORMERR, NOTIMP and so on.
     Error,
-    /// The server could not be reached, as ICMP told.
+    /// The server could not be reached, as reported by ICMP.
     Unreachable,
     /// No answer within the query timeout.
     Timeout,
-    /// Unknown: the capture stopped, or a table was full, before anything was decided.
+    /// Unknown: the capture ended, or a table was full, before the outcome.
     Open,
 }
 
@@ -107,7 +106,7 @@ impl Outcome {
         Self::Open,
     ];
 
-    /// As records spell it.
+    /// Returns the name in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -124,105 +123,104 @@ impl Outcome {
         }
     }
 
-    /// Whether a server said whether there are such records.
+    /// Returns whether a server stated if the records exist.
     #[must_use]
     pub const fn is_definitive(self) -> bool {
         matches!(self, Self::Answered | Self::Nodata | Self::Nxdomain)
     }
 }
 
-/// The process that asked.
+/// The process of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asker {
     /// Process id in the initial pid namespace.
     pub pid: u32,
     /// User id.
     pub uid: u32,
-    /// Its name.
+    /// Process name.
     pub comm: Box<str>,
     /// The executable's path.
     pub exe: Option<Box<str>>,
 }
 
-/// The container of the process that asked.
+/// The container of a lookup's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
-    /// 64 hex digits.
+    /// Container id, 64 hexadecimal digits.
     pub id: Box<str>,
-    /// What runs it.
+    /// Container runtime.
     pub runtime: Option<&'static str>,
-    /// The uid of its pod.
+    /// The pod's uid.
     pub pod_uid: Option<Box<str>>,
-    /// Its pod.
+    /// The pod.
     pub place: Option<Place>,
 }
 
-/// What an application asked, and what came of it. Fields are named as in `dns.lookup/1`, which
-/// defines them.
+/// A lookup of an application. The fields are defined in `dns.lookup/1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lookup {
-    /// Its first query.
+    /// Id of its first query.
     pub id: MessageId,
-    /// When that was sent.
+    /// Time of its first query.
     pub ts: Timestamp,
-    /// The side that it was seen from.
+    /// The side that was observed.
     pub vantage: Vantage,
-    /// Who asked.
+    /// Address of the client.
     pub client: IpAddr,
-    /// The servers' names, in the order in which they were asked first.
+    /// Names of the servers, in the order of their first queries.
     pub resolvers: Texts,
-    /// What the application asked for, as far as that can be told.
+    /// The name that the application asked for, as far as it can be derived.
     pub qname: String,
-    /// The class asked for.
+    /// The class of the queries.
     pub qclass: u16,
-    /// The types asked for, in the order of their first queries.
+    /// The types of the queries, in the order of their first queries.
     pub qtypes: Vec<u16>,
-    /// The names asked for, in order; those of CNAMEs' targets not among them.
+    /// The names of the queries in order, without those of CNAME targets.
     pub names: Texts,
-    /// The name that had records.
+    /// The name with records.
     pub answered_name: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Answered, but for one of A and AAAA no server said whether there are any.
+    /// Whether it was answered, but without a definitive answer for one of A and AAAA.
     pub partial: bool,
-    /// The extended code of the response that decided it.
+    /// Extended rcode of the deciding response.
     pub rcode: Option<u16>,
-    /// The names that CNAMEs led to.
+    /// The targets of the CNAMEs.
     pub cname_chain: Texts,
-    /// The addresses found, the first [`MAX_ADDRESSES`] of them.
+    /// The first [`MAX_ADDRESSES`] addresses found.
     pub addresses: Texts,
-    /// How many address records there were.
+    /// Number of address records found.
     pub address_count: u32,
     /// From the first query to the last response that the caller needed.
     pub duration: Duration,
-    /// Queries with their outcomes, resent ones not counted again.
+    /// Number of transactions. Retransmissions belong to the first query's transaction.
     pub transactions: u32,
     /// Query messages sent.
     pub packets: u32,
-    /// Those of them that contributed nothing.
+    /// Query messages that contributed nothing.
     pub packets_wasted: u32,
-    /// Names asked for beside `qname`.
+    /// Number of names other than `qname`.
     pub search_expansions: u32,
     /// Query messages that repeated a question.
     pub retries: u32,
-    /// Different servers asked.
+    /// Number of servers asked.
     pub servers_tried: u32,
-    /// Whether TCP followed a truncated answer.
+    /// Whether a query over TCP followed a truncated answer.
     pub tcp_fallback: bool,
-    /// All its transactions, in the order of their queries.
+    /// Ids of its transactions in the order of their queries.
     pub members: Vec<MessageId>,
-    /// Given out before its end, or a query of it was given up early, for want of room.
+    /// Whether the lookup, or one of its transactions, was evicted before its end.
     pub evicted: bool,
-    /// Who asked, where that is known.
+    /// The process, if known.
     pub process: Option<Asker>,
-    /// Its container.
+    /// Its container, if known.
     pub container: Option<Home>,
-    /// `namespace/pod`, else the container's id.
+    /// `namespace/pod`, or the container's id.
     pub pod: Option<Box<str>>,
 }
 
 impl Lookup {
-    /// Room for one.
+    /// Returns an empty lookup, to be filled.
     const fn empty() -> Self {
         Self {
             id: MessageId { origin: Origin { cpu: 0, seq: 0 }, index: 0 },
@@ -258,33 +256,33 @@ impl Lookup {
     }
 }
 
-/// Bounds of the lookups under way.
+/// Limits of the open lookups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LookupOptions {
-    /// How long a query waits for its response: when a timeout was known.
+    /// Timeout of a query; dates the timeouts reported by pairing.
     pub query_timeout: Duration,
-    /// Lookups at a time; the oldest is given out early when one more begins.
+    /// Most open lookups. The oldest is evicted for a new one.
     pub max_lookups: usize,
-    /// Octets of memory; the same.
+    /// Most memory in bytes. The oldest lookups are evicted above it.
     pub max_bytes: usize,
 }
 
 impl LookupOptions {
-    /// Five seconds; 64 MiB for 131,072 lookups at most.
+    /// A timeout of five seconds, and 131,072 lookups in 64 MiB.
     pub const DEFAULT: Self =
         Self { query_timeout: Duration::from_secs(5), max_lookups: 1 << 17, max_bytes: 64 << 20 };
 }
 
-/// What all lookups came to.
+/// Counters of all lookups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LookupCounters {
-    /// Lookups that ended, as in [`Outcome::ALL`].
+    /// Ended lookups, indexed like [`Outcome::ALL`].
     pub outcomes: [u64; Outcome::ALL.len()],
-    /// Their query messages.
+    /// Query messages by pod.
     pub packets: Pods,
-    /// Lookups given out early for want of room.
+    /// Lookups evicted because a limit was reached.
     pub evicted: u64,
-    /// Lookups under way.
+    /// Open lookups.
     pub open: u64,
 }
 

@@ -1,7 +1,8 @@
-//! Headers of IP, UDP, TCP and ICMP, as far as DNS needs them (RFC 791, 8200, 768, 9293, 792, 4443).
+//! Reads headers of IP, UDP, TCP and ICMP as far as DNS needs them (RFC 791, 8200, 768, 9293, 792,
+//! 4443).
 //!
-//! Below capture and decode, because file replay filters by ports as the kernel does. Nothing here
-//! allocates, verifies checksums (offload leaves them blank) or trusts a length.
+//! Used by the decoder and by file replay, which filters by ports as the kernel does. Nothing here
+//! allocates, verifies checksums (offloading leaves them blank) or trusts a length.
 
 #![forbid(unsafe_code)]
 
@@ -11,7 +12,7 @@ mod transport;
 mod tunnel;
 
 pub use cause::Cause;
-pub use icmp::{Quote, quoted};
+pub use icmp::{IcmpQuote, quoted};
 pub use transport::{TcpFlags, TcpSegment, UdpDatagram, ports, tcp, udp};
 pub use tunnel::{Within, within};
 
@@ -30,7 +31,7 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
 }
 
-/// Which header cannot be read: it is cut off or contradicts itself.
+/// The header that cannot be read: it is cut off or inconsistent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadHeader {
     /// IPv4, IPv6 or an extension header.
@@ -41,12 +42,12 @@ pub enum BadHeader {
     Tcp,
 }
 
-/// Where a fragment belongs (RFC 791, 3.2; RFC 8200, 4.5).
+/// Position of a fragment in its datagram (RFC 791, 3.2; RFC 8200, 4.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fragment {
     /// Identification, common to a datagram's fragments.
     pub id: u32,
-    /// Where the payload begins in the datagram's payload, in octets.
+    /// Offset of the payload in the datagram's payload, in bytes.
     pub offset: u32,
     /// Whether more fragments follow.
     pub more: bool,
@@ -59,38 +60,41 @@ pub struct Ip<'a> {
     pub src: IpAddr,
     /// Destination address.
     pub dst: IpAddr,
-    /// What the payload is; in an IPv6 fragment what follows the fragment header, perhaps one more
-    /// extension: see [`extensions`].
+    /// Protocol of the payload; in an IPv6 fragment the header after the fragment header, perhaps
+    /// another extension: see [`skip_extensions`].
     pub protocol: u8,
-    /// The captured octets of the payload, without link-layer padding.
+    /// The captured bytes of the payload, without link-layer padding.
     pub payload: &'a [u8],
-    /// Length of the payload on the wire, in octets; `payload` is shorter where it was clipped.
+    /// Length of the payload on the wire, in bytes; `payload` is shorter if it was clipped.
     pub payload_wire: u32,
-    /// Set in fragments, not in whole packets (nor in IPv6 "atomic" fragments, RFC 6946).
+    /// Set in fragments; not in whole packets, nor in IPv6 "atomic" fragments (RFC 6946).
     pub fragment: Option<Fragment>,
 }
 
 impl<'a> Ip<'a> {
-    /// Whether this is a fragment other than the first, that has no transport header.
+    /// Returns whether this is a fragment other than the first, without a transport header.
     #[must_use]
     pub fn is_later_fragment(&self) -> bool {
         self.fragment.is_some_and(|fragment| fragment.offset != 0)
     }
 
-    /// The upper layer: the payload, but in a first fragment behind the extension headers that may
-    /// follow the fragment header.
-    fn upper(&self) -> Option<Inner<'a>> {
+    /// Returns the upper layer: the payload, in a first fragment after further extension headers.
+    /// `None` in later fragments.
+    fn upper_layer(&self) -> Option<UpperLayer<'a>> {
         let Self { protocol, payload, payload_wire, .. } = *self;
         match self.fragment {
             Some(fragment) if fragment.offset != 0 => None,
-            Some(_) if self.src.is_ipv6() => extensions(protocol, payload, payload_wire).ok(),
-            _ => Some(Inner { protocol, payload, payload_wire, fragment: None }),
+            Some(_) if self.src.is_ipv6() => skip_extensions(protocol, payload, payload_wire).ok(),
+            _ => Some(UpperLayer { protocol, payload, payload_wire, fragment: None }),
         }
     }
 }
 
-/// Reads an IP packet. `wire_bytes` is its length on the wire as the capture tells, link-layer
-/// padding perhaps included.
+/// Reads an IP packet. `wire_bytes` is its captured length on the wire, which may include
+/// link-layer padding.
+///
+/// # Errors
+/// The IP header or an extension header is invalid.
 pub fn ip(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
     match bytes.first().map(|first| first >> 4) {
         Some(4) => ipv4(bytes, wire_bytes),
@@ -102,25 +106,25 @@ pub fn ip(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
 fn ipv4(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
     let header = bytes.first_chunk::<20>().ok_or(BadHeader::Ip)?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
-    // Segmentation offload leaves the total length 0; then the capture's word is all there is.
-    let claimed = match u32::from(be16(header, 2)) {
+    // Segmentation offload leaves the total length 0; then only the capture knows the length.
+    let claimed = match u32::from(read_u16(header, 2)) {
         0 => wire_bytes,
         length => length.min(wire_bytes),
     };
-    let payload_wire = below(claimed, header_len)?;
+    let payload_wire = subtract_header(claimed, header_len)?;
     if header_len < 20 {
         return Err(BadHeader::Ip);
     }
-    let offset_word = be16(header, 6);
+    let offset_word = read_u16(header, 6);
     let (offset, more) = (u32::from(offset_word & 0x1fff) * 8, offset_word & 0x2000 != 0);
     Ok(Ip {
         src: Ipv4Addr::new(header[12], header[13], header[14], header[15]).into(),
         dst: Ipv4Addr::new(header[16], header[17], header[18], header[19]).into(),
         protocol: header[9],
-        payload: cut(bytes.get(header_len..).ok_or(BadHeader::Ip)?, payload_wire),
+        payload: captured_part(bytes.get(header_len..).ok_or(BadHeader::Ip)?, payload_wire),
         payload_wire,
         fragment: (offset != 0 || more).then(|| Fragment {
-            id: u32::from(be16(header, 4)),
+            id: u32::from(read_u16(header, 4)),
             offset,
             more,
         }),
@@ -129,15 +133,15 @@ fn ipv4(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
 
 fn ipv6(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
     let (header, rest) = bytes.split_first_chunk::<40>().ok_or(BadHeader::Ip)?;
-    let available = below(wire_bytes, 40)?;
-    // 0: a jumbogram (RFC 2675) or segmentation offload.
-    let payload_wire = match u32::from(be16(header, 4)) {
+    let available = subtract_header(wire_bytes, 40)?;
+    // 0: a jumbogram (RFC 2675), or segmentation offload.
+    let payload_wire = match u32::from(read_u16(header, 4)) {
         0 => available,
         length => length.min(available),
     };
     let (src, rest_of_header) = header[8..].split_first_chunk::<16>().ok_or(BadHeader::Ip)?;
     let dst = rest_of_header.first_chunk::<16>().ok_or(BadHeader::Ip)?;
-    let inner = extensions(header[6], cut(rest, payload_wire), payload_wire)?;
+    let inner = skip_extensions(header[6], captured_part(rest, payload_wire), payload_wire)?;
     Ok(Ip {
         src: Ipv6Addr::from(*src).into(),
         dst: Ipv6Addr::from(*dst).into(),
@@ -148,26 +152,33 @@ fn ipv6(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
     })
 }
 
-/// What stands behind a chain of IPv6 extension headers.
+/// The upper layer after a chain of IPv6 extension headers.
 #[derive(Clone, Copy, Debug)]
-pub struct Inner<'a> {
-    /// The first header that is no extension.
+pub struct UpperLayer<'a> {
+    /// Protocol of the first header that is no extension.
     pub protocol: u8,
-    /// The captured octets from it on.
+    /// The captured bytes from that header on.
     pub payload: &'a [u8],
-    /// Their number on the wire.
+    /// Their length on the wire, in bytes.
     pub payload_wire: u32,
-    /// Set if the chain holds a fragment header; the walk stops behind it.
+    /// Set if the chain contains a fragment header, after which the walk stops.
     pub fragment: Option<Fragment>,
 }
 
-/// Walks the IPv6 extension headers (RFC 8200, 4) that begin with `next`, [`EXTENSIONS`] at most;
-/// what stands behind more is taken for another protocol. Datagrams put together
-/// from fragments need this too: their first fragment may go on with further extensions.
-pub fn extensions(next: u8, payload: &[u8], payload_wire: u32) -> Result<Inner<'_>, BadHeader> {
+/// Skips the IPv6 extension headers (RFC 8200, 4) that begin with `next`, at most [`EXTENSIONS`]; a
+/// longer chain ends with the next extension as its protocol. Reassembled datagrams need this too:
+/// their first fragment may continue with further extensions.
+///
+/// # Errors
+/// An extension header is cut off.
+pub fn skip_extensions(
+    next: u8,
+    payload: &[u8],
+    payload_wire: u32,
+) -> Result<UpperLayer<'_>, BadHeader> {
     const FRAGMENT: u8 = 44;
     const AUTHENTICATION: u8 = 51;
-    let mut at = Inner { protocol: next, payload, payload_wire, fragment: None };
+    let mut at = UpperLayer { protocol: next, payload, payload_wire, fragment: None };
     for _ in 0..EXTENSIONS {
         let length = match at.protocol {
             // Hop-by-hop, routing, destination options, mobility, HIP, shim6.
@@ -180,18 +191,18 @@ pub fn extensions(next: u8, payload: &[u8], payload_wire: u32) -> Result<Inner<'
         };
         let header = at.payload.get(..length).ok_or(BadHeader::Ip)?;
         if at.protocol == FRAGMENT {
-            let offset_word = be16(header, 2);
+            let offset_word = read_u16(header, 2);
             let (offset, more) = (u32::from(offset_word & 0xfff8), offset_word & 1 != 0);
             if offset != 0 || more {
-                let id = u32::from(be16(header, 4)) << 16 | u32::from(be16(header, 6));
+                let id = u32::from(read_u16(header, 4)) << 16 | u32::from(read_u16(header, 6));
                 at.fragment = Some(Fragment { id, offset, more });
             }
         }
         at.protocol = header[0];
         at.payload = &at.payload[length..];
-        at.payload_wire = below(at.payload_wire, length)?;
-        // All fragments of a datagram must carry the same protocol, so the walk stops behind the
-        // fragment header; the rest of the chain is walked once the datagram is whole.
+        at.payload_wire = subtract_header(at.payload_wire, length)?;
+        // The fragments of a datagram share the protocol after the fragment header, so the walk
+        // stops there. The rest of the chain is skipped after reassembly.
         if at.fragment.is_some() {
             return Ok(at);
         }
@@ -199,21 +210,21 @@ pub fn extensions(next: u8, payload: &[u8], payload_wire: u32) -> Result<Inner<'
     Ok(at)
 }
 
-fn below(total: u32, header: usize) -> Result<u32, BadHeader> {
+fn subtract_header(total: u32, header: usize) -> Result<u32, BadHeader> {
     u32::try_from(header).ok().and_then(|header| total.checked_sub(header)).ok_or(BadHeader::Ip)
 }
 
-/// The captured octets, at most `wire` of them.
-fn cut(bytes: &[u8], wire: u32) -> &[u8] {
+/// Returns the captured bytes, at most `wire` of them.
+fn captured_part(bytes: &[u8], wire: u32) -> &[u8] {
     usize::try_from(wire).ok().and_then(|wire| bytes.get(..wire)).unwrap_or(bytes)
 }
 
-/// Two octets at `at`; 0 where there are none.
-fn be16(bytes: &[u8], at: usize) -> u16 {
+/// Reads two bytes at `at`; 0 if there are fewer.
+fn read_u16(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |two| u16::from_be_bytes(*two))
 }
 
-fn be32(bytes: &[u8], at: usize) -> u32 {
+fn read_u32(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |four| u32::from_be_bytes(*four))
 }
 

@@ -1,37 +1,40 @@
-//! Compressed input: what it is packed with shows in its first octets, whatever its name.
+//! Decompresses input files. The format is detected from the first bytes, not from the file name.
 
 #![forbid(unsafe_code)]
 
 use std::io::{self, Cursor, Read};
 
-/// A compressed file inside a compressed file is taken for an accident.
+/// Most layers of compression. More are probably a mistake.
 pub const MAX_LAYERS: usize = 2;
 
-/// What octets are packed with.
+/// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// gzip (RFC 1952), several members in a row included.
+    /// gzip (RFC 1952), multi-member files included.
     Gzip,
-    /// zstd (RFC 8878), several frames in a row included.
+    /// zstd (RFC 8878), multi-frame files included.
     Zstd,
 }
 
 impl Packing {
-    /// How many octets [`Packing::of`] needs to see.
+    /// Bytes that [`Compression::detect`] needs.
     pub const MARK_BYTES: usize = 4;
 
-    /// By the octets that the input begins with; none where it is plain.
+    /// Detects the format from the first bytes of the input; `None` if it is not compressed.
     #[must_use]
     pub const fn of(start: &[u8]) -> Option<Self> {
         match start {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
-            // Frames, and those that a decoder is to skip.
+            // Frames, and skippable frames.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
             _ => None,
         }
     }
 
-    /// A reader of what is packed in `packed`.
+    /// Returns a reader of the decompressed data.
+    ///
+    /// # Errors
+    /// The decompressor cannot be created.
     pub fn unpack(self, packed: impl Read + 'static) -> io::Result<Box<dyn Read>> {
         Ok(match self {
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
@@ -40,7 +43,10 @@ impl Packing {
     }
 }
 
-/// A reader of what is in `input`, packed or plain.
+/// Returns a reader of the decompressed data of `input`, which may be uncompressed.
+///
+/// # Errors
+/// `input` cannot be read.
 pub fn unpacked(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
     for _ in 0..MAX_LAYERS {
         let mut start = Vec::with_capacity(Packing::MARK_BYTES);
@@ -73,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_what_was_packed() {
+    fn decompresses() {
         for plain in [&b""[..], b"{}", b"{\"schema\":1}\n"] {
             let zstd = zstd::encode_all(plain, 1).unwrap();
             for packed in [plain.to_vec(), gzip(plain), zstd.clone(), gzip(&zstd)] {
@@ -84,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn says_where_packed_octets_end_early() {
+    fn fails_on_truncated_input() {
         let packed = gzip(&[7; 100]);
         let cut = Cursor::new(packed[..packed.len() - 1].to_vec());
         let error = unpacked(Box::new(cut)).unwrap().read_to_end(&mut Vec::new()).unwrap_err();

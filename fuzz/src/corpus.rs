@@ -1,16 +1,15 @@
-//! What inputs are made from: real messages and captures where they are at hand, and some of our own
-//! everywhere.
+//! Seed inputs: real messages and captures if available, and generated ones.
 
-use crate::{Target, craft};
+use crate::{Target, test_packets};
 use anyhow::{Context as _, Result};
 use dnscribe_tests::environment;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The largest capture that is worth mutating as a file, in octets.
+/// Largest capture that is used as a seed file, in bytes.
 const MAX_CAPTURE: u64 = 32 << 10;
 
-/// Real octets.
+/// Real inputs.
 #[derive(Clone, Debug, Default)]
 pub struct Corpus {
     /// DNS messages.
@@ -20,7 +19,7 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Our own messages, and what [`environment::corpus`] names.
+    /// Loads the generated messages and the inputs in [`environment::corpus`].
     pub fn load() -> Result<Self> {
         let mut corpus = Self { messages: own(), captures: Vec::new() };
         let Some(folder) = environment::corpus() else { return Ok(corpus) };
@@ -38,12 +37,12 @@ impl Corpus {
     }
 }
 
-/// Every capture of [`environment::corpus`].
+/// Returns every capture in [`environment::corpus`].
 pub fn captures() -> Result<Vec<PathBuf>> {
     environment::corpus().map_or_else(|| Ok(Vec::new()), |folder| files(&folder.join("pcap")))
 }
 
-/// Writes a target's first inputs.
+/// Writes the seeds of a target to `folder`.
 pub fn write_seeds(target: Target, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     for (number, seed) in target.seeds(&Corpus::load()?).iter().enumerate() {
@@ -53,26 +52,26 @@ pub fn write_seeds(target: Target, folder: &Path) -> Result<()> {
 }
 
 fn own() -> Vec<Vec<u8>> {
-    let mut notify = craft::query(3, b"zone");
+    let mut notify = test_packets::query(3, b"zone");
     notify[2] = 4 << 3;
     // DSO (RFC 8490): no question, a keepalive TLV.
     let dso = [0, 0, 6 << 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 8, 0, 0, 39, 16, 0, 0, 39, 16];
-    vec![craft::query(1, b"www"), craft::response(1, b"www"), notify, dso.to_vec()]
+    vec![test_packets::query(1, b"www"), test_packets::response(1, b"www"), notify, dso.to_vec()]
 }
 
-/// Messages after their lengths in two octets.
-fn messages(mut octets: &[u8]) -> Vec<Vec<u8>> {
+/// Splits messages with 16-bit length prefixes.
+fn messages(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
-    while let Some((length, rest)) = octets.split_first_chunk::<2>()
+    while let Some((length, rest)) = bytes.split_first_chunk::<2>()
         && let Some((message, rest)) = rest.split_at_checked(u16::from_be_bytes(*length).into())
     {
         messages.push(message.to_vec());
-        octets = rest;
+        bytes = rest;
     }
     messages
 }
 
-/// Every file below a folder, by name.
+/// Returns every file below a folder, sorted by path.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let entries =

@@ -1,15 +1,15 @@
-//! Fuzz targets: everything in the agent that reads octets which others have written.
+//! Fuzz targets: everything in the agent that reads bytes from others.
 //!
-//! A target is a function of octets that panics where a promise is broken. libFuzzer drives it
-//! (`cargo xtask fuzz`), and so do the tests: with inputs that once broke something, and with
-//! millions of mutated packets.
+//! A target is a function of bytes that panics if an invariant is broken. libFuzzer drives it
+//! (`cargo xtask fuzz`), and so do the tests: with inputs that once failed, and with millions of
+//! mutated packets.
 
 #![forbid(unsafe_code)]
 
 pub mod corpus;
-pub mod craft;
+pub mod harness;
 pub mod mutate;
-pub mod rig;
 pub mod target;
+pub mod test_packets;
 
 pub use target::Target;

@@ -1,7 +1,7 @@
-//! libFuzzer's program: it brings `main`, we bring the targets.
+//! The libFuzzer program. libFuzzer provides `main`, this crate the targets.
 //!
-//! `FUZZ_TARGET` names the target. Where `FUZZ_SEEDS` names a folder, the target's first inputs are
-//! written there before libFuzzer looks for them; it gives that folder as its corpus.
+//! `FUZZ_TARGET` names the target. If `FUZZ_SEEDS` is set, the target's seeds are written to that
+//! folder before libFuzzer reads its corpus, which is the same folder.
 
 #![no_main]
 

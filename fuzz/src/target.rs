@@ -1,4 +1,4 @@
-//! What is fuzzed.
+//! The list of fuzz targets.
 
 mod capture;
 mod config;
@@ -8,22 +8,22 @@ mod packets;
 mod spool;
 
 use crate::corpus::Corpus;
-pub use packets::Step;
+pub use packets::ScriptStep;
 
-/// Something that reads octets of others.
+/// A part of the agent that reads bytes from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// One DNS message.
+    /// The DNS reader parses one message.
     Message,
-    /// Packets and time: fragments, TCP, DNS, pairing, records.
+    /// The pipeline processes packets over time: fragments, TCP, DNS, pairing, records.
     Packets,
-    /// Capture files, compressed ones too, through the whole pipeline.
+    /// The pipeline replays capture files, compressed ones too.
     Capture,
-    /// The configuration, from a file or from the environment.
+    /// The configuration is loaded from a file or from the environment.
     Config,
-    /// What a disk has made of the spool.
+    /// The spool reads files that a disk has damaged.
     Spool,
-    /// Records as `ledger verify` reads them back.
+    /// `ledger verify` reads records.
     Ledger,
 }
 
@@ -32,7 +32,7 @@ impl Target {
     pub const ALL: [Self; 6] =
         [Self::Message, Self::Packets, Self::Capture, Self::Config, Self::Spool, Self::Ledger];
 
-    /// The target's name on the command line, and of its folder of inputs.
+    /// Returns the target's name on the command line and of its input folder.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,23 +45,23 @@ impl Target {
         }
     }
 
-    /// The target of that name.
+    /// Returns the target with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|target| target.name() == name)
     }
 
-    /// What to say to a name that is none.
+    /// Returns the error message for an unknown name.
     #[must_use]
     pub fn unknown(name: &str) -> String {
         let names = Self::ALL.map(Self::name).join(", ");
-        format!("\"{name}\" is no fuzz target: choose one of {names}")
+        format!("\"{name}\" is not a fuzz target; choose one of {names}")
     }
 
-    /// Reads the octets.
+    /// Runs the target with one input.
     ///
     /// # Panics
-    /// Where the agent breaks a promise.
+    /// An invariant of the agent is broken.
     pub fn run(self, data: &[u8]) {
         match self {
             Self::Message => message::run(data),
@@ -73,7 +73,7 @@ impl Target {
         }
     }
 
-    /// Inputs to begin with.
+    /// Returns the initial inputs.
     #[must_use]
     pub fn seeds(self, corpus: &Corpus) -> Vec<Vec<u8>> {
         match self {
@@ -87,11 +87,11 @@ impl Target {
     }
 }
 
-/// A folder that vanishes, in memory where the system offers that.
+/// Creates a temporary folder, in memory if possible.
 fn scratch() -> tempfile::TempDir {
     let memory = tempfile::Builder::new().prefix("dnscribe-fuzz-").tempdir_in("/dev/shm");
     memory.or_else(|_| tempfile::tempdir()).unwrap_or_else(|error| {
-        eprintln!("error: there is no room for temporary files: {error}");
+        eprintln!("error: cannot create a temporary folder: {error}");
         std::process::exit(2)
     })
 }

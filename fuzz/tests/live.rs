@@ -1,4 +1,5 @@
-//! Hostile packets through the kernel: a raw socket in the lab, the agent on this host. Needs root.
+//! Sends hostile packets through the kernel: a raw socket in the lab, the agent on this host. Needs
+//! root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 use dnscribe_tests::agent::{Agent, Finished};
@@ -9,16 +10,16 @@ use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Two storms at once would measure each other.
+/// Two floods at once would influence each other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-/// The agent's memory under any of these floods, in MiB: its tables' bounds (ARCHITECTURE.md) and what
-/// it has without any traffic.
+/// Limit of the agent's memory under any of these floods, in MiB: its tables' limits
+/// (ARCHITECTURE.md) and its memory without traffic.
 const MEMORY_MIB: u64 = 512;
 
-/// How long the agent may take for what the ring holds, on a slow machine without optimisation.
+/// Time for the agent to process the ring's contents, on a slow machine without optimization.
 const DRAINED: Duration = Duration::from_secs(120);
 
-/// `FLOOD_PACKETS` makes the storms larger than what every test run can afford.
+/// `FLOOD_PACKETS` makes the floods larger than in a normal test run.
 fn packets(default: u64) -> u64 {
     std::env::var("FLOOD_PACKETS").map_or(default, |count| count.parse().unwrap())
 }
@@ -31,7 +32,7 @@ fn lab() -> Option<(Lab, MutexGuard<'static, ()>)> {
     Some((Lab::up().unwrap(), alone))
 }
 
-/// The agent, every stream of it rendered to a file, the ledger to stdout.
+/// Starts the agent with every stream to a file and the ledger to stdout.
 fn agent(folder: &std::path::Path) -> Agent {
     let config = folder.join("config.yaml");
     let file = folder.join("records");
@@ -45,7 +46,8 @@ fn agent(folder: &std::path::Path) -> Agent {
     Agent::run(&["--config", config.to_str().unwrap()]).unwrap()
 }
 
-/// Sends a storm to the resolver from the client's host; how many packets the kernel took.
+/// Sends a flood from the client's host to the resolver; returns the number of packets that the
+/// kernel accepted.
 fn storm(lab: &Lab, kind: &str, count: u64) -> u64 {
     let to = format!("{}:53", lab.resolver_addr());
     let words = [env!("CARGO_BIN_EXE_storm"), kind, &to, &count.to_string(), "1"];
@@ -53,7 +55,7 @@ fn storm(lab: &Lab, kind: &str, count: u64) -> u64 {
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
-/// The agent's memory in MiB: now, and at most since it started.
+/// Returns the agent's memory in MiB: current and peak.
 fn memory(agent: &Agent) -> [u64; 2] {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
     ["VmRSS:", "VmHWM:"].map(|name| {
@@ -62,7 +64,7 @@ fn memory(agent: &Agent) -> [u64; 2] {
     })
 }
 
-/// Ends the agent: all its ledger records must balance, and it must have seen so many packets.
+/// Stops the agent. All its ledger records must balance, and it must have seen `packets` packets.
 fn balanced(agent: Agent, packets: u64) -> (Finished, Value) {
     shell::wait_for("the ring to be empty", DRAINED, || {
         let (_, page) = agent.get("/metrics")?;
@@ -84,7 +86,7 @@ fn balanced(agent: Agent, packets: u64) -> (Finished, Value) {
     (end, record)
 }
 
-/// The lab's resolver still answers, and the agent still says so.
+/// Checks that the lab's resolver answers and the agent reports it.
 fn still_works(lab: &Lab) {
     assert!(lab.dig(&["www.example.com"]).unwrap().contains("NOERROR"));
 }

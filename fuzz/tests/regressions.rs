@@ -1,11 +1,11 @@
-//! Inputs that once broke something, from `tests/fuzz-regressions/TARGET`.
+//! Inputs that once failed, from `tests/fuzz-regressions/TARGET`.
 
 use dnscribe_fuzz::Target;
 use dnscribe_tests::environment;
 use std::fs;
 
 #[test]
-fn what_once_broke_stays_mended() {
+fn regressions_stay_fixed() {
     let folder = environment::workspace().join("tests/fuzz-regressions");
     for entry in fs::read_dir(&folder).unwrap() {
         let entry = entry.unwrap();
@@ -23,7 +23,7 @@ fn what_once_broke_stays_mended() {
 }
 
 #[test]
-fn the_seeds_break_nothing() {
+fn seeds_pass() {
     for target in Target::ALL {
         for seed in target.seeds(&dnscribe_fuzz::corpus::Corpus::load().unwrap()) {
             target.run(&seed);

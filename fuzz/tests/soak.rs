@@ -1,59 +1,59 @@
-//! Mutated packets through the pipeline, from the packet to the record: no panic, no identity broken,
-//! memory within its bounds and flat.
+//! Passes mutated packets through the whole pipeline: no panic, no broken identity, memory within
+//! limits and constant.
 //!
-//! `SOAK_PACKETS` says how many; 200,000 where it is not set.
+//! `SOAK_PACKETS` sets the number of packets; 200,000 by default.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 use dnscribe::capture::Body;
 use dnscribe::capture::ports::PortSet;
 use dnscribe::capture::replay::Replay;
 use dnscribe_fuzz::corpus::{self, Corpus};
-use dnscribe_fuzz::craft::{self, Segment, flag};
+use dnscribe_fuzz::harness::{Harness, Limits, PacketMetadata};
 use dnscribe_fuzz::mutate::{Random, damage};
-use dnscribe_fuzz::rig::{Bounds, Place, Rig};
+use dnscribe_fuzz::test_packets::{self, Segment, flag};
 use std::fs;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Packets between two looks.
-const LOOK_EVERY: u64 = 2000;
-/// Memory may grow by this much once half of the packets have passed, in octets: what allocators do.
+/// Packets between two checks.
+const CHECK_EVERY: u64 = 2000;
+/// Growth of memory tolerated after half of the packets, in bytes; allocators cause some.
 const SLACK_BYTES: u64 = 64 << 20;
-/// Mutants of a captured packet that follow one another.
+/// Mutants of one captured packet in a row.
 const MUTANTS: usize = 4;
 
 #[test]
-fn mutated_packets_break_nothing() {
+fn mutated_packets_pass() {
     let wanted = std::env::var("SOAK_PACKETS").map_or(200_000, |count| count.parse().unwrap());
-    let mut rig = Rig::new(Bounds::default(), true);
+    let mut harness = Harness::new(Limits::default(), true);
     let mut random = Random::new(1);
     let packets = real_packets();
     let (mut at, mut half) = (0, 0);
-    while rig.packets() < wanted {
-        // In the order of their capture, so that streams and fragments come together.
+    while harness.packets() < wanted {
+        // In capture order, so that streams and fragments are complete.
         at = if random.below(400) == 0 { random.below(packets.len()) } else { at + 1 };
         for _ in 0..MUTANTS {
             let mut packet = packets[at % packets.len()].clone();
-            // Half of the mutants keep their headers, else nothing would get far.
+            // Half of the mutants keep their headers; otherwise few would be decoded.
             let from = if random.below(2) == 0 { 0 } else { 40.min(packet.len()) };
             damage(&mut packet, from, &mut random);
-            rig.show(&packet, Place::passing(&packet));
+            harness.send_ip(&packet, PacketMetadata::passive(&packet));
         }
         if random.below(50) == 0 {
             let millis = u64::try_from(random.below(3000)).unwrap();
-            rig.wait(Duration::from_millis(millis), random.below(100) == 0);
+            harness.wait(Duration::from_millis(millis), random.below(100) == 0);
         }
-        if rig.packets() % LOOK_EVERY < MUTANTS as u64 {
-            rig.check();
+        if harness.packets() % CHECK_EVERY < MUTANTS as u64 {
+            harness.check();
             let used = resident_bytes();
-            if rig.packets() < wanted / 2 {
+            if harness.packets() < wanted / 2 {
                 half = half.max(used);
             }
-            assert!(half == 0 || used < half + SLACK_BYTES, "{half} octets, then {used}");
+            assert!(half == 0 || used < half + SLACK_BYTES, "{half} bytes, then {used}");
         }
     }
-    let counters = rig.end();
+    let counters = harness.end();
     eprintln!("{:?}\n{:?}\n{} MiB", counters.decode, counters.pairing, resident_bytes() >> 20);
     assert!(counters.decode.messages > wanted / 10, "most mutants are no longer read at all");
 }
@@ -64,7 +64,7 @@ fn real_packets() -> Vec<Vec<u8>> {
     let ports: PortSet = "53,853,5353,5355,8053,53000".parse().unwrap();
     for capture in corpus::captures().unwrap() {
         let input = Box::new(fs::File::open(capture).unwrap());
-        // What cannot be read to its end is read as far as it goes.
+        // A damaged file is read as far as possible.
         let _ = Replay::new(ports.clone()).stream("capture", input, &mut |packet, _| {
             if let Body::Ip { bytes, .. } = packet.body {
                 packets.push(bytes.to_vec());
@@ -76,19 +76,19 @@ fn real_packets() -> Vec<Vec<u8>> {
     for (number, message) in (0_u32..).zip(Corpus::load().unwrap().messages) {
         let [.., low] = number.to_be_bytes();
         let client = SocketAddr::from(([192, 0, 2, 1], 1024 + u16::from(low)));
-        packets.push(craft::udp(client, server, message.get(..1400).unwrap_or(&message)));
+        packets.push(test_packets::udp(client, server, message.get(..1400).unwrap_or(&message)));
         let header = Segment { seq: 9, ack: 0, flags: flag::SYN };
-        packets.push(craft::tcp(client, server, header, &[]));
-        let stream = craft::framed(&message);
-        for (part, octets) in (0_u32..).zip(stream.chunks(700)) {
+        packets.push(test_packets::tcp(client, server, header, &[]));
+        let stream = test_packets::framed(&message);
+        for (part, bytes) in (0_u32..).zip(stream.chunks(700)) {
             let header = Segment { seq: 10 + 700 * part, ack: 0, flags: flag::ACK };
-            packets.push(craft::tcp(client, server, header, octets));
+            packets.push(test_packets::tcp(client, server, header, bytes));
         }
     }
     packets
 }
 
-/// This process's memory.
+/// Returns the resident memory of this process in bytes.
 fn resident_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();

@@ -1,8 +1,8 @@
-//! Handshakes for tests.
+//! TLS handshakes for tests.
 
 use super::hello::TLS13;
 
-/// A number of octets before what they count.
+/// Adds a length of `N` bytes.
 fn counted<const N: usize>(octets: &[u8]) -> Vec<u8> {
     let length = u32::try_from(octets.len()).unwrap().to_be_bytes();
     [&length[4 - N..], octets].concat()
@@ -16,7 +16,7 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind], counted::<3>(body).as_slice()].concat()
 }
 
-/// A `ClientHello` with a key share of so many octets.
+/// Builds a `ClientHello` with a key share of `share` bytes.
 pub(crate) fn client_hello(sni: &str, alpn: &[&str], share: usize, ech: bool) -> Vec<u8> {
     let mut extensions = extension(0x3a3a, &[]);
     if !sni.is_empty() {
@@ -39,7 +39,7 @@ pub(crate) fn client_hello(sni: &str, alpn: &[&str], share: usize, ech: bool) ->
     message(1, &body)
 }
 
-/// A `ServerHello`, that echoes the session id of [`client_hello`].
+/// Builds a `ServerHello` with the session id of [`client_hello`].
 pub(crate) fn server_hello(version: u16, psk: bool) -> Vec<u8> {
     let mut extensions = Vec::new();
     if version == TLS13 {
@@ -57,14 +57,14 @@ pub(crate) fn server_hello(version: u16, psk: bool) -> Vec<u8> {
     message(2, &body)
 }
 
-/// A `HelloRetryRequest`.
+/// Builds a `HelloRetryRequest`.
 pub(crate) fn retry_request() -> Vec<u8> {
     let mut hello = server_hello(TLS13, false);
     hello[6..38].copy_from_slice(&super::hello::RETRY);
     hello
 }
 
-/// A TLS record.
+/// Builds a TLS record.
 pub(crate) fn record(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind, 3, 3], counted::<2>(body).as_slice()].concat()
 }

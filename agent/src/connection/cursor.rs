@@ -1,70 +1,74 @@
-//! The beginning of a stream of octets, read in order although its pieces come in any.
+//! Reassembles the beginning of a byte stream from pieces in any order.
 
-/// Octets that wait for others, at most. A `ClientHello` with post-quantum key shares has 1,800.
-const MOST_BYTES: usize = 32 << 10;
-/// Pieces that wait for others, at most. Browsers cut their first QUIC message into a dozen.
-const MOST_PIECES: usize = 64;
+/// Most bytes buffered. A `ClientHello` with post-quantum key shares has 1,800.
+const MAX_BYTES: usize = 32 << 10;
+/// Most pieces behind a gap. Browsers split their first QUIC message into a dozen.
+const MAX_PIECES: usize = 64;
 
-/// A place in a stream, and what is known from there on.
+/// A position in a stream and the data from there on.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cursor {
-    /// Octets of the stream before this place.
+pub(super) struct Reassembler {
+    /// Bytes of the stream before the position.
     at: u64,
-    /// The octets from there on.
-    bytes: Vec<u8>,
-    /// Octets further on, behind a hole.
-    waiting: Vec<(u64, Box<[u8]>)>,
+    /// The contiguous bytes from the position on.
+    contiguous: Vec<u8>,
+    /// Pieces behind a gap, with their offsets.
+    out_of_order: Vec<(u64, Box<[u8]>)>,
 }
 
-impl Cursor {
-    /// Takes octets that stand at `offset` in the stream. What is known already, and what finds no
-    /// room, is passed over.
-    pub(super) fn take(&mut self, offset: u64, octets: &[u8]) {
-        if octets.is_empty() {
+impl Reassembler {
+    /// Adds bytes at `offset` of the stream. Known bytes, and bytes beyond the limits, are ignored.
+    pub(super) fn insert(&mut self, offset: u64, bytes: &[u8]) {
+        if bytes.is_empty() {
             return;
         }
         if offset > self.end() {
-            if self.waiting.len() < MOST_PIECES && self.cost() + octets.len() <= MOST_BYTES {
-                self.waiting.push((offset, octets.into()));
+            if self.out_of_order.len() < MAX_PIECES
+                && self.memory_bytes() + bytes.len() <= MAX_BYTES
+            {
+                self.out_of_order.push((offset, bytes.into()));
             }
             return;
         }
-        self.append(offset, octets);
-        self.close_holes();
+        self.append(offset, bytes);
+        self.fill_gaps();
     }
 
-    /// The octets that are known from here on without a hole.
-    pub(super) fn known(&self) -> &[u8] {
-        &self.bytes
+    /// Returns the contiguous bytes from the position on.
+    pub(super) fn contiguous(&self) -> &[u8] {
+        &self.contiguous
     }
 
-    /// Goes on by `count` octets, whether they are known or not.
+    /// Advances the position by `count` bytes, received or not.
     pub(super) fn skip(&mut self, count: usize) {
         self.at += count as u64;
-        self.bytes.drain(..count.min(self.bytes.len()));
-        self.close_holes();
+        self.contiguous.drain(..count.min(self.contiguous.len()));
+        self.fill_gaps();
     }
 
-    /// Octets of memory.
-    pub(super) fn cost(&self) -> usize {
-        self.bytes.len() + self.waiting.iter().map(|(_, piece)| piece.len()).sum::<usize>()
+    /// Returns the memory in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.contiguous.len()
+            + self.out_of_order.iter().map(|(_, piece)| piece.len()).sum::<usize>()
     }
 
     fn end(&self) -> u64 {
-        self.at + self.bytes.len() as u64
+        self.at + self.contiguous.len() as u64
     }
 
-    /// Appends what lies beyond the end; `offset` does not.
-    fn append(&mut self, offset: u64, octets: &[u8]) {
+    /// Appends the bytes after the end; `offset` is not after the end.
+    fn append(&mut self, offset: u64, bytes: &[u8]) {
         let known = usize::try_from(self.end() - offset).unwrap_or(usize::MAX);
-        let new = octets.get(known..).unwrap_or_default();
-        let room = MOST_BYTES.saturating_sub(self.cost());
-        self.bytes.extend_from_slice(new.get(..room).unwrap_or(new));
+        let new = bytes.get(known..).unwrap_or_default();
+        let capacity = MAX_BYTES.saturating_sub(self.memory_bytes());
+        self.contiguous.extend_from_slice(new.get(..capacity).unwrap_or(new));
     }
 
-    fn close_holes(&mut self) {
-        while let Some(place) = self.waiting.iter().position(|(offset, _)| *offset <= self.end()) {
-            let (offset, piece) = self.waiting.swap_remove(place);
+    fn fill_gaps(&mut self) {
+        while let Some(place) =
+            self.out_of_order.iter().position(|(offset, _)| *offset <= self.end())
+        {
+            let (offset, piece) = self.out_of_order.swap_remove(place);
             self.append(offset, &piece);
         }
     }
@@ -76,34 +80,34 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn goes_over_what_was_never_known() {
-        let mut cursor = Cursor::default();
-        cursor.take(0, b"abc");
-        cursor.take(10, b"klm");
-        cursor.skip(9);
-        assert_eq!(cursor.known(), b"");
-        cursor.take(7, b"hijk");
-        assert_eq!(cursor.known(), b"jklm");
-        cursor.skip(4);
-        assert_eq!((cursor.known(), cursor.cost()), (&b""[..], 0));
+    fn skips_missing_bytes() {
+        let mut reassembler = Reassembler::default();
+        reassembler.insert(0, b"abc");
+        reassembler.insert(10, b"klm");
+        reassembler.skip(9);
+        assert_eq!(reassembler.contiguous(), b"");
+        reassembler.insert(7, b"hijk");
+        assert_eq!(reassembler.contiguous(), b"jklm");
+        reassembler.skip(4);
+        assert_eq!((reassembler.contiguous(), reassembler.memory_bytes()), (&b""[..], 0));
     }
 
     #[test]
-    fn is_bounded() {
-        let mut cursor = Cursor::default();
+    fn enforces_limits() {
+        let mut reassembler = Reassembler::default();
         for place in 0..10_000 {
-            cursor.take(1 + place * 100, &[0; 90]);
+            reassembler.insert(1 + place * 100, &[0; 90]);
         }
-        assert!(cursor.waiting.len() <= MOST_PIECES);
+        assert!(reassembler.out_of_order.len() <= MAX_PIECES);
         for place in 0..100 {
-            cursor.take(place * 1000, &[0; 1000]);
+            reassembler.insert(place * 1000, &[0; 1000]);
         }
-        assert!(cursor.cost() <= MOST_BYTES);
+        assert!(reassembler.memory_bytes() <= MAX_BYTES);
     }
 
     proptest! {
         #[test]
-        fn any_order_gives_the_same(
+        fn order_does_not_matter(
             cuts in proptest::collection::vec(0_usize..2000, 0..40),
             order in proptest::collection::vec(any::<prop::sample::Index>(), 40),
         ) {
@@ -116,11 +120,11 @@ mod tests {
                 let length = pieces.len();
                 pieces.swap(place % length, index.index(length));
             }
-            let mut cursor = Cursor::default();
+            let mut reassembler = Reassembler::default();
             for (from, to) in pieces {
-                cursor.take(from as u64, &stream[from.saturating_sub(3)..to][from.min(3)..]);
+                reassembler.insert(from as u64, &stream[from.saturating_sub(3)..to][from.min(3)..]);
             }
-            prop_assert_eq!(cursor.known(), &stream[..]);
+            prop_assert_eq!(reassembler.contiguous(), &stream[..]);
         }
     }
 }

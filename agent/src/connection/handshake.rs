@@ -1,41 +1,41 @@
-//! What a connection's handshake tells, over whatever transport.
+//! The TLS handshake of a connection, over TCP or QUIC.
 
 use super::hello::{ClientHello, ServerHello};
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// A TLS handshake as far as it is readable.
+/// The readable part of a TLS handshake.
 #[derive(Clone, Debug, Default)]
 pub struct Handshake {
-    /// What the client said.
+    /// The client's hello, if seen.
     pub client: Option<ClientHello>,
-    /// What the server said.
+    /// The server's hello, if seen.
     pub server: Option<ServerHello>,
-    /// When the client began to speak.
+    /// Time of the client's first data.
     pub(super) began: Option<Timestamp>,
-    /// When both had come to speak encrypted with the keys agreed on.
+    /// Time from which both sides send encrypted data.
     pub(super) completed: Option<Timestamp>,
-    /// Whether one of them refused the other.
+    /// Whether a side rejected the handshake.
     pub(super) refused: bool,
 }
 
 impl Handshake {
-    /// From the client's first octets until the handshake is complete, as far as can be seen: over TCP
-    /// until both sides have sent encrypted records (TLS 1.3: application data after the
-    /// `ServerHello`; before: `ChangeCipherSpec`), over QUIC until the client's first packet with a
-    /// short header.
+    /// Returns the time from the client's first data to the end of the handshake, as far as
+    /// visible: over TCP until both sides sent encrypted records (TLS 1.3: application data after
+    /// the `ServerHello`; earlier versions: `ChangeCipherSpec`), over QUIC until the client's first
+    /// packet with a short header.
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
         Some(self.completed?.since(self.began?))
     }
 
-    /// Whether a session of before was gone on with; none where the server did not say.
+    /// Returns whether an earlier session is resumed; `None` without a `ServerHello`.
     #[must_use]
     pub fn resumed(&self) -> Option<bool> {
         Some(self.server.as_ref()?.resumes(self.client.as_ref()?))
     }
 
-    /// Whether it was begun and did not come to its end.
+    /// Returns whether the handshake has begun and is not complete.
     pub(super) fn is_pending(&self) -> bool {
         self.client.is_some() && self.completed.is_none()
     }

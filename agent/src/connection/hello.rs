@@ -1,4 +1,4 @@
-//! What `ClientHello` and `ServerHello` say (RFC 8446, 4.1; RFC 5246, 7.4.1).
+//! Reads `ClientHello` and `ServerHello` (RFC 8446, 4.1; RFC 5246, 7.4.1).
 
 use std::fmt::Write as _;
 use tls_parser::{
@@ -10,7 +10,7 @@ use tls_parser::{
 pub(super) const CLIENT_HELLO: u8 = 1;
 pub(super) const SERVER_HELLO: u8 = 2;
 
-/// Octets before a handshake message's body: type and length.
+/// Bytes of a handshake message's header: type and length.
 pub(super) const MESSAGE_HEADER: usize = 4;
 
 /// TLS 1.3.
@@ -25,61 +25,62 @@ pub(super) const RETRY: [u8; 32] = [
     0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 ];
 
-/// Longest name of a server, in octets (RFC 1035, 2.3.4).
-const MOST_NAME: usize = 255;
-/// Protocols kept of those offered.
-const MOST_PROTOCOLS: usize = 16;
+/// Longest server name in bytes (RFC 1035, 2.3.4).
+const MAX_NAME: usize = 255;
+/// Most offered protocols that are kept.
+const MAX_PROTOCOLS: usize = 16;
 
-/// What the client says.
+/// Contents of a `ClientHello`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientHello {
-    /// The name of the server, in lower case; with ECH that of the outer hello.
+    /// The server's name in lower case; with ECH the name of the outer hello.
     pub sni: Option<Box<str>>,
-    /// The protocols offered, in order.
+    /// The offered application protocols in order.
     pub alpn: Vec<Box<str>>,
-    /// Whether the extension for Encrypted Client Hello is there; browsers send it as grease too.
+    /// Whether the extension of Encrypted Client Hello is present. Browsers also send it without
+    /// use (GREASE).
     pub ech: bool,
-    /// The session's id; in TLS 1.3 without a meaning.
+    /// The session id; unused in TLS 1.3.
     pub(super) session_id: Box<[u8]>,
 }
 
-/// What the server says.
+/// Contents of a `ServerHello`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerHello {
-    /// The version chosen: 0x0303 is TLS 1.2, 0x0304 TLS 1.3.
+    /// The selected version: 0x0303 is TLS 1.2, 0x0304 TLS 1.3.
     pub version: u16,
-    /// The protocol chosen, where it is not encrypted: before TLS 1.3.
+    /// The selected application protocol; encrypted from TLS 1.3 on.
     pub alpn: Option<Box<str>>,
-    /// Whether it asks for another `ClientHello`.
+    /// Whether this is a `HelloRetryRequest`.
     pub(super) is_retry: bool,
-    /// Whether it goes on with a session of before, by a pre-shared key.
-    pub(super) has_key: bool,
-    /// The session's id.
+    /// Whether it resumes a session by a pre-shared key.
+    pub(super) has_psk: bool,
+    /// The session id.
     pub(super) session_id: Box<[u8]>,
 }
 
 impl ServerHello {
-    /// Whether a session of before is gone on with (RFC 8446, 2.2; RFC 5246, 7.4.1.2).
+    /// Returns whether an earlier session is resumed (RFC 8446, 2.2; RFC 5246, 7.4.1.2).
     #[must_use]
     pub fn resumes(&self, client: &ClientHello) -> bool {
         if self.version >= TLS13 {
-            self.has_key
+            self.has_psk
         } else {
             !self.session_id.is_empty() && self.session_id == client.session_id
         }
     }
 }
 
-/// The body of a handshake message of that type, if `octets` hold all of it.
-pub(super) fn body(octets: &[u8], kind: u8) -> Option<&[u8]> {
-    let [found, high, middle, low] = *octets.first_chunk::<MESSAGE_HEADER>()?;
+/// Returns the body of a handshake message of type `kind`, if `bytes` contains all of it.
+pub(super) fn message_body(bytes: &[u8], kind: u8) -> Option<&[u8]> {
+    let [found, high, middle, low] = *bytes.first_chunk::<MESSAGE_HEADER>()?;
     let length = u32::from_be_bytes([0, high, middle, low]);
     let end = MESSAGE_HEADER.checked_add(usize::try_from(length).ok()?)?;
-    octets.get(MESSAGE_HEADER..end).filter(|_| found == kind)
+    bytes.get(MESSAGE_HEADER..end).filter(|_| found == kind)
 }
 
-/// Reads a `ClientHello` without its header; none where it is none.
-pub(super) fn client(body: &[u8]) -> Option<ClientHello> {
+/// Reads the body of a `ClientHello`; `None` if it is invalid.
+pub(super) fn parse_client_hello(body: &[u8]) -> Option<ClientHello> {
     let (_, contents) = parse_tls_handshake_client_hello(body).ok()?;
     let mut hello = ClientHello {
         session_id: contents.session_id.unwrap_or_default().into(),
@@ -88,22 +89,22 @@ pub(super) fn client(body: &[u8]) -> Option<ClientHello> {
     for extension in extensions(contents.ext.unwrap_or_default()) {
         match parse_tls_client_hello_extension(extension) {
             Ok((_, TlsExtension::SNI(names))) => {
-                hello.sni = names.first().and_then(|(_, name)| shown(name));
+                hello.sni = names.first().and_then(|(_, name)| display_name(name));
             }
             Ok((_, TlsExtension::ALPN(protocols))) => {
-                let protocols = protocols.iter().take(MOST_PROTOCOLS);
-                hello.alpn = protocols.filter_map(|protocol| shown(protocol)).collect();
+                let protocols = protocols.iter().take(MAX_PROTOCOLS);
+                hello.alpn = protocols.filter_map(|protocol| display_name(protocol)).collect();
             }
             Ok((_, TlsExtension::Unknown(kind, _))) if kind.0 == ECH => hello.ech = true,
-            // What cannot be read is not what is looked for.
+            // Invalid and other extensions are ignored.
             _ => {}
         }
     }
     Some(hello)
 }
 
-/// Reads a `ServerHello` without its header; none where it is none.
-pub(super) fn server(body: &[u8]) -> Option<ServerHello> {
+/// Reads the body of a `ServerHello`; `None` if it is invalid.
+pub(super) fn parse_server_hello(body: &[u8]) -> Option<ServerHello> {
     let (_, contents) = parse_tls_handshake_server_hello(body).ok()?;
     let mut hello = ServerHello {
         version: contents.version.0,
@@ -116,9 +117,9 @@ pub(super) fn server(body: &[u8]) -> Option<ServerHello> {
             Ok((_, TlsExtension::SupportedVersions(versions))) => {
                 hello.version = versions.first().map_or(hello.version, |version| version.0);
             }
-            Ok((_, TlsExtension::PreSharedKey(_))) => hello.has_key = true,
+            Ok((_, TlsExtension::PreSharedKey(_))) => hello.has_psk = true,
             Ok((_, TlsExtension::ALPN(protocols))) => {
-                hello.alpn = protocols.first().and_then(|protocol| shown(protocol));
+                hello.alpn = protocols.first().and_then(|protocol| display_name(protocol));
             }
             _ => {}
         }
@@ -126,7 +127,7 @@ pub(super) fn server(body: &[u8]) -> Option<ServerHello> {
     Some(hello)
 }
 
-/// The extensions one by one, so that one which cannot be read does not hide the others.
+/// Splits the extensions, so that an invalid one does not hide the others.
 fn extensions(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let [_, _, high, low] = *rest.first_chunk()?;
@@ -137,19 +138,19 @@ fn extensions(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A name as text: in lower case, octets outside 0x21 to 0x7E as `\DDD`, a backslash as `\\`. None
-/// for one that is empty or too long.
-fn shown(name: &[u8]) -> Option<Box<str>> {
-    if name.is_empty() || name.len() > MOST_NAME {
+/// Returns a name as text in lower case, bytes outside 0x21 to 0x7E as `\DDD`, a backslash as `\\`;
+/// `None` if it is empty or too long.
+fn display_name(name: &[u8]) -> Option<Box<str>> {
+    if name.is_empty() || name.len() > MAX_NAME {
         return None;
     }
     let mut text = String::with_capacity(name.len());
-    for octet in name {
-        match octet {
+    for byte in name {
+        match byte {
             b'\\' => text.push_str("\\\\"),
-            0x21..=0x7e => text.push(char::from(octet.to_ascii_lowercase())),
+            0x21..=0x7e => text.push(char::from(byte.to_ascii_lowercase())),
             // Writing to a string cannot fail.
-            _ => drop(write!(text, "\\{octet:03}")),
+            _ => drop(write!(text, "\\{byte:03}")),
         }
     }
     Some(text.into())
@@ -162,22 +163,24 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn reads_what_a_client_says() {
+    fn reads_client_hello() {
         let message = craft::client_hello("DNS.example", &["dot", "h2"], 2000, true);
-        let hello = client(body(&message, CLIENT_HELLO).unwrap()).unwrap();
+        let hello = parse_client_hello(message_body(&message, CLIENT_HELLO).unwrap()).unwrap();
         assert_eq!(hello.sni.as_deref(), Some("dns.example"));
         assert_eq!(hello.alpn, ["dot".into(), "h2".into()]);
         assert!(hello.ech && hello.session_id.len() == 32);
-        assert_eq!(body(&message, SERVER_HELLO), None);
-        assert_eq!(body(&message[..message.len() - 1], CLIENT_HELLO), None);
+        assert_eq!(message_body(&message, SERVER_HELLO), None);
+        assert_eq!(message_body(&message[..message.len() - 1], CLIENT_HELLO), None);
     }
 
     #[test]
-    fn reads_what_a_server_says() {
-        let read = |message: &[u8]| server(body(message, SERVER_HELLO).unwrap()).unwrap();
+    fn reads_server_hello() {
+        let read = |message: &[u8]| {
+            parse_server_hello(message_body(&message, SERVER_HELLO).unwrap()).unwrap()
+        };
         let new = read(&craft::server_hello(TLS13, false));
-        assert_eq!((new.version, new.has_key, new.is_retry), (TLS13, false, false));
-        let hello = client(&craft::client_hello("a", &[], 0, false)[4..]).unwrap();
+        assert_eq!((new.version, new.has_psk, new.is_retry), (TLS13, false, false));
+        let hello = parse_client_hello(&craft::client_hello("a", &[], 0, false)[4..]).unwrap();
         assert!(!new.resumes(&hello));
         assert!(read(&craft::server_hello(TLS13, true)).resumes(&hello));
         let old = read(&craft::server_hello(0x0303, false));
@@ -185,30 +188,30 @@ mod tests {
     }
 
     #[test]
-    fn shows_any_octets() {
-        assert_eq!(shown(b"A\\b\xff ").as_deref(), Some("a\\\\b\\255\\032"));
-        assert_eq!((shown(b""), shown(&[b'a'; 256])), (None, None));
+    fn escapes_names() {
+        assert_eq!(display_name(b"A\\b\xff ").as_deref(), Some("a\\\\b\\255\\032"));
+        assert_eq!((display_name(b""), display_name(&[b'a'; 256])), (None, None));
     }
 
     proptest! {
         #[test]
-        fn survives_anything(octets in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let _ = (client(&octets), server(&octets));
+        fn survives_anything(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = (parse_client_hello(&bytes), parse_server_hello(&bytes));
         }
 
         #[test]
         fn survives_damage(
-            place in any::<prop::sample::Index>(), octet: u8, cut in any::<prop::sample::Index>()
+            place in any::<prop::sample::Index>(), byte: u8, cut in any::<prop::sample::Index>()
         ) {
             for mut message in
                 [craft::client_hello("a.example", &["dot"], 50, true), craft::server_hello(TLS13, true)]
             {
                 let place = place.index(message.len());
-                message[place] = octet;
+                message[place] = byte;
                 let end = cut.index(message.len());
-                let _ = (client(&message[4..]), server(&message[4..]));
-                let _ = (client(message.get(4..end).unwrap_or_default()),
-                    server(message.get(4..end).unwrap_or_default()));
+                let _ = (parse_client_hello(&message[4..]), parse_server_hello(&message[4..]));
+                let _ = (parse_client_hello(message.get(4..end).unwrap_or_default()),
+                    parse_server_hello(message.get(4..end).unwrap_or_default()));
             }
         }
     }

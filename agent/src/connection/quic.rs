@@ -1,20 +1,20 @@
-//! QUIC's first packets: what of the handshake anyone can read (RFC 9000, 17.2; RFC 9001, 5).
+//! QUIC's Initial packets, the readable part of the handshake (RFC 9000, 17.2; RFC 9001, 5).
 
 mod keys;
 
-use super::cursor::Cursor;
+use super::cursor::Reassembler;
 use super::handshake::Handshake;
 use super::hello::{self, CLIENT_HELLO, SERVER_HELLO};
 use super::tls::Side;
 use crate::time::Timestamp;
-use keys::{Initial, Version};
+use keys::{InitialKeys, Version};
 
-/// The first bit of a packet with a long header.
-const LONG: u8 = 0x80;
-/// Longest connection id.
-const MOST_ID: usize = 20;
-/// Packets that do not open before no more are tried: each costs some microseconds.
-const MOST_FAILURES: u8 = 16;
+/// Header form bit of a long header.
+const LONG_HEADER: u8 = 0x80;
+/// Longest connection id in bytes.
+const MAX_ID: usize = 20;
+/// Decryption failures after which no more packets are tried; each costs some microseconds.
+const MAX_FAILURES: u8 = 16;
 
 const PADDING: u64 = 0x00;
 const PING: u64 = 0x01;
@@ -23,18 +23,18 @@ const ACK_ECN: u64 = 0x03;
 const CRYPTO: u64 = 0x06;
 const CONNECTION_CLOSE: u64 = 0x1c;
 
-/// Reads a connection's handshake until it is over.
+/// Reads a connection's handshake until its end.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Quic {
-    keys: Option<Initial>,
+pub(super) struct QuicReader {
+    keys: Option<InitialKeys>,
     failures: u8,
-    client: Cursor,
-    server: Cursor,
+    client: Reassembler,
+    server: Reassembler,
 }
 
-/// What packets with a long header are for.
+/// Type of a packet with a long header.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum PacketType {
     Initial,
     Retry,
     /// 0-RTT, Handshake.
@@ -42,19 +42,19 @@ enum Kind {
 }
 
 /// A long header.
-struct Long<'a> {
+struct LongHeader<'a> {
     version: Version,
-    kind: Kind,
+    packet_type: PacketType,
     destination: &'a [u8],
-    /// Where the packet number stands.
+    /// Offset of the packet number.
     number_at: usize,
-    /// Where the packet ends.
+    /// Offset of the packet's end.
     end: usize,
 }
 
-impl Quic {
-    /// Takes a datagram that one side sent. Gives whether there is anything left to read.
-    pub(super) fn take(
+impl QuicReader {
+    /// Processes a datagram of one side. Returns whether there is more to read.
+    pub(super) fn read(
         &mut self,
         side: Side,
         datagram: &[u8],
@@ -65,9 +65,9 @@ impl Quic {
             handshake.began = Some(now);
         }
         let mut rest = datagram;
-        // Several packets may share a datagram (RFC 9000, 12.2).
+        // A datagram may contain several packets (RFC 9000, 12.2).
         while let Some(first) = rest.first() {
-            if first & LONG == 0 {
+            if first & LONG_HEADER == 0 {
                 if side == Side::Client && handshake.client.is_some() && handshake.server.is_some()
                 {
                     handshake.completed = Some(now);
@@ -75,38 +75,45 @@ impl Quic {
                 }
                 break;
             }
-            let Some(long) = long(rest) else { break };
-            match long.kind {
-                Kind::Initial => self.initial(side, rest, &long, handshake),
-                // The client begins anew, with the id that the server gave.
-                Kind::Retry => self.keys = None,
-                Kind::Other => {}
+            let Some(header) = parse_long_header(rest) else { break };
+            match header.packet_type {
+                PacketType::Initial => self.read_initial(side, rest, &header, handshake),
+                // The client starts again with the connection id from the server.
+                PacketType::Retry => self.keys = None,
+                PacketType::Other => {}
             }
-            rest = rest.get(long.end..).unwrap_or_default();
+            rest = rest.get(header.end..).unwrap_or_default();
         }
         !handshake.refused
     }
 
-    /// Octets of memory.
-    pub(super) fn cost(&self) -> usize {
-        self.client.cost() + self.server.cost()
+    /// Returns the memory in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.client.memory_bytes() + self.server.memory_bytes()
     }
 
-    fn initial(&mut self, side: Side, packet: &[u8], long: &Long<'_>, handshake: &mut Handshake) {
+    fn read_initial(
+        &mut self,
+        side: Side,
+        packet: &[u8],
+        header: &LongHeader<'_>,
+        handshake: &mut Handshake,
+    ) {
         let from_client = side == Side::Client;
         let is_known = match side {
             Side::Client => handshake.client.is_some(),
             Side::Server => handshake.server.is_some(),
         };
-        // After a retry the client says the same again, which the keys of the answer depend on.
-        if (is_known && self.keys.is_some()) || self.failures >= MOST_FAILURES {
+        // After a retry the client repeats its hello, from which new keys follow.
+        if (is_known && self.keys.is_some()) || self.failures >= MAX_FAILURES {
             return;
         }
-        let open = |keys: &Initial| keys.open(from_client, packet, long.number_at, long.end);
+        let open =
+            |keys: &InitialKeys| keys.decrypt(from_client, packet, header.number_at, header.end);
         let mut frames = self.keys.as_ref().and_then(open);
         if frames.is_none() && from_client {
-            // The first, or the first after a retry, or of a second attempt from the same port.
-            let keys = Initial::new(long.version, long.destination).ok();
+            // The first packet, the first after a retry, or a second attempt from the same port.
+            let keys = InitialKeys::new(header.version, header.destination).ok();
             frames = keys.as_ref().and_then(open);
             if frames.is_some() {
                 self.keys = keys;
@@ -117,75 +124,81 @@ impl Quic {
             return;
         };
         let stream = if from_client { &mut self.client } else { &mut self.server };
-        // Whatever was read before an unknown frame counts.
+        // The frames before an unknown one count.
         let _ = read_frames(&frames, stream, handshake);
         if from_client {
-            if let Some(body) = hello::body(stream.known(), CLIENT_HELLO) {
-                handshake.client = hello::client(body);
+            if let Some(body) = hello::message_body(stream.contiguous(), CLIENT_HELLO) {
+                handshake.client = hello::parse_client_hello(body);
             }
-        } else if let Some(body) = hello::body(stream.known(), SERVER_HELLO) {
-            let said = hello::server(body);
+        } else if let Some(body) = hello::message_body(stream.contiguous(), SERVER_HELLO) {
+            let hello = hello::parse_server_hello(body);
             let length = hello::MESSAGE_HEADER + body.len();
             stream.skip(length);
-            if said.as_ref().is_some_and(|said| !said.is_retry) {
-                handshake.server = said;
+            if hello.as_ref().is_some_and(|hello| !hello.is_retry) {
+                handshake.server = hello;
             }
         }
     }
 }
 
-/// Reads a long header; none where it is of an unknown version, damaged or not whole.
-fn long(packet: &[u8]) -> Option<Long<'_>> {
-    let mut rest = Octets(packet);
+/// Reads a long header; `None` for an unknown version, and if it is damaged or incomplete.
+fn parse_long_header(packet: &[u8]) -> Option<LongHeader<'_>> {
+    let mut rest = SliceReader(packet);
     let first = *rest.take(1)?.first()?;
     let version = Version::of(u32::from_be_bytes(*rest.take(4)?.first_chunk()?))?;
     let destination = rest.connection_id()?;
     rest.connection_id()?;
     let code = first >> 4 & 3;
-    let kind = match (version, code) {
-        (Version::V1, 0) | (Version::V2, 1) => Kind::Initial,
-        (Version::V1, 3) | (Version::V2, 0) => Kind::Retry,
-        _ => Kind::Other,
+    let packet_type = match (version, code) {
+        (Version::V1, 0) | (Version::V2, 1) => PacketType::Initial,
+        (Version::V1, 3) | (Version::V2, 0) => PacketType::Retry,
+        _ => PacketType::Other,
     };
-    if kind == Kind::Retry {
-        // It has no length, and nothing follows it.
-        return Some(Long { version, kind, destination, number_at: 0, end: packet.len() });
+    if packet_type == PacketType::Retry {
+        // A retry has no length field, and no packet follows it.
+        return Some(LongHeader {
+            version,
+            packet_type,
+            destination,
+            number_at: 0,
+            end: packet.len(),
+        });
     }
-    if kind == Kind::Initial {
-        let token = rest.number()?;
+    if packet_type == PacketType::Initial {
+        let token = rest.varint()?;
         rest.take(usize::try_from(token).ok()?)?;
     }
-    let length = usize::try_from(rest.number()?).ok()?;
+    let length = usize::try_from(rest.varint()?).ok()?;
     let number_at = packet.len() - rest.0.len();
     let end = number_at.checked_add(length)?;
-    Some(Long { version, kind, destination, number_at, end })
+    Some(LongHeader { version, packet_type, destination, number_at, end })
 }
 
-/// Reads the frames of a first packet (RFC 9000, 19, 17.2.2).
-fn read_frames(frames: &[u8], stream: &mut Cursor, handshake: &mut Handshake) -> Option<()> {
-    let mut rest = Octets(frames);
+/// Reads the frames of an Initial packet (RFC 9000, 17.2.2 and 19).
+fn read_frames(frames: &[u8], stream: &mut Reassembler, handshake: &mut Handshake) -> Option<()> {
+    let mut rest = SliceReader(frames);
     while !rest.0.is_empty() {
-        match rest.number()? {
+        match rest.varint()? {
             PADDING | PING => {}
             kind @ (ACK | ACK_ECN) => {
-                rest.number()?;
-                rest.number()?;
-                let ranges = rest.number()?;
-                rest.number()?;
+                rest.varint()?;
+                rest.varint()?;
+                let ranges = rest.varint()?;
+                rest.varint()?;
                 for _ in 0..ranges {
-                    rest.number()?;
-                    rest.number()?;
+                    rest.varint()?;
+                    rest.varint()?;
                 }
                 if kind == ACK_ECN {
                     for _ in 0..3 {
-                        rest.number()?;
+                        rest.varint()?;
                     }
                 }
             }
             CRYPTO => {
-                let offset = rest.number()?;
-                let length = usize::try_from(rest.number()?).ok()?;
-                stream.take(offset, rest.take(length)?);
+                let offset = rest.varint()?;
+                let length = usize::try_from(rest.varint()?).ok()?;
+                stream.insert(offset, rest.take(length)?);
             }
             CONNECTION_CLOSE => {
                 handshake.refused = true;
@@ -197,10 +210,10 @@ fn read_frames(frames: &[u8], stream: &mut Cursor, handshake: &mut Handshake) ->
     Some(())
 }
 
-/// Octets to be taken from the front.
-struct Octets<'a>(&'a [u8]);
+/// Reads values from the front of a slice.
+struct SliceReader<'a>(&'a [u8]);
 
-impl<'a> Octets<'a> {
+impl<'a> SliceReader<'a> {
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
@@ -209,15 +222,15 @@ impl<'a> Octets<'a> {
 
     fn connection_id(&mut self) -> Option<&'a [u8]> {
         let length = usize::from(*self.take(1)?.first()?);
-        if length > MOST_ID { None } else { self.take(length) }
+        if length > MAX_ID { None } else { self.take(length) }
     }
 
-    /// A number of variable length (RFC 9000, 16).
-    fn number(&mut self) -> Option<u64> {
+    /// Reads a variable-length integer (RFC 9000, 16).
+    fn varint(&mut self) -> Option<u64> {
         let first = *self.0.first()?;
-        let octets = self.take(1 << (first >> 6))?;
+        let bytes = self.take(1 << (first >> 6))?;
         let start = u64::from(first & 0x3f);
-        Some(octets.iter().skip(1).fold(start, |number, octet| number << 8 | u64::from(*octet)))
+        Some(bytes.iter().skip(1).fold(start, |number, byte| number << 8 | u64::from(*byte)))
     }
 }
 

@@ -1,27 +1,27 @@
-//! One direction of a TCP connection: how much it carried, by its sequence numbers (RFC 9293, 3.4).
+//! One direction of a TCP connection: counts its bytes by sequence numbers (RFC 9293, 3.4).
 
 use crate::net::TcpFlags;
 use crate::time::Timestamp;
 
-/// The largest step of the sequence numbers that is believed: a whole window of the largest scale
-/// (RFC 7323, 2.3) may have been missed.
-const MOST_STEP: u32 = 1 << 30;
+/// Largest plausible step of the sequence number. Up to a whole window of the largest scale may
+/// have been missed (RFC 7323, 2.3).
+const MAX_STEP: u32 = 1 << 30;
 
-/// One direction.
+/// One direction of a TCP connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Stream {
-    /// When its first SYN passed, and the number of it.
+pub(super) struct TcpDirection {
+    /// Time and sequence number of its first SYN.
     syn: Option<(Timestamp, u32)>,
-    /// The number that comes next, once anything was seen.
+    /// Next sequence number, once a segment was seen.
     next: Option<u32>,
-    octets: u64,
+    bytes: u64,
     ended: bool,
 }
 
-impl Stream {
-    /// Takes a segment; gives where in the stream its payload begins, unless that lies before what
-    /// was seen first.
-    pub(super) fn take(
+impl TcpDirection {
+    /// Processes a segment. Returns the direction offset of its payload; `None` if that is before the
+    /// first byte seen.
+    pub(super) fn observe(
         &mut self,
         seq: u32,
         flags: TcpFlags,
@@ -32,53 +32,54 @@ impl Stream {
             self.syn.get_or_insert((now, seq));
         }
         if flags.rst {
-            // Its number is the other side's word, and its payload a text (RFC 9293, 3.5.3).
+            // A reset's sequence number is chosen by its receiver, and its payload is text (RFC
+            // 9293, 3.5.3).
             return None;
         }
         let start = if flags.syn { seq.wrapping_add(1) } else { seq };
         self.ended |= flags.fin;
         let Some(next) = self.next else {
             self.next = Some(start.wrapping_add(payload));
-            self.octets = u64::from(payload);
+            self.bytes = u64::from(payload);
             return Some(0);
         };
         let end = start.wrapping_add(payload);
         let step = end.wrapping_sub(next);
-        let before = self.octets;
-        if step <= MOST_STEP {
-            self.octets += u64::from(step);
+        let before = self.bytes;
+        if step <= MAX_STEP {
+            self.bytes += u64::from(step);
             self.next = Some(end);
-        } else if next.wrapping_sub(end) > MOST_STEP {
-            // Neither old nor near: numbers that belong to nothing seen so far.
-            self.octets += u64::from(payload);
+        } else if next.wrapping_sub(end) > MAX_STEP {
+            // Neither a retransmission nor close ahead: not related to any data seen.
+            self.bytes += u64::from(payload);
             self.next = Some(end);
             return None;
         }
-        // Where the payload began, counted from what was next before it.
+        // The payload's offset relative to the previous `next`.
         let behind = next.wrapping_sub(start);
-        if behind <= MOST_STEP {
+        if behind <= MAX_STEP {
             before.checked_sub(u64::from(behind))
         } else {
             Some(before + u64::from(start.wrapping_sub(next)))
         }
     }
 
-    /// Octets of payload.
-    pub(super) const fn octets(&self) -> u64 {
-        self.octets
+    /// Returns the number of payload bytes.
+    pub(super) const fn payload_bytes(&self) -> u64 {
+        self.bytes
     }
 
-    /// When its first SYN passed.
+    /// Returns the time of its first SYN.
     pub(super) fn began(&self) -> Option<Timestamp> {
         self.syn.map(|(since, _)| since)
     }
 
-    /// The number of its SYN.
-    pub(super) fn first_number(&self) -> Option<u32> {
+    /// Returns the sequence number of its first SYN.
+    pub(super) fn first_seq(&self) -> Option<u32> {
         self.syn.map(|(_, number)| number)
     }
 
-    /// Whether its FIN was seen.
+    /// Returns whether a FIN was seen.
     pub(super) const fn has_ended(&self) -> bool {
         self.ended
     }
@@ -92,50 +93,50 @@ mod tests {
     const NONE: TcpFlags = TcpFlags { syn: false, fin: false, rst: false };
     const SYN: TcpFlags = TcpFlags { syn: true, ..NONE };
 
-    fn take(stream: &mut Stream, seq: u32, flags: TcpFlags, payload: u32) -> Option<u64> {
-        stream.take(seq, flags, payload, Timestamp::from_nanos(1))
+    fn take(direction: &mut TcpDirection, seq: u32, flags: TcpFlags, payload: u32) -> Option<u64> {
+        direction.observe(seq, flags, payload, Timestamp::from_nanos(1))
     }
 
     #[test]
-    fn counts_what_is_sent_again_once() {
-        let mut stream = Stream::default();
-        take(&mut stream, 99, SYN, 0);
-        assert_eq!(take(&mut stream, 100, NONE, 10), Some(0));
-        assert_eq!(take(&mut stream, 120, NONE, 10), Some(20));
-        assert_eq!(take(&mut stream, 110, NONE, 10), Some(10));
-        assert_eq!(take(&mut stream, 100, NONE, 10), Some(0));
-        // A keep-alive (RFC 9293, 3.8.4) repeats the last octet.
-        assert_eq!(take(&mut stream, 129, NONE, 1), Some(29));
-        assert_eq!((stream.octets(), stream.has_ended()), (30, false));
-        take(&mut stream, 130, TcpFlags { fin: true, ..NONE }, 5);
-        assert_eq!((stream.octets(), stream.has_ended()), (35, true));
+    fn counts_retransmissions_once() {
+        let mut direction = TcpDirection::default();
+        take(&mut direction, 99, SYN, 0);
+        assert_eq!(take(&mut direction, 100, NONE, 10), Some(0));
+        assert_eq!(take(&mut direction, 120, NONE, 10), Some(20));
+        assert_eq!(take(&mut direction, 110, NONE, 10), Some(10));
+        assert_eq!(take(&mut direction, 100, NONE, 10), Some(0));
+        // A keep-alive (RFC 9293, 3.8.4) repeats the last byte.
+        assert_eq!(take(&mut direction, 129, NONE, 1), Some(29));
+        assert_eq!((direction.payload_bytes(), direction.has_ended()), (30, false));
+        take(&mut direction, 130, TcpFlags { fin: true, ..NONE }, 5);
+        assert_eq!((direction.payload_bytes(), direction.has_ended()), (35, true));
     }
 
     #[test]
-    fn a_reset_counts_nothing() {
-        let mut stream = Stream::default();
-        take(&mut stream, 100, NONE, 10);
-        assert_eq!(take(&mut stream, 5000, TcpFlags { rst: true, ..NONE }, 7), None);
-        assert_eq!(stream.octets(), 10);
+    fn ignores_reset_payload() {
+        let mut direction = TcpDirection::default();
+        take(&mut direction, 100, NONE, 10);
+        assert_eq!(take(&mut direction, 5000, TcpFlags { rst: true, ..NONE }, 7), None);
+        assert_eq!(direction.payload_bytes(), 10);
     }
 
     #[test]
-    fn strange_numbers_count_their_payload() {
-        let mut stream = Stream::default();
-        take(&mut stream, 100, NONE, 10);
-        assert_eq!(take(&mut stream, 0x8000_0000, NONE, 7), None);
-        assert_eq!(stream.octets(), 17);
+    fn counts_payload_of_unrelated_segments() {
+        let mut direction = TcpDirection::default();
+        take(&mut direction, 100, NONE, 10);
+        assert_eq!(take(&mut direction, 0x8000_0000, NONE, 7), None);
+        assert_eq!(direction.payload_bytes(), 17);
     }
 
     proptest! {
         #[test]
-        fn any_order_and_any_beginning_give_the_same(
+        fn order_and_start_do_not_matter(
             isn: u32,
             lengths in proptest::collection::vec(1_u32..1500, 1..30),
             order in proptest::collection::vec(any::<prop::sample::Index>(), 60),
         ) {
-            let mut stream = Stream::default();
-            take(&mut stream, isn, SYN, 0);
+            let mut direction = TcpDirection::default();
+            take(&mut direction, isn, SYN, 0);
             let mut at = 0;
             let pieces: Vec<(u32, u32)> = lengths.iter().map(|length| {
                 at += length;
@@ -144,12 +145,12 @@ mod tests {
             for index in &order {
                 let (offset, length) = pieces[index.index(pieces.len())];
                 let seq = isn.wrapping_add(1).wrapping_add(offset);
-                prop_assert_eq!(take(&mut stream, seq, NONE, length), Some(u64::from(offset)));
+                prop_assert_eq!(take(&mut direction, seq, NONE, length), Some(u64::from(offset)));
             }
             for (offset, length) in pieces {
-                take(&mut stream, isn.wrapping_add(1).wrapping_add(offset), NONE, length);
+                take(&mut direction, isn.wrapping_add(1).wrapping_add(offset), NONE, length);
             }
-            prop_assert_eq!(stream.octets(), u64::from(at));
+            prop_assert_eq!(direction.payload_bytes(), u64::from(at));
         }
     }
 }

@@ -13,9 +13,9 @@ const SYN: TcpFlags = TcpFlags { syn: true, ..NONE };
 const FIN: TcpFlags = TcpFlags { fin: true, ..NONE };
 const RST: TcpFlags = TcpFlags { rst: true, ..NONE };
 
-/// What is kept of a report.
+/// An owned copy of a report.
 #[derive(Clone, Debug, PartialEq)]
-struct Told {
+struct ReportCopy {
     id: MessageId,
     status: Status,
     is_final: bool,
@@ -26,16 +26,16 @@ struct Told {
     pid: Option<u32>,
 }
 
-struct Bench {
+struct Harness {
     connections: Connections,
     now_ms: u64,
     seq: u64,
     sight: Sight,
     pid: Option<u32>,
-    told: Vec<Told>,
+    reports: Vec<ReportCopy>,
 }
 
-impl Bench {
+impl Harness {
     fn new(options: ConnectionOptions) -> Self {
         let resolvers = ["192.0.2.53".parse().unwrap()];
         let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], resolvers);
@@ -45,13 +45,13 @@ impl Bench {
             seq: 0,
             sight: Sight::Passive,
             pid: None,
-            told: Vec::new(),
+            reports: Vec::new(),
         }
     }
 
     fn send(&mut self, transport: Transport, src: &str, dst: &str, content: Content) {
         self.seq += 1;
-        let sealed = Sealed {
+        let packet = Sealed {
             envelope: Envelope {
                 id: MessageId {
                     origin: crate::capture::Origin { cpu: 0, seq: self.seq },
@@ -68,12 +68,12 @@ impl Bench {
             },
             content,
         };
-        let told = &mut self.told;
-        self.connections.observe(&sealed, &mut |report| told.push(tell(report)));
+        let reports = &mut self.reports;
+        self.connections.observe(&packet, &mut |report| reports.push(copy_report(report)));
         self.check();
     }
 
-    /// A segment, and a millisecond.
+    /// Sends a segment and advances the time by one millisecond.
     fn tcp(&mut self, src: &str, dst: &str, seq: u32, flags: TcpFlags, payload: &[u8]) {
         let ack = !(flags.syn && src.starts_with("192.0.2.1:"));
         let content = Content::Segment {
@@ -89,16 +89,16 @@ impl Bench {
 
     fn expire(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        let told = &mut self.told;
+        let reports = &mut self.reports;
         let now = Timestamp::from_nanos(now_ms * 1_000_000);
-        self.connections.expire(now, &mut |report| told.push(tell(report)));
+        self.connections.expire(now, &mut |report| reports.push(copy_report(report)));
         self.check();
     }
 
     fn finish(&mut self) {
-        let told = &mut self.told;
+        let reports = &mut self.reports;
         let now = Timestamp::from_nanos(self.now_ms * 1_000_000);
-        self.connections.finish(now, &mut |report| told.push(tell(report)));
+        self.connections.finish(now, &mut |report| reports.push(copy_report(report)));
         self.check();
     }
 
@@ -111,10 +111,10 @@ impl Bench {
     }
 
     fn statuses(&self) -> Vec<Status> {
-        self.told.iter().map(|told| told.status).collect()
+        self.reports.iter().map(|report| report.status).collect()
     }
 
-    /// Connects and shakes hands: the next numbers are 1 + what was said.
+    /// Establishes a TLS connection; returns the next sequence numbers.
     fn establish(&mut self) -> (u32, u32) {
         self.tcp(CLIENT, SERVER, 99, SYN, b"");
         self.tcp(SERVER, CLIENT, 999, SYN, b"");
@@ -129,10 +129,10 @@ impl Bench {
     }
 }
 
-fn tell(report: &Report<'_>) -> Told {
+fn copy_report(report: &Report<'_>) -> ReportCopy {
     let connection = report.connection;
     let client = connection.handshake.client.as_ref();
-    Told {
+    ReportCopy {
         id: report.id(),
         status: report.status,
         is_final: report.is_final,
@@ -145,53 +145,53 @@ fn tell(report: &Report<'_>) -> Told {
 }
 
 #[test]
-fn a_connection_from_beginning_to_end() {
-    let mut bench = Bench::new(ConnectionOptions::default());
-    let (client, server) = bench.establish();
-    bench.tcp(CLIENT, SERVER, client, FIN, b"abc");
-    bench.tcp(SERVER, CLIENT, server, FIN, b"");
-    let [told] = &bench.told[..] else { panic!("{:?}", bench.told) };
-    assert_eq!((told.status, told.is_final), (Status::Closed, true));
-    assert_eq!(told.octets, [u64::from(client - 100) + 3, u64::from(server - 1000)]);
-    assert_eq!((told.connect_ms, told.handshake_ms), (Some(1), Some(2)));
-    assert_eq!(told.sni.as_deref(), Some("dns.example"));
-    assert_eq!(told.id.origin.seq, 1);
-    // What comes afterwards belongs to it.
-    bench.tcp(SERVER, CLIENT, server, FIN, b"");
-    bench.tcp(CLIENT, SERVER, client, RST, b"");
-    bench.tcp(SERVER, CLIENT, server, NONE, b"late");
-    let counters = bench.connections.counters();
-    assert_eq!((counters.connections, counters.stray, bench.told.len()), (1, 3, 1));
+fn reports_complete_connection() {
+    let mut harness = Harness::new(ConnectionOptions::default());
+    let (client, server) = harness.establish();
+    harness.tcp(CLIENT, SERVER, client, FIN, b"abc");
+    harness.tcp(SERVER, CLIENT, server, FIN, b"");
+    let [reports] = &harness.reports[..] else { panic!("{:?}", harness.reports) };
+    assert_eq!((reports.status, reports.is_final), (Status::Closed, true));
+    assert_eq!(reports.octets, [u64::from(client - 100) + 3, u64::from(server - 1000)]);
+    assert_eq!((reports.connect_ms, reports.handshake_ms), (Some(1), Some(2)));
+    assert_eq!(reports.sni.as_deref(), Some("dns.example"));
+    assert_eq!(reports.id.origin.seq, 1);
+    // Late packets belong to the ended connection.
+    harness.tcp(SERVER, CLIENT, server, FIN, b"");
+    harness.tcp(CLIENT, SERVER, client, RST, b"");
+    harness.tcp(SERVER, CLIENT, server, NONE, b"late");
+    let counters = harness.connections.counters();
+    assert_eq!((counters.connections, counters.stray, harness.reports.len()), (1, 3, 1));
 }
 
 #[test]
-fn attempts_fail_in_their_ways() {
-    let mut bench = Bench::new(ConnectionOptions::default());
-    bench.tcp(CLIENT, SERVER, 1, SYN, b"");
-    bench.tcp(SERVER, CLIENT, 0, RST, b"");
-    assert_eq!(bench.statuses(), [Status::Refused]);
-    // Another attempt from the same port, sent twice; then nothing.
-    bench.tcp(CLIENT, SERVER, 2, SYN, b"");
-    bench.now_ms += 1000;
-    bench.tcp(CLIENT, SERVER, 2, SYN, b"");
-    bench.expire(bench.now_ms + 4900);
-    assert_eq!(bench.told.len(), 1);
-    bench.expire(bench.now_ms + 200);
-    assert_eq!(bench.statuses()[1..], [Status::Timeout]);
-    // Sent again later, it is the same attempt.
-    bench.tcp(CLIENT, SERVER, 2, SYN, b"");
-    assert_eq!(bench.connections.counters().stray, 1);
-    // And one that ICMP tells of.
-    bench.tcp(CLIENT, SERVER, 3, SYN, b"");
+fn reports_failed_attempts() {
+    let mut harness = Harness::new(ConnectionOptions::default());
+    harness.tcp(CLIENT, SERVER, 1, SYN, b"");
+    harness.tcp(SERVER, CLIENT, 0, RST, b"");
+    assert_eq!(harness.statuses(), [Status::Refused]);
+    // Another attempt from the same port, sent twice, then silence.
+    harness.tcp(CLIENT, SERVER, 2, SYN, b"");
+    harness.now_ms += 1000;
+    harness.tcp(CLIENT, SERVER, 2, SYN, b"");
+    harness.expire(harness.now_ms + 4900);
+    assert_eq!(harness.reports.len(), 1);
+    harness.expire(harness.now_ms + 200);
+    assert_eq!(harness.statuses()[1..], [Status::Timeout]);
+    // A late retransmission belongs to the same attempt.
+    harness.tcp(CLIENT, SERVER, 2, SYN, b"");
+    assert_eq!(harness.connections.counters().stray, 1);
+    // An attempt that ICMP rejects.
+    harness.tcp(CLIENT, SERVER, 3, SYN, b"");
     let error = Unreachable {
-        ts: Timestamp::from_nanos(bench.now_ms * 1_000_000),
+        ts: Timestamp::from_nanos(harness.now_ms * 1_000_000),
         ..unreachable(Transport::Tcp)
     };
-    assert!(bench.connections.is_meant(&error));
-    let told = &mut bench.told;
-    bench.connections.unreachable(&error, &mut |report| told.push(tell(report)));
-    assert_eq!(bench.statuses()[2..], [Status::Refused]);
-    bench.check();
+    assert!(harness.connections.is_meant(&error));
+    let reports = &mut harness.reports;
+    harness.connections.unreachable(&error, &mut |report| reports.push(copy_report(report)));
+    assert_eq!(harness.statuses()[2..], [Status::Refused]);
+    harness.check();
 }
 
 fn unreachable(transport: Transport) -> Unreachable {
@@ -208,166 +208,166 @@ fn unreachable(transport: Transport) -> Unreachable {
 }
 
 #[test]
-fn an_answer_after_the_timeout_is_a_connection_of_its_own() {
-    let mut bench = Bench::new(ConnectionOptions::default());
-    bench.tcp(CLIENT, SERVER, 1, SYN, b"");
-    bench.expire(6_000);
-    bench.tcp(SERVER, CLIENT, 7, SYN, b"");
-    bench.tcp(CLIENT, SERVER, 2, RST, b"");
-    assert_eq!(bench.statuses(), [Status::Timeout, Status::Reset]);
+fn answer_after_timeout_starts_new_connection() {
+    let mut harness = Harness::new(ConnectionOptions::default());
+    harness.tcp(CLIENT, SERVER, 1, SYN, b"");
+    harness.expire(6_000);
+    harness.tcp(SERVER, CLIENT, 7, SYN, b"");
+    harness.tcp(CLIENT, SERVER, 2, RST, b"");
+    assert_eq!(harness.statuses(), [Status::Timeout, Status::Reset]);
 }
 
 #[test]
-fn a_handshake_that_ends_early_has_failed() {
-    let mut bench = Bench::new(ConnectionOptions::default());
+fn incomplete_handshake_is_a_failure() {
+    let mut harness = Harness::new(ConnectionOptions::default());
     let hello = record(22, &client_hello("dns.example", &[], 0, false));
     for (round, last) in [FIN, RST].into_iter().enumerate() {
         let base = u32::try_from(round).unwrap() * 10_000;
-        bench.tcp(CLIENT, SERVER, base, SYN, b"");
-        bench.tcp(SERVER, CLIENT, base, SYN, b"");
-        bench.tcp(CLIENT, SERVER, base + 1, NONE, &hello);
-        bench.tcp(SERVER, CLIENT, base + 1, FIN, &record(21, &[2, 40]));
-        bench.tcp(CLIENT, SERVER, base + 1 + u32::try_from(hello.len()).unwrap(), last, b"");
+        harness.tcp(CLIENT, SERVER, base, SYN, b"");
+        harness.tcp(SERVER, CLIENT, base, SYN, b"");
+        harness.tcp(CLIENT, SERVER, base + 1, NONE, &hello);
+        harness.tcp(SERVER, CLIENT, base + 1, FIN, &record(21, &[2, 40]));
+        harness.tcp(CLIENT, SERVER, base + 1 + u32::try_from(hello.len()).unwrap(), last, b"");
     }
-    assert_eq!(bench.statuses(), [Status::HandshakeFailed; 2]);
-    assert_eq!(bench.told[0].octets, [hello.len() as u64, 7]);
+    assert_eq!(harness.statuses(), [Status::HandshakeFailed; 2]);
+    assert_eq!(harness.reports[0].octets, [hello.len() as u64, 7]);
 }
 
 #[test]
-fn long_ones_are_told_of_meanwhile_and_at_the_end() {
-    let mut bench = Bench::new(ConnectionOptions::default());
-    let (mut client, _) = bench.establish();
+fn reports_open_connections_at_intervals() {
+    let mut harness = Harness::new(ConnectionOptions::default());
+    let (mut client, _) = harness.establish();
     for minute in 1..=3 {
-        bench.expire(minute * 61_000);
-        bench.tcp(CLIENT, SERVER, client, NONE, b"0123456789");
+        harness.expire(minute * 61_000);
+        harness.tcp(CLIENT, SERVER, client, NONE, b"0123456789");
         client += 10;
     }
-    bench.finish();
-    assert_eq!(bench.statuses(), [Status::Open; 4]);
-    let octets: Vec<u64> = bench.told.iter().map(|told| told.octets[0]).collect();
+    harness.finish();
+    assert_eq!(harness.statuses(), [Status::Open; 4]);
+    let octets: Vec<u64> = harness.reports.iter().map(|report| report.octets[0]).collect();
     assert_eq!([octets[1] - octets[0], octets[2] - octets[1], octets[3] - octets[2]], [10; 3]);
-    let finals: Vec<bool> = bench.told.iter().map(|told| told.is_final).collect();
+    let finals: Vec<bool> = harness.reports.iter().map(|report| report.is_final).collect();
     assert_eq!(finals, [false, false, false, true]);
-    let ids: Vec<MessageId> = bench.told.iter().map(|told| told.id).collect();
+    let ids: Vec<MessageId> = harness.reports.iter().map(|report| report.id).collect();
     assert!(ids.iter().enumerate().all(|(place, id)| id.index as usize == place));
-    assert_eq!(bench.connections.counters().open, 1);
+    assert_eq!(harness.connections.counters().open, 1);
 }
 
 #[test]
-fn silence_ends_a_connection_and_a_port_may_be_used_again() {
-    let mut bench = Bench::new(ConnectionOptions::default());
-    bench.establish();
-    bench.expire(301_000);
-    assert_eq!(bench.statuses(), [Status::Idle]);
-    bench.establish();
-    bench.tcp(CLIENT, SERVER, 77, SYN, b"");
-    assert_eq!(bench.statuses()[1..], [Status::Idle], "its end was not seen");
+fn idle_connection_ends_and_port_is_reused() {
+    let mut harness = Harness::new(ConnectionOptions::default());
+    harness.establish();
+    harness.expire(301_000);
+    assert_eq!(harness.statuses(), [Status::Idle]);
+    harness.establish();
+    harness.tcp(CLIENT, SERVER, 77, SYN, b"");
+    assert_eq!(harness.statuses()[1..], [Status::Idle], "its end was not seen");
 }
 
 #[test]
-fn begun_before_the_capture() {
-    let mut bench = Bench::new(ConnectionOptions::default());
-    bench.tcp(CLIENT, SERVER, 50, FIN, b"");
-    bench.tcp(SERVER, CLIENT, 500, RST, b"");
-    assert_eq!(bench.connections.counters().stray, 2);
-    bench.tcp(SERVER, CLIENT, 500, NONE, &record(23, &[0; 20]));
-    bench.tcp(CLIENT, SERVER, 50, NONE, &record(23, &[0; 30]));
-    bench.expire(60_000);
-    assert_eq!(bench.told.len(), 0, "nothing is known to be unanswered");
-    bench.tcp(CLIENT, SERVER, 85, RST, b"");
-    let told = &bench.told[0];
-    assert_eq!((told.status, told.octets), (Status::Reset, [35, 25]));
-    assert_eq!((told.connect_ms, told.handshake_ms), (None, None));
+fn tracks_connections_begun_before_capture() {
+    let mut harness = Harness::new(ConnectionOptions::default());
+    harness.tcp(CLIENT, SERVER, 50, FIN, b"");
+    harness.tcp(SERVER, CLIENT, 500, RST, b"");
+    assert_eq!(harness.connections.counters().stray, 2);
+    harness.tcp(SERVER, CLIENT, 500, NONE, &record(23, &[0; 20]));
+    harness.tcp(CLIENT, SERVER, 50, NONE, &record(23, &[0; 30]));
+    harness.expire(60_000);
+    assert_eq!(harness.reports.len(), 0, "nothing is known to be unanswered");
+    harness.tcp(CLIENT, SERVER, 85, RST, b"");
+    let reports = &harness.reports[0];
+    assert_eq!((reports.status, reports.octets), (Status::Reset, [35, 25]));
+    assert_eq!((reports.connect_ms, reports.handshake_ms), (None, None));
 }
 
 #[test]
-fn the_full_table_gives_one_up() {
+fn full_table_evicts_earliest_deadline() {
     let options = ConnectionOptions { max_connections: 3, ..ConnectionOptions::default() };
-    let mut bench = Bench::new(options);
+    let mut harness = Harness::new(options);
     for port in 1000..1010 {
-        bench.tcp(&format!("192.0.2.1:{port}"), SERVER, 1, SYN, b"");
+        harness.tcp(&format!("192.0.2.1:{port}"), SERVER, 1, SYN, b"");
     }
-    assert_eq!(bench.statuses(), [Status::Evicted; 7]);
-    bench.finish();
-    assert_eq!(bench.statuses()[7..], [Status::Open; 3]);
-    let seqs: Vec<u64> = bench.told.iter().map(|told| told.id.origin.seq).collect();
+    assert_eq!(harness.statuses(), [Status::Evicted; 7]);
+    harness.finish();
+    assert_eq!(harness.statuses()[7..], [Status::Open; 3]);
+    let seqs: Vec<u64> = harness.reports.iter().map(|report| report.id.origin.seq).collect();
     assert!(seqs.is_sorted(), "{seqs:?}");
 }
 
 #[test]
-fn connections_that_are_over_leave_few_timers() {
-    let mut bench = Bench::new(ConnectionOptions::default());
+fn ended_connections_leave_no_timers() {
+    let mut harness = Harness::new(ConnectionOptions::default());
     for port in 1..=40_000 {
         let client = format!("192.0.2.1:{port}");
-        bench.now_ms = 1;
-        bench.tcp(&client, SERVER, 1, SYN, b"");
-        bench.tcp(SERVER, &client, 1, RST, b"");
+        harness.now_ms = 1;
+        harness.tcp(&client, SERVER, 1, SYN, b"");
+        harness.tcp(SERVER, &client, 1, RST, b"");
     }
-    assert_eq!(bench.statuses(), vec![Status::Refused; 40_000]);
-    assert!(bench.connections.timers() < 20_000, "{}", bench.connections.timers());
-    bench.tcp("192.0.2.1:50000", SERVER, 1, SYN, b"");
-    bench.expire(60_000);
-    assert_eq!(bench.statuses().last(), Some(&Status::Timeout));
-    assert_eq!(bench.connections.timers(), 0);
+    assert_eq!(harness.statuses(), vec![Status::Refused; 40_000]);
+    assert!(harness.connections.timers() < 20_000, "{}", harness.connections.timers());
+    harness.tcp("192.0.2.1:50000", SERVER, 1, SYN, b"");
+    harness.expire(60_000);
+    assert_eq!(harness.statuses().last(), Some(&Status::Timeout));
+    assert_eq!(harness.connections.timers(), 0);
 }
 
 #[test]
-fn the_task_is_who_sends() {
-    let mut bench = Bench::new(ConnectionOptions::default());
-    bench.sight = Sight::Ingress;
-    bench.pid = Some(1);
-    bench.tcp(CLIENT, SERVER, 1, SYN, b"");
-    bench.sight = Sight::Egress;
-    bench.pid = Some(2);
-    bench.tcp(SERVER, CLIENT, 1, SYN, b"");
-    bench.pid = Some(3);
-    bench.tcp(SERVER, CLIENT, 2, RST, b"");
-    assert_eq!((bench.told[0].pid, bench.told.len()), (Some(2), 1));
+fn task_is_the_sender() {
+    let mut harness = Harness::new(ConnectionOptions::default());
+    harness.sight = Sight::Ingress;
+    harness.pid = Some(1);
+    harness.tcp(CLIENT, SERVER, 1, SYN, b"");
+    harness.sight = Sight::Egress;
+    harness.pid = Some(2);
+    harness.tcp(SERVER, CLIENT, 1, SYN, b"");
+    harness.pid = Some(3);
+    harness.tcp(SERVER, CLIENT, 2, RST, b"");
+    assert_eq!((harness.reports[0].pid, harness.reports.len()), (Some(2), 1));
 }
 
 #[test]
-fn datagrams_are_counted_and_end_in_silence() {
-    let mut bench = Bench::new(ConnectionOptions::default());
+fn counts_datagrams_until_idle() {
+    let mut harness = Harness::new(ConnectionOptions::default());
     let datagram =
         |wire| Content::Datagram { payload: [0x40].into(), payload_wire: wire, datagram_bytes: 0 };
     for (wire, answer) in [(1200, 1200), (40, 80)] {
-        bench.send(Transport::Udp, CLIENT, SERVER, datagram(wire));
-        bench.send(Transport::Udp, SERVER, CLIENT, datagram(answer));
+        harness.send(Transport::Udp, CLIENT, SERVER, datagram(wire));
+        harness.send(Transport::Udp, SERVER, CLIENT, datagram(answer));
     }
-    bench.send(Transport::Udp, "192.0.2.1:5", SERVER, datagram(9));
-    bench.expire(6_000);
-    bench.expire(61_000);
-    assert_eq!(bench.statuses(), [Status::Timeout, Status::Idle]);
-    assert_eq!(bench.told[1].octets, [1240, 1280]);
+    harness.send(Transport::Udp, "192.0.2.1:5", SERVER, datagram(9));
+    harness.expire(6_000);
+    harness.expire(61_000);
+    assert_eq!(harness.statuses(), [Status::Timeout, Status::Idle]);
+    assert_eq!(harness.reports[1].octets, [1240, 1280]);
 }
 
 #[test]
-fn both_ports_may_be_of_encrypted_dns() {
-    let mut bench = Bench::new(ConnectionOptions::default());
+fn finds_client_between_two_server_ports() {
+    let mut harness = Harness::new(ConnectionOptions::default());
     let (one, other) = ("192.0.2.1:853", "192.0.2.2:853");
-    bench.tcp(one, other, 1, SYN, b"");
-    bench.tcp(other, one, 5, NONE, b"x");
-    bench.tcp(one, other, 2, NONE, b"xyz");
-    bench.finish();
-    assert_eq!(bench.told.len(), 1);
-    assert_eq!(bench.told[0].octets, [3, 1]);
+    harness.tcp(one, other, 1, SYN, b"");
+    harness.tcp(other, one, 5, NONE, b"x");
+    harness.tcp(one, other, 2, NONE, b"xyz");
+    harness.finish();
+    assert_eq!(harness.reports.len(), 1);
+    assert_eq!(harness.reports[0].octets, [3, 1]);
 }
 
 #[test]
-fn handshakes_are_bounded_together() {
+fn limits_total_handshake_memory() {
     let options =
         ConnectionOptions { handshake_memory_bytes: 10_000, ..ConnectionOptions::default() };
-    let mut bench = Bench::new(options);
+    let mut harness = Harness::new(options);
     let part = &record(22, &client_hello("dns.example", &[], 3000, false))[..1400];
     for port in 1000..1100 {
-        bench.tcp(&format!("192.0.2.1:{port}"), SERVER, 1, NONE, part);
+        harness.tcp(&format!("192.0.2.1:{port}"), SERVER, 1, NONE, part);
     }
-    bench.finish();
-    assert_eq!(bench.told.len(), 100);
+    harness.finish();
+    assert_eq!(harness.reports.len(), 100);
 }
 
 #[derive(Clone, Debug)]
-struct Step {
+struct RandomPacket {
     port: u8,
     to_server: bool,
     transport: bool,
@@ -377,7 +377,7 @@ struct Step {
     pause_ms: u64,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn random_packet() -> impl Strategy<Value = RandomPacket> {
     let payload = prop_oneof![
         Just(Vec::new()),
         Just(record(22, &client_hello("a.example", &["dot"], 10, false))),
@@ -394,7 +394,7 @@ fn step() -> impl Strategy<Value = Step> {
         payload,
         0_u64..9000,
     )
-        .prop_map(|(port, to_server, transport, flags, seq, payload, pause_ms)| Step {
+        .prop_map(|(port, to_server, transport, flags, seq, payload, pause_ms)| RandomPacket {
             port,
             to_server,
             transport,
@@ -409,11 +409,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn every_connection_ends_once(steps in proptest::collection::vec(step(), 0..150)) {
+    fn every_connection_ends_once(steps in proptest::collection::vec(random_packet(), 0..150)) {
         let options = ConnectionOptions { max_connections: 3, ..ConnectionOptions::default() };
-        let mut bench = Bench::new(options);
+        let mut harness = Harness::new(options);
         for step in steps {
-            bench.now_ms += step.pause_ms;
+            harness.now_ms += step.pause_ms;
             let client = format!("192.0.2.1:{}", 1000 + u16::from(step.port));
             let (src, dst) = if step.to_server { (&*client, SERVER) } else { (SERVER, &*client) };
             let payload_wire = u32::try_from(step.payload.len()).unwrap();
@@ -425,24 +425,24 @@ proptest! {
                     seq: step.seq, ack: step.flags & 8 != 0, flags,
                     payload: step.payload.into(), payload_wire,
                 };
-                bench.send(Transport::Tcp, src, dst, content);
+                harness.send(Transport::Tcp, src, dst, content);
             } else {
                 let content = Content::Datagram {
                     payload: step.payload.into(), payload_wire, datagram_bytes: 0,
                 };
-                bench.send(Transport::Udp, src, dst, content);
+                harness.send(Transport::Udp, src, dst, content);
             }
         }
-        bench.finish();
-        let finals = bench.told.iter().filter(|told| told.is_final).count();
-        prop_assert_eq!(finals as u64, bench.connections.counters().connections);
-        let mut ids: Vec<MessageId> = bench.told.iter().map(|told| told.id).collect();
+        harness.finish();
+        let finals = harness.reports.iter().filter(|report| report.is_final).count();
+        prop_assert_eq!(finals as u64, harness.connections.counters().connections);
+        let mut ids: Vec<MessageId> = harness.reports.iter().map(|report| report.id).collect();
         ids.sort_unstable();
         prop_assert!(ids.windows(2).all(|pair| pair[0] != pair[1]));
     }
 }
 
 #[test]
-fn takes_as_much_memory_as_is_documented() {
+fn connection_fits_documented_size() {
     assert!(size_of::<Connection>() <= 600, "{}", size_of::<Connection>());
 }

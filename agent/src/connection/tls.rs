@@ -1,6 +1,7 @@
-//! TLS over TCP: the records of both directions until they are encrypted (RFC 8446, 5; RFC 5246, 6.2).
+//! TLS over TCP: reads the records of both directions until they are encrypted (RFC 8446, 5; RFC
+//! 5246, 6.2).
 
-use super::cursor::Cursor;
+use super::cursor::Reassembler;
 use super::handshake::Handshake;
 use super::hello::{self, CLIENT_HELLO, SERVER_HELLO, TLS13};
 use crate::time::Timestamp;
@@ -10,50 +11,49 @@ const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
-/// Octets before a record's body: type, version, length.
+/// Bytes of a record's header: type, version, length.
 const RECORD_HEADER: usize = 5;
-/// Longest body of a record: encryption adds up to 2,048 before TLS 1.3.
-const MOST_BODY: usize = (1 << 14) + 2048;
-/// A fatal alert.
+/// Longest body of a record in bytes. Encryption before TLS 1.3 adds up to 2,048.
+const MAX_BODY: usize = (1 << 14) + 2048;
+/// Level of a fatal alert.
 const FATAL: u8 = 2;
-/// Length of an encrypted alert in TLS 1.3: level, description, type and the tag. The client's
+/// Length of an encrypted alert in TLS 1.3: level, description, type and tag. The client's
 /// `Finished` is longer.
 const ENCRYPTED_ALERT: usize = 19;
 
-/// Who speaks.
+/// A side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Client,
     Server,
 }
 
-/// Reads both directions of a connection until the handshake is over.
+/// Reads both directions of a connection until the end of the handshake.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tls {
+pub(super) struct TlsReader {
     client: Direction,
     server: Direction,
 }
 
-/// One direction.
+/// State of one direction.
 #[derive(Clone, Debug, Default)]
 struct Direction {
-    records: Cursor,
-    /// The handshake messages in the records, that may be cut anywhere.
+    records: Reassembler,
+    /// Contents of the handshake records. A message may be split across records.
     messages: Vec<u8>,
-    /// Whether messages are still of interest.
-    heard: bool,
-    /// Whether it is encrypted from here on.
-    sealed: bool,
+    /// Whether the hello was read.
+    hello_read: bool,
+    /// Whether the direction is encrypted.
+    encrypted: bool,
 }
 
-impl Tls {
-    /// Takes octets that one side sent at `offset` of its stream. Gives whether there is anything
-    /// left to read.
-    pub(super) fn take(
+impl TlsReader {
+    /// Processes bytes at `offset` of one side's stream. Returns whether there is more to read.
+    pub(super) fn read(
         &mut self,
         side: Side,
         offset: u64,
-        octets: &[u8],
+        bytes: &[u8],
         now: Timestamp,
         handshake: &mut Handshake,
     ) -> bool {
@@ -64,107 +64,115 @@ impl Tls {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
         };
-        direction.records.take(offset, octets);
-        while let Some(step) = direction.next() {
-            match step {
-                Step::NotTls => return false,
-                Step::Record(kind, length) => direction.record(side, kind, length, handshake),
+        direction.records.insert(offset, bytes);
+        while let Some(record) = direction.next() {
+            match record {
+                NextRecord::NotTls => return false,
+                NextRecord::Record(kind, length) => direction.record(side, kind, length, handshake),
             }
         }
         if handshake.refused {
             return false;
         }
-        if self.client.sealed && self.server.sealed {
-            // Where the hello was not seen, nothing was measured.
+        if self.client.encrypted && self.server.encrypted {
+            // Without the client's hello the duration is unknown.
             handshake.completed = handshake.client.is_some().then_some(now);
             return false;
         }
         true
     }
 
-    /// Octets of memory.
-    pub(super) fn cost(&self) -> usize {
-        let of = |direction: &Direction| direction.records.cost() + direction.messages.len();
+    /// Returns the memory in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let of =
+            |direction: &Direction| direction.records.memory_bytes() + direction.messages.len();
         of(&self.client) + of(&self.server)
     }
 }
 
-/// What is next in a direction.
-enum Step {
-    /// A record whose body is known as far as it is needed.
+/// The next record of a direction.
+enum NextRecord {
+    /// Type and length of a record, of which the required part is present.
     Record(u8, usize),
     NotTls,
 }
 
 impl Direction {
-    fn next(&self) -> Option<Step> {
-        let [kind, major, _, high, low] = *self.records.known().first_chunk::<RECORD_HEADER>()?;
+    fn next(&self) -> Option<NextRecord> {
+        let [kind, major, _, high, low] =
+            *self.records.contiguous().first_chunk::<RECORD_HEADER>()?;
         let length = usize::from(u16::from_be_bytes([high, low]));
         if !(CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(&kind)
             || major != 3
-            || length > MOST_BODY
+            || length > MAX_BODY
         {
-            return Some(Step::NotTls);
+            return Some(NextRecord::NotTls);
         }
         let needs_body = match kind {
-            HANDSHAKE => !self.heard,
-            ALERT => !self.sealed,
+            HANDSHAKE => !self.hello_read,
+            ALERT => !self.encrypted,
             _ => false,
         };
-        let known = self.records.known().len() >= RECORD_HEADER + length;
-        (known || !needs_body).then_some(Step::Record(kind, length))
+        let known = self.records.contiguous().len() >= RECORD_HEADER + length;
+        (known || !needs_body).then_some(NextRecord::Record(kind, length))
     }
 
     fn record(&mut self, side: Side, kind: u8, length: usize, handshake: &mut Handshake) {
         let is_13 = handshake.server.as_ref().is_some_and(|server| server.version >= TLS13);
-        let body = self.records.known().get(RECORD_HEADER..RECORD_HEADER + length);
+        let body = self.records.contiguous().get(RECORD_HEADER..RECORD_HEADER + length);
         match (kind, body) {
-            (HANDSHAKE, Some(body)) if !self.heard => {
+            (HANDSHAKE, Some(body)) if !self.hello_read => {
                 self.messages.extend_from_slice(body);
-                self.hear(side, handshake);
+                self.read_hello(side, handshake);
             }
-            // In TLS 1.3 it is there to look like TLS 1.2, before a second hello too.
-            (CHANGE_CIPHER_SPEC, _) if handshake.server.is_some() && !is_13 => self.sealed = true,
-            (ALERT, Some([FATAL, _])) if !self.sealed => handshake.refused = true,
-            // Before the server's hello it is early data.
+            // In TLS 1.3 it has no function and may come before a second hello.
+            (CHANGE_CIPHER_SPEC, _) if handshake.server.is_some() && !is_13 => {
+                self.encrypted = true
+            }
+            (ALERT, Some([FATAL, _])) if !self.encrypted => handshake.refused = true,
+            // Application data before the server's hello is early data.
             (APPLICATION_DATA, _) if handshake.server.is_some() || side == Side::Server => {
-                if is_13 && side == Side::Client && !self.sealed && length == ENCRYPTED_ALERT {
+                if is_13 && side == Side::Client && !self.encrypted && length == ENCRYPTED_ALERT {
                     handshake.refused = true;
                 }
-                self.sealed = true;
+                self.encrypted = true;
             }
             _ => {}
         }
         self.records.skip(RECORD_HEADER + length);
     }
 
-    /// Reads the messages that are whole.
-    fn hear(&mut self, side: Side, handshake: &mut Handshake) {
+    /// Reads the complete messages.
+    fn read_hello(&mut self, side: Side, handshake: &mut Handshake) {
         loop {
             match side {
                 Side::Client => {
-                    let Some(body) = hello::body(&self.messages, CLIENT_HELLO) else { break };
-                    handshake.client = hello::client(body);
-                    self.heard = true;
+                    let Some(body) = hello::message_body(&self.messages, CLIENT_HELLO) else {
+                        break;
+                    };
+                    handshake.client = hello::parse_client_hello(body);
+                    self.hello_read = true;
                 }
                 Side::Server => {
-                    let Some(body) = hello::body(&self.messages, SERVER_HELLO) else { break };
-                    let said = hello::server(body);
+                    let Some(body) = hello::message_body(&self.messages, SERVER_HELLO) else {
+                        break;
+                    };
+                    let hello = hello::parse_server_hello(body);
                     let end = hello::MESSAGE_HEADER + body.len();
                     self.messages.drain(..end);
-                    match said {
-                        Some(said) if said.is_retry => continue,
-                        said => handshake.server = said,
+                    match hello {
+                        Some(hello) if hello.is_retry => continue,
+                        hello => handshake.server = hello,
                     }
-                    self.heard = true;
+                    self.hello_read = true;
                 }
             }
             break;
         }
-        // Whatever comes first that is no hello, nothing of it is waited for.
+        // If another message comes first, the hello is not awaited.
         let expected = if side == Side::Client { CLIENT_HELLO } else { SERVER_HELLO };
-        self.heard |= self.messages.first().is_some_and(|kind| *kind != expected);
-        if self.heard {
+        self.hello_read |= self.messages.first().is_some_and(|kind| *kind != expected);
+        if self.hello_read {
             self.messages = Vec::new();
         }
     }

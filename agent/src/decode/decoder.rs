@@ -1,12 +1,13 @@
-//! Packets in, messages out: the second room's door.
+//! Decodes packets: finds the transport, unpacks tunnels, passes fragments and segments to
+//! reassembly.
 
 #![forbid(unsafe_code)]
 
-use super::clock::SteadyClock;
+use super::emitter::{Emitter, Flow, MessageBytes, PacketContext, PacketCounters};
 use super::fragment::Fragments;
-use super::outlet::{Carrier, Flow, Octets, Outlet, Tally};
+use super::steady_clock::SteadyClock;
 use super::tcp::Streams;
-use super::{Decoded, Malformed, MessageId, Unreachable, sealed};
+use super::{Decoded, Malformed, MessageId, Unreachable, encrypted_packet};
 use crate::capture::encrypted::Encrypted;
 use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet, Transport};
@@ -16,23 +17,23 @@ use crate::time::Timestamp;
 use dnscribe_common::layers::LEVELS;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// What a direction of a TCP connection takes while none of its octets wait, in octets.
+/// Memory of one direction of a TCP connection without pending data, in bytes.
 pub const TCP_STREAM_BYTES: usize = super::tcp::STREAM_BYTES;
 
-/// What the decoder is told.
+/// Options of the decoder.
 #[derive(Clone, Debug)]
 pub struct DecoderOptions {
-    /// The ports on which DNS is looked for.
+    /// Ports of plain DNS.
     pub ports: PortSet,
-    /// Where encrypted DNS is looked for, if it is.
+    /// Servers of encrypted DNS; `None` does not follow encrypted DNS.
     pub encrypted: Option<Encrypted>,
-    /// Most memory for TCP octets that wait, in octets.
+    /// Most memory for pending TCP data, in bytes.
     pub tcp_memory_bytes: usize,
-    /// Most directions of TCP connections remembered; each takes [`TCP_STREAM_BYTES`].
+    /// Most directions of TCP connections tracked, each with [`TCP_STREAM_BYTES`].
     pub tcp_streams: usize,
-    /// Most memory for IP fragments that wait, in octets.
+    /// Most memory for pending IP fragments, in bytes.
     pub fragment_memory_bytes: usize,
-    /// Most datagrams in fragments remembered.
+    /// Most fragmented datagrams tracked.
     pub fragment_datagrams: usize,
 }
 
@@ -49,20 +50,20 @@ impl Default for DecoderOptions {
     }
 }
 
-/// The outlet of a decoder, which borrows some of its fields and leaves the others alone.
-macro_rules! outlet {
+/// Creates an [`Emitter`] that borrows only some fields of the decoder.
+macro_rules! emitter {
     ($decoder:ident, $each:ident) => {
-        Outlet { tally: &mut $decoder.tally, scratch: &mut $decoder.scratch, each: $each }
+        Emitter { counters: &mut $decoder.counters, scratch: &mut $decoder.scratch, each: $each }
     };
 }
 
 /// Turns packets into DNS messages. A pure state machine: time comes with the packets and with
-/// [`Self::expire`]. After every call, each packet taken is either decoded, malformed or held.
+/// [`Self::expire`]. After every call each packet is counted as decoded, malformed or held.
 #[derive(Debug)]
 pub struct Decoder {
     ports: PortSet,
     encrypted: Option<Encrypted>,
-    tally: Tally,
+    counters: PacketCounters,
     clock: SteadyClock,
     scratch: Vec<u8>,
     fragments: Fragments,
@@ -70,13 +71,13 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that has seen nothing.
+    /// Creates a decoder without state.
     #[must_use]
     pub fn new(options: DecoderOptions) -> Self {
         Self {
             ports: options.ports,
             encrypted: options.encrypted,
-            tally: Tally::default(),
+            counters: PacketCounters::default(),
             clock: SteadyClock::default(),
             scratch: Vec::new(),
             fragments: Fragments::new(options.fragment_datagrams, options.fragment_memory_bytes),
@@ -84,57 +85,58 @@ impl Decoder {
         }
     }
 
-    /// The ports on which DNS is looked for.
+    /// Returns the ports of plain DNS.
     pub(crate) const fn ports(&self) -> &PortSet {
         &self.ports
     }
 
-    /// Looks for DNS on other ports from here on.
+    /// Replaces the ports of plain DNS.
     pub(crate) fn watch(&mut self, ports: PortSet) {
         self.ports = ports;
     }
 
-    /// Takes a packet and gives what it completes.
+    /// Decodes a packet and passes the events that it completes to `each`.
     pub fn observe(&mut self, packet: &Packet<'_>, each: &mut dyn FnMut(Decoded<'_>)) {
-        self.tally.received += 1;
-        let carrier = Carrier::new(packet, self.clock.read(packet.ts));
-        let mut out = outlet!(self, each);
+        self.counters.received += 1;
+        let context = PacketContext::new(packet, self.clock.read(packet.ts));
+        let mut out = emitter!(self, each);
         let (bytes, wire_bytes) = match packet.body {
             Body::Ip { bytes, wire_bytes } => (bytes, wire_bytes),
             Body::SocketError { transport, local, remote, errno, seen } => {
-                let is_ours =
-                    self.ports.contains(remote.port()) || offers(self.encrypted.as_ref(), remote);
+                let is_ours = self.ports.contains(remote.port())
+                    || offers_encrypted_dns(self.encrypted.as_ref(), remote);
                 if !seen && is_ours {
                     let flow = Flow { transport, src: local, dst: remote };
                     let cause = Cause::of_errno(remote.is_ipv6(), errno);
-                    unreachable(&carrier, flow, None, cause, &mut out);
+                    emit_unreachable(&context, flow, None, cause, &mut out);
                 }
-                out.tally.settle(1, None);
+                out.counters.account(1, None);
                 return;
             }
         };
         let Self { ports, encrypted, fragments, streams, .. } = self;
-        let mut room = Room { ports, encrypted: encrypted.as_ref(), fragments, streams };
-        room.octets(bytes, wire_bytes, &carrier, (1, 0), &mut out);
+        let mut decoder =
+            PacketDecoder { ports, encrypted: encrypted.as_ref(), fragments, streams };
+        decoder.decode_ip(bytes, wire_bytes, &context, 1, 0, &mut out);
     }
 
-    /// Gives up fragments and segments that have waited too long at `now`, a time of the
-    /// capture's clock. To be called about once a second of it.
+    /// Discards fragments and segments whose timeout has passed at `now`, a time of the capture
+    /// clock. To be called about once per second of capture time.
     pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(Decoded<'_>)) {
         let now = self.clock.read(now);
-        let mut out = outlet!(self, each);
+        let mut out = emitter!(self, each);
         self.fragments.expire(now, &mut out);
         self.streams.expire(now, &mut out);
     }
 
-    /// The capture has ended: messages behind TCP octets that never came are given. Segments and
-    /// fragments without their rest stay held.
+    /// Emits the messages behind gaps in TCP streams at the end of the capture. Incomplete messages
+    /// and fragments stay held.
     pub fn finish(&mut self, each: &mut dyn FnMut(Decoded<'_>)) {
-        let mut out = outlet!(self, each);
+        let mut out = emitter!(self, each);
         self.streams.finish(&mut out);
     }
 
-    /// The counters as they are when what is held is given up.
+    /// Returns the counters as if everything held had been discarded.
     #[must_use]
     pub fn counters_given_up(&self) -> ledger::Decode {
         let mut counters = ledger::Decode { held: 0, ..self.counters() };
@@ -147,28 +149,28 @@ impl Decoder {
         counters
     }
 
-    /// Memory used for packets that wait for others, in octets, roughly; never more than the
-    /// options allow.
+    /// Returns the approximate memory of pending data in bytes; within the limits of the options.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.fragments.cost() + self.streams.cost()
+        self.fragments.memory_bytes() + self.streams.memory_bytes()
     }
 
-    /// The counters; identity 3 holds: `received = decoded_packets + Σ malformed + held`.
+    /// Returns the counters. Identity 3 of the ledger holds: `received = decoded_packets + Σ
+    /// malformed + held`.
     #[must_use]
     pub fn counters(&self) -> ledger::Decode {
-        let counts = Malformed::ALL.iter().zip(self.tally.malformed);
+        let counts = Malformed::ALL.iter().zip(self.counters.malformed);
         ledger::Decode {
-            received: self.tally.received,
-            decoded_packets: self.tally.decoded,
+            received: self.counters.received,
+            decoded_packets: self.counters.decoded,
             malformed: counts.map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
             held: self.fragments.held() + self.streams.held(),
-            messages: self.tally.queries + self.tally.responses,
-            queries: self.tally.queries,
-            responses: self.tally.responses,
+            messages: self.counters.queries + self.counters.responses,
+            queries: self.counters.queries,
+            responses: self.counters.responses,
             evicted_streams: self.streams.evicted(),
-            icmp_about_queries: self.tally.icmp_about_queries,
-            icmp_about_responses: self.tally.icmp_about_responses,
+            icmp_about_queries: self.counters.icmp_about_queries,
+            icmp_about_responses: self.counters.icmp_about_responses,
         }
     }
 }
@@ -183,123 +185,125 @@ impl From<BadHeader> for Malformed {
     }
 }
 
-/// What packets meet.
-struct Room<'a> {
+/// The decoder's state, without its counters.
+struct PacketDecoder<'a> {
     ports: &'a PortSet,
     encrypted: Option<&'a Encrypted>,
     fragments: &'a mut Fragments,
     streams: &'a mut Streams,
 }
 
-/// In how many packets something came, and in how many other packets it is.
-type Course = (u64, usize);
-
-impl Room<'_> {
-    /// Decodes an IP packet, from the wire or from a tunnel.
-    fn octets(
+impl PacketDecoder<'_> {
+    /// Decodes an IP packet, which came in `packets` captured packets and is inside `depth`
+    /// tunnels.
+    fn decode_ip(
         &mut self,
         bytes: &[u8],
         wire_bytes: u32,
-        carrier: &Carrier,
-        (packets, level): Course,
-        out: &mut Outlet<'_>,
+        context: &PacketContext,
+        packets: u64,
+        depth: usize,
+        out: &mut Emitter<'_>,
     ) {
         let ip = match net::ip(bytes, wire_bytes) {
             Ok(ip) => ip,
             Err(bad) => {
-                let nobody = IpAddr::from(Ipv4Addr::UNSPECIFIED);
-                refuse(carrier, (nobody, nobody), bad.into(), bytes, packets, out);
+                let unspecified = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+                reject(context, (unspecified, unspecified), bad.into(), bytes, packets, out);
                 return;
             }
         };
         let Some(fragment) = ip.fragment else {
-            return self.packet(&ip, carrier, (packets, level), out);
+            return self.decode_packet(&ip, context, packets, depth, out);
         };
-        let whole = self.fragments.take(&ip, fragment, *carrier, packets, out);
-        let Some(whole) = whole else { return };
-        let payload = whole.payload.as_slice();
-        match reassembled(&ip, whole.protocol, payload, whole.payload_wire) {
-            Ok(ip) => self.packet(&ip, carrier, (whole.packets, level), out),
+        let datagram = self.fragments.add(&ip, fragment, *context, packets, out);
+        let Some(datagram) = datagram else { return };
+        let payload = datagram.payload.as_slice();
+        match reassembled_packet(&ip, datagram.protocol, payload, datagram.payload_wire) {
+            Ok(ip) => self.decode_packet(&ip, context, datagram.packets, depth, out),
             Err(bad) => {
                 let addresses = (ip.src, ip.dst);
-                refuse(carrier, addresses, bad.into(), payload, whole.packets, out);
+                reject(context, addresses, bad.into(), payload, datagram.packets, out);
             }
         }
     }
 
-    /// Decodes a whole IP packet.
-    fn packet(&mut self, ip: &Ip<'_>, carrier: &Carrier, course: Course, out: &mut Outlet<'_>) {
-        let (packets, level) = course;
+    /// Decodes a complete IP packet.
+    fn decode_packet(
+        &mut self,
+        ip: &Ip<'_>,
+        context: &PacketContext,
+        packets: u64,
+        depth: usize,
+        out: &mut Emitter<'_>,
+    ) {
         let ours = net::ports(ip).is_some_and(|(src, dst)| self.is_dns(src, dst));
-        let is_sealed = !ours && self.is_sealed(ip);
+        let is_encrypted = !ours && self.is_encrypted(ip);
         let bad = match ip.protocol {
-            protocol::UDP if ours => datagram(ip, carrier, packets, out).err(),
-            protocol::TCP if ours => self.segment(ip, carrier, packets, out).err(),
-            protocol::UDP | protocol::TCP if is_sealed => {
-                sealed::packet(ip, carrier, packets, out).err()
+            protocol::UDP if ours => decode_datagram(ip, context, packets, out).err(),
+            protocol::TCP if ours => self.decode_segment(ip, context, packets, out).err(),
+            protocol::UDP | protocol::TCP if is_encrypted => {
+                encrypted_packet::emit(ip, context, packets, out).err()
             }
             protocol::UDP | protocol::TCP if net::ports(ip).is_none() => {
                 Some(if ip.protocol == protocol::UDP { BadHeader::Udp } else { BadHeader::Tcp })
             }
             protocol::ICMP | protocol::ICMPV6 => {
-                self.icmp(ip, carrier, out);
-                out.tally.settle(packets, None);
+                self.decode_icmp(ip, context, out);
+                out.counters.account(packets, None);
                 None
             }
             _ => {
                 match net::within(ip) {
-                    Within::Packet { bytes, wire_bytes } if level + 1 < LEVELS => {
-                        self.octets(bytes, wire_bytes, carrier, (packets, level + 1), out);
+                    Within::Packet { bytes, wire_bytes } if depth + 1 < LEVELS => {
+                        self.decode_ip(bytes, wire_bytes, context, packets, depth + 1, out);
                     }
-                    // Nothing for us.
-                    _ => out.tally.settle(packets, None),
+                    // Not DNS.
+                    _ => out.counters.account(packets, None),
                 }
                 None
             }
         };
         if let Some(bad) = bad {
-            let bytes = if is_sealed { header(ip.payload) } else { ip.payload };
-            refuse(carrier, (ip.src, ip.dst), bad.into(), bytes, packets, out);
+            let bytes = if is_encrypted { transport_header(ip.payload) } else { ip.payload };
+            reject(context, (ip.src, ip.dst), bad.into(), bytes, packets, out);
         }
     }
 
-    /// Tells of a query that did not arrive. Where a response did not, no query failed.
-    fn icmp(&self, ip: &Ip<'_>, carrier: &Carrier, out: &mut Outlet<'_>) {
+    /// Reports a query that was not delivered. An undelivered response fails no query.
+    fn decode_icmp(&self, ip: &Ip<'_>, context: &PacketContext, out: &mut Emitter<'_>) {
         let Some(quote) = net::quoted(ip) else { return };
+        let transport = if quote.tcp { Transport::Tcp } else { Transport::Udp };
+        let flow = Flow { transport, src: quote.src, dst: quote.dst };
         if !self.is_dns(quote.src.port(), quote.dst.port()) {
-            if offers(self.encrypted, quote.dst) && quote.cause.is_final() {
-                let transport = if quote.tcp { Transport::Tcp } else { Transport::Udp };
-                let flow = Flow { transport, src: quote.src, dst: quote.dst };
-                unreachable(carrier, flow, None, quote.cause, out);
+            if offers_encrypted_dns(self.encrypted, quote.dst) && quote.cause.is_final() {
+                emit_unreachable(context, flow, None, quote.cause, out);
             }
             return;
         }
         let (to_server, from_server) =
             (self.ports.contains(quote.dst.port()), self.ports.contains(quote.src.port()));
-        // Between two servers only the message itself tells.
+        // Between two servers only the message tells queries from responses.
         if !to_server || (from_server && quote.is_response == Some(true)) {
-            out.tally.icmp_about_responses += 1;
+            out.counters.icmp_about_responses += 1;
             return;
         }
-        out.tally.icmp_about_queries += 1;
-        // Of some errors, such as that a packet is too long for a link, the sender thinks of a remedy.
-        if !quote.cause.is_final() {
-            return;
+        out.counters.icmp_about_queries += 1;
+        // Some errors, such as "packet too big", only make the sender try differently.
+        if quote.cause.is_final() {
+            emit_unreachable(context, flow, quote.first_two, quote.cause, out);
         }
-        let transport = if quote.tcp { Transport::Tcp } else { Transport::Udp };
-        let flow = Flow { transport, src: quote.src, dst: quote.dst };
-        unreachable(carrier, flow, quote.first_two, quote.cause, out);
     }
 
-    fn segment(
+    fn decode_segment(
         &mut self,
         ip: &Ip<'_>,
-        carrier: &Carrier,
+        context: &PacketContext,
         packets: u64,
-        out: &mut Outlet<'_>,
+        out: &mut Emitter<'_>,
     ) -> Result<(), BadHeader> {
         let segment = net::tcp(ip.payload, ip.payload_wire)?;
-        self.streams.segment((ip.src, ip.dst), &segment, *carrier, packets, out);
+        self.streams.segment((ip.src, ip.dst), &segment, *context, packets, out);
         Ok(())
     }
 
@@ -307,8 +311,8 @@ impl Room<'_> {
         self.ports.contains(dst) || self.ports.contains(src)
     }
 
-    /// Whether the packet, which is not of plain DNS, is of encrypted DNS.
-    fn is_sealed(&self, ip: &Ip<'_>) -> bool {
+    /// Returns whether a packet, which is not plain DNS, is encrypted DNS.
+    fn is_encrypted(&self, ip: &Ip<'_>) -> bool {
         let (Some(encrypted), Some((src, dst))) = (self.encrypted, net::ports(ip)) else {
             return false;
         };
@@ -316,22 +320,22 @@ impl Room<'_> {
     }
 }
 
-/// Whether the server offers encrypted DNS.
-fn offers(encrypted: Option<&Encrypted>, server: SocketAddr) -> bool {
+/// Returns whether the server offers encrypted DNS.
+fn offers_encrypted_dns(encrypted: Option<&Encrypted>, server: SocketAddr) -> bool {
     encrypted.is_some_and(|encrypted| encrypted.service(server).is_some())
 }
 
-/// The first octets of a transport header, and of what follows nothing.
-fn header(payload: &[u8]) -> &[u8] {
+/// Returns the first eight bytes of a transport header: never encrypted data.
+fn transport_header(payload: &[u8]) -> &[u8] {
     payload.get(..8).unwrap_or(payload)
 }
 
-/// Decodes what a UDP packet on our ports carries.
-fn datagram(
+/// Decodes the payload of a UDP packet on a DNS port.
+fn decode_datagram(
     ip: &Ip<'_>,
-    carrier: &Carrier,
+    context: &PacketContext,
     packets: u64,
-    out: &mut Outlet<'_>,
+    out: &mut Emitter<'_>,
 ) -> Result<(), BadHeader> {
     let udp = net::udp(ip)?;
     let flow = Flow {
@@ -339,65 +343,66 @@ fn datagram(
         src: SocketAddr::new(ip.src, udp.src_port),
         dst: SocketAddr::new(ip.dst, udp.dst_port),
     };
-    let verdict = datagrams(&udp, u32::from(carrier.datagram_bytes), |octets, index| {
-        out.message(carrier, &flow, octets, index).err()
+    let error = for_each_datagram(&udp, u32::from(context.datagram_bytes), |bytes, index| {
+        out.emit_message(context, &flow, bytes, index).err()
     });
-    out.tally.settle(packets, verdict);
+    out.counters.account(packets, error);
     Ok(())
 }
 
-/// Hands over each datagram of a packet: one, or as many as were bundled (`each` octets and a rest),
-/// with the index of its message. Gives the first verdict against one.
-fn datagrams<'a>(
+/// Passes each datagram of a packet to `decode` with the index of its message. The kernel may have
+/// merged datagrams of `size` bytes, the last one shorter (GRO). Returns the first error.
+fn for_each_datagram<'a>(
     udp: &net::UdpDatagram<'a>,
-    each: u32,
-    mut hand: impl FnMut(Octets<'a>, &mut u32) -> Option<Malformed>,
+    size: u32,
+    mut decode: impl FnMut(MessageBytes<'a>, &mut u32) -> Option<Malformed>,
 ) -> Option<Malformed> {
-    let each = if each == 0 { udp.payload_wire } else { each };
+    let size = if size == 0 { udp.payload_wire } else { size };
     let (mut rest, mut wire, mut index) = (udp.payload, udp.payload_wire, 0);
-    let mut verdict = None;
+    let mut error = None;
     loop {
-        let wire_bytes = wire.min(each);
+        let wire_bytes = wire.min(size);
         let here = usize::try_from(wire_bytes).unwrap_or(usize::MAX).min(rest.len());
         let (captured, behind) = rest.split_at(here);
-        let bad = hand(Octets { captured, wire_bytes }, &mut index);
-        verdict = verdict.or(bad);
+        let bad = decode(MessageBytes { captured, wire_bytes }, &mut index);
+        error = error.or(bad);
         (rest, wire) = (behind, wire - wire_bytes);
         if wire == 0 {
-            return verdict;
+            return error;
         }
     }
 }
 
-/// The IP packet that fragments made, behind what extension headers its first one went on with.
-fn reassembled<'a>(
+/// Returns the IP packet of a reassembled datagram, after the extension headers of its first
+/// fragment.
+fn reassembled_packet<'a>(
     fragment: &Ip<'_>,
     protocol: u8,
     payload: &'a [u8],
     payload_wire: u32,
 ) -> Result<Ip<'a>, BadHeader> {
     let (src, dst) = (fragment.src, fragment.dst);
-    let whole = Ip { src, dst, protocol, payload, payload_wire, fragment: None };
+    let datagram = Ip { src, dst, protocol, payload, payload_wire, fragment: None };
     if src.is_ipv4() {
-        return Ok(whole);
+        return Ok(datagram);
     }
-    let inner = net::extensions(protocol, payload, payload_wire)?;
+    let inner = net::skip_extensions(protocol, payload, payload_wire)?;
     if inner.fragment.is_some() {
         return Err(BadHeader::Ip);
     }
-    let net::Inner { protocol, payload, payload_wire, fragment: _ } = inner;
-    Ok(Ip { protocol, payload, payload_wire, ..whole })
+    let net::UpperLayer { protocol, payload, payload_wire, fragment: _ } = inner;
+    Ok(Ip { protocol, payload, payload_wire, ..datagram })
 }
 
-/// Ends the way of packets whose headers cannot be read. `bytes` are those of the transport where
-/// that is in doubt, and may begin with the ports.
-fn refuse(
-    carrier: &Carrier,
+/// Counts packets whose headers cannot be read, and emits a dead letter. `bytes` begins with the
+/// transport header if that is malformed.
+fn reject(
+    context: &PacketContext,
     (src, dst): (IpAddr, IpAddr),
     reason: Malformed,
     bytes: &[u8],
     packets: u64,
-    out: &mut Outlet<'_>,
+    out: &mut Emitter<'_>,
 ) {
     let transport = if reason == Malformed::TcpHeader { Transport::Tcp } else { Transport::Udp };
     let ports = match (reason, bytes) {
@@ -407,22 +412,22 @@ fn refuse(
         _ => (0, 0),
     };
     let (src, dst) = (SocketAddr::new(src, ports.0), SocketAddr::new(dst, ports.1));
-    out.tally.settle(packets, Some(reason));
-    out.letter(carrier, &Flow { transport, src, dst }, reason, bytes, &mut 0);
+    out.counters.account(packets, Some(reason));
+    out.emit_dead_letter(context, &Flow { transport, src, dst }, reason, bytes, &mut 0);
 }
 
-/// Tells that what `flow` asks for cannot arrive.
-fn unreachable(
-    carrier: &Carrier,
+/// Emits an undelivered query or connection attempt of `flow`.
+fn emit_unreachable(
+    context: &PacketContext,
     flow: Flow,
     query_id: Option<u16>,
     cause: Cause,
-    out: &mut Outlet<'_>,
+    out: &mut Emitter<'_>,
 ) {
     (out.each)(Decoded::Unreachable(Unreachable {
-        id: MessageId { origin: carrier.origin, index: 0 },
-        ts: carrier.ts,
-        scope: carrier.scope,
+        id: MessageId { origin: context.origin, index: 0 },
+        ts: context.ts,
+        scope: context.scope,
         transport: flow.transport,
         client: flow.src,
         server: flow.dst,

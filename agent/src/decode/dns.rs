@@ -1,8 +1,24 @@
-//! One DNS message (RFC 1035, RFC 6891).
+//! Reader of DNS messages in wire format (RFC 1035, RFC 6891), without I/O and without state.
 //!
-//! A message is read when its structure is sound: header, questions, and every record's owner
-//! name, fixed part and length. What stands *inside* a record's data, or an EDNS option, may be
-//! nonsense: it is then shown as unknown data (RFC 3597), for the message did its work all the same.
+//! [`MessageIndex::parse`] walks over the bytes of a message once, checks its structure and notes
+//! where its parts are. [`Dns`] then reads names, records and options from the bytes on request.
+//! Nothing is copied or written as text before that.
+//!
+//! A message is accepted when its structure is sound: header, questions, and the owner name, fixed
+//! part and length of every record. The data of a record or of an EDNS option may be invalid: it is
+//! then shown as unknown data (RFC 3597). A message that the capture clipped is read as far as it
+//! goes. The record types of the IANA registry are written in presentation form (RFC 1035, 5).
+//!
+//! ```
+//! use dnscribe_dns::{Dns, MessageIndex, type_name};
+//! |
+//! let bytes = b"\x12\x34\x01\x00\x00\x01\0\0\0\0\0\0\x03WWW\x07example\0\x00\x1c\x00\x01";
+//! let index = MessageIndex::parse(bytes, false)?;
+//! let question = Dns::new(bytes, &index).question().unwrap();
+//! assert_eq!(question.qname(), "www.example");
+//! assert_eq!(type_name(question.qtype), "AAAA");
+//! # Ok::<(), dnscribe_dns::ParseError>(())
+//! ```
 
 mod answers;
 mod dso;
@@ -22,29 +38,40 @@ pub use mnemonic::{class_name, opcode_name, rcode_name, type_name, type_number};
 pub use name::Name;
 pub use outline::Outline;
 pub use record::{Record, Records};
-pub use text::Hex;
+pub use text::{Hex, hex_digits};
 
-pub(crate) use text::hex_digits;
-
-use outline::Asked;
+use outline::QuestionRef;
 use reader::Reader;
 use std::ops::Deref;
+
+/// The part of a message that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Fewer bytes than the twelve of a header.
+    #[error("the DNS header is incomplete")]
+    Header,
+    /// A question is out of bounds, or its name is invalid.
+    #[error("a DNS question cannot be read")]
+    Question,
+    /// A record is out of bounds, or its owner name is invalid.
+    #[error("a DNS record cannot be read")]
+    Record,
+}
 
 /// The record type of EDNS (RFC 6891).
 const OPT: u16 = 41;
 
-/// The classes that stand for no and for any class (RFC 2136, 1.3; RFC 1035, 3.2.5).
+/// The classes NONE (RFC 2136, 1.3) and ANY (RFC 1035, 3.2.5).
 const CLASS_NONE: u16 = 254;
 const CLASS_ANY: u16 = 255;
 
-/// Octets of a DNS header (RFC 1035, 4.1.1).
+/// Bytes of a DNS header (RFC 1035, 4.1.1).
 const HEADER_BYTES: usize = 12;
 
-/// What a DNS message says: its octets, and the outline that one walk over them has drawn. Nothing else
-/// is read, and nothing written as text, before somebody asks for it.
+/// A DNS message: its bytes and their index. Parts are read from the bytes on request.
 #[derive(Clone, Copy, Debug)]
 pub struct Dns<'a> {
-    octets: &'a [u8],
+    bytes: &'a [u8],
     outline: &'a Outline,
 }
 
@@ -61,47 +88,47 @@ impl Deref for Dns<'_> {
 pub struct Flags(pub u16);
 
 impl Flags {
-    /// The flags that have a name of their own, as bits, in the order in which records list them.
+    /// The named flags: bit and name, in the order in which records list them.
     const NAMED: [(u16, &'static str); 6] =
         [(0x400, "aa"), (0x200, "tc"), (0x100, "rd"), (0x80, "ra"), (0x20, "ad"), (0x10, "cd")];
 
-    /// QR: whether this is a response.
+    /// Returns QR: whether this is a response.
     #[must_use]
     pub const fn response(self) -> bool {
         self.0 & 0x8000 != 0
     }
 
-    /// TC: whether the message was cut to fit (RFC 2181, 9).
+    /// Returns TC: whether the sender truncated the message (RFC 2181, 9).
     #[must_use]
     pub const fn truncated(self) -> bool {
         self.0 & 0x200 != 0
     }
 
-    /// RD: whether the one asked is to ask others in turn.
+    /// Returns RD: whether recursion is desired.
     #[must_use]
     pub const fn recursion_desired(self) -> bool {
         self.0 & 0x100 != 0
     }
 
-    /// The opcode, 0 to 15.
+    /// Returns the opcode, 0 to 15.
     #[must_use]
     pub const fn opcode(self) -> u8 {
         ((self.0 >> 11) & 0xF) as u8
     }
 
-    /// The header's part of the rcode, 0 to 15.
+    /// Returns the header's four bits of the rcode, 0 to 15.
     #[must_use]
     pub const fn rcode(self) -> u8 {
         (self.0 & 0xF) as u8
     }
 
-    /// The names of the flags that are set.
+    /// Returns the names of the flags that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMED.into_iter().filter(move |(bit, _)| self.0 & bit != 0).map(|(_, name)| name)
     }
 }
 
-/// How many entries each section has, as the header says.
+/// Number of entries in each section, as the header states it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// QDCOUNT.
@@ -114,7 +141,7 @@ pub struct Counts {
     pub additional: u16,
 }
 
-/// What is asked (RFC 1035, 4.1.2).
+/// A question (RFC 1035, 4.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Question<'a> {
     /// QNAME.
@@ -130,7 +157,7 @@ impl<'a> Question<'a> {
         Some(Self { name: reader.name()?, qtype: reader.u16()?, qclass: reader.u16()? })
     }
 
-    /// The name as records write it: in lower case, without its last dot, escaped; the root is `.`.
+    /// Returns the name in lower case, escaped, without its last dot; the root is `.`.
     #[must_use]
     pub fn qname(&self) -> String {
         let mut text = String::new();
@@ -140,67 +167,67 @@ impl<'a> Question<'a> {
 }
 
 impl<'a> Dns<'a> {
-    /// The message in these octets, of which [`Outline::read`] has drawn the outline.
+    /// Creates a view of `bytes` from the index that [`MessageIndex::parse`] made of them.
     #[must_use]
-    pub const fn new(octets: &'a [u8], outline: &'a Outline) -> Self {
-        Self { octets, outline }
+    pub const fn new(bytes: &'a [u8], outline: &'a Outline) -> Self {
+        Self { bytes, outline }
     }
 
-    /// The message as it was captured.
+    /// Returns the message's bytes as captured.
     #[must_use]
     pub const fn octets(&self) -> &'a [u8] {
-        self.octets
+        self.bytes
     }
 
-    /// What was found of the message so far.
+    /// Returns the index of the message.
     #[must_use]
     pub const fn outline(&self) -> &'a Outline {
         self.outline
     }
 
-    /// The first question; absent where there is none, or where clipping took it.
+    /// Returns the first question; `None` if there is none or it was clipped.
     #[must_use]
     pub fn question(&self) -> Option<Question<'a>> {
         let asked = self.outline.asked?;
-        let Asked { qtype, qclass, .. } = asked;
-        Some(Question { name: asked.name(self.octets)?, qtype, qclass })
+        let QuestionRef { qtype, qclass, .. } = asked;
+        Some(Question { name: asked.name(self.bytes)?, qtype, qclass })
     }
 
-    /// The questions behind the first: rare but in multicast DNS.
+    /// Returns the questions after the first. Only multicast DNS has them regularly.
     pub fn further_questions(&self) -> impl Iterator<Item = Question<'a>> + use<'a> {
-        let mut reader = Reader::new(self.octets, HEADER_BYTES);
+        let mut reader = Reader::new(self.bytes, HEADER_BYTES);
         let questions = usize::from(self.outline.questions);
         std::iter::from_fn(move || Question::read(&mut reader)).take(questions).skip(1)
     }
 
-    /// The records of the answer section.
+    /// Returns the records of the answer section.
     #[must_use]
     pub fn answers(&self) -> Records<'a> {
         Records {
             reader: self.reader(self.outline.records_at),
-            asked: self.question().map(|question| question.name).filter(Name::is_flat),
+            asked: self.question().map(|question| question.name).filter(Name::is_uncompressed),
             left: self.outline.answers,
         }
     }
 
-    /// What the OPT record says.
+    /// Returns the OPT record; `None` if there is none.
     #[must_use]
     pub fn edns(&self) -> Option<Edns<'a>> {
-        Some(Edns::of(&self.opt_record()?, self.outline.opt?.records))
+        Some(Edns::from_record(&self.opt_record()?, self.outline.opt?.records))
     }
 
     fn opt_record(&self) -> Option<Record<'a>> {
         Record::read(&mut self.reader(self.outline.opt?.at), None)
     }
 
-    /// The TLVs of a message with opcode DSO (RFC 8490).
+    /// Returns the TLVs of a message with opcode DSO (RFC 8490).
     pub fn dso(&self) -> impl Iterator<Item = TypedOctets<'a>> + use<'a> {
-        let octets = self.outline.dso_at.map_or(&[][..], |at| self.reader(at).take_rest());
-        TypedOctetsList::of(octets)
+        let bytes = self.outline.dso_at.map_or(&[][..], |at| self.reader(at).take_rest());
+        TypedOctetsList::of(bytes)
     }
 
     fn reader(&self, at: u32) -> Reader<'a> {
-        Reader::new(self.octets, usize::try_from(at).unwrap_or(usize::MAX))
+        Reader::new(self.bytes, usize::try_from(at).unwrap_or(usize::MAX))
     }
 }
 

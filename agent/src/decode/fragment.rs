@@ -1,9 +1,9 @@
-//! IP reassembly (RFC 791, 3.2; RFC 8200, 4.5). Overlapping fragments are refused (RFC 5722).
+//! IP reassembly (RFC 791, 3.2; RFC 8200, 4.5). Overlapping fragments are rejected (RFC 5722).
 
 #![forbid(unsafe_code)]
 
 use super::Malformed;
-use super::outlet::{Carrier, Flow, Outlet};
+use super::emitter::{Emitter, Flow, PacketContext};
 use crate::capture::{Sight, Transport};
 use crate::net::{Fragment, Ip, protocol};
 use crate::time::Timestamp;
@@ -11,15 +11,15 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// How long fragments wait for the rest, by capture time: what Linux gives them
-/// (`net.ipv4.ipfrag_time`).
-const LIFETIME: Duration = Duration::from_secs(30);
-/// Longest payload of an IP packet that can come in fragments, in octets.
-const MAX_PAYLOAD: u32 = 65_535;
-/// What a fragment costs beyond its octets, roughly.
-const PART_COST: usize = 64;
+/// Time for the fragments of a datagram to arrive, by capture time; Linux's default for
+/// `net.ipv4.ipfrag_time`.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest payload of a fragmented IP packet, in bytes.
+const MAX_PAYLOAD_BYTES: u32 = 65_535;
+/// Approximate overhead of a fragment in bytes.
+const FRAGMENT_OVERHEAD_BYTES: usize = 64;
 
-/// What names a datagram, at one point of capture.
+/// Identifies a datagram at one point of capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     scope: u64,
@@ -27,47 +27,47 @@ struct Key {
     src: IpAddr,
     dst: IpAddr,
     id: u32,
-    /// 0 in IPv6, where it does not count.
+    /// 0 in IPv6, which does not use it.
     protocol: u8,
 }
 
-/// A datagram put together.
+/// A reassembled datagram.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Whole {
-    /// What the first fragment said that the payload is.
+pub(super) struct Reassembled {
+    /// Protocol of the payload, from the first fragment.
     pub protocol: u8,
-    /// The captured octets up to the first that is missing.
+    /// The captured bytes up to the first missing one.
     pub payload: Vec<u8>,
-    /// Their number on the wire.
+    /// Length of the payload on the wire, in bytes.
     pub payload_wire: u32,
-    /// In how many packets it came.
+    /// Number of packets that carried it.
     pub packets: u64,
 }
 
 #[derive(Debug)]
-struct Part {
-    /// Octets on the wire; `data` may be fewer.
+struct FragmentData {
+    /// Bytes on the wire; `data` may be shorter.
     length: u32,
     data: Box<[u8]>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    born: u64,
-    carrier: Carrier,
-    parts: BTreeMap<u32, Part>,
-    octets: u32,
+struct PartialDatagram {
+    number: u64,
+    context: PacketContext,
+    parts: BTreeMap<u32, FragmentData>,
+    bytes: u32,
     total: Option<u32>,
     protocol: u8,
     packets: u64,
-    /// Memory used, roughly.
-    cost: usize,
-    /// Refused: what still comes is refused too.
-    refused: bool,
+    /// Approximate memory in bytes.
+    memory_bytes: usize,
+    /// Whether the fragments conflicted. Later ones are then rejected too.
+    rejected: bool,
 }
 
-impl Entry {
-    /// Adds a fragment; an error if it cannot be one of this datagram's.
+impl PartialDatagram {
+    /// Adds a fragment. An error means that it cannot belong to this datagram.
     fn add(
         &mut self,
         fragment: Fragment,
@@ -75,7 +75,8 @@ impl Entry {
         data: &[u8],
         length: u32,
     ) -> Result<(), ()> {
-        let end = fragment.offset.checked_add(length).filter(|end| *end <= MAX_PAYLOAD).ok_or(())?;
+        let end =
+            fragment.offset.checked_add(length).filter(|end| *end <= MAX_PAYLOAD_BYTES).ok_or(())?;
         if length == 0 || (fragment.more && !length.is_multiple_of(8)) {
             return Err(());
         }
@@ -88,7 +89,7 @@ impl Entry {
             && same.length == length
             && same.data.iter().zip(data).all(|(one, other)| one == other)
         {
-            // The same once more, clipped differently perhaps.
+            // A duplicate, perhaps clipped at another length.
             return Ok(());
         }
         let before = self.parts.range(..=fragment.offset).next_back();
@@ -102,17 +103,17 @@ impl Entry {
             self.protocol = protocol;
         }
         self.total = total;
-        self.octets += length;
-        self.cost += data.len() + PART_COST;
-        self.parts.insert(fragment.offset, Part { length, data: data.into() });
+        self.bytes += length;
+        self.memory_bytes += data.len() + FRAGMENT_OVERHEAD_BYTES;
+        self.parts.insert(fragment.offset, FragmentData { length, data: data.into() });
         Ok(())
     }
 
-    fn is_whole(&self) -> bool {
-        self.total == Some(self.octets)
+    fn is_complete(&self) -> bool {
+        self.total == Some(self.bytes)
     }
 
-    /// As far as the fragments tell; the ports are 0 without the first one.
+    /// Returns addresses and ports. The ports are 0 without the first fragment.
     fn flow(&self, key: &Key) -> Flow {
         let tcp = self.protocol == protocol::TCP;
         let first = self.parts.get(&0).filter(|_| tcp || self.protocol == protocol::UDP);
@@ -125,7 +126,7 @@ impl Entry {
         }
     }
 
-    /// The octets up to the first that is missing.
+    /// Returns the bytes up to the first missing one.
     fn payload(&self) -> Vec<u8> {
         let mut payload = Vec::new();
         for (at, part) in &self.parts {
@@ -138,149 +139,152 @@ impl Entry {
     }
 }
 
-/// Datagrams in pieces.
+/// The table of incomplete datagrams, bounded in number and memory.
 #[derive(Debug)]
 pub(super) struct Fragments {
-    entries: HashMap<Key, Entry, foldhash::fast::RandomState>,
-    /// Every entry once, in order of arrival.
+    entries: HashMap<Key, PartialDatagram, foldhash::fast::RandomState>,
+    /// Every datagram once, in order of arrival.
     order: VecDeque<(Timestamp, Key, u64)>,
     max_datagrams: usize,
-    max_cost: usize,
-    cost: usize,
+    max_memory_bytes: usize,
+    memory_bytes: usize,
     held: u64,
-    births: u64,
+    created: u64,
 }
 
 impl Fragments {
-    pub(super) fn new(max_datagrams: usize, max_cost: usize) -> Self {
+    pub(super) fn new(max_datagrams: usize, max_memory_bytes: usize) -> Self {
         Self {
             entries: HashMap::default(),
             order: VecDeque::new(),
             max_datagrams: max_datagrams.max(1),
-            max_cost,
-            cost: 0,
+            max_memory_bytes,
+            memory_bytes: 0,
             held: 0,
-            births: 0,
+            created: 0,
         }
     }
 
-    /// Packets that wait.
+    /// Returns the number of packets held.
     pub(super) fn held(&self) -> u64 {
         self.held
     }
 
-    /// Memory that they use, in octets, roughly.
-    pub(super) fn cost(&self) -> usize {
-        self.cost
+    /// Returns the approximate memory in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
     }
 
-    /// Takes a fragment that came in `packets` packets, more than one where it came in fragments
-    /// itself; gives the datagram that it completes.
-    pub(super) fn take(
+    /// Adds a fragment that came in `packets` packets (several if it was itself fragmented).
+    /// Returns the datagram that it completes.
+    pub(super) fn add(
         &mut self,
         ip: &Ip<'_>,
         fragment: Fragment,
-        carrier: Carrier,
+        context: PacketContext,
         packets: u64,
-        out: &mut Outlet<'_>,
-    ) -> Option<Whole> {
+        out: &mut Emitter<'_>,
+    ) -> Option<Reassembled> {
         let key = Key {
-            scope: carrier.scope,
-            sight: carrier.sight,
+            scope: context.scope,
+            sight: context.sight,
             src: ip.src,
             dst: ip.dst,
             id: fragment.id,
             protocol: if ip.src.is_ipv4() { ip.protocol } else { 0 },
         };
-        self.expire(carrier.steady, out);
-        self.open(key, carrier, out);
+        self.expire(context.steady_ts, out);
+        self.create(key, context, out);
         let entry = self.entries.get_mut(&key)?;
         entry.packets += packets;
         self.held += packets;
-        let before = entry.cost;
-        let added =
-            !entry.refused && entry.add(fragment, ip.protocol, ip.payload, ip.payload_wire).is_ok();
+        let before = entry.memory_bytes;
+        let added = !entry.rejected
+            && entry.add(fragment, ip.protocol, ip.payload, ip.payload_wire).is_ok();
         if !added {
-            // What came before is refused too: which of the octets would count is anyone's guess.
+            // The earlier fragments are rejected too: it is unknown which bytes the receiver uses.
             let flow = entry.flow(&key);
-            entry.refused = true;
-            self.cost -= before;
-            entry.cost = 0;
+            entry.rejected = true;
+            self.memory_bytes -= before;
+            entry.memory_bytes = 0;
             entry.parts.clear();
             self.held -= entry.packets;
-            out.tally.settle(std::mem::take(&mut entry.packets), Some(Malformed::FragmentConflict));
+            out.counters
+                .account(std::mem::take(&mut entry.packets), Some(Malformed::FragmentConflict));
             let reason = Malformed::FragmentConflict;
-            out.letter(&carrier, &flow, reason, ip.payload, &mut 0);
+            out.emit_dead_letter(&context, &flow, reason, ip.payload, &mut 0);
             return None;
         }
-        self.cost += entry.cost - before;
-        if entry.is_whole() {
-            return self.remove(&key).map(|entry| Whole {
+        self.memory_bytes += entry.memory_bytes - before;
+        if entry.is_complete() {
+            return self.remove(&key).map(|entry| Reassembled {
                 protocol: entry.protocol,
                 payload: entry.payload(),
-                payload_wire: entry.octets,
+                payload_wire: entry.bytes,
                 packets: entry.packets,
             });
         }
-        while self.cost > self.max_cost && self.give_up_oldest(out) {}
+        while self.memory_bytes > self.max_memory_bytes && self.discard_oldest(out) {}
         None
     }
 
-    /// Gives up datagrams whose rest did not come in time.
-    pub(super) fn expire(&mut self, now: Timestamp, out: &mut Outlet<'_>) {
+    /// Discards datagrams that were not completed in time.
+    pub(super) fn expire(&mut self, now: Timestamp, out: &mut Emitter<'_>) {
         while let Some((since, ..)) = self.order.front()
-            && now.since(*since) > LIFETIME
+            && now.since(*since) > TIMEOUT
         {
-            self.give_up_oldest(out);
+            self.discard_oldest(out);
         }
     }
 
-    fn open(&mut self, key: Key, carrier: Carrier, out: &mut Outlet<'_>) {
+    fn create(&mut self, key: Key, context: PacketContext, out: &mut Emitter<'_>) {
         if self.entries.contains_key(&key) {
             return;
         }
-        while self.entries.len() >= self.max_datagrams && self.give_up_oldest(out) {}
-        self.births += 1;
-        let entry = Entry {
-            born: self.births,
-            carrier,
+        while self.entries.len() >= self.max_datagrams && self.discard_oldest(out) {}
+        self.created += 1;
+        let entry = PartialDatagram {
+            number: self.created,
+            context,
             parts: BTreeMap::new(),
-            octets: 0,
+            bytes: 0,
             total: None,
             protocol: key.protocol,
             packets: 0,
-            cost: 0,
-            refused: false,
+            memory_bytes: 0,
+            rejected: false,
         };
         self.entries.insert(key, entry);
-        self.order.push_back((carrier.steady, key, self.births));
-        // Datagrams that became whole leave their places behind, at most as many as may wait.
+        self.order.push_back((context.steady_ts, key, self.created));
+        // Completed datagrams leave entries in the queue; limit these to as many as datagrams may
+        // be pending.
         if self.order.len() > 2 * self.max_datagrams {
             let entries = &self.entries;
-            self.order
-                .retain(|(_, key, born)| entries.get(key).is_some_and(|entry| entry.born == *born));
+            self.order.retain(|(_, key, number)| {
+                entries.get(key).is_some_and(|entry| entry.number == *number)
+            });
         }
     }
 
-    fn remove(&mut self, key: &Key) -> Option<Entry> {
+    fn remove(&mut self, key: &Key) -> Option<PartialDatagram> {
         let entry = self.entries.remove(key)?;
-        self.cost -= entry.cost;
+        self.memory_bytes -= entry.memory_bytes;
         self.held -= entry.packets;
         Some(entry)
     }
 
-    /// Gives up the datagram that has waited longest.
-    fn give_up_oldest(&mut self, out: &mut Outlet<'_>) -> bool {
-        let Some((_, key, born)) = self.order.pop_front() else { return false };
-        if self.entries.get(&key).is_some_and(|entry| entry.born == born)
+    /// Discards the oldest datagram; returns whether there was one.
+    fn discard_oldest(&mut self, out: &mut Emitter<'_>) -> bool {
+        let Some((_, key, number)) = self.order.pop_front() else { return false };
+        if self.entries.get(&key).is_some_and(|entry| entry.number == number)
             && let Some(entry) = self.remove(&key)
             && entry.packets > 0
         {
             let reason = Malformed::FragmentIncomplete;
-            out.tally.settle(entry.packets, Some(reason));
+            out.counters.account(entry.packets, Some(reason));
             let bytes: Vec<u8> =
                 entry.parts.values().flat_map(|part| part.data.iter().copied()).collect();
-            out.letter(&entry.carrier, &entry.flow(&key), reason, &bytes, &mut 0);
+            out.emit_dead_letter(&entry.context, &entry.flow(&key), reason, &bytes, &mut 0);
         }
         true
     }

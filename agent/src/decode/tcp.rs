@@ -1,54 +1,55 @@
-//! TCP reassembly (RFC 9293, as far as a bystander can): the streams, bounded in number and bytes.
+//! TCP reassembly from the view of an observer (RFC 9293): the table of streams, bounded in number
+//! and bytes.
 //!
-//! Of octets that come twice the first copy counts, as in most receivers. Segments that do not fit
-//! what is known of a connection, a SYN with another number among them, do not end it: they get a
-//! second stream beside it, for they may be forged, or belong to a new connection on the same ports.
-//! When room is needed, streams that never gave a message go first.
+//! If bytes arrive twice, the first copy counts, as in most receivers. Segments that contradict a
+//! connection, such as a SYN with another sequence number, do not end it: they may be forged, or
+//! belong to a new connection on the same ports, so they get a second stream beside it. Streams
+//! without a message are evicted first.
 
 #![forbid(unsafe_code)]
 
 mod buffer;
+mod expiry_queue;
 mod framing;
 mod stream;
-mod turns;
 
 use super::Malformed;
-use super::outlet::{Carrier, Flow, Outlet};
+use super::emitter::{Emitter, Flow, PacketContext};
 use crate::capture::{Sight, Transport};
 use crate::net::TcpSegment;
 use crate::time::Timestamp;
+use expiry_queue::{ExpiryQueue, QueuedCheck};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use stream::Stream;
-use turns::{Turn, Turns};
 
-/// How long a silent stream is remembered, by capture time: resolvers keep idle connections for
-/// some tens of seconds (RFC 7766, 6.2.3), and a resent segment must not look like a new stream.
-const IDLE: Duration = Duration::from_secs(120);
-/// How often a stream that holds octets is looked at.
-const LOOK: Duration = Duration::from_secs(1);
-/// Streams looked at for one that was idle longest, when the table is full.
-const EVICTION_LOOKS: usize = 16;
+/// Idle timeout of a stream, by capture time. Resolvers keep idle connections for some tens of
+/// seconds (RFC 7766, 6.2.3), and a retransmission must not look like a new stream.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Interval at which streams with pending data are checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Streams examined for an eviction before an active one is taken.
+const MAX_EVICTION_SCANS: usize = 16;
 
-/// One direction of a connection, at one point of capture.
+/// One direction of a connection at one point of capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     scope: u64,
     sight: Sight,
     src: SocketAddr,
     dst: SocketAddr,
-    /// Whether this is the second stream of the direction: see [`Streams::find`].
+    /// Whether this is the second stream of the direction. See [`Streams::find`].
     second: bool,
 }
 
 impl Key {
-    /// The direction's second stream.
+    /// Returns the key of the direction's second stream.
     fn second(self) -> Self {
         Self { second: true, ..self }
     }
 
-    /// The other direction, at the same point of capture.
+    /// Returns the key of the other direction at the same point of capture.
     fn reverse(&self) -> Self {
         let sight = match self.sight {
             Sight::Egress => Sight::Ingress,
@@ -60,122 +61,123 @@ impl Key {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct StreamSlot {
     stream: Box<Stream>,
-    /// Tells this stream from an earlier one of the same key, and the order of their beginnings.
-    born: u64,
-    /// Whether the stream stands in the queue of those that hold octets.
+    /// Number of the stream in order of creation; distinguishes streams of one key.
+    number: u64,
+    /// Whether the stream is in the queue of streams with pending data.
     queued: bool,
 }
 
-/// What a stream takes while none of its octets wait, in octets: it, its place in a table that is at
-/// least 7/16 full when it is full, and its turns.
-pub(super) const STREAM_BYTES: usize =
-    size_of::<Stream>() + 16 * (size_of::<(Key, Entry)>() + 1) / 7 + 4 * size_of::<Turn>();
+/// Memory of a stream without pending data, in bytes: its state, its slot in a table that is at
+/// least 7/16 full at capacity, and its queue entries.
+pub(super) const STREAM_BYTES: usize = size_of::<Stream>()
+    + 16 * (size_of::<(Key, StreamSlot)>() + 1) / 7
+    + 4 * size_of::<QueuedCheck>();
 
-/// All streams.
+/// The table of streams.
 #[derive(Debug)]
 pub(super) struct Streams {
-    entries: HashMap<Key, Entry, foldhash::fast::RandomState>,
+    entries: HashMap<Key, StreamSlot, foldhash::fast::RandomState>,
     capacity: usize,
-    max_cost: usize,
-    cost: usize,
+    max_memory_bytes: usize,
+    memory_bytes: usize,
     held: u64,
-    births: u64,
-    /// Streams that are the second of their direction: few.
+    created: u64,
+    /// Number of second streams; small.
     seconds: usize,
-    /// Streams that made room for others.
+    /// Number of streams evicted.
     evicted: u64,
-    /// Each stream once, about in the order in which they fell silent.
-    idle: Turns,
-    /// Each stream that holds octets once, the one that began to hold them first in front.
-    holding: Turns,
+    /// Each stream once, approximately in order of last activity.
+    idle: ExpiryQueue,
+    /// Each stream with pending data once, in the order in which it became pending.
+    pending: ExpiryQueue,
 }
 
 impl Streams {
-    pub(super) fn new(capacity: usize, max_cost: usize) -> Self {
+    pub(super) fn new(capacity: usize, max_memory_bytes: usize) -> Self {
         Self {
             entries: HashMap::default(),
             capacity: capacity.max(1),
-            max_cost,
-            cost: 0,
+            max_memory_bytes,
+            memory_bytes: 0,
             held: 0,
-            births: 0,
+            created: 0,
             seconds: 0,
             evicted: 0,
-            idle: Turns::default(),
-            holding: Turns::default(),
+            idle: ExpiryQueue::default(),
+            pending: ExpiryQueue::default(),
         }
     }
 
-    /// Packets that wait.
+    /// Returns the number of packets held.
     pub(super) fn held(&self) -> u64 {
         self.held
     }
 
-    /// Memory that they use, in octets, roughly.
-    pub(super) fn cost(&self) -> usize {
-        self.cost
+    /// Returns the approximate memory of pending data, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
     }
 
-    /// Streams that made room for others, so far.
+    /// Returns the number of streams evicted.
     pub(super) fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    /// Takes a segment; `packets`: the number of packets that it came in.
+    /// Adds a segment that came in `packets` packets.
     pub(super) fn segment(
         &mut self,
         (src, dst): (IpAddr, IpAddr),
         segment: &TcpSegment<'_>,
-        carrier: Carrier,
+        context: PacketContext,
         packets: u64,
-        out: &mut Outlet<'_>,
+        out: &mut Emitter<'_>,
     ) {
         let key = Key {
-            scope: carrier.scope,
-            sight: carrier.sight,
+            scope: context.scope,
+            sight: context.sight,
             src: SocketAddr::new(src, segment.src_port),
             dst: SocketAddr::new(dst, segment.dst_port),
             second: false,
         };
         let syn = segment.flags.syn;
-        // A SYN takes one sequence number before the first octet.
+        // A SYN takes one sequence number before the first byte.
         let seq = segment.seq.wrapping_add(u32::from(syn));
         let found = self.find(key, seq, syn);
         if found.is_none() && (segment.flags.rst || (!syn && segment.payload_wire == 0)) {
-            // Nothing to read, and no stream to end.
-            out.tally.settle(packets, None);
+            // No data, and no stream to end.
+            out.counters.account(packets, None);
             return;
         }
-        let key = found.unwrap_or_else(|| self.open(key, seq, syn, carrier.steady, out));
-        // First what this segment answers: a query behind a hole comes before its response.
+        let key = found.unwrap_or_else(|| self.create(key, seq, syn, context.steady_ts, out));
+        // First process the acknowledgement: a query behind a gap comes before its response.
         if let Some(ack) = segment.ack {
-            for answered in self.slots(key.reverse()) {
-                self.with(&answered, out, |stream, out| stream.acknowledged(ack, out));
+            for answered in self.keys_of(key.reverse()) {
+                self.update(&answered, out, |stream, out| stream.acknowledged(ack, out));
             }
         }
-        let reset =
-            self.with(&key, out, |stream, out| stream.segment(segment, seq, carrier, packets, out));
+        let reset = self
+            .update(&key, out, |stream, out| stream.segment(segment, seq, context, packets, out));
         if reset == Some(true) {
             self.reset_reverse(key.reverse(), segment.ack, out);
         }
-        self.enqueue(&key, carrier.steady);
-        self.bound(out);
+        self.enqueue(&key, context.steady_ts);
+        self.enforce_limits(out);
     }
 
-    /// Where the streams of a direction are, if there are any.
-    fn slots(&self, key: Key) -> impl Iterator<Item = Key> + use<> {
+    /// Returns the possible keys of a direction's streams.
+    fn keys_of(&self, key: Key) -> impl Iterator<Item = Key> + use<> {
         let second = (self.seconds > 0).then(|| key.second());
         std::iter::once(key).chain(second)
     }
 
-    /// The stream that a segment belongs to: of the two that a direction may have the one that
-    /// expects it sooner.
+    /// Returns the stream of a segment: of the direction's streams the one whose expected sequence
+    /// number is closest.
     fn find(&mut self, key: Key, seq: u32, syn: bool) -> Option<Key> {
         let mut best = None;
-        for key in self.slots(key) {
-            let Some(Entry { stream, .. }) = self.entries.get_mut(&key) else { continue };
+        for key in self.keys_of(key) {
+            let Some(StreamSlot { stream, .. }) = self.entries.get_mut(&key) else { continue };
             let distance =
                 if syn { stream.is_opened_by(seq).then_some(0) } else { stream.distance(seq) };
             match distance {
@@ -189,22 +191,22 @@ impl Streams {
         best.map(|(_, key)| key)
     }
 
-    /// Where a direction's new stream goes: where none is, or only one that has ended; else in place
-    /// of the one that never gave a message, or that was silent longer.
-    fn vacancy(&self, key: Key) -> Key {
+    /// Returns the key for a direction's new stream: a free one, or one whose stream has ended;
+    /// else that of the stream without a message, or that was idle longer.
+    fn key_for_new_stream(&self, key: Key) -> Key {
         let used = |key: &Key| {
             let entry = self.entries.get(key).filter(|entry| !entry.stream.is_over());
-            entry.map(|entry| (entry.stream.is_proven(), entry.stream.last_seen()))
+            entry.map(|entry| (entry.stream.has_message(), entry.stream.last_seen()))
         };
         let Some(first) = used(&key) else { return key };
         let second = used(&key.second());
         if second.is_some_and(|second| first < second) { key } else { key.second() }
     }
 
-    /// A reset ends both directions.
-    fn reset_reverse(&mut self, reverse: Key, ack: Option<u32>, out: &mut Outlet<'_>) {
-        for key in self.slots(reverse) {
-            self.with(&key, out, |stream, out| {
+    /// Ends the other direction after a reset.
+    fn reset_reverse(&mut self, reverse: Key, ack: Option<u32>, out: &mut Emitter<'_>) {
+        for key in self.keys_of(reverse) {
+            self.update(&key, out, |stream, out| {
                 if ack.is_none_or(|ack| stream.distance(ack).is_some()) {
                     stream.abandon(Malformed::TcpIncomplete, out);
                 }
@@ -212,101 +214,107 @@ impl Streams {
         }
     }
 
-    /// Gives up what has waited too long, and forgets silent streams.
-    pub(super) fn expire(&mut self, now: Timestamp, out: &mut Outlet<'_>) {
-        while let Some(turn) = self.holding.pop_due(now) {
-            if self.is_current(&turn) {
-                self.with(&turn.key, out, |stream, out| stream.expire(now, out));
-                self.requeue(&turn.key, now);
+    /// Discards pending data whose timeout has passed, and removes idle streams.
+    pub(super) fn expire(&mut self, now: Timestamp, out: &mut Emitter<'_>) {
+        while let Some(check) = self.pending.pop_due(now) {
+            if self.is_current(&check) {
+                self.update(&check.key, out, |stream, out| stream.expire(now, out));
+                self.requeue(&check.key, now);
             }
         }
-        while let Some(turn) = self.idle.pop_due(now) {
-            let Some(stream) = self.current(&turn) else { continue };
-            let (due, proven) = (stream.last_seen().plus(IDLE), stream.is_proven());
+        while let Some(check) = self.idle.pop_due(now) {
+            let Some(stream) = self.current(&check) else { continue };
+            let (due, has_message) = (stream.last_seen().plus(IDLE_TIMEOUT), stream.has_message());
             if due > now {
-                self.idle.push(Turn { due, ..turn }, proven);
+                self.idle.push(QueuedCheck { due, ..check }, has_message);
             } else {
-                self.remove(&turn.key, out);
+                self.remove(&check.key, out);
             }
         }
     }
 
-    /// Gives what lies behind holes: nothing more will come. What waits goes on waiting.
-    pub(super) fn finish(&mut self, out: &mut Outlet<'_>) {
-        let mut turns: Vec<Turn> = self.holding.iter().copied().collect();
-        turns.sort_unstable_by_key(|turn| turn.born);
-        for turn in turns {
-            if self.is_current(&turn) {
-                self.with(&turn.key, out, Stream::finish);
+    /// Emits the messages behind gaps at the end of the capture. Incomplete messages stay held.
+    pub(super) fn finish(&mut self, out: &mut Emitter<'_>) {
+        let mut queue: Vec<QueuedCheck> = self.pending.iter().copied().collect();
+        queue.sort_unstable_by_key(|check| check.number);
+        for check in queue {
+            if self.is_current(&check) {
+                self.update(&check.key, out, Stream::finish);
             }
         }
     }
 
-    fn current(&self, turn: &Turn) -> Option<&Stream> {
-        let entry = self.entries.get(&turn.key)?;
-        (entry.born == turn.born).then_some(entry.stream.as_ref())
+    fn current(&self, check: &QueuedCheck) -> Option<&Stream> {
+        let entry = self.entries.get(&check.key)?;
+        (entry.number == check.number).then_some(entry.stream.as_ref())
     }
 
-    fn is_current(&self, turn: &Turn) -> bool {
-        self.current(turn).is_some()
+    fn is_current(&self, check: &QueuedCheck) -> bool {
+        self.current(check).is_some()
     }
 
-    /// Runs `act` on a stream, if there is one, and keeps the sums over all streams.
-    fn with<T>(
+    /// Runs `act` on a stream, if it exists, and updates the sums over all streams.
+    fn update<T>(
         &mut self,
         key: &Key,
-        out: &mut Outlet<'_>,
-        act: impl FnOnce(&mut Stream, &mut Outlet<'_>) -> T,
+        out: &mut Emitter<'_>,
+        act: impl FnOnce(&mut Stream, &mut Emitter<'_>) -> T,
     ) -> Option<T> {
         let stream = &mut self.entries.get_mut(key)?.stream;
-        self.cost -= stream.cost();
+        self.memory_bytes -= stream.memory_bytes();
         self.held -= stream.held();
         let done = act(stream, out);
-        self.cost += stream.cost();
+        self.memory_bytes += stream.memory_bytes();
         self.held += stream.held();
         Some(done)
     }
 
-    /// Opens a stream of a direction; its key.
-    fn open(&mut self, key: Key, seq: u32, syn: bool, now: Timestamp, out: &mut Outlet<'_>) -> Key {
-        let key = self.vacancy(key);
+    /// Creates a stream for a direction; returns its key.
+    fn create(
+        &mut self,
+        key: Key,
+        seq: u32,
+        syn: bool,
+        now: Timestamp,
+        out: &mut Emitter<'_>,
+    ) -> Key {
+        let key = self.key_for_new_stream(key);
         self.remove(&key, out);
         if self.entries.len() >= self.capacity {
             self.evict(out);
         }
         let flow = Flow { transport: Transport::Tcp, src: key.src, dst: key.dst };
-        self.births += 1;
-        let born = self.births;
+        self.created += 1;
+        let number = self.created;
         let stream = Box::new(Stream::new(flow, seq, syn));
-        self.entries.insert(key, Entry { stream, born, queued: false });
+        self.entries.insert(key, StreamSlot { stream, number, queued: false });
         self.seconds += usize::from(key.second);
-        self.idle.push(Turn { due: now.plus(IDLE), key, born }, false);
+        self.idle.push(QueuedCheck { due: now.plus(IDLE_TIMEOUT), key, number }, false);
         key
     }
 
-    /// Makes room: forgets the stream that was idle longest, or nearly, of those that never gave a
-    /// message, if there are any.
-    fn evict(&mut self, out: &mut Outlet<'_>) {
-        let mut looks = 0;
-        while let Some((turn, was_proven)) = self.idle.pop_first() {
-            let Some(stream) = self.current(&turn) else { continue };
-            let (due, proven) = (stream.last_seen().plus(IDLE), stream.is_proven());
-            if proven && !was_proven {
-                // Once in a stream's life.
-                self.idle.push(Turn { due, ..turn }, true);
-            } else if due > turn.due && looks < EVICTION_LOOKS {
-                looks += 1;
-                self.idle.push(Turn { due, ..turn }, proven);
+    /// Evicts approximately the stream that was idle longest, streams without a message first.
+    fn evict(&mut self, out: &mut Emitter<'_>) {
+        let mut scanned = 0;
+        while let Some((check, had_message)) = self.idle.pop_first() {
+            let Some(stream) = self.current(&check) else { continue };
+            let (due, has_message) = (stream.last_seen().plus(IDLE_TIMEOUT), stream.has_message());
+            if has_message && !had_message {
+                // At most once per stream.
+                self.idle.push(QueuedCheck { due, ..check }, true);
+            } else if due > check.due && scanned < MAX_EVICTION_SCANS {
+                scanned += 1;
+                self.idle.push(QueuedCheck { due, ..check }, has_message);
             } else {
-                self.remove(&turn.key, out);
+                self.remove(&check.key, out);
                 self.evicted += 1;
                 return;
             }
         }
     }
 
-    fn remove(&mut self, key: &Key, out: &mut Outlet<'_>) {
-        self.with(key, out, |stream, out| stream.abandon(Malformed::TcpIncomplete, out));
+    fn remove(&mut self, key: &Key, out: &mut Emitter<'_>) {
+        self.update(key, out, |stream, out| stream.abandon(Malformed::TcpIncomplete, out));
         let removed = self.entries.remove(key).is_some();
         self.seconds -= usize::from(removed && key.second);
     }
@@ -317,8 +325,9 @@ impl Streams {
             && entry.stream.holds()
         {
             entry.queued = true;
-            let turn = Turn { due: now.plus(LOOK), key: *key, born: entry.born };
-            self.holding.push(turn, entry.stream.is_proven());
+            let check =
+                QueuedCheck { due: now.plus(CHECK_INTERVAL), key: *key, number: entry.number };
+            self.pending.push(check, entry.stream.has_message());
         }
     }
 
@@ -329,27 +338,27 @@ impl Streams {
         self.enqueue(key, now);
     }
 
-    /// Gives up the octets that have waited longest while there are too many, those of streams that
-    /// never gave a message before others.
-    fn bound(&mut self, out: &mut Outlet<'_>) {
-        while self.cost > self.max_cost {
-            let Some((turn, was_proven)) = self.holding.pop_first() else { return };
-            let Some(proven) = self.current(&turn).map(Stream::is_proven) else { continue };
-            if proven && !was_proven {
-                self.holding.push(turn, true);
+    /// Discards the oldest pending data while memory exceeds the limit, that of streams without a
+    /// message first.
+    fn enforce_limits(&mut self, out: &mut Emitter<'_>) {
+        while self.memory_bytes > self.max_memory_bytes {
+            let Some((check, had_message)) = self.pending.pop_first() else { return };
+            let Some(has_message) = self.current(&check).map(Stream::has_message) else { continue };
+            if has_message && !had_message {
+                self.pending.push(check, true);
                 continue;
             }
-            self.with(&turn.key, out, |stream, out| {
+            self.update(&check.key, out, |stream, out| {
                 stream.abandon(Malformed::TcpIncomplete, out);
             });
-            self.requeue(&turn.key, turn.due);
+            self.requeue(&check.key, check.due);
         }
-        // Turns of streams long gone.
-        let Self { entries, idle, holding, capacity, .. } = self;
-        for turns in [idle, holding] {
-            if turns.len() > 2 * *capacity {
-                turns.retain(|turn| {
-                    entries.get(&turn.key).is_some_and(|entry| entry.born == turn.born)
+        // Drop the queue entries of removed streams.
+        let Self { entries, idle, pending, capacity, .. } = self;
+        for queue in [idle, pending] {
+            if queue.len() > 2 * *capacity {
+                queue.retain(|check| {
+                    entries.get(&check.key).is_some_and(|entry| entry.number == check.number)
                 });
             }
         }

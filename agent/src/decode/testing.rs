@@ -1,9 +1,9 @@
-//! Messages for tests, as text that can be changed and is put into octets when it is shown.
+//! Messages for tests: editable fields that are written in wire format on request.
 
 use super::dns::{Answer, Answers, Counts, Flags, Outline};
 use super::{Dns, Envelope, Kept, Message};
 
-/// A message before it is one.
+/// An editable message.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     pub envelope: Envelope,
@@ -11,16 +11,16 @@ pub(crate) struct Draft {
     pub wire_bytes: u32,
 }
 
-/// What it says.
+/// Contents of an editable message.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DraftDns {
     pub id: u16,
     pub flags: Flags,
-    /// Of records that nobody looks at.
+    /// Number of authority records, which are not written.
     pub authority: u16,
     pub question: Option<DraftQuestion>,
     pub answers: Answers,
-    /// The options of an OPT record, which there is not without.
+    /// The options of the OPT record; without options there is no OPT record.
     pub options: Vec<(u16, Vec<u8>)>,
 }
 
@@ -43,10 +43,10 @@ impl Draft {
         if self.dns.flags.response() { (dst, src) } else { (src, dst) }
     }
 
-    /// The message.
+    /// Returns the message in wire format.
     pub fn kept(&self) -> Kept {
         let octets = self.dns.octets();
-        // Of the authority section only the count is there.
+        // Only the count of the authority section is present.
         let outline = Outline::read(&octets, true).unwrap();
         let dns = Dns::new(&octets, &outline);
         assert_eq!(dns.answers().count(), self.dns.answers.len());
@@ -114,7 +114,7 @@ fn push_answer(octets: &mut Vec<u8>, answer: &Answer<'_>) {
     octets.extend(data);
 }
 
-/// A name without escapes.
+/// Writes a name without escapes.
 fn push_name(octets: &mut Vec<u8>, name: &str) {
     for label in name.split('.').filter(|label| !label.is_empty()) {
         octets.push(u8::try_from(label.len()).unwrap());

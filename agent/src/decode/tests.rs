@@ -1,4 +1,4 @@
-//! Support for the tests of the rooms behind the decoder, and properties that span them.
+//! Test harness of the decoder, and properties over all of it.
 
 use super::{Decoded, Decoder, DecoderOptions, Envelope, Kept, Malformed, Sealed, Unreachable};
 use crate::capture::{Body, Origin, Packet, Sight, Task};
@@ -10,23 +10,23 @@ use std::time::Duration;
 pub(super) const CLIENT: &str = "192.0.2.1:1024";
 pub(super) const SERVER: &str = "192.0.2.53:53";
 
-/// What a decoder gave, with octets of its own.
+/// An owned copy of a decoder event.
 #[derive(Debug)]
-pub(super) enum Given {
+pub(super) enum OwnedEvent {
     Message(Kept),
     Unreachable(Unreachable),
     Sealed(Box<Sealed>),
-    DeadLetter(Letter),
+    DeadLetter(OwnedDeadLetter),
 }
 
 #[derive(Debug)]
-pub(super) struct Letter {
+pub(super) struct OwnedDeadLetter {
     pub envelope: Envelope,
     pub reason: Malformed,
     pub bytes: Vec<u8>,
 }
 
-impl From<Decoded<'_>> for Given {
+impl From<Decoded<'_>> for OwnedEvent {
     fn from(decoded: Decoded<'_>) -> Self {
         match decoded {
             Decoded::Message(message) => Self::Message(message.into()),
@@ -34,52 +34,56 @@ impl From<Decoded<'_>> for Given {
             Decoded::Sealed(sealed) => Self::Sealed(sealed),
             Decoded::DeadLetter(letter) => {
                 let bytes = letter.bytes.to_vec();
-                Self::DeadLetter(Letter { envelope: letter.envelope, reason: letter.reason, bytes })
+                Self::DeadLetter(OwnedDeadLetter {
+                    envelope: letter.envelope,
+                    reason: letter.reason,
+                    bytes,
+                })
             }
         }
     }
 }
 
-/// A decoder under test, that checks identity 3 after every call.
-pub(super) struct Bench {
+/// A decoder that checks ledger identity 3 after every call.
+pub(super) struct Harness {
     pub decoder: Decoder,
-    pub given: Vec<Given>,
+    pub events: Vec<OwnedEvent>,
     pub now: Timestamp,
     pub seq: u64,
     pub datagram_bytes: u16,
 }
 
-impl Default for Bench {
+impl Default for Harness {
     fn default() -> Self {
         Self::new(DecoderOptions::default())
     }
 }
 
-impl Bench {
+impl Harness {
     pub fn new(options: DecoderOptions) -> Self {
         let decoder = Decoder::new(options);
         Self {
             decoder,
-            given: Vec::new(),
+            events: Vec::new(),
             now: Timestamp::from_nanos(1),
             seq: 0,
             datagram_bytes: 0,
         }
     }
 
-    /// Shows an IP packet.
-    pub fn see(&mut self, bytes: &[u8]) {
-        self.see_clipped(bytes, bytes.len());
+    /// Passes an IP packet to the decoder.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.receive_clipped(bytes, bytes.len());
     }
 
-    /// Shows the first octets of an IP packet.
-    pub fn see_clipped(&mut self, bytes: &[u8], captured: usize) {
+    /// Passes the first bytes of an IP packet to the decoder.
+    pub fn receive_clipped(&mut self, bytes: &[u8], captured: usize) {
         let captured = captured.min(bytes.len());
         let wire_bytes = u32::try_from(bytes.len()).unwrap();
-        self.see_body(Body::Ip { bytes: &bytes[..captured], wire_bytes }, None);
+        self.receive_body(Body::Ip { bytes: &bytes[..captured], wire_bytes }, None);
     }
 
-    pub fn see_body(&mut self, body: Body<'_>, task: Option<Task>) {
+    pub fn receive_body(&mut self, body: Body<'_>, task: Option<Task>) {
         self.seq += 1;
         let packet = Packet {
             ts: self.now,
@@ -91,24 +95,24 @@ impl Bench {
             cgroup_id: 0,
             body,
         };
-        self.decoder.observe(&packet, &mut |decoded| self.given.push(decoded.into()));
+        self.decoder.observe(&packet, &mut |decoded| self.events.push(decoded.into()));
         self.check();
     }
 
-    /// Shows a TCP segment of the client's.
+    /// Passes a TCP segment from the client.
     pub fn segment(&mut self, seq: u32, flags: u8, payload: &[u8]) {
-        self.see(&craft::tcp(CLIENT, SERVER, seq, flags, payload));
+        self.receive(&craft::tcp(CLIENT, SERVER, seq, flags, payload));
     }
 
-    /// Lets time pass.
+    /// Advances the time.
     pub fn wait(&mut self, seconds: u64) {
         self.now = self.now.plus(Duration::from_secs(seconds));
-        self.decoder.expire(self.now, &mut |decoded| self.given.push(decoded.into()));
+        self.decoder.expire(self.now, &mut |decoded| self.events.push(decoded.into()));
         self.check();
     }
 
     pub fn finish(&mut self) {
-        self.decoder.finish(&mut |decoded| self.given.push(decoded.into()));
+        self.decoder.finish(&mut |decoded| self.events.push(decoded.into()));
         self.check();
     }
 
@@ -127,39 +131,39 @@ impl Bench {
         self.decoder.counters().malformed[reason.name()]
     }
 
-    /// The messages' octets, in the order in which they came.
+    /// Returns the bytes of the messages in order.
     pub fn messages(&self) -> Vec<Vec<u8>> {
-        let message = |given: &Given| match given {
-            Given::Message(message) => Some(message.message().dns.octets().to_vec()),
+        let message = |events: &OwnedEvent| match events {
+            OwnedEvent::Message(message) => Some(message.message().dns.octets().to_vec()),
             _ => None,
         };
-        self.given.iter().filter_map(message).collect()
+        self.events.iter().filter_map(message).collect()
     }
 
-    /// Frame and index of each message.
+    /// Returns frame number and index of each message.
     pub fn places(&self) -> Vec<(u64, u32)> {
-        let place = |given: &Given| match given {
-            Given::Message(message) => {
+        let place = |events: &OwnedEvent| match events {
+            OwnedEvent::Message(message) => {
                 let id = message.message().envelope.id;
                 Some((id.origin.seq, id.index))
             }
             _ => None,
         };
-        self.given.iter().filter_map(place).collect()
+        self.events.iter().filter_map(place).collect()
     }
 
     pub fn letters(&self) -> Vec<(Malformed, &[u8])> {
-        fn letter(given: &Given) -> Option<(Malformed, &[u8])> {
-            match given {
-                Given::DeadLetter(letter) => Some((letter.reason, letter.bytes.as_slice())),
+        fn letter(events: &OwnedEvent) -> Option<(Malformed, &[u8])> {
+            match events {
+                OwnedEvent::DeadLetter(letter) => Some((letter.reason, letter.bytes.as_slice())),
                 _ => None,
             }
         }
-        self.given.iter().filter_map(letter).collect()
+        self.events.iter().filter_map(letter).collect()
     }
 }
 
-/// Octets that are sometimes nearly a packet.
+/// Bytes that are sometimes nearly a packet.
 fn soup() -> impl Strategy<Value = Vec<u8>> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..60);
     let tcp = (0u32..200, any::<u8>(), bytes())
@@ -185,24 +189,24 @@ fn soup() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn every_packet_ends_in_one_place(
+    fn counts_every_packet_once(
         packets in prop::collection::vec((soup(), 0u64..4, 0usize..120), 0..60),
     ) {
-        let mut bench = Bench::default();
+        let mut harness = Harness::default();
         for (packet, seconds, captured) in packets {
-            bench.see_clipped(&packet, captured);
-            bench.wait(seconds);
+            harness.receive_clipped(&packet, captured);
+            harness.wait(seconds);
         }
-        bench.finish();
-        bench.wait(1000);
-        prop_assert_eq!(bench.held(), 0, "nothing waits for ever");
+        harness.finish();
+        harness.wait(1000);
+        prop_assert_eq!(harness.held(), 0, "nothing waits for ever");
     }
 
     #[test]
-    fn a_small_memory_gives_up_but_never_loses_count(
+    fn counts_every_packet_with_little_memory(
         packets in prop::collection::vec((soup(), 1u16..5), 0..80),
     ) {
-        let mut bench = Bench::new(DecoderOptions {
+        let mut harness = Harness::new(DecoderOptions {
             tcp_memory_bytes: 1000,
             tcp_streams: 2,
             fragment_memory_bytes: 200,
@@ -210,14 +214,14 @@ proptest! {
             ..DecoderOptions::default()
         });
         for (mut packet, port) in packets {
-            // Source ports tell streams apart.
+            // Each stream has its own source port.
             if packet.len() > 22 {
                 packet[20..22].copy_from_slice(&port.to_be_bytes());
             }
-            bench.see(&packet);
-            prop_assert!(bench.decoder.memory_bytes() <= 1000 + 200);
+            harness.receive(&packet);
+            prop_assert!(harness.decoder.memory_bytes() <= 1000 + 200);
         }
-        bench.wait(1000);
-        prop_assert_eq!((bench.held(), bench.decoder.memory_bytes()), (0, 0));
+        harness.wait(1000);
+        prop_assert_eq!((harness.held(), harness.decoder.memory_bytes()), (0, 0));
     }
 }

@@ -1,98 +1,104 @@
-//! Which queries belong to one lookup: what the stub resolvers do that are in use.
+//! Decides whether a query belongs to a lookup, by the behaviour of common stub resolvers.
 
-use super::labels::{Kinship, behind, common, is_searchable, kinship, stems};
-use super::open::{Ask, Open};
+use super::labels::{Kinship, common, is_searchable, kinship, stems, suffix_after};
+use super::open::{OpenLookup, SentQuery};
 use super::query::{Query, is_companion};
 use super::suffixes::Suffixes;
-use super::{AT_ONCE, ATTEMPTS, IMPATIENCE, MAX_TRANSACTIONS, Outcome, REPETITION};
+use super::{
+    DEFAULT_ATTEMPTS, MAX_PAUSE_BY_TIME, MAX_TRANSACTIONS, MIN_REPEAT_TIMEOUT, MIN_RETRY_TIMEOUT,
+    Outcome,
+};
 use crate::capture::Transport;
 
-/// How sure it is that a query belongs to a lookup.
+/// How certain it is that a query belongs to a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fit {
-    /// Only the time and the beginning of the name speak for it.
+    /// Only the time and the beginning of the name match.
     Weak,
-    /// It does what the stub would do next.
+    /// It is what the stub would do next.
     Likely,
-    /// The same, and from the same socket.
+    /// It is what the stub would do next, and from the same socket.
     Close,
-    /// It has the id of before, or continues over TCP.
+    /// It has the id of an earlier query, or continues over TCP.
     Sure,
 }
 
-impl Open {
-    /// Whether it may take a query at all.
+impl OpenLookup {
+    /// Returns whether the lookup may take a query at all.
     fn is_open_to(&self, query: &Query<'_>) -> bool {
-        self.qclass == query.qclass && self.asks.len() < MAX_TRANSACTIONS && !self.is_over(query.ts)
+        self.qclass == query.qclass
+            && self.queries.len() < MAX_TRANSACTIONS
+            && !self.is_over(query.ts)
     }
 
-    /// How a query for one of its names, or for the target of one's CNAME, belongs to it. `newest`:
-    /// no later lookup has the name.
+    /// Rates a query for one of the lookup's names or CNAME targets. `newest`: no later lookup has
+    /// the name.
     pub(super) fn fit_same_name(&self, query: &Query<'_>, newest: bool) -> Option<Fit> {
         if !self.is_open_to(query) {
             return None;
         }
         let Some(name) = self.name(&query.qname) else {
-            let told = self.asks.get(self.target(&query.qname)?.ask)?;
+            let told = self.queries.get(self.target(&query.qname)?.sent)?;
             let same_type = told.qtype == query.qtype;
             return (same_type || both_companions(told, query)).then_some(Fit::Likely);
         };
-        let of_name = || self.asks().filter(|ask| ask.name == name);
-        let same = || of_name().filter(|ask| ask.qtype == query.qtype);
+        let of_name = || self.queries().filter(|sent| sent.name == name);
+        let same = || of_name().filter(|sent| sent.qtype == query.qtype);
         let Some(last) = same().last() else {
-            let mut companions = of_name().filter(|ask| both_companions(ask, query)).peekable();
+            let mut companions = of_name().filter(|sent| both_companions(sent, query)).peekable();
             companions.peek()?;
-            let close = companions.any(|ask| ask.port == query.port);
+            let close = companions.any(|sent| sent.port == query.port);
             return Some(if close { Fit::Close } else { Fit::Likely });
         };
-        let server_of = |ask: &Ask| self.servers.get(ask.server).map(|server| server.address);
+        let server_of =
+            |sent: &SentQuery| self.servers.get(sent.server).map(|server| server.address);
         let elsewhere = server_of(last) != Some(query.server);
         let same_id = last.dns_id == query.dns_id;
         match last.outcome {
-            // glibc turns to TCP with both questions as soon as one answer is truncated.
+            // glibc repeats both questions over TCP as soon as one answer is truncated.
             None if query.transport == Transport::Tcp && self.is_truncated() => Some(Fit::Sure),
             None if same_id => {
-                let patient = query.ts.since(last.ts) >= REPETITION;
+                let patient = query.ts.since(last.ts) >= MIN_REPEAT_TIMEOUT;
                 (elsewhere || patient).then_some(Fit::Sure)
             }
-            None => (newest && query.ts.since(last.ts) >= IMPATIENCE).then_some(Fit::Likely),
+            None => (newest && query.ts.since(last.ts) >= MIN_RETRY_TIMEOUT).then_some(Fit::Likely),
             Some(Outcome::Truncated) if query.transport == Transport::Tcp => Some(Fit::Sure),
-            // Answered, and asked again: another call, unless this one asks everybody at once, or
-            // repeats both questions where only one had its answer.
+            // Answered, and asked again: another call, unless the stub asks all servers at once, or
+            // repeats both questions because only one was answered.
             Some(outcome) if outcome.is_definitive() => {
                 let to_all = elsewhere && last.port == query.port;
                 (same_id && (to_all || self.lacks_answers())).then_some(Fit::Sure)
             }
             Some(_) if same_id => Some(Fit::Sure),
             Some(_) => {
-                let times = same().filter(|ask| server_of(ask) == Some(query.server)).count();
-                (times < ATTEMPTS).then_some(Fit::Likely)
+                let times = same().filter(|sent| server_of(sent) == Some(query.server)).count();
+                (times < DEFAULT_ATTEMPTS).then_some(Fit::Likely)
             }
         }
     }
 
-    /// Whether an answer was truncated.
+    /// Returns whether an answer was truncated.
     pub(super) fn is_truncated(&self) -> bool {
-        self.asks().any(|ask| ask.outcome == Some(Outcome::Truncated))
+        self.queries().any(|sent| sent.outcome == Some(Outcome::Truncated))
     }
 
-    /// Whether a question of it still waits, or has failed.
+    /// Returns whether a question is pending or has failed.
     fn lacks_answers(&self) -> bool {
-        self.asks().any(|ask| !self.is_settled(ask))
+        self.queries().any(|sent| !self.is_settled(sent))
     }
 
-    /// How a query for another name belongs to it: as the next of a search list.
+    /// Rates a query for another name as the next of a search list.
     pub(super) fn fit_expansion(&self, query: &Query<'_>, suffixes: &Suffixes) -> Option<Fit> {
-        let asked = |ask: &Ask| ask.qtype == query.qtype || both_companions(ask, query);
-        let goes_on = |ask: &Ask| match ask.outcome {
-            // The stub has given it up, though it counts as waiting here.
-            None => query.ts.since(ask.ts) >= IMPATIENCE,
+        let asked = |sent: &SentQuery| sent.qtype == query.qtype || both_companions(sent, query);
+        let goes_on = |sent: &SentQuery| match sent.outcome {
+            // The stub has given the query up, although it is still pending here.
+            None => query.ts.since(sent.ts) >= MIN_RETRY_TIMEOUT,
             Some(outcome) => outcome != Outcome::Answered,
         };
         if !self.is_open_to(query)
             || self.name(&query.qname).is_some()
-            || !self.asks().any(asked)
-            || !self.asks().all(goes_on)
+            || !self.queries().any(asked)
+            || !self.queries().all(goes_on)
         {
             return None;
         }
@@ -110,18 +116,18 @@ impl Open {
                 Some(Fit::Likely)
             }
             Kinship::Cousins => {
-                let denied = |ask: &Ask| {
-                    is_companion(ask.qtype)
-                        && matches!(ask.outcome, Some(Outcome::Nodata | Outcome::Nxdomain))
+                let denied = |sent: &SentQuery| {
+                    is_companion(sent.qtype)
+                        && matches!(sent.outcome, Some(Outcome::Nodata | Outcome::Nxdomain))
                 };
-                let at_once = query.ts.since(self.last_end) <= AT_ONCE;
-                (at_once && self.asks().all(denied)).then_some(Fit::Weak)
+                let at_once = query.ts.since(self.last_end) <= MAX_PAUSE_BY_TIME;
+                (at_once && self.queries().all(denied)).then_some(Fit::Weak)
             }
         }
     }
 
-    /// What the application asked for: the name that all others extend; else what all begin with,
-    /// and where the client's search list is known, without what its domains begin with.
+    /// Returns the name that the application asked for: the one that all others extend; else the
+    /// common beginning, shortened to a known search domain if there is one.
     pub(super) fn stem(&self, suffixes: &Suffixes) -> &str {
         let mut roots = self.roots();
         let first = roots.next().unwrap_or_default();
@@ -133,7 +139,8 @@ impl Open {
         if self.roots().all(|root| root != text) {
             let known = |end: usize| {
                 self.roots().all(|root| {
-                    behind(root, end).is_some_and(|suffix| suffixes.knows(self.network, suffix))
+                    suffix_after(root, end)
+                        .is_some_and(|suffix| suffixes.knows(self.network, suffix))
                 })
             };
             let longest = stems(first).filter(|end| *end <= stem && known(*end)).last();
@@ -142,25 +149,25 @@ impl Open {
         text
     }
 
-    /// The search domains that are certain: what stands behind a stem that was itself asked for.
+    /// Returns the search domains known for certain: those after a name that was itself queried.
     pub(super) fn certain_suffixes(&self) -> impl Iterator<Item = &str> {
         let shortest = self.roots().min_by_key(|root| root.len()).unwrap_or_default();
         let extends = |root: &&str| common(shortest, root) == Some(shortest.len());
         let proper = self.roots().filter(move |root| *root != shortest);
-        proper.filter(extends).filter_map(|root| behind(root, shortest.len()))
+        proper.filter(extends).filter_map(|root| suffix_after(root, shortest.len()))
     }
 }
 
-/// The longest stem behind which both names have a domain of the client's search list.
-fn known_stem(open: &Open, one: &str, other: &str, suffixes: &Suffixes) -> Option<usize> {
+/// Returns the longest stem after which both names have a known search domain.
+fn known_stem(open: &OpenLookup, one: &str, other: &str, suffixes: &Suffixes) -> Option<usize> {
     let known = |name: &str, stem: usize| {
-        behind(name, stem).is_some_and(|suffix| suffixes.knows(open.network, suffix))
+        suffix_after(name, stem).is_some_and(|suffix| suffixes.knows(open.network, suffix))
     };
     let shared = common(one, other)?;
     let stems = stems(one).filter(|stem| *stem <= shared);
     stems.filter(|stem| known(one, *stem) && known(other, *stem)).last()
 }
 
-fn both_companions(ask: &Ask, query: &Query<'_>) -> bool {
-    is_companion(ask.qtype) && is_companion(query.qtype)
+fn both_companions(sent: &SentQuery, query: &Query<'_>) -> bool {
+    is_companion(sent.qtype) && is_companion(query.qtype)
 }

@@ -1,24 +1,25 @@
-//! Names label by label, as search lists put them together (resolv.conf(5)).
+//! Compares names by labels, as built by search lists (resolv.conf(5)).
 
-/// How two names that begin alike may come from one search list.
+/// How two names may come from one search list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kinship {
-    /// Both are the stem with a suffix, of which neither ends in the other.
+    /// Both are the stem with a suffix, and neither suffix ends with the other.
     Cousins,
-    /// Both are the stem with a suffix, the one of which ends in the other: `a.b.example`, `a.example`.
+    /// Both are the stem with a suffix, and one suffix ends with the other: `a.b.example`,
+    /// `a.example`.
     Devolution,
-    /// The one is the stem, the other has a suffix.
+    /// One is the stem, the other has a suffix.
     Extension,
 }
 
-/// The octets of the labels that two names begin with, and how they are kin. None where their
+/// Returns the length of the common stem in bytes, and how the names are related. `None` if the
 /// first labels differ, for the root, and for equal names.
 pub(super) fn kinship(one: &str, other: &str) -> Option<(usize, Kinship)> {
     if one == other || one == "." || other == "." {
         return None;
     }
     let stem = common(one, other)?;
-    let kinship = match (behind(one, stem), behind(other, stem)) {
+    let kinship = match (suffix_after(one, stem), suffix_after(other, stem)) {
         (None, _) | (_, None) => Kinship::Extension,
         (Some(one), Some(other)) if is_within(one, other) || is_within(other, one) => {
             Kinship::Devolution
@@ -28,7 +29,7 @@ pub(super) fn kinship(one: &str, other: &str) -> Option<(usize, Kinship)> {
     Some((stem, kinship))
 }
 
-/// The octets of the labels that two names begin with, if any.
+/// Returns the length of the common leading labels in bytes.
 pub(super) fn common(one: &str, other: &str) -> Option<usize> {
     let same = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
     let ends = |name: &str| name.len() == same || dots(name).any(|dot| dot == same);
@@ -38,30 +39,30 @@ pub(super) fn common(one: &str, other: &str) -> Option<usize> {
     dots(one).take_while(|dot| *dot < same).last()
 }
 
-/// What stands behind a stem and its dot; none for the stem itself.
-pub(super) fn behind(name: &str, stem: usize) -> Option<&str> {
+/// Returns what follows a stem and its dot; `None` for the stem itself.
+pub(super) fn suffix_after(name: &str, stem: usize) -> Option<&str> {
     name.get(stem + 1..)
 }
 
-/// The first label.
+/// Returns the first label.
 pub(super) fn first(name: &str) -> &str {
     name.get(..dots(name).next().unwrap_or(name.len())).unwrap_or(name)
 }
 
-/// The stems that a name may have: all its beginnings of whole labels, itself not among them.
+/// Returns the lengths of all possible stems: the proper beginnings of whole labels.
 pub(super) fn stems(name: &str) -> impl Iterator<Item = usize> {
     dots(name)
 }
 
-/// Whether people look for such a stem along a search list: addresses backwards and names of
-/// services are looked for below many domains one after the other, too, and each is a question of its
-/// own (block lists, RFC 5782; DMARC, RFC 7489).
+/// Returns whether a stem is used with search lists. Reversed addresses and service names are
+/// queried below many domains in a row too, but as separate questions (block lists, RFC 5782;
+/// DMARC, RFC 7489).
 pub(super) fn is_searchable(stem: &str) -> bool {
     let is_number = |label: &str| label.bytes().all(|octet| octet.is_ascii_digit());
     !stem.starts_with('_') && !stem.split('.').all(is_number)
 }
 
-/// The places of the dots that end labels.
+/// Returns the offsets of the dots that end labels.
 fn dots(name: &str) -> impl Iterator<Item = usize> {
     let mut escaped = false;
     name.bytes().enumerate().filter_map(move |(at, octet)| {

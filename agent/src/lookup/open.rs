@@ -1,9 +1,9 @@
-//! A lookup under way.
+//! The state of an open lookup.
 
-use super::index::both;
+use super::index::hash_client_text;
 use super::outcome::outcome;
 use super::query::{Client, Network, Query};
-use super::{Asker, Home, Outcome, PATIENCE, QUIET};
+use super::{Asker, Home, MAX_PAUSE, MAX_STUB_TIMEOUT, Outcome};
 use crate::capture::Transport;
 use crate::decode::MessageId;
 use crate::observation::Observation;
@@ -13,66 +13,66 @@ use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::ops::Range;
 
-/// Octets that a query takes in the table's indices, roughly.
+/// Approximate memory of a query in the table's indices, in bytes.
 const INDEX_BYTES: usize = 256;
 
-/// A text that a lookup has written down, by its place there.
+/// A range of the lookup's text buffer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text {
     start: u32,
     end: u32,
 }
 
-/// A name that was asked for.
+/// The name of a query.
 #[derive(Debug)]
 pub(super) struct Name {
     pub(super) text: Text,
-    /// The table's key of the client and this name.
+    /// Index key of the client and this name.
     pub(super) key: u64,
-    /// Where it is the target of a CNAME: the name that the application asked for.
+    /// For a CNAME target, the name that the application asked for.
     pub(super) root: Option<usize>,
 }
 
-/// The target of a CNAME that came without the records asked for.
+/// The target of a CNAME that came without the requested records.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) text: Text,
-    /// The table's key of the client and this name.
+    /// Index key of the client and this name.
     pub(super) key: u64,
     /// The name that it is the target of.
     pub(super) root: usize,
-    /// The query that told it.
-    pub(super) ask: usize,
+    /// The query whose answer contained it.
+    pub(super) sent: usize,
 }
 
-/// One query.
+/// A query and its outcome.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(super) struct SentQuery {
     pub(super) id: MessageId,
     pub(super) ts: Timestamp,
-    /// When its outcome was known; none while it waits.
+    /// Time of the outcome; `None` while pending.
     pub(super) ended: Option<Timestamp>,
-    /// None while it waits.
+    /// `None` while pending.
     pub(super) outcome: Option<Outcome>,
     pub(super) rcode: Option<u16>,
     pub(super) retries: u32,
-    /// Its place in `names` and `servers`.
+    /// Index into `names`; `server` is one into `servers`.
     pub(super) name: usize,
     pub(super) server: usize,
     pub(super) qtype: u16,
     pub(super) port: u16,
     pub(super) dns_id: u16,
     pub(super) transport: Transport,
-    /// It turned out to be a resolver's own: it counts for nothing.
+    /// Whether it turned out to be a resolver's own query, which does not count.
     pub(super) withdrawn: bool,
-    /// Nothing more can be told of it: the table finds it by its id no more.
+    /// Whether no further outcome can follow. The table has then removed its id.
     pub(super) closed: bool,
-    pub(super) found: Found,
+    pub(super) found: AnswerData,
 }
 
-/// What an answer told: places in `pieces`.
+/// The data of an answer, as ranges of `pieces`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Found {
+pub(super) struct AnswerData {
     pub(super) chain: Range<usize>,
     pub(super) addresses: Range<usize>,
     pub(super) address_count: u32,
@@ -82,35 +82,35 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) address: SocketAddr,
-    /// Known once a transaction with it has ended.
+    /// Its name, known after the first transaction.
     pub(super) name: Option<Text>,
 }
 
-/// A lookup under way. Most have a query or two for one name to one server: these need no room of their
-/// own, and the room for texts is used again.
+/// An open lookup. The inline capacities suffice for most lookups: one or two queries for one name
+/// to one server. Text buffers are reused.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct OpenLookup {
     pub(super) vantage: Vantage,
     pub(super) client: Client,
     pub(super) network: Network,
-    /// The hash of the client.
+    /// Hash of the client.
     pub(super) asker: u64,
-    /// The table's key of the client and the first label.
+    /// Index key of the client and the first label.
     pub(super) label: u64,
     pub(super) qclass: u16,
-    /// A query of it was given up for want of room.
+    /// Whether pairing evicted one of its queries.
     pub(super) evicted: bool,
-    /// Asks that wait.
+    /// Number of pending queries.
     pub(super) waiting: usize,
-    /// When the last outcome was known.
+    /// Time of the last outcome.
     pub(super) last_end: Timestamp,
-    /// When the table will next see whether it is over.
+    /// When the table will check whether it has ended.
     pub(super) queued: Option<Timestamp>,
-    /// Octets on the heap, roughly, the table's indices included.
+    /// Approximate memory in bytes, index entries included.
     pub(super) bytes: usize,
     pub(super) names: SmallVec<[Name; NAMES]>,
     pub(super) servers: SmallVec<[Server; SERVERS]>,
-    pub(super) asks: SmallVec<[Ask; ASKS]>,
+    pub(super) queries: SmallVec<[SentQuery; QUERIES]>,
     pub(super) targets: Vec<Target>,
     pub(super) pieces: Vec<Text>,
     texts: String,
@@ -119,31 +119,31 @@ pub(super) struct Open {
     pub(super) pod: Option<Box<str>>,
 }
 
-/// For so many there is room in a lookup itself: A and AAAA of one name at one server.
+/// Inline capacities: A and AAAA of one name at one server.
 const NAMES: usize = 1;
 const SERVERS: usize = 1;
-const ASKS: usize = 2;
+const QUERIES: usize = 2;
 
-/// Octets of text for which the room of a lookup that is over is used again.
-const KEPT_TEXT: usize = 1 << 10;
-/// The same of pieces.
-const KEPT_PIECES: usize = 1 << 6;
+/// Largest text buffer that is kept for reuse, in bytes.
+const MAX_REUSED_TEXT: usize = 1 << 10;
+/// Largest `pieces` that is kept for reuse.
+const MAX_REUSED_PIECES: usize = 1 << 6;
 
-impl Open {
-    /// The most octets that one takes that is worth keeping.
-    pub(super) const KEPT_BYTES: usize =
-        size_of::<Self>() + KEPT_TEXT + KEPT_PIECES * size_of::<Text>();
+impl OpenLookup {
+    /// Most memory of a lookup kept for reuse, in bytes.
+    pub(super) const MAX_REUSED_BYTES: usize =
+        size_of::<Self>() + MAX_REUSED_TEXT + MAX_REUSED_PIECES * size_of::<Text>();
 
-    /// Whether it took so little room that this can be kept for another.
+    /// Returns whether the lookup is small enough to be kept for reuse.
     pub(super) fn is_small(&self) -> bool {
-        let has_spilled = self.names.spilled() || self.servers.spilled() || self.asks.spilled();
+        let has_spilled = self.names.spilled() || self.servers.spilled() || self.queries.spilled();
         !has_spilled
             && self.targets.capacity() == 0
-            && self.texts.capacity() <= KEPT_TEXT
-            && self.pieces.capacity() <= KEPT_PIECES
+            && self.texts.capacity() <= MAX_REUSED_TEXT
+            && self.pieces.capacity() <= MAX_REUSED_PIECES
     }
 
-    /// With nothing asked yet.
+    /// Creates a lookup without queries.
     pub(super) fn new(query: &Query<'_>, asker: u64, label: u64) -> Self {
         Self {
             vantage: query.vantage,
@@ -159,7 +159,7 @@ impl Open {
             bytes: size_of::<Self>() + INDEX_BYTES,
             names: SmallVec::new(),
             servers: SmallVec::new(),
-            asks: SmallVec::new(),
+            queries: SmallVec::new(),
             targets: Vec::new(),
             pieces: Vec::new(),
             texts: String::new(),
@@ -169,8 +169,8 @@ impl Open {
         }
     }
 
-    /// The same in the room of one that is over.
-    pub(super) fn renew(&mut self, query: &Query<'_>, asker: u64, label: u64) {
+    /// Resets the lookup for a new one and keeps its buffers.
+    pub(super) fn reset(&mut self, query: &Query<'_>, asker: u64, label: u64) {
         let mut texts = std::mem::take(&mut self.texts);
         texts.clear();
         let mut pieces = std::mem::take(&mut self.pieces);
@@ -178,22 +178,22 @@ impl Open {
         *self = Self { pieces, texts, ..Self::new(query, asker, label) };
     }
 
-    /// A text that it has written down.
+    /// Returns a text.
     pub(super) fn text(&self, text: Text) -> &str {
         self.texts.get(text.start as usize..text.end as usize).unwrap_or_default()
     }
 
-    /// Writes a text down.
+    /// Stores a text.
     pub(super) fn write(&mut self, text: &str) -> Text {
         self.bytes += text.len();
-        // Nothing that messages tell comes near 4 GiB.
+        // The texts of messages are far below 4 GiB.
         let end = |texts: &String| u32::try_from(texts.len()).unwrap_or(u32::MAX);
         let start = end(&self.texts);
         self.texts.push_str(text);
         Text { start, end: end(&self.texts) }
     }
 
-    /// The same in lower case.
+    /// Stores a text in lower case.
     pub(super) fn write_lower_case(&mut self, text: &str) -> Text {
         let text = self.write(text);
         if let Some(written) = self.texts.get_mut(text.start as usize..) {
@@ -210,40 +210,40 @@ impl Open {
         self.targets.iter().find(|target| self.text(target.text) == text)
     }
 
-    /// What the application asked for with a query for a name.
+    /// Returns the name that the application asked for with a query for `name`.
     pub(super) fn root(&self, name: usize) -> usize {
         self.names.get(name).and_then(|name| name.root).unwrap_or(name)
     }
 
-    /// The queries that count.
-    pub(super) fn asks(&self) -> impl Iterator<Item = &Ask> {
-        self.asks.iter().filter(|ask| !ask.withdrawn)
+    /// Returns the queries that are not withdrawn.
+    pub(super) fn queries(&self) -> impl Iterator<Item = &SentQuery> {
+        self.queries.iter().filter(|sent| !sent.withdrawn)
     }
 
-    /// The names that the application asked for.
+    /// Returns the names that the application asked for.
     pub(super) fn roots(&self) -> impl Iterator<Item = &str> {
         self.names.iter().filter(|name| name.root.is_none()).map(|name| self.text(name.text))
     }
 
-    /// Takes a query, with the table's key of its name; true where its name is a new one.
+    /// Adds a query with the index key of its name; returns whether the name is new.
     pub(super) fn push(&mut self, query: &Query<'_>, key: u64) -> bool {
         let known = self.name(&query.qname);
         let name = known.unwrap_or(self.names.len());
         if known.is_none() {
-            self.bytes += beyond::<Name>(self.names.len(), NAMES) + INDEX_BYTES;
+            self.bytes += spilled_bytes::<Name>(self.names.len(), NAMES) + INDEX_BYTES;
             let root = self.target(&query.qname).map(|target| target.root);
             let text = self.write(&query.qname);
             self.names.push(Name { text, key, root });
         }
         let server = self.servers.iter().position(|server| server.address == query.server);
         let server = server.unwrap_or_else(|| {
-            self.bytes += beyond::<Server>(self.servers.len(), SERVERS);
+            self.bytes += spilled_bytes::<Server>(self.servers.len(), SERVERS);
             self.servers.push(Server { address: query.server, name: None });
             self.servers.len() - 1
         });
-        self.bytes += beyond::<Ask>(self.asks.len(), ASKS) + 64;
+        self.bytes += spilled_bytes::<SentQuery>(self.queries.len(), QUERIES) + 64;
         self.waiting += 1;
-        self.asks.push(Ask {
+        self.queries.push(SentQuery {
             id: query.id,
             ts: query.ts,
             ended: None,
@@ -258,13 +258,13 @@ impl Open {
             transport: query.transport,
             withdrawn: false,
             closed: false,
-            found: Found::default(),
+            found: AnswerData::default(),
         });
         known.is_none()
     }
 
-    /// Takes the outcome of a query, known at `ended`; gives the key of the target to which the client may
-    /// turn.
+    /// Adds the outcome of a query, known at `ended`. Returns the key of a CNAME target for which
+    /// the client may ask next.
     pub(super) fn end(
         &mut self,
         place: usize,
@@ -275,16 +275,16 @@ impl Open {
         let found = self.find(observation);
         let outcome = outcome(observation);
         let target = found.chain.clone().last().filter(|_| outcome == Outcome::Nodata);
-        let ask = self.asks.get_mut(place)?;
-        if ask.ended.is_none() {
+        let sent = self.queries.get_mut(place)?;
+        if sent.ended.is_none() {
             self.waiting -= 1;
         }
         self.last_end = self.last_end.max(ended);
-        (ask.ended, ask.outcome, ask.rcode) = (Some(ended), Some(outcome), observation.rcode);
-        ask.retries = observation.retries;
-        ask.closed = observation.status == Status::Answered;
-        ask.found = found;
-        let (name, server) = (ask.name, ask.server);
+        (sent.ended, sent.outcome, sent.rcode) = (Some(ended), Some(outcome), observation.rcode);
+        sent.retries = observation.retries;
+        sent.closed = observation.status == Status::Answered;
+        sent.found = found;
+        let (name, server) = (sent.name, sent.server);
         self.evicted |= observation.status == Status::Evicted;
         if self.servers.get(server).is_some_and(|server| server.name.is_none()) {
             let resolver = Some(self.write(observation.resolver));
@@ -294,24 +294,24 @@ impl Open {
         if self.target(self.text(text)).is_some() {
             return None;
         }
-        let key = both(self.asker, self.text(text));
+        let key = hash_client_text(self.asker, self.text(text));
         self.bytes += size_of::<Target>() + INDEX_BYTES;
-        self.targets.push(Target { text, key, root: self.root(name), ask: place });
+        self.targets.push(Target { text, key, root: self.root(name), sent: place });
         Some(key)
     }
 
-    /// A query turned out to be a resolver's own; true where nothing else is left.
+    /// Withdraws a query that turned out to be a resolver's own. Returns whether no other is left.
     pub(super) fn withdraw(&mut self, place: usize, ended: Timestamp) -> bool {
-        if let Some(ask) = self.asks.get_mut(place) {
-            ask.withdrawn = true;
-            if ask.ended.replace(ended).is_none() {
+        if let Some(sent) = self.queries.get_mut(place) {
+            sent.withdrawn = true;
+            if sent.ended.replace(ended).is_none() {
                 self.waiting -= 1;
             }
         }
-        self.asks().next().is_none()
+        self.queries().next().is_none()
     }
 
-    /// Keeps who asked, once it is known.
+    /// Notes process, container and pod, once known.
     fn identify(&mut self, observation: &Observation<'_>) {
         let Some(process) = observation.process.filter(|_| self.process.is_none()) else {
             self.pod = self.pod.take().or_else(|| observation.pod.map(Into::into));
@@ -338,36 +338,36 @@ impl Open {
         self.bytes += process.comm.len() + exe + container + pod;
     }
 
-    /// When nothing more can belong to it; none while a query waits.
+    /// Returns when the lookup ends; `None` while a query is pending.
     pub(super) fn due(&self) -> Option<Timestamp> {
         if self.waiting > 0 {
             return None;
         }
-        let quiet = self.last_end.plus(QUIET);
-        let retry = self.asks.iter().rev().find(|ask| self.may_be_retried(ask));
-        Some(retry.map_or(quiet, |ask| quiet.max(ask.ts.plus(PATIENCE))))
+        let quiet = self.last_end.plus(MAX_PAUSE);
+        let retry = self.queries.iter().rev().find(|sent| self.may_be_retried(sent));
+        Some(retry.map_or(quiet, |sent| quiet.max(sent.ts.plus(MAX_STUB_TIMEOUT))))
     }
 
-    /// Whether it is over at a time, though it may not have been given out yet.
+    /// Returns whether the lookup has ended at `now`, even if it was not emitted yet.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         self.due().is_some_and(|due| due < now)
     }
 
-    /// Whether the stub may still wait for what has timed out here.
-    fn may_be_retried(&self, ask: &Ask) -> bool {
-        ask.outcome == Some(Outcome::Timeout) && !ask.withdrawn && !self.is_settled(ask)
+    /// Returns whether the stub may still wait for a query that has timed out here.
+    fn may_be_retried(&self, sent: &SentQuery) -> bool {
+        sent.outcome == Some(Outcome::Timeout) && !sent.withdrawn && !self.is_settled(sent)
     }
 
-    /// Whether a server has said, now or at another time, whether there is what a query asks for.
-    pub(super) fn is_settled(&self, ask: &Ask) -> bool {
-        self.asks().any(|other| {
-            (other.name, other.qtype) == (ask.name, ask.qtype)
+    /// Returns whether a query's question got a definitive answer, from this or another query.
+    pub(super) fn is_settled(&self, sent: &SentQuery) -> bool {
+        self.queries().any(|other| {
+            (other.name, other.qtype) == (sent.name, sent.qtype)
                 && other.outcome.is_some_and(Outcome::is_definitive)
         })
     }
 }
 
-/// Octets that one more takes of which there are so many, beyond those for which there is room.
-const fn beyond<T>(count: usize, room: usize) -> usize {
+/// Returns the bytes of one more entry beyond the inline capacity.
+const fn spilled_bytes<T>(count: usize, room: usize) -> usize {
     if count < room { 0 } else { size_of::<T>() }
 }

@@ -1,6 +1,6 @@
-//! What transactions came to.
+//! Outcomes of transactions.
 
-use super::open::{Found, Open, Text};
+use super::open::{AnswerData, OpenLookup, Text};
 use super::query::{A, AAAA, ANY, CNAME};
 use super::{MAX_ADDRESSES, MAX_CHAIN, Outcome};
 use crate::capture::Transport;
@@ -13,7 +13,7 @@ const SERVFAIL: u16 = 2;
 const NXDOMAIN: u16 = 3;
 const REFUSED: u16 = 5;
 
-/// What a transaction came to, for the question that it asked.
+/// Returns the outcome of a transaction for its question.
 pub(super) fn outcome(observation: &Observation<'_>) -> Outcome {
     match observation.status {
         Status::Timeout => Outcome::Timeout,
@@ -34,7 +34,8 @@ pub(super) fn outcome(observation: &Observation<'_>) -> Outcome {
     }
 }
 
-/// Whether the answer has what was asked for. Of an answer that was clipped, the header's word counts.
+/// Returns whether the answer has records of the type. For clipped answers the header's count
+/// decides.
 fn has_records(observation: &Observation<'_>) -> bool {
     let Observation { answers, qtype, .. } = observation;
     let kept = u16::try_from(answers.len()).unwrap_or(u16::MAX);
@@ -42,11 +43,11 @@ fn has_records(observation: &Observation<'_>) -> bool {
     answers.iter().any(is_wanted) || observation.answer_count.is_some_and(|count| count > kept)
 }
 
-impl Open {
-    /// The CNAMEs from the name asked for on, and the addresses.
-    pub(super) fn find(&mut self, observation: &Observation<'_>) -> Found {
+impl OpenLookup {
+    /// Stores the CNAMEs from the queried name on, and the addresses.
+    pub(super) fn find(&mut self, observation: &Observation<'_>) -> AnswerData {
         if !matches!(observation.rcode, Some(NOERROR | NXDOMAIN)) {
-            return Found::default();
+            return AnswerData::default();
         }
         let start = self.pieces.len();
         let mut owner = observation.qname.unwrap_or_default();
@@ -74,6 +75,6 @@ impl Open {
             }
         }
         self.bytes += (self.pieces.len() - start) * size_of::<Text>();
-        Found { addresses: chain.end..self.pieces.len(), chain, address_count }
+        AnswerData { addresses: chain.end..self.pieces.len(), chain, address_count }
     }
 }

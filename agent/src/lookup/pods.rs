@@ -1,16 +1,16 @@
-//! What each pod's lookups cost, in bounded room.
+//! Counts query messages by pod, for a bounded number of pods.
 
 use std::collections::BTreeMap;
 
-/// Pods that are counted by name: the first, so that a name that has a figure keeps it.
+/// Most pods counted by name. The first ones keep their counters.
 const PODS: usize = 256;
 
-/// Query messages.
+/// Counters of query messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packets {
-    /// All of them.
+    /// Messages sent.
     pub sent: u64,
-    /// Those that contributed nothing.
+    /// Messages that contributed nothing.
     pub wasted: u64,
 }
 
@@ -22,7 +22,7 @@ pub struct Pods {
 }
 
 impl Pods {
-    /// Counts a lookup's messages; without a pod, under an empty name.
+    /// Counts a lookup's messages; without a pod under an empty name.
     pub fn add(&mut self, pod: Option<&str>, packets: Packets) {
         let pod = pod.unwrap_or_default();
         let has_room = self.named.len() < PODS;
@@ -35,7 +35,7 @@ impl Pods {
         sum.wasted += packets.wasted;
     }
 
-    /// All pods with their figures, by name; last `other`, for all that found no room.
+    /// Returns the counters by name; `other` is last and counts all further pods.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Packets)> {
         let other = (self.other != Packets::default()).then_some(("other", self.other));
         self.named.iter().map(|(name, packets)| (&**name, *packets)).chain(other)

@@ -1,4 +1,4 @@
-//! A query, as far as lookups need it when it is sent.
+//! The properties of a query that lookups need.
 
 use crate::capture::{Sight, Transport};
 use crate::decode::{Message, MessageId};
@@ -7,16 +7,16 @@ use crate::time::Timestamp;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-/// Who asks: only queries of one client belong together.
+/// Identifies a client; only its own queries belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Client {
     /// A process of this host.
     Process(u32),
-    /// An address in a network, where its processes are not known.
+    /// An address in a network whose processes are unknown.
     Address(Vantage, Network),
 }
 
-/// An address and the network that it is of.
+/// A network scope and an address in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Network(pub(super) u64, pub(super) IpAddr);
 
@@ -31,7 +31,7 @@ pub struct Query<'a> {
     pub(super) port: u16,
     pub(super) server: SocketAddr,
     pub(super) transport: Transport,
-    /// The header's id.
+    /// Id in the DNS header.
     pub(super) dns_id: u16,
     pub(super) qname: Cow<'a, str>,
     pub(super) qtype: u16,
@@ -42,18 +42,18 @@ pub struct Query<'a> {
 pub(super) const QUERY: u8 = 0;
 
 impl<'a> Query<'a> {
-    /// Of an ordinary query (opcode QUERY) with a question, where it was sent or on its way; none
-    /// for other messages. A server's view of a query is none of an application's doing. Its name is
-    /// written into `room`.
+    /// Reads an ordinary query (opcode QUERY) with a question that was sent or forwarded by this
+    /// host. `None` for other messages, and for queries that arrived at a server. The name is
+    /// written into `buffer`.
     #[must_use]
-    pub fn of(message: &Message<'_>, room: &'a mut String) -> Option<Self> {
+    pub fn of(message: &Message<'_>, buffer: &'a mut String) -> Option<Self> {
         let (envelope, flags) = (message.envelope, message.dns.flags);
         if flags.response() || flags.opcode() != QUERY || envelope.sight == Sight::Ingress {
             return None;
         }
         let question = message.dns.question()?;
-        room.clear();
-        question.name.push_lower_case(room);
+        buffer.clear();
+        question.name.push_lower_case(buffer);
         let vantage = Vantage::of(envelope.sight, false);
         let network = Network(envelope.scope, envelope.src.ip());
         let process = envelope.task.as_ref().map(|task| Client::Process(task.pid));
@@ -67,14 +67,14 @@ impl<'a> Query<'a> {
             server: envelope.dst,
             transport: envelope.transport,
             dns_id: message.dns.id,
-            qname: Cow::Borrowed(room),
+            qname: Cow::Borrowed(buffer),
             qtype: question.qtype,
             qclass: message.class_of(&question),
         })
     }
 }
 
-/// The types of which stubs ask several for one call (RFC 3596, RFC 9460).
+/// Returns whether stubs query this type together with others for one call (RFC 3596, RFC 9460).
 pub(super) const fn is_companion(qtype: u16) -> bool {
     matches!(qtype, A | AAAA | SVCB | HTTPS)
 }

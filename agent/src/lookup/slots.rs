@@ -1,51 +1,51 @@
-//! Where the lookups under way are: each at a place that is used again after it.
+//! Slab of the open lookups.
 
-use super::open::Open;
+use super::open::OpenLookup;
 use super::query::Query;
 use std::collections::VecDeque;
 
-/// A lookup: its number, in the order in which they began, and its place.
+/// Identifies a lookup: its number in order of creation, and its slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Id {
+pub(super) struct LookupId {
     number: u64,
     place: u32,
 }
 
-/// The lookups under way.
+/// The open lookups.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     places: Vec<Slot>,
-    /// Places that are free.
+    /// Free slots.
     free: Vec<u32>,
-    /// Those under way by number, and some that are over.
-    ages: VecDeque<Id>,
-    /// The last number that was given.
+    /// Lookups in order of creation, some of them removed.
+    ages: VecDeque<LookupId>,
+    /// The last number assigned.
     last: u64,
-    /// Empty ones, to be used again.
+    /// Empty lookups for reuse.
     #[expect(clippy::vec_box, reason = "one goes between here and a place without being copied")]
-    spare: Vec<Box<Open>>,
+    spare: Vec<Box<OpenLookup>>,
 }
 
 #[derive(Debug)]
 struct Slot {
     number: u64,
-    open: Option<Box<Open>>,
+    open: Option<Box<OpenLookup>>,
 }
 
 impl Slots {
-    /// How many are under way.
+    /// Returns the number of open lookups.
     pub(super) const fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
 
-    /// Begins one.
-    pub(super) fn begin(&mut self, query: &Query<'_>, asker: u64, label: u64) -> Id {
+    /// Creates a lookup.
+    pub(super) fn begin(&mut self, query: &Query<'_>, asker: u64, label: u64) -> LookupId {
         let open = match self.spare.pop() {
             Some(mut open) => {
-                open.renew(query, asker, label);
+                open.reset(query, asker, label);
                 open
             }
-            None => Box::new(Open::new(query, asker, label)),
+            None => Box::new(OpenLookup::new(query, asker, label)),
         };
         self.last += 1;
         let slot = Slot { number: self.last, open: Some(open) };
@@ -54,26 +54,26 @@ impl Slots {
             place
         } else {
             self.places.push(slot);
-            // No more than LookupOptions::max_lookups and one.
+            // At most LookupOptions::max_lookups + 1 slots exist.
             u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
         };
-        let id = Id { number: self.last, place };
+        let id = LookupId { number: self.last, place };
         self.ages.push_back(id);
         self.forget();
         id
     }
 
-    pub(super) fn get(&self, id: Id) -> Option<&Open> {
+    pub(super) fn get(&self, id: LookupId) -> Option<&OpenLookup> {
         self.places.get(id.place as usize).filter(|slot| slot.number == id.number)?.open.as_deref()
     }
 
-    pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Open> {
+    pub(super) fn get_mut(&mut self, id: LookupId) -> Option<&mut OpenLookup> {
         let slot = self.places.get_mut(id.place as usize)?;
         if slot.number == id.number { slot.open.as_deref_mut() } else { None }
     }
 
-    /// The one that began first.
-    pub(super) fn oldest(&mut self) -> Option<Id> {
+    /// Returns the oldest lookup.
+    pub(super) fn oldest(&mut self) -> Option<LookupId> {
         while let Some(id) = self.ages.front().copied() {
             if self.get(id).is_some() {
                 return Some(id);
@@ -83,8 +83,8 @@ impl Slots {
         None
     }
 
-    /// Takes one out.
-    pub(super) fn remove(&mut self, id: Id) -> Option<Box<Open>> {
+    /// Removes a lookup.
+    pub(super) fn remove(&mut self, id: LookupId) -> Option<Box<OpenLookup>> {
         let slot = self.places.get_mut(id.place as usize)?;
         if slot.number != id.number {
             return None;
@@ -94,17 +94,15 @@ impl Slots {
         Some(open)
     }
 
-    /// Keeps the room of one that is over for another, as long as all that are kept take no more octets
-    /// than these.
-    pub(super) fn keep(&mut self, open: Box<Open>, bytes: usize) {
+    /// Keeps a removed lookup for reuse, if all kept ones fit into `bytes`.
+    pub(super) fn keep(&mut self, open: Box<OpenLookup>, bytes: usize) {
         if open.is_small() {
             self.spare.push(open);
         }
-        self.spare.truncate(bytes / Open::KEPT_BYTES);
+        self.spare.truncate(bytes / OpenLookup::MAX_REUSED_BYTES);
     }
 
-    /// Forgets those that are over, before they are more than those that are not: so each is looked at
-    /// once or twice.
+    /// Drops removed lookups from the queue once they outnumber the open ones: amortized O(1).
     fn forget(&mut self) {
         if self.ages.len() > 2 * self.len() + 64 {
             let Self { ages, places, .. } = self;

@@ -1,23 +1,24 @@
-//! The search lists that clients were seen to use.
+//! Caches the search domains that clients use.
 
 use super::query::Network;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
-/// Suffixes remembered; a newer one takes the place of an older one.
-const PLACES: usize = 1 << 12;
+/// Cached domains. A newer one replaces an older one in the same slot.
+const SLOTS: usize = 1 << 12;
 
-/// Suffixes that are certain, since the stem itself was asked for, too. They help where it is not.
+/// Search domains known for certain because the application's name itself was queried too. They
+/// help when it is not.
 #[derive(Debug, Default)]
 pub(super) struct Suffixes {
-    /// Hashes of client and suffix; empty until the first.
+    /// Hashes of client and suffix; empty before first use.
     places: Vec<u64>,
 }
 
 impl Suffixes {
     pub(super) fn learn(&mut self, network: Network, suffix: &str) {
         if self.places.is_empty() {
-            self.places.resize(PLACES, 0);
+            self.places.resize(SLOTS, 0);
         }
         let hash = hash(network, suffix);
         if let Some(place) = self.places.get_mut(place(hash)) {
@@ -31,14 +32,14 @@ impl Suffixes {
     }
 }
 
-/// Follows from the key alone, so that the same traffic leaves the same memory.
+/// Returns a hash without a random seed, for reproducible replay.
 fn hash(network: Network, suffix: &str) -> u64 {
     FixedState::default().hash_one((network, suffix))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
 const fn place(hash: u64) -> usize {
-    hash as usize % PLACES
+    hash as usize % SLOTS
 }
 
 #[cfg(test)]

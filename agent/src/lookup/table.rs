@@ -1,10 +1,10 @@
-//! The lookups under way, and what finds them.
+//! The table of open lookups and its indices.
 
 use super::fit::Fit;
-use super::index::{Index, Listed, Newest, both, of_client, of_label};
-use super::open::Open;
+use super::index::{Index, IndexEntry, Newest, hash_client, hash_client_label, hash_client_text};
+use super::open::OpenLookup;
 use super::query::Query;
-use super::slots::{Id, Slots};
+use super::slots::{LookupId, Slots};
 use super::suffixes::Suffixes;
 use super::{Lookup, LookupCounters, LookupOptions, Outcome, Packets};
 use crate::decode::MessageId;
@@ -16,30 +16,30 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-/// Whoever takes lookups.
+/// Receiver of ended lookups.
 type Each<'a> = &'a mut dyn FnMut(&Lookup);
 
-/// Makes lookups of queries.
+/// Groups queries into lookups.
 #[derive(Debug)]
 pub struct Lookups {
     options: LookupOptions,
     open: Slots,
-    /// A query's lookup and its place there.
-    asked: HashMap<MessageId, (Id, usize), RandomState>,
-    /// By the names asked for, and the targets of their CNAMEs.
+    /// Lookup and position of each query.
+    asked: HashMap<MessageId, (LookupId, usize), RandomState>,
+    /// By names and CNAME targets.
     by_name: Index,
     by_label: Index,
-    /// When which is to be looked at: none is over before.
-    due: BinaryHeap<Reverse<(Timestamp, Id)>>,
+    /// When a lookup may end at the earliest.
+    due: BinaryHeap<Reverse<(Timestamp, LookupId)>>,
     suffixes: Suffixes,
-    /// The last that was given.
-    given: Lookup,
+    /// Buffer for emitted lookups.
+    emitted: Lookup,
     bytes: usize,
     counters: LookupCounters,
 }
 
 impl Lookups {
-    /// With nothing asked yet.
+    /// Creates an empty table.
     #[must_use]
     pub fn new(options: LookupOptions) -> Self {
         Self {
@@ -50,34 +50,34 @@ impl Lookups {
             by_label: Index::default(),
             due: BinaryHeap::new(),
             suffixes: Suffixes::default(),
-            given: Lookup::empty(),
+            emitted: Lookup::empty(),
             bytes: 0,
             counters: LookupCounters::default(),
         }
     }
 
-    /// Adopts how long a query waits for its response.
+    /// Replaces the timeout of queries.
     pub const fn adopt_query_timeout(&mut self, query_timeout: Duration) {
         self.options.query_timeout = query_timeout;
     }
 
-    /// What all lookups so far came to.
+    /// Returns the counters.
     #[must_use]
     pub const fn counters(&self) -> &LookupCounters {
         &self.counters
     }
 
-    /// Octets of memory for the lookups under way, roughly.
+    /// Returns the approximate memory of open lookups in bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes a query that has begun a transaction; gives the lookups that have to make room for it.
+    /// Adds a query that began a transaction. Emits the lookups that are evicted.
     pub fn begin(&mut self, query: &Query<'_>, each: Each<'_>) {
-        let asker = of_client(query.client);
-        let name = both(asker, &query.qname);
-        let label = of_label(asker, &query.qname);
+        let asker = hash_client(query.client);
+        let name = hash_client_text(asker, &query.qname);
+        let label = hash_client_label(asker, &query.qname);
         let (of_name, of_label) = (self.by_name.newest(name), self.by_label.newest(label));
         let found = self.find(query, &of_name, &of_label);
         let id = found.unwrap_or_else(|| {
@@ -94,24 +94,24 @@ impl Lookups {
                 self.suffixes.learn(open.network, suffix);
             }
         }
-        self.asked.insert(query.id, (id, open.asks.len() - 1));
+        self.asked.insert(query.id, (id, open.queries.len() - 1));
         self.bytes += open.bytes - before;
         while self.open.len() > self.options.max_lookups || self.bytes > self.options.max_bytes {
             let Some(oldest) = self.open.oldest() else { break };
             self.counters.evicted += 1;
-            self.give(oldest, true, query.ts, each);
+            self.emit(oldest, true, query.ts, each);
         }
     }
 
-    /// Takes the outcome of a transaction, which was known at `now`: that of each query that has begun
-    /// one, and of late responses, which may be what the stub has waited for. Other responses without
-    /// a query (`duplicate`, `orphan`) are nobody's.
+    /// Adds the outcome of a transaction, known at `now`. Required for each query, and for late
+    /// responses, which the stub may have waited for. Responses without a query (`duplicate`,
+    /// `orphan`) are ignored.
     pub fn observe(&mut self, now: Timestamp, observation: &Observation<'_>) {
         let Some(query) = observation.query.filter(|_| observation.status != Status::Duplicate)
         else {
             return;
         };
-        // After an answer nothing more comes that could be told of a query.
+        // No further outcome follows an answer.
         let known = match observation.status {
             Status::Answered => self.asked.remove(&query),
             _ => self.asked.get(&query).copied(),
@@ -128,7 +128,7 @@ impl Lookups {
         }
     }
 
-    /// Gives the lookups to which nothing more can belong.
+    /// Emits the lookups that have ended.
     pub fn expire(&mut self, now: Timestamp, each: Each<'_>) {
         while let Some(Reverse((seen, id))) = self.due.peek().copied()
             && seen < now
@@ -139,23 +139,23 @@ impl Lookups {
             };
             open.queued = None;
             if open.due() == Some(seen) {
-                self.give(id, false, now, each);
+                self.emit(id, false, now, each);
             } else {
                 self.queue(id);
             }
         }
     }
 
-    /// The capture has ended: gives all that are left.
+    /// Emits all open lookups at the end of the capture.
     pub fn finish(&mut self, now: Timestamp, each: Each<'_>) {
         self.expire(now, each);
         while let Some(id) = self.open.oldest() {
-            self.give(id, false, now, each);
+            self.emit(id, false, now, each);
         }
     }
 
-    /// Has a lookup looked at when it may be over, if that is not to be sooner anyway.
-    fn queue(&mut self, id: Id) {
+    /// Schedules the next check of a lookup, unless an earlier one is scheduled.
+    fn queue(&mut self, id: LookupId) {
         let Some(open) = self.open.get_mut(id) else { return };
         let Some(due) = open.due() else { return };
         if open.queued.is_none_or(|queued| due < queued) {
@@ -164,40 +164,40 @@ impl Lookups {
         }
     }
 
-    /// The lookup that a query belongs to, if it is one under way. `of_name` and `of_label`: those of its
-    /// client and name, and of its first label.
-    fn find(&self, query: &Query<'_>, of_name: &Newest, of_label: &Newest) -> Option<Id> {
-        let of_client = |listed: &Listed| {
-            let open = self.open.get(listed.id)?;
-            (open.client == query.client).then_some((listed.id, open))
+    /// Returns the open lookup of a query. `of_name` and `of_label`: the newest lookups of its
+    /// client with its name and first label.
+    fn find(&self, query: &Query<'_>, of_name: &Newest, of_label: &Newest) -> Option<LookupId> {
+        let of_client = |entry: &IndexEntry| {
+            let open = self.open.get(entry.id)?;
+            (open.client == query.client).then_some((entry.id, open))
         };
         let (candidates, count) = of_name;
         let candidates = &candidates[..*count];
-        let named = candidates.iter().enumerate().filter_map(|(place, listed)| {
+        let named = candidates.iter().enumerate().filter_map(|(place, entry)| {
             let newest = place + 1 == candidates.len();
-            let (id, open) = of_client(listed)?;
+            let (id, open) = of_client(entry)?;
             Some((open.fit_same_name(query, newest)?, Reverse(id)))
         });
-        let named: Option<(Fit, Reverse<Id>)> = named.max();
+        let named: Option<(Fit, Reverse<LookupId>)> = named.max();
         if let Some((_, Reverse(id))) = named {
             return Some(id);
         }
         let (kin, count) = of_label;
-        let kin = kin[..*count].iter().filter(|listed| !listed.is_shut).filter_map(|listed| {
-            let (id, open) = of_client(listed)?;
+        let kin = kin[..*count].iter().filter(|entry| !entry.is_closed).filter_map(|entry| {
+            let (id, open) = of_client(entry)?;
             Some((open.fit_expansion(query, &self.suffixes)?, id))
         });
         kin.max().map(|(_, id)| id)
     }
 
-    fn end(&mut self, id: Id, place: usize, observation: &Observation<'_>, ended: Timestamp) {
+    fn end(&mut self, id: LookupId, place: usize, observation: &Observation<'_>, ended: Timestamp) {
         let Some(open) = self.open.get_mut(id) else { return };
         let before = open.bytes;
         let target = open.end(place, observation, ended);
         self.bytes += open.bytes - before;
-        if open.asks.get(place).is_some_and(|ask| ask.outcome == Some(Outcome::Answered)) {
-            // No search list goes on after an answer.
-            self.by_label.shut(open.label, id);
+        if open.queries.get(place).is_some_and(|sent| sent.outcome == Some(Outcome::Answered)) {
+            // A stub ends its search list after an answer.
+            self.by_label.close_key(open.label, id);
         }
         if let Some(target) = target {
             let newest = self.by_name.newest(target);
@@ -206,8 +206,8 @@ impl Lookups {
         self.queue(id);
     }
 
-    /// A query of a resolver that works for another lookup.
-    fn withdraw(&mut self, id: Id, place: usize, ended: Timestamp) {
+    /// Removes a resolver's query that serves another lookup.
+    fn withdraw(&mut self, id: LookupId, place: usize, ended: Timestamp) {
         let Some(open) = self.open.get_mut(id) else { return };
         if open.withdraw(place, ended) {
             self.remove(id);
@@ -216,9 +216,9 @@ impl Lookups {
         }
     }
 
-    fn give(&mut self, id: Id, evicted: bool, now: Timestamp, each: Each<'_>) {
+    fn emit(&mut self, id: LookupId, evicted: bool, now: Timestamp, each: Each<'_>) {
         let Some(mut open) = self.remove(id) else { return };
-        let lookup = &mut self.given;
+        let lookup = &mut self.emitted;
         if open.close(evicted, now, &self.suffixes, lookup) {
             self.counters.outcomes[lookup.outcome as usize] += 1;
             let (sent, wasted) = (lookup.packets.into(), lookup.packets_wasted.into());
@@ -228,7 +228,7 @@ impl Lookups {
         self.open.keep(open, self.options.max_bytes.saturating_sub(self.bytes));
     }
 
-    fn remove(&mut self, id: Id) -> Option<Box<Open>> {
+    fn remove(&mut self, id: LookupId) -> Option<Box<OpenLookup>> {
         let open = self.open.remove(id)?;
         self.bytes -= open.bytes;
         self.counters.open -= 1;
@@ -237,8 +237,8 @@ impl Lookups {
             self.by_name.remove(key, id);
         }
         self.by_label.remove(open.label, id);
-        for ask in open.asks.iter().filter(|ask| !ask.closed) {
-            self.asked.remove(&ask.id);
+        for sent in open.queries.iter().filter(|sent| !sent.closed) {
+            self.asked.remove(&sent.id);
         }
         Some(open)
     }

@@ -1,4 +1,4 @@
-//! Conversations of stub resolvers, query by query.
+//! Test harness: conversations of stub resolvers, query by query.
 
 mod bounds;
 mod failures;
@@ -20,7 +20,7 @@ const NXDOMAIN: u16 = 3;
 const SERVFAIL: u16 = 2;
 const EPOCH: Timestamp = Timestamp::from_nanos(1_000_000_000_000_000);
 
-/// A query to be sent.
+/// A query to send.
 #[derive(Clone, Copy, Debug)]
 struct Ask<'a> {
     name: &'a str,
@@ -28,7 +28,7 @@ struct Ask<'a> {
     pid: Option<u32>,
     port: u16,
     dns_id: u16,
-    /// The last octet of the server's address.
+    /// Last byte of the server's address.
     server: u8,
     transport: Transport,
 }
@@ -65,11 +65,11 @@ impl Default for Ask<'_> {
     }
 }
 
-/// What comes of it.
+/// The outcome of a query.
 #[derive(Clone, Debug)]
 enum Reply<'a> {
     Address(&'a str),
-    /// CNAMEs, one leading to the next, and what is at the end.
+    /// A chain of CNAMEs and the data at its end.
     Alias(&'a [&'a str], Option<&'a str>),
     Nodata,
     Rcode(u16),
@@ -80,7 +80,7 @@ enum Reply<'a> {
     Parented,
 }
 
-/// Lookups, and what they gave.
+/// A table under test, and the lookups that it emitted.
 struct Bench {
     lookups: Lookups,
     given: Vec<Lookup>,
@@ -128,7 +128,7 @@ impl Bench {
         id
     }
 
-    /// Gives a query its outcome.
+    /// Passes a query's outcome.
     fn end(&mut self, ms: u64, id: MessageId, reply: &Reply<'_>) {
         self.end_after(ms, id, reply, 0);
     }
@@ -168,14 +168,14 @@ impl Bench {
         self.lookups.observe(at(ms), &observation);
     }
 
-    /// A query and its outcome, one millisecond apart.
+    /// Sends a query and its outcome one millisecond later.
     fn exchange(&mut self, ms: u64, ask: Ask<'_>, reply: &Reply<'_>) -> MessageId {
         let id = self.ask(ms, ask);
         self.end(ms + 1, id, reply);
         id
     }
 
-    /// As glibc does: A and AAAA from one socket, then both answers.
+    /// Behaves like glibc: A and AAAA from one socket, then both answers.
     fn pair(&mut self, ms: u64, name: &str, port: u16, replies: [&Reply<'_>; 2]) {
         let asks = [(A, 1), (AAAA, 2)].map(|(qtype, dns_id)| {
             self.ask(ms, Ask::new(name, qtype).from(port, port.wrapping_mul(2) + dns_id))
@@ -232,7 +232,7 @@ fn record<'a>(name: &'a str, rtype: u16, data: &'a str) -> Answer<'a> {
     Answer { name, rtype, class: 1, ttl_seconds: 60, data }
 }
 
-/// The figures that every lookup has.
+/// Returns the counters of a lookup.
 fn figures(lookup: &Lookup) -> [u32; 5] {
     let Lookup { transactions, packets, packets_wasted, search_expansions, retries, .. } = lookup;
     [*transactions, *packets, *packets_wasted, *search_expansions, *retries]

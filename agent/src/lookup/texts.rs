@@ -1,50 +1,50 @@
-//! Texts one behind the other, in room that is used again.
+//! A list of texts in one reusable buffer.
 
 use std::fmt;
 
-/// Some texts, in order.
+/// A list of texts.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Texts {
     text: String,
-    /// Where each ends.
+    /// End of each text.
     ends: Vec<usize>,
 }
 
 impl Texts {
-    /// None.
+    /// An empty list.
     pub const EMPTY: Self = Self { text: String::new(), ends: Vec::new() };
 
-    /// Adds a text.
+    /// Appends a text.
     pub fn push(&mut self, text: &str) {
         self.text.push_str(text);
         self.ends.push(self.text.len());
     }
 
-    /// Takes all texts out.
+    /// Removes all texts.
     pub fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
     }
 
-    /// The texts, in order.
+    /// Returns the texts in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         let starts = std::iter::once(&0).chain(&self.ends);
         starts.zip(&self.ends).filter_map(|(start, end)| self.text.get(*start..*end))
     }
 
-    /// How many there are.
+    /// Returns the number of texts.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no texts.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// Whether one of them is this.
+    /// Returns whether `text` is in the list.
     #[must_use]
     pub fn contains(&self, text: &str) -> bool {
         self.iter().any(|known| known == text)

@@ -1,6 +1,6 @@
-//! What a lookup came to.
+//! Derives the result of a lookup from its queries.
 
-use super::open::{Ask, Open};
+use super::open::{OpenLookup, SentQuery};
 use super::query::{A, AAAA};
 use super::suffixes::Suffixes;
 use super::{Lookup, MAX_ADDRESSES, MAX_CHAIN, MAX_TRANSACTIONS, Outcome, Texts};
@@ -10,30 +10,30 @@ use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// As many as most lookups have types.
+/// Inline capacity for the types of most lookups.
 type Few<T> = SmallVec<[T; 4]>;
 
-/// The queries that decided a lookup.
+/// The deciding queries of a lookup.
 struct Decision {
-    /// The name that they were for, by place.
+    /// Index of the name that they are for.
     root: usize,
-    /// For each type, in the order of the types, the query whose outcome counts, by place.
+    /// For each type the index of the query whose outcome counts.
     best: Few<usize>,
-    /// These, and those without which they would not have come about.
-    needed: Places,
+    /// These queries and those that led to them.
+    needed: IndexSet,
 }
 
-/// A set of places of queries, of which there are [`MAX_TRANSACTIONS`] at most.
+/// A set of query indices below [`MAX_TRANSACTIONS`].
 #[derive(Clone, Copy, Debug, Default)]
-struct Places([u64; MAX_TRANSACTIONS / 64]);
+struct IndexSet([u64; MAX_TRANSACTIONS / 64]);
 
-impl Places {
+impl IndexSet {
     fn len(self) -> usize {
         self.0.iter().map(|bits| bits.count_ones() as usize).sum()
     }
 }
 
-impl Extend<usize> for Places {
+impl Extend<usize> for IndexSet {
     fn extend<I: IntoIterator<Item = usize>>(&mut self, places: I) {
         for place in places {
             if let Some(bits) = self.0.get_mut(place / 64) {
@@ -43,7 +43,7 @@ impl Extend<usize> for Places {
     }
 }
 
-impl FromIterator<usize> for Places {
+impl FromIterator<usize> for IndexSet {
     fn from_iter<I: IntoIterator<Item = usize>>(places: I) -> Self {
         let mut set = Self::default();
         set.extend(places);
@@ -51,9 +51,9 @@ impl FromIterator<usize> for Places {
     }
 }
 
-impl Open {
-    /// Ends it, and writes what it came to into `lookup`; false where it has come to nothing. `evicted`:
-    /// before its time. What waits still has waited until `now`.
+impl OpenLookup {
+    /// Ends the lookup and writes the result to `lookup`; returns false if there is none.
+    /// `evicted`: ended early. Pending queries have waited until `now`.
     pub(super) fn close(
         &mut self,
         evicted: bool,
@@ -64,26 +64,26 @@ impl Open {
         lookup.process = self.process.take();
         lookup.container = self.container.take();
         lookup.pod = self.pod.take();
-        self.conclude(evicted, now, suffixes, lookup).is_some()
+        self.write_result(evicted, now, suffixes, lookup).is_some()
     }
 
-    fn conclude(
+    fn write_result(
         &self,
         evicted: bool,
         now: Timestamp,
         suffixes: &Suffixes,
         lookup: &mut Lookup,
     ) -> Option<()> {
-        let first = self.asks().next()?;
+        let first = self.queries().next()?;
         let qname = self.stem(suffixes);
         let decision = self.decide(qname);
-        let best = || decision.best.iter().filter_map(|place| self.asks.get(*place));
-        let decisive = best().min_by_key(|ask| rank(ask))?;
+        let best = || decision.best.iter().filter_map(|place| self.queries.get(*place));
+        let decisive = best().min_by_key(|sent| rank(sent))?;
         let outcome = outcome_of(decisive);
-        let end = best().map(|ask| ask.ended.unwrap_or(now)).max()?;
-        let packets = self.asks().map(|ask| 1 + ask.retries).sum::<u32>();
+        let end = best().map(|sent| sent.ended.unwrap_or(now)).max()?;
+        let packets = self.queries().map(|sent| 1 + sent.retries).sum::<u32>();
         let fallbacks = self.fallbacks();
-        let servers: Places = self.asks().map(|ask| ask.server).collect();
+        let servers: IndexSet = self.queries().map(|sent| sent.server).collect();
         lookup.id = first.id;
         lookup.ts = first.ts;
         lookup.vantage = self.vantage;
@@ -101,7 +101,7 @@ impl Open {
         lookup.partial = outcome == Outcome::Answered && best().any(is_missing);
         lookup.rcode = decisive.rcode;
         lookup.duration = end.since(first.ts);
-        lookup.transactions = number(self.asks().count());
+        lookup.transactions = number(self.queries().count());
         lookup.packets = packets;
         lookup.packets_wasted = packets.saturating_sub(number(decision.needed.len()));
         lookup.search_expansions =
@@ -110,54 +110,54 @@ impl Open {
         lookup.servers_tried = number(servers.len());
         lookup.tcp_fallback = fallbacks > 0;
         lookup.members.clear();
-        lookup.members.extend(self.asks().map(|ask| ask.id));
+        lookup.members.extend(self.queries().map(|sent| sent.id));
         lookup.evicted = evicted || self.evicted;
-        self.tell_resolvers(&mut lookup.resolvers);
-        self.tell_chain(&decision, &mut lookup.cname_chain);
-        lookup.address_count = self.tell_addresses(&decision, &mut lookup.addresses);
+        self.write_resolvers(&mut lookup.resolvers);
+        self.write_chain(&decision, &mut lookup.cname_chain);
+        lookup.address_count = self.write_addresses(&decision, &mut lookup.addresses);
         Some(())
     }
 
     fn decide(&self, stem: &str) -> Decision {
         let root = self.decisive_root(stem);
-        let places = |wanted: &dyn Fn(&Ask) -> bool| -> Option<usize> {
+        let places = |wanted: &dyn Fn(&SentQuery) -> bool| -> Option<usize> {
             let fitting =
-                self.asks.iter().enumerate().filter(|(_, ask)| !ask.withdrawn && wanted(ask));
-            fitting.min_by_key(|(_, ask)| rank(ask)).map(|(place, _)| place)
+                self.queries.iter().enumerate().filter(|(_, sent)| !sent.withdrawn && wanted(sent));
+            fitting.min_by_key(|(_, sent)| rank(sent)).map(|(place, _)| place)
         };
         let of_type = |qtype: u16| {
-            places(&|ask| ask.qtype == qtype && self.root(ask.name) == root)
-                .or_else(|| places(&|ask| ask.qtype == qtype))
+            places(&|sent| sent.qtype == qtype && self.root(sent.name) == root)
+                .or_else(|| places(&|sent| sent.qtype == qtype))
         };
         let best: Few<usize> = self.qtypes().into_iter().filter_map(of_type).collect();
-        let mut needed: Places = best.iter().copied().collect();
+        let mut needed: IndexSet = best.iter().copied().collect();
         for place in &best {
             needed.extend(self.truncated_before(*place));
-            needed.extend(self.told_by(*place));
+            needed.extend(self.cname_source(*place));
         }
         Decision { root, best, needed }
     }
 
-    /// The name that decides: the last that had records; else what the application asked for, if
-    /// that was asked; else the last one.
+    /// Returns the deciding name: the last with records; else the application's name, if it was
+    /// queried; else the last one.
     fn decisive_root(&self, stem: &str) -> usize {
-        let answered = self.asks().filter(|ask| ask.outcome == Some(Outcome::Answered)).last();
+        let answered = self.queries().filter(|sent| sent.outcome == Some(Outcome::Answered)).last();
         let ended = |name: &usize| {
-            self.asks().any(|ask| self.root(ask.name) == *name && ask.ended.is_some())
+            self.queries().any(|sent| self.root(sent.name) == *name && sent.ended.is_some())
         };
-        let last = || self.asks().last().map_or(0, |ask| self.root(ask.name));
+        let last = || self.queries().last().map_or(0, |sent| self.root(sent.name));
         match answered {
-            Some(ask) => self.root(ask.name),
+            Some(sent) => self.root(sent.name),
             None => self.name(stem).filter(ended).unwrap_or_else(last),
         }
     }
 
-    /// Over TCP: the query that was put over UDP before, where its answer was truncated, or that of
-    /// the other family and nobody waited for this one.
+    /// For a query over TCP, returns the UDP query before it whose answer was truncated, or that
+    /// was abandoned because the other family's answer was truncated.
     fn truncated_before(&self, place: usize) -> Option<usize> {
-        let ask = self.asks.get(place).filter(|ask| ask.transport == Transport::Tcp)?;
-        let before = self.asks.iter().take(place).rposition(|other| {
-            (other.name, other.qtype, other.transport) == (ask.name, ask.qtype, Transport::Udp)
+        let sent = self.queries.get(place).filter(|sent| sent.transport == Transport::Tcp)?;
+        let before = self.queries.iter().take(place).rposition(|other| {
+            (other.name, other.qtype, other.transport) == (sent.name, sent.qtype, Transport::Udp)
                 && !other.withdrawn
         })?;
         let given_up = |outcome| match outcome {
@@ -165,57 +165,57 @@ impl Open {
             Outcome::Timeout | Outcome::Open => self.is_truncated(),
             _ => false,
         };
-        self.asks.get(before).filter(|ask| given_up(outcome_of(ask))).map(|_| before)
+        self.queries.get(before).filter(|sent| given_up(outcome_of(sent))).map(|_| before)
     }
 
-    /// Of a query for a CNAME's target: the query that told the target.
-    fn told_by(&self, place: usize) -> Option<usize> {
-        let name = self.names.get(self.asks.get(place)?.name)?;
+    /// For a query for a CNAME target, returns the query whose answer contained the CNAME.
+    fn cname_source(&self, place: usize) -> Option<usize> {
+        let name = self.names.get(self.queries.get(place)?.name)?;
         let target = self.target(self.text(name.text)).filter(|_| name.root.is_some())?;
-        Some(target.ask).filter(|ask| self.asks.get(*ask).is_some_and(|ask| !ask.withdrawn))
+        Some(target.sent).filter(|sent| self.queries.get(*sent).is_some_and(|sent| !sent.withdrawn))
     }
 
-    /// Times that TCP followed a truncated answer.
+    /// Returns the number of queries over TCP after a truncated answer.
     fn fallbacks(&self) -> usize {
-        let mut followed = Places::default();
-        for place in 0..self.asks.len() {
-            if self.asks.get(place).is_some_and(|ask| !ask.withdrawn) {
+        let mut followed = IndexSet::default();
+        for place in 0..self.queries.len() {
+            if self.queries.get(place).is_some_and(|sent| !sent.withdrawn) {
                 followed.extend(self.truncated_before(place));
             }
         }
         followed.len()
     }
 
-    /// Different questions.
+    /// Returns the number of different questions.
     fn questions(&self) -> usize {
-        let question = |ask: &Ask| (ask.name, ask.qtype);
-        let is_new = |(place, ask): &(usize, &Ask)| {
-            self.asks().take(*place).all(|before| question(before) != question(ask))
+        let question = |sent: &SentQuery| (sent.name, sent.qtype);
+        let is_new = |(place, sent): &(usize, &SentQuery)| {
+            self.queries().take(*place).all(|before| question(before) != question(sent))
         };
-        self.asks().enumerate().filter(is_new).count()
+        self.queries().enumerate().filter(is_new).count()
     }
 
     fn qtypes(&self) -> Few<u16> {
         let mut qtypes = Few::new();
-        for ask in self.asks() {
-            if !qtypes.contains(&ask.qtype) {
-                qtypes.push(ask.qtype);
+        for sent in self.queries() {
+            if !qtypes.contains(&sent.qtype) {
+                qtypes.push(sent.qtype);
             }
         }
         qtypes
     }
 
-    /// The names that the application asked for, those of withdrawn queries left out.
+    /// Returns the names that the application asked for, without those of withdrawn queries.
     fn asked_roots(&self) -> impl Iterator<Item = &str> {
         let names = self.names.iter().enumerate().filter(|(place, name)| {
-            name.root.is_none() && self.asks().any(|ask| ask.name == *place)
+            name.root.is_none() && self.queries().any(|sent| sent.name == *place)
         });
         names.map(|(_, name)| self.text(name.text))
     }
 
-    fn tell_resolvers(&self, resolvers: &mut Texts) {
+    fn write_resolvers(&self, resolvers: &mut Texts) {
         resolvers.clear();
-        for server in self.asks().filter_map(|ask| self.servers.get(ask.server)) {
+        for server in self.queries().filter_map(|sent| self.servers.get(sent.server)) {
             let name = server.name.map_or_else(
                 || Cow::Owned(server.address.ip().to_canonical().to_string()),
                 |name| Cow::Borrowed(self.text(name)),
@@ -226,24 +226,25 @@ impl Open {
         }
     }
 
-    /// The addresses, and how many there were.
-    fn tell_addresses(&self, decision: &Decision, addresses: &mut Texts) -> u32 {
+    /// Writes the addresses; returns their number.
+    fn write_addresses(&self, decision: &Decision, addresses: &mut Texts) -> u32 {
         addresses.clear();
-        let found = || decision.best.iter().filter_map(|place| Some(&self.asks.get(*place)?.found));
+        let found =
+            || decision.best.iter().filter_map(|place| Some(&self.queries.get(*place)?.found));
         let pieces = found().flat_map(|found| self.pieces(&found.addresses));
         pieces.take(MAX_ADDRESSES).for_each(|address| addresses.push(address));
         found().map(|found| found.address_count).sum()
     }
 
-    /// What the first answer with CNAMEs told, and behind it what its target's did.
-    fn tell_chain(&self, decision: &Decision, chain: &mut Texts) {
+    /// Writes the CNAMEs of the first answer that has some, and of its target's answer.
+    fn write_chain(&self, decision: &Decision, chain: &mut Texts) {
         chain.clear();
         let told = |place: usize| {
-            let found = self.asks.get(place).map(|ask| &ask.found);
+            let found = self.queries.get(place).map(|sent| &sent.found);
             found.into_iter().flat_map(|found| self.pieces(&found.chain))
         };
         for place in &decision.best {
-            let before = self.told_by(*place).into_iter().flat_map(told);
+            let before = self.cname_source(*place).into_iter().flat_map(told);
             before.chain(told(*place)).take(MAX_CHAIN).for_each(|name| chain.push(name));
             if !chain.is_empty() {
                 return;
@@ -257,18 +258,18 @@ impl Open {
     }
 }
 
-/// The best first; of equals, the one that was known first.
-fn rank(ask: &Ask) -> (Outcome, Option<Timestamp>) {
-    (outcome_of(ask), ask.ended)
+/// Orders queries: the best outcome first, then the earliest.
+fn rank(sent: &SentQuery) -> (Outcome, Option<Timestamp>) {
+    (outcome_of(sent), sent.ended)
 }
 
-fn outcome_of(ask: &Ask) -> Outcome {
-    ask.outcome.unwrap_or(Outcome::Open)
+fn outcome_of(sent: &SentQuery) -> Outcome {
+    sent.outcome.unwrap_or(Outcome::Open)
 }
 
-/// Whether no server said whether there are addresses of this family.
-fn is_missing(ask: &Ask) -> bool {
-    matches!(ask.qtype, A | AAAA) && !outcome_of(ask).is_definitive()
+/// Returns whether an address type has no definitive answer.
+fn is_missing(sent: &SentQuery) -> bool {
+    matches!(sent.qtype, A | AAAA) && !outcome_of(sent).is_definitive()
 }
 
 fn number(count: usize) -> u32 {

@@ -1,17 +1,17 @@
-//! Why a packet could not arrive, by ICMP's codes (RFC 792, 1122, 1812; RFC 4443, 3.1) or by what the
-//! kernel makes of them.
+//! The reason why a packet was not delivered, from an ICMP code (RFC 792, 1122, 1812; RFC 4443,
+//! 3.1) or from the errno that the kernel derives from it.
 
-/// What ICMP said of a packet that could not arrive.
+/// Why a packet was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cause {
-    /// ICMP's type and code; unknown where an errno stands for several codes.
+    /// ICMP type and code; `None` if the errno stands for several codes.
     pub code: Option<(u8, u8)>,
-    /// Their name.
+    /// Name of the reason in records.
     pub name: &'static str,
 }
 
-/// Names of the codes of type 3 (IPv4).
-const NAMES_4: [&str; 16] = [
+/// Names of the codes of ICMP type 3 (IPv4).
+const IPV4_NAMES: [&str; 16] = [
     "net_unreachable",
     "host_unreachable",
     "protocol_unreachable",
@@ -30,8 +30,8 @@ const NAMES_4: [&str; 16] = [
     "precedence_cutoff",
 ];
 
-/// Names of the codes of type 1 (IPv6; 7 is RFC 6550, 8 RFC 8883).
-const NAMES_6: [&str; 9] = [
+/// Names of the codes of ICMPv6 type 1 (7 is RFC 6550, 8 is RFC 8883).
+const IPV6_NAMES: [&str; 9] = [
     "no_route",
     "admin_prohibited",
     "beyond_scope",
@@ -43,24 +43,28 @@ const NAMES_6: [&str; 9] = [
     "headers_too_long",
 ];
 
-/// ICMP "destination unreachable".
-pub(super) const TYPE_4: u8 = 3;
-/// The same in IPv6.
-pub(super) const TYPE_6: u8 = 1;
+/// ICMP "destination unreachable" (IPv4).
+pub(super) const ICMPV4_TYPE: u8 = 3;
+/// ICMPv6 "destination unreachable".
+pub(super) const ICMPV6_TYPE: u8 = 1;
 
 impl Cause {
-    /// The meaning of a code of "destination unreachable".
+    /// Returns the meaning of a code of "destination unreachable".
     #[must_use]
     pub fn of_code(ipv6: bool, code: u8) -> Self {
-        let (kind, names) =
-            if ipv6 { (TYPE_6, NAMES_6.as_slice()) } else { (TYPE_4, NAMES_4.as_slice()) };
+        let (kind, names) = if ipv6 {
+            (ICMPV6_TYPE, IPV6_NAMES.as_slice())
+        } else {
+            (ICMPV4_TYPE, IPV4_NAMES.as_slice())
+        };
         let name = names.get(usize::from(code)).copied().unwrap_or("unreachable");
         Self { code: Some((kind, code)), name }
     }
 
-    /// The meaning of a socket's error, that the kernel made of a code
+    /// Returns the meaning of a socket error. The kernel derives it from an ICMP code and maps
+    /// several codes to one
     /// ([IPv4](https://github.com/torvalds/linux/blob/v6.18/net/ipv4/icmp.c#L142),
-    /// [IPv6](https://github.com/torvalds/linux/blob/v6.18/net/ipv6/icmp.c#L1142)); several become one.
+    /// [IPv6](https://github.com/torvalds/linux/blob/v6.18/net/ipv6/icmp.c#L1142)).
     #[must_use]
     pub fn of_errno(ipv6: bool, errno: i32) -> Self {
         let several = |name| Self { code: None, name };
@@ -80,10 +84,10 @@ impl Cause {
         }
     }
 
-    /// Whether the packet is lost. "Fragmentation needed" only asks for smaller packets.
+    /// Returns whether the packet is lost. "Fragmentation needed" only asks for smaller packets.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        self.code != Some((TYPE_4, 4))
+        self.code != Some((ICMPV4_TYPE, 4))
     }
 }
 
@@ -92,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_what_operators_know() {
+    fn names_icmp_codes() {
         assert_eq!(Cause::of_code(false, 3).name, "port_unreachable");
         assert_eq!(Cause::of_code(true, 4), Cause { code: Some((1, 4)), name: "port_unreachable" });
         assert_eq!(Cause::of_code(false, 13).name, "admin_prohibited");
@@ -103,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_errno_gives_a_code_where_it_stands_for_one_only() {
+    fn errno_gives_code_if_unique() {
         assert_eq!(Cause::of_errno(false, libc::ECONNREFUSED), Cause::of_code(false, 3));
         assert_eq!(Cause::of_errno(true, libc::ECONNREFUSED), Cause::of_code(true, 4));
         assert_eq!(Cause::of_errno(false, libc::EHOSTUNREACH).code, None);

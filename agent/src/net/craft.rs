@@ -3,7 +3,7 @@
 use super::protocol;
 use std::net::{IpAddr, SocketAddr};
 
-/// A query for a name of `label` under `.example`.
+/// Builds a query for the address of `label.example`.
 pub(crate) fn query(id: u16, label: &str) -> Vec<u8> {
     let mut message = id.to_be_bytes().to_vec();
     message.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
@@ -15,14 +15,14 @@ pub(crate) fn query(id: u16, label: &str) -> Vec<u8> {
     message
 }
 
-/// A message after its length, as TCP carries it.
+/// Adds the length prefix of TCP.
 pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
     let mut bytes = u16::try_from(message.len()).unwrap().to_be_bytes().to_vec();
     bytes.extend_from_slice(message);
     bytes
 }
 
-/// An IP packet around a payload.
+/// Builds an IP packet.
 pub(crate) fn ip(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -47,7 +47,7 @@ pub(crate) fn ip(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> Vec<
     }
 }
 
-/// A UDP header and its payload.
+/// Builds a UDP datagram without IP header.
 pub(crate) fn udp_payload(src: u16, dst: u16, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len() + 8).unwrap();
     let mut datagram = Vec::new();
@@ -58,7 +58,7 @@ pub(crate) fn udp_payload(src: u16, dst: u16, payload: &[u8]) -> Vec<u8> {
     datagram
 }
 
-/// A UDP datagram in an IP packet.
+/// Builds a UDP datagram in an IP packet.
 pub(crate) fn udp(src: &str, dst: &str, payload: &[u8]) -> Vec<u8> {
     let (src, dst): (SocketAddr, SocketAddr) = (src.parse().unwrap(), dst.parse().unwrap());
     let datagram = udp_payload(src.port(), dst.port(), payload);
@@ -70,7 +70,7 @@ pub(crate) const SYN: u8 = 0x02;
 pub(crate) const RST: u8 = 0x04;
 pub(crate) const ACK: u8 = 0x10;
 
-/// A TCP segment in an IP packet.
+/// Builds a TCP segment in an IP packet.
 pub(crate) fn tcp(src: &str, dst: &str, seq: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
     let (src, dst): (SocketAddr, SocketAddr) = (src.parse().unwrap(), dst.parse().unwrap());
     let mut segment = Vec::new();
@@ -82,7 +82,7 @@ pub(crate) fn tcp(src: &str, dst: &str, seq: u32, flags: u8, payload: &[u8]) -> 
     ip(src.ip(), dst.ip(), protocol::TCP, &segment)
 }
 
-/// Cuts an IPv4 packet without options into fragments of `size` octets (a multiple of eight).
+/// Splits an IPv4 packet without options into fragments of `size` bytes, a multiple of eight.
 pub(crate) fn fragments(packet: &[u8], id: u16, size: usize) -> Vec<Vec<u8>> {
     let (header, payload) = packet.split_at(20);
     let count = payload.len().div_ceil(size);
@@ -102,18 +102,18 @@ pub(crate) fn fragments(packet: &[u8], id: u16, size: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Addresses of tunnels' ends.
+/// Addresses of tunnel endpoints.
 const ENDS: (&str, &str) = ("198.51.100.1:40000", "198.51.100.2:0");
 const ENDS_6: (&str, &str) = ("[2001:db8:1::1]:40000", "[2001:db8:1::2]:0");
 
-/// A UDP datagram between the ends of a tunnel.
+/// Builds a UDP datagram between tunnel endpoints.
 fn over_udp(port: u16, payload: &[u8]) -> Vec<u8> {
     let mut to: SocketAddr = ENDS.1.parse().unwrap();
     to.set_port(port);
     udp(ENDS.0, &to.to_string(), payload)
 }
 
-/// A packet between the ends of a tunnel, over both versions of IP.
+/// Builds a packet between tunnel endpoints, over IPv4 and IPv6.
 fn over_ip(protocol: u8, payload: &[u8]) -> [Vec<u8>; 2] {
     [ENDS, ENDS_6].map(|(from, to)| {
         let (from, to): (SocketAddr, SocketAddr) = (from.parse().unwrap(), to.parse().unwrap());
@@ -121,12 +121,12 @@ fn over_ip(protocol: u8, payload: &[u8]) -> [Vec<u8>; 2] {
     })
 }
 
-/// VXLAN around an Ethernet frame around an IP packet.
+/// Builds VXLAN with an Ethernet frame with an IP packet.
 pub(crate) fn vxlan(packet: &[u8]) -> Vec<u8> {
     over_udp(4789, &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &ethernet(packet)].concat())
 }
 
-/// An Ethernet frame around an IP packet.
+/// Builds an Ethernet frame with an IP packet.
 pub(crate) fn ethernet(packet: &[u8]) -> Vec<u8> {
     [&[2; 12], ether_type(packet).as_slice(), packet].concat()
 }
@@ -135,7 +135,7 @@ fn ether_type(packet: &[u8]) -> [u8; 2] {
     if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] }
 }
 
-/// IP packets, each another tunnel around one.
+/// Builds packets that carry `packet` in each kind of tunnel.
 pub(crate) fn tunnels(packet: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let frame = ethernet(packet);
     let kind = ether_type(packet);

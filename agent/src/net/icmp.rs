@@ -1,33 +1,34 @@
-//! ICMP unreachable messages and the packets they quote (RFC 792; RFC 4443, 3.1).
+//! ICMP "destination unreachable" messages and the packets that they quote (RFC 792; RFC 4443,
+//! 3.1).
 
-use super::cause::{Cause, TYPE_4, TYPE_6};
-use super::{Ip, be16, ip, protocol};
+use super::cause::{Cause, ICMPV4_TYPE, ICMPV6_TYPE};
+use super::{Ip, ip, protocol, read_u16};
 use std::net::SocketAddr;
 
-/// The UDP or TCP packet that an ICMP destination-unreachable message quotes.
+/// The UDP or TCP packet quoted in an ICMP "destination unreachable" message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quote {
-    /// Whether it is TCP rather than UDP.
+pub struct IcmpQuote {
+    /// Whether it is TCP; else it is UDP.
     pub tcp: bool,
-    /// Who had sent it.
+    /// Sender of the quoted packet.
     pub src: SocketAddr,
-    /// Who was not reached.
+    /// Destination of the quoted packet.
     pub dst: SocketAddr,
-    /// The first two octets of a UDP datagram's payload, if quoted: a DNS message's id.
+    /// First two payload bytes of a UDP datagram, if quoted: the id of a DNS message.
     pub first_two: Option<u16>,
-    /// Why it did not arrive.
+    /// Why it was not delivered.
     pub cause: Cause,
-    /// Whether a DNS message in UDP is a response, if so much of it is quoted.
+    /// Whether the UDP payload is a DNS response, if its flags are quoted.
     pub is_response: Option<bool>,
 }
 
-/// The packet that `packet` quotes, if that is an ICMP destination-unreachable message (type 3 in
-/// IPv4, type 1 in IPv6) about a UDP or TCP packet.
+/// Returns the packet quoted in `packet`, if that is an ICMP "destination unreachable" message
+/// (type 3 in IPv4, type 1 in IPv6) about UDP or TCP.
 #[must_use]
-pub fn quoted(packet: &Ip<'_>) -> Option<Quote> {
+pub fn quoted(packet: &Ip<'_>) -> Option<IcmpQuote> {
     let unreachable = match packet.protocol {
-        protocol::ICMP => TYPE_4,
-        protocol::ICMPV6 => TYPE_6,
+        protocol::ICMP => ICMPV4_TYPE,
+        protocol::ICMPV6 => ICMPV6_TYPE,
         _ => return None,
     };
     if packet.fragment.is_some_and(|fragment| fragment.offset != 0)
@@ -35,8 +36,8 @@ pub fn quoted(packet: &Ip<'_>) -> Option<Quote> {
     {
         return None;
     }
-    let cause = Cause::of_code(unreachable == TYPE_6, *packet.payload.get(1)?);
-    // The quote is cut short, so its own lengths say nothing: it counts as long as it claims.
+    let cause = Cause::of_code(unreachable == ICMPV6_TYPE, *packet.payload.get(1)?);
+    // The quote is cut off, so its length fields are used without a check.
     let inner = ip(packet.payload.get(8..)?, u32::MAX).ok()?;
     let ports = inner.payload.first_chunk::<4>()?;
     let tcp = match inner.protocol {
@@ -48,10 +49,10 @@ pub fn quoted(packet: &Ip<'_>) -> Option<Quote> {
         return None;
     }
     let payload = inner.payload.get(8..).filter(|_| !tcp).unwrap_or_default();
-    Some(Quote {
+    Some(IcmpQuote {
         tcp,
-        src: SocketAddr::new(inner.src, be16(ports, 0)),
-        dst: SocketAddr::new(inner.dst, be16(ports, 2)),
+        src: SocketAddr::new(inner.src, read_u16(ports, 0)),
+        dst: SocketAddr::new(inner.dst, read_u16(ports, 2)),
         first_two: payload.first_chunk::<2>().map(|id| u16::from_be_bytes(*id)),
         is_response: payload.get(2).map(|flags| flags & 0x80 != 0),
         cause,

@@ -26,7 +26,7 @@ fn reads_udp_over_both_families() {
 }
 
 #[test]
-fn leaves_padding_out() {
+fn removes_padding() {
     for (src, dst) in [V4, V6] {
         let mut packet = craft::udp(src, dst, b"abc");
         packet.extend([0; 9]);
@@ -36,7 +36,7 @@ fn leaves_padding_out() {
 }
 
 #[test]
-fn takes_the_captures_word_for_offloaded_lengths() {
+fn uses_captured_length_for_offloaded_packets() {
     let mut packet = craft::udp(V4.0, V4.1, b"abc");
     packet[2..4].fill(0);
     assert_eq!(read(&packet).unwrap().payload_wire, 11);
@@ -46,7 +46,7 @@ fn takes_the_captures_word_for_offloaded_lengths() {
 }
 
 #[test]
-fn believes_no_length_beyond_the_packet() {
+fn limits_lengths_to_packet() {
     let mut packet = craft::udp(V6.0, V6.1, b"abc");
     packet[4] = 0xff;
     assert_eq!(read(&packet).unwrap().payload_wire, 11);
@@ -57,7 +57,7 @@ fn believes_no_length_beyond_the_packet() {
 }
 
 #[test]
-fn refuses_impossible_headers() {
+fn rejects_impossible_headers() {
     let packet = craft::udp(V4.0, V4.1, b"abc");
     for length in 0..20 {
         assert_eq!(read(&packet[..length]), Err(BadHeader::Ip));
@@ -109,7 +109,7 @@ fn walks_extension_headers() {
 }
 
 #[test]
-fn tells_fragments() {
+fn reads_fragments() {
     let packet = craft::udp(V4.0, V4.1, &[7; 40]);
     let parts = craft::fragments(&packet, 9, 24);
     let first = read(&parts[0]).unwrap();
@@ -121,7 +121,7 @@ fn tells_fragments() {
 }
 
 #[test]
-fn looks_behind_the_fragment_header_for_ports() {
+fn reads_ports_after_fragment_header() {
     let mut payload = vec![60, 0, 0, 1, 0, 0, 0, 9, 17, 0, 0, 0, 0, 0, 0, 0];
     payload.extend(craft::udp_payload(1024, 53, &[0; 8]));
     let addresses = ("2001:db8::1".parse().unwrap(), "2001:db8::53".parse().unwrap());

@@ -1,6 +1,6 @@
 //! UDP (RFC 768) and TCP (RFC 9293) headers.
 
-use super::{BadHeader, Ip, be16, be32, cut, protocol};
+use super::{BadHeader, Ip, captured_part, protocol, read_u16, read_u32};
 
 /// A UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,20 +9,20 @@ pub struct UdpDatagram<'a> {
     pub src_port: u16,
     /// Destination port.
     pub dst_port: u16,
-    /// The captured octets of the payload.
+    /// The captured bytes of the payload.
     pub payload: &'a [u8],
-    /// Length of the payload on the wire by the UDP header, in octets.
+    /// Length of the payload by the UDP header, in bytes.
     pub payload_wire: u32,
 }
 
-/// The flags that matter to reassembly.
+/// The TCP flags that reassembly needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpFlags {
-    /// First segment of a connection's direction; takes one sequence number.
+    /// First segment of a direction. Takes one sequence number.
     pub syn: bool,
-    /// Last segment; takes one sequence number.
+    /// Last segment of a direction. Takes one sequence number.
     pub fin: bool,
-    /// The connection is no more.
+    /// Ends the connection.
     pub rst: bool,
 }
 
@@ -33,32 +33,36 @@ pub struct TcpSegment<'a> {
     pub src_port: u16,
     /// Destination port.
     pub dst_port: u16,
-    /// Sequence number of the SYN, or else of the first payload octet.
+    /// Sequence number of the SYN, or of the first payload byte.
     pub seq: u32,
-    /// The next sequence number that the sender expects from the other side, where it says so.
+    /// Next sequence number expected by the sender, if ACK is set.
     pub ack: Option<u32>,
     /// Flags.
     pub flags: TcpFlags,
-    /// The captured octets of the payload.
+    /// The captured bytes of the payload.
     pub payload: &'a [u8],
-    /// Length of the payload on the wire, in octets.
+    /// Length of the payload on the wire, in bytes.
     pub payload_wire: u32,
 }
 
-/// Source and destination port of a UDP or TCP packet; `None` for other protocols, for fragments
-/// but the first, and where the ports are not captured.
+/// Returns source and destination port of a UDP or TCP packet. `None` for other protocols and later
+/// fragments, and if the ports were not captured.
 #[must_use]
 pub fn ports(ip: &Ip<'_>) -> Option<(u16, u16)> {
-    let upper = ip.upper()?;
+    let upper = ip.upper_layer()?;
     let four = upper.payload.first_chunk::<4>()?;
-    matches!(upper.protocol, protocol::UDP | protocol::TCP).then(|| (be16(four, 0), be16(four, 2)))
+    matches!(upper.protocol, protocol::UDP | protocol::TCP)
+        .then(|| (read_u16(four, 0), read_u16(four, 2)))
 }
 
-/// Reads the UDP header of a whole packet's payload.
+/// Reads the UDP header of an unfragmented packet.
+///
+/// # Errors
+/// The header is cut off, or its length is impossible.
 pub fn udp<'a>(ip: &Ip<'a>) -> Result<UdpDatagram<'a>, BadHeader> {
     let (header, payload) = ip.payload.split_first_chunk::<8>().ok_or(BadHeader::Udp)?;
-    let length = match u32::from(be16(header, 4)) {
-        // A jumbogram, whose length finds no room here (RFC 2675, 4).
+    let length = match u32::from(read_u16(header, 4)) {
+        // A jumbogram: its length does not fit into the UDP header (RFC 2675, 4).
         0 if ip.src.is_ipv6() => ip.payload_wire,
         length => length,
     };
@@ -66,14 +70,17 @@ pub fn udp<'a>(ip: &Ip<'a>) -> Result<UdpDatagram<'a>, BadHeader> {
         return Err(BadHeader::Udp);
     }
     Ok(UdpDatagram {
-        src_port: be16(header, 0),
-        dst_port: be16(header, 2),
-        payload: cut(payload, length - 8),
+        src_port: read_u16(header, 0),
+        dst_port: read_u16(header, 2),
+        payload: captured_part(payload, length - 8),
         payload_wire: length - 8,
     })
 }
 
 /// Reads a TCP header. `payload_wire` is the length of `bytes` on the wire.
+///
+/// # Errors
+/// The header is cut off, or its data offset is impossible.
 pub fn tcp(bytes: &[u8], payload_wire: u32) -> Result<TcpSegment<'_>, BadHeader> {
     let header = bytes.first_chunk::<20>().ok_or(BadHeader::Tcp)?;
     let header_len = u32::from(header[12] >> 4) * 4;
@@ -81,13 +88,13 @@ pub fn tcp(bytes: &[u8], payload_wire: u32) -> Result<TcpSegment<'_>, BadHeader>
     if header_len < 20 {
         return Err(BadHeader::Tcp);
     }
-    // Options may be clipped; the octets behind them are then missing, their number is known.
+    // Clipped options leave no payload; its length on the wire is still known.
     let payload = usize::try_from(header_len).ok().and_then(|len| bytes.get(len..));
     Ok(TcpSegment {
-        src_port: be16(header, 0),
-        dst_port: be16(header, 2),
-        seq: be32(header, 4),
-        ack: (header[13] & 0x10 != 0).then(|| be32(header, 8)),
+        src_port: read_u16(header, 0),
+        dst_port: read_u16(header, 2),
+        seq: read_u32(header, 4),
+        ack: (header[13] & 0x10 != 0).then(|| read_u32(header, 8)),
         flags: TcpFlags {
             fin: header[13] & 0x01 != 0,
             syn: header[13] & 0x02 != 0,

@@ -1,33 +1,33 @@
-//! Packets within packets, by the walk that the eBPF programs share.
+//! Finds packets in tunnels, with the code that the eBPF programs use too.
 
 use super::{Ip, protocol};
 use dnscribe_common::layers::{self, Found};
 
-/// What else is in a packet.
+/// A tunnel's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Within<'a> {
-    /// Nothing that we would look into.
+    /// Not a supported tunnel.
     Nothing,
-    /// Another IP packet.
+    /// An IP packet.
     Packet {
-        /// Its captured octets, from its IP header on, perhaps with padding behind.
+        /// The captured bytes from the IP header on, perhaps with trailing padding.
         bytes: &'a [u8],
-        /// Their number on the wire.
+        /// Their length on the wire, in bytes.
         wire_bytes: u32,
     },
-    /// More headers than [`layers::HEADERS`].
+    /// More than [`layers::HEADERS`] headers.
     TooDeep,
 }
 
-/// The packet in the tunnel that a whole packet or a first fragment may be. Of a fragment, as much
-/// as is in it.
+/// Returns the packet in the tunnel, if `ip` is a tunnel packet or its first fragment; of a
+/// fragment, the part inside it.
 #[must_use]
 pub fn within<'a>(ip: &Ip<'a>) -> Within<'a> {
-    find(ip).unwrap_or(Within::Nothing)
+    find_inner_packet(ip).unwrap_or(Within::Nothing)
 }
 
-fn find<'a>(ip: &Ip<'a>) -> Option<Within<'a>> {
-    let upper = ip.upper()?;
+fn find_inner_packet<'a>(ip: &Ip<'a>) -> Option<Within<'a>> {
+    let upper = ip.upper_layer()?;
     let place = match upper.protocol {
         protocol::UDP => {
             let (src, dst) = super::ports(ip)?;

@@ -1,7 +1,7 @@
 //! Internationalised names in Unicode (RFC 5890; UTS #46).
 
-/// A name as records write it (lower case, A-labels) with its A-labels as U-labels; none where it has
-/// none, where one of them is no valid U-label, or where the name is not a host's.
+/// Returns a name in the form of records (lower case, A-labels) with U-labels. `None` if it has no
+/// A-labels, if one of them is invalid, or if the name is not a host name.
 #[must_use]
 pub fn unicode(qname: &str) -> Option<String> {
     const PREFIX: &str = "xn--";
@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shows_a_labels_in_their_script() {
+    fn converts_a_labels() {
         for (name, shown) in [
             ("xn--bcher-kva.example", "bücher.example"),
             ("_dns.xn--bcher-kva.example", "_dns.bücher.example"),

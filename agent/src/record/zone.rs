@@ -3,47 +3,47 @@
 use foldhash::fast::RandomState;
 use std::hash::BuildHasher;
 
-/// Names remembered; a newer one takes the place of an older one.
-const NAMES: usize = 1 << 12;
+/// Cached names. A newer one replaces an older one in the same slot.
+const SLOTS: usize = 1 << 12;
 
-/// Where the registrable domains of names begin, found out once for names that come again soon.
+/// Cache of the registrable domains of recent names.
 #[derive(Debug, Default)]
 pub(super) struct Zones {
-    /// By the hash of the name; no places until the first.
-    known: Vec<Option<(u64, Option<usize>)>>,
-    /// Of its own, so that nobody can choose names that are taken for others.
+    /// Slots by hash of the name, with the start of the domain; empty before first use.
+    slots: Vec<Option<(u64, Option<usize>)>>,
+    /// Random seed, so that nobody can choose names with equal hashes.
     hasher: RandomState,
 }
 
 impl Zones {
-    /// Where in a name its [registrable] domain begins, which it ends with.
+    /// Returns the offset in `qname` at which its [registrable] domain begins.
     pub(super) fn start(&mut self, qname: &str) -> Option<usize> {
-        if self.known.is_empty() {
-            self.known.resize(NAMES, None);
+        if self.slots.is_empty() {
+            self.slots.resize(SLOTS, None);
         }
         let hash = self.hasher.hash_one(qname);
         #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
-        let place = &mut self.known[hash as usize % NAMES];
-        match place {
-            Some((known, start)) if *known == hash => *start,
+        let slot = &mut self.slots[hash as usize % SLOTS];
+        match slot {
+            Some((cached, start)) if *cached == hash => *start,
             _ => {
                 let start = registrable(qname).map(|zone| qname.len() - zone.len());
-                *place = Some((hash, start));
+                *slot = Some((hash, start));
                 start
             }
         }
     }
 }
 
-/// The registrable domain of a name as records write it (lower case, no last dot), by the Public
-/// Suffix List with its private entries; none for the root and for a bare suffix.
+/// Returns the registrable domain of a name in the form of records (lower case, no last dot), by
+/// the Public Suffix List with its private section; `None` for the root and for a bare suffix.
 #[must_use]
 pub fn registrable(qname: &str) -> Option<&str> {
     if qname == "." {
         return None;
     }
-    // An escaped dot is part of a label; such labels occur below the registrable domain or make
-    // the name unfit for registration, and then the list's default rule would mislead.
+    // An escaped dot is part of a label. The list does not know escapes, and its default rule would
+    // split such a label.
     let domain = psl::domain_str(qname)?;
     let before = qname.len() - domain.len();
     (!qname[..before].ends_with("\\.")).then_some(domain)
@@ -54,15 +54,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remembers_where_domains_begin() {
+    fn caches_domain_starts() {
         let mut zones = Zones::default();
         for _ in 0..2 {
             assert_eq!(zones.start("www.example.com"), Some(4));
             assert_eq!(zones.start("example.com"), Some(0));
             assert_eq!(zones.start("com"), None);
         }
-        // However many come, each has its own.
-        for number in 0..3 * NAMES {
+        // More names than slots: collisions are detected.
+        for number in 0..3 * SLOTS {
             let qname = format!("{number}.example.com");
             assert_eq!(zones.start(&qname), Some(qname.len() - 11), "{qname}");
         }

@@ -1,36 +1,40 @@
-//! Capture files, compressed ones too, through the whole pipeline.
+//! The pipeline replays capture files, compressed ones too.
 
 use crate::corpus::Corpus;
-use crate::craft;
-use crate::rig::{Bounds, Rig};
+use crate::harness::{Harness, Limits};
+use crate::test_packets;
 use dnscribe::capture::ports::PortSet;
 use dnscribe::capture::replay::Replay;
 use std::io::{Cursor, Write as _};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
-/// Packets of one file that are looked at: some octets unpack to gigabytes.
+/// Most packets read from one file. A few bytes may decompress to gigabytes.
 const MAX_PACKETS: u64 = 2000;
 
 /// See [`super::Target::run`].
 pub fn run(data: &[u8]) {
-    let mut rig = Rig::new(Bounds::tight(), false);
+    let mut harness = Harness::new(Limits::tight(), false);
     let mut replay = Replay::new(PortSet::default());
     let input = Box::new(Cursor::new(data.to_vec()));
     let result = replay.stream("fuzz", input, &mut |packet, passed| {
-        rig.replay(packet);
+        harness.replay(packet);
         let (hooks, taken) = passed.counters();
-        assert_eq!(taken.received, rig.packets());
+        assert_eq!(taken.received, harness.packets());
         assert!(hooks.values().all(|hook| hook.seen >= hook.submitted));
-        if rig.packets() < MAX_PACKETS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if harness.packets() < MAX_PACKETS {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     });
     if let Err(error) = result {
         assert!(error.to_string().starts_with("fuzz: "), "{error}");
     }
-    rig.end();
+    harness.end();
 }
 
-/// Small captures, and one of our own in every packing.
+/// Small captures, and a generated one in every compression format.
 pub fn seeds(corpus: &Corpus) -> Vec<Vec<u8>> {
     let mut seeds = corpus.captures.clone();
     let plain = pcap();
@@ -48,12 +52,12 @@ fn packets() -> [Vec<u8>; 2] {
     let client = SocketAddr::from(([192, 0, 2, 1], 1024));
     let server = SocketAddr::from(([192, 0, 2, 53], 53));
     [
-        craft::udp(client, server, &craft::query(1, b"www")),
-        craft::udp(server, client, &craft::response(1, b"www")),
+        test_packets::udp(client, server, &test_packets::query(1, b"www")),
+        test_packets::udp(server, client, &test_packets::response(1, b"www")),
     ]
 }
 
-/// Link type of packets that begin with their IP header.
+/// Link type of packets that begin with the IP header.
 const RAW: u16 = 101;
 
 fn pcap() -> Vec<u8> {
@@ -71,7 +75,7 @@ fn pcap() -> Vec<u8> {
     file
 }
 
-/// A section header, an interface of microseconds, and the packets in enhanced blocks.
+/// A section header, an interface with microseconds, and the packets in enhanced packet blocks.
 fn pcapng() -> Vec<u8> {
     let mut file = Vec::new();
     let section = [0x1a2b_3c4d, 1, u32::MAX, u32::MAX];

@@ -1,4 +1,4 @@
-//! The configuration, from a file or from the environment.
+//! The configuration is loaded from a file or from the environment.
 
 use super::scratch;
 use dnscribe::config::layer::Layer;
@@ -7,11 +7,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 
-/// Stands in seeds where a secret does, and in no message.
+/// The secret in the seeds, which must not appear in any message.
 const SECRET: &str = "hunter2-hunter2";
 const PASSWORD: &str = "DNSCRIBE_KAFKA__OPTIONS__SASL_PASSWORD";
 
-/// See [`super::Target::run`]. The first octet says where the rest stands.
+/// See [`super::Target::run`]. The first byte selects the source of the rest.
 pub fn run(data: &[u8]) {
     let Some((kind, text)) = data.split_first() else { return };
     let purpose = if kind & 2 == 0 { Purpose::Live } else { Purpose::Replay };
@@ -26,7 +26,7 @@ pub fn run(data: &[u8]) {
         }
         sources.file = Some(file);
     } else {
-        sources.environment = text.split(|octet| *octet == b'\n').map(variable).collect();
+        sources.environment = text.split(|byte| *byte == b'\n').map(variable).collect();
     }
     match Config::load(&sources) {
         Ok(config) => {
@@ -42,7 +42,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// Whether the marker stands where no secret is expected: a mutation put it there, and then a
+/// Returns whether the secret is in a metadata that is not secret. A mutation put it there, and then a
 /// message may quote it.
 fn is_quoted(kind: u8, text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text);
@@ -51,7 +51,7 @@ fn is_quoted(kind: u8, text: &[u8]) -> bool {
 }
 
 fn variable(line: &[u8]) -> (OsString, OsString) {
-    let at = line.iter().position(|octet| *octet == b'=').unwrap_or(line.len());
+    let at = line.iter().position(|byte| *byte == b'=').unwrap_or(line.len());
     let (name, value) = line.split_at(at);
     let value = value.get(1..).unwrap_or_default();
     (OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec()))

@@ -1,18 +1,18 @@
-//! Records as `ledger verify` reads them back.
+//! `ledger verify` reads records.
 
-use crate::craft;
-use crate::rig::{Bounds, Place, Rig};
+use crate::harness::{Harness, Limits, PacketMetadata};
+use crate::test_packets;
 use dnscribe::ledger::verify::{Room, Verifier};
 use std::net::SocketAddr;
 
-/// Entries in memory before temporary files are used.
+/// Memory for entries before temporary files are used, in bytes.
 const MEMORY_BYTES: usize = 1 << 20;
 
 /// See [`super::Target::run`].
 pub fn run(data: &[u8]) {
     let mut verifier =
         Verifier::new(Room { temp: std::env::temp_dir(), memory_bytes: MEMORY_BYTES });
-    for (number, line) in data.split(|octet| *octet == b'\n').enumerate() {
+    for (number, line) in data.split(|byte| *byte == b'\n').enumerate() {
         if verifier.record(line, None, &format_args!("line {number}")).is_break() {
             break;
         }
@@ -25,14 +25,14 @@ pub fn run(data: &[u8]) {
 pub fn seeds() -> Vec<Vec<u8>> {
     let client = SocketAddr::from(([192, 0, 2, 1], 1024));
     let server = SocketAddr::from(([192, 0, 2, 53], 53));
-    let mut rig = Rig::new(Bounds::default(), true);
+    let mut harness = Harness::new(Limits::default(), true);
     for packet in [
-        craft::udp(client, server, &craft::query(1, b"www")),
-        craft::udp(server, client, &craft::response(1, b"www")),
-        craft::udp(client, server, &craft::query(2, b"never")),
-        craft::udp(client, server, b"not DNS"),
+        test_packets::udp(client, server, &test_packets::query(1, b"www")),
+        test_packets::udp(server, client, &test_packets::response(1, b"www")),
+        test_packets::udp(client, server, &test_packets::query(2, b"never")),
+        test_packets::udp(client, server, b"not DNS"),
     ] {
-        rig.show(&packet, Place::passing(&packet));
+        harness.send_ip(&packet, PacketMetadata::passive(&packet));
     }
-    vec![rig.records()]
+    vec![harness.records()]
 }

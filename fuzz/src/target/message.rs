@@ -1,12 +1,12 @@
-//! One DNS message.
+//! The DNS reader parses one message.
 
 use dnscribe::decode::dns::{Answers, Dns, Outline};
 
-/// Octets of a header, RFC 1035, 4.1.1.
+/// Bytes of a header (RFC 1035, 4.1.1).
 const HEADER_BYTES: usize = 12;
-/// A record takes eleven octets or more, and shows two names of 255 octets, each escaped to four
-/// characters, and what else its data hold.
-const SHOWN_PER_RECORD: usize = 3 * 4 * 255;
+/// Longest text of a record: two names of 255 bytes, each byte escaped to four characters, and
+/// other data. A record takes at least eleven bytes.
+const MAX_TEXT_PER_RECORD: usize = 3 * 4 * 255;
 
 /// See [`super::Target::run`].
 pub fn run(data: &[u8]) {
@@ -16,7 +16,7 @@ pub fn run(data: &[u8]) {
         show(data, outline);
     }
     let Ok(outline) = Outline::read(data, false) else { return };
-    // What lies behind a message is its own only where nothing of it was cut off.
+    // Trailing bytes are only known if nothing was cut off.
     let trailing_bytes = outline.trailing_bytes;
     let clipped = clipped.map(|mut clipped| {
         clipped.trailing_bytes = trailing_bytes;
@@ -25,29 +25,29 @@ pub fn run(data: &[u8]) {
     assert_eq!(
         Ok(&outline),
         clipped.as_ref(),
-        "what is whole reads the same where it may be clipped"
+        "a whole message reads the same if it may be clipped"
     );
     assert!(trailing_bytes <= data.len() - HEADER_BYTES);
     let announced = usize::from(outline.counts.answer);
-    // What is truncated may end in mid record.
+    // A truncated message may end inside a record.
     let shown = show(data, &outline);
     let every = shown == announced || outline.flags.truncated();
-    assert!(every && shown <= announced, "every answer is there");
+    assert!(every && shown <= announced, "an answer is missing");
 }
 
-/// Shows all that stands in a message; the number of its answers.
+/// Reads every part of a message; returns the number of answers.
 fn show(data: &[u8], outline: &Outline) -> usize {
     let dns = Dns::new(data, outline);
     let mut answers = Answers::default();
     answers.read(dns.answers());
     let shown: usize = answers.iter().map(|one| one.name.len() + one.data.len()).sum();
-    let most = (data.len() / 11 + 1) * SHOWN_PER_RECORD + 4 * data.len();
-    assert!(shown <= most, "{} octets show as {shown}", data.len());
+    let most = (data.len() / 11 + 1) * MAX_TEXT_PER_RECORD + 4 * data.len();
+    assert!(shown <= most, "{} bytes make {shown} bytes of text", data.len());
     assert_eq!(dns.question().is_some(), outline.asked().is_some());
     for question in dns.question().into_iter().chain(dns.further_questions()) {
         let qname = question.qname();
-        assert!(!qname.bytes().any(|octet| octet.is_ascii_uppercase()));
-        assert!(qname.bytes().all(|octet| (0x21..0x7f).contains(&octet)));
+        assert!(!qname.bytes().any(|byte| byte.is_ascii_uppercase()));
+        assert!(qname.bytes().all(|byte| (0x21..0x7f).contains(&byte)));
         assert_eq!(question.name.has_upper_case(), question.name.text() != qname);
     }
     if let Some(edns) = dns.edns() {

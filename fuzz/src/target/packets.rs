@@ -1,176 +1,181 @@
-//! Packets and time: fragments, TCP, DNS, pairing, records.
+//! The pipeline processes packets over time: fragments, TCP, DNS, pairing, records.
 //!
-//! The input is a script of steps, so that the fuzzer need not find out about checksums, lengths
-//! and sequence numbers first. Each step is an octet for what it is, an octet for where it happens,
-//! a number, a length, and so many octets.
+//! The input is a script of steps, so that the fuzzer need not find valid checksums, lengths and
+//! sequence numbers first. Each step consists of a byte for its kind, a byte of flags,
+//! a number, a length, and the payload.
 
-use crate::craft::{self, Segment, flag};
-use crate::rig::{Bounds, Place, Rig};
+use crate::harness::{Harness, Limits, PacketMetadata};
+use crate::test_packets::{self, Segment, flag};
 use dnscribe::capture::{Body, Sight, Transport};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Sequence numbers begin here, so that they wrap around soon.
+/// First sequence number, close to the wrap-around.
 const FIRST_SEQ: u32 = 0xffff_ff00;
-/// Octets of a step before its payload.
+/// Bytes of a step before its payload.
 const STEP_BYTES: usize = 6;
 
-/// Steps between two looks at the identities: looking takes longer than most steps.
-const LOOK_EVERY: u32 = 8;
+/// Steps between two checks of the identities. A check takes longer than most steps.
+const CHECK_EVERY: u32 = 8;
 
-/// One step of a script.
+/// A step of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step<'a> {
-    /// What happens: see [`Step::play`].
+pub struct ScriptStep<'a> {
+    /// The kind of step: see [`ScriptStep::play`].
     pub kind: u8,
-    /// Bits 0 and 1: which client; 2: response instead of query; 3: IPv6; 4: another network;
-    /// 5 and 6: how it passed the point of capture; 7: the last quarter was not captured.
-    pub place: u8,
-    /// For TCP the sequence number, counted from before the first octet; for fragments the offset
-    /// and the bit for more; else milliseconds, or a length.
+    /// Bits 0 and 1: client number; 2: response instead of query; 3: IPv6; 4: another network; 5
+    /// and 6: direction; 7: the last quarter was not captured.
+    pub flags: u8,
+    /// For TCP the sequence number relative to the first byte; for fragments the offset and the
+    /// more-fragments bit; else milliseconds, or a length.
     pub number: u16,
-    /// What is carried.
+    /// The payload.
     pub payload: &'a [u8],
 }
 
-impl<'a> Step<'a> {
-    /// The first step of a script, and the rest.
+impl<'a> ScriptStep<'a> {
+    /// Splits the first step from a script.
     fn read(script: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (head, rest) = script.split_first_chunk::<STEP_BYTES>()?;
-        let [kind, place, ..] = *head;
+        let [kind, flags, ..] = *head;
         let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
         let (payload, rest) = rest.split_at(usize::from(word(4)).min(rest.len()));
-        Some((Self { kind, place, number: word(2), payload }, rest))
+        Some((Self { kind, flags, number: word(2), payload }, rest))
     }
 
     /// Appends the step to a script.
     pub fn write(&self, script: &mut Vec<u8>) {
         let length = u16::try_from(self.payload.len()).unwrap_or(u16::MAX);
-        script.extend([self.kind, self.place]);
+        script.extend([self.kind, self.flags]);
         script.extend(self.number.to_be_bytes());
         script.extend(length.to_be_bytes());
         script.extend(self.payload.iter().take(usize::from(length)));
     }
 
-    fn play(&self, rig: &mut Rig) {
+    fn play(&self, harness: &mut Harness) {
         match self.kind % 8 {
-            0 => self.show(rig, self.payload),
+            0 => self.send_ip(harness, self.payload),
             1 => {
                 let (src, dst) = self.ends();
-                self.show(rig, &craft::udp(src, dst, self.payload));
+                self.send_ip(harness, &test_packets::udp(src, dst, self.payload));
             }
-            2 => self.segment(rig, flag::ACK),
-            3 => self.segment(rig, self.payload.first().copied().unwrap_or(flag::SYN)),
-            4 => rig.wait(Duration::from_millis(self.number.into()), false),
-            5 => rig.wait(Duration::from_secs(u64::from(self.number) / 64), self.place & 1 != 0),
-            6 => self.fragment(rig),
-            _ => self.error(rig),
+            2 => self.segment(harness, flag::ACK),
+            3 => self.segment(harness, self.payload.first().copied().unwrap_or(flag::SYN)),
+            4 => harness.wait(Duration::from_millis(self.number.into()), false),
+            5 => {
+                harness.wait(Duration::from_secs(u64::from(self.number) / 64), self.flags & 1 != 0)
+            }
+            6 => self.fragment(harness),
+            _ => self.error(harness),
         }
     }
 
-    /// Sender and receiver.
+    /// Returns sender and receiver.
     fn ends(&self) -> (SocketAddr, SocketAddr) {
         let client = |port: u8| {
             let port = 1024 + u16::from(port & 3);
-            if self.place & 8 == 0 { ([192, 0, 2, 1], port).into() } else { ([1; 16], port).into() }
+            if self.flags & 8 == 0 { ([192, 0, 2, 1], port).into() } else { ([1; 16], port).into() }
         };
         let server =
-            if self.place & 8 == 0 { ([192, 0, 2, 53], 53).into() } else { ([2; 16], 53).into() };
-        if self.place & 4 == 0 {
-            (client(self.place), server)
+            if self.flags & 8 == 0 { ([192, 0, 2, 53], 53).into() } else { ([2; 16], 53).into() };
+        if self.flags & 4 == 0 {
+            (client(self.flags), server)
         } else {
-            (server, client(self.place))
+            (server, client(self.flags))
         }
     }
 
-    fn show(&self, rig: &mut Rig, packet: &[u8]) {
-        let sight = match self.place >> 5 & 3 {
+    fn send_ip(&self, harness: &mut Harness, packet: &[u8]) {
+        let sight = match self.flags >> 5 & 3 {
             0 => Sight::Passive,
             1 => Sight::Egress,
             2 => Sight::Ingress,
             _ => Sight::Loopback,
         };
-        let captured = if self.place & 0x80 == 0 { packet.len() } else { packet.len() * 3 / 4 };
-        // Several datagrams in one packet (generic receive offload) come with UDP alone.
+        let captured = if self.flags & 0x80 == 0 { packet.len() } else { packet.len() * 3 / 4 };
+        // Only UDP packets contain merged datagrams (generic receive offload).
         let datagram_bytes = if self.kind % 8 == 1 { self.number } else { 0 };
-        let place = Place {
+        let metadata = PacketMetadata {
             sight,
-            scope: u64::from(self.place >> 4 & 1),
+            scope: u64::from(self.flags >> 4 & 1),
             datagram_bytes,
-            ..Place::passing(packet)
+            ..PacketMetadata::passive(packet)
         };
-        rig.show(packet.get(..captured).unwrap_or(packet), place);
+        harness.send_ip(packet.get(..captured).unwrap_or(packet), metadata);
     }
 
-    fn segment(&self, rig: &mut Rig, flags: u8) {
+    fn segment(&self, harness: &mut Harness, flags: u8) {
         let (src, dst) = self.ends();
         let seq = FIRST_SEQ.wrapping_add(self.number.into());
-        // What the other side has had may be anything.
+        // The acknowledgement may be anything.
         let ack = FIRST_SEQ.wrapping_add(u32::from(self.number.rotate_left(8)));
-        self.show(rig, &craft::tcp(src, dst, Segment { seq, ack, flags }, self.payload));
+        self.send_ip(
+            harness,
+            &test_packets::tcp(src, dst, Segment { seq, ack, flags }, self.payload),
+        );
     }
 
-    fn fragment(&self, rig: &mut Rig) {
+    fn fragment(&self, harness: &mut Harness) {
         let (src, dst) = self.ends();
-        let mut packet = craft::udp(src, dst, self.payload);
+        let mut packet = test_packets::udp(src, dst, self.payload);
         if packet.first() == Some(&0x45) {
-            // Offset and the bit for more; the identification is the client's.
+            // Offset and more-fragments bit; the identification is the client's.
             if let Some(word) = packet.get_mut(6..8) {
                 word.copy_from_slice(&(self.number & 0x3fff).to_be_bytes());
             }
         }
-        self.show(rig, &packet);
+        self.send_ip(harness, &packet);
     }
 
-    fn error(&self, rig: &mut Rig) {
+    fn error(&self, harness: &mut Harness) {
         let (local, remote) = self.ends();
         let transport = if self.number & 1 == 0 { Transport::Udp } else { Transport::Tcp };
         let errno = i32::from(self.number >> 1);
-        rig.show_body(
+        harness.send_body(
             Body::SocketError { transport, local, remote, errno, seen: false },
-            Place::passing(&[]),
+            PacketMetadata::passive(&[]),
         );
     }
 }
 
 /// See [`super::Target::run`].
 pub fn run(data: &[u8]) {
-    let mut rig = Rig::new(Bounds::tight(), true);
+    let mut harness = Harness::new(Limits::tight(), true);
     let (mut script, mut steps) = (data, 0);
-    while let Some((step, rest)) = Step::read(script) {
+    while let Some((step, rest)) = ScriptStep::read(script) {
         script = rest;
-        step.play(&mut rig);
-        rig.check_memory();
+        step.play(&mut harness);
+        harness.check_memory();
         steps += 1;
-        // What was miscounted once stays so.
-        if steps % LOOK_EVERY == 0 {
-            rig.check();
+        // A wrong count stays wrong, so a check of every step is not needed.
+        if steps % CHECK_EVERY == 0 {
+            harness.check();
         }
     }
-    rig.end();
+    harness.end();
 }
 
-/// Scripts that carry each message once over UDP and once over TCP, whole and in pieces.
+/// Scripts with each message over UDP and over TCP, whole and in pieces.
 pub fn seeds(messages: &[Vec<u8>]) -> Vec<Vec<u8>> {
     messages.chunks(4).enumerate().map(|(number, messages)| script(number, messages)).collect()
 }
 
 fn script(number: usize, messages: &[Vec<u8>]) -> Vec<u8> {
     let mut script = Vec::new();
-    let place = u8::try_from(number % 256).unwrap_or_default() & 0x7f;
-    Step { kind: 3, place, number: 0xff, payload: &[] }.write(&mut script);
+    let flags = u8::try_from(number % 256).unwrap_or_default() & 0x7f;
+    ScriptStep { kind: 3, flags, number: 0xff, payload: &[] }.write(&mut script);
     let mut at = 0x100;
     for message in messages {
-        let response = if message.get(2).is_some_and(|flags| flags & 0x80 != 0) { 4 } else { 0 };
-        let place = place & !4 | response;
-        Step { kind: 1, place, number: 0, payload: message }.write(&mut script);
-        let stream = craft::framed(message);
+        let response = if message.get(2).is_some_and(|byte| byte & 0x80 != 0) { 4 } else { 0 };
+        let flags = flags & !4 | response;
+        ScriptStep { kind: 1, flags, number: 0, payload: message }.write(&mut script);
+        let stream = test_packets::framed(message);
         let (head, tail) = stream.split_at(stream.len() * (number % 5) / 4);
         for part in [head, tail] {
-            Step { kind: 2, place, number: at, payload: part }.write(&mut script);
+            ScriptStep { kind: 2, flags, number: at, payload: part }.write(&mut script);
             at = at.wrapping_add(u16::try_from(part.len()).unwrap_or_default());
         }
-        Step { kind: 4, place, number: 20, payload: &[] }.write(&mut script);
+        ScriptStep { kind: 4, flags, number: 20, payload: &[] }.write(&mut script);
     }
     script
 }

@@ -1,4 +1,4 @@
-//! What a disk has made of the spool.
+//! The spool reads files that a disk has damaged.
 
 use super::scratch;
 use dnscribe::sink::spool::{Spool, SpoolConfig, WhenFull};
@@ -7,14 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Octets of the length of the checkpoint before it; the segment follows.
+/// Bytes of the length before the checkpoint; the segment follows.
 const LENGTH: usize = 2;
 const NODE: &str = "fuzz";
 const DESTINATION: &str = "broker:9092";
 const STREAM: Stream = Stream::Transactions;
-/// The name of the segment under attack.
+/// Name of the fuzzed segment.
 const SEGMENT: &str = "00000000000000000001.seg";
-/// When the segment of the seeds was written, and nothing in it is too old.
+/// Time at which the seeds' segment was written. Nothing in it is expired.
 const EPOCH: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// See [`super::Target::run`].
@@ -44,7 +44,7 @@ pub fn run(data: &[u8]) {
     assert_eq!(spool.records().iter().sum::<u64>(), 0);
     assert!(append(&mut spool), "a damaged spool takes new records");
     drop(spool);
-    // What was damaged is counted once.
+    // Damage is counted once.
     let again = Spool::open(&config, DESTINATION, NODE, EPOCH);
     let (mut spool, recovered) = again.unwrap_or_else(|error| unreachable!("{error}"));
     assert_eq!(
@@ -65,11 +65,11 @@ fn config(folder: &Path) -> SpoolConfig {
     }
 }
 
-/// Puts the octets where the spool will find them; where that is.
+/// Writes the input where the spool will find it; returns the path.
 fn lay_out(config: &SpoolConfig, data: &[u8]) -> Option<PathBuf> {
     let (length, rest) = data.split_first_chunk::<LENGTH>()?;
     let (checkpoint, segment) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
-    // The folders' names are the spool's own business: it makes them.
+    // The spool creates its folders itself.
     drop(Spool::open(config, DESTINATION, NODE, EPOCH).ok()?);
     let slot = slot(config)?;
     let folder = slot.join(STREAM.name());
@@ -81,7 +81,7 @@ fn lay_out(config: &SpoolConfig, data: &[u8]) -> Option<PathBuf> {
     Some(slot)
 }
 
-/// The first slot of the one destination.
+/// Returns the folder of the destination's first slot.
 fn slot(config: &SpoolConfig) -> Option<PathBuf> {
     let destination = fs::read_dir(&config.directory).ok()?.next()?.ok()?;
     Some(destination.path().join("0"))
@@ -95,7 +95,7 @@ fn append(spool: &mut Spool) -> bool {
     spool.append(STREAM, &mut batch.iter(), false, EPOCH).is_ok()
 }
 
-/// A segment of three frames, without and with a checkpoint that knows one of them settled.
+/// A segment of three frames, with and without a checkpoint that marks one of them settled.
 pub fn seeds() -> Vec<Vec<u8>> {
     [false, true].into_iter().filter_map(seed).collect()
 }

@@ -1,5 +1,5 @@
-//! The keys of QUIC's first packets, which whoever sees them can compute (RFC 9001, 5.2 to 5.4;
-//! RFC 9369, 3.3).
+//! The keys of QUIC's Initial packets, which any observer can compute (RFC 9001, 5.2 to 5.4; RFC
+//! 9369, 3.3).
 
 use openssl::error::ErrorStack;
 use openssl::md::Md;
@@ -11,12 +11,12 @@ const KEY_BYTES: usize = 16;
 const IV_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
-/// Octets of which the mask of a header is made.
+/// Bytes of the sample for the header protection mask.
 const SAMPLE_BYTES: usize = 16;
-/// Most octets of a packet number.
-const MOST_NUMBER: usize = 4;
+/// Longest packet number in bytes.
+const MAX_NUMBER: usize = 4;
 
-/// A version whose first packets can be read.
+/// A QUIC version whose Initial packets can be decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
     /// RFC 9000.
@@ -57,7 +57,7 @@ impl Version {
 
 /// The keys of one direction.
 #[derive(Clone)]
-struct Keys {
+struct DirectionKeys {
     key: [u8; KEY_BYTES],
     iv: [u8; IV_BYTES],
     header: [u8; KEY_BYTES],
@@ -65,20 +65,20 @@ struct Keys {
 
 /// The keys of both directions.
 #[derive(Clone)]
-pub(super) struct Initial {
-    client: Keys,
-    server: Keys,
+pub(super) struct InitialKeys {
+    client: DirectionKeys,
+    server: DirectionKeys,
 }
 
-/// Says nothing of the keys.
-impl std::fmt::Debug for Initial {
+/// Omits the keys.
+impl std::fmt::Debug for InitialKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Initial").finish_non_exhaustive()
+        f.debug_struct("InitialKeys").finish_non_exhaustive()
     }
 }
 
-impl Initial {
-    /// The keys that follow from the connection id which the client chose for the server.
+impl InitialKeys {
+    /// Derives the keys from the connection id that the client chose for the server.
     pub(super) fn new(version: Version, connection_id: &[u8]) -> Result<Self, ErrorStack> {
         let mut secret = [0; SECRET_BYTES];
         let mut extract = hkdf(HkdfMode::EXTRACT_ONLY, connection_id)?;
@@ -87,7 +87,7 @@ impl Initial {
         let keys = |label| {
             let side: [u8; SECRET_BYTES] = expand(&secret, label)?;
             let [key, iv, header] = version.labels();
-            Ok(Keys {
+            Ok(DirectionKeys {
                 key: expand(&side, key)?,
                 iv: expand(&side, iv)?,
                 header: expand(&side, header)?,
@@ -96,9 +96,10 @@ impl Initial {
         Ok(Self { client: keys("client in")?, server: keys("server in")? })
     }
 
-    /// Decrypts a packet that `packet` begins with, whose packet number stands at `number_at` and
-    /// that ends at `end`. None where it is of other keys, damaged or not whole.
-    pub(super) fn open(
+    /// Decrypts the packet at the beginning of `packet`. Its packet number begins at `number_at`,
+    /// and it ends at `end`. `None` if the keys do not fit, or if the packet is damaged or
+    /// incomplete.
+    pub(super) fn decrypt(
         &self,
         from_client: bool,
         packet: &[u8],
@@ -107,7 +108,7 @@ impl Initial {
     ) -> Option<Vec<u8>> {
         let keys = if from_client { &self.client } else { &self.server };
         let packet = packet.get(..end)?;
-        let sample = packet.get(number_at + MOST_NUMBER..)?.get(..SAMPLE_BYTES)?;
+        let sample = packet.get(number_at + MAX_NUMBER..)?.get(..SAMPLE_BYTES)?;
         let mask = keys.mask(sample).ok()?;
         let number_bytes = usize::from((packet.first()? ^ mask[0]) & 0x03) + 1;
         let mut header = packet.get(..number_at + number_bytes)?.to_vec();
@@ -115,20 +116,20 @@ impl Initial {
         *first ^= mask[0] & 0x0f;
         let mut nonce = keys.iv;
         let number = header.get_mut(number_at..)?;
-        for (octet, mask) in number.iter_mut().zip(&mask[1..]) {
-            *octet ^= mask;
+        for (byte, mask) in number.iter_mut().zip(&mask[1..]) {
+            *byte ^= mask;
         }
-        for (place, octet) in nonce.iter_mut().rev().zip(number.iter().rev()) {
-            *place ^= octet;
+        for (place, byte) in nonce.iter_mut().rev().zip(number.iter().rev()) {
+            *place ^= byte;
         }
-        let sealed = packet.get(header.len()..)?;
-        let (octets, tag) = sealed.split_at_checked(sealed.len().checked_sub(TAG_BYTES)?)?;
-        decrypt_aead(Cipher::aes_128_gcm(), &keys.key, Some(&nonce), &header, octets, tag).ok()
+        let encrypted = packet.get(header.len()..)?;
+        let (bytes, tag) = encrypted.split_at_checked(encrypted.len().checked_sub(TAG_BYTES)?)?;
+        decrypt_aead(Cipher::aes_128_gcm(), &keys.key, Some(&nonce), &header, bytes, tag).ok()
     }
 }
 
-impl Keys {
-    /// The mask of a packet's header (RFC 9001, 5.4.3).
+impl DirectionKeys {
+    /// Returns the header protection mask (RFC 9001, 5.4.3).
     fn mask(&self, sample: &[u8]) -> Result<[u8; 5], ErrorStack> {
         let mut crypter = Crypter::new(Cipher::aes_128_ecb(), Mode::Encrypt, &self.header, None)?;
         crypter.pad(false);
@@ -147,16 +148,16 @@ fn hkdf(mode: HkdfMode, key: &[u8]) -> Result<PkeyCtx<()>, ErrorStack> {
     Ok(context)
 }
 
-/// HKDF-Expand-Label of RFC 8446, 7.1, without a context.
+/// HKDF-Expand-Label (RFC 8446, 7.1) with an empty context.
 fn expand<const N: usize>(secret: &[u8], label: &str) -> Result<[u8; N], ErrorStack> {
     const PREFIX: &[u8] = b"tls13 ";
     let lengths = [N, PREFIX.len() + label.len()].map(|length| u8::try_from(length).unwrap_or(0));
     let info = [&[0, lengths[0], lengths[1]], PREFIX, label.as_bytes(), &[0]].concat();
     let mut context = hkdf(HkdfMode::EXPAND_ONLY, secret)?;
     context.add_hkdf_info(&info)?;
-    let mut octets = [0; N];
-    context.derive(Some(&mut octets))?;
-    Ok(octets)
+    let mut bytes = [0; N];
+    context.derive(Some(&mut bytes))?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

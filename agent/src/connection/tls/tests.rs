@@ -3,18 +3,18 @@ use crate::connection::craft::{client_hello, record, retry_request, server_hello
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// A conversation: who sends what, one octet string per millisecond.
-fn converse(said: &[(Side, &[u8])]) -> (Handshake, bool) {
-    let (mut tls, mut handshake) = (Tls::default(), Handshake::default());
+/// Replays a conversation: sender and data, one piece per millisecond.
+fn converse(hello: &[(Side, &[u8])]) -> (Handshake, bool) {
+    let (mut tls, mut handshake) = (TlsReader::default(), Handshake::default());
     let mut at = [0_u64; 2];
     let mut more = true;
-    for (place, (side, octets)) in said.iter().enumerate() {
+    for (place, (side, bytes)) in hello.iter().enumerate() {
         let now = Timestamp::from_nanos(place as u64 * 1_000_000);
         let at = &mut at[usize::from(*side == Side::Server)];
         if more {
-            more = tls.take(*side, *at, octets, now, &mut handshake);
+            more = tls.read(*side, *at, bytes, now, &mut handshake);
         }
-        *at += octets.len() as u64;
+        *at += bytes.len() as u64;
     }
     (handshake, more)
 }
@@ -28,20 +28,20 @@ fn hello() -> Vec<u8> {
 }
 
 #[test]
-fn tls_13_is_complete_with_the_clients_finished() {
+fn tls_13_completes_with_client_finished() {
     let flight =
         [record(HANDSHAKE, &server_hello(TLS13, false)), record(20, &[1]), finished()].concat();
     let last = [record(20, &[1]), finished()].concat();
-    let said = [(Side::Client, &hello()[..]), (Side::Server, &flight), (Side::Client, &last)];
-    let (handshake, more) = converse(&said);
+    let hello = [(Side::Client, &hello()[..]), (Side::Server, &flight), (Side::Client, &last)];
+    let (handshake, more) = converse(&hello);
     assert_eq!((handshake.duration(), more), (Some(Duration::from_millis(2)), false));
     assert_eq!(handshake.resumed(), Some(false));
-    let (handshake, more) = converse(&said[..2]);
+    let (handshake, more) = converse(&hello[..2]);
     assert!(more && handshake.is_pending(), "{handshake:?}");
 }
 
 #[test]
-fn tls_12_is_complete_when_both_changed() {
+fn tls_12_completes_with_both_change_cipher_specs() {
     let flight = record(
         HANDSHAKE,
         &[server_hello(0x0303, false), vec![11, 0, 16, 0], vec![0; 4096]].concat(),
@@ -60,7 +60,7 @@ fn tls_12_is_complete_when_both_changed() {
 }
 
 #[test]
-fn a_retry_is_gone_through() {
+fn follows_hello_retry_request() {
     let retry = [record(HANDSHAKE, &retry_request()), record(20, &[1])].concat();
     let again = [record(20, &[1]), hello()].concat();
     let flight = [record(HANDSHAKE, &server_hello(TLS13, true)), finished()].concat();
@@ -76,17 +76,17 @@ fn a_retry_is_gone_through() {
 }
 
 #[test]
-fn early_data_completes_nothing() {
+fn early_data_does_not_complete() {
     let early = [hello(), record(20, &[1]), record(APPLICATION_DATA, &[0; 80])].concat();
     let flight = [record(HANDSHAKE, &server_hello(TLS13, true)), finished()].concat();
-    let said = [(Side::Client, &early[..]), (Side::Server, &flight), (Side::Client, &finished())];
-    let (handshake, _) = converse(&said[..2]);
+    let hello = [(Side::Client, &early[..]), (Side::Server, &flight), (Side::Client, &finished())];
+    let (handshake, _) = converse(&hello[..2]);
     assert!(handshake.is_pending());
-    assert_eq!(converse(&said).0.duration(), Some(Duration::from_millis(2)));
+    assert_eq!(converse(&hello).0.duration(), Some(Duration::from_millis(2)));
 }
 
 #[test]
-fn alerts_refuse_plain_or_encrypted() {
+fn plain_and_encrypted_alerts_reject() {
     let alert = record(ALERT, &[FATAL, 40]);
     let (handshake, more) = converse(&[(Side::Client, &hello()), (Side::Server, &alert)]);
     assert!(handshake.refused && handshake.is_pending() && !more);
@@ -98,8 +98,8 @@ fn alerts_refuse_plain_or_encrypted() {
 }
 
 #[test]
-fn a_header_is_enough_of_what_is_encrypted() {
-    // As the kernel hands it over: of the flight its beginning, of application data the header.
+fn needs_only_headers_of_encrypted_records() {
+    // The kernel passes the beginning of a flight, and only the header of application data.
     let flight = [record(HANDSHAKE, &server_hello(TLS13, false)), finished()].concat();
     let (handshake, _) = converse(&[
         (Side::Client, &hello()),
@@ -110,17 +110,16 @@ fn a_header_is_enough_of_what_is_encrypted() {
 }
 
 #[test]
-fn what_is_no_tls_is_left() {
-    for octets in [&b"GET / HTTP/1.1\r\n"[..], &[0, 40, 0, 1, 1, 0, 0, 1], &[22, 3, 1, 0xff, 0xff]]
-    {
-        let (handshake, more) = converse(&[(Side::Client, octets)]);
+fn stops_at_non_tls_data() {
+    for bytes in [&b"GET / HTTP/1.1\r\n"[..], &[0, 40, 0, 1, 1, 0, 0, 1], &[22, 3, 1, 0xff, 0xff]] {
+        let (handshake, more) = converse(&[(Side::Client, bytes)]);
         assert!(!more && handshake.client.is_none());
     }
 }
 
 proptest! {
     #[test]
-    fn a_hello_may_be_cut_anywhere(
+    fn reads_hello_in_any_pieces(
         share in 0_usize..3000,
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
         reversed: bool,
@@ -137,14 +136,14 @@ proptest! {
         if reversed {
             pieces.reverse();
         }
-        let (mut tls, mut handshake) = (Tls::default(), Handshake::default());
+        let (mut tls, mut handshake) = (TlsReader::default(), Handshake::default());
         for (from, to) in pieces {
             let now = Timestamp::from_nanos(1);
-            prop_assert!(tls.take(Side::Client, from as u64, &stream[from..to], now, &mut handshake));
+            prop_assert!(tls.read(Side::Client, from as u64, &stream[from..to], now, &mut handshake));
         }
         let client = handshake.client.unwrap();
         prop_assert_eq!(client.sni.as_deref(), Some("dns.example"));
-        prop_assert!(client.ech && tls.cost() == 0);
+        prop_assert!(client.ech && tls.memory_bytes() == 0);
     }
 
     #[test]
@@ -153,17 +152,17 @@ proptest! {
             (any::<bool>(), 0_u64..3000, proptest::collection::vec(any::<u8>(), 0..200)), 0..40),
         seeded: bool,
     ) {
-        let (mut tls, mut handshake) = (Tls::default(), Handshake::default());
+        let (mut tls, mut handshake) = (TlsReader::default(), Handshake::default());
         let now = Timestamp::from_nanos(1);
         if seeded {
-            tls.take(Side::Client, 0, &hello(), now, &mut handshake);
+            tls.read(Side::Client, 0, &hello(), now, &mut handshake);
         }
-        for (server, offset, octets) in pieces {
+        for (server, offset, bytes) in pieces {
             let side = if server { Side::Server } else { Side::Client };
-            if !tls.take(side, offset, &octets, now, &mut handshake) {
+            if !tls.read(side, offset, &bytes, now, &mut handshake) {
                 break;
             }
-            prop_assert!(tls.cost() <= 4 * (32 << 10));
+            prop_assert!(tls.memory_bytes() <= 4 * (32 << 10));
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The records of an answer section, all their text in one piece: a response of ten records costs two
-//! allocations, not twenty.
+//! The records of an answer section with all their text in one string: two allocations per section.
 
 use super::record::Records;
 use std::fmt;
@@ -8,28 +7,28 @@ use std::ops::Range;
 /// One record of the answer section (RFC 1035, 4.1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer<'a> {
-    /// Owner name, its case kept.
+    /// Owner name in its original case.
     pub name: &'a str,
     /// TYPE.
     pub rtype: u16,
-    /// CLASS; of an OPT the sender's UDP payload size.
+    /// CLASS; for OPT the sender's UDP payload size in bytes.
     pub class: u16,
     /// TTL in seconds.
     pub ttl_seconds: u32,
-    /// The data in presentation form, names without their last dot; unknown data as `\# 2 ABCD`.
+    /// The data in presentation form, names without the last dot; unknown data as `\# 2 ABCD`.
     pub data: &'a str,
 }
 
-/// The records of an answer section, in order.
+/// The records of an answer section in message order.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Answers {
     text: String,
-    records: Vec<Record>,
+    records: Vec<StoredRecord>,
 }
 
-/// A record whose names and data stand in the text. Nothing of a message comes near 4 GiB of text.
+/// A record as ranges of [`Answers::text`]. The text of a message is far below 4 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Record {
+struct StoredRecord {
     name: (u32, u32),
     data: (u32, u32),
     rtype: u16,
@@ -38,23 +37,24 @@ struct Record {
 }
 
 impl Answers {
-    /// No records.
+    /// A reference to an empty list.
     pub const NONE: &'static Self = &Self::EMPTY;
-    /// The same, of one's own.
-    pub(crate) const EMPTY: Self = Self { text: String::new(), records: Vec::new() };
+    /// An empty list.
+    pub const EMPTY: Self = Self { text: String::new(), records: Vec::new() };
 
-    /// Becomes the same as others, in the room that there is.
-    pub(crate) fn copy(&mut self, other: &Self) {
+    /// Replaces the records by those of `other`; reuses the memory.
+    pub fn copy(&mut self, other: &Self) {
         self.text.clone_from(&other.text);
         self.records.clone_from(&other.records);
     }
 
-    /// Octets of room that it keeps.
-    pub(crate) fn room_bytes(&self) -> usize {
-        self.text.capacity() + self.records.capacity() * size_of::<Record>()
+    /// Returns the bytes of heap memory allocated.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        self.text.capacity() + self.records.capacity() * size_of::<StoredRecord>()
     }
 
-    /// Takes the records of another section in place of these; their room is used again.
+    /// Replaces the records by those of `records`; reuses the memory.
     pub fn read(&mut self, records: Records<'_>) {
         self.clear();
         let mut owner = None;
@@ -66,14 +66,14 @@ impl Answers {
         }
     }
 
-    /// Takes all records out.
+    /// Removes all records; keeps the memory.
     pub fn clear(&mut self) {
         self.text.clear();
         self.records.clear();
     }
 
-    /// Adds a record; `name` and `data` write its text behind what is there. The owner is that of the
-    /// record before, where `name` is none.
+    /// Adds a record. `name` and `data` append its text; without `name` the record has the owner of
+    /// the previous one.
     pub(super) fn write(
         &mut self,
         name: Option<impl FnOnce(&mut String)>,
@@ -86,7 +86,7 @@ impl Answers {
             (Some(name), _) => self.append(name),
         };
         let data = self.append(data);
-        self.records.push(Record { name, data, rtype, class, ttl_seconds });
+        self.records.push(StoredRecord { name, data, rtype, class, ttl_seconds });
     }
 
     /// Adds a record.
@@ -96,25 +96,25 @@ impl Answers {
         self.write(name, (rtype, class, ttl_seconds), |all| all.push_str(data));
     }
 
-    /// The records, in order.
+    /// Returns the records in order.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         Iter { text: &self.text, records: self.records.iter() }
     }
 
-    /// The first record.
+    /// Returns the first record.
     #[must_use]
     pub fn first(&self) -> Option<Answer<'_>> {
         self.iter().next()
     }
 
-    /// Number of records.
+    /// Returns the number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
@@ -151,18 +151,18 @@ impl<'a> IntoIterator for &'a Answers {
     }
 }
 
-/// Walks over [`Answers`].
+/// Iterator over [`Answers`].
 #[derive(Clone, Debug)]
 pub struct Iter<'a> {
     text: &'a str,
-    records: std::slice::Iter<'a, Record>,
+    records: std::slice::Iter<'a, StoredRecord>,
 }
 
 impl<'a> Iterator for Iter<'a> {
     type Item = Answer<'a>;
 
     fn next(&mut self) -> Option<Answer<'a>> {
-        let Record { name, data, rtype, class, ttl_seconds } = *self.records.next()?;
+        let StoredRecord { name, data, rtype, class, ttl_seconds } = *self.records.next()?;
         let part = |(start, end): (u32, u32)| {
             let range: Range<usize> = start as usize..end as usize;
             self.text.get(range).unwrap_or_default()
@@ -184,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_goes_in_comes_out(
+        fn returns_pushed_records(
             given in prop::collection::vec(("[a-c]{0,5}", 0..9_u16, "[x-z]{0,5}"), 0..20),
         ) {
             let record = |(name, rtype, data): &'_ (String, u16, String)| (name.clone(), *rtype, data.clone());
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_is_written_once() {
+    fn shares_owner_text() {
         let mut all = Answers::default();
         let owner = Some(|text: &mut String| text.push_str("a.test"));
         all.write(owner, (1, 1, 5), |text| text.push_str("one"));

@@ -1,15 +1,14 @@
-//! DNS Stateful Operations: what stands behind the header of a message with opcode DSO
-//! (RFC 8490; push notifications, RFC 8765).
+//! DNS Stateful Operations (RFC 8490) and push notifications (RFC 8765): the TLVs as text.
 
 use super::TypedOctets;
 use super::rdata::unknown;
 use super::text::hex;
 use std::borrow::Cow;
 
-/// The opcode.
+/// The opcode of DSO.
 pub(super) const OPCODE: u8 = 6;
 
-/// The name of a TLV; `DSO63488` for one without.
+/// Returns the name of a TLV type; `DSO63488` for an unknown one.
 #[must_use]
 pub fn dso_name(code: u16) -> Cow<'static, str> {
     match code {
@@ -24,24 +23,24 @@ pub fn dso_name(code: u16) -> Cow<'static, str> {
     }
 }
 
-/// A TLV's data: milliseconds where it is timers, else hexadecimal; as `\# 3 0a0b0c` where it is
-/// cut off. `None` where there is none, and for padding of zeros.
+/// Returns a TLV's data as text: milliseconds for timers, else hexadecimal; `\# 3 0a0b0c` if it is
+/// cut off. `None` for no data and for padding of zeros.
 #[must_use]
 pub fn dso_text(tlv: &TypedOctets<'_>) -> Option<String> {
     let word = |at: usize| {
-        let octets = *tlv.octets.get(at..)?.first_chunk()?;
-        Some(u32::from_be_bytes(octets))
+        let bytes = *tlv.bytes.get(at..)?.first_chunk()?;
+        Some(u32::from_be_bytes(bytes))
     };
     if !tlv.is_whole() {
-        return Some(unknown(tlv.octets));
+        return Some(unknown(tlv.bytes));
     }
-    match (tlv.code, tlv.octets.len()) {
+    match (tlv.code, tlv.bytes.len()) {
         (_, 0) => None,
         // Inactivity timeout and keepalive interval (RFC 8490, 7.1); retry delay (7.2).
         (1, 8) => Some(format!("{} {}", word(0)?, word(4)?)),
         (2, 4) => Some(word(0)?.to_string()),
-        (3, _) if tlv.octets.iter().all(|octet| *octet == 0) => None,
-        _ => Some(hex(tlv.octets)),
+        (3, _) if tlv.bytes.iter().all(|byte| *byte == 0) => None,
+        _ => Some(hex(tlv.bytes)),
     }
 }
 
@@ -51,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_shows_tlvs() {
+    fn names_and_writes_tlvs() {
         let tlvs = TypedOctetsList::of(
             b"\0\x01\0\x08\0\0\x3a\x98\0\0\x75\x30\0\x03\0\x02\0\0\0\x40\0\x01\xff",
         );

@@ -1,4 +1,4 @@
-//! EDNS: what the OPT pseudo-record says (RFC 6891).
+//! EDNS: the OPT pseudo-record (RFC 6891).
 
 mod option;
 
@@ -11,22 +11,22 @@ pub use option::{OptionText, TypedOctets, TypedOctetsList, option_name};
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// What an OPT record says.
+/// The contents of an OPT record.
 #[derive(Clone, Copy, Debug)]
 pub struct Edns<'a> {
-    /// The sender's UDP payload size in octets.
+    /// The sender's UDP payload size in bytes.
     pub udp_size: u16,
     /// The upper eight bits of the extended rcode.
     pub rcode_high: u8,
     /// EDNS version.
     pub version: u8,
-    /// The flags: DO is 0x8000 (RFC 3225), CO 0x4000 (RFC 9824).
+    /// The flags. DO is 0x8000 (RFC 3225), CO 0x4000 (RFC 9824).
     pub flags: u16,
-    /// The owner's name, where it is not the root that it must be.
+    /// The owner name if it is not the root, as it must be.
     pub owner: Option<Name<'a>>,
-    /// OPT records in the message: one is allowed, the first counts.
+    /// Number of OPT records in the message. One is allowed; the first counts.
     pub records: u16,
-    /// Its data: the options.
+    /// The options.
     data: &'a [u8],
 }
 
@@ -35,7 +35,7 @@ pub struct Edns<'a> {
 pub struct ExtendedError {
     /// INFO-CODE.
     pub code: u16,
-    /// EXTRA-TEXT; octets that are not UTF-8 are replaced.
+    /// EXTRA-TEXT; invalid UTF-8 is replaced.
     pub text: String,
 }
 
@@ -45,7 +45,7 @@ const COOKIE: u16 = 10;
 const EXTENDED_ERROR: u16 = 15;
 
 impl<'a> Edns<'a> {
-    pub(super) fn of(record: &Record<'a>, records: u16) -> Self {
+    pub(super) fn from_record(record: &Record<'a>, records: u16) -> Self {
         let [rcode_high, version, f0, f1] = record.ttl_seconds.to_be_bytes();
         Self {
             udp_size: record.class,
@@ -58,64 +58,64 @@ impl<'a> Edns<'a> {
         }
     }
 
-    /// Every option, in the message's order; those too that make no sense.
+    /// Returns every option in message order, invalid ones included.
     #[must_use]
     pub const fn options(&self) -> TypedOctetsList<'a> {
         TypedOctetsList::of(self.data)
     }
 
-    /// DO: DNSSEC records are welcome (RFC 3225).
+    /// Returns DO: whether the sender accepts DNSSEC records (RFC 3225).
     #[must_use]
     pub const fn dnssec_ok(&self) -> bool {
         self.flags & 0x8000 != 0
     }
 
-    /// Client subnet as `address/prefix` with the source prefix length (RFC 7871).
+    /// Returns the client subnet as `address/prefix` with the source prefix length (RFC 7871).
     #[must_use]
     pub fn ecs(&self) -> Option<String> {
-        self.whole(CLIENT_SUBNET).find_map(subnet)
+        self.complete_options(CLIENT_SUBNET).find_map(subnet)
     }
 
-    /// Whether there is a client subnet (RFC 7871).
+    /// Returns whether there is a client subnet (RFC 7871).
     #[must_use]
     pub fn has_client_subnet(&self) -> bool {
-        self.whole(CLIENT_SUBNET).next().is_some()
+        self.complete_options(CLIENT_SUBNET).next().is_some()
     }
 
-    /// The first extended DNS error (RFC 8914).
+    /// Returns the first extended DNS error (RFC 8914).
     #[must_use]
     pub fn ede(&self) -> Option<ExtendedError> {
-        self.whole(EXTENDED_ERROR).find_map(extended_error)
+        self.complete_options(EXTENDED_ERROR).find_map(extended_error)
     }
 
-    /// The code of the first extended DNS error (RFC 8914).
+    /// Returns the code of the first extended DNS error (RFC 8914).
     #[must_use]
     pub fn ede_code(&self) -> Option<u16> {
         let code = |data: &[u8]| data.first_chunk().copied().map(u16::from_be_bytes);
-        self.whole(EXTENDED_ERROR).find_map(code)
+        self.complete_options(EXTENDED_ERROR).find_map(code)
     }
 
-    /// Name server identifier, hexadecimal (RFC 5001); empty in a query that asks for it.
+    /// Returns the name server identifier (RFC 5001); empty in a query that asks for it.
     #[must_use]
     pub fn nsid(&self) -> Option<Hex<'a>> {
-        self.whole(NSID).next().map(Hex)
+        self.complete_options(NSID).next().map(Hex)
     }
 
-    /// Cookie, client's and server's part together, hexadecimal (RFC 7873).
+    /// Returns the cookie, client and server part together (RFC 7873).
     #[must_use]
     pub fn cookie(&self) -> Option<Hex<'a>> {
-        self.whole(COOKIE).next().map(Hex)
+        self.complete_options(COOKIE).next().map(Hex)
     }
 
-    /// The data of the options with this code.
-    fn whole(&self, code: u16) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    /// Returns the data of the complete options with this code.
+    fn complete_options(&self, code: u16) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let options = self.options();
-        options.filter(move |option| option.code == code && option.is_whole()).map(|o| o.octets)
+        options.filter(move |option| option.code == code && option.is_whole()).map(|o| o.bytes)
     }
 }
 
-/// RFC 7871, 6: family, source prefix, scope prefix, as much of the address as the source prefix
-/// covers.
+/// Reads a client subnet (RFC 7871, 6): family, source prefix, scope prefix, and the bytes of the
+/// address that the source prefix covers.
 fn subnet(data: &[u8]) -> Option<String> {
     let mut reader = Reader::new(data, 0);
     let family = reader.u16()?;
@@ -131,12 +131,12 @@ fn subnet(data: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// What an INFO-CODE means, by IANA's registry (RFC 8914, 5.2); `None` for a code without a meaning.
+/// Returns the meaning of an INFO-CODE (RFC 8914, 5.2); `None` for an unassigned code.
 fn ede_name(code: u16) -> Option<&'static str> {
     EDE_NAMES.get(usize::from(code)).copied()
 }
 
-/// By INFO-CODE.
+/// Indexed by INFO-CODE, from the IANA registry.
 const EDE_NAMES: [&str; 36] = [
     "Other Error",
     "Unsupported DNSKEY Algorithm",
@@ -178,7 +178,7 @@ const EDE_NAMES: [&str; 36] = [
 
 fn extended_error(data: &[u8]) -> Option<ExtendedError> {
     let (&code, text) = data.split_first_chunk()?;
-    // A NUL at the end is common and says nothing.
+    // A NUL at the end is common and has no meaning.
     let text = String::from_utf8_lossy(text).trim_end_matches('\0').to_owned();
     Some(ExtendedError { code: u16::from_be_bytes(code), text })
 }

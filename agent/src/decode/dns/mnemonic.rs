@@ -1,8 +1,8 @@
-//! The names that IANA registers for the numbers of DNS (RFC 6895).
+//! The mnemonics that IANA registers for types, classes, opcodes and rcodes (RFC 6895).
 
 use std::borrow::Cow;
 
-/// The mnemonic of a record type; `TYPE65280` for one without (RFC 3597).
+/// Returns the mnemonic of a record type; `TYPE65280` for an unknown one (RFC 3597).
 #[must_use]
 pub fn type_name(number: u16) -> Cow<'static, str> {
     TYPES
@@ -10,7 +10,7 @@ pub fn type_name(number: u16) -> Cow<'static, str> {
         .map_or_else(|_| format!("TYPE{number}").into(), |place| TYPES[place].1.into())
 }
 
-/// The record type of a mnemonic in either case, or of `TYPE65280`.
+/// Returns the record type of a mnemonic in any case, or of `TYPE65280`.
 #[must_use]
 pub fn type_number(name: &str) -> Option<u16> {
     let upper = name.to_ascii_uppercase();
@@ -18,7 +18,7 @@ pub fn type_number(name: &str) -> Option<u16> {
     known.or_else(|| upper.strip_prefix("TYPE")?.parse().ok())
 }
 
-/// The mnemonic of a class; `CLASS32` for one without (RFC 3597).
+/// Returns the mnemonic of a class; `CLASS32` for an unknown one (RFC 3597).
 #[must_use]
 pub fn class_name(number: u16) -> Cow<'static, str> {
     match number {
@@ -31,13 +31,14 @@ pub fn class_name(number: u16) -> Cow<'static, str> {
     }
 }
 
-/// The mnemonic of an opcode; `OPCODE9` for one without.
+/// Returns the mnemonic of an opcode; `OPCODE9` for an unknown one.
 #[must_use]
 pub const fn opcode_name(number: u8) -> &'static str {
     OPCODES[(number & 0xF) as usize]
 }
 
-/// The mnemonic of an rcode, EDNS's included (RFC 6895, 2.3); `RCODE12` for one without.
+/// Returns the mnemonic of an rcode, extended rcodes included (RFC 6895, 2.3); `RCODE12` for an
+/// unknown one.
 #[must_use]
 pub fn rcode_name(number: u16) -> Cow<'static, str> {
     RCODES
@@ -45,19 +46,18 @@ pub fn rcode_name(number: u16) -> Cow<'static, str> {
         .map_or_else(|| format!("RCODE{number}").into(), |name| Cow::Borrowed(*name))
 }
 
-/// The mnemonic of an error of TSIG or TKEY: an rcode, but that 16 has another meaning there
-/// (RFC 8945, 3).
+/// Returns the mnemonic of a TSIG or TKEY error: the rcode's, except for 16 (RFC 8945, 3).
 pub(super) fn tsig_error_name(number: u16) -> Cow<'static, str> {
     if number == 16 { "BADSIG".into() } else { rcode_name(number) }
 }
 
-/// By opcode.
+/// Indexed by opcode.
 const OPCODES: [&str; 16] = [
     "QUERY", "IQUERY", "STATUS", "OPCODE3", "NOTIFY", "UPDATE", "DSO", "OPCODE7", "OPCODE8",
     "OPCODE9", "OPCODE10", "OPCODE11", "OPCODE12", "OPCODE13", "OPCODE14", "OPCODE15",
 ];
 
-/// By rcode.
+/// Indexed by rcode.
 const RCODES: [&str; 24] = [
     "NOERROR",
     "FORMERR",
@@ -85,7 +85,7 @@ const RCODES: [&str; 24] = [
     "BADCOOKIE",
 ];
 
-/// By rising number.
+/// Sorted by number.
 const TYPES: [(u16, &str); 97] = [
     (1, "A"),
     (2, "NS"),
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_what_is_registered_and_numbers_the_rest() {
+    fn names_and_numbers() {
         assert!(TYPES.is_sorted());
         assert_eq!(type_name(28), "AAAA");
         assert_eq!(type_name(65280), "TYPE65280");

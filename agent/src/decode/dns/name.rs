@@ -1,101 +1,107 @@
-//! Domain names: in a message (RFC 1035, 3.1 and 4.1.4) and as text (RFC 1035, 5.1; RFC 4343).
+//! Domain names in messages (RFC 1035, 3.1 and 4.1.4) and as text (RFC 1035, 5.1; RFC 4343).
 
 use std::hash::{Hash, Hasher};
 
-/// The longest name in a message, its length octets and the root included (RFC 1035, 2.3.4).
-const MAX_OCTETS: usize = 255;
+/// Longest name in bytes, with length bytes and root (RFC 1035, 2.3.4).
+const MAX_NAME_BYTES: usize = 255;
 
-/// Pointers followed in one name. More than a name has labels serve no purpose but to cost time.
+/// Most compression pointers followed in one name. A name has at most 127 labels.
 const MAX_POINTERS: usize = 127;
 
-/// A name in a message, found to be whole; not yet copied. Names are equal where they are without
-/// regard to the case of ASCII letters (RFC 4343).
+/// A checked name inside a message, not copied. Names are compared without regard to the case of
+/// ASCII letters (RFC 4343).
 #[derive(Clone, Copy, Debug)]
 pub struct Name<'a> {
     message: &'a [u8],
     at: usize,
-    /// Octets without compression, the root's included: 1 to 255.
-    octets: u8,
-    /// Whether they stand in one piece, without pointers.
-    flat: bool,
+    /// Bytes without compression, the root included: 1 to 255.
+    bytes: u8,
+    /// Whether the name contains no pointers.
+    uncompressed: bool,
 }
 
-/// What stands at a place in a name.
-enum Step<'a> {
+/// A part of a name.
+enum NamePart<'a> {
     Root,
     Label(&'a [u8]),
     Pointer(usize),
 }
 
 impl<'a> Name<'a> {
-    /// The name at a place, and the place behind it. `None` where a label or pointer runs out of
-    /// the message, is of another kind than those (binary labels, RFC 2673, are gone), where a
-    /// pointer does not point back, or where the name is too long.
+    /// Reads the name at `at`; returns it and the offset after it. `None` if a label or pointer
+    /// runs out of the message or has another label type (such as RFC 2673), if a pointer does not
+    /// point back, or if the name is too long.
     pub(super) fn read(message: &'a [u8], at: usize) -> Option<(Self, usize)> {
         let mut end = at;
         // Most names have no pointer.
         loop {
             match *message.get(end)? {
                 0 => {
-                    let octets = u8::try_from(end + 1 - at).ok()?;
-                    return Some((Self { message, at, octets, flat: true }, end + 1));
+                    let bytes = u8::try_from(end + 1 - at).ok()?;
+                    return Some((Self { message, at, bytes, uncompressed: true }, end + 1));
                 }
                 length @ 1..=63 => end += 1 + usize::from(length),
                 _ => return Self::read_compressed(message, at),
             }
-            if end - at >= MAX_OCTETS {
+            if end - at >= MAX_NAME_BYTES {
                 return None;
             }
         }
     }
 
     fn read_compressed(message: &'a [u8], at: usize) -> Option<(Self, usize)> {
-        let mut walk = Walk::new(message, at);
-        let mut octets = 1;
+        let mut walk = NameWalk::new(message, at);
+        let mut bytes = 1;
         let mut behind = None;
         loop {
-            match walk.step()? {
-                Step::Root => break,
-                Step::Label(label) => octets += label.len() + 1,
-                Step::Pointer(place) => behind = behind.or(Some(place)),
+            match walk.next_part()? {
+                NamePart::Root => break,
+                NamePart::Label(label) => bytes += label.len() + 1,
+                NamePart::Pointer(place) => behind = behind.or(Some(place)),
             }
-            if octets > MAX_OCTETS {
+            if bytes > MAX_NAME_BYTES {
                 return None;
             }
         }
-        let octets = u8::try_from(octets).ok()?;
-        Some((Self { message, at, octets, flat: false }, behind.unwrap_or(walk.at)))
+        let bytes = u8::try_from(bytes).ok()?;
+        Some((Self { message, at, bytes, uncompressed: false }, behind.unwrap_or(walk.at)))
     }
 
-    /// A name that was read before from the same message, by its place, its octets, and whether
-    /// they stand in one piece. `None` where they do not stand in this one.
-    pub(super) fn known(message: &'a [u8], at: usize, octets: u8, flat: bool) -> Option<Self> {
-        let there = message.len() >= at + if flat { usize::from(octets) } else { 2 };
-        there.then_some(Self { message, at, octets, flat })
+    /// Restores a name of the same message from its offset, length and compression; `None` if the
+    /// message is too short for it.
+    pub(super) fn restore(
+        message: &'a [u8],
+        at: usize,
+        bytes: u8,
+        uncompressed: bool,
+    ) -> Option<Self> {
+        let there = message.len() >= at + if uncompressed { usize::from(bytes) } else { 2 };
+        there.then_some(Self { message, at, bytes, uncompressed })
     }
 
-    /// A name that consists of a pointer to this one, which stands in one piece before it.
-    pub(super) const fn pointed_to(&self, at: usize) -> Self {
-        Self { at, flat: false, ..*self }
+    /// Returns the name that a pointer at `at` to this uncompressed name stands for.
+    pub(super) const fn pointer_at(&self, at: usize) -> Self {
+        Self { at, uncompressed: false, ..*self }
     }
 
-    /// Where it stands.
+    /// Returns the name's offset in the message.
     pub(super) const fn at(&self) -> usize {
         self.at
     }
 
-    /// Octets without compression.
-    pub(super) const fn octets(&self) -> u8 {
-        self.octets
+    /// Returns the name's bytes without compression.
+    pub(super) const fn wire_bytes(&self) -> u8 {
+        self.bytes
     }
 
-    /// Whether it stands in one piece, without pointers.
-    pub(super) const fn is_flat(&self) -> bool {
-        self.flat
+    /// Returns whether the name contains no pointers.
+    pub(super) const fn is_uncompressed(&self) -> bool {
+        self.uncompressed
     }
 
-    /// Where the name's first label stands: names with the same place are the same.
-    pub(crate) fn place(&self) -> usize {
+    /// Returns the offset of the first label. Names of one message with equal offsets are equal.
+    #[must_use]
+    pub fn place(&self) -> usize {
         match self.message.get(self.at..self.at + 2) {
             Some(&[high, low]) if high >> 6 == 0b11 => {
                 usize::from(high & 0x3F) << 8 | usize::from(low)
@@ -104,22 +110,22 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Whether this is the root.
+    /// Returns whether this is the root.
     #[must_use]
     pub const fn is_root(&self) -> bool {
-        self.octets == 1
+        self.bytes == 1
     }
 
-    /// Whether it has an upper case letter.
+    /// Returns whether the name contains an upper case letter.
     #[must_use]
     pub fn has_upper_case(&self) -> bool {
-        // The length of a label is below any letter.
-        let is_upper = |octets: &[u8]| octets.iter().any(u8::is_ascii_uppercase);
-        self.flat_octets().map_or_else(|| self.labels().any(is_upper), is_upper)
+        // A label's length is below any letter.
+        let is_upper = |bytes: &[u8]| bytes.iter().any(u8::is_ascii_uppercase);
+        self.uncompressed_bytes().map_or_else(|| self.labels().any(is_upper), is_upper)
     }
 
-    /// The name as text without its last dot, its case kept; the root is `.`. Octets outside 0x21
-    /// to 0x7E become `\DDD`, a dot or backslash inside a label `\.` and `\\`.
+    /// Returns the name as text in its original case, without its last dot; the root is `.`. Bytes
+    /// outside 0x21 to 0x7E become `\DDD`, a dot or backslash inside a label `\.` and `\\`.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -127,26 +133,26 @@ impl<'a> Name<'a> {
         text
     }
 
-    /// Adds the name as text.
+    /// Appends the name as text.
     pub fn push(&self, text: &mut String) {
         if self.is_root() {
             text.push('.');
             return;
         }
-        text.reserve(self.octets.into());
+        text.reserve(self.bytes.into());
         for (place, label) in self.labels().enumerate() {
             if place > 0 {
                 text.push('.');
             }
             match std::str::from_utf8(label) {
-                Ok(plain) if label.iter().all(|octet| is_plain(*octet)) => text.push_str(plain),
-                _ => label.iter().for_each(|octet| push_octet(text, *octet)),
+                Ok(plain) if label.iter().all(|byte| is_plain(*byte)) => text.push_str(plain),
+                _ => label.iter().for_each(|byte| push_byte(text, *byte)),
             }
         }
     }
 
-    /// Hashes the name with its case, and as if it were not compressed.
-    pub(super) fn hash_as_it_stands(&self, hasher: &mut impl Hasher) {
+    /// Hashes the labels with their case, independent of compression.
+    pub(super) fn hash_with_case(&self, hasher: &mut impl Hasher) {
         for label in self.labels() {
             hasher.write_usize(label.len());
             hasher.write(label);
@@ -154,7 +160,7 @@ impl<'a> Name<'a> {
         hasher.write_usize(0);
     }
 
-    /// Adds the name as text in lower case.
+    /// Appends the name as text in lower case.
     pub fn push_lower_case(&self, text: &mut String) {
         let before = text.len();
         self.push(text);
@@ -163,46 +169,46 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Puts the name into `room` as it stands in a message without compression, in lower case.
-    fn lower_case<'r>(&self, room: &'r mut [u8; MAX_OCTETS]) -> &'r [u8] {
+    /// Writes the name to `buffer` without compression and in lower case; returns the bytes used.
+    fn lower_case<'b>(&self, buffer: &'b mut [u8; MAX_NAME_BYTES]) -> &'b [u8] {
         let mut end = 0;
-        if let (Some(octets), Some(there)) =
-            (self.flat_octets(), room.get_mut(..self.octets.into()))
+        if let (Some(bytes), Some(there)) =
+            (self.uncompressed_bytes(), buffer.get_mut(..self.bytes.into()))
         {
-            there.copy_from_slice(octets);
-            end = octets.len();
+            there.copy_from_slice(bytes);
+            end = bytes.len();
         } else {
             for label in self.labels() {
                 let behind = end + 1 + label.len();
-                let Some([length, there @ ..]) = room.get_mut(end..behind) else { break };
-                // A label has at most 63 octets.
+                let Some([length, there @ ..]) = buffer.get_mut(end..behind) else { break };
+                // A label has at most 63 bytes.
                 *length = u8::try_from(label.len()).unwrap_or(u8::MAX);
                 there.copy_from_slice(label);
                 end = behind;
             }
             // The root.
-            room[end] = 0;
+            buffer[end] = 0;
             end += 1;
         }
-        let octets = &mut room[..end];
-        octets.make_ascii_lowercase();
-        octets
+        let bytes = &mut buffer[..end];
+        bytes.make_ascii_lowercase();
+        bytes
     }
 
-    /// The name in one piece, where it stands so.
-    fn flat_octets(&self) -> Option<&'a [u8]> {
-        self.message.get(self.at..)?.get(..self.octets.into()).filter(|_| self.flat)
+    /// Returns the name's bytes if it is uncompressed.
+    fn uncompressed_bytes(&self) -> Option<&'a [u8]> {
+        self.message.get(self.at..)?.get(..self.bytes.into()).filter(|_| self.uncompressed)
     }
 
     fn labels(&self) -> Labels<'a> {
-        Labels(Walk::new(self.message, self.at))
+        Labels(NameWalk::new(self.message, self.at))
     }
 }
 
 impl PartialEq for Name<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.octets == other.octets
-            && match (self.flat_octets(), other.flat_octets()) {
+        self.bytes == other.bytes
+            && match (self.uncompressed_bytes(), other.uncompressed_bytes()) {
                 (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
                 _ => self
                     .labels()
@@ -216,79 +222,79 @@ impl Eq for Name<'_> {}
 
 impl Hash for Name<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        match self.flat_octets() {
-            Some(octets) => hash_lower_case(octets, state),
-            None => hash_lower_case(self.lower_case(&mut [0; MAX_OCTETS]), state),
+        match self.uncompressed_bytes() {
+            Some(bytes) => hash_ignoring_case(bytes, state),
+            None => hash_ignoring_case(self.lower_case(&mut [0; MAX_NAME_BYTES]), state),
         }
     }
 }
 
-/// Hashes octets without regard to the case of ASCII letters, eight at a time and where they are.
-fn hash_lower_case<H: Hasher>(octets: &[u8], state: &mut H) {
-    let (words, rest) = octets.as_chunks::<8>();
+/// Hashes bytes without regard to the case of ASCII letters, eight at a time, without a copy.
+fn hash_ignoring_case<H: Hasher>(bytes: &[u8], state: &mut H) {
+    let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
         state.write_u64(lower_case_word(u64::from_le_bytes(*word)));
     }
     let mut last = [0; 8];
-    for (octet, there) in rest.iter().zip(&mut last) {
-        *there = *octet;
+    for (byte, there) in rest.iter().zip(&mut last) {
+        *there = *byte;
     }
     state.write_u64(lower_case_word(u64::from_le_bytes(last)));
 }
 
-/// Eight octets, of which those that are upper case letters get the bit of lower case.
+/// Converts the ASCII letters among eight bytes to lower case.
 const fn lower_case_word(word: u64) -> u64 {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let low = word & (0x7F * EACH);
-    // The upper bit of each: whether it is 'A' or above, and whether it is above 'Z'.
+    // The upper bit of each byte: whether it is at least 'A', and whether it is above 'Z'.
     let (from_a, past_z) = (low + 0x3F * EACH, low + 0x25 * EACH);
     let upper = from_a & !past_z & !word & (0x80 * EACH);
     word | upper >> 2
 }
 
-/// The labels of a name, without the root.
-struct Labels<'a>(Walk<'a>);
+/// Iterator over the labels of a name without the root.
+struct Labels<'a>(NameWalk<'a>);
 
 impl<'a> Iterator for Labels<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
         loop {
-            match self.0.step()? {
-                Step::Root => return None,
-                Step::Label(label) => return Some(label),
-                Step::Pointer(_) => {}
+            match self.0.next_part()? {
+                NamePart::Root => return None,
+                NamePart::Label(label) => return Some(label),
+                NamePart::Pointer(_) => {}
             }
         }
     }
 }
 
-/// The way through a name.
-struct Walk<'a> {
+/// Walks over the parts of a name.
+struct NameWalk<'a> {
     message: &'a [u8],
     at: usize,
-    /// Pointers must point to before this: to a prior name, and never round in circles.
+    /// Pointers must point below this: to an earlier name, never in a circle.
     limit: usize,
     pointers: usize,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> NameWalk<'a> {
     const fn new(message: &'a [u8], at: usize) -> Self {
         Self { message, at, limit: at, pointers: 0 }
     }
 
-    /// Goes on by one label or pointer; a pointer gives the place behind itself.
-    fn step(&mut self) -> Option<Step<'a>> {
+    /// Returns the next part; for a pointer with the offset after it.
+    fn next_part(&mut self) -> Option<NamePart<'a>> {
         let length = *self.message.get(self.at)?;
         match length >> 6 {
             0 if length == 0 => {
                 self.at += 1;
-                Some(Step::Root)
+                Some(NamePart::Root)
             }
             0 => {
                 let label = self.message.get(self.at + 1..)?.get(..length.into())?;
                 self.at += 1 + label.len();
-                Some(Step::Label(label))
+                Some(NamePart::Label(label))
             }
             0b11 => {
                 let low = *self.message.get(self.at + 1)?;
@@ -299,33 +305,33 @@ impl<'a> Walk<'a> {
                 }
                 let behind = self.at + 2;
                 (self.at, self.limit) = (target, target);
-                Some(Step::Pointer(behind))
+                Some(NamePart::Pointer(behind))
             }
             _ => None,
         }
     }
 }
 
-/// Whether an octet stands for itself.
-const fn is_plain(octet: u8) -> bool {
-    matches!(octet, 0x21..=0x7E) && !matches!(octet, b'.' | b'\\')
+/// Returns whether a byte is written without an escape.
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, 0x21..=0x7E) && !matches!(byte, b'.' | b'\\')
 }
 
-fn push_octet(text: &mut String, octet: u8) {
-    match octet {
+fn push_byte(text: &mut String, byte: u8) {
+    match byte {
         b'.' | b'\\' => {
             text.push('\\');
-            text.push(char::from(octet));
+            text.push(char::from(byte));
         }
-        0x21..=0x7E => text.push(char::from(octet)),
-        _ => push_decimal(text, octet),
+        0x21..=0x7E => text.push(char::from(byte)),
+        _ => push_decimal(text, byte),
     }
 }
 
-/// `\DDD`: the octet as three decimal digits.
-pub(super) fn push_decimal(text: &mut String, octet: u8) {
+/// Writes a byte as `\DDD`: three decimal digits.
+pub(super) fn push_decimal(text: &mut String, byte: u8) {
     text.push('\\');
-    for digit in [octet / 100, octet / 10 % 10, octet % 10] {
+    for digit in [byte / 100, byte / 10 % 10, byte % 10] {
         text.push(char::from(b'0' + digit));
     }
 }
@@ -334,7 +340,7 @@ pub(super) fn push_decimal(text: &mut String, octet: u8) {
 mod tests {
     use super::*;
 
-    /// The name at `at` as text, and where it ends.
+    /// Returns the name at `at` as text, and its end.
     fn read(message: &[u8], at: usize) -> Option<(String, usize)> {
         Name::read(message, at).map(|(name, behind)| (name.text(), behind))
     }
@@ -351,24 +357,24 @@ mod tests {
     }
 
     #[test]
-    fn eight_octets_at_a_time_are_lower_case_as_each_would_be() {
-        for octet in 0..=u8::MAX {
+    fn lower_case_word_matches_bytewise() {
+        for byte in 0..=u8::MAX {
             for place in 0..8 {
-                let mut octets = [b'Z', b'[', b'@', b'A', 0xC1, 0x7F, 0, b'z'];
-                octets[place] = octet;
-                let lower = lower_case_word(u64::from_le_bytes(octets)).to_le_bytes();
-                assert_eq!(lower, octets.map(|octet| octet.to_ascii_lowercase()));
+                let mut bytes = [b'Z', b'[', b'@', b'A', 0xC1, 0x7F, 0, b'z'];
+                bytes[place] = byte;
+                let lower = lower_case_word(u64::from_le_bytes(bytes)).to_le_bytes();
+                assert_eq!(lower, bytes.map(|byte| byte.to_ascii_lowercase()));
             }
         }
     }
 
     #[test]
-    fn escapes_what_would_be_read_otherwise() {
+    fn escapes_special_bytes() {
         assert_eq!(read(b"\x05a.b\\ \x02\xFF\x7F\0", 0).unwrap().0, "a\\.b\\\\\\032.\\255\\127");
     }
 
     #[test]
-    fn refuses_what_is_no_name() {
+    fn rejects_invalid_names() {
         for message in [
             &b""[..],
             b"\x03ww",
@@ -376,7 +382,7 @@ mod tests {
             b"\xC0",
             b"\xC0\x00",
             b"\x01a\xC0\x00",
-            // A binary label (RFC 2673), and the label type that was never used.
+            // A binary label (RFC 2673), and the label type that was never assigned.
             b"\x41\x08\xFF\0",
             b"\x80\0",
         ] {
@@ -386,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_255_octets_and_no_more() {
+    fn accepts_at_most_255_bytes() {
         let name = |last: u8| {
             let labels = [63, 63, 63, last]
                 .map(|length| [vec![length], vec![b'x'; usize::from(length)]].concat());
@@ -395,7 +401,7 @@ mod tests {
         assert_eq!(read(&name(60), 0).unwrap().0.len(), 252);
         assert_eq!(read(&name(61), 0).unwrap().0.len(), 253);
         assert_eq!(read(&name(62), 0), None);
-        // Half of them behind a pointer: compression does not make room.
+        // Half of the name is behind a pointer; the limit applies to the uncompressed name.
         let tail = name(61);
         let longer = [tail.as_slice(), b"\x01a\xC0\x00"].concat();
         assert_eq!(read(&longer, tail.len()), None);
@@ -404,8 +410,8 @@ mod tests {
     }
 
     #[test]
-    fn follows_so_many_pointers_and_no_more() {
-        // A name, and pointers each to the one before.
+    fn limits_pointers() {
+        // A name, and pointers, each to the previous one.
         let mut message = b"\x01a\0".to_vec();
         let mut target = 0_u16;
         for _ in 0..200 {

@@ -1,14 +1,12 @@
-//! One walk over a message: whether its structure is sound, and where in it is what.
+//! Checks the structure of a message in one walk and notes the offsets of its parts.
 
 use super::name::Name;
 use super::reader::Reader;
 use super::record::Record;
-use super::{Counts, Dns, Flags, HEADER_BYTES, OPT, dso};
-use crate::decode::Malformed;
-use crate::decode::kept::Octets;
+use super::{Counts, Dns, Flags, HEADER_BYTES, OPT, ParseError, dso};
 
-/// What a walk over a message found. It holds numbers only: what stands in the message's names and
-/// data is looked up in its octets, by who wants to know it, through [`Dns`](super::Dns).
+/// Offsets and counts of a message's parts. Names and data are read from the bytes through
+/// [`Dns`](super::Dns).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outline {
     /// The header's id.
@@ -17,81 +15,81 @@ pub struct Outline {
     pub flags: Flags,
     /// The header's counts.
     pub counts: Counts,
-    /// The smallest TTL of all records but OPT, in seconds.
+    /// Smallest TTL of all records except OPT, in seconds.
     pub min_ttl_seconds: Option<u32>,
-    /// Octets behind the message's last record.
+    /// Bytes after the last record.
     pub trailing_bytes: usize,
-    /// The first question; absent where there is none, or where clipping took it.
-    pub(super) asked: Option<Asked>,
-    /// Questions that can be read.
+    /// The first question; `None` if there is none or it was clipped.
+    pub(super) asked: Option<QuestionRef>,
+    /// Number of questions that can be read.
     pub(super) questions: u16,
-    /// Records of the answer section that can be read.
+    /// Number of answer records that can be read.
     pub(super) answers: u16,
-    /// Where the first record stands: behind the last question that can be read.
+    /// Offset of the first record: after the last question that can be read.
     pub(super) records_at: u32,
     /// The first OPT record.
-    pub(super) opt: Option<Opt>,
-    /// Where the TLVs of a message with opcode DSO begin.
+    pub(super) opt: Option<OptRef>,
+    /// Offset of the TLVs of a message with opcode DSO.
     pub(super) dso_at: Option<u32>,
 }
 
-/// A question, whose name stands behind the header.
+/// The first question. Its name begins after the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
-    /// Octets of the name without compression.
-    pub(super) octets: u8,
-    /// Whether the name stands in one piece.
-    pub(super) flat: bool,
+pub(super) struct QuestionRef {
+    /// Bytes of the name without compression.
+    pub(super) bytes: u8,
+    /// Whether the name contains no pointers.
+    pub(super) uncompressed: bool,
     pub(super) qtype: u16,
     pub(super) qclass: u16,
 }
 
 /// An OPT record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Opt {
-    /// Where it stands.
+pub(super) struct OptRef {
+    /// Offset in the message.
     pub(super) at: u32,
     /// The upper eight bits of the extended rcode.
     pub(super) rcode_high: u8,
-    /// OPT records in the message: one is allowed, the first counts.
+    /// Number of OPT records in the message. One is allowed; the first counts.
     pub(super) records: u16,
 }
 
 impl Outline {
-    /// Walks over a message. `clipped`: octets are missing at its end because the capture cut them
-    /// off; what can be read then counts, and nothing is malformed but a cut header. Of a response
-    /// that is truncated (TC) in mid record, the records before that count.
+    /// Checks and indexes a message. `clipped`: the capture cut bytes off its end. Then only an
+    /// incomplete header is an error, and the index covers the readable parts. A response with TC
+    /// may end inside a record; the records before it count.
     ///
     /// # Errors
-    /// [`Malformed::DnsHeader`], [`Malformed::DnsQuestion`] or [`Malformed::DnsRecord`]: the first
-    /// part that cannot be read.
-    pub fn read(octets: &[u8], clipped: bool) -> Result<Self, Malformed> {
-        let mut outline = Self::header(octets)?;
-        let mut reader = Reader::new(octets, HEADER_BYTES);
+    /// The first part of the message that cannot be read.
+    pub fn read(bytes: &[u8], clipped: bool) -> Result<Self, ParseError> {
+        let mut outline = Self::header(bytes)?;
+        let mut reader = Reader::new(bytes, HEADER_BYTES);
         let body =
-            outline.questions(&mut reader).and_then(|()| outline.records(&mut reader, octets));
+            outline.questions(&mut reader).and_then(|()| outline.records(&mut reader, bytes));
         match body {
-            // Some servers truncate in mid record: what TC announces is no surprise.
-            Err(Malformed::DnsRecord) if outline.flags.response() && outline.flags.truncated() => {}
+            // Some servers truncate inside a record, as TC announces.
+            Err(ParseError::Record) if outline.flags.response() && outline.flags.truncated() => {}
             Err(reason) if !clipped => return Err(reason),
             Err(_) => {}
             Ok(()) if outline.flags.opcode() == dso::OPCODE => {
-                outline.dso_at = Some(place(reader.at()));
+                outline.dso_at = Some(offset(reader.at()));
             }
-            // What is cut off may have been more of it.
+            // The clipped bytes may have been more trailing bytes.
             Ok(()) if clipped => {}
             Ok(()) => outline.trailing_bytes = reader.rest().len(),
         }
         Ok(outline)
     }
 
-    /// Whether it is a DSO message to which no response belongs (RFC 8490, 5.4.1).
+    /// Returns whether this is a unidirectional DSO message, which has no response (RFC 8490,
+    /// 5.4.1).
     #[must_use]
     pub const fn is_one_way(&self) -> bool {
         self.id == 0 && !self.flags.response() && self.flags.opcode() == dso::OPCODE
     }
 
-    /// The rcode, with EDNS's upper eight bits where there are any (RFC 6891, 6.1.3).
+    /// Returns the rcode with the upper eight bits from EDNS (RFC 6891, 6.1.3).
     #[must_use]
     pub const fn rcode(&self) -> u16 {
         let high = match &self.opt {
@@ -101,7 +99,7 @@ impl Outline {
         (high as u16) << 4 | self.flags.rcode() as u16
     }
 
-    /// Type and class of the first question, as they stand there.
+    /// Returns type and class of the first question.
     #[must_use]
     pub const fn asked(&self) -> Option<(u16, u16)> {
         match &self.asked {
@@ -110,36 +108,34 @@ impl Outline {
         }
     }
 
-    /// Keeps no more records of the answer section than so many, and of what is behind them the OPT
-    /// record only; whether there was more. Nothing changes where an OPT record's owner is not the root,
-    /// for its name may be anywhere.
-    pub(in crate::decode) fn limit_answers(&mut self, octets: &mut Octets, most: u16) -> bool {
-        let whole = Dns::new(octets, self);
+    /// Removes all but the first `max_answers` answer records from the message, and all later records
+    /// except OPT. Returns the new length of `bytes`; `None` if nothing changes. That is the case
+    /// with few answers, and with an OPT record whose owner is not the root, as its name may be
+    /// anywhere.
+    #[must_use]
+    pub fn limit_answers(&mut self, bytes: &mut [u8], max_answers: u16) -> Option<usize> {
+        let whole = Dns::new(bytes, self);
         let opt = whole.opt_record();
-        let last = whole.answers().nth(usize::from(most).saturating_sub(1));
+        let last = whole.answers().nth(usize::from(max_answers).saturating_sub(1));
         let movable = opt.is_none_or(|opt| opt.name().is_root());
-        let Some(end) = last.map(|last| last.end()).filter(|_| self.answers > most && movable)
-        else {
-            return false;
-        };
+        let end = last.map(|last| last.end()).filter(|_| self.answers > max_answers && movable)?;
         let opt_end = opt.map_or(0, |opt| opt.end());
         let mut behind = end;
         if let Some(opt) = &mut self.opt {
-            // One among the answers that are kept stays where it is.
+            // An OPT record among the kept answers stays in place.
             let at = usize::try_from(opt.at).unwrap_or(usize::MAX);
             if at >= end {
-                octets.copy_within(at..opt_end, end);
+                bytes.copy_within(at..opt_end, end);
                 behind += opt_end - at;
-                opt.at = place(end);
+                opt.at = offset(end);
             }
         }
-        octets.truncate(behind);
-        self.answers = most;
-        true
+        self.answers = max_answers;
+        Some(behind)
     }
 
-    fn header(octets: &[u8]) -> Result<Self, Malformed> {
-        let header: &[u8; HEADER_BYTES] = octets.first_chunk().ok_or(Malformed::DnsHeader)?;
+    fn header(bytes: &[u8]) -> Result<Self, ParseError> {
+        let header: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(ParseError::Header)?;
         let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
         Ok(Self {
             id: word(0),
@@ -150,33 +146,33 @@ impl Outline {
                 authority: word(8),
                 additional: word(10),
             },
-            records_at: place(HEADER_BYTES),
+            records_at: offset(HEADER_BYTES),
             ..Self::default()
         })
     }
 
-    fn questions(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    fn questions(&mut self, reader: &mut Reader<'_>) -> Result<(), ParseError> {
         for _ in 0..self.counts.question {
             let mut read = || Some((reader.name()?, reader.u16()?, reader.u16()?));
-            let (name, qtype, qclass) = read().ok_or(Malformed::DnsQuestion)?;
+            let (name, qtype, qclass) = read().ok_or(ParseError::Question)?;
             if self.questions == 0 {
-                let (octets, flat) = (name.octets(), name.is_flat());
-                self.asked = Some(Asked { octets, flat, qtype, qclass });
+                let (bytes, uncompressed) = (name.wire_bytes(), name.is_uncompressed());
+                self.asked = Some(QuestionRef { bytes, uncompressed, qtype, qclass });
             }
             self.questions += 1;
-            self.records_at = place(reader.at());
+            self.records_at = offset(reader.at());
         }
         Ok(())
     }
 
-    fn records<'a>(&mut self, reader: &mut Reader<'a>, octets: &'a [u8]) -> Result<(), Malformed> {
+    fn records<'a>(&mut self, reader: &mut Reader<'a>, bytes: &'a [u8]) -> Result<(), ParseError> {
         let Counts { answer, authority, additional, .. } = self.counts;
         let all = u32::from(answer) + u32::from(authority) + u32::from(additional);
-        // Most owners are the name asked for.
-        let asked = self.asked.and_then(|asked| asked.name(octets)).filter(Name::is_flat);
+        // Most owner names equal the question's name.
+        let asked = self.asked.and_then(|asked| asked.name(bytes)).filter(Name::is_uncompressed);
         for number in 0..all {
             let at = reader.at();
-            let record = Record::read(reader, asked.as_ref()).ok_or(Malformed::DnsRecord)?;
+            let record = Record::read(reader, asked.as_ref()).ok_or(ParseError::Record)?;
             if record.rtype == OPT {
                 self.note_opt(at, record.ttl_seconds);
             } else {
@@ -188,26 +184,26 @@ impl Outline {
         Ok(())
     }
 
-    /// The first OPT counts: a second is an error of its sender (RFC 6891, 6.1.1).
+    /// Notes an OPT record. The first counts: a second is an error of the sender (RFC 6891, 6.1.1).
     fn note_opt(&mut self, at: usize, ttl_seconds: u32) {
         match &mut self.opt {
             Some(opt) => opt.records = opt.records.saturating_add(1),
             none => {
                 let [rcode_high, ..] = ttl_seconds.to_be_bytes();
-                *none = Some(Opt { at: place(at), rcode_high, records: 1 });
+                *none = Some(OptRef { at: offset(at), rcode_high, records: 1 });
             }
         }
     }
 }
 
-impl Asked {
-    /// The name, in the message that the outline is of.
-    pub(super) fn name(self, octets: &[u8]) -> Option<Name<'_>> {
-        Name::known(octets, HEADER_BYTES, self.octets, self.flat)
+impl QuestionRef {
+    /// Returns the name in `bytes`, the message of this index.
+    pub(super) fn name(self, bytes: &[u8]) -> Option<Name<'_>> {
+        Name::restore(bytes, HEADER_BYTES, self.bytes, self.uncompressed)
     }
 }
 
-/// Nothing of a message comes near 4 GiB.
-fn place(at: usize) -> u32 {
+/// Converts an offset. Messages are far below 4 GiB.
+fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

@@ -1,7 +1,6 @@
-//! Record data as text, as master files write it (RFC 1035, 5; RFC 3597 for what is unknown).
+//! Record data as text in the form of master files (RFC 1035, 5); unknown types by RFC 3597.
 //!
-//! Names stand without their last dot, hexadecimal digits and base32 are lower case, algorithms are
-//! numbers.
+//! NameLayout have no last dot, hexadecimal digits and base32 are lower case, algorithms are numbers.
 
 mod field;
 mod grammar;
@@ -13,8 +12,8 @@ use super::text::push_hex;
 pub(super) use special::padded;
 use std::fmt::Write;
 
-/// Adds the data of one record, of which `data` are the octets and `data_at` their place in `message`.
-/// Data that does not fit its type is shown as unknown data.
+/// Appends the data of one record as text. `data` begins at offset `data_at` of `message`. Data
+/// that does not fit its type is written as unknown data.
 pub(super) fn push(text: &mut String, message: &[u8], data_at: usize, data: &[u8], rtype: u16) {
     let before = text.len();
     if push_known(text, message, data_at, data.len(), rtype).is_none() {
@@ -23,15 +22,15 @@ pub(super) fn push(text: &mut String, message: &[u8], data_at: usize, data: &[u8
     }
 }
 
-/// Where names stand in record data: behind so many octets, so many in a row.
+/// NameLayout inside record data: `count` names in a row after `before` bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Names {
+pub(super) struct NameLayout {
     pub(super) before: usize,
     pub(super) count: usize,
 }
 
-/// Where names stand in the data of the types that are met most; `None` of others.
-pub(super) const fn names(rtype: u16) -> Option<Names> {
+/// Returns where the names are in the data of the most common types; `None` for other types.
+pub(super) const fn name_layout(rtype: u16) -> Option<NameLayout> {
     let (before, count) = match rtype {
         // NS, CNAME, PTR, DNAME; SOA; MX, SVCB, HTTPS; SRV; RRSIG.
         2 | 5 | 12 | 39 => (0, 1),
@@ -43,7 +42,7 @@ pub(super) const fn names(rtype: u16) -> Option<Names> {
         16 | 43 | 48 => (0, 0),
         _ => return None,
     };
-    Some(Names { before, count })
+    Some(NameLayout { before, count })
 }
 
 fn push_known(
@@ -54,7 +53,7 @@ fn push_known(
     rtype: u16,
 ) -> Option<()> {
     let fields = grammar::fields(rtype)?;
-    // Names may point back, and nothing can run on into the next record.
+    // NameLayout may point back into the message, but no field may run on into the next record.
     let mut reader = Reader::new(message, data_at).part(length)?;
     let start = text.len();
     for field in fields {
@@ -64,7 +63,7 @@ fn push_known(
         }
         let before = text.len();
         field.push(text, &mut reader)?;
-        // What may be empty, such as a key, leaves no blank behind.
+        // An empty field, such as a key, adds no blank.
         if text.len() == before {
             text.truncate(end);
         }
@@ -72,7 +71,7 @@ fn push_known(
     reader.is_done().then_some(())
 }
 
-/// `\# LENGTH HEX` (RFC 3597, 5).
+/// Returns `\# LENGTH HEX` (RFC 3597, 5).
 pub(super) fn unknown(data: &[u8]) -> String {
     let mut text = String::new();
     push_unknown(&mut text, data);

@@ -1,59 +1,59 @@
-//! Reading a message octet by octet, within bounds.
+//! Bounds-checked reading of a message, byte by byte.
 
 use super::name::Name;
 
-/// A place in a message, and where reading must end.
+/// A position in a message and the end of the readable part.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a> {
-    /// From the header to the end of what may be read: names may point back to all of it.
+    /// The header up to the end of the readable part. Names may point back to any of it.
     message: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader that begins at `at`; past the end it reads nothing.
+    /// Creates a reader at offset `at`; behind the end it reads nothing.
     pub(super) const fn new(message: &'a [u8], at: usize) -> Self {
         Self { message, at }
     }
 
-    /// Where the next octet is.
+    /// Returns the offset of the next byte.
     pub(super) const fn at(&self) -> usize {
         self.at
     }
 
-    /// What is still to be read.
+    /// Returns the unread bytes.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.message.get(self.at..).unwrap_or_default()
     }
 
-    /// Whether everything was read.
+    /// Returns whether everything was read.
     pub(super) fn is_done(&self) -> bool {
         self.rest().is_empty()
     }
 
-    /// The next octets.
+    /// Takes the next `count` bytes.
     pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let octets = self.rest().get(..count)?;
+        let bytes = self.rest().get(..count)?;
         self.at += count;
-        Some(octets)
+        Some(bytes)
     }
 
-    /// Everything that is left.
+    /// Takes all unread bytes.
     pub(super) fn take_rest(&mut self) -> &'a [u8] {
-        let octets = self.rest();
+        let bytes = self.rest();
         self.at = self.message.len();
-        octets
+        bytes
     }
 
-    /// The next octets, as many as there are in an array.
+    /// Takes the next `N` bytes.
     pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let octets = *self.rest().first_chunk()?;
+        let bytes = *self.rest().first_chunk()?;
         self.at += N;
-        Some(octets)
+        Some(bytes)
     }
 
     pub(super) fn u8(&mut self) -> Option<u8> {
-        self.array().map(|[octet]| octet)
+        self.array().map(|[byte]| byte)
     }
 
     pub(super) fn u16(&mut self) -> Option<u16> {
@@ -64,45 +64,46 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// A character string (RFC 1035, 3.3): its length in one octet, then itself.
-    pub(super) fn string(&mut self) -> Option<&'a [u8]> {
+    /// Takes a character string: one length byte and the string (RFC 1035, 3.3).
+    pub(super) fn char_string(&mut self) -> Option<&'a [u8]> {
         let length = self.u8()?;
         self.take(length.into())
     }
 
-    /// Octets after their length in two octets.
-    pub(super) fn counted(&mut self) -> Option<&'a [u8]> {
+    /// Takes bytes after a 16-bit length.
+    pub(super) fn prefixed_bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.u16()?;
         self.take(length.into())
     }
 
-    /// A domain name, compressed or not.
+    /// Takes a domain name, compressed or not.
     pub(super) fn name(&mut self) -> Option<Name<'a>> {
         let (name, behind) = Name::read(self.message, self.at)?;
         self.at = behind;
         Some(name)
     }
 
-    /// A domain name that is likely to be a pointer to `known`, which stands in one piece.
+    /// Takes a domain name that is probably a pointer to the uncompressed name `known`.
     pub(super) fn name_like(&mut self, known: Option<&Name<'a>>) -> Option<Name<'a>> {
         if let Some(known) = known
             && let Some([high, low]) = self.rest().first_chunk()
             && u16::from_be_bytes([*high, *low]) ^ 0xC000 == u16::try_from(known.at()).ok()?
             && known.at() < self.at
         {
-            let name = known.pointed_to(self.at);
+            let name = known.pointer_at(self.at);
             self.at += 2;
             return Some(name);
         }
         self.name()
     }
 
-    /// What is read, from its beginning.
+    /// Returns the readable part of the message from its beginning.
     pub(super) const fn message(&self) -> &'a [u8] {
         self.message
     }
 
-    /// A reader of the next octets only, of which names may point back into the message.
+    /// Takes the next `length` bytes as a reader of their own; names in them may point back into
+    /// the message.
     pub(super) fn part(&mut self, length: usize) -> Option<Self> {
         let at = self.at;
         self.take(length)?;

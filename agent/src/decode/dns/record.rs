@@ -1,29 +1,29 @@
-//! Records: what a record's fixed part says, and what its data say as text.
+//! Resource records: the fixed part, and the data as text.
 
 use super::name::Name;
 use super::reader::Reader;
 use super::{CLASS_ANY, CLASS_NONE, rdata};
 use std::hash::Hasher;
 
-/// A record whose structure is sound (RFC 1035, 4.1.3). Its data may be nonsense.
+/// A record with sound structure (RFC 1035, 4.1.3). Its data may be invalid.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     message: &'a [u8],
     pub(super) name: Name<'a>,
     /// TYPE.
     pub rtype: u16,
-    /// CLASS; of an OPT the sender's UDP payload size.
+    /// CLASS; for OPT the sender's UDP payload size in bytes.
     pub class: u16,
     /// TTL in seconds.
     pub ttl_seconds: u32,
-    /// Where in the message the data begins: names in it may point back.
+    /// Offset of the data in the message. Names in the data may point back.
     data_at: usize,
     pub(super) data: &'a [u8],
 }
 
 impl<'a> Record<'a> {
-    /// Reads a record. `asked` is the name asked for, if it stands in one piece: most owners point to
-    /// it, and it need not be read again.
+    /// Reads a record. `asked` is the question's name if it is uncompressed: most owner names point
+    /// to it and need not be read again.
     pub(super) fn read(reader: &mut Reader<'a>, asked: Option<&Name<'a>>) -> Option<Self> {
         let name = reader.name_like(asked)?;
         let [t0, t1, c0, c1, s0, s1, s2, s3, l0, l1] = reader.array()?;
@@ -40,50 +40,49 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Where in the message it ends.
+    /// Returns the offset after the record.
     pub(super) const fn end(&self) -> usize {
         self.data_at + self.data.len()
     }
 
-    /// Its owner.
+    /// Returns the owner name.
     #[must_use]
     pub const fn name(&self) -> Name<'a> {
         self.name
     }
 
-    /// Its data as they stand in the message: names in them may be compressed.
+    /// Returns the data as in the message. Names in it may be compressed.
     #[must_use]
     pub const fn data(&self) -> &'a [u8] {
         self.data
     }
 
-    /// Whether this is UPDATE's way to speak of records without their data (RFC 2136, 2.4 and 2.5).
-    const fn speaks_of_others(&self) -> bool {
+    /// Returns whether this is a record of UPDATE without data (RFC 2136, 2.4 and 2.5).
+    const fn is_update_without_data(&self) -> bool {
         matches!(self.class, CLASS_NONE | CLASS_ANY) && self.data.is_empty()
     }
 
-    /// Adds its data in presentation form, names without their last dot; unknown data as
-    /// `\# 2 ABCD`.
+    /// Appends the data in presentation form, names without the last dot; unknown data as `\# 2
+    /// ABCD`.
     pub fn push_data(&self, text: &mut String) {
-        if !self.speaks_of_others() {
+        if !self.is_update_without_data() {
             rdata::push(text, self.message, self.data_at, self.data, self.rtype);
         }
     }
 
-    /// Hashes its data so that what says the same is the same number, whether or not the names in it
-    /// are compressed.
-    pub(crate) fn hash_data(&self, hasher: &mut impl Hasher) {
-        let Some(names) = rdata::names(self.rtype) else {
+    /// Hashes the data independent of name compression: equal data has equal hashes.
+    pub fn hash_data(&self, hasher: &mut impl Hasher) {
+        let Some(names) = rdata::name_layout(self.rtype) else {
             let mut text = String::new();
             self.push_data(&mut text);
             return hasher.write(text.as_bytes());
         };
-        if self.hash_around(names, hasher).is_none() {
+        if self.hash_uncompressed(names, hasher).is_none() {
             hasher.write(self.data);
         }
     }
 
-    fn hash_around(&self, names: rdata::Names, hasher: &mut impl Hasher) -> Option<()> {
+    fn hash_uncompressed(&self, names: rdata::NameLayout, hasher: &mut impl Hasher) -> Option<()> {
         if names.count == 0 {
             hasher.write(self.data);
             return Some(());
@@ -91,14 +90,14 @@ impl<'a> Record<'a> {
         let mut reader = Reader::new(self.message, self.data_at).part(self.data.len())?;
         hasher.write(reader.take(names.before)?);
         for _ in 0..names.count {
-            reader.name()?.hash_as_it_stands(hasher);
+            reader.name()?.hash_with_case(hasher);
         }
         hasher.write(reader.take_rest());
         Some(())
     }
 }
 
-/// The records of a section, in order, as many as can be read.
+/// Iterator over the records of a section. It ends at the first that cannot be read.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     pub(super) reader: Reader<'a>,

@@ -1,23 +1,22 @@
 use super::*;
-use crate::decode::Malformed;
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use proptest::prelude::*;
 
-/// A message that was read.
+/// A parsed message.
 #[derive(Debug, PartialEq, Eq)]
-struct Whole {
-    octets: Vec<u8>,
+struct ParsedMessage {
+    bytes: Vec<u8>,
     outline: Outline,
 }
 
-impl Whole {
-    fn read(octets: &[u8], clipped: bool) -> Result<Self, Malformed> {
-        let outline = Outline::read(octets, clipped)?;
-        Ok(Self { octets: octets.to_vec(), outline })
+impl ParsedMessage {
+    fn read(bytes: &[u8], clipped: bool) -> Result<Self, ParseError> {
+        let outline = Outline::read(bytes, clipped)?;
+        Ok(Self { bytes: bytes.to_vec(), outline })
     }
 
     fn dns(&self) -> Dns<'_> {
-        Dns::new(&self.octets, &self.outline)
+        Dns::new(&self.bytes, &self.outline)
     }
 
     fn answers(&self) -> Answers {
@@ -48,7 +47,7 @@ fn response() -> Vec<u8> {
 
 #[test]
 fn reads_every_section() {
-    let whole = Whole::read(&response(), false).unwrap();
+    let whole = ParsedMessage::read(&response(), false).unwrap();
     let (dns, answers) = (whole.dns(), whole.answers());
     assert_eq!(dns.id, 0x1234);
     assert!(dns.flags.response());
@@ -71,31 +70,31 @@ fn reads_every_section() {
 }
 
 #[test]
-fn says_what_cannot_be_read() {
+fn returns_unreadable_part() {
     let whole = response();
-    assert_eq!(Outline::read(&whole[..11], false), Err(Malformed::DnsHeader));
-    assert_eq!(Outline::read(&whole[..20], false), Err(Malformed::DnsQuestion));
-    assert_eq!(Outline::read(&whole[..40], false), Err(Malformed::DnsRecord));
+    assert_eq!(Outline::read(&whole[..11], false), Err(ParseError::Header));
+    assert_eq!(Outline::read(&whole[..20], false), Err(ParseError::Question));
+    assert_eq!(Outline::read(&whole[..40], false), Err(ParseError::Record));
     let mut looped = whole.clone();
     looped.splice(12..29, [0xC0, 12]);
-    assert_eq!(Outline::read(&looped, false), Err(Malformed::DnsQuestion));
+    assert_eq!(Outline::read(&looped, false), Err(ParseError::Question));
     let mut forward = whole;
     forward.splice(12..29, [0xC0, 40]);
-    assert_eq!(Outline::read(&forward, false), Err(Malformed::DnsQuestion));
+    assert_eq!(Outline::read(&forward, false), Err(ParseError::Question));
 }
 
 #[test]
-fn reads_a_clipped_message_as_far_as_it_goes() {
+fn reads_clipped_message() {
     let whole = response();
-    let header_only = Whole::read(&whole[..20], true).unwrap();
+    let header_only = ParsedMessage::read(&whole[..20], true).unwrap();
     assert_eq!((header_only.dns().id, header_only.dns().question()), (0x1234, None));
-    let no_records = Whole::read(&whole[..40], true).unwrap();
+    let no_records = ParsedMessage::read(&whole[..40], true).unwrap();
     assert!(no_records.dns().question().is_some() && no_records.answers().is_empty());
-    assert_eq!(Outline::read(&whole[..11], true), Err(Malformed::DnsHeader));
+    assert_eq!(Outline::read(&whole[..11], true), Err(ParseError::Header));
 }
 
 #[test]
-fn octets_after_the_message_are_counted_and_do_no_harm() {
+fn counts_trailing_bytes() {
     let mut bytes = response();
     bytes.extend([0xFF; 9]);
     let mut outline = Outline::read(&bytes, false).unwrap();
@@ -103,7 +102,7 @@ fn octets_after_the_message_are_counted_and_do_no_harm() {
     assert_eq!(Ok(outline), Outline::read(&response(), false));
 }
 
-/// A header with these counts, its flags zero.
+/// A header with these counts and zero flags.
 fn header(opcode: u8, counts: [u8; 4]) -> Vec<u8> {
     let mut bytes = vec![0, 1, opcode << 3, 0];
     bytes.extend(counts.into_iter().flat_map(|count| [0, count]));
@@ -111,12 +110,12 @@ fn header(opcode: u8, counts: [u8; 4]) -> Vec<u8> {
 }
 
 #[test]
-fn reads_any_number_of_questions() {
-    let none = Whole::read(&header(0, [0; 4]), false).unwrap();
+fn reads_several_questions() {
+    let none = ParsedMessage::read(&header(0, [0; 4]), false).unwrap();
     assert_eq!((none.dns().question(), none.dns().further_questions().count()), (None, 0));
     let mut three = header(0, [3, 0, 0, 0]);
     three.extend(b"\x01a\0\0\x01\0\x01\xC0\x0C\0\x1C\0\x01\x01B\xC0\x0C\0\x01\x80\x01");
-    let three = Whole::read(&three, false).unwrap();
+    let three = ParsedMessage::read(&three, false).unwrap();
     assert_eq!(three.qname(), "a");
     let further: Vec<_> =
         three.dns().further_questions().map(|one| (one.qname(), one.qtype, one.qclass)).collect();
@@ -130,7 +129,7 @@ fn reads_an_update() {
     bytes.extend(b"\x04test\0\0\x06\0\x01\x01w\xC0\x0C\0\x01\0\xFF\0\0\0\0\0\0");
     bytes.extend(b"\x01x\xC0\x0C\0\xFF\0\xFE\0\0\0\0\0\0");
     bytes.extend(b"\x01y\xC0\x0C\0\x01\0\x01\0\0\0\x0A\0\x04\xC0\0\x02\x01");
-    let whole = Whole::read(&bytes, false).unwrap();
+    let whole = ParsedMessage::read(&bytes, false).unwrap();
     let (dns, answers) = (whole.dns(), whole.answers());
     assert_eq!(opcode_name(dns.flags.opcode()), "UPDATE");
     let shown: Vec<_> =
@@ -143,23 +142,23 @@ fn reads_an_update() {
 fn reads_a_stateful_operation() {
     let mut bytes = header(6, [0; 4]);
     bytes.extend(b"\0\x01\0\x08\0\0\x3A\x98\0\0\x75\x30");
-    let whole = Whole::read(&bytes, false).unwrap();
+    let whole = ParsedMessage::read(&bytes, false).unwrap();
     let dso: Vec<_> = whole.dns().dso().collect();
     assert_eq!((dso.len(), dso[0].code, whole.dns().trailing_bytes), (1, 1, 0));
     assert_eq!(dso_text(&dso[0]).as_deref(), Some("15000 30000"));
-    assert_eq!(Whole::read(&header(6, [0; 4]), false).unwrap().dns().dso().count(), 0);
+    assert_eq!(ParsedMessage::read(&header(6, [0; 4]), false).unwrap().dns().dso().count(), 0);
 }
 
-/// A query with these octets as its additional records.
-fn additional(count: u8, records: &[u8]) -> Result<Whole, Malformed> {
+/// A query with these bytes as its additional records.
+fn additional(count: u8, records: &[u8]) -> Result<ParsedMessage, ParseError> {
     let mut bytes = header(0, [1, 0, 0, count]);
     bytes.extend(b"\x01a\0\0\x01\0\x01");
     bytes.extend(records);
-    Whole::read(&bytes, false)
+    ParsedMessage::read(&bytes, false)
 }
 
 #[test]
-fn shows_an_opt_that_is_not_as_it_should_be() {
+fn reads_invalid_opt() {
     let two = b"\0\0\x29\x04\xD0\0\0\0\0\0\0\0\0\x29\x02\0\0\0\0\0\0\0";
     let whole = additional(2, two).unwrap();
     let edns = whole.dns().edns().unwrap();
@@ -175,7 +174,7 @@ fn shows_an_opt_that_is_not_as_it_should_be() {
     let option = edns.options().next().unwrap();
     assert_eq!(option.option_text().unwrap().to_string(), "\\# 2 6e73");
     let out_of_the_message = b"\0\0\x29\x04\xD0\0\0\0\0\0\x06\0\x03\0\x09";
-    assert_eq!(additional(1, out_of_the_message), Err(Malformed::DnsRecord));
+    assert_eq!(additional(1, out_of_the_message), Err(ParseError::Record));
 }
 
 #[test]
@@ -192,12 +191,12 @@ fn names_extended_rcodes() {
 }
 
 #[test]
-fn counts_that_promise_too_much_are_malformed() {
+fn rejects_excessive_counts() {
     for (counts, reason) in [
-        ([2, 0, 0, 0], Malformed::DnsQuestion),
-        ([1, 1, 0, 0], Malformed::DnsRecord),
-        ([1, 0, 1, 0], Malformed::DnsRecord),
-        ([1, 0, 0, 1], Malformed::DnsRecord),
+        ([2, 0, 0, 0], ParseError::Question),
+        ([1, 1, 0, 0], ParseError::Record),
+        ([1, 0, 1, 0], ParseError::Record),
+        ([1, 0, 0, 1], ParseError::Record),
     ] {
         let mut bytes = header(0, counts);
         bytes.extend(b"\x01a\0\0\x01\0\x01");
@@ -206,38 +205,38 @@ fn counts_that_promise_too_much_are_malformed() {
 }
 
 #[test]
-fn a_truncated_response_may_end_in_mid_record() {
+fn truncated_response_may_end_inside_record() {
     let mut bytes = response();
     bytes.truncate(47);
-    assert_eq!(Outline::read(&bytes, false), Err(Malformed::DnsRecord));
+    assert_eq!(Outline::read(&bytes, false), Err(ParseError::Record));
     bytes[2] |= 2;
-    let whole = Whole::read(&bytes, false).unwrap();
+    let whole = ParsedMessage::read(&bytes, false).unwrap();
     let dns = whole.dns();
     assert!(dns.flags.truncated() && dns.question().is_some() && dns.edns().is_none());
     assert_eq!((dns.counts.answer, whole.answers().len()), (1, 0));
-    // The question must be whole all the same, and a query has nothing to truncate.
-    assert_eq!(Outline::read(&bytes[..20], false), Err(Malformed::DnsQuestion));
+    // The question must be complete, and a query cannot be truncated.
+    assert_eq!(Outline::read(&bytes[..20], false), Err(ParseError::Question));
     bytes[2] &= 0x7F;
-    assert_eq!(Outline::read(&bytes, false), Err(Malformed::DnsRecord));
+    assert_eq!(Outline::read(&bytes, false), Err(ParseError::Record));
 }
 
 #[test]
-fn a_pointer_into_the_header_is_a_pointer_back() {
-    // Id 0: the header begins with what reads as the root.
+fn accepts_pointer_into_header() {
+    // Id 0: the header begins with a zero byte, which reads as the root.
     let mut bytes = header(0, [1, 0, 0, 0]);
     bytes[1] = 0;
     bytes.extend(b"\xC0\x00\0\x01\0\x01");
-    assert_eq!(Whole::read(&bytes, false).unwrap().qname(), ".");
+    assert_eq!(ParsedMessage::read(&bytes, false).unwrap().qname(), ".");
 }
 
-/// Names of many pointers, in as many records as the longest message holds, cost no more than
-/// others.
+/// Names with many pointers, in as many records as fit into the longest message, are rejected
+/// early.
 #[test]
-fn long_ways_through_pointers_are_cut_short() {
+fn limits_pointer_chains() {
     let mut bytes = header(0, [1, 0, 0, 0]);
     bytes.extend(b"\x01a\0\0\x01\0\x01");
     bytes[6..8].copy_from_slice(&4000_u16.to_be_bytes());
-    // A record whose data is a ladder of pointers, and records that begin at its top.
+    // A record whose data is a ladder of pointers, and records whose names begin at its top.
     bytes.extend(b"\xC0\x0C\0\x0A\0\x01\0\0\0\0\x3F\x00");
     let mut target = 12_u16;
     while bytes.len() < 0x3F00 {
@@ -245,19 +244,19 @@ fn long_ways_through_pointers_are_cut_short() {
         bytes.extend((0xC000 | target).to_be_bytes());
         target = place;
     }
-    assert_eq!(Outline::read(&bytes, false), Err(Malformed::DnsRecord));
+    assert_eq!(Outline::read(&bytes, false), Err(ParseError::Record));
     let top = bytes.len() - 2;
     assert!(Name::read(&bytes, top).is_none());
     assert!(Name::read(&bytes, 31 + 2 * 100).is_some());
 }
 
 #[test]
-fn nonsense_in_data_is_shown_as_unknown_data() {
+fn writes_invalid_data_as_unknown() {
     let mut bytes = response();
-    // The A record's length becomes 3, its last octet goes.
+    // The A record's length becomes 3 and its last byte is removed.
     bytes[44] = 3;
     bytes.remove(48);
-    let answers = Whole::read(&bytes, false).unwrap().answers();
+    let answers = ParsedMessage::read(&bytes, false).unwrap().answers();
     assert_eq!(answers.first().unwrap().data, "\\# 3 c00002");
 }
 
@@ -265,11 +264,11 @@ fn nonsense_in_data_is_shown_as_unknown_data() {
 fn escapes_names() {
     let mut bytes = vec![0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     bytes.extend(b"\x05a.b\\ \x02\xFF\x7F\0\0\x01\0\x01");
-    assert_eq!(Whole::read(&bytes, false).unwrap().qname(), "a\\.b\\\\\\032.\\255\\127");
+    assert_eq!(ParsedMessage::read(&bytes, false).unwrap().qname(), "a\\.b\\\\\\032.\\255\\127");
 }
 
 #[test]
-fn takes_names_of_255_octets_and_no_longer() {
+fn accepts_names_of_at_most_255_bytes() {
     let name = |last: u8| {
         let mut bytes = vec![0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
         for length in [63, 63, 63, last] {
@@ -277,13 +276,13 @@ fn takes_names_of_255_octets_and_no_longer() {
             bytes.extend(std::iter::repeat_n(b'x', usize::from(length)));
         }
         bytes.extend([0, 0, 1, 0, 1]);
-        Whole::read(&bytes, false)
+        ParsedMessage::read(&bytes, false)
     };
     assert_eq!(name(61).unwrap().qname().len(), 253);
-    assert_eq!(name(62), Err(Malformed::DnsQuestion));
+    assert_eq!(name(62), Err(ParseError::Question));
 }
 
-/// Reads what there is to read; what the outline promises is there.
+/// Reads every part; the parts counted by the index must exist.
 fn show_all(dns: &Dns<'_>) {
     let mut answers = Answers::default();
     answers.read(dns.answers());
@@ -299,16 +298,16 @@ fn show_all(dns: &Dns<'_>) {
 }
 
 proptest! {
-    /// Names are equal, and have the same number, where their text is without regard to case, wherever
-    /// they stand.
+    /// Names are equal, and hash equally, if their text is equal without regard to case, wherever
+    /// they are.
     #[test]
-    fn names_compare_as_their_text_does(
+    fn names_compare_like_their_text(
         labels in proptest::collection::vec(
             (proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'A'), Just(b'['), Just(b'.')], 1..3), 0..4_usize),
             1..12,
         ),
     ) {
-        // Each name is a label and another name, or the root, before it.
+        // Each name is a label followed by an earlier name or the root.
         let (mut message, mut places) = (vec![0], vec![0_usize]);
         for (label, back) in labels {
             let at = message.len();
@@ -338,22 +337,22 @@ proptest! {
 
     #[test]
     fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600), clipped: bool) {
-        if let Ok(whole) = Whole::read(&bytes, clipped) {
+        if let Ok(whole) = ParsedMessage::read(&bytes, clipped) {
             show_all(&whole.dns());
         }
     }
 
-    /// Names that hickory-proto reads are read alike. It refuses some more: those whose labels,
+    /// Names that hickory-proto accepts are read alike. It rejects some more: names whose labels,
     /// reached by a pointer, run into the pointer.
     #[test]
     fn names_agree_with_hickory(
-        octets in proptest::collection::vec(
+        bytes in proptest::collection::vec(
             prop_oneof![0_u8..8, Just(0xC0), any::<u8>()], 1..80
         ),
         at in 0_usize..80,
     ) {
-        let ours = Name::read(&octets, at).map(|(name, behind)| (name.text(), behind));
-        let mut decoder = BinDecoder::new(&octets);
+        let ours = Name::read(&bytes, at).map(|(name, behind)| (name.text(), behind));
+        let mut decoder = BinDecoder::new(&bytes);
         let theirs = decoder.read_slice(at).ok().and_then(|_| {
             let name = hickory_proto::rr::Name::read(&mut decoder).ok()?;
             let text: Vec<String> = name.iter().map(|label| {
@@ -368,13 +367,13 @@ proptest! {
     }
 
     #[test]
-    fn never_panics_on_a_damaged_message(at in 0_usize..110, octet: u8, cut in 0_usize..130) {
+    fn never_panics_on_a_damaged_message(at in 0_usize..110, byte: u8, cut in 0_usize..130) {
         let mut bytes = response();
         if let Some(place) = bytes.get_mut(at) {
-            *place = octet;
+            *place = byte;
         }
         bytes.truncate(cut);
-        if let Ok(whole) = Whole::read(&bytes, false) {
+        if let Ok(whole) = ParsedMessage::read(&bytes, false) {
             show_all(&whole.dns());
         }
         prop_assert_eq!(Outline::read(&bytes, true).is_err(), bytes.len() < 12);

@@ -1,55 +1,63 @@
-//! Octets as text: hexadecimal, base32, character strings.
+//! Bytes as text: hexadecimal, base32, quoted character strings.
 
 use super::name::push_decimal;
 use std::fmt::{self, Write};
 
-/// Lower case, two digits per octet.
-pub(super) fn push_hex(text: &mut String, octets: &[u8]) {
+/// Appends lower case hexadecimal digits.
+pub(super) fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    text.reserve(2 * octets.len());
-    for octet in octets {
-        text.push(char::from(DIGITS[usize::from(octet >> 4)]));
-        text.push(char::from(DIGITS[usize::from(octet & 15)]));
+    text.reserve(2 * bytes.len());
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
 }
 
-/// Octets that are shown as lower case hexadecimal digits.
+/// Bytes displayed as lower case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hex<'a>(pub &'a [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A cookie in one piece.
+        // A cookie fits into one piece.
         const PIECE: usize = 40;
         let mut digits = [0; 2 * PIECE];
-        self.0.chunks(PIECE).try_for_each(|octets| {
-            let digits = digits.get_mut(..2 * octets.len()).ok_or(fmt::Error)?;
-            f.write_str(hex_digits(digits, octets))
+        self.0.chunks(PIECE).try_for_each(|bytes| {
+            let digits = digits.get_mut(..2 * bytes.len()).ok_or(fmt::Error)?;
+            f.write_str(hex_digits(digits, bytes))
         })
     }
 }
 
-/// Octets as hexadecimal digits, in `room`, which has two places for each: without the detour through
-/// formatting, for every record has several.
-pub(crate) fn hex_digits<'r>(room: &'r mut [u8], octets: &[u8]) -> &'r str {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, octet) in room.chunks_exact_mut(2).zip(octets) {
-        pair.copy_from_slice(&[DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]]);
+impl serde::Serialize for Hex<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
-    // Digits are ASCII.
-    std::str::from_utf8(room).unwrap_or_default()
 }
 
-/// Hexadecimal text of its own.
-pub(super) fn hex(octets: &[u8]) -> String {
+/// Writes bytes as hexadecimal digits to `buffer`, which holds two per byte. Faster than
+/// formatting; every record has several such fields.
+#[must_use]
+pub fn hex_digits<'b>(buffer: &'b mut [u8], bytes: &[u8]) -> &'b str {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in buffer.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    // Digits are ASCII.
+    std::str::from_utf8(buffer).unwrap_or_default()
+}
+
+/// Returns lower case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
-    push_hex(&mut text, octets);
+    push_hex(&mut text, bytes);
     text
 }
 
-/// Base32 with the extended hexadecimal alphabet, lower case, without padding (RFC 4648, 7).
-pub(super) fn push_base32hex(text: &mut String, octets: &[u8]) {
-    for chunk in octets.chunks(5) {
+/// Appends base32 with the extended hexadecimal alphabet, lower case, without padding (RFC 4648,
+/// 7).
+pub(super) fn push_base32hex(text: &mut String, bytes: &[u8]) {
+    for chunk in bytes.chunks(5) {
         let word = (0..5).fold(0_u64, |word, at| {
             word << 8 | u64::from(chunk.get(at).copied().unwrap_or_default())
         });
@@ -60,23 +68,24 @@ pub(super) fn push_base32hex(text: &mut String, octets: &[u8]) {
     }
 }
 
-/// In quotes; quotes and backslashes escaped, octets outside 0x20 to 0x7E as `\DDD`.
-pub(super) fn push_quoted(text: &mut String, octets: &[u8]) {
+/// Appends a string in quotes. Quotes and backslashes are escaped, bytes outside 0x20 to 0x7E
+/// become `\DDD`.
+pub(super) fn push_quoted(text: &mut String, bytes: &[u8]) {
     text.push('"');
-    for &octet in octets {
-        match octet {
+    for &byte in bytes {
+        match byte {
             b'"' | b'\\' => {
                 text.push('\\');
-                text.push(char::from(octet));
+                text.push(char::from(byte));
             }
-            0x20..=0x7E => text.push(char::from(octet)),
-            _ => push_decimal(text, octet),
+            0x20..=0x7E => text.push(char::from(byte)),
+            _ => push_decimal(text, byte),
         }
     }
     text.push('"');
 }
 
-/// Items with something between them.
+/// Appends items with a separator between them.
 pub(super) fn push_list<T: fmt::Display>(
     text: &mut String,
     separator: char,

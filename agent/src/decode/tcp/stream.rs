@@ -1,116 +1,121 @@
-//! One direction of a TCP connection: segments in, messages out.
+//! One direction of a TCP connection: takes segments, emits messages.
 
-mod place;
-mod recover;
-mod settle;
+mod account;
+mod resync;
+mod sequence;
 
 use super::buffer::Buffer;
 use crate::decode::Malformed;
-use crate::decode::outlet::{Carrier, Flow, Octets, Outlet};
+use crate::decode::emitter::{Emitter, Flow, MessageBytes, PacketContext};
 use crate::net::TcpSegment;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 
-/// Octets of the length before each message (RFC 1035, 4.2.2).
+/// Bytes of the length before each message (RFC 1035, 4.2.2).
 const PREFIX: u64 = 2;
-/// Longest message with its prefix: no more octets need be held.
-const MAX_OCTETS: u64 = 4 * 65_537;
-/// Most memory that one direction may use, in octets.
-const MAX_COST: usize = 4 * 1024 * 1024;
-/// So many bad messages in a row, and the stream is no DNS.
-const MAX_BAD: u32 = 8;
+/// Most bytes held: four messages of the greatest length.
+const MAX_HELD_BYTES: u64 = 4 * 65_537;
+/// Most memory of one direction, in bytes.
+const MAX_MEMORY_BYTES: usize = 4 * 1024 * 1024;
+/// After this many malformed messages in a row, the stream is not DNS.
+const MAX_CONSECUTIVE_ERRORS: u32 = 8;
 
-/// Whether the next octet is known to begin a message.
+/// Whether the next byte is known to begin a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sync {
-    /// It does.
+enum Framing {
+    /// The next byte begins a message.
     Framed,
-    /// It may not; octets in which no message begins are given up for the reason.
+    /// Unknown. Bytes in which no message begins are discarded with this reason.
     Searching(Malformed),
-    /// It does not matter: not DNS.
-    Refused(Malformed),
+    /// The stream is not DNS; everything is discarded with this reason.
+    Rejected(Malformed),
 }
 
-/// How the stream ends.
+/// The end of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     Unknown,
-    /// A FIN told that it does at this place.
+    /// A FIN was seen; the stream ends at this offset.
     Fin(u64),
-    /// A reset ended it, and nothing came since.
+    /// A reset was seen, and no data since.
     Reset,
 }
 
-/// A packet some of whose octets wait.
+/// A packet with pending data.
 #[derive(Clone, Copy, Debug)]
-struct Held {
-    carrier: Carrier,
-    /// Packets that it stands for: a segment may come in IP fragments.
+struct HeldPacket {
+    context: PacketContext,
+    /// Number of packets: a segment may come in IP fragments.
     packets: u64,
-    /// Its octets that wait.
-    octets: u64,
-    verdict: Option<Malformed>,
-    /// Messages and dead letters that it completed.
-    given: u32,
+    /// Pending bytes of the packet.
+    bytes: u64,
+    error: Option<Malformed>,
+    /// Messages and dead letters that the packet completed.
+    emitted: u32,
 }
 
-/// One direction of a connection. Places in it are counted from a number that leaves room before
-/// the first octet seen, so that neither reordering nor wrap-around of sequence numbers matters.
+/// One direction of a connection. Offsets start at [`FIRST_OFFSET`], which leaves space before the first
+/// byte seen: neither reordering nor wrap-around of sequence numbers makes them negative.
 #[derive(Debug)]
 pub(super) struct Stream {
     flow: Flow,
-    /// Sequence number of place 0.
-    zero_seq: u32,
-    /// The first octet seen or, after a SYN, the first that there is.
+    /// Sequence number of offset 0.
+    base_seq: u32,
+    /// Offset of the first byte seen; after a SYN, of the first byte of the stream.
     first: u64,
-    /// The octet that the next message begins with.
+    /// Offset of the next message.
     next: u64,
-    /// Where octets end that go on from `next` without a hole.
-    covered: u64,
-    /// Where the message that begins at `next` ends, if known.
+    /// End of the contiguous data from `next` on.
+    contiguous_end: u64,
+    /// End of the message at `next`, if known.
     message_end: Option<u64>,
     ending: Ending,
-    sync: Sync,
+    framing: Framing,
     /// Whether a message or a SYN was seen.
-    anchored: bool,
-    /// Whether there were octets before the first one seen.
-    joined: bool,
-    /// The last hole that was given up.
-    lost: (u64, u64),
-    bad: u32,
-    /// Whether a message could be read.
-    proven: bool,
+    start_known: bool,
+    /// Whether the stream had data before the first byte seen.
+    joined_midstream: bool,
+    /// The last gap that was skipped, as offsets.
+    skipped_gap: (u64, u64),
+    consecutive_errors: u32,
+    /// Whether a message was read.
+    has_message: bool,
     buffer: Buffer,
-    held: BTreeMap<u64, Held>,
-    /// Packets that wait.
+    held: BTreeMap<u64, HeldPacket>,
+    /// Number of packets held.
     packets: u64,
-    /// The packet at hand; it settles when it is done with.
+    /// The packet being processed. It is counted at the end of processing.
     current: Option<u64>,
     serial: u64,
     last_seen: Timestamp,
 }
 
-/// Place of a stream's first octet.
-const ORIGIN: u64 = 1 << 40;
+/// Offset of a stream's first byte.
+const FIRST_OFFSET: u64 = 1 << 40;
 
 impl Stream {
-    /// A stream whose first octet is `seq`; `from_syn`: there was nothing before it.
+    /// Creates a stream whose first byte has sequence number `seq`. `from_syn`: a SYN was before
+    /// it.
     pub(super) fn new(flow: Flow, seq: u32, from_syn: bool) -> Self {
-        let low = u32::try_from(ORIGIN & 0xffff_ffff).unwrap_or(0);
+        let low = u32::try_from(FIRST_OFFSET & 0xffff_ffff).unwrap_or(0);
         Self {
             flow,
-            zero_seq: seq.wrapping_sub(low),
-            first: ORIGIN,
-            next: ORIGIN,
-            covered: ORIGIN,
+            base_seq: seq.wrapping_sub(low),
+            first: FIRST_OFFSET,
+            next: FIRST_OFFSET,
+            contiguous_end: FIRST_OFFSET,
             message_end: None,
             ending: Ending::Unknown,
-            sync: if from_syn { Sync::Framed } else { Sync::Searching(Malformed::TcpMidstream) },
-            anchored: from_syn,
-            joined: !from_syn,
-            lost: (0, 0),
-            bad: 0,
-            proven: false,
+            framing: if from_syn {
+                Framing::Framed
+            } else {
+                Framing::Searching(Malformed::TcpMidstream)
+            },
+            start_known: from_syn,
+            joined_midstream: !from_syn,
+            skipped_gap: (0, 0),
+            consecutive_errors: 0,
+            has_message: false,
             buffer: Buffer::default(),
             held: BTreeMap::new(),
             packets: 0,
@@ -120,27 +125,27 @@ impl Stream {
         }
     }
 
-    /// By the decoder's own clock.
+    /// Returns the last activity, by the decoder's clock.
     pub(super) fn last_seen(&self) -> Timestamp {
         self.last_seen
     }
 
-    /// Whether it has given a message: it is no mere attempt at a connection.
-    pub(super) fn is_proven(&self) -> bool {
-        self.proven
+    /// Returns whether a message was read. Otherwise it may be only a connection attempt.
+    pub(super) fn has_message(&self) -> bool {
+        self.has_message
     }
 
-    /// Whether it has ended, and nothing of it waits.
+    /// Returns whether the stream has ended and no data is pending.
     pub(super) fn is_over(&self) -> bool {
-        (self.ending == Ending::Reset || self.is_sealed()) && !self.holds()
+        (self.ending == Ending::Reset || self.is_complete()) && !self.holds()
     }
 
-    /// Whether all octets up to its FIN are here.
-    fn is_sealed(&self) -> bool {
-        self.fin().is_some_and(|fin| self.covered >= fin)
+    /// Returns whether all bytes up to the FIN have arrived.
+    fn is_complete(&self) -> bool {
+        self.fin().is_some_and(|fin| self.contiguous_end >= fin)
     }
 
-    /// Where the stream ends, if a FIN told.
+    /// Returns the end of the stream, if a FIN was seen.
     fn fin(&self) -> Option<u64> {
         match self.ending {
             Ending::Fin(at) => Some(at),
@@ -148,7 +153,7 @@ impl Stream {
         }
     }
 
-    /// Packets that wait.
+    /// Returns the number of packets held.
     pub(super) fn held(&self) -> u64 {
         self.packets
     }
@@ -157,26 +162,26 @@ impl Stream {
         !self.held.is_empty()
     }
 
-    /// Memory used for octets that wait, roughly.
-    pub(super) fn cost(&self) -> usize {
-        self.buffer.cost()
+    /// Returns the approximate memory of pending data in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.buffer.memory_bytes()
     }
 
-    /// Takes a segment; its first payload octet has sequence number `seq`. Tells whether it resets
-    /// the connection.
+    /// Processes a segment whose first payload byte has sequence number `seq`. Returns whether it
+    /// resets the connection.
     pub(super) fn segment(
         &mut self,
         segment: &TcpSegment<'_>,
         seq: u32,
-        carrier: Carrier,
+        context: PacketContext,
         packets: u64,
-        out: &mut Outlet<'_>,
+        out: &mut Emitter<'_>,
     ) -> bool {
-        self.last_seen = self.last_seen.max(carrier.steady);
-        let at = self.place(seq);
+        self.last_seen = self.last_seen.max(context.steady_ts);
+        let at = self.offset_of(seq);
         if segment.flags.rst {
-            // What a reset carries is a text for people (RFC 9293, 3.5.3).
-            out.tally.settle(packets, None);
+            // The payload of a reset is text for humans (RFC 9293, 3.5.3).
+            out.counters.account(packets, None);
             return self.take_reset(at, out);
         }
         let length = u64::from(segment.payload_wire);
@@ -184,83 +189,92 @@ impl Stream {
             self.take_fin(at + length);
         }
         if length == 0 {
-            out.tally.settle(packets, None);
+            out.counters.account(packets, None);
         } else {
             if self.ending == Ending::Reset {
                 self.ending = Ending::Unknown;
             }
-            let held = Held { carrier, packets, octets: 0, verdict: None, given: 0 };
-            if self.in_order(at, segment) {
-                self.direct(segment.payload, held, out);
+            let held = HeldPacket { context, packets, bytes: 0, error: None, emitted: 0 };
+            if self.is_in_order(at, segment) {
+                self.read_in_place(segment.payload, held, out);
             } else {
-                self.store(at, length, segment.payload, held, out);
+                self.buffer_segment(at, length, segment.payload, held, out);
             }
         }
-        if self.fin().is_some_and(|fin| self.covered >= fin && self.next < fin) && !self.has_hole()
+        if self.fin().is_some_and(|fin| self.contiguous_end >= fin && self.next < fin)
+            && !self.has_gap()
         {
             self.abandon(Malformed::TcpIncomplete, out);
         }
         false
     }
 
-    /// Whether a segment can be read where it lies: it begins a message and nothing waits.
-    fn in_order(&self, at: u64, segment: &TcpSegment<'_>) -> bool {
-        self.sync == Sync::Framed
+    /// Returns whether a segment can be read without a copy: it begins a message, and no data is
+    /// pending.
+    fn is_in_order(&self, at: u64, segment: &TcpSegment<'_>) -> bool {
+        self.framing == Framing::Framed
             && at == self.next
             && self.fin().is_none_or(|fin| at < fin)
             && self.buffer.is_empty()
             && u32::try_from(segment.payload.len()).is_ok_and(|len| len == segment.payload_wire)
     }
 
-    /// Reads messages from a segment; what is left of it waits.
-    fn direct(&mut self, payload: &[u8], mut held: Held, out: &mut Outlet<'_>) {
+    /// Reads messages from a segment. The rest becomes pending.
+    fn read_in_place(&mut self, payload: &[u8], mut held: HeldPacket, out: &mut Emitter<'_>) {
         let mut rest = payload;
         while let Some((prefix, message)) = rest.split_first_chunk::<2>() {
             let length = usize::from(u16::from_be_bytes(*prefix));
             let Some(message) = message.get(..length) else { break };
-            let octets = Octets {
+            let bytes = MessageBytes {
                 captured: message,
                 wire_bytes: u32::from_be_bytes([0, 0, prefix[0], prefix[1]]),
             };
-            let result = out.message(&held.carrier, &self.flow, octets, &mut held.given);
+            let result = out.emit_message(&held.context, &self.flow, bytes, &mut held.emitted);
             rest = rest.get(2 + length..).unwrap_or_default();
             self.next += 2 + len(message);
-            self.anchored = true;
-            self.judge(result, &mut held);
-            if self.sync != Sync::Framed {
+            self.start_known = true;
+            self.note_result(result, &mut held);
+            if self.framing != Framing::Framed {
                 break;
             }
         }
-        self.covered = self.next;
+        self.contiguous_end = self.next;
         self.message_end = None;
         if rest.is_empty() {
-            out.tally.settle(held.packets, held.verdict);
+            out.counters.account(held.packets, held.error);
         } else {
-            self.store(self.next, len(rest), rest, held, out);
+            self.buffer_segment(self.next, len(rest), rest, held, out);
         }
     }
 
-    /// Keeps count of bad messages and of their packet's verdict.
-    fn judge(&mut self, result: Result<(), Malformed>, held: &mut Held) {
+    /// Counts malformed messages and notes the packet's first error.
+    fn note_result(&mut self, result: Result<(), Malformed>, held: &mut HeldPacket) {
         match result {
-            Ok(()) => (self.bad, self.proven) = (0, true),
+            Ok(()) => (self.consecutive_errors, self.has_message) = (0, true),
             Err(reason) => {
-                held.verdict = held.verdict.or(Some(reason));
-                self.bad += 1;
-                if self.bad >= MAX_BAD {
-                    self.sync = Sync::Refused(reason);
+                held.error = held.error.or(Some(reason));
+                self.consecutive_errors += 1;
+                if self.consecutive_errors >= MAX_CONSECUTIVE_ERRORS {
+                    self.framing = Framing::Rejected(reason);
                 }
             }
         }
     }
 
-    /// Puts octets aside and reads what they complete.
-    fn store(&mut self, at: u64, length: u64, data: &[u8], mut held: Held, out: &mut Outlet<'_>) {
+    /// Stores data and reads the messages that it completes.
+    fn buffer_segment(
+        &mut self,
+        at: u64,
+        length: u64,
+        data: &[u8],
+        mut held: HeldPacket,
+        out: &mut Emitter<'_>,
+    ) {
         let end = at + length;
         if self.is_behind_end(at, end) {
             let reason = Malformed::TcpMidstream;
-            out.letter(&held.carrier, &self.flow, reason, data, &mut held.given);
-            out.tally.settle(held.packets, Some(reason));
+            out.emit_dead_letter(&held.context, &self.flow, reason, data, &mut held.emitted);
+            out.counters.account(held.packets, Some(reason));
             return;
         }
         let from = at.max(self.next);
@@ -269,74 +283,74 @@ impl Stream {
         if from < end {
             let skip = usize::try_from(from - at).unwrap_or(usize::MAX);
             let data = data.get(skip..).unwrap_or_default();
-            held.octets = self.buffer.insert(from, end - from, data, serial);
+            held.bytes = self.buffer.insert(from, end - from, data, serial);
         }
-        if at < self.lost.1 && end > self.lost.0 {
-            held.verdict = held.verdict.or(Some(Malformed::TcpGap));
-        } else if self.joined && at < self.first && end != self.next {
-            // (A keep-alive resends the octet before the next one, RFC 9293, 3.8.4.)
-            held.verdict = held.verdict.or(Some(Malformed::TcpMidstream));
+        if at < self.skipped_gap.1 && end > self.skipped_gap.0 {
+            held.error = held.error.or(Some(Malformed::TcpGap));
+        } else if self.joined_midstream && at < self.first && end != self.next {
+            // A keep-alive repeats the byte before the next one (RFC 9293, 3.8.4).
+            held.error = held.error.or(Some(Malformed::TcpMidstream));
         }
-        if held.octets == 0 {
-            if let Some(reason) = held.verdict
+        if held.bytes == 0 {
+            if let Some(reason) = held.error
                 && end <= self.next
             {
-                out.letter(&held.carrier, &self.flow, reason, data, &mut held.given);
+                out.emit_dead_letter(&held.context, &self.flow, reason, data, &mut held.emitted);
             }
-            out.tally.settle(held.packets, held.verdict);
+            out.counters.account(held.packets, held.error);
             return;
         }
         self.packets += held.packets;
         self.held.insert(serial, held);
-        self.covered = self.buffer.covered(self.covered);
+        self.contiguous_end = self.buffer.contiguous_end(self.contiguous_end);
         self.current = Some(serial);
         self.advance(out);
-        self.bound(out);
+        self.enforce_limits(out);
         self.current = None;
-        self.settle(serial, out);
+        self.account_if_done(serial, out);
     }
 
-    /// Gives every message that can be given.
-    fn advance(&mut self, out: &mut Outlet<'_>) {
+    /// Emits all complete messages.
+    fn advance(&mut self, out: &mut Emitter<'_>) {
         loop {
-            let went_on = match self.sync {
-                Sync::Framed => self.take_message(out),
-                Sync::Searching(reason) => self.search(reason, out),
-                Sync::Refused(reason) => self.refuse(reason, out),
+            let progressed = match self.framing {
+                Framing::Framed => self.take_message(out),
+                Framing::Searching(reason) => self.search(reason, out),
+                Framing::Rejected(reason) => self.reject(reason, out),
             };
-            if !went_on {
+            if !progressed {
                 return;
             }
         }
     }
 
-    /// Takes the message at `next`, if it is there.
-    fn take_message(&mut self, out: &mut Outlet<'_>) -> bool {
-        if self.covered < self.next + PREFIX {
+    /// Emits the message at `next`, if it is complete.
+    fn take_message(&mut self, out: &mut Emitter<'_>) -> bool {
+        if self.contiguous_end < self.next + PREFIX {
             return false;
         }
         let Some(end) = self.message_end(out) else {
-            // The length itself was clipped: where the next message begins is unknown.
+            // The length was clipped, so the beginning of the next message is unknown.
             let end = self.buffer.chunk_length(self.next).unwrap_or(PREFIX);
-            self.give_up(self.next + end, Malformed::TcpGap, out);
-            self.sync = Sync::Searching(Malformed::TcpGap);
+            self.discard(self.next + end, Malformed::TcpGap, out);
+            self.framing = Framing::Searching(Malformed::TcpGap);
             return true;
         };
-        if self.covered < end {
+        if self.contiguous_end < end {
             return false;
         }
         let mut bytes = std::mem::take(out.scratch);
         self.buffer.copy(self.next, end, &mut bytes);
         let wire_bytes = u32::try_from(end - self.next - PREFIX).unwrap_or(u32::MAX);
         let captured = bytes.get(2..).unwrap_or_default();
-        self.emit(end, Octets { captured, wire_bytes }, out);
+        self.emit(end, MessageBytes { captured, wire_bytes }, out);
         *out.scratch = bytes;
         self.consume(end, None, out);
         true
     }
 
-    /// Where the message at `next` ends, once its length is there.
-    fn message_end(&mut self, out: &mut Outlet<'_>) -> Option<u64> {
+    /// Returns the end of the message at `next`, once its length has arrived.
+    fn message_end(&mut self, out: &mut Emitter<'_>) -> Option<u64> {
         if self.message_end.is_none() {
             self.buffer.copy(self.next, self.next + PREFIX, out.scratch);
             let length = out.scratch.first_chunk::<2>().map(|two| u16::from_be_bytes(*two));

@@ -1,4 +1,4 @@
-//! Memory has an end, and nothing that finds no room is lost.
+//! Memory is bounded, and evicted lookups are emitted.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn the_oldest_makes_room_and_says_so() {
     assert_eq!(bench.given.len(), 1);
     assert_eq!((&*bench.given[0].qname, bench.given[0].evicted), ("a.test", true));
     assert_eq!((bench.given[0].outcome, bench.given[0].transactions), (Outcome::Open, 1));
-    // Its outcome comes too late.
+    // The outcome comes after the eviction.
     for id in asked {
         bench.end(5, id, &Reply::Nodata);
     }

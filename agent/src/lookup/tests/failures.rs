@@ -1,10 +1,10 @@
-//! What stub resolvers do when something goes wrong.
+//! Behaviour of stub resolvers after failures.
 
 use super::*;
 
 const FOUND: Reply<'static> = Reply::Address("192.0.2.7");
 
-/// glibc asks the next server after a timeout: another socket, the same ids.
+/// glibc asks the next server after a timeout, from another socket with the same ids.
 #[test]
 fn the_next_server_is_asked_after_a_timeout() {
     let mut bench = Bench::new();
@@ -27,7 +27,7 @@ fn the_next_server_is_asked_after_a_timeout() {
     assert!(!lookup.partial);
 }
 
-/// The same where queries time out here before the stub gives them up.
+/// The query timeout here is shorter than the stub's.
 #[test]
 fn a_stub_may_be_more_patient_than_the_query_timeout() {
     let options =
@@ -42,7 +42,7 @@ fn a_stub_may_be_more_patient_than_the_query_timeout() {
     }
 }
 
-/// That a resolver asked for another lookup may be known only by a late response.
+/// A late response may show that a query was a resolver's own.
 #[test]
 fn a_query_that_timed_out_may_turn_out_to_be_a_resolvers_own() {
     let options =
@@ -94,7 +94,7 @@ fn repetitions_with_the_same_id_are_waste() {
     assert_eq!(lookup.duration, Duration::from_millis(1100));
 }
 
-/// Go: another id and another socket for each try, and SERVFAIL is a reason for one.
+/// Go uses another id and socket for each attempt, and retries after SERVFAIL.
 #[test]
 fn a_failure_is_followed_by_the_next_try_and_the_next_server() {
     let mut bench = Bench::new();
@@ -140,8 +140,8 @@ fn tcp_follows_what_was_truncated() {
     assert_eq!((lookup.outcome, lookup.tcp_fallback), (Outcome::Truncated, false));
 }
 
-/// glibc does not wait for the second answer when the first is truncated, and puts both questions over
-/// TCP.
+/// glibc does not wait for the second answer if the first is truncated, and repeats both questions
+/// over TCP.
 #[test]
 fn tcp_for_both_families_follows_one_truncated_answer() {
     let mut bench = Bench::new();
@@ -159,7 +159,7 @@ fn tcp_for_both_families_follows_one_truncated_answer() {
     assert!(!lookup.partial);
 }
 
-/// glibc repeats both questions where only one of two was answered.
+/// glibc repeats both questions if only one was answered.
 #[test]
 fn one_family_without_an_answer_is_partial() {
     let mut bench = Bench::new();
@@ -170,7 +170,7 @@ fn one_family_without_an_answer_is_partial() {
     bench.exchange(5001, Ask::new("web.test", A).from(40_000, A), &FOUND);
     let again = bench.ask(5003, Ask::new("web.test", AAAA).from(40_000, AAAA));
     bench.end(10_100, again, &Reply::Timeout);
-    // And once more, from a new socket.
+    // Another attempt from a new socket.
     bench.exchange(10_101, Ask::new("web.test", A).from(40_001, A), &FOUND);
     let lookup = bench.only(20_000);
     assert_eq!((lookup.outcome, lookup.partial), (Outcome::Answered, true));
@@ -189,7 +189,7 @@ fn a_search_goes_on_after_a_timeout() {
     assert_eq!(lookup.duration, Duration::from_millis(1001));
 }
 
-/// A load generator that asks the same of a dead server, at once and all the time.
+/// A load generator repeats a question to a dead server, in parallel and without a pause.
 #[test]
 fn a_flood_is_not_one_lookup() {
     let mut bench = Bench::new();

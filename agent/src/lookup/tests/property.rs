@@ -1,5 +1,4 @@
-//! Whatever is asked, in whatever order: each transaction is in exactly one lookup, and the figures of
-//! a lookup agree with each other.
+//! Property: each transaction is in exactly one lookup, and the fields of a lookup are consistent.
 
 use super::*;
 use proptest::prelude::*;
@@ -16,7 +15,7 @@ const NAMES: [&str; 8] = [
     ".",
 ];
 
-/// One step: a query, and the outcome of one that waits.
+/// A query, and the outcome of a pending one.
 #[derive(Clone, Debug)]
 struct Step {
     pause: u64,
@@ -54,7 +53,7 @@ fn reply(which: usize) -> Reply<'static> {
     }
 }
 
-/// The lookups of a history, and the transactions that are nobody's but a resolver's.
+/// Returns the lookups of a history and the transactions that are only a resolver's own.
 fn run(history: &[Step], options: LookupOptions) -> (Vec<Lookup>, BTreeSet<MessageId>, u64) {
     let mut bench = Bench::with(options);
     let (mut waiting, mut parented, mut packets, mut now) = (Vec::new(), BTreeSet::new(), 0, 0);
@@ -116,8 +115,8 @@ proptest! {
         prop_assert_eq!(run(&history, options).0, lookups, "another result the second time");
     }
 
-    /// In a table that is too small, nothing is lost either, though a resolver's own may be given
-    /// out before it is known for what it is.
+    /// Nothing is lost in a table that is too small, although a resolver's own query may be emitted
+    /// before it is recognized.
     #[test]
     fn what_finds_no_room_is_given_early(history in prop::collection::vec(step(), 1..80)) {
         let options = LookupOptions { max_lookups: 2, ..LookupOptions::DEFAULT };

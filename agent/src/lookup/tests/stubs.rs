@@ -1,4 +1,4 @@
-//! What stub resolvers do when all goes well, and along search lists.
+//! Behaviour of stub resolvers without failures, and along search lists.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn glibc_asks_for_both_families_from_one_socket() {
     assert_eq!(lookup.process.unwrap().pid, 4242);
 }
 
-/// The same name asked for again is another call, as soon as the first has its answer.
+/// A name asked for again after an answer is another call.
 #[test]
 fn calls_one_after_the_other_are_lookups_of_their_own() {
     let mut bench = Bench::new();
@@ -58,7 +58,7 @@ fn threads_that_ask_the_same_at_once_are_lookups_of_their_own() {
     }
 }
 
-/// `ndots:5` of Kubernetes: the name as it is comes last.
+/// With `ndots:5`, as in Kubernetes, the name itself is queried last.
 #[test]
 fn a_search_list_is_one_lookup_and_its_misses_are_waste() {
     let mut bench = Bench::new();
@@ -131,7 +131,7 @@ fn the_absolute_name_may_come_first() {
     assert_eq!((lookup.rcode, lookup.answered_name), (Some(NXDOMAIN), None));
 }
 
-/// gethostbyname2: one family along the whole list, then the other.
+/// gethostbyname2 queries one family along the whole list, then the other.
 #[test]
 fn families_one_after_the_other_are_one_lookup() {
     let mut bench = Bench::new();
@@ -146,7 +146,7 @@ fn families_one_after_the_other_are_one_lookup() {
     assert_eq!(lookup.answered_name.as_deref(), Some("web.a.test"));
 }
 
-/// musl asks all servers at once, from one socket and with the same ids, and takes the first answer.
+/// musl asks all servers at once, from one socket with the same ids, and takes the first answer.
 #[test]
 fn musl_asks_every_server_at_once() {
     let mut bench = Bench::new();
@@ -166,7 +166,7 @@ fn musl_asks_every_server_at_once() {
     assert_eq!(texts(&lookup.resolvers), ["192.0.2.53", "192.0.2.54"]);
 }
 
-/// Go asks for the families at once, each from a socket of its own, and goes on when it has both.
+/// Go queries both families at once from different sockets, and continues after both answers.
 #[test]
 fn go_uses_a_socket_for_each_query() {
     let mut bench = Bench::new();
@@ -182,7 +182,7 @@ fn go_uses_a_socket_for_each_query() {
     assert_eq!((&*lookup.qname, figures(&lookup)), ("web", [4, 4, 2, 2, 0]));
 }
 
-/// The JVM calls getaddrinfo, once for each thread; lookups of other names go on beside it.
+/// The JVM calls getaddrinfo in several threads; lookups of other names run at the same time.
 #[test]
 fn lookups_of_other_names_go_on_beside() {
     let mut bench = Bench::new();
@@ -201,7 +201,7 @@ fn lookups_of_other_names_go_on_beside() {
     }
 }
 
-/// The application asks the stub on loopback, and the stub asks upstream, as a part of the same.
+/// The application asks a resolver on loopback, which asks upstream.
 #[test]
 fn what_a_resolver_asks_for_others_is_no_lookup() {
     let mut bench = Bench::new();
@@ -210,7 +210,7 @@ fn what_a_resolver_asks_for_others_is_no_lookup() {
     let upstream = bench.ask(1, upstream);
     bench.end(5, upstream, &Reply::Parented);
     bench.end(6, application, &FOUND);
-    // What nobody has asked the resolver for is its own.
+    // A query without a client's query is the resolver's own.
     let own = Ask { pid: Some(600), ..Ask::new("time.example.net", A).from(50_001, 10) };
     bench.exchange(7, own, &FOUND);
     let lookups = bench.finish(1000);

@@ -1,13 +1,13 @@
-//! The other way round: packets for tests.
+//! Encrypts Initial packets for tests.
 
-use super::{Cipher, Initial, Keys, MOST_NUMBER, SAMPLE_BYTES, TAG_BYTES, Version};
+use super::{Cipher, DirectionKeys, InitialKeys, MAX_NUMBER, SAMPLE_BYTES, TAG_BYTES, Version};
 use openssl::symm::encrypt_aead;
 
 fn short(number: usize) -> [u8; 2] {
     (u16::try_from(number).unwrap() | 0x4000).to_be_bytes()
 }
 
-/// A first packet of the connection that `id` names, with these frames, padded to 1,162 octets.
+/// Builds an Initial packet of connection `id` with `frames`, padded to 1,162 bytes.
 pub(in crate::connection) fn initial(
     version: Version,
     id: &[u8],
@@ -15,8 +15,8 @@ pub(in crate::connection) fn initial(
     number: u8,
     frames: &[u8],
 ) -> Vec<u8> {
-    let keys = Initial::new(version, id).unwrap();
-    let Keys { key, iv, .. } = if from_client { &keys.client } else { &keys.server };
+    let keys = InitialKeys::new(version, id).unwrap();
+    let DirectionKeys { key, iv, .. } = if from_client { &keys.client } else { &keys.server };
     let mut frames = frames.to_vec();
     frames.resize(frames.len().max(1162), 0);
     let (first, code) = match version {
@@ -31,27 +31,27 @@ pub(in crate::connection) fn initial(
         packet.extend(id);
     }
     packet.push(0);
-    packet.extend(short(MOST_NUMBER + frames.len() + TAG_BYTES));
+    packet.extend(short(MAX_NUMBER + frames.len() + TAG_BYTES));
     let number_at = packet.len();
     packet.extend([0, 0, 0, number]);
     let mut nonce = *iv;
     nonce[11] ^= number;
     let mut tag = [0; TAG_BYTES];
-    let sealed =
+    let encrypted =
         encrypt_aead(Cipher::aes_128_gcm(), key, Some(&nonce), &packet, &frames, &mut tag).unwrap();
-    packet.extend(sealed);
+    packet.extend(encrypted);
     packet.extend(tag);
-    let sample = number_at + MOST_NUMBER;
+    let sample = number_at + MAX_NUMBER;
     let side = if from_client { &keys.client } else { &keys.server };
     let mask = side.mask(&packet[sample..sample + SAMPLE_BYTES]).unwrap();
     packet[0] ^= mask[0] & 0x0f;
-    for place in 0..MOST_NUMBER {
+    for place in 0..MAX_NUMBER {
         packet[number_at + place] ^= mask[1 + place];
     }
     packet
 }
 
-/// A CRYPTO frame.
-pub(in crate::connection) fn crypto(offset: usize, octets: &[u8]) -> Vec<u8> {
-    [&[6], &short(offset)[..], &short(octets.len()), octets].concat()
+/// Builds a CRYPTO frame.
+pub(in crate::connection) fn crypto(offset: usize, bytes: &[u8]) -> Vec<u8> {
+    [&[6], &short(offset)[..], &short(bytes.len()), bytes].concat()
 }

@@ -1,4 +1,4 @@
-//! The options of EDNS (RFC 6891, 6.1.2) by name, each as text.
+//! The options of EDNS (RFC 6891, 6.1.2): names, and data as text.
 
 use super::super::mnemonic::type_name;
 use super::super::rdata::unknown;
@@ -8,25 +8,26 @@ use super::{ede_name, extended_error, subnet};
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 
-/// Octets with a code that says what they are: an EDNS option, or a DSO TLV (RFC 8490, 5.4.4).
+/// A type-length-value: an EDNS option, or a DSO TLV (RFC 8490, 5.4.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TypedOctets<'a> {
-    /// The number that IANA registers.
+    /// The type, as registered by IANA.
     pub code: u16,
-    /// How many octets there should be.
+    /// The length field: bytes of the data.
     pub length: u16,
-    /// Those that are there: fewer, where the last of a list is cut off.
-    pub octets: &'a [u8],
+    /// The bytes present; fewer than `length` if the last TLV of a list is cut off.
+    pub bytes: &'a [u8],
 }
 
-/// A list of those, read to its end. Fewer than four octets behind the last are left out.
+/// Iterator over a list of TLVs. Up to three trailing bytes, too few for a header, are ignored.
 #[derive(Clone, Debug)]
 pub struct TypedOctetsList<'a>(Reader<'a>);
 
 impl<'a> TypedOctetsList<'a> {
-    /// The list that these octets are.
-    pub(crate) const fn of(octets: &'a [u8]) -> Self {
-        Self(Reader::new(octets, 0))
+    /// Reads TLVs from `bytes`.
+    #[must_use]
+    pub const fn of(bytes: &'a [u8]) -> Self {
+        Self(Reader::new(bytes, 0))
     }
 }
 
@@ -36,77 +37,83 @@ impl<'a> Iterator for TypedOctetsList<'a> {
     fn next(&mut self) -> Option<TypedOctets<'a>> {
         let (code, length) = (self.0.u16()?, self.0.u16()?);
         let there = self.0.rest().len().min(length.into());
-        Some(TypedOctets { code, length, octets: self.0.take(there)? })
+        Some(TypedOctets { code, length, bytes: self.0.take(there)? })
     }
 }
 
-/// An option's data as text.
+/// The data of an option as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OptionText<'a> {
-    /// As octets.
+    /// Shown in hexadecimal.
     Octets(Hex<'a>),
-    /// In a form of its own.
+    /// Shown in the option's own form.
     Text(String),
 }
 
 impl Display for OptionText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Octets(octets) => octets.fmt(f),
+            Self::Octets(bytes) => bytes.fmt(f),
             Self::Text(text) => f.write_str(text),
         }
     }
 }
 
+impl serde::Serialize for OptionText<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl<'a> TypedOctets<'a> {
-    /// Whether nothing of it is cut off.
+    /// Returns whether no data is cut off.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.octets.len() == usize::from(self.length)
+        self.bytes.len() == usize::from(self.length)
     }
 
-    /// An option's data: as text where the option has a form of its own, else in hexadecimal; as
-    /// `\# 3 0a0b0c` where it makes no sense. `None` where there is none, and for padding of zeros.
+    /// Returns the data of an EDNS option: in the option's own form if it has one, else in
+    /// hexadecimal; `\# 3 0a0b0c` if it is invalid. `None` for no data and for padding of zeros.
     #[must_use]
     pub fn option_text(&self) -> Option<OptionText<'a>> {
         if !self.is_whole() {
-            return Some(OptionText::Text(unknown(self.octets)));
+            return Some(OptionText::Text(unknown(self.bytes)));
         }
-        let is_padding = self.code == PADDING && self.octets.iter().all(|octet| *octet == 0);
-        if self.octets.is_empty() || is_padding {
+        let is_padding = self.code == PADDING && self.bytes.iter().all(|byte| *byte == 0);
+        if self.bytes.is_empty() || is_padding {
             return None;
         }
-        let Some(form) = FORMS.iter().find(|(code, _)| *code == self.code) else {
-            return Some(OptionText::Octets(Hex(self.octets)));
+        let Some(form) = FORMATS.iter().find(|(code, _)| *code == self.code) else {
+            return Some(OptionText::Octets(Hex(self.bytes)));
         };
-        let mut reader = Reader::new(self.octets, 0);
+        let mut reader = Reader::new(self.bytes, 0);
         let text = form.1(&mut reader).filter(|_| reader.is_done());
-        Some(OptionText::Text(text.unwrap_or_else(|| unknown(self.octets))))
+        Some(OptionText::Text(text.unwrap_or_else(|| unknown(self.bytes))))
     }
 }
 
 const PADDING: u16 = 12;
 
-type Form = fn(&mut Reader<'_>) -> Option<String>;
+type FormatOption = fn(&mut Reader<'_>) -> Option<String>;
 
-/// How an option is written that is more than octets.
-const FORMS: &[(u16, Form)] = &[
-    // LLQ (RFC 8764, 3.2): version, opcode, error, id, lease.
+/// The options with a text form of their own, by code.
+const FORMATS: &[(u16, FormatOption)] = &[
+    // LLQ (RFC 8764, 3.2): version, opcode, error, id, lease in seconds.
     (1, |reader| {
         let [version, opcode, error] = [reader.u16()?, reader.u16()?, reader.u16()?];
         let id = u64::from_be_bytes(reader.array()?);
         Some(format!("{version} {opcode} {error} {id} {}", reader.u32()?))
     }),
-    // UPDATE-LEASE (RFC 9664, 4): seconds, and seconds for keys.
+    // UPDATE-LEASE (RFC 9664, 4): lease and key lease in seconds.
     (2, |reader| {
         let lease = reader.u32()?;
         let keys = (!reader.is_done()).then(|| reader.u32()).flatten();
         Some(keys.map_or_else(|| lease.to_string(), |keys| format!("{lease} {keys}")))
     }),
-    // DAU, DHU, N3U (RFC 6975): algorithms.
-    (5, |reader| Some(list(reader.take_rest()))),
-    (6, |reader| Some(list(reader.take_rest()))),
-    (7, |reader| Some(list(reader.take_rest()))),
+    // DAU, DHU, N3U (RFC 6975): algorithm numbers.
+    (5, |reader| Some(joined(reader.take_rest()))),
+    (6, |reader| Some(joined(reader.take_rest()))),
+    (7, |reader| Some(joined(reader.take_rest()))),
     // ECS (RFC 7871): address, source and scope prefix.
     (8, |reader| {
         let scope = *reader.rest().get(3)?;
@@ -119,7 +126,7 @@ const FORMS: &[(u16, Form)] = &[
     // CHAIN (RFC 7901): a name.
     (13, |reader| Some(reader.name()?.text())),
     // KEY-TAG (RFC 8145).
-    (14, |reader| Some(list(words(reader)?))),
+    (14, |reader| Some(joined(read_u16s(reader)?))),
     // EDE (RFC 8914): code, its meaning, text.
     (15, |reader| {
         let error = extended_error(reader.take_rest())?;
@@ -136,31 +143,31 @@ const FORMS: &[(u16, Form)] = &[
     // CLIENT-TAG, SERVER-TAG.
     (16, |reader| Some(reader.u16()?.to_string())),
     (17, |reader| Some(reader.u16()?.to_string())),
-    // REPORT-CHANNEL (RFC 9567): the agent's domain.
+    // REPORT-CHANNEL (RFC 9567): the reporting agent's domain.
     (18, |reader| Some(reader.name()?.text())),
-    // ZONEVERSION (RFC 9660): labels, kind, version; kind 0 is the SOA's serial.
+    // ZONEVERSION (RFC 9660): labels, type, version; version of type 0 is the SOA serial.
     (19, |reader| match reader.array()? {
         [labels, 0] => Some(format!("{labels} 0 {}", reader.u32()?)),
         [labels, kind] => Some(format!("{labels} {kind} {}", hex(reader.take_rest()))),
     }),
     // MQTYPE-QUERY, MQTYPE-RESPONSE (RFC 10029): record types.
-    (20, |reader| Some(list(words(reader)?.map(type_name)))),
-    (21, |reader| Some(list(words(reader)?.map(type_name)))),
+    (20, |reader| Some(joined(read_u16s(reader)?.map(type_name)))),
+    (21, |reader| Some(joined(read_u16s(reader)?.map(type_name)))),
 ];
 
-fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+fn joined<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     let mut text = String::new();
     push_list(&mut text, ' ', items);
     text
 }
 
-/// The rest as numbers of two octets.
-fn words<'a>(reader: &mut Reader<'a>) -> Option<impl Iterator<Item = u16> + use<'a>> {
+/// Reads the rest as 16-bit numbers.
+fn read_u16s<'a>(reader: &mut Reader<'a>) -> Option<impl Iterator<Item = u16> + use<'a>> {
     let (words, odd) = reader.take_rest().as_chunks::<2>();
     odd.is_empty().then(|| words.iter().copied().map(u16::from_be_bytes))
 }
 
-/// The name of an EDNS option; `OPT65001` for one without.
+/// Returns the name of an EDNS option; `OPT65001` for an unknown one.
 #[must_use]
 pub fn option_name(code: u16) -> Cow<'static, str> {
     match NAMES.binary_search_by_key(&code, |(number, _)| *number) {
@@ -169,8 +176,8 @@ pub fn option_name(code: u16) -> Cow<'static, str> {
     }
 }
 
-/// By rising code, as IANA registers them; OWNER is of draft-cheshire-edns0-owner-option, which IANA
-/// reserves 4 for.
+/// Sorted by code, from the IANA registry. OWNER is from draft-cheshire-edns0-owner-option; IANA
+/// reserves 4 for it.
 const NAMES: [(u16, &str); 23] = [
     (1, "LLQ"),
     (2, "UPDATE-LEASE"),
@@ -201,14 +208,14 @@ const NAMES: [(u16, &str); 23] = [
 mod tests {
     use super::*;
 
-    fn shown(code: u16, octets: &[u8]) -> Option<String> {
-        let length = u16::try_from(octets.len()).unwrap();
-        TypedOctets { code, length, octets }.option_text().map(|text| text.to_string())
+    fn shown(code: u16, bytes: &[u8]) -> Option<String> {
+        let length = u16::try_from(bytes.len()).unwrap();
+        TypedOctets { code, length, bytes }.option_text().map(|text| text.to_string())
     }
 
     #[test]
-    fn writes_each_in_its_form() {
-        for (code, octets, text) in [
+    fn writes_options() {
+        for (code, bytes, text) in [
             (1, &b"\0\x01\0\x01\0\0\0\0\0\0\0\0\0\x07\0\0\x0e\x10"[..], "1 1 0 7 3600"),
             (2, b"\0\0\x0e\x10", "3600"),
             (2, b"\0\0\x0e\x10\0\0\x1c\x20", "3600 7200"),
@@ -231,15 +238,15 @@ mod tests {
             (20, b"\0\x01\0\x1c", "A AAAA"),
             (65001, b"\xff", "ff"),
         ] {
-            assert_eq!(shown(code, octets).as_deref(), Some(text), "{code}");
+            assert_eq!(shown(code, bytes).as_deref(), Some(text), "{code}");
         }
         assert_eq!(shown(12, &[0; 9]), None);
         assert_eq!(shown(3, &[]), None);
     }
 
     #[test]
-    fn shows_what_makes_no_sense_as_octets() {
-        for (code, octets, text) in [
+    fn writes_invalid_options_as_hex() {
+        for (code, bytes, text) in [
             (8, &[0, 1, 33, 0, 1][..], "\\# 5 0001210001"),
             (8, &[0, 3, 0, 0], "\\# 4 00030000"),
             (9, &[1, 2, 3], "\\# 3 010203"),
@@ -247,12 +254,12 @@ mod tests {
             (14, &[1], "\\# 1 01"),
             (18, &[0xC0, 0], "\\# 2 c000"),
         ] {
-            assert_eq!(shown(code, octets).as_deref(), Some(text), "{code}");
+            assert_eq!(shown(code, bytes).as_deref(), Some(text), "{code}");
         }
     }
 
     #[test]
-    fn shows_the_last_option_where_it_is_cut_off() {
+    fn returns_incomplete_last_option() {
         let all: Vec<_> = TypedOctetsList::of(b"\0\x03\0\0\0\x0a\0\x08\x01\x02").collect();
         assert_eq!(all.len(), 2);
         assert!(all[0].is_whole() && !all[1].is_whole());
@@ -262,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_registered() {
+    fn names_options() {
         assert!(NAMES.is_sorted());
         assert_eq!(option_name(15), "EDE");
         assert_eq!(option_name(65001), "OPT65001");

@@ -1,4 +1,4 @@
-//! What record data consists of, by type.
+//! The fields of each record type's data.
 
 use super::field::Field::{
     self, Base64, Counted, Error, Eui, Hex, HostIdentity, IpsecGateway, Ipv4, Ipv6, Location,
@@ -6,15 +6,14 @@ use super::field::Field::{
     Texts, Time, Type, Types, U8, U16, U32, U48, U64,
 };
 
-/// The fields of a type's data; `None` for a type whose data is not known, or of which there is
-/// nothing to say but its octets.
+/// Returns the fields of a type's data; `None` for an unknown type, or one that is shown as bytes.
 pub(super) fn fields(rtype: u16) -> Option<&'static [Field]> {
     let place = GRAMMAR.binary_search_by_key(&rtype, |(number, _)| *number).ok()?;
     Some(GRAMMAR[place].1)
 }
 
-/// By rising type; see [`super::super::mnemonic`] for their names. Left out are OPT, NULL, and
-/// what was given up before it was used (A6, NXT, SINK, ATMA).
+/// Sorted by type; the names are in [`super::super::mnemonic`]. OPT, NULL and the abandoned A6,
+/// NXT, SINK and ATMA are omitted.
 const GRAMMAR: &[(u16, &[Field])] = &[
     // RFC 1035: A to TXT.
     (1, &[Ipv4]),
@@ -120,9 +119,9 @@ const GRAMMAR: &[(u16, &[Field])] = &[
     (32769, DIGEST),
 ];
 
-/// RFC 4034, 3.2.
+/// SIG and RRSIG (RFC 4034, 3.2).
 const SIGNATURE: &[Field] = &[Type, U8, U8, U32, Time, Time, U16, Name, Base64];
-/// RFC 4034, 5.3.
+/// DS and its variants (RFC 4034, 5.3).
 const DIGEST: &[Field] = &[U16, U8, U8, Hex];
 
 #[cfg(test)]
@@ -130,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_in_order() {
+    fn is_sorted() {
         assert!(GRAMMAR.is_sorted_by_key(|(number, _)| *number));
         assert!(fields(1).is_some() && fields(32769).is_some());
         assert!(fields(10).is_none() && fields(41).is_none() && fields(65280).is_none());

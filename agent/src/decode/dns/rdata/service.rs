@@ -1,4 +1,4 @@
-//! Parameters of SVCB and HTTPS (RFC 9460, 2.1 and appendix A).
+//! The parameters of SVCB and HTTPS (RFC 9460, 2.1 and appendix A).
 
 use super::super::name::push_decimal;
 use super::super::reader::Reader;
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The keys that IANA registers, by their number.
+/// Indexed by key number, from the IANA registry.
 const KEYS: [&str; 13] = [
     "mandatory",
     "alpn",
@@ -25,8 +25,8 @@ const KEYS: [&str; 13] = [
     "oots",
 ];
 
-/// Everything behind the target: `alpn="h2,h3" port=443`. Keys that are out of order or there twice
-/// are shown as they are.
+/// Appends the parameters after the target: `alpn="h2,h3" port=443`. Keys out of order and repeated
+/// keys are written as they are.
 pub(super) fn parameters(text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
     let before = text.len();
     while !reader.is_done() {
@@ -45,14 +45,14 @@ pub(super) fn parameters(text: &mut String, reader: &mut Reader<'_>) -> Option<(
     Some(())
 }
 
-/// The key's name, `key65280` for one without.
+/// Returns the name of a key; `key65280` for an unknown one.
 fn key(number: u16) -> Cow<'static, str> {
     KEYS.get(usize::from(number))
         .map_or_else(|| format!("key{number}").into(), |name| Cow::Borrowed(*name))
 }
 
 fn push_value(text: &mut String, number: u16, value: &mut Reader<'_>) -> Option<()> {
-    // no-default-alpn and ohttp are there or not, without a value.
+    // no-default-alpn and ohttp have no value.
     if matches!(number, 2 | 8) {
         return value.is_done().then_some(());
     }
@@ -64,23 +64,23 @@ fn push_value(text: &mut String, number: u16, value: &mut Reader<'_>) -> Option<
         0 => push_list(text, ',', numbers(value)?.into_iter().map(key)),
         1 | 10 => return push_identifiers(text, value),
         3 => push_list(text, ',', [value.u16()?]),
-        4 => push_list(text, ',', octets::<4>(value)?.into_iter().map(Ipv4Addr::from)),
+        4 => push_list(text, ',', byte_groups::<4>(value)?.into_iter().map(Ipv4Addr::from)),
         5 => BASE64.encode_string(value.take_rest(), text),
-        6 => push_list(text, ',', octets::<16>(value)?.into_iter().map(Ipv6Addr::from)),
+        6 => push_list(text, ',', byte_groups::<16>(value)?.into_iter().map(Ipv6Addr::from)),
         9 => push_list(text, ',', numbers(value)?),
-        // dohpath, and what has no form of its own here.
+        // dohpath, and keys without a form of their own here.
         _ => push_quoted(text, value.take_rest()),
     }
     Some(())
 }
 
-/// One number or more.
+/// Reads one or more 16-bit numbers.
 fn numbers(value: &mut Reader<'_>) -> Option<Vec<u16>> {
-    Some(octets(value)?.into_iter().map(u16::from_be_bytes).collect())
+    Some(byte_groups(value)?.into_iter().map(u16::from_be_bytes).collect())
 }
 
-/// One group of octets or more.
-fn octets<const N: usize>(value: &mut Reader<'_>) -> Option<Vec<[u8; N]>> {
+/// Reads one or more groups of `N` bytes.
+fn byte_groups<const N: usize>(value: &mut Reader<'_>) -> Option<Vec<[u8; N]>> {
     let mut groups = vec![value.array()?];
     while !value.is_done() {
         groups.push(value.array()?);
@@ -88,7 +88,7 @@ fn octets<const N: usize>(value: &mut Reader<'_>) -> Option<Vec<[u8; N]>> {
     Some(groups)
 }
 
-/// Character strings with commas between them, in quotes. A comma or backslash of their own is
+/// Appends comma-separated character strings in quotes. A comma or backslash inside a string is
 /// escaped twice: for the list and for the quotes (RFC 9460, appendix A.1).
 fn push_identifiers(text: &mut String, value: &mut Reader<'_>) -> Option<()> {
     text.push('"');
@@ -98,13 +98,13 @@ fn push_identifiers(text: &mut String, value: &mut Reader<'_>) -> Option<()> {
             text.push(',');
         }
         first = false;
-        for &octet in value.string()? {
-            match octet {
+        for &byte in value.char_string()? {
+            match byte {
                 b',' => text.push_str("\\\\,"),
                 b'\\' => text.push_str("\\\\\\\\"),
                 b'"' => text.push_str("\\\""),
-                0x20..=0x7E => text.push(char::from(octet)),
-                _ => push_decimal(text, octet),
+                0x20..=0x7E => text.push(char::from(byte)),
+                _ => push_decimal(text, byte),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Record data that no list of fields describes: LOC, APL, IPSECKEY, AMTRELAY, HIP.
+//! Record data that a list of fields cannot describe: LOC, APL, IPSECKEY, AMTRELAY, HIP.
 
 use super::super::reader::Reader;
 use super::super::text::push_hex;
@@ -15,7 +15,7 @@ pub(super) fn location(text: &mut String, reader: &mut Reader<'_>) -> Option<()>
     }
     push_angle(text, reader.u32()?, 90, ['N', 'S'])?;
     push_angle(text, reader.u32()?, 180, ['E', 'W'])?;
-    // Altitude is in centimetres above 100,000 m below the reference.
+    // The altitude is in centimetres from 100,000 m below the reference.
     let altitude = i64::from(reader.u32()?) - 10_000_000;
     let sign = if altitude < 0 { "-" } else { "" };
     let _ = write!(text, "{sign}{}.{:02}m", altitude.abs() / 100, altitude.abs() % 100);
@@ -30,7 +30,7 @@ pub(super) fn location(text: &mut String, reader: &mut Reader<'_>) -> Option<()>
     Some(())
 }
 
-/// Thousandths of a second of arc around 2^31.
+/// Appends an angle in thousandths of an arc second; 2^31 is zero.
 fn push_angle(text: &mut String, value: u32, limit: i64, sides: [char; 2]) -> Option<()> {
     let offset = i64::from(value) - (1 << 31);
     let side = sides[usize::from(offset < 0)];
@@ -47,7 +47,7 @@ pub(super) fn prefixes(text: &mut String, reader: &mut Reader<'_>) -> Option<()>
     while !reader.is_done() {
         let family = reader.u16()?;
         let [prefix, length] = reader.array()?;
-        let octets = reader.take((length & 0x7F).into())?;
+        let bytes = reader.take((length & 0x7F).into())?;
         if text.len() > before {
             text.push(' ');
         }
@@ -55,22 +55,22 @@ pub(super) fn prefixes(text: &mut String, reader: &mut Reader<'_>) -> Option<()>
             text.push('!');
         }
         let _ = match family {
-            1 => write!(text, "1:{}/{prefix}", Ipv4Addr::from(padded::<4>(octets, prefix)?)),
-            2 => write!(text, "2:{}/{prefix}", Ipv6Addr::from(padded::<16>(octets, prefix)?)),
+            1 => write!(text, "1:{}/{prefix}", Ipv4Addr::from(padded::<4>(bytes, prefix)?)),
+            2 => write!(text, "2:{}/{prefix}", Ipv6Addr::from(padded::<16>(bytes, prefix)?)),
             _ => return None,
         };
     }
     Some(())
 }
 
-/// An address of which the last octets may be left out; `None` where there are too many, or the
-/// prefix is longer than it.
-pub(in super::super) fn padded<const N: usize>(octets: &[u8], prefix: u8) -> Option<[u8; N]> {
+/// Extends an address whose last bytes were omitted; `None` if there are too many bytes, or the
+/// prefix is longer than the address.
+pub(in super::super) fn padded<const N: usize>(bytes: &[u8], prefix: u8) -> Option<[u8; N]> {
     if usize::from(prefix) > 8 * N {
         return None;
     }
     let mut whole = [0; N];
-    whole.get_mut(..octets.len())?.copy_from_slice(octets);
+    whole.get_mut(..bytes.len())?.copy_from_slice(bytes);
     Some(whole)
 }
 
@@ -104,7 +104,7 @@ fn push_gateway(text: &mut String, kind: u8, reader: &mut Reader<'_>) -> Option<
     Some(())
 }
 
-/// HIP (RFC 8005, 5 and 6): algorithm, identity tag in hexadecimal, key, rendezvous servers.
+/// HIP (RFC 8005, 5 and 6): algorithm, host identity tag in hexadecimal, key, rendezvous servers.
 pub(super) fn host_identity(text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
     let [tag_length, algorithm] = reader.array()?;
     let key_length = reader.u16()?;

@@ -16,8 +16,8 @@ fn octets(hex: &str) -> Vec<u8> {
     pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
-/// Data of each type and its text, as dnspython 2.8 writes it; but names without their last dot,
-/// base64 in one piece, algorithms and schemes as numbers, GPOS in quotes.
+/// Data of each type and its text, as dnspython 2.8 writes it, except: names without their last
+/// dot, base64 in one piece, algorithms and schemes as numbers, GPOS in quotes.
 const WRITTEN: &[(u16, &str, &str)] = &[
     (1, "c0000201", "192.0.2.1"),
     (2, "026e73076578616d706c6500", "ns.example"),
@@ -178,19 +178,19 @@ const WRITTEN: &[(u16, &str, &str)] = &[
 ];
 
 #[test]
-fn writes_what_master_files_write() {
+fn writes_master_file_form() {
     for (rtype, data, text) in WRITTEN {
         assert_eq!(shown(*rtype, &octets(data)), *text, "type {rtype}");
     }
 }
 
 #[test]
-fn what_is_cut_short_or_goes_on_is_unknown_data() {
+fn writes_data_of_wrong_length_as_unknown() {
     for (rtype, data, text) in WRITTEN {
         let whole = octets(data);
         for cut in 1..whole.len() {
             let part = shown(*rtype, &whole[..cut]);
-            // Where the last field may be of any length, less of it is data too.
+            // If the last field has any length, fewer bytes are valid too.
             assert!(part.starts_with("\\# ") || part != *text, "type {rtype} at {cut}: {part}");
         }
     }
@@ -212,7 +212,7 @@ fn what_is_cut_short_or_goes_on_is_unknown_data() {
 }
 
 #[test]
-fn octets_of_unknown_types_are_shown_as_they_are() {
+fn writes_unknown_types_as_hex() {
     assert_eq!(shown(65280, &[0, 0xAB]), "\\# 2 00ab");
     assert_eq!(shown(10, b"null"), "\\# 4 6e756c6c");
     assert_eq!(shown(41, &[0, 3, 0, 0]), "\\# 4 00030000");
@@ -222,7 +222,7 @@ fn octets_of_unknown_types_are_shown_as_they_are() {
 }
 
 #[test]
-fn names_point_back_into_the_message_and_never_forward() {
+fn names_point_only_back() {
     let message = b"\x07example\0\x00\x0a\x02mx\xC0\x00\x01x\0";
     let mx = |length: usize| presentation(message, 9, &message[9..9 + length], 15);
     assert_eq!(mx(7), "10 mx.example");
@@ -237,22 +237,22 @@ fn escapes_in_names_in_data() {
 }
 
 proptest! {
-    /// Any octets give a text, and one that is bounded by them.
+    /// Any bytes give a text whose length is bounded.
     #[test]
-    fn any_data_gives_a_bounded_text(
+    fn any_data_gives_bounded_text(
         data in proptest::collection::vec(any::<u8>(), 0..300),
         rtype in prop_oneof![0_u16..300, Just(32768), Just(32769)],
     ) {
         let text = shown(rtype, &data);
         prop_assert!(text.is_ascii());
-        // A type bit is the worst: up to nine characters.
+        // A type bit is the worst case: up to nine characters.
         prop_assert!(text.len() <= 90 * data.len() + 20, "{}", text);
     }
 }
 
 proptest! {
     #[test]
-    fn addresses_are_written_as_the_library_writes_them(octets: [u8; 4]) {
-        prop_assert_eq!(shown(1, &octets), std::net::Ipv4Addr::from(octets).to_string());
+    fn addresses_match_std_form(bytes: [u8; 4]) {
+        prop_assert_eq!(shown(1, &bytes), std::net::Ipv4Addr::from(bytes).to_string());
     }
 }

@@ -1,100 +1,100 @@
-//! Memory under floods, and work under junk.
+//! Limits on memory under floods, and on work for junk data.
 
 use super::{queries, stream};
 use crate::capture::{Body, Origin, Packet, Sight};
-use crate::decode::tests::{Bench, SERVER};
+use crate::decode::tests::{Harness, SERVER};
 use crate::decode::{Decoder, DecoderOptions, Malformed, TCP_STREAM_BYTES};
 use crate::net::craft::{self, ACK, SYN};
 use crate::time::Timestamp;
 
-/// A connection's client, another for each number.
+/// A connection's client, different for each number.
 fn client(number: u32) -> String {
     let [high, mid, low, last] = number.to_be_bytes();
     format!("10.{high}.{mid}.{low}:{}", 1024 + u16::from(last))
 }
 
 #[test]
-fn the_stated_memory() {
+fn documented_memory() {
     let DecoderOptions { tcp_memory_bytes, tcp_streams, .. } = DecoderOptions::default();
-    // As ARCHITECTURE.md has it.
+    // The figure in ARCHITECTURE.md.
     assert_eq!(tcp_memory_bytes, 64 << 20);
     assert_eq!(tcp_streams, 65_536);
     const { assert!(TCP_STREAM_BYTES <= 1024) };
 }
 
 #[test]
-fn ten_thousand_connections_at_once() {
-    let mut bench = Bench::default();
+fn tracks_ten_thousand_connections() {
+    let mut harness = Harness::default();
     let bytes = stream(&queries(2));
-    // Every one with half a message, in both directions.
+    // Each with half a message in both directions.
     for number in 0..10_000 {
         let client = client(number);
-        bench.see(&craft::tcp(&client, SERVER, 9, SYN, b""));
-        bench.see(&craft::tcp(SERVER, &client, 99, SYN | ACK, b""));
-        bench.see(&craft::tcp(&client, SERVER, 10, ACK, &bytes[..50]));
-        bench.see(&craft::tcp(SERVER, &client, 100, ACK, &bytes[..50]));
+        harness.receive(&craft::tcp(&client, SERVER, 9, SYN, b""));
+        harness.receive(&craft::tcp(SERVER, &client, 99, SYN | ACK, b""));
+        harness.receive(&craft::tcp(&client, SERVER, 10, ACK, &bytes[..50]));
+        harness.receive(&craft::tcp(SERVER, &client, 100, ACK, &bytes[..50]));
     }
     let limit = DecoderOptions::default().tcp_memory_bytes;
-    assert!(bench.decoder.memory_bytes() <= limit);
-    assert_eq!(bench.held(), 20_000, "none had to give way");
+    assert!(harness.decoder.memory_bytes() <= limit);
+    assert_eq!(harness.held(), 20_000, "none had to give way");
     for number in 0..10_000 {
         let client = client(number);
-        bench.see(&craft::tcp(&client, SERVER, 60, ACK, &bytes[50..]));
-        bench.see(&craft::tcp(SERVER, &client, 150, ACK, &bytes[50..]));
+        harness.receive(&craft::tcp(&client, SERVER, 60, ACK, &bytes[50..]));
+        harness.receive(&craft::tcp(SERVER, &client, 150, ACK, &bytes[50..]));
     }
-    let counters = bench.decoder.counters();
+    let counters = harness.decoder.counters();
     assert_eq!((counters.messages, counters.evicted_streams, counters.held), (40_000, 0, 0));
 }
 
 #[test]
-fn established_connections_outlive_a_flood_of_half_open_ones() {
-    let mut bench = Bench::new(DecoderOptions { tcp_streams: 1000, ..DecoderOptions::default() });
+fn established_streams_survive_syn_flood() {
+    let mut harness =
+        Harness::new(DecoderOptions { tcp_streams: 1000, ..DecoderOptions::default() });
     let bytes = stream(&queries(2));
     let first = stream(&queries(1)).len();
     let next = 10 + u32::try_from(first).unwrap();
     for number in 0..400 {
-        bench.see(&craft::tcp(&client(number), SERVER, 9, SYN, b""));
-        bench.see(&craft::tcp(&client(number), SERVER, 10, ACK, &bytes[..first]));
-        // Half of the next message waits, its length cut in two.
-        bench.see(&craft::tcp(&client(number), SERVER, next, ACK, &bytes[first..=first]));
+        harness.receive(&craft::tcp(&client(number), SERVER, 9, SYN, b""));
+        harness.receive(&craft::tcp(&client(number), SERVER, 10, ACK, &bytes[..first]));
+        // Half of the next message, its length cut in two.
+        harness.receive(&craft::tcp(&client(number), SERVER, next, ACK, &bytes[first..=first]));
     }
     for number in 1000..60_000 {
-        bench.see(&craft::tcp(&client(number), SERVER, 9, SYN, b""));
+        harness.receive(&craft::tcp(&client(number), SERVER, 9, SYN, b""));
         if number % 3 == 0 {
-            bench.see(&craft::tcp(&client(number), SERVER, 10, ACK, b"\xff\xffhalf"));
+            harness.receive(&craft::tcp(&client(number), SERVER, 10, ACK, b"\xff\xffhalf"));
         }
     }
     for number in 0..400 {
-        bench.see(&craft::tcp(&client(number), SERVER, next + 1, ACK, &bytes[first + 1..]));
+        harness.receive(&craft::tcp(&client(number), SERVER, next + 1, ACK, &bytes[first + 1..]));
     }
-    let counters = bench.decoder.counters();
+    let counters = harness.decoder.counters();
     assert_eq!(counters.messages, 800);
     assert_eq!(counters.evicted_streams, 59_000 + 400 - 1000);
-    assert!(bench.decoder.memory_bytes() <= DecoderOptions::default().tcp_memory_bytes);
-    bench.wait(1000);
-    assert_eq!(bench.held(), 0);
+    assert!(harness.decoder.memory_bytes() <= DecoderOptions::default().tcp_memory_bytes);
+    harness.wait(1000);
+    assert_eq!(harness.held(), 0);
 }
 
 #[test]
-fn unfinished_messages_of_strangers_make_room_first() {
-    let mut bench =
-        Bench::new(DecoderOptions { tcp_memory_bytes: 1 << 20, ..DecoderOptions::default() });
+fn evicts_streams_without_message_first() {
+    let mut harness =
+        Harness::new(DecoderOptions { tcp_memory_bytes: 1 << 20, ..DecoderOptions::default() });
     let bytes = stream(&queries(2));
     let first = stream(&queries(1)).len() + 9;
-    bench.segment(9, SYN, b"");
-    bench.segment(10, ACK, &bytes[..first]);
+    harness.segment(9, SYN, b"");
+    harness.segment(10, ACK, &bytes[..first]);
     for number in 0..5000 {
-        bench.see(&craft::tcp(&client(number), SERVER, 9, SYN, b""));
-        bench.see(&craft::tcp(&client(number), SERVER, 10, ACK, &[0xff; 1000]));
-        assert!(bench.decoder.memory_bytes() <= 1 << 20);
+        harness.receive(&craft::tcp(&client(number), SERVER, 9, SYN, b""));
+        harness.receive(&craft::tcp(&client(number), SERVER, 10, ACK, &[0xff; 1000]));
+        assert!(harness.decoder.memory_bytes() <= 1 << 20);
     }
-    assert!(bench.malformed(Malformed::TcpIncomplete) > 4000);
-    bench.segment(10 + u32::try_from(first).unwrap(), ACK, &bytes[first..]);
-    assert_eq!(bench.messages(), queries(2));
+    assert!(harness.malformed(Malformed::TcpIncomplete) > 4000);
+    harness.segment(10 + u32::try_from(first).unwrap(), ACK, &bytes[first..]);
+    assert_eq!(harness.messages(), queries(2));
 }
 
-/// Shows the decoder a SYN of each of many strangers and, where there is one, the beginning of a
-/// message; packets of which only the source is new.
+/// Sends a SYN from each of many clients and, if events, the beginning of a message.
 fn flood(decoder: &mut Decoder, strangers: u32, beginning: Option<&[u8]>) {
     let syn = craft::tcp("10.0.0.0:1024", SERVER, 9, SYN, b"");
     let data = beginning.map(|bytes| craft::tcp("10.0.0.0:1024", SERVER, 10, ACK, bytes));
@@ -119,8 +119,8 @@ fn flood(decoder: &mut Decoder, strangers: u32, beginning: Option<&[u8]>) {
 }
 
 #[test]
-fn floods_stay_within_the_stated_memory() {
-    // By hand, in a release build, a million.
+fn floods_stay_within_documented_memory() {
+    // Run with a million by hand, in a release build.
     let syns: u32 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
     let mut decoder = Decoder::new(DecoderOptions::default());
     flood(&mut decoder, syns, None);
@@ -135,40 +135,40 @@ fn floods_stay_within_the_stated_memory() {
     assert!(counters.evicted_streams >= u64::from(syns) - options.tcp_streams as u64);
 }
 
-/// Octets at each of which a message seems to begin, with many records to walk.
+/// Bytes that look like the beginning of a message with many records at every position.
 fn mirage(length: usize) -> Vec<u8> {
     let header = [0x40, 0, 0, 0, 0x80, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     header.into_iter().cycle().take(length).collect()
 }
 
 #[test]
-fn junk_costs_work_in_proportion() {
-    // Without a bound on the search this takes minutes.
+fn junk_costs_linear_work() {
+    // Without the budget of the search this takes minutes.
     for junk in
         [mirage(60_000), vec![0; 60_000], b"GET / HTTP/1.1\r\n".repeat(3750), vec![0x80; 60_000]]
     {
-        let mut bench = Bench::default();
+        let mut harness = Harness::default();
         for number in 0..10 {
-            // Behind a hole, so that it is searched as one.
-            bench.segment(1000 + 120_000 * number, ACK, &junk);
-            bench.segment(1000 + 120_000 * number + 60_000, ACK, &junk);
+            // Behind a gap, so that it is searched in one piece.
+            harness.segment(1000 + 120_000 * number, ACK, &junk);
+            harness.segment(1000 + 120_000 * number + 60_000, ACK, &junk);
         }
-        bench.finish();
-        bench.wait(1000);
-        assert_eq!(bench.held(), 0);
+        harness.finish();
+        harness.wait(1000);
+        assert_eq!(harness.held(), 0);
     }
 }
 
 #[test]
-fn small_segments_cost_work_in_proportion() {
+fn small_segments_cost_linear_work() {
     let mut large = craft::query(1, "large");
     large.resize(60_000, 0xee);
     let bytes = stream(&[large]);
-    // The last octets first: every one opens a hole, and closes none until the first is there.
-    let mut bench = Bench::default();
-    bench.segment(9, SYN, b"");
+    // In reverse order: every segment opens a gap, and none closes before the first byte arrives.
+    let mut harness = Harness::default();
+    harness.segment(9, SYN, b"");
     for (number, part) in bytes.chunks(10).enumerate().rev() {
-        bench.segment(10 + u32::try_from(number * 10).unwrap(), ACK, part);
+        harness.segment(10 + u32::try_from(number * 10).unwrap(), ACK, part);
     }
-    assert_eq!((bench.messages().len(), bench.held()), (1, 0));
+    assert_eq!((harness.messages().len(), harness.held()), (1, 0));
 }

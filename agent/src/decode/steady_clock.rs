@@ -1,27 +1,27 @@
-//! The clock by which what waits is given up.
+//! The clock of the decoder's timeouts.
 
 #![forbid(unsafe_code)]
 
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// Packets of several CPUs, or of several captures made one, may come in another order than that of
-/// their times; a clock further behind has been set back.
+/// Tolerated disorder. Packets of several CPUs, or of merged captures, may be out of order in time;
+/// a larger step back means that the clock was set.
 const DISORDER: Duration = Duration::from_secs(2);
-/// More than anything waits: a longer step tells no more.
+/// Largest step. It is longer than any timeout.
 const MAX_STEP: Duration = Duration::from_secs(3600);
 
-/// A clock that never steps back, fed with times that may: else one packet from the future would
-/// keep all others waiting until then. It begins at 0.
+/// A clock that never steps back, driven by times that may; otherwise one packet from the future
+/// would delay all timeouts until then. It starts at 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SteadyClock {
-    /// What the other clock showed last, small steps back left out.
+    /// The last input time, without small steps back.
     fed: Option<Timestamp>,
     now: Timestamp,
 }
 
 impl SteadyClock {
-    /// What this clock shows when the other one shows `time`.
+    /// Advances the clock to the input `time` and returns the clock's time.
     pub(super) fn read(&mut self, time: Timestamp) -> Timestamp {
         let fed = *self.fed.get_or_insert(time);
         self.now = self.now.plus(time.since(fed).min(MAX_STEP));
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_where_the_other_clock_was_set_back() {
+    fn continues_when_input_clock_steps_back() {
         let mut clock = SteadyClock::default();
         assert_eq!(clock.read(at(1000)), at(0));
         assert_eq!(clock.read(at(1010)), at(10));

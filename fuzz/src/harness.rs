@@ -1,4 +1,4 @@
-//! The pipeline under attack: whatever it is shown, its promises are checked.
+//! Runs the pipeline on hostile input and checks its invariants.
 
 use dnscribe::capture::{Body, Origin, Packet, Sight};
 use dnscribe::decode::DecoderOptions;
@@ -14,20 +14,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Octets of records that are kept.
-const MAX_KEPT: usize = 64 << 10;
+/// Most bytes of records that are kept.
+const MAX_KEPT_BYTES: usize = 64 << 10;
 
-/// What the pipeline may use.
+/// Limits of the pipeline.
 #[derive(Clone, Debug, Default)]
-pub struct Bounds {
-    /// For the decoder.
+pub struct Limits {
+    /// Options of the decoder.
     pub decoder: DecoderOptions,
-    /// For pairing.
+    /// Options of pairing.
     pub pairing: PairOptions,
 }
 
-impl Bounds {
-    /// So little that they are reached.
+impl Limits {
+    /// Returns limits so low that they are reached.
     #[must_use]
     pub fn tight() -> Self {
         Self {
@@ -43,41 +43,42 @@ impl Bounds {
     }
 }
 
-/// A packet's surroundings.
+/// Metadata of a packet.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// Where it was seen.
+pub struct PacketMetadata {
+    /// Direction of the packet.
     pub sight: Sight,
-    /// The network that it was seen in.
+    /// The network in which it was captured.
     pub scope: u64,
-    /// Its length on the wire.
+    /// Its length on the wire, in bytes.
     pub wire_bytes: u32,
     /// See [`Packet::datagram_bytes`].
     pub datagram_bytes: u16,
 }
 
-impl Place {
-    /// A whole packet seen in passing.
+impl PacketMetadata {
+    /// Returns the metadata of a complete packet between other hosts.
     #[must_use]
-    pub fn passing(packet: &[u8]) -> Self {
+    pub fn passive(packet: &[u8]) -> Self {
         let wire_bytes = u32::try_from(packet.len()).unwrap_or(u32::MAX);
         Self { sight: Sight::Passive, scope: 0, wire_bytes, datagram_bytes: 0 }
     }
 }
 
-/// A pipeline with a sink that reads every record.
-pub struct Rig {
+/// A pipeline with a sink that checks every record.
+pub struct Harness {
     pipeline: Pipeline,
-    bounds: Bounds,
+    limits: Limits,
     now: Timestamp,
     packets: u64,
     records: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Rig {
-    /// A pipeline within these bounds. `reading`: records are rendered and read, else only counted.
+impl Harness {
+    /// Creates a pipeline with these limits. `reading`: records are rendered and checked, else only
+    /// counted.
     #[must_use]
-    pub fn new(bounds: Bounds, reading: bool) -> Self {
+    pub fn new(limits: Limits, reading: bool) -> Self {
         let epoch = Timestamp::from_nanos(1_700_000_000_000_000_000);
         let identity = Identity::new("fuzz".into(), None, epoch, HashMap::default());
         let rules = DetectOptions::default();
@@ -88,38 +89,38 @@ impl Rig {
         let records = Arc::clone(&sink.records);
         let output = Output::new(options, vec![Box::new(sink)]);
         let pipeline =
-            Pipeline::new(bounds.decoder.clone(), bounds.pairing, Joining::default(), output);
-        Self { pipeline, bounds, now: epoch, packets: 0, records }
+            Pipeline::new(limits.decoder.clone(), limits.pairing, Joining::default(), output);
+        Self { pipeline, limits, now: epoch, packets: 0, records }
     }
 
-    /// Shows an IP packet.
-    pub fn show(&mut self, bytes: &[u8], place: Place) {
-        self.show_body(Body::Ip { bytes, wire_bytes: place.wire_bytes }, place);
+    /// Passes an IP packet to the pipeline.
+    pub fn send_ip(&mut self, bytes: &[u8], metadata: PacketMetadata) {
+        self.send_body(Body::Ip { bytes, wire_bytes: metadata.wire_bytes }, metadata);
     }
 
-    /// Shows what a hook has seen.
-    pub fn show_body(&mut self, body: Body<'_>, place: Place) {
+    /// Passes a captured event to the pipeline.
+    pub fn send_body(&mut self, body: Body<'_>, metadata: PacketMetadata) {
         self.packets += 1;
         self.pipeline.observe(&Packet {
             ts: self.now,
             origin: Origin { cpu: 0, seq: self.packets },
-            scope: place.scope,
-            sight: place.sight,
+            scope: metadata.scope,
+            sight: metadata.sight,
             task: None,
-            datagram_bytes: place.datagram_bytes,
+            datagram_bytes: metadata.datagram_bytes,
             cgroup_id: 0,
             body,
         });
     }
 
-    /// Takes a packet that a capture file held, in its own time.
+    /// Passes a packet of a capture file to the pipeline, at its own time.
     pub fn replay(&mut self, packet: &Packet<'_>) {
         self.packets += 1;
         self.now = packet.ts;
         self.pipeline.observe(packet);
     }
 
-    /// Lets time pass, backwards where it is told to.
+    /// Advances the time, or sets it back.
     pub fn wait(&mut self, time: Duration, backwards: bool) {
         self.now = if backwards {
             let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -130,16 +131,16 @@ impl Rig {
         self.pipeline.expire(self.now);
     }
 
-    /// Packets shown.
+    /// Returns the number of packets passed.
     #[must_use]
     pub const fn packets(&self) -> u64 {
         self.packets
     }
 
-    /// Checks what must hold after every packet: the identities, and the bounds.
+    /// Checks the invariants that hold after every packet: ledger identities and limits.
     ///
     /// # Panics
-    /// Where it does not.
+    /// An invariant is broken.
     pub fn check(&mut self) -> Counters {
         self.pipeline.flush_batches();
         let counters = self.pipeline.counters(self.taken());
@@ -147,26 +148,26 @@ impl Rig {
         assert!(imbalances.is_empty(), "{imbalances:?}");
         self.check_memory();
         let open = counters.pairing.open;
-        let most = self.bounds.pairing.max_transactions;
-        assert!(open <= most as u64, "{open} queries wait, {most} may");
+        let most = self.limits.pairing.max_transactions;
+        assert!(open <= most as u64, "{open} queries pending, the limit is {most}");
         counters
     }
 
-    /// Checks that no more octets wait than may.
+    /// Checks the limit on pending data.
     ///
     /// # Panics
-    /// Where more do.
+    /// The limit is exceeded.
     pub fn check_memory(&self) {
-        let options = &self.bounds.decoder;
+        let options = &self.limits.decoder;
         let most = options.tcp_memory_bytes + options.fragment_memory_bytes;
         let used = self.pipeline.waiting_bytes();
-        assert!(used <= most, "{used} octets wait, {most} may");
+        assert!(used <= most, "{used} bytes pending, the limit is {most}");
     }
 
-    /// Ends the capture, and checks that nothing waits for ever.
+    /// Ends the capture and checks that nothing stays pending.
     ///
     /// # Panics
-    /// Where something does.
+    /// Something stays pending.
     #[expect(clippy::must_use_candidate, reason = "called for its checks")]
     pub fn end(mut self) -> Counters {
         self.pipeline.write_ledger(self.taken(), self.now, false);
@@ -176,12 +177,12 @@ impl Rig {
         self.wait(Duration::from_secs(3600), false);
         self.pipeline.finish(self.now);
         let counters = self.check();
-        assert_eq!(counters.decode.held, 0, "packets wait for ever");
-        assert_eq!(self.pipeline.waiting_bytes(), 0, "octets wait for ever");
+        assert_eq!(counters.decode.held, 0, "packets stay pending");
+        assert_eq!(self.pipeline.waiting_bytes(), 0, "bytes stay pending");
         counters
     }
 
-    /// Ends the capture and gives the first records that it made, as lines of JSON.
+    /// Ends the capture and returns its first records as JSON lines.
     #[must_use]
     pub fn records(self) -> Vec<u8> {
         let records = Arc::clone(&self.records);
@@ -196,11 +197,11 @@ impl Rig {
     }
 }
 
-/// A sink that checks each record for being one.
+/// A sink that checks each record.
 struct Reader {
     reading: bool,
     counters: BTreeMap<String, Delivery>,
-    /// The first records read.
+    /// The first records.
     records: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -215,7 +216,7 @@ impl Reader {
         let read: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
         assert_eq!(read["schema"], schema, "{:?}", String::from_utf8_lossy(line));
         if let Ok(mut records) = self.records.lock()
-            && records.len() < MAX_KEPT
+            && records.len() < MAX_KEPT_BYTES
         {
             records.extend(line);
         }

@@ -6,13 +6,13 @@ use super::dns::{Dns, Outline};
 use super::{Envelope, Malformed, Message};
 use smallvec::SmallVec;
 
-/// Octets that need no room of their own: most queries have no more.
+/// Inline capacity in bytes. Most queries fit.
 const USUAL_BYTES: usize = 96;
 
-/// Octets of a message.
+/// The bytes of a message, inline if short.
 pub(super) type Octets = SmallVec<[u8; USUAL_BYTES]>;
 
-/// A message with octets of its own.
+/// A message that owns its bytes.
 #[derive(Clone, Debug)]
 pub struct Kept {
     envelope: Envelope,
@@ -22,25 +22,24 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// The message as whoever has borrowed it sees it.
+    /// Returns the message.
     #[must_use]
     pub fn message(&self) -> Message<'_> {
         let dns = Dns::new(&self.octets, &self.outline);
         Message { envelope: &self.envelope, dns, wire_bytes: self.wire_bytes }
     }
 
-    /// A message of these octets, of so many on the wire.
+    /// Parses `octets`, which are `wire_bytes` long on the wire.
     ///
     /// # Errors
-    /// Where they are none.
+    /// The part of the message that cannot be read.
     pub fn read(envelope: Envelope, octets: &[u8], wire_bytes: u32) -> Result<Self, Malformed> {
         let clipped = u32::try_from(octets.len()).is_ok_and(|captured| captured < wire_bytes);
         let outline = Outline::read(octets, clipped)?;
         Ok(Self { envelope, outline, wire_bytes, octets: SmallVec::from_slice(octets) })
     }
 
-    /// Keeps another message in the same place: it is a few hundred octets, and not worth to be moved
-    /// there.
+    /// Replaces the message in place: it has a few hundred bytes, too many to be moved.
     pub(crate) fn replace(&mut self, message: &Message<'_>) {
         self.envelope.clone_from(message.envelope);
         self.outline = *message.dns.outline();
@@ -54,26 +53,27 @@ impl Kept {
         }
     }
 
-    /// Gives back what memory of its own it has; its octets are gone.
+    /// Frees the heap memory; the bytes of the message are gone.
     pub(crate) fn release(&mut self) {
         self.octets = Octets::new();
     }
 
-    /// What a message would take, in octets of memory: see [`Self::memory_bytes`].
+    /// Returns the memory that an owned copy of `message` takes, in bytes. See
+    /// [`Self::memory_bytes`].
     pub(crate) fn bytes_for(message: &Message<'_>) -> usize {
         let octets = message.dns.octets().len();
         size_of::<Self>() + if octets > USUAL_BYTES { octets } else { 0 }
     }
 
-    /// Keeps no more records of the answer section than so many, and of what is behind them the OPT
-    /// record only.
+    /// Removes all but the first `most` answer records, and all later records except OPT.
     pub(crate) fn limit_answers(&mut self, most: u16) {
-        if self.outline.limit_answers(&mut self.octets, most) {
+        if let Some(length) = self.outline.limit_answers(&mut self.octets, most) {
+            self.octets.truncate(length);
             self.octets.shrink_to_fit();
         }
     }
 
-    /// Octets of memory.
+    /// Returns the memory used, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let heap = if self.octets.spilled() { self.octets.capacity() } else { 0 };

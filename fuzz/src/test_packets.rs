@@ -1,4 +1,4 @@
-//! Packets made from messages.
+//! Builds packets from messages.
 
 use std::net::SocketAddr;
 
@@ -8,34 +8,34 @@ const UDP: u8 = 17;
 
 /// TCP flags (RFC 9293, 3.1).
 pub mod flag {
-    /// Last segment.
+    /// Last segment of a direction.
     pub const FIN: u8 = 0x01;
-    /// First segment.
+    /// First segment of a direction.
     pub const SYN: u8 = 0x02;
-    /// The connection is no more.
+    /// Ends the connection.
     pub const RST: u8 = 0x04;
-    /// `ack` counts.
+    /// The acknowledgement number is valid.
     pub const ACK: u8 = 0x10;
 }
 
-/// A TCP header, as far as it matters.
+/// The fields of a TCP header that matter here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
     /// Sequence number.
     pub seq: u32,
-    /// Acknowledgement; counts with [`flag::ACK`].
+    /// Acknowledgement number; valid with [`flag::ACK`].
     pub ack: u32,
     /// See [`flag`].
     pub flags: u8,
 }
 
-/// A query for the address of `label`, a name under `.example`.
+/// Builds a query for the address of `label.example`.
 #[must_use]
 pub fn query(id: u16, label: &[u8]) -> Vec<u8> {
     message(id, 0x0100, label, &[])
 }
 
-/// The response to [`query`], with one address.
+/// Builds the response to [`query`] with one address.
 #[must_use]
 pub fn response(id: u16, label: &[u8]) -> Vec<u8> {
     message(id, 0x8180, label, &[0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 192, 0, 2, 1])
@@ -55,7 +55,7 @@ fn message(id: u16, flags: u16, label: &[u8], answer: &[u8]) -> Vec<u8> {
     message
 }
 
-/// A message after its length, as TCP carries it (RFC 1035, 4.2.2).
+/// Adds the length prefix of TCP (RFC 1035, 4.2.2).
 #[must_use]
 pub fn framed(message: &[u8]) -> Vec<u8> {
     let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
@@ -64,7 +64,7 @@ pub fn framed(message: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A UDP datagram in an IP packet.
+/// Builds a UDP datagram in an IP packet.
 #[must_use]
 pub fn udp(src: SocketAddr, dst: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let mut datagram = Vec::with_capacity(8 + payload.len());
@@ -75,7 +75,7 @@ pub fn udp(src: SocketAddr, dst: SocketAddr, payload: &[u8]) -> Vec<u8> {
     ip(src, dst, UDP, &datagram)
 }
 
-/// A TCP segment in an IP packet.
+/// Builds a TCP segment in an IP packet.
 #[must_use]
 pub fn tcp(src: SocketAddr, dst: SocketAddr, header: Segment, payload: &[u8]) -> Vec<u8> {
     let mut segment = Vec::with_capacity(20 + payload.len());
@@ -88,7 +88,7 @@ pub fn tcp(src: SocketAddr, dst: SocketAddr, header: Segment, payload: &[u8]) ->
     ip(src, dst, TCP, &segment)
 }
 
-/// An IP packet; addresses of two families give an IPv6 packet with mapped addresses.
+/// Builds an IP packet; addresses of two families make an IPv6 packet with mapped addresses.
 fn ip(src: SocketAddr, dst: SocketAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     if let (SocketAddr::V4(src), SocketAddr::V4(dst)) = (src, dst) {
         let mut packet = vec![0x45, 0];
@@ -112,6 +112,6 @@ fn ip(src: SocketAddr, dst: SocketAddr, protocol: u8, payload: &[u8]) -> Vec<u8>
     packet
 }
 
-fn length(octets: usize) -> u16 {
-    u16::try_from(octets).unwrap_or(u16::MAX)
+fn length(bytes: usize) -> u16 {
+    u16::try_from(bytes).unwrap_or(u16::MAX)
 }

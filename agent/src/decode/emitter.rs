@@ -1,4 +1,4 @@
-//! What leaves the decoder, and the count of it.
+//! Emits decoded events and counts packets and messages.
 
 #![forbid(unsafe_code)]
 
@@ -8,15 +8,15 @@ use crate::capture::{Origin, Packet, Sight, Task, Transport};
 use crate::time::Timestamp;
 use std::net::SocketAddr;
 
-/// Longest dead letter, in octets.
-pub(super) const MAX_LETTER: usize = 64 * 1024;
+/// Longest dead letter in bytes.
+pub(super) const MAX_DEAD_LETTER_BYTES: usize = 64 * 1024;
 
-/// A packet without its body.
+/// Metadata of a packet, without its body.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Carrier {
+pub(super) struct PacketContext {
     pub ts: Timestamp,
-    /// The same moment by the decoder's own clock, which never steps back: what waits is timed by it.
-    pub steady: Timestamp,
+    /// `ts` by the decoder's clock, which never steps back. Timeouts use it.
+    pub steady_ts: Timestamp,
     pub origin: Origin,
     pub scope: u64,
     pub sight: Sight,
@@ -25,14 +25,14 @@ pub(super) struct Carrier {
     pub cgroup_id: u64,
 }
 
-impl Carrier {
-    pub(super) fn new(packet: &Packet<'_>, steady: Timestamp) -> Self {
+impl PacketContext {
+    pub(super) fn new(packet: &Packet<'_>, steady_ts: Timestamp) -> Self {
         let Packet { ts, origin, scope, sight, task, datagram_bytes, cgroup_id, body: _ } = *packet;
-        Self { ts, steady, origin, scope, sight, task, datagram_bytes, cgroup_id }
+        Self { ts, steady_ts, origin, scope, sight, task, datagram_bytes, cgroup_id }
     }
 }
 
-/// Who sends to whom.
+/// Sender, receiver and transport.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flow {
     pub transport: Transport,
@@ -40,31 +40,31 @@ pub(super) struct Flow {
     pub dst: SocketAddr,
 }
 
-/// The octets of one DNS message.
+/// The bytes of one DNS message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Octets<'a> {
+pub(super) struct MessageBytes<'a> {
     pub captured: &'a [u8],
-    /// Their number on the wire.
+    /// Length of the message on the wire, in bytes.
     pub wire_bytes: u32,
 }
 
-/// Packets settled and messages found.
+/// Counters of packets and messages.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct PacketCounters {
     pub received: u64,
     pub decoded: u64,
     pub malformed: [u64; Malformed::ALL.len()],
     pub queries: u64,
     pub responses: u64,
-    /// ICMP errors about queries; these are told.
+    /// ICMP errors about queries, which are reported.
     pub icmp_about_queries: u64,
     /// ICMP errors about responses.
     pub icmp_about_responses: u64,
 }
 
-impl Tally {
-    /// Ends the way of `packets` packets.
-    pub(super) fn settle(&mut self, packets: u64, verdict: Option<Malformed>) {
+impl PacketCounters {
+    /// Counts packets as decoded, or as malformed if there is an error.
+    pub(super) fn account(&mut self, packets: u64, verdict: Option<Malformed>) {
         let place = verdict.and_then(|reason| Malformed::ALL.iter().position(|one| *one == reason));
         match place.and_then(|place| self.malformed.get_mut(place)) {
             Some(count) => *count += packets,
@@ -73,70 +73,71 @@ impl Tally {
     }
 }
 
-/// Where the decoder's rooms put what they find.
-pub(super) struct Outlet<'a> {
-    pub tally: &'a mut Tally,
-    /// Room for copies, whoever needs it: nobody's contents last.
+/// Passes the decoder's results to the caller and counts them.
+pub(super) struct Emitter<'a> {
+    pub counters: &'a mut PacketCounters,
+    /// Buffer for temporary copies.
     pub scratch: &'a mut Vec<u8>,
     pub each: &'a mut dyn FnMut(Decoded<'_>),
 }
 
-impl Outlet<'_> {
-    /// Decodes a message and gives it, or a dead letter. `index`: how many messages and letters
-    /// the carrier gave before; counted up.
-    pub(super) fn message(
+impl Emitter<'_> {
+    /// Parses a message and emits it, or a dead letter. `index`: number of messages and dead
+    /// letters that the packet has completed; incremented.
+    pub(super) fn emit_message(
         &mut self,
-        carrier: &Carrier,
+        context: &PacketContext,
         flow: &Flow,
-        octets: Octets<'_>,
+        bytes: MessageBytes<'_>,
         index: &mut u32,
     ) -> Result<(), Malformed> {
-        let Octets { captured, wire_bytes } = octets;
+        let MessageBytes { captured, wire_bytes } = bytes;
         let clipped = u32::try_from(captured.len()).is_ok_and(|captured| captured < wire_bytes);
         match Outline::read(captured, clipped) {
             Ok(outline) => {
                 if outline.flags.response() {
-                    self.tally.responses += 1;
+                    self.counters.responses += 1;
                 } else {
-                    self.tally.queries += 1;
+                    self.counters.queries += 1;
                 }
-                let envelope = &envelope(carrier, flow, index);
+                let envelope = &envelope(context, flow, index);
                 let dns = Dns::new(captured, &outline);
                 (self.each)(Decoded::Message(Message { envelope, dns, wire_bytes }));
                 Ok(())
             }
-            Err(reason) => {
-                self.letter(carrier, flow, reason, octets.captured, index);
+            Err(error) => {
+                let reason = error.into();
+                self.emit_dead_letter(context, flow, reason, captured, index);
                 Err(reason)
             }
         }
     }
 
-    /// Gives a dead letter.
-    pub(super) fn letter(
+    /// Emits a dead letter.
+    pub(super) fn emit_dead_letter(
         &mut self,
-        carrier: &Carrier,
+        context: &PacketContext,
         flow: &Flow,
         reason: Malformed,
         bytes: &[u8],
         index: &mut u32,
     ) {
-        let bytes = bytes.get(..MAX_LETTER).unwrap_or(bytes);
-        let envelope = envelope(carrier, flow, index);
+        let bytes = bytes.get(..MAX_DEAD_LETTER_BYTES).unwrap_or(bytes);
+        let envelope = envelope(context, flow, index);
         (self.each)(Decoded::DeadLetter(DeadLetter { envelope, reason, bytes }));
     }
 }
 
-pub(super) fn envelope(carrier: &Carrier, flow: &Flow, index: &mut u32) -> Envelope {
-    let id = MessageId { origin: carrier.origin, index: *index };
+pub(super) fn envelope(context: &PacketContext, flow: &Flow, index: &mut u32) -> Envelope {
+    let id = MessageId { origin: context.origin, index: *index };
     *index += 1;
     Envelope {
         id,
-        ts: carrier.ts,
-        scope: carrier.scope,
-        sight: carrier.sight,
-        task: carrier.task,
-        cgroup_id: carrier.cgroup_id,
+        ts: context.ts,
+        scope: context.scope,
+        sight: context.sight,
+        task: context.task,
+        cgroup_id: context.cgroup_id,
         transport: flow.transport,
         src: flow.src,
         dst: flow.dst,
