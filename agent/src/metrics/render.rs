@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub struct Build {
     /// The version.
     pub version: &'static str,
-    /// The source's revision; empty where unknown.
+    /// Commit of the source; `unknown` if it was built without the repository.
     pub revision: &'static str,
 }
 
