@@ -1,9 +1,7 @@
 //! The commands: each takes its arguments and ends well or with an [`Exit`].
 
-mod bell;
 mod check;
 mod confine;
-mod crew;
 mod kafka;
 mod pace;
 mod pages;
@@ -18,9 +16,10 @@ mod session;
 mod signals;
 mod summary;
 mod supervisor;
-mod takeover;
 mod top;
 mod verify;
+mod waker;
+mod worker_pool;
 
 use crate::cli::{Cli, Command, KafkaCommand, LedgerCommand};
 use crate::config::reference;

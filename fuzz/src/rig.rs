@@ -3,10 +3,9 @@
 use dnscribe::capture::{Body, Origin, Packet, Sight};
 use dnscribe::decode::DecoderOptions;
 use dnscribe::detect::{self, DetectOptions, Detection, Meant};
-use dnscribe::join::Joining;
 use dnscribe::ledger::{Counters, Delivery, Kernel, Ring};
 use dnscribe::pair::PairOptions;
-use dnscribe::pipeline::{Output, OutputOptions, Pipeline, Taken};
+use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe::record::Identity;
 use dnscribe::sink::{Batch, Failure, Look, Sink, Stream};
 use dnscribe::time::Timestamp;
@@ -68,6 +67,7 @@ impl Place {
 /// A pipeline with a sink that reads every record.
 pub struct Rig {
     pipeline: Pipeline,
+    flow: FlowStage,
     bounds: Bounds,
     now: Timestamp,
     packets: u64,
@@ -83,13 +83,15 @@ impl Rig {
         let rules = DetectOptions::default();
         let others = detect::all(&rules, &Meant::default());
         let detection = Detection::new(rules, others);
-        let options = OutputOptions { detection: Some(detection), ..OutputOptions::new(identity) };
+        let options =
+            PipelineOptions { detection: Some(detection), ..PipelineOptions::new(identity) };
         let sink = Reader::new(reading);
         let records = Arc::clone(&sink.records);
-        let output = Output::new(options, vec![Box::new(sink)]);
-        let pipeline =
-            Pipeline::new(bounds.decoder.clone(), bounds.pairing, Joining::default(), output);
-        Self { pipeline, bounds, now: epoch, packets: 0, records }
+        let (decoder, pairing) = (bounds.decoder.clone(), bounds.pairing);
+        let flow = FlowOptions { decoder, pairing, ..FlowOptions::default() };
+        let mut pipeline = Pipeline::new(options, vec![Box::new(sink)]);
+        let flow = pipeline.flow_stage(flow);
+        Self { pipeline, flow, bounds, now: epoch, packets: 0, records }
     }
 
     /// Shows an IP packet.
@@ -100,7 +102,7 @@ impl Rig {
     /// Shows what a hook has seen.
     pub fn show_body(&mut self, body: Body<'_>, place: Place) {
         self.packets += 1;
-        self.pipeline.observe(&Packet {
+        let packet = Packet {
             ts: self.now,
             origin: Origin { cpu: 0, seq: self.packets },
             scope: place.scope,
@@ -109,14 +111,15 @@ impl Rig {
             datagram_bytes: place.datagram_bytes,
             cgroup_id: 0,
             body,
-        });
+        };
+        self.flow.observe(&packet, &mut self.pipeline);
     }
 
     /// Takes a packet that a capture file held, in its own time.
     pub fn replay(&mut self, packet: &Packet<'_>) {
         self.packets += 1;
         self.now = packet.ts;
-        self.pipeline.observe(packet);
+        self.flow.observe(packet, &mut self.pipeline);
     }
 
     /// Lets time pass, backwards where it is told to.
@@ -127,7 +130,7 @@ impl Rig {
         } else {
             self.now.plus(time)
         };
-        self.pipeline.expire(self.now);
+        self.flow.expire(self.now, &mut self.pipeline);
     }
 
     /// Packets shown.
@@ -141,8 +144,8 @@ impl Rig {
     /// # Panics
     /// Where it does not.
     pub fn check(&mut self) -> Counters {
-        self.pipeline.flush_batches();
-        let counters = self.pipeline.counters(self.taken());
+        self.pipeline.router().offer();
+        let counters = self.pipeline.counters(&self.input());
         let imbalances = counters.imbalances();
         assert!(imbalances.is_empty(), "{imbalances:?}");
         self.check_memory();
@@ -159,7 +162,7 @@ impl Rig {
     pub fn check_memory(&self) {
         let options = &self.bounds.decoder;
         let most = options.tcp_memory_bytes + options.fragment_memory_bytes;
-        let used = self.pipeline.waiting_bytes();
+        let used = self.flow.waiting_bytes();
         assert!(used <= most, "{used} octets wait, {most} may");
     }
 
@@ -169,15 +172,16 @@ impl Rig {
     /// Where something does.
     #[expect(clippy::must_use_candidate, reason = "called for its checks")]
     pub fn end(mut self) -> Counters {
-        self.pipeline.write_ledger(self.taken(), self.now, false);
+        let input = self.input();
+        self.pipeline.write_ledger(&input, self.now, false);
         self.check();
-        self.pipeline.finish(self.now);
+        self.finish();
         self.check();
         self.wait(Duration::from_secs(3600), false);
-        self.pipeline.finish(self.now);
+        self.finish();
         let counters = self.check();
         assert_eq!(counters.decode.held, 0, "packets wait for ever");
-        assert_eq!(self.pipeline.waiting_bytes(), 0, "octets wait for ever");
+        assert_eq!(self.flow.waiting_bytes(), 0, "octets wait for ever");
         counters
     }
 
@@ -189,10 +193,16 @@ impl Rig {
         records.lock().map(|records| records.clone()).unwrap_or_default()
     }
 
-    fn taken(&self) -> Taken {
+    fn finish(&mut self) {
+        self.flow.finish(self.now, &mut self.pipeline);
+        self.pipeline.finish(self.now);
+    }
+
+    fn input(&self) -> InputCounters {
         let kernel = Kernel { seen: self.packets, submitted: self.packets, ..Kernel::default() };
         let ring = Ring { submitted: self.packets, received: self.packets, ..Ring::default() };
-        (BTreeMap::from([("replay".to_owned(), kernel)]), ring)
+        let capture = (BTreeMap::from([("replay".to_owned(), kernel)]), ring);
+        InputCounters { capture, flows: vec![self.flow.counters(&[])] }
     }
 }
 
