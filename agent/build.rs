@@ -14,6 +14,9 @@ use std::process;
 /// Names an object that was built elsewhere, for packagers without the toolchain.
 const PREBUILT: &str = "DNSCRIBE_EBPF_PREBUILT";
 
+/// Commit of the source. Set by packagers who build without the repository.
+const REVISION: &str = "DNSCRIBE_REVISION";
+
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let root = manifest.parent().unwrap_or(Path::new(".")).to_path_buf();
@@ -23,6 +26,7 @@ fn main() {
     println!("cargo::rerun-if-changed={}", root.join("agent-common/src").display());
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build/toolchain.rs");
+    println!("cargo::rustc-env={REVISION}={}", revision(&root));
 
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     match object(&root.join("agent-ebpf"), &out.join("target")) {
@@ -60,6 +64,28 @@ fn strip(object: &Path, stripped: &Path) -> Result<(), Box<dyn Error>> {
     let mut bytes = Vec::new();
     builder.write(&mut bytes)?;
     Ok(fs::write(stripped, bytes)?)
+}
+
+/// Returns the commit of the source, or `unknown` without a repository.
+fn revision(root: &Path) -> String {
+    println!("cargo::rerun-if-env-changed={REVISION}");
+    if let Ok(revision) = env::var(REVISION) {
+        return revision;
+    }
+    let git = |arguments: &[&str]| {
+        let output = process::Command::new("git").arg("-C").arg(root).args(arguments).output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let head = git(&["symbolic-ref", "-q", "HEAD"]);
+    for name in ["HEAD", "packed-refs"].into_iter().chain(head.as_deref()) {
+        // Cargo builds each time if a file is missing, so that only files that exist are named.
+        let file = git(&["rev-parse", "--path-format=absolute", "--git-path", name]);
+        if let Some(file) = file.filter(|file| Path::new(file).exists()) {
+            println!("cargo::rerun-if-changed={file}");
+        }
+    }
+    git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// Builds the programs and gives the path of the object.

@@ -11,12 +11,12 @@
 mod cpu;
 
 use dnscribe::capture::{Body, Origin, Packet, Sight};
-use dnscribe::connection::ConnectionOptions;
-use dnscribe::decode::DecoderOptions;
-use dnscribe::join::Joining;
 use dnscribe::ledger::Delivery;
 use dnscribe::pair::PairOptions;
-use dnscribe::pipeline::{Batch, Output, OutputOptions, Pipeline, SHARD_BATCHES, Shard};
+use dnscribe::pipeline::{
+    BATCHES_PER_SHARD, BatchMerger, EventBatch, FlowOptions, FlowStage, InputCounters, Pipeline,
+    PipelineOptions,
+};
 use dnscribe::record::Identity;
 use dnscribe::sink::{self, Failure, Look, Sink, Stream};
 use dnscribe::time::Timestamp;
@@ -161,20 +161,27 @@ fn deal(shards: usize, clients: u16, packets: u64) -> Vec<Ring> {
 }
 
 /// Takes all packets of a shard; gives the CPU time that this took.
-fn front(mut shard: Shard, ring: &Ring, tell: &SyncSender<Batch>, empty: &Receiver<Batch>) -> f64 {
+fn front(
+    mut shard: FlowStage,
+    ring: &Ring,
+    tell: &SyncSender<EventBatch>,
+    empty: &Receiver<EventBatch>,
+) -> f64 {
     let before = cpu_seconds();
     let mut place = 0;
     while place < ring.packets.len() {
         let Ok(mut batch) = empty.recv() else { break };
         while !batch.is_full() && place < ring.packets.len() {
-            shard.fill(&ring.packet(place), &mut batch);
+            shard.observe(&ring.packet(place), &mut batch);
+            batch.packets += 1;
             place += 1;
         }
         if place == ring.packets.len() {
             let last = ring.packet(place - 1).ts;
-            shard.fill_last(last, &mut batch);
+            shard.finish(last, &mut batch);
+            batch.is_last = true;
         }
-        shard.seal(&mut batch, &[], None);
+        shard.finish_batch(&mut batch, &[], None);
         if tell.send(batch).is_err() {
             break;
         }
@@ -192,20 +199,22 @@ fn main() {
     let rings = deal(shards, clients, packets);
     let epoch = Timestamp::from_nanos(EPOCH);
     let identity = Identity::new("bench".into(), None, epoch, HashMap::new());
-    let output = Output::new(OutputOptions::new(identity), vec![Box::new(Drop(look))]);
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Drop(look))];
     let pairing = PairOptions { query_timeout: Duration::from_secs(5), max_transactions: 262_144 };
-    let decoder = DecoderOptions::default();
-    let fronts = (&decoder, ConnectionOptions::default());
-    let (mut pipeline, parts) = Pipeline::parted(shards, fronts, pairing, Joining::Auto, output);
-    let (tell, told) = sync_channel::<Batch>(shards * SHARD_BATCHES);
+    let flow = FlowOptions { pairing, ..FlowOptions::default() };
+    let mut pipeline = Pipeline::new(PipelineOptions::new(identity), sinks);
+    let parts = pipeline.flow_stages(&flow, shards);
+    let counters = parts.iter().map(|part| part.counters(&[])).collect();
+    let mut merger = BatchMerger::new(counters, BATCHES_PER_SHARD, epoch);
+    let (tell, told) = sync_channel::<EventBatch>(shards * BATCHES_PER_SHARD);
     let started = Instant::now();
     let (front_cpu, back_cpu) = std::thread::scope(|scope| {
         let mut pools = Vec::new();
         let mut hands = Vec::new();
         for (place, (shard, ring)) in parts.into_iter().zip(&rings).enumerate() {
-            let (spent, empty) = sync_channel(SHARD_BATCHES);
-            for _ in 0..SHARD_BATCHES {
-                spent.send(Batch::default()).expect("room");
+            let (spent, empty) = sync_channel(BATCHES_PER_SHARD);
+            for _ in 0..BATCHES_PER_SHARD {
+                spent.send(EventBatch::default()).expect("room");
             }
             pools.push(spent);
             let tell = tell.clone();
@@ -219,22 +228,25 @@ fn main() {
         let before = cpu_seconds();
         for batch in told {
             let (shard, is_last) = (batch.shard, batch.is_last);
-            pipeline.put(batch);
+            merger.push(batch);
             if is_last {
-                pipeline.is_past(shard, Timestamp::from_nanos(u64::MAX));
+                merger.advance(shard, Timestamp::from_nanos(u64::MAX));
             }
-            pipeline.gather(&mut |batch| {
+            merger.merge(&mut pipeline);
+            for batch in merger.spent() {
                 // A shard that has ended wants none.
                 let _ = pools[batch.shard].try_send(batch);
-            });
+            }
         }
+        merger.merge_all(&mut pipeline);
         pipeline.finish(Timestamp::from_nanos(EPOCH + packets * GAP_NS));
         let back = cpu_seconds() - before;
         let fronts: Vec<f64> = hands.into_iter().map(|hand| hand.join().expect("ends")).collect();
         (fronts, back)
     });
     let seconds = started.elapsed().as_secs_f64();
-    let counters = pipeline.counters((BTreeMap::new(), dnscribe::ledger::Ring::default()));
+    let flows = merger.counters().cloned().collect();
+    let counters = pipeline.counters(&InputCounters { flows, ..InputCounters::default() });
     let pairing = counters.pairing;
     let front: f64 = front_cpu.iter().sum();
     let busiest = front_cpu.iter().copied().fold(0.0, f64::max);

@@ -1,8 +1,6 @@
 //! The commands. Each takes its arguments and succeeds, or returns an [`Exit`].
 
-mod bell;
 mod check;
-mod crew;
 mod kafka;
 mod pace;
 mod pages;
@@ -16,9 +14,10 @@ mod session;
 mod signals;
 mod summary;
 mod supervisor;
-mod takeover;
 mod top;
 mod verify;
+mod waker;
+mod worker_pool;
 
 use crate::cli::{Cli, Command, KafkaCommand, LedgerCommand};
 use crate::config::reference;

@@ -1,5 +1,5 @@
-//! A transaction with all that the rooms to the left know of it, as windows, lookups and detection
-//! see it: one flat view, so that none of them needs to know where a fact comes from.
+//! The view of a transaction that lookups, windows and detection take: its messages, links and attribution as
+//! flat fields, named as in `dns.transaction/1`.
 
 #![forbid(unsafe_code)]
 
@@ -7,89 +7,91 @@ use crate::capture::Transport;
 use crate::decode::MessageId;
 use crate::decode::dns::{Answers, Flags};
 use crate::enrich::Place;
-use crate::join::{Cache, Parent};
-use crate::pair::{OrphanReason, Status, Vantage};
+use crate::join::{Cache, Links, Parent};
+use crate::pair::{OrphanReason, Status, Transaction, Vantage};
+use crate::number::milliseconds;
+use crate::record::{RecordTail, Texts};
 use crate::time::Timestamp;
 use std::net::SocketAddr;
 
-/// A transaction. Fields are named as in `dns.transaction/1`.
+/// A transaction with what other stages know about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Observation<'a> {
-    /// What names it: the record's `event_id` is made of this.
+    /// Id of the message that the record's `event_id` is made of.
     pub id: MessageId,
-    /// Its query, where one was seen: the same, but on `late` and `duplicate`.
+    /// Id of the query, if it was seen. Differs from `id` on `late` and `duplicate`.
     pub query: Option<MessageId>,
-    /// The record's `ts`: of the query, else of the response.
+    /// Time of the query, else of the response.
     pub ts: Timestamp,
-    /// When the response passed, if one did.
+    /// Time of the response, if there was one.
     pub response_ts: Option<Timestamp>,
-    /// The side that it was seen from.
+    /// Where it was seen.
     pub vantage: Vantage,
     /// UDP or TCP.
     pub transport: Transport,
-    /// Who asked.
+    /// The client.
     pub client: SocketAddr,
-    /// Who was asked.
+    /// The server.
     pub server: SocketAddr,
     /// The server's configured name, else its address.
     pub resolver: &'a str,
     /// The header's opcode; 0 is QUERY.
     pub opcode: u8,
-    /// What was asked, as records write it: lower case, no trailing dot, the root `.`.
+    /// Query name in lower case, without trailing dot; the root is `.`.
     pub qname: Option<&'a str>,
     /// The registrable domain.
     pub zone: Option<&'a str>,
-    /// The number of the type asked for.
+    /// Query type.
     pub qtype: Option<u16>,
-    /// The number of the class asked for.
+    /// Query class.
     pub qclass: Option<u16>,
     /// How it ended.
     pub status: Status,
-    /// The response's extended code.
+    /// RCODE of the response, with the extended bits (RFC 6891).
     pub rcode: Option<u16>,
-    /// The response's extended DNS error (RFC 8914), the first.
+    /// First extended DNS error of the response (RFC 8914).
     pub ede: Option<u16>,
     /// The flags of the response, else of the query.
     pub flags: Flags,
-    /// From query to response, in milliseconds.
+    /// Time from query to response, in milliseconds.
     pub latency_ms: Option<f64>,
-    /// Times the query was sent again.
+    /// Number of retransmissions of the query.
     pub retries: u32,
     /// Whether the query asks for DNSSEC records (DO).
     pub dnssec_ok: bool,
-    /// Whether the query tells a client subnet (RFC 7871).
+    /// Whether the query has a client subnet option (RFC 7871).
     pub client_subnet: bool,
     /// The answer section.
     pub answers: &'a Answers,
-    /// ANCOUNT of the response: more than `answers` has where it was clipped.
+    /// ANCOUNT of the response. Larger than the length of `answers` if the response was clipped.
     pub answer_count: Option<u16>,
     /// Smallest TTL of the response, in seconds.
     pub min_ttl_seconds: Option<u32>,
-    /// Octets of the query.
+    /// Size of the query in bytes.
     pub query_bytes: Option<u32>,
-    /// Octets of the response; of a zone transfer, of all its messages.
+    /// Size of the response in bytes; of a zone transfer, of all its messages.
     pub response_bytes: Option<u64>,
-    /// Whether it is a duplicate that answers differently.
+    /// Whether it is a duplicate with another answer.
     pub conflict: bool,
-    /// The share of transactions like it that were told when it passed: 1 but for sampling.
+    /// Share of transactions like this one that were exported when it was seen: 1 without sampling.
     pub sample_ratio: f64,
-    /// Orphans that resembled the response that was waited for, while it was.
+    /// Number of orphans that resembled the response while the query waited.
     pub rejected: u32,
-    /// On an orphan: why it answers nothing.
+    /// On an orphan: why it matches no query.
     pub orphan_reason: Option<OrphanReason>,
-    /// On an orphan: the query that it would answer but for that.
+    /// On an orphan: the query that it would match but for that reason.
     pub resembles: Option<MessageId>,
-    /// Over TCP: the truncated UDP transaction that it follows.
+    /// On TCP: the truncated UDP transaction that it follows.
     pub tcp_fallback_of: Option<MessageId>,
     /// The transaction that caused it.
     pub parent: Option<Parent>,
-    /// Where a resolver had the answer from.
+    /// Whether the resolver answered from its cache.
     pub cache: Option<Cache>,
-    /// Who sent the query; at the server, the response.
+    /// Process that sent the query; at the server, the response.
     pub process: Option<Process<'a>>,
-    /// The container of that process.
+    /// Container of that process.
     pub container: Option<Container<'a>>,
-    /// `namespace/pod`, else the container's id.
+    /// `namespace/pod`, else the id of the container.
     pub pod: Option<&'a str>,
 }
 
@@ -98,9 +100,9 @@ pub struct Observation<'a> {
 pub struct Container<'a> {
     /// 64 hex digits.
     pub id: &'a str,
-    /// What runs it.
+    /// Container runtime.
     pub runtime: Option<&'static str>,
-    /// The uid of its pod.
+    /// UID of its pod.
     pub pod_uid: Option<&'a str>,
     /// Its pod.
     pub place: Option<&'a Place>,
@@ -113,20 +115,108 @@ pub struct Process<'a> {
     pub pid: u32,
     /// User id.
     pub uid: u32,
-    /// Its name.
+    /// Name of the task.
     pub comm: &'a str,
-    /// The executable's path.
+    /// Path of the executable.
     pub exe: Option<&'a str>,
 }
 
-impl Observation<'_> {
-    /// Whether the response, if any, has the TC bit.
+/// What other stages know of a transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The server's configured name, else its address.
+    pub resolver: &'a str,
+    /// Its links to other transactions.
+    pub links: &'a Links,
+    /// Share of transactions like this one that were exported: 1 without sampling.
+    pub sample_ratio: f64,
+    /// Process, container and pod as records have them.
+    pub tail: &'a RecordTail<'a>,
+    /// The pod.
+    pub pod: Option<&'a Place>,
+}
+
+impl<'a> Observation<'a> {
+    /// Creates the view of a transaction; none if it has no message.
+    #[must_use]
+    pub fn new(
+        transaction: &Transaction<'a>,
+        texts: &'a Texts,
+        facts: &Facts<'a>,
+    ) -> Option<Self> {
+        let Facts { resolver, links, sample_ratio, tail, pod } = *facts;
+        let (query, response) = (transaction.query, transaction.response);
+        let subject = transaction.subject()?;
+        let first = query.or(response)?;
+        let (client, server) = first.ends();
+        let question = transaction.question();
+        let answered = response.map(|response| response.dns);
+        let query_edns = query.and_then(|query| query.dns.edns());
+        let transfer = transaction.transfer.as_ref();
+        let whole_response = response.map(|response| response.wire_bytes.into());
+        let container = tail.container.as_ref();
+        Some(Self {
+            id: subject.envelope.id,
+            query: query.map(|query| query.envelope.id),
+            ts: first.envelope.ts,
+            response_ts: response.map(|response| response.envelope.ts),
+            vantage: transaction.vantage,
+            transport: first.envelope.transport,
+            client,
+            server,
+            resolver,
+            opcode: first.dns.flags.opcode(),
+            qname: texts.qname(),
+            zone: texts.zone(),
+            qtype: question.map(|question| question.qtype),
+            qclass: question.map(|question| first.class_of(&question)),
+            status: transaction.status,
+            rcode: answered.map(|dns| dns.rcode()),
+            ede: answered.and_then(|dns| dns.edns()).and_then(|edns| edns.ede_code()),
+            flags: answered.unwrap_or(first.dns).flags,
+            latency_ms: transaction.latency().map(milliseconds),
+            retries: transaction.retries,
+            dnssec_ok: query_edns.is_some_and(|edns| edns.dnssec_ok()),
+            client_subnet: query_edns.is_some_and(|edns| edns.has_client_subnet()),
+            answer_count: answered.map(|dns| dns.counts.answer),
+            answers: answered.map_or(Answers::NONE, |_| texts.answers()),
+            min_ttl_seconds: answered.and_then(|dns| dns.min_ttl_seconds),
+            query_bytes: query.map(|query| query.wire_bytes),
+            response_bytes: transfer.map(|transfer| transfer.bytes).or(whole_response),
+            conflict: transaction.conflict,
+            sample_ratio: sample_ratio,
+            rejected: transaction.rejected,
+            orphan_reason: transaction.stray.map(|stray| stray.reason),
+            resembles: transaction.stray.and_then(|stray| stray.resembles),
+            tcp_fallback_of: links.tcp_fallback_of,
+            parent: links.parent,
+            cache: links.cache,
+            process: tail.process.as_ref().map(|process| Process {
+                pid: process.pid,
+                uid: process.uid,
+                comm: &process.comm,
+                exe: process.exe,
+            }),
+            container: container.map(|container| Container {
+                id: container.id,
+                runtime: container.runtime,
+                pod_uid: container.pod_uid,
+                place: pod,
+            }),
+            pod: match pod {
+                Some(pod) => Some(&pod.pod.path),
+                None => container.map(|container| container.id),
+            },
+        })
+    }
+
+    /// Returns whether the response, if any, has the TC bit.
     #[must_use]
     pub const fn truncated(&self) -> bool {
         self.rcode.is_some() && self.flags.truncated()
     }
 
-    /// Whether it began with a query that was seen; others are `late`, `duplicate` and `orphan`.
+    /// Returns whether it began with a query that was seen. Not so on `late`, `duplicate` and `orphan`.
     #[must_use]
     pub const fn is_query(&self) -> bool {
         !matches!(self.status, Status::Late | Status::Duplicate | Status::Orphan)
@@ -137,7 +227,7 @@ impl Observation<'_> {
 pub(crate) mod testing {
     use super::*;
 
-    /// An address asked for and given, in 12 ms, at the client; what tests vary.
+    /// An answered query for an address, seen at the client, with 12 ms latency.
     pub(crate) fn example(ts: Timestamp) -> Observation<'static> {
         Observation {
             id: MessageId::default(),

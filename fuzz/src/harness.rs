@@ -3,10 +3,9 @@
 use dnscribe::capture::{Body, Origin, Packet, Sight};
 use dnscribe::decode::DecoderOptions;
 use dnscribe::detect::{self, DetectOptions, Detection, Meant};
-use dnscribe::join::Joining;
 use dnscribe::ledger::{Counters, Delivery, Kernel, Ring};
 use dnscribe::pair::PairOptions;
-use dnscribe::pipeline::{Output, OutputOptions, Pipeline, Taken};
+use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe::record::Identity;
 use dnscribe::sink::{Batch, Failure, Look, Sink, Stream};
 use dnscribe::time::Timestamp;
@@ -68,6 +67,7 @@ impl PacketMetadata {
 /// A pipeline with a sink that checks every record.
 pub struct Harness {
     pipeline: Pipeline,
+    flow: FlowStage,
     limits: Limits,
     now: Timestamp,
     packets: u64,
@@ -84,13 +84,15 @@ impl Harness {
         let rules = DetectOptions::default();
         let others = detect::all(&rules, &Meant::default());
         let detection = Detection::new(rules, others);
-        let options = OutputOptions { detection: Some(detection), ..OutputOptions::new(identity) };
+        let options =
+            PipelineOptions { detection: Some(detection), ..PipelineOptions::new(identity) };
         let sink = Reader::new(reading);
         let records = Arc::clone(&sink.records);
-        let output = Output::new(options, vec![Box::new(sink)]);
-        let pipeline =
-            Pipeline::new(limits.decoder.clone(), limits.pairing, Joining::default(), output);
-        Self { pipeline, limits, now: epoch, packets: 0, records }
+        let (decoder, pairing) = (limits.decoder.clone(), limits.pairing);
+        let flow = FlowOptions { decoder, pairing, ..FlowOptions::default() };
+        let mut pipeline = Pipeline::new(options, vec![Box::new(sink)]);
+        let flow = pipeline.flow_stage(flow);
+        Self { pipeline, flow, limits, now: epoch, packets: 0, records }
     }
 
     /// Passes an IP packet to the pipeline.
@@ -101,7 +103,7 @@ impl Harness {
     /// Passes a captured event to the pipeline.
     pub fn send_body(&mut self, body: Body<'_>, metadata: PacketMetadata) {
         self.packets += 1;
-        self.pipeline.observe(&Packet {
+        let packet = Packet {
             ts: self.now,
             origin: Origin { cpu: 0, seq: self.packets },
             scope: metadata.scope,
@@ -110,14 +112,15 @@ impl Harness {
             datagram_bytes: metadata.datagram_bytes,
             cgroup_id: 0,
             body,
-        });
+        };
+        self.flow.observe(&packet, &mut self.pipeline);
     }
 
     /// Passes a packet of a capture file to the pipeline, at its own time.
     pub fn replay(&mut self, packet: &Packet<'_>) {
         self.packets += 1;
         self.now = packet.ts;
-        self.pipeline.observe(packet);
+        self.flow.observe(packet, &mut self.pipeline);
     }
 
     /// Advances the time, or sets it back.
@@ -128,7 +131,7 @@ impl Harness {
         } else {
             self.now.plus(time)
         };
-        self.pipeline.expire(self.now);
+        self.flow.expire(self.now, &mut self.pipeline);
     }
 
     /// Returns the number of packets passed.
@@ -142,8 +145,8 @@ impl Harness {
     /// # Panics
     /// An invariant is broken.
     pub fn check(&mut self) -> Counters {
-        self.pipeline.flush_batches();
-        let counters = self.pipeline.counters(self.taken());
+        self.pipeline.router().offer();
+        let counters = self.pipeline.counters(&self.input());
         let imbalances = counters.imbalances();
         assert!(imbalances.is_empty(), "{imbalances:?}");
         self.check_memory();
@@ -160,7 +163,7 @@ impl Harness {
     pub fn check_memory(&self) {
         let options = &self.limits.decoder;
         let most = options.tcp_memory_bytes + options.fragment_memory_bytes;
-        let used = self.pipeline.waiting_bytes();
+        let used = self.flow.waiting_bytes();
         assert!(used <= most, "{used} bytes pending, the limit is {most}");
     }
 
@@ -170,15 +173,16 @@ impl Harness {
     /// Something stays pending.
     #[expect(clippy::must_use_candidate, reason = "called for its checks")]
     pub fn end(mut self) -> Counters {
-        self.pipeline.write_ledger(self.taken(), self.now, false);
+        let input = self.input();
+        self.pipeline.write_ledger(&input, self.now, false);
         self.check();
-        self.pipeline.finish(self.now);
+        self.finish();
         self.check();
         self.wait(Duration::from_secs(3600), false);
-        self.pipeline.finish(self.now);
+        self.finish();
         let counters = self.check();
         assert_eq!(counters.decode.held, 0, "packets stay pending");
-        assert_eq!(self.pipeline.waiting_bytes(), 0, "bytes stay pending");
+        assert_eq!(self.flow.waiting_bytes(), 0, "bytes stay pending");
         counters
     }
 
@@ -190,10 +194,16 @@ impl Harness {
         records.lock().map(|records| records.clone()).unwrap_or_default()
     }
 
-    fn taken(&self) -> Taken {
+    fn finish(&mut self) {
+        self.flow.finish(self.now, &mut self.pipeline);
+        self.pipeline.finish(self.now);
+    }
+
+    fn input(&self) -> InputCounters {
         let kernel = Kernel { seen: self.packets, submitted: self.packets, ..Kernel::default() };
         let ring = Ring { submitted: self.packets, received: self.packets, ..Ring::default() };
-        (BTreeMap::from([("replay".to_owned(), kernel)]), ring)
+        let capture = (BTreeMap::from([("replay".to_owned(), kernel)]), ring);
+        InputCounters { capture, flows: vec![self.flow.counters(&[])] }
     }
 }
 

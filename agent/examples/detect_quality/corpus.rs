@@ -7,10 +7,9 @@ use dnscribe::capture::replay::Replay;
 use dnscribe::connection::{ConnectionOptions, Connections};
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
 use dnscribe::detect::{Meant, Rule};
-use dnscribe::join::Links;
+use dnscribe::observation::Observation;
 use dnscribe::pair::{PairOptions, Pairer, Transaction};
-use dnscribe::pipeline::{Facts, observation};
-use dnscribe::record::Texts;
+use dnscribe::record::{Context, Texts};
 use dnscribe::time::Timestamp;
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -128,15 +127,8 @@ fn observed(transaction: &Transaction<'_>, watch: &mut Watch) {
     let resolver = first.ends().1.ip().to_string();
     let mut texts = Texts::default();
     texts.read(transaction);
-    let facts = Facts {
-        resolver: &resolver,
-        texts: &texts,
-        process: None,
-        container: None,
-        place: None,
-        sample_ratio: 1.0,
-    };
-    if let Some(observation) = observation(transaction, &Links::default(), &facts) {
+    let context = Context::default();
+    if let Some(observation) = Observation::new(transaction, &resolver, &texts, &context, None) {
         watch.observe(&observation);
     }
 }

@@ -8,7 +8,7 @@ use dnscribe::cli::ReplayArgs;
 use dnscribe::config::Config;
 use dnscribe::decode::DecoderOptions;
 use dnscribe::detect::{self, Detection, Meant};
-use dnscribe::pipeline::{Output, OutputOptions, Pipeline, Taken};
+use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe::record::Identity;
 use dnscribe::sink::{self, Sink, SinkSpec};
 use dnscribe::time::Timestamp;
@@ -23,22 +23,23 @@ pub fn pass(packets: &Packets, replay: &ReplayArgs, seconds: Range<f64>) -> Resu
     let Range { start, end } = packets.times(seconds)?;
     let first = packets.first()?;
     let counts = Arc::new(Counts::default());
-    let mut pipeline = pipeline(&config, first, sinks(&config, &counts)?);
+    let (mut pipeline, mut flow) = pipeline(&config, first, sinks(&config, &counts)?);
     let mut packets = packets.iter().peekable();
     while let Some(packet) = packets.next_if(|packet| packet.ts < start) {
-        pipeline.observe(&packet);
+        flow.observe(&packet, &mut pipeline);
     }
-    let before = messages(&pipeline);
+    let before = messages(&pipeline, &flow);
     allocations::reset();
     let begin = cpu_time();
     let mut last = first;
     for packet in packets.take_while(|packet| packet.ts < end) {
-        pipeline.observe(&packet);
+        flow.observe(&packet, &mut pipeline);
         last = packet.ts;
     }
     if start == first {
+        flow.finish(last, &mut pipeline);
         pipeline.finish(last);
-        pipeline.flush_batches();
+        pipeline.router().offer();
     }
     let cpu = cpu_time().saturating_sub(begin);
     allocations::stop();
@@ -48,11 +49,12 @@ pub fn pass(packets: &Packets, replay: &ReplayArgs, seconds: Range<f64>) -> Resu
         let bytes = real(counts.bytes.load(Ordering::Relaxed));
         more.extend([("records", real(records)), ("bytes_per_record", bytes / real(records))]);
     }
-    Ok(Took { messages: messages(&pipeline) - before, cpu, more })
+    Ok(Took { messages: messages(&pipeline, &flow) - before, cpu, more })
 }
 
-fn messages(pipeline: &Pipeline) -> u64 {
-    pipeline.counters(Taken::default()).decode.messages
+fn messages(pipeline: &Pipeline, flow: &FlowStage) -> u64 {
+    let input = InputCounters { flows: vec![flow.counters(&[])], ..InputCounters::default() };
+    pipeline.counters(&input).decode.messages
 }
 
 fn sinks(config: &Config, counts: &Arc<Counts>) -> Result<Vec<Box<dyn Sink>>, Failure> {
@@ -63,7 +65,7 @@ fn sinks(config: &Config, counts: &Arc<Counts>) -> Result<Vec<Box<dyn Sink>>, Fa
     Ok(vec![Box::new(Tally::new(streams, Arc::clone(counts)))])
 }
 
-fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> Pipeline {
+fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> (Pipeline, FlowStage) {
     let resolvers = config.resolvers.clone().into_iter().collect();
     let identity = Identity::new(config.node.clone(), config.region.clone(), epoch, resolvers);
     let detection = config.detect.clone().map(|options| {
@@ -71,11 +73,16 @@ fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> Pip
         let others = detect::all(&options, &Meant { configured, system: BTreeSet::new() });
         Detection::new(options, others)
     });
+    let correlation = config.joining;
+    let windows = config.windows;
     let options =
-        OutputOptions { windows: config.windows, detection, ..OutputOptions::new(identity) };
+        PipelineOptions { correlation, windows, detection, ..PipelineOptions::new(identity) };
     let decoder =
         DecoderOptions { ports: config.capture.ports.clone(), ..DecoderOptions::default() };
-    Pipeline::new(decoder, config.pairing, config.joining, Output::new(options, sinks))
+    let flow = FlowOptions { decoder, pairing: config.pairing, connections: config.connecting };
+    let mut pipeline = Pipeline::new(options, sinks);
+    let flow = pipeline.flow_stage(flow);
+    (pipeline, flow)
 }
 
 /// Octets of memory that this process holds, the packets and what the allocator keeps included.

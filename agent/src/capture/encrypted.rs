@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::ports::PortSet;
-use std::collections::HashSet;
+use serde::{Serialize, Serializer};
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -90,6 +91,14 @@ pub struct Prefixes {
     lengths: [Vec<u8>; 2],
 }
 
+impl Serialize for Prefixes {
+    /// Serializes the prefixes in a fixed order, so that equal sets have equal text.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let sorted: BTreeSet<_> = self.all.iter().collect();
+        serializer.collect_seq(sorted.iter().map(ToString::to_string))
+    }
+}
+
 impl Prefixes {
     /// Returns whether any prefix holds the address. IPv4 addresses are not mapped.
     #[must_use]
@@ -126,7 +135,7 @@ pub enum Service {
 }
 
 /// The rules for encrypted DNS. Ports of plain DNS are never among these.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Encrypted {
     ports: Vec<u16>,
     https_ports: Vec<u16>,

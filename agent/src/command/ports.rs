@@ -1,68 +1,45 @@
-//! Other ports while capture goes on, without a message lost: first whoever reads packets learns of those
-//! that are new, then the programs tell of them and no longer of those that go, and once all that was told
-//! of these has been read they are forgotten.
+//! Change of the captured ports at run time without losing messages, in three steps: the flow stages also look for
+//! DNS on the new ports; the programs capture the new ports only; once the rings are empty, the flow stages stop
+//! looking for DNS on the old ports.
 
-use super::crew::Crew;
 use crate::capture::live::Live;
 use crate::capture::ports::PortSet;
-use crate::pipeline::Pipeline;
-use crate::time::Timestamp;
 
-/// How far the change of ports has got.
+/// Progress of a change of ports.
 #[derive(Debug, Default)]
-pub(super) struct PortChange(Stage);
-
-#[derive(Debug, Default)]
-enum Stage {
+pub(super) enum PortChange {
+    /// All stages and the programs have the same ports.
     #[default]
     Done,
-    /// Those that read packets are told of these.
-    Widening(PortSet),
-    /// Packets of other ports than these may still be in the ring.
-    Narrowing(PortSet),
+    /// The flow stages are to look for DNS on these ports, too.
+    Adding(PortSet),
+    /// The flow stages are to forget other ports, once the rings are empty.
+    Removing,
 }
 
 impl PortChange {
-    /// Begins to watch these ports instead.
-    pub(super) fn begin(ports: PortSet, pipeline: &mut Pipeline, crew: Option<&mut Crew>) -> Self {
-        pipeline.widen(&ports);
-        if let Some(crew) = crew {
-            crew.widen(&ports);
-        }
-        Self(Stage::Widening(ports))
+    /// Starts a change to these ports, after [`Control::AddPorts`](crate::pipeline::Control::AddPorts).
+    pub(super) const fn begin(ports: PortSet) -> Self {
+        Self::Adding(ports)
     }
 
-    /// Whether nothing of it is left to do.
+    /// Returns whether no step is left.
     pub(super) const fn is_done(&self) -> bool {
-        matches!(self.0, Stage::Done)
+        matches!(self, Self::Done)
     }
 
-    /// Goes on, where that can be. Gives the ports once they are watched.
-    pub(super) fn step(
-        &mut self,
-        live: &mut Live,
-        pipeline: &mut Pipeline,
-        crew: Option<&Crew>,
-    ) -> Option<PortSet> {
-        match std::mem::take(&mut self.0) {
-            Stage::Widening(ports) if crew.is_none_or(Crew::has_widened) => {
-                if let Err(error) = live.watch(&ports) {
-                    tracing::error!(
-                        "the ports stay as they were: the kernel refuses others: {error}"
-                    );
-                    return None;
-                }
-                match crew {
-                    Some(crew) => crew.narrow(&ports),
-                    None => self.0 = Stage::Narrowing(ports.clone()),
-                }
-                return Some(ports);
-            }
-            Stage::Narrowing(ports) if live.is_empty(0) => {
-                pipeline.narrow(&ports, Timestamp::now());
-            }
-            stage => self.0 = stage,
+    /// Takes the next step if all controls have taken effect (`is_settled`). Returns the ports once the programs
+    /// capture them, for [`Control::SetPorts`](crate::pipeline::Control::SetPorts).
+    pub(super) fn step(&mut self, live: &mut Live, is_settled: bool) -> Option<PortSet> {
+        if !is_settled {
+            return None;
         }
-        None
+        let Self::Adding(ports) = std::mem::take(self) else { return None };
+        if let Err(error) = live.watch(&ports) {
+            tracing::error!("the ports stay unchanged: the kernel refuses others: {error}");
+            return None;
+        }
+        *self = Self::Removing;
+        Some(ports)
     }
 }

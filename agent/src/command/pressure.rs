@@ -1,5 +1,5 @@
-//! What `run` does about pressure besides regulating it: says so, and fetches the totals of what was
-//! not told.
+//! Sampling in `run`: logs episodes of overload, and polls the kernel for the numbers of packets that were not
+//! exported.
 
 use crate::capture::live::Live;
 use crate::capture::sampling::{Change, told};
@@ -8,80 +8,84 @@ use crate::pipeline::Pipeline;
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// Says when less than all is told, and when that is over: once each, whatever steps there are.
+/// Logs the start and the end of each episode of sampling, but not its steps.
 #[derive(Debug, Default)]
-pub(super) struct Announcement {
-    /// Since when, and the least share since.
-    episode: Option<(Timestamp, f64)>,
+pub(super) struct SamplingLog {
+    episode: Option<Episode>,
 }
 
-impl Announcement {
-    /// Takes note of a change.
-    pub(super) fn announce(&mut self, change: Change) {
-        let share = told(change.cut);
+#[derive(Debug)]
+struct Episode {
+    since: Timestamp,
+    lowest_ratio: f64,
+}
+
+impl SamplingLog {
+    /// Logs a change of the sampling ratio.
+    pub(super) fn log(&mut self, change: Change) {
+        let ratio = told(change.cut);
         match &mut self.episode {
             None if change.cut > 0 => {
-                self.episode = Some((change.at, share));
+                self.episode = Some(Episode { since: change.at, lowest_ratio: ratio });
                 tracing::warn!(
-                    ratio = share,
-                    "more comes than can be handled: from here on, a share of the UDP transactions is \
-                     left out, whole ones each time, as large as is needed; totals stay exact. More \
-                     CPU for the agent or fewer streams would help"
+                    ratio,
+                    "overloaded: sampling UDP transactions (ratio in dnscribe_sampling_ratio); totals stay \
+                     exact; add capture.threads or reduce streams"
                 );
             }
-            Some((since, least)) if change.cut == 0 => {
+            Some(episode) if change.cut == 0 => {
                 tracing::info!(
-                    seconds = change.at.since(*since).as_secs(),
-                    least_ratio = *least,
-                    "all transactions are told again"
+                    seconds = change.at.since(episode.since).as_secs(),
+                    least_ratio = episode.lowest_ratio,
+                    "no longer overloaded: all transactions are exported again"
                 );
                 self.episode = None;
             }
-            Some((_, least)) => *least = least.min(share),
+            Some(episode) => episode.lowest_ratio = episode.lowest_ratio.min(ratio),
             None => {}
         }
     }
 }
 
-/// When the kernel is asked what was not told: at the end of each of the panes that windows are made
-/// of, so that each has its own.
+/// Polls the kernel for packets that were not exported: at the end of each pane of the windows, so that each pane
+/// has its own numbers.
 #[derive(Debug)]
-pub(super) struct Totals {
+pub(super) struct NotExportedPoller {
     epoch: Timestamp,
     pane: u64,
-    /// Packets that were not told when it was last asked.
+    /// Packets that were not exported, at the last poll.
     known: u64,
 }
 
-/// As long as a pane of the windows.
+/// Length of a pane of the windows.
 const PANE: Duration = Duration::from_secs(10);
 
-impl Totals {
+impl NotExportedPoller {
     pub(super) fn new(now: Timestamp) -> Self {
         Self { epoch: now, pane: pane(now), known: 0 }
     }
 
-    /// When the capture began.
+    /// Start of the capture.
     pub(super) const fn epoch(&self) -> Timestamp {
         self.epoch
     }
 
-    /// Whether a pane has ended, or something else wants to know.
+    /// Returns whether a pane has ended since the last poll.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         pane(now) != self.pane
     }
 
-    /// Asks, and gives the pipeline what is new.
-    pub(super) fn take(&mut self, live: &mut Live, pipeline: &mut Pipeline, now: Timestamp) {
+    /// Polls the kernel, and adds the difference to the pipeline.
+    pub(super) fn poll(&mut self, live: &mut Live, pipeline: &mut Pipeline, now: Timestamp) {
         let until =
             if self.is_due(now) { start(pane(now)).minus(Duration::from_nanos(1)) } else { now };
         self.pane = pane(now);
         let (kernel, _) = live.counters();
-        let untold = |kernel: &Kernel| kernel.sampled_out + kernel.lost_ring_full;
-        let known = kernel.values().map(untold).sum();
+        let not_exported = |kernel: &Kernel| kernel.sampled_out + kernel.lost_ring_full;
+        let known = kernel.values().map(not_exported).sum();
         if known != self.known {
             self.known = known;
-            live.untold().iter().for_each(|untold| pipeline.untold(until, untold));
+            live.untold().iter().for_each(|counts| pipeline.add_not_exported(until, counts));
         }
     }
 }

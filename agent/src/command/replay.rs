@@ -1,7 +1,7 @@
-//! `dnscribe replay`: capture files through the same pipeline, in capture time.
+//! `dnscribe replay`: runs capture files through the pipeline, in the time of the capture.
 
 use super::pace::Pace;
-use super::session::{Blueprint, Endpoint, Start, Verdict, Watch, close};
+use super::session::{Endpoint, PipelineBuilder, SinkWatch, Start, Verdict, close};
 use super::signals::Signals;
 use crate::capture::Packet;
 use crate::capture::replay::{InputError, Passed, Replay};
@@ -9,25 +9,25 @@ use crate::cli::ReplayArgs;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::metrics::Phase;
-use crate::pipeline::{Pipeline, Taken};
+use crate::pipeline::{CaptureCounters, FlowStage, InputCounters, Pipeline};
 use crate::sink::Sink;
 use crate::time::Timestamp;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Packets between two looks at signals, sinks and metrics requests.
-const LOOK_EVERY: u32 = 1024;
+/// Packets between two checks of signals, sinks and metrics requests.
+const CHECK_INTERVAL: u32 = 1024;
 
-/// How long sinks may take before a ledger record is written without them.
-const BARRIER: Duration = Duration::from_secs(600);
+/// How long sinks may take to deliver before a ledger record is written anyway.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Replays the files in the order given.
 pub(super) fn replay(args: &ReplayArgs) -> Result<(), Exit> {
     files(&args.files, Start::new(args.sources())?, None)
 }
 
-/// Replays files as fast as it can be, or at a pace.
+/// Replays files as fast as possible, or at a pace.
 pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Result<(), Exit> {
     let Start { config, signals, endpoint, sinks, summary, .. } = start;
     let mut reader =
@@ -35,11 +35,11 @@ pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Resu
     let mut session = Session {
         config: &config,
         sinks: Some(sinks),
-        pipeline: None,
-        watch: Watch::default(),
+        stages: None,
+        watch: SinkWatch::default(),
         signals,
         endpoint,
-        since_look: 0,
+        since_check: 0,
         pace,
         summary,
         failure: None,
@@ -62,7 +62,7 @@ pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Resu
         }
     }
     match failure {
-        // Nothing was replayed: the error alone is worth telling.
+        // No packet was replayed: the error is all there is to report.
         Some(error) if reader.first_packet().is_none() => Err(error.into()),
         failure => {
             session.end(reader.first_packet(), reader.counters())?;
@@ -71,85 +71,107 @@ pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Resu
     }
 }
 
+/// The pipeline, and its only flow stage.
+struct Stages {
+    pipeline: Pipeline,
+    flow: FlowStage,
+}
+
+impl Stages {
+    /// Counters of the file reader and the flow stage.
+    fn input(&self, capture: CaptureCounters) -> InputCounters {
+        InputCounters { capture, flows: vec![self.flow.counters(&[])] }
+    }
+}
+
 struct Session<'a> {
     config: &'a Config,
     sinks: Option<Vec<Box<dyn Sink>>>,
-    pipeline: Option<Pipeline>,
-    watch: Watch,
+    stages: Option<Stages>,
+    watch: SinkWatch,
     signals: Signals,
     endpoint: Endpoint,
-    since_look: u32,
+    since_check: u32,
     pace: Option<Pace>,
     summary: bool,
-    /// Why there is no pipeline.
+    /// Reason why there is no pipeline.
     failure: Option<Exit>,
 }
 
 impl Session<'_> {
     fn packet(&mut self, packet: &Packet<'_>, source: &Passed<'_>) -> ControlFlow<()> {
-        let taken = || source.counters();
-        if self.pipeline.is_none() {
+        if self.stages.is_none() {
             match self.begin(source.first_packet()) {
-                Ok(pipeline) => self.pipeline = pipeline,
+                Ok(stages) => self.stages = stages,
                 Err(exit) => {
                     self.failure = Some(exit);
                     return ControlFlow::Break(());
                 }
             }
         }
-        let Some(pipeline) = &mut self.pipeline else { return ControlFlow::Break(()) };
+        let Some(stages) = &mut self.stages else { return ControlFlow::Break(()) };
         if let Some(pace) = &mut self.pace {
-            pace.wait(packet.ts, &self.signals, || pipeline.flush_batches());
+            pace.wait(packet.ts, &self.signals, || stages.pipeline.router().offer());
             if self.signals.stop() {
                 return ControlFlow::Break(());
             }
         }
-        pipeline.observe(packet);
-        if pipeline.ledger_due(packet.ts) {
-            // The same file must give the same ledger: nothing may be on its way.
-            pipeline.flush_batches();
-            pipeline.outbox().flush(BARRIER);
-            pipeline.write_ledger(taken(), packet.ts, false);
+        stages.flow.observe(packet, &mut stages.pipeline);
+        if stages.pipeline.ledger_due(packet.ts) {
+            // The same file must give the same ledger: no record may be in flight.
+            stages.pipeline.router().offer();
+            stages.pipeline.router().flush(FLUSH_TIMEOUT);
+            let input = stages.input(source.counters());
+            stages.pipeline.write_ledger(&input, packet.ts, false);
         }
-        self.since_look += 1;
-        if self.since_look < LOOK_EVERY {
+        self.since_check += 1;
+        if self.since_check < CHECK_INTERVAL {
             return ControlFlow::Continue(());
         }
-        self.since_look = 0;
-        self.endpoint.attend(pipeline, taken, None);
+        self.since_check = 0;
+        let input = || stages.input(source.counters());
+        self.endpoint.serve(&stages.pipeline, input, None);
+        let router = stages.pipeline.router();
         if self.signals.reload() {
-            pipeline.outbox().reopen();
+            router.reopen();
         }
-        if self.signals.stop() || self.watch.look(pipeline.outbox()) != Verdict::GoOn {
+        if self.signals.stop() || self.watch.check(router) != Verdict::Continue {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     }
 
-    fn begin(&mut self, epoch: Timestamp) -> Result<Option<Pipeline>, Exit> {
+    fn begin(&mut self, epoch: Timestamp) -> Result<Option<Stages>, Exit> {
         let Some(sinks) = self.sinks.take() else { return Ok(None) };
         self.endpoint.set_phase(Phase::Replaying);
         let config = self.config;
         let wait_for_sinks = Some(self.signals.stop_flag());
-        Blueprint { config, epoch, enricher: None, wait_for_sinks }.build(sinks).map(Some)
+        let builder = PipelineBuilder { config, epoch, enricher: None, wait_for_sinks };
+        let flow_options = builder.flow_options();
+        let mut pipeline = builder.build(sinks)?;
+        let flow = pipeline.flow_stage(flow_options);
+        Ok(Some(Stages { pipeline, flow }))
     }
 
-    fn end(mut self, first: Option<Timestamp>, taken: Taken) -> Result<(), Exit> {
+    fn end(mut self, first: Option<Timestamp>, capture: CaptureCounters) -> Result<(), Exit> {
         if let Some(exit) = self.failure.take() {
             return Err(exit);
         }
-        let pipeline = match self.pipeline.take() {
-            Some(pipeline) => Some(pipeline),
+        let stages = match self.stages.take() {
+            Some(stages) => Some(stages),
             None => self.begin(first.unwrap_or_default())?,
         };
-        let Some(mut pipeline) = pipeline else { return Ok(()) };
+        let Some(mut stages) = stages else { return Ok(()) };
         self.endpoint.set_phase(Phase::Stopping);
-        let now = pipeline.last_packet();
-        pipeline.finish(now);
-        let limit = if self.signals.stop() { self.config.drain_timeout } else { BARRIER };
-        pipeline.outbox().flush(limit);
-        // Whoever asks for the end meanwhile gets it soon.
-        let limit = if self.signals.stop() { self.config.drain_timeout } else { BARRIER };
-        close(pipeline, taken, now, limit, &mut self.watch, self.summary)
+        let now = stages.flow.last_packet();
+        stages.flow.finish(now, &mut stages.pipeline);
+        stages.pipeline.finish(now);
+        let input = stages.input(capture);
+        let Stages { mut pipeline, .. } = stages;
+        let limit = if self.signals.stop() { self.config.drain_timeout } else { FLUSH_TIMEOUT };
+        pipeline.router().flush(limit);
+        // A signal may have come meanwhile.
+        let limit = if self.signals.stop() { self.config.drain_timeout } else { FLUSH_TIMEOUT };
+        close(pipeline, &input, now, limit, &mut self.watch, self.summary)
     }
 }

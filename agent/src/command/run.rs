@@ -1,14 +1,15 @@
-//! `dnscribe run`: live capture until told to stop.
+//! `dnscribe run`: live capture until it is stopped.
 
 mod reload;
+mod runner;
 
-use super::crew::{BUSY, Crew};
 use super::ports::PortChange;
-use super::pressure::{Announcement, Totals};
-use super::session::{Begun, Blueprint, Endpoint, Start, Verdict, Watch, close, live_options};
+use super::pressure::{NotExportedPoller, SamplingLog};
+use super::session::{
+    Begun, Endpoint, PipelineBuilder, SinkWatch, Start, Verdict, attach, close, live_options,
+};
 use super::signals::Signals;
 use super::supervisor::{self, State};
-use super::takeover::{self, Desk, Running, pages_of};
 use crate::capture::live::{Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
@@ -16,50 +17,74 @@ use crate::enrich::Enricher;
 use crate::enrich::kubernetes::{KubernetesConfig, Pods};
 use crate::exit::Exit;
 use crate::metrics::Phase;
-use crate::pipeline::{LEDGER_EVERY, Pipeline, Taken};
+use crate::pipeline::{CaptureCounters, Control, InputCounters, LEDGER_INTERVAL, Pipeline};
 use crate::privilege::drop_privileges;
 use crate::privilege::helper::PrivilegedHelper;
-use crate::takeover::State as Stopped;
+use crate::takeover::{self, HandoverServer, Hello, RunningAgent, SharedCapture};
 use crate::time::Timestamp;
-use std::os::fd::AsFd;
+use runner::Runner;
 use std::time::{Duration, Instant};
 
-/// Longest sleep while packets come: timers and sinks are looked at this often. Where none come the
-/// sleeps grow: what waits for its time is late by no more than a tenth of how long it has waited.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Longest sleep while packets come: timers and sinks are checked this often. Without packets, sleeps grow up to a
+/// tenth of the time since the last packet.
+const MIN_SLEEP: Duration = Duration::from_millis(50);
 
-/// Packets taken from the ring between two looks at anything else.
-const DRAIN: usize = 2_048;
+/// How long the start waits for the names of pods.
+const PODS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the start waits for the pods' names.
-const POD_PATIENCE: Duration = Duration::from_secs(1);
-
-/// After so long without a packet the operator is told what is watched.
+/// After this time without any packet, a hint is logged.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Captures until a signal, the duration's end, or the last sink's. `settle` is called once threads may
-/// start.
+/// Captures until a signal, the end of the duration, or the failure of the last sink. `settle` is called once
+/// threads may start.
 ///
-/// The order is this: the scout, which needs privileges as long as capture lasts; the programs, which need
-/// them at the start; then they are given up; and then all that has threads.
+/// Starts first the privileged helper, which keeps privileges as long as capture lasts, then the programs, which
+/// need them at the start. Then drops privileges, and starts whatever has threads.
 pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
     let mut begun = Begun::new(args.sources())?;
     let scout = PrivilegedHelper::start(&begun.config);
-    let takeover::Begun { live, desk, running } = takeover::begin(&begun.config, scout.as_ref())?;
+    let Attached { live, server, running } = attach_or_share(&begun.config, scout.as_ref())?;
     begun.takes_over = running.is_some();
     let config_file = begun.sources.file.as_deref();
     drop_privileges(&begun.config, config_file, !live.is_readable_by_anyone())?;
     settle();
-    let mut run = Run::take_over(begun.open()?, live, scout, running)?;
-    run.desk = desk;
+    let mut run = Run::start(begun.open()?, live, scout, running)?;
+    run.server = server;
     run.until_the_end()
 }
 
-/// Attaches, or says why this host cannot capture.
-pub(super) fn attach(config: &Config, scout: Option<&PrivilegedHelper>) -> Result<Live, Exit> {
-    let live = Live::open(&live_options(config, scout.map(PrivilegedHelper::icmp)))?;
-    tracing::info!("{}", live.describe());
-    Ok(live)
+/// A capture, before anything is read.
+struct Attached {
+    live: Live,
+    /// Listens for the next agent, if that may take over.
+    server: Option<HandoverServer>,
+    /// The running agent that this one takes over from.
+    running: Option<RunningAgent>,
+}
+
+/// Shares the capture of a running agent, if there is one and it agrees; otherwise attaches the programs.
+fn attach_or_share(config: &Config, scout: Option<&PrivilegedHelper>) -> Result<Attached, Exit> {
+    let Some(path) = &config.takeover_socket else {
+        return Ok(Attached { live: attach(config, scout)?, server: None, running: None });
+    };
+    let options = live_options(config, scout.map(PrivilegedHelper::icmp));
+    match takeover::request(path, &Hello::new(config), &options) {
+        Ok(Some(SharedCapture { live, server, running })) => {
+            return Ok(Attached { live, server: Some(server), running: Some(running) });
+        }
+        Ok(None) => {}
+        Err(why) => tracing::warn!(
+            "cannot take over from the agent at {}: {why}; this agent captures beside it, with an epoch of its \
+             own, so that records of both have different event ids",
+            path.display()
+        ),
+    }
+    let live = attach(config, scout)?;
+    let server = HandoverServer::listen(path).map_err(|error| {
+        Exit::failed(format!("cannot listen at takeover.socket {}: {error}", path.display()))
+            .with_remedy("give a path in a directory that exists and only its owner can write to")
+    })?;
+    Ok(Attached { live, server: Some(server), running: None })
 }
 
 /// A live capture with its pipeline.
@@ -67,68 +92,70 @@ pub(super) struct Run {
     config: Config,
     sources: Sources,
     live: Live,
-    /// The threads that read packets, where it is not this one.
-    crew: Option<Crew>,
+    runner: Runner,
     pipeline: Pipeline,
     port_change: PortChange,
-    totals: Totals,
-    announcement: Announcement,
-    watch: Watch,
+    not_exported: NotExportedPoller,
+    sampling_log: SamplingLog,
+    watch: SinkWatch,
     signals: Signals,
     endpoint: Endpoint,
     end: Option<Instant>,
     last_packet: Instant,
-    longest_pause: Duration,
+    max_sleep: Duration,
     summary: bool,
-    /// Ends when this goes.
+    /// Ends when it is dropped.
     scout: Option<PrivilegedHelper>,
-    /// Where another agent asks that takes over.
-    desk: Option<Desk>,
-    /// What was taken from the rings when another took over.
-    taken_over: Option<Taken>,
+    /// Listens for an agent that takes over.
+    server: Option<HandoverServer>,
+    /// Counters of the capture when another agent took over.
+    handed_over: Option<CaptureCounters>,
 }
 
 impl Run {
-    /// Begins to take what is captured.
-    pub(super) fn new(
-        start: Start,
-        live: Live,
-        scout: Option<PrivilegedHelper>,
-    ) -> Result<Self, Exit> {
-        Self::take_over(start, live, scout, None)
+    /// Starts to process a capture.
+    pub(super) fn new(start: Start, live: Live, scout: Option<PrivilegedHelper>) -> Result<Self, Exit> {
+        Self::start(start, live, scout, None)
     }
 
-    /// The same, where another agent still reads: goes on from where that stops.
-    fn take_over(
+    /// Starts to process a capture; if another agent still reads it, from where that one stops.
+    fn start(
         start: Start,
         mut live: Live,
         scout: Option<PrivilegedHelper>,
-        running: Option<Running>,
+        running: Option<RunningAgent>,
     ) -> Result<Self, Exit> {
         let Start { sources, config, signals, mut endpoint, sinks, .. } = start;
-        let (longest_pause, summary) = (start.longest_pause, start.summary);
+        let (max_sleep, summary) = (start.longest_pause, start.summary);
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
-        let epoch = running.as_ref().map_or_else(Timestamp::now, Running::epoch);
-        let asked = scout.as_ref().map(PrivilegedHelper::processes).transpose();
-        let asked =
-            asked.map_err(|error| Exit::failed(format!("cannot reach the scout: {error}")))?;
-        let enricher = Enricher::new(cgroup2_mount().as_deref(), asked).with_pods(pods);
-        let blueprint =
-            Blueprint { config: &config, epoch, enricher: Some(enricher), wait_for_sinks: None };
-        let threads = config.capture.rings;
-        let (pipeline, mut shards) = if threads > 1 {
-            blueprint.build_parted(sinks, threads as usize)?
-        } else {
-            (blueprint.build(sinks)?, Vec::new())
+        let epoch = running.as_ref().map_or_else(Timestamp::now, RunningAgent::epoch);
+        let processes = scout.as_ref().map(PrivilegedHelper::processes).transpose().map_err(|error| {
+            Exit::failed(format!("cannot reach the privileged helper: {error}"))
+        })?;
+        let enricher = Enricher::new(cgroup2_mount().as_deref(), processes).with_pods(pods);
+        let builder = PipelineBuilder {
+            config: &config,
+            epoch,
+            enricher: Some(enricher),
+            wait_for_sinks: None,
         };
-        let mut pipeline =
-            pipeline.with_ledger_every(start.ledger_every.unwrap_or(LEDGER_EVERY)).with_sampling();
+        let threads = config.capture.rings as usize;
+        let flow_options = builder.flow_options();
+        let mut pipeline = builder
+            .build(sinks)?
+            .with_ledger_every(start.ledger_every.unwrap_or(LEDGER_INTERVAL))
+            .with_sampling();
+        let mut flows = pipeline.flow_stages(&flow_options, threads);
         if let Some(running) = running {
-            running.take(&config, &mut live, &mut pipeline, &mut shards)?;
+            let (pid, nice) = (running.pid(), config.capture.nice);
+            running.take_over(&mut live, nice, &mut pipeline, &mut flows).map_err(|why| {
+                Exit::failed(format!("cannot take over from the agent with pid {pid}: {why}"))
+                    .with_remedy(
+                        "that agent continues; start this one again, or stop that one first",
+                    )
+            })?;
         }
-        let failed = |error| Exit::failed(format!("cannot start a thread: {error}"));
-        let start_crew = || Crew::start(live.split(), shards).map_err(failed);
-        let crew = (threads > 1).then(start_crew).transpose()?;
+        let runner = Runner::start(&mut live, flows, epoch)?;
         endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
         supervisor::tell(State::Ready);
         let end = config.duration.map(|duration| Instant::now() + duration);
@@ -136,34 +163,34 @@ impl Run {
             config,
             sources,
             live,
-            crew,
+            runner,
             pipeline,
             port_change: PortChange::default(),
-            totals: Totals::new(epoch),
-            announcement: Announcement::default(),
-            watch: Watch::default(),
+            not_exported: NotExportedPoller::new(epoch),
+            sampling_log: SamplingLog::default(),
+            watch: SinkWatch::default(),
             signals,
             endpoint,
             end,
             last_packet: Instant::now(),
-            longest_pause,
+            max_sleep,
             summary,
             scout,
-            desk: None,
-            taken_over: None,
+            server: None,
+            handed_over: None,
         })
     }
 
-    /// What is watched, in words.
+    /// Description of the capture.
     pub(super) fn describe(&self) -> &str {
         self.live.describe()
     }
 
-    /// Captures until a signal, the duration's end, or the last sink's.
+    /// Captures until a signal, the end of the duration, or the failure of the last sink.
     pub(super) fn until_the_end(mut self) -> Result<(), Exit> {
         let started = Instant::now();
         let mut silent = true;
-        while !self.over() {
+        while !self.is_over() {
             let taken = self.turn()?;
             silent &= taken == 0;
             if silent && started.elapsed() >= SILENCE {
@@ -171,143 +198,149 @@ impl Run {
                 self.hint();
             }
         }
-        match self.taken_over.take() {
-            Some(taken) => self.leave(taken),
+        match self.handed_over.take() {
+            Some(capture) => self.leave(capture),
             None => self.stop(),
         }
     }
 
-    /// Waits for packets, takes them, and does what is due. Gives the number of packets taken.
+    /// Waits for packets, processes them, and does what is due. Returns the number of packets.
     fn turn(&mut self) -> Result<usize, Exit> {
-        let pause = self.pause();
-        let Self { live, pipeline, crew, signals, .. } = self;
-        let (taken, most) = match crew {
-            Some(crew) => (crew.take(live, pipeline, pause)?, BUSY),
-            None => (take(live, pipeline, pause, signals)?, DRAIN),
-        };
+        let limit = self.sleep_limit();
+        let Self { live, pipeline, runner, signals, .. } = self;
+        let polled = runner.poll(live, pipeline, limit, signals.waker())?;
         self.regulate();
-        let Self { live, pipeline, totals, .. } = self;
-        if taken < most {
-            pipeline.flush_batches();
+        let Self { live, pipeline, runner, not_exported, endpoint, .. } = self;
+        if !polled.is_busy {
+            pipeline.router().offer();
         }
-        if taken > 0 {
+        if polled.packets > 0 {
             self.last_packet = Instant::now();
         }
         let now = Timestamp::now();
         let ledger_due = pipeline.ledger_due(now);
-        if ledger_due || totals.is_due(now) {
-            totals.take(live, pipeline, now);
+        if ledger_due || not_exported.is_due(now) {
+            not_exported.poll(live, pipeline, now);
         }
         if ledger_due {
-            pipeline.gather_all();
-            pipeline.flush_batches();
-            pipeline.write_ledger(counters(live, pipeline), now, false);
+            runner.merge_all(pipeline);
+            pipeline.router().offer();
+            pipeline.write_ledger(&runner.counters(live), now, false);
         }
-        let taken_now = || counters(live, pipeline);
-        self.endpoint.attend(pipeline, taken_now, Some(live.ring_used_bytes()));
-        self.pipeline.outbox().tend();
+        let input = || runner.counters(live);
+        endpoint.serve(pipeline, input, Some(live.ring_used_bytes()));
+        pipeline.router().update_sinks();
         self.change_ports();
         if self.signals.reload() {
             self.reload();
         }
-        self.attend_desk();
-        Ok(taken)
+        self.serve_handover();
+        Ok(polled.packets)
     }
 
-    /// Lets another agent take over that is ready to. Until that has all it needs, this one can go on.
-    fn attend_desk(&mut self) {
-        // What is in force and what the rings hold must be of the same ports.
+    /// Hands over to another agent that is ready. If that one fails before it has the whole state, this one
+    /// continues.
+    fn serve_handover(&mut self) {
+        // The ports in force and those of the packets in the rings must be the same.
         if !self.port_change.is_done() {
             return;
         }
-        let Self { desk: Some(desk), live, config, crew, pipeline, totals, .. } = self else {
+        let Self { server: Some(server), live, config, runner, pipeline, not_exported, .. } = self
+        else {
             return;
         };
-        if !desk.look(config, live, totals.epoch()) {
+        if !server.poll(&|| Hello::new(config), live, not_exported.epoch()) {
             return;
         }
         let stopped = Timestamp::now();
-        let (stands, pages) = if let Some(crew) = crew {
-            let Some(rested) = crew.rest(pipeline) else {
-                tracing::warn!("the threads do not stop in time: this agent goes on");
-                return desk.hang_up();
-            };
-            pipeline.rest();
-            let (stands, pages): (Vec<_>, Vec<_>) =
-                rested.into_iter().map(|one| (one.stand, one.pages)).unzip();
-            (stands, pages.concat())
-        } else {
-            pipeline.rest();
-            let received = live.received().next().unwrap_or_default();
-            (pipeline.stand(received).into_iter().collect(), pages_of(pipeline))
+        let Some(paused) = runner.pause(live, pipeline) else {
+            tracing::warn!(
+                "no handover: the worker threads do not pause in time; this agent continues"
+            );
+            return server.disconnect();
         };
-        totals.take(live, pipeline, stopped);
-        let taken = counters(live, pipeline);
-        let (progress, standing) = (live.progress(), pipeline.standing());
-        let state = Stopped { progress, stands, standing, stopped: stopped.as_nanos() };
-        match desk.hand_over(&state, &pages) {
-            Ok(()) => self.taken_over = Some(taken),
+        let (shards, pages): (Vec<_>, Vec<_>) =
+            paused.into_iter().map(|shard| (shard.state, shard.pages)).unzip();
+        not_exported.poll(live, pipeline, stopped);
+        let InputCounters { capture, .. } = runner.counters(live);
+        let state = takeover::State {
+            progress: live.progress(),
+            stands: shards,
+            standing: pipeline.state(),
+            stopped: stopped.as_nanos(),
+        };
+        match server.hand_over(&state, &pages.concat()) {
+            Ok(()) => self.handed_over = Some(capture),
             Err(error) => {
                 tracing::warn!("another agent did not take over: {error}; this one goes on");
-                self.crew.iter().for_each(Crew::resume);
+                runner.resume();
             }
         }
     }
 
-    /// Another agent reads what is captured: says what waits, which that one goes on with, flushes the sinks
-    /// and says the balance. Nothing is detached.
-    fn leave(self, taken: Taken) -> Result<(), Exit> {
-        let Self { live, crew, mut pipeline, mut watch, endpoint, config, summary, scout, .. } =
-            self;
+    /// Ends after a handover: exports what waits as `open`, flushes the sinks, and prints the summary. The other agent
+    /// reads the capture, so that nothing is detached.
+    fn leave(self, capture: CaptureCounters) -> Result<(), Exit> {
+        let Self {
+            live,
+            mut runner,
+            mut pipeline,
+            mut watch,
+            endpoint,
+            config,
+            summary,
+            scout: _scout,
+            ..
+        } = self;
         tracing::info!("another agent has taken over; this one ends");
-        // The other serves there from now on.
+        // The other agent serves at that address from now on.
         drop(endpoint);
         supervisor::tell(State::Stopping);
         let end = Instant::now() + config.drain_timeout;
-        if let Some(crew) = crew {
-            crew.leave(&mut pipeline, Instant::now() + config.drain_timeout / 4);
-        }
+        runner.leave(&mut pipeline, Instant::now() + config.drain_timeout / 4);
         let now = Timestamp::now();
-        pipeline.leave(now);
+        pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());
-        let result = close(pipeline, taken, now, left, &mut watch, summary);
-        drop((live, scout));
-        result
+        let input = InputCounters { capture, ..runner.counters(&live) };
+        close(pipeline, &input, now, left, &mut watch, summary)
     }
 
-    /// Tells less where more comes than can be handled, and all again when that is over.
+    /// Changes the sampling ratio after a change of the load.
     fn regulate(&mut self) {
-        let behind = self.crew.as_ref().map(Crew::waited);
-        let Some(change) = self.live.regulate(behind) else { return };
-        self.announcement.announce(change);
-        if let Some(crew) = &self.crew {
-            crew.sample(change);
-        }
-        self.pipeline.sample(change);
+        let Some(change) = self.live.regulate(self.runner.waited()) else { return };
+        self.sampling_log.log(change);
+        self.apply(&Control::Sample(change));
     }
 
-    fn pause(&self) -> Duration {
+    /// Applies a change that cannot fail to all stages.
+    fn apply(&mut self, control: &Control) {
+        // Only other settings of masking can be refused.
+        let _ = self.runner.apply(control, &mut self.pipeline);
+    }
+
+    /// Longest sleep until something else is due.
+    fn sleep_limit(&self) -> Duration {
         let now = Instant::now();
-        let pause = (now.duration_since(self.last_packet) / 10)
-            .clamp(PAUSE, self.longest_pause)
+        let limit = (now.duration_since(self.last_packet) / 10)
+            .clamp(MIN_SLEEP, self.max_sleep)
             .min(self.pipeline.ledger_in(Timestamp::now()));
-        self.end.map_or(pause, |end| end.saturating_duration_since(now).min(pause))
+        self.end.map_or(limit, |end| end.saturating_duration_since(now).min(limit))
     }
 
-    fn over(&mut self) -> bool {
-        self.taken_over.is_some()
+    fn is_over(&mut self) -> bool {
+        self.handed_over.is_some()
             || self.signals.stop()
             || self.end.is_some_and(|end| Instant::now() >= end)
-            || self.watch.look(self.pipeline.outbox()) != Verdict::GoOn
+            || self.watch.check(self.pipeline.router()) != Verdict::Continue
     }
 
-    /// Detaches, drains the ring, writes what waits, flushes the sinks and says the balance.
+    /// Detaches, drains the rings, exports what waits, flushes the sinks, and prints the summary.
     fn stop(self) -> Result<(), Exit> {
         let Self {
             mut live,
-            crew,
+            mut runner,
             mut pipeline,
-            mut totals,
+            mut not_exported,
             mut watch,
             mut endpoint,
             config,
@@ -317,26 +350,19 @@ impl Run {
         } = self;
         let limit = config.drain_timeout;
         let end = Instant::now() + limit;
-        // A ring so full that the time does not suffice must leave some for the sinks, and for the
-        // last ledger record, that tells of what is still in it.
+        // If the ring is too full to be drained in time, some time must be left for the sinks and for the last ledger
+        // record, which counts what is still in the ring.
         let drained = Instant::now() + limit / 2;
         endpoint.set_phase(Phase::Stopping);
         supervisor::tell(State::Stopping);
         live.detach();
-        match crew {
-            Some(crew) => crew.stop(&mut pipeline, drained, drained + limit / 4),
-            None => {
-                while live.drain(DRAIN, &mut |packet| pipeline.observe(packet)) > 0
-                    && Instant::now() < drained
-                {}
-            }
-        }
+        runner.stop(&mut live, &mut pipeline, drained, drained + limit / 4);
         let now = Timestamp::now();
-        totals.take(&mut live, &mut pipeline, now);
+        not_exported.poll(&mut live, &mut pipeline, now);
         pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());
-        let taken = counters(&live, &pipeline);
-        close(pipeline, taken, now, left, &mut watch, summary)
+        let input = runner.counters(&live);
+        close(pipeline, &input, now, left, &mut watch, summary)
     }
 
     fn hint(&self) {
@@ -348,40 +374,12 @@ impl Run {
     }
 }
 
-/// Begins to watch the pods, and gives their names the time to come before the first packet.
+/// Starts to watch the pods, and waits for their names before the first packet.
 fn watch_pods(config: KubernetesConfig) -> Result<Pods, Exit> {
     let failed = |error| Exit::failed(format!("cannot start the watch of pods: {error}"));
     let pods = Pods::watch(config).map_err(failed)?;
-    if !pods.await_first(POD_PATIENCE) {
-        tracing::info!("the pods are not known yet: records of them are without names until then");
+    if !pods.await_first(PODS_TIMEOUT) {
+        tracing::info!("the names of pods are not known yet; records have none until then");
     }
     Ok(pods)
-}
-
-/// Waits for packets and takes them through the whole pipeline in this thread.
-fn take(
-    live: &mut Live,
-    pipeline: &mut Pipeline,
-    pause: Duration,
-    signals: &Signals,
-) -> Result<usize, Exit> {
-    let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
-    if live.wait(pause, Some(signals.bell().as_fd())).map_err(failed)? {
-        signals.bell().silence();
-    }
-    // What is still in the ring when time is judged would be judged unfairly: only when the
-    // ring was emptied may the clock, as it stood before, say that a query's time is over. A record that
-    // is not complete yet hides those behind it.
-    let before = Timestamp::now();
-    let taken = live.drain(DRAIN, &mut |packet| pipeline.observe(packet));
-    if live.is_empty(0) {
-        pipeline.expire(before);
-    }
-    Ok(taken)
-}
-
-/// What the kernel counted, and what was taken from the rings: by this thread, or by those whose events
-/// were gathered.
-fn counters(live: &Live, pipeline: &Pipeline) -> Taken {
-    live.counters_of(live.received().chain(pipeline.received()))
 }

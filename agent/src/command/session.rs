@@ -1,12 +1,12 @@
-//! What `run` and `replay` share: a configured pipeline with its sinks, from start to summary.
+//! What `run` and `replay` share: starting from the configuration, building the pipeline, serving metrics and health,
+//! watching the sinks, and ending with the summary.
 
-use super::bell::Bell;
 use super::resolvers;
 use super::signals::Signals;
 use super::summary::balance;
-use crate::capture::live::{CannotCapture, LiveOptions};
+use super::waker::Waker;
+use crate::capture::live::{CannotCapture, Live, LiveOptions};
 use crate::config::{Config, Sources};
-use crate::connection::Connections;
 use crate::decode::DecoderOptions;
 use crate::detect::{self, DetectOptions, Detection, Meant};
 use crate::enrich::Enricher;
@@ -14,9 +14,10 @@ use crate::exit::Exit;
 use crate::health::Health;
 use crate::log;
 use crate::metrics::{Phase, Request, Requests, Server};
-use crate::pipeline::{Outbox, Output, OutputOptions, Pipeline, Shard, Taken};
+use crate::pipeline::{FlowOptions, InputCounters, Pipeline, PipelineOptions, SinkRouter};
 use crate::privacy::Masker;
 use crate::record::Identity;
+use crate::privilege::helper::PrivilegedHelper;
 use crate::sink::{self, Failure, Sink, SinkSpec};
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
@@ -25,38 +26,38 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-/// The part of the time for the end in which records may still arrive.
-const PATIENCE: f32 = 0.8;
+/// Share of the drain timeout for records, before the last ledger record.
+const FLUSH_SHARE: f32 = 0.8;
 
-/// See [`Start::longest_pause`]. What is due at a time is late by this at most.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Default of [`Start::longest_pause`]. Timers are late by up to this.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 
-/// What is there before the first packet.
+/// Everything that exists before the first packet.
 pub(super) struct Start {
     pub(super) sources: Sources,
     pub(super) config: Config,
     pub(super) signals: Signals,
     pub(super) endpoint: Endpoint,
     pub(super) sinks: Vec<Box<dyn Sink>>,
-    /// Time between two ledger records of a live capture, where it is not the usual one.
+    /// Time between two ledger records of a live capture, if it is not the default.
     pub(super) ledger_every: Option<Duration>,
-    /// How long a live capture may sleep where no packets come and nobody rings.
+    /// How long a live capture may sleep without packets if nothing wakes it.
     pub(super) longest_pause: Duration,
-    /// Whether the balance is told on stderr at the end.
+    /// Whether the summary is printed on stderr at the end.
     pub(super) summary: bool,
 }
 
-/// What is there before anything is opened: no thread but this one.
+/// Everything that exists before a thread is started or a sink opened.
 pub(super) struct Begun {
     pub(super) sources: Sources,
     pub(super) config: Config,
     pub(super) signals: Signals,
-    /// Whether another agent still has what this one is to have.
+    /// Whether another agent still serves metrics at the address.
     pub(super) takes_over: bool,
 }
 
 impl Begun {
-    /// Reads the configuration, starts logging, listens for signals.
+    /// Reads the configuration, starts logging, installs signal handlers.
     pub(super) fn new(sources: Sources) -> Result<Self, Exit> {
         let config = Config::load(&sources)?;
         log::start(config.log);
@@ -64,13 +65,13 @@ impl Begun {
         Ok(Self { sources, config, signals, takes_over: false })
     }
 
-    /// Listens for scrapes, opens the sinks.
+    /// Serves metrics and health, and opens the sinks.
     pub(super) fn open(self) -> Result<Start, Exit> {
         let Self { sources, config, signals, takes_over } = self;
         let endpoint = if takes_over {
-            Endpoint::later(&config, signals.bell())
+            Endpoint::later(&config, signals.waker())
         } else {
-            Endpoint::start(&config, signals.bell())?
+            Endpoint::start(&config, signals.waker())?
         };
         let sinks = sink::open(&config.sinks, &config.open_with())?;
         Ok(Start {
@@ -80,61 +81,51 @@ impl Begun {
             endpoint,
             sinks,
             ledger_every: None,
-            longest_pause: LONGEST_PAUSE,
+            longest_pause: MAX_SLEEP,
             summary: true,
         })
     }
 }
 
 impl Start {
-    /// Reads the configuration, starts logging, listens for signals and scrapes, opens the sinks.
+    /// Reads the configuration, starts logging, installs signal handlers, serves metrics and health, opens the sinks.
     pub(super) fn new(sources: Sources) -> Result<Self, Exit> {
         Begun::new(sources)?.open()
     }
 }
 
-/// How a pipeline is made from the configuration.
-pub(super) struct Blueprint<'a> {
+/// Builds a pipeline from the configuration.
+pub(super) struct PipelineBuilder<'a> {
     pub(super) config: &'a Config,
     pub(super) epoch: Timestamp,
     pub(super) enricher: Option<Enricher>,
-    /// See [`OutputOptions::wait_for_sinks`].
+    /// See [`PipelineOptions::wait_for_sinks`].
     pub(super) wait_for_sinks: Option<Arc<AtomicBool>>,
 }
 
-impl Blueprint<'_> {
-    /// A pipeline for one thread.
+impl PipelineBuilder<'_> {
+    /// Options of the flow stages.
+    pub(super) fn flow_options(&self) -> FlowOptions {
+        let config = self.config;
+        let decoder = DecoderOptions {
+            ports: config.capture.ports.clone(),
+            encrypted: config.capture.encrypted.clone(),
+            ..DecoderOptions::default()
+        };
+        FlowOptions { decoder, pairing: config.pairing, connections: config.connecting }
+    }
+
+    /// Builds a pipeline without its flow stages.
     pub(super) fn build(self, sinks: Vec<Box<dyn Sink>>) -> Result<Pipeline, Exit> {
-        let config = self.config;
-        let encrypted = config.capture.encrypted.clone();
-        let connections = encrypted.map(|encrypted| Connections::new(encrypted, config.connecting));
-        let output = self.output(sinks)?;
-        Ok(Pipeline::new(decoder(config), config.pairing, config.joining, output)
-            .with_connections(connections))
-    }
-
-    /// A pipeline for one thread, and fronts for so many others.
-    pub(super) fn build_parted(
-        self,
-        sinks: Vec<Box<dyn Sink>>,
-        shards: usize,
-    ) -> Result<(Pipeline, Vec<Shard>), Exit> {
-        let config = self.config;
-        let decoder = decoder(config);
-        let fronts = (&decoder, config.connecting);
-        let output = self.output(sinks)?;
-        Ok(Pipeline::parted(shards, fronts, config.pairing, config.joining, output))
-    }
-
-    fn output(self, sinks: Vec<Box<dyn Sink>>) -> Result<Output, Exit> {
         let config = self.config;
         let resolvers = config.resolvers.clone().into_iter().collect();
         let live = self.enricher.is_some();
         let (node, region) = (config.node.clone(), config.region.clone());
-        let options = OutputOptions {
+        let options = PipelineOptions {
             identity: Identity::new(node, region, self.epoch, resolvers)
                 .with_unicode(config.records_idn)
                 .with_wire(config.messages_wire),
+            correlation: config.joining,
             enricher: self.enricher,
             wait_for_sinks: self.wait_for_sinks,
             windows: config.windows,
@@ -143,19 +134,11 @@ impl Blueprint<'_> {
             masker: Masker::new(config.privacy.clone())
                 .map_err(|why| Exit::failed(format!("the key of the pseudonyms {why}")))?,
         };
-        Ok(Output::new(options, sinks))
+        Ok(Pipeline::new(options, sinks))
     }
 }
 
-fn decoder(config: &Config) -> DecoderOptions {
-    DecoderOptions {
-        ports: config.capture.ports.clone(),
-        encrypted: config.capture.encrypted.clone(),
-        ..DecoderOptions::default()
-    }
-}
-
-/// Detection by every rule. What this host's own resolvers are says nothing of a capture file.
+/// Creates detection with all rules. The resolvers of this host are expected ones in live capture only.
 pub(super) fn detection(config: &Config, options: DetectOptions, live: bool) -> Detection {
     let meant = Meant {
         configured: config.resolvers.keys().copied().collect(),
@@ -165,121 +148,117 @@ pub(super) fn detection(config: &Config, options: DetectOptions, live: bool) -> 
     Detection::new(options, others)
 }
 
-/// How often it is looked whether something was lost, for `/healthz`.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Interval of health checks, for `/healthz`.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often it is tried to serve on an address that another agent still has.
-const RETRY_EVERY: Duration = Duration::from_millis(100);
+/// Interval of attempts to serve at an address that another agent still uses.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// `/metrics` and its neighbours, where they are served.
+/// Serves `/metrics` and `/healthz`, if configured.
 #[derive(Default)]
 pub(super) struct Endpoint {
     serving: Option<Serving>,
-    wanted: Option<Wanted>,
+    pending: Option<PendingEndpoint>,
 }
 
-/// What is to be served once the address is free.
-struct Wanted {
+/// An endpoint that waits until its address is free.
+struct PendingEndpoint {
     config: Box<Config>,
-    bell: Bell,
+    waker: Waker,
     phase: Phase,
     next_try: Instant,
-    told: bool,
+    is_logged: bool,
 }
 
 struct Serving {
     server: Server,
     requests: Requests,
     health: Health,
-    next_look: Instant,
+    next_check: Instant,
 }
 
 impl Endpoint {
-    /// Nothing is served.
+    /// Serves nothing.
     pub(super) fn none() -> Self {
         Self::default()
     }
 
-    /// Serves them where they are wanted. Requests ring the bell.
-    pub(super) fn start(config: &Config, bell: &Bell) -> Result<Self, Exit> {
+    /// Starts to serve, if configured. Requests wake the thread of the pipeline.
+    pub(super) fn start(config: &Config, waker: &Waker) -> Result<Self, Exit> {
         let Some(listen) = config.metrics_listen else { return Ok(Self::default()) };
-        let bell = bell.clone();
-        let (server, requests) = Server::start(listen, move || bell.ring())?;
+        let waker = waker.clone();
+        let (server, requests) = Server::start(listen, move || waker.wake())?;
         tracing::info!("metrics at http://{}/metrics", server.address());
         let kafka = config.sinks.contains(&SinkSpec::Kafka);
         let spool = config.spool.as_ref().filter(|_| kafka);
         let health = Health::new(config.health_window, spool.map(|spool| spool.max_bytes));
-        let serving = Some(Serving { server, requests, health, next_look: Instant::now() });
-        Ok(Self { serving, wanted: None })
+        let serving = Some(Serving { server, requests, health, next_check: Instant::now() });
+        Ok(Self { serving, pending: None })
     }
 
-    /// The same as soon as the address is free, which another agent still has.
-    pub(super) fn later(config: &Config, bell: &Bell) -> Self {
-        let wanted = Wanted {
+    /// Starts to serve, if configured, as soon as another agent has freed the address.
+    pub(super) fn later(config: &Config, waker: &Waker) -> Self {
+        let pending = PendingEndpoint {
             config: Box::new(config.clone()),
-            bell: bell.clone(),
+            waker: waker.clone(),
             phase: Phase::Starting,
             next_try: Instant::now(),
-            told: false,
+            is_logged: false,
         };
-        let wanted = config.metrics_listen.map(|_| wanted);
-        Self { serving: None, wanted }
+        let pending = config.metrics_listen.map(|_| pending);
+        Self { serving: None, pending }
     }
 
     fn try_again(&mut self) {
         let now = Instant::now();
-        let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.next_try <= now) else {
+        let Some(pending) = self.pending.as_mut().filter(|pending| pending.next_try <= now) else {
             return;
         };
-        match Self::start(&wanted.config, &wanted.bell) {
+        match Self::start(&pending.config, &pending.waker) {
             Ok(started) => {
-                started.set_phase_of_serving(wanted.phase.clone());
+                let phase = pending.phase.clone();
                 *self = started;
+                self.set_phase(phase);
             }
             Err(why) => {
-                if !wanted.told {
+                if !pending.is_logged {
                     tracing::info!("metrics are served as soon as the address is free: {why}");
                 }
-                wanted.told = true;
-                wanted.next_try = now + RETRY_EVERY;
+                pending.is_logged = true;
+                pending.next_try = now + RETRY_INTERVAL;
             }
         }
     }
 
     pub(super) fn set_phase(&mut self, phase: Phase) {
-        if let Some(wanted) = &mut self.wanted {
-            wanted.phase = phase;
-        } else {
-            self.set_phase_of_serving(phase);
-        }
-    }
-
-    fn set_phase_of_serving(&self, phase: Phase) {
-        if let Some(serving) = &self.serving {
+        if let Some(pending) = &mut self.pending {
+            pending.phase = phase;
+        } else if let Some(serving) = &self.serving {
             serving.server.set_phase(phase);
         }
     }
 
-    /// Answers whoever waits, and looks after the health. `taken` are the capture's counters now.
-    pub(super) fn attend(
+    /// Answers pending requests, and checks the health when that is due. `input` returns the counters before the
+    /// pipeline.
+    pub(super) fn serve(
         &mut self,
         pipeline: &Pipeline,
-        taken: impl Fn() -> Taken,
+        input: impl Fn() -> InputCounters,
         ring_used_bytes: Option<u64>,
     ) {
         self.try_again();
-        let Some(Serving { requests, health, next_look, .. }) = &mut self.serving else { return };
+        let Some(Serving { requests, health, next_check, .. }) = &mut self.serving else { return };
         let now = Instant::now();
-        let look = |health: &mut Health| health.observe(now, pipeline.vitals(taken()));
-        if now >= *next_look {
-            *next_look = now + LOOK_EVERY;
-            look(health);
+        let check = |health: &mut Health| health.observe(now, pipeline.vitals(&input()));
+        if now >= *next_check {
+            *next_check = now + HEALTH_INTERVAL;
+            check(health);
         }
         while let Some(request) = requests.try_next() {
             match request {
-                Request::Page(reply) => reply.send(pipeline.exposition(taken(), ring_used_bytes)),
+                Request::Page(reply) => reply.send(pipeline.exposition(&input(), ring_used_bytes)),
                 Request::Health(reply) => {
-                    look(health);
+                    check(health);
                     reply.send(health.report(now));
                 }
             }
@@ -287,41 +266,51 @@ impl Endpoint {
     }
 }
 
-/// Returns the options of live capture. `scout` is the socket of [`LiveOptions::scout`].
+/// Attaches the programs.
+///
+/// # Errors
+/// This host cannot capture.
+pub(super) fn attach(config: &Config, scout: Option<&PrivilegedHelper>) -> Result<Live, Exit> {
+    let live = Live::open(&live_options(config, scout.map(PrivilegedHelper::icmp)))?;
+    tracing::info!("{}", live.describe());
+    Ok(live)
+}
+
+/// Options of live capture. For `scout`, see [`LiveOptions::scout`].
 pub(super) fn live_options(config: &Config, scout: Option<Arc<OwnedFd>>) -> LiveOptions {
     LiveOptions { scout, query_timeout: config.pairing.query_timeout, ..config.capture.clone() }
 }
 
-/// Notices sinks that fail for good.
+/// Watches for sinks that have failed for good.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
-    told: BTreeSet<String>,
+pub(super) struct SinkWatch {
+    logged: BTreeSet<String>,
 }
 
-/// What the sinks' failures mean for the run.
+/// Consequence of failed sinks for the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Records have somewhere to go.
-    GoOn,
-    /// The reader of stdout went away, and there is no other sink: a quiet end.
+    /// A sink is left.
+    Continue,
+    /// The reader of stdout has closed the pipe, and there is no other sink: end without an error.
     Quiet,
     /// No sink is left.
     NoneLeft,
 }
 
-impl Watch {
-    /// Names each sink that has failed, once; says whether any is left.
-    pub(super) fn look(&mut self, outbox: &Outbox) -> Verdict {
-        let (failures, all) = outbox.post().failures();
+impl SinkWatch {
+    /// Logs each failed sink once, and returns whether any is left.
+    pub(super) fn check(&mut self, router: &SinkRouter) -> Verdict {
+        let (failures, all) = router.sinks().failures();
         for (name, failure) in &failures {
             if let Failure::Broken(reason) = failure
-                && self.told.insert(name.clone())
+                && self.logged.insert(name.clone())
             {
                 tracing::error!(sink = %name, "{reason}; its records are dropped and counted from here on");
             }
         }
         if failures.len() < all {
-            Verdict::GoOn
+            Verdict::Continue
         } else if failures.iter().all(|(_, failure)| *failure == Failure::PipeClosed) {
             Verdict::Quiet
         } else {
@@ -330,26 +319,26 @@ impl Watch {
     }
 }
 
-/// Ends a pipeline: everything delivered or counted as dropped, the final ledger record written,
-/// the summary on stderr where it is wanted.
+/// Ends a pipeline: flushes the sinks, writes the last ledger record, closes the sinks, and prints the summary on
+/// stderr if wanted. All records are delivered or counted as dropped.
 pub(super) fn close(
     mut pipeline: Pipeline,
-    taken: Taken,
+    input: &InputCounters,
     now: Timestamp,
     limit: Duration,
-    watch: &mut Watch,
+    watch: &mut SinkWatch,
     summary: bool,
 ) -> Result<(), Exit> {
     let end = Instant::now() + limit;
     let left = || end.saturating_duration_since(Instant::now());
-    // The last ledger record and the sinks' own ends have their share of the time.
-    pipeline.outbox().flush(limit.mul_f32(PATIENCE).min(left()));
-    pipeline.write_ledger(taken.clone(), now, true);
-    pipeline.outbox().flush(left());
-    pipeline.outbox().close();
-    let counters = pipeline.counters(taken);
-    let verdict = watch.look(pipeline.outbox());
-    // Whoever closed the pipe does not want the summary either.
+    // Some time is left for the last ledger record and for closing the sinks.
+    pipeline.router().flush(limit.mul_f32(FLUSH_SHARE).min(left()));
+    pipeline.write_ledger(input, now, true);
+    pipeline.router().flush(left());
+    pipeline.router().close();
+    let counters = pipeline.counters(input);
+    let verdict = watch.check(pipeline.router());
+    // After a closed pipe, no summary is wanted either.
     if summary && verdict != Verdict::Quiet {
         eprint!("{}", balance(&counters));
     }

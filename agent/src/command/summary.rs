@@ -1,12 +1,11 @@
-//! What commands print beside records: text on stdout where it is the command's result, the
-//! balance on stderr at the end of a run.
+//! Output of commands beside records: the result of a command on stdout, the balance of a run on stderr.
 
 use crate::exit::Exit;
 use crate::ledger::{Counters, Reasons};
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 
-/// Writes a command's result to stdout; a reader that went away is no error.
+/// Writes the result of a command to stdout. A closed pipe is no error.
 pub(super) fn print(text: &str) -> Result<(), Exit> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -17,7 +16,7 @@ pub(super) fn print(text: &str) -> Result<(), Exit> {
     }
 }
 
-/// The balance of a run, for people.
+/// Formats the balance of a run as text.
 pub(super) fn balance(counters: &Counters) -> String {
     let mut text = String::from("summary\n");
     // Writing to a String cannot fail.
@@ -79,12 +78,12 @@ fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
         "                  responses {} = answered {} + late {} + duplicate {} + orphan {}",
         pairing.responses, pairing.answered, pairing.late, pairing.duplicate, pairing.orphan
     )?;
-    let beside = [
+    let more = [
         ("continued", pairing.continued),
         ("shared", pairing.shared),
         ("one_way", pairing.one_way),
     ];
-    for (name, count) in beside {
+    for (name, count) in more {
         if count > 0 {
             write!(text, "; {name} {count}")?;
         }
@@ -127,7 +126,7 @@ fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
     writeln!(text, "  {verdict}")
 }
 
-/// ` + name 3 (reason 2, other 1)`, zeros left out.
+/// Formats counters by reason as ` + name 3 (reason 2, other 1)`, without zeros.
 fn reasons(name: &str, reasons: &Reasons) -> String {
     let sum: u64 = reasons.values().sum();
     let parts: Vec<String> = reasons

@@ -2,8 +2,8 @@
 
 use super::pace::Pace;
 use super::replay;
-use super::run::{Run, attach};
-use super::session::{Endpoint, Start};
+use super::run::Run;
+use super::session::{Endpoint, Start, attach};
 use super::signals::Signals;
 use super::summary::print;
 use crate::cli::{Speed, TopArgs};

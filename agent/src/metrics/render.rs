@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 pub struct Build {
     /// Version number.
     pub version: &'static str,
-    /// Source revision; empty if unknown.
+    /// Commit of the source; `unknown` if it was built without the repository.
     pub revision: &'static str,
 }
 

@@ -1,12 +1,14 @@
-//! The rooms behind transactions: lookups, windows, detection.
+//! Analyses of transactions: lookups, windows, detection. Takes transaction views from the merge stage and exports
+//! the records of what the analyses find.
 
-use super::outbox::Outbox;
-use super::output::Detects;
+use super::DetectionChange;
+use super::handover::Ordinals;
+use super::router::{Export, SinkRouter};
 use crate::capture::sampling::{Unheard, Untold};
 use crate::connection::Report;
 use crate::decode::Message;
 use crate::detect::{Alert, AlertCounters, DetectOptions, Detection};
-use crate::filter::{Asked, Filters, Subject};
+use crate::filter::{Asked, Subject};
 use crate::lookup::{Lookup, LookupCounters, LookupOptions, Lookups, Query};
 use crate::observation::Observation;
 use crate::pair::Vantage;
@@ -16,91 +18,97 @@ use crate::time::Timestamp;
 use crate::window::{self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
 use std::time::Duration;
 
-/// The way out for records, and which of them are told.
-pub(super) type Out<'a> = (&'a mut Outbox, &'a Filters);
-
-/// What is made of transactions, beside their own records. Rooms of which nobody wants anything are
-/// not there.
+/// The analyses. Those whose results no sink wants are absent.
 pub(super) struct Analysis {
-    looking: LookupOptions,
+    lookup_options: LookupOptions,
     lookups: Option<Lookups>,
-    /// Room for the name of a query.
+    /// Reused buffer for the name of a query.
     qname: String,
-    options: WindowOptions,
+    window_options: WindowOptions,
     windows: Option<Windows>,
-    /// Whether a sink wants their records.
-    writes: bool,
+    /// Whether a sink wants records of windows.
+    exports_windows: bool,
     /// Window records so far.
-    written: u64,
+    window_ordinal: u64,
     detection: Option<Detection>,
 }
 
 impl Analysis {
-    /// What the sinks want of it.
+    /// Creates the analyses that the sinks want.
     pub(super) fn new(
-        options: WindowOptions,
+        window_options: WindowOptions,
         detection: Option<Detection>,
         identity: &Identity,
-        outbox: &Outbox,
+        router: &SinkRouter,
     ) -> Self {
-        let looking = LookupOptions::DEFAULT;
-        let lookups = outbox.wants(Stream::Lookups).then(|| Lookups::new(looking));
-        let writes = outbox.wants(Stream::Metrics);
-        let wanted = writes || detection.is_some();
-        let windows = wanted.then(|| Windows::new(identity.epoch, options.lateness));
-        let qname = String::new();
-        Self { looking, lookups, qname, options, windows, writes, written: 0, detection }
+        let lookup_options = LookupOptions::DEFAULT;
+        let exports_windows = router.wants(Stream::Metrics);
+        let has_windows = exports_windows || detection.is_some();
+        Self {
+            lookup_options,
+            lookups: router.wants(Stream::Lookups).then(|| Lookups::new(lookup_options)),
+            qname: String::new(),
+            window_options,
+            windows: has_windows.then(|| Windows::new(identity.epoch, window_options.lateness)),
+            exports_windows,
+            window_ordinal: 0,
+            detection,
+        }
     }
 
-    /// How many records of windows and of alerts there were, as their ids count them.
+    /// Numbers of window and alert records so far, which their event ids are made of.
     pub(super) fn ordinals(&self) -> (u64, u64) {
-        (self.written, self.detection.as_ref().map_or(0, Detection::ordinal))
+        (self.window_ordinal, self.detection.as_ref().map_or(0, Detection::ordinal))
     }
 
-    /// Begins now, in a capture that began before: with these ordinals, and windows of which it has seen a
-    /// part only.
-    pub(super) fn begin_at(&mut self, now: Timestamp, (windows, alerts): (u64, u64)) {
-        self.written = windows;
+    /// Continues the capture of another agent at `now`: the first windows are incomplete.
+    pub(super) fn continue_from(&mut self, now: Timestamp, ordinals: &Ordinals) {
+        self.window_ordinal = ordinals.windows;
         if let Some(detection) = &mut self.detection {
-            detection.set_ordinal(alerts);
+            detection.set_ordinal(ordinals.alerts);
         }
         if let Some(windows) = &mut self.windows {
-            *windows = Windows::new(now, self.options.lateness);
+            *windows = Windows::new(now, self.window_options.lateness);
         }
     }
 
-    /// Whether there is anybody to show a transaction to.
-    pub(super) const fn is_wanted(&self) -> bool {
+    /// Returns whether any analysis takes transactions.
+    pub(super) const fn is_active(&self) -> bool {
         self.windows.is_some() || self.lookups.is_some()
     }
 
-    /// Takes a query that has begun a transaction.
-    pub(super) fn begin(&mut self, query: &Message<'_>, identity: &Identity, out: Out<'_>) {
-        let mut room = std::mem::take(&mut self.qname);
-        self.with_lookups(identity, out, |lookups, each| {
-            if let Some(query) = Query::of(query, &mut room) {
+    /// Processes a query that has begun a transaction.
+    pub(super) fn begin(&mut self, query: &Message<'_>, export: &mut Export<'_>) {
+        let mut qname = std::mem::take(&mut self.qname);
+        self.with_lookups(export, |lookups, each| {
+            if let Some(query) = Query::of(query, &mut qname) {
                 lookups.begin(&query, each);
             }
         });
-        self.qname = room;
+        self.qname = qname;
     }
 
-    /// Takes a transaction, whose outcome was known at `now`.
-    pub(super) fn observe(&mut self, now: Timestamp, observation: &Observation<'_>) {
+    /// Processes a transaction, the outcome of which was known at `now`.
+    pub(super) fn observe(&mut self, now: Timestamp, view: &Observation<'_>) {
         if let Some(lookups) = &mut self.lookups {
-            lookups.observe(now, observation);
+            lookups.observe(now, view);
         }
         if let Some(detection) = &mut self.detection {
-            detection.observe(observation);
+            detection.observe(view);
         }
         if let Some(windows) = &mut self.windows {
             windows.tick(now);
-            windows.observe(observation);
+            windows.observe(view);
         }
     }
 
-    /// Takes what was not told, of a server with this name.
-    pub(super) fn untold(&mut self, ts: Timestamp, untold: &Untold, resolver: Option<&str>) {
+    /// Adds packets to or from a server that the kernel has counted instead of exporting.
+    pub(super) fn add_not_exported(
+        &mut self,
+        ts: Timestamp,
+        untold: &Untold,
+        resolver: Option<&str>,
+    ) {
         let Some(windows) = &mut self.windows else { return };
         let Some(counts) = counts(untold) else { return };
         let vantage = Vantage::of(untold.sight, untold.what.is_from_server());
@@ -108,53 +116,53 @@ impl Analysis {
         windows.untold(ts, vantage, (transport, resolver), &counts);
     }
 
-    /// Takes a report of a connection of encrypted DNS.
+    /// Processes a report of a connection of encrypted DNS.
     pub(super) fn connection(&mut self, report: &Report<'_>, resolver: &str) {
         if let Some(detection) = &mut self.detection {
             detection.connection(report, resolver);
         }
     }
 
-    /// Lets time pass.
-    pub(super) fn expire(&mut self, now: Timestamp, identity: &Identity, out: Out<'_>) {
-        let (outbox, filters) = out;
-        let out = (&mut *outbox, filters);
-        self.with_lookups(identity, out, |lookups, each| lookups.expire(now, each));
-        self.with_windows(identity, outbox, |windows, each| windows.expire(now, each));
-        self.with_detection(identity, outbox, |detection, each| detection.expire(now, each));
+    /// Reports what has ended at `now`.
+    pub(super) fn expire(&mut self, now: Timestamp, export: &mut Export<'_>) {
+        self.with_lookups(export, |lookups, each| lookups.expire(now, each));
+        self.with_windows(export, |windows, each| windows.expire(now, each));
+        self.with_detection(export, |detection, each| detection.expire(now, each));
     }
 
-    /// The capture has ended.
-    pub(super) fn finish(&mut self, now: Timestamp, identity: &Identity, out: Out<'_>) {
-        let (outbox, filters) = out;
-        let out = (&mut *outbox, filters);
-        self.with_lookups(identity, out, |lookups, each| lookups.finish(now, each));
-        self.with_windows(identity, outbox, |windows, each| windows.finish(now, each));
-        self.with_detection(identity, outbox, |detection, each| detection.finish(now, each));
+    /// Ends the capture and reports everything.
+    pub(super) fn finish(&mut self, now: Timestamp, export: &mut Export<'_>) {
+        self.with_lookups(export, |lookups, each| lookups.finish(now, each));
+        self.with_windows(export, |windows, each| windows.finish(now, each));
+        self.with_detection(export, |detection, each| detection.finish(now, each));
     }
 
-    /// Has the rooms that the sinks want something of: those that stay go on as they are, those that are new
-    /// have seen nothing.
-    pub(super) fn adopt(&mut self, detects: Detects, now: Timestamp, outbox: &Outbox) {
-        if !outbox.wants(Stream::Lookups) {
+    /// Starts and ends analyses after a change of the sinks. Those that stay keep their state.
+    pub(super) fn set_sinks(
+        &mut self,
+        detection: DetectionChange,
+        now: Timestamp,
+        router: &SinkRouter,
+    ) {
+        if !router.wants(Stream::Lookups) {
             self.lookups = None;
         } else if self.lookups.is_none() {
-            self.lookups = Some(Lookups::new(self.looking));
+            self.lookups = Some(Lookups::new(self.lookup_options));
         }
-        match detects {
-            Detects::No => self.detection = None,
-            Detects::AsBefore => {}
-            Detects::Newly(detection) => self.detection = Some(*detection),
+        match detection {
+            DetectionChange::Off => self.detection = None,
+            DetectionChange::Keep => {}
+            DetectionChange::Start(detection) => self.detection = Some(*detection),
         }
-        self.writes = outbox.wants(Stream::Metrics);
-        if !self.writes && self.detection.is_none() {
+        self.exports_windows = router.wants(Stream::Metrics);
+        if !self.exports_windows && self.detection.is_none() {
             self.windows = None;
         } else if self.windows.is_none() {
-            self.windows = Some(Windows::new(now, self.options.lateness));
+            self.windows = Some(Windows::new(now, self.window_options.lateness));
         }
     }
 
-    /// Adopts other options.
+    /// Applies other options.
     pub(super) fn reconfigure(&mut self, options: WindowOptions, detect: Option<DetectOptions>) {
         if let (Some(detection), Some(detect)) = (&mut self.detection, detect) {
             detection.reconfigure(detect);
@@ -162,95 +170,94 @@ impl Analysis {
         if let Some(windows) = &mut self.windows {
             windows.reconfigure(options.lateness);
         }
-        self.options = options;
+        self.window_options = options;
     }
 
-    /// Adopts how long a query waits for its response.
-    pub(super) fn adopt_query_timeout(&mut self, query_timeout: Duration) {
-        self.looking.query_timeout = query_timeout;
+    /// Sets how long a query waits for its response.
+    pub(super) fn set_query_timeout(&mut self, query_timeout: Duration) {
+        self.lookup_options.query_timeout = query_timeout;
         if let Some(lookups) = &mut self.lookups {
             lookups.adopt_query_timeout(query_timeout);
         }
     }
 
-    /// Transactions that came too late for their windows.
-    pub(super) fn late(&self) -> u64 {
+    /// Number of transactions that came too late for their windows.
+    pub(super) fn late_count(&self) -> u64 {
         self.windows.as_ref().map_or(0, Windows::late)
     }
 
-    /// Octets that the windows take, where there are any.
+    /// Bytes used by the windows, if there are any.
     pub(super) fn windows_bytes(&self) -> Option<u64> {
         self.windows.as_ref().map(|windows| windows.bytes() as u64)
     }
 
-    /// What the lookups came to, where they are made.
-    pub(super) fn looked_up(&self) -> Option<&LookupCounters> {
+    /// Counters of lookups, if they are made.
+    pub(super) fn lookup_counters(&self) -> Option<&LookupCounters> {
         self.lookups.as_ref().map(Lookups::counters)
     }
 
-    /// Does something with the lookups, and writes those that it ends.
+    /// Calls `act` on the lookups and exports those that it ends.
     fn with_lookups(
         &mut self,
-        identity: &Identity,
-        (outbox, filters): Out<'_>,
+        export: &mut Export<'_>,
         act: impl FnOnce(&mut Lookups, &mut dyn FnMut(&Lookup)),
     ) {
         let Some(lookups) = &mut self.lookups else { return };
-        let rendered = outbox.renders(Stream::Lookups);
+        let Export { identity, router, filters } = export;
+        let is_rendered = router.renders(Stream::Lookups);
         let filter = filters.of(Stream::Lookups);
         act(lookups, &mut |lookup| {
             if filter.is_some_and(|filter| !filter.admits(&subject(lookup))) {
-                outbox.filter(Stream::Lookups);
-                return;
+                return router.filter(Stream::Lookups);
             }
-            if !rendered {
-                outbox.count(Stream::Lookups);
-                return;
+            if !is_rendered {
+                return router.count(Stream::Lookups);
             }
             let record = identity.lookup(lookup);
             let key = lookup.client.to_string();
-            outbox.push(Stream::Lookups, record.head.event_id, &record, key.as_bytes());
+            router.push(Stream::Lookups, record.head.event_id, &record, key.as_bytes());
         });
     }
 
-    /// How many alerts there were, where there is detection.
-    pub(super) fn alerts(&self) -> Option<&AlertCounters> {
+    /// Counters of alerts, if detection is on.
+    pub(super) fn alert_counters(&self) -> Option<&AlertCounters> {
         self.detection.as_ref().map(Detection::counters)
     }
 
-    /// Does something with detection, and writes the alerts that change.
+    /// Calls `act` on detection and exports the alerts that change.
     fn with_detection(
         &mut self,
-        identity: &Identity,
-        outbox: &mut Outbox,
+        export: &mut Export<'_>,
         act: impl FnOnce(&mut Detection, &mut dyn FnMut(&Alert)),
     ) {
         let Some(detection) = &mut self.detection else { return };
         let runbooks = detection.runbooks().to_owned();
-        act(detection, &mut |alert| outbox.push_alert(&identity.alert(alert, &runbooks)));
+        act(detection, &mut |alert| {
+            export.router.push_alert(&export.identity.alert(alert, &runbooks))
+        });
     }
 
-    /// Does something with the windows, and writes those that it closes.
+    /// Calls `act` on the windows and exports those that it closes.
     fn with_windows(
         &mut self,
-        identity: &Identity,
-        outbox: &mut Outbox,
+        export: &mut Export<'_>,
         act: impl FnOnce(&mut Windows, &mut dyn FnMut(&Span, &Groups)),
     ) {
-        let Self { options, windows, writes, written, detection, .. } = self;
+        let Self { window_options: options, windows, window_ordinal, detection, .. } = self;
         let Some(windows) = windows else { return };
+        let exports_windows = self.exports_windows;
         act(windows, &mut |span, groups| {
             if let Some(detection) = detection {
                 detection.window(span, groups);
             }
-            if *writes && options.spans.contains(span.kind) {
-                write(span, groups, options.groupings, written, identity, outbox);
+            if exports_windows && options.spans.contains(span.kind) {
+                export_window(span, groups, options.groupings, window_ordinal, export);
             }
         });
     }
 }
 
-/// What filters look at.
+/// What filters match in a lookup.
 fn subject(lookup: &Lookup) -> Subject<'_> {
     let process = lookup.process.as_ref();
     let container = lookup.container.as_ref();
@@ -265,7 +272,7 @@ fn subject(lookup: &Lookup) -> Subject<'_> {
     }
 }
 
-/// What windows count of it; nothing of what cannot be a message by itself.
+/// Counts for windows; none for packets that cannot be a message on their own.
 fn counts(untold: &Untold) -> Option<window::Untold> {
     let (count, lost) = (untold.sampled + untold.lost, untold.lost);
     let counts = window::Untold { lost, ..window::Untold::default() };
@@ -282,26 +289,26 @@ fn counts(untold: &Untold) -> Option<window::Untold> {
     })
 }
 
-/// Writes a window's groups, each as a record.
-fn write(
+/// Exports each group of a window as a record.
+fn export_window(
     span: &Span,
     groups: &Groups,
     groupings: GroupingSet,
-    written: &mut u64,
-    identity: &Identity,
-    outbox: &mut Outbox,
+    ordinal: &mut u64,
+    export: &mut Export<'_>,
 ) {
+    let Export { identity, router, .. } = export;
     for (group, tally) in groups.sorted() {
         if !groupings.contains(group.grouping) {
             continue;
         }
-        *written += 1;
-        let record = identity.window(span, group, tally, *written);
-        // What is of no resolver goes where all of its kind goes.
+        *ordinal += 1;
+        let record = identity.window(span, group, tally, *ordinal);
+        // Groups without a value share a partition.
         let key = match group.grouping {
             Grouping::Node => identity.node.as_str(),
             _ => group.value.as_deref().unwrap_or("other"),
         };
-        outbox.push(Stream::Metrics, record.head.event_id, &record, key.as_bytes());
+        router.push(Stream::Metrics, record.head.event_id, &record, key.as_bytes());
     }
 }

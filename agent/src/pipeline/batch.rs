@@ -1,8 +1,8 @@
-//! Events on their way from one thread to another: copied into a batch there, shown again here.
+//! Batches of events on their way from a worker thread to the merge stage. The worker copies events into a
+//! batch ([`EventSink`]), and the merge stage replays them.
 
-use super::event::Event;
-use super::scribe::Told;
-use super::shard::Snapshot;
+use super::event::{Event, EventSink, RenderedEvent};
+use super::flow_stage::FlowCounters;
 use crate::connection::{self, Connection};
 use crate::decode::dns::{Dns, Outline};
 use crate::decode::{DeadLetter, Envelope, Malformed, Message};
@@ -11,65 +11,65 @@ use crate::record::Texts;
 use crate::time::Timestamp;
 use std::ops::Range;
 
-/// A batch of so many octets, or of so many packets, is full.
+/// A batch of this size is full: a worker sends it before it adds more.
 const FULL_BYTES: usize = 256 << 10;
 const FULL_PACKETS: usize = 512;
 
-/// An empty batch keeps so much room for octets at most.
+/// Capacity in bytes that an emptied batch keeps at most.
 const SPARE_BYTES: usize = 1 << 20;
 
-/// Of so many octets, a batch takes events without what was made of them, and the back makes it. So much
-/// comes only where a great many transactions end at once, as when a server is lost.
-const MADE_BYTES: usize = 1 << 20;
+/// A batch of this size takes no more rendered parts of records: the merge stage renders them again. Reached
+/// only if very many transactions end at once, as after the loss of a server.
+const RENDERED_BYTES: usize = 1 << 20;
 
-/// An empty batch keeps the room of texts that take no more than this: most do by far.
+/// An emptied batch keeps the buffers of texts up to this size.
 const SPARE_TEXT_BYTES: usize = 4 << 10;
 
-/// What a shard gave between two looks at its ring. Emptied ones are used again.
+/// Events that a flow stage passed between two checks of its ring. Emptied batches are reused.
 #[derive(Debug, Default)]
-pub struct Batch {
-    /// The shard that filled it.
+pub struct EventBatch {
+    /// Number of the flow stage that filled it.
     pub shard: usize,
-    /// Packets that the events came of.
+    /// Number of packets that led to the events.
     pub packets: usize,
-    /// Whether it is the shard's last.
+    /// Whether it is the last batch of the stage.
     pub is_last: bool,
-    /// Everything that the shard will give later is of a later time.
+    /// All later events of the stage have a later time.
     pub(super) until: Timestamp,
-    /// What the shard had counted when it had given all of this.
-    pub(super) snapshot: Snapshot,
-    entries: Vec<Entry>,
-    messages: Vec<Held>,
-    /// Of all messages and dead letters, and of records that are begun.
-    octets: Vec<u8>,
-    /// Of transactions, as far as somebody wants them, and room of some that were.
+    /// Counters of the stage after the last event.
+    pub(super) counters: FlowCounters,
+    events: Vec<StoredEvent>,
+    messages: Vec<StoredMessage>,
+    /// Bytes of messages, dead letters and rendered records.
+    bytes: Vec<u8>,
+    /// Texts of transactions; those from `texts_used` on are spare buffers.
     texts: Vec<Texts>,
     texts_used: usize,
-    /// The entry to be shown next.
+    /// Index of the event to replay next.
     next: usize,
 }
 
 #[derive(Debug)]
-struct Entry {
-    /// When the event came to light, by the capture's clock.
+struct StoredEvent {
+    /// Time of the event, by the clock of the capture.
     at: Timestamp,
-    what: Stored,
+    kind: StoredKind,
 }
 
-/// A message whose octets stand among the others.
+/// A message whose bytes are a range of the batch's.
 #[derive(Debug)]
-struct Held {
+struct StoredMessage {
     envelope: Envelope,
     outline: Outline,
     wire_bytes: u32,
-    octets: Range<usize>,
+    bytes: Range<usize>,
 }
 
-/// An event that owns what it tells of, or knows where among the messages that stands.
+/// An event that owns its data, or refers to messages by their index.
 #[derive(Debug)]
-enum Stored {
+enum StoredKind {
     Message {
-        place: usize,
+        index: usize,
         json: Range<usize>,
     },
     Transaction {
@@ -80,7 +80,7 @@ enum Stored {
         json: Range<usize>,
     },
     Began(usize),
-    Sealed(Envelope),
+    Encrypted(Envelope),
     Connection {
         connection: Box<Connection>,
         status: connection::Status,
@@ -89,150 +89,157 @@ enum Stored {
     DeadLetter {
         envelope: Envelope,
         reason: Malformed,
-        octets: Range<usize>,
+        bytes: Range<usize>,
     },
 }
 
-impl Batch {
-    /// Adds a copy of what is told.
-    pub(super) fn push(&mut self, at: Timestamp, told: Told<'_>) {
-        let told = if self.octets.len() < MADE_BYTES { told } else { told.event.into() };
-        let what = match *told.event {
-            Event::Message(message) => {
-                Stored::Message { place: self.keep(message), json: self.copy(told.json) }
-            }
-            Event::Began(query) => Stored::Began(self.keep(query)),
-            Event::Transaction(transaction) => self.transaction(transaction, &told),
-            Event::Sealed(envelope) => Stored::Sealed(envelope.clone()),
-            Event::Connection(report) => Stored::Connection {
+impl EventSink for EventBatch {
+    fn event(&mut self, at: Timestamp, rendered: RenderedEvent<'_>) {
+        let is_small = self.bytes.len() < RENDERED_BYTES;
+        let rendered = if is_small { rendered } else { rendered.event.into() };
+        let kind = match *rendered.event {
+            Event::Message(message) => StoredKind::Message {
+                index: self.store_message(message),
+                json: self.store_bytes(rendered.json),
+            },
+            Event::Began(query) => StoredKind::Began(self.store_message(query)),
+            Event::Transaction(transaction) => self.store_transaction(transaction, &rendered),
+            Event::Encrypted(envelope) => StoredKind::Encrypted(envelope.clone()),
+            Event::Connection(report) => StoredKind::Connection {
                 connection: Box::new(report.connection.clone()),
                 status: report.status,
                 is_final: report.is_final,
             },
-            Event::DeadLetter(letter) => Stored::DeadLetter {
+            Event::DeadLetter(letter) => StoredKind::DeadLetter {
                 envelope: letter.envelope.clone(),
                 reason: letter.reason,
-                octets: self.copy(letter.bytes),
+                bytes: self.store_bytes(letter.bytes),
             },
         };
-        self.entries.push(Entry { at, what });
+        self.events.push(StoredEvent { at, kind });
     }
+}
 
-    fn transaction(&mut self, transaction: &Transaction<'_>, told: &Told<'_>) -> Stored {
-        // The response first: it is most often the message that has just been told of.
-        let response = transaction.response.map(|message| self.keep(message));
-        let query = transaction.query.map(|message| self.keep(message));
+impl EventBatch {
+    fn store_transaction(
+        &mut self,
+        transaction: &Transaction<'_>,
+        rendered: &RenderedEvent<'_>,
+    ) -> StoredKind {
+        // The response first: most often it is the message that was stored last.
+        let response = transaction.response.map(|message| self.store_message(message));
+        let query = transaction.query.map(|message| self.store_message(message));
         let rest = transaction.without_messages();
-        let texts = told.texts.map(|texts| self.keep_texts(texts));
-        Stored::Transaction { query, response, rest, texts, json: self.copy(told.json) }
+        let texts = rendered.texts.map(|texts| self.store_texts(texts));
+        let json = self.store_bytes(rendered.json);
+        StoredKind::Transaction { query, response, rest, texts, json }
     }
 
-    /// Keeps texts. Gives their place.
-    fn keep_texts(&mut self, texts: &Texts) -> usize {
-        let place = self.texts_used;
-        if place == self.texts.len() {
+    /// Copies texts and returns their index.
+    fn store_texts(&mut self, texts: &Texts) -> usize {
+        let index = self.texts_used;
+        if index == self.texts.len() {
             self.texts.push(Texts::default());
         }
-        self.texts[place].copy(texts);
+        self.texts[index].copy(texts);
         self.texts_used += 1;
-        place
+        index
     }
 
-    /// Keeps a message, if it is not the one kept last. Gives its place.
-    fn keep(&mut self, message: Message<'_>) -> usize {
+    /// Copies a message, unless it is the one stored last, and returns its index.
+    fn store_message(&mut self, message: Message<'_>) -> usize {
         let last = self.messages.last();
         if last.is_none_or(|last| last.envelope.id != message.envelope.id) {
-            let octets = self.copy(message.dns.octets());
-            self.messages.push(Held {
+            let bytes = self.store_bytes(message.dns.octets());
+            self.messages.push(StoredMessage {
                 envelope: message.envelope.clone(),
                 outline: *message.dns.outline(),
                 wire_bytes: message.wire_bytes,
-                octets,
+                bytes,
             });
         }
         self.messages.len() - 1
     }
 
-    fn copy(&mut self, octets: &[u8]) -> Range<usize> {
-        let start = self.octets.len();
-        self.octets.extend_from_slice(octets);
-        start..self.octets.len()
+    fn store_bytes(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len()
     }
 
-    fn message(&self, place: usize) -> Option<Message<'_>> {
-        let Held { envelope, outline, wire_bytes, octets } = self.messages.get(place)?;
-        let dns = Dns::new(self.octets.get(octets.clone())?, outline);
+    fn message(&self, index: usize) -> Option<Message<'_>> {
+        let StoredMessage { envelope, outline, wire_bytes, bytes } = self.messages.get(index)?;
+        let dns = Dns::new(self.bytes.get(bytes.clone())?, outline);
         Some(Message { envelope, dns, wire_bytes: *wire_bytes })
     }
 
-    /// Whether it should go on its way before more is added.
+    /// Returns whether the batch should be sent before more is added.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.packets >= FULL_PACKETS || self.octets.len() >= FULL_BYTES
+        self.packets >= FULL_PACKETS || self.bytes.len() >= FULL_BYTES
     }
 
-    /// Whether no event is left.
+    /// Returns whether no event is left to replay.
     pub(super) const fn is_empty(&self) -> bool {
-        self.next >= self.entries.len()
+        self.next >= self.events.len()
     }
 
-    /// The time of the next event, if there is one.
+    /// Time of the event to replay next.
     pub(super) fn next_at(&self) -> Option<Timestamp> {
-        self.entries.get(self.next).map(|entry| entry.at)
+        self.events.get(self.next).map(|event| event.at)
     }
 
-    /// The time of the last event, if there is one.
+    /// Time of the last event.
     pub(super) fn last_at(&self) -> Option<Timestamp> {
-        self.entries.last().map(|entry| entry.at)
+        self.events.last().map(|event| event.at)
     }
 
-    /// Shows the next event.
-    pub(super) fn show(&mut self, each: &mut dyn FnMut(Timestamp, Told<'_>)) {
-        let place = self.next;
+    /// Passes the next event to `sink`.
+    pub(super) fn replay_next(&mut self, sink: &mut dyn EventSink) {
+        let index = self.next;
         self.next += 1;
-        let Some(Entry { at, what }) = self.entries.get(place) else { return };
-        let message = |place: &usize| self.message(*place);
-        let part = |range: &Range<usize>| self.octets.get(range.clone()).unwrap_or_default();
-        let mut tell = |event: &Event<'_>| each(*at, event.into());
-        match what {
-            Stored::Message { place, json } => {
-                if let Some(message) = message(place) {
+        let Some(StoredEvent { at, kind }) = self.events.get(index) else { return };
+        let message = |index: &usize| self.message(*index);
+        let part = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
+        let mut pass = |event: &Event<'_>| sink.event(*at, event.into());
+        match kind {
+            StoredKind::Message { index, json } => {
+                if let Some(message) = message(index) {
                     let event = &Event::Message(message);
-                    each(*at, Told { json: part(json), ..event.into() });
+                    sink.event(*at, RenderedEvent { json: part(json), ..event.into() });
                 }
             }
-            Stored::Began(place) => {
-                if let Some(query) = message(place) {
-                    tell(&Event::Began(query));
+            StoredKind::Began(index) => {
+                if let Some(query) = message(index) {
+                    pass(&Event::Began(query));
                 }
             }
-            Stored::Transaction { query, response, rest, texts, json } => {
+            StoredKind::Transaction { query, response, rest, texts, json } => {
                 let query = query.as_ref().and_then(message);
                 let response = response.as_ref().and_then(message);
                 let transaction = Transaction { query, response, ..*rest };
                 let event = &Event::Transaction(&transaction);
-                let texts = texts.and_then(|place| self.texts.get(place));
-                each(*at, Told { event, texts, json: part(json) });
+                let texts = texts.and_then(|index| self.texts.get(index));
+                sink.event(*at, RenderedEvent { event, texts, json: part(json) });
             }
-            Stored::Sealed(envelope) => tell(&Event::Sealed(envelope)),
-            Stored::Connection { connection, status, is_final } => {
+            StoredKind::Encrypted(envelope) => pass(&Event::Encrypted(envelope)),
+            StoredKind::Connection { connection, status, is_final } => {
                 let (status, is_final) = (*status, *is_final);
-                tell(&Event::Connection(&connection::Report { connection, status, is_final }));
+                pass(&Event::Connection(&connection::Report { connection, status, is_final }));
             }
-            Stored::DeadLetter { envelope, reason, octets } => {
-                let (bytes, envelope) = (part(octets), envelope.clone());
-                let reason = *reason;
-                tell(&Event::DeadLetter(&DeadLetter { envelope, reason, bytes }));
+            StoredKind::DeadLetter { envelope, reason, bytes } => {
+                let (envelope, reason, bytes) = (envelope.clone(), *reason, part(bytes));
+                pass(&Event::DeadLetter(&DeadLetter { envelope, reason, bytes }));
             }
         }
     }
 
-    /// Forgets all that it held, but not the room.
+    /// Removes all events; buffers stay, up to a limit.
     pub(super) fn clear(&mut self) {
-        self.entries.clear();
+        self.events.clear();
         self.messages.clear();
-        self.octets.clear();
-        self.octets.shrink_to(SPARE_BYTES);
+        self.bytes.clear();
+        self.bytes.shrink_to(SPARE_BYTES);
         self.texts.retain(|texts| texts.room_bytes() <= SPARE_TEXT_BYTES);
         self.texts_used = 0;
         self.next = 0;

@@ -1,29 +1,56 @@
-//! What the front of the pipeline tells its back.
+//! What a flow stage passes to the merge stage, and how: through [`EventSink`].
 
 use crate::connection::Report;
 use crate::decode::{DeadLetter, Envelope, Message};
 use crate::pair::Transaction;
+use crate::record::Texts;
+use crate::time::Timestamp;
 
-/// Something that has come to light in the rooms of one flow, in the order in which it did.
+/// An event of one flow. Events are passed in the order in which they happened.
 ///
-/// An event borrows all that it tells of, and nothing of it is rendered: whoever has to keep one copies
-/// its octets and shows them in the same way later.
+/// An event borrows its data. A receiver that keeps an event copies the bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Event<'a> {
+pub enum Event<'a> {
     /// A DNS message was seen.
     Message(Message<'a>),
-    /// A transaction has ended, or a response answers none.
+    /// A transaction has ended, or a response matches no query.
     Transaction(&'a Transaction<'a>),
-    /// A query has begun a transaction: it is not one that was sent again. It comes behind the
-    /// transactions that its message ended.
+    /// A query has begun a transaction and is not a retransmission. Passed after the transactions that the
+    /// same message ended.
     Began(Message<'a>),
     /// A packet of encrypted DNS was seen.
-    Sealed(&'a Envelope),
-    /// A connection of encrypted DNS has ended, or is reported for its length.
+    Encrypted(&'a Envelope),
+    /// A connection of encrypted DNS has ended, or is reported while it is open because it is long.
     Connection(&'a Report<'a>),
-    /// A packet cannot be read.
+    /// A packet cannot be decoded.
     DeadLetter(&'a DeadLetter<'a>),
 }
 
-/// Whoever takes events.
-pub(super) type Each<'a> = &'a mut dyn FnMut(&Event<'_>);
+/// An event with the parts of its record that the flow stage has rendered.
+#[derive(Clone, Copy, Debug)]
+pub struct RenderedEvent<'a> {
+    /// The event.
+    pub(super) event: &'a Event<'a>,
+    /// Names and answers of a transaction as text, if a stage needs them.
+    pub(super) texts: Option<&'a Texts>,
+    /// The first part of the JSON record of a message or transaction, to which the merge stage adds fields.
+    /// Empty if no sink needs it.
+    pub(super) json: &'a [u8],
+}
+
+impl<'a> From<&'a Event<'a>> for RenderedEvent<'a> {
+    fn from(event: &'a Event<'a>) -> Self {
+        Self { event, texts: None, json: &[] }
+    }
+}
+
+/// Receiver of the events of flow stages: the merge side itself, or a batch on its way to it.
+pub trait EventSink {
+    /// Takes an event that happened at `at`, by the clock of the capture.
+    fn event(&mut self, at: Timestamp, event: RenderedEvent<'_>);
+
+    /// The flow stage has passed all events that timers up to `now` cause.
+    fn expired(&mut self, now: Timestamp) {
+        let _ = now;
+    }
+}

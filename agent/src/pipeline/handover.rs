@@ -1,142 +1,172 @@
-//! What a pipeline needs to go on from where that of another agent has stopped, and how that one stops.
+//! How a pipeline stops so that another agent can continue its capture, and how it continues that of another.
 //!
-//! The counters go on, so that a ledger record counts from the capture's epoch on whoever writes it; what
-//! sinks were given is each agent's own. Windows, lookups and detection begin anew.
+//! Counters continue, so that a ledger record counts from the start of the capture whichever agent writes it.
+//! Delivery is counted by each agent on its own. Windows, lookups and detection start anew.
 
-use super::batch::Batch;
-use super::shard::Stand;
-use super::{Fronts, Pipeline};
+use super::Pipeline;
+use super::control::Control;
+use super::event::{Event, EventSink};
+use super::flow_stage::{FlowCounters, FlowStage};
 use crate::capture::Received;
 use crate::capture::sampling::Change;
 use crate::ledger;
-use crate::pair::Carried;
+use crate::pair::{Carried, Fate};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// So many ordinals are left to an agent for what it writes after it has told them: more than it will ever
-/// write.
-const SPARE: u64 = 1 << 32;
+/// Ordinals reserved for records that an agent writes after it has handed over: more than it will ever write.
+const RESERVED_ORDINALS: u64 = 1 << 32;
 
-/// Where a pipeline stands behind its fronts.
+/// State of a flow stage, from which the stage of another agent continues.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Standing {
-    /// Agents that had the capture before.
-    pub(super) takeovers: u64,
-    /// Records of each kind whose ids are made of ordinals.
-    pub(super) ledgers: u64,
-    pub(super) windows: u64,
-    pub(super) alerts: u64,
-    sampling: Option<ledger::Sampling>,
-    /// What was left out since when, oldest first: nanoseconds, parts.
-    changes: Vec<(u64, u16)>,
+pub struct ShardState {
+    counters: FlowCounters,
+    last_packet: u64,
+    expired: u64,
 }
 
-impl Standing {
-    /// Of the agent that takes over.
-    fn next(self) -> Self {
-        let beyond = |ordinal: u64| (ordinal / SPARE + 1) * SPARE;
+impl ShardState {
+    /// Records read from the ring, by CPU.
+    #[must_use]
+    pub fn received(&self) -> &[Received] {
+        &self.counters.received
+    }
+}
+
+/// Numbers that the event ids of records are made of, and the number of agents before this one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Ordinals {
+    /// Agents that had this capture before.
+    pub(super) handovers: u64,
+    /// Ledger records.
+    pub(super) ledgers: u64,
+    /// Window records.
+    pub(super) windows: u64,
+    /// Alert records.
+    pub(super) alerts: u64,
+}
+
+impl Ordinals {
+    /// Returns the ordinals of the agent that continues.
+    fn next(&self) -> Self {
+        let beyond = |ordinal: u64| (ordinal / RESERVED_ORDINALS + 1) * RESERVED_ORDINALS;
         Self {
-            takeovers: self.takeovers + 1,
+            handovers: self.handovers + 1,
             ledgers: beyond(self.ledgers),
             windows: beyond(self.windows),
             alerts: beyond(self.alerts),
-            ..self
         }
+    }
+}
+
+/// State of a pipeline behind its flow stages, from which another agent continues.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PipelineState {
+    ordinals: Ordinals,
+    sampling: Option<ledger::Sampling>,
+    /// Changes of the sampling ratio, oldest first: nanoseconds since 1970, and the cut.
+    sampling_changes: Vec<(u64, u16)>,
+}
+
+impl FlowStage {
+    /// Stops the stage: another agent continues. Passes on messages behind gaps, and ends zone transfers.
+    pub fn pause(&mut self, sink: &mut dyn EventSink) {
+        let at = self.last_time();
+        self.run(at, sink, |decoder, trackers, emit| {
+            decoder.finish(&mut |decoded| trackers.process(decoded, emit));
+            trackers.pairer.break_off(at, &mut |ended| emit(&Event::Transaction(ended)));
+        });
+    }
+
+    /// State of a paused stage that has read `received` from its ring.
+    #[must_use]
+    pub fn state(&self, received: &[Received]) -> ShardState {
+        let mut counters = self.counters(received);
+        counters.decode = self.decoder.counters_given_up();
+        counters.decode += &self.inherited.decode;
+        ShardState {
+            counters,
+            last_packet: self.last_packet.as_nanos(),
+            expired: self.expired.as_nanos(),
+        }
+    }
+
+    /// Passes the queries that the other agent needs to `each`.
+    pub fn export_queries(&self, each: &mut dyn FnMut(&Carried<'_>)) {
+        self.trackers.pairer.carry(self.last_time(), each);
+    }
+
+    /// Ends a stage that another agent continues: what waits is `open`.
+    pub fn leave(&mut self, sink: &mut dyn EventSink) {
+        let at = self.last_time();
+        self.run(at, sink, |_, trackers, emit| {
+            trackers.pairer.leave_open(&mut |ended| emit(&Event::Transaction(ended)));
+            if let Some(connections) = &mut trackers.connections {
+                connections.finish(at, &mut |report| emit(&Event::Connection(report)));
+            }
+        });
+    }
+
+    /// Continues from the state of another agent's stage.
+    pub fn continue_from(&mut self, state: &ShardState) {
+        self.trackers.pairer.adopt(state.counters.pairing);
+        self.inherited = state.counters.clone();
+        self.last_packet = Timestamp::from_nanos(state.last_packet);
+        self.expired = Timestamp::from_nanos(state.expired);
+    }
+
+    /// Adds a query of the other agent.
+    pub fn import_query(&mut self, carried: &Carried<'_>, sink: &mut dyn EventSink) {
+        self.run(carried.query.envelope.ts, sink, |_, trackers, emit| {
+            trackers.pairer.restore(carried, &mut |ended| emit(&Event::Transaction(ended)));
+            if carried.fate == Fate::Waiting {
+                emit(&Event::Began(carried.query));
+            }
+        });
+    }
+
+    fn last_time(&self) -> Timestamp {
+        self.last_packet.max(self.expired)
     }
 }
 
 impl Pipeline {
-    /// Another agent goes on from here. Fronts that are elsewhere must rest already.
-    pub fn rest(&mut self) {
-        let Self { fronts, back, .. } = self;
-        if let Fronts::Here(shard) = fronts {
-            shard.rest(&mut |at, told| back.take(at, told));
-        }
-        self.gather_all();
-        self.flush_batches();
-    }
-
-    /// Where the front stands that is here, which has taken this much out of its ring.
+    /// State of the pipeline, from which another agent continues.
     #[must_use]
-    pub fn stand(&self, received: &[Received]) -> Option<Stand> {
-        match &self.fronts {
-            Fronts::Here(shard) => Some(shard.stand(received)),
-            Fronts::Elsewhere(_) => None,
+    pub fn state(&self) -> PipelineState {
+        let (windows, alerts) = self.analysis.ordinals();
+        let changes = self.sampling_timeline.changes();
+        PipelineState {
+            ordinals: Ordinals {
+                handovers: self.handovers,
+                ledgers: self.ledgers,
+                windows,
+                alerts,
+            },
+            sampling: self.sampling.clone(),
+            sampling_changes: changes.map(|change| (change.at.as_nanos(), change.cut)).collect(),
         }
     }
 
-    /// Shows the queries of the front that is here.
-    pub fn carry(&self, each: &mut dyn FnMut(&Carried<'_>)) {
-        if let Fronts::Here(shard) = &self.fronts {
-            shard.carry(each);
-        }
-    }
-
-    /// Where all behind the fronts stands.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        let (changes, [ledgers, windows, alerts], takeovers) = self.back.output.standing();
-        let changes = changes.map(|change| (change.at.as_nanos(), change.cut)).collect();
-        let sampling = self.sampling.clone();
-        Standing { takeovers, ledgers, windows, alerts, sampling, changes }
-    }
-
-    /// Another agent has gone on from here: ends as at the capture's end, but for what that one goes on
-    /// with, which is `open`. Fronts that are elsewhere must have left before.
-    pub fn leave(&mut self, now: Timestamp) {
-        let Self { fronts, back, .. } = self;
-        if let Fronts::Here(shard) = fronts {
-            shard.leave(&mut |at, told| back.take(at, told));
-        }
-        self.gather_all();
-        self.back.output.tick(now);
-        self.back.output.finish(now);
-    }
-
-    /// Goes on behind the fronts from where another agent stood, at `now`. `tell` passes on what fronts
-    /// that are elsewhere must know of sampling.
-    pub fn adopt(&mut self, standing: Standing, now: Timestamp, tell: &mut dyn FnMut(Change)) {
-        let standing = standing.next();
-        for (at, cut) in &standing.changes {
+    /// Continues at `now` from the state of another agent: the pipeline, and the flow stages, which have continued
+    /// from theirs.
+    pub fn continue_from(
+        &mut self,
+        state: &PipelineState,
+        now: Timestamp,
+        flows: &mut [FlowStage],
+    ) {
+        for (at, cut) in &state.sampling_changes {
             let change = Change { at: Timestamp::from_nanos(*at), cut: *cut };
             self.sample(change);
-            tell(change);
+            flows.iter_mut().for_each(|flow| flow.apply(&Control::Sample(change)));
         }
-        self.sampling.clone_from(&standing.sampling);
-        self.back.output.adopt(&standing, now);
+        self.sampling.clone_from(&state.sampling);
+        let ordinals = state.ordinals.next();
+        self.ledgers = ordinals.ledgers;
+        self.handovers = ordinals.handovers;
+        self.analysis.continue_from(now, &ordinals);
+        self.now = now;
         self.next_ledger = now.plus(self.ledger_every);
-    }
-
-    /// The front that is here goes on from where another agent's stood.
-    pub fn adopt_stand(&mut self, stand: &Stand) {
-        if let Fronts::Here(shard) = &mut self.fronts {
-            shard.adopt(stand);
-        }
-    }
-
-    /// It goes on with a query of that agent.
-    pub fn restore(&mut self, carried: &Carried<'_>) {
-        let Self { fronts, back, .. } = self;
-        if let Fronts::Here(shard) = fronts {
-            shard.restore(carried, &mut |at, told| back.take(at, told));
-        }
-    }
-
-    /// Takes a batch of before the first packet.
-    pub fn put_restored(&mut self, batch: Batch) {
-        self.put(batch);
-        self.gather_all();
-    }
-}
-
-impl super::Shard {
-    /// Takes a query of that agent, and adds to a batch what comes of it.
-    pub fn fill_restored(&mut self, carried: &Carried<'_>, batch: &mut Batch) {
-        self.restore(carried, &mut |at, told| batch.push(at, told));
-    }
-
-    /// Completes a batch of what was restored.
-    pub fn seal_restored(&mut self, batch: &mut Batch, received: &[Received], epoch: Timestamp) {
-        self.seal(batch, received, Some(epoch));
     }
 }

@@ -1,10 +1,12 @@
-//! Properties of all rooms together: whatever comes in whatever order, every unit is counted.
+//! Properties of all stages together: whatever packets come in whatever order, every unit is counted.
 
 use super::*;
-use crate::capture::{Body, Origin, Sight};
-use crate::join::Joining;
+use crate::capture::Received;
+use crate::capture::{Body, Origin, Packet, Sight};
+use crate::decode::DecoderOptions;
 use crate::ledger::Delivery;
 use crate::net::{craft, protocol};
+use crate::pair::PairOptions;
 use crate::record::Identity;
 use crate::sink::null::Null;
 use crate::sink::{self, Failure, Look, Sink, Stream, StreamSet};
@@ -17,7 +19,7 @@ const CLIENT: &str = "192.0.2.1:1024";
 const OTHER: &str = "192.0.2.1:1025";
 const SERVER: &str = "192.0.2.53:53";
 
-/// A sink that keeps what it is given.
+/// A sink that keeps the records.
 struct Keeper {
     inner: Null,
     kept: Arc<Mutex<Vec<u8>>>,
@@ -61,8 +63,7 @@ impl Sink for Keeper {
     }
 }
 
-/// A response to a query of [`craft::query`]: with so many SOA records of the root in its answer,
-/// and with another qtype in its question.
+/// A response to a query of [`craft::query`], with this number of SOA records of the root.
 fn response(query: &[u8], soa_records: u8) -> Vec<u8> {
     let mut message = query.to_vec();
     message[2] |= 0x80;
@@ -81,12 +82,12 @@ fn transfer(mut query: Vec<u8>) -> Vec<u8> {
     query
 }
 
-/// A TCP conversation, in segments of so many octets.
+/// A TCP conversation, in segments of `size` bytes.
 fn stream(src: &str, dst: &str, messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
-    let octets: Vec<u8> = messages.iter().flat_map(|message| craft::framed(message)).collect();
+    let bytes: Vec<u8> = messages.iter().flat_map(|message| craft::framed(message)).collect();
     let mut packets = vec![craft::tcp(src, dst, 99, craft::SYN, &[])];
     let mut seq = 100;
-    for part in octets.chunks(size) {
+    for part in bytes.chunks(size) {
         packets.push(craft::tcp(src, dst, seq, craft::ACK, part));
         seq += u32::try_from(part.len()).unwrap();
     }
@@ -117,12 +118,12 @@ fn pool() -> Vec<Vec<u8>> {
     icmp.extend(craft::udp(CLIENT, SERVER, &a));
     let (from, to) = ([192, 0, 2, 53].into(), [192, 0, 2, 1].into());
     packets.push(craft::ip(from, to, protocol::ICMP, &icmp));
-    // Only the eight octets of the UDP header, as RFC 792 asks for.
+    // Only the eight bytes of the UDP header, as RFC 792 asks for.
     packets.push(craft::ip(from, to, protocol::ICMP, &icmp[..8 + 20 + 8]));
     packets
 }
 
-/// A packet of the pool, octets of it captured, milliseconds since the one before.
+/// Index in the pool, captured bytes, milliseconds since the packet before.
 type Step = (usize, Option<usize>, u64);
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -146,23 +147,28 @@ fn decoding() -> DecoderOptions {
     }
 }
 
-fn taken(packets: u64) -> Taken {
-    let kernel = Kernel { seen: packets, submitted: packets, ..Kernel::default() };
-    let ring = Ring { submitted: packets, received: packets, ..Ring::default() };
-    (BTreeMap::from([("replay".to_owned(), kernel)]), ring)
+/// Options with the tight limits of the tests.
+fn flow_options() -> FlowOptions {
+    FlowOptions { decoder: decoding(), pairing: PAIRING, ..FlowOptions::default() }
 }
 
-/// An output, and what it writes.
-fn output() -> (Output, Arc<Mutex<Vec<u8>>>) {
+/// Counters of the capture of this many packets, and of the flow stages.
+fn input(packets: u64, flows: Vec<FlowCounters>) -> InputCounters {
+    let kernel = Kernel { seen: packets, submitted: packets, ..Kernel::default() };
+    let ring = Ring { submitted: packets, received: packets, ..Ring::default() };
+    InputCounters { capture: (BTreeMap::from([("replay".to_owned(), kernel)]), ring), flows }
+}
+
+/// A pipeline, and the records that it writes.
+fn output() -> (Pipeline, Arc<Mutex<Vec<u8>>>) {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let streams = StreamSet::SHOWN.with(Stream::Messages).with(Stream::Dlq).with(Stream::Lookups);
     let keeper = Keeper { inner: Null::new("keeper".into(), streams), kept: Arc::clone(&kept) };
     let identity = Identity::new("node".into(), None, EPOCH, HashMap::new());
-    let options = OutputOptions::new(identity);
-    (Output::new(options, vec![Box::new(keeper)]), kept)
+    (Pipeline::new(PipelineOptions::new(identity), vec![Box::new(keeper)]), kept)
 }
 
-/// The packets of a run.
+/// Packets for the steps.
 fn packets<'a>(pool: &'a [Vec<u8>], steps: &'a [Step]) -> impl Iterator<Item = Packet<'a>> {
     let mut now = EPOCH;
     steps.iter().zip(1..).map(move |((which, captured, pause), seq)| {
@@ -182,41 +188,42 @@ fn packets<'a>(pool: &'a [Vec<u8>], steps: &'a [Step]) -> impl Iterator<Item = P
     })
 }
 
-/// The records of a run of packets, checked after each.
+/// Runs packets through one thread and returns the records. Checks the counters after each packet.
 fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCaseError> {
-    let (output, kept) = output();
-    let mut pipeline = Pipeline::new(decoding(), PAIRING, Joining::Auto, output);
+    let (mut pipeline, kept) = output();
+    let mut flow = pipeline.flow_stage(flow_options());
     let (mut now, mut seq) = (EPOCH, 0);
     for packet in packets(pool, steps) {
         (now, seq) = (packet.ts, packet.origin.seq);
-        pipeline.observe(&packet);
-        pipeline.flush_batches();
-        let counters = pipeline.counters(taken(seq));
+        flow.observe(&packet, &mut pipeline);
+        pipeline.router().offer();
+        let counters = pipeline.counters(&input(seq, vec![flow.counters(&[])]));
         prop_assert_eq!(counters.imbalances(), []);
-        prop_assert!(pipeline.waiting_bytes() <= 4096 + 2048);
-        prop_assert!(pipeline.pairing_bytes() <= PAIRING.memory_limit_bytes());
+        prop_assert!(flow.waiting_bytes() <= 4096 + 2048);
+        let pairing_bytes = flow.trackers.pairer.memory_bytes();
+        prop_assert!(pairing_bytes <= PAIRING.memory_limit_bytes());
         prop_assert!(counters.pairing.open <= 3);
     }
+    flow.finish(now, &mut pipeline);
     pipeline.finish(now);
-    let counters = pipeline.counters(taken(seq));
+    let counters = pipeline.counters(&input(seq, vec![flow.counters(&[])]));
     prop_assert_eq!(counters.imbalances(), []);
     let kept = kept.lock().unwrap().clone();
     Ok((kept, counters))
 }
 
-/// The same with two shards, one of which has the packets of [`OTHER`] alone; they give a batch when
-/// they are `told` to, all in all so many. What is counted and what is written is checked whenever a
-/// ledger record might be.
-fn run_parted(
+/// Runs packets through two shards, one of which gets the packets of [`OTHER`] only, and returns the records. A
+/// shard sends its batch if `sends` returns true. Checks counters and records whenever a ledger record might
+/// be written.
+fn run_sharded(
     pool: &[Vec<u8>],
     steps: &[Step],
-    mut tell: impl FnMut() -> bool,
+    mut sends: impl FnMut() -> bool,
 ) -> Result<(Vec<u8>, Counters), TestCaseError> {
-    let (output, kept) = output();
-    let connecting = ConnectionOptions::default();
-    // Each has half of the bounds.
+    let (mut pipeline, kept) = output();
+    // Each shard has half of the limits.
     let one = decoding();
-    let both = DecoderOptions {
+    let decoder = DecoderOptions {
         tcp_memory_bytes: 2 * one.tcp_memory_bytes,
         tcp_streams: 2 * one.tcp_streams,
         fragment_memory_bytes: 2 * one.fragment_memory_bytes,
@@ -224,9 +231,11 @@ fn run_parted(
         ..one
     };
     let pairing = PairOptions { max_transactions: 2 * PAIRING.max_transactions, ..PAIRING };
-    let (mut pipeline, mut shards) =
-        Pipeline::parted(2, (&both, connecting), pairing, Joining::Auto, output);
-    let mut batches = [Batch::default(), Batch::default()];
+    let flow = FlowOptions { decoder, pairing, ..FlowOptions::default() };
+    let mut shards = pipeline.flow_stages(&flow, 2);
+    let counters = shards.iter().map(|shard| shard.counters(&[])).collect();
+    let mut merger = BatchMerger::new(counters, BATCHES_PER_SHARD, EPOCH);
+    let mut batches = [EventBatch::default(), EventBatch::default()];
     let mut received = [Received::default(), Received::default()];
     let mut now = EPOCH;
     let other: [u8; 2] = 1025_u16.to_be_bytes();
@@ -235,39 +244,46 @@ fn run_parted(
         let Body::Ip { bytes, .. } = packet.body else { continue };
         let has = |at: usize| bytes.get(at..at + 2) == Some(&other);
         let which = usize::from(has(20) || has(22));
-        shards[which].fill(&packet, &mut batches[which]);
+        shards[which].observe(&packet, &mut batches[which]);
+        batches[which].packets += 1;
         received[which].note(packet.origin.seq);
         for (which, shard) in shards.iter_mut().enumerate() {
-            if tell() && shard.seal(&mut batches[which], &[received[which]], Some(now)) {
-                pipeline.put(std::mem::take(&mut batches[which]));
-                pipeline.gather(&mut drop);
+            if sends() && shard.finish_batch(&mut batches[which], &[received[which]], Some(now)) {
+                merger.push(std::mem::take(&mut batches[which]));
+                merger.merge(&mut pipeline);
+                merger.spent().for_each(drop);
             }
         }
-        if tell() {
-            check_written(&mut pipeline, &kept)?;
+        if sends() {
+            check_written(&mut pipeline, &mut merger, &kept)?;
         }
     }
     for (which, shard) in shards.iter_mut().enumerate() {
-        shard.fill_last(now, &mut batches[which]);
-        prop_assert!(shard.seal(&mut batches[which], &[received[which]], Some(now)));
-        pipeline.put(std::mem::take(&mut batches[which]));
+        shard.finish(now, &mut batches[which]);
+        batches[which].is_last = true;
+        prop_assert!(shard.finish_batch(&mut batches[which], &[received[which]], Some(now)));
+        merger.push(std::mem::take(&mut batches[which]));
     }
+    merger.merge_all(&mut pipeline);
     pipeline.finish(now);
-    let counters = check_written(&mut pipeline, &kept)?;
+    let counters = check_written(&mut pipeline, &mut merger, &kept)?;
     prop_assert_eq!(counters.decode.received, steps.len() as u64);
     let kept = kept.lock().unwrap().clone();
     Ok((kept, counters))
 }
 
-/// What is written is what was counted; but for zone transfers, which are written once they are whole.
+/// Checks that records agree with the counters, except for zone transfers, which are exported once complete.
 fn check_written(
     pipeline: &mut Pipeline,
+    merger: &mut BatchMerger,
     kept: &Mutex<Vec<u8>>,
 ) -> Result<Counters, TestCaseError> {
-    pipeline.gather_all();
-    pipeline.flush_batches();
-    let received = pipeline.received().flatten().map(|received| received.records).sum();
-    let counters = pipeline.counters(taken(received));
+    merger.merge_all(pipeline);
+    pipeline.router().offer();
+    let flows: Vec<_> = merger.counters().cloned().collect();
+    let received = flows.iter().flat_map(|flow| &flow.received);
+    let received = received.map(|received| received.records).sum();
+    let counters = pipeline.counters(&input(received, flows));
     prop_assert_eq!(counters.imbalances(), []);
     let written = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
     let of = |status: &str| written.matches(&format!("\"status\":\"{status}\"")).count() as u64;
@@ -276,11 +292,11 @@ fn check_written(
     Ok(counters)
 }
 
-/// The records are those that the counters tell of: messages, dead letters, transactions by status.
+/// Checks the numbers of records against the counters: messages, dead letters, transactions by status.
 fn check_records(records: &[u8], counters: &Counters) -> Result<(), TestCaseError> {
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
     let (mut asked, mut looked_up) = (Vec::new(), Vec::new());
-    for line in records.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
+    for line in records.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let record: Value = serde_json::from_slice(line).unwrap();
         let kind = record["status"].as_str().or(record["schema"].as_str()).unwrap();
         *found.entry(kind.to_owned()).or_default() += 1;
@@ -320,7 +336,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn every_unit_is_counted_whatever_comes(steps in steps()) {
+    fn counts_every_unit(steps in steps()) {
         let pool = pool();
         let (records, counters) = run(&pool, &steps)?;
         check_records(&records, &counters)?;
@@ -329,20 +345,19 @@ proptest! {
     }
 
     #[test]
-    fn shards_count_every_unit_too(
+    fn counts_every_unit_in_shards(
         steps in steps(),
-        told in prop::collection::vec(any::<bool>(), 1..40),
+        turns in prop::collection::vec(any::<bool>(), 1..40),
     ) {
         let pool = pool();
-        let mut turns = told.iter().copied().cycle();
-        let (records, counters) = run_parted(&pool, &steps, || turns.next().unwrap())?;
+        let mut turns = turns.iter().copied().cycle();
+        let (records, counters) = run_sharded(&pool, &steps, || turns.next().unwrap())?;
         check_records(&records, &counters)?;
     }
 
-    /// The same packets in their order, with losses and copies: near enough to honest traffic that
-    /// conversations complete.
+    /// Packets in their order, with losses and copies: near enough to real traffic that conversations complete.
     #[test]
-    fn losses_and_copies_are_counted(
+    fn counts_losses_and_copies(
         fates in prop::collection::vec((0..10_u8, 0..20_u64), pool().len()),
         rounds in 1..4_usize,
     ) {
@@ -358,9 +373,9 @@ proptest! {
     }
 }
 
-/// Where no bound is met and nobody is answered at another port, two shards write what one thread does.
+/// If no limit is reached and no response goes to another port, two shards write the same records as one thread.
 #[test]
-fn two_shards_write_what_one_thread_does() {
+fn two_shards_write_the_records_of_one_thread() {
     let whole = pool();
     let fragmented = |packet: &[u8]| packet[0] == 0x45 && packet[6] & 0x3f != 0;
     let pool: Vec<Vec<u8>> = whole.into_iter().skip(3).filter(|ip| !fragmented(ip)).collect();
@@ -368,11 +383,11 @@ fn two_shards_write_what_one_thread_does() {
     let (one, counted) = run(&pool, &steps).unwrap();
     for every in 1..9 {
         let mut turn = 0;
-        let tell = || {
+        let sends = || {
             turn += 1;
             turn % every == 0
         };
-        let (two, counted_too) = run_parted(&pool, &steps, tell).unwrap();
+        let (two, counted_too) = run_sharded(&pool, &steps, sends).unwrap();
         assert_eq!(counted_too.pairing, counted.pairing);
         assert_eq!(sorted(&two), sorted(&one), "{every}");
     }
@@ -385,10 +400,9 @@ fn sorted(records: &[u8]) -> Vec<String> {
     lines
 }
 
-/// The pool is worth shuffling: in its order, with a millisecond between packets, every room has
-/// something to do.
+/// In the order of the pool, with a millisecond between packets, every stage has work.
 #[test]
-fn the_pool_has_work_for_every_room() {
+fn pool_has_work_for_every_stage() {
     let pool = pool();
     let steps: Vec<Step> = (0..pool.len()).map(|place| (place, None, 1)).collect();
     let (_, counters) = run(&pool, &steps).unwrap();

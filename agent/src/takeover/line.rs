@@ -1,4 +1,4 @@
-//! Frames and descriptors over a Unix socket: four octets of length, one of kind, the body.
+//! Frames with descriptors over a Unix socket: four bytes of length, one byte of kind, the body.
 
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
@@ -13,22 +13,22 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// Descriptors that may come with one frame: as many as the kernel takes (`SCM_MAX_FD`).
+/// Maximum number of descriptors in a frame: that of the kernel (`SCM_MAX_FD`).
 pub const MAX_DESCRIPTORS: usize = 253;
 
-/// Octets of a body at most.
+/// Maximum size of a body in bytes.
 const MAX_BODY: usize = 16 << 20;
 
-/// Octets before a body.
+/// Size of length and kind in bytes.
 const HEAD: usize = 5;
 
-/// What a frame is.
+/// Kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
     /// [`super::Hello`].
     Hello = 1,
-    /// A sentence.
+    /// The reason for a refusal, as text.
     Refused = 2,
     /// [`super::Offer`].
     Offer = 3,
@@ -36,13 +36,13 @@ pub enum Kind {
     Go = 4,
     /// [`super::State`].
     State = 5,
-    /// [`super::page::Page`].
+    /// A page of queries: see [`super::page`].
     Page = 6,
-    /// No more pages come.
+    /// The end of the pages.
     End = 7,
-    /// The new agent has taken all of it.
+    /// The new agent has the state and all pages.
     Took = 8,
-    /// The running one reads no more.
+    /// The running agent reads no more.
     Over = 9,
 }
 
@@ -60,7 +60,7 @@ impl Kind {
     ];
 }
 
-/// One end.
+/// One end of a connection.
 #[derive(Debug)]
 pub struct Line {
     socket: UnixStream,
@@ -68,10 +68,10 @@ pub struct Line {
 }
 
 impl Line {
-    /// Over a socket, on which nobody waits for longer than `limit` for the next octet.
+    /// Creates a connection over a socket. Reads and writes fail if no byte passes for `limit`.
     ///
     /// # Errors
-    /// Where the limit cannot be set.
+    /// The limit cannot be set.
     pub fn new(socket: UnixStream, limit: Duration) -> io::Result<Self> {
         socket.set_nonblocking(false)?;
         let line = Self { socket, descriptors: Vec::new() };
@@ -82,16 +82,16 @@ impl Line {
     /// Sets another limit.
     ///
     /// # Errors
-    /// Where it cannot be set.
+    /// The limit cannot be set.
     pub fn set_limit(&self, limit: Duration) -> io::Result<()> {
         self.socket.set_read_timeout(Some(limit))?;
         self.socket.set_write_timeout(Some(limit))
     }
 
-    /// The user id of the process at the other end, as it was when it connected.
+    /// User id of the process at the other end, as of when it connected.
     ///
     /// # Errors
-    /// Where the kernel does not tell.
+    /// The kernel does not know.
     pub fn peer(&self) -> io::Result<u32> {
         Ok(socket_peercred(&self.socket)?.uid.as_raw())
     }
@@ -99,23 +99,23 @@ impl Line {
     /// Sends a frame.
     ///
     /// # Errors
-    /// Where the other end is gone or takes nothing in time, and where the body is too long.
+    /// The other end is closed or reads nothing in time, or the body is too long.
     pub fn send(&mut self, kind: Kind, body: &[u8]) -> io::Result<()> {
         self.send_with(kind, body, &[])
     }
 
-    /// Sends a frame with something as JSON.
+    /// Sends a frame with a JSON body.
     ///
     /// # Errors
-    /// As [`Self::send`].
+    /// See [`Self::send`].
     pub fn send_json(&mut self, kind: Kind, body: &impl Serialize) -> io::Result<()> {
         self.send(kind, &serde_json::to_vec(body)?)
     }
 
-    /// Sends a frame with descriptors, [`MAX_DESCRIPTORS`] at most.
+    /// Sends a frame with up to [`MAX_DESCRIPTORS`] descriptors.
     ///
     /// # Errors
-    /// As [`Self::send`].
+    /// See [`Self::send`].
     pub fn send_with(
         &mut self,
         kind: Kind,
@@ -127,25 +127,26 @@ impl Line {
         let mut head = [0; HEAD];
         head[..4].copy_from_slice(&length.to_be_bytes());
         head[4] = kind as u8;
-        let mut room = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-        let mut control = SendAncillaryBuffer::new(&mut room);
+        let mut buffer =
+            vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut control = SendAncillaryBuffer::new(&mut buffer);
         if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
             return Err(invalid("too many descriptors"));
         }
-        // Whoever reads it finds the descriptors with the first octet.
+        // The descriptors come with the first byte.
         let sent =
             sendmsg(&self.socket, &[IoSlice::new(&head)], &mut control, SendFlags::NOSIGNAL)?;
         self.write(head.get(sent..).unwrap_or_default())?;
         self.write(body)
     }
 
-    /// Octets to a socket whose other end may be gone, which must not end this process.
-    fn write(&mut self, mut octets: &[u8]) -> io::Result<()> {
-        // The signal that a write would raise is ignored by the runtime.
-        while !octets.is_empty() {
-            match self.socket.write(octets) {
+    /// Writes bytes. A closed socket is an error and must not end this process.
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        // The runtime ignores the signal that the write would raise.
+        while !bytes.is_empty() {
+            match self.socket.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => octets = octets.get(count..).unwrap_or_default(),
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -153,10 +154,10 @@ impl Line {
         Ok(())
     }
 
-    /// The next frame.
+    /// Reads the next frame.
     ///
     /// # Errors
-    /// Where the other end is gone, tells nothing in time, or tells what is no frame.
+    /// The other end is closed, sends nothing in time, or sends what is no frame.
     pub fn read(&mut self) -> io::Result<(Kind, Vec<u8>)> {
         let mut head = [0; HEAD];
         let mut filled = 0;
@@ -181,10 +182,10 @@ impl Line {
         Ok((kind, body))
     }
 
-    /// The next frame, which must be of this kind.
+    /// Reads the next frame, which must be of this kind.
     ///
     /// # Errors
-    /// As [`Self::read`], and where it is another; a refusal is the error's text.
+    /// See [`Self::read`]; also if the frame is of another kind. The reason of a refusal is the text of the error.
     pub fn expect(&mut self, kind: Kind) -> io::Result<Vec<u8>> {
         match self.read()? {
             (found, body) if found == kind => Ok(body),
@@ -193,15 +194,15 @@ impl Line {
         }
     }
 
-    /// The same of what is JSON.
+    /// Reads the next frame, which must be of this kind and have a JSON body.
     ///
     /// # Errors
-    /// As [`Self::expect`], and where it is something else.
+    /// See [`Self::expect`]; also if the body is not the expected JSON.
     pub fn expect_json<T: DeserializeOwned>(&mut self, kind: Kind) -> io::Result<T> {
         Ok(serde_json::from_slice(&self.expect(kind)?)?)
     }
 
-    /// The descriptors that came so far.
+    /// Returns the descriptors received so far.
     pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.descriptors)
     }
@@ -215,13 +216,13 @@ impl AsFd for Line {
 
 fn receive(
     socket: &UnixStream,
-    octets: &mut [u8],
+    bytes: &mut [u8],
     descriptors: &mut Vec<OwnedFd>,
 ) -> io::Result<usize> {
-    let mut room = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut control = RecvAncillaryBuffer::new(&mut room);
-    let octets = &mut [IoSliceMut::new(octets)];
-    let received = recvmsg(socket, octets, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut buffer = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut buffer);
+    let bytes = &mut [IoSliceMut::new(bytes)];
+    let received = recvmsg(socket, bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             descriptors.extend(rights);
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_arrive_in_order_and_descriptors_with_theirs() {
+    fn sends_frames_in_order_with_descriptors() {
         let (mut one, mut other) = pair();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"shared").unwrap();
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_expected_is_an_error() {
+    fn unexpected_frames_are_errors() {
         let (mut one, mut other) = pair();
         assert!(other.read().is_err(), "nothing in time");
         one.send(Kind::Refused, b"because").unwrap();
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_too_much_is_not_sent() {
+    fn does_not_send_too_long_bodies() {
         let (mut one, _other) = pair();
         assert!(one.send(Kind::Page, &vec![0; MAX_BODY + 1]).is_err());
     }

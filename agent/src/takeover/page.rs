@@ -1,4 +1,4 @@
-//! Queries on their way from one agent's table to another's, in Protobuf.
+//! Pages of queries from the pairing table of one agent for that of another, in Protobuf.
 
 use crate::capture::{Origin, Sight, Task, Transport};
 use crate::decode::{Envelope, Kept, MessageId};
@@ -7,22 +7,22 @@ use crate::time::Timestamp;
 use prost::Message as _;
 use std::net::{IpAddr, SocketAddr};
 
-/// A page of so many octets goes on its way.
+/// A page of this size is complete.
 const FULL_BYTES: usize = 1 << 20;
 
-/// Why a page cannot be read.
+/// Reason why a page cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BadPage {
-    /// It is no page.
+    /// It is not a page.
     #[error("not a page: {0}")]
     Coding(#[from] prost::DecodeError),
-    /// A query in it is none.
+    /// An entry is not a query.
     #[error("not a query: {0}")]
     Query(&'static str),
 }
 
 #[derive(prost::Message)]
-struct Entry {
+struct QueryEntry {
     #[prost(uint32, tag = "1")]
     cpu: u32,
     #[prost(uint64, tag = "2")]
@@ -36,7 +36,7 @@ struct Entry {
     #[prost(uint32, tag = "6")]
     sight: u32,
     #[prost(message, optional, tag = "7")]
-    task: Option<Owner>,
+    task: Option<TaskEntry>,
     #[prost(uint64, tag = "8")]
     cgroup_id: u64,
     #[prost(bool, tag = "9")]
@@ -50,7 +50,7 @@ struct Entry {
     #[prost(uint32, tag = "13")]
     dst_port: u32,
     #[prost(bytes = "vec", tag = "14")]
-    octets: Vec<u8>,
+    message: Vec<u8>,
     #[prost(uint32, tag = "15")]
     wire_bytes: u32,
     #[prost(fixed64, tag = "16")]
@@ -59,7 +59,7 @@ struct Entry {
     retries: u32,
     #[prost(uint32, tag = "18")]
     rejected: u32,
-    /// 0: it waits; 1: answered, 2: failed, since then.
+    /// 0: waiting; 1: answered, 2: failed, at `since`.
     #[prost(uint32, tag = "19")]
     fate: u32,
     #[prost(fixed64, tag = "20")]
@@ -67,7 +67,7 @@ struct Entry {
 }
 
 #[derive(prost::Message)]
-struct Owner {
+struct TaskEntry {
     #[prost(uint32, tag = "1")]
     pid: u32,
     #[prost(uint32, tag = "2")]
@@ -83,19 +83,19 @@ struct Page {
     #[prost(uint32, tag = "1")]
     shard: u32,
     #[prost(message, repeated, tag = "2")]
-    entries: Vec<Entry>,
+    entries: Vec<QueryEntry>,
 }
 
 /// Writes pages.
 #[derive(Debug)]
-pub struct Writer {
+pub struct PageWriter {
     page: Page,
     bytes: usize,
     pages: Vec<Vec<u8>>,
 }
 
-impl Writer {
-    /// Of this shard's queries.
+impl PageWriter {
+    /// Creates a writer for the queries of a flow stage.
     #[must_use]
     pub fn new(shard: usize) -> Self {
         let shard = u32::try_from(shard).unwrap_or(u32::MAX);
@@ -108,32 +108,32 @@ impl Writer {
         self.bytes += entry.encoded_len();
         self.page.entries.push(entry);
         if self.bytes >= FULL_BYTES {
-            self.turn();
+            self.finish_page();
         }
     }
 
-    fn turn(&mut self) {
+    fn finish_page(&mut self) {
         self.pages.push(self.page.encode_to_vec());
         self.page.entries.clear();
         self.bytes = 0;
     }
 
-    /// The pages.
+    /// Returns the pages.
     #[must_use]
     pub fn finish(mut self) -> Vec<Vec<u8>> {
         if !self.page.entries.is_empty() {
-            self.turn();
+            self.finish_page();
         }
         self.pages
     }
 }
 
-/// Reads a page: shows its queries, and gives the number of their shard.
+/// Reads a page: calls `each` with the number of the flow stage and each query.
 ///
 /// # Errors
-/// Where it is none. Queries before the one that cannot be read have been shown.
-pub fn read(octets: &[u8], each: &mut dyn FnMut(usize, &Carried<'_>)) -> Result<(), BadPage> {
-    let page = Page::decode(octets)?;
+/// The page or an entry cannot be read. Queries before that entry have been passed to `each`.
+pub fn read(bytes: &[u8], each: &mut dyn FnMut(usize, &Carried<'_>)) -> Result<(), BadPage> {
+    let page = Page::decode(bytes)?;
     for entry in &page.entries {
         let kept = kept(entry)?;
         let since = Timestamp::from_nanos(entry.since);
@@ -155,7 +155,7 @@ pub fn read(octets: &[u8], each: &mut dyn FnMut(usize, &Carried<'_>)) -> Result<
     Ok(())
 }
 
-fn entry(carried: &Carried<'_>) -> Entry {
+fn entry(carried: &Carried<'_>) -> QueryEntry {
     let Carried { query, deadline, retries, rejected, fate } = carried;
     let Envelope { id, ts, scope, sight, task, cgroup_id, transport, src, dst } = query.envelope;
     let (fate, since) = match fate {
@@ -163,7 +163,7 @@ fn entry(carried: &Carried<'_>) -> Entry {
         Fate::Answered(since) => (1, *since),
         Fate::Failed(since) => (2, *since),
     };
-    Entry {
+    QueryEntry {
         cpu: id.origin.cpu,
         seq: id.origin.seq,
         index: id.index,
@@ -175,7 +175,7 @@ fn entry(carried: &Carried<'_>) -> Entry {
             Sight::Loopback => 2,
             Sight::Passive => 3,
         },
-        task: task.map(|task| Owner {
+        task: task.map(|task| TaskEntry {
             pid: task.pid,
             uid: task.uid,
             start_ns: task.start_ns,
@@ -183,11 +183,11 @@ fn entry(carried: &Carried<'_>) -> Entry {
         }),
         cgroup_id: *cgroup_id,
         tcp: *transport == Transport::Tcp,
-        src: octets_of(src.ip()),
+        src: address_bytes(src.ip()),
         src_port: src.port().into(),
-        dst: octets_of(dst.ip()),
+        dst: address_bytes(dst.ip()),
         dst_port: dst.port().into(),
-        octets: query.dns.octets().to_vec(),
+        message: query.dns.octets().to_vec(),
         wire_bytes: query.wire_bytes,
         deadline: deadline.as_nanos(),
         retries: *retries,
@@ -197,7 +197,7 @@ fn entry(carried: &Carried<'_>) -> Entry {
     }
 }
 
-fn kept(entry: &Entry) -> Result<Kept, BadPage> {
+fn kept(entry: &QueryEntry) -> Result<Kept, BadPage> {
     let sights = [Sight::Egress, Sight::Ingress, Sight::Loopback, Sight::Passive];
     let sight = sights.get(entry.sight as usize).copied();
     let envelope = Envelope {
@@ -211,7 +211,7 @@ fn kept(entry: &Entry) -> Result<Kept, BadPage> {
         src: address(&entry.src, entry.src_port)?,
         dst: address(&entry.dst, entry.dst_port)?,
     };
-    let kept = Kept::read(envelope, &entry.octets, entry.wire_bytes);
+    let kept = Kept::read(envelope, &entry.message, entry.wire_bytes);
     let kept = kept.map_err(|reason| BadPage::Query(reason.name()))?;
     if kept.message().dns.flags.response() {
         return Err(BadPage::Query("a response"));
@@ -219,23 +219,23 @@ fn kept(entry: &Entry) -> Result<Kept, BadPage> {
     Ok(kept)
 }
 
-fn task(owner: &Owner) -> Result<Task, BadPage> {
-    let comm = owner.comm.as_slice().try_into().map_err(|_| BadPage::Query("a wrong name"))?;
-    Ok(Task { pid: owner.pid, uid: owner.uid, start_ns: owner.start_ns, comm, parent_pid: 0 })
+fn task(entry: &TaskEntry) -> Result<Task, BadPage> {
+    let comm = entry.comm.as_slice().try_into().map_err(|_| BadPage::Query("a wrong name"))?;
+    Ok(Task { pid: entry.pid, uid: entry.uid, start_ns: entry.start_ns, comm, parent_pid: 0 })
 }
 
-fn octets_of(address: IpAddr) -> Vec<u8> {
+fn address_bytes(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 
-fn address(octets: &[u8], port: u32) -> Result<SocketAddr, BadPage> {
+fn address(bytes: &[u8], port: u32) -> Result<SocketAddr, BadPage> {
     let wrong = || BadPage::Query("a wrong address");
     let port = u16::try_from(port).map_err(|_| wrong())?;
-    let four = <[u8; 4]>::try_from(octets).map(IpAddr::from);
-    let six = || <[u8; 16]>::try_from(octets).map(IpAddr::from);
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let six = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
     Ok(SocketAddr::new(four.or_else(|_| six()).map_err(|_| wrong())?, port))
 }
 
@@ -277,12 +277,12 @@ mod tests {
     }
 
     #[test]
-    fn a_query_arrives_as_it_was() {
+    fn query_survives_a_page() {
         let since = Timestamp::from_nanos(5);
         for fate in [Fate::Waiting, Fate::Answered(since), Fate::Failed(since)] {
             let kept = query(9).kept();
             let sent = carried(&kept, fate);
-            let mut writer = Writer::new(2);
+            let mut writer = PageWriter::new(2);
             writer.push(&sent);
             let pages = writer.finish();
             let mut shown = 0;
@@ -297,8 +297,8 @@ mod tests {
     }
 
     #[test]
-    fn many_queries_take_several_pages() {
-        let mut writer = Writer::new(0);
+    fn writes_many_queries_to_several_pages() {
+        let mut writer = PageWriter::new(0);
         let kept = query(1).kept();
         (0..20_000).for_each(|_| writer.push(&carried(&kept, Fate::Waiting)));
         let pages = writer.finish();
@@ -308,13 +308,13 @@ mod tests {
             read(page, &mut |_, _| shown += 1).unwrap();
         }
         assert_eq!(shown, 20_000);
-        assert!(Writer::new(0).finish().is_empty());
+        assert!(PageWriter::new(0).finish().is_empty());
     }
 
     #[test]
-    fn what_is_no_query_is_refused() {
+    fn refuses_what_is_no_query() {
         let entry = || entry(&carried(&query(1).kept(), Fate::Waiting));
-        let with = |change: fn(&mut Entry)| {
+        let with = |change: fn(&mut QueryEntry)| {
             let mut entry = entry();
             change(&mut entry);
             let page = Page { shard: 0, entries: vec![entry] };
@@ -325,16 +325,16 @@ mod tests {
         assert!(with(|entry| entry.dst_port = 1 << 16).is_err());
         assert!(with(|entry| entry.sight = 4).is_err());
         assert!(with(|entry| entry.fate = 3).is_err());
-        assert!(with(|entry| entry.octets.truncate(11)).is_err());
-        assert!(with(|entry| entry.octets[2] |= 0x80).is_err());
+        assert!(with(|entry| entry.message.truncate(11)).is_err());
+        assert!(with(|entry| entry.message[2] |= 0x80).is_err());
         assert!(with(|entry| entry.task.as_mut().unwrap().comm.clear()).is_err());
     }
 
     proptest! {
-        /// Nothing that comes over the socket can do worse than be refused.
+        /// No bytes from the socket lead to a panic.
         #[test]
-        fn any_octets_are_read_or_refused(octets: Vec<u8>) {
-            let _ = read(&octets, &mut |_, _| {});
+        fn reads_or_refuses_any_bytes(bytes: Vec<u8>) {
+            let _ = read(&bytes, &mut |_, _| {});
         }
     }
 }

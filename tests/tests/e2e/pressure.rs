@@ -12,8 +12,8 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-const BEGAN: &str = "more comes than can be handled";
-const ENDED: &str = "all transactions are told again";
+const BEGAN: &str = "overloaded: sampling UDP transactions";
+const ENDED: &str = "all transactions are exported again";
 
 /// How long the agent is held up, so that a flood fills its ring whatever the machine can do.
 const HELD_UP: Duration = Duration::from_millis(300);

@@ -238,7 +238,7 @@ fn a_sink_that_cannot_be_opened_leaves_those_that_there_are() {
     let usual = ["transactions", "ledger"];
     let mut agent = Reloading::start(&config, &with(directory.path(), &usual));
     // Privileges were given up, and with them all directories but those that were named.
-    agent.reload(&with(elsewhere.path(), &usual), "the sinks stay as they were");
+    agent.reload(&with(elsewhere.path(), &usual), "the sinks stay unchanged");
     assert!(agent.agent.log().contains("restart to write elsewhere"), "{}", agent.agent.log());
     lab.dig(&["+short", "www.example.com"]).unwrap();
     agent.finish();

@@ -1,17 +1,18 @@
-//! SIGHUP: what can be changed while capture goes on, and what of it is.
+//! SIGHUP: reloads the configuration and applies what can change while capture runs.
 
 use super::super::session::detection;
-use super::{PortChange, Run, Watch};
+use super::{PortChange, Run, SinkWatch};
 use crate::capture::live::LiveOptions;
 use crate::config::{Config, Drop};
-use crate::pipeline::{Changes, Detects, Next, SinkChange};
+use crate::pipeline::{Control, DetectionChange, Settings, SinkChange, SinkReplacement};
 use crate::sink::{Names, Plan, SinkError};
+use std::sync::Arc;
 
 impl Run {
-    /// Has files reopened and adopts what can be changed while running; a configuration that is
-    /// wrong changes nothing, and files are reopened all the same.
+    /// Reopens files and applies the settings that can change while running. An invalid configuration changes
+    /// nothing; files are reopened anyway.
     pub(super) fn reload(&mut self) {
-        self.pipeline.outbox().reopen();
+        self.pipeline.router().reopen();
         let new = match Config::load(&self.sources) {
             Ok(new) => new,
             Err(error) => {
@@ -19,47 +20,46 @@ impl Run {
                 return;
             }
         };
-        // In this order: no new sink gets what it shall not be told.
-        if self.adopt_settings(&new) {
-            self.adopt_sinks(&new);
+        // In this order: no new sink gets fields that are to be masked.
+        if self.apply_settings(&new) {
+            self.apply_sinks(&new);
         }
         if new.capture.ports != self.config.capture.ports {
-            let ports = new.capture.ports.clone();
-            self.port_change = PortChange::begin(ports, &mut self.pipeline, self.crew.as_mut());
+            self.apply(&Control::AddPorts(new.capture.ports.clone()));
+            self.port_change = PortChange::begin(new.capture.ports.clone());
             self.change_ports();
         }
-        let left = left_over(&self.config, &new);
+        let left = needs_restart(&self.config, &new);
         if left.is_empty() {
             tracing::info!("configuration reloaded");
         } else {
             let left = left.join(", ");
-            tracing::warn!("configuration reloaded, but for what waits for a restart: {left}");
+            tracing::warn!("configuration reloaded; these changes need a restart: {left}");
         }
     }
 
-    /// Goes on with a change of ports that has begun.
+    /// Continues a change of ports that has begun.
     pub(super) fn change_ports(&mut self) {
-        let Self { port_change, live, pipeline, crew, .. } = self;
-        if let Some(ports) = port_change.step(live, pipeline, crew.as_ref()) {
-            tracing::info!("DNS is looked for on port {ports} from here on");
+        if let Some(ports) = self.port_change.step(&mut self.live, self.runner.is_settled()) {
+            tracing::info!("capturing DNS on port {ports} from now on");
+            self.apply(&Control::SetPorts(ports.clone()));
             self.config.capture.ports = ports;
         }
     }
 
-    /// Adopts all but sinks and ports. Whether what records do not tell is in force.
-    fn adopt_settings(&mut self, new: &Config) -> bool {
-        if let Some(crew) = &self.crew {
-            crew.reconfigure(new.pairing, new.connecting);
-        }
-        let reconfigured = self.pipeline.reconfigure(Changes {
+    /// Applies all settings but sinks and ports. Returns whether the rules of masking are in force.
+    fn apply_settings(&mut self, new: &Config) -> bool {
+        let settings = Settings {
             pairing: new.pairing,
-            connecting: new.connecting,
+            connections: new.connecting,
             resolvers: new.resolvers.clone().into_iter().collect(),
             windows: new.windows,
             detect: new.detect.clone(),
             filters: new.filters.clone(),
             privacy: new.privacy.clone(),
-        });
+        };
+        let control = Control::Reconfigure(Arc::new(settings));
+        let reconfigured = self.runner.apply(&control, &mut self.pipeline);
         let config = &mut self.config;
         (config.pairing, config.connecting) = (new.pairing, new.connecting);
         (config.windows, config.resolvers) = (new.windows, new.resolvers.clone());
@@ -70,60 +70,62 @@ impl Run {
         }
         match &reconfigured {
             Ok(()) => config.privacy = new.privacy.clone(),
-            Err(why) => tracing::error!(
-                "what records tell and the sinks stay as they were: the key of the pseudonyms {why}"
-            ),
+            Err(why) => {
+                tracing::error!("masking and sinks stay unchanged: the key of the pseudonyms {why}")
+            }
         }
         reconfigured.is_ok()
     }
 
-    /// Opens the sinks that are new or have other settings, and has those that are not wanted any more
-    /// deliver what they hold.
-    fn adopt_sinks(&mut self, new: &Config) {
-        let adopted = self.config.clone().with_sinks_of(new);
-        let (before, after) = (self.config.sink_plans(), adopted.sink_plans());
-        let detects = match (&self.config.detect, &adopted.detect) {
-            (_, None) => Detects::No,
-            (Some(_), Some(_)) => Detects::AsBefore,
+    /// Opens sinks that are new or have other settings, and flushes those that are not wanted any more.
+    fn apply_sinks(&mut self, new: &Config) {
+        let changed = self.config.clone().with_sinks_of(new);
+        let (before, after) = (self.config.sink_plans(), changed.sink_plans());
+        let detection = match (&self.config.detect, &changed.detect) {
+            (_, None) => DetectionChange::Off,
+            (Some(_), Some(_)) => DetectionChange::Keep,
             (None, Some(options)) => {
-                Detects::Newly(Box::new(detection(&adopted, options.clone(), true)))
+                DetectionChange::Start(Box::new(detection(&changed, options.clone(), true)))
             }
         };
         if before != after {
-            let sinks = self.pipeline.outbox().post().sinks();
+            let sinks = self.pipeline.router().sinks().active();
             let names = sinks.iter().map(|sink| sink.name().to_owned()).collect::<Vec<_>>();
-            let next = match successors(&names, &before, &after) {
-                Ok(next) => next,
+            let sinks = match replacements(&names, &before, &after) {
+                Ok(sinks) => sinks,
                 Err(error) => {
                     let hint = self.write_hint();
-                    tracing::error!("the sinks stay as they were: {error}{hint}");
+                    tracing::error!("the sinks stay unchanged: {error}{hint}");
                     return;
                 }
             };
-            let change = SinkChange { next, patience: adopted.drain_timeout, detects };
-            let wanted = self.pipeline.replace_sinks(change);
-            if let Some(crew) = &self.crew {
-                crew.write(wanted);
-            }
-            // A sink of a name that had failed may be another.
-            self.watch = Watch::default();
+            let flush_timeout = changed.drain_timeout;
+            let options =
+                self.pipeline.replace_sinks(SinkChange { sinks, flush_timeout, detection });
+            self.apply(&Control::Render(options));
+            // The name of a sink that has failed may now be that of another.
+            self.watch = SinkWatch::default();
         }
-        self.config = adopted;
+        self.config = changed;
     }
 
-    /// What may lie behind a file that cannot be written.
+    /// Likely reason why a file cannot be written, as a phrase.
     fn write_hint(&self) -> &'static str {
         if self.config.privileges.drop == Drop::Off {
             return "";
         }
-        "; since privileges were given up, files can be opened only where the configuration named some at the \
+        "; since privileges were dropped, files can be opened only in directories of the configuration at the \
          start: restart to write elsewhere"
     }
 }
 
-/// The sinks of these plans, those among them that stay, and those that wait for others to be closed.
-/// `names` are of those that there are.
-fn successors(names: &[String], before: &[Plan], after: &[Plan]) -> Result<Vec<Next>, SinkError> {
+/// Opens the sinks of `after` that are not in `before`. A sink that collides with one that goes is opened once that
+/// one is closed. `names` are those of the current sinks.
+fn replacements(
+    names: &[String],
+    before: &[Plan],
+    after: &[Plan],
+) -> Result<Vec<SinkReplacement>, SinkError> {
     let mut stays = vec![false; before.len()];
     let mut keep = |plan: &Plan| {
         let found = before.iter().zip(&stays).position(|(old, stays)| old == plan && !stays)?;
@@ -134,24 +136,25 @@ fn successors(names: &[String], before: &[Plan], after: &[Plan]) -> Result<Vec<N
     let staying = names.iter().zip(&stays).filter(|(_, stays)| **stays);
     let mut taken = Names::taken(staying.map(|(name, _)| name.as_str()));
     let open = |(plan, kept): (&Plan, Option<usize>)| {
-        if let Some(number) = kept {
-            return Ok(Next::Stays(number));
+        if let Some(index) = kept {
+            return Ok(SinkReplacement::Keep(index));
         }
-        let in_the_way = |(old, stays): (&Plan, &bool)| !stays && old.collides_with(plan);
-        let predecessor = before.iter().zip(&stays).position(in_the_way);
-        let inherited = predecessor.and_then(|number| taken.take(&names[number]));
+        let collides = |(old, stays): (&Plan, &bool)| !stays && old.collides_with(plan);
+        let predecessor = before.iter().zip(&stays).position(collides);
+        let inherited = predecessor.and_then(|index| taken.take(&names[index]));
         let name = inherited.unwrap_or_else(|| taken.next(plan.kind()));
         match predecessor {
-            Some(number) => Ok(Next::After(number, name, plan.clone())),
-            None => plan.open(name).map(Next::New),
+            Some(predecessor) => {
+                Ok(SinkReplacement::AddAfter { predecessor, name, plan: plan.clone() })
+            }
+            None => plan.open(name).map(SinkReplacement::Add),
         }
     };
     after.iter().zip(kept).map(open).collect()
 }
 
-/// What of a configuration is not in force: sections and keys, as they are spelled. Every field is named, so
-/// that none is forgotten.
-fn left_over(now: &Config, new: &Config) -> Vec<&'static str> {
+/// Sections and keys of a configuration that need a restart. Names every field, so that none is forgotten.
+fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
     let Config {
         node,
         region,
@@ -169,7 +172,7 @@ fn left_over(now: &Config, new: &Config) -> Vec<&'static str> {
         duration,
         // Part of `capture`.
         nice_is_set: _,
-        // Adopted, the sinks as a whole.
+        // Applied, the sinks as a whole.
         pairing: _,
         connecting: _,
         windows: _,

@@ -83,7 +83,7 @@ fn page() -> String {
         }),
         spool_bytes: 0,
         gauges: &gauges,
-        build: Build { version: "0.1.0", revision: "" },
+        build: Build { version: "0.1.0", revision: "0123456789ab" },
     })
 }
 
@@ -116,7 +116,7 @@ fn has_names_of_contract() {
         "dnscribe_kubernetes_pods 12",
         "dnscribe_kubernetes_errors_total{reason=\"unreachable\"} 3",
         "dnscribe_kubernetes_transactions_total{outcome=\"named\"} 8",
-        "dnscribe_build_info{version=\"0.1.0\",revision=\"\"} 1",
+        "dnscribe_build_info{version=\"0.1.0\",revision=\"0123456789ab\"} 1",
         "dns_messages_total{qr=\"query\",transport=\"udp\"} 1",
     ] {
         assert!(page.lines().any(|other| other == line), "{line}\n{page}");

@@ -1,0 +1,181 @@
+//! Where the flow stages of a live capture run: in the thread of the pipeline, or on worker threads.
+
+use super::super::waker::Waker;
+use super::super::worker_pool::WorkerPool;
+use crate::capture::live::Live;
+use crate::exit::Exit;
+use crate::pipeline::{Control, FlowCounters, FlowStage, InputCounters, Pipeline};
+use crate::privacy::BadKey;
+use crate::takeover::PausedShard;
+use crate::time::Timestamp;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+/// Packets read from the ring between two checks of anything else.
+const DRAIN_PACKETS: usize = 2_048;
+
+/// With this many packets from workers in one turn, more are coming, and records need not be flushed.
+const BUSY_PACKETS: usize = 512;
+
+/// Packets processed in a turn.
+pub(super) struct Polled {
+    pub(super) packets: usize,
+    /// Whether more packets wait.
+    pub(super) is_busy: bool,
+}
+
+/// The flow stages.
+pub(super) enum Runner {
+    /// There is one, in this thread.
+    Inline(Box<FlowStage>),
+    /// Each has a thread.
+    Pool(WorkerPool),
+}
+
+impl Runner {
+    /// Starts the flow stages of a capture that began at `epoch`: on worker threads if there are several.
+    pub(super) fn start(
+        live: &mut Live,
+        mut flows: Vec<FlowStage>,
+        epoch: Timestamp,
+    ) -> Result<Self, Exit> {
+        if flows.len() == 1
+            && let Some(flow) = flows.pop()
+        {
+            return Ok(Self::Inline(Box::new(flow)));
+        }
+        let failed = |error| Exit::failed(format!("cannot start a thread: {error}"));
+        WorkerPool::start(live.split(), flows, epoch).map(Self::Pool).map_err(failed)
+    }
+
+    /// Waits for packets up to `limit`, and processes them.
+    pub(super) fn poll(
+        &mut self,
+        live: &mut Live,
+        pipeline: &mut Pipeline,
+        limit: Duration,
+        waker: &Waker,
+    ) -> Result<Polled, Exit> {
+        let flow = match self {
+            Self::Inline(flow) => flow,
+            Self::Pool(pool) => {
+                let packets = pool.poll(live, pipeline, limit)?;
+                return Ok(Polled { packets, is_busy: packets >= BUSY_PACKETS });
+            }
+        };
+        let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
+        if live.wait(limit, Some(waker.as_fd())).map_err(failed)? {
+            waker.drain();
+        }
+        // Packets still in the ring may answer a query whose time is over by the clock. So timers are checked only
+        // after the ring was found empty, up to the time before that. An incomplete record hides those behind it.
+        let before = Timestamp::now();
+        let packets = live.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, pipeline));
+        if live.is_empty(0) {
+            flow.ring_drained(before, pipeline);
+        }
+        Ok(Polled { packets, is_busy: packets >= DRAIN_PACKETS })
+    }
+
+    /// Applies a change of settings to the flow stages and the pipeline.
+    ///
+    /// # Errors
+    /// The key of the pseudonyms cannot be read. Then masking stays unchanged.
+    pub(super) fn apply(
+        &mut self,
+        control: &Control,
+        pipeline: &mut Pipeline,
+    ) -> Result<(), BadKey> {
+        match self {
+            Self::Inline(flow) => flow.apply(control),
+            Self::Pool(pool) => pool.apply(control),
+        }
+        pipeline.apply(control)
+    }
+
+    /// Returns whether all changes of settings have taken effect.
+    pub(super) fn is_settled(&self) -> bool {
+        match self {
+            Self::Inline(flow) => !flow.has_pending_change(),
+            Self::Pool(pool) => pool.is_settled(),
+        }
+    }
+
+    /// Time that the pipeline has waited for workers; none without workers.
+    pub(super) const fn waited(&self) -> Option<Duration> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Pool(pool) => Some(pool.waited()),
+        }
+    }
+
+    /// Counters of the capture and the flow stages, as of the events that the pipeline has processed.
+    pub(super) fn counters(&self, live: &Live) -> InputCounters {
+        let flows: Vec<_> = match self {
+            Self::Inline(flow) => vec![flow.counters(&[])],
+            Self::Pool(pool) => pool.counters().cloned().collect(),
+        };
+        let received = live.received().chain(flows.iter().map(FlowCounters::received));
+        InputCounters { capture: live.counters_of(received), flows }
+    }
+
+    /// Makes the pipeline process all events that the flow stages have passed, so that counters and records agree for
+    /// a ledger record.
+    pub(super) fn merge_all(&mut self, pipeline: &mut Pipeline) {
+        if let Self::Pool(pool) = self {
+            pool.merge_all(pipeline);
+        }
+    }
+
+    /// Pauses all flow stages between two packets. Returns none if one does not pause in time; then all continue.
+    pub(super) fn pause(
+        &mut self,
+        live: &Live,
+        pipeline: &mut Pipeline,
+    ) -> Option<Vec<PausedShard>> {
+        let paused = match self {
+            Self::Inline(flow) => {
+                flow.pause(pipeline);
+                vec![PausedShard::new(flow, live.received().next().unwrap_or_default())]
+            }
+            Self::Pool(pool) => pool.pause(pipeline)?,
+        };
+        pipeline.router().offer();
+        Some(paused)
+    }
+
+    /// Makes paused flow stages continue.
+    pub(super) fn resume(&self) {
+        if let Self::Pool(pool) = self {
+            pool.resume();
+        }
+    }
+
+    /// Ends paused flow stages: what waits is `open`, and another agent continues. Waits for workers until `end`.
+    pub(super) fn leave(&mut self, pipeline: &mut Pipeline, end: Instant) {
+        match self {
+            Self::Inline(flow) => flow.leave(pipeline),
+            Self::Pool(pool) => pool.leave(pipeline, end),
+        }
+    }
+
+    /// Reads the rings of a detached capture until `drained`, and ends the flow stages. Waits for workers until
+    /// `end`.
+    pub(super) fn stop(
+        &mut self,
+        live: &mut Live,
+        pipeline: &mut Pipeline,
+        drained: Instant,
+        end: Instant,
+    ) {
+        match self {
+            Self::Inline(flow) => {
+                while live.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, pipeline)) > 0
+                    && Instant::now() < drained
+                {}
+                flow.finish(Timestamp::now(), pipeline);
+            }
+            Self::Pool(pool) => pool.stop(pipeline, drained, end),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Threads of a live capture. Each worker has a ring with its share of the flows, and a flow stage behind it. Its
+//! events go in batches to the thread that has the [`Pipeline`].
+//!
+//! No packet takes a lock. A worker has a few batches and waits until one of them comes back: what the pipeline
+//! cannot process stays in the ring, so that only the kernel loses packets, and counts them.
+
+mod worker;
+
+use crate::capture::live::{Live, Reader};
+use crate::exit::Exit;
+use crate::pipeline::{
+    BATCHES_PER_SHARD, BatchMerger, Control, EventBatch, FlowCounters, FlowStage, Pipeline,
+};
+use crate::takeover::PausedShard;
+use crate::time::Timestamp;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use worker::Worker;
+
+/// Longest sleep of any thread: timeouts, commands and signals are checked this often.
+const MAX_SLEEP: Duration = Duration::from_millis(100);
+
+/// Longest sleep while events wait until an idle worker's ring was checked.
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// How long the workers may take to pause.
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long to wait for batches between two checks for paused workers.
+const PAUSE_CHECK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A command to a worker.
+enum Command {
+    /// Apply a change of settings.
+    Control(Control),
+    /// Read what is in the ring until this time, and end.
+    Stop(Instant),
+    /// Stop between two packets, send the state, and wait for one of the next two commands.
+    Pause(Sender<PausedShard>),
+    /// Continue after a pause.
+    Resume,
+    /// End after a pause: another agent continues.
+    Leave,
+}
+
+/// A message from a worker: a batch, or why the worker has ended.
+type WorkerMessage = io::Result<EventBatch>;
+
+/// Progress of a worker, as other threads see it.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Odd while the worker processes packets or timers, even while it sleeps.
+    turns: AtomicU64,
+    /// Timers were checked up to this time.
+    expired_ns: AtomicU64,
+    /// Number of controls that have taken effect.
+    controls: AtomicU64,
+}
+
+/// The workers.
+pub(super) struct WorkerPool {
+    workers: Vec<WorkerHandle>,
+    messages: Receiver<WorkerMessage>,
+    merger: BatchMerger,
+    ended: usize,
+    /// Time that this thread has waited for workers.
+    waited: Duration,
+    /// Number of controls sent to each worker.
+    controls: u64,
+}
+
+struct WorkerHandle {
+    progress: Arc<Progress>,
+    commands: Sender<Command>,
+    spent: Sender<EventBatch>,
+    thread: JoinHandle<()>,
+}
+
+impl WorkerPool {
+    /// Starts a thread for each reader, with a flow stage of a capture that began at `epoch`.
+    pub(super) fn start(
+        readers: Vec<Reader>,
+        flows: Vec<FlowStage>,
+        epoch: Timestamp,
+    ) -> io::Result<Self> {
+        let counters = readers.iter().zip(&flows);
+        let counters = counters.map(|(reader, flow)| flow.counters(reader.received())).collect();
+        let merger = BatchMerger::new(counters, BATCHES_PER_SHARD, epoch);
+        // Never full: no worker has more batches, and each fails at most once.
+        let (sender, messages) = bounded(readers.len() * (BATCHES_PER_SHARD + 1));
+        let start = |(number, (reader, flow))| {
+            let (commands, received_commands) = unbounded();
+            let (spent, empty) = bounded(BATCHES_PER_SHARD);
+            for _ in 0..BATCHES_PER_SHARD {
+                // The channel has this capacity.
+                let _ = spent.try_send(EventBatch::default());
+            }
+            let progress = Arc::new(Progress::default());
+            let shared = Arc::clone(&progress);
+            let worker =
+                Worker::new(reader, flow, shared, received_commands, empty, sender.clone());
+            let thread = thread::Builder::new().name(format!("flows-{number}"));
+            let thread = thread.spawn(move || worker.run())?;
+            Ok(WorkerHandle { progress, commands, spent, thread })
+        };
+        let workers: io::Result<_> =
+            readers.into_iter().zip(flows).enumerate().map(start).collect();
+        Ok(Self {
+            workers: workers?,
+            messages,
+            merger,
+            ended: 0,
+            waited: Duration::ZERO,
+            controls: 0,
+        })
+    }
+
+    /// Sends a change of settings to all workers.
+    pub(super) fn apply(&mut self, control: &Control) {
+        self.controls += 1;
+        self.send(|| Command::Control(control.clone()));
+    }
+
+    /// Returns whether all changes of settings have taken effect.
+    pub(super) fn is_settled(&self) -> bool {
+        let applied = |worker: &WorkerHandle| worker.progress.controls.load(Ordering::Acquire);
+        self.workers.iter().all(|worker| applied(worker) == self.controls)
+    }
+
+    fn send(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            // Fails if the worker has ended, which `poll` and `stop` notice.
+            let _ = worker.commands.send(command());
+        }
+    }
+
+    /// Time that this thread has waited for workers, since they started.
+    pub(super) const fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Waits up to `limit` for batches, and passes them to the pipeline. Returns the number of packets that they
+    /// are of.
+    pub(super) fn poll(
+        &mut self,
+        live: &Live,
+        pipeline: &mut Pipeline,
+        limit: Duration,
+    ) -> Result<usize, Exit> {
+        let max_sleep = if self.merger.is_waiting() { IDLE_CHECK_INTERVAL } else { MAX_SLEEP };
+        let limit = limit.min(max_sleep);
+        let since = Instant::now();
+        let message = self.messages.recv_timeout(limit);
+        self.waited += since.elapsed().min(limit);
+        let mut packets = match message {
+            Ok(message) => self.push(message)?,
+            Err(RecvTimeoutError::Timeout) => 0,
+            Err(RecvTimeoutError::Disconnected) => return Err(ended()),
+        };
+        // In this order: batches that an idle worker has sent before it slept come before its idle time counts.
+        let idle = self.idle(live);
+        while let Ok(message) = self.messages.try_recv() {
+            packets += self.push(message)?;
+        }
+        for (shard, time) in idle {
+            self.merger.advance(shard, time);
+        }
+        self.merge(pipeline);
+        if let Some(expired) = self.expired() {
+            pipeline.expire(expired.min(self.merger.horizon()));
+        }
+        if self.ended == 0 && self.workers.iter().any(|worker| worker.thread.is_finished()) {
+            return Err(ended());
+        }
+        Ok(packets)
+    }
+
+    /// Makes all workers read their rings until `drained`, and end. Waits for that until `end`. What they have not
+    /// sent by then counts as still in the rings.
+    pub(super) fn stop(&mut self, pipeline: &mut Pipeline, drained: Instant, end: Instant) {
+        self.send(|| Command::Stop(drained));
+        self.join(pipeline, end);
+    }
+
+    /// Pauses all workers, and passes their events to the pipeline. Returns none if one does not pause in time;
+    /// then all continue.
+    pub(super) fn pause(&mut self, pipeline: &mut Pipeline) -> Option<Vec<PausedShard>> {
+        let (sender, paused_shards) = unbounded();
+        self.send(|| Command::Pause(sender.clone()));
+        let end = Instant::now() + PAUSE_TIMEOUT;
+        let mut paused: Vec<PausedShard> = Vec::new();
+        while paused.len() < self.workers.len() && Instant::now() < end {
+            // A worker that waits for an empty batch gets no command. So all events are processed at once,
+            // although a worker that has not paused may send earlier ones.
+            if let Ok(Ok(batch)) = self.messages.recv_timeout(PAUSE_CHECK_INTERVAL) {
+                self.merger.push(batch);
+            }
+            self.merge_all(pipeline);
+            paused.extend(paused_shards.try_iter());
+        }
+        if paused.len() < self.workers.len() {
+            self.resume();
+            return None;
+        }
+        // Each worker has sent its last batch before its state.
+        while let Ok(Ok(batch)) = self.messages.try_recv() {
+            self.merger.push(batch);
+            self.merge_all(pipeline);
+        }
+        paused.sort_by_key(|shard| shard.shard);
+        Some(paused)
+    }
+
+    /// Makes paused workers continue.
+    pub(super) fn resume(&self) {
+        self.send(|| Command::Resume);
+    }
+
+    /// Makes paused workers send what waits as `open`, and end. Waits for that until `end`.
+    pub(super) fn leave(&mut self, pipeline: &mut Pipeline, end: Instant) {
+        self.send(|| Command::Leave);
+        self.join(pipeline, end);
+    }
+
+    /// Waits until `end` for the last batches of all workers.
+    fn join(&mut self, pipeline: &mut Pipeline, end: Instant) {
+        while self.ended < self.workers.len() {
+            match self.messages.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Ok(batch)) => {
+                    self.ended += usize::from(batch.is_last);
+                    self.merger.push(batch);
+                    self.merge(pipeline);
+                }
+                Ok(Err(error)) => {
+                    self.ended += 1;
+                    tracing::error!("a worker thread could not wait for its ring: {error}");
+                }
+                Err(_) => {
+                    tracing::error!("the worker threads have not ended in time");
+                    break;
+                }
+            }
+        }
+        self.merge_all(pipeline);
+    }
+
+    fn push(&mut self, message: WorkerMessage) -> Result<usize, Exit> {
+        let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
+        let batch = message.map_err(failed)?;
+        self.ended += usize::from(batch.is_last);
+        let packets = batch.packets;
+        self.merger.push(batch);
+        Ok(packets)
+    }
+
+    /// Passes on the events that all workers are past, and returns the empty batches.
+    fn merge(&mut self, pipeline: &mut Pipeline) {
+        self.merger.merge(pipeline);
+        for batch in self.merger.spent() {
+            if let Some(worker) = self.workers.get(batch.shard) {
+                // The channel holds all batches of a worker. One that has ended needs none.
+                let _ = worker.spent.try_send(batch);
+            }
+        }
+    }
+
+    /// Passes on all events, although earlier ones may follow, and returns the empty batches.
+    pub(super) fn merge_all(&mut self, pipeline: &mut Pipeline) {
+        self.merger.merge_all(pipeline);
+        self.merge(pipeline);
+    }
+
+    /// Counters of the flow stages, as of the events that were passed on.
+    pub(super) fn counters(&self) -> impl Iterator<Item = &FlowCounters> {
+        self.merger.counters()
+    }
+
+    /// Workers that sleep before an empty ring, with the time before which they have passed all events.
+    fn idle(&self, live: &Live) -> Vec<(usize, Timestamp)> {
+        let now = live.now();
+        let is_idle = |(shard, worker): (usize, &WorkerHandle)| {
+            let turns = || worker.progress.turns.load(Ordering::SeqCst);
+            let before = turns();
+            let sleeps = before.is_multiple_of(2) && live.is_empty(shard);
+            fence(Ordering::SeqCst);
+            // If the worker has slept all the time, the ring was empty before it was checked, and packets that enter
+            // it now have a later time than `now`.
+            (sleeps && turns() == before).then_some((shard, now))
+        };
+        self.workers.iter().enumerate().filter_map(is_idle).collect()
+    }
+
+    /// Time up to which all workers have checked timers.
+    fn expired(&self) -> Option<Timestamp> {
+        let expired = |worker: &WorkerHandle| worker.progress.expired_ns.load(Ordering::Acquire);
+        self.workers.iter().map(expired).min().map(Timestamp::from_nanos)
+    }
+}
+
+fn ended() -> Exit {
+    Exit::failed("a worker thread has ended; this is a bug, please report it")
+}

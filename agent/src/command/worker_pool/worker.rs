@@ -1,0 +1,172 @@
+//! A worker thread: reads its ring through its flow stage into batches.
+
+use super::{Command, MAX_SLEEP, Progress, WorkerMessage};
+use crate::capture::live::Reader;
+use crate::pipeline::{Control, EventBatch, FlowStage};
+use crate::takeover::PausedShard;
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Packets read from a ring between two checks whether the batch is full.
+const DRAIN_PACKETS: usize = 64;
+
+/// State of a worker thread.
+pub(super) struct Worker {
+    reader: Reader,
+    flow: FlowStage,
+    progress: Arc<Progress>,
+    commands: Receiver<Command>,
+    empty: Receiver<EventBatch>,
+    messages: Sender<WorkerMessage>,
+    /// Number of controls received.
+    controls: u64,
+}
+
+impl Worker {
+    pub(super) const fn new(
+        reader: Reader,
+        flow: FlowStage,
+        progress: Arc<Progress>,
+        commands: Receiver<Command>,
+        empty: Receiver<EventBatch>,
+        messages: Sender<WorkerMessage>,
+    ) -> Self {
+        Self { reader, flow, progress, commands, empty, messages, controls: 0 }
+    }
+
+    /// Runs until a command ends the worker, or the pool is gone.
+    pub(super) fn run(mut self) {
+        let mut batch = None;
+        loop {
+            if let Err(error) = self.reader.wait(MAX_SLEEP, None) {
+                // Fails if the pool is gone.
+                let _ = self.messages.send(Err(error));
+                return;
+            }
+            match self.commands.try_recv() {
+                Ok(Command::Control(control)) => self.apply(&control),
+                Ok(Command::Stop(deadline)) => return self.stop(batch, deadline),
+                Ok(Command::Pause(paused)) => {
+                    if !self.pause(batch.take(), &paused) {
+                        return;
+                    }
+                    continue;
+                }
+                // The first two belong to a pause that this worker has not begun.
+                Ok(Command::Resume | Command::Leave) | Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return,
+            }
+            // Waits for the pipeline if that is behind.
+            let Some(mut filling) = batch.take().or_else(|| self.empty.recv().ok()) else { return };
+            self.progress.turns.fetch_add(1, Ordering::SeqCst);
+            if self.turn(&mut filling) {
+                if self.messages.send(Ok(filling)).is_err() {
+                    return;
+                }
+            } else {
+                batch = Some(filling);
+            }
+            self.progress.turns.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn apply(&mut self, control: &Control) {
+        self.flow.apply(control);
+        self.controls += 1;
+        self.report_controls();
+    }
+
+    fn report_controls(&self) {
+        let applied = self.controls - u64::from(self.flow.has_pending_change());
+        self.progress.controls.store(applied, Ordering::Release);
+    }
+
+    /// Processes packets and timers. Returns whether the batch is to be sent.
+    fn turn(&mut self, batch: &mut EventBatch) -> bool {
+        // Packets still in the ring may answer a query whose time is over by the clock. So timers are checked only
+        // after the ring was found empty, up to the time before that.
+        let before = self.reader.now();
+        let is_empty = self.fill(batch);
+        let Self { reader, flow, progress, .. } = self;
+        if is_empty {
+            flow.ring_drained(before, batch);
+        }
+        let until = is_empty.then_some(before);
+        progress.expired_ns.store(flow.expired().as_nanos(), Ordering::Release);
+        let is_sent = flow.finish_batch(batch, reader.received(), until);
+        self.report_controls();
+        is_sent
+    }
+
+    /// Reads packets until the batch is full. Returns whether the ring was emptied.
+    fn fill(&mut self, batch: &mut EventBatch) -> bool {
+        let Self { reader, flow, .. } = self;
+        while !batch.is_full() {
+            let drained = reader.drain(DRAIN_PACKETS, &mut |packet| {
+                flow.observe(packet, batch);
+                batch.packets += 1;
+            });
+            if drained < DRAIN_PACKETS {
+                // An incomplete record hides those behind it.
+                return reader.is_empty();
+            }
+        }
+        false
+    }
+
+    /// Reads the rest of the ring until `deadline`, and ends the flow stage.
+    fn stop(mut self, mut batch: Option<EventBatch>, deadline: Instant) {
+        loop {
+            let Some(mut filling) = batch.take().or_else(|| self.empty.recv().ok()) else { return };
+            // No program runs any more, so that every record is complete.
+            filling.is_last = self.fill(&mut filling) || Instant::now() >= deadline;
+            let is_last = filling.is_last;
+            let until = is_last.then(|| self.reader.now());
+            if let Some(now) = until {
+                self.flow.finish(now, &mut filling);
+            }
+            self.flow.finish_batch(&mut filling, self.reader.received(), until);
+            if self.messages.send(Ok(filling)).is_err() || is_last {
+                return;
+            }
+        }
+    }
+
+    /// Pauses, sends the state, and waits for the next command. Returns whether the worker continues.
+    fn pause(&mut self, batch: Option<EventBatch>, paused: &Sender<PausedShard>) -> bool {
+        if !self.send_with(batch, |flow, batch| flow.pause(batch)) {
+            return false;
+        }
+        // Fails if the pool has given up waiting; then it has sent the command to continue.
+        let _ = paused.send(PausedShard::new(&self.flow, self.reader.received()));
+        loop {
+            match self.commands.recv() {
+                Ok(Command::Control(control)) => self.apply(&control),
+                Ok(Command::Resume) => return true,
+                Ok(Command::Leave) => {
+                    self.send_with(None, |flow, batch| {
+                        flow.leave(batch);
+                        batch.is_last = true;
+                    });
+                    return false;
+                }
+                // The pool neither pauses a paused worker nor stops it.
+                Ok(Command::Pause(_) | Command::Stop(_)) | Err(_) => return false,
+            }
+        }
+    }
+
+    /// Adds events to a batch, or to an empty one, and sends it. Returns whether the pool is still there.
+    fn send_with(
+        &mut self,
+        batch: Option<EventBatch>,
+        fill: impl FnOnce(&mut FlowStage, &mut EventBatch),
+    ) -> bool {
+        let Some(mut batch) = batch.or_else(|| self.empty.recv().ok()) else { return false };
+        fill(&mut self.flow, &mut batch);
+        self.flow.finish_batch(&mut batch, self.reader.received(), None);
+        self.messages.send(Ok(batch)).is_ok()
+    }
+}

@@ -1,0 +1,111 @@
+//! The process, container and pod behind a transaction, a connection or a dead letter.
+
+use crate::capture::Task;
+use crate::decode::Message;
+use crate::decode::dns::Question;
+use crate::enrich::{Enricher, Known, Place};
+use crate::filter::{Asked, Filter, Subject};
+use crate::pair::{Transaction, Vantage};
+use crate::record::{ProcessFields, RecordTail, container_fields};
+use std::net::IpAddr;
+
+/// The task that sent or received something, with its executable, container and pod as far as known.
+#[derive(Debug, Default)]
+pub(super) struct Attribution<'a> {
+    task: Option<&'a Task>,
+    known: Known,
+}
+
+impl<'a> Attribution<'a> {
+    /// Looks up a task. The first lookup must come while the task is alive.
+    pub(super) fn new(
+        enricher: &mut Option<Enricher>,
+        task: Option<&'a Task>,
+        cgroup_id: u64,
+    ) -> Self {
+        let known = enricher.as_mut().map(|enricher| enricher.known(task, cgroup_id));
+        Self { task, known: known.unwrap_or_default() }
+    }
+
+    /// Looks up the sender of a message.
+    pub(super) fn of_sender(enricher: &mut Option<Enricher>, message: &Message<'a>) -> Self {
+        let envelope = message.envelope;
+        Self::new(enricher, envelope.task.as_ref(), envelope.cgroup_id)
+    }
+
+    /// Looks up the process of a transaction: at the server, the sender of the response; elsewhere, the sender of
+    /// the query. If its task is unknown, the other one.
+    pub(super) fn of_transaction(
+        enricher: &mut Option<Enricher>,
+        transaction: &Transaction<'a>,
+    ) -> Self {
+        let (first, second) = match transaction.vantage {
+            Vantage::Server => (transaction.response, transaction.query),
+            Vantage::Client | Vantage::Passive => (transaction.query, transaction.response),
+        };
+        let has_task = |message: &Message<'_>| message.envelope.task.is_some();
+        let known = first.filter(has_task).or_else(|| second.filter(has_task));
+        let sender = known.or(first).or(second);
+        sender.map(|message| Self::of_sender(enricher, &message)).unwrap_or_default()
+    }
+
+    /// What filters match, without a question.
+    pub(super) fn subject(&self, client: IpAddr) -> Subject<'_> {
+        Subject {
+            asked: None,
+            client: Some(client),
+            // A name that is not UTF-8 matches no criterion: criteria are UTF-8.
+            comm: self.task.and_then(|task| std::str::from_utf8(comm(task)).ok()),
+            exe: self.known.exe.as_deref(),
+            container: self.known.container.as_ref().map(|container| &*container.id),
+            pod: self.pod().map(|place| (&*place.pod.namespace, &*place.pod.name)),
+        }
+    }
+
+    /// Returns whether a filter admits a message or transaction.
+    pub(super) fn passes(
+        &self,
+        filter: &Filter,
+        question: Option<Question<'_>>,
+        client: IpAddr,
+    ) -> bool {
+        let qname = question.filter(|_| filter.reads_names()).map(|question| question.qname());
+        let qtype = question.map(|question| question.qtype);
+        let asked = Asked { qname: qname.as_deref(), qtypes: qtype.as_slice() };
+        filter.admits(&Subject { asked: Some(asked), ..self.subject(client) })
+    }
+
+    /// Process, container and pod as records have them.
+    pub(super) fn tail(&self) -> RecordTail<'_> {
+        let pod = self.pod();
+        let container = self.known.container.as_deref();
+        RecordTail {
+            process: self.task.map(|task| ProcessFields {
+                pid: task.pid,
+                uid: task.uid,
+                comm: String::from_utf8_lossy(comm(task)),
+                exe: self.known.exe.as_deref(),
+            }),
+            container: container.map(|container| container_fields(container, pod)),
+            k8s: pod.map(Into::into),
+            masking: None,
+        }
+    }
+
+    /// The pod.
+    pub(super) const fn pod(&self) -> Option<&Place> {
+        self.known.place.as_ref()
+    }
+
+    /// Counts a transaction of this process.
+    pub(super) fn count(&self, enricher: &mut Option<Enricher>) {
+        if let Some(enricher) = enricher {
+            enricher.count(&self.known);
+        }
+    }
+}
+
+/// Name of the task, without the padding.
+fn comm(task: &Task) -> &[u8] {
+    task.comm.split(|byte| *byte == 0).next().unwrap_or_default()
+}

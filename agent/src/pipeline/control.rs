@@ -1,0 +1,50 @@
+//! Changes of settings while a pipeline runs. Each stage, in whatever thread, gets the same [`Control`] value
+//! and applies what concerns it.
+
+use super::renderer::RenderOptions;
+use crate::capture::ports::PortSet;
+use crate::capture::sampling::Change;
+use crate::connection::ConnectionOptions;
+use crate::detect::DetectOptions;
+use crate::filter::Filters;
+use crate::pair::PairOptions;
+use crate::privacy::Privacy;
+use crate::window::WindowOptions;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A change of settings, for every stage.
+#[derive(Clone, Debug)]
+pub enum Control {
+    /// Use these settings.
+    Reconfigure(Arc<Settings>),
+    /// Change the sampling ratio.
+    Sample(Change),
+    /// Render these parts of records in the flow stages.
+    Render(RenderOptions),
+    /// Look for DNS on these ports, too.
+    AddPorts(PortSet),
+    /// Look for DNS on these ports only, as soon as the ring was found empty: by then no packet of other ports
+    /// can follow. Queries on other ports become `open`.
+    SetPorts(PortSet),
+}
+
+/// Settings that can change while a pipeline runs, other than sinks and ports.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Timeout and limits of pairing.
+    pub pairing: PairOptions,
+    /// Timeouts and limits of connections of encrypted DNS.
+    pub connections: ConnectionOptions,
+    /// Names of resolvers by address.
+    pub resolvers: HashMap<IpAddr, String>,
+    /// Which windows are exported.
+    pub windows: WindowOptions,
+    /// Thresholds of detection, if it is on.
+    pub detect: Option<DetectOptions>,
+    /// Which records are exported.
+    pub filters: Filters,
+    /// How fields of records are masked.
+    pub privacy: Privacy,
+}

@@ -1,0 +1,325 @@
+//! Decoding, pairing and tracking of connections: the stages in which packets of a flow meet packets of the
+//! same flow only. Takes packets from the capture and passes events to an [`EventSink`].
+//!
+//! One flow stage runs in the thread that also has the [`Pipeline`](super::Pipeline), or several run on
+//! worker threads, each with a share of the flows.
+
+use super::Pipeline;
+use super::batch::EventBatch;
+use super::control::Control;
+use super::event::{Event, EventSink};
+use super::renderer::Renderer;
+use crate::capture::Packet;
+use crate::capture::Received;
+use crate::capture::ports::PortSet;
+use crate::connection::{ConnectionOptions, Connections};
+use crate::decode::{Decoded, Decoder, DecoderOptions};
+use crate::ledger::{self, Counters};
+use crate::pair::{PairOptions, Pairer};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Time by the clock of the capture between two checks for expired entries.
+const EXPIRE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A packet may be older than the one before it by this much: CPUs stamp packets before they reserve space in
+/// the ring, and not in the same order.
+const CLOCK_SKEW: Duration = Duration::from_millis(1);
+
+/// Options of all flow stages of a pipeline together. Limits are divided among the stages.
+#[derive(Clone, Debug, Default)]
+pub struct FlowOptions {
+    /// Ports and limits of decoding.
+    pub decoder: DecoderOptions,
+    /// Timeout and limits of pairing.
+    pub pairing: PairOptions,
+    /// Timeouts and limits of connections of encrypted DNS, which are tracked if the decoder looks for them.
+    pub connections: ConnectionOptions,
+}
+
+impl FlowOptions {
+    /// Returns the options of one of `shards` stages.
+    fn divided_by(self, shards: usize) -> Self {
+        let Self { decoder, pairing, connections } = self;
+        Self {
+            decoder: DecoderOptions {
+                tcp_memory_bytes: decoder.tcp_memory_bytes.div_ceil(shards),
+                tcp_streams: decoder.tcp_streams.div_ceil(shards),
+                fragment_memory_bytes: decoder.fragment_memory_bytes.div_ceil(shards),
+                fragment_datagrams: decoder.fragment_datagrams.div_ceil(shards),
+                ..decoder
+            },
+            pairing: pairing_share(pairing, shards),
+            connections: connections_share(connections, shards),
+        }
+    }
+}
+
+/// Returns the options of one of `shards` stages: flows spread evenly enough.
+fn pairing_share(options: PairOptions, shards: usize) -> PairOptions {
+    PairOptions { max_transactions: options.max_transactions.div_ceil(shards), ..options }
+}
+
+/// Returns the options of one of `shards` stages.
+fn connections_share(options: ConnectionOptions, shards: usize) -> ConnectionOptions {
+    ConnectionOptions {
+        max_connections: options.max_connections.div_ceil(shards),
+        handshake_memory_bytes: options.handshake_memory_bytes.div_ceil(shards),
+        ..options
+    }
+}
+
+/// Decoder, pairing and connections of a share of the flows, with their clock.
+pub struct FlowStage {
+    /// The number of this stage among `shards`, counted from 0.
+    shard: usize,
+    shards: usize,
+    pub(super) decoder: Decoder,
+    pub(super) trackers: Trackers,
+    renderer: Renderer,
+    /// Time of the newest packet; the epoch before the first packet.
+    pub(super) last_packet: Timestamp,
+    /// Timers were checked up to this time.
+    pub(super) expired: Timestamp,
+    /// What an agent before this one counted. The pairing counters are not among them: the pairer continues
+    /// with those itself.
+    pub(super) inherited: FlowCounters,
+    /// Ports that replace the current ones once the ring has been found empty.
+    pending_ports: Option<PortSet>,
+}
+
+/// Counters of a flow stage at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowCounters {
+    /// Records read from the ring, by CPU. Empty if the stage does not read a ring of its own.
+    pub(super) received: Vec<Received>,
+    pub(super) decode: ledger::Decode,
+    pub(super) pairing: ledger::Pairing,
+    pub(super) connections: Option<ledger::Connections>,
+}
+
+impl FlowCounters {
+    /// Records read from the ring, by CPU.
+    #[must_use]
+    pub fn received(&self) -> &[Received] {
+        &self.received
+    }
+
+    /// Adds these counters to those of the ledger.
+    pub(super) fn add_to(&self, counters: &mut Counters) {
+        counters.decode += &self.decode;
+        counters.pairing += &self.pairing;
+        if let Some(connections) = &self.connections {
+            *counters.connections.get_or_insert_default() += connections;
+        }
+    }
+}
+
+/// The stages behind the decoder.
+pub(super) struct Trackers {
+    pub(super) pairer: Pairer,
+    pub(super) connections: Option<Connections>,
+}
+
+/// Receiver of events inside a flow stage.
+pub(super) type Emit<'a> = &'a mut dyn FnMut(&Event<'_>);
+
+impl FlowStage {
+    /// Creates stage `shard` of `shards`. Limits in `options` are those of all stages together.
+    pub(super) fn new(
+        shard: usize,
+        shards: usize,
+        options: FlowOptions,
+        pipeline: &Pipeline,
+    ) -> Self {
+        let FlowOptions { decoder, pairing, connections } = options.divided_by(shards);
+        let encrypted = decoder.encrypted.clone();
+        let connections = encrypted.map(|encrypted| Connections::new(encrypted, connections));
+        Self {
+            shard,
+            shards,
+            decoder: Decoder::new(decoder),
+            trackers: Trackers { pairer: Pairer::new(pairing), connections },
+            renderer: pipeline.renderer(),
+            last_packet: pipeline.epoch(),
+            expired: pipeline.epoch(),
+            inherited: FlowCounters::default(),
+            pending_ports: None,
+        }
+    }
+
+    /// Number of this stage, counted from 0.
+    #[must_use]
+    pub const fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// Time of the newest packet; the epoch before the first packet.
+    #[must_use]
+    pub const fn last_packet(&self) -> Timestamp {
+        self.last_packet
+    }
+
+    /// Time up to which timers were checked.
+    #[must_use]
+    pub const fn expired(&self) -> Timestamp {
+        self.expired
+    }
+
+    /// Runs `step` on the stages and passes its events to `sink`, as of time `at`.
+    pub(super) fn run(
+        &mut self,
+        at: Timestamp,
+        sink: &mut dyn EventSink,
+        step: impl FnOnce(&mut Decoder, &mut Trackers, Emit<'_>),
+    ) {
+        let Self { decoder, trackers, renderer, .. } = self;
+        step(decoder, trackers, &mut |event| sink.event(at, renderer.render(event)));
+    }
+
+    /// Processes one packet; before that, expires what is due.
+    pub fn observe(&mut self, packet: &Packet<'_>, sink: &mut dyn EventSink) {
+        // The clock may step back, and then expiry must not pause until the clock has caught up.
+        if packet.ts >= self.expired.plus(EXPIRE_INTERVAL) || packet.ts < self.last_packet {
+            self.expire(packet.ts, sink);
+        }
+        self.last_packet = packet.ts;
+        self.run(packet.ts, sink, |decoder, trackers, emit| {
+            decoder.observe(packet, &mut |decoded| trackers.process(decoded, emit));
+        });
+    }
+
+    /// Ends whatever has waited too long at `now`.
+    pub fn expire(&mut self, now: Timestamp, sink: &mut dyn EventSink) {
+        self.expired = now;
+        self.run(now, sink, |decoder, trackers, emit| {
+            decoder.expire(now, &mut |decoded| trackers.process(decoded, emit));
+            let Trackers { pairer, connections } = trackers;
+            pairer.expire(now, &mut |transaction| emit(&Event::Transaction(transaction)));
+            if let Some(connections) = connections {
+                connections.expire(now, &mut |report| emit(&Event::Connection(report)));
+            }
+        });
+        sink.expired(now);
+    }
+
+    /// To be called when the ring was found empty, with the time before it was checked: expires what is due
+    /// at `now`, and applies a change of ports that waits for this.
+    pub fn ring_drained(&mut self, now: Timestamp, sink: &mut dyn EventSink) {
+        self.expire(now, sink);
+        let Some(ports) = self.pending_ports.take() else { return };
+        self.decoder.watch(ports.clone());
+        self.run(now, sink, |_, trackers, emit| {
+            let is_watched = |port| ports.contains(port);
+            let pairer = &mut trackers.pairer;
+            pairer.abandon(is_watched, now, &mut |ended| emit(&Event::Transaction(ended)));
+        });
+    }
+
+    /// Ends the capture at `now`: queries that wait become `open`, and data behind gaps is delivered.
+    pub fn finish(&mut self, now: Timestamp, sink: &mut dyn EventSink) {
+        self.run(now, sink, |decoder, trackers, emit| {
+            decoder.finish(&mut |decoded| trackers.process(decoded, emit));
+            let Trackers { pairer, connections } = trackers;
+            pairer.finish(now, &mut |transaction| emit(&Event::Transaction(transaction)));
+            if let Some(connections) = connections {
+                connections.finish(now, &mut |report| emit(&Event::Connection(report)));
+            }
+        });
+    }
+
+    /// Applies a change of settings.
+    pub fn apply(&mut self, control: &Control) {
+        let Trackers { pairer, connections } = &mut self.trackers;
+        match control {
+            Control::Reconfigure(settings) => {
+                pairer.reconfigure(pairing_share(settings.pairing, self.shards));
+                if let Some(connections) = connections {
+                    connections.reconfigure(connections_share(settings.connections, self.shards));
+                }
+            }
+            Control::Sample(change) => pairer.sample(*change),
+            Control::Render(options) => self.renderer.options = *options,
+            Control::AddPorts(ports) => {
+                self.pending_ports = None;
+                self.decoder.watch(self.decoder.ports().or(ports));
+            }
+            Control::SetPorts(ports) => self.pending_ports = Some(ports.clone()),
+        }
+    }
+
+    /// Returns whether a change waits until the ring was found empty.
+    #[must_use]
+    pub const fn has_pending_change(&self) -> bool {
+        self.pending_ports.is_some()
+    }
+
+    /// Completes a batch. The stage has read `received` from its ring and passes no event from before `until`
+    /// any more; without `until`, none from before its newest packet, give or take the skew of clocks. Returns
+    /// whether the batch has anything that its receiver does not know yet.
+    pub fn finish_batch(
+        &self,
+        batch: &mut EventBatch,
+        received: &[Received],
+        until: Option<Timestamp>,
+    ) -> bool {
+        let is_idle = batch.packets == 0 && batch.is_empty() && !batch.is_last;
+        batch.shard = self.shard;
+        batch.until = until.unwrap_or_else(|| self.last_packet.minus(CLOCK_SKEW));
+        batch.counters = self.counters(received);
+        !is_idle
+    }
+
+    /// Counters of this stage, which has read `received` from its ring.
+    #[must_use]
+    pub fn counters(&self, received: &[Received]) -> FlowCounters {
+        // In this order: if no other agent had this capture before, nothing is added.
+        let mut decode = self.decoder.counters();
+        decode += &self.inherited.decode;
+        let mut connections = self.trackers.connections.as_ref().map(Connections::counters);
+        if let (Some(now), Some(before)) = (&mut connections, &self.inherited.connections) {
+            *now += before;
+        }
+        let pairing = self.trackers.pairer.counters();
+        FlowCounters { received: received.to_vec(), decode, pairing, connections }
+    }
+
+    /// Bytes used by packets that wait for others: see [`Decoder::memory_bytes`].
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.decoder.memory_bytes()
+    }
+}
+
+impl Trackers {
+    /// Passes on what the decoder found, with what follows from it.
+    pub(super) fn process(&mut self, decoded: Decoded<'_>, emit: Emit<'_>) {
+        let Self { pairer, connections } = self;
+        match decoded {
+            Decoded::Message(message) => {
+                emit(&Event::Message(message));
+                let began = pairer.observe(&message, &mut |ended| emit(&Event::Transaction(ended)));
+                if began {
+                    emit(&Event::Began(message));
+                }
+            }
+            Decoded::Sealed(encrypted) => {
+                emit(&Event::Encrypted(&encrypted.envelope));
+                if let Some(connections) = connections {
+                    connections.observe(&encrypted, &mut |report| emit(&Event::Connection(report)));
+                }
+            }
+            Decoded::Unreachable(error) => {
+                if let Some(connections) = connections
+                    && connections.is_meant(&error)
+                {
+                    connections.unreachable(&error, &mut |report| emit(&Event::Connection(report)));
+                } else {
+                    pairer.unreachable(&error, &mut |ended| emit(&Event::Transaction(ended)));
+                }
+            }
+            Decoded::DeadLetter(letter) => emit(&Event::DeadLetter(&letter)),
+        }
+    }
+}

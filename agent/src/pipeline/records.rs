@@ -1,0 +1,225 @@
+//! Where events become records: attribution, correlation and analysis of each event, and the export of its record.
+
+use super::Pipeline;
+use super::analysis::Analysis;
+use super::attribution::Attribution;
+use super::event::{Event, EventSink, RenderedEvent};
+use super::router::Export;
+use crate::capture::Transport;
+use crate::capture::sampling::Timeline;
+use crate::connection::Report;
+use crate::decode::{DeadLetter, Envelope, Message};
+use crate::ledger::Counters;
+use crate::metrics::{ResolverLabel, Seen};
+use crate::observation::{Facts, Observation};
+use crate::pair::{OrphanReason, Transaction};
+use crate::record::{LedgerRecord, Texts};
+use crate::sink::Stream;
+use crate::time::Timestamp;
+
+impl EventSink for Pipeline {
+    fn event(&mut self, at: Timestamp, rendered: RenderedEvent<'_>) {
+        self.now = at;
+        if self.render_options.are_met_by(&rendered) {
+            return self.process(&rendered);
+        }
+        let mut renderer = self.late_renderer.take().unwrap_or_else(|| self.renderer());
+        renderer.options = self.render_options;
+        self.process(&renderer.render(rendered.event));
+        self.late_renderer = Some(renderer);
+    }
+
+    fn expired(&mut self, now: Timestamp) {
+        self.expire(now);
+    }
+}
+
+impl Pipeline {
+    fn process(&mut self, rendered: &RenderedEvent<'_>) {
+        match rendered.event {
+            Event::Message(message) => self.message(message, rendered.json),
+            Event::Transaction(transaction) => self.transaction(transaction, rendered),
+            Event::Began(query) => self.begin(query),
+            Event::Encrypted(envelope) => self.note_process(envelope),
+            Event::Connection(report) => self.connection(report),
+            Event::DeadLetter(letter) => self.dead_letter(letter),
+        }
+    }
+
+    /// The analysis, and where its records go.
+    pub(super) const fn analysis_parts(&mut self) -> (&mut Analysis, Export<'_>) {
+        let Self { analysis, identity, router, filters, .. } = self;
+        (analysis, Export { identity, router, filters })
+    }
+
+    /// Processes a query that has begun a transaction.
+    fn begin(&mut self, query: &Message<'_>) {
+        self.correlator.begin(query);
+        let (analysis, mut export) = self.analysis_parts();
+        analysis.begin(query, &mut export);
+    }
+
+    /// Counts a message and exports its record, the first part of which is `json`. Looks up its process while that
+    /// is alive.
+    fn message(&mut self, message: &Message<'_>, json: &[u8]) {
+        let response = message.dns.flags.response();
+        self.metrics.message(response, message.envelope.transport);
+        let filter = self.filters.of(Stream::Messages);
+        let rendered = self.router.asks_for(Stream::Messages, filter.is_some());
+        if response && !rendered {
+            return;
+        }
+        let sender = Attribution::of_sender(&mut self.enricher, message);
+        if rendered {
+            if let Some(filter) = filter
+                && !sender.passes(filter, message.dns.question(), message.ends().0.ip())
+            {
+                self.router.filter(Stream::Messages);
+                return;
+            }
+            let id = self.identity.namespace().message(message.envelope.id);
+            let rest = sender.tail();
+            let (_, server) = message.ends();
+            let resolver = self.resolvers.get(server.ip(), &self.identity, &mut self.metrics);
+            let key = resolver.name.as_bytes();
+            self.router.push_begun(Stream::Messages, id, (json, &rest), key);
+        }
+    }
+
+    /// Counts a transaction, passes it to the analyses, and exports its record.
+    fn transaction(&mut self, transaction: &Transaction<'_>, rendered: &RenderedEvent<'_>) {
+        let links = self.correlator.end(transaction);
+        let Some(subject) = transaction.subject() else { return };
+        let Self { identity, resolvers, filters, enricher, router, analysis, metrics, now, .. } =
+            self;
+        let (client, server) = transaction.query.unwrap_or(subject).ends();
+        let resolver = resolvers.get(server.ip(), identity, metrics);
+        metrics.transaction(&labels(transaction, subject, resolver.label));
+        let resolver = &*resolver.name;
+        let filter = filters.of(Stream::Transactions);
+        let is_exported = router.asks_for(Stream::Transactions, filter.is_some());
+        if !is_exported && !analysis.is_active() {
+            return;
+        }
+        let attribution = Attribution::of_transaction(enricher, transaction);
+        attribution.count(enricher);
+        let sample_ratio = sample_ratio(&self.sampling_timeline, transaction);
+        let tail = attribution.tail();
+        let texts = rendered.texts.unwrap_or(Texts::NONE);
+        if analysis.is_active()
+            && let Some(view) =
+                Observation::new(transaction, texts, &Facts { resolver, links: &links, sample_ratio, tail: &tail, pod: attribution.pod() })
+        {
+            analysis.observe(*now, &view);
+        }
+        if !is_exported {
+            return;
+        }
+        if let Some(filter) = filter
+            && !attribution.passes(filter, transaction.question(), client.ip())
+        {
+            return router.filter(Stream::Transactions);
+        }
+        let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
+        let context = identity.transaction_context(resolver, tail, &links, sample_ratio);
+        let id = identity.namespace().message(subject.envelope.id);
+        let body = || identity.transaction(transaction, texts);
+        router.push_transaction(id, (rendered.json, &context), texts.zone(), body);
+    }
+
+    /// Looks up the process of a packet of encrypted DNS while the process is alive.
+    fn note_process(&mut self, envelope: &Envelope) {
+        if envelope.task.is_some() {
+            Attribution::new(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);
+        }
+    }
+
+    /// Counts a connection, passes it to the analyses, and exports its record.
+    fn connection(&mut self, report: &Report<'_>) {
+        let connection = report.connection;
+        let server = connection.server.ip();
+        let resolver = self.resolvers.get(server, &self.identity, &mut self.metrics);
+        if report.is_final {
+            self.metrics.connection(report, resolver.label);
+        }
+        let resolver = &*resolver.name;
+        self.analysis.connection(report, resolver);
+        let filter = self.filters.of(Stream::Connections);
+        if self.router.asks_for(Stream::Connections, filter.is_some()) {
+            let task = connection.task.as_ref();
+            let cgroup_id = connection.cgroup_id;
+            let attribution = Attribution::new(&mut self.enricher, task, cgroup_id);
+            let subject = attribution.subject(connection.client.ip());
+            if filter.is_some_and(|filter| !filter.admits(&subject)) {
+                self.router.filter(Stream::Connections);
+                return;
+            }
+            let record = self.identity.connection(report, resolver, attribution.tail());
+            let (id, key) = (record.event_id, resolver.as_bytes());
+            self.router.push(Stream::Connections, id, &record, key);
+        }
+    }
+
+    /// Exports the record of a packet that cannot be decoded.
+    fn dead_letter(&mut self, letter: &DeadLetter<'_>) {
+        if self.router.asks_for(Stream::Dlq, false) {
+            let envelope = &letter.envelope;
+            let task = envelope.task.as_ref();
+            let attribution = Attribution::new(&mut self.enricher, task, envelope.cgroup_id);
+            let record = self.identity.dead_letter(letter, attribution.tail());
+            let key = self.identity.node.as_bytes();
+            self.router.push(Stream::Dlq, record.head.event_id, &record, key);
+        }
+    }
+
+    /// Exports a ledger record.
+    pub(super) fn ledger(&mut self, counters: &Counters, now: Timestamp, last: bool) {
+        self.ledgers += 1;
+        if self.router.asks_for(Stream::Ledger, false) {
+            let identity = &self.identity;
+            let id = identity.namespace().ledger(self.ledgers);
+            let record = LedgerRecord {
+                schema: Stream::Ledger.schema().to_owned(),
+                event_id: id.to_string(),
+                ts: now.to_string(),
+                node: identity.node.clone(),
+                region: identity.region.clone(),
+                epoch: identity.epoch.to_string(),
+                uptime_seconds: now.since(identity.epoch).as_secs_f64(),
+                is_final: last,
+                balanced: counters.balanced(),
+                takeovers: self.handovers,
+                counters: counters.clone(),
+            };
+            let key = identity.node.as_bytes();
+            self.router.push(Stream::Ledger, id, &record, key);
+        }
+        self.router.offer();
+    }
+}
+
+/// Share of transactions like this one that were exported when it was seen. TCP is not sampled, and a response
+/// whose query was left out by sampling represents no other.
+fn sample_ratio(sampling: &Timeline, transaction: &Transaction<'_>) -> f64 {
+    let first = transaction.query.or(transaction.response).map(|message| message.envelope);
+    let is_stray = transaction.stray.is_some_and(|stray| stray.reason == OrphanReason::Sampled);
+    match first {
+        Some(first) if first.transport == Transport::Udp && !is_stray => sampling.told(first.ts),
+        _ => 1.0,
+    }
+}
+
+/// Labels and value of a transaction in the metrics.
+fn labels(transaction: &Transaction<'_>, subject: Message<'_>, resolver: ResolverLabel) -> Seen {
+    let asked = |message: Message<'_>| message.dns.asked();
+    let question = transaction.query.and_then(asked).or(transaction.response.and_then(asked));
+    Seen {
+        vantage: transaction.vantage,
+        transport: subject.envelope.transport,
+        resolver,
+        qtype: question.map(|(qtype, _)| qtype),
+        status: transaction.status,
+        rcode: transaction.response.map(|response| response.dns.rcode()),
+        latency_seconds: transaction.latency().map(|latency| latency.as_secs_f64()),
+    }
+}

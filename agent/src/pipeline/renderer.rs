@@ -1,0 +1,71 @@
+//! Renders in a flow stage what a record takes from its messages alone, so that this work is done by the
+//! threads of the flow stages. The merge stage adds what depends on other flows or on the host.
+
+use super::event::{Event, RenderedEvent};
+use crate::record::{Identity, Texts};
+use crate::sink::push_json_or_log;
+
+/// Which parts of records a flow stage renders. Derived from the sinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RenderOptions {
+    /// Text of transactions.
+    pub(super) texts: bool,
+    /// JSON records of transactions.
+    pub(super) transactions: bool,
+    /// JSON records of messages.
+    pub(super) messages: bool,
+}
+
+impl RenderOptions {
+    /// Returns whether all parts that these options ask for are there.
+    pub(super) const fn are_met_by(self, rendered: &RenderedEvent<'_>) -> bool {
+        let Self { texts, transactions, messages } = self;
+        match rendered.event {
+            Event::Transaction(_) => {
+                !texts || rendered.texts.is_some() && !(transactions && rendered.json.is_empty())
+            }
+            Event::Message(_) => !(messages && rendered.json.is_empty()),
+            _ => true,
+        }
+    }
+}
+
+/// Renders the first part of records.
+pub(super) struct Renderer {
+    identity: Identity,
+    pub(super) options: RenderOptions,
+    /// Reused buffers.
+    texts: Texts,
+    json: Vec<u8>,
+}
+
+impl Renderer {
+    /// Creates a renderer of records of this writer.
+    pub(super) fn new(identity: Identity, options: RenderOptions) -> Self {
+        Self { identity, options, texts: Texts::default(), json: Vec::new() }
+    }
+
+    /// Renders the parts of an event that the options ask for.
+    pub(super) fn render<'a>(&'a mut self, event: &'a Event<'a>) -> RenderedEvent<'a> {
+        let Self { identity, options, texts, json } = self;
+        match event {
+            Event::Transaction(transaction) if options.texts => {
+                texts.read(transaction);
+                json.clear();
+                if options.transactions
+                    && let Some(body) = identity.transaction(transaction, texts)
+                {
+                    push_json_or_log(json, &body);
+                }
+                RenderedEvent { event, texts: Some(texts), json }
+            }
+            Event::Message(message) if options.messages => {
+                texts.read_message(message);
+                json.clear();
+                push_json_or_log(json, &identity.message(message, texts));
+                RenderedEvent { json, ..event.into() }
+            }
+            _ => event.into(),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Routes records to the sinks. A record is rendered once for all sinks of one output format, masked if the
+//! configuration says so, and offered in batches.
+
+mod format_buffer;
+mod sink_set;
+
+pub use sink_set::{SinkReplacement, SinkSet};
+
+use crate::decode::dns::hex_digits;
+use crate::filter::Filters;
+use crate::privacy::{BadKey, Masker, Privacy};
+use crate::record::{
+    AlertRecord, EventId, Identity, TransactionBody, TransactionContext, alert_line, line,
+};
+use crate::sink::{Look, Sink, Stream, push_begun_or_log, push_json_or_log};
+use format_buffer::{FormatBuffer, Render, format_buffers};
+use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Replay checks whether it should stop after waiting this long for a sink.
+const STOP_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Where a stage exports records: their writer, the sinks, and the filters.
+pub(super) struct Export<'a> {
+    pub(super) identity: &'a Identity,
+    pub(super) router: &'a mut SinkRouter,
+    pub(super) filters: &'a Filters,
+}
+
+/// The sinks, with a buffer for each output format.
+pub struct SinkRouter {
+    sinks: SinkSet,
+    buffers: Vec<FormatBuffer>,
+    /// Whether the buffers hold records of summaries. These have batches of their own, so that a sink can accept
+    /// them when its queue is full for other records.
+    has_summaries: bool,
+    /// Reused buffer for the input of the partition key's hash.
+    key: Vec<u8>,
+    masker: Masker,
+    wait_for_sinks: Option<Arc<AtomicBool>>,
+}
+
+impl SinkRouter {
+    /// Creates a router to these sinks. If `wait_for_sinks` is set, full sinks are waited for until it is raised.
+    pub(super) fn new(
+        sinks: Vec<Box<dyn Sink>>,
+        masker: Masker,
+        wait_for_sinks: Option<Arc<AtomicBool>>,
+    ) -> Self {
+        let mut router = Self {
+            buffers: format_buffers(&sinks),
+            has_summaries: false,
+            sinks: SinkSet::new(sinks),
+            key: Vec::new(),
+            masker,
+            wait_for_sinks,
+        };
+        router.hide_dead_letters();
+        router
+    }
+
+    /// Applies other rules of masking.
+    ///
+    /// # Errors
+    /// The key of the pseudonyms cannot be read. Then masking stays unchanged.
+    pub(super) fn set_privacy(&mut self, privacy: Privacy) -> Result<(), BadKey> {
+        self.masker.adopt(privacy)?;
+        self.hide_dead_letters();
+        Ok(())
+    }
+
+    fn hide_dead_letters(&mut self) {
+        let hidden = self.masker.covers(Stream::Dlq);
+        self.sinks.iter_mut().for_each(|sink| sink.hide_dead_letters(hidden));
+    }
+
+    /// Replaces the sinks after sending what is buffered. Sinks that go have `flush_timeout` to deliver their
+    /// records.
+    pub fn replace(&mut self, sinks: Vec<SinkReplacement>, flush_timeout: Duration) {
+        self.offer();
+        self.sinks.replace(sinks, flush_timeout);
+        self.buffers = format_buffers(self.sinks.active());
+        self.hide_dead_letters();
+    }
+
+    /// Closes retired sinks that are done, and opens those that wait for that.
+    pub fn update_sinks(&mut self) {
+        if self.sinks.update() {
+            self.hide_dead_letters();
+        }
+    }
+
+    /// The sinks.
+    #[must_use]
+    pub const fn sinks(&self) -> &SinkSet {
+        &self.sinks
+    }
+
+    /// The rules of masking.
+    pub(super) const fn masker(&self) -> &Masker {
+        &self.masker
+    }
+
+    /// Returns whether any sink wants records of the stream.
+    pub(super) fn wants(&self, stream: Stream) -> bool {
+        self.buffers.iter().any(|buffer| buffer.streams.contains(stream))
+    }
+
+    /// Returns whether any sink wants rendered records of the stream, and not only their number.
+    pub(super) fn renders(&self, stream: Stream) -> bool {
+        self.buffers.iter().any(|buffer| buffer.renders(stream))
+    }
+
+    /// Returns whether any sink wants records of the stream in this format.
+    pub(super) fn wants_as(&self, format: Look, stream: Stream) -> bool {
+        self.buffers.iter().any(|buffer| buffer.format == format && buffer.streams.contains(stream))
+    }
+
+    /// Returns whether a record of the stream is needed: to render it or, if the stream is `filtered`, to apply the
+    /// filter. If not, counts the record for the sinks that want the stream.
+    pub(super) fn asks_for(&mut self, stream: Stream, filtered: bool) -> bool {
+        let asks = self.renders(stream) || filtered && self.wants(stream);
+        if !asks {
+            self.count(stream);
+        }
+        asks
+    }
+
+    /// Adds a record, as JSON in either format: only transactions and alerts have a text form.
+    pub(super) fn push(
+        &mut self,
+        stream: Stream,
+        id: EventId,
+        record: &impl Serialize,
+        key: &[u8],
+    ) {
+        self.route(stream, id, key, &|out| push_json_or_log(out, record), None);
+    }
+
+    /// Adds a record of which the first part is rendered, as JSON in either format.
+    pub(super) fn push_begun(
+        &mut self,
+        stream: Stream,
+        id: EventId,
+        (first, rest): (&[u8], &impl Serialize),
+        key: &[u8],
+    ) {
+        self.route(stream, id, key, &|out| push_begun_or_log(out, first, rest), None);
+    }
+
+    /// Adds the record of a transaction: its first part in JSON, empty if it is not rendered yet, and the fields to
+    /// add. `body` returns the fields of the first part.
+    pub(super) fn push_transaction<'a>(
+        &mut self,
+        id: EventId,
+        (first, context): (&[u8], &TransactionContext<'_>),
+        zone: Option<&str>,
+        body: impl Fn() -> Option<TransactionBody<'a>>,
+    ) {
+        let mut hash = [0; 16];
+        let key = partition_key(&mut self.key, context.resolver, zone);
+        let key = hex_digits(&mut hash, &key.to_be_bytes()).as_bytes();
+        let json = |out: &mut Vec<u8>| {
+            if first.is_empty()
+                && let Some(body) = body()
+            {
+                let mut first = Vec::new();
+                push_json_or_log(&mut first, &body);
+                push_begun_or_log(out, &first, context);
+            } else {
+                push_begun_or_log(out, first, context);
+            }
+        };
+        let text = |out: &mut Vec<u8>| {
+            if let Some(body) = body() {
+                line(out, &body, context);
+            }
+        };
+        self.route(Stream::Transactions, id, key, &json, Some(&text));
+    }
+
+    /// Adds the record of an alert.
+    pub(super) fn push_alert(&mut self, record: &AlertRecord<'_>) {
+        let (id, key) = (record.head.event_id, record.entity.as_bytes());
+        let json = |out: &mut Vec<u8>| push_json_or_log(out, record);
+        self.route(Stream::Alerts, id, key, &json, Some(&|out| alert_line(out, record)));
+    }
+
+    /// Adds a record to all buffers, masked if the configuration says so. `json` renders it without a newline;
+    /// `text` renders its text form, if it has one.
+    fn route(
+        &mut self,
+        stream: Stream,
+        id: EventId,
+        key: &[u8],
+        json: Render<'_>,
+        text: Option<Render<'_>>,
+    ) {
+        self.prepare_for(stream);
+        let Self { buffers, masker, .. } = self;
+        let is_rendered = buffers.iter().any(|buffer| buffer.renders(stream));
+        if is_rendered && masker.covers(stream) {
+            let masked = masker.masked(stream, json, key);
+            buffers.iter_mut().for_each(|buffer| buffer.add_masked(stream, id, masked));
+        } else {
+            buffers.iter_mut().for_each(|buffer| buffer.add(stream, id, key, json, text));
+        }
+        self.offer_full();
+    }
+
+    /// Counts a record that a filter leaves out.
+    pub(super) fn filter(&mut self, stream: Stream) {
+        self.prepare_for(stream);
+        for buffer in self.buffers.iter_mut().filter(|buffer| buffer.streams.contains(stream)) {
+            buffer.batch.filter(stream);
+        }
+        self.offer_full();
+    }
+
+    /// Counts a record that no sink reads.
+    pub(super) fn count(&mut self, stream: Stream) {
+        self.prepare_for(stream);
+        self.buffers.iter_mut().for_each(|buffer| buffer.count(stream));
+        self.offer_full();
+    }
+
+    /// Sends the buffered records to the sinks.
+    pub fn offer(&mut self) {
+        for buffer in &mut self.buffers {
+            if buffer.batch.is_empty() {
+                continue;
+            }
+            let next = buffer.next_batch();
+            let batch = Arc::new(std::mem::replace(&mut buffer.batch, next));
+            for sink in self.sinks.iter_mut().filter(|sink| sink.look() == buffer.format) {
+                while let Some(stop) = &self.wait_for_sinks
+                    && !stop.load(Ordering::Relaxed)
+                    && !sink.wait_for_room(&batch, STOP_INTERVAL)
+                {}
+                sink.offer(&batch);
+            }
+        }
+    }
+
+    /// Sends the buffered records if they must not share a batch with this stream.
+    fn prepare_for(&mut self, stream: Stream) {
+        if stream.is_summary() != self.has_summaries {
+            self.offer();
+            self.has_summaries = stream.is_summary();
+        }
+    }
+
+    fn offer_full(&mut self) {
+        if self.buffers.iter().any(FormatBuffer::is_full) {
+            self.offer();
+        }
+    }
+
+    /// Waits up to `limit` until the sinks have delivered or dropped all records. If `wait_for_sinks` is set,
+    /// raising the flag meanwhile ends the wait.
+    pub fn flush(&mut self, limit: Duration) {
+        let stop = self.wait_for_sinks.clone().filter(|stop| !stop.load(Ordering::Relaxed));
+        let stopped = || stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
+        self.sinks.flush(limit, STOP_INTERVAL, &stopped);
+    }
+
+    /// Closes the sinks. Records that they still hold are dropped and counted.
+    pub fn close(&mut self) {
+        self.sinks.close();
+    }
+
+    /// Makes the sinks reopen their files.
+    pub fn reopen(&mut self) {
+        self.sinks.iter_mut().for_each(|sink| sink.reopen());
+    }
+}
+
+/// Hash of resolver and zone: records of one zone at one resolver stay in order in one partition.
+/// `buffer` is for the input of the hash.
+fn partition_key(buffer: &mut Vec<u8>, resolver: &str, zone: Option<&str>) -> u64 {
+    buffer.clear();
+    buffer.extend(resolver.as_bytes());
+    buffer.push(0);
+    buffer.extend(zone.unwrap_or("").as_bytes());
+    xxh3_64(buffer)
+}

@@ -1,0 +1,106 @@
+//! Collects records for the sinks of one output format, until they fill a batch.
+
+use crate::privacy::Masked;
+use crate::record::{EventId, alert_line_of, line_of};
+use crate::sink::{Batch, Look, Sink, Stream, StreamSet};
+
+/// A batch of this size is sent to the sinks; smaller ones are sent when the pipeline pauses.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// A batch of this many records is sent: records that are only counted have no bytes.
+const BATCH_RECORDS: usize = 4096;
+
+/// Renders a JSON record as a line of text.
+type TextOf = fn(&mut Vec<u8>, &[u8]) -> Result<(), serde_json::Error>;
+
+/// Renders a record.
+pub(super) type Render<'a> = &'a dyn Fn(&mut Vec<u8>);
+
+/// Records for the sinks of one output format.
+#[derive(Debug)]
+pub(super) struct FormatBuffer {
+    pub(super) format: Look,
+    /// The streams that any of the sinks wants.
+    pub(super) streams: StreamSet,
+    pub(super) batch: Batch,
+}
+
+impl FormatBuffer {
+    /// Returns whether records of the stream are to be rendered.
+    pub(super) fn renders(&self, stream: Stream) -> bool {
+        self.format != Look::Blank && self.streams.contains(stream)
+    }
+
+    /// Adds a record, if its stream is wanted. `json` renders it without a newline; `text` renders its text form, if
+    /// it has one.
+    pub(super) fn add(
+        &mut self,
+        stream: Stream,
+        id: EventId,
+        key: &[u8],
+        json: Render<'_>,
+        text: Option<Render<'_>>,
+    ) {
+        if !self.renders(stream) {
+            return self.count(stream);
+        }
+        let text = text.filter(|_| self.format == Look::Text);
+        let render = |out: &mut Vec<u8>| match text {
+            Some(text) => text(out),
+            None => {
+                json(out);
+                out.push(b'\n');
+            }
+        };
+        self.batch.push(stream, id.0, render, |out| out.extend(key));
+    }
+
+    /// Adds a masked record, if its stream is wanted.
+    pub(super) fn add_masked(&mut self, stream: Stream, id: EventId, masked: Masked<'_>) {
+        if !self.renders(stream) {
+            return self.count(stream);
+        }
+        let as_text = match stream {
+            Stream::Transactions if self.format == Look::Text => Some(line_of as TextOf),
+            Stream::Alerts if self.format == Look::Text => Some(alert_line_of as TextOf),
+            _ => None,
+        };
+        let render = |out: &mut Vec<u8>| {
+            let shown = as_text.is_some_and(|shows| shows(out, masked.line).is_ok());
+            if !shown {
+                out.extend_from_slice(masked.line);
+                out.push(b'\n');
+            }
+        };
+        self.batch.push(stream, id.0, render, |out| out.extend_from_slice(masked.key));
+    }
+
+    /// Counts a record without rendering it, if its stream is wanted.
+    pub(super) fn count(&mut self, stream: Stream) {
+        if self.streams.contains(stream) {
+            self.batch.count(stream);
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.batch.size_bytes() >= BATCH_BYTES || self.batch.records() >= BATCH_RECORDS
+    }
+
+    /// Returns an empty batch to follow this one. After a full batch it has the same capacity, since another full
+    /// one is likely to follow.
+    pub(super) fn next_batch(&self) -> Batch {
+        if self.is_full() { Batch::like(&self.batch) } else { Batch::default() }
+    }
+}
+
+/// Creates a buffer for each output format that a sink uses.
+pub(super) fn format_buffers(sinks: &[Box<dyn Sink>]) -> Vec<FormatBuffer> {
+    let formats = [Look::Json, Look::Text, Look::Blank];
+    let all = formats.map(|format| {
+        let sinks = || sinks.iter().filter(move |sink| sink.look() == format);
+        let wanted = |stream: &Stream| sinks().any(|sink| sink.wants(*stream));
+        let streams = Stream::ALL.into_iter().filter(wanted).collect();
+        sinks().next().map(|_| FormatBuffer { format, streams, batch: Batch::default() })
+    });
+    all.into_iter().flatten().collect()
+}
