@@ -7,9 +7,10 @@ use dnscribe::capture::replay::Replay;
 use dnscribe::connection::{ConnectionOptions, Connections};
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
 use dnscribe::detect::{Meant, Rule};
-use dnscribe::observation::Observation;
+use dnscribe::observation::{Facts, Observation};
 use dnscribe::pair::{PairOptions, Pairer, Transaction};
-use dnscribe::record::{Context, Texts};
+use dnscribe::join::Links;
+use dnscribe::record::{RecordTail, Texts};
 use dnscribe::time::Timestamp;
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -127,8 +128,10 @@ fn observed(transaction: &Transaction<'_>, watch: &mut Watch) {
     let resolver = first.ends().1.ip().to_string();
     let mut texts = Texts::default();
     texts.read(transaction);
-    let context = Context::default();
-    if let Some(observation) = Observation::new(transaction, &resolver, &texts, &context, None) {
+    let (links, tail) = (Links::default(), RecordTail::default());
+    let facts =
+        Facts { resolver: &resolver, links: &links, sample_ratio: 1.0, tail: &tail, pod: None };
+    if let Some(observation) = Observation::new(transaction, &texts, &facts) {
         watch.observe(&observation);
     }
 }
