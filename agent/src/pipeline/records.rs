@@ -18,14 +18,14 @@ use crate::sink::Stream;
 use crate::time::Timestamp;
 
 impl EventSink for Pipeline {
-    fn event(&mut self, at: Timestamp, rendered: RenderedEvent<'_>) {
+    fn event(&mut self, at: Timestamp, event: RenderedEvent<'_>) {
         self.now = at;
-        if self.render_options.are_met_by(&rendered) {
-            return self.process(&rendered);
+        if self.render_options.are_met_by(&event) {
+            return self.process(&event);
         }
         let mut renderer = self.late_renderer.take().unwrap_or_else(|| self.renderer());
         renderer.options = self.render_options;
-        self.process(&renderer.render(rendered.event));
+        self.process(&renderer.render(event.event));
         self.late_renderer = Some(renderer);
     }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// A running agent that is ready to hand over.
 pub struct RunningAgent {
-    line: Line,
+    frames: Line,
     epoch: Timestamp,
     pid: u32,
 }
@@ -45,14 +45,14 @@ pub fn request(
         Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let mut line = Line::new(socket, FIRST_TIMEOUT)?;
-    let user = line.peer()?;
+    let mut frames = Line::new(socket, FIRST_TIMEOUT)?;
+    let user = frames.peer()?;
     if !is_trusted(user, own_user()) {
         return Err(format!("it belongs to user {user}").into());
     }
-    line.send_json(Kind::Hello, hello)?;
-    let offer: Offer = line.expect_json(Kind::Offer)?;
-    let mut descriptors = line.take_descriptors().into_iter();
+    frames.send_json(Kind::Hello, hello)?;
+    let offer: Offer = frames.expect_json(Kind::Offer)?;
+    let mut descriptors = frames.take_descriptors().into_iter();
     let listener = descriptors.next().ok_or("it has sent no descriptors")?;
     let descriptors: Vec<_> = descriptors.collect();
     if descriptors.len() != offer.parts.len() {
@@ -64,7 +64,7 @@ pub fn request(
         .map_err(|error| error.to_string())?;
     tracing::info!(pid = offer.pid, "about to take over: {}", live.describe());
     let epoch = Timestamp::from_nanos(offer.epoch);
-    let running = RunningAgent { line, epoch, pid: offer.pid };
+    let running = RunningAgent { frames, epoch, pid: offer.pid };
     let server = HandoverServer::from_descriptor(listener);
     Ok(Some(SharedCapture { live, server, running }))
 }
@@ -94,9 +94,9 @@ impl RunningAgent {
         pipeline: &mut Pipeline,
         flows: &mut [FlowStage],
     ) -> Result<(), HandoverError> {
-        self.line.set_limit(LAST_TIMEOUT)?;
-        self.line.send(Kind::Go, &[])?;
-        let state: State = self.line.expect_json(Kind::State)?;
+        self.frames.set_limit(LAST_TIMEOUT)?;
+        self.frames.send(Kind::Go, &[])?;
+        let state: State = self.frames.expect_json(Kind::State)?;
         let State { progress, stands: shards, standing: merge, stopped } = state;
         if shards.len() != flows.len() {
             return Err("it has another number of threads".into());
@@ -108,8 +108,8 @@ impl RunningAgent {
         let queries = self.import_queries(pipeline, flows)?;
         let received = shards.iter().map(|shard| shard.received().to_vec()).collect();
         live.go_on(progress, received, nice).map_err(|error| error.to_string())?;
-        self.line.send(Kind::Took, &[])?;
-        self.line.expect(Kind::Over)?;
+        self.frames.send(Kind::Took, &[])?;
+        self.frames.expect(Kind::Over)?;
         let unread = Timestamp::now().since(Timestamp::from_nanos(stopped));
         let unread_ms = u64::try_from(unread.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(pid = self.pid, queries, unread_ms, "taken over");
@@ -124,7 +124,7 @@ impl RunningAgent {
     ) -> Result<u64, HandoverError> {
         let mut waiting = 0;
         loop {
-            match self.line.read()? {
+            match self.frames.read()? {
                 (Kind::Page, page) => page::read(&page, &mut |shard, carried: &Carried<'_>| {
                     waiting += u64::from(carried.fate == Fate::Waiting);
                     if let Some(flow) = flows.get_mut(shard) {

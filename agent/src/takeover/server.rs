@@ -26,7 +26,7 @@ pub struct HandoverServer {
 
 /// An agent that has connected.
 struct Peer {
-    line: Line,
+    frames: Line,
     since: Instant,
     /// Its hello, once it was sent the offer.
     offered: Option<Hello>,
@@ -70,11 +70,11 @@ impl HandoverServer {
             self.listener.set_nonblocking(true)?;
             // Mostly no agent connects. One that has disconnected again does no harm.
             let Ok((socket, _)) = self.listener.accept() else { return Ok(false) };
-            let line = Line::new(socket, FRAME_TIMEOUT)?;
-            self.peer = Some(Peer { line, since: Instant::now(), offered: None });
+            let frames = Line::new(socket, FRAME_TIMEOUT)?;
+            self.peer = Some(Peer { frames, since: Instant::now(), offered: None });
             return Ok(false);
         };
-        if !is_readable(&peer.line) {
+        if !is_readable(&peer.frames) {
             let timeout = if peer.offered.is_some() { START_TIMEOUT } else { FIRST_TIMEOUT };
             if peer.since.elapsed() > timeout {
                 return Err("it sends nothing".into());
@@ -83,15 +83,15 @@ impl HandoverServer {
         }
         let own = hello();
         if let Some(theirs) = &peer.offered {
-            peer.line.expect(Kind::Go)?;
+            peer.frames.expect(Kind::Go)?;
             // The configuration may have been reloaded meanwhile.
             return own.differs(theirs).map_or(Ok(true), |why| Err(peer.refuse(&why)));
         }
-        let user = peer.line.peer()?;
+        let user = peer.frames.peer()?;
         if !is_trusted(user, self.user) {
             return Err(format!("it belongs to user {user}").into());
         }
-        let theirs: Hello = peer.line.expect_json(Kind::Hello)?;
+        let theirs: Hello = peer.frames.expect_json(Kind::Hello)?;
         if let Some(why) = own.differs(&theirs) {
             return Err(peer.refuse(&why));
         }
@@ -109,7 +109,7 @@ impl HandoverServer {
         descriptors.extend(parts.descriptors());
         tracing::info!(version = theirs.version, "another agent is about to take over");
         peer.offered = Some(theirs);
-        peer.line.send_with(Kind::Offer, &body, &descriptors)?;
+        peer.frames.send_with(Kind::Offer, &body, &descriptors)?;
         Ok(false)
     }
 
@@ -119,14 +119,14 @@ impl HandoverServer {
     /// The peer has not confirmed. Then it does not read from the rings and never will.
     pub fn hand_over(&mut self, state: &State, pages: &[Vec<u8>]) -> io::Result<()> {
         let disconnected = || io::Error::from(io::ErrorKind::NotConnected);
-        let Peer { mut line, .. } = self.peer.take().ok_or_else(disconnected)?;
-        line.send_json(Kind::State, state)?;
+        let Peer { mut frames, .. } = self.peer.take().ok_or_else(disconnected)?;
+        frames.send_json(Kind::State, state)?;
         for page in pages {
-            line.send(Kind::Page, page)?;
+            frames.send(Kind::Page, page)?;
         }
-        line.send(Kind::End, &[])?;
-        line.expect(Kind::Took)?;
-        line.send(Kind::Over, &[])
+        frames.send(Kind::End, &[])?;
+        frames.expect(Kind::Took)?;
+        frames.send(Kind::Over, &[])
     }
 
     /// Disconnects the peer, if there is one.
@@ -139,7 +139,7 @@ impl Peer {
     /// Sends the reason for a refusal, and returns it for the log.
     fn refuse(&mut self, why: &str) -> HandoverError {
         // A peer that has disconnected needs no answer.
-        let _ = self.line.send(Kind::Refused, why.as_bytes());
+        let _ = self.frames.send(Kind::Refused, why.as_bytes());
         format!("it was refused ({why})").into()
     }
 }

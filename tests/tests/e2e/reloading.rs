@@ -181,7 +181,7 @@ fn swap_ports(threads: u32) {
     let (throughout, unseen) = (load(6_000, 53, "throughout"), load(6_000, OTHER, "unseen"));
     let running = [start(&lab, &throughout), start(&lab, &unseen)];
     thread::sleep(Duration::from_secs(1));
-    agent.reload(&with(&[53, OTHER]), "looked for on port 53,5300");
+    agent.reload(&with(&[53, OTHER]), "capturing DNS on port 53,5300");
     let added = Perf::of(start(&lab, &load(2_000, OTHER, "added"))).unwrap();
     let [throughout, _] = running.map(|load| Perf::of(load).unwrap());
 
@@ -192,7 +192,7 @@ fn swap_ports(threads: u32) {
     thread::sleep(Duration::from_millis(500));
     let running = start(&lab, &load(6_000, 53, "cut"));
     thread::sleep(Duration::from_millis(500));
-    agent.reload(&with(&[OTHER]), "looked for on port 5300");
+    agent.reload(&with(&[OTHER]), "capturing DNS on port 5300");
     Perf::of(start(&lab, &load(1_000, 53, "gone"))).unwrap();
     let left = Perf::of(start(&lab, &load(1_000, OTHER, "left"))).unwrap();
     let cut = Perf::of(running).unwrap();

@@ -71,7 +71,9 @@ impl Run {
         match &reconfigured {
             Ok(()) => config.privacy = new.privacy.clone(),
             Err(why) => {
-                tracing::error!("masking and sinks stay unchanged: the key of the pseudonyms {why}")
+                tracing::error!(
+                    "masking and sinks stay unchanged: the key of the pseudonyms {why}"
+                );
             }
         }
         reconfigured.is_ok()

@@ -60,62 +60,62 @@ fn counted(merger: &BatchMerger) -> Vec<u64> {
 
 #[test]
 fn waits_until_every_shard_is_past_an_event() {
-    let (mut merger, mut merged) = (new_merger(2, 8), Merged::new());
+    let (mut merger, mut seen) = (new_merger(2, 8), Merged::new());
     merger.push(batch(0, 0, &[1, 5, 9], 9));
-    merger.merge(&mut merged);
-    assert_eq!(merged, []);
+    merger.merge(&mut seen);
+    assert_eq!(seen, []);
     merger.push(batch(1, 0, &[2, 5], 5));
-    merger.merge(&mut merged);
-    assert_eq!(merged, [(1, 0, 0), (2, 1, 0), (5, 0, 1), (5, 1, 1)]);
+    merger.merge(&mut seen);
+    assert_eq!(seen, [(1, 0, 0), (2, 1, 0), (5, 0, 1), (5, 1, 1)]);
     assert!(merger.is_waiting());
     assert_eq!(merger.spent().map(|batch| batch.shard).collect::<Vec<_>>(), [1]);
     assert_eq!(counted(&merger), [0, 2], "a batch counts once it is merged completely");
     merger.advance(1, at(9));
-    merger.merge(&mut merged);
-    assert_eq!(merged.last(), Some(&(9, 0, 2)));
+    merger.merge(&mut seen);
+    assert_eq!(seen.last(), Some(&(9, 0, 2)));
     assert_eq!(counted(&merger), [3, 2]);
     assert_eq!((merger.spent().count(), merger.is_waiting()), (1, false));
 }
 
 #[test]
 fn merges_everything_for_the_ledger() {
-    let (mut merger, mut merged) = (new_merger(3, 8), Merged::new());
+    let (mut merger, mut seen) = (new_merger(3, 8), Merged::new());
     merger.push(batch(2, 0, &[4], 4));
     merger.push(batch(0, 0, &[7], 7));
-    merger.merge_all(&mut merged);
-    assert_eq!(merged, [(4, 2, 0), (7, 0, 0)]);
+    merger.merge_all(&mut seen);
+    assert_eq!(seen, [(4, 2, 0), (7, 0, 0)]);
     assert_eq!(counted(&merger), [1, 0, 1]);
 }
 
 #[test]
 fn clock_set_back_delays_nothing() {
-    let (mut merger, mut merged) = (new_merger(2, 8), Merged::new());
+    let (mut merger, mut seen) = (new_merger(2, 8), Merged::new());
     let hour = 3_600_000_000_000;
     merger.push(batch(1, 0, &[], hour));
     merger.push(batch(0, 0, &[hour + 1], hour + 1));
     // Set back by an hour in mid batch.
     merger.push(batch(1, 0, &[hour + 1, hour + 2, 10], 10));
-    merger.merge(&mut merged);
-    assert_eq!(merged.len(), 4, "{merged:?}");
+    merger.merge(&mut seen);
+    assert_eq!(seen.len(), 4, "{seen:?}");
     merger.push(batch(0, 1, &[11], 12));
     merger.advance(1, at(12));
-    merger.merge(&mut merged);
-    let of = |shard| merged.iter().filter(|(_, s, _)| *s == shard).map(|(_, _, n)| *n).collect();
+    merger.merge(&mut seen);
+    let of = |shard| seen.iter().filter(|(_, s, _)| *s == shard).map(|(_, _, n)| *n).collect();
     let (zero, one): (Vec<_>, Vec<_>) = (of(0), of(1));
     assert_eq!((zero, one), (vec![0, 1], vec![0, 1, 2]));
 }
 
 #[test]
 fn does_not_wait_for_a_shard_without_free_batches() {
-    let (mut merger, mut merged) = (new_merger(2, 2), Merged::new());
+    let (mut merger, mut seen) = (new_merger(2, 2), Merged::new());
     merger.advance(1, at(100));
     // A shard reports that it is past its newest packet only with the next one.
     merger.push(batch(0, 0, &[5, 9], 8));
-    merger.merge(&mut merged);
-    assert_eq!((merged.len(), merger.spent().count()), (1, 0));
+    merger.merge(&mut seen);
+    assert_eq!((seen.len(), merger.spent().count()), (1, 0));
     merger.push(batch(0, 2, &[10], 8));
-    merger.merge(&mut merged);
-    assert_eq!((merged.len(), merger.spent().count()), (3, 2));
+    merger.merge(&mut seen);
+    assert_eq!((seen.len(), merger.spent().count()), (3, 2));
 }
 
 /// Batches of events of each shard, as time since the event before.
@@ -151,7 +151,7 @@ proptest! {
             batches.push(row);
         }
         expected.sort_unstable();
-        let (mut merger, mut merged) = (new_merger(shards.len(), 99), Merged::new());
+        let (mut merger, mut seen) = (new_merger(shards.len(), 99), Merged::new());
         for (shard, merges, ahead) in turns {
             let shard = shard % shards.len();
             match batches[shard].front().map(|batch| batch.next_at().unwrap_or(batch.until)) {
@@ -166,9 +166,9 @@ proptest! {
                 None => merger.advance(shard, at(1_000)),
             }
             if merges {
-                merger.merge(&mut merged);
-                prop_assert!(merged.len() <= expected.len());
-                prop_assert_eq!(&merged[..], &expected[..merged.len()]);
+                merger.merge(&mut seen);
+                prop_assert!(seen.len() <= expected.len());
+                prop_assert_eq!(&seen[..], &expected[..seen.len()]);
             }
         }
         for (shard, rest) in batches.into_iter().enumerate() {
@@ -177,8 +177,8 @@ proptest! {
             }
             merger.advance(shard, at(1_000));
         }
-        merger.merge(&mut merged);
-        prop_assert_eq!(merged, expected);
+        merger.merge(&mut seen);
+        prop_assert_eq!(seen, expected);
         prop_assert!(!merger.is_waiting());
     }
 }
