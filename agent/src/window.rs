@@ -112,7 +112,7 @@ impl Windows {
         self.now = now;
     }
 
-    /// Counts a transaction. Its time must have been announced with [`Self::tick`] or
+    /// Counts a transaction. Its time must have been announced with [`Self::set_now`] or
     /// [`Self::expire`].
     pub fn observe(&mut self, observation: &Observation<'_>) {
         let pane = pane_of(observation.ts);

@@ -87,7 +87,7 @@ pub struct Tops {
     pub processes: Top,
 }
 
-/// Sizes of the tables of [`Tops`], as powers of two; see [`Top::new`].
+/// Sizes of the tables of [`Tops`], as powers of two; see [`TopSketch::new`].
 #[derive(Clone, Copy, Debug)]
 pub struct TopSlots {
     /// Names.
