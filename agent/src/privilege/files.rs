@@ -126,8 +126,8 @@ impl Files {
             // An empty one is handed over.
             fs::read_dir(spool).is_ok_and(|mut entries| entries.next().is_some())
         })?;
-        let wanted = vec![(Access::Write, spool.to_path_buf())];
-        (!denied(account, wanted).is_empty()).then_some(spool)
+        let wanted = [(Access::Write, spool.to_path_buf())];
+        (!denied(account, &wanted).is_empty()).then_some(spool)
     }
 
     /// Returns the files and directories of file sinks, and where rotated files are created.
@@ -154,7 +154,7 @@ impl Files {
     pub(super) fn denied(&self, account: Option<&Account>) -> Vec<(Access, PathBuf)> {
         let read = self.read.iter().map(|path| (Access::Read, path.clone()));
         let written = self.sink_paths().into_iter().map(|path| (Access::Write, path));
-        denied(account, read.chain(written).collect())
+        denied(account, &read.chain(written).collect::<Vec<_>>())
     }
 
     /// Creates the rules. `is_bound`: file permissions apply to this process, so that whole directories of the
@@ -200,7 +200,7 @@ impl Files {
 
 /// Returns those that `account` may not access, or this user without capabilities. They are tried by a thread
 /// that ends then.
-fn denied(account: Option<&Account>, wanted: Vec<(Access, PathBuf)>) -> Vec<(Access, PathBuf)> {
+fn denied(account: Option<&Account>, wanted: &[(Access, PathBuf)]) -> Vec<(Access, PathBuf)> {
     let is_denied = |(access, path): &(Access, PathBuf)| {
         use rustix::fs::Access as A;
         let bits = match access {
