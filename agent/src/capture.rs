@@ -7,20 +7,11 @@ pub mod ports;
 pub mod replay;
 pub mod sampling;
 
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// Position of a packet in its capture. Unique together with the node and the capture epoch;
-/// `event_id`s are derived from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Origin {
-    /// The CPU whose sequence `seq` counts; 0 in replay.
-    pub cpu: u32,
-    /// Live: the packet's number on its CPU, from 1, lost ones included. Replay: the frame's
-    /// number in the capture file, from 1.
-    pub seq: u64,
-}
+pub use dnscribe_record::Origin;
 
 /// Direction of a packet at the point of capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

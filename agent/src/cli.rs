@@ -17,8 +17,8 @@ use crate::capture::ports::PortSet;
 use crate::config::layer::{CaptureLayer, KafkaLayer, Layer, LogLayer, MetricsLayer, PairingLayer};
 use crate::config::value::{Broker, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span};
 use crate::config::{Purpose, Sources, Threads};
-use crate::sink::{SinkSpec, StreamSet};
 use clap::{Args, Parser, Subcommand};
+use dnscribe_delivery::{SinkSpec, StreamSet};
 use std::path::{Path, PathBuf};
 
 /// Every DNS message at the socket, with its process, exactly accounted for.

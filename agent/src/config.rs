@@ -26,20 +26,20 @@ pub use agent::privileges::{Drop, Privileges};
 pub use error::ConfigError;
 pub use sinks::LogConfig;
 
+use crate::analysis::detect::DetectOptions;
+use crate::analysis::window::WindowOptions;
 use crate::capture::live::LiveOptions;
-use crate::connection::ConnectionOptions;
-use crate::detect::DetectOptions;
+use crate::correlate::Joining;
+use crate::encrypted::ConnectionOptions;
 use crate::enrich::kubernetes::KubernetesConfig;
 use crate::filter::Filters;
-use crate::join::Joining;
 use crate::pair::PairOptions;
-use crate::privacy::Privacy;
-use crate::sink::spool::SpoolConfig;
-use crate::sink::{
+use agent::{capture, detect, filters, kubernetes, privileges};
+use dnscribe_delivery::spool::SpoolConfig;
+use dnscribe_delivery::{
     AlertmanagerConfig, KafkaConfig, OpenWith, Plan, Rotation, SinkSpec, Stream, StreamChoice,
 };
-use crate::window::WindowOptions;
-use agent::{capture, detect, filters, kubernetes, privileges};
+use dnscribe_record::privacy::Privacy;
 use layer::Layer;
 use reader::Field as _;
 use std::collections::BTreeMap;
@@ -178,10 +178,10 @@ impl Config {
         resolve(sources.flags.clone().over(below), sources)
     }
 
-    /// Returns the options of [`crate::sink::open`]. Whether stdout is a terminal decides its format.
+    /// Returns the options of [`dnscribe_delivery::open`]. Whether stdout is a terminal decides its format.
     #[must_use]
     pub fn open_with(&self) -> OpenWith<'_> {
-        use crate::sink::Look;
+        use dnscribe_delivery::Look;
         let stdout = match self.output {
             Output::Text => Look::Text,
             Output::Auto if std::io::stdout().is_terminal() => Look::Text,

@@ -4,7 +4,6 @@
 //! events for pairing and for connections of encrypted DNS.
 
 mod decoder;
-pub mod dns;
 mod emitter;
 mod encrypted_packet;
 mod fragment;
@@ -16,21 +15,13 @@ pub use decoder::{Decoder, DecoderOptions, TCP_STREAM_BYTES};
 pub use encrypted_packet::{Content, Sealed};
 pub use owned_message::Kept;
 
-use crate::capture::{Origin, Sight, Task, Transport};
+use crate::capture::{Sight, Task, Transport};
 use crate::net::Cause;
-use crate::time::Timestamp;
-use dns::{Dns, ParseError, Question};
-use std::net::SocketAddr;
+pub use dnscribe_record::MessageId;
+use dnscribe_record::time::Timestamp;
 
-/// Identifies a DNS message: the packet that completed it and its index among that packet's
-/// messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId {
-    /// The packet that completed the message.
-    pub origin: Origin,
-    /// 0 for the first message that the packet completed.
-    pub index: u32,
-}
+use dnscribe_dns::{Dns, ParseError, Question};
+use std::net::SocketAddr;
 
 /// Metadata of a message: sender, receiver, time and transport.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 use crate::capture::replay::InputError;
 use crate::config::ConfigError;
 use crate::metrics::BindError;
-use crate::sink::SinkError;
+use dnscribe_delivery::SinkError;
 use std::fmt;
 use std::process::ExitCode;
 

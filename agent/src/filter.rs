@@ -12,7 +12,7 @@ mod tests;
 pub use names::{BadSuffix, Suffix, Suffixes};
 
 use crate::capture::encrypted::Prefixes;
-use crate::sink::Stream;
+use dnscribe_record::Stream;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 

@@ -5,8 +5,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::ledger::{Counters, Reasons};
-use crate::sink::Failure;
+use dnscribe_delivery::Failure;
+use dnscribe_record::ledger::{Counters, Reasons};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -235,7 +235,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Delivery, Kernel};
+    use dnscribe_record::ledger::{Delivery, Kernel};
 
     const SPOOL_MAX: u64 = 1 << 20;
 

@@ -1,48 +1,332 @@
-//! Record types of all streams, as `contract.md` and the JSON Schemas define them.
-//!
-//! Each record is one flat JSON object; absent values are left out. The JSON Schemas (`dnscribe
-//! schema`, `schemas/`) are generated from these types. `build` and `texts` make the records from
-//! the agent's own types; everything else here depends on the DNS wire format only.
+//! Builds records of messages, transactions and dead letters from the agent's own types.
 
 mod alert;
-mod avro;
-mod build;
 mod connection;
-mod dlq;
-mod event_id;
-mod fields;
-mod idn;
-mod json;
-mod ledger;
 mod lookup;
-mod masking;
-mod message;
-mod schema;
-mod text;
 mod texts;
-mod transaction;
 mod window;
-mod zone;
 
-pub use alert::AlertRecord;
-pub use avro::avro_schema;
-pub use build::{Identity, container_fields};
-pub use connection::ConnectionRecord;
-pub use dlq::DlqRecord;
-pub use event_id::{EventId, Namespace};
-pub use fields::{
-    AnswerFields, AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames,
-    IcmpFields, K8sFields, OptionFields, ProcessFields, QuestionFields, RecordHead, RecordTail,
-};
-pub use idn::unicode;
-pub(crate) use json::{JsonText, add_json};
-pub use ledger::LedgerRecord;
-pub use lookup::LookupRecord;
-pub use masking::MaskingFields;
-pub use message::{MessageBody, MessageRecord};
-pub use schema::{json_schema, names as schema_names};
-pub use text::{alert_line, alert_line_of, line, line_of};
 pub use texts::Texts;
-pub use transaction::{TransactionBody, TransactionContext, TransactionRecord};
-pub use window::WindowRecord;
-pub use zone::registrable;
+
+use crate::capture::Sight;
+use crate::correlate::{Cache, Links};
+use crate::decode::{DeadLetter, Message};
+use crate::enrich::{Container, Place, Runtime};
+use crate::net::Cause;
+use crate::pair::{Transaction, Vantage};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use dnscribe_dns::unicode;
+use dnscribe_dns::{
+    Edns, Question, TypedOctets, class_name, dso_name, dso_text, opcode_name, rcode_name, type_name,
+};
+use dnscribe_record::Stream;
+use dnscribe_record::number::milliseconds;
+use dnscribe_record::time::Timestamp;
+use dnscribe_record::{
+    AnswerList, ContainerFields, DlqRecord, DsoFields, EdnsFields, EventId, FlagNames, IcmpFields,
+    K8sFields, MessageBody, Namespace, QuestionFields, RecordHead, RecordTail, TransactionBody,
+    TransactionContext,
+};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Builds the records of one capture on one node.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Name of the node.
+    pub node: String,
+    /// Region of the node, if configured.
+    pub region: Option<String>,
+    /// Start of the capture.
+    pub epoch: Timestamp,
+    /// Configured names of resolvers by address.
+    pub resolvers: HashMap<IpAddr, String>,
+    namespace: Namespace,
+    /// Whether records include `qname_unicode`.
+    unicode: bool,
+    /// Whether message records include the message itself (`wire`).
+    wire: bool,
+}
+
+impl Identity {
+    /// Creates a builder for one capture.
+    #[must_use]
+    pub fn new(
+        node: String,
+        region: Option<String>,
+        epoch: Timestamp,
+        resolvers: HashMap<IpAddr, String>,
+    ) -> Self {
+        let namespace = Namespace::new(&node, epoch);
+        Self { node, region, epoch, resolvers, namespace, unicode: false, wire: false }
+    }
+
+    /// Includes `qname_unicode` if `unicode` is true.
+    #[must_use]
+    pub fn with_unicode(self, unicode: bool) -> Self {
+        Self { unicode, ..self }
+    }
+
+    /// Includes the message itself in its record if `wire` is true.
+    #[must_use]
+    pub fn with_wire(self, wire: bool) -> Self {
+        Self { wire, ..self }
+    }
+
+    fn head(&self, stream: Stream, event_id: EventId, ts: Timestamp) -> RecordHead<'_> {
+        let region = self.region.as_deref();
+        RecordHead { schema: stream.schema(), event_id, ts, node: &self.node, region }
+    }
+
+    fn unicode(&self, qname: Option<&str>) -> Option<String> {
+        qname.filter(|_| self.unicode).and_then(unicode)
+    }
+
+    /// Returns the namespace of this capture's event ids.
+    #[must_use]
+    pub const fn namespace(&self) -> Namespace {
+        self.namespace
+    }
+
+    /// Returns the configured name of a server, else its address.
+    #[must_use]
+    pub fn resolver(&self, server: IpAddr) -> Cow<'_, str> {
+        let server = server.to_canonical();
+        self.resolvers.get(&server).map_or_else(|| server.to_string().into(), Into::into)
+    }
+
+    /// Builds the first part of `dns.message/1`. `texts` are the message's.
+    #[must_use]
+    pub fn message<'a>(&'a self, message: &Message<'a>, texts: &'a Texts) -> MessageBody<'a> {
+        let envelope = message.envelope;
+        let dns = &message.dns;
+        let asked = dns.question();
+        let response = dns.flags.response();
+        MessageBody {
+            head: self.head(Stream::Messages, self.namespace.message(envelope.id), envelope.ts),
+            seq: envelope.id.origin.seq,
+            cpu: envelope.id.origin.cpu,
+            vantage: Vantage::of(envelope.sight, response).name(),
+            direction: direction(envelope.sight, Some(response)),
+            transport: envelope.transport.name(),
+            src_ip: envelope.src.ip(),
+            src_port: envelope.src.port(),
+            dst_ip: envelope.dst.ip(),
+            dst_port: envelope.dst.port(),
+            id: dns.id,
+            qr: if response { "response" } else { "query" },
+            opcode: opcode_name(dns.flags.opcode()),
+            rcode: response.then(|| rcode_name(dns.rcode())),
+            flags: FlagNames(dns.flags),
+            qname: texts.qname(),
+            qname_unicode: self.unicode(texts.qname()),
+            qname_case: texts.qname_case(),
+            qtype: asked.map(|question| type_name(question.qtype)),
+            qclass: asked.map(|question| class_name(message.class_of(&question))),
+            further_questions: dns.further_questions().map(|asked| question(&asked)).collect(),
+            question_count: dns.counts.question,
+            answer_count: dns.counts.answer,
+            authority_count: dns.counts.authority,
+            additional_count: dns.counts.additional,
+            answers: AnswerList(texts.answers()),
+            edns: dns.edns().as_ref().map(EdnsFields::of),
+            dso: dns.dso().map(|tlv| dso(&tlv)).collect(),
+            trailing_bytes: (dns.trailing_bytes > 0).then_some(dns.trailing_bytes),
+            wire_bytes: message.wire_bytes,
+            captured_bytes: message.captured_bytes(),
+            clipped: message.clipped(),
+            wire: self.wire.then(|| BASE64.encode(dns.octets())),
+        }
+    }
+
+    /// Builds the first part of `dns.transaction/1`, or none for a transaction without a message.
+    /// `texts` are the transaction's.
+    #[must_use]
+    pub fn transaction<'a>(
+        &'a self,
+        transaction: &Transaction<'a>,
+        texts: &'a Texts,
+    ) -> Option<TransactionBody<'a>> {
+        let subject = transaction.subject()?;
+        let (query, response) = (transaction.query, transaction.response);
+        let first = query.or(response)?;
+        let (client, server) = first.ends();
+        let asked = transaction.question();
+        let answered = response.map(|response| response.dns);
+        let last = answered.unwrap_or(first.dns);
+        let transfer = transaction.transfer.as_ref();
+        let query_edns = query.and_then(|query| query.dns.edns());
+        let response_edns = answered.and_then(|dns| dns.edns());
+        Some(TransactionBody {
+            head: self.head(
+                Stream::Transactions,
+                self.namespace.message(subject.envelope.id),
+                first.envelope.ts,
+            ),
+            vantage: transaction.vantage.name(),
+            transport: first.envelope.transport.name(),
+            client_ip: client.ip(),
+            client_port: client.port(),
+            server_ip: server.ip(),
+            server_port: server.port(),
+            id: first.dns.id,
+            opcode: opcode_name(first.dns.flags.opcode()),
+            qname: texts.qname(),
+            qtype: asked.map(|question| type_name(question.qtype)),
+            qclass: asked.map(|question| class_name(first.class_of(&question))),
+            qname_unicode: self.unicode(texts.qname()),
+            qname_case: texts.qname_case(),
+            zone: texts.zone(),
+            status: transaction.status.name(),
+            rcode: answered.map(|dns| rcode_name(dns.rcode())),
+            latency_ms: transaction.latency().map(milliseconds),
+            retries: transaction.retries,
+            conflict: transaction.conflict.then_some(true),
+            icmp: transaction.icmp.map(icmp),
+            flags: FlagNames(last.flags),
+            answers: AnswerList(texts.answers()),
+            answer_count: answered.map(|dns| dns.counts.answer),
+            authority_count: answered.map(|dns| dns.counts.authority),
+            additional_count: answered.map(|dns| dns.counts.additional),
+            min_ttl_seconds: answered.and_then(|dns| dns.min_ttl_seconds),
+            edns: response_edns.or(query_edns).as_ref().map(EdnsFields::of),
+            query_ecs: differing(query_edns, response_edns, Edns::ecs),
+            query_cookie: differing(query_edns, response_edns, Edns::cookie),
+            query_bytes: query.map(|query| query.wire_bytes),
+            response_bytes: transfer
+                .map(|transfer| transfer.bytes)
+                .or_else(|| response.map(|response| response.wire_bytes.into())),
+            transfer_messages: transfer.map(|transfer| transfer.messages),
+            transfer_records: transfer.map(|transfer| transfer.records),
+            transfer_ms: transfer.map(|transfer| milliseconds(transfer.duration)),
+            transfer_complete: transfer.map(|transfer| transfer.complete),
+            responder_ip: response
+                .map(|response| response.ends().1.ip())
+                .filter(|responder| *responder != server.ip()),
+            orphan_reason: transaction.stray.map(|stray| stray.reason.name()),
+            resembles: transaction
+                .stray
+                .and_then(|stray| stray.resembles)
+                .map(|query| self.namespace.message(query)),
+            rejected_responses: Some(transaction.rejected).filter(|rejected| *rejected > 0),
+        })
+    }
+
+    /// Builds the second part of `dns.transaction/1`. `resolver` is the server's
+    /// [`Self::resolver`].
+    #[must_use]
+    pub fn transaction_context<'a>(
+        &self,
+        resolver: &'a str,
+        tail: RecordTail<'a>,
+        links: &Links,
+        sample_ratio: Option<f64>,
+    ) -> TransactionContext<'a> {
+        let named = |id| self.namespace.message(id);
+        TransactionContext {
+            resolver,
+            sample_ratio,
+            tcp_fallback_of: links.tcp_fallback_of.map(named),
+            parent_event_id: links.parent.map(|parent| named(parent.id)),
+            parent_match: links.parent.map(|parent| parent.by.name()),
+            cache: links.cache.map(Cache::name),
+            tail,
+        }
+    }
+
+    /// Builds `dns.dlq/1` from a packet that could not be decoded.
+    #[must_use]
+    pub fn dead_letter<'a>(
+        &'a self,
+        letter: &DeadLetter<'_>,
+        tail: RecordTail<'a>,
+    ) -> DlqRecord<'a> {
+        let envelope = &letter.envelope;
+        DlqRecord {
+            head: self.head(Stream::Dlq, self.namespace.message(envelope.id), envelope.ts),
+            stage: "decode",
+            reason: letter.reason.name(),
+            seq: Some(envelope.id.origin.seq),
+            cpu: Some(envelope.id.origin.cpu),
+            direction: direction(envelope.sight, None),
+            transport: Some(envelope.transport.name()),
+            src_ip: Some(envelope.src.ip()),
+            src_port: Some(envelope.src.port()),
+            dst_ip: Some(envelope.dst.ip()),
+            dst_port: Some(envelope.dst.port()),
+            bytes: BASE64.encode(letter.bytes),
+            captured_bytes: u32::try_from(letter.bytes.len()).unwrap_or(u32::MAX),
+            tail,
+            ..DlqRecord::default()
+        }
+    }
+}
+
+/// Returns the direction of a packet. Loopback, which is folded into the client's view, has the
+/// client's direction, if it is known whether the packet held a response.
+fn direction(sight: Sight, response: Option<bool>) -> Option<&'static str> {
+    match (sight, response) {
+        (Sight::Egress, _) | (Sight::Loopback, Some(false)) => Some("egress"),
+        (Sight::Ingress, _) | (Sight::Loopback, Some(true)) => Some("ingress"),
+        (Sight::Loopback, None) | (Sight::Passive, _) => None,
+    }
+}
+
+fn icmp(cause: Cause) -> IcmpFields {
+    let (kind, code) = cause.code.unzip();
+    IcmpFields { kind, code, name: cause.name }
+}
+
+fn question(question: &Question<'_>) -> QuestionFields {
+    QuestionFields {
+        name: question.qname(),
+        qtype: type_name(question.qtype),
+        class: class_name(question.qclass),
+    }
+}
+
+fn dso(tlv: &TypedOctets<'_>) -> DsoFields {
+    DsoFields { code: tlv.code, name: dso_name(tlv.code), length: tlv.length, data: dso_text(tlv) }
+}
+
+/// Returns the query's value if both messages have EDNS and the response has another value or none.
+/// Without EDNS in the response, the query's is recorded as it is.
+fn differing<'a, T: PartialEq>(
+    query: Option<Edns<'a>>,
+    response: Option<Edns<'a>>,
+    field: impl Fn(&Edns<'a>) -> Option<T>,
+) -> Option<T> {
+    let (query, response) = (query?, response?);
+    field(&query).filter(|value| field(&response).as_ref() != Some(value))
+}
+
+/// Returns the record fields of a container; the pod tells the runtime if the cgroup does not.
+#[must_use]
+pub fn container_fields<'a>(
+    container: &'a Container,
+    place: Option<&Place>,
+) -> ContainerFields<'a> {
+    let runtime = container.runtime.or_else(|| place?.runtime);
+    ContainerFields {
+        id: &container.id,
+        runtime: runtime.map(Runtime::name),
+        pod_uid: container.pod_uid.as_deref(),
+    }
+}
+
+impl<'a> From<&'a Place> for K8sFields<'a> {
+    fn from(place: &'a Place) -> Self {
+        let pod = &*place.pod;
+        let workload = pod.workload.as_ref();
+        Self {
+            namespace: &pod.namespace,
+            pod: &pod.name,
+            container: place.container.as_deref(),
+            workload_kind: workload.map(|workload| &*workload.kind),
+            workload: workload.map(|workload| &*workload.name),
+            labels: Some(&pod.labels).filter(|labels| !labels.is_empty()),
+        }
+    }
+}

@@ -1,14 +1,14 @@
 //! Runs the pipeline on hostile input and checks its invariants.
 
+use dnscribe::analysis::detect::{self, DetectOptions, Detection, Meant};
 use dnscribe::capture::{Body, Origin, Packet, Sight};
 use dnscribe::decode::DecoderOptions;
-use dnscribe::detect::{self, DetectOptions, Detection, Meant};
-use dnscribe::ledger::{Counters, Delivery, Kernel, Ring};
 use dnscribe::pair::PairOptions;
 use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe::record::Identity;
-use dnscribe::sink::{Batch, Failure, Look, Sink, Stream};
-use dnscribe::time::Timestamp;
+use dnscribe_delivery::{Batch, Failure, Look, Sink, Stream};
+use dnscribe_record::ledger::{Counters, Delivery, Kernel, Ring};
+use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -2,11 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 use anyhow::Context as _;
-use dnscribe::sink::{
+use dnscribe_delivery::{
     AlertmanagerConfig, Batch, KafkaConfig, Look, OpenWith, Rotation, Sink, SinkSpec, Stream,
     StreamChoice, open,
 };
-use dnscribe::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use dnscribe_tests::alertmanager::Alertmanager;
 use dnscribe_tests::kafka::certificates::{Authority, Validity};
 use dnscribe_tests::{environment, shell};

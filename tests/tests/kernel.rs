@@ -20,7 +20,7 @@ use dnscribe::capture::Body;
 use dnscribe::capture::encrypted::{Encrypted, Prefix};
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
-use dnscribe::ledger::Kernel;
+use dnscribe_record::ledger::Kernel;
 use dnscribe_tests::environment::privileged;
 use frames::{PORT, QUERY, ethernet, ip_of, tagged, tcp, udp, v4, v6};
 

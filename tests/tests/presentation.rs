@@ -99,7 +99,7 @@ fn questions() -> Vec<(String, String)> {
 
 /// By the name that the agent has for it, so that a wrong name finds no answer.
 fn type_number(name: &str) -> Result<u16> {
-    let is_it = |number: &u16| dnscribe::decode::dns::type_name(*number) == name;
+    let is_it = |number: &u16| dnscribe_dns::type_name(*number) == name;
     name.strip_prefix("TYPE")
         .and_then(|number| number.parse().ok())
         .or_else(|| (1..=u16::MAX).find(is_it))

@@ -2,9 +2,9 @@
 //! that were not exported. The live capture writes it; pairing, windows and the ledger read it.
 
 use super::{Sight, Transport};
-use crate::time::Timestamp;
 use dnscribe_common::flow;
 use dnscribe_common::sample::{self, Cut, PARTS};
+use dnscribe_record::time::Timestamp;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

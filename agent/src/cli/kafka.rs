@@ -4,9 +4,9 @@ use super::CommonArgs;
 use crate::config::layer::KafkaLayer;
 use crate::config::value::{Broker, Output, Partitions, Replicas};
 use crate::config::{Purpose, Sources};
-use crate::sink::Stream;
-use crate::sink::kafka::topics::Mode;
 use clap::{Args, Subcommand};
+use dnscribe_delivery::kafka::topics::Mode;
+use dnscribe_record::Stream;
 use std::path::PathBuf;
 
 /// `dnscribe kafka`.

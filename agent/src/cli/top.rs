@@ -5,9 +5,9 @@ use crate::capture::ports::PortSet;
 use crate::config::layer::Layer;
 use crate::config::value::{Listen, PositiveSpan};
 use crate::config::{Purpose, Sources};
-use crate::sink::{SinkSpec, Stream};
 use crate::top::Vantage;
 use clap::Args;
+use dnscribe_delivery::{SinkSpec, Stream};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -102,7 +102,7 @@ impl TopArgs {
 
     /// Returns the streams that the view shows.
     #[must_use]
-    pub fn streams(&self) -> crate::sink::StreamSet {
+    pub fn streams(&self) -> dnscribe_delivery::StreamSet {
         [Stream::Transactions, Stream::Alerts, Stream::Ledger].into_iter().collect()
     }
 }

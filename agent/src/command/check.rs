@@ -10,9 +10,9 @@ use crate::enrich::kubernetes;
 use crate::exit::Exit;
 use crate::metrics::BindError;
 use crate::privilege;
-use crate::sink::kafka::topics::{Mode, Outcome, create_topics};
-use crate::sink::spool::SpoolConfig;
-use crate::sink::{SinkSpec, kafka, probe_alertmanager, probe_file};
+use dnscribe_delivery::kafka::topics::{Mode, Outcome, create_topics};
+use dnscribe_delivery::spool::SpoolConfig;
+use dnscribe_delivery::{SinkSpec, kafka, probe_alertmanager, probe_file};
 use std::fmt::Write;
 use std::net::TcpListener;
 use std::process::exit;
@@ -282,8 +282,8 @@ mod tests {
     #[test]
     fn fails_without_registry() {
         let mut config = config(&["kafka"]);
-        config.kafka.format = crate::sink::Format::Avro;
-        config.kafka.registry = Some(crate::sink::RegistryConfig {
+        config.kafka.format = dnscribe_delivery::Format::Avro;
+        config.kafka.registry = Some(dnscribe_delivery::RegistryConfig {
             url: "http://127.0.0.1:1".into(),
             login: None,
             ca_file: None,
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn fails_without_alertmanager() {
         let config = config(&["null"]);
-        let alertmanager = crate::sink::AlertmanagerConfig {
+        let alertmanager = dnscribe_delivery::AlertmanagerConfig {
             urls: vec!["http://127.0.0.1:1".into()],
             authorization: None,
             ca_file: None,

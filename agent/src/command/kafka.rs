@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::config::value::Output;
 use crate::exit::Exit;
 use crate::log;
-use crate::sink::kafka::topics::{Mode, Outcome, TopicReport, create_topics};
+use dnscribe_delivery::kafka::topics::{Mode, Outcome, TopicReport, create_topics};
 use std::fmt::Write;
 
 /// Creates missing topics and prints the result for each.

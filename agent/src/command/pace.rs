@@ -1,7 +1,7 @@
 //! Replays packets of files at a chosen speed.
 
 use super::signals::Signals;
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use std::thread;
 use std::time::{Duration, Instant};
 

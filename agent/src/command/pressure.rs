@@ -3,9 +3,9 @@
 
 use crate::capture::live::Live;
 use crate::capture::sampling::{Change, told};
-use crate::ledger::Kernel;
 use crate::pipeline::Pipeline;
-use crate::time::Timestamp;
+use dnscribe_record::ledger::Kernel;
+use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
 /// Logs the start and the end of each episode of sampling, but not its steps.

@@ -16,12 +16,12 @@ use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
 use crate::enrich::kubernetes::{KubernetesConfig, Pods};
 use crate::exit::Exit;
+use crate::handover::{self, HandoverServer, Hello, RunningAgent, SharedCapture};
 use crate::metrics::Phase;
 use crate::pipeline::{CaptureCounters, Control, InputCounters, LEDGER_INTERVAL, Pipeline};
 use crate::privilege::drop_privileges;
 use crate::privilege::helper::PrivilegedHelper;
-use crate::takeover::{self, HandoverServer, Hello, RunningAgent, SharedCapture};
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use runner::Runner;
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,7 @@ fn attach_or_share(config: &Config, scout: Option<&PrivilegedHelper>) -> Result<
         return Ok(Attached { live: attach(config, scout)?, server: None, running: None });
     };
     let options = live_options(config, scout.map(PrivilegedHelper::icmp));
-    match takeover::request(path, &Hello::new(config), &options) {
+    match handover::request(path, &Hello::new(config), &options) {
         Ok(Some(SharedCapture { live, server, running })) => {
             return Ok(Attached { live, server: Some(server), running: Some(running) });
         }
@@ -114,7 +114,11 @@ pub(super) struct Run {
 
 impl Run {
     /// Starts to process a capture.
-    pub(super) fn new(start: Start, live: Live, scout: Option<PrivilegedHelper>) -> Result<Self, Exit> {
+    pub(super) fn new(
+        start: Start,
+        live: Live,
+        scout: Option<PrivilegedHelper>,
+    ) -> Result<Self, Exit> {
         Self::start(start, live, scout, None)
     }
 
@@ -129,9 +133,10 @@ impl Run {
         let (max_sleep, summary) = (start.longest_pause, start.summary);
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
         let epoch = running.as_ref().map_or_else(Timestamp::now, RunningAgent::epoch);
-        let processes = scout.as_ref().map(PrivilegedHelper::processes).transpose().map_err(|error| {
-            Exit::failed(format!("cannot reach the privileged helper: {error}"))
-        })?;
+        let processes =
+            scout.as_ref().map(PrivilegedHelper::processes).transpose().map_err(|error| {
+                Exit::failed(format!("cannot reach the privileged helper: {error}"))
+            })?;
         let enricher = Enricher::new(cgroup2_mount().as_deref(), processes).with_pods(pods);
         let builder = PipelineBuilder {
             config: &config,
@@ -263,7 +268,7 @@ impl Run {
             paused.into_iter().map(|shard| (shard.state, shard.pages)).unzip();
         not_exported.poll(live, pipeline, stopped);
         let InputCounters { capture, .. } = runner.counters(live);
-        let state = takeover::State {
+        let state = handover::State {
             progress: live.progress(),
             stands: shards,
             standing: pipeline.state(),

@@ -5,21 +5,21 @@ use super::resolvers;
 use super::signals::Signals;
 use super::summary::balance;
 use super::waker::Waker;
+use crate::analysis::detect::{self, DetectOptions, Detection, Meant};
 use crate::capture::live::{CannotCapture, Live, LiveOptions};
 use crate::config::{Config, Sources};
 use crate::decode::DecoderOptions;
-use crate::detect::{self, DetectOptions, Detection, Meant};
 use crate::enrich::Enricher;
 use crate::exit::Exit;
 use crate::health::Health;
 use crate::log;
 use crate::metrics::{Phase, Request, Requests, Server};
 use crate::pipeline::{FlowOptions, InputCounters, Pipeline, PipelineOptions, SinkRouter};
-use crate::privacy::Masker;
-use crate::record::Identity;
 use crate::privilege::helper::PrivilegedHelper;
-use crate::sink::{self, Failure, Sink, SinkSpec};
-use crate::time::Timestamp;
+use crate::record::Identity;
+use dnscribe_delivery::{self, Failure, Sink, SinkSpec};
+use dnscribe_record::privacy::Masker;
+use dnscribe_record::time::Timestamp;
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl Begun {
         } else {
             Endpoint::start(&config, signals.waker())?
         };
-        let sinks = sink::open(&config.sinks, &config.open_with())?;
+        let sinks = dnscribe_delivery::open(&config.sinks, &config.open_with())?;
         Ok(Start {
             sources,
             config,

@@ -10,8 +10,8 @@ use crate::cli::{Speed, TopArgs};
 use crate::config::{Config, Sources};
 use crate::exit::Exit;
 use crate::log::{self, Ring};
-use crate::sink::{self, Sink};
 use crate::top::{self, SINK, ScreenOptions, Shared, Span, Theme, WIDTH};
+use dnscribe_delivery::{self, Sink};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -125,8 +125,9 @@ impl View<'_> {
 
     fn start(&self, sources: Sources, config: Config) -> Result<Start, Exit> {
         let shared = Arc::clone(&self.shared);
-        let take = move |batch: &sink::Batch| shared.feed(|model| model.observe(batch));
-        let sink: Box<dyn Sink> = sink::observer(SINK, self.args.streams(), take)?;
+        let take =
+            move |batch: &dnscribe_delivery::Batch| shared.feed(|model| model.observe(batch));
+        let sink: Box<dyn Sink> = dnscribe_delivery::observer(SINK, self.args.streams(), take)?;
         Ok(Start {
             sources,
             config,

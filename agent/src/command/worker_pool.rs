@@ -8,12 +8,12 @@ mod worker;
 
 use crate::capture::live::{Live, Reader};
 use crate::exit::Exit;
+use crate::handover::PausedShard;
 use crate::pipeline::{
     BATCHES_PER_SHARD, BatchMerger, Control, EventBatch, FlowCounters, FlowStage, Pipeline,
 };
-use crate::takeover::PausedShard;
-use crate::time::Timestamp;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use dnscribe_record::time::Timestamp;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};

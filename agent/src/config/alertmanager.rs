@@ -4,7 +4,7 @@ use super::ConfigError;
 use super::macros::section;
 use super::secret::{self, Secret, Url};
 use super::value::{Name, PositiveSpan};
-use crate::sink::{AlertmanagerConfig, Authorization, SinkSpec};
+use dnscribe_delivery::{AlertmanagerConfig, Authorization, SinkSpec};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use crate::config::layer::Layer;
     use crate::config::{Config, Purpose, Sources};
-    use crate::sink::Password;
+    use dnscribe_delivery::Password;
     use std::fs;
 
     fn load(yaml: &str, purpose: Purpose) -> Result<Config, String> {

@@ -4,7 +4,7 @@ use super::ConfigError;
 use super::macros::section;
 use super::secret::{self, Secret, Url};
 use super::value::{Broker, Name, Partitions, PositiveSpan, Replicas, Retention, Topic};
-use crate::sink::{Format, KafkaConfig, RegistryConfig, Stream, StreamSet, TopicCreation};
+use dnscribe_delivery::{Format, KafkaConfig, RegistryConfig, Stream, StreamSet, TopicCreation};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -87,7 +87,7 @@ pub(super) fn resolve(layer: KafkaLayer) -> Result<KafkaConfig, ConfigError> {
         })?;
         kafka.options.insert(option, value);
     }
-    crate::sink::kafka::validate(&kafka).map_err(ConfigError::Invalid)?;
+    dnscribe_delivery::kafka::validate(&kafka).map_err(ConfigError::Invalid)?;
     let is_avro = |format: &Format| *format == Format::Avro;
     let has_avro = is_avro(&kafka.format) || kafka.formats.values().any(is_avro);
     if has_avro && kafka.registry.is_none() {

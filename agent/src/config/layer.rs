@@ -14,8 +14,8 @@ pub use super::sinks::{FileLayer, LogLayer, MetricsLayer, SpoolLayer};
 
 use super::macros::section;
 use super::value::{Address, Name, Output, PositiveSpan, Span, Switch, Version};
-use crate::join::Joining;
-use crate::sink::{SinkSpec, StreamSet};
+use crate::correlate::Joining;
+use dnscribe_delivery::{SinkSpec, StreamSet};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;

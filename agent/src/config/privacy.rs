@@ -1,12 +1,12 @@
 //! Section `privacy`.
 
 use super::ConfigError;
-use super::macros::{impl_words, section, value};
+use super::macros::{section, value};
 use super::reader::{Field as _, PerStream};
 use super::secret::{self, Secret};
 use super::value::PositiveSpan;
-use crate::privacy::{KeyMaterial, KeyOptions, Mask, Method, Privacy};
-use crate::sink::Stream;
+use dnscribe_record::Stream;
+use dnscribe_record::privacy::{KeyMaterial, KeyOptions, Mask, Method, Privacy};
 use std::path::PathBuf;
 
 section! {
@@ -58,15 +58,11 @@ section! {
     }
 }
 
-impl_words! {
-    Method: "a way to mask" { Keep = "keep", Truncate = "truncate", Hash = "hash", Drop = "drop" }
-}
-
 value! {
     /// Way to mask a value that has no parts.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     Hiding(Method): "a way to mask what has no parts", "one of keep hash drop";
-    |text| text.parse().ok().filter(|method| *method != Method::Truncate);
+    |text| text.parse().ok().filter(|method: &Method| *method != Method::Truncate);
     ToString::to_string
 }
 

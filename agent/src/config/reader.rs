@@ -4,7 +4,7 @@
 //! are sequences or comma separated texts; sections and maps may be empty.
 
 use super::reference::Key;
-use crate::sink::Stream;
+use dnscribe_record::Stream;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 
 use super::ConfigError;
 use super::value::Name;
-use crate::sink::{Login, Password};
+use dnscribe_delivery::{Login, Password};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Read;

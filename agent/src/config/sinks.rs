@@ -6,8 +6,8 @@ use super::value::{
     RotateEvery, Switch,
 };
 use super::{ConfigError, Purpose};
-use crate::sink::spool::{SpoolConfig, WhenFull};
-use crate::sink::{KafkaConfig, Rotation, SinkSpec, StreamSet, same_place};
+use dnscribe_delivery::spool::{SpoolConfig, WhenFull};
+use dnscribe_delivery::{KafkaConfig, Rotation, SinkSpec, StreamSet, same_place};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;

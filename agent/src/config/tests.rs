@@ -1,7 +1,7 @@
 use super::*;
+use crate::analysis::detect::{Rule, When};
 use crate::capture::live::HookChoice;
-use crate::detect::{Rule, When};
-use crate::sink::{Format, Login, Password, Rotation, Stream};
+use dnscribe_delivery::{Format, Login, Password, Rotation, Stream};
 use std::fs;
 use value::{LogFormat, LogLevel};
 

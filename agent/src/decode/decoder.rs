@@ -11,10 +11,10 @@ use super::{Decoded, Malformed, MessageId, Unreachable, encrypted_packet};
 use crate::capture::encrypted::Encrypted;
 use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet, Transport};
-use crate::ledger;
 use crate::net::{self, BadHeader, Cause, Ip, Within, protocol};
-use crate::time::Timestamp;
 use dnscribe_common::layers::LEVELS;
+use dnscribe_record::ledger;
+use dnscribe_record::time::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Memory of one direction of a TCP connection without pending data, in bytes.

@@ -2,10 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::dns::{Dns, Outline};
 use super::{DeadLetter, Decoded, Envelope, Malformed, Message, MessageId};
 use crate::capture::{Origin, Packet, Sight, Task, Transport};
-use crate::time::Timestamp;
+use dnscribe_dns::{Dns, Outline};
+use dnscribe_record::time::Timestamp;
 use std::net::SocketAddr;
 
 /// Longest dead letter in bytes.

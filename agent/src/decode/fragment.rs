@@ -6,7 +6,7 @@ use super::Malformed;
 use super::emitter::{Emitter, Flow, PacketContext};
 use crate::capture::{Sight, Transport};
 use crate::net::{Fragment, Ip, protocol};
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::dns::{Dns, Outline};
 use super::{Envelope, Malformed, Message};
+use dnscribe_dns::{Dns, Outline};
 use smallvec::SmallVec;
 
 /// Inline capacity in bytes. Most queries fit.

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
 /// Tolerated disorder. Packets of several CPUs, or of merged captures, may be out of order in time;

@@ -17,7 +17,7 @@ use super::Malformed;
 use super::emitter::{Emitter, Flow, PacketContext};
 use crate::capture::{Sight, Transport};
 use crate::net::TcpSegment;
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use expiry_queue::{ExpiryQueue, QueuedCheck};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

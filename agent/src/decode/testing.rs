@@ -1,7 +1,7 @@
 //! Messages for tests: editable fields that are written in wire format on request.
 
-use super::dns::{Answer, Answers, Counts, Flags, Outline};
 use super::{Dns, Envelope, Kept, Message};
+use dnscribe_dns::{Answer, Answers, Counts, Flags, Outline};
 
 /// An editable message.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use super::{Decoded, Decoder, DecoderOptions, Envelope, Kept, Malformed, Sealed, Unreachable};
 use crate::capture::{Body, Origin, Packet, Sight, Task};
 use crate::net::craft;
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use proptest::prelude::*;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use super::metric::Metric;
 use super::text::Page;
-use crate::number::float;
+use dnscribe_record::number::float;
 use std::fs;
 
 const fn proc(metric: Metric) -> Metric {
@@ -98,7 +98,7 @@ mod tests {
         };
         assert!(value("process_resident_memory_bytes") > 1e6);
         assert!(value("process_open_fds") >= 3.0);
-        let age = float(crate::time::Timestamp::now().as_nanos()) / 1e9
+        let age = float(dnscribe_record::time::Timestamp::now().as_nanos()) / 1e9
             - value("process_start_time_seconds");
         assert!((-2.0..3600.0).contains(&age), "{age}");
     }

@@ -4,12 +4,12 @@
 use super::text::{Family, Page};
 use super::transactions::TransactionMetrics;
 use super::{dictionary, process};
-use crate::detect::{AlertCounters, Rule};
+use crate::analysis::detect::{AlertCounters, Rule};
+use crate::analysis::lookup::{LookupCounters, Outcome};
+use crate::correlate::{Cache, Joined, Match};
 use crate::enrich::kubernetes::{self, Reason};
-use crate::join::{Cache, Joined, Match};
-use crate::ledger::{Counters, Delivery, Sampling};
-use crate::lookup::{LookupCounters, Outcome};
-use crate::sink::Gauge;
+use dnscribe_delivery::Gauge;
+use dnscribe_record::ledger::{Counters, Delivery, Sampling};
 use std::collections::BTreeMap;
 
 /// Version of the program.

@@ -2,9 +2,9 @@
 
 use super::text::{Histogram, Labels, Page};
 use crate::capture::Transport;
-use crate::connection::Report;
-use crate::decode::dns::{rcode_name, type_name};
+use crate::encrypted::Report;
 use crate::pair::{Status, Vantage};
+use dnscribe_dns::{rcode_name, type_name};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::borrow::Cow;

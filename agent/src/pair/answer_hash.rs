@@ -1,7 +1,7 @@
 //! Hashes of the answers in responses, to detect conflicting duplicates.
 
 use crate::decode::Message;
-use crate::decode::dns::Record;
+use dnscribe_dns::Record;
 use foldhash::fast::RandomState;
 use std::hash::{BuildHasher, Hasher};
 

@@ -3,7 +3,7 @@
 use super::transfer::RunningTransfer;
 use super::{Status, Transaction, Vantage};
 use crate::decode::{Kept, Message};
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 
 /// State of a query.
 #[derive(Debug)]

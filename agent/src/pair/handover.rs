@@ -6,8 +6,8 @@ use super::key::PairKey;
 use super::pairer::{Pairer, TransactionSink, remember};
 use super::table::Table;
 use crate::decode::Message;
-use crate::ledger;
-use crate::time::Timestamp;
+use dnscribe_record::ledger;
+use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
 /// Maximum age of the answer of a handed over answered query: a response that the network has

@@ -3,8 +3,8 @@
 use super::Vantage;
 use super::multicast::{self, MulticastGroup};
 use crate::capture::Transport;
-use crate::decode::dns::Question;
 use crate::decode::{Message, Unreachable};
+use dnscribe_dns::Question;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 

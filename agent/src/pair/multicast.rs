@@ -6,8 +6,8 @@
 //! question: they are matched by their records.
 
 use crate::capture::Transport;
-use crate::decode::dns::Question;
 use crate::decode::{MDNS_PORT as MDNS, Message};
+use dnscribe_dns::Question;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Port of LLMNR.

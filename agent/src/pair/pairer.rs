@@ -11,8 +11,8 @@ use super::{
 };
 use crate::capture::sampling::{Change, Timeline};
 use crate::decode::{Message, Unreachable};
-use crate::ledger;
-use crate::time::Timestamp;
+use dnscribe_record::ledger;
+use dnscribe_record::time::Timestamp;
 use std::collections::VecDeque;
 
 /// Receives the transactions that end.

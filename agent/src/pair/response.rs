@@ -9,7 +9,7 @@ use super::transfer::{self, RunningTransfer};
 use super::{MAX_TRANSFERS, OrphanReason, Status, Stray, Transaction, Vantage, orphan};
 use crate::capture::Transport;
 use crate::decode::Message;
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 
 impl Pairer {
     pub(super) fn observe_response(&mut self, message: &Message<'_>, each: TransactionSink<'_>) {

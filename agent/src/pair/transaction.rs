@@ -1,9 +1,9 @@
 //! Output of the pairing stage.
 
 use super::{Status, Transfer, Vantage};
-use crate::decode::dns::Question;
 use crate::decode::{Message, MessageId};
 use crate::net::Cause;
+use dnscribe_dns::Question;
 use std::time::Duration;
 
 /// A query with its outcome, or a response without a query.

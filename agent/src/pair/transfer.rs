@@ -2,9 +2,9 @@
 
 use super::Status;
 use crate::capture::Transport;
-use crate::decode::dns::{Dns, Record};
 use crate::decode::{Kept, Message};
-use crate::time::Timestamp;
+use dnscribe_dns::{Dns, Record};
+use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
 /// Silence after which a transfer has ended. Servers may take long over a large zone.
@@ -177,8 +177,8 @@ fn soa_serial(record: &Record<'_>) -> Option<u32> {
 mod tests {
     use super::TransferStep::{Broken, Complete, Continue};
     use super::*;
-    use crate::decode::dns::{Answer, Answers, Flags, Outline};
     use crate::decode::testing::DraftDns;
+    use dnscribe_dns::{Answer, Answers, Flags, Outline};
 
     /// Runs messages, each given as the serials of its SOA records, 0 for any other record.
     fn steps(incremental: bool, messages: &[&[u32]]) -> Vec<TransferStep> {

@@ -4,18 +4,18 @@
 use super::DetectionChange;
 use super::handover::Ordinals;
 use super::router::{Export, SinkRouter};
+use crate::analysis::detect::{Alert, AlertCounters, DetectOptions, Detection};
+use crate::analysis::lookup::{Lookup, LookupCounters, LookupOptions, Lookups, Query};
+use crate::analysis::view::Observation;
+use crate::analysis::window::{self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
 use crate::capture::sampling::{Unheard, Untold};
-use crate::connection::Report;
 use crate::decode::Message;
-use crate::detect::{Alert, AlertCounters, DetectOptions, Detection};
+use crate::encrypted::Report;
 use crate::filter::{Asked, Subject};
-use crate::lookup::{Lookup, LookupCounters, LookupOptions, Lookups, Query};
-use crate::observation::Observation;
 use crate::pair::Vantage;
 use crate::record::Identity;
-use crate::sink::Stream;
-use crate::time::Timestamp;
-use crate::window::{self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
+use dnscribe_record::Stream;
+use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
 /// The analyses. Those whose results no sink wants are absent.

@@ -2,11 +2,12 @@
 
 use crate::capture::Task;
 use crate::decode::Message;
-use crate::decode::dns::Question;
 use crate::enrich::{Enricher, Known, Place};
 use crate::filter::{Asked, Filter, Subject};
 use crate::pair::{Transaction, Vantage};
-use crate::record::{ProcessFields, RecordTail, container_fields};
+use crate::record::container_fields;
+use dnscribe_dns::Question;
+use dnscribe_record::{ProcessFields, RecordTail};
 use std::net::IpAddr;
 
 /// The task that sent or received something, with its executable, container and pod as far as known.

@@ -3,12 +3,12 @@
 
 use super::event::{Event, EventSink, RenderedEvent};
 use super::flow_stage::FlowCounters;
-use crate::connection::{self, Connection};
-use crate::decode::dns::{Dns, Outline};
 use crate::decode::{DeadLetter, Envelope, Malformed, Message};
+use crate::encrypted::{self, Connection};
 use crate::pair::Transaction;
 use crate::record::Texts;
-use crate::time::Timestamp;
+use dnscribe_dns::{Dns, Outline};
+use dnscribe_record::time::Timestamp;
 use std::ops::Range;
 
 /// A batch of this size is full: a worker sends it before it adds more.
@@ -83,7 +83,7 @@ enum StoredKind {
     Encrypted(Envelope),
     Connection {
         connection: Box<Connection>,
-        status: connection::Status,
+        status: encrypted::Status,
         is_final: bool,
     },
     DeadLetter {
@@ -225,7 +225,7 @@ impl EventBatch {
             StoredKind::Encrypted(envelope) => pass(&Event::Encrypted(envelope)),
             StoredKind::Connection { connection, status, is_final } => {
                 let (status, is_final) = (*status, *is_final);
-                pass(&Event::Connection(&connection::Report { connection, status, is_final }));
+                pass(&Event::Connection(&encrypted::Report { connection, status, is_final }));
             }
             StoredKind::DeadLetter { envelope, reason, bytes } => {
                 let (envelope, reason, bytes) = (envelope.clone(), *reason, part(bytes));

@@ -8,7 +8,7 @@
 use super::batch::EventBatch;
 use super::event::EventSink;
 use super::flow_stage::FlowCounters;
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -2,14 +2,14 @@
 //! and applies what concerns it.
 
 use super::renderer::RenderOptions;
+use crate::analysis::detect::DetectOptions;
+use crate::analysis::window::WindowOptions;
 use crate::capture::ports::PortSet;
 use crate::capture::sampling::Change;
-use crate::connection::ConnectionOptions;
-use crate::detect::DetectOptions;
+use crate::encrypted::ConnectionOptions;
 use crate::filter::Filters;
 use crate::pair::PairOptions;
-use crate::privacy::Privacy;
-use crate::window::WindowOptions;
+use dnscribe_record::privacy::Privacy;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! What a flow stage passes to the merge stage, and how: through [`EventSink`].
 
-use crate::connection::Report;
 use crate::decode::{DeadLetter, Envelope, Message};
+use crate::encrypted::Report;
 use crate::pair::Transaction;
 use crate::record::Texts;
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 
 /// An event of one flow. Events are passed in the order in which they happened.
 ///

@@ -12,11 +12,11 @@ use super::renderer::Renderer;
 use crate::capture::Packet;
 use crate::capture::Received;
 use crate::capture::ports::PortSet;
-use crate::connection::{ConnectionOptions, Connections};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
-use crate::ledger::{self, Counters};
+use crate::encrypted::{ConnectionOptions, Connections};
 use crate::pair::{PairOptions, Pairer};
-use crate::time::Timestamp;
+use dnscribe_record::ledger::{self, Counters};
+use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 

@@ -9,9 +9,9 @@ use super::event::{Event, EventSink};
 use super::flow_stage::{FlowCounters, FlowStage};
 use crate::capture::Received;
 use crate::capture::sampling::Change;
-use crate::ledger;
 use crate::pair::{Carried, Fate};
-use crate::time::Timestamp;
+use dnscribe_record::ledger;
+use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Ordinals reserved for records that an agent writes after it has handed over: more than it will ever write.

@@ -5,17 +5,18 @@ use super::analysis::Analysis;
 use super::attribution::Attribution;
 use super::event::{Event, EventSink, RenderedEvent};
 use super::router::Export;
+use crate::analysis::view::{Facts, Observation};
 use crate::capture::Transport;
 use crate::capture::sampling::Timeline;
-use crate::connection::Report;
 use crate::decode::{DeadLetter, Envelope, Message};
-use crate::ledger::Counters;
+use crate::encrypted::Report;
 use crate::metrics::{ResolverLabel, Seen};
-use crate::observation::{Facts, Observation};
 use crate::pair::{OrphanReason, Transaction};
-use crate::record::{LedgerRecord, Texts};
-use crate::sink::Stream;
-use crate::time::Timestamp;
+use crate::record::Texts;
+use dnscribe_record::LedgerRecord;
+use dnscribe_record::Stream;
+use dnscribe_record::ledger::Counters;
+use dnscribe_record::time::Timestamp;
 
 impl EventSink for Pipeline {
     fn event(&mut self, at: Timestamp, event: RenderedEvent<'_>) {
@@ -107,8 +108,17 @@ impl Pipeline {
         let tail = attribution.tail();
         let texts = rendered.texts.unwrap_or(Texts::NONE);
         if analysis.is_active()
-            && let Some(view) =
-                Observation::new(transaction, texts, &Facts { resolver, links: &links, sample_ratio, tail: &tail, pod: attribution.pod() })
+            && let Some(view) = Observation::new(
+                transaction,
+                texts,
+                &Facts {
+                    resolver,
+                    links: &links,
+                    sample_ratio,
+                    tail: &tail,
+                    pod: attribution.pod(),
+                },
+            )
         {
             analysis.observe(*now, &view);
         }

@@ -3,7 +3,7 @@
 
 use super::event::{Event, RenderedEvent};
 use crate::record::{Identity, Texts};
-use crate::sink::push_json_or_log;
+use dnscribe_delivery::push_json_or_log;
 
 /// Which parts of records a flow stage renders. Derived from the sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

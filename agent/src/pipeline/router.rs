@@ -6,13 +6,14 @@ mod sink_set;
 
 pub use sink_set::{SinkReplacement, SinkSet};
 
-use crate::decode::dns::hex_digits;
 use crate::filter::Filters;
-use crate::privacy::{BadKey, Masker, Privacy};
-use crate::record::{
-    AlertRecord, EventId, Identity, TransactionBody, TransactionContext, alert_line, line,
+use crate::record::Identity;
+use dnscribe_delivery::{Look, Sink, Stream, push_begun_or_log, push_json_or_log};
+use dnscribe_dns::hex_digits;
+use dnscribe_record::privacy::{BadKey, Masker, Privacy};
+use dnscribe_record::{
+    AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, line,
 };
-use crate::sink::{Look, Sink, Stream, push_begun_or_log, push_json_or_log};
 use format_buffer::{FormatBuffer, Render, format_buffers};
 use serde::Serialize;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::Account;
 use crate::config::Config;
-use crate::sink::SinkSpec;
+use dnscribe_delivery::SinkSpec;
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
     PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,

@@ -1,112 +1,142 @@
-//! `dns.alert/1`.
+//! Builds `dns.alert/1` from a change of an alert.
 
-use super::{EventId, MaskingFields, RecordHead};
-use crate::time::Timestamp;
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde_with::skip_serializing_none;
+use super::Identity;
+use crate::analysis::detect::{Alert, Figure, Rule};
+use dnscribe_record::EventId;
+use dnscribe_record::Stream;
+use dnscribe_record::{AlertRecord, FigureFields};
 
-/// `dns.alert/1`: a problem began, became worse or better, continues, or ended.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-#[serde(rename = "dns.alert/1")]
-pub struct AlertRecord<'a> {
-    /// Fields that begin every record.
-    #[serde(flatten)]
-    pub head: RecordHead<'a>,
-    /// Identifies the alert in all records from the first `firing` to `resolved`: a hash of node,
-    /// rule, entity and start.
-    pub alert_id: EventId,
-    /// Name of the detection rule: `resolver_down`, `success_ratio`, ...
-    #[schemars(extend("enum" = [
-        "query_rate", "latency", "nxdomain", "servfail", "timeout", "success_ratio",
-        "resolver_down", "resolver_flapping", "tunnel", "dga", "spoofing", "cache_poisoning",
-        "amplification", "resolver_drift", "resolver_bypass", "encrypted_bypass"
-    ]))]
-    pub rule: &'static str,
-    /// Affected entity as one string: `resolver=192.0.2.53,vantage=client`. The parts follow as
-    /// separate fields; a part that is absent is not distinguished.
-    pub entity: String,
-    /// Configured name of the resolver, else its address.
-    pub resolver: Option<&'a str>,
-    /// Registrable domain.
-    pub zone: Option<&'a str>,
-    /// Query name.
-    pub qname: Option<&'a str>,
-    /// Name of the process.
-    pub process_name: Option<&'a str>,
-    /// `namespace/pod`, else the container's id.
-    pub pod: Option<&'a str>,
-    /// Address of the client.
-    pub client_ip: Option<&'a str>,
-    /// Side from which it was seen: `client`, `server` or `passive`.
-    #[schemars(extend("enum" = ["client", "server", "passive"]))]
-    pub vantage: Option<&'static str>,
-    /// `firing` while the problem lasts, `resolved` once when it is over.
-    #[schemars(extend("enum" = ["firing", "resolved"]))]
-    pub state: &'static str,
-    /// `info`, `warning` or `critical`; for `resolved`, the last severity.
-    #[schemars(extend("enum" = ["info", "warning", "critical"]))]
-    pub severity: &'static str,
-    /// Previous severity, if it has just changed.
-    #[schemars(extend("enum" = ["info", "warning", "critical"]))]
-    pub previous_severity: Option<&'static str>,
-    /// Time at which the problem was first found.
-    pub started: Timestamp,
-    /// Time at which the problem was last found; `resolved` only.
-    pub ended: Option<Timestamp>,
-    /// Seconds from `started` to `ended`, else to `ts`.
-    pub duration_seconds: f64,
-    /// Summary in one sentence.
-    pub summary: &'a str,
-    /// Figures behind the decision, the decisive one first.
-    pub figures: Vec<FigureFields>,
-    /// Example transactions: the `event_id`s of their `dns.transaction/1`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
-    pub samples: Vec<EventId>,
-    /// Example query names.
-    #[serde(skip_serializing_if = "<[Box<str>]>::is_empty")]
-    #[schemars(default)]
-    pub qnames: &'a [Box<str>],
-    /// Example processes, `comm[pid]` if the pid is known.
-    #[serde(skip_serializing_if = "<[Box<str>]>::is_empty")]
-    #[schemars(default)]
-    pub processes: &'a [Box<str>],
-    /// Example client addresses.
-    #[serde(skip_serializing_if = "<[Box<str>]>::is_empty")]
-    #[schemars(default)]
-    pub clients: &'a [Box<str>],
-    /// Example resolvers.
-    #[serde(skip_serializing_if = "<[Box<str>]>::is_empty")]
-    #[schemars(default)]
-    pub resolvers: &'a [Box<str>],
-    /// Number of other alerts that this one explains and that were therefore not reported.
-    pub suppressed: u64,
-    /// Address of the runbook for this rule.
-    pub runbook: String,
-    /// How the record was masked, if the configuration asks for masking.
-    pub masking: Option<MaskingFields>,
+impl Identity {
+    /// Builds `dns.alert/1`. `runbooks` is the address of the runbooks, without a slash at its end.
+    #[must_use]
+    pub fn alert<'a>(&'a self, alert: &'a Alert, runbooks: &str) -> AlertRecord<'a> {
+        let Alert { entity, evidence, .. } = alert;
+        let until = alert.ended.unwrap_or(alert.ts);
+        AlertRecord {
+            head: self.head(Stream::Alerts, self.namespace.alert(alert.ordinal), alert.ts),
+            alert_id: self.alert_id(alert),
+            rule: alert.rule.name(),
+            entity: entity.to_string(),
+            resolver: entity.resolver.as_deref(),
+            zone: entity.zone.as_deref(),
+            qname: entity.qname.as_deref(),
+            process_name: entity.process.as_deref(),
+            pod: entity.pod.as_deref(),
+            client_ip: entity.client.as_deref(),
+            vantage: entity.vantage.map(crate::pair::Vantage::name),
+            state: alert.state.name(),
+            severity: alert.level.name(),
+            previous_severity: alert.previous.map(crate::analysis::detect::Level::name),
+            started: alert.started,
+            ended: alert.ended,
+            duration_seconds: until.since(alert.started).as_secs_f64(),
+            summary: &alert.summary,
+            figures: evidence.figures.iter().map(figure).collect(),
+            samples: evidence.samples.iter().map(|id| self.namespace.message(*id)).collect(),
+            qnames: &evidence.qnames,
+            processes: &evidence.processes,
+            clients: &evidence.clients,
+            resolvers: &evidence.resolvers,
+            suppressed: alert.suppressed,
+            runbook: runbook(alert.rule, runbooks),
+            masking: None,
+        }
+    }
+
+    /// Returns the id that all alerts of one episode share.
+    #[must_use]
+    pub fn alert_id(&self, alert: &Alert) -> EventId {
+        let Alert { rule, entity, started, .. } = alert;
+        let name = format!("{} {entity} {}", rule.name(), started.as_nanos());
+        self.namespace.for_name(name.as_bytes())
+    }
 }
 
-/// A figure behind an alert.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct FigureFields {
-    /// Name with its unit: `timeout_ratio`, `latency_p95_ms`.
-    pub name: &'static str,
-    /// Measured value.
-    pub value: f64,
-    /// Fixed threshold, if the value was compared with one.
-    pub threshold: Option<f64>,
-    /// Usual value, if the value was compared with a baseline.
-    pub baseline_mean: Option<f64>,
-    /// Robust estimate of the standard deviation of the baseline.
-    pub baseline_deviation: Option<f64>,
-    /// Distance of the value from the mean, in standard deviations.
-    pub z_score: Option<f64>,
-    /// Number of time spans that the baseline is made of.
-    pub baseline_samples: Option<u64>,
-    /// True if the baseline is the one for this hour of the week.
-    pub seasonal: Option<bool>,
+/// Returns the address of a rule's runbook: its name with hyphens.
+fn runbook(rule: Rule, base: &str) -> String {
+    format!("{base}/{}.md", rule.name().replace('_', "-"))
+}
+
+fn figure(figure: &Figure) -> FigureFields {
+    let baseline = figure.baseline.as_ref();
+    FigureFields {
+        name: figure.name,
+        value: figure.value,
+        threshold: figure.threshold,
+        baseline_mean: baseline.map(|baseline| baseline.mean),
+        baseline_deviation: baseline.map(|baseline| baseline.deviation),
+        z_score: baseline.map(|baseline| baseline.z),
+        baseline_samples: baseline.map(|baseline| baseline.samples),
+        seasonal: baseline.map(|baseline| baseline.seasonal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::detect::{Baseline, Entity, Evidence, Level, State};
+    use crate::decode::MessageId;
+    use crate::pair::Vantage;
+    use dnscribe_record::json_schema;
+    use dnscribe_record::time::Timestamp;
+    use serde_json::json;
+    use std::collections::HashMap;
+
+    fn alert() -> Alert {
+        let baseline =
+            Baseline { mean: 0.01, deviation: 0.005, z: 198.0, samples: 60, seasonal: false };
+        Alert {
+            ordinal: 1,
+            ts: Timestamp::from_nanos(30_000_000_000),
+            rule: Rule::ResolverDown,
+            entity: Entity {
+                vantage: Some(Vantage::Client),
+                resolver: Some("192.0.2.53".into()),
+                ..Entity::default()
+            },
+            state: State::Firing,
+            level: Level::Critical,
+            previous: None,
+            started: Timestamp::from_nanos(20_000_000_000),
+            ended: None,
+            summary: "down".into(),
+            evidence: Evidence {
+                figures: vec![Figure {
+                    name: "timeout_ratio",
+                    value: 1.0,
+                    threshold: Some(0.5),
+                    baseline: Some(baseline),
+                }],
+                samples: vec![MessageId::default()],
+                ..Evidence::default()
+            },
+            suppressed: 3,
+        }
+    }
+
+    #[test]
+    fn builds_valid_alert() {
+        let identity = Identity::new("n".into(), None, Timestamp::default(), HashMap::new());
+        let (first, second) = (alert(), Alert { ordinal: 2, ..alert() });
+        let record = serde_json::to_value(identity.alert(&first, "docs/runbooks")).unwrap();
+        let schema = json_schema("dns.alert/1").unwrap();
+        assert_eq!(schema["properties"]["rule"]["enum"], json!(Rule::ALL.map(Rule::name)));
+        assert!(jsonschema::is_valid(&schema, &record), "{record:#}");
+        assert_eq!(record["entity"], "resolver=192.0.2.53,vantage=client");
+        assert_eq!(record["runbook"], "docs/runbooks/resolver-down.md");
+        assert_eq!(record["duration_seconds"], 10.0);
+        assert_eq!(record["figures"][0]["z_score"], 198.0);
+        let namespace = identity.namespace();
+        assert_eq!(record["samples"][0], namespace.message(MessageId::default()).to_string());
+        let other = serde_json::to_value(identity.alert(&second, "")).unwrap();
+        assert_eq!(record["alert_id"], other["alert_id"]);
+        assert_ne!(record["event_id"], other["event_id"]);
+    }
+
+    #[test]
+    fn alert_id_depends_on_start() {
+        let identity = Identity::new("n".into(), None, Timestamp::default(), HashMap::new());
+        let later = Alert { started: Timestamp::from_nanos(21_000_000_000), ..alert() };
+        assert_ne!(identity.alert_id(&alert()), identity.alert_id(&later));
+    }
 }

@@ -1,88 +1,63 @@
-//! `dns.connection/1`.
+//! Builds `dns.connection/1` from a connection report.
 
-use super::{EventId, RecordTail};
-use crate::time::Timestamp;
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde_with::skip_serializing_none;
+use super::Identity;
+use crate::encrypted::{Handshake, Report};
+use dnscribe_record::Stream;
+use dnscribe_record::number::milliseconds;
+use dnscribe_record::{ConnectionRecord, RecordTail};
 use std::borrow::Cow;
-use std::net::IpAddr;
 
-/// `dns.connection/1`: one connection of encrypted DNS. All numbers are totals since its beginning,
-/// in each of its records.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-#[serde(rename = "dns.connection/1")]
-pub struct ConnectionRecord<'a> {
-    /// `dns.connection/1`.
-    pub schema: &'static str,
-    /// Identifies the record within its stream, for all time.
-    pub event_id: EventId,
-    /// Identifies the connection: the `event_id` of its first record, the same in all of its
-    /// records.
-    pub connection_id: EventId,
-    /// Capture time of the first packet.
-    pub ts: Timestamp,
-    /// Name of the node that made the record.
-    pub node: &'a str,
-    /// Region of the node, if configured.
-    pub region: Option<&'a str>,
-    /// `client`, `server` or `passive`.
-    #[schemars(extend("enum" = ["client", "server", "passive"]))]
-    pub vantage: &'static str,
-    /// `dot` (TLS), `doq` (QUIC), `doh` (HTTPS) or `doh3` (HTTP/3), by port and transport.
-    #[schemars(extend("enum" = ["dot", "doq", "doh", "doh3"]))]
-    pub protocol: &'static str,
-    /// `udp` or `tcp`.
-    #[schemars(extend("enum" = ["udp", "tcp"]))]
-    pub transport: &'static str,
-    /// Address of the client.
-    pub client_ip: IpAddr,
-    /// Port of the client.
-    pub client_port: u16,
-    /// Address of the server.
-    pub server_ip: IpAddr,
-    /// Port of the server.
-    pub server_port: u16,
-    /// Configured name of the server, else its address.
-    pub resolver: &'a str,
-    /// `closed`, `reset`, `refused`, `timeout`, `handshake_failed`, `idle`, `evicted`, or `open`
-    /// while it continues.
-    #[schemars(extend("enum" = [
-        "closed", "reset", "refused", "timeout", "handshake_failed", "idle", "evicted", "open"
-    ]))]
-    pub status: &'static str,
-    /// True in the last record of the connection in this capture.
-    #[serde(rename = "final")]
-    pub is_final: bool,
-    /// Server name that the client requested, in lower case; with ECH the name of the outer hello.
-    pub sni: Option<&'a str>,
-    /// Application protocols that the client offered, in its order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
-    pub alpn: Vec<&'a str>,
-    /// Application protocol that the server chose; TLS 1.3 and QUIC encrypt it.
-    pub alpn_selected: Option<&'a str>,
-    /// TLS version that the server chose: `TLSv1.3`, `TLSv1.2`, ...
-    pub tls_version: Option<Cow<'static, str>>,
-    /// True if the client sent the Encrypted Client Hello extension, which may be grease.
-    pub ech: Option<bool>,
-    /// True if the server resumed an earlier session.
-    pub resumed: Option<bool>,
-    /// TCP only: time from the client's first SYN to the server's, in milliseconds.
-    pub connect_ms: Option<f64>,
-    /// Time from the client's first bytes until both sides send encrypted data, in milliseconds:
-    /// over TCP until both have sent encrypted records, over QUIC until the client's first packet
-    /// with a short header. Absent if the handshake was not seen completely.
-    pub handshake_ms: Option<f64>,
-    /// Time from the first packet to the last, in milliseconds. TCP acknowledgements alone do not
-    /// count.
-    pub duration_ms: f64,
-    /// Bytes of TCP or UDP payload from the client; TCP retransmissions count once.
-    pub client_bytes: u64,
-    /// Bytes of TCP or UDP payload from the server; TCP retransmissions count once.
-    pub server_bytes: u64,
-    /// Fields that end the record.
-    #[serde(flatten)]
-    pub tail: RecordTail<'a>,
+impl Identity {
+    /// Builds `dns.connection/1`. `resolver` is the server's [`Self::resolver`].
+    #[must_use]
+    pub fn connection<'a>(
+        &'a self,
+        report: &Report<'a>,
+        resolver: &'a str,
+        tail: RecordTail<'a>,
+    ) -> ConnectionRecord<'a> {
+        let connection = report.connection;
+        let Handshake { client, server, .. } = &connection.handshake;
+        ConnectionRecord {
+            schema: Stream::Connections.schema(),
+            event_id: self.namespace.message(report.id()),
+            connection_id: self.namespace.message(connection.id),
+            ts: connection.first,
+            node: &self.node,
+            region: self.region.as_deref(),
+            vantage: connection.vantage.name(),
+            protocol: connection.protocol.name(),
+            transport: connection.transport.name(),
+            client_ip: connection.client.ip(),
+            client_port: connection.client.port(),
+            server_ip: connection.server.ip(),
+            server_port: connection.server.port(),
+            resolver,
+            status: report.status.name(),
+            is_final: report.is_final,
+            sni: client.as_ref().and_then(|client| client.sni.as_deref()),
+            alpn: client.iter().flat_map(|client| &client.alpn).map(|name| &**name).collect(),
+            alpn_selected: server.as_ref().and_then(|server| server.alpn.as_deref()),
+            tls_version: server.as_ref().map(|server| tls_version(server.version)),
+            ech: client.as_ref().filter(|client| client.ech).map(|_| true),
+            resumed: connection.handshake.resumed(),
+            connect_ms: connection.connect().map(milliseconds),
+            handshake_ms: connection.handshake.duration().map(milliseconds),
+            duration_ms: milliseconds(connection.duration()),
+            client_bytes: connection.octets[0],
+            server_bytes: connection.octets[1],
+            tail,
+        }
+    }
+}
+
+/// Returns the name of a TLS version as OpenSSL spells it.
+fn tls_version(number: u16) -> Cow<'static, str> {
+    match number {
+        0x0301 => "TLSv1".into(),
+        0x0302 => "TLSv1.1".into(),
+        0x0303 => "TLSv1.2".into(),
+        0x0304 => "TLSv1.3".into(),
+        other => format!("0x{other:04x}").into(),
+    }
 }

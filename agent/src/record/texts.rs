@@ -1,10 +1,10 @@
 //! Text forms of a message or transaction: query name, zone and answers, in buffers that are
 //! reused.
 
-use super::zone::Zones;
 use crate::decode::Message;
-use crate::decode::dns::{Answers, Question};
 use crate::pair::Transaction;
+use dnscribe_dns::Zones;
+use dnscribe_dns::{Answers, Question};
 use std::ops::Range;
 
 /// Text forms of one transaction or message at a time.

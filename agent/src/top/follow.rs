@@ -3,8 +3,8 @@
 use super::model::Model;
 use super::record::stream_of;
 use super::shared::Shared;
-use crate::time::Timestamp;
 use crate::unpack::{Packing, unpacked};
+use dnscribe_record::time::Timestamp;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;

@@ -11,18 +11,18 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(super) use crate::number::float;
 pub use alerts::Alert;
+pub(super) use dnscribe_record::number::float;
 pub use facts::{Fact, Part, SEPARATOR, parts};
 pub use stats::{Counts, Figures, Moment, OutcomeKind, RECENT, Span};
 pub use table::{Row, Side, Vantage};
 
 use super::record::{Record, Transaction, read};
 use super::text::{boundary, clean};
-use crate::record::LedgerRecord;
-use crate::sink::{Batch, Stream};
-use crate::time::Timestamp;
 use alerts::Alerts;
+use dnscribe_delivery::{Batch, Stream};
+use dnscribe_record::LedgerRecord;
+use dnscribe_record::time::Timestamp;
 use facts::Facts;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -3,8 +3,8 @@
 //! Unknown fields are ignored and missing optional ones accepted, so that records of older and newer agents
 //! can be shown.
 
-use crate::record::LedgerRecord;
-use crate::sink::Stream;
+use dnscribe_record::LedgerRecord;
+use dnscribe_record::Stream;
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;

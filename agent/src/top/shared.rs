@@ -1,7 +1,7 @@
 //! The model, shared by the threads that feed it and the one that draws it.
 
 use super::model::Model;
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;

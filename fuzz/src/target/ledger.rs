@@ -2,7 +2,7 @@
 
 use crate::harness::{Harness, Limits, PacketMetadata};
 use crate::test_packets;
-use dnscribe::ledger::verify::{Room, Verifier};
+use dnscribe::verify::{Room, Verifier};
 use std::net::SocketAddr;
 
 /// Memory for entries before temporary files are used, in bytes.

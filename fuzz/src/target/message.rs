@@ -1,6 +1,6 @@
 //! The DNS reader parses one message.
 
-use dnscribe::decode::dns::{Answers, Dns, Outline};
+use dnscribe_dns::{Answers, Dns, Outline};
 
 /// Bytes of a header (RFC 1035, 4.1.1).
 const HEADER_BYTES: usize = 12;

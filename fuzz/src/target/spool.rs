@@ -1,8 +1,8 @@
 //! The spool reads files that a disk has damaged.
 
 use super::scratch;
-use dnscribe::sink::spool::{Spool, SpoolConfig, WhenFull};
-use dnscribe::sink::{Batch, Stream};
+use dnscribe_delivery::spool::{Spool, SpoolConfig, WhenFull};
+use dnscribe_delivery::{Batch, Stream};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

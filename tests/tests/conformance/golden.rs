@@ -2,7 +2,7 @@
 
 use super::fields::{Fields, moment};
 use anyhow::{Context as _, Result};
-use dnscribe::decode::dns::{class_name, opcode_name, rcode_name, type_name};
+use dnscribe_dns::{class_name, opcode_name, rcode_name, type_name};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;

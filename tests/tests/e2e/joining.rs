@@ -1,7 +1,7 @@
 //! The three views of a lookup, and the cache seen from outside, against unbound's own account.
 
 use crate::support::{SOON, agent, is, lab, lab_with};
-use dnscribe::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::{environment, shell};

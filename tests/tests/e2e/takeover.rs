@@ -1,7 +1,7 @@
 //! A new agent takes over from a running one under load, with answers on their way.
 
 use crate::support::{SOON, lab};
-use dnscribe::takeover::{Hello, Kind, Line, Offer, PROTOCOL, State};
+use dnscribe::handover::{Hello, Kind, Line, Offer, PROTOCOL, State};
 use dnscribe_tests::agent::{Agent, Finished};
 use dnscribe_tests::lab::{Fate, Host, Lab};
 use dnscribe_tests::wire::{self, Reply};

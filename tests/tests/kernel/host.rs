@@ -3,7 +3,7 @@
 use dnscribe::capture::live::testing::has_socket_diagnosis;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe::capture::{Body, Sight, Task};
-use dnscribe::ledger::Ring;
+use dnscribe_record::ledger::Ring;
 use dnscribe_tests::environment::{self, privileged};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};

@@ -12,8 +12,8 @@ use dnscribe::capture::live::LiveOptions;
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::replay::{Passed, Replay};
 use dnscribe::capture::{Body, Packet, Sight};
-use dnscribe::ledger::Kernel;
 use dnscribe_common::layers::LEVELS;
+use dnscribe_record::ledger::Kernel;
 use std::io::Cursor;
 use std::ops::ControlFlow;
 

@@ -1,6 +1,6 @@
 //! Converts `CLOCK_MONOTONIC`, which the programs use, to the time of day.
 
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicU64, Ordering};
 

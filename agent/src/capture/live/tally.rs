@@ -1,8 +1,8 @@
 //! Consistent reads of the programs' counters, and the number of lost records, proven from their sequence numbers.
 
 use crate::capture::Received;
-use crate::ledger;
 use dnscribe_common::counter::{Counter, Hook, PerCpu};
+use dnscribe_record::ledger;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ mod pcap;
 mod pcapng;
 
 use super::source::{Problem, Source};
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 
 /// Longest packet or block that is believed, in octets; a greater length means damage. libpcap
 /// itself writes at most 256 KiB for what can carry IP.

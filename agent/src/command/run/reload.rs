@@ -5,7 +5,7 @@ use super::{PortChange, Run, SinkWatch};
 use crate::capture::live::LiveOptions;
 use crate::config::{Config, Drop};
 use crate::pipeline::{Control, DetectionChange, Settings, SinkChange, SinkReplacement};
-use crate::sink::{Names, Plan, SinkError};
+use dnscribe_delivery::{Names, Plan, SinkError};
 use std::sync::Arc;
 
 impl Run {

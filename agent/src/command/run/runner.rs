@@ -4,10 +4,10 @@ use super::super::waker::Waker;
 use super::super::worker_pool::WorkerPool;
 use crate::capture::live::Live;
 use crate::exit::Exit;
+use crate::handover::PausedShard;
 use crate::pipeline::{Control, FlowCounters, FlowStage, InputCounters, Pipeline};
-use crate::privacy::BadKey;
-use crate::takeover::PausedShard;
-use crate::time::Timestamp;
+use dnscribe_record::privacy::BadKey;
+use dnscribe_record::time::Timestamp;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 

@@ -2,8 +2,8 @@
 
 use super::{Command, MAX_SLEEP, Progress, WorkerMessage};
 use crate::capture::live::Reader;
+use crate::handover::PausedShard;
 use crate::pipeline::{Control, EventBatch, FlowStage};
-use crate::takeover::PausedShard;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

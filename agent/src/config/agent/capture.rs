@@ -1,6 +1,7 @@
 //! Sections `capture`, `sampling`, `pairing`, `encrypted`, `windows` and `takeover`: the settings of the
 //! stages from capture to windows.
 
+use crate::analysis::window::{Grouping, GroupingSet, Kind, KindSet, WindowOptions};
 use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT, Prefix};
 use crate::capture::live::{HookChoice, LiveOptions};
 use crate::capture::ports::PortSet;
@@ -8,10 +9,9 @@ use crate::config::ConfigError;
 use crate::config::layer::Layer;
 use crate::config::macros::{impl_words, section, value, words};
 use crate::config::value::{Count, PositiveSpan, Span, read_bytes, show_bytes};
-use crate::connection::ConnectionOptions;
-use crate::join::Joining;
+use crate::correlate::Joining;
+use crate::encrypted::ConnectionOptions;
 use crate::pair::PairOptions;
-use crate::window::{Grouping, GroupingSet, Kind, KindSet, WindowOptions};
 use dnscribe_common::flow::MAX_RINGS;
 use std::path::PathBuf;
 use std::time::Duration;

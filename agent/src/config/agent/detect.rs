@@ -2,13 +2,13 @@
 
 mod value;
 
-use crate::config::ConfigError;
-use crate::config::macros::section;
-use crate::config::value::{Count, PositiveSpan, Span, Switch, show_duration};
-use crate::detect::{
+use crate::analysis::detect::{
     DetectOptions, DownOptions, FlappingOptions, Maintenance, Rule, RuleOptions, SuccessOptions,
     UsualOptions, When,
 };
+use crate::config::ConfigError;
+use crate::config::macros::section;
+use crate::config::value::{Count, PositiveSpan, Span, Switch, show_duration};
 use value::{BaseUrl, Days, Moment, Pattern, Share, TimeOfDay, Times};
 
 section! {

@@ -5,8 +5,8 @@ use crate::config::ConfigError;
 use crate::config::macros::{section, value};
 use crate::config::reader::{Field as _, PerStream};
 use crate::config::value::Name;
-use crate::decode::dns::type_number;
 use crate::filter::{Criteria, Filter, Filters, STREAMS, Suffix};
+use dnscribe_dns::type_number;
 
 section! {
     /// Section `filters`.

@@ -3,8 +3,8 @@
 use crate::config::layer::Layer;
 use crate::config::{Config, ConfigError, Purpose, Sources};
 use crate::filter::{Asked, Subject};
-use crate::privacy::Method;
-use crate::sink::Stream;
+use dnscribe_record::Stream;
+use dnscribe_record::privacy::Method;
 use std::fs;
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use crate::decode::{Decoded, DecoderOptions, Malformed};
 use crate::net;
 use crate::net::craft::{self, query};
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use proptest::prelude::*;
 
 fn long_query() -> Vec<u8> {

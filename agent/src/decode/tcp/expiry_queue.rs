@@ -1,7 +1,7 @@
 //! The order in which streams expire and are evicted.
 
 use super::Key;
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use std::collections::VecDeque;
 
 /// A queued check of a stream.

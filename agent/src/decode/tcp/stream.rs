@@ -8,7 +8,7 @@ use super::buffer::Buffer;
 use crate::decode::Malformed;
 use crate::decode::emitter::{Emitter, Flow, MessageBytes, PacketContext};
 use crate::net::TcpSegment;
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// Bytes of the length before each message (RFC 1035, 4.2.2).

@@ -1,9 +1,9 @@
 //! Generates `docs/metrics.md` from the dictionary, the window schema and the window limits.
 
 use super::ALL;
+use crate::analysis::window::{Grouping, Groups, WindowOptions, Windows};
 use crate::metrics::metric::Metric;
-use crate::record::json_schema;
-use crate::window::{Grouping, Groups, WindowOptions, Windows};
+use dnscribe_record::json_schema;
 use serde_json::Value;
 use std::fmt::Write as _;
 

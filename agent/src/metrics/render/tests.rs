@@ -1,10 +1,10 @@
 use super::super::dictionary;
 use super::super::transactions::Seen;
 use super::*;
+use crate::analysis::lookup::{Packets, Pods};
 use crate::capture::Transport;
-use crate::ledger::Kernel;
-use crate::lookup::{Packets, Pods};
 use crate::pair::{Status, Vantage};
+use dnscribe_record::ledger::Kernel;
 
 fn reasons(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
     reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
@@ -27,7 +27,7 @@ fn page() -> String {
     counters.decode.malformed = reasons(&[("ip_header", 3)]);
     counters.pairing.evicted = 4;
     counters.pairing.open = 5;
-    counters.connections = Some(crate::ledger::Connections::default());
+    counters.connections = Some(dnscribe_record::ledger::Connections::default());
     counters.sampling = Some(Sampling { ratio: 0.25, ..Default::default() });
     let delivery = |delivered, full| Delivery {
         records: delivered + full + 1,
@@ -53,7 +53,7 @@ fn page() -> String {
         latency_seconds: Some(0.003),
     });
     let gauges = ["kafka", "kafka_2"].map(|sink| {
-        let mut own = crate::sink::every_gauge();
+        let mut own = dnscribe_delivery::every_gauge();
         for gauge in &mut own {
             gauge.value = 9.0;
         }

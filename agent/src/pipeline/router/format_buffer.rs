@@ -1,8 +1,8 @@
 //! Collects records for the sinks of one output format, until they fill a batch.
 
-use crate::privacy::Masked;
-use crate::record::{EventId, alert_line_of, line_of};
-use crate::sink::{Batch, Look, Sink, Stream, StreamSet};
+use dnscribe_delivery::{Batch, Look, Sink, Stream, StreamSet};
+use dnscribe_record::privacy::Masked;
+use dnscribe_record::{EventId, alert_line_of, line_of};
 
 /// A batch of this size is sent to the sinks; smaller ones are sent when the pipeline pauses.
 const BATCH_BYTES: usize = 64 << 10;

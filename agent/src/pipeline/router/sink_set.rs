@@ -1,7 +1,7 @@
 //! The sinks in use, and those that were replaced and still deliver records.
 
-use crate::ledger::Delivery;
-use crate::sink::{Failure, Gauge, Plan, Sink, Successor};
+use dnscribe_delivery::{Failure, Gauge, Plan, Sink, Successor};
+use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,10 +1,10 @@
 //! The page of losses: the ledger in words.
 
 use super::{Scene, span};
-use crate::ledger::{Counters, Delivery, Kernel, Reasons};
-use crate::record::LedgerRecord;
 use crate::top::column::Tone;
 use crate::top::text::{clean, group};
+use dnscribe_record::LedgerRecord;
+use dnscribe_record::ledger::{Counters, Delivery, Kernel, Reasons};
 use ratatui::text::Line;
 
 /// A text with its tone.

@@ -1,9 +1,9 @@
 //! Frames of a made-up evening, as they must be. `cargo xtask bless` rewrites them.
 
 use super::*;
-use crate::sink::Stream;
-use crate::time::Timestamp;
 use crate::top::model::{Span as Time, Vantage};
+use dnscribe_record::Stream;
+use dnscribe_record::time::Timestamp;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};

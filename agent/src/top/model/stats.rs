@@ -1,7 +1,7 @@
 //! Statistics of one row: outcomes and latencies, since the start and of the last minute.
 
-use crate::number::float;
-use crate::window::sketch::{Binned, Quantiles};
+use crate::analysis::window::sketch::{Binned, Quantiles};
+use dnscribe_record::number::float;
 
 /// Outcome of a transaction, as the view distinguishes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

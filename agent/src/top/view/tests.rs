@@ -1,5 +1,5 @@
 use super::*;
-use crate::sink::Stream;
+use dnscribe_record::Stream;
 
 /// Two resolvers; three names at the first, of which one fails, asked for by two processes.
 fn model() -> Model {

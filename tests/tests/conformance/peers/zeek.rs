@@ -3,7 +3,7 @@
 use super::{Subject, Tally, has_flag, list};
 use crate::conformance::ours::text;
 use anyhow::{Context as _, Result};
-use dnscribe::decode::dns::{class_name, rcode_name, type_name};
+use dnscribe_dns::{class_name, rcode_name, type_name};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

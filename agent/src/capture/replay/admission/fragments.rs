@@ -2,7 +2,7 @@
 
 use crate::capture::{Body, Origin, Packet, Sight};
 use crate::net::{Fragment, Ip};
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::capture::{Origin, Sight};
 use crate::net::craft::{self, ACK, FIN, RST, SYN, query};
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
 const CLIENT: &str = "192.0.2.1:1024";

@@ -3,7 +3,7 @@
 
 use super::{Endian, Found, MAX_RECORD, size};
 use crate::capture::replay::source::{Problem, Source};
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 
 pub(super) const HEADER_BYTES: usize = 24;
 

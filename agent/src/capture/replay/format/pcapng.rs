@@ -2,7 +2,7 @@
 
 use super::{Endian, Found, MAX_RECORD, size};
 use crate::capture::replay::source::{Problem, Source};
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;

@@ -2,7 +2,7 @@
 
 use crate::config::macros::value;
 use crate::config::value::BadValue;
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use std::str::FromStr;
 use wildmatch::WildMatch;
 
@@ -45,7 +45,7 @@ value! {
 pub struct Moment(pub Timestamp);
 
 impl FromStr for Moment {
-    type Err = crate::time::BadTimestamp;
+    type Err = dnscribe_record::time::BadTimestamp;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self)

@@ -4,7 +4,7 @@ use super::super::framing::{self, FrameCheck, StepBudget};
 use super::{Framing, MAX_CONSECUTIVE_ERRORS, MAX_HELD_BYTES, MAX_MEMORY_BYTES, Stream};
 use crate::decode::Malformed;
 use crate::decode::emitter::{Emitter, MessageBytes};
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
 /// How long a gap may stay open, by capture time. A sender retransmits after about one second (RFC

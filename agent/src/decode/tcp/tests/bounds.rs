@@ -5,7 +5,7 @@ use crate::capture::{Body, Origin, Packet, Sight};
 use crate::decode::tests::{Harness, SERVER};
 use crate::decode::{Decoder, DecoderOptions, Malformed, TCP_STREAM_BYTES};
 use crate::net::craft::{self, ACK, SYN};
-use crate::time::Timestamp;
+use dnscribe_record::time::Timestamp;
 
 /// A connection's client, different for each number.
 fn client(number: u32) -> String {

@@ -258,7 +258,7 @@ fn reads_stateful_operations() {
 fn clock_set_back_delays_no_timeout() {
     let mut harness = opened();
     harness.segment(10, ACK, &stream(&queries(1))[..9]);
-    harness.now = crate::time::Timestamp::from_nanos(1);
+    harness.now = dnscribe_record::time::Timestamp::from_nanos(1);
     harness.wait(0);
     harness.wait(40);
     assert_eq!((harness.malformed(Malformed::TcpIncomplete), harness.held()), (1, 0));

@@ -1,0 +1,113 @@
+//! Alerts as they leave detection, and their counters.
+
+use super::finding::{Entity, Evidence, Level, Rule};
+use dnscribe_record::time::Timestamp;
+
+/// State of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// The condition holds.
+    Firing,
+    /// The condition is over.
+    Resolved,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 2] = [Self::Firing, Self::Resolved];
+
+    /// Returns the state's name in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// One change of an alert, or a repetition of it.
+///
+/// `crate::record::Identity` derives `alert_id` from the node, `rule`, `entity` and `started`; it is
+/// the same in all records of an episode.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// Number of this alert within the capture, from 1.
+    pub ordinal: u64,
+    /// Time of the evaluation, by the capture's clock.
+    pub ts: Timestamp,
+    /// Rule that found the condition.
+    pub rule: Rule,
+    /// Entity that it concerns.
+    pub entity: Entity,
+    /// Whether the condition still holds.
+    pub state: State,
+    /// Severity; of a resolved alert, its last severity.
+    pub level: Level,
+    /// Previous severity, if the severity has changed.
+    pub previous: Option<Level>,
+    /// Time of the first finding.
+    pub started: Timestamp,
+    /// Time of the last finding, if the alert is resolved.
+    pub ended: Option<Timestamp>,
+    /// One sentence for a reader.
+    pub summary: String,
+    /// Evidence of the condition.
+    pub evidence: Evidence,
+    /// Number of other alerts that this one explains, and that were suppressed for it.
+    pub suppressed: u64,
+}
+
+/// Number of severities.
+const LEVELS: usize = Level::ALL.len();
+
+/// Counters of alerts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlertCounters {
+    /// Alerts reported, indexed by rule, level and state.
+    reported: [[[u64; State::ALL.len()]; LEVELS]; Rule::ALL.len()],
+    /// Reported alerts that are firing now, indexed by rule and level.
+    active: [[u64; LEVELS]; Rule::ALL.len()],
+    /// Alerts not reported because another one explains them, by rule.
+    pub suppressed: [u64; Rule::ALL.len()],
+    /// Alerts delayed by maintenance, by rule.
+    pub muted: [u64; Rule::ALL.len()],
+    /// Findings dropped because their rule has too many alerts.
+    pub overflowed: u64,
+}
+
+impl AlertCounters {
+    /// Returns the number of alerts reported by rule, level and state, without zeros.
+    pub fn given(&self) -> impl Iterator<Item = (Rule, Level, State, u64)> {
+        all()
+            .flat_map(|(rule, level)| {
+                let counts = self.reported[rule as usize][level as usize];
+                State::ALL.map(|state| (rule, level, state, counts[state as usize]))
+            })
+            .filter(|(.., count)| *count > 0)
+    }
+
+    /// Returns the number of firing alerts by rule and level, with zeros where an alert has fired before.
+    pub fn active(&self) -> impl Iterator<Item = (Rule, Level, u64)> {
+        all()
+            .filter(|(rule, level)| {
+                self.reported[*rule as usize][*level as usize][State::Firing as usize] > 0
+            })
+            .map(|(rule, level)| (rule, level, self.active[rule as usize][level as usize]))
+    }
+
+    pub(super) const fn count(&mut self, rule: Rule, level: Level, state: State) {
+        self.reported[rule as usize][level as usize][state as usize] += 1;
+    }
+
+    pub(super) fn set_active(&mut self, active: impl Iterator<Item = (Rule, Level)>) {
+        self.active = Default::default();
+        for (rule, level) in active {
+            self.active[rule as usize][level as usize] += 1;
+        }
+    }
+}
+
+fn all() -> impl Iterator<Item = (Rule, Level)> {
+    Rule::ALL.into_iter().flat_map(|rule| Level::ALL.map(|level| (rule, level)))
+}

@@ -1,0 +1,219 @@
+//! Rules `query_rate`, `latency`, `nxdomain`, `servfail` and `timeout`: values of a resolver, zone,
+//! pod, process or of the node that are far from their baseline.
+//!
+//! Baselines are learned from whole minutes. Every ten seconds the last minute is compared with
+//! them. A finding must be statistically significant (z-score), large (threshold), and based on
+//! enough queries.
+
+mod comparison;
+
+use super::baseline::LearnedBaseline;
+use super::finding::{Baseline, Detector, Finding};
+use super::group_stats::{GroupKey, GroupStats};
+use super::options::DetectOptions;
+use crate::analysis::window::{Grouping, Groups, Span};
+use comparison::{Comparison, Thresholds};
+use dnscribe_record::number::float;
+use dnscribe_record::time::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Maximum number of entities with a baseline.
+const MAX_ENTITIES: usize = 512;
+/// Time after which an absent entity may be replaced by another one.
+const FORGET: Duration = Duration::from_secs(600);
+const MINUTE: Duration = Duration::from_secs(60);
+/// Maximum number of minutes without a window that are learned as silence: a longer time is a gap
+/// in the capture.
+const MAX_SILENCE: u64 = 60;
+/// Maximum age of the last minute's values.
+const STALE: Duration = Duration::from_secs(90);
+
+/// Groupings of which baselines are learned.
+const GROUPINGS: [Grouping; 5] =
+    [Grouping::Node, Grouping::Resolver, Grouping::Zone, Grouping::Process, Grouping::Pod];
+
+/// Smallest deviation assumed of a share, and of the logarithm of a latency (15 %).
+const SHARE_FLOOR: f64 = 0.005;
+const LATENCY_FLOOR: f64 = 0.15;
+/// Values that are learned of each entity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Metric {
+    QueryRate,
+    Median,
+    Percentile95,
+    Nxdomain,
+    Servfail,
+    Unanswered,
+}
+
+impl Metric {
+    const ALL: [Self; 6] = [
+        Self::QueryRate,
+        Self::Median,
+        Self::Percentile95,
+        Self::Nxdomain,
+        Self::Servfail,
+        Self::Unanswered,
+    ];
+
+    /// Returns the value of a minute, and the smallest deviation to assume for it; latencies as
+    /// logarithms. `None` if the minute has no such value.
+    fn value(self, stats: &GroupStats, mean: f64) -> Option<(f64, f64)> {
+        let share = |part: f64, whole: f64| {
+            let whole = Some(whole).filter(|whole| *whole > 0.0)?;
+            // The share of a few queries varies by chance.
+            let usual = mean.clamp(1.0 / whole, 1.0).min(0.5);
+            Some((part / whole, (usual * (1.0 - usual) / whole).sqrt().max(SHARE_FLOOR)))
+        };
+        let responses = float(stats.responses);
+        match self {
+            Self::QueryRate => {
+                let by_chance = mean.max(0.0) / MINUTE.as_secs_f64();
+                let floor = by_chance.sqrt().max(0.1 * mean).max(0.1);
+                let queries = float(stats.queries + stats.untold);
+                (!stats.is_thinned).then_some((queries / MINUTE.as_secs_f64(), floor))
+            }
+            Self::Median => stats.latency.map(|[p50, _]| (log(p50), LATENCY_FLOOR)),
+            Self::Percentile95 => stats.latency.map(|[_, p95]| (log(p95), LATENCY_FLOOR)),
+            Self::Nxdomain => share(float(stats.nxdomain), responses),
+            Self::Servfail => share(float(stats.servfail), responses),
+            Self::Unanswered => share(float(stats.unanswered), float(stats.queries)),
+        }
+    }
+}
+
+/// Compares the values of all entities with their baselines.
+#[derive(Debug)]
+pub(super) struct AnomalyDetector {
+    thresholds: Thresholds,
+    entities: BTreeMap<GroupKey, EntityBaselines>,
+    /// Last sliding minute, its end, and whether the capture began within it.
+    last_minute: BTreeMap<GroupKey, GroupStats>,
+    end: Timestamp,
+    partial: bool,
+    /// End of the last minute that was learned.
+    learned: Option<Timestamp>,
+}
+
+/// Baselines of an entity.
+#[derive(Debug, Default)]
+struct EntityBaselines {
+    baselines: [LearnedBaseline; Metric::ALL.len()],
+    /// Values that were anomalous in the last comparison.
+    anomalous: [bool; Metric::ALL.len()],
+    last_seen: Timestamp,
+}
+
+impl EntityBaselines {
+    fn learn(&mut self, at: Timestamp, stats: &GroupStats) {
+        for metric in Metric::ALL {
+            let baseline = &mut self.baselines[metric as usize];
+            if let Some((value, floor)) = metric.value(stats, baseline.mean()) {
+                baseline.learn(at, value, floor, self.anomalous[metric as usize]);
+            }
+        }
+    }
+
+    fn compare(
+        &self,
+        metric: Metric,
+        at: Timestamp,
+        stats: &GroupStats,
+    ) -> Option<(f64, Baseline)> {
+        let baseline = &self.baselines[metric as usize];
+        let (value, floor) = metric.value(stats, baseline.mean())?;
+        Some((value, baseline.compare(at, value, floor)?))
+    }
+}
+
+impl AnomalyDetector {
+    pub(super) fn new(options: &DetectOptions) -> Self {
+        Self {
+            thresholds: Thresholds::new(options),
+            entities: BTreeMap::new(),
+            last_minute: BTreeMap::new(),
+            end: Timestamp::default(),
+            partial: true,
+            learned: None,
+        }
+    }
+
+    pub(super) const fn reconfigure(&mut self, options: &DetectOptions) {
+        self.thresholds = Thresholds::new(options);
+    }
+
+    /// Learns a minute. An absent entity sent no queries.
+    fn learn(&mut self, span: &Span, mut groups: BTreeMap<GroupKey, GroupStats>) {
+        let missed = self.learned.map_or(0, |end| span.start.since(end).as_secs() / 60);
+        if missed <= MAX_SILENCE {
+            for before in (1..=missed).rev() {
+                let at = Timestamp::from_nanos(span.start.as_nanos() - before * 60_000_000_000);
+                let silence = GroupStats::default();
+                self.entities.values_mut().for_each(|entity| entity.learn(at, &silence));
+            }
+        }
+        self.learned = Some(span.start.plus(span.length));
+        for (key, entity) in &mut self.entities {
+            let stats = groups.remove(key);
+            if stats.is_some() {
+                entity.last_seen = span.start;
+            }
+            entity.learn(span.start, &stats.unwrap_or_default());
+        }
+        if self.entities.len() + groups.len() > MAX_ENTITIES {
+            self.entities.retain(|_, entity| span.start.since(entity.last_seen) < FORGET);
+        }
+        for (key, stats) in groups {
+            if self.entities.len() < MAX_ENTITIES {
+                let entity = self.entities.entry(key).or_default();
+                entity.last_seen = span.start;
+                entity.learn(span.start, &stats);
+            }
+        }
+    }
+}
+
+impl Detector for AnomalyDetector {
+    fn window(&mut self, span: &Span, groups: &Groups) {
+        if span.length != MINUTE {
+            return;
+        }
+        if span.step == MINUTE {
+            if !span.partial {
+                self.learn(span, GroupStats::by_group(groups, &GROUPINGS));
+            }
+        } else {
+            self.last_minute = GroupStats::by_group(groups, &GROUPINGS);
+            self.end = span.start.plus(span.length);
+            self.partial = span.partial;
+        }
+    }
+
+    fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
+        if now.since(self.end) > STALE {
+            self.last_minute.clear();
+            self.partial = false;
+        }
+        let Self { thresholds, entities, last_minute: groups, partial, .. } = self;
+        let mut find = |key: &GroupKey, stats: &GroupStats, baselines: &EntityBaselines| {
+            Comparison { thresholds, at: now, partial: *partial, key, stats, baselines }.find(each)
+        };
+        for (key, stats) in groups.iter().filter(|(key, _)| !entities.contains_key(*key)) {
+            find(key, stats, &EntityBaselines::default());
+        }
+        for (key, baselines) in entities {
+            let stats = groups.get(key).copied().unwrap_or_default();
+            baselines.anomalous = find(key, &stats, baselines);
+        }
+    }
+}
+
+/// Returns the logarithm of a latency: a doubling is equally surprising at a millisecond and at a
+/// second.
+fn log(ms: f64) -> f64 {
+    ms.max(0.001).ln()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! Compares the last minute of one entity with its baselines.
+
+use super::{EntityBaselines, Metric};
+use crate::analysis::detect::baseline::lower_bound;
+use crate::analysis::detect::finding::{Baseline, Entity, Evidence, Figure, Finding, Level, Rule};
+use crate::analysis::detect::group_stats::{GroupKey, GroupStats};
+use crate::analysis::detect::options::{DetectOptions, UsualOptions};
+use crate::analysis::window::Grouping;
+use dnscribe_record::number::float;
+use dnscribe_record::time::Timestamp;
+
+/// Minimum slowdown in milliseconds: of the median, of the 95th percentile.
+const MIN_SLOWDOWN_MS: [f64; 2] = [20.0, 100.0];
+/// Factor for the threshold of the 95th percentile, which varies more than the median.
+const TAIL_FACTOR: f64 = 1.5;
+/// Minimum median of a critical finding, in milliseconds.
+const MIN_CRITICAL_MS: f64 = 500.0;
+/// A rate below this share of the usual one is low.
+const LOW_RATE_SHARE: f64 = 0.2;
+/// Share of failures that is a warning while there is no baseline,
+const WARNING_SHARE: f64 = 0.5;
+/// and share that is critical.
+const CRITICAL_SHARE: f64 = 0.9;
+
+/// Thresholds of the rules.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Thresholds {
+    query_rate: UsualOptions,
+    latency: UsualOptions,
+    nxdomain: UsualOptions,
+    servfail: UsualOptions,
+    timeout: UsualOptions,
+}
+
+impl Thresholds {
+    pub(super) const fn new(options: &DetectOptions) -> Self {
+        let DetectOptions { query_rate, latency, nxdomain, servfail, timeout, .. } = *options;
+        Self { query_rate, latency, nxdomain, servfail, timeout }
+    }
+}
+
+/// The last minute of one entity and its baselines.
+#[derive(Clone, Copy)]
+pub(super) struct Comparison<'a> {
+    pub(super) thresholds: &'a Thresholds,
+    pub(super) at: Timestamp,
+    /// Whether the capture began within the minute, so that its rate is unknown.
+    pub(super) partial: bool,
+    pub(super) key: &'a GroupKey,
+    pub(super) stats: &'a GroupStats,
+    pub(super) baselines: &'a EntityBaselines,
+}
+
+impl Comparison<'_> {
+    /// Passes all findings to `each`, and returns which values are anomalous.
+    pub(super) fn find(self, each: &mut dyn FnMut(Finding)) -> [bool; Metric::ALL.len()] {
+        let Thresholds { nxdomain, servfail, timeout, .. } = *self.thresholds;
+        let stats = self.stats;
+        let found: [(&[Metric], Option<Finding>); 5] = [
+            (&[Metric::QueryRate], self.rate()),
+            (&[Metric::Median, Metric::Percentile95], self.latency()),
+            (
+                &[Metric::Nxdomain],
+                self.share(
+                    (Rule::Nxdomain, Metric::Nxdomain, "nxdomain_ratio", nxdomain),
+                    (stats.nxdomain, stats.responses),
+                ),
+            ),
+            (
+                &[Metric::Servfail],
+                self.share(
+                    (Rule::Servfail, Metric::Servfail, "servfail_ratio", servfail),
+                    (stats.servfail, stats.responses),
+                ),
+            ),
+            (
+                &[Metric::Unanswered],
+                self.share(
+                    (Rule::Timeout, Metric::Unanswered, "unanswered_ratio", timeout),
+                    (stats.unanswered, stats.queries),
+                ),
+            ),
+        ];
+        let mut anomalous = [false; Metric::ALL.len()];
+        for (metrics, finding) in found {
+            metrics.iter().for_each(|metric| anomalous[*metric as usize] = finding.is_some());
+            finding.into_iter().for_each(&mut *each);
+        }
+        anomalous
+    }
+
+    fn compare(&self, metric: Metric) -> Option<(f64, Baseline)> {
+        self.baselines.compare(metric, self.at, self.stats)
+    }
+
+    fn finding(&self, rule: Rule, level: Level, what: &str, figures: Vec<Figure>) -> Finding {
+        Finding {
+            rule,
+            entity: Entity::from(self.key),
+            level,
+            summary: format!("{}: {what}.", self.key),
+            evidence: Evidence { figures, ..Evidence::default() },
+        }
+    }
+
+    fn rate(&self) -> Option<Finding> {
+        let options = self.thresholds.query_rate;
+        let (rate, usual) = self.compare(Metric::QueryRate).filter(|_| !self.partial)?;
+        let least = float(options.min_queries) / 60.0;
+        let is_high = usual.z >= options.z_score
+            && rate >= usual.mean * options.warning
+            && rate - usual.mean >= least;
+        // The end of a pod or process is no anomaly.
+        let lasts = matches!(self.key.grouping, Grouping::Node | Grouping::Resolver);
+        let is_low = lasts
+            && -usual.z >= options.z_score / 2.0
+            && rate <= usual.mean * LOW_RATE_SHARE
+            && usual.mean >= least;
+        if !is_high && !is_low {
+            return None;
+        }
+        let is_critical = options.critical.is_some_and(|times| rate >= usual.mean * times);
+        let level = match (is_high, lasts) {
+            (true, true) if is_critical => Level::Critical,
+            (true, true) => Level::Warning,
+            _ => Level::Info,
+        };
+        let what = format!("{rate:.1} queries per second, usually {:.1}", usual.mean);
+        let threshold = usual.mean * if is_high { options.warning } else { LOW_RATE_SHARE };
+        let figure = Figure {
+            name: "query_rate",
+            value: rate,
+            threshold: Some(threshold),
+            baseline: Some(usual),
+        };
+        Some(self.finding(Rule::QueryRate, level, &what, vec![figure]))
+    }
+
+    fn latency(&self) -> Option<Finding> {
+        let options = self.thresholds.latency;
+        if self.stats.measured < options.min_queries {
+            return None;
+        }
+        let metrics = [
+            (Metric::Median, "latency_p50_ms", 1.0, MIN_SLOWDOWN_MS[0]),
+            (Metric::Percentile95, "latency_p95_ms", TAIL_FACTOR, MIN_SLOWDOWN_MS[1]),
+        ];
+        let mut level = None;
+        let mut figures = Vec::new();
+        for (metric, name, more, least) in metrics {
+            let Some((log, learned)) = self.compare(metric) else { continue };
+            let (now, usual) = (log.exp(), learned.mean.exp());
+            let exceeds = |threshold: f64| now >= usual * threshold * more;
+            if learned.z >= options.z_score && exceeds(options.warning) && now - usual >= least {
+                let critical = options.critical.is_some_and(exceeds) && now >= MIN_CRITICAL_MS;
+                let is_critical = critical && metric == Metric::Median;
+                level = level.max(Some(Level::at_least_warning(is_critical)));
+            }
+            let deviation = usual * (learned.deviation.exp() - 1.0);
+            let baseline = Baseline { mean: usual, deviation, ..learned };
+            let threshold = Some(usual * options.warning * more);
+            figures.push(Figure { name, value: now, threshold, baseline: Some(baseline) });
+        }
+        let level = level?;
+        let [what, ..] = figures.as_slice() else { return None };
+        let what = format!(
+            "half of the answers take {:.0} ms or longer, usually {:.0} ms; the slowest 5 % {:.0} ms",
+            what.value,
+            what.baseline.map_or(0.0, |usual| usual.mean),
+            figures.last().map_or(0.0, |last| last.value),
+        );
+        Some(self.finding(Rule::Latency, level, &what, figures))
+    }
+
+    fn share(
+        &self,
+        (rule, metric, name, options): (Rule, Metric, &'static str, UsualOptions),
+        (part, whole): (u64, u64),
+    ) -> Option<Finding> {
+        if whole < options.min_queries || part == 0 {
+            return None;
+        }
+        let lower = lower_bound(part, whole);
+        let share = float(part) / float(whole);
+        let Some((_, usual)) = self.compare(metric) else {
+            return self.share_without_baseline(rule, name, share, lower);
+        };
+        let exceeds = |more: f64| lower >= usual.mean + more && share >= usual.mean * 2.0;
+        let is_significant = usual.z >= options.z_score;
+        let level = if is_significant && options.critical.is_some_and(exceeds) {
+            Level::Critical
+        } else if is_significant && exceeds(options.warning) {
+            Level::Warning
+        } else if is_significant && exceeds(options.warning / 2.0) {
+            Level::Info
+        } else {
+            return None;
+        };
+        let what = format!(
+            "{:.1} % {}, usually {:.1} %",
+            share * 100.0,
+            describe(rule),
+            usual.mean * 100.0
+        );
+        let threshold = Some(usual.mean + options.warning);
+        let figure = Figure { name, value: share, threshold, baseline: Some(usual) };
+        let count = Figure::new("count", float(part), None);
+        Some(self.finding(rule, level, &what, vec![figure, count]))
+    }
+
+    /// Returns the finding for a share without a baseline.
+    fn share_without_baseline(
+        &self,
+        rule: Rule,
+        name: &'static str,
+        share: f64,
+        lower: f64,
+    ) -> Option<Finding> {
+        let matters = matches!(rule, Rule::Servfail | Rule::Timeout)
+            && matches!(self.key.grouping, Grouping::Node | Grouping::Resolver | Grouping::Pod);
+        if !matters || lower < WARNING_SHARE {
+            return None;
+        }
+        let what = format!("{:.1} % {}", share * 100.0, describe(rule));
+        let (level, threshold) = if lower >= CRITICAL_SHARE {
+            (Level::Critical, Some(CRITICAL_SHARE))
+        } else {
+            (Level::Warning, Some(WARNING_SHARE))
+        };
+        let figure = Figure::new(name, share, threshold);
+        Some(self.finding(rule, level, &what, vec![figure]))
+    }
+}
+
+/// Returns how a summary describes what `rule` counts.
+const fn describe(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Nxdomain => "NXDOMAIN",
+        Rule::Servfail => "SERVFAIL",
+        _ => "of the queries without an answer",
+    }
+}

@@ -1,0 +1,176 @@
+//! Rule `resolver_drift`: resolvers that answer the same name differently.
+//!
+//! For each name queried by A or AAAA, the last answer of each resolver is kept as a class: no such
+//! name or no data, public address, private address, or null address. Counted is the share of names
+//! on which a resolver differs from others that answered within minutes. Large sites return
+//! different addresses to every resolver, so different public addresses count only if two resolvers
+//! hardly ever agree. The method is described in `docs/detectors.md`.
+
+mod answer;
+mod compare;
+
+use super::attribution::{combine_hashes, hash, is_echo, is_multicast};
+use super::finding::{Detector, Finding};
+use super::table::AssociativeTable;
+use crate::analysis::view::Observation;
+use crate::decode::MessageId;
+use crate::pair::{Status, Vantage};
+use answer::AnswerContent;
+use dnscribe_record::time::Timestamp;
+use smallvec::SmallVec;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Maximum memory of [`Drift`] in bytes.
+pub const DRIFT_MEMORY_BYTES: usize = 6 << 20;
+
+/// Maximum number of names tracked.
+const MAX_NAMES: usize = 8192;
+/// Maximum number of answers kept per name, one per resolver.
+const MAX_ANSWERS: usize = 4;
+/// Maximum number of resolvers compared.
+const MAX_RESOLVERS: usize = 64;
+/// Names are kept for evidence up to this many bytes.
+const MAX_NAME_BYTES: usize = 96;
+/// Maximum time between two answers that are compared, since names change.
+const MAX_ANSWER_GAP: Duration = Duration::from_secs(300);
+/// Time after which an idle name or resolver is forgotten.
+const IDLE: Duration = Duration::from_secs(900);
+
+const A: u16 = 1;
+const AAAA: u16 = 28;
+const RECURSION_DESIRED: u16 = 0x100;
+
+/// Finds resolvers that disagree with others.
+#[derive(Debug, Default)]
+pub struct Drift {
+    resolvers: Vec<Resolver>,
+    names: AssociativeTable<NameAnswers, MAX_NAMES>,
+}
+
+#[derive(Debug)]
+struct Resolver {
+    address: IpAddr,
+    name: Box<str>,
+    last_used: Timestamp,
+}
+
+/// Answers of several resolvers for a name and type.
+#[derive(Debug)]
+struct NameAnswers {
+    qname: Box<str>,
+    zone: u64,
+    qtype: u16,
+    answers: SmallVec<[ResolverAnswer; MAX_ANSWERS]>,
+}
+
+/// Answer of one resolver.
+#[derive(Clone, Copy, Debug)]
+struct ResolverAnswer {
+    resolver: usize,
+    content: AnswerContent,
+    /// Number of consecutive answers with this content.
+    times: u32,
+    at: Timestamp,
+    id: MessageId,
+}
+
+impl Drift {
+    /// Memory in use, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let heap = |name: &NameAnswers| name.qname.len();
+        let resolvers = self.resolvers.iter().map(|resolver| resolver.name.len());
+        self.names.bytes(heap)
+            + self.resolvers.capacity() * size_of::<Resolver>()
+            + resolvers.sum::<usize>()
+    }
+
+    /// Returns the index of the resolver, or `None` if there are too many.
+    fn resolver(&mut self, observation: &Observation<'_>) -> Option<usize> {
+        let address = observation.server.ip();
+        let ts = observation.ts;
+        if let Some(index) = self.resolvers.iter().position(|resolver| resolver.address == address)
+        {
+            self.resolvers[index].last_used = self.resolvers[index].last_used.max(ts);
+            return Some(index);
+        }
+        let resolver = Resolver { address, name: observation.resolver.into(), last_used: ts };
+        if self.resolvers.len() < MAX_RESOLVERS {
+            self.resolvers.push(resolver);
+            return Some(self.resolvers.len() - 1);
+        }
+        // The index of an idle resolver is reused, since none of its answers is still compared.
+        let index =
+            self.resolvers.iter().position(|resolver| ts.since(resolver.last_used) > IDLE)?;
+        self.resolvers[index] = resolver;
+        Some(index)
+    }
+}
+
+impl Detector for Drift {
+    fn observe(&mut self, observation: &Observation<'_>) {
+        let (Some(qname), Some(qtype @ (A | AAAA))) = (observation.qname, observation.qtype) else {
+            return;
+        };
+        let recursive = observation.flags.0 & RECURSION_DESIRED != 0;
+        let is_answer = observation.status == Status::Answered && observation.opcode == 0;
+        if !recursive || !is_answer || observation.vantage == Vantage::Server {
+            return;
+        }
+        if is_echo(observation) || is_multicast(observation) {
+            return;
+        }
+        // A single resolver cannot be compared.
+        if let [only] = self.resolvers.as_mut_slice()
+            && only.address == observation.server.ip()
+        {
+            only.last_used = only.last_used.max(observation.ts);
+            return;
+        }
+        let Some(content) = AnswerContent::new(observation, qtype) else { return };
+        let Some(resolver) = self.resolver(observation) else { return };
+        if self.resolvers.len() < 2 {
+            return;
+        }
+        let key = combine_hashes(hash(qname.as_bytes()), u64::from(qtype));
+        let name = self.names.entry(key, observation.ts, || NameAnswers {
+            qname: qname.get(..qname.len().min(MAX_NAME_BYTES)).unwrap_or_default().into(),
+            zone: hash(observation.zone.unwrap_or(qname).as_bytes()),
+            qtype,
+            answers: SmallVec::new(),
+        });
+        name.record(ResolverAnswer {
+            resolver,
+            content,
+            times: 1,
+            at: observation.ts,
+            id: observation.id,
+        });
+    }
+
+    fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
+        self.names.age(now, IDLE);
+        if self.resolvers.len() >= 2 {
+            compare::find_drift(&self.resolvers, self.names.iter(), now, each);
+        }
+    }
+}
+
+impl NameAnswers {
+    fn record(&mut self, new: ResolverAnswer) {
+        let mut answers = self.answers.iter_mut();
+        if let Some(last) = answers.find(|last| last.resolver == new.resolver) {
+            let is_same = last.content == new.content;
+            let times = if is_same { last.times.saturating_add(1) } else { 1 };
+            *last = ResolverAnswer { times, ..new };
+        } else if self.answers.len() < MAX_ANSWERS {
+            self.answers.push(new);
+        } else if let Some(oldest) = self.answers.iter_mut().min_by_key(|last| last.at) {
+            *oldest = new;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,329 @@
+//! Turns findings into alerts.
+
+use super::alert::{Alert, AlertCounters, State};
+use super::anomaly::AnomalyDetector;
+use super::cause::{self, Candidate};
+use super::episode::Episode;
+use super::finding::{Detector, Entity, Finding, Level, Rule};
+use super::options::DetectOptions;
+use super::resolver_down::ResolverHealth;
+use super::samples::Samples;
+use super::success_ratio::SuccessRatio;
+use crate::analysis::view::Observation;
+use crate::analysis::window::{Groups, Span};
+use crate::encrypted::Report;
+use crate::pair::Vantage;
+use dnscribe_record::time::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Time between two evaluations, which happen at multiples of it since 1970-01-01 UTC.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Maximum number of evaluations caught up after a gap, in which the clock of a replay jumps. After
+/// that many, every alert has been resolved.
+const MAX_CATCH_UP: u64 = 60;
+/// Maximum number of alerts per rule.
+const MAX_PER_RULE: usize = 64;
+/// Time for which a resolved alert explains others: its failures remain in windows of five minutes.
+const RESOLVED_EXPLAINS: Duration = Duration::from_secs(360);
+/// Time after which an alert whose explanation is gone is reported.
+const EXPLANATION_GRACE: Duration = Duration::from_secs(60);
+/// Maximum number of resolved alerts that may explain others.
+const MAX_RESOLVED: usize = 64;
+
+/// The detection stage.
+pub struct Detection {
+    options: DetectOptions,
+    resolvers: ResolverHealth,
+    success: SuccessRatio,
+    anomalies: AnomalyDetector,
+    detectors: Vec<Box<dyn Detector>>,
+    samples: Samples,
+    episodes: BTreeMap<(Rule, Entity), Episode>,
+    /// Resolved alerts with the time of their resolution, oldest first.
+    resolved: Vec<(Rule, Entity, Timestamp)>,
+    counters: AlertCounters,
+    /// Time of the next evaluation; unknown before the first event.
+    next: Option<Timestamp>,
+    /// Number of alerts reported so far.
+    ordinal: u64,
+}
+
+impl Detection {
+    /// Creates a stage with the rules on windows and resolver resolvers, and with `detectors`.
+    #[must_use]
+    pub fn new(options: DetectOptions, detectors: Vec<Box<dyn Detector>>) -> Self {
+        Self {
+            resolvers: ResolverHealth::new(options.down, options.flapping),
+            success: SuccessRatio::new(options.success),
+            anomalies: AnomalyDetector::new(&options),
+            detectors,
+            options,
+            samples: Samples::default(),
+            episodes: BTreeMap::new(),
+            resolved: Vec::new(),
+            counters: AlertCounters::default(),
+            next: None,
+            ordinal: 0,
+        }
+    }
+
+    /// Returns the number of alerts reported so far.
+    #[must_use]
+    pub const fn ordinal(&self) -> u64 {
+        self.ordinal
+    }
+
+    /// Continues to count alerts from `ordinal`.
+    pub const fn set_ordinal(&mut self, ordinal: u64) {
+        self.ordinal = ordinal;
+    }
+
+    /// Processes a transaction.
+    pub fn observe(&mut self, observation: &Observation<'_>) {
+        self.samples.observe(observation);
+        self.resolvers.observe(observation);
+        self.detectors.iter_mut().for_each(|detector| detector.observe(observation));
+    }
+
+    /// Processes a report about a connection of encrypted DNS. `resolver` is the configured name of
+    /// the server, otherwise its address.
+    pub fn connection(&mut self, report: &Report<'_>, resolver: &str) {
+        self.detectors.iter_mut().for_each(|detector| detector.connection(report, resolver));
+    }
+
+    /// Processes a closed window.
+    pub fn window(&mut self, span: &Span, groups: &Groups) {
+        self.success.window(span, groups);
+        self.anomalies.window(span, groups);
+        self.detectors.iter_mut().for_each(|detector| detector.window(span, groups));
+    }
+
+    /// Runs the evaluations that are due at `now`, and passes every alert that changes to `each`.
+    pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
+        let interval = nanos(INTERVAL);
+        let newest = now.as_nanos() / interval * interval;
+        let due = self.next.map_or(newest + interval, Timestamp::as_nanos);
+        if due > newest + interval {
+            // The clock was set back.
+            self.next = Some(Timestamp::from_nanos(newest + interval));
+            return;
+        }
+        let mut at = due.max(newest.saturating_sub(MAX_CATCH_UP * interval));
+        while at <= newest {
+            self.evaluate(Timestamp::from_nanos(at), each);
+            at += interval;
+        }
+        self.next = Some(Timestamp::from_nanos(at));
+    }
+
+    /// Ends the capture with a last evaluation. Alerts that fire then are not resolved; their last
+    /// record remains valid.
+    pub fn finish(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
+        self.expire(now, each);
+        self.evaluate(now, each);
+    }
+
+    /// Replaces the options. Baselines and firing alerts are kept.
+    pub fn reconfigure(&mut self, options: DetectOptions) {
+        self.resolvers.reconfigure(options.down, options.flapping);
+        self.success.reconfigure(options.success);
+        self.anomalies.reconfigure(&options);
+        self.options = options;
+    }
+
+    /// Returns the counters of alerts.
+    #[must_use]
+    pub const fn counters(&self) -> &AlertCounters {
+        &self.counters
+    }
+
+    /// Returns the base URL or path of the runbooks.
+    #[must_use]
+    pub fn runbooks(&self) -> &str {
+        &self.options.runbook_url
+    }
+
+    fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
+        self.collect_findings(now);
+        self.update_levels(now, each);
+        self.mark_explained(now);
+        self.report(now, each);
+        self.counters.set_active(
+            self.episodes.iter().filter_map(|((rule, _), episode)| {
+                episode.reported.map(|(level, _)| (*rule, level))
+            }),
+        );
+        self.samples.next_span();
+    }
+
+    /// Collects the findings of all detectors.
+    fn collect_findings(&mut self, now: Timestamp) {
+        let Self { options, resolvers, success, anomalies, detectors, episodes, counters, .. } =
+            self;
+        let mut found = Vec::new();
+        let mut each = |finding: Finding| {
+            if options.rule(finding.rule).enabled {
+                found.push(finding);
+            }
+        };
+        resolvers.evaluate(now, &mut each);
+        success.evaluate(now, &mut each);
+        anomalies.evaluate(now, &mut each);
+        for detector in detectors {
+            detector.evaluate(now, &mut each);
+        }
+        for mut finding in found {
+            if is_distant(&finding, resolvers) {
+                finding.level = Level::Info;
+            }
+            let key = (finding.rule, finding.entity.clone());
+            if let Some(episode) = episodes.get_mut(&key) {
+                episode.add_finding(finding, now);
+            } else if reserve(episodes, &finding) {
+                episodes.insert(key, Episode::new(finding, now));
+            } else {
+                counters.overflowed += 1;
+            }
+        }
+    }
+
+    /// Raises, lowers and resolves alerts.
+    fn update_levels(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
+        let Self { options, episodes, resolved, counters, ordinal, .. } = self;
+        resolved.retain(|(.., over)| now.since(*over) < RESOLVED_EXPLAINS);
+        episodes.retain(|(rule, entity), episode| {
+            if episode.update_level(now, options.rule(*rule).clear_for) {
+                return true;
+            }
+            let Some((level, _)) = episode.reported else { return false };
+            *ordinal += 1;
+            counters.count(*rule, level, State::Resolved);
+            let alert = alert(*ordinal, now, *rule, entity, episode);
+            each(&Alert {
+                state: State::Resolved,
+                level,
+                ended: Some(episode.last_found),
+                ..alert
+            });
+            if resolved.len() == MAX_RESOLVED {
+                resolved.remove(0);
+            }
+            resolved.push((*rule, entity.clone(), now));
+            false
+        });
+    }
+
+    /// Marks alerts that are explained by another one.
+    fn mark_explained(&mut self, now: Timestamp) {
+        let live = self.episodes.iter().filter(|(_, episode)| episode.level.is_some());
+        let live = live.map(|((rule, entity), episode)| {
+            let reported = episode.reported.is_some();
+            Candidate { rule: *rule, entity, limit: episode.evidence.limit(), reported, over: None }
+        });
+        let over = self.resolved.iter().map(|(rule, entity, over)| Candidate {
+            rule: *rule,
+            entity,
+            limit: None,
+            reported: true,
+            over: Some(*over),
+        });
+        let candidates: Vec<Candidate<'_>> = live.chain(over).collect();
+        if candidates.len() < 2 {
+            return;
+        }
+        let causes = cause::explain(&candidates, &self.samples);
+        let key = |index: usize| (candidates[index].rule, candidates[index].entity.clone());
+        let explained = causes.iter().enumerate();
+        let explained: Vec<_> =
+            explained.filter_map(|(index, cause)| Some((key(index), key((*cause)?)))).collect();
+        for (effect, cause) in explained {
+            let Some(episode) = self.episodes.get_mut(&effect) else { continue };
+            let is_new = episode.explained.replace(now).is_none() && episode.reported.is_none();
+            if is_new {
+                self.counters.suppressed[effect.0 as usize] += 1;
+                if let Some(cause) = self.episodes.get_mut(&cause) {
+                    cause.suppressed += 1;
+                }
+            }
+        }
+    }
+
+    /// Reports alerts that have changed or are due for repetition.
+    fn report(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
+        let Self { options, episodes, samples, counters, ordinal, .. } = self;
+        for ((rule, entity), episode) in episodes {
+            let Some(level) = episode.level else { continue };
+            let is_explained =
+                episode.explained.is_some_and(|then| now.since(then) < EXPLANATION_GRACE);
+            if is_explained && episode.reported.is_none() {
+                continue;
+            }
+            if options.maintenance.iter().any(|period| period.covers(now, *rule, entity)) {
+                counters.muted[*rule as usize] += u64::from(!episode.muted);
+                episode.muted = true;
+                continue;
+            }
+            let before = episode.reported;
+            if before.is_some_and(|(reported, then)| {
+                reported == level && now.since(then) < options.repeat
+            }) {
+                continue;
+            }
+            samples.add_evidence(*rule, entity, &mut episode.evidence);
+            episode.reported = Some((level, now));
+            *ordinal += 1;
+            counters.count(*rule, level, State::Firing);
+            let previous =
+                before.map(|(reported, _)| reported).filter(|reported| *reported != level);
+            each(&Alert { previous, ..alert(*ordinal, now, *rule, entity, episode) });
+        }
+    }
+}
+
+/// Returns the alert of `episode`, firing.
+fn alert(ordinal: u64, ts: Timestamp, rule: Rule, entity: &Entity, episode: &Episode) -> Alert {
+    Alert {
+        ordinal,
+        ts,
+        rule,
+        entity: entity.clone(),
+        state: State::Firing,
+        level: episode.level.unwrap_or(Level::Info),
+        previous: None,
+        started: episode.started,
+        ended: None,
+        summary: episode.summary.clone(),
+        evidence: episode.evidence.clone(),
+        suppressed: episode.suppressed,
+    }
+}
+
+/// Returns whether a rule may have one more alert. A less severe one that was never reported is
+/// removed for it if necessary.
+fn reserve(episodes: &mut BTreeMap<(Rule, Entity), Episode>, finding: &Finding) -> bool {
+    let own = || episodes.iter().filter(|((rule, _), _)| *rule == finding.rule);
+    if own().count() < MAX_PER_RULE {
+        return true;
+    }
+    let removable =
+        own().find(|(_, episode)| episode.reported.is_none() && !episode.is_as_severe_as(finding));
+    let Some(key) = removable.map(|(key, _)| key.clone()) else { return false };
+    episodes.remove(&key).is_some()
+}
+
+/// Returns whether a finding is about a server that this host queries without recursion desired.
+/// This host is then a resolver itself, and it always meets broken servers.
+fn is_distant(finding: &Finding, resolvers: &ResolverHealth) -> bool {
+    let Finding { rule, entity, .. } = finding;
+    !cause::is_direct(*rule)
+        && entity.vantage == Some(Vantage::Client)
+        && entity.resolver.as_ref().is_some_and(|resolver| !resolvers.is_recursive(resolver))
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! Findings: a rule, the entity it concerns, a severity and evidence; and the interface of
+//! detectors.
+
+use crate::analysis::view::Observation;
+use crate::analysis::window::{Groups, Span};
+use crate::decode::MessageId;
+use crate::encrypted::Report;
+use crate::pair::Vantage;
+use dnscribe_record::time::Timestamp;
+use std::fmt;
+
+/// Detection rules. Each has a page `docs/runbooks/NAME.md`, with hyphens for underscores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// Far more or far fewer queries than usual.
+    QueryRate,
+    /// Answers are far slower than usual.
+    Latency,
+    /// Far more NXDOMAIN than usual.
+    Nxdomain,
+    /// Far more SERVFAIL than usual.
+    Servfail,
+    /// Far more timeouts than usual.
+    Timeout,
+    /// Too few queries succeed, independent of the baseline.
+    SuccessRatio,
+    /// A resolver has stopped answering.
+    ResolverDown,
+    /// A resolver goes down and recovers repeatedly.
+    ResolverFlapping,
+    /// Data is carried in names.
+    Tunnel,
+    /// Many generated names that do not exist.
+    Dga,
+    /// Responses to one query contradict each other.
+    Spoofing,
+    /// Responses with guessed ids and ports.
+    CachePoisoning,
+    /// Small queries that draw large responses.
+    Amplification,
+    /// Resolvers answer the same name differently.
+    ResolverDrift,
+    /// A client queries resolvers other than the expected ones.
+    ResolverBypass,
+    /// A client uses encrypted DNS of other resolvers than the expected ones.
+    EncryptedBypass,
+}
+
+impl Rule {
+    /// Every rule.
+    pub const ALL: [Self; 16] = [
+        Self::QueryRate,
+        Self::Latency,
+        Self::Nxdomain,
+        Self::Servfail,
+        Self::Timeout,
+        Self::SuccessRatio,
+        Self::ResolverDown,
+        Self::ResolverFlapping,
+        Self::Tunnel,
+        Self::Dga,
+        Self::Spoofing,
+        Self::CachePoisoning,
+        Self::Amplification,
+        Self::ResolverDrift,
+        Self::ResolverBypass,
+        Self::EncryptedBypass,
+    ];
+
+    /// Returns the rule's name in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::QueryRate => "query_rate",
+            Self::Latency => "latency",
+            Self::Nxdomain => "nxdomain",
+            Self::Servfail => "servfail",
+            Self::Timeout => "timeout",
+            Self::SuccessRatio => "success_ratio",
+            Self::ResolverDown => "resolver_down",
+            Self::ResolverFlapping => "resolver_flapping",
+            Self::Tunnel => "tunnel",
+            Self::Dga => "dga",
+            Self::Spoofing => "spoofing",
+            Self::CachePoisoning => "cache_poisoning",
+            Self::Amplification => "amplification",
+            Self::ResolverDrift => "resolver_drift",
+            Self::ResolverBypass => "resolver_bypass",
+            Self::EncryptedBypass => "encrypted_bypass",
+        }
+    }
+}
+
+/// Severity of a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Informational.
+    Info,
+    /// Needs attention.
+    Warning,
+    /// Needs attention now.
+    Critical,
+}
+
+impl Level {
+    /// Every severity, lowest first.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// Returns the severity of a finding that is at least a warning.
+    pub(super) const fn at_least_warning(is_critical: bool) -> Self {
+        if is_critical { Self::Critical } else { Self::Warning }
+    }
+
+    /// Returns the severity's name in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// Entity that a finding concerns. Rule and entity identify an alert. Absent parts are not
+/// distinguished.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Entity {
+    /// Vantage from which the traffic was captured.
+    pub vantage: Option<Vantage>,
+    /// Configured name of the resolver, otherwise its address.
+    pub resolver: Option<Box<str>>,
+    /// Registrable domain.
+    pub zone: Option<Box<str>>,
+    /// Query name.
+    pub qname: Option<Box<str>>,
+    /// Name of the process.
+    pub process: Option<Box<str>>,
+    /// Pod, otherwise container id.
+    pub pod: Option<Box<str>>,
+    /// Address of the client.
+    pub client: Option<Box<str>>,
+}
+
+/// Writes the parts as `name=value`, separated by commas (`resolver=192.0.2.53,vantage=client`), or
+/// `node` if there are none.
+impl fmt::Display for Entity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        for (name, value) in self.parts() {
+            let comma = if std::mem::take(&mut first) { "" } else { "," };
+            write!(f, "{comma}{name}={value}")?;
+        }
+        if first { f.write_str("node") } else { Ok(()) }
+    }
+}
+
+impl Entity {
+    /// Returns the parts that are present, with their names in records.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("resolver", self.resolver.as_deref()),
+            ("zone", self.zone.as_deref()),
+            ("qname", self.qname.as_deref()),
+            ("process_name", self.process.as_deref()),
+            ("pod", self.pod.as_deref()),
+            ("client_ip", self.client.as_deref()),
+            ("vantage", self.vantage.map(Vantage::name)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// Learned baseline of a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Baseline {
+    /// Mean value.
+    pub mean: f64,
+    /// Robustly estimated standard deviation.
+    pub deviation: f64,
+    /// Deviations between the value and the mean (z-score).
+    pub z: f64,
+    /// Number of spans from which the baseline was learned.
+    pub samples: u64,
+    /// Whether it is the baseline of this hour of the week.
+    pub seasonal: bool,
+}
+
+/// A value that supports a finding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    /// Name with its unit: `timeout_ratio`, `latency_p95_ms`.
+    pub name: &'static str,
+    /// Measured value.
+    pub value: f64,
+    /// Fixed threshold that it was compared with, if any.
+    pub threshold: Option<f64>,
+    /// Baseline that it was compared with, if any.
+    pub baseline: Option<Baseline>,
+}
+
+/// Evidence of a finding: a few items of each kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// Values; the first one is decisive.
+    pub figures: Vec<Figure>,
+    /// Ids of some transactions, as in their records.
+    pub samples: Vec<MessageId>,
+    /// Some query names.
+    pub qnames: Vec<Box<str>>,
+    /// Some processes, as `comm[pid]` if the pid is known.
+    pub processes: Vec<Box<str>>,
+    /// Addresses of some clients.
+    pub clients: Vec<Box<str>>,
+    /// Some resolvers.
+    pub resolvers: Vec<Box<str>>,
+}
+
+impl Figure {
+    /// Creates a figure without a baseline.
+    pub(super) const fn new(name: &'static str, value: f64, threshold: Option<f64>) -> Self {
+        Self { name, value, threshold, baseline: None }
+    }
+}
+
+impl Evidence {
+    /// Returns the fixed threshold of the decisive figure.
+    #[must_use]
+    pub fn limit(&self) -> Option<f64> {
+        self.figures.first()?.threshold
+    }
+}
+
+/// A condition that a rule has found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// Rule that found it.
+    pub rule: Rule,
+    /// Entity that it concerns.
+    pub entity: Entity,
+    /// Severity.
+    pub level: Level,
+    /// One sentence for a reader, with the decisive figures.
+    pub summary: String,
+    /// Evidence of the condition.
+    pub evidence: Evidence,
+}
+
+/// Evaluates one or more rules. Memory is bounded whatever the input.
+pub trait Detector {
+    /// Processes a transaction.
+    fn observe(&mut self, _observation: &Observation<'_>) {}
+
+    /// Processes a report about a connection of encrypted DNS. `resolver` is the configured name of
+    /// the server, otherwise its address.
+    fn connection(&mut self, _report: &Report<'_>, _resolver: &str) {}
+
+    /// Processes a closed window of any length; a detector ignores those it does not use.
+    fn window(&mut self, _span: &Span, _groups: &Groups) {}
+
+    /// Passes every condition that holds at `now` to `each`, also those reported before. Called
+    /// every ten seconds of the capture's clock.
+    fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding));
+}

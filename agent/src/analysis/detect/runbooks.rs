@@ -1,0 +1,103 @@
+//! Checks `docs/runbooks` against the code: a page for each rule, a section for each loss.
+
+use crate::analysis::detect::Rule;
+use crate::decode::Malformed;
+use dnscribe_common::counter::Counter;
+use dnscribe_delivery::drop_reasons;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Pages that do not belong to a rule.
+const OTHERS: [&str; 3] = ["README", "health", "losses"];
+
+/// Sections of every rule's page, in this order.
+const SECTIONS: [&str; 7] = [
+    "Symptom",
+    "Meaning",
+    "How it is detected",
+    "Checks",
+    "Likely causes",
+    "Remedy",
+    "False alarms",
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runbooks")
+}
+
+fn read(page: &str) -> String {
+    fs::read_to_string(folder().join(page).with_extension("md")).unwrap()
+}
+
+fn pages() -> BTreeSet<String> {
+    let entries = fs::read_dir(folder()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.map(|name| name.strip_suffix(".md").unwrap().to_owned()).collect()
+}
+
+fn page(rule: Rule) -> String {
+    rule.name().replace('_', "-")
+}
+
+#[test]
+fn rules_and_pages_match() {
+    let rules = Rule::ALL.map(page).into_iter();
+    let expected: BTreeSet<String> = rules.chain(OTHERS.map(str::to_owned)).collect();
+    assert_eq!(pages(), expected);
+}
+
+#[test]
+fn pages_have_the_same_sections() {
+    for rule in Rule::ALL {
+        let text = read(&page(rule));
+        assert!(text.starts_with(&format!("# {}: ", rule.name())), "{}", rule.name());
+        let sections: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        assert_eq!(sections, SECTIONS, "{}", rule.name());
+    }
+}
+
+#[test]
+fn links_resolve() {
+    let index = read("README");
+    for rule in Rule::ALL {
+        let link = format!("[{}]({}.md)", rule.name(), page(rule));
+        assert!(index.contains(&link), "{link}");
+    }
+    for page in pages() {
+        for link in read(&page).split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap();
+            let file = folder().join(target);
+            assert!(target.starts_with("http") || file.exists(), "{page}: {target}");
+        }
+    }
+}
+
+#[test]
+fn every_loss_has_a_section() {
+    let page = read("losses");
+    let has = |name: &str| page.lines().any(|line| line == format!("### `{name}`"));
+    for reason in drop_reasons() {
+        assert!(has(reason), "{reason}");
+    }
+    for reason in Malformed::ALL {
+        assert!(has(&format!("malformed.{}", reason.name())), "{reason:?}");
+    }
+    for (_, reason) in Counter::SKIPPED {
+        assert!(has(&format!("skipped.{reason}")), "{reason}");
+    }
+    let others = [
+        "lost_ring_full",
+        "sampled_out",
+        "clipped",
+        "evicted_streams",
+        "pairing.evicted",
+        "connections.evicted",
+        "join.table_full",
+        "dnscribe_windows_late_total",
+    ];
+    for name in others {
+        assert!(has(name), "{name}");
+    }
+}

@@ -1,0 +1,306 @@
+//! Samples of the transactions of the last minute, for evidence and to decide which alerts have a
+//! common cause.
+//!
+//! For each span between two evaluations, a uniform sample is kept (Vitter: "Random Sampling with a
+//! Reservoir", ACM TOMS 1985) of all queries, of the failed ones, and of those answered with
+//! NXDOMAIN. The selection is reproducible for the same traffic.
+
+use super::finding::{Entity, Evidence, Rule};
+use crate::analysis::view::Observation;
+use crate::decode::MessageId;
+use crate::pair::{Status, Vantage};
+use dnscribe_record::time::Timestamp;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+/// Number of samples per pool and span.
+const MAX_PER_SPAN: usize = 128;
+/// Number of past spans kept: one minute.
+const MAX_SPANS: usize = 6;
+/// Maximum number of samples in a pool.
+pub(super) const MAX_SAMPLES: usize = MAX_PER_SPAN * (MAX_SPANS + 1);
+/// Maximum number of items of each kind in evidence.
+const MAX_SHOWN: usize = 5;
+
+const NXDOMAIN: u16 = 3;
+
+/// Outcome of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Answered, or the outcome is unknown.
+    Fine,
+    /// Answered with NXDOMAIN.
+    Nxdomain,
+    /// Answered with an error code.
+    Error,
+    /// Not answered.
+    Unanswered,
+}
+
+impl Outcome {
+    /// Returns the outcome of a transaction, or `None` if it did not begin with a query.
+    pub(super) fn from_observation(observation: &Observation<'_>) -> Option<Self> {
+        match (observation.status, observation.rcode) {
+            (Status::Late | Status::Duplicate | Status::Orphan, _) => None,
+            (Status::Timeout | Status::IcmpError, _) => Some(Self::Unanswered),
+            (Status::Answered, Some(NXDOMAIN)) => Some(Self::Nxdomain),
+            (Status::Answered, Some(rcode)) if is_failure(rcode) => Some(Self::Error),
+            (Status::Answered | Status::Evicted | Status::Open, _) => Some(Self::Fine),
+        }
+    }
+}
+
+/// Returns whether a response code means that the server could not or would not answer: FORMERR,
+/// SERVFAIL, NOTIMP, REFUSED, NOTAUTH, NOTZONE. The other codes are answers, or part of a protocol.
+pub(super) const fn is_failure(rcode: u16) -> bool {
+    matches!(rcode, 1 | 2 | 4 | 5 | 9 | 10)
+}
+
+/// A sampled transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sample {
+    pub(super) id: MessageId,
+    /// Time of the query.
+    pub(super) ts: Timestamp,
+    outcome: Outcome,
+    latency_ms: f64,
+    vantage: Vantage,
+    resolver: Box<str>,
+    zone: Option<Box<str>>,
+    qname: Option<Box<str>>,
+    process: Option<(Box<str>, u32)>,
+    pod: Option<Box<str>>,
+    client: IpAddr,
+}
+
+impl Sample {
+    pub(super) fn new(observation: &Observation<'_>, outcome: Outcome) -> Self {
+        Self {
+            id: observation.id,
+            ts: observation.ts,
+            outcome,
+            latency_ms: observation.latency_ms.unwrap_or(0.0),
+            vantage: observation.vantage,
+            resolver: observation.resolver.into(),
+            zone: observation.zone.map(Into::into),
+            qname: observation.qname.map(Into::into),
+            process: observation.process.map(|process| (process.comm.into(), process.pid)),
+            pod: observation.pod.map(Into::into),
+            client: observation.client.ip(),
+        }
+    }
+
+    /// Returns whether it belongs to `entity`, from any vantage.
+    pub(super) fn concerns(&self, entity: &Entity) -> bool {
+        let is = |part: Option<&str>, own: Option<&str>| part.is_none() || part == own;
+        is(entity.resolver.as_deref(), Some(&self.resolver))
+            && is(entity.zone.as_deref(), self.zone.as_deref())
+            && is(entity.qname.as_deref(), self.qname.as_deref())
+            && is(entity.process.as_deref(), self.process.as_ref().map(|(comm, _)| &**comm))
+            && is(entity.pod.as_deref(), self.pod.as_deref())
+            && entity.client.as_deref().is_none_or(|client| client.parse() == Ok(self.client))
+    }
+
+    /// Returns whether it was captured from the entity's vantage.
+    pub(super) fn has_vantage_of(&self, entity: &Entity) -> bool {
+        entity.vantage.is_none_or(|vantage| vantage == self.vantage)
+    }
+
+    /// Returns whether it is of the kind that `rule` counts. `limit` is the threshold of the rule's
+    /// decisive figure.
+    pub(super) fn matches_rule(&self, rule: Rule, limit: Option<f64>) -> bool {
+        match rule {
+            Rule::Latency => limit.is_none_or(|limit| self.latency_ms >= limit),
+            Rule::ResolverDown | Rule::ResolverFlapping | Rule::Timeout => {
+                matches!(self.outcome, Outcome::Unanswered)
+            }
+            Rule::Servfail => matches!(self.outcome, Outcome::Error),
+            Rule::SuccessRatio => matches!(self.outcome, Outcome::Error | Outcome::Unanswered),
+            Rule::Nxdomain | Rule::Dga => matches!(self.outcome, Outcome::Nxdomain),
+            _ => true,
+        }
+    }
+
+    /// Adds it to `evidence`, up to [`MAX_SHOWN`] items.
+    pub(super) fn add_to(&self, evidence: &mut Evidence) {
+        if evidence.samples.len() < MAX_SHOWN && !evidence.samples.contains(&self.id) {
+            evidence.samples.push(self.id);
+        }
+        let process = self.process.as_ref().map(|(comm, pid)| format!("{comm}[{pid}]").into());
+        add(&mut evidence.qnames, self.qname.clone());
+        add(&mut evidence.processes, process);
+        add(&mut evidence.clients, Some(self.client.to_string().into()));
+        add(&mut evidence.resolvers, Some(self.resolver.clone()));
+    }
+}
+
+fn add(list: &mut Vec<Box<str>>, value: Option<Box<str>>) {
+    if let Some(value) = value
+        && list.len() < MAX_SHOWN
+        && !list.contains(&value)
+    {
+        list.push(value);
+    }
+}
+
+/// Population of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pool {
+    /// All queries.
+    All,
+    /// Failed queries.
+    Failed,
+    /// Queries answered with NXDOMAIN.
+    Nxdomain,
+}
+
+impl Pool {
+    pub(super) const ALL: [Self; 3] = [Self::All, Self::Failed, Self::Nxdomain];
+
+    /// Returns the pool that contains the evidence of `rule`.
+    pub(super) const fn for_rule(rule: Rule) -> Self {
+        match rule {
+            Rule::ResolverDown
+            | Rule::ResolverFlapping
+            | Rule::Timeout
+            | Rule::Servfail
+            | Rule::SuccessRatio => Self::Failed,
+            Rule::Nxdomain | Rule::Dga => Self::Nxdomain,
+            _ => Self::All,
+        }
+    }
+}
+
+/// Samples of the last minute.
+#[derive(Debug)]
+pub(super) struct Samples {
+    pools: [Reservoir; Pool::ALL.len()],
+    /// State of the random number generator (Marsaglia: "Xorshift RNGs", 2003); never 0.
+    random: u64,
+}
+
+#[derive(Debug, Default)]
+struct Reservoir {
+    current: Vec<Sample>,
+    seen: u64,
+    previous: VecDeque<Vec<Sample>>,
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        Self { pools: Default::default(), random: 0x9E37_79B9_7F4A_7C15 }
+    }
+}
+
+impl Samples {
+    /// Offers a transaction to the pools that it belongs to.
+    pub(super) fn observe(&mut self, observation: &Observation<'_>) {
+        let Some(outcome) = Outcome::from_observation(observation) else { return };
+        self.offer(Pool::All, observation, outcome);
+        match outcome {
+            Outcome::Fine => {}
+            Outcome::Nxdomain => self.offer(Pool::Nxdomain, observation, outcome),
+            Outcome::Error | Outcome::Unanswered => {
+                self.offer(Pool::Failed, observation, outcome);
+            }
+        }
+    }
+
+    /// Starts the next span.
+    pub(super) fn next_span(&mut self) {
+        for pool in &mut self.pools {
+            if pool.previous.len() == MAX_SPANS {
+                pool.previous.pop_front();
+            }
+            pool.previous.push_back(std::mem::take(&mut pool.current));
+            pool.seen = 0;
+        }
+    }
+
+    /// Returns the samples of `pool`, newest span first.
+    pub(super) fn pool(&self, pool: Pool) -> impl Iterator<Item = &Sample> {
+        let pool = &self.pools[pool as usize];
+        pool.current.iter().chain(pool.previous.iter().rev().flatten())
+    }
+
+    /// Adds matching samples to the evidence of a finding of `rule` about `entity`.
+    pub(super) fn add_evidence(&self, rule: Rule, entity: &Entity, evidence: &mut Evidence) {
+        let limit = evidence.limit();
+        let matches = |sample: &&Sample| {
+            sample.matches_rule(rule, limit)
+                && sample.concerns(entity)
+                && sample.has_vantage_of(entity)
+        };
+        for sample in self.pool(Pool::for_rule(rule)).filter(matches).take(MAX_PER_SPAN) {
+            sample.add_to(evidence);
+        }
+    }
+
+    fn offer(&mut self, pool: Pool, observation: &Observation<'_>, outcome: Outcome) {
+        let reservoir = &mut self.pools[pool as usize];
+        reservoir.seen += 1;
+        if reservoir.current.len() < MAX_PER_SPAN {
+            reservoir.current.push(Sample::new(observation, outcome));
+            return;
+        }
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        // Random index below `seen`, without a division.
+        let index = (u128::from(self.random) * u128::from(reservoir.seen)) >> 64;
+        if let Some(sample) =
+            usize::try_from(index).ok().and_then(|index| reservoir.current.get_mut(index))
+        {
+            *sample = Sample::new(observation, outcome);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::view::testing::example;
+
+    fn failing(resolver: &str) -> Observation<'_> {
+        Observation {
+            resolver,
+            status: Status::Timeout,
+            rcode: None,
+            response_ts: None,
+            ..example(Timestamp::default())
+        }
+    }
+
+    #[test]
+    fn samples_uniformly_within_bounds() {
+        let mut samples = Samples::default();
+        for number in 0..100_000 {
+            samples.observe(&failing(if number % 4 == 0 { "a" } else { "b" }));
+        }
+        let drawn: Vec<_> = samples.pool(Pool::Failed).collect();
+        assert_eq!(drawn.len(), MAX_PER_SPAN);
+        let share = drawn.iter().filter(|sample| &*sample.resolver == "a").count();
+        assert!((16..48).contains(&share), "{share} of {MAX_PER_SPAN}, not about a quarter");
+        for _ in 0..20 {
+            samples.next_span();
+            (0..1000).for_each(|_| samples.observe(&failing("c")));
+        }
+        assert_eq!(samples.pool(Pool::Failed).count(), MAX_PER_SPAN * (MAX_SPANS + 1));
+        assert!(samples.pool(Pool::Failed).all(|sample| &*sample.resolver == "c"));
+        assert_eq!(samples.pool(Pool::Nxdomain).count(), 0);
+    }
+
+    #[test]
+    fn evidence_belongs_to_entity() {
+        let mut samples = Samples::default();
+        (0..20).for_each(|_| samples.observe(&failing("a")));
+        samples.observe(&failing("b"));
+        let entity = Entity { resolver: Some("b".into()), ..Entity::default() };
+        let mut evidence = Evidence::default();
+        samples.add_evidence(Rule::Timeout, &entity, &mut evidence);
+        assert_eq!(evidence.resolvers, ["b".into()]);
+        assert_eq!(evidence.processes, ["curl[4242]".into()]);
+        samples.add_evidence(Rule::Servfail, &entity, &mut evidence);
+        assert_eq!(evidence.samples.len(), 1);
+    }
+}

@@ -1,0 +1,138 @@
+//! Rule `spoofing`: responses to one query that contradict each other, so that one of them is
+//! forged.
+//!
+//! A further response with the same content is harmless: a duplicate by the network, or the answer
+//! to a retry. A response with other content to a query that was sent once is a spoofing race.
+//! After a retry a server may have answered both queries, with different addresses of a large site;
+//! such contradictions count only in numbers.
+
+use super::attribution::{EvidenceSample, hash, is_multicast, is_other_end};
+use super::finding::{Detector, Entity, Figure, Finding, Level, Rule};
+use super::rolling::Rolling;
+use super::table::AssociativeTable;
+use crate::analysis::view::Observation;
+use crate::pair::Status;
+use dnscribe_record::number::float;
+use dnscribe_record::time::Timestamp;
+use std::time::Duration;
+
+/// Maximum memory of [`Spoofing`] in bytes.
+pub const SPOOFING_MEMORY_BYTES: usize = 3 << 20;
+
+/// Maximum number of resolvers tracked.
+const MAX_RESOLVERS: usize = 512;
+/// Half of the look-back.
+const SPAN: Duration = Duration::from_secs(300);
+
+// Thresholds for one resolver, over five to ten minutes.
+
+/// Contradictions without a retry of the query: warning and critical.
+const RACES: (u64, u64) = (1, 3);
+/// Contradictions after a retry: warning.
+const AFTER_RETRIES: u64 = 10;
+
+/// Finds responses that contradict each other.
+#[derive(Debug, Default)]
+pub struct Spoofing {
+    resolvers: AssociativeTable<Resolver, MAX_RESOLVERS>,
+}
+
+#[derive(Debug)]
+struct Resolver {
+    name: Box<str>,
+    counts: Rolling<Counts>,
+    evidence: EvidenceSample,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    races: u64,
+    after_retries: u64,
+    /// Shortest time from the query to the contradicting response, in milliseconds.
+    soonest_ms: Option<f64>,
+}
+
+impl Spoofing {
+    /// Memory in use, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.resolvers.bytes(|resolver| resolver.name.len() + resolver.evidence.heap_bytes())
+    }
+}
+
+impl Detector for Spoofing {
+    fn observe(&mut self, observation: &Observation<'_>) {
+        let contradicts = observation.status == Status::Duplicate && observation.conflict;
+        if !contradicts || is_other_end(observation) || is_multicast(observation) {
+            return;
+        }
+        let key = hash(observation.resolver.as_bytes());
+        let resolver = self.resolvers.entry(key, observation.ts, || Resolver {
+            name: observation.resolver.into(),
+            counts: Rolling::default(),
+            evidence: EvidenceSample::default(),
+        });
+        resolver.counts.roll(observation.response_ts.unwrap_or(observation.ts), SPAN);
+        let counts = &mut resolver.counts.current;
+        if observation.retries == 0 {
+            counts.races += 1;
+        } else {
+            counts.after_retries += 1;
+        }
+        counts.soonest_ms = soonest(counts.soonest_ms, observation.latency_ms);
+        resolver.evidence.record(observation);
+    }
+
+    fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
+        let find = |resolver: &mut Resolver| {
+            resolver.counts.roll(now, SPAN);
+            resolver.finding()
+        };
+        self.resolvers.evaluate(now, SPAN * 3, find, each);
+    }
+}
+
+impl Resolver {
+    fn finding(&self) -> Option<Finding> {
+        let races = self.counts.sum(|counts| counts.races);
+        let after_retries = self.counts.sum(|counts| counts.after_retries);
+        let (level, value, threshold, how) = if races >= RACES.0 {
+            let level = Level::at_least_warning(races >= RACES.1);
+            (level, races, RACES.0, "to queries that were sent once")
+        } else if after_retries >= AFTER_RETRIES {
+            (Level::Warning, after_retries, AFTER_RETRIES, "to queries that were sent again")
+        } else {
+            return None;
+        };
+        let soonest = soonest(self.counts.current.soonest_ms, self.counts.previous.soonest_ms);
+        let within =
+            soonest.map_or(String::new(), |ms| format!(", the soonest {ms:.1} ms after the query"));
+        let summary = format!(
+            "{value} responses of {} within 10 min contradict an earlier one, {how}{within}: one of the two \
+             is forged",
+            self.name
+        );
+        let mut figures = vec![
+            Figure::new("contradictions", float(value), Some(float(threshold))),
+            Figure::new("contradictions_after_retries", float(after_retries), None),
+        ];
+        figures.extend(soonest.map(|ms| Figure::new("soonest_ms", ms, None)));
+        Some(Finding {
+            rule: Rule::Spoofing,
+            entity: Entity { resolver: Some(self.name.clone()), ..Entity::default() },
+            level,
+            summary,
+            evidence: self.evidence.evidence(figures),
+        })
+    }
+}
+
+fn soonest(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! Groups: how transactions are grouped, and how many groups there may be.
+
+use super::measured::Measured;
+use super::sketch::hash_of;
+use super::tally::{Tally, TopSlots};
+use crate::analysis::view::Observation;
+use crate::pair::Vantage;
+use dnscribe_dns::type_name;
+
+/// Dimension by which transactions are grouped, besides the vantage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Grouping {
+    /// All transactions of the node.
+    Node,
+    /// By resolver and transport.
+    Resolver,
+    /// By registrable domain.
+    Zone,
+    /// By the type asked for.
+    Qtype,
+    /// By the process's name.
+    Process,
+    /// By pod, else container.
+    Pod,
+}
+
+impl Grouping {
+    /// Every grouping.
+    pub const ALL: [Self; 6] =
+        [Self::Node, Self::Resolver, Self::Zone, Self::Qtype, Self::Process, Self::Pod];
+
+    /// Returns the grouping's name in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Resolver => "resolver",
+            Self::Zone => "zone",
+            Self::Qtype => "qtype",
+            Self::Process => "process",
+            Self::Pod => "pod",
+        }
+    }
+
+    /// Maximum number of groups, not counting one `other` per class.
+    #[must_use]
+    pub const fn seats(self) -> usize {
+        match self {
+            Self::Node => Vantage::ALL.len(),
+            Self::Resolver => 36,
+            Self::Zone => 96,
+            Self::Qtype => 24,
+            Self::Process => 48,
+            // Default maximum number of pods per Kubernetes node.
+            Self::Pod => 110,
+        }
+    }
+
+    /// Number of classes: vantages, multiplied by transports if they are distinguished.
+    pub(super) const fn classes(self) -> usize {
+        match self {
+            // Every group has a slot: there is no `other`.
+            Self::Node => 0,
+            Self::Resolver => 2 * Vantage::ALL.len(),
+            Self::Zone | Self::Qtype | Self::Process | Self::Pod => Vantage::ALL.len(),
+        }
+    }
+
+    /// Returns the sizes of the tables of most frequent values, if its groups have them.
+    pub(super) const fn top_slots(self) -> Option<TopSlots> {
+        match self {
+            Self::Node => Some(TopSlots { qnames: 10, zones: 8, clients: 9, processes: 7 }),
+            Self::Resolver => Some(TopSlots { qnames: 6, zones: 5, clients: 6, processes: 4 }),
+            Self::Zone | Self::Qtype | Self::Process | Self::Pod => None,
+        }
+    }
+
+    pub(super) fn new_tally(self) -> Tally {
+        self.top_slots().map_or_else(Tally::default, Tally::with_tops)
+    }
+}
+
+/// Identity of a group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group {
+    /// Grouping.
+    pub grouping: Grouping,
+    /// Vantage of its transactions.
+    pub vantage: Vantage,
+    /// `udp` or `tcp`, if the grouping distinguishes transports.
+    pub transport: Option<&'static str>,
+    /// Resolver, zone, type, process or pod; empty for the node; `None` for `other`.
+    pub value: Option<Box<str>>,
+}
+
+/// Groups that share one `other`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct GroupClass {
+    pub grouping: Grouping,
+    pub vantage: Vantage,
+    pub transport: Option<&'static str>,
+}
+
+/// Borrowed identity of a group with its hash. Groups with equal 64-bit hashes are the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupRef<'a> {
+    pub class: GroupClass,
+    pub value: Option<GroupValue<'a>>,
+    pub hash: u64,
+}
+
+/// GroupValue that identifies a group within its class.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum GroupValue<'a> {
+    Text(&'a str),
+    /// Query type; its name is created when the group gets a slot.
+    Type(u16),
+}
+
+impl Group {
+    pub(super) const fn class(&self) -> GroupClass {
+        GroupClass { grouping: self.grouping, vantage: self.vantage, transport: self.transport }
+    }
+}
+
+impl<'a> GroupRef<'a> {
+    /// Returns the group of a value with this hash.
+    fn named(class: GroupClass, value: GroupValue<'a>, hash: u64) -> Self {
+        Self { class, value: Some(value), hash: class.mix(hash) }
+    }
+
+    /// Returns the identity of a stored group.
+    pub(super) fn stored(group: &'a Group, hash: u64) -> Self {
+        Self { class: group.class(), value: group.value.as_deref().map(GroupValue::Text), hash }
+    }
+
+    pub(super) fn other(class: GroupClass) -> Self {
+        Self { class, value: None, hash: class.mix(u64::MAX) }
+    }
+
+    pub(super) fn group(&self) -> Group {
+        let GroupClass { grouping, vantage, transport } = self.class;
+        let value = self.value.map(|value| match value {
+            GroupValue::Text(text) => text.into(),
+            GroupValue::Type(number) => type_name(number).into(),
+        });
+        Group { grouping, vantage, transport, value }
+    }
+
+    /// Passes each group of a transaction to `show`.
+    pub(super) fn each(
+        observation: &Observation<'_>,
+        measured: &Measured,
+        mut show: impl FnMut(GroupRef<'_>),
+    ) {
+        let vantage = observation.vantage;
+        let mut show_value = |grouping, value: GroupValue<'_>, hash| {
+            let transport = (grouping == Grouping::Resolver).then(|| observation.transport.name());
+            show(GroupRef::named(GroupClass { grouping, vantage, transport }, value, hash));
+        };
+        show_value(Grouping::Node, GroupValue::Text(""), 0);
+        show_value(
+            Grouping::Resolver,
+            GroupValue::Text(observation.resolver),
+            measured.resolver_hash,
+        );
+        if let Some(zone) = observation.zone {
+            show_value(Grouping::Zone, GroupValue::Text(zone), measured.zone_hash);
+        }
+        if let Some(qtype) = observation.qtype {
+            show_value(Grouping::Qtype, GroupValue::Type(qtype), qtype.into());
+        }
+        if let Some(process) = observation.process {
+            show_value(Grouping::Process, GroupValue::Text(process.comm), measured.process_hash);
+        }
+        if let Some(pod) = observation.pod {
+            show_value(Grouping::Pod, GroupValue::Text(pod), measured.pod_hash);
+        }
+    }
+}
+
+impl GroupRef<'_> {
+    /// Passes each group of messages that were not exported to `show`. Without a resolver, these
+    /// are the node and `other` resolvers.
+    pub(super) fn each_not_exported(
+        vantage: Vantage,
+        transport: &'static str,
+        resolver: Option<&str>,
+        mut show: impl FnMut(GroupRef<'_>),
+    ) {
+        let node = GroupClass { grouping: Grouping::Node, vantage, transport: None };
+        show(GroupRef::named(node, GroupValue::Text(""), 0));
+        let class =
+            GroupClass { grouping: Grouping::Resolver, vantage, transport: Some(transport) };
+        match resolver {
+            Some(resolver) => {
+                show(GroupRef::named(
+                    class,
+                    GroupValue::Text(resolver),
+                    hash_of(resolver.as_bytes()),
+                ));
+            }
+            None => show(GroupRef::other(class)),
+        }
+    }
+}
+
+impl GroupClass {
+    /// Mixes the class into the hash of a value. The function is a bijection for each class.
+    fn mix(self, hash: u64) -> u64 {
+        let transport = match self.transport {
+            None => 0,
+            Some("udp") => 1,
+            Some(_) => 2,
+        };
+        let number = (self.grouping as u64) << 8 | (self.vantage as u64) << 4 | transport;
+        // Finalizer of MurmurHash3.
+        let mut mixed = hash ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        mixed ^ (mixed >> 33)
+    }
+}

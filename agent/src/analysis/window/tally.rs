@@ -1,0 +1,270 @@
+//! Counts and sketches of one group in a window. Tallies of different spans or nodes can be merged.
+
+use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL};
+use super::counts::Counts;
+use super::measured::Measured;
+use super::not_exported::{Thinned, Untold};
+use super::sketch::{Distinct, Hashed, MAX_VALUE_BYTES, Quantiles, Top};
+use crate::correlate::Cache;
+use crate::pair::Status;
+
+/// Counts and sketches of a group.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// All transactions.
+    pub transactions: u64,
+    /// Whether `other` may contain further transactions of the group, because it had no slot in
+    /// some panes of the window.
+    pub undercounted: bool,
+    /// Queries answered with NOERROR or NXDOMAIN.
+    pub successes: u64,
+    /// Transactions by status, in the order of [`Status`].
+    pub statuses: [u64; Status::ALL.len()],
+    /// Responses by extended response code.
+    pub rcodes: Counts,
+    /// Queries by type.
+    pub qtypes: Counts,
+    /// Retries.
+    pub retries: u64,
+    /// Responses with the TC bit.
+    pub truncated: u64,
+    /// Answers over TCP after truncation over UDP.
+    pub tcp_fallbacks: u64,
+    /// Queries with the DO bit (DNSSEC).
+    pub dnssec_ok: u64,
+    /// Queries with a client subnet (RFC 7871).
+    pub client_subnets: u64,
+    /// Answers from a resolver's cache.
+    pub cache_hits: u64,
+    /// Answers for which the resolver queried other servers.
+    pub cache_misses: u64,
+    /// Duplicate responses with different content.
+    pub conflicts: u64,
+    /// Bytes of the queries.
+    pub query_bytes: u64,
+    /// Bytes of the responses.
+    pub response_bytes: u64,
+    /// Latencies of answered queries, in milliseconds.
+    pub latency: Quantiles,
+    /// Distinct names.
+    pub qnames: Distinct,
+    /// Distinct clients.
+    pub clients: Distinct,
+    /// Distinct resolvers (fan-out).
+    pub resolvers: Distinct,
+    /// Names by entropy.
+    pub entropy: [u64; ENTROPY.len() + 1],
+    /// Labels by length.
+    pub label_lengths: [u64; LABEL_LENGTHS.len() + 1],
+    /// Responses by smallest TTL.
+    pub min_ttl: [u64; MIN_TTL.len() + 1],
+    /// Estimates how many transactions the sampled ones represent.
+    pub thinned: Thinned,
+    /// Messages that were not exported, if any; in the groupings `node` and `resolver`.
+    pub untold: Option<Box<Untold>>,
+    /// Most frequent names, zones, clients and processes, in groupings that keep them.
+    pub tops: Option<Box<Tops>>,
+}
+
+/// Distinct-count sketches of a [`Tally`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DistinctField {
+    Qname,
+    Client,
+    Resolver,
+}
+
+/// Most frequent values of a group.
+#[derive(Clone, Debug)]
+pub struct Tops {
+    /// Names.
+    pub qnames: Top,
+    /// Zones.
+    pub zones: Top,
+    /// Client addresses.
+    pub clients: Top,
+    /// Processes.
+    pub processes: Top,
+}
+
+/// Sizes of the tables of [`Tops`], as powers of two; see [`TopSketch::new`].
+#[derive(Clone, Copy, Debug)]
+pub struct TopSlots {
+    /// Names.
+    pub qnames: u8,
+    /// Zones.
+    pub zones: u8,
+    /// Clients.
+    pub clients: u8,
+    /// Processes.
+    pub processes: u8,
+}
+
+impl Tally {
+    /// Creates an empty tally with tables of the most frequent values.
+    #[must_use]
+    pub fn with_tops(slots: TopSlots) -> Self {
+        let tops = Tops {
+            qnames: Top::new(slots.qnames),
+            zones: Top::new(slots.zones),
+            clients: Top::new(slots.clients),
+            processes: Top::new(slots.processes),
+        };
+        Self { tops: Some(Box::new(tops)), ..Self::default() }
+    }
+
+    /// Counts a transaction, except for the most frequent values. `is_new` returns whether a value,
+    /// given with its hash, may be new to the group.
+    pub(super) fn add(
+        &mut self,
+        measured: &Measured,
+        mut is_new: impl FnMut(DistinctField, Hashed, u64) -> bool,
+    ) {
+        self.transactions += 1;
+        self.thinned.add(measured.sample_ratio);
+        self.statuses[measured.status as usize] += 1;
+        if let Some(rcode) = measured.rcode {
+            self.rcodes.add(rcode, 1);
+        }
+        if let Some(qtype) = measured.qtype {
+            self.qtypes.add(qtype, 1);
+        }
+        self.successes += u64::from(measured.success);
+        self.retries += u64::from(measured.retries);
+        self.truncated += u64::from(measured.truncated);
+        self.tcp_fallbacks += u64::from(measured.tcp_fallback);
+        self.dnssec_ok += u64::from(measured.dnssec_ok);
+        self.client_subnets += u64::from(measured.client_subnet);
+        match measured.cache {
+            Some(Cache::Hit | Cache::Stale) => self.cache_hits += 1,
+            Some(Cache::Miss) => self.cache_misses += 1,
+            // Local data of a server is not cached.
+            Some(Cache::Local) | None => {}
+        }
+        self.conflicts += u64::from(measured.conflict);
+        self.query_bytes += u64::from(measured.query_bytes);
+        self.response_bytes += measured.response_bytes;
+        if let Some(latency) = measured.latency {
+            self.latency.add(latency);
+        }
+        if let Some(qname) = measured.qname
+            && is_new(DistinctField::Qname, qname, measured.qname_hash)
+        {
+            self.qnames.add(qname);
+        }
+        if is_new(DistinctField::Client, measured.client, measured.client_hash) {
+            self.clients.add(measured.client);
+        }
+        if is_new(DistinctField::Resolver, measured.resolver, measured.resolver_hash) {
+            self.resolvers.add(measured.resolver);
+        }
+        if let Some(bucket) = measured.entropy {
+            self.entropy[usize::from(bucket)] += 1;
+        }
+        add_each(&mut self.label_lengths, &measured.labels.map(u64::from));
+        if let Some(bucket) = measured.min_ttl {
+            self.min_ttl[usize::from(bucket)] += 1;
+        }
+    }
+
+    /// Counts messages that were not exported.
+    pub fn add_not_exported(&mut self, untold: &Untold) {
+        self.untold.get_or_insert_default().merge(untold);
+    }
+
+    /// Adds the counts of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.transactions += other.transactions;
+        self.thinned.merge(&other.thinned);
+        if let Some(untold) = &other.untold {
+            self.add_not_exported(untold);
+        }
+        self.undercounted |= other.undercounted;
+        self.successes += other.successes;
+        add_each(&mut self.statuses, &other.statuses);
+        self.rcodes.merge(&other.rcodes);
+        self.qtypes.merge(&other.qtypes);
+        self.retries += other.retries;
+        self.truncated += other.truncated;
+        self.tcp_fallbacks += other.tcp_fallbacks;
+        self.dnssec_ok += other.dnssec_ok;
+        self.client_subnets += other.client_subnets;
+        self.cache_hits += other.cache_hits;
+        self.cache_misses += other.cache_misses;
+        self.conflicts += other.conflicts;
+        self.query_bytes += other.query_bytes;
+        self.response_bytes += other.response_bytes;
+        self.latency.merge(&other.latency);
+        self.qnames.merge(&other.qnames);
+        self.clients.merge(&other.clients);
+        self.resolvers.merge(&other.resolvers);
+        add_each(&mut self.entropy, &other.entropy);
+        add_each(&mut self.label_lengths, &other.label_lengths);
+        add_each(&mut self.min_ttl, &other.min_ttl);
+        if let (Some(tops), Some(others)) = (&mut self.tops, &other.tops) {
+            tops.merge(others);
+        }
+    }
+
+    /// Memory in use, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.rcodes.heap_bytes()
+            + self.qtypes.heap_bytes()
+            + self.latency.heap_bytes()
+            + self.qnames.heap_bytes()
+            + self.clients.heap_bytes()
+            + self.resolvers.heap_bytes()
+            + self.untold.as_ref().map_or(0, |untold| size_of_val(&**untold))
+            + self.tops.as_ref().map_or(0, |tops| tops.bytes())
+    }
+
+    /// Maximum of [`Self::bytes`].
+    #[must_use]
+    pub const fn max_bytes(tops: Option<TopSlots>) -> usize {
+        // Groupings with tops are those that count messages that were not exported.
+        let tops = match tops {
+            Some(slots) => Tops::max_bytes(slots) + size_of::<Untold>(),
+            None => 0,
+        };
+        size_of::<Self>()
+            + 2 * Counts::MAX_HEAP_BYTES
+            + Quantiles::MAX_HEAP_BYTES
+            + 3 * Distinct::MAX_HEAP_BYTES
+            + tops
+    }
+}
+
+impl Tops {
+    fn merge(&mut self, other: &Self) {
+        self.qnames.merge(&other.qnames);
+        self.zones.merge(&other.zones);
+        self.clients.merge(&other.clients);
+        self.processes.merge(&other.processes);
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + [&self.qnames, &self.zones, &self.clients, &self.processes]
+                .iter()
+                .map(|top| top.heap_bytes())
+                .sum::<usize>()
+    }
+
+    const fn max_bytes(slots: TopSlots) -> usize {
+        // Length of an IPv6 address as text; length of a process name of 15 bytes, each of which
+        // may be written as three.
+        const ADDRESS: usize = 39;
+        const COMM: usize = 45;
+        size_of::<Self>()
+            + Top::max_heap_bytes(slots.qnames, MAX_VALUE_BYTES)
+            + Top::max_heap_bytes(slots.zones, MAX_VALUE_BYTES)
+            + Top::max_heap_bytes(slots.clients, ADDRESS)
+            + Top::max_heap_bytes(slots.processes, COMM)
+    }
+}
+
+fn add_each<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+}

@@ -1,0 +1,433 @@
+//! Follows connections of encrypted DNS: DoT, DoQ, DoH and DoH over HTTP/3.
+//!
+//! Input: packets of encrypted DNS from the decoder. Output: a [`ConnectionReport`] for size
+//! connection: endpoints, process, duration, bytes, and the unencrypted part of the handshake. The
+//! messages inside stay encrypted.
+//!
+//! A pure state machine: time comes with the packets and the table is bounded. A packet costs O(1);
+//! start, end and timeout of a connection O(log n). Every connection ends in exactly one counter.
+
+#![forbid(unsafe_code)]
+
+mod cursor;
+mod handshake;
+mod hello;
+mod quic;
+mod table;
+mod tcp;
+mod tls;
+
+pub use handshake::Handshake;
+pub use hello::{ClientHello, ServerHello};
+pub use table::Connections;
+
+use crate::capture::encrypted::Service;
+use crate::capture::{Sight, Task, Transport};
+use crate::decode::{Content, Envelope, MessageId, Sealed};
+use crate::pair::Vantage;
+use dnscribe_record::time::Timestamp;
+use quic::QuicReader;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tcp::TcpDirection;
+use tls::{Side, TlsReader};
+
+/// The protocol that carries DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// DNS over TLS (RFC 7858).
+    Dot,
+    /// DNS over QUIC (RFC 9250).
+    Doq,
+    /// DNS over HTTPS, by TCP (RFC 8484).
+    Doh,
+    /// DNS over HTTP/3.
+    Doh3,
+}
+
+impl Protocol {
+    const fn of(service: Service, transport: Transport) -> Self {
+        match (service, transport) {
+            (Service::Dedicated, Transport::Tcp) => Self::Dot,
+            (Service::Dedicated, Transport::Udp) => Self::Doq,
+            (Service::Https, Transport::Tcp) => Self::Doh,
+            (Service::Https, Transport::Udp) => Self::Doh3,
+        }
+    }
+
+    /// Returns the name in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dot => "dot",
+            Self::Doq => "doq",
+            Self::Doh => "doh",
+            Self::Doh3 => "doh3",
+        }
+    }
+}
+
+/// State of a connection, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// Ended by FIN from both sides, or from one side without an answer.
+    Closed,
+    /// Ended by RST after it was established.
+    Reset,
+    /// The attempt was rejected by RST or by ICMP unreachable.
+    Refused,
+    /// The server did not answer.
+    Timeout,
+    /// Ended before the handshake was complete, or by a fatal alert.
+    HandshakeFailed,
+    /// Silent for longer than the idle timeout. The usual end of QUIC, whose close is encrypted.
+    Idle,
+    /// Evicted from the full table.
+    Evicted,
+    /// Not ended.
+    Open,
+}
+
+impl Status {
+    /// Returns the name in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Reset => "reset",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::HandshakeFailed => "handshake_failed",
+            Self::Idle => "idle",
+            Self::Evicted => "evicted",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// Timeouts and limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionOptions {
+    /// Time for the server's first answer, from the client's last packet on.
+    pub answer_timeout: Duration,
+    /// Idle timeout of TCP connections.
+    pub idle_timeout: Duration,
+    /// Idle timeout of QUIC connections, whose end is encrypted. QUIC's direction timeout is rarely above
+    /// 30 s.
+    pub quic_idle_timeout: Duration,
+    /// Interval of reports about open connections.
+    pub report_every: Duration,
+    /// Most open connections. One is evicted for a new one in a full table.
+    pub max_connections: usize,
+    /// Most memory for incomplete handshakes, in bytes.
+    pub handshake_memory_bytes: usize,
+}
+
+impl Default for ConnectionOptions {
+    fn default() -> Self {
+        Self {
+            answer_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(300),
+            quic_idle_timeout: Duration::from_secs(60),
+            report_every: Duration::from_secs(60),
+            max_connections: 1 << 16,
+            handshake_memory_bytes: 32 << 20,
+        }
+    }
+}
+
+/// How long a connection that one side ended or rejected waits for the other side. At the socket
+/// that ends first the other FIN is often invisible: the socket is in TIME-WAIT by then and belongs
+/// to no cgroup.
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection of encrypted DNS.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Identifies the first packet.
+    pub id: MessageId,
+    /// Time of the first packet.
+    pub first: Timestamp,
+    /// Time of the last packet.
+    pub last: Timestamp,
+    /// The side that was observed.
+    pub vantage: Vantage,
+    /// The protocol that carries DNS.
+    pub protocol: Protocol,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// The side that opened the connection.
+    pub client: SocketAddr,
+    /// The side that offers encrypted DNS.
+    pub server: SocketAddr,
+    /// The task on this host, if known.
+    pub task: Option<Task>,
+    /// Its cgroup id; 0 if unknown.
+    pub cgroup_id: u64,
+    /// The unencrypted part of the handshake.
+    pub handshake: Handshake,
+    /// Payload bytes from the client and from the server. For TCP by sequence numbers, so that
+    /// retransmissions count once.
+    pub octets: [u64; 2],
+    transport_state: TransportState,
+    /// Whether `task` is from a packet that it sent.
+    task_is_sender: bool,
+    /// Whether the server sent anything.
+    answered: bool,
+    reports: u32,
+    last_reported: Timestamp,
+    /// When its timer in the table is due.
+    timer: Timestamp,
+}
+
+/// State of the transport protocol.
+#[derive(Clone, Debug)]
+enum TransportState {
+    Tcp { client: TcpDirection, server: TcpDirection, tls: Option<Box<TlsReader>> },
+    Udp { quic: Option<Box<QuicReader>> },
+}
+
+/// Effect of a packet on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Continue,
+    Ended(Status),
+}
+
+impl Connection {
+    fn new(packet: &Sealed, endpoints: Endpoints, vantage: Vantage, protocol: Protocol) -> Self {
+        let envelope = &packet.envelope;
+        let transport_state = match envelope.transport {
+            Transport::Tcp => TransportState::Tcp {
+                client: TcpDirection::default(),
+                server: TcpDirection::default(),
+                tls: Some(Box::default()),
+            },
+            Transport::Udp => TransportState::Udp { quic: Some(Box::default()) },
+        };
+        Self {
+            id: envelope.id,
+            first: envelope.ts,
+            last: envelope.ts,
+            vantage,
+            protocol,
+            transport: envelope.transport,
+            client: endpoints.client,
+            server: endpoints.server,
+            task: None,
+            cgroup_id: 0,
+            handshake: Handshake::default(),
+            octets: [0; 2],
+            transport_state,
+            task_is_sender: false,
+            answered: false,
+            reports: 0,
+            last_reported: envelope.ts,
+            timer: envelope.ts,
+        }
+    }
+
+    /// Returns the time from the client's first SYN to the server's.
+    #[must_use]
+    pub fn connect(&self) -> Option<Duration> {
+        match &self.transport_state {
+            TransportState::Tcp { client, server, .. } => {
+                Some(server.began()?.since(client.began()?))
+            }
+            TransportState::Udp { .. } => None,
+        }
+    }
+
+    /// Returns the time from the first to the last packet.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        self.last.since(self.first)
+    }
+
+    /// Processes a packet of one side.
+    fn observe(&mut self, side: Side, packet: &Sealed) -> Outcome {
+        let envelope = &packet.envelope;
+        self.last = self.last.max(envelope.ts);
+        self.note_task(envelope);
+        let outcome = match &packet.content {
+            Content::Segment { .. } => self.observe_segment(side, packet),
+            Content::Datagram { .. } => self.observe_datagram(side, packet),
+        };
+        self.answered |= side == Side::Server;
+        if self.handshake.refused && self.transport == Transport::Udp {
+            // Nothing readable follows. TCP connections have an end of their direction.
+            return Outcome::Ended(Status::HandshakeFailed);
+        }
+        outcome
+    }
+
+    /// Notes the task. A sent packet names its sender; a received packet names the owner of the
+    /// socket, who may have passed it on.
+    fn note_task(&mut self, envelope: &Envelope) {
+        let is_sent = matches!(envelope.sight, Sight::Egress);
+        if envelope.task.is_some() && (self.task.is_none() || (is_sent && !self.task_is_sender)) {
+            self.task = envelope.task;
+            self.task_is_sender = is_sent;
+        }
+        if self.cgroup_id == 0 {
+            self.cgroup_id = envelope.cgroup_id;
+        }
+    }
+
+    fn observe_segment(&mut self, side: Side, packet: &Sealed) -> Outcome {
+        let Content::Segment { seq, flags, payload, payload_wire, .. } = &packet.content else {
+            return Outcome::Continue;
+        };
+        let now = packet.envelope.ts;
+        let TransportState::Tcp { client, server, tls } = &mut self.transport_state else {
+            return Outcome::Continue;
+        };
+        let was_answered = self.answered;
+        let direction = if side == Side::Client { &mut *client } else { &mut *server };
+        let offset = direction.observe(*seq, *flags, *payload_wire, now);
+        self.octets = [client.payload_bytes(), server.payload_bytes()];
+        if let Some(reader) = tls
+            && let Some(offset) = offset
+            && !payload.is_empty()
+            && !reader.read(side, offset, payload, now, &mut self.handshake)
+        {
+            *tls = None;
+        }
+        if flags.rst {
+            return Outcome::Ended(if client.has_ended() || server.has_ended() {
+                self.final_status(Status::Closed)
+            } else if side == Side::Server && !was_answered && client.began().is_some() {
+                Status::Refused
+            } else {
+                self.final_status(Status::Reset)
+            });
+        }
+        if client.has_ended() && server.has_ended() {
+            return Outcome::Ended(self.final_status(Status::Closed));
+        }
+        Outcome::Continue
+    }
+
+    fn observe_datagram(&mut self, side: Side, packet: &Sealed) -> Outcome {
+        let Content::Datagram { payload, payload_wire, datagram_bytes } = &packet.content else {
+            return Outcome::Continue;
+        };
+        self.octets[usize::from(side == Side::Server)] += u64::from(*payload_wire);
+        let TransportState::Udp { quic } = &mut self.transport_state else {
+            return Outcome::Continue;
+        };
+        let size = match usize::from(*datagram_bytes) {
+            0 => usize::MAX,
+            bytes => bytes,
+        };
+        for datagram in payload.chunks(size) {
+            if let Some(reader) = quic
+                && !reader.read(side, datagram, packet.envelope.ts, &mut self.handshake)
+            {
+                *quic = None;
+            }
+        }
+        Outcome::Continue
+    }
+
+    /// Returns the status of an end, which is a failure before the handshake is complete.
+    fn final_status(&self, status: Status) -> Status {
+        if self.handshake.is_pending() { Status::HandshakeFailed } else { status }
+    }
+
+    /// Returns the effect of an ICMP unreachable. None once the server has answered: ICMP may be
+    /// forged.
+    fn unreachable(&self) -> Option<Status> {
+        (!self.answered).then_some(Status::Refused)
+    }
+
+    /// Returns when and how the connection ends if no further packets come.
+    fn deadline(&self, options: &ConnectionOptions) -> (Timestamp, Status) {
+        let (limit, status) = match &self.transport_state {
+            TransportState::Tcp { client, .. } if !self.answered && client.began().is_some() => {
+                (options.answer_timeout, Status::Timeout)
+            }
+            TransportState::Udp { .. } if !self.answered => {
+                (options.answer_timeout, Status::Timeout)
+            }
+            TransportState::Tcp { client, server, .. }
+                if client.has_ended() || server.has_ended() || self.handshake.refused =>
+            {
+                (HALF_CLOSED_TIMEOUT, self.final_status(Status::Closed))
+            }
+            TransportState::Tcp { .. } => (options.idle_timeout, self.final_status(Status::Idle)),
+            TransportState::Udp { .. } => {
+                (options.quic_idle_timeout, self.final_status(Status::Idle))
+            }
+        };
+        (self.last.plus(limit), status)
+    }
+
+    /// Returns the status at the end of the capture.
+    fn status_at_end(&self) -> Status {
+        match &self.transport_state {
+            TransportState::Tcp { client, server, .. }
+                if client.has_ended() || server.has_ended() =>
+            {
+                self.final_status(Status::Closed)
+            }
+            _ => Status::Open,
+        }
+    }
+
+    /// Returns the memory of the incomplete handshake in bytes.
+    fn memory_bytes(&self) -> usize {
+        match &self.transport_state {
+            TransportState::Tcp { tls, .. } => tls.as_ref().map_or(0, |tls| tls.memory_bytes()),
+            TransportState::Udp { quic } => quic.as_ref().map_or(0, |quic| quic.memory_bytes()),
+        }
+    }
+
+    /// Stops reading the handshake and frees its memory.
+    fn stop_reading(&mut self) {
+        match &mut self.transport_state {
+            TransportState::Tcp { tls, .. } => *tls = None,
+            TransportState::Udp { quic } => *quic = None,
+        }
+    }
+
+    /// Returns the sequence number of the client's SYN, if it was seen.
+    fn attempt(&self) -> Option<u32> {
+        match &self.transport_state {
+            TransportState::Tcp { client, .. } => client.first_seq(),
+            TransportState::Udp { .. } => None,
+        }
+    }
+}
+
+/// The endpoints of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Endpoints {
+    client: SocketAddr,
+    server: SocketAddr,
+}
+
+/// A connection and its status.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'a> {
+    /// The connection. Its counters are totals since its beginning.
+    pub connection: &'a Connection,
+    /// State of the connection, or how it ended.
+    pub status: Status,
+    /// Whether this is the last report of the connection.
+    pub is_final: bool,
+}
+
+impl Report<'_> {
+    /// Returns the report's id: the first packet of the connection and the number of earlier
+    /// reports.
+    #[must_use]
+    pub const fn id(&self) -> MessageId {
+        MessageId { origin: self.connection.id.origin, index: self.connection.reports }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod craft;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,380 @@
+//! Compares the ledger with the records found, capture by capture.
+//!
+//! For each stream of a capture, with the counters of its newest ledger record:
+//!
+//! - At least `delivered` records were found. Once the spool was emptied, at least `delivered +
+//!   spooled`: a later run of the node took over the spool and reports, under the sink's name with
+//!   the suffix `_recovered`, that nothing of it is left.
+//! - At most `delivered + spooled + in_flight + dropped` were found, if that ledger record is
+//!   final: a broker may have kept a record whose acknowledgement never arrived.
+//! - Records that a later run dropped from the spool may be missing. One counter covers the spools
+//!   of all earlier captures, so these are balanced as a sum.
+//! - A ledger record counts what was delivered before it, so never itself.
+//! - If one agent handed over to another, both deliver what waited in the meantime, under one event
+//!   id: copies then count towards the minimum.
+
+use super::agents::CombinedLedger;
+use super::sort::SortEntry;
+use super::{BalanceReport, Incomplete, report::BalanceLine, status};
+use dnscribe_record::LedgerRecord;
+use dnscribe_record::Stream;
+use dnscribe_record::ledger::Delivery;
+use std::collections::BTreeMap;
+
+/// Suffix of a sink's name for what it found in the spool of earlier captures.
+pub(super) const RECOVERED: &str = "_recovered";
+
+const STREAMS: usize = Stream::ALL.len();
+
+/// Records found, by stream and by status of transactions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FoundRecords {
+    records: [u64; STREAMS],
+    distinct: [u64; STREAMS],
+    statuses: [u64; status::COUNT],
+}
+
+impl FoundRecords {
+    /// Adds an event that was found in `copies` copies.
+    pub(super) fn add(&mut self, event: &SortEntry, copies: u64) {
+        let stream = event.stream();
+        self.records[stream] += copies;
+        self.distinct[stream] += 1;
+        if stream == Stream::Transactions as usize
+            && let Some(count) = self.statuses.get_mut(event.status())
+        {
+            *count += 1;
+        }
+    }
+}
+
+/// One capture: its newest ledger record and the records found.
+pub(super) struct CaptureBalance<'a> {
+    pub(super) combined: &'a CombinedLedger,
+    pub(super) ledger: &'a LedgerRecord,
+    pub(super) found: FoundRecords,
+}
+
+impl CaptureBalance<'_> {
+    /// Returns the number of found records of a stream to compare with `delivered`.
+    fn comparable(&self, stream: Stream) -> u64 {
+        let found = if self.combined.agents > 1 { self.found.records } else { self.found.distinct };
+        found[stream as usize]
+    }
+}
+
+/// All captures of one node.
+pub(super) struct NodeBalance<'a> {
+    pub(super) name: &'a str,
+    /// Captures in order of their start.
+    pub(super) epochs: Vec<CaptureBalance<'a>>,
+    /// Records found that belong to none of them.
+    pub(super) unknown: FoundRecords,
+}
+
+/// What the ledger of a capture says about a stream.
+struct LedgerClaim<'a> {
+    sink: &'a str,
+    delivery: &'a Delivery,
+    /// Records delivered, the newest ledger record itself included.
+    delivered: u64,
+    /// Whether nothing is left of the spool.
+    emptied: bool,
+    /// Records that later runs dropped from the spool; may include those of other captures.
+    dropped_later: u64,
+}
+
+/// Losses of all captures whose spool was emptied.
+#[derive(Default)]
+struct SpoolLosses {
+    /// Records delivered or spooled that were not found.
+    missing: u64,
+    /// Records that later runs dropped from the spool.
+    dropped: u64,
+}
+
+impl NodeBalance<'_> {
+    /// Adds the node's lines, notes and problems to the report.
+    pub(super) fn balance(
+        &self,
+        sink: Option<&str>,
+        incomplete: &Incomplete,
+        report: &mut BalanceReport,
+    ) {
+        for CaptureBalance { ledger, .. } in
+            self.epochs.iter().filter(|epoch| !epoch.combined.complete)
+        {
+            report.notes.add(|| {
+                format!(
+                    "{}, epoch {}: handed over {} times, but ledger records of some agents are \
+                     missing: transactions are not compared with the pairing counters",
+                    self.name, ledger.epoch, ledger.takeovers
+                )
+            });
+        }
+        for CaptureBalance { ledger, .. } in
+            self.epochs.iter().filter(|epoch| !epoch.ledger.is_final)
+        {
+            report.notes.add(|| {
+                format!(
+                    "{}, epoch {}: not ended: its newest ledger record is not final; the \
+                     capture is still running, was killed, or its final record is in the spool",
+                    self.name, ledger.epoch
+                )
+            });
+        }
+        for stream in Stream::ALL {
+            let hint = match incomplete.get(&stream).map(Vec::as_slice) {
+                None | Some([]) => String::new(),
+                Some([why]) => format!("; {why}"),
+                Some([why, more @ ..]) => format!("; {why}; and {} more such gaps", more.len()),
+            };
+            self.balance_stream(stream, sink, &hint, report);
+        }
+        self.unknown_captures(report);
+    }
+
+    fn balance_stream(
+        &self,
+        stream: Stream,
+        sink: Option<&str>,
+        hint: &str,
+        report: &mut BalanceReport,
+    ) {
+        let mut sums: BTreeMap<&str, SpoolLosses> = BTreeMap::new();
+        for (index, epoch) in self.epochs.iter().enumerate() {
+            let Some(claim) = self.claim(index, sink, stream) else {
+                self.add_unclaimed(stream, epoch, report);
+                continue;
+            };
+            let found_count = epoch.comparable(stream);
+            report.lines.push(claim.line(self.name, stream, epoch));
+            claim.check(self.name, stream, epoch, hint, report);
+            if claim.emptied {
+                let sum = sums.entry(claim.sink).or_default();
+                sum.missing += claim.accepted().saturating_sub(found_count);
+                // The oldest capture's value covers all captures.
+                sum.dropped = sum.dropped.max(claim.dropped_later);
+            }
+        }
+        for (sink, SpoolLosses { missing, dropped }) in sums {
+            if dropped > 0 && missing > dropped {
+                report.problems.add(|| {
+                    format!(
+                        "{}: {}: {missing} records that {sink} delivered or spooled are missing in \
+                         epochs whose spool was emptied, but later runs dropped only \
+                         {dropped}{hint}",
+                        self.name,
+                        stream.name(),
+                    )
+                });
+            }
+        }
+    }
+
+    /// Returns what the newest ledger record of a capture says about a stream; none if no sink had
+    /// it.
+    ///
+    /// Without a sink name the records may come from any sink: the one with the most deliveries is
+    /// used, since each of several sinks gets its own copy.
+    fn claim(&self, index: usize, sink: Option<&str>, stream: Stream) -> Option<LedgerClaim<'_>> {
+        let CaptureBalance { ledger, combined, .. } = self.epochs.get(index)?;
+        let sinks = ledger.counters.delivery.iter();
+        let (sink, delivery) = sinks
+            .filter(|(name, _)| match sink {
+                Some(sink) => sink == *name,
+                None => !name.ends_with(RECOVERED),
+            })
+            .filter_map(|(name, streams)| Some((name, streams.get(stream.name())?)))
+            .max_by_key(|(_, delivery)| delivery.delivered)?;
+        let (mut emptied, mut dropped_later) = (false, 0);
+        for later in &self.epochs[index + 1..] {
+            let name = format!("{sink}{RECOVERED}");
+            let Some(recovered) = later.ledger.counters.delivery.get(&name) else { continue };
+            // If the stream is absent, the spool held none of its records.
+            let left = recovered.get(stream.name()).map(|of| (of.spooled + of.in_flight, of));
+            emptied |= left.is_none_or(|(left, _)| left == 0);
+            dropped_later += left.map_or(0, |(_, of)| of.dropped.values().sum());
+        }
+        let ledgers = if stream == Stream::Ledger { combined.agents } else { 0 };
+        let delivered = delivery.delivered + ledgers;
+        Some(LedgerClaim { sink, delivery, delivered, emptied, dropped_later })
+    }
+
+    /// Notes records of a stream that the capture's newest ledger record does not mention: another
+    /// run with the same epoch wrote them, such as a second replay with other streams.
+    fn add_unclaimed(
+        &self,
+        stream: Stream,
+        epoch: &CaptureBalance<'_>,
+        report: &mut BalanceReport,
+    ) {
+        let Some(line) = line(self.name, stream, &epoch.found) else { return };
+        report.notes.add(|| {
+            format!(
+                "{}, epoch {}: {}: {} records were found that its newest ledger record does not \
+                 mention",
+                self.name,
+                epoch.ledger.epoch,
+                stream.name(),
+                line.found
+            )
+        });
+        let epoch = epoch.ledger;
+        report.lines.push(BalanceLine {
+            epoch: Some(epoch.epoch.clone()),
+            ended: epoch.is_final,
+            ..line
+        });
+    }
+
+    /// Adds lines and a note for records of captures that the ledger does not know.
+    fn unknown_captures(&self, report: &mut BalanceReport) {
+        let lines =
+            Stream::ALL.into_iter().filter_map(|stream| line(self.name, stream, &self.unknown));
+        let before = report.lines.len();
+        report.lines.extend(lines);
+        let count: u64 = report.lines[before..].iter().map(|line| line.found).sum();
+        if count > 0 {
+            report.notes.add(|| {
+                format!(
+                    "{}: {count} records belong to no epoch in the ledger: the capture was killed \
+                     before its first ledger record, the ledger records have expired, or another \
+                     program wrote them",
+                    self.name
+                )
+            });
+        }
+    }
+}
+
+/// Returns a line without a claim; none if no record was found.
+fn line(node: &str, stream: Stream, found: &FoundRecords) -> Option<BalanceLine> {
+    let (records, distinct) = (found.records[stream as usize], found.distinct[stream as usize]);
+    (records > 0).then(|| BalanceLine {
+        node: node.to_owned(),
+        epoch: None,
+        ended: false,
+        stream: stream.name(),
+        sink: None,
+        delivered: None,
+        spooled: None,
+        waiting: 0,
+        found: distinct,
+        duplicates: records - distinct,
+    })
+}
+
+impl LedgerClaim<'_> {
+    /// Returns the minimum number of records to be found.
+    fn min_found(&self) -> u64 {
+        let spooled = self.delivery.spooled;
+        let arrived = if self.emptied { spooled.saturating_sub(self.dropped_later) } else { 0 };
+        self.delivered + arrived
+    }
+
+    /// Returns the number of records delivered or spooled.
+    fn accepted(&self) -> u64 {
+        self.delivered + self.delivery.spooled
+    }
+
+    /// Returns the number of records that were or will be sent.
+    fn sent(&self) -> u64 {
+        self.accepted() + self.delivery.in_flight
+    }
+
+    /// Returns the number of records that may still be in the spool.
+    fn waiting(&self, distinct: u64) -> u64 {
+        if self.emptied { 0 } else { self.accepted().saturating_sub(distinct.max(self.delivered)) }
+    }
+
+    /// Returns the maximum number of records to be found once the capture has ended.
+    fn max_found(&self) -> u64 {
+        self.sent() + self.delivery.dropped.values().sum::<u64>()
+    }
+
+    /// Returns whether every record of the stream was delivered.
+    fn is_lossless(&self) -> bool {
+        let Delivery { records, delivered, spooled, .. } = *self.delivery;
+        let arrived = spooled == 0 || self.emptied && self.dropped_later == 0;
+        arrived && delivered + spooled == records
+    }
+
+    fn line(&self, node: &str, stream: Stream, epoch: &CaptureBalance<'_>) -> BalanceLine {
+        let distinct = epoch.found.distinct[stream as usize];
+        BalanceLine {
+            node: node.to_owned(),
+            epoch: Some(epoch.ledger.epoch.clone()),
+            ended: epoch.ledger.is_final,
+            stream: stream.name(),
+            sink: Some(self.sink.to_owned()),
+            delivered: Some(self.delivered),
+            spooled: Some(self.delivery.spooled),
+            waiting: self.waiting(epoch.comparable(stream)),
+            found: distinct,
+            duplicates: epoch.found.records[stream as usize] - distinct,
+        }
+    }
+
+    fn check(
+        &self,
+        node: &str,
+        stream: Stream,
+        epoch: &CaptureBalance<'_>,
+        hint: &str,
+        report: &mut BalanceReport,
+    ) {
+        let CaptureBalance { ledger, found, combined } = epoch;
+        let what = || format!("{node}, epoch {}: {}", ledger.epoch, stream.name());
+        let distinct = found.distinct[stream as usize];
+        let (least, sent, most) = (self.min_found(), self.sent(), self.max_found());
+        let found_count = epoch.comparable(stream);
+        if found_count < least {
+            report.problems.add(|| {
+                format!(
+                    "{}: the ledger says that {} delivered {least} records, {found_count} were found: \
+                     {} missing{hint}",
+                    what(),
+                    self.sink,
+                    least - found_count
+                )
+            });
+        } else if ledger.is_final && distinct > most {
+            report.problems.add(|| {
+                format!(
+                    "{}: the ledger accounts for {most} records of {}, {distinct} were found",
+                    what(),
+                    self.sink
+                )
+            });
+        } else if ledger.is_final && distinct > sent {
+            let excess = distinct - sent;
+            report.notes.add(|| {
+                format!("{}: {excess} records were found that the ledger counts as dropped", what())
+            });
+        }
+        let waiting = self.waiting(found_count);
+        if waiting > 0 {
+            report.notes.add(|| format!("{}: {waiting} records may still be in the spool", what()));
+        }
+        let is_whole = ledger.is_final && combined.complete;
+        if stream == Stream::Transactions && is_whole && self.is_lossless() {
+            check_statuses(&what(), epoch, report);
+        }
+    }
+}
+
+/// Checks that the statuses of the transactions are those that pairing counted. Valid only if every
+/// transaction was delivered.
+fn check_statuses(what: &str, epoch: &CaptureBalance<'_>, report: &mut BalanceReport) {
+    for ((status, counter), found) in status::ALL.iter().zip(epoch.found.statuses) {
+        let counted = counter(&epoch.ledger.counters.pairing);
+        if found != counted {
+            report.problems.add(|| {
+                format!(
+                    "{what}: pairing.{status} is {counted}, but {found} such transactions were found"
+                )
+            });
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Converts an alert record into the JSON that Alertmanager accepts.
+
+use super::AlertmanagerConfig;
+use dnscribe_record::time::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// Most items of a kind in a description.
+const MAX_ITEMS: usize = 5;
+
+/// The fields of a `dns.alert/1` record that Alertmanager receives.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct AlertRecord {
+    pub(super) alert_id: String,
+    pub(super) severity: String,
+    state: String,
+    ts: String,
+    started: String,
+    ended: Option<String>,
+    rule: String,
+    node: String,
+    region: Option<String>,
+    resolver: Option<String>,
+    zone: Option<String>,
+    qname: Option<String>,
+    process_name: Option<String>,
+    pod: Option<String>,
+    client_ip: Option<String>,
+    vantage: Option<String>,
+    summary: String,
+    #[serde(default)]
+    figures: Vec<Figure>,
+    #[serde(default)]
+    qnames: Vec<String>,
+    #[serde(default)]
+    processes: Vec<String>,
+    #[serde(default)]
+    clients: Vec<String>,
+    #[serde(default)]
+    resolvers: Vec<String>,
+    #[serde(default)]
+    samples: Vec<String>,
+    #[serde(default)]
+    suppressed: u64,
+    runbook: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Figure {
+    name: String,
+    value: f64,
+    threshold: Option<f64>,
+    baseline_mean: Option<f64>,
+    baseline_deviation: Option<f64>,
+    z_score: Option<f64>,
+}
+
+impl AlertRecord {
+    /// Returns whether the alert is firing.
+    pub(super) fn is_firing(&self) -> bool {
+        self.state == "firing"
+    }
+
+    /// When the record was made.
+    pub(super) fn recorded_at(&self) -> &str {
+        &self.ts
+    }
+
+    /// When the alert ended.
+    pub(super) fn ended(&self) -> &str {
+        self.ended.as_deref().unwrap_or(&self.ts)
+    }
+
+    /// The alert for `MAX_ALERTS_PER_POST /api/v2/alerts`. `until` is its end, or the time at which Alertmanager
+    /// considers it over unless it is repeated.
+    pub(super) fn to_json(&self, until: &str, config: &AlertmanagerConfig) -> Value {
+        let mut alert = json!({
+            "labels": self.labels(config),
+            "annotations": self.annotations(),
+            "startsAt": self.started,
+            // The end must not be before the start, even after a change of the clock.
+            "endsAt": latest(until, &self.started),
+        });
+        if let Some(url) = &config.generator_url {
+            alert["generatorURL"] = url.as_str().into();
+        }
+        alert
+    }
+
+    /// The labels that identify the alert: they stay the same as long as its severity and its
+    /// entity do.
+    fn labels(&self, config: &AlertmanagerConfig) -> Map<String, Value> {
+        let mut labels: Map<String, Value> = config
+            .labels
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().into()))
+            .collect();
+        let own = [
+            ("region", &self.region),
+            ("resolver", &self.resolver),
+            ("zone", &self.zone),
+            ("qname", &self.qname),
+            ("process_name", &self.process_name),
+            ("pod", &self.pod),
+            ("client_ip", &self.client_ip),
+            ("vantage", &self.vantage),
+        ];
+        let own = own.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        for (name, value) in own {
+            labels.insert(name.to_owned(), value.as_str().into());
+        }
+        for (name, value) in
+            [("rule", &self.rule), ("severity", &self.severity), ("node", &self.node)]
+        {
+            labels.insert(name.to_owned(), value.as_str().into());
+        }
+        labels.insert("alertname".to_owned(), alertname(&self.rule).into());
+        labels
+    }
+
+    fn annotations(&self) -> Map<String, Value> {
+        let mut all = Map::new();
+        all.insert("summary".to_owned(), self.summary.as_str().into());
+        all.insert("description".to_owned(), self.description().into());
+        all.insert("alert_id".to_owned(), self.alert_id.as_str().into());
+        if !self.samples.is_empty() {
+            all.insert("event_ids".to_owned(), summarized(&self.samples).into());
+        }
+        if let Some(runbook) = &self.runbook {
+            all.insert("runbook_url".to_owned(), runbook.as_str().into());
+        }
+        all
+    }
+
+    /// The figures, one per line, then the affected names, processes, clients and resolvers.
+    fn description(&self) -> String {
+        let mut text = String::new();
+        for figure in &self.figures {
+            figure.write(&mut text);
+        }
+        let kinds = [
+            ("names", &self.qnames),
+            ("processes", &self.processes),
+            ("clients", &self.clients),
+            ("resolvers", &self.resolvers),
+        ];
+        for (kind, list) in kinds.into_iter().filter(|(_, list)| !list.is_empty()) {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{kind}: {}", summarized(list));
+        }
+        if self.suppressed > 0 {
+            let _ = writeln!(text, "other alerts that this explains: {}", self.suppressed);
+        }
+        text.trim_end().to_owned()
+    }
+}
+
+impl Figure {
+    /// `timeout_ratio 1 (threshold 0.5, usually 0.01 ± 0.005, z-score 198)`.
+    fn write(&self, text: &mut String) {
+        let mut compared = Vec::new();
+        if let Some(threshold) = self.threshold {
+            compared.push(format!("threshold {}", rounded(threshold)));
+        }
+        if let Some(mean) = self.baseline_mean {
+            let deviation =
+                self.baseline_deviation.map(|deviation| format!(" ± {}", rounded(deviation)));
+            compared.push(format!("usually {}{}", rounded(mean), deviation.unwrap_or_default()));
+        }
+        if let Some(z) = self.z_score {
+            compared.push(format!("z-score {}", rounded(z)));
+        }
+        let compared =
+            if compared.is_empty() { String::new() } else { format!(" ({})", compared.join(", ")) };
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{} {}{compared}", self.name, rounded(self.value));
+    }
+}
+
+/// Rounds to three decimals.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// The first items of a list, and the number of the others.
+fn summarized(list: &[String]) -> String {
+    let some = list.iter().take(MAX_ITEMS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match list.len().saturating_sub(MAX_ITEMS) {
+        0 => some,
+        more => format!("{some}, and {more} more"),
+    }
+}
+
+/// The alert name of a rule: `DnsResolverDown` for `resolver_down`.
+fn alertname(rule: &str) -> String {
+    let mut name = "Dns".to_owned();
+    for word in rule.split('_') {
+        let mut letters = word.chars();
+        name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        name.push_str(letters.as_str());
+    }
+    name
+}
+
+/// The later of two times. A text that is not a time is never the later.
+fn latest<'a>(one: &'a str, other: &'a str) -> &'a str {
+    let time = |text: &str| text.parse::<Timestamp>().ok();
+    if time(one) < time(other) { other } else { one }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::alertmanager::tests::config;
+
+    /// An alert record with the fields in `more` replaced.
+    pub(in crate::alertmanager) fn alert(more: &Value) -> AlertRecord {
+        let mut record = json!({
+            "schema": "dns.alert/1", "event_id": "00", "ts": "2026-11-20T07:30:30.000000000Z",
+            "node": "n", "alert_id": "a1", "rule": "resolver_down",
+            "entity": "resolver=192.0.2.53,vantage=client", "resolver": "192.0.2.53",
+            "vantage": "client", "state": "firing", "severity": "critical",
+            "started": "2026-11-20T07:30:10.000000000Z", "duration_seconds": 20.0,
+            "summary": "192.0.2.53 answers nothing any more",
+            "figures": [
+                { "name": "timeout_ratio", "value": 1.0, "threshold": 0.5, "baseline_mean": 0.01,
+                  "baseline_deviation": 0.005, "z_score": 198.000_04 },
+                { "name": "queries", "value": 5000.0 },
+            ],
+            "samples": ["e1"], "qnames": ["a", "b", "c", "d", "e", "f", "g"], "suppressed": 3,
+            "runbook": "https://runbooks.example/resolver-down.md",
+        });
+        for (field, value) in more.as_object().unwrap() {
+            record[field] = value.clone();
+        }
+        serde_json::from_value(record).unwrap()
+    }
+
+    #[test]
+    fn converts_all_fields() {
+        let config = AlertmanagerConfig {
+            labels: [("team".to_owned(), "dns".to_owned())].into(),
+            generator_url: Some("https://dashboards.example/dns".into()),
+            ..config("http://a")
+        };
+        let to_json = alert(&json!({})).to_json("2026-11-20T07:35:00Z", &config);
+        assert_eq!(
+            to_json["labels"],
+            json!({
+                "team": "dns", "alertname": "DnsResolverDown", "rule": "resolver_down",
+                "severity": "critical", "node": "n", "resolver": "192.0.2.53", "vantage": "client",
+            })
+        );
+        let annotations = &to_json["annotations"];
+        assert_eq!(annotations["runbook_url"], "https://runbooks.example/resolver-down.md");
+        assert_eq!(
+            annotations["description"],
+            "timeout_ratio 1 (threshold 0.5, usually 0.01 ± 0.005, z-score 198)\nqueries 5000\n\
+             names: a, b, c, d, e, and 2 more\nother alerts that this explains: 3"
+        );
+        assert_eq!(to_json["startsAt"], "2026-11-20T07:30:10.000000000Z");
+        assert_eq!(to_json["endsAt"], "2026-11-20T07:35:00Z");
+        assert_eq!(to_json["generatorURL"], "https://dashboards.example/dns");
+    }
+
+    #[test]
+    fn never_ends_before_it_begins() {
+        let to_json = alert(&json!({})).to_json("2026-11-20T07:30:09Z", &config("http://a"));
+        assert_eq!(to_json["endsAt"], to_json["startsAt"]);
+    }
+}

@@ -1,0 +1,144 @@
+//! The Kafka sink: an idempotent producer whose delivery reports drive the ledger.
+//!
+//! ```text
+//!  queue ─▶ sender ─┬──────────────▶ in flight ─▶ librdkafka ─▶ broker
+//!                   └─▶ spool ──────▶   ▲                        │
+//!                       (disk)          └──── delivery reports ◀─┘
+//! ```
+//!
+//! The sink's thread, the sender, hands records to librdkafka. While Kafka is unavailable, or slower
+//! than the records arrive, they go to the spool and return from it in order. No rdkafka type leaves
+//! this module. Its parts, in the order in which a record passes them:
+//!
+//! | module | contents |
+//! |---|---|
+//! | `settings` | librdkafka's settings; errors without secrets |
+//! | `encode` | JSON or Avro, schema registry |
+//! | `sender` | the sink's thread |
+//! | `backlog` | the connection to the spool |
+//! | `in_flight` | unacknowledged records |
+//! | `producer` | the producer: record to message |
+//! | `reports` | librdkafka's callbacks: delivery reports, errors, statistics |
+//! | `dead_letter` | dead letters of rejected records |
+//! | `topics` | creation of topics |
+//! | `probe`, `read_back` | checks and reading back, for commands |
+//! | `diagnose` | explanation of errors |
+
+mod backlog;
+mod dead_letter;
+mod diagnose;
+mod encode;
+mod in_flight;
+mod probe;
+mod producer;
+mod read_back;
+mod reports;
+mod sender;
+mod settings;
+pub mod topics;
+
+pub use diagnose::Diagnosis;
+pub use encode::probe_registry;
+pub use probe::probe_brokers;
+pub use read_back::{Gap, read_back};
+pub use settings::validate;
+
+use super::spool::SpoolConfig;
+use super::tally::{DropReason, Tally};
+use super::threaded::{QueueLimits, SpoolReport, ThreadedSink};
+use super::{KafkaConfig, Look, SinkError, Stream, StreamSet};
+use backlog::{Backlog, BacklogGauges};
+use dead_letter::DeadLetters;
+use in_flight::{InFlight, Tallies};
+use reports::BrokerHealth;
+use sender::{Sender, SenderParts};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+const REASONS: &[DropReason] = &[
+    DropReason::QueueFull,
+    DropReason::MessageTimedOut,
+    DropReason::MessageTooLarge,
+    DropReason::UnknownTopic,
+    DropReason::NotAuthorised,
+    DropReason::NotEncodable,
+    DropReason::Rejected,
+    DropReason::BrokerError,
+    DropReason::SpoolFull,
+    DropReason::SpoolExpired,
+    DropReason::SpoolCorrupt,
+    DropReason::SpoolError,
+    DropReason::Shutdown,
+];
+
+/// Options of a Kafka sink.
+#[derive(Clone, Copy)]
+pub(super) struct KafkaOptions<'a> {
+    pub(super) node: &'a str,
+    pub(super) region: Option<&'a str>,
+    pub(super) config: &'a KafkaConfig,
+    pub(super) patience: Option<Duration>,
+    pub(super) spool: Option<&'a SpoolConfig>,
+}
+
+/// Starts a sink without waiting for a broker.
+pub(super) fn open(
+    name: String,
+    streams: StreamSet,
+    with: KafkaOptions<'_>,
+) -> Result<ThreadedSink, SinkError> {
+    assemble(name, streams, with, QueueLimits::default()).map(|(sink, _)| sink)
+}
+
+/// Starts a sink; also returns the state of its connection.
+fn assemble(
+    name: String,
+    streams: StreamSet,
+    with: KafkaOptions<'_>,
+    limits: QueueLimits,
+) -> Result<(ThreadedSink, Arc<BrokerHealth>), SinkError> {
+    let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
+    let recovered = Arc::new(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
+    let tallies = Tallies { own: Arc::clone(&shared), recovered: Arc::clone(&recovered) };
+    let in_flight = Arc::new(InFlight::new(tallies));
+    let health = Arc::new(BrokerHealth::new(with.config));
+    let gauges = Arc::new(BacklogGauges::default());
+    let KafkaOptions { node, region, config, patience, spool } = with;
+    let backlog =
+        Backlog::new(spool, &config.brokers, node, Arc::clone(&in_flight), Arc::clone(&gauges));
+    let node: Arc<str> = node.into();
+    let dead_letters = DeadLetters {
+        node: Arc::clone(&node),
+        region: region.map(str::to_owned),
+        wanted: streams.contains(Stream::Dlq),
+        shared: Arc::clone(&shared),
+        logged: BTreeSet::new(),
+    };
+    let parts = SenderParts {
+        config: config.clone(),
+        node,
+        in_flight,
+        health: Arc::clone(&health),
+        dead_letters,
+        patience,
+    };
+    let sender = Sender::new(parts, backlog)?;
+    let thread = name.clone();
+    let bytes = Arc::clone(&gauges.bytes);
+    let sink =
+        ThreadedSink::start(name, Look::Json, limits, shared, move |receiver| sender.run(receiver))
+            .map_err(|error| SinkError::Thread { name: thread, error })?;
+    let sink =
+        if spool.is_some() { sink.with_spool(SpoolReport { recovered, bytes }) } else { sink };
+    let seen = Arc::clone(&health);
+    Ok((sink.with_gauges(move || [seen.stats.gauges(), gauges.gauges()].concat()), health))
+}
+
+#[cfg(test)]
+mod tests;
+
+/// All metrics of this kind of sink.
+pub(super) fn every_gauge() -> Vec<super::Gauge> {
+    [reports::Stats::default().gauges(), BacklogGauges::default().gauges()].concat()
+}

@@ -1,0 +1,92 @@
+//! Makes dead letters (`dns.dlq/1`) of records that Kafka rejects: stage, reason and the bytes
+//! themselves.
+
+use super::super::{Batch, Stream};
+use super::in_flight::RejectedRecord;
+use crate::tally::DropReason;
+use crate::threaded::SharedState;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use dnscribe_record::time::Timestamp;
+use dnscribe_record::{DlqRecord, EventId, RecordHead};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tracing::warn;
+
+/// Most dead letters in a batch: about 10 MB of the largest records.
+const BATCH: usize = 128;
+
+/// Makes dead letters.
+pub(super) struct DeadLetters {
+    pub(super) node: Arc<str>,
+    pub(super) region: Option<String>,
+    /// Whether the sink receives the stream `dlq`.
+    pub(super) wanted: bool,
+    /// Knows whether dead letters may contain bytes of the record.
+    pub(super) shared: Arc<SharedState>,
+    /// Streams and reasons that have been logged.
+    pub(super) logged: BTreeSet<(Stream, &'static str)>,
+}
+
+impl DeadLetters {
+    /// Makes dead letters of rejected records. A rejected dead letter is only counted.
+    pub(super) fn batches(&mut self, dead: &[RejectedRecord]) -> Vec<Batch> {
+        for dead in dead {
+            self.log_once(dead);
+        }
+        if !self.wanted {
+            return Vec::new();
+        }
+        let letters: Vec<&RejectedRecord> =
+            dead.iter().filter(|dead| dead.stream != Stream::Dlq).collect();
+        letters.chunks(BATCH).map(|dead| self.batch(dead)).collect()
+    }
+
+    fn batch(&self, dead: &[&RejectedRecord]) -> Batch {
+        let mut batch = Batch::default();
+        for dead in dead {
+            let record = self.record(dead);
+            batch.push_json(Stream::Dlq, record.head.event_id.0, &record, self.node.as_bytes());
+        }
+        batch
+    }
+
+    fn record(&self, dead: &RejectedRecord) -> DlqRecord<'_> {
+        let original = EventId(dead.event_id);
+        let bytes: &[u8] = if self.shared.hides_dead_letters() { &[] } else { &dead.bytes };
+        let head = RecordHead {
+            schema: Stream::Dlq.schema(),
+            event_id: original.of_dead_letter(dead.stream),
+            ts: Timestamp::now(),
+            node: &self.node,
+            region: self.region.as_deref(),
+        };
+        DlqRecord {
+            head,
+            stage: if dead.reason == DropReason::NotEncodable { "encode" } else { "deliver" },
+            reason: dead.reason.name(),
+            stream: Some(dead.stream.name()),
+            record_event_id: Some(original),
+            bytes: BASE64.encode(bytes),
+            captured_bytes: count(bytes.len()),
+            record_bytes: Some(count(dead.whole_bytes)),
+            ..DlqRecord::default()
+        }
+    }
+
+    fn log_once(&mut self, dead: &RejectedRecord) {
+        let reason = dead.reason.name();
+        if self.logged.insert((dead.stream, reason)) {
+            let stream = dead.stream.name();
+            let fate = match (dead.stream, self.wanted) {
+                (Stream::Dlq, _) | (_, false) => "they are counted as dropped",
+                (_, true) => "they are counted as dropped and go to the stream dlq",
+            };
+            warn!(stream, reason, "Kafka refuses records; {fate}");
+        }
+    }
+}
+
+fn count(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,337 @@
+//! Records in flight: handed to librdkafka or next in line, and not settled.
+//!
+//! Batches stay here, in order, until the broker has acknowledged each record. So a failed producer
+//! can be replaced and its successor given the remaining records, and records that wait for a
+//! silent broker can be written to disk too.
+
+mod batch;
+
+pub(super) use batch::{
+    BatchToSend, Cursor, ExposedBatch, InFlightBatch, Origin, Outcome, RejectedRecord,
+};
+
+use super::super::Stream;
+use super::super::tally::{DropReason, PerStream, Tally};
+use super::super::threaded::SharedState;
+use crate::spool::FrameId;
+use batch::PendingBatch;
+use fixedbitset::FixedBitSet;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Most bytes of a rejected record in its dead letter.
+pub(super) const DEAD_BYTES: usize = 64 << 10;
+
+/// Counters of this capture's records, and of recovered ones.
+#[derive(Clone)]
+pub(super) struct Tallies {
+    pub(super) own: Arc<SharedState>,
+    pub(super) recovered: Arc<Tally>,
+}
+
+impl Tallies {
+    pub(super) fn of(&self, origin: Origin) -> &Tally {
+        match origin {
+            Origin::Own => &self.own.tally,
+            Origin::Recovered => &self.recovered,
+        }
+    }
+}
+
+struct State {
+    /// Number of the first batch.
+    first: usize,
+    pending: VecDeque<PendingBatch>,
+    records: u64,
+    bytes: usize,
+    last_delivery: Instant,
+    /// Whether any record was delivered.
+    reached: bool,
+    /// The batches before this one are on disk too, as far as needed.
+    backed_up: usize,
+    done: Vec<FrameId>,
+    dead: Vec<RejectedRecord>,
+}
+
+/// The records in flight. SharedState by the sender and librdkafka's delivery reports.
+pub(super) struct InFlight {
+    state: Mutex<State>,
+    tallies: Tallies,
+}
+
+impl InFlight {
+    pub(super) fn new(tallies: Tallies) -> Self {
+        let state = State {
+            first: 0,
+            pending: VecDeque::new(),
+            records: 0,
+            bytes: 0,
+            last_delivery: Instant::now(),
+            reached: false,
+            backed_up: 0,
+            done: Vec::new(),
+            dead: Vec::new(),
+        };
+        Self { state: Mutex::new(state), tallies }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) const fn tallies(&self) -> &Tallies {
+        &self.tallies
+    }
+
+    /// Appends a batch.
+    pub(super) fn add(&self, batch_in_flight: InFlightBatch, now: Instant) {
+        let mut left = PerStream::default();
+        for (index, record) in batch_in_flight.batch.iter().enumerate() {
+            if batch_in_flight.streams.contains(record.stream)
+                && !batch_in_flight.settled.contains(index)
+            {
+                left[record.stream as usize] += 1;
+            }
+        }
+        let mut state = self.state();
+        if state.pending.is_empty() {
+            // Waiting for a delivery starts now.
+            state.last_delivery = now;
+        }
+        state.records += left.iter().sum::<u64>();
+        state.bytes += batch_in_flight.batch.size_bytes();
+        let left_out = FixedBitSet::with_capacity(batch_in_flight.batch.len());
+        state.pending.push_back(PendingBatch {
+            inner: batch_in_flight,
+            left_out,
+            left,
+            since: now,
+        });
+        state.remove_done();
+    }
+
+    /// The batch at the cursor or, if it is gone, the first after it; `None` at the end.
+    pub(super) fn at(&self, cursor: &mut Cursor) -> Option<BatchToSend> {
+        let state = self.state();
+        if cursor.batch < state.first {
+            *cursor = Cursor { batch: state.first, index: 0 };
+        }
+        let pending = state.pending.get(state.offset(cursor.batch)?)?;
+        Some(BatchToSend {
+            batch: Arc::clone(&pending.inner.batch),
+            node: Arc::clone(&pending.inner.node),
+            streams: pending.inner.streams,
+            settled: pending.inner.settled.clone(),
+        })
+    }
+
+    /// Returns whether the cursor is behind the last batch.
+    pub(super) fn is_at_end(&self, cursor: Cursor) -> bool {
+        let state = self.state();
+        cursor.batch >= state.first + state.pending.len()
+    }
+
+    /// A cursor at the first batch with unsettled records.
+    pub(super) fn start(&self) -> Cursor {
+        Cursor { batch: self.state().first, index: 0 }
+    }
+
+    /// Applies a delivery report. A second report on a record has no effect.
+    pub(super) fn settle(&self, number: usize, outcome: Outcome) {
+        let Cursor { batch, index } = Cursor::of(number);
+        let mut state = self.state();
+        if outcome == Outcome::Returned {
+            return;
+        }
+        state.last_delivery = Instant::now();
+        state.reached |= outcome == Outcome::Delivered;
+        let Some(offset) = state.offset(batch) else { return };
+        let Some(pending) = state.pending.get_mut(offset) else { return };
+        let Some(record) = pending.inner.batch.get(index) else { return };
+        if pending.inner.settled.put(index) {
+            return;
+        }
+        let stream = record.stream;
+        let (origin, location) = (pending.inner.origin, pending.location(stream));
+        let result = match outcome {
+            Outcome::Rejected(reason) => Err(reason),
+            _ => Ok(()),
+        };
+        // After a timeout a dead letter would not be delivered either.
+        let refused = result.err().filter(|reason| *reason != DropReason::MessageTimedOut);
+        if refused.is_some() && stream != Stream::Dlq {
+            // Counted before the record is settled, so that a flush waits for the dead letter too.
+            self.offer_dead_letter();
+        }
+        self.tallies.of(origin).settle_at(location, stream, 1, result);
+        let dead = refused.map(|reason| RejectedRecord {
+            stream,
+            event_id: record.event_id,
+            reason,
+            bytes: record.line[..record.line.len().min(DEAD_BYTES)].to_vec(),
+            whole_bytes: record.line.len(),
+        });
+        pending.left[stream as usize] -= 1;
+        let done = pending.inner.spool_frames[stream as usize]
+            .filter(|_| pending.left[stream as usize] == 0);
+        state.records -= 1;
+        state.done.extend(done);
+        state.dead.extend(dead);
+        state.remove_done();
+    }
+
+    /// Counts a dead letter as in flight, if this sink receives them.
+    fn offer_dead_letter(&self) {
+        let tally = &self.tallies.own.tally;
+        if tally.streams().contains(Stream::Dlq) {
+            let mut one = PerStream::default();
+            one[Stream::Dlq as usize] = 1;
+            tally.add_in_flight(&one);
+        }
+    }
+
+    /// Drops all records in flight.
+    pub(super) fn abandon(&self, reason: DropReason) {
+        let mut state = self.state();
+        for pending in std::mem::take(&mut state.pending) {
+            for stream in Stream::ALL {
+                let left = pending.left[stream as usize];
+                let tally = self.tallies.of(pending.inner.origin);
+                tally.settle_at(pending.location(stream), stream, left, Err(reason));
+            }
+            state.first += 1;
+        }
+        (state.records, state.bytes) = (0, 0);
+    }
+
+    /// Takes the frames whose records were all settled since the last call.
+    pub(super) fn take_done(&self) -> Vec<FrameId> {
+        std::mem::take(&mut self.state().done)
+    }
+
+    /// Takes the records rejected since the last call. Their dead letters count as in flight.
+    pub(super) fn take_dead(&self) -> Vec<RejectedRecord> {
+        std::mem::take(&mut self.state().dead)
+    }
+
+    /// Records and bytes in flight.
+    pub(super) fn load(&self) -> (u64, usize) {
+        let state = self.state();
+        (state.records, state.bytes)
+    }
+
+    /// How long records have been in flight without any delivery report.
+    pub(super) fn silence(&self, now: Instant) -> Duration {
+        let state = self.state();
+        let Some(oldest) = state.pending.front() else { return Duration::ZERO };
+        now.saturating_duration_since(oldest.since.max(state.last_delivery))
+    }
+
+    /// Returns whether a broker has ever acknowledged a record.
+    pub(super) fn has_delivered(&self) -> bool {
+        self.state().reached
+    }
+
+    /// Batches of at least this age with records that are in memory only, except those passed to
+    /// [`Self::set_backed_up`].
+    pub(super) fn exposed(&self, age: Duration, now: Instant) -> Vec<ExposedBatch> {
+        let state = self.state();
+        let before = state.backed_up.saturating_sub(state.first);
+        let numbered = (state.first..).zip(&state.pending);
+        numbered
+            .skip(before)
+            .take_while(|(_, pending)| now.saturating_duration_since(pending.since) >= age)
+            .filter(|(_, pending)| pending.has_unspooled())
+            .map(|(number, pending)| ExposedBatch {
+                number,
+                batch: Arc::clone(&pending.inner.batch),
+                streams: pending.inner.streams,
+                settled: pending.inner.settled.clone(),
+                spool_frames: pending.inner.spool_frames,
+            })
+            .collect()
+    }
+
+    /// Marks batches as written to disk. Frames of theirs that are removed later to make space are
+    /// not written again.
+    pub(super) fn set_backed_up(&self, upto: &[ExposedBatch]) {
+        if let Some(last) = upto.last() {
+            self.state().backed_up = last.number + 1;
+        }
+    }
+
+    /// Notes that the exposed records of a stream are in `frame`. Returns false if all have been
+    /// settled meanwhile, so that the frame is not needed.
+    pub(super) fn set_spooled(
+        &self,
+        exposed: &ExposedBatch,
+        stream: Stream,
+        frame: FrameId,
+    ) -> bool {
+        let mut state = self.state();
+        let offset = state.offset(exposed.number);
+        let Some(pending) = offset.and_then(|offset| state.pending.get_mut(offset)) else {
+            return false;
+        };
+        let left = pending.left[stream as usize];
+        if left == 0 {
+            return false;
+        }
+        for (index, record) in exposed.batch.iter().enumerate() {
+            if record.stream == stream && exposed.settled.contains(index) {
+                pending.left_out.insert(index);
+            }
+        }
+        pending.inner.spool_frames[stream as usize] = Some(frame);
+        self.tallies.of(pending.inner.origin).spooled(stream, left);
+        true
+    }
+
+    /// Notes that a frame is no longer on disk: its records are in memory only.
+    pub(super) fn clear_spooled(&self, frame: FrameId, stream: Stream) {
+        let mut state = self.state();
+        let has_frame = |pending: &&mut PendingBatch| {
+            pending.inner.spool_frames[stream as usize] == Some(frame)
+        };
+        if let Some(pending) = state.pending.iter_mut().find(has_frame) {
+            pending.inner.spool_frames[stream as usize] = None;
+            let left = pending.left[stream as usize];
+            self.tallies.of(pending.inner.origin).unspooled(stream, left);
+        }
+    }
+
+    /// The frames on disk with unsettled records, and which of their records are settled.
+    pub(super) fn partial(&self) -> Vec<(FrameId, Vec<bool>)> {
+        let state = self.state();
+        let mut partial = Vec::new();
+        for pending in &state.pending {
+            for stream in Stream::ALL {
+                let frame = pending.inner.spool_frames[stream as usize];
+                if let Some(frame) = frame.filter(|_| pending.left[stream as usize] > 0) {
+                    partial.push((frame, pending.settled_in_frame(stream)));
+                }
+            }
+        }
+        partial
+    }
+}
+
+impl State {
+    fn offset(&self, batch: usize) -> Option<usize> {
+        batch.checked_sub(self.first)
+    }
+
+    fn remove_done(&mut self) {
+        while self.pending.front().is_some_and(PendingBatch::is_done) {
+            if let Some(done) = self.pending.pop_front() {
+                self.bytes -= done.inner.batch.size_bytes();
+            }
+            self.first += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "in_flight/tests.rs"]
+mod tests;

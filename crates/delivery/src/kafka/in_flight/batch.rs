@@ -1,0 +1,150 @@
+//! Batches and records in flight, and the sender's cursor.
+
+use crate::spool::FrameId;
+use crate::tally::{DropReason, Location, PerStream};
+use crate::{Batch, Rendered, Stream, StreamSet};
+use fixedbitset::FixedBitSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The capture that counts a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kafka) enum Origin {
+    /// This capture.
+    Own,
+    /// An earlier capture, which left it in the spool.
+    Recovered,
+}
+
+/// A delivery report of librdkafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kafka) enum Outcome {
+    /// The broker has acknowledged the record.
+    Delivered,
+    /// It was returned unsent and stays in flight.
+    Returned,
+    /// It is rejected permanently.
+    Rejected(DropReason),
+}
+
+/// A rejected record.
+#[derive(Clone, Debug)]
+pub(in crate::kafka) struct RejectedRecord {
+    pub(in crate::kafka) stream: Stream,
+    pub(in crate::kafka) event_id: u128,
+    pub(in crate::kafka) reason: DropReason,
+    /// Its first bytes, and its length.
+    pub(in crate::kafka) bytes: Vec<u8>,
+    pub(in crate::kafka) whole_bytes: usize,
+}
+
+/// A batch in flight.
+pub(in crate::kafka) struct InFlightBatch {
+    pub(in crate::kafka) batch: Arc<Batch>,
+    pub(in crate::kafka) node: Arc<str>,
+    pub(in crate::kafka) origin: Origin,
+    /// The streams of the batch to send; records of others are ignored.
+    pub(in crate::kafka) streams: StreamSet,
+    /// By stream: the frame on disk with its records.
+    pub(in crate::kafka) spool_frames: [Option<FrameId>; Stream::ALL.len()],
+    /// Records that are settled or need not be sent.
+    pub(in crate::kafka) settled: FixedBitSet,
+}
+
+/// Bits of a record's index in its batch. No batch has more records.
+const INDEX_BITS: u32 = 16;
+
+const _: () = assert!(usize::BITS == 64, "a record's number is a batch's number and a place");
+
+/// Position of the sender: the next record to hand over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::kafka) struct Cursor {
+    pub(super) batch: usize,
+    pub(in crate::kafka) index: usize,
+}
+
+impl Cursor {
+    /// The record's number, which its delivery report carries.
+    pub(in crate::kafka) fn number(self) -> usize {
+        self.batch << INDEX_BITS | self.index
+    }
+
+    /// The record with this number: its batch and index.
+    pub(super) fn of(number: usize) -> Self {
+        Self { batch: number >> INDEX_BITS, index: number & ((1 << INDEX_BITS) - 1) }
+    }
+
+    /// The start of the next batch.
+    pub(in crate::kafka) fn next_batch(self) -> Self {
+        Self { batch: self.batch + 1, index: 0 }
+    }
+}
+
+/// A batch to hand over.
+pub(in crate::kafka) struct BatchToSend {
+    pub(in crate::kafka) batch: Arc<Batch>,
+    pub(in crate::kafka) node: Arc<str>,
+    pub(in crate::kafka) streams: StreamSet,
+    pub(in crate::kafka) settled: FixedBitSet,
+}
+
+/// A batch with records that a crash would lose.
+pub(in crate::kafka) struct ExposedBatch {
+    pub(in crate::kafka) batch: Arc<Batch>,
+    pub(super) number: usize,
+    pub(super) streams: StreamSet,
+    pub(super) settled: FixedBitSet,
+    pub(super) spool_frames: [Option<FrameId>; Stream::ALL.len()],
+}
+
+impl ExposedBatch {
+    /// Records of a stream that are neither settled nor on disk.
+    pub(in crate::kafka) fn of(&self, stream: Stream) -> impl Iterator<Item = Rendered<'_>> {
+        let wanted = self.streams.contains(stream) && self.spool_frames[stream as usize].is_none();
+        let all = self.batch.iter().enumerate();
+        all.filter(move |(index, record)| {
+            wanted && record.stream == stream && !self.settled.contains(*index)
+        })
+        .map(|(_, record)| record)
+    }
+}
+
+/// A batch in flight and its progress.
+pub(super) struct PendingBatch {
+    pub(super) inner: InFlightBatch,
+    /// Records already settled when the frames were written, which contain the others.
+    pub(super) left_out: FixedBitSet,
+    /// By stream: unsettled records.
+    pub(super) left: PerStream,
+    pub(super) since: Instant,
+}
+
+impl PendingBatch {
+    pub(super) fn is_done(&self) -> bool {
+        self.left == PerStream::default()
+    }
+
+    /// Returns whether a crash would lose records of it.
+    pub(super) fn has_unspooled(&self) -> bool {
+        self.left
+            .iter()
+            .zip(&self.inner.spool_frames)
+            .any(|(left, home)| *left > 0 && home.is_none())
+    }
+
+    pub(super) fn location(&self, stream: Stream) -> Location {
+        match self.inner.spool_frames[stream as usize] {
+            Some(_) => Location::Disk,
+            None => Location::Memory,
+        }
+    }
+
+    /// Which records of the stream's frame are settled.
+    pub(super) fn settled_in_frame(&self, stream: Stream) -> Vec<bool> {
+        let records = self.inner.batch.iter().enumerate();
+        records
+            .filter(|(index, record)| record.stream == stream && !self.left_out.contains(*index))
+            .map(|(index, _)| self.inner.settled.contains(index))
+            .collect()
+    }
+}

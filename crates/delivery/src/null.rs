@@ -1,0 +1,64 @@
+//! `--sink null`: counts records and discards them, for measurements and for metrics alone.
+
+use super::tally::{DropReason, Tally};
+use super::{Batch, Failure, Look, Sink, Stream, StreamSet};
+use dnscribe_record::ledger::Delivery;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A sink that only counts.
+pub struct Null {
+    name: String,
+    tally: Tally,
+}
+
+impl Null {
+    /// Creates a null sink for `streams`.
+    #[must_use]
+    pub fn new(name: String, streams: StreamSet) -> Self {
+        const REASONS: &[DropReason] = &[DropReason::Shutdown];
+        Self { name, tally: Tally::new(streams, REASONS) }
+    }
+}
+
+impl Sink for Null {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wants(&self, stream: Stream) -> bool {
+        self.tally.streams().contains(stream)
+    }
+
+    fn look(&self) -> Look {
+        Look::Blank
+    }
+
+    fn offer(&mut self, batch: &Arc<Batch>) {
+        self.tally.add_filtered(batch);
+        let share = self.tally.count_batch(batch);
+        self.tally.add_in_flight(&share);
+        self.tally.delivered(&share);
+    }
+
+    fn wait_for_room(&self, _batch: &Batch, _limit: Duration) -> bool {
+        true
+    }
+
+    fn flush(&mut self, _limit: Duration) -> bool {
+        true
+    }
+
+    fn close(&mut self) {
+        self.tally.close();
+    }
+
+    fn counters(&self) -> BTreeMap<String, Delivery> {
+        self.tally.counters()
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        None
+    }
+}

@@ -1,0 +1,212 @@
+//! A placeholder for a sink that cannot be opened until another sink with the same file or spool is
+//! closed. Batches offered meanwhile are kept in memory and counted as in flight.
+
+use super::open::SinkError;
+use super::plan::Plan;
+use super::tally::{DropReason, PerStream, Tally};
+use super::threaded::QueueLimits;
+use super::{Batch, Failure, Look, Sink, Stream};
+use dnscribe_record::ledger::Delivery;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Sleep during a flush that cannot make progress.
+const FLUSH_PAUSE: Duration = Duration::from_millis(5);
+
+/// Drop reasons. `shutdown`: the agent ended before the sink was opened.
+const REASONS: &[DropReason] =
+    &[DropReason::QueueFull, DropReason::WriteError, DropReason::Shutdown];
+
+/// A sink that is opened once its predecessor is closed.
+pub struct Successor {
+    name: String,
+    plan: Plan,
+    /// Set when the predecessor is closed.
+    predecessor_closed: Arc<AtomicBool>,
+    limits: QueueLimits,
+    waiting: VecDeque<Arc<Batch>>,
+    waiting_bytes: usize,
+    tally: Tally,
+    failure: Option<SinkError>,
+}
+
+impl Successor {
+    /// Creates a placeholder. The sink of `plan` is opened once `predecessor_closed` is set.
+    #[must_use]
+    pub fn new(name: String, plan: Plan, predecessor_closed: Arc<AtomicBool>) -> Self {
+        let tally = Tally::new(plan.streams(), REASONS);
+        let (waiting, limits) = (VecDeque::new(), QueueLimits::default());
+        Self {
+            name,
+            plan,
+            predecessor_closed,
+            limits,
+            waiting,
+            waiting_bytes: 0,
+            tally,
+            failure: None,
+        }
+    }
+}
+
+impl Sink for Successor {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wants(&self, stream: Stream) -> bool {
+        self.plan.streams().contains(stream)
+    }
+
+    fn look(&self) -> Look {
+        self.plan.look()
+    }
+
+    fn offer(&mut self, batch: &Arc<Batch>) {
+        let share = self.tally.count_batch(batch);
+        let has_filtered = *batch.filtered() != PerStream::default();
+        if share == PerStream::default() && !has_filtered {
+            return;
+        }
+        self.tally.add_in_flight(&share);
+        let size = batch.size_bytes();
+        let reason = if self.failure.is_some() {
+            DropReason::WriteError
+        } else if self.limits.for_batch(batch).fits(self.waiting.len(), self.waiting_bytes, size) {
+            self.waiting_bytes += size;
+            self.waiting.push_back(Arc::clone(batch));
+            return;
+        } else {
+            DropReason::QueueFull
+        };
+        self.tally.add_filtered(batch);
+        self.tally.dropped(&share, reason);
+    }
+
+    fn wait_for_room(&self, _batch: &Batch, _limit: Duration) -> bool {
+        true
+    }
+
+    fn flush(&mut self, limit: Duration) -> bool {
+        let settled = self.tally.in_flight() == 0;
+        if !settled {
+            // The caller closes the predecessor in another step.
+            thread::sleep(limit.min(FLUSH_PAUSE));
+        }
+        settled
+    }
+
+    fn relieve(&mut self) -> Option<Box<dyn Sink>> {
+        if self.failure.is_some() || !self.predecessor_closed.load(Ordering::Relaxed) {
+            return None;
+        }
+        match self.plan.open(self.name.clone()) {
+            Ok(mut sink) => {
+                for batch in self.waiting.drain(..) {
+                    self.tally.withdrawn(&self.tally.count_batch(&batch));
+                    sink.offer(&batch);
+                }
+                Some(sink)
+            }
+            Err(error) => {
+                self.failure = Some(error);
+                for batch in self.waiting.drain(..) {
+                    self.tally.add_filtered(&batch);
+                    self.tally.dropped(&self.tally.count_batch(&batch), DropReason::WriteError);
+                }
+                None
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.waiting.drain(..).for_each(|batch| self.tally.add_filtered(&batch));
+        self.tally.close();
+    }
+
+    fn counters(&self) -> BTreeMap<String, Delivery> {
+        self.tally.counters()
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.failure.as_ref().map(|error| Failure::Broken(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KafkaConfig, OpenWith, SinkSpec};
+    use std::path::Path;
+
+    fn batch(number: u128) -> Arc<Batch> {
+        let mut batch = Batch::default();
+        let render = |out: &mut Vec<u8>| out.extend(format!("{number}\n").bytes());
+        batch.push(Stream::Transactions, number, render, |_| {});
+        batch.filter(Stream::Transactions);
+        Arc::new(batch)
+    }
+
+    fn successor(path: &Path) -> (Successor, Arc<AtomicBool>) {
+        let kafka = KafkaConfig::default();
+        let with = OpenWith::new("n", &kafka);
+        let predecessor_closed = Arc::new(AtomicBool::new(false));
+        let plan = Plan::of(&SinkSpec::File(path.into()), &with);
+        (
+            Successor::new("file".to_owned(), plan, Arc::clone(&predecessor_closed)),
+            predecessor_closed,
+        )
+    }
+
+    fn of_transactions(sink: &dyn Sink) -> Delivery {
+        sink.counters().remove("transactions").unwrap()
+    }
+
+    #[test]
+    fn passes_waiting_batches_to_the_new_sink() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let (mut waiting, predecessor_closed) = successor(&path);
+        (1..=3).for_each(|number| waiting.offer(&batch(number)));
+        assert!(waiting.relieve().is_none() && !path.exists());
+        let counted = of_transactions(&waiting);
+        assert_eq!((counted.records, counted.in_flight), (3, 3));
+        predecessor_closed.store(true, Ordering::Relaxed);
+        let mut sink = waiting.relieve().unwrap();
+        assert!(sink.flush(Duration::from_secs(30)));
+        let counted = of_transactions(&*sink);
+        assert_eq!((counted.records, counted.delivered, counted.filtered), (6, 3, 3));
+        assert_eq!(of_transactions(&waiting).records, 0, "they are counted once");
+        sink.close();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "1\n2\n3\n");
+    }
+
+    #[test]
+    fn drops_and_counts_if_the_sink_cannot_be_opened() {
+        let (mut waiting, predecessor_closed) = successor(Path::new("/proc/nowhere/out"));
+        waiting.offer(&batch(1));
+        predecessor_closed.store(true, Ordering::Relaxed);
+        assert!(waiting.relieve().is_none());
+        waiting.offer(&batch(2));
+        let counted = of_transactions(&waiting);
+        assert_eq!((counted.records, counted.dropped["write_error"]), (4, 2));
+        let Some(Failure::Broken(why)) = waiting.failure() else { panic!("it has failed") };
+        assert!(why.contains("/proc/nowhere/out"), "{why}");
+    }
+
+    #[test]
+    fn drops_and_counts_batches_that_do_not_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut waiting, predecessor_closed) = successor(&dir.path().join("out"));
+        waiting.limits = QueueLimits { batches: 8, bytes: 1 << 20 };
+        (1..=20).for_each(|number| waiting.offer(&batch(number)));
+        predecessor_closed.store(true, Ordering::Relaxed);
+        let sink = waiting.relieve().unwrap();
+        let (before, after) = (of_transactions(&waiting), of_transactions(&*sink));
+        assert_eq!((before.records, before.dropped["queue_full"], before.filtered), (26, 13, 13));
+        assert_eq!((after.records, after.filtered), (14, 7));
+    }
+}

@@ -1,0 +1,265 @@
+//! Counters of one sink by stream. Identity 5 of the ledger holds at every moment.
+
+use super::{Batch, Stream, StreamSet};
+use dnscribe_record::ledger::Delivery;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Defines [`DropReason`] and the names of its variants in the ledger.
+macro_rules! define_drop_reasons {
+    ($($variant:ident = $name:literal),+ $(,)?) => {
+        /// Why a sink dropped a record.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum DropReason {
+            $($variant),+
+        }
+
+        impl DropReason {
+            const ALL: &[Self] = &[$(Self::$variant),+];
+            const COUNT: usize = Self::ALL.len();
+
+            /// The reason's name in the ledger.
+            pub(super) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name),+
+                }
+            }
+        }
+    };
+}
+
+define_drop_reasons! {
+    QueueFull = "queue_full",
+    Shutdown = "shutdown",
+    WriteError = "write_error",
+    PipeClosed = "pipe_closed",
+    MessageTimedOut = "message_timed_out",
+    MessageTooLarge = "message_too_large",
+    UnknownTopic = "unknown_topic",
+    NotAuthorised = "not_authorised",
+    Rejected = "rejected",
+    BrokerError = "broker_error",
+    NotEncodable = "not_encodable",
+    SpoolFull = "spool_full",
+    SpoolExpired = "spool_expired",
+    SpoolCorrupt = "spool_corrupt",
+    SpoolError = "spool_error",
+}
+
+/// Where an undelivered record is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Location {
+    /// In memory only.
+    Memory,
+    /// On disk, and possibly also in memory.
+    Disk,
+}
+
+/// Names of all drop reasons, as in the ledger.
+pub fn drop_reasons() -> impl Iterator<Item = &'static str> {
+    DropReason::ALL.iter().copied().map(DropReason::name)
+}
+
+/// One number for each stream, indexed by `Stream as usize`.
+pub(super) type PerStream = [u64; Stream::ALL.len()];
+
+#[derive(Clone, Copy, Default)]
+struct StreamCounters {
+    records: u64,
+    filtered: u64,
+    delivered: u64,
+    spooled: u64,
+    dropped: [u64; DropReason::COUNT],
+}
+
+impl StreamCounters {
+    fn in_flight(&self) -> u64 {
+        let settled = self.filtered + self.delivered + self.spooled;
+        self.records - settled - self.dropped.iter().sum::<u64>()
+    }
+
+    fn leave(&mut self, location: Location, count: u64) {
+        if location == Location::Disk {
+            self.spooled -= count;
+        }
+    }
+}
+
+#[derive(Default)]
+struct TallyState {
+    cells: [StreamCounters; Stream::ALL.len()],
+    /// Set when the sink is closed. Later reports on records in memory are ignored.
+    closed: bool,
+}
+
+/// The counters of one sink. A lock, not atomics, so that readers see all counters of the same
+/// moment; it is held only for a few additions.
+pub(super) struct Tally {
+    streams: StreamSet,
+    reasons: &'static [DropReason],
+    state: Mutex<TallyState>,
+}
+
+impl Tally {
+    /// Creates counters for a sink that receives `streams` and may drop records for `reasons`.
+    pub(super) fn new(streams: StreamSet, reasons: &'static [DropReason]) -> Self {
+        Self { streams, reasons, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, TallyState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn streams(&self) -> StreamSet {
+        self.streams
+    }
+
+    /// Number of the batch's records that belong to the sink, by stream.
+    pub(super) fn count_batch(&self, batch: &Batch) -> PerStream {
+        let mut share = *batch.counted();
+        for record in batch.iter() {
+            share[record.stream as usize] += 1;
+        }
+        for stream in Stream::ALL.into_iter().filter(|stream| !self.streams.contains(*stream)) {
+            share[stream as usize] = 0;
+        }
+        share
+    }
+
+    /// Counts the records that a filter removed from `batch`.
+    pub(super) fn add_filtered(&self, batch: &Batch) {
+        if *batch.filtered() == PerStream::default() {
+            return;
+        }
+        let mut state = self.state();
+        for stream in self.streams.iter() {
+            let count = batch.filtered()[stream as usize];
+            let cell = &mut state.cells[stream as usize];
+            cell.records += count;
+            cell.filtered += count;
+        }
+    }
+
+    /// Counts records as received and in flight.
+    pub(super) fn add_in_flight(&self, share: &PerStream) {
+        let mut state = self.state();
+        for (cell, count) in state.cells.iter_mut().zip(share) {
+            cell.records += count;
+        }
+        if state.closed {
+            drop_all_in_flight(&mut state);
+        }
+    }
+
+    /// Moves records from in flight to delivered.
+    pub(super) fn delivered(&self, share: &PerStream) {
+        self.settle(share, |cell| &mut cell.delivered);
+    }
+
+    /// Moves records from in flight to dropped.
+    pub(super) fn dropped(&self, share: &PerStream, reason: DropReason) {
+        self.settle(share, |cell| &mut cell.dropped[reason as usize]);
+    }
+
+    /// Removes records in flight, because a replacement sink counts them from now on.
+    pub(super) fn withdrawn(&self, share: &PerStream) {
+        let mut state = self.state();
+        for (cell, count) in state.cells.iter_mut().zip(share) {
+            cell.records -= count;
+        }
+    }
+
+    /// Counts records of one stream, stored at `location` until now, as delivered or dropped.
+    pub(super) fn settle_at(
+        &self,
+        location: Location,
+        stream: Stream,
+        count: u64,
+        outcome: Result<(), DropReason>,
+    ) {
+        let mut state = self.state();
+        // Records in memory were counted as dropped when the sink was closed.
+        if state.closed && location == Location::Memory {
+            return;
+        }
+        let cell = &mut state.cells[stream as usize];
+        cell.leave(location, count);
+        match outcome {
+            Ok(()) => cell.delivered += count,
+            Err(reason) => cell.dropped[reason as usize] += count,
+        }
+    }
+
+    /// Moves records from in flight to spooled.
+    pub(super) fn spooled(&self, stream: Stream, count: u64) {
+        let mut state = self.state();
+        if !state.closed {
+            state.cells[stream as usize].spooled += count;
+        }
+    }
+
+    /// Moves records from spooled to in flight.
+    pub(super) fn unspooled(&self, stream: Stream, count: u64) {
+        self.state().cells[stream as usize].spooled -= count;
+    }
+
+    /// Counts records recovered from disk.
+    pub(super) fn add_recovered(&self, found: &PerStream) {
+        let mut state = self.state();
+        for (cell, count) in state.cells.iter_mut().zip(found) {
+            cell.records += count;
+            cell.spooled += count;
+        }
+    }
+
+    fn settle(&self, share: &PerStream, counter: impl Fn(&mut StreamCounters) -> &mut u64) {
+        let mut state = self.state();
+        if state.closed {
+            return;
+        }
+        for (cell, count) in state.cells.iter_mut().zip(share) {
+            *counter(cell) += count;
+        }
+    }
+
+    /// Counts all records in flight as dropped (`shutdown`) and ignores later reports.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        drop_all_in_flight(&mut state);
+    }
+
+    /// Records in flight of all streams.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.state().cells.iter().map(StreamCounters::in_flight).sum()
+    }
+
+    /// The current counters by stream name.
+    pub(super) fn counters(&self) -> BTreeMap<String, Delivery> {
+        let cells = self.state().cells;
+        let named = self.streams.iter().map(|stream| {
+            let cell = cells[stream as usize];
+            let dropped = self
+                .reasons
+                .iter()
+                .map(|reason| (reason.name().to_owned(), cell.dropped[*reason as usize]))
+                .collect();
+            let delivery = Delivery {
+                records: cell.records,
+                delivered: cell.delivered,
+                spooled: cell.spooled,
+                in_flight: cell.in_flight(),
+                filtered: cell.filtered,
+                dropped,
+            };
+            (stream.name().to_owned(), delivery)
+        });
+        named.collect()
+    }
+}
+
+fn drop_all_in_flight(state: &mut TallyState) {
+    for cell in &mut state.cells {
+        cell.dropped[DropReason::Shutdown as usize] += cell.in_flight();
+    }
+}

@@ -1,0 +1,445 @@
+//! Base of sinks with a thread: the bounded queue to the thread, counters, flush and close.
+
+use super::tally::{DropReason, PerStream, Tally};
+use super::{Batch, Failure, Gauge, Look, Sink, Stream};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use dnscribe_record::ledger::Delivery;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long to wait for a thread to end. After that it is abandoned, blocked in the kernel.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Wait of a thread that has nothing to do until it is woken.
+pub(super) const LONG_WAIT: Duration = Duration::from_secs(3600);
+
+/// One part in `RESERVED` of the queue is reserved for summaries.
+const RESERVED: usize = 8;
+
+/// Capacity of the queue. Batches are limited too, because on a quiet host they are small and many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueueLimits {
+    pub(super) batches: usize,
+    pub(super) bytes: usize,
+}
+
+impl QueueLimits {
+    /// The limits for `batch`. Summaries may also use the reserved part.
+    pub(super) fn for_batch(self, batch: &Batch) -> Self {
+        if batch.is_summary() {
+            return self;
+        }
+        let Self { batches, bytes } = self;
+        Self { batches: batches - batches / RESERVED, bytes: bytes - bytes / RESERVED }
+    }
+
+    /// Returns whether a batch of `size` bytes fits behind `batches` queued batches of `queued`
+    /// bytes in total. A batch larger than the limit fits if the queue is empty.
+    pub(super) const fn fits(self, batches: usize, queued: usize, size: usize) -> bool {
+        batches < self.batches && (queued == 0 || queued.saturating_add(size) <= self.bytes)
+    }
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { batches: 16_384, bytes: 64 << 20 }
+    }
+}
+
+/// State shared by the sink and its thread.
+pub(super) struct SharedState {
+    pub(super) tally: Tally,
+    queued_bytes: AtomicUsize,
+    stop: AtomicBool,
+    flushing: AtomicBool,
+    draining: AtomicBool,
+    reopen: AtomicBool,
+    hides_dead_letters: AtomicBool,
+    failure: OnceLock<(Failure, DropReason)>,
+}
+
+impl SharedState {
+    /// Returns whether the thread must end now.
+    pub(super) fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether a flush is waiting.
+    pub(super) fn flushing(&self) -> bool {
+        self.flushing.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether records wait on disk.
+    pub(super) fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether a reopen was requested since the last call.
+    pub(super) fn take_reopen_request(&self) -> bool {
+        self.reopen.swap(false, Ordering::Relaxed)
+    }
+
+    /// Returns whether dead letters must not contain bytes of the record, because their stream is
+    /// masked.
+    pub(super) fn hides_dead_letters(&self) -> bool {
+        self.hides_dead_letters.load(Ordering::Relaxed)
+    }
+
+    /// Marks the sink as failed: everything offered from now on is dropped for `reason`.
+    pub(super) fn fail(&self, failure: Failure, reason: DropReason) {
+        // Only the first failure is kept: later ones are its consequences.
+        let _ = self.failure.set((failure, reason));
+    }
+
+    /// The drop reason of a failed sink.
+    pub(super) fn failed(&self) -> Option<DropReason> {
+        self.failure.get().map(|(_, reason)| *reason)
+    }
+}
+
+/// An item of the queue.
+enum QueueItem {
+    Batch(Arc<Batch>),
+    /// Wakes the thread, because its state has changed.
+    Wake,
+}
+
+/// The thread's end of the queue.
+pub(super) struct SinkReceiver {
+    receiver: Receiver<QueueItem>,
+    pub(super) shared: Arc<SharedState>,
+}
+
+/// What the thread must do next.
+pub(super) enum NextStep {
+    /// Deliver a batch.
+    Batch(QueuedBatch),
+    /// Do periodic work: no batch is waiting.
+    Idle,
+    /// End.
+    Stop,
+}
+
+/// A batch taken from the queue. Its bytes count as queued until it is dropped.
+pub(super) struct QueuedBatch {
+    pub(super) batch: Arc<Batch>,
+    shared: Arc<SharedState>,
+}
+
+impl Drop for QueuedBatch {
+    fn drop(&mut self) {
+        self.shared.queued_bytes.fetch_sub(self.batch.size_bytes(), Ordering::Relaxed);
+    }
+}
+
+impl SinkReceiver {
+    /// Waits for a batch, at most for `limit`.
+    pub(super) fn next(&self, limit: Duration) -> NextStep {
+        let received = self.receiver.recv_timeout(limit);
+        match received {
+            _ if self.shared.stopping() => NextStep::Stop,
+            Ok(QueueItem::Batch(batch)) => NextStep::Batch(self.taken(batch)),
+            Ok(QueueItem::Wake) | Err(RecvTimeoutError::Timeout) => NextStep::Idle,
+            Err(RecvTimeoutError::Disconnected) => NextStep::Stop,
+        }
+    }
+
+    /// Takes the batches that are already queued, without waiting.
+    pub(super) fn queued(&self) -> impl Iterator<Item = QueuedBatch> {
+        self.receiver.try_iter().filter_map(|item| match item {
+            QueueItem::Batch(batch) => Some(self.taken(batch)),
+            // The caller checks the state again before it sleeps.
+            QueueItem::Wake => None,
+        })
+    }
+
+    fn taken(&self, batch: Arc<Batch>) -> QueuedBatch {
+        QueuedBatch { batch, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Drops all batches until the sink is closed. Called after a failure.
+    pub(super) fn drop_all(&self, reason: DropReason) {
+        loop {
+            match self.next(LONG_WAIT) {
+                NextStep::Batch(taken) => {
+                    let tally = &self.shared.tally;
+                    tally.dropped(&tally.count_batch(&taken.batch), reason);
+                }
+                NextStep::Idle => {}
+                NextStep::Stop => return,
+            }
+        }
+    }
+}
+
+/// A sink with its own thread.
+pub(super) struct ThreadedSink {
+    name: String,
+    look: Look,
+    limits: QueueLimits,
+    shared: Arc<SharedState>,
+    sender: Option<Sender<QueueItem>>,
+    thread: Option<JoinHandle<()>>,
+    gauges: Box<dyn Fn() -> Vec<Gauge> + Send>,
+    spool: Option<SpoolReport>,
+}
+
+/// What a sink reports about its spool.
+pub(super) struct SpoolReport {
+    /// Counters of records that earlier captures left in the spool.
+    pub(super) recovered: Arc<Tally>,
+    /// Bytes on disk.
+    pub(super) bytes: Arc<AtomicU64>,
+}
+
+impl ThreadedSink {
+    /// Creates the shared state. It is created before the sink so that callbacks can refer to it.
+    pub(super) fn shared(tally: Tally) -> Arc<SharedState> {
+        Arc::new(SharedState {
+            tally,
+            queued_bytes: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            flushing: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            reopen: AtomicBool::new(false),
+            hides_dead_letters: AtomicBool::new(false),
+            failure: OnceLock::new(),
+        })
+    }
+
+    /// Starts the thread with `work`.
+    pub(super) fn start(
+        name: String,
+        look: Look,
+        limits: QueueLimits,
+        shared: Arc<SharedState>,
+        work: impl FnOnce(&SinkReceiver) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (sender, receiver) = crossbeam_channel::bounded(limits.batches);
+        let receiver = SinkReceiver { receiver, shared: Arc::clone(&shared) };
+        let thread =
+            thread::Builder::new().name(format!("sink-{name}")).spawn(move || work(&receiver))?;
+        let (sender, thread) = (Some(sender), Some(thread));
+        let gauges = Box::new(Vec::new);
+        Ok(Self { name, look, limits, shared, sender, thread, gauges, spool: None })
+    }
+
+    /// Adds metrics of the sink.
+    pub(super) fn with_gauges(mut self, gauges: impl Fn() -> Vec<Gauge> + Send + 'static) -> Self {
+        self.gauges = Box::new(gauges);
+        self
+    }
+
+    /// Adds what the sink reports about its spool.
+    pub(super) fn with_spool(mut self, spool: SpoolReport) -> Self {
+        self.spool = Some(spool);
+        self
+    }
+
+    /// Queues a batch. The error is the reason for dropping it.
+    fn enqueue(&self, batch: &Arc<Batch>) -> Result<(), DropReason> {
+        if let Some(reason) = self.shared.failed() {
+            return Err(reason);
+        }
+        let sender = self.sender.as_ref().ok_or(DropReason::Shutdown)?;
+        let size = batch.size_bytes();
+        let before = self.shared.queued_bytes.fetch_add(size, Ordering::Relaxed);
+        let sent = if self.limits.for_batch(batch).fits(sender.len(), before, size) {
+            sender
+                .try_send(QueueItem::Batch(Arc::clone(batch)))
+                .map_err(|error| self.send_error(&error))
+        } else {
+            Err(DropReason::QueueFull)
+        };
+        if sent.is_err() {
+            self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    /// Wakes the thread.
+    fn wake_thread(&self) {
+        if let Some(sender) = &self.sender {
+            // If the queue is full, the thread is awake.
+            let _ = sender.try_send(QueueItem::Wake);
+        }
+    }
+
+    fn send_error<T>(&self, error: &TrySendError<T>) -> DropReason {
+        match error {
+            TrySendError::Full(_) => DropReason::QueueFull,
+            TrySendError::Disconnected(_) => {
+                let broken = format!("sink {}: its thread has ended", self.name);
+                self.shared.fail(Failure::Broken(broken), DropReason::WriteError);
+                DropReason::WriteError
+            }
+        }
+    }
+
+    fn has_capacity(&self, batch: &Batch) -> bool {
+        let queued = self.shared.queued_bytes.load(Ordering::Relaxed);
+        let waiting = self.sender.as_ref().map_or(0, Sender::len);
+        self.shared.failed().is_some()
+            || self.limits.for_batch(batch).fits(waiting, queued, batch.size_bytes())
+    }
+}
+
+/// Polls `yes` until it is true, at most for `limit`. Returns its last value.
+fn wait_until(limit: Duration, yes: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    let mut pause = Duration::from_micros(50);
+    while !yes() {
+        let Some(left) = limit.checked_sub(start.elapsed()) else { return false };
+        thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(5));
+    }
+    true
+}
+
+impl Sink for ThreadedSink {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wants(&self, stream: Stream) -> bool {
+        self.shared.tally.streams().contains(stream)
+    }
+
+    fn look(&self) -> Look {
+        self.look
+    }
+
+    fn offer(&mut self, batch: &Arc<Batch>) {
+        self.shared.tally.add_filtered(batch);
+        let share = self.shared.tally.count_batch(batch);
+        if share == PerStream::default() {
+            return;
+        }
+        self.shared.tally.add_in_flight(&share);
+        if let Err(reason) = self.enqueue(batch) {
+            self.shared.tally.dropped(&share, reason);
+        }
+    }
+
+    fn wait_for_room(&self, batch: &Batch, limit: Duration) -> bool {
+        wait_until(limit, || self.has_capacity(batch))
+    }
+
+    fn reopen(&mut self) {
+        self.shared.reopen.store(true, Ordering::Relaxed);
+        self.wake_thread();
+    }
+
+    fn hide_dead_letters(&mut self, hidden: bool) {
+        self.shared.hides_dead_letters.store(hidden, Ordering::Relaxed);
+    }
+
+    fn flush(&mut self, limit: Duration) -> bool {
+        self.shared.flushing.store(true, Ordering::Relaxed);
+        self.wake_thread();
+        let shared = &self.shared;
+        let settled = wait_until(limit, || shared.tally.in_flight() == 0 && !shared.draining());
+        self.shared.flushing.store(false, Ordering::Relaxed);
+        settled
+    }
+
+    fn close(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.sender = None;
+        if let Some(thread) = self.thread.take()
+            && wait_until(END_TIMEOUT, || thread.is_finished())
+            && thread.join().is_err()
+        {
+            let broken = format!("sink {}: its thread failed", self.name);
+            self.shared.fail(Failure::Broken(broken), DropReason::WriteError);
+        }
+        self.shared.tally.close();
+    }
+
+    fn counters(&self) -> BTreeMap<String, Delivery> {
+        self.shared.tally.counters()
+    }
+
+    fn recovered(&self) -> Option<BTreeMap<String, Delivery>> {
+        self.spool.as_ref().map(|spool| spool.recovered.counters())
+    }
+
+    fn spool_bytes(&self) -> u64 {
+        self.spool.as_ref().map_or(0, |spool| spool.bytes.load(Ordering::Relaxed))
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.shared.failure.get().map(|(failure, _)| failure.clone())
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        (self.gauges)()
+    }
+}
+
+impl Drop for ThreadedSink {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    const REASONS: &[DropReason] =
+        &[DropReason::QueueFull, DropReason::WriteError, DropReason::Shutdown];
+    const LIMITS: QueueLimits = QueueLimits { batches: 16, bytes: 8_000 };
+
+    fn batch(stream: Stream) -> Arc<Batch> {
+        let mut batch = Batch::default();
+        batch.push(stream, 1, |out| out.resize(out.len() + 1_000, b'x'), |_| {});
+        Arc::new(batch)
+    }
+
+    /// A sink whose thread delivers nothing until the returned sender sends or is dropped.
+    fn blocked_sink(limits: QueueLimits) -> (ThreadedSink, mpsc::Sender<()>) {
+        let (go, held) = mpsc::channel();
+        let shared = ThreadedSink::shared(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
+        let tally = Arc::clone(&shared);
+        let work = move |receiver: &SinkReceiver| {
+            // Fails once the test is over.
+            let _ = held.recv();
+            while let NextStep::Batch(taken) = receiver.next(LONG_WAIT) {
+                tally.tally.delivered(&tally.tally.count_batch(&taken.batch));
+            }
+        };
+        let sink = ThreadedSink::start("slow".to_owned(), Look::Json, limits, shared, work);
+        (sink.unwrap(), go)
+    }
+
+    #[test]
+    fn reserves_space_for_summaries() {
+        for limits in [LIMITS, QueueLimits { bytes: 1 << 20, batches: 8 }] {
+            let (mut sink, go) = blocked_sink(limits);
+            (0..20).for_each(|_| sink.offer(&batch(Stream::Transactions)));
+            assert!(!sink.wait_for_room(&batch(Stream::Transactions), Duration::ZERO));
+            assert!(sink.wait_for_room(&batch(Stream::Metrics), Duration::ZERO));
+            (0..3).for_each(|_| sink.offer(&batch(Stream::Metrics)));
+            go.send(()).unwrap();
+            assert!(sink.flush(Duration::from_secs(30)));
+            let counters = sink.counters();
+            let (bulk, summaries) = (&counters["transactions"], &counters["metrics"]);
+            assert_eq!((bulk.delivered, bulk.dropped["queue_full"]), (7, 13), "{limits:?}");
+            assert_eq!(
+                (summaries.delivered, summaries.dropped["queue_full"]),
+                (1, 2),
+                "{limits:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! `dns.alert/1`.
+
+use super::{EventId, MaskingFields, RecordHead};
+use crate::time::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_with::skip_serializing_none;
+
+/// `dns.alert/1`: a problem began, became worse or better, continues, or ended.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename = "dns.alert/1")]
+pub struct AlertRecord<'a> {
+    /// Fields that begin every record.
+    #[serde(flatten)]
+    pub head: RecordHead<'a>,
+    /// Identifies the alert in all records from the first `firing` to `resolved`: a hash of node,
+    /// rule, entity and start.
+    pub alert_id: EventId,
+    /// Name of the detection rule: `resolver_down`, `success_ratio`, ...
+    #[schemars(extend("enum" = [
+        "query_rate", "latency", "nxdomain", "servfail", "timeout", "success_ratio",
+        "resolver_down", "resolver_flapping", "tunnel", "dga", "spoofing", "cache_poisoning",
+        "amplification", "resolver_drift", "resolver_bypass", "encrypted_bypass"
+    ]))]
+    pub rule: &'static str,
+    /// Affected entity as one string: `resolver=192.0.2.53,vantage=client`. The parts follow as
+    /// separate fields; a part that is absent is not distinguished.
+    pub entity: String,
+    /// Configured name of the resolver, else its address.
+    pub resolver: Option<&'a str>,
+    /// Registrable domain.
+    pub zone: Option<&'a str>,
+    /// Query name.
+    pub qname: Option<&'a str>,
+    /// Name of the process.
+    pub process_name: Option<&'a str>,
+    /// `namespace/pod`, else the container's id.
+    pub pod: Option<&'a str>,
+    /// Address of the client.
+    pub client_ip: Option<&'a str>,
+    /// Side from which it was seen: `client`, `server` or `passive`.
+    #[schemars(extend("enum" = ["client", "server", "passive"]))]
+    pub vantage: Option<&'static str>,
+    /// `firing` while the problem lasts, `resolved` once when it is over.
+    #[schemars(extend("enum" = ["firing", "resolved"]))]
+    pub state: &'static str,
+    /// `info`, `warning` or `critical`; for `resolved`, the last severity.
+    #[schemars(extend("enum" = ["info", "warning", "critical"]))]
+    pub severity: &'static str,
+    /// Previous severity, if it has just changed.
+    #[schemars(extend("enum" = ["info", "warning", "critical"]))]
+    pub previous_severity: Option<&'static str>,
+    /// Time at which the problem was first found.
+    pub started: Timestamp,
+    /// Time at which the problem was last found; `resolved` only.
+    pub ended: Option<Timestamp>,
+    /// Seconds from `started` to `ended`, else to `ts`.
+    pub duration_seconds: f64,
+    /// Summary in one sentence.
+    pub summary: &'a str,
+    /// Figures behind the decision, the decisive one first.
+    pub figures: Vec<FigureFields>,
+    /// Example transactions: the `event_id`s of their `dns.transaction/1`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub samples: Vec<EventId>,
+    /// Example query names.
+    #[serde(skip_serializing_if = "<[Box<str>]>::is_empty")]
+    #[schemars(default)]
+    pub qnames: &'a [Box<str>],
+    /// Example processes, `comm[pid]` if the pid is known.
+    #[serde(skip_serializing_if = "<[Box<str>]>::is_empty")]
+    #[schemars(default)]
+    pub processes: &'a [Box<str>],
+    /// Example client addresses.
+    #[serde(skip_serializing_if = "<[Box<str>]>::is_empty")]
+    #[schemars(default)]
+    pub clients: &'a [Box<str>],
+    /// Example resolvers.
+    #[serde(skip_serializing_if = "<[Box<str>]>::is_empty")]
+    #[schemars(default)]
+    pub resolvers: &'a [Box<str>],
+    /// Number of other alerts that this one explains and that were therefore not reported.
+    pub suppressed: u64,
+    /// Address of the runbook for this rule.
+    pub runbook: String,
+    /// How the record was masked, if the configuration asks for masking.
+    pub masking: Option<MaskingFields>,
+}
+
+/// A figure behind an alert.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FigureFields {
+    /// Name with its unit: `timeout_ratio`, `latency_p95_ms`.
+    pub name: &'static str,
+    /// Measured value.
+    pub value: f64,
+    /// Fixed threshold, if the value was compared with one.
+    pub threshold: Option<f64>,
+    /// Usual value, if the value was compared with a baseline.
+    pub baseline_mean: Option<f64>,
+    /// Robust estimate of the standard deviation of the baseline.
+    pub baseline_deviation: Option<f64>,
+    /// Distance of the value from the mean, in standard deviations.
+    pub z_score: Option<f64>,
+    /// Number of time spans that the baseline is made of.
+    pub baseline_samples: Option<u64>,
+    /// True if the baseline is the one for this hour of the week.
+    pub seasonal: Option<bool>,
+}

@@ -1,0 +1,63 @@
+//! Records: what dnscribe programs write.
+//!
+//! Each record is one flat JSON object; absent values are left out. The JSON Schemas (`dnscribe schema`,
+//! `schemas/`) and the Avro schemas are generated from these types. [`ledger`] has the counters and
+//! identities of `dns.ledger/1`, and [`privacy`] masks rendered records before they leave the process.
+//!
+//! Nothing here captures, decodes or sends anything, so a program without eBPF writes the same records.
+//!
+//! ```
+//! use dnscribe_record::{EventId, Namespace, Stream, time::Timestamp};
+//!
+//! let epoch: Timestamp = "2026-11-21T10:00:00Z".parse()?;
+//! let id: EventId = Namespace::new("resolver-1", epoch).ledger(1);
+//! assert_eq!(id.to_string().len(), 32);
+//! assert_eq!(Stream::Ledger.schema(), "dns.ledger/1");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod alert;
+mod avro;
+mod connection;
+mod dlq;
+mod event_id;
+mod fields;
+mod json;
+pub mod ledger;
+mod ledger_record;
+mod lookup;
+mod masking;
+mod message;
+pub mod number;
+pub mod privacy;
+mod schema;
+mod stream;
+mod text;
+pub mod time;
+mod transaction;
+mod window;
+
+pub use alert::{AlertRecord, FigureFields};
+pub use avro::avro_schema;
+pub use connection::ConnectionRecord;
+pub use dlq::DlqRecord;
+pub use event_id::{EventId, MessageId, Namespace, Origin};
+pub use fields::{
+    AnswerFields, AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames,
+    IcmpFields, K8sFields, OptionFields, ProcessFields, QuestionFields, RecordHead, RecordTail,
+};
+pub use json::{JsonText, add_json};
+pub use ledger_record::LedgerRecord;
+pub use lookup::LookupRecord;
+pub use masking::MaskingFields;
+pub use message::{MessageBody, MessageRecord};
+pub use schema::{json_schema, names as schema_names};
+pub use stream::{ParseStreamError, Stream, StreamSet};
+pub use text::{alert_line, alert_line_of, line, line_of};
+pub use transaction::{TransactionBody, TransactionContext, TransactionRecord};
+pub use window::{
+    BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,
+    RankedFields, RcodeCount, StatusCounts, TopSketches, WindowRecord,
+};

@@ -1,0 +1,184 @@
+//! Masks records before they leave the process: each class of values is kept, truncated, hashed or
+//! dropped.
+//!
+//! The masker works on rendered JSON, once for all sinks, just before a record is added to a batch.
+//! A table says what each field contains; a field that is missing in the table is left out, so that
+//! new fields cannot leak unnoticed.
+
+#![forbid(unsafe_code)]
+
+mod alert;
+mod field_masker;
+mod fields;
+mod key;
+mod masker;
+#[cfg(test)]
+mod tests;
+
+pub use key::{BadKey, KeyMaterial};
+pub use masker::{Masked, Masker};
+
+use crate::MaskingFields;
+use crate::Stream;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How a value is masked, the least strict method first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// The value stays.
+    #[default]
+    Keep,
+    /// A part stays: of an address its prefix, of a name its registrable domain.
+    Truncate,
+    /// A pseudonym replaces the value.
+    Hash,
+    /// The value is removed.
+    Drop,
+}
+
+impl Method {
+    /// Returns the name used in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Truncate => "truncate",
+            Self::Hash => "hash",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text that is not the name of a [`Method`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a way to mask: give one of keep truncate hash drop")]
+pub struct ParseMethodError(String);
+
+impl FromStr for Method {
+    type Err = ParseMethodError;
+
+    fn from_str(text: &str) -> Result<Self, ParseMethodError> {
+        [Self::Keep, Self::Truncate, Self::Hash, Self::Drop]
+            .into_iter()
+            .find(|method| method.name() == text)
+            .ok_or_else(|| ParseMethodError(text.to_owned()))
+    }
+}
+
+/// Masking methods for the records of one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mask {
+    /// Query names and their zones.
+    pub qname: Method,
+    /// Client addresses.
+    pub client: Method,
+    /// Server addresses. Configured names of resolvers are never masked.
+    pub server: Method,
+    /// Data of answer records.
+    pub answers: Method,
+    /// Client subnets (ECS).
+    pub ecs: Method,
+    /// Process names and paths of executables.
+    pub process: Method,
+    /// Container ids and pods.
+    pub container: Method,
+}
+
+/// Class of values that one method of a [`Mask`] applies to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Qname,
+    Client,
+    Server,
+    Answers,
+    Process,
+    Container,
+}
+
+impl Mask {
+    /// Returns whether anything is masked.
+    #[must_use]
+    pub fn is_on(self) -> bool {
+        self != Self::default()
+    }
+
+    pub(crate) const fn method(self, class: Class) -> Method {
+        match class {
+            Class::Qname => self.qname,
+            Class::Client => self.client,
+            Class::Server => self.server,
+            Class::Answers => self.answers,
+            Class::Process => self.process,
+            Class::Container => self.container,
+        }
+    }
+
+    /// Returns whether raw bytes of a message could reveal something that is masked.
+    #[must_use]
+    pub fn hides_octets(self) -> bool {
+        let Self { qname, client, server, answers, ecs, .. } = self;
+        [qname, client, server, answers, ecs].iter().any(|method| *method != Method::Keep)
+    }
+
+    fn hashes(self) -> bool {
+        let Self { qname, client, server, answers, ecs, process, container } = self;
+        [qname, client, server, answers, ecs, process, container].contains(&Method::Hash)
+    }
+
+    /// Returns the record's field `masking`; `key_id` identifies the key.
+    fn record_fields(self, key_id: &str) -> MaskingFields {
+        let word = |method: Method| (method != Method::Keep).then(|| method.name());
+        MaskingFields {
+            key_id: self.hashes().then(|| key_id.to_owned()),
+            qname: word(self.qname),
+            client: word(self.client),
+            server: word(self.server),
+            answers: word(self.answers),
+            ecs: word(self.ecs),
+            process: word(self.process),
+            container: word(self.container),
+        }
+    }
+}
+
+/// Masking rules of all streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Privacy {
+    /// By stream, in the order of [`Stream::ALL`].
+    pub masks: [Mask; Stream::ALL.len()],
+    /// Rules for all streams unless configured otherwise, and for `/metrics`.
+    pub general: Mask,
+    /// Keys of the pseudonyms.
+    pub keys: KeyOptions,
+}
+
+/// Source and lifetime of the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyOptions {
+    /// Key material; if absent, random material that ends with the process.
+    pub material: Option<KeyMaterial>,
+    /// Lifetime of each key. Periods begin at multiples of it since 1970.
+    pub period: Duration,
+}
+
+impl Default for KeyOptions {
+    fn default() -> Self {
+        Self { material: None, period: Duration::from_secs(24 * 3600) }
+    }
+}
+
+impl Privacy {
+    /// Returns the masking methods of a stream.
+    #[must_use]
+    pub const fn mask(&self, stream: Stream) -> Mask {
+        self.masks[stream as usize]
+    }
+}

@@ -1,0 +1,281 @@
+//! What each field of each record contains: the only place to describe a new field. A field that is
+//! not listed here is left out of masked records, and a test fails.
+
+use super::Class;
+use crate::Stream;
+use Kind::{
+    Address, AlertId, Container, Data, Entity, Found, Name, Object, ObjectOf, Octets, Peer,
+    Process, ProcessWithId, Public, Receiver, Resolver, Sender, ServerName, Sketch, Spelling,
+    Subnet, Summary, Target, Whole,
+};
+
+/// What a field contains.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Values that identify nobody: numbers, mnemonics, times, the node.
+    Public,
+    /// A query name or its zone.
+    Name,
+    /// Another spelling of the query name.
+    Spelling,
+    /// A name that an answer leads to.
+    Target,
+    /// The server name that a client sends; it may contain the client's account.
+    ServerName,
+    /// The address of a client or server.
+    Address(Class),
+    /// The address of a message's sender; a client in a query, a server in a response.
+    Sender,
+    Receiver,
+    /// The address of a client or server, unknown which.
+    Peer,
+    /// The configured name of a resolver, else its address.
+    Resolver,
+    /// An address in an answer.
+    Found,
+    /// The data of an answer record.
+    Data,
+    /// A client subnet (ECS).
+    Subnet,
+    /// Bytes or text that can contain any part of a message.
+    Octets,
+    /// The name of a process or the path of its executable.
+    Process,
+    /// The name of a process with its pid: `comm[pid]`.
+    ProcessWithId,
+    /// A container id, or a pod.
+    Container,
+    /// A value that is kept or left out as a whole, by its class.
+    Whole(Class),
+    /// A sketch of values of a class: whoever guesses a value can test it against the sketch.
+    Sketch(Class),
+    /// The id of an alert: whoever guesses the entity can recompute it.
+    AlertId,
+    /// The entity of an alert, in one string.
+    Entity,
+    /// The summary of an alert.
+    Summary,
+    /// An object, or a list of objects.
+    Object(&'static [Field]),
+    /// An object, or a list of objects, that is left out if its class is dropped.
+    ObjectOf(Class, &'static [Field]),
+}
+
+/// A field of an object.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Whether the schema requires the field: then it is written empty if masking hides its value.
+    pub(super) required: bool,
+}
+
+/// Makes a table of fields in the order of the record. `name` alone is public.
+macro_rules! fields {
+    ($($name:ident $(: $rule:expr)?),* $(,)?) => {
+        &[$(Field { name: stringify!($name), ..rule!($($rule)?) }),*]
+    };
+}
+
+macro_rules! rule {
+    () => {
+        may(Public)
+    };
+    ($rule:expr) => {
+        $rule
+    };
+}
+
+/// A field that every record must have. It is written empty if masking hides its value.
+const fn must(kind: Kind) -> Field {
+    Field { name: "", kind, required: true }
+}
+
+/// A field that is left out if masking hides its value.
+const fn may(kind: Kind) -> Field {
+    Field { name: "", kind, required: false }
+}
+
+const CLIENT: Kind = Address(Class::Client);
+const SERVER: Kind = Address(Class::Server);
+
+/// Returns the fields of a stream's records.
+pub(super) const fn of_stream(stream: Stream) -> &'static [Field] {
+    match stream {
+        Stream::Messages => MESSAGE,
+        Stream::Transactions => TRANSACTION,
+        Stream::Lookups => LOOKUP,
+        Stream::Metrics => WINDOW,
+        Stream::Alerts => ALERT,
+        Stream::Dlq => DEAD_LETTER,
+        Stream::Ledger => LEDGER,
+        Stream::Connections => CONNECTION,
+    }
+}
+
+const PROCESS: Kind =
+    ObjectOf(Class::Process, fields![pid, uid, comm: must(Process), exe: may(Process)]);
+
+const CONTAINER: Kind =
+    ObjectOf(Class::Container, fields![id: must(Container), runtime, pod_uid: may(Container)]);
+
+const K8S: Kind = ObjectOf(
+    Class::Container,
+    fields![
+        namespace: must(Container), pod: must(Container), container: may(Container),
+        workload_kind, workload: may(Container), labels: may(Whole(Class::Container)),
+    ],
+);
+
+const ANSWERS: Kind =
+    ObjectOf(Class::Answers, fields![name: must(Name), type, class, ttl, data: must(Data)]);
+
+const EDE: Kind = Object(fields![code, text: must(Octets)]);
+
+const EDNS: Kind = Object(fields![
+    udp_size, do, version, ecs: may(Subnet), ede: may(EDE), nsid: may(Octets),
+    cookie: may(Octets), co, z, owner: may(Octets), opt_count, options: may(OPTIONS),
+]);
+
+const OPTIONS: Kind = Object(fields![code, name, length, data: may(Octets)]);
+
+const QUESTIONS: Kind = ObjectOf(Class::Qname, fields![name: must(Name), type, class]);
+
+const ICMP: Kind = Object(fields![type, code, name]);
+
+const MESSAGE: &[Field] = fields![
+    schema, event_id, ts, node, region, seq, cpu, vantage, direction, transport,
+    src_ip: must(Sender), src_port, dst_ip: must(Receiver), dst_port, id, qr, opcode, rcode,
+    flags, qname: may(Name), qname_unicode: may(Spelling), qname_case: may(Spelling), qtype,
+    qclass, further_questions: may(QUESTIONS), question_count, answer_count, authority_count,
+    additional_count, answers: may(ANSWERS), edns: may(EDNS), dso: may(OPTIONS), trailing_bytes,
+    wire_bytes, captured_bytes, clipped, wire: may(Octets), process: may(PROCESS),
+    container: may(CONTAINER), k8s: may(K8S),
+];
+
+const TRANSACTION: &[Field] = fields![
+    schema, event_id, ts, node, region, vantage, transport, client_ip: must(CLIENT),
+    client_port, server_ip: must(SERVER), server_port, id, opcode, qname: may(Name),
+    qname_unicode: may(Spelling), qtype, qclass, qname_case: may(Spelling), zone: may(Name),
+    status, rcode, latency_ms, retries, conflict, icmp: may(ICMP), flags, answers: may(ANSWERS),
+    answer_count, authority_count, additional_count, min_ttl_seconds, edns: may(EDNS),
+    query_ecs: may(Subnet), query_cookie: may(Octets), query_bytes, response_bytes,
+    transfer_messages, transfer_records, transfer_ms, transfer_complete,
+    responder_ip: may(Peer), orphan_reason, resembles, rejected_responses,
+    resolver: must(Resolver), sample_ratio, tcp_fallback_of, parent_event_id, parent_match,
+    cache, process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
+];
+
+const LOOKUP: &[Field] = fields![
+    schema, event_id, ts, node, region, vantage, client_ip: must(CLIENT),
+    resolvers: must(Resolver), qname: must(Name), qtypes, qclass, outcome, partial, rcode,
+    answered_name: may(Name), cname_chain: may(Target), addresses: may(Found), address_count,
+    duration_ms, transactions, packets, packets_wasted, search_expansions,
+    names_tried: may(Name), retries, servers_tried, tcp_fallback, transaction_ids, evicted,
+    process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
+];
+
+const CONNECTION: &[Field] = fields![
+    schema, event_id, connection_id, ts, node, region, vantage, protocol, transport,
+    client_ip: must(CLIENT), client_port, server_ip: must(SERVER), server_port,
+    resolver: must(Resolver), status, final, sni: may(ServerName), alpn, alpn_selected,
+    tls_version, ech, resumed, connect_ms, handshake_ms, duration_ms, client_bytes,
+    server_bytes, process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
+];
+
+const DEAD_LETTER: &[Field] = fields![
+    schema, event_id, ts, node, region, stage, reason, stream, record_event_id, seq, cpu,
+    direction, transport, src_ip: may(Peer), src_port, dst_ip: may(Peer), dst_port,
+    bytes: must(Octets), captured_bytes, record_bytes, process: may(PROCESS),
+    container: may(CONTAINER), k8s: may(K8S),
+];
+
+const FIGURES: Kind = Object(fields![
+    name,
+    value,
+    threshold,
+    baseline_mean,
+    baseline_deviation,
+    z_score,
+    baseline_samples,
+    seasonal,
+]);
+
+const ALERT: &[Field] = fields![
+    schema, event_id, ts, node, region, alert_id: must(AlertId), rule, entity: must(Entity),
+    resolver: may(Resolver), zone: may(Name), qname: may(Name), process_name: may(Process),
+    pod: may(Container), client_ip: may(CLIENT), vantage, state, severity, previous_severity,
+    started, ended, duration_seconds, summary: must(Summary), figures: must(FIGURES), samples,
+    qnames: may(Name), processes: may(ProcessWithId), clients: may(CLIENT),
+    resolvers: may(Resolver), suppressed, runbook,
+];
+
+/// Counters, under names that come from the program, the sinks and the hooks.
+const LEDGER: &[Field] = fields![
+    schema,
+    event_id,
+    ts,
+    node,
+    region,
+    epoch,
+    uptime_seconds,
+    final,
+    balanced,
+    takeovers,
+    kernel,
+    ring,
+    decode,
+    pairing,
+    connections,
+    sampling,
+    delivery,
+];
+
+const fn ranked(value: Kind) -> [Field; 3] {
+    *fields![value: must(value), lower, upper]
+}
+
+const TOP_NAMES: Kind = ObjectOf(Class::Qname, &ranked(Name));
+const TOP_CLIENTS: Kind = ObjectOf(Class::Client, &ranked(Address(Class::Client)));
+const TOP_PROCESSES: Kind = ObjectOf(Class::Process, &ranked(Process));
+
+const fn distinct(class: Class) -> [Field; 4] {
+    *fields![estimate, lower, upper, sketch: must(Sketch(class))]
+}
+
+const TOP_SKETCHES: Kind = Object(fields![
+    qnames: must(Sketch(Class::Qname)), zones: must(Sketch(Class::Qname)),
+    clients: must(Sketch(Class::Client)), processes: must(Sketch(Class::Process)),
+]);
+
+const ESTIMATE: Kind = Object(fields![value, low, high]);
+const RCODES: Kind = Object(fields![rcode, count]);
+const QTYPES: Kind = Object(fields![qtype, count]);
+const BUCKETS: Kind = Object(fields![up_to, count]);
+
+const EXACT: Kind = Object(fields![
+    queries, responses, rcodes: must(RCODES), truncated, untold, lost, lost_segments,
+]);
+
+const STATUSES: Kind =
+    Object(fields![answered, timeout, late, icmp_error, duplicate, orphan, evicted, open,]);
+
+const LATENCY: Kind = Object(fields![count, p50, p90, p95, p99, max, sketch]);
+
+const WINDOW: &[Field] = fields![
+    schema, event_id, ts, node, region, window_seconds, step_seconds, partial, late_total,
+    sketch_encoding, grouping, vantage, transport, resolver: may(Resolver), zone: may(Name),
+    qtype, process: may(Process), pod: may(Container), other, undercounted, transactions,
+    sample_ratio, estimated_transactions: may(ESTIMATE), exact: may(EXACT),
+    statuses: must(STATUSES), queries, query_rate, rcodes: must(RCODES), qtypes: must(QTYPES),
+    successes, success_ratio, truncated, retries, tcp_fallbacks, cache_hits, cache_misses,
+    dnssec_queries, ecs_queries, nxdomain_ratio, servfail_ratio, timeout_ratio,
+    truncation_ratio, retry_ratio, tcp_fallback_ratio, cache_hit_ratio, dnssec_ratio, ecs_ratio,
+    conflicts, query_bytes, response_bytes, amplification, latency_ms: may(LATENCY),
+    unique_qnames: must(Object(&distinct(Class::Qname))),
+    unique_clients: must(Object(&distinct(Class::Client))),
+    unique_resolvers: must(Object(&distinct(Class::Server))), top_qnames: may(TOP_NAMES),
+    top_zones: may(TOP_NAMES), top_clients: may(TOP_CLIENTS), top_processes: may(TOP_PROCESSES),
+    top_sketches: may(TOP_SKETCHES), qname_entropy: must(BUCKETS), label_lengths: must(BUCKETS),
+    min_ttls: must(BUCKETS),
+];

@@ -1,0 +1,138 @@
+//! Real captures, by what is known of them.
+
+use crate::judge::{Found, Watch};
+use dnscribe::analysis::detect::{Meant, Rule};
+use dnscribe::analysis::view::{Facts, Observation};
+use dnscribe::capture::encrypted::Encrypted;
+use dnscribe::capture::ports::PortSet;
+use dnscribe::capture::replay::Replay;
+use dnscribe::correlate::Links;
+use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
+use dnscribe::encrypted::{ConnectionOptions, Connections};
+use dnscribe::pair::{PairOptions, Pairer, Transaction};
+use dnscribe::record::Texts;
+use dnscribe_record::RecordTail;
+use dnscribe_record::time::Timestamp;
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Captures in which something is wrong; in all others of the corpus nothing is that can be known.
+const LABELS: &[(&str, Rule)] = &[
+    ("ndpi/dns-tunnel-iodine.pcap", Rule::Tunnel),
+    ("ndpi/bad-dns-traffic.pcap", Rule::Tunnel),
+    ("suricata-verify/bug-1158.pcap", Rule::Tunnel),
+    ("ndpi/dns_dot.pcap", Rule::EncryptedBypass),
+    // Servers that answer none, or few, of many queries.
+    ("ipfixprobe/mixed.pcap", Rule::ResolverDown),
+    ("suricata-verify/sip-method.pcap", Rule::SuccessRatio),
+    ("suricata-verify/datasets-06-state-long.pcap", Rule::Timeout),
+];
+
+/// What is wrong in a capture, if anything.
+pub fn label(name: &str) -> Option<Rule> {
+    LABELS.iter().find(|(known, _)| *known == name).map(|(_, rule)| *rule)
+}
+
+/// The captures of a corpus by their names, `folder/file`.
+pub fn captures(corpus: &Path) -> Result<Vec<(String, PathBuf)>, Box<dyn Error>> {
+    let mut captures = Vec::new();
+    for folder in std::fs::read_dir(corpus.join("pcap"))? {
+        let folder = folder?.path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(&folder)? {
+            let file = file?.path();
+            let part =
+                |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+            if let (Some(folder), Some(name)) = (part(&folder), part(&file)) {
+                captures.push((format!("{folder}/{name}"), file));
+            }
+        }
+    }
+    captures.sort();
+    Ok(captures)
+}
+
+/// What is found in a capture, and how many transactions were in it; none where nothing is
+/// on port 53, or where it cannot be read.
+pub fn replay(file: &Path, meant: &Meant) -> Option<(Vec<Found>, u64)> {
+    let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], Vec::new());
+    let mut rooms = Rooms {
+        pairer: Pairer::new(PairOptions::default()),
+        connections: Connections::new(encrypted.clone(), ConnectionOptions::default()),
+        watch: Watch::new(meant),
+        taken: 0,
+    };
+    let options =
+        DecoderOptions { encrypted: Some(encrypted.clone()), ..DecoderOptions::default() };
+    let mut decoder = Decoder::new(options);
+    let mut now = None;
+    let mut reader = Replay::new(PortSet::default()).with_encrypted(Some(encrypted));
+    let read = reader.file(file, &mut |packet, _| {
+        now = Some(packet.ts);
+        decoder.expire(packet.ts, &mut |decoded| rooms.take(decoded));
+        rooms.expire(packet.ts);
+        decoder.observe(packet, &mut |decoded| rooms.take(decoded));
+        ControlFlow::Continue(())
+    });
+    let now: Timestamp = now.filter(|_| read.is_ok())?;
+    decoder.finish(&mut |decoded| rooms.take(decoded));
+    rooms.expire(now.plus(Duration::from_secs(60)));
+    let taken = rooms.taken;
+    Some((rooms.watch.end().0, taken))
+}
+
+/// The rooms between decoder and detectors.
+struct Rooms {
+    pairer: Pairer,
+    connections: Connections,
+    watch: Watch,
+    taken: u64,
+}
+
+impl Rooms {
+    fn take(&mut self, decoded: Decoded<'_>) {
+        let Self { pairer, connections, watch, taken } = self;
+        let mut each = |transaction: &Transaction<'_>| {
+            *taken += 1;
+            observed(transaction, watch);
+        };
+        match decoded {
+            Decoded::Message(message) => {
+                pairer.observe(&message, &mut each);
+            }
+            Decoded::Unreachable(error) => pairer.unreachable(&error, &mut each),
+            Decoded::Sealed(sealed) => {
+                connections.observe(&sealed, &mut |report| watch.connection(report));
+            }
+            Decoded::DeadLetter(_) => {}
+        }
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        let Self { pairer, connections, watch, taken } = self;
+        pairer.expire(now, &mut |transaction| {
+            *taken += 1;
+            observed(transaction, watch);
+        });
+        connections.expire(now, &mut |report| watch.connection(report));
+        watch.expire(now);
+    }
+}
+
+/// The flat view, without what a capture does not tell.
+fn observed(transaction: &Transaction<'_>, watch: &mut Watch) {
+    let Some(first) = transaction.query.or(transaction.response) else { return };
+    let resolver = first.ends().1.ip().to_string();
+    let mut texts = Texts::default();
+    texts.read(transaction);
+    let (links, tail) = (Links::default(), RecordTail::default());
+    let facts =
+        Facts { resolver: &resolver, links: &links, sample_ratio: 1.0, tail: &tail, pod: None };
+    if let Some(observation) = Observation::new(transaction, &texts, &facts) {
+        watch.observe(&observation);
+    }
+}

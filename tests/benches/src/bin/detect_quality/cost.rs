@@ -1,0 +1,119 @@
+//! What detectors cost: time for each transaction of ordinary traffic, and of a flood of random names; and
+//! the memory that the flood makes them take.
+
+use crate::benign::{Node, Profile};
+use crate::cpu::cpu_time;
+use crate::event::{A, Asker, BASE36, Chance, Event, NXDOMAIN, seconds};
+use dnscribe::analysis::detect::{
+    AMPLIFICATION_MEMORY_BYTES, Amplification, BYPASS_MEMORY_BYTES, Bypass,
+    CACHE_POISONING_MEMORY_BYTES, CachePoisoning, DGA_MEMORY_BYTES, DRIFT_MEMORY_BYTES, Detector,
+    Dga, Drift, SPOOFING_MEMORY_BYTES, Spoofing, TUNNEL_MEMORY_BYTES, Tunnel,
+};
+use dnscribe_dns::registrable;
+use serde_json::{Value, json};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// Names of the flood.
+const NAMES: u32 = 1_000_000;
+
+/// A detector's name, itself, what it takes, and what it may take.
+struct Measured<D> {
+    name: &'static str,
+    detector: D,
+    bytes: fn(&D) -> usize,
+    limit: usize,
+}
+
+/// One line for each detector.
+pub fn lines() -> Vec<Value> {
+    let mut ordinary = Vec::new();
+    for profile in Profile::ALL {
+        Node::new(profile, 99).fill(43_200.0, 43_200.0 + 14_400.0, &mut ordinary);
+    }
+    ordinary.sort_by_key(Event::over);
+    let flood = flood();
+    macro_rules! measured {
+        ($name:literal, $kind:ty, $limit:expr) => {
+            Measured {
+                name: $name,
+                detector: <$kind>::default(),
+                bytes: <$kind>::bytes,
+                limit: $limit,
+            }
+            .line(&ordinary, &flood)
+        };
+    }
+    vec![
+        measured!("tunnel", Tunnel, TUNNEL_MEMORY_BYTES),
+        measured!("dga", Dga, DGA_MEMORY_BYTES),
+        measured!("spoofing", Spoofing, SPOOFING_MEMORY_BYTES),
+        measured!("cache_poisoning", CachePoisoning, CACHE_POISONING_MEMORY_BYTES),
+        measured!("amplification", Amplification, AMPLIFICATION_MEMORY_BYTES),
+        measured!("drift", Drift, DRIFT_MEMORY_BYTES),
+        measured!("bypass", Bypass, BYPASS_MEMORY_BYTES),
+    ]
+}
+
+/// A million names, of many zones, asked for by many, for one second in a hundred thousandth.
+fn flood() -> Vec<Event> {
+    let mut chance = Chance::new(5);
+    (0..NAMES)
+        .map(|number| {
+            let [_, b, c, d] = u32::try_from(chance.below(1 << 24)).unwrap_or(0).to_be_bytes();
+            let client = Asker::client(Ipv4Addr::new(10, b, c, d));
+            let zone = chance.text(BASE36, 8);
+            let name =
+                format!("{}.{}.com", chance.text(BASE36, 16), &zone[..=(number as usize % 8)]);
+            let at = seconds(43_200.0 + f64::from(number) / 1e5);
+            Event::new(at, &client, Ipv4Addr::new(10, 0, 0, 53).into(), name, A).rcode(NXDOMAIN)
+        })
+        .collect()
+}
+
+impl<D: Detector> Measured<D> {
+    fn line(mut self, ordinary: &[Event], flood: &[Event]) -> Value {
+        let usual: Vec<f64> = (0..5).map(|_| self.time(ordinary)).collect();
+        let flooded = self.time(flood);
+        json!({
+            "bench": "detect", "cost": self.name,
+            "ns_per_ordinary_transaction": usual.into_iter().fold(f64::INFINITY, f64::min),
+            "ns_per_random_name": flooded,
+            "bytes_after_a_million_names": (self.bytes)(&self.detector), "bytes_at_most": self.limit,
+        })
+    }
+
+    /// Nanoseconds of CPU time for each, making the observation aside.
+    fn time(&mut self, events: &[Event]) -> f64 {
+        let mut looking = Duration::ZERO;
+        for events in events.chunks(64) {
+            let made: Vec<Owned> = events.iter().map(Owned::of).collect();
+            let began = cpu_time();
+            for (event, owned) in events.iter().zip(&made) {
+                self.detector.observe(&event.observation(0, &owned.resolver, owned.zone(event)));
+            }
+            looking += cpu_time().saturating_sub(began);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a count of events")]
+        let count = events.len() as f64;
+        looking.as_secs_f64() * 1e9 / count
+    }
+}
+
+/// What an observation borrows beside its event.
+struct Owned {
+    resolver: String,
+    /// Where the zone begins in the name.
+    zone: Option<usize>,
+}
+
+impl Owned {
+    fn of(event: &Event) -> Self {
+        let zone = registrable(&event.qname).map(|zone| event.qname.len() - zone.len());
+        Self { resolver: event.server.to_string(), zone }
+    }
+
+    fn zone<'a>(&self, event: &'a Event) -> Option<&'a str> {
+        event.qname.get(self.zone?..)
+    }
+}

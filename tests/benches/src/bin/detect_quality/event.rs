@@ -1,0 +1,264 @@
+//! A made-up transaction, and chance that is the same every time.
+
+use dnscribe::analysis::view::{Observation, Process};
+use dnscribe::capture::{Origin, Transport};
+use dnscribe::decode::MessageId;
+use dnscribe::pair::{OrphanReason, Status, Vantage};
+use dnscribe_dns::registrable;
+use dnscribe_dns::{Answer, Answers, Flags};
+use dnscribe_record::time::Timestamp;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+pub const A: u16 = 1;
+pub const CNAME: u16 = 5;
+pub const NULL: u16 = 10;
+pub const PTR: u16 = 12;
+pub const MX: u16 = 15;
+pub const TXT: u16 = 16;
+pub const AAAA: u16 = 28;
+pub const SRV: u16 = 33;
+pub const DNSKEY: u16 = 48;
+pub const HTTPS: u16 = 65;
+pub const ANY: u16 = 255;
+
+pub const NXDOMAIN: u16 = 3;
+pub const SERVFAIL: u16 = 2;
+
+const RESPONSE: u16 = 0x8080;
+const RECURSION_DESIRED: u16 = 0x100;
+/// Octets of a header and the fixed part of a question.
+const QUESTION_BYTES: usize = 18;
+/// Octets of an answer of an address, its owner compressed.
+const ADDRESS_BYTES: u64 = 16;
+
+/// How long queries wait.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `SplitMix64`: small, good, and the same on every machine.
+#[derive(Clone, Debug)]
+pub struct Chance(u64);
+
+impl Chance {
+    pub const fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
+    }
+
+    pub const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Below `limit`, which is not 0.
+    pub const fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// From 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    pub fn chance(&mut self, probability: f64) -> bool {
+        self.unit() < probability
+    }
+
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        let place = self.below(of.len() as u64);
+        &of[usize::try_from(place).unwrap_or(0)]
+    }
+
+    /// An interval between events that come by chance at a rate, in seconds.
+    pub fn interval(&mut self, rate: f64) -> f64 {
+        -(1.0 - self.unit()).ln() / rate
+    }
+
+    /// Letters of an alphabet.
+    pub fn text(&mut self, alphabet: &[u8], length: u64) -> String {
+        (0..length).map(|_| char::from(*self.pick(alphabet))).collect()
+    }
+}
+
+pub const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+pub const HEX: &[u8] = b"0123456789abcdef";
+pub const BASE32: &[u8] = b"abcdefghijklmnopqrstuvwxyz234567";
+pub const BASE36: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+pub const BASE64: &[u8] = b"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// Who asks, and from where it is seen.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    pub vantage: Vantage,
+    pub client: IpAddr,
+    pub process: Option<(&'static str, u32)>,
+    pub pod: Option<String>,
+}
+
+impl Asker {
+    /// A process of this host.
+    pub fn process(comm: &'static str, pid: u32) -> Self {
+        let client = Ipv4Addr::new(10, 1, 0, 9).into();
+        Self { vantage: Vantage::Client, client, process: Some((comm, pid)), pod: None }
+    }
+
+    /// A client of a server on this host.
+    pub fn client(address: Ipv4Addr) -> Self {
+        let process = Some(("unbound", 700));
+        Self { vantage: Vantage::Server, client: address.into(), process, pod: None }
+    }
+}
+
+/// A transaction with what it owns.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub at: Timestamp,
+    pub latency: Option<Duration>,
+    pub asker: Asker,
+    pub transport: Transport,
+    pub server: IpAddr,
+    pub qname: String,
+    pub qtype: u16,
+    pub status: Status,
+    pub rcode: Option<u16>,
+    pub recursion: bool,
+    pub answers: Answers,
+    pub response_bytes: Option<u64>,
+    pub conflict: bool,
+    pub retries: u32,
+    pub rejected: u32,
+    pub stray: Option<OrphanReason>,
+    pub resembles: bool,
+}
+
+impl Event {
+    /// A query that was answered with nothing in 12 ms.
+    pub fn new(at: Timestamp, asker: &Asker, server: IpAddr, qname: String, qtype: u16) -> Self {
+        let bytes = (qname.len() + QUESTION_BYTES) as u64;
+        Self {
+            at,
+            latency: Some(Duration::from_millis(12)),
+            asker: asker.clone(),
+            transport: Transport::Udp,
+            server,
+            qname,
+            qtype,
+            status: Status::Answered,
+            rcode: Some(0),
+            recursion: true,
+            answers: Answers::default(),
+            response_bytes: Some(bytes),
+            conflict: false,
+            retries: 0,
+            rejected: 0,
+            stray: None,
+            resembles: false,
+        }
+    }
+
+    pub fn rcode(mut self, rcode: u16) -> Self {
+        self.rcode = Some(rcode);
+        self
+    }
+
+    pub fn timeout(mut self) -> Self {
+        self.status = Status::Timeout;
+        (self.rcode, self.response_bytes, self.latency) = (None, None, None);
+        self
+    }
+
+    pub fn latency_ms(mut self, ms: f64) -> Self {
+        self.latency = Some(Duration::from_secs_f64(ms / 1000.0));
+        self
+    }
+
+    /// With an address in the answer.
+    pub fn address(self, address: IpAddr) -> Self {
+        let rtype = if address.is_ipv4() { A } else { AAAA };
+        self.data(rtype, &address.to_string(), ADDRESS_BYTES)
+    }
+
+    /// With a record in the answer.
+    pub fn data(mut self, rtype: u16, data: &str, bytes: u64) -> Self {
+        let name = &self.qname;
+        self.answers.push(&Answer { name, rtype, class: 1, ttl_seconds: 60, data });
+        self.response_bytes = self.response_bytes.map(|all| all + bytes);
+        self
+    }
+
+    /// When it is over, as the agent sees it.
+    pub fn over(&self) -> Timestamp {
+        self.at.plus(self.latency.unwrap_or(QUERY_TIMEOUT))
+    }
+
+    /// Has a room take it.
+    pub fn observed<R>(&self, number: u64, take: impl FnOnce(&Observation<'_>) -> R) -> R {
+        take(&self.observation(number, &self.server.to_string(), registrable(&self.qname)))
+    }
+
+    /// The flat view, with the resolver's name and the registrable domain.
+    pub fn observation<'a>(
+        &'a self,
+        number: u64,
+        resolver: &'a str,
+        zone: Option<&'a str>,
+    ) -> Observation<'a> {
+        let flags = RESPONSE | if self.recursion { RECURSION_DESIRED } else { 0 };
+        let is_orphan = self.status == Status::Orphan;
+        let query_bytes = u32::try_from(self.qname.len() + QUESTION_BYTES).ok();
+        let id = MessageId { origin: Origin { cpu: 0, seq: number }, index: 0 };
+        Observation {
+            id,
+            query: (!is_orphan).then_some(id),
+            ts: self.at,
+            response_ts: self.latency.map(|latency| self.at.plus(latency)),
+            vantage: self.asker.vantage,
+            transport: self.transport,
+            client: SocketAddr::new(self.asker.client, 40_000),
+            server: SocketAddr::new(self.server, 53),
+            resolver,
+            opcode: 0,
+            qname: Some(&self.qname),
+            zone,
+            qtype: Some(self.qtype),
+            qclass: Some(1),
+            status: self.status,
+            rcode: self.rcode,
+            ede: None,
+            flags: Flags(flags),
+            latency_ms: self.latency.map(|latency| latency.as_secs_f64() * 1000.0),
+            retries: self.retries,
+            dnssec_ok: false,
+            client_subnet: false,
+            answers: &self.answers,
+            answer_count: u16::try_from(self.answers.len()).ok(),
+            min_ttl_seconds: self.answers.first().map(|answer| answer.ttl_seconds),
+            query_bytes: query_bytes.filter(|_| !is_orphan),
+            response_bytes: self.response_bytes,
+            conflict: self.conflict,
+            rejected: self.rejected,
+            sample_ratio: 1.0,
+            orphan_reason: self.stray,
+            resembles: self.resembles.then(MessageId::default),
+            tcp_fallback_of: None,
+            parent: None,
+            cache: None,
+            process: self.asker.process.map(|(comm, pid)| Process {
+                pid,
+                uid: 1000,
+                comm,
+                exe: None,
+            }),
+            container: None,
+            pod: self.asker.pod.as_deref(),
+        }
+    }
+}
+
+/// A point in time, from seconds.
+pub fn seconds(seconds: f64) -> Timestamp {
+    Timestamp::default().plus(Duration::from_secs_f64(seconds))
+}

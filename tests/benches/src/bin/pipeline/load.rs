@@ -1,0 +1,95 @@
+//! Packets of a capture, in memory.
+
+use crate::Failure;
+use dnscribe::capture::ports::PortSet;
+use dnscribe::capture::replay::Replay;
+use dnscribe::capture::{Body, Origin, Packet, Task};
+use dnscribe_record::time::Timestamp;
+use std::ops::{ControlFlow, Range};
+use std::path::Path;
+use std::time::Duration;
+
+/// All packets that carry DNS, their octets one after the other.
+pub struct Packets {
+    octets: Vec<u8>,
+    places: Vec<Place>,
+}
+
+struct Place {
+    ts: Timestamp,
+    seq: u64,
+    bytes: Range<usize>,
+    wire_bytes: u32,
+    task: Option<Task>,
+}
+
+impl Packets {
+    /// Reads a capture. `tasks`: how many processes ask, if any are known.
+    pub fn load(file: &Path, tasks: Option<u32>) -> Result<Self, Failure> {
+        let mut all = Self { octets: Vec::new(), places: Vec::new() };
+        Replay::new(PortSet::default()).file(file, &mut |packet, _| {
+            all.add(packet, tasks);
+            ControlFlow::Continue(())
+        })?;
+        Ok(all)
+    }
+
+    fn add(&mut self, packet: &Packet<'_>, tasks: Option<u32>) {
+        let Body::Ip { bytes, wire_bytes } = packet.body else { return };
+        let start = self.octets.len();
+        self.octets.extend_from_slice(bytes);
+        let task = tasks.and_then(|tasks| Some(task(client_port(bytes)? % tasks.max(1))));
+        self.places.push(Place {
+            ts: packet.ts,
+            seq: packet.origin.seq,
+            bytes: start..self.octets.len(),
+            wire_bytes,
+            task,
+        });
+    }
+
+    /// The time of the first packet.
+    pub fn first(&self) -> Result<Timestamp, Failure> {
+        Ok(self.places.first().ok_or("no packet in the capture carries DNS")?.ts)
+    }
+
+    /// Seconds after the first packet, as times.
+    pub fn times(&self, seconds: Range<f64>) -> Result<Range<Timestamp>, Failure> {
+        let first = self.first()?;
+        let at = |seconds| first.plus(Duration::from_secs_f64(seconds));
+        Ok(at(seconds.start)..at(seconds.end))
+    }
+
+    /// The packets, in the capture's order.
+    pub fn iter(&self) -> impl Iterator<Item = Packet<'_>> {
+        self.places.iter().map(|place| Packet {
+            ts: place.ts,
+            origin: Origin { cpu: 0, seq: place.seq },
+            scope: 0,
+            sight: dnscribe::capture::Sight::Passive,
+            task: place.task,
+            datagram_bytes: 0,
+            cgroup_id: 0,
+            body: Body::Ip {
+                bytes: &self.octets[place.bytes.clone()],
+                wire_bytes: place.wire_bytes,
+            },
+        })
+    }
+}
+
+/// The port that is not DNS's, of a packet of IPv4 without options: such are those of `scale`.
+fn client_port(bytes: &[u8]) -> Option<u32> {
+    let ports = bytes.get(20..24)?;
+    let [from, to] = [[ports[0], ports[1]], [ports[2], ports[3]]].map(u16::from_be_bytes);
+    Some(u32::from(if from == 53 { to } else { from }))
+}
+
+/// The process of a number.
+fn task(number: u32) -> Task {
+    let mut comm = [0; 16];
+    for (letter, octet) in comm.iter_mut().zip(format!("worker-{number}").bytes()) {
+        *letter = octet;
+    }
+    Task { pid: 1000 + number, uid: 1000, start_ns: u64::from(number), comm, parent_pid: 0 }
+}

@@ -1,0 +1,94 @@
+//! A pass of all packets through the agent's rooms, configured as `dnscribe replay` would be.
+
+use crate::cpu::cpu_time;
+use crate::load::Packets;
+use crate::tally::{Counts, Tally};
+use crate::{Failure, Took, allocations, real};
+use dnscribe::analysis::detect::{self, Detection, Meant};
+use dnscribe::cli::ReplayArgs;
+use dnscribe::config::Config;
+use dnscribe::decode::DecoderOptions;
+use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
+use dnscribe::record::Identity;
+use dnscribe_delivery::{self, Sink, SinkSpec};
+use dnscribe_record::time::Timestamp;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Takes the packets through; what is measured comes in these seconds of the capture.
+pub fn pass(packets: &Packets, replay: &ReplayArgs, seconds: Range<f64>) -> Result<Took, Failure> {
+    let config = Config::load(&replay.sources())?;
+    let Range { start, end } = packets.times(seconds)?;
+    let first = packets.first()?;
+    let counts = Arc::new(Counts::default());
+    let (mut pipeline, mut flow) = pipeline(&config, first, sinks(&config, &counts)?);
+    let mut packets = packets.iter().peekable();
+    while let Some(packet) = packets.next_if(|packet| packet.ts < start) {
+        flow.observe(&packet, &mut pipeline);
+    }
+    let before = messages(&pipeline, &flow);
+    allocations::reset();
+    let begin = cpu_time();
+    let mut last = first;
+    for packet in packets.take_while(|packet| packet.ts < end) {
+        flow.observe(&packet, &mut pipeline);
+        last = packet.ts;
+    }
+    if start == first {
+        flow.finish(last, &mut pipeline);
+        pipeline.finish(last);
+        pipeline.router().offer();
+    }
+    let cpu = cpu_time().saturating_sub(begin);
+    allocations::stop();
+    let mut more = vec![("resident_bytes", real(resident()?))];
+    let records = counts.records.load(Ordering::Relaxed);
+    if records > 0 {
+        let bytes = real(counts.bytes.load(Ordering::Relaxed));
+        more.extend([("records", real(records)), ("bytes_per_record", bytes / real(records))]);
+    }
+    Ok(Took { messages: messages(&pipeline, &flow) - before, cpu, more })
+}
+
+fn messages(pipeline: &Pipeline, flow: &FlowStage) -> u64 {
+    let input = InputCounters { flows: vec![flow.counters(&[])], ..InputCounters::default() };
+    pipeline.counters(&input).decode.messages
+}
+
+fn sinks(config: &Config, counts: &Arc<Counts>) -> Result<Vec<Box<dyn Sink>>, Failure> {
+    if config.sinks == [SinkSpec::Null] {
+        return Ok(dnscribe_delivery::open(&config.sinks, &config.open_with())?);
+    }
+    let streams = config.streams.of(config.sinks.first().ok_or("no sink")?);
+    Ok(vec![Box::new(Tally::new(streams, Arc::clone(counts)))])
+}
+
+fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> (Pipeline, FlowStage) {
+    let resolvers = config.resolvers.clone().into_iter().collect();
+    let identity = Identity::new(config.node.clone(), config.region.clone(), epoch, resolvers);
+    let detection = config.detect.clone().map(|options| {
+        let configured = config.resolvers.keys().copied().collect();
+        let others = detect::all(&options, &Meant { configured, system: BTreeSet::new() });
+        Detection::new(options, others)
+    });
+    let correlation = config.joining;
+    let windows = config.windows;
+    let options =
+        PipelineOptions { correlation, windows, detection, ..PipelineOptions::new(identity) };
+    let decoder =
+        DecoderOptions { ports: config.capture.ports.clone(), ..DecoderOptions::default() };
+    let flow = FlowOptions { decoder, pairing: config.pairing, connections: config.connecting };
+    let mut pipeline = Pipeline::new(options, sinks);
+    let flow = pipeline.flow_stage(flow);
+    (pipeline, flow)
+}
+
+/// Octets of memory that this process holds, the packets and what the allocator keeps included.
+fn resident() -> Result<u64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    let kibibytes: u64 = line.split_whitespace().next().ok_or("an empty VmRSS")?.parse()?;
+    Ok(kibibytes * 1024)
+}
