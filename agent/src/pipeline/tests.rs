@@ -38,13 +38,13 @@ impl Sink for Keeper {
         Look::Json
     }
 
-    fn offer(&mut self, batch: &Arc<sink::Batch>) {
+    fn offer(&mut self, batch: &Arc<dnscribe_delivery::Batch>) {
         let mut kept = self.kept.lock().unwrap();
         batch.iter().for_each(|record| kept.extend_from_slice(record.line));
         self.inner.offer(batch);
     }
 
-    fn wait_for_room(&self, _: &sink::Batch, _: Duration) -> bool {
+    fn wait_for_room(&self, _: &dnscribe_delivery::Batch, _: Duration) -> bool {
         true
     }
 
