@@ -1,9 +1,15 @@
-//! `lint`: format, lints, licences, and schemas that agree with the code.
+//! `lint`: format, lints, licences, the direction of imports, the style of comments, and schemas that agree
+//! with the code.
+
+mod flow;
+mod style;
 
 use crate::process::{cargo, first_line, install_tool, run_bounded};
 use crate::{say, schemas};
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The cargo-deny that the project is checked with.
@@ -17,7 +23,9 @@ type Check = fn() -> Result<()>;
 pub fn main() -> Result<()> {
     crate::setup::main(crate::setup::Args::default())?;
     crate::setup::components()?;
-    let checks: [(&str, Check); 5] = [
+    let checks: [(&str, Check); 7] = [
+        ("flow", flow::check),
+        ("style", style::check),
         ("format", format),
         ("format of the eBPF programs", format_ebpf),
         ("clippy", clippy),
@@ -36,6 +44,25 @@ pub fn main() -> Result<()> {
         bail!("failed: {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// The Rust files below a folder, sorted.
+fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_dir() && !path.join("CACHEDIR.TAG").exists() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn format() -> Result<()> {

@@ -1,0 +1,78 @@
+//! The direction of imports: a module of the agent may use only modules that stand above it in
+//! `agent/src/lib.rs`, which lists them in the order of the flow.
+
+use anyhow::{Context as _, Result, bail};
+use dnscribe_tests::environment;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Checks every source file of the agent.
+pub fn check() -> Result<()> {
+    let sources = environment::workspace().join("agent/src");
+    let list = fs::read_to_string(sources.join("lib.rs")).context("agent/src/lib.rs")?;
+    let order = modules(&list);
+    let mut wrong = Vec::new();
+    for file in super::rust_files(&sources)? {
+        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let Some(module) = module_of(&sources, &file) else { continue };
+        for (line, target) in backward(&order, &module, &text) {
+            let place = file.strip_prefix(environment::workspace()).unwrap_or(&file).display();
+            wrong.push(format!("{place}:{line}: `{module}` uses `{target}`, which is behind it"));
+        }
+    }
+    if !wrong.is_empty() {
+        bail!("imports against the flow that agent/src/lib.rs lists:\n{}", wrong.join("\n"));
+    }
+    Ok(())
+}
+
+/// The modules that a `lib.rs` declares, in its order.
+fn modules(list: &str) -> Vec<String> {
+    let declared = |line: &str| {
+        let line = line.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
+        Some(line.strip_prefix("mod ")?.strip_suffix(';')?.to_owned())
+    };
+    list.lines().filter_map(declared).collect()
+}
+
+/// The top-level module that a file belongs to; none for `lib.rs` and `main.rs`.
+fn module_of(sources: &Path, file: &Path) -> Option<String> {
+    let first: PathBuf = file.strip_prefix(sources).ok()?.components().take(1).collect();
+    let name = first.file_stem()?.to_str()?;
+    (name != "lib" && name != "main").then(|| name.to_owned())
+}
+
+/// The lines of a module's file that use a module behind it. Tests at the end of a file may use all.
+fn backward(order: &[String], module: &str, text: &str) -> Vec<(usize, String)> {
+    let place = |name: &str| order.iter().position(|known| known == name);
+    let Some(own) = place(module) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if line == "#[cfg(test)]" {
+            break;
+        }
+        let code = line.split("//").next().unwrap_or_default();
+        for used in code.split("crate::").skip(1) {
+            let name: String =
+                used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            if place(&name).is_some_and(|other| other > own) {
+                found.push((number + 1, name));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_imports_against_the_flow() {
+        let order = modules("//! Head.\npub mod first;\nmod second;\npub(crate) mod third;\n");
+        assert_eq!(order, ["first", "second", "third"]);
+        let text = "use crate::first::A;\nuse crate::third::B;\n// crate::third\n#[cfg(test)]\nuse crate::third::C;\n";
+        assert_eq!(backward(&order, "second", text), [(2, "third".to_owned())]);
+        assert!(backward(&order, "third", text).is_empty());
+    }
+}

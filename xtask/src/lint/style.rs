@@ -1,0 +1,149 @@
+//! What a machine can see of docs/STYLE.md: doc comments that do not stand alone, and private vocabulary.
+
+use anyhow::{Context as _, Result, bail};
+use dnscribe_tests::environment;
+use std::fs;
+
+/// First words of a doc comment that lean on a neighbour or lack a noun.
+const OPENINGS: [&str; 12] = [
+    "As above",
+    "As with",
+    "Both of",
+    "Nobody",
+    "Of ",
+    "So many",
+    "Somebody",
+    "That ",
+    "The other",
+    "The same",
+    "Those ",
+    "Whoever",
+];
+
+/// Words of this project's former vocabulary, which no reader from outside knows, in comments.
+const WORDS: [&str; 14] = [
+    "blueprint",
+    "courier",
+    "courtesy",
+    "crew",
+    "newcomers",
+    "nobody",
+    "rooms",
+    "scribe",
+    "shall",
+    "so many",
+    "somebody",
+    "told",
+    "tray",
+    "yardstick",
+];
+
+/// Names of types that said nothing to a reader from outside.
+const TYPES: [&str; 26] = [
+    "Asker",
+    "Asks",
+    "Bell",
+    "Blueprint",
+    "Book",
+    "Caller",
+    "Cargo",
+    "Census",
+    "Concerned",
+    "Courier",
+    "Courtesy",
+    "Crew",
+    "Desk",
+    "Entry",
+    "Hand",
+    "Kept",
+    "Meant",
+    "Outlet",
+    "Pen",
+    "Rested",
+    "Scribe",
+    "Sight",
+    "Told",
+    "Tray",
+    "Twins",
+    "Untold",
+];
+
+/// Folders that hold Rust.
+const FOLDERS: [&str; 7] =
+    ["agent", "agent-common/src", "agent-ebpf/src", "crates", "fuzz", "tests", "xtask/src"];
+
+/// Checks every Rust file.
+pub fn check() -> Result<()> {
+    let mut wrong = Vec::new();
+    for folder in FOLDERS {
+        for file in super::rust_files(&environment::workspace().join(folder))? {
+            if file.ends_with("lint/style.rs") {
+                continue;
+            }
+            let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            let place = file.strip_prefix(environment::workspace()).unwrap_or(&file).display();
+            let found = problems(&text);
+            wrong.extend(found.iter().map(|(line, what)| format!("{place}:{line}: {what}")));
+        }
+    }
+    if !wrong.is_empty() {
+        bail!("against docs/STYLE.md, {} times:\n{}", wrong.len(), wrong.join("\n"));
+    }
+    Ok(())
+}
+
+/// The lines of a file that are against the rules, with what is wrong.
+fn problems(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut in_doc = false;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        let doc = line.strip_prefix("/// ").or_else(|| line.strip_prefix("//! "));
+        if let Some(doc) = doc.filter(|_| !in_doc) {
+            let opening = OPENINGS.iter().find(|opening| doc.starts_with(**opening));
+            let said = |opening: &&str| format!("a doc comment begins with \"{}\"", opening.trim());
+            found.extend(opening.map(|opening| (number + 1, said(opening))));
+        }
+        in_doc = doc.is_some();
+        if let Some((_, comment)) = line.split_once("//") {
+            let comment = comment.to_ascii_lowercase();
+            let word = WORDS.iter().find(|word| has_word(&comment, word));
+            found.extend(word.map(|word| (number + 1, format!("private word \"{word}\""))));
+        }
+        let defined = ["struct ", "enum ", "trait ", "type "].iter().find_map(|keyword| {
+            let line = line.trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ");
+            line.trim_start_matches("pub ").strip_prefix(keyword)
+        });
+        if let Some(defined) = defined {
+            let name: String = defined.chars().take_while(char::is_ascii_alphanumeric).collect();
+            if TYPES.contains(&&*name) {
+                found.push((number + 1, format!("a type called `{name}`")));
+            }
+        }
+    }
+    found
+}
+
+/// Whether a text has a word, not as part of another.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    text.match_indices(word).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + word.len()..]);
+        !is_letter(before.chars().next_back()) && !is_letter(after.chars().next())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_does_not_stand_alone() {
+        let lines = |text: &str| problems(text).iter().map(|(line, _)| *line).collect::<Vec<_>>();
+        assert_eq!(lines("/// The same, given.\nfn x() {}\n"), [1]);
+        assert_eq!(lines("/// Returns the bytes.\n/// The same as before.\nfn x() {}\n"), [0; 0]);
+        assert_eq!(lines("let a = 1; // what is told\n"), [1]);
+        assert_eq!(lines("/// A pen.\npub struct Pen {\n"), [2]);
+        assert_eq!(lines("// untold_total stays\npub struct Pencil;\n"), [0; 0]);
+    }
+}
