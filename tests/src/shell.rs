@@ -42,9 +42,12 @@ pub fn run(words: &[&str]) -> Result<Output> {
     output(Command::new(program).args(arguments))
 }
 
-/// Runs a command on this process's own terminal; an exit other than 0 is an error.
+/// Runs a command whose output, all of it, goes to standard error; an exit other than 0 is an error.
 pub fn pass_through(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start `{}`", shown(command)))?;
+    let status = command
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("cannot start `{}`", shown(command)))?;
     if !status.success() {
         bail!("`{}` failed ({status})", shown(command));
     }

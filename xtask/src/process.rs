@@ -78,6 +78,7 @@ pub fn run_bounded(command: &mut Command, limit: Duration) -> Result<()> {
     let shown = shell::shown(command);
     let mut child = command
         .stdin(Stdio::null())
+        .stdout(std::io::stderr())
         .process_group(0)
         .spawn()
         .with_context(|| format!("cannot start `{shown}`"))?;
