@@ -2,6 +2,7 @@
 //! with the code.
 
 mod flow;
+mod links;
 mod style;
 
 use crate::process::{cargo, first_line, install_tool, run_bounded};
@@ -23,7 +24,8 @@ type Check = fn() -> Result<()>;
 pub fn main() -> Result<()> {
     crate::setup::main(crate::setup::Args::default())?;
     crate::setup::components()?;
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 8] = [
+        ("links", links::check),
         ("flow", flow::check),
         ("style", style::check),
         ("format", format),
@@ -46,8 +48,8 @@ pub fn main() -> Result<()> {
     Ok(())
 }
 
-/// The Rust files below a folder, sorted.
-fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The files below a folder whose name ends in `.` and `extension`, sorted.
+fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -56,7 +58,7 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
             let path = entry?.path();
             if path.is_dir() && !path.join("CACHEDIR.TAG").exists() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|found| found == extension) {
                 files.push(path);
             }
         }

@@ -93,7 +93,7 @@ fn makes_what_is_missing_and_leaves_the_rest_alone() {
     check_makes_topics(&guarded);
 }
 
-/// Partitions, retention and cleanup policy of the README's table.
+/// Partitions, retention and cleanup policy of the table in docs/kafka.md.
 fn check_made(described: &Described) {
     let day = 24 * 60 * 60 * 1000_u64;
     let table = [

@@ -12,7 +12,7 @@ pub fn check() -> Result<()> {
     let list = fs::read_to_string(sources.join("lib.rs")).context("agent/src/lib.rs")?;
     let order = modules(&list);
     let mut wrong = Vec::new();
-    for file in super::rust_files(&sources)? {
+    for file in super::files(&sources, "rs")? {
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         let Some(module) = module_of(&sources, &file) else { continue };
         for (line, target) in backward(&order, &module, &text) {

@@ -76,7 +76,7 @@ const FOLDERS: [&str; 7] =
 pub fn check() -> Result<()> {
     let mut wrong = Vec::new();
     for folder in FOLDERS {
-        for file in super::rust_files(&environment::workspace().join(folder))? {
+        for file in super::files(&environment::workspace().join(folder), "rs")? {
             if file.ends_with("lint/style.rs") {
                 continue;
             }
