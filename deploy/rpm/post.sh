@@ -1,4 +1,4 @@
-# $1: how many versions are installed now. The first time: passwords may come to stand there.
+# $1: number of installed versions. First installation: the configuration may get passwords.
 if [ "$1" -eq 1 ]; then
     chown root:dnscribe /etc/dnscribe
     chmod 0750 /etc/dnscribe

@@ -1,9 +1,9 @@
-//! The architectures that the agent is handed out for, and their names.
+//! Architectures that the agent is released for, and the names that other programs give them.
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
-/// An architecture; its name on the command line is Debian's and Docker's.
+/// A CPU architecture. The command line uses the names of Debian and Docker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Architecture {
     /// 64-bit x86
@@ -13,19 +13,22 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// That of this machine.
-    pub fn here() -> Result<Self> {
+    /// Returns the architecture of this machine.
+    ///
+    /// # Errors
+    /// If the agent does not support it.
+    pub fn host() -> Result<Self> {
         let machine = std::env::consts::ARCH;
         let known = Self::value_variants().iter().find(|it| it.machine() == machine).copied();
-        known.with_context(|| format!("this works on x86_64 and aarch64, not on {machine}"))
+        known.with_context(|| format!("{machine} is not supported: use x86_64 or aarch64"))
     }
 
-    /// Whether it is not that of this machine.
+    /// Whether this is another architecture than that of this machine.
     pub fn is_foreign(self) -> bool {
         self.machine() != std::env::consts::ARCH
     }
 
-    /// What Debian and container images call it.
+    /// Name in Debian and in container images.
     pub const fn debian(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -33,7 +36,7 @@ impl Architecture {
         }
     }
 
-    /// What the kernel, Rust, rpm and QEMU call it.
+    /// Name in the kernel, Rust, rpm and QEMU.
     pub const fn machine(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64",
@@ -41,7 +44,7 @@ impl Architecture {
         }
     }
 
-    /// What rustc calls it.
+    /// Target triple of rustc.
     pub const fn triple(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64-unknown-linux-gnu",
@@ -49,7 +52,7 @@ impl Architecture {
         }
     }
 
-    /// What GNU's compilers call it, and Debian its folders of libraries.
+    /// Name in GNU's compilers and in Debian's library folders.
     pub const fn gnu(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64-linux-gnu",
@@ -57,7 +60,7 @@ impl Architecture {
         }
     }
 
-    /// The dynamic loader.
+    /// Path of the dynamic loader, without the leading slash.
     pub const fn loader(self) -> &'static str {
         match self {
             Self::Amd64 => "lib64/ld-linux-x86-64.so.2",

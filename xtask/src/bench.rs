@@ -1,5 +1,5 @@
-//! `bench`: measurements, as JSON lines: one per run, then a summary of each figure; and a table of each
-//! part. What counts are the ratios within a run; absolute figures are the machine's.
+//! `bench`: measures parts of dnscribe. Standard output gets JSON lines, one per run and a summary of each figure;
+//! standard error gets a table per part. Compare the ratios within a run: absolute figures depend on the machine.
 
 mod case;
 mod detect;
@@ -21,7 +21,7 @@ mod usage;
 mod windows;
 
 use crate::interrupt::Interrupt;
-use crate::{build, process, say, setup};
+use crate::{build, console, process, setup};
 use anyhow::{Result, ensure};
 use case::Plan;
 use clap::ValueEnum;
@@ -29,28 +29,27 @@ use report::Report;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// What to measure, and how often.
+/// Arguments of `bench`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Which parts; all of them where none is given
+    /// Parts to run [default: all]
     parts: Vec<Part>,
-    /// Repetitions, each of which goes through all cases forth and back
+    /// Repetitions; each runs all cases forward and then backward
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     repetitions: u32,
-    /// How many messages, transactions or queries each case is about; each part has its own number
-    /// where this is not given
+    /// Number of messages, transactions or queries of each case [default: depends on the part]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=5_000_000))]
     count: Option<u32>,
-    /// Write the tables into docs/performance.md, too
+    /// Also write the tables into docs/performance.md
     #[arg(long)]
     write: bool,
-    /// The agent to measure, instead of one built now
+    /// Agent binary to measure [default: build one]
     #[arg(long)]
     binary: Option<PathBuf>,
-    /// The cargo profile to build with
+    /// Cargo profile to build with
     #[arg(long, default_value = "release")]
     profile: String,
-    /// Parts that have failed already, before this went on as root
+    /// Parts that failed before this command restarted itself as root
     #[arg(long, hide = true)]
     failed: Vec<Part>,
 }
@@ -58,32 +57,32 @@ pub struct Args {
 /// A part of the benchmark.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    /// Precision and recall of the detectors, on incidents and quiet days that are made, and on the corpus
+    /// Precision and recall of the detectors, on generated incidents and quiet days, and on the corpus
     Detect,
-    /// Packets in memory to transactions and records, beside other programs on the same capture
+    /// CPU time from packets in memory to transactions and records, and of other programs on the same capture
     Pipeline,
-    /// What windows cost for each transaction, and hold
+    /// CPU time per transaction and memory of windows
     Windows,
-    /// What a message costs as tables grow
+    /// CPU time per message as tables grow
     Scale,
-    /// What the agent holds
+    /// Resident memory of the agent
     Memory,
-    /// The Kafka sink beside kcat and Kafka's own producer, at one broker
+    /// The Kafka sink compared with kcat and Kafka's own producer, at one broker
     Kafka,
-    /// What a packet costs in the kernel
+    /// CPU time per packet in the kernel
     Kernel,
-    /// The agent's latencies against tshark's and dnsperf's
+    /// The agent's latencies compared with tshark's and dnsperf's
     Latency,
-    /// knot and dnsperf, flat out and at a pace, without and with the agent
+    /// knot under dnsperf's load, at full speed and paced, without and with the agent
     E2e,
-    /// More events than can be handled
+    /// Overload: more events than the agent can handle
     Pressure,
-    /// Throughput with more threads
+    /// Throughput by number of threads
     Threads,
 }
 
 impl Part {
-    /// Whether it captures.
+    /// Whether the part captures packets, which needs root.
     const fn needs_root(self) -> bool {
         matches!(
             self,
@@ -96,8 +95,8 @@ impl Part {
         )
     }
 
-    /// Examples of the agent that it runs.
-    const fn examples(self) -> &'static [&'static str] {
+    /// Programs of `tests/benches` that the part runs.
+    const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Detect => &["detect_quality"],
             Self::Pipeline | Self::Scale => &["pipeline"],
@@ -113,7 +112,7 @@ impl Part {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Measures it. What has no cases to compare tells its lines itself and gives no report.
+    /// Runs the part. Returns `None` if the part prints its own lines and has no cases to compare.
     fn measure(self, bench: &Bench) -> Result<Option<Report>> {
         match self {
             Self::Detect => detect::main(bench).map(|()| None),
@@ -131,34 +130,34 @@ impl Part {
     }
 }
 
-/// What all parts are given.
+/// Settings that all parts share.
 pub struct Bench {
-    /// The agent.
+    /// Agent binary.
     binary: PathBuf,
     profile: String,
     repetitions: u32,
-    /// How much of what a part counts, where that was said.
+    /// Value of `--count`.
     count: Option<u32>,
     interrupt: Interrupt,
 }
 
 impl Bench {
-    /// The agent to measure.
+    /// Path of the agent binary to measure.
     pub fn binary(&self) -> &Path {
         &self.binary
     }
 
-    /// An example of the agent, one of [`Part::examples`].
-    pub fn example(&self, name: &str) -> PathBuf {
-        build::example_path(name, &self.profile)
+    /// Path of a program of `tests/benches`, one of [`Part::programs`].
+    pub fn program(&self, name: &str) -> PathBuf {
+        build::benchmark_path(name, &self.profile)
     }
 
-    /// How much of what a part counts.
+    /// Number of messages, transactions or queries: `--count`, or else `default`.
     pub fn count(&self, default: u32) -> u32 {
         self.count.unwrap_or(default)
     }
 
-    /// Runs all cases of a part as often as wanted.
+    /// Runs all cases of a part in every repetition.
     pub fn run(&self, plan: Plan<'_>) -> Result<Report> {
         plan.run(self.repetitions, &self.interrupt)
     }
@@ -169,15 +168,15 @@ pub fn main(args: &Args) -> Result<()> {
     let wanted = |part: &Part| args.parts.is_empty() || args.parts.contains(part);
     let parts: Vec<Part> = Part::value_variants().iter().copied().filter(wanted).collect();
     setup::main(setup::Args { test: true })?;
-    if parts.contains(&Part::Pipeline) && !process::elevated() {
-        setup::rivals();
+    if parts.contains(&Part::Pipeline) && !process::is_elevated() {
+        setup::peers();
     }
     let binary = match &args.binary {
         Some(binary) => binary.clone(),
         None => build::agent(&args.profile)?,
     };
-    for example in parts.iter().flat_map(|part| part.examples()) {
-        build::example(example, &args.profile)?;
+    for program in parts.iter().flat_map(|part| part.programs()) {
+        build::benchmark(program, &args.profile)?;
     }
     let bench = Bench {
         binary,
@@ -186,11 +185,11 @@ pub fn main(args: &Args) -> Result<()> {
         count: args.count,
         interrupt: Interrupt::listen()?,
     };
-    // What needs root comes last, and as root only that is left to do.
+    // Parts that need root run last, because the process that restarts as root runs only those.
     let (as_root, as_user): (Vec<Part>, Vec<Part>) =
         parts.into_iter().partition(|part| part.needs_root());
     let mut failed = args.failed.clone();
-    if !process::elevated() {
+    if !process::is_elevated() {
         failed.extend(measure(&as_user, &bench, args.write)?);
     }
     if !as_root.is_empty() {
@@ -198,51 +197,47 @@ pub fn main(args: &Args) -> Result<()> {
         failed.extend(measure(&as_root, &bench, args.write)?);
     }
     let names: Vec<String> = failed.into_iter().map(Part::name).collect();
-    ensure!(
-        names.is_empty(),
-        "parts that failed, of which the reason is above: {}",
-        names.join(", ")
-    );
+    ensure!(names.is_empty(), "failed parts: {} (see above)", names.join(", "));
     Ok(())
 }
 
-/// Measures some parts and shows their tables, at the end of all. Gives the parts that failed, of which the
-/// reason is told: the others go on.
+/// Runs some parts and prints their tables at the end. Returns the parts that failed; a failure is printed and
+/// does not stop the other parts.
 ///
 /// # Errors
-/// Where it was interrupted.
+/// If the command was interrupted.
 fn measure(parts: &[Part], bench: &Bench, write: bool) -> Result<Vec<Part>> {
     let (mut tables, mut failed) = (Vec::new(), Vec::new());
     for part in parts {
         let start = Instant::now();
-        match table_of(*part, bench, write) {
+        match run_part(*part, bench, write) {
             Ok(table) => tables.extend(table),
             Err(error) => {
                 bench.interrupt.check()?;
-                say::progress(&format!("{} failed: {error:#}", part.name()));
+                console::progress(&format!("{} failed: {error:#}", part.name()));
                 failed.push(*part);
             }
         }
-        say::progress(&format!("{} took {:.0} s", part.name(), start.elapsed().as_secs_f64()));
+        console::progress(&format!("{} took {:.0} s", part.name(), start.elapsed().as_secs_f64()));
     }
     for table in &tables {
-        say::progress(table);
+        console::progress(table);
     }
     Ok(failed)
 }
 
-/// Measures a part: its table, where it has one, which is written, too, if it shall be.
-fn table_of(part: Part, bench: &Bench, write: bool) -> Result<Option<String>> {
+/// Runs a part and returns its table, if it has one. `write` also writes the table into `docs/performance.md`.
+fn run_part(part: Part, bench: &Bench, write: bool) -> Result<Option<String>> {
     let Some(report) = part.measure(bench)? else { return Ok(None) };
-    let text = told(&report);
+    let text = markdown(&report);
     if write {
         table::write(report.part(), &text)?;
     }
     Ok(Some(text))
 }
 
-/// A report as it stands in `docs/performance.md`.
-fn told(report: &Report) -> String {
+/// Formats a report as in `docs/performance.md`.
+fn markdown(report: &Report) -> String {
     let missed = match report.missed() {
         0 => String::new(),
         1 => " One aim was missed.".to_owned(),
@@ -251,20 +246,20 @@ fn told(report: &Report) -> String {
     format!(
         "\n`cargo xtask bench {}` on {}.{missed}\n\n{}\n",
         report.part(),
-        machine::shown(),
+        machine::description(),
         report.table()
     )
 }
 
-/// Goes on as root, where this is not, with these parts and the same agent.
+/// Restarts this command as root, unless it is root, with these parts and the same agent.
 fn become_root(args: &Args, parts: &[Part], failed: &[Part], binary: &Path) -> Result<()> {
-    let mut again = vec!["bench".to_owned()];
-    again.extend(parts.iter().copied().map(Part::name));
-    again.extend(failed.iter().map(|part| format!("--failed={}", part.name())));
-    again.push(format!("--repetitions={}", args.repetitions));
-    again.push(format!("--profile={}", args.profile));
-    again.push(format!("--binary={}", binary.display()));
-    again.extend(args.count.map(|count| format!("--count={count}")));
-    again.extend(args.write.then(|| "--write".to_owned()));
-    process::become_root_with("capturing", again.into_iter().map(Into::into))
+    let mut arguments = vec!["bench".to_owned()];
+    arguments.extend(parts.iter().copied().map(Part::name));
+    arguments.extend(failed.iter().map(|part| format!("--failed={}", part.name())));
+    arguments.push(format!("--repetitions={}", args.repetitions));
+    arguments.push(format!("--profile={}", args.profile));
+    arguments.push(format!("--binary={}", binary.display()));
+    arguments.extend(args.count.map(|count| format!("--count={count}")));
+    arguments.extend(args.write.then(|| "--write".to_owned()));
+    process::become_root_with("capturing", arguments.into_iter().map(Into::into))
 }

@@ -1,4 +1,4 @@
-//! `bless`: rewrites the goldens and schemas from what the code gives now, to be reviewed by eye.
+//! `bless`: rewrites the golden files and the schemas from the output of the current code. Review the diff by eye.
 
 use crate::process::cargo;
 use crate::{build, schemas};
@@ -12,6 +12,6 @@ pub fn main() -> Result<()> {
     tests.args(["test", "--workspace", "--", "golden"]).env("DNSCRIBE_BLESS", "1");
     tests.env("DNSCRIBE_BIN", build::release()?);
     shell::pass_through(&mut tests)?;
-    crate::say::progress("goldens rewritten: read `git diff` before committing them");
+    crate::console::progress("golden files rewritten: review `git diff` before committing");
     Ok(())
 }

@@ -1,17 +1,17 @@
-//! `build`: the release binary, its eBPF programs embedded. Needs no root.
+//! `build`: builds the release binary, which embeds the eBPF programs. Needs no root.
 
 use crate::architecture::Architecture;
 use crate::debian::sysroot::Sysroot;
-use crate::process::{cargo, elevated};
+use crate::process::{cargo, is_elevated};
 use anyhow::Result;
 use dnscribe_tests::{environment, shell};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What to build.
+/// Arguments of `build`.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct Args {
-    /// For this architecture [default: this host's]
+    /// Architecture to build for [default: this host's]
     #[arg(long, value_enum)]
     arch: Option<Architecture>,
 }
@@ -21,53 +21,54 @@ pub fn main(args: Args) -> Result<()> {
     let binary = match args.arch.filter(|architecture| architecture.is_foreign()) {
         Some(architecture) => {
             crate::setup::cross(architecture)?;
-            foreign(architecture, "release")?
+            agent_for(architecture, "release")?
         }
         None => release()?,
     };
-    crate::say::progress(&format!("built {}", binary.display()));
+    crate::console::progress(&format!("built {}", binary.display()));
     Ok(())
 }
 
-/// Builds the release binary and returns where it is.
+/// Builds the release binary and returns its path.
 pub fn release() -> Result<PathBuf> {
     agent("release")
 }
 
-/// Builds the agent by a profile and returns where it is.
+/// Builds the agent with a cargo profile and returns its path.
 pub fn agent(profile: &str) -> Result<PathBuf> {
-    if !elevated() {
-        build(profile, &[])?;
+    if !is_elevated() {
+        build("dnscribe", profile, &[])?;
     }
     Ok(environment::target().join(folder(profile)).join("dnscribe"))
 }
 
-/// Builds the agent for another architecture, and returns where it is.
-pub fn foreign(architecture: Architecture, profile: &str) -> Result<PathBuf> {
+/// Cross-compiles the agent for another architecture and returns its path.
+pub fn agent_for(architecture: Architecture, profile: &str) -> Result<PathBuf> {
     let sysroot = Sysroot::libraries(architecture)?;
     let mut cargo = cargo();
     cargo.args(["build", "--profile", profile, "--package", "dnscribe"]);
     cargo.args(["--target", architecture.triple()]);
-    cross(&mut cargo, &sysroot);
+    set_cross_environment(&mut cargo, &sysroot);
     shell::pass_through(&mut cargo)?;
     let built = environment::target().join(architecture.triple()).join(folder(profile));
     Ok(built.join("dnscribe"))
 }
 
-/// Has C and C++ compiled for another architecture, and all of it linked with what is in its file system.
-fn cross(cargo: &mut Command, built_with: &Sysroot) {
-    let (architecture, root) = (built_with.architecture, &built_with.root);
-    let tool = |name: &str| built_with.tool(name);
-    let sysroot = format!("--sysroot={}", root.display());
-    // librdkafka's own configure knows no targets: it goes by these alone.
+/// Sets the environment that makes cargo compile C, C++ and Rust for the sysroot's architecture and link with
+/// the sysroot's libraries.
+fn set_cross_environment(cargo: &mut Command, sysroot: &Sysroot) {
+    let (architecture, root) = (sysroot.architecture, &sysroot.root);
+    let tool = |name: &str| sysroot.tool(name);
+    let sysroot_flag = format!("--sysroot={}", root.display());
+    // librdkafka's configure script does not know targets: these variables are all that it reads.
     for name in ["AR", "LD", "NM", "OBJDUMP", "RANLIB", "STRIP"] {
         cargo.env(name, tool(&name.to_lowercase()));
     }
     cargo.env("CC", tool("gcc")).env("CXX", tool("g++"));
     for name in ["CFLAGS", "CXXFLAGS", "LDFLAGS"] {
-        cargo.env(name, &sysroot);
+        cargo.env(name, &sysroot_flag);
     }
-    // What runs here while others are built.
+    // Compilers for build scripts, which run on this host.
     for (name, value) in [("CC", "cc"), ("CXX", "c++"), ("AR", "ar")] {
         cargo.env(format!("HOST_{name}"), value);
     }
@@ -75,32 +76,32 @@ fn cross(cargo: &mut Command, built_with: &Sysroot) {
         cargo.env(name, "");
     }
     let libraries = root.join("usr/lib");
-    let described =
+    let pkg_config =
         [libraries.join(architecture.gnu()).join("pkgconfig"), root.join("usr/share/pkgconfig")];
-    cargo.env("PKG_CONFIG_LIBDIR", described.map(|it| it.display().to_string()).join(":"));
+    cargo.env("PKG_CONFIG_LIBDIR", pkg_config.map(|it| it.display().to_string()).join(":"));
     cargo.env("PKG_CONFIG_SYSROOT_DIR", root).env("PKG_CONFIG_ALLOW_CROSS", "1");
     let triple = architecture.triple().replace('-', "_").to_uppercase();
-    let of_cargo = |name: &str| format!("CARGO_TARGET_{triple}_{name}");
-    cargo.env(of_cargo("LINKER"), tool("gcc"));
-    cargo.env(of_cargo("RUSTFLAGS"), format!("-Clink-arg={sysroot}"));
+    let variable = |name: &str| format!("CARGO_TARGET_{triple}_{name}");
+    cargo.env(variable("LINKER"), tool("gcc"));
+    cargo.env(variable("RUSTFLAGS"), format!("-Clink-arg={sysroot_flag}"));
 }
 
-/// Builds an example of the agent by a profile.
-pub fn example(name: &str, profile: &str) -> Result<()> {
-    if elevated() { Ok(()) } else { build(profile, &["--example", name]) }
+/// Builds a program of `tests/benches` with a cargo profile.
+pub fn benchmark(name: &str, profile: &str) -> Result<()> {
+    if is_elevated() { Ok(()) } else { build("dnscribe-benches", profile, &["--bin", name]) }
 }
 
-/// Where an example of the agent is, once built.
-pub fn example_path(name: &str, profile: &str) -> PathBuf {
-    environment::target().join(folder(profile)).join("examples").join(name)
+/// Path of a program of `tests/benches` after [`benchmark`].
+pub fn benchmark_path(name: &str, profile: &str) -> PathBuf {
+    environment::target().join(folder(profile)).join(name)
 }
 
-fn build(profile: &str, what: &[&str]) -> Result<()> {
-    let words = ["build", "--profile", profile, "--package", "dnscribe"];
-    shell::pass_through(cargo().args(words).args(what))
+fn build(package: &str, profile: &str, flags: &[&str]) -> Result<()> {
+    let words = ["build", "--profile", profile, "--package", package];
+    shell::pass_through(cargo().args(words).args(flags))
 }
 
-/// Where cargo puts what it builds by a profile, below the folder of a target.
+/// Folder, below the target folder, to which cargo builds a profile.
 fn folder(profile: &str) -> &Path {
     Path::new(if profile == "dev" { "debug" } else { profile })
 }

@@ -1,14 +1,14 @@
-//! `ci`: exactly what continuous integration runs.
+//! `ci`: runs exactly the checks of continuous integration.
 
 use anyhow::Result;
 
-/// Runs the command. The tests run even where a lint fails, so that one run tells everything.
+/// Runs the command. The tests run even if a lint fails, so that one run reports every failure.
 pub fn main() -> Result<()> {
     crate::setup::main(crate::setup::Args { test: true })?;
     let lint = crate::lint::main();
     let test = crate::test::main(&crate::test::Args::default());
     if let Err(error) = &lint {
-        crate::say::progress(&format!("lint: {error:#}"));
+        crate::console::progress(&format!("lint: {error:#}"));
     }
     test.and(lint)
 }

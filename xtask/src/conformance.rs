@@ -1,12 +1,12 @@
-//! `conformance`: every capture of the corpus against what other programs find in it.
+//! `conformance`: compares dnscribe's records of every capture in the corpus with the output of other programs.
 
 use crate::process::cargo;
-use crate::{say, setup};
+use crate::{console, setup};
 use anyhow::{Result, bail};
 use dnscribe_tests::{environment, shell};
 use std::fs;
 
-/// What to do with the table.
+/// Arguments of `conformance`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Write the table to docs/conformance.md
@@ -14,12 +14,15 @@ pub struct Args {
     bless: bool,
 }
 
-/// Prints the table on standard output; an error where a difference has no reason.
+/// Runs the command: prints the table on standard output.
+///
+/// # Errors
+/// If a difference has no documented reason.
 pub fn main(args: &Args) -> Result<()> {
     if environment::corpus().is_none() {
         bail!(
-            "nothing to compare with: DNSCRIBE_CORPUS must name a folder with `pcap`, `golden` \
-             and `peer`, else they are looked for in ../shared/corpus beside the repository"
+            "no corpus: set DNSCRIBE_CORPUS to a folder with `pcap`, `golden` and `peer` \
+             (default: ../shared/corpus beside the repository)"
         );
     }
     setup::main(setup::Args::default())?;
@@ -33,14 +36,14 @@ pub fn main(args: &Args) -> Result<()> {
     if args.bless {
         compare.env("DNSCRIBE_BLESS", "1");
     }
-    // Its standard output is the test harness's talk; the table is ours.
+    // The test harness writes to standard output; the table is in the file.
     let output = compare.output()?;
     if let Ok(table) = fs::read_to_string(&table) {
-        say::result(table.trim_end());
+        console::result(table.trim_end());
     }
     if !output.status.success() {
-        let talk = [output.stdout, output.stderr].concat();
-        bail!("the comparison failed:\n{}", String::from_utf8_lossy(&talk).trim_end());
+        let log = [output.stdout, output.stderr].concat();
+        bail!("the comparison failed:\n{}", String::from_utf8_lossy(&log).trim_end());
     }
     Ok(())
 }

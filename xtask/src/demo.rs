@@ -1,8 +1,8 @@
-//! `demo`: a lab, mixed load, and the agent's live records, in one command.
+//! `demo`: starts a lab and mixed load, and shows the agent's live records.
 
 use crate::interrupt::Interrupt;
 use crate::process::become_root;
-use crate::{build, say, setup};
+use crate::{build, console, setup};
 use anyhow::{Result, bail};
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::lab::{Host, Lab};
@@ -13,10 +13,10 @@ use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
 
-/// How long and how much to show.
+/// Arguments of `demo`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Length in seconds
+    /// Duration in seconds
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
     /// Queries per second
@@ -29,14 +29,15 @@ pub fn main(args: &Args) -> Result<()> {
     setup::main(setup::Args { test: true })?;
     let binary = build::release()?;
     become_root("capturing")?;
-    say::progress("demo: starting a client, a resolver and a server in namespaces");
+    console::progress("demo: starting a client, a resolver and a server in namespaces");
     let interrupt = Interrupt::listen()?;
     let lab = Lab::up()?;
     interrupt.check()?;
     let seconds = format!("{}s", args.seconds);
     let mut run = Command::new(binary);
     run.args(["run", "--duration", &seconds]);
-    // In a group of its own: a second signal would cut its summary short, and Ctrl-C reaches all.
+    // Ctrl-C signals the whole process group. In its own group the agent gets one signal only; a second one
+    // would cut its summary short.
     let mut agent = run.process_group(0).spawn()?;
     let load = Load {
         queries: args.seconds * args.qps,
@@ -60,13 +61,13 @@ pub fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Waits for the agent's end, and hands on what asks this process to end.
+/// Waits until the agent ends, and forwards an interrupt to it as SIGTERM.
 fn wait(agent: &mut Child, interrupt: &Interrupt) -> Result<ExitStatus> {
     loop {
         if let Some(status) = agent.try_wait()? {
             return Ok(status);
         }
-        if interrupt.take() {
+        if interrupt.was_signalled() {
             shell::signal(agent, Signal::TERM)?;
         }
         thread::sleep(Duration::from_millis(20));

@@ -1,18 +1,17 @@
-//! `fuzz`: what reads octets of others, under libFuzzer.
+//! `fuzz`: runs the parsers of untrusted bytes under libFuzzer.
 //!
-//! No nightly and no cargo-fuzz: the flags that make code tell libFuzzer where it has been are
-//! stable, and `fuzz/rustc` gives them to our own crates alone, so that dependencies are those of
-//! every other build.
+//! Needs neither nightly Rust nor cargo-fuzz: the compiler flags for coverage are stable, and `fuzz/rustc` sets
+//! them for our own crates only, so that dependencies are shared with the other builds.
 
 use crate::process::cargo;
-use crate::{say, setup};
+use crate::{console, setup};
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
-/// Inputs of each target in a short run: its seeds and mutations of them.
+/// Number of inputs of each target in a short run: its seeds and mutations of them.
 const SHORT: [(&str, u32); 6] = [
     ("message", 6000),
     ("packets", 1500),
@@ -21,24 +20,24 @@ const SHORT: [(&str, u32); 6] = [
     ("spool", 2000),
     ("ledger", 6000),
 ];
-/// An input that takes longer is a fault, in seconds.
+/// Longest time for an input in seconds; a longer one is reported as a finding.
 const TIMEOUT_SECONDS: u32 = 60;
-/// Memory of the program, in MiB; an input that needs more is a fault.
+/// Memory limit in MiB; an input that needs more is reported as a finding.
 const MEMORY_MIB: u32 = 2048;
-/// What to do with what was found.
-const RECIPE: &str = "`cargo xtask fuzz TARGET --minimise FILE` makes it small; once it is mended, \
-                      keep it in tests/fuzz-regressions/TARGET";
+/// Instructions for a finding.
+const RECIPE: &str = "minimise it with `cargo xtask fuzz TARGET --minimise FILE`, fix the code, and \
+                      keep the input in tests/fuzz-regressions/TARGET";
 
-/// What to fuzz, and for how long.
+/// Arguments of `fuzz`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// `message`, `packets`, `capture`, `config`, `spool` or `ledger`; all of them, one after the
-    /// other, where not given
+    /// `message`, `packets`, `capture`, `config`, `spool` or `ledger` [default: all, one after the
+    /// other]
     target: Option<String>,
-    /// A fixed number of inputs with a fixed seed, as in `cargo xtask test`
+    /// Run a fixed number of inputs with a fixed seed, as `cargo xtask test` does
     #[arg(long)]
     short: bool,
-    /// Make an input that breaks something smaller, instead
+    /// Minimise this failing input instead
     #[arg(long, value_name = "FILE", requires = "target")]
     minimise: Option<PathBuf>,
     /// Seconds for each target
@@ -62,30 +61,31 @@ pub fn main(args: &Args) -> Result<()> {
                 .with_context(|| format!("cannot find {}", input.display()))?;
             fuzz.args(["-minimize_crash=1", &seconds]).arg(input);
         } else {
-            say::progress(&format!("fuzz: {target}, {} s", args.seconds));
+            console::progress(&format!("fuzz: {target}, {} s", args.seconds));
             fuzz.arg(seconds).arg(folder.join("corpus"));
         }
-        judge(fuzz.status().context("cannot start the fuzzer")?, target, &folder)?;
+        check_status(fuzz.status().context("cannot start the fuzzer")?, target, &folder)?;
     }
     Ok(())
 }
 
-/// The same inputs every time, from an empty corpus and its seeds; silent where nothing is found.
+/// Runs a fixed number of inputs from an empty corpus and the seeds, the same ones every time. Prints the fuzzer's
+/// output only if it finds something.
 pub fn short(target: Option<&str>) -> Result<()> {
     let program = build()?;
     for target in targets(target)? {
-        // What it finds must outlive the corpus.
+        // Findings must outlive the temporary corpus.
         let folder = environment::target().join("fuzz").join(target);
         let corpus = tempfile::tempdir().context("cannot make a folder for the corpus")?;
         let runs = SHORT.iter().find(|(name, _)| *name == target).map_or(1000, |(_, runs)| *runs);
-        say::progress(&format!("fuzz: {target}, {runs} inputs"));
+        console::progress(&format!("fuzz: {target}, {runs} inputs"));
         let mut fuzz = fuzzer(&program, target, &folder)?;
         fuzz.env("FUZZ_SEEDS", corpus.path()).args(["-seed=1", &format!("-runs={runs}")]);
         let output = fuzz.arg(corpus.path()).output().context("cannot start the fuzzer")?;
         if !output.status.success() {
-            say::progress(&String::from_utf8_lossy(&output.stderr));
+            console::progress(&String::from_utf8_lossy(&output.stderr));
         }
-        judge(output.status, target, &folder)?;
+        check_status(output.status, target, &folder)?;
     }
     Ok(())
 }
@@ -98,13 +98,13 @@ fn targets(wanted: Option<&str>) -> Result<Vec<&'static str>> {
             let found = known.into_iter().find(|name| *name == wanted);
             let names = known.join(", ");
             Ok(vec![found.with_context(|| {
-                format!("\"{wanted}\" is no fuzz target: choose one of {names}")
+                format!("unknown fuzz target \"{wanted}\": use one of {names}")
             })?])
         }
     }
 }
 
-/// Builds the program and returns where it is.
+/// Builds the fuzz program and returns its path.
 fn build() -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--package", "dnscribe-fuzz", "--features", "libfuzzer"]);
@@ -114,11 +114,12 @@ fn build() -> Result<PathBuf> {
     Ok(environment::target().join("debug/dnscribe-fuzz"))
 }
 
-/// The program for a target, with folders for its corpus and for what it finds.
+/// Returns the command for a target. Creates the folders for its corpus and its findings.
 fn fuzzer(program: &Path, target: &str, folder: &Path) -> Result<Command> {
     let (corpus, found) = (folder.join("corpus"), folder.join("found"));
     for folder in [&corpus, &found] {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
     }
     let mut fuzz = Command::new(program);
     fuzz.env("FUZZ_TARGET", target).env("FUZZ_SEEDS", &corpus);
@@ -127,10 +128,10 @@ fn fuzzer(program: &Path, target: &str, folder: &Path) -> Result<Command> {
     Ok(fuzz)
 }
 
-fn judge(status: ExitStatus, target: &str, folder: &Path) -> Result<()> {
+fn check_status(status: ExitStatus, target: &str, folder: &Path) -> Result<()> {
     if !status.success() {
         let found = folder.join("found");
-        bail!("{target}: the fuzzer has found something, see {}; {RECIPE}", found.display());
+        bail!("{target}: the fuzzer found a failing input, see {}; {RECIPE}", found.display());
     }
     Ok(())
 }

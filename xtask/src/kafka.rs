@@ -1,13 +1,13 @@
-//! `kafka`: a real broker for the dev loop.
+//! `kafka`: starts and stops a real broker for development.
 
 use crate::interrupt::Interrupt;
-use crate::{say, setup};
+use crate::{console, setup};
 use anyhow::Result;
 use dnscribe_tests::environment;
 use dnscribe_tests::kafka::Broker;
 use std::time::Instant;
 
-/// What to do with the broker.
+/// Arguments of `kafka`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -28,23 +28,23 @@ pub fn main(args: &Args) -> Result<()> {
     match args.action {
         Action::Up => {
             if let Some(bootstrap) = Broker::running(&folder) {
-                say::progress("the broker runs already");
-                say::result(&bootstrap);
+                console::progress("the broker is already running");
+                console::result(&bootstrap);
                 return Ok(());
             }
             setup::main(setup::Args { test: true })?;
             let start = Instant::now();
-            say::progress("starting Kafka; the first time its program files are fetched");
+            console::progress("starting Kafka (the first start downloads it)");
             let interrupt = Interrupt::listen()?;
             let broker = Broker::up(&folder)?;
             interrupt.check()?;
             let bootstrap = broker.detach()?;
-            say::progress(&format!("the broker is up after {:.1?}", start.elapsed()));
-            say::result(&bootstrap);
+            console::progress(&format!("the broker is up after {:.1?}", start.elapsed()));
+            console::result(&bootstrap);
         }
         Action::Down => {
             let ran = Broker::down(&folder)?;
-            say::progress(if ran { "the broker is down" } else { "no broker was up" });
+            console::progress(if ran { "the broker is stopped" } else { "no broker was running" });
         }
     }
     Ok(())

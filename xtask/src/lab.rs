@@ -1,14 +1,14 @@
-//! `lab`: the DNS lab of the tests, for the dev loop.
+//! `lab`: starts and stops the DNS lab of the tests for development.
 
 use crate::interrupt::Interrupt;
 use crate::process::become_root;
-use crate::{say, setup};
+use crate::{console, setup};
 use anyhow::{Context as _, Result};
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::lab::{Host, Lab};
 use std::time::Duration;
 
-/// What to do with the lab.
+/// Arguments of `lab`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -17,7 +17,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Action {
-    /// Start a client, a resolver and an authoritative server in namespaces of their own
+    /// Start a client, a resolver and an authoritative server in separate network namespaces
     Up,
     /// Remove every lab that no process owns
     Down,
@@ -30,13 +30,13 @@ struct LoadArgs {
     /// Queries to send
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     queries: u32,
-    /// Queries per second; as fast as answers come where not given
+    /// Queries per second [default: as fast as answers come]
     #[arg(long)]
     qps: Option<u32>,
     /// TCP instead of UDP
     #[arg(long)]
     tcp: bool,
-    /// Questions of many kinds instead of A for names of their own
+    /// Questions of many types instead of A for unique names
     #[arg(long)]
     mixed: bool,
 }
@@ -46,7 +46,7 @@ pub fn main(args: &Args) -> Result<()> {
     match &args.action {
         Action::Up => up(),
         Action::Down => down(),
-        Action::Load(load) => send(load),
+        Action::Load(load) => send_load(load),
     }
 }
 
@@ -54,7 +54,7 @@ fn up() -> Result<()> {
     setup::main(setup::Args { test: true })?;
     become_root("the lab")?;
     let lab = if let Some(lab) = Lab::kept()? {
-        say::progress("the lab is up already");
+        console::progress("the lab is already up");
         lab
     } else {
         let interrupt = Interrupt::listen()?;
@@ -63,27 +63,27 @@ fn up() -> Result<()> {
         lab.keep()?
     };
     let client = lab.namespace(Host::Client);
-    say::result(&format!("resolver {} · server {}", lab.resolver_addr(), lab.server_addr()));
-    say::result(&format!(
+    console::result(&format!("resolver {} · server {}", lab.resolver_addr(), lab.server_addr()));
+    console::result(&format!(
         "try: sudo ip netns exec {client} dig @{} www.example.com",
         lab.resolver_addr()
     ));
-    say::result("     cargo xtask lab load --qps 100 --mixed");
+    console::result("     cargo xtask lab load --qps 100 --mixed");
     Ok(())
 }
 
 fn down() -> Result<()> {
     become_root("the lab")?;
     match Lab::down_all()? {
-        0 => say::progress("no lab is up"),
-        count => say::progress(&format!("{count} lab(s) removed")),
+        0 => console::progress("no lab is up"),
+        count => console::progress(&format!("{count} lab(s) removed")),
     }
     Ok(())
 }
 
-fn send(args: &LoadArgs) -> Result<()> {
+fn send_load(args: &LoadArgs) -> Result<()> {
     become_root("the lab")?;
-    let lab = Lab::kept()?.context("no lab is up: `cargo xtask lab up` starts one")?;
+    let lab = Lab::kept()?.context("no lab is up: start one with `cargo xtask lab up`")?;
     let base = if args.mixed { Load::mixed() } else { Load::default() };
     let perf = lab.dnsperf(&Load {
         queries: args.queries,
@@ -92,6 +92,6 @@ fn send(args: &LoadArgs) -> Result<()> {
         limit: Duration::from_secs(600),
         ..base
     })?;
-    say::result(&serde_json::to_string(&perf)?);
+    console::result(&serde_json::to_string(&perf)?);
     Ok(())
 }

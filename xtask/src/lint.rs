@@ -1,26 +1,29 @@
-//! `lint`: format, lints, licences, the direction of imports, the style of comments, and schemas that agree
-//! with the code.
+//! `lint`: checks format, clippy, licences, links, the direction of imports, the style of comments, and that the
+//! schemas match the code.
 
 mod flow;
 mod links;
 mod style;
 
 use crate::process::{cargo, first_line, install_tool, run_bounded};
-use crate::{say, schemas};
+use crate::{console, schemas};
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The cargo-deny that the project is checked with.
+/// Version of cargo-deny that `lint` runs.
 const DENY_VERSION: &str = "0.20.2";
-/// How long fetching the database of advisories may take.
+/// Longest time for downloading the advisory database.
 const ADVISORIES_LIMIT: Duration = Duration::from_secs(60);
 
 type Check = fn() -> Result<()>;
 
-/// Runs the command: every check, and then an error that names those that failed.
+/// Runs every check.
+///
+/// # Errors
+/// If a check failed; the error names all that did.
 pub fn main() -> Result<()> {
     crate::setup::main(crate::setup::Args::default())?;
     crate::setup::components()?;
@@ -36,9 +39,9 @@ pub fn main() -> Result<()> {
     ];
     let mut failed = Vec::new();
     for (name, check) in checks {
-        say::progress(&format!("lint: {name}"));
+        console::progress(&format!("lint: {name}"));
         if let Err(error) = check() {
-            say::progress(&format!("lint: {name}: {error:#}"));
+            console::progress(&format!("lint: {name}: {error:#}"));
             failed.push(name);
         }
     }
@@ -48,7 +51,7 @@ pub fn main() -> Result<()> {
     Ok(())
 }
 
-/// The files below a folder whose name ends in `.` and `extension`, sorted.
+/// Returns the files with an extension below a folder, sorted, without target folders of cargo.
 fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -85,14 +88,16 @@ fn dependencies() -> Result<()> {
     if first_line("cargo-deny", &["--version"])
         .is_none_or(|version| !version.contains(DENY_VERSION))
     {
-        say::progress(&format!("lint: building cargo-deny {DENY_VERSION}, some minutes, once"));
+        console::progress(&format!(
+            "lint: building cargo-deny {DENY_VERSION} (once, some minutes)"
+        ));
         let mut install = install_tool("cargo-deny", DENY_VERSION);
         shell::pass_through(&mut install).context("cannot install cargo-deny")?;
     }
     shell::pass_through(cargo().args(["deny", "check", "bans", "licenses", "sources"]))?;
     if let Err(error) = run_bounded(cargo().args(["deny", "fetch", "db"]), ADVISORIES_LIMIT) {
-        say::progress(&format!(
-            "lint: advisories NOT checked: their database cannot be fetched here ({error:#})"
+        console::progress(&format!(
+            "lint: advisories NOT checked: cannot download their database ({error:#})"
         ));
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask`: every developer command.
+//! `cargo xtask`: the developer commands of dnscribe.
 
 mod architecture;
 mod bench;
@@ -16,11 +16,11 @@ mod interrupt;
 mod kafka;
 mod lab;
 mod lint;
-mod loaded;
+mod shared_libraries;
 mod pictures;
 mod process;
 mod run;
-mod say;
+mod console;
 mod schemas;
 mod setup;
 mod test;
@@ -32,7 +32,7 @@ mod vm;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Every developer command of dnscribe.
+/// The developer commands of dnscribe.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -42,39 +42,39 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Install what building needs (`--test`: what the tests need, too)
+    /// Install what building needs (`--test`: also what the tests need)
     Setup(setup::Args),
-    /// Build the release binary, its eBPF programs embedded
+    /// Build the release binary with the eBPF programs embedded
     Build(build::Args),
     /// Set up, build, and run the agent on this host
     Run(run::Args),
-    /// Set up and run every test, the privileged and end-to-end ones included
+    /// Set up and run the tests, all or by tier, the privileged and end-to-end ones included
     Test(test::Args),
-    /// Check format, lints, licences and schemas
+    /// Check format, lints, licences, links, imports, comments and schemas
     Lint,
-    /// Compare every capture of the corpus with what other programs find in it
+    /// Compare the records of every capture in the corpus with the output of other programs
     Conformance(conformance::Args),
-    /// Measure, as JSON lines
+    /// Run benchmarks; results are JSON lines and tables
     Bench(bench::Args),
-    /// A DNS lab in network namespaces for the dev loop
+    /// Start and stop a DNS lab in network namespaces for development
     Lab(lab::Args),
-    /// Lab, load and live records in one command
+    /// Start a lab with load and show the live records
     Demo(demo::Args),
-    /// A real Apache Kafka broker for the dev loop
+    /// Start and stop a real Apache Kafka broker for development
     Kafka(kafka::Args),
-    /// Feed mutated octets to everything that reads octets of others
+    /// Run the fuzz targets: mutated input for every parser of untrusted bytes
     Fuzz(fuzz::Args),
-    /// Boot the kernels that Debian has, and capture on each
+    /// Boot Debian's kernels in QEMU and capture on each
     VmTest(vm::Args),
-    /// Take the pictures of `dnscribe top` for its documentation
+    /// Rewrite the screenshots of `dnscribe top` in the documentation
     Pictures,
-    /// Rewrite the goldens from what the code gives now
+    /// Rewrite the golden files and the schemas from the output of the current code
     Bless,
-    /// Make everything that is handed out, in target/dist: packages, image, checksums
+    /// Build the release artifacts in target/dist: packages, image, checksums
     Dist(dist::Args),
-    /// Install, run, upgrade and remove the packages in a fresh Debian, and run the images' files
+    /// Install, run, upgrade and remove the packages in a fresh Debian; run the images in a chroot
     InstallTest,
-    /// Everything that continuous integration runs
+    /// Run everything that continuous integration runs
     Ci,
 }
 
@@ -101,7 +101,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say::progress(&format!("error: {error:#}"));
+            console::progress(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! Starting programs: cargo in the workspace, and others as root.
+//! Commands: cargo in the workspace, and programs that run as root.
 
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
@@ -7,28 +7,28 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Marks the process that [`become_root`] starts. The agent refuses `DNSCRIBE_…` that it does not
-/// know.
+/// Variable that marks the process that [`become_root`] starts. It does not begin with `DNSCRIBE_`, because the
+/// agent refuses unknown variables with that prefix.
 const ELEVATED: &str = "XTASK_ELEVATED";
 
-/// The cargo that runs this, in the workspace's root.
+/// Returns a command for the cargo that runs xtask, in the workspace's root.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(environment::workspace());
-    // Set for xtask itself; for what it builds they are wrong.
+    // Cargo sets these for xtask; they are wrong for what it builds.
     for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
         command.env_remove(name);
     }
     command
 }
 
-/// What installs a tool from its source. Waiting for it costs more than it saves by being fast:
-/// its own release profile, link-time optimisation and all, is set aside.
+/// Returns a command that builds and installs a tool from source. It overrides the tool's release profile: a
+/// shorter build matters more than a faster tool.
 pub fn install_tool(name: &str, version: &str) -> Command {
     let mut command = cargo();
     command.args(["install", name, "--version", version, "--locked", "--force"]);
-    let quick = [("OPT_LEVEL", "1"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")];
-    command.envs(quick.map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)));
+    let profile = [("OPT_LEVEL", "1"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")];
+    command.envs(profile.map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)));
     command
 }
 
@@ -37,43 +37,42 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A command as root: by itself where this process is, else through sudo with this environment.
+/// Returns a command that runs a program as root: directly if this process is root, else through sudo with this
+/// environment.
 pub fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
     if is_root() {
         return Ok(Command::new(program));
     }
     if shell::which("sudo").is_none() {
-        bail!("this needs root, and there is no sudo: run it as root");
+        bail!("root is needed and sudo is not installed: run this as root");
     }
     let mut command = Command::new("sudo");
     command.args(["--preserve-env", "--"]).arg(program);
     Ok(command)
 }
 
-/// Runs the same command again as root, in place of this process; returns where it is root.
+/// Replaces this process by the same command, run as root. Returns only if this process is root already.
 pub fn become_root(why: &str) -> Result<()> {
     become_root_with(why, std::env::args_os().skip(1))
 }
 
-/// As [`become_root`], with other arguments.
+/// Does what [`become_root`] does, with other arguments.
 pub fn become_root_with(why: &str, arguments: impl Iterator<Item = OsString>) -> Result<()> {
     if is_root() {
         return Ok(());
     }
-    crate::say::progress(&format!("{why} needs root: using sudo"));
+    crate::console::progress(&format!("{why} needs root: using sudo"));
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut again = as_root(program)?;
     Err(again.args(arguments).env(ELEVATED, "1").exec()).context("cannot start sudo")
 }
 
-/// Whether this process is [`become_root`]'s: what comes before that call, setting up and
-/// building, was done as the user.
-pub fn elevated() -> bool {
+/// Whether [`become_root`] started this process. Setup and build are then done already, as the user.
+pub fn is_elevated() -> bool {
     std::env::var_os(ELEVATED).is_some()
 }
 
-/// Runs a command and kills it when it takes longer than `limit`: on some networks a download
-/// is not refused but hangs.
+/// Runs a command and kills it if it takes longer than `limit`. On some networks downloads hang instead of failing.
 pub fn run_bounded(command: &mut Command, limit: Duration) -> Result<()> {
     let shown = shell::shown(command);
     let mut child = command
@@ -89,7 +88,7 @@ pub fn run_bounded(command: &mut Command, limit: Duration) -> Result<()> {
     Ok(())
 }
 
-/// The first line that a command prints, where it succeeds.
+/// First line that a command prints; `None` if it fails.
 pub fn first_line(program: &str, words: &[&str]) -> Option<String> {
     let output = Command::new(program).args(words).stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

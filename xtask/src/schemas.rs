@@ -1,4 +1,4 @@
-//! `schemas/`: what `dnscribe schema` prints, two files per record.
+//! The folder `schemas`: the output of `dnscribe schema`, two files per record schema.
 
 use crate::build;
 use anyhow::{Context as _, Result, bail};
@@ -9,7 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// An error that names every file that is stale, missing, or there without a schema.
+/// Compares the files with the output of the code.
+///
+/// # Errors
+/// If a file is stale, missing, or has no schema; the error names all of them.
 pub fn check() -> Result<()> {
     let printed = printed()?;
     let stored = stored()?;
@@ -22,12 +25,15 @@ pub fn check() -> Result<()> {
         .into_iter()
         .collect();
     if !stale.is_empty() {
-        bail!("not what the code prints (`cargo xtask bless` rewrites): {}", stale.join(", "));
+        bail!(
+            "schemas differ from the code (rewrite them with `cargo xtask bless`): {}",
+            stale.join(", ")
+        );
     }
     Ok(())
 }
 
-/// Makes the files what the code prints.
+/// Rewrites the files from the output of the code.
 pub fn write() -> Result<()> {
     let printed = printed()?;
     fs::create_dir_all(folder())?;
@@ -40,10 +46,11 @@ pub fn write() -> Result<()> {
     Ok(())
 }
 
-/// The endings of the files, and what makes `dnscribe schema` print them.
+/// File extension of each format, and the flags of `dnscribe schema` for it.
 const KINDS: [(&str, &[&str]); 2] = [("json", &[]), ("avsc", &["--avro"])];
 
-/// By file name: `dns.transaction/1` is in `dns.transaction-1.json` and `dns.transaction-1.avsc`.
+/// Returns the schemas that the code prints, by file name: `dns.transaction/1` is in `dns.transaction-1.json` and
+/// `dns.transaction-1.avsc`.
 fn printed() -> Result<BTreeMap<String, Vec<u8>>> {
     let binary = build::release()?;
     let list = shell::output(Command::new(&binary).arg("schema"))?;
@@ -62,6 +69,7 @@ fn printed() -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(printed)
 }
 
+/// Returns the files of the folder, by name.
 fn stored() -> Result<BTreeMap<String, Vec<u8>>> {
     let folder = folder();
     let mut stored = BTreeMap::new();

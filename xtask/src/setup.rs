@@ -1,20 +1,20 @@
-//! `setup`: installs what building needs, and on request what the tests need. Does nothing, fast,
-//! where all is there.
+//! `setup`: installs what building needs and, on request, what the tests need. Returns at once if nothing is
+//! missing.
 
 mod ebpf;
 mod packages;
 
 use crate::architecture::Architecture;
-use crate::say;
+use crate::console;
 use anyhow::{Context as _, Result};
 pub use packages::KEYRING;
 use packages::Need;
 
-/// What to set up.
+/// Arguments of `setup`.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct Args {
     /// Also install what the tests need: DNS servers and tools, Java and Maven for Kafka and the
-    /// schema registry, Python for a client of theirs and for readers of sketches, Prometheus and its
+    /// schema registry, Python for their client and for sketch libraries, Prometheus and
     /// Alertmanager, crun for containers, Helm and Kubernetes' schemas
     #[arg(long)]
     pub test: bool,
@@ -22,7 +22,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn main(args: Args) -> Result<()> {
-    if crate::process::elevated() {
+    if crate::process::is_elevated() {
         return Ok(());
     }
     let mut missing = packages::missing(packages::BUILD);
@@ -31,8 +31,8 @@ pub fn main(args: Args) -> Result<()> {
         missing.extend(packages::missing(packages::TEST));
         purpose = "building and testing";
     }
-    if !packages::debian() {
-        // Told all at once; on Debian these come from more than one place.
+    if !packages::is_debian() {
+        // One list for the user; on Debian these do not all come from packages.
         missing.extend(packages::missing(ebpf::LINKER));
         if args.test {
             missing.extend(packages::missing(packages::MONITORING));
@@ -48,32 +48,32 @@ pub fn main(args: Args) -> Result<()> {
         packages::monitoring()?;
     }
     if !installed {
-        say::progress("setup: everything is there");
+        console::progress("setup: nothing is missing");
     }
     Ok(())
 }
 
-/// Installs what `bench` compares with, where that can be had.
-pub fn rivals() {
+/// Installs the programs that `bench` compares with, as far as they are available.
+pub fn peers() {
     let missing = packages::missing(packages::BENCH);
     if let Err(error) = packages::install("comparing with other programs", &missing) {
-        say::progress(&format!("setup: {error:#}\nsetup: going on without them"));
+        console::progress(&format!("setup: {error:#}\nsetup: continuing without them"));
     }
 }
 
-/// Installs what `dist` needs.
+/// Installs the packages that `dist` needs.
 pub fn dist() -> Result<()> {
     let missing = packages::missing(packages::DIST);
     packages::install("making packages", &missing).map(|_| ())
 }
 
-/// Installs what `install-test` needs.
+/// Installs the packages that `install-test` needs.
 pub fn install_test() -> Result<()> {
     let missing = packages::missing(packages::INSTALL_TEST);
     packages::install("booting a fresh Debian", &missing).map(|_| ())
 }
 
-/// Installs what building and trying the agent for another architecture needs.
+/// Installs what building and running the agent for another architecture needs.
 pub fn cross(architecture: Architecture) -> Result<()> {
     let mut missing = packages::missing(match architecture {
         Architecture::Amd64 => packages::CROSS_AMD64,
@@ -82,11 +82,14 @@ pub fn cross(architecture: Architecture) -> Result<()> {
     missing.extend(packages::missing(packages::ARCHIVE));
     packages::install(&format!("building for {}", architecture.debian()), &missing)?;
     let target = ["target", "list", "--installed"];
-    let has = |listed: &str| listed.lines().any(|line| line == architecture.triple());
+    let has_target = |listed: &str| listed.lines().any(|line| line == architecture.triple());
     let mut rustup = std::process::Command::new("rustup");
     let listed = rustup.args(target).output().context("cannot start rustup")?.stdout;
-    if !has(&String::from_utf8_lossy(&listed)) {
-        say::progress(&format!("setup: adding {} to the Rust toolchain", architecture.triple()));
+    if !has_target(&String::from_utf8_lossy(&listed)) {
+        console::progress(&format!(
+            "setup: adding {} to the Rust toolchain",
+            architecture.triple()
+        ));
         let mut add = std::process::Command::new("rustup");
         add.args(["target", "add", architecture.triple()]);
         crate::process::run_bounded(&mut add, ebpf::DOWNLOAD_LIMIT)?;
@@ -94,7 +97,7 @@ pub fn cross(architecture: Architecture) -> Result<()> {
     Ok(())
 }
 
-/// Installs what runs programs of another architecture.
+/// Installs QEMU's user-mode emulator of an architecture, if it is not this host's.
 pub fn emulator(architecture: Architecture) -> Result<()> {
     if !architecture.is_foreign() || crate::debian::sysroot::emulator(architecture).is_ok() {
         return Ok(());
@@ -102,7 +105,7 @@ pub fn emulator(architecture: Architecture) -> Result<()> {
     cross(architecture)
 }
 
-/// Installs what `vm-test` needs for machines of an architecture.
+/// Installs the packages that `vm-test` needs for an architecture.
 pub fn machines(architecture: Architecture) -> Result<()> {
     let mut missing = packages::missing(packages::MACHINES);
     missing.extend(packages::missing(match architecture {
@@ -114,7 +117,7 @@ pub fn machines(architecture: Architecture) -> Result<()> {
     if architecture.is_foreign() { cross(architecture) } else { Ok(()) }
 }
 
-/// Adds rustfmt and clippy where rustup's profile left them out, for `lint`.
+/// Adds rustfmt and clippy, which `lint` needs, if rustup's profile left them out.
 pub fn components() -> Result<()> {
     let missing: Vec<&str> = ["rustfmt", "clippy"]
         .into_iter()
@@ -126,14 +129,14 @@ pub fn components() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    say::progress(&format!("setup: adding {} to the Rust toolchain", missing.join(" and ")));
+    console::progress(&format!("setup: adding {} to the Rust toolchain", missing.join(" and ")));
     let mut command = std::process::Command::new("rustup");
     command.args(["component", "add"]).args(&missing);
     crate::process::run_bounded(&mut command, ebpf::DOWNLOAD_LIMIT)
 }
 
-/// What packages to name on a distribution that setup cannot install on.
-fn names(needs: &[&Need], of: fn(&Need) -> &'static str) -> String {
+/// Names of packages in one distribution, sorted and separated by blanks.
+fn package_names(needs: &[&Need], of: fn(&Need) -> &'static str) -> String {
     let mut names: Vec<&str> = needs.iter().flat_map(|need| of(need).split(' ')).collect();
     names.retain(|name| !name.is_empty());
     names.sort_unstable();

@@ -1,7 +1,7 @@
-//! `test`: every test, the privileged and end-to-end ones included, or those of some tiers.
+//! `test`: runs every test, the privileged and end-to-end ones included, or the tests of some tiers.
 
 use crate::process::{as_root, cargo, is_root};
-use crate::{build, fuzz, say, setup};
+use crate::{build, console, fuzz, setup};
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{kafka, shell};
 use serde_json::Value;
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What to test.
+/// Arguments of `test`.
 #[derive(clap::Args, Debug, Default)]
 pub struct Args {
-    /// The tiers to run, cheapest first; all of them where none is named
+    /// Tiers to run, in this order [default: all]
     #[arg(value_enum)]
     tiers: Vec<Tier>,
     /// Arguments of the test programs, after `--`: part of a test's name, `--nocapture`
@@ -24,17 +24,17 @@ pub struct Args {
 /// Tests that run together, cheapest first.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Tier {
-    /// Tests beside the code, property tests, and the examples in the documentation
+    /// Unit and property tests, and the examples in the documentation
     Unit,
-    /// Capture files: other programs' decodes, goldens, records, screens, the ledger read back
+    /// Capture files: golden files, comparison with other programs, records, screens, ledger
     Conformance,
-    /// The eBPF programs: verifier, test runs, attaching
+    /// The eBPF programs: verifier, test runs, attachment
     Kernel,
-    /// The agent on a live DNS lab, in containers, and with Alertmanager and Kubernetes' schemas
+    /// The agent in a live DNS lab, in containers, with Alertmanager and the schemas of Kubernetes
     E2e,
     /// A real Apache Kafka broker, with faults
     Kafka,
-    /// Some thousand mutated inputs for each fuzz target
+    /// Each fuzz target with some thousand mutated inputs
     Fuzz,
 }
 
@@ -50,8 +50,8 @@ impl Tier {
     const ALL: [Self; 6] =
         [Self::Unit, Self::Conformance, Self::Kernel, Self::E2e, Self::Kafka, Self::Fuzz];
 
-    /// The tier of a test program by its name and whether it is in a `tests` folder.
-    fn of(name: &str, is_integration: bool) -> Self {
+    /// Returns the tier of a test program by its name and whether it is in a `tests` folder.
+    fn from_program(name: &str, is_integration: bool) -> Self {
         match name {
             _ if !is_integration => Self::Unit,
             "kernel" => Self::Kernel,
@@ -69,20 +69,24 @@ pub fn main(args: &Args) -> Result<()> {
     tiers.sort_unstable();
     let tiers = if tiers.is_empty() { Tier::ALL.to_vec() } else { tiers };
     if tiers.contains(&Tier::Kafka) {
-        // Once, as this user, so that tests only use what is there.
+        // Once and as this user: the tests run as root and only use the files.
         kafka::prepare()?;
     }
     let binary = build::release()?;
     let programs = if tiers == [Tier::Fuzz] { Vec::new() } else { programs()? };
     if !is_root() {
-        say::progress("the tests need root: they are built without and run with sudo");
+        console::progress("the tests need root: building as this user, running with sudo");
     }
     let mut failed = Vec::new();
     let mut times = Vec::new();
     for tier in tiers {
         let start = Instant::now();
         for program in programs.iter().filter(|program| program.tier == tier) {
-            say::progress(&format!("     Running {} ({})", program.name, program.file.display()));
+            console::progress(&format!(
+                "     Running {} ({})",
+                program.name,
+                program.file.display()
+            ));
             if !program.passes(args, &binary)? {
                 failed.push(program.name.clone());
             }
@@ -90,7 +94,7 @@ pub fn main(args: &Args) -> Result<()> {
         if tier == Tier::Unit && !passes(documentation(args))? {
             failed.push("documentation".to_owned());
         }
-        // Mutated inputs have no names to choose by.
+        // Arguments select tests by name, and mutated inputs have no names.
         if tier == Tier::Fuzz && args.arguments.is_empty() {
             fuzz::short(None)?;
         }
@@ -103,16 +107,17 @@ pub fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Prints how long each tier took.
+/// Writes the duration of each tier to standard error.
 fn report(times: &[(Tier, Duration)]) {
     for (tier, time) in times {
-        say::progress(&format!("{tier:?}: {} s", time.as_secs()).to_lowercase());
+        console::progress(&format!("{tier:?}: {} s", time.as_secs()).to_lowercase());
     }
     let all: Duration = times.iter().map(|(_, time)| *time).sum();
-    say::progress(&format!("all: {} s", all.as_secs()));
+    console::progress(&format!("all: {} s", all.as_secs()));
 }
 
 impl Program {
+    /// Runs the program; whether its tests passed.
     fn passes(&self, args: &Args, binary: &Path) -> Result<bool> {
         let mut test = as_root(&self.file)?;
         test.args(&args.arguments).current_dir(&self.folder).env("DNSCRIBE_BIN", binary);
@@ -120,33 +125,33 @@ impl Program {
     }
 }
 
-/// The examples in the documentation of the libraries.
+/// Returns the command that tests the examples in the documentation.
 fn documentation(args: &Args) -> Command {
     let mut docs = cargo();
     docs.args(["test", "--doc", "--workspace", "--"]).args(&args.arguments);
     docs
 }
 
-/// Runs a test program on this process's own standard output.
+/// Runs a test command with inherited output; whether it succeeded.
 fn passes(mut test: Command) -> Result<bool> {
     let status = test.status();
     Ok(status.with_context(|| format!("cannot start `{}`", shell::shown(&test)))?.success())
 }
 
-/// Builds all test programs, as this user.
+/// Builds all test programs as this user.
 fn programs() -> Result<Vec<Program>> {
     let mut build = cargo();
     build.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
     let output = build.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     if !output.status.success() {
-        bail!("the tests do not build");
+        bail!("the tests failed to build");
     }
     let messages = String::from_utf8(output.stdout).context("cargo's messages")?;
-    Ok(messages.lines().filter_map(program).collect())
+    Ok(messages.lines().filter_map(parse_message).collect())
 }
 
-/// The test program that one of cargo's messages names, if it names one.
-fn program(message: &str) -> Option<Program> {
+/// Parses a message of cargo; `None` if it does not name a test program.
+fn parse_message(message: &str) -> Option<Program> {
     let message: Value = serde_json::from_str(message).ok()?;
     if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
         return None;
@@ -155,7 +160,7 @@ fn program(message: &str) -> Option<Program> {
     let name = target["name"].as_str()?.to_owned();
     let is_integration = target["kind"].as_array()?.iter().any(|kind| kind == "test");
     Some(Program {
-        tier: Tier::of(&name, is_integration),
+        tier: Tier::from_program(&name, is_integration),
         name,
         file: message["executable"].as_str()?.into(),
         folder: Path::new(message["manifest_path"].as_str()?).parent()?.to_path_buf(),
@@ -176,12 +181,12 @@ mod tests {
             })
             .to_string()
         };
-        let found = program(&message(true, "test")).unwrap();
+        let found = parse_message(&message(true, "test")).unwrap();
         assert_eq!(found.folder, Path::new("/a/tests"));
         assert_eq!(found.file, Path::new("/t/debug/deps/e2e-1"));
         assert_eq!(found.tier, Tier::E2e);
-        assert_eq!(program(&message(true, "lib")).unwrap().tier, Tier::Unit);
-        assert!(program(&message(false, "test")).is_none());
-        assert!(program("not JSON").is_none());
+        assert_eq!(parse_message(&message(true, "lib")).unwrap().tier, Tier::Unit);
+        assert!(parse_message(&message(false, "test")).is_none());
+        assert!(parse_message("not JSON").is_none());
     }
 }

@@ -1,3 +1,3 @@
-//! Programs that `cargo xtask bench` measures with, one a binary in `src/bin`, and what they share.
+//! Code shared by the benchmark programs in `src/bin`, which `cargo xtask bench` runs.
 
 pub mod cpu;

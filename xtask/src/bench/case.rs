@@ -1,80 +1,79 @@
-//! Cases: what is measured, each in turn, forth and back, as often as wanted.
+//! Cases of a part of the benchmark, and the order in which they run.
 //!
-//! A part of the benchmark makes a [`Plan`] of its cases and of the rows that its table is to have, and
-//! runs it. Every run of a case prints its JSON line at once.
+//! A part makes a [`Plan`] of its cases and of the rows of its table, and runs it. In each repetition the cases run
+//! forward and then backward. Every run of a case prints its JSON line at once.
 
 use super::report::{Report, Row};
 use super::statistics::Reading;
+use crate::console;
 use crate::interrupt::Interrupt;
-use crate::say;
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::shell;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::process::Command;
 
-/// What one run of a case gave: names with their units in them, and values.
+/// Figures of one run of a case: names, which include the unit, and values.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures(Vec<(String, f64)>);
 
 impl Figures {
-    /// The same with one more.
+    /// Adds a figure.
     pub fn with(mut self, name: &str, value: f64) -> Self {
         self.0.push((name.to_owned(), value));
         self
     }
 
-    /// What a program prints that measures itself: the numbers of a JSON object.
-    pub fn of(command: &mut Command) -> Result<Self> {
+    /// Runs a program that prints its figures as a JSON object, and returns the numbers in it.
+    pub fn measure(command: &mut Command) -> Result<Self> {
         let printed = String::from_utf8(shell::output(command)?.stdout)?;
         Self::parse(&printed).with_context(|| format!("`{}`", shell::shown(command)))
     }
 
     fn parse(json: &str) -> Result<Self> {
         let object: Map<String, Value> =
-            serde_json::from_str(json).with_context(|| format!("not figures: {json}"))?;
+            serde_json::from_str(json).with_context(|| format!("not a JSON object: {json}"))?;
         let numbers = object.into_iter().filter_map(|(name, value)| Some((name, value.as_f64()?)));
         Ok(Self(numbers.collect()))
     }
 
-    /// The value of a name.
+    /// Returns the value of a figure.
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.0.iter().find(|(one, _)| one == name).map(|(_, value)| *value)
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
     }
 }
 
 type Run<'a> = Box<dyn FnMut() -> Result<Figures> + 'a>;
 
-/// Something to measure.
+/// One thing to measure.
 struct Case<'a> {
     name: String,
-    /// Runs on the way forth only, and with nothing before it that warms up.
+    /// Whether it runs once per repetition instead of twice, and without a warm-up run.
     slow: bool,
     run: Run<'a>,
 }
 
-/// What a part of the benchmark measures and tells.
+/// Cases and table rows of a part of the benchmark.
 pub struct Plan<'a> {
     part: &'static str,
     cases: Vec<Case<'a>>,
-    /// Cases that cannot be measured here, and why.
+    /// Cases that cannot run on this host, with the reason.
     absent: BTreeMap<String, String>,
     rows: Vec<Row>,
 }
 
 impl<'a> Plan<'a> {
-    /// Nothing yet, of the part of this name.
+    /// Creates an empty plan for the part `part`.
     pub fn new(part: &'static str) -> Self {
         Self { part, cases: Vec::new(), absent: BTreeMap::new(), rows: Vec::new() }
     }
 
-    /// One more case. Its first run warms up and is not counted.
+    /// Adds a case. Its first run is a warm-up and is not counted.
     pub fn case(&mut self, name: &str, run: impl FnMut() -> Result<Figures> + 'a) -> &mut Self {
         self.push(name, false, Box::new(run))
     }
 
-    /// One more case, which takes so long that it runs once a repetition, not twice, and without a
-    /// run that warms up.
+    /// Adds a case that takes long: it runs once per repetition, not twice, and without a warm-up run.
     pub fn slow_case(
         &mut self,
         name: &str,
@@ -88,19 +87,22 @@ impl<'a> Plan<'a> {
         self
     }
 
-    /// A case that cannot be measured here: its rows say why.
-    pub fn absent(&mut self, name: &str, why: &str) -> &mut Self {
-        self.absent.insert(name.to_owned(), why.to_owned());
+    /// Adds a case that cannot run on this host. Its rows show the reason.
+    pub fn absent(&mut self, name: &str, reason: &str) -> &mut Self {
+        self.absent.insert(name.to_owned(), reason.to_owned());
         self
     }
 
-    /// One more row of the table.
+    /// Adds a row to the table.
     pub fn row(&mut self, row: Row) -> &mut Self {
         self.rows.push(row);
         self
     }
 
-    /// Runs the cases: once each uncounted, then forth and back in each repetition.
+    /// Runs the cases: one uncounted warm-up each, then forward and backward in each repetition.
+    ///
+    /// # Errors
+    /// If a case fails or the command is interrupted.
     pub fn run(mut self, repetitions: u32, interrupt: &Interrupt) -> Result<Report> {
         self.check()?;
         for case in self.cases.iter_mut().filter(|case| !case.slow) {
@@ -109,31 +111,33 @@ impl<'a> Plan<'a> {
         }
         let mut readings = Readings::default();
         for repetition in 0..repetitions {
-            let forth = 0..self.cases.len();
-            let back = forth.clone().rev().filter(|place| !self.cases[*place].slow);
-            let order: Vec<usize> = forth.chain(back).collect();
+            let forward = 0..self.cases.len();
+            let backward = forward.clone().rev().filter(|place| !self.cases[*place].slow);
+            let order: Vec<usize> = forward.chain(backward).collect();
             for place in order {
                 interrupt.check()?;
                 let case = &mut self.cases[place];
                 let figures = (case.run)().with_context(|| failed(self.part, &case.name))?;
-                say::result(&line(self.part, &case.name, repetition, &figures).to_string());
+                console::result(&line(self.part, &case.name, repetition, &figures).to_string());
                 readings.add(&case.name, repetition, figures);
             }
         }
         Ok(Report::new(self.part, repetitions, self.rows, &readings, self.absent))
     }
 
-    /// Two cases of one name, or a row about none, would only show at the end.
+    /// Checks that case names are unique and that each row has a case, before the long runs.
     fn check(&self) -> Result<()> {
         let mut names: Vec<&str> = self.cases.iter().map(|case| case.name.as_str()).collect();
         names.extend(self.absent.keys().map(String::as_str));
         names.sort_unstable();
-        if let Some(twice) = names.iter().zip(names.iter().skip(1)).find(|(one, two)| one == two) {
-            bail!("{}: two cases are called {}", self.part, twice.0);
+        if let Some(duplicate) =
+            names.iter().zip(names.iter().skip(1)).find(|(name, next)| name == next)
+        {
+            bail!("{}: two cases are called {}", self.part, duplicate.0);
         }
         for name in self.rows.iter().flat_map(Row::cases) {
             if names.binary_search(&name).is_err() {
-                bail!("{}: a row is about {name}, which is no case", self.part);
+                bail!("{}: a row refers to {name}, which is not a case", self.part);
             }
         }
         Ok(())
@@ -152,14 +156,15 @@ fn line(part: &str, case: &str, repetition: u32, figures: &Figures) -> Value {
     line
 }
 
-/// All figures of all cases, by case and name.
+/// Figures of all runs, by case and name.
 #[derive(Debug, Default)]
 pub struct Readings(Vec<(String, String, Vec<Reading>)>);
 
 impl Readings {
     fn add(&mut self, case: &str, repetition: u32, figures: Figures) {
         for (name, value) in figures.0 {
-            let known = self.0.iter_mut().find(|(of, figure, _)| of == case && *figure == name);
+            let known =
+                self.0.iter_mut().find(|(known, figure, _)| known == case && *figure == name);
             match known {
                 Some((.., readings)) => readings.push((repetition, value)),
                 None => self.0.push((case.to_owned(), name, vec![(repetition, value)])),
@@ -167,13 +172,13 @@ impl Readings {
         }
     }
 
-    /// Of one figure of a case; empty where it has none.
-    pub fn of(&self, case: &str, figure: &str) -> &[Reading] {
-        let found = self.0.iter().find(|(of, name, _)| of == case && name == figure);
+    /// Returns the readings of a figure of a case; empty if there are none.
+    pub fn get(&self, case: &str, figure: &str) -> &[Reading] {
+        let found = self.0.iter().find(|(known, name, _)| known == case && name == figure);
         found.map_or(&[], |(.., readings)| readings)
     }
 
-    /// Every case and figure, in the order of their first appearance.
+    /// Returns every case and figure, in the order of their first appearance.
     pub fn names(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(case, figure, _)| (case.as_str(), figure.as_str()))
     }
@@ -185,7 +190,7 @@ mod tests {
     use std::cell::RefCell;
 
     #[test]
-    fn figures_are_the_numbers_of_an_object() {
+    fn parses_numbers_of_object() {
         let figures = Figures::parse("{\"ns\": 1.5, \"of\": \"all\", \"records\": 7}").unwrap();
         assert_eq!(figures, Figures::default().with("ns", 1.5).with("records", 7.0));
         assert_eq!((figures.get("records"), figures.get("other")), (Some(7.0), None));
@@ -193,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn cases_run_forth_and_back_after_a_run_that_does_not_count() {
+    fn runs_cases_forward_and_backward_after_warm_up() {
         let ran = RefCell::new(String::new());
         let mut plan = Plan::new("test");
         let run = |name: char| {
@@ -204,19 +209,19 @@ mod tests {
             }
         };
         plan.case("a", run('a')).slow_case("s", run('s')).case("b", run('b'));
-        plan.row(Row::of("a", "runs")).row(Row::of("s", "runs"));
+        plan.row(Row::new("a", "runs")).row(Row::new("s", "runs"));
         let report = plan.run(2, &Interrupt::listen().unwrap()).unwrap();
         assert_eq!(ran.into_inner(), "ab".to_owned() + "asb" + "ba" + "asb" + "ba");
         assert_eq!(report.missed(), 0);
     }
 
     #[test]
-    fn a_plan_that_contradicts_itself_is_refused() {
+    fn rejects_duplicate_and_unknown_cases() {
         let mut plan = Plan::new("test");
         plan.case("a", || Ok(Figures::default())).absent("a", "not here");
         assert!(plan.run(1, &Interrupt::listen().unwrap()).is_err());
         let mut plan = Plan::new("test");
-        plan.row(Row::of("a", "runs"));
+        plan.row(Row::new("a", "runs"));
         assert!(plan.run(1, &Interrupt::listen().unwrap()).is_err());
     }
 }

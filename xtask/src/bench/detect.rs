@@ -1,20 +1,21 @@
-//! How well detection detects: an example of the agent makes incidents and quiet days, takes the corpus
-//! where there is one, and says what was found. Its lines go through; a table of them goes to standard error.
+//! Quality of detection. `detect_quality` (`tests/benches`) generates incidents and quiet days, reads the
+//! corpus if there is one, and prints JSON lines with what was detected. This part passes the lines on and
+//! prints a table of them to standard error.
 
 use super::Bench;
 use super::table::Table;
-use crate::say;
+use crate::console;
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::environment;
 use serde_json::Value;
 use std::process::{Command, Stdio};
 
-/// Seeds of incidents, each with every kind of them; no thresholds were chosen by these.
+/// Number of seeds; each gives one incident of every kind. The thresholds were not tuned on these seeds.
 const SEEDS: u32 = 8;
-/// Days of each of the four nodes on which nothing happens.
+/// Number of days without incident, for each of the four nodes.
 const DAYS: u32 = 7;
 
-/// Columns of the table: what of a line, with how many decimals.
+/// Columns of the table: heading, JSON key, number of decimals.
 const COLUMNS: [(&str, &str, usize); 8] = [
     ("incidents", "incidents", 0),
     ("recall", "recall", 3),
@@ -26,23 +27,24 @@ const COLUMNS: [(&str, &str, usize); 8] = [
     ("false crit./week", "false_criticals_per_node_week", 3),
 ];
 
-/// Runs the benchmark and prints its lines.
+/// Runs this part of the benchmark and prints its lines.
 pub fn main(bench: &Bench) -> Result<()> {
     let mut command = Command::new(bench.example("detect_quality"));
     command.args(["holdout", &SEEDS.to_string(), &DAYS.to_string()]);
     command.args(environment::corpus());
-    let output = command.stderr(Stdio::inherit()).output().context("cannot start the example")?;
+    let output =
+        command.stderr(Stdio::inherit()).output().context("cannot start detect_quality")?;
     if !output.status.success() {
-        bail!("the example failed ({})", output.status);
+        bail!("detect_quality failed ({})", output.status);
     }
-    let text = String::from_utf8(output.stdout).context("its lines")?;
+    let text = String::from_utf8(output.stdout).context("the output of detect_quality")?;
     let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    text.lines().for_each(say::result);
-    table(&lines);
+    text.lines().for_each(console::result);
+    print_table(&lines);
     Ok(())
 }
 
-fn table(lines: &[Value]) {
+fn print_table(lines: &[Value]) {
     let heads = ["rule"].into_iter().chain(COLUMNS.iter().map(|(head, ..)| *head));
     let mut table = Table::new(heads.map(ToOwned::to_owned));
     for line in lines.iter().filter(|line| line["rule"].is_string()) {
@@ -53,5 +55,5 @@ fn table(lines: &[Value]) {
         });
         table.row([rule].into_iter().chain(cells));
     }
-    say::progress(&table.to_string());
+    console::progress(&table.to_string());
 }

@@ -1,56 +1,55 @@
-//! What the agent costs the host: knot under dnsperf's load, without the agent and with it.
+//! Cost of the agent on a DNS server: knot under dnsperf's load, without the agent and with it.
 //!
-//! The load comes over a link from another network namespace and another cgroup. In the cases called
-//! *server* the agent watches the server's cgroup alone, as on a host whose clients are elsewhere: two
-//! messages a query. In those called *everything* it watches the whole host, and so sees each query and
-//! each response twice, at the client and at the server. The load, the server, the agent and, where
-//! there is one, the broker share the machine's cores: whatever one of them takes the others lack. In
-//! those called *nice 0* the agent does not let others go first (`capture.nice`).
+//! The load comes from another network namespace and another cgroup. In the cases *server* the agent captures
+//! the server's cgroup only, as on a host with remote clients: two messages per query. In the cases
+//! *everything* it captures the whole host and sees each message twice, at the client and at the server. Load,
+//! server, agent and broker share the machine's cores. In the cases *nice 0* the agent's threads have the same
+//! priority as the server (`capture.nice`).
 
-mod watch;
+mod agent_run;
 
 use super::Bench;
 use super::case::{Figures, Plan};
 use super::report::{Report, Row};
 use crate::cgroup::Cgroup;
+use agent_run::{AgentRun, Sink};
 use anyhow::{Context as _, Result};
 use dnscribe_tests::dnsperf::{self, Load, Perf};
 use dnscribe_tests::environment;
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::lab::latency::quantile;
 use dnscribe_tests::lab::{Host, Lab};
-use watch::{Sink, Watch};
 
 /// Queries per second of the paced cases.
 const PACE: u32 = 30_000;
 /// Partitions of the broker's topic.
 const PARTITIONS: u32 = 6;
 
-/// The server, and its cgroup.
-struct World {
+/// The lab, and the cgroup of its server.
+struct Testbed {
     lab: Lab,
     cgroup: Cgroup,
     queries: u32,
 }
 
-impl World {
-    /// Sockets belong to the cgroup that their process was in when it opened them, so that the servers
-    /// have to start there.
-    fn up(queries: u32) -> Result<Self> {
+impl Testbed {
+    /// Starts the lab in a new cgroup. A socket belongs to the cgroup in which its process opened it, so the
+    /// servers must start there.
+    fn start(queries: u32) -> Result<Self> {
         let cgroup = Cgroup::enter("bench")?;
         let lab = Lab::up();
         cgroup.leave()?;
         Ok(Self { lab: lab?, cgroup, queries })
     }
 
-    /// As fast as the server answers.
-    fn flat_out(&self) -> Result<Figures> {
+    /// Sends queries as fast as the server answers.
+    fn full_speed(&self) -> Result<Figures> {
         let load = Load { queries: self.queries, clients: 8, ..Load::default() };
         let perf = self.lab.dnsperf_to(self.lab.server_addr(), &load)?;
         Ok(figures(&perf).with("qps", perf.qps))
     }
 
-    /// At a pace that leaves the server time to spare.
+    /// Sends queries at a rate that leaves the server idle time.
     fn paced(&self) -> Result<Figures> {
         let queries = self.queries;
         let load = Load { queries, qps: Some(PACE), clients: 8, verbose: true, ..Load::default() };
@@ -63,15 +62,15 @@ impl World {
         Ok(figures(&perf).with("p99_latency_seconds", quantile(&seconds, 0.99)?))
     }
 
-    /// An agent at the server's cgroup.
-    fn server<'a>(&'a self, bench: &'a Bench, sink: Sink) -> Watch<'a> {
+    /// Returns an agent that captures the server's cgroup.
+    fn server<'a>(&'a self, bench: &'a Bench, sink: Sink) -> AgentRun<'a> {
         let cgroup = Some(self.cgroup.path());
-        Watch { binary: bench.binary(), lab: &self.lab, cgroup, sink, nice: true }
+        AgentRun { binary: bench.binary(), lab: &self.lab, cgroup, sink, nice: true }
     }
 
-    /// An agent that watches the whole host.
-    fn everything<'a>(&'a self, bench: &'a Bench, sink: Sink) -> Watch<'a> {
-        Watch { cgroup: None, ..self.server(bench, sink) }
+    /// Returns an agent that captures the whole host.
+    fn everything<'a>(&'a self, bench: &'a Bench, sink: Sink) -> AgentRun<'a> {
+        AgentRun { cgroup: None, ..self.server(bench, sink) }
     }
 }
 
@@ -83,22 +82,22 @@ fn figures(perf: &Perf) -> Figures {
         .with("lost_queries", lost)
 }
 
-/// Measures it.
+/// Runs this part of the benchmark and returns its report.
 pub fn main(bench: &Bench) -> Result<Report> {
-    let world = World::up(bench.count(150_000))?;
-    let world = &world;
-    let flat_out = |watch: Watch<'_>| watch.during(|| world.flat_out());
-    let paced = |watch: Watch<'_>| watch.during(|| world.paced());
+    let testbed = Testbed::start(bench.count(150_000))?;
+    let testbed = &testbed;
+    let full_speed = |agent: AgentRun<'_>| agent.measure_during(|| testbed.full_speed());
+    let paced = |agent: AgentRun<'_>| agent.measure_during(|| testbed.paced());
     let broker = tempfile::tempdir_in(environment::target())
-        .context("no folder for the broker")
+        .context("cannot create a folder for the broker")
         .and_then(|folder| Ok((Broker::up(&folder.path().join("broker"))?, folder)));
     let mut plan = Plan::new("e2e");
-    plan.case("bare", || world.flat_out());
+    plan.case("bare", || testbed.full_speed());
     for (name, sink) in
         [("null", Sink::Null), ("file", Sink::File), ("kafka mock", Sink::KafkaMock)]
     {
         let sink = move || sink.clone();
-        plan.case(&format!("server, {name}"), move || flat_out(world.server(bench, sink())));
+        plan.case(&format!("server, {name}"), move || full_speed(testbed.server(bench, sink())));
     }
     match &broker {
         Ok((broker, _)) => {
@@ -108,26 +107,26 @@ pub fn main(bench: &Bench) -> Result<Report> {
                 let topic = format!("e2e-{topics}");
                 broker.create_topic(&topic, PARTITIONS)?;
                 let brokers = broker.bootstrap();
-                flat_out(world.server(bench, Sink::Kafka { brokers, topic }))
+                full_speed(testbed.server(bench, Sink::Kafka { brokers, topic }))
             });
         }
         Err(error) => {
             plan.absent("server, kafka broker", &format!("{error:#}"));
         }
     }
-    plan.case("everything, null", || flat_out(world.everything(bench, Sink::Null)));
-    let unkind = || Watch { nice: false, ..world.server(bench, Sink::Null) };
-    plan.case("server, null, nice 0", || flat_out(unkind()));
-    plan.case("paced, bare", || world.paced());
-    plan.case("paced, server, null", || paced(world.server(bench, Sink::Null)));
-    plan.case("paced, server, null, nice 0", || paced(unkind()));
-    plan.case("paced, everything, null", || paced(world.everything(bench, Sink::Null)));
+    plan.case("everything, null", || full_speed(testbed.everything(bench, Sink::Null)));
+    let not_nice = || AgentRun { nice: false, ..testbed.server(bench, Sink::Null) };
+    plan.case("server, null, nice 0", || full_speed(not_nice()));
+    plan.case("paced, bare", || testbed.paced());
+    plan.case("paced, server, null", || paced(testbed.server(bench, Sink::Null)));
+    plan.case("paced, server, null, nice 0", || paced(not_nice()));
+    plan.case("paced, everything, null", || paced(testbed.everything(bench, Sink::Null)));
     rows(&mut plan);
     bench.run(plan)
 }
 
 fn rows(plan: &mut Plan<'_>) {
-    let flat_out = [
+    let full_speed = [
         "server, null",
         "server, file",
         "server, kafka mock",
@@ -135,16 +134,16 @@ fn rows(plan: &mut Plan<'_>) {
         "everything, null",
         "server, null, nice 0",
     ];
-    plan.row(Row::of("bare", "qps"));
-    for case in flat_out {
-        let row = Row::of(case, "qps").beside("bare");
+    plan.row(Row::new("bare", "qps"));
+    for case in full_speed {
+        let row = Row::new(case, "qps").relative_to("bare");
         plan.row(if case == "server, null" { row.at_least(0.92) } else { row });
     }
-    plan.row(Row::of("paced, bare", "mean_latency_seconds"));
-    plan.row(Row::of("paced, bare", "p99_latency_seconds"));
+    plan.row(Row::new("paced, bare", "mean_latency_seconds"));
+    plan.row(Row::new("paced, bare", "p99_latency_seconds"));
     let paced = ["paced, server, null", "paced, server, null, nice 0", "paced, everything, null"];
     for case in paced {
-        let row = |figure| Row::of(case, figure).beside("paced, bare");
+        let row = |figure| Row::new(case, figure).relative_to("paced, bare");
         let (mean, p99) = (row("mean_latency_seconds"), row("p99_latency_seconds"));
         if case == "paced, server, null" {
             plan.row(mean.at_most(1.05)).row(p99.at_most(1.15));
@@ -152,8 +151,8 @@ fn rows(plan: &mut Plan<'_>) {
             plan.row(mean).row(p99);
         }
     }
-    for case in flat_out.into_iter().chain(paced) {
-        plan.row(Row::of(case, "cpu_seconds_per_million_messages"));
-        plan.row(Row::of(case, "lost_messages").at_most(0.0));
+    for case in full_speed.into_iter().chain(paced) {
+        plan.row(Row::new(case, "cpu_seconds_per_million_messages"));
+        plan.row(Row::new(case, "lost_messages").at_most(0.0));
     }
 }

@@ -1,25 +1,25 @@
-//! What the Kafka sink gets acknowledged, beside two producers that others wrote: kcat, which is
-//! librdkafka too, and Kafka's own `ProducerPerformance`. The same records to the same broker, all
-//! with acks=all, idempotent, in zstd, each time into a new topic.
+//! Throughput and cost of the Kafka sink, compared with kcat (also librdkafka) and Kafka's own
+//! `ProducerPerformance`. All send the same records to the same broker, with acks=all, idempotent, compressed
+//! with zstd, each time into a new topic.
 //!
-//! dnscribe is measured twice. `sink` is the agent's Kafka sink fed as the others are, with records
-//! from a file. `replay` is a whole `dnscribe replay`, which decodes a capture and
-//! makes the records too; what that costs without Kafka, to NDJSON that is thrown away, is measured beside it.
-//! `topics` is what each stream of the same capture takes on the broker's disk, compressed, with keys and headers.
+//! `dnscribe-sink` is the agent's Kafka sink, which like the others reads records from a file.
+//! `dnscribe-replay` is a whole `dnscribe replay`, which also decodes a capture and makes the records;
+//! `dnscribe-replay without Kafka` writes NDJSON to /dev/null instead. `topics` measures the disk space of each
+//! stream at the broker, compressed, with keys and headers.
 
-mod rivals;
+mod peers;
 
 use super::Bench;
 use super::case::{Figures, Plan};
 use super::report::{Report, Row};
 use super::statistics::per_million;
-use super::timed::{self, Took};
+use super::timed::{self, RunCost};
 use super::usage;
 use anyhow::{Context as _, Result, ensure};
 use dnscribe_tests::environment;
 use dnscribe_tests::kafka::{Broker, Tool};
 use dnscribe_tests::realistic::Realistic;
-use rivals::Rivals;
+use peers::PeerProducers;
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::BufWriter;
@@ -29,7 +29,7 @@ use std::time::Duration;
 
 /// Partitions of each topic.
 const PARTITIONS: u32 = 6;
-/// How long the broker may take to come to rest.
+/// Time for the broker to become idle.
 const SETTLE: Duration = Duration::from_millis(300);
 
 const RATE: &str = "records_per_second";
@@ -38,7 +38,7 @@ const BROKER_CPU: &str = "broker_cpu_seconds_per_million_records";
 const WITHOUT: &str = "dnscribe-replay without Kafka";
 const SIZES: &str = "topics";
 
-/// Streams of which the broker's octets are measured, and how the environment calls their topics.
+/// Streams whose disk space at the broker is measured, by the names of their topics in environment variables.
 const STREAMS: [&str; 5] = ["transactions", "metrics", "alerts", "ledger", "lookups"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,15 +62,15 @@ impl Producer {
     }
 }
 
-/// Measures it.
+/// Runs this part of the benchmark and returns its report.
 pub fn main(bench: &Bench) -> Result<Report> {
-    // Gigabytes: not where temporary files may be kept in memory.
+    // Gigabytes: not in /tmp, which may be in memory.
     let folder = tempfile::tempdir_in(environment::target())?;
     let capture = folder.path().join("capture.pcap");
     let messages = bench.count(1_000_000);
     let file = BufWriter::new(File::create(&capture)?);
     Realistic { messages, ..Realistic::default() }.write(file)?;
-    let subject = Subject {
+    let target = KafkaBench {
         binary: bench.binary(),
         sink: &bench.example("kafka_sink"),
         folder: folder.path(),
@@ -78,13 +78,13 @@ pub fn main(bench: &Bench) -> Result<Report> {
         broker: Broker::up(&folder.path().join("broker"))?,
         topics: Cell::new(0),
     };
-    let (subject, rivals) = (&subject, &subject.prepare()?);
+    let (target, peers) = (&target, &target.prepare()?);
     let mut plan = Plan::new("kafka");
     for producer in Producer::ALL {
-        plan.case(producer.name(), move || subject.measure(producer, rivals));
+        plan.case(producer.name(), move || target.measure(producer, peers));
     }
-    plan.case(WITHOUT, move || subject.without_kafka(rivals.records()));
-    plan.slow_case(SIZES, move || subject.sizes());
+    plan.case(WITHOUT, move || target.without_kafka(peers.records()));
+    plan.slow_case(SIZES, move || target.sizes());
     rows(&mut plan);
     bench.run(plan)
 }
@@ -92,29 +92,29 @@ pub fn main(bench: &Bench) -> Result<Report> {
 fn rows(plan: &mut Plan<'_>) {
     let (sink, replay) = (Producer::Sink.name(), Producer::Replay.name());
     for figure in [RATE, CPU, BROKER_CPU] {
-        for rival in [Producer::Kcat, Producer::Performance] {
-            plan.row(Row::of(sink, figure).beside(rival.name()));
+        for peer in [Producer::Kcat, Producer::Performance] {
+            plan.row(Row::new(sink, figure).relative_to(peer.name()));
         }
     }
-    plan.row(Row::of(replay, RATE).beside(Producer::Kcat.name()));
-    plan.row(Row::of(replay, CPU).beside(WITHOUT));
-    plan.row(Row::of(WITHOUT, CPU));
-    for rival in [Producer::Kcat, Producer::Performance] {
+    plan.row(Row::new(replay, RATE).relative_to(Producer::Kcat.name()));
+    plan.row(Row::new(replay, CPU).relative_to(WITHOUT));
+    plan.row(Row::new(WITHOUT, CPU));
+    for peer in [Producer::Kcat, Producer::Performance] {
         for figure in [RATE, CPU, BROKER_CPU] {
-            plan.row(Row::of(rival.name(), figure));
+            plan.row(Row::new(peer.name(), figure));
         }
     }
-    plan.row(Row::of(sink, "bytes_per_record"));
+    plan.row(Row::new(sink, "bytes_per_record"));
     for stream in STREAMS {
-        plan.row(Row::of(SIZES, &format!("{stream}_records")));
-        plan.row(Row::of(SIZES, &format!("{stream}_broker_bytes_per_record")));
+        plan.row(Row::new(SIZES, &format!("{stream}_records")));
+        plan.row(Row::new(SIZES, &format!("{stream}_broker_bytes_per_record")));
     }
 }
 
-/// What is measured, and with what.
-struct Subject<'a> {
+/// Programs, files and broker of this part.
+struct KafkaBench<'a> {
     binary: &'a Path,
-    /// The program around the sink alone.
+    /// The program `kafka_sink`.
     sink: &'a Path,
     folder: &'a Path,
     capture: PathBuf,
@@ -122,18 +122,18 @@ struct Subject<'a> {
     topics: Cell<u32>,
 }
 
-impl Subject<'_> {
-    /// Has dnscribe write its records to a topic of one partition, which keeps their order, and
-    /// lets the others have what stands there. Warms up the broker too; none of it is counted.
-    fn prepare(&self) -> Result<Rivals> {
+impl KafkaBench<'_> {
+    /// Makes the records for all producers: dnscribe writes them to a topic of one partition, which keeps their
+    /// order. This also warms up the broker and is not counted.
+    fn prepare(&self) -> Result<PeerProducers> {
         let topic = self.topic(1)?;
         self.replay(&topic)?;
-        let rivals = Rivals::new(&self.broker, &topic, self.folder)?;
-        self.forget(&topic)?;
-        Ok(rivals)
+        let peers = PeerProducers::new(&self.broker, &topic, self.folder)?;
+        self.delete_topic(&topic)?;
+        Ok(peers)
     }
 
-    /// A new topic.
+    /// Creates a topic with a new name.
     fn topic(&self, partitions: u32) -> Result<String> {
         self.topics.set(self.topics.get() + 1);
         let name = format!("bench-{}", self.topics.get());
@@ -141,34 +141,34 @@ impl Subject<'_> {
         Ok(name)
     }
 
-    fn forget(&self, topic: &str) -> Result<()> {
+    fn delete_topic(&self, topic: &str) -> Result<()> {
         self.broker.tool(Tool::Topics, &["--delete", "--topic", topic]).map(drop)
     }
 
-    fn measure(&self, producer: Producer, rivals: &Rivals) -> Result<Figures> {
+    fn measure(&self, producer: Producer, peers: &PeerProducers) -> Result<Figures> {
         let topic = self.topic(PARTITIONS)?;
-        let records = rivals.records();
+        let records = peers.records();
         let before = self.broker_cpu_seconds()?;
         let (took, own_rate) = match producer {
             Producer::Sink => {
-                let (took, seconds) = rivals.sink(self.sink, &self.broker, &topic)?;
+                let (took, seconds) = peers.sink(self.sink, &self.broker, &topic)?;
                 (took, Some(f64::from(records) / seconds))
             }
             Producer::Replay => (self.replay(&topic)?, None),
-            Producer::Kcat => (timed::run(&mut rivals.kcat(&self.broker, &topic))?, None),
+            Producer::Kcat => (timed::run(&mut peers.kcat(&self.broker, &topic))?, None),
             Producer::Performance => {
-                let (took, rate) = rivals.performance(&self.broker, &topic)?;
+                let (took, rate) = peers.performance(&self.broker, &topic)?;
                 (took, Some(rate))
             }
         };
         let broker = self.broker_cpu_seconds()? - before;
-        let arrived = rivals::arrived(&self.broker, &topic, PARTITIONS)?;
+        let arrived = peers::arrived(&self.broker, &topic, PARTITIONS)?;
         ensure!(
             arrived == u64::from(records),
-            "{} has had {arrived} of {records} records acknowledged",
+            "{}: {arrived} of {records} records arrived at the broker",
             producer.name(),
         );
-        self.forget(&topic)?;
+        self.delete_topic(&topic)?;
         let rate = own_rate.unwrap_or(f64::from(records) / took.wall_seconds);
         #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
         let peak = took.rss_peak_bytes as f64;
@@ -176,11 +176,11 @@ impl Subject<'_> {
             .with(RATE, rate)
             .with(CPU, per_million(took.cpu_seconds, arrived)?)
             .with(BROKER_CPU, per_million(broker, arrived)?)
-            .with("bytes_per_record", rivals.bytes_per_record())
+            .with("bytes_per_record", peers.bytes_per_record())
             .with("rss_peak_bytes", peak))
     }
 
-    /// What each stream takes on the broker's disk.
+    /// Measures the disk space of each stream at the broker.
     fn sizes(&self) -> Result<Figures> {
         let mut command = self.replay_to_kafka(&STREAMS.join(","));
         let mut topics = Vec::new();
@@ -193,9 +193,9 @@ impl Subject<'_> {
         timed::run(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
         let mut figures = Figures::default();
         for (stream, topic) in topics {
-            let records = rivals::arrived(&self.broker, &topic, PARTITIONS)?;
+            let records = peers::arrived(&self.broker, &topic, PARTITIONS)?;
             let bytes = self.broker.stored_bytes(&topic)?;
-            self.forget(&topic)?;
+            self.delete_topic(&topic)?;
             #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
             let (records, bytes) = (records as f64, bytes as f64);
             figures = figures.with(&format!("{stream}_records"), records);
@@ -207,16 +207,16 @@ impl Subject<'_> {
         Ok(figures)
     }
 
-    /// A replay ends when all is acknowledged; its own words say so too.
-    fn replay(&self, topic: &str) -> Result<Took> {
-        let said = self.folder.join("summary");
+    /// Replays the capture to a topic. A replay ends when all records are acknowledged.
+    fn replay(&self, topic: &str) -> Result<RunCost> {
+        let summary = self.folder.join("summary");
         let mut command = self.replay_to_kafka("transactions");
         command.env("DNSCRIBE_KAFKA__TOPICS__TRANSACTIONS", topic);
-        timed::run(command.stdout(Stdio::null()).stderr(Stdio::from(File::create(&said)?)))
-            .with_context(|| fs::read_to_string(&said).unwrap_or_default())
+        timed::run(command.stdout(Stdio::null()).stderr(Stdio::from(File::create(&summary)?)))
+            .with_context(|| fs::read_to_string(&summary).unwrap_or_default())
     }
 
-    /// Decodes the capture and makes the records, and throws them away.
+    /// Measures decoding the capture and making the records, without Kafka.
     fn without_kafka(&self, records: u32) -> Result<Figures> {
         let mut command = self.dnscribe("transactions");
         command.args(["--sink", "stdout", "--output", "json"]);
@@ -236,7 +236,7 @@ impl Subject<'_> {
         command
     }
 
-    /// CPU seconds that the broker has used, once it has nothing left to do.
+    /// CPU time of the broker so far, in seconds, read when it is idle.
     fn broker_cpu_seconds(&self) -> Result<f64> {
         std::thread::sleep(SETTLE);
         usage::cpu_seconds(self.broker.pid().context("the broker runs in a container")?)

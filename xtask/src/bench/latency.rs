@@ -1,6 +1,5 @@
-//! How right latencies are: the agent's against tshark's of the same packets and against dnsperf's of
-//! the same queries, query by query. dnsperf's own are longer by what the client's sockets and its
-//! turn on a CPU take.
+//! Accuracy of latencies: the agent's compared, query by query, with tshark's of the same packets and with
+//! dnsperf's of the same queries. dnsperf's include the client's sockets and its scheduling, and so are longer.
 
 use super::Bench;
 use super::case::{Figures, Plan};
@@ -14,18 +13,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-/// Queries per second: far from what would make queries wait for each other.
+/// Queries per second, low enough that queries do not wait for each other.
 const QPS: u32 = 2000;
-/// What the names end in; the lab answers everything there.
+/// Domain of the names; the lab answers every name in it.
 const SUFFIX: &str = "latency.wild.example.com";
 
-/// Measures them.
+/// Runs this part of the benchmark and returns its report.
 pub fn main(bench: &Bench) -> Result<Report> {
     let queries = bench.count(20_000);
     let mut plan = Plan::new("latency");
     plan.slow_case("agent", || measure(bench.binary(), queries));
-    plan.row(Row::of("agent", "ours_minus_tshark_seconds_median"));
-    plan.row(Row::of("agent", "dnsperf_minus_ours_seconds_median"));
+    plan.row(Row::new("agent", "ours_minus_tshark_seconds_median"));
+    plan.row(Row::new("agent", "dnsperf_minus_ours_seconds_median"));
     bench.run(plan)
 }
 
@@ -46,25 +45,30 @@ fn measure(binary: &Path, queries: u32) -> Result<Figures> {
     let figures = Figures::default()
         .with("queries", queries.into())
         .with("median_seconds", quantile(&sorted(&ours), 0.5)?);
-    let figures = apart(figures, "ours_minus_tshark", &ours, &wire)?;
-    apart(figures, "dnsperf_minus_ours", &asked, &ours)
+    let figures = with_differences(figures, "ours_minus_tshark", &ours, &wire)?;
+    with_differences(figures, "dnsperf_minus_ours", &asked, &ours)
 }
 
-fn sorted(account: &Account) -> Vec<f64> {
-    let mut seconds: Vec<f64> = account.values().copied().collect();
+fn sorted(latencies: &Latencies) -> Vec<f64> {
+    let mut seconds: Vec<f64> = latencies.values().copied().collect();
     seconds.sort_by(f64::total_cmp);
     seconds
 }
 
-type Account = BTreeMap<String, f64>;
+type Latencies = BTreeMap<String, f64>;
 
-/// The figures with quantiles of how much longer one says that each query took.
-fn apart(mut figures: Figures, name: &str, one: &Account, other: &Account) -> Result<Figures> {
-    let apart = differences(one, other);
-    let compared = u32::try_from(apart.len())?;
+/// Adds quantiles of the difference `one - other` per query.
+fn with_differences(
+    mut figures: Figures,
+    name: &str,
+    one: &Latencies,
+    other: &Latencies,
+) -> Result<Figures> {
+    let differences = differences(one, other);
+    let compared = u32::try_from(differences.len())?;
     figures = figures.with(&format!("{name}_compared"), compared.into());
     for (quantile_name, share) in [("p05", 0.05), ("median", 0.5), ("p95", 0.95)] {
-        let value = quantile(&apart, share)?;
+        let value = quantile(&differences, share)?;
         figures = figures.with(&format!("{name}_seconds_{quantile_name}"), value);
     }
     Ok(figures)

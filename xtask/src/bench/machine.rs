@@ -1,10 +1,10 @@
-//! The machine that figures are of.
+//! Description of the machine on which the benchmark runs.
 
 use std::fs;
 use std::thread;
 
-/// Its processor, memory and kernel, and the version measured, in one line.
-pub fn shown() -> String {
+/// Returns processor, memory, kernel and version of dnscribe in one line.
+pub fn description() -> String {
     let cpu =
         field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -23,7 +23,7 @@ pub fn shown() -> String {
     )
 }
 
-/// The first value of a name in one of the kernel's lists.
+/// First value of a name in a file such as `/proc/meminfo`.
 fn field(file: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
@@ -35,8 +35,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machine_has_memory_and_a_kernel() {
-        let shown = shown();
+    fn describes_memory_and_kernel() {
+        let shown = description();
         assert!(shown.contains(" GiB, Linux "), "{shown}");
         assert_eq!(field("/proc/cpuinfo", "no such name"), None);
     }

@@ -1,10 +1,9 @@
-//! What the rooms of the agent cost, beside other programs on the same capture of realistic messages
+//! CPU time of the agent's stages, compared with other programs on the same capture of realistic messages
 //! (`dnscribe_tests::realistic`).
 //!
-//! `agent/examples/pipeline` has the packets in memory and measures one thread: to transactions that
-//! nobody reads, to records, and what each further stream adds; hickory's full parse and a walk with
-//! `domain` are measured there too, on the same messages. `replay-…` is the way that a user goes, the whole
-//! program with the file, as are those of the others.
+//! `tests/benches/src/bin/pipeline` reads packets from memory in one thread: up to transactions without sink,
+//! up to records, and with each further stream. It also measures hickory's full parse and a walk with `domain`
+//! on the same messages. `replay-…` is the whole program reading the file, as are the cases of other programs.
 
 use super::Bench;
 use super::case::{Figures, Plan};
@@ -20,12 +19,12 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What is compared within one thread.
+/// Figure that is compared within one thread.
 const US: &str = "us_per_message";
-/// What is compared between programs.
+/// Figure that is compared between programs.
 const CPU: &str = "cpu_seconds_per_million_messages";
 
-/// Streams beside transactions, and their cases.
+/// Cases with further streams: name, streams.
 const FURTHER: [(&str, &str); 5] = [
     ("ndjson+messages", "transactions,messages"),
     ("ndjson+lookups", "transactions,lookups"),
@@ -34,63 +33,63 @@ const FURTHER: [(&str, &str); 5] = [
     ("ndjson+default", "transactions,metrics,alerts,dlq,ledger"),
 ];
 
-/// Measures it.
+/// Runs this part of the benchmark and returns its report.
 pub fn main(bench: &Bench) -> Result<Report> {
-    // Gigabytes: not where temporary files may be kept in memory.
+    // Gigabytes: not in /tmp, which may be in memory.
     let folder = tempfile::tempdir_in(environment::target())?;
     let capture = folder.path().join("capture.pcap");
     let file = BufWriter::new(File::create(&capture)?);
     let realistic = Realistic { messages: bench.count(1_000_000), ..Realistic::default() };
     let messages = realistic.write(file)?.messages();
-    let program = bench.example("pipeline");
+    let program = bench.program("pipeline");
     let mut plan = Plan::new("pipeline");
-    in_memory(&mut plan, &Example { program: &program, capture: &capture });
+    in_memory(&mut plan, &BenchProgram { program: &program, capture: &capture });
     programs(&mut plan, bench.binary(), &capture, messages);
     bench.run(plan)
 }
 
-/// The example, and what it is given.
+/// The program `pipeline`, and the capture that it reads.
 #[derive(Clone, Copy)]
-struct Example<'a> {
+struct BenchProgram<'a> {
     program: &'a Path,
     capture: &'a Path,
 }
 
-impl Example<'_> {
+impl BenchProgram<'_> {
     fn run(self, who: &str, flags: &[&str]) -> Result<Figures> {
-        Figures::of(Command::new(self.program).arg(who).arg(self.capture).args(flags))
+        Figures::measure(Command::new(self.program).arg(who).arg(self.capture).args(flags))
     }
 }
 
-/// One thread, packets in memory.
-fn in_memory<'a>(plan: &mut Plan<'a>, example: &Example<'a>) {
-    let example = *example;
-    plan.case("hickory", move || example.run("hickory", &[]));
-    plan.case("domain-walk", move || example.run("domain", &[]));
-    let to = |sink, streams| ["--sink", sink, "--output", "json", "--stream", streams];
-    plan.case("transactions", move || example.run("agent", &to("null", "transactions")));
-    plan.case("ndjson", move || example.run("agent", &to("stdout", "transactions")));
+/// Adds the cases that run in one thread with packets in memory.
+fn in_memory<'a>(plan: &mut Plan<'a>, program: &BenchProgram<'a>) {
+    let program = *program;
+    plan.case("hickory", move || program.run("hickory", &[]));
+    plan.case("domain-walk", move || program.run("domain", &[]));
+    let flags = |sink, streams| ["--sink", sink, "--output", "json", "--stream", streams];
+    plan.case("transactions", move || program.run("agent", &flags("null", "transactions")));
+    plan.case("ndjson", move || program.run("agent", &flags("stdout", "transactions")));
     for (name, streams) in FURTHER {
-        plan.case(name, move || example.run("agent", &to("stdout", streams)));
+        plan.case(name, move || program.run("agent", &flags("stdout", streams)));
     }
     for (name, sink) in [("allocations-null", "null"), ("allocations-ndjson", "stdout")] {
         let flags = ["--sink", sink, "--stream", "transactions", "--allocations"];
-        plan.slow_case(name, move || example.run("agent", &flags));
+        plan.slow_case(name, move || program.run("agent", &flags));
     }
-    plan.row(Row::of("hickory", US));
-    plan.row(Row::of("domain-walk", US).beside("hickory"));
-    plan.row(Row::of("transactions", US).beside("hickory").at_most(1.1));
-    plan.row(Row::of("transactions", "messages_per_second").at_least(1.5e6));
-    plan.row(Row::of("ndjson", US).beside("transactions"));
-    plan.row(Row::of("ndjson", "bytes_per_record"));
+    plan.row(Row::new("hickory", US));
+    plan.row(Row::new("domain-walk", US).relative_to("hickory"));
+    plan.row(Row::new("transactions", US).relative_to("hickory").at_most(1.1));
+    plan.row(Row::new("transactions", "messages_per_second").at_least(1.5e6));
+    plan.row(Row::new("ndjson", US).relative_to("transactions"));
+    plan.row(Row::new("ndjson", "bytes_per_record"));
     for (name, _) in FURTHER {
-        plan.row(Row::of(name, US).beside("ndjson"));
+        plan.row(Row::new(name, US).relative_to("ndjson"));
     }
-    plan.row(Row::of("allocations-null", "allocations_per_message").at_most(0.1));
-    plan.row(Row::of("allocations-ndjson", "allocations_per_message"));
+    plan.row(Row::new("allocations-null", "allocations_per_message").at_most(0.1));
+    plan.row(Row::new("allocations-ndjson", "allocations_per_message"));
 }
 
-/// Whole programs, from the file.
+/// Adds the cases of whole programs that read the file.
 fn programs<'a>(plan: &mut Plan<'a>, agent: &'a Path, capture: &'a Path, messages: u32) {
     for (name, sink) in [("replay-null", "null"), ("replay-ndjson", "stdout")] {
         let flags = ["--sink", sink, "--output", "json", "--stream", "transactions"];
@@ -99,8 +98,8 @@ fn programs<'a>(plan: &mut Plan<'a>, agent: &'a Path, capture: &'a Path, message
         });
     }
     for peer in PEERS {
-        match peer.command(capture) {
-            Err(why) => plan.absent(peer.name, &why),
+        match peer.arguments(capture) {
+            Err(reason) => plan.absent(peer.name, &reason),
             Ok(words) => {
                 let measure = move || run(Command::new(peer.program).args(&words), messages);
                 if peer.slow {
@@ -111,27 +110,27 @@ fn programs<'a>(plan: &mut Plan<'a>, agent: &'a Path, capture: &'a Path, message
             }
         };
     }
-    plan.row(Row::of("replay-null", CPU).beside("dnstop"));
-    plan.row(Row::of("replay-ndjson", CPU).beside("dnscap-txtout").at_most(0.25));
+    plan.row(Row::new("replay-null", CPU).relative_to("dnstop"));
+    plan.row(Row::new("replay-ndjson", CPU).relative_to("dnscap-txtout").at_most(0.25));
     for peer in PEERS {
-        plan.row(Row::of(peer.name, CPU).beside("replay-ndjson"));
+        plan.row(Row::new(peer.name, CPU).relative_to("replay-ndjson"));
     }
 }
 
 fn run(command: &mut Command, messages: u32) -> Result<Figures> {
-    // Text to standard error is no less text.
+    // Some programs print to standard error.
     let took = timed::run(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
     let cpu = per_million(took.cpu_seconds, messages.into())?;
     Ok(Figures::default().with(CPU, cpu).with("wall_seconds", took.wall_seconds))
 }
 
-/// Another program, from Debian.
+/// Another program, which Debian packages.
 struct Peer {
     name: &'static str,
     program: &'static str,
-    /// What stands before the file.
+    /// Arguments before the file.
     flags: &'static [&'static str],
-    /// A plug-in of dnscap's.
+    /// Plug-in of dnscap.
     plug_in: Option<&'static str>,
     slow: bool,
 }
@@ -141,8 +140,11 @@ impl Peer {
         Self { name: program, program, flags, plug_in: None, slow: true }
     }
 
-    /// The words behind its name; where it cannot run here, why.
-    fn command(&self, capture: &Path) -> Result<Vec<OsString>, String> {
+    /// Arguments of the program.
+    ///
+    /// # Errors
+    /// If it cannot run on this host, with the reason.
+    fn arguments(&self, capture: &Path) -> Result<Vec<OsString>, String> {
         let Self { program, .. } = self;
         if shell::which(program).is_none() {
             return Err(format!("{program} is not installed"));
@@ -150,15 +152,15 @@ impl Peer {
         let mut words: Vec<OsString> = self.flags.iter().map(Into::into).collect();
         words.push(capture.into());
         if let Some(name) = self.plug_in {
-            let file = plug_in(name).ok_or_else(|| format!("{program} has no {name} here"))?;
+            let file = plug_in(name).ok_or_else(|| format!("{program} has no plug-in {name}"))?;
             words.extend(["-P".into(), file.into()]);
         }
         Ok(words)
     }
 }
 
-/// Counts by dnstop; a line for each message by tcpdump, tshark and dnscap's plug-in; by dnscap itself
-/// all that is in it, which is nearest to our records.
+/// Other programs: dnstop prints counts; tcpdump, tshark and dnscap's plug-in print a line per message; dnscap
+/// itself prints every field, which is closest to our records.
 const PEERS: [Peer; 5] = [
     Peer { slow: false, ..Peer::new("dnstop", &["-l", "3"]) },
     Peer::new("tcpdump", &["-nn", "-r"]),
@@ -171,7 +173,7 @@ const PEERS: [Peer; 5] = [
     Peer::new("tshark", &["-n", "-r"]),
 ];
 
-/// Where a plug-in of dnscap is.
+/// Path of a plug-in of dnscap.
 fn plug_in(name: &str) -> Option<PathBuf> {
     ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib", "/usr/local/lib"]
         .map(|folder| Path::new(folder).join("dnscap").join(name))

@@ -1,6 +1,5 @@
-//! What is kept when twice as many events come as can be handled: with sampling, and with a ring that
-//! fills (tail drop). The agent is slowed from outside, by a quota of CPU time, to half of what it was seen
-//! to need for the same load.
+//! Overload: twice as many events as the agent can handle, with sampling and without it (the ring fills up:
+//! tail drop). A quota limits the agent's CPU time to half of what it needed for the same load before.
 
 use super::Bench;
 use super::case::{Figures, Plan};
@@ -19,53 +18,54 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Queries per second; each is seen four times.
+/// Queries per second; each gives four packets.
 const QPS: u32 = 12_000;
-/// What can be handled, of what comes.
-const SHARE: f64 = 0.5;
-/// A period of the quota, in microseconds: short beside the time that the ring takes to fill.
+/// Share of the load that the agent can handle.
+const HANDLED_SHARE: f64 = 0.5;
+/// Period of the quota in microseconds, short compared with the time in which the ring fills up.
 const PERIOD_US: f64 = 20_000.0;
-/// How long the agent may take to tell all again.
+/// Longest time until sampling ends.
 const RECOVERY: Duration = Duration::from_secs(120);
-const LOOK: Duration = Duration::from_millis(200);
-/// A ring with less is as good as empty, in octets: the host's own queries come and go.
-const EMPTY: f64 = 16384.0;
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Bytes in a ring that counts as empty: the host's own queries always add some.
+const EMPTY_BYTES: f64 = 16384.0;
 
-/// Measures it.
+/// Runs this part of the benchmark and returns its report.
 pub fn main(bench: &Bench) -> Result<Report> {
     let queries = bench.count(240_000);
     let lab = Lab::up()?;
-    let subject = Subject { lab: &lab, binary: bench.binary(), queries };
-    let need = Cell::new(None);
+    let target = PressureBench { lab: &lab, binary: bench.binary(), queries };
+    let known_share = Cell::new(None);
     let mut plan = Plan::new("pressure");
     for (name, mode) in [("sampling", "auto"), ("tail_drop", "off")] {
         plan.slow_case(name, || {
-            let share = if let Some(share) = need.get() { share } else { subject.need()? };
-            need.set(Some(share));
-            subject.measure(mode, share * SHARE)
+            let share =
+                if let Some(share) = known_share.get() { share } else { target.cpu_share()? };
+            known_share.set(Some(share));
+            target.measure(mode, share * HANDLED_SHARE)
         });
     }
-    plan.row(Row::of("sampling", "whole_share").beside("tail_drop").at_least(1.0));
-    plan.row(Row::of("tail_drop", "whole_share"));
+    plan.row(Row::new("sampling", "whole_share").relative_to("tail_drop").at_least(1.0));
+    plan.row(Row::new("tail_drop", "whole_share"));
     for name in ["sampling", "tail_drop"] {
-        plan.row(Row::of(name, "told_share"));
-        plan.row(Row::of(name, "lost_packets"));
-        plan.row(Row::of(name, "dropped_records"));
-        plan.row(Row::of(name, "exact_queries_off").at_most(0.0));
-        plan.row(Row::of(name, "exact_responses_off").at_most(0.0));
+        plan.row(Row::new(name, "told_share"));
+        plan.row(Row::new(name, "lost_packets"));
+        plan.row(Row::new(name, "dropped_records"));
+        plan.row(Row::new(name, "exact_queries_off").at_most(0.0));
+        plan.row(Row::new(name, "exact_responses_off").at_most(0.0));
     }
-    plan.row(Row::of("sampling", "estimate_over_truth"));
-    plan.row(Row::of("sampling", "recovery_seconds"));
+    plan.row(Row::new("sampling", "estimate_over_truth"));
+    plan.row(Row::new("sampling", "recovery_seconds"));
     bench.run(plan)
 }
 
-struct Subject<'a> {
+struct PressureBench<'a> {
     lab: &'a Lab,
     binary: &'a Path,
     queries: u32,
 }
 
-impl Subject<'_> {
+impl PressureBench<'_> {
     fn agent(&self, mode: &str) -> Result<Agent> {
         let mut command = Command::new(self.binary);
         command.args(["run", "--hook", "cgroup", "--query-timeout", "2s"]);
@@ -76,12 +76,12 @@ impl Subject<'_> {
 
     fn load(&self, queries: u32) -> Result<Perf> {
         let load = Load { queries, qps: Some(QPS), clients: 8, ..Load::default() };
-        // Answered by the server itself, so that the load is the same with and without a cache.
+        // To the authoritative server, so that no cache changes the load.
         self.lab.dnsperf_to(self.lab.server_addr(), &load)
     }
 
-    /// The share of a CPU that the agent takes for the load.
-    fn need(&self) -> Result<f64> {
+    /// Share of one CPU that the agent needs for the load.
+    fn cpu_share(&self) -> Result<f64> {
         let agent = self.agent("auto")?;
         let (before, start) = (usage::cpu_seconds(agent.pid())?, Instant::now());
         self.load(self.queries / 4)?;
@@ -92,14 +92,14 @@ impl Subject<'_> {
 
     fn measure(&self, mode: &str, share: f64) -> Result<Figures> {
         let agent = self.agent(mode)?;
-        let quota = Quota::set(agent.pid(), share)?;
+        let quota = CpuQuota::set(agent.pid(), share)?;
         let perf = self.load(self.queries)?;
         let flood = Instant::now();
         wait_for(&agent, "dnscribe_sampling_ratio", |ratio| ratio >= 1.0)?;
         let recovered = flood.elapsed();
-        // What still waits in the ring is not what is measured here.
+        // Without the quota, so that the rest of the ring is read.
         drop(quota);
-        wait_for(&agent, "dnscribe_ring_used_bytes", |octets| octets < EMPTY)?;
+        wait_for(&agent, "dnscribe_ring_used_bytes", |bytes| bytes < EMPTY_BYTES)?;
         let end = agent.terminate()?;
         self.figures(&end, &perf, recovered)
     }
@@ -129,10 +129,10 @@ impl Subject<'_> {
             .with("recovery_seconds", recovered.as_secs_f64()))
     }
 
-    /// What the windows of ten seconds say of the server, as its clients see it.
-    fn totals(&self, end: &Finished) -> Result<Totals> {
+    /// Sums the ten-second windows of the server at vantage client.
+    fn totals(&self, end: &Finished) -> Result<WindowTotals> {
         let server = self.lab.server_addr().to_string();
-        let mut totals = Totals::default();
+        let mut totals = WindowTotals::default();
         let windows = end.of("dns.window/1").filter(|record| {
             record["resolver"] == server.as_str()
                 && record["vantage"] == "client"
@@ -161,7 +161,7 @@ impl Subject<'_> {
     }
 }
 
-/// Waits until a gauge in `/metrics` is as it should be.
+/// Waits until the value of a gauge in `/metrics` fulfils a condition.
 fn wait_for(agent: &Agent, gauge: &str, is_reached: impl Fn(f64) -> bool) -> Result<()> {
     let since = Instant::now();
     loop {
@@ -171,51 +171,52 @@ fn wait_for(agent: &Agent, gauge: &str, is_reached: impl Fn(f64) -> bool) -> Res
         if is_reached(value) {
             return Ok(());
         }
-        ensure!(since.elapsed() < RECOVERY, "{gauge} stays at {value}");
-        thread::sleep(LOOK);
+        ensure!(since.elapsed() < RECOVERY, "{gauge} is still {value}");
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// Records that found no room in front of the sink.
+/// Records that were dropped because the sink's queue was full.
 fn dropped_records(record: &Value) -> Result<u64> {
     let places = ledger::loss_places(record)?;
     Ok(places.iter().filter(|(place, _)| place.starts_with("delivery")).map(|(_, lost)| lost).sum())
 }
 
+/// Sums of windows.
 #[derive(Default)]
-struct Totals {
+struct WindowTotals {
     queries: f64,
     responses: f64,
     estimate: f64,
 }
 
-/// A control group that gives a process a share of one CPU, until it is dropped.
-struct Quota {
+/// A control group that limits a process to a share of one CPU; removed when dropped.
+struct CpuQuota {
     group: PathBuf,
-    home: PathBuf,
+    parent: PathBuf,
     pid: u32,
 }
 
-/// Where the controller may be, with the files of its version: v2, and v1.
+/// Mount points of the CPU controller in version 2 and in version 1.
 const V2: &str = "/sys/fs/cgroup";
 const V1: &str = "/sys/fs/cgroup/cpu";
 
-impl Quota {
+impl CpuQuota {
     fn set(pid: u32, share: f64) -> Result<Self> {
         let is_v1 = Path::new(V1).join("cpu.cfs_quota_us").exists();
-        let home = PathBuf::from(if is_v1 { V1 } else { V2 });
-        let group = home.join(format!("dnscribe-bench-{pid}"));
+        let parent = PathBuf::from(if is_v1 { V1 } else { V2 });
+        let group = parent.join(format!("dnscribe-bench-{pid}"));
         let quota = (share * PERIOD_US).max(1_000.0).round();
-        fs::create_dir(&group).context("cannot make a control group for CPU time")?;
-        let made = Self { group, home, pid };
+        fs::create_dir(&group).context("cannot create a control group for CPU time")?;
+        let quota_group = Self { group, parent, pid };
         if is_v1 {
-            made.write("cpu.cfs_period_us", &PERIOD_US.to_string())?;
-            made.write("cpu.cfs_quota_us", &quota.to_string())?;
+            quota_group.write("cpu.cfs_period_us", &PERIOD_US.to_string())?;
+            quota_group.write("cpu.cfs_quota_us", &quota.to_string())?;
         } else {
-            made.write("cpu.max", &format!("{quota} {PERIOD_US}"))?;
+            quota_group.write("cpu.max", &format!("{quota} {PERIOD_US}"))?;
         }
-        made.write("cgroup.procs", &pid.to_string())?;
-        Ok(made)
+        quota_group.write("cgroup.procs", &pid.to_string())?;
+        Ok(quota_group)
     }
 
     fn write(&self, file: &str, value: &str) -> Result<()> {
@@ -226,10 +227,10 @@ impl Quota {
     }
 }
 
-impl Drop for Quota {
+impl Drop for CpuQuota {
     fn drop(&mut self) {
-        // Where the process has ended, there is nobody to move.
-        let _ = fs::write(self.home.join("cgroup.procs"), self.pid.to_string());
+        // Fails if the process has ended, and then there is none to move.
+        let _ = fs::write(self.parent.join("cgroup.procs"), self.pid.to_string());
         let _ = fs::remove_dir(&self.group);
     }
 }

@@ -1,30 +1,30 @@
-//! What a part tells when all its cases have run: a JSON line for every figure, and its table.
+//! Results of a part: a JSON line for each figure, and the table.
 
 use super::case::Readings;
 use super::statistics::{self, Spread};
 use super::table::{Table, number};
-use crate::say;
+use crate::console;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What a figure should come to.
+/// Bound that a figure should keep.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Aim {
-    /// At most this.
+    /// Upper bound.
     AtMost(f64),
-    /// At least this.
+    /// Lower bound.
     AtLeast(f64),
 }
 
 impl Aim {
-    fn met(self, value: f64) -> bool {
+    fn is_met(self, value: f64) -> bool {
         match self {
             Self::AtMost(bound) => value <= bound,
             Self::AtLeast(bound) => value >= bound,
         }
     }
 
-    fn shown(self) -> String {
+    fn text(self) -> String {
         match self {
             Self::AtMost(bound) => format!("≤ {}", number(bound)),
             Self::AtLeast(bound) => format!("≥ {}", number(bound)),
@@ -32,8 +32,7 @@ impl Aim {
     }
 }
 
-/// A row of the table: one figure of a case. Its aim is about the ratio where it has one, else about
-/// the figure itself.
+/// A row of the table: one figure of a case. The aim applies to the ratio if there is one, else to the figure.
 #[derive(Clone, Debug)]
 pub struct Row {
     case: String,
@@ -43,55 +42,55 @@ pub struct Row {
 }
 
 impl Row {
-    /// A figure of a case.
-    pub fn of(case: &str, figure: &str) -> Self {
+    /// Creates a row for a figure of a case.
+    pub fn new(case: &str, figure: &str) -> Self {
         Self { case: case.to_owned(), figure: figure.to_owned(), base: None, aim: None }
     }
 
-    /// The same, with its ratio to what another case of the same run has there.
-    pub fn beside(mut self, base: &str) -> Self {
+    /// Adds the ratio to the same figure of another case.
+    pub fn relative_to(mut self, base: &str) -> Self {
         self.base = Some(base.to_owned());
         self
     }
 
-    /// The same, to be at most this.
+    /// Sets an upper bound as the aim.
     pub fn at_most(mut self, bound: f64) -> Self {
         self.aim = Some(Aim::AtMost(bound));
         self
     }
 
-    /// The same, to be at least this.
+    /// Sets a lower bound as the aim.
     pub fn at_least(mut self, bound: f64) -> Self {
         self.aim = Some(Aim::AtLeast(bound));
         self
     }
 
-    /// The cases that it is about.
+    /// Returns the cases that the row refers to.
     pub fn cases(&self) -> impl Iterator<Item = &str> {
         [Some(self.case.as_str()), self.base.as_deref()].into_iter().flatten()
     }
 }
 
-/// A row with what was measured.
-struct Found {
+/// A row with its measured values.
+struct RowResult {
     row: Row,
     value: Option<Spread>,
     ratio: Option<Spread>,
 }
 
-impl Found {
+impl RowResult {
     fn new(row: Row, readings: &Readings) -> Self {
-        let mine = readings.of(&row.case, &row.figure);
-        let values: Vec<f64> = mine.iter().map(|(_, value)| *value).collect();
+        let own = readings.get(&row.case, &row.figure);
+        let values: Vec<f64> = own.iter().map(|(_, value)| *value).collect();
         let base = row.base.as_ref();
-        let ratio = base.and_then(|case| statistics::ratio(mine, readings.of(case, &row.figure)));
-        Self { value: Spread::of(&values), ratio, row }
+        let ratio = base.and_then(|case| statistics::ratio(own, readings.get(case, &row.figure)));
+        Self { value: Spread::from_values(&values), ratio, row }
     }
 
-    /// Whether the aim was met; `None` where there is none, or nothing to judge.
+    /// Whether the aim was met; `None` without an aim or without a value.
     fn met(&self) -> Option<bool> {
         let judged = if self.row.base.is_some() { self.ratio } else { self.value };
-        Some(self.row.aim?.met(judged?.median))
+        Some(self.row.aim?.is_met(judged?.median))
     }
 
     fn json(&self, part: &str, repetitions: u32) -> Value {
@@ -111,7 +110,7 @@ impl Found {
             line["ratio_max"] = ratio.max.into();
         }
         if let Some(aim) = aim {
-            line["aim"] = aim.shown().into();
+            line["aim"] = aim.text().into();
             line["met"] = self.met().into();
         }
         line
@@ -119,9 +118,9 @@ impl Found {
 
     fn cells(&self, absent: &BTreeMap<String, String>) -> [String; 7] {
         let Row { case, figure, base, aim } = &self.row;
-        let of = |spread: Option<Spread>, shown: fn(Spread) -> String| spread.map(shown);
+        let cell = |spread: Option<Spread>, format: fn(Spread) -> String| spread.map(format);
         let none = || "–".to_owned();
-        let why = self.row.cases().find_map(|name| absent.get(name));
+        let reason = self.row.cases().find_map(|name| absent.get(name));
         let ratio = base
             .as_ref()
             .zip(self.ratio)
@@ -129,12 +128,12 @@ impl Found {
         [
             case.clone(),
             figure.replace('_', " "),
-            of(self.value, |value| number(value.median))
-                .or_else(|| why.cloned())
+            cell(self.value, |value| number(value.median))
+                .or_else(|| reason.cloned())
                 .unwrap_or_else(none),
-            of(self.value, range).unwrap_or_else(none),
+            cell(self.value, range).unwrap_or_else(none),
             ratio.unwrap_or_else(none),
-            aim.map_or_else(none, Aim::shown),
+            aim.map_or_else(none, Aim::text),
             match self.met() {
                 Some(true) => "yes".to_owned(),
                 Some(false) => "**no**".to_owned(),
@@ -148,15 +147,15 @@ fn range(spread: Spread) -> String {
     format!("{}–{}", number(spread.min), number(spread.max))
 }
 
-/// What was measured in one part.
+/// Results of one part.
 pub struct Report {
     part: &'static str,
-    rows: Vec<Found>,
+    rows: Vec<RowResult>,
     absent: BTreeMap<String, String>,
 }
 
 impl Report {
-    /// Makes it of all readings, and prints a JSON line for each figure and each absent case.
+    /// Creates the report from all readings. Prints a JSON line for each figure and each absent case.
     pub fn new(
         part: &'static str,
         repetitions: u32,
@@ -169,33 +168,34 @@ impl Report {
             .filter(|(case, figure)| {
                 !rows.iter().any(|row| row.case == *case && row.figure == *figure)
             })
-            .map(|(case, figure)| Row::of(case, figure))
+            .map(|(case, figure)| Row::new(case, figure))
             .collect();
         for row in rest {
-            say::result(&Found::new(row, readings).json(part, repetitions).to_string());
+            console::result(&RowResult::new(row, readings).json(part, repetitions).to_string());
         }
-        let rows: Vec<Found> = rows.into_iter().map(|row| Found::new(row, readings)).collect();
+        let rows: Vec<RowResult> =
+            rows.into_iter().map(|row| RowResult::new(row, readings)).collect();
         for found in &rows {
-            say::result(&found.json(part, repetitions).to_string());
+            console::result(&found.json(part, repetitions).to_string());
         }
-        for (case, why) in &absent {
-            let line = json!({ "bench": part, "summary": true, "case": case, "absent": why });
-            say::result(&line.to_string());
+        for (case, reason) in &absent {
+            let line = json!({ "bench": part, "summary": true, "case": case, "absent": reason });
+            console::result(&line.to_string());
         }
         Self { part, rows, absent }
     }
 
-    /// The part's name.
+    /// Name of the part.
     pub const fn part(&self) -> &'static str {
         self.part
     }
 
-    /// How many aims were missed.
+    /// Number of aims that were missed.
     pub fn missed(&self) -> usize {
         self.rows.iter().filter(|row| row.met() == Some(false)).count()
     }
 
-    /// Its table.
+    /// Returns the table.
     pub fn table(&self) -> Table {
         let head = ["case", "figure", "median", "spread", "ratio", "aim", "met?"];
         let mut table = Table::new(head.map(ToOwned::to_owned));
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     use crate::interrupt::Interrupt;
 
-    /// Cases whose figures are known: `slow` takes 2 and 4 where `quick` takes 1 and 1.
+    /// Returns the report of two cases with fixed figures: `slow` takes 2 and 4, `quick` takes 1 and 1.
     fn report(rows: Vec<Row>) -> Report {
         let mut slow = [9.0, 2.0, 4.0].into_iter();
         let mut plan = Plan::new("test");
@@ -226,21 +226,21 @@ mod tests {
     }
 
     #[test]
-    fn an_aim_is_about_the_ratio_where_there_is_one() {
-        let slow = || Row::of("slow", "seconds");
+    fn applies_aim_to_ratio_if_there_is_one() {
+        let slow = || Row::new("slow", "seconds");
         let missed = |row| report(vec![row]).missed();
         assert_eq!(missed(slow().at_most(3.0)), 0);
         assert_eq!(missed(slow().at_most(2.9)), 1);
-        assert_eq!(missed(slow().beside("quick").at_most(3.0)), 0);
-        assert_eq!(missed(slow().beside("quick").at_least(3.1)), 1);
-        assert_eq!(missed(slow().beside("peer").at_most(0.1)), 0, "nothing to compare with");
+        assert_eq!(missed(slow().relative_to("quick").at_most(3.0)), 0);
+        assert_eq!(missed(slow().relative_to("quick").at_least(3.1)), 1);
+        assert_eq!(missed(slow().relative_to("peer").at_most(0.1)), 0, "nothing to compare with");
     }
 
     #[test]
-    fn the_table_shows_ratios_and_what_is_absent() {
+    fn table_shows_ratios_and_absent_cases() {
         let rows = vec![
-            Row::of("slow", "seconds").beside("quick").at_most(2.0),
-            Row::of("peer", "seconds"),
+            Row::new("slow", "seconds").relative_to("quick").at_most(2.0),
+            Row::new("peer", "seconds"),
         ];
         let shown = report(rows).table().to_string();
         assert!(shown.contains("| slow | seconds |"), "{shown}");

@@ -1,12 +1,12 @@
-//! What a message costs as one size grows and nothing else changes (`dnscribe_tests::scale`): queries that
-//! wait, open TCP connections, resolvers, zones, processes. Measured in one thread, once all is there that
-//! ever will be and until the last query (`agent/examples/pipeline --after --until`): as many queries as
-//! responses, and the same number of them, whatever the size.
+//! CPU time per message as one dimension grows and the others stay (`dnscribe_tests::scale`): pending queries,
+//! open TCP connections, resolvers, zones, processes. Measured in one thread after the warm-up of the capture
+//! and until its last query (`tests/benches/src/bin/pipeline --after --until`). The number of queries and of
+//! responses is always the same.
 //!
-//! Queries wait in two ways. *Standing* ones are never answered, as when servers are dead, while others
-//! are answered in a millisecond. *Waiting* ones are all answered, in any order: each response is for a query
-//! that nobody has touched since it came, and so not in any cache. Beside them a plain hash map of as
-//! many octets for each query takes the same packets: what memory alone costs.
+//! There are two kinds of pending queries. *Standing* ones are never answered, as if servers were dead, while
+//! other queries are answered within a millisecond. *Waiting* ones are all answered, in random order, so that
+//! each response matches a query that is no longer in a CPU cache. For comparison, a plain hash map with as
+//! many bytes per query handles the same packets: the cost of memory access alone.
 
 use super::Bench;
 use super::case::{Figures, Plan};
@@ -20,31 +20,32 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const US: &str = "us_per_message";
-/// How much more a message may cost at the largest size than at the smallest.
+/// Aim: largest ratio of the cost per message at any size to that at the smallest size.
 const FLAT: f64 = 1.3;
 
-/// Streams of which a size is measured.
+/// Streams of the dimensions that concern pairing.
 const TRANSACTIONS: &str = "transactions";
+/// Streams of the dimensions that concern windows and detection.
 const ANALYSIS: &str = "transactions,metrics,alerts";
 
-/// Bounds that let the sizes be; the defaults hold 262,144 waiting queries.
+/// Configuration with limits above the sizes; by default 262,144 queries may be pending.
 const CONFIG: &str = "version: 1\npairing:\n  query_timeout: 60s\n  max_transactions: 2000000\n";
 
-/// Something that grows.
-struct Size {
+/// A dimension that grows.
+struct Dimension {
     name: &'static str,
     streams: &'static str,
     steps: &'static [u32],
-    /// The capture of a step.
+    /// Returns the settings of the capture for a step.
     scale: fn(Scale, u32) -> Scale,
-    /// Whether the step is a number of processes.
+    /// Whether the step is the number of processes.
     tasks: bool,
-    /// Whether a hash map takes the same packets.
+    /// Whether a hash map handles the same packets for comparison.
     floor: bool,
 }
 
-const SIZES: [Size; 6] = [
-    Size {
+const DIMENSIONS: [Dimension; 6] = [
+    Dimension {
         name: "standing",
         streams: TRANSACTIONS,
         steps: &[1_000, 10_000, 100_000, 1_000_000],
@@ -52,7 +53,7 @@ const SIZES: [Size; 6] = [
         tasks: false,
         floor: true,
     },
-    Size {
+    Dimension {
         name: "waiting",
         streams: TRANSACTIONS,
         steps: &[1_000, 10_000, 100_000, 1_000_000],
@@ -60,7 +61,7 @@ const SIZES: [Size; 6] = [
         tasks: false,
         floor: true,
     },
-    Size {
+    Dimension {
         name: "connections",
         streams: TRANSACTIONS,
         steps: &[100, 1_000, 10_000],
@@ -68,7 +69,7 @@ const SIZES: [Size; 6] = [
         tasks: false,
         floor: false,
     },
-    Size {
+    Dimension {
         name: "resolvers",
         streams: ANALYSIS,
         steps: &[10, 1_000, 10_000],
@@ -76,7 +77,7 @@ const SIZES: [Size; 6] = [
         tasks: false,
         floor: false,
     },
-    Size {
+    Dimension {
         name: "zones",
         streams: ANALYSIS,
         steps: &[10, 1_000, 10_000],
@@ -84,7 +85,7 @@ const SIZES: [Size; 6] = [
         tasks: false,
         floor: false,
     },
-    Size {
+    Dimension {
         name: "processes",
         streams: ANALYSIS,
         steps: &[10, 10_000],
@@ -94,20 +95,20 @@ const SIZES: [Size; 6] = [
     },
 ];
 
-/// Measures it.
+/// Runs this part of the benchmark and returns its report.
 pub fn main(bench: &Bench) -> Result<Report> {
-    // Gigabytes: not where temporary files may be kept in memory.
+    // Gigabytes: not in /tmp, which may be in memory.
     let folder = tempfile::tempdir_in(environment::target())?;
     let config = folder.path().join("config.yaml");
     fs::write(&config, CONFIG)?;
     let base = Scale { messages: bench.count(300_000), ..Scale::default() };
-    let program = &bench.example("pipeline");
+    let program = &bench.program("pipeline");
     let mut plan = Plan::new("scale");
-    for size in &SIZES {
+    for dimension in &DIMENSIONS {
         let mut smallest: Option<u32> = None;
-        for step in size.steps {
-            let scale = (size.scale)(base, *step);
-            let capture = folder.path().join(format!("{}-{step}", size.name));
+        for step in dimension.steps {
+            let scale = (dimension.scale)(base, *step);
+            let capture = folder.path().join(format!("{}-{step}", dimension.name));
             scale
                 .write(BufWriter::new(File::create(&capture)?))
                 .context("cannot write a capture")?;
@@ -116,18 +117,20 @@ pub fn main(bench: &Bench) -> Result<Report> {
                 config: &config,
                 after: scale.warm_up_seconds(),
                 until: scale.end_seconds(),
-                streams: size.streams,
-                tasks: size.tasks.then_some(*step),
+                streams: dimension.streams,
+                tasks: dimension.tasks.then_some(*step),
             };
-            for who in WHO.into_iter().filter(|who| who.is_agent || size.floor) {
-                let name = |step| format!("{}-{step}{}", size.name, who.suffix);
+            for reader in PROGRAMS.into_iter().filter(|reader| reader.is_agent || dimension.floor) {
+                let name = |step| format!("{}-{step}{}", dimension.name, reader.suffix);
                 let run = run.clone();
-                plan.case(&name(*step), move || run.measure(program, who.name));
-                let row = Row::of(&name(*step), US);
+                plan.case(&name(*step), move || run.measure(program, reader.name));
+                let row = Row::new(&name(*step), US);
                 plan.row(match smallest {
                     None => row,
-                    Some(smallest) if who.is_agent => row.beside(&name(smallest)).at_most(FLAT),
-                    Some(smallest) => row.beside(&name(smallest)),
+                    Some(smallest) if reader.is_agent => {
+                        row.relative_to(&name(smallest)).at_most(FLAT)
+                    }
+                    Some(smallest) => row.relative_to(&name(smallest)),
                 });
             }
             smallest.get_or_insert(*step);
@@ -136,18 +139,18 @@ pub fn main(bench: &Bench) -> Result<Report> {
     bench.run(plan)
 }
 
-/// Who takes the packets.
+/// Program that handles the packets.
 #[derive(Clone, Copy)]
-struct Who {
-    /// What the example calls it.
+struct Program {
+    /// Argument of `pipeline`.
     name: &'static str,
     suffix: &'static str,
     is_agent: bool,
 }
 
-const WHO: [Who; 2] = [
-    Who { name: "agent", suffix: "", is_agent: true },
-    Who { name: "map", suffix: ", hash map", is_agent: false },
+const PROGRAMS: [Program; 2] = [
+    Program { name: "agent", suffix: "", is_agent: true },
+    Program { name: "map", suffix: ", hash map", is_agent: false },
 ];
 
 #[derive(Clone)]
@@ -161,14 +164,14 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn measure(&self, program: &Path, who: &str) -> Result<Figures> {
+    fn measure(&self, program: &Path, reader: &str) -> Result<Figures> {
         let mut command = Command::new(program);
-        command.arg(who).arg(&self.capture).args(["--sink", "null", "--stream", self.streams]);
+        command.arg(reader).arg(&self.capture).args(["--sink", "null", "--stream", self.streams]);
         command.arg("--config").arg(self.config).args(["--after", &self.after.to_string()]);
         command.args(["--until", &self.until.to_string()]);
         if let Some(tasks) = self.tasks {
             command.args(["--tasks", &tasks.to_string()]);
         }
-        Figures::of(&mut command)
+        Figures::measure(&mut command)
     }
 }

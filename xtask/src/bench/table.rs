@@ -1,4 +1,4 @@
-//! Tables in Markdown, aligned, and the place in `docs/performance.md` where they stand.
+//! Aligned Markdown tables, and their places in `docs/performance.md`.
 
 use anyhow::{Context as _, Result};
 use dnscribe_tests::environment;
@@ -6,18 +6,18 @@ use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::path::PathBuf;
 
-/// A table under construction.
+/// A table with a head.
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// With this head.
+    /// Creates a table with a head and no rows.
     pub fn new(head: impl IntoIterator<Item = String>) -> Self {
         Self { rows: vec![head.into_iter().collect()] }
     }
 
-    /// One more row, of as many cells as the head.
+    /// Adds a row with as many cells as the head.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
@@ -51,7 +51,7 @@ impl Display for Table {
     }
 }
 
-/// A number with three digits that count, or all of those before the point.
+/// Formats a number with three significant digits, or with all digits before the point.
 pub fn number(value: f64) -> String {
     let magnitude = value.abs();
     let decimals = match magnitude {
@@ -62,7 +62,7 @@ pub fn number(value: f64) -> String {
         _ if magnitude >= 0.01 => 4,
         _ if magnitude >= 0.001 => 5,
         _ if magnitude >= 0.000_1 => 6,
-        // Seconds of latency: microseconds count.
+        // Latencies in seconds need microseconds.
         _ => 7,
     };
     let plain = format!("{value:.decimals$}");
@@ -75,35 +75,36 @@ pub fn number(value: f64) -> String {
     }
 }
 
-/// A whole number with its thousands apart.
+/// Adds commas between thousands.
 fn grouped(digits: &str) -> String {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |rest| ("-", rest));
-    let mut shown = sign.to_owned();
+    let mut text = sign.to_owned();
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place) % 3 == 0 {
-            shown.push(',');
+            text.push(',');
         }
-        shown.push(digit);
+        text.push(digit);
     }
-    shown
+    text
 }
 
-/// Where the tables stand.
+/// Path of the page with the tables.
 fn page() -> PathBuf {
     environment::workspace().join("docs/performance.md")
 }
 
-/// Puts the text of a part into `docs/performance.md`, in place of what stands between its marks.
+/// Replaces the text between the markers of a part in `docs/performance.md`.
 pub fn write(part: &str, text: &str) -> Result<()> {
     let page = page();
     let before =
         fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
-    let after = replaced(&before, part, text)
-        .with_context(|| format!("{} has no marks `bench:{part}`", page.display()))?;
+    let after = replace_part(&before, part, text)
+        .with_context(|| format!("{} has no markers `bench:{part}`", page.display()))?;
     fs::write(&page, after).with_context(|| format!("cannot write {}", page.display()))
 }
 
-fn replaced(page: &str, part: &str, text: &str) -> Option<String> {
+/// Returns the page with `text` between the markers of `part`; `None` if it has no such markers.
+fn replace_part(page: &str, part: &str, text: &str) -> Option<String> {
     let begin = format!("<!-- bench:{part} -->\n");
     let end = format!("<!-- /bench:{part} -->");
     let (before, rest) = page.split_once(&begin)?;
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_three_digits_that_count() {
+    fn formats_three_significant_digits() {
         let shown =
             [0.0, 0.000_021_4, 0.012_34, 0.561, 1.0, 1.106, 45.67, 999.4, 1_510_123.7, -2500.0];
         let expected = [
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned() {
+    fn aligns_columns() {
         let mut table = Table::new(["case", "ns"].map(ToOwned::to_owned));
         table.row(["≤ a long one", "1"].map(ToOwned::to_owned));
         let expected = "| case         | ns |\n|--------------|----|\n| ≤ a long one | 1  |\n";
@@ -143,10 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_replaced_between_its_marks() {
+    fn replaces_text_between_markers() {
         let page = "a\n<!-- bench:e2e -->\nold\n<!-- /bench:e2e -->\nz\n";
         let new = "a\n<!-- bench:e2e -->\nnew\n<!-- /bench:e2e -->\nz\n";
-        assert_eq!(replaced(page, "e2e", "new\n").as_deref(), Some(new));
-        assert_eq!(replaced(page, "scale", "new\n"), None);
+        assert_eq!(replace_part(page, "e2e", "new\n").as_deref(), Some(new));
+        assert_eq!(replace_part(page, "scale", "new\n"), None);
     }
 }

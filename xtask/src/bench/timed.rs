@@ -1,4 +1,4 @@
-//! A program run to its end, and what it took.
+//! Runs a program to its end and measures its cost.
 
 use super::usage;
 use anyhow::{Context as _, Result, bail};
@@ -8,23 +8,26 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a process is looked at.
-const LOOK: Duration = Duration::from_millis(5);
-/// When a program that does not end is given up.
+/// Interval between two looks at a process.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Longest run of a program.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// What one run took.
-pub struct Took {
+/// Cost of one run.
+pub struct RunCost {
     /// From the start of the process to its end.
     pub wall_seconds: f64,
-    /// Of all its threads, user and system.
+    /// CPU time of all threads, user and system.
     pub cpu_seconds: f64,
-    /// The most memory that it held, as far as was seen.
+    /// Largest resident memory that was sampled.
     pub rss_peak_bytes: u64,
 }
 
-/// Runs a program without a standard input; an exit other than 0 is an error.
-pub fn run(command: &mut Command) -> Result<Took> {
+/// Runs a program without standard input.
+///
+/// # Errors
+/// If it fails or does not end in five minutes.
+pub fn run(command: &mut Command) -> Result<RunCost> {
     let shown = shell::shown(command);
     let start = Instant::now();
     let mut child =
@@ -33,27 +36,27 @@ pub fn run(command: &mut Command) -> Result<Took> {
     if watched.is_err() {
         shell::end(&mut child);
     }
-    let took = watched?;
+    let cost = watched?;
     let status = child.wait()?;
     if !status.success() {
         bail!("`{shown}` failed ({status})");
     }
-    Ok(took)
+    Ok(cost)
 }
 
-/// Watches a process to its end without reaping it, so that its CPU time can still be read.
-fn watch(child: &Child, start: Instant) -> Result<Took> {
+/// Waits for the end of a process without reaping it, so that its CPU time can still be read.
+fn watch(child: &Child, start: Instant) -> Result<RunCost> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
     let mut rss_peak_bytes = 0;
-    while waitid(WaitId::Pid(pid), look)?.is_none() {
+    while waitid(WaitId::Pid(pid), options)?.is_none() {
         rss_peak_bytes = usage::peak_bytes(child.id()).unwrap_or(0).max(rss_peak_bytes);
         if start.elapsed() > LIMIT {
-            bail!("it does not end");
+            bail!("still running after {} s", LIMIT.as_secs());
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
     }
-    Ok(Took {
+    Ok(RunCost {
         wall_seconds: start.elapsed().as_secs_f64(),
         cpu_seconds: usage::cpu_seconds(child.id())?,
         rss_peak_bytes,

@@ -1,7 +1,7 @@
-//! What windows cost: a minute of made-up transactions, ordinary ones and a flood of names, zones,
-//! resolvers, clients, processes and pods that were never seen before, given to the windows by
-//! themselves (`agent/examples/windows`). Beside, what each stream that is made of many transactions adds to
-//! transactions that nobody reads, on one capture in memory (`agent/examples/pipeline`).
+//! CPU time and memory of windows. `tests/benches/src/bin/windows` feeds the windows alone with a minute of
+//! generated transactions: ordinary ones, and a flood of new names, zones, resolvers, clients, processes and
+//! pods. `tests/benches/src/bin/pipeline` measures what each aggregated stream adds to transactions without
+//! sink, with one capture in memory.
 
 use super::Bench;
 use super::case::{Figures, Plan};
@@ -14,10 +14,10 @@ use std::io::BufWriter;
 use std::path::Path;
 use std::process::Command;
 
-/// What all windows may hold, whatever the traffic.
+/// Aim: largest memory of all windows, whatever the traffic.
 const BOUND_BYTES: f64 = 64.0 * 1024.0 * 1024.0;
 
-/// Streams beside transactions, and their cases.
+/// Cases with further streams: name, streams.
 const FURTHER: [(&str, &str); 5] = [
     ("with-metrics", "transactions,metrics"),
     ("with-alerts", "transactions,alerts"),
@@ -26,47 +26,47 @@ const FURTHER: [(&str, &str); 5] = [
     ("with-all", "transactions,metrics,alerts,lookups"),
 ];
 
-/// What is compared within one thread.
+/// Figure that is compared within one thread.
 const US: &str = "us_per_message";
 
-/// Measures it.
+/// Runs this part of the benchmark and returns its report.
 pub fn main(bench: &Bench) -> Result<Report> {
-    let program = &bench.example("windows");
+    let program = &bench.program("windows");
     let transactions = bench.count(1_000_000);
     let folder = tempfile::tempdir_in(environment::target())?;
     let capture = &folder.path().join("capture.pcap");
     let realistic = Realistic { messages: transactions, ..Realistic::default() };
     realistic.write(BufWriter::new(File::create(capture)?))?;
-    let rooms = &bench.example("pipeline");
+    let pipeline = &bench.program("pipeline");
     let mut plan = Plan::new("windows");
     for traffic in ["ordinary", "attack"] {
         plan.case(traffic, move || measure(program, traffic, transactions));
-        plan.row(Row::of(traffic, "ns_per_transaction"));
-        plan.row(Row::of(traffic, "ns_per_transaction_with_records"));
-        plan.row(Row::of(traffic, "window_bytes").at_most(BOUND_BYTES));
+        plan.row(Row::new(traffic, "ns_per_transaction"));
+        plan.row(Row::new(traffic, "ns_per_transaction_with_records"));
+        plan.row(Row::new(traffic, "window_bytes").at_most(BOUND_BYTES));
     }
-    let streams = |streams: &'static str| move || run(rooms, capture, streams);
+    let streams = |streams: &'static str| move || run(pipeline, capture, streams);
     plan.case("transactions", streams("transactions"));
-    plan.row(Row::of("transactions", US));
+    plan.row(Row::new("transactions", US));
     for (name, further) in FURTHER {
         plan.case(name, streams(further));
-        plan.row(Row::of(name, US).beside("transactions"));
+        plan.row(Row::new(name, US).relative_to("transactions"));
     }
     bench.run(plan)
 }
 
-/// A capture to records that nobody reads, in one thread.
+/// Runs the pipeline on a capture in one thread, with records for no sink.
 fn run(program: &Path, capture: &Path, streams: &str) -> Result<Figures> {
     let flags = ["--sink", "null", "--output", "json", "--stream", streams];
-    Figures::of(Command::new(program).arg("agent").arg(capture).args(flags))
+    Figures::measure(Command::new(program).arg("agent").arg(capture).args(flags))
 }
 
 fn measure(program: &Path, traffic: &str, transactions: u32) -> Result<Figures> {
     let mut command = Command::new(program);
-    let figures = Figures::of(command.args([traffic, &transactions.to_string(), "1"]))?;
+    let figures = Figures::measure(command.args([traffic, &transactions.to_string(), "1"]))?;
     let without = figures.get("ns_without").context("no ns_without")?;
-    let more = |name: &str| figures.get(name).map(|ns| ns - without).context("no figure");
-    let (with, with_records) = (more("ns_with")?, more("ns_with_records")?);
+    let added = |name: &str| figures.get(name).map(|ns| ns - without).context("no figure");
+    let (with, with_records) = (added("ns_with")?, added("ns_with_records")?);
     Ok(figures
         .with("ns_per_transaction", with)
         .with("ns_per_transaction_with_records", with_records))

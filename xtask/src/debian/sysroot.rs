@@ -1,5 +1,5 @@
-//! What a program for another architecture is built with and loads: packages of Debian, unpacked below
-//! the target folder and nothing more. This host's packages stay as they are.
+//! Libraries and programs of another architecture: Debian packages, unpacked below the target folder and not
+//! installed. This host's packages do not change.
 
 use super::{Apt, files, has_extension};
 use crate::architecture::Architecture;
@@ -10,54 +10,54 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What the agent is linked with.
+/// Packages of the libraries that the agent is linked with.
 const LIBRARIES: &[&str] = &["libc6-dev", "libssl-dev", "libzstd-dev", "zlib1g-dev"];
-/// What a guest runs beside the agent.
+/// Packages of the programs that a VM guest runs besides the agent.
 const PROGRAMS: &[&str] = &["busybox-static", "iproute2", "knot", "knot-dnsutils"];
 
-/// A file system of another architecture.
+/// Root file system of another architecture.
 #[derive(Clone, Debug)]
 pub struct Sysroot {
-    /// Which one.
+    /// Architecture of its files.
     pub architecture: Architecture,
-    /// Where it is.
+    /// Root folder.
     pub root: PathBuf,
 }
 
 impl Sysroot {
-    /// What the agent is linked with.
+    /// Returns a sysroot with the libraries that the agent is linked with; downloads it the first time.
     pub fn libraries(architecture: Architecture) -> Result<Self> {
-        Self::get(architecture, "libraries", LIBRARIES)
+        Self::fetch(architecture, "libraries", LIBRARIES)
     }
 
-    /// What a guest runs, the agent's libraries among it.
+    /// Returns a sysroot with the programs of a VM guest and the agent's libraries.
     pub fn programs(architecture: Architecture) -> Result<Self> {
-        Self::get(architecture, "programs", &[LIBRARIES, PROGRAMS].concat())
+        Self::fetch(architecture, "programs", &[LIBRARIES, PROGRAMS].concat())
     }
 
-    fn get(architecture: Architecture, name: &str, packages: &[&str]) -> Result<Self> {
+    fn fetch(architecture: Architecture, name: &str, packages: &[&str]) -> Result<Self> {
         let suite = suite(&fs::read_to_string("/etc/os-release").unwrap_or_default());
         let version = format!("{}-{suite}-{name}", architecture.debian());
-        let fill = |scratch: &Path| fill(scratch, architecture, &suite, packages);
-        let root = cache::folder("sysroot", &version, fill).with_context(|| {
+        let install = |scratch: &Path| install_packages(scratch, architecture, &suite, packages);
+        let root = cache::folder("sysroot", &version, install).with_context(|| {
             format!("cannot get {} for {}", packages.join(", "), architecture.debian())
         })?;
         Ok(Self { architecture, root })
     }
 
-    /// A program of that architecture, run here by QEMU.
+    /// Returns a command that runs a program of this architecture under QEMU.
     pub fn command(&self, program: &Path) -> Result<Command> {
         let mut command = Command::new(emulator(self.architecture)?);
         command.arg("-L").arg(&self.root).arg(program);
         Ok(command)
     }
 
-    /// The name of one of GNU's tools for it, which run here.
+    /// Name of a GNU cross tool that runs on this host, such as `aarch64-linux-gnu-strip`.
     pub fn tool(&self, name: &str) -> String {
         format!("{}-{name}", self.architecture.gnu())
     }
 
-    /// A program that is installed in it.
+    /// Path of a program in the sysroot, if it is installed there.
     pub fn which(&self, program: &str) -> Option<PathBuf> {
         let folders = ["usr/bin", "usr/sbin", "bin", "sbin"];
         folders
@@ -66,23 +66,23 @@ impl Sysroot {
             .find(|it| it.exists())
     }
 
-    /// What the dynamic loader says that a program loads.
-    pub fn loads(&self, program: &Path) -> Result<Command> {
+    /// Returns a command that makes the dynamic loader list the libraries of a program.
+    pub fn list_libraries(&self, program: &Path) -> Result<Command> {
         let mut command = self.command(&self.root.join(self.architecture.loader()))?;
         command.arg("--list").arg(program);
         Ok(command)
     }
 }
 
-/// QEMU for programs of another architecture: statically linked, so that it runs in a chroot, too.
+/// Returns the path of QEMU's user-mode emulator. The statically linked one is preferred: it also runs in a chroot.
 pub fn emulator(architecture: Architecture) -> Result<PathBuf> {
     let name = format!("qemu-{}", architecture.machine());
     let found = shell::which(&format!("{name}-static")).or_else(|| shell::which(&name));
-    found.with_context(|| format!("no program {name}"))
+    found.with_context(|| format!("{name} is not installed"))
 }
 
-/// The release of Debian to take: this host's, whose cross compiler fits, else the oldest that is
-/// maintained, with whose libraries programs run on most hosts.
+/// Debian release of the packages. On Debian, this host's, because its cross compiler matches. Elsewhere the oldest
+/// maintained one, because programs linked with its libraries run on most hosts.
 fn suite(release: &str) -> String {
     let value = |key: &str| {
         let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
@@ -92,8 +92,13 @@ fn suite(release: &str) -> String {
     value("VERSION_CODENAME").filter(|_| debian).unwrap_or_else(|| "bookworm".to_owned())
 }
 
-/// Unpacks packages with all that they depend on.
-fn fill(scratch: &Path, architecture: Architecture, suite: &str, packages: &[&str]) -> Result<()> {
+/// Downloads packages with their dependencies and unpacks them to `scratch/ready`.
+fn install_packages(
+    scratch: &Path,
+    architecture: Architecture,
+    suite: &str,
+    packages: &[&str],
+) -> Result<()> {
     let security = format!("{suite}-security");
     let sources = [("debian", suite), ("debian-security", security.as_str())];
     let apt = Apt::new(scratch, &sources, architecture)?;
@@ -102,9 +107,8 @@ fn fill(scratch: &Path, architecture: Architecture, suite: &str, packages: &[&st
     get.args(["install", "-q", "-y", "--no-install-recommends", "--download-only"]);
     shell::output(get.args(packages))?;
     let root = scratch.join("ready");
-    let told = root.join("DEBIAN");
-    fs::create_dir_all(&told)?;
-    // In every release the one is where the other is.
+    fs::create_dir_all(root.join("DEBIAN"))?;
+    // Merged /usr, whatever the release.
     for folder in ["bin", "lib", "sbin"] {
         fs::create_dir_all(root.join("usr").join(folder))?;
         symlink(Path::new("usr").join(folder), root.join(folder))?;
@@ -112,37 +116,37 @@ fn fill(scratch: &Path, architecture: Architecture, suite: &str, packages: &[&st
     let mut archives = files(&scratch.join("cache/archives"))?;
     archives.retain(|file| has_extension(file, "deb"));
     archives.sort();
-    ensure!(!archives.is_empty(), "apt-get has got nothing");
+    ensure!(!archives.is_empty(), "apt-get downloaded no package");
     for archive in archives {
         unpack(&archive, &root).with_context(|| archive.display().to_string())?;
     }
     make_relative(&root, &root)
 }
 
-/// Unpacks a package over others.
+/// Unpacks a package into the sysroot.
 fn unpack(archive: &Path, root: &Path) -> Result<()> {
-    let unpacking = "dpkg-deb --fsys-tarfile \"$1\" | \
+    let script = "dpkg-deb --fsys-tarfile \"$1\" | \
                      tar --extract --keep-directory-symlink --no-same-owner --directory \"$2\"";
     let mut extract = Command::new("bash");
-    extract.args(["-o", "pipefail", "-ec", unpacking, "bash"]).arg(archive).arg(root);
+    extract.args(["-o", "pipefail", "-ec", script, "bash"]).arg(archive).arg(root);
     shell::output(&mut extract)?;
-    // Of all packages in one file each, where dpkg-shlibdeps looks: which package a library is in,
-    // and since which version it has a function.
+    // dpkg-shlibdeps finds in DEBIAN/shlibs and DEBIAN/symbols which package a library is in and since which
+    // version it has a symbol. Both files collect the entries of all packages.
     let members = shell::output(Command::new("dpkg-deb").arg("--info").arg(archive))?;
     let members = String::from_utf8_lossy(&members.stdout).into_owned();
     for name in ["symbols", "shlibs"] {
         let mut listed = members.lines().filter(|line| line.contains(" bytes, "));
         if listed.any(|line| line.split_whitespace().any(|word| word == name)) {
-            let told = shell::output(Command::new("dpkg-deb").arg("-I").arg(archive).arg(name))?;
+            let member = shell::output(Command::new("dpkg-deb").arg("-I").arg(archive).arg(name))?;
             let file = root.join("DEBIAN").join(name);
             let before = fs::read(&file).unwrap_or_default();
-            fs::write(&file, [before, told.stdout].concat())?;
+            fs::write(&file, [before, member.stdout].concat())?;
         }
     }
     Ok(())
 }
 
-/// Lets links that name a place from the root name it from themselves.
+/// Makes absolute symbolic links relative, so that they stay inside the sysroot.
 fn make_relative(folder: &Path, root: &Path) -> Result<()> {
     for path in files(folder)? {
         if path.is_symlink() {
@@ -165,14 +169,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_release_is_this_hosts_where_that_is_debian() {
+    fn uses_release_of_host_on_debian() {
         assert_eq!(suite("ID=debian\nVERSION_CODENAME=trixie\n"), "trixie");
         assert_eq!(suite("ID=ubuntu\nVERSION_CODENAME=noble\n"), "bookworm");
         assert_eq!(suite(""), "bookworm");
     }
 
     #[test]
-    fn links_stay_inside() {
+    fn makes_absolute_links_relative() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("usr/lib/x");
         fs::create_dir_all(&folder).unwrap();

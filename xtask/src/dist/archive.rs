@@ -1,18 +1,18 @@
-//! Tar archives with the same octets for the same files: sorted, of root, all of one time.
+//! Reproducible tar archives: entries are sorted, owned by root, and have the same time.
 
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::Path;
 use tar::{Builder, EntryType, Header};
 
-/// An archive in the making.
+/// A tar archive under construction.
 pub struct Archive {
     builder: Builder<Vec<u8>>,
     time: u64,
 }
 
 impl Archive {
-    /// An empty one; `time`: of every entry, in seconds since 1970.
+    /// Creates an empty archive. `time` is the time of every entry in seconds since 1970.
     pub fn new(time: u64) -> Self {
         Self { builder: Builder::new(Vec::new()), time }
     }
@@ -23,23 +23,23 @@ impl Archive {
     }
 
     /// Adds a file.
-    pub fn file(&mut self, path: &str, mode: u32, octets: &[u8]) -> Result<()> {
-        self.entry(EntryType::Regular, path, mode, octets)
+    pub fn file(&mut self, path: &str, mode: u32, bytes: &[u8]) -> Result<()> {
+        self.entry(EntryType::Regular, path, mode, bytes)
     }
 
-    fn entry(&mut self, kind: EntryType, path: &str, mode: u32, octets: &[u8]) -> Result<()> {
+    fn entry(&mut self, kind: EntryType, path: &str, mode: u32, bytes: &[u8]) -> Result<()> {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
-        header.set_size(octets.len() as u64);
+        header.set_size(bytes.len() as u64);
         header.set_mode(mode);
         header.set_mtime(self.time);
         header.set_uid(0);
         header.set_gid(0);
-        let done = self.builder.append_data(&mut header, path, octets);
+        let done = self.builder.append_data(&mut header, path, bytes);
         done.with_context(|| format!("cannot archive {path}"))
     }
 
-    /// Adds everything below a folder under a name.
+    /// Adds a folder and everything below it as `name`.
     pub fn tree(&mut self, from: &Path, name: &str) -> Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         self.folder(name, 0o755)?;
@@ -56,7 +56,7 @@ impl Archive {
         Ok(())
     }
 
-    /// The whole archive.
+    /// Returns the bytes of the archive.
     pub fn finish(self) -> Result<Vec<u8>> {
         Ok(self.builder.into_inner()?)
     }
@@ -67,19 +67,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_files_give_the_same_octets() {
+    fn same_files_give_same_bytes() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("b")).unwrap();
         fs::write(folder.path().join("b/one"), "1").unwrap();
         fs::write(folder.path().join("a"), "2").unwrap();
-        let made = || {
+        let archive = || {
             let mut archive = Archive::new(1);
             archive.tree(folder.path(), "name").unwrap();
             archive.finish().unwrap()
         };
-        let first = made();
+        let first = archive();
         fs::write(folder.path().join("a"), "2").unwrap();
-        assert_eq!(first, made());
+        assert_eq!(first, archive());
         let mut archive = tar::Archive::new(first.as_slice());
         let paths = archive.entries().unwrap().map(|entry| {
             let entry = entry.unwrap();

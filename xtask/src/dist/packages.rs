@@ -1,8 +1,8 @@
-//! The .deb, the .rpm and the tarball. What is in the packages stands in `agent/Cargo.toml`.
+//! The .deb, the .rpm and the tarball. `agent/Cargo.toml` lists the files of the packages.
 
 use super::archive::Archive;
-use super::stage::compressed;
-use super::{Release, tool};
+use super::stage::gzip;
+use super::{Release, install_cargo_tool};
 use crate::architecture::Architecture;
 use crate::debian::sysroot::Sysroot;
 use crate::process::cargo;
@@ -13,14 +13,14 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-/// The cargo-deb that packages are made with.
+/// Version of cargo-deb that builds the .deb.
 const DEB_VERSION: &str = "3.8.0";
-/// The cargo-generate-rpm that packages are made with.
+/// Version of cargo-generate-rpm that builds the .rpm.
 const RPM_VERSION: &str = "0.21.1";
 
-/// For Debian and its kin.
+/// Builds the .deb.
 pub fn debian(release: &Release) -> Result<()> {
-    tool("cargo-deb", DEB_VERSION, &["deb", "--version"])?;
+    install_cargo_tool("cargo-deb", DEB_VERSION, &["deb", "--version"])?;
     let mut make = cargo();
     make.args(["deb", "--no-build", "--no-strip", "--package", "dnscribe"]);
     make.args(["--target", release.architecture.triple()]);
@@ -28,19 +28,22 @@ pub fn debian(release: &Release) -> Result<()> {
     let Some(sysroot) = &release.sysroot else {
         return shell::pass_through(make.arg("--output").arg(&release.dist));
     };
-    // Which packages its libraries are in, cargo-deb would ask this host, which has none of them.
+    // cargo-deb looks up the packages of libraries on this host, which does not have those of another architecture.
     let folder = tempfile::tempdir()?;
-    let begun = folder.path().join("begun");
-    shell::pass_through(make.args(["--variant", "foreign", "--output"]).arg(&begun))?;
+    let unfinished = folder.path().join("unfinished");
+    shell::pass_through(make.args(["--variant", "foreign", "--output"]).arg(&unfinished))?;
     let package =
-        super::files(&begun)?.into_iter().find(|file| file.to_string_lossy().ends_with("deb"));
+        super::files(&unfinished)?.into_iter().find(|file| file.to_string_lossy().ends_with("deb"));
     let package = package.context("cargo-deb made no package")?;
-    let needed = needed(release, sysroot)?;
+    let needed = library_packages(release, sysroot)?;
     let tree = folder.path().join("tree");
     shell::output(Command::new("dpkg-deb").arg("--raw-extract").arg(&package).arg(&tree))?;
     let control = tree.join("DEBIAN/control");
     let text = fs::read_to_string(&control)?;
-    fs::write(&control, depend(&text, &needed).context("a package without dependencies")?)?;
+    fs::write(
+        &control,
+        add_dependencies(&text, &needed).context("a package without dependencies")?,
+    )?;
     let mut pack = Command::new("dpkg-deb");
     pack.args(["--root-owner-group", "-Zxz", "--build"]).arg(&tree);
     pack.arg(release.dist.join(package.file_name().unwrap_or_default()));
@@ -48,37 +51,37 @@ pub fn debian(release: &Release) -> Result<()> {
     Ok(())
 }
 
-/// The packages whose libraries the agent loads, with the versions that it needs: what dpkg-shlibdeps
-/// finds where all of them are laid out as if they were being made.
-fn needed(release: &Release, sysroot: &Sysroot) -> Result<String> {
+/// Returns the packages of the agent's libraries with the versions that it needs. dpkg-shlibdeps finds them in the
+/// sysroot, which is presented to it as a package under construction.
+fn library_packages(release: &Release, sysroot: &Sysroot) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let debian = folder.path().join("debian");
     fs::create_dir(&debian)?;
     fs::write(debian.join("control"), "")?;
     symlink(&sysroot.root, debian.join("sysroot"))?;
-    let mut ask = Command::new("dpkg-shlibdeps");
-    ask.current_dir(folder.path()).env("DEB_HOST_ARCH", release.architecture.debian());
-    let told = shell::output(ask.arg("-O").arg(release.stage.join("usr/bin/dnscribe")))?;
-    let told = String::from_utf8(told.stdout)?;
-    let needed = told.lines().find_map(|line| line.strip_prefix("shlibs:Depends="));
-    Ok(needed.context("dpkg-shlibdeps finds that nothing is needed")?.to_owned())
+    let mut command = Command::new("dpkg-shlibdeps");
+    command.current_dir(folder.path()).env("DEB_HOST_ARCH", release.architecture.debian());
+    let output = shell::output(command.arg("-O").arg(release.stage.join("usr/bin/dnscribe")))?;
+    let output = String::from_utf8(output.stdout)?;
+    let needed = output.lines().find_map(|line| line.strip_prefix("shlibs:Depends="));
+    Ok(needed.context("dpkg-shlibdeps found no dependencies")?.to_owned())
 }
 
-/// A package's control file with more that it depends on.
-fn depend(control: &str, more: &str) -> Option<String> {
+/// Adds dependencies to a control file; `None` if it has no line `Depends`.
+fn add_dependencies(control: &str, more: &str) -> Option<String> {
     let (before, after) = control.split_once("\nDepends: ")?;
     Some(format!("{before}\nDepends: {more}, {after}"))
 }
 
-/// For Fedora and its kin.
+/// Builds the .rpm.
 pub fn rpm(release: &Release) -> Result<()> {
     let revision = "1";
     rpm_of(release.architecture, release.epoch, revision, &release.dist)
 }
 
-/// The .rpm of what is laid out, into a folder; `revision`: the version of the package.
+/// Builds an .rpm of the stage folder into `folder`. `revision` is the release number of the package.
 pub fn rpm_of(architecture: Architecture, epoch: u64, revision: &str, folder: &Path) -> Result<()> {
-    tool("cargo-generate-rpm", RPM_VERSION, &["generate-rpm", "--version"])?;
+    install_cargo_tool("cargo-generate-rpm", RPM_VERSION, &["generate-rpm", "--version"])?;
     let mut make = cargo();
     make.args(["generate-rpm", "--package", "agent", "--auto-req", "builtin", "--source-date"]);
     make.arg(epoch.to_string()).args(["--arch", architecture.machine()]);
@@ -87,13 +90,13 @@ pub fn rpm_of(architecture: Architecture, epoch: u64, revision: &str, folder: &P
     shell::pass_through(make.stdout(std::io::stderr()))
 }
 
-/// For everybody else: unpacked at `/` it is an installation.
+/// Writes the tarball; unpacked at `/` it is an installation.
 pub fn tarball(release: &Release) -> Result<()> {
     let name = release.name();
     let mut archive = Archive::new(release.epoch);
     archive.tree(&release.stage, &name)?;
     let path = release.dist.join(format!("{name}.tar.gz"));
-    fs::write(path, compressed(&archive.finish()?)?)?;
+    fs::write(path, gzip(&archive.finish()?)?)?;
     Ok(())
 }
 
@@ -102,10 +105,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_needed_is_added() {
+    fn adds_dependencies_to_control_file() {
         let control = "Package: dnscribe\nDepends: passwd\nSection: net\n";
         let expected = "Package: dnscribe\nDepends: libc6 (>= 2.34), passwd\nSection: net\n";
-        assert_eq!(depend(control, "libc6 (>= 2.34)").as_deref(), Some(expected));
-        assert_eq!(depend("Package: dnscribe\n", "libc6"), None);
+        assert_eq!(add_dependencies(control, "libc6 (>= 2.34)").as_deref(), Some(expected));
+        assert_eq!(add_dependencies("Package: dnscribe\n", "libc6"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The image's files, and nothing else, in a chroot.
+//! Runs an image in a chroot that holds only the image's files.
 
 use crate::architecture::Architecture;
 use crate::debian::sysroot;
@@ -16,59 +16,64 @@ use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Where QEMU is in the root of an image for another architecture.
+/// Path of QEMU in the root of an image for another architecture.
 const EMULATOR: &str = "/emulator";
 
-/// The image of an architecture, unpacked.
+/// An unpacked image.
 struct Image {
     root: TempDir,
-    /// Whether its programs need an emulator here.
-    foreign: bool,
+    /// Whether its programs need an emulator on this host.
+    is_foreign: bool,
 }
 
-/// Unpacks the layer and runs what the image would: of another architecture, all but a capture.
+/// Unpacks an image and tests version, replay and live capture. An image for another architecture is not tested
+/// with live capture.
 pub fn test(archive: &Path, architecture: Architecture) -> Result<()> {
     let root = tempfile::Builder::new().prefix("image-").tempdir_in(environment::target())?;
-    let octets = unpack(archive, architecture, root.path())?;
-    crate::say::result(&format!(
-        "install-test: image for {}: {octets} octets unpacked",
+    let bytes = unpack(archive, architecture, root.path())?;
+    crate::console::result(&format!(
+        "install-test: image for {}: {bytes} bytes unpacked",
         architecture.debian()
     ));
-    let foreign = architecture.is_foreign();
-    if foreign {
+    let is_foreign = architecture.is_foreign();
+    if is_foreign {
         fs::copy(sysroot::emulator(architecture)?, root.path().join(&EMULATOR[1..]))?;
     }
-    let image = Image { root, foreign };
+    let image = Image { root, is_foreign };
     let version = shell::output(image.command().arg("--version"))?;
-    ensure!(version.stdout.starts_with(b"dnscribe "), "not our version: {version:?}");
+    ensure!(version.stdout.starts_with(b"dnscribe "), "unexpected version: {version:?}");
     replay(&image)?;
-    // QEMU has no bpf(2) for programs of others.
-    if foreign { Ok(()) } else { live(image.root.path()) }
+    // QEMU's user-mode emulator does not support bpf(2).
+    if is_foreign { Ok(()) } else { live(image.root.path()) }
 }
 
-/// The archive of all architectures: one name, behind which each finds what its own archive holds.
-pub fn joined(archive: &Path, single: &[(Architecture, PathBuf)]) -> Result<()> {
-    let blobs = dist::image_entries(archive)?;
+/// Checks that the multi-architecture archive contains the same images as the single archives.
+pub fn test_multi_arch(archive: &Path, single: &[(Architecture, PathBuf)]) -> Result<()> {
+    let blobs = dist::image_files(archive)?;
     let index: Value = serde_json::from_slice(named(&blobs, "index.json")?)?;
     let all: Value = serde_json::from_slice(blob(&blobs, &index["manifests"][0])?)?;
     for (architecture, file) in single {
-        let own = dist::image_entries(file)?;
+        let own = dist::image_files(file)?;
         let own: Value = serde_json::from_slice(named(&own, "index.json")?)?;
         let mut here = all["manifests"].as_array().into_iter().flatten();
         let here = here.find(|it| it["platform"]["architecture"] == architecture.debian());
-        let here = here.with_context(|| format!("no {}: {all}", architecture.debian()))?;
-        ensure!(here["digest"] == own["manifests"][0]["digest"], "another image: {here}");
+        let here =
+            here.with_context(|| format!("no image for {}: {all}", architecture.debian()))?;
+        ensure!(
+            here["digest"] == own["manifests"][0]["digest"],
+            "differs from the single archive: {here}"
+        );
         blob(&blobs, here)?;
     }
     Ok(())
 }
 
 impl Image {
-    /// The image's entry point, in the image's files.
+    /// Returns a command that runs the image's entry point.
     fn command(&self) -> Command {
         let mut command = Command::new("chroot");
         command.arg(self.root.path());
-        if self.foreign {
+        if self.is_foreign {
             command.arg(EMULATOR);
         }
         command.args(ENTRY);
@@ -76,32 +81,31 @@ impl Image {
     }
 }
 
-/// The files of an archive, by name.
+/// Files of an archive, by name.
 type Blobs = std::collections::BTreeMap<String, Vec<u8>>;
 
 const ENTRY: [&str; 1] = ["/usr/bin/dnscribe"];
 
-/// Asks for the address of a name that nobody else asks for.
+/// Query for the address of image.example.test.
 const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x05image\x07example\x04test\0\0\x01\0\x01";
 
-/// The octets of a file of an archive.
+/// Returns a file of an archive.
 fn named<'a>(blobs: &'a Blobs, name: &str) -> Result<&'a [u8]> {
     blobs.get(name).map(Vec::as_slice).with_context(|| format!("no {name} in the image"))
 }
 
-/// What a descriptor describes, its digest and size checked.
+/// Returns the blob of a descriptor, with digest and size checked.
 fn blob<'a>(blobs: &'a Blobs, descriptor: &Value) -> Result<&'a [u8]> {
     let digest = descriptor["digest"].as_str().unwrap_or_default().replace("sha256:", "");
-    let octets = named(blobs, &format!("blobs/sha256/{digest}"))?;
-    ensure!(dist::digest(octets) == digest, "{digest} is not that of its blob");
-    ensure!(descriptor["size"] == octets.len(), "{digest} has not its size");
-    Ok(octets)
+    let bytes = named(blobs, &format!("blobs/sha256/{digest}"))?;
+    ensure!(dist::sha256_hex(bytes) == digest, "blob {digest} has another digest");
+    ensure!(descriptor["size"] == bytes.len(), "blob {digest} has another size");
+    Ok(bytes)
 }
 
-/// Puts the files of the archive's only layer below `root`, checking every digest on the way, and gives
-/// how many octets they are, as an archive.
+/// Unpacks the archive's only layer to `root` and checks every digest. Returns the bytes of the uncompressed layer.
 fn unpack(archive: &Path, architecture: Architecture, root: &Path) -> Result<u64> {
-    let blobs = dist::image_entries(archive)?;
+    let blobs = dist::image_files(archive)?;
     let named = |name: &str| named(&blobs, name);
     let blob = |descriptor: &Value| blob(&blobs, descriptor);
     let index: Value = serde_json::from_slice(named("index.json")?)?;
@@ -113,17 +117,20 @@ fn unpack(archive: &Path, architecture: Architecture, root: &Path) -> Result<u64
     let config: Value = serde_json::from_slice(blob(&manifest["config"])?)?;
     ensure!(
         config["config"]["Entrypoint"] == Value::from(ENTRY.to_vec()),
-        "another entry: {config}"
+        "unexpected entry point: {config}"
     );
     let mut layer = Vec::new();
     GzDecoder::new(blob(&manifest["layers"][0])?).read_to_end(&mut layer)?;
-    let digest = format!("sha256:{}", dist::digest(&layer));
-    ensure!(config["rootfs"]["diff_ids"][0] == digest, "the layer is not the configuration's");
+    let digest = format!("sha256:{}", dist::sha256_hex(&layer));
+    ensure!(
+        config["rootfs"]["diff_ids"][0] == digest,
+        "the layer's digest differs from the configuration"
+    );
     tar::Archive::new(layer.as_slice()).unpack(root)?;
     Ok(layer.len() as u64)
 }
 
-/// A capture file gives the records that it gives outside.
+/// Checks that replay in the image gives the same records as outside.
 fn replay(image: &Image) -> Result<()> {
     let goldens = environment::workspace().join("tests/goldens");
     let mut inside = image.command();
@@ -133,12 +140,12 @@ fn replay(image: &Image) -> Result<()> {
     ensure!(output.status.success(), "replay failed: {}", String::from_utf8_lossy(&output.stderr));
     ensure!(
         output.stdout == fs::read(goldens.join("lab.ndjson"))?,
-        "replay in the image gives other records than outside"
+        "replay in the image gives different records"
     );
     Ok(())
 }
 
-/// `check` and a live capture, with `/proc` and `/sys` as a runtime gives them.
+/// Tests `check` and a live capture, with `/proc` and `/sys` mounted as by a container runtime.
 fn live(root: &Path) -> Result<()> {
     let script = "mount --rbind /sys \"$0/sys\" && mount --bind /proc \"$0/proc\" && \
                   exec chroot \"$0\" /usr/bin/dnscribe \"$@\"";
@@ -151,17 +158,18 @@ fn live(root: &Path) -> Result<()> {
     shell::output(&mut inside(&["check", "--metrics-listen", "off"]))?;
     let run = ["run", "--duration", "4s", "--metrics-listen", "off", "-o", "json"];
     let mut child = inside(&run).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    // Until the end, so that one of them comes after the attachment. Nobody listens, which is told too.
+    // Repeat until the agent ends, so that some queries come after the attachment. The port is closed, which is
+    // recorded, too.
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     while child.try_wait()?.is_none() {
         socket.send_to(QUERY, "127.0.0.1:53")?;
         thread::sleep(Duration::from_millis(200));
     }
     let output = child.wait_with_output()?;
-    let told = String::from_utf8_lossy(&output.stdout);
+    let records = String::from_utf8_lossy(&output.stdout);
     ensure!(
-        told.contains("\"image.example.test\""),
-        "no record of the query: {told}{}",
+        records.contains("\"image.example.test\""),
+        "no record of the query: {records}{}",
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(())

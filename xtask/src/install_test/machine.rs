@@ -1,4 +1,4 @@
-//! A fresh Debian in a container, booted by systemd.
+//! A fresh Debian that systemd boots in a container.
 
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
@@ -10,41 +10,41 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Beside what is essential: an init, what the package needs, a small DNS server to ask, and rpm for the
-/// other package.
+/// Packages besides the essential ones: an init, dependencies of the .deb, a small DNS server, and rpm for the
+/// .rpm.
 const PACKAGES: &str =
     "systemd-sysv,dbus,libssl3,zlib1g,libzstd1,passwd,dnsmasq-base,ca-certificates,rpm";
 const SUITE: &str = "bookworm";
-const BOOT: Duration = Duration::from_secs(60);
+const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A booted system; gone when dropped.
+/// A booted system; stopped and removed when dropped.
 pub struct Machine {
     root: TempDir,
     container: Child,
-    /// Its init, by the number that this host gives it.
+    /// Process id of its init on this host.
     init: String,
 }
 
 impl Machine {
-    /// Boots a copy of a fresh system.
+    /// Boots a copy of the base system.
     pub fn boot() -> Result<Self> {
-        let fresh = fresh()?;
+        let base = base_system()?;
         let root = tempfile::Builder::new().prefix("machine-").tempdir_in(environment::target())?;
         let copied = Command::new("cp")
             .args(["--archive", "--no-target-directory"])
-            .arg(&fresh)
+            .arg(&base)
             .arg(root.path())
             .status()?;
         if !copied.success() {
-            bail!("cannot copy {}", fresh.display());
+            bail!("cannot copy {}", base.display());
         }
         let name = root.path().file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let mut container = Command::new("systemd-nspawn")
-            // systemd wants all controllers in one hierarchy, or only its own; the host may have either.
+            // systemd needs the unified hierarchy; the host may have another layout.
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
             .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--private-network"])
             .args(["--console=pipe", "--capability=all"])
-            // By default a container may not load programs.
+            // By default a container cannot load eBPF programs.
             .arg("--system-call-filter=bpf perf_event_open")
             .arg(format!("--machine={}", name.replace('.', "")))
             .arg("--directory")
@@ -55,7 +55,7 @@ impl Machine {
             .process_group(0)
             .spawn()
             .context("cannot start systemd-nspawn")?;
-        let init = shell::wait_for("the container's init", BOOT, || {
+        let init = shell::wait_for("the container's init", BOOT_TIMEOUT, || {
             if let Some(status) = container.try_wait()? {
                 bail!("systemd-nspawn ended ({status})");
             }
@@ -68,13 +68,13 @@ impl Machine {
             }))
         })?;
         let machine = Self { root, container, init };
-        shell::wait_for("the container to boot", BOOT, || {
+        shell::wait_for("the container to boot", BOOT_TIMEOUT, || {
             Ok(machine.run("systemctl is-system-running").ok())
         })?;
         Ok(machine)
     }
 
-    /// Runs a script in the system and gives what it prints.
+    /// Runs a script in the system and returns its output.
     pub fn run(&self, script: &str) -> Result<String> {
         let mut enter = Command::new("nsenter");
         enter.args(["--target", &self.init, "--mount", "--uts", "--ipc", "--net", "--pid"]);
@@ -85,18 +85,18 @@ impl Machine {
         Ok(String::from_utf8_lossy(&printed.stdout).into_owned())
     }
 
-    /// Where a path of the system is on this host.
+    /// Path on this host of a path in the system.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.root.path().join(inside.trim_start_matches('/'))
     }
 
     /// Copies a file to the system's `/root`.
-    pub fn bring(&self, file: &Path, name: &str) -> Result<()> {
+    pub fn copy_in(&self, file: &Path, name: &str) -> Result<()> {
         fs::copy(file, self.path("/root").join(name))?;
         Ok(())
     }
 
-    /// What the agent logged last, for errors.
+    /// Last lines of the agent's log, for error messages.
     pub fn journal(&self) -> String {
         self.run("journalctl --no-pager --unit=dnscribe --lines=30")
             .unwrap_or_else(|error| format!("no journal: {error:#}"))
@@ -105,7 +105,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Without its init the whole system is gone.
+        // Killing init ends every process of the system.
         if let Ok(pid) = self.init.parse() {
             let _ = shell::signal_pid(pid, Signal::KILL);
         }
@@ -115,8 +115,8 @@ impl Drop for Machine {
     }
 }
 
-/// A fresh system, made once for a list of packages.
-fn fresh() -> Result<PathBuf> {
+/// Returns the folder of the base system; debootstrap creates it once for a list of packages.
+fn base_system() -> Result<PathBuf> {
     let folder = environment::target().join(format!("debian-{SUITE}"));
     let list = folder.with_extension("packages");
     if folder.is_dir() && fs::read_to_string(&list).is_ok_and(|made| made == PACKAGES) {
@@ -125,14 +125,14 @@ fn fresh() -> Result<PathBuf> {
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
-    let making = folder.with_extension("making");
-    if making.exists() {
-        fs::remove_dir_all(&making)?;
+    let unfinished = folder.with_extension("making");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)?;
     }
     let mut make = Command::new("debootstrap");
-    make.args(["--variant=minbase", &format!("--include={PACKAGES}"), SUITE]).arg(&making);
-    shell::output(&mut make).context("cannot make a fresh Debian")?;
-    fs::rename(&making, &folder)?;
+    make.args(["--variant=minbase", &format!("--include={PACKAGES}"), SUITE]).arg(&unfinished);
+    shell::output(&mut make).context("cannot create the base system")?;
+    fs::rename(&unfinished, &folder)?;
     fs::write(&list, PACKAGES)?;
     Ok(folder)
 }

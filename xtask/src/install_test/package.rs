@@ -1,4 +1,4 @@
-//! What is different between the packages of the two families.
+//! Steps of the install test that differ between .deb and .rpm.
 
 use super::CONFIG;
 use super::machine::Machine;
@@ -12,20 +12,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A package.
+/// Package format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Package {
-    /// By dpkg.
+    /// Installed by dpkg.
     Deb,
-    /// By rpm, on the same Debian: it has systemd, which the scripts talk to, and the libraries, of which
-    /// rpm there knows nothing.
+    /// Installed by rpm on the same Debian, which has systemd and the libraries. rpm's database does not list
+    /// them, so dependencies are not checked.
     Rpm,
 }
 
-/// What installs, in a system whose own packages are others.
+/// Command that runs rpm on Debian.
 const RPM: &str = "rpm --force-debian --dbpath=/var/lib/rpm";
-/// Everything named after the agent.
-const LEFT: &str = r"find / -xdev \( -path /proc -o -path /sys \) -prune -o -iname '*dnscribe*' -print | sort
+/// Script that lists every file, user and group named after the agent.
+const FIND_LEFTOVERS: &str = r"find / -xdev \( -path /proc -o -path /sys \) -prune -o -iname '*dnscribe*' -print | sort
     getent passwd dnscribe || true
     getent group dnscribe || true";
 
@@ -39,29 +39,29 @@ impl fmt::Display for Package {
 }
 
 impl Package {
-    /// Installs what `dist` made.
+    /// Installs the package that `dist` built.
     pub fn install(self, machine: &Machine) -> Result<()> {
-        let architecture = Architecture::here()?;
+        let architecture = Architecture::host()?;
         match self {
             Self::Deb => {
-                let file = dist::made(&format!("_{}.deb", architecture.debian()))?;
-                machine.bring(&file, "first")?;
+                let file = dist::find_artifact(&format!("_{}.deb", architecture.debian()))?;
+                machine.copy_in(&file, "first")?;
                 machine.run("dpkg --install /root/first && rm /root/first")?;
             }
             Self::Rpm => {
-                let file = dist::made(&format!(".{}.rpm", architecture.machine()))?;
-                machine.bring(&file, "first")?;
+                let file = dist::find_artifact(&format!(".{}.rpm", architecture.machine()))?;
+                machine.copy_in(&file, "first")?;
                 machine.run(&format!("{RPM} --nodeps --install /root/first"))?;
-                requires(machine)?;
+                check_requires(machine)?;
                 machine.run("rm /root/first")?;
-                // Nothing differs from what the package says.
+                // Installed files match the package.
                 machine.run(&format!("{RPM} --verify --nodeps dnscribe"))?;
             }
         }
         Ok(())
     }
 
-    /// Installs the same under a higher version.
+    /// Installs the same package with a higher version.
     pub fn upgrade(self, machine: &Machine) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let (newer, install) = match self {
@@ -70,12 +70,12 @@ impl Package {
                 (dist::newer_rpm(folder.path())?, format!("{RPM} --nodeps --upgrade /root/second"))
             }
         };
-        machine.bring(&newer, "second")?;
+        machine.copy_in(&newer, "second")?;
         machine.run(&format!("{install} && rm /root/second")).map(drop)
     }
 
-    /// Removal stops the agent and keeps configuration and spool; purging, which rpm does not know,
-    /// leaves nothing.
+    /// Removes the package and checks the rest: removal stops the agent and keeps configuration and spool.
+    /// Purging, which rpm does not have, keeps nothing.
     pub fn remove(self, machine: &Machine) -> Result<()> {
         let (remove, kept) = match self {
             Self::Deb => ("dpkg --remove dnscribe".to_owned(), CONFIG.to_owned()),
@@ -91,7 +91,7 @@ impl Package {
                 machine.run("dpkg --purge dnscribe")?;
                 String::new()
             }
-            // What the operator changed, what the agent wrote, and whom that belongs to.
+            // Changed configuration, files of the agent, and their owner.
             Self::Rpm => {
                 let user = machine.run("getent passwd dnscribe; getent group dnscribe")?;
                 format!(
@@ -100,16 +100,16 @@ impl Package {
                 )
             }
         };
-        let left = machine.run(LEFT)?;
+        let left = machine.run(FIND_LEFTOVERS)?;
         ensure!(left == expected, "removal left: {left}");
         Ok(())
     }
 }
 
-/// The .rpm requires the libraries that the binary names.
-fn requires(machine: &Machine) -> Result<()> {
-    let told = machine.run(&format!("{RPM} --query --package --requires /root/first"))?;
-    let required: BTreeSet<&str> = told
+/// Checks that the .rpm requires the libraries that the binary needs.
+fn check_requires(machine: &Machine) -> Result<()> {
+    let output = machine.run(&format!("{RPM} --query --package --requires /root/first"))?;
+    let required: BTreeSet<&str> = output
         .lines()
         .filter(|line| line.contains(".so."))
         .filter_map(|line| line.split('(').next())
@@ -123,22 +123,23 @@ fn requires(machine: &Machine) -> Result<()> {
         .filter_map(|line| line.split(['[', ']']).nth(1))
         .collect();
     let missing: Vec<_> = named.difference(&required).collect();
-    ensure!(!named.is_empty() && missing.is_empty(), "it does not require {missing:?}: {told}");
+    ensure!(!named.is_empty() && missing.is_empty(), "missing requirements {missing:?}: {output}");
     for other in ["systemd", "/bin/sh"] {
-        ensure!(told.lines().any(|line| line == other), "it does not require {other}: {told}");
+        ensure!(output.lines().any(|line| line == other), "missing requirement {other}: {output}");
     }
     Ok(())
 }
 
-/// The .deb once more, with a higher version.
+/// Builds the .deb again with a higher version.
 fn newer_deb(folder: &Path) -> Result<PathBuf> {
-    let package = dist::made(&format!("_{}.deb", Architecture::here()?.debian()))?;
+    let package = dist::find_artifact(&format!("_{}.deb", Architecture::host()?.debian()))?;
     let (tree, made) = (folder.join("tree"), folder.join("newer.deb"));
     shell::output(Command::new("dpkg-deb").arg("--raw-extract").arg(package).arg(&tree))?;
     let control = tree.join("DEBIAN/control");
     let text = fs::read_to_string(&control)?;
-    let (before, after) = text.split_once("\nVersion: ").context("a package without a version")?;
-    let (version, after) = after.split_once('\n').context("half a control file")?;
+    let (before, after) =
+        text.split_once("\nVersion: ").context("the control file has no version")?;
+    let (version, after) = after.split_once('\n').context("the control file is incomplete")?;
     fs::write(&control, format!("{before}\nVersion: {version}+newer\n{after}"))?;
     shell::output(Command::new("dpkg-deb").args(["-Znone", "--build"]).arg(&tree).arg(&made))?;
     Ok(made)
@@ -146,9 +147,9 @@ fn newer_deb(folder: &Path) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    /// rpm makes the user before it has the file that says how.
+    /// rpm creates the user before it installs the sysusers file.
     #[test]
-    fn the_rpm_makes_the_user_of_the_file() {
+    fn rpm_script_and_sysusers_file_agree() {
         let line = include_str!("../../../deploy/systemd/dnscribe.sysusers").trim_end();
         assert!(include_str!("../../../deploy/rpm/pre.sh").contains(line));
     }

@@ -1,5 +1,5 @@
-//! The direction of imports: a module of the agent may use only modules that stand above it in
-//! `agent/src/lib.rs`, which lists them in the order of the flow.
+//! Direction of imports: a module of the agent may only use modules that `agent/src/lib.rs` lists above it. The
+//! list is in the order of the data flow.
 
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::environment;
@@ -15,18 +15,20 @@ pub fn check() -> Result<()> {
     for file in super::files(&sources, "rs")? {
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         let Some(module) = module_of(&sources, &file) else { continue };
-        for (line, target) in backward(&order, &module, &text) {
+        for (line, target) in backward_imports(&order, &module, &text) {
             let place = file.strip_prefix(environment::workspace()).unwrap_or(&file).display();
-            wrong.push(format!("{place}:{line}: `{module}` uses `{target}`, which is behind it"));
+            wrong.push(format!(
+                "{place}:{line}: `{module}` uses `{target}`, which lib.rs lists below it"
+            ));
         }
     }
     if !wrong.is_empty() {
-        bail!("imports against the flow that agent/src/lib.rs lists:\n{}", wrong.join("\n"));
+        bail!("imports against the order in agent/src/lib.rs:\n{}", wrong.join("\n"));
     }
     Ok(())
 }
 
-/// The modules that a `lib.rs` declares, in its order.
+/// Returns the modules that a `lib.rs` declares, in its order.
 fn modules(list: &str) -> Vec<String> {
     let declared = |line: &str| {
         let line = line.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
@@ -35,15 +37,16 @@ fn modules(list: &str) -> Vec<String> {
     list.lines().filter_map(declared).collect()
 }
 
-/// The top-level module that a file belongs to; none for `lib.rs` and `main.rs`.
+/// Top-level module of a file; `None` for `lib.rs` and `main.rs`.
 fn module_of(sources: &Path, file: &Path) -> Option<String> {
     let first: PathBuf = file.strip_prefix(sources).ok()?.components().take(1).collect();
     let name = first.file_stem()?.to_str()?;
     (name != "lib" && name != "main").then(|| name.to_owned())
 }
 
-/// The lines of a module's file that use a module behind it. Tests at the end of a file may use all.
-fn backward(order: &[String], module: &str, text: &str) -> Vec<(usize, String)> {
+/// Returns line number and target of each import of a later module. Tests at the end of a file may use all
+/// modules.
+fn backward_imports(order: &[String], module: &str, text: &str) -> Vec<(usize, String)> {
     let place = |name: &str| order.iter().position(|known| known == name);
     let Some(own) = place(module) else { return Vec::new() };
     let mut found = Vec::new();
@@ -72,7 +75,7 @@ mod tests {
         let order = modules("//! Head.\npub mod first;\nmod second;\npub(crate) mod third;\n");
         assert_eq!(order, ["first", "second", "third"]);
         let text = "use crate::first::A;\nuse crate::third::B;\n// crate::third\n#[cfg(test)]\nuse crate::third::C;\n";
-        assert_eq!(backward(&order, "second", text), [(2, "third".to_owned())]);
-        assert!(backward(&order, "third", text).is_empty());
+        assert_eq!(backward_imports(&order, "second", text), [(2, "third".to_owned())]);
+        assert!(backward_imports(&order, "third", text).is_empty());
     }
 }

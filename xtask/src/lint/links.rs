@@ -1,5 +1,5 @@
-//! Links between the pages of the documentation: each relative link leads to a file, and each anchor to a
-//! heading of it.
+//! Links between pages of the documentation: each relative link must lead to a file, and each anchor to a heading
+//! of that file.
 
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::environment;
@@ -16,19 +16,19 @@ pub fn check() -> Result<()> {
         let text = fs::read_to_string(&page).with_context(|| page.display().to_string())?;
         let folder = page.parent().unwrap_or(Path::new("."));
         for link in links(&text) {
-            if !leads_somewhere(&page, folder, link) {
+            if !is_valid(&page, folder, link) {
                 let page = page.strip_prefix(&root).unwrap_or(&page).display();
                 wrong.push(format!("{page}: {link}"));
             }
         }
     }
     if !wrong.is_empty() {
-        bail!("links that lead nowhere:\n{}", wrong.join("\n"));
+        bail!("broken links:\n{}", wrong.join("\n"));
     }
     Ok(())
 }
 
-/// The targets of the Markdown links in a text, outside of code blocks.
+/// Returns the targets of the Markdown links in a text, outside of code blocks.
 fn links(text: &str) -> Vec<&str> {
     let mut in_code = false;
     let mut found = Vec::new();
@@ -42,7 +42,8 @@ fn links(text: &str) -> Vec<&str> {
     found
 }
 
-fn leads_somewhere(page: &Path, folder: &Path, link: &str) -> bool {
+/// Whether the target of a link exists. Links to other sites are not checked.
+fn is_valid(page: &Path, folder: &Path, link: &str) -> bool {
     if link.contains("://") || link.starts_with("mailto:") {
         return true;
     }
@@ -53,7 +54,7 @@ fn leads_somewhere(page: &Path, folder: &Path, link: &str) -> bool {
     text.lines().filter_map(|line| line.strip_prefix('#')).any(|title| slug(title) == anchor)
 }
 
-/// The anchor that GitHub gives a heading.
+/// Returns GitHub's anchor for a heading.
 fn slug(title: &str) -> String {
     let title = title.trim_start_matches('#').trim().to_lowercase();
     let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));

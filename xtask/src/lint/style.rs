@@ -1,4 +1,5 @@
-//! What a machine can see of docs/STYLE.md: doc comments that do not stand alone, and private vocabulary.
+//! Checks the part of docs/STYLE.md that a program can check: doc comments that do not stand alone, and words
+//! of the project's former private vocabulary.
 
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::environment;
@@ -20,7 +21,7 @@ const OPENINGS: [&str; 12] = [
     "Whoever",
 ];
 
-/// Words of this project's former vocabulary, which no reader from outside knows, in comments.
+/// Words that comments must not use: the project's former private vocabulary.
 const WORDS: [&str; 14] = [
     "blueprint",
     "courier",
@@ -38,7 +39,7 @@ const WORDS: [&str; 14] = [
     "yardstick",
 ];
 
-/// Names of types that said nothing to a reader from outside.
+/// Names that types must not have: they do not say what the type is.
 const TYPES: [&str; 26] = [
     "Asker",
     "Asks",
@@ -68,7 +69,7 @@ const TYPES: [&str; 26] = [
     "Untold",
 ];
 
-/// Folders that hold Rust.
+/// Folders with Rust files.
 const FOLDERS: [&str; 7] =
     ["agent", "agent-common/src", "agent-ebpf/src", "crates", "fuzz", "tests", "xtask/src"];
 
@@ -92,7 +93,7 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// The lines of a file that are against the rules, with what is wrong.
+/// Returns the number of each line that breaks a rule, with a description.
 fn problems(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut in_doc = false;
@@ -124,7 +125,7 @@ fn problems(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// Whether a text has a word, not as part of another.
+/// Whether a text contains `word` as a whole word.
 fn has_word(text: &str, word: &str) -> bool {
     let is_letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     text.match_indices(word).any(|(at, _)| {
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_what_does_not_stand_alone() {
+    fn finds_openings_words_and_types() {
         let lines = |text: &str| problems(text).iter().map(|(line, _)| *line).collect::<Vec<_>>();
         assert_eq!(lines("/// The same, given.\nfn x() {}\n"), [1]);
         assert_eq!(lines("/// Returns the bytes.\n/// The same as before.\nfn x() {}\n"), [0; 0]);

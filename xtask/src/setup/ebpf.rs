@@ -1,25 +1,25 @@
-//! What builds the eBPF programs: a compiler and bpf-linker.
+//! Installs the tools that build the eBPF programs: a compiler and bpf-linker.
 
-use super::packages::{Need, apt, debian, has, need};
+use super::packages::{Need, apt, has, is_debian, need};
+use crate::console;
 use crate::process::{cargo, first_line, install_tool, run_bounded};
-use crate::say;
 use crate::toolchain::{self, NIGHTLY};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// How long a download may take before the next way is tried.
+/// Longest time for a download before the next source is tried.
 pub const DOWNLOAD_LIMIT: Duration = Duration::from_secs(240);
-/// The version of bpf-linker that the project is built with.
+/// Version of bpf-linker that the project is built with.
 const LINKER_VERSION: &str = "0.13.0";
-/// The LLVM that bpf-linker is built with; it reads what a compiler with this or an older one
-/// writes.
+/// Major version of the LLVM that bpf-linker is built with. It reads bitcode of compilers with this or an older
+/// LLVM.
 const LLVM: u32 = 22;
-/// Debian's rustc with `core` for BPF.
+/// Packages of Debian's rustc with `core` for BPF.
 const COMPILER_PACKAGES: &[&str] = &["rustc-web", "libstd-rust-web-dev-bpf"];
 
-/// What building bpf-linker needs, where it has to be built.
+/// Packages that building bpf-linker needs.
 pub const LINKER: &[Need] = &[need(
     || has_linker() || has("cargo-binstall") || llvm_prefix().is_some(),
     "llvm-22-dev",
@@ -27,19 +27,19 @@ pub const LINKER: &[Need] = &[need(
     "llvm22",
 )];
 
-/// What does in place of LLVM's packages, if they are among what is missing.
-pub fn instead(needs: &[&Need]) -> String {
+/// Returns a hint how to do without LLVM's packages, if they are missing.
+pub fn alternative_to_llvm(needs: &[&Need]) -> String {
     if needs.iter().any(|need| need.fedora == LINKER[0].fedora) {
         format!(
-            "\nLLVM {LLVM} is plain llvm-devel or llvm where that is the version. In its place \
-             bpf-linker itself will do: cargo binstall bpf-linker@{LINKER_VERSION}"
+            "\nIf the distribution's LLVM is version {LLVM}, the packages llvm-devel or llvm also work. \
+             Or install bpf-linker itself: cargo binstall bpf-linker@{LINKER_VERSION}"
         )
     } else {
         String::new()
     }
 }
 
-/// Installs bpf-linker and a compiler where they are missing; whether it did anything.
+/// Installs bpf-linker and a compiler if they are missing. Returns whether it installed anything.
 pub fn install() -> Result<bool> {
     let mut installed = false;
     if !has_linker() {
@@ -52,12 +52,12 @@ pub fn install() -> Result<bool> {
     }
     if installed && let Some(first) = toolchain::find().ok().and_then(|all| all.into_iter().next())
     {
-        say::progress(&format!("setup: eBPF programs are built by {first}"));
+        console::progress(&format!("setup: the eBPF programs will be built with {first}"));
     }
     Ok(installed)
 }
 
-/// Whether the right bpf-linker is there and runs: it may have outlived the LLVM that it needs.
+/// Whether bpf-linker is installed in the right version and runs. It fails if the LLVM that it needs was removed.
 fn has_linker() -> bool {
     toolchain::linker()
         .and_then(|file| first_line(file.to_str()?, &["--version"]))
@@ -65,7 +65,7 @@ fn has_linker() -> bool {
 }
 
 fn install_compiler() -> Result<()> {
-    say::progress(&format!("setup: installing {NIGHTLY} with rust-src, for the eBPF programs"));
+    console::progress(&format!("setup: installing {NIGHTLY} with rust-src, for the eBPF programs"));
     let mut rustup = Command::new("rustup");
     rustup.args(["toolchain", "install", NIGHTLY, "--no-self-update", "--profile", "minimal"]);
     rustup.args(["--component", "rust-src"]);
@@ -74,8 +74,8 @@ fn install_compiler() -> Result<()> {
         return Ok(());
     }
     let why = nightly.err().map_or_else(String::new, |error| format!(" ({error:#})"));
-    say::progress(&format!("setup: no nightly to be had here{why}"));
-    if debian() {
+    console::progress(&format!("setup: cannot install the nightly toolchain{why}"));
+    if is_debian() {
         apt("the eBPF programs", COMPILER_PACKAGES)
             .context("neither rustup's nightly nor Debian's rustc with core for BPF")?;
     }
@@ -89,19 +89,19 @@ fn install_compiler() -> Result<()> {
 }
 
 fn install_linker() -> Result<()> {
-    if llvm_prefix().is_none() && debian() {
+    if llvm_prefix().is_none() && is_debian() {
         let llvm = format!("llvm-{LLVM}-dev");
         let polly = format!("libpolly-{LLVM}-dev");
         let packages = [llvm.as_str(), polly.as_str(), "libzstd-dev", "zlib1g-dev"];
         if let Err(error) = apt("bpf-linker", &packages) {
-            say::progress(&format!("setup: {error:#}"));
+            console::progress(&format!("setup: {error:#}"));
         }
     }
     if let Some(prefix) = llvm_prefix() {
         return build_linker(&prefix);
     }
     if has("cargo-binstall") {
-        say::progress(&format!(
+        console::progress(&format!(
             "setup: installing bpf-linker {LINKER_VERSION} with cargo-binstall"
         ));
         let package = format!("bpf-linker@{LINKER_VERSION}");
@@ -115,17 +115,17 @@ fn install_linker() -> Result<()> {
 }
 
 fn build_linker(prefix: &Path) -> Result<()> {
-    say::progress(&format!("setup: building bpf-linker {LINKER_VERSION}, about a minute"));
+    console::progress(&format!("setup: building bpf-linker {LINKER_VERSION}, about a minute"));
     let mut install = install_tool("bpf-linker", LINKER_VERSION);
     install.args(["--no-default-features", "--features", &format!("llvm-{LLVM}")]);
     install.env("LLVM_PREFIX", prefix).env("LIBRARY_PATH", prefix.join("lib"));
     dnscribe_tests::shell::pass_through(&mut install).context("cannot build bpf-linker")
 }
 
-/// Where the development files of the right LLVM are.
+/// Installation prefix of LLVM's development files in the right version.
 fn llvm_prefix() -> Option<PathBuf> {
     let known = [format!("/usr/lib/llvm-{LLVM}"), format!("/usr/lib64/llvm{LLVM}")];
-    let told = [format!("llvm-config-{LLVM}"), "llvm-config".to_owned()]
+    let configured = [format!("llvm-config-{LLVM}"), "llvm-config".to_owned()]
         .into_iter()
         .filter(|program| {
             first_line(program, &["--version"])
@@ -134,7 +134,7 @@ fn llvm_prefix() -> Option<PathBuf> {
         .filter_map(|program| first_line(&program, &["--prefix"]));
     known
         .into_iter()
-        .chain(told)
+        .chain(configured)
         .map(PathBuf::from)
         .find(|prefix| prefix.join("include/llvm-c/Core.h").is_file())
 }

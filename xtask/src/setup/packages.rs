@@ -1,10 +1,10 @@
-//! What comes from the distribution's packages.
+//! Packages of the distribution: what each purpose needs, what is missing, and how it is installed.
 
-use super::names;
+use super::package_names;
 use crate::architecture::Architecture;
+use crate::console;
 use crate::debian::sysroot;
 use crate::process::{as_root, first_line};
-use crate::say;
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::prometheus::{self, Program};
 use dnscribe_tests::shell;
@@ -12,15 +12,15 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Something needed, how to see whether it is there, and where it comes from.
+/// A program, library or file that some purpose needs: how to check for it, and the packages that contain it.
 pub struct Need {
-    /// Whether it is there.
+    /// Whether it is installed.
     pub present: fn() -> bool,
-    /// Packages of Debian and Ubuntu.
+    /// Packages in Debian and Ubuntu.
     pub debian: &'static str,
-    /// Packages of Fedora and its kin.
+    /// Packages in Fedora and related distributions.
     pub fedora: &'static str,
-    /// Packages of Arch Linux.
+    /// Packages in Arch Linux.
     pub arch: &'static str,
 }
 
@@ -33,7 +33,7 @@ pub const fn need(
     Need { present, debian, fedora, arch }
 }
 
-/// What building needs: librdkafka is built from its bundled source and speaks TLS.
+/// Needed for building: librdkafka is built from its bundled source, with TLS.
 pub const BUILD: &[Need] = &[
     need(|| has("cc"), "gcc libc6-dev", "gcc", "gcc"),
     need(|| has("c++"), "g++", "gcc-c++", "gcc"),
@@ -44,9 +44,9 @@ pub const BUILD: &[Need] = &[
     need(|| library("libzstd"), "libzstd-dev", "libzstd-devel", "zstd"),
 ];
 
-/// What the tests need: DNS programs for the lab, a terminal for `dnscribe top`, a debugger that takes
-/// the agent over, Java with Maven for Kafka and the registry, Python for a client of theirs, and a Kafka
-/// client that is neither theirs nor ours; crun and busybox for containers.
+/// Needed for the tests: DNS programs for the lab, a terminal for `dnscribe top`, a debugger that is attached
+/// to the agent, Java and Maven for Kafka and the schema registry, Python for their client, kcat as an
+/// independent Kafka client, crun and busybox for containers.
 pub const TEST: &[Need] = &[
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
     need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
@@ -67,21 +67,21 @@ pub const TEST: &[Need] = &[
     need(|| has("busybox"), "busybox-static", "busybox", "busybox"),
 ];
 
-/// What `bench` compares with. Without them it goes on, and says what is missing.
+/// Programs that `bench` compares with. It also runs without them and reports which are missing.
 pub const BENCH: &[Need] = &[
     need(|| has("dnscap"), "dnscap", "", ""),
     need(|| has("dnstop"), "dnstop", "dnstop", "dnstop"),
     need(|| has("tcpdump"), "tcpdump", "tcpdump", "tcpdump"),
 ];
 
-/// What `dist` needs: what finds the libraries that a package depends on, and what takes symbols away.
+/// Needed for `dist`: finding the libraries that a package depends on, and stripping symbols.
 pub const DIST: &[Need] = &[
     need(|| has("dpkg-shlibdeps"), "dpkg-dev", "dpkg-dev", "dpkg"),
     need(|| has("strip"), "binutils", "binutils", "binutils"),
     need(certificates, "ca-certificates", "ca-certificates", "ca-certificates"),
 ];
 
-/// What `install-test` needs: a container that boots, what fills it, and how its packages are read.
+/// Needed for `install-test`: a container that boots, its root file system, and reading packages.
 pub const INSTALL_TEST: &[Need] = &[
     need(|| has("systemd-nspawn"), "systemd-container", "systemd-container", "systemd"),
     need(|| has("debootstrap"), "debootstrap", "debootstrap", "debootstrap"),
@@ -89,7 +89,7 @@ pub const INSTALL_TEST: &[Need] = &[
     need(|| has("readelf"), "binutils", "binutils", "binutils"),
 ];
 
-/// What the agent is built with for amd64 on other hosts, and what then runs it.
+/// Cross compiler and emulator for amd64.
 pub const CROSS_AMD64: &[Need] = &[
     need(
         || has("x86_64-linux-gnu-g++"),
@@ -104,7 +104,7 @@ pub const CROSS_AMD64: &[Need] = &[
         "qemu-user-static",
     ),
 ];
-/// The same for arm64.
+/// Cross compiler and emulator for arm64.
 pub const CROSS_ARM64: &[Need] = &[
     need(
         || has("aarch64-linux-gnu-g++"),
@@ -120,14 +120,14 @@ pub const CROSS_ARM64: &[Need] = &[
     ),
 ];
 
-/// A machine for amd64.
+/// QEMU's machine for amd64.
 pub const MACHINE_AMD64: &[Need] = &[need(
     || has("qemu-system-x86_64"),
     "qemu-system-x86",
     "qemu-system-x86-core",
     "qemu-system-x86",
 )];
-/// A machine for arm64.
+/// QEMU's machine for arm64.
 pub const MACHINE_ARM64: &[Need] = &[need(
     || has("qemu-system-aarch64"),
     "qemu-system-arm",
@@ -135,7 +135,7 @@ pub const MACHINE_ARM64: &[Need] = &[need(
     "qemu-system-aarch64",
 )];
 
-/// What gets packages from Debian's archive, on other distributions too.
+/// Needed for downloading from Debian's archive, on any distribution.
 pub const ARCHIVE: &[Need] = &[
     need(|| has("apt-get"), "apt", "apt", "apt"),
     need(|| has("dpkg-deb"), "dpkg", "dpkg", "dpkg"),
@@ -147,7 +147,7 @@ pub const ARCHIVE: &[Need] = &[
     ),
 ];
 
-/// What `vm-test` needs: what its guest runs, and what unpacks kernels.
+/// Needed for `vm-test`: the programs of its guest, and unpacking kernels.
 pub const MACHINES: &[Need] = &[
     need(busybox, "busybox-static", "busybox", "busybox"),
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
@@ -157,10 +157,10 @@ pub const MACHINES: &[Need] = &[
     need(|| has("xz"), "xz-utils", "xz", "xz"),
 ];
 
-/// Those who sign Debian's archive.
+/// Keys that sign Debian's archive.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Whether busybox is there with all that a guest asks of it.
+/// Whether busybox is installed with every applet that a guest runs.
 fn busybox() -> bool {
     let listed = Command::new("busybox").arg("--list").output();
     let listed = listed.map(|output| output.stdout).unwrap_or_default();
@@ -170,7 +170,7 @@ fn busybox() -> bool {
         .all(|applet| listed.lines().any(|line| line == *applet))
 }
 
-/// Where packages are installed whole. On Debian they are only unpacked: see [`monitoring`].
+/// Prometheus and Alertmanager on distributions other than Debian, where [`monitoring`] unpacks them instead.
 pub const MONITORING: &[Need] = &[
     need(
         || Program::Prometheus.is_installed() && Program::Promtool.is_installed(),
@@ -186,21 +186,21 @@ pub const MONITORING: &[Need] = &[
     ),
 ];
 
-/// Gets Prometheus and its Alertmanager for the tests, below the target folder: their packages would
-/// start services, add users and bring a monitoring of this host.
+/// Downloads and unpacks Prometheus and Alertmanager below the target folder. Installing Debian's packages
+/// would start services and add users.
 pub fn monitoring() -> Result<()> {
     if prometheus::prepare().is_ok() {
         return Ok(());
     }
-    say::progress("setup: apt-get update, for newer lists of packages");
+    console::progress("setup: apt-get update, because the package lists are outdated");
     let mut update = as_root("apt-get")?;
     update.args(["update", "-q"]).stdin(Stdio::null()).stdout(std::io::stderr());
     shell::pass_through(&mut update)?;
     prometheus::prepare()
 }
 
-/// Installs packages with no daemon of theirs started: the lab starts its own, and port 53 is not
-/// theirs to take. A policy-rc.d that is there already stays as it is.
+/// Script that installs packages without starting their daemons: the lab starts its own, and port 53 must stay
+/// free. An existing policy-rc.d is kept.
 const INSTALL: &str = r#"
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
@@ -210,7 +210,7 @@ if [ ! -e "$policy" ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 bounds='-o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20'
-timeout 180 apt-get update -q $bounds || echo 'setup: going on with the package lists of before'
+timeout 180 apt-get update -q $bounds || echo 'setup: cannot update the package lists, continuing with the old ones'
 apt-get install -y -q --no-install-recommends $bounds "$@"
 if [ -d /run/systemd/system ]; then
     for daemon in unbound knot named; do
@@ -219,14 +219,14 @@ if [ -d /run/systemd/system ]; then
 fi
 "#;
 
-/// Whether a program is there.
+/// Whether a program is in the search path.
 pub fn has(program: &str) -> bool {
     shell::which(program).is_some()
 }
 
-/// Whether Python can make environments: on Debian that is a package of its own.
+/// Whether Python can create virtual environments; Debian has a separate package for that.
 fn venv() -> bool {
-    let modules = "import ensurepip, venv; print('there')";
+    let modules = "import ensurepip, venv; print('ok')";
     first_line("python3", &["-c", modules]).is_some()
 }
 
@@ -240,33 +240,39 @@ fn library(name: &str) -> bool {
     first_line("pkg-config", &["--modversion", name]).is_some()
 }
 
-/// Those of the needs that are not met.
+/// Returns the needs that are not installed.
 pub fn missing(needs: &'static [Need]) -> Vec<&'static Need> {
     needs.iter().filter(|need| !(need.present)()).collect()
 }
 
-/// Installs what is missing for a purpose, or says what to install; whether it did anything.
+/// Installs the packages of `needs`. Returns whether it installed anything.
+///
+/// # Errors
+/// On distributions other than Debian; the error names the packages to install.
 pub fn install(purpose: &str, needs: &[&Need]) -> Result<bool> {
     if needs.is_empty() {
         return Ok(false);
     }
-    if !debian() {
+    if !is_debian() {
         let (list, with) = match family().as_str() {
-            "arch" => (names(needs, |need| need.arch), "pacman -S"),
-            "fedora" => (names(needs, |need| need.fedora), "dnf install"),
-            _ => (names(needs, |need| need.debian), "by Debian's names, yours may differ:"),
+            "arch" => (package_names(needs, |need| need.arch), "pacman -S"),
+            "fedora" => (package_names(needs, |need| need.fedora), "dnf install"),
+            _ => (package_names(needs, |need| need.debian), "Debian's names, yours may differ:"),
         };
         bail!(
-            "packages for {purpose} are missing; please install them, then run this again:\n  \
+            "packages for {purpose} are missing. Install them and run this again:\n  \
              {with} {list}{}",
-            super::ebpf::instead(needs)
+            super::ebpf::alternative_to_llvm(needs)
         );
     }
-    let packages = names(needs, |need| need.debian);
+    let packages = package_names(needs, |need| need.debian);
     apt(purpose, &packages.split(' ').collect::<Vec<_>>())?;
     let still: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).copied().collect();
     if !still.is_empty() {
-        bail!("apt-get succeeded, yet still missing: {}", names(&still, |need| need.debian));
+        bail!(
+            "apt-get succeeded, but still missing: {}",
+            package_names(&still, |need| need.debian)
+        );
     }
     Ok(true)
 }
@@ -274,7 +280,10 @@ pub fn install(purpose: &str, needs: &[&Need]) -> Result<bool> {
 /// Installs packages with apt-get, as root.
 pub fn apt(purpose: &str, packages: &[&str]) -> Result<()> {
     let how = if crate::process::is_root() { "" } else { " with sudo" };
-    say::progress(&format!("setup: apt-get install{how}, for {purpose}: {}", packages.join(" ")));
+    console::progress(&format!(
+        "setup: apt-get install{how}, for {purpose}: {}",
+        packages.join(" ")
+    ));
     let mut command = as_root("sh")?;
     command.args(["-ec", INSTALL, "sh"]).args(packages).stdin(Stdio::null());
     // Standard output is for results.
@@ -282,20 +291,20 @@ pub fn apt(purpose: &str, packages: &[&str]) -> Result<()> {
     let status = command.status().context("cannot start apt-get")?;
     if !status.success() {
         bail!(
-            "apt-get could not install {} ({status}): see above. Without a network, install them \
-             by other means and run this again",
+            "apt-get could not install {} ({status}): see above. If there is no network, install them \
+             another way and run this again",
             packages.join(" ")
         );
     }
     Ok(())
 }
 
-/// Whether packages come from apt-get here.
-pub fn debian() -> bool {
+/// Whether this distribution installs packages with apt-get.
+pub fn is_debian() -> bool {
     family() == "debian" && has("apt-get")
 }
 
-/// The family of this distribution: `debian`, `fedora`, `arch`, or its own name.
+/// Family of this distribution: `debian`, `fedora`, `arch`, or the distribution's own name.
 fn family() -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let words: Vec<&str> = release

@@ -1,7 +1,7 @@
-//! A guest from its start to its end.
+//! Runs a VM guest.
 
 use super::Layout;
-use super::kernel::{Files, Kernel};
+use super::kernel::{Kernel, KernelFiles};
 use super::report::{self, Report};
 use super::verdict::hooks;
 use crate::architecture::Architecture;
@@ -12,43 +12,43 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// How long a guest may take. Without KVM the verifier alone takes many seconds for a program.
+/// Longest run of a guest. Without KVM the verifier needs many seconds for each program.
 const LIMIT: Duration = Duration::from_secs(1200);
 
-/// A guest to be.
+/// Settings of a guest.
 #[derive(Debug)]
 pub struct Guest<'a> {
-    /// Its kernel.
+    /// Kernel to boot.
     pub kernel: Kernel,
-    /// What it runs on.
+    /// Architecture of the machine.
     pub architecture: Architecture,
-    /// How its cgroups are laid out.
+    /// Layout of cgroups.
     pub layout: Layout,
-    /// The kernel's files.
-    pub files: &'a Files,
-    /// Its file system.
+    /// Files of the kernel.
+    pub files: &'a KernelFiles,
+    /// File system of the guest.
     pub initrd: &'a Path,
 }
 
 impl Guest<'_> {
-    /// Runs it to its end and gives what it told.
+    /// Runs the guest to its end and returns its report.
     pub fn run(&self) -> Result<Report> {
         fs::create_dir_all(logs())?;
-        let (console, told) = (self.log("console"), self.log("report"));
+        let (console, report_file) = (self.log("console"), self.log("report"));
         let program = format!("qemu-system-{}", self.architecture.machine());
         let mut machine = Command::new(&program);
-        // KVM is not everywhere, and inside of other machines it does not always work where it is there.
+        // KVM is not always available, and nested KVM is unreliable.
         machine.args(["-accel", "tcg,thread=multi"]).args(self.machine());
         machine.args(["-smp", "2", "-m", "1024", "-nodefaults", "-nographic", "-no-reboot"]);
         machine.arg("-kernel").arg(&self.files.image).arg("-initrd").arg(self.initrd);
         machine.arg("-serial").arg(format!("file:{}", console.display()));
         match self.architecture {
             Architecture::Amd64 => {
-                machine.arg("-serial").arg(format!("file:{}", told.display()));
+                machine.arg("-serial").arg(format!("file:{}", report_file.display()));
             }
-            // The machine has but one port of its own.
+            // The machine has one serial port only.
             Architecture::Arm64 => {
-                let port = format!("file,id=report,path={}", told.display());
+                let port = format!("file,id=report,path={}", report_file.display());
                 machine.args(["-chardev", &port, "-device", "pci-serial,chardev=report"]);
             }
         }
@@ -60,7 +60,7 @@ impl Guest<'_> {
             .spawn()
             .with_context(|| format!("cannot start {program}"))?;
         shell::wait(&mut child, LIMIT).with_context(|| format!("see {}", console.display()))?;
-        let text = fs::read(&told)?;
+        let text = fs::read(&report_file)?;
         report::parse(&String::from_utf8_lossy(&text)).with_context(|| {
             format!(
                 "Linux {}, cgroups {}: see {}",
@@ -73,7 +73,7 @@ impl Guest<'_> {
 
     fn command_line(&self) -> String {
         let hooks = hooks(self.layout).join(",");
-        let absences = if self.looks_at_absences() { " vm.absences" } else { "" };
+        let missing = if self.tests_missing_features() { " vm.missing" } else { "" };
         let layout = self.layout;
         let (console, report) = match self.architecture {
             Architecture::Amd64 => ("ttyS0", "ttyS1"),
@@ -81,12 +81,11 @@ impl Guest<'_> {
         };
         format!(
             "console={console} panic=-1 loglevel=4 vm.report={report} vm.layout={layout} \
-             vm.hooks={hooks}{absences}"
+             vm.hooks={hooks}{missing}"
         )
     }
 
-    /// The machine and its processor: for Arm, one of those that servers have. QEMU's `max` would
-    /// have more than kernels before 5.12 bear.
+    /// Machine and CPU. For Arm a server CPU, because kernels before 5.12 do not boot on QEMU's `max`.
     const fn machine(&self) -> &'static [&'static str] {
         match self.architecture {
             Architecture::Amd64 => &["-cpu", "max"],
@@ -94,8 +93,8 @@ impl Guest<'_> {
         }
     }
 
-    /// Once for each kernel is enough.
-    fn looks_at_absences(&self) -> bool {
+    /// Whether to test the agent with kernel features missing: once per kernel.
+    fn tests_missing_features(&self) -> bool {
         self.layout == Layout::Unified && self.kernel.can_capture()
     }
 
@@ -109,7 +108,7 @@ impl Guest<'_> {
     }
 }
 
-/// Where guests' consoles and reports are kept.
+/// Folder of the guests' consoles and reports.
 pub fn logs() -> PathBuf {
     environment::target().join("vm/logs")
 }

@@ -1,11 +1,11 @@
 #!/programs/busybox sh
-# The first process of the guest: lays out cgroups as the kernel's command line says, asks and answers
-# DNS while the agent captures, and tells all that on a serial port of its own, in sections that the host
-# reads. It judges nothing.
+# First process of the guest: mounts cgroups in the layout that the kernel's command line names, sends and answers DNS
+# queries while the agent captures, and writes the results to a serial port, in sections that the host parses and
+# evaluates.
 
 export PATH=/bin:/programs
 /programs/busybox --install -s /bin
-# The shell would take its own.
+# The shell prefers busybox's applet.
 ip=/programs/ip
 mount -t proc none /proc
 mount -t sysfs none /sys
@@ -22,8 +22,8 @@ for word in $(cat /proc/cmdline); do
     esac
 done
 
-# A section: its name, the files that hold it, and the exit code that goes with it.
-tell() {
+# Writes a section: NAME CODE FILE….
+report_section() {
     name=$1 code=$2
     shift 2
     {
@@ -50,7 +50,7 @@ layout() {
         mount -t tmpfs none /sys/fs/cgroup
         mkdir /sys/fs/cgroup/systemd
         mount -t cgroup -o none,name=systemd none /sys/fs/cgroup/systemd
-        # Those that this kernel still offers to version 1.
+        # Controllers that this kernel still offers in version 1.
         for controller in cpu memory pids net_cls; do
             mkdir /sys/fs/cgroup/$controller
             mount -t cgroup -o $controller none /sys/fs/cgroup/$controller 2>/dev/null ||
@@ -63,10 +63,10 @@ layout() {
         mount -t cgroup2 none /sys/fs/cgroup/unified
     fi
     grep cgroup /proc/mounts >/tmp/mounts
-    tell layout 0 /tmp/mounts
+    report_section layout 0 /tmp/mounts
 }
 
-# A server in a network namespace of its own. Nobody listens at its second address.
+# Starts a server in a network namespace. Its second address has no listener.
 network() {
     {
         for module in /modules/*.ko; do
@@ -91,10 +91,10 @@ network() {
             sleep 1
         done
     } >/tmp/network 2>&1
-    tell network 0 /tmp/network
+    report_section network 0 /tmp/network
 }
 
-# Asks for NAME.vm.test of a type: TYPE SERVER NAME OPTION….
+# Queries NAME.vm.test: TYPE SERVER NAME OPTION….
 ask() {
     type=$1 server=$2 name=$3
     shift 3
@@ -114,10 +114,10 @@ check() {
     section=$1
     shift
     "$@" dnscribe check -o json >/tmp/report 2>/tmp/stderr
-    tell "$section" $? /tmp/report /tmp/stderr
+    report_section "$section" $? /tmp/report /tmp/stderr
 }
 
-# Captures by a hook while questions are asked: SECTION HOOK.
+# Captures by a hook during queries: SECTION HOOK.
 capture() {
     dnscribe run --hook "$2" --stream transactions,ledger --sink stdout -o json \
         >/tmp/records 2>/tmp/stderr &
@@ -132,17 +132,17 @@ capture() {
         kill -TERM $agent
     fi
     wait $agent
-    tell "$1" $? /tmp/records /tmp/stderr /tmp/questions
+    report_section "$1" $? /tmp/records /tmp/stderr /tmp/questions
 }
 
 as_nobody() {
     su -s /bin/sh nobody -c "$*"
 }
 
-# What the agent says where something is missing that this kernel has.
-absences() {
+# Tests the agent with features of this kernel hidden or disabled.
+missing_features() {
     check no-privilege as_nobody
-    # As much as this machine has in all.
+    # All the memory of this machine.
     check ring-too-large env DNSCRIBE_CAPTURE__RING_BYTES=1GiB
     mount -t tmpfs none /sys/kernel/btf
     check no-btf
@@ -165,7 +165,7 @@ check check
 for word in $(cat /proc/cmdline); do
     case $word in
     vm.hooks=*) for hook in $(echo "${word#*=}" | tr , ' '); do capture "$hook" "$hook"; done ;;
-    vm.absences) absences ;;
+    vm.missing) missing_features ;;
     esac
 done
 finish

@@ -9,43 +9,42 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Depends on the newest kernel of a release of Debian, in the build for virtual machines: this and
-/// the architecture.
+/// Prefix of the package that depends on the newest kernel for virtual machines; the architecture follows.
 const PACKAGE: &str = "linux-image-cloud-";
-/// What a kernel is packed in: with everything, or, in later releases, apart.
+/// Prefixes of the packages of a kernel: one package, or several in later releases.
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 
-/// Pairs of interfaces, without which there is no guest.
+/// Module for pairs of interfaces, which the guest needs.
 const VETH: &str = "veth";
-/// The modules that are taken, each behind those that it needs: for the network, and to ask who has a
-/// socket, for which other hosts load them when they are asked.
+/// Modules for the guest, each after its dependencies: the network, and socket diagnostics, which other hosts
+/// load on demand.
 const MODULES: [&str; 4] = [VETH, "inet_diag", "udp_diag", "tcp_diag"];
 
 /// A kernel that Debian maintains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kernel {
-    /// Of Debian 11, too old
+    /// Debian 11, too old
     #[value(name = "5.10")]
     V5_10,
-    /// Of Debian 12
+    /// Debian 12
     #[value(name = "6.1")]
     V6_1,
-    /// Of Debian 13
+    /// Debian 13
     #[value(name = "6.12")]
     V6_12,
-    /// The newest for Debian 13
+    /// Newest kernel for Debian 13 (backports)
     #[value(name = "newest")]
     Newest,
 }
 
-/// What of a kernel is needed.
+/// Files of a kernel.
 #[derive(Clone, Debug)]
-pub struct Files {
-    /// Such as `6.1.0-56-cloud-amd64`, as `uname -r` has it.
+pub struct KernelFiles {
+    /// Release as printed by `uname -r`, such as `6.1.0-56-cloud-amd64`.
     pub release: String,
-    /// The kernel.
+    /// Kernel image.
     pub image: PathBuf,
-    /// Those of its modules that the guest needs, in the order in which they are to be loaded.
+    /// Modules that the guest loads, in this order.
     pub modules: Vec<PathBuf>,
 }
 
@@ -55,13 +54,13 @@ impl Kernel {
         !matches!(self, Self::V5_10)
     }
 
-    /// Whether Debian's archive has it: the oldest for arm64 is listed there and missing.
-    pub fn is_to_be_had(self, architecture: Architecture) -> bool {
+    /// Whether Debian's archive has it. The oldest one for arm64 is listed there, but its file is missing.
+    pub fn is_available(self, architecture: Architecture) -> bool {
         self != Self::V5_10 || architecture == Architecture::Amd64
     }
 
-    /// Whether packets tell their sender without the kernel's types: since 6.16.
-    pub const fn tells_sender(self) -> bool {
+    /// Whether programs can read the sender of a packet without BTF (Linux 6.16).
+    pub const fn has_typed_sender(self) -> bool {
         matches!(self, Self::Newest)
     }
 
@@ -75,7 +74,7 @@ impl Kernel {
         }
     }
 
-    /// The part of the archive and the suite that it comes from. Those of security fixes are small.
+    /// Part of the archive, and suite. The lists of security suites are small.
     const fn suite(self) -> (&'static str, &'static str) {
         match self {
             Self::V5_10 => ("debian-security", "bullseye-security"),
@@ -85,8 +84,8 @@ impl Kernel {
         }
     }
 
-    /// Its files, which are downloaded where they are not there yet, or on request.
-    pub fn fetch(self, architecture: Architecture, refresh: bool) -> Result<Files> {
+    /// Returns the files of the kernel; downloads them if they are not cached or if `refresh` is set.
+    pub fn fetch(self, architecture: Architecture, refresh: bool) -> Result<KernelFiles> {
         const CACHE: &str = "vm/kernels";
         let name = format!("{}-{}", self.name(), architecture.debian());
         let there = environment::target().join(CACHE).join(&name);
@@ -99,13 +98,13 @@ impl Kernel {
         let release = fs::read_to_string(folder.join("release"))?;
         let modules = MODULES.map(|name| folder.join(format!("{name}.ko"))).into_iter();
         let modules = modules.filter(|file| file.exists()).collect();
-        Ok(Files { release, image: folder.join("vmlinuz"), modules })
+        Ok(KernelFiles { release, image: folder.join("vmlinuz"), modules })
     }
 
     fn download(self, scratch: &Path, architecture: Architecture) -> Result<()> {
         let apt = Apt::new(scratch, &[self.suite()], architecture)?;
         shell::output(apt.command("apt-get").args(["update", "-q"]))?;
-        let packages = parts_of(&apt, &format!("{PACKAGE}{}", architecture.debian()))?;
+        let packages = kernel_packages(&apt, &format!("{PACKAGE}{}", architecture.debian()))?;
         shell::output(apt.command("apt-get").args(["download", "-q"]).args(&packages))?;
         let unpacked = scratch.join("unpacked");
         for file in files(scratch)?.iter().filter(|file| has_extension(file, "deb")) {
@@ -113,7 +112,7 @@ impl Kernel {
         }
         let ready = scratch.join("ready");
         fs::create_dir(&ready)?;
-        // Beside the modules, or in /boot with the release in its name.
+        // In the modules' folder, or in /boot with the release in its name.
         let image = find(&unpacked, &|name| name.starts_with("vmlinuz"))?;
         let image = image.context("no kernel in the packages")?;
         fs::copy(&image, ready.join("vmlinuz"))?;
@@ -124,7 +123,7 @@ impl Kernel {
                 ensure!(name != VETH, "no module {VETH} in the packages");
                 continue;
             };
-            let release = release(&module).context("a module outside of the folder of modules")?;
+            let release = release(&module).context("a module outside of lib/modules")?;
             fs::write(ready.join("release"), release)?;
             if has_extension(&module, "xz") {
                 shell::output(Command::new("xz").arg("--decompress").arg(&module))?;
@@ -135,40 +134,40 @@ impl Kernel {
     }
 }
 
-/// The packages that a kernel is in, by one that depends on it.
-fn parts_of(apt: &Apt, package: &str) -> Result<Vec<String>> {
+/// Returns the packages of a kernel, found by the dependencies of `package`.
+fn kernel_packages(apt: &Apt, package: &str) -> Result<Vec<String>> {
     let mut parts = vec![package.to_owned()];
     let mut next = 0;
     while let Some(package) = parts.get(next).cloned() {
         next += 1;
         let shown = shell::output(apt.command("apt-cache").args(["show", "-q", &package]))?;
-        for part in depends(&String::from_utf8_lossy(&shown.stdout)) {
+        for part in kernel_dependencies(&String::from_utf8_lossy(&shown.stdout)) {
             if !parts.contains(&part) {
                 parts.push(part);
             }
         }
     }
-    // There is nothing in what was begun with.
+    // The first package has no files.
     Ok(parts.split_off(1))
 }
 
-/// The parts of a kernel that the first of some packages, as apt-cache shows them, depends on.
-fn depends(shown: &str) -> Vec<String> {
+/// Returns the kernel packages that the first package in the output of `apt-cache show` depends on.
+fn kernel_dependencies(shown: &str) -> Vec<String> {
     let line = shown.lines().find_map(|line| line.strip_prefix("Depends: ")).unwrap_or("");
     line.split(", ")
-        .filter_map(|one| one.split(' ').next())
+        .filter_map(|package| package.split(' ').next())
         .filter(|name| PARTS.iter().any(|part| name.starts_with(part)))
         .map(ToOwned::to_owned)
         .collect()
 }
 
-/// The release that a module is for.
+/// Returns the kernel release of a module.
 fn release(module: &Path) -> Option<&str> {
     let mut parts = module.iter().skip_while(|part| *part != "modules");
     parts.nth(1)?.to_str()
 }
 
-/// A file below a folder whose name is as wanted, if there is one.
+/// Returns a file below a folder whose name fulfils a condition.
 fn find(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Option<PathBuf>> {
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -188,20 +187,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_release_is_a_folder_of_modules() {
+    fn reads_release_from_path_of_module() {
         let file = Path::new("/a/usr/lib/modules/7.2-cloud/kernel/drivers/net/veth.ko.xz");
         assert_eq!(release(file), Some("7.2-cloud"));
         assert_eq!(release(Path::new("/a/veth.ko")), None);
     }
 
     #[test]
-    fn a_kernel_is_followed_to_its_parts() {
+    fn finds_kernel_packages_in_dependencies() {
         let shown = "Package: linux-image-cloud-amd64\nVersion: 7.2.12-1\n\
                      Depends: linux-base-cloud-amd64 (= 7.2.12-1), linux-image-7.2.12-amd64 (= 7.2.12-1)\n\n\
                      Package: linux-image-cloud-amd64\nDepends: linux-image-7.1-amd64\n";
-        assert_eq!(depends(shown), ["linux-image-7.2.12-amd64"]);
+        assert_eq!(kernel_dependencies(shown), ["linux-image-7.2.12-amd64"]);
         let shown = "Depends: linux-binary-7.2-amd64 (= 7), linux-modules-7.2-amd64 (= 7), kmod\n";
-        assert_eq!(depends(shown), ["linux-binary-7.2-amd64", "linux-modules-7.2-amd64"]);
-        assert_eq!(depends("Package: linux-modules-7.2\n"), [""; 0]);
+        assert_eq!(
+            kernel_dependencies(shown),
+            ["linux-binary-7.2-amd64", "linux-modules-7.2-amd64"]
+        );
+        assert_eq!(kernel_dependencies("Package: linux-modules-7.2\n"), [""; 0]);
     }
 }

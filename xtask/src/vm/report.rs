@@ -1,46 +1,52 @@
-//! What a guest tells: sections, each with files and an exit code.
+//! Report of a guest: sections, each with files and an exit code. `init.sh` writes it to a serial port.
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Everything that a guest told.
+/// Report of a guest, by section.
 #[derive(Debug, Default)]
 pub struct Report {
     sections: BTreeMap<String, Section>,
 }
 
-/// One thing that a guest did.
+/// One step of a guest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Section {
-    /// Its exit code.
+    /// Exit code.
     pub code: i32,
     files: BTreeMap<String, String>,
 }
 
 impl Report {
-    /// A section that must be there.
+    /// Returns a section.
+    ///
+    /// # Errors
+    /// If the report does not have it.
     pub fn section(&self, name: &str) -> Result<&Section> {
-        self.sections.get(name).with_context(|| format!("the guest told nothing of {name}"))
+        self.sections.get(name).with_context(|| format!("the guest reported no section {name}"))
     }
 }
 
 impl Section {
-    /// The text of a file; empty where there is none.
+    /// Text of a file; empty if there is none.
     pub fn text(&self, file: &str) -> &str {
         self.files.get(file).map_or("", String::as_str)
     }
 
-    /// The records in a file, one on each line.
+    /// Parses the records in a file, one per line.
     pub fn records(&self, file: &str) -> Result<Vec<Value>> {
         let lines = self.text(file).lines();
         lines
-            .map(|line| serde_json::from_str(line).with_context(|| format!("no record: {line}")))
+            .map(|line| serde_json::from_str(line).with_context(|| format!("not a record: {line}")))
             .collect()
     }
 }
 
-/// Reads a report; one that is not whole, because the guest ended before its time, is an error.
+/// Parses a report.
+///
+/// # Errors
+/// If the report is incomplete because the guest ended too early.
 pub fn parse(text: &str) -> Result<Report> {
     let mut report = Report::default();
     let mut open: Option<(String, Section)> = None;
@@ -68,23 +74,23 @@ pub fn parse(text: &str) -> Result<Report> {
                 text.push_str(line);
                 text.push('\n');
             }
-            (_, None) => bail!("the guest told something outside of a section: {line}"),
+            (_, None) => bail!("output outside of a section: {line}"),
         }
     }
     let last = open.map(|(name, _)| name).or_else(|| report.sections.into_keys().last());
-    bail!("the guest ended before its time, at or after {}", last.as_deref().unwrap_or("its start"))
+    bail!("the guest ended too early, at or after {}", last.as_deref().unwrap_or("its start"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TOLD: &str = "@begin check\n@file report\n{\"ok\":true}\n@file stderr\n@end check 3\n\
+    const SECTIONS: &str = "@begin check\n@file report\n{\"ok\":true}\n@file stderr\n@end check 3\n\
                         @begin cgroup\n@file records\n{\"a\":1}\n{\"a\":2}\n@end cgroup 0\n";
 
     #[test]
-    fn sections_have_files_and_exit_codes() {
-        let report = parse(&format!("{TOLD}@done 12.3\n")).unwrap();
+    fn parses_files_and_exit_codes() {
+        let report = parse(&format!("{SECTIONS}@done 12.3\n")).unwrap();
         let check = report.section("check").unwrap();
         assert_eq!((check.code, check.text("report")), (3, "{\"ok\":true}\n"));
         assert_eq!(check.text("stderr"), "");
@@ -94,10 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_ends_too_early_is_an_error() {
+    fn rejects_incomplete_report() {
         assert!(parse("").is_err());
-        assert!(parse(TOLD).unwrap_err().to_string().contains("before its time"));
-        let open = format!("{TOLD}@begin socket\n@file records\n");
+        assert!(parse(SECTIONS).unwrap_err().to_string().contains("too early"));
+        let open = format!("{SECTIONS}@begin socket\n@file records\n");
         assert!(parse(&open).unwrap_err().to_string().contains("socket"));
         assert!(parse("panic\n@done\n").is_err());
     }

@@ -1,4 +1,4 @@
-//! Whether what a guest told is what must be.
+//! Compares the report of a guest with the expected behaviour.
 
 use super::Layout;
 use super::kernel::Kernel;
@@ -7,33 +7,33 @@ use anyhow::{Context as _, Result, bail, ensure};
 use dnscribe_tests::ledger;
 use serde_json::Value;
 
-/// What was looked at, and what came of it: in a few words where it is as it must be.
+/// A check and its result: a short text if it passed.
 #[derive(Debug)]
 pub struct Verdict {
     pub what: String,
     pub outcome: Result<String>,
 }
 
-/// What must come of a try to capture.
+/// Expected result of an attempt to capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
-    /// Records by this hook.
+    /// Captures by this hook.
     Captures(&'static str),
-    /// A refusal with these words.
+    /// Refuses with an error that contains these words.
     Refuses(&'static str),
 }
 
-/// Questions that are answered: the beginning of their name, and the transport.
+/// Queries that are answered: first label of the name, transport.
 const ANSWERED: [(&str, &str); 4] =
     [("udp4", "udp"), ("udp6", "udp"), ("tcp4", "tcp"), ("tcp6", "tcp")];
-/// The question that nobody listens to.
+/// First label of the query to a closed port.
 const CLOSED: &str = "closed";
-/// The exit code where a host cannot capture.
+/// Exit code if a host cannot capture.
 const CANNOT_CAPTURE: i32 = 3;
-/// What a kernel that is too old is told to lack.
+/// Words in the error on a kernel that is too old.
 const TOO_OLD: &str = "Linux 5.12";
 
-/// The hooks that are tried; `auto` where it must find that hook `cgroup` is not possible.
+/// Hooks to test; also `auto` on layouts without hook `cgroup`.
 pub const fn hooks(layout: Layout) -> &'static [&'static str] {
     match layout {
         Layout::Unified | Layout::Hybrid => &["cgroup", "socket"],
@@ -41,11 +41,11 @@ pub const fn hooks(layout: Layout) -> &'static [&'static str] {
     }
 }
 
-/// Judges all that a guest told.
-pub fn judge(kernel: Kernel, layout: Layout, report: &Report) -> Vec<Verdict> {
-    let looked = |name: &str, look: &dyn Fn(&Section) -> Result<String>| {
+/// Evaluates the report of a guest.
+pub fn evaluate(kernel: Kernel, layout: Layout, report: &Report) -> Vec<Verdict> {
+    let looked = |name: &str, check: &dyn Fn(&Section) -> Result<String>| {
         let outcome = report.section(name).and_then(|section| {
-            look(section).with_context(|| section.text("stderr").trim_end().to_owned())
+            check(section).with_context(|| section.text("stderr").trim_end().to_owned())
         });
         Verdict { what: name.to_owned(), outcome }
     };
@@ -63,13 +63,13 @@ pub fn judge(kernel: Kernel, layout: Layout, report: &Report) -> Vec<Verdict> {
             looked("ring-too-large", &|section| fails(section, "cgroup ring buffer", "ring_bytes")),
             looked("no-btf", &|section| warns(section, "btf", "CONFIG_DEBUG_INFO_BTF")),
             looked("no-btf-cgroup", &|section| {
-                captures(section, "no-btf-cgroup", "cgroup", kernel.tells_sender())
+                captures(section, "no-btf-cgroup", "cgroup", kernel.has_typed_sender())
             }),
             looked("unprivileged-bpf-disabled", &|section| check(kernel, section)),
             looked("lockdown", &|section| check(kernel, section)),
             looked("lockdown-cgroup", &|section| {
-                let said = section.text("stderr");
-                ensure!(said.contains("sender by typed task_struct"), "no sender of packets");
+                let stderr = section.text("stderr");
+                ensure!(stderr.contains("sender by typed task_struct"), "no sender of packets");
                 captures(section, "lockdown-cgroup", "cgroup", true)
             }),
         ]);
@@ -86,73 +86,74 @@ fn expected(kernel: Kernel, layout: Layout, hook: &str) -> Expected {
     }
 }
 
-/// `check` with everything as it should be: every program loads.
+/// Expects that `check` succeeds: every program loads.
 fn check(kernel: Kernel, section: &Section) -> Result<String> {
     if !kernel.can_capture() {
         return fails(section, "kernel", TOO_OLD);
     }
     let report = findings(section)?;
-    ensure!(section.code == 0, "exit code {}: {}", section.code, unmet(&report));
-    let without = unmet(&report);
+    ensure!(section.code == 0, "exit code {}: {}", section.code, failed_probes(&report));
+    let without = failed_probes(&report);
     Ok(if without.is_empty() { "ok".to_owned() } else { format!("ok; {without}") })
 }
 
-/// `check` that ends with 3, because of a probe whose remedy has these words.
+/// Expects that `check` ends with exit code 3 because of a probe whose remedy contains these words.
 fn fails(section: &Section, probe: &str, words: &str) -> Result<String> {
     let report = findings(section)?;
     ensure!(section.code == CANNOT_CAPTURE, "exit code {}", section.code);
-    let found = unmet_probe(&report, probe)?;
+    let found = failed_probe(&report, probe)?;
     ensure!(found["required"] == true && found.to_string().contains(words), "{found}");
-    Ok(format!("refused: {}", spoken(found)))
+    Ok(format!("refused: {}", describe_probe(found)))
 }
 
-/// `check` that succeeds, and warns of a probe whose remedy has these words.
+/// Expects that `check` succeeds with a warning by a probe whose remedy contains these words.
 fn warns(section: &Section, probe: &str, words: &str) -> Result<String> {
     let report = findings(section)?;
-    ensure!(section.code == 0, "exit code {}: {}", section.code, unmet(&report));
-    let found = unmet_probe(&report, probe)?;
+    ensure!(section.code == 0, "exit code {}: {}", section.code, failed_probes(&report));
+    let found = failed_probe(&report, probe)?;
     ensure!(found["required"] == false && found.to_string().contains(words), "{found}");
-    Ok(format!("ok; {}", spoken(found)))
+    Ok(format!("ok; {}", describe_probe(found)))
 }
 
 fn findings(section: &Section) -> Result<Value> {
-    serde_json::from_str(section.text("report")).context("`check -o json` gives no JSON")
+    serde_json::from_str(section.text("report")).context("`check -o json` printed no JSON")
 }
 
-fn unmet_probe<'a>(report: &'a Value, name: &str) -> Result<&'a Value> {
+fn failed_probe<'a>(report: &'a Value, name: &str) -> Result<&'a Value> {
     let probes = report["probes"].as_array().context("no probes")?;
     let found = probes.iter().find(|probe| probe["name"] == name && probe["ok"] == false);
-    found.with_context(|| format!("nothing is wrong with {name}: {report}"))
+    found.with_context(|| format!("probe {name} did not fail: {report}"))
 }
 
-/// What is not as it should be, in a line.
-fn unmet(report: &Value) -> String {
+/// Describes the failed probes in one line.
+fn failed_probes(report: &Value) -> String {
     let probes = report["probes"].as_array().into_iter().flatten();
-    let unmet: Vec<String> = probes.filter(|probe| probe["ok"] == false).map(spoken).collect();
+    let unmet: Vec<String> =
+        probes.filter(|probe| probe["ok"] == false).map(describe_probe).collect();
     unmet.join(" | ")
 }
 
-fn spoken(probe: &Value) -> String {
+fn describe_probe(probe: &Value) -> String {
     let text = |key: &str| probe[key].as_str().unwrap_or("").to_owned();
     format!("{}: {}; remedy: {}", text("name"), text("detail"), text("remedy"))
 }
 
-/// `run` that ends with 3, and says why with these words.
+/// Expects that `run` ends with exit code 3 and an error that contains these words.
 fn refuses(section: &Section, words: &str) -> Result<String> {
-    let said = section.text("stderr").trim_end();
+    let stderr = section.text("stderr").trim_end();
     ensure!(section.code == CANNOT_CAPTURE, "exit code {}", section.code);
-    ensure!(said.contains(words), "it does not say {words:?}");
+    ensure!(stderr.contains(words), "stderr does not contain {words:?}");
     ensure!(section.text("records").is_empty(), "records of a refused run");
-    let (_, reason) = said.split_once("error: ").context("it gives no reason")?;
+    let (_, reason) = stderr.split_once("error: ").context("stderr contains no error")?;
     Ok(format!("refused: {}", reason.lines().map(str::trim).collect::<Vec<_>>().join("; ")))
 }
 
-/// `run` with a transaction for each question, and a ledger that closes and knows of no loss.
-/// `accepted`: whether the process behind a connection that it accepted must be known.
+/// Expects that `run` writes one transaction per query and a ledger that balances without loss. `accepted`:
+/// whether the process of an accepted connection must be known.
 fn captures(section: &Section, name: &str, hook: &str, accepted: bool) -> Result<String> {
     ensure!(section.code == 0, "exit code {}", section.code);
     let asked = section.text("questions").trim_end();
-    ensure!(asked.is_empty(), "asking went wrong: {asked}");
+    ensure!(asked.is_empty(), "queries failed: {asked}");
     let records = section.records("records")?;
     let by_process = hook == "cgroup";
     for (question, transport) in ANSWERED {
@@ -178,12 +179,13 @@ fn captures(section: &Section, name: &str, hook: &str, accepted: bool) -> Result
     ledger::verify(last)?;
     let losses = ledger::losses(last)?;
     ensure!(losses == 0, "{losses} lost: {last}");
-    let said = section.text("stderr");
-    ensure!(said.contains(&format!("hook {hook}")), "it does not say that it uses hook {hook}");
+    let stderr = section.text("stderr");
+    ensure!(stderr.contains(&format!("hook {hook}")), "stderr does not name hook {hook}");
     Ok(if name == hook { "ok".to_owned() } else { format!("ok, by hook {hook}") })
 }
 
-/// Exactly one transaction with this name is at a vantage, and it is as given.
+/// Checks that there is exactly one transaction with this name at a vantage, with this transport, status and
+/// process.
 fn transaction(
     records: &[Value],
     qname: &str,

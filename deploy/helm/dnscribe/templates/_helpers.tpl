@@ -48,7 +48,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end -}}
 {{- end }}
 
-{{- /* The agent's configuration, with the credentials of Kafka by files. */ -}}
+{{- /* Configuration of the agent, with Kafka's credentials as files. */ -}}
 {{- define "dnscribe.config" -}}
 {{- $config := merge (dict "version" 1) (deepCopy .Values.config) -}}
 {{- if and .Values.kafka.existingSecret .Values.kafka.optionKeys -}}

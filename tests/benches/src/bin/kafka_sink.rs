@@ -1,8 +1,7 @@
-//! Sends records that are made already through the agent's own Kafka sink and prints how many
-//! seconds passed between the first acknowledgement and the last: what `cargo xtask bench kafka`
-//! measures the sink with.
+//! Sends prepared records through the agent's Kafka sink and prints the seconds between the first
+//! acknowledgement and the last (`cargo xtask bench kafka`).
 //!
-//! `kafka_sink BROKER TOPIC FILE`, the file's lines being a key, a tab and a transaction record.
+//! `kafka_sink BROKER TOPIC FILE`. Each line of the file is a key, a tab and a transaction record.
 
 use dnscribe_delivery::{
     Batch, KafkaConfig, Look, OpenWith, Rotation, Sink, SinkSpec, Stream, StreamChoice, StreamSet,
@@ -17,16 +16,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tikv_jemallocator::Jemalloc;
 
-/// As in the agent.
+/// Allocator of the agent.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// A batch is offered at this size, as the agent does it.
+/// Bytes of a batch, as in the agent.
 const BATCH_BYTES: usize = 64 << 10;
 const NODE: &str = "replay";
 const STREAM: Stream = Stream::Transactions;
-/// How long Kafka may do nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest time to wait for Kafka.
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -35,10 +34,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut sink = sink(broker, topic)?;
     let mut lines = BufReader::new(File::open(file)?);
-    // librdkafka needs up to half a second until it may send: that is no throughput.
-    let first = feed(sink.as_mut(), &mut lines, 1)?;
+    // The first record is not measured: librdkafka needs up to half a second before it sends.
+    let first = send_lines(sink.as_mut(), &mut lines, 1)?;
     let start = Instant::now();
-    let rest = feed(sink.as_mut(), &mut lines, u64::MAX)?;
+    let rest = send_lines(sink.as_mut(), &mut lines, u64::MAX)?;
     let seconds = start.elapsed().as_secs_f64();
     let delivered = sink.counters().get(STREAM.name()).map_or(0, |counters| counters.delivered);
     if delivered != first + rest {
@@ -48,8 +47,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends `limit` lines, or what there is, and waits for their acknowledgement; how many they were.
-fn feed(sink: &mut dyn Sink, lines: &mut impl BufRead, limit: u64) -> Result<u64, Box<dyn Error>> {
+/// Sends up to `limit` lines and waits for their acknowledgement. Returns the number of lines.
+fn send_lines(
+    sink: &mut dyn Sink,
+    lines: &mut impl BufRead,
+    limit: u64,
+) -> Result<u64, Box<dyn Error>> {
     let (mut batch, mut line, mut count) = (Batch::default(), Vec::new(), 0);
     while count < limit && lines.read_until(b'\n', &mut line)? > 0 {
         push(&mut batch, &line)?;
@@ -60,8 +63,8 @@ fn feed(sink: &mut dyn Sink, lines: &mut impl BufRead, limit: u64) -> Result<u64
         }
     }
     offer(sink, batch)?;
-    if !sink.flush(PATIENCE) {
-        return Err("Kafka does not acknowledge".into());
+    if !sink.flush(KAFKA_TIMEOUT) {
+        return Err("Kafka did not acknowledge the records in time".into());
     }
     Ok(count)
 }
@@ -83,21 +86,21 @@ fn sink(broker: &str, topic: &str) -> Result<Box<dyn Sink>, Box<dyn Error>> {
         region: None,
         kafka: &kafka,
         alertmanager: None,
-        kafka_patience: Some(PATIENCE),
+        kafka_patience: Some(KAFKA_TIMEOUT),
         spool: None,
     };
-    open(&[SinkSpec::Kafka], &with)?.pop().ok_or_else(|| "there is no sink".into())
+    open(&[SinkSpec::Kafka], &with)?.pop().ok_or_else(|| "no sink was opened".into())
 }
 
 fn push(batch: &mut Batch, line: &[u8]) -> Result<(), Box<dyn Error>> {
-    let tab = line.iter().position(|octet| *octet == b'\t').ok_or("a line without a key")?;
+    let tab = line.iter().position(|byte| *byte == b'\t').ok_or("a line without a key")?;
     let (key, record) = (&line[..tab], &line[tab + 1..]);
     let id = event_id(record).ok_or("a record without an event_id")?;
     batch.push(STREAM, id.0, |out| out.extend(record), |out| out.extend(key));
     Ok(())
 }
 
-/// Of a transaction record, where it always stands.
+/// Reads the event id of a transaction record, which is always its second field.
 fn event_id(record: &[u8]) -> Option<EventId> {
     let rest = record.strip_prefix(br#"{"schema":"dns.transaction/1","event_id":""#)?;
     std::str::from_utf8(rest.get(..32)?).ok()?.parse().ok()
@@ -105,8 +108,8 @@ fn event_id(record: &[u8]) -> Option<EventId> {
 
 fn offer(sink: &mut dyn Sink, batch: Batch) -> Result<(), Box<dyn Error>> {
     let batch = Arc::new(batch);
-    if !sink.wait_for_room(&batch, PATIENCE) {
-        return Err("Kafka takes no records".into());
+    if !sink.wait_for_room(&batch, KAFKA_TIMEOUT) {
+        return Err("the queue of the Kafka sink is full".into());
     }
     sink.offer(&batch);
     Ok(())

@@ -1,9 +1,8 @@
-//! What the parts of a pipeline cost, each by the CPU time of its thread: packets of many flows, in
-//! memory, go through shards, each with its own thread and CPU, and their batches through the back.
+//! CPU time of each pipeline thread (`cargo xtask bench threads`): packets of many flows run from memory
+//! through flow stages, each with its own thread and CPU, and their batches through the merge stage.
 //!
-//! `threads SHARDS CLIENTS MILLIONS null|json`: one JSON object on stdout. `cargo xtask bench threads`
-//! runs it. What is called modelled is what the measured CPU times of fronts and back come to where every
-//! thread has a CPU: the busiest one decides.
+//! `threads SHARDS CLIENTS MILLIONS null|json` prints a JSON object. The modelled figures follow from the
+//! measured CPU times if every thread has a CPU: the busiest thread limits the throughput.
 
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a measurement, not the agent")]
 
@@ -28,10 +27,10 @@ use std::time::{Duration, Instant};
 /// Nanoseconds between two packets.
 const GAP_NS: u64 = 1_000;
 /// Queries between a query and its response.
-const UNDER_WAY: u64 = 64;
+const PENDING: u64 = 64;
 const EPOCH: u64 = 1_700_000_000_000_000_000;
 
-/// A sink that renders, if it is to, and drops.
+/// A sink that lets records be rendered, or not, and drops them.
 struct Drop(Look);
 
 impl Sink for Drop {
@@ -60,25 +59,25 @@ impl Sink for Drop {
     }
 }
 
-/// The CPU time of this thread, in seconds.
+/// CPU time of this thread in seconds.
 fn cpu_seconds() -> f64 {
     cpu::cpu_time().as_secs_f64()
 }
 
-/// Puts this thread on a CPU of its own, as far as there are so many.
+/// Pins this thread to a CPU; threads share CPUs if there are too few.
 fn pin(number: usize) {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let mut set = rustix::thread::CpuSet::new();
     set.set(number % cpus);
-    // Where it may not choose, it runs where it is put.
+    // Pinning may be forbidden.
     let _ = rustix::thread::sched_setaffinity(None, &set);
 }
 
-/// The packet of a number: queries of many clients to one server for names of some thousand zones, and
-/// their responses, each some queries later.
-fn write(number: u64, clients: u16, packet: &mut Vec<u8>) {
+/// Writes packet `number`: queries of many clients to one server for names in some thousand zones, and their
+/// responses some queries later.
+fn write_packet(number: u64, clients: u16, packet: &mut Vec<u8>) {
     let (query, is_response) = match number % 2 {
-        1 if number / 2 >= UNDER_WAY => (number / 2 - UNDER_WAY, true),
+        1 if number / 2 >= PENDING => (number / 2 - PENDING, true),
         _ => (number / 2, false),
     };
     let client = u16::try_from(query % u64::from(clients)).unwrap_or(0);
@@ -116,18 +115,18 @@ fn write(number: u64, clients: u16, packet: &mut Vec<u8>) {
     packet.extend(message);
 }
 
-/// The packets of one shard, octets and where each begins, with its number.
+/// Packets of one shard: their bytes, and number and start of each.
 #[derive(Default)]
 struct Ring {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     packets: Vec<(u64, usize)>,
 }
 
 impl Ring {
     fn packet(&self, place: usize) -> Packet<'_> {
         let (number, start) = self.packets[place];
-        let end = self.packets.get(place + 1).map_or(self.octets.len(), |(_, start)| *start);
-        let bytes = &self.octets[start..end];
+        let end = self.packets.get(place + 1).map_or(self.bytes.len(), |(_, start)| *start);
+        let bytes = &self.bytes[start..end];
         Packet {
             ts: Timestamp::from_nanos(EPOCH + number * GAP_NS),
             origin: Origin { cpu: 0, seq: number + 1 },
@@ -141,25 +140,25 @@ impl Ring {
     }
 }
 
-/// Deals packets out by flow, as the programs do.
-fn deal(shards: usize, clients: u16, packets: u64) -> Vec<Ring> {
+/// Distributes packets to shards by flow, as the eBPF programs do.
+fn distribute(shards: usize, clients: u16, packets: u64) -> Vec<Ring> {
     let mut rings: Vec<Ring> = std::iter::repeat_with(Ring::default).take(shards).collect();
     let count = u32::try_from(shards).expect("few");
     let mut packet = Vec::new();
     for number in 0..packets {
-        write(number, clients, &mut packet);
+        write_packet(number, clients, &mut packet);
         let four =
             |at: usize| flow::four([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
         let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
         let hash = flow::hash(four(12), four(16), port(20), port(22));
         let ring = &mut rings[usize::try_from(flow::ring(hash, count)).expect("few")];
-        ring.packets.push((number, ring.octets.len()));
-        ring.octets.extend_from_slice(&packet);
+        ring.packets.push((number, ring.bytes.len()));
+        ring.bytes.extend_from_slice(&packet);
     }
     rings
 }
 
-/// Takes all packets of a shard; gives the CPU time that this took.
+/// Runs all packets of a shard through its flow stage. Returns the CPU time in seconds.
 fn front(
     mut shard: FlowStage,
     ring: &Ring,
@@ -195,7 +194,7 @@ fn main() {
     let look = if argument(4).as_deref() == Some("json") { Look::Json } else { Look::Blank };
     let packets = u64::from(millions) * 1_000_000;
     let shards = usize::from(shards);
-    let rings = deal(shards, clients, packets);
+    let rings = distribute(shards, clients, packets);
     let epoch = Timestamp::from_nanos(EPOCH);
     let identity = Identity::new("bench".into(), None, epoch, HashMap::new());
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Drop(look))];

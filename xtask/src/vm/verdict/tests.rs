@@ -10,7 +10,7 @@ fn section(name: &str, code: i32, files: &[(&str, &str)]) -> Report {
 }
 
 #[test]
-fn every_host_captures_or_says_why_not() {
+fn expects_capture_or_refusal_by_kernel_and_layout() {
     use Expected::{Captures, Refuses};
     let on = |kernel, layout, hook| expected(kernel, layout, hook);
     assert_eq!(on(Kernel::V6_1, Layout::Unified, "cgroup"), Captures("cgroup"));
@@ -21,14 +21,14 @@ fn every_host_captures_or_says_why_not() {
 }
 
 #[test]
-fn a_guest_that_told_nothing_fails_everywhere() {
-    let verdicts = judge(Kernel::V6_1, Layout::Unified, &Report::default());
+fn empty_report_fails_every_check() {
+    let verdicts = evaluate(Kernel::V6_1, Layout::Unified, &Report::default());
     assert!(verdicts.len() > 3);
     assert!(verdicts.iter().all(|verdict| verdict.outcome.is_err()));
 }
 
 #[test]
-fn a_refusal_needs_its_code_and_its_words() {
+fn refusal_needs_exit_code_and_words() {
     let run = |code, words| {
         let report = section("cgroup", code, &[("stderr", words)]);
         refuses(report.section("cgroup").unwrap(), TOO_OLD)
@@ -39,7 +39,7 @@ fn a_refusal_needs_its_code_and_its_words() {
 }
 
 #[test]
-fn a_transaction_must_be_there_once_and_as_given() {
+fn transaction_must_be_unique_and_match() {
     let record = |status: &str, comm: &str| {
         json!({ "qname": "a.test", "vantage": "client", "transport": "udp", "status": status,
                 "process": { "comm": comm } })
@@ -57,7 +57,7 @@ fn a_transaction_must_be_there_once_and_as_given() {
 }
 
 #[test]
-fn a_probe_must_fail_by_its_own_name_with_a_remedy() {
+fn probe_must_fail_by_name_with_remedy() {
     let probe = |required: bool| {
         json!({ "probes": [{ "name": "btf", "ok": false, "required": required,
                              "detail": "none", "remedy": "CONFIG_DEBUG_INFO_BTF=y" }] })

@@ -1,15 +1,15 @@
-//! What nodes ask day by day, with all that looks strange and is not.
+//! Traffic of nodes without incidents, including traffic that looks suspicious and is harmless.
 
 use crate::event::{
-    A, AAAA, Asker, BASE32, BASE36, BASE64, Chance, DNSKEY, Event, HEX, HTTPS, LETTERS, MX,
-    NXDOMAIN, PTR, SERVFAIL, SRV, TXT, seconds,
+    A, AAAA, BASE32, BASE36, BASE64, Client, DNSKEY, Event, HEX, HTTPS, LETTERS, MX, NXDOMAIN, PTR,
+    Rng, SERVFAIL, SRV, TXT, seconds,
 };
 use crate::names::{Sites, domain, reverse};
 use dnscribe::pair::{OrphanReason, Status};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
-/// Seconds of a day.
+/// Seconds per day.
 pub const DAY: f64 = 86_400.0;
 
 /// The resolvers that nodes use.
@@ -17,16 +17,16 @@ pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 53);
 pub const SECOND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 54);
 pub const CLUSTER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
-/// What a node does.
+/// Kind of node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// A person's computer: browsers, virus scanner, music.
+    /// Desktop computer: browsers, virus scanner, music.
     Workstation,
     /// Pods with search lists, batch jobs, service names.
     Cluster,
-    /// A mail server: blocklists, policies, dead domains of spam.
+    /// Mail server: blocklists, policies, dead domains of spam.
     Mail,
-    /// A resolver for two hundred clients.
+    /// Resolver for two hundred clients.
     Resolver,
 }
 
@@ -43,50 +43,50 @@ impl Profile {
     }
 }
 
-type Make = Box<dyn FnMut(&mut Chance, f64, &mut Vec<Event>)>;
+type Generator = Box<dyn FnMut(&mut Rng, f64, &mut Vec<Event>)>;
 
-/// Something that comes by chance.
+/// A source of random traffic.
 struct Stream {
-    /// Times a second at the busiest hour.
+    /// Events per second at the busiest hour.
     rate: f64,
-    /// Whether it sleeps at night.
+    /// Whether the rate depends on the time of day.
     seasonal: bool,
-    make: Make,
+    generator: Generator,
 }
 
-/// A node's traffic.
+/// Generator of a node's traffic.
 pub struct Node {
-    chance: Chance,
+    rng: Rng,
     streams: Vec<Stream>,
 }
 
 impl Node {
     pub fn new(profile: Profile, seed: u64) -> Self {
-        let mut chance = Chance::new(seed);
-        let sites = Rc::new(Sites::new(&mut chance, 1500));
+        let mut rng = Rng::new(seed);
+        let sites = Rc::new(Sites::new(&mut rng, 1500));
         let streams = match profile {
-            Profile::Workstation => workstation(&mut chance, &sites),
-            Profile::Cluster => cluster(&mut chance, &sites),
-            Profile::Mail => mail(&mut chance),
+            Profile::Workstation => workstation(&mut rng, &sites),
+            Profile::Cluster => cluster(&mut rng, &sites),
+            Profile::Mail => mail(&mut rng),
             Profile::Resolver => resolver(&sites),
         };
-        Self { chance, streams }
+        Self { rng, streams }
     }
 
-    /// What begins from one second to another, in no order.
-    pub fn fill(&mut self, from: f64, to: f64, events: &mut Vec<Event>) {
+    /// Appends the transactions that begin between two seconds, in no order.
+    pub fn generate(&mut self, from: f64, to: f64, events: &mut Vec<Event>) {
         for stream in &mut self.streams {
             let rate = stream.rate * if stream.seasonal { season(from) } else { 1.0 };
-            let mut at = from + self.chance.interval(rate);
+            let mut at = from + self.rng.interval(rate);
             while at < to {
-                (stream.make)(&mut self.chance, at, events);
-                at += self.chance.interval(rate);
+                (stream.generator)(&mut self.rng, at, events);
+                at += self.rng.interval(rate);
             }
         }
     }
 }
 
-/// How busy an hour is: night and day, week and weekend.
+/// Activity at a time, by hour and weekday: 0 to 1.
 fn season(at: f64) -> f64 {
     let hour = at % DAY / 3600.0;
     let day = (0.5 - 0.5 * ((hour - 2.0) / 24.0 * std::f64::consts::TAU).cos()).powi(2);
@@ -97,27 +97,27 @@ fn season(at: f64) -> f64 {
 fn stream(
     rate: f64,
     seasonal: bool,
-    make: impl FnMut(&mut Chance, f64, &mut Vec<Event>) + 'static,
+    generator: impl FnMut(&mut Rng, f64, &mut Vec<Event>) + 'static,
 ) -> Stream {
-    Stream { rate, seasonal, make: Box::new(make) }
+    Stream { rate, seasonal, generator: Box::new(generator) }
 }
 
-/// An address of the Internet for a name; large sites give each resolver another.
+/// Returns an address for a name. Another `salt` gives another address, as large sites give each resolver.
 fn address_of(name: &str, salt: u64) -> IpAddr {
-    let mut chance = Chance::new(
-        name.bytes().fold(salt, |sum, octet| sum.wrapping_mul(131).wrapping_add(octet.into())),
+    let mut rng = Rng::new(
+        name.bytes().fold(salt, |sum, byte| sum.wrapping_mul(131).wrapping_add(byte.into())),
     );
-    let [_, _, c, d, e, ..] = chance.next().to_be_bytes();
+    let [_, _, c, d, e, ..] = rng.next().to_be_bytes();
     Ipv4Addr::new(151, c, d, e).into()
 }
 
-/// A query for a name that exists, with its usual troubles.
-fn good(chance: &mut Chance, at: f64, asker: &Asker, server: Ipv4Addr, name: &str) -> Event {
-    let qtype = *chance.pick(&[A, A, A, AAAA, AAAA, HTTPS]);
-    let event = Event::new(seconds(at), asker, server.into(), name.into(), qtype);
-    let slow = if chance.chance(0.1) { 40.0 } else { 2.0 };
-    let event = event.latency_ms(0.4 + chance.interval(1.0 / slow));
-    match chance.below(2000) {
+/// Returns a query for an existing name, sometimes slow, failed or retried.
+fn resolved_query(rng: &mut Rng, at: f64, client: &Client, server: Ipv4Addr, name: &str) -> Event {
+    let qtype = *rng.pick(&[A, A, A, AAAA, AAAA, HTTPS]);
+    let event = Event::new(seconds(at), client, server.into(), name.into(), qtype);
+    let slow = if rng.chance(0.1) { 40.0 } else { 2.0 };
+    let event = event.latency_ms(0.4 + rng.interval(1.0 / slow));
+    match rng.below(2000) {
         0..=2 => return event.timeout(),
         3 => return event.rcode(SERVFAIL),
         4 => return Event { retries: 1, ..event },
@@ -127,31 +127,37 @@ fn good(chance: &mut Chance, at: f64, asker: &Asker, server: Ipv4Addr, name: &st
         return event;
     }
     let salt =
-        if name.contains("cdn") || chance.chance(0.02) { u64::from(server.octets()[3]) } else { 0 };
+        if name.contains("cdn") || rng.chance(0.02) { u64::from(server.octets()[3]) } else { 0 };
     event.address(address_of(name, salt))
 }
 
-fn missing(chance: &mut Chance, at: f64, asker: &Asker, server: Ipv4Addr, name: String) -> Event {
-    let qtype = if chance.chance(0.7) { A } else { AAAA };
-    Event::new(seconds(at), asker, server.into(), name, qtype).rcode(NXDOMAIN)
+fn nxdomain_query(
+    rng: &mut Rng,
+    at: f64,
+    client: &Client,
+    server: Ipv4Addr,
+    name: String,
+) -> Event {
+    let qtype = if rng.chance(0.7) { A } else { AAAA };
+    Event::new(seconds(at), client, server.into(), name, qtype).rcode(NXDOMAIN)
 }
 
-fn browsing(rate: f64, asker: Asker, sites: &Rc<Sites>) -> Stream {
+fn browsing(rate: f64, client: Client, sites: &Rc<Sites>) -> Stream {
     let sites = Rc::clone(sites);
-    stream(rate, true, move |chance, at, events| {
-        // A page names many sites.
-        for part in 0..=chance.below(7) {
-            let server = if chance.chance(0.03) { SECOND } else { RESOLVER };
-            let later = at + chance.unit() * 2.0;
-            let name = sites.name(chance);
-            let event = good(chance, later, &asker, server, name);
-            if part == 0 && chance.chance(0.3) {
+    stream(rate, true, move |rng, at, events| {
+        // A page refers to many sites.
+        for part in 0..=rng.below(7) {
+            let server = if rng.chance(0.03) { SECOND } else { RESOLVER };
+            let later = at + rng.unit() * 2.0;
+            let name = sites.name(rng);
+            let event = resolved_query(rng, later, &client, server, name);
+            if part == 0 && rng.chance(0.3) {
                 let mut again = event.clone();
                 (again.status, again.at) = (Status::Duplicate, seconds(later + 0.01));
-                // A query sent again is answered twice, a large site's with other addresses.
+                // A retransmitted query gets two responses; large sites may give different addresses.
                 again.retries = 1;
-                again.conflict = again.qtype == A && chance.chance(0.001);
-                if again.conflict || chance.chance(0.02) {
+                again.conflict = again.qtype == A && rng.chance(0.001);
+                if again.conflict || rng.chance(0.02) {
                     events.push(again);
                 }
             }
@@ -160,33 +166,33 @@ fn browsing(rate: f64, asker: Asker, sites: &Rc<Sites>) -> Stream {
     })
 }
 
-fn workstation(chance: &mut Chance, sites: &Rc<Sites>) -> Vec<Stream> {
-    let browser = Asker::process("chrome", 2100);
+fn workstation(rng: &mut Rng, sites: &Rc<Sites>) -> Vec<Stream> {
+    let browser = Client::local("chrome", 2100);
     let mut streams = vec![browsing(0.25, browser.clone(), sites)];
     for (comm, pid) in [("slack", 2200), ("spotify", 2300), ("apt", 2400), ("ssh", 2500)] {
-        streams.push(browsing(0.01, Asker::process(comm, pid), sites));
+        streams.push(browsing(0.01, Client::local(comm, pid), sites));
     }
-    // Three random names whenever the network changes, as browsers do to see whether NXDOMAIN is true.
+    // Browsers query three random names after a network change, to detect forged NXDOMAIN responses.
     let prober = browser.clone();
-    streams.push(stream(0.0004, true, move |chance, at, events| {
+    streams.push(stream(0.0004, true, move |rng, at, events| {
         for _ in 0..3 {
-            let length = 7 + chance.below(9);
-            let name = chance.text(LETTERS, length);
-            let suffix = if chance.chance(0.5) { "" } else { ".corp.example.com" };
-            events.push(missing(chance, at, &prober, RESOLVER, format!("{name}{suffix}")));
+            let length = 7 + rng.below(9);
+            let name = rng.text(LETTERS, length);
+            let suffix = if rng.chance(0.5) { "" } else { ".corp.example.com" };
+            events.push(nxdomain_query(rng, at, &prober, RESOLVER, format!("{name}{suffix}")));
         }
     }));
-    // A scanner that nobody knows asks about files by their hashes; one that is known by TXT.
-    let scanner = Asker::process("scand", 900);
-    streams.push(stream(0.02, true, move |chance, at, events| {
-        let hash = chance.text(HEX, 32);
-        let event = if chance.chance(0.5) {
+    // Virus scanners look up file hashes: an unknown one by A, a well-known one by TXT.
+    let scanner = Client::local("scand", 900);
+    streams.push(stream(0.02, true, move |rng, at, events| {
+        let hash = rng.text(HEX, 32);
+        let event = if rng.chance(0.5) {
             let name = format!("{hash}.lookup.guardsecurity.com");
             let event = Event::new(seconds(at), &scanner, RESOLVER.into(), name, A);
-            if chance.chance(0.9) {
+            if rng.chance(0.9) {
                 event.rcode(NXDOMAIN)
             } else {
-                let verdict = chance.pick(&[2, 3, 4, 8]);
+                let verdict = rng.pick(&[2, 3, 4, 8]);
                 event.address(Ipv4Addr::new(127, 0, 0, *verdict).into())
             }
         } else {
@@ -199,45 +205,44 @@ fn workstation(chance: &mut Chance, sites: &Rc<Sites>) -> Vec<Stream> {
         };
         events.push(event);
     }));
-    // Once-only names by which sites measure.
+    // Unique names by which sites measure performance.
     let measured = browser.clone();
-    streams.push(stream(0.0015, true, move |chance, at, events| {
-        let zone =
-            *chance.pick(&["metric.gstatic.com", "clo.footprintdns.com", "rum.perfmeter.net"]);
-        let name = format!("{}.{zone}", chance.text(BASE32, 32));
-        events.push(good(chance, at, &measured, RESOLVER, &name));
+    streams.push(stream(0.0015, true, move |rng, at, events| {
+        let zone = *rng.pick(&["metric.gstatic.com", "clo.footprintdns.com", "rum.perfmeter.net"]);
+        let name = format!("{}.{zone}", rng.text(BASE32, 32));
+        events.push(resolved_query(rng, at, &measured, RESOLVER, &name));
     }));
-    // An ad blocker's resolver says that what exists does not; sites that are dead; slips of the pen.
-    let blocked: Vec<String> = (0..80).map(|_| format!("ads.{}", domain(chance))).collect();
-    streams.push(stream(0.05, true, move |chance, at, events| {
-        let name = chance.pick(&blocked).clone();
-        events.push(missing(chance, at, &browser, RESOLVER, name));
+    // NXDOMAIN for existing names by an ad blocker's resolver, for dead sites and for typing errors.
+    let blocked: Vec<String> = (0..80).map(|_| format!("ads.{}", domain(rng))).collect();
+    streams.push(stream(0.05, true, move |rng, at, events| {
+        let name = rng.pick(&blocked).clone();
+        events.push(nxdomain_query(rng, at, &browser, RESOLVER, name));
     }));
     streams
 }
 
-fn cluster(chance: &mut Chance, sites: &Rc<Sites>) -> Vec<Stream> {
+fn cluster(rng: &mut Rng, sites: &Rc<Sites>) -> Vec<Stream> {
     let mut streams = Vec::new();
     for number in 0..12_u32 {
-        let comm = *chance.pick(&["java", "node", "python3", "app", "envoy"]);
-        let mut pod = Asker::process(comm, 3000 + number);
+        let comm = *rng.pick(&["java", "node", "python3", "app", "envoy"]);
+        let mut pod = Client::local(comm, 3000 + number);
         pod.pod = Some(format!("shop/service-{number}"));
-        let upstream = format!("api.{}", domain(chance));
+        let upstream = format!("api.{}", domain(rng));
         let sites = Rc::clone(sites);
-        streams.push(stream(0.35, true, move |chance, at, events| {
-            let name = match chance.below(4) {
+        streams.push(stream(0.35, true, move |rng, at, events| {
+            let name = match rng.below(4) {
                 0 => upstream.clone(),
-                1 => sites.name(chance).to_owned(),
+                1 => sites.name(rng).to_owned(),
                 2 => "redis.shop.svc.cluster.local".to_owned(),
                 _ => "kafka-0.kafka-headless".to_owned(),
             };
             let exists = name.ends_with("cluster.local");
             if !exists {
-                // ndots:5 asks for these first, each for both families.
+                // With ndots:5 the search list comes first.
                 for suffix in ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local"] {
                     let wasted = format!("{name}.{suffix}");
-                    let later = at + chance.unit() * 0.01;
-                    events.push(missing(chance, later, &pod, CLUSTER, wasted));
+                    let later = at + rng.unit() * 0.01;
+                    events.push(nxdomain_query(rng, later, &pod, CLUSTER, wasted));
                 }
             }
             let event = Event::new(seconds(at), &pod, CLUSTER.into(), name.clone(), A);
@@ -246,18 +251,18 @@ fn cluster(chance: &mut Chance, sites: &Rc<Sites>) -> Vec<Stream> {
             events.push(event.address(address));
         }));
     }
-    // A batch controller asks for pods by their generated names.
-    let controller = Asker::process("controller", 3900);
-    streams.push(stream(0.02, true, move |chance, at, events| {
-        let (set, pod) = (chance.text(BASE36, 9), chance.text(BASE36, 5));
+    // A batch controller queries pods by generated names.
+    let controller = Client::local("controller", 3900);
+    streams.push(stream(0.02, true, move |rng, at, events| {
+        let (set, pod) = (rng.text(BASE36, 9), rng.text(BASE36, 5));
         let name = format!("job-{set}-{pod}.workers.batch.svc.cluster.local");
-        let address = Ipv4Addr::new(10, 244, 3, u8::try_from(chance.below(250)).unwrap_or(1));
+        let address = Ipv4Addr::new(10, 244, 3, u8::try_from(rng.below(250)).unwrap_or(1));
         let event = Event::new(seconds(at), &controller, CLUSTER.into(), name, A);
         events.push(event.address(address.into()));
     }));
-    streams.push(stream(0.05, false, |chance, at, events| {
-        let prober = Asker::process("prometheus", 3901);
-        let site = *chance.pick(&["node-exporter", "kube-state-metrics", "alertmanager-0"]);
+    streams.push(stream(0.05, false, |rng, at, events| {
+        let prober = Client::local("prometheus", 3901);
+        let site = *rng.pick(&["node-exporter", "kube-state-metrics", "alertmanager-0"]);
         let name = format!("_http._tcp.{site}.monitoring.svc.cluster.local");
         let event = Event::new(seconds(at), &prober, CLUSTER.into(), name, SRV);
         events.push(event.data(
@@ -269,41 +274,41 @@ fn cluster(chance: &mut Chance, sites: &Rc<Sites>) -> Vec<Stream> {
     streams
 }
 
-fn mail(chance: &mut Chance) -> Vec<Stream> {
-    let filter = Asker::process("rspamd", 4000);
-    let server = Asker::process("postfix", 4001);
-    let senders: Vec<String> = (0..3000).map(|_| domain(chance)).collect();
-    let connects = stream(0.15, true, move |chance, at, events| {
-        let sender = chance.pick(&senders).clone();
+fn mail(rng: &mut Rng) -> Vec<Stream> {
+    let filter = Client::local("rspamd", 4000);
+    let server = Client::local("postfix", 4001);
+    let senders: Vec<String> = (0..3000).map(|_| domain(rng)).collect();
+    let connects = stream(0.15, true, move |rng, at, events| {
+        let sender = rng.pick(&senders).clone();
         let ask =
             |name: String, qtype| Event::new(seconds(at), &filter, RESOLVER.into(), name, qtype);
         for list in
             ["zen.spamhaus.org", "b.barracudacentral.org", "bl.mxlist.net", "dnsbl.postlist.info"]
         {
-            let reversed = reverse(chance);
+            let reversed = reverse(rng);
             let reversed = reversed.trim_end_matches(".in-addr.arpa").trim_end_matches(".ip6.arpa");
             let event = ask(format!("{reversed}.{list}"), A);
-            events.push(if chance.chance(0.3) {
+            events.push(if rng.chance(0.3) {
                 event.address(Ipv4Addr::new(127, 0, 0, 4).into())
             } else {
                 event.rcode(NXDOMAIN)
             });
         }
-        // Addresses and sites by their hashes, at a list that few know.
+        // Hashes of addresses and sites at a rare blocklist.
         for list in ["hash.urilist.net", "ebl.maillist.org"] {
-            let event = ask(format!("{}.{list}", chance.text(HEX, 40)), A);
-            events.push(if chance.chance(0.04) {
+            let event = ask(format!("{}.{list}", rng.text(HEX, 40)), A);
+            events.push(if rng.chance(0.04) {
                 event.address(Ipv4Addr::new(127, 0, 1, 2).into())
             } else {
                 event.rcode(NXDOMAIN)
             });
         }
-        let dead = chance.chance(0.06);
+        let dead = rng.chance(0.06);
         let policy = [
             (sender.clone(), TXT),
             (sender.clone(), MX),
             (format!("_dmarc.{sender}"), TXT),
-            (format!("{}._domainkey.{sender}", chance.text(BASE32, 26)), TXT),
+            (format!("{}._domainkey.{sender}", rng.text(BASE32, 26)), TXT),
         ];
         for (name, qtype) in policy {
             let event = Event::new(seconds(at), &server, RESOLVER.into(), name, qtype);
@@ -313,19 +318,19 @@ fn mail(chance: &mut Chance) -> Vec<Stream> {
                 event.data(qtype, "\"v=spf1 include:_spf.example.com -all\"", 220)
             });
         }
-        events.push(Event::new(seconds(at), &server, RESOLVER.into(), reverse(chance), PTR));
+        events.push(Event::new(seconds(at), &server, RESOLVER.into(), reverse(rng), PTR));
     });
-    // Spam comes from domains of a day, and many of them are gone.
-    let junk = stream(0.002, true, |chance, at, events| {
-        let server = Asker::process("postfix", 4001);
+    // Spam uses domains that exist for a day; many are gone.
+    let junk = stream(0.002, true, |rng, at, events| {
+        let server = Client::local("postfix", 4001);
         for _ in 0..6 {
-            let length = 6 + chance.below(6);
-            let name = if chance.chance(0.2) {
-                format!("{}.top", chance.text(LETTERS, length))
+            let length = 6 + rng.below(6);
+            let name = if rng.chance(0.2) {
+                format!("{}.top", rng.text(LETTERS, length))
             } else {
-                domain(chance)
+                domain(rng)
             };
-            events.push(missing(chance, at, &server, RESOLVER, name));
+            events.push(nxdomain_query(rng, at, &server, RESOLVER, name));
         }
     });
     vec![connects, junk]
@@ -334,54 +339,53 @@ fn mail(chance: &mut Chance) -> Vec<Stream> {
 fn resolver(sites: &Rc<Sites>) -> Vec<Stream> {
     let local: IpAddr = Ipv4Addr::new(10, 0, 0, 53).into();
     let asked = Rc::clone(sites);
-    let clients = stream(3.0, true, move |chance, at, events| {
+    let clients = stream(3.0, true, move |rng, at, events| {
         let client =
-            Asker::client(Ipv4Addr::new(10, 3, 0, u8::try_from(chance.below(200)).unwrap_or(1)));
-        for _ in 0..=chance.below(4) {
-            let name = asked.name(chance);
-            let mut event = good(chance, at, &client, RESOLVER, name);
+            Client::remote(Ipv4Addr::new(10, 3, 0, u8::try_from(rng.below(200)).unwrap_or(1)));
+        for _ in 0..=rng.below(4) {
+            let name = asked.name(rng);
+            let mut event = resolved_query(rng, at, &client, RESOLVER, name);
             event.server = local;
             events.push(event);
         }
-        match chance.below(400) {
-            // Browsers probe, in the morning many of them.
+        match rng.below(400) {
+            // Probes of browsers.
             0..=3 => {
                 for _ in 0..3 {
-                    let name = format!("{}.corp.example.com", chance.text(LETTERS, 11));
-                    events.push(missing(chance, at, &client, RESOLVER, name));
+                    let name = format!("{}.corp.example.com", rng.text(LETTERS, 11));
+                    events.push(nxdomain_query(rng, at, &client, RESOLVER, name));
                 }
             }
             4..=9 => {
-                let name = format!("{}.lookup.guardsecurity.com", chance.text(HEX, 32));
+                let name = format!("{}.lookup.guardsecurity.com", rng.text(HEX, 32));
                 let event = Event::new(seconds(at), &client, local, name, A);
                 events.push(event.address(Ipv4Addr::LOCALHOST.into()));
             }
             10 => {
-                let name =
-                    format!("{}.rum.perfmeter.net", chance.text(BASE64, 28).replace('_', "a"));
-                events.push(good(chance, at, &client, RESOLVER, &name));
+                let name = format!("{}.rum.perfmeter.net", rng.text(BASE64, 28).replace('_', "a"));
+                events.push(resolved_query(rng, at, &client, RESOLVER, &name));
             }
             11..=20 => {
-                let name = domain(chance);
-                events.push(missing(chance, at, &client, RESOLVER, name));
+                let name = domain(rng);
+                events.push(nxdomain_query(rng, at, &client, RESOLVER, name));
             }
             _ => {}
         }
     });
-    // What it asks itself, of those who know: without wanting recursion.
+    // The resolver's own queries to authoritative servers, without RD.
     let known = Rc::clone(sites);
-    let own = Asker::process("unbound", 700);
-    let upstream = stream(2.0, true, move |chance, at, events| {
-        let name = known.name(chance).to_owned();
-        let server = Ipv4Addr::new(192, 33, 14, u8::try_from(chance.below(250)).unwrap_or(1));
-        let mut event = good(chance, at, &own, server, &name);
+    let own = Client::local("unbound", 700);
+    let upstream = stream(2.0, true, move |rng, at, events| {
+        let name = known.name(rng).to_owned();
+        let server = Ipv4Addr::new(192, 33, 14, u8::try_from(rng.below(250)).unwrap_or(1));
+        let mut event = resolved_query(rng, at, &own, server, &name);
         event.recursion = false;
-        if chance.chance(0.02) {
+        if rng.chance(0.02) {
             event.qtype = DNSKEY;
             event.response_bytes = Some(1400);
         }
-        if chance.chance(0.0005) {
-            // An answer that came after everybody had forgotten its question.
+        if rng.chance(0.0005) {
+            // A response that came after the query was forgotten.
             event.status = Status::Orphan;
             event.stray = Some(OrphanReason::NoQuery);
         }

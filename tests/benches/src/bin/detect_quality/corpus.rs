@@ -1,6 +1,6 @@
-//! Real captures, by what is known of them.
+//! Replays real captures through the detectors.
 
-use crate::judge::{Found, Watch};
+use crate::evaluate::{DetectedAlert, DetectorRun};
 use dnscribe::analysis::detect::{Meant, Rule};
 use dnscribe::analysis::view::{Facts, Observation};
 use dnscribe::capture::encrypted::Encrypted;
@@ -18,24 +18,24 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Captures in which something is wrong; in all others of the corpus nothing is that can be known.
+/// Captures with an incident, and the rule that must detect it. All others of the corpus have no known incident.
 const LABELS: &[(&str, Rule)] = &[
     ("ndpi/dns-tunnel-iodine.pcap", Rule::Tunnel),
     ("ndpi/bad-dns-traffic.pcap", Rule::Tunnel),
     ("suricata-verify/bug-1158.pcap", Rule::Tunnel),
     ("ndpi/dns_dot.pcap", Rule::EncryptedBypass),
-    // Servers that answer none, or few, of many queries.
+    // Servers that answer few queries or none.
     ("ipfixprobe/mixed.pcap", Rule::ResolverDown),
     ("suricata-verify/sip-method.pcap", Rule::SuccessRatio),
     ("suricata-verify/datasets-06-state-long.pcap", Rule::Timeout),
 ];
 
-/// What is wrong in a capture, if anything.
+/// Rule that must detect the incident in a capture, if it has one.
 pub fn label(name: &str) -> Option<Rule> {
     LABELS.iter().find(|(known, _)| *known == name).map(|(_, rule)| *rule)
 }
 
-/// The captures of a corpus by their names, `folder/file`.
+/// Returns name (`folder/file`) and path of the captures in a corpus.
 pub fn captures(corpus: &Path) -> Result<Vec<(String, PathBuf)>, Box<dyn Error>> {
     let mut captures = Vec::new();
     for folder in std::fs::read_dir(corpus.join("pcap"))? {
@@ -56,15 +56,15 @@ pub fn captures(corpus: &Path) -> Result<Vec<(String, PathBuf)>, Box<dyn Error>>
     Ok(captures)
 }
 
-/// What is found in a capture, and how many transactions were in it; none where nothing is
-/// on port 53, or where it cannot be read.
-pub fn replay(file: &Path, meant: &Meant) -> Option<(Vec<Found>, u64)> {
+/// Replays a capture. Returns the alerts and the number of transactions; `None` if it has no packets on port 53
+/// or cannot be read.
+pub fn replay(file: &Path, meant: &Meant) -> Option<(Vec<DetectedAlert>, u64)> {
     let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], Vec::new());
-    let mut rooms = Rooms {
+    let mut stages = Stages {
         pairer: Pairer::new(PairOptions::default()),
         connections: Connections::new(encrypted.clone(), ConnectionOptions::default()),
-        watch: Watch::new(meant),
-        taken: 0,
+        watch: DetectorRun::new(meant),
+        transactions: 0,
     };
     let options =
         DecoderOptions { encrypted: Some(encrypted.clone()), ..DecoderOptions::default() };
@@ -73,32 +73,32 @@ pub fn replay(file: &Path, meant: &Meant) -> Option<(Vec<Found>, u64)> {
     let mut reader = Replay::new(PortSet::default()).with_encrypted(Some(encrypted));
     let read = reader.file(file, &mut |packet, _| {
         now = Some(packet.ts);
-        decoder.expire(packet.ts, &mut |decoded| rooms.take(decoded));
-        rooms.expire(packet.ts);
-        decoder.observe(packet, &mut |decoded| rooms.take(decoded));
+        decoder.expire(packet.ts, &mut |decoded| stages.observe(decoded));
+        stages.expire(packet.ts);
+        decoder.observe(packet, &mut |decoded| stages.observe(decoded));
         ControlFlow::Continue(())
     });
     let now: Timestamp = now.filter(|_| read.is_ok())?;
-    decoder.finish(&mut |decoded| rooms.take(decoded));
-    rooms.expire(now.plus(Duration::from_secs(60)));
-    let taken = rooms.taken;
-    Some((rooms.watch.end().0, taken))
+    decoder.finish(&mut |decoded| stages.observe(decoded));
+    stages.expire(now.plus(Duration::from_secs(60)));
+    let transactions = stages.transactions;
+    Some((stages.watch.end().0, transactions))
 }
 
-/// The rooms between decoder and detectors.
-struct Rooms {
+/// Stages between decoder and detectors.
+struct Stages {
     pairer: Pairer,
     connections: Connections,
-    watch: Watch,
-    taken: u64,
+    watch: DetectorRun,
+    transactions: u64,
 }
 
-impl Rooms {
-    fn take(&mut self, decoded: Decoded<'_>) {
-        let Self { pairer, connections, watch, taken } = self;
+impl Stages {
+    fn observe(&mut self, decoded: Decoded<'_>) {
+        let Self { pairer, connections, watch, transactions } = self;
         let mut each = |transaction: &Transaction<'_>| {
-            *taken += 1;
-            observed(transaction, watch);
+            *transactions += 1;
+            observe_transaction(transaction, watch);
         };
         match decoded {
             Decoded::Message(message) => {
@@ -113,18 +113,18 @@ impl Rooms {
     }
 
     fn expire(&mut self, now: Timestamp) {
-        let Self { pairer, connections, watch, taken } = self;
+        let Self { pairer, connections, watch, transactions } = self;
         pairer.expire(now, &mut |transaction| {
-            *taken += 1;
-            observed(transaction, watch);
+            *transactions += 1;
+            observe_transaction(transaction, watch);
         });
         connections.expire(now, &mut |report| watch.connection(report));
         watch.expire(now);
     }
 }
 
-/// The flat view, without what a capture does not tell.
-fn observed(transaction: &Transaction<'_>, watch: &mut Watch) {
+/// Passes a transaction to the detectors. Captures have no processes and containers.
+fn observe_transaction(transaction: &Transaction<'_>, watch: &mut DetectorRun) {
     let Some(first) = transaction.query.or(transaction.response) else { return };
     let resolver = first.ends().1.ip().to_string();
     let mut texts = Texts::default();

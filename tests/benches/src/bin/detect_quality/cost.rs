@@ -1,9 +1,9 @@
-//! What detectors cost: time for each transaction of ordinary traffic, and of a flood of random names; and
-//! the memory that the flood makes them take.
+//! Cost of the detectors: CPU time per transaction of ordinary traffic and of a flood of random names, and
+//! memory after the flood.
 
 use crate::benign::{Node, Profile};
 use crate::cpu::cpu_time;
-use crate::event::{A, Asker, BASE36, Chance, Event, NXDOMAIN, seconds};
+use crate::event::{A, BASE36, Client, Event, NXDOMAIN, Rng, seconds};
 use dnscribe::analysis::detect::{
     AMPLIFICATION_MEMORY_BYTES, Amplification, BYPASS_MEMORY_BYTES, Bypass,
     CACHE_POISONING_MEMORY_BYTES, CachePoisoning, DGA_MEMORY_BYTES, DRIFT_MEMORY_BYTES, Detector,
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-/// Names of the flood.
+/// Number of names in the flood.
 const NAMES: u32 = 1_000_000;
 
-/// A detector's name, itself, what it takes, and what it may take.
+/// A detector, with its name, its memory and its memory limit.
 struct Measured<D> {
     name: &'static str,
     detector: D,
@@ -25,13 +25,13 @@ struct Measured<D> {
     limit: usize,
 }
 
-/// One line for each detector.
+/// Returns a JSON line for each detector.
 pub fn lines() -> Vec<Value> {
     let mut ordinary = Vec::new();
     for profile in Profile::ALL {
-        Node::new(profile, 99).fill(43_200.0, 43_200.0 + 14_400.0, &mut ordinary);
+        Node::new(profile, 99).generate(43_200.0, 43_200.0 + 14_400.0, &mut ordinary);
     }
-    ordinary.sort_by_key(Event::over);
+    ordinary.sort_by_key(Event::ends_at);
     let flood = flood();
     macro_rules! measured {
         ($name:literal, $kind:ty, $limit:expr) => {
@@ -55,16 +55,15 @@ pub fn lines() -> Vec<Value> {
     ]
 }
 
-/// A million names, of many zones, asked for by many, for one second in a hundred thousandth.
+/// Returns a flood: a million names in many zones, queried by many clients, 100,000 per second.
 fn flood() -> Vec<Event> {
-    let mut chance = Chance::new(5);
+    let mut rng = Rng::new(5);
     (0..NAMES)
         .map(|number| {
-            let [_, b, c, d] = u32::try_from(chance.below(1 << 24)).unwrap_or(0).to_be_bytes();
-            let client = Asker::client(Ipv4Addr::new(10, b, c, d));
-            let zone = chance.text(BASE36, 8);
-            let name =
-                format!("{}.{}.com", chance.text(BASE36, 16), &zone[..=(number as usize % 8)]);
+            let [_, b, c, d] = u32::try_from(rng.below(1 << 24)).unwrap_or(0).to_be_bytes();
+            let client = Client::remote(Ipv4Addr::new(10, b, c, d));
+            let zone = rng.text(BASE36, 8);
+            let name = format!("{}.{}.com", rng.text(BASE36, 16), &zone[..=(number as usize % 8)]);
             let at = seconds(43_200.0 + f64::from(number) / 1e5);
             Event::new(at, &client, Ipv4Addr::new(10, 0, 0, 53).into(), name, A).rcode(NXDOMAIN)
         })
@@ -83,32 +82,32 @@ impl<D: Detector> Measured<D> {
         })
     }
 
-    /// Nanoseconds of CPU time for each, making the observation aside.
+    /// Nanoseconds of CPU time per transaction, without making the view.
     fn time(&mut self, events: &[Event]) -> f64 {
-        let mut looking = Duration::ZERO;
+        let mut total = Duration::ZERO;
         for events in events.chunks(64) {
-            let made: Vec<Owned> = events.iter().map(Owned::of).collect();
+            let owned: Vec<OwnedTexts> = events.iter().map(OwnedTexts::new).collect();
             let began = cpu_time();
-            for (event, owned) in events.iter().zip(&made) {
+            for (event, owned) in events.iter().zip(&owned) {
                 self.detector.observe(&event.observation(0, &owned.resolver, owned.zone(event)));
             }
-            looking += cpu_time().saturating_sub(began);
+            total += cpu_time().saturating_sub(began);
         }
         #[expect(clippy::cast_precision_loss, reason = "a count of events")]
         let count = events.len() as f64;
-        looking.as_secs_f64() * 1e9 / count
+        total.as_secs_f64() * 1e9 / count
     }
 }
 
-/// What an observation borrows beside its event.
-struct Owned {
+/// Texts that a view borrows in addition to its event.
+struct OwnedTexts {
     resolver: String,
-    /// Where the zone begins in the name.
+    /// Position of the registrable domain in the name.
     zone: Option<usize>,
 }
 
-impl Owned {
-    fn of(event: &Event) -> Self {
+impl OwnedTexts {
+    fn new(event: &Event) -> Self {
         let zone = registrable(&event.qname).map(|zone| event.qname.len() - zone.len());
         Self { resolver: event.server.to_string(), zone }
     }

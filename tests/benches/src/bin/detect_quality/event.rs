@@ -1,4 +1,4 @@
-//! A made-up transaction, and chance that is the same every time.
+//! Generated transactions, and a pseudo-random generator with fixed seeds.
 
 use dnscribe::analysis::view::{Observation, Process};
 use dnscribe::capture::{Origin, Transport};
@@ -27,19 +27,19 @@ pub const SERVFAIL: u16 = 2;
 
 const RESPONSE: u16 = 0x8080;
 const RECURSION_DESIRED: u16 = 0x100;
-/// Octets of a header and the fixed part of a question.
+/// Bytes of a DNS header and of the fixed part of a question.
 const QUESTION_BYTES: usize = 18;
-/// Octets of an answer of an address, its owner compressed.
+/// Bytes of an address record with a compressed owner.
 const ADDRESS_BYTES: u64 = 16;
 
-/// How long queries wait.
+/// Time after which a query without response is a timeout.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `SplitMix64`: small, good, and the same on every machine.
+/// Pseudo-random generator `SplitMix64`: gives the same numbers on every machine.
 #[derive(Clone, Debug)]
-pub struct Chance(u64);
+pub struct Rng(u64);
 
-impl Chance {
+impl Rng {
     pub const fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
     }
@@ -52,32 +52,34 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// Below `limit`, which is not 0.
+    /// Returns a number below `limit`, which must not be 0.
     pub const fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    /// From 0 to 1.
+    /// Returns a number from 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
     pub fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// Returns true with a probability.
     pub fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
 
-    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        let place = self.below(of.len() as u64);
-        &of[usize::try_from(place).unwrap_or(0)]
+    /// Returns an item of a non-empty slice.
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        let index = self.below(items.len() as u64);
+        &items[usize::try_from(index).unwrap_or(0)]
     }
 
-    /// An interval between events that come by chance at a rate, in seconds.
+    /// Returns the seconds to the next event of a Poisson process; `rate` is in events per second.
     pub fn interval(&mut self, rate: f64) -> f64 {
         -(1.0 - self.unit()).ln() / rate
     }
 
-    /// Letters of an alphabet.
+    /// Returns random letters of an alphabet.
     pub fn text(&mut self, alphabet: &[u8], length: u64) -> String {
         (0..length).map(|_| char::from(*self.pick(alphabet))).collect()
     }
@@ -89,35 +91,35 @@ pub const BASE32: &[u8] = b"abcdefghijklmnopqrstuvwxyz234567";
 pub const BASE36: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 pub const BASE64: &[u8] = b"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Who asks, and from where it is seen.
+/// Client of a transaction, and the vantage at which it is observed.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub struct Client {
     pub vantage: Vantage,
-    pub client: IpAddr,
+    pub address: IpAddr,
     pub process: Option<(&'static str, u32)>,
     pub pod: Option<String>,
 }
 
-impl Asker {
-    /// A process of this host.
-    pub fn process(comm: &'static str, pid: u32) -> Self {
-        let client = Ipv4Addr::new(10, 1, 0, 9).into();
-        Self { vantage: Vantage::Client, client, process: Some((comm, pid)), pod: None }
+impl Client {
+    /// Creates a process on this host.
+    pub fn local(comm: &'static str, pid: u32) -> Self {
+        let address = Ipv4Addr::new(10, 1, 0, 9).into();
+        Self { vantage: Vantage::Client, address, process: Some((comm, pid)), pod: None }
     }
 
-    /// A client of a server on this host.
-    pub fn client(address: Ipv4Addr) -> Self {
+    /// Creates a client of a DNS server on this host.
+    pub fn remote(address: Ipv4Addr) -> Self {
         let process = Some(("unbound", 700));
-        Self { vantage: Vantage::Server, client: address.into(), process, pod: None }
+        Self { vantage: Vantage::Server, address: address.into(), process, pod: None }
     }
 }
 
-/// A transaction with what it owns.
+/// A generated transaction with its own strings.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub at: Timestamp,
     pub latency: Option<Duration>,
-    pub asker: Asker,
+    pub client: Client,
     pub transport: Transport,
     pub server: IpAddr,
     pub qname: String,
@@ -135,13 +137,13 @@ pub struct Event {
 }
 
 impl Event {
-    /// A query that was answered with nothing in 12 ms.
-    pub fn new(at: Timestamp, asker: &Asker, server: IpAddr, qname: String, qtype: u16) -> Self {
+    /// Creates a query with an empty response after 12 ms.
+    pub fn new(at: Timestamp, client: &Client, server: IpAddr, qname: String, qtype: u16) -> Self {
         let bytes = (qname.len() + QUESTION_BYTES) as u64;
         Self {
             at,
             latency: Some(Duration::from_millis(12)),
-            asker: asker.clone(),
+            client: client.clone(),
             transport: Transport::Udp,
             server,
             qname,
@@ -175,31 +177,31 @@ impl Event {
         self
     }
 
-    /// With an address in the answer.
+    /// Adds an address to the answer.
     pub fn address(self, address: IpAddr) -> Self {
         let rtype = if address.is_ipv4() { A } else { AAAA };
         self.data(rtype, &address.to_string(), ADDRESS_BYTES)
     }
 
-    /// With a record in the answer.
+    /// Adds a record to the answer.
     pub fn data(mut self, rtype: u16, data: &str, bytes: u64) -> Self {
         let name = &self.qname;
         self.answers.push(&Answer { name, rtype, class: 1, ttl_seconds: 60, data });
-        self.response_bytes = self.response_bytes.map(|all| all + bytes);
+        self.response_bytes = self.response_bytes.map(|total| total + bytes);
         self
     }
 
-    /// When it is over, as the agent sees it.
-    pub fn over(&self) -> Timestamp {
+    /// Time of the response or of the timeout.
+    pub fn ends_at(&self) -> Timestamp {
         self.at.plus(self.latency.unwrap_or(QUERY_TIMEOUT))
     }
 
-    /// Has a room take it.
-    pub fn observed<R>(&self, number: u64, take: impl FnOnce(&Observation<'_>) -> R) -> R {
-        take(&self.observation(number, &self.server.to_string(), registrable(&self.qname)))
+    /// Calls `observe` with the view of the transaction.
+    pub fn with_view<R>(&self, number: u64, observe: impl FnOnce(&Observation<'_>) -> R) -> R {
+        observe(&self.observation(number, &self.server.to_string(), registrable(&self.qname)))
     }
 
-    /// The flat view, with the resolver's name and the registrable domain.
+    /// Returns the view of the transaction with the resolver's name and the registrable domain.
     pub fn observation<'a>(
         &'a self,
         number: u64,
@@ -215,9 +217,9 @@ impl Event {
             query: (!is_orphan).then_some(id),
             ts: self.at,
             response_ts: self.latency.map(|latency| self.at.plus(latency)),
-            vantage: self.asker.vantage,
+            vantage: self.client.vantage,
             transport: self.transport,
-            client: SocketAddr::new(self.asker.client, 40_000),
+            client: SocketAddr::new(self.client.address, 40_000),
             server: SocketAddr::new(self.server, 53),
             resolver,
             opcode: 0,
@@ -246,19 +248,19 @@ impl Event {
             tcp_fallback_of: None,
             parent: None,
             cache: None,
-            process: self.asker.process.map(|(comm, pid)| Process {
+            process: self.client.process.map(|(comm, pid)| Process {
                 pid,
                 uid: 1000,
                 comm,
                 exe: None,
             }),
             container: None,
-            pod: self.asker.pod.as_deref(),
+            pod: self.client.pod.as_deref(),
         }
     }
 }
 
-/// A point in time, from seconds.
+/// Returns a timestamp from seconds.
 pub fn seconds(seconds: f64) -> Timestamp {
     Timestamp::default().plus(Duration::from_secs_f64(seconds))
 }

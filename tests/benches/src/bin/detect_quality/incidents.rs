@@ -1,4 +1,4 @@
-//! What is wrong, in many variants.
+//! Incidents in many variants.
 
 mod names;
 mod numbers;
@@ -6,34 +6,34 @@ mod servers;
 mod tunnels;
 
 use crate::benign::Profile;
-use crate::event::{Chance, Event};
+use crate::event::{Event, Rng};
 use dnscribe::analysis::detect::{Entity, Rule};
 
-/// Changes what others do, so many seconds after its beginning.
-pub type Alter = Box<dyn Fn(&mut Event, f64, &mut Chance) + Send>;
+/// Changes a transaction of other traffic; gets the seconds since the incident began.
+pub type Alter = Box<dyn Fn(&mut Event, f64, &mut Rng) + Send>;
 
-/// One thing that goes wrong.
+/// An incident: its traffic, and the alert that must be raised.
 pub struct Incident {
-    /// What should be found.
+    /// Rule that must detect it.
     pub rule: Rule,
-    /// What it is, with its parameters.
+    /// Description with parameters.
     pub variant: String,
-    /// Whom it concerns, as far as an alert must say: what is absent here is not compared.
+    /// Entity that the alert must name; absent parts are not compared.
     pub entity: Entity,
-    /// What else is truly so and may be found with it, beside what numbers tell.
+    /// Other rules that may detect it, besides those about numbers.
     pub also: &'static [Rule],
-    /// When it begins and ends, in seconds.
+    /// Begin and end, in seconds.
     pub from: f64,
     pub to: f64,
-    /// All that it does itself.
+    /// Own traffic.
     pub events: Vec<Event>,
-    /// What it does to what others do, if anything.
+    /// Change to other traffic, if any.
     pub alter: Option<Alter>,
-    /// Where it happens; anywhere if absent.
+    /// Kind of node; any if absent.
     pub profile: Option<Profile>,
 }
 
-/// The rules about numbers: most of what is wrong shows in some of them too.
+/// Rules about numbers: most incidents also change some of these.
 const NUMBERS: [Rule; 8] = [
     Rule::QueryRate,
     Rule::Latency,
@@ -46,7 +46,7 @@ const NUMBERS: [Rule; 8] = [
 ];
 
 impl Incident {
-    /// One that does something itself, anywhere.
+    /// Creates an incident with own traffic on any node.
     fn new(
         rule: Rule,
         variant: String,
@@ -57,20 +57,20 @@ impl Incident {
         Self { rule, variant, entity, also: &[], from, to, events, alter: None, profile: None }
     }
 
-    /// Whether an alert by a rule is no surprise.
+    /// Whether the incident explains an alert of a rule.
     pub fn explains(&self, rule: Rule) -> bool {
         rule == self.rule || self.also.contains(&rule) || NUMBERS.contains(&rule)
     }
 }
 
-/// When incidents begin: there was quiet before.
+/// Begin of incidents in seconds, after a time without incident.
 const BEGINS: f64 = 1800.0;
 
-/// Every incident, with parameters by chance.
-pub fn all(chance: &mut Chance) -> Vec<Incident> {
-    let mut incidents = tunnels::all(chance, BEGINS);
-    incidents.extend(names::all(chance, BEGINS));
-    incidents.extend(servers::all(chance, BEGINS));
-    incidents.extend(numbers::all(chance, BEGINS));
+/// Returns every incident with random parameters.
+pub fn all(rng: &mut Rng) -> Vec<Incident> {
+    let mut incidents = tunnels::all(rng, BEGINS);
+    incidents.extend(names::all(rng, BEGINS));
+    incidents.extend(servers::all(rng, BEGINS));
+    incidents.extend(numbers::all(rng, BEGINS));
     incidents
 }

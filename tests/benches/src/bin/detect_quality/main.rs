@@ -1,10 +1,9 @@
-//! How well detection detects: incidents of every kind amid the traffic of nodes, days of nodes on which
-//! nothing happens, and real captures. What `cargo xtask bench detect` runs.
+//! Quality of detection (`cargo xtask bench detect`): incidents of every kind in the traffic of nodes, days without
+//! incident, and real captures.
 //!
-//! `detect_quality tuning|holdout SEEDS DAYS [CORPUS]`: incidents of so many seeds each, and so many days
-//! of each of the four nodes. The thresholds were chosen by looking at `tuning`; `holdout` has other seeds.
-//! Prints JSON lines. Everything is made by our own code; the same arguments give the same lines, times of the
-//! machine aside.
+//! `detect_quality tuning|holdout SEEDS DAYS [CORPUS]`: incidents of SEEDS seeds each, and DAYS days of each of
+//! the four nodes. The thresholds were tuned on `tuning`; `holdout` has other seeds. Prints JSON lines. All
+//! traffic is generated: except for times, equal arguments give equal lines.
 
 mod benign;
 mod corpus;
@@ -12,14 +11,14 @@ mod cost;
 use dnscribe_benches::cpu;
 mod event;
 mod incidents;
-mod judge;
+mod evaluate;
 mod names;
 mod report;
 
 use benign::Profile;
 use dnscribe::analysis::detect::Meant;
-use event::Chance;
-use judge::{Found, Verdict, quiet, troubled};
+use evaluate::{DetectedAlert, IncidentResult, run_incident, run_quiet_node};
+use event::Rng;
 use report::Report;
 use std::error::Error;
 use std::io::Write as _;
@@ -30,11 +29,11 @@ use std::thread;
 use std::time::Instant;
 use tikv_jemallocator::Jemalloc;
 
-/// As in the agent.
+/// Allocator of the agent.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// Resolvers that the operator has configured, or else those of the host's own configuration.
+/// Returns the expected resolvers: those that the operator configured, or else those of the host.
 fn meant(configured: &[IpAddr]) -> Meant {
     let system = [benign::RESOLVER.into(), benign::SECOND.into()].into();
     Meant { configured: configured.iter().copied().collect(), system }
@@ -49,10 +48,10 @@ enum Job {
     Quiet(Profile, u64, f64),
 }
 
-/// What came of it.
-enum Done {
-    Incidents(Vec<(incidents::Incident, Verdict)>),
-    Quiet(Profile, f64, Vec<Found>, u64),
+/// Result of a job.
+enum JobResult {
+    Incidents(Vec<(incidents::Incident, IncidentResult)>),
+    Quiet(Profile, f64, Vec<DetectedAlert>, u64),
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -65,17 +64,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let first = match set.as_str() {
         "tuning" => 1,
         "holdout" => 2_000_001,
-        other => return Err(format!("{other}: tuning or holdout?").into()),
+        other => return Err(format!("unknown set {other}: use tuning or holdout").into()),
     };
     let began = Instant::now();
     let mut report = Report::default();
     measure(first, seeds, days, &mut report);
     if let Some(corpus) = corpus {
-        // Their resolvers are nobody's that were configured.
-        let nobodys = meant(&[Ipv4Addr::new(192, 0, 2, 1).into()]);
+        // The captures' resolvers are unknown; this address is in none of them.
+        let unused = meant(&[Ipv4Addr::new(192, 0, 2, 1).into()]);
         for (name, file) in corpus::captures(Path::new(corpus))? {
-            match corpus::replay(&file, &nobodys) {
-                Some((found, taken)) => report.capture(&name, corpus::label(&name), &found, taken),
+            match corpus::replay(&file, &unused) {
+                Some((found, transactions)) => {
+                    report.capture(&name, corpus::label(&name), &found, transactions);
+                }
                 None => report.without_dns(&name),
             }
         }
@@ -88,7 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Runs all jobs on all cores; what comes of it does not depend on their order.
+/// Runs all jobs on all cores. The results do not depend on their order.
 fn measure(first: u64, seeds: u64, days: f64, report: &mut Report) {
     let quiet_days = Profile::ALL.into_iter().filter(|_| days > 0.0);
     let mut jobs: Vec<Job> = quiet_days.map(|profile| Job::Quiet(profile, first, days)).collect();
@@ -102,7 +103,7 @@ fn measure(first: u64, seeds: u64, days: f64, report: &mut Report) {
                 loop {
                     let job = next.lock().ok().and_then(|mut jobs| jobs.next());
                     let Some((place, job)) = job else { break };
-                    let result = work(*job);
+                    let result = run_job(*job);
                     if let Ok(mut done) = done.lock() {
                         done.push((place, result));
                     }
@@ -114,30 +115,32 @@ fn measure(first: u64, seeds: u64, days: f64, report: &mut Report) {
     done.sort_by_key(|(place, _)| *place);
     for (_, done) in done {
         match done {
-            Done::Incidents(verdicts) => {
-                for (incident, verdict) in verdicts {
-                    report.incident(&incident, &verdict);
+            JobResult::Incidents(verdicts) => {
+                for (incident, result) in verdicts {
+                    report.incident(&incident, &result);
                 }
             }
-            Done::Quiet(profile, days, found, taken) => report.quiet(profile, days, &found, taken),
+            JobResult::Quiet(profile, days, found, transactions) => {
+                report.quiet(profile, days, &found, transactions);
+            }
         }
     }
 }
 
-fn work(job: Job) -> Done {
+fn run_job(job: Job) -> JobResult {
     match job {
         Job::Incidents(seed) => {
-            let mut chance = Chance::new(seed);
+            let mut rng = Rng::new(seed);
             let mut verdicts = Vec::new();
-            for incident in incidents::all(&mut chance) {
-                let verdict = troubled(&incident, chance.next(), &meant(&[]));
-                verdicts.push((incident, verdict));
+            for incident in incidents::all(&mut rng) {
+                let result = run_incident(&incident, rng.next(), &meant(&[]));
+                verdicts.push((incident, result));
             }
-            Done::Incidents(verdicts)
+            JobResult::Incidents(verdicts)
         }
         Job::Quiet(profile, seed, days) => {
-            let (found, transactions) = quiet(profile, seed, days, &meant(&[]));
-            Done::Quiet(profile, days, found, transactions)
+            let (found, transactions) = run_quiet_node(profile, seed, days, &meant(&[]));
+            JobResult::Quiet(profile, days, found, transactions)
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Names as people give them, by chance.
+//! Random names that look like real ones.
 
-use crate::event::{BASE36, Chance, HEX, LETTERS};
+use crate::event::{BASE36, HEX, LETTERS, Rng};
 
-/// Parts of names of sites. None is meant.
+/// Parts of site names; no real site is meant.
 const STARTS: &[&str] = &[
     "news", "shop", "cloud", "data", "green", "north", "blue", "fast", "micro", "open", "smart",
     "web", "home", "travel", "music", "photo", "video", "game", "sport", "health", "bank", "trust",
@@ -63,88 +63,79 @@ const HOSTS: &[&str] = &[
     "k8s-prod",
 ];
 
-/// The sites of a world: the more popular come first.
+/// Sites in order of popularity.
 #[derive(Debug)]
 pub struct Sites {
     names: Vec<Vec<String>>,
 }
 
 impl Sites {
-    pub fn new(chance: &mut Chance, count: u64) -> Self {
-        let names = (0..count).map(|_| site(chance)).collect();
+    pub fn new(rng: &mut Rng, count: u64) -> Self {
+        let names = (0..count).map(|_| site(rng)).collect();
         Self { names }
     }
 
-    /// A name, popular ones more often: the n-th site about n times less than the first.
-    pub fn name(&self, chance: &mut Chance) -> &str {
+    /// Returns a name. The n-th site is chosen about n times less often than the first.
+    pub fn name(&self, rng: &mut Rng) -> &str {
         // The inverse of a distribution function that grows with the logarithm.
         #[expect(clippy::cast_precision_loss, reason = "some thousands")]
-        let rank = (self.names.len() as f64).powf(chance.unit()) - 1.0;
+        let rank = (self.names.len() as f64).powf(rng.unit()) - 1.0;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "below the length"
         )]
         let site = &self.names[(rank as usize).min(self.names.len() - 1)];
-        let (one, other) = (chance.below(site.len() as u64), chance.below(site.len() as u64));
+        let (one, other) = (rng.below(site.len() as u64), rng.below(site.len() as u64));
         &site[usize::try_from(one.min(other)).unwrap_or(0)]
     }
 }
 
-/// A registrable domain as companies choose them.
-pub fn domain(chance: &mut Chance) -> String {
-    let suffix = *chance.pick(SUFFIXES);
-    if chance.chance(0.06) {
-        // Abbreviations, which sound like nothing.
-        let length = 3 + chance.below(3);
-        return format!("{}.{suffix}", chance.text(LETTERS, length));
+/// Returns a registrable domain that looks like a company's.
+pub fn domain(rng: &mut Rng) -> String {
+    let suffix = *rng.pick(SUFFIXES);
+    if rng.chance(0.06) {
+        // Abbreviations, which look random.
+        let length = 3 + rng.below(3);
+        return format!("{}.{suffix}", rng.text(LETTERS, length));
     }
-    let hyphen = if chance.chance(0.1) { "-" } else { "" };
-    let digit = if chance.chance(0.05) { "24" } else { "" };
-    format!("{}{hyphen}{}{digit}.{suffix}", chance.pick(STARTS), chance.pick(ENDS))
+    let hyphen = if rng.chance(0.1) { "-" } else { "" };
+    let digit = if rng.chance(0.05) { "24" } else { "" };
+    format!("{}{hyphen}{}{digit}.{suffix}", rng.pick(STARTS), rng.pick(ENDS))
 }
 
-fn site(chance: &mut Chance) -> Vec<String> {
-    let zone = domain(chance);
+fn site(rng: &mut Rng) -> Vec<String> {
+    let zone = domain(rng);
     let mut names: Vec<String> =
-        (0..=chance.below(6)).map(|_| format!("{}.{zone}", chance.pick(HOSTS))).collect();
-    match chance.below(12) {
-        0 => names.push(format!("d{}.cloudfront.net", chance.text(BASE36, 13))),
-        1 => names.push(format!(
-            "{}-elb-{}.eu-west-1.elb.amazonaws.com",
-            "web",
-            chance.text(HEX, 16)
-        )),
-        2 => names.push(format!("e{}.dsc{}.akamaiedge.net", chance.below(90_000), "g")),
-        3 => names.push(format!(
-            "rr{}---sn-{}.googlevideo.com",
-            chance.below(8),
-            chance.text(BASE36, 8)
-        )),
-        4 => names
-            .push(format!("{}.execute-api.eu-central-1.amazonaws.com", chance.text(BASE36, 10))),
-        5 => names.push(format!("scontent-fra{}-1.xx.fbcdn.net", chance.below(9))),
-        6 => names.push(format!("ipv4-c{:03}-fra001-ix.1.oca.nflxvideo.net", chance.below(200))),
-        7 => names.push(format!("{}.azurefd.net", chance.text(BASE36, 12))),
+        (0..=rng.below(6)).map(|_| format!("{}.{zone}", rng.pick(HOSTS))).collect();
+    match rng.below(12) {
+        0 => names.push(format!("d{}.cloudfront.net", rng.text(BASE36, 13))),
+        1 => names.push(format!("{}-elb-{}.eu-west-1.elb.amazonaws.com", "web", rng.text(HEX, 16))),
+        2 => names.push(format!("e{}.dsc{}.akamaiedge.net", rng.below(90_000), "g")),
+        3 => names.push(format!("rr{}---sn-{}.googlevideo.com", rng.below(8), rng.text(BASE36, 8))),
+        4 => names.push(format!("{}.execute-api.eu-central-1.amazonaws.com", rng.text(BASE36, 10))),
+        5 => names.push(format!("scontent-fra{}-1.xx.fbcdn.net", rng.below(9))),
+        6 => names.push(format!("ipv4-c{:03}-fra001-ix.1.oca.nflxvideo.net", rng.below(200))),
+        7 => names.push(format!("{}.azurefd.net", rng.text(BASE36, 12))),
         _ => {}
     }
     names
 }
 
-/// An address below `in-addr.arpa`, or nibbles below `ip6.arpa`.
-pub fn reverse(chance: &mut Chance) -> String {
-    if chance.chance(0.1) {
-        let mut nibbles = chance.text(HEX, 32).into_bytes();
+/// Returns a reverse name below `in-addr.arpa` or `ip6.arpa`.
+pub fn reverse(rng: &mut Rng) -> String {
+    if rng.chance(0.1) {
+        let mut nibbles = rng.text(HEX, 32).into_bytes();
         nibbles[31] = b'2';
         let labels: Vec<String> =
             nibbles.iter().map(|nibble| char::from(*nibble).to_string()).collect();
         return format!("{}.ip6.arpa", labels.join("."));
     }
-    let mut octet = || chance.below(256);
+    let mut octet = || rng.below(256);
     format!("{}.{}.{}.{}.in-addr.arpa", octet(), octet(), octet(), octet())
 }
 
-/// Some words, as malware makes domains of them too.
-pub fn words(chance: &mut Chance) -> String {
-    format!("{}{}{}", chance.pick(STARTS), chance.pick(STARTS), chance.pick(ENDS))
+/// Returns joined words, as some malware uses them for domains.
+pub fn words(rng: &mut Rng) -> String {
+    format!("{}{}{}", rng.pick(STARTS), rng.pick(STARTS), rng.pick(ENDS))
 }

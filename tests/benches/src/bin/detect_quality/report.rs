@@ -1,36 +1,36 @@
-//! The numbers: recall, precision, times, false alarms.
+//! Recall, precision, detection times and false alerts, as JSON lines.
 
 use crate::benign::Profile;
+use crate::evaluate::{DetectedAlert, IncidentResult};
 use crate::incidents::Incident;
-use crate::judge::{Found, Verdict};
 use dnscribe::analysis::detect::{Level, Rule};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// What came of a detector.
+/// Score of a rule.
 #[derive(Debug, Default)]
 pub struct Score {
     incidents: u64,
     found: u64,
-    /// Of these, those that were called a warning at least.
+    /// Found with level warning or higher.
     warned: u64,
     pub missed: Vec<String>,
     seconds: Vec<f64>,
-    /// Found amid incidents of other kinds, and on quiet days, by level.
+    /// False alerts during other incidents and on quiet days, by level.
     false_amid: BTreeMap<&'static str, u64>,
     false_quiet: BTreeMap<&'static str, u64>,
     false_summaries: Vec<String>,
 }
 
 impl Score {
-    /// The share of incidents that were found.
+    /// Share of incidents that were found.
     pub fn recall(&self) -> f64 {
         ratio(self.found, self.incidents)
     }
 
-    /// The share of findings of warning and above that are true.
+    /// Share of true alerts among those of level warning and higher.
     pub fn precision(&self) -> f64 {
         let wrong: u64 = [&self.false_amid, &self.false_quiet]
             .iter()
@@ -42,7 +42,7 @@ impl Score {
     }
 }
 
-/// All scores.
+/// Scores of all rules.
 #[derive(Debug, Default)]
 pub struct Report {
     scores: BTreeMap<Rule, Score>,
@@ -54,17 +54,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// What came of a rule's detector.
+    /// Returns the score of a rule.
     #[cfg(test)]
     pub fn score(&mut self, rule: Rule) -> &Score {
         self.scores.entry(rule).or_default()
     }
 
-    pub fn incident(&mut self, incident: &Incident, verdict: &Verdict) {
-        self.transactions += verdict.transactions;
+    pub fn incident(&mut self, incident: &Incident, result: &IncidentResult) {
+        self.transactions += result.transactions;
         let score = self.scores.entry(incident.rule).or_default();
         score.incidents += 1;
-        match verdict.found {
+        match result.found {
             Some((seconds, level)) => {
                 score.found += 1;
                 score.warned += u64::from(level > Level::Info);
@@ -72,14 +72,20 @@ impl Report {
             }
             None => score.missed.push(incident.variant.clone()),
         }
-        for found in &verdict.false_ones {
+        for found in &result.false_alerts {
             let score = self.scores.entry(found.rule).or_default();
             *score.false_amid.entry(found.level.name()).or_default() += 1;
             score.note(&incident.variant, found);
         }
     }
 
-    pub fn quiet(&mut self, profile: Profile, days: f64, found: &[Found], transactions: u64) {
+    pub fn quiet(
+        &mut self,
+        profile: Profile,
+        days: f64,
+        found: &[DetectedAlert],
+        transactions: u64,
+    ) {
         self.transactions += transactions;
         self.days += days;
         for found in found {
@@ -89,12 +95,18 @@ impl Report {
         }
     }
 
-    /// A capture in which there is no DNS where it is looked for.
+    /// Notes a capture without packets on port 53.
     pub fn without_dns(&mut self, name: &str) {
         self.captures_without_dns.push(name.to_owned());
     }
 
-    pub fn capture(&mut self, name: &str, label: Option<Rule>, found: &[Found], transactions: u64) {
+    pub fn capture(
+        &mut self,
+        name: &str,
+        label: Option<Rule>,
+        found: &[DetectedAlert],
+        transactions: u64,
+    ) {
         self.transactions += transactions;
         self.captures += 1;
         self.captures_with_incident += u64::from(label.is_some());
@@ -109,7 +121,7 @@ impl Report {
                 None => score.missed.push(name.to_owned()),
             }
         }
-        // Whose resolvers are configured is not known of a capture.
+        // The configured resolvers of a capture are not known.
         let unknowable = |rule| matches!(rule, Rule::ResolverBypass | Rule::EncryptedBypass);
         for found in
             found.iter().filter(|found| Some(found.rule) != label && !unknowable(found.rule))
@@ -120,7 +132,7 @@ impl Report {
         }
     }
 
-    /// As JSON lines: a line for each detector, then one for all.
+    /// Writes JSON lines: one for each rule, then one for all.
     pub fn print(&self, set: &str, took: Duration, out: &mut dyn Write) -> io::Result<()> {
         for (rule, score) in &self.scores {
             let mut seconds = score.seconds.clone();
@@ -156,7 +168,7 @@ impl Report {
 }
 
 impl Score {
-    fn note(&mut self, amid: &str, found: &Found) {
+    fn note(&mut self, amid: &str, found: &DetectedAlert) {
         if self.false_summaries.len() < 8 {
             self.false_summaries.push(format!(
                 "[{amid}] {}: {}",
@@ -189,6 +201,6 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
         clippy::cast_precision_loss,
         reason = "below the length"
     )]
-    let place = (q * (sorted.len().saturating_sub(1)) as f64).round() as usize;
-    sorted.get(place).copied().unwrap_or(f64::NAN)
+    let index = (q * (sorted.len().saturating_sub(1)) as f64).round() as usize;
+    sorted.get(index).copied().unwrap_or(f64::NAN)
 }

@@ -1,23 +1,23 @@
-//! A little of it all, so that quality does not fall unnoticed: what debug builds can do in seconds.
+//! Detects regressions of quality with a small part of the benchmark, which runs in seconds in a debug build.
 
 use super::*;
 use dnscribe::analysis::detect::{Level, Rule};
 
-/// Incidents of more transactions, or that take longer, are for the benchmark.
+/// Largest incident that the tests run; larger and longer ones are left to the benchmark.
 const MOST_EVENTS: usize = 2500;
 const LONGEST_SECONDS: f64 = 2800.0;
 
 #[test]
-fn most_incidents_are_found_and_little_else() {
+fn finds_most_incidents_with_few_false_alerts() {
     let mut report = Report::default();
-    let mut chance = Chance::new(7);
-    for incident in incidents::all(&mut chance) {
-        let seed = chance.next();
+    let mut rng = Rng::new(7);
+    for incident in incidents::all(&mut rng) {
+        let seed = rng.next();
         let is_short = incident.events.len() < MOST_EVENTS && incident.to < LONGEST_SECONDS;
         if is_short && incident.alter.is_none() {
             // The node with the fewest transactions.
             let incident = incidents::Incident { profile: Some(Profile::Mail), ..incident };
-            report.incident(&incident, &troubled(&incident, seed, &meant(&[])));
+            report.incident(&incident, &run_incident(&incident, seed, &meant(&[])));
         }
     }
     let rules =
@@ -30,22 +30,22 @@ fn most_incidents_are_found_and_little_else() {
 }
 
 #[test]
-fn hours_without_incidents_have_no_critical_alert() {
+fn raises_no_critical_alert_without_incident() {
     for profile in Profile::ALL {
-        let (found, taken) = quiet(profile, 7, 0.05, &meant(&[]));
+        let (found, taken) = run_quiet_node(profile, 7, 0.05, &meant(&[]));
         assert!(taken > 100, "{}: {taken}", profile.name());
-        let is_critical = |found: &&Found| found.level == Level::Critical;
+        let is_critical = |found: &&DetectedAlert| found.level == Level::Critical;
         let critical: Vec<_> = found.iter().filter(is_critical).collect();
         assert!(critical.is_empty(), "{}: {critical:?}", profile.name());
     }
 }
 
 #[test]
-fn chance_is_the_same_every_time() {
+fn equal_seeds_give_equal_results() {
     let find = || {
-        let incident = incidents::all(&mut Chance::new(3)).swap_remove(2);
-        let verdict = troubled(&incident, 3, &meant(&[]));
-        format!("{:?} {:?} {}", verdict.found, verdict.false_ones, verdict.transactions)
+        let incident = incidents::all(&mut Rng::new(3)).swap_remove(2);
+        let result = run_incident(&incident, 3, &meant(&[]));
+        format!("{:?} {:?} {}", result.found, result.false_alerts, result.transactions)
     };
     assert_eq!(find(), find());
 }

@@ -1,35 +1,35 @@
-//! A cgroup of our own, so that no packets but ours count.
+//! A temporary cgroup, so that only the benchmark's packets are counted.
 
 use crate::Failure;
 use dnscribe::capture::live::cgroup2_mount;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// The cgroup that this process is in while the value lives.
+/// The cgroup that this process is in until the value is dropped.
 pub struct Cgroup {
     path: PathBuf,
-    before: PathBuf,
+    previous: PathBuf,
 }
 
 impl Cgroup {
-    /// Makes one and moves this process there.
+    /// Creates a cgroup and moves this process into it.
     pub fn enter() -> Result<Self, Failure> {
         let mount = cgroup2_mount().ok_or("no cgroup2 file system is mounted")?;
         let text = fs::read_to_string("/proc/self/cgroup")?;
         let own = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
         let path = mount.join(format!("dnscribe-bench-{}", std::process::id()));
         fs::create_dir(&path)?;
-        let cgroup = Self { path, before: mount.join(own) };
+        let cgroup = Self { path, previous: mount.join(own) };
         move_to(&cgroup.path)?;
         Ok(cgroup)
     }
 
-    /// Where it is.
+    /// Directory of the cgroup.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// To attach to.
+    /// Opens the directory, to attach programs to it.
     pub fn open(&self) -> Result<File, Failure> {
         Ok(File::open(&self.path)?)
     }
@@ -37,8 +37,8 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // An empty directory that is left behind does no harm.
-        let _ = move_to(&self.before);
+        // An empty cgroup that stays behind is harmless.
+        let _ = move_to(&self.previous);
         let _ = fs::remove_dir(&self.path);
     }
 }

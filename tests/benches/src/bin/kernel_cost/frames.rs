@@ -1,13 +1,13 @@
-//! The packets that are measured, each in an Ethernet frame.
+//! Packets for the benchmark, each in an Ethernet frame.
 
-/// Where DNS is looked for.
+/// Port of DNS.
 pub const DNS: u16 = 53;
-/// Where it is not.
+/// Another port.
 pub const OTHER: u16 = 8080;
 
-/// Octets of DNS in a query: `www.example.com` with EDNS.
+/// Bytes of DNS in a query: `www.example.com` with EDNS.
 pub const QUERY_BYTES: usize = 44;
-/// Octets of DNS in a response.
+/// Bytes of DNS in a response.
 pub const RESPONSE_BYTES: usize = 512;
 
 const UDP: u8 = 17;
@@ -15,27 +15,27 @@ const TCP: u8 = 6;
 const ACK: u8 = 16;
 const PUSH: u8 = 8;
 
-/// A packet by its name.
+/// A packet with a name.
 pub struct Frame {
     pub name: &'static str,
     pub octets: Vec<u8>,
     pub kind: Kind,
 }
 
-/// What a packet comes to.
+/// Result of a program for a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// No packet of ours: to be compared with a program that does nothing.
+    /// Skipped because it is not DNS: compared with an empty program.
     Other,
-    /// Counted, and no more: no program does the same with less.
+    /// Only counted: there is no baseline for it.
     Counted,
     /// A record of the first size class.
     Small,
-    /// A record with 576 octets of packet.
+    /// A record with 576 bytes of packet.
     Large,
 }
 
-/// All of them.
+/// Returns all packets.
 pub fn all() -> Vec<Frame> {
     let frame = |name, kind, ip: &[u8]| Frame { name, kind, octets: ethernet(ip) };
     let message = [&[0, 44][..], &[7; 44]].concat();
@@ -57,8 +57,8 @@ fn ethernet(ip: &[u8]) -> Vec<u8> {
     [&[0; 12][..], &kind, ip].concat()
 }
 
-fn length(of: usize) -> [u8; 2] {
-    u16::try_from(of).unwrap_or(u16::MAX).to_be_bytes()
+fn length(bytes: usize) -> [u8; 2] {
+    u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes()
 }
 
 fn v4(protocol: u8, payload: &[u8]) -> Vec<u8> {
@@ -81,7 +81,7 @@ fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
     [&ports[..], &length(8 + payload.len()), &[0, 0], payload].concat()
 }
 
-/// With the timestamps that nearly all segments have.
+/// Returns a TCP segment with the timestamps option, which nearly all segments have.
 fn tcp(to: u16, flags: u8, payload: &[u8]) -> Vec<u8> {
     let mut segment = 40_001_u16.to_be_bytes().to_vec();
     segment.extend(to.to_be_bytes());

@@ -1,13 +1,13 @@
-//! What the programs cost in the kernel, as one JSON object of figures: what `cargo xtask bench kernel`
-//! runs. As root, and in a network namespace of its own (`unshare --net`), whose interfaces it sets up.
+//! CPU time of the eBPF programs in the kernel (`cargo xtask bench kernel`). Prints figures as a JSON object.
+//! Needs root and a separate network namespace (`unshare --net`), whose interfaces it sets up.
 //!
-//! `kernel_cost prices`, or `run PROGRAM`, `traffic cgroup|socket`, `storm`.
+//! `kernel_cost prices | run PROGRAM | traffic cgroup|socket | storm`.
 
 mod cgroup;
 use dnscribe_benches::cpu;
 mod frames;
 mod prices;
-mod storm;
+mod syscall_loops;
 mod test_run;
 mod traffic;
 
@@ -17,14 +17,14 @@ use std::error::Error;
 use std::io::{Write as _, stdout};
 use std::process::Command;
 
-/// As the agent's by default.
+/// Default of the agent.
 const RING_BYTES: u32 = 32 << 20;
 
 const USAGE: &str = "usage: kernel_cost prices | run PROGRAM | traffic cgroup|socket | storm";
 
 type Failure = Box<dyn Error>;
 
-/// What was measured: names with their units in them, and values.
+/// Measured values by name; names include the unit.
 type Figures = Map<String, Value>;
 
 fn main() -> Result<(), Failure> {
@@ -36,30 +36,30 @@ fn main() -> Result<(), Failure> {
         ["run", program] => test_run::measure(program)?,
         ["traffic", "cgroup"] => traffic::at_cgroup()?,
         ["traffic", "socket"] => traffic::at_interface()?,
-        ["storm"] => storm::measure()?,
+        ["storm"] => syscall_loops::measure()?,
         _ => return Err(USAGE.into()),
     };
     Ok(writeln!(stdout(), "{}", Value::Object(figures))?)
 }
 
-/// What the agent asks for by default.
+/// Returns the agent's default options.
 fn options() -> LiveOptions {
     LiveOptions { hook: HookChoice::Cgroup, ring_bytes: RING_BYTES, ..LiveOptions::default() }
 }
 
-/// The middle one.
+/// Returns the median.
 fn middle(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Sets the namespace's interfaces up.
+/// Runs `ip` with arguments.
 fn ip(words: &str) -> Result<(), Failure> {
     let output = Command::new("ip").args(words.split(' ')).output()?;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!("`ip {words}`: {}; root is needed", said.trim_end()).into())
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!("`ip {words}`: {}; root is needed", stderr.trim_end()).into())
 }

@@ -1,4 +1,4 @@
-//! What each helper, map and kind of instruction costs by itself.
+//! CPU time of each helper, map operation and kind of instruction.
 
 use crate::{Failure, Figures, RING_BYTES, frames, middle};
 use dnscribe::capture::live::testing::baseline::Baseline;
@@ -6,7 +6,7 @@ use dnscribe::capture::live::testing::baseline::Baseline;
 const BATCH: u32 = 10_000;
 const BATCHES: usize = 9;
 
-/// Runs programs that do one thing over and over.
+/// Runs programs that repeat one operation, and returns the time per operation.
 pub fn measure() -> Result<Figures, Failure> {
     let mut baseline = Baseline::load(RING_BYTES)?;
     let frame = frames::all().swap_remove(0).octets;

@@ -5,9 +5,9 @@ use crate::{Failure, Figures, RING_BYTES, middle, options};
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::live::testing::baseline::Baseline;
 
-/// Runs in a row: as many as the ring has room for, whatever the record.
+/// Runs without reading the ring: as many records as fit, whatever their size.
 const BATCH: u32 = 16_384;
-/// Rounds, each there and back, of which the middle ones count.
+/// Rounds, each forward and backward; the median counts.
 const ROUNDS: usize = 9;
 
 /// Runs one of the agent's programs.
@@ -29,7 +29,7 @@ pub fn measure(program: &str) -> Result<Figures, Failure> {
     let empty = format!("empty_{hook}");
     for frame in frames::all() {
         let floor = frame.kind.floor(hook);
-        // There and back, so that a drift of the machine weighs on all alike.
+        // Forward and backward, so that a drift of the machine affects all alike.
         let (mut ours, mut empties, mut floors) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             empties.push(f64::from(baseline.time(&empty, &frame.octets, BATCH)?));
@@ -75,13 +75,16 @@ impl Kind {
     }
 }
 
-/// One batch, that must not meet a full ring.
+/// Runs one batch.
+///
+/// # Errors
+/// If the ring was full, because full rings are faster.
 fn batch(bench: &mut Bench, program: &str, frame: &Frame) -> Result<f64, Failure> {
     let before = lost(bench);
     let (_, nanoseconds) = bench.time(program, &frame.octets, BATCH)?;
     while bench.live.drain(BATCH as usize, &mut |_| ()) > 0 {}
     if lost(bench) != before {
-        return Err("the ring was full: what was measured is not what was meant".into());
+        return Err("the ring was full: the measurement is invalid".into());
     }
     Ok(f64::from(nanoseconds))
 }

@@ -1,5 +1,5 @@
-//! By the kernel's run-time statistics: the programs where they are meant to be, under packets that are
-//! really sent, one way of attaching after the other.
+//! CPU time by the kernel's run-time statistics: the programs are attached as in the agent, one hook after the
+//! other, while packets are sent.
 
 use crate::cgroup::Cgroup;
 use crate::frames::{DNS, OTHER, QUERY_BYTES, RESPONSE_BYTES};
@@ -10,11 +10,11 @@ use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 
-/// Packets of each kind, while one program is attached: their records fit into the ring.
+/// Packets of each kind for one program; their records fit into the ring.
 const PACKETS: u32 = 20_000;
-/// What is attached, one after the other; twice, so that a drift of the machine weighs on all alike.
+/// Order of attachment: forward and backward, so that a drift of the machine affects all alike.
 const ORDER: [&str; 8] = ["empty", "small", "large", "ours", "ours", "large", "small", "empty"];
-/// Octets of a packet that is not DNS.
+/// Bytes of a packet that is not DNS.
 const OTHER_BYTES: usize = 100;
 
 /// A kind of packet: its name, the baseline for its record, and who sends it.
@@ -23,25 +23,25 @@ struct Kind {
     floor: Option<&'static str>,
     from: UdpSocket,
     to: SocketAddr,
-    /// Who gets it, if anyone.
-    at: Option<UdpSocket>,
-    octets: Vec<u8>,
+    /// Receiving socket, if any.
+    receiver: Option<UdpSocket>,
+    bytes: Vec<u8>,
 }
 
 impl Kind {
     fn send(&self) -> Result<(), Failure> {
-        let mut room = [0; 2048];
+        let mut buffer = [0; 2048];
         for _ in 0..PACKETS {
-            self.from.send_to(&self.octets, self.to)?;
-            if let Some(at) = &self.at {
-                at.recv(&mut room)?;
+            self.from.send_to(&self.bytes, self.to)?;
+            if let Some(receiver) = &self.receiver {
+                receiver.recv(&mut buffer)?;
             }
         }
         Ok(())
     }
 }
 
-/// Something attached.
+/// Attached programs.
 enum Attached {
     Ours(Box<Live>),
     Other(Box<Baseline>, String),
@@ -57,7 +57,10 @@ impl Attached {
         })
     }
 
-    /// Makes room in the ring, and sees that there was always some.
+    /// Empties the ring.
+    ///
+    /// # Errors
+    /// If the ring was full.
     fn drain(&mut self) -> Result<(), Failure> {
         let lost = match self {
             Self::Ours(live) => {
@@ -73,7 +76,7 @@ impl Attached {
     }
 }
 
-/// UDP over loopback, sent and received by this process, in a cgroup of its own.
+/// Measures hook `cgroup`: UDP over loopback, sent and received by this process in a separate cgroup.
 pub fn at_cgroup() -> Result<Figures, Failure> {
     let cgroup = Cgroup::enter()?;
     let bound = |port: u16| UdpSocket::bind(("127.0.0.1", port));
@@ -97,17 +100,17 @@ pub fn at_cgroup() -> Result<Figures, Failure> {
     })
 }
 
-/// UDP through a pair of interfaces, at the end of which nobody waits for it: each packet is seen once.
+/// Measures hook `socket`: UDP through a pair of interfaces without receiver, so that each packet is seen once.
 pub fn at_interface() -> Result<Figures, Failure> {
     ip("link add bench0 type veth peer name bench1")?;
     ip("address add 198.18.255.1/24 dev bench0")?;
     ip("link set bench0 up")?;
     ip("link set bench1 up")?;
     ip("neighbor add 198.18.255.2 lladdr 02:00:00:00:00:02 dev bench0")?;
-    let sent = |name, floor, from: u16, to: u16, octets| {
+    let sent = |name, floor, from: u16, to: u16, bytes| {
         let from = UdpSocket::bind(("198.18.255.1", from))?;
         let to = SocketAddr::from(([198, 18, 255, 2], to));
-        Ok::<_, Failure>(Kind { name, floor, from, to, at: None, octets: vec![7; octets] })
+        Ok::<_, Failure>(Kind { name, floor, from, to, receiver: None, bytes: vec![7; bytes] })
     };
     let kinds = [
         sent("other", None, 0, OTHER, OTHER_BYTES)?,
@@ -131,11 +134,12 @@ fn kind(
     name: &'static str,
     floor: Option<&'static str>,
     from: &UdpSocket,
-    at: &UdpSocket,
-    octets: usize,
+    receiver: &UdpSocket,
+    bytes: usize,
 ) -> Result<Kind, Failure> {
-    let (from, to, at) = (from.try_clone()?, at.local_addr()?, Some(at.try_clone()?));
-    Ok(Kind { name, floor, from, to, at, octets: vec![7; octets] })
+    let (from, to) = (from.try_clone()?, receiver.local_addr()?);
+    let receiver = Some(receiver.try_clone()?);
+    Ok(Kind { name, floor, from, to, receiver, bytes: vec![7; bytes] })
 }
 
 fn measure(
@@ -161,24 +165,24 @@ fn measure(
             attached.drain()?;
         }
     }
-    let of = |kind: &str, name: &str| {
-        let found = readings.iter().find(|((of, program), _)| *of == kind && program == name);
+    let median = |kind: &str, name: &str| {
+        let found = readings.iter().find(|((known, program), _)| *known == kind && program == name);
         middle(found.map(|(_, values)| values.clone()).unwrap_or_default())
     };
     let hook = if programs == ["tap"] { "tap" } else { "cgroup" };
     let mut figures = Figures::new();
     for kind in kinds {
-        let empty = of(kind.name, &format!("empty_{hook}"));
+        let empty = median(kind.name, &format!("empty_{hook}"));
         figures.insert(format!("{}_empty_ns", kind.name), empty.into());
         let (base, ratio) = match kind.floor {
             None => (empty, "to_empty"),
-            Some(floor) => (of(kind.name, &format!("{floor}_{hook}")), "to_floor"),
+            Some(floor) => (median(kind.name, &format!("{floor}_{hook}")), "to_floor"),
         };
         if kind.floor.is_some() {
             figures.insert(format!("{}_floor_ns", kind.name), base.into());
         }
         for program in programs {
-            let ours = of(kind.name, program);
+            let ours = median(kind.name, program);
             figures.insert(format!("{}_{program}_ns", kind.name), ours.into());
             figures.insert(format!("{}_{program}_{ratio}", kind.name), (ours / base).into());
         }

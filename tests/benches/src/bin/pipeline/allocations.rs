@@ -1,4 +1,4 @@
-//! The agent's allocator, and how often it was asked for memory.
+//! The agent's allocator with a counter of allocations.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,26 +8,26 @@ static ON: AtomicBool = AtomicBool::new(false);
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
-/// Jemalloc, with its calls counted once that was asked for.
+/// Jemalloc; counts allocations between [`count`] and [`stop`].
 pub struct Counting;
 
-/// Counts from the next [`reset`] on.
+/// Starts counting.
 pub fn count() {
     ON.store(true, Ordering::Relaxed);
 }
 
-/// Begins again at 0.
+/// Sets the counters to 0.
 pub fn reset() {
     COUNT.store(0, Ordering::Relaxed);
     BYTES.store(0, Ordering::Relaxed);
 }
 
-/// Counts no more.
+/// Stops counting.
 pub fn stop() {
     ON.store(false, Ordering::Relaxed);
 }
 
-/// How often memory was asked for, and how many octets of it.
+/// Number of allocations, and their bytes.
 pub fn counted() -> (u64, u64) {
     (COUNT.load(Ordering::Relaxed), BYTES.load(Ordering::Relaxed))
 }
@@ -39,11 +39,11 @@ fn note(bytes: usize) {
     }
 }
 
-// SAFETY: every call goes to Jemalloc as it came, and its answer back; counting allocates nothing.
+// SAFETY: every call is passed on to Jemalloc unchanged; counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
-        // SAFETY: the caller keeps `alloc`'s terms, which are Jemalloc's.
+        // SAFETY: the caller fulfils the contract of `alloc`, which is Jemalloc's.
         unsafe { Jemalloc.alloc(layout) }
     }
 

@@ -1,4 +1,4 @@
-//! Packets of a capture, in memory.
+//! Packets of a capture in memory.
 
 use crate::Failure;
 use dnscribe::capture::ports::PortSet;
@@ -9,13 +9,14 @@ use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::Duration;
 
-/// All packets that carry DNS, their octets one after the other.
+/// DNS packets of a capture, their bytes in one buffer.
 pub struct Packets {
-    octets: Vec<u8>,
-    places: Vec<Place>,
+    bytes: Vec<u8>,
+    headers: Vec<PacketHeader>,
 }
 
-struct Place {
+/// Metadata of a packet, and its range in the buffer.
+struct PacketHeader {
     ts: Timestamp,
     seq: u64,
     bytes: Range<usize>,
@@ -24,9 +25,9 @@ struct Place {
 }
 
 impl Packets {
-    /// Reads a capture. `tasks`: how many processes ask, if any are known.
+    /// Reads a capture. `tasks` is the number of processes to which clients are assigned, if any.
     pub fn load(file: &Path, tasks: Option<u32>) -> Result<Self, Failure> {
-        let mut all = Self { octets: Vec::new(), places: Vec::new() };
+        let mut all = Self { bytes: Vec::new(), headers: Vec::new() };
         Replay::new(PortSet::default()).file(file, &mut |packet, _| {
             all.add(packet, tasks);
             ControlFlow::Continue(())
@@ -36,56 +37,56 @@ impl Packets {
 
     fn add(&mut self, packet: &Packet<'_>, tasks: Option<u32>) {
         let Body::Ip { bytes, wire_bytes } = packet.body else { return };
-        let start = self.octets.len();
-        self.octets.extend_from_slice(bytes);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
         let task = tasks.and_then(|tasks| Some(task(client_port(bytes)? % tasks.max(1))));
-        self.places.push(Place {
+        self.headers.push(PacketHeader {
             ts: packet.ts,
             seq: packet.origin.seq,
-            bytes: start..self.octets.len(),
+            bytes: start..self.bytes.len(),
             wire_bytes,
             task,
         });
     }
 
-    /// The time of the first packet.
+    /// Time of the first packet.
     pub fn first(&self) -> Result<Timestamp, Failure> {
-        Ok(self.places.first().ok_or("no packet in the capture carries DNS")?.ts)
+        Ok(self.headers.first().ok_or("no packet in the capture carries DNS")?.ts)
     }
 
-    /// Seconds after the first packet, as times.
+    /// Converts seconds after the first packet to timestamps.
     pub fn times(&self, seconds: Range<f64>) -> Result<Range<Timestamp>, Failure> {
         let first = self.first()?;
         let at = |seconds| first.plus(Duration::from_secs_f64(seconds));
         Ok(at(seconds.start)..at(seconds.end))
     }
 
-    /// The packets, in the capture's order.
+    /// Returns the packets in the capture's order.
     pub fn iter(&self) -> impl Iterator<Item = Packet<'_>> {
-        self.places.iter().map(|place| Packet {
-            ts: place.ts,
-            origin: Origin { cpu: 0, seq: place.seq },
+        self.headers.iter().map(|header| Packet {
+            ts: header.ts,
+            origin: Origin { cpu: 0, seq: header.seq },
             scope: 0,
             sight: dnscribe::capture::Sight::Passive,
-            task: place.task,
+            task: header.task,
             datagram_bytes: 0,
             cgroup_id: 0,
             body: Body::Ip {
-                bytes: &self.octets[place.bytes.clone()],
-                wire_bytes: place.wire_bytes,
+                bytes: &self.bytes[header.bytes.clone()],
+                wire_bytes: header.wire_bytes,
             },
         })
     }
 }
 
-/// The port that is not DNS's, of a packet of IPv4 without options: such are those of `scale`.
+/// Client port of an IPv4 packet without options, as in the captures of `scale`.
 fn client_port(bytes: &[u8]) -> Option<u32> {
     let ports = bytes.get(20..24)?;
     let [from, to] = [[ports[0], ports[1]], [ports[2], ports[3]]].map(u16::from_be_bytes);
     Some(u32::from(if from == 53 { to } else { from }))
 }
 
-/// The process of a number.
+/// Returns process `number`.
 fn task(number: u32) -> Task {
     let mut comm = [0; 16];
     for (letter, octet) in comm.iter_mut().zip(format!("worker-{number}").bytes()) {

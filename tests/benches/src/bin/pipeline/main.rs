@@ -1,17 +1,16 @@
-//! Takes packets that are in memory already through the rooms of the agent, in one thread, and prints what
-//! that took, as a JSON object: what `cargo xtask bench pipeline` and `scale` run. Beside it, other parsers
-//! of the same messages.
+//! Runs packets from memory through the agent's stages in one thread, or through other parsers, and prints the
+//! cost as a JSON object (`cargo xtask bench pipeline` and `scale`).
 //!
 //! `pipeline agent|map|hickory|domain FILE [FLAGS OF REPLAY] [--after SECONDS] [--until SECONDS] [--tasks N]
 //! [--allocations]`.
 
 mod allocations;
 use dnscribe_benches::cpu;
-mod floor;
+mod hash_map;
 mod load;
 mod peers;
-mod rooms;
-mod tally;
+mod stages;
+mod counting_sink;
 
 use allocations::Counting;
 use clap::{Parser, ValueEnum};
@@ -28,63 +27,63 @@ type Failure = Box<dyn Error>;
 
 #[derive(Parser)]
 struct Args {
-    /// Who reads the packets
-    who: Who,
-    /// What the agent is told; of its sink only whether it is `null` matters, else records are made
+    /// Program that reads the packets
+    reader: Reader,
+    /// Settings of the agent. If the sink is not `null`, records are made and counted
     #[command(flatten)]
     replay: ReplayArgs,
-    /// What comes before this second of the capture is not measured, nor is what is left at its end
+    /// Measure from this second of the capture on, and not the end of the capture
     #[arg(long, default_value_t = 0.0)]
     after: f64,
-    /// Nothing is measured from this second of the capture on
+    /// Measure until this second of the capture
     #[arg(long, default_value_t = f64::from(u32::MAX))]
     until: f64,
-    /// So many processes ask, each on ports of its own
+    /// Number of processes to which the clients' ports are assigned
     #[arg(long)]
     tasks: Option<u32>,
-    /// Count allocations; what is counted is slower
+    /// Count allocations instead of time
     #[arg(long)]
     allocations: bool,
 }
 
 #[derive(ValueEnum, Clone, Copy)]
-enum Who {
+enum Reader {
     /// The agent
     Agent,
-    /// A plain hash map of queries that wait, in which responses look for theirs
+    /// A plain hash map of pending queries
     Map,
-    /// hickory-proto, which reads messages whole
+    /// hickory-proto, which parses the whole message
     Hickory,
-    /// The crate `domain`, which walks over them
+    /// The crate `domain`, which walks over the records
     Domain,
 }
 
-/// What was measured.
+/// Result of a measurement.
 struct Took {
     messages: u64,
     cpu: Duration,
-    /// Each with its name.
+    /// Further figures, by name.
     more: Vec<(&'static str, f64)>,
 }
 
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let [file] = args.replay.files.as_slice() else { return Err("one file, please".into()) };
+    let [file] = args.replay.files.as_slice() else { return Err("expected one file".into()) };
     let packets = Packets::load(file, args.tasks)?;
     if args.allocations {
         allocations::count();
     }
-    let took = match args.who {
-        Who::Agent => rooms::pass(&packets, &args.replay, args.after..args.until)?,
-        Who::Map => floor::pass(&packets, args.after..args.until)?,
-        Who::Hickory => peers::hickory(&packets),
-        Who::Domain => peers::domain(&packets),
+    let took = match args.reader {
+        Reader::Agent => stages::run(&packets, &args.replay, args.after..args.until)?,
+        Reader::Map => hash_map::run(&packets, args.after..args.until)?,
+        Reader::Hickory => peers::hickory(&packets),
+        Reader::Domain => peers::domain(&packets),
     };
     let messages = real(took.messages.max(1));
     let micros = took.cpu.as_secs_f64() * 1e6 / messages;
     let mut figures = vec![("messages", real(took.messages)), ("us_per_message", micros)];
     if args.allocations {
-        // The time is that of counting, too.
+        // The time would include the counting.
         let (count, bytes) = allocations::counted();
         figures.truncate(1);
         figures.push(("allocations_per_message", real(count) / messages));
@@ -93,9 +92,9 @@ fn main() -> Result<(), Failure> {
         figures.push(("messages_per_second", 1e6 / micros));
     }
     figures.extend(took.more);
-    let shown: Vec<String> =
+    let fields: Vec<String> =
         figures.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    writeln!(stdout(), "{{{}}}", shown.join(","))?;
+    writeln!(stdout(), "{{{}}}", fields.join(","))?;
     Ok(())
 }
 

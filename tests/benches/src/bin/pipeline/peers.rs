@@ -1,4 +1,4 @@
-//! What others take to read the same messages.
+//! Other parsers on the same messages.
 
 use crate::cpu::cpu_time;
 use crate::load::Packets;
@@ -7,12 +7,12 @@ use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
 use hickory_proto::op::Message;
 use std::hint::black_box;
 
-/// hickory's full parse of each message.
+/// Measures hickory's full parse of each message.
 pub fn hickory(packets: &Packets) -> Took {
     measure(packets, |wire| black_box(Message::from_vec(black_box(wire))).is_ok())
 }
 
-/// A walk over each message and its records with `domain`, which takes none of them apart.
+/// Measures a walk over each message and its records with `domain`, without parsing record data.
 pub fn domain(packets: &Packets) -> Took {
     measure(packets, |wire| black_box(walk(black_box(wire))).is_ok())
 }
@@ -43,7 +43,7 @@ fn measure(packets: &Packets, mut read: impl FnMut(&[u8]) -> bool) -> Took {
     Took { messages: count(messages.len()), cpu, more }
 }
 
-/// The messages, as the agent's decoder finds them in datagrams and connections.
+/// Returns the messages that the agent's decoder finds in datagrams and connections.
 fn messages(packets: &Packets) -> Vec<Box<[u8]>> {
     let mut decoder = Decoder::new(DecoderOptions::default());
     let mut messages = Vec::new();

@@ -1,9 +1,7 @@
-//! Gives made-up transactions to the windows and prints what that costs, as JSON lines: what
-//! `cargo xtask bench windows` runs.
+//! Cost of the windows with generated transactions, as JSON lines (`cargo xtask bench windows`).
 //!
-//! `windows ordinary|attack TRANSACTIONS REPETITIONS`. Each repetition goes through the same minute of transactions
-//! without windows, with them, with them, and without; then once more, with the records
-//! written as well.
+//! `windows ordinary|attack TRANSACTIONS REPETITIONS`. Each repetition runs the same minute of transactions
+//! without windows, with them, with them, and without; then once more with window records.
 
 use dnscribe_benches::cpu;
 mod traffic;
@@ -18,17 +16,17 @@ use std::hint::black_box;
 use std::io::{Write as _, stdout};
 use std::time::Duration;
 use tikv_jemallocator::Jemalloc;
-use traffic::{EPOCH_SECONDS, Given, Kind};
+use traffic::{EPOCH_SECONDS, Kind, Transaction};
 
-/// As in the agent.
+/// Allocator of the agent.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 const LATENESS: Duration = Duration::from_secs(6);
 const MINUTE: u64 = 60;
-/// How many transactions may pass between two looks at the clock, at most; as the pipeline does.
-const LOOK: Duration = Duration::from_millis(500);
-/// Without windows or with them, so that a drift of the machine weighs on both alike.
+/// Interval between two calls of `expire`, as in the pipeline.
+const EXPIRE_INTERVAL: Duration = Duration::from_millis(500);
+/// Whether windows run, in each pass; the order makes a drift of the machine affect both alike.
 const ORDER: [bool; 4] = [false, true, true, false];
 
 const USAGE: &str = "usage: windows ordinary|attack TRANSACTIONS REPETITIONS";
@@ -41,7 +39,7 @@ fn main() -> Result<(), Failure> {
         [kind, transactions, repetitions] => (kind, transactions.parse()?, repetitions.parse()?),
         _ => return Err(USAGE.into()),
     };
-    let all: Vec<Given> = match kind.as_str() {
+    let all: Vec<Transaction> = match kind.as_str() {
         "ordinary" => traffic::transactions(Kind::Ordinary, transactions, MINUTE).collect(),
         "attack" => traffic::transactions(Kind::Attack, transactions, MINUTE).collect(),
         _ => return Err(USAGE.into()),
@@ -54,21 +52,21 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// One repetition: the inner part of a JSON object.
-fn measure(all: &[Given], resident_before: usize) -> Result<String, Failure> {
+/// Runs one repetition and returns the fields of a JSON object.
+fn measure(all: &[Transaction], resident_before: usize) -> Result<String, Failure> {
     let (mut without, mut with) = (0.0, 0.0);
     for windows in ORDER {
-        let took = pass(all, windows, &mut |_, _| {})?.nanoseconds;
+        let took = run_pass(all, windows, &mut |_, _| {})?.nanoseconds;
         *if windows { &mut with } else { &mut without } += took / 2.0;
     }
-    let (mut records, mut octets, mut failed) = (0, 0, None);
+    let (mut records, mut record_bytes, mut failed) = (0, 0, None);
     let epoch = Timestamp::from_nanos(EPOCH_SECONDS * 1_000_000_000);
     let identity = Identity::new("bench".into(), None, epoch, HashMap::new());
-    let whole = pass(all, true, &mut |span, groups| {
+    let whole = run_pass(all, true, &mut |span, groups| {
         for (group, tally) in groups.sorted() {
             records += 1;
             match serde_json::to_vec(&identity.window(span, group, tally, records)) {
-                Ok(record) => octets += record.len(),
+                Ok(record) => record_bytes += record.len(),
                 Err(error) => failed = Some(error),
             }
         }
@@ -79,7 +77,7 @@ fn measure(all: &[Given], resident_before: usize) -> Result<String, Failure> {
     Ok(format!(
         "\"transactions\":{},\"ns_without\":{without:.1},\"ns_with\":{with:.1},\
          \"ns_with_records\":{:.1},\"window_bytes\":{},\"rss_growth_bytes\":{},\
-         \"records\":{records},\"record_bytes\":{octets}",
+         \"records\":{records},\"record_bytes\":{record_bytes}",
         all.len(),
         whole.nanoseconds,
         whole.bytes,
@@ -87,34 +85,38 @@ fn measure(all: &[Given], resident_before: usize) -> Result<String, Failure> {
     ))
 }
 
-/// What a pass took: for each transaction, and at most.
-struct Took {
+/// Cost of a pass: time per transaction, and peak memory.
+struct PassCost {
     nanoseconds: f64,
-    /// As the windows count.
+    /// Memory as counted by the windows.
     bytes: usize,
-    /// As the system counts, of the whole process.
+    /// Resident memory of the process.
     resident: usize,
 }
 
-fn pass(all: &[Given], with: bool, each: &mut dyn FnMut(&Span, &Groups)) -> Result<Took, Failure> {
+fn run_pass(
+    all: &[Transaction],
+    with: bool,
+    each: &mut dyn FnMut(&Span, &Groups),
+) -> Result<PassCost, Failure> {
     let epoch = Timestamp::from_nanos(EPOCH_SECONDS * 1_000_000_000);
     let mut windows = Windows::new(epoch, LATENESS);
-    let mut next_look = epoch;
-    let mut peak = Took { nanoseconds: 0.0, bytes: 0, resident: 0 };
-    let mut looking = Duration::ZERO;
+    let mut next_expiry = epoch;
+    let mut peak = PassCost { nanoseconds: 0.0, bytes: 0, resident: 0 };
+    let mut overhead = Duration::ZERO;
     let start = cpu_time();
-    for given in all {
-        let observation = black_box(given.observation());
+    for transaction in all {
+        let observation = black_box(transaction.observation());
         if !with {
             continue;
         }
-        if given.ts() >= next_look {
-            let look = cpu_time();
+        if transaction.ts() >= next_expiry {
+            let before = cpu_time();
             peak.bytes = peak.bytes.max(windows.bytes());
             peak.resident = peak.resident.max(resident()?);
-            looking += cpu_time().saturating_sub(look);
-            windows.expire(given.ts(), each);
-            next_look = given.ts().plus(LOOK);
+            overhead += cpu_time().saturating_sub(before);
+            windows.expire(transaction.ts(), each);
+            next_expiry = transaction.ts().plus(EXPIRE_INTERVAL);
         }
         windows.observe(&observation);
     }
@@ -122,12 +124,12 @@ fn pass(all: &[Given], with: bool, each: &mut dyn FnMut(&Span, &Groups)) -> Resu
         windows.finish(epoch.plus(Duration::from_secs(MINUTE)), each);
     }
     let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
-    let took = cpu_time().saturating_sub(start + looking);
+    let took = cpu_time().saturating_sub(start + overhead);
     peak.nanoseconds = took.as_secs_f64() * 1e9 / f64::from(count.max(1));
     Ok(peak)
 }
 
-/// Octets of memory that this process holds, what the allocator keeps for later included.
+/// Resident memory in bytes, including the allocator's caches.
 fn resident() -> Result<usize, Failure> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;

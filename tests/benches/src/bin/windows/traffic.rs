@@ -1,4 +1,4 @@
-//! Made-up transactions, the same every time: ordinary ones, and a flood of what was never seen before.
+//! Generated transactions, the same in every run: ordinary ones, and a flood of new keys.
 
 use dnscribe::analysis::view::{Observation, Process};
 use dnscribe::capture::Transport;
@@ -8,24 +8,24 @@ use dnscribe_dns::{Answers, Flags};
 use dnscribe_record::time::Timestamp;
 use std::net::SocketAddr;
 
-/// When the first transaction is, in seconds since 1970: the beginning of five minutes.
+/// Time of the first transaction in seconds since 1970, at the beginning of a window of five minutes.
 pub const EPOCH_SECONDS: u64 = 1_700_000_100;
 
-/// Different names and zones of ordinary traffic.
+/// Number of names and of zones in ordinary traffic.
 const NAMES: u64 = 20_000;
 const ZONES: u64 = 3_000;
 
-/// What transactions are of.
+/// Kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Names by Zipf's law, of some hundred clients, at some resolvers.
+    /// Names by Zipf's law, some hundred clients, a few resolvers.
     Ordinary,
-    /// Nine of ten have a name, zone, resolver, client, process and pod that no other has.
+    /// Nine of ten transactions have a unique name, zone, resolver, client, process and pod.
     Attack,
 }
 
-/// A transaction, with texts of its own.
-pub struct Given {
+/// A generated transaction with its own strings.
+pub struct Transaction {
     ts: Timestamp,
     client: SocketAddr,
     resolver: String,
@@ -39,13 +39,13 @@ pub struct Given {
     pod: String,
 }
 
-impl Given {
-    /// When it was.
+impl Transaction {
+    /// Time of the transaction.
     pub const fn ts(&self) -> Timestamp {
         self.ts
     }
 
-    /// As the windows see it.
+    /// Returns the view that the windows get.
     pub fn observation(&self) -> Observation<'_> {
         let answered = self.status == Status::Answered;
         Observation {
@@ -91,8 +91,8 @@ impl Given {
     }
 }
 
-/// So many transactions in so many seconds.
-pub fn transactions(kind: Kind, count: u32, seconds: u64) -> impl Iterator<Item = Given> {
+/// Returns `count` transactions, evenly distributed over `seconds`.
+pub fn transactions(kind: Kind, count: u32, seconds: u64) -> impl Iterator<Item = Transaction> {
     let step = seconds * 1_000_000_000 / u64::from(count.max(1));
     (0..count).map(move |number| {
         let ts = Timestamp::from_nanos(EPOCH_SECONDS * 1_000_000_000 + u64::from(number) * step);
@@ -104,39 +104,39 @@ pub fn transactions(kind: Kind, count: u32, seconds: u64) -> impl Iterator<Item 
     })
 }
 
-fn ordinary(ts: Timestamp, number: u32) -> Given {
-    let mut dice = Dice(u64::from(number));
-    let name = dice.zipf(NAMES);
+fn ordinary(ts: Timestamp, number: u32) -> Transaction {
+    let mut rng = Rng(u64::from(number));
+    let name = rng.zipf(NAMES);
     let zone = format!("zone-{}.example", name % ZONES);
     let host = format!("host-{name}.");
-    let qtype = *dice.of(&[1, 1, 1, 1, 1, 1, 28, 28, 28, 65, 16, 12]);
-    let fate = dice.below(100);
+    let qtype = *rng.pick(&[1, 1, 1, 1, 1, 1, 28, 28, 28, 65, 16, 12]);
+    let fate = rng.below(100);
     let (status, rcode) = match fate {
         0 => (Status::Timeout, None),
         1..3 => (Status::Answered, Some(2)),
         3..12 => (Status::Answered, Some(3)),
         _ => (Status::Answered, Some(0)),
     };
-    let (client, pod) = (dice.zipf(200), dice.zipf(30));
-    Given {
+    let (client, pod) = (rng.zipf(200), rng.zipf(30));
+    Transaction {
         ts,
         client: address(10, client),
-        resolver: format!("192.0.2.{}", dice.zipf(5)),
+        resolver: format!("192.0.2.{}", rng.zipf(5)),
         zone_at: host.len(),
         qname: host + &zone,
         qtype,
         status,
         rcode,
-        latency_ms: latency(&mut dice),
-        process: format!("process-{}", dice.zipf(30)),
+        latency_ms: latency(&mut rng),
+        process: format!("process-{}", rng.zipf(30)),
         pod: format!("default/pod-{pod}"),
     }
 }
 
-fn flood(ts: Timestamp, number: u32) -> Given {
-    let mut dice = Dice(u64::from(number));
-    let (host, zone) = (format!("{:016x}.", dice.next()), format!("{:010x}.example", dice.next()));
-    Given {
+fn flood(ts: Timestamp, number: u32) -> Transaction {
+    let mut rng = Rng(u64::from(number));
+    let (host, zone) = (format!("{:016x}.", rng.next()), format!("{:010x}.example", rng.next()));
+    Transaction {
         ts,
         client: address(11, number.into()),
         resolver: address(12, number.into()).ip().to_string(),
@@ -145,16 +145,16 @@ fn flood(ts: Timestamp, number: u32) -> Given {
         qtype: u16::try_from(number % 60_000).unwrap_or(1),
         status: Status::Answered,
         rcode: Some(u16::try_from(number % 4096).unwrap_or(0)),
-        latency_ms: latency(&mut dice),
+        latency_ms: latency(&mut rng),
         process: format!("p{number:014}"),
         pod: format!("default/flood-{number}"),
     }
 }
 
-/// From a cache three times of five, else from afar.
-fn latency(dice: &mut Dice) -> f64 {
-    let share = dice.share();
-    if share < 0.6 { 0.05 + share } else { 2.0 * (8.0 * dice.share()).exp2() }
+/// Latency in ms: three of five responses come from a cache.
+fn latency(rng: &mut Rng) -> f64 {
+    let random = rng.unit();
+    if random < 0.6 { 0.05 + random } else { 2.0 * (8.0 * rng.unit()).exp2() }
 }
 
 fn address(first: u8, number: u64) -> SocketAddr {
@@ -162,10 +162,10 @@ fn address(first: u8, number: u64) -> SocketAddr {
     SocketAddr::from(([first, a, b, c], 40_000))
 }
 
-/// Numbers by chance, the same ones for the same seed: splitmix64.
-struct Dice(u64);
+/// Pseudo-random generator `SplitMix64`.
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -178,18 +178,18 @@ impl Dice {
         self.next() % end
     }
 
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         let place = usize::try_from(self.below(all.len() as u64)).unwrap_or(0);
         &all[place]
     }
 
-    /// From 0 to 1.
+    /// Returns a number from 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
-    fn share(&mut self) -> f64 {
+    fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// A rank from 0, rank `r` about as often as 1 / (r + 1).
+    /// Returns a rank from 0; rank `r` has a probability proportional to 1 / (r + 1).
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -197,6 +197,6 @@ impl Dice {
         reason = "some thousand"
     )]
     fn zipf(&mut self, ranks: u64) -> u64 {
-        (((ranks as f64 + 1.0).powf(self.share()) - 1.0) as u64).min(ranks - 1)
+        (((ranks as f64 + 1.0).powf(self.unit()) - 1.0) as u64).min(ranks - 1)
     }
 }

@@ -1,40 +1,40 @@
-//! Servers that are down, slow or in trouble, and clients that ask too much.
+//! Incidents with servers that are down, slow or failing, and clients that query too often.
 
 use super::{Alter, Incident};
 use crate::benign::{CLUSTER, Profile};
-use crate::event::{A, Asker, Chance, Event, NXDOMAIN, SERVFAIL, seconds};
+use crate::event::{A, Client, Event, NXDOMAIN, Rng, SERVFAIL, seconds};
 use dnscribe::analysis::detect::{Entity, Rule};
 use std::net::IpAddr;
 use std::time::Duration;
 
 const REFUSED: u16 = 5;
 
-pub(super) fn all(chance: &mut Chance, begins: f64) -> Vec<Incident> {
-    let share = 0.3 + chance.unit() * 0.5;
-    let slower = u32::try_from(5 + chance.below(20)).unwrap_or(5);
-    let of_cluster = |event: &Event| event.server == IpAddr::from(CLUSTER);
+pub(super) fn all(rng: &mut Rng, begins: f64) -> Vec<Incident> {
+    let share = 0.3 + rng.unit() * 0.5;
+    let slower = u32::try_from(5 + rng.below(20)).unwrap_or(5);
+    let is_to_cluster = |event: &Event| event.server == IpAddr::from(CLUSTER);
     let down: Alter = Box::new(move |event, _, _| {
-        if of_cluster(event) {
+        if is_to_cluster(event) {
             *event = event.clone().timeout();
         }
     });
     let flaps: Alter = Box::new(move |event, after, _| {
-        if of_cluster(event) && after % 90.0 < 40.0 {
+        if is_to_cluster(event) && after % 90.0 < 40.0 {
             *event = event.clone().timeout();
         }
     });
-    let loses: Alter = Box::new(move |event, _, chance| {
-        if chance.chance(share) {
+    let loses: Alter = Box::new(move |event, _, rng| {
+        if rng.chance(share) {
             *event = event.clone().timeout();
         }
     });
-    let fails: Alter = Box::new(move |event, _, chance| {
-        if chance.chance(share) {
+    let fails: Alter = Box::new(move |event, _, rng| {
+        if rng.chance(share) {
             *event = event.clone().rcode(SERVFAIL);
         }
     });
-    let denies: Alter = Box::new(move |event, _, chance| {
-        if event.rcode == Some(0) && chance.chance(0.4 + share / 2.0) {
+    let denies: Alter = Box::new(move |event, _, rng| {
+        if event.rcode == Some(0) && rng.chance(0.4 + share / 2.0) {
             *event = event.clone().rcode(NXDOMAIN);
         }
     });
@@ -42,8 +42,8 @@ pub(super) fn all(chance: &mut Chance, begins: f64) -> Vec<Incident> {
         let longer = |latency: Duration| latency * slower + Duration::from_millis(60);
         event.latency = event.latency.map(longer);
     });
-    let refuses: Alter = Box::new(move |event, _, chance| {
-        if chance.chance(0.06 + share / 4.0) {
+    let refuses: Alter = Box::new(move |event, _, rng| {
+        if rng.chance(0.06 + share / 4.0) {
             *event = event.clone().rcode(REFUSED);
         }
     });
@@ -67,29 +67,29 @@ pub(super) fn all(chance: &mut Chance, begins: f64) -> Vec<Incident> {
             720.0,
             refuses,
         ),
-        hammer(chance, begins),
+        hammer(rng, begins),
     ]
 }
 
 fn broken(rule: Rule, variant: String, begins: f64, lasts: f64, alter: Alter) -> Incident {
     let times = (begins, begins + lasts);
-    let of_anybody = Incident::new(rule, variant, Entity::default(), times, Vec::new());
-    Incident { alter: Some(alter), profile: Some(Profile::Cluster), ..of_anybody }
+    let without_profile = Incident::new(rule, variant, Entity::default(), times, Vec::new());
+    Incident { alter: Some(alter), profile: Some(Profile::Cluster), ..without_profile }
 }
 
-/// A process asks one name without pause.
-fn hammer(chance: &mut Chance, begins: f64) -> Incident {
-    let rate = 80.0 + chance.unit() * 200.0;
-    let asker = Asker::process("looping", 7777);
+/// Returns an incident in which a process queries one name in a loop.
+fn hammer(rng: &mut Rng, begins: f64) -> Incident {
+    let rate = 80.0 + rng.unit() * 200.0;
+    let client = Client::local("looping", 7777);
     let mut events = Vec::new();
     let mut at = begins;
     while at < begins + 240.0 {
         let name = "db.shop.svc.cluster.local".to_owned();
-        events.push(Event::new(seconds(at), &asker, CLUSTER.into(), name, A));
-        at += chance.interval(rate);
+        events.push(Event::new(seconds(at), &client, CLUSTER.into(), name, A));
+        at += rng.interval(rate);
     }
     let times = (begins, begins + 240.0);
     let variant = format!("one process, {rate:.0}/s");
-    let of_anybody = Incident::new(Rule::QueryRate, variant, Entity::default(), times, events);
-    Incident { profile: Some(Profile::Cluster), ..of_anybody }
+    let without_profile = Incident::new(Rule::QueryRate, variant, Entity::default(), times, events);
+    Incident { profile: Some(Profile::Cluster), ..without_profile }
 }

@@ -1,27 +1,26 @@
-//! Tunnels, exfiltration and beacons, in the manner of the tools that are known for them.
+//! Tunnels, exfiltration and beacons, modelled on known tools.
 
 use super::Incident;
 use crate::benign::RESOLVER;
 use crate::event::{
-    A, AAAA, Asker, BASE32, BASE64, CNAME, Chance, Event, HEX, MX, NULL, NXDOMAIN, SRV, TXT,
-    seconds,
+    A, AAAA, BASE32, BASE64, CNAME, Client, Event, HEX, MX, NULL, NXDOMAIN, Rng, SRV, TXT, seconds,
 };
 use dnscribe::analysis::detect::{Entity, Rule};
 use std::net::Ipv4Addr;
 
-/// How a tool names, asks and is answered.
+/// Names, queries and answers of a tool.
 #[derive(Clone, Copy)]
 struct Tool {
     name: &'static str,
     alphabet: &'static [u8],
-    /// Octets of data in a name, at least and at most.
+    /// Smallest and largest number of data bytes in a name.
     length: (u64, u64),
     types: &'static [u16],
-    /// Octets in an answer; none for yes or no.
+    /// Kind of answer.
     answer: Answer,
-    /// Seconds between two names, at least and at most: what is chosen is the mean.
+    /// Range of the mean seconds between two names.
     pause: (f64, f64),
-    /// How regular the pauses are: 0 as a clock, 1 by chance.
+    /// Irregularity of the pauses: 0 is periodic, 1 is random.
     irregular: f64,
     lasts: f64,
     also: &'static [Rule],
@@ -102,53 +101,49 @@ const fn also(tool: Tool, rules: &'static [Rule]) -> Tool {
     Tool { also: rules, ..tool }
 }
 
-pub(super) fn all(chance: &mut Chance, begins: f64) -> Vec<Incident> {
-    TOOLS.iter().map(|tool| incident(tool, chance, begins)).collect()
+pub(super) fn all(rng: &mut Rng, begins: f64) -> Vec<Incident> {
+    TOOLS.iter().map(|tool| incident(tool, rng, begins)).collect()
 }
 
-fn incident(tool: &Tool, chance: &mut Chance, begins: f64) -> Incident {
-    let below = *chance.pick(&[
+fn incident(tool: &Tool, rng: &mut Rng, begins: f64) -> Incident {
+    let below = *rng.pick(&[
         "t.evilcorp.net",
         "ns1.cdn-sync.com",
         "x.tunnel.test",
         "d.t.lan",
         "update-7.info",
     ]);
-    let (asker, entity) = if chance.chance(0.7) {
-        let comm = *chance.pick(&["python3", "iodine", "svchost", "chrome"]);
-        (Asker::process(comm, 6666), Entity { process: Some(comm.into()), ..Entity::default() })
+    let (client, entity) = if rng.chance(0.7) {
+        let comm = *rng.pick(&["python3", "iodine", "svchost", "chrome"]);
+        (Client::local(comm, 6666), Entity { process: Some(comm.into()), ..Entity::default() })
     } else {
         let client = Ipv4Addr::new(10, 3, 0, 77);
         let entity = Entity { client: Some(client.to_string().into()), ..Entity::default() };
-        (Asker::client(client), entity)
+        (Client::remote(client), entity)
     };
-    let pause = tool.pause.0 + chance.unit() * (tool.pause.1 - tool.pause.0);
-    let longest = tool.length.0 + chance.below(tool.length.1 - tool.length.0 + 1);
+    let pause = tool.pause.0 + rng.unit() * (tool.pause.1 - tool.pause.0);
+    let longest = tool.length.0 + rng.below(tool.length.1 - tool.length.0 + 1);
     let mut events = Vec::new();
     let mut at = begins;
     while at < begins + tool.lasts {
-        let data = tool.length.0 + chance.below(longest - tool.length.0 + 1);
-        let name = format!("{}.{below}", labels(&chance.text(tool.alphabet, data)));
+        let data = tool.length.0 + rng.below(longest - tool.length.0 + 1);
+        let name = format!("{}.{below}", labels(&rng.text(tool.alphabet, data)));
+        let event = Event::new(seconds(at), &client, RESOLVER.into(), name, *rng.pick(tool.types));
         let event =
-            Event::new(seconds(at), &asker, RESOLVER.into(), name, *chance.pick(tool.types));
-        let event = if chance.chance(0.02) {
-            event.timeout()
-        } else {
-            answered(event, tool, chance, below)
-        };
+            if rng.chance(0.02) { event.timeout() } else { answered(event, tool, rng, below) };
         events.push(event);
         let even = pause * (1.0 - tool.irregular / 2.0);
         at += if tool.irregular >= 1.0 {
-            chance.interval(1.0 / pause)
+            rng.interval(1.0 / pause)
         } else {
-            even + chance.unit() * tool.irregular * pause * 2.0
+            even + rng.unit() * tool.irregular * pause * 2.0
         };
     }
     Incident {
         also: tool.also,
         ..Incident::new(
             Rule::Tunnel,
-            format!("{} every {pause:.2} s, up to {longest} octets", tool.name),
+            format!("{} every {pause:.2} s, up to {longest} bytes", tool.name),
             entity,
             (begins, begins + tool.lasts),
             events,
@@ -156,17 +151,17 @@ fn incident(tool: &Tool, chance: &mut Chance, begins: f64) -> Incident {
     }
 }
 
-fn answered(event: Event, tool: &Tool, chance: &mut Chance, below: &str) -> Event {
+fn answered(event: Event, tool: &Tool, rng: &mut Rng, below: &str) -> Event {
     let qtype = event.qtype;
     match tool.answer {
-        Answer::Data(octets) => event.data(qtype, "…", octets),
+        Answer::Data(bytes) => event.data(qtype, "…", bytes),
         Answer::Alias => {
-            let length = tool.length.0 + chance.below(40);
-            let alias = format!("{}.{below}.", labels(&chance.text(tool.alphabet, length)));
+            let length = tool.length.0 + rng.below(40);
+            let alias = format!("{}.{below}.", labels(&rng.text(tool.alphabet, length)));
             event.data(CNAME, &alias, length + 20)
         }
         Answer::Address => {
-            let [a, b, c, d, ..] = chance.next().to_be_bytes();
+            let [a, b, c, d, ..] = rng.next().to_be_bytes();
             event.address(Ipv4Addr::new(a % 200 + 11, b, c, d).into())
         }
         Answer::Nowhere => event.address(Ipv4Addr::UNSPECIFIED.into()),
@@ -174,7 +169,7 @@ fn answered(event: Event, tool: &Tool, chance: &mut Chance, below: &str) -> Even
     }
 }
 
-/// Cut into labels as long as they may be.
+/// Splits data into labels of up to 60 bytes.
 fn labels(data: &str) -> String {
     let pieces: Vec<&str> = data
         .as_bytes()

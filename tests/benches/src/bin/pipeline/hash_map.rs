@@ -1,4 +1,4 @@
-//! What memory alone costs: queries in a plain hash map, out of which responses take them.
+//! Cost of memory access alone: queries are kept in a plain hash map and removed by their responses.
 
 use crate::cpu::cpu_time;
 use crate::load::Packets;
@@ -9,31 +9,32 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::ops::Range;
 
-/// Octets of a packet that are kept: about as many as the agent keeps for each query that waits.
+/// Bytes of a packet that are kept, about as many as the agent keeps per pending query.
 const KEPT_BYTES: usize = 512;
 
 type Waiting = HashMap<[u8; 14], [u8; KEPT_BYTES], RandomState>;
 
-/// Takes the packets through, which must be those of `cargo xtask bench scale`: IPv4 without options, UDP.
-pub fn pass(packets: &Packets, seconds: Range<f64>) -> Result<Took, Failure> {
+/// Runs the packets through the map. They must be those of `cargo xtask bench scale`: UDP over IPv4 without
+/// options.
+pub fn run(packets: &Packets, seconds: Range<f64>) -> Result<Took, Failure> {
     let Range { start, end } = packets.times(seconds)?;
     let mut waiting = Waiting::default();
     let mut packets = packets.iter().peekable();
     while let Some(packet) = packets.next_if(|packet| packet.ts < start) {
-        take(&mut waiting, &packet);
+        observe(&mut waiting, &packet);
     }
     let begin = cpu_time();
     let (mut messages, mut paired) = (0, 0);
     for packet in packets.take_while(|packet| packet.ts < end) {
         messages += 1;
-        paired += u64::from(take(&mut waiting, &packet));
+        paired += u64::from(observe(&mut waiting, &packet));
     }
     let cpu = cpu_time().saturating_sub(begin);
     Ok(Took { messages, cpu, more: vec![("paired", real(paired))] })
 }
 
-/// Keeps a query, or finds that of a response; whether it did that.
-fn take(waiting: &mut Waiting, packet: &Packet<'_>) -> bool {
+/// Inserts a query, or removes the query of a response. Returns whether it removed one.
+fn observe(waiting: &mut Waiting, packet: &Packet<'_>) -> bool {
     let Body::Ip { bytes, .. } = packet.body else { return false };
     let (Some(ends), Some([id_high, id_low, flags])) = (bytes.get(12..24), bytes.get(28..31))
     else {
@@ -43,7 +44,7 @@ fn take(waiting: &mut Waiting, packet: &Packet<'_>) -> bool {
     key[..12].copy_from_slice(ends);
     key[12..].copy_from_slice(&[*id_high, *id_low]);
     if flags & 0x80 != 0 {
-        // As its query has them: addresses and ports the other way round.
+        // The key of the query: addresses and ports swapped.
         key[..8].rotate_left(4);
         key[8..12].rotate_left(2);
         return waiting.remove(&key).is_some_and(|query| black_box(query)[12] == ends[4]);

@@ -1,5 +1,5 @@
-//! What attribution costs those who make sockets: loops of system calls without the agent, with it, with
-//! it, and without, by the CPU time of the thread that makes them.
+//! Cost of attribution for processes that use sockets: CPU time of loops of system calls, in the order without
+//! the agent, with it, with it, without.
 
 use crate::cgroup::Cgroup;
 use crate::cpu::cpu_time;
@@ -10,41 +10,41 @@ use dnscribe::capture::live::{Live, LiveOptions};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
 const ROUNDS: usize = 3;
-/// With the agent or without it.
+/// Whether the agent runs, in each pass of a round.
 const ORDER: [bool; 4] = [false, true, true, false];
 const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-type Turn = Box<dyn Fn() -> Result<(), Failure>>;
+type Iteration = Box<dyn Fn() -> Result<(), Failure>>;
 
-/// A loop: its name, how many turns, and one of them.
-struct Storm(&'static str, u32, Turn);
+/// A loop of system calls: name, number of iterations, one iteration.
+struct SyscallLoop(&'static str, u32, Iteration);
 
-/// Blows the storms.
+/// Runs the loops.
 pub fn measure() -> Result<Figures, Failure> {
     let cgroup = Cgroup::enter()?;
-    let storms = storms()?;
-    let mut readings = vec![[Vec::new(), Vec::new()]; storms.len()];
+    let loops = loops()?;
+    let mut readings = vec![[Vec::new(), Vec::new()]; loops.len()];
     for _ in 0..ROUNDS {
         for with in ORDER {
             let mut live = with.then(|| open(&cgroup)).transpose()?;
-            for (storm, readings) in storms.iter().zip(&mut readings) {
-                readings[usize::from(with)].push(blow(storm)?);
+            for (syscall_loop, readings) in loops.iter().zip(&mut readings) {
+                readings[usize::from(with)].push(time_loop(syscall_loop)?);
                 while live.as_mut().is_some_and(|live| live.drain(10_000, &mut |_| ()) > 0) {}
             }
         }
     }
     let mut figures = Figures::new();
-    for (Storm(name, ..), [without, with]) in storms.iter().zip(readings) {
+    for (SyscallLoop(name, ..), [without, with]) in loops.iter().zip(readings) {
         let (without, with) = (middle(without), middle(with));
         figures.insert(format!("{name}_bare_ns"), without.into());
         figures.insert(format!("{name}_ns"), with.into());
         figures.insert(format!("{name}_to_bare"), (with / without).into());
     }
-    // What the programs themselves take of that: counting is not for free, so it comes last.
+    // The share of the programs themselves. The kernel's statistics add a cost, so this comes last.
     let live = open(&cgroup)?;
     let _counting = count_run_time()?;
-    for storm in &storms {
-        blow(storm)?;
+    for syscall_loop in &loops {
+        time_loop(syscall_loop)?;
     }
     for (name, cost) in costs(&live)?.into_iter().filter(|(_, cost)| cost.runs > 0) {
         #[expect(clippy::cast_precision_loss, reason = "far from 2^52 nanoseconds")]
@@ -58,17 +58,17 @@ fn open(cgroup: &Cgroup) -> Result<Live, Failure> {
     Ok(Live::open(&LiveOptions { cgroup: Some(cgroup.path().to_owned()), ..options() })?)
 }
 
-fn storms() -> Result<Vec<Storm>, Failure> {
+fn loops() -> Result<Vec<SyscallLoop>, Failure> {
     let listener = TcpListener::bind((LOCAL, OTHER))?;
     let unconnected = UdpSocket::bind((LOCAL, 0))?;
     let sink = UdpSocket::bind((LOCAL, OTHER))?;
-    let connect = |port: u16| -> Turn {
+    let connect = |port: u16| -> Iteration {
         Box::new(move || Ok(UdpSocket::bind(("0.0.0.0", 0))?.connect((LOCAL, port))?))
     };
     Ok(vec![
-        Storm("udp_connect", 4_000, connect(OTHER)),
-        Storm("udp_connect_dns", 4_000, connect(DNS)),
-        Storm(
+        SyscallLoop("udp_connect", 4_000, connect(OTHER)),
+        SyscallLoop("udp_connect_dns", 4_000, connect(DNS)),
+        SyscallLoop(
             "tcp_connect",
             1_000,
             Box::new(move || {
@@ -77,7 +77,7 @@ fn storms() -> Result<Vec<Storm>, Failure> {
                 Ok(())
             }),
         ),
-        Storm(
+        SyscallLoop(
             "udp_send_unconnected",
             10_000,
             Box::new(move || {
@@ -89,11 +89,11 @@ fn storms() -> Result<Vec<Storm>, Failure> {
     ])
 }
 
-/// Nanoseconds of CPU time for a turn.
-fn blow(Storm(_, turns, turn): &Storm) -> Result<f64, Failure> {
+/// Runs a loop and returns nanoseconds of CPU time per iteration.
+fn time_loop(SyscallLoop(_, count, iteration): &SyscallLoop) -> Result<f64, Failure> {
     let before = cpu_time();
-    for _ in 0..*turns {
-        turn()?;
+    for _ in 0..*count {
+        iteration()?;
     }
-    Ok(cpu_time().saturating_sub(before).as_secs_f64() * 1e9 / f64::from(*turns))
+    Ok(cpu_time().saturating_sub(before).as_secs_f64() * 1e9 / f64::from(*count))
 }

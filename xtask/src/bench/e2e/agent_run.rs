@@ -1,4 +1,4 @@
-//! The agent beside a load, and what it cost.
+//! Runs the agent during a load and measures its cost.
 
 use super::super::case::Figures;
 use super::super::statistics::per_million;
@@ -15,43 +15,43 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-/// How long the agent may take to write what it has seen, before its CPU time is read.
+/// Time for the agent to write its last records before its CPU time is read.
 const SETTLE: Duration = Duration::from_secs(1);
-/// Of the file with the ledger, what is read to find its last record.
+/// Bytes read from the end of the ledger file to find the last record.
 const TAIL_BYTES: u64 = 256 * 1024;
 
-/// Where transactions go.
+/// Destination of the transactions.
 #[derive(Clone)]
 pub enum Sink {
-    /// Nowhere; they are counted.
+    /// None; transactions are only counted.
     Null,
-    /// To a file.
+    /// A file.
     File,
-    /// To librdkafka's own broker, in the agent's process, which keeps nothing.
+    /// librdkafka's mock broker, which runs in the agent's process and stores nothing.
     KafkaMock,
-    /// To a broker.
+    /// A real broker.
     Kafka {
-        /// Where it is.
+        /// Bootstrap address.
         brokers: String,
-        /// The topic, which is there.
+        /// Existing topic.
         topic: String,
     },
 }
 
-/// An agent that is to run.
-pub struct Watch<'a> {
+/// Settings of the agent for one run.
+pub struct AgentRun<'a> {
     pub binary: &'a Path,
     pub lab: &'a Lab,
-    /// What it watches; all where absent.
+    /// Cgroup to capture; the whole host if `None`.
     pub cgroup: Option<&'a Path>,
     pub sink: Sink,
-    /// Whether it lets others go first, as it does by default.
+    /// Whether `capture.nice` keeps its default.
     pub nice: bool,
 }
 
-impl Watch<'_> {
-    /// Runs the agent while the load runs: the load's figures, and the agent's.
-    pub fn during(&self, load: impl FnOnce() -> Result<Figures>) -> Result<Figures> {
+impl AgentRun<'_> {
+    /// Runs the agent during a load. Returns the figures of the load and of the agent.
+    pub fn measure_during(&self, load: impl FnOnce() -> Result<Figures>) -> Result<Figures> {
         let config = self.lab.folder().join("agent.yaml");
         let records = self.lab.folder().join("records.ndjson");
         // JSON is YAML.
@@ -67,21 +67,21 @@ impl Watch<'_> {
         thread::sleep(SETTLE);
         let cpu = usage::cpu_seconds(agent.pid())? - before;
         let peak = usage::peak_bytes(agent.pid())
-            .with_context(|| format!("the agent has ended before its time: {}", agent.log()))?;
+            .with_context(|| format!("the agent ended too early: {}", agent.log()))?;
         let end = agent.terminate()?;
         let last = final_ledger(&records, &end)?;
         fs::remove_file(&records)?;
         let messages = ledger::counter(&last, &["decode", "messages"])?;
-        let missing: u64 = ledger::loss_places(&last)?.into_values().sum();
+        let lost_messages: u64 = ledger::loss_places(&last)?.into_values().sum();
         #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
         Ok(figures
             .with("cpu_seconds_per_million_messages", per_million(cpu, messages)?)
             .with("rss_peak_bytes", peak as f64)
             .with("messages", messages as f64)
-            .with("lost_messages", missing as f64))
+            .with("lost_messages", lost_messages as f64))
     }
 
-    /// The ledger goes to a file beside the records, which costs a record every ten seconds.
+    /// Returns the agent's configuration. The ledger always goes to a file, one record every ten seconds.
     fn config(&self, records: &Path) -> Value {
         let file = format!("file:{}", records.display());
         let mut config = json!({
@@ -100,9 +100,9 @@ impl Watch<'_> {
             }
             Sink::KafkaMock => {
                 config["sinks"] = json!(["kafka", file]);
-                // The broker is in the agent, and listens, which an agent has no business to.
+                // The mock broker listens in the agent's process, which the agent's sandbox forbids.
                 config["privileges"] = json!({ "drop": "off" });
-                // The address is not used, but there must be one.
+                // The address is required, but not used.
                 config["kafka"] = json!({
                     "brokers": ["127.0.0.1:9092"],
                     "options": { "test.mock.num.brokers": "1" },
@@ -118,7 +118,10 @@ impl Watch<'_> {
     }
 }
 
-/// The last ledger record of a file that may be large; it must be final and balance.
+/// Returns the last ledger record of a file, which may be large.
+///
+/// # Errors
+/// If it is not final or does not balance.
 fn final_ledger(records: &Path, end: &Finished) -> Result<Value> {
     let mut file = File::open(records)?;
     let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);

@@ -1,8 +1,8 @@
-//! A pass of all packets through the agent's rooms, configured as `dnscribe replay` would be.
+//! Runs packets through the agent's stages, configured like `dnscribe replay`.
 
+use crate::counting_sink::{CountingSink, Counts};
 use crate::cpu::cpu_time;
 use crate::load::Packets;
-use crate::tally::{Counts, Tally};
 use crate::{Failure, Took, allocations, real};
 use dnscribe::analysis::detect::{self, Detection, Meant};
 use dnscribe::cli::ReplayArgs;
@@ -17,8 +17,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Takes the packets through; what is measured comes in these seconds of the capture.
-pub fn pass(packets: &Packets, replay: &ReplayArgs, seconds: Range<f64>) -> Result<Took, Failure> {
+/// Runs the packets through the stages; only these seconds of the capture are measured.
+pub fn run(packets: &Packets, replay: &ReplayArgs, seconds: Range<f64>) -> Result<Took, Failure> {
     let config = Config::load(&replay.sources())?;
     let Range { start, end } = packets.times(seconds)?;
     let first = packets.first()?;
@@ -62,7 +62,7 @@ fn sinks(config: &Config, counts: &Arc<Counts>) -> Result<Vec<Box<dyn Sink>>, Fa
         return Ok(dnscribe_delivery::open(&config.sinks, &config.open_with())?);
     }
     let streams = config.streams.of(config.sinks.first().ok_or("no sink")?);
-    Ok(vec![Box::new(Tally::new(streams, Arc::clone(counts)))])
+    Ok(vec![Box::new(CountingSink::new(streams, Arc::clone(counts)))])
 }
 
 fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> (Pipeline, FlowStage) {
@@ -85,7 +85,7 @@ fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> (Pi
     (pipeline, flow)
 }
 
-/// Octets of memory that this process holds, the packets and what the allocator keeps included.
+/// Resident memory in bytes, including the packets and the allocator's caches.
 fn resident() -> Result<u64, Failure> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;

@@ -1,4 +1,4 @@
-//! A sink that has records made, counts their octets and forgets them, in the thread that makes them.
+//! A sink that counts records and their bytes in the thread that makes them.
 
 use dnscribe_delivery::{Batch, Failure, Look, Sink, Stream, StreamSet};
 use dnscribe_record::ledger::Delivery;
@@ -8,27 +8,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What a [`Tally`] has counted: records, and octets of their lines.
+/// Number of records of a [`CountingSink`], and bytes of their lines.
 #[derive(Default)]
 pub struct Counts {
     pub records: AtomicU64,
     pub bytes: AtomicU64,
 }
 
-/// The sink.
-pub struct Tally {
+/// Sink that counts records and drops them.
+pub struct CountingSink {
     streams: StreamSet,
     counts: Arc<Counts>,
 }
 
-impl Tally {
-    /// For these streams.
+impl CountingSink {
+    /// Creates a sink for these streams.
     pub fn new(streams: StreamSet, counts: Arc<Counts>) -> Self {
         Self { streams, counts }
     }
 }
 
-impl Sink for Tally {
+impl Sink for CountingSink {
     fn name(&self) -> &'static str {
         "tally"
     }
@@ -42,10 +42,10 @@ impl Sink for Tally {
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {
-        let mine = || batch.iter().filter(|record| self.streams.contains(record.stream));
+        let own = || batch.iter().filter(|record| self.streams.contains(record.stream));
         let count = |number: usize| u64::try_from(number).unwrap_or(0);
-        self.counts.records.fetch_add(count(mine().count()), Ordering::Relaxed);
-        let bytes = mine().map(|record| black_box(record.line).len()).sum();
+        self.counts.records.fetch_add(count(own().count()), Ordering::Relaxed);
+        let bytes = own().map(|record| black_box(record.line).len()).sum();
         self.counts.bytes.fetch_add(count(bytes), Ordering::Relaxed);
     }
 

@@ -1,6 +1,6 @@
-//! The producers that the Kafka sink is measured beside, and the records that they get.
+//! Producers that the Kafka sink is compared with, and the files with the records that all of them send.
 
-use super::super::timed::{self, Took};
+use super::super::timed::{self, RunCost};
 use anyhow::{Context as _, Result};
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::shell;
@@ -10,37 +10,37 @@ use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What all are told. dnscribe has the same by default.
+/// Settings of all producers. They are dnscribe's defaults.
 const DURABLE: [(&str, &str); 4] = [
     ("acks", "all"),
     ("enable.idempotence", "true"),
     ("compression.type", "zstd"),
     ("linger.ms", "50"),
 ];
-/// Without these Kafka's own producer makes requests of 16 KiB and is slower.
+/// Settings of Kafka's own producer, which by default sends requests of 16 KiB and is slower.
 const PERFORMANCE: [(&str, &str); 2] = [("batch.size", "1000000"), ("buffer.memory", "134217728")];
-/// Java's partitioner, which dnscribe has too.
+/// Java's partitioner, which dnscribe uses, too.
 const KCAT: (&str, &str) = ("partitioner", "murmur2_random");
-/// kcat gives each record the same headers: ours, with an id as long as any.
+/// Headers of kcat's records. All records get the same ones, as long as dnscribe's.
 const HEADERS: [&str; 3] =
     ["schema=dns.transaction/1", "node=replay", "event_id=0123456789abcdef0123456789abcdef"];
-/// So many records does Kafka's own producer choose from: it keeps them in memory.
+/// Number of records that Kafka's own producer chooses from; it keeps them in memory.
 const PAYLOADS: u32 = 50_000;
 
-/// The files with the records.
-pub struct Rivals {
-    /// Keys and records, in the order of their making.
+/// Files with the records, and commands of the producers.
+pub struct PeerProducers {
+    /// File with keys and records, in their original order.
     keyed: PathBuf,
-    /// Records that have in them what is a key or a header elsewhere.
+    /// File with records that contain their key and headers.
     payloads: PathBuf,
     report: PathBuf,
     records: u32,
-    /// Octets of all records, without keys and headers.
+    /// Bytes of all records, without keys and headers.
     bytes: u64,
 }
 
-impl Rivals {
-    /// Takes the records from a topic where dnscribe has put them.
+impl PeerProducers {
+    /// Reads the records from a topic that dnscribe has written.
     pub fn new(broker: &Broker, topic: &str, folder: &Path) -> Result<Self> {
         let keyed = folder.join("keyed");
         let mut read = kcat(broker);
@@ -61,26 +61,27 @@ impl Rivals {
         Ok(Self { keyed, payloads, report: folder.join("report"), records, bytes })
     }
 
-    /// How many records there are.
+    /// Number of records.
     pub const fn records(&self) -> u32 {
         self.records
     }
 
-    /// Octets of a record, without its key and headers.
+    /// Mean bytes of a record, without key and headers.
     #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
     pub fn bytes_per_record(&self) -> f64 {
         self.bytes as f64 / f64::from(self.records.max(1))
     }
 
-    /// dnscribe's sink by itself, and the seconds that it says: ending a producer is not among them.
-    pub fn sink(&self, program: &Path, broker: &Broker, topic: &str) -> Result<(Took, f64)> {
+    /// Runs `kafka_sink`. Returns its cost, and the seconds that it reports, which exclude the producer's start
+    /// and end.
+    pub fn sink(&self, program: &Path, broker: &Broker, topic: &str) -> Result<(RunCost, f64)> {
         let mut command = Command::new(program);
         command.args([&broker.bootstrap(), topic]).arg(&self.keyed);
-        let (took, said) = self.reported(&mut command)?;
-        Ok((took, said.trim().parse().with_context(|| format!("no seconds: {said}"))?))
+        let (took, output) = self.reported(&mut command)?;
+        Ok((took, output.trim().parse().with_context(|| format!("no seconds: {output}"))?))
     }
 
-    /// kcat, sending each line of the file.
+    /// Returns a command that sends each line of the file with kcat.
     pub fn kcat(&self, broker: &Broker, topic: &str) -> Command {
         let mut command = kcat(broker);
         command.args(["-P", "-t", topic, "-K", "\\t", "-l"]).arg(&self.keyed);
@@ -93,9 +94,9 @@ impl Rivals {
         command
     }
 
-    /// Kafka's own producer benchmark, and the records per second that it says: it knows when Java
-    /// was ready.
-    pub fn performance(&self, broker: &Broker, topic: &str) -> Result<(Took, f64)> {
+    /// Runs Kafka's own producer benchmark. Returns its cost, and the records per second that it reports, which
+    /// exclude the start of Java.
+    pub fn performance(&self, broker: &Broker, topic: &str) -> Result<(RunCost, f64)> {
         let mut command = broker.producer_performance()?;
         command.args(["--topic", topic, "--num-records", &self.records.to_string()]);
         command.args(["--throughput", "-1", "--payload-file"]).arg(&self.payloads);
@@ -103,29 +104,29 @@ impl Rivals {
         for (key, value) in DURABLE.into_iter().chain(PERFORMANCE) {
             command.arg(format!("{key}={value}"));
         }
-        let (took, said) = self.reported(&mut command)?;
-        let rate = rate(&said).with_context(|| format!("no rate in its report: {said}"))?;
+        let (took, output) = self.reported(&mut command)?;
+        let rate = rate(&output).with_context(|| format!("no rate in its report: {output}"))?;
         Ok((took, rate))
     }
 
-    /// Runs a program that reports on its standard output.
-    fn reported(&self, command: &mut Command) -> Result<(Took, String)> {
+    /// Runs a program and returns its cost and its standard output.
+    fn reported(&self, command: &mut Command) -> Result<(RunCost, String)> {
         let took = timed::run(command.stdout(Stdio::from(File::create(&self.report)?)))?;
         Ok((took, fs::read_to_string(&self.report)?))
     }
 }
 
-/// How many records a new topic has.
+/// Returns the number of records in a topic.
 pub fn arrived(broker: &Broker, topic: &str, partitions: u32) -> Result<u64> {
-    let mut ask = kcat(broker);
-    ask.arg("-Q");
+    let mut query = kcat(broker);
+    query.arg("-Q");
     for partition in 0..partitions {
-        ask.args(["-t", &format!("{topic}:{partition}:-1")]);
+        query.args(["-t", &format!("{topic}:{partition}:-1")]);
     }
-    let said = String::from_utf8(shell::output(&mut ask)?.stdout)?;
-    let ends = said.lines().map(|line| {
+    let output = String::from_utf8(shell::output(&mut query)?.stdout)?;
+    let ends = output.lines().map(|line| {
         let end = line.rsplit_once("offset ").and_then(|(_, end)| end.trim().parse::<u64>().ok());
-        end.with_context(|| format!("kcat tells no offset: {line}"))
+        end.with_context(|| format!("kcat printed no offset: {line}"))
     });
     ends.sum()
 }
@@ -136,7 +137,7 @@ fn kcat(broker: &Broker) -> Command {
     command
 }
 
-/// A record as one value of the same octets: that producer knows neither keys nor headers.
+/// Joins key, headers and record to one value of as many bytes: Kafka's own producer has neither keys nor headers.
 fn payload(line: &str) -> Result<String> {
     let (key, record) = line.split_once('\t').context("a record without a key")?;
     let fields: Value = serde_json::from_str(record)?;
@@ -145,7 +146,7 @@ fn payload(line: &str) -> Result<String> {
     Ok(format!("{key}schema{schema}node{node}event_id{id}{record}"))
 }
 
-/// From the last line of a report such as `9 records sent, 3.5 records/sec (1.2 MB/sec), …`.
+/// Parses the rate in the last line of a report such as `9 records sent, 3.5 records/sec (1.2 MB/sec), …`.
 fn rate(report: &str) -> Option<f64> {
     let line = report.lines().rfind(|line| line.contains(" records sent, "))?;
     line.split(", ").nth(1)?.split_once(" records/sec")?.0.parse().ok()
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_has_all_octets_of_a_record() {
+    fn payload_has_all_bytes_of_record() {
         let line = "0123\t{\"schema\":\"s/1\",\"node\":\"n\",\"event_id\":\"ab\"}";
         let whole = payload(line).unwrap();
         assert!(whole.starts_with("0123schemas/1nodenevent_idab{") && whole.ends_with('}'));

@@ -1,6 +1,6 @@
-//! What the binary is made from: the bill of materials (`CycloneDX`) and the licences of others.
+//! Dependencies of the binary: the bill of materials (`CycloneDX`) and the licence texts of third parties.
 
-use super::{Release, digest};
+use super::{Release, sha256_hex};
 use crate::architecture::Architecture;
 use crate::process::cargo;
 use anyhow::{Context as _, Result, bail};
@@ -11,46 +11,53 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A crate that is part of the agent or of its programs.
+/// A crate that is linked into the agent or into its eBPF programs.
 pub struct Crate {
     name: String,
     version: String,
     licence: String,
-    /// From a registry, not from this repository.
-    foreign: bool,
+    /// Whether it comes from a registry, not from this repository.
+    is_third_party: bool,
     folder: PathBuf,
 }
 
-/// How the names of files with licences begin.
+/// Beginnings of the names of licence files.
 const LICENCES: [&str; 5] = ["license", "licence", "copying", "notice", "copyright"];
 
-/// All that the agent and its eBPF programs are made from, by name.
+/// Returns the crates that are linked into the agent and its eBPF programs, by name.
 pub fn crates(architecture: Architecture) -> Result<Vec<Crate>> {
     let mut found = BTreeMap::new();
     for (manifest, root) in [("Cargo.toml", "dnscribe"), ("agent-ebpf/Cargo.toml", "dnscribe-ebpf")]
     {
-        let mut ask = cargo();
-        ask.args(["metadata", "--format-version", "1", "--locked", "--manifest-path", manifest]);
+        let mut command = cargo();
+        command.args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--manifest-path",
+            manifest,
+        ]);
         if root == "dnscribe" {
-            ask.args(["--filter-platform", architecture.triple()]);
+            command.args(["--filter-platform", architecture.triple()]);
         }
-        let told: Value = serde_json::from_slice(&shell::output(&mut ask)?.stdout)?;
-        for one in linked(&told, root)? {
-            found.insert((one.name.clone(), one.version.clone()), one);
+        let metadata: Value = serde_json::from_slice(&shell::output(&mut command)?.stdout)?;
+        for package in linked(&metadata, root)? {
+            found.insert((package.name.clone(), package.version.clone()), package);
         }
     }
     Ok(found.into_values().collect())
 }
 
-/// What a package links, from cargo's description of its workspace.
-fn linked(told: &Value, root: &str) -> Result<Vec<Crate>> {
+/// Returns the crates that a package links, from the output of `cargo metadata`.
+fn linked(metadata: &Value, root: &str) -> Result<Vec<Crate>> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let packages = list(&told["packages"]);
+    let packages = list(&metadata["packages"]);
     let start =
         packages.iter().find(|package| package["name"] == root && package["source"].is_null());
-    let start = start.with_context(|| format!("cargo metadata knows no {root}"))?;
-    let nodes: BTreeMap<String, Vec<Value>> = list(&told["resolve"]["nodes"])
+    let start = start.with_context(|| format!("cargo metadata has no package {root}"))?;
+    let nodes: BTreeMap<String, Vec<Value>> = list(&metadata["resolve"]["nodes"])
         .iter()
         .map(|node| (text(&node["id"]), list(&node["deps"])))
         .collect();
@@ -58,7 +65,7 @@ fn linked(told: &Value, root: &str) -> Result<Vec<Crate>> {
     let mut todo = vec![text(&start["id"])];
     while let Some(id) = todo.pop() {
         for needed in nodes.get(&id).into_iter().flatten() {
-            // Not what only builds or tests it: of a normal dependency the kind is null.
+            // Without build and dev dependencies: the kind of a normal dependency is null.
             if list(&needed["dep_kinds"]).iter().any(|kind| kind["kind"].is_null()) {
                 todo.push(text(&needed["pkg"]));
             }
@@ -73,23 +80,23 @@ fn linked(told: &Value, root: &str) -> Result<Vec<Crate>> {
             name: text(&package["name"]),
             version: text(&package["version"]),
             licence: text(&package["license"]),
-            foreign: !package["source"].is_null(),
+            is_third_party: !package["source"].is_null(),
             folder: Path::new(&text(&package["manifest_path"])).with_file_name(""),
         })
         .collect())
 }
 
-/// The licences of everything of others, each text once.
+/// Returns the licences of third-party crates, each text once.
 pub fn licences(crates: &[Crate]) -> Result<String> {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut list = String::from("dnscribe is made from these crates of others:\n\n");
-    for one in crates.iter().filter(|one| one.foreign) {
-        if one.licence.is_empty() {
-            bail!("{} {} does not say its licence", one.name, one.version);
+    let mut list = String::from("dnscribe contains these third-party crates:\n\n");
+    for package in crates.iter().filter(|package| package.is_third_party) {
+        if package.licence.is_empty() {
+            bail!("{} {} does not name its licence", package.name, package.version);
         }
-        writeln!(list, "  {} {}: {}", one.name, one.version, one.licence)?;
-        for text in texts_of(&one.folder)? {
-            texts.entry(text).or_default().push(format!("{} {}", one.name, one.version));
+        writeln!(list, "  {} {}: {}", package.name, package.version, package.licence)?;
+        for text in licence_texts(&package.folder)? {
+            texts.entry(text).or_default().push(format!("{} {}", package.name, package.version));
         }
     }
     for (text, users) in texts {
@@ -99,8 +106,8 @@ pub fn licences(crates: &[Crate]) -> Result<String> {
     Ok(list)
 }
 
-/// The licences in a crate's folder, and one below: those of the C sources that it brings.
-fn texts_of(folder: &Path) -> Result<Vec<String>> {
+/// Returns the licence texts in a crate's folder and in the folders directly below it, which may hold C sources.
+fn licence_texts(folder: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     folders.extend(super::files(folder)?.into_iter().filter(|path| path.is_dir()));
@@ -115,21 +122,21 @@ fn texts_of(folder: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The bill of materials, as `CycloneDX` 1.5.
+/// Writes the bill of materials as `CycloneDX` 1.5.
 pub fn write(release: &Release, crates: &[Crate]) -> Result<()> {
     let binary = fs::read(release.stage.join("usr/bin/dnscribe"))?;
     let lock = fs::read_to_string(environment::workspace().join("Cargo.lock"))?;
-    let reference = |one: &Crate| format!("pkg:cargo/{}@{}", one.name, one.version);
+    let reference = |package: &Crate| format!("pkg:cargo/{}@{}", package.name, package.version);
     let components: Vec<Value> = crates
         .iter()
-        .filter(|one| one.foreign)
-        .map(|one| {
+        .filter(|package| package.is_third_party)
+        .map(|package| {
             let mut component = json!({
-                "type": "library", "bom-ref": reference(one), "name": one.name,
-                "version": one.version, "purl": reference(one),
-                "licenses": [{ "expression": one.licence.replace('/', " OR ") }],
+                "type": "library", "bom-ref": reference(package), "name": package.name,
+                "version": package.version, "purl": reference(package),
+                "licenses": [{ "expression": package.licence.replace('/', " OR ") }],
             });
-            if let Some(sum) = checksum(&lock, &one.name, &one.version) {
+            if let Some(sum) = checksum(&lock, &package.name, &package.version) {
                 component["hashes"] = json!([{ "alg": "SHA-256", "content": sum }]);
             }
             component
@@ -140,7 +147,7 @@ pub fn write(release: &Release, crates: &[Crate]) -> Result<()> {
         "metadata": { "component": {
             "type": "application", "bom-ref": "dnscribe", "name": "dnscribe",
             "version": release.version, "licenses": [{ "expression": "MIT OR Apache-2.0" }],
-            "hashes": [{ "alg": "SHA-256", "content": digest(&binary) }],
+            "hashes": [{ "alg": "SHA-256", "content": sha256_hex(&binary) }],
         } },
         "components": components,
     });
@@ -149,7 +156,7 @@ pub fn write(release: &Release, crates: &[Crate]) -> Result<()> {
     Ok(())
 }
 
-/// What `Cargo.lock` says a crate's archive hashes to.
+/// Returns the checksum of a crate in `Cargo.lock`.
 fn checksum<'a>(lock: &'a str, name: &str, version: &str) -> Option<&'a str> {
     let head = format!("name = \"{name}\"\nversion = \"{version}\"");
     let package = lock.split("\n\n").find(|package| package.contains(&head))?;
@@ -161,13 +168,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_linked_counts() {
+    fn lists_linked_crates_only() {
         let normal = json!([{ "kind": null }]);
         let package = |name: &str, source: Value| {
             json!({ "id": name, "name": name, "version": "1.0.0", "license": "MIT",
                 "source": source, "manifest_path": "/nowhere/Cargo.toml" })
         };
-        let told = json!({
+        let metadata = json!({
             "packages": [package("ours", Value::Null), package("used", json!("registry")),
                 package("deep", json!("registry")), package("tests", json!("registry"))],
             "resolve": { "nodes": [
@@ -177,15 +184,18 @@ mod tests {
                     { "pkg": "ours", "dep_kinds": normal }] },
                 { "id": "deep", "deps": [] }, { "id": "tests", "deps": [] } ] },
         });
-        let names: Vec<(String, bool)> =
-            linked(&told, "ours").unwrap().into_iter().map(|one| (one.name, one.foreign)).collect();
+        let names: Vec<(String, bool)> = linked(&metadata, "ours")
+            .unwrap()
+            .into_iter()
+            .map(|package| (package.name, package.is_third_party))
+            .collect();
         let expected = [("ours", false), ("used", true), ("deep", true)];
-        assert_eq!(names, expected.map(|(name, foreign)| (name.to_owned(), foreign)));
-        assert!(linked(&told, "nothing").is_err());
+        assert_eq!(names, expected.map(|(name, is_third_party)| (name.to_owned(), is_third_party)));
+        assert!(linked(&metadata, "nothing").is_err());
     }
 
     #[test]
-    fn checksums_are_those_of_the_lock_file() {
+    fn reads_checksums_of_lock_file() {
         let lock = "name = \"a\"\nversion = \"1\"\nchecksum = \"ab\"\n\nname = \"b\"\nversion = \"1\"\n\n\
                     name = \"c\"\nversion = \"1\"\nchecksum = \"ef\"\n";
         assert_eq!(checksum(lock, "a", "1"), Some("ab"));
