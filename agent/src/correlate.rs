@@ -6,7 +6,7 @@
 //!
 //! Input: queries that start transactions, and transactions. Output: [`Links`] for each transaction. A
 //! pure state machine that takes its time from the messages. All tables are bounded, each event costs
-//! O(1), and what exceeds the capacity is counted and not linked. `docs/joining.md` describes the
+//! O(1), and what exceeds the capacity is counted and not linked. `docs/correlation.md` describes the
 //! method and its limits.
 
 #![forbid(unsafe_code)]

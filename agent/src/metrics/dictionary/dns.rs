@@ -59,5 +59,5 @@ pub(super) const METRICS: &[Metric] = &[
     .labels(&[("cache", "hit, miss, stale, local")])
     .formula("cache-hit ratio: (hit + stale) / (hit + stale + miss)")
     .source("`dns.transaction/1`: `cache`")
-    .caveat("Inferred from the queries of a resolver on this host in the meantime: see [joining](joining.md)."),
+    .caveat("Inferred from the queries of a resolver on this host in the meantime: see [joining](correlation.md)."),
 ];
