@@ -1,5 +1,5 @@
 //! The first stage: packets from live capture or from a capture file. Both give [`Packet`]s to the
-//! decoder; nothing behind this stage knows the difference.
+//! decoder; later stages do not know the difference.
 
 pub mod encrypted;
 pub mod live;
@@ -17,8 +17,8 @@ use std::net::SocketAddr;
 pub struct Origin {
     /// The CPU whose sequence `seq` counts; 0 in replay.
     pub cpu: u32,
-    /// Live: the packet's number on its CPU, from 1, lost ones included. Replay: the frame's
-    /// number in the capture file, from 1.
+    /// Live: number of the packet on its CPU, from 1, including lost packets. Replay: number of the frame in the
+    /// capture file, from 1.
     pub seq: u64,
 }
 
@@ -67,7 +67,7 @@ impl Received {
         self.highest = self.highest.max(seq);
     }
 
-    /// Adds what another reader received.
+    /// Returns the sum with the records of another reader.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self { records: self.records + other.records, highest: self.highest.max(other.highest) }
@@ -79,12 +79,12 @@ impl Received {
 pub enum Transport {
     /// UDP datagrams.
     Udp,
-    /// A TCP stream, each message after a length of two octets (RFC 1035, 4.2.2).
+    /// A TCP stream, each message after a length of two bytes (RFC 1035, 4.2.2).
     Tcp,
 }
 
 impl Transport {
-    /// `udp` or `tcp`.
+    /// Returns `udp` or `tcp`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

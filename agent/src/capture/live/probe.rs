@@ -1,7 +1,8 @@
 //! Checks of the host for `dnscribe check`: everything that capture needs, with remedies.
 
 use super::btf::KERNEL_BTF;
-use super::programs::{self, Entry, OLDEST, PRIVILEGE};
+use super::load_error::{OLDEST, PRIVILEGE};
+use super::programs::{self, ProgramSpec};
 use super::{CannotCapture, HookChoice, LiveOptions, cgroup, ring};
 use caps::{CapSet, Capability};
 use std::path::Path;
@@ -9,13 +10,13 @@ use std::path::Path;
 /// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// What was checked.
+    /// Name of the check.
     pub name: &'static str,
     /// Whether it is fine.
     pub ok: bool,
     /// Whether capture is impossible without it.
     pub required: bool,
-    /// What was found.
+    /// Finding.
     pub detail: String,
     /// The remedy, if it is not fine.
     pub remedy: Option<String>,
@@ -64,7 +65,7 @@ pub fn probe(options: &LiveOptions) -> Vec<Probe> {
 fn kernel() -> Probe {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let ok = version(&release).is_none_or(|version| version >= (5, 12));
-    let remedy = format!("what is needed is {OLDEST}");
+    let remedy = format!("use {OLDEST}");
     Probe::new("kernel", true, ok, format!("Linux {release}"), &remedy)
 }
 
@@ -77,7 +78,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
 fn btf() -> Probe {
     let ok = Path::new(KERNEL_BTF).exists();
     let detail = if ok {
-        format!("{KERNEL_BTF} is there")
+        format!("{KERNEL_BTF} exists")
     } else {
         format!("no {KERNEL_BTF}: ICMP errors by raw sockets only; senders are known less exactly")
     };
@@ -90,7 +91,7 @@ fn capabilities(packet_socket: bool) -> Probe {
         needed.push(Capability::CAP_NET_RAW);
     }
     let held = caps::read(None, CapSet::Effective).unwrap_or_default();
-    // CAP_SYS_ADMIN stands for the first two, as it did before there were these.
+    // CAP_SYS_ADMIN includes the first two, as before Linux 5.8.
     let admin = held.contains(&Capability::CAP_SYS_ADMIN);
     let replaced = |wanted: &Capability| {
         admin && matches!(wanted, Capability::CAP_BPF | Capability::CAP_PERFMON)
@@ -101,17 +102,17 @@ fn capabilities(packet_socket: bool) -> Probe {
         .map(ToString::to_string)
         .collect();
     let detail = if missing.is_empty() {
-        "all that is needed".to_owned()
+        "all required capabilities".to_owned()
     } else {
         format!("missing {}", missing.join(", "))
     };
     Probe::new("capabilities", true, missing.is_empty(), detail, PRIVILEGE)
 }
 
-/// Optional capabilities of hook `cgroup`, and what is lost without them.
+/// Optional capabilities of hook `cgroup`, with the data that they provide.
 const EXTRAS: [(Capability, &str); 4] = [
     (Capability::CAP_NET_RAW, "ICMP errors of unconnected sockets"),
-    (Capability::CAP_SYS_ADMIN, "those of other network namespaces"),
+    (Capability::CAP_SYS_ADMIN, "ICMP errors of other network namespaces"),
     (Capability::CAP_SYS_PTRACE, "other users' executables"),
     (Capability::CAP_DAC_READ_SEARCH, "containers of processes that are gone"),
 ];
@@ -123,26 +124,30 @@ fn extras() -> Probe {
         .filter(|(wanted, _)| !held.contains(wanted))
         .map(|(wanted, loses)| format!("without {wanted}: not {loses}"))
         .collect();
-    let detail = if missing.is_empty() { "all of use".to_owned() } else { missing.join("; ") };
-    let remedy = "run as root, or give the binary those whose loss matters";
+    let detail = if missing.is_empty() {
+        "all optional capabilities".to_owned()
+    } else {
+        missing.join("; ")
+    };
+    let remedy = "run as root, or give the binary the capabilities that you need";
     Probe::new("extras", false, missing.is_empty(), detail, remedy)
 }
 
-/// Since Linux 5.11, maps count against the memory cgroup instead.
+/// Checks the limit of locked memory, against which maps count before Linux 5.11.
 fn memlock() -> Probe {
     use rustix::process::{Resource, getrlimit};
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let matters = version(&release).is_some_and(|version| version < (5, 11));
     let limit = getrlimit(Resource::Memlock).current;
-    let shown = limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{bytes} octets"));
-    let detail = if matters { shown } else { format!("{shown}; of no matter since Linux 5.11") };
+    let shown = limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{bytes} bytes"));
+    let detail = if matters { shown } else { format!("{shown}; not used since Linux 5.11") };
     let ok = !matters || limit.is_none();
     Probe::new("memlock", false, ok, detail, "raise it: ulimit -l unlimited, or LimitMEMLOCK=")
 }
 
 fn cgroup_mount(options: &LiveOptions) -> Probe {
     let name = "cgroup2";
-    let Some(mount) = cgroup::here() else {
+    let Some(mount) = cgroup::mount() else {
         let remedy = "mount one (mount -t cgroup2 none /sys/fs/cgroup), or use --hook socket";
         return Probe::new(name, true, false, "not mounted".into(), remedy);
     };
@@ -152,12 +157,12 @@ fn cgroup_mount(options: &LiveOptions) -> Probe {
 }
 
 /// Loads the programs of one hook. Returns a result for the maps, and one for each program.
-fn load(options: &LiveOptions, entries: &[Entry]) -> Vec<Probe> {
+fn load(options: &LiveOptions, entries: &[ProgramSpec]) -> Vec<Probe> {
     match programs::load(options, entries) {
         Ok(loaded) => {
             let detail = match options.rings {
-                1 => format!("{} octets", options.ring_bytes),
-                rings => format!("{rings} rings of {} octets in all", options.ring_bytes),
+                1 => format!("{} bytes", options.ring_bytes),
+                rings => format!("{rings} rings with {} bytes in total", options.ring_bytes),
             };
             let page = ring::page_bytes();
             let detail = format!("{detail}, pages of {page}; {}", loaded.settings.describe());
@@ -169,8 +174,8 @@ fn load(options: &LiveOptions, entries: &[Entry]) -> Vec<Probe> {
                     .map(|entry| Probe::new(entry.name, entry.required, true, "loads".into(), "")),
             );
             probes.extend(loaded.refused.iter().map(|(entry, reason)| {
-                let detail = format!("{reason}; capture goes without {}", entry.loses);
-                let remedy = format!("use a kernel with what it needs: {}", entry.needs);
+                let detail = format!("{reason}; capture works without {}", entry.loses);
+                let remedy = format!("use a kernel that meets its requirements: {}", entry.needs);
                 Probe::new(entry.name, false, false, detail, &remedy)
             }));
             probes
