@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
 
-/// Names an object that was built elsewhere, for packagers without the toolchain.
+/// Variable with the path of an object that was built elsewhere, for packagers without the toolchain.
 const PREBUILT: &str = "DNSCRIBE_EBPF_PREBUILT";
 
 /// Commit of the source. Set by packagers who build without the repository.
@@ -20,8 +20,8 @@ const REVISION: &str = "DNSCRIBE_REVISION";
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let root = manifest.parent().unwrap_or(Path::new(".")).to_path_buf();
-    for place in ["src", "baseline", "Cargo.toml", "Cargo.lock"] {
-        println!("cargo::rerun-if-changed={}", root.join("agent-ebpf").join(place).display());
+    for path in ["src", "baseline", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", root.join("agent-ebpf").join(path).display());
     }
     println!("cargo::rerun-if-changed={}", root.join("agent-common/src").display());
     println!("cargo::rerun-if-changed=build.rs");
@@ -37,7 +37,7 @@ fn main() {
             }
             println!("cargo::rustc-env=DNSCRIBE_EBPF_OBJECT={}", stripped.display());
             if env::var_os("CARGO_FEATURE_TESTING").is_some() {
-                // A benchmark reads it at run time.
+                // Benchmarks read it at run time.
                 let baseline = object.with_file_name("dnscribe-baseline");
                 println!("cargo::rustc-env=DNSCRIBE_EBPF_BASELINE={}", baseline.display());
             }
@@ -55,7 +55,7 @@ fn strip(object: &Path, stripped: &Path) -> Result<(), Box<dyn Error>> {
         section.delete =
             [".debug_", ".rel.debug_"].iter().any(|dwarf| name.starts_with(dwarf.as_bytes()));
     }
-    // LLVM keeps the names of sections among those of symbols; the writer wants a table of their own.
+    // LLVM keeps section names in the symbol string table; the writer needs a separate table.
     let names = builder.sections.add();
     names.name = b".shstrtab"[..].into();
     names.sh_type = SHT_STRTAB;
@@ -88,7 +88,10 @@ fn revision(root: &Path) -> String {
     git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// Builds the programs and gives the path of the object.
+/// Builds the programs, and returns the path of the object.
+///
+/// # Errors
+/// Returns the reason if the toolchain is incomplete or cargo cannot start.
 fn object(programs: &Path, target: &Path) -> Result<PathBuf, String> {
     println!("cargo::rerun-if-env-changed={PREBUILT}");
     if let Some(object) = env::var_os(PREBUILT) {
@@ -103,7 +106,7 @@ fn object(programs: &Path, target: &Path) -> Result<PathBuf, String> {
     let architecture = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_else(|_| "x86_64".into());
     let little = env::var("CARGO_CFG_TARGET_ENDIAN").is_ok_and(|endian| endian == "little");
     let triple = if little { "bpfel-unknown-none" } else { "bpfeb-unknown-none" };
-    let mut words = String::new();
+    let mut failure = String::new();
     for toolchain in toolchain::find().map_err(|missing| missing.to_string())? {
         let output = toolchain
             .build(programs, target, triple, &architecture)
@@ -112,14 +115,14 @@ fn object(programs: &Path, target: &Path) -> Result<PathBuf, String> {
         if output.status.success() {
             return Ok(target.join(triple).join("release/dnscribe-ebpf"));
         }
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let linking = said.contains("linking with");
-        words = format!("the eBPF programs do not build with {toolchain}:\n{said}");
+        let output_text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let linking = output_text.contains("linking with");
+        failure = format!("the eBPF programs do not build with {toolchain}:\n{output_text}");
         if !linking {
             break;
         }
     }
-    // Cargo shows what a build script says on stderr only where the script itself fails.
-    eprintln!("{words}");
+    // Cargo shows the stderr of a build script only if the script fails.
+    eprintln!("{failure}");
     process::exit(1);
 }

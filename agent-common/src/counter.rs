@@ -1,20 +1,20 @@
-//! The counters that the programs keep per CPU, and where each stands.
+//! Counters that the programs keep per CPU, and their indexes.
 //!
-//! One per-CPU array entry of [`WORDS`] words holds all of them, so that a single read gives one
-//! CPU's counters of all hooks and its sequence together.
+//! One per-CPU array entry of [`WORDS`] words holds all of them, so that a single read returns the
+//! counters of all hooks and the sequence number of a CPU together.
 
 /// Words per hook.
 const STRIDE: usize = 16;
-/// Where a CPU's record sequence stands: how many records it tried to put into the ring.
+/// Index of a CPU's sequence number: the number of records that it tried to write to the ring.
 pub const SEQUENCE: usize = Hook::ALL.len() * STRIDE;
-/// Words of one CPU.
+/// Words per CPU.
 pub const WORDS: usize = SEQUENCE + STRIDE;
 
-/// Who counted.
+/// Hook that saw the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Hook {
-    /// `cgroup_skb`, both ways.
+    /// `cgroup_skb`, both directions.
     Cgroup = 0,
     /// The filter of the `AF_PACKET` socket.
     Socket = 1,
@@ -26,7 +26,7 @@ impl Hook {
     /// Every hook.
     pub const ALL: [Self; 3] = [Self::Cgroup, Self::Socket, Self::Icmp];
 
-    /// The name in the ledger.
+    /// Returns the name in the ledger.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -37,15 +37,15 @@ impl Hook {
     }
 }
 
-/// What is counted.
+/// Counters per hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Counter {
-    /// Packets that matched the ports, or whose ports lie too deep; raised before any outcome.
+    /// Packets that matched the ports, or whose ports are nested too deeply; incremented before any outcome.
     Seen = 0,
-    /// Packets handed to the ring; raised before the record becomes visible.
+    /// Packets written to the ring; incremented before the record becomes visible.
     Submitted = 1,
-    /// Packets for which the ring had no room.
+    /// Packets lost because the ring was full.
     LostRingFull = 2,
     /// Packets left out by sampling.
     SampledOut = 3,
@@ -53,20 +53,20 @@ pub enum Counter {
     TcpNoPayload = 4,
     /// Skipped: the sending view of a packet on the loopback interface; the receiving view counts.
     LoopbackCopy = 5,
-    /// Packets handed over with fewer octets than they had. Not an outcome, these are submitted.
+    /// Packets exported with fewer bytes than they had. Not an outcome: they are submitted.
     Clipped = 6,
-    /// Skipped: more tunnels or other headers, one in the other, than are looked through; or, which
-    /// should never be, the program that looks through them was not there.
+    /// Skipped: more nested tunnels or other headers than the programs parse; or the program that parses
+    /// them was missing, which should never happen.
     TunnelDepth = 7,
-    /// Skipped: fragments that came before the first of their datagram, which alone tells the ports.
+    /// Skipped: fragments that came before the first of their datagram, which alone has the ports.
     FragmentEarly = 8,
-    /// Skipped: fragments of encrypted DNS. Neither TLS nor QUIC lets itself be fragmented, and no
-    /// fragment but the first can be told from others.
+    /// Skipped: fragments of encrypted DNS. TLS and QUIC packets are not fragmented in normal operation, and
+    /// only the first fragment can be identified.
     EncryptedFragment = 9,
 }
 
 impl Counter {
-    /// Exactly one of these is raised for each packet seen.
+    /// Outcomes. Exactly one of them is incremented for each packet seen.
     pub const OUTCOMES: [Self; 8] = [
         Self::Submitted,
         Self::LostRingFull,
@@ -87,49 +87,49 @@ impl Counter {
         (Self::EncryptedFragment, "encrypted_fragment"),
     ];
 
-    /// Where this counter of that hook stands among a CPU's words.
+    /// Returns the index of a hook's counter among a CPU's words.
     #[must_use]
     pub const fn index(self, hook: Hook) -> usize {
         hook as usize * STRIDE + self as usize
     }
 }
 
-/// The counters of one CPU as one read gave them.
+/// Counters of one CPU from a single read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PerCpu(pub [u64; WORDS]);
 
 impl PerCpu {
-    /// One counter.
+    /// Returns a counter of a hook.
     #[must_use]
     pub fn get(&self, hook: Hook, counter: Counter) -> u64 {
         self.0.get(counter.index(hook)).copied().unwrap_or(0)
     }
 
-    /// How many records this CPU tried to put into the ring: the number of the newest.
+    /// Returns the sequence number: how many records this CPU tried to write to the ring.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.0.get(SEQUENCE).copied().unwrap_or(0)
     }
 
-    /// Records put into the ring, all hooks together.
+    /// Returns the number of records written to the ring by all hooks.
     #[must_use]
     pub fn submitted(&self) -> u64 {
         Hook::ALL.iter().map(|&hook| self.get(hook, Counter::Submitted)).sum()
     }
 
-    /// The sum of one hook's outcomes.
+    /// Returns the sum of a hook's outcomes.
     #[must_use]
     pub fn outcomes(&self, hook: Hook) -> u64 {
         Counter::OUTCOMES.iter().map(|&counter| self.get(hook, counter)).sum()
     }
 
-    /// Whether no packet was between being seen and its outcome while this was read.
+    /// Returns whether no packet was between `Seen` and its outcome during the read.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let tried: u64 =
+        let attempts: u64 =
             Hook::ALL.iter().map(|&hook| self.get(hook, Counter::LostRingFull)).sum::<u64>()
                 + self.submitted();
-        self.sequence() == tried
+        self.sequence() == attempts
             && Hook::ALL.iter().all(|&hook| self.get(hook, Counter::Seen) == self.outcomes(hook))
     }
 }
@@ -139,20 +139,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_counter_has_a_place_of_its_own() {
+    fn indexes_are_distinct() {
         let mut taken = [false; WORDS];
         for hook in Hook::ALL {
             for counter in Counter::OUTCOMES.into_iter().chain([Counter::Seen, Counter::Clipped]) {
-                let place = &mut taken[counter.index(hook)];
-                assert!(!*place, "{hook:?} {counter:?}");
-                *place = true;
+                let is_taken = &mut taken[counter.index(hook)];
+                assert!(!*is_taken, "{hook:?} {counter:?}");
+                *is_taken = true;
             }
         }
         assert!(!taken[SEQUENCE]);
     }
 
     #[test]
-    fn settles_when_every_packet_has_its_outcome() {
+    fn is_settled_when_every_packet_has_an_outcome() {
         let mut cpu = PerCpu([0; WORDS]);
         assert!(cpu.is_settled());
         cpu.0[Counter::Seen.index(Hook::Cgroup)] = 3;

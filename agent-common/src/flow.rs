@@ -1,32 +1,31 @@
-//! Which flow a packet is of, as one number that both directions of the flow share.
+//! Flow hash of a packet, which is the same for both directions of a flow.
 //!
-//! What pairing must see together is what came from and went to one port of one client: the query,
-//! its response, and what only pretends to be that. So the number is of the client's end alone, and
-//! the client is the end with the higher port, since servers have the low, well-known one. Where
-//! that guess is wrong, both directions still have the same number.
+//! Pairing must see all packets from and to one port of a client together: the query, its response, and forged
+//! responses. Therefore only the client's address and port are hashed. The client is the end with the higher port,
+//! since servers use low, well-known ports. If this guess is wrong, both directions still have the same hash.
 #![expect(clippy::inline_always, reason = "the verifier follows one program, without calls")]
 
-/// Octets 8 to 12 of an IPv4-mapped address (RFC 4291, 2.5.5.2), as the lower half of a word.
+/// Bytes 8 to 11 of an IPv4-mapped address (RFC 4291, 2.5.5.2), as the lower half of a word.
 const MAPPED: u64 = 0xffff_0000;
 
-/// Multicast DNS asks from this port and to it, and one asker's answer is another's (RFC 6762).
+/// Port of multicast DNS: source and destination of queries, whose responses are for everyone (RFC 6762).
 const MDNS: u16 = 5353;
 
-/// Rings at most, and threads that read them.
+/// Largest number of rings, and of threads that read them.
 pub const MAX_RINGS: u32 = 16;
 
-/// An address as two words.
+/// Address as two words.
 pub type Address = [u64; 2];
 
-/// An IPv4 address; the same as its IPv4-mapped one.
+/// Returns an IPv4 address, equal to its IPv4-mapped one.
 #[inline(always)]
 #[must_use]
 pub const fn four(octets: [u8; 4]) -> Address {
-    // Widening, and `From` is no `const fn`.
+    // A cast, because `From` is no `const fn`.
     [0, MAPPED | (u32::from_le_bytes(octets) as u64) << 32]
 }
 
-/// An IPv6 address.
+/// Returns an IPv6 address.
 #[inline(always)]
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "a half each")]
@@ -35,10 +34,10 @@ pub const fn six(octets: [u8; 16]) -> Address {
     [whole as u64, (whole >> 64) as u64]
 }
 
-/// The number of a flow from its source, destination and their ports in host order.
+/// Returns the flow hash of source, destination and their ports in host order.
 ///
-/// Where both ports are the same neither end is known to be the client's, and both count; except with
-/// multicast DNS, of which all is one flow.
+/// If both ports are equal, both addresses are hashed, since neither end is known to be the client; except for
+/// multicast DNS, which is a single flow.
 #[inline(always)]
 #[must_use]
 pub const fn hash(src: Address, dst: Address, src_port: u16, dst_port: u16) -> u32 {
@@ -53,15 +52,15 @@ pub const fn hash(src: Address, dst: Address, src_port: u16, dst_port: u16) -> u
     }
 }
 
-/// The ring of a flow, of so many.
+/// Returns the index of a flow's ring, below `rings`.
 #[inline(always)]
 #[must_use]
 pub const fn ring(hash: u32, rings: u32) -> u32 {
-    // By the lower half: sampling goes by the upper one, and must thin all rings alike.
+    // From the lower half: sampling uses the upper one, and must thin out all rings alike.
     ((hash & 0xffff) * rings) >> 16
 }
 
-/// The multipliers are those of `SplitMix64` and of its author's later ones: odd, with bits all over.
+/// Mixes address and port, with the multipliers of `SplitMix64` and its variants.
 #[inline(always)]
 const fn mix(address: Address, port: u16) -> u32 {
     let word = address[0].wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ address[1] ^ port as u64;
@@ -87,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_from_elsewhere_is_of_its_querys_flow() {
+    fn response_from_another_server_has_the_flow_of_its_query() {
         let client = four([10, 0, 0, 1]);
         let hashes =
             [[8, 8, 8, 8], [6, 6, 6, 6]].map(|server| hash(four(server), client, 53, 4_000));
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_address_is_an_ipv4_one() {
+    fn mapped_address_equals_ipv4_address() {
         let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3];
         assert_eq!(six(mapped), four([10, 1, 2, 3]));
     }
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn sampling_by_the_upper_bits_thins_all_rings_alike() {
+    fn sampling_by_upper_bits_thins_all_rings_alike() {
         let mut kept = [0_u32; 4];
         for n in 0..16_000_u16 {
             let hash = hash(four([127, 0, 0, 1]), four([127, 0, 0, 1]), 32_768 + n, 53);

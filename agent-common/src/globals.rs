@@ -1,4 +1,4 @@
-//! Settings that the agent gives the programs before loading, in the global `SETTINGS`.
+//! Settings that the agent writes to the global `SETTINGS` of the programs before loading.
 //!
 //! The verifier treats the values as constants and removes dead branches, so a helper that a kernel does not
 //! offer is never checked.
@@ -47,20 +47,23 @@ pub enum Setting {
     SockError = 18,
     /// Offset of `sock.sk_protocol`.
     SockProtocol = 19,
-    /// Whether the `cgroup_sock` and `cgroup_sock_addr` programs may ask for the current task by
-    /// helper: a `TASK_` constant.
+    /// How the `cgroup_sock` and `cgroup_sock_addr` programs read the current task: a `TASK_` constant.
     HookTask = 20,
-    /// Offset of `task_struct.group_leader`; 0 where threads are called by their own names.
+    /// Offset of `task_struct.group_leader`; 0 if threads are reported with their own names.
     TaskLeader = 21,
-    /// Offset of `task_struct.start_boottime` (Linux 5.5); 0 where unknown.
+    /// Offset of `task_struct.start_boottime`; 0 where unknown.
+    ///
+    /// # Minimum kernel version
+    ///
+    /// Linux 5.5.
     TaskStart = 22,
-    /// Whether `bpf_skc_to_tcp_sock` is there, and what it gives can be read without a helper.
+    /// Whether the kernel has `bpf_skc_to_tcp_sock`, and its result can be read without a helper.
     SockTyped = 23,
-    /// Rings that records are spread over, by flow: from 1 to [`crate::flow::MAX_RINGS`]. 0 is 1.
+    /// Number of rings, over which records are spread by flow: from 1 to [`crate::flow::MAX_RINGS`]; 0 means 1.
     Rings = 24,
-    /// Whether packets are copied by words where they can be looked at directly.
+    /// Whether programs with direct access copy packets by words.
     Direct = 25,
-    /// Whether the tap's first program asks for the packet as the kernel has it.
+    /// Whether the first program of the tap reads packets through the kernel's `sk_buff`.
     SkbTyped = 26,
     /// Offset of `sk_buff.len`.
     SkbLen = 27,
@@ -68,11 +71,11 @@ pub enum Setting {
     SkbDataLen = 28,
     /// Offset of `sk_buff.data`.
     SkbData = 29,
-    /// The number of the type `iphdr`.
+    /// BTF id of the type `iphdr`.
     TypeIp4 = 30,
-    /// The number of the type `ipv6hdr`.
+    /// BTF id of the type `ipv6hdr`.
     TypeIp6 = 31,
-    /// The number of the type `tcphdr`.
+    /// BTF id of the type `tcphdr`.
     TypeTcp = 32,
     /// Offset of `task_struct.real_parent`.
     TaskParent = 33,
@@ -105,8 +108,12 @@ pub const TASK_NONE: u32 = 0;
 pub const TASK_HELPERS: u32 = 1;
 /// `bpf_get_current_task`, read with the offsets from the kernel's BTF.
 pub const TASK_BTF: u32 = 2;
-/// `bpf_get_current_task_btf`, read without a helper: the verifier knows what it points to, and the
-/// offsets from the kernel's BTF as constants.
+/// `bpf_get_current_task_btf`, read without a helper: the verifier knows the type of the result, and the offsets
+/// from the kernel's BTF are constants.
+///
+/// # Minimum kernel version
+///
+/// Linux 5.11.
 pub const TASK_TYPED: u32 = 3;
 
 /// The network namespace is not available.

@@ -1,9 +1,8 @@
-//! The way down to an IP packet, from header to header: link layers, tags, labels, tunnels.
+//! Finds IP packets below link layers, tags, labels and tunnels.
 //!
-//! The interface tap in the kernel and userspace walk by this same code, so that both look into the
-//! same packets; each reads octets in its own way ([`Octets`]). What stands at a place is always
-//! named by an `EtherType` (IEEE 802.3, 3.2.6): VLAN tags, GRE and GENEVE carry one anyway, and
-//! there are numbers for Ethernet, PPP and MPLS too.
+//! The interface tap in the kernel and the agent share this code, so that both parse the same packets; each reads
+//! bytes in its own way ([`ByteSource`]). A layer is always identified by an `EtherType` (IEEE 802.3, 3.2.6), which
+//! VLAN tags, GRE and GENEVE contain, and which Ethernet, PPP and MPLS have too.
 
 #![expect(clippy::inline_always, reason = "the verifier follows one program, without calls")]
 
@@ -13,94 +12,93 @@ mod tunnel;
 pub use link::below_ip;
 pub use tunnel::{is_tunnel, over_ip, over_udp};
 
-/// IP headers looked at, one in the other: a packet in up to four tunnels.
+/// Largest number of nested IP headers: a packet in up to four tunnels.
 pub const LEVELS: usize = 5;
-/// Headers looked through at most on the way to the next IP header. Longer chains are not sent by
-/// anyone honest.
+/// Largest number of headers before the next IP header. Legitimate packets have fewer.
 pub const HEADERS: usize = 16;
 
-/// IPv6 extension headers looked through at most.
+/// Largest number of IPv6 extension headers.
 pub const EXTENSIONS: usize = 8;
 
-/// IPv4; IPv6 is taken for the same, since the packet's first octet tells (RFC 791, 8200).
+/// IPv4, or IPv6 where the version is read from the first byte of the packet (RFC 791, 8200).
 pub const IP: u16 = 0x0800;
 /// IPv6.
 pub const IPV6: u16 = 0x86dd;
-/// An Ethernet frame from its destination address on.
+/// Ethernet frame from its destination address on.
 pub const ETHERNET: u16 = 0x6558;
 /// PPP, with or without HDLC's address and control (RFC 1661, 1662).
 pub const PPP: u16 = 0x880b;
-/// A label of MPLS (RFC 3032).
+/// MPLS label (RFC 3032).
 pub const MPLS: u16 = 0x8847;
-/// MPLS with labels that the upstream router assigned (RFC 5332).
+/// MPLS label assigned by the upstream router (RFC 5332).
 pub const MPLS_UPSTREAM: u16 = 0x8848;
-/// A session header of PPP over Ethernet (RFC 2516).
+/// Session header of PPP over Ethernet (RFC 2516).
 pub const PPPOE: u16 = 0x8864;
-/// Up to here the number is no type but a length, and LLC follows (IEEE 802.3, 3.2.6).
+/// Largest value that is not a type but a length; LLC follows (IEEE 802.3, 3.2.6).
 pub const LLC: u16 = 1500;
 
-/// Where octets are read from.
-pub trait Octets {
-    /// `N` octets from `at` on; `None` where they end before.
+/// Source of a packet's bytes.
+pub trait ByteSource {
+    /// Reads `N` bytes from `at` on; `None` if there are fewer.
     fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]>;
 }
 
-impl Octets for [u8] {
+impl ByteSource for [u8] {
     fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
         self.get(usize::try_from(at).ok()?..)?.first_chunk().copied()
     }
 }
 
-/// A header, or what else is in a packet.
+/// Header or payload in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// What it is: an `EtherType`.
-    pub kind: u16,
-    /// Where it begins.
-    pub at: u32,
+pub struct Layer {
+    /// `EtherType`.
+    pub ethertype: u16,
+    /// Offset in the packet, in bytes.
+    pub offset: u32,
 }
 
-impl Place {
-    /// A place that holds what `kind` says.
+impl Layer {
+    /// Creates a layer.
     #[inline(always)]
     #[must_use]
-    pub const fn new(kind: u16, at: u32) -> Self {
-        Self { kind, at }
+    pub const fn new(ethertype: u16, offset: u32) -> Self {
+        Self { ethertype, offset }
     }
 
-    /// Whether it is an IP packet.
+    /// Returns whether it is an IP packet.
     #[inline(always)]
     #[must_use]
     pub const fn is_ip(self) -> bool {
-        matches!(self.kind, IP | IPV6)
+        matches!(self.ethertype, IP | IPV6)
     }
 }
 
-/// What the walk down came to.
+/// Result of a search for an IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// An IP packet begins here.
+    /// Offset of an IP packet.
     Ip(u32),
-    /// Something else, or the octets end too early.
+    /// No IP packet, or a truncated one.
     Nothing,
     /// More headers than [`HEADERS`].
     TooDeep,
 }
 
-/// Walks from a header to the next IP packet. The kernel has a loop of its own, that its verifier
-/// can follow, over the same [`below_ip`].
-pub fn find_ip<O: Octets + ?Sized>(octets: &O, from: Place) -> Found {
-    let mut place = from;
+/// Finds the next IP packet from a layer on. The eBPF programs have their own loop over [`below_ip`], which the
+/// verifier can follow.
+pub fn find_ip<O: ByteSource + ?Sized>(bytes: &O, from: Layer) -> Found {
+    let mut layer = from;
     for _ in 0..HEADERS {
-        if place.is_ip() {
-            return Found::Ip(place.at);
+        if layer.is_ip() {
+            return Found::Ip(layer.offset);
         }
-        match below_ip(octets, place) {
-            Some(next) => place = next,
+        match below_ip(bytes, layer) {
+            Some(next) => layer = next,
             None => return Found::Nothing,
         }
     }
-    if place.is_ip() { Found::Ip(place.at) } else { Found::TooDeep }
+    if layer.is_ip() { Found::Ip(layer.offset) } else { Found::TooDeep }
 }
 
 #[inline(always)]

@@ -7,14 +7,14 @@ use zerocopy::{Immutable, IntoBytes};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoBytes, Immutable)]
 #[repr(C, align(8))]
 pub struct Owner {
-    /// Process id (thread group id) in the initial pid namespace; 0 is nobody.
+    /// Process id (thread group id) in the initial pid namespace; 0 where unknown.
     pub pid: u32,
     /// User id in the initial user namespace.
     pub uid: u32,
-    /// When the process started, in nanoseconds of `CLOCK_BOOTTIME`: with the pid it names the process
-    /// for ever, as the pid alone does not. 0 where unknown.
+    /// Start time of the process, in nanoseconds of `CLOCK_BOOTTIME`; 0 where unknown. Identifies the process
+    /// together with the pid, since pids are reused.
     pub start_ns: u64,
-    /// The process's name, NUL padded.
+    /// Name of the process, padded with NUL.
     pub comm: [u8; 16],
 }
 

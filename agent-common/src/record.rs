@@ -12,16 +12,16 @@ pub const CLASSES: [usize; 8] = [112, 240, 576, 1_520, 4_176, 16_384, 65_536, 13
 
 /// Largest number of bytes exported of an encrypted packet with application data: a record of the first class,
 /// which holds its headers.
-pub const HEADERS_ROOM: u32 = room(0);
+pub const MAX_HEADERS_BYTES: u32 = class_bytes(0);
 /// Largest number of bytes exported of an encrypted packet in a tunnel.
-pub const TUNNELLED_HEADERS_ROOM: u32 = room(1);
+pub const MAX_TUNNELLED_HEADERS_BYTES: u32 = class_bytes(1);
 /// Largest number of bytes exported of a packet that may be a handshake. A `ClientHello` with post-quantum key
 /// shares has about 1,800 bytes; the first flight of a server has some thousands, of which the first hundred
 /// are readable.
-pub const HANDSHAKE_ROOM: u32 = room(4);
+pub const MAX_HANDSHAKE_BYTES: u32 = class_bytes(4);
 
 #[expect(clippy::cast_possible_truncation, reason = "no class is near the bound of an `u32`")]
-const fn room(class: usize) -> u32 {
+const fn class_bytes(class: usize) -> u32 {
     CLASSES[class] as u32
 }
 
@@ -39,7 +39,7 @@ pub const KIND_SOCKET_ERROR: u8 = 2;
 pub const DIRECTION_EGRESS: u8 = 1;
 /// [`Header::direction`]: to a socket of this host.
 pub const DIRECTION_INGRESS: u8 = 2;
-/// [`Header::direction`]: seen on an interface; [`Header::packet_type`] tells more.
+/// [`Header::direction`]: seen on an interface; see [`Header::packet_type`].
 pub const DIRECTION_TAP: u8 = 3;
 
 /// [`Header::flags`]: `pid`, `uid` and `comm` are known.
@@ -53,16 +53,16 @@ pub const FLAG_TUNNEL: u16 = 2;
 pub struct Header {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub ktime_ns: u64,
-    /// The record's number on its CPU, from 1, including lost records.
+    /// Number of the record on its CPU, from 1, including lost records.
     pub seq: u64,
     /// Cookie of the network namespace; 0 where unknown.
     pub netns_cookie: u64,
     /// cgroup2 id of the socket's cgroup; 0 where unknown.
     pub cgroup_id: u64,
-    /// When the task's process started, in nanoseconds of `CLOCK_BOOTTIME`, if [`FLAG_TASK`]; 0 where
+    /// Start time of the task's process in nanoseconds of `CLOCK_BOOTTIME`, if [`FLAG_TASK`]; 0 where
     /// unknown.
     pub start_ns: u64,
-    /// The CPU that wrote the record.
+    /// CPU that wrote the record.
     pub cpu: u32,
     /// Thread group id of the task, if [`FLAG_TASK`].
     pub pid: u32,
@@ -84,13 +84,13 @@ pub struct Header {
     pub hook: u8,
     /// Tap: `PACKET_HOST` and so on of `linux/if_packet.h`.
     pub packet_type: u8,
-    /// The `FLAG_` constants.
+    /// Combination of the `FLAG_` constants.
     pub flags: u16,
-    /// Payload bytes of each UDP datagram but the last, where a program passed several to the kernel in one
-    /// (`UDP_SEGMENT`, Linux 4.18); else 0.
+    /// Payload bytes of each UDP datagram but the last, if a program sent several in one packet
+    /// (`UDP_SEGMENT`); else 0.
     pub datagram_bytes: u16,
-    /// Thread group id of the process that forked the task's process, if that runs the same executable
-    /// file: what a young process is before it calls `exec`. 0 elsewhere, and where unknown.
+    /// Thread group id of the process that forked the task's process, if both run the same executable file, as
+    /// before `exec`; else 0.
     pub parent_pid: u32,
     /// Zero.
     pub pad: u32,
@@ -123,15 +123,15 @@ const _: () = {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
 #[repr(C)]
 pub struct SocketError {
-    /// The socket's address; IPv4 in the first four octets.
+    /// Address of the socket; IPv4 in the first four bytes.
     pub local: [u8; 16],
-    /// The peer's address; IPv4 in the first four octets.
+    /// Address of the peer; IPv4 in the first four bytes.
     pub remote: [u8; 16],
     /// Positive errno.
     pub errno: i32,
-    /// The socket's port, host order.
+    /// Port of the socket, in host order.
     pub local_port: u16,
-    /// The peer's port, host order.
+    /// Port of the peer, in host order.
     pub remote_port: u16,
     /// 4 or 6.
     pub version: u8,
@@ -157,11 +157,11 @@ const _: () = {
 pub struct Record<'a> {
     /// The header.
     pub header: Header,
-    /// What follows it.
+    /// Body after the header.
     pub body: Body<'a>,
 }
 
-/// What follows the header.
+/// Body of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body<'a> {
     /// Captured bytes of an IP packet.
@@ -170,7 +170,7 @@ pub enum Body<'a> {
     SocketError(SocketError),
 }
 
-/// Errors of reading a record. They cannot happen while programs and agent are of one build.
+/// Errors of reading a record. They cannot occur if programs and agent are from the same build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadRecord {
     /// Shorter than its header, or than what the header says follows.
@@ -215,22 +215,22 @@ impl<'a> TryFrom<&'a [u8]> for Record<'a> {
 mod tests {
     use super::*;
 
-    /// Octet n of the record is n, so that every field shows where it was read.
+    /// Returns a record in which byte n is n, so that every field shows its offset.
     fn counting() -> [u8; 256] {
-        core::array::from_fn(|place| u8::try_from(place).unwrap())
+        core::array::from_fn(|offset| u8::try_from(offset).unwrap())
     }
 
     fn packet(captured: u32) -> [u8; 256] {
-        let mut octets = counting();
-        octets[60..64].copy_from_slice(&captured.to_ne_bytes());
-        octets[80] = KIND_PACKET;
-        octets
+        let mut bytes = counting();
+        bytes[60..64].copy_from_slice(&captured.to_ne_bytes());
+        bytes[80] = KIND_PACKET;
+        bytes
     }
 
     #[test]
-    fn reads_every_field_from_its_place() {
-        let octets = packet(7);
-        let record = Record::try_from(&octets[..]).unwrap();
+    fn reads_every_field_at_its_offset() {
+        let bytes = packet(7);
+        let record = Record::try_from(&bytes[..]).unwrap();
         let header = record.header;
         assert_eq!(header.ktime_ns, u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7]));
         assert_eq!(header.seq.to_ne_bytes()[0], 8);
@@ -252,9 +252,9 @@ mod tests {
 
     #[test]
     fn reads_a_socket_error() {
-        let mut octets = counting();
-        octets[80] = KIND_SOCKET_ERROR;
-        let record = Record::try_from(&octets[..]).unwrap();
+        let mut bytes = counting();
+        bytes[80] = KIND_SOCKET_ERROR;
+        let record = Record::try_from(&bytes[..]).unwrap();
         let Body::SocketError(error) = record.body else { panic!("{record:?}") };
         assert_eq!((error.local[0], error.remote[0]), (96, 112));
         assert_eq!(error.errno.to_ne_bytes()[0], 128);
@@ -264,16 +264,16 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_cut_off_or_unknown() {
-        let octets = packet(160);
-        assert!(Record::try_from(&octets[..]).is_ok());
-        for length in 0..octets.len() {
-            assert_eq!(Record::try_from(&octets[..length]), Err(BadRecord::Short), "{length}");
+    fn refuses_truncated_and_unknown_records() {
+        let bytes = packet(160);
+        assert!(Record::try_from(&bytes[..]).is_ok());
+        for length in 0..bytes.len() {
+            assert_eq!(Record::try_from(&bytes[..length]), Err(BadRecord::Short), "{length}");
         }
         assert_eq!(Record::try_from(&packet(161)[..]), Err(BadRecord::Short));
         assert_eq!(Record::try_from(&packet(u32::MAX)[..]), Err(BadRecord::Short));
-        let mut octets = packet(0);
-        octets[80] = 9;
-        assert_eq!(Record::try_from(&octets[..]), Err(BadRecord::Kind(9)));
+        let mut bytes = packet(0);
+        bytes[80] = 9;
+        assert_eq!(Record::try_from(&bytes[..]), Err(BadRecord::Kind(9)));
     }
 }

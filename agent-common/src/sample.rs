@@ -1,63 +1,63 @@
-//! Which transactions are told when there are more than can be told: the same on both sides.
+//! Sampling of UDP transactions under overload: the decision that programs and agent share.
 //!
-//! A hash of what a query and its response have in common is compared with a *cut*: what is below is
-//! left out. So transactions stay or go as a whole, a lower cut tells all that a higher one tells, and
-//! each node decides alike about the same packets.
+//! A hash of the values that a query and its response have in common is compared with a *cut*; transactions
+//! below it are left out. Transactions are therefore exported or left out as a whole, a lower cut exports
+//! everything that a higher one does, and every node decides alike about the same packets.
 //!
-//! The id of the message is hashed with the flow. Of a flow that many share, such as that of a load
-//! balancer with one socket, a share is told then, instead of all or nothing; and transactions are
-//! told independently of each other, which is what the error of an estimate rests upon.
+//! The message id is hashed with the flow. From a flow shared by many clients, such as that of a load balancer with
+//! one socket, a share is exported instead of all or nothing. Transactions are sampled independently of each other,
+//! which the error bounds of estimates require.
 #![expect(clippy::inline_always, reason = "the verifier follows one program, without calls")]
 
-/// Values of a cut: of 65,536 parts of all transactions, how many are left out.
+/// Share of transactions that is left out, in parts of [`PARTS`].
 pub type Cut = u16;
 
-/// Parts that a cut counts.
+/// Number of parts of all transactions.
 pub const PARTS: u32 = 1 << 16;
 
-/// Never sampled: a question that is put to all is answered to all (mDNS, RFC 6762).
+/// Port of mDNS, which is never sampled: its questions and answers are multicast (RFC 6762).
 pub const MDNS: u16 = 5353;
 
-/// What a UDP query and its response have in common, hashed: the [flow](crate::flow::hash) and the id
-/// of the message.
+/// Returns the hash of the values that a UDP query and its response have in common: the
+/// [flow](crate::flow::hash) and the message id.
 #[inline(always)]
 #[must_use]
 pub const fn hash(flow: u32, id: u16) -> u64 {
-    // The finalizer of MurmurHash3, which takes different words to different ones.
+    // Finalizer of MurmurHash3, which is a bijection.
     let mut word = (flow as u64) << 16 | id as u64;
     word = (word ^ (word >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     word = (word ^ (word >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     word ^ (word >> 33)
 }
 
-/// What of a hash is compared with a cut.
+/// Returns the part of a hash that is compared with a cut.
 #[inline(always)]
 #[must_use]
 pub const fn part(hash: u64) -> Cut {
     (hash >> 48) as Cut
 }
 
-/// What the programs are told: the word [`crate::CONFIG_SAMPLING`]. 0 leaves nothing out.
+/// Cuts that the agent passes to the programs, in the word [`crate::CONFIG_SAMPLING`]. 0 leaves nothing out.
 ///
-/// A response follows its query, and the cut may have changed between the two. What is below every
-/// cut of the time in which the query can have passed is left out, and what is above every one is told,
-/// without a look. Between the two, the programs know which queries they left out.
+/// The cut may change between a query and its response. A response below all cuts of the time in which its query
+/// can have passed is left out, and one above all of them is exported. Between the two, the programs look up
+/// whether they left the query out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cuts {
-    /// The cut for queries.
-    pub now: Cut,
-    /// The lowest of those of late.
-    pub least: Cut,
-    /// The highest of those of late.
-    pub most: Cut,
-    /// How long "of late" is, in ticks.
+    /// Cut for queries.
+    pub current: Cut,
+    /// Lowest cut in the last `memory_ticks`.
+    pub min: Cut,
+    /// Highest cut in the last `memory_ticks`.
+    pub max: Cut,
+    /// Time for which a changed cut still matters, in ticks.
     pub memory_ticks: u16,
 }
 
-/// A tick is 2 to the power of this in nanoseconds: 134 ms.
+/// Length of a tick as a power of two, in nanoseconds: 134 ms.
 const TICK_SHIFT: u32 = 27;
 
-/// The time in ticks.
+/// Converts nanoseconds to ticks.
 #[inline(always)]
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "differences are taken modulo 2^32")]
@@ -66,41 +66,41 @@ pub const fn ticks(nanoseconds: u64) -> u32 {
 }
 
 impl Cuts {
-    /// As one word, so that no program sees half of a change.
+    /// Returns the cuts as one word, so that programs see changes as a whole.
     #[must_use]
     pub const fn pack(self) -> u64 {
-        self.now as u64
-            | (self.least as u64) << 16
-            | (self.most as u64) << 32
+        self.current as u64
+            | (self.min as u64) << 16
+            | (self.max as u64) << 32
             | (self.memory_ticks as u64) << 48
     }
 
-    /// From the word.
+    /// Returns the cuts of a word.
     #[inline(always)]
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "each is 16 bits of the word")]
     pub const fn unpack(word: u64) -> Self {
         Self {
-            now: word as u16,
-            least: (word >> 16) as u16,
-            most: (word >> 32) as u16,
+            current: word as u16,
+            min: (word >> 16) as u16,
+            max: (word >> 32) as u16,
             memory_ticks: (word >> 48) as u16,
         }
     }
 
-    /// Ticks that are no shorter than so many nanoseconds.
+    /// Returns a number of ticks that is no shorter than `nanoseconds`.
     #[must_use]
     pub fn memory(nanoseconds: u64) -> u16 {
         u16::try_from((nanoseconds >> TICK_SHIFT) + 2).unwrap_or(u16::MAX)
     }
 }
 
-/// Places for queries that were left out, with room for [`MARKS_EACH`].
+/// Number of buckets for queries that were left out, each with [`MARKS_EACH`] marks.
 pub const MARKS: u32 = 1 << 16;
-/// Of so many in one place, none overwrites another.
+/// Number of marks per bucket.
 pub const MARKS_EACH: usize = 2;
 
-/// Where a query that was left out is noted, and as what, at a time in [`ticks`].
+/// Returns the bucket and the mark of a query that was left out at `now`, in [`ticks`].
 #[inline(always)]
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "16 bits of the hash, and 32 others")]
@@ -108,19 +108,19 @@ pub const fn mark(hash: u64, now: u32) -> (u32, u64) {
     ((hash as u32) & (MARKS - 1), (hash >> 16 << 32) | now as u64)
 }
 
-/// Whether a note is of the same hash as this mark, and fresh.
+/// Returns whether a stored mark is of the same hash as `mark`, and not older than `memory_ticks`.
 #[inline(always)]
 #[must_use]
-pub const fn is_marked(noted: u64, mark: u64, memory_ticks: u16) -> bool {
-    noted >> 32 == mark >> 32 && is_fresh(noted, mark, memory_ticks)
+pub const fn is_marked(stored: u64, mark: u64, memory_ticks: u16) -> bool {
+    stored >> 32 == mark >> 32 && is_fresh(stored, mark, memory_ticks)
 }
 
-/// Whether a note is no older than so many ticks.
+/// Returns whether a stored mark is no older than `memory_ticks` at the time of `mark`.
 #[inline(always)]
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "the halves of the word")]
-pub const fn is_fresh(noted: u64, mark: u64, memory_ticks: u16) -> bool {
-    noted != 0 && (mark as u32).wrapping_sub(noted as u32) <= memory_ticks as u32
+pub const fn is_fresh(stored: u64, mark: u64, memory_ticks: u16) -> bool {
+    stored != 0 && (mark as u32).wrapping_sub(stored as u32) <= memory_ticks as u32
 }
 
 #[cfg(test)]
@@ -131,31 +131,31 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_word_holds_all(now: u16, least: u16, most: u16, memory_ticks: u16) {
-            let cuts = Cuts { now, least, most, memory_ticks };
+        fn round_trips_through_a_word(current: u16, min: u16, max: u16, memory_ticks: u16) {
+            let cuts = Cuts { current, min, max, memory_ticks };
             prop_assert_eq!(Cuts::unpack(cuts.pack()), cuts);
         }
 
         #[test]
-        fn a_note_is_known_again_for_a_while(hash: u64, other: u64, now: u32, memory: u16) {
-            let (place, noted) = mark(hash, now);
-            prop_assert!(place < MARKS);
+        fn marks_match_until_they_expire(hash: u64, other: u64, now: u32, memory: u16) {
+            let (bucket, stored) = mark(hash, now);
+            prop_assert!(bucket < MARKS);
             let at = |ticks: u16| mark(hash, now.wrapping_add(ticks.into())).1;
-            // The note of hash 0 at tick 0 is an empty place.
-            prop_assume!(noted != 0);
-            prop_assert!(is_marked(noted, at(0), memory));
-            prop_assert!(is_marked(noted, at(memory), memory));
-            prop_assert!(memory == u16::MAX || !is_marked(noted, at(memory + 1), memory));
+            // The mark of hash 0 at tick 0 is an empty slot.
+            prop_assume!(stored != 0);
+            prop_assert!(is_marked(stored, at(0), memory));
+            prop_assert!(is_marked(stored, at(memory), memory));
+            prop_assert!(memory == u16::MAX || !is_marked(stored, at(memory + 1), memory));
             let (elsewhere, another) = mark(other, now);
             prop_assert_eq!(
-                elsewhere == place && is_marked(noted, another, memory),
+                elsewhere == bucket && is_marked(stored, another, memory),
                 mark(hash, now) == mark(other, now),
             );
         }
     }
 
     #[test]
-    fn parts_are_even_for_flows_and_for_ids() {
+    fn parts_are_uniform_over_flows_and_ids() {
         const COUNT: u16 = 60_000;
         let server = flow::four([192, 0, 2, 1]);
         let client = flow::four([10, 0, 0, 1]);
@@ -166,18 +166,18 @@ mod tests {
             let [high, low] = number.to_be_bytes();
             hash(flow::hash(flow::four([10, 7, high, low]), server, 5_000, 53), 7)
         };
-        let told = |cut: Cut, of: &dyn Fn(u16) -> u64| {
-            let told = (0..COUNT).filter(|number| part(of(*number)) >= cut).count();
-            f64::from(u32::try_from(told).unwrap())
+        let exported = |cut: Cut, of: &dyn Fn(u16) -> u64| {
+            let exported = (0..COUNT).filter(|number| part(of(*number)) >= cut).count();
+            f64::from(u32::try_from(exported).unwrap())
         };
         for cut in [655, 16_384, 32_768, 64_880] {
             let share = f64::from(PARTS - u32::from(cut)) / f64::from(PARTS);
-            let wanted = f64::from(COUNT) * share;
-            // Five standard deviations of so many independent draws.
-            let slack = 5.0 * (wanted * (1.0 - share)).sqrt();
+            let expected = f64::from(COUNT) * share;
+            // Five standard deviations of `COUNT` independent draws.
+            let slack = 5.0 * (expected * (1.0 - share)).sqrt();
             for of in [&by_port as &dyn Fn(u16) -> u64, &by_id, &by_address] {
-                let told = told(cut, of);
-                assert!((told - wanted).abs() < slack, "{cut}: {told} of {wanted}");
+                let exported = exported(cut, of);
+                assert!((exported - expected).abs() < slack, "{cut}: {exported} of {expected}");
             }
         }
     }

@@ -1,69 +1,69 @@
-//! What the programs count of packets that they do not tell, because they were sampled out or found
-//! no room in the ring: by server, and by what the first octets say.
+//! Counts that the programs keep of packets they do not export, because these were sampled out or the ring was
+//! full: by server, and by class the first bytes show.
 
 #![expect(clippy::inline_always, reason = "the verifier follows one program, without calls")]
 
 use crate::flow::Address;
 
-/// Entries in the map `TOTALS`. What finds no room is counted without its server.
+/// Largest number of entries in the map `TOTALS`. Further packets are counted without their server.
 pub const TOTALS: u32 = 4_096;
-/// Values of [`What`].
-pub const WHATS: u32 = 1 << 11;
+/// Number of packed values of a [`TrafficClass`].
+pub const CLASSES: u32 = 1 << 11;
 
-/// A key of the map `TOTALS`.
+/// TotalsKey of the map `TOTALS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Key {
+pub struct TotalsKey {
     /// The server's address.
     pub server: Address,
-    /// A [`What`].
-    pub what: u64,
+    /// A packed [`TrafficClass`].
+    pub class: u64,
 }
 
-/// Of a value: packets that were sampled out.
+/// Index in a value: packets sampled out.
 pub const SAMPLED: usize = 0;
-/// Of a value: packets for which the ring had no room.
+/// Index in a value: packets lost because the ring was full.
 pub const LOST: usize = 1;
-/// Words of a value.
+/// Words per value.
 pub const OUTCOMES: usize = 2;
 
-/// How a packet stands to this host, as far as the programs know.
+/// Path of a packet relative to this host, as far as the programs know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Way {
+pub enum PacketPath {
     /// Out of a socket.
     Egress = 0,
     /// To a socket.
     Ingress = 1,
     /// On the loopback interface.
     Loopback = 2,
-    /// Tap: sent from here.
+    /// Tap: sent by this host.
     Sent = 3,
     /// Tap: to this host by its link address.
-    Arrived = 4,
-    /// Tap: to many.
-    Spread = 5,
-    /// Tap: between others.
-    Passing = 6,
+    Received = 4,
+    /// Tap: broadcast or multicast.
+    Broadcast = 5,
+    /// Tap: between other hosts, or forwarded.
+    Transit = 6,
 }
 
-impl Way {
-    /// Every way.
+impl PacketPath {
+    /// Every path.
     pub const ALL: [Self; 7] = [
         Self::Egress,
         Self::Ingress,
         Self::Loopback,
         Self::Sent,
-        Self::Arrived,
-        Self::Spread,
-        Self::Passing,
+        Self::Received,
+        Self::Broadcast,
+        Self::Transit,
     ];
 }
 
-/// What a packet is.
+/// PacketKind of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum PacketKind {
     /// A UDP datagram with a query.
     Query = 0,
     /// A UDP datagram with a response.
@@ -76,42 +76,42 @@ pub enum Kind {
     Other = 4,
 }
 
-impl Kind {
+impl PacketKind {
     /// Every kind.
     pub const ALL: [Self; 5] =
         [Self::Query, Self::Response, Self::ToServer, Self::FromServer, Self::Other];
 }
 
-/// What is counted of a packet beside its server, in eleven bits.
+/// Properties by which packets are counted, besides the server: eleven bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct What {
-    /// Where it goes.
-    pub way: Way,
-    /// What it is.
-    pub kind: Kind,
-    /// The four bits of the header; 0 but for responses.
+pub struct TrafficClass {
+    /// Path of the packet.
+    pub path: PacketPath,
+    /// PacketKind of the packet.
+    pub kind: PacketKind,
+    /// The four bits of the DNS header; 0 unless it is a response.
     pub rcode: u8,
     /// The TC bit of a response.
     pub truncated: bool,
 }
 
-impl What {
-    /// As a number below [`WHATS`].
+impl TrafficClass {
+    /// Returns the properties as a number below [`CLASSES`].
     #[inline(always)]
     #[must_use]
     pub const fn pack(self) -> u32 {
-        (self.way as u32) << 8
+        (self.path as u32) << 8
             | (self.kind as u32) << 5
             | (self.truncated as u32) << 4
             | (self.rcode & 15) as u32
     }
 
-    /// From the number; none where it is of nothing.
+    /// Returns the properties of a number; `None` if the number is invalid.
     #[must_use]
     pub fn unpack(number: u32) -> Option<Self> {
         Some(Self {
-            way: *Way::ALL.get(usize::try_from(number >> 8).ok()?)?,
-            kind: *Kind::ALL.get(usize::try_from(number >> 5 & 7).ok()?)?,
+            path: *PacketPath::ALL.get(usize::try_from(number >> 8).ok()?)?,
+            kind: *PacketKind::ALL.get(usize::try_from(number >> 5 & 7).ok()?)?,
             truncated: number & 16 != 0,
             rcode: u8::try_from(number & 15).ok()?,
         })
@@ -123,15 +123,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_back() {
-        let mut known = 0;
-        for number in 0..WHATS {
-            if let Some(what) = What::unpack(number) {
-                assert_eq!(what.pack(), number);
-                known += 1;
+    fn round_trips_through_numbers() {
+        let mut valid = 0;
+        for number in 0..CLASSES {
+            if let Some(class) = TrafficClass::unpack(number) {
+                assert_eq!(class.pack(), number);
+                valid += 1;
             }
         }
-        assert_eq!(known, Way::ALL.len() * Kind::ALL.len() * 32);
-        assert!(What::unpack(WHATS).is_none());
+        assert_eq!(valid, PacketPath::ALL.len() * PacketKind::ALL.len() * 32);
+        assert!(TrafficClass::unpack(CLASSES).is_none());
     }
 }

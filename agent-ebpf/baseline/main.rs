@@ -1,11 +1,10 @@
-//! What `cargo xtask bench kernel` measures the programs against: one that does nothing, one that only
-//! reserves and submits as much of a ring as they do, and what each helper costs by itself. An object of
-//! its own, so that the agent does not carry it.
+//! Baselines for `cargo xtask bench kernel`: an empty program, programs that only reserve and submit a ring record,
+//! and one program per helper. A separate object, so that the agent does not embed it.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
-mod prices;
+mod helper_costs;
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::macros::{cgroup_skb, map, socket_filter};
@@ -13,19 +12,19 @@ use aya_ebpf::maps::{Array, RingBuf};
 use aya_ebpf::programs::SkBuffContext;
 use dnscribe_common::record::{CLASSES, HEADER_BYTES};
 
-/// What a cgroup program returns to let a packet through.
+/// Return value of a cgroup program: let the packet pass.
 pub const PASS: i32 = 1;
 
-/// Octets of a record with a short packet: a query, a segment with one.
+/// Size in bytes of a record with a short packet, such as a query.
 const SMALL: usize = HEADER_BYTES + CLASSES[0];
-/// Octets of a record with a response of 512 octets in IP.
+/// Size in bytes of a record with a response of 512 bytes.
 const LARGE: usize = HEADER_BYTES + CLASSES[2];
 
 /// The bench sets the size before it loads.
 #[map]
 static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
 
-/// How often the ring had no room: such a run is not what is to be measured.
+/// Number of failed reservations. A run with any is not valid.
 #[map]
 static FULL: Array<u64> = Array::with_max_entries(1, 0);
 
@@ -41,36 +40,35 @@ fn empty_tap(_: SkBuffContext) -> i64 {
 
 #[cgroup_skb]
 fn small_cgroup(_: SkBuffContext) -> i32 {
-    floor::<SMALL>();
+    reserve_and_submit::<SMALL>();
     PASS
 }
 
 #[socket_filter]
 fn small_tap(_: SkBuffContext) -> i64 {
-    floor::<SMALL>();
+    reserve_and_submit::<SMALL>();
     0
 }
 
 #[cgroup_skb]
 fn large_cgroup(_: SkBuffContext) -> i32 {
-    floor::<LARGE>();
+    reserve_and_submit::<LARGE>();
     PASS
 }
 
 #[socket_filter]
 fn large_tap(_: SkBuffContext) -> i64 {
-    floor::<LARGE>();
+    reserve_and_submit::<LARGE>();
     0
 }
 
 #[inline(always)]
-fn floor<const N: usize>() {
+fn reserve_and_submit<const N: usize>() {
     match RING.reserve::<[u8; N]>(0) {
-        Some(room) => room.submit(u64::from(BPF_RB_NO_WAKEUP)),
+        Some(record) => record.submit(u64::from(BPF_RB_NO_WAKEUP)),
         None => {
             if let Some(full) = FULL.get_ptr_mut(0) {
-                // SAFETY: the map's value; two CPUs that count at once may count one, and one is
-                // too many.
+                // SAFETY: the map's value. Two CPUs that count at once may lose one, but the count stays above 0.
                 unsafe { *full += 1 };
             }
         }

@@ -9,7 +9,7 @@ use aya_log_ebpf::trace;
 /// Logs that the kernel had no memory for the state of a socket.
 #[inline(never)]
 pub fn no_socket_state() {
-    trace!((), "no memory for the state of a socket: its owner is looked up anew for each packet");
+    trace!((), "no memory for the state of a socket: its owner is looked up for each packet");
 }
 
 /// Logs a packet whose first byte is of no IP version.

@@ -1,44 +1,40 @@
-//! Which flow a packet is of, for whatever goes by flows: the choice of a ring.
-//!
-//! With one ring nothing here is run: the verifier knows the settings and takes out what they rule
-//! out.
+//! Flow hash of a packet, which chooses the ring. With a single ring, the verifier removes this code.
 
 use crate::parse::Skb;
 use crate::settings;
 use dnscribe_common::flow::{Address, four, hash, six};
 use dnscribe_common::globals::Setting;
-use dnscribe_common::layers::Octets;
+use dnscribe_common::layers::ByteSource;
 
-/// How a verdict tells the flow.
+/// Flow of a packet in a verdict: its hash, or where to read it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
-    pub is_known: bool,
-    /// Its number, where known; else where the headers are that tell it, the IP header in the upper half
-    /// and the ports in the lower. Never compared: the verifier would tell ways through the headers
-    /// apart by it.
+    pub is_hashed: bool,
+    /// The hash if `is_hashed`; else the offsets of the IP header (upper half) and of the ports (lower half). Never
+    /// compared, because the verifier would then track every path through the headers separately.
     pub value: u32,
 }
 
 impl Flow {
-    pub const UNKNOWN: Self = Self::known(0);
+    pub const UNKNOWN: Self = Self::hashed(0);
 
     #[inline(always)]
-    pub const fn known(number: u32) -> Self {
-        Self { is_known: true, value: number }
+    pub const fn hashed(hash: u32) -> Self {
+        Self { is_hashed: true, value: hash }
     }
 
-    /// That of the IP header at `ip` with its ports at `upper`.
+    /// Creates the flow of the packet with its IP header at `ip` and its ports at `upper`.
     #[inline(always)]
-    pub const fn at(ip: u32, upper: u32) -> Self {
-        Self { is_known: false, value: ip << 16 | upper & 0xffff }
+    pub const fn in_headers(ip: u32, upper: u32) -> Self {
+        Self { is_hashed: false, value: ip << 16 | upper & 0xffff }
     }
 
-    /// The number; 0 where nobody wants it.
+    /// Returns the hash; 0 with a single ring.
     #[inline(always)]
-    pub fn number(self, packet: Skb) -> u32 {
+    pub fn hash(self, packet: Skb) -> u32 {
         if !is_wanted() {
             0
-        } else if self.is_known {
+        } else if self.is_hashed {
             self.value
         } else {
             read(packet, self.value >> 16, self.value & 0xffff).unwrap_or(0)
@@ -46,7 +42,7 @@ impl Flow {
     }
 }
 
-/// Whether anything goes by flows.
+/// Returns whether there are several rings.
 #[inline(always)]
 pub fn is_wanted() -> bool {
     settings::get(Setting::Rings) > 1
@@ -64,17 +60,17 @@ fn read(packet: Skb, ip: u32, upper: u32) -> Option<u32> {
     Some(hash(src, dst, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
 }
 
-/// The flow of a packet that lies open: an IPv4 header without options or an IPv6 header without
-/// extensions, and the ports.
+/// Reads the flow by direct access, from an IPv4 header without options or an IPv6 header without extension
+/// headers, and the ports.
 ///
 /// # Safety
-/// From `ip` on there must be `UPPER` and four octets.
+/// `UPPER + 4` bytes from `ip` on must be readable.
 #[inline(always)]
-pub unsafe fn open<const UPPER: usize>(ip: usize) -> Flow {
+pub unsafe fn read_direct<const UPPER: usize>(ip: usize) -> Flow {
     if !is_wanted() {
         return Flow::UNKNOWN;
     }
-    // SAFETY: all these octets are there, as the caller promises; any values are right.
+    // SAFETY: the caller guarantees these bytes; any values are valid.
     unsafe {
         let (src, dst): (Address, Address) = if UPPER == 20 {
             let addresses = (ip + 12) as *const [u8; 4];
@@ -85,6 +81,6 @@ pub unsafe fn open<const UPPER: usize>(ip: usize) -> Flow {
         };
         let ports = (ip + UPPER) as *const [u8; 2];
         let port = |at: usize| u16::from_be_bytes(ports.add(at).read_unaligned());
-        Flow::known(hash(src, dst, port(0), port(1)))
+        Flow::hashed(hash(src, dst, port(0), port(1)))
     }
 }

@@ -1,4 +1,4 @@
-//! One file per kind of attachment.
+//! Hooks: one file per program attach type.
 
 pub mod cgroup_skb;
 pub mod cgroup_sock;

@@ -43,37 +43,37 @@ fn cgroup_egress(ctx: SkBuffContext) -> i32 {
 
 #[cgroup_sock(post_bind4)]
 fn post_bind4(ctx: SockContext) -> i32 {
-    hook::cgroup_sock::bound(ctx.sock);
+    hook::cgroup_sock::record_owner(ctx.sock);
     PASS
 }
 
 #[cgroup_sock(post_bind6)]
 fn post_bind6(ctx: SockContext) -> i32 {
-    hook::cgroup_sock::bound(ctx.sock);
+    hook::cgroup_sock::record_owner(ctx.sock);
     PASS
 }
 
 #[cgroup_sock_addr(connect4)]
 fn connect4(ctx: SockAddrContext) -> i32 {
-    hook::sock_addr::towards(ctx.sock_addr);
+    hook::sock_addr::record_owner(ctx.sock_addr);
     PASS
 }
 
 #[cgroup_sock_addr(connect6)]
 fn connect6(ctx: SockAddrContext) -> i32 {
-    hook::sock_addr::towards(ctx.sock_addr);
+    hook::sock_addr::record_owner(ctx.sock_addr);
     PASS
 }
 
 #[cgroup_sock_addr(sendmsg4)]
 fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    hook::sock_addr::towards(ctx.sock_addr);
+    hook::sock_addr::record_owner(ctx.sock_addr);
     PASS
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    hook::sock_addr::towards(ctx.sock_addr);
+    hook::sock_addr::record_owner(ctx.sock_addr);
     PASS
 }
 
@@ -96,7 +96,7 @@ fn tap(ctx: SkBuffContext) -> i64 {
 #[socket_filter]
 #[inline(always)]
 fn tap_look(ctx: SkBuffContext) -> i64 {
-    hook::tap::look::observe(&ctx);
+    hook::tap::inspect::observe(&ctx);
     0
 }
 

@@ -27,10 +27,10 @@ static CONFIG: Array<u64> = Array::with_max_entries(CONFIG_WORDS, 0);
 static OWNERS: HashMap<u64, Owner> = HashMap::with_max_entries(OWNERS_MAX, BPF_F_NO_PREALLOC);
 
 #[map]
-static FRAGMENT: LruHashMap<FragmentKey, Note> = LruHashMap::with_max_entries(FRAGMENTS, 0);
+static FRAGMENT: LruHashMap<FragmentKey, FragmentNote> = LruHashMap::with_max_entries(FRAGMENTS, 0);
 
 #[map]
-static EARLY: LruHashMap<FragmentKey, Note> = LruHashMap::with_max_entries(FRAGMENTS, 0);
+static EARLY: LruHashMap<FragmentKey, FragmentNote> = LruHashMap::with_max_entries(FRAGMENTS, 0);
 
 /// Address prefixes of resolvers, IPv4 ones as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
 #[map]
@@ -52,22 +52,22 @@ impl FragmentKey {
     /// Creates an empty key in place. By words, and volatile: the compiler would call a function that goes
     /// byte by byte, which is slow, and takes the verifier more instructions.
     #[inline(always)]
-    pub fn empty(place: &mut MaybeUninit<Self>) -> &mut Self {
-        let words = place.as_mut_ptr().cast::<u64>();
+    pub fn empty(buffer: &mut MaybeUninit<Self>) -> &mut Self {
+        let words = buffer.as_mut_ptr().cast::<u64>();
         for word in 0..KEY_WORDS {
-            // SAFETY: a key is as many aligned words without padding.
+            // SAFETY: a key consists of `KEY_WORDS` aligned words without padding.
             unsafe { words.add(word).write_volatile(0) };
         }
-        // SAFETY: every word is written, and any value is a key.
-        unsafe { place.assume_init_mut() }
+        // SAFETY: every word is written, and any bytes are valid.
+        unsafe { buffer.assume_init_mut() }
     }
 
     /// Copies the key to where the verifier lets a program write; by words as in [`Self::empty`].
     #[inline(always)]
-    pub fn copy_to(&self, place: *mut Self) {
-        let (from, to) = (core::ptr::from_ref(self).cast::<u64>(), place.cast::<u64>());
+    pub fn copy_to(&self, buffer: *mut Self) {
+        let (from, to) = (core::ptr::from_ref(self).cast::<u64>(), buffer.cast::<u64>());
         for word in 0..KEY_WORDS {
-            // SAFETY: a key is as many aligned words without padding, and `place` has room for one.
+            // SAFETY: a key consists of `KEY_WORDS` aligned words without padding, and `buffer` is one.
             unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
         }
     }
@@ -76,14 +76,14 @@ impl FragmentKey {
 /// State that a fragment leaves for the others of its datagram.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Note {
+struct FragmentNote {
     since_ns: u64,
     /// In `FRAGMENT`: whether the DNS ports are in a tunnel inside the datagram, and in the upper half the
     /// flow. In `EARLY`: the number of fragments that came before the first.
     value: u64,
 }
 
-impl Note {
+impl FragmentNote {
     #[inline(always)]
     fn new(value: u64) -> Self {
         // SAFETY: no condition.
@@ -100,19 +100,20 @@ impl Note {
 /// Returns the class of a port in host order: one of the `PORT_` constants, or 0.
 #[inline(always)]
 pub fn port_class(port: u16) -> u64 {
-    let mut place = u64::from(port) >> 2;
-    // SAFETY: computes on a register. As assembly, since the compiler leaves out what the verifier has
-    // to see: that the word is one of the global's.
+    let mut offset = u64::from(port) >> 2;
+    // SAFETY: computes on a register. In assembly, because the compiler would omit the bound, which the verifier
+    // needs to accept the access.
     unsafe {
         asm!(
-            "{place} &= {words}",
-            place = inout(reg) place,
+            "{offset} &= {words}",
+            offset = inout(reg) offset,
             words = const (PORT_WORDS - 1) * 8,
             options(pure, nomem, nostack),
         );
     }
     // SAFETY: an aligned word of the global, see above.
-    let word = unsafe { (&raw const PORTS).byte_add(place as usize).cast::<u64>().read_volatile() };
+    let word =
+        unsafe { (&raw const PORTS).byte_add(offset as usize).cast::<u64>().read_volatile() };
     word >> ((port & 31) << 1) & 3
 }
 
@@ -130,7 +131,7 @@ pub fn reader_polls(ring: u32) -> bool {
 
 /// Returns whether the agent has filled `OWNERS`.
 #[inline(always)]
-pub fn owners_are_there() -> bool {
+pub fn owners_are_loaded() -> bool {
     CONFIG.get(CONFIG_OWNERS).is_some_and(|word| *word != 0)
 }
 
@@ -143,7 +144,7 @@ pub fn sampling() -> u64 {
 /// Returns the owner of a socket that is older than the agent.
 #[inline(always)]
 pub fn owner(cookie: u64) -> Option<&'static Owner> {
-    // SAFETY: the agent writes an entry once, and takes none away.
+    // SAFETY: the agent writes an entry once, and removes none.
     OWNERS.get_ptr(cookie).map(|owner| unsafe { &*owner })
 }
 
@@ -152,7 +153,8 @@ pub fn owner(cookie: u64) -> Option<&'static Owner> {
 #[inline(always)]
 pub fn remember_fragment(key: &FragmentKey, tunnelled: bool, flow: u32) {
     // A full map evicts, so this fails only without memory.
-    let _ = FRAGMENT.insert(key, Note::new(u64::from(flow) << 32 | u64::from(tunnelled)), 0);
+    let _ =
+        FRAGMENT.insert(key, FragmentNote::new(u64::from(flow) << 32 | u64::from(tunnelled)), 0);
 }
 
 /// Forgets the datagram with this key.
@@ -163,7 +165,7 @@ pub fn forget_fragment(key: &FragmentKey) {
 
 /// State of a datagram, from its first fragment.
 #[derive(Clone, Copy)]
-pub struct Known {
+pub struct FragmentState {
     /// Whether the DNS ports are in a tunnel inside the datagram.
     pub tunnelled: bool,
     pub flow: u32,
@@ -171,12 +173,12 @@ pub struct Known {
 
 /// Returns the state from the first fragment, if that had DNS ports.
 #[inline(always)]
-pub fn known_fragment(key: &FragmentKey) -> Option<Known> {
-    // SAFETY: another CPU may replace the entry while it is copied; the worst is a mixture of two
-    // datagrams of ours.
+pub fn fragment_state(key: &FragmentKey) -> Option<FragmentState> {
+    // SAFETY: another CPU may replace the entry during the copy; the worst result is a mix of two captured
+    // datagrams.
     let note = FRAGMENT.get_ptr(key).map(|note| unsafe { *note })?;
     if note.is_fresh() {
-        Some(Known { tunnelled: note.value & 1 != 0, flow: (note.value >> 32) as u32 })
+        Some(FragmentState { tunnelled: note.value & 1 != 0, flow: (note.value >> 32) as u32 })
     } else {
         None
     }
@@ -184,20 +186,20 @@ pub fn known_fragment(key: &FragmentKey) -> Option<Known> {
 
 /// Counts a fragment whose datagram may turn out to be DNS.
 #[inline(always)]
-pub fn note_early(key: &FragmentKey) {
-    // SAFETY: as in `known_fragment`; two CPUs that count at once may count one.
+pub fn count_early_fragment(key: &FragmentKey) {
+    // SAFETY: as in `fragment_state`; two CPUs that count at once may lose one.
     let before = EARLY.get_ptr(key).map(|note| unsafe { *note });
     let count = match before {
         Some(note) if note.is_fresh() => note.value,
         _ => 0,
     };
-    let _ = EARLY.insert(key, Note::new(count + 1), 0);
+    let _ = EARLY.insert(key, FragmentNote::new(count + 1), 0);
 }
 
 /// Takes the number of fragments that came before the first one of a DNS datagram.
 #[inline(always)]
-pub fn take_early(key: &FragmentKey) -> u64 {
-    // SAFETY: as in `known_fragment`.
+pub fn take_early_fragments(key: &FragmentKey) -> u64 {
+    // SAFETY: as in `fragment_state`.
     let Some(note) = EARLY.get_ptr(key).map(|note| unsafe { *note }) else { return 0 };
     let _ = EARLY.remove(key);
     if note.is_fresh() { note.value } else { 0 }

@@ -1,119 +1,130 @@
-//! From the IP header to the verdict, reading octets with the `load_bytes` helper: for whatever
-//! the short way in `hook/cgroup_skb.rs` does not take.
+//! Classifies packets from the IP header on, reading bytes with the helper `bpf_skb_load_bytes`. Used for
+//! every packet that the fast path in `hook/cgroup_skb.rs` does not decide.
 
-mod glance;
 mod icmp;
 mod ip;
+mod summary;
 mod transport;
 pub mod tunnel;
 
-pub use glance::Glance;
 pub use icmp::{ICMP, ICMP6, is_unreachable};
 pub use ip::classify;
-pub use transport::{TCP, UDP, mapped, tcp_may_carry};
+pub use summary::PacketSummary;
+pub use transport::{TCP, UDP, mapped, tcp_is_relevant};
 
 use crate::flow::Flow;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use core::mem::MaybeUninit;
-use dnscribe_common::layers::Octets;
-use dnscribe_common::record::{HANDSHAKE_ROOM, HEADERS_ROOM, TUNNELLED_HEADERS_ROOM};
+use dnscribe_common::layers::ByteSource;
+use dnscribe_common::record::{
+    MAX_HANDSHAKE_BYTES, MAX_HEADERS_BYTES, MAX_TUNNELLED_HEADERS_BYTES,
+};
 
-/// What to do about a packet. Not an enum with fields: where a variant has none, the compiler would
-/// leave registers unwritten that the verifier then sees read.
+/// Result of classifying a packet. A struct instead of an enum with fields: in variants without fields the
+/// compiler leaves registers unwritten, and the verifier then refuses their use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
-    pub fate: Fate,
-    /// The IP protocol number of a packet that is ours.
+    pub outcome: Outcome,
+    /// IP protocol number of a captured packet.
     pub protocol: u8,
-    /// Whether it is encrypted DNS, or to become it with what is asked.
+    /// Whether it is encrypted DNS, provided that the resolver check passes.
     pub is_encrypted: bool,
-    /// Where its payload begins then. Never compared: the verifier would tell ways through the headers
-    /// apart by it.
+    /// Offset of the payload of encrypted DNS. Never compared, because the verifier would then track every path
+    /// through the headers separately.
     pub payload: u32,
-    /// Whether something is still to be asked of the addresses: see [`transport::Watched`].
-    pub asks: bool,
-    /// What. Never compared either.
-    pub ask: u32,
+    /// Whether an address must still be looked up among the resolvers.
+    pub needs_resolver: bool,
+    /// Address to look up, see [`transport::PortMatch`]. Never compared, like `payload`.
+    pub resolver_ref: u32,
     pub flow: Flow,
 }
 
-/// What becomes of a packet.
+/// Outcome for a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// Not on our ports, or not to be told.
-    NotOurs,
-    /// Ours.
+pub enum Outcome {
+    /// Not on a captured port, or without content for the agent.
+    Skipped,
+    /// Captured.
     Emit,
-    /// Ours, but a TCP segment that carries nothing.
+    /// On a captured port, but a TCP segment without payload and without SYN, FIN or RST.
     TcpNoPayload,
-    /// Perhaps ours: more headers one in the other than are looked through.
+    /// Unknown: more nested headers than the programs parse.
     TooDeep,
     /// Encrypted DNS in fragments.
     EncryptedFragment,
 }
 
 impl Verdict {
-    pub const NOT_OURS: Self = Self::of(Fate::NotOurs);
-    pub const TCP_NO_PAYLOAD: Self = Self::of(Fate::TcpNoPayload);
-    pub const TOO_DEEP: Self = Self::of(Fate::TooDeep);
+    pub const SKIPPED: Self = Self::of(Outcome::Skipped);
+    pub const TCP_NO_PAYLOAD: Self = Self::of(Outcome::TcpNoPayload);
+    pub const TOO_DEEP: Self = Self::of(Outcome::TooDeep);
 
-    const fn of(fate: Fate) -> Self {
+    const fn of(outcome: Outcome) -> Self {
         let flow = Flow::UNKNOWN;
-        Self { fate, protocol: 0, is_encrypted: false, payload: 0, asks: false, ask: 0, flow }
+        Self {
+            outcome,
+            protocol: 0,
+            is_encrypted: false,
+            payload: 0,
+            needs_resolver: false,
+            resolver_ref: 0,
+            flow,
+        }
     }
 
     #[inline(always)]
     pub const fn emit(protocol: u8, flow: Flow) -> Self {
-        Self { fate: Fate::Emit, protocol, flow, ..Self::NOT_OURS }
+        Self { outcome: Outcome::Emit, protocol, flow, ..Self::SKIPPED }
     }
 
-    /// How many octets of a packet of ours are of use; nothing where its addresses say that it is none.
-    /// Asked once, at the end, and answered in sizes of records: on each way through the headers, and
-    /// for each place of a payload, it would be too much for the verifier.
+    /// Returns the largest number of bytes to export, or `None` if the resolver check fails. Called once, at the
+    /// end, and returns record sizes: a call on each path through the headers, or a size per payload offset,
+    /// would exceed the verifier's limits.
     #[inline(always)]
-    pub fn of_use(&self, packet: Skb, tunnelled: bool) -> Option<u32> {
-        if self.asks && !transport::is_resolver(packet, self.ask) {
+    pub fn max_export_bytes(&self, packet: Skb, tunnelled: bool) -> Option<u32> {
+        if self.needs_resolver && !transport::is_resolver(packet, self.resolver_ref) {
             return None;
         }
         Some(if !self.is_encrypted {
             u32::MAX
         } else if transport::may_be_readable(packet, self.protocol, self.payload) {
-            HANDSHAKE_ROOM
+            MAX_HANDSHAKE_BYTES
         } else if tunnelled {
-            TUNNELLED_HEADERS_ROOM
+            MAX_TUNNELLED_HEADERS_BYTES
         } else {
-            HEADERS_ROOM
+            MAX_HEADERS_BYTES
         })
     }
 }
 
-/// A packet, or one within it.
+/// A packet, or a packet nested in it.
 #[derive(Clone, Copy)]
 pub struct Skb {
     skb: *mut __sk_buff,
-    /// Where it ends: what follows is padding, or belongs to the packet around it.
+    /// End of the packet, in bytes from the start of the socket buffer. Padding or an outer packet may follow.
     end: u32,
 }
 
 impl Skb {
-    /// The packet as it is.
+    /// Returns the whole packet.
     #[inline(always)]
     pub fn whole(skb: *mut __sk_buff) -> Self {
         // SAFETY: the kernel hands a valid context.
         Self { skb, end: unsafe { (*skb).len } }
     }
 
-    /// A packet within it.
+    /// Returns the packet shortened to `end`.
     #[inline(always)]
-    pub fn until(self, end: u32) -> Self {
+    pub fn truncate(self, end: u32) -> Self {
         Self { end, ..self }
     }
 
-    /// What lies behind the first `header` octets of a packet that claims a length; nothing where that
-    /// is no room for a header of UDP or TCP, or is not claimed (jumbograms, offloaded super-packets).
+    /// Returns the number of bytes after the first `header` bytes of a packet whose IP header gives the length
+    /// `claimed`. `None` if they are too few for a UDP or TCP header, or if the header gives no length
+    /// (jumbograms, offloaded super-packets).
     #[inline(always)]
-    pub fn room(self, header: u32, claimed: u32) -> Option<u32> {
+    pub fn bytes_after(self, header: u32, claimed: u32) -> Option<u32> {
         if claimed <= header {
             return None;
         }
@@ -122,25 +133,24 @@ impl Skb {
     }
 }
 
-impl Octets for Skb {
+impl ByteSource for Skb {
     #[inline(always)]
     fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
         if at + N as u32 > self.end {
             return None;
         }
-        // Not zeroed first: for that the compiler calls a function that goes octet by octet.
-        let mut octets = MaybeUninit::<[u8; N]>::uninit();
-        // SAFETY: the buffer has room for `N` octets, and the helper writes all of them, zeros where
-        // it fails.
+        // Not zeroed first: the compiler would call a function that writes byte by byte.
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the buffer has `N` bytes, and the helper writes all of them, zeros if it fails.
         unsafe {
-            let place = octets.as_mut_ptr().cast();
-            let failed = bpf_skb_load_bytes(self.skb.cast(), at, place, N as u32);
-            if failed == 0 { Some(octets.assume_init()) } else { None }
+            let buffer = bytes.as_mut_ptr().cast();
+            let failed = bpf_skb_load_bytes(self.skb.cast(), at, buffer, N as u32);
+            if failed == 0 { Some(bytes.assume_init()) } else { None }
         }
     }
 }
 
-/// Two octets in network order.
+/// Returns a number in network byte order from its two bytes.
 #[inline(always)]
 pub fn be16(high: u8, low: u8) -> u16 {
     u16::from_be_bytes([high, low])

@@ -1,8 +1,8 @@
-//! The only place that writes the rings.
+//! Writes records to the rings. The only file that does.
 
 use crate::counters::Counters;
 use crate::maps;
-use crate::parse::{Glance, Skb};
+use crate::parse::{PacketSummary, Skb};
 use crate::sample;
 use crate::settings;
 use crate::totals;
@@ -23,7 +23,7 @@ use dnscribe_common::owner::Owner;
 use dnscribe_common::record::{
     CLASSES, FLAG_TASK, FLAG_TUNNEL, Header, KIND_PACKET, KIND_SOCKET_ERROR, SocketError,
 };
-use dnscribe_common::totals::{LOST, SAMPLED, Way};
+use dnscribe_common::totals::{LOST, PacketPath, SAMPLED};
 
 /// Size of a word in bytes.
 const WORD: usize = 8;
@@ -45,14 +45,14 @@ static RINGS: ArrayOfMaps<btf_maps::RingBuf<(), 4096>, { MAX_RINGS as usize }> =
 /// Data of a packet besides its bytes.
 pub struct Context {
     pub hook: Hook,
-    pub way: Way,
+    pub path: PacketPath,
     /// Where the innermost IP header begins.
     pub ip: u32,
     pub direction: u8,
     pub packet_type: u8,
     pub datagram_bytes: u16,
     /// Largest number of bytes exported, besides the snap length.
-    pub most: u32,
+    pub max_bytes: u32,
     pub ifindex: u32,
     pub netns_cookie: u64,
     pub cgroup_id: u64,
@@ -70,7 +70,7 @@ pub struct Context {
 #[repr(C)]
 struct Slot<const N: usize> {
     header: Header,
-    octets: [u8; N],
+    bytes: [u8; N],
 }
 
 /// A record of a socket's error.
@@ -82,62 +82,83 @@ struct ErrorSlot {
 
 /// Writes a record with `wire` bytes of the packet, from `start` on, unless it is sampled out.
 #[inline(always)]
-pub fn packet(counters: Counters, skb: *mut __sk_buff, start: u32, wire: u32, context: &Context) {
+pub fn write_packet(
+    counters: Counters,
+    skb: *mut __sk_buff,
+    start: u32,
+    wire: u32,
+    context: &Context,
+) {
     if let Some(cuts) = sample::cuts() {
-        let glance = glance(skb, context);
-        if sample::leaves_out(&glance, cuts) {
+        let summary = summary(skb, context);
+        if sample::is_sampled_out(&summary, cuts) {
             counters.add(context.hook, Counter::SampledOut);
-            return untold(skb, &glance, context, SAMPLED);
+            return count_unexported(skb, &summary, context, SAMPLED);
         }
     }
-    if !send(counters, skb, start, wire, context) {
+    if !write_record(counters, skb, start, wire, context) {
         counters.add(context.hook, Counter::LostRingFull);
-        untold(skb, &glance(skb, context), context, LOST);
+        count_unexported(skb, &summary(skb, context), context, LOST);
     }
 }
 
 /// Returns a summary of the packet; an empty one for encrypted DNS.
 #[inline(always)]
-fn glance(skb: *mut __sk_buff, context: &Context) -> Glance {
-    if context.most == u32::MAX { Glance::of(Skb::whole(skb), context.ip) } else { Glance::OTHER }
+fn summary(skb: *mut __sk_buff, context: &Context) -> PacketSummary {
+    if context.max_bytes == u32::MAX {
+        PacketSummary::read(Skb::whole(skb), context.ip)
+    } else {
+        PacketSummary::OTHER
+    }
 }
 
 /// Counts a packet that is not exported. Several datagrams in one packet all count as the first.
 #[inline(always)]
-fn untold(skb: *mut __sk_buff, glance: &Glance, context: &Context, outcome: usize) {
+fn count_unexported(
+    skb: *mut __sk_buff,
+    summary: &PacketSummary,
+    context: &Context,
+    outcome: usize,
+) {
     // SAFETY: the kernel hands a valid context.
     let segments = unsafe { (*skb).gso_segs };
     let several = context.datagram_bytes > 0 && segments > 1;
-    totals::count(glance, context.way, outcome, if several { u64::from(segments) } else { 1 });
+    totals::count(summary, context.path, outcome, if several { u64::from(segments) } else { 1 });
 }
 
 /// Writes the smallest record that holds the packet. Returns `false` if the ring is full.
 #[inline(always)]
-fn send(counters: Counters, skb: *mut __sk_buff, start: u32, wire: u32, context: &Context) -> bool {
-    let told = wire.min(context.most);
-    let wanted = told.min(settings::get(Setting::Snap)).min(CLASSES[7] as u32);
+fn write_record(
+    counters: Counters,
+    skb: *mut __sk_buff,
+    start: u32,
+    wire: u32,
+    context: &Context,
+) -> bool {
+    let limit = wire.min(context.max_bytes);
+    let wanted = limit.min(settings::get(Setting::Snap)).min(CLASSES[7] as u32);
     let class = |index: usize| wanted <= CLASSES[index] as u32;
     if class(0) {
-        put::<{ CLASSES[0] }>(counters, skb, start, wire, wanted, context)
+        write_sized::<{ CLASSES[0] }>(counters, skb, start, wire, wanted, context)
     } else if class(1) {
-        put::<{ CLASSES[1] }>(counters, skb, start, wire, wanted, context)
+        write_sized::<{ CLASSES[1] }>(counters, skb, start, wire, wanted, context)
     } else if class(2) {
-        put::<{ CLASSES[2] }>(counters, skb, start, wire, wanted, context)
+        write_sized::<{ CLASSES[2] }>(counters, skb, start, wire, wanted, context)
     } else if class(3) {
-        put::<{ CLASSES[3] }>(counters, skb, start, wire, wanted, context)
+        write_sized::<{ CLASSES[3] }>(counters, skb, start, wire, wanted, context)
     } else if class(4) {
-        put::<{ CLASSES[4] }>(counters, skb, start, wire, wanted, context)
+        write_sized::<{ CLASSES[4] }>(counters, skb, start, wire, wanted, context)
     } else if class(5) {
-        put::<{ CLASSES[5] }>(counters, skb, start, wire, wanted, context)
+        write_sized::<{ CLASSES[5] }>(counters, skb, start, wire, wanted, context)
     } else if class(6) {
-        put::<{ CLASSES[6] }>(counters, skb, start, wire, wanted, context)
+        write_sized::<{ CLASSES[6] }>(counters, skb, start, wire, wanted, context)
     } else {
-        put::<{ CLASSES[7] }>(counters, skb, start, wire, wanted, context)
+        write_sized::<{ CLASSES[7] }>(counters, skb, start, wire, wanted, context)
     }
 }
 
 #[inline(always)]
-fn put<const N: usize>(
+fn write_sized<const N: usize>(
     counters: Counters,
     skb: *mut __sk_buff,
     start: u32,
@@ -149,43 +170,43 @@ fn put<const N: usize>(
     let ring = ring_of(context);
     let Some(mut slot) = reserve::<Slot<N>>(ring) else { return false };
     let at: *mut Slot<N> = MaybeUninit::as_mut_ptr(&mut slot);
-    // SAFETY: `at` is the reserved room, of the size of a `Slot<N>`.
-    let (header, octets) = unsafe { (&raw mut (*at).header, &raw mut (*at).octets) };
+    // SAFETY: `at` is reserved memory of the size of a `Slot<N>`.
+    let (header, bytes) = unsafe { (&raw mut (*at).header, &raw mut (*at).bytes) };
     let mut captured = bounded::<N, 0>(wanted);
-    let is_there = N <= DIRECT
+    let is_copied = N <= DIRECT
         && context.direct
         && settings::get(Setting::Direct) != 0
-        && copy::<N>(skb, octets, captured);
-    // SAFETY: `octets` has room for `N` octets, and `captured` is not above that.
-    if !is_there
-        && unsafe { bpf_skb_load_bytes(skb.cast(), start, octets.cast(), captured as u32) } != 0
+        && copy::<N>(skb, bytes, captured);
+    // SAFETY: `bytes` has `N` bytes, and `captured` is not above that.
+    if !is_copied
+        && unsafe { bpf_skb_load_bytes(skb.cast(), start, bytes.cast(), captured as u32) } != 0
     {
         captured = 0;
     }
     let captured = captured as u32;
-    fill(header, KIND_PACKET, seq, wire, captured, context);
+    write_header(header, KIND_PACKET, seq, wire, captured, context);
     counters.add(context.hook, Counter::Submitted);
-    if captured < wire.min(context.most) {
+    if captured < wire.min(context.max_bytes) {
         counters.add(context.hook, Counter::Clipped);
     }
     slot.submit(wakeup(ring));
     true
 }
 
-/// Copies the first octets of a packet by words, which costs less than a call does; `false` where they do
-/// not lie in one piece, or are very few.
+/// Copies the first bytes of a packet by words, which is cheaper than a helper call. Returns `false` if they are
+/// not contiguous, or fewer than two words.
 #[inline(always)]
-fn copy<const N: usize>(skb: *mut __sk_buff, octets: *mut [u8; N], captured: u64) -> bool {
+fn copy<const N: usize>(skb: *mut __sk_buff, bytes: *mut [u8; N], captured: u64) -> bool {
     if captured > BLOCK as u64 {
-        copy_by::<N, BLOCK>(skb, octets.cast(), captured)
+        copy_blocks::<N, BLOCK>(skb, bytes.cast(), captured)
     } else {
-        captured > WORD as u64 && copy_by::<BLOCK, WORD>(skb, octets.cast(), captured)
+        captured > WORD as u64 && copy_blocks::<BLOCK, WORD>(skb, bytes.cast(), captured)
     }
 }
 
-/// Copies the octets, more than `EACH` and at most `MOST`, by so many at a time.
+/// Copies `captured` bytes, more than `EACH` and at max_bytes `MAX`, in blocks of `EACH`.
 #[inline(always)]
-fn copy_by<const MOST: usize, const EACH: usize>(
+fn copy_blocks<const MAX: usize, const EACH: usize>(
     skb: *mut __sk_buff,
     to: *mut u8,
     captured: u64,
@@ -194,44 +215,48 @@ fn copy_by<const MOST: usize, const EACH: usize>(
     if start + captured as usize > end {
         return false;
     }
-    // Anew, or the compiler would leave out checks that follow from the one above, as the verifier does
-    // not see.
+    // Read again, because the compiler would otherwise omit checks that follow from the one above, which the
+    // verifier cannot see.
     let (start, end) = ends(skb);
-    for part in 0..MOST / EACH {
+    for part in 0..MAX / EACH {
         let from = start + part * EACH;
         if from + EACH > end {
             break;
         }
-        // SAFETY: the verifier sees that both are inside.
-        unsafe { copy_part::<EACH>(from, to.wrapping_add(part * EACH)) };
+        // SAFETY: the verifier checks that both blocks are inside.
+        unsafe { copy_block::<EACH>(from, to.wrapping_add(part * EACH)) };
     }
-    // The last part overlaps the one before.
-    let last = bounded::<MOST, EACH>(captured as u32 - EACH as u32) as usize;
+    // The last block overlaps the one before.
+    let last = bounded::<MAX, EACH>(captured as u32 - EACH as u32) as usize;
     if start + last + EACH > end {
         return false;
     }
-    // SAFETY: as above.
-    unsafe { copy_part::<EACH>(start + last, to.wrapping_add(last)) };
+    // SAFETY: the verifier checks that both blocks are inside.
+    unsafe { copy_block::<EACH>(start + last, to.wrapping_add(last)) };
     true
 }
 
-/// Where the packet's octets begin and end.
+/// Returns the addresses of the start and end of the packet's data.
 #[inline(always)]
 fn ends(skb: *mut __sk_buff) -> (usize, usize) {
-    // SAFETY: the kernel hands a valid context, to a program that may ask for these. Volatile, so that
-    // the compiler takes nothing for known.
+    // SAFETY: the kernel hands a valid context to a program with direct access. Volatile, so that the compiler
+    // does not reuse earlier values.
     unsafe {
         let (start, end) = (&raw const (*skb).data, &raw const (*skb).data_end);
         (start.read_volatile() as usize, end.read_volatile() as usize)
     }
 }
 
-/// Copies a word, or eight. As assembly, since the compiler would go octet by octet where it knows of no
-/// alignment, and the kernel's own loads need none.
+/// Copies one word or eight. In assembly, because the compiler would copy unaligned data byte by byte, although
+/// the loads of BPF need no alignment.
+///
+/// # Safety
+///
+/// Source and destination must have `EACH` bytes.
 #[inline(always)]
-unsafe fn copy_part<const EACH: usize>(from: usize, to: *mut u8) {
+unsafe fn copy_block<const EACH: usize>(from: usize, to: *mut u8) {
     const { assert!(EACH == WORD || EACH == BLOCK) };
-    // SAFETY: the caller's word.
+    // SAFETY: the caller passes valid addresses.
     unsafe {
         if EACH == WORD {
             asm!(
@@ -270,9 +295,9 @@ unsafe fn copy_part<const EACH: usize>(from: usize, to: *mut u8) {
     }
 }
 
-/// Sends a socket's error.
+/// Writes a record with the error of a socket.
 #[inline(always)]
-pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) {
+pub fn write_socket_error(counters: Counters, error: &SocketError, context: &Context) {
     let seq = counters.next_sequence();
     let ring = ring_of(context);
     let Some(mut slot) = reserve::<ErrorSlot>(ring) else {
@@ -280,9 +305,9 @@ pub fn socket_error(counters: Counters, error: &SocketError, context: &Context) 
         return;
     };
     let at: *mut ErrorSlot = MaybeUninit::as_mut_ptr(&mut slot);
-    // SAFETY: `at` is the reserved room, of the size of an `ErrorSlot`.
+    // SAFETY: `at` is reserved memory of the size of an `ErrorSlot`.
     unsafe {
-        fill(&raw mut (*at).header, KIND_SOCKET_ERROR, seq, 0, 0, context);
+        write_header(&raw mut (*at).header, KIND_SOCKET_ERROR, seq, 0, 0, context);
         (&raw mut (*at).error).write(SocketError { pad: [0; 6], ..*error });
     }
     counters.add(context.hook, Counter::Submitted);
@@ -306,16 +331,16 @@ fn reserve<T: 'static>(ring: u32) -> Option<RingBufEntry<T>> {
     RINGS.get(ring)?.reserve_untyped(0)
 }
 
-/// Writes every octet of the header: what the ring holds before is old records, not zeros. As
-/// volatile, or the compiler would make a loop over octets of the zeros that stand side by side.
+/// Writes every byte of the header, because reserved memory holds old records, not zeros. Volatile, because the
+/// compiler would otherwise turn adjacent zeros into a loop over bytes.
 #[inline(always)]
-fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: &Context) {
+fn write_header(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: &Context) {
     let (pid, uid, start_ns, [front, back], flags) = match &context.task {
         Some(task) => (task.pid, task.uid, task.start_ns, words(&task.comm), FLAG_TASK),
         None => (0, 0, 0, [0; 2], 0),
     };
     let flags = flags | if context.tunnelled { FLAG_TUNNEL } else { 0 };
-    // SAFETY: the caller reserved the room.
+    // SAFETY: the caller reserved the memory.
     unsafe {
         (&raw mut (*at).ktime_ns).write_volatile(bpf_ktime_get_ns());
         (&raw mut (*at).seq).write_volatile(seq);
@@ -342,7 +367,7 @@ fn fill(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, context: 
     }
 }
 
-/// The name as two words.
+/// Returns the name as two words.
 #[inline(always)]
 fn words(name: &[u8; 16]) -> [u64; 2] {
     let [a, b, c, d, e, f, g, h, rest @ ..] = *name;
@@ -354,10 +379,9 @@ fn wakeup(ring: u32) -> u64 {
     if maps::reader_polls(ring) { u64::from(BPF_RB_NO_WAKEUP) } else { 0 }
 }
 
-/// The number, between 1 and `N` less `LESS`. As assembly, because the verifier of Linux 6.1 must see the
-/// bounds of the very register that goes to the helper, and the compiler would check a copy of it, or
-/// drop the check, which it knows to be superfluous. That `!= 0` makes a lower bound is known to Linux
-/// 6.8 and later; `> 0` to all.
+/// Returns the number, limited to the range from 1 to `N - LESS`. In assembly, because the verifier of Linux 6.1
+/// needs the bounds on the register that is passed to the helper, while the compiler would check a copy of it or
+/// omit the check as redundant. Compares with `> 0`: only Linux 6.8 and later derive a lower bound from `!= 0`.
 #[inline(always)]
 fn bounded<const N: usize, const LESS: usize>(number: u32) -> u64 {
     let mut number = u64::from(number);
@@ -366,10 +390,10 @@ fn bounded<const N: usize, const LESS: usize>(number: u32) -> u64 {
         asm!(
             "if {number} > 0 goto +1",
             "{number} = 1",
-            "if {number} <= {most} goto +1",
-            "{number} = {most}",
+            "if {number} <= {max_bytes} goto +1",
+            "{number} = {max_bytes}",
             number = inout(reg) number,
-            most = const N - LESS,
+            max_bytes = const N - LESS,
             options(nomem, nostack),
         );
     }

@@ -1,10 +1,12 @@
-//! Settings that the agent writes before loading. Read as volatile, or the compiler would fold the zeros in.
+//! Settings that the agent writes before loading. Reads are volatile, because the compiler would otherwise use the
+//! zeros of the object.
 
 use dnscribe_common::globals::{SETTINGS as COUNT, Setting};
 
 #[unsafe(no_mangle)]
 static SETTINGS: [u32; COUNT] = [0; COUNT];
 
+/// Returns the value of a setting.
 #[inline(always)]
 pub fn get(setting: Setting) -> u32 {
     let all = &raw const SETTINGS;

@@ -16,7 +16,7 @@ use dnscribe_common::owner::Owner;
 /// State of one socket. Another CPU may write it during a read; the worst result is a mix of two owners
 /// of the same socket.
 #[repr(C)]
-pub struct Socket {
+pub struct SocketState {
     /// The task that bound the socket, connected it, or sent through it last. For an accepted socket that
     /// has sent nothing yet: the owner of its listening socket. pid 0 where unknown.
     pub owner: Owner,
@@ -40,7 +40,7 @@ pub struct Socket {
 struct SocketStorage {
     r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
     key: *const i32,
-    value: *const Socket,
+    value: *const SocketState,
     max_entries: *const [i32; 0],
     map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
 }
@@ -59,19 +59,19 @@ static SOCKETS: SocketStorage = SocketStorage {
     map_flags: null(),
 };
 
-/// Size of a [`Socket`] in words.
-const WORDS: usize = size_of::<Socket>() / 8;
+/// Size of a [`SocketState`] in words.
+const WORDS: usize = size_of::<SocketState>() / 8;
 
-impl Socket {
+impl SocketState {
     /// Returns the state of a kernel socket. `spare` takes its place where the kernel has no memory for it,
     /// or where there is no socket, which the verifier cannot rule out.
     #[inline(always)]
-    pub fn of(socket: *mut c_void, spare: &mut MaybeUninit<Self>) -> &mut Self {
+    pub fn get(socket: *mut c_void, spare: &mut MaybeUninit<Self>) -> &mut Self {
         let map = (&raw const SOCKETS).cast_mut().cast();
         let place: *mut Self = if socket.is_null() {
             null_mut()
         } else {
-            // SAFETY: a map, a socket, and room for a value; none, which stands for zeros.
+            // SAFETY: a map and a socket; null as the initial value stands for zeros.
             unsafe {
                 bpf_sk_storage_get(map, socket, null_mut(), BPF_SK_STORAGE_GET_F_CREATE.into())
             }
@@ -81,24 +81,25 @@ impl Socket {
             if !socket.is_null() {
                 diagnose::no_socket_state();
             }
-            return Self::unknown(spare);
+            return Self::empty(spare);
         }
-        // SAFETY: the map's value, which lives as long as the program runs; any octets are one.
+        // SAFETY: the map's value, which lives as long as the program runs; any bytes are valid.
         unsafe { &mut *place }
     }
 
     /// Creates an empty state in place. By words, and volatile: see [`maps::FragmentKey::empty`].
     #[inline(always)]
-    fn unknown(place: &mut MaybeUninit<Self>) -> &mut Self {
+    fn empty(place: &mut MaybeUninit<Self>) -> &mut Self {
         let words = place.as_mut_ptr().cast::<u64>();
         for word in 0..WORDS {
-            // SAFETY: a socket is as many aligned words without padding.
+            // SAFETY: a `SocketState` consists of `WORDS` aligned words without padding.
             unsafe { words.add(word).write_volatile(0) };
         }
-        // SAFETY: every word is written, and any value is a socket.
+        // SAFETY: every word is written, and any bytes are valid.
         unsafe { place.assume_init_mut() }
     }
 
+    /// Returns whether the owner is known.
     #[inline(always)]
     pub fn has_owner(&self) -> bool {
         self.owner.pid != 0
@@ -106,14 +107,14 @@ impl Socket {
 
     /// Makes the current task, `owner`, the owner of the socket.
     #[inline(always)]
-    pub fn belongs_to(&mut self, owner: &Owner) {
+    pub fn set_owner(&mut self, owner: &Owner) {
         // The owner rarely changes, and other CPUs may have it in their caches.
         if !is_same(&self.owner, owner) {
             copy(owner, &mut self.owner);
         } else if self.parent_pid == 0 {
             return;
         }
-        // Asked again after that: the task may have called `exec` with the socket open.
+        // Read again while a parent is set: the task may have called `exec` with the socket open.
         let parent_pid = task::parent_of_same_exe(owner);
         if self.parent_pid != parent_pid {
             self.parent_pid = parent_pid;
@@ -122,23 +123,23 @@ impl Socket {
 
     /// Takes the owner that the agent found for a socket that is older than it, if none is known yet.
     #[inline(always)]
-    pub fn ask_agent(&mut self, cookie: impl FnOnce() -> u64) {
+    pub fn load_owner(&mut self, cookie: impl FnOnce() -> u64) {
         if self.has_owner() || self.unowned != 0 {
             return;
         }
-        // Read before the lookup, which may come too early.
-        let unowned = u32::from(maps::owners_are_there());
+        // Read before the lookup, since the agent may fill the map in between.
+        let unowned = u32::from(maps::owners_are_loaded());
         match maps::owner(cookie()) {
             Some(owner) => copy(owner, &mut self.owner),
             None => self.unowned = unowned,
         }
     }
 
-    /// Reads cgroup and network namespace, once.
+    /// Sets cgroup and network namespace from `ask`, once.
     #[inline(always)]
-    pub fn ask_place(&mut self, ask: impl FnOnce() -> (u64, u64)) {
+    pub fn set_placement(&mut self, read: impl FnOnce() -> (u64, u64)) {
         if self.cgroup_id | self.netns_cookie == 0 {
-            (self.cgroup_id, self.netns_cookie) = ask();
+            (self.cgroup_id, self.netns_cookie) = read();
         }
     }
 }
@@ -148,11 +149,11 @@ const OWNER_WORDS: usize = size_of::<Owner>() / 8;
 
 /// Compares by words, since the derived comparison goes through the names byte by byte.
 #[inline(always)]
-fn is_same(one: &Owner, other: &Owner) -> bool {
+fn is_same(a: &Owner, b: &Owner) -> bool {
     let words = |owner| core::ptr::from_ref::<Owner>(owner).cast::<[u64; OWNER_WORDS]>();
-    // SAFETY: an `Owner` is as many aligned words without padding.
-    let ([a, b, c, d], [e, f, g, h]) = unsafe { (&*words(one), &*words(other)) };
-    a == e && b == f && c == g && d == h
+    // SAFETY: an `Owner` consists of `OWNER_WORDS` aligned words without padding.
+    let (a, b) = unsafe { (&*words(a), &*words(b)) };
+    a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3]
 }
 
 #[inline(always)]

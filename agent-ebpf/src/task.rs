@@ -13,20 +13,20 @@ use dnscribe_common::owner::Owner;
 /// Returns the current task's process, if the kernel offers it to this program type. Never the idle task.
 #[inline(always)]
 pub fn current(how: Setting) -> Option<Owner> {
-    // Not zeroed first, which would be a loop: every field is written where `true` comes back.
+    // Not zeroed first, which would be a loop: every field is written if the result is `true`.
     let mut owner = MaybeUninit::<Owner>::uninit();
-    let told = match settings::get(how) {
-        TASK_TYPED => by_type(owner.as_mut_ptr()),
-        TASK_HELPERS => by_helpers(owner.as_mut_ptr()),
-        TASK_BTF => by_btf(owner.as_mut_ptr()),
+    let is_written = match settings::get(how) {
+        TASK_TYPED => read_typed(owner.as_mut_ptr()),
+        TASK_HELPERS => read_with_helpers(owner.as_mut_ptr()),
+        TASK_BTF => read_with_btf(owner.as_mut_ptr()),
         _ => false,
     };
-    // SAFETY: see above.
-    told.then(|| unsafe { owner.assume_init() })
+    // SAFETY: every field is written.
+    is_written.then(|| unsafe { owner.assume_init() })
 }
 
-/// How long after its start a process may be unknown to the agent when it looks into `/proc`. Older
-/// processes are rarely gone by then, and asking costs some hundred nanoseconds.
+/// Age up to which the parent of a process is read, in nanoseconds. The agent finds older processes in `/proc`,
+/// and reading the parent costs some hundred nanoseconds.
 const YOUNG_NS: u64 = 60_000_000_000;
 
 /// Returns the process that forked the current task's process, if both run the same executable file; else 0.
@@ -53,9 +53,9 @@ fn exe(task: u64) -> u64 {
     read(read(task, Setting::TaskMm), Setting::MmExe)
 }
 
-/// Reads the task as [`by_btf`] does, in an eighth of the time: one helper call, and loads.
+/// Reads the task as [`read_with_btf`] does, in an eighth of the time: one helper call, and loads.
 #[inline(always)]
-fn by_type(owner: *mut Owner) -> bool {
+fn read_typed(owner: *mut Owner) -> bool {
     // SAFETY: a helper without conditions.
     let task = unsafe { bpf_get_current_task_btf() };
     let pid: u32 = load(task, Setting::TaskTgid);
@@ -65,7 +65,7 @@ fn by_type(owner: *mut Owner) -> bool {
     let cred: *const c_void = load(task, Setting::TaskCred);
     let leader: *const c_void = load(task, Setting::TaskLeader);
     let known = settings::get(Setting::TaskStart) != 0;
-    // SAFETY: `owner` is room for an `Owner`, the name two aligned words of it.
+    // SAFETY: `owner` points to an `Owner`, whose name is two aligned words.
     unsafe {
         (&raw mut (*owner).pid).write(pid);
         (&raw mut (*owner).uid).write(load(cred, Setting::CredUid));
@@ -90,20 +90,20 @@ pub fn load<T: Copy, U>(object: *const U, field: Setting) -> T {
 
 #[inline(always)]
 fn load_at<T: Copy, U>(object: *const U, offset: u32) -> T {
-    // SAFETY: the verifier lets a program pass only where the field is that long, and lies there; the
-    // agent asks for this way only where what is read is aligned.
+    // SAFETY: the verifier accepts the load only if the object has a field of this size there; the agent enables
+    // this only for aligned fields.
     unsafe { object.cast::<u8>().add(offset as usize).cast::<T>().read_volatile() }
 }
 
 #[inline(always)]
-fn by_helpers(owner: *mut Owner) -> bool {
+fn read_with_helpers(owner: *mut Owner) -> bool {
     // SAFETY: a helper without conditions.
     let ids = unsafe { bpf_get_current_pid_tgid() };
     let pid = (ids >> 32) as u32;
     if pid == 0 {
         return false;
     }
-    // SAFETY: `owner` is room for an `Owner`, the name 16 octets of it; helpers without conditions.
+    // SAFETY: `owner` points to an `Owner`, whose name has 16 bytes; helpers without conditions.
     unsafe {
         (&raw mut (*owner).pid).write(pid);
         (&raw mut (*owner).uid).write(bpf_get_current_uid_gid() as u32);
@@ -115,17 +115,17 @@ fn by_helpers(owner: *mut Owner) -> bool {
         let task = bpf_get_current_task();
         if pid == ids as u32 {
             bpf_get_current_comm((&raw mut (*owner).comm).cast(), 16);
-            start_of(task, owner);
+            read_start(task, owner);
         } else {
-            // The name of a thread says little: those of dig are called isc-net-0000.
-            of_leader(task, owner);
+            // Thread names do not identify a program: those of dig are isc-net-0000.
+            read_leader(task, owner);
         }
     }
     true
 }
 
 #[inline(always)]
-fn by_btf(owner: *mut Owner) -> bool {
+fn read_with_btf(owner: *mut Owner) -> bool {
     // SAFETY: a helper without conditions.
     let task = unsafe { bpf_get_current_task() };
     let pid: u32 = read(task, Setting::TaskTgid);
@@ -133,11 +133,11 @@ fn by_btf(owner: *mut Owner) -> bool {
         return false;
     }
     let cred: u64 = read(task, Setting::TaskCred);
-    // SAFETY: `owner` is room for an `Owner`.
+    // SAFETY: `owner` points to an `Owner`.
     unsafe {
         (&raw mut (*owner).pid).write(pid);
         (&raw mut (*owner).uid).write(read(cred, Setting::CredUid));
-        of_leader(task, owner);
+        read_leader(task, owner);
     }
     true
 }
@@ -145,24 +145,26 @@ fn by_btf(owner: *mut Owner) -> bool {
 /// Reads name and start time of a task's process: those of its first thread.
 ///
 /// # Safety
-/// `owner` must be room for an `Owner`.
+/// `owner` must point to memory of an `Owner`.
 #[inline(always)]
-unsafe fn of_leader(task: u64, owner: *mut Owner) {
+unsafe fn read_leader(task: u64, owner: *mut Owner) {
     let leader: u64 = read(task, Setting::TaskLeader);
-    // SAFETY: the caller's word.
+    // SAFETY: the caller passes a valid pointer.
     unsafe {
         read_into(leader, Setting::TaskComm, &raw mut (*owner).comm);
-        start_of(leader, owner);
+        read_start(leader, owner);
     }
 }
 
+/// Reads the start time of a process from its first thread.
+///
 /// # Safety
-/// As [`of_leader`].
+/// `owner` must point to memory of an `Owner`.
 #[inline(always)]
-unsafe fn start_of(leader: u64, owner: *mut Owner) {
+unsafe fn read_start(leader: u64, owner: *mut Owner) {
     let known = settings::get(Setting::TaskStart) != 0;
     let start_ns = if known { read(leader, Setting::TaskStart) } else { 0 };
-    // SAFETY: the caller's word.
+    // SAFETY: the caller passes a valid pointer.
     unsafe { (&raw mut (*owner).start_ns).write(start_ns) };
 }
 
@@ -171,14 +173,14 @@ unsafe fn start_of(leader: u64, owner: *mut Owner) {
 pub fn read<T: Plain>(object: u64, field: Setting) -> T {
     let mut value = MaybeUninit::uninit();
     read_into(object, field, value.as_mut_ptr());
-    // SAFETY: the helper wrote every octet, and any octets are a `T`.
+    // SAFETY: the helper wrote every byte, and any bytes are a valid `T`.
     unsafe { value.assume_init() }
 }
 
 #[inline(always)]
 fn read_into<T: Plain>(object: u64, field: Setting, into: *mut T) {
     let address = object + u64::from(settings::get(field));
-    // SAFETY: the helper copes with any address, and zeroes `into` where it fails.
+    // SAFETY: the helper accepts any address, and zeroes `into` if it fails.
     unsafe {
         bpf_probe_read_kernel(
             into.cast(),
@@ -194,7 +196,7 @@ fn read_into<T: Plain>(object: u64, field: Setting, into: *mut T) {
 pub fn address_of<T>(socket: *mut T) -> u64 {
     let slot = socket;
     let mut address = 0u64;
-    // SAFETY: reads the eight octets of `slot`.
+    // SAFETY: reads the eight bytes of `slot`.
     unsafe { bpf_probe_read_kernel((&raw mut address).cast(), 8, (&raw const slot).cast()) };
     address
 }

@@ -1,24 +1,27 @@
 //! Counts packets that are not exported, so that totals stay exact. The agent counts the exported ones.
 
-use crate::parse::Glance;
+use crate::parse::PacketSummary;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{PerCpuArray, PerCpuHashMap};
 use core::arch::asm;
-use dnscribe_common::totals::{Key, OUTCOMES, TOTALS as TOTALS_MAX, WHATS, Way, What};
+use dnscribe_common::totals::{
+    CLASSES, OUTCOMES, PacketPath, TOTALS as TOTALS_MAX, TotalsKey, TrafficClass,
+};
 
 #[map]
-static TOTALS: PerCpuHashMap<Key, [u64; OUTCOMES]> = PerCpuHashMap::with_max_entries(TOTALS_MAX, 0);
+static TOTALS: PerCpuHashMap<TotalsKey, [u64; OUTCOMES]> =
+    PerCpuHashMap::with_max_entries(TOTALS_MAX, 0);
 
 /// Counts of packets whose server did not fit into `TOTALS`.
 #[map]
-static TOTALS_OTHER: PerCpuArray<[u64; OUTCOMES]> = PerCpuArray::with_max_entries(WHATS, 0);
+static TOTALS_OTHER: PerCpuArray<[u64; OUTCOMES]> = PerCpuArray::with_max_entries(CLASSES, 0);
 
 /// Counts a packet with this number of messages.
 #[inline(always)]
-pub fn count(glance: &Glance, way: Way, outcome: usize, messages: u64) {
-    let (rcode, truncated) = glance.outcome();
-    let what = What { way, kind: glance.kind, rcode, truncated }.pack();
-    let key = Key { server: glance.server(), what: u64::from(what) };
+pub fn count(summary: &PacketSummary, path: PacketPath, outcome: usize, messages: u64) {
+    let (rcode, truncated) = summary.response_status();
+    let class = TrafficClass { path, kind: summary.kind, rcode, truncated }.pack();
+    let key = TotalsKey { server: summary.server(), class: u64::from(class) };
     let mut words = TOTALS.get_ptr_mut(&key);
     if words.is_none() {
         // Fails if the map is full, or if this program interrupted itself here.
@@ -27,11 +30,11 @@ pub fn count(glance: &Glance, way: Way, outcome: usize, messages: u64) {
         words = TOTALS.get_ptr_mut(&key);
     }
     if words.is_none() {
-        words = TOTALS_OTHER.get_ptr_mut(what);
+        words = TOTALS_OTHER.get_ptr_mut(class);
     }
     if let Some(words) = words {
-        // SAFETY: an outcome is below `OUTCOMES`; the value is aligned to 8 octets, and programs
-        // access it in no other way. Atomic for the reason that counters are.
+        // SAFETY: an outcome is below `OUTCOMES`; the value is aligned to 8 bytes, and programs access it in no
+        // other way. Atomic, as the counters are.
         unsafe {
             asm!(
                 "lock *(u64 *)({word} + 0) += {count}",

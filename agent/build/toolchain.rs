@@ -1,8 +1,7 @@
-//! Finds what building the eBPF programs takes. Used by the build script and by `cargo xtask setup`.
+//! Finds a toolchain for the eBPF programs. Used by the build script and by `cargo xtask setup`.
 //!
-//! Stable Rust has no `core` for the BPF target. Two ways around: Debian's rustc comes with a
-//! prebuilt one, and a rustup nightly with `rust-src` can build it. Either links with bpf-linker,
-//! whose LLVM must be no older than the compiler's.
+//! Stable Rust has no `core` for the BPF target. Debian's rustc has a prebuilt one, and a rustup nightly with
+//! `rust-src` can build it. Both link with bpf-linker, whose LLVM must be no older than the compiler's.
 
 use std::cmp::Reverse;
 use std::env;
@@ -15,23 +14,23 @@ use std::process::Command;
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// Debian's prebuilt `core`.
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
-/// The nightly to install, and the first to try: the last known to build with the LLVM that
-/// `setup` gives bpf-linker (rustc 1.97, LLVM 22).
+/// Nightly to install, and the first to try: the newest that is known to build with the LLVM of the bpf-linker that
+/// `setup` installs (rustc 1.97, LLVM 22).
 pub const NIGHTLY: &str = "nightly-2026-05-20";
-/// The oldest compiler that knows the programs' language: minor version.
-const OLDEST: u32 = 90;
+/// Minor version of the oldest compiler that can build the programs.
+const MIN_MINOR_VERSION: u32 = 90;
 
-/// Everything that building the programs takes.
+/// Complete toolchain for the programs.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
     rustc: PathBuf,
     cargo: PathBuf,
     linker: PathBuf,
-    /// Whether `core` must be built too.
+    /// Whether `core` must be built.
     build_core: bool,
 }
 
-/// What there is not.
+/// Error: missing parts of the toolchain.
 #[derive(Clone, Debug)]
 pub struct Missing(Vec<String>);
 
@@ -51,40 +50,40 @@ impl fmt::Display for Toolchain {
     }
 }
 
-/// A compiler that may do.
+/// Compiler that may be usable.
 #[derive(Clone, Debug)]
 struct Compiler {
     rustc: PathBuf,
     cargo: PathBuf,
     build_core: bool,
-    /// Its minor version, as 97 in 1.97, and the major version of its LLVM, where it tells them.
+    /// Minor version, such as 97 in 1.97, if known.
     release: Option<u32>,
+    /// Major version of its LLVM, if known.
     llvm: Option<u32>,
 }
 
-/// The toolchains to use, the best first: Debian's where it is complete, since it need not build
-/// `core`, then rustup's nightlies, the pinned one before others. Compilers whose LLVM is newer
-/// than bpf-linker's are left out. The next one is worth trying where linking fails: a bpf-linker
-/// with LLVM inside does not tell which.
+/// Returns the usable toolchains, the best first: Debian's if complete, since it need not build `core`, then rustup's
+/// nightlies, with the pinned one first. Compilers with a newer LLVM than bpf-linker's are left out. If linking
+/// fails, the next toolchain may work: a statically linked bpf-linker does not show its LLVM version.
 ///
 /// # Errors
-/// What is missing, in words for whoever has to install it.
+/// Returns the missing parts.
 pub fn find() -> Result<Vec<Toolchain>, Missing> {
     let linker = linker();
     let llvm = linker.as_deref().and_then(linked_llvm);
-    let (fit, unfit): (Vec<_>, Vec<_>) =
-        debian().into_iter().chain(nightlies()).partition(|compiler| fits(compiler, llvm));
+    let (usable, unusable): (Vec<_>, Vec<_>) =
+        debian().into_iter().chain(nightlies()).partition(|compiler| is_usable(compiler, llvm));
     let mut missing = Vec::new();
     if linker.is_none() {
         missing.push("bpf-linker, in PATH or in cargo's bin directory".into());
     }
-    if fit.is_empty() {
-        missing.push(wanted(&unfit, llvm));
+    if usable.is_empty() {
+        missing.push(missing_compiler(&unusable, llvm));
     }
     let Some(linker) = linker.filter(|_| missing.is_empty()) else {
         return Err(Missing(missing));
     };
-    Ok(fit
+    Ok(usable
         .into_iter()
         .map(|Compiler { rustc, cargo, build_core, .. }| Toolchain {
             rustc,
@@ -95,41 +94,44 @@ pub fn find() -> Result<Vec<Toolchain>, Missing> {
         .collect())
 }
 
-/// What compiler there is not, and why those that there are will not do.
-fn wanted(unfit: &[Compiler], llvm: Option<u32>) -> String {
-    let wanted = format!(
+/// Describes the missing compiler, and why the installed ones are unusable.
+fn missing_compiler(unusable: &[Compiler], llvm: Option<u32>) -> String {
+    let required = format!(
         "a Rust compiler for BPF (a rustup nightly with rust-src, or {DEBIAN_RUSTC} with \
          {DEBIAN_CORE})"
     );
-    if unfit.is_empty() {
-        return wanted;
+    if unusable.is_empty() {
+        return required;
     }
-    let found: Vec<String> = unfit.iter().map(ToString::to_string).collect();
-    let old =
+    let found: Vec<String> = unusable.iter().map(ToString::to_string).collect();
+    let llvm_limit =
         llvm.map_or_else(String::new, |llvm| format!(" with bpf-linker's LLVM {llvm} or older"));
-    format!("{wanted}, Rust 1.{OLDEST} or newer{old}; there is only {}", found.join(", "))
+    format!(
+        "{required}, Rust 1.{MIN_MINOR_VERSION} or newer{llvm_limit}; there is only {}",
+        found.join(", ")
+    )
 }
 
-/// Whether a compiler is new enough for the programs, and old enough for bpf-linker's LLVM. What
-/// is not known is not held against it.
-fn fits(compiler: &Compiler, llvm: Option<u32>) -> bool {
-    compiler.release.is_none_or(|release| release >= OLDEST)
-        && compiler.llvm.zip(llvm).is_none_or(|(written, read)| written <= read)
+/// Returns whether a compiler is new enough for the programs, and its LLVM no newer than bpf-linker's. Unknown
+/// versions are accepted.
+fn is_usable(compiler: &Compiler, llvm: Option<u32>) -> bool {
+    compiler.release.is_none_or(|release| release >= MIN_MINOR_VERSION)
+        && compiler.llvm.zip(llvm).is_none_or(|(own, linker)| own <= linker)
 }
 
-/// The major version of the LLVM that a bpf-linker loads; none where it has LLVM inside.
+/// Returns the major version of the LLVM that bpf-linker loads; none if it is linked statically.
 fn linked_llvm(linker: &Path) -> Option<u32> {
-    loaded_llvm(&words(Command::new("ldd").arg(linker))?)
+    loaded_llvm(&output_of(Command::new("ldd").arg(linker))?)
 }
 
-/// From `libLLVM.so.22.1 => …` or `libLLVM-19.so.1 => …`.
+/// Parses the version from `libLLVM.so.22.1 => …` or `libLLVM-19.so.1 => …`.
 fn loaded_llvm(libraries: &str) -> Option<u32> {
     let (_, after) = libraries.split_once("libLLVM")?;
     let digits = after.trim_start_matches(['-', '.', 's', 'o']);
     digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// Where bpf-linker is, if anywhere.
+/// Returns the path of bpf-linker, if installed.
 pub fn linker() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let cargo_home = env::var_os("CARGO_HOME")
@@ -155,9 +157,9 @@ fn debian() -> Option<Compiler> {
         .then(|| Compiler::new(DEBIAN_RUSTC.into(), outer_cargo(), false))
 }
 
-/// Every rustup nightly with `rust-src`: the pinned one first, then the newest.
+/// Returns the rustup nightlies with `rust-src`: the pinned one first, then the newest.
 fn nightlies() -> Vec<Compiler> {
-    let listed = words(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
+    let listed = output_of(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
     let mut found: Vec<(bool, Compiler)> = listed
         .lines()
         .filter_map(|line| line.split_whitespace().next())
@@ -170,7 +172,7 @@ fn nightlies() -> Vec<Compiler> {
 
 fn nightly(name: &str) -> Option<Compiler> {
     let tool = |tool| {
-        words(Command::new("rustup").args(["which", "--toolchain", name, tool]))
+        output_of(Command::new("rustup").args(["which", "--toolchain", name, tool]))
             .map(|path| PathBuf::from(path.trim()))
     };
     let (rustc, cargo) = (tool("rustc")?, tool("cargo")?);
@@ -180,8 +182,8 @@ fn nightly(name: &str) -> Option<Compiler> {
 
 impl Compiler {
     fn new(rustc: PathBuf, cargo: PathBuf, build_core: bool) -> Self {
-        let told = words(Command::new(&rustc).arg("-vV")).unwrap_or_default();
-        let (release, llvm) = versions(&told);
+        let output = output_of(Command::new(&rustc).arg("-vV")).unwrap_or_default();
+        let (release, llvm) = versions(&output);
         Self { rustc, cargo, build_core, release, llvm }
     }
 }
@@ -193,23 +195,23 @@ impl fmt::Display for Compiler {
     }
 }
 
-/// From what `rustc -vV` prints: its minor version, and its LLVM's major one.
-fn versions(told: &str) -> (Option<u32>, Option<u32>) {
+/// Parses the minor version of rustc and the major version of LLVM from the output of `rustc -vV`.
+fn versions(output: &str) -> (Option<u32>, Option<u32>) {
     let part = |name: &str, index: usize| {
-        let version = told.lines().find_map(|line| line.strip_prefix(name))?;
+        let version = output.lines().find_map(|line| line.strip_prefix(name))?;
         version.trim().split('.').nth(index)?.parse().ok()
     };
     (part("release:", 1), part("LLVM version:", 0))
 }
 
-/// What a command says, if it succeeds.
-fn words(command: &mut Command) -> Option<String> {
+/// Returns the output of a command, if it succeeds.
+fn output_of(command: &mut Command) -> Option<String> {
     let output = command.env_remove("RUSTUP_TOOLCHAIN").output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Whether a variable is of the cargo that runs the build, and would mislead the one started here.
-fn leaks(name: &OsStr) -> bool {
+/// Returns whether a variable is set by the outer cargo, and would mislead the one started here.
+fn is_outer_cargo_variable(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let keep = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_TERM_"];
     (name.starts_with("CARGO") && !keep.iter().any(|prefix| name.starts_with(prefix)))
@@ -218,8 +220,8 @@ fn leaks(name: &OsStr) -> bool {
 }
 
 impl Toolchain {
-    /// The command that builds the crate in `directory` into `target`, for programs that run on
-    /// the given architecture.
+    /// Returns the command that builds the crate in `directory` into `target`, for programs that run on the architecture
+    /// `machine`.
     #[must_use]
     pub fn build(&self, directory: &Path, target: &Path, triple: &str, machine: &str) -> Command {
         let mut flags = OsString::from("-Clinker=");
@@ -231,15 +233,15 @@ impl Toolchain {
         flags.push(format!("\u{1f}bpf_target_arch=\"{machine}\""));
 
         let mut command = Command::new(&self.cargo);
-        for (name, _) in env::vars_os().filter(|(name, _)| leaks(name)) {
+        for (name, _) in env::vars_os().filter(|(name, _)| is_outer_cargo_variable(name)) {
             command.env_remove(name);
         }
         command
             .current_dir(directory)
             .env("RUSTC", &self.rustc)
-            // aya-ebpf and the programs use inline assembly, not yet stable for BPF.
+            // aya-ebpf and the programs use inline assembly, which is unstable for BPF.
             .env("RUSTC_BOOTSTRAP", "1")
-            // Not the plain RUSTFLAGS: with --target, these reach the target's crates alone.
+            // With --target, these flags apply to the target's crates only.
             .env("CARGO_ENCODED_RUSTFLAGS", flags)
             .args(["build", "--release", "--locked", "--target", triple, "--target-dir"])
             .arg(target);
@@ -260,25 +262,25 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_may_not_be_newer_than_the_linker() {
-        assert!(fits(&compiler(97, Some(22)), Some(22)));
-        assert!(fits(&compiler(95, Some(21)), Some(22)));
-        assert!(!fits(&compiler(99, Some(23)), Some(22)));
-        assert!(fits(&compiler(99, Some(23)), None));
-        assert!(fits(&compiler(99, None), Some(22)));
-        assert!(!fits(&compiler(80, Some(18)), Some(22)));
+    fn refuses_compilers_newer_than_the_linker() {
+        assert!(is_usable(&compiler(97, Some(22)), Some(22)));
+        assert!(is_usable(&compiler(95, Some(21)), Some(22)));
+        assert!(!is_usable(&compiler(99, Some(23)), Some(22)));
+        assert!(is_usable(&compiler(99, Some(23)), None));
+        assert!(is_usable(&compiler(99, None), Some(22)));
+        assert!(!is_usable(&compiler(80, Some(18)), Some(22)));
     }
 
     #[test]
-    fn the_versions_of_a_compiler_are_read() {
-        let told = "rustc 1.97.0-nightly (e50aa6fba 2026-05-19)\nrelease: 1.97.0-nightly\n\
+    fn reads_compiler_versions() {
+        let output = "rustc 1.97.0-nightly (e50aa6fba 2026-05-19)\nrelease: 1.97.0-nightly\n\
                     LLVM version: 22.1.4\n";
-        assert_eq!(versions(told), (Some(97), Some(22)));
+        assert_eq!(versions(output), (Some(97), Some(22)));
         assert_eq!(versions(""), (None, None));
     }
 
     #[test]
-    fn the_llvm_that_a_linker_loads_is_read() {
+    fn reads_llvm_version_of_linker() {
         assert_eq!(loaded_llvm("\tlibLLVM.so.22.1 => /usr/lib/libLLVM.so.22.1"), Some(22));
         assert_eq!(loaded_llvm("\tlibLLVM-19.so.1 => /lib/libLLVM-19.so.1"), Some(19));
         assert_eq!(loaded_llvm("\tlibc.so.6 => /lib/libc.so.6"), None);

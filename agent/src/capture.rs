@@ -1,5 +1,5 @@
 //! The first stage: packets from live capture or from a capture file. Both give [`Packet`]s to the
-//! decoder; nothing behind this stage knows the difference.
+//! decoder; later stages do not know the difference.
 
 pub mod encrypted;
 pub mod live;
@@ -58,7 +58,7 @@ impl Received {
         self.highest = self.highest.max(seq);
     }
 
-    /// Adds what another reader received.
+    /// Returns the sum with the records of another reader.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self { records: self.records + other.records, highest: self.highest.max(other.highest) }
@@ -70,12 +70,12 @@ impl Received {
 pub enum Transport {
     /// UDP datagrams.
     Udp,
-    /// A TCP stream, each message after a length of two octets (RFC 1035, 4.2.2).
+    /// A TCP stream, each message after a length of two bytes (RFC 1035, 4.2.2).
     Tcp,
 }
 
 impl Transport {
-    /// `udp` or `tcp`.
+    /// Returns `udp` or `tcp`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -11,71 +11,71 @@ fn bytes(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
 
-/// What the walk finds behind some headers, of which the first is of this kind.
-fn behind(kind: u16, parts: &[&[u8]]) -> Option<Vec<u8>> {
-    let octets = bytes(parts);
-    match find_ip(octets.as_slice(), Place::new(kind, 0)) {
-        Found::Ip(at) => Some(octets[at as usize..].to_vec()),
+/// Returns the IP packet after headers, the first of which is of this `EtherType`.
+fn find(kind: u16, parts: &[&[u8]]) -> Option<Vec<u8>> {
+    let bytes = bytes(parts);
+    match find_ip(bytes.as_slice(), Layer::new(kind, 0)) {
+        Found::Ip(at) => Some(bytes[at as usize..].to_vec()),
         _ => None,
     }
 }
 
-/// What is in the tunnel of an IP packet's payload.
+/// Returns the packet in the tunnel in an IP payload.
 fn in_ip(protocol: u8, parts: &[&[u8]]) -> Option<Vec<u8>> {
-    let octets = bytes(parts);
-    let place = over_ip(octets.as_slice(), protocol, 0)?;
-    behind_place(&octets, place)
+    let bytes = bytes(parts);
+    let layer = over_ip(bytes.as_slice(), protocol, 0)?;
+    find_from(&bytes, layer)
 }
 
-/// What is in the tunnel of a UDP datagram's payload.
+/// Returns the packet in the tunnel in a UDP payload.
 fn in_udp(port: u16, parts: &[&[u8]]) -> Option<Vec<u8>> {
-    let octets = bytes(parts);
-    let forth = over_udp(octets.as_slice(), 40_000, port, 0);
-    assert_eq!(forth, over_udp(octets.as_slice(), port, 40_000, 0), "either port tells");
-    behind_place(&octets, forth?)
+    let bytes = bytes(parts);
+    let layer = over_udp(bytes.as_slice(), 40_000, port, 0);
+    assert_eq!(layer, over_udp(bytes.as_slice(), port, 40_000, 0), "either port");
+    find_from(&bytes, layer?)
 }
 
-fn behind_place(octets: &[u8], place: Place) -> Option<Vec<u8>> {
-    match find_ip(octets, place) {
-        Found::Ip(at) => Some(octets[at as usize..].to_vec()),
+fn find_from(bytes: &[u8], layer: Layer) -> Option<Vec<u8>> {
+    match find_ip(bytes, layer) {
+        Found::Ip(at) => Some(bytes[at as usize..].to_vec()),
         _ => None,
     }
 }
 
-/// An Ethernet header before IPv4.
+/// Returns an Ethernet header before IPv4.
 fn ethernet() -> Vec<u8> {
     bytes(&[&MAC, &[8, 0]])
 }
 
 #[test]
-fn tags_of_all_kinds() {
+fn skips_all_kinds_of_tags() {
     for outer in [[0x81, 0], [0x88, 0xa8], [0x91, 0], [0x92, 0], [0x93, 0]] {
-        let found = behind(ETHERNET, &[&MAC, &outer, &[0, 7, 0x81, 0, 0, 8, 8, 0], QUERY]);
+        let found = find(ETHERNET, &[&MAC, &outer, &[0, 7, 0x81, 0, 0, 8, 8, 0], QUERY]);
         assert_eq!(found.as_deref(), Some(QUERY));
     }
     let vn_tag = [0x89, 0x26, 0x80, 1, 0, 0, 0x86, 0xdd];
-    assert_eq!(behind(ETHERNET, &[&MAC, &vn_tag, IPV6_PACKET]).as_deref(), Some(IPV6_PACKET));
+    assert_eq!(find(ETHERNET, &[&MAC, &vn_tag, IPV6_PACKET]).as_deref(), Some(IPV6_PACKET));
     let metadata = [0x89, 0x09, 1, 1, 0, 1, 0, 9, 8, 0];
-    assert_eq!(behind(ETHERNET, &[&MAC, &metadata, QUERY]).as_deref(), Some(QUERY));
+    assert_eq!(find(ETHERNET, &[&MAC, &metadata, QUERY]).as_deref(), Some(QUERY));
     let service = [0x88, 0xa8, 0, 7, 0x88, 0xe7, 0, 0, 0, 9];
-    assert_eq!(behind(ETHERNET, &[&MAC, &service, &ethernet(), QUERY]).as_deref(), Some(QUERY));
+    assert_eq!(find(ETHERNET, &[&MAC, &service, &ethernet(), QUERY]).as_deref(), Some(QUERY));
 }
 
 #[test]
-fn llc_with_snap_and_without() {
+fn parses_llc_with_and_without_snap() {
     let snap = [0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
-    assert_eq!(behind(40, &[&snap, QUERY]).as_deref(), Some(QUERY));
-    assert_eq!(behind(40, &[&[6, 6, 3], QUERY]).as_deref(), Some(QUERY));
-    assert_eq!(behind(40, &[&[0x42, 0x42, 3], QUERY]), None, "spanning tree");
+    assert_eq!(find(40, &[&snap, QUERY]).as_deref(), Some(QUERY));
+    assert_eq!(find(40, &[&[6, 6, 3], QUERY]).as_deref(), Some(QUERY));
+    assert_eq!(find(40, &[&[0x42, 0x42, 3], QUERY]), None, "spanning tree");
 }
 
 #[test]
-fn labels_tell_by_what_follows() {
+fn classifies_mpls_payload_by_its_first_bytes() {
     let (label, bottom) = ([0, 1, 0, 64], [0, 1, 1, 64]);
     let zero_mac = [&[0, 0x1b, 0x21, 1, 2, 3, 0, 0x1b, 0x21, 4, 5, 6][..], &[8, 0]].concat();
     for kind in [MPLS, MPLS_UPSTREAM] {
-        assert_eq!(behind(kind, &[&label, &bottom, QUERY]).as_deref(), Some(QUERY));
-        let found = behind(kind, &[&bottom, IPV6_PACKET]);
+        assert_eq!(find(kind, &[&label, &bottom, QUERY]).as_deref(), Some(QUERY));
+        let found = find(kind, &[&bottom, IPV6_PACKET]);
         assert_eq!(found.as_deref(), Some(IPV6_PACKET));
     }
     for (what, before) in [
@@ -84,29 +84,29 @@ fn labels_tell_by_what_follows() {
         ("none", &[]),
     ] {
         for frame in [&ethernet(), &zero_mac] {
-            let found = behind(MPLS, &[&bottom, before, frame, QUERY]);
+            let found = find(MPLS, &[&bottom, before, frame, QUERY]);
             assert_eq!(found.as_deref(), Some(QUERY), "{what}");
         }
     }
-    assert_eq!(behind(MPLS, &[&bottom, &[0x10, 0, 0, 0x21], QUERY]), None, "a control channel");
-    assert_eq!(behind(MPLS, &[&bottom, &MAC, &[8, 6], QUERY]), None, "ARP");
-    assert_eq!(behind(MPLS, &[&bottom]), None);
+    assert_eq!(find(MPLS, &[&bottom, &[0x10, 0, 0, 0x21], QUERY]), None, "a control channel");
+    assert_eq!(find(MPLS, &[&bottom, &MAC, &[8, 6], QUERY]), None, "ARP");
+    assert_eq!(find(MPLS, &[&bottom]), None);
 }
 
 #[test]
-fn ppp_long_and_short() {
+fn parses_ppp_with_and_without_compression() {
     for header in [&[0xff, 3, 0, 0x21][..], &[0, 0x21], &[0x21], &[0xff, 3, 0x21], &[0, 0x57]] {
-        assert_eq!(behind(PPP, &[header, QUERY]).as_deref(), Some(QUERY), "{header:x?}");
+        assert_eq!(find(PPP, &[header, QUERY]).as_deref(), Some(QUERY), "{header:x?}");
     }
-    assert_eq!(behind(PPP, &[&[2, 0x81, 0, 1, 1, 64], QUERY]).as_deref(), Some(QUERY), "MPLS");
-    assert_eq!(behind(PPP, &[&[0xc0, 0x21], QUERY]), None, "link control");
+    assert_eq!(find(PPP, &[&[2, 0x81, 0, 1, 1, 64], QUERY]).as_deref(), Some(QUERY), "MPLS");
+    assert_eq!(find(PPP, &[&[0xc0, 0x21], QUERY]), None, "link control");
     let session = [0x11, 0, 0, 1, 0, 40];
-    assert_eq!(behind(PPPOE, &[&session, &[0, 0x21], QUERY]).as_deref(), Some(QUERY));
-    assert_eq!(behind(PPPOE, &[&[0x11, 9, 0, 1, 0, 40], &[0, 0x21], QUERY]), None, "discovery");
+    assert_eq!(find(PPPOE, &[&session, &[0, 0x21], QUERY]).as_deref(), Some(QUERY));
+    assert_eq!(find(PPPOE, &[&[0x11, 9, 0, 1, 0, 40], &[0, 0x21], QUERY]), None, "discovery");
 }
 
 #[test]
-fn gre_with_every_option() {
+fn parses_gre_with_every_option() {
     for flags in 0..8u8 {
         let flags = (flags & 4) << 5 | (flags & 2) << 4 | (flags & 1) << 4;
         let words = flags.count_ones() as usize;
@@ -116,7 +116,7 @@ fn gre_with_every_option() {
         assert_eq!(found.as_deref(), Some(QUERY), "{flags:x}");
     }
     assert_eq!(in_ip(47, &[&[0x40, 0, 8, 0], &[0; 4], QUERY]), None, "source routes");
-    assert_eq!(in_ip(47, &[&[0, 2, 8, 0], QUERY]), None, "a version that is not there");
+    assert_eq!(in_ip(47, &[&[0, 2, 8, 0], QUERY]), None, "unknown version");
     let bridged = in_ip(47, &[&[0, 0, 0x65, 0x58], &ethernet(), QUERY]);
     assert_eq!(bridged.as_deref(), Some(QUERY));
     assert_eq!(in_ip(47, &[&[0, 0, 0x88, 0x47, 0, 1, 1, 9], QUERY]).as_deref(), Some(QUERY));
@@ -126,7 +126,7 @@ fn gre_with_every_option() {
 }
 
 #[test]
-fn enhanced_gre_carries_ppp() {
+fn parses_ppp_in_enhanced_gre() {
     let (key, seq, ack) = ([0, 40, 0, 1], [0, 0, 0, 9], [0, 0, 0, 8]);
     let both =
         in_ip(47, &[&[0x30, 0x81, 0x88, 0x0b], &key, &seq, &ack, &[0xff, 3, 0, 0x21], QUERY]);
@@ -137,7 +137,7 @@ fn enhanced_gre_carries_ppp() {
 }
 
 #[test]
-fn mirrored_by_erspan() {
+fn parses_erspan() {
     let frame = bytes(&[&ethernet(), QUERY]);
     assert_eq!(in_ip(47, &[&[0, 0, 0x88, 0xbe], &frame]).as_deref(), Some(QUERY), "type I");
     let number = [0x10, 0, 0x88, 0xbe, 0, 0, 0, 1];
@@ -152,7 +152,7 @@ fn mirrored_by_erspan() {
 }
 
 #[test]
-fn other_protocols_over_ip() {
+fn parses_other_protocols_over_ip() {
     assert_eq!(in_ip(4, &[QUERY]).as_deref(), Some(QUERY));
     assert_eq!(in_ip(41, &[IPV6_PACKET]).as_deref(), Some(IPV6_PACKET));
     assert_eq!(in_ip(97, &[&[0x30, 0], &ethernet(), QUERY]).as_deref(), Some(QUERY));
@@ -162,11 +162,11 @@ fn other_protocols_over_ip() {
 }
 
 #[test]
-fn networks_over_udp() {
+fn parses_networks_over_udp() {
     let vxlan = [8, 0, 0, 0, 0, 0, 7, 0];
     for port in [4789, 8472] {
         assert_eq!(in_udp(port, &[&vxlan, &ethernet(), QUERY]).as_deref(), Some(QUERY));
-        assert_eq!(in_udp(port, &[&[0; 8], &ethernet(), QUERY]), None, "no network");
+        assert_eq!(in_udp(port, &[&[0; 8], &ethernet(), QUERY]), None, "no network id");
     }
     for (next, before) in [(1, &[][..]), (2, &[]), (3, &ethernet()), (5, &[0, 1, 1, 9])] {
         let found = in_udp(4790, &[&[0x0c, 0, 0, next, 0, 0, 7, 0], before, QUERY]);
@@ -189,13 +189,13 @@ fn networks_over_udp() {
 }
 
 #[test]
-fn users_packets_of_gtp() {
+fn parses_user_packets_of_gtp() {
     let head = [0, 40, 0, 0, 0, 1];
     assert_eq!(in_udp(2152, &[&[0x30, 255], &head, QUERY]).as_deref(), Some(QUERY));
     for flags in [0x32, 0x31, 0x33] {
         let optional = [0, 9, 0, 0x85];
         let found = in_udp(2152, &[&[flags, 255], &head, &optional, QUERY]);
-        assert_eq!(found.as_deref(), Some(QUERY), "a type of extension that does not count");
+        assert_eq!(found.as_deref(), Some(QUERY), "ignored extension type");
     }
     let extended = [0, 9, 0, 0x85, 1, 0, 9, 0xc0, 2, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(in_udp(2152, &[&[0x34, 255], &head, &extended, QUERY]).as_deref(), Some(QUERY));
@@ -209,7 +209,7 @@ fn users_packets_of_gtp() {
 }
 
 #[test]
-fn teredo_and_l2tp() {
+fn parses_teredo_and_l2tp() {
     let origin = [0, 0, 1, 2, 3, 4, 5, 6];
     let authentication = [&[0, 1, 2, 3][..], &[9; 5], &[7; 9]].concat();
     for before in [&[][..], &origin, &authentication, &[&authentication[..], &origin].concat()] {
@@ -228,17 +228,16 @@ fn teredo_and_l2tp() {
 }
 
 #[test]
-fn too_many_headers() {
+fn refuses_too_many_headers() {
     let labels = |count: usize| bytes(&[&[0, 1, 0, 9].repeat(count), &[0, 1, 1, 9], QUERY]);
-    let octets = labels(HEADERS - 1);
-    assert_eq!(find_ip(octets.as_slice(), Place::new(MPLS, 0)), Found::Ip(64));
-    let octets = labels(HEADERS);
-    assert_eq!(find_ip(octets.as_slice(), Place::new(MPLS, 0)), Found::TooDeep);
+    let bytes = labels(HEADERS - 1);
+    assert_eq!(find_ip(bytes.as_slice(), Layer::new(MPLS, 0)), Found::Ip(64));
+    let bytes = labels(HEADERS);
+    assert_eq!(find_ip(bytes.as_slice(), Layer::new(MPLS, 0)), Found::TooDeep);
 }
 
-/// Whatever is cut off, the walk ends with nothing, or at the packet.
 #[test]
-fn every_truncation_ends() {
+fn finds_nothing_in_truncated_frames() {
     let frame = bytes(&[
         &[0, 7, 0x88, 0x47, 0, 1, 0, 9, 0, 1, 1, 9, 0, 0, 0, 0],
         &MAC,
@@ -246,7 +245,7 @@ fn every_truncation_ends() {
         QUERY,
     ]);
     for length in 0..frame.len() {
-        match find_ip(&frame[..length], Place::new(0x8100, 0)) {
+        match find_ip(&frame[..length], Layer::new(0x8100, 0)) {
             Found::Ip(at) => assert!(at as usize <= length),
             found => assert_eq!(found, Found::Nothing),
         }

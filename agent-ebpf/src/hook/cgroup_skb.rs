@@ -1,13 +1,13 @@
-//! `cgroup_skb`, both directions: every packet of every socket below the cgroup.
+//! Hook `cgroup_skb`: sees every packet of every socket in the cgroup and its descendants, in both directions.
 
 use crate::counters::Counters;
 use crate::diagnose;
 use crate::flow;
 use crate::maps;
-use crate::parse::{self, Fate, ICMP, ICMP6, Skb, TCP, UDP, Verdict, be16};
+use crate::parse::{self, ICMP, ICMP6, Outcome, Skb, TCP, UDP, Verdict, be16};
 use crate::ring::{self, Context};
 use crate::settings;
-use crate::socket::Socket;
+use crate::socket::SocketState;
 use crate::task;
 use aya_ebpf::bindings::{__sk_buff, BPF_TCP_LISTEN};
 use aya_ebpf::helpers::generated::{
@@ -20,8 +20,8 @@ use dnscribe_common::globals::{NETNS_BTF, NETNS_HELPER, Setting};
 use dnscribe_common::record::{DIRECTION_EGRESS, DIRECTION_INGRESS};
 use dnscribe_common::{ICMP_MARK, PORT_DNS, totals};
 
-/// Direction of the packets.
-pub trait Way {
+/// Direction of the packets that a program sees.
+pub trait Direction {
     const EGRESS: bool;
 }
 
@@ -30,28 +30,29 @@ pub struct Egress;
 /// From the network.
 pub struct Ingress;
 
-impl Way for Egress {
+impl Direction for Egress {
     const EGRESS: bool = true;
 }
-impl Way for Ingress {
+impl Direction for Ingress {
     const EGRESS: bool = false;
 }
 
+/// Classifies a packet and writes a record if it is captured.
 #[inline(always)]
-pub fn observe<W: Way>(skb: *mut __sk_buff) {
-    let verdict = match short_way::<W>(skb) {
+pub fn observe<D: Direction>(skb: *mut __sk_buff) {
+    let verdict = match fast_path::<D>(skb) {
         Some(verdict) => verdict,
-        None => parse::classify(Skb::whole(skb), !W::EGRESS && is_for_us(skb)),
+        None => parse::classify(Skb::whole(skb), !D::EGRESS && is_for_us(skb)),
     };
-    if verdict.fate == Fate::NotOurs {
+    if verdict.outcome == Outcome::Skipped {
         return;
     }
-    let Some(most) = verdict.of_use(Skb::whole(skb), false) else { return };
+    let Some(max_bytes) = verdict.max_export_bytes(Skb::whole(skb), false) else { return };
     let Some(counters) = Counters::this_cpu() else { return };
     counters.add(Hook::Cgroup, Counter::Seen);
-    match verdict.fate {
-        Fate::Emit => emit::<W>(counters, skb, verdict, most),
-        Fate::EncryptedFragment => counters.add(Hook::Cgroup, Counter::EncryptedFragment),
+    match verdict.outcome {
+        Outcome::Emit => emit::<D>(counters, skb, verdict, max_bytes),
+        Outcome::EncryptedFragment => counters.add(Hook::Cgroup, Counter::EncryptedFragment),
         _ => counters.add(Hook::Cgroup, Counter::TcpNoPayload),
     }
 }
@@ -59,14 +60,14 @@ pub fn observe<W: Way>(skb: *mut __sk_buff) {
 /// Classifies nearly all packets by direct access: those without options, extension headers or fragments.
 /// `None` leaves the rest to [`parse::classify`].
 #[inline(always)]
-fn short_way<W: Way>(skb: *mut __sk_buff) -> Option<Verdict> {
+fn fast_path<D: Direction>(skb: *mut __sk_buff) -> Option<Verdict> {
     // SAFETY: the kernel hands a valid context.
     let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
     if start + 28 > end {
         return None;
     }
     let octet = |at: usize| {
-        // SAFETY: only called below for places that were compared with `end`.
+        // SAFETY: only called below for offsets that were compared with `end`.
         unsafe { *((start + at) as *const u8) }
     };
     let first = octet(0);
@@ -84,24 +85,23 @@ fn short_way<W: Way>(skb: *mut __sk_buff) -> Option<Verdict> {
         return None;
     };
     if protocol != UDP && protocol != TCP {
-        // DNS may follow IPv6 extension headers, and ICMP may report an error to a socket of the agent;
-        // anything else is not ours.
+        // DNS may follow IPv6 extension headers, and ICMP may report an error to a socket of the agent.
         let long = if protocol == ICMP || protocol == ICMP6 {
-            !W::EGRESS && is_for_us(skb)
+            !D::EGRESS && is_for_us(skb)
         } else {
             upper == 40
         };
-        return if long { None } else { Some(Verdict::NOT_OURS) };
+        return if long { None } else { Some(Verdict::SKIPPED) };
     }
     if upper == 20 {
-        judge::<20>(start, end, protocol, claimed)
+        classify_upper::<20>(start, end, protocol, claimed)
     } else {
-        judge::<40>(start, end, protocol, claimed)
+        classify_upper::<40>(start, end, protocol, claimed)
     }
 }
 
 #[inline(always)]
-fn judge<const UPPER: usize>(
+fn classify_upper<const UPPER: usize>(
     start: usize,
     end: usize,
     protocol: u8,
@@ -111,14 +111,14 @@ fn judge<const UPPER: usize>(
         return None;
     }
     let octet = |at: usize| {
-        // SAFETY: only called for places that were compared with `end`.
+        // SAFETY: only called for offsets that were compared with `end`.
         unsafe { *((start + UPPER + at) as *const u8) }
     };
     let dst = maps::port_class(be16(octet(2), octet(3)));
     if dst != PORT_DNS {
         let src = maps::port_class(be16(octet(0), octet(1)));
         if src | dst == 0 {
-            return Some(Verdict::NOT_OURS);
+            return Some(Verdict::SKIPPED);
         }
         if src != PORT_DNS {
             // Possibly encrypted DNS.
@@ -130,19 +130,19 @@ fn judge<const UPPER: usize>(
         if start + UPPER + 14 > end || claimed <= UPPER as u32 {
             return None;
         }
-        if !parse::tcp_may_carry(octet(12), octet(13), claimed - UPPER as u32) {
+        if !parse::tcp_is_relevant(octet(12), octet(13), claimed - UPPER as u32) {
             return Some(Verdict::TCP_NO_PAYLOAD);
         }
     }
-    // SAFETY: so many octets were compared with `end`.
-    Some(Verdict::emit(protocol, unsafe { flow::open::<UPPER>(start) }))
+    // SAFETY: the bytes of IP header and ports were compared with `end`.
+    Some(Verdict::emit(protocol, unsafe { flow::read_direct::<UPPER>(start) }))
 }
 
 /// Returns whether the socket is one of the agent's raw sockets for ICMP errors. Raw sockets of others would
 /// show the same error again.
 #[inline(always)]
 fn is_for_us(skb: *mut __sk_buff) -> bool {
-    // SAFETY: the kernel hands a valid context; the helper gives a socket or null.
+    // SAFETY: the kernel hands a valid context; the helper returns a socket or null.
     unsafe {
         let socket = (*skb).__bindgen_anon_2.sk;
         if socket.is_null() {
@@ -154,20 +154,20 @@ fn is_for_us(skb: *mut __sk_buff) -> bool {
 }
 
 #[inline(always)]
-fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict, most: u32) {
+fn emit<D: Direction>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict, max_bytes: u32) {
     let protocol = verdict.protocol;
     // SAFETY: the kernel hands a valid context.
     let (wire, ifindex, segment) = unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size) };
     let mut spare = MaybeUninit::uninit();
-    let socket = known::<W>(skb, protocol, &mut spare);
+    let socket = socket_state::<D>(skb, protocol, &mut spare);
     let context = Context {
         hook: Hook::Cgroup,
-        way: if W::EGRESS { totals::Way::Egress } else { totals::Way::Ingress },
+        path: if D::EGRESS { totals::PacketPath::Egress } else { totals::PacketPath::Ingress },
         ip: 0,
-        direction: if W::EGRESS { DIRECTION_EGRESS } else { DIRECTION_INGRESS },
+        direction: if D::EGRESS { DIRECTION_EGRESS } else { DIRECTION_INGRESS },
         packet_type: 0,
         datagram_bytes: if protocol == UDP { segment as u16 } else { 0 },
-        most,
+        max_bytes,
         ifindex,
         netns_cookie: socket.netns_cookie,
         cgroup_id: socket.cgroup_id,
@@ -175,30 +175,30 @@ fn emit<W: Way>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict, most:
         parent_pid: socket.parent_pid,
         tunnelled: false,
         direct: true,
-        flow: verdict.flow.number(Skb::whole(skb)),
+        flow: verdict.flow.hash(Skb::whole(skb)),
     };
-    ring::packet(counters, skb, 0, wire, &context);
+    ring::write_packet(counters, skb, 0, wire, &context);
 }
 
 /// Returns the state of the packet's socket. A sending task becomes its owner.
 #[inline(always)]
-fn known<W: Way>(
+fn socket_state<D: Direction>(
     skb: *mut __sk_buff,
     protocol: u8,
-    spare: &mut MaybeUninit<Socket>,
-) -> &mut Socket {
+    spare: &mut MaybeUninit<SocketState>,
+) -> &mut SocketState {
     // SAFETY: the kernel hands a valid context; the helper is allowed for it.
     let (socket, cookie) =
         unsafe { ((*skb).__bindgen_anon_2.sk, || bpf_get_socket_cookie(skb.cast())) };
-    let socket = Socket::of(socket.cast(), spare);
-    socket.ask_place(|| (cgroup_id(skb), netns(skb)));
-    if W::EGRESS
+    let socket = SocketState::get(socket.cast(), spare);
+    socket.set_placement(|| (cgroup_id(skb), netns(skb)));
+    if D::EGRESS
         && is_sender(skb, protocol, socket, cookie)
         && let Some(task) = task::current(Setting::Task)
     {
-        socket.belongs_to(&task);
+        socket.set_owner(&task);
     } else {
-        socket.ask_agent(cookie);
+        socket.load_owner(cookie);
     }
     socket
 }
@@ -208,15 +208,14 @@ fn cgroup_id(skb: *mut __sk_buff) -> u64 {
     if settings::get(Setting::CgroupId) == 0 {
         return 0;
     }
-    // SAFETY: the kernel hands a valid context; the branch is there only where the kernel offers the
-    // helper.
+    // SAFETY: the kernel hands a valid context; the branch is reached only if the kernel offers the helper.
     unsafe { bpf_skb_cgroup_id(skb) }
 }
 
 #[inline(always)]
 fn netns(skb: *mut __sk_buff) -> u64 {
     match settings::get(Setting::Netns) {
-        // SAFETY: the branch is there only where the kernel offers the helper here.
+        // SAFETY: the branch is reached only if the kernel offers the helper here.
         NETNS_HELPER => unsafe { bpf_get_netns_cookie(skb.cast()) },
         NETNS_BTF => match socket_address(skb) {
             0 => 0,
@@ -240,7 +239,7 @@ fn netns(skb: *mut __sk_buff) -> u64 {
 fn is_sender(
     skb: *mut __sk_buff,
     protocol: u8,
-    socket: &mut Socket,
+    socket: &mut SocketState,
     cookie: impl FnOnce() -> u64,
 ) -> bool {
     if protocol != TCP {
@@ -252,13 +251,13 @@ fn is_sender(
     if settings::get(Setting::SockOwned) != 0 {
         return is_locked_by_task(skb);
     }
-    socket.ask_agent(cookie);
+    socket.load_owner(cookie);
     !socket.has_owner()
 }
 
 #[inline(always)]
 fn is_listening(skb: *mut __sk_buff) -> bool {
-    // SAFETY: the kernel hands a valid context; the field may be read of any socket.
+    // SAFETY: the kernel hands a valid context; programs may read the field of any socket.
     unsafe {
         let socket = (*skb).__bindgen_anon_2.sk;
         !socket.is_null() && (*socket).state == BPF_TCP_LISTEN
@@ -268,8 +267,8 @@ fn is_listening(skb: *mut __sk_buff) -> bool {
 #[inline(always)]
 fn is_locked_by_task(skb: *mut __sk_buff) -> bool {
     if settings::get(Setting::SockTyped) != 0 {
-        // SAFETY: the kernel hands a valid context; the helper gives a socket, or null for what has
-        // none of its own yet, as a SYN that is answered.
+        // SAFETY: the kernel hands a valid context; the helper returns a full socket, or null for a
+        // request socket, such as that of a SYN being answered.
         let socket = unsafe {
             let socket = (*skb).__bindgen_anon_2.sk;
             if socket.is_null() {

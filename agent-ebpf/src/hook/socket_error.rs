@@ -1,5 +1,9 @@
-//! The tracepoint `sock:inet_sk_error_report` (Linux 5.14) in its raw form, which hands over the
-//! socket itself, and with it the network namespace that the formatted one leaves out.
+//! Hook on the raw tracepoint `inet_sk_error_report`: ICMP errors that the kernel reports to sockets. The raw form
+//! has the socket itself as its argument, and with it the network namespace, which the formatted one lacks.
+//!
+//! # Minimum kernel version
+//!
+//! Linux 5.14.
 
 use crate::counters::Counters;
 use crate::maps;
@@ -10,15 +14,15 @@ use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::flow::{self, four, six};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::record::{DIRECTION_INGRESS, SocketError};
-use dnscribe_common::totals::Way;
+use dnscribe_common::totals::PacketPath;
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// What `icmp_err_convert` and `icmpv6_err_convert` make of "unreachable", in their various codes:
-/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/icmp.c#L137>. Not among them `EMSGSIZE`,
-/// which only asks for smaller packets.
+// Errors that `icmp_err_convert` and `icmpv6_err_convert` make of the codes of "unreachable":
+// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/icmp.c#L137>. `EMSGSIZE` is left out, because it only
+// requests smaller packets.
 const EACCES: i32 = 13;
 const ENONET: i32 = 64;
 const ENOPROTOOPT: i32 = 92;
@@ -28,6 +32,7 @@ const ECONNREFUSED: i32 = 111;
 const EHOSTDOWN: i32 = 112;
 const EHOSTUNREACH: i32 = 113;
 
+/// Writes a record if the socket uses a captured port and the error means unreachable.
 #[inline(always)]
 pub fn observe(socket: *const core::ffi::c_void) {
     let socket = socket as u64;
@@ -36,9 +41,9 @@ pub fn observe(socket: *const core::ffi::c_void) {
     let remote_port = u16::from_be(read(socket, Setting::SockRemotePort));
     let classes = [maps::port_class(remote_port), maps::port_class(local_port)];
     let is_dns = classes[0] == PORT_DNS || classes[1] == PORT_DNS;
-    // DNS over TCP says by its segments that it failed. What a connection attempt meets does not.
-    let is_ours = if is_dns { protocol == UDP } else { protocol == UDP || protocol == TCP };
-    if !is_ours || classes == [0, 0] {
+    // Plain DNS over TCP shows its failures in its segments; a failed encrypted connection does not.
+    let is_captured = if is_dns { protocol == UDP } else { protocol == UDP || protocol == TCP };
+    if !is_captured || classes == [0, 0] {
         return;
     }
     let errno: i32 = read(socket, Setting::SockError);
@@ -82,16 +87,16 @@ pub fn observe(socket: *const core::ffi::c_void) {
     let net: u64 = read(socket, Setting::SockNet);
     let context = Context {
         hook: Hook::Icmp,
-        way: Way::Ingress,
+        path: PacketPath::Ingress,
         ip: 0,
         direction: DIRECTION_INGRESS,
         packet_type: 0,
         datagram_bytes: 0,
-        most: u32::MAX,
+        max_bytes: u32::MAX,
         ifindex: 0,
         netns_cookie: read(net, Setting::NetCookie),
         cgroup_id: 0,
-        // Its query told.
+        // Known from the query.
         task: None,
         parent_pid: 0,
         tunnelled: false,
@@ -108,10 +113,10 @@ pub fn observe(socket: *const core::ffi::c_void) {
         protocol,
         pad: [0; 6],
     };
-    ring::socket_error(counters, &error, &context);
+    ring::write_socket_error(counters, &error, &context);
 }
 
-/// The flow of a socket's packets.
+/// Returns the flow hash of a socket's packets.
 #[inline(always)]
 fn flow_of(
     version: u8,
@@ -120,9 +125,9 @@ fn flow_of(
     local_port: u16,
     remote_port: u16,
 ) -> u32 {
-    let address = |octets: [u8; 16]| match (version, octets) {
+    let address = |bytes: [u8; 16]| match (version, bytes) {
         (4, [a, b, c, d, ..]) => four([a, b, c, d]),
-        _ => six(octets),
+        _ => six(bytes),
     };
     flow::hash(address(local), address(remote), local_port, remote_port)
 }

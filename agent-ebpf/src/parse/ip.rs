@@ -1,12 +1,12 @@
-//! IPv4 and IPv6 headers, options, extension headers and fragments (RFC 791, RFC 8200).
+//! Parses IPv4 and IPv6 headers, options, extension headers and fragments (RFC 791, RFC 8200).
 
 use super::icmp;
 use super::transport::{self, TCP, UDP};
-use super::{Fate, Skb, Verdict, be16};
+use super::{Outcome, Skb, Verdict, be16};
 use crate::flow::Flow;
 use crate::maps::{self, FragmentKey};
 use core::mem::MaybeUninit;
-use dnscribe_common::layers::{EXTENSIONS, Octets};
+use dnscribe_common::layers::{ByteSource, EXTENSIONS};
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -17,21 +17,23 @@ const MOBILITY: u8 = 135;
 const HOST_IDENTITY: u8 = 139;
 const SHIM6: u8 = 140;
 
-/// The bits of an IPv4 header's fourth word that are 0 in a packet that is whole: "more fragments", and
-/// the offset.
+/// Bits of the fourth word of an IPv4 header that are 0 in an unfragmented packet: "more fragments" and the
+/// fragment offset.
 pub const FRAGMENT_BITS: u16 = 0x3fff;
 
-/// The upper layer of a packet.
+/// Position of the upper-layer header of a packet.
 pub struct Upper {
     pub protocol: u8,
-    /// Where the IP header begins.
+    /// Offset of the IP header.
     pub ip: u32,
+    /// Offset of the upper-layer header.
     pub at: u32,
-    /// Where the IP packet ends, by its header.
+    /// End of the IP packet, by its header.
     pub end: u32,
     pub fragment: Fragment,
 }
 
+/// Position of a packet in its fragmented datagram.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fragment {
     Whole,
@@ -39,59 +41,63 @@ pub enum Fragment {
     Later,
 }
 
-/// The verdict on an IP packet where tunnels do not matter, and ICMP only where `icmp` says so.
+/// Classifies an IP packet without looking into tunnels, and into ICMP only if `icmp` is set.
 #[inline(always)]
 pub fn classify(packet: Skb, icmp: bool) -> Verdict {
     let mut place = MaybeUninit::uninit();
     let key = FragmentKey::empty(&mut place);
-    let Some(upper) = upper(packet, 0, key) else { return Verdict::NOT_OURS };
+    let Some(upper) = upper(packet, 0, key) else { return Verdict::SKIPPED };
     if upper.fragment == Fragment::Later {
-        return match maps::known_fragment(key) {
-            Some(known) => Verdict::emit(upper.protocol, Flow::known(known.flow)),
-            None => Verdict::NOT_OURS,
+        return match maps::fragment_state(key) {
+            Some(known) => Verdict::emit(upper.protocol, Flow::hashed(known.flow)),
+            None => Verdict::SKIPPED,
         };
     }
     let verdict = match upper.protocol {
-        UDP | TCP => transport::judge(packet.until(upper.end), &upper).0,
-        // Sockets are given no fragments of it.
+        UDP | TCP => transport::classify(packet.truncate(upper.end), &upper).0,
+        // Sockets receive no fragments of ICMP.
         icmp::ICMP | icmp::ICMP6 if icmp => {
-            return icmp::judge(packet, upper.protocol, upper.at);
+            return icmp::classify(packet, upper.protocol, upper.at);
         }
-        _ => Verdict::NOT_OURS,
+        _ => Verdict::SKIPPED,
     };
-    settle(packet, verdict, &upper, key)
+    apply_to_fragments(packet, verdict, &upper, key)
 }
 
-/// What a verdict means to the other fragments of the datagram.
+/// Records the verdict for the other fragments of the datagram, and returns the verdict for this one.
 #[inline(always)]
-pub fn settle(packet: Skb, verdict: Verdict, upper: &Upper, key: &FragmentKey) -> Verdict {
+pub fn apply_to_fragments(
+    packet: Skb,
+    verdict: Verdict,
+    upper: &Upper,
+    key: &FragmentKey,
+) -> Verdict {
     if upper.fragment != Fragment::First {
         return verdict;
     }
-    match verdict.fate {
-        Fate::NotOurs | Fate::TooDeep => {
-            // The identification may have been another datagram's, which was ours.
+    match verdict.outcome {
+        Outcome::Skipped | Outcome::TooDeep => {
+            // The identification may belong to an earlier, captured datagram.
             maps::forget_fragment(key);
             verdict
         }
         _ if verdict.is_encrypted => {
             maps::forget_fragment(key);
-            Verdict { fate: Fate::EncryptedFragment, ..verdict }
+            Verdict { outcome: Outcome::EncryptedFragment, ..verdict }
         }
         _ => {
-            let flow = verdict.flow.number(packet);
+            let flow = verdict.flow.hash(packet);
             maps::remember_fragment(key, false, flow);
-            // Its payload is elsewhere, so that the length here says nothing.
-            Verdict::emit(upper.protocol, Flow::known(flow))
+            // A first fragment is captured whatever its length: the rest of the payload is in other fragments.
+            Verdict::emit(upper.protocol, Flow::hashed(flow))
         }
     }
 }
 
-/// Finds the upper layer of the packet whose IP header is at `at`, and fills `key` in if it is a
-/// fragment.
+/// Finds the upper-layer header of the packet whose IP header is at `at`. For a fragment, fills in `key`.
 #[inline(always)]
 pub fn upper(packet: Skb, at: u32, key: &mut FragmentKey) -> Option<Upper> {
-    // Both versions have this much before anything else.
+    // Headers of both versions have at least 20 bytes.
     let head = packet.load::<20>(at)?;
     match head[0] >> 4 {
         4 => version_4(packet, at, &head, key),
@@ -133,7 +139,7 @@ fn version_6(packet: Skb, at: u32, head: &[u8; 20], key: &mut FragmentKey) -> Op
         payload => u32::from(payload) + 40,
     };
     let end = packet_end(packet, at, claimed);
-    let packet = packet.until(end);
+    let packet = packet.truncate(end);
     let mut fragment = Fragment::Whole;
     let mut next = head[6];
     let mut place = at + 40;
@@ -172,8 +178,8 @@ fn version_6(packet: Skb, at: u32, head: &[u8; 20], key: &mut FragmentKey) -> Op
     Some(Upper { protocol: next, ip: at, at: place, end, fragment })
 }
 
-/// Where the packet ends: as its header claims, so that Ethernet padding is no payload, or with
-/// what is around it where the header claims nothing (jumbograms, offloaded super-packets).
+/// Returns the end of the packet: by its header, which excludes Ethernet padding, or that of the enclosing
+/// packet if the header gives no length (jumbograms, offloaded super-packets).
 #[inline(always)]
 fn packet_end(packet: Skb, at: u32, claimed: u32) -> u32 {
     if claimed == 0 { packet.end } else { (at + claimed).min(packet.end) }

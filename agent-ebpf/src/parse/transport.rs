@@ -1,10 +1,10 @@
-//! UDP and TCP headers (RFC 768, RFC 9293).
+//! Parses UDP and TCP headers (RFC 768, RFC 9293).
 
 use super::ip::Upper;
-use super::{Fate, Skb, Verdict, be16};
+use super::{Outcome, Skb, Verdict, be16};
 use crate::flow::Flow;
 use crate::maps;
-use dnscribe_common::layers::Octets;
+use dnscribe_common::layers::ByteSource;
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS};
 
 pub const TCP: u8 = 6;
@@ -14,53 +14,58 @@ const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
 
-/// A TLS record of application data.
+/// Type of a TLS record with application data (RFC 8446, 5.1).
 const APPLICATION_DATA: u8 = 23;
-/// The first octet of the version in a TLS record (RFC 8446, 5.1).
+/// First byte of the version in a TLS record (RFC 8446, 5.1).
 const TLS: u8 = 3;
-/// The first bit of a QUIC packet with a long header (RFC 9000, 17.2): of the handshake.
+/// First bit of a QUIC packet with a long header, which handshake packets have (RFC 9000, 17.2).
 const LONG_HEADER: u8 = 0x80;
 
 /// Source and destination port.
 pub type Ports = (u16, u16);
 
-/// The ports at `at`.
+/// Reads the ports at `at`.
 #[inline(always)]
 pub fn ports(packet: Skb, at: u32) -> Option<Ports> {
     let [a, b, c, d] = packet.load(at)?;
     Some((be16(a, b), be16(c, d)))
 }
 
-/// What the ports say: whether the packet may be ours, whether it is encrypted, and what to ask of
-/// its addresses, if anything: twice where its IP header begins, plus two, plus one if the destination
-/// is meant.
-pub struct Watched {
-    pub may_be_ours: bool,
+/// Result of comparing the ports of a packet with the captured ones.
+pub struct PortMatch {
+    pub may_be_captured: bool,
     pub is_encrypted: bool,
-    pub asks: bool,
-    pub ask: u32,
+    /// Whether the packet is captured only if an address is a resolver's.
+    pub needs_resolver: bool,
+    /// Address to look up among the resolvers: `(offset of the IP header + 1) * 2`, plus 1 for the destination.
+    pub resolver_ref: u32,
 }
 
-/// What the ports say of a packet. DNS wins. Where both ports are those of HTTPS, the destination
-/// counts.
+/// Compares the ports of a packet with the captured ones. DNS ports take precedence. If both ports are HTTPS
+/// ports, the destination counts.
 #[inline(always)]
-pub fn watched(upper: &Upper, (src, dst): Ports) -> Watched {
+pub fn match_ports(upper: &Upper, (src, dst): Ports) -> PortMatch {
     let (src, dst) = (maps::port_class(src), maps::port_class(dst));
     if src == PORT_DNS || dst == PORT_DNS {
-        return Watched { may_be_ours: true, is_encrypted: false, asks: false, ask: 0 };
+        return PortMatch {
+            may_be_captured: true,
+            is_encrypted: false,
+            needs_resolver: false,
+            resolver_ref: 0,
+        };
     }
-    Watched {
-        may_be_ours: src | dst != 0,
+    PortMatch {
+        may_be_captured: src | dst != 0,
         is_encrypted: true,
-        asks: src != PORT_ENCRYPTED && dst != PORT_ENCRYPTED,
-        ask: (upper.ip + 1) << 1 | u32::from(dst == PORT_HTTPS),
+        needs_resolver: src != PORT_ENCRYPTED && dst != PORT_ENCRYPTED,
+        resolver_ref: (upper.ip + 1) << 1 | u32::from(dst == PORT_HTTPS),
     }
 }
 
-/// Whether the address that is asked for is one of the resolvers.
+/// Returns whether the address in `resolver_ref` (see [`PortMatch`]) is a resolver's.
 #[inline(always)]
-pub fn is_resolver(packet: Skb, ask: u32) -> bool {
-    let (ip, destination) = ((ask >> 1) - 1, ask & 1);
+pub fn is_resolver(packet: Skb, resolver_ref: u32) -> bool {
+    let (ip, destination) = ((resolver_ref >> 1) - 1, resolver_ref & 1);
     let address = match packet.load::<1>(ip) {
         Some([first]) if first >> 4 == 4 => packet.load::<4>(ip + 12 + destination * 4).map(mapped),
         _ => packet.load::<16>(ip + 8 + destination * 16),
@@ -68,42 +73,41 @@ pub fn is_resolver(packet: Skb, ask: u32) -> bool {
     address.is_some_and(|address| maps::is_resolver(&address))
 }
 
-/// An IPv4 address as an IPv6 one.
+/// Returns the IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
 #[inline(always)]
 pub fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
-/// Whether a TCP segment tells anything: payload, or that a stream begins or ends; or a header that
-/// is longer than there is room for, or shorter than a header, which is for userspace to refuse.
-/// `data_offset` and `flags` are the octets 12 and 13 of the header, `room` the octets of header
-/// and payload.
+/// Returns whether a TCP segment matters: it has payload, begins or ends a stream, or has an invalid header
+/// length, which userspace counts as malformed. `data_offset` and `flags` are bytes 12 and 13 of the header,
+/// `bytes` is the size of header and payload in bytes.
 #[inline(always)]
-pub fn tcp_may_carry(data_offset: u8, flags: u8, room: u32) -> bool {
+pub fn tcp_is_relevant(data_offset: u8, flags: u8, bytes: u32) -> bool {
     let header = u32::from(data_offset >> 4) * 4;
-    flags & (FIN | SYN | RST) != 0 || header < 20 || room != header
+    flags & (FIN | SYN | RST) != 0 || header < 20 || bytes != header
 }
 
-/// The verdict on a UDP or TCP header, and its ports, 0 where there are none.
+/// Classifies a packet by its UDP or TCP header. Returns the ports too, zeros if they cannot be read.
 #[inline(always)]
-pub fn judge(packet: Skb, upper: &Upper) -> (Verdict, Ports) {
-    let Some(ports) = ports(packet, upper.at) else { return (Verdict::NOT_OURS, (0, 0)) };
-    let watched = watched(upper, ports);
-    if !watched.may_be_ours {
-        return (Verdict::NOT_OURS, ports);
+pub fn classify(packet: Skb, upper: &Upper) -> (Verdict, Ports) {
+    let Some(ports) = ports(packet, upper.at) else { return (Verdict::SKIPPED, (0, 0)) };
+    let matched = match_ports(upper, ports);
+    if !matched.may_be_captured {
+        return (Verdict::SKIPPED, ports);
     }
     let mut payload = upper.at + 8;
     let mut verdict = Verdict {
-        is_encrypted: watched.is_encrypted,
-        asks: watched.asks,
-        ask: watched.ask,
-        ..Verdict::emit(upper.protocol, Flow::at(upper.ip, upper.at))
+        is_encrypted: matched.is_encrypted,
+        needs_resolver: matched.needs_resolver,
+        resolver_ref: matched.resolver_ref,
+        ..Verdict::emit(upper.protocol, Flow::in_headers(upper.ip, upper.at))
     };
     if upper.protocol == TCP
         && let Some([data_offset, flags]) = packet.load(upper.at + 12)
     {
-        if !tcp_may_carry(data_offset, flags, upper.end.saturating_sub(upper.at)) {
-            verdict.fate = Fate::TcpNoPayload;
+        if !tcp_is_relevant(data_offset, flags, upper.end.saturating_sub(upper.at)) {
+            verdict.outcome = Outcome::TcpNoPayload;
         }
         payload = upper.at + u32::from(data_offset >> 4) * 4;
     }
@@ -111,9 +115,9 @@ pub fn judge(packet: Skb, upper: &Upper) -> (Verdict, Ports) {
     (verdict, ports)
 }
 
-/// Whether an encrypted payload may be of a handshake. What begins as a record of application data,
-/// or with a short header, is not; the rest may be, or go on with one. Octets that are not there stand
-/// as what is not, at once: asked of an `Option`, the compiler leaves unset what the verifier sees read.
+/// Returns whether an encrypted payload may belong to a handshake: anything but a TLS record with application
+/// data or a QUIC short header. Missing bytes count as application data right away: with an `Option`, the
+/// compiler would leave a register unwritten that the verifier sees used.
 #[inline(always)]
 pub fn may_be_readable(packet: Skb, protocol: u8, payload: u32) -> bool {
     let [first, version] = packet.load(payload).unwrap_or([APPLICATION_DATA, TLS]);

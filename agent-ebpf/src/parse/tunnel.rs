@@ -1,138 +1,142 @@
-//! Packets in packets, for the interface tap: the ports that count are the innermost.
+//! Parses packets in tunnels for the interface tap, down to the innermost ports.
 //!
-//! Each run of a program walks to one IP packet; where another is in it, the next run is a tail
-//! call. How far the walk is stands in a map, read and written as volatile. So the verifier knows
-//! nothing of one step in the next, and need not follow every way through all the headers.
+//! Each run of a program parses up to one IP packet and continues with a tail call if another packet is
+//! nested in it. The position is kept in a map with volatile access: the verifier then knows nothing of the
+//! previous run, and does not follow every path through all headers.
 
 use super::ip::{self, Fragment};
 use super::transport::{self, TCP, UDP};
-use super::{Fate, Skb, Verdict, icmp};
+use super::{Outcome, Skb, Verdict, icmp};
 use crate::flow::Flow;
 use crate::maps::{self, FragmentKey};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use core::mem::MaybeUninit;
-use dnscribe_common::layers::{self, HEADERS, LEVELS, Place};
+use dnscribe_common::layers::{self, HEADERS, LEVELS, Layer};
 
-/// Nothing interrupts the tap for itself: it runs with softirqs off, or in one.
+/// One entry is enough: the tap runs with softirqs disabled or in a softirq, so it never interrupts itself.
 #[map]
 static WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
 
-/// How far the walk is.
+/// State of the walk through the headers of one packet.
 #[repr(C)]
 struct Walk {
-    kind: u32,
+    /// `EtherType` of the next header.
+    ethertype: u32,
+    /// Offset of the next header.
     at: u32,
-    /// Where the packet that this is in ends.
+    /// End of the enclosing packet.
     end: u32,
-    /// IP headers met.
+    /// Number of IP headers so far.
     levels: u32,
-    /// Where the outermost of them begins.
+    /// Offset of the outermost IP header.
     start: u32,
-    /// Whether `around` is set.
+    /// Not 0 if `outer_key` is set.
     fragmented: u32,
-    /// Fragments of ours that came before the first ones in this packet.
+    /// Number of fragments of captured datagrams that came before their first fragments.
     early: u64,
-    /// Of the verdict: passed through here too, so that the verifier forgets how it came about.
+    /// Parts of the verdict, passed through the map so that the verifier forgets their origin.
     verdict: [u32; 5],
-    /// The datagram in fragments whose first holds a tunnel.
-    around: FragmentKey,
+    /// Key of the fragmented datagram whose first fragment contains a tunnel.
+    outer_key: FragmentKey,
 }
 
-/// What came of a packet.
-pub struct Judged {
+/// Verdict on a packet with its position.
+pub struct Parsed {
     pub verdict: Verdict,
-    /// Where the outermost IP header begins.
+    /// Offset of the outermost IP header.
     pub start: u32,
-    /// Where the innermost does.
+    /// Offset of the innermost IP header.
     pub ip: u32,
     /// Whether the ports were found in a tunnel.
     pub tunnelled: bool,
-    /// Fragments of ours that came too early for it to be known.
+    /// Number of fragments that came before the first fragment of their captured datagram.
     pub early: u64,
 }
 
-/// The walk of the packet at hand.
+/// Returns the state of the current packet's walk.
 #[inline(always)]
 pub fn walk() -> Option<Cursor> {
     WALK.get_ptr_mut(0).map(Cursor)
 }
 
-/// Walks to the next IP packet and through it; gives the verdict and whether that comes from
-/// within a tunnel, or nothing where another packet is in this one.
+/// Parses up to and including the next IP header. Returns the verdict and whether it comes from inside a tunnel,
+/// or `None` if another packet is nested in this one.
 #[inline(always)]
 pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
-    let packet = Skb::whole(skb).until(walk.limit());
+    let packet = Skb::whole(skb).truncate(walk.end());
     for _ in 0..HEADERS {
-        let place = walk.place();
-        if place.is_ip() {
+        let layer = walk.layer();
+        if layer.is_ip() {
             break;
         }
-        match layers::below_ip(&packet, place) {
-            Some(next) => walk.go(next),
-            None => return Some((Verdict::NOT_OURS, false)),
+        match layers::below_ip(&packet, layer) {
+            Some(next) => walk.set_layer(next),
+            None => return Some((Verdict::SKIPPED, false)),
         }
     }
-    let place = walk.place();
-    let tunnelled = walk.enter(place.at);
-    if !place.is_ip() {
+    let layer = walk.layer();
+    let tunnelled = walk.enter_ip(layer.offset);
+    if !layer.is_ip() {
         return Some((Verdict::TOO_DEEP, tunnelled));
     }
     let mut key = MaybeUninit::uninit();
     let key = FragmentKey::empty(&mut key);
-    let Some(upper) = ip::upper(packet, place.at, key) else {
-        return Some((Verdict::NOT_OURS, tunnelled));
+    let Some(upper) = ip::upper(packet, layer.offset, key) else {
+        return Some((Verdict::SKIPPED, tunnelled));
     };
     if upper.fragment == Fragment::Later {
-        return Some(match maps::known_fragment(key) {
+        return Some(match maps::fragment_state(key) {
             Some(known) => {
-                let verdict = Verdict::emit(upper.protocol, Flow::known(known.flow));
+                let verdict = Verdict::emit(upper.protocol, Flow::hashed(known.flow));
                 (verdict, tunnelled || known.tunnelled)
             }
             None => {
-                maps::note_early(key);
-                (Verdict::NOT_OURS, tunnelled)
+                maps::count_early_fragment(key);
+                (Verdict::SKIPPED, tunnelled)
             }
         });
     }
-    let packet = packet.until(upper.end);
-    let (verdict, within) = match upper.protocol {
-        UDP | TCP => match transport::judge(packet, &upper) {
-            (verdict, (src, dst)) if verdict.fate == Fate::NotOurs && upper.protocol == UDP => {
-                (Verdict::NOT_OURS, layers::over_udp(&packet, src, dst, upper.at + 8))
+    let packet = packet.truncate(upper.end);
+    let (verdict, inner) = match upper.protocol {
+        UDP | TCP => match transport::classify(packet, &upper) {
+            (verdict, (src, dst))
+                if verdict.outcome == Outcome::Skipped && upper.protocol == UDP =>
+            {
+                (Verdict::SKIPPED, layers::over_udp(&packet, src, dst, upper.at + 8))
             }
             (verdict, _) => (verdict, None),
         },
-        icmp::ICMP | icmp::ICMP6 => (icmp::judge(packet, upper.protocol, upper.at), None),
-        protocol => (Verdict::NOT_OURS, layers::over_ip(&packet, protocol, upper.at)),
+        icmp::ICMP | icmp::ICMP6 => (icmp::classify(packet, upper.protocol, upper.at), None),
+        protocol => (Verdict::SKIPPED, layers::over_ip(&packet, protocol, upper.at)),
     };
-    if let Some(next) = within {
+    if let Some(next) = inner {
         if upper.fragment == Fragment::First {
-            walk.is_in(key);
+            walk.set_outer_key(key);
         }
-        walk.go(next);
-        walk.stop_at(upper.end);
+        walk.set_layer(next);
+        walk.set_end(upper.end);
         return None;
     }
-    let verdict = ip::settle(packet, verdict, &upper, key);
-    if upper.fragment == Fragment::First && verdict.fate == Fate::Emit {
-        walk.add_early(maps::take_early(key));
+    let verdict = ip::apply_to_fragments(packet, verdict, &upper, key);
+    if upper.fragment == Fragment::First && verdict.outcome == Outcome::Emit {
+        walk.add_early(maps::take_early_fragments(key));
     }
     Some((verdict, tunnelled))
 }
 
-/// The walk in its map.
+/// Access to the state of a walk in its map.
 #[derive(Clone, Copy)]
 pub struct Cursor(*mut Walk);
 
 impl Cursor {
-    /// Begins with a packet whose outermost header is at `place`.
+    /// Starts at the outermost header of a packet.
     #[inline(always)]
-    pub fn begin(self, skb: *mut __sk_buff, place: Place) {
-        self.go(place);
-        self.stop_at(Skb::whole(skb).end);
-        // SAFETY: the map's value, which lives as long as the program runs; the same below.
+    pub fn begin(self, skb: *mut __sk_buff, layer: Layer) {
+        self.set_layer(layer);
+        self.set_end(Skb::whole(skb).end);
+        // SAFETY: the map's value, which lives as long as the program runs.
         unsafe {
             (&raw mut (*self.0).levels).write_volatile(0);
             (&raw mut (*self.0).start).write_volatile(0);
@@ -142,40 +146,40 @@ impl Cursor {
     }
 
     #[inline(always)]
-    fn place(self) -> Place {
+    fn layer(self) -> Layer {
         // SAFETY: as in `begin`.
         unsafe {
-            Place::new(
-                (&raw const (*self.0).kind).read_volatile() as u16,
+            Layer::new(
+                (&raw const (*self.0).ethertype).read_volatile() as u16,
                 (&raw const (*self.0).at).read_volatile(),
             )
         }
     }
 
     #[inline(always)]
-    fn go(self, place: Place) {
+    fn set_layer(self, layer: Layer) {
         // SAFETY: as in `begin`.
         unsafe {
-            (&raw mut (*self.0).kind).write_volatile(u32::from(place.kind));
-            (&raw mut (*self.0).at).write_volatile(place.at);
+            (&raw mut (*self.0).ethertype).write_volatile(u32::from(layer.ethertype));
+            (&raw mut (*self.0).at).write_volatile(layer.offset);
         }
     }
 
     #[inline(always)]
-    fn stop_at(self, end: u32) {
+    fn set_end(self, end: u32) {
         // SAFETY: as in `begin`.
         unsafe { (&raw mut (*self.0).end).write_volatile(end) };
     }
 
     #[inline(always)]
-    fn limit(self) -> u32 {
+    fn end(self) -> u32 {
         // SAFETY: as in `begin`.
         unsafe { (&raw const (*self.0).end).read_volatile() }
     }
 
-    /// Notes an IP header, and tells whether it is in another packet.
+    /// Counts an IP header at `at`. Returns whether it is nested in another packet.
     #[inline(always)]
-    fn enter(self, at: u32) -> bool {
+    fn enter_ip(self, at: u32) -> bool {
         // SAFETY: as in `begin`.
         unsafe {
             let levels = (&raw const (*self.0).levels).read_volatile();
@@ -187,15 +191,15 @@ impl Cursor {
         }
     }
 
-    /// Notes the fragments that what follows is in. Of several, one in the other, the outermost are
-    /// remembered, besides the innermost.
+    /// Sets the fragmented datagram around the next packet. With several nested ones, only the outermost is kept;
+    /// the innermost is handled by [`ip::apply_to_fragments`].
     #[inline(always)]
-    fn is_in(self, key: &FragmentKey) {
+    fn set_outer_key(self, key: &FragmentKey) {
         // SAFETY: as in `begin`.
         unsafe {
             if (&raw const (*self.0).fragmented).read_volatile() == 0 {
                 (&raw mut (*self.0).fragmented).write_volatile(1);
-                key.copy_to(&raw mut (*self.0).around);
+                key.copy_to(&raw mut (*self.0).outer_key);
             }
         }
     }
@@ -209,60 +213,68 @@ impl Cursor {
         }
     }
 
-    /// Whether there may be another step.
+    /// Returns whether another level of nesting is allowed.
     #[inline(always)]
-    pub fn may_go_on(self) -> bool {
+    pub fn may_continue(self) -> bool {
         // SAFETY: as in `begin`.
         unsafe { (&raw const (*self.0).levels).read_volatile() < LEVELS as u32 }
     }
 
-    /// What the verdict on the innermost packet means to the whole, and to the other fragments of
-    /// what is around it.
+    /// Applies the verdict on the innermost packet to the whole packet, and to the other fragments of an enclosing
+    /// datagram.
     #[inline(always)]
-    pub fn end(self, packet: Skb, verdict: Verdict, tunnelled: bool) -> Judged {
+    pub fn finish(self, packet: Skb, verdict: Verdict, tunnelled: bool) -> Parsed {
         let mut verdict = verdict;
         // SAFETY: as in `begin`.
         unsafe {
             if (&raw const (*self.0).fragmented).read_volatile() != 0 {
-                let around = &*(&raw const (*self.0).around);
-                if verdict.fate == Fate::TcpNoPayload && !verdict.is_encrypted {
-                    // Its rest will be handed over, and would wait for this in vain.
+                let outer_key = &*(&raw const (*self.0).outer_key);
+                if verdict.outcome == Outcome::TcpNoPayload && !verdict.is_encrypted {
+                    // The other fragments are exported, and reassembly needs this one.
                     verdict = Verdict::emit(TCP, verdict.flow);
                 } else if verdict.is_encrypted {
-                    verdict.fate = Fate::EncryptedFragment;
+                    verdict.outcome = Outcome::EncryptedFragment;
                 }
-                match verdict.fate {
-                    Fate::NotOurs | Fate::TooDeep | Fate::EncryptedFragment => {
-                        maps::forget_fragment(around);
+                match verdict.outcome {
+                    Outcome::Skipped | Outcome::TooDeep | Outcome::EncryptedFragment => {
+                        maps::forget_fragment(outer_key);
                     }
                     _ => {
-                        let flow = verdict.flow.number(packet);
-                        maps::remember_fragment(around, true, flow);
-                        verdict.flow = Flow::known(flow);
-                        self.add_early(maps::take_early(around));
+                        let flow = verdict.flow.hash(packet);
+                        maps::remember_fragment(outer_key, true, flow);
+                        verdict.flow = Flow::hashed(flow);
+                        self.add_early(maps::take_early_fragments(outer_key));
                     }
                 }
             }
-            let Verdict { protocol, is_encrypted, payload, asks, ask, fate, flow } = verdict;
-            let flags = u32::from(is_encrypted) | u32::from(asks) << 1;
-            let flags = flags | u32::from(flow.is_known) << 2;
-            let words = [u32::from(protocol), payload, ask, flags, flow.value];
+            let Verdict {
+                protocol,
+                is_encrypted,
+                payload,
+                needs_resolver,
+                resolver_ref,
+                outcome,
+                flow,
+            } = verdict;
+            let flags = u32::from(is_encrypted) | u32::from(needs_resolver) << 1;
+            let flags = flags | u32::from(flow.is_hashed) << 2;
+            let words = [u32::from(protocol), payload, resolver_ref, flags, flow.value];
             (&raw mut (*self.0).verdict).write_volatile(words);
-            let [protocol, payload, ask, flags, value] =
+            let [protocol, payload, resolver_ref, flags, value] =
                 (&raw const (*self.0).verdict).read_volatile();
             let verdict = Verdict {
-                fate,
+                outcome,
                 protocol: protocol as u8,
                 is_encrypted: flags & 1 != 0,
                 payload,
-                asks: flags & 2 != 0,
-                ask,
-                flow: Flow { is_known: flags & 4 != 0, value },
+                needs_resolver: flags & 2 != 0,
+                resolver_ref,
+                flow: Flow { is_hashed: flags & 4 != 0, value },
             };
             let start = (&raw const (*self.0).start).read_volatile();
             let early = (&raw const (*self.0).early).read_volatile();
             let ip = (&raw const (*self.0).at).read_volatile();
-            Judged { verdict, start, ip, tunnelled, early }
+            Parsed { verdict, start, ip, tunnelled, early }
         }
     }
 }

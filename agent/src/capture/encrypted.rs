@@ -232,8 +232,8 @@ mod tests {
 
     #[test]
     fn maps_as_the_kernel_side_wants_it() {
-        let (bits, octets) = prefix("192.0.2.0/24").mapped();
-        assert_eq!((bits, &octets[10..]), (120, &[0xff, 0xff, 192, 0, 2, 0][..]));
+        let (bits, bytes) = prefix("192.0.2.0/24").mapped();
+        assert_eq!((bits, &bytes[10..]), (120, &[0xff, 0xff, 192, 0, 2, 0][..]));
         assert_eq!(prefix("2001:db8::/32").mapped().0, 32);
     }
 

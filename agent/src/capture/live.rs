@@ -9,11 +9,11 @@
 //! |---|---|---|
 //! | ring buffer, `bpf_link` for cgroups, storage of sockets, atomic addition with result | Linux 5.12 | no capture |
 //! | sockets cloned with their storage (`BPF_F_CLONE`): accepted sockets have an owner | 5.4 | |
-//! | raw sockets in every network namespace, this process in the cgroup | | the next line |
-//! | tracepoint `sock:inet_sk_error_report`, and BTF | 5.14 | no ICMP errors at hook `cgroup`; with it those of connected sockets, without code |
-//! | `bpf_get_current_task_btf` outside tracing, and BTF | 5.15 | the next line, which takes eight times as long |
-//! | `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast`, and BTF: hook `socket` looks at packets where they are | 6.2 | it copies their first octets |
-//! | `bpf_get_current_uid_gid` and the like in `cgroup_skb` | 6.16 | read from `task_struct`, by BTF |
+//! | raw sockets in every network namespace, this process in the cgroup | | the next row |
+//! | tracepoint `sock:inet_sk_error_report`, and BTF | 5.14 | no ICMP errors at hook `cgroup`; the tracepoint has those of connected sockets, without code |
+//! | `bpf_get_current_task_btf` outside tracing, and BTF | 5.15 | the next row, which takes eight times as long |
+//! | `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast`, and BTF: hook `socket` reads packets in place | 6.2 | it copies their first bytes |
+//! | `bpf_get_current_uid_gid` and similar helpers in `cgroup_skb` | 6.16 | read from `task_struct`, by BTF |
 //! | `bpf_get_netns_cookie` in `cgroup_skb` | 6.15 | read from `struct net`, by BTF |
 //!
 //! The lists of helpers per program type are in
@@ -28,8 +28,10 @@ mod clock;
 mod functions;
 mod icmp;
 mod kernel_log;
+mod load_error;
 mod netlink;
 mod nice;
+mod open;
 mod option;
 mod packet;
 mod parts;
@@ -51,14 +53,11 @@ pub mod testing;
 use super::encrypted::Encrypted;
 use super::ports::PortSet;
 use super::{Packet, Received};
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use aya::programs::Program;
-pub use cgroup::{here as cgroup2_mount, of_id as cgroup_of_id};
+use aya::maps::{Map, MapData, PerCpuArray};
+pub use cgroup::{mount as cgroup2_mount, path_of_id as cgroup_of_id};
 use clock::Clock;
-use dnscribe_common::CONFIG_OWNERS;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
-use dnscribe_common::flow::MAX_RINGS;
-use dnscribe_common::owner;
+use dnscribe_common::flow;
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 pub use icmp::serve as serve_icmp;
@@ -68,11 +67,9 @@ use programs::Loaded;
 pub use programs::digest as object_digest;
 pub use reader::Reader;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -105,7 +102,7 @@ pub struct LiveOptions {
     pub ports: PortSet,
     /// The rules for encrypted DNS; none if it is not captured.
     pub encrypted: Option<Encrypted>,
-    /// Number of rings, each with its share of the flows: 1 to [`MOST_RINGS`].
+    /// Number of rings, each with its share of the flows: 1 to [`MAX_RINGS`].
     pub rings: u32,
     /// Size of all rings together in bytes: a power of two, at least a page for each. 32 MiB is a good choice.
     pub ring_bytes: u32,
@@ -160,7 +157,7 @@ impl Default for LiveOptions {
 }
 
 /// Largest number of rings.
-pub const MOST_RINGS: u32 = MAX_RINGS;
+pub const MOST_RINGS: u32 = flow::MAX_RINGS;
 
 /// Error of a host that cannot capture, with a remedy. Exit code 3.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -243,109 +240,7 @@ impl Live {
         }
     }
 
-    fn open_cgroup(options: &LiveOptions, why: &str) -> Result<Self, CannotCapture> {
-        let mount = cgroup::here().ok_or_else(|| {
-            CannotCapture::new(
-                "no cgroup2 file system is mounted".into(),
-                "mount one (mount -t cgroup2 none /sys/fs/cgroup), or use --hook socket",
-            )
-        })?;
-        let directory = cgroup::directory(&mount, options.cgroup.as_deref());
-        let group = File::open(&directory).map_err(|error| {
-            CannotCapture::new(
-                format!("cannot open cgroup {}: {error}", directory.display()),
-                &format!("name a directory below {}", mount.display()),
-            )
-        })?;
-        let mut loaded = programs::load(options, &programs::CGROUP)?;
-        programs::attach_cgroup(&mut loaded, &group)?;
-        let mut description = format!(
-            "hook cgroup{why}, attached at {}; {}",
-            directory.display(),
-            loaded.settings.describe()
-        );
-        without(&loaded, &mut description);
-        let scout = options.scout.as_ref();
-        let listeners = listeners(&mount, &directory, scout).inspect_err(|reason| {
-            let _ = write!(description, "; ICMP errors of connected sockets only ({reason})");
-        });
-        fill_owners(&mut loaded);
-        let place = Some(directory);
-        let mut live = Self::new(loaded, options, (Vec::new(), place), Hook::Cgroup, description)?;
-        live.listeners = listeners.ok();
-        for reader in &mut live.readers {
-            live.listeners.iter().for_each(|listeners| reader.set_witness(listeners.witness()));
-        }
-        Ok(live)
-    }
-
-    fn open_socket(options: &LiveOptions, why: &str) -> Result<Self, CannotCapture> {
-        if options.cgroup.is_some() {
-            return Err(CannotCapture::new(
-                "hook socket knows no cgroups".into(),
-                "leave out --cgroup, or use --hook cgroup",
-            ));
-        }
-        let loaded = programs::load(options, &programs::SOCKET)?;
-        let Some(Program::SocketFilter(filter)) = loaded.ebpf.program("tap") else {
-            return Err(internal("no program tap"));
-        };
-        let taps = tap::open(filter, &options.interfaces)?;
-        let on = if options.interfaces.is_empty() {
-            "every interface".to_owned()
-        } else {
-            format!("interface {}", options.interfaces.join(", "))
-        };
-        let mut description = format!("hook socket{why}, attached to {on}");
-        without(&loaded, &mut description);
-        Self::new(loaded, options, (taps, None), Hook::Socket, description)
-    }
-
-    fn new(
-        mut loaded: Loaded,
-        options: &LiveOptions,
-        (taps, cgroup): (Vec<OwnedFd>, Option<PathBuf>),
-        hook: Hook,
-        description: String,
-    ) -> Result<Self, CannotCapture> {
-        let log = KernelLog::start(&mut loaded.ebpf);
-        let shared = || Parts::of(&loaded, &taps, (hook, &description), cgroup);
-        let shared = options.shared.then(shared).transpose().map_err(internal_error)?;
-        let locals = || (hook == Hook::Socket).then(tap::Locals::new);
-        let sampler = sampler::Sampler::new(&mut loaded.ebpf, options, locals());
-        let ports = ports::PortTable::new(&mut loaded.ebpf, options.encrypted.clone());
-        let mut take = |name: &str| {
-            loaded.ebpf.take_map(name).ok_or_else(|| internal(&format!("no map {name}")))
-        };
-        let config = Array::try_from(take("CONFIG")?).map_err(internal_error)?;
-        let config = Arc::new(Mutex::new(config));
-        let counters = PerCpuArray::try_from(take("COUNTERS")?).map_err(internal_error)?;
-        let clock = Arc::new(Clock::new());
-        let mut readers = Vec::new();
-        for (number, records) in (0..).zip(std::mem::take(&mut loaded.rings)) {
-            let config = Arc::clone(&config);
-            let ring = ring::Ring::new(number, records, loaded.ring_bytes, config, options.nice);
-            let ring = ring.map_err(internal_error)?;
-            readers.push(Reader::new(ring, Arc::clone(&clock), locals()));
-        }
-        Ok(Self {
-            gauges: readers.iter().map(Reader::gauge).collect(),
-            readers,
-            config,
-            counters,
-            sampler: sampler.map_err(internal_error)?,
-            ports: ports.map_err(internal_error)?,
-            attached: Some(Attached { _taps: taps, programs: loaded, _log: log }),
-            hook,
-            description,
-            clock,
-            listeners: None,
-            unread: Vec::new(),
-            parts: shared,
-        })
-    }
-
-    /// `cgroup` or `socket`.
+    /// Returns `cgroup` or `socket`.
     #[must_use]
     pub fn hook(&self) -> &'static str {
         self.hook.name()
@@ -383,7 +278,7 @@ impl Live {
     /// Returns an error if the kernel refuses the update.
     pub fn watch(&mut self, ports: &PortSet) -> Result<(), aya::maps::MapError> {
         self.ports.set(ports)?;
-        await_programs();
+        wait_for_programs();
         Ok(())
     }
 
@@ -394,7 +289,7 @@ impl Live {
         // Both hold links.
         let parts = self.parts.take().is_some();
         if self.attached.take().is_some() || parts {
-            await_programs();
+            wait_for_programs();
         }
     }
 
@@ -420,7 +315,7 @@ impl Live {
         let received = tally::sum(readers);
         self.clock.check();
         let cpus = tally::settled(|| self.read_counters()).unwrap_or_else(|error| {
-            // Reading a map of our own fails for want of memory at most.
+            // Reading an open map fails only without memory.
             tracing::error!(%error, "cannot read the counters");
             Vec::new()
         });
@@ -429,8 +324,12 @@ impl Live {
         (tally::of_hooks(&cpus, hooks), tally::of_ring(&cpus, &received))
     }
 
-    /// Whether the maps can be read without any capability, as they can since Linux 5.19, and before
-    /// where `kernel.unprivileged_bpf_disabled` is 0. Tried by a thread that has none and ends then.
+    /// Returns whether the maps can be read without any capability. Tries it in a temporary thread without
+    /// capabilities.
+    ///
+    /// # Minimum kernel version
+    ///
+    /// Linux 5.19, or older with `kernel.unprivileged_bpf_disabled` set to 0.
     #[must_use]
     pub fn is_readable_by_anyone(&self) -> bool {
         std::thread::scope(|scope| {
@@ -464,17 +363,9 @@ impl Live {
     }
 }
 
-/// Adds the programs that the kernel refused.
-fn without(loaded: &Loaded, description: &mut String) {
-    for (entry, reason) in &loaded.refused {
-        // Writing to a string cannot fail.
-        let _ = write!(description, "; without {} ({reason}; needs {})", entry.loses, entry.needs);
-    }
-}
-
 /// Waits for programs that were running on other CPUs when they were detached. They run as RCU readers, and
 /// this system call returns after a grace period.
-fn await_programs() {
+fn wait_for_programs() {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
     // SAFETY: no pointers.
     let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
@@ -482,34 +373,6 @@ fn await_programs() {
         // Not available with nohz_full CPUs; a program takes microseconds.
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// Fills the map `OWNERS` with the owners of existing sockets, which the programs' hooks never saw.
-fn fill_owners(loaded: &mut Loaded) {
-    let Some(map) = loaded.ebpf.map_mut("OWNERS") else { return };
-    let Ok(mut map) = HashMap::<_, u64, [u64; owner::OWNER_BYTES / 8]>::try_from(map) else {
-        return;
-    };
-    for (cookie, owner) in backfill::owners() {
-        // Fails without memory; the owner then stays unknown until it sends.
-        let _ = map.insert(cookie, owner.to_words(), 0);
-    }
-    let config = loaded.ebpf.map_mut("CONFIG").and_then(|map| Array::<_, u64>::try_from(map).ok());
-    // Never fails; the programs would look up the map for each packet.
-    let _ = config.map(|mut config| config.set(CONFIG_OWNERS, 1, 0));
-}
-
-/// Starts the listeners for ICMP errors. Returns the reason if this process is not in the cgroup, or they fail.
-fn listeners(
-    mount: &Path,
-    directory: &Path,
-    scout: Option<&Arc<OwnedFd>>,
-) -> Result<icmp::Listeners, String> {
-    let own = cgroup::of_self().map(|path| mount.join(path.trim_start_matches('/')));
-    if directory != mount && !own.is_some_and(|own| own.starts_with(directory)) {
-        return Err("this process is not in the cgroup".to_owned());
-    }
-    icmp::Listeners::start(scout).map_err(|error| error.to_string())
 }
 
 fn internal(what: &str) -> CannotCapture {
@@ -525,7 +388,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_refusals_are_both_told() {
+    fn combines_errors_of_both_hooks() {
         let cgroup = || CannotCapture::new("no cgroup2".into(), "mount one");
         let both = cgroup().and(&CannotCapture::new("no program".into(), "upgrade"));
         assert_eq!(both.problem, "hook cgroup: no cgroup2; hook socket: no program");

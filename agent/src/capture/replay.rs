@@ -1,13 +1,13 @@
-//! Capture files as a source of packets: pcap and pcapng, plain or compressed.
+//! Replay: reads packets from capture files (pcap and pcapng, plain or compressed), filters them as the eBPF
+//! programs do, and passes them to the decoder.
 //!
-//! The file formats are read here rather than by a crate: pcap-parser 0.17 knows no clocks of
-//! binary resolution, reads `if_tsoffset` in one byte order only and takes a damaged block for the
-//! file's end; pcap-file 3 is not released. Only framing is needed, in constant memory, with every
-//! length bounded before it is believed.
+//! The formats are parsed here instead of by a crate: pcap-parser 0.17 does not support clocks of binary resolution,
+//! reads `if_tsoffset` in one byte order only and treats a damaged block as the end of the file; pcap-file 3 is not
+//! released. Only framing is needed, in constant memory and with every length checked.
 
 #![forbid(unsafe_code)]
 
-mod admission;
+mod filter;
 mod format;
 mod link;
 mod source;
@@ -17,9 +17,9 @@ pub use source::InputError;
 use super::encrypted::Encrypted;
 use super::ports::PortSet;
 use super::{Body, Origin, Packet, Sight};
-use admission::Admission;
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
+use filter::Filter;
 use format::{Frame, Reader};
 use link::{Inside, Link};
 use source::{Problem, Source};
@@ -27,42 +27,41 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
-/// What one file held.
+/// Summary of one replayed file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileSummary {
     /// Packets in the file, of any kind.
     pub packets: u64,
-    /// What was odd about the file, as a sentence.
+    /// Warning about the file, as a sentence.
     pub warning: Option<String>,
 }
 
-/// Reads capture files as if their packets passed a hook now: the same filter as the kernel's, the
-/// same counters.
+/// Reader of capture files, with the filter and the counters of the eBPF programs.
 #[derive(Debug)]
 pub struct Replay {
-    admission: Admission,
+    filter: Filter,
     files: u32,
     first_packet: Option<Timestamp>,
 }
 
-/// What takes packets, and breaks when it wants no more.
+/// Callback for packets. It breaks to stop the replay.
 pub type Each<'a> = dyn FnMut(&Packet<'_>, &Passed<'_>) -> ControlFlow<()> + 'a;
 
-/// How far the reader is when it hands a packet over, that packet counted.
+/// State of the reader when it passes a packet on, including that packet.
 #[derive(Debug)]
 pub struct Passed<'a> {
-    admission: &'a Admission,
+    filter: &'a Filter,
     first_packet: Timestamp,
 }
 
 impl Passed<'_> {
-    /// See [`Replay::counters`].
+    /// Returns the counters: see [`Replay::counters`].
     #[must_use]
     pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
-        counters(self.admission)
+        counters(self.filter)
     }
 
-    /// When the first packet passed, of any kind.
+    /// Returns the time of the first packet of any kind.
     #[must_use]
     pub const fn first_packet(&self) -> Timestamp {
         self.first_packet
@@ -70,23 +69,25 @@ impl Passed<'_> {
 }
 
 impl Replay {
-    /// A reader that looks for DNS on `ports`.
+    /// Creates a reader that captures plain DNS on `ports`.
     #[must_use]
     pub fn new(ports: PortSet) -> Self {
-        Self { admission: Admission::new(ports), files: 0, first_packet: None }
+        Self { filter: Filter::new(ports), files: 0, first_packet: None }
     }
 
-    /// The same reader, that hands over encrypted DNS too.
+    /// Adds rules for encrypted DNS.
     #[must_use]
     pub fn with_encrypted(mut self, encrypted: Option<Encrypted>) -> Self {
-        self.admission.watch(encrypted);
+        self.filter.set_encrypted(encrypted);
         self
     }
 
-    /// Hands the packets of a file that may carry DNS to `each`, in the file's order, until it
-    /// breaks. `input` is a path, or `-` for standard input. Errors: the file cannot be read, is
-    /// no capture, is damaged, or holds packets of an unknown link type; the packets before that
-    /// were handed over.
+    /// Calls `each` with the packets of a file that may carry DNS, in the order of the file, until it breaks. `input`
+    /// is a path, or `-` for standard input.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read, is not a capture file, is damaged, or has packets of an unknown
+    /// link type. The packets before the error were passed on.
     pub fn file(&mut self, input: &Path, each: &mut Each<'_>) -> Result<FileSummary, InputError> {
         let name = source::name(input);
         let summary = Source::open(input).and_then(|source| self.packets(source, each));
@@ -94,7 +95,10 @@ impl Replay {
         summary.map_err(|problem| InputError { name, problem })
     }
 
-    /// [`Self::file`] for octets that come from elsewhere.
+    /// Replays a capture file from any reader; `name` is for error messages.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::file`].
     pub fn stream(
         &mut self,
         name: &str,
@@ -121,45 +125,45 @@ impl Replay {
                 Inside::Ip(range) => range,
                 Inside::Nothing => continue,
                 Inside::TooDeep => {
-                    self.admission.skip_too_deep();
+                    self.filter.skip_too_deep();
                     continue;
                 }
             };
             let Some(packet) = packet(&frame, range, origin) else { continue };
-            let pass = &mut |packet: &Packet<'_>, admission: &Admission| {
-                each(packet, &Passed { admission, first_packet })
+            let pass_on = &mut |packet: &Packet<'_>, filter: &Filter| {
+                each(packet, &Passed { filter, first_packet })
             };
-            if self.admission.offer(&packet, pass).is_break() {
+            if self.filter.offer(&packet, pass_on).is_break() {
                 break;
             }
         }
         Ok(FileSummary { packets, warning: reader.warning() })
     }
 
-    /// The counters of hook `replay`, and those of the ring that replay does not need.
+    /// Returns the counters of hook `replay`, and matching ones for the ring, which replay does not use.
     #[must_use]
     pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
-        counters(&self.admission)
+        counters(&self.filter)
     }
 
-    /// When the first packet of the first file passed, of any kind.
+    /// Returns the time of the first packet of any kind in the first file.
     #[must_use]
     pub const fn first_packet(&self) -> Option<Timestamp> {
         self.first_packet
     }
 }
 
-fn counters(admission: &Admission) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
-    let kernel = admission.counters();
+fn counters(filter: &Filter) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
+    let kernel = filter.counters();
     let (submitted, received) = (kernel.submitted, kernel.submitted);
     let ring = ledger::Ring { submitted, received, ..ledger::Ring::default() };
     (BTreeMap::from([("replay".to_owned(), kernel)]), ring)
 }
 
-/// The IP packet at a place in a frame.
+/// Returns the IP packet at a range of a frame.
 fn packet<'a>(frame: &Frame<'a>, ip: Range<usize>, origin: Origin) -> Option<Packet<'a>> {
     let bytes = frame.bytes.get(ip.clone())?;
-    let behind = u32::try_from(frame.bytes.len().checked_sub(ip.end)?).ok()?;
+    let trailing = u32::try_from(frame.bytes.len().checked_sub(ip.end)?).ok()?;
     let wire_bytes = frame.wire_bytes.checked_sub(u32::try_from(ip.start).ok()?)?;
     Some(Packet {
         ts: frame.ts,
@@ -169,7 +173,7 @@ fn packet<'a>(frame: &Frame<'a>, ip: Range<usize>, origin: Origin) -> Option<Pac
         task: None,
         datagram_bytes: 0,
         cgroup_id: 0,
-        body: Body::Ip { bytes, wire_bytes: wire_bytes.saturating_sub(behind) },
+        body: Body::Ip { bytes, wire_bytes: wire_bytes.saturating_sub(trailing) },
     })
 }
 

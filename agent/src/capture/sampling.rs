@@ -90,7 +90,7 @@ impl Timeline {
         id: u16,
         (from, to): (Timestamp, Timestamp),
     ) -> bool {
-        // Usually no change was made.
+        // Usually there are no changes.
         !self.changes.is_empty() && part(src, dst, id) < self.most(from, to)
     }
 }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_moment_has_its_cut() {
+    fn finds_the_cut_of_any_time() {
         let mut timeline = Timeline::default();
         assert_eq!((timeline.at(at(5)), timeline.most(at(0), at(9))), (0, 0));
         for (second, cut) in [(10, 100), (20, 400), (30, 0)] {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn old_changes_are_forgotten() {
+    fn forgets_old_changes() {
         let mut timeline = Timeline::default();
         for second in 0..10_000 {
             timeline.note(Change { at: at(second), cut: 1 });
@@ -200,11 +200,11 @@ mod tests {
         /// A higher cut leaves out all that a lower one does, and both directions of a flow alike.
         #[test]
         fn sets_are_nested(
-            src: [u8; 4], dst: [u8; 16], ports: (u16, u16), id: u16, one: Cut, other: Cut,
+            src: [u8; 4], dst: [u8; 16], ports: (u16, u16), id: u16, first: Cut, second: Cut,
         ) {
             let (src, dst) = (SocketAddr::from((src, ports.0)), SocketAddr::from((dst, ports.1)));
             prop_assert_eq!(part(src, dst, id), part(dst, src, id));
-            let (lower, higher) = (one.min(other), one.max(other));
+            let (lower, higher) = (first.min(second), first.max(second));
             let leaves_out = |cut| part(src, dst, id) < cut;
             prop_assert!(!leaves_out(lower) || leaves_out(higher));
         }

@@ -29,7 +29,7 @@ const COLUMNS: [(&str, &str, usize); 8] = [
 
 /// Runs this part of the benchmark and prints its lines.
 pub fn main(bench: &Bench) -> Result<()> {
-    let mut command = Command::new(bench.example("detect_quality"));
+    let mut command = Command::new(bench.program("detect_quality"));
     command.args(["holdout", &SEEDS.to_string(), &DAYS.to_string()]);
     command.args(environment::corpus());
     let output =

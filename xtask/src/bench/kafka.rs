@@ -72,7 +72,7 @@ pub fn main(bench: &Bench) -> Result<Report> {
     Realistic { messages, ..Realistic::default() }.write(file)?;
     let target = KafkaBench {
         binary: bench.binary(),
-        sink: &bench.example("kafka_sink"),
+        sink: &bench.program("kafka_sink"),
         folder: folder.path(),
         capture,
         broker: Broker::up(&folder.path().join("broker"))?,

@@ -1,5 +1,5 @@
-//! Owners of sockets that are older than the agent: `sock_diag` gives cookie and inode, `/proc` gives inode and
-//! process. The result goes into the map `OWNERS`.
+//! Finds the owners of sockets that are older than the agent, for the map `OWNERS`: cookie and inode from `sock_diag`,
+//! inode and process from `/proc`.
 
 use super::netlink::{self, Socket};
 use super::process;
@@ -11,9 +11,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Network namespaces visited at most.
+/// Largest number of network namespaces that are visited.
 const NAMESPACES: usize = 1_024;
-/// Owners put into the map at most.
+/// Largest number of owners in the map.
 const LIMIT: usize = dnscribe_common::OWNERS as usize;
 
 const FAMILIES: [u8; 2] = [2, 10];
@@ -22,7 +22,7 @@ const PROTOCOLS: [u8; 2] = [17, 6];
 /// Returns the owners of the host's sockets by cookie, as far as this process has access.
 pub fn owners() -> Vec<(u64, Owner)> {
     let (by_inode, namespaces) = processes();
-    // A thread of its own, which enters other namespaces and then ends.
+    // A separate thread, because it enters other namespaces.
     let dumped = std::thread::Builder::new()
         .name("backfill".into())
         .spawn(move || every_namespace(&namespaces))
@@ -58,7 +58,7 @@ fn every_kind() -> Vec<Socket> {
         .collect()
 }
 
-/// Processes by the inodes of their sockets, and the network namespaces other than our own.
+/// Returns processes by the inodes of their sockets, and the network namespaces other than the agent's.
 fn processes() -> (HashMap<u64, Owner>, Vec<File>) {
     let mut by_inode = HashMap::new();
     let mut namespaces = Vec::new();
@@ -88,7 +88,7 @@ fn inode(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
-/// Inodes of a process's sockets: links such as `socket:[4711]`.
+/// Returns the inodes of a process's sockets, from links such as `socket:[4711]`.
 fn sockets_of(process: &Path) -> impl Iterator<Item = u64> {
     fs::read_dir(process.join("fd")).into_iter().flatten().flatten().filter_map(|entry| {
         let target = fs::read_link(entry.path()).ok()?;
@@ -100,7 +100,7 @@ fn read_owner(process: &Path, pid: u32) -> Owner {
     let mut comm = [0; 16];
     let name = fs::read(process.join("comm")).unwrap_or_default();
     let name = name.strip_suffix(b"\n").unwrap_or(&name);
-    // The last octet stays NUL.
+    // The last byte stays NUL.
     for (place, octet) in comm.iter_mut().take(15).zip(name) {
         *place = *octet;
     }

@@ -1,5 +1,5 @@
 //! Offsets of fields in kernel structs, and ids of kernel functions, from the kernel's BTF. The crate `btf-rs` is
-//! not used since it is LGPL, and `aya-obj` gives out no members of structs.
+//! not used since it is LGPL, and `aya-obj` does not expose the members of structs.
 //!
 //! Format: <https://www.kernel.org/doc/html/latest/bpf/btf.html>.
 

@@ -1,13 +1,12 @@
-//! Finds the cgroup2 mount, which on hybrid hosts is not where one would think.
+//! Finds the cgroup2 mount, which on hybrid hosts is not at `/sys/fs/cgroup`, and cgroups in it.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// The mount point of cgroup2, from the text of `/proc/self/mountinfo` (manual page
-/// `proc_pid_mountinfo`); of several the one that shows most of the tree. A container has its own part
-/// mounted; where the host's tree is mounted too, that begins above: at `/../..` as the container's
-/// cgroup namespace sees it.
+/// Returns the mount point of cgroup2 from the text of `/proc/self/mountinfo` (manual page `proc_pid_mountinfo`);
+/// with several, the one that shows most of the hierarchy. A container has its own part mounted. If the host's
+/// hierarchy is mounted too, its root is above, at `/../..` in the container's cgroup namespace.
 #[must_use]
 pub fn mount_point(mountinfo: &str) -> Option<PathBuf> {
     let mounts = mountinfo.lines().filter_map(|line| {
@@ -18,22 +17,25 @@ pub fn mount_point(mountinfo: &str) -> Option<PathBuf> {
         (kind == "cgroup2").then_some((root, point))
     });
     let above = |root: &str| root.split('/').filter(|part| *part == "..").count();
-    // The first of those that are equal.
+    // The first one if several are equal.
     let widest = mounts.min_by_key(|(root, _)| std::cmp::Reverse(above(root)));
     widest.map(|(_, point)| PathBuf::from(unescape(point)))
 }
 
-/// The mount point of cgroup2 on this host.
+/// Returns the mount point of cgroup2 on this host.
 #[must_use]
-pub fn here() -> Option<PathBuf> {
+pub fn mount() -> Option<PathBuf> {
     mount_point(&std::fs::read_to_string("/proc/self/mountinfo").ok()?)
 }
 
-/// The directory of the cgroup with this id, as long as it is there. The id is what a file handle of
-/// cgroup2 holds (`FILEID_KERNFS`, Linux 5.5), so that no directory needs to be looked through.
-/// Needs `CAP_DAC_READ_SEARCH`.
+/// Returns the directory of the cgroup with this id, if it still exists. Opens it by a file handle with the id
+/// (`FILEID_KERNFS`), without a search through directories. Needs `CAP_DAC_READ_SEARCH`.
+///
+/// # Minimum kernel version
+///
+/// Linux 5.5.
 #[must_use]
-pub fn of_id(mount: &File, id: u64) -> Option<PathBuf> {
+pub fn path_of_id(mount: &File, id: u64) -> Option<PathBuf> {
     #[repr(C)]
     struct Handle {
         bytes: u32,
@@ -43,31 +45,30 @@ pub fn of_id(mount: &File, id: u64) -> Option<PathBuf> {
     const FILEID_KERNFS: i32 = 0xfe;
     let mut handle = Handle { bytes: 8, kind: FILEID_KERNFS, id };
     let flags = libc::O_PATH | libc::O_CLOEXEC;
-    // SAFETY: a file handle with the octets that it says, that outlives the call.
+    // SAFETY: a file handle of the size in its header, which outlives the call.
     let fd = unsafe { libc::open_by_handle_at(mount.as_raw_fd(), (&raw mut handle).cast(), flags) };
     if fd < 0 {
         return None;
     }
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: a new descriptor without another owner.
     let directory = unsafe { OwnedFd::from_raw_fd(fd) };
     std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).ok()
 }
 
-/// The path of this process's cgroup below the mount.
+/// Returns the path of this process's cgroup below the mount.
 #[must_use]
-pub fn of_self() -> Option<String> {
+pub fn own_path() -> Option<String> {
     let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     text.lines().find_map(|line| line.strip_prefix("0::")).map(Into::into)
 }
 
-/// The directory to attach to: `wanted` as it is where absolute, below the mount where relative;
-/// the mount itself where nothing is wanted.
+/// Returns the directory to attach to: `wanted` if absolute, below the mount if relative, and the mount if none.
 #[must_use]
 pub fn directory(mount: &Path, wanted: Option<&Path>) -> PathBuf {
     wanted.map_or_else(|| mount.to_path_buf(), |wanted| mount.join(wanted))
 }
 
-/// Blanks and the like stand as three octal digits.
+/// Replaces octal escapes, which stand for blanks and some other characters.
 fn unescape(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -98,18 +99,18 @@ mod tests {
 ";
 
     #[test]
-    fn finds_the_mount_of_a_hybrid_host() {
+    fn finds_mount_of_hybrid_host() {
         assert_eq!(mount_point(HYBRID).unwrap(), Path::new("/sys/fs/cgroup/unified"));
     }
 
     #[test]
-    fn finds_the_mount_of_a_unified_host() {
+    fn finds_mount_of_unified_host() {
         let unified = "25 20 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
         assert_eq!(mount_point(unified).unwrap(), Path::new("/sys/fs/cgroup"));
     }
 
     #[test]
-    fn prefers_the_tree_of_the_host_to_the_part_of_a_container() {
+    fn prefers_host_hierarchy_to_container() {
         let container = "\
 40 39 0:26 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw
 41 39 0:26 /../../.. /host/cgroup ro - cgroup2 cgroup rw
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_when_there_is_none() {
+    fn returns_none_without_mount() {
         assert_eq!(
             mount_point("32 30 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"),
             None
@@ -129,13 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn undoes_escapes() {
+    fn replaces_escapes() {
         let blank = "1 2 0:3 / /mnt/a\\040b\\x rw - cgroup2 none rw\n";
         assert_eq!(mount_point(blank).unwrap(), Path::new("/mnt/a b\\x"));
     }
 
     #[test]
-    fn takes_paths_absolute_and_relative() {
+    fn resolves_absolute_and_relative_paths() {
         let mount = Path::new("/cg");
         assert_eq!(directory(mount, None), Path::new("/cg"));
         assert_eq!(directory(mount, Some(Path::new("kubepods"))), Path::new("/cg/kubepods"));

@@ -12,22 +12,22 @@ const FUNCTIONS: [(u32, &str); 2] =
 const INSTRUCTION: usize = 8;
 
 /// The functions' BTF ids, in the order of [`FUNCTIONS`].
-pub type Numbers = [u32; FUNCTIONS.len()];
+pub type FunctionIds = [u32; FUNCTIONS.len()];
 
 /// Returns the BTF ids in this kernel; none if it lacks a function.
-pub fn numbers(btf: &Btf) -> Option<Numbers> {
+pub fn function_ids(btf: &Btf) -> Option<FunctionIds> {
     let [(_, first), (_, second)] = FUNCTIONS;
     Some([btf.function(first)?, btf.function(second)?])
 }
 
 /// Returns the object with BTF ids in its calls. Without ids, moves replace the calls: a kernel refuses even an
 /// unreachable call of an unknown function.
-pub fn put(object: &[u8], numbers: Option<Numbers>) -> Vec<u8> {
+pub fn patch(object: &[u8], function_ids: Option<FunctionIds>) -> Vec<u8> {
     let mut object = object.to_vec();
     // Code sections are aligned to the size of an instruction.
     for instruction in object.as_chunks_mut::<INSTRUCTION>().0 {
-        if let Some(place) = FUNCTIONS.iter().position(|(mark, _)| *instruction == call(*mark)) {
-            let number = numbers.and_then(|numbers| numbers.get(place).copied());
+        if let Some(index) = FUNCTIONS.iter().position(|(mark, _)| *instruction == call(*mark)) {
+            let number = function_ids.and_then(|function_ids| function_ids.get(index).copied());
             *instruction = number.map_or(MOVE, call);
         }
     }
@@ -53,11 +53,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn puts_numbers_into_calls_and_nowhere_else() {
+    fn patches_calls_only() {
         let other = [0x85, 0, 0, 0, 1, 0x73, 0x6e, 0x64];
         let object = [call(CALL_TYPED), other, call(CALL_KERNEL_SKB), call(9)].concat();
-        let with = put(&object, Some([5, 6]));
+        let with = patch(&object, Some([5, 6]));
         assert_eq!(with, [call(6), other, call(5), call(9)].concat());
-        assert_eq!(put(&object, None), [MOVE, other, MOVE, call(9)].concat());
+        assert_eq!(patch(&object, None), [MOVE, other, MOVE, call(9)].concat());
     }
 }

@@ -9,20 +9,21 @@
 //! Opening these sockets needs the privilege to enter any network namespace, which the agent has dropped. So
 //! [`serve`] does it at the other end of a socket: in the privileged helper process, or else in a thread.
 
-mod census;
-mod witness;
+mod coverage;
+mod scanner;
 
-pub use witness::Witness;
+pub use coverage::IcmpCoverage;
 
 use super::clock::ktime_ns;
 use super::option::set;
-use census::{Census, Found, Namespaces};
+use coverage::SharedCoverage;
 use dnscribe_common::ICMP_MARK;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use scanner::{NamespaceScanner, Namespaces, Scan};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -33,39 +34,37 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use witness::Covered;
 
 /// Interval between scans for namespaces, and between those for a namespace that packets come from and that
 /// was not found yet.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const SCAN_INTERVAL: Duration = Duration::from_secs(2);
 /// Shortest time between two scans.
-const PAUSE: Duration = Duration::from_millis(100);
+const MIN_SCAN_PAUSE: Duration = Duration::from_millis(100);
 /// Largest number of network namespaces with listeners.
 const MAX_NAMESPACES: usize = 1_024;
 /// Largest message: some 30 bytes for each namespace.
 const MESSAGE_BYTES: usize = 64 << 10;
 /// Request for a scan of all namespaces.
-const LOOK: &[u8] = b"look";
+const SCAN_REQUEST: &[u8] = b"look";
 
-/// Of `linux/icmp.h`, for `SOL_RAW`: a bit for each type that is not wanted.
+/// Socket option of `linux/icmp.h` at level `SOL_RAW`. Its value has a bit per ignored type.
 const ICMP_FILTER: libc::c_int = 1;
 const ALL_BUT_UNREACHABLE: u32 = !(1 << 3);
-/// Of `linux/icmpv6.h`, for `IPPROTO_ICMPV6`: the same in 256 bits.
+/// Socket option of `linux/icmpv6.h` at level `IPPROTO_ICMPV6`. Its value has 256 bits.
 const ICMPV6_FILTER: libc::c_int = 1;
 const ALL_BUT_UNREACHABLE_6: [u32; 8] =
     [!(1 << 1), u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX];
 
-/// Result of a scan, as it is sent.
+/// Message with the result of a scan.
 #[derive(Debug, Serialize, Deserialize)]
-enum Told {
-    /// The namespaces that are listened in by their cookies, and since when, by the programs' clock in
-    /// nanoseconds.
+enum ScanResult {
+    /// Cookies of the namespaces with listeners, with the time of opening in nanoseconds of the programs' clock.
     Covered(Vec<(u64, u64)>),
     /// Reason why no listener can be opened.
     Failed(String),
 }
 
-impl Told {
+impl ScanResult {
     fn send(&self, socket: &OwnedFd) -> io::Result<()> {
         send(socket, &serde_json::to_vec(self)?, SendFlags::NOSIGNAL)?;
         Ok(())
@@ -73,7 +72,9 @@ impl Told {
 
     fn read(message: &[u8]) -> io::Result<Self> {
         if message.is_empty() {
-            return Err(io::Error::other("who listens for the others has ended"));
+            return Err(io::Error::other(
+                "the process or thread that opens ICMP sockets has ended",
+            ));
         }
         Ok(serde_json::from_slice(message)?)
     }
@@ -81,33 +82,33 @@ impl Told {
 
 /// The raw sockets of all network namespaces, in this process or the helper. Dropping it closes them.
 pub struct Listeners {
-    covered: Arc<Covered>,
-    /// The thread that runs [`serve`] if there is no helper.
+    covered: Arc<SharedCoverage>,
+    /// The thread that runs [`serve`] if namespaces is no helper.
     thread: Option<JoinHandle<()>>,
 }
 
 impl Listeners {
-    /// Listens in every network namespace that has a process; comes back when it does. `scout` is the
-    /// socket at whose other end [`serve`] runs; without one it is a thread of this process.
+    /// Opens listeners in every network namespace that has a process, and returns when they are open. `helper` is the
+    /// socket to the process that runs [`serve`]; without it, a thread of this process does.
     ///
     /// # Errors
     /// Returns an error if no listener can be opened. Needs `CAP_NET_RAW`, and `CAP_SYS_ADMIN` for namespaces
     /// other than its own.
-    pub fn start(scout: Option<&Arc<OwnedFd>>) -> io::Result<Self> {
-        let (socket, thread) = if let Some(scout) = scout {
-            (Arc::clone(scout), None)
+    pub fn start(helper: Option<&Arc<OwnedFd>>) -> io::Result<Self> {
+        let (socket, thread) = if let Some(helper) = helper {
+            (Arc::clone(helper), None)
         } else {
-            let (ours, theirs) = pair()?;
+            let (own, other) = pair()?;
             let thread = thread::Builder::new().name("icmp".into());
-            (Arc::new(ours), Some(thread.spawn(move || serve(&theirs))?))
+            (Arc::new(own), Some(thread.spawn(move || serve(&other))?))
         };
-        send(&*socket, LOOK, SendFlags::NOSIGNAL)?;
-        let mut room = vec![0; MESSAGE_BYTES];
-        let (length, _) = recv(&*socket, &mut room[..], RecvFlags::empty())?;
-        match Told::read(room.get(..length).unwrap_or_default())? {
-            Told::Failed(why) => Err(io::Error::other(why)),
-            Told::Covered(since) => {
-                let covered = Arc::new(Covered::new(socket, room));
+        send(&*socket, SCAN_REQUEST, SendFlags::NOSIGNAL)?;
+        let mut buffer = vec![0; MESSAGE_BYTES];
+        let (length, _) = recv(&*socket, &mut buffer[..], RecvFlags::empty())?;
+        match ScanResult::read(buffer.get(..length).unwrap_or_default())? {
+            ScanResult::Failed(why) => Err(io::Error::other(why)),
+            ScanResult::Covered(since) => {
+                let covered = Arc::new(SharedCoverage::new(socket, buffer));
                 covered.set(since);
                 Ok(Self { covered, thread })
             }
@@ -116,8 +117,8 @@ impl Listeners {
 
     /// Returns a view of the listeners for a reader.
     #[must_use]
-    pub fn witness(&self) -> Witness {
-        Witness::new(Arc::clone(&self.covered))
+    pub fn coverage(&self) -> IcmpCoverage {
+        IcmpCoverage::new(Arc::clone(&self.covered))
     }
 }
 
@@ -139,42 +140,44 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Opens listeners in every network namespace that has a process, from the first request on, and reports the
 /// namespaces after each scan, until the other end is closed.
 pub fn serve(socket: &OwnedFd) {
-    let (mut census, mut sockets) = (Census::new(), HashMap::new());
-    let mut has_begun = false;
-    while let Some(is_asked) = wait(socket, has_begun) {
+    let (mut scanner, mut sockets) = (NamespaceScanner::new(), HashMap::new());
+    let mut has_started = false;
+    while let Some(is_requested) = wait(socket, has_started) {
         let now = Instant::now();
-        let found = if is_asked { Found::All(census.all(now)) } else { census.look(now) };
-        // Most failures are processes that have just ended; the rest is tried again.
-        let failed = listen(found, &mut sockets);
-        let hopeless = failed.filter(|_| !has_begun && sockets.is_empty());
-        let tell = match &hopeless {
-            Some(error) => Told::Failed(error.to_string()),
-            None => Told::Covered(covered(&sockets)),
+        let found =
+            if is_requested { Scan::Full(scanner.scan_all(now)) } else { scanner.scan(now) };
+        // Most failures are processes that have just ended; others are retried.
+        let failed = update(found, &mut sockets);
+        let fatal = failed.filter(|_| !has_started && sockets.is_empty());
+        let message = match &fatal {
+            Some(error) => ScanResult::Failed(error.to_string()),
+            None => ScanResult::Covered(covered(&sockets)),
         };
-        if tell.send(socket).is_err() || hopeless.is_some() {
+        if message.send(socket).is_err() || fatal.is_some() {
             return;
         }
-        has_begun = true;
-        thread::sleep(PAUSE);
+        has_started = true;
+        thread::sleep(MIN_SCAN_PAUSE);
     }
 }
 
-fn covered(sockets: &HashMap<u64, Pair>) -> Vec<(u64, u64)> {
-    sockets.values().filter_map(|pair| Some((pair.cookie?, pair.since_ns))).collect()
+/// Returns the covered namespaces with the time of opening.
+fn covered(sockets: &HashMap<u64, RawSockets>) -> Vec<(u64, u64)> {
+    sockets.values().filter_map(|sockets| Some((sockets.cookie?, sockets.since_ns))).collect()
 }
 
 /// Waits until a scan is due. Returns whether it was requested; none once the other end is closed.
-fn wait(socket: &OwnedFd, has_begun: bool) -> Option<bool> {
-    let limit = Timespec { tv_sec: LOOK_EVERY.as_secs().try_into().ok()?, tv_nsec: 0 };
+fn wait(socket: &OwnedFd, has_started: bool) -> Option<bool> {
+    let limit = Timespec { tv_sec: SCAN_INTERVAL.as_secs().try_into().ok()?, tv_nsec: 0 };
     // A signal may interrupt it; the scan then comes a little sooner.
-    let ready = poll(&mut [PollFd::new(socket, PollFlags::IN)], has_begun.then_some(&limit));
+    let ready = poll(&mut [PollFd::new(socket, PollFlags::IN)], has_started.then_some(&limit));
     if ready != Ok(1) {
         return Some(false);
     }
-    let mut octets = [0; LOOK.len()];
+    let mut buffer = [0; SCAN_REQUEST.len()];
     // One scan answers all requests.
     let mut flags = RecvFlags::empty();
-    while let Ok((length, _)) = recv(socket, &mut octets, flags) {
+    while let Ok((length, _)) = recv(socket, &mut buffer, flags) {
         if length == 0 {
             return None;
         }
@@ -183,8 +186,8 @@ fn wait(socket: &OwnedFd, has_begun: bool) -> Option<bool> {
     Some(true)
 }
 
-/// The two sockets of a namespace, and its cookie.
-struct Pair {
+/// Raw sockets of a namespace, and its cookie.
+struct RawSockets {
     _four: OwnedFd,
     _six: Option<OwnedFd>,
     cookie: Option<u64>,
@@ -193,24 +196,27 @@ struct Pair {
 
 /// Opens sockets in new namespaces, and closes those in namespaces without processes: an open socket would keep
 /// them alive. Returns the last error, if any.
-fn listen(found: Found, sockets: &mut HashMap<u64, Pair>) -> Option<io::Error> {
-    let there = match found {
-        Found::All(there) => {
-            sockets.retain(|inode, _| there.contains_key(inode));
-            there
+fn update(found: Scan, sockets: &mut HashMap<u64, RawSockets>) -> Option<io::Error> {
+    let namespaces = match found {
+        Scan::Full(namespaces) => {
+            sockets.retain(|inode, _| namespaces.contains_key(inode));
+            namespaces
         }
-        Found::Some(there) => there,
+        Scan::Partial(namespaces) => namespaces,
     };
-    listen_in(there, sockets)
+    open_missing(namespaces, sockets)
 }
 
-fn listen_in(there: Namespaces, sockets: &mut HashMap<u64, Pair>) -> Option<io::Error> {
+fn open_missing(
+    namespaces: Namespaces,
+    sockets: &mut HashMap<u64, RawSockets>,
+) -> Option<io::Error> {
     let mut failed = None;
-    for (inode, path) in there {
+    for (inode, path) in namespaces {
         if sockets.len() < MAX_NAMESPACES && !sockets.contains_key(&inode) {
             match open(&path) {
-                Ok(pair) => {
-                    sockets.insert(inode, pair);
+                Ok(opened) => {
+                    sockets.insert(inode, opened);
                 }
                 Err(error) => failed = Some(error),
             }
@@ -219,10 +225,11 @@ fn listen_in(there: Namespaces, sockets: &mut HashMap<u64, Pair>) -> Option<io::
     failed
 }
 
-fn open(path: &Path) -> io::Result<Pair> {
+/// Opens the raw sockets in the namespace at `path`. The thread stays in that namespace.
+fn open(path: &Path) -> io::Result<RawSockets> {
     let namespace = File::open(path)?;
-    let there = fs::metadata("/proc/thread-self/ns/net")?.ino() == namespace.metadata()?.ino();
-    if !there {
+    let is_current = fs::metadata("/proc/thread-self/ns/net")?.ino() == namespace.metadata()?.ino();
+    if !is_current {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
     }
     let four = raw(libc::AF_INET, libc::IPPROTO_ICMP)?;
@@ -231,7 +238,7 @@ fn open(path: &Path) -> io::Result<Pair> {
     let six = raw(libc::AF_INET6, libc::IPPROTO_ICMPV6).and_then(|six| {
         set(&six, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &ALL_BUT_UNREACHABLE_6).map(|()| six)
     });
-    Ok(Pair { cookie: cookie(&four), _four: four, _six: six.ok(), since_ns: ktime_ns() })
+    Ok(RawSockets { cookie: cookie(&four), _four: four, _six: six.ok(), since_ns: ktime_ns() })
 }
 
 /// Opens a raw socket that queues nothing.
@@ -241,9 +248,9 @@ fn raw(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: a new descriptor without another owner.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    // "Return 0": the filter runs after the program, and drops what was for this socket alone.
+    // The filter `return 0` runs after the program, and drops the packet for this socket only.
     let mut nothing = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
     let filter = libc::sock_fprog { len: 1, filter: &raw mut nothing };
     set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)?;

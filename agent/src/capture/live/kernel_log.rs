@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Time between two reads of the log's ring.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Has the programs log what the agent's log level asks for. The level is fixed when programs are loaded.
+/// Sets the log level of the programs to the agent's. The level is fixed when programs are loaded.
 pub fn configure<'a>(loader: &mut EbpfLoader<'a>, level: &'a u8, page_bytes: u32) {
     loader.override_global(aya_log::LEVEL, level, true);
     if *level == 0 {

@@ -1,4 +1,4 @@
-//! Dump requests over netlink: sockets with their cookies, and addresses.
+//! Netlink dump requests: sockets with their cookies, and addresses.
 
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send,
@@ -17,22 +17,25 @@ const GET_ADDRESSES: u16 = 22;
 const ADDRESS: u16 = 1;
 const LOCAL: u16 = 2;
 const HEADER: usize = 16;
-/// The kernel fills at most this much at a time.
+/// Size of the receive buffer in bytes, the largest message that the kernel sends.
 const BUFFER: usize = 64 * 1024;
 
-/// A socket as `sock_diag` tells of it.
+/// Socket reported by `sock_diag`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {
-    /// The cookie, by which the programs know it.
+    /// Cookie, the key in the programs' maps.
     pub cookie: u64,
-    /// The inode, by which `/proc` knows it.
+    /// Inode, the identifier in `/proc`.
     pub inode: u32,
-    /// Its user.
+    /// User id of the owner.
     pub uid: u32,
 }
 
-/// The sockets of the thread's network namespace, of one address family (2 or 10) and protocol
-/// (6 or 17). Needs `CONFIG_INET_DIAG` or `CONFIG_INET_UDP_DIAG`.
+/// Returns the sockets in the thread's network namespace of an address family (2 or 10) and protocol (6 or 17). Needs
+/// `CONFIG_INET_DIAG` or `CONFIG_INET_UDP_DIAG`.
+///
+/// # Errors
+/// Returns an error if the kernel refuses the request.
 pub fn sockets(family: u8, protocol: u8) -> io::Result<Vec<Socket>> {
     let mut request = vec![family, protocol, 0, 0];
     request.extend(u32::MAX.to_ne_bytes());
@@ -44,7 +47,10 @@ pub fn sockets(family: u8, protocol: u8) -> io::Result<Vec<Socket>> {
     Ok(found)
 }
 
-/// Addresses of the thread's network namespace.
+/// Returns the addresses in the thread's network namespace.
+///
+/// # Errors
+/// Returns an error if the kernel refuses the request.
 pub fn addresses() -> io::Result<Vec<IpAddr>> {
     let mut found = Vec::new();
     // Protocol 0 is NETLINK_ROUTE.
@@ -52,14 +58,14 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
     Ok(found)
 }
 
-/// `struct inet_diag_msg`.
+/// Parses `struct inet_diag_msg`.
 fn socket(body: &[u8]) -> Option<Socket> {
     let low = u64::from(word(body, 44)?);
     let high = u64::from(word(body, 48)?);
     Some(Socket { cookie: high << 32 | low, uid: word(body, 64)?, inode: word(body, 68)? })
 }
 
-/// `struct ifaddrmsg` and its attributes. On a point-to-point link, `IFA_ADDRESS` is the peer's.
+/// Parses `struct ifaddrmsg` and its attributes. On a point-to-point link, `IFA_ADDRESS` is the address of the peer.
 fn address(body: &[u8]) -> Option<IpAddr> {
     let (mut own, mut other) = (None, None);
     let mut rest = body.get(8..)?;
@@ -81,6 +87,7 @@ fn address(body: &[u8]) -> Option<IpAddr> {
     own.or(other)
 }
 
+/// Sends a dump request, and calls `each` with the body of every message.
 fn dump(
     protocol: Option<Protocol>,
     kind: u16,
@@ -106,7 +113,7 @@ fn dump(
     }
 }
 
-/// Hands over the messages of one datagram; `true` with the last.
+/// Calls `each` with the body of every message of a datagram. Returns whether the dump is complete.
 fn read_messages(mut rest: &[u8], each: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
     if rest.is_empty() {
         return Ok(true);
@@ -143,12 +150,12 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn finds_the_addresses_of_loopback() {
+    fn finds_loopback_address() {
         assert!(addresses().unwrap().contains(&IpAddr::from([127, 0, 0, 1])));
     }
 
     #[test]
-    fn finds_a_socket_by_its_inode() {
+    fn finds_socket_by_inode() {
         let own = UdpSocket::bind("127.0.0.1:0").unwrap();
         let fd = std::os::fd::AsRawFd::as_raw_fd(&own);
         let inode = std::fs::metadata(format!("/proc/self/fd/{fd}")).unwrap().ino();
@@ -162,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn survives_nonsense() {
+    fn invalid_messages_do_not_panic() {
         for length in 0..64 {
             let _ = read_messages(&vec![0xff; length], &mut |_| {});
             let _ = address(&vec![0xff; length]);

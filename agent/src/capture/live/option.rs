@@ -1,9 +1,12 @@
-//! Options of sockets that rustix does not know.
+//! Socket options that rustix does not have.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// `setsockopt(2)` with a value as the kernel lays it out.
+/// Calls `setsockopt(2)` with a value in the kernel's layout.
+///
+/// # Errors
+/// Returns the error of the system call.
 pub(super) fn set<T>(
     socket: &OwnedFd,
     level: libc::c_int,

@@ -10,15 +10,17 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 pub(super) fn packet<'a>(
     record: &Record<'a>,
     clock: &Clock,
-    locals: Option<&mut tap::Locals>,
-    witness: Option<&icmp::Witness>,
+    locals: Option<&mut tap::LocalAddresses>,
+    coverage: Option<&icmp::IcmpCoverage>,
 ) -> Packet<'a> {
     let header = &record.header;
     let body = match record.body {
         record::Body::Packet(bytes) => Body::Ip { bytes, wire_bytes: header.wire_bytes },
         record::Body::SocketError(error) => {
-            let saw = |witness: &icmp::Witness| witness.saw(header.netns_cookie, header.ktime_ns);
-            socket_error(&error, witness.is_some_and(saw))
+            let saw = |coverage: &icmp::IcmpCoverage| {
+                coverage.was_captured(header.netns_cookie, header.ktime_ns)
+            };
+            socket_error(&error, coverage.is_some_and(saw))
         }
     };
     let sight = sight(header, &body, locals);
@@ -43,14 +45,14 @@ pub(super) fn packet<'a>(
     }
 }
 
-fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::Locals>) -> Sight {
+fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::LocalAddresses>) -> Sight {
     match (header.direction, body, locals) {
         (record::DIRECTION_EGRESS, ..) => Sight::Egress,
         // A packet in a tunnel belongs to another host, or was already seen on the tunnel's interface
         // and must not count twice.
         _ if header.flags & FLAG_TUNNEL != 0 => Sight::Passive,
         (record::DIRECTION_TAP, Body::Ip { bytes, .. }, Some(locals)) => {
-            locals.sight(header.ifindex, header.packet_type, bytes)
+            locals.direction(header.ifindex, header.packet_type, bytes)
         }
         (record::DIRECTION_TAP, ..) => Sight::Passive,
         _ => Sight::Ingress,

@@ -1,14 +1,11 @@
 //! Descriptors of a running capture (links, maps, packet sockets), for the handover to another process. A
 //! program stays attached while any process holds its link, and a map exists while any process has it open.
-//!
-//! Needs no other kernel version than live capture.
 
+use super::open::listeners;
 use super::programs::Loaded;
 use super::ring::{self, Ring};
 use super::sampler::Sampler;
-use super::{
-    CannotCapture, Clock, Hook, Live, LiveOptions, Reader, internal_error, listeners, tap,
-};
+use super::{CannotCapture, Clock, Hook, Live, LiveOptions, Reader, internal_error, tap};
 use crate::capture::Received;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::ProgramError;
@@ -55,7 +52,7 @@ pub struct Progress {
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC` in the packets' time stamps, in nanoseconds.
     clock_offset_ns: u64,
     /// Counts of not exported packets that were already reported.
-    untold: super::sampler::Seen,
+    untold: super::sampler::ReportedTotals,
 }
 
 impl Parts {
@@ -102,7 +99,7 @@ impl Parts {
         &self.about
     }
 
-    /// Returns kind and name of each, in the order of [`Self::descriptors`].
+    /// Returns kind and name of each descriptor, in the order of [`Self::descriptors`].
     #[must_use]
     pub fn names(&self) -> Vec<PartName> {
         self.parts.iter().map(|(name, _)| name.clone()).collect()
@@ -116,7 +113,8 @@ impl Parts {
 
     fn map(&self, name: &str) -> Result<Map, CannotCapture> {
         let found = self.parts.iter().find(|(part, _)| part.kind == MAP && part.name == name);
-        let (_, fd) = found.ok_or_else(|| internal_error(format!("no map {name} was given")))?;
+        let (_, fd) = found
+            .ok_or_else(|| internal_error(format!("map {name} is missing in the handover")))?;
         map(fd).map_err(internal_error)
     }
 
@@ -148,7 +146,7 @@ fn data(map: &Map) -> Option<&MapData> {
     }
 }
 
-/// Finds the links of the programs. aya does not give them out, but `/proc/self/fdinfo` shows the kind of each
+/// Finds the links of the programs. aya does not expose them, but `/proc/self/fdinfo` shows the kind of each
 /// descriptor.
 fn links(loaded: &Loaded) -> io::Result<Vec<OwnedFd>> {
     let failed = |error: ProgramError| io::Error::other(error);
@@ -193,7 +191,7 @@ impl Live {
     /// Returns the state that is not in the maps.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        Progress { clock_offset_ns: self.clock.offset_ns(), untold: self.sampler.seen() }
+        Progress { clock_offset_ns: self.clock.offset_ns(), untold: self.sampler.reported() }
     }
 
     /// Takes over a capture that another process still reads. It has no readers before
@@ -204,21 +202,21 @@ impl Live {
     pub fn adopt(parts: Parts, options: &LiveOptions) -> Result<Self, CannotCapture> {
         let hooks = [Hook::Cgroup, Hook::Socket];
         let hook = hooks.into_iter().find(|hook| hook.name() == parts.about.hook);
-        let hook = hook.ok_or_else(|| internal_error("an unknown hook was given"))?;
+        let hook = hook.ok_or_else(|| internal_error("unknown hook in the handover"))?;
         if parts.count(RING) != options.rings as usize {
-            return Err(internal_error("another number of rings was given"));
+            return Err(internal_error("different number of rings in the handover"));
         }
         if parts.count(LINK) + parts.count(TAP) == 0 {
-            return Err(internal_error("nothing was given that attaches the programs"));
+            return Err(internal_error("no links or packet sockets in the handover"));
         }
         let config: ring::Config = Array::try_from(parts.map("CONFIG")?).map_err(internal_error)?;
         let totals = PerCpuHashMap::try_from(parts.map("TOTALS")?).map_err(internal_error)?;
         let others = PerCpuArray::try_from(parts.map("TOTALS_OTHER")?).map_err(internal_error)?;
-        let locals = (hook == Hook::Socket).then(tap::Locals::new);
-        let sampler = Sampler::of(totals, others, options, locals);
+        let locals = (hook == Hook::Socket).then(tap::LocalAddresses::new);
+        let sampler = Sampler::from_maps(totals, others, options, locals);
         let counters = PerCpuArray::try_from(parts.map("COUNTERS")?).map_err(internal_error)?;
         let table = parts.map(super::ports::MAP)?;
-        let table = super::ports::PortTable::of(table, options.encrypted.clone());
+        let table = super::ports::PortTable::from_map(table, options.encrypted.clone());
         let mut live = Self {
             attached: None,
             hook,
@@ -238,7 +236,9 @@ impl Live {
             let mount = super::cgroup2_mount().unwrap_or_else(|| directory.clone());
             // Without them, the received description may promise too much.
             live.listeners = listeners(&mount, directory, options.scout.as_ref())
-                .inspect_err(|why| tracing::warn!("ICMP errors of connected sockets only: {why}"))
+                .inspect_err(|why| {
+                    tracing::warn!("capturing ICMP errors of connected sockets only: {why}")
+                })
                 .ok();
         }
         live.parts = Some(parts);
@@ -261,7 +261,7 @@ impl Live {
         {
             let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
             let cuts = config.get(&dnscribe_common::CONFIG_SAMPLING, 0).map_err(internal_error)?;
-            self.sampler.go_on(cuts, progress.untold);
+            self.sampler.resume(cuts, progress.untold);
             // The other readers may have been polling; these start with wakeups.
             for number in (0..).take(parts.count(RING)) {
                 config.set(CONFIG_QUIET + number, 0, 0).map_err(internal_error)?;
@@ -275,10 +275,10 @@ impl Live {
             let ring = Ring::new(number, records, parts.about.ring_bytes, config, nice);
             let mut ring = ring.map_err(internal_error)?;
             ring.poll_for_a_while();
-            let locals = (self.hook == Hook::Socket).then(tap::Locals::new);
+            let locals = (self.hook == Hook::Socket).then(tap::LocalAddresses::new);
             let mut reader = Reader::new(ring, Arc::clone(&self.clock), locals);
             reader.set_received(received.next().unwrap_or_default());
-            self.listeners.iter().for_each(|listeners| reader.set_witness(listeners.witness()));
+            self.listeners.iter().for_each(|listeners| reader.set_coverage(listeners.coverage()));
             self.gauges.push(reader.gauge());
             self.readers.push(reader);
         }

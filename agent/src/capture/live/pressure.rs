@@ -215,12 +215,12 @@ impl Recent {
             self.past.pop_front();
         }
         let all = || self.past.iter().map(|(_, cut)| *cut).chain([self.now]);
-        let (least, most) = (all().min().unwrap_or(0), all().max().unwrap_or(0));
-        if most == 0 {
+        let (min, max) = (all().min().unwrap_or(0), all().max().unwrap_or(0));
+        if max == 0 {
             return Cuts::default();
         }
         let nanoseconds = u64::try_from(self.memory.as_nanos()).unwrap_or(u64::MAX);
-        Cuts { now: self.now, least, most, memory_ticks: Cuts::memory(nanoseconds) }
+        Cuts { current: self.now, min, max, memory_ticks: Cuts::memory(nanoseconds) }
     }
 }
 

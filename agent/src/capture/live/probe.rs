@@ -1,7 +1,8 @@
 //! Probes of `dnscribe check`: what capture needs of this host, with remedies.
 
 use super::btf::KERNEL_BTF;
-use super::programs::{self, Entry, OLDEST, PRIVILEGE};
+use super::load_error::{OLDEST, PRIVILEGE};
+use super::programs::{self, ProgramSpec};
 use super::{CannotCapture, HookChoice, LiveOptions, cgroup, ring};
 use caps::{CapSet, Capability};
 use serde::Serialize;
@@ -108,7 +109,7 @@ fn capabilities(packet_socket: bool) -> Probe {
         needed.push(Capability::CAP_NET_RAW);
     }
     let held = caps::read(None, CapSet::Effective).unwrap_or_default();
-    // CAP_SYS_ADMIN stands for the first two, as it did before there were these.
+    // CAP_SYS_ADMIN includes the first two, as before Linux 5.8.
     let admin = held.contains(&Capability::CAP_SYS_ADMIN);
     let replaced = |wanted: &Capability| {
         admin && matches!(wanted, Capability::CAP_BPF | Capability::CAP_PERFMON)
@@ -170,7 +171,7 @@ fn memlock() -> Probe {
 
 fn cgroup_mount(options: &LiveOptions) -> Probe {
     let name = "cgroup2";
-    let Some(mount) = cgroup::here() else {
+    let Some(mount) = cgroup::mount() else {
         let remedy = "mount one (mount -t cgroup2 none /sys/fs/cgroup), or use --hook socket";
         return Probe::new(
             name,
@@ -193,7 +194,7 @@ fn cgroup_mount(options: &LiveOptions) -> Probe {
 }
 
 /// Loads the programs of one hook: a probe for the ring buffers, and one for each program.
-fn load(hook: &str, options: &LiveOptions, entries: &[Entry]) -> Vec<Probe> {
+fn load(hook: &str, options: &LiveOptions, entries: &[ProgramSpec]) -> Vec<Probe> {
     let ring_buffer = if hook == "cgroup" { "cgroup ring buffer" } else { "socket ring buffer" };
     match programs::load(options, entries) {
         Ok(loaded) => {

@@ -1,8 +1,9 @@
-//! The embedded programs: loads them with the features that the kernel offers, and attaches them.
+//! Loads the embedded eBPF programs with the features that the kernel offers, and attaches them.
 
 use super::btf::Btf;
 use super::functions;
 use super::kernel_log;
+use super::load_error::{OLDEST, cannot_load, chain, map_error, reason_of};
 use super::ports::classes;
 use super::settings::Settings;
 use super::{CannotCapture, LiveOptions, MOST_RINGS, ring};
@@ -28,35 +29,32 @@ pub fn digest() -> String {
 
 /// A program of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ProgramSpec {
     /// Its name in the object.
     pub name: &'static str,
     /// Whether capture is impossible without it.
     pub required: bool,
     /// What the capture lacks without it.
     pub loses: &'static str,
-    /// What it needs of the kernel.
+    /// Its requirements on the kernel.
     pub needs: &'static str,
 }
 
-/// Requirement of most programs.
-pub const OLDEST: &str = "Linux 5.12 or later, for atomic operations with a result";
-
-const fn entry(name: &'static str, required: bool, loses: &'static str) -> Entry {
-    Entry { name, required, loses, needs: OLDEST }
+const fn spec(name: &'static str, required: bool, loses: &'static str) -> ProgramSpec {
+    ProgramSpec { name, required, loses, needs: OLDEST }
 }
 
 /// Programs of hook `cgroup`.
-pub const CGROUP: [Entry; 9] = [
-    entry("cgroup_ingress", true, "packets to sockets of this host"),
-    entry("cgroup_egress", true, "packets from sockets of this host"),
-    entry("post_bind4", false, "owners of IPv4 servers that have sent nothing yet"),
-    entry("post_bind6", false, "owners of IPv6 servers that have sent nothing yet"),
-    entry("connect4", false, "owners of sockets connected over IPv4"),
-    entry("connect6", false, "owners of sockets connected over IPv6"),
-    entry("sendmsg4", false, "owners of unconnected IPv4 sockets"),
-    entry("sendmsg6", false, "owners of unconnected IPv6 sockets"),
-    Entry {
+pub const CGROUP: [ProgramSpec; 9] = [
+    spec("cgroup_ingress", true, "packets to sockets of this host"),
+    spec("cgroup_egress", true, "packets from sockets of this host"),
+    spec("post_bind4", false, "owners of IPv4 servers that have sent nothing yet"),
+    spec("post_bind6", false, "owners of IPv6 servers that have sent nothing yet"),
+    spec("connect4", false, "owners of sockets connected over IPv4"),
+    spec("connect6", false, "owners of sockets connected over IPv6"),
+    spec("sendmsg4", false, "owners of unconnected IPv4 sockets"),
+    spec("sendmsg6", false, "owners of unconnected IPv6 sockets"),
+    ProgramSpec {
         name: SOCKET_ERROR,
         required: false,
         loses: "ICMP errors of connected sockets where raw sockets cannot listen",
@@ -64,11 +62,11 @@ pub const CGROUP: [Entry; 9] = [
     },
 ];
 /// Programs of hook `socket`.
-pub const SOCKET: [Entry; 2] =
-    [entry("tap", true, "packets on interfaces"), entry(LOOK, true, "packets on interfaces")];
-/// The program that `tap`, which is attached, calls for packets that are or may be DNS.
-const LOOK: &str = "tap_look";
-/// The program on the tracepoint.
+pub const SOCKET: [ProgramSpec; 2] =
+    [spec("tap", true, "packets on interfaces"), spec(CALLED, true, "packets on interfaces")];
+/// Program that the attached program `tap` calls for packets that are or may be DNS.
+const CALLED: &str = "tap_look";
+/// Program on the tracepoint.
 pub const SOCKET_ERROR: &str = "socket_error";
 
 /// The object with the programs of one hook loaded.
@@ -80,61 +78,61 @@ pub struct Loaded {
     /// Size of each ring in bytes.
     pub ring_bytes: u32,
     /// The programs that the kernel accepted.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ProgramSpec>,
     /// The programs that the kernel refused, with the reasons.
-    pub refused: Vec<(Entry, String)>,
+    pub refused: Vec<(ProgramSpec, String)>,
     /// The settings that the programs were loaded with.
     pub settings: Settings,
 }
 
 /// Loads programs, without the features that this kernel does not offer.
-pub fn load(options: &LiveOptions, wanted: &[Entry]) -> Result<Loaded, CannotCapture> {
-    load_knowing(Btf::of_kernel().ok().as_ref(), options, wanted)
+pub fn load(options: &LiveOptions, wanted: &[ProgramSpec]) -> Result<Loaded, CannotCapture> {
+    load_with_btf(Btf::of_kernel().ok().as_ref(), options, wanted)
 }
 
 /// Loads programs as [`load`] does, with the kernel's types, if known.
-pub fn load_knowing(
+pub fn load_with_btf(
     btf: Option<&Btf>,
     options: &LiveOptions,
-    wanted: &[Entry],
+    wanted: &[ProgramSpec],
 ) -> Result<Loaded, CannotCapture> {
     let bytes = check_rings(options)?;
     lift_memlock();
     let largest = CLASSES.last().copied().and_then(|class| u32::try_from(class).ok());
     let snap_bytes = options.snap_bytes.clamp(1, largest.unwrap_or(u32::MAX));
     let mut settings = Settings::best(snap_bytes, options.rings, btf);
-    let is_tap = wanted.iter().any(|entry| entry.name == LOOK);
+    let is_tap = wanted.iter().any(|entry| entry.name == CALLED);
     let functions = btf.filter(|_| is_tap).and_then(|btf| {
-        let numbers = functions::numbers(btf)?;
-        settings.ask_for_packets(btf);
-        Some(numbers)
+        let ids = functions::function_ids(btf)?;
+        settings.enable_typed_packets(btf);
+        Some(ids)
     });
-    let mut refused: Vec<(Entry, String)> = Vec::new();
+    let mut refused: Vec<(ProgramSpec, String)> = Vec::new();
     if !settings.has_socket_errors() {
         let tracepoint = wanted.iter().filter(|entry| entry.name == SOCKET_ERROR);
         refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
     }
     loop {
-        let octets = functions::put(OBJECT, functions.filter(|_| settings.asks_for_packets()));
-        let mut ebpf = object(&octets, options, bytes, &settings)?;
-        let entries: Vec<Entry> = wanted
+        let patched = functions::patch(OBJECT, functions.filter(|_| settings.has_typed_packets()));
+        let mut ebpf = object(&patched, options, bytes, &settings)?;
+        let entries: Vec<ProgramSpec> = wanted
             .iter()
             .filter(|entry| refused.iter().all(|(other, _)| other != *entry))
             .copied()
             .collect();
         let Some((entry, error)) = load_all(&mut ebpf, &entries) else {
-            set_resolvers(&mut ebpf, options)?;
+            insert_resolvers(&mut ebpf, options)?;
             if is_tap {
-                set_look(&mut ebpf)?;
+                insert_called_program(&mut ebpf)?;
             }
             let rings = rings(&mut ebpf, options.rings, bytes)?;
             return Ok(Loaded { ebpf, rings, ring_bytes: bytes, entries, refused, settings });
         };
-        let (log, reason) = explain(&error);
-        // What reads the kernel's memory by copies and in no other way.
-        let hopeless = entry.name == SOCKET_ERROR;
-        let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | LOOK);
-        if !hopeless && settings.degrade(is_hook, &log) {
+        let (log, reason) = reason_of(&error);
+        // This program has no alternative to reading kernel memory by copies.
+        let has_no_fallback = entry.name == SOCKET_ERROR;
+        let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | CALLED);
+        if !has_no_fallback && settings.degrade(is_hook, &log) {
             continue;
         }
         if entry.required {
@@ -146,22 +144,22 @@ pub fn load_knowing(
 
 /// Loads the programs, each in a thread: the verifier takes tens of milliseconds for a large one. Returns the
 /// first that the kernel refuses.
-fn load_all(ebpf: &mut Ebpf, entries: &[Entry]) -> Option<(Entry, ProgramError)> {
-    let place = |name: &str| entries.iter().position(|entry| entry.name == name);
+fn load_all(ebpf: &mut Ebpf, entries: &[ProgramSpec]) -> Option<(ProgramSpec, ProgramError)> {
+    let index = |name: &str| entries.iter().position(|entry| entry.name == name);
     let mut refused = thread::scope(|scope| {
         let loading: Vec<_> = ebpf
             .programs_mut()
-            .filter_map(|(name, program)| Some((place(name)?, program)))
-            .map(|(place, program)| (place, scope.spawn(|| load_one(program))))
+            .filter_map(|(name, program)| Some((index(name)?, program)))
+            .map(|(index, program)| (index, scope.spawn(|| load_one(program))))
             .collect();
-        let refusal = |(place, thread): (usize, ScopedJoinHandle<'_, Result<(), ProgramError>>)| {
+        let refusal = |(index, thread): (usize, ScopedJoinHandle<'_, Result<(), ProgramError>>)| {
             let loaded = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-            Some((place, loaded.err()?))
+            Some((index, loaded.err()?))
         };
         loading.into_iter().filter_map(refusal).collect::<Vec<_>>()
     });
-    refused.sort_by_key(|(place, _)| *place);
-    refused.into_iter().next().map(|(place, error)| (entries[place], error))
+    refused.sort_by_key(|(index, _)| *index);
+    refused.into_iter().next().map(|(index, error)| (entries[index], error))
 }
 
 fn load_one(program: &mut Program) -> Result<(), ProgramError> {
@@ -178,22 +176,22 @@ fn load_one(program: &mut Program) -> Result<(), ProgramError> {
 /// Attaches the programs of hook `cgroup` to a cgroup. The kernel removes the links at any end of the process.
 /// Optional programs that could not be attached go to `loaded.refused`, with the reasons.
 pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCapture> {
-    // With links, `Single` lets other programs stand beside; `AllowMultiple` is refused.
+    // For links, `Single` allows other programs on the cgroup; the kernel refuses `AllowMultiple`.
     let mode = CgroupAttachMode::Single;
     let mut attached = Vec::new();
     for entry in std::mem::take(&mut loaded.entries) {
         if entry.name.starts_with("sendmsg") && loaded.settings.knows_sender() {
-            // The packet itself tells, and this would cost every datagram a quarter microsecond.
+            // The packet has the sender, and this program would cost a quarter microsecond per datagram.
             continue;
         }
         let result = match loaded.ebpf.program_mut(entry.name) {
             Some(Program::CgroupSkb(program)) => {
-                let way = if entry.name == "cgroup_ingress" {
+                let direction = if entry.name == "cgroup_ingress" {
                     CgroupSkbAttachType::Ingress
                 } else {
                     CgroupSkbAttachType::Egress
                 };
-                program.attach(cgroup, way, mode).map(drop)
+                program.attach(cgroup, direction, mode).map(drop)
             }
             Some(Program::CgroupSock(program)) => program.attach(cgroup, mode).map(drop),
             Some(Program::CgroupSockAddr(program)) => program.attach(cgroup, mode).map(drop),
@@ -206,19 +204,20 @@ pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCap
             Ok(()) => attached.push(entry),
             Err(error) if entry.required => {
                 return Err(CannotCapture::new(
-                    format!("cannot attach program {}: {}", entry.name, explain(&error).1),
+                    format!("cannot attach program {}: {}", entry.name, reason_of(&error).1),
                     "see `dnscribe check`, or use --hook socket",
                 ));
             }
-            Err(error) => loaded.refused.push((entry, explain(&error).1)),
+            Err(error) => loaded.refused.push((entry, reason_of(&error).1)),
         }
     }
     loaded.entries = attached;
     Ok(())
 }
 
+/// Opens the object and creates its maps.
 fn object(
-    octets: &[u8],
+    bytes: &[u8],
     options: &LiveOptions,
     ring_bytes: u32,
     settings: &Settings,
@@ -228,30 +227,13 @@ fn object(
     let mut loader = EbpfLoader::new();
     kernel_log::configure(&mut loader, &level, page);
     loader
-        // The programs need no relocation against the kernel's types, and reading those is slow.
+        // The programs need no relocation against the kernel's types, and reading these is slow.
         .btf(None)
         .override_global("SETTINGS", settings.words(), true)
         .override_global("PORTS", &classes(&options.ports, options.encrypted.as_ref())[..], true)
         .map_max_entries("RING", ring_bytes)
-        .load(octets)
-        .map_err(|error| no_maps(&error))
-}
-
-fn no_maps(error: &(dyn std::error::Error + 'static)) -> CannotCapture {
-    let problem = format!("the kernel refuses the maps: {}", chain(error));
-    let cause = source_of(error);
-    if cause.is_some_and(is_permission) {
-        CannotCapture::new(problem, PRIVILEGE)
-    } else if cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::OutOfMemory) {
-        CannotCapture::new(
-            problem,
-            "make capture.ring_bytes smaller, or leave more memory to the agent",
-        )
-    } else {
-        let remedy =
-            format!("it needs {OLDEST}; if this is one, please report it with this message");
-        CannotCapture::new(problem, &remedy)
-    }
+        .load(bytes)
+        .map_err(|error| map_error(&error))
 }
 
 /// Returns the ring of the object. Creates more if configured, and puts all into the map of rings, from which
@@ -268,20 +250,20 @@ fn rings(ebpf: &mut Ebpf, count: u32, bytes: u32) -> Result<Vec<RingBuf<MapData>
     for number in 1..count {
         let map = aya_obj::Map::new_from_params(RING, 0, 0, bytes, 0);
         let map = MapData::create(map, &format!("RING_{number}"), None);
-        let map = map.map_err(|error| no_maps(&error))?;
+        let map = map.map_err(|error| map_error(&error))?;
         rings.push(
-            RingBuf::try_from(aya::maps::Map::RingBuf(map)).map_err(|error| no_maps(&error))?,
+            RingBuf::try_from(aya::maps::Map::RingBuf(map)).map_err(|error| map_error(&error))?,
         );
     }
     let mut all: ArrayOfMaps<MapData, RingBuf<MapData>> =
         ArrayOfMaps::try_from(take("RINGS")?).map_err(|error| internal(chain(&error)))?;
     for (number, ring) in (0..).zip(&rings) {
-        all.set(number, ring, 0).map_err(|error| no_maps(&error))?;
+        all.set(number, ring, 0).map_err(|error| map_error(&error))?;
     }
     Ok(rings)
 }
 
-fn set_resolvers(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
+fn insert_resolvers(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
     let map = ebpf.map_mut("RESOLVERS").ok_or_else(|| internal("no map RESOLVERS".into()))?;
     let mut resolvers: LpmTrie<&mut MapData, [u8; 16], u8> =
         LpmTrie::try_from(map).map_err(|error| internal(chain(&error)))?;
@@ -298,34 +280,17 @@ fn internal(what: String) -> CannotCapture {
     CannotCapture::new(what, "this is a bug; please report it")
 }
 
-/// Puts the program [`LOOK`] into the map from which `tap`, and it itself, call it.
-fn set_look(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
-    let fd = match ebpf.program(LOOK) {
+/// Puts the program [`CALLED`] into the map from which `tap`, and it itself, call it.
+fn insert_called_program(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
+    let fd = match ebpf.program(CALLED) {
         Some(Program::SocketFilter(program)) => program.fd().map_err(|error| chain(&error)),
-        _ => Err(format!("no program {LOOK}")),
+        _ => Err(format!("no program {CALLED}")),
     };
     let fd = fd.map_err(internal)?.try_clone().map_err(|error| internal(chain(&error)))?;
     let map = ebpf.map_mut("LOOK").ok_or_else(|| internal("no map LOOK".into()))?;
     let mut calls: ProgramArray<&mut MapData> =
         ProgramArray::try_from(map).map_err(|error| internal(chain(&error)))?;
     calls.set(0, &fd, 0).map_err(|error| internal(chain(&error)))
-}
-
-/// Remedy for missing privileges.
-pub const PRIVILEGE: &str = "run as root, or give the binary CAP_BPF, CAP_PERFMON and \
-                             CAP_NET_ADMIN (and CAP_NET_RAW for hook socket)";
-
-fn cannot_load(entry: Entry, reason: &str) -> CannotCapture {
-    // The verifier's own refusals are EACCES.
-    let denied = reason.contains("Operation not permitted");
-    CannotCapture::new(
-        format!("the kernel refuses program {}: {reason}", entry.name),
-        &if denied {
-            PRIVILEGE.to_owned()
-        } else {
-            format!("it needs {}; if this is one, please report it with this message", entry.needs)
-        },
-    )
 }
 
 /// Returns the size of each ring: the largest possible one within its share.
@@ -344,75 +309,16 @@ fn check_rings(options: &LiveOptions) -> Result<u32, CannotCapture> {
     }
     let least = page * rings.next_power_of_two();
     Err(CannotCapture::new(
-        format!("a ring of {bytes} octets is not possible"),
+        format!("a ring of {bytes} bytes is not possible"),
         &format!("give a power of two, {least} or more, such as 33554432 (32 MiB)"),
     ))
 }
 
-/// Before Linux 5.11, maps count against this limit. Failing is fine later on.
+/// Removes the limit of locked memory, against which maps count before Linux 5.11. Later kernels do not need it, so
+/// errors are ignored.
 fn lift_memlock() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
-}
-
-/// The line with the verifier's complaint, and the reason in one line. The log holds every
-/// instruction that was checked, helpers that are there included, so that it must not be searched
-/// as a whole.
-fn explain(error: &ProgramError) -> (String, String) {
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            tracing::debug!(%error, "the verifier refuses a program");
-            let complaint = complaint(&log);
-            let words =
-                if complaint.is_empty() { String::new() } else { format!(" ({complaint})") };
-            let reason = format!("{io_error}{words}");
-            (complaint.to_owned(), reason)
-        }
-        other => (String::new(), chain(other)),
-    }
-}
-
-/// Helpers that are not there are named in a line of their own; else the last line says it, but
-/// for statistics.
-fn complaint(log: &str) -> &str {
-    const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
-    let helper = |line: &&str| line.contains("unknown func") || line.contains("cannot use helper");
-    let telling =
-        |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));
-    log.lines().find(helper).or_else(|| log.lines().rev().find(telling)).unwrap_or_default().trim()
-}
-
-/// An error with all its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// The kernel's error among the causes.
-pub(super) fn source_of<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> Option<&'a std::io::Error> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref() {
-            return Some(io);
-        }
-        cause = error.source();
-    }
-    None
-}
-
-fn is_permission(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::PermissionDenied
 }
 
 #[cfg(test)]
@@ -420,21 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_complaint_in_a_log() {
-        let log = "\
-12: (85) call bpf_get_current_comm#16\n\
-14: (85) call bpf_get_netns_cookie#122\n\
-program of this type cannot use helper bpf_get_netns_cookie#122\n\
-processed 14 insns (limit 1000000)\n\n";
-        assert!(complaint(log).ends_with("bpf_get_netns_cookie#122"));
-        let log =
-            "1: (bf) r1 = r2\nR3 min value is outside\nverification time 5 usec\nstack depth 8\n";
-        assert_eq!(complaint(log), "R3 min value is outside");
-        assert_eq!(complaint(""), "");
-    }
-
-    #[test]
-    fn refuses_rings_of_odd_sizes() {
+    fn refuses_invalid_ring_sizes() {
         let rings = |rings, ring_bytes| {
             check_rings(&LiveOptions { rings, ring_bytes, ..LiveOptions::default() })
         };

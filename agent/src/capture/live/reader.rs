@@ -17,19 +17,19 @@ pub struct Reader {
     ring: Ring,
     received: Vec<Received>,
     clock: Arc<Clock>,
-    locals: Option<tap::Locals>,
-    witness: Option<icmp::Witness>,
+    locals: Option<tap::LocalAddresses>,
+    coverage: Option<icmp::IcmpCoverage>,
 }
 
 impl Reader {
     /// Creates the reader of a ring. `locals` are this host's addresses, at hook `socket`.
-    pub(super) fn new(ring: Ring, clock: Arc<Clock>, locals: Option<tap::Locals>) -> Self {
-        Self { ring, received: Vec::new(), clock, locals, witness: None }
+    pub(super) fn new(ring: Ring, clock: Arc<Clock>, locals: Option<tap::LocalAddresses>) -> Self {
+        Self { ring, received: Vec::new(), clock, locals, coverage: None }
     }
 
     /// Reports new network namespaces to the listeners for ICMP errors.
-    pub(super) fn set_witness(&mut self, witness: icmp::Witness) {
-        self.witness = Some(witness);
+    pub(super) fn set_coverage(&mut self, coverage: icmp::IcmpCoverage) {
+        self.coverage = Some(coverage);
     }
 
     /// Sets what was received from the ring before.
@@ -72,11 +72,11 @@ impl Reader {
     /// Calls `each` with up to `max` packets, borrowed from the ring, and returns their number. Fewer than
     /// `max` means that the ring is empty.
     pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
-        let Self { ring, received, clock, locals, witness } = self;
-        if let Some(witness) = witness {
-            witness.hear();
+        let Self { ring, received, clock, locals, coverage } = self;
+        if let Some(coverage) = coverage {
+            coverage.read_results();
         }
-        ring.drain(max, |octets| match Record::try_from(octets) {
+        ring.drain(max, |bytes| match Record::try_from(bytes) {
             Ok(record) => {
                 let cpu = usize::try_from(record.header.cpu).unwrap_or(0);
                 if received.len() <= cpu {
@@ -85,10 +85,10 @@ impl Reader {
                 if let Some(received) = received.get_mut(cpu) {
                     received.note(record.header.seq);
                 }
-                if let Some(witness) = witness {
-                    witness.note(record.header.netns_cookie);
+                if let Some(coverage) = coverage {
+                    coverage.note(record.header.netns_cookie);
                 }
-                each(&packet::packet(&record, clock, locals.as_mut(), witness.as_ref()));
+                each(&packet::packet(&record, clock, locals.as_mut(), coverage.as_ref()));
             }
             // Cannot happen, since programs and agent come from one build. The record would count as
             // received on no CPU, and the ledger would show the imbalance.

@@ -204,7 +204,7 @@ impl Gauge {
     }
 
     /// Returns the largest fill of the ring that its reader saw since the last call: 0 to 1.
-    #[expect(clippy::cast_precision_loss, reason = "a ring is far below 2^53 octets")]
+    #[expect(clippy::cast_precision_loss, reason = "a ring is far below 2^53 bytes")]
     pub fn take_fill(&self) -> f64 {
         let most = self.most.swap(0, Ordering::Relaxed).max(self.used());
         most as f64 / f64::from(self.size)

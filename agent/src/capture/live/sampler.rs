@@ -3,7 +3,7 @@
 
 use super::LiveOptions;
 use super::pressure::{Load, Pressure, Recent};
-use super::tap::Locals;
+use super::tap::LocalAddresses;
 use crate::capture::Sight;
 use crate::capture::sampling::{Change, Unheard, Untold};
 use aya::Ebpf;
@@ -11,7 +11,9 @@ use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap};
 use dnscribe_common::CONFIG_SAMPLING;
 use dnscribe_common::flow::Address;
 use dnscribe_common::sample::{Cut, Cuts};
-use dnscribe_common::totals::{Key, Kind, LOST, OUTCOMES, SAMPLED, WHATS, Way, What};
+use dnscribe_common::totals::{
+    CLASSES, LOST, OUTCOMES, PacketKind, PacketPath, SAMPLED, TotalsKey, TrafficClass,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -21,75 +23,75 @@ use std::time::{Duration, Instant};
 /// Time beyond the query timeout for which a response is sampled like its query.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Words of a [`Key`].
-type Words = [u64; size_of::<Key>() / 8];
+/// Words of a [`TotalsKey`].
+type Words = [u64; size_of::<TotalsKey>() / 8];
 
 /// The controller of the load, and the maps that it reads and writes.
 pub(super) struct Sampler {
     /// None if sampling is off.
     pressure: Option<Pressure>,
     recent: Recent,
-    told: Cuts,
+    cuts: Cuts,
     totals: Totals,
     /// This host's addresses, at hook `socket`.
-    locals: Option<Locals>,
+    locals: Option<LocalAddresses>,
 }
 
 impl Sampler {
-    /// Takes the maps over.
+    /// Takes the maps out of `ebpf`.
     pub(super) fn new(
         ebpf: &mut Ebpf,
         options: &LiveOptions,
-        locals: Option<Locals>,
+        locals: Option<LocalAddresses>,
     ) -> Result<Self, MapError> {
         let mut take = |name: &str| {
             ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
         };
         let totals = PerCpuHashMap::try_from(take("TOTALS")?)?;
         let others = PerCpuArray::try_from(take("TOTALS_OTHER")?)?;
-        Ok(Self::of(totals, others, options, locals))
+        Ok(Self::from_maps(totals, others, options, locals))
     }
 
     /// Creates it from its maps.
-    pub(super) fn of(
+    pub(super) fn from_maps(
         by_server: PerCpuHashMap<MapData, Words, [u64; OUTCOMES]>,
         others: PerCpuArray<MapData, [u64; OUTCOMES]>,
         options: &LiveOptions,
-        locals: Option<Locals>,
+        locals: Option<LocalAddresses>,
     ) -> Self {
-        let seen = (HashMap::new(), HashMap::new());
+        let reported = (HashMap::new(), HashMap::new());
         Self {
             pressure: options.sampling_floor.map(Pressure::new),
             recent: Recent::new(options.query_timeout + SLACK),
-            told: Cuts::default(),
-            totals: Totals { by_server, others, seen: seen.0, seen_others: seen.1 },
+            cuts: Cuts::default(),
+            totals: Totals { by_server, others, reported: reported.0, reported_others: reported.1 },
             locals,
         }
     }
 
     /// Returns the counts that were already reported.
-    pub(super) fn seen(&self) -> Seen {
-        let Totals { seen, seen_others, .. } = &self.totals;
-        Seen {
-            servers: seen.iter().map(|(key, sums)| (*key, *sums)).collect(),
-            others: seen_others.iter().map(|(key, sums)| (*key, *sums)).collect(),
+    pub(super) fn reported(&self) -> ReportedTotals {
+        let Totals { reported, reported_others, .. } = &self.totals;
+        ReportedTotals {
+            servers: reported.iter().map(|(key, sums)| (*key, *sums)).collect(),
+            others: reported_others.iter().map(|(key, sums)| (*key, *sums)).collect(),
         }
     }
 
     /// Continues where another process stopped that had set `word`.
-    pub(super) fn go_on(&mut self, word: u64, seen: Seen) {
-        self.totals.seen = seen.servers.into_iter().collect();
-        self.totals.seen_others = seen.others.into_iter().collect();
+    pub(super) fn resume(&mut self, word: u64, reported: ReportedTotals) {
+        self.totals.reported = reported.servers.into_iter().collect();
+        self.totals.reported_others = reported.others.into_iter().collect();
         let now = Instant::now();
-        self.told = Cuts::unpack(word);
-        if self.told == Cuts::default() {
+        self.cuts = Cuts::unpack(word);
+        if self.cuts == Cuts::default() {
             return;
         }
-        // Assumes that the largest share of late was left out until now.
-        self.recent.change(now, self.told.most);
-        self.recent.change(now, self.told.now);
+        // Assumes that the largest recent share was left out until now.
+        self.recent.change(now, self.cuts.max);
+        self.recent.change(now, self.cuts.current);
         if let Some(pressure) = &mut self.pressure {
-            pressure.leave_out(self.told.now);
+            pressure.leave_out(self.cuts.current);
         }
     }
 
@@ -101,35 +103,35 @@ impl Sampler {
         if let Some(cut) = changed {
             self.recent.change(now, cut);
         }
-        if self.told == Cuts::default() && changed.is_none() {
+        if self.cuts == Cuts::default() && changed.is_none() {
             return (None, None);
         }
-        (self.cuts(now), changed)
+        (self.current_cuts(now), changed)
     }
 
     /// Sets the share that is left out, whatever the load. For tests of the programs.
     pub(super) fn force(&mut self, now: Instant, cut: Cut) -> Option<Cuts> {
         self.recent.change(now, cut);
-        self.cuts(now)
+        self.current_cuts(now)
     }
 
-    fn cuts(&mut self, now: Instant) -> Option<Cuts> {
+    fn current_cuts(&mut self, now: Instant) -> Option<Cuts> {
         let cuts = self.recent.cuts(now);
-        (cuts != self.told).then(|| {
-            self.told = cuts;
+        (cuts != self.cuts).then(|| {
+            self.cuts = cuts;
             cuts
         })
     }
 
     /// Returns the packets that were not exported since the last call.
-    pub(super) fn untold(&mut self) -> Result<Vec<Untold>, MapError> {
+    pub(super) fn not_exported(&mut self) -> Result<Vec<Untold>, MapError> {
         self.totals.read(self.locals.as_mut())
     }
 }
 
 /// Totals that were already reported.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Seen {
+pub struct ReportedTotals {
     servers: Vec<(Words, [u64; OUTCOMES])>,
     others: Vec<(u32, [u64; OUTCOMES])>,
 }
@@ -138,33 +140,33 @@ pub struct Seen {
 struct Totals {
     by_server: PerCpuHashMap<MapData, Words, [u64; OUTCOMES]>,
     others: PerCpuArray<MapData, [u64; OUTCOMES]>,
-    seen: HashMap<Words, [u64; OUTCOMES]>,
-    seen_others: HashMap<u32, [u64; OUTCOMES]>,
+    reported: HashMap<Words, [u64; OUTCOMES]>,
+    reported_others: HashMap<u32, [u64; OUTCOMES]>,
 }
 
 impl Totals {
-    /// The kernel's map never shrinks, so an iteration meets every key that was there at its start; later
-    /// keys are read the next time.
-    fn read(&mut self, mut locals: Option<&mut Locals>) -> Result<Vec<Untold>, MapError> {
+    /// Reads the growth of the totals. The kernel's map never shrinks, so an iteration returns every key that existed
+    /// at its start; later keys are read next time.
+    fn read(&mut self, mut locals: Option<&mut LocalAddresses>) -> Result<Vec<Untold>, MapError> {
         let mut found = Vec::new();
         for key in self.by_server.keys() {
             let key = key?;
-            let [high, low, what] = key;
+            let [high, low, class] = key;
             let sums = sums(&self.by_server.get(&key, 0)?);
-            let more = grown(sums, self.seen.entry(key).or_default());
-            let what = u32::try_from(what).ok().and_then(What::unpack);
-            if let (Some(what), Some(more)) = (what, more) {
-                found.push(untold(what, Some(address([high, low])), more, &mut locals));
+            let more = grown(sums, self.reported.entry(key).or_default());
+            let class = u32::try_from(class).ok().and_then(TrafficClass::unpack);
+            if let (Some(class), Some(more)) = (class, more) {
+                found.push(not_exported(class, Some(address([high, low])), more, &mut locals));
             }
         }
-        for number in 0..WHATS {
-            let Some(what) = What::unpack(number) else { continue };
+        for number in 0..CLASSES {
+            let Some(class) = TrafficClass::unpack(number) else { continue };
             let sums = sums(&self.others.get(&number, 0)?);
             if sums == [0; OUTCOMES] {
                 continue;
             }
-            if let Some(more) = grown(sums, self.seen_others.entry(number).or_default()) {
-                found.push(untold(what, None, more, &mut locals));
+            if let Some(more) = grown(sums, self.reported_others.entry(number).or_default()) {
+                found.push(not_exported(class, None, more, &mut locals));
             }
         }
         Ok(found)
@@ -172,48 +174,51 @@ impl Totals {
 }
 
 fn sums(cpus: &[[u64; OUTCOMES]]) -> [u64; OUTCOMES] {
-    cpus.iter().fold([0; OUTCOMES], |[a, b], [more_a, more_b]| [a + more_a, b + more_b])
+    cpus.iter().fold([0; OUTCOMES], |[a, b], [next_a, next_b]| [a + next_a, b + next_b])
 }
 
 /// Returns the growth of the counts; none if they did not grow.
-fn grown(now: [u64; OUTCOMES], seen: &mut [u64; OUTCOMES]) -> Option<[u64; OUTCOMES]> {
-    let before = std::mem::replace(seen, now);
+fn grown(now: [u64; OUTCOMES], reported: &mut [u64; OUTCOMES]) -> Option<[u64; OUTCOMES]> {
+    let before = std::mem::replace(reported, now);
     (now != before).then(|| [now[0] - before[0], now[1] - before[1]])
 }
 
-fn untold(
-    what: What,
+/// Returns the report for one class of packets.
+fn not_exported(
+    class: TrafficClass,
     server: Option<IpAddr>,
     more: [u64; OUTCOMES],
-    locals: &mut Option<&mut Locals>,
+    locals: &mut Option<&mut LocalAddresses>,
 ) -> Untold {
-    let unheard = match what.kind {
-        Kind::Query => Unheard::Query,
-        Kind::Response => Unheard::Response { rcode: what.rcode, truncated: what.truncated },
-        Kind::ToServer => Unheard::Segment { to_server: true },
-        Kind::FromServer => Unheard::Segment { to_server: false },
-        Kind::Other => Unheard::Other,
+    let packet_class = match class.kind {
+        PacketKind::Query => Unheard::Query,
+        PacketKind::Response => {
+            Unheard::Response { rcode: class.rcode, truncated: class.truncated }
+        }
+        PacketKind::ToServer => Unheard::Segment { to_server: true },
+        PacketKind::FromServer => Unheard::Segment { to_server: false },
+        PacketKind::Other => Unheard::Other,
     };
     let mut is_here =
         |server: IpAddr| locals.as_mut().is_some_and(|locals| locals.contains(server));
-    let from_server = unheard.is_from_server();
-    let sight = match what.way {
-        Way::Loopback => Sight::Loopback,
-        Way::Passing => Sight::Passive,
+    let from_server = packet_class.is_from_server();
+    let sight = match class.path {
+        PacketPath::Loopback => Sight::Loopback,
+        PacketPath::Transit => Sight::Passive,
         // The client's address is unknown: packets of remote servers count as this host's own.
-        Way::Sent if from_server && !server.is_some_and(&mut is_here) => Sight::Passive,
-        Way::Arrived if !from_server && !server.is_some_and(&mut is_here) => Sight::Passive,
-        Way::Egress | Way::Sent => Sight::Egress,
-        Way::Ingress | Way::Spread | Way::Arrived => Sight::Ingress,
+        PacketPath::Sent if from_server && !server.is_some_and(&mut is_here) => Sight::Passive,
+        PacketPath::Received if !from_server && !server.is_some_and(&mut is_here) => Sight::Passive,
+        PacketPath::Egress | PacketPath::Sent => Sight::Egress,
+        PacketPath::Ingress | PacketPath::Broadcast | PacketPath::Received => Sight::Ingress,
     };
-    Untold { what: unheard, sight, server, sampled: more[SAMPLED], lost: more[LOST] }
+    Untold { what: packet_class, sight, server, sampled: more[SAMPLED], lost: more[LOST] }
 }
 
 fn address(words: Address) -> IpAddr {
-    let mut octets = [0; 16];
+    let mut bytes = [0; 16];
     let both = words.iter().flat_map(|word| word.to_le_bytes());
-    octets.iter_mut().zip(both).for_each(|(octet, byte)| *octet = byte);
-    Ipv6Addr::from(octets).to_canonical()
+    bytes.iter_mut().zip(both).for_each(|(target, byte)| *target = byte);
+    Ipv6Addr::from(bytes).to_canonical()
 }
 
 impl super::Live {
@@ -226,7 +231,7 @@ impl super::Live {
         let load = Load { fill, waited: &waited };
         let (cuts, changed) = self.sampler.observe(Instant::now(), load);
         let at = self.clock.now();
-        self.tell(cuts);
+        self.write_cuts(cuts);
         changed.map(|cut| Change { at, cut })
     }
 
@@ -234,22 +239,22 @@ impl super::Live {
     #[doc(hidden)]
     pub fn force_sampling(&mut self, cut: Cut) {
         let cuts = self.sampler.force(Instant::now(), cut);
-        self.tell(cuts);
+        self.write_cuts(cuts);
     }
 
-    fn tell(&self, cuts: Option<Cuts>) {
+    fn write_cuts(&self, cuts: Option<Cuts>) {
         let Some(cuts) = cuts else { return };
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = config.set(CONFIG_SAMPLING, cuts.pack(), 0) {
             // Writing to an array map does not fail.
-            tracing::error!(%error, "cannot tell the programs what to leave out");
+            tracing::error!(%error, "cannot set the sampling cut of the eBPF programs");
         }
     }
 
     /// Returns the packets that were not exported since the last call.
     pub fn untold(&mut self) -> Vec<Untold> {
-        self.sampler.untold().unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot read the totals of what was not told");
+        self.sampler.not_exported().unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read the totals of packets that were not exported");
             Vec::new()
         })
     }

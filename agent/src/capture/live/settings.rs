@@ -1,4 +1,4 @@
-//! Settings of the programs before loading: starts with the best features, and gives up one at a time that the
+//! Settings of the programs before loading. Starts with the best features, and disables one at a time that the
 //! kernel refuses.
 
 use super::btf::Btf;
@@ -102,8 +102,8 @@ impl Settings {
         settings
     }
 
-    /// Has the tap read packets through typed pointers, if the kernel's types allow it.
-    pub fn ask_for_packets(&mut self, btf: &Btf) {
+    /// Enables reads of packets through typed pointers in the tap, if the kernel's types allow it.
+    pub fn enable_typed_packets(&mut self, btf: &Btf) {
         let skb = |member| btf.offset("sk_buff", &[member]);
         let found = [
             (Setting::SkbLen, skb("len")),
@@ -122,7 +122,7 @@ impl Settings {
 
     /// Returns whether the tap reads packets through typed pointers.
     #[must_use]
-    pub fn asks_for_packets(&self) -> bool {
+    pub fn has_typed_packets(&self) -> bool {
         self.get(Setting::SkbTyped) != 0
     }
 
@@ -144,8 +144,7 @@ impl Settings {
         self.get(Setting::Task) != TASK_NONE
     }
 
-    /// Gives up the feature that the verifier's complaint `log` names. Returns `false` if nothing is left to
-    /// give up.
+    /// Disables the feature that the verifier's error `log` names. Returns `false` if none is left.
     pub fn degrade(&mut self, hook_program: bool, log: &str) -> bool {
         let task = if hook_program { Setting::HookTask } else { Setting::Task };
         let reads_parent = log.contains("bpf_probe_read")
@@ -170,12 +169,12 @@ impl Settings {
         } else if log.contains("bpf_get_current_task") && self.get(task) == TASK_BTF {
             self.set(task, TASK_NONE);
         } else if log.contains("bpf_probe_read") && self.get(Setting::Netns) == NETNS_BTF {
-            // Only this is always read by copies; the rest may be loads, which lockdown lets be.
+            // Only this is always read by copies. Other fields may be read by loads, which lockdown allows.
             self.netns_by_btf = false;
             self.set(Setting::Netns, NETNS_NONE);
         } else if log.contains("bpf_probe_read") && self.reads_memory() {
-            // Without CAP_PERFMON, or under lockdown. There the loader, which tries beforehand what is
-            // there, has taken the older `bpf_probe_read` instead.
+            // Without CAP_PERFMON, or under lockdown, where the loader's feature detection selects the older
+            // `bpf_probe_read`.
             self.set(Setting::SockOwned, 0);
             self.set(Setting::TaskLeader, 0);
             self.task_by_btf = false;
@@ -186,8 +185,8 @@ impl Settings {
         } else if !hook_program && self.get(Setting::SkbTyped) != 0 {
             self.set(Setting::SkbTyped, 0);
         } else if !hook_program && self.get(Setting::Direct) != 0 {
-            // Of loads that need no helper, verifiers have too many ways to complain: Linux 6.1 loses
-            // sight of the packet where the snap length is short.
+            // Verifiers refuse loads without helpers with many different messages: Linux 6.1 loses the packet range
+            // if the snap length is short.
             self.set(Setting::Direct, 0);
         } else if !hook_program && self.get(Setting::SockTyped) != 0 {
             self.set(Setting::SockTyped, 0);

@@ -88,10 +88,11 @@ pub fn of_hooks(cpus: &[PerCpu], hooks: &[Hook]) -> BTreeMap<String, ledger::Ker
     hooks.iter().map(|&hook| (hook.name().to_owned(), of_hook(cpus, hook))).collect()
 }
 
-/// The side of the rings, all together, for a CPU's numbers go over all of them. Gaps, per CPU: of the numbers up to the highest received, those that did not
-/// come; and of the numbers given since, those that do not wait in the ring. Records may leave the
-/// ring out of order (a softirq interrupts a program between its number and its reservation), which
-/// moves a number from one part to the other and leaves the sum alone.
+/// Returns the counters of all rings together, because the sequence numbers of a CPU are spread over all rings.
+///
+/// Gaps of a CPU are the sequence numbers up to the highest received one that did not arrive, and the later ones that
+/// are not waiting in a ring. Records may leave a ring out of order (a softirq may interrupt a program between its
+/// sequence number and its reservation). This moves a number from one part to the other, and the sum stays correct.
 pub fn of_ring(cpus: &[PerCpu], received: &[Received]) -> ledger::Ring {
     let mut ring = ledger::Ring::default();
     let mut gaps: i128 = 0;

@@ -1,7 +1,7 @@
 //! Hook `socket`: packet sockets on interfaces, and the direction of their packets relative to this host.
 
 use super::netlink;
-use super::{CannotCapture, option, programs};
+use super::{CannotCapture, load_error, option};
 use crate::capture::Sight;
 use crate::net;
 use aya::programs::{ProgramError, SocketFilter};
@@ -12,12 +12,12 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Of `linux/if_packet.h`.
+// Packet types of `linux/if_packet.h`.
 const PACKET_HOST: u8 = 0;
 const PACKET_BROADCAST: u8 = 1;
 const PACKET_MULTICAST: u8 = 2;
 const PACKET_OUTGOING: u8 = 4;
-/// The loopback interface is the first of every network namespace.
+/// Index of the loopback interface, the first of every network namespace.
 const LOOPBACK: u32 = 1;
 
 /// Largest age of the list of addresses.
@@ -25,8 +25,11 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// Largest age when an address is not on the list.
 const REFRESH_ON_MISS: Duration = Duration::from_millis(500);
 
-/// Opens a packet socket for each interface, all of them where none is named, with the filter
-/// attached before the first packet can arrive.
+/// Opens a packet socket for each interface, or one for all interfaces if none is named. The filter is attached before
+/// the first packet can arrive.
+///
+/// # Errors
+/// Returns an error with a remedy if an interface does not exist, or the kernel refuses.
 pub fn open(filter: &SocketFilter, interfaces: &[String]) -> Result<Vec<OwnedFd>, CannotCapture> {
     if interfaces.is_empty() || interfaces.iter().any(|name| name == "any") {
         return Ok(vec![open_one(filter, None)?]);
@@ -41,7 +44,7 @@ fn open_one(filter: &SocketFilter, interface: Option<&str>) -> Result<OwnedFd, C
         let denied = error.kind() == io::ErrorKind::PermissionDenied;
         CannotCapture::new(
             format!("cannot {what} on interface {name}: {error}"),
-            if denied { programs::PRIVILEGE } else { "see `dnscribe check`" },
+            if denied { load_error::PRIVILEGE } else { "see `dnscribe check`" },
         )
     };
     let socket = packet_socket().map_err(|error| failed("open a packet socket", &error))?;
@@ -54,12 +57,12 @@ fn open_one(filter: &SocketFilter, interface: Option<&str>) -> Result<OwnedFd, C
     Ok(socket)
 }
 
-/// The kernel charges a filter's instructions to its socket.
+/// Returns the error of attaching. The kernel charges the instructions of a filter to its socket.
 fn cannot_attach(interface: &str, error: &ProgramError) -> CannotCapture {
-    let is_memory =
-        programs::source_of(error).is_some_and(|error| error.raw_os_error() == Some(libc::ENOMEM));
+    let is_memory = load_error::source_of(error)
+        .is_some_and(|error| error.raw_os_error() == Some(libc::ENOMEM));
     CannotCapture::new(
-        format!("cannot attach the filter on interface {interface}: {}", programs::chain(error)),
+        format!("cannot attach the filter on interface {interface}: {}", load_error::chain(error)),
         if is_memory {
             "raise net.core.optmem_max: sysctl -w net.core.optmem_max=131072"
         } else {
@@ -71,7 +74,7 @@ fn cannot_attach(interface: &str, error: &ProgramError) -> CannotCapture {
 fn index_of(name: &str) -> Result<i32, CannotCapture> {
     // /sys may show another network namespace than the agent's.
     let text = CString::new(name).unwrap_or_default();
-    // SAFETY: a text with its NUL, that lives until the call returns.
+    // SAFETY: a string terminated by NUL, which outlives the call.
     let index = unsafe { libc::if_nametoindex(text.as_ptr()) };
     i32::try_from(index).ok().filter(|index| *index != 0).ok_or_else(|| {
         CannotCapture::new(
@@ -96,21 +99,21 @@ fn names() -> Vec<String> {
         at = unsafe { at.add(1) };
     }
     if !list.is_null() {
-        // SAFETY: made by if_nameindex, and nothing of it is kept.
+        // SAFETY: allocated by if_nameindex, and no longer used.
         unsafe { libc::if_freenameindex(list) };
     }
     names.sort();
     names
 }
 
-/// Protocol 0 receives nothing until it is bound.
+/// Opens a packet socket with protocol 0, which receives nothing until it is bound.
 fn packet_socket() -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: a new descriptor without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -141,28 +144,28 @@ fn promiscuous(socket: &OwnedFd, index: i32) -> io::Result<()> {
     option::set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
 }
 
-/// This host's addresses, in the agent's network namespace.
-pub struct Locals {
+/// Addresses of this host, in the agent's network namespace.
+pub struct LocalAddresses {
     addresses: HashSet<IpAddr>,
     read: Instant,
 }
 
-impl Locals {
+impl LocalAddresses {
     /// Reads the addresses.
     pub fn new() -> Self {
-        Self { addresses: read(), read: Instant::now() }
+        Self { addresses: read_addresses(), read: Instant::now() }
     }
 
     /// Returns the direction of a packet relative to this host. Loopback packets are reported once, when they
     /// arrive.
-    pub fn sight(&mut self, ifindex: u32, packet_type: u8, ip: &[u8]) -> Sight {
+    pub fn direction(&mut self, ifindex: u32, packet_type: u8, ip: &[u8]) -> Sight {
         if ifindex == LOOPBACK {
             return Sight::Loopback;
         }
         let Some((source, destination)) = addresses_of(ip) else { return Sight::Passive };
         match packet_type {
-            // A router reports a query that it could not forward: that query is not its own.
-            PACKET_OUTGOING if self.tells_of_another(ip) => Sight::Passive,
+            // An ICMP error that this host sends as a router concerns a query of another host.
+            PACKET_OUTGOING if self.is_error_about_other_host(ip) => Sight::Passive,
             PACKET_OUTGOING if self.contains(source) => Sight::Egress,
             PACKET_HOST if self.contains(destination) => Sight::Ingress,
             PACKET_BROADCAST | PACKET_MULTICAST => Sight::Ingress,
@@ -171,7 +174,7 @@ impl Locals {
     }
 
     /// Returns whether the packet is an ICMP error about a packet for another host.
-    fn tells_of_another(&mut self, ip: &[u8]) -> bool {
+    fn is_error_about_other_host(&mut self, ip: &[u8]) -> bool {
         let quote = net::ip(ip, u32::MAX).ok().and_then(|ip| net::quoted(&ip));
         quote.is_some_and(|quote| !self.contains(quote.dst.ip()))
     }
@@ -186,7 +189,7 @@ impl Locals {
     }
 }
 
-fn read() -> HashSet<IpAddr> {
+fn read_addresses() -> HashSet<IpAddr> {
     netlink::addresses().unwrap_or_default().into_iter().collect()
 }
 
@@ -199,12 +202,12 @@ fn addresses_of(ip: &[u8]) -> Option<(IpAddr, IpAddr)> {
     }
 }
 
-fn four(octets: &[u8]) -> Option<IpAddr> {
-    <[u8; 4]>::try_from(octets).ok().map(IpAddr::from)
+fn four(bytes: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from)
 }
 
-fn sixteen(octets: &[u8]) -> Option<IpAddr> {
-    <[u8; 16]>::try_from(octets).ok().map(IpAddr::from)
+fn sixteen(bytes: &[u8]) -> Option<IpAddr> {
+    <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
 }
 
 #[cfg(test)]
@@ -219,26 +222,26 @@ mod tests {
     }
 
     #[test]
-    fn tells_which_way_a_packet_goes() {
-        let mut locals = Locals {
+    fn finds_direction_of_packets() {
+        let mut locals = LocalAddresses {
             addresses: HashSet::from([IpAddr::from([10, 0, 0, 1])]),
             read: Instant::now(),
         };
         let (own, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
         let (out, back) = (packet(own, other), packet(other, own));
-        assert_eq!(locals.sight(2, PACKET_OUTGOING, &out), Sight::Egress);
-        assert_eq!(locals.sight(2, PACKET_HOST, &back), Sight::Ingress);
-        assert_eq!(locals.sight(2, PACKET_OUTGOING, &back), Sight::Passive);
-        assert_eq!(locals.sight(2, 3, &back), Sight::Passive);
-        assert_eq!(locals.sight(LOOPBACK, PACKET_HOST, &out), Sight::Loopback);
-        assert_eq!(locals.sight(2, PACKET_HOST, &[0x45]), Sight::Passive);
+        assert_eq!(locals.direction(2, PACKET_OUTGOING, &out), Sight::Egress);
+        assert_eq!(locals.direction(2, PACKET_HOST, &back), Sight::Ingress);
+        assert_eq!(locals.direction(2, PACKET_OUTGOING, &back), Sight::Passive);
+        assert_eq!(locals.direction(2, 3, &back), Sight::Passive);
+        assert_eq!(locals.direction(LOOPBACK, PACKET_HOST, &out), Sight::Loopback);
+        assert_eq!(locals.direction(2, PACKET_HOST, &[0x45]), Sight::Passive);
     }
 
     #[test]
-    fn a_routers_word_on_anothers_query_is_passive() {
+    fn icmp_error_about_forwarded_query_is_passive() {
         let (own, client, gone) = ([10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]);
         let mut locals =
-            Locals { addresses: HashSet::from([IpAddr::from(own)]), read: Instant::now() };
+            LocalAddresses { addresses: HashSet::from([IpAddr::from(own)]), read: Instant::now() };
         let error_about = |server: [u8; 4]| {
             let mut quoted = packet(client, server);
             quoted.extend([0x80, 0, 0, 53, 0, 8, 0, 0]);
@@ -250,12 +253,12 @@ mod tests {
             error[3] = u8::try_from(error.len()).unwrap();
             error
         };
-        assert_eq!(locals.sight(2, PACKET_OUTGOING, &error_about(gone)), Sight::Passive);
-        assert_eq!(locals.sight(2, PACKET_OUTGOING, &error_about(own)), Sight::Egress);
+        assert_eq!(locals.direction(2, PACKET_OUTGOING, &error_about(gone)), Sight::Passive);
+        assert_eq!(locals.direction(2, PACKET_OUTGOING, &error_about(own)), Sight::Egress);
     }
 
     #[test]
-    fn names_the_interfaces_that_exist() {
+    fn unknown_interface_error_lists_interfaces() {
         assert!(names().contains(&"lo".to_owned()));
         let error = index_of("nosuch0").unwrap_err().to_string();
         assert!(error.contains("nosuch0") && error.contains("lo"), "{error}");

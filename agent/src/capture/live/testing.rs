@@ -1,11 +1,12 @@
-//! What the privileged tests need besides the interface: programs that are loaded and attached to
-//! nothing, run on packets of the test's making.
+//! Test support for privileged tests and benchmarks: loads the programs without attaching them, and runs them on test
+//! packets.
 
 pub mod baseline;
 
 use super::btf::Btf;
+use super::open::fill_owners;
 use super::programs::{self, Loaded};
-use super::{CannotCapture, Hook, Live, LiveOptions, fill_owners, netlink};
+use super::{CannotCapture, Hook, Live, LiveOptions, netlink};
 use aya::Ebpf;
 use aya::maps::ProgramArray;
 use aya::programs::Program;
@@ -13,13 +14,13 @@ use aya::sys::{Stats, enable_stats};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// Programs that run only when asked.
+/// Loaded programs that are not attached, and run by [`Bench::run`] only.
 pub struct Bench {
-    /// The reader's end, with the counters.
+    /// Capture with the readers and counters.
     pub live: Live,
 }
 
-/// The beginning of `union bpf_attr` for `BPF_PROG_TEST_RUN`.
+/// First fields of `union bpf_attr` for `BPF_PROG_TEST_RUN`.
 #[repr(C)]
 #[derive(Default)]
 struct TestRun {
@@ -43,7 +44,7 @@ struct TestRun {
 
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 
-/// Whether the kernel tells of the sockets that are there (`CONFIG_INET_UDP_DIAG`, or its module).
+/// Returns whether the kernel lists existing sockets (`CONFIG_INET_UDP_DIAG`, or its module).
 #[must_use]
 pub fn has_socket_diagnosis() -> bool {
     netlink::sockets(2, 17).is_ok()
@@ -53,20 +54,20 @@ impl Bench {
     /// Loads the programs of hook `cgroup` or, with `tap`, of hook `socket`.
     ///
     /// # Errors
-    /// As [`Live::open`].
+    /// Returns the errors of [`Live::open`].
     pub fn load(options: &LiveOptions, tap: bool) -> Result<Self, CannotCapture> {
-        Self::load_knowing(Btf::of_kernel().ok().as_ref(), options, tap)
+        Self::load_with_btf(Btf::of_kernel().ok().as_ref(), options, tap)
     }
 
-    /// As [`Self::load`], as on a kernel that says nothing of its types.
+    /// Loads the programs as on a kernel without BTF.
     ///
     /// # Errors
-    /// As [`Live::open`].
+    /// Returns the errors of [`Live::open`].
     pub fn load_without_types(options: &LiveOptions, tap: bool) -> Result<Self, CannotCapture> {
-        Self::load_knowing(None, options, tap)
+        Self::load_with_btf(None, options, tap)
     }
 
-    fn load_knowing(
+    fn load_with_btf(
         btf: Option<&Btf>,
         options: &LiveOptions,
         tap: bool,
@@ -76,12 +77,12 @@ impl Bench {
         } else {
             (&programs::CGROUP[..], Hook::Cgroup)
         };
-        let mut loaded = programs::load_knowing(btf, options, entries)?;
+        let mut loaded = programs::load_with_btf(btf, options, entries)?;
         fill_owners(&mut loaded);
         Ok(Self { live: Live::new(loaded, options, (Vec::new(), None), hook, String::new())? })
     }
 
-    /// Names of the programs that the kernel took.
+    /// Returns the names of the programs that the kernel accepted.
     #[must_use]
     pub fn programs(&self) -> Vec<&'static str> {
         self.loaded()
@@ -89,7 +90,7 @@ impl Bench {
             .unwrap_or_default()
     }
 
-    /// Programs that it did not take, with reasons.
+    /// Returns the programs that the kernel refused, with the reasons.
     #[must_use]
     pub fn refused(&self) -> Vec<(&'static str, String)> {
         self.loaded()
@@ -99,8 +100,11 @@ impl Bench {
             .unwrap_or_default()
     }
 
-    /// How many instructions the verifier looked at before it took the program (Linux 5.16), of the
-    /// million that it is willing to.
+    /// Returns the number of instructions that the verifier processed for the program. Its limit is one million.
+    ///
+    /// # Minimum kernel version
+    ///
+    /// Linux 5.16.
     #[must_use]
     pub fn verified_instructions(&self, program: &str) -> Option<u32> {
         let info = match self.loaded()?.ebpf.program(program)? {
@@ -111,7 +115,8 @@ impl Bench {
         info.ok()?.verified_instruction_count()
     }
 
-    /// Octets of the program's instructions: what the kernel charges to a socket that it is attached to.
+    /// Returns the size of the program's instructions in bytes, which the kernel charges to a socket that it is
+    /// attached to.
     #[must_use]
     pub fn instruction_bytes(&self, program: &str) -> Option<u32> {
         match self.loaded()?.ebpf.program(program)? {
@@ -120,10 +125,10 @@ impl Bench {
         }
     }
 
-    /// Takes the program away that the tap calls.
+    /// Removes the program that the tap calls.
     ///
     /// # Errors
-    /// Where the kernel refuses.
+    /// Returns an error if the kernel refuses.
     pub fn take_look(&mut self) -> io::Result<()> {
         let loaded = self.live.attached.as_mut().map(|attached| &mut attached.programs);
         let map = loaded.and_then(|loaded| loaded.ebpf.map_mut("LOOK"));
@@ -132,19 +137,18 @@ impl Bench {
         calls.clear_index(&0).map_err(io::Error::other)
     }
 
-    /// Runs a program on an Ethernet frame, whose header is not shown to it, `repeat` times. Gives
-    /// what it returned the last time.
+    /// Runs a program `repeat` times on an Ethernet frame, whose header it does not see. Returns its last result.
     ///
     /// # Errors
-    /// Where the kernel refuses: the frame is too short, or the program is not there.
+    /// Returns an error if the frame is too short, or the program does not exist.
     pub fn run(&self, program: &str, frame: &[u8], repeat: u32) -> io::Result<u32> {
         self.time(program, frame, repeat).map(|(returned, _)| returned)
     }
 
-    /// As [`Bench::run`], with the mean time of a run in nanoseconds.
+    /// Runs a program as [`Bench::run`] does. Returns its last result, and the mean time of a run in nanoseconds.
     ///
     /// # Errors
-    /// As [`Bench::run`].
+    /// Returns the errors of [`Bench::run`].
     pub fn time(&self, program: &str, frame: &[u8], repeat: u32) -> io::Result<(u32, u32)> {
         let loaded = self.loaded().ok_or_else(|| io::Error::other("detached"))?;
         test_run(descriptor(&loaded.ebpf, program)?, frame, repeat)
@@ -155,28 +159,31 @@ impl Bench {
     }
 }
 
-/// What a program took, all its runs together.
+/// Total cost of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Time in it, while [`count_run_time`]'s result lived.
+    /// Run time in nanoseconds, while the result of [`count_run_time`] existed.
     pub nanoseconds: u64,
-    /// How often it ran meanwhile.
+    /// Number of runs in that time.
     pub runs: u64,
 }
 
-/// Has the kernel add up what programs take (`BPF_ENABLE_STATS`, Linux 5.8), until the result is
-/// dropped.
+/// Enables run time statistics of programs (`BPF_ENABLE_STATS`) until the result is dropped.
+///
+/// # Minimum kernel version
+///
+/// Linux 5.8.
 ///
 /// # Errors
-/// Where the kernel refuses.
+/// Returns an error if the kernel refuses.
 pub fn count_run_time() -> io::Result<OwnedFd> {
     enable_stats(Stats::RunTime).map_err(io::Error::other)
 }
 
-/// What each of a capture's programs took so far.
+/// Returns the cost of each program of a capture.
 ///
 /// # Errors
-/// Where `/proc` does not tell.
+/// Returns an error if `/proc` has no statistics.
 pub fn costs(live: &Live) -> io::Result<Vec<(&'static str, Cost)>> {
     let attached = live.attached.as_ref().ok_or_else(|| io::Error::other("detached"))?;
     let programs = &attached.programs;
@@ -187,13 +194,13 @@ pub fn costs(live: &Live) -> io::Result<Vec<(&'static str, Cost)>> {
         .collect()
 }
 
-/// What the kernel says of a program (`bpf_prog_show_fdinfo`).
+/// Reads the cost of a program from `/proc` (`bpf_prog_show_fdinfo`).
 fn cost(program: BorrowedFd<'_>) -> io::Result<Cost> {
-    let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;
     let number = |name: &str| {
-        let line = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.and_then(|words| words.trim().parse().ok())
-            .ok_or_else(|| io::Error::other(format!("the kernel does not tell {name}")))
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|value| value.trim().parse().ok())
+            .ok_or_else(|| io::Error::other(format!("the kernel does not show {name}")))
     };
     Ok(Cost { nanoseconds: number("run_time_ns")?, runs: number("run_cnt")? })
 }
@@ -210,8 +217,7 @@ fn descriptor<'a>(ebpf: &'a Ebpf, program: &str) -> io::Result<BorrowedFd<'a>> {
     Ok(fd.map_err(io::Error::other)?.as_fd())
 }
 
-/// Runs a program for packets on a frame; gives what it returned, and the mean time of a run in
-/// nanoseconds.
+/// Runs a program on a frame. Returns its last result, and the mean time of a run in nanoseconds.
 fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<(u32, u32)> {
     let mut out = vec![0_u8; frame.len() + 256];
     let size = |length: usize| u32::try_from(length).map_err(io::Error::other);

@@ -1,4 +1,4 @@
-//! The file formats: where each packet begins, when it passed, and over which kind of link.
+//! Parses pcap and pcapng files into frames with time and link type.
 
 mod pcap;
 mod pcapng;
@@ -6,23 +6,24 @@ mod pcapng;
 use super::source::{Problem, Source};
 use dnscribe_record::time::Timestamp;
 
-/// Longest packet or block that is believed, in octets; a greater length means damage. libpcap
-/// itself writes at most 256 KiB for what can carry IP.
+/// Largest valid packet or block in bytes; a greater length means damage. libpcap writes at most 256 KiB for link
+/// types that can carry IP.
 const MAX_RECORD: u32 = 16 * 1024 * 1024;
 
-/// One captured frame.
+/// Captured frame.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
+    /// Capture time.
     pub ts: Timestamp,
     /// Link type (`LINKTYPE_*` of the registry at tcpdump.org).
     pub link: u32,
-    /// The captured octets from the link-layer header on.
+    /// Captured bytes from the link-layer header on.
     pub bytes: &'a [u8],
-    /// Their number on the wire.
+    /// Length on the wire in bytes.
     pub wire_bytes: u32,
 }
 
-/// Reads frame after frame.
+/// Reader of the frames of a file.
 pub(super) struct Reader {
     source: Source,
     format: Format,
@@ -58,17 +59,17 @@ impl Reader {
         Ok(Self { source, format, warning: None })
     }
 
-    /// The next frame; `None` at the end of the file, with a warning if that is in mid packet.
+    /// Returns the next frame, or `None` at the end of the file. Sets the warning if the file ends in a packet.
     pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, Problem> {
         let found = match &mut self.format {
             Format::Pcap(header) => header.find(&mut self.source)?,
             Format::PcapNg(section) => section.find(&mut self.source)?,
         };
         let Some(found) = found else {
-            self.warning = self.ending();
+            self.warning = self.end_warning();
             return Ok(None);
         };
-        // The record is consumed first: the window keeps its octets until it is filled again.
+        // The record is consumed first: the window keeps its bytes until it is filled again.
         let record = self.source.take(found.record);
         let bytes = record.get(found.data).unwrap_or_default();
         let captured = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -76,12 +77,12 @@ impl Reader {
             ts: found.ts,
             link: found.link,
             bytes,
-            // Some tools leave the length on the wire blank.
+            // Some tools set no length on the wire.
             wire_bytes: found.wire_bytes.max(captured),
         }))
     }
 
-    /// The one link type of all packets, where the format has but one.
+    /// Returns the link type of all packets, if the format has a single one.
     pub(super) fn link(&self) -> Option<u32> {
         match &self.format {
             Format::Pcap(header) => Some(header.link),
@@ -89,15 +90,17 @@ impl Reader {
         }
     }
 
-    fn ending(&self) -> Option<String> {
+    fn end_warning(&self) -> Option<String> {
         let left = self.source.available().len();
         let position = self.source.position();
         if let Some(why) = self.source.cut_off() {
-            return Some(format!("the file is cut off: {why}; its whole packets were replayed"));
+            return Some(format!(
+                "the file is truncated: {why}; its complete packets were replayed"
+            ));
         }
         (left > 0).then(|| {
             format!(
-                "the file ends in mid packet, {left} octets after octet {position}; its whole \
+                "the file ends in the middle of a packet, {left} bytes after byte {position}; its complete \
                  packets were replayed"
             )
         })
@@ -108,18 +111,18 @@ impl Reader {
     }
 }
 
-/// Where a frame lies in the window.
-struct Found {
+/// Position of a frame in the window.
+struct FramePosition {
     ts: Timestamp,
     link: u32,
     wire_bytes: u32,
-    /// Length of the whole record, from the window's start.
+    /// Size of the record in bytes, from the start of the window.
     record: usize,
-    /// The frame within the record.
+    /// Range of the frame in the record.
     data: std::ops::Range<usize>,
 }
 
-/// Reads numbers in the file's byte order.
+/// Byte order of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Endian {
     #[default]
@@ -128,7 +131,7 @@ enum Endian {
 }
 
 impl Endian {
-    /// Two octets at `at`; 0 where there are none.
+    /// Reads a number at `at`; 0 beyond the end.
     fn u16(self, bytes: &[u8], at: usize) -> u16 {
         let two = bytes.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
         match self {
@@ -137,7 +140,7 @@ impl Endian {
         }
     }
 
-    /// Four octets at `at`; 0 where there are none.
+    /// Reads a number at `at`; 0 beyond the end.
     fn u32(self, bytes: &[u8], at: usize) -> u32 {
         let four = bytes.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
         match self {
@@ -146,7 +149,7 @@ impl Endian {
         }
     }
 
-    /// Eight octets at `at`; 0 where there are none.
+    /// Reads a number at `at`; 0 beyond the end.
     fn i64(self, bytes: &[u8], at: usize) -> i64 {
         let eight = bytes.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
         match self {
@@ -156,7 +159,7 @@ impl Endian {
     }
 }
 
-/// Octet counts of a file as sizes; `MAX_RECORD` keeps them small.
-fn size(octets: u32) -> usize {
-    usize::try_from(octets).unwrap_or(usize::MAX)
+/// Converts a length in bytes, which `MAX_RECORD` bounds.
+fn size(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -1,30 +1,30 @@
-//! From a link-layer frame to the IP packet inside: each link type tells where its header ends and
-//! what follows; the walk from there is the one that the eBPF programs share.
+//! Finds the IP packet in a link-layer frame of a capture file. This module parses the header of the link type;
+//! [`dnscribe_common::layers`], shared with the eBPF programs, parses the layers after it.
 
 mod wireless;
 
-use dnscribe_common::layers::{self, ETHERNET, Found, IP, LLC, MPLS, PPP, PPPOE, Place};
+use dnscribe_common::layers::{self, ETHERNET, Found, IP, LLC, Layer, MPLS, PPP, PPPOE};
 use std::ops::Range;
 
-/// For messages.
+/// Supported link types, for error messages.
 pub(super) const SUPPORTED: &str = "Ethernet (1), FDDI (10), raw IP (12, 14, 101, 228, 229), null and \
      loopback (0, 108), Linux cooked (113, 276), PPP (9, 50, 51, 166, 204), Cisco HDLC (104, 205), frame relay \
      (107, 206), 802.11 (105, 119, 127, 163, 192), NFLOG (239), PFLOG (117), enc (109), IPNET (226), \
      IP over InfiniBand (242), over ATM (100), over FireWire (138), MPLS (219), PKTAP (258)";
 
-/// A link type that can be read (`LINKTYPE_*` of the registry at tcpdump.org).
+/// Supported link type (`LINKTYPE_*` of the registry at tcpdump.org).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
-    /// BSD loopback: an address family in the byte order of some host.
+    /// BSD loopback: an address family in the byte order of the capturing host.
     Loopback,
-    /// This kind of header, after as many octets.
+    /// Header of this `EtherType` after `skip` bytes.
     Plain {
-        kind: u16,
+        ethertype: u16,
         skip: u32,
     },
-    /// An `EtherType` at the one place, and what it says at the other.
+    /// Header with an `EtherType` at `type_at`, and its payload at `at`.
     Typed {
-        kind_at: u32,
+        type_at: u32,
         at: u32,
     },
     Fddi,
@@ -35,9 +35,9 @@ pub(super) enum Link {
         skip: u32,
     },
     Radiotap,
-    /// AVS: its length stands at octet 4.
+    /// AVS, with its length at byte 4.
     Avs,
-    /// Per-packet information: its length and the link type stand in it.
+    /// Per-packet information, which contains its length and the link type.
     Ppi,
     Pktap,
     Nflog,
@@ -48,7 +48,7 @@ impl TryFrom<u32> for Link {
     type Error = u32;
 
     fn try_from(link: u32) -> Result<Self, u32> {
-        let plain = |kind, skip| Self::Plain { kind, skip };
+        let plain = |ethertype, skip| Self::Plain { ethertype, skip };
         Ok(match link {
             0 | 108 => Self::Loopback,
             1 => plain(ETHERNET, 0),
@@ -56,41 +56,41 @@ impl TryFrom<u32> for Link {
             12 | 14 | 101 | 228 | 229 => plain(IP, 0),
             9 | 50 => plain(PPP, 0),
             51 => plain(PPPOE, 0),
-            // A first octet tells the direction.
+            // The first byte is the direction.
             166 | 204 => plain(PPP, 1),
             100 => plain(LLC, 0),
-            104 => Self::Typed { kind_at: 2, at: 4 },
-            205 => Self::Typed { kind_at: 3, at: 5 },
+            104 => Self::Typed { type_at: 2, at: 4 },
+            205 => Self::Typed { type_at: 3, at: 5 },
             105 => Self::Wireless { skip: 0 },
             107 => Self::FrameRelay { skip: 0 },
             206 => Self::FrameRelay { skip: 1 },
             109 => plain(IP, 12),
-            113 => Self::Typed { kind_at: 14, at: 16 },
+            113 => Self::Typed { type_at: 14, at: 16 },
             117 => Self::Pflog,
             119 => Self::Wireless { skip: 144 },
             127 => Self::Radiotap,
-            138 => Self::Typed { kind_at: 16, at: 18 },
+            138 => Self::Typed { type_at: 16, at: 18 },
             163 => Self::Avs,
             192 => Self::Ppi,
             219 => plain(MPLS, 0),
             226 => plain(IP, 24),
             239 => Self::Nflog,
-            242 => Self::Typed { kind_at: 40, at: 44 },
+            242 => Self::Typed { type_at: 40, at: 44 },
             258 => Self::Pktap,
-            276 => Self::Typed { kind_at: 0, at: 20 },
+            276 => Self::Typed { type_at: 0, at: 20 },
             unknown => return Err(unknown),
         })
     }
 }
 
-/// What a frame carries.
+/// Content of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Inside {
-    /// An IP packet lies here, trailing padding included.
+    /// Range of an IP packet, including trailing padding.
     Ip(Range<usize>),
-    /// Something else, or it ends too early.
+    /// No IP packet, or a truncated one.
     Nothing,
-    /// More headers before an IP packet than are looked through.
+    /// More headers before the IP packet than are parsed.
     TooDeep,
 }
 
@@ -102,19 +102,19 @@ impl Link {
 
     fn find(self, frame: &[u8]) -> Option<Inside> {
         let mut end = frame.len();
-        let place = match self {
+        let layer = match self {
             Self::Loopback => loopback(frame)?,
-            Self::Plain { kind, skip } => Place::new(kind, skip),
-            Self::Typed { kind_at, at } => Place::new(be16(frame, kind_at)?, at),
+            Self::Plain { ethertype, skip } => Layer::new(ethertype, skip),
+            Self::Typed { type_at, at } => Layer::new(be16(frame, type_at)?, at),
             Self::Fddi => fddi(frame)?,
             Self::FrameRelay { skip } => frame_relay(frame, skip)?,
-            Self::Wireless { skip } => Place::new(LLC, wireless::header(frame, skip)?),
+            Self::Wireless { skip } => Layer::new(LLC, wireless::header(frame, skip)?),
             Self::Radiotap => {
                 let radio = wireless::radiotap(frame)?;
                 end = end.checked_sub(radio.trailer)?;
-                Place::new(LLC, wireless::header(frame, radio.header)?)
+                Layer::new(LLC, wireless::header(frame, radio.header)?)
             }
-            Self::Avs => Place::new(LLC, wireless::header(frame, be32(frame, 4)?)?),
+            Self::Avs => Layer::new(LLC, wireless::header(frame, be32(frame, 4)?)?),
             Self::Ppi => {
                 let header = u16::from_le_bytes([*frame.get(2)?, *frame.get(3)?]);
                 return nested(frame, u32::from(header), le32(frame, 4)?);
@@ -123,12 +123,12 @@ impl Link {
             Self::Nflog => {
                 let payload = nflog(frame)?;
                 end = payload.end;
-                Place::new(IP, u32::try_from(payload.start).ok()?)
+                Layer::new(IP, u32::try_from(payload.start).ok()?)
             }
-            // The length leaves out what fills it up to four octets.
-            Self::Pflog => Place::new(IP, u32::from(*frame.first()?).next_multiple_of(4)),
+            // The length excludes the padding to four bytes.
+            Self::Pflog => Layer::new(IP, u32::from(*frame.first()?).next_multiple_of(4)),
         };
-        Some(match layers::find_ip(frame.get(..end)?, place) {
+        Some(match layers::find_ip(frame.get(..end)?, layer) {
             Found::Ip(at) => {
                 let at = usize::try_from(at).ok()?;
                 if at >= end {
@@ -142,7 +142,7 @@ impl Link {
     }
 }
 
-/// A frame of another link type behind a header of `skip` octets.
+/// Finds the IP packet in a frame of another link type after `skip` bytes.
 fn nested(frame: &[u8], skip: u32, link: u32) -> Option<Inside> {
     let link = Link::try_from(link).ok().filter(|link| !matches!(link, Link::Ppi | Link::Pktap))?;
     let skip = usize::try_from(skip).ok()?;
@@ -152,47 +152,45 @@ fn nested(frame: &[u8], skip: u32, link: u32) -> Option<Inside> {
     })
 }
 
-/// FDDI (ISO 9314-2): frame control, destination and source address, then LLC (RFC 1390). Frames of station
-/// management, tokens and frames with 2-byte addresses carry no IP. Some hosts write the addresses with
-/// the bits of each byte in reverse order, which changes nothing here: the frame control byte and what
-/// follows the addresses are the same.
-fn fddi(frame: &[u8]) -> Option<Place> {
-    /// The bit for 6-byte addresses, and the two for the frame's format. The top bit, the class of
-    /// service, and the lower half, the priority, may be anything.
+/// Parses FDDI (ISO 9314-2): frame control, destination and source address, then LLC (RFC 1390). Frames of station
+/// management, tokens and frames with 2-byte addresses carry no IP. Some hosts write the addresses with the bits of
+/// each byte in reverse order, which does not affect the other fields.
+fn fddi(frame: &[u8]) -> Option<Layer> {
+    /// Mask of the bit for 6-byte addresses and of the two for the frame format. The top bit (class of service) and
+    /// the lower half (priority) are ignored.
     const LENGTH_AND_FORMAT: u8 = 0x70;
     const LLC_FRAME: u8 = 0x50;
     let control = *frame.first()?;
-    (control & LENGTH_AND_FORMAT == LLC_FRAME).then(|| Place::new(LLC, 13))
+    (control & LENGTH_AND_FORMAT == LLC_FRAME).then(|| Layer::new(LLC, 13))
 }
 
-/// Two octets of address, and what RFC 2427 puts behind; or Cisco's `EtherType`.
-fn frame_relay(frame: &[u8], skip: u32) -> Option<Place> {
+/// Parses frame relay: two bytes of address, then a header of RFC 2427 or Cisco's `EtherType`.
+fn frame_relay(frame: &[u8], skip: u32) -> Option<Layer> {
     let at = skip + 2;
-    let behind = usize::try_from(at).ok()?;
-    Some(match frame.get(behind..)? {
-        [0x03, 0xcc | 0x8e, ..] => Place::new(IP, at + 2),
-        // SNAP, after an octet that pads.
+    let start = usize::try_from(at).ok()?;
+    Some(match frame.get(start..)? {
+        [0x03, 0xcc | 0x8e, ..] => Layer::new(IP, at + 2),
+        // SNAP, after a byte of padding.
         [0x03, 0x00, 0x80, _, _, _, high, low, ..] => {
-            Place::new(u16::from_be_bytes([*high, *low]), at + 8)
+            Layer::new(u16::from_be_bytes([*high, *low]), at + 8)
         }
-        [high, low, ..] => Place::new(u16::from_be_bytes([*high, *low]), at + 2),
+        [high, low, ..] => Layer::new(u16::from_be_bytes([*high, *low]), at + 2),
         _ => return None,
     })
 }
 
-/// The families of the BSDs, Linux and Windows; which host wrote the file cannot be known. Some
-/// write an `EtherType` into the second half instead.
-fn loopback(frame: &[u8]) -> Option<Place> {
+/// Parses the address family of BSD, Linux or Windows loopback, in either byte order. Some systems write an
+/// `EtherType` into the second half instead.
+fn loopback(frame: &[u8]) -> Option<Layer> {
     let family = *frame.first_chunk::<4>()?;
     let family = u32::from_le_bytes(family).min(u32::from_be_bytes(family));
     if matches!(family, 2 | 10 | 23 | 24 | 26 | 28 | 30) {
-        return Some(Place::new(IP, 4));
+        return Some(Layer::new(IP, 4));
     }
-    Some(Place::new(be16(frame, 2)?, 4))
+    Some(Layer::new(be16(frame, 2)?, 4))
 }
 
-/// The packet among the attributes of a netfilter log message, which stand in the byte order of
-/// the host that logged.
+/// Returns the range of the packet among the attributes of a netfilter log message, in either byte order.
 fn nflog(frame: &[u8]) -> Option<Range<usize>> {
     const PAYLOAD: u16 = 9;
     let mut at = 4;
@@ -214,18 +212,18 @@ fn nflog(frame: &[u8]) -> Option<Range<usize>> {
 }
 
 fn be16(frame: &[u8], at: u32) -> Option<u16> {
-    octets(frame, at).map(u16::from_be_bytes)
+    bytes_at(frame, at).map(u16::from_be_bytes)
 }
 
 fn be32(frame: &[u8], at: u32) -> Option<u32> {
-    octets(frame, at).map(u32::from_be_bytes)
+    bytes_at(frame, at).map(u32::from_be_bytes)
 }
 
 fn le32(frame: &[u8], at: u32) -> Option<u32> {
-    octets(frame, at).map(u32::from_le_bytes)
+    bytes_at(frame, at).map(u32::from_le_bytes)
 }
 
-fn octets<const N: usize>(frame: &[u8], at: u32) -> Option<[u8; N]> {
+fn bytes_at<const N: usize>(frame: &[u8], at: u32) -> Option<[u8; N]> {
     frame.get(usize::try_from(at).ok()?..)?.first_chunk().copied()
 }
 

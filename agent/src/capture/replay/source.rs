@@ -1,4 +1,4 @@
-//! Where the octets of a capture file come from, and what can be wrong with them.
+//! Reads and decompresses the bytes of a capture file, for the parsers in [`super::format`].
 
 use crate::unpack::{MAX_LAYERS, Packing};
 use std::fmt;
@@ -14,6 +14,7 @@ pub struct InputError {
     pub(super) problem: Problem,
 }
 
+/// Reasons why a file cannot be replayed.
 #[derive(Debug)]
 pub(super) enum Problem {
     Open(io::Error),
@@ -51,7 +52,7 @@ impl fmt::Display for Problem {
             ),
             Self::Damaged { offset, what } => write!(
                 f,
-                "is damaged at octet {offset} ({what}); packets before that were replayed, \
+                "is damaged at byte {offset} ({what}); packets before that were replayed, \
                  capture or copy the file again for the rest"
             ),
         }
@@ -62,23 +63,24 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
-/// The input's name in messages.
+/// Returns the name of an input for messages.
 pub(super) fn name(input: &Path) -> String {
     if input == Path::new("-") { "standard input".into() } else { input.display().to_string() }
 }
 
-/// Decompressed octets with a window over those not yet consumed.
+/// Decompressed input with a window over the bytes that are not yet consumed.
 pub(super) struct Source {
     input: Box<dyn Read>,
     window: Vec<u8>,
     start: usize,
     end: usize,
-    /// Octets consumed so far.
+    /// Number of bytes consumed.
     position: u64,
-    /// Why the input ended before it should have, if it did.
+    /// Reason why the input ended early, if it did.
     cut_off: Option<&'static str>,
 }
 
+/// Initial size of the window in bytes.
 const FIRST_WINDOW: usize = 256 * 1024;
 
 impl Source {
@@ -105,13 +107,13 @@ impl Source {
         Self { input, window: vec![0; FIRST_WINDOW], start: 0, end: 0, position: 0, cut_off: None }
     }
 
-    /// The octets read but not consumed, and the rest of the input behind them.
+    /// Returns a reader of the bytes that are not consumed, followed by the rest of the input.
     fn into_reader(self) -> impl Read {
         let read = self.window.get(self.start..self.end).unwrap_or_default().to_vec();
         io::Cursor::new(read).chain(self.input)
     }
 
-    /// Makes at least `want` octets available, fewer only at the end of the input.
+    /// Reads until at least `want` bytes are available. Returns `false` at the end of the input.
     pub(super) fn fill(&mut self, want: usize) -> Result<bool, Problem> {
         while self.end - self.start < want && self.cut_off.is_none() {
             if self.start > 0 {
@@ -126,7 +128,7 @@ impl Source {
                 Ok(0) => break,
                 Ok(count) => self.end += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A compressed file that was cut off: what could be unpacked counts.
+                // A truncated compressed file: the bytes before are valid.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     self.cut_off = Some("its compressed data end early");
                 }
@@ -136,28 +138,31 @@ impl Source {
         Ok(self.end - self.start >= want)
     }
 
+    /// Returns the bytes that are read and not consumed.
     pub(super) fn available(&self) -> &[u8] {
         self.window.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// Consumes `count` bytes.
     pub(super) fn consume(&mut self, count: usize) {
         let count = count.min(self.end - self.start);
         self.start += count;
         self.position += u64::try_from(count).unwrap_or(0);
     }
 
-    /// Consumes `count` octets and gives them; they stay in place until the next [`Self::fill`].
+    /// Consumes `count` bytes and returns them. They remain valid until the next [`Self::fill`].
     pub(super) fn take(&mut self, count: usize) -> &[u8] {
         let start = self.start;
         self.consume(count);
         self.window.get(start..self.start).unwrap_or_default()
     }
 
-    /// Octets consumed so far, for messages.
+    /// Returns the number of bytes consumed.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
+    /// Returns the reason why the input ended early, if it did.
     pub(super) fn cut_off(&self) -> Option<&'static str> {
         self.cut_off
     }

@@ -74,12 +74,12 @@ fn enhanced(order: Order, interface: u32, ticks: u64, frame: &[u8]) -> Vec<u8> {
     block(order, 6, &body)
 }
 
-/// Times in nanoseconds and frame numbers of the packets handed over.
-type Seen = Vec<(u64, u64)>;
+/// Times in nanoseconds and frame numbers of replayed packets.
+type Replayed = Vec<(u64, u64)>;
 
-fn replay(file: Vec<u8>) -> (Result<FileSummary, InputError>, Seen) {
+fn replay(file: Vec<u8>) -> (Result<FileSummary, InputError>, Replayed) {
     let mut replay = Replay::new(PortSet::default());
-    let mut seen = Seen::new();
+    let mut seen = Replayed::new();
     let summary = replay.stream("test", Box::new(Cursor::new(file)), &mut |packet, _| {
         seen.push((packet.ts.as_nanos(), packet.origin.seq));
         ControlFlow::Continue(())
@@ -90,7 +90,7 @@ fn replay(file: Vec<u8>) -> (Result<FileSummary, InputError>, Seen) {
 const BOTH: [Order; 2] = [Order(false), Order(true)];
 
 #[test]
-fn pcap_in_all_variants() {
+fn reads_all_pcap_variants() {
     for order in BOTH {
         for (magic, nanos) in [(0xa1b2_c3d4, 7000), (0xa1b2_3c4d, 7), (0xa1b2_cd34, 7000)] {
             let (summary, seen) = replay(pcap(order, magic, &[frame(1), frame(2)]));
@@ -102,7 +102,7 @@ fn pcap_in_all_variants() {
 }
 
 #[test]
-fn pcapng_with_interfaces_of_their_own_clocks() {
+fn reads_pcapng_with_clocks_per_interface() {
     let mut file = Vec::new();
     for order in BOTH {
         file.extend(section(order));
@@ -118,11 +118,11 @@ fn pcapng_with_interfaces_of_their_own_clocks() {
     assert_eq!(summary.unwrap(), FileSummary { packets: 6, warning: None });
     let second = 1_000_000_000;
     let times = [5, 6, 6, 5, 6, 6];
-    assert_eq!(seen, (1..).zip(times).map(|(seq, ts)| (ts * second, seq)).collect::<Seen>());
+    assert_eq!(seen, (1..).zip(times).map(|(seq, ts)| (ts * second, seq)).collect::<Replayed>());
 }
 
 #[test]
-fn compressed_files() {
+fn reads_compressed_files() {
     let file = pcap(Order(false), 0xa1b2_c3d4, &[frame(1), frame(2)]);
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&file).unwrap();
@@ -133,20 +133,20 @@ fn compressed_files() {
         assert_eq!((summary.unwrap().warning, seen.len()), (None, 2));
     }
     let (summary, seen) = replay(gzip[..gzip.len() - 1].to_vec());
-    assert!(summary.unwrap().warning.unwrap().contains("cut off") && seen.len() == 2);
-    // zstd unpacks by blocks, of which this file has but one.
+    assert!(summary.unwrap().warning.unwrap().contains("truncated") && seen.len() == 2);
+    // zstd decompresses by blocks, and this file has a single one.
     let (summary, _) = replay(zstd[..zstd.len() - 1].to_vec());
     assert!(summary.unwrap_err().to_string().contains("compressed data end early"));
 }
 
 #[test]
-fn a_file_that_ends_in_mid_packet_gives_its_whole_packets() {
+fn replays_complete_packets_of_a_truncated_file() {
     let frames = [frame(1), frame(2)];
     let whole = pcap(Order(false), 0xa1b2_c3d4, &frames);
     for cut in 1..frame(2).len() + 16 {
         let (summary, seen) = replay(whole[..whole.len() - cut].to_vec());
         let warning = summary.unwrap().warning.unwrap();
-        assert!(warning.contains("mid packet"), "{warning}");
+        assert!(warning.contains("middle of a packet"), "{warning}");
         assert_eq!(seen.len(), 1);
     }
     let mut file = section(Order(false));
@@ -157,7 +157,7 @@ fn a_file_that_ends_in_mid_packet_gives_its_whole_packets() {
 }
 
 #[test]
-fn says_what_is_wrong_with_a_file() {
+fn reports_invalid_files() {
     let text = |file: Vec<u8>| replay(file).0.unwrap_err().to_string();
     assert!(text(Vec::new()).contains("is empty"));
     assert!(text(b"GET / HTTP/1.1".to_vec()).contains("not a capture file (it begins with 47 45"));
@@ -165,7 +165,7 @@ fn says_what_is_wrong_with_a_file() {
     assert!(unknown.contains("link type 147") && unknown.contains("Ethernet (1)"), "{unknown}");
     let mut huge = pcap_header(Order(false), 0xa1b2_c3d4, 1);
     huge.extend([0xff; 16]);
-    assert!(text(huge).contains("damaged at octet 24"));
+    assert!(text(huge).contains("damaged at byte 24"));
     assert!(text(pcap_header(Order(false), 0xa1b2_c3d4, 1)[..20].to_vec()).contains("damaged"));
     let mut orphan = section(Order(false));
     orphan.extend(enhanced(Order(false), 3, 1, &frame(1)));
@@ -177,7 +177,7 @@ fn says_what_is_wrong_with_a_file() {
 }
 
 #[test]
-fn stops_when_told_and_numbers_files() {
+fn stops_on_break_and_numbers_files() {
     let file = pcap(Order(false), 0xa1b2_c3d4, &[frame(1), frame(2)]);
     let mut replay = Replay::new(PortSet::default());
     let mut seen = Vec::new();
@@ -196,7 +196,7 @@ fn stops_when_told_and_numbers_files() {
 }
 
 #[test]
-fn wire_length_is_the_captures_word() {
+fn takes_wire_length_from_the_record() {
     let mut file = pcap_header(Order(false), 0xa1b2_c3d4, 1);
     let frame = frame(1);
     let captured = u32::try_from(frame.len() - 10).unwrap();
@@ -230,16 +230,16 @@ proptest::proptest! {
             1 => pcap(Order(true), 0xa1b2_3c4d, &[frame(1), frame(2)]),
             _ => ng,
         };
-        for (at, octet) in damage {
+        for (at, byte) in damage {
             let length = file.len();
-            file[at % length] = octet;
+            file[at % length] = byte;
         }
         let _ = replay(file);
     }
 
-    /// Whatever the link and the octets: identities 1 to 3 hold after every frame.
+    /// Identities 1 to 3 hold after every frame, for arbitrary bytes and link types.
     #[test]
-    fn no_frame_breaks_an_identity(
+    fn ledger_identities_hold_for_any_frame(
         link in proptest::sample::select(vec![0u32, 1, 9, 51, 101, 107, 113, 192, 219, 239, 276]),
         frames in proptest::collection::vec(
             (
@@ -251,21 +251,21 @@ proptest::proptest! {
         ),
     ) {
         let mut file = pcap_header(Order(false), 0xa1b2_c3d4, link);
-        for (octets, tunnel, snap) in frames {
+        for (bytes, tunnel, snap) in frames {
             let query = craft::udp("192.0.2.1:1024", "192.0.2.53:53", &query(1, "www"));
             let mut packets = craft::tunnels(&query);
             let frame = match packets.get_mut(tunnel) {
-                // A tunnel that is damaged where the octets say.
+                // A tunnel packet with damaged bytes.
                 Some((_, packet)) => {
                     let mut frame = ETHERNET.to_vec();
                     frame.append(packet);
-                    for pair in octets.chunks_exact(2).take(3) {
+                    for pair in bytes.chunks_exact(2).take(3) {
                         let length = frame.len();
                         frame[usize::from(pair[0]) % length] = pair[1];
                     }
                     frame
                 }
-                None => octets,
+                None => bytes,
             };
             let captured = &frame[..snap.min(frame.len())];
             let lengths = [captured.len(), frame.len()].map(|length| u32::try_from(length).unwrap());

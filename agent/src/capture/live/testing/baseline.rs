@@ -1,4 +1,4 @@
-//! The programs of `agent-ebpf/baseline`, that those of the agent are measured against.
+//! Baseline programs of `agent-ebpf/baseline`, for comparison in benchmarks.
 
 use super::super::tap;
 use super::{Cost, cost, descriptor, test_run};
@@ -10,10 +10,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// Where the build script left them.
+/// Path of the object, set by the build script.
 const OBJECT: &str = env!("DNSCRIBE_EBPF_BASELINE");
 
-/// The programs, with a ring of their own.
+/// Baseline programs with a ring.
 pub struct Baseline {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
@@ -22,10 +22,10 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Reads the object and makes its maps; programs are loaded when first run or attached.
+    /// Reads the object and creates its maps. Programs are loaded when first run or attached.
     ///
     /// # Errors
-    /// Where the object is not there, or the kernel refuses.
+    /// Returns an error if the object does not exist, or the kernel refuses.
     pub fn load(ring_bytes: u32) -> io::Result<Self> {
         let object = std::fs::read(OBJECT).map_err(|error| {
             let hint = "build the agent without DNSCRIBE_EBPF_PREBUILT";
@@ -47,10 +47,10 @@ impl Baseline {
         })
     }
 
-    /// The programs that tell what one thing costs, with how often each does it.
+    /// Returns the names of the programs that measure one operation, and how often each repeats it.
     #[must_use]
     pub fn prices(&self) -> (Vec<String>, u32) {
-        const TIMES: u32 = 16;
+        const REPETITIONS: u32 = 16;
         let others = |name: &str| !name.ends_with("_cgroup") && !name.ends_with("_tap");
         let mut names: Vec<String> = self
             .ebpf
@@ -59,14 +59,14 @@ impl Baseline {
             .filter(|name| others(name))
             .collect();
         names.sort();
-        (names, TIMES)
+        (names, REPETITIONS)
     }
 
-    /// Runs a program on an Ethernet frame `repeat` times, and gives the mean time of a run in
-    /// nanoseconds. What it put into the ring is taken out again.
+    /// Runs a program `repeat` times on an Ethernet frame, and empties the ring. Returns the mean time of a run in
+    /// nanoseconds.
     ///
     /// # Errors
-    /// Where the kernel refuses.
+    /// Returns an error if the kernel refuses.
     pub fn time(&mut self, program: &str, frame: &[u8], repeat: u32) -> io::Result<u32> {
         self.program(program)?;
         let (_, nanoseconds) = test_run(descriptor(&self.ebpf, program)?, frame, repeat)?;
@@ -74,22 +74,26 @@ impl Baseline {
         Ok(nanoseconds)
     }
 
-    /// Attaches a program for packets of a cgroup, until this is dropped.
+    /// Attaches a program to a cgroup until this is dropped.
     ///
     /// # Errors
-    /// Where the kernel refuses.
+    /// Returns an error if the kernel refuses.
     pub fn attach_cgroup(&mut self, program: &str, cgroup: &File, egress: bool) -> io::Result<()> {
         let Program::CgroupSkb(program) = self.program(program)? else {
             return Err(io::Error::other("not a program for cgroups"));
         };
-        let way = if egress { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
-        program.attach(cgroup, way, CgroupAttachMode::Single).map(drop).map_err(io::Error::other)
+        let direction =
+            if egress { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
+        program
+            .attach(cgroup, direction, CgroupAttachMode::Single)
+            .map(drop)
+            .map_err(io::Error::other)
     }
 
-    /// Attaches a program to an interface, until this is dropped.
+    /// Attaches a program to an interface until this is dropped.
     ///
     /// # Errors
-    /// Where the kernel refuses.
+    /// Returns an error if the kernel refuses.
     pub fn attach_tap(&mut self, program: &str, interface: &str) -> io::Result<()> {
         let Program::SocketFilter(program) = self.program(program)? else {
             return Err(io::Error::other("not a program for interfaces"));
@@ -99,28 +103,28 @@ impl Baseline {
         Ok(())
     }
 
-    /// What a program took so far.
+    /// Returns the cost of a program.
     ///
     /// # Errors
-    /// Where `/proc` does not tell.
+    /// Returns an error if `/proc` has no statistics.
     pub fn cost(&self, program: &str) -> io::Result<Cost> {
         cost(descriptor(&self.ebpf, program)?)
     }
 
-    /// Takes everything out of the ring.
+    /// Empties the ring.
     pub fn drain(&mut self) {
         while self.ring.next().is_some() {}
     }
 
-    /// How often the ring had no room.
+    /// Returns how often the ring was full.
     ///
     /// # Errors
-    /// Where the map cannot be read.
+    /// Returns an error if the map cannot be read.
     pub fn full(&self) -> io::Result<u64> {
         self.full.get(&0, 0).map_err(io::Error::other)
     }
 
-    /// A program, loaded.
+    /// Returns a program, and loads it first if necessary.
     fn program(&mut self, name: &str) -> io::Result<&mut Program> {
         let program = self
             .ebpf

@@ -1,25 +1,25 @@
-//! pcapng (draft-ietf-opsawg-pcapng): sections, each with its byte order and its interfaces.
+//! Parses pcapng (draft-ietf-opsawg-pcapng): sections, each with a byte order and interfaces.
 
-use super::{Endian, Found, MAX_RECORD, size};
+use super::{Endian, FramePosition, MAX_RECORD, size};
 use crate::capture::replay::source::{Problem, Source};
 use dnscribe_record::time::Timestamp;
 
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
-/// Obsolete, still found in old files.
+/// Obsolete packet block, which old files have.
 const PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
 
-/// An interface description is small; so many of them mean damage, not interfaces.
+/// Largest number of interfaces in a section; more mean damage.
 const MAX_INTERFACES: usize = 65_536;
 
-/// The section being read.
+/// State of the current section.
 #[derive(Debug, Default)]
 pub(super) struct Section {
     endian: Endian,
     interfaces: Vec<Interface>,
-    /// The clock of the last packet with a time: a simple packet has none.
+    /// Time of the last packet that has one; simple packets have none.
     last: Timestamp,
 }
 
@@ -31,8 +31,8 @@ struct Interface {
 }
 
 impl Section {
-    /// The next packet, past blocks of other kinds.
-    pub(super) fn find(&mut self, source: &mut Source) -> Result<Option<Found>, Problem> {
+    /// Finds the next packet, and skips other blocks.
+    pub(super) fn find(&mut self, source: &mut Source) -> Result<Option<FramePosition>, Problem> {
         loop {
             if !source.fill(12)? {
                 return Ok(None);
@@ -57,7 +57,7 @@ impl Section {
             }
             let position = source.position();
             let block = source.available().get(..length).unwrap_or_default();
-            // Without the trailing copy of the length.
+            // Excludes the trailing copy of the length.
             let body = block.get(..length - 4).unwrap_or_default();
             let damaged = |what| Problem::Damaged { offset: position, what };
             if self.endian.u32(block, length - 4) != self.endian.u32(block, 4) {
@@ -81,13 +81,13 @@ impl Section {
                 _ => None,
             };
             match found {
-                Some(found) => return Ok(Some(Found { record: length, ..found })),
+                Some(found) => return Ok(Some(FramePosition { record: length, ..found })),
                 None => source.consume(length),
             }
         }
     }
 
-    fn packet(&mut self, kind: u32, body: &[u8]) -> Result<Found, &'static str> {
+    fn packet(&mut self, kind: u32, body: &[u8]) -> Result<FramePosition, &'static str> {
         let field = |at| self.endian.u32(body, at);
         let number = match kind {
             ENHANCED_PACKET => field(8),
@@ -112,7 +112,7 @@ impl Section {
         if captured > MAX_RECORD || data.end > body.len() {
             return Err("a packet is longer than its block");
         }
-        Ok(Found { ts: self.last, link: interface.link, wire_bytes, record: 0, data })
+        Ok(FramePosition { ts: self.last, link: interface.link, wire_bytes, record: 0, data })
     }
 }
 
@@ -133,10 +133,10 @@ fn interface(endian: Endian, body: &[u8]) -> Interface {
     Interface { link: u32::from(endian.u16(body, 8)), snap_bytes: endian.u32(body, 12), clock }
 }
 
-/// What an interface's ticks mean: options `if_tsresol` and `if_tsoffset`.
+/// Clock of an interface: options `if_tsresol` and `if_tsoffset`.
 #[derive(Clone, Copy, Debug)]
 struct Clock {
-    /// The exponent of 1/10 s, or with its top bit set of 1/2 s.
+    /// Negative exponent of 10 s, or of 2 s if the top bit is set.
     resolution: u8,
     offset_seconds: i64,
 }
@@ -144,7 +144,7 @@ struct Clock {
 impl Clock {
     fn time(self, ticks: u64) -> Timestamp {
         let exponent = u32::from(self.resolution & 0x7f);
-        // 2^-64 s and 10^-38 s are finer than any clock; below that, ticks are worth nothing.
+        // 2^-64 s and 10^-38 s are finer than any clock; ticks of even finer ones count as zero.
         let per_second = if self.resolution & 0x80 == 0 {
             10_u128.checked_pow(exponent)
         } else {
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clocks_of_any_resolution() {
+    fn converts_clocks_of_any_resolution() {
         let time = |resolution, offset_seconds, ticks| {
             Clock { resolution, offset_seconds }.time(ticks).as_nanos()
         };

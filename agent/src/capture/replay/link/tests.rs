@@ -18,7 +18,7 @@ fn finds(link: u32, parts: &[&[u8]]) {
 }
 
 #[test]
-fn ethernet_and_its_tags() {
+fn parses_ethernet_and_tags() {
     finds(1, &[&MAC, &[8, 0]]);
     finds(1, &[&MAC, &[0x86, 0xdd]]);
     finds(1, &[&MAC, &[0x81, 0, 0, 9, 8, 0]]);
@@ -31,9 +31,9 @@ fn ethernet_and_its_tags() {
 }
 
 #[test]
-fn fddi_frames() {
+fn parses_fddi() {
     const SNAP: [u8; 8] = [0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
-    // The same two stations, with the bits of each byte in either order.
+    // Two stations, with the bits of each byte in either order.
     let plain = [0x00, 0x60, 0xb0, 0x12, 0x34, 0x56, 0x08, 0x00, 0x2b, 0xaa, 0xbb, 0xcc];
     let swapped = plain.map(u8::reverse_bits);
     for addresses in [plain, swapped] {
@@ -44,7 +44,7 @@ fn fddi_frames() {
         finds(10, &[&[0x50], &addresses, &[0xaa, 0xaa, 3, 0, 0, 0, 0x86, 0xdd]]);
         finds(10, &[&[0x50], &addresses, &[0x06, 0x06, 3]]);
         finds(10, &[&[0x50], &addresses, &[0xaa, 0xaa, 3, 0, 0, 0, 0x81, 0, 0, 9, 8, 0]]);
-        // Station management, MAC frames, short addresses, ARP, and a frame that is cut off.
+        // Station management, MAC frames, short addresses, ARP, and a truncated frame.
         for control in [0x41, 0x4f, 0xc0, 0xc2, 0x10, 0x80] {
             assert_eq!(found(10, &[&[control], &addresses, &SNAP, IP]), None, "{control:#x}");
         }
@@ -55,7 +55,7 @@ fn fddi_frames() {
 }
 
 #[test]
-fn loopback_in_both_orders() {
+fn parses_loopback_in_both_byte_orders() {
     for family in [2, 10, 23, 24, 28, 30] {
         finds(0, &[&[family, 0, 0, 0]]);
         finds(0, &[&[0, 0, 0, family]]);
@@ -65,7 +65,7 @@ fn loopback_in_both_orders() {
 }
 
 #[test]
-fn headers_of_other_links() {
+fn parses_other_link_types() {
     for raw in [12, 14, 101, 228, 229] {
         finds(raw, &[]);
     }
@@ -83,7 +83,7 @@ fn headers_of_other_links() {
 }
 
 #[test]
-fn netfilter_logs() {
+fn parses_netfilter_logs() {
     let length = u8::try_from(IP.len() + 4).unwrap();
     finds(239, &[&[2, 0, 0, 1, 6, 0, 10, 0, 1, 1, 0, 0, length, 0, 9, 0]]);
     finds(239, &[&[2, 0, 0, 1, 0, 6, 0, 10, 1, 1, 0, 0, 0, length, 0, 9]]);
@@ -91,7 +91,7 @@ fn netfilter_logs() {
 }
 
 #[test]
-fn wireless_frames() {
+fn parses_wireless_frames() {
     let llc = [0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
     finds(105, &[&[0x08, 1], &[0; 22], &llc]);
     finds(105, &[&[0x88, 1], &[0; 24], &llc]);
@@ -104,14 +104,14 @@ fn wireless_frames() {
     assert_eq!(found(127, &frame).as_deref(), Some(IP));
 }
 
-/// Every link type that can be read.
+/// Supported link types.
 const LINKS: [u32; 28] = [
     0, 1, 9, 10, 12, 50, 51, 100, 101, 104, 105, 107, 109, 113, 117, 119, 127, 138, 163, 166, 192,
     205, 206, 219, 226, 239, 258, 276,
 ];
 
 #[test]
-fn headers_of_rarer_links() {
+fn parses_rare_link_types() {
     let wireless = [&[0x08, 1][..], &[0; 22], &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0]].concat();
     finds(100, &[&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0]]);
     finds(107, &[&[0x18, 0x41, 0x03, 0xcc]]);
@@ -135,7 +135,7 @@ fn headers_of_rarer_links() {
 }
 
 #[test]
-fn too_many_headers_are_told_apart_from_nothing() {
+fn reports_too_many_headers() {
     let tags = |count: usize| {
         [&MAC[..], &[0x81, 0][..], &[0, 9, 0x81, 0].repeat(count), &[0, 9, 8, 0], IP].concat()
     };

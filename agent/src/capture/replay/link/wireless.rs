@@ -1,13 +1,14 @@
-//! 802.11 data frames, with or without a radiotap header before them.
+//! Parses 802.11 data frames, with or without a radiotap header.
 
-/// What radiotap (radiotap.org) says of the frame around it.
+/// Frame lengths from a radiotap header (radiotap.org).
 pub(super) struct Radiotap {
-    /// Length of the radiotap header in octets.
+    /// Size of the radiotap header in bytes.
     pub header: u32,
-    /// Octets at the frame's end that are its check sequence.
+    /// Size of the check sequence at the end of the frame, in bytes.
     pub trailer: usize,
 }
 
+/// Parses a radiotap header.
 pub(super) fn radiotap(frame: &[u8]) -> Option<Radiotap> {
     let le32 = |at: usize| frame.get(at..)?.first_chunk().map(|four| u32::from_le_bytes(*four));
     let header = u32::from(u16::from_le_bytes([*frame.get(2)?, *frame.get(3)?]));
@@ -19,7 +20,7 @@ pub(super) fn radiotap(frame: &[u8]) -> Option<Radiotap> {
         word = le32(fields)?;
         fields += 4;
     }
-    // The flags (bit 1) stand behind the TSF timer (bit 0; eight octets, aligned).
+    // The flags (bit 1) follow the TSF timer (bit 0; eight bytes, aligned).
     let flags = match present & 0b11 {
         0b10 => *frame.get(fields)?,
         0b11 => *frame.get(fields.next_multiple_of(8) + 8)?,
@@ -28,10 +29,10 @@ pub(super) fn radiotap(frame: &[u8]) -> Option<Radiotap> {
     Some(Radiotap { header, trailer: if flags & 0x10 == 0 { 0 } else { 4 } })
 }
 
-/// Where the LLC header of the data frame at `at` begins; `None` for other frames and for
-/// encrypted ones (IEEE 802.11, 9.2.4 and 9.3.2).
+/// Returns the offset of the LLC header of the data frame at `at`; `None` for other and for encrypted frames
+/// (IEEE 802.11, 9.2.4 and 9.3.2).
 pub(super) fn header(frame: &[u8], at: u32) -> Option<u32> {
-    let [control, flags] = super::octets(frame, at)?;
+    let [control, flags] = super::bytes_at(frame, at)?;
     let (data, no_payload, protected) = (control & 0x0c == 0x08, control & 0x40, flags & 0x40);
     if !data || no_payload != 0 || protected != 0 {
         return None;

@@ -1,4 +1,4 @@
-//! Programs that do one thing over and over, to tell what it costs.
+//! Programs that repeat one operation, to measure its cost.
 
 use crate::PASS;
 use aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE;
@@ -14,8 +14,8 @@ use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 use dnscribe_common::owner::Owner;
 
-/// How often each program does its one thing.
-const TIMES: u32 = 16;
+/// Repetitions per run of a program.
+const REPETITIONS: u32 = 16;
 
 #[map]
 static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(65_536, 0);
@@ -26,21 +26,21 @@ static WORD: Array<u64> = Array::with_max_entries(2048, 0);
 #[btf_map]
 static SOCKETS: SkStorage<u64> = SkStorage::new();
 
-/// A program for each, that does it over and over. What the helpers give is thrown away; they are
-/// opaque to the compiler, which calls them all.
-macro_rules! prices {
-    ($($name:ident($skb:ident, $place:ident, $word:ident) $what:block)*) => {$(
+/// Defines a program per operation. Results are discarded; helpers are opaque to the compiler, so it keeps every
+/// call.
+macro_rules! costs {
+    ($($name:ident($skb:ident, $buffer:ident, $word:ident) $operation:block)*) => {$(
         #[cgroup_skb]
         fn $name(ctx: SkBuffContext) -> i32 {
             let $skb = ctx.skb.skb;
-            let mut room = MaybeUninit::<[u64; 10]>::uninit();
+            let mut buffer = MaybeUninit::<[u64; 10]>::uninit();
             let mut word = 0u64;
-            let ($place, $word): (*mut c_void, *mut u64) = (room.as_mut_ptr().cast(), &raw mut word);
-            for _ in 0..TIMES {
-                // SAFETY: the helpers are allowed for this kind of program, and what they write has room.
+            let ($buffer, $word): (*mut c_void, *mut u64) = (buffer.as_mut_ptr().cast(), &raw mut word);
+            for _ in 0..REPETITIONS {
+                // SAFETY: the helpers are allowed for this program type, and their buffers are large enough.
                 #[allow(unused_unsafe, reason = "some need none")]
                 unsafe {
-                    $what
+                    $operation
                 };
             }
             PASS
@@ -48,7 +48,7 @@ macro_rules! prices {
     )*};
 }
 
-prices! {
+costs! {
     ktime_get_ns(_skb, _place, _word) { helper::bpf_ktime_get_ns(); }
     get_smp_processor_id(_skb, _place, _word) { black_box(helper::bpf_get_smp_processor_id()); }
     get_socket_cookie(skb, _place, _word) { helper::bpf_get_socket_cookie(skb.cast()); }
@@ -56,15 +56,15 @@ prices! {
     skb_cgroup_id(skb, _place, _word) { helper::bpf_skb_cgroup_id(skb); }
     get_current_pid_tgid(_skb, _place, _word) { helper::bpf_get_current_pid_tgid(); }
     get_current_uid_gid(_skb, _place, _word) { helper::bpf_get_current_uid_gid(); }
-    get_current_comm(_skb, place, _word) { helper::bpf_get_current_comm(place, 16); }
+    get_current_comm(_skb, buffer, _word) { helper::bpf_get_current_comm(buffer, 16); }
     get_current_task(_skb, _place, _word) { black_box(helper::bpf_get_current_task()); }
-    probe_read_kernel(_skb, place, _word) {
+    probe_read_kernel(_skb, buffer, _word) {
         let task = helper::bpf_get_current_task() as usize;
-        helper::bpf_probe_read_kernel(place, 8, task as *const c_void);
+        helper::bpf_probe_read_kernel(buffer, 8, task as *const c_void);
     }
-    skb_load_bytes_2(skb, place, _word) { helper::bpf_skb_load_bytes(skb.cast(), 0, place, 2); }
-    skb_load_bytes_24(skb, place, _word) { helper::bpf_skb_load_bytes(skb.cast(), 0, place, 24); }
-    skb_load_bytes_78(skb, place, _word) { helper::bpf_skb_load_bytes(skb.cast(), 0, place, 78); }
+    skb_load_bytes_2(skb, buffer, _word) { helper::bpf_skb_load_bytes(skb.cast(), 0, buffer, 2); }
+    skb_load_bytes_24(skb, buffer, _word) { helper::bpf_skb_load_bytes(skb.cast(), 0, buffer, 24); }
+    skb_load_bytes_78(skb, buffer, _word) { helper::bpf_skb_load_bytes(skb.cast(), 0, buffer, 78); }
     map_lookup_lru_hash(_skb, _place, _word) { black_box(OWNERS.get_ptr(7)); }
     map_lookup_array(_skb, _place, _word) { black_box(WORD.get_ptr(black_box(7))); }
     map_lookup_percpu_array(_skb, _place, _word) { black_box(WORDS.get_ptr(0)); }

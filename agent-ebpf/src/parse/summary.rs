@@ -1,5 +1,4 @@
-//! What sampling and the totals want to know of a packet: the ends, and the first octets of a DNS
-//! message.
+//! Summary of a packet for sampling and totals: addresses, ports, and the first bytes of a DNS message.
 
 use super::ip::FRAGMENT_BITS;
 use super::transport::{TCP, UDP};
@@ -7,31 +6,32 @@ use super::{Skb, be16};
 use crate::maps;
 use dnscribe_common::PORT_DNS;
 use dnscribe_common::flow::{self, Address};
-use dnscribe_common::layers::Octets;
-use dnscribe_common::totals::Kind;
+use dnscribe_common::layers::ByteSource;
+use dnscribe_common::totals::PacketKind;
 
-/// The QR bit of the header's second word (RFC 1035, 4.1.1).
+/// QR bit of the second word of the DNS header (RFC 1035, 4.1.1).
 const RESPONSE: u16 = 0x8000;
-/// The TC bit.
+/// TC bit of the same word.
 const TRUNCATED: u16 = 0x0200;
 
-/// A packet at a glance.
+/// Addresses, ports and DNS header flags of a packet.
 #[derive(Clone, Copy)]
-pub struct Glance {
-    pub kind: Kind,
+pub struct PacketSummary {
+    pub kind: PacketKind,
     pub src: Address,
     pub dst: Address,
     pub src_port: u16,
     pub dst_port: u16,
-    /// Of the DNS message: its id, and the flags behind.
+    /// Id of the DNS message.
     pub id: u16,
+    /// Flags of the DNS message.
     flags: u16,
 }
 
-impl Glance {
-    /// A packet of which there is nothing to know.
+impl PacketSummary {
+    /// Summary of a packet that is not parsed.
     pub const OTHER: Self = Self {
-        kind: Kind::Other,
+        kind: PacketKind::Other,
         src: [0; 2],
         dst: [0; 2],
         src_port: 0,
@@ -40,10 +40,10 @@ impl Glance {
         flags: 0,
     };
 
-    /// The packet whose IP header is at `ip`. Fragments and whatever has IPv6 extension headers are
-    /// not looked into.
+    /// Reads the packet whose IP header is at `ip`. Fragments and packets with IPv6 extension headers are not
+    /// parsed.
     #[inline(always)]
-    pub fn of(packet: Skb, ip: u32) -> Self {
+    pub fn read(packet: Skb, ip: u32) -> Self {
         let Some(head) = packet.load::<20>(ip) else { return Self::OTHER };
         let (protocol, at, src, dst) = match head[0] >> 4 {
             4 if be16(head[6], head[7]) & FRAGMENT_BITS == 0 => {
@@ -62,7 +62,11 @@ impl Glance {
         if protocol == UDP {
             match packet.load::<12>(at) {
                 Some([a, b, c, d, _, _, _, _, e, f, g, h]) => Self {
-                    kind: if be16(g, h) & RESPONSE == 0 { Kind::Query } else { Kind::Response },
+                    kind: if be16(g, h) & RESPONSE == 0 {
+                        PacketKind::Query
+                    } else {
+                        PacketKind::Response
+                    },
                     src_port: be16(a, b),
                     dst_port: be16(c, d),
                     id: be16(e, f),
@@ -75,7 +79,8 @@ impl Glance {
             match packet.load::<4>(at) {
                 Some([a, b, c, d]) => {
                     let to_server = maps::port_class(be16(c, d)) == PORT_DNS;
-                    let kind = if to_server { Kind::ToServer } else { Kind::FromServer };
+                    let kind =
+                        if to_server { PacketKind::ToServer } else { PacketKind::FromServer };
                     Self { kind, src_port: be16(a, b), dst_port: be16(c, d), ..ends }
                 }
                 None => Self::OTHER,
@@ -85,26 +90,26 @@ impl Glance {
         }
     }
 
-    /// Whether it is a DNS message by itself.
+    /// Returns whether the packet is a complete UDP datagram with a DNS message.
     #[inline(always)]
     pub fn is_message(&self) -> bool {
-        matches!(self.kind, Kind::Query | Kind::Response)
+        matches!(self.kind, PacketKind::Query | PacketKind::Response)
     }
 
-    /// Who was, or will be, asked.
+    /// Returns the address of the server.
     #[inline(always)]
     pub fn server(&self) -> Address {
         match self.kind {
-            Kind::Query | Kind::ToServer => self.dst,
+            PacketKind::Query | PacketKind::ToServer => self.dst,
             _ => self.src,
         }
     }
 
-    /// The response's code and its TC bit; 0 where it is none.
+    /// Returns the RCODE and TC bit of a response; zeros for other packets.
     #[inline(always)]
-    pub fn outcome(&self) -> (u8, bool) {
+    pub fn response_status(&self) -> (u8, bool) {
         match self.kind {
-            Kind::Response => ((self.flags & 15) as u8, self.flags & TRUNCATED != 0),
+            PacketKind::Response => ((self.flags & 15) as u8, self.flags & TRUNCATED != 0),
             _ => (0, false),
         }
     }

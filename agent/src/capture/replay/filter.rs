@@ -1,5 +1,5 @@
-//! The filter that a hook would have been: which packets count as seen, and which of them are
-//! handed on.
+//! Filter of replayed packets, equivalent to the eBPF programs: decides which packets count as seen, and which are
+//! passed on.
 
 mod fragments;
 
@@ -8,53 +8,54 @@ use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet};
 use crate::net::{self, Ip, Within, protocol};
 use dnscribe_common::layers::LEVELS;
-use dnscribe_record::ledger;
-use fragments::{Datagram, Fragments, Verdict};
+use fragments::{DatagramKey, Fragments, Verdict};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
-/// The reason under which TCP segments without payload are skipped.
+/// Reason for skipped TCP segments without payload.
 const TCP_NO_PAYLOAD: &str = "tcp_no_payload";
-/// The reason under which fragments of encrypted DNS are skipped.
+/// Reason for skipped fragments of encrypted DNS.
 const ENCRYPTED_FRAGMENT: &str = "encrypted_fragment";
-/// The reason for packets in more tunnels, or behind more headers, than are looked through.
+/// Reason for packets with more nested tunnels or headers than are parsed.
 const TUNNEL_DEPTH: &str = "tunnel_depth";
 
-/// Identity 1 holds at every moment: `seen = submitted + skipped`.
+/// Filter with its counters. Identity 1 of the ledger always holds: `seen = submitted + skipped`.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(super) struct Filter {
     ports: PortSet,
     encrypted: Option<Encrypted>,
     fragments: Fragments,
     seen: u64,
     submitted: u64,
-    no_payload: u64,
+    tcp_no_payload: u64,
     encrypted_fragment: u64,
-    too_deep: u64,
+    tunnel_depth: u64,
     clipped: u64,
 }
 
+/// Outcome for a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// Not for us.
-    Pass,
-    /// For us, but nothing in it.
-    Skip,
-    /// Encrypted, and but a part of a packet.
-    SkipFragment,
-    /// Perhaps for us, but too deep in other packets.
+enum Outcome {
+    /// Not captured.
+    Ignored,
+    /// TCP segment without payload.
+    NoPayload,
+    /// Fragment of encrypted DNS.
+    EncryptedFragment,
+    /// Nested too deeply.
     TooDeep,
-    Submit,
+    /// Captured.
+    Submitted,
 }
 
-/// What came of a packet.
-enum Judgement {
-    Decided(Fate),
-    /// The first fragment of this datagram decides.
-    Waits(Datagram),
+/// Classification of a packet.
+enum Classification {
+    Decided(Outcome),
+    /// Depends on the first fragment of this datagram, which has not come yet.
+    Pending(DatagramKey),
 }
 
-impl Admission {
+impl Filter {
     pub(super) fn new(ports: PortSet) -> Self {
         Self {
             ports,
@@ -62,115 +63,129 @@ impl Admission {
             fragments: Fragments::default(),
             seen: 0,
             submitted: 0,
-            no_payload: 0,
+            tcp_no_payload: 0,
             encrypted_fragment: 0,
-            too_deep: 0,
+            tunnel_depth: 0,
             clipped: 0,
         }
     }
 
-    /// Lets encrypted DNS in.
-    pub(super) fn watch(&mut self, encrypted: Option<Encrypted>) {
+    /// Sets the rules for encrypted DNS.
+    pub(super) fn set_encrypted(&mut self, encrypted: Option<Encrypted>) {
         self.encrypted = encrypted;
     }
 
-    /// Hands the packet to `each` if a hook would have, together with fragments that waited for it.
+    /// Calls `each` with the packet if it is captured, after pending fragments of its datagram.
     pub(super) fn offer(
         &mut self,
         packet: &Packet<'_>,
         each: &mut dyn FnMut(&Packet<'_>, &Self) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let Body::Ip { bytes, wire_bytes } = packet.body else { return ControlFlow::Continue(()) };
-        // First fragments, this packet's own and those of the packets in it.
+        // First fragments: the packet itself, and packets nested in it.
         let mut firsts = Vec::new();
-        let fate = match self.judge(bytes, wire_bytes, packet, &mut firsts) {
-            Judgement::Decided(fate) => fate,
-            Judgement::Waits(datagram) => {
-                self.fragments.keep(datagram, packet, bytes, wire_bytes);
+        let outcome = match self.classify(bytes, wire_bytes, packet, &mut firsts) {
+            Classification::Decided(outcome) => outcome,
+            Classification::Pending(datagram) => {
+                self.fragments.store(datagram, packet, bytes, wire_bytes);
                 return ControlFlow::Continue(());
             }
         };
-        // The payload of a fragment is elsewhere.
-        let fate = if fate == Fate::Skip && !firsts.is_empty() { Fate::Submit } else { fate };
-        let verdict = if fate == Fate::Submit { Verdict::Submit } else { Verdict::Pass };
+        // The payload of a first fragment may be in other fragments.
+        let outcome = if outcome == Outcome::NoPayload && !firsts.is_empty() {
+            Outcome::Submitted
+        } else {
+            outcome
+        };
+        let verdict = if outcome == Outcome::Submitted { Verdict::Submit } else { Verdict::Ignore };
         for datagram in firsts {
-            for kept in self.fragments.decide(datagram, verdict, packet.ts) {
-                self.offer(&kept.packet(), each)?;
+            for pending in self.fragments.decide(datagram, verdict, packet.ts) {
+                self.offer(&pending.packet(), each)?;
             }
         }
-        self.settle(fate, packet, each)
+        self.account(outcome, packet, each)
     }
 
-    /// Counts a frame whose IP packet, if there is one, stands behind too many headers.
+    /// Counts a frame with too many headers.
     pub(super) fn skip_too_deep(&mut self) {
         self.seen += 1;
-        self.too_deep += 1;
+        self.tunnel_depth += 1;
     }
 
-    fn judge(
+    fn classify(
         &mut self,
         bytes: &[u8],
         wire_bytes: u32,
         packet: &Packet<'_>,
-        firsts: &mut Vec<Datagram>,
-    ) -> Judgement {
+        firsts: &mut Vec<DatagramKey>,
+    ) -> Classification {
         let (mut bytes, mut wire_bytes) = (bytes, wire_bytes);
         for _ in 0..LEVELS {
-            let Ok(ip) = net::ip(bytes, wire_bytes) else { return Judgement::Decided(Fate::Pass) };
+            let Ok(ip) = net::ip(bytes, wire_bytes) else {
+                return Classification::Decided(Outcome::Ignored);
+            };
             if let Some(fragment) = ip.fragment {
-                let datagram = Datagram::of(&ip, fragment);
+                let datagram = DatagramKey::new(&ip, fragment);
                 if fragment.offset != 0 {
                     return match self.fragments.verdict(&datagram, packet.ts) {
-                        Some(Verdict::Submit) => Judgement::Decided(Fate::Submit),
-                        Some(Verdict::Pass) => Judgement::Decided(Fate::Pass),
-                        None => Judgement::Waits(datagram),
+                        Some(Verdict::Submit) => Classification::Decided(Outcome::Submitted),
+                        Some(Verdict::Ignore) => Classification::Decided(Outcome::Ignored),
+                        None => Classification::Pending(datagram),
                     };
                 }
                 firsts.push(datagram);
             }
-            let fate = self.fate(&ip);
-            if fate != Fate::Pass {
-                // Of a tunnel in fragments the others could not be told from it.
-                let parts = !firsts.is_empty() && self.is_sealed(&ip);
-                return Judgement::Decided(if parts { Fate::SkipFragment } else { fate });
+            let outcome = self.outcome_by_ports(&ip);
+            if outcome != Outcome::Ignored {
+                // The other fragments of a fragmented tunnel packet could not be identified.
+                let is_fragment = !firsts.is_empty() && self.is_encrypted_dns(&ip);
+                return Classification::Decided(if is_fragment {
+                    Outcome::EncryptedFragment
+                } else {
+                    outcome
+                });
             }
             match net::within(&ip) {
                 Within::Packet { bytes: inner, wire_bytes: length } => {
                     (bytes, wire_bytes) = (inner, length);
                 }
-                Within::Nothing => return Judgement::Decided(Fate::Pass),
+                Within::Nothing => return Classification::Decided(Outcome::Ignored),
                 Within::TooDeep => break,
             }
         }
-        Judgement::Decided(Fate::TooDeep)
+        Classification::Decided(Outcome::TooDeep)
     }
 
-    /// What the packet's own ports decide, whatever may be in it.
-    fn fate(&self, ip: &Ip<'_>) -> Fate {
+    /// Returns the outcome by the packet's own ports, without nested packets.
+    fn outcome_by_ports(&self, ip: &Ip<'_>) -> Outcome {
         if matches!(ip.protocol, protocol::ICMP | protocol::ICMPV6) {
             return match net::quoted(ip) {
                 Some(quote)
                     if self.is_dns(quote.src.port(), quote.dst.port())
                         || self.is_encrypted(quote.src, quote.dst) =>
                 {
-                    Fate::Submit
+                    Outcome::Submitted
                 }
-                _ => Fate::Pass,
+                _ => Outcome::Ignored,
             };
         }
-        let Some((src, dst)) = net::ports(ip) else { return Fate::Pass };
-        if !self.is_dns(src, dst) && !self.is_sealed(ip) {
-            return Fate::Pass;
+        let Some((src, dst)) = net::ports(ip) else { return Outcome::Ignored };
+        if !self.is_dns(src, dst) && !self.is_encrypted_dns(ip) {
+            return Outcome::Ignored;
         }
         if ip.protocol != protocol::TCP || ip.fragment.is_some() {
-            return Fate::Submit;
+            return Outcome::Submitted;
         }
         match net::tcp(ip.payload, ip.payload_wire) {
             Ok(segment) if segment.payload_wire == 0 => {
                 let flags = segment.flags;
-                if flags.syn || flags.fin || flags.rst { Fate::Submit } else { Fate::Skip }
+                if flags.syn || flags.fin || flags.rst {
+                    Outcome::Submitted
+                } else {
+                    Outcome::NoPayload
+                }
             }
-            _ => Fate::Submit,
+            _ => Outcome::Submitted,
         }
     }
 
@@ -178,8 +193,8 @@ impl Admission {
         self.ports.contains(src) || self.ports.contains(dst)
     }
 
-    /// Whether the packet is of encrypted DNS.
-    fn is_sealed(&self, ip: &Ip<'_>) -> bool {
+    /// Returns whether the packet is encrypted DNS.
+    fn is_encrypted_dns(&self, ip: &Ip<'_>) -> bool {
         net::ports(ip).is_some_and(|(src, dst)| {
             !self.is_dns(src, dst)
                 && self.is_encrypted(SocketAddr::new(ip.src, src), SocketAddr::new(ip.dst, dst))
@@ -190,29 +205,29 @@ impl Admission {
         self.encrypted.as_ref().is_some_and(|encrypted| encrypted.is_between(src, dst))
     }
 
-    fn settle(
+    fn account(
         &mut self,
-        fate: Fate,
+        outcome: Outcome,
         packet: &Packet<'_>,
         each: &mut dyn FnMut(&Packet<'_>, &Self) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        match fate {
-            Fate::Pass => return ControlFlow::Continue(()),
-            Fate::Skip => {
+        match outcome {
+            Outcome::Ignored => return ControlFlow::Continue(()),
+            Outcome::NoPayload => {
                 self.seen += 1;
-                self.no_payload += 1;
+                self.tcp_no_payload += 1;
                 return ControlFlow::Continue(());
             }
-            Fate::SkipFragment => {
+            Outcome::EncryptedFragment => {
                 self.seen += 1;
                 self.encrypted_fragment += 1;
                 return ControlFlow::Continue(());
             }
-            Fate::TooDeep => {
+            Outcome::TooDeep => {
                 self.skip_too_deep();
                 return ControlFlow::Continue(());
             }
-            Fate::Submit => {}
+            Outcome::Submitted => {}
         }
         self.seen += 1;
         self.submitted += 1;
@@ -236,8 +251,8 @@ impl Admission {
 
     fn skipped(&self) -> ledger::Reasons {
         let mut skipped = ledger::Reasons::from([
-            (TCP_NO_PAYLOAD.to_owned(), self.no_payload),
-            (TUNNEL_DEPTH.to_owned(), self.too_deep),
+            (TCP_NO_PAYLOAD.to_owned(), self.tcp_no_payload),
+            (TUNNEL_DEPTH.to_owned(), self.tunnel_depth),
         ]);
         if self.encrypted.is_some() {
             skipped.insert(ENCRYPTED_FRAGMENT.to_owned(), self.encrypted_fragment);

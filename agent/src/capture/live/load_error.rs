@@ -1,0 +1,121 @@
+//! Errors of loading programs and creating maps, with a remedy.
+
+use super::CannotCapture;
+use super::programs::ProgramSpec;
+use aya::programs::ProgramError;
+
+/// Requirement of most programs.
+pub const OLDEST: &str = "Linux 5.12 or later, for atomic operations with a result";
+
+/// Remedy for missing privileges.
+pub const PRIVILEGE: &str = "run as root, or give the binary CAP_BPF, CAP_PERFMON and \
+                             CAP_NET_ADMIN (and CAP_NET_RAW for hook socket)";
+
+/// Returns the error of a refused program.
+pub(super) fn cannot_load(entry: ProgramSpec, reason: &str) -> CannotCapture {
+    // The verifier's own refusals are EACCES.
+    let denied = reason.contains("Operation not permitted");
+    CannotCapture::new(
+        format!("the kernel refuses program {}: {reason}", entry.name),
+        &if denied {
+            PRIVILEGE.to_owned()
+        } else {
+            format!("it needs {}; if this is one, please report it with this message", entry.needs)
+        },
+    )
+}
+
+/// Returns the error of a refused map.
+pub(super) fn map_error(error: &(dyn std::error::Error + 'static)) -> CannotCapture {
+    let problem = format!("the kernel refuses the maps: {}", chain(error));
+    let cause = source_of(error);
+    if cause.is_some_and(is_permission) {
+        CannotCapture::new(problem, PRIVILEGE)
+    } else if cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::OutOfMemory) {
+        CannotCapture::new(problem, "reduce capture.ring_bytes, or give the agent more memory")
+    } else {
+        let remedy =
+            format!("it needs {OLDEST}; if this is one, please report it with this message");
+        CannotCapture::new(problem, &remedy)
+    }
+}
+
+/// Returns the line of the verifier log with the error, and the reason in one line. The whole log must not be
+/// searched, because it names every checked instruction, including calls of available helpers.
+pub(super) fn reason_of(error: &ProgramError) -> (String, String) {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            tracing::debug!(%error, "the verifier refuses a program");
+            let verifier_error = verifier_error(&log);
+            let words = if verifier_error.is_empty() {
+                String::new()
+            } else {
+                format!(" ({verifier_error})")
+            };
+            let reason = format!("{io_error}{words}");
+            (verifier_error.to_owned(), reason)
+        }
+        other => (String::new(), chain(other)),
+    }
+}
+
+/// Returns the error in a verifier log: the line about a missing helper, else the last line before the statistics.
+fn verifier_error(log: &str) -> &str {
+    const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+    let helper = |line: &&str| line.contains("unknown func") || line.contains("cannot use helper");
+    let telling =
+        |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));
+    log.lines().find(helper).or_else(|| log.lines().rev().find(telling)).unwrap_or_default().trim()
+}
+
+/// Returns the text of an error with all its causes.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Returns the kernel's error among the causes.
+pub(super) fn source_of<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a std::io::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref() {
+            return Some(io);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn is_permission(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::PermissionDenied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_error_in_verifier_log() {
+        let log = "\
+12: (85) call bpf_get_current_comm#16\n\
+14: (85) call bpf_get_netns_cookie#122\n\
+program of this type cannot use helper bpf_get_netns_cookie#122\n\
+processed 14 insns (limit 1000000)\n\n";
+        assert!(verifier_error(log).ends_with("bpf_get_netns_cookie#122"));
+        let log =
+            "1: (bf) r1 = r2\nR3 min value is outside\nverification time 5 usec\nstack depth 8\n";
+        assert_eq!(verifier_error(log), "R3 min value is outside");
+        assert_eq!(verifier_error(""), "");
+    }
+}
