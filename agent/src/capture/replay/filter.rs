@@ -8,6 +8,7 @@ use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet};
 use crate::net::{self, Ip, Within, protocol};
 use dnscribe_common::layers::LEVELS;
+use dnscribe_record::ledger;
 use fragments::{DatagramKey, Fragments, Verdict};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
