@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod exit;
 mod helper;
 mod kafka;
+pub mod log;
 mod pages;
 mod top;
 

@@ -19,9 +19,9 @@ mod verify;
 mod waker;
 mod worker_pool;
 
+use crate::cli::exit::Exit;
 use crate::cli::{Cli, Command, KafkaCommand, LedgerCommand};
 use crate::config::reference;
-use crate::exit::Exit;
 use crate::privilege::helper;
 
 /// Executes the command line. `settle` is called once other threads may start: at once, but in `run` only

@@ -32,8 +32,8 @@ use crate::capture::live::LiveOptions;
 use crate::correlate::Joining;
 use crate::encrypted::ConnectionOptions;
 use crate::enrich::kubernetes::KubernetesConfig;
-use crate::filter::Filters;
 use crate::pair::PairOptions;
+use crate::pipeline::filter::Filters;
 use agent::{capture, detect, filters, kubernetes, privileges};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{

@@ -15,8 +15,8 @@ pub use decoder::{Decoder, DecoderOptions, TCP_STREAM_BYTES};
 pub use encrypted_packet::{Content, Sealed};
 pub use owned_message::Kept;
 
+use crate::capture::net::Cause;
 use crate::capture::{Sight, Task, Transport};
-use crate::net::Cause;
 pub use dnscribe_record::MessageId;
 use dnscribe_record::time::Timestamp;
 

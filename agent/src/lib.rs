@@ -4,7 +4,6 @@
 //! and the crates below `crates/`; `cargo xtask lint` refuses the rest.
 
 // The flow: packets become messages, transactions, findings and records.
-pub mod net;
 pub mod capture;
 pub mod decode;
 pub mod pair;
@@ -12,19 +11,15 @@ pub mod encrypted;
 pub mod correlate;
 pub mod enrich;
 pub mod analysis;
-pub mod filter;
 pub mod record;
 pub mod health;
 pub mod metrics;
 pub mod pipeline;
 // What the operator says and sees.
 pub mod config;
+pub mod cli;
 pub mod privilege;
 pub mod handover;
 pub mod verify;
 pub mod top;
-pub mod cli;
 pub mod command;
-pub mod exit;
-pub mod log;
-pub mod unpack;

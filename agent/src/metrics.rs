@@ -18,7 +18,7 @@ pub use transactions::{ResolverLabel, Seen, TransactionMetrics};
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::Exit;
+    use crate::cli::exit::Exit;
 
     #[test]
     fn busy_port_exits_with_1_and_remedy() {

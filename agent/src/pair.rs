@@ -16,11 +16,13 @@ mod orphan;
 mod pairer;
 mod response;
 mod table;
+mod texts;
 mod transaction;
 mod transfer;
 
 pub use handover::{Carried, Fate};
 pub use pairer::Pairer;
+pub use texts::Texts;
 pub use transaction::{OrphanReason, Stray, Transaction};
 pub use transfer::Transfer;
 

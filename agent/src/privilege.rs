@@ -23,8 +23,8 @@ mod state;
 pub use account::Account;
 pub use need::Need;
 
+use crate::cli::exit::Exit;
 use crate::config::{Config, Drop};
-use crate::exit::Exit;
 use caps::{CapSet, Capability, CapsHashSet};
 use files::Files;
 use std::path::Path;

@@ -3,17 +3,14 @@
 mod alert;
 mod connection;
 mod lookup;
-mod texts;
 mod window;
 
-pub use texts::Texts;
-
 use crate::capture::Sight;
+use crate::capture::net::Cause;
 use crate::correlate::{Cache, Links};
 use crate::decode::{DeadLetter, Message};
 use crate::enrich::{Container, Place, Runtime};
-use crate::net::Cause;
-use crate::pair::{Transaction, Vantage};
+use crate::pair::{Texts, Transaction, Vantage};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_dns::unicode;

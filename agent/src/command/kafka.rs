@@ -2,10 +2,10 @@
 
 use super::summary::print;
 use crate::cli::InitArgs;
+use crate::cli::exit::Exit;
+use crate::cli::log;
 use crate::config::Config;
 use crate::config::value::Output;
-use crate::exit::Exit;
-use crate::log;
 use dnscribe_delivery::kafka::topics::{Mode, Outcome, TopicReport, create_topics};
 use std::fmt::Write;
 

@@ -2,8 +2,8 @@
 //! definition of the command line.
 
 use super::summary::print;
+use crate::cli::exit::Exit;
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
-use crate::exit::Exit;
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 

@@ -2,7 +2,7 @@
 
 use super::summary::print;
 use crate::cli::SchemaArgs;
-use crate::exit::Exit;
+use crate::cli::exit::Exit;
 
 /// Prints one schema, or the names of all.
 pub(super) fn schema(args: &SchemaArgs) -> Result<(), Exit> {

@@ -1,7 +1,7 @@
 //! Signals: SIGTERM and SIGINT stop, SIGHUP reloads.
 
 use super::waker::Waker;
-use crate::exit::Exit;
+use crate::cli::exit::Exit;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

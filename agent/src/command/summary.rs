@@ -1,6 +1,6 @@
 //! Output of commands beside records: the result of a command on stdout, the balance of a run on stderr.
 
-use crate::exit::Exit;
+use crate::cli::exit::Exit;
 use dnscribe_record::ledger::{Counters, Reasons};
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};

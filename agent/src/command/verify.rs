@@ -1,12 +1,12 @@
 //! `dnscribe ledger verify`: checks whether the balance closes.
 
 use super::summary::print;
+use crate::capture::decompress::unpacked;
 use crate::cli::VerifyArgs;
+use crate::cli::exit::Exit;
+use crate::cli::log;
 use crate::config::value::{LogFormat, LogLevel, Output};
 use crate::config::{Config, LogConfig};
-use crate::exit::Exit;
-use crate::log;
-use crate::unpack::unpacked;
 use crate::verify::{MEMORY_BYTES, Room, TempError, Verifier, read_ndjson};
 use dnscribe_delivery::kafka;
 use std::fmt::Display;

@@ -7,7 +7,7 @@
 mod worker;
 
 use crate::capture::live::{Live, Reader};
-use crate::exit::Exit;
+use crate::cli::exit::Exit;
 use crate::handover::PausedShard;
 use crate::pipeline::{
     BATCHES_PER_SHARD, BatchMerger, Control, EventBatch, FlowCounters, FlowStage, Pipeline,

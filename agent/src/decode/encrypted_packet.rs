@@ -5,7 +5,7 @@
 use super::emitter::{Emitter, Flow, PacketContext, envelope};
 use super::{Decoded, Envelope};
 use crate::capture::Transport;
-use crate::net::{self, BadHeader, Ip, TcpFlags, TcpSegment, UdpDatagram, protocol};
+use crate::capture::net::{self, BadHeader, Ip, TcpFlags, TcpSegment, UdpDatagram, protocol};
 use dnscribe_common::HANDSHAKE_BYTES;
 use std::net::SocketAddr;
 
@@ -115,11 +115,11 @@ fn seal(
 mod tests {
     use super::*;
     use crate::capture::encrypted::Encrypted;
+    use crate::capture::net::craft::{self, ACK, SYN};
     use crate::capture::ports::PortSet;
     use crate::capture::{Body, Origin};
     use crate::decode::DecoderOptions;
     use crate::decode::tests::{Harness, OwnedEvent};
-    use crate::net::craft::{self, ACK, SYN};
     use proptest::prelude::*;
 
     const CLIENT: &str = "192.0.2.1:1024";

@@ -4,8 +4,8 @@
 
 use super::Malformed;
 use super::emitter::{Emitter, Flow, PacketContext};
+use crate::capture::net::{Fragment, Ip, protocol};
 use crate::capture::{Sight, Transport};
-use crate::net::{Fragment, Ip, protocol};
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};

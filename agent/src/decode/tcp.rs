@@ -15,8 +15,8 @@ mod stream;
 
 use super::Malformed;
 use super::emitter::{Emitter, Flow, PacketContext};
+use crate::capture::net::TcpSegment;
 use crate::capture::{Sight, Transport};
-use crate::net::TcpSegment;
 use dnscribe_record::time::Timestamp;
 use expiry_queue::{ExpiryQueue, QueuedCheck};
 use std::collections::HashMap;

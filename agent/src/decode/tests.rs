@@ -1,8 +1,8 @@
 //! Test harness of the decoder, and properties over all of it.
 
 use super::{Decoded, Decoder, DecoderOptions, Envelope, Kept, Malformed, Sealed, Unreachable};
+use crate::capture::net::craft;
 use crate::capture::{Body, Origin, Packet, Sight, Task};
-use crate::net::craft;
 use dnscribe_record::time::Timestamp;
 use proptest::prelude::*;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! One direction of a TCP connection: counts its bytes by sequence numbers (RFC 9293, 3.4).
 
-use crate::net::TcpFlags;
+use crate::capture::net::TcpFlags;
 use dnscribe_record::time::Timestamp;
 
 /// Largest plausible step of the sequence number. Up to a whole window of the largest scale may

@@ -1,9 +1,9 @@
 use super::craft::{client_hello, record, server_hello};
 use super::*;
 use crate::capture::encrypted::Encrypted;
+use crate::capture::net::TcpFlags;
 use crate::capture::ports::PortSet;
 use crate::decode::Unreachable;
-use crate::net::TcpFlags;
 use proptest::prelude::*;
 
 const CLIENT: &str = "192.0.2.1:40000";
@@ -203,7 +203,7 @@ fn unreachable(transport: Transport) -> Unreachable {
         client: CLIENT.parse().unwrap(),
         server: SERVER.parse().unwrap(),
         query_id: None,
-        cause: crate::net::Cause::of_errno(false, 113),
+        cause: crate::capture::net::Cause::of_errno(false, 113),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Output of the pairing stage.
 
 use super::{Status, Transfer, Vantage};
+use crate::capture::net::Cause;
 use crate::decode::{Message, MessageId};
-use crate::net::Cause;
 use dnscribe_dns::Question;
 use std::time::Duration;
 

@@ -11,8 +11,8 @@ use crate::analysis::window::{self, Grouping, GroupingSet, Groups, Span, WindowO
 use crate::capture::sampling::{Unheard, Untold};
 use crate::decode::Message;
 use crate::encrypted::Report;
-use crate::filter::{Asked, Subject};
 use crate::pair::Vantage;
+use crate::pipeline::filter::{Asked, Subject};
 use crate::record::Identity;
 use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;

@@ -3,8 +3,8 @@
 use crate::capture::Task;
 use crate::decode::Message;
 use crate::enrich::{Enricher, Known, Place};
-use crate::filter::{Asked, Filter, Subject};
 use crate::pair::{Transaction, Vantage};
+use crate::pipeline::filter::{Asked, Filter, Subject};
 use crate::record::container_fields;
 use dnscribe_dns::Question;
 use dnscribe_record::{ProcessFields, RecordTail};

@@ -2,8 +2,8 @@
 
 use crate::decode::{DeadLetter, Envelope, Message};
 use crate::encrypted::Report;
+use crate::pair::Texts;
 use crate::pair::Transaction;
-use crate::record::Texts;
 use dnscribe_record::time::Timestamp;
 
 /// An event of one flow. Events are passed in the order in which they happened.

@@ -2,7 +2,8 @@
 //! threads of the flow stages. The merge stage adds what depends on other flows or on the host.
 
 use super::event::{Event, RenderedEvent};
-use crate::record::{Identity, Texts};
+use crate::pair::Texts;
+use crate::record::Identity;
 use dnscribe_delivery::push_json_or_log;
 
 /// Which parts of records a flow stage renders. Derived from the sinks.

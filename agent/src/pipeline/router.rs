@@ -6,7 +6,7 @@ mod sink_set;
 
 pub use sink_set::{SinkReplacement, SinkSet};
 
-use crate::filter::Filters;
+use crate::pipeline::filter::Filters;
 use crate::record::Identity;
 use dnscribe_delivery::{Look, Sink, Stream, push_begun_or_log, push_json_or_log};
 use dnscribe_dns::hex_digits;

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::capture::Received;
+use crate::capture::net::{craft, protocol};
 use crate::capture::{Body, Origin, Packet, Sight};
 use crate::decode::DecoderOptions;
-use crate::net::{craft, protocol};
 use crate::pair::PairOptions;
 use crate::record::Identity;
 use dnscribe_delivery::null::Null;

@@ -9,10 +9,10 @@
 use super::{Account, Need, become_user, calls, keep_only, no_new_privileges, permitted, state};
 use crate::capture::live::serve_icmp;
 use crate::cli::HelperArgs;
+use crate::cli::exit::Exit;
+use crate::cli::log;
 use crate::config::{Config, Drop as DropPrivileges};
 use crate::enrich::answer_about_processes;
-use crate::exit::Exit;
-use crate::log;
 use caps::Capability;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};

@@ -3,7 +3,7 @@
 use super::model::Model;
 use super::record::stream_of;
 use super::shared::Shared;
-use crate::unpack::{Packing, unpacked};
+use crate::capture::decompress::{Packing, unpacked};
 use dnscribe_record::time::Timestamp;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};

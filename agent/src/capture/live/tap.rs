@@ -3,7 +3,7 @@
 use super::netlink;
 use super::{CannotCapture, load_error, option};
 use crate::capture::Sight;
-use crate::net;
+use crate::capture::net;
 use aya::programs::{ProgramError, SocketFilter};
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};

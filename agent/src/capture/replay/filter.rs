@@ -4,9 +4,9 @@
 mod fragments;
 
 use crate::capture::encrypted::Encrypted;
+use crate::capture::net::{self, Ip, Within, protocol};
 use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet};
-use crate::net::{self, Ip, Within, protocol};
 use dnscribe_common::layers::LEVELS;
 use dnscribe_record::ledger;
 use fragments::{DatagramKey, Fragments, Verdict};

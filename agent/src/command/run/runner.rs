@@ -3,7 +3,7 @@
 use super::super::waker::Waker;
 use super::super::worker_pool::WorkerPool;
 use crate::capture::live::Live;
-use crate::exit::Exit;
+use crate::cli::exit::Exit;
 use crate::handover::PausedShard;
 use crate::pipeline::{Control, FlowCounters, FlowStage, InputCounters, Pipeline};
 use dnscribe_record::privacy::BadKey;

@@ -5,7 +5,7 @@ use crate::config::ConfigError;
 use crate::config::macros::{section, value};
 use crate::config::reader::{Field as _, PerStream};
 use crate::config::value::Name;
-use crate::filter::{Criteria, Filter, Filters, STREAMS, Suffix};
+use crate::pipeline::filter::{Criteria, Filter, Filters, STREAMS, Suffix};
 use dnscribe_dns::type_number;
 
 section! {

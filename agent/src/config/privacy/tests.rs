@@ -2,7 +2,7 @@
 
 use crate::config::layer::Layer;
 use crate::config::{Config, ConfigError, Purpose, Sources};
-use crate::filter::{Asked, Subject};
+use crate::pipeline::filter::{Asked, Subject};
 use dnscribe_record::Stream;
 use dnscribe_record::privacy::Method;
 use std::fs;

@@ -1,7 +1,7 @@
+use crate::capture::net::{craft, protocol};
 use crate::capture::{Body, Transport};
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use crate::decode::{Malformed, Unreachable};
-use crate::net::{craft, protocol};
 
 mod tunnels;
 

@@ -1,10 +1,10 @@
 use super::Fragments;
+use crate::capture::net;
+use crate::capture::net::craft::{self, query};
 use crate::capture::{Body, Origin, Packet, Sight};
 use crate::decode::emitter::{Emitter, PacketContext, PacketCounters};
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use crate::decode::{Decoded, DecoderOptions, Malformed};
-use crate::net;
-use crate::net::craft::{self, query};
 use dnscribe_record::time::Timestamp;
 use proptest::prelude::*;
 

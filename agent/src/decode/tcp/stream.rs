@@ -5,9 +5,9 @@ mod resync;
 mod sequence;
 
 use super::buffer::Buffer;
+use crate::capture::net::TcpSegment;
 use crate::decode::Malformed;
 use crate::decode::emitter::{Emitter, Flow, MessageBytes, PacketContext};
-use crate::net::TcpSegment;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
+use crate::capture::net::craft::{self, ACK, FIN, RST, SYN, framed, query};
 use crate::capture::{Body, Task};
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use crate::decode::{DecoderOptions, Malformed};
-use crate::net::craft::{self, ACK, FIN, RST, SYN, framed, query};
 use proptest::prelude::*;
 
 mod bounds;

@@ -1,7 +1,7 @@
 //! Fragments that wait for the first fragment of their datagram, which alone has the ports.
 
+use crate::capture::net::{Fragment, Ip};
 use crate::capture::{Body, Origin, Packet, Sight};
-use crate::net::{Fragment, Ip};
 use dnscribe_record::time::Timestamp;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;

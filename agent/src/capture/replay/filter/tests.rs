@@ -1,6 +1,6 @@
 use super::*;
+use crate::capture::net::craft::{self, ACK, FIN, RST, SYN, query};
 use crate::capture::{Origin, Sight};
-use crate::net::craft::{self, ACK, FIN, RST, SYN, query};
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 

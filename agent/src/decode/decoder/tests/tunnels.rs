@@ -1,9 +1,9 @@
 //! DNS inside tunnels.
 
 use super::unreachable;
+use crate::capture::net::{craft, protocol};
 use crate::decode::Malformed;
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
-use crate::net::{craft, protocol};
 use dnscribe_common::layers::LEVELS;
 use proptest::prelude::*;
 

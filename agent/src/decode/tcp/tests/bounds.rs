@@ -1,10 +1,10 @@
 //! Limits on memory under floods, and on work for junk data.
 
 use super::{queries, stream};
+use crate::capture::net::craft::{self, ACK, SYN};
 use crate::capture::{Body, Origin, Packet, Sight};
 use crate::decode::tests::{Harness, SERVER};
 use crate::decode::{Decoder, DecoderOptions, Malformed, TCP_STREAM_BYTES};
-use crate::net::craft::{self, ACK, SYN};
 use dnscribe_record::time::Timestamp;
 
 /// A connection's client, different for each number.

@@ -1,9 +1,9 @@
 //! Misbehaving and hostile peers.
 
 use super::{queries, stream};
+use crate::capture::net::craft::{self, ACK, FIN, RST, SYN, framed, query};
 use crate::decode::Malformed;
 use crate::decode::tests::{CLIENT, Harness, SERVER};
-use crate::net::craft::{self, ACK, FIN, RST, SYN, framed, query};
 use proptest::prelude::*;
 
 /// A connection whose client has sent its SYN. The next sequence number is 10.
